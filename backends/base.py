@@ -1,0 +1,119 @@
+"""The seam between the mathematics and an array library: one namespace, two doors, one loop.
+
+Everything above this package computes with `Backend.xp`, the Array API namespace (plus `xp.fuse`), and
+moves arrays in and out by `asarray` and `to_numpy` alone. A new library is one subclass of `Backend`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+
+Array = Any
+"""An array of the backend's own library."""
+
+Tree = Any
+"""Arrays nested in tuples and dicts."""
+
+Rule = Callable[..., Any]
+"""An elementwise formula for one element: `rule(xp, *numbers) -> number or tuple of numbers`."""
+
+Step = Callable[[Tree, Tree, Tree], Tree]
+"""One training step: `step(state, data, x) -> state`. `state` is donated, `data` is only read."""
+
+
+class Namespace:
+    """A library's Array API namespace plus `fuse`: what the mathematics is handed as `xp`.
+
+    Names are looked up in `module` once and kept. `tuned` replaces single functions by a backend's own.
+    `fuse(rule)` returns a function of whole arrays, `fused(*arrays_and_scalars)`, that evaluates
+    `rule(xp, ...)` on every element; it may be called anew each step, as the result is cached.
+    """
+
+    def __init__(self, module: ModuleType, fuse: Callable[[Rule], Rule] | None = None, **tuned: Any) -> None:
+        self._module = module
+        self.fuse = lru_cache(maxsize=None)(fuse or (lambda rule: partial(rule, self)))
+        self.__dict__.update(tuned)
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._module, name)
+        self.__dict__[name] = value
+        return value
+
+    def __repr__(self) -> str:
+        return f"<xp: {self._module.__name__}>"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory of a device in bytes; None where the library does not tell."""
+
+    used: int | None
+    free: int | None
+
+
+class BackendError(RuntimeError):
+    """A backend asked for cannot be used: `reason` says why, `mend` is the command or step that helps."""
+
+    def __init__(self, reason: str, mend: str) -> None:
+        super().__init__(f"{reason} {mend}")
+        self.reason = reason
+        self.mend = mend
+
+
+def tree_map(function: Callable[[Array], Any], tree: Tree) -> Tree:
+    """Apply `function` to every array of a tree of tuples and dicts; the structure stays."""
+    if isinstance(tree, dict):
+        return {key: tree_map(function, branch) for key, branch in tree.items()}
+    if isinstance(tree, tuple):
+        return tuple(tree_map(function, branch) for branch in tree)
+    return function(tree)
+
+
+def leaves(tree: Tree) -> list[Array]:
+    """All arrays of a tree, depth first, in order."""
+    found: list[Array] = []
+    tree_map(found.append, tree)
+    return found
+
+
+class Backend(ABC):
+    """One array library on one device. See docs of the members; nothing else may touch the library."""
+
+    name: ClassVar[str]
+    device: str
+    xp: Namespace
+    version: str
+    why: str = "asked for by name"
+
+    @abstractmethod
+    def asarray(self, array: np.ndarray) -> Array:
+        """Move a host array to the device; dtype and shape stay. The result never shares its memory."""
+
+    @abstractmethod
+    def to_numpy(self, array: Array) -> np.ndarray:
+        """Copy an array to the host, C-contiguous."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait until everything asked of the device has been done."""
+
+    @abstractmethod
+    def memory(self) -> Memory:
+        """Memory of the device, used by this process and free, in bytes."""
+
+    def loop(self, step: Step, state: Tree, data: Tree, xs: Tree) -> Tree:
+        """Run `step` over the leading axis of every array in `xs`, and return the last state.
+
+        `step` must be one persistent callable (compiled forms are cached by it). `state` is donated.
+        `x` of step k is `a[k, ...]` of each array `a` in `xs`: a vector of numbers gives 0-d arrays.
+        """
+        for k in range(leaves(xs)[0].shape[0]):
+            state = step(state, data, tree_map(lambda a: a[k, ...], xs))  # noqa: B023
+        return state

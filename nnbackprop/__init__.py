@@ -1,0 +1,1 @@
+"""Backpropagation derived by hand, written once against the Array API standard."""
