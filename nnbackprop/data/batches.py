@@ -1,0 +1,129 @@
+"""Batches on the device: the whole set moved once where it fits, else streamed a chunk ahead."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from backends import Backend, Tree, tree_map
+
+from .dataset import Dataset
+from .scaling import Scaling
+
+Array = Any
+T = TypeVar("T")
+
+RESIDENT_SHARE = 4  # a set is kept on the device when it takes less than 1/4 of what is free there
+RESIDENT_BYTES = 2**30  # and less than this where the library does not tell how much that is
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A data set as a device sees it.
+
+    `data` holds what every step reads: the scaling, and the samples themselves where they are resident
+    (as they came: uint8 takes a quarter of float32, and the affine scaling on the way is exact and cheap).
+    """
+
+    backend: Backend
+    dataset: Dataset
+    data: Tree
+    resident: bool
+
+    @classmethod
+    def of(
+        cls, backend: Backend, dataset: Dataset, scaling: Scaling, dtype: str, resident: str = "auto"
+    ) -> Feed:
+        """Move what belongs on the device there; `resident` is auto, yes or no."""
+        keep = resident == "yes" or (resident == "auto" and _fits(backend, dataset))
+        data = {"scale": scaling.scale.astype(dtype), "shift": scaling.shift.astype(dtype)}
+        if keep:
+            data |= {"inputs": dataset.inputs, "labels": dataset.labels}
+        return cls(backend, dataset, tree_map(backend.asarray, data), keep)
+
+    def xs(self, rows: np.ndarray) -> Tree:
+        """Host arrays for `rows` (steps, batch): the row numbers if the set is resident, else the samples."""
+        if self.resident:
+            return {"rows": rows.astype(np.int32)}
+        return {"inputs": self.dataset.inputs[rows], "labels": self.dataset.labels[rows]}
+
+    def move(self, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:
+        """Each chunk's arrays on the device; samples that stream are moved a chunk ahead, on a thread."""
+        moved = ((label, tree_map(self.backend.asarray, xs)) for label, xs in chunks)
+        return moved if self.resident else ahead(moved)
+
+
+def fetch(xp: Any, data: Tree, x: Tree) -> tuple[Array, Array]:
+    """Inputs (n, features) in the parameters' dtype and labels (n,) int32 of one step.
+
+    x' = x * scale + shift, which every preprocessing of ours is.
+    """
+    if "rows" in x:
+        inputs, labels = (
+            xp.take(data["inputs"], x["rows"], axis=0),
+            xp.take(data["labels"], x["rows"], axis=0),
+        )
+    else:
+        inputs, labels = x["inputs"], x["labels"]
+    return xp.astype(inputs, data["scale"].dtype) * data["scale"] + data["shift"], labels
+
+
+def cut(rows: np.ndarray, batch: int, length: int) -> Iterator[np.ndarray]:
+    """Cut `rows` (n,) into chunks (steps, batch), and last the ragged batch alone, as (1, rest).
+
+    Chunks have `length` steps; what is left over is cut into powers of two, so that a library that compiles
+    a loop for each length meets few of them.
+    """
+    steps = len(rows) // batch
+    at = 0
+    while at < steps:
+        take = length if steps - at >= length else 1 << ((steps - at).bit_length() - 1)
+        yield rows[at * batch : (at + take) * batch].reshape(take, batch)
+        at += take
+    if steps * batch < len(rows):
+        yield rows[steps * batch :].reshape(1, -1)
+
+
+def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
+    """The same items, made on a thread up to `depth` ahead of use; errors come out where they would have."""
+    line: queue.Queue[tuple[str, Any]] = queue.Queue(depth)
+    left = threading.Event()
+
+    def put(kind: str, item: Any) -> bool:
+        while not left.is_set():
+            try:
+                line.put((kind, item), timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put("item", item):
+                    return
+            put("end", None)
+        except BaseException as error:
+            put("error", error)
+
+    thread = threading.Thread(target=work, name="batches", daemon=True)
+    thread.start()
+    try:
+        while (got := line.get())[0] == "item":
+            yield got[1]
+        if got[0] == "error":
+            raise got[1]
+    finally:
+        left.set()
+        thread.join()
+
+
+def _fits(backend: Backend, dataset: Dataset) -> bool:
+    free = backend.memory().free
+    return dataset.inputs.nbytes <= (RESIDENT_BYTES if free is None else free // RESIDENT_SHARE)

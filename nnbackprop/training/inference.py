@@ -1,0 +1,82 @@
+"""Using trained parameters: score a data set, predict, and ask for the gradient with respect to the input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from backends import Backend
+
+from ..data.batches import Feed, cut
+from ..data.scaling import Scaling
+from ..errors import ShapeError
+from ..metrics import decide
+from ..network import Params
+from .events import Score
+from .step import EvaluationStep, Objective, zero_sums
+
+ROWS = 1000  # samples judged at once: enough to keep the products busy, small beside the parameters
+CHUNK = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Inference:
+    """A network in evaluation mode: dropout off, nothing updated; parameters are handed in."""
+
+    backend: Backend
+    objective: Objective
+    scaling: Scaling
+    dtype: str
+    step: EvaluationStep = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "step", EvaluationStep(self.backend.xp, self.objective))
+
+    def evaluate(self, params: Params, feed: Feed) -> Score:
+        """Mean loss (penalties included) and accuracy over a data set on the device."""
+        samples = len(feed.dataset.labels)
+        state, data = zero_sums(self.backend.xp, params), {**feed.data, "params": params}
+        chunks = ((None, feed.xs(rows)) for rows in cut(np.arange(samples), ROWS, CHUNK))
+        for _, xs in feed.move(chunks):
+            state = self.backend.loop(self.step, state, data, xs)
+        loss, correct = (float(self.backend.to_numpy(state[name])) for name in ("loss", "correct"))
+        return Score(loss / samples, correct / samples, samples)
+
+    def predict_proba(self, params: Params, inputs: np.ndarray) -> np.ndarray:
+        """Probability of each class, host (n, k), for raw inputs (n, features).
+
+        k = 1 for a network with one output: the probability of class 1. Where the loss takes plain outputs
+        (mean squared error) these are the outputs themselves, which need not sum to 1.
+        """
+        xp = self.backend.xp
+        parts = []
+        for at in range(0, len(inputs), ROWS):
+            y, _ = self.objective.network.forward(xp, params, self.scaled(inputs[at : at + ROWS]))
+            parts.append(self.backend.to_numpy(self.objective.loss.probabilities(xp, y)))
+        return np.concatenate(parts) if parts else np.empty((0, 0), self.dtype)
+
+    def predict(self, params: Params, inputs: np.ndarray) -> np.ndarray:
+        """Predicted class of each raw input (n, features), host int32 (n,)."""
+        probabilities = self.backend.asarray(self.predict_proba(params, inputs))
+        return self.backend.to_numpy(decide(self.backend.xp, probabilities, 0.5))
+
+    def input_gradient(self, params: Params, inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """dJ_i/dx_i of each sample's own loss, host (n, features), in units of the raw inputs.
+
+        J is a mean over the batch, so a sample's own gradient is n times its row of dJ/dx; the chain rule
+        through x' = x * scale + shift then multiplies by the scale.
+        """
+        x, t = self.scaled(inputs), self.backend.asarray(labels.astype(np.int32))
+        _, _, dx, _ = self.objective.gradients(self.backend.xp, params, x, t, None, need_dx=True)
+        return self.backend.to_numpy(dx) * len(inputs) * self.scaling.scale.astype(self.dtype)
+
+    def scaled(self, inputs: np.ndarray) -> Any:
+        """Raw host inputs (n, features) as the network sees them, on the device."""
+        if inputs.ndim != 2:
+            raise ShapeError(
+                f"Inputs have shape {inputs.shape} and must be (n, features), one row a sample: "
+                "pass images.reshape(len(images), -1), and x.reshape(1, -1) for a single sample."
+            )
+        return self.backend.asarray(self.scaling.apply(inputs, self.dtype))

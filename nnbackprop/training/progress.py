@@ -1,0 +1,51 @@
+"""Where a run is: enough, with the parameters and the optimizer's state, to go on as if never stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from .events import Score
+
+
+@dataclass
+class Progress:
+    """Counters of a run and the sums of the epoch under way; plain numbers, kept in every checkpoint."""
+
+    epoch: int = 1  # the epoch under way, counted from 1
+    step: int = 0  # steps done in all
+    seconds: float = 0.0  # of all steps
+    samples: int = 0  # seen in this epoch: also the place in its shuffled order
+    chunks: int = 0
+    loss: float = 0.0  # sum over the samples of this epoch
+    correct: int = 0
+    epoch_seconds: float = 0.0
+    norms: dict[str, float] = field(default_factory=dict)  # sums over the chunks of this epoch, by layer
+
+    def add(
+        self, steps: int, samples: int, seconds: float, loss: float, correct: int, norms: Mapping[str, float]
+    ) -> None:
+        """Count a chunk; `loss` is the sum over its samples."""
+        self.step += steps
+        self.seconds += seconds
+        self.samples += samples
+        self.chunks += 1
+        self.loss += loss
+        self.correct += correct
+        self.epoch_seconds += seconds
+        self.norms = {layer: self.norms.get(layer, 0.0) + norm for layer, norm in norms.items()}
+
+    def score(self) -> Score:
+        """Loss and accuracy of this epoch so far, as its steps saw them."""
+        return Score(self.loss / self.samples, self.correct / self.samples, self.samples)
+
+    def mean_norms(self) -> dict[str, float]:
+        """Gradient norm of each layer, mean over this epoch's chunks."""
+        return {layer: total / self.chunks for layer, total in self.norms.items()}
+
+    def next_epoch(self) -> None:
+        """Begin the next epoch with empty sums."""
+        self.epoch += 1
+        self.samples = self.chunks = self.correct = 0
+        self.loss = self.epoch_seconds = 0.0
+        self.norms = {}

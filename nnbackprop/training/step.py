@@ -1,0 +1,156 @@
+"""One training step, top to bottom: batch, forward, loss, backward, update. Nothing else happens in a step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from backends import Tree, leaves, tree_map
+
+from ..data.batches import fetch
+from ..losses import Loss, one_hot
+from ..metrics import count_correct
+from ..network import Params, Sequential
+from ..optimizers import Optimizer
+from ..penalties import WeightPenalty
+from ..random import Draw
+
+Array = Any
+
+
+class Clip(Protocol):
+    """Gradient clipping: a function of the gradients alone, such as one of `optimizers.clipping`."""
+
+    def __call__(self, xp: Any, grads: Params) -> Params:
+        """Clipped gradients."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised: J = loss(network(x), t) + penalty(params); targets are made from labels on the way.
+
+    `off` and `on` are the target values of the wrong and the right class for losses that take targets.
+    """
+
+    network: Sequential
+    loss: Loss
+    penalty: WeightPenalty | None = None
+    off: float = 0.0
+    on: float = 1.0
+
+    def targets(self, xp: Any, y: Array, labels: Array) -> Array:
+        """What the loss compares outputs y (n, k) with: labels (n,), or a row of `off` and `on` each."""
+        if self.loss.labels:
+            return labels
+        if y.shape[1] == 1:  # one output says how much of class 1 a sample is
+            return one_hot(xp, labels, 2, y.dtype, self.off, self.on)[:, 1:]
+        return one_hot(xp, labels, y.shape[1], y.dtype, self.off, self.on)
+
+    def value(
+        self, xp: Any, params: Params, x: Array, labels: Array, draw: Draw | None
+    ) -> tuple[Array, Array]:
+        """J and the outputs y (n, k)."""
+        y, _ = self.network.forward(xp, params, x, draw)
+        J, _ = self.loss(xp, y, self.targets(xp, y, labels))
+        return self.penalised(xp, params, J), y
+
+    def gradients(
+        self, xp: Any, params: Params, x: Array, labels: Array, draw: Draw | None, need_dx: bool = False
+    ) -> tuple[Array, Array, Array | None, Params]:
+        """J, the outputs y (n, k), dJ/dx where asked for, and dJ/dparams."""
+        y, caches = self.network.forward(xp, params, x, draw)
+        J, dy = self.loss(xp, y, self.targets(xp, y, labels))
+        dx, grads = self.network.backward(xp, params, caches, dy, need_dx)
+        if self.penalty:
+            grads = self.penalty.gradients(xp, params, grads)
+        return self.penalised(xp, params, J), y, dx, grads
+
+    def penalised(self, xp: Any, params: Params, J: Array) -> Array:
+        """The loss of the batch plus the penalty on the weights."""
+        return J + self.penalty.loss(xp, params) if self.penalty else J
+
+
+def zero_sums(xp: Any, params: Params) -> Tree:
+    """Sums of loss and right answers at zero, on the parameters' device."""
+    like = leaves(params)[0]
+    return {
+        "loss": xp.zeros((), dtype=like.dtype, device=like.device),
+        "correct": xp.zeros((), dtype=xp.int32, device=like.device),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingStep:
+    """`state, data, x -> state`, for `Backend.loop`: x holds the batch, the step's number and its scalars.
+
+    The state keeps the gradients of its last step, so that a look at the run can show their norms without a
+    norm being taken in every step.
+    """
+
+    xp: Any
+    objective: Objective
+    optimizer: Optimizer
+    clip: Clip | None
+    seed: int
+
+    def begin(self, params: Params) -> Tree:
+        """The state before the first step."""
+        return {
+            "params": params,
+            "optimizer": self.optimizer.init(self.xp, params),
+            "gradients": tree_map(self.xp.zeros_like, params),
+            **zero_sums(self.xp, params),
+        }
+
+    def clear(self, state: Tree) -> Tree:
+        """The same state with its sums at zero."""
+        return {**state, **zero_sums(self.xp, state["params"])}
+
+    def look(self, state: Tree) -> Array:
+        """What a chunk has to show, in one array so that it takes one wait for the device.
+
+        Sum of losses, right answers, 1 if losses and parameters are finite else 0, and the norm of the last
+        gradient of each layer with parameters.
+        """
+        xp, loss = self.xp, state["loss"]
+        finite = [xp.all(xp.isfinite(a)) for a in (loss, *leaves(state["params"]))]
+        norms = [xp.sqrt(sum(xp.sum(g * g) for g in layer.values())) for layer in state["gradients"] if layer]
+        counts = [xp.astype(a, loss.dtype) for a in (state["correct"], xp.all(xp.stack(finite)))]
+        return xp.stack([loss, *counts, *norms])
+
+    def __call__(self, state: Tree, data: Tree, x: Tree) -> Tree:
+        """One update of the parameters by the gradients of one batch."""
+        xp, params = self.xp, state["params"]
+        inputs, labels = fetch(xp, data, x)
+        draw = Draw(self.seed, x["step"])
+        J, y, _, grads = self.objective.gradients(xp, params, inputs, labels, draw)
+        update = self.clip(xp, grads) if self.clip else grads
+        params, optimizer = self.optimizer.step(xp, params, update, state["optimizer"], x["scalars"])
+        return {
+            "params": params,
+            "optimizer": optimizer,
+            "gradients": grads,
+            "loss": state["loss"] + J * labels.shape[0],
+            "correct": state["correct"] + count_correct(xp, y, labels, self.objective.loss.threshold),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationStep:
+    """`state, data, x -> state` over batches in evaluation mode: sums of loss and right answers, no update.
+
+    The parameters are among the `data`: a state is donated, and they must outlive the evaluation.
+    """
+
+    xp: Any
+    objective: Objective
+
+    def __call__(self, state: Tree, data: Tree, x: Tree) -> Tree:
+        """Add one batch to the sums."""
+        xp = self.xp
+        inputs, labels = fetch(xp, data, x)
+        J, y = self.objective.value(xp, data["params"], inputs, labels, None)
+        return {
+            "loss": state["loss"] + J * labels.shape[0],
+            "correct": state["correct"] + count_correct(xp, y, labels, self.objective.loss.threshold),
+        }

@@ -1,0 +1,240 @@
+"""The training loop: epochs of chunks of steps, a look after each chunk, and word of it to the listeners."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from backends import Backend, Tree, select, tree_map
+
+from ..data.batches import Feed, cut
+from ..data.dataset import Dataset
+from ..data.order import permutation
+from ..data.scaling import Scaling
+from ..errors import DivergedError
+from ..losses import Loss
+from ..network import Params, Sequential
+from ..optimizers import Optimizer
+from ..penalties import WeightPenalty
+from .best import Best
+from .diagnosis import Snapshot, explain_divergence
+from .events import ChunkBegin, ChunkEnd, EpochBegin, EpochEnd, Listener, Score, TrainBegin, TrainEnd
+from .inference import Inference
+from .plan import check_outputs, chunk_length, layer_rows
+from .progress import Progress
+from .step import Clip, Objective, TrainingStep
+
+
+@dataclass(eq=False)
+class Trainer:
+    """Trains a network on a data set with hand-derived gradients, on whichever library `backend` is.
+
+    >>> trainer = Trainer(network, SoftmaxCrossEntropy(), SGD(), lr=0.08, batch_size=120, epochs=20)
+    >>> history = trainer.fit(data.train, test=data.test)
+    >>> trainer.evaluate(data.test).accuracy
+
+    lr is a number or a schedule (step -> learning rate); batch_size None means the full batch; targets are
+    the values of the wrong and the right class for losses on outputs; scaling is applied to every input;
+    patience stops a run that has a validation part; max_time is in seconds.
+    """
+
+    network: Sequential
+    loss: Loss
+    optimizer: Optimizer
+    lr: float | Callable[[int], float]
+    _: KW_ONLY
+    backend: Backend = field(default_factory=select)
+    dtype: str = "float32"
+    scaling: Scaling = field(default_factory=Scaling.identity)
+    targets: tuple[float, float] = (0.0, 1.0)
+    penalty: WeightPenalty | None = None
+    clip: Clip | None = None
+    batch_size: int | None = 100
+    epochs: int = 10
+    shuffle: bool = True
+    seed: int = 0
+    patience: int | None = None
+    max_time: float | None = None
+    resident: str = "auto"
+    listeners: Sequence[Listener] = ()
+
+    def __post_init__(self) -> None:
+        objective = Objective(self.network, self.loss, self.penalty, *self.targets)
+        self.inference = Inference(self.backend, objective, self.scaling, self.dtype)
+        self.step = TrainingStep(self.backend.xp, objective, self.optimizer, self.clip, self.seed)
+        self.snapshot = Snapshot(self.step)
+        self.progress = Progress()
+        self.best = Best(lambda: tree_map(self.backend.to_numpy, self.params), self.stop, self.patience)
+        self.state: Tree = None
+        self.history: list[EpochEnd] = []
+        self._stopped: str | None = None
+
+    # What a caller does with it.
+
+    @property
+    def params(self) -> Params:
+        """The parameters as they stand, on the device; dead after the next step, so copy what you keep."""
+        return self.state["params"]
+
+    def fit(
+        self, train: Dataset, validation: Dataset | None = None, test: Dataset | None = None
+    ) -> list[EpochEnd]:
+        """Train to `epochs` epochs, from where the trainer stands; returns a row for each epoch run here.
+
+        `validation` is judged after each epoch and chooses the best weights, which the trainer ends with.
+        Without it `test` is judged in its place, to be seen only. DivergedError if numbers cease to be finite.
+        """
+        self._prepare(train, validation, test)
+        self._tell(
+            "train_begin", self._introduction({"train": train, "validation": validation, "test": test})
+        )
+        self._began, self._stopped = time.monotonic(), None
+        while self.progress.epoch <= self.epochs and not self._stopped:
+            self._epoch()
+        p, reason = self.progress, self._stopped or "finished"
+        self._tell("train_end", TrainEnd(min(p.epoch, self.epochs), p.step, reason, p.seconds))
+        if self.best.params is not None and reason != "interrupted":
+            self.state = {**self.state, "params": tree_map(self.backend.asarray, self.best.params)}
+        return self.history
+
+    def stop(self, reason: str = "interrupted") -> None:
+        """End the run after the chunk under way; safe to call from a signal handler or a listener."""
+        self._stopped = self._stopped or reason
+
+    def evaluate(self, dataset: Dataset) -> Score:
+        """Mean loss and accuracy of the parameters as they stand, dropout off."""
+        return self.inference.evaluate(self.params, self._feed(dataset))
+
+    def predict(self, inputs: np.ndarray) -> np.ndarray:
+        """Predicted class of each raw input (n, features), host int32 (n,)."""
+        return self.inference.predict(self.params, inputs)
+
+    def predict_proba(self, inputs: np.ndarray) -> np.ndarray:
+        """Class probabilities (n, k) of raw inputs (n, features), on the host."""
+        return self.inference.predict_proba(self.params, inputs)
+
+    # How it is done.
+
+    def _prepare(self, train: Dataset, validation: Dataset | None, test: Dataset | None) -> None:
+        """Build what `train` asks for; everything that can be wrong is found here, before the first step."""
+        plan = self.network.plan((train.inputs.shape[1],), self.seed, self.dtype)
+        check_outputs(plan, train.classes)
+        self.rows = layer_rows(plan, np.dtype(self.dtype).itemsize)
+        self.batch = min(self.batch_size or len(train.labels), len(train.labels))
+        self.length = chunk_length(self.rows, self.batch, self.backend.device)
+        self.feed = self._feed(train)
+        watched = validation or test
+        self.watched = self._feed(watched) if watched else None
+        self.validated = validation is not None
+        if self.state is None:
+            params = tuple(built.params for built in plan)
+            self.state = self.step.begin(tree_map(self.backend.asarray, params))
+
+    def _feed(self, dataset: Dataset) -> Feed:
+        return Feed.of(self.backend, dataset, self.scaling, self.dtype, self.resident)
+
+    def _epoch(self) -> None:
+        """The rest of the epoch under way."""
+        p, samples = self.progress, len(self.feed.dataset.labels)
+        self._tell("epoch_begin", EpochBegin(p.epoch, p.step))
+        begin = time.perf_counter()
+        for (steps, seen), xs in self.feed.move(self._chunks(p.epoch, p.samples, p.step)):
+            self._tell("chunk_begin", ChunkBegin(p.epoch, p.step, steps))
+            self._chunk(xs, steps, seen, begin)
+            if self.max_time is not None and time.monotonic() - self._began > self.max_time:
+                self.stop("max-time")
+            if self._stopped and p.samples < samples:
+                return
+            begin = time.perf_counter()
+        self._end_epoch()
+
+    def _chunks(self, epoch: int, samples: int, step: int) -> Iterator[tuple[tuple[int, int], Tree]]:
+        """What is left of an epoch's order after `samples`, as ((steps, samples), host arrays)."""
+        total = len(self.feed.dataset.labels)
+        order = permutation(self.seed, epoch, total) if self.shuffle else np.arange(total)
+        for rows in cut(order[samples:], self.batch, self.length):
+            steps = np.arange(step, step + len(rows))
+            xs = {**self.feed.xs(rows), "step": steps.astype(np.int32), "scalars": self._scalars(steps)}
+            yield (len(rows), rows.size), xs
+            step += len(rows)
+
+    def _rate(self, step: int) -> float:
+        """Learning rate of the step after `step` steps."""
+        return self.lr(step) if callable(self.lr) else self.lr
+
+    def _scalars(self, steps: np.ndarray) -> dict[str, np.ndarray]:
+        """The optimizer's numbers for each step, computed in double precision on the host."""
+        rows = [self.optimizer.scalars(t + 1, self._rate(t)) for t in steps.tolist()]
+        return {name: np.array([row[name] for row in rows], dtype=self.dtype) for name in rows[0]}
+
+    def _chunk(self, xs: Tree, steps: int, samples: int, begin: float) -> None:
+        """Run a chunk, look at it once, and tell."""
+        p = self.progress
+        self.snapshot.renew(self.state, p.epoch, p.samples, p.step)
+        self.state = self.backend.loop(self.step, self.state, self.feed.data, xs)
+        loss, correct, finite, *norms = self.backend.to_numpy(self.step.look(self.state)).tolist()
+        if not finite:
+            raise self._divergence(p.step + steps)
+        self.state = self.step.clear(self.state)
+        by_layer = dict(zip(self._trained_layers(), norms, strict=True))
+        seconds = time.perf_counter() - begin
+        p.add(steps, samples, seconds, loss, round(correct), by_layer)
+        lr, used = self._rate(p.step - 1), self.backend.memory().used
+        means = loss / samples, correct / samples
+        self._tell(
+            "chunk_end", ChunkEnd(p.epoch, p.step, steps, samples, seconds, *means, lr, by_layer, used)
+        )
+
+    def _end_epoch(self) -> None:
+        """Judge, keep the epoch's row, tell, go on to the next."""
+        p = self.progress
+        score = self.inference.evaluate(self.params, self.watched) if self.watched else None
+        validation, test = (score, None) if self.validated else (None, score)
+        pace = p.samples / p.epoch_seconds
+        norms, lr = p.mean_norms(), self._rate(p.step - 1)
+        row = EpochEnd(p.epoch, p.step, lr, p.score(), validation, test, norms, p.epoch_seconds, pace)
+        self.history.append(row)
+        p.next_epoch()
+        self.best.epoch_end(row)
+        self._tell("epoch_end", row)
+
+    def _divergence(self, seen: int) -> DivergedError:
+        """Replay from the snapshot, over epoch ends, until the fault shows."""
+        snapshot, steps = self.snapshot, self._replay()
+        return explain_divergence(snapshot, self.feed.data, steps, self.network.names, seen)
+
+    def _replay(self) -> Iterator[Tree]:
+        """The single steps from the snapshot on, each as the loop would hand it down."""
+        epoch, samples, at = self.snapshot.epoch, self.snapshot.samples, self.snapshot.at
+        while True:
+            for (steps, _), xs in self.feed.move(self._chunks(epoch, samples, at)):
+                for k in range(steps):
+                    yield tree_map(lambda a: a[k, ...], xs)  # noqa: B023
+                at += steps
+            epoch, samples = epoch + 1, 0
+
+    def _trained_layers(self) -> list[str]:
+        return [row.name for row in self.rows if row.parameters]
+
+    def _tell(self, what: str, event: Any) -> None:
+        for listener in self.listeners:
+            getattr(listener, what)(event)
+
+    def _introduction(self, parts: Mapping[str, Dataset | None]) -> TrainBegin:
+        """What is known before the first step."""
+        return TrainBegin(
+            backend=self.backend.name,
+            device=self.backend.device,
+            dtype=self.dtype,
+            why=self.backend.why,
+            layers=self.rows,
+            samples={name: len(part.labels) if part else 0 for name, part in parts.items()},
+            batch_size=self.batch,
+            steps_per_epoch=-(-len(self.feed.dataset.labels) // self.batch),
+            epochs=self.epochs,
+            first_step=self.progress.step,
+        )
