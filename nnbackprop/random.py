@@ -87,7 +87,7 @@ class Draw:
         """Draw an inverted-dropout mask: 0 with probability p, else 1 / (1 - p), p = round(rate 2^16) / 2^16.
 
         One call of the generator serves four columns, q = ceil(width / 4) apart: element (row, column) is
-        lane column // q of counter ((row0 + row) q + column % q, step). The lanes are word 0 high half, word 1
+        lane column // q of counter ((row0 + row) q + column % q, step). Lanes are word 0 high half, word 1
         high half, word 0 low half, word 1 low half, signed 16-bit numbers, kept from p 2^16 - 2^15 upwards.
 
         Args:
