@@ -1,0 +1,103 @@
+"""JAX: a chunk of steps becomes one compiled program. Its autodiff is never asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .base import Array, Backend, BackendError, Memory, Namespace, Step, Tree
+from .devices import check_index, cuda_index
+
+_PROGRAMS = 16  # compiled steps kept; a run has a handful
+
+
+class JaxBackend(Backend):
+    """jax.Array on `cpu` or `cuda:N`; without a device word, the first device JAX lists.
+
+    JAX turns float64 into float32 in silence unless told otherwise before its first array: told so here, for
+    the whole process, and checked at the door.
+    """
+
+    name = "jax"
+
+    def __init__(self, device: str | None = None) -> None:
+        jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
+        self._device = _find(device)
+        self.device = _word(self._device)
+        self.version = jax.__version__
+        self.xp = Namespace(jnp)
+        self._compiled = lru_cache(maxsize=_PROGRAMS)(_compile)
+
+    def asarray(self, array: np.ndarray) -> Array:
+        """Copy a host array to the device."""
+        moved = jax.device_put(np.asarray(array), self._device, may_alias=False)
+        if moved.dtype != array.dtype:
+            raise BackendError(
+                f"JAX made {moved.dtype} of {array.dtype}: 64-bit numbers were switched off after this backend "
+                "had switched them on.",
+                'Remove jax.config.update("jax_enable_x64", False) from the program.',
+            )
+        return moved
+
+    def to_numpy(self, array: Array) -> np.ndarray:
+        """Copy an array to the host, C-contiguous; waits for it."""
+        return np.array(array, order="C")
+
+    def synchronize(self) -> None:
+        """Wait for a program that the device runs after all others."""
+        jax.device_put(0, self._device).block_until_ready()
+
+    def memory(self) -> Memory:
+        """The device allocator's own count; unknown on the CPU."""
+        stats = self._device.memory_stats() or {}
+        used, limit = stats.get("bytes_in_use"), stats.get("bytes_limit")
+        return Memory(used, None if used is None or limit is None else limit - used)
+
+    def loop(self, step: Step, state: Tree, data: Tree, xs: Tree) -> Tree:
+        """Run the steps as one `lax.scan` under `jit`; a new length of `xs` compiles anew."""
+        with jax.default_device(self._device):
+            return _in_order_of(state, self._compiled(step)(state, data, xs))
+
+
+def _compile(step: Step) -> Callable[..., Any]:
+    def chunk(state: Tree, data: Tree, xs: Tree) -> Tree:
+        return jax.lax.scan(lambda carry, x: (step(carry, data, x), None), state, xs)[0]
+
+    return jax.jit(chunk, donate_argnums=0)  # data is an argument: closed over, it would be baked in
+
+
+def _in_order_of(like: Tree, tree: Tree) -> Tree:
+    """The same tree with its dicts in the order of `like`: JAX sorts their keys."""
+    if isinstance(like, dict):
+        return {key: _in_order_of(like[key], tree[key]) for key in like}
+    if isinstance(like, tuple):
+        return tuple(map(_in_order_of, like, tree))
+    return tree
+
+
+def _find(word: str | None) -> Any:
+    index = None if word is None else cuda_index("jax", word)
+    if word is None:
+        return jax.devices()[0]
+    if index is None:
+        return jax.devices("cpu")[0]
+    try:
+        devices = jax.devices("cuda")
+    except RuntimeError as error:
+        raise BackendError(
+            f"JAX {jax.__version__} finds no CUDA device.",
+            'Install its CUDA plugin: pip install "jax[cuda13]" (or cuda12), or use --device cpu.',
+        ) from error
+    check_index("jax", index, len(devices))
+    return devices[index]
+
+
+def _word(device: Any) -> str:
+    if device.platform == "cpu":
+        return "cpu"
+    return f"{'cuda' if device.platform == 'gpu' else device.platform}:{device.id}"

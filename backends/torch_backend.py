@@ -1,0 +1,64 @@
+"""PyTorch: its tensors as plain arrays, on the CPU or a CUDA device. Its autograd is never asked."""
+
+from __future__ import annotations
+
+import array_api_compat.torch
+import numpy as np
+import torch
+
+from .base import Array, Backend, BackendError, Memory, Namespace, Step, Tree
+from .devices import check_index, cuda_index
+
+
+class TorchBackend(Backend):
+    """torch.Tensor on `cpu` or `cuda:N`; without a device word, CUDA where PyTorch finds it."""
+
+    name = "torch"
+
+    def __init__(self, device: str | None = None) -> None:
+        index = cuda_index(self.name, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if index is not None:
+            _check_cuda(index)
+        self.device = "cpu" if index is None else f"cuda:{index}"
+        self.version = torch.__version__
+        self.xp = Namespace(array_api_compat.torch)
+        self._device = torch.device(self.device)
+
+    def asarray(self, array: np.ndarray) -> Array:
+        """Copy a host array to the device."""
+        return torch.from_numpy(np.array(array)).to(self._device)
+
+    def to_numpy(self, array: Array) -> np.ndarray:
+        """Copy a tensor to the host, C-contiguous; waits for it."""
+        return np.array(array.detach().cpu().numpy(), order="C")
+
+    def synchronize(self) -> None:
+        """Wait for the CUDA device; the CPU is always done."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+    def memory(self) -> Memory:
+        """What PyTorch holds on the CUDA device, and what is free there; unknown on the CPU."""
+        if self._device.type != "cuda":
+            return Memory(None, None)
+        free, _ = torch.cuda.mem_get_info(self._device)
+        return Memory(torch.cuda.memory_allocated(self._device), free)
+
+    def loop(self, step: Step, state: Tree, data: Tree, xs: Tree) -> Tree:
+        """Run the steps one by one, with autograd's bookkeeping off."""
+        with torch.no_grad():
+            return super().loop(step, state, data, xs)
+
+
+def _check_cuda(index: int) -> None:
+    if torch.version.cuda is None:
+        raise BackendError(
+            f"PyTorch {torch.__version__} is a build without CUDA.",
+            "Install a CUDA build (https://pytorch.org/get-started/locally), or use --device cpu.",
+        )
+    if not torch.cuda.is_available():
+        raise BackendError(
+            f"PyTorch {torch.__version__} finds no CUDA device.",
+            "Check the driver with nvidia-smi, or use --device cpu.",
+        )
+    check_index("torch", index, torch.cuda.device_count())
