@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends import Tree, tree_map
+from nnbackprop.data.batches import fetch
+from nnbackprop.errors import DivergedError
+from nnbackprop.network import Params
+from nnbackprop.random import Draw
 
-from ..data.batches import fetch
-from ..errors import DivergedError
-from ..network import Params
-from ..random import Draw
 from .step import TrainingStep
 
 SHARE = 20  # a snapshot may cost 1/20 of the time between snapshots
@@ -62,9 +62,7 @@ def explain_divergence(
     )
 
 
-def _first_fault(
-    step: TrainingStep, names: tuple[str, ...], params: Params, data: Tree, x: Tree
-) -> str | None:
+def _first_fault(step: TrainingStep, names: tuple[str, ...], params: Params, data: Tree, x: Tree) -> str | None:
     """The first non-finite array of a step, in words, in the order in which the step makes them."""
     xp, objective = step.xp, step.objective
     inputs, labels = fetch(xp, data, x)

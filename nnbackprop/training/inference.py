@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from backends import Backend
+from nnbackprop.data.batches import Feed, cut
+from nnbackprop.data.scaling import Scaling
+from nnbackprop.errors import ShapeError
+from nnbackprop.metrics import decide
+from nnbackprop.network import Params
 
-from ..data.batches import Feed, cut
-from ..data.scaling import Scaling
-from ..errors import ShapeError
-from ..metrics import decide
-from ..network import Params
 from .events import Score
 from .step import EvaluationStep, Objective, zero_sums
 

@@ -5,22 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..errors import ShapeError
-from ..network import Built
+from nnbackprop.errors import ShapeError
+from nnbackprop.network import Built
+
 from .events import LayerRow
 
 LOOK_SECONDS = 0.1  # a look about ten times a second
 LONGEST_CHUNK = 1024
 
 
-def layer_rows(plan: Sequence[Built], batch_shape_bytes: int) -> tuple[LayerRow, ...]:
-    """The layer table: `batch_shape_bytes` is the size of one number of the parameters' dtype."""
+def layer_rows(plan: Sequence[Built], itemsize: int) -> tuple[LayerRow, ...]:
+    """The layer table, numbers of `itemsize` bytes; ShapeError if there is nothing to train."""
+    if not any(built.params for built in plan):
+        raise ShapeError("The network has no parameters to train: add a Dense layer.")
     rows = []
     for i, built in enumerate(plan):
         size = sum(p.size for p in built.params.values())
         flops = 2 * built.params["W"].size if "W" in built.params else 0
         flops += math.prod(built.out_shape)  # the bias, or one operation an element
-        rows.append(LayerRow(i + 1, built.name, built.out_shape, size, size * batch_shape_bytes, flops))
+        rows.append(LayerRow(i + 1, built.name, built.out_shape, size, size * itemsize, flops))
     return tuple(rows)
 
 
@@ -36,14 +39,12 @@ def chunk_length(rows: Sequence[LayerRow], batch: int, device: str) -> int:
     return 1 << max(0, min(LONGEST_CHUNK, int(LOOK_SECONDS / seconds)).bit_length() - 1)
 
 
-def check_outputs(plan: Sequence[Built], classes: Sequence[str]) -> None:
+def check_outputs(layers: Sequence[LayerRow], classes: Sequence[str]) -> None:
     """ShapeError unless the network gives one output a class, or a single one for two classes."""
-    out_shape, known = plan[-1].out_shape, len(classes)
-    if out_shape != (known,) and not (out_shape == (1,) and known == 2):
+    last, known = layers[-1], len(classes)
+    if last.out_shape != (known,) and not (last.out_shape == (1,) and known == 2):
         raise ShapeError(
-            f"The last layer, {plan[-1].name}, gives outputs of shape {out_shape} and the data has {known} "
+            f"The last layer, {last.name}, gives outputs of shape {last.out_shape} and the data has {known} "
             f"classes ({', '.join(classes[:12])}): it must give ({known},), one output a class"
             + (", or (1,) for two classes." if known == 2 else ".")
         )
-    if not any(built.params for built in plan):
-        raise ShapeError("The network has no parameters to train: add a Dense layer.")

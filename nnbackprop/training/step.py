@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from backends import Tree, leaves, tree_map
-
-from ..data.batches import fetch
-from ..losses import Loss, one_hot
-from ..metrics import count_correct
-from ..network import Params, Sequential
-from ..optimizers import Optimizer
-from ..penalties import WeightPenalty
-from ..random import Draw
+from nnbackprop.data.batches import fetch
+from nnbackprop.losses import Loss, one_hot
+from nnbackprop.metrics import count_correct
+from nnbackprop.network import Params, Sequential
+from nnbackprop.optimizers import Optimizer
+from nnbackprop.penalties import WeightPenalty
+from nnbackprop.random import Draw
 
 Array = Any
 
@@ -46,9 +45,7 @@ class Objective:
             return one_hot(xp, labels, 2, y.dtype, self.off, self.on)[:, 1:]
         return one_hot(xp, labels, y.shape[1], y.dtype, self.off, self.on)
 
-    def value(
-        self, xp: Any, params: Params, x: Array, labels: Array, draw: Draw | None
-    ) -> tuple[Array, Array]:
+    def value(self, xp: Any, params: Params, x: Array, labels: Array, draw: Draw | None) -> tuple[Array, Array]:
         """J and the outputs y (n, k)."""
         y, _ = self.network.forward(xp, params, x, draw)
         J, _ = self.loss(xp, y, self.targets(xp, y, labels))

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from backends import Backend, Tree, select, tree_map
+from nnbackprop.data.batches import Feed, cut
+from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.order import permutation
+from nnbackprop.data.scaling import Scaling
+from nnbackprop.errors import DivergedError
+from nnbackprop.losses import Loss
+from nnbackprop.network import Params, Sequential
+from nnbackprop.optimizers import Optimizer
+from nnbackprop.penalties import WeightPenalty
 
-from ..data.batches import Feed, cut
-from ..data.dataset import Dataset
-from ..data.order import permutation
-from ..data.scaling import Scaling
-from ..errors import DivergedError
-from ..losses import Loss
-from ..network import Params, Sequential
-from ..optimizers import Optimizer
-from ..penalties import WeightPenalty
 from .best import Best
 from .diagnosis import Snapshot, explain_divergence
 from .events import ChunkBegin, ChunkEnd, EpochBegin, EpochEnd, Listener, Score, TrainBegin, TrainEnd
@@ -89,9 +89,7 @@ class Trainer:
         Without it `test` is judged in its place, to be seen only. DivergedError if numbers cease to be finite.
         """
         self._prepare(train, validation, test)
-        self._tell(
-            "train_begin", self._introduction({"train": train, "validation": validation, "test": test})
-        )
+        self._tell("train_begin", self._introduction({"train": train, "validation": validation, "test": test}))
         self._began, self._stopped = time.monotonic(), None
         while self.progress.epoch <= self.epochs and not self._stopped:
             self._epoch()
@@ -120,19 +118,16 @@ class Trainer:
     # How it is done.
 
     def _prepare(self, train: Dataset, validation: Dataset | None, test: Dataset | None) -> None:
-        """Build what `train` asks for; everything that can be wrong is found here, before the first step."""
-        plan = self.network.plan((train.inputs.shape[1],), self.seed, self.dtype)
-        check_outputs(plan, train.classes)
-        self.rows = layer_rows(plan, np.dtype(self.dtype).itemsize)
+        """Move the data where it belongs; everything that can be wrong is found here, before the first step."""
+        if self.state is None:
+            self.build(train.inputs.shape[1])
+        check_outputs(self.layers, train.classes)
         self.batch = min(self.batch_size or len(train.labels), len(train.labels))
-        self.length = chunk_length(self.rows, self.batch, self.backend.device)
+        self.length = chunk_length(self.layers, self.batch, self.backend.device)
         self.feed = self._feed(train)
         watched = validation or test
         self.watched = self._feed(watched) if watched else None
         self.validated = validation is not None
-        if self.state is None:
-            params = tuple(built.params for built in plan)
-            self.state = self.step.begin(tree_map(self.backend.asarray, params))
 
     def _feed(self, dataset: Dataset) -> Feed:
         return Feed.of(self.backend, dataset, self.scaling, self.dtype, self.resident)
@@ -185,9 +180,7 @@ class Trainer:
         p.add(steps, samples, seconds, loss, round(correct), by_layer)
         lr, used = self._rate(p.step - 1), self.backend.memory().used
         means = loss / samples, correct / samples
-        self._tell(
-            "chunk_end", ChunkEnd(p.epoch, p.step, steps, samples, seconds, *means, lr, by_layer, used)
-        )
+        self._tell("chunk_end", ChunkEnd(p.epoch, p.step, steps, samples, seconds, *means, lr, by_layer, used))
 
     def _end_epoch(self) -> None:
         """Judge, keep the epoch's row, tell, go on to the next."""
@@ -218,7 +211,7 @@ class Trainer:
             epoch, samples = epoch + 1, 0
 
     def _trained_layers(self) -> list[str]:
-        return [row.name for row in self.rows if row.parameters]
+        return [row.name for row in self.layers if row.parameters]
 
     def _tell(self, what: str, event: Any) -> None:
         for listener in self.listeners:
@@ -231,7 +224,7 @@ class Trainer:
             device=self.backend.device,
             dtype=self.dtype,
             why=self.backend.why,
-            layers=self.rows,
+            layers=self.layers,
             samples={name: len(part.labels) if part else 0 for name, part in parts.items()},
             batch_size=self.batch,
             steps_per_epoch=-(-len(self.feed.dataset.labels) // self.batch),

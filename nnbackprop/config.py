@@ -1,0 +1,185 @@
+"""An experiment as data: one flat table of settings, in TOML, in a run folder, and as command-line flags."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from cyclopts import Group, Parameter
+from msgspec import Meta
+
+from .errors import UsageError
+
+COMMON = Group("Common", sort_key=1)
+NETWORK = Group("Network", sort_key=2)
+LEARNING = Group("Learning", sort_key=3)
+DATA = Group("Data", sort_key=4)
+RUN = Group("Run", sort_key=5)
+
+Units = Annotated[int, Meta(ge=1)]
+Seed = Annotated[int, Meta(ge=0)]
+Rate = Annotated[float, Meta(ge=0, lt=1)]
+Above0 = Annotated[float, Meta(gt=0)]
+AtLeast0 = Annotated[float, Meta(ge=0)]
+
+
+def _flag(group: Group, words: str, **more: Any) -> Parameter:
+    return Parameter(group=group, help=words, **more)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every setting of a run. A recipe names those it changes; the names are those of the flags."""
+
+    title: Annotated[str, Parameter(show=False, parse=False)] = ""
+
+    data: Annotated[
+        str, _flag(COMMON, "A data set's name, or a file or folder; see `nnbackprop data --help`.")
+    ] = "mnist"
+    epochs: Annotated[Units, _flag(COMMON, "Passes over the training data.")] = 20
+    batch_size: Annotated[Units | Literal["full"], _flag(COMMON, "Samples a step, or `full` for all of them.")] = (
+        120
+    )
+    lr: Annotated[Above0, _flag(COMMON, "Learning rate, where the schedule begins or peaks.")] = 0.08
+    seed: Annotated[Seed, _flag(COMMON, "Decides weights, shuffles, splits and masks.")] = 0
+    backend: Annotated[
+        Literal["auto", "numpy", "cupy", "torch", "jax", "strict"],
+        _flag(
+            COMMON,
+            "Array library; auto is CuPy where a CUDA device works, else NumPy.",
+            env_var="NNBACKPROP_BACKEND",
+        ),
+    ] = "auto"
+    device: Annotated[
+        str | None, _flag(COMMON, "cpu, cuda, cuda:N ... as the backend knows them.", env_var="NNBACKPROP_DEVICE")
+    ] = None
+
+    hidden: Annotated[
+        tuple[Units, ...], _flag(NETWORK, "Units of each hidden layer, such as 512 256.", consume_multiple=True)
+    ] = (512, 256)
+    activation: Annotated[str, _flag(NETWORK, "Of the hidden layers: relu, sigmoid, tanh, gelu ...")] = "relu"
+    output: Annotated[
+        str, _flag(NETWORK, "Activation of the last layer; identity where the loss takes logits.")
+    ] = "identity"
+    outputs: Annotated[
+        Units | None, _flag(NETWORK, "Outputs, where not one a class: 1 will do for two classes.")
+    ] = None
+    bias: Annotated[bool, _flag(NETWORK, "Whether layers have biases.")] = True
+    dropout: Annotated[
+        tuple[Rate, ...],
+        _flag(
+            NETWORK,
+            "One rate for all hidden layers, or one for the input and each of them.",
+            consume_multiple=True,
+        ),
+    ] = ()
+    init: Annotated[
+        str, _flag(NETWORK, "First weights: he-normal, glorot-uniform, uniform:0.12, normal:1 ...")
+    ] = "he-normal"
+
+    loss: Annotated[str, _flag(LEARNING, "softmax-cross-entropy, binary-cross-entropy, mse or half-mse.")] = (
+        "softmax-cross-entropy"
+    )
+    label_smoothing: Annotated[Rate, _flag(LEARNING, "Share of each target spread over all classes.")] = 0.0
+    targets: Annotated[
+        tuple[float, float],
+        _flag(LEARNING, "Target of the wrong and the right class, for losses on outputs.", consume_multiple=True),
+    ] = (0.0, 1.0)
+    optimizer: Annotated[str, _flag(LEARNING, "sgd, momentum, nesterov, rmsprop, adagrad, adam or adamw.")] = "sgd"
+    momentum: Annotated[
+        Rate | None,
+        _flag(LEARNING, "Of momentum, nesterov and rmsprop's mean; their own default if not given."),
+    ] = None
+    weight_decay: Annotated[AtLeast0, _flag(LEARNING, "Decoupled decay, of adamw.")] = 0.01
+    schedule: Annotated[
+        str,
+        _flag(
+            LEARNING,
+            "constant, step:EPOCHS:FACTOR, exponential:FACTOR, cosine, one-cycle, warmup:STEPS+cosine ...",
+        ),
+    ] = "constant"
+    l1: Annotated[AtLeast0, _flag(LEARNING, "Adds l1 times the sum of |w| to the loss.")] = 0.0
+    l2: Annotated[AtLeast0, _flag(LEARNING, "Adds l2 / 2 times the sum of w^2 to the loss.")] = 0.0
+    penalize_biases: Annotated[bool, _flag(LEARNING, "Whether l1 and l2 count biases too.")] = False
+    clip_norm: Annotated[Above0 | None, _flag(LEARNING, "Limit of the gradient's global norm.")] = None
+    clip_value: Annotated[Above0 | None, _flag(LEARNING, "Limit of each number of the gradient.")] = None
+    patience: Annotated[
+        Units | None, _flag(LEARNING, "Stop after so many epochs without a better validation loss.")
+    ] = None
+    shuffle: Annotated[bool, _flag(LEARNING, "Whether each epoch has an order of its own.")] = True
+
+    scale: Annotated[
+        Literal["none", "unit", "standard", "per-feature", "book"],
+        _flag(DATA, "Inputs: as they are, /255, standard score (global or per feature), or x*0.99+0.01."),
+    ] = "standard"
+    validation: Annotated[Rate, _flag(DATA, "Share of the training data kept for validation.")] = 0.0
+    test_fraction: Annotated[Rate, _flag(DATA, "Share of a single table kept for the test; 0 for none.")] = 0.2
+    resident: Annotated[
+        Literal["auto", "yes", "no"], _flag(DATA, "Whether the data stays on the device or streams to it.")
+    ] = "auto"
+
+    dtype: Annotated[Literal["float32", "float64"], _flag(RUN, "Of parameters and arithmetic.")] = "float32"
+    max_time: Annotated[Above0 | None, _flag(RUN, "Stop after so many seconds.")] = None
+    progress: Annotated[
+        Literal["auto", "rich", "plain", "off"],
+        _flag(RUN, "Display; auto is rich on a terminal, else plain lines."),
+    ] = "auto"
+    runs_dir: Annotated[str, _flag(RUN, "Where run folders are kept.")] = "runs"
+    name: Annotated[str | None, _flag(RUN, "Name of the run folder; the recipe's if not given.")] = None
+
+
+KNOWN = tuple(field.name for field in fields(Config))
+
+
+def parse(settings: dict[str, Any], source: str) -> Config:
+    """Settings as a Config; UsageError names the setting that is unknown or has a wrong value, and `source`."""
+    for name in settings:
+        if name not in KNOWN:
+            near = difflib.get_close_matches(name.replace("-", "_"), KNOWN, 1)
+            hint = f" Did you mean {near[0]}?" if near else f" Known are: {', '.join(KNOWN)}."
+            raise UsageError(f"{source} has a setting {name!r} that does not exist.{hint}")
+    try:
+        return msgspec.convert(settings, Config)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$.")
+        name = where.rstrip("`").split("[")[0]
+        raise UsageError(f"{source} has {name} = {settings.get(name)!r}: {what[0].lower() + what[1:]}.") from None
+
+
+def recipes() -> dict[str, Path]:
+    """The recipes that come with the package, by name."""
+    folder = resources.files("nnbackprop") / "recipes"
+    return {path.stem: path for path in sorted(Path(str(folder)).glob("*.toml"))}
+
+
+def read(recipe: str) -> dict[str, Any]:
+    """The settings of a recipe, by its name or as a TOML file of your own; UsageError if there is none."""
+    path = recipes().get(recipe, Path(recipe))
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        raise UsageError(
+            f"{recipe!r} is neither a recipe nor a TOML file. The recipes are {', '.join(recipes())}; "
+            "a file of your own ends in .toml and holds the same settings."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"{path} cannot be read as TOML: {error}. Compare it with a run's config.toml.") from None
+
+
+def resolve(recipe: str, overrides: dict[str, Any]) -> Config:
+    """A recipe's settings with `overrides` laid over them."""
+    settings = {"name": Path(recipe).stem, **read(recipe)}
+    parse(settings, f"The recipe {recipe}")
+    return parse({**settings, **overrides}, f"The recipe {recipe} with the given flags")
+
+
+def to_toml(config: Config) -> str:
+    """The whole configuration, runnable again; settings that are None are left out, as TOML has no null."""
+    import tomli_w
+
+    return tomli_w.dumps({name: value for name, value in asdict(config).items() if value is not None})

@@ -1,0 +1,183 @@
+"""A run's folder: its configuration, its surroundings, a row an epoch, its checkpoints and its summary."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from nnbackprop.errors import RunFolderError
+
+from .checkpoints import Checkpoint, save, write_atomically
+from .events import EpochEnd, Listener, TrainEnd
+
+PACE = 1.0  # seconds between writes, so that ten thousand short epochs do not cost ten thousand fsyncs
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths within `runs/NAME/`, and how each file is written."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, runs: Path, name: str) -> RunFolder:
+        """A new folder `runs/NAME`, or NAME-2, NAME-3 ... where that is taken; nothing is overwritten."""
+        for number in range(1, 100_000):
+            path = runs / (name if number == 1 else f"{name}-{number}")
+            try:
+                (path / "checkpoints").mkdir(parents=True, exist_ok=False)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise RunFolderError(
+                    f"The run folder {path} could not be made ({error.strerror}): choose a place you may write "
+                    "to with --runs-dir."
+                ) from error
+            return cls(path)
+        raise RunFolderError(f"{runs} holds 100,000 runs called {name}: choose another --name.")
+
+    @classmethod
+    def open(cls, runs: Path, run: str) -> RunFolder:
+        """The folder called `run`, a path or a name in `runs`; `last` is the run written to last."""
+        if run == "last":
+            found = sorted(runs.glob("*/config.toml"), key=lambda p: _touched(p.parent))
+            if not found:
+                raise RunFolderError(f"There is no run in {runs}: train one first, or name --runs-dir.")
+            return cls(found[-1].parent)
+        for path in (Path(run), runs / run):
+            if (path / "config.toml").is_file():
+                return cls(path)
+        raise RunFolderError(
+            f"{run} is no run folder (there is no config.toml in {Path(run)} nor in {runs / run}): "
+            "name a folder that `nnbackprop train` wrote, or `last`."
+        )
+
+    @property
+    def config(self) -> Path:
+        """The whole configuration, runnable again."""
+        return self.path / "config.toml"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object an epoch, one a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def plots(self) -> Path:
+        """Pictures of the run."""
+        return self.path / "plots"
+
+    def checkpoint(self, which: str) -> Path:
+        """The file of the `last` or the `best` weights."""
+        return self.path / "checkpoints" / f"{which}.safetensors"
+
+    def write(self, name: str, content: str) -> None:
+        """Write a text file whole or not at all."""
+        write_atomically(self.path / name, content.encode())
+
+    def write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        """Write JSON, indented for people."""
+        self.write(name, json.dumps(values, indent=2) + "\n")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl; a last line cut off by a crash is left out."""
+        if not self.metrics.is_file():
+            return []
+        lines = self.metrics.read_text().split("\n")[:-1]
+        return [json.loads(line) for line in lines]
+
+
+def _touched(folder: Path) -> float:
+    last = folder / "checkpoints" / "last.safetensors"
+    return (last if last.is_file() else folder / "config.toml").stat().st_mtime
+
+
+def environment(backend: Any) -> dict[str, Any]:
+    """What a run was made with: the backend it became, versions, the machine."""
+    names = ("nnbackprop", "numpy", "array-api-compat", "safetensors", "torch", "jax", "numba")
+    return {
+        "backend": backend.name,
+        "device": backend.device,
+        "why": backend.why,
+        "library": backend.version,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "packages": {name: found for name in names if (found := _version(name))},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+@dataclass
+class Recorder(Listener):
+    """Writes rows and checkpoints as a run goes, at most about once a second, and everything at its end.
+
+    `take` gives the state as it stands (a host copy); `best` gives the best weights' checkpoint if the last
+    epoch brought new ones, and None if it did not.
+    """
+
+    folder: RunFolder
+    take: Callable[[], Checkpoint]
+    best: Callable[[], Checkpoint | None]
+    rows: list[str] = field(default_factory=list)
+    fresh: Checkpoint | None = None  # best weights not yet written
+    written: float = field(default_factory=time.monotonic)
+
+    def epoch_end(self, event: EpochEnd) -> None:
+        """Keep the row; write what has gathered if the last writing was long enough ago."""
+        self.rows.append(json.dumps(row(event)) + "\n")
+        self.fresh = self.best() or self.fresh
+        if time.monotonic() - self.written >= PACE:
+            self.flush()
+
+    def train_end(self, event: TrainEnd) -> None:
+        """Write what is left."""
+        self.flush()
+
+    def flush(self) -> None:
+        """Rows first: a checkpoint then never speaks of an epoch whose row is missing."""
+        try:
+            with self.folder.metrics.open("a") as file:
+                file.writelines(self.rows)
+        except OSError as error:
+            raise RunFolderError(
+                f"{self.folder.metrics} could not be written ({error.strerror}): free some space, then go on with "
+                f"`nnbackprop train --resume {self.folder.path}`."
+            ) from error
+        self.rows.clear()
+        if self.fresh is not None:
+            save(self.folder.checkpoint("best"), self.fresh)
+            self.fresh = None
+        save(self.folder.checkpoint("last"), self.take())
+        self.written = time.monotonic()
+
+
+def row(event: EpochEnd) -> dict[str, Any]:
+    """An epoch as a line of metrics.jsonl; None where a part is missing."""
+    scores = {"train": event.train, "validation": event.validation, "test": event.test}
+    flat = {
+        f"{part}_{what}": getattr(score, what) if score else None
+        for part, score in scores.items()
+        for what in ("loss", "accuracy")
+    }
+    return {
+        "epoch": event.epoch,
+        "step": event.step,
+        "lr": event.lr,
+        **flat,
+        "gradient_norms": dict(event.gradient_norms),
+        "seconds": event.seconds,
+        "samples_per_second": event.samples_per_second,
+    }
