@@ -1,4 +1,4 @@
-"""A checkpoint is one safetensors file: arrays by path, and JSON in its metadata. Any backend opens any other's."""
+"""A checkpoint is one safetensors file: arrays by path, JSON in its metadata. Any backend opens any other's."""
 
 from __future__ import annotations
 

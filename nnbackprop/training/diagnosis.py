@@ -1,4 +1,4 @@
-"""Which step and which layer first made a number that is not finite: replay from a snapshot, looking everywhere."""
+"""Which step and which layer first made a number that is not finite: a replay that looks everywhere."""
 
 from __future__ import annotations
 

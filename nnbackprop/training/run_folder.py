@@ -14,7 +14,7 @@ from typing import Any
 from nnbackprop.errors import RunFolderError
 
 from .checkpoints import Checkpoint, save, write_atomically
-from .events import EpochEnd, Listener, TrainEnd
+from .events import EpochEnd, Listener, TrainBegin, TrainEnd
 
 PACE = 1.0  # seconds between writes, so that ten thousand short epochs do not cost ten thousand fsyncs
 
@@ -92,6 +92,11 @@ class RunFolder:
         lines = self.metrics.read_text().split("\n")[:-1]
         return [json.loads(line) for line in lines]
 
+    def keep_rows(self, before: int) -> None:
+        """Drop rows of epoch `before` and later, which a run resumed from an older checkpoint writes again."""
+        kept = [json.dumps(row) + "\n" for row in self.rows() if row["epoch"] < before]
+        self.write("metrics.jsonl", "".join(kept))
+
 
 def _touched(folder: Path) -> float:
     last = folder / "checkpoints" / "last.safetensors"
@@ -124,30 +129,45 @@ def _version(name: str) -> str | None:
 class Recorder(Listener):
     """Writes rows and checkpoints as a run goes, at most about once a second, and everything at its end.
 
-    `take` gives the state as it stands (a host copy); `best` gives the best weights' checkpoint if the last
-    epoch brought new ones, and None if it did not.
+    `last` and `best` copy the state and the best weights to the host; `improved` tells whether the epoch that
+    has just ended brought new best weights.
     """
 
     folder: RunFolder
-    take: Callable[[], Checkpoint]
-    best: Callable[[], Checkpoint | None]
+    last: Callable[[], Checkpoint]
+    best: Callable[[], Checkpoint]
+    improved: Callable[[], bool]
     rows: list[str] = field(default_factory=list)
-    fresh: Checkpoint | None = None  # best weights not yet written
-    written: float = field(default_factory=time.monotonic)
+    fresh: bool = False  # best weights not yet written
+    written: float = 0.0
+
+    def train_begin(self, event: TrainBegin) -> None:
+        """There is a checkpoint to go back to from the first step on."""
+        self.flush()
 
     def epoch_end(self, event: EpochEnd) -> None:
         """Keep the row; write what has gathered if the last writing was long enough ago."""
         self.rows.append(json.dumps(row(event)) + "\n")
-        self.fresh = self.best() or self.fresh
+        self.fresh = self.fresh or self.improved()
         if time.monotonic() - self.written >= PACE:
             self.flush()
 
     def train_end(self, event: TrainEnd) -> None:
-        """Write what is left."""
+        """Write what is left; the last weights are the best where nothing judged them."""
+        self.fresh = self.fresh or event.reason != "interrupted"
         self.flush()
 
     def flush(self) -> None:
         """Rows first: a checkpoint then never speaks of an epoch whose row is missing."""
+        self.write_rows()
+        if self.fresh:
+            save(self.folder.checkpoint("best"), self.best())
+            self.fresh = False
+        save(self.folder.checkpoint("last"), self.last())
+        self.written = time.monotonic()
+
+    def write_rows(self) -> None:
+        """Append the rows that have gathered to metrics.jsonl."""
         try:
             with self.folder.metrics.open("a") as file:
                 file.writelines(self.rows)
@@ -157,11 +177,6 @@ class Recorder(Listener):
                 f"`nnbackprop train --resume {self.folder.path}`."
             ) from error
         self.rows.clear()
-        if self.fresh is not None:
-            save(self.folder.checkpoint("best"), self.fresh)
-            self.fresh = None
-        save(self.folder.checkpoint("last"), self.take())
-        self.written = time.monotonic()
 
 
 def row(event: EpochEnd) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Trainer:
         self.best = Best(lambda: tree_map(self.backend.to_numpy, self.params), self.stop, self.patience)
         self.state: Tree = None
         self.history: list[EpochEnd] = []
-        self._stopped: str | None = None
+        self.stopped: str | None = None
 
     # What a caller does with it.
 
@@ -79,6 +79,13 @@ class Trainer:
     def params(self) -> Params:
         """The parameters as they stand, on the device; dead after the next step, so copy what you keep."""
         return self.state["params"]
+
+    def build(self, features: int) -> None:
+        """Draw the first parameters for inputs of so many features; `fit` does so unless it has been done."""
+        plan = self.network.plan((features,), self.seed, self.dtype)
+        self.layers = layer_rows(plan, np.dtype(self.dtype).itemsize)
+        params = tuple(built.params for built in plan)
+        self.state = self.step.begin(tree_map(self.backend.asarray, params))
 
     def fit(
         self, train: Dataset, validation: Dataset | None = None, test: Dataset | None = None
@@ -90,10 +97,10 @@ class Trainer:
         """
         self._prepare(train, validation, test)
         self._tell("train_begin", self._introduction({"train": train, "validation": validation, "test": test}))
-        self._began, self._stopped = time.monotonic(), None
-        while self.progress.epoch <= self.epochs and not self._stopped:
+        self._began, self.stopped = time.monotonic(), None
+        while self.progress.epoch <= self.epochs and not self.stopped:
             self._epoch()
-        p, reason = self.progress, self._stopped or "finished"
+        p, reason = self.progress, self.stopped or "finished"
         self._tell("train_end", TrainEnd(min(p.epoch, self.epochs), p.step, reason, p.seconds))
         if self.best.params is not None and reason != "interrupted":
             self.state = {**self.state, "params": tree_map(self.backend.asarray, self.best.params)}
@@ -101,7 +108,7 @@ class Trainer:
 
     def stop(self, reason: str = "interrupted") -> None:
         """End the run after the chunk under way; safe to call from a signal handler or a listener."""
-        self._stopped = self._stopped or reason
+        self.stopped = self.stopped or reason
 
     def evaluate(self, dataset: Dataset) -> Score:
         """Mean loss and accuracy of the parameters as they stand, dropout off."""
@@ -142,7 +149,7 @@ class Trainer:
             self._chunk(xs, steps, seen, begin)
             if self.max_time is not None and time.monotonic() - self._began > self.max_time:
                 self.stop("max-time")
-            if self._stopped and p.samples < samples:
+            if self.stopped and p.samples < samples:
                 return
             begin = time.perf_counter()
         self._end_epoch()

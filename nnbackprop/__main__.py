@@ -1,0 +1,5 @@
+"""`python -m nnbackprop` is `nnbackprop`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,170 @@
+"""From words to things: the network, loss, optimizer and trainer that a configuration describes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from backends import Backend
+
+from .config import Config
+from .data.dataset import Dataset
+from .data.scaling import Scaling
+from .errors import UsageError
+from .initializers import initializer
+from .layers import ACTIVATIONS, Dense, Dropout, Layer
+from .losses import LOSSES, Loss
+from .network import Sequential
+from .optimizers import OPTIMIZERS, Optimizer, clip_by_global_norm, clip_by_value
+from .penalties import WeightPenalty
+from .schedules import Schedule, schedule
+from .training.events import Listener
+from .training.step import Clip, Objective
+from .training.trainer import Trainer
+
+T = TypeVar("T")
+
+MOMENTUM = {"momentum": "momentum", "nesterov": "momentum", "adam": "beta1", "adamw": "beta1"}
+"""What an optimizer calls its momentum."""
+
+
+def pick(table: Mapping[str, T], word: str, flag: str) -> T:
+    """The entry `word` of a table; UsageError lists the words there are."""
+    if word not in table:
+        raise UsageError(f"--{flag} {word!r} is not known. Choose one of {', '.join(table)}.")
+    return table[word]
+
+
+def network(config: Config, outputs: int) -> Sequential:
+    """The layers a configuration describes, ending in `outputs` outputs."""
+    return Sequential(*_layers(config, outputs))
+
+
+def _layers(config: Config, outputs: int) -> Iterator[Layer]:
+    activation = pick(ACTIVATIONS, config.activation, "activation")
+    output = pick(ACTIVATIONS, config.output, "output")
+    weights = initializer(config.init)
+    dense = partial(Dense, weights=weights) if config.bias else partial(Dense, weights=weights, bias=None)
+    of_input, *of_hidden = dropout_rates(config)
+    if of_input:
+        yield Dropout(of_input)
+    for units, rate in zip(config.hidden, of_hidden, strict=True):
+        yield dense(units)
+        yield activation()
+        if rate:
+            yield Dropout(rate)
+    yield dense(outputs)
+    if config.output != "identity":
+        yield output()
+
+
+def dropout_rates(config: Config) -> Sequence[float]:
+    """The rate of the input, then of each hidden layer."""
+    rates, hidden = config.dropout, len(config.hidden)
+    if len(rates) <= 1:
+        return (0.0, *(rates or (0.0,)) * hidden)
+    if len(rates) == hidden + 1:
+        return rates
+    raise UsageError(
+        f"--dropout got {len(rates)} rates for {hidden} hidden layers: give one rate for all hidden layers, or "
+        f"{hidden + 1}, the first for the input."
+    )
+
+
+def loss(config: Config) -> Loss:
+    """The loss, with label smoothing where it takes any."""
+    kind = pick(LOSSES, config.loss, "loss")
+    if not config.label_smoothing:
+        return kind()
+    try:
+        return kind(label_smoothing=config.label_smoothing)
+    except TypeError:
+        raise UsageError(
+            f"--label-smoothing goes with softmax-cross-entropy and binary-cross-entropy, not with {config.loss}: "
+            "there, use --targets 0.1 0.9."
+        ) from None
+
+
+def optimizer(config: Config) -> Optimizer:
+    """The optimizer; momentum and decay reach the ones that have them."""
+    kind = pick(OPTIMIZERS, config.optimizer, "optimizer")
+    options: dict[str, Any] = {}
+    if config.momentum is not None:
+        name = MOMENTUM.get(config.optimizer)
+        if name is None:
+            raise UsageError(
+                f"--momentum goes with momentum, nesterov, adam and adamw (their beta1), not with {config.optimizer}: "
+                "use --optimizer momentum, or leave it out."
+            )
+        options[name] = config.momentum
+    if config.optimizer == "adamw":
+        options["decay"] = config.weight_decay
+    return kind(**options)
+
+
+def penalty(config: Config) -> WeightPenalty | None:
+    """The weight penalty, or None where both coefficients are zero."""
+    if not (config.l1 or config.l2):
+        return None
+    return WeightPenalty(l1=config.l1, l2=config.l2, biases=config.penalize_biases)
+
+
+@dataclass(frozen=True)
+class Clipping:
+    """Gradients limited by value, then by global norm, each where it is asked for."""
+
+    norm: float | None
+    value: float | None
+
+    def __call__(self, xp: Any, grads: Any) -> Any:
+        """Clipped gradients."""
+        if self.value is not None:
+            grads = clip_by_value(xp, grads, self.value)
+        return grads if self.norm is None else clip_by_global_norm(xp, grads, self.norm)
+
+
+def clipping(config: Config) -> Clip | None:
+    """Gradient clipping, or None where no limit is set."""
+    if config.clip_norm is None and config.clip_value is None:
+        return None
+    return Clipping(config.clip_norm, config.clip_value)
+
+
+def learning_rate(config: Config, samples: int) -> Schedule:
+    """The schedule over all steps of a run on `samples` training samples."""
+    batch = samples if config.batch_size == "full" else min(config.batch_size, samples)
+    steps = -(-samples // batch)
+    return schedule(config.schedule, config.lr, config.epochs * steps, steps)
+
+
+def objective(config: Config, outputs: int) -> Objective:
+    """What is minimised: for a trained network too, which needs no trainer."""
+    return Objective(network(config, outputs), loss(config), penalty(config), *config.targets)
+
+
+def trainer(
+    config: Config, backend: Backend, train: Dataset, scaling: Scaling, listeners: Sequence[Listener] = ()
+) -> Trainer:
+    """A trainer for `config`, ready to fit."""
+    return Trainer(
+        network(config, config.outputs or len(train.classes)),
+        loss(config),
+        optimizer(config),
+        learning_rate(config, len(train.labels)),
+        backend=backend,
+        dtype=config.dtype,
+        scaling=scaling,
+        targets=config.targets,
+        penalty=penalty(config),
+        clip=clipping(config),
+        batch_size=None if config.batch_size == "full" else config.batch_size,
+        epochs=config.epochs,
+        shuffle=config.shuffle,
+        seed=config.seed,
+        patience=config.patience,
+        max_time=config.max_time,
+        resident=config.resident,
+        listeners=listeners,
+    )

@@ -1,0 +1,203 @@
+"""A run from its configuration to its folder: data, trainer, listeners, summary and plots put together."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from backends import select
+
+from . import assembly
+from . import config as configuration
+from .config import Config
+from .data import load
+from .data.dataset import Dataset
+from .data.scaling import fit_scaling
+from .data.split import split
+from .errors import DataError, DivergedError, UsageError
+from .metrics import confusion
+from .report.progress import progress
+from .training import checkpoints, state
+from .training.events import Score
+from .training.interrupt import stop_on_interrupt
+from .training.run_folder import Recorder, RunFolder, environment
+from .training.trainer import Trainer
+
+MAY_CHANGE = ("epochs", "patience", "max_time", "progress", "backend", "device", "resident", "runs_dir")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The data of a run: what is trained on, what chooses the best weights, what judges at the end."""
+
+    train: Dataset
+    validation: Dataset | None
+    test: Dataset | None
+
+    @classmethod
+    def load(cls, config: Config) -> Parts:
+        """Read and split the data of `config`."""
+        splits = load(
+            config.data, test_fraction=config.test_fraction, seed=config.seed, split=config.test_fraction > 0
+        )
+        if not config.validation:
+            if config.patience is not None:
+                raise UsageError(
+                    "--patience waits for a better validation loss and there is no validation part: "
+                    "keep some of the training data for it, with --validation 0.1."
+                )
+            return cls(splits.train, None, splits.test)
+        train, validation = split(splits.train, config.validation, config.seed)
+        return cls(train, validation, splits.test)
+
+    def fingerprint(self) -> str:
+        """A digest of the training samples in their order, to know the data again by."""
+        digest = hashlib.blake2b(digest_size=16)
+        for array in (self.train.inputs, self.train.labels):
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that ended: its folder, why it ended, and its summary unless it was interrupted."""
+
+    folder: RunFolder
+    reason: str
+    summary: Mapping[str, Any] | None
+
+
+def train(config: Config, console: Console) -> Finished:
+    """Train `config` from its beginning in a new run folder."""
+    backend = select(config.backend, config.device)
+    parts = Parts.load(config)
+    trainer = assembly.trainer(config, backend, parts.train, fit_scaling(config.scale, parts.train))
+    trainer.build(parts.train.inputs.shape[1])
+    folder = RunFolder.create(Path(config.runs_dir), config.name or Path(config.data).stem)
+    return _run(config, trainer, parts, folder, console)
+
+
+def resume(run: str, overrides: Mapping[str, Any], runs: Path, console: Console) -> Finished:
+    """Go on with a run in its own folder; `overrides` may change how long and where, not what is trained."""
+    folder = RunFolder.open(runs, run)
+    config = _changed(configuration.parse(tomllib.loads(folder.config.read_text()), str(folder.config)), overrides)
+    last = checkpoints.load(folder.checkpoint("last"))
+    backend = select(config.backend, config.device)
+    parts = Parts.load(config)
+    if parts.fingerprint() != last.meta["fingerprint"]:
+        raise DataError(
+            f"The data {config.data} is not what {folder.path} was trained on (fingerprint {parts.fingerprint()}, "
+            f"then {last.meta['fingerprint']}): put the old data back, or begin a new run."
+        )
+    trainer = assembly.trainer(config, backend, parts.train, state.scaling_of(last))
+    best = folder.checkpoint("best")
+    state.restore(trainer, parts.train.inputs.shape[1], last, checkpoints.load(best) if best.is_file() else None)
+    folder.keep_rows(before=trainer.progress.epoch)
+    return _run(config, trainer, parts, folder, console)
+
+
+def _changed(config: Config, overrides: Mapping[str, Any]) -> Config:
+    for name, value in overrides.items():
+        before = getattr(config, name)
+        if name not in MAY_CHANGE and before != value:
+            raise UsageError(
+                f"A resumed run keeps its {name}: it is {before!r} there, and {value!r} was asked for. Leave "
+                f"the flag out, or begin a new run. What may change is {', '.join(MAY_CHANGE)}."
+            )
+    return replace(config, **overrides)
+
+
+def _run(config: Config, trainer: Trainer, parts: Parts, folder: RunFolder, console: Console) -> Finished:
+    """Train, record, and at the end judge and draw."""
+    folder.write("config.toml", configuration.to_toml(config))
+    folder.write_json("env.json", environment(trainer.backend))
+    meta = _meta(config, parts)
+    recorder = Recorder(
+        folder,
+        last=lambda: state.take_last(trainer, meta),
+        best=lambda: state.take_best(trainer, meta),
+        improved=lambda: trainer.best.waited == 0 and trainer.best.epoch > 0,
+    )
+    trainer.listeners = (recorder, progress(config.progress, console))
+    with stop_on_interrupt(trainer.stop):
+        try:
+            trainer.fit(parts.train, parts.validation, parts.test)
+        except DivergedError:
+            recorder.write_rows()
+            raise
+    if trainer.stopped == "interrupted":
+        return Finished(folder, "interrupted", None)
+    summary = summarise(config, trainer, parts)
+    folder.write_json("summary.json", summary)
+    draw(folder, trainer, parts)
+    return Finished(folder, trainer.stopped or "finished", summary)
+
+
+def _meta(config: Config, parts: Parts) -> dict[str, Any]:
+    """What a checkpoint says beside its arrays: enough to use the weights without the data."""
+    train = parts.train
+    return {
+        "version": version("nnbackprop"),
+        "config": asdict(config),
+        "fingerprint": parts.fingerprint(),
+        "features": train.inputs.shape[1],
+        "classes": list(train.classes),
+        "highest": float(train.inputs.max()),
+        "image_shape": list(train.image_shape) if train.image_shape else None,
+    }
+
+
+def summarise(config: Config, trainer: Trainer, parts: Parts) -> dict[str, Any]:
+    """The figures of a finished run; losses and accuracies in evaluation mode, with the weights it ends with."""
+    p = trainer.progress
+    steps = p.step * trainer.batch  # the last batch of an epoch may be smaller
+    samples = min(steps, (p.epoch - 1) * len(parts.train.labels) + p.samples)
+    scores: dict[str, float | None] = {}
+    for name in ("train", "validation", "test"):
+        part = getattr(parts, name)
+        score: Score | None = trainer.evaluate(part) if part else None
+        scores[f"{name}_loss"] = score.loss if score else None
+        scores[f"{name}_accuracy"] = score.accuracy if score else None
+    return {
+        "recipe": config.name,
+        "backend": trainer.backend.name,
+        "device": trainer.backend.device,
+        "dtype": config.dtype,
+        "seed": config.seed,
+        "parameters": sum(row.parameters for row in trainer.layers),
+        "epochs": p.epoch - 1,
+        "steps": p.step,
+        "best_epoch": trainer.best.epoch or None,
+        "reason": trainer.stopped or "finished",
+        **scores,
+        "seconds": p.seconds,
+        "samples_per_second": samples / p.seconds if p.seconds else None,
+    }
+
+
+def draw(folder: RunFolder, trainer: Trainer, parts: Parts) -> None:
+    """The run's plots, judged on the test part or, where there is none, on the training part."""
+    from .report.plots import draw_all
+
+    judged = parts.test or parts.train
+    probabilities = trainer.predict_proba(judged.inputs)
+    predicted = trainer.predict(judged.inputs)
+    weights = next(p["W"] for p in trainer.params if "W" in p)
+    draw_all(
+        folder.plots,
+        folder.rows(),
+        trainer.backend.to_numpy(weights),
+        judged,
+        confusion(predicted, judged.labels, len(judged.classes)),
+        predicted,
+        probabilities,
+    )

@@ -1,0 +1,152 @@
+"""A trained network out of its run folder: judge it, ask it, and attack it by its own input gradient."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends import Backend, select, tree_map
+
+from . import assembly
+from . import config as configuration
+from .config import Config
+from .data import load
+from .data.batches import Feed
+from .data.dataset import Dataset
+from .errors import DataError
+from .metrics import accuracy
+from .network import Params
+from .training import checkpoints
+from .training.events import Score
+from .training.inference import Inference
+from .training.run_folder import RunFolder
+from .training.state import scaling_of
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The best weights of a run and what they need to be used: `Trained.open("runs/mnist")`."""
+
+    folder: RunFolder
+    config: Config
+    inference: Inference
+    params: Params
+    features: int
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int] | None
+    highest: float  # input value of the training data: tells pixels of 0..255 from pixels of 0..1
+
+    @classmethod
+    def open(cls, run: str, runs: Path = Path("runs"), backend: Backend | None = None) -> Trained:
+        """Open a run folder by path, by name, or as `last`; on any backend, whichever trained it."""
+        folder = RunFolder.open(runs, run)
+        config = configuration.parse(tomllib.loads(folder.config.read_text()), str(folder.config))
+        best = folder.checkpoint("best")
+        checkpoint = checkpoints.load(best if best.is_file() else folder.checkpoint("last"))
+        meta = checkpoint.meta
+        backend = backend or select(config.backend, config.device)
+        objective = assembly.objective(config, config.outputs or len(meta["classes"]))
+        template = objective.network.build((meta["features"],), config.seed, config.dtype)
+        params = tree_map(backend.asarray, checkpoints.fill(template, checkpoint.arrays, "params"))
+        inference = Inference(backend, objective, scaling_of(checkpoint), config.dtype)
+        shape = tuple(meta["image_shape"]) if meta["image_shape"] else None
+        return cls(
+            folder, config, inference, params, meta["features"], tuple(meta["classes"]), shape, meta["highest"]
+        )
+
+    def data(self, spec: str | None = None) -> Dataset:
+        """The data to judge by: `spec`, or the run's own; its test part, or all of it where it has none."""
+        split = self.config.test_fraction > 0 and spec is None
+        splits = load(
+            spec or self.config.data, test_fraction=self.config.test_fraction, seed=self.config.seed, split=split
+        )
+        dataset = (splits.test or splits.train).with_classes(self.classes)
+        self._check(dataset.inputs, dataset.source)
+        return dataset
+
+    def evaluate(self, dataset: Dataset) -> Score:
+        """Mean loss and accuracy, dropout off."""
+        feed = Feed.of(
+            self.inference.backend, dataset, self.inference.scaling, self.inference.dtype, self.config.resident
+        )
+        return self.inference.evaluate(self.params, feed)
+
+    def predict(self, inputs: np.ndarray, source: str = "the input") -> tuple[np.ndarray, np.ndarray]:
+        """Predicted class (n,) and probabilities (n, k) of raw inputs (n, features)."""
+        self._check(inputs, source)
+        probabilities = self.inference.predict_proba(self.params, inputs)
+        return self.inference.predict(self.params, inputs), probabilities
+
+    def attack(self, dataset: Dataset, epsilon: float) -> Attack:
+        """Move each input by `epsilon` of its range against its label, by the fast gradient sign method.
+
+        x* = x + epsilon range sign(dJ/dx) (Goodfellow, Shlens and Szegedy, Explaining and Harnessing
+        Adversarial Examples, 2015, section 4), kept within the range of the data.
+        """
+        low, high = float(dataset.inputs.min()), float(dataset.inputs.max())
+        x = dataset.inputs.astype(self.inference.dtype)
+        gradient = self.inference.input_gradient(self.params, x, dataset.labels)
+        moved = np.clip(x + epsilon * (high - low) * np.sign(gradient), low, high)
+        before, after = (self.predict(inputs)[0] for inputs in (x, moved))
+        return Attack(x, moved, before, after, accuracy(before, dataset.labels), accuracy(after, dataset.labels))
+
+    def _check(self, inputs: np.ndarray, source: str) -> None:
+        if inputs.shape[1] != self.features:
+            raise DataError(
+                f"{source} has {inputs.shape[1]} numbers a sample and this network takes {self.features}"
+                + (f" (images of {self.image_shape[0]} x {self.image_shape[1]})" if self.image_shape else "")
+                + f": it was trained on {self.config.data}."
+            )
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Inputs (n, features) before and after, the classes (n,) predicted for each, and the accuracies."""
+
+    clean: np.ndarray
+    moved: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    accuracy_before: float
+    accuracy_after: float
+
+
+def read_samples(paths: list[str], trained: Trained) -> list[tuple[str, np.ndarray]]:
+    """Samples to predict, as (name, (n, features)): a PNG of the network's image size, or rows of a CSV."""
+    return [
+        (path, _read_png(path, trained) if path.lower().endswith(".png") else _read_csv(path)) for path in paths
+    ]
+
+
+def _read_png(path: str, trained: Trained) -> np.ndarray:
+    """A grey image as (1, features), black 0 and white as in the training data; colours by their luminance."""
+    from matplotlib.image import imread
+
+    try:
+        pixels: Any = imread(path)
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{path} cannot be read as a PNG image: {error}.") from error
+    if pixels.ndim == 3:
+        pixels = pixels[..., :3] @ [0.299, 0.587, 0.114] if pixels.shape[2] >= 3 else pixels[..., 0]
+    if trained.image_shape is not None and pixels.shape != trained.image_shape:
+        raise DataError(
+            f"{path} is {pixels.shape[0]} x {pixels.shape[1]} and this network takes images of "
+            f"{trained.image_shape[0]} x {trained.image_shape[1]}, white on black as in its training data: "
+            "resize it first."
+        )
+    white = 255 if trained.highest > 2 else 1
+    return np.asarray(pixels * white, np.float64).reshape(1, -1)
+
+
+def _read_csv(path: str) -> np.ndarray:
+    try:
+        return np.loadtxt(path, delimiter=",", ndmin=2, dtype=np.float64)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read as rows of numbers ({error}): give a PNG image, or a CSV file without header "
+            "or labels, one sample a row."
+        ) from error
