@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Build the wheel, install it in an empty environment elsewhere, and train and predict with it there.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+"$root/.venv/bin/python" -m build --quiet --wheel --outdir "$work/dist" "$root"
+python3 -m venv "$work/venv"
+"$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$work"/dist/nnbackprop-*.whl
+
+cd "$work"
+"$work/venv/bin/python" - <<'PYTHON'
+import pathlib, backends, nnbackprop
+for package in (backends, nnbackprop):
+    assert "site-packages" in pathlib.Path(package.__file__).parts, package.__file__
+PYTHON
+"$work/venv/bin/nnbackprop" recipes
+"$work/venv/bin/nnbackprop" train mnist --epochs 1 --hidden 32 --progress plain --name wheel
+"$work/venv/bin/nnbackprop" train weight-height --epochs 20 --progress off
+"$work/venv/bin/nnbackprop" evaluate runs/wheel
+test -s runs/wheel/plots/loss.png
+echo "the wheel works"
