@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from .errors import UsageError
 
 
 class Schedule(ABC):
@@ -21,6 +25,9 @@ class Constant(Schedule):
 
     lr: float
 
+    def __post_init__(self) -> None:
+        check_positive("The learning rate", self.lr)
+
     def __call__(self, step: int) -> float:
         """Return lr."""
         return self.lr
@@ -34,6 +41,11 @@ class StepDecay(Schedule):
     every: int
     factor: float
 
+    def __post_init__(self) -> None:
+        check_positive("The learning rate", self.lr)
+        check_steps("The interval of a decay", self.every)
+        check_positive("The factor of a decay", self.factor)
+
     def __call__(self, step: int) -> float:
         """Return lr factor^floor(step / every)."""
         return self.lr * self.factor ** (step // self.every)
@@ -46,6 +58,11 @@ class Exponential(Schedule):
     lr: float
     every: int
     factor: float
+
+    def __post_init__(self) -> None:
+        check_positive("The learning rate", self.lr)
+        check_steps("The interval of a decay", self.every)
+        check_positive("The factor of a decay", self.factor)
 
     def __call__(self, step: int) -> float:
         """Return lr factor^(step / every)."""
@@ -62,6 +79,10 @@ class Cosine(Schedule):
     lr: float
     total: int
 
+    def __post_init__(self) -> None:
+        check_positive("The learning rate", self.lr)
+        check_steps("A cosine schedule", self.total)
+
     def __call__(self, step: int) -> float:
         """Return lr (1 + cos(pi step / total)) / 2."""
         return blend(self.lr, 0.0, min(step / self.total, 1.0))
@@ -77,9 +98,13 @@ class OneCycle(Schedule):
     lr: float
     total: int
 
-    START = 1 / 25
-    END = START / 1e4
-    RISE = 0.3
+    START: ClassVar[float] = 1 / 25
+    END: ClassVar[float] = START / 1e4
+    RISE: ClassVar[float] = 0.3
+
+    def __post_init__(self) -> None:
+        check_positive("The learning rate", self.lr)
+        check_steps("A one-cycle schedule", self.total)
 
     def __call__(self, step: int) -> float:
         """Return the rate of the half cosine wave `step` is in."""
@@ -100,6 +125,9 @@ class Warmup(Schedule):
     steps: int
     then: Schedule
 
+    def __post_init__(self) -> None:
+        check_steps("A warm-up", self.steps)
+
     def __call__(self, step: int) -> float:
         """Return then(0) (step + 1) / steps, or then(step - steps) after the warm-up."""
         if step < self.steps:
@@ -110,3 +138,65 @@ class Warmup(Schedule):
 def blend(start: float, end: float, share: float) -> float:
     """Return the point a `share` 0 .. 1 along half a cosine wave from start to end."""
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+def check_positive(what: str, value: float) -> None:
+    """Raise UsageError unless 0 < value < inf."""
+    if not 0 < value < math.inf:
+        raise UsageError(f"{what} must be a finite number above 0; got {value!r}.")
+
+
+def check_steps(what: str, steps: int) -> None:
+    """Raise UsageError unless there is at least one step."""
+    if steps < 1:
+        raise UsageError(f"{what} needs at least 1 step; got {steps}.")
+
+
+Maker = Callable[..., Schedule]
+"""Makes a schedule of (lr, total steps, steps an epoch, *the numbers of its word, as text)."""
+
+SCHEDULES: dict[str, Maker] = {
+    "constant": lambda lr, total, epoch: Constant(lr),
+    "step:EPOCHS:FACTOR": lambda lr, total, epoch, n, factor: StepDecay(lr, int(n) * epoch, float(factor)),
+    "exponential:FACTOR": lambda lr, total, epoch, factor: Exponential(lr, epoch, float(factor)),
+    "cosine": lambda lr, total, epoch: Cosine(lr, total),
+    "one-cycle": lambda lr, total, epoch: OneCycle(lr, total),
+    "warmup:STEPS": lambda lr, total, epoch, steps: Warmup(int(steps), Constant(lr)),
+}
+"""Schedules by the word a configuration names them with; numbers follow the word after colons."""
+
+USAGE = ", ".join(SCHEDULES) + ", warmup:STEPS+ANY"
+
+
+def schedule(word: str, lr: float, total_steps: int, steps_per_epoch: int) -> Schedule:
+    """Return the schedule a word stands for, in a run of `total_steps` steps.
+
+    "constant"; "step:10:0.5" (halved every 10 epochs); "exponential:0.95" (times 0.95 an epoch, smoothly);
+    "cosine"; "one-cycle"; "warmup:500" (500 steps, then constant); "warmup:500+cosine", or any other word
+    after the plus sign: its schedule begins when the warm-up ends and spans the steps that are left.
+
+    Raises:
+        UsageError: the word is not known, its numbers cannot be, or the warm-up leaves no step to a schedule
+            that spans the run.
+    """
+    first, plus, rest = word.partition("+")
+    if not plus:
+        return _parse(first, lr, total_steps, steps_per_epoch)
+    warmup = _parse(first, lr, total_steps, steps_per_epoch)
+    if not isinstance(warmup, Warmup):
+        raise UsageError(f"Only a warm-up goes before another schedule, as in warmup:500+cosine; got {word!r}.")
+    return replace(warmup, then=schedule(rest, lr, total_steps - warmup.steps, steps_per_epoch))
+
+
+def _parse(word: str, lr: float, total_steps: int, steps_per_epoch: int) -> Schedule:
+    """Return the schedule of a word without a plus sign."""
+    name, *numbers = word.split(":")
+    for form, make in SCHEDULES.items():
+        if form.split(":")[0] == name and form.count(":") == len(numbers):
+            try:
+                return make(lr, total_steps, steps_per_epoch, *numbers)
+            except UsageError as error:
+                raise UsageError(f"The schedule {word!r} cannot be: {error}") from None
+            except ValueError:
+                break
+    raise UsageError(f"{word!r} is not a schedule; the words are {USAGE}, with whole EPOCHS and STEPS.")

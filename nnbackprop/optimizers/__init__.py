@@ -1,0 +1,35 @@
+"""How gradients become updates: one optimizer a file, each a rule for one number."""
+
+from .adagrad import Adagrad
+from .adam import Adam, AdamW
+from .base import Optimizer, Params
+from .clipping import clip_by_global_norm, clip_by_value
+from .momentum import Momentum, Nesterov
+from .rmsprop import RMSprop
+from .sgd import SGD
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "sgd": SGD,
+    "momentum": Momentum,
+    "nesterov": Nesterov,
+    "rmsprop": RMSprop,
+    "adagrad": Adagrad,
+    "adam": Adam,
+    "adamw": AdamW,
+}
+"""Optimizers by the word a configuration names them with."""
+
+__all__ = [
+    "OPTIMIZERS",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Momentum",
+    "Nesterov",
+    "Optimizer",
+    "Params",
+    "RMSprop",
+    "clip_by_global_norm",
+    "clip_by_value",
+]

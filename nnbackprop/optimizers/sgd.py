@@ -1,0 +1,26 @@
+"""Gradient descent on one batch at a time: Robbins and Monro, "A stochastic approximation method", 1951."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from backends import Array, Rule
+
+from .base import Optimizer
+
+
+def descend(xp: Any, w: Array, dw: Array, lr: Array) -> Array:
+    """w <- w - lr dw."""
+    return w - lr * dw
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """Plain stochastic gradient descent: w <- w - lr dw."""
+
+    rule: ClassVar[Rule] = descend
+
+    def arguments(self, s: dict[str, Any]) -> tuple[Any, ...]:
+        """Return (lr,)."""
+        return (s["lr"],)
