@@ -1,0 +1,129 @@
+"""Fashion-MNIST and Kuzushiji-MNIST, fetched once, held to a digest, and never taken half-written.
+
+Digests: tensorflow/datasets, tensorflow_datasets/url_checksums/{fashion_mnist,kmnist}.txt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnbackprop.errors import DataError
+
+from . import idx
+from .table import Table, Tables
+
+SECONDS = 30  # without a byte from a mirror, before the next one is asked
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A set of four IDX.gz files: where to ask for them, in order, and what they must be."""
+
+    name: str
+    mirrors: tuple[str, ...]
+    digests: Mapping[str, str]  # file name: SHA-256 of the file as it is downloaded
+    classes: tuple[str, ...]
+
+
+# Xiao, Rasul and Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
+# Algorithms", arXiv:1708.07747. MIT licence.
+FASHION_MNIST = Remote(
+    "fashion-mnist",
+    (
+        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+        "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+    ),
+    {
+        "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+    },
+    (
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ),
+)
+
+# Clanuwat et al., "Deep Learning for Classical Japanese Literature", arXiv:1812.01718. CC BY-SA 4.0.
+KMNIST = Remote(
+    "kmnist",
+    (
+        "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+        "https://web.archive.org/web/2024id_/http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+    ),
+    {
+        "train-images-idx3-ubyte.gz": "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+        "train-labels-idx1-ubyte.gz": "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+        "t10k-images-idx3-ubyte.gz": "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+        "t10k-labels-idx1-ubyte.gz": "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+    },
+    ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+)
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: the system's folder for caches of this program."""
+    import pooch
+
+    return Path(pooch.os_cache("nnbackprop"))
+
+
+def read(remote: Remote, cache: Path | None = None) -> Tables:
+    """The tables of a downloaded set; files already in `cache` with the right digest need no network.
+
+    Raises DataError naming the folder, the file names and their digests if a file is not to be had.
+    """
+    folder = (cache or cache_folder()) / remote.name
+    for name in remote.digests:
+        _fetch(remote, name, folder)
+    return Tables(*(_part(remote, folder, part) for part in ("train", "t10k")))
+
+
+def _part(remote: Remote, folder: Path, part: str) -> Table:
+    images, labels = (folder / f"{part}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1"))
+    return idx.read_table(images, labels, dict(enumerate(remote.classes)))
+
+
+def _fetch(remote: Remote, name: str, folder: Path) -> None:
+    """Make sure `folder` holds `name`. pooch writes to a temporary file and renames one of the right digest."""
+    import pooch
+
+    faults = []
+    for mirror in remote.mirrors:
+        try:
+            pooch.retrieve(
+                mirror + name,
+                f"sha256:{remote.digests[name]}",
+                fname=name,
+                path=folder,
+                downloader=pooch.HTTPDownloader(timeout=SECONDS),
+            )
+            return
+        except (OSError, ValueError) as error:  # no network, no such page, no room; wrong digest
+            faults.append(f"{mirror}: {_reason(error)}")
+    raise DataError(_by_hand(remote, folder, name, faults))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValueError) and "hash" in str(error):
+        return "sent other bytes than were published"
+    return f"{type(error).__name__}: {error}"
+
+
+def _by_hand(remote: Remote, folder: Path, name: str, faults: list[str]) -> str:
+    wanted = "\n".join(f"  {digest}  {file}" for file, digest in remote.digests.items())
+    return (
+        f"{remote.name}: {name} could not be downloaded ({'; '.join(faults)}). To do without a network, put these "
+        f"files, which must have these SHA-256 digests, into the folder {folder}:\n{wanted}"
+    )

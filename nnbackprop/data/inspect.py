@@ -1,0 +1,140 @@
+"""A data set shown in the terminal: parts, class balance, notes, and a few images, upright."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from rich.cells import set_cell_size
+from rich.color import Color
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.progress_bar import ProgressBar
+from rich.segment import Segment
+from rich.style import Style
+from rich.table import Column
+from rich.table import Table as Grid
+from rich.text import Text
+
+from .dataset import Dataset, Splits
+
+MOST_CLASSES = 20
+MOST_IMAGES = 10
+GAP = 2
+BAR = 24
+SHADES = " .:-=+*#%@"
+Paint = Callable[[float, float], Segment]  # the character cell of an upper and a lower pixel
+
+
+def describe(splits: Splits) -> RenderableType:
+    """What `nnbackprop data inspect` prints: hand it to a rich Console, which brings width and colour."""
+    parts = {"train": splits.train} | ({"test": splits.test} if splits.test else {})
+    shown: list[RenderableType] = [_parts(parts), "", _balance(parts)]
+    notes = dict.fromkeys(note for part in parts.values() for note in part.notes)
+    if notes:
+        shown += ["", *(Text(f"- {note}") for note in notes)]
+    if splits.train.image_shape:
+        shown += ["", Pictures(splits.train)]
+    return Group(*shown)
+
+
+def _parts(parts: dict[str, Dataset]) -> Grid:
+    """A column a part: two of them fit where seven columns of properties would not."""
+    grid = _grid("", *parts)
+    facts = [_facts(part) for part in parts.values()]
+    for what in facts[0]:
+        grid.add_row(what, *(Text(fact[what]) for fact in facts))
+    return grid
+
+
+def _facts(part: Dataset) -> dict[str, str]:
+    x = part.inputs
+    shape = " x ".join(map(str, part.image_shape or ()))
+    return {
+        "samples": f"{len(part):,}",
+        "features": f"{part.features}{shape and f' ({shape})'}",
+        "type": str(x.dtype),
+        "range": f"{x.min():g} .. {x.max():g}",
+        "mean": f"{x.mean(dtype=np.float64):.4g}",
+        "source": part.source,
+    }
+
+
+def _balance(parts: dict[str, Dataset]) -> Grid:
+    """Samples of each class, with a bar as long as the class is large among those of its part."""
+    grid = _grid("class", *parts, "")
+    counts = {name: part.counts() for name, part in parts.items()}
+    train = counts["train"]
+    for k, name in enumerate(parts["train"].classes[:MOST_CLASSES]):
+        bar = ProgressBar(int(train.max()), int(train[k]), width=BAR)
+        grid.add_row(Text(name), *(f"{count[k]:,}" for count in counts.values()), bar)
+    if (more := len(train) - MOST_CLASSES) > 0:
+        grid.add_row("...", *("" for _ in counts), f"{more} more classes")
+    return grid
+
+
+def _grid(*names: str) -> Grid:
+    """A table that folds what is too wide: an ellipsis is a character some terminals lack."""
+    return Grid(*(Column(name, overflow="fold") for name in names))
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The first image of each class, side by side, two pixels a character cell; as many as two rows hold."""
+
+    dataset: Dataset
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Grey half blocks; lit or not where there is no colour; ASCII shades where there are no blocks."""
+        grey = console.color_system is not None and not console.no_color
+        paint = _shade if options.ascii_only else _grey if grey else _lit
+        pictures = [(name, fit(image, options.max_width)) for name, image in examples(self.dataset)]
+        columns = max(1, (options.max_width + GAP) // (pictures[0][1].shape[1] + GAP))
+        for first in range(0, min(len(pictures), 2 * columns), columns):
+            yield from _row(pictures[first : first + columns], paint)
+
+
+def examples(dataset: Dataset) -> list[tuple[str, np.ndarray]]:
+    """(class name, image with values in 0..1) of the first sample of each class, ten classes at most."""
+    found, firsts = np.unique(dataset.labels, return_index=True)
+    images = [(dataset.classes[k], dataset.image(i)) for k, i in zip(found, firsts, strict=True)][:MOST_IMAGES]
+    return [(name, _stretched(np.nan_to_num(image.astype(np.float64)))) for name, image in images]
+
+
+def fit(image: np.ndarray, width: int) -> np.ndarray:
+    """The image, thinned by a whole step where it is wider than `width`, padded to an even number of rows."""
+    step = -(-image.shape[1] // max(1, width))
+    thin = image[::step, ::step]
+    return np.pad(thin, ((0, len(thin) % 2), (0, 0)))
+
+
+def _stretched(image: np.ndarray) -> np.ndarray:
+    low, high = image.min(), image.max()
+    return (image - low) / (high - low) if high > low else np.zeros_like(image)
+
+
+def _row(pictures: list[tuple[str, np.ndarray]], paint: Paint) -> Iterator[Segment]:
+    """The lines of pictures that stand beside one another, and below them their names."""
+    gap = Segment(" " * GAP)
+    for y in range(0, len(pictures[0][1]), 2):
+        for _, image in pictures:
+            yield from (paint(top, bottom) for top, bottom in zip(image[y], image[y + 1], strict=True))
+            yield gap
+        yield Segment.line()
+    for name, image in pictures:
+        yield Segment(set_cell_size(name.center(image.shape[1]), image.shape[1]))
+        yield gap
+    yield Segment.line()
+
+
+def _grey(top: float, bottom: float) -> Segment:
+    colours = (Color.from_rgb(*[round(255 * value)] * 3) for value in (top, bottom))
+    return Segment("▀", Style.from_color(*colours))
+
+
+def _lit(top: float, bottom: float) -> Segment:
+    return Segment(" ▀▄█"[int(top >= 0.5) + 2 * int(bottom >= 0.5)])
+
+
+def _shade(top: float, bottom: float) -> Segment:
+    return Segment(SHADES[round((top + bottom) / 2 * (len(SHADES) - 1))])

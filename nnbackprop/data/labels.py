@@ -1,0 +1,60 @@
+"""From label values of any kind to 0 .. K-1 and the names of the K classes, one map for all parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .dataset import Dataset, Splits
+from .table import Table, Tables
+
+
+def whole(labels: np.ndarray) -> np.ndarray | None:
+    """(n,) int64 if every label is a whole number, be it written as integer, float or text; else None."""
+    if labels.dtype.kind in "biu":
+        return labels.astype(np.int64)
+    values, inverse = np.unique(labels, return_inverse=True)
+    try:
+        floats = values.astype(np.float64)
+    except ValueError:
+        return None
+    fit = np.abs(floats) < 2**53  # False for NaN and infinities
+    if not np.all(fit) or np.any(floats != np.floor(floats)):
+        return None
+    return floats.astype(np.int64)[inverse]
+
+
+def to_splits(tables: Tables) -> Splits:
+    """Give both parts one class map, the sorted union of their label values, and one dtype."""
+    parts = [table for table in tables if table is not None]
+    numbers = [whole(table.labels) for table in parts]
+    columns: list[Any] = [table.labels.astype(str) for table in parts]
+    if all(column is not None for column in numbers):
+        columns = numbers
+    values = np.unique(np.concatenate(columns))
+    names = {value: name for table in parts for value, name in table.names.items()}
+    classes = tuple(names.get(value, str(value)) for value in values.tolist())
+    dtype = np.result_type(*(table.inputs for table in parts))
+    return Splits(*(_dataset(*pair, values, classes, dtype) for pair in zip(parts, columns, strict=True)))
+
+
+def _dataset(
+    table: Table, column: np.ndarray, values: np.ndarray, classes: tuple[str, ...], dtype: np.dtype
+) -> Dataset:
+    labels = np.searchsorted(values, column).astype(np.int32)
+    notes = table.notes + _label_notes(table, labels, classes)
+    if table.inputs.dtype != dtype:
+        notes += (f"inputs are {table.inputs.dtype}, read as {dtype} like the other part",)
+    inputs = table.inputs.astype(dtype, copy=False)
+    return Dataset(inputs, labels, classes, table.image_shape, table.source, notes)
+
+
+def _label_notes(table: Table, labels: np.ndarray, classes: tuple[str, ...]) -> tuple[str, ...]:
+    notes = []
+    if table.labels.dtype.kind == "f":
+        notes.append("labels are whole numbers written as floating point; read as integers")
+    runs = 1 + int(np.count_nonzero(np.diff(labels)))
+    if 1 < len(np.unique(labels)) == runs < len(labels):
+        notes.append("samples come sorted by class; training shuffles them")
+    return tuple(notes)

@@ -1,0 +1,109 @@
+"""NumPy's .npz and .npy, read without pickle: an array is data here, never code.
+
+Source of the format: NEP 1, https://numpy.org/neps/nep-0001-npy-format.html
+"""
+
+from __future__ import annotations
+
+import lzma
+import math
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from nnbackprop.errors import DataError
+
+from .idx import read_up_to
+from .table import Table, Tables
+
+FAULTS = (
+    OSError,
+    EOFError,
+    ValueError,
+    MemoryError,
+    RecursionError,
+    RuntimeError,  # encrypted, or compressed in a way this Python lacks
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+
+
+def read_npz(path: Path) -> Tables:
+    """The tables of a .npz file: x_train, y_train and, where present, x_test, y_test; or else X, y.
+
+    Names are matched without regard to case. Raises DataError naming the file and the arrays it has.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {name.removesuffix(".npy").lower(): name for name in archive.namelist()}
+            parts = _pairs(members, path)
+            return Tables(*(_table(archive, path, members, *pair) for pair in parts))
+    except FAULTS as error:
+        raise _unreadable(path, error) from error
+
+
+def read_pair(images: Path, labels: Path) -> Table:
+    """The table of two .npy files."""
+    arrays = []
+    for path in (images, labels):
+        try:
+            with path.open("rb") as stream:
+                arrays.append(_read_npy(stream, str(path)))
+        except FAULTS as error:
+            raise _unreadable(path, error) from error
+    return Table.of(arrays[0], arrays[1], str(images))
+
+
+def _unreadable(path: Path, error: BaseException) -> DataError:
+    return error if isinstance(error, DataError) else DataError(f"{path}: cannot be read: {error}.")
+
+
+def _pairs(members: dict[str, str], path: Path) -> list[tuple[str, str]]:
+    for pairs in ([("x_train", "y_train"), ("x_test", "y_test")], [("x", "y")]):
+        if set(pairs[0]) <= members.keys():
+            return [pair for pair in pairs if set(pair) <= members.keys()]
+    raise DataError(
+        f"{path}: holds {', '.join(members) or 'nothing'}; x_train and y_train (and x_test, y_test), "
+        "or X and y, are needed. Save them so with numpy.savez."
+    )
+
+
+def _table(archive: zipfile.ZipFile, path: Path, members: dict[str, str], x: str, y: str) -> Table:
+    arrays = []
+    for name in (members[x], members[y]):
+        with archive.open(name) as stream:
+            arrays.append(_read_npy(stream, f"{path}, {name.removesuffix('.npy')}"))
+    return Table.of(arrays[0], arrays[1], f"{path}, {x}")
+
+
+def _read_npy(stream: Any, source: str) -> np.ndarray:
+    """One array; its header's claims are held against the bytes that follow before it is believed."""
+    shape, fortran, dtype = _header(stream, source)
+    if dtype.hasobject:
+        raise DataError(
+            f"{source}: holds Python objects, which only pickle reads and which can run code. "
+            "Save it as an array of numbers."
+        )
+    size = math.prod(shape) * dtype.itemsize
+    body = read_up_to(stream, size + 1)
+    if len(body) != size or min(shape, default=1) < 0:
+        raise DataError(
+            f"{source}: its header promises {shape} values of {dtype}, {size} bytes, but "
+            f"{'fewer' if len(body) < size else 'more'} follow. It is damaged; copy or save it again."
+        )
+    return np.frombuffer(body, dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _header(stream: BinaryIO, source: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(stream)
+    if version == (2, 0):
+        return np.lib.format.read_array_header_2_0(stream)
+    raise DataError(
+        f"{source}: is .npy of version {version}; 1.0 and 2.0, which hold arrays of numbers, are read."
+    )

@@ -1,0 +1,98 @@
+"""Preprocessing: every kind the recipes need is affine, x' = x * scale + shift, and fitted to training data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from nnbackprop.errors import UsageError
+
+from .dataset import Dataset
+
+Kind = Literal["none", "unit", "standard", "per-feature", "book"]
+ROWS = 256  # at a time: 256 * 255^2 fits int32
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """x' = x * scale + shift; both float64, 0-d or (features,)."""
+
+    scale: np.ndarray
+    shift: np.ndarray
+
+    def apply(self, inputs: np.ndarray, dtype: str) -> np.ndarray:
+        """Scaled inputs (n, features) in `dtype`, computed in `dtype` as on a device."""
+        x = inputs.astype(dtype)
+        x *= self.scale.astype(dtype)
+        x += self.shift.astype(dtype)
+        return x
+
+
+def fit_scaling(kind: str, train: Dataset) -> Scaling:
+    """The scaling of a kind, with statistics from the training part alone.
+
+    none         x
+    unit         x / 255 for uint8 and for floats that are all whole numbers in 0..255 and not just 0 and 1;
+                 other floats have their scale already, and stay
+    standard     (x - mean) / std, both over all values of all samples (0.1307 and 0.3081 of 255 for MNIST)
+    per-feature  (x - mean) / std of each feature; a feature constant in training is 0 everywhere
+    book         0.99 unit + 0.01, so that no input is 0 (Rashid, Make Your Own Neural Network, 2016)
+    Raises UsageError for another kind.
+    """
+    if kind not in get_args(Kind):
+        raise UsageError(f"scaling {kind!r} is unknown; {', '.join(get_args(Kind))} are known.")
+    if kind == "standard":
+        return _standard(train.inputs)
+    if kind == "per-feature":
+        return _per_feature(train.inputs)
+    unit = 1 / 255 if kind != "none" and _is_bytes(train.inputs) else 1.0
+    scale, shift = (0.99 * unit, 0.01) if kind == "book" else (unit, 0.0)
+    return Scaling(np.array(scale), np.array(shift))
+
+
+def moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and (population) variance of each feature, float64 (features,).
+
+    Of uint8 they come from integer sums, and so are the same bits on every machine.
+    """
+    if inputs.dtype != np.uint8:
+        return _float_moments(inputs)
+    n = len(inputs)
+    total, squares = np.zeros((2, inputs.shape[1]), np.int64)
+    for row in range(0, n, ROWS):
+        x = inputs[row : row + ROWS].astype(np.int32)
+        total += x.sum(axis=0)
+        squares += np.einsum("ij,ij->j", x, x)
+    return total / n, (n * squares - total * total) / n**2
+
+
+def _float_moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """In two passes, as sums of squares cancel."""
+    mean = np.asarray(inputs.mean(axis=0, dtype=np.float64))
+    squares = np.zeros(inputs.shape[1])
+    for row in range(0, len(inputs), ROWS):
+        squares += np.square(inputs[row : row + ROWS] - mean).sum(axis=0)
+    return mean, squares / len(inputs)
+
+
+def _is_bytes(inputs: np.ndarray) -> bool:
+    if inputs.dtype == np.uint8:
+        return True
+    return bool(1 < inputs.max() <= 255 and inputs.min() >= 0 and np.all(inputs == np.floor(inputs)))
+
+
+def _standard(inputs: np.ndarray) -> Scaling:
+    """Var x = E[Var(x | feature)] + Var(E[x | feature]), the law of total variance."""
+    means, variances = moments(inputs)
+    mean, std = means.mean(), np.sqrt(variances.mean() + means.var())
+    scale = np.array(0.0 if inputs.min() == inputs.max() else 1 / std)
+    return Scaling(scale, -mean * scale)
+
+
+def _per_feature(inputs: np.ndarray) -> Scaling:
+    means, variances = moments(inputs)
+    constant = inputs.min(axis=0) == inputs.max(axis=0)
+    scale = np.where(constant, 0.0, 1 / np.sqrt(np.where(constant, 1.0, variances)))
+    return Scaling(scale, -means * scale)

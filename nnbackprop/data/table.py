@@ -1,0 +1,103 @@
+"""What a file holds before anyone judges it: a reader's result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from nnbackprop.errors import DataError
+
+SMALLEST_IMAGE = 8  # rows without a shape count as square images from 8 x 8 on: 4 features are no 2 x 2 image
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Samples and labels as a file has them: shapes fit together, values may be anything.
+
+    inputs       (n, features) uint8, float32 or float64, C-contiguous; may hold NaN
+    labels       (n,) of any integer, float or text dtype
+    names        what a label value is called, where that is not the value itself (10: "0")
+    """
+
+    inputs: np.ndarray
+    labels: np.ndarray
+    source: str
+    image_shape: tuple[int, int] | None = None
+    names: Mapping[int, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        images: np.ndarray,
+        labels: np.ndarray,
+        source: str,
+        names: Mapping[int, str] | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> Table:
+        """Bring arrays of the usual shapes to a table; DataError if they cannot be samples and labels.
+
+        images (n, features), (n, rows, columns), or with a channel axis of 1 before or after; labels (n,),
+        (n, 1) or (1, n). Integers within 0..255 become uint8, others float32 or float64 exactly.
+        """
+        if images.ndim < 2 or 0 in images.shape:
+            raise DataError(
+                f"{source}: images have shape {images.shape}; (samples, features) or (samples, rows, columns) "
+                "is needed, with at least one of each."
+            )
+        inputs = numbers(images, source).reshape(len(images), -1)
+        flat, label_notes = _flat_labels(labels, len(images), source)
+        return cls(inputs, flat, source, _image_shape(images.shape), names or {}, notes + label_notes)
+
+
+class Tables(NamedTuple):
+    """The train and test tables of a source; `test` is None where it has one table only."""
+
+    train: Table
+    test: Table | None = None
+
+
+def numbers(array: np.ndarray, source: str) -> np.ndarray:
+    """`array` as uint8 where its integers allow, else as the narrowest of float32, float64 that is exact."""
+    kind = array.dtype.kind
+    if kind not in "buif":
+        raise DataError(f"{source}: images are of type {array.dtype}; real numbers are needed.")
+    if kind == "f":
+        wide = array.dtype.itemsize > 4
+        return np.ascontiguousarray(array, np.float64 if wide else np.float32)
+    low, high = int(array.min()), int(array.max())
+    if low >= 0 and high <= 255:
+        return np.ascontiguousarray(array, np.uint8)
+    return np.ascontiguousarray(array, np.float32 if max(-low, high) <= 2**24 else np.float64)
+
+
+def square(features: int) -> tuple[int, int] | None:
+    """The shape of a square image of so many pixels, or None where the number is no such square."""
+    side = math.isqrt(features)
+    return (side, side) if side * side == features and side >= SMALLEST_IMAGE else None
+
+
+def _image_shape(shape: tuple[int, ...]) -> tuple[int, int] | None:
+    if len(shape) == 4 and 1 in (shape[1], shape[3]):
+        shape = (shape[0], *shape[2:]) if shape[1] == 1 else shape[:3]
+    if len(shape) == 3:
+        return (shape[1], shape[2])
+    return square(shape[1]) if len(shape) == 2 else None
+
+
+def _flat_labels(labels: np.ndarray, n: int, source: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(n,) labels, and a note if they had a further axis of 1."""
+    if labels.dtype.kind not in "buifUS":
+        raise DataError(f"{source}: labels are of type {labels.dtype}; numbers or text are needed.")
+    if labels.shape == (n,):
+        return labels, ()
+    if labels.shape in ((n, 1), (1, n)):
+        return labels.reshape(n), (f"labels of shape {labels.shape} were read as ({n},)",)
+    hint = " If they are one-hot, keep their argmax(axis=1) instead." if labels.shape[:1] == (n,) else ""
+    raise DataError(
+        f"{source}: {n} images but labels of shape {labels.shape}; one label for each is needed.{hint}"
+    )
