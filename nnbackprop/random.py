@@ -103,7 +103,8 @@ class Draw:
         q = -(-width // 4)
         level = quantise(rate)
         first = self.row0 * q
-        element = xp.arange(first, first + rows * q, dtype=xp.int32, device=self.step.device)
+        device = getattr(self.step, "device", None)  # a traced step has none, and its tracer knows
+        element = xp.arange(first, first + rows * q, dtype=xp.int32, device=device)
         element = xp.reshape(element, (rows, q))
         step = xp.broadcast_to(self.step, (rows, q))
         word0, word1 = xp.fuse(threefry)(element, step, *key(self.seed, self.layer, "dropout"))
