@@ -2,7 +2,7 @@
 
 from .base import Array, Backend, BackendError, Memory, Namespace, Rule, Tree, leaves, tree_map
 from .numpy_backend import NumpyBackend
-from .selection import select
+from .selection import Status, available, select
 
 __all__ = [
     "Array",
@@ -12,7 +12,9 @@ __all__ = [
     "Namespace",
     "NumpyBackend",
     "Rule",
+    "Status",
     "Tree",
+    "available",
     "leaves",
     "select",
     "tree_map",

@@ -92,6 +92,11 @@ class Backend(ABC):
     version: str
     why: str = "asked for by name"
 
+    @property
+    def fused(self) -> bool:
+        """Whether `xp.fuse` makes one pass of a rule, rather than one an operator."""
+        return False
+
     @abstractmethod
     def asarray(self, array: np.ndarray) -> Array:
         """Move a host array to the device; dtype and shape stay. The result never shares its memory."""

@@ -6,18 +6,17 @@ import re
 
 from .base import BackendError
 
-_CUDA = re.compile(r"cuda(?::(0|[1-9]\d*))?")
 
+def cuda_index(backend: str, word: str, cpu: bool = True) -> int | None:
+    """The number of the CUDA device that `word` asks for, 0 for `cuda` alone; None for the CPU.
 
-def cuda_index(backend: str, word: str, words: str = "cpu, cuda or cuda:N") -> int | None:
-    """The CUDA device `word` asks for, None for the CPU; `cuda` alone is device 0.
-
-    `words` is what `backend` understands, for the error.
+    `cpu` says whether the backend works there. Raises BackendError for every other word.
     """
-    if word == "cpu" and "cpu" in words:
+    if word == "cpu" and cpu:
         return None
-    match = _CUDA.fullmatch(word)
-    if match is None or "cuda" not in words:
+    match = re.fullmatch(r"cuda(?::(0|[1-9]\d*))?", word)
+    if match is None:
+        words = "cpu, cuda or cuda:N" if cpu else "cuda or cuda:N"
         raise BackendError(f"The backend {backend} knows no device {word!r}.", f"Use --device {words}.")
     return int(match[1] or 0)
 
@@ -28,5 +27,14 @@ def check_index(backend: str, index: int, count: int) -> None:
         there = "only cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
         raise BackendError(
             f"The backend {backend} has no device cuda:{index}: this machine has {there}.",
-            "Use --device cuda:0, or a number that exists.",
+            "Use --device cuda, or a number that exists; nvidia-smi lists them.",
+        )
+
+
+def check_cpu(backend: str, word: str | None) -> None:
+    """Raise BackendError unless `word` is `cpu` or absent."""
+    if word not in (None, "cpu"):
+        raise BackendError(
+            f"The backend {backend} works on the CPU alone and knows no device {word!r}.",
+            "Use --device cpu, or for a GPU --backend cupy, torch or jax.",
         )

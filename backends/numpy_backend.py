@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-import array_api_compat.numpy
 import numpy as np
 
-from .base import Array, Backend, Memory, Namespace
+from . import numba_fuse
+from .base import Array, Backend, Memory, Namespace, Step, Tree
+from .devices import check_cpu
 
 
 class NumpyBackend(Backend):
-    """NumPy arrays on the CPU."""
+    """NumPy arrays on the CPU; its namespace is the Array API itself since NumPy 2.1."""
 
     name = "numpy"
 
     def __init__(self, device: str | None = None) -> None:
+        check_cpu(self.name, device)
         self.device = "cpu"
         self.version = np.__version__
-        self.xp = Namespace(array_api_compat.numpy)
+        self.xp = Namespace(np, numba_fuse.fuse)
+
+    @property
+    def fused(self) -> bool:
+        """Whether numba is there to compile rules; asking imports it."""
+        return numba_fuse.compiler() is not None
 
     def asarray(self, array: np.ndarray) -> Array:
-        """Copy a host array."""
-        return np.array(array)
+        """Copy a host array, C-contiguous."""
+        return np.array(array, order="C")
 
     def to_numpy(self, array: Array) -> np.ndarray:
         """Copy an array, C-contiguous."""
@@ -32,3 +39,11 @@ class NumpyBackend(Backend):
     def memory(self) -> Memory:
         """Not known to NumPy."""
         return Memory(None, None)
+
+    def loop(self, step: Step, state: Tree, data: Tree, xs: Tree) -> Tree:
+        """Run the steps one by one, without NumPy's warnings: no other library has them.
+
+        A loss that is no longer finite is the caller's to find, as on every other backend.
+        """
+        with np.errstate(all="ignore"):
+            return super().loop(step, state, data, xs)

@@ -2,27 +2,101 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 
-from .base import Backend, BackendError
+from .base import Backend, BackendError, Memory
+from .cupy_errors import check_one_wheel
+from .devices import cuda_index
 
-_CLASSES = {
-    "numpy": "NumpyBackend",
-    "cupy": "CupyBackend",
-    "torch": "TorchBackend",
-    "jax": "JaxBackend",
-    "strict": "StrictBackend",
+_CUPY_EXTRAS = '"nnbackprop[cuda12]", or "nnbackprop[cuda13]" with a driver for CUDA 13'
+
+# name -> (the library's own name, its module, the backend's class, what pip installs)
+_LIBRARIES = {
+    "numpy": ("NumPy", "numpy", "NumpyBackend", '"numpy>=2.1"'),
+    "cupy": ("CuPy", "cupy", "CupyBackend", _CUPY_EXTRAS),
+    "torch": ("PyTorch", "torch", "TorchBackend", '"nnbackprop[torch]"'),
+    "jax": ("JAX", "jax", "JaxBackend", '"nnbackprop[jax]"'),
+    "strict": ("array-api-strict", "array_api_strict", "StrictBackend", '"nnbackprop[test]"'),
 }
 
 
+@dataclass(frozen=True)
+class Status:
+    """A row of the table of backends: what works here, or the reason why not and what mends it."""
+
+    name: str
+    usable: bool
+    reason: str = ""
+    mend: str = ""
+    version: str | None = None
+    device: str | None = None
+    memory: Memory | None = None
+    fused: bool = False
+
+
 def select(name: str = "auto", device: str | None = None) -> Backend:
-    """Return the backend called `name` on `device`."""
-    if name == "auto":
-        name = "numpy"
+    """Return the backend called `name` on `device`: None is the library's best, else `cpu`, `cuda`, `cuda:N`.
+
+    `auto` is CuPy where a CUDA device works, else NumPy; a device word narrows that down. `Backend.why` says
+    in one line what was chosen and why. A backend asked for by name never falls back.
+
+    Raises:
+        BackendError: the backend cannot be used; it holds the reason and the command that mends it.
+    """
+    if name != "auto":
+        return _open(name, device)
+    if device is not None and cuda_index(name, device) is None:
+        return _because(_open("numpy", device), "auto chose NumPy: the device cpu was asked for.")
     try:
-        module = import_module(f".{name}_backend", __package__)
-    except ImportError as error:
+        backend = _open("cupy", device)
+    except BackendError as error:
+        if device is not None:
+            raise
+        return _because(_open("numpy", device), f"auto chose NumPy: {error.reason}")
+    return _because(backend, f"auto chose CuPy: {backend.device} works.")
+
+
+def available(names: tuple[str, ...] = ("numpy", "cupy", "torch", "jax")) -> list[Status]:
+    """Try each backend and tell what works here; a library broken in whatever way becomes a reason."""
+    return [_status(name) for name in names]
+
+
+def _status(name: str) -> Status:
+    try:
+        backend = _open(name, None)
+        memory = backend.memory()
+    except BackendError as error:
+        return Status(name, False, error.reason, error.mend)
+    return Status(name, True, "", "", backend.version, backend.device, memory, backend.fused)
+
+
+def _because(backend: Backend, why: str) -> Backend:
+    backend.why = why
+    return backend
+
+
+def _open(name: str, device: str | None) -> Backend:
+    if name not in _LIBRARIES:
+        raise BackendError(f"There is no backend {name!r}.", f"Use one of auto, {', '.join(_LIBRARIES)}.")
+    title, module, class_name, packages = _LIBRARIES[name]
+    if find_spec(module) is None:
+        raise BackendError(f"{title} is not installed.", f"Install it: pip install {packages}")
+    if name == "cupy":
+        check_one_wheel()
+    try:
+        return getattr(import_module(f".{name}_backend", __package__), class_name)(device)
+    except BackendError:
+        raise
+    except Exception as error:  # a library can break in any way while it loads or looks for its device
         raise BackendError(
-            f"{name} is not installed.", f'Install it: pip install "nnbackprop[{name}]".'
+            f"{title} is installed but does not work: {_first_line(error)}",
+            f"Install it anew: pip install --force-reinstall {packages}",
         ) from error
-    return getattr(module, _CLASSES[name])(device)
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says, without frames of `=====` and all that follows its first sentence."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" =-")]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -27,7 +27,7 @@ class StrictBackend(Backend):
 
     def asarray(self, array: np.ndarray) -> Array:
         """Copy a host array to device1."""
-        return array_api_strict.asarray(np.array(array), device=self._device)
+        return array_api_strict.asarray(np.array(array, order="C"), device=self._device)
 
     def to_numpy(self, array: Array) -> np.ndarray:
         """Copy an array back through the library's host device, the only one it converts from."""

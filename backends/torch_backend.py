@@ -26,7 +26,7 @@ class TorchBackend(Backend):
 
     def asarray(self, array: np.ndarray) -> Array:
         """Copy a host array to the device."""
-        return torch.from_numpy(np.array(array)).to(self._device)
+        return torch.from_numpy(np.array(array, order="C")).to(self._device)
 
     def to_numpy(self, array: Array) -> np.ndarray:
         """Copy a tensor to the host, C-contiguous; waits for it."""
@@ -38,11 +38,12 @@ class TorchBackend(Backend):
             torch.cuda.synchronize(self._device)
 
     def memory(self) -> Memory:
-        """What PyTorch holds on the CUDA device, and what is free there; unknown on the CPU."""
+        """What tensors take on the CUDA device, and what is free there or kept by PyTorch for new ones."""
         if self._device.type != "cuda":
             return Memory(None, None)
         free, _ = torch.cuda.mem_get_info(self._device)
-        return Memory(torch.cuda.memory_allocated(self._device), free)
+        used = torch.cuda.memory_allocated(self._device)
+        return Memory(used, free + torch.cuda.memory_reserved(self._device) - used)
 
     def loop(self, step: Step, state: Tree, data: Tree, xs: Tree) -> Tree:
         """Run the steps one by one, with autograd's bookkeeping off."""
