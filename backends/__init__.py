@@ -1,6 +1,6 @@
 """Array libraries behind one seam: `select("auto")` gives a `Backend`, `available()` tells what works."""
 
-from .base import Array, Backend, BackendError, Memory, Namespace, Rule, Tree, leaves, tree_map
+from .base import Array, Backend, BackendError, Memory, Namespace, Rule, Tree, device_of, leaves, tree_map
 from .numpy_backend import NumpyBackend
 from .selection import Status, available, select
 
@@ -15,6 +15,7 @@ __all__ = [
     "Status",
     "Tree",
     "available",
+    "device_of",
     "leaves",
     "select",
     "tree_map",

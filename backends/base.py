@@ -67,6 +67,15 @@ class BackendError(RuntimeError):
         self.mend = mend
 
 
+def device_of(array: Array) -> Any:
+    """Where an array lies, for the `device=` of a creation function.
+
+    None within a compiled JAX program, whose tracers have no device (jax issue 26000) and need none: the
+    program runs where its inputs are.
+    """
+    return getattr(array, "device", None)
+
+
 def tree_map(function: Callable[[Array], Any], tree: Tree) -> Tree:
     """Apply `function` to every array of a tree of tuples and dicts; the structure stays."""
     if isinstance(tree, dict):
@@ -84,7 +93,10 @@ def leaves(tree: Tree) -> list[Array]:
 
 
 class Backend(ABC):
-    """One array library on one device. See docs of the members; nothing else may touch the library."""
+    """One array library on one device: a namespace, two doors and a loop. Nothing else touches the library.
+
+    `name` is what `select` knows it by, `device` a device word, `why` one line on how it came to be chosen.
+    """
 
     name: ClassVar[str]
     device: str
@@ -116,8 +128,9 @@ class Backend(ABC):
     def loop(self, step: Step, state: Tree, data: Tree, xs: Tree) -> Tree:
         """Run `step` over the leading axis of every array in `xs`, and return the last state.
 
-        `step` must be one persistent callable (compiled forms are cached by it). `state` is donated.
-        `x` of step k is `a[k, ...]` of each array `a` in `xs`: a vector of numbers gives 0-d arrays.
+        `step` must be one persistent callable: compiled forms are kept by it. `state` is donated: its arrays
+        may be overwritten or deleted, and what comes back takes their place. `data` is only read. `x` of
+        step k is `a[k, ...]` of each array `a` in `xs`: a vector of numbers gives 0-d arrays, dtype kept.
         """
         for k in range(leaves(xs)[0].shape[0]):
             state = step(state, data, tree_map(lambda a: a[k, ...], xs))  # noqa: B023

@@ -56,7 +56,8 @@ class JaxBackend(Backend):
 
     def synchronize(self) -> None:
         """Wait until every array that is still held has been computed."""
-        jax.block_until_ready(jax.live_arrays(self._device.platform))
+        held = jax.live_arrays(self._device.platform)  # type: ignore[no-untyped-call]
+        jax.block_until_ready(held)  # type: ignore[no-untyped-call]
 
     def memory(self) -> Memory:
         """The device allocator's own count; unknown on the CPU."""

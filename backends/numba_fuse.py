@@ -50,7 +50,7 @@ def fuse(rule: Rule) -> Rule:
         if numbers[0].size < SMALLEST or not _alike(numbers):
             return rule(np, *numbers)
         like = numbers[0]
-        loop = _compile(rule, tuple(map(_varies, numbers)), like.dtype)
+        loop = compile_loop(rule, tuple(map(_varies, numbers)), like.dtype)
         if loop is None:
             return rule(np, *numbers)
         outs = tuple(np.empty(like.shape, dtype) for dtype in loop.dtypes)
@@ -115,8 +115,8 @@ class _Names:
 
 
 @lru_cache(maxsize=256)
-def _compile(rule: Rule, varies: tuple[bool, ...], dtype: np.dtype) -> _Loop | None:
-    """The loop for arrays where `varies` is true and scalars elsewhere; None if it must stay plain."""
+def compile_loop(rule: Rule, varies: tuple[bool, ...], dtype: np.dtype) -> _Loop | None:
+    """The loop for arrays where `varies` is true and scalars elsewhere; None where the rule stays plain."""
     numba, xp = compiler(), _Names()
     probe = [np.ones(1, dtype) if array else dtype.type(1) for array in varies]
     with np.errstate(all="ignore"):

@@ -1,0 +1,34 @@
+"""Another module called `backends` may be found before ours: said here, before anything imports it."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+OURS = Path(__file__).resolve().parents[1] / "backends" / "__init__.py"
+
+
+def check_backends() -> None:
+    """Raise ImportError unless `import backends` finds the package installed beside this one.
+
+    A module of that name that is not loaded yet is looked at from outside and not run.
+    """
+    place = _place_of_backends()
+    if place is None or Path(place).resolve() != OURS:
+        raise ImportError(
+            f"nnbackprop needs its own package `backends`, {OURS}, but Python finds "
+            f"{'no file' if place is None else place} under that name. Rename the other module, start Python "
+            "from another folder, or reinstall nnbackprop if its own is missing."
+        )
+
+
+def _place_of_backends() -> str | None:
+    """The file of the module `backends`; the folder, if it is a namespace package."""
+    loaded = sys.modules.get("backends")
+    if loaded is not None:
+        return getattr(loaded, "__file__", None) or next(iter(getattr(loaded, "__path__", ())), None)
+    spec = find_spec("backends")
+    if spec is None:
+        return None
+    return spec.origin or next(iter(spec.submodule_search_locations or ()), None)
