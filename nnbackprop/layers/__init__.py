@@ -1,0 +1,40 @@
+"""Layers: one noun a file, backward right under its forward."""
+
+from .base import Activation, Layer
+from .dense import Dense
+from .dropout import Dropout
+from .rectifiers import ELU, Identity, LeakyReLU, ReLU
+from .sigmoids import GELU, Sigmoid, SiLU, Softplus, Tanh
+from .softmax import Softmax
+
+ACTIVATIONS: dict[str, type[Activation]] = {
+    "identity": Identity,
+    "relu": ReLU,
+    "leaky-relu": LeakyReLU,
+    "elu": ELU,
+    "gelu": GELU,
+    "silu": SiLU,
+    "softplus": Softplus,
+    "tanh": Tanh,
+    "sigmoid": Sigmoid,
+    "softmax": Softmax,
+}
+"""Activations by the word a configuration names them with."""
+
+__all__ = [
+    "ACTIVATIONS",
+    "ELU",
+    "GELU",
+    "Activation",
+    "Dense",
+    "Dropout",
+    "Identity",
+    "Layer",
+    "LeakyReLU",
+    "ReLU",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
+]

@@ -1,0 +1,63 @@
+"""The fully connected layer: every output is a weighted sum of all inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nnbackprop.errors import ShapeError
+from nnbackprop.initializers import He, Initializer, Zeros
+from nnbackprop.random import Draw
+
+from .base import Array, width
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+
+@dataclass(frozen=True)
+class Dense:
+    """z = x W + b, with x (n, in), W (in, units), b (units,) and z (n, units).
+
+    `bias=None` leaves b out. Backward, from dz = dJ/dz (n, units): dW = x^T dz, db = the sum of dz over the
+    batch, dx = dz W^T (Rumelhart, Hinton and Williams, Learning representations by back-propagating errors, 1986).
+    """
+
+    units: int
+    weights: Initializer = He()
+    bias: Initializer | None = Zeros()
+
+    def __post_init__(self) -> None:
+        if self.units < 1:
+            raise ShapeError(f"A Dense layer needs at least 1 unit and got {self.units}.")
+
+    def build(
+        self, rng: Generator, in_shape: tuple[int, ...], dtype: str
+    ) -> tuple[dict[str, Any], tuple[int, ...]]:
+        """Draw W (in, units) and b (units,)."""
+        features = width(in_shape, "Dense takes vectors")
+        params = {"W": self.weights(rng, (features, self.units), dtype)}
+        if self.bias is not None:
+            params["b"] = self.bias(rng, (self.units,), dtype)
+        return params, (self.units,)
+
+    def forward(self, xp: Any, params: dict[str, Array], x: Array, draw: Draw | None) -> tuple[Array, Array]:
+        """z = x W + b."""
+        z = xp.matmul(x, params["W"])  # (n, in) (in, units) -> (n, units)
+        if "b" in params:
+            z += params["b"]
+        return z, x
+
+    def backward(
+        self, xp: Any, params: dict[str, Array], cache: Array, dy: Array, need_dx: bool
+    ) -> tuple[Array | None, dict[str, Array]]:
+        """dW = x^T dz, db = 1^T dz, dx = dz W^T."""
+        x, dz = cache, dy
+        grads = {"W": xp.matmul(xp.matrix_transpose(x), dz)}  # (in, n) (n, units) -> (in, units)
+        if "b" in params:
+            ones = xp.ones((1, dz.shape[0]), dtype=dz.dtype, device=dz.device)
+            grads["b"] = xp.matmul(ones, dz)[0, :]  # a product: faster than sum(axis=0), on CuPy by far
+        dx = (
+            xp.matmul(dz, xp.matrix_transpose(params["W"])) if need_dx else None
+        )  # (n, units) (units, in) -> (n, in)
+        return dx, grads

@@ -1,0 +1,53 @@
+"""Dropout: a layer that forgets a random part of what it hears, so that no unit comes to rely on another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nnbackprop.random import Draw, quantise
+
+from .base import Array, width
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """y = m x in training, with m 0 for a share `rate` of the units and 1 / (1 - rate) for the rest; y = x else.
+
+    Inverted dropout: the survivors' scale keeps the expected y at x, so evaluation has nothing to undo
+    (Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, 2014). x is (n, k).
+    The mask is a function of the run's seed, the step and the layer's place: see `Draw.mask`.
+    """
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        quantise(self.rate)  # refuses a rate that is none
+
+    def build(
+        self, rng: Generator, in_shape: tuple[int, ...], dtype: str
+    ) -> tuple[dict[str, Any], tuple[int, ...]]:
+        """No parameters, the same shape."""
+        width(in_shape, "Dropout masks vectors")
+        return {}, in_shape
+
+    def forward(
+        self, xp: Any, params: dict[str, Array], x: Array, draw: Draw | None
+    ) -> tuple[Array, Array | None]:
+        """y = m x, or x without a draw."""
+        if draw is None:
+            return x, None
+        m = draw.mask(xp, x.shape, self.rate, x.dtype)
+        return m * x, m
+
+    def backward(
+        self, xp: Any, params: dict[str, Array], cache: Array | None, dy: Array, need_dx: bool
+    ) -> tuple[Array | None, dict[str, Array]]:
+        """dx = m dy."""
+        m = cache
+        if not need_dx:
+            return None, {}
+        return (dy if m is None else m * dy), {}

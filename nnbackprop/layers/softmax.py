@@ -1,0 +1,43 @@
+"""Softmax as a layer, for losses on probabilities; with cross-entropy use the loss that takes logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .base import Activation, Array, width
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+
+def softmax(xp: Any, x: Array) -> Array:
+    """y_i = e^(x_i - max x) / sum_j e^(x_j - max x) over rows of x (n, k); the shift cancels."""
+    e = xp.exp(x - xp.max(x, axis=1, keepdims=True))
+    return e / xp.sum(e, axis=1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class Softmax(Activation):
+    """y_i = e^x_i / sum_j e^x_j over each row of x (n, k) (Bridle, 1990).
+
+    Every output depends on every input: dy_i/dx_j = y_i ([i = j] - y_j). The product with dy needs all of that
+    Jacobian, not its diagonal y_i (1 - y_i) alone: dx_j = y_j (dy_j - sum_i y_i dy_i).
+    """
+
+    def build(
+        self, rng: Generator, in_shape: tuple[int, ...], dtype: str
+    ) -> tuple[dict[str, Any], tuple[int, ...]]:
+        """No parameters, the same shape."""
+        width(in_shape, "Softmax takes vectors")
+        return {}, in_shape
+
+    def apply(self, xp: Any, x: Array) -> tuple[Array, Array]:
+        """y = e^x / sum e^x."""
+        y = softmax(xp, x)
+        return y, y
+
+    def chain(self, xp: Any, cache: Array, dy: Array) -> Array:
+        """dx = y (dy - sum(y dy))."""
+        y = cache
+        return y * (dy - xp.sum(y * dy, axis=1, keepdims=True))

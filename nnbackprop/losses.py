@@ -1,0 +1,171 @@
+"""Losses: each returns the mean J of a batch and dJ/dy in one piece, so that no pairing can be wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Literal, Protocol
+
+from .errors import DataError, ShapeError, UsageError
+from .layers.sigmoids import sigmoid
+from .layers.softmax import softmax
+
+Array = Any
+
+
+class Loss(Protocol):
+    """J and dJ/dy of outputs y (n, k): `loss(xp, y, t) -> (J 0-d, dy (n, k))`, J the mean over the batch."""
+
+    labels: ClassVar[bool]
+    """Whether t is integer labels (n,); otherwise it is targets (n, k) of y's dtype."""
+
+    threshold: ClassVar[float]
+    """From which value on a single output (k = 1) says class 1."""
+
+    def __call__(self, xp: Any, y: Array, t: Array) -> tuple[Array, Array]:
+        """J and dJ/dy; ShapeError if t is not what `labels` says."""
+
+    def probabilities(self, xp: Any, y: Array) -> Array:
+        """Probabilities (n, k) that the outputs y stand for."""
+
+
+@dataclass(frozen=True)
+class MeanSquaredError:
+    """Squared distance from the targets, in one of two conventions.
+
+    "half-sum": J = 1/(2n) sum_i sum_j (y_ij - t_ij)^2, dy = (y - t) / n: the sum over outputs, halved so that the
+    2 of the derivative goes. "mean": J = 1/(nk) sum_i sum_j (y_ij - t_ij)^2, dy = 2 (y - t) / (nk), as PyTorch's.
+    """
+
+    reduction: Literal["half-sum", "mean"] = "half-sum"
+    labels: ClassVar[bool] = False
+    threshold: ClassVar[float] = 0.5
+
+    def __post_init__(self) -> None:
+        if self.reduction not in ("half-sum", "mean"):
+            raise UsageError(f"MeanSquaredError reduces by 'half-sum' or 'mean', not by {self.reduction!r}.")
+
+    def __call__(self, xp: Any, y: Array, t: Array) -> tuple[Array, Array]:
+        """J = f/2 sum (y - t)^2, dy = f (y - t), with f = 1/n or 2/(nk)."""
+        _check_targets(y, t)
+        n, k = y.shape
+        f = 1 / n if self.reduction == "half-sum" else 2 / (n * k)
+        e = y - t
+        return xp.sum(e * e) * (f / 2), e * f
+
+    def probabilities(self, xp: Any, y: Array) -> Array:
+        """The outputs themselves, which need not sum to 1."""
+        return y
+
+
+@dataclass(frozen=True)
+class SoftmaxCrossEntropy:
+    """Softmax and cross-entropy of logits y (n, k) and labels t (n,) in one: dy = (p - q) / n.
+
+    p = softmax(y), q = (1 - s) onehot(t) + s / k with s the label smoothing (Szegedy et al., CVPR 2016, sec. 7).
+    J = -1/n sum_i sum_j q_ij log p_ij, and log p = y - log sum e^y needs no p that could be 0. In dJ/dy the
+    Jacobian of softmax and the 1/p of the logarithm cancel (Bridle, 1990; Bishop, Pattern Recognition, eq. 4.108).
+    A label out of 0 .. k-1 makes J NaN: looking at labels within a step would wait for the device.
+    """
+
+    label_smoothing: float = 0.0
+    labels: ClassVar[bool] = True
+    threshold: ClassVar[float] = 0.0
+
+    def __post_init__(self) -> None:
+        _check_smoothing(self.label_smoothing)
+
+    def __call__(self, xp: Any, y: Array, t: Array) -> tuple[Array, Array]:
+        """J = mean(log sum e^y - sum q y), dy = (p - q) / n."""
+        _check_labels_array(xp, y, t)
+        (n, k), s = y.shape, self.label_smoothing
+        q = one_hot(xp, t, k, y.dtype, s / k, 1 - s + s / k)
+        z = y - xp.max(y, axis=1, keepdims=True)
+        e = xp.exp(z)
+        total = xp.sum(e, axis=1, keepdims=True)
+        J = xp.log(total[:, 0]) - xp.sum(q * z, axis=1)  # (n,)
+        known = xp.logical_and(t >= 0, t < k)
+        J = xp.where(known, J, xp.full_like(J, float("nan")))
+        return xp.mean(J), (e / total - q) * (1 / n)
+
+    def probabilities(self, xp: Any, y: Array) -> Array:
+        """softmax(y)."""
+        return softmax(xp, y)
+
+
+@dataclass(frozen=True)
+class SigmoidBinaryCrossEntropy:
+    """Sigmoid and cross-entropy of logits y (n, k) and targets t (n, k) in 0..1, each output for itself.
+
+    J = -1/n sum_i sum_j (q log p + (1 - q) log(1 - p)), p = sigmoid(y), q = (1 - s) t + s / 2, which is
+    1/n sum (max(y, 0) - q y + log(1 + e^-|y|)); dy = (p - q) / n (Bishop, Pattern Recognition, eq. 4.90).
+    """
+
+    label_smoothing: float = 0.0
+    labels: ClassVar[bool] = False
+    threshold: ClassVar[float] = 0.0
+
+    def __post_init__(self) -> None:
+        _check_smoothing(self.label_smoothing)
+
+    def __call__(self, xp: Any, y: Array, t: Array) -> tuple[Array, Array]:
+        """J = sum(max(y, 0) - q y + log(1 + e^-|y|)) / n, dy = (p - q) / n."""
+        _check_targets(y, t)
+        f, s = 1 / y.shape[0], self.label_smoothing
+        q = t * (1 - s) + s / 2
+        J = xp.maximum(y, xp.zeros_like(y)) - q * y + xp.log1p(xp.exp(-xp.abs(y)))
+        return xp.sum(J) * f, (sigmoid(xp, y) - q) * f
+
+    def probabilities(self, xp: Any, y: Array) -> Array:
+        """sigmoid(y)."""
+        return sigmoid(xp, y)
+
+
+LOSSES: dict[str, Callable[..., Loss]] = {
+    "softmax-cross-entropy": SoftmaxCrossEntropy,
+    "binary-cross-entropy": SigmoidBinaryCrossEntropy,
+    "half-mse": partial(MeanSquaredError, "half-sum"),
+    "mse": partial(MeanSquaredError, "mean"),
+}
+"""Losses by the word a configuration names them with."""
+
+
+def one_hot(xp: Any, labels: Array, classes: int, dtype: Any, off: float = 0.0, on: float = 1.0) -> Array:
+    """(n, classes) of `dtype`: `on` where the column is the label in `labels` (n,), else `off`."""
+    columns = xp.arange(classes, dtype=labels.dtype, device=labels.device)
+    hot = xp.astype(xp.reshape(labels, (-1, 1)) == xp.reshape(columns, (1, -1)), dtype)
+    return hot if (off, on) == (0.0, 1.0) else hot * (on - off) + off
+
+
+def check_labels(labels: Any, classes: int) -> None:
+    """DataError unless every one of the host's integer `labels` (n,) lies in 0 .. classes - 1."""
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise DataError(
+            f"Labels lie in {low}..{high} and {classes} outputs need 0..{classes - 1}. Labels that begin at 1 "
+            "want 1 taken off, or a class map as the readers of `nnbackprop.load` make it."
+        )
+
+
+def _check_targets(y: Array, t: Array) -> None:
+    if len(y.shape) != 2 or tuple(t.shape) != tuple(y.shape) or t.dtype != y.dtype:
+        raise ShapeError(
+            f"The loss got outputs {tuple(y.shape)} of {y.dtype} and targets {tuple(t.shape)} of {t.dtype}, and "
+            "needs both (n, k) and of one dtype: a row of targets a sample, one_hot(xp, labels, k, y.dtype). "
+            "Broadcasting would compare every sample with every other."
+        )
+
+
+def _check_labels_array(xp: Any, y: Array, t: Array) -> None:
+    if len(y.shape) != 2 or tuple(t.shape) != (y.shape[0],) or not xp.isdtype(t.dtype, "integral"):
+        raise ShapeError(
+            f"The loss got outputs {tuple(y.shape)} and labels {tuple(t.shape)} of {t.dtype}, and needs outputs "
+            "(n, k) and integer labels (n,), one class number a sample: labels.reshape(-1) of a column, "
+            "argmax(axis=1) of one-hot rows, astype(int32) of floats."
+        )
+
+
+def _check_smoothing(s: float) -> None:
+    if not 0 <= s < 1:
+        raise UsageError(f"Label smoothing is a share, at least 0 and below 1; got {s}.")

@@ -1,0 +1,79 @@
+"""Batches: nothing dropped, nothing twice, the same whether resident or streamed, on every backend."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from backends import Backend, Memory, tree_map
+from nnbackprop.data.batches import Feed, ahead, cut, fetch
+from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.scaling import Scaling
+
+
+def images(n: int = 10) -> Dataset:
+    rng = np.random.default_rng(0)
+    return Dataset(rng.integers(0, 256, (n, 6), dtype=np.uint8), np.arange(n, dtype=np.int32) % 3, ("a", "b", "c"))
+
+
+@pytest.mark.parametrize(("n", "batch", "length"), [(10, 3, 4), (12, 3, 4), (7, 10, 8), (1000, 7, 16), (5, 1, 2)])
+def test_cut_covers_every_row_once_in_order(n: int, batch: int, length: int) -> None:
+    chunks = list(cut(np.arange(n), batch, length))
+    assert np.concatenate([chunk.ravel() for chunk in chunks]).tolist() == list(range(n))
+    assert all(chunk.shape[1] == batch for chunk in chunks[:-1])
+    assert all(len(chunk) <= length for chunk in chunks)
+    assert {len(chunk) for chunk in chunks} <= {1 << k for k in range(12)}
+
+
+@pytest.mark.parametrize("resident", ["yes", "no"])
+def test_a_step_is_handed_the_scaled_rows_it_asked_for(backend: Backend, resident: str) -> None:
+    data, scaling = images(), Scaling(np.array(0.5), np.array(-3.0))
+    feed = Feed.of(backend, data, scaling, "float64", resident)
+    rows = np.array([[9, 0, 4], [1, 2, 3]])
+    ((_, xs),) = feed.move([(None, feed.xs(rows))])
+    for k in range(2):
+        x, t = fetch(backend.xp, feed.data, tree_map(lambda a: a[k, ...], xs))  # noqa: B023
+        assert np.array_equal(backend.to_numpy(x), data.inputs[rows[k]] * 0.5 - 3.0)
+        assert np.array_equal(backend.to_numpy(t), data.labels[rows[k]])
+
+
+@pytest.mark.parametrize(("free", "kept"), [(60 * 4, True), (60 * 4 - 1, False), (None, True)])
+def test_a_set_stays_on_the_device_if_it_fits_a_quarter_of_what_is_free(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, free: int | None, kept: bool
+) -> None:
+    monkeypatch.setattr(backend, "memory", lambda: Memory(None, free))
+    assert Feed.of(backend, images(), Scaling.identity(), "float32").resident is kept
+
+
+def test_ahead_gives_the_same_items_and_runs_on_a_thread() -> None:
+    threads = set()
+
+    def items() -> Iterator[int]:
+        for i in range(20):
+            threads.add(threading.current_thread())
+            yield i
+
+    assert list(ahead(items())) == list(range(20))
+    assert threading.current_thread() not in threads
+
+
+def test_ahead_raises_where_the_items_did() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise OSError("the disk went away")
+
+    got = ahead(items())
+    assert next(got) == 1
+    with pytest.raises(OSError, match="went away"):
+        next(got)
+
+
+def test_ahead_ends_its_thread_when_it_is_left_early() -> None:
+    before = threading.active_count()
+    got = ahead(iter(range(10**9)))
+    assert next(got) == 0
+    got.close()
+    assert threading.active_count() == before
