@@ -22,6 +22,11 @@ class Scaling:
     scale: np.ndarray
     shift: np.ndarray
 
+    @classmethod
+    def identity(cls) -> Scaling:
+        """Inputs as they are."""
+        return cls(np.array(1.0), np.array(0.0))
+
     def apply(self, inputs: np.ndarray, dtype: str) -> np.ndarray:
         """Scaled inputs (n, features) in `dtype`, computed in `dtype` as on a device."""
         x = inputs.astype(dtype)
