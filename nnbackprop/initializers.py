@@ -150,7 +150,7 @@ INITIALIZERS: dict[str, Callable[..., Initializer]] = {
     "lecun-uniform": lambda: LeCun("uniform"),
     "uniform": Uniform,
     "normal": Normal,
-    "book": Book,
+    "book": lambda: Book(),
     "zeros": Zeros,
 }
 """Initializers by the word a configuration names them with; numbers follow the word after colons."""
@@ -167,9 +167,7 @@ def initializer(word: str) -> Initializer:
     """
     name, *numbers = word.split(":")
     try:
-        values = [float(number) for number in numbers]
-        make = INITIALIZERS[name]
-        return make(*values)
+        return INITIALIZERS[name](*map(float, numbers))
     except UsageError:
         raise
     except (KeyError, TypeError, ValueError):
