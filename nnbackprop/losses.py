@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal, Protocol
 
+from backends import device_of
+
 from .errors import DataError, ShapeError, UsageError
 from .layers.sigmoids import sigmoid
 from .layers.softmax import softmax
@@ -133,7 +135,7 @@ LOSSES: dict[str, Callable[..., Loss]] = {
 
 def one_hot(xp: Any, labels: Array, classes: int, dtype: Any, off: float = 0.0, on: float = 1.0) -> Array:
     """(n, classes) of `dtype`: `on` where the column is the label in `labels` (n,), else `off`."""
-    columns = xp.arange(classes, dtype=labels.dtype, device=labels.device)
+    columns = xp.arange(classes, dtype=labels.dtype, device=device_of(labels))
     hot = xp.astype(xp.reshape(labels, (-1, 1)) == xp.reshape(columns, (1, -1)), dtype)
     return hot if (off, on) == (0.0, 1.0) else hot * (on - off) + off
 

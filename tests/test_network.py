@@ -50,7 +50,7 @@ def test_the_gradient_of_the_input_is_the_derivative_of_the_loss(backend: Backen
     x, t = rng.standard_normal((8, 4)), backend.asarray(rng.integers(0, 3, 8).astype(np.int32))
     draw = Draw(0, backend.asarray(np.array(7, np.int32)))
 
-    def J(at: np.ndarray) -> float:
+    def loss_at(at: np.ndarray) -> float:
         y, _ = network.forward(xp, params, backend.asarray(at), draw)
         return float(backend.to_numpy(loss(xp, y, t)[0]))
 
@@ -59,7 +59,7 @@ def test_the_gradient_of_the_input_is_the_derivative_of_the_loss(backend: Backen
     dx = backend.to_numpy(dx)
     for _ in range(20):
         direction = rng.standard_normal(x.shape)
-        numeric = (J(x + 1e-5 * direction) - J(x - 1e-5 * direction)) / 2e-5
+        numeric = (loss_at(x + 1e-5 * direction) - loss_at(x - 1e-5 * direction)) / 2e-5
         assert numeric == pytest.approx(float(np.sum(dx * direction)), rel=1e-7, abs=1e-10)
 
 

@@ -173,7 +173,6 @@ def test_max_time_ends_the_run() -> None:
     trainer = make(epochs=10**6, max_time=0.2)
     trainer.fit(clouds())
     assert trainer.stopped == "max-time"
-    assert 0.2 <= trainer.progress.seconds + 5
     assert trainer.progress.epoch < 10**6
 
 
@@ -187,13 +186,16 @@ def test_begin_tells_the_sizes() -> None:
         ("dense1", 2 * 8 + 8, 8 * 24),
         ("dense2", 8 * 3 + 3, 8 * 27),
     ]
-    assert [row.flops for row in begin.layers][0] == 2 * 2 * 8 + 8
+    assert begin.layers[0].flops == 2 * 2 * 8 + 8
 
 
 @pytest.mark.parametrize("optimizer", [SGD(), Adam()])
 @pytest.mark.parametrize("stop_at", [1, 4, 6, 7, 13])
-def test_a_run_stopped_anywhere_goes_on_exactly(optimizer: Any, stop_at: int) -> None:
-    """Stopped by a listener after any chunk, taken to a checkpoint, restored, finished: the same bits."""
+def test_a_run_stopped_anywhere_goes_on_exactly(
+    optimizer: Any, stop_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped by a listener after any step, taken to a checkpoint, restored, finished: the same bits."""
+    monkeypatch.setattr("nnbackprop.training.trainer.chunk_length", lambda *_: 1)
 
     class Stop(Listener):
         trainer: Trainer
@@ -206,10 +208,10 @@ def test_a_run_stopped_anywhere_goes_on_exactly(optimizer: Any, stop_at: int) ->
     whole.fit(clouds(), validation=clouds(30, seed=3))
     stop = Stop()
     first = make(optimizer=optimizer, listeners=[stop])
-    first.length = 1
     stop.trainer = first
     first.fit(clouds(), validation=clouds(30, seed=3))
     assert first.stopped == "interrupted"
+    assert first.progress.step == stop_at
     second = make(optimizer=optimizer)
     restore(second, 2, take_last(first, {}), take_best(first, {}))
     second.fit(clouds(), validation=clouds(30, seed=3))

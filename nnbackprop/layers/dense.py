@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from backends import device_of
 from nnbackprop.errors import ShapeError
 from nnbackprop.initializers import He, Initializer, Zeros
 from nnbackprop.random import Draw
@@ -55,7 +56,7 @@ class Dense:
         x, dz = cache, dy
         grads = {"W": xp.matmul(xp.matrix_transpose(x), dz)}  # (in, n) (n, units) -> (in, units)
         if "b" in params:
-            ones = xp.ones((1, dz.shape[0]), dtype=dz.dtype, device=dz.device)
+            ones = xp.ones((1, dz.shape[0]), dtype=dz.dtype, device=device_of(dz))
             grads["b"] = xp.matmul(ones, dz)[0, :]  # a product: faster than sum(axis=0), on CuPy by far
         dx = (
             xp.matmul(dz, xp.matrix_transpose(params["W"])) if need_dx else None

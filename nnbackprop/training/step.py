@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from backends import Tree, leaves, tree_map
+from backends import Tree, device_of, leaves, tree_map
 from nnbackprop.data.batches import fetch
 from nnbackprop.losses import Loss, one_hot
 from nnbackprop.metrics import count_correct
@@ -71,8 +71,8 @@ def zero_sums(xp: Any, params: Params) -> Tree:
     """Sums of loss and right answers at zero, on the parameters' device."""
     like = leaves(params)[0]
     return {
-        "loss": xp.zeros((), dtype=like.dtype, device=like.device),
-        "correct": xp.zeros((), dtype=xp.int32, device=like.device),
+        "loss": xp.zeros((), dtype=like.dtype, device=device_of(like)),
+        "correct": xp.zeros((), dtype=xp.int32, device=device_of(like)),
     }
 
 
