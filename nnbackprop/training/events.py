@@ -130,3 +130,6 @@ class Listener:
 
     def train_end(self, event: TrainEnd) -> None:
         """After the last step, however the run ended, unless it raised."""
+
+    def close(self) -> None:
+        """Last of all, also when the run raised: let go of what is held."""

@@ -96,12 +96,17 @@ class Trainer:
         Without it `test` is judged in its place, to be seen only. DivergedError if numbers cease to be finite.
         """
         self._prepare(train, validation, test)
-        self._tell("train_begin", self._introduction({"train": train, "validation": validation, "test": test}))
+        parts = {"train": train, "validation": validation, "test": test}
         self._began, self.stopped = time.monotonic(), None
-        while self.progress.epoch <= self.epochs and not self.stopped:
-            self._epoch()
-        p, reason = self.progress, self.stopped or "finished"
-        self._tell("train_end", TrainEnd(min(p.epoch, self.epochs), p.step, reason, p.seconds))
+        try:
+            self._tell("train_begin", self._introduction(parts))
+            while self.progress.epoch <= self.epochs and not self.stopped:
+                self._epoch()
+            p, reason = self.progress, self.stopped or "finished"
+            self._tell("train_end", TrainEnd(min(p.epoch, self.epochs), p.step, reason, p.seconds))
+        finally:
+            for listener in self.listeners:
+                listener.close()
         if self.best.params is not None and reason != "interrupted":
             self.state = {**self.state, "params": tree_map(self.backend.asarray, self.best.params)}
         return self.history

@@ -1,0 +1,96 @@
+"""Tables for the terminal: layers, backends, recipes, a run's summary, predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from backends import Status
+from nnbackprop.training.events import LayerRow
+
+from .words import count, duration, shape, share, size
+
+NONE = "–"
+ROWS = 20  # samples of one file shown before the rest is only counted
+
+
+def _table(*columns: str, right: Sequence[str] = (), **options: Any) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, **options)
+    for name in columns:
+        table.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    return table
+
+
+def layer_table(layers: Sequence[LayerRow]) -> Table:
+    """A network's layers: output shape, parameters, their bytes, FLOPs of a sample's forward pass; and the sums."""
+    right = ("shape", "parameters", "bytes", "FLOPs")
+    table = _table("layer", *right, right=right, show_footer=True)
+    for row in layers:
+        parameters = (count(row.parameters), size(row.bytes)) if row.parameters else (NONE, NONE)
+        table.add_row(row.name, shape(row.out_shape), *parameters, count(row.flops))
+    totals = count(sum(r.parameters for r in layers)), size(sum(r.bytes for r in layers))
+    for column, total in zip(table.columns[2:], (*totals, count(sum(r.flops for r in layers))), strict=True):
+        column.footer = total
+    return table
+
+
+def backends_table(rows: Sequence[Status]) -> Table:
+    """Which array libraries work here; for those that do not, why and what mends it."""
+    table = _table("backend", "version", "device", "memory", "remarks")
+    for row in rows:
+        name = f"[bold green]{row.name}[/]" if row.usable else f"[dim]{row.name}[/]"
+        free = row.memory.free if row.memory else None
+        memory = NONE if free is None else f"{size(free)} free"
+        remarks = _remarks(row) if row.usable else f"{row.reason} {row.mend}"
+        table.add_row(name, row.version or NONE, row.device or NONE, memory, escape(remarks))
+    return table
+
+
+def _remarks(row: Status) -> str:
+    if row.name != "numpy":
+        return "works"
+    return "works, rules fused by numba" if row.fused else 'works; faster with pip install "nnbackprop[fast]"'
+
+
+def recipes_table(recipes: Mapping[str, Mapping[str, Any]]) -> Table:
+    """The recipes that come with the package."""
+    table = _table("recipe", "what it is")
+    for name, settings in recipes.items():
+        table.add_row(f"[bold]{name}[/]", escape(settings["title"]))
+    return table
+
+
+def summary_table(summary: Mapping[str, Any]) -> Table:
+    """A finished run in a few lines: loss and accuracy of each part, and the time its steps took."""
+    table = _table("", "loss", "accuracy", right=("loss", "accuracy"))
+    for part in ("train", "validation", "test"):
+        loss, accuracy = summary[f"{part}_loss"], summary[f"{part}_accuracy"]
+        if loss is not None:
+            table.add_row(part, f"{loss:.4f}", share(accuracy))
+    steps, pace = summary["steps"], summary["samples_per_second"]
+    table.caption = (
+        f"{count(summary['epochs'])} epochs, {count(steps)} steps in {duration(summary['seconds'])}"
+        + (f", {count(pace)} samples/s" if pace else "")
+        + f", on {summary['backend']} ({summary['device']}, {summary['dtype']})"
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def prediction_table(name: str, classes: Sequence[str], predicted: np.ndarray, probabilities: np.ndarray) -> Table:
+    """Predicted class of each sample (n,) and the probabilities (n, k) of the three likeliest classes."""
+    table = _table("sample", "class", "likeliest", title=escape(name), title_justify="left")
+    if probabilities.shape[1] == 1:
+        probabilities = np.concatenate([1 - probabilities, probabilities], axis=1)
+    for i, (label, row) in enumerate(zip(predicted[:ROWS], probabilities, strict=False)):
+        likeliest = np.argsort(-row, kind="stable")[:3]
+        words = ", ".join(f"{classes[k]} {share(float(row[k]))}" for k in likeliest)
+        table.add_row(str(i + 1), f"[bold]{escape(classes[label])}[/]", escape(words))
+    if len(predicted) > ROWS:
+        table.caption = f"and {count(len(predicted) - ROWS)} more"
+    return table

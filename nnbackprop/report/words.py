@@ -1,0 +1,41 @@
+"""Numbers as people read them: counts, sizes, times, shares."""
+
+from __future__ import annotations
+
+
+def count(n: float) -> str:
+    """1,234,567."""
+    return f"{n:,.0f}"
+
+
+def size(n: float) -> str:
+    """Bytes as B, KiB, MiB or GiB."""
+    for unit in ("B", "KiB", "MiB"):
+        if n < 1024:
+            return f"{n:.0f} B" if unit == "B" else f"{n:.1f} {unit}"
+        n /= 1024
+    return f"{n:.1f} GiB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 3.21s, 2:05 or 1:02:05."""
+    if seconds < 60:
+        return f"{seconds:.2f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def share(x: float) -> str:
+    """0.98 as 98.00%."""
+    return f"{100 * x:.2f}%"
+
+
+def shape(dimensions: tuple[int, ...]) -> str:
+    """(28, 28) as 28 x 28."""
+    return " x ".join(map(str, dimensions))
+
+
+def plural(n: int, noun: str) -> str:
+    """1 sample, 2 samples."""
+    return f"{count(n)} {noun}" + ("" if n == 1 else "s")
