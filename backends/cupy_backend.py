@@ -13,6 +13,9 @@ from .base import Array, Backend, Memory, Namespace, Rule, Step, Tree
 from .cupy_errors import no_device, no_product
 from .devices import check_index, cuda_index
 
+_CONSTANTS = 1024
+"""Scalars of rules kept on the device: moving one costs a copy, and from step to step they are the same."""
+
 
 class CupyBackend(Backend):
     """cupy.ndarray on `cuda:N`, which becomes the current device of the calling thread.
@@ -30,6 +33,7 @@ class CupyBackend(Backend):
         self.xp = Namespace(array_api_compat.cupy, self._fuse)
         self._device = cupy.cuda.Device(index)
         self._device.use()
+        self._constant = lru_cache(maxsize=_CONSTANTS)(_constant)
         self._multiply_once()
 
     @property
@@ -76,7 +80,7 @@ class CupyBackend(Backend):
 
         def fused(*numbers: Any) -> Any:
             dtype = numbers[0].dtype
-            return kernel(*(a if isinstance(a, cupy.ndarray) else _constant(a, dtype) for a in numbers))
+            return kernel(*(a if isinstance(a, cupy.ndarray) else self._constant(a, dtype) for a in numbers))
 
         return fused
 
@@ -90,9 +94,7 @@ class CupyBackend(Backend):
         assert (product == 2).all(), product
 
 
-@lru_cache(maxsize=1024)
 def _constant(number: Any, dtype: Any) -> Array:
-    """A 0-d array, kept: making one costs a copy to the device, and a rule's constants stay the same."""
     return cupy.asarray(number, dtype=dtype)
 
 

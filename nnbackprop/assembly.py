@@ -26,7 +26,7 @@ from .training.trainer import Trainer
 
 T = TypeVar("T")
 
-MOMENTUM = {"momentum": "momentum", "nesterov": "momentum", "adam": "beta1", "adamw": "beta1"}
+MOMENTUM = {"momentum": "mu", "nesterov": "mu", "adam": "beta1", "adamw": "beta1"}
 """What an optimizer calls its momentum."""
 
 

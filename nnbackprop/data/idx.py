@@ -24,7 +24,7 @@ TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">
 GZIP = b"\x1f\x8b"
 DEFLATE_RATIO = 1032  # deflate cannot expand further (RFC 1951), so a larger claim is a lie
 MOST_AXES = 32
-PIECE = 2**20
+PIECE = 2**18
 
 
 def read_table(

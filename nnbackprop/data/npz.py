@@ -5,10 +5,8 @@ Source of the format: NEP 1, https://numpy.org/neps/nep-0001-npy-format.html
 
 from __future__ import annotations
 
-import lzma
 import math
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,18 +16,6 @@ from nnbackprop.errors import DataError
 
 from .idx import read_up_to
 from .table import Table, Tables
-
-FAULTS = (
-    OSError,
-    EOFError,
-    ValueError,
-    MemoryError,
-    RecursionError,
-    RuntimeError,  # encrypted, or compressed in a way this Python lacks
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-)
 
 
 def read_npz(path: Path) -> Tables:
@@ -42,7 +28,7 @@ def read_npz(path: Path) -> Tables:
             members = {name.removesuffix(".npy").lower(): name for name in archive.namelist()}
             parts = _pairs(members, path)
             return Tables(*(_table(archive, path, members, *pair) for pair in parts))
-    except FAULTS as error:
+    except Exception as error:
         raise _unreadable(path, error) from error
 
 
@@ -53,12 +39,13 @@ def read_pair(images: Path, labels: Path) -> Table:
         try:
             with path.open("rb") as stream:
                 arrays.append(_read_npy(stream, str(path)))
-        except FAULTS as error:
+        except Exception as error:
             raise _unreadable(path, error) from error
     return Table.of(arrays[0], arrays[1], str(images))
 
 
-def _unreadable(path: Path, error: BaseException) -> DataError:
+def _unreadable(path: Path, error: Exception) -> DataError:
+    """The error for a damaged file, for which zipfile and NumPy raise whatever they stumble over."""
     return error if isinstance(error, DataError) else DataError(f"{path}: cannot be read: {error}.")
 
 

@@ -61,11 +61,11 @@ def read_file(path: Path) -> Tables:
     """The tables of a file, whose format is told from its first bytes; partners are found by their names."""
     head = _head(path)
     if head[:2] == idx.GZIP or (head[:2] == b"\0\0" and head[2:3] and head[2] in idx.TYPES):
-        return Tables(idx.read_table(*_partners(path, "images", "labels")))
+        return Tables(idx.read_table(*_partners(path)))
     if head[:4] == b"PK\x03\x04":
         return npz.read_npz(path)
     if head[:6] == b"\x93NUMPY":
-        return Tables(npz.read_pair(*_partners(path, "images", "labels")))
+        return Tables(npz.read_pair(*_partners(path)))
     if head[:6] == b"MATLAB" or mat.is_hdf5(path) or path.suffix.lower() == ".mat":
         return Tables(mat.read(path))
     if b"\0" in head:
@@ -81,19 +81,17 @@ def _head(path: Path) -> bytes:
         raise DataError(f"{path}: cannot be read: {error}.") from error
 
 
-def _partners(path: Path, images: str, labels: str) -> tuple[Path, Path]:
+def _partners(path: Path) -> tuple[Path, Path]:
     """The files of images and of labels, of which `path` is one and the other lies beside it."""
-    for mine, other, ranks in ((images, labels, ("idx3", "idx1")), (labels, images, ("idx1", "idx3"))):
+    kinds = {"images": "idx3", "labels": "idx1"}
+    for mine, other in (("images", "labels"), ("labels", "images")):
         if mine in path.name:
-            partner = path.with_name(path.name.replace(mine, other).replace(*ranks))
+            partner = path.with_name(path.name.replace(mine, other).replace(kinds[mine], kinds[other]))
             if not partner.is_file():
-                raise DataError(
-                    f"{path}: holds {mine} alone; their {other} are looked for in {partner}, not there."
-                )
-            return (path, partner) if mine == images else (partner, path)
+                raise DataError(f"{path}: holds {mine} alone; their {other} should lie in {partner}.")
+            return (path, partner) if mine == "images" else (partner, path)
     raise DataError(
-        f"{path}: is one array of a pair; its name must hold {images!r} or {labels!r}, so that the other "
-        "is found beside it."
+        f"{path}: is one array of a pair; its name must hold 'images' or 'labels', so that the other is found."
     )
 
 

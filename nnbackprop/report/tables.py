@@ -27,7 +27,7 @@ def _table(*columns: str, right: Sequence[str] = (), **options: Any) -> Table:
 
 
 def layer_table(layers: Sequence[LayerRow]) -> Table:
-    """A network's layers: output shape, parameters, their bytes, FLOPs of a sample's forward pass; and the sums."""
+    """Layers: output shape, parameters, their bytes, FLOPs of a sample's forward pass; and the sums."""
     right = ("shape", "parameters", "bytes", "FLOPs")
     table = _table("layer", *right, right=right, show_footer=True)
     for row in layers:
