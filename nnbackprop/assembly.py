@@ -95,8 +95,8 @@ def optimizer(config: Config) -> Optimizer:
         name = MOMENTUM.get(config.optimizer)
         if name is None:
             raise UsageError(
-                f"--momentum goes with momentum, nesterov, adam and adamw (their beta1), not with {config.optimizer}: "
-                "use --optimizer momentum, or leave it out."
+                f"--momentum goes with momentum, nesterov, adam and adamw (their beta1), not with "
+                f"{config.optimizer}: use --optimizer momentum, or leave it out."
             )
         options[name] = config.momentum
     if config.optimizer == "adamw":

@@ -209,7 +209,7 @@ def inspect(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit with its status; errors are one paragraph, `--debug` shows where they arose."""
+    """Run the command line and exit with its status; errors are one paragraph, and a traceback with --debug."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]

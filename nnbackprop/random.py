@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from backends import Array
+from backends import Array, device_of
 
 from .errors import UsageError
 
@@ -81,7 +81,7 @@ class Draw:
 
     def at(self, layer: int) -> Draw:
         """Return the same draw for the layer at position `layer`."""
-        return replace(self, layer=layer)
+        return Draw(self.seed, self.step, self.row0, layer)
 
     def mask(self, xp: Any, shape: tuple[int, int], rate: float, dtype: Any) -> Array:
         """Draw an inverted-dropout mask: 0 with probability p, else 1 / (1 - p), p = round(rate 2^16) / 2^16.
@@ -103,8 +103,7 @@ class Draw:
         q = -(-width // 4)
         level = quantise(rate)
         first = self.row0 * q
-        device = getattr(self.step, "device", None)  # a traced step has none, and its tracer knows
-        element = xp.arange(first, first + rows * q, dtype=xp.int32, device=device)
+        element = xp.arange(first, first + rows * q, dtype=xp.int32, device=device_of(self.step))
         element = xp.reshape(element, (rows, q))
         step = xp.broadcast_to(self.step, (rows, q))
         word0, word1 = xp.fuse(threefry)(element, step, *key(self.seed, self.layer, "dropout"))

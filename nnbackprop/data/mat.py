@@ -9,13 +9,14 @@ Any other set is left as it is: square images labelled 0..9 were most likely wri
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from nnbackprop.errors import DataError
 
+from . import mat5
 from .labels import whole
 from .table import Table, square
 
@@ -25,17 +26,17 @@ TEN_IS_ZERO = 'labels run from 1 to 10, as MATLAB counts; they are 0..9 here, an
 
 
 def read(path: Path) -> Table:
-    """The table of a .mat file of version 5 (or 4) with X (m, features) and y (m, 1) or (m,).
+    """The table of a .mat file of version 5 with X (m, features) and y (m, 1) or (m,).
 
     Raises DataError for version 7.3, which is HDF5, with the way to convert it; for a file without X and
     y, or where these are no plain arrays of numbers.
     """
     if is_hdf5(path):
         raise DataError(
-            f"{path}: is a .mat file of version 7.3 (HDF5), which SciPy cannot read. In MATLAB or Octave, load "
+            f"{path}: is a .mat file of version 7.3 (HDF5), which is not read here. In MATLAB or Octave, load "
             "it and save it as version 5: save('new.mat', 'X', 'y', '-v7')."
         )
-    variables = _variables(path)
+    variables = mat5.read(path)
     return table_of(_array(variables, "X", path), _array(variables, "y", path), str(path))
 
 
@@ -59,20 +60,11 @@ def table_of(x: np.ndarray, y: np.ndarray, source: str) -> Table:
     return Table.of(upright, labels, source, {10: "0"}, (*table.notes, UPRIGHT, TEN_IS_ZERO))
 
 
-def _variables(path: Path) -> dict[str, Any]:
-    from scipy.io import loadmat
-
-    try:
-        return loadmat(path, variable_names=["X", "y"], appendmat=False)
-    except Exception as error:  # SciPy names no error type for a damaged file
-        raise DataError(f"{path}: cannot be read as a .mat file: {error}. Copy or download it again.") from error
-
-
-def _array(variables: dict[str, Any], name: str, path: Path) -> np.ndarray:
-    array = variables.get(name)
+def _array(variables: Mapping[str, mat5.Variable], name: str, path: Path) -> np.ndarray:
+    if name not in variables:
+        found = ", ".join(variables) or "nothing"
+        raise DataError(f"{path}: holds {found}; X (m, features) and y (m, 1) are needed.")
+    array, kind = variables[name]
     if array is None:
-        raise DataError(f"{path}: holds no variable {name}; X (m, features) and y (m, 1) are needed.")
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "buif":
-        kind = getattr(array, "dtype", type(array).__name__)
-        raise DataError(f"{path}: {name} is no plain array of numbers (it is {kind}); save it as one.")
+        raise DataError(f"{path}: {name} is {kind}; a plain array of numbers is needed.")
     return array
