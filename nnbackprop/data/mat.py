@@ -32,10 +32,7 @@ def read(path: Path) -> Table:
     y, or where these are no plain arrays of numbers.
     """
     if is_hdf5(path):
-        raise DataError(
-            f"{path}: is a .mat file of version 7.3 (HDF5), which is not read here. In MATLAB or Octave, load "
-            "it and save it as version 5: save('new.mat', 'X', 'y', '-v7')."
-        )
+        raise DataError(f"{path}: is a .mat file of version 7.3 (HDF5), which is not read here; {mat5.SAVE_ANEW}.")
     variables = mat5.read(path)
     return table_of(_array(variables, "X", path), _array(variables, "y", path), str(path))
 
