@@ -1,0 +1,131 @@
+"""A Dataset refuses what is no data set, and a split keeps every class's share, by seed alone."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nnbackprop.data import Dataset, Splits, permutation, split
+from nnbackprop.data.split import quotas
+from nnbackprop.errors import DataError, UsageError
+
+LETTERS = ("a", "b", "c", "d", "e", "f", "g", "h")
+
+
+def make(counts: list[int], features: int = 2) -> Dataset:
+    """A set whose sample i holds the number i, with classes interleaved by a fixed stride."""
+    labels = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
+    labels = labels[np.argsort(np.arange(len(labels)) * 7 % 11, kind="stable")]
+    inputs = np.repeat(np.arange(len(labels), dtype=np.float64)[:, None], features, axis=1)
+    return Dataset(inputs, labels, LETTERS[: len(counts)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"inputs": np.zeros(4)}, "samples, features"),
+        ({"inputs": np.zeros((0, 2))}, "samples, features"),
+        ({"inputs": np.zeros((4, 2), np.int64)}, "int64"),
+        ({"inputs": np.zeros((2, 4)).T}, "not C-contiguous"),
+        ({"labels": np.zeros((4, 1), np.int32)}, r"\(4, 1\)"),
+        ({"labels": np.zeros(3, np.int32)}, r"\(3,\)"),
+        ({"labels": np.zeros(4, np.int64)}, "int64"),
+        ({"labels": np.array([0, 1, 2, 0], np.int32)}, r"0\.\.2.*2 classes"),
+        ({"labels": np.array([0, -1, 1, 0], np.int32)}, r"-1\.\.1"),
+        ({"image_shape": (3, 3)}, "2 features"),
+    ],
+)
+def test_a_faulty_dataset_is_refused_when_built(changes: dict, words: str) -> None:
+    good = {"inputs": np.zeros((4, 2)), "labels": np.array([0, 1, 1, 0], np.int32), "classes": ("0", "1")}
+    Dataset(**good)
+    with pytest.raises(DataError, match=words):
+        Dataset(**(good | changes))
+
+
+def test_parts_must_belong_together() -> None:
+    with pytest.raises(DataError, match="features is 2 in memory, 3 in memory"):
+        Splits(make([4, 4]), make([4, 4], features=3))
+    with pytest.raises(DataError, match="classes"):
+        Splits(make([4, 4]), make([4, 4, 4]))
+
+
+def test_take_copies_rows_in_the_order_asked() -> None:
+    data = make([3, 3])
+    part = data.take(np.array([4, 0]))
+    part.inputs[:] = -1
+    assert data.inputs[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    assert data.take(np.array([4, 0])).inputs[:, 0].tolist() == [4, 0]
+
+
+def test_labels_follow_the_names_of_another_class_list() -> None:
+    data = Dataset(np.zeros((3, 1)), np.array([0, 2, 1], np.int32), ("7", "8", "9"))
+    moved = data.with_classes(("9", "8", "7", "0"))
+    assert [moved.classes[k] for k in moved.labels] == ["7", "9", "8"]
+    with pytest.raises(DataError, match="classes 9, which"):
+        data.with_classes(("7", "8"))
+
+
+def test_a_class_without_samples_need_not_be_known_elsewhere() -> None:
+    data = Dataset(np.zeros((2, 1)), np.array([0, 0], np.int32), ("7", "8"))
+    assert data.with_classes(("6", "7")).labels.tolist() == [1, 1]
+
+
+def test_image_is_the_sample_in_rows() -> None:
+    data = Dataset(np.arange(12.0).reshape(2, 6), np.zeros(2, np.int32), ("0",), image_shape=(2, 3))
+    assert data.image(1).tolist() == [[6, 7, 8], [9, 10, 11]]
+    with pytest.raises(DataError, match="not images"):
+        make([2]).image(0)
+
+
+def test_split_takes_each_class_by_the_shuffle_and_keeps_order() -> None:
+    data = make([40, 10, 20])
+    rest, part = split(data, 0.2, seed=3)
+    order = permutation(3, -1, 70).tolist()
+    expected = []
+    for label, count in enumerate((8, 2, 4)):
+        expected += [i for i in order if data.labels[i] == label][:count]
+    assert part.inputs[:, 0].tolist() == sorted(expected)
+    assert rest.inputs[:, 0].tolist() == sorted(set(range(70)) - set(expected))
+    assert np.array_equal(rest.labels, data.labels[rest.inputs[:, 0].astype(int)])
+
+
+def test_split_depends_on_the_seed_alone() -> None:
+    data = make([50, 50])
+    assert np.array_equal(split(data, 0.3, 1)[1].inputs, split(data, 0.3, 1)[1].inputs)
+    assert not np.array_equal(split(data, 0.3, 1)[1].inputs, split(data, 0.3, 2)[1].inputs)
+
+
+@given(
+    st.lists(st.integers(1, 60), min_size=1, max_size=8),
+    st.integers(1, 99).map(lambda percent: percent / 100),
+)
+def test_every_class_gives_its_share_up_to_rounding(counts: list[int], fraction: float) -> None:
+    quota = quotas(np.array(counts), fraction).tolist()
+    share = Fraction(round(fraction * 100), 100)
+    for count, drawn in zip(counts, quota, strict=True):
+        assert abs(drawn - count * share) < 1
+        assert drawn < count
+    assert sum(quota) <= round(sum(counts) * share)
+    if all(count * (1 - share) >= 1 for count in counts):  # no class's last sample was asked for
+        assert sum(quota) == round(sum(counts) * share)
+
+
+def test_decimal_fractions_are_taken_at_their_word() -> None:
+    assert quotas(np.array([100, 100]), 0.29).tolist() == [29, 29]  # 0.29 * 100 is 28.999999999999996 in floats
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 1.5, float("nan")])
+def test_a_share_outside_0_to_1_is_refused(fraction: float) -> None:
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        split(make([5, 5]), fraction, 0)
+
+
+def test_a_part_that_would_be_empty_is_refused() -> None:
+    with pytest.raises(DataError, match="leaves that part empty"):
+        split(make([5, 5]), 0.01, 0)
+    with pytest.raises(DataError, match="leaves that part empty"):
+        split(make([1, 1, 1]), 0.5, 0)

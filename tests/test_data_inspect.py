@@ -1,0 +1,96 @@
+"""What `data inspect` draws: upright, within the terminal's width, with and without colour or blocks."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from nnbackprop.data import Dataset, Splits, load
+from nnbackprop.data.inspect import Pictures, describe
+
+FLAG = np.zeros((8, 8))
+FLAG[:, 0] = 1  # a pole on the left,
+FLAG[:3, :] = 1  # a cloth at the top
+
+
+def dataset(images: np.ndarray, labels: list[int], classes: tuple[str, ...]) -> Dataset:
+    inputs = images.reshape(len(images), -1)
+    return Dataset(inputs, np.array(labels, np.int32), classes, images.shape[1:])
+
+
+def drawn(what: object, **options: object) -> str:
+    encoding = options.pop("encoding", "utf-8")
+    stream = io.TextIOWrapper(io.BytesIO(), encoding)
+    console = Console(file=stream, **{"width": 60, "no_color": True, "legacy_windows": False} | options)
+    console.print(what)
+    stream.flush()
+    return stream.buffer.getvalue().decode(encoding)
+
+
+def test_a_picture_stands_upright() -> None:
+    lines = drawn(Pictures(dataset(FLAG[None], [0], ("flag",)))).splitlines()
+    assert [line.rstrip() for line in lines] == ["████████", "█▀▀▀▀▀▀▀", "█", "█", "  flag"]
+
+
+def test_ascii_terminals_get_shades() -> None:
+    lines = drawn(Pictures(dataset(FLAG[None], [0], ("flag",))), encoding="ascii").splitlines()
+    grey = lines[1][1]  # half of the cell is lit
+    assert grey in " .:-=+*#%@"[4:6]
+    assert [line.rstrip() for line in lines] == ["@@@@@@@@", "@" + 7 * grey, "@", "@", "  flag"]
+
+
+def test_colour_paints_both_pixels_of_a_cell() -> None:
+    text = drawn(
+        Pictures(dataset(FLAG[None], [0], ("flag",))),
+        no_color=False,
+        color_system="truecolor",
+        force_terminal=True,
+    )
+    white, black = "255;255;255", "0;0;0"
+    assert f"\x1b[38;2;{white};48;2;{black}m▀" in text  # the lower edge of the cloth
+    assert f"\x1b[38;2;{black};48;2;{white}m" not in text
+
+
+def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    text = drawn(describe(load("weight-height", split=False)), no_color=None, force_terminal=True)
+    assert "38;2" not in text
+    picture = drawn(Pictures(dataset(FLAG[None], [0], ("flag",))), no_color=None, force_terminal=True)
+    assert "█▀▀▀▀▀▀▀" in picture
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+def test_nothing_is_wider_than_the_terminal(width: int, encoding: str) -> None:
+    text = drawn(describe(load("mnist-20x20")), width=width, encoding=encoding)
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_counts_ranges_classes_and_notes_are_told() -> None:
+    text = drawn(describe(load("mnist-20x20")), width=100)
+    for words in ("4,000", "1,000", "400 (20 x 20)", "float64", "0 .. 1", "400", "100", "column by column"):
+        assert words in text
+    assert text.count("column by column") == 1
+
+
+def test_one_picture_of_each_class_as_many_as_two_rows_hold() -> None:
+    images = np.repeat(FLAG[None], 6, axis=0)
+    data = dataset(images, [0, 0, 1, 2, 3, 4], ("a", "b", "c", "d", "e"))
+    names = drawn(Pictures(data), width=18).split()
+    assert [name for name in names if name.isalpha() and name.isascii()] == ["a", "b", "c", "d"]
+
+
+def test_odd_heights_wide_images_faults_and_names_with_markup_are_drawn() -> None:
+    images = np.full((2, 3, 50), np.nan)
+    data = dataset(images, [0, 1], ("[red]", "x" * 70))
+    text = drawn(describe(Splits(data)), width=30)
+    assert "[red]" in text
+    assert max(map(len, text.splitlines())) <= 30
+
+
+def test_many_classes_are_cut_short_in_words() -> None:
+    data = Dataset(np.zeros((30, 2)), np.arange(30, dtype=np.int32), tuple(map(str, range(30))))
+    assert "10 more classes" in drawn(describe(Splits(data)))

@@ -1,0 +1,95 @@
+"""Every scaling is the affine map its definition says, with statistics of the training part alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nnbackprop.data import Dataset, fit_scaling
+from nnbackprop.data.scaling import ROWS, moments
+from nnbackprop.errors import UsageError
+
+RNG = np.random.default_rng(8)
+BYTES = RNG.integers(0, 256, (3 * ROWS + 7, 6), np.uint8)
+BYTES[:, 2] = 9  # a constant feature
+
+
+def dataset(inputs: np.ndarray) -> Dataset:
+    return Dataset(np.ascontiguousarray(inputs), np.zeros(len(inputs), np.int32), ("0",))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_moments_are_numpys(dtype: str) -> None:
+    x = BYTES.astype(dtype)
+    mean, variance = moments(x)
+    np.testing.assert_allclose(mean, x.mean(axis=0, dtype=np.float64), rtol=1e-14)
+    np.testing.assert_allclose(variance, x.var(axis=0, dtype=np.float64), rtol=1e-12)
+
+
+def test_float_moments_do_not_cancel() -> None:
+    x = 1e8 + RNG.random((1000, 3))
+    np.testing.assert_allclose(moments(x)[1], (x - 1e8).var(axis=0), rtol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+def test_standard_score_has_mean_0_and_deviation_1_over_all_values(dtype: str) -> None:
+    x = fit_scaling("standard", dataset(BYTES.astype(dtype))).apply(BYTES, "float64")
+    assert abs(x.mean()) < 1e-12
+    assert abs(x.std() - 1) < 1e-12
+    np.testing.assert_allclose(x, (BYTES - BYTES.mean()) / BYTES.std(), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+def test_per_feature_score_leaves_constant_features_at_0(dtype: str) -> None:
+    scaling = fit_scaling("per-feature", dataset(BYTES.astype(dtype)))
+    x = scaling.apply(BYTES, "float64")
+    others = [0, 1, 3, 4, 5]
+    np.testing.assert_allclose(x[:, others].mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(x[:, others].std(axis=0), 1, rtol=1e-12)
+    assert not x[:, 2].any()
+    assert not scaling.apply(np.full((1, 6), 255, np.uint8), "float64")[:, 2].any()
+
+
+def test_a_constant_that_rounds_is_still_constant() -> None:
+    x = np.full((1000, 1), 0.1)
+    for kind in ("standard", "per-feature"):
+        assert not fit_scaling(kind, dataset(x)).apply(x, "float64").any()
+
+
+def test_unit_and_book_and_none() -> None:
+    data = dataset(np.array([[0, 51, 255]], np.uint8))
+    for kind, expected in (
+        ("none", [0, 51, 255]),
+        ("unit", [0, 0.2, 1]),
+        ("book", [0.01, 0.208, 1.0]),  # x / 255 * 0.99 + 0.01
+    ):
+        np.testing.assert_allclose(fit_scaling(kind, data).apply(data.inputs, "float64"), [expected], rtol=1e-15)
+
+
+def test_unit_leaves_floats_that_have_their_scale_already() -> None:
+    for values, scale in (
+        ([0.0, 0.5], 1),
+        ([0.0, 1.0], 1),
+        ([-2.0, 25.0], 1),
+        ([0.0, 300.0], 1),
+        ([0.0, 255.0], 1 / 255),
+    ):
+        assert float(fit_scaling("unit", dataset(np.array([values]))).scale) == scale
+
+
+def test_apply_computes_in_the_dtype_asked_and_leaves_its_input() -> None:
+    scaling = fit_scaling("standard", dataset(BYTES))
+    before = BYTES.copy()
+    x = scaling.apply(BYTES, "float32")
+    assert x.dtype == np.float32
+    plain = BYTES.astype(np.float32) * scaling.scale.astype(np.float32) + scaling.shift.astype(np.float32)
+    assert np.array_equal(x, plain)
+    assert np.array_equal(BYTES, before)
+    floats = BYTES.astype(np.float32)
+    scaling.apply(floats, "float32")
+    assert np.array_equal(floats, before)
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    with pytest.raises(UsageError, match="'zscore' is unknown; none, unit, standard, per-feature, book"):
+        fit_scaling("zscore", dataset(BYTES))

@@ -1,0 +1,177 @@
+"""load() finds parts in folders, gives them one class map, and says in words what it cannot use."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnbackprop.data import NAMES, Table, Tables, check, load, read
+from nnbackprop.data.labels import to_splits
+from nnbackprop.errors import DataError
+
+RNG = np.random.default_rng(9)
+TRAIN = RNG.integers(0, 256, (20, 9, 9), np.uint8)
+TEST = RNG.integers(0, 256, (5, 9, 9), np.uint8)
+TRAIN_LABELS, TEST_LABELS = np.arange(20) % 4, np.arange(5) % 4
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    data = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+
+
+def write_csv(path: Path, images: np.ndarray, labels: np.ndarray | None) -> None:
+    columns = [images.reshape(len(images), -1)] if labels is None else [labels, images.reshape(len(images), -1)]
+    header = ",".join(["label"] * (labels is not None) + [f"pixel{i}" for i in range(81)])
+    np.savetxt(path, np.column_stack(columns), fmt="%d", delimiter=",", header=header, comments="")
+
+
+def check_parts(spec: Path) -> None:
+    splits = load(spec)
+    assert splits.test is not None
+    for part, images, labels in ((splits.train, TRAIN, TRAIN_LABELS), (splits.test, TEST, TEST_LABELS)):
+        assert np.array_equal(part.inputs, images.reshape(len(images), -1))
+        assert part.labels.tolist() == labels.tolist()
+        assert part.image_shape == (9, 9)
+        assert part.classes == ("0", "1", "2", "3")
+
+
+@pytest.mark.parametrize("test", ["t10k", "test"])
+@pytest.mark.parametrize("form", ["{}-{}-idx{}-ubyte", "{}-{}-idx{}-ubyte.gz", "{}-{}.idx{}-ubyte"])
+def test_idx_quartets(tmp_path: Path, test: str, form: str) -> None:
+    for part, images, labels in (("train", TRAIN, TRAIN_LABELS), (test, TEST, TEST_LABELS)):
+        write_idx(tmp_path / form.format(part, "images", 3), images)
+        write_idx(tmp_path / form.format(part, "labels", 1), labels)
+    check_parts(tmp_path)
+    one = load(tmp_path / form.format("train", "labels", 1), split=False)
+    assert np.array_equal(one.train.inputs, TRAIN.reshape(20, 81))
+
+
+@pytest.mark.parametrize("names", [("train.csv", "test.csv"), ("mnist_train.csv", "mnist_test.csv")])
+def test_csv_pairs(tmp_path: Path, names: tuple[str, str]) -> None:
+    write_csv(tmp_path / names[0], TRAIN, TRAIN_LABELS)
+    write_csv(tmp_path / names[1], TEST, TEST_LABELS)
+    check_parts(tmp_path)
+
+
+def test_kaggle_folder_leaves_out_the_test_without_labels(tmp_path: Path) -> None:
+    write_csv(tmp_path / "train.csv", TRAIN, TRAIN_LABELS)
+    write_csv(tmp_path / "test.csv", TEST, None)
+    (tmp_path / "sample_submission.csv").write_text("ImageId,Label\n1,0\n")
+    splits = load(tmp_path, test_fraction=0.2)
+    assert (len(splits.train), len(splits.test)) == (16, 4)
+    assert any("test.csv has no labels" in note for note in splits.train.notes)
+
+
+def test_npz_pairs(tmp_path: Path) -> None:
+    np.savez(tmp_path / "train.npz", X=TRAIN, y=TRAIN_LABELS)
+    np.savez(tmp_path / "test.npz", X=TEST, y=TEST_LABELS)
+    check_parts(tmp_path)
+
+
+def test_a_single_file_is_found_and_its_train_part_split(tmp_path: Path) -> None:
+    write_csv(tmp_path / "digits.csv", TRAIN, TRAIN_LABELS)
+    splits = load(tmp_path, test_fraction=0.4, seed=7)
+    assert splits.train.counts().tolist() == [3, 3, 3, 3]
+    assert splits.test.counts().tolist() == [2, 2, 2, 2]
+    again = load(str(tmp_path), test_fraction=0.4, seed=7)
+    assert np.array_equal(again.test.inputs, splits.test.inputs)
+
+
+def test_folders_that_hold_no_data_set(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no data set is found.*train\.csv.*none of them"):
+        load(tmp_path)
+    write_csv(tmp_path / "a.csv", TRAIN, TRAIN_LABELS)
+    write_csv(tmp_path / "b.csv", TRAIN, TRAIN_LABELS)
+    with pytest.raises(DataError, match=r"Found: a\.csv, b\.csv"):
+        load(tmp_path)
+
+
+def test_an_unknown_name_lists_the_known_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"Did you mean fashion-mnist\?") as error:
+        load("fashion-mnst")
+    assert all(name in str(error.value) for name in NAMES)
+    assert "no such file or folder" in str(error.value)
+    assert str(tmp_path) in str(error.value)
+
+
+def test_a_file_of_no_known_format(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    with pytest.raises(DataError, match="is of no format known here"):
+        load(tmp_path / "x.png")
+
+
+def test_lone_arrays_need_a_partner(tmp_path: Path) -> None:
+    write_idx(tmp_path / "digits.idx", TRAIN)
+    with pytest.raises(DataError, match="must hold 'images' or 'labels'"):
+        load(tmp_path / "digits.idx")
+
+
+def tables(train: list, test: list, dtype: str | None = None) -> Tables:
+    def table(labels: list) -> Table:
+        return Table.of(np.ones((len(labels), 3)), np.array(labels, dtype), "here")
+
+    return Tables(table(train), table(test))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int64", "float32", "str"])
+def test_both_parts_share_one_class_map_in_numeric_order(dtype: str) -> None:
+    splits = to_splits(tables([10, 2, 30, 2], [7, 10], dtype))
+    assert splits.train.classes == splits.test.classes == ("2", "7", "10", "30")
+    assert splits.train.labels.tolist() == [2, 0, 3, 0]
+    assert splits.test.labels.tolist() == [1, 2]
+
+
+def test_negative_labels_and_mixed_kinds_of_writing() -> None:
+    train = Table.of(np.ones((2, 3)), np.array(["-1", "1.0"]), "a")
+    test = Table.of(np.ones((2, 3)), np.array([1, -1], np.int16), "b")
+    splits = to_splits(Tables(train, test))
+    assert splits.train.classes == ("-1", "1")
+    assert (splits.train.labels.tolist(), splits.test.labels.tolist()) == ([0, 1], [1, 0])
+
+
+def test_whole_float_labels_are_noted() -> None:
+    notes = to_splits(tables([0.0, 1.0, 0.0], [1.0], "float64")).train.notes
+    assert any("floating point" in note for note in notes)
+
+
+def test_sorted_samples_are_noted_and_shuffled_ones_not() -> None:
+    splits = to_splits(tables([3, 3, 1, 1], [3, 1, 3, 1]))
+    assert any("sorted by class" in note for note in splits.train.notes)
+    assert not any("sorted by class" in note for note in splits.test.notes)
+
+
+def test_parts_of_two_types_meet_in_the_wider() -> None:
+    train = Table.of(np.full((2, 3), 200, np.uint8), np.array([0, 1]), "a")
+    test = Table.of(np.full((2, 3), 0.5, np.float32), np.array([0, 1]), "b")
+    splits = to_splits(Tables(train, test))
+    assert splits.train.inputs.dtype == splits.test.inputs.dtype == np.float32
+    assert any("uint8" in note for note in splits.train.notes)
+
+
+@pytest.mark.parametrize("label", [0.5, float("nan"), float("inf")])
+def test_labels_that_are_no_whole_numbers_are_refused(label: float) -> None:
+    with pytest.raises(DataError, match=r"of sample 1 is not a whole number"):
+        check(tables([1.0, label], [1.0]))
+
+
+def test_parts_with_other_features_are_refused() -> None:
+    train = Table.of(np.ones((2, 9, 9)), np.array([0, 1]), "a")
+    for shape, words in (((2, 80), "80 features"), ((2, 3, 27), "81 features as 3 x 27")):
+        with pytest.raises(DataError, match=f"a has 81 features as 9 x 9 a sample, b has {words}"):
+            check(Tables(train, Table.of(np.ones(shape), np.array([0, 1]), "b")))
+
+
+def test_faulty_data_can_be_opened_to_talk_about_it(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("label,a\n1,nan\n2.5,3\ncat,4\n")
+    with pytest.raises(DataError):
+        load(tmp_path / "x.csv")
+    train = load(tmp_path / "x.csv", split=False, strict=False).train
+    assert train.classes == ("1", "2.5", "cat")
+    assert np.isnan(train.inputs[0, 0])
+    assert read(tmp_path / "x.csv").train.labels.tolist() == ["1", "2.5", "cat"]
