@@ -17,6 +17,9 @@ import numpy as np
 
 from .errors import ShapeError, UsageError
 
+Generator = np.random.Generator
+"""The host's generator: what initializers draw from."""
+
 
 def generator(seed: int, layer: int, purpose: str) -> np.random.Generator:
     """Return the host generator of one (seed, layer, purpose): Philox4x64-10 under a key of its own."""

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal, Protocol
 
-from backends import device_of
+from backends import Array, device_of
 
 from .errors import DataError, ShapeError, UsageError
-from .layers.sigmoids import sigmoid
+from .layers.sigmoids import sigmoid, softplus
 from .layers.softmax import softmax
-
-Array = Any
 
 
 class Loss(Protocol):
@@ -67,7 +65,8 @@ class SoftmaxCrossEntropy:
 
     p = softmax(y), q = (1 - s) onehot(t) + s / k with s the label smoothing (Szegedy et al., CVPR 2016, sec. 7).
     J = -1/n sum_i sum_j q_ij log p_ij, and log p = y - log sum e^y needs no p that could be 0. In dJ/dy the
-    Jacobian of softmax and the 1/p of the logarithm cancel (Bridle, 1990; Bishop, Pattern Recognition, eq. 4.108).
+    Jacobian of softmax and the 1/p of the logarithm cancel (Bishop, Pattern Recognition and Machine Learning,
+    eq. 4.109).
     A label out of 0 .. k-1 makes J NaN: looking at labels within a step would wait for the device.
     """
 
@@ -101,7 +100,7 @@ class SigmoidBinaryCrossEntropy:
     """Sigmoid and cross-entropy of logits y (n, k) and targets t (n, k) in 0..1, each output for itself.
 
     J = -1/n sum_i sum_j (q log p + (1 - q) log(1 - p)), p = sigmoid(y), q = (1 - s) t + s / 2, which is
-    1/n sum (max(y, 0) - q y + log(1 + e^-|y|)); dy = (p - q) / n (Bishop, Pattern Recognition, eq. 4.90).
+    1/n sum (log(1 + e^y) - q y); dy = (p - q) / n (Bishop, Pattern Recognition and Machine Learning, eq. 4.91).
     """
 
     label_smoothing: float = 0.0
@@ -112,12 +111,11 @@ class SigmoidBinaryCrossEntropy:
         _check_smoothing(self.label_smoothing)
 
     def __call__(self, xp: Any, y: Array, t: Array) -> tuple[Array, Array]:
-        """J = sum(max(y, 0) - q y + log(1 + e^-|y|)) / n, dy = (p - q) / n."""
+        """J = sum(log(1 + e^y) - q y) / n, dy = (p - q) / n."""
         _check_targets(y, t)
         f, s = 1 / y.shape[0], self.label_smoothing
         q = t * (1 - s) + s / 2
-        J = xp.maximum(y, xp.zeros_like(y)) - q * y + xp.log1p(xp.exp(-xp.abs(y)))
-        return xp.sum(J) * f, (sigmoid(xp, y) - q) * f
+        return xp.sum(softplus(xp, y) - q * y) * f, (sigmoid(xp, y) - q) * f
 
     def probabilities(self, xp: Any, y: Array) -> Array:
         """sigmoid(y)."""
@@ -135,13 +133,20 @@ LOSSES: dict[str, Callable[..., Loss]] = {
 
 def one_hot(xp: Any, labels: Array, classes: int, dtype: Any, off: float = 0.0, on: float = 1.0) -> Array:
     """(n, classes) of `dtype`: `on` where the column is the label in `labels` (n,), else `off`."""
-    columns = xp.arange(classes, dtype=labels.dtype, device=device_of(labels))
+    columns = xp.arange(classes, dtype=xp.int32, device=device_of(labels))  # int8 could not count to 200
     hot = xp.astype(xp.reshape(labels, (-1, 1)) == xp.reshape(columns, (1, -1)), dtype)
     return hot if (off, on) == (0.0, 1.0) else hot * (on - off) + off
 
 
 def check_labels(labels: Any, classes: int) -> None:
-    """DataError unless every one of the host's integer `labels` (n,) lies in 0 .. classes - 1."""
+    """DataError unless the host's `labels` (n,) are integers in 0 .. classes - 1; a loss cannot look at them."""
+    if len(labels.shape) != 1 or labels.dtype.kind not in "iu":
+        raise DataError(
+            f"Labels are {labels.dtype} of shape {tuple(labels.shape)}; integers of shape (n,) are needed, one "
+            "class number a sample."
+        )
+    if not labels.shape[0]:
+        return
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
         raise DataError(

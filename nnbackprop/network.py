@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from backends import Array
+
 from .errors import ShapeError
 from .initializers import generator
-from .layers.base import Array, Layer
+from .layers.base import Layer
 from .random import Draw
 
 Params = tuple[dict[str, Any], ...]

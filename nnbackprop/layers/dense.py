@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from backends import device_of
+from backends import Array, device_of
 from nnbackprop.errors import ShapeError
-from nnbackprop.initializers import He, Initializer, Zeros
+from nnbackprop.initializers import Generator, He, Initializer, Zeros
 from nnbackprop.random import Draw
 
-from .base import Array, width
-
-if TYPE_CHECKING:
-    from numpy.random import Generator
+from .base import LayerParams, Shape, width
 
 
 @dataclass(frozen=True)
@@ -22,6 +19,9 @@ class Dense:
 
     `bias=None` leaves b out. Backward, from dz = dJ/dz (n, units): dW = x^T dz, db = the sum of dz over the
     batch, dx = dz W^T (Rumelhart, Hinton and Williams, Learning representations by back-propagating errors, 1986).
+
+    Raises:
+        ShapeError: fewer than 1 unit, or, when built, samples that are no vectors.
     """
 
     units: int
@@ -32,9 +32,7 @@ class Dense:
         if self.units < 1:
             raise ShapeError(f"A Dense layer needs at least 1 unit and got {self.units}.")
 
-    def build(
-        self, rng: Generator, in_shape: tuple[int, ...], dtype: str
-    ) -> tuple[dict[str, Any], tuple[int, ...]]:
+    def build(self, rng: Generator, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
         """Draw W (in, units) and b (units,)."""
         features = width(in_shape, "Dense takes vectors")
         params = {"W": self.weights(rng, (features, self.units), dtype)}
@@ -42,7 +40,7 @@ class Dense:
             params["b"] = self.bias(rng, (self.units,), dtype)
         return params, (self.units,)
 
-    def forward(self, xp: Any, params: dict[str, Array], x: Array, draw: Draw | None) -> tuple[Array, Array]:
+    def forward(self, xp: Any, params: LayerParams, x: Array, draw: Draw | None) -> tuple[Array, Array]:
         """z = x W + b."""
         z = xp.matmul(x, params["W"])  # (n, in) (in, units) -> (n, units)
         if "b" in params:
@@ -50,15 +48,14 @@ class Dense:
         return z, x
 
     def backward(
-        self, xp: Any, params: dict[str, Array], cache: Array, dy: Array, need_dx: bool
-    ) -> tuple[Array | None, dict[str, Array]]:
+        self, xp: Any, params: LayerParams, cache: Array, dy: Array, need_dx: bool
+    ) -> tuple[Array | None, LayerParams]:
         """dW = x^T dz, db = 1^T dz, dx = dz W^T."""
         x, dz = cache, dy
         grads = {"W": xp.matmul(xp.matrix_transpose(x), dz)}  # (in, n) (n, units) -> (in, units)
         if "b" in params:
             ones = xp.ones((1, dz.shape[0]), dtype=dz.dtype, device=device_of(dz))
             grads["b"] = xp.matmul(ones, dz)[0, :]  # a product: faster than sum(axis=0), on CuPy by far
-        dx = (
-            xp.matmul(dz, xp.matrix_transpose(params["W"])) if need_dx else None
-        )  # (n, units) (units, in) -> (n, in)
-        return dx, grads
+        if not need_dx:
+            return None, grads
+        return xp.matmul(dz, xp.matrix_transpose(params["W"])), grads  # (n, units) (units, in) -> (n, in)

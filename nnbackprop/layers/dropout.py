@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from backends import Array
+from nnbackprop.initializers import Generator
 from nnbackprop.random import Draw, quantise
 
-from .base import Array, width
-
-if TYPE_CHECKING:
-    from numpy.random import Generator
+from .base import LayerParams, Shape, width
 
 
 @dataclass(frozen=True)
@@ -20,6 +19,10 @@ class Dropout:
     Inverted dropout: the survivors' scale keeps the expected y at x, so evaluation has nothing to undo
     (Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, 2014). x is (n, k).
     The mask is a function of the run's seed, the step and the layer's place: see `Draw.mask`.
+
+    Raises:
+        UsageError: a rate below 0, of 1 or above, or so near 1 that no unit would survive.
+        ShapeError: when built, samples that are no vectors.
     """
 
     rate: float
@@ -27,16 +30,12 @@ class Dropout:
     def __post_init__(self) -> None:
         quantise(self.rate)  # refuses a rate that is none
 
-    def build(
-        self, rng: Generator, in_shape: tuple[int, ...], dtype: str
-    ) -> tuple[dict[str, Any], tuple[int, ...]]:
+    def build(self, rng: Generator, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
         """No parameters, the same shape."""
         width(in_shape, "Dropout masks vectors")
         return {}, in_shape
 
-    def forward(
-        self, xp: Any, params: dict[str, Array], x: Array, draw: Draw | None
-    ) -> tuple[Array, Array | None]:
+    def forward(self, xp: Any, params: LayerParams, x: Array, draw: Draw | None) -> tuple[Array, Array | None]:
         """y = m x, or x without a draw."""
         if draw is None:
             return x, None
@@ -44,8 +43,8 @@ class Dropout:
         return m * x, m
 
     def backward(
-        self, xp: Any, params: dict[str, Array], cache: Array | None, dy: Array, need_dx: bool
-    ) -> tuple[Array | None, dict[str, Array]]:
+        self, xp: Any, params: LayerParams, cache: Array | None, dy: Array, need_dx: bool
+    ) -> tuple[Array | None, LayerParams]:
         """dx = m dy."""
         m = cache
         if not need_dx:

@@ -1,4 +1,8 @@
-"""Smooth activations: the sigmoid and what is built of it. Written so that no x, however large, overflows."""
+"""Smooth activations: the sigmoid and what is built of it. No exponential overflows, however large x is.
+
+Formulae are rules for `xp.fuse`, which makes one pass over memory of each where the library can: one kernel
+on a GPU, a compiled loop on NumPy. Their constants are arguments, so that every fuser keeps x's dtype.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,19 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from .base import Activation, Array
+from backends import Array
+
+from .base import Activation
 
 
 def sigmoid(xp: Any, x: Array) -> Array:
-    """1 / (1 + e^-x) as (1 + tanh(x / 2)) / 2, which has no exponential to overflow; a rule for `xp.fuse`."""
-    return 0.5 * xp.tanh(0.5 * x) + 0.5
+    """s(x) = 1 / (1 + e^-x), as (1 + tanh(x/2)) / 2, which has no exponential to overflow."""
+    return xp.fuse(logistic)(x, 0.5)
+
+
+def logistic(xp: Any, x: Array, half: float) -> Array:
+    """1 / (1 + e^-x): a rule."""
+    return half * xp.tanh(half * x) + half
 
 
 @dataclass(frozen=True)
@@ -19,14 +30,19 @@ class Sigmoid(Activation):
     """y = 1 / (1 + e^-x); dx = y (1 - y) dy."""
 
     def apply(self, xp: Any, x: Array) -> tuple[Array, Array]:
-        """y = 1 / (1 + e^-x)."""
+        """y = s(x)."""
         y = sigmoid(xp, x)
         return y, y
 
     def chain(self, xp: Any, cache: Array, dy: Array) -> Array:
         """dx = y (1 - y) dy."""
         y = cache
-        return y * (1 - y) * dy
+        return xp.fuse(sigmoid_chain)(y, dy, 1.0)
+
+
+def sigmoid_chain(xp: Any, y: Array, dy: Array, one: float) -> Array:
+    """y (1 - y) dy: a rule."""
+    return y * (one - y) * dy
 
 
 @dataclass(frozen=True)
@@ -41,55 +57,94 @@ class Tanh(Activation):
     def chain(self, xp: Any, cache: Array, dy: Array) -> Array:
         """dx = (1 - y^2) dy."""
         y = cache
-        return (1 - y * y) * dy
+        return xp.fuse(tanh_chain)(y, dy, 1.0)
+
+
+def tanh_chain(xp: Any, y: Array, dy: Array, one: float) -> Array:
+    """(1 - y^2) dy: a rule."""
+    return (one - y * y) * dy
+
+
+def softplus(xp: Any, x: Array) -> Array:
+    """log(1 + e^x), as max(x, 0) + log(1 + e^-|x|), whose exponential is at most 1."""
+    return xp.fuse(log_one_plus_exp)(x, 0.0)
+
+
+def log_one_plus_exp(xp: Any, x: Array, zero: float) -> Array:
+    """log(1 + e^x): a rule."""
+    return xp.maximum(x, zero) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
 @dataclass(frozen=True)
 class Softplus(Activation):
-    """y = log(1 + e^x); dx = sigmoid(x) dy (Dugas et al., NIPS 2000)."""
+    """y = log(1 + e^x); dx = s(x) dy, with s the sigmoid.
+
+    Dugas, Bengio, Belisle, Nadeau and Garcia, Incorporating second-order functional knowledge for better option
+    pricing, NIPS 2000.
+    """
 
     def apply(self, xp: Any, x: Array) -> tuple[Array, Array]:
-        """y = max(x, 0) + log(1 + e^-|x|)."""
-        return xp.maximum(x, xp.zeros_like(x)) + xp.log1p(xp.exp(-xp.abs(x))), x
+        """y = log(1 + e^x)."""
+        return softplus(xp, x), x
 
     def chain(self, xp: Any, cache: Array, dy: Array) -> Array:
-        """dx = sigmoid(x) dy."""
+        """dx = s(x) dy."""
         x = cache
         return sigmoid(xp, x) * dy
 
 
 @dataclass(frozen=True)
 class SiLU(Activation):
-    """y = x s, with s = sigmoid(x); dx = (s + y (1 - s)) dy (Hendrycks and Gimpel, 2016; Elfwing et al., 2018)."""
+    """y = x s, with s = s(x) the sigmoid; dx = (s + x s (1 - s)) dy.
+
+    Elfwing, Uchibe and Doya, Sigmoid-weighted linear units for neural network function approximation in
+    reinforcement learning, Neural Networks, 2018.
+    """
 
     def apply(self, xp: Any, x: Array) -> tuple[Array, tuple[Array, Array]]:
-        """y = x s."""
+        """y = x s(x)."""
         s = sigmoid(xp, x)
-        y = x * s
-        return y, (s, y)
+        return x * s, (x, s)
 
     def chain(self, xp: Any, cache: tuple[Array, Array], dy: Array) -> Array:
-        """dx = (s + y (1 - s)) dy."""
-        s, y = cache
-        return (s + y * (1 - s)) * dy
+        """dx = (s + x s (1 - s)) dy."""
+        x, s = cache
+        return xp.fuse(silu_chain)(x, s, dy, 1.0)
+
+
+def silu_chain(xp: Any, x: Array, s: Array, dy: Array, one: float) -> Array:
+    """(s + x s (1 - s)) dy: a rule."""
+    return (s + x * s * (one - s)) * dy
 
 
 @dataclass(frozen=True)
 class GELU(Activation):
-    """y = x (1 + t) / 2, t = tanh(c (x + a x^3)), c = sqrt(2 / pi), a = 0.044715: the tanh form.
+    """y = x (1 + tanh(c (x + a x^3))) / 2, with c = sqrt(2 / pi), a = 0.044715: the tanh form.
 
-    Hendrycks and Gimpel, Gaussian error linear units, 2016, section 2. The Array API has no erf.
+    That is y = x s, with s the sigmoid of 2c (x + a x^3); dx = (s + x s (1 - s) 2c (1 + 3a x^2)) dy.
+    Hendrycks and Gimpel, Gaussian error linear units, 2016, section 2. (The Array API has no erf.)
     """
 
-    C = math.sqrt(2 / math.pi)
-    A = 0.044715
-
     def apply(self, xp: Any, x: Array) -> tuple[Array, tuple[Array, Array]]:
-        """y = x (1 + t) / 2."""
-        t = xp.tanh(self.C * (x + self.A * x * x * x))
-        return 0.5 * x * (1 + t), (x, t)
+        """y = x s."""
+        y, s = xp.fuse(gelu)(x, C, A, 0.5)
+        return y, (x, s)
 
     def chain(self, xp: Any, cache: tuple[Array, Array], dy: Array) -> Array:
-        """dx = ((1 + t) + x (1 - t^2) c (1 + 3 a x^2)) / 2 dy."""
-        x, t = cache
-        return 0.5 * ((1 + t) + x * (1 - t * t) * (self.C * (1 + 3 * self.A * x * x))) * dy
+        """dx = (s + x s (1 - s) (2c + 6ac x^2)) dy."""
+        x, s = cache
+        return xp.fuse(gelu_chain)(x, s, dy, 1.0, 2 * C, 6 * A * C)
+
+
+C, A = math.sqrt(2 / math.pi), 0.044715
+
+
+def gelu(xp: Any, x: Array, c: float, a: float, half: float) -> tuple[Array, Array]:
+    """x s and s = (1 + tanh(c (x + a x^3))) / 2: a rule."""
+    s = half * xp.tanh(c * (x + a * x * x * x)) + half
+    return x * s, s
+
+
+def gelu_chain(xp: Any, x: Array, s: Array, dy: Array, one: float, b: float, d: float) -> Array:
+    """(s + x s (1 - s) (b + d x^2)) dy: a rule."""
+    return (s + x * s * (one - s) * (b + d * x * x)) * dy

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from .base import Activation, Array, width
+from backends import Array
+from nnbackprop.initializers import Generator
 
-if TYPE_CHECKING:
-    from numpy.random import Generator
+from .base import Activation, LayerParams, Shape, width
 
 
 def softmax(xp: Any, x: Array) -> Array:
@@ -19,15 +19,17 @@ def softmax(xp: Any, x: Array) -> Array:
 
 @dataclass(frozen=True)
 class Softmax(Activation):
-    """y_i = e^x_i / sum_j e^x_j over each row of x (n, k) (Bridle, 1990).
+    """y_i = e^x_i / sum_j e^x_j over each row of x (n, k).
 
     Every output depends on every input: dy_i/dx_j = y_i ([i = j] - y_j). The product with dy needs all of that
-    Jacobian, not its diagonal y_i (1 - y_i) alone: dx_j = y_j (dy_j - sum_i y_i dy_i).
+    Jacobian, not its diagonal y_i (1 - y_i) alone: dx_j = y_j (dy_j - sum_i y_i dy_i). (Bridle, Probabilistic
+    interpretation of feedforward classification network outputs, 1990.)
+
+    Raises:
+        ShapeError: when built, samples that are no vectors.
     """
 
-    def build(
-        self, rng: Generator, in_shape: tuple[int, ...], dtype: str
-    ) -> tuple[dict[str, Any], tuple[int, ...]]:
+    def build(self, rng: Generator, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
         """No parameters, the same shape."""
         width(in_shape, "Softmax takes vectors")
         return {}, in_shape
