@@ -46,4 +46,5 @@ if __name__ == "__main__":
     try:
         sys.exit(app(result_action="return_value"))
     except BackendError as error:
-        sys.exit(Console(stderr=True).print(f"error: {error}") or 2)
+        Console(stderr=True).print(f"error: {error}", markup=False, soft_wrap=True)
+        sys.exit(2)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from typing import TypeVar
+
 import numpy as np
 import pytest
 
 import backends
 from backends import Backend, BackendError
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 EVERY = ("numpy", "numpy-readonly", "strict", "torch", "jax", "cupy")
 
@@ -17,6 +22,35 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=EVERY,
         help="run the backend tests on this one alone, and fail rather than skip where it is absent",
     )
+    parser.addoption(
+        "--require",
+        default="",
+        metavar="NAMES",
+        help="comma-separated libraries, such as torch,jax: a test skipped for want of one of them fails",
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _insist((yield), item.config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _insist((yield), collector.config)
+
+
+def _insist(report: Report, config: pytest.Config) -> Report:
+    """Turn a skip whose reason names a required library into a failure."""
+    if report.skipped and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2]
+        wanted = [name for name in config.getoption("--require").split(",") if name and name in reason.lower()]
+        if wanted:
+            report.outcome = "failed"
+            report.longrepr = f"--require {','.join(wanted)}: this must not be skipped. {reason}"
+    return report
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

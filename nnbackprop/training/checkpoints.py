@@ -27,13 +27,10 @@ class Checkpoint:
 
 def flatten(tree: Tree, prefix: str) -> dict[str, Any]:
     """Arrays of a tree by path: {"params/0/W": W, ...}; the inverse of `fill`."""
-    if isinstance(tree, dict):
-        branches = tree.items()
-    elif isinstance(tree, tuple):
-        branches = ((str(i), branch) for i, branch in enumerate(tree))
-    else:
+    if not isinstance(tree, (dict, tuple)):
         return {prefix: tree}
-    return {path: a for name, branch in branches for path, a in flatten(branch, f"{prefix}/{name}").items()}
+    branches = tree if isinstance(tree, dict) else dict(enumerate(tree))
+    return {path: a for name, branch in branches.items() for path, a in flatten(branch, f"{prefix}/{name}").items()}
 
 
 def fill(template: Tree, arrays: dict[str, np.ndarray], prefix: str) -> Tree:
