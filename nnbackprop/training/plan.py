@@ -33,8 +33,8 @@ def chunk_length(rows: Sequence[LayerRow], batch: int, device: str) -> int:
     From the arithmetic (forward, and twice that backward), a nominal speed and a cost a layer, not from the
     clock: so what is recorded at chunk ends is the same in every run.
     """
-    on_cpu = device.startswith("cpu")
-    speed, overhead = (1e11, 1e-5) if on_cpu else (2e13, 2e-5)
+    on_gpu = device.startswith("cuda")
+    speed, overhead = (2e13, 2e-5) if on_gpu else (1e11, 1e-5)
     seconds = 3 * batch * sum(row.flops for row in rows) / speed + overhead * len(rows)
     return 1 << max(0, min(LONGEST_CHUNK, int(LOOK_SECONDS / seconds)).bit_length() - 1)
 
