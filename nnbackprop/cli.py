@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from backends import BackendError
 
-from .config import Config
+from .config import RUN, Config
 from .errors import NnbackpropError
 
 app = App(
@@ -60,7 +60,7 @@ def train(
     recipe: Annotated[str | None, Parameter(help="A recipe's name or a TOML file; mnist if not given.")] = None,
     /,
     *,
-    resume: Annotated[str | None, Parameter(help="Go on with this run, or `last`, in its own folder.")] = None,
+    resume: Annotated[str | None, Parameter(group=RUN, help="Go on with this run, or `last`, in place.")] = None,
     flags: Annotated[Flags, Parameter(name="*")] = Flags(),  # type: ignore[valid-type]  # noqa: B008 (frozen)
 ) -> int:
     """Train a network by a recipe; every flag overrides one of its settings."""

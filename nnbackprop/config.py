@@ -48,7 +48,7 @@ class Config:
     lr: Annotated[Above0, _flag(COMMON, "Learning rate, where the schedule begins or peaks.")] = 0.08
     seed: Annotated[Seed, _flag(COMMON, "Decides weights, shuffles, splits and masks.")] = 0
     backend: Annotated[
-        Literal["auto", "numpy", "cupy", "torch", "jax", "strict"],
+        Literal["auto", "numpy", "cupy", "torch", "jax"],
         _flag(
             COMMON,
             "Array library; auto is CuPy where a CUDA device works, else NumPy.",

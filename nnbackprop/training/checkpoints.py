@@ -29,8 +29,10 @@ def flatten(tree: Tree, prefix: str) -> dict[str, Any]:
     """Arrays of a tree by path: {"params/0/W": W, ...}; the inverse of `fill`."""
     if not isinstance(tree, (dict, tuple)):
         return {prefix: tree}
-    branches = tree if isinstance(tree, dict) else dict(enumerate(tree))
-    return {path: a for name, branch in branches.items() for path, a in flatten(branch, f"{prefix}/{name}").items()}
+    flat: dict[str, Any] = {}
+    for name, branch in (tree if isinstance(tree, dict) else dict(enumerate(tree))).items():
+        flat |= flatten(branch, f"{prefix}/{name}")
+    return flat
 
 
 def fill(template: Tree, arrays: dict[str, np.ndarray], prefix: str) -> Tree:

@@ -70,6 +70,7 @@ class Trainer:
         self.progress = Progress()
         self.best = Best(lambda: tree_map(self.backend.to_numpy, self.params), self.stop, self.patience)
         self.state: Tree = None
+        self.kept: tuple[Feed, ...] = ()
         self.history: list[EpochEnd] = []
         self.stopped: str | None = None
 
@@ -139,9 +140,13 @@ class Trainer:
         self.feed = self._feed(train)
         watched = validation or test
         self.watched = self._feed(watched) if watched else None
+        self.kept = (self.feed, self.watched) if self.watched else (self.feed,)
         self.validated = validation is not None
 
     def _feed(self, dataset: Dataset) -> Feed:
+        for feed in self.kept:
+            if feed.dataset is dataset:
+                return feed
         return Feed.of(self.backend, dataset, self.scaling, self.dtype, self.resident)
 
     def _epoch(self) -> None:
