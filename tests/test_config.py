@@ -5,10 +5,13 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from backends import select
 from nnbackprop import assembly
 from nnbackprop.config import Config, parse, recipes, resolve, to_toml
+from nnbackprop.data import Dataset, Scaling
 from nnbackprop.errors import UsageError
 from nnbackprop.layers import Dense, Dropout, ReLU, Sigmoid
 from nnbackprop.optimizers import Momentum
@@ -56,7 +59,7 @@ def test_a_recipe_of_ones_own_is_read_and_overridden(tmp_path: Path) -> None:
 
 
 def test_a_recipe_that_is_nowhere_lists_those_there_are() -> None:
-    with pytest.raises(UsageError, match="'minst' is neither a recipe nor a TOML file.*ex4, mnist, rashid"):
+    with pytest.raises(UsageError, match=r"'minst' is neither a recipe nor a TOML file.*ex4, mnist, rashid"):
         resolve("minst", {})
 
 
@@ -102,10 +105,10 @@ def test_one_dropout_rate_is_for_the_hidden_layers(given: tuple[float, ...], rat
 def test_a_word_that_means_nothing_is_refused_when_the_run_is_put_together(
     settings: dict[str, object], said: str
 ) -> None:
+    data = Dataset(np.zeros((9, 4)), np.zeros(9, np.int32), ("a", "b"))
     config = parse(settings, "x")
     with pytest.raises(UsageError) as error:
-        assembly.network(config, 10), assembly.loss(config), assembly.optimizer(config)
-        assembly.learning_rate(config, 1000)
+        assembly.trainer(config, select("numpy"), data, Scaling.identity())
     assert said in str(error.value)
 
 

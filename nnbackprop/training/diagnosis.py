@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from backends import Tree, tree_map
 from nnbackprop.data.batches import fetch
 from nnbackprop.errors import DivergedError
@@ -48,18 +50,21 @@ def explain_divergence(
 
     `names` are the layers', `seen` is the number of the step after which the fault was noticed.
     """
+    with np.errstate(all="ignore"):  # NumPy would warn of what is looked for
+        return _error(_replay(snapshot, data, xs, names, seen))
+
+
+def _replay(snapshot: Snapshot, data: Tree, xs: Iterable[Tree], names: tuple[str, ...], seen: int) -> str:
     state, step = snapshot.state, snapshot.step
     for number, x in enumerate(xs, start=snapshot.at + 1):
         if found := _first_fault(step, names, state["params"], data, x):
-            return _error(f"Step {number}: {found}")
+            return f"Step {number}: {found}"
         state = step(state, data, x)
         if found := _unfinite_params(step.xp, names, state["params"], "after the update"):
-            return _error(f"Step {number}: {found}")
+            return f"Step {number}: {found}"
         if number >= seen:
             break
-    return _error(
-        f"By step {seen} the loss was no finite number (a replay from step {snapshot.at} did not show where)"
-    )
+    return f"By step {seen} the loss was no finite number (a replay from step {snapshot.at} did not show where)"
 
 
 def _first_fault(step: TrainingStep, names: tuple[str, ...], params: Params, data: Tree, x: Tree) -> str | None:
