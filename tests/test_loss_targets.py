@@ -1,0 +1,113 @@
+"""What a loss may be given: labels and targets of any other shape, dtype or range are refused, never broadcast."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes
+from loss_rows import K, N, every_row, example, run
+
+from backends import NumpyBackend
+from nnbackprop.errors import DataError, ShapeError
+from nnbackprop.losses import (
+    MeanSquaredError,
+    SigmoidBinaryCrossEntropy,
+    SoftmaxCrossEntropy,
+    check_labels,
+    one_hot,
+)
+
+
+@pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(), SoftmaxCrossEntropy(0.1)], ids=str)
+@pytest.mark.parametrize("label", [-1, K, 2**31 - 1, -(2**31)])
+def test_a_label_out_of_range_makes_the_loss_nan(backend, loss, label):
+    y, t = example(loss)
+    assert np.isfinite(run(backend, loss, y, t)[0])
+    t[2] = label
+    assert np.isnan(run(backend, loss, y, t)[0])
+
+
+@pytest.mark.parametrize(
+    "t",
+    [
+        pytest.param(np.zeros((N, 1), np.int32), id="a column of labels"),
+        pytest.param(np.zeros((N, K), np.int32), id="one-hot rows"),
+        pytest.param(np.zeros(N, np.float64), id="float labels"),
+        pytest.param(np.zeros(N, bool), id="boolean labels"),
+        pytest.param(np.zeros(N - 1, np.int32), id="a label short"),
+        pytest.param(np.zeros((), np.int32), id="one label for all"),
+    ],
+)
+def test_labels_of_another_kind_are_refused(backend, t):
+    y, _ = example(SoftmaxCrossEntropy())
+    with pytest.raises(ShapeError, match=r"integer labels \(n,\)"):
+        run(backend, SoftmaxCrossEntropy(), y, t)
+
+
+@pytest.mark.parametrize(
+    "loss", [MeanSquaredError(), MeanSquaredError("mean"), SigmoidBinaryCrossEntropy()], ids=str
+)
+@pytest.mark.parametrize(
+    "t",
+    [
+        pytest.param(np.zeros((N, 1)), id="a column against k outputs"),
+        pytest.param(np.zeros(N), id="a vector"),
+        pytest.param(np.zeros(K), id="one row"),
+        pytest.param(np.zeros((N, K), np.int32), id="integers"),
+        pytest.param(np.zeros((N, K), np.float32), id="another dtype"),
+    ],
+)
+def test_targets_of_another_kind_are_refused(backend, loss, t):
+    y, _ = example(loss)
+    with pytest.raises(ShapeError, match="Broadcasting would"):
+        run(backend, loss, y, t)
+
+
+@every_row
+def test_outputs_that_are_no_rows_are_refused(backend, row):
+    y, t = example(row.loss)
+    with pytest.raises(ShapeError, match=r"\(n, k\)"):
+        run(backend, row.loss, y[:, 0], t if row.loss.labels else t[:, 0])
+
+
+@pytest.mark.parametrize("loss", [MeanSquaredError(), SigmoidBinaryCrossEntropy()], ids=str)
+@given(shapes=st.tuples(array_shapes(max_dims=3, max_side=3), array_shapes(max_dims=3, max_side=3)))
+def test_only_targets_of_the_outputs_shape_are_taken(loss, shapes):
+    y, t = map(np.zeros, shapes)
+    if y.shape == t.shape and y.ndim == 2:
+        assert run(NumpyBackend(), loss, y, t)[1].shape == y.shape
+    else:
+        with pytest.raises(ShapeError):
+            run(NumpyBackend(), loss, y, t)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64"])
+def test_one_hot_is_rows_of_the_identity(backend, dtype):
+    """int8 counts to 127: as many labels, but more classes."""
+    xp, labels = backend.xp, np.array([0, 2, 127, 5]).astype(dtype)
+    hot = backend.to_numpy(one_hot(xp, backend.asarray(labels), 200, xp.float32))
+    assert hot.dtype == np.float32
+    np.testing.assert_array_equal(hot, np.eye(200)[labels])
+
+
+def test_one_hot_between_other_values(backend):
+    labels = backend.asarray(np.array([1, 0, 7], np.int32))
+    hot = backend.to_numpy(one_hot(backend.xp, labels, 2, backend.xp.float64, 0.01, 0.99))
+    np.testing.assert_allclose(hot, [[0.01, 0.99], [0.99, 0.01], [0.01, 0.01]], rtol=1e-15)
+
+
+@given(labels=st.lists(st.integers(-3, 12), max_size=8), classes=st.integers(1, 10))
+def test_check_labels_knows_the_range(labels, classes):
+    if all(0 <= label < classes for label in labels):
+        check_labels(np.array(labels, np.int32), classes)
+    else:
+        with pytest.raises(DataError, match=rf"Labels lie in {min(labels)}..{max(labels)} and {classes} outputs"):
+            check_labels(np.array(labels, np.int32), classes)
+
+
+@pytest.mark.parametrize("labels", [np.zeros((3, 1), np.int32), np.zeros(3), np.zeros(3, bool), np.array(["a"])])
+def test_check_labels_wants_integers_in_a_row(labels):
+    with pytest.raises(DataError, match=r"integers of shape \(n,\)"):
+        check_labels(labels, 10)
