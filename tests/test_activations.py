@@ -53,6 +53,18 @@ def test_a_batch_of_any_shape_is_its_numbers_one_by_one(row, shape, data):
     assert np.all((dx > -0.2) & (dx < 1.2))
 
 
+@every_pointwise
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_large_batch_is_its_rows(backend, row, dtype):
+    """A library's fuser compiles a formula for large arrays alone; row by row it stays plain. To 4 ulp."""
+    x, dy = np.random.default_rng(1).standard_normal((2, 96, 128)).astype(dtype)
+    rows = [run(backend, row.layer, *pair, {}) for pair in zip(x, dy, strict=True)]
+    whole = run(backend, row.layer, x, dy, {})
+    for i in (0, 1):
+        assert whole[i].dtype == dtype
+        assert distance(whole[i], np.stack([r[i] for r in rows])) <= 4 * np.finfo(dtype).eps
+
+
 @pytest.mark.parametrize(("layer", "slope"), [(ReLU(), 0), (LeakyReLU(0.2), 0.2), (ELU(0.7), 0.7)])
 def test_at_the_corner_the_slope_is_that_of_the_left(backend, layer, slope):
     _, dx, _ = run(backend, layer, np.zeros(2), np.ones(2), {})

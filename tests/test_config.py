@@ -92,7 +92,7 @@ def test_one_dropout_rate_is_for_the_hidden_layers(given: tuple[float, ...], rat
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"dropout": (0.1, 0.2)}, "2 rates for 2 hidden layers"),
+        ({"dropout": (0.1, 0.2)}, "2 dropout rates (0.1 0.2) for 2 hidden layers"),
         ({"activation": "rellu"}, "--activation 'rellu' is not known"),
         ({"loss": "hinge"}, "--loss 'hinge' is not known. Choose one of softmax-cross-entropy"),
         ({"optimizer": "lion"}, "--optimizer 'lion' is not known"),

@@ -1,4 +1,4 @@
-"""Every loss, on every backend: central differences, two libraries' autodiff, facts on paper, huge logits, float32.
+"""Every loss, on every backend: central differences, two libraries' autodiff, facts on paper, huge logits.
 
 A loss is one row of `loss_rows.ROWS`; the last test sees to it that none is missing.
 """
