@@ -133,7 +133,7 @@ LOSSES: dict[str, Callable[..., Loss]] = {
 
 def one_hot(xp: Any, labels: Array, classes: int, dtype: Any, off: float = 0.0, on: float = 1.0) -> Array:
     """(n, classes) of `dtype`: `on` where the column is the label in `labels` (n,), else `off`."""
-    columns = xp.arange(classes, dtype=xp.int32, device=device_of(labels))  # int8 could not count to 200
+    columns = xp.arange(classes, dtype=xp.int32, device=device_of(labels))  # int8 ends at 127
     hot = xp.astype(xp.reshape(labels, (-1, 1)) == xp.reshape(columns, (1, -1)), dtype)
     return hot if (off, on) == (0.0, 1.0) else hot * (on - off) + off
 

@@ -88,6 +88,13 @@ def test_huge_logits(backend, loss, y, t, J, dy, dtype):
     np.testing.assert_array_equal(got_dy, [dy])
 
 
+def test_each_sample_has_its_own_largest_logit(backend):
+    """e^y of the second would be 0 / 0 if it were shifted by the first's."""
+    J, dy = run(backend, SoftmaxCrossEntropy(), np.array([[1e4, -1e4], [-3e4, -3e4]]), np.zeros(2, np.int32))
+    assert float(J) == pytest.approx(ln(2) / 2, rel=1e-15)
+    np.testing.assert_array_equal(dy, [[0, 0], [-0.25, 0.25]])
+
+
 @pytest.mark.parametrize("make", [SoftmaxCrossEntropy, SigmoidBinaryCrossEntropy])
 @pytest.mark.parametrize("s", [-0.1, 1.0, math.nan])
 def test_smoothing_is_a_share(make, s):

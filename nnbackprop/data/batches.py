@@ -36,9 +36,7 @@ class Feed:
     resident: bool
 
     @classmethod
-    def of(
-        cls, backend: Backend, dataset: Dataset, scaling: Scaling, dtype: str, resident: str = "auto"
-    ) -> Feed:
+    def of(cls, backend: Backend, dataset: Dataset, scaling: Scaling, dtype: str, resident: str = "auto") -> Feed:
         """Move what belongs on the device there; `resident` is auto, yes or no."""
         keep = resident == "yes" or (resident == "auto" and _fits(backend, dataset))
         data = {"scale": scaling.scale.astype(dtype), "shift": scaling.shift.astype(dtype)}

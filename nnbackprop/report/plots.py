@@ -10,7 +10,7 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -110,9 +110,11 @@ def gradient_norms(rows: Sequence[Row]) -> Figure:
 
 def _axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     axes = figure.add_subplot()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(title, loc="left", fontweight="bold")
     axes.set_xlabel(x)
     axes.set_ylabel(y)
@@ -130,6 +132,7 @@ def _line(axes: Axes, rows: Sequence[Row], values: Sequence[float | None], colou
 def _name_lines(axes: Axes) -> None:
     """Write each line's label at its right end, moved apart where two ends would overlap."""
     height = 1 / 16  # of the axes, one label with its space
+    axes.get_ylim()  # settles the limits, which the transformation below needs
     ends = []
     for line in axes.get_lines():
         y = np.asarray(line.get_ydata(), float)
@@ -160,7 +163,7 @@ def first_layer(weights: np.ndarray, image_shape: tuple[int, int] | None) -> Fig
         axes.grid(visible=False)
         axes.set_xticks(range(units) if units <= NUMBERED else ())
         axes.set_yticks(range(inputs) if inputs <= NUMBERED else ())
-        figure.colorbar(_diverging(axes, weights))
+        figure.colorbar(_diverging(axes, weights, "auto"))
         return figure
     shown = min(units, UNITS)
     columns = math.ceil(math.sqrt(shown))
@@ -172,14 +175,14 @@ def first_layer(weights: np.ndarray, image_shape: tuple[int, int] | None) -> Fig
     for i, axes in enumerate(panels):
         axes.set_axis_off()
         if i < shown:
-            _diverging(axes, weights[:, i].reshape(image_shape))
+            _diverging(axes, weights[:, i].reshape(image_shape), "equal")
     return figure
 
 
-def _diverging(axes: Axes, values: np.ndarray) -> AxesImage:
+def _diverging(axes: Axes, values: np.ndarray, aspect: Literal["auto", "equal"]) -> AxesImage:
     """Red above zero, blue below, white at it."""
     limit = float(np.abs(values).max()) or 1.0
-    return axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+    return axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect=aspect)
 
 
 def confusion_matrix(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
@@ -219,7 +222,8 @@ def wrongest(data: Dataset, predicted: np.ndarray, probabilities: np.ndarray) ->
     ]
     if data.image_shape is None:
         lines = [
-            f"{np.array2string(data.inputs[i], precision=4, threshold=8)}   {w}" for i, w in zip(order, words)
+            f"{np.array2string(data.inputs[i], precision=4, threshold=8)}   {w}"
+            for i, w in zip(order, words, strict=True)
         ]
         return _message(title + "\n\n" + "\n".join(lines))
     return _pictures(title, [[data.image(int(i)) for i in order]], words, columns=4)
