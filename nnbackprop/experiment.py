@@ -81,7 +81,7 @@ def train(config: Config, console: Console) -> Finished:
     backend = select(config.backend, config.device)
     parts = Parts.load(config)
     trainer = assembly.trainer(config, backend, parts.train, fit_scaling(config.scale, parts.train))
-    trainer.build(parts.train.inputs.shape[1])
+    trainer.build(parts.train)
     folder = RunFolder.create(Path(config.runs_dir), config.name or Path(config.data).stem)
     return _run(config, trainer, parts, folder, console)
 
@@ -100,7 +100,7 @@ def resume(run: str, overrides: Mapping[str, Any], runs: Path, console: Console)
         )
     trainer = assembly.trainer(config, backend, parts.train, state.scaling_of(last))
     best = folder.checkpoint("best")
-    state.restore(trainer, parts.train.inputs.shape[1], last, checkpoints.load(best) if best.is_file() else None)
+    state.restore(trainer, parts.train, last, checkpoints.load(best) if best.is_file() else None)
     folder.keep_rows(before=trainer.progress.epoch)
     return _run(config, trainer, parts, folder, console)
 

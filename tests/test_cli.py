@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyte
 import pytest
 
 from nnbackprop.cli import main
+from nnbackprop.training.checkpoints import load as load_checkpoint
 
 SMALL = ["mnist", "--hidden", "16", "--dropout", "0", "--epochs", "1"]
 """An epoch of real MNIST through a small network: under a second of steps, about 92% right."""
@@ -275,26 +282,60 @@ def test_through_a_pipe_there_are_plain_lines() -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="pexpect needs a POSIX pseudo-terminal")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind")
 def test_on_a_terminal_ctrl_c_saves_and_resume_goes_on() -> None:
-    import pexpect
-
-    train = [*SMALL[:-1], "1000", "--name", "stopped"]
-    child = pexpect.spawn(sys.executable, ["-m", "nnbackprop", "train", *train], dimensions=(40, 100), timeout=60)
-    child.expect("samples/s")
-    time.sleep(0.5)
-    child.sendintr()
-    child.expect("Go on with")
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 130
+    words = ["train", *SMALL[:-1], "1000", "--name", "stopped"]
+    with terminal(words) as (process, screen):
+        wait_for("samples/s", screen)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+        wait_for("Go on with: nnbackprop train --resume", screen)
     assert not Path("runs/stopped/summary.json").exists()
-    from nnbackprop.training.checkpoints import load
-
-    at = load(Path("runs/stopped/checkpoints/last.safetensors")).meta["progress"]
+    at = load_checkpoint(Path("runs/stopped/checkpoints/last.safetensors")).meta["progress"]
     assert at["step"] > 0
     assert run("train", "--resume", "stopped", "--epochs", str(at["epoch"]), "--progress", "off") == 0
     assert json.loads(Path("runs/stopped/summary.json").read_text())["epochs"] == at["epoch"]
+
+
+@contextlib.contextmanager
+def terminal(words: list[str]) -> Iterator[tuple[subprocess.Popen[bytes], pyte.Screen]]:
+    """The command on a pseudo-terminal of 100 x 40, and an emulated screen that shows what it prints."""
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    screen = pyte.Screen(100, 40)
+    stream = pyte.ByteStream(screen)
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # the other end has been closed
+            while piece := os.read(ours, 4096):
+                stream.feed(piece)
+
+    command = [sys.executable, "-m", "nnbackprop", *words]
+    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            yield process, screen
+        finally:
+            process.kill()
+            process.wait()
+            reader.join()
+            os.close(ours)
+
+
+def wait_for(words: str, screen: pyte.Screen, seconds: float = 60) -> None:
+    """Until the screen shows `words`."""
+    deadline = time.monotonic() + seconds
+    while not any(words in line for line in screen.display):
+        assert time.monotonic() < deadline, "\n".join(screen.display)
+        time.sleep(0.05)
 
 
 def _one_line(capsys: pytest.CaptureFixture[str]) -> str:

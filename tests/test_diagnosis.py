@@ -66,7 +66,7 @@ def test_a_fault_backward_is_named_by_the_gradient_it_reaches() -> None:
         batch_size=10,
         shuffle=False,
     )
-    trainer.build(3)
+    trainer.build(data(4))
     trainer.state["params"][0]["W"][...] = np.eye(3)
     with pytest.raises(DivergedError, match=r"Step 1: the gradient of W of layer dense1"):
         trainer.fit(data(4))

@@ -74,7 +74,7 @@ def test_a_step_is_the_textbook_update() -> None:
     """Full batch, no hidden layer: W - lr x^T (softmax - onehot) / n, by hand in NumPy."""
     data = clouds(12)
     trainer = make(network=Sequential(Dense(3)), batch_size=None, epochs=1, lr=0.5)
-    trainer.build(2)
+    trainer.build(clouds())
     W, b = (np.array(a) for a in weights(trainer))
     trainer.fit(data)
     z = data.inputs @ W + b
@@ -114,7 +114,7 @@ def test_gradient_norms_are_those_of_the_last_step() -> None:
     diary = Diary()
     data = clouds(12)
     trainer = make(network=Sequential(Dense(3)), batch_size=None, epochs=1, listeners=[diary])
-    trainer.build(2)
+    trainer.build(clouds())
     params = tree_map(np.array, trainer.params)
     trainer.fit(data)
     _, _, _, grads = trainer.step.objective.gradients(trainer.backend.xp, params, data.inputs, data.labels, None)
@@ -213,7 +213,7 @@ def test_a_run_stopped_anywhere_goes_on_exactly(
     assert first.stopped == "interrupted"
     assert first.progress.step == stop_at
     second = make(optimizer=optimizer)
-    restore(second, 2, take_last(first, {}), take_best(first, {}))
+    restore(second, clouds(), take_last(first, {}), take_best(first, {}))
     second.fit(clouds(), validation=clouds(30, seed=3))
     assert same(whole, second)
     whole_rows = [replace(row, seconds=0, samples_per_second=0) for row in whole.history]
@@ -226,7 +226,7 @@ def test_weights_trained_on_one_backend_go_on_on_another(backend: Backend) -> No
     whole.fit(clouds())
     first.fit(clouds())
     second = make(epochs=4, optimizer=Adam(), lr=0.01)
-    restore(second, 2, take_last(first, {}), None)
+    restore(second, clouds(), take_last(first, {}), None)
     second.fit(clouds())
     for a, b in zip(weights(whole), weights(second), strict=True):
         assert np.linalg.norm(a - b) <= 1e-12 * np.linalg.norm(a)

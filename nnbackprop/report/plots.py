@@ -187,11 +187,8 @@ def _diverging(axes: Axes, values: np.ndarray, aspect: Literal["auto", "equal"])
 
 def confusion_matrix(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     """Counts (K, K), true classes in rows, coloured by their share of the row."""
-    figure, axes = _axes(
-        f"{share(np.trace(confusion) / max(confusion.sum(), 1))} right: true class by row, predicted by column",
-        "predicted",
-        "true",
-    )
+    right = np.trace(confusion) / max(confusion.sum(), 1)
+    figure, axes = _axes(f"Who is taken for whom: {share(right)} right", "predicted class", "true class")
     k = len(classes)
     figure.set_size_inches((6.6, 6.4) if k > 3 else (6.6, 3.6))
     axes.grid(visible=False)

@@ -33,6 +33,7 @@ def layer_table(layers: Sequence[LayerRow]) -> Table:
     for row in layers:
         parameters = (count(row.parameters), size(row.bytes)) if row.parameters else (NONE, NONE)
         table.add_row(row.name, shape(row.out_shape), *parameters, count(row.flops))
+    table.columns[0].footer = "total"
     totals = count(sum(r.parameters for r in layers)), size(sum(r.bytes for r in layers))
     for column, total in zip(table.columns[2:], (*totals, count(sum(r.flops for r in layers))), strict=True):
         column.footer = total

@@ -39,3 +39,8 @@ def shape(dimensions: tuple[int, ...]) -> str:
 def plural(n: int, noun: str) -> str:
     """1 sample, 2 samples."""
     return f"{count(n)} {noun}" + ("" if n == 1 else "s")
+
+
+def loss(x: float) -> str:
+    """A loss to four decimals, or as 1.23e-05 where those would say too little or too much."""
+    return f"{x:.4f}" if x == 0 or 1e-3 <= abs(x) < 1e4 else f"{x:.2e}"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from backends import tree_map
+from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import RunFolderError
 
@@ -33,9 +34,9 @@ def take_best(trainer: Trainer, meta: dict[str, Any]) -> Checkpoint:
     return Checkpoint(flatten(params, "params") | _scaling(trainer.scaling), {**meta, "best": where})
 
 
-def restore(trainer: Trainer, features: int, last: Checkpoint, best: Checkpoint | None) -> None:
+def restore(trainer: Trainer, train: Dataset, last: Checkpoint, best: Checkpoint | None) -> None:
     """Put a trainer where `last` was taken; `best` holds the best weights if there are any yet."""
-    trainer.build(features)
+    trainer.build(train)
     for name in ("params", "optimizer"):
         host = fill(trainer.state[name], last.arrays, name)
         trainer.state[name] = tree_map(trainer.backend.asarray, host)

@@ -81,10 +81,14 @@ class Trainer:
         """The parameters as they stand, on the device; dead after the next step, so copy what you keep."""
         return self.state["params"]
 
-    def build(self, features: int) -> None:
-        """Draw the first parameters for inputs of so many features; `fit` does so unless it has been done."""
-        plan = self.network.plan((features,), self.seed, self.dtype)
+    def build(self, train: Dataset) -> None:
+        """Draw the first parameters for data such as `train`; `fit` does so unless it has been done.
+
+        ShapeError if a layer, or the last one and the classes, do not fit.
+        """
+        plan = self.network.plan((train.features,), self.seed, self.dtype)
         self.layers = layer_rows(plan, np.dtype(self.dtype).itemsize)
+        check_outputs(self.layers, train.classes)
         params = tuple(built.params for built in plan)
         self.state = self.step.begin(tree_map(self.backend.asarray, params))
 
@@ -133,8 +137,7 @@ class Trainer:
     def _prepare(self, train: Dataset, validation: Dataset | None, test: Dataset | None) -> None:
         """Move the data where it belongs; everything that can be wrong is found here, before the first step."""
         if self.state is None:
-            self.build(train.inputs.shape[1])
-        check_outputs(self.layers, train.classes)
+            self.build(train)
         self.batch = min(self.batch_size or len(train.labels), len(train.labels))
         self.length = chunk_length(self.layers, self.batch, self.backend.device)
         self.feed = self._feed(train)
