@@ -18,7 +18,9 @@ def size(n: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as 3.21s, 2:05 or 1:02:05."""
+    """Seconds as 1.5ms, 3.21s, 2:05 or 1:02:05."""
+    if seconds < 0.1:
+        return f"{1000 * seconds:.1f}ms"
     if seconds < 60:
         return f"{seconds:.2f}s"
     minutes, rest = divmod(round(seconds), 60)
