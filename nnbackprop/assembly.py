@@ -68,9 +68,9 @@ def dropout_rates(config: Config) -> Sequence[float]:
     if len(rates) == hidden + 1:
         return rates
     raise UsageError(
-        f"There are {len(rates)} dropout rates ({' '.join(map(str, rates))}) for {hidden} hidden layers: give --dropout "
-        f"one rate for all hidden layers (0 for none), or {hidden + 1}, the first for the input. A recipe's own rates "
-        "are for its own --hidden."
+        f"There are {len(rates)} dropout rates ({' '.join(map(str, rates))}) for {hidden} hidden layers: give "
+        f"--dropout one rate for all hidden layers (0 for none), or {hidden + 1}, the first for the input. A "
+        "recipe's own rates are for its own --hidden."
     )
 
 

@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from backends import BackendError
 
-from .config import RUN, Config
+from .config import NO_FLAGS, RUN, Config
 from .errors import NnbackpropError
 
 app = App(
@@ -39,7 +39,7 @@ def _optional(hint: Any) -> Any:
 _HINTS = get_type_hints(Config, include_extras=True)
 Flags = make_dataclass(
     "Flags",
-    [(f.name, _optional(_HINTS[f.name]), field(default=None)) for f in fields(Config) if f.name != "title"],
+    [(f.name, _optional(_HINTS[f.name]), field(default=None)) for f in fields(Config) if f.name not in NO_FLAGS],
     frozen=True,
 )
 Flags.__doc__ = "A setting each, None where it was not given."

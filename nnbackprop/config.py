@@ -36,7 +36,8 @@ def _flag(group: Group, words: str, **more: Any) -> Parameter:
 class Config:
     """Every setting of a run. A recipe names those it changes; the names are those of the flags."""
 
-    title: Annotated[str, Parameter(show=False, parse=False)] = ""
+    recipe: str = ""
+    title: str = ""
 
     data: Annotated[
         str, _flag(COMMON, "A data set's name, or a file or folder; see `nnbackprop data --help`.")
@@ -134,6 +135,7 @@ class Config:
 
 
 KNOWN = tuple(field.name for field in fields(Config))
+NO_FLAGS = ("recipe", "title")
 
 
 def parse(settings: dict[str, Any], source: str) -> Config:
@@ -173,7 +175,7 @@ def read(recipe: str) -> dict[str, Any]:
 
 def resolve(recipe: str, overrides: dict[str, Any]) -> Config:
     """A recipe's settings with `overrides` laid over them."""
-    settings = {"name": Path(recipe).stem, **read(recipe)}
+    settings = {"recipe": Path(recipe).stem, **read(recipe)}
     parse(settings, f"The recipe {recipe}")
     return parse({**settings, **overrides}, f"The recipe {recipe} with the given flags")
 

@@ -82,7 +82,7 @@ def train(config: Config, console: Console) -> Finished:
     parts = Parts.load(config)
     trainer = assembly.trainer(config, backend, parts.train, fit_scaling(config.scale, parts.train))
     trainer.build(parts.train)
-    folder = RunFolder.create(Path(config.runs_dir), config.name or Path(config.data).stem)
+    folder = RunFolder.create(Path(config.runs_dir), config.name or config.recipe)
     return _run(config, trainer, parts, folder, console)
 
 
@@ -168,7 +168,7 @@ def summarise(config: Config, trainer: Trainer, parts: Parts) -> dict[str, Any]:
         scores[f"{name}_loss"] = score.loss if score else None
         scores[f"{name}_accuracy"] = score.accuracy if score else None
     return {
-        "recipe": config.name,
+        "recipe": config.recipe,
         "backend": trainer.backend.name,
         "device": trainer.backend.device,
         "dtype": config.dtype,

@@ -72,7 +72,7 @@ def test_a_run_leaves_its_whole_folder(trained: Path) -> None:
 
 def test_the_summary_says_what_was_learnt(trained: Path) -> None:
     summary = json.loads((trained / "summary.json").read_text())
-    assert summary["recipe"] == "small"
+    assert summary["recipe"] == "mnist"
     assert (summary["backend"], summary["device"], summary["dtype"], summary["seed"]) == (
         "numpy",
         "cpu",
@@ -88,7 +88,8 @@ def test_the_summary_says_what_was_learnt(trained: Path) -> None:
 
 def test_the_configuration_runs_again_to_the_same_weights(trained: Path) -> None:
     config = trained / "config.toml"
-    assert tomllib.loads(config.read_text())["backend"] == "auto"
+    written = tomllib.loads(config.read_text())
+    assert (written["backend"], written["recipe"], written["name"]) == ("auto", "mnist", "small")
     assert run("train", str(config), "--runs-dir", "again", "--progress", "off") == 0
     first, again = (json.loads((p / "summary.json").read_text()) for p in (trained, Path("again/small")))
     assert again["test_loss"] == first["test_loss"]

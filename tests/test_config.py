@@ -55,7 +55,7 @@ def test_a_recipe_of_ones_own_is_read_and_overridden(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("hidden = [3]\nlr = 0.5\n")
     config = resolve(str(path), {"lr": 0.25})
-    assert (config.hidden, config.lr, config.name) == ((3,), 0.25, "mine")
+    assert (config.hidden, config.lr, config.recipe) == ((3,), 0.25, "mine")
 
 
 def test_a_recipe_that_is_nowhere_lists_those_there_are() -> None:

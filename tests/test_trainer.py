@@ -12,7 +12,7 @@ import pytest
 from backends import Backend, leaves, select, tree_map
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.order import permutation
-from nnbackprop.errors import DivergedError, ShapeError
+from nnbackprop.errors import DataError, DivergedError, ShapeError
 from nnbackprop.layers import Dense, Dropout, ReLU, Sigmoid, Tanh
 from nnbackprop.losses import MeanSquaredError, SoftmaxCrossEntropy
 from nnbackprop.network import Sequential
@@ -250,6 +250,14 @@ def test_an_input_that_is_not_finite_is_named() -> None:
 def test_outputs_that_do_not_match_the_classes_are_refused(last: int, said: str) -> None:
     with pytest.raises(ShapeError, match=said + r".* 3 classes"):
         make(network=Sequential(Dense(last))).fit(clouds())
+
+
+def test_labels_beyond_the_outputs_are_refused_not_counted_wrong() -> None:
+    trainer = make(epochs=1)
+    trainer.fit(clouds())
+    more = Dataset(np.zeros((4, 2)), np.array([0, 1, 2, 3], np.int32), ("a", "b", "c", "d"))
+    with pytest.raises(DataError, match=r"Labels lie in 0\.\.3 and 3 outputs need 0\.\.2"):
+        trainer.evaluate(more)
 
 
 def test_a_network_with_nothing_to_train_is_refused() -> None:

@@ -15,7 +15,7 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.order import permutation
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DivergedError
-from nnbackprop.losses import Loss
+from nnbackprop.losses import Loss, check_labels
 from nnbackprop.network import Params, Sequential
 from nnbackprop.optimizers import Optimizer
 from nnbackprop.penalties import WeightPenalty
@@ -150,6 +150,7 @@ class Trainer:
         for feed in self.kept:
             if feed.dataset is dataset:
                 return feed
+        check_labels(dataset.labels, max(2, self.layers[-1].out_shape[0]))
         return Feed.of(self.backend, dataset, self.scaling, self.dtype, self.resident)
 
     def _epoch(self) -> None:
