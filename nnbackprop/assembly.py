@@ -168,4 +168,17 @@ def trainer(
         max_time=config.max_time,
         resident=config.resident,
         listeners=listeners,
+        description=description(config),
     )
+
+
+def description(config: Config) -> dict[str, str]:
+    """What a run's header says of its configuration."""
+    penalties = "".join(f", {name} {value:g}" for name, value in (("L1", config.l1), ("L2", config.l2)) if value)
+    recipe = f"{config.recipe}: {config.title}" if config.title else config.recipe
+    schedule = "" if config.schedule == "constant" else f", {config.schedule}"
+    return {
+        "recipe": recipe,
+        "loss": config.loss + penalties,
+        "optimizer": f"{config.optimizer}, learning rate {config.lr:g}{schedule}",
+    }

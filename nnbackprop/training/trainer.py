@@ -61,6 +61,7 @@ class Trainer:
     max_time: float | None = None
     resident: str = "auto"
     listeners: Sequence[Listener] = ()
+    description: Mapping[str, str] = field(default_factory=dict)  # further words for the header, in order
 
     def __post_init__(self) -> None:
         objective = Objective(self.network, self.loss, self.penalty, *self.targets)
@@ -251,4 +252,5 @@ class Trainer:
             steps_per_epoch=-(-len(self.feed.dataset.labels) // self.batch),
             epochs=self.epochs,
             first_step=self.progress.step,
+            description=self.description,
         )
