@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from backends import Array, device_of
 
 from .errors import DataError, ShapeError, UsageError
-from .layers.sigmoids import sigmoid, softplus
+from .layers.sigmoids import sigmoid
 from .layers.softmax import softmax
 
 
@@ -99,8 +99,9 @@ class SoftmaxCrossEntropy:
 class SigmoidBinaryCrossEntropy:
     """Sigmoid and cross-entropy of logits y (n, k) and targets t (n, k) in 0..1, each output for itself.
 
-    J = -1/n sum_i sum_j (q log p + (1 - q) log(1 - p)), p = sigmoid(y), q = (1 - s) t + s / 2, which is
-    1/n sum (log(1 + e^y) - q y); dy = (p - q) / n (Bishop, Pattern Recognition and Machine Learning, eq. 4.91).
+    J = -1/n sum_i sum_j (q log p + (1 - q) log(1 - p)), p = sigmoid(y), q = (1 - s) t + s / 2 with s the label
+    smoothing, which is 1/n sum (log(1 + e^y) - q y); dy = (p - q) / n (Bishop, Pattern Recognition and Machine
+    Learning, eq. 4.91).
     """
 
     label_smoothing: float = 0.0
@@ -115,11 +116,20 @@ class SigmoidBinaryCrossEntropy:
         _check_targets(y, t)
         f, s = 1 / y.shape[0], self.label_smoothing
         q = t * (1 - s) + s / 2
-        return xp.sum(softplus(xp, y) - q * y) * f, (sigmoid(xp, y) - q) * f
+        return xp.sum(xp.fuse(binary_cross_entropy)(y, q, 0.0)) * f, (sigmoid(xp, y) - q) * f
 
     def probabilities(self, xp: Any, y: Array) -> Array:
         """sigmoid(y)."""
         return sigmoid(xp, y)
+
+
+def binary_cross_entropy(xp: Any, y: Array, q: Array, zero: float) -> Array:
+    """log(1 + e^y) - q y, as (max(y, 0) - q y) + log(1 + e^-|y|): a rule.
+
+    In this order nothing cancels. Where y is sure and right the first term is 0, and the second, the loss, keeps
+    all its digits: log(1 + e^y) on its own would have lost them to y.
+    """
+    return (xp.maximum(y, zero) - q * y) + xp.log1p(xp.exp(-xp.abs(y)))
 
 
 LOSSES: dict[str, Callable[..., Loss]] = {
@@ -155,21 +165,26 @@ def check_labels(labels: Any, classes: int) -> None:
         )
 
 
+def _is_batch(y: Array) -> bool:
+    return len(y.shape) == 2 and min(y.shape) > 0
+
+
 def _check_targets(y: Array, t: Array) -> None:
-    if len(y.shape) != 2 or tuple(t.shape) != tuple(y.shape) or t.dtype != y.dtype:
+    if not _is_batch(y) or tuple(t.shape) != tuple(y.shape) or t.dtype != y.dtype:
         raise ShapeError(
             f"The loss got outputs {tuple(y.shape)} of {y.dtype} and targets {tuple(t.shape)} of {t.dtype}, and "
-            "needs both (n, k) and of one dtype: a row of targets a sample, one_hot(xp, labels, k, y.dtype). "
+            "needs both (n, k), n and k at least 1, and of one dtype: a row of targets a sample, "
+            "one_hot(xp, labels, k, y.dtype). "
             "Broadcasting would compare every sample with every other."
         )
 
 
 def _check_labels_array(xp: Any, y: Array, t: Array) -> None:
-    if len(y.shape) != 2 or tuple(t.shape) != (y.shape[0],) or not xp.isdtype(t.dtype, "integral"):
+    if not _is_batch(y) or tuple(t.shape) != (y.shape[0],) or not xp.isdtype(t.dtype, "integral"):
         raise ShapeError(
             f"The loss got outputs {tuple(y.shape)} and labels {tuple(t.shape)} of {t.dtype}, and needs outputs "
-            "(n, k) and integer labels (n,), one class number a sample: labels.reshape(-1) of a column, "
-            "argmax(axis=1) of one-hot rows, astype(int32) of floats."
+            "(n, k), n and k at least 1, and integer labels (n,), a class number a sample: labels.reshape(-1) of "
+            "a column, argmax(axis=1) of one-hot rows, astype(int32) of floats."
         )
 
 

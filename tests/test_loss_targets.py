@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import loss_rows
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
-from loss_rows import K, N, every_row, example, run
+from loss_rows import K, N, every_row, run
 
 from backends import NumpyBackend
 from nnbackprop.errors import DataError, ShapeError
@@ -23,7 +24,7 @@ from nnbackprop.losses import (
 @pytest.mark.parametrize("loss", [SoftmaxCrossEntropy(), SoftmaxCrossEntropy(0.1)], ids=str)
 @pytest.mark.parametrize("label", [-1, K, 2**31 - 1, -(2**31)])
 def test_a_label_out_of_range_makes_the_loss_nan(backend, loss, label):
-    y, t = example(loss)
+    y, t = loss_rows.example(loss)
     assert np.isfinite(run(backend, loss, y, t)[0])
     t[2] = label
     assert np.isnan(run(backend, loss, y, t)[0])
@@ -41,7 +42,7 @@ def test_a_label_out_of_range_makes_the_loss_nan(backend, loss, label):
     ],
 )
 def test_labels_of_another_kind_are_refused(backend, t):
-    y, _ = example(SoftmaxCrossEntropy())
+    y, _ = loss_rows.example(SoftmaxCrossEntropy())
     with pytest.raises(ShapeError, match=r"integer labels \(n,\)"):
         run(backend, SoftmaxCrossEntropy(), y, t)
 
@@ -60,26 +61,42 @@ def test_labels_of_another_kind_are_refused(backend, t):
     ],
 )
 def test_targets_of_another_kind_are_refused(backend, loss, t):
-    y, _ = example(loss)
+    y, _ = loss_rows.example(loss)
     with pytest.raises(ShapeError, match="Broadcasting would"):
         run(backend, loss, y, t)
 
 
 @every_row
 def test_outputs_that_are_no_rows_are_refused(backend, row):
-    y, t = example(row.loss)
+    y, t = loss_rows.example(row.loss)
     with pytest.raises(ShapeError, match=r"\(n, k\)"):
         run(backend, row.loss, y[:, 0], t if row.loss.labels else t[:, 0])
 
 
+SHAPES = array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)
+
+
+@given(y_shape=SHAPES, t_shape=SHAPES)
+@example(y_shape=(0, 3), t_shape=(0,))
+def test_only_a_label_a_row_is_taken(y_shape, t_shape):
+    """An empty batch, which has no mean, is refused too."""
+    y, t = np.zeros(y_shape), np.zeros(t_shape, np.int32)
+    if len(y_shape) == 2 and 0 not in y_shape and t_shape == y_shape[:1]:
+        assert run(NumpyBackend(), SoftmaxCrossEntropy(), y, t)[1].shape == y_shape
+    else:
+        with pytest.raises(ShapeError, match="n and k at least 1"):
+            run(NumpyBackend(), SoftmaxCrossEntropy(), y, t)
+
+
 @pytest.mark.parametrize("loss", [MeanSquaredError(), SigmoidBinaryCrossEntropy()], ids=str)
-@given(shapes=st.tuples(array_shapes(max_dims=3, max_side=3), array_shapes(max_dims=3, max_side=3)))
+@given(shapes=st.tuples(SHAPES, SHAPES) | st.tuples(SHAPES).map(lambda one: one * 2))
+@example(shapes=((0, 3), (0, 3)))
 def test_only_targets_of_the_outputs_shape_are_taken(loss, shapes):
     y, t = map(np.zeros, shapes)
-    if y.shape == t.shape and y.ndim == 2:
+    if y.shape == t.shape and y.ndim == 2 and y.size:
         assert run(NumpyBackend(), loss, y, t)[1].shape == y.shape
     else:
-        with pytest.raises(ShapeError):
+        with pytest.raises(ShapeError, match="n and k at least 1"):
             run(NumpyBackend(), loss, y, t)
 
 

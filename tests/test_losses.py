@@ -95,6 +95,15 @@ def test_each_sample_has_its_own_largest_logit(backend):
     np.testing.assert_array_equal(dy, [[0, 0], [-0.25, 0.25]])
 
 
+@pytest.mark.parametrize(("y", "t"), [(10, 1), (-10, 0)])
+def test_a_small_loss_keeps_its_digits_in_float32(backend, y, t):
+    """-log(1 - 1 / (1 + e^10)) = log(1 + e^-10) = 4.5e-5: taken from 10 it would be left with two digits."""
+    J, _ = run(
+        backend, SigmoidBinaryCrossEntropy(), np.full((1, 1), y, np.float32), np.full((1, 1), t, np.float32)
+    )
+    assert float(J) == pytest.approx(math.log1p(math.exp(-10)), rel=1e-6)
+
+
 @pytest.mark.parametrize("make", [SoftmaxCrossEntropy, SigmoidBinaryCrossEntropy])
 @pytest.mark.parametrize("s", [-0.1, 1.0, math.nan])
 def test_smoothing_is_a_share(make, s):

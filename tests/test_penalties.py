@@ -30,11 +30,11 @@ def example(dtype: str = "float64") -> Any:
 
 
 def run(backend: Backend, penalty: WeightPenalty, params: Any) -> tuple[np.ndarray, Any]:
-    """J, and what is added to gradients of 1 each, as NumPy arrays."""
+    """J, and what is added to gradients, as NumPy arrays."""
     p = tree_map(backend.asarray, params)
-    ones = tree_map(lambda w: backend.asarray(np.ones_like(w)), params)
-    grads = penalty.gradients(backend.xp, p, ones)
-    return backend.to_numpy(penalty.loss(backend.xp, p)), tree_map(lambda g: backend.to_numpy(g) - 1, grads)
+    zeros = tree_map(lambda w: backend.asarray(np.zeros_like(w)), params)
+    grads = penalty.gradients(backend.xp, p, zeros)
+    return backend.to_numpy(penalty.loss(backend.xp, p)), tree_map(backend.to_numpy, grads)
 
 
 def replaced(params: Any, i: int, name: str, w: np.ndarray) -> Any:
@@ -83,6 +83,19 @@ def test_by_hand(backend):
     np.testing.assert_allclose(grads["b"], [-0.7, 0], rtol=1e-15)
 
 
+def test_l2_is_lambda_over_m_of_the_course(backend):
+    """Ng's ex4: J gains lambda/(2m) sum Theta^2 and the gradient lambda/m Theta, bias columns excepted.
+
+    There Theta is (units, 1 + inputs), its first column the biases; here m = 5000 and lambda = 1.
+    """
+    m, lambda_, theta = 5000, 1, np.random.default_rng(19).uniform(-0.12, 0.12, (26, 401))
+    J_there = lambda_ / (2 * m) * np.sum(theta[:, 1:] ** 2)
+    slope_there = np.hstack([np.zeros((26, 1)), lambda_ / m * theta[:, 1:]])
+    J, (grads,) = run(backend, WeightPenalty(l2=2e-4), ({"W": theta[:, 1:].T, "b": theta[:, 0]},))
+    assert float(J) == pytest.approx(J_there, rel=1e-14)
+    assert distance(np.vstack([grads["b"], grads["W"]]).T, slope_there) <= AUTODIFF
+
+
 @every_penalty
 def test_float32_stays_float32(backend, penalty):
     params = tree_map(backend.asarray, example("float32"))
@@ -91,9 +104,12 @@ def test_float32_stays_float32(backend, penalty):
         assert a.dtype == xp.float32
 
 
-def test_the_structure_stays(backend):
-    _, grads = run(backend, WeightPenalty(l2=1.0), example())
+def test_it_is_added_to_gradients_of_the_same_structure(backend):
+    params = tree_map(backend.asarray, example())
+    grads = WeightPenalty(l2=2.0).gradients(backend.xp, params, params)
     assert [list(layer) for layer in grads] == [["W", "b"], [], ["W"]]
+    for after, before, factor in zip(leaves(grads), leaves(params), (3, 1, 3), strict=True):
+        np.testing.assert_array_equal(backend.to_numpy(after), factor * backend.to_numpy(before))
 
 
 @pytest.mark.parametrize("value", [-1e-9, math.inf, math.nan])

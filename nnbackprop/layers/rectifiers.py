@@ -74,7 +74,7 @@ class ELU(Activation):
     """y = x where x > 0, else alpha (e^x - 1); dx = dy where x > 0, else (y + alpha) dy, which is alpha e^x dy.
 
     Clevert, Unterthiner and Hochreiter, Fast and accurate deep network learning by exponential linear units,
-    ICLR 2016, eq. 15 and 16.
+    ICLR 2016, section 3.
 
     Raises:
         UsageError: an alpha that is negative or not finite.

@@ -16,7 +16,11 @@ from .base import Activation
 
 
 def sigmoid(xp: Any, x: Array) -> Array:
-    """s(x) = 1 / (1 + e^-x), as (1 + tanh(x/2)) / 2, which has no exponential to overflow."""
+    """s(x) = 1 / (1 + e^-x), as (1 + tanh(x/2)) / 2, which has no exponential to overflow.
+
+    It is right to a rounding of 1, not of s: where e^x is less than that, x < -20 in float32, s is 0. In return it
+    takes NumPy under half the time of exponentials kept from overflowing.
+    """
     return xp.fuse(logistic)(x, 0.5)
 
 
