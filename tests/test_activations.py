@@ -57,7 +57,7 @@ def test_a_batch_of_any_shape_is_its_numbers_one_by_one(row, shape, data):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_large_batch_is_its_rows(backend, row, dtype):
     """A library's fuser compiles a formula for large arrays alone; row by row it stays plain. To 4 ulp."""
-    x, dy = np.random.default_rng(1).standard_normal((2, 96, 128)).astype(dtype)
+    x, dy = np.random.default_rng(1).standard_normal((2, 9, 1024)).astype(dtype)
     rows = [run(backend, row.layer, *pair, {}) for pair in zip(x, dy, strict=True)]
     whole = run(backend, row.layer, x, dy, {})
     for i in (0, 1):

@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
+import layer_rows
 import numpy as np
 import pytest
 from gradients import AUTODIFF, DIFFERENCES, JUDGES, central_differences, distance
-from loss_rows import ROWS, K, N, every_row, example, run
+from loss_rows import ROWS, K, N, example, run
 
-from backends import Backend, leaves, select, tree_map
+from backends import Backend, NumpyBackend, leaves, select, tree_map
+from nnbackprop.initializers import Uniform
 from nnbackprop.layers import GELU, Dense, Dropout, Sigmoid, Softmax
 from nnbackprop.losses import Loss, SoftmaxCrossEntropy
 from nnbackprop.network import Sequential
@@ -82,6 +85,56 @@ def test_squares_after_an_output_layer_by_autodiff(backend, chain, judge):
         assert distance(ours, other) <= AUTODIFF
 
 
+DENSE = layer_rows.ROWS[0]._replace(layer=Dense(K, bias=Uniform(1.0)))
+LAST = layer_rows.ROWS[1]._replace(layer=Dense(K, bias=None))
+DROPOUT = layer_rows.ROWS[-1]
+DEEP = [DROPOUT, *(row for each in layer_rows.POINTWISE for row in (DENSE, each, DROPOUT)), LAST]
+"""Rows of the table of layers: dropout, and an activation of each kind between layers of weights."""
+SMOOTHED = ROWS[3]
+
+
+def deep_step() -> tuple[Sequential, Any, np.ndarray, np.ndarray]:
+    """The deep network, its parameters, a batch and its labels."""
+    network = Sequential(*(row.layer for row in DEEP))
+    x, (_, t) = np.random.default_rng(3).standard_normal((N, K)), example(SMOOTHED.loss)
+    return network, network.build((K,), dtype="float64"), x, t
+
+
+@cache
+def deep_by(judge: str) -> tuple[Any, list[np.ndarray]]:
+    """J, its derivatives with respect to x and all parameters, by a judge who is handed the masks NumPy draws."""
+    _, params, x, t = deep_step()
+    masked = Draw(0, np.array(1, np.int32))
+
+    def theirs(library: Any, x: Any, *flat: Any) -> Any:
+        weights, penalty = iter(flat), 0
+        for i, (row, names) in enumerate(zip(DEEP, params, strict=True)):
+            p = {name: next(weights) for name in names}
+            if row is DROPOUT:
+                m = masked.at(i).mask(NumpyBackend().xp, tuple(x.shape), row.layer.rate, np.float64)
+                x = x * (library.tensor(m) if judge == "torch" else m)
+            else:
+                x = getattr(row, judge)(library, x, p)
+            if "W" in p:
+                penalty += 0.01 * abs(p["W"]).sum() + 0.05 * (p["W"] ** 2).sum()
+        return [SMOOTHED.by(judge, library, x, t) + penalty] * 2
+
+    return JUDGES[judge](theirs, x, *leaves(params))
+
+
+@pytest.mark.parametrize("judge", JUDGES)
+def test_a_deep_network_with_every_activation_dropout_and_penalty(backend, judge):
+    network, params, x, t = deep_step()
+    penalty = WeightPenalty(l1=0.01, l2=0.1)
+    J, dx, grads = whole(backend, network, SMOOTHED.loss, params, x, t)
+    J = J + penalty.loss(np, params)
+    want_J, want = deep_by(judge)
+    assert distance(J, want_J) <= AUTODIFF
+    for ours, other in zip((dx, *leaves(penalty.gradients(np, params, grads))), want, strict=True):
+        assert np.any(other)
+        assert distance(ours, other) <= AUTODIFF
+
+
 def test_softmax_then_minus_log_is_the_fused_loss(backend):
     """The layer's Jacobian times dJ/dp = -onehot / (n p) is (p - onehot) / n, as the fused loss has it."""
     y, t = example(SoftmaxCrossEntropy())
@@ -93,24 +146,26 @@ def test_softmax_then_minus_log_is_the_fused_loss(backend):
     assert distance(backend.to_numpy(dx), dy) <= AUTODIFF
 
 
-@every_row
-def test_a_whole_step_can_be_traced(row):
-    """Masks, layers, loss, penalty: under jax.jit a hidden wait for the device is an error."""
+def test_a_whole_step_can_be_traced():
+    """Masks, layers, every loss, penalty: under jax.jit a hidden wait for the device is an error."""
     jax = pytest.importorskip("jax", reason="JAX is not installed: nothing to trace with")
     backend, penalty = select("jax"), WeightPenalty(l1=0.01, l2=0.1)
     xp, network = backend.xp, Sequential(Dropout(0.2), Dense(5), GELU(), Dropout(0.4), Dense(K))
 
-    def step(params: Any, x: Any, t: Any, number: Any) -> Any:
+    def steps(params: Any, x: Any, targets: Any, number: Any) -> Any:
+        done = ()
         y, caches = network.forward(xp, params, x, Draw(0, number))
-        J, dy = row.loss(xp, y, t)
-        dx, grads = network.backward(xp, params, caches, dy, need_dx=True)
-        return J + penalty.loss(xp, params), dx, penalty.gradients(xp, params, grads)
+        for row, t in zip(ROWS, targets, strict=True):
+            J, dy = row.loss(xp, y, t)
+            dx, grads = network.backward(xp, params, caches, dy, need_dx=True)
+            done += (J + penalty.loss(xp, params), dx, penalty.gradients(xp, params, grads))
+        return done
 
     arrays = (
         network.build((3,), dtype="float64"),
         np.random.default_rng(2).standard_normal((N, 3)),
-        example(row.loss)[1],
+        tuple(example(row.loss)[1] for row in ROWS),
     )
     arguments = tree_map(backend.asarray, (*arrays, np.array(7, np.int32)))
-    for a, b in zip(leaves(jax.jit(step)(*arguments)), leaves(step(*arguments)), strict=True):
+    for a, b in zip(leaves(jax.jit(steps)(*arguments)), leaves(steps(*arguments)), strict=True):
         assert distance(backend.to_numpy(a), backend.to_numpy(b)) <= AUTODIFF
