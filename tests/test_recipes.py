@@ -31,12 +31,12 @@ def test_mnist_passes_98_percent_where_the_original_reached_96_75(tmp_path: Path
 
 
 def test_ex4_learns_slowly_but_learns(tmp_path: Path) -> None:
-    """About 0.20 after 50 iterations, where its author stopped, and 0.62 after 2,000: within 0.04 of both."""
+    """Hardly past chance after 50 iterations, where its author stopped (0.14 to 0.20 by seed); 0.62 after 2,000."""
     summary = run(tmp_path, "ex4")
     assert (summary["epochs"], summary["test_accuracy"]) == (2000, None)
     assert summary["train_accuracy"] == pytest.approx(0.62, abs=0.04)
     after_50 = summary["rows"][50]["train_accuracy"]  # the 51st step sees what 50 updates have made
-    assert after_50 == pytest.approx(0.20, abs=0.04)
+    assert 0.12 < after_50 < 0.26
 
 
 def test_ex4s_broken_metric_says_ten_percent_for_ever(tmp_path: Path) -> None:

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 from rich import box
+from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from backends import Status
 from nnbackprop.training.events import LayerRow
 
-from .words import count, duration, shape, share, size
+from .words import count, duration, loss, plural, shape, share, size
 
 NONE = "–"
 ROWS = 20  # samples of one file shown before the rest is only counted
@@ -66,21 +68,19 @@ def recipes_table(recipes: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-def summary_table(summary: Mapping[str, Any]) -> Table:
-    """A finished run in a few lines: loss and accuracy of each part, and the time its steps took."""
+def summary_table(summary: Mapping[str, Any]) -> Group:
+    """A finished run: loss and accuracy of each part, and in a line what its steps took and where."""
     table = _table("", "loss", "accuracy", right=("loss", "accuracy"))
     for part in ("train", "validation", "test"):
-        loss, accuracy = summary[f"{part}_loss"], summary[f"{part}_accuracy"]
-        if loss is not None:
-            table.add_row(part, f"{loss:.4f}", share(accuracy))
-    steps, pace = summary["steps"], summary["samples_per_second"]
-    table.caption = (
-        f"{count(summary['epochs'])} epochs, {count(steps)} steps in {duration(summary['seconds'])}"
+        at, accuracy = summary[f"{part}_loss"], summary[f"{part}_accuracy"]
+        table.add_row(part, NONE if at is None else loss(at), NONE if accuracy is None else share(accuracy))
+    pace, steps = summary["samples_per_second"], plural(summary["steps"], "step")
+    words = (
+        f"{plural(summary['epochs'], 'epoch')}, {steps} in {duration(summary['seconds'])}"
         + (f", {count(pace)} samples/s" if pace else "")
         + f", on {summary['backend']} ({summary['device']}, {summary['dtype']})"
     )
-    table.caption_justify = "left"
-    return table
+    return Group(table, Text(words))
 
 
 def prediction_table(name: str, classes: Sequence[str], predicted: np.ndarray, probabilities: np.ndarray) -> Table:
