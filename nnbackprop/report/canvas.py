@@ -1,0 +1,71 @@
+"""What every picture shares: its style, its axes, its words. matplotlib's global state is never touched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+import numpy as np
+from matplotlib import style as styles
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe and Ito's colours, told apart by people of any colour vision."""
+
+GREY = "#666666"
+
+STYLE = {
+    "font.size": 9.5,
+    "text.parse_math": False,  # a class may be called $
+    "axes.edgecolor": GREY,
+    "axes.axisbelow": True,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": "black",
+    "ytick.labelcolor": "black",
+}
+
+
+def style() -> AbstractContextManager[None]:
+    """Build and save figures within it: the reader's own matplotlibrc changes nothing."""
+    return styles.context(["default", STYLE])
+
+
+def canvas(title: str, width: float = 7.5, height: float = 4.5) -> tuple[Figure, Axes]:
+    """A figure of one plot, in inches."""
+    figure = _titled(title, width, height)
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def panels(title: str, rows: int, columns: int, side: float) -> tuple[Figure, np.ndarray]:
+    """A figure of (rows, columns) plots without ticks, each `side` inches square with space for words above."""
+    figure = _titled(title, max(columns * side, 6.0), rows * (side + 0.3) + 0.5)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_color("#CCCCCC")
+    return figure, grid
+
+
+def _titled(title: str, width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.suptitle(title, x=0.02, ha="left", fontsize=11, fontweight="bold")
+    return figure
+
+
+def message(title: str, lines: Sequence[str] = ()) -> Figure:
+    """Words alone: a title, and lines in columns."""
+    height = 0.6 + 0.2 * len(lines)
+    figure = _titled(title, 7.5, height)
+    figure.text(0.02, 1 - 0.5 / height, "\n".join(lines), va="top", family="monospace")
+    return figure
+
+
+def legible(classes: Sequence[str]) -> list[str]:
+    """Class names as the font can write them; the number of a class where it cannot."""
+    font = get_font(findfont(FontProperties()))
+    return [name if all(map(font.get_char_index, map(ord, name))) else str(i) for i, name in enumerate(classes)]

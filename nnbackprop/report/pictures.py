@@ -1,0 +1,151 @@
+"""Samples and weights as pictures: what the first layer looks for, what is mistaken, what fools the network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nnbackprop.data.dataset import Dataset
+
+from .canvas import canvas, legible, message, panels
+from .words import plural, share
+
+UNITS = 64  # of the first layer, shown at most
+WRITTEN = 8  # rows and columns up to which a heat map has its numbers written in
+WRONGEST = 16
+FLIPPED = 10
+
+
+def first_layer(weights: np.ndarray, image_shape: tuple[int, int] | None) -> Figure:
+    """Weights (in, units) into the first units: images where the inputs are, else one heat map."""
+    inputs, units = weights.shape
+    if image_shape is None or math.prod(image_shape) != inputs:
+        figure, axes = canvas("Weights of the first layer: red counts for a unit, blue against it")
+        _diverging(figure, axes, weights, "auto")
+        _describe(axes, weights)
+        return figure
+    shown = min(units, UNITS)
+    columns = math.ceil(math.sqrt(shown))
+    side = min(7.5 / columns, 2.5)
+    of = f"{shown} of {units:,} units" if units > shown else plural(units, "unit")
+    title = f"First-layer weights of {of}: red counts for, blue against"
+    figure, axes = canvas(title, max(columns * side, 5.0) + 0.9, math.ceil(shown / columns) * side + 0.5)
+    _diverging(figure, axes, mosaic(weights[:, :shown].T.reshape(shown, *image_shape), columns), "equal")
+    axes.set_axis_off()
+    return figure
+
+
+def mosaic(images: np.ndarray, columns: int) -> np.ndarray:
+    """Images (n, rows, columns) side by side in one array, NaN between them."""
+    n, height, width = images.shape
+    lines = math.ceil(n / columns)
+    cells = np.full((lines * columns, height + 2, width + 2), np.nan)
+    cells[:n, 1:-1, 1:-1] = images
+    grid = cells.reshape(lines, columns, height + 2, width + 2).transpose(0, 2, 1, 3)
+    return grid.reshape(lines * (height + 2), columns * (width + 2))
+
+
+def _diverging(figure: Figure, axes: Axes, values: np.ndarray, aspect: Literal["auto", "equal"]) -> None:
+    """Red above zero, blue below, white at it; the scale beside it."""
+    limit = float(np.nanmax(np.abs(values))) or 1.0
+    image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect=aspect, interpolation="nearest")
+    bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=30, pad=0.02)
+    bar.outline.set_visible(False)
+
+
+def _describe(axes: Axes, weights: np.ndarray) -> None:
+    inputs, units = weights.shape
+    axes.set(xlabel="unit", ylabel="input")
+    axes.set_xticks(range(units) if units <= UNITS // 2 else ())
+    axes.set_yticks(range(inputs) if inputs <= UNITS // 2 else ())
+    axes.spines[:].set_visible(False)
+    if max(weights.shape) <= WRITTEN:
+        limit = np.abs(weights).max()
+        for (row, column), w in np.ndenumerate(weights):
+            colour = "white" if abs(w) > 0.6 * limit else "black"
+            axes.text(column, row, f"{w:.3g}", ha="center", va="center", color=colour)
+
+
+def wrongest(data: Dataset, predicted: np.ndarray, probabilities: np.ndarray) -> Figure:
+    """The samples taken for a wrong class with the greatest confidence."""
+    certainty = confidence(predicted, probabilities)
+    wrong = np.flatnonzero(predicted != data.labels)
+    order = wrong[np.argsort(-certainty[wrong], kind="stable")][:WRONGEST]
+    if not len(order):
+        return message(f"None of the {len(predicted):,} samples is taken for another class")
+    title = f"The {len(order)} most confident of {len(wrong):,} mistakes in {len(predicted):,} samples"
+    if len(order) == len(wrong):
+        title = f"{plural(len(wrong), 'mistake')} in {len(predicted):,} samples, the most confident first"
+    names = legible(data.classes)
+    pairs = [f"{names[data.labels[i]]} → {names[predicted[i]]}" for i in order]
+    shares = [share(float(certainty[i])) for i in order]
+    if data.image_shape is None:
+        return message(title, _listed(pairs, shares, data.inputs[order]))
+    columns = min(len(order), 4)
+    figure, grid = panels(title, math.ceil(len(order) / columns), columns, 1.9)
+    for axes, i, pair, words in zip(grid.flat, order, pairs, shares, strict=False):
+        _ink(axes, data.image(int(i)), data.inputs[order])
+        _caption(axes, f"{pair}   {words}" if len(pair) < 12 else f"{pair}\n{words}")
+    for axes in grid.flat[len(order) :]:
+        axes.set_axis_off()
+    return figure
+
+
+def confidence(predicted: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Probability (n,) given to the predicted class; a single column is that of class 1."""
+    if probabilities.shape[1] == 1:
+        return np.where(predicted == 1, probabilities[:, 0], 1 - probabilities[:, 0])
+    return np.take_along_axis(probabilities, predicted[:, None], axis=1)[:, 0]
+
+
+def attack(
+    data: Dataset, clean: np.ndarray, moved: np.ndarray, before: np.ndarray, after: np.ndarray, epsilon: float
+) -> Figure:
+    """Samples whose class an attack of `epsilon` changed: as they were, what was added, as they are."""
+    flipped = np.flatnonzero((before == data.labels) & (after != data.labels))
+    title = f"{len(flipped):,} of {len(before):,} samples fooled by moving each input by {epsilon:g} of its range"
+    order, names = flipped[:FLIPPED], legible(data.classes)
+    was, now = ([names[labels[i]] for i in order] for labels in (before, after))
+    if not len(order):
+        return message(title)
+    if data.image_shape is None:
+        pairs = [f"{a} → {b}" for a, b in zip(was, now, strict=True)]
+        return message(title, _listed(pairs, [""] * len(order), clean[order], moved[order]))
+    figure, grid = panels(title, 3, len(order), 1.15)
+    step = float(np.abs(moved - clean)[order].max()) or 1.0
+    for column, i in zip(grid.T, order, strict=True):
+        first, second, third = (part[i].reshape(data.image_shape) for part in (clean, moved - clean, moved))
+        _ink(column[0], first, clean[order])
+        column[1].imshow(second, cmap="RdBu_r", vmin=-1.6 * step, vmax=1.6 * step)
+        _ink(column[2], third, clean[order])
+    for column, a, b in zip(grid.T, was, now, strict=True):
+        _caption(column[0], a)
+        _caption(column[2], f"→ {b}")
+    for axes, what in zip(grid[:, 0], ("clean", "added", "attacked"), strict=True):
+        axes.set_ylabel(what)
+    return figure
+
+
+def _ink(axes: Axes, image: np.ndarray, among: np.ndarray) -> None:
+    """An image as ink on paper, on the scale of those it is shown with."""
+    axes.imshow(image, cmap="gray_r", vmin=float(among.min()), vmax=float(among.max()), interpolation="nearest")
+
+
+def _caption(axes: Axes, words: str) -> None:
+    axes.set_title(words, fontsize=9.5, pad=4)
+
+
+def _listed(pairs: Sequence[str], shares: Sequence[str], *inputs: np.ndarray) -> list[str]:
+    """Samples that are no images, in columns; a line for each of `inputs`."""
+    wide = max(map(len, pairs))
+    lines = []
+    for pair, words, *samples in zip(pairs, shares, *inputs, strict=True):
+        leads = [f"{pair:<{wide}}  {words:>7}", *[" " * (wide + 9)] * (len(samples) - 1)]
+        numbers = (np.array2string(x, precision=4, threshold=6, edgeitems=3) for x in samples)
+        lines += [f"{lead}  {sample}" for lead, sample in zip(leads, numbers, strict=True)]
+    return lines
