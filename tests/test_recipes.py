@@ -31,7 +31,7 @@ def test_mnist_passes_98_percent_where_the_original_reached_96_75(tmp_path: Path
 
 
 def test_ex4_learns_slowly_but_learns(tmp_path: Path) -> None:
-    """Hardly past chance after 50 iterations, where its author stopped (0.14 to 0.20 by seed); 0.62 after 2,000."""
+    """Little past chance after 50 iterations, where its author stopped (0.14 to 0.20 by seed); 0.62 at 2,000."""
     summary = run(tmp_path, "ex4")
     assert (summary["epochs"], summary["test_accuracy"]) == (2000, None)
     assert summary["train_accuracy"] == pytest.approx(0.62, abs=0.04)
