@@ -109,7 +109,7 @@ class Trainer:
             while self.progress.epoch <= self.epochs and not self.stopped:
                 self._epoch()
             p, reason = self.progress, self.stopped or "finished"
-            self._tell("train_end", TrainEnd(min(p.epoch, self.epochs), p.step, reason, p.seconds))
+            self._tell("train_end", TrainEnd(p.epoch if p.samples else p.epoch - 1, p.step, reason, p.seconds))
         finally:
             for listener in self.listeners:
                 listener.close()
