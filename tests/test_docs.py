@@ -1,0 +1,98 @@
+"""The documents keep their word: commands parse, code runs, links lead somewhere, figures are the script's."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shlex
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from nnbackprop.cli import app
+
+ROOT = Path(__file__).parents[1]
+PAGES = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))
+COMMANDS = [
+    (page.name, line[2:].split("#")[0].strip())
+    for page in PAGES
+    for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("$ ")
+]
+
+
+@pytest.fixture(scope="module")
+def figures() -> ModuleType:
+    """scripts/figures.py as a module."""
+    spec = importlib.util.spec_from_file_location("figures", ROOT / "scripts" / "figures.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("page", "command"), [c for c in COMMANDS if c[1].startswith("nnbackprop ")])
+def test_a_command_of_the_documents_parses(page: str, command: str) -> None:
+    app.parse_args(shlex.split(command)[1:], exit_on_error=False, print_error=False)
+
+
+@pytest.mark.parametrize("command", sorted({c[1].split()[1] for c in COMMANDS if c[1].startswith("make ")}))
+def test_a_make_target_of_the_documents_exists(command: str) -> None:
+    assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+def test_the_commands_were_found() -> None:
+    assert len(COMMANDS) > 20
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_within_the_project_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_the_readmes_program_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (program,) = [
+        code
+        for code in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+        if "import nnbackprop" in code
+    ]
+    exec(compile(program, "README.md", "exec"), {})
+    share = float(capsys.readouterr().out.split("%")[0])
+    assert share > 94
+
+
+def test_the_readme_shows_the_layer_as_it_is() -> None:
+    """Every line of code it shows of Dense stands in dense.py."""
+    shown = (ROOT / "README.md").read_text().split("```python\ndef forward")[1].split("```")[0]
+    source = (ROOT / "nnbackprop" / "layers" / "dense.py").read_text()
+    for line in shown.splitlines()[1:]:
+        if line.strip() and not line.startswith("def "):
+            assert line.split("#")[0].strip() in source
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_figures_are_those_the_script_keeps(page: Path, figures: ModuleType, tmp_path: Path) -> None:
+    copy = tmp_path / page.name
+    copy.write_text(page.read_text())
+    figures.fill(copy, json.loads(figures.STORE.read_text()))
+    assert copy.read_text() == page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("mnist", 0.980), ("mnist-50", 0.985), ("rashid", 0.965), ("rashid-200", 0.970)]
+)
+def test_the_figures_kept_are_good_enough(name: str, least: float, figures: ModuleType) -> None:
+    assert json.loads(figures.STORE.read_text())[name]["summary"]["test_accuracy"] >= least
+
+
+def test_ex4s_figures_tell_the_story(figures: ModuleType) -> None:
+    runs = json.loads(figures.STORE.read_text())
+    assert [runs[name]["broken"] for name in ("ex4-50", "ex4", "ex4-10000")] == pytest.approx([0.1] * 3, abs=1e-12)
+    assert runs["ex4"]["honest"] == pytest.approx(0.62, abs=0.04)
+    assert runs["ex4-10000"]["honest"] == pytest.approx(0.92, abs=0.02)
