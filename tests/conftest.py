@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator
 from typing import TypeVar
 
@@ -51,6 +52,14 @@ def _insist(report: Report, config: pytest.Config) -> Report:
             report.outcome = "failed"
             report.longrepr = f"--require {','.join(wanted)}: this must not be skipped. {reason}"
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Each reason for skipping once, with its number of tests."""
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in reports)
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"skipped {count:>5}  {reason}")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
