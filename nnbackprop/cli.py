@@ -12,7 +12,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.markup import escape
 
-from backends import BackendError
+from backends import Backend, BackendError, select
 
 from .config import NO_FLAGS, RUN, Config
 from .errors import NnbackpropError
@@ -49,6 +49,14 @@ RunsDir = Annotated[Path, Parameter(help="Where run folders are kept.")]
 Run = Annotated[str, Parameter(help="A run folder, its name, or `last`.")]
 BackendName = Annotated[str, Parameter(help="Array library.", env_var="NNBACKPROP_BACKEND")]
 DeviceName = Annotated[Optional[str], Parameter(help="Its device.", env_var="NNBACKPROP_DEVICE")]  # noqa: UP045
+
+
+def _select(name: str, device: str | None) -> Backend:
+    """The backend; where it was chosen for the caller, what and why."""
+    backend = select(name, device)
+    if name == "auto":
+        err.print(backend.why, style="dim")
+    return backend
 
 
 def _given(flags: Any) -> dict[str, Any]:
@@ -100,11 +108,9 @@ def evaluate(
     runs_dir: RunsDir = Path("runs"),
 ) -> int:
     """Judge a trained network: mean loss and accuracy, dropout off."""
-    from backends import select
-
     from .trained import Trained
 
-    trained = Trained.open(run, runs_dir, select(backend, device))
+    trained = Trained.open(run, runs_dir, _select(backend, device))
     dataset = trained.data(data)
     score = trained.evaluate(dataset)
     out.print(f"{dataset.source}: loss {score.loss:.4f}, accuracy {score.accuracy:.4f} of {score.samples} samples")
@@ -122,12 +128,10 @@ def predict(
     runs_dir: RunsDir = Path("runs"),
 ) -> int:
     """Say what an image shows, and how likely each class is."""
-    from backends import select
-
     from .report.tables import prediction_table
     from .trained import Trained, read_samples
 
-    trained = Trained.open(run, runs_dir, select(backend, device))
+    trained = Trained.open(run, runs_dir, _select(backend, device))
     samples = read_samples(images, trained)
     for name, inputs in samples:
         predicted, probabilities = trained.predict(inputs, name)
@@ -147,15 +151,13 @@ def attack(
     runs_dir: RunsDir = Path("runs"),
 ) -> int:
     """Fool a trained network by the gradient with respect to its input (fast gradient sign)."""
-    from backends import select
-
     from .errors import UsageError
     from .report.plots import draw_attack
     from .trained import Trained
 
     if not 0 < epsilon <= 1:
         raise UsageError(f"--epsilon is a share of the data's range, above 0 and at most 1; got {epsilon}.")
-    trained = Trained.open(run, runs_dir, select(backend, device))
+    trained = Trained.open(run, runs_dir, _select(backend, device))
     dataset = trained.data(data)
     result = trained.attack(dataset, epsilon)
     picture = trained.folder.plots / "attack.png"
