@@ -13,7 +13,7 @@ import msgspec
 from cyclopts import Group, Parameter
 from msgspec import Meta
 
-from .errors import UsageError
+from .errors import RunFolderError, UsageError
 
 COMMON = Group("Common", sort_key=1)
 NETWORK = Group("Network", sort_key=2)
@@ -178,6 +178,16 @@ def resolve(recipe: str, overrides: dict[str, Any]) -> Config:
     settings = {"recipe": Path(recipe).stem, **read(recipe)}
     parse(settings, f"The recipe {recipe}")
     return parse({**settings, **overrides}, f"The recipe {recipe} with the given flags")
+
+
+def of_run(path: Path) -> Config:
+    """The configuration a run folder keeps; RunFolderError if the file is damaged."""
+    try:
+        return parse(tomllib.loads(path.read_text(encoding="utf-8")), str(path))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, UsageError) as error:
+        raise RunFolderError(
+            f"{path} cannot be read as a run's configuration: {error} Put back what was there, or train again."
+        ) from error
 
 
 def to_toml(config: Config) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -89,7 +88,7 @@ def train(config: Config, console: Console) -> Finished:
 def resume(run: str, overrides: Mapping[str, Any], runs: Path, console: Console) -> Finished:
     """Go on with a run in its own folder; `overrides` may change how long and where, not what is trained."""
     folder = RunFolder.open(runs, run)
-    config = _changed(configuration.parse(tomllib.loads(folder.config.read_text()), str(folder.config)), overrides)
+    config = _changed(configuration.of_run(folder.config), overrides)
     last = checkpoints.load(folder.checkpoint("last"))
     backend = select(config.backend, config.device)
     parts = Parts.load(config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,7 @@ class Trained:
     def open(cls, run: str, runs: Path = Path("runs"), backend: Backend | None = None) -> Trained:
         """Open a run folder by path, by name, or as `last`; on any backend, whichever trained it."""
         folder = RunFolder.open(runs, run)
-        config = configuration.parse(tomllib.loads(folder.config.read_text()), str(folder.config))
+        config = configuration.of_run(folder.config)
         best = folder.checkpoint("best")
         checkpoint = checkpoints.load(best if best.is_file() else folder.checkpoint("last"))
         meta = checkpoint.meta

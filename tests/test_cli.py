@@ -263,6 +263,26 @@ def test_resume_refuses_to_change_what_is_trained(capsys: pytest.CaptureFixture[
     assert "keeps its lr: it is 0.1 there, and 0.5 was asked for" in _one_line(capsys)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("config.toml", "lr == 3", ["train", "--resume", "last"]),
+        ("config.toml", "lr = -3", ["evaluate", "last"]),
+        ("config.toml", "\x00", ["attack", "last"]),
+        ("metrics.jsonl", '{"epoch": 1}\nzork\n', ["train", "--resume", "last"]),
+        ("checkpoints/last.safetensors", "zork", ["train", "--resume", "last"]),
+        ("checkpoints/best.safetensors", "zork", ["evaluate", "last"]),
+    ],
+)
+def test_a_damaged_run_folder_is_status_5_and_names_the_file(
+    name: str, content: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", "weight-height", "--epochs", "3", "--progress", "off") == 0
+    (Path("runs/weight-height") / name).write_text(content)
+    assert run(*words) == 5
+    assert Path(name).name in _one_line(capsys)
+
+
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
     code = (
         "import sys\nfrom nnbackprop.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n"

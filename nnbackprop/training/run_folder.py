@@ -90,7 +90,12 @@ class RunFolder:
         if not self.metrics.is_file():
             return []
         lines = self.metrics.read_text().split("\n")[:-1]
-        return [json.loads(line) for line in lines]
+        try:
+            return [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise RunFolderError(
+                f"{self.metrics} holds a line that is no JSON ({error}): take the line out, and the run goes on."
+            ) from error
 
     def keep_rows(self, before: int) -> None:
         """Drop rows of epoch `before` and later, which a run resumed from an older checkpoint writes again."""
