@@ -43,6 +43,7 @@ def test_accuracies_are_marked_in_percent_up_to_a_hundred() -> None:
     axes = curves([row(1, train_accuracy=0.2), row(2, train_accuracy=1.0)], "accuracy").axes[0]
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert labels[-1] == "100%"
+    assert axes.get_ylim()[1] == 1
     assert texts(axes.figure) == ["train 100.00%"]
 
 
@@ -83,13 +84,36 @@ def test_no_value_at_all_is_said_in_words(values: list[float | None]) -> None:
     assert texts(figure) == ["no finite value" if values else "no epoch was finished"]
 
 
-def test_gradient_norms_are_on_a_logarithmic_scale_with_zero_as_a_gap() -> None:
-    axes = gradient_norms([row(1), row(2)]).axes[0]
-    first, second = axes.get_lines()
+def test_gradient_norms_are_on_a_logarithmic_scale() -> None:
+    rows = [row(e, gradient_norms={"dense1": 100.0**-e, "dense2": math.nan}) for e in (1, 2, 3)]
+    axes = gradient_norms(rows).axes[0]
     assert axes.get_yscale() == "log"
-    assert list(first.get_ydata()) == [2.0, 1.0]
-    assert np.isnan(second.get_ydata()).all()
+    assert list(axes.get_lines()[0].get_ydata()) == [1e-2, 1e-4, 1e-6]
     assert texts(axes.figure) == ["dense1"]
+
+
+def test_a_layer_whose_gradient_dies_falls_to_the_foot_of_the_scale() -> None:
+    dying = {1: 1.0, 2: 0.5, 3: 0.0, 4: 0.0}
+    axes = gradient_norms([row(e, gradient_norms={"a": 1e-4, "b": g}) for e, g in dying.items()]).axes[0]
+    assert list(axes.get_lines()[1].get_ydata()) == [1.0, 0.5, 0.0, 0.0]
+    heights = {text.get_text(): text.xy[1] for text in axes.texts}
+    assert heights["b"] == pytest.approx(0)
+    places = axes.transAxes.inverted().transform(axes.transData.transform([(1, y) for y in (0, 1e-4, 1e-2, 1)]))
+    assert places[0, 1] == pytest.approx(0)
+    assert np.diff(places[2:, 1]) == pytest.approx(np.diff(places[1:3, 1]))  # logarithmic from 1e-4 up
+
+
+def test_gradients_all_zero_are_drawn() -> None:
+    axes = gradient_norms([row(e, gradient_norms={"a": 0.0}) for e in (1, 2)]).axes[0]
+    assert axes.get_yscale() == "linear"
+    assert texts(axes.figure) == ["a"]
+
+
+def test_a_value_alone_among_many_epochs_is_a_dot() -> None:
+    rows = [row(e, validation_loss=1.0 if e in (7, 20, 21, 90) else None) for e in range(1, 91)]
+    train, validation = curves(rows, "loss").axes[0].get_lines()
+    assert train.get_markevery() == []
+    assert [rows[i]["epoch"] for i in validation.get_markevery()] == [7, 90]
 
 
 def test_no_two_of_many_layers_look_alike() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from matplotlib.image import imread
 from picture_rows import digits, people, row, shown
 
+from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import RunFolderError
 from nnbackprop.report import plots
 from nnbackprop.report.canvas import legible, style
@@ -21,6 +23,20 @@ from nnbackprop.report.curves import curves, gradient_norms
 from nnbackprop.report.pictures import attack, confidence, first_layer, mosaic, wrongest
 
 NAMES = ("accuracy", "confusion-matrix", "first-layer-weights", "gradient-norms", "loss", "wrongest-samples")
+
+
+def listed(figure: Any) -> list[str]:
+    """The lines of samples that are no images."""
+    return next(text.get_text() for text in figure.texts if text.get_family() == ["monospace"]).splitlines()
+
+
+def assert_within_the_page(figure: Any) -> None:
+    figure.draw_without_rendering()
+    box, page = figure.get_tightbbox(), figure.get_size_inches()
+    assert box.x0 > -0.01
+    assert box.y0 > -0.01
+    assert box.x1 < page[0] + 0.01
+    assert box.y1 < page[1] + 0.01
 
 
 # The first layer.
@@ -128,9 +144,24 @@ def test_no_mistakes_are_said_in_words() -> None:
 
 def test_samples_that_are_no_images_are_listed() -> None:
     figure = wrongest(people(), np.array([0, 0]), np.array([[0.3], [0.1]]))
-    assert [text.get_text() for text in figure.texts if text.get_family() == ["monospace"]] == [
-        "F → M   70.00%  [-2. -1.]"
-    ]
+    head, *samples = listed(figure)
+    assert head.split() == ["true", "→", "predicted", "input", "1", "input", "2"]
+    assert [line.split() for line in samples] == [["F", "→", "M", "70.00%", "-2", "-1"]]
+
+
+def test_a_list_of_samples_is_cut_to_its_picture() -> None:
+    names = ("a class with a long name", "a class with another")
+    data = Dataset(np.full((40, 9), -1.23456e-5), np.arange(40, dtype=np.int32) % 2, names)
+    inputs, predicted = data.inputs, 1 - data.labels
+    with style():
+        figures = [
+            wrongest(data, predicted, np.eye(2)[predicted]),
+            attack(data, inputs, inputs, data.labels, predicted, 0.1),
+        ]
+        assert [len(listed(figure)) for figure in figures] == [1 + 16, 1 + 2 * 10]
+        for figure in figures:
+            assert all(line.endswith("-1.235e-05  …") for line in listed(figure)[1:])
+            assert_within_the_page(figure)
 
 
 # An attack.
@@ -160,9 +191,10 @@ def test_a_sample_mistaken_before_the_attack_was_not_fooled_by_it() -> None:
 def test_an_attack_on_no_images_is_listed() -> None:
     data = people()
     figure = attack(data, data.inputs, data.inputs + 1, data.labels, 1 - data.labels, 0.1)
-    lines = next(t.get_text() for t in figure.texts if t.get_family() == ["monospace"]).splitlines()
-    assert [line.split("  ")[0] for line in lines if line[0] != " "] == ["F → M", "M → F"]
-    assert [line[line.index("[") :] for line in lines] == ["[-2. -1.]", "[-1.  0.]", "[25.  6.]", "[26.  7.]"]
+    head, *lines = listed(figure)
+    assert head.split() == ["before", "→", "after", "input", "1", "input", "2"]
+    words = [line.split() for line in lines]
+    assert words == [["F", "→", "M", "-2", "-1"], ["-1", "0"], ["M", "→", "F", "25", "6"], ["26", "7"]]
 
 
 # Files.
@@ -204,12 +236,24 @@ def test_no_name_overflows_its_picture() -> None:
             first_layer(np.ones((6, 1)), (2, 3)),
         ]
         for figure in figures:
+            assert_within_the_page(figure)
+
+
+def test_long_names_under_pictures_do_not_run_into_each_other() -> None:
+    names = ("T-shirt/top with a long name", "Ankle boot, left and right")
+    inputs = np.arange(120, dtype=np.uint8).reshape(20, 6)
+    data = Dataset(inputs, np.arange(20, dtype=np.int32) % 2, names, image_shape=(2, 3))
+    wrong = 1 - data.labels
+    with style():
+        for figure in (
+            wrongest(data, wrong, np.eye(2)[wrong]),
+            attack(data, inputs, inputs + 1, data.labels, wrong, 0.1),
+        ):
             figure.draw_without_rendering()
-            box, page = figure.get_tightbbox(), figure.get_size_inches()
-            assert box.x0 > -0.01
-            assert box.y0 > -0.01
-            assert box.x1 < page[0] + 0.01
-            assert box.y1 < page[1] + 0.01
+            boxes = [axes.title.get_window_extent() for axes in figure.axes if axes.get_title()]
+            assert len(boxes) >= 16
+            assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+            assert_within_the_page(figure)
 
 
 def test_matplotlib_waits_until_something_is_drawn_and_pyplot_for_ever(tmp_path: Path) -> None:

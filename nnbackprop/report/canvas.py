@@ -59,10 +59,16 @@ def _titled(title: str, width: float, height: float) -> Figure:
 
 def message(title: str, lines: Sequence[str] = ()) -> Figure:
     """Words alone: a title, and lines in columns."""
-    height = 0.6 + 0.2 * len(lines)
+    height = 0.6 + 0.17 * len(lines)
     figure = _titled(title, 7.5, height)
     figure.text(0.02, 1 - 0.5 / height, "\n".join(lines), va="top", family="monospace")
     return figure
+
+
+def cut(name: str, characters: int) -> str:
+    """A name of at most so many characters, in one line."""
+    name = " ".join(name.split())
+    return name if len(name) <= characters else name[: characters - 1] + "…"
 
 
 def legible(classes: Sequence[str]) -> list[str]:

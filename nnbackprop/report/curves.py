@@ -31,6 +31,7 @@ def curves(rows: Sequence[Row], what: str) -> Figure:
             _line(axes, rows, [row[f"{part}_{what}"] for row in rows], part, color=colour)
     if what == "accuracy":
         axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
+        axes.set_ylim(top=min(axes.get_ylim()[1], 1.0))
     elif _wide(axes):
         _logarithmic(axes)
     _finish(axes, rows, what, share if what == "accuracy" else loss)
@@ -40,23 +41,26 @@ def curves(rows: Sequence[Row], what: str) -> Figure:
 
 
 def gradient_norms(rows: Sequence[Row]) -> Figure:
-    """Norm of each layer's gradient against the epoch, on a logarithmic scale."""
+    """Norm of each layer's gradient against the epoch, on a logarithmic scale; a dead layer's lies at its foot."""
     figure, axes = canvas("Gradient norm of each layer by epoch")
     for i, name in enumerate(dict.fromkeys(name for row in rows for name in row["gradient_norms"])):
-        values = [row["gradient_norms"].get(name) or None for row in rows]  # a zero has no logarithm
+        values = [row["gradient_norms"].get(name) for row in rows]
         colour, dashes = PALETTE[i % len(PALETTE)], LINES[i // len(PALETTE) % len(LINES)]
         _line(axes, rows, values, name, color=colour, linestyle=dashes)
-    if np.isfinite(_values(axes)).any():
+    if (_values(axes) > 0).any():
         _logarithmic(axes)
     _finish(axes, rows, "norm", None)
     return figure
 
 
 def _line(axes: Axes, rows: Sequence[Row], values: Sequence[float | None], name: str, **look: Any) -> None:
-    """A line with gaps where a value is missing or no finite number."""
+    """A line with gaps where a value is missing or no finite number; what stands alone between gaps is a dot."""
     numbers = [v if v is not None and math.isfinite(v) else math.nan for v in values]
-    marker = "o" if len(rows) <= DOTTED else ""
-    axes.plot([row["epoch"] for row in rows], numbers, label=name, lw=1.6, marker=marker, ms=3.5, **look)
+    there = np.isfinite([math.nan, *numbers, math.nan])
+    alone = there[1:-1] & ~there[:-2] & ~there[2:]
+    dots = None if len(rows) <= DOTTED else np.flatnonzero(alone).tolist()
+    epochs = [row["epoch"] for row in rows]
+    axes.plot(epochs, numbers, label=name, lw=1.6, marker="o", ms=3.5, markevery=dots, clip_on=False, **look)
 
 
 def _values(axes: Axes) -> np.ndarray:
@@ -70,10 +74,18 @@ def _wide(axes: Axes) -> bool:
 
 
 def _logarithmic(axes: Axes) -> None:
-    """A logarithmic y axis labelled in plain numbers, at 2 and 5 too where it spans little."""
-    axes.set_yscale("log")
-    low, high = axes.get_ylim()
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 500 * low else (1,)))
+    """A logarithmic y axis labelled in plain numbers, at 2 and 5 too where it spans little.
+
+    Where zero occurs, which has no logarithm, the axis is linear below the decade of the smallest other value.
+    """
+    y = _values(axes)
+    if (y == 0).any():
+        axes.set_yscale("symlog", linthresh=10.0 ** math.floor(math.log10(y[y > 0].min())), linscale=0.5)
+        axes.set_ylim(bottom=0)
+    else:
+        axes.set_yscale("log")
+        low, high = axes.get_ylim()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 500 * low else (1,)))
     axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
 

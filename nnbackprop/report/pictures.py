@@ -12,13 +12,15 @@ from matplotlib.figure import Figure
 
 from nnbackprop.data.dataset import Dataset
 
-from .canvas import canvas, legible, message, panels
+from .canvas import canvas, cut, legible, message, panels
 from .words import plural, share
 
 UNITS = 64  # of the first layer, shown at most
 WRITTEN = 8  # rows and columns up to which a heat map has its numbers written in
 WRONGEST = 16
 FLIPPED = 10
+NAME = 11  # characters of a class's name under a picture or in a list
+INPUTS = 4  # numbers listed of a sample that is no image
 
 
 def first_layer(weights: np.ndarray, image_shape: tuple[int, int] | None) -> Figure:
@@ -81,11 +83,11 @@ def wrongest(data: Dataset, predicted: np.ndarray, probabilities: np.ndarray) ->
     title = f"The {len(order)} most confident of {len(wrong):,} mistakes in {len(predicted):,} samples"
     if len(order) == len(wrong):
         title = f"{plural(len(wrong), 'mistake')} in {len(predicted):,} samples, the most confident first"
-    names = legible(data.classes)
+    names = [cut(name, NAME) for name in legible(data.classes)]
     pairs = [f"{names[data.labels[i]]} → {names[predicted[i]]}" for i in order]
     shares = [share(float(certainty[i])) for i in order]
     if data.image_shape is None:
-        return message(title, _listed(pairs, shares, data.inputs[order]))
+        return message(title, _listed("true → predicted", pairs, shares, data.inputs[order]))
     columns = min(len(order), 4)
     figure, grid = panels(title, math.ceil(len(order) / columns), columns, 1.9)
     for axes, i, pair, words in zip(grid.flat, order, pairs, shares, strict=False):
@@ -109,13 +111,13 @@ def attack(
     """Samples whose class an attack of `epsilon` changed: as they were, what was added, as they are."""
     flipped = np.flatnonzero((before == data.labels) & (after != data.labels))
     title = f"{len(flipped):,} of {len(before):,} samples fooled by moving each input by {epsilon:g} of its range"
-    order, names = flipped[:FLIPPED], legible(data.classes)
+    order, names = flipped[:FLIPPED], [cut(name, NAME) for name in legible(data.classes)]
     was, now = ([names[labels[i]] for i in order] for labels in (before, after))
     if not len(order):
         return message(title)
     if data.image_shape is None:
         pairs = [f"{a} → {b}" for a, b in zip(was, now, strict=True)]
-        return message(title, _listed(pairs, [""] * len(order), clean[order], moved[order]))
+        return message(title, _listed("before → after", pairs, [""] * len(order), clean[order], moved[order]))
     figure, grid = panels(title, 3, len(order), 1.15)
     step = float(np.abs(moved - clean)[order].max()) or 1.0
     for column, i in zip(grid.T, order, strict=True):
@@ -140,12 +142,15 @@ def _caption(axes: Axes, words: str) -> None:
     axes.set_title(words, fontsize=9.5, pad=4)
 
 
-def _listed(pairs: Sequence[str], shares: Sequence[str], *inputs: np.ndarray) -> list[str]:
-    """Samples that are no images, in columns; a line for each of `inputs`."""
-    wide = max(map(len, pairs))
-    lines = []
+def _listed(head: str, pairs: Sequence[str], shares: Sequence[str], *inputs: np.ndarray) -> list[str]:
+    """Samples that are no images, in columns under a head; a line for each of `inputs`."""
+    features = inputs[0].shape[1]
+    wide = max(map(len, [head, *pairs]))
+    more = ["  …"] if features > INPUTS else []
+    heads = [f"{f'input {k + 1}':>11}" for k in range(min(features, INPUTS))]
+    lines = ["".join([f"{head:<{wide}}{'':>9}", *heads, *more])]
     for pair, words, *samples in zip(pairs, shares, *inputs, strict=True):
-        leads = [f"{pair:<{wide}}  {words:>7}", *[" " * (wide + 9)] * (len(samples) - 1)]
-        numbers = (np.array2string(x, precision=4, threshold=6, edgeitems=3) for x in samples)
-        lines += [f"{lead}  {sample}" for lead, sample in zip(leads, numbers, strict=True)]
+        leads = [f"{pair:<{wide}}{words:>9}", *[" " * (wide + 9)] * (len(samples) - 1)]
+        for lead, sample in zip(leads, samples, strict=True):
+            lines.append("".join([lead, *(f"{x:>11.4g}" for x in sample[:INPUTS]), *more]))
     return lines
