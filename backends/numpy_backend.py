@@ -18,7 +18,7 @@ class NumpyBackend(Backend):
         check_cpu(self.name, device)
         self.device = "cpu"
         self.version = np.__version__
-        self.xp = Namespace(np, numba_fuse.fuse)
+        self.xp = Namespace(np, numba_fuse.fuse, matmul=_matmul)
         _keep_freed_memory()
 
     @property
@@ -48,6 +48,14 @@ class NumpyBackend(Backend):
         """
         with np.errstate(all="ignore"):
             return super().loop(step, state, data, xs)
+
+
+def _matmul(a: Array, b: Array) -> Array:
+    """The product; a column by a row, as the gradient of a single sample is, element by element.
+
+    np.matmul hands that to no BLAS and takes five times as long. There is one term to a sum: the bits are equal.
+    """
+    return np.multiply(a, b) if a.shape[1:] == b.shape[:1] == (1,) else np.matmul(a, b)
 
 
 def _keep_freed_memory() -> None:

@@ -204,3 +204,17 @@ def test_trees_keep_their_structure() -> None:
     tree = ({"W": 1, "b": (2, 3)}, {}, 4)
     assert backends.leaves(tree) == [1, 2, 3, 4]
     assert backends.tree_map(lambda leaf: 10 * leaf, tree) == ({"W": 10, "b": (20, 30)}, {}, 40)
+
+
+@pytest.mark.parametrize("shapes", [((784, 1), (1, 100)), ((1, 1), (1, 1)), ((5, 1), (1, 1)), ((3, 4, 1), (3, 1, 2))])
+def test_a_column_by_a_row_is_the_product_it_was(backend: Backend, shapes: tuple[tuple[int, ...], ...]) -> None:
+    """NumPy's namespace takes a shorter way there; einsum says what must come out."""
+    a, b = (np.random.default_rng(k).standard_normal(shape) for k, shape in enumerate(shapes))
+    product = backend.to_numpy(backend.xp.matmul(backend.asarray(a), backend.asarray(b)))
+    assert np.array_equal(product, np.einsum("...ij,...jk->...ik", a, b))
+
+
+def test_a_column_by_a_matrix_of_other_rows_is_still_refused(backend: Backend) -> None:
+    a, b = backend.asarray(np.ones((4, 1))), backend.asarray(np.ones((4, 2)))
+    with pytest.raises(Exception, match=r"."):
+        backend.xp.matmul(a, b)
