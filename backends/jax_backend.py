@@ -41,7 +41,8 @@ class JaxBackend(Backend):
 
     def asarray(self, array: np.ndarray) -> Array:
         """Copy a host array to the device."""
-        moved = jax.device_put(np.asarray(array, order="C"), self._device, may_alias=False)
+        # JAX copies in its own time, and the caller may write to `array` meanwhile: hand it a copy of ours
+        moved = jax.device_put(np.array(array, order="C"), self._device, may_alias=False)
         if moved.dtype != array.dtype:
             raise BackendError(
                 f"JAX made {moved.dtype} of {array.dtype}: 64-bit numbers were switched off after this backend "

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import field, fields, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Optional, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Optional, get_args, get_type_hints
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
@@ -16,6 +16,9 @@ from backends import Backend, BackendError, select
 
 from .config import NO_FLAGS, RUN, Config
 from .errors import NnbackpropError
+
+if TYPE_CHECKING:
+    from .trained import Trained
 
 app = App(
     name="nnbackprop",
@@ -51,12 +54,15 @@ BackendName = Annotated[str, Parameter(help="Array library.", env_var="NNBACKPRO
 DeviceName = Annotated[Optional[str], Parameter(help="Its device.", env_var="NNBACKPROP_DEVICE")]  # noqa: UP045
 
 
-def _select(name: str, device: str | None) -> Backend:
-    """The backend; where it was chosen for the caller, what and why."""
-    backend = select(name, device)
+def _open(run: str, runs: Path, name: str, device: str | None) -> Trained:
+    """A run's network on a backend; where that was chosen for the caller, what and why."""
+    from .trained import Trained
+
+    chosen = select(name, device)
+    trained = Trained.open(run, runs, chosen)
     if name == "auto":
-        err.print(backend.why, style="dim")
-    return backend
+        err.print(chosen.why, style="dim")
+    return trained
 
 
 def _given(flags: Any) -> dict[str, Any]:
@@ -108,9 +114,7 @@ def evaluate(
     runs_dir: RunsDir = Path("runs"),
 ) -> int:
     """Judge a trained network: mean loss and accuracy, dropout off."""
-    from .trained import Trained
-
-    trained = Trained.open(run, runs_dir, _select(backend, device))
+    trained = _open(run, runs_dir, backend, device)
     dataset = trained.data(data)
     score = trained.evaluate(dataset)
     out.print(f"{dataset.source}: loss {score.loss:.4f}, accuracy {score.accuracy:.4f} of {score.samples} samples")
@@ -129,9 +133,9 @@ def predict(
 ) -> int:
     """Say what an image shows, and how likely each class is."""
     from .report.tables import prediction_table
-    from .trained import Trained, read_samples
+    from .trained import read_samples
 
-    trained = Trained.open(run, runs_dir, _select(backend, device))
+    trained = _open(run, runs_dir, backend, device)
     samples = read_samples(images, trained)
     for name, inputs in samples:
         predicted, probabilities = trained.predict(inputs, name)
@@ -153,11 +157,10 @@ def attack(
     """Fool a trained network by the gradient with respect to its input (fast gradient sign)."""
     from .errors import UsageError
     from .report.plots import draw_attack
-    from .trained import Trained
 
     if not 0 < epsilon <= 1:
         raise UsageError(f"--epsilon is a share of the data's range, above 0 and at most 1; got {epsilon}.")
-    trained = Trained.open(run, runs_dir, _select(backend, device))
+    trained = _open(run, runs_dir, backend, device)
     dataset = trained.data(data)
     result = trained.attack(dataset, epsilon)
     picture = trained.folder.plots / "attack.png"

@@ -206,7 +206,9 @@ def test_trees_keep_their_structure() -> None:
     assert backends.tree_map(lambda leaf: 10 * leaf, tree) == ({"W": 10, "b": (20, 30)}, {}, 40)
 
 
-@pytest.mark.parametrize("shapes", [((784, 1), (1, 100)), ((1, 1), (1, 1)), ((5, 1), (1, 1)), ((3, 4, 1), (3, 1, 2))])
+@pytest.mark.parametrize(
+    "shapes", [((784, 1), (1, 100)), ((1, 1), (1, 1)), ((5, 1), (1, 1)), ((3, 4, 1), (3, 1, 2))]
+)
 def test_a_column_by_a_row_is_the_product_it_was(backend: Backend, shapes: tuple[tuple[int, ...], ...]) -> None:
     """NumPy's namespace takes a shorter way there; einsum says what must come out."""
     a, b = (np.random.default_rng(k).standard_normal(shape) for k, shape in enumerate(shapes))
@@ -216,5 +218,5 @@ def test_a_column_by_a_row_is_the_product_it_was(backend: Backend, shapes: tuple
 
 def test_a_column_by_a_matrix_of_other_rows_is_still_refused(backend: Backend) -> None:
     a, b = backend.asarray(np.ones((4, 1))), backend.asarray(np.ones((4, 2)))
-    with pytest.raises(Exception, match=r"."):
+    with pytest.raises((ValueError, RuntimeError, TypeError)):
         backend.xp.matmul(a, b)
