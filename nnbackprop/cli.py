@@ -12,7 +12,7 @@ from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 from rich.markup import escape
 
-from backends import Backend, BackendError, select
+from backends import BackendError, select
 
 from .config import NO_FLAGS, RUN, Config
 from .errors import NnbackpropError
