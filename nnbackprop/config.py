@@ -94,7 +94,7 @@ class Config:
     optimizer: Annotated[str, _flag(LEARNING, "sgd, momentum, nesterov, rmsprop, adagrad, adam or adamw.")] = "sgd"
     momentum: Annotated[
         Rate | None,
-        _flag(LEARNING, "Of momentum, nesterov and rmsprop's mean; their own default if not given."),
+        _flag(LEARNING, "Of momentum and nesterov, and beta1 of adam and adamw."),
     ] = None
     weight_decay: Annotated[AtLeast0, _flag(LEARNING, "Decoupled decay, of adamw.")] = 0.01
     schedule: Annotated[
