@@ -101,9 +101,9 @@ class Trainer:
         `validation` is judged after each epoch and chooses the best weights, which the trainer ends with.
         Without it `test` is judged in its place, to be seen only. DivergedError if numbers cease to be finite.
         """
+        self._began, self.stopped = time.monotonic(), None
         self._prepare(train, validation, test)
         parts = {"train": train, "validation": validation, "test": test}
-        self._began, self.stopped = time.monotonic(), None
         try:
             self._tell("train_begin", self._introduction(parts))
             while self.progress.epoch <= self.epochs and not self.stopped:
