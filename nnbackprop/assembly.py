@@ -105,6 +105,27 @@ def optimizer(config: Config) -> Optimizer:
     return kind(**options)
 
 
+def check(config: Config) -> None:
+    """UsageError if a word means nothing or parts do not go together: found before any data is read."""
+    if config.loss not in ("mse", "half-mse") and config.output != "identity":
+        raise UsageError(
+            f"--loss {config.loss} takes logits and --output {config.output} comes before it, so twice: "
+            "leave the output at identity, or use --loss mse."
+        )
+    if config.outputs == 1 and "softmax" in (config.output, config.loss.partition("-")[0]):
+        raise UsageError(
+            "A softmax over --outputs 1 is always 1: use binary-cross-entropy, or one output a class."
+        )
+    off, on = config.targets
+    if not off < on or (config.loss == "binary-cross-entropy" and not (off >= 0 and on <= 1)):
+        raise UsageError(
+            f"--targets {off:g} {on:g} cannot be: the wrong class's comes first and is less, and "
+            "binary-cross-entropy takes probabilities, 0 to 1."
+        )
+    network(config, config.outputs or 2), loss(config), optimizer(config), penalty(config), clipping(config)
+    learning_rate(config, 10**6)
+
+
 def penalty(config: Config) -> WeightPenalty | None:
     """The weight penalty, or None where both coefficients are zero."""
     if not (config.l1 or config.l2):
@@ -175,10 +196,12 @@ def trainer(
 def description(config: Config) -> dict[str, str]:
     """What a run's header says of its configuration."""
     penalties = "".join(f", {name} {value:g}" for name, value in (("L1", config.l1), ("L2", config.l2)) if value)
-    recipe = f"{config.recipe}: {config.title}" if config.title else config.recipe
+    hidden = "-".join(map(str, config.hidden)) or "no"
+    dropout = f", dropout {' '.join(f'{rate:g}' for rate in config.dropout)}" if any(config.dropout) else ""
     schedule = "" if config.schedule == "constant" else f", {config.schedule}"
     return {
-        "recipe": recipe,
+        "recipe": config.recipe,
+        "network": f"{hidden} hidden units, {config.activation}{dropout}",
         "loss": config.loss + penalties,
         "optimizer": f"{config.optimizer}, learning rate {config.lr:g}{schedule}",
     }

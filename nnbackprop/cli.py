@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import field, fields, make_dataclass
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from .trained import Trained
 
 app = App(
+    suppress_keyboard_interrupt=False,
     name="nnbackprop",
     help="Neural networks trained with backpropagation derived by hand, on NumPy, CuPy, PyTorch and JAX arrays.",
     version_flags=["--version"],
@@ -117,7 +120,9 @@ def evaluate(
     trained = _open(run, runs_dir, backend, device)
     dataset = trained.data(data)
     score = trained.evaluate(dataset)
-    out.print(f"{dataset.source}: loss {score.loss:.4f}, accuracy {score.accuracy:.4f} of {score.samples} samples")
+    out.print(
+        f"{escape(dataset.source)}: loss {score.loss:.4f}, accuracy {score.accuracy:.4f} of {score.samples} samples"
+    )
     return 0
 
 
@@ -164,11 +169,11 @@ def attack(
     dataset = trained.data(data)
     result = trained.attack(dataset, epsilon)
     picture = trained.folder.plots / "attack.png"
-    draw_attack(picture, dataset, result.clean, result.moved, result.before, result.after, epsilon)
     out.print(
         f"accuracy {result.accuracy_before:.4f} before, {result.accuracy_after:.4f} after moving each input by "
         f"{epsilon:g} of its range"
     )
+    draw_attack(picture, dataset, result.clean, result.moved, result.before, result.after, epsilon)
     out.print(f"Picture: {escape(str(picture))}", soft_wrap=True)
     return 0
 
@@ -215,6 +220,12 @@ def inspect(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its status; errors are one paragraph, and a traceback with --debug."""
+    for stream in (sys.stdout, sys.stderr):  # a console of another encoding gets ? for what it has no sign for
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    for name in ("NNBACKPROP_BACKEND", "NNBACKPROP_DEVICE"):
+        if os.environ.get(name) == "":  # as good as not set
+            del os.environ[name]
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
@@ -234,6 +245,3 @@ def _status(command: Callable[[], Any], debug: bool) -> int:
     except KeyboardInterrupt:
         err.print("stopped at once; the last checkpoint is what is left of the run")
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 1

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,7 @@ class Parts:
         train, validation = split(splits.train, config.validation, config.seed)
         return cls(train, validation, splits.test)
 
+    @cached_property
     def fingerprint(self) -> str:
         """A digest of the training samples in their order, to know the data again by."""
         digest = hashlib.blake2b(digest_size=16)
@@ -77,6 +80,7 @@ class Finished:
 
 def train(config: Config, console: Console) -> Finished:
     """Train `config` from its beginning in a new run folder."""
+    assembly.check(config)
     backend = select(config.backend, config.device)
     parts = Parts.load(config)
     trainer = assembly.trainer(config, backend, parts.train, fit_scaling(config.scale, parts.train))
@@ -88,20 +92,30 @@ def train(config: Config, console: Console) -> Finished:
 def resume(run: str, overrides: Mapping[str, Any], runs: Path, console: Console) -> Finished:
     """Go on with a run in its own folder; `overrides` may change how long and where, not what is trained."""
     folder = RunFolder.open(runs, run)
-    config = _changed(configuration.of_run(folder.config), overrides)
+    kept = configuration.of_run(folder.config)
+    config = _changed(kept, overrides)
     last = checkpoints.load(folder.checkpoint("last"))
     backend = select(config.backend, config.device)
     parts = Parts.load(config)
-    if parts.fingerprint() != last.meta["fingerprint"]:
+    if parts.fingerprint != last.meta["fingerprint"]:
         raise DataError(
-            f"The data {config.data} is not what {folder.path} was trained on (fingerprint {parts.fingerprint()}, "
+            f"The data {config.data} is not what {folder.path} was trained on (fingerprint {parts.fingerprint}, "
             f"then {last.meta['fingerprint']}): put the old data back, or begin a new run."
         )
     trainer = assembly.trainer(config, backend, parts.train, state.scaling_of(last))
     best = folder.checkpoint("best")
-    state.restore(trainer, parts.train, last, checkpoints.load(best) if best.is_file() else None)
-    folder.keep_rows(before=trainer.progress.epoch)
-    return _run(config, trainer, parts, folder, console)
+    state.restore(trainer, parts.train, last, checkpoints.load(best) if last.meta["best"]["epoch"] else None)
+    done = trainer.progress.epoch - 1
+    if config.epochs < done:
+        raise UsageError(
+            f"{folder.path} has {done} epochs done, and --epochs {config.epochs} is less: ask for more."
+        )
+    folder.keep_rows(before=done + 1)
+    if parts.validation is None:
+        best.unlink(missing_ok=True)  # the last weights were the best, and will not be any more
+    # where a run goes on is not where it was asked to run: a GPU run repeats on a laptop
+    stored = replace(config, backend=kept.backend, device=kept.device)
+    return _run(stored, trainer, parts, folder, console)
 
 
 def _changed(config: Config, overrides: Mapping[str, Any]) -> Config:
@@ -112,14 +126,16 @@ def _changed(config: Config, overrides: Mapping[str, Any]) -> Config:
                 f"A resumed run keeps its {name}: it is {before!r} there, and {value!r} was asked for. Leave "
                 f"the flag out, or begin a new run. What may change is {', '.join(MAY_CHANGE)}."
             )
-    return replace(config, **overrides)
+    settings = {name: value for name, value in asdict(config).items() if value is not None}
+    return configuration.parse({**settings, **overrides}, "The resumed run with the given flags")
 
 
 def _run(config: Config, trainer: Trainer, parts: Parts, folder: RunFolder, console: Console) -> Finished:
     """Train, record, and at the end judge and draw."""
+    (folder.path / "summary.json").unlink(missing_ok=True)
     folder.write("config.toml", configuration.to_toml(config))
     folder.write_json("env.json", environment(trainer.backend))
-    meta = _meta(config, parts)
+    meta = _meta(parts)
     recorder = Recorder(
         folder,
         last=lambda: state.take_last(trainer, meta),
@@ -141,13 +157,12 @@ def _run(config: Config, trainer: Trainer, parts: Parts, folder: RunFolder, cons
     return Finished(folder, trainer.stopped or "finished", summary)
 
 
-def _meta(config: Config, parts: Parts) -> dict[str, Any]:
+def _meta(parts: Parts) -> dict[str, Any]:
     """What a checkpoint says beside its arrays: enough to use the weights without the data."""
     train = parts.train
     return {
         "version": version("nnbackprop"),
-        "config": asdict(config),
-        "fingerprint": parts.fingerprint(),
+        "fingerprint": parts.fingerprint,
         "features": train.inputs.shape[1],
         "classes": list(train.classes),
         "highest": float(train.inputs.max()),
@@ -158,12 +173,16 @@ def _meta(config: Config, parts: Parts) -> dict[str, Any]:
 def summarise(config: Config, trainer: Trainer, parts: Parts) -> dict[str, Any]:
     """The figures of a finished run; losses and accuracies in evaluation mode, with the weights it ends with."""
     p = trainer.progress
-    steps = p.step * trainer.batch  # the last batch of an epoch may be smaller
-    samples = min(steps, (p.epoch - 1) * len(parts.train.labels) + p.samples)
+    samples = (p.epoch - 1) * len(parts.train.labels) + p.samples
     scores: dict[str, float | None] = {}
     for name in ("train", "validation", "test"):
         part = getattr(parts, name)
         score: Score | None = trainer.evaluate(part) if part else None
+        if score and not math.isfinite(score.loss):
+            raise DivergedError(
+                f"Training diverged. After the last step the loss of the {name} part is {score.loss}: try a tenth "
+                "of the learning rate (--lr)."
+            )
         scores[f"{name}_loss"] = score.loss if score else None
         scores[f"{name}_accuracy"] = score.accuracy if score else None
     return {

@@ -78,7 +78,7 @@ class Trained:
         """Predicted class (n,) and probabilities (n, k) of raw inputs (n, features)."""
         self._check(inputs, source)
         probabilities = self.inference.predict_proba(self.params, inputs)
-        return self.inference.predict(self.params, inputs), probabilities
+        return self.inference.decide(probabilities), probabilities
 
     def attack(self, dataset: Dataset, epsilon: float) -> Attack:
         """Move each input by `epsilon` of its range against its label, by the fast gradient sign method.
@@ -94,6 +94,14 @@ class Trained:
         return Attack(x, moved, before, after, accuracy(before, dataset.labels), accuracy(after, dataset.labels))
 
     def _check(self, inputs: np.ndarray, source: str) -> None:
+        if not np.isfinite(inputs).all():
+            raise DataError(f"{source} holds values that are not finite: repair or leave out those samples.")
+        bright = float(inputs.max(initial=0))
+        if (self.highest > 2 and 0 < bright <= 1) or (self.highest <= 1 and bright > 2):
+            raise DataError(
+                f"{source} has values up to {bright:g} and this network was trained on up to {self.highest:g}: "
+                "bring the pixels to the same range first."
+            )
         if inputs.shape[1] != self.features:
             raise DataError(
                 f"{source} has {inputs.shape[1]} numbers a sample and this network takes {self.features}"

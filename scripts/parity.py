@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from backends import BackendError, select
+from nnbackprop.errors import UsageError
 from nnbackprop.verify.parity import TOLERANCE, differences, trajectory
 
 app = App(name="parity", help=__doc__)
@@ -25,7 +26,9 @@ def parity(
 ) -> int:
     """Print the largest relative difference by norm of loss, gradients and weights after each step."""
     console = Console()
-    first, *others = backends.split(",")
+    first, *others = (name.strip() for name in backends.split(","))
+    if not others or steps < 1 or seed < 0:
+        raise UsageError("Parity needs two libraries at least, such as numpy,torch, a step and a seed from 0 on.")
     reference = list(trajectory(select(first), steps, seed))
     worst = 0.0
     for name in others:
@@ -45,6 +48,6 @@ def parity(
 if __name__ == "__main__":
     try:
         sys.exit(app(result_action="return_value"))
-    except BackendError as error:
+    except (BackendError, UsageError) as error:
         Console(stderr=True).print(f"error: {error}", markup=False, soft_wrap=True)
         sys.exit(2)

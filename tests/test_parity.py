@@ -74,6 +74,13 @@ def test_the_script_fails_past_the_tolerance() -> None:
     assert "PAST" in done.stdout
 
 
+@pytest.mark.parametrize("words", [["--backends", "numpy"], ["--steps", "0"], ["--seed", "-1"]])
+def test_the_script_refuses_to_compare_nothing(words: list[str]) -> None:
+    done = script(*words)
+    assert done.returncode == 2
+    assert "two libraries at least" in done.stderr
+
+
 def test_the_script_names_a_library_that_is_none() -> None:
     done = script("--backends", "numpy,tensorflow")
     assert done.returncode == 2

@@ -19,6 +19,7 @@ Array = Any
 T = TypeVar("T")
 
 RESIDENT_SHARE = 4  # a set is kept on the device when it takes less than 1/4 of what is free there
+STREAMED_BYTES = 2**24  # of a chunk that streams; up to four are under way at once
 RESIDENT_BYTES = 2**30  # and less than this where the library does not tell how much that is
 
 
@@ -50,6 +51,13 @@ class Feed:
             return {"rows": rows.astype(np.int32)}
         return {"inputs": self.dataset.inputs[rows], "labels": self.dataset.labels[rows]}
 
+    def at_most(self, length: int, batch: int) -> int:
+        """The power of two up to `length` steps of `batch` samples that a streamed chunk's memory allows."""
+        if self.resident:
+            return length
+        size = batch * self.dataset.inputs[:1].nbytes
+        return min(length, 1 << max(0, (STREAMED_BYTES // size).bit_length() - 1))
+
     def move(self, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:
         """Each chunk's arrays on the device; samples that stream are moved a chunk ahead, on a thread."""
         moved = ((label, tree_map(self.backend.asarray, xs)) for label, xs in chunks)
@@ -68,7 +76,7 @@ def fetch(xp: Any, data: Tree, x: Tree) -> tuple[Array, Array]:
         )
     else:
         inputs, labels = x["inputs"], x["labels"]
-    return xp.astype(inputs, data["scale"].dtype) * data["scale"] + data["shift"], labels
+    return xp.astype(inputs, data["scale"].dtype, copy=False) * data["scale"] + data["shift"], labels
 
 
 def cut(rows: np.ndarray, batch: int, length: int) -> Iterator[np.ndarray]:

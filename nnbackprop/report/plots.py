@@ -71,5 +71,4 @@ def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all; its folder is made if need be."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=DPI)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content.getvalue())

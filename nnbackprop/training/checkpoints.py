@@ -88,6 +88,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Replace `path` by `content` in one rename; after a crash the old file or the new one is there, whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(content)
             file.flush()

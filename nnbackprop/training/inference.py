@@ -38,7 +38,7 @@ class Inference:
         """Mean loss (penalties included) and accuracy over a data set on the device."""
         samples = len(feed.dataset.labels)
         state, data = zero_sums(self.backend.xp, params), {**feed.data, "params": params}
-        chunks = ((None, feed.xs(rows)) for rows in cut(np.arange(samples), ROWS, CHUNK))
+        chunks = ((None, feed.xs(rows)) for rows in cut(np.arange(samples), ROWS, feed.at_most(CHUNK, ROWS)))
         for _, xs in feed.move(chunks):
             state = self.backend.loop(self.step, state, data, xs)
         loss, correct = (float(self.backend.to_numpy(state[name])) for name in ("loss", "correct"))
@@ -52,15 +52,20 @@ class Inference:
         """
         xp = self.backend.xp
         parts = []
-        for at in range(0, len(inputs), ROWS):
-            y, _ = self.objective.network.forward(xp, params, self.scaled(inputs[at : at + ROWS]))
-            parts.append(self.backend.to_numpy(self.objective.loss.probabilities(xp, y)))
-        return np.concatenate(parts) if parts else np.empty((0, 0), self.dtype)
+        with np.errstate(all="ignore"):  # a tail that underflows is no news
+            for at in range(0, max(1, len(inputs)), ROWS):
+                y, _ = self.objective.network.forward(xp, params, self.scaled(inputs[at : at + ROWS]))
+                parts.append(self.backend.to_numpy(self.objective.loss.probabilities(xp, y)))
+        return np.concatenate(parts)
 
     def predict(self, params: Params, inputs: np.ndarray) -> np.ndarray:
         """Predicted class of each raw input (n, features), host int32 (n,)."""
-        probabilities = self.backend.asarray(self.predict_proba(params, inputs))
-        return self.backend.to_numpy(decide(self.backend.xp, probabilities, 0.5))
+        return self.decide(self.predict_proba(params, inputs))
+
+    def decide(self, probabilities: np.ndarray) -> np.ndarray:
+        """The class each row of `predict_proba` (n, k) stands for, int32 (n,)."""
+        objective = self.objective
+        return decide(np, probabilities, objective.threshold if objective.loss.threshold else 0.5)
 
     def input_gradient(self, params: Params, inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """dJ_i/dx_i of each sample's own loss, host (n, features), in units of the raw inputs.
@@ -68,9 +73,15 @@ class Inference:
         J is a mean over the batch, so a sample's own gradient is n times its row of dJ/dx; the chain rule
         through x' = x * scale + shift then multiplies by the scale.
         """
-        x, t = self.scaled(inputs), self.backend.asarray(labels.astype(np.int32))
-        _, _, dx, _ = self.objective.gradients(self.backend.xp, params, x, t, None, need_dx=True)
-        return self.backend.to_numpy(dx) * len(inputs) * self.scaling.scale.astype(self.dtype)
+        parts = []
+        for at in range(0, len(inputs), ROWS):
+            x, t = (
+                self.scaled(inputs[at : at + ROWS]),
+                self.backend.asarray(labels[at : at + ROWS].astype(np.int32)),
+            )
+            _, _, dx, _ = self.objective.gradients(self.backend.xp, params, x, t, None, need_dx=True)
+            parts.append(self.backend.to_numpy(dx) * x.shape[0])
+        return np.concatenate(parts) * self.scaling.scale.astype(self.dtype)
 
     def scaled(self, inputs: np.ndarray) -> Any:
         """Raw host inputs (n, features) as the network sees them, on the device."""

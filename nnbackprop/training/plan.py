@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from nnbackprop.errors import ShapeError
+from nnbackprop.errors import DataError, ShapeError
 from nnbackprop.network import Built
 
 from .events import LayerRow
@@ -42,6 +42,10 @@ def chunk_length(rows: Sequence[LayerRow], batch: int, device: str) -> int:
 def check_outputs(layers: Sequence[LayerRow], classes: Sequence[str]) -> None:
     """ShapeError unless the network gives one output a class, or a single one for two classes."""
     last, known = layers[-1], len(classes)
+    if known < 2:
+        raise DataError(
+            f"All samples are of one class ({classes[0]}): there is nothing to tell apart. Add another."
+        )
     if last.out_shape != (known,) and not (last.out_shape == (1,) and known == 2):
         raise ShapeError(
             f"The last layer, {last.name}, gives outputs of shape {last.out_shape} and the data has {known} "

@@ -11,12 +11,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from nnbackprop.errors import RunFolderError
+from nnbackprop.errors import RunFolderError, UsageError
 
 from .checkpoints import Checkpoint, save, write_atomically
 from .events import EpochEnd, Listener, TrainBegin, TrainEnd
 
 PACE = 1.0  # seconds between writes, so that ten thousand short epochs do not cost ten thousand fsyncs
+SHARE = 20  # and a writing costs at most 1/20 of the time between two
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,19 @@ class RunFolder:
     @classmethod
     def create(cls, runs: Path, name: str) -> RunFolder:
         """A new folder `runs/NAME`, or NAME-2, NAME-3 ... where that is taken; nothing is overwritten."""
+        if name in ("", ".", "..") or Path(name).name != name:
+            raise UsageError(
+                f"{name!r} cannot be the name of a run: give --name one word, and its place by --runs-dir."
+            )
         for number in range(1, 100_000):
             path = runs / (name if number == 1 else f"{name}-{number}")
             try:
-                (path / "checkpoints").mkdir(parents=True, exist_ok=False)
-            except FileExistsError:
-                continue
+                runs.mkdir(parents=True, exist_ok=True)
+                path.mkdir()
+                (path / "checkpoints").mkdir()
             except OSError as error:
+                if isinstance(error, FileExistsError) and runs.is_dir():
+                    continue
                 raise RunFolderError(
                     f"The run folder {path} could not be made ({error.strerror}): choose a place you may write "
                     "to with --runs-dir."
@@ -89,7 +96,7 @@ class RunFolder:
         """The rows of metrics.jsonl; a last line cut off by a crash is left out."""
         if not self.metrics.is_file():
             return []
-        lines = self.metrics.read_text().split("\n")[:-1]
+        lines = self.metrics.read_text(encoding="utf-8").split("\n")[:-1]
         try:
             return [json.loads(line) for line in lines]
         except ValueError as error:
@@ -145,6 +152,7 @@ class Recorder(Listener):
     rows: list[str] = field(default_factory=list)
     fresh: bool = False  # best weights not yet written
     written: float = 0.0
+    cost: float = 0.0  # seconds the last writing took
 
     def train_begin(self, event: TrainBegin) -> None:
         """There is a checkpoint to go back to from the first step on."""
@@ -154,7 +162,7 @@ class Recorder(Listener):
         """Keep the row; write what has gathered if the last writing was long enough ago."""
         self.rows.append(json.dumps(row(event)) + "\n")
         self.fresh = self.fresh or self.improved()
-        if time.monotonic() - self.written >= PACE:
+        if time.monotonic() - self.written >= max(PACE, SHARE * self.cost):
             self.flush()
 
     def train_end(self, event: TrainEnd) -> None:
@@ -164,17 +172,19 @@ class Recorder(Listener):
 
     def flush(self) -> None:
         """Rows first: a checkpoint then never speaks of an epoch whose row is missing."""
+        begin = time.monotonic()
         self.write_rows()
         if self.fresh:
             save(self.folder.checkpoint("best"), self.best())
             self.fresh = False
         save(self.folder.checkpoint("last"), self.last())
         self.written = time.monotonic()
+        self.cost = self.written - begin
 
     def write_rows(self) -> None:
         """Append the rows that have gathered to metrics.jsonl."""
         try:
-            with self.folder.metrics.open("a") as file:
+            with self.folder.metrics.open("a", encoding="utf-8") as file:
                 file.writelines(self.rows)
         except OSError as error:
             raise RunFolderError(

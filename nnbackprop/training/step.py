@@ -37,6 +37,11 @@ class Objective:
     off: float = 0.0
     on: float = 1.0
 
+    @property
+    def threshold(self) -> float:
+        """From which value on a single output says class 1: for losses on outputs, halfway between the targets."""
+        return self.loss.threshold and (self.off + self.on) / 2
+
     def targets(self, xp: Any, y: Array, labels: Array) -> Array:
         """What the loss compares outputs y (n, k) with: labels (n,), or a row of `off` and `on` each."""
         if self.loss.labels:
@@ -110,8 +115,8 @@ class TrainingStep:
         gradient of each layer with parameters.
         """
         xp, loss = self.xp, state["loss"]
-        finite = [xp.all(xp.isfinite(a)) for a in (loss, *leaves(state["params"]))]
         norms = [xp.sqrt(sum(xp.sum(g * g) for g in layer.values())) for layer in state["gradients"] if layer]
+        finite = [xp.all(xp.isfinite(a)) for a in (loss, *norms, *leaves(state["params"]))]
         counts = [xp.astype(a, loss.dtype) for a in (state["correct"], xp.all(xp.stack(finite)))]
         return xp.stack([loss, *counts, *norms])
 
@@ -128,7 +133,7 @@ class TrainingStep:
             "optimizer": optimizer,
             "gradients": grads,
             "loss": state["loss"] + J * labels.shape[0],
-            "correct": state["correct"] + count_correct(xp, y, labels, self.objective.loss.threshold),
+            "correct": state["correct"] + count_correct(xp, y, labels, self.objective.threshold),
         }
 
 
@@ -149,5 +154,5 @@ class EvaluationStep:
         J, y = self.objective.value(xp, data["params"], inputs, labels, None)
         return {
             "loss": state["loss"] + J * labels.shape[0],
-            "correct": state["correct"] + count_correct(xp, y, labels, self.objective.loss.threshold),
+            "correct": state["correct"] + count_correct(xp, y, labels, self.objective.threshold),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -14,7 +15,7 @@ from nnbackprop.data.batches import Feed, cut
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.order import permutation
 from nnbackprop.data.scaling import Scaling
-from nnbackprop.errors import DivergedError
+from nnbackprop.errors import DataError, DivergedError, UsageError
 from nnbackprop.losses import Loss, check_labels
 from nnbackprop.network import Params, Sequential
 from nnbackprop.optimizers import Optimizer
@@ -64,6 +65,13 @@ class Trainer:
     description: Mapping[str, str] = field(default_factory=dict)  # further words for the header, in order
 
     def __post_init__(self) -> None:
+        if self.dtype not in ("float32", "float64"):
+            raise UsageError(f"A network is trained in float32 or float64, not in {self.dtype!r}.")
+        if self.epochs < 1 or (self.batch_size is not None and self.batch_size < 1):
+            raise UsageError(
+                f"epochs and batch_size count from 1, and are {self.epochs} and {self.batch_size}; a batch_size "
+                "of None is the full batch."
+            )
         objective = Objective(self.network, self.loss, self.penalty, *self.targets)
         self.inference = Inference(self.backend, objective, self.scaling, self.dtype)
         self.step = TrainingStep(self.backend.xp, objective, self.optimizer, self.clip, self.seed)
@@ -80,6 +88,10 @@ class Trainer:
     @property
     def params(self) -> Params:
         """The parameters as they stand, on the device; dead after the next step, so copy what you keep."""
+        if self.state is None:
+            raise UsageError(
+                "The trainer has no parameters yet: call fit, or build with the training data, first."
+            )
         return self.state["params"]
 
     def build(self, train: Dataset) -> None:
@@ -90,6 +102,7 @@ class Trainer:
         plan = self.network.plan((train.features,), self.seed, self.dtype)
         self.layers = layer_rows(plan, np.dtype(self.dtype).itemsize)
         check_outputs(self.layers, train.classes)
+        self.features = train.features
         params = tuple(built.params for built in plan)
         self.state = self.step.begin(tree_map(self.backend.asarray, params))
 
@@ -103,6 +116,8 @@ class Trainer:
         """
         self._began, self.stopped = time.monotonic(), None
         self._prepare(train, validation, test)
+        if self.patience is not None and self.best.waited >= self.patience:
+            self.stop("early-stopping")  # it had, before it was resumed
         parts = {"train": train, "validation": validation, "test": test}
         try:
             self._tell("train_begin", self._introduction(parts))
@@ -140,8 +155,8 @@ class Trainer:
         if self.state is None:
             self.build(train)
         self.batch = min(self.batch_size or len(train.labels), len(train.labels))
-        self.length = chunk_length(self.layers, self.batch, self.backend.device)
         self.feed = self._feed(train)
+        self.length = self.feed.at_most(chunk_length(self.layers, self.batch, self.backend.device), self.batch)
         watched = validation or test
         self.watched = self._feed(watched) if watched else None
         self.kept = (self.feed, self.watched) if self.watched else (self.feed,)
@@ -152,6 +167,11 @@ class Trainer:
             if feed.dataset is dataset:
                 return feed
         check_labels(dataset.labels, max(2, self.layers[-1].out_shape[0]))
+        if dataset.features != self.features:
+            raise DataError(
+                f"{dataset.source} has {dataset.features} features a sample and this network was built for "
+                f"{self.features}."
+            )
         return Feed.of(self.backend, dataset, self.scaling, self.dtype, self.resident)
 
     def _epoch(self) -> None:
@@ -193,7 +213,8 @@ class Trainer:
         p = self.progress
         self.snapshot.renew(self.state, p.epoch, p.samples, p.step)
         self.state = self.backend.loop(self.step, self.state, self.feed.data, xs)
-        loss, correct, finite, *norms = self.backend.to_numpy(self.step.look(self.state)).tolist()
+        with np.errstate(all="ignore"):  # what overflows is said below
+            loss, correct, finite, *norms = self.backend.to_numpy(self.step.look(self.state)).tolist()
         if not finite:
             raise self._divergence(p.step + steps)
         self.state = self.step.clear(self.state)
@@ -208,6 +229,11 @@ class Trainer:
         """Judge, keep the epoch's row, tell, go on to the next."""
         p = self.progress
         score = self.inference.evaluate(self.params, self.watched) if self.watched else None
+        if score and not math.isfinite(score.loss):
+            raise DivergedError(
+                f"Training diverged. After epoch {p.epoch}, step {p.step}, the loss of the part watched is "
+                f"{score.loss}: try a tenth of the learning rate (--lr). The last good checkpoint was kept."
+            )
         validation, test = (score, None) if self.validated else (None, score)
         pace = p.samples / p.epoch_seconds
         norms, lr = p.mean_norms(), self._rate(p.step - 1)
