@@ -85,7 +85,7 @@ def train(config: Config, console: Console) -> Finished:
     parts = Parts.load(config)
     trainer = assembly.trainer(config, backend, parts.train, fit_scaling(config.scale, parts.train))
     trainer.build(parts.train)
-    folder = RunFolder.create(Path(config.runs_dir), config.name or config.recipe)
+    folder = RunFolder.create(Path(config.runs_dir), config.recipe if config.name is None else config.name)
     return _run(config, trainer, parts, folder, console)
 
 

@@ -1,0 +1,187 @@
+"""What must be refused or must not be lost: found once by a sceptic, held here."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnbackprop import Trained
+from nnbackprop.cli import main
+
+PEOPLE = ["train", "weight-height", "--progress", "off"]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("NNBACKPROP_BACKEND", "NNBACKPROP_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(list(words))
+    return int(stop.value.code or 0)
+
+
+def summary(name: str) -> dict[str, object]:
+    return json.loads((Path("runs") / name / "summary.json").read_text())
+
+
+def table(path: str, n: int = 40, seed: int = 0) -> None:
+    """A table of two clouds that a line tells apart."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 2
+    np.savez(path, X=rng.standard_normal((n, 3)) + 4 * labels[:, None], y=labels)
+
+
+def test_a_folder_or_file_of_the_name_is_left_alone() -> None:
+    Path("runs/weight-height").mkdir(parents=True)
+    Path("runs/weight-height/config.toml").write_text("precious")
+    Path("runs/weight-height-2").write_text("precious too")
+    assert run(*PEOPLE, "--epochs", "2") == 0
+    assert Path("runs/weight-height/config.toml").read_text() == "precious"
+    assert Path("runs/weight-height-2").read_text() == "precious too"
+    assert Path("runs/weight-height-3/summary.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x"])
+def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
+    assert run(*PEOPLE, "--epochs", "2", "--name", name) == 2
+    assert not Path("x").exists()
+
+
+def test_weights_that_were_best_are_so_no_more_when_the_run_goes_on() -> None:
+    assert run(*PEOPLE, "--epochs", "2", "--name", "a") == 0
+    before = Trained.open("a").evaluate(Trained.open("a").data()).loss
+    assert run("train", "--resume", "a", "--epochs", "200", "--progress", "off") == 0
+    after = Trained.open("a").evaluate(Trained.open("a").data()).loss
+    assert after == pytest.approx(summary("a")["train_loss"])
+    assert after < before
+
+
+@pytest.mark.parametrize(
+    "flags", [["--epochs", "0"], ["--patience", "0"], ["--max-time", "-1"], ["--epochs", "2"]]
+)
+def test_a_resume_that_cannot_be_leaves_the_run_as_it_was(flags: list[str]) -> None:
+    assert run(*PEOPLE, "--epochs", "5", "--name", "a") == 0
+    before = {path: path.read_bytes() for path in Path("runs/a").rglob("*") if path.is_file()}
+    assert run("train", "--resume", "a", "--progress", "off", *flags) == 2
+    assert {path: path.read_bytes() for path in Path("runs/a").rglob("*") if path.is_file()} == before
+
+
+def test_a_last_update_that_diverges_is_found_and_leaves_no_summary() -> None:
+    table("two.npz")
+    words = ["--data", "two.npz", "--epochs", "1", "--lr", "1e30", "--dropout", "0", "--progress", "off"]
+    assert run("train", "mnist", *words, "--name", "a") == 4
+    assert not Path("runs/a/summary.json").exists()
+    assert "NaN" not in Path("runs/a/metrics.jsonl").read_text()
+
+
+def test_one_class_is_refused_before_anything_is_written() -> None:
+    np.savez("one.npz", X=np.random.default_rng(0).standard_normal((9, 3)), y=np.zeros(9, int))
+    assert run("train", "mnist", "--data", "one.npz", "--test-fraction", "0", "--dropout", "0") == 3
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--output", "sigmoid", "--loss", "binary-cross-entropy", "--outputs", "1"],
+        ["--output", "softmax", "--loss", "softmax-cross-entropy"],
+        ["--output", "identity", "--loss", "softmax-cross-entropy", "--outputs", "1"],
+        ["--output", "softmax", "--loss", "mse", "--outputs", "1"],
+        ["--targets", "1", "0"],
+        ["--output", "identity", "--loss", "binary-cross-entropy", "--targets", "-1", "2"],
+    ],
+)
+def test_a_pairing_that_computes_nonsense_is_refused(flags: list[str]) -> None:
+    assert run(*PEOPLE, "--epochs", "2", *flags) == 2
+    assert not Path("runs").exists()
+
+
+def test_the_threshold_of_one_plain_output_lies_between_its_targets() -> None:
+    table("two.npz")
+    words = [
+        "--loss",
+        "mse",
+        "--outputs",
+        "1",
+        "--output",
+        "tanh",
+        "--targets",
+        "-1",
+        "1",
+        "--test-fraction",
+        "0.5",
+    ]
+    assert (
+        run("train", "mnist", "--data", "two.npz", "--epochs", "200", "--dropout", "0", *words, "--name", "a") == 0
+    )
+    assert summary("a")["test_accuracy"] == 1.0
+    trained = Trained.open("a")
+    data = trained.data()
+    assert np.array_equal(trained.predict(data.inputs)[0], data.labels)
+
+
+def test_a_run_that_stopped_early_has_stopped() -> None:
+    table("noise.npz")
+    words = ["--data", "noise.npz", "--validation", "0.3", "--patience", "2", "--epochs", "300", "--lr", "2"]
+    assert run("train", "mnist", *words, "--dropout", "0", "--progress", "off", "--name", "a") == 0
+    first = summary("a")
+    assert first["reason"] == "early-stopping"
+    assert run("train", "--resume", "a", "--progress", "off") == 0
+    assert {**summary("a"), "seconds": 0, "samples_per_second": 0} == {
+        **first,
+        "seconds": 0,
+        "samples_per_second": 0,
+    }
+
+
+def test_best_weights_that_are_missing_are_missed(capsys: pytest.CaptureFixture[str]) -> None:
+    table("two.npz")
+    words = ["--data", "two.npz", "--validation", "0.3", "--epochs", "3", "--dropout", "0", "--name", "a"]
+    assert run("train", "mnist", *words) == 0
+    Path("runs/a/checkpoints/best.safetensors").unlink()
+    assert run("train", "--resume", "a", "--epochs", "5") == 5
+    assert "best.safetensors" in capsys.readouterr().err.replace("\n", "")
+
+
+def test_a_resumed_run_keeps_where_it_was_asked_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (
+        run("train", "mnist", "--data", "weight-height", "--epochs", "2", "--name", "a", "--batch-size", "1") == 0
+    )
+    monkeypatch.setenv("NNBACKPROP_BACKEND", "numpy")
+    assert run("train", "--resume", "a", "--epochs", "3") == 0
+    assert tomllib.loads(Path("runs/a/config.toml").read_text())["backend"] == "auto"
+
+
+def test_inputs_of_another_range_or_not_finite_are_refused() -> None:
+    rng = np.random.default_rng(0)
+    np.savez("bytes.npz", X=rng.integers(0, 256, (40, 4)), y=np.arange(40) % 2)
+    assert run("train", "mnist", "--data", "bytes.npz", "--epochs", "1", "--dropout", "0", "--name", "a") == 0
+    np.savetxt("shares.csv", rng.random((3, 4)), delimiter=",")
+    np.savetxt("nan.csv", np.full((3, 4), np.nan), delimiter=",")
+    assert run("predict", "a", "shares.csv") == 3
+    assert run("predict", "a", "nan.csv") == 3
+
+
+def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NNBACKPROP_BACKEND", "")
+    monkeypatch.setenv("NNBACKPROP_DEVICE", "")
+    assert run(*PEOPLE, "--epochs", "2") == 0
+
+
+def test_a_console_without_dashes_gets_the_summary_all_the_same() -> None:
+    import os
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "nnbackprop", "train", "weight-height", "--epochs", "2"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "Run folder" in done.stdout
