@@ -120,9 +120,8 @@ def evaluate(
     trained = _open(run, runs_dir, backend, device)
     dataset = trained.data(data)
     score = trained.evaluate(dataset)
-    out.print(
-        f"{escape(dataset.source)}: loss {score.loss:.4f}, accuracy {score.accuracy:.4f} of {score.samples} samples"
-    )
+    figures = f"loss {score.loss:.4f}, accuracy {score.accuracy:.4f} of {score.samples} samples"
+    out.print(f"{escape(dataset.source)}: {figures}", soft_wrap=True)
     return 0
 
 
