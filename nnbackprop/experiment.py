@@ -86,12 +86,18 @@ def train(config: Config, console: Console) -> Finished:
     trainer = assembly.trainer(config, backend, parts.train, fit_scaling(config.scale, parts.train))
     trainer.build(parts.train)
     folder = RunFolder.create(Path(config.runs_dir), config.recipe if config.name is None else config.name)
-    return _run(config, trainer, parts, folder, console)
+    with folder.held():
+        return _run(config, trainer, parts, folder, console)
 
 
 def resume(run: str, overrides: Mapping[str, Any], runs: Path, console: Console) -> Finished:
     """Go on with a run in its own folder; `overrides` may change how long and where, not what is trained."""
     folder = RunFolder.open(runs, run)
+    with folder.held():
+        return _resume(folder, overrides, console)
+
+
+def _resume(folder: RunFolder, overrides: Mapping[str, Any], console: Console) -> Finished:
     kept = configuration.of_run(folder.config)
     config = _changed(kept, overrides)
     last = checkpoints.load(folder.checkpoint("last"))

@@ -11,6 +11,7 @@ import pytest
 
 from nnbackprop import Trained
 from nnbackprop.cli import main
+from nnbackprop.training.run_folder import RunFolder
 
 PEOPLE = ["train", "weight-height", "--progress", "off"]
 
@@ -140,6 +141,14 @@ def test_a_run_that_stopped_early_has_stopped() -> None:
         "seconds": 0,
         "samples_per_second": 0,
     }
+
+
+def test_two_runs_do_not_write_to_one_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*PEOPLE, "--epochs", "2", "--name", "a") == 0
+    with RunFolder(Path("runs/a")).held():
+        assert run("train", "--resume", "a", "--epochs", "5", "--progress", "off") == 5
+        assert "another process" in capsys.readouterr().err.replace("\n", " ")
+    assert run("train", "--resume", "a", "--epochs", "5", "--progress", "off") == 0
 
 
 def test_best_weights_that_are_missing_are_missed(capsys: pytest.CaptureFixture[str]) -> None:

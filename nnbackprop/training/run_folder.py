@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from nnbackprop.errors import RunFolderError, UsageError
 
@@ -65,6 +67,19 @@ class RunFolder:
             "name a folder that `nnbackprop train` wrote, or `last`."
         )
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Within it no other process writes to the folder; the system's lock goes when its holder does."""
+        with contextlib.ExitStack() as stack:
+            try:
+                _lock(stack.enter_context((self.path / ".lock").open("w")))
+            except OSError as error:
+                raise RunFolderError(
+                    f"{self.path} cannot be held for writing ({error.strerror}): another process writes to it, or it "
+                    "is read-only. Wait for the other, or stop it, and try again."
+                ) from error
+            yield
+
     @property
     def config(self) -> Path:
         """The whole configuration, runnable again."""
@@ -108,6 +123,18 @@ class RunFolder:
         """Drop rows of epoch `before` and later, which a run resumed from an older checkpoint writes again."""
         kept = [json.dumps(row) + "\n" for row in self.rows() if row["epoch"] < before]
         self.write("metrics.jsonl", "".join(kept))
+
+
+def _lock(file: TextIO) -> None:
+    """Take the system's lock on an open file, or raise OSError at once."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _touched(folder: Path) -> float:
