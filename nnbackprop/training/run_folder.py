@@ -75,8 +75,8 @@ class RunFolder:
                 _lock(stack.enter_context((self.path / ".lock").open("w")))
             except OSError as error:
                 raise RunFolderError(
-                    f"{self.path} cannot be held for writing ({error.strerror}): another process writes to it, or it "
-                    "is read-only. Wait for the other, or stop it, and try again."
+                    f"{self.path} cannot be held for writing ({error.strerror}): another process writes to it, "
+                    "or it is read-only. Wait for the other, or stop it, and try again."
                 ) from error
             yield
 
