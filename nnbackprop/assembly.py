@@ -122,6 +122,16 @@ def check(config: Config) -> None:
             f"--targets {off:g} {on:g} cannot be: the wrong class's comes first and is less, and "
             "binary-cross-entropy takes probabilities, 0 to 1."
         )
+    for flag, idle in (
+        (
+            "targets with softmax-cross-entropy",
+            config.targets != (0, 1) and config.loss == "softmax-cross-entropy",
+        ),
+        ("weight-decay without adamw", config.weight_decay != 0.01 and config.optimizer != "adamw"),
+        ("penalize-biases without l1 or l2", config.penalize_biases and not (config.l1 or config.l2)),
+    ):
+        if idle:
+            raise UsageError(f"--{flag} would do nothing: leave it out, or give what it goes with.")
     network(config, config.outputs or 2), loss(config), optimizer(config), penalty(config), clipping(config)
     learning_rate(config, 10**6)
 

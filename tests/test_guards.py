@@ -98,9 +98,12 @@ def test_one_class_is_refused_before_anything_is_written() -> None:
         ["--output", "softmax", "--loss", "mse", "--outputs", "1"],
         ["--targets", "1", "0"],
         ["--output", "identity", "--loss", "binary-cross-entropy", "--targets", "-1", "2"],
+        ["--output", "identity", "--loss", "softmax-cross-entropy", "--outputs", "2", "--targets", "0", "2"],
+        ["--weight-decay", "0.5"],
+        ["--penalize-biases"],
     ],
 )
-def test_a_pairing_that_computes_nonsense_is_refused(flags: list[str]) -> None:
+def test_a_pairing_that_computes_nonsense_or_nothing_is_refused(flags: list[str]) -> None:
     assert run(*PEOPLE, "--epochs", "2", *flags) == 2
     assert not Path("runs").exists()
 
