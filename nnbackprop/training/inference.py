@@ -64,8 +64,8 @@ class Inference:
 
     def decide(self, probabilities: np.ndarray) -> np.ndarray:
         """The class each row of `predict_proba` (n, k) stands for, int32 (n,)."""
-        objective = self.objective
-        return decide(np, probabilities, objective.threshold if objective.loss.threshold else 0.5)
+        logits = self.objective.loss.threshold == 0.0  # whose probabilities have their threshold at a half
+        return decide(np, probabilities, 0.5 if logits else self.objective.threshold)
 
     def input_gradient(self, params: Params, inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """dJ_i/dx_i of each sample's own loss, host (n, features), in units of the raw inputs.

@@ -39,8 +39,8 @@ class Objective:
 
     @property
     def threshold(self) -> float:
-        """From which value on a single output says class 1: for losses on outputs, halfway between the targets."""
-        return self.loss.threshold and (self.off + self.on) / 2
+        """From which value on a single output says class 1: a logit's 0, or halfway between the targets."""
+        return 0.0 if self.loss.threshold == 0.0 else (self.off + self.on) / 2
 
     def targets(self, xp: Any, y: Array, labels: Array) -> Array:
         """What the loss compares outputs y (n, k) with: labels (n,), or a row of `off` and `on` each."""
