@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import numba_fuse
 from .base import Array, Backend, Memory, Namespace, Step, Tree
 from .devices import check_cpu
+from .numba_fuse import compiler, fuse
 
 
 class NumpyBackend(Backend):
@@ -18,13 +18,13 @@ class NumpyBackend(Backend):
         check_cpu(self.name, device)
         self.device = "cpu"
         self.version = np.__version__
-        self.xp = Namespace(np, numba_fuse.fuse, matmul=_matmul)
+        self.xp = Namespace(np, fuse, matmul=_matmul)
         _keep_freed_memory()
 
     @property
     def fused(self) -> bool:
         """Whether numba is there to compile rules; asking imports it."""
-        return numba_fuse.compiler() is not None
+        return compiler() is not None
 
     def asarray(self, array: np.ndarray) -> Array:
         """Copy a host array, C-contiguous."""
