@@ -1,0 +1,62 @@
+"""Words on the command line -> one call each. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from cyclopts import App, CycloptsError
+from rich.markup import escape
+
+from backends import BackendError
+from nnbackprop.errors import NnbackpropError
+
+from .flags import err
+from .look import backends, inspect, recipes
+from .runs import attack, evaluate, predict, train
+
+app = App(
+    suppress_keyboard_interrupt=False,
+    name="nnbackprop",
+    help="Neural networks trained with backpropagation derived by hand, on NumPy, CuPy, PyTorch and JAX arrays.",
+    version_flags=["--version"],
+)
+data = App(
+    name="data", help="Look at data sets: mnist, mnist-20x20, weight-height, fashion-mnist, kmnist, or files."
+)
+for command in (train, evaluate, predict, attack, backends, recipes):
+    app.command(command)
+app.command(data)
+data.command(inspect)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its status; errors are one paragraph, and a traceback with --debug."""
+    for stream in (sys.stdout, sys.stderr):  # a console of another encoding gets ? for what it has no sign for
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    for name in ("NNBACKPROP_BACKEND", "NNBACKPROP_DEVICE"):
+        if os.environ.get(name) == "":  # as good as not set
+            del os.environ[name]
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    sys.exit(
+        _status(lambda: app(words, exit_on_error=False, print_error=False, result_action="return_value"), debug)
+    )
+
+
+def _status(command: Callable[[], Any], debug: bool) -> int:
+    try:
+        return int(command() or 0)
+    except (NnbackpropError, BackendError, CycloptsError) as error:
+        if debug:
+            raise
+        err.print(f"[bold red]error:[/] {escape(str(error))}")
+        return error.exit_code if isinstance(error, NnbackpropError) else 2
+    except KeyboardInterrupt:
+        err.print("stopped at once; the last checkpoint is what is left of the run")
+        return 130

@@ -1,0 +1,55 @@
+"""What commands have in common: the settings as flags, the choice of a run and of a backend, two consoles."""
+
+from __future__ import annotations
+
+from dataclasses import field, fields, make_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional, get_args, get_type_hints
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from backends import select
+from nnbackprop.config import NO_FLAGS, Config
+
+if TYPE_CHECKING:
+    from nnbackprop.trained import Trained
+
+out = Console()
+err = Console(stderr=True, soft_wrap=True)
+
+
+def _optional(hint: Any) -> Any:
+    kind, *notes = get_args(hint)
+    return Annotated[(Optional[kind], *notes)]  # noqa: UP045 (kind is a value here)
+
+
+_HINTS = get_type_hints(Config, include_extras=True)
+Flags = make_dataclass(
+    "Flags",
+    [(f.name, _optional(_HINTS[f.name]), field(default=None)) for f in fields(Config) if f.name not in NO_FLAGS],
+    frozen=True,
+)
+Flags.__doc__ = "A setting each, None where it was not given."
+Flags.__module__ = __name__  # cyclopts takes a class of the module `types` for a builtin
+
+RunsDir = Annotated[Path, Parameter(help="Where run folders are kept.")]
+Run = Annotated[str, Parameter(help="A run folder, its name, or `last`.")]
+BackendName = Annotated[str, Parameter(help="Array library.", env_var="NNBACKPROP_BACKEND")]
+DeviceName = Annotated[Optional[str], Parameter(help="Its device.", env_var="NNBACKPROP_DEVICE")]  # noqa: UP045
+
+
+def given(flags: Any) -> dict[str, Any]:
+    """The settings that were given as flags, by name."""
+    return {f.name: value for f in fields(flags) if (value := getattr(flags, f.name)) is not None}
+
+
+def open_run(run: str, runs: Path, name: str, device: str | None) -> Trained:
+    """A run's network on a backend; where that was chosen for the caller, what and why."""
+    from nnbackprop.trained import Trained
+
+    chosen = select(name, device)
+    trained = Trained.open(run, runs, chosen)
+    if name == "auto":
+        err.print(chosen.why, style="dim")
+    return trained

@@ -1,0 +1,45 @@
+"""Commands that only look: backends, recipes, data inspect."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from .flags import out
+
+
+def backends() -> int:
+    """Say which array libraries work here, and what would mend those that do not."""
+    from backends import available
+    from nnbackprop.report.tables import backends_table
+
+    out.print(backends_table(available()))
+    return 0
+
+
+def recipes() -> int:
+    """List the recipes that come with the package."""
+    from nnbackprop.config import read
+    from nnbackprop.config import recipes as known
+    from nnbackprop.report.tables import recipes_table
+
+    out.print(recipes_table({name: read(name) for name in known()}))
+    return 0
+
+
+def inspect(
+    path: Annotated[str, Parameter(help="A data set's name, or a file or folder.")],
+    /,
+    *,
+    test_fraction: Annotated[
+        float, Parameter(help="Share of a single table kept for the test; 0 for none.")
+    ] = 0.2,
+    seed: Annotated[int, Parameter(help="Decides that split.")] = 0,
+) -> int:
+    """Count, range, class balance, and a few samples drawn upright."""
+    from nnbackprop.data import load
+    from nnbackprop.data.inspect import describe
+
+    out.print(describe(load(path, test_fraction=test_fraction, seed=seed, split=test_fraction > 0)))
+    return 0

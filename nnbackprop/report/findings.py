@@ -1,0 +1,46 @@
+"""Findings as a table for the terminal: what was found, what it comes from, what mends it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from nnbackprop.verify.findings import Diagnosis, Finding
+
+from .words import plural
+
+COLOURS = {"note": "cyan", "warning": "yellow", "fault": "bold red"}
+
+
+def findings_table(findings: Sequence[Finding]) -> Table:
+    """A block of lines a finding: what it is and how sure, the evidence, the cause, the fix."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(overflow="fold")
+    grid.add_column(overflow="fold")
+    for at, finding in enumerate(findings):
+        if at:
+            grid.add_row()
+        colour = COLOURS[finding.level]
+        grid.add_row(
+            f"[{colour}]{finding.level}[/]", f"[bold]{finding.id}[/]  [dim]confidence {finding.confidence:.0%}[/]"
+        )
+        for name in ("evidence", "cause", "fix"):
+            grid.add_row(f"[dim]{name}[/]", escape(getattr(finding, name)))
+    return grid
+
+
+def diagnosis_report(diagnosis: Diagnosis) -> RenderableType:
+    """All findings, the worst first, and what was looked at without one."""
+    order = ("fault", "warning", "note")
+    findings = sorted(diagnosis.findings, key=lambda finding: order.index(finding.level))
+    counts = [plural(n, level) for level in order if (n := sum(f.level == level for f in findings))]
+    lines: list[RenderableType] = [Text(f"{', '.join(counts) or 'nothing found'}", style="bold")]
+    if diagnosis.passed:
+        lines.append(Text(f"passed: {', '.join(diagnosis.passed)}"))
+    if diagnosis.not_applicable:
+        lines.append(Text(f"not applicable: {', '.join(diagnosis.not_applicable)}", style="dim"))
+    return Group(findings_table(findings), "", *lines) if findings else Group(*lines)
