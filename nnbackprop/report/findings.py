@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from nnbackprop.verify.findings import Diagnosis, Finding
+from nnbackprop.findings import Diagnosis, Finding
 
 from .words import plural
 
