@@ -1,4 +1,4 @@
-"""Three scripts as they go round, each a network of its own: of a course's notes, of a book, of a blog."""
+"""Scripts as they go round, each a network of its own: of a course's notes, of a book, of a blog, and XOR."""
 
 from __future__ import annotations
 
@@ -60,54 +60,61 @@ def notes(plan: Plan) -> Functions:
     return loss, grad, {"W1": W1, "b1": b1, "W2": W2, "b2": b2}
 
 
-def book(plan: Plan) -> Functions:
+class Book:
     """Sigmoids and the quadratic cost, sample by sample, as in Nielsen's book: [weights..., biases...], (k, 1)."""
-    inputs, targets = plan.data()
-    pairs = [(x[:, None], y[:, None]) for x, y in zip(inputs, targets, strict=True)]
-    W, b = plan.weights()
-    L, has = plan.layers, plan.has
-    kept = [np.zeros_like(w.T) for w in W] + [np.zeros((len(v), 1)) for v in b if v is not None]
 
-    def prime(z: Array) -> Array:
+    def __init__(self, plan: Plan) -> None:
+        inputs, targets = plan.data()
+        self.plan, self.has, self.L = plan, plan.has, plan.layers
+        self.pairs = [(x[:, None], y[:, None]) for x, y in zip(inputs, targets, strict=True)]
+        self.kept: list[Array] = []
+
+    def prime(self, z: Array) -> Array:
         return sigmoid(z) * (1 - sigmoid(z))
 
-    def feedforward(params: Any, x: Array) -> tuple[list[Array], list[Array]]:
+    def feedforward(self, params: Any, x: Array) -> tuple[list[Array], list[Array]]:
         activations, zs = [x], []
-        for w, v in zip(params[:L], params[L:], strict=True):
-            zs.append(w @ activations[-1] + v)
+        for w, b in zip(params[: self.L], params[self.L :], strict=True):
+            zs.append(w @ activations[-1] + b)
             activations.append(sigmoid(zs[-1]))
         return activations, zs
 
-    def loss(params: Any) -> float:
-        total = sum(np.sum((feedforward(params, x)[0][-1] - y) ** 2) for x, y in pairs)
-        return float(0.5 * total / (len(pairs) if plan.mean else 1))
+    def loss(self, params: Any) -> float:
+        total = sum(np.sum((self.feedforward(params, x)[0][-1] - y) ** 2) for x, y in self.pairs)
+        return float(0.5 * total / (len(self.pairs) if self.plan.mean else 1))
 
-    def backprop(params: Any, x: Array, y: Array) -> list[Array]:
-        activations, zs = feedforward(params, x)
+    def backprop(self, params: Any, x: Array, y: Array) -> list[Array]:
+        activations, zs = self.feedforward(params, x)
         delta = activations[-1] - y
-        delta = -delta if has("sign-flipped") else delta
-        if has("activation-derivative-at-a"):
-            delta = delta * prime(activations[-1])
-        elif not has("output-derivative-missing"):
-            delta = delta * prime(zs[-1])
+        delta = -delta if self.has("sign-flipped") else delta
+        at = activations if self.has("activation-derivative-at-a") else zs
+        delta = delta if self.has("output-derivative-missing") else delta * self.prime(at[-1])
         nabla_w, nabla_b = [delta @ activations[-2].T], [delta]
-        for i in range(2, L + 1):
-            z = zs[-i + 1] if has("wrong-layer-derivative/after") else zs[-i]
-            z = activations[-i] if has("activation-derivative-at-a") else z
-            delta = (params[L - i + 1].T @ delta) * (1 if has("activation-derivative-missing") else prime(z))
-            below = activations[-i] if has("wrong-layer-input/own output") else activations[-i - 1]
+        for i in range(2, self.L + 1):
+            z = at[-i + 1] if self.has("wrong-layer-derivative/after") else at[-i]
+            slope = 1 if self.has("activation-derivative-missing") else self.prime(z)
+            delta = (params[self.L - i + 1].T @ delta) * slope
+            below = activations[-i] if self.has("wrong-layer-input/own output") else activations[-i - 1]
             nabla_w, nabla_b = [delta @ below.T, *nabla_w], [delta, *nabla_b]
         return nabla_w + nabla_b
 
-    def grad(params: Any) -> Any:
-        nabla = kept if has("accumulated") else [np.zeros_like(p) for p in params]
-        for x, y in pairs:
-            for i, g in enumerate(backprop(params, x, y)):
-                last_only = has("bias-not-summed/last sample") and i >= L
+    def grad(self, params: Any) -> Any:
+        nabla = [np.zeros_like(p) for p in params]
+        if self.has("accumulated") and self.kept:
+            nabla = self.kept
+        for x, y in self.pairs:
+            for i, g in enumerate(self.backprop(params, x, y)):
+                last_only = self.has("bias-not-summed/last sample") and i >= self.L
                 nabla[i] = g if last_only else nabla[i] + g
-        return [g / (len(pairs) if plan.mean and not has("missing-batch-mean") else 1) for g in nabla]
+        self.kept = nabla
+        divisor = len(self.pairs) if self.plan.mean and not self.has("missing-batch-mean") else 1
+        return [g / divisor for g in nabla]
 
-    return loss, grad, [w.T.copy() for w in W] + [v[:, None] for v in b if v is not None]
+
+def book(plan: Plan) -> Functions:
+    W, b = plan.weights()
+    net = Book(plan)
+    return net.loss, net.grad, [w.T.copy() for w in W] + [v[:, None] for v in b if v is not None]
 
 
 def blog(plan: Plan) -> Functions:
