@@ -1,0 +1,86 @@
+"""Which parameter is what, read off the shapes: the weights of each layer in their order, and their biases.
+
+A person's parameters have no layers, only shapes: (784, 100), (100,), (100, 10), (10,). Weights may be (in, out) or
+(out, in), biases vectors, rows, columns, the first column of the weights (as a column of ones in the data makes
+them), or none at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from .numeric import Tensors
+
+
+@dataclass(frozen=True)
+class Link:
+    """A layer's weights and biases, wherever they are kept; seen through it, W is (in, out) and b (out,)."""
+
+    W: str
+    b: str | None  # None: no bias, or the first column of W
+    outer_first: bool  # W is kept as (out, in)
+    column: bool  # the bias is kept within W, as the weight of an input that is always 1
+
+    @property
+    def biased(self) -> bool:
+        """Whether the layer has biases."""
+        return self.column or self.b is not None
+
+    def weight(self, tensors: Tensors) -> np.ndarray:
+        """W (in, out), a view."""
+        return self._table(tensors)[int(self.column) :, :]
+
+    def bias(self, tensors: Tensors) -> np.ndarray:
+        """b (out,), a view."""
+        return self._table(tensors)[0, :] if self.b is None else tensors[self.b].reshape(-1)
+
+    def with_weight(self, tensors: Tensors, W: np.ndarray | float) -> dict[str, np.ndarray]:
+        """The tensors with W (in, out) in its place."""
+        changed = {**tensors, self.W: tensors[self.W].copy()}
+        self.weight(changed)[...] = W
+        return changed
+
+    def with_bias(self, tensors: Tensors, b: np.ndarray | float) -> dict[str, np.ndarray]:
+        """The tensors with b (out,) in its place."""
+        name = self.b or self.W
+        changed = {**tensors, name: np.ascontiguousarray(tensors[name]).copy()}
+        self.bias(changed)[...] = b
+        return changed
+
+    def _table(self, tensors: Tensors) -> np.ndarray:
+        return tensors[self.W].T if self.outer_first else tensors[self.W]
+
+
+def chain(tensors: Tensors) -> tuple[Link, ...] | None:
+    """The layers from first to last, or None where the shapes do not tell."""
+    flat = [name for name, a in tensors.items() if a.ndim == 1]
+    thin = [name for name, a in tensors.items() if a.ndim == 2 and 1 in a.shape]
+    wide = [name for name, a in tensors.items() if a.ndim == 2 and 1 not in a.shape]
+    if len(flat) + len(thin) + len(wide) != len(tensors):
+        return None
+    for choice in product((False, True), repeat=len(thin)):
+        chosen = {name for name, is_weight in zip(thin, choice, strict=True) if is_weight}
+        weights = [name for name in tensors if name in wide or name in chosen]
+        biases = [name for name in tensors if name not in weights]
+        for links in _arrangements(tensors, weights, biases):
+            return links
+    return None
+
+
+def _arrangements(tensors: Tensors, weights: Sequence[str], biases: Sequence[str]) -> Iterator[tuple[Link, ...]]:
+    """Every way in which these weights make a chain with these biases, the likeliest first."""
+    columns = any(tensors[b].ndim == 2 and tensors[b].shape[1] == 1 < tensors[b].size for b in biases)
+    for outer_first in (columns, not columns):
+        shapes = [tensors[W].shape[::-1] if outer_first else tensors[W].shape for W in weights]
+        pairs = list(zip(shapes, shapes[1:], strict=False))
+        outs = [shape[1] for shape in shapes]
+        if biases and [tensors[b].size for b in biases] == outs and all(a[1] == b[0] for a, b in pairs):
+            yield tuple(Link(W, b, outer_first, False) for W, b in zip(weights, biases, strict=True))
+        if weights and not biases and pairs and all(b[0] == a[1] + 1 for a, b in pairs):
+            yield tuple(Link(W, None, outer_first, True) for W in weights)
+        if weights and not biases and all(a[1] == b[0] for a, b in pairs):
+            yield tuple(Link(W, None, outer_first, False) for W in weights)

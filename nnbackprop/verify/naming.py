@@ -1,0 +1,49 @@
+"""Naming the mistake: rules from the plainest pattern to the finest experiment; the first that fits is told.
+
+A rule is a question to a `Case`. It answers with a finding, or None where the pattern is not its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from nnbackprop.findings import Finding
+
+from .behaviour import behaviour
+from .derivatives import hidden_delta, output_delta
+from .functions import Function
+from .mistakes import finding
+from .numeric import Tensors
+from .patterns import factors, penalties, shapes, single_pieces
+from .pieces import Case, Piece
+
+RULES = (penalties, factors, output_delta, single_pieces, hidden_delta)
+
+
+def name_mistakes(
+    function: Function, point: Tensors, hand: Tensors, passed: Mapping[str, bool]
+) -> tuple[Finding, ...]:
+    """The likely mistake behind gradients that failed, with the evidence; also what calls do besides."""
+    with np.errstate(all="ignore"):  # experiments go to extremes
+        found = behaviour(function, point)
+        if all(passed.values()) or any(f.id in ("not-deterministic", "accumulated") for f in found):
+            return found
+        if wrong := shapes(function, point, hand):
+            return (*found, wrong)
+        case = Case.of(function, point, {name: hand[name].reshape(a.shape) for name, a in point.items()})
+        if not case.bad:
+            return found
+        named = next((answer for rule in RULES if (answer := rule(case))), None)
+        return (*found, named or _unknown(case))
+
+
+def _unknown(case: Case) -> Finding:
+    last: Piece = max(case.bad, key=lambda piece: piece.layer)
+    right = [piece.label for piece in case.pieces if piece.good]
+    return finding(
+        "unknown",
+        f"The last wrong gradient is that of {last.label}; right are {', '.join(right) or 'none'}.",
+        0.2,
+    )

@@ -1,0 +1,155 @@
+"""Rules that need no experiment, or a single one: shapes, constant factors, penalties, one wrong piece."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nnbackprop.findings import Finding
+
+from .experiments import output_curves, penalty_rates
+from .functions import Function
+from .mistakes import finding
+from .numeric import Tensors, entry, slopes
+from .outputs import Model, model_of
+from .pieces import Case, Piece, norm
+
+CLOSE = 1e-4
+
+
+def shapes(function: Function, point: Tensors, hand: Tensors) -> Finding | None:
+    """Gradients that have another shape than their parameter; `hand` as it was given."""
+    for name, a in point.items():
+        g = hand[name]
+        if g.size == a.size and (g.ndim != 2 or g.shape == a.shape or 1 in g.shape):
+            continue
+        if g.shape == a.shape[::-1]:
+            evidence = f"The gradient of {name} has shape {g.shape} and {name} has {a.shape}: it is transposed."
+            return finding("gradient-shape", evidence, 0.95)
+        summed = _summed(function, point, name, g)
+        if summed is not None:
+            evidence = f"The gradient of {name} has shape {g.shape}, and {name} has {a.shape}. {summed}"
+            return finding("bias-not-summed", evidence, 0.98)
+        id = "bias-not-summed" if min(a.shape, default=1) == 1 or a.ndim == 1 else "gradient-shape"
+        return finding(id, f"The gradient of {name} has shape {g.shape}, and {name} has {a.shape}.", 0.7)
+    return None
+
+
+def _summed(function: Function, point: Tensors, name: str, g: np.ndarray) -> str | None:
+    """Words, if one of g's sums is the right gradient."""
+    a = point[name]
+    numeric = slopes(function.value, point, name, [entry(a.shape, i) for i in range(a.size)], CLOSE).values
+    for axis in range(g.ndim):
+        total = g.sum(axis=axis).reshape(-1)
+        if total.shape == numeric.shape and norm(total - numeric) <= CLOSE * norm(numeric):
+            return f"Its sum over axis {axis} ({g.shape[axis]} samples) is right."
+    return None
+
+
+def penalties(case: Case) -> Finding | None:
+    """Hand and numeric differ by a multiple of the parameters themselves."""
+    bad = case.bad
+    if any(piece.excess is None for piece in bad):
+        return None
+    if len({round((p.excess or 0.0) / (bad[0].excess or 1.0), 2) for p in bad}) > 1:
+        return None
+    c, names = float(np.median([p.excess or 0.0 for p in bad])), ", ".join(p.label for p in bad)
+    apart = f"hand - numeric is {c:.6g} times the parameters themselves in {names}"
+    if all(piece.kind == "b" for piece in bad):
+        if c > 0:
+            return finding("l2-on-biases", f"{apart}, and the weights are right.", 0.97)
+        return finding("l2-missing", f"{apart}: the loss penalises biases.", 0.9)
+    return _penalty_of_weights(case, bad, c, apart)
+
+
+def _penalty_of_weights(case: Case, bad: Sequence[Piece], c: float, apart: str) -> Finding:
+    rates = penalty_rates(case, 0)
+    if rates is None:
+        id = "l2-missing" if c < 0 else "l2-not-averaged"
+        return finding(id, f"{apart}.", 0.6)
+    of_loss = rates[1]
+    of_hand = of_loss + c
+    evidence = f"{apart}; the loss has L2 with {of_loss:.6g}, the gradient with {of_hand:.6g}"
+    small = 1e-3 * abs(c)
+    if abs(of_hand) < small or abs(of_loss) < small:
+        return finding("l2-missing", f"{evidence}.", 0.97)
+    return finding("l2-not-averaged", f"{evidence}, {of_hand / of_loss:.6g} times as much.", 0.95)
+
+
+def factors(case: Case) -> Finding | None:
+    """Hand is a constant times numeric, in every piece that is wrong; a penalty may stand beside it."""
+    bad, found = case.bad, {}
+    for piece in bad:
+        a = piece.factor if piece.factor is not None else (piece.line or (None,))[0]
+        if a is None:
+            return None
+        found[piece] = a
+    values = np.array(list(found.values()))
+    a, one = float(values[0]), bool(np.ptp(values) <= CLOSE * np.abs(values).max())
+    evidence = "hand / numeric is " + ", ".join(f"{v:.6g} in {p.label}" for p, v in list(found.items())[:6])
+    if one and abs(a + 1) < CLOSE:
+        return finding("sign-flipped", f"{evidence}.", 0.97)
+    lower = _lower_layers(case, bad)
+    if not one and lower and np.all((values > 0) & (values < 1)):
+        return finding("dropout-scale-missing", f"{evidence}: less in each layer further down.", 0.85)
+    if not one:
+        return None
+    if len(bad) == len(case.pieces):
+        return _everywhere(case, a, evidence)
+    if all(piece.kind == "b" for piece in bad):
+        id = "bias-not-summed" if a < 1 else "missing-batch-mean"
+        return finding(id, f"{evidence}, and the weights are right.", 0.9)
+    if lower and 0.05 < a < 1:
+        return finding("dropout-scale-missing", f"{evidence}, and the layers above are right.", 0.85)
+    return finding("missing-batch-mean" if a > 1 else "mean-twice", f"{evidence}, and the others are right.", 0.7)
+
+
+def _everywhere(case: Case, a: float, evidence: str) -> Finding:
+    """One factor in every gradient: the batch, or the squared error's own."""
+    model, k = _model(case), _outputs(case)
+    squared = model is None or model.squared
+    of_error = {2.0, 0.5, *(f * k**e for f in (0.5, 1.0, 2.0) for e in (-1, 1))} if squared else set()
+    words = f"{evidence}: the same in every parameter"
+    if any(abs(a / f - 1) < CLOSE for f in of_error):
+        return finding("mse-factor", f"{words}, and the loss has {k} outputs.", 0.9 if model else 0.6)
+    turned = a if a > 1 else 1 / a if a else 0.0
+    whole = abs(turned - round(turned)) < CLOSE * turned
+    if a > 1:
+        n = f"; a batch of {round(a)} samples would explain it" if whole else ""
+        return finding("missing-batch-mean", f"{words}{n}.", 0.95 if whole else 0.5)
+    n = f"; a batch of {round(turned)} samples would explain it" if whole else ""
+    return finding("mean-twice", f"{words}{n}.", 0.95 if whole else 0.5)
+
+
+def _model(case: Case) -> Model | None:
+    """What kind of loss it is, as far as the last biases tell."""
+    curves = output_curves(case)
+    return model_of(curves[0], curves[1].numeric) if curves else None
+
+
+def _outputs(case: Case) -> int:
+    return case.links[-1].weight(case.point).shape[1] if case.links else 0
+
+
+def _lower_layers(case: Case, bad: Sequence[Piece]) -> bool:
+    """Whether all that is wrong lies below all that is right."""
+    good = [piece.layer for piece in case.pieces if piece.good]
+    return bool(good) and max(piece.layer for piece in bad) < min(good)
+
+
+def single_pieces(case: Case) -> Finding | None:
+    """A layer whose weights or whose biases alone are wrong, while the error that goes through it is right."""
+    if case.links is None:
+        return None
+    top = max(piece.layer for piece in case.bad)
+    W, b = case.piece(top, "W"), case.piece(top, "b")
+    if all(piece.kind == "b" for piece in case.bad):
+        names = ", ".join(piece.label for piece in case.bad)
+        return finding("bias-not-summed", f"The gradient of {names} is wrong and every weight's is right.", 0.85)
+    below_right = top > 0 and all(piece.good for piece in case.pieces if piece.layer == top - 1)
+    if W is not None and not W.good and ((b is not None and b.good) or (b is None and below_right)):
+        right = b.label if b is not None else "the layer below"
+        evidence = f"The gradient of {W.label} is wrong and that of {right} is right: the error is good, its partner is not."
+        return finding("wrong-layer-input", evidence, 0.9)
+    return None
