@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,6 +18,30 @@ from nnbackprop.random import Draw
 from .step import TrainingStep
 
 SHARE = 20  # a snapshot may cost 1/20 of the time between snapshots
+
+Kind = Literal["inputs", "parameters", "output", "loss", "gradient", "watched"]
+"""What was not finite first; `watched` is the loss of a part that is only judged."""
+
+
+@dataclass(frozen=True)
+class NotFinite:
+    """Where a run ceased to be finite: the step that made it so, what, of which layer, and that in words."""
+
+    step: int
+    kind: Kind
+    words: str
+    layer: str | None = None
+
+    @property
+    def advice(self) -> str:
+        """What is likely to mend it."""
+        if self.kind == "inputs":
+            return "The data holds it, or its scaling makes it: repair or leave out those samples."
+        return "The learning rate is the usual cause: try a tenth of it (--lr), or limit the gradient (--clip-norm 1)."
+
+    def error(self) -> DivergedError:
+        """The same as an error."""
+        return DivergedError(f"Training diverged. {self.words}. {self.advice} The last good checkpoint was kept.")
 
 
 @dataclass
@@ -43,77 +67,79 @@ class Snapshot:
         self.cost = self.taken - begin
 
 
-def explain_divergence(
-    snapshot: Snapshot, data: Tree, xs: Iterable[Tree], names: tuple[str, ...], seen: int
-) -> DivergedError:
+def find_fault(snapshot: Snapshot, data: Tree, xs: Iterable[Tree], names: tuple[str, ...], seen: int) -> NotFinite:
     """Replay the single steps `xs` from the snapshot; masks and batches repeat, so the fault does too.
 
     `names` are the layers', `seen` is the number of the step after which the fault was noticed.
     """
-    with np.errstate(all="ignore"):  # NumPy would warn of what is looked for
-        return _error(_replay(snapshot, data, xs, names, seen))
-
-
-def _replay(snapshot: Snapshot, data: Tree, xs: Iterable[Tree], names: tuple[str, ...], seen: int) -> str:
     state, step = snapshot.state, snapshot.step
-    for number, x in enumerate(xs, start=snapshot.at + 1):
-        if found := _first_fault(step, names, state["params"], data, x):
-            return f"Step {number}: {found}"
-        state = step(state, data, x)
-        if found := _unfinite_params(step.xp, names, state["params"], "after the update"):
-            return f"Step {number}: {found}"
-        if number >= seen:
-            break
-    return f"By step {seen} the loss was no finite number (a replay from step {snapshot.at} did not show where)"
+    with np.errstate(all="ignore"):  # NumPy would warn of what is looked for
+        for number, x in enumerate(xs, start=snapshot.at + 1):
+            found = _Search(step, names, number).before(state["params"], data, x)
+            if found:
+                return found
+            state = step(state, data, x)
+            found = _Search(step, names, number).parameters(state["params"], "after the update")
+            if found:
+                return found
+            if number >= seen:
+                break
+    unseen = f"a replay from step {snapshot.at} did not show where"
+    return NotFinite(seen, "loss", f"By step {seen} the loss was no finite number ({unseen})")
 
 
-def _first_fault(step: TrainingStep, names: tuple[str, ...], params: Params, data: Tree, x: Tree) -> str | None:
-    """The first non-finite array of a step, in words, in the order in which the step makes them."""
-    xp, objective = step.xp, step.objective
-    inputs, labels = fetch(xp, data, x)
-    if not _finite(xp, inputs):
-        return "the inputs hold a value that is not finite"
-    if found := _unfinite_params(xp, names, params, "before the step"):
-        return found
-    y, caches, draw = inputs, [], Draw(step.seed, x["step"])
-    for i, (layer, p) in enumerate(zip(objective.network.layers, params, strict=True)):
-        y, cache = layer.forward(xp, p, y, draw.at(i))
-        caches.append(cache)
-        if not _finite(xp, y):
-            return f"the output of layer {names[i]} is not finite"
-    J, dy = objective.loss(xp, y, objective.targets(xp, y, labels))
-    if not _finite(xp, objective.penalised(xp, params, J)):
-        return f"the loss is not finite, though the outputs of the last layer, {names[-1]}, are"
-    return _backward_fault(step, names, params, tuple(caches), dy)
+@dataclass(frozen=True)
+class _Search:
+    """Looks through one step for its first array that is not finite, in the order in which the step makes them."""
 
+    step: TrainingStep
+    names: tuple[str, ...]
+    number: int
 
-def _backward_fault(
-    step: TrainingStep, names: tuple[str, ...], params: Params, caches: tuple, dy: Any
-) -> str | None:
-    """The same on the way back."""
-    xp = step.xp
-    for i in range(len(params) - 1, -1, -1):
-        dy, grads = step.objective.network.layers[i].backward(xp, params[i], caches[i], dy, True)
-        for name, gradient in grads.items():
-            if not _finite(xp, gradient):
-                return f"the gradient of {name} of layer {names[i]} is not finite"
-    return None
+    def before(self, params: Params, data: Tree, x: Tree) -> NotFinite | None:
+        """Inputs, parameters, then the way forward and back."""
+        inputs, labels = fetch(self.step.xp, data, x)
+        if not self.finite(inputs):
+            return self.found("inputs", "the inputs hold a value that is not finite")
+        return self.parameters(params, "before the step") or self.forward(params, inputs, labels, x["step"])
 
+    def forward(self, params: Params, inputs: Any, labels: Any, step: Any) -> NotFinite | None:
+        """Each layer's output, and the loss."""
+        xp, objective = self.step.xp, self.step.objective
+        y, caches, draw = inputs, [], Draw(self.step.seed, step)
+        for i, (layer, p) in enumerate(zip(objective.network.layers, params, strict=True)):
+            y, cache = layer.forward(xp, p, y, draw.at(i))
+            caches.append(cache)
+            if not self.finite(y):
+                name = self.names[i]
+                return self.found("output", f"the output of layer {name} is not finite", name)
+        J, dy = objective.loss(xp, y, objective.targets(xp, y, labels))
+        if not self.finite(objective.penalised(xp, params, J)):
+            outputs = f"though the outputs of the last layer, {self.names[-1]}, are"
+            return self.found("loss", f"the loss is not finite, {outputs}", self.names[-1])
+        return self.backward(params, tuple(caches), dy)
 
-def _unfinite_params(xp: Any, names: tuple[str, ...], params: Params, when: str) -> str | None:
-    for layer, tensors in zip(names, params, strict=True):
-        for name, tensor in tensors.items():
-            if not _finite(xp, tensor):
-                return f"{name} of layer {layer} is not finite {when}"
-    return None
+    def backward(self, params: Params, caches: tuple, dy: Any) -> NotFinite | None:
+        """Each layer's gradients."""
+        for i in range(len(params) - 1, -1, -1):
+            layer, name = self.step.objective.network.layers[i], self.names[i]
+            dy, grads = layer.backward(self.step.xp, params[i], caches[i], dy, True)
+            for tensor, gradient in grads.items():
+                if not self.finite(gradient):
+                    return self.found("gradient", f"the gradient of {tensor} of layer {name} is not finite", name)
+        return None
 
+    def parameters(self, params: Params, when: str) -> NotFinite | None:
+        """Each layer's parameters."""
+        for name, tensors in zip(self.names, params, strict=True):
+            for tensor, values in tensors.items():
+                if not self.finite(values):
+                    return self.found("parameters", f"{tensor} of layer {name} is not finite {when}", name)
+        return None
 
-def _finite(xp: Any, array: Any) -> bool:
-    return bool(xp.all(xp.isfinite(array)))
+    def found(self, kind: Kind, what: str, layer: str | None = None) -> NotFinite:
+        return NotFinite(self.number, kind, f"Step {self.number}: {what}", layer)
 
-
-def _error(what: str) -> DivergedError:
-    return DivergedError(
-        f"Training diverged. {what}. The learning rate is the usual cause: try a tenth of it (--lr), "
-        "or limit the gradient (--clip-norm 1). The last good checkpoint was kept."
-    )
+    def finite(self, array: Any) -> bool:
+        xp = self.step.xp
+        return bool(xp.all(xp.isfinite(array)))

@@ -16,18 +16,20 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.order import permutation
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DataError, DivergedError, UsageError
+from nnbackprop.findings import Diagnosis
 from nnbackprop.losses import Loss, check_labels
 from nnbackprop.network import Params, Sequential
 from nnbackprop.optimizers import Optimizer
 from nnbackprop.penalties import WeightPenalty
 
 from .best import Best
-from .diagnosis import Snapshot, explain_divergence
+from .diagnosis import NotFinite, Snapshot, find_fault
 from .events import ChunkBegin, ChunkEnd, EpochBegin, EpochEnd, Listener, Score, TrainBegin, TrainEnd
 from .inference import Inference
 from .plan import check_outputs, chunk_length, layer_rows
 from .progress import Progress
 from .step import Clip, Objective, TrainingStep
+from .watch import Watch
 
 
 @dataclass(eq=False)
@@ -40,7 +42,8 @@ class Trainer:
 
     lr is a number or a schedule (step -> learning rate); batch_size None means the full batch; targets are
     the values of the wrong and the right class for losses on outputs; scaling is applied to every input;
-    patience stops a run that has a validation part; max_time is in seconds.
+    patience stops a run that has a validation part; max_time is in seconds; doctor watches the run for
+    `diagnosis`.
     """
 
     network: Sequential
@@ -61,6 +64,7 @@ class Trainer:
     patience: int | None = None
     max_time: float | None = None
     resident: str = "auto"
+    doctor: bool = False
     listeners: Sequence[Listener] = ()
     description: Mapping[str, str] = field(default_factory=dict)  # further words for the header, in order
 
@@ -76,6 +80,7 @@ class Trainer:
         self.inference = Inference(self.backend, objective, self.scaling, self.dtype)
         self.step = TrainingStep(self.backend.xp, objective, self.optimizer, self.clip, self.seed)
         self.snapshot = Snapshot(self.step)
+        self.watch = Watch(self.step, lambda: self.state) if self.doctor else None
         self.progress = Progress()
         self.best = Best(lambda: tree_map(self.backend.to_numpy, self.params), self.stop, self.patience)
         self.state: Tree = None
@@ -93,6 +98,13 @@ class Trainer:
                 "The trainer has no parameters yet: call fit, or build with the training data, first."
             )
         return self.state["params"]
+
+    @property
+    def diagnosis(self) -> Diagnosis:
+        """What the run has shown so far, during and after `fit`; UsageError without `doctor=True`."""
+        if self.watch is None:
+            raise UsageError("This trainer did not watch its run: make it with Trainer(..., doctor=True).")
+        return self.watch.diagnosis
 
     def build(self, train: Dataset) -> None:
         """Draw the first parameters for data such as `train`; `fit` does so unless it has been done.
@@ -181,6 +193,7 @@ class Trainer:
         begin = time.perf_counter()
         for (steps, seen), xs in self.feed.move(self._chunks(p.epoch, p.samples, p.step)):
             self._tell("chunk_begin", ChunkBegin(p.epoch, p.step, steps))
+            begin += self.watch.look(self.feed, self.state, xs, p.step) if self.watch else 0.0
             self._chunk(xs, steps, seen, begin)
             if self.max_time is not None and time.monotonic() - self._began > self.max_time:
                 self.stop("max-time")
@@ -216,7 +229,7 @@ class Trainer:
         with np.errstate(all="ignore"):  # what overflows is said below
             loss, correct, finite, *norms = self.backend.to_numpy(self.step.look(self.state)).tolist()
         if not finite:
-            raise self._divergence(p.step + steps)
+            raise self.diverged(self._fault(p.step + steps))
         self.state = self.step.clear(self.state)
         by_layer = dict(zip(self._trained_layers(), norms, strict=True))
         seconds = time.perf_counter() - begin
@@ -230,10 +243,8 @@ class Trainer:
         p = self.progress
         score = self.inference.evaluate(self.params, self.watched) if self.watched else None
         if score and not math.isfinite(score.loss):
-            raise DivergedError(
-                f"Training diverged. After epoch {p.epoch}, step {p.step}, the loss of the part watched is "
-                f"{score.loss}: try a tenth of the learning rate (--lr). The last good checkpoint was kept."
-            )
+            words = f"After epoch {p.epoch}, step {p.step}, the loss of the part watched is {score.loss}"
+            raise self.diverged(NotFinite(p.step, "watched", words))
         validation, test = (score, None) if self.validated else (None, score)
         pace = p.samples / p.epoch_seconds
         norms, lr = p.mean_norms(), self._rate(p.step - 1)
@@ -243,10 +254,15 @@ class Trainer:
         self.best.epoch_end(row)
         self._tell("epoch_end", row)
 
-    def _divergence(self, seen: int) -> DivergedError:
+    def _fault(self, seen: int) -> NotFinite:
         """Replay from the snapshot, over epoch ends, until the fault shows."""
-        snapshot, steps = self.snapshot, self._replay()
-        return explain_divergence(snapshot, self.feed.data, steps, self.network.names, seen)
+        return find_fault(self.snapshot, self.feed.data, self._replay(), self.network.names, seen)
+
+    def diverged(self, fault: NotFinite) -> DivergedError:
+        """The error to raise of a run that ceased to be finite, which the watch is told of."""
+        if self.watch:
+            self.watch.fault = fault
+        return fault.error()
 
     def _replay(self) -> Iterator[Tree]:
         """The single steps from the snapshot on, each as the loop would hand it down."""
@@ -262,7 +278,7 @@ class Trainer:
         return [row.name for row in self.layers if row.parameters]
 
     def _tell(self, what: str, event: Any) -> None:
-        for listener in self.listeners:
+        for listener in (self.watch, *self.listeners) if self.watch else self.listeners:
             getattr(listener, what)(event)
 
     def _introduction(self, parts: Mapping[str, Dataset | None]) -> TrainBegin:

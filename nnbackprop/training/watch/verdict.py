@@ -1,0 +1,16 @@
+"""What a sign says: a finding, None where it was looked for and is not there, or that it does not apply."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from nnbackprop.findings import Finding
+
+
+class _NotApplicable(Enum):
+    IT = "not applicable"
+
+
+NOT_APPLICABLE = _NotApplicable.IT
+
+Verdict = Finding | None | _NotApplicable

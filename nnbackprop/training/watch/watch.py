@@ -1,0 +1,92 @@
+"""When a run is looked at: at spaced steps, within a share of its time; and what is kept for the judgement."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from backends import Tree
+from nnbackprop.data.batches import Feed
+from nnbackprop.findings import Diagnosis
+from nnbackprop.training.diagnosis import NotFinite
+from nnbackprop.training.events import ChunkEnd, EpochEnd, Listener, TrainBegin, TrainEnd
+from nnbackprop.training.run_folder import row
+from nnbackprop.training.step import TrainingStep
+
+from .history import History, Point, halved
+from .judge import judge
+from .vitals import Probe, Vitals, measure, probe
+
+SHARE = 25  # looks may take 1/25 of the time: 4% of a run, which leaves 1% for the first and the last
+LOOKS = 40  # spread over a run, after the first few, whose distance doubles
+POINTS = 512  # of the course
+
+
+class Watch(Listener):
+    """Looks at a run's state now and then and keeps what it saw; `diagnosis` judges all of it.
+
+    Looks take at most 1/`share` of the time. With share 0 they depend on the steps alone, and so are the same in
+    every run. `state` gives the state as it stands.
+    """
+
+    def __init__(self, step: TrainingStep, state: Callable[[], Tree], share: float = SHARE) -> None:
+        self.step, self.state, self.share = step, state, share
+        self.looks: list[Vitals] = []
+        self.course: list[Point] = []
+        self.rows: list[dict[str, Any]] = []
+        self.fault: NotFinite | None = None
+        self.stopped: str | None = None
+        self.probe: Probe | None = None
+        self._first, self._next, self._apart = 0, 0, 1.0  # steps
+        self._began, self._cost = 0.0, 0.0  # seconds, of the cheapest look
+
+    @property
+    def diagnosis(self) -> Diagnosis:
+        """What the run shows so far."""
+        commonest = self.probe.commonest if self.probe else None
+        return judge(History(self.looks, self.course, self.rows, self.fault, commonest, self.stopped))
+
+    def train_begin(self, event: TrainBegin) -> None:
+        """Looks are spread over the steps to come."""
+        total = event.epochs * event.steps_per_epoch
+        self._first = self._next = event.first_step
+        self._apart = max(1.0, (total - event.first_step) / LOOKS)
+        self.probe = None
+
+    def look(self, feed: Feed, state: Tree, xs: Tree, at: int) -> float:
+        """Measure the state before step `at` + 1, whose chunk is `xs`, if it is time; the seconds this took."""
+        begin = time.perf_counter()
+        if self.probe is None:
+            self.feed, self.probe, self._began = feed, probe(self.step.xp, feed), begin
+        self._xs = xs
+        spent = (len(self.looks) + 1) * self._cost
+        if at < self._next or self.share * spent > begin - self._began:
+            return 0.0
+        self._measure(state, at)
+        seconds = time.perf_counter() - begin
+        if at > self._first:  # the first look warms up, and compiles where the library does
+            self._cost = min(self._cost or math.inf, seconds)
+        self._next = at + min(max(1.0, at - self._first), self._apart)
+        return seconds
+
+    def _measure(self, state: Tree, at: int) -> None:
+        feed = self.feed
+        self.looks.append(measure(feed.backend, self.step, state, feed.data, self._xs, self.probe, at))
+
+    def chunk_end(self, event: ChunkEnd) -> None:
+        """A point of the course."""
+        self.course.append(Point(event.step, event.loss, event.accuracy, event.lr, event.samples))
+        if len(self.course) >= 2 * POINTS:
+            self.course = halved(self.course)
+
+    def epoch_end(self, event: EpochEnd) -> None:
+        """The epoch's row, as metrics.jsonl has it."""
+        self.rows.append(row(event))
+
+    def train_end(self, event: TrainEnd) -> None:
+        """Why the run ended; and a last look, within the budget or not, as how a run ends tells most."""
+        self.stopped = event.reason
+        if self.probe and self.looks[-1].step < event.step:
+            self._measure(self.state(), event.step)
