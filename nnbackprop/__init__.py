@@ -62,6 +62,7 @@ _MODULES = {
     "nnbackprop.trained": ("Trained",),
     "nnbackprop.training.events": ("Listener",),
     "nnbackprop.training.trainer": ("Trainer",),
+    "nnbackprop.verify.gradients": ("gradcheck", "gradcheck_function"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_HOME)

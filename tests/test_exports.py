@@ -17,9 +17,9 @@ SGD Momentum Nesterov RMSprop Adagrad Adam AdamW clip_by_global_norm clip_by_val
 Constant StepDecay Exponential Cosine Warmup OneCycle
 He Glorot LeCun Uniform Normal Book Zeros
 Sequential Trainer Trained Listener Dataset Splits Scaling load split fit_scaling accuracy one_hot Draw
-select available Backend BackendError
+select available Backend BackendError gradcheck gradcheck_function
 NnbackpropError UsageError ShapeError DataError DivergedError RunFolderError
-""".split()  # noqa: SIM905  # noqa: SIM905 (a table of names)
+""".split()  # noqa: SIM905 (a table of names)
 
 
 def test_every_promised_name_is_there_and_no_other() -> None:

@@ -15,6 +15,7 @@ from backends import BackendError
 from nnbackprop.errors import NnbackpropError
 
 from .flags import err
+from .gradcheck import gradcheck
 from .look import backends, inspect, recipes
 from .runs import attack, evaluate, predict, train
 
@@ -27,7 +28,7 @@ app = App(
 data = App(
     name="data", help="Look at data sets: mnist, mnist-20x20, weight-height, fashion-mnist, kmnist, or files."
 )
-for command in (train, evaluate, predict, attack, backends, recipes):
+for command in (train, evaluate, predict, attack, gradcheck, backends, recipes):
     app.command(command)
 app.command(data)
 data.command(inspect)

@@ -21,7 +21,8 @@ NONE = "–"
 ROWS = 20  # samples of one file shown before the rest is only counted
 
 
-def _table(*columns: str, right: Sequence[str] = (), **options: Any) -> Table:
+def ruled(*columns: str, right: Sequence[str] = (), **options: Any) -> Table:
+    """An empty table with a rule under its heads; the columns named in `right` are set right."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, **options)
     for name in columns:
         table.add_column(name, justify="right" if name in right else "left", overflow="fold")
@@ -31,7 +32,7 @@ def _table(*columns: str, right: Sequence[str] = (), **options: Any) -> Table:
 def layer_table(layers: Sequence[LayerRow]) -> Table:
     """Layers: output shape, parameters, their bytes, FLOPs of a sample's forward pass; and the sums."""
     right = ("shape", "parameters", "bytes", "FLOPs")
-    table = _table("layer", *right, right=right, show_footer=True)
+    table = ruled("layer", *right, right=right, show_footer=True)
     for row in layers:
         parameters = (count(row.parameters), size(row.bytes)) if row.parameters else (NONE, NONE)
         table.add_row(row.name, shape(row.out_shape), *parameters, count(row.flops))
@@ -44,7 +45,7 @@ def layer_table(layers: Sequence[LayerRow]) -> Table:
 
 def backends_table(rows: Sequence[Status]) -> Table:
     """Which array libraries work here; for those that do not, why and what mends it."""
-    table = _table("backend", "version", "device", "memory", "remarks")
+    table = ruled("backend", "version", "device", "memory", "remarks")
     for row in rows:
         name = f"[bold green]{row.name}[/]" if row.usable else f"[dim]{row.name}[/]"
         free = row.memory.free if row.memory else None
@@ -62,7 +63,7 @@ def _remarks(row: Status) -> str:
 
 def recipes_table(recipes: Mapping[str, Mapping[str, Any]]) -> Table:
     """The recipes that come with the package."""
-    table = _table("recipe", "what it is")
+    table = ruled("recipe", "what it is")
     for name, settings in recipes.items():
         table.add_row(f"[bold]{name}[/]", escape(settings["title"]))
     return table
@@ -70,7 +71,7 @@ def recipes_table(recipes: Mapping[str, Mapping[str, Any]]) -> Table:
 
 def summary_table(summary: Mapping[str, Any]) -> Group:
     """A finished run: loss and accuracy of each part, and in a line what its steps took and where."""
-    table = _table("", "loss", "accuracy", right=("loss", "accuracy"))
+    table = ruled("", "loss", "accuracy", right=("loss", "accuracy"))
     for part in ("train", "validation", "test"):
         at, accuracy = summary[f"{part}_loss"], summary[f"{part}_accuracy"]
         table.add_row(part, NONE if at is None else loss(at), NONE if accuracy is None else share(accuracy))
@@ -85,7 +86,7 @@ def summary_table(summary: Mapping[str, Any]) -> Group:
 
 def prediction_table(name: str, classes: Sequence[str], predicted: np.ndarray, probabilities: np.ndarray) -> Table:
     """Predicted class of each sample (n,) and the probabilities (n, k) of the three likeliest classes."""
-    table = _table("sample", "class", "likeliest", title=escape(name), title_justify="left")
+    table = ruled("sample", "class", "likeliest", title=escape(name), title_justify="left")
     if probabilities.shape[1] == 1:
         probabilities = np.concatenate([1 - probabilities, probabilities], axis=1)
     for i, (label, row) in enumerate(zip(predicted[:ROWS], probabilities, strict=False)):

@@ -1,19 +1,21 @@
 """Which parameter is what, read off the shapes: the weights of each layer in their order, and their biases.
 
-A person's parameters have no layers, only shapes: (784, 100), (100,), (100, 10), (10,). Weights may be (in, out) or
-(out, in), biases vectors, rows, columns, the first column of the weights (as a column of ones in the data makes
-them), or none at all.
+A person's parameters have no layers, only shapes: (784, 100), (100,), (100, 10), (10,). Weights may be (in, out)
+or (out, in), biases vectors, rows, columns, the first column of the weights (as a column of ones in the data
+makes them), or none at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 
 from .numeric import Tensors
+
+MOST_THIN = 12  # tensors of one row or column that may be either; each doubles the readings
 
 
 @dataclass(frozen=True)
@@ -56,31 +58,47 @@ class Link:
 
 
 def chain(tensors: Tensors) -> tuple[Link, ...] | None:
-    """The layers from first to last, or None where the shapes do not tell."""
-    flat = [name for name, a in tensors.items() if a.ndim == 1]
+    """The layers from first to last, or None where the shapes do not tell.
+
+    Where several readings fit, as (5, 5), (5, 1), (1, 5), (1, 1) have two, names that begin with b are biases.
+    """
+    if any(a.ndim not in (1, 2) for a in tensors.values()):
+        return None
     thin = [name for name, a in tensors.items() if a.ndim == 2 and 1 in a.shape]
     wide = [name for name, a in tensors.items() if a.ndim == 2 and 1 not in a.shape]
-    if len(flat) + len(thin) + len(wide) != len(tensors):
-        return None
-    for choice in product((False, True), repeat=len(thin)):
-        chosen = {name for name, is_weight in zip(thin, choice, strict=True) if is_weight}
-        weights = [name for name in tensors if name in wide or name in chosen]
-        biases = [name for name in tensors if name not in weights]
-        for links in _arrangements(tensors, weights, biases):
-            return links
-    return None
+    readings: list[tuple[Link, ...]] = []
+    for choice in product((False, True), repeat=min(len(thin), MOST_THIN)):
+        weighty = {name for name, is_weight in zip(thin, choice, strict=False) if is_weight}
+        weights = [name for name in tensors if name in wide or name in weighty]
+        readings += _readings(tensors, weights, [name for name in tensors if name not in weights])
+    return max(readings, key=_likely, default=None)
 
 
-def _arrangements(tensors: Tensors, weights: Sequence[str], biases: Sequence[str]) -> Iterator[tuple[Link, ...]]:
-    """Every way in which these weights make a chain with these biases, the likeliest first."""
-    columns = any(tensors[b].ndim == 2 and tensors[b].shape[1] == 1 < tensors[b].size for b in biases)
-    for outer_first in (columns, not columns):
+def _likely(links: Sequence[Link]) -> int:
+    """How many names say what this reading says."""
+    biases = [link.b for link in links if link.b is not None]
+    return sum(_named_bias(b) for b in biases) - sum(_named_bias(link.W) for link in links)
+
+
+def _named_bias(name: str) -> bool:
+    last = name.rpartition(".")[2].lower()
+    return last.startswith("b") or "bias" in last
+
+
+def _readings(tensors: Tensors, weights: Sequence[str], biases: Sequence[str]) -> Iterator[tuple[Link, ...]]:
+    """Every way in which these weights make a chain with these biases."""
+    for outer_first in (False, True):
         shapes = [tensors[W].shape[::-1] if outer_first else tensors[W].shape for W in weights]
-        pairs = list(zip(shapes, shapes[1:], strict=False))
-        outs = [shape[1] for shape in shapes]
-        if biases and [tensors[b].size for b in biases] == outs and all(a[1] == b[0] for a, b in pairs):
+        steps, outs = list(pairwise(shapes)), [shape[1] for shape in shapes]
+        fed = all(a[1] == b[0] for a, b in steps)
+        if biases and fed and [_size(tensors[b], outer_first) for b in biases] == outs:
             yield tuple(Link(W, b, outer_first, False) for W, b in zip(weights, biases, strict=True))
-        if weights and not biases and pairs and all(b[0] == a[1] + 1 for a, b in pairs):
-            yield tuple(Link(W, None, outer_first, True) for W in weights)
-        if weights and not biases and all(a[1] == b[0] for a, b in pairs):
+        elif weights and not biases and fed:
             yield tuple(Link(W, None, outer_first, False) for W in weights)
+        elif weights and not biases and all(b[0] == a[1] + 1 for a, b in steps):
+            yield tuple(Link(W, None, outer_first, True) for W in weights)
+
+
+def _size(b: np.ndarray, outer_first: bool) -> int:
+    """The length of a bias; 0 if it stands the other way than the samples: rows have (1, k), columns (k, 1)."""
+    return b.size if b.ndim == 1 or b.shape[int(outer_first)] == 1 else 0

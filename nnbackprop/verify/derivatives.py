@@ -7,15 +7,17 @@ from collections.abc import Iterator
 import numpy as np
 
 from nnbackprop.findings import Finding
+from nnbackprop.layers import Activation, LeakyReLU
 
 from .experiments import (
+    ELEMENTWISE,
     INPUTS,
     Curves,
-    activation,
     comes_back_through_zero,
-    elementwise,
     hidden_curves,
+    output,
     output_curves,
+    slope,
     symmetric_agrees,
 )
 from .mistakes import finding
@@ -39,6 +41,8 @@ def output_delta(case: Case) -> Finding | None:
     if curves is None:
         return output_at_zero(case)
     c, measured = curves
+    if not np.isfinite(measured.hand).all():
+        return None
     if norm(measured.numeric) < FITS * norm(measured.hand):
         evidence = (
             "With equal outputs for every sample the loss does not move with the last biases, whatever they are"
@@ -73,6 +77,8 @@ def hidden_delta(case: Case) -> Finding | None:
 
 def _by_curves(curves: Curves, here: str, above: str) -> Finding | None:
     H, N, c = curves.hand, curves.numeric, np.array(INPUTS)
+    if not np.isfinite(H).all() or not np.isfinite(N).all() or not H.any():
+        return None
     words = f"Asked with z the same for every sample, the gradient of {here}'s biases"
     if fit := _fitted(H, N, c):
         id, true, taken = fit
@@ -98,14 +104,13 @@ def _parallel(H: np.ndarray, N: np.ndarray) -> bool:
 def _fitted(H: np.ndarray, N: np.ndarray, c: np.ndarray) -> tuple[str, str, str] | None:
     """The activation f and the curve w in place of f', with H f' = N w everywhere, and H as N w / f' says."""
     best, found = LOOSE, None
-    for true in elementwise():
-        _, slope = activation(true)
-        right = slope(c)[:, None]
-        usual = np.abs(right) > 1e-3
-        size = np.median(np.where(usual, N / np.where(usual, right, 1.0), np.nan)[usual[:, 0]], axis=0)
+    for true, layer in {**ELEMENTWISE, "leaky-relu": _leaky(N, c)}.items():
+        right = slope(layer, c)[:, None]
+        usual = np.abs(right[:, 0]) > 1e-3
+        size = np.median(N[usual] / right[usual], axis=0)
         if norm(N - right * size) > LOOSE * norm(N):
             continue
-        for id, taken, curve in _candidates(true, c):
+        for id, taken, curve in _candidates(true, layer, c):
             w = curve[:, None]
             crossed = norm(H * right - N * w) / (norm(H * right) + norm(N * w))
             loose = norm(H - w * size) / norm(H)
@@ -114,26 +119,27 @@ def _fitted(H: np.ndarray, N: np.ndarray, c: np.ndarray) -> tuple[str, str, str]
     return found
 
 
-def _candidates(true: str, c: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
+def _leaky(N: np.ndarray, c: np.ndarray) -> LeakyReLU:
+    """A leaky ReLU with the slope that N has below zero, of what it has above."""
+    unit = N[:, np.argmax(np.abs(N).max(axis=0))]
+    above = float(np.median(unit[c > 0]))
+    return LeakyReLU(float(np.clip(np.median(unit[c < 0]) / above, 1e-3, 0.9)) if above else 0.01)
+
+
+def _candidates(true: str, layer: Activation, c: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
     """What people put in place of f'(z), with the mistake's id; never f'(z) itself."""
-    f, slope = activation(true)
-    right = slope(c)
-    yield "activation-derivative-missing", "1", np.ones_like(c)
+    a, right = output(layer, c), slope(layer, c)
+    wrong, at_a = "wrong-activation-derivative", "activation-derivative-at-a"
     rows = [
-        ("activation-derivative-at-a", f"{true}' at a", slope(f(c))),
-        ("activation-derivative-at-a", "z (1 - z)", c * (1 - c)) if true == "sigmoid" else None,
-        ("activation-derivative-at-a", "1 - z^2", 1 - c * c) if true == "tanh" else None,
-        ("wrong-activation-derivative", "a (1 - a)", f(c) * (1 - f(c))),
-        ("wrong-activation-derivative", "1 - a^2", 1 - f(c) ** 2),
-        ("wrong-activation-derivative", f"{true}' squared", right**2),
-        ("wrong-activation-derivative", "[a > 0]", (f(c) > 0) * 1.0),
-        *(
-            ("wrong-activation-derivative", f"{other}'{at}", activation(other)[1](z))
-            for other in elementwise()
-            for at, z in (("", c), (" at a", f(c)))
-            if other not in (true, "identity")
-        ),
+        ("activation-derivative-missing", "1", np.ones_like(c)),
+        (at_a, f"{true}' at a", slope(layer, a)),
+        (at_a if true == "sigmoid" else wrong, "z (1 - z)", c * (1 - c)),
+        (at_a if true == "tanh" else wrong, "1 - z^2", 1 - c * c),
+        (wrong, "a (1 - a)", a * (1 - a)),
+        (wrong, "1 - a^2", 1 - a * a),
+        (wrong, f"{true}' squared", right**2),
+        (wrong, "[z > 0]", (c > 0) * 1.0),
+        *((wrong, f"{name}'", slope(other, c)) for name, other in ELEMENTWISE.items()),
+        *((wrong, f"{name}' at a", slope(other, a)) for name, other in ELEMENTWISE.items()),
     ]
-    for row in rows:
-        if row is not None and norm(row[2] - right) > FITS * norm(right):
-            yield row
+    return ((id, taken, w) for id, taken, w in rows if norm(w - right) > FITS * norm(right))

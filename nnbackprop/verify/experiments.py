@@ -1,20 +1,19 @@
 """Experiments: a function asked at chosen parameters, where its layers show themselves one at a time.
 
-With W_l = 0 and b_l = c, layer l gives f(c) for every sample and unit, and the gradient of b_l passes through f' at c
-alone: hand / numeric, as c moves, is the curve of what stands in the hand's place of f'(c). With the last layer's W
-at zero the outputs are its biases c for every sample, and N(c) tells the loss, H(c) what was taken for its derivative.
-With W_{l+1} = 0 nothing may come back to layer l at all.
+With W_l = 0 and b_l = c, layer l gives f(c) for every sample and unit, and the gradient of b_l passes through f'
+at c alone: hand / numeric, as c moves, shows what was taken in place of f'(c). With the last layer's W at zero the
+outputs are its biases c for every sample: N(c) by differences tells the loss, H(c) by hand what was taken for its
+derivative. With W_{l+1} = 0 nothing may come back to layer l at all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from backends import select
-from nnbackprop.layers import ACTIVATIONS
+from nnbackprop.layers import ACTIVATIONS, Activation
 
 from .chain import Link
 from .numeric import Tensors, slopes
@@ -27,10 +26,10 @@ SMALL = 1e-3
 """Share of the next layer's weights kept, so that what comes back hardly depends on what went out."""
 
 
-def bias_gradients(case: Case, layer: int, point: Tensors) -> tuple[np.ndarray, np.ndarray]:
-    """Gradients of a layer's first biases at `point`: by hand and by differences, each (units,)."""
+def bias_gradients(case: Case, layer: int, point: Tensors, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Gradients of the first biases of a layer at `point`: by hand and by differences, each (units,)."""
     link = _link(case, layer)
-    units = min(UNITS, len(link.bias(point)))
+    units = min(most, len(link.bias(point)))
     zeros = {name: np.zeros_like(a) for name, a in point.items()}
     name = link.b or link.W
     directions = [link.with_bias(zeros, np.eye(1, len(link.bias(point)), j)[0])[name] for j in range(units)]
@@ -54,8 +53,8 @@ def hidden_curves(case: Case, layer: int) -> Curves:
     for c in INPUTS:
         point = link.with_bias(link.with_weight(case.point, 0.0), c)
         small = above.with_weight(point, SMALL * above.weight(point))
-        H, N = bias_gradients(case, layer, small)
-        _, rest = bias_gradients(case, layer, above.with_weight(point, 0.0))
+        H, N = bias_gradients(case, layer, small, UNITS)
+        _, rest = bias_gradients(case, layer, above.with_weight(point, 0.0), UNITS)
         hand.append(H - rest)
         numeric.append(N - rest)
     return Curves(np.array(hand), np.array(numeric))
@@ -73,10 +72,10 @@ def output_curves(case: Case) -> tuple[np.ndarray, Curves] | None:
     cs = rng.standard_normal((6, k))
     if last.biased:
         rows = [
-            bias_gradients(case, len(case.links) - 1, last.with_bias(last.with_weight(case.point, 0.0), c))
+            bias_gradients(case, len(case.links) - 1, last.with_bias(last.with_weight(case.point, 0.0), c), k)
             for c in cs
         ]
-        return cs[:, :UNITS], Curves(*(np.array(part) for part in zip(*rows, strict=True)))
+        return cs, Curves(*(np.array(part) for part in zip(*rows, strict=True)))
     if len(case.links) < 2:
         return None
     return cs, Curves(*(np.array(part) for part in zip(*(_by_halves(case, c) for c in cs), strict=True)))
@@ -108,7 +107,10 @@ def comes_back_through_zero(case: Case, layer: int) -> float:
 
 
 def penalty_rates(case: Case, layer: int) -> tuple[float, float] | None:
-    """L2 coefficients of a layer's W in the gradient by hand and in the loss, from W_{l+1} = 0; None for the last."""
+    """L2 coefficients of a layer's W, of the gradient by hand and of the loss, where W_{l+1} = 0.
+
+    None for the last layer, which has no next.
+    """
     if case.links is None or layer + 1 >= len(case.links):
         return None
     link, silent = case.links[layer], case.links[layer + 1].with_weight(case.point, 0.0)
@@ -140,26 +142,19 @@ def symmetric_agrees(case: Case, layer: int) -> bool | None:
     return all(piece.good for piece in again.pieces if piece.layer >= layer)
 
 
-Curve = Callable[[np.ndarray], np.ndarray]
+ELEMENTWISE: dict[str, Activation] = {name: kind() for name, kind in ACTIVATIONS.items() if name != "softmax"}
+"""The activations that act on each number alone."""
 
 
-def activation(name: str) -> tuple[Curve, Curve]:
-    """f and f' of an activation, on host arrays."""
-    layer, xp = ACTIVATIONS[name](), select("numpy").xp
-
-    def f(z: np.ndarray) -> np.ndarray:
-        return layer.apply(xp, z.reshape(1, -1))[0].reshape(z.shape)
-
-    def slope(z: np.ndarray) -> np.ndarray:
-        _, cache = layer.apply(xp, z.reshape(1, -1))
-        return layer.chain(xp, cache, np.ones((1, z.size))).reshape(z.shape)
-
-    return f, slope
+def output(layer: Activation, z: np.ndarray) -> np.ndarray:
+    """f(z), of host numbers (...)."""
+    return layer.apply(select("numpy").xp, z.reshape(1, -1))[0].reshape(z.shape)
 
 
-def elementwise() -> Sequence[str]:
-    """The activations that act on each number alone."""
-    return [name for name in ACTIVATIONS if name != "softmax"]
+def slope(layer: Activation, z: np.ndarray) -> np.ndarray:
+    """f'(z), of host numbers (...), by differences: the derivative by hand may be what is wrong."""
+    h = 1e-5
+    return (output(layer, z + h) - output(layer, z - h)) / (2 * h)
 
 
 def _link(case: Case, layer: int) -> Link:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from nnbackprop.random import Draw
 from nnbackprop.training.step import Objective
 
 from .numeric import Tensors
+
+T = TypeVar("T")
 
 INPUT = "input"
 
@@ -76,6 +78,31 @@ class OfNetwork:
         return tuple(layers.values()), self.held[INPUT][1]
 
 
+class RefusedError(Exception):
+    """A function raised at parameters it was never meant for, such as weights of zero."""
+
+
+@dataclass(frozen=True, eq=False)
+class Careful:
+    """A function in experiments, which go where training never does; what it raises there is RefusedError."""
+
+    function: Function
+
+    def value(self, tensors: Tensors) -> float:
+        """J."""
+        return self._asked(self.function.value, tensors)
+
+    def gradients(self, tensors: Tensors) -> Tensors:
+        """The hand-derived gradient of each tensor."""
+        return self._asked(self.function.gradients, tensors)
+
+    def _asked(self, ask: Callable[[Tensors], T], tensors: Tensors) -> T:
+        try:
+            return ask(tensors)
+        except Exception as error:
+            raise RefusedError(str(error)) from error
+
+
 @dataclass(frozen=True, eq=False)
 class OwnCode:
     """A person's two functions of their parameters, whatever lists, tuples and dicts those are kept in.
@@ -93,9 +120,9 @@ class OwnCode:
         J = np.asarray(self.loss_fn(self.arranged(tensors)))
         if J.size != 1 or J.dtype.kind != "f" or J.dtype.itemsize < 8:
             raise UsageError(
-                f"loss_fn gave {J.dtype} of shape {J.shape}, and one number in float64 is needed: the mean loss of "
-                "the batch. Numeric derivatives in float32 have no digits to compare, so keep data and parameters "
-                "in float64 here."
+                f"loss_fn gave {J.dtype} of shape {J.shape}, and one number in float64 is needed: the mean loss "
+                "of the batch. Numeric derivatives in float32 have no digits to compare, so keep data and "
+                "parameters in float64 here."
             )
         return float(J.reshape(()))
 
@@ -133,8 +160,8 @@ def leaves(tree: Any, source: str, path: str = "") -> dict[str, np.ndarray]:
     array = np.asarray(tree)
     if array.dtype.kind not in "biuf" or not array.size:
         raise UsageError(
-            f"{source} has {array.dtype} of shape {array.shape} at {path or 'its top'}, and arrays of real numbers "
-            "are needed, in a dict or a list: {'W1': W1, 'b1': b1}."
+            f"{source} has {array.dtype} of shape {array.shape} at {path or 'its top'}, and arrays of real "
+            "numbers are needed, in a dict or a list: {'W1': W1, 'b1': b1}."
         )
     return {path or "0": array.astype(np.float64)}
 

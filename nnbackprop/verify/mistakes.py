@@ -37,8 +37,8 @@ MISTAKES = {
         "add lambda * W to weight gradients alone; with a bias column, leave out that column.",
     ),
     "l2-not-averaged": Mistake(
-        "The L2 penalty of the loss and that of the gradient have different factors: one is divided by the batch, or "
-        "halved, and the other not.",
+        "The L2 penalty of the loss and that of the gradient have different factors: one is divided by the batch, "
+        "or halved, and the other not.",
         "with lambda/(2n) * (W**2).sum() in the loss, the gradient has lambda/n * W.",
     ),
     "activation-derivative-missing": Mistake(
@@ -60,14 +60,14 @@ MISTAKES = {
         "with squared error, dz = (a - t) * f'(z) in the last layer too; or change the loss to cross-entropy.",
     ),
     "softmax-diagonal": Mistake(
-        "Softmax is derived as if each output depended on its own input alone: of its Jacobian p_i ([i = j] - p_j) "
-        "only the diagonal p (1 - p) is used.",
-        "softmax with cross-entropy: dz = (p - t) / n; else dz = p * (dp - (dp * p).sum(axis=1, keepdims=True)).",
+        "Softmax is derived as if each output depended on its own input alone: of its Jacobian p_i ([i = j] - "
+        "p_j) only the diagonal p (1 - p) is used.",
+        "softmax with cross-entropy: dz = (p - t) / n; else dz = p * (dp - (dp * p).sum(axis=1, keepdims=True))",
     ),
     "softmax-axis": Mistake(
         "Softmax is taken over the batch, so that each class sums to 1 over the samples, not each sample over the "
         "classes.",
-        "sum over the classes: e / e.sum(axis=1, keepdims=True) for samples in rows, axis=0 for samples in columns.",
+        "sum over the classes: e / e.sum(axis=1, keepdims=True) for samples in rows, axis=0 for columns.",
     ),
     "weight-transposed": Mistake(
         "On the way back the error is multiplied by W where its transpose belongs; the matrix is square, so no "
@@ -114,6 +114,10 @@ MISTAKES = {
     "not-deterministic": Mistake(
         "Each call computes another function, as when dropout draws a new mask or the batch is drawn anew.",
         "draw masks and batch once, outside, and use the same ones in loss_fn and grad_fn.",
+    ),
+    "gradient-not-finite": Mistake(
+        "An exponential overflowed, or a division or logarithm met a zero.",
+        "take softmax of z - z.max(axis=1, keepdims=True), and derive it together with the cross-entropy.",
     ),
     "gradient-shape": Mistake(
         "The gradient does not have the shape of what it is the gradient of.",

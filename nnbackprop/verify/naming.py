@@ -5,7 +5,7 @@ A rule is a question to a `Case`. It answers with a finding, or None where the p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from nnbackprop.findings import Finding
 
 from .behaviour import behaviour
 from .derivatives import hidden_delta, output_delta
-from .functions import Function
+from .functions import Careful, Function, RefusedError
 from .mistakes import finding
 from .numeric import Tensors
 from .patterns import factors, penalties, shapes, single_pieces
@@ -32,11 +32,18 @@ def name_mistakes(
             return found
         if wrong := shapes(function, point, hand):
             return (*found, wrong)
-        case = Case.of(function, point, {name: hand[name].reshape(a.shape) for name, a in point.items()})
+        shaped = {name: hand[name].reshape(a.shape) for name, a in point.items()}
+        case = Case.of(Careful(function), point, shaped)
         if not case.bad:
             return found
-        named = next((answer for rule in RULES if (answer := rule(case))), None)
-        return (*found, named or _unknown(case))
+        return (*found, next(filter(None, (_ask(rule, case) for rule in RULES)), None) or _unknown(case))
+
+
+def _ask(rule: Callable[[Case], Finding | None], case: Case) -> Finding | None:
+    try:
+        return rule(case)
+    except RefusedError:
+        return None
 
 
 def _unknown(case: Case) -> Finding:

@@ -25,6 +25,9 @@ ROUNDING = 32 * float(np.finfo(np.float64).eps)
 SMALLEST = 1e-2
 """A tensor whose numbers are smaller than this is moved as if they were of this size."""
 
+STRICT = 0.1
+"""The two tests must agree to this share of the tolerance: what they miss is then well below it."""
+
 
 @dataclass(frozen=True)
 class Slopes:
@@ -37,7 +40,8 @@ class Slopes:
 def slopes(value: Value, point: Tensors, name: str, directions: Sequence[np.ndarray], tolerance: float) -> Slopes:
     """Derivatives of J along `directions`, each of the shape of tensor `name`, at `point`.
 
-    A slope is accepted where both tests agree to `tolerance` of the directions' typical slope, and rounding.
+    A slope is accepted where both tests agree to a tenth of `tolerance` of the directions' typical slope, and
+    rounding.
     """
     at = point[name]
     length = max(float(np.linalg.norm(at)), SMALLEST * at.size**0.5)
@@ -50,7 +54,7 @@ def slopes(value: Value, point: Tensors, name: str, directions: Sequence[np.ndar
         rows = [_measure(value, point, name, directions[i], step * length, J0) for i in pending.tolist()]
         D, straddled, rounding = map(np.array, zip(*rows, strict=True))
         typical = float(np.sqrt(np.nanmean(np.square(np.concatenate([D, values])))))
-        good = straddled <= tolerance * typical + rounding
+        good = straddled <= STRICT * tolerance * typical + rounding
         values[pending[good]] = D[good]
         noise = max(noise, *rounding[good].tolist(), 0.0)
     return Slopes(values, noise)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .experiments import activation, elementwise
+from .experiments import ELEMENTWISE, output, slope
 from .pieces import norm
 
 FITS = 1e-5
@@ -33,8 +33,10 @@ class Model:
 
 def model_of(c: np.ndarray, N: np.ndarray) -> Model | None:
     """The first usual loss whose gradient (rounds, k) at outputs c (rounds, k) is N."""
+    if not np.isfinite(N).all():
+        return None
     for name, squared, last in _usual():
-        p = softmax(c) if last == "softmax" else activation(last)[0](c)
+        p = softmax(c) if last == "softmax" else output(ELEMENTWISE[last], c)
         J = _jacobian(last, c) if squared else np.stack([np.eye(c.shape[1])] * len(c))
         columns = np.concatenate([np.einsum("rij,rj->ri", J, p)[..., None], -J], axis=2)  # (rounds, k, 1 + k)
         system = columns.reshape(-1, 1 + c.shape[1])
@@ -52,7 +54,7 @@ def _usual() -> Iterator[tuple[str, bool, str]]:
     yield "softmax with cross-entropy", False, "softmax"
     yield "sigmoid with binary cross-entropy", False, "sigmoid"
     yield "squared error on softmax", True, "softmax"
-    for last in elementwise():
+    for last in ELEMENTWISE:
         yield f"squared error on {last}", True, last
 
 
@@ -76,13 +78,19 @@ def hypotheses(model: Model, c: np.ndarray) -> Iterator[tuple[str, str, Expected
         return
     yield "output-derivative-missing", "a - t", fixed(delta)
     if model.activation != "softmax":
-        _, slope = activation(model.activation)
-        yield "activation-derivative-at-a", f"(a - t) {model.activation}' taken at a", fixed(delta * slope(p))
-        yield "wrong-activation-derivative", "(a - t) times that squared", fixed(delta * slope(c) ** 2)
-        for other in elementwise():
+        last = ELEMENTWISE[model.activation]
+        yield (
+            "activation-derivative-at-a",
+            f"(a - t) {model.activation}' taken at a",
+            fixed(delta * slope(last, p)),
+        )
+        yield "wrong-activation-derivative", "(a - t) times f' squared", fixed(delta * slope(last, c) ** 2)
+        yield "wrong-activation-derivative", "(a - t) (1 - a^2)", fixed(delta * (1 - p * p))
+        yield "wrong-activation-derivative", "(a - t) a (1 - a)", fixed(delta * p * (1 - p))
+        for other, layer in ELEMENTWISE.items():
             for at, z in (("z", c), ("a", p)):
-                taken = activation(other)[1](z)
-                yield "wrong-activation-derivative", f"(a - t) {other}' at {at}", fixed(delta * taken)
+                expected = fixed(delta * slope(layer, z))
+                yield "wrong-activation-derivative", f"(a - t) {other}' at {at}", expected
 
 
 def _constant(q: np.ndarray) -> Expected:
@@ -101,4 +109,4 @@ def _jacobian(last: str, c: np.ndarray) -> np.ndarray:
     if last == "softmax":
         p = softmax(c)
         return np.einsum("ri,ij->rij", p, np.eye(c.shape[1])) - np.einsum("ri,rj->rij", p, p)
-    return np.einsum("ri,ij->rij", activation(last)[1](c), np.eye(c.shape[1]))
+    return np.einsum("ri,ij->rij", slope(ELEMENTWISE[last], c), np.eye(c.shape[1]))

@@ -19,9 +19,12 @@ CLOSE = 1e-4
 
 
 def shapes(function: Function, point: Tensors, hand: Tensors) -> Finding | None:
-    """Gradients that have another shape than their parameter; `hand` as it was given."""
+    """Gradients that are no numbers, or have another shape than their parameter; `hand` as it was given."""
     for name, a in point.items():
         g = hand[name]
+        if lost := int(np.count_nonzero(~np.isfinite(g))):
+            evidence = f"{lost} of {g.size} numbers in the gradient of {name} are NaN or infinite."
+            return finding("gradient-not-finite", evidence, 0.98)
         if g.size == a.size and (g.ndim != 2 or g.shape == a.shape or 1 in g.shape):
             continue
         if g.shape == a.shape[::-1]:
@@ -50,7 +53,7 @@ def _summed(function: Function, point: Tensors, name: str, g: np.ndarray) -> str
 def penalties(case: Case) -> Finding | None:
     """Hand and numeric differ by a multiple of the parameters themselves."""
     bad = case.bad
-    if any(piece.excess is None for piece in bad):
+    if any(piece.excess is None for piece in bad) or all(len(piece.hand) == 1 for piece in bad):
         return None
     if len({round((p.excess or 0.0) / (bad[0].excess or 1.0), 2) for p in bad}) > 1:
         return None
@@ -91,6 +94,8 @@ def factors(case: Case) -> Finding | None:
     if one and abs(a + 1) < CLOSE:
         return finding("sign-flipped", f"{evidence}.", 0.97)
     lower = _lower_layers(case, bad)
+    if m := _powers(values):
+        return finding("mean-twice", f"{evidence}: powers of 1/{m}, by a batch of {m} samples perhaps.", 0.8)
     if not one and lower and np.all((values > 0) & (values < 1)):
         return finding("dropout-scale-missing", f"{evidence}: less in each layer further down.", 0.85)
     if not one:
@@ -105,11 +110,25 @@ def factors(case: Case) -> Finding | None:
     return finding("missing-batch-mean" if a > 1 else "mean-twice", f"{evidence}, and the others are right.", 0.7)
 
 
+def _powers(values: np.ndarray) -> int | None:
+    """The m of 1/m, 1/m^2 ... as a second mean in every layer makes them; 1/2 is more likely a dropout's keep."""
+    m = round(1 / values.max()) if 0 < values.max() < 1 else 0
+    if m < 3 or values.min() <= 0:
+        return None
+    powers = np.log(values) / -np.log(m)
+    return m if np.abs(powers - np.round(powers)).max() < CLOSE and np.ptp(values) > CLOSE else None
+
+
 def _everywhere(case: Case, a: float, evidence: str) -> Finding:
     """One factor in every gradient: the batch, or the squared error's own."""
     model, k = _model(case), _outputs(case)
-    squared = model is None or model.squared
-    of_error = {2.0, 0.5, *(f * k**e for f in (0.5, 1.0, 2.0) for e in (-1, 1))} if squared else set()
+    sizes = (1.0, 2.0, 1 / k, 2 / k) if k else (1.0, 2.0)  # s of 1/2 sum, of sum, and of their means over k
+    if model is None or not model.squared:
+        of_error = {2.0, 0.5} if model is None else set()
+    elif any(abs(model.s / s - 1) < CLOSE for s in sizes):
+        of_error = {s / model.s for s in sizes}
+    else:
+        of_error = {2.0, 0.5, float(k), 1 / k}
     words = f"{evidence}: the same in every parameter"
     if any(abs(a / f - 1) < CLOSE for f in of_error):
         return finding("mse-factor", f"{words}, and the loss has {k} outputs.", 0.9 if model else 0.6)
@@ -150,6 +169,6 @@ def single_pieces(case: Case) -> Finding | None:
     below_right = top > 0 and all(piece.good for piece in case.pieces if piece.layer == top - 1)
     if W is not None and not W.good and ((b is not None and b.good) or (b is None and below_right)):
         right = b.label if b is not None else "the layer below"
-        evidence = f"The gradient of {W.label} is wrong and that of {right} is right: the error is good, its partner is not."
-        return finding("wrong-layer-input", evidence, 0.9)
+        evidence = f"The gradient of {W.label} is wrong and that of {right} is right"
+        return finding("wrong-layer-input", f"{evidence}: the error is good, its partner is not.", 0.9)
     return None

@@ -72,7 +72,7 @@ class Piece:
         apart = self.hand - self.numeric
         c = float(apart @ self.values) / square
         rest, noise = norm(apart - c * self.values), 100 * self.noise * len(apart) ** 0.5
-        return c if len(apart) > 1 and rest <= 1e-3 * norm(apart) + noise else None
+        return c if rest <= 1e-3 * norm(apart) + noise else None
 
 
 @dataclass(frozen=True, eq=False)

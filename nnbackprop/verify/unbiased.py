@@ -25,15 +25,17 @@ def output_at_zero(case: Case) -> Finding | None:
     k = last.weight(case.point).shape[1]
     known = {
         4.0: "output-derivative-missing",
-        float(k): "output-derivative-missing",
-        (k - 1) / k**2: "softmax-diagonal",
-        (k - 1) / k: "softmax-diagonal",
+        SIGMOID_AT_A: "activation-derivative-at-a",
+        3.0: "wrong-activation-derivative",  # tanh's, 1 - a^2, for a sigmoid's
     }
+    if k > 1:
+        known |= {float(k): "output-derivative-missing"}
+        known |= {(k - 1) / k**e: "softmax-diagonal" for e in (1, 2)}
     words = f"With {last.W} = 0, where all outputs are equal, hand / numeric"
     for factor, id in known.items():
         if at_zero.factor is not None and abs(at_zero.factor / factor - 1) < FITS:
             return finding(id, f"{words} is {at_zero.factor:.6g} in each of {last.W}'s entries.", 0.8)
-    return _by_rows(case, words)
+    return _by_rows(case, words) if k > 1 else None
 
 
 def _by_rows(case: Case, words: str) -> Finding | None:
@@ -71,7 +73,9 @@ def hidden_at_zero(case: Case, layer: int) -> Finding:
     pieces = Case.of(case.function, still, _shaped(case, still)).pieces
     at_zero = next((piece for piece in pieces if piece.name == link.W), None)
     if at_zero is None and norm(H - H_half) <= LOOSE * norm(H):  # a rectifier, with its kink at 0
-        return finding("dropout-mask-missing", f"{words} follows the sign of z, as it should, and yet is off.", 0.6)
+        return finding(
+            "dropout-mask-missing", f"{words} follows the sign of z, as it should, and yet is off.", 0.6
+        )
     words = f"With {link.W} = 0, where every z is 0, hand / numeric"
     if at_zero is None:
         return finding("wrong-activation-derivative", f"The error is wrong from {link.W} down.", 0.4)

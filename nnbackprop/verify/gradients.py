@@ -26,7 +26,7 @@ from .functions import INPUT, Function, OfNetwork, OwnCode, leaves
 from .naming import name_mistakes
 from .numeric import Tensors, entry, slopes
 
-TOLERANCE = 1e-6
+TOLERANCE = 1e-7
 """Largest relative error that passes: central differences here are right to about 1e-9."""
 
 DIRECTIONS = 4
@@ -107,11 +107,11 @@ def gradcheck(
 ) -> Report:
     """Check the whole function that is trained: every parameter tensor and the input, in float64.
 
-    x (n, ...) are inputs as the network takes them, t (n,) integer labels, `targets` the values of the wrong and the
-    right class for losses on outputs; a table of targets (n, k) may stand for t there. Dropout draws the masks of
-    `seed`'s first step and keeps them. `params` are host arrays; without them the first parameters of `seed`
-    are taken. Tensors that are all zero, as biases are at first, are moved to small random numbers: a mistake such
-    as a penalty on biases would hide there.
+    x (n, ...) are inputs as the network takes them, t (n,) integer labels, `targets` the values of the wrong and
+    the right class for losses on outputs; a table of targets (n, k) may stand for t there. Dropout draws the
+    masks of `seed`'s first step and keeps them. `params` are host arrays; without them the first parameters of
+    `seed` are taken. Tensors that are all zero, as biases are at first, are moved to small random numbers: a
+    mistake such as a penalty on biases would hide there.
 
     Raises:
         ShapeError, DataError: inputs or labels that do not fit the network.
@@ -132,9 +132,9 @@ def gradcheck(
 def gradcheck_function(loss_fn: Callable[[Any], Any], grad_fn: Callable[[Any], Any], params: Any) -> Report:
     """Check your own backpropagation: does grad_fn(params) hold the derivatives of loss_fn(params)?
 
-    params is a dict or list of NumPy arrays (nested as you like), which both functions take; loss_fn returns J, one
-    number, and grad_fn an array for each parameter, kept alike. Data, labels and dropout masks are whatever your
-    functions use: the same in both. When something is wrong the report names the likely mistake.
+    params is a dict or list of NumPy arrays (nested as you like), which both functions take; loss_fn returns J,
+    one number, and grad_fn an array for each parameter, kept alike. Data, labels and dropout masks are whatever
+    your functions use: the same in both. When something is wrong the report names the likely mistake.
 
     >>> report = gradcheck_function(lambda p: loss(X, T, p), lambda p: backward(X, T, p), {"W1": W1, "b1": b1})
     >>> print(report)
@@ -156,15 +156,15 @@ def _objective(
 ) -> Objective:
     if len(t) != len(x) or not np.isfinite(x).all():
         raise DataError(
-            f"gradcheck got inputs of shape {x.shape} and labels of shape {t.shape}, and needs finite inputs (n, ...) "
-            "and a label, or a row of targets, for each of the n samples."
+            f"gradcheck got inputs of shape {x.shape} and labels of shape {t.shape}, and needs finite inputs "
+            "(n, ...) and a label, or a row of targets, for each of the n samples."
         )
     if t.ndim == 2 and not loss.labels:
         return _Given(network, loss, penalty, *targets)
     outputs = network.plan(x.shape[1:])[-1].out_shape
     if len(outputs) != 1:
         raise ShapeError(
-            f"The network gives {outputs} a sample; the losses take vectors (k,): end in a Dense layer."
+            f"The network gives {outputs} a sample and the losses take vectors (k,): end in a Dense layer."
         )
     check_labels(t, max(2, outputs[0]))
     return Objective(network, loss, penalty, *targets)
@@ -186,8 +186,8 @@ def _check(function: Function, point: Tensors, seed: int) -> Report:
     loss = function.value(point)
     if not np.isfinite(loss):
         raise UsageError(
-            f"The loss is {loss} at the parameters given, and a slope can only be taken of a finite one: check at "
-            "smaller weights, or guard the logarithm."
+            f"The loss is {loss} at the parameters given, and a slope can only be taken of a finite one: check "
+            "at smaller weights, or guard the logarithm."
         )
     hand = function.gradients(point)
     checks = tuple(_tensor(function, point, name, hand[name], rng) for name in point)
@@ -199,10 +199,9 @@ def _tensor(
 ) -> TensorCheck:
     """Directions first; entries where those disagree, or where every one of them met a kink."""
     shape = point[name].shape
-    if hand.shape != shape:
-        if hand.size != np.prod(shape):
-            return TensorCheck(name, shape, float("inf"), None, None, 0, 0, TOLERANCE)
-        hand = hand.reshape(shape)
+    if hand.size != point[name].size or not np.isfinite(hand).all():
+        return TensorCheck(name, shape, float("inf"), None, None, 0, 0, TOLERANCE)
+    hand = hand.reshape(shape)
     directions = [rng.choice([-1.0, 1.0], shape) for _ in range(min(DIRECTIONS, 2 * hand.size))]
     along = np.array([float(np.sum(hand * v)) for v in directions])
     found = slopes(function.value, point, name, directions, TOLERANCE)

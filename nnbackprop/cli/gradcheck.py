@@ -1,0 +1,30 @@
+"""The command that proves a recipe's gradients."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from .flags import Flags, err, given, out
+
+
+def gradcheck(
+    recipe: Annotated[str, Parameter(help="A recipe's name or a TOML file.")] = "mnist",
+    /,
+    *,
+    flags: Annotated[Flags, Parameter(name="*")] = Flags(),  # type: ignore[valid-type]  # noqa: B008 (frozen)
+) -> int:
+    """Prove a network's gradients by finite differences, in float64, on the library you run; 1 if one is wrong."""
+    from backends import select
+    from nnbackprop import config as configuration
+    from nnbackprop.proof import prove
+    from nnbackprop.report.gradients import gradients_report
+
+    config = configuration.resolve(recipe, given(flags))
+    backend = select(config.backend, config.device)
+    if config.backend == "auto":
+        err.print(backend.why, style="dim")
+    report = prove(config, backend)
+    out.print(gradients_report(report))
+    return int(not report.passed)
