@@ -9,25 +9,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pages import ROOT, machine, write
 
 from nnbackprop import Trained
 
-ROOT = Path(__file__).resolve().parents[1]
 STORE = ROOT / "docs" / "figures.json"
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-BLOCK = re.compile(r"(<!-- figures: (\S+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
 
 RUNS = {
     "mnist": "train mnist",
@@ -58,20 +53,6 @@ def run(name: str, runs: Path) -> dict[str, Any]:
     }
 
 
-def machine() -> str:
-    """Processor, cores this process may use, and the library that does the products."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{processor()}, {cores} cores, Python {platform.python_version()}, NumPy {version('numpy')}"
-
-
-def processor() -> str:
-    """The processor's own name where Linux tells it."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file() and (found := re.search(r"model name\s*: (.+)", info.read_text())):
-        return found[1]
-    return platform.processor() or platform.machine()
-
-
 def extras(name: str, trained: Trained) -> dict[str, Any]:
     """The learner's broken metric beside the honest one, and what four people's network says of two more."""
     if name.startswith("ex4"):
@@ -87,15 +68,18 @@ def extras(name: str, trained: Trained) -> dict[str, Any]:
     return {}
 
 
+BLOCKS: dict[str, Callable[[dict[str, Any]], tuple[str, tuple[str, ...]]]] = {
+    "recipes": lambda runs: recipes(runs),
+    "ex4": lambda runs: ex4(runs),
+    "mnist": lambda runs: accuracies(runs, ("mnist", "mnist-50")),
+    "rashid": lambda runs: accuracies(runs, ("rashid", "rashid-200")),
+    "weight-height": lambda runs: weight_height(runs),
+}
+
+
 def block(name: str, runs: dict[str, Any]) -> str:
     """A block's text: a table, and under it how its figures were made."""
-    table, used = {
-        "recipes": recipes,
-        "ex4": ex4,
-        "mnist": lambda runs: accuracies(runs, ("mnist", "mnist-50")),
-        "rashid": lambda runs: accuracies(runs, ("rashid", "rashid-200")),
-        "weight-height": weight_height,
-    }[name](runs)
+    table, used = BLOCKS[name](runs)
     made = sorted({(runs[key]["machine"], runs[key]["date"]) for key in used})
     notes = "; ".join(f"{where}, {date}" for where, date in made)
     return f"{table}\n\nMade by `python scripts/figures.py` on {notes}. Seconds are the training steps alone.\n"
@@ -179,11 +163,6 @@ def weight_height(runs: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
     return "\n".join(lines), ("weight-height",)
 
 
-def fill(page: Path, runs: dict[str, Any]) -> None:
-    """Write a page's blocks anew; the rest of it stays."""
-    page.write_text(BLOCK.sub(lambda found: found[1] + block(found[2], runs) + found[3], page.read_text()))
-
-
 def main() -> None:
     """Run what is asked for, keep the figures, fill the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -194,8 +173,7 @@ def main() -> None:
         for name in RUNS if only is None else [only] * (only != "none"):
             runs[name] = run(name, Path(folder))
             STORE.write_text(json.dumps(runs, indent=2) + "\n")
-    for page in PAGES:
-        fill(page, runs)
+    write({name: block(name, runs) for name in BLOCKS})
 
 
 if __name__ == "__main__":
