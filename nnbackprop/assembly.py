@@ -198,6 +198,7 @@ def trainer(
         patience=config.patience,
         max_time=config.max_time,
         resident=config.resident,
+        doctor=config.doctor,
         listeners=listeners,
         description=description(config),
     )

@@ -124,6 +124,7 @@ class Config:
         Literal["auto", "yes", "no"], _flag(DATA, "Whether the data stays on the device or streams to it.")
     ] = "auto"
 
+    doctor: Annotated[bool, _flag(RUN, "Watch the run for what goes wrong, and say so at its end.")] = False
     dtype: Annotated[Literal["float32", "float64"], _flag(RUN, "Of parameters and arithmetic.")] = "float32"
     max_time: Annotated[Above0 | None, _flag(RUN, "Stop after so many seconds.")] = None
     progress: Annotated[

@@ -25,14 +25,16 @@ from .data.scaling import fit_scaling
 from .data.split import split
 from .errors import DataError, DivergedError, UsageError
 from .metrics import confusion
+from .report.findings import diagnosis_report
 from .report.progress import progress
 from .training import checkpoints, state
+from .training.diagnosis import NotFinite
 from .training.events import Score
 from .training.interrupt import stop_on_interrupt
 from .training.run_folder import Recorder, RunFolder, environment
 from .training.trainer import Trainer
 
-MAY_CHANGE = ("epochs", "patience", "max_time", "progress", "backend", "device", "resident", "runs_dir")
+MAY_CHANGE = ("epochs", "patience", "max_time", "progress", "backend", "device", "resident", "doctor", "runs_dir")
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ def _changed(config: Config, overrides: Mapping[str, Any]) -> Config:
 
 def _run(config: Config, trainer: Trainer, parts: Parts, folder: RunFolder, console: Console) -> Finished:
     """Train, record, and at the end judge and draw."""
-    (folder.path / "summary.json").unlink(missing_ok=True)
+    for outdated in ("summary.json", "doctor.json"):
+        (folder.path / outdated).unlink(missing_ok=True)
     folder.write("config.toml", configuration.to_toml(config))
     folder.write_json("env.json", environment(trainer.backend))
     meta = _meta(parts)
@@ -149,18 +152,32 @@ def _run(config: Config, trainer: Trainer, parts: Parts, folder: RunFolder, cons
         improved=lambda: trainer.best.waited == 0 and trainer.best.epoch > 0,
     )
     trainer.listeners = (recorder, progress(config.progress, console))
-    with stop_on_interrupt(trainer.stop):
-        try:
+    summary = None
+    try:
+        with stop_on_interrupt(trainer.stop):
             trainer.fit(parts.train, parts.validation, parts.test)
-        except DivergedError:
-            recorder.write_rows()
-            raise
-    if trainer.stopped == "interrupted":
+        if trainer.stopped != "interrupted":
+            summary = summarise(config, trainer, parts)
+    except DivergedError:
+        recorder.write_rows()
+        _tell_diagnosis(trainer, folder, console)
+        raise
+    _tell_diagnosis(trainer, folder, console)
+    if summary is None:
         return Finished(folder, "interrupted", None)
-    summary = summarise(config, trainer, parts)
     folder.write_json("summary.json", summary)
     draw(folder, trainer, parts)
     return Finished(folder, trainer.stopped or "finished", summary)
+
+
+def _tell_diagnosis(trainer: Trainer, folder: RunFolder, console: Console) -> None:
+    """Keep what the doctor has to say, and say what it found."""
+    if not trainer.doctor:
+        return
+    diagnosis = trainer.diagnosis
+    folder.write_json("doctor.json", diagnosis.to_json())
+    if diagnosis.findings:
+        console.print(diagnosis_report(diagnosis))
 
 
 def _meta(parts: Parts) -> dict[str, Any]:
@@ -185,10 +202,8 @@ def summarise(config: Config, trainer: Trainer, parts: Parts) -> dict[str, Any]:
         part = getattr(parts, name)
         score: Score | None = trainer.evaluate(part) if part else None
         if score and not math.isfinite(score.loss):
-            raise DivergedError(
-                f"Training diverged. After the last step the loss of the {name} part is {score.loss}: try a tenth "
-                "of the learning rate (--lr)."
-            )
+            words = f"After the last step the loss of the {name} part is {score.loss}"
+            raise trainer.diverged(NotFinite(p.step, "watched", words, kept=False))
         scores[f"{name}_loss"] = score.loss if score else None
         scores[f"{name}_accuracy"] = score.accuracy if score else None
     return {

@@ -31,17 +31,20 @@ class NotFinite:
     kind: Kind
     words: str
     layer: str | None = None
+    kept: bool = True  # whether the last checkpoint is from before it
 
     @property
     def advice(self) -> str:
         """What is likely to mend it."""
         if self.kind == "inputs":
             return "The data holds it, or its scaling makes it: repair or leave out those samples."
-        return "The learning rate is the usual cause: try a tenth of it (--lr), or limit the gradient (--clip-norm 1)."
+        mend = "try a tenth of it (--lr), or limit the gradient (--clip-norm 1)"
+        return f"The learning rate is the usual cause: {mend}."
 
     def error(self) -> DivergedError:
         """The same as an error."""
-        return DivergedError(f"Training diverged. {self.words}. {self.advice} The last good checkpoint was kept.")
+        kept = " The last good checkpoint was kept." if self.kept else ""
+        return DivergedError(f"Training diverged. {self.words}. {self.advice}{kept}")
 
 
 @dataclass

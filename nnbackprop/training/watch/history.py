@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import stdev
 from typing import Any
 
 from nnbackprop.training.diagnosis import NotFinite
 
+from .evaluation import Dropping
 from .vitals import Vitals
+
+CHANCE = 0.03  # of the way from chance to 1: ex4, slow and healthy, is at 0.05 after 50 steps
+STILL = 0.002  # of the loss: ex4 falls by 0.004 in a quarter of its first 200 steps
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,48 @@ class History:
     fault: NotFinite | None = None
     commonest: float | None = None  # share of the commonest class among the training labels
     stopped: str | None = None  # why the run ended, of TrainEnd
+    droppings: Sequence[Dropping] = ()  # of each layer, measured once
+
+    @property
+    def steps(self) -> int:
+        """Steps done in all."""
+        return self.course[-1].step if self.course else 0
+
+    @property
+    def seen_from_the_start(self) -> bool:
+        """Whether there was a look before the first step: a run that was resumed has begun elsewhere."""
+        return bool(self.looks) and self.looks[0].step == 0
+
+    @property
+    def lr(self) -> float | None:
+        """The learning rate last seen."""
+        return self.course[-1].lr if self.course else self.looks[-1].lr if self.looks else None
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether the second half of the course is no better than always saying the commonest class.
+
+        Rows do not tell that class's share; without it, an accuracy that stands still below 0.6 counts.
+        """
+        half = len(self.course) // 2
+        before, after = mean_accuracy(self.course[:half]), mean_accuracy(self.course[half:])
+        if self.commonest is None:
+            return after < 0.6 and after < before + 0.01
+        return after < self.commonest + CHANCE * (1 - self.commonest)
+
+    @property
+    def learnt(self) -> bool:
+        """Whether the last look's accuracy is more than halfway from chance to 1."""
+        chance = self.commonest or 0.0
+        return bool(self.looks) and self.looks[-1].accuracy > (1 + chance) / 2
+
+    @property
+    def flat(self) -> bool:
+        """Whether the loss of the last quarter is no less than that of the one before, within its noise."""
+        n = len(self.course)
+        before, after = self.course[n // 2 : 3 * n // 4], self.course[3 * n // 4 :]
+        fall, noise = mean_loss(before) - mean_loss(after), [point.loss for point in after]
+        return fall < max(STILL * mean_loss(before), 2 * stdev(noise) / math.sqrt(len(noise)))
 
     @classmethod
     def of_rows(cls, rows: Iterable[Mapping[str, Any]]) -> History:

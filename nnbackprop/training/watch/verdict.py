@@ -14,3 +14,8 @@ class _NotApplicable(Enum):
 NOT_APPLICABLE = _NotApplicable.IT
 
 Verdict = Finding | None | _NotApplicable
+
+
+def lower_rate(lr: float | None) -> str:
+    """A tenth of the rate, as a flag."""
+    return f"--lr {lr / 10:.2g}" if lr else "a tenth of the learning rate (--lr)"

@@ -22,16 +22,13 @@ from nnbackprop.training.step import TrainingStep
 SAMPLES = 256  # of the probe: a unit that answers 1 sample in 50 is silent on all of them once in 170 looks
 
 FLAT = 0.01
-"""A sigmoid or tanh is flat where its slope is under 1% of its greatest: |z| > 6.0 and 3.0. What goes back
-through it is then a hundredth; Glorot and Bengio (2010, section 3) call units saturated at values beyond that."""
-
-PINNED = 0.95
-"""A unit is pinned that is flat on 95% of the samples: the rest are too few to move it in a batch of 20."""
+"""A sigmoid or tanh is flat where its slope is under 1% of its greatest, at |z| > 6.0 and |z| > 3.0: what goes
+back through it is less than a hundredth."""
 
 
 @dataclass(frozen=True)
 class Weighted:
-    """A layer with weight matrices: Frobenius norms of the weights, of the next update and of dJ/dy on the probe."""
+    """A layer with weight matrices: norms of the weights, of the next update, and of dJ/dy on the probe."""
 
     name: str
     weights: float
@@ -46,7 +43,11 @@ class Weighted:
 
 @dataclass(frozen=True)
 class Units:
-    """A layer of activations, and the share of its units, 0..1, that are dead or pinned on the probe."""
+    """A layer of activations, and which share of it, 0..1, passes no gradient.
+
+    Of a ReLU: units that are zero on all samples. Of a sigmoid or tanh: outputs, over units and samples, that are
+    flat; where it ends the network, samples with an output that is flat and wrong, as right ones should be flat.
+    """
 
     name: str
     kind: str  # relu, sigmoid or tanh
@@ -60,13 +61,16 @@ class Vitals:
 
     step: int
     samples: int
+    lr: float
     loss: float
     accuracy: float
     weighted: tuple[Weighted, ...]
-    units: tuple[Units, ...]  # of the hidden layers
-    output: Units | None = (
-        None  # a sigmoid or tanh that ends the network; share: samples with a flat, wrong output
-    )
+    units: tuple[Units, ...]
+
+    @property
+    def largest(self) -> Weighted | None:
+        """The layer with the largest update-to-weight ratio."""
+        return max(self.weighted, key=lambda layer: layer.ratio, default=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,13 +84,13 @@ class Probe:
     labels: Array
     commonest: float
 
-
-def probe(xp: Any, feed: Feed) -> Probe:
-    """Samples spread evenly over the training part, which may be sorted."""
-    labels = feed.dataset.labels
-    rows = np.linspace(0, len(labels) - 1, min(SAMPLES, len(labels))).astype(np.int64)
-    x = tree_map(lambda a: feed.backend.asarray(a)[0, ...], feed.xs(rows.reshape(1, -1)))
-    return Probe(*fetch(xp, feed.data, x), float(np.bincount(labels).max()) / len(labels))
+    @classmethod
+    def of(cls, xp: Any, feed: Feed) -> Probe:
+        """Samples spread evenly over the training part, which may be sorted."""
+        labels = feed.dataset.labels
+        rows = np.linspace(0, len(labels) - 1, min(SAMPLES, len(labels))).astype(np.int64)
+        x = tree_map(lambda a: feed.backend.asarray(a)[0, ...], feed.xs(rows.reshape(1, -1)))
+        return cls(*fetch(xp, feed.data, x), float(np.bincount(labels).max()) / len(labels))
 
 
 Values = dict[tuple[str, int], Array]
@@ -105,19 +109,19 @@ def measure(
     weighted, units = [], []
     for i, (name, layer) in enumerate(zip(network.names, network.layers, strict=True)):
         if ("weights", i) in found:
-            norms = (found[what, i] for what in ("weights", "update", "delta"))
-            weighted.append(Weighted(name, *norms))
+            weighted.append(Weighted(name, *(found[what, i] for what in ("weights", "update", "delta"))))
         if ("share", i) in found:
             units.append(Units(name, type(layer).__name__.lower(), round(found["width", i]), found["share", i]))
-    n, last = probe.labels.shape[0], network.names[-1]
-    output = units.pop() if units and units[-1].name == last and units[-1].kind != "relu" else None
-    return Vitals(at, n, found["loss", 0], found["correct", 0] / n, tuple(weighted), tuple(units), output)
+    n = probe.labels.shape[0]
+    loss, accuracy = found["loss", 0], found["correct", 0] / n
+    return Vitals(at, n, found["lr", 0], loss, accuracy, tuple(weighted), tuple(units))
 
 
 def _on_probe(step: TrainingStep, params: Params, probe: Probe) -> Values:
     """Loss, right answers, units and dJ/dy of each layer, in evaluation mode: dropout would hide what is dead."""
     xp, objective = step.xp, step.objective
-    layers, y, caches, values = objective.network.layers, probe.inputs, [], {}
+    layers, y, caches = objective.network.layers, probe.inputs, []
+    values: Values = {}
     for i, (layer, p) in enumerate(zip(layers, params, strict=True)):
         y, cache = layer.forward(xp, p, y, None)
         caches.append(cache)
@@ -148,8 +152,8 @@ def _update(step: TrainingStep, state: Tree, data: Tree, x: Tree) -> Values:
     """Norms of the weights and of what the next step adds to them, found by taking it on a copy of the state."""
     xp = step.xp
     copy = tree_map(lambda a: xp.asarray(a, copy=True), state)
-    after = step(copy, data, tree_map(lambda a: a[0, ...], x))["params"]
-    values: Values = {}
+    after = step(copy, data, x)["params"]
+    values: Values = {("lr", 0): x["scalars"]["lr"]}
     for i, (old, new) in enumerate(zip(state["params"], after, strict=True)):
         if names := _matrices(old):
             values["weights", i] = norm(xp, [old[name] for name in names])
@@ -168,24 +172,27 @@ def norm(xp: Any, arrays: Sequence[Array]) -> Array:
 
 
 def _idle(xp: Any, layer: Any, y: Array, i: int) -> Values:
-    """The share of a layer's units that are zero on all samples (ReLU) or flat on nearly all (sigmoid, tanh)."""
+    """The share of a hidden layer that passes no gradient; see `Units`."""
     if isinstance(layer, ReLU):
         idle = xp.max(y, axis=0) <= 0
     elif isinstance(layer, Sigmoid | Tanh):
-        idle = xp.mean(xp.astype(flat(layer, y), y.dtype), axis=0) >= PINNED
+        idle = flat(layer, y)
     else:
         return {}
-    share = xp.mean(xp.astype(idle, y.dtype))
-    return {("share", i): share, ("width", i): xp.zeros_like(share) + math.prod(y.shape[1:])}
+    return _share(xp, idle, y, i)
 
 
 def _stuck(xp: Any, layer: Any, y: Array, t: Array, i: int) -> Values:
     """The share of samples with an output that is flat and more than half its range from its target."""
     if not isinstance(layer, Sigmoid | Tanh):
         return {}
-    wrong = xp.logical_and(flat(layer, y), xp.abs(y - t) > (0.5 if isinstance(layer, Sigmoid) else 1.0))
-    share = xp.mean(xp.astype(xp.any(wrong, axis=1), y.dtype))
-    return {("share", i): share, ("width", i): xp.zeros_like(share) + y.shape[1]}
+    far = 0.5 if isinstance(layer, Sigmoid) else 1.0
+    return _share(xp, xp.any(xp.logical_and(flat(layer, y), xp.abs(y - t) > far), axis=1), y, i)
+
+
+def _share(xp: Any, idle: Array, y: Array, i: int) -> Values:
+    share = xp.mean(xp.astype(idle, y.dtype))
+    return {("share", i): share, ("width", i): xp.zeros_like(share) + math.prod(y.shape[1:])}
 
 
 def flat(layer: Sigmoid | Tanh, y: Array) -> Array:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from backends import Tree
+from backends import Tree, tree_map
 from nnbackprop.data.batches import Feed
 from nnbackprop.findings import Diagnosis
 from nnbackprop.training.diagnosis import NotFinite
@@ -15,9 +15,10 @@ from nnbackprop.training.events import ChunkEnd, EpochEnd, Listener, TrainBegin,
 from nnbackprop.training.run_folder import row
 from nnbackprop.training.step import TrainingStep
 
+from .evaluation import Dropping, droppings
 from .history import History, Point, halved
 from .judge import judge
-from .vitals import Probe, Vitals, measure, probe
+from .vitals import Probe, Vitals, measure
 
 SHARE = 25  # looks may take 1/25 of the time: 4% of a run, which leaves 1% for the first and the last
 LOOKS = 40  # spread over a run, after the first few, whose distance doubles
@@ -39,19 +40,21 @@ class Watch(Listener):
         self.fault: NotFinite | None = None
         self.stopped: str | None = None
         self.probe: Probe | None = None
-        self._first, self._next, self._apart = 0, 0, 1.0  # steps
+        self.droppings: tuple[Dropping, ...] = ()
+        self._first, self._next, self._apart = 0, 0.0, 1.0  # steps
         self._began, self._cost = 0.0, 0.0  # seconds, of the cheapest look
 
     @property
     def diagnosis(self) -> Diagnosis:
         """What the run shows so far."""
         commonest = self.probe.commonest if self.probe else None
-        return judge(History(self.looks, self.course, self.rows, self.fault, commonest, self.stopped))
+        parts = self.looks, self.course, self.rows, self.fault, commonest, self.stopped, self.droppings
+        return judge(History(*parts))
 
     def train_begin(self, event: TrainBegin) -> None:
         """Looks are spread over the steps to come."""
         total = event.epochs * event.steps_per_epoch
-        self._first = self._next = event.first_step
+        self._first, self._next = event.first_step, event.first_step
         self._apart = max(1.0, (total - event.first_step) / LOOKS)
         self.probe = None
 
@@ -59,21 +62,23 @@ class Watch(Listener):
         """Measure the state before step `at` + 1, whose chunk is `xs`, if it is time; the seconds this took."""
         begin = time.perf_counter()
         if self.probe is None:
-            self.feed, self.probe, self._began = feed, probe(self.step.xp, feed), begin
+            self.feed, self.probe, self._began = feed, Probe.of(self.step.xp, feed), begin
         self._xs = xs
         spent = (len(self.looks) + 1) * self._cost
         if at < self._next or self.share * spent > begin - self._began:
             return 0.0
-        self._measure(state, at)
+        self._measure(self.probe, state, at)
         seconds = time.perf_counter() - begin
         if at > self._first:  # the first look warms up, and compiles where the library does
             self._cost = min(self._cost or math.inf, seconds)
         self._next = at + min(max(1.0, at - self._first), self._apart)
         return seconds
 
-    def _measure(self, state: Tree, at: int) -> None:
-        feed = self.feed
-        self.looks.append(measure(feed.backend, self.step, state, feed.data, self._xs, self.probe, at))
+    def _measure(self, probe: Probe, state: Tree, at: int) -> None:
+        backend, x = self.feed.backend, tree_map(lambda a: a[0, ...], self._xs)
+        self.looks.append(measure(backend, self.step, state, self.feed.data, x, probe, at))
+        if not self.droppings:
+            self.droppings = droppings(backend, self.step, state["params"], probe, x["step"])
 
     def chunk_end(self, event: ChunkEnd) -> None:
         """A point of the course."""
@@ -89,4 +94,4 @@ class Watch(Listener):
         """Why the run ended; and a last look, within the budget or not, as how a run ends tells most."""
         self.stopped = event.reason
         if self.probe and self.looks[-1].step < event.step:
-            self._measure(self.state(), event.step)
+            self._measure(self.probe, self.state(), event.step)
