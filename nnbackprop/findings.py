@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from textwrap import fill
 from typing import Any, Literal
 
 Level = Literal["note", "warning", "fault"]
 """A note is known and handled, a warning costs accuracy or time, a fault makes the result wrong."""
+
+WIDTH = 100  # of findings as text
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,15 @@ class Finding:
     cause: str
     fix: str  # a flag, or a line of code
     confidence: float  # 0..1: how sure the cause is, given the evidence
+
+    def __str__(self) -> str:
+        """What it is and how sure, then evidence, cause and fix in a paragraph each."""
+        rows = (("evidence", self.evidence), ("cause", self.cause), ("fix", self.fix))
+        head = f"{self.level}: {self.id} ({self.confidence:.0%} sure)"
+        indent = " " * 12
+        return "\n".join(
+            [head, *(fill(f"  {name:<9} {words}", WIDTH, subsequent_indent=indent) for name, words in rows)]
+        )
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,17 @@ class Diagnosis:
             tuple(id for part in parts for id in part.passed),
             tuple(id for part in parts for id in part.not_applicable),
         )
+
+    def __str__(self) -> str:
+        """Every finding, then what was passed."""
+        passed = [fill(f"passed: {', '.join(self.passed)}", WIDTH)] if self.passed else []
+        return "\n".join([*map(str, self.findings), *passed])
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Diagnosis:
+        """A diagnosis out of what `to_json` made of it."""
+        findings = tuple(Finding(**finding) for finding in values["findings"])
+        return cls(findings, tuple(values["passed"]), tuple(values["not_applicable"]))
 
     def to_json(self) -> dict[str, Any]:
         """{"findings": [...], "passed": [ids], "not_applicable": [ids]}."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.text import Text
@@ -25,13 +23,12 @@ def gradients_report(report: Report) -> RenderableType:
     for tensor in report.tensors:
         grid.add_row(*_row(tensor), *(_worst(tensor) for _ in worst), OK if tensor.passed else WRONG)
     wrong = sum(not tensor.passed for tensor in report.tensors)
-    numbers = count(sum(math.prod(tensor.shape) for tensor in report.tensors))
     lines: list[RenderableType] = [grid]
     if kinks := sum(tensor.kinks for tensor in report.tensors):
         asked = sum(tensor.asked for tensor in report.tensors)
         lines.append(Text(f"{kinks} of {plural(asked, 'direction')} and entries met a kink and were left out"))
     verdict = "passed" if report.passed else f"FAILED: {plural(wrong, 'tensor')} of {len(report.tensors)}"
-    words = f"{verdict}, {numbers} numbers, loss {report.loss:.6g}, tolerance {report.tensors[0].tolerance:g}"
+    words = f"{verdict}, {count(report.numbers)} numbers, loss {report.loss:.6g}, tolerance {report.tensors[0].tolerance:g}"
     lines.append(Text(words, style="bold green" if report.passed else "bold red"))
     return Group(*lines, "", findings_table(report.mistakes)) if report.mistakes else Group(*lines)
 

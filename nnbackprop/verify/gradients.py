@@ -7,6 +7,7 @@ disagree are single entries asked for. Everything is float64.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,7 @@ from nnbackprop.random import Draw
 from nnbackprop.training.step import Objective
 
 from .functions import INPUT, Function, OfNetwork, OwnCode, leaves
-from .naming import name_mistakes
+from .mistakes import name_mistakes
 from .numeric import Tensors, entry, slopes
 
 TOLERANCE = 1e-7
@@ -81,6 +82,11 @@ class Report:
         """Whether every tensor's gradient is right and nothing else was found."""
         return not self.mistakes and all(tensor.passed for tensor in self.tensors)
 
+    @property
+    def numbers(self) -> int:
+        """How many derivatives were checked."""
+        return sum(math.prod(tensor.shape) for tensor in self.tensors)
+
     def __str__(self) -> str:
         """A line a tensor, then each mistake in a paragraph."""
         width = max(len(tensor.name) for tensor in self.tensors)
@@ -89,8 +95,7 @@ class Report:
             + (f"  hand / numeric {t.ratio:.6g}" if t.ratio is not None and not t.passed else "")
             for t in self.tensors
         ]
-        named = [f"{m.id} ({m.confidence:.0%} sure). {m.evidence} {m.cause} Fix: {m.fix}" for m in self.mistakes]
-        return "\n".join(rows + named)
+        return "\n".join([*rows, *(f"\n{mistake}" for mistake in self.mistakes)])
 
 
 def gradcheck(

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from nnbackprop.findings import Finding
+from nnbackprop.verify.functions import Careful, Function, RefusedError
+from nnbackprop.verify.numeric import Tensors
 
 from .behaviour import behaviour
+from .catalogue import finding
 from .derivatives import hidden_delta, output_delta
-from .functions import Careful, Function, RefusedError
-from .mistakes import finding
-from .numeric import Tensors
 from .patterns import factors, penalties, shapes, single_pieces
 from .pieces import Case, Piece
 

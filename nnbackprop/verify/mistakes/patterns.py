@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from nnbackprop.findings import Finding
+from nnbackprop.verify.functions import Function
+from nnbackprop.verify.numeric import Tensors, entry, slopes
 
+from .catalogue import finding
 from .experiments import output_curves, penalty_rates
-from .functions import Function
-from .mistakes import finding
-from .numeric import Tensors, entry, slopes
 from .outputs import Model, model_of
 from .pieces import Case, Piece, norm
 

@@ -9,9 +9,10 @@ from typing import Literal
 
 import numpy as np
 
+from nnbackprop.verify.functions import INPUT, Function
+from nnbackprop.verify.numeric import Tensors, entry, slopes
+
 from .chain import Link, chain
-from .functions import INPUT, Function
-from .numeric import Tensors, entry, slopes
 
 SAMPLE = 48  # entries of a piece that are compared one by one
 EXACT = 1e-5

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from nnbackprop.findings import Finding
+from nnbackprop.verify.numeric import Tensors, entry, slopes
 
-from .mistakes import finding
-from .numeric import Tensors, entry, slopes
+from .catalogue import finding
 from .pieces import Case, Piece, norm
 
 FITS = 1e-4

@@ -9,6 +9,7 @@ import numpy as np
 from nnbackprop.findings import Finding
 from nnbackprop.layers import Activation, LeakyReLU
 
+from .catalogue import finding
 from .experiments import (
     ELEMENTWISE,
     INPUTS,
@@ -20,7 +21,6 @@ from .experiments import (
     slope,
     symmetric_agrees,
 )
-from .mistakes import finding
 from .outputs import hypotheses, model_of
 from .pieces import Case, norm
 from .unbiased import hidden_at_zero, output_at_zero

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from nnbackprop.findings import Finding
+from nnbackprop.verify.functions import Function, OwnCode
+from nnbackprop.verify.numeric import Tensors
 
-from .functions import Function, OwnCode
-from .mistakes import finding
-from .numeric import Tensors
+from .catalogue import finding
 
 SAME = 1e-12  # threads may sum in another order
 

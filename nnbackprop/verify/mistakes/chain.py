@@ -13,7 +13,7 @@ from itertools import pairwise, product
 
 import numpy as np
 
-from .numeric import Tensors
+from nnbackprop.verify.numeric import Tensors
 
 MOST_THIN = 12  # tensors of one row or column that may be either; each doubles the readings
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from backends import select
 from nnbackprop.layers import ACTIVATIONS, Activation
+from nnbackprop.verify.numeric import Tensors, slopes
 
 from .chain import Link
-from .numeric import Tensors, slopes
 from .pieces import Case, norm
 
 UNITS = 8

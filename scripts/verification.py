@@ -1,0 +1,125 @@
+"""Prove what the project claims of itself: gradients, the naming of mistakes, false alarms, parity.
+
+python scripts/verification.py    every part, some minutes; writes the figures of docs/verification.md
+
+Exit status 1 if a gradient is wrong, a planted mistake is missed, or anything healthy is accused.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from pages import ROOT, machine, write
+
+from backends import available, select
+from nnbackprop import config, gradcheck_function
+from nnbackprop.proof import prove
+
+sys.path.insert(0, str(ROOT / "tests"))  # the planted mistakes and the healthy runs are those of the tests
+import healthy_runs
+import own_code
+
+RECIPES = ("mnist", "ex4", "rashid", "weight-height")
+LARGE = {"hidden": (1000, 200)}
+
+Part = tuple[str, bool]
+"""A table, and whether all of it holds."""
+
+
+def gradients() -> Part:
+    """The largest relative error of each recipe's gradients on each library here, and of a million numbers."""
+    lines = ["| network | library | numbers | largest relative error | seconds |", "|---|---|---|---|---|"]
+    good = True
+    names = [row.name for row in available() if row.usable]
+    jobs: list[tuple[str, dict[str, Any], str]] = [(recipe, {}, name) for recipe in RECIPES for name in names]
+    jobs.append(("mnist", LARGE, "numpy"))
+    for recipe, changes, name in jobs:
+        begin = time.perf_counter()
+        report = prove(config.resolve(recipe, dict(changes)), select(name))
+        seconds, good = time.perf_counter() - begin, good and report.passed
+        what = " ".join([recipe, *("-".join(map(str, v)) for v in changes.values())])
+        error = max(tensor.error for tensor in report.tensors)
+        lines.append(f"| {what} | {name} | {report.numbers:,} | {error:.1e} | {seconds:.1f} |")
+    return "\n".join(lines), good
+
+
+def mistakes() -> Part:
+    """Planted mistakes by id: how many, how many caught, how many named rightly at the first guess."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for patient in own_code.wrong():
+        report = gradcheck_function(patient.loss_fn, patient.grad_fn, patient.params)
+        row = counts[str(patient.expected)]
+        row["planted"] += 1
+        row["caught"] += not report.passed
+        row["named"] += [m.id for m in report.mistakes][:1] == [patient.expected]
+    accused = [p.name for p in own_code.right() if not gradcheck_function(p.loss_fn, p.grad_fn, p.params).passed]
+    total = sum(counts.values(), Counter())
+    lines = ["| mistake | planted | caught | named at the first guess |", "|---|---|---|---|"]
+    for id, row in counts.items():
+        lines.append(f"| {id} | {row['planted']} | {row['caught']} | {row['named']} |")
+    lines.append(
+        f"| **all {len(counts)}** | **{total['planted']}** | **{total['caught']}** | **{total['named']}** |"
+    )
+    words = f"Of {len(own_code.right())} right networks **{len(accused)}** were accused."
+    good = not accused and total["caught"] == total["planted"] == total["named"]
+    return "\n".join([*lines, "", words]), good
+
+
+def alarms() -> Part:
+    """What the doctor says of healthy runs, by recipe."""
+    runs: Counter[str] = Counter()
+    levels: dict[str, Counter[str]] = defaultdict(Counter)
+    for run in healthy_runs.RUNS:
+        runs[run.recipe] += 1
+        levels[run.recipe].update(finding.level for finding in healthy_runs.findings(run).findings)
+    lines = ["| recipe | healthy runs | warnings | faults |", "|---|---|---|---|"]
+    for recipe, count in runs.items():
+        row = levels[recipe]
+        lines.append(f"| {recipe} | {count} | {row['warning']} | {row['fault']} |")
+    total = sum(levels.values(), Counter())
+    lines.append(f"| **all** | **{sum(runs.values())}** | **{total['warning']}** | **{total['fault']}** |")
+    return "\n".join(lines), not (total["warning"] or total["fault"])
+
+
+def learner() -> Part:
+    """What docs/learner.py prints."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs" / "learner.py"], check=True, capture_output=True, text=True
+    )
+    return f"```\n{done.stdout.strip()}\n```", True
+
+
+PARTS: dict[str, Callable[[], Part]] = {
+    "gradients": gradients,
+    "mistakes": mistakes,
+    "alarms": alarms,
+    "learner": learner,
+}
+
+
+def main() -> int:
+    """Run every part, print it, and write it where the documents show it."""
+    made = f"Made by `python scripts/verification.py` on {machine()}, {datetime.now(UTC).date().isoformat()}."
+    blocks: dict[str, Any] = {}
+    failed = []
+    for name, part in PARTS.items():
+        text, good = part()
+        print(f"{name}\n\n{text}\n", flush=True)
+        blocks[name] = f"{text}\n\n{made}\n"
+        failed += [] if good else [name]
+    (ROOT / "docs" / "verification.json").write_text(json.dumps(blocks, indent=2) + "\n")
+    write(blocks)
+    if failed:
+        print(f"does not hold: {', '.join(failed)}")
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
