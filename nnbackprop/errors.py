@@ -20,9 +20,16 @@ class ShapeError(UsageError):
 
 
 class DataError(NnbackpropError, ValueError):
-    """A file or data set that cannot be read or cannot be trained on."""
+    """A file or data set that cannot be read or cannot be trained on.
+
+    `finding` is the id under which a doctor reports it, where a doctor has more to say than the error.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, finding: str | None = None) -> None:
+        super().__init__(message)
+        self.finding = finding
 
 
 class DivergedError(NnbackpropError, ArithmeticError):

@@ -14,6 +14,7 @@ from rich.markup import escape
 from backends import BackendError
 from nnbackprop.errors import NnbackpropError
 
+from .doctor import doctor
 from .flags import err
 from .gradcheck import gradcheck
 from .look import backends, inspect, recipes
@@ -28,7 +29,7 @@ app = App(
 data = App(
     name="data", help="Look at data sets: mnist, mnist-20x20, weight-height, fashion-mnist, kmnist, or files."
 )
-for command in (train, evaluate, predict, attack, gradcheck, backends, recipes):
+for command in (train, evaluate, predict, attack, gradcheck, doctor, backends, recipes):
     app.command(command)
 app.command(data)
 data.command(inspect)

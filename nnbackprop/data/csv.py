@@ -169,7 +169,10 @@ def _blame(block: bytes, layout: Layout, first: int, path: Path, error: Exceptio
                 return DataError(f"{path}, line {line}: has {len(row)} values; {layout.columns} are needed.")
             for column, cell in enumerate(row):
                 if not cell or (column != layout.label and _number(cell) is None):
-                    return DataError(f"{path}, line {line}, column {column + 1}: {cell!r} is not a number.")
+                    return DataError(
+                        f"{path}, line {line}, column {column + 1}: {cell!r} is not a number.",
+                        "labels-range" if column == layout.label else "inputs-not-finite",
+                    )
     except (UnicodeDecodeError, csv.Error) as fault:
         error = fault
     return DataError(

@@ -92,12 +92,23 @@ def _image_shape(shape: tuple[int, ...]) -> tuple[int, int] | None:
 def _flat_labels(labels: np.ndarray, n: int, source: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """(n,) labels, and a note if they had a further axis of 1."""
     if labels.dtype.kind not in "buifUS":
-        raise DataError(f"{source}: labels are of type {labels.dtype}; numbers or text are needed.")
+        raise DataError(
+            f"{source}: labels are of type {labels.dtype}; numbers or text are needed.", "labels-range"
+        )
     if labels.shape == (n,):
         return labels, ()
     if labels.shape in ((n, 1), (1, n)):
         return labels.reshape(n), (f"labels of shape {labels.shape} were read as ({n},)",)
     hint = " If they are one-hot, keep their argmax(axis=1) instead." if labels.shape[:1] == (n,) else ""
     raise DataError(
-        f"{source}: {n} images but labels of shape {labels.shape}; one label for each is needed.{hint}"
+        f"{source}: {n} images but labels of shape {labels.shape}; one label for each is needed.{hint}",
+        "labels-encoded-twice" if _is_one_hot(labels, n) else "labels-range",
     )
+
+
+def _is_one_hot(labels: np.ndarray, n: int) -> bool:
+    """Whether labels are n rows of zeros and a single 1, in a row a sample or one after another."""
+    if labels.dtype.kind not in "buif" or labels.size % n or labels.size <= n:
+        return False
+    rows = labels.reshape(n, -1)
+    return bool(np.isin(rows, (0, 1)).all() and (rows.sum(axis=1) == 1).all())

@@ -1,0 +1,193 @@
+"""A doctor's visit from beginning to end: from a recipe, a run folder or a data set to one diagnosis."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from backends import select
+
+from . import assembly
+from . import config as configuration
+from .config import Config
+from .data import check, read
+from .data.scaling import fit_scaling
+from .data.table import Tables
+from .errors import DataError, DivergedError, RunFolderError, UsageError
+from .experiment import Parts
+from .findings import Diagnosis, Finding
+from .trained import Trained
+from .training.run_folder import RunFolder
+from .training.watch import judge_rows
+from .verify.doctor import (
+    BEHAVIOUR,
+    DATA,
+    START,
+    Samples,
+    Subject,
+    examine_data,
+    examine_start,
+    examine_trained,
+    labels_encoded,
+    labels_out_of_range,
+    not_finite,
+    skipped,
+)
+
+SECONDS = 3.0  # of training: hundreds of steps of every recipe
+WITH_A_RUN = ("data", "backend", "device", "runs_dir", "resident")
+
+
+def examine(target: str | None, overrides: Mapping[str, Any]) -> Diagnosis:
+    """Examine a recipe (mnist if nothing is named), a run, or, where `data` alone is given, a data set.
+
+    target     a recipe's name or a TOML file; else a run folder, its name in `runs_dir`, or `last`
+    overrides  settings by name, as flags give them
+    """
+    if target is None and "data" in overrides:
+        return of_data(configuration.resolve("mnist", dict(overrides)))
+    if target is None or target in configuration.recipes() or target.endswith(".toml"):
+        return of_recipe(configuration.resolve(target or "mnist", dict(overrides)))
+    return of_run(target, overrides)
+
+
+def of_data(config: Config) -> Diagnosis:
+    """The checks of data, on data that may have any fault."""
+    return _data(config)[0]
+
+
+def of_recipe(config: Config) -> Diagnosis:
+    """The data, the network at its start, and a few seconds of training."""
+    assembly.check(config)
+    data, parts = _data(config, outputs=config.outputs)
+    if parts is None:
+        return _merged(data, skipped((*START, *BEHAVIOUR)))
+    subject = _at_start(config, parts)
+    return _merged(data, examine_start(subject), _trained_briefly(config, parts))
+
+
+def of_run(run: str, overrides: Mapping[str, Any]) -> Diagnosis:
+    """The data, the start and the weights of a run, and what it recorded."""
+    if other := [name for name in overrides if name not in WITH_A_RUN]:
+        raise UsageError(
+            f"A run is examined as it was trained: leave out --{other[0].replace('_', '-')}, or name its "
+            f"config.toml to examine that with changes. What may be given is {', '.join(WITH_A_RUN)}."
+        )
+    runs = Path(overrides.get("runs_dir", "runs"))
+    folder = RunFolder.open(runs, run)
+    kept = configuration.of_run(folder.config)
+    settings = {name: value for name, value in asdict(kept).items() if value is not None}
+    config = configuration.parse({**settings, **overrides}, f"The run {folder.path} with the given flags")
+    data, parts = _data(config, outputs=config.outputs)
+    recorded = _recorded(folder)
+    if parts is None:
+        return _merged(data, skipped((*START, *BEHAVIOUR)), recorded)
+    trained = Trained.open(str(folder.path), runs, select(config.backend, config.device))
+    judged = (parts.test or parts.train).with_classes(trained.classes)
+    weights = Subject(
+        trained.inference.backend,
+        trained.inference.objective,
+        trained.params,
+        judged,
+        trained.inference.scaling,
+        config.dtype,
+        config.seed,
+        trained=True,
+    )
+    return _merged(data, examine_trained(weights), examine_start(_at_start(config, parts)), recorded)
+
+
+def _data(config: Config, outputs: int | None = None) -> tuple[Diagnosis, Parts | None]:
+    """What there is to say of the data, and its parts, or None where nothing can be trained on them."""
+    try:
+        tables = read(config.data)
+    except DataError as error:
+        return _unreadable(error), None
+    samples = Samples(
+        tables,
+        scale=config.scale,
+        shuffle=config.shuffle,
+        full=config.batch_size == "full",
+        test_fraction=config.test_fraction,
+        seed=config.seed,
+        outputs=outputs,
+    )
+    diagnosis = examine_data(samples)
+    return diagnosis, _parts(config, tables) if _usable(diagnosis) else None
+
+
+def _usable(diagnosis: Diagnosis) -> bool:
+    """Whether a network can be built and fed."""
+    hopeless = ("labels-range", "labels-encoded-twice", "inputs-not-finite")
+    return not any(f.id in hopeless and f.level == "fault" for f in diagnosis.findings)
+
+
+def _parts(config: Config, tables: Tables) -> Parts:
+    check(tables)
+    return Parts.load(config)
+
+
+def _unreadable(error: DataError) -> Diagnosis:
+    """A file's fault as a finding, where it is one of the data rather than of the file."""
+    evidence = str(error)
+    found: Finding
+    if error.finding == "labels-encoded-twice":
+        found = labels_encoded(evidence)
+    elif error.finding == "labels-range":
+        found = labels_out_of_range(evidence, "Labels and samples do not belong together, one to one.")
+    elif error.finding == "inputs-not-finite":
+        found = not_finite(evidence)
+    else:
+        raise error
+    return _merged(Diagnosis((found,)), skipped(DATA))
+
+
+def _at_start(config: Config, parts: Parts) -> Subject:
+    """The network as a run of `config` begins it."""
+    train = parts.train
+    return Subject.at_start(
+        select(config.backend, config.device),
+        assembly.objective(config, config.outputs or len(train.classes)),
+        train,
+        fit_scaling(config.scale, train),
+        config.dtype,
+        config.seed,
+    )
+
+
+def _trained_briefly(config: Config, parts: Parts) -> Diagnosis:
+    """What a few seconds of the run itself show."""
+    limit = min(SECONDS, config.max_time or SECONDS)
+    brief = replace(config, doctor=True, max_time=limit, patience=None)
+    scaling = fit_scaling(config.scale, parts.train)
+    trainer = assembly.trainer(brief, select(config.backend, config.device), parts.train, scaling)
+    with contextlib.suppress(DivergedError):  # of which the diagnosis tells
+        trainer.fit(parts.train, parts.validation, parts.test)
+    return trainer.diagnosis
+
+
+def _recorded(folder: RunFolder) -> Diagnosis:
+    """What the run's own doctor said, and what its rows show."""
+    rows = judge_rows(folder.rows())
+    path = folder.path / "doctor.json"
+    if not path.is_file():
+        return rows
+    try:
+        return _merged(Diagnosis.from_json(json.loads(path.read_text(encoding="utf-8"))), rows)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunFolderError(
+            f"{path} cannot be read as a diagnosis ({error}): delete it, and the run is judged by its rows."
+        ) from error
+
+
+def _merged(*parts: Diagnosis) -> Diagnosis:
+    """Several examinations as one, in which an id stands once: found, else passed, else not applicable."""
+    both = Diagnosis.together(parts)
+    findings = {finding.id: finding for finding in reversed(both.findings)}
+    passed = dict.fromkeys(id for id in both.passed if id not in findings)
+    neither = dict.fromkeys(id for id in both.not_applicable if id not in findings and id not in passed)
+    return Diagnosis(tuple(reversed(findings.values())), tuple(passed), tuple(neither))

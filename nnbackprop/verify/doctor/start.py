@@ -1,0 +1,126 @@
+"""Checks at initialisation: the first loss, and how signals fare on their way up and down the layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from nnbackprop.findings import Finding
+
+from .check import NOT_APPLICABLE, Outcome
+from .ignorance import Ignorance
+from .subject import Subject
+
+# He's and Glorot's rules keep a signal within a factor of 2 a layer; a sigmoid takes a factor of 3 to 4 away,
+# and four of them in a row, which still train, a factor of 100 or so.
+FAINT, LOUD = 1e-3, 1e3
+CALM = "--init he-normal (ReLU) or --init glorot-uniform (tanh, sigmoid), with --scale standard."
+
+
+def initial_loss(subject: Subject) -> Outcome:
+    """The first loss against that of a predictor that knows nothing."""
+    J, _ = subject.loss(subject.x)
+    if not math.isfinite(J):
+        return _overflow(J)
+    k = subject.hosted(subject.x)[-1].shape[1]
+    guess = Ignorance.of(subject.objective, subject.dataset.labels, k)
+    if guess is None:
+        return NOT_APPLICABLE
+    if guess.wild < J:
+        return _too_large(subject, J, guess)
+    return _too_good(J, guess) if guess.best / 2 > J else None
+
+
+def _overflow(J: float) -> Finding:
+    return Finding(
+        "initial-loss",
+        "fault",
+        f"The first loss is {J}.",
+        "Numbers overflow before the first step: weights or inputs are far too large, or not finite.",
+        CALM,
+        0.9,
+    )
+
+
+def _too_large(subject: Subject, J: float, guess: Ignorance) -> Finding:
+    size = float(subject.hosted(subject.x)[-1].std())
+    return Finding(
+        "initial-loss",
+        "warning",
+        f"The first loss is {J:.4g}; a network that knows nothing yet starts near {guess.words}, and below "
+        f"{guess.wild:.3g} even with wild outputs. The outputs have a standard deviation of {size:.3g}.",
+        "First weights or inputs are too large: the network is sure, at random, and must unlearn that first.",
+        CALM,
+        0.9,
+    )
+
+
+def _too_good(J: float, guess: Ignorance) -> Finding:
+    return Finding(
+        "initial-loss",
+        "fault",
+        f"The first loss is {J:.4g}; a network that knows nothing yet starts near {guess.words}, and the best "
+        f"constant guess loses {guess.best:.4g}.",
+        "Nothing untrained can be so good: the loss is divided once too often, or the answer is among the inputs.",
+        "Take the mean over the batch once; take features out that are made from the label.",
+        0.85,
+    )
+
+
+def variance_forward(subject: Subject) -> Outcome:
+    """How far samples stay apart, layer by layer: the standard deviation over samples, averaged over units."""
+    if len(subject.dataset) < 2 or len(subject.with_parameters) < 2:
+        return NOT_APPLICABLE
+    outputs = subject.hosted(subject.x)
+    places = [0, *(i + 1 for i in subject.with_parameters)]
+    spread = [math.sqrt(float(np.mean(outputs[i].var(axis=0)))) for i in places]
+    names = ["input", *(subject.names[i] for i in subject.with_parameters)]
+    if not spread[0]:
+        return NOT_APPLICABLE  # the inputs are all the same
+    return _signal("variance-forward", "signal", names, spread)
+
+
+def variance_backward(subject: Subject) -> Outcome:
+    """How long the gradient is, layer by layer: ||dJ/dz|| of the layers with parameters, from the last on.
+
+    By norm, not by unit: a layer narrower than the next has a larger share of it in each unit.
+    """
+    if len(subject.with_parameters) < 2:
+        return NOT_APPLICABLE
+    xp, objective, params = subject.backend.xp, subject.objective, subject.params
+    y, caches = objective.network.forward(xp, params, subject.x)
+    _, dy = objective.loss(xp, y, objective.targets(xp, y, subject.labels))
+    norms = {}
+    for i in range(len(params) - 1, subject.with_parameters[0] - 1, -1):
+        norms[i] = float(np.linalg.norm(subject.backend.to_numpy(dy).astype(np.float64)))
+        dy, _ = objective.network.layers[i].backward(xp, params[i], caches[i], dy, True)
+    places = subject.with_parameters[::-1]
+    if not norms[places[0]]:
+        return NOT_APPLICABLE  # the loss has no slope at all
+    return _signal("variance-backward", "gradient", [subject.names[i] for i in places], [norms[i] for i in places])
+
+
+def _signal(id: str, what: str, names: Sequence[str], sizes: Sequence[float]) -> Outcome:
+    """A finding if a signal's size leaves FAINT .. LOUD of its first on the way through the layers."""
+    ratios = [size / sizes[0] for size in sizes]
+    worst = max(range(len(ratios)), key=lambda i: _orders(ratios[i]))
+    if FAINT <= ratios[worst] <= LOUD:
+        return None
+    path = ", ".join(f"{name} {size:.3g}" for name, size in zip(names, sizes, strict=True))
+    gone = ratios[worst] < FAINT
+    return Finding(
+        id,
+        "warning" if 0 < ratios[worst] < math.inf else "fault",
+        f"The {what} at the start, layer by layer: {path}; a factor of {ratios[worst]:.2g} by {names[worst]}.",
+        f"First weights too {'small' if gone else 'large'} for the layers' widths"
+        + (", or too many sigmoids in a row, each of which takes three quarters." if gone else "."),
+        "--init he-normal with ReLU, --init glorot-uniform with tanh; fewer layers, or --activation relu.",
+        0.85,
+    )
+
+
+def _orders(ratio: float) -> float:
+    """How many orders of magnitude a ratio is from 1; what is nothing, or not finite, is farthest."""
+    return abs(math.log10(ratio)) if 0 < ratio < math.inf else math.inf
