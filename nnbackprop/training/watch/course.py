@@ -45,7 +45,7 @@ def overfitting(history: History) -> Verdict:
     evidence = (
         f"the validation loss was least, {best['validation_loss']:.4g}, after epoch {best['epoch']} and is "
         f"{last['validation_loss']:.4g} after epoch {last['epoch']}; the training loss went from "
-        f"{best['train_loss']:.4g} to {last['train_loss']:.4g}"
+        f"{best['train_loss']:.4g} to {last['train_loss']:.4g}."
     )
     cause = "The network learns its training samples by heart: it has more weights than they can pin down."
     fix = "--patience 3, and more data, --dropout 0.2 or --l2 1e-4"

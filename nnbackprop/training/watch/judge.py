@@ -36,7 +36,7 @@ FOLLOWS = {
     "exploding": ("rate-too-high",),
     "vanishing": ("rate-too-high", "saturation", "dead-relu"),
     "rate-too-low": ("saturation", "dead-relu", "vanishing", "exploding"),
-    "plateau": ("rate-too-high", "rate-too-low", "saturation", "dead-relu", "vanishing", "exploding"),
+    "plateau": ("rate-too-high", "saturation", "dead-relu", "vanishing", "exploding", "rate-too-low"),
 }
 """What each sign is also the consequence of: where one of these is found, it is told as a note."""
 

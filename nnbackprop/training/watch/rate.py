@@ -13,11 +13,13 @@ from .history import History, mean_loss
 from .units import lost
 from .verdict import NOT_APPLICABLE, Verdict, lower_rate
 
+USUAL = 1e-3
 HIGH = 0.1  # a hundred times what is right: ten steps are as large as the weights
 LOW = 1e-5  # a hundredth of what is right: a hundred thousand steps to make new weights
 RISE = 2.0  # of the loss over what it was: chunks of few samples differ by less
 STEPS = 20  # fewer say nothing of a rate
 FALL = 0.2  # of the loss: less than this is slow
+TOP = 10.0  # of the rates people use
 
 
 def rate_too_high(history: History) -> Verdict:
@@ -33,7 +35,7 @@ def rate_too_high(history: History) -> Verdict:
             return None
         ratio = (
             f"step {look.step + 1} changes the weights of {look.largest.name} by {look.largest.ratio:.2g} of "
-            "their norm, where 0.001 is usual; "
+            f"their norm, where {USUAL:g} is usual; "
         )
     cause = "Each step overshoots what it aims at."
     return Finding("rate-too-high", "warning", f"{ratio}{outcome}.", cause, lower_rate(history.lr), 0.9)
@@ -54,17 +56,22 @@ def _outcome(history: History) -> str | None:
 
 
 def rate_too_low(history: History) -> Verdict:
-    """Steps of less than 1e-5 of the weights from the first to the last, and a loss that has hardly fallen."""
-    if not history.seen_from_the_start or history.steps < STEPS:
+    """Steps of less than 1e-5 of the weights from the first to the last, and a loss that has hardly fallen.
+
+    A step is small too where there is no gradient, and then no rate would help: what is asked for is that the
+    usual ratio would come of a rate that people use.
+    """
+    lr = history.lr
+    if not history.seen_from_the_start or history.steps < STEPS or not lr:
         return NOT_APPLICABLE
-    largest = [look.largest.ratio for look in history.looks if look.largest]
+    largest = max((look.largest.ratio for look in history.looks if look.largest), default=0.0)
     start, end = history.looks[0].loss, history.looks[-1].loss
-    if not largest or max(largest) > LOW or end < (1 - FALL) * start:
+    if not 0 < largest < LOW or lr * USUAL / largest > TOP or end < (1 - FALL) * start:
         return None
     evidence = (
-        f"no step looked at changes the weights of a layer by more than {max(largest):.1e} of their norm, where "
-        f"1e-3 is usual; the loss went from {start:.4g} to {end:.4g} in {history.steps} steps."
+        f"no step looked at changes the weights of a layer by more than {largest:.1e} of their norm, where "
+        f"{USUAL:g} is usual; the loss went from {start:.4g} to {end:.4g} in {history.steps} steps."
     )
-    fix = f"--lr {history.lr * 100:.2g}" if history.lr else "a hundred times the learning rate (--lr)"
+    fix = f"--lr {lr * USUAL / largest:.1g}"
     cause = "The learning rate is too small for the weights to get anywhere."
     return Finding("rate-too-low", "warning", evidence, cause, fix, 0.9)

@@ -23,10 +23,9 @@ def saturation(history: History) -> Verdict:
     layer, share, first = found
     if share < FLAT:
         return None
-    evidence = (
-        f"{share:.0%} of the outputs of {layer.name} ({layer.units} units) have a slope under 1% of the greatest, "
-        f"{first:.0%} before the first step seen."
-    )
+    of = "samples have an output" if layer.output else f"outputs of its {layer.units} units have a slope"
+    flat = "that is wrong and of a slope under 1% of its greatest" if layer.output else "under 1% of its greatest"
+    evidence = f"{layer.name}: {share:.0%} of the {of} {flat}, {first:.0%} before the first step seen."
     if first >= FLAT:
         cause = "The first weights, or unscaled inputs, drive the units far from zero."
         return Finding("saturation", "warning", evidence, cause, "--init glorot-uniform, or --scale standard", 0.9)
@@ -71,7 +70,8 @@ def _worst(history: History, kinds: tuple[str, ...]) -> tuple[Units, float, floa
     if not history.looks or history.looks[-1].samples < SAMPLES:
         return None
     shares: dict[str, list[float]] = {}
-    layers = {u.name: u for u in history.looks[-1].units if u.kind in kinds and u.units >= UNITS}
+    found = (u for u in history.looks[-1].units if u.kind in kinds)
+    layers = {u.name: u for u in found if u.output or u.units >= UNITS}
     for look in history.looks:
         for unit in look.units:
             shares.setdefault(unit.name, []).append(unit.share)

@@ -53,6 +53,7 @@ class Units:
     kind: str  # relu, sigmoid or tanh
     units: int
     share: float
+    output: bool = False  # whether it ends the network
 
 
 @dataclass(frozen=True)
@@ -102,16 +103,16 @@ def measure(
 ) -> Vitals:
     """Vital signs of `state`, which stands before step `at` + 1 and is not changed; `x` is that step's batch."""
     xp, network = step.xp, step.objective.network
-    with np.errstate(all="ignore"):  # what overflows is what is looked for
-        values = _on_probe(step, state["params"], probe) | _update(step, state, data, x)
-        row = xp.stack([xp.astype(value, probe.inputs.dtype) for value in values.values()])
+    values = _on_probe(step, state["params"], probe) | _update(step, state, data, x)
+    row = xp.stack([xp.astype(value, probe.inputs.dtype) for value in values.values()])
     found = dict(zip(values, backend.to_numpy(row).astype(float).tolist(), strict=True))
     weighted, units = [], []
     for i, (name, layer) in enumerate(zip(network.names, network.layers, strict=True)):
         if ("weights", i) in found:
             weighted.append(Weighted(name, *(found[what, i] for what in ("weights", "update", "delta"))))
         if ("share", i) in found:
-            units.append(Units(name, type(layer).__name__.lower(), round(found["width", i]), found["share", i]))
+            kind, last = type(layer).__name__.lower(), i + 1 == len(network.layers)
+            units.append(Units(name, kind, round(found["width", i]), found["share", i], last))
     n = probe.labels.shape[0]
     loss, accuracy = found["loss", 0], found["correct", 0] / n
     return Vitals(at, n, found["lr", 0], loss, accuracy, tuple(weighted), tuple(units))

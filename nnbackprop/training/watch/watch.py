@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from backends import Tree, tree_map
 from nnbackprop.data.batches import Feed
 from nnbackprop.findings import Diagnosis
@@ -76,9 +78,10 @@ class Watch(Listener):
 
     def _measure(self, probe: Probe, state: Tree, at: int) -> None:
         backend, x = self.feed.backend, tree_map(lambda a: a[0, ...], self._xs)
-        self.looks.append(measure(backend, self.step, state, self.feed.data, x, probe, at))
-        if not self.droppings:
-            self.droppings = droppings(backend, self.step, state["params"], probe, x["step"])
+        with np.errstate(all="ignore"):  # what overflows is what is looked for
+            self.looks.append(measure(backend, self.step, state, self.feed.data, x, probe, at))
+            if not self.droppings:
+                self.droppings = droppings(backend, self.step, state["params"], probe, x["step"])
 
     def chunk_end(self, event: ChunkEnd) -> None:
         """A point of the course."""
