@@ -82,32 +82,32 @@ def _penalty_of_weights(case: Case, bad: Sequence[Piece], c: float, apart: str) 
 
 def factors(case: Case) -> Finding | None:
     """Hand is a constant times numeric, in every piece that is wrong; a penalty may stand beside it."""
-    bad, found = case.bad, {}
-    for piece in bad:
-        a = piece.factor if piece.factor is not None else (piece.line or (None,))[0]
-        if a is None:
-            return None
-        found[piece] = a
-    values = np.array(list(found.values()))
-    a, one = float(values[0]), bool(np.ptp(values) <= CLOSE * np.abs(values).max())
-    evidence = "hand / numeric is " + ", ".join(f"{v:.6g} in {p.label}" for p, v in list(found.items())[:6])
-    if one and abs(a + 1) < CLOSE:
+    found = {piece: _factor(piece) for piece in case.bad}
+    values = np.array([a for a in found.values() if a is not None])
+    if len(values) < len(found) or not values.all():
+        return None
+    evidence = "hand / numeric is " + ", ".join(f"{a:.6g} in {p.label}" for p, a in list(found.items())[:6])
+    if np.ptp(values) > CLOSE * np.abs(values).max():
+        return _several(case, values, evidence)
+    a = float(values[0])
+    if abs(a + 1) < CLOSE:
         return finding("sign-flipped", f"{evidence}.", 0.97)
-    lower = _lower_layers(case, bad)
+    return _everywhere(case, a, evidence) if len(found) == len(case.pieces) else _somewhere(case, a, evidence)
+
+
+def _factor(piece: Piece) -> float | None:
+    if piece.factor is not None:
+        return piece.factor
+    return piece.line[0] if piece.line else None
+
+
+def _several(case: Case, values: np.ndarray, evidence: str) -> Finding | None:
+    """A factor that grows from layer to layer going back."""
     if m := _powers(values):
         return finding("mean-twice", f"{evidence}: powers of 1/{m}, by a batch of {m} samples perhaps.", 0.8)
-    if not one and lower and np.all((values > 0) & (values < 1)):
+    if _lower_layers(case) and np.all((values > 0) & (values < 1)):
         return finding("dropout-scale-missing", f"{evidence}: less in each layer further down.", 0.85)
-    if not one:
-        return None
-    if len(bad) == len(case.pieces):
-        return _everywhere(case, a, evidence)
-    if all(piece.kind == "b" for piece in bad):
-        id = "bias-not-summed" if a < 1 else "missing-batch-mean"
-        return finding(id, f"{evidence}, and the weights are right.", 0.9)
-    if lower and 0.05 < a < 1:
-        return finding("dropout-scale-missing", f"{evidence}, and the layers above are right.", 0.85)
-    return finding("missing-batch-mean" if a > 1 else "mean-twice", f"{evidence}, and the others are right.", 0.7)
+    return None
 
 
 def _powers(values: np.ndarray) -> int | None:
@@ -116,29 +116,42 @@ def _powers(values: np.ndarray) -> int | None:
     if m < 3 or values.min() <= 0:
         return None
     powers = np.log(values) / -np.log(m)
-    return m if np.abs(powers - np.round(powers)).max() < CLOSE and np.ptp(values) > CLOSE else None
+    return m if np.abs(powers - np.round(powers)).max() < CLOSE else None
+
+
+def _somewhere(case: Case, a: float, evidence: str) -> Finding:
+    """One factor in some of the gradients, while the others are right."""
+    if all(piece.kind == "b" for piece in case.bad):
+        id = "bias-not-summed" if a < 1 else "missing-batch-mean"
+        return finding(id, f"{evidence}, and the weights are right.", 0.9)
+    if _lower_layers(case) and 0.05 < a < 1:
+        return finding("dropout-scale-missing", f"{evidence}, and the layers above are right.", 0.85)
+    return finding("missing-batch-mean" if a > 1 else "mean-twice", f"{evidence}, and the others are right.", 0.7)
 
 
 def _everywhere(case: Case, a: float, evidence: str) -> Finding:
     """One factor in every gradient: the batch, or the squared error's own."""
     model, k = _model(case), _outputs(case)
-    sizes = (1.0, 2.0, 1 / k, 2 / k) if k else (1.0, 2.0)  # s of 1/2 sum, of sum, and of their means over k
-    if model is None or not model.squared:
-        of_error = {2.0, 0.5} if model is None else set()
-    elif any(abs(model.s / s - 1) < CLOSE for s in sizes):
-        of_error = {s / model.s for s in sizes}
-    else:
-        of_error = {2.0, 0.5, float(k), 1 / k}
     words = f"{evidence}: the same in every parameter"
-    if any(abs(a / f - 1) < CLOSE for f in of_error):
+    if any(abs(a / f - 1) < CLOSE for f in _of_squared_error(model, k)):
         return finding("mse-factor", f"{words}, and the loss has {k} outputs.", 0.9 if model else 0.6)
-    turned = a if a > 1 else 1 / a if a else 0.0
-    whole = abs(turned - round(turned)) < CLOSE * turned
-    if a > 1:
-        n = f"; a batch of {round(a)} samples would explain it" if whole else ""
-        return finding("missing-batch-mean", f"{words}{n}.", 0.95 if whole else 0.5)
-    n = f"; a batch of {round(turned)} samples would explain it" if whole else ""
-    return finding("mean-twice", f"{words}{n}.", 0.95 if whole else 0.5)
+    times = a if abs(a) > 1 else 1 / a if a else 0.0
+    whole = times > 0 and abs(times - round(times)) < CLOSE * times
+    samples = f"; a batch of {round(times)} samples would explain it" if whole else ""
+    id = "missing-batch-mean" if abs(a) > 1 else "mean-twice"
+    return finding(id, f"{words}{samples}.", 0.95 if whole else 0.4)
+
+
+def _of_squared_error(model: Model | None, k: int) -> set[float]:
+    """What the gradient is off by when the 2 of (y - t)^2 or the 1/k of a mean over outputs is mistaken."""
+    if model is None:
+        return {2.0, 0.5}
+    if not model.squared:
+        return set()
+    usual = (1.0, 2.0, 1 / k, 2 / k)  # s of 1/2 sum, of sum, and of their means over k
+    if any(abs(model.s / s - 1) < CLOSE for s in usual):
+        return {s / model.s for s in usual}
+    return {2.0, 0.5, float(k), 1 / k}
 
 
 def _model(case: Case) -> Model | None:
@@ -151,10 +164,10 @@ def _outputs(case: Case) -> int:
     return case.links[-1].weight(case.point).shape[1] if case.links else 0
 
 
-def _lower_layers(case: Case, bad: Sequence[Piece]) -> bool:
+def _lower_layers(case: Case) -> bool:
     """Whether all that is wrong lies below all that is right."""
     good = [piece.layer for piece in case.pieces if piece.good]
-    return bool(good) and max(piece.layer for piece in bad) < min(good)
+    return bool(good) and max(piece.layer for piece in case.bad) < min(good)
 
 
 def single_pieces(case: Case) -> Finding | None:
