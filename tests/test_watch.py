@@ -103,18 +103,25 @@ def test_a_look_measures_the_next_step_and_the_way_back() -> None:
     assert (look.step, look.samples, look.lr) == (0, 96, 0.5)
 
 
-def test_idle_units_are_counted_by_hand(backend: Backend) -> None:
-    """Units whose biases are out of reach are dead or flat; the others are not."""
-    data = points()
-    trainer = make(Dense(4), ReLU(), Dense(4), Sigmoid(), Dense(5), Tanh(), Dense(3), backend=backend, epochs=1)
-    trainer.build(data)
-    b = [np.zeros(4), np.zeros(4), np.zeros(5), np.zeros(3)]
-    b[0][:1], b[1][:2], b[2][:3] = -1000.0, 1000.0, -1000.0
-    for i, values in zip((0, 2, 4, 6), b, strict=True):
-        trainer.state["params"][i]["b"] = backend.asarray(values)
-    trainer.fit(data)
-    shares = {units.name: units.share for units in trainer.watch.looks[0].units}
-    assert shares == {"relu1": 0.25, "sigmoid1": 0.5, "tanh1": pytest.approx(0.6)}
+def test_idle_units_are_counted_and_nothing_is_changed(backend: Backend) -> None:
+    """Units whose biases are out of reach are dead or flat; the run goes as it goes without a doctor."""
+
+    def run(doctor: bool) -> Trainer:
+        layers = Dense(4), ReLU(), Dropout(0.2), Dense(4), Sigmoid(), Dense(3)
+        trainer = make(*layers, backend=backend, optimizer=Adam(), lr=0.01, doctor=doctor)
+        trainer.build(points())
+        trainer.state["params"][0]["b"] = backend.asarray(np.array([-1000.0, 0, 0, 0]))
+        trainer.state["params"][3]["b"] = backend.asarray(np.array([1000.0, -1000.0, 0, 0]))
+        trainer.fit(points())
+        return trainer
+
+    a, b = run(True), run(False)
+    shares = {units.name: units.share for units in a.watch.looks[0].units}
+    assert shares == {"relu1": 0.25, "sigmoid1": 0.5}
+    assert "dropout-in-evaluation" in a.diagnosis.passed
+    for x, y in zip(leaves(a.state["params"]), leaves(b.state["params"]), strict=True):
+        np.testing.assert_array_equal(backend.to_numpy(x), backend.to_numpy(y))
+    assert [row.train for row in a.history] == [row.train for row in b.history]
 
 
 def test_flat_outputs_count_where_they_are_wrong_alone() -> None:
@@ -146,20 +153,6 @@ def test_a_look_waits_until_its_cost_is_a_small_share_of_the_time() -> None:
     trainer.watch.share = 1e9
     trainer.fit(points())
     assert [look.step for look in trainer.watch.looks][2:] == [trainer.progress.step]
-
-
-def test_the_watch_changes_nothing(backend: Backend) -> None:
-    a, b = (
-        make(Dense(8), ReLU(), Dropout(0.2), Dense(3), backend=backend, optimizer=Adam(), lr=0.01, doctor=doctor)
-        for doctor in (True, False)
-    )
-    a.fit(points())
-    b.fit(points())
-    for x, y in zip(leaves(a.state["params"]), leaves(b.state["params"]), strict=True):
-        np.testing.assert_array_equal(backend.to_numpy(x), backend.to_numpy(y))
-    assert a.diagnosis.healthy
-    assert "dropout-in-evaluation" in a.diagnosis.passed
-    assert [row.train for row in a.history] == [row.train for row in b.history]
 
 
 def test_a_long_course_is_kept_short_without_losing_its_mean() -> None:
@@ -287,8 +280,6 @@ def test_a_run_with_a_doctor_keeps_its_diagnosis(tmp_path: Path, monkeypatch: py
     told = json.loads(Path("runs/a/doctor.json").read_text())
     assert told["findings"] == []
     assert {*told["passed"], *told["not_applicable"]} == IDS
-    assert run("--epochs", "5", "--name", "b", "--progress", "off") == 0
-    assert not Path("runs/b/doctor.json").exists()
 
 
 def test_findings_are_shown_also_of_a_run_that_diverges(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from backends import Array, Backend
+from backends import Array, Backend, Tree, device_of
 from nnbackprop.network import Params
 from nnbackprop.random import Draw
 from nnbackprop.training.step import TrainingStep
@@ -33,19 +33,32 @@ class Dropping:
 
 
 def droppings(
-    backend: Backend, step: TrainingStep, params: Params, probe: Probe, at: Array
+    backend: Backend, step: DroppingStep, params: Params, xs: Tree, probe: Probe
 ) -> tuple[Dropping, ...]:
-    """Every layer asked twice in training mode, as in steps `at` and `at` + 1, and twice in evaluation."""
-    xp, network = step.xp, step.objective.network
-    x, rows = probe.inputs, []
-    for i, (layer, p) in enumerate(zip(network.layers, params, strict=True)):
-        draws = (None, None, Draw(step.seed, at).at(i), Draw(step.seed, at + 1).at(i))
-        y, again, *trained = (layer.forward(xp, p, x, draw)[0] for draw in draws)
-        gone = xp.logical_and(x != 0, y == 0) if x.shape == y.shape else xp.zeros_like(x)
-        rows.append(xp.stack([_apart(xp, *trained), _apart(xp, y, again), xp.mean(xp.astype(gone, x.dtype))]))
-        x = y
-    found = backend.to_numpy(xp.stack(rows)).astype(float).tolist()
-    return tuple(Dropping(name, *row) for name, row in zip(network.names, found, strict=True))
+    """Every layer asked twice in training mode, as in the first step of `xs` and the next, and in evaluation."""
+    names, like = step.step.objective.network.names, probe.inputs
+    table = backend.xp.zeros((len(names), 3), dtype=like.dtype, device=device_of(like))
+    first = {"step": xs["step"][:1]}
+    found = backend.to_numpy(backend.loop(step, table, {"params": params, "inputs": like}, first))
+    return tuple(Dropping(name, *row) for name, row in zip(names, found.astype(float).tolist(), strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class DroppingStep:
+    """`table, data, x -> table`, for `Backend.loop`: a row a layer, the numbers of a `Dropping`."""
+
+    step: TrainingStep
+
+    def __call__(self, table: Array, data: Tree, x: Tree) -> Array:
+        """Ask each layer with what the one before it gives in evaluation."""
+        xp, y, rows = self.step.xp, data["inputs"], []
+        for i, (layer, p) in enumerate(zip(self.step.objective.network.layers, data["params"], strict=True)):
+            draws = (None, None, *(Draw(self.step.seed, step).at(i) for step in (x["step"], x["step"] + 1)))
+            before = y
+            y, again, *trained = (layer.forward(xp, p, before, draw)[0] for draw in draws)
+            gone = xp.logical_and(before != 0, y == 0) if before.shape == y.shape else xp.zeros_like(before)
+            rows.append(xp.stack([_apart(xp, *trained), _apart(xp, y, again), xp.mean(xp.astype(gone, y.dtype))]))
+        return xp.stack(rows)
 
 
 def _apart(xp: Any, y: Array, again: Array) -> Array:

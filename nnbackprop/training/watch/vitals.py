@@ -6,17 +6,18 @@ All of it is computed on the device and read in one piece, so that a look is one
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from backends import Array, Backend, Tree, tree_map
+from backends import Array, Backend, Tree, device_of, tree_map
 from nnbackprop.data.batches import Feed, fetch
-from nnbackprop.layers import Layer, ReLU, Sigmoid, Tanh
+from nnbackprop.layers import ReLU, Sigmoid, Tanh
 from nnbackprop.metrics import count_correct
 from nnbackprop.network import Params
+from nnbackprop.training.events import LayerRow
 from nnbackprop.training.step import TrainingStep
 
 SAMPLES = 256  # of the probe: a unit that answers 1 sample in 50 is silent on all of them once in 170 looks
@@ -94,75 +95,90 @@ class Probe:
         return cls(*fetch(xp, feed.data, x), float(np.bincount(labels).max()) / len(labels))
 
 
-Values = dict[tuple[str, int], Array]
-"""0-d arrays by what they are and which layer's."""
-
-
 def measure(
-    backend: Backend, step: TrainingStep, state: Tree, data: Tree, x: Tree, probe: Probe, at: int
+    backend: Backend,
+    step: LookStep,
+    state: Tree,
+    data: Tree,
+    xs: Tree,
+    probe: Probe,
+    rows: Sequence[LayerRow],
+    at: int,
 ) -> Vitals:
-    """Vital signs of `state`, which stands before step `at` + 1 and is not changed; `x` is that step's batch."""
-    xp, network = step.xp, step.objective.network
-    values = _on_probe(step, state["params"], probe) | _update(step, state, data, x)
-    row = xp.stack([xp.astype(value, probe.inputs.dtype) for value in values.values()])
-    found = dict(zip(values, backend.to_numpy(row).astype(float).tolist(), strict=True))
+    """Vital signs of `state`, which stands before step `at` + 1 and is not changed; `xs` is that step's chunk."""
+    network, like = step.step.objective.network, probe.inputs
+    table = backend.xp.zeros((len(rows) + 1, 4), dtype=like.dtype, device=device_of(like))
+    read = {"state": state, "data": data, "inputs": like, "labels": probe.labels}
+    first = tree_map(lambda a: a[:1, ...], xs)
+    *found, run = backend.to_numpy(backend.loop(step, table, read, first)).astype(float).tolist()
     weighted, units = [], []
-    for i, (name, layer) in enumerate(zip(network.names, network.layers, strict=True)):
-        if ("weights", i) in found:
-            weighted.append(Weighted(name, *(found[what, i] for what in ("weights", "update", "delta"))))
-        if ("share", i) in found:
-            kind, last = type(layer).__name__.lower(), i + 1 == len(network.layers)
-            units.append(Units(name, kind, round(found["width", i]), found["share", i], last))
+    for row, layer, params, (weights, update, delta, share) in zip(
+        rows, network.layers, state["params"], found, strict=True
+    ):
+        if matrices(params):
+            weighted.append(Weighted(row.name, weights, update, delta))
+        if isinstance(layer, ReLU | Sigmoid | Tanh):
+            kind, last = type(layer).__name__.lower(), row.index == len(rows)
+            units.append(Units(row.name, kind, math.prod(row.out_shape), share, last))
     n = probe.labels.shape[0]
-    loss, accuracy = found["loss", 0], found["correct", 0] / n
-    return Vitals(at, n, found["lr", 0], loss, accuracy, tuple(weighted), tuple(units))
+    return Vitals(at, n, run[2], run[0], run[1] / n, tuple(weighted), tuple(units))
 
 
-def _on_probe(step: TrainingStep, params: Params, probe: Probe) -> Values:
-    """Loss, right answers, units and dJ/dy of each layer, in evaluation mode: dropout would hide what is dead."""
-    xp, objective = step.xp, step.objective
-    layers, y, caches = objective.network.layers, probe.inputs, []
-    values: Values = {}
-    for i, (layer, p) in enumerate(zip(layers, params, strict=True)):
-        y, cache = layer.forward(xp, p, y, None)
-        caches.append(cache)
-        if i + 1 < len(layers) or isinstance(layer, ReLU):
-            values |= _idle(xp, layer, y, i)
-    targets = objective.targets(xp, y, probe.labels)
-    J, dy = objective.loss(xp, y, targets)
-    values["loss", 0] = objective.penalised(xp, params, J)
-    values["correct", 0] = count_correct(xp, y, probe.labels, objective.threshold)
-    if not objective.loss.labels:
-        values |= _stuck(xp, layers[-1], y, targets, len(layers) - 1)
-    return values | _way_back(xp, layers, params, caches, dy)
+@dataclass(frozen=True, eq=False)
+class LookStep:
+    """`table, data, x -> table`, for `Backend.loop`, so that a library that compiles steps compiles a look too.
+
+    The table has a row a layer, (norm of weights, of update, of dJ/dy, idle share), and last (J, right answers,
+    rate, 0); what a layer does not have is 0. `data` holds the training state, which is only read.
+    """
+
+    step: TrainingStep
+
+    def __call__(self, table: Array, data: Tree, x: Tree) -> Array:
+        """Measure on the probe, in evaluation mode as dropout would hide what is dead, and take the next step."""
+        xp, objective, params = self.step.xp, self.step.objective, data["state"]["params"]
+        zero = table[0, 0] * 0
+        y, caches, shares = data["inputs"], [], []
+        for layer, p in zip(objective.network.layers, params, strict=True):
+            y, cache = layer.forward(xp, p, y, None)
+            caches.append(cache)
+            shares.append(idle(xp, layer, y))
+        targets = objective.targets(xp, y, data["labels"])
+        J, dy = objective.loss(xp, y, targets)
+        if not isinstance(layer, ReLU):
+            shares[-1] = None if objective.loss.labels else stuck(xp, layer, y, targets)
+        deltas = self._way_back(params, caches, dy)
+        correct = count_correct(xp, y, data["labels"], objective.threshold)
+        rows = [(*norms, deltas[i], shares[i]) for i, norms in enumerate(self._update(data, x))]
+        rows.append((objective.penalised(xp, params, J), correct, x["scalars"]["lr"], None))
+        return xp.stack([xp.stack([zero if a is None else xp.astype(a, zero.dtype) for a in row]) for row in rows])
+
+    def _way_back(self, params: Params, caches: Sequence[Any], dy: Array) -> list[Array | None]:
+        """Norm of dJ/dy of each layer with weight matrices; nothing is computed below the first of them."""
+        xp, layers = self.step.xp, self.step.objective.network.layers
+        weighted = [i for i, p in enumerate(params) if matrices(p)]
+        deltas: list[Array | None] = [None] * len(params)
+        for i in range(len(layers) - 1, min(weighted, default=len(layers)) - 1, -1):
+            if i in weighted:
+                deltas[i] = norm(xp, [dy])
+            if i > weighted[0]:
+                dy, _ = layers[i].backward(xp, params[i], caches[i], dy, True)
+        return deltas
+
+    def _update(self, data: Tree, x: Tree) -> Iterator[tuple[Array | None, Array | None]]:
+        """Norms of each layer's weights and of what the next step, taken on a copy of the state, adds to them."""
+        xp = self.step.xp
+        copy = tree_map(lambda a: xp.asarray(a, copy=True), data["state"])
+        after = self.step(copy, data["data"], x)["params"]
+        for old, new in zip(data["state"]["params"], after, strict=True):
+            names = matrices(old)
+            if not names:
+                yield None, None
+                continue
+            yield norm(xp, [old[name] for name in names]), norm(xp, [new[name] - old[name] for name in names])
 
 
-def _way_back(xp: Any, layers: Sequence[Layer], params: Params, caches: Sequence[Any], dy: Array) -> Values:
-    """Norm of dJ/dy of each layer with weight matrices; nothing is computed below the first of them."""
-    weighted = [i for i, p in enumerate(params) if _matrices(p)]
-    values: Values = {}
-    for i in range(len(layers) - 1, min(weighted, default=len(layers)) - 1, -1):
-        if i in weighted:
-            values["delta", i] = norm(xp, [dy])
-        if i > weighted[0]:
-            dy, _ = layers[i].backward(xp, params[i], caches[i], dy, True)
-    return values
-
-
-def _update(step: TrainingStep, state: Tree, data: Tree, x: Tree) -> Values:
-    """Norms of the weights and of what the next step adds to them, found by taking it on a copy of the state."""
-    xp = step.xp
-    copy = tree_map(lambda a: xp.asarray(a, copy=True), state)
-    after = step(copy, data, x)["params"]
-    values: Values = {("lr", 0): x["scalars"]["lr"]}
-    for i, (old, new) in enumerate(zip(state["params"], after, strict=True)):
-        if names := _matrices(old):
-            values["weights", i] = norm(xp, [old[name] for name in names])
-            values["update", i] = norm(xp, [new[name] - old[name] for name in names])
-    return values
-
-
-def _matrices(params: dict[str, Array]) -> list[str]:
+def matrices(params: dict[str, Array]) -> list[str]:
     """Names of a layer's weight matrices: biases begin at zero, and no update is small beside that."""
     return [name for name, values in params.items() if values.ndim > 1]
 
@@ -172,28 +188,19 @@ def norm(xp: Any, arrays: Sequence[Array]) -> Array:
     return xp.sqrt(sum(xp.sum(a * a) for a in arrays))
 
 
-def _idle(xp: Any, layer: Any, y: Array, i: int) -> Values:
+def idle(xp: Any, layer: Any, y: Array) -> Array | None:
     """The share of a hidden layer that passes no gradient; see `Units`."""
     if isinstance(layer, ReLU):
-        idle = xp.max(y, axis=0) <= 0
-    elif isinstance(layer, Sigmoid | Tanh):
-        idle = flat(layer, y)
-    else:
-        return {}
-    return _share(xp, idle, y, i)
+        return xp.mean(xp.astype(xp.max(y, axis=0) <= 0, y.dtype))
+    return xp.mean(xp.astype(flat(layer, y), y.dtype)) if isinstance(layer, Sigmoid | Tanh) else None
 
 
-def _stuck(xp: Any, layer: Any, y: Array, t: Array, i: int) -> Values:
+def stuck(xp: Any, layer: Any, y: Array, t: Array) -> Array | None:
     """The share of samples with an output that is flat and more than half its range from its target."""
     if not isinstance(layer, Sigmoid | Tanh):
-        return {}
-    far = 0.5 if isinstance(layer, Sigmoid) else 1.0
-    return _share(xp, xp.any(xp.logical_and(flat(layer, y), xp.abs(y - t) > far), axis=1), y, i)
-
-
-def _share(xp: Any, idle: Array, y: Array, i: int) -> Values:
-    share = xp.mean(xp.astype(idle, y.dtype))
-    return {("share", i): share, ("width", i): xp.zeros_like(share) + math.prod(y.shape[1:])}
+        return None
+    far = xp.abs(y - t) > (0.5 if isinstance(layer, Sigmoid) else 1.0)
+    return xp.mean(xp.astype(xp.any(xp.logical_and(flat(layer, y), far), axis=1), y.dtype))
 
 
 def flat(layer: Sigmoid | Tanh, y: Array) -> Array:

@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from backends import Tree, tree_map
+from backends import Tree
 from nnbackprop.data.batches import Feed
 from nnbackprop.findings import Diagnosis
 from nnbackprop.training.diagnosis import NotFinite
-from nnbackprop.training.events import ChunkEnd, EpochEnd, Listener, TrainBegin, TrainEnd
+from nnbackprop.training.events import ChunkEnd, EpochEnd, LayerRow, Listener, TrainBegin, TrainEnd
 from nnbackprop.training.run_folder import row
 from nnbackprop.training.step import TrainingStep
 
-from .evaluation import Dropping, droppings
+from .evaluation import Dropping, DroppingStep, droppings
 from .history import History, Point, halved
 from .judge import judge
-from .vitals import Probe, Vitals, measure
+from .vitals import LookStep, Probe, Vitals, measure
 
 SHARE = 25  # looks may take 1/25 of the time: 4% of a run, which leaves 1% for the first and the last
 LOOKS = 40  # spread over a run, after the first few, whose distance doubles
@@ -36,12 +36,14 @@ class Watch(Listener):
 
     def __init__(self, step: TrainingStep, state: Callable[[], Tree], share: float = SHARE) -> None:
         self.step, self.state, self.share = step, state, share
+        self.look_step, self.dropping_step = LookStep(step), DroppingStep(step)
         self.looks: list[Vitals] = []
         self.course: list[Point] = []
         self.rows: list[dict[str, Any]] = []
         self.fault: NotFinite | None = None
         self.stopped: str | None = None
         self.probe: Probe | None = None
+        self.layers: tuple[LayerRow, ...] = ()
         self.droppings: tuple[Dropping, ...] = ()
         self._first, self._next, self._apart = 0, 0.0, 1.0  # steps
         self._began, self._cost = 0.0, 0.0  # seconds, of the cheapest look
@@ -58,7 +60,7 @@ class Watch(Listener):
         total = event.epochs * event.steps_per_epoch
         self._first, self._next = event.first_step, event.first_step
         self._apart = max(1.0, (total - event.first_step) / LOOKS)
-        self.probe = None
+        self.probe, self.layers = None, event.layers
 
     def look(self, feed: Feed, state: Tree, xs: Tree, at: int) -> float:
         """Measure the state before step `at` + 1, whose chunk is `xs`, if it is time; the seconds this took."""
@@ -77,11 +79,11 @@ class Watch(Listener):
         return seconds
 
     def _measure(self, probe: Probe, state: Tree, at: int) -> None:
-        backend, x = self.feed.backend, tree_map(lambda a: a[0, ...], self._xs)
+        backend, data = self.feed.backend, self.feed.data
         with np.errstate(all="ignore"):  # what overflows is what is looked for
-            self.looks.append(measure(backend, self.step, state, self.feed.data, x, probe, at))
+            self.looks.append(measure(backend, self.look_step, state, data, self._xs, probe, self.layers, at))
             if not self.droppings:
-                self.droppings = droppings(backend, self.step, state["params"], probe, x["step"])
+                self.droppings = droppings(backend, self.dropping_step, state["params"], self._xs, probe)
 
     def chunk_end(self, event: ChunkEnd) -> None:
         """A point of the course."""
