@@ -84,7 +84,7 @@ def _too_many(samples: Samples, values: np.ndarray) -> Finding | None:
 
 
 def _unseen(samples: Samples) -> Finding | None:
-    if len(samples.parts) < 2 or samples.numbers is None or labels_off_by_one(samples):
+    if len(samples.parts) < 2 or samples.numbers is None or _apart(samples):
         return None
     new = np.setdiff1d(samples.numbers[1], samples.numbers[0])
     if not len(new):
@@ -99,7 +99,9 @@ def _unseen(samples: Samples) -> Finding | None:
 
 def _stray(samples: Samples) -> Finding | None:
     """A rare value far from a row of neighbours, such as 255 among 0..9."""
-    values, counts = np.unique(samples.numbers[0], return_counts=True)  # type: ignore[index]
+    if samples.numbers is None:
+        return None
+    values, counts = np.unique(samples.numbers[0], return_counts=True)
     gaps = np.diff(values)
     alone = np.concatenate(([True], gaps > 1)) & np.concatenate((gaps > 1, [True]))
     stray = alone & (counts < STRAY * np.median(counts))
@@ -123,20 +125,24 @@ def labels_off_by_one(samples: Samples) -> Outcome:
     """Labels counted from 1 where the other part, or the outputs, count from 0."""
     if samples.numbers is None:
         return NOT_APPLICABLE
-    values = [np.unique(column) for column in samples.numbers]
-    train = values[0]
-    from_one = len(train) > 1 and train[0] == 1 and train[-1] == len(train)
+    values = np.unique(np.concatenate(samples.numbers))
     if not samples.mapped:
-        return _index_shifted(train) if from_one and train[-1] == samples.outputs else None
-    if len(values) == 2 and len(train) > 1 and len(train) == len(values[1]):
-        shift = np.unique(train - values[1])
-        if shift.tolist() in ([1], [-1]):
-            return _parts_shifted(*values)
-    return _handled(samples, len(train)) if from_one else None
+        shifted = len(values) > 1 and (values[0], values[-1]) == (1, samples.outputs)
+        return _index_shifted(int(values[-1])) if shifted else None
+    if _apart(samples):
+        return _parts_shifted(*map(np.unique, samples.numbers))
+    return _handled(samples, len(values)) if values[0] == 1 < len(values) == values[-1] else None
 
 
-def _index_shifted(values: np.ndarray) -> Finding:
-    k = len(values)
+def _apart(samples: Samples) -> bool:
+    """Whether one part has each label value of the other plus 1."""
+    values = [np.unique(column) for column in samples.numbers or ()]
+    if len(values) < 2 or not 1 < len(values[0]) == len(values[1]):
+        return False
+    return np.unique(values[0] - values[1]).tolist() in ([1], [-1])
+
+
+def _index_shifted(k: int) -> Finding:
     return _off_by_one(
         "fault",
         f"Labels lie in 1..{k} and {k} outputs are numbered 0..{k - 1}.",

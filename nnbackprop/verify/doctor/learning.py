@@ -60,7 +60,7 @@ def capacity(subject: Subject, outputs: int) -> int:
 @lru_cache(maxsize=4)
 def attempt(subject: Subject) -> Attempt | None:
     """Train on a few samples with Adam, dropout and penalties off; None if there are too few to tell."""
-    outputs = int(subject.outputs(subject.few(1).x)[-1].shape[1])
+    outputs = int(subject.outputs(subject.x)[-1].shape[1])
     few = _undisturbed(subject.few(capacity(subject, outputs)))
     if len(few.dataset) < 2 or len(np.unique(few.dataset.labels)) < 2:
         return None

@@ -73,6 +73,11 @@ class Subject:
         rows = order[np.argsort(nth[order], kind="stable")][:most]
         return replace(self, dataset=self.dataset.take(rows))
 
+    def redrawn(self, seed: int) -> Subject:
+        """The same with other first weights."""
+        host = self.objective.network.build((self.dataset.features,), self.seed + seed, self.dtype)
+        return replace(self, params=tree_map(self.backend.asarray, host))
+
     @cached_property
     def x(self) -> Array:
         """The samples (n, features) as the network sees them."""
@@ -83,6 +88,12 @@ class Subject:
         """Their labels (n,) on the device; DataError if they name no output."""
         check_labels(self.dataset.labels, max(2, len(self.dataset.classes)))
         return self.backend.asarray(self.dataset.labels)
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the samples, scaled, are not all the same."""
+        x = self.backend.to_numpy(self.x)
+        return bool((x != x[:1]).any())
 
     def draw(self) -> Draw:
         """The random numbers of the first step."""
