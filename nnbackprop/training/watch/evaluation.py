@@ -6,46 +6,56 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends import Array, Backend, Tree, device_of
+from nnbackprop.layers import ACTIVATIONS, Dense, Dropout
 from nnbackprop.network import Params
 from nnbackprop.random import Draw
 from nnbackprop.training.step import TrainingStep
 
 from .vitals import Probe, norm
 
+OURS = {Dense, Dropout, *ACTIVATIONS.values()}
+"""Layers whose evaluation the tests prove to be at rest: only a person's own are asked."""
+
 
 @dataclass(frozen=True)
 class Dropping:
-    """A layer asked four times with one input: how far answers are apart, and how many inputs became zero.
+    """How a layer behaves in evaluation, where it is random at all.
 
-    `in_training` and `in_evaluation` are ||y - y'|| / ||y|| of two answers, `dropped` the share of nonzero inputs
-    that evaluation makes zero, of a layer that keeps its input's shape.
+    `apart` is ||y - y'|| / ||y|| of two evaluations, `dropped` the share of nonzero inputs that evaluation makes
+    zero, of a layer that keeps its input's shape.
     """
 
     name: str
-    in_training: float
-    in_evaluation: float
-    dropped: float
-
-    @property
-    def random(self) -> bool:
-        """Whether there is anything to rest in evaluation."""
-        return self.in_training > 0 or self.in_evaluation > 0
+    random: bool
+    apart: float = 0.0
+    dropped: float = 0.0
 
 
 def droppings(
     backend: Backend, step: DroppingStep, params: Params, xs: Tree, probe: Probe
 ) -> tuple[Dropping, ...]:
-    """Every layer asked twice in training mode, as in the first step of `xs` and the next, and in evaluation."""
-    names, like = step.step.objective.network.names, probe.inputs
-    table = backend.xp.zeros((len(names), 3), dtype=like.dtype, device=device_of(like))
+    """Every layer of a person's own, asked with the probe; the package's own are known."""
+    layers, names, like = step.step.objective.network.layers, step.step.objective.network.names, probe.inputs
+    known = [Dropping(n, isinstance(x, Dropout) and x.rate > 0) for n, x in zip(names, layers, strict=True)]
+    if all(type(layer) in OURS for layer in layers):
+        return tuple(known)
+    table = backend.xp.zeros((len(known), 3), dtype=like.dtype, device=device_of(like))
     first = {"step": xs["step"][:1]}
     found = backend.to_numpy(backend.loop(step, table, {"params": params, "inputs": like}, first))
-    return tuple(Dropping(name, *row) for name, row in zip(names, found.astype(float).tolist(), strict=True))
+    return tuple(
+        known[i] if type(layer) in OURS else Dropping(known[i].name, bool(trained or apart), apart, dropped)
+        for i, (layer, (trained, apart, dropped)) in enumerate(
+            zip(layers, found.astype(float).tolist(), strict=True)
+        )
+    )
 
 
 @dataclass(frozen=True, eq=False)
 class DroppingStep:
-    """`table, data, x -> table`, for `Backend.loop`: a row a layer, the numbers of a `Dropping`."""
+    """`table, data, x -> table`, for `Backend.loop`: a row a layer, with zeros for layers that are not asked.
+
+    How far two answers are apart, in training and in evaluation, and the share dropped.
+    """
 
     step: TrainingStep
 
@@ -53,12 +63,16 @@ class DroppingStep:
         """Ask each layer with what the one before it gives in evaluation."""
         xp, y, rows = self.step.xp, data["inputs"], []
         for i, (layer, p) in enumerate(zip(self.step.objective.network.layers, data["params"], strict=True)):
-            draws = (None, None, *(Draw(self.step.seed, step).at(i) for step in (x["step"], x["step"] + 1)))
-            before = y
-            y, again, *trained = (layer.forward(xp, p, before, draw)[0] for draw in draws)
-            gone = xp.logical_and(before != 0, y == 0) if before.shape == y.shape else xp.zeros_like(before)
-            rows.append(xp.stack([_apart(xp, *trained), _apart(xp, y, again), xp.mean(xp.astype(gone, y.dtype))]))
+            before, (y, _) = y, layer.forward(xp, p, y, None)
+            draws = [Draw(self.step.seed, step).at(i) for step in (x["step"], x["step"] + 1)]
+            rows.append(table[i, :] if type(layer) in OURS else self._ask(layer, p, before, y, draws))
         return xp.stack(rows)
+
+    def _ask(self, layer: Any, params: Any, x: Array, y: Array, draws: list[Draw]) -> Array:
+        xp = self.step.xp
+        again, *trained = (layer.forward(xp, params, x, draw)[0] for draw in (None, *draws))
+        gone = xp.logical_and(x != 0, y == 0) if x.shape == y.shape else xp.zeros_like(x)
+        return xp.stack([_apart(xp, *trained), _apart(xp, y, again), xp.mean(xp.astype(gone, y.dtype))])
 
 
 def _apart(xp: Any, y: Array, again: Array) -> Array:

@@ -32,9 +32,9 @@ def dropout_in_evaluation(history: History) -> Verdict:
         return NOT_APPLICABLE
     for layer in layers:
         evidence = None
-        if layer.in_evaluation > APART:
-            evidence = f"two evaluations of the same samples differ by {layer.in_evaluation:.2g} of their norm"
-        elif layer.in_training > 0 and layer.dropped > DROPPED:
+        if layer.apart > APART:
+            evidence = f"two evaluations of the same samples differ by {layer.apart:.2g} of their norm"
+        elif layer.dropped > DROPPED:
             evidence = f"{layer.dropped:.0%} of its nonzero inputs become zero in evaluation"
         if evidence:
             cause = "The layer drops units in evaluation as it does in training, so predictions miss a part of it."
