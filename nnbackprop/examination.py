@@ -14,9 +14,8 @@ from backends import select
 from . import assembly
 from . import config as configuration
 from .config import Config
-from .data import check, read
+from .data import read
 from .data.scaling import fit_scaling
-from .data.table import Tables
 from .errors import DataError, DivergedError, RunFolderError, UsageError
 from .experiment import Parts
 from .findings import Diagnosis, Finding
@@ -78,7 +77,7 @@ def of_run(run: str, overrides: Mapping[str, Any]) -> Diagnosis:
             f"config.toml to examine that with changes. What may be given is {', '.join(WITH_A_RUN)}."
         )
     runs = Path(overrides.get("runs_dir", "runs"))
-    folder = RunFolder.open(runs, run)
+    folder = _folder(runs, run)
     kept = configuration.of_run(folder.config)
     settings = {name: value for name, value in asdict(kept).items() if value is not None}
     config = configuration.parse({**settings, **overrides}, f"The run {folder.path} with the given flags")
@@ -101,6 +100,14 @@ def of_run(run: str, overrides: Mapping[str, Any]) -> Diagnosis:
     return _merged(data, examine_trained(weights), examine_start(_at_start(config, parts)), recorded)
 
 
+def _folder(runs: Path, run: str) -> RunFolder:
+    try:
+        return RunFolder.open(runs, run)
+    except RunFolderError as error:
+        recipes = ", ".join(configuration.recipes())
+        raise UsageError(f"{run!r} names no recipe ({recipes}), no .toml file and no run: {error}") from error
+
+
 def _data(config: Config, outputs: int | None = None) -> tuple[Diagnosis, Parts | None]:
     """What there is to say of the data, and its parts, or None where nothing can be trained on them."""
     try:
@@ -117,18 +124,13 @@ def _data(config: Config, outputs: int | None = None) -> tuple[Diagnosis, Parts 
         outputs=outputs,
     )
     diagnosis = examine_data(samples)
-    return diagnosis, _parts(config, tables) if _usable(diagnosis) else None
+    return diagnosis, Parts.load(config) if _usable(diagnosis) else None
 
 
 def _usable(diagnosis: Diagnosis) -> bool:
     """Whether a network can be built and fed."""
     hopeless = ("labels-range", "labels-encoded-twice", "inputs-not-finite")
     return not any(f.id in hopeless and f.level == "fault" for f in diagnosis.findings)
-
-
-def _parts(config: Config, tables: Tables) -> Parts:
-    check(tables)
-    return Parts.load(config)
 
 
 def _unreadable(error: DataError) -> Diagnosis:

@@ -12,7 +12,7 @@ from nnbackprop.findings import Finding
 from .check import NOT_APPLICABLE, Outcome
 from .subject import Subject
 
-FEW = 8  # samples are enough to see one of them in another
+FEW = 20  # samples: one would do to see it in another; as many as are learnt by heart compile once
 # A product may be summed in another order when a neighbouring row changes; that moves the last bits alone. 1000
 # roundings, by norm, are far above and any leak of the data's own size far below.
 ROUNDINGS = 1000

@@ -119,7 +119,7 @@ def _signal(id: str, what: str, names: Sequence[str], sizes: Sequence[float]) ->
         f"The {what} at the start, layer by layer: {path}; a factor of {ratios[worst]:.2g} by {names[worst]}.",
         f"First weights too {'small' if gone else 'large'} for the layers' widths"
         + (", or too many sigmoids in a row, each of which takes three quarters." if gone else "."),
-        "--init he-normal with ReLU, --init glorot-uniform with tanh; fewer layers, or --activation relu.",
+        CALM + (" Fewer layers, or --activation relu." if gone else ""),
         0.85,
     )
 
