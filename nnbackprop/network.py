@@ -71,7 +71,7 @@ class Sequential:
     def forward(self, xp: Any, params: Params, x: Array, draw: Draw | None = None) -> tuple[Array, tuple]:
         """Outputs y (n, ...) for a batch x (n, ...), and what each layer needs to go back.
 
-        `draw` gives the dropout masks of a training step; without one the network evaluates.
+        `draw` gives the dropout masks of a training step; without one the network evaluates (derivation, D20).
         """
         caches = []
         for i, (layer, p) in enumerate(zip(self.layers, params, strict=True)):
@@ -85,7 +85,8 @@ class Sequential:
         """Gradients of J with respect to the parameters, and to x where `need_dx`, from dy = dJ/dy.
 
         The chain rule from the last layer to the first: each turns its dJ/dy into the dJ/dx that is dJ/dy of
-        the layer before it. Nothing is computed below the first layer with parameters unless asked for.
+        the layer before it (derivation, D21). Nothing is computed below the first layer with parameters unless
+        asked for.
         """
         stop = 0 if need_dx else next((i for i, p in enumerate(params) if p), len(params))
         grads: list[dict[str, Any]] = [{} for _ in params]

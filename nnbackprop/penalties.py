@@ -31,12 +31,12 @@ class WeightPenalty:
                 raise UsageError(f"{name} must be a finite number of at least 0; got {value}.")
 
     def loss(self, xp: Any, params: Params) -> Array:
-        """l1 sum |w| + l2/2 sum w^2, 0-d."""
+        """l1 sum |w| + l2/2 sum w^2, 0-d (derivation, D28)."""
         terms = [self._term(xp, w) for w in self._penalised(params)]
         return sum(terms[1:], terms[0])
 
     def gradients(self, xp: Any, params: Params, grads: Params) -> Params:
-        """`grads` with l1 sign(w) + l2 w added for every penalised w."""
+        """`grads` with l1 sign(w) + l2 w added for every penalised w (derivation, D29)."""
         return tuple(
             {name: g + self._slope(xp, p[name]) if self._counts(name) else g for name, g in layer.items()}
             for p, layer in zip(params, grads, strict=True)

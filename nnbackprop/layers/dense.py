@@ -41,7 +41,7 @@ class Dense:
         return params, (self.units,)
 
     def forward(self, xp: Any, params: LayerParams, x: Array, draw: Draw | None) -> tuple[Array, Array]:
-        """z = x W + b."""
+        """z = x W + b (derivation, D1, D10, D14)."""
         z = xp.matmul(x, params["W"])  # (n, in) (in, units) -> (n, units)
         if "b" in params:
             z += params["b"]
@@ -50,7 +50,7 @@ class Dense:
     def backward(
         self, xp: Any, params: LayerParams, cache: Array, dy: Array, need_dx: bool
     ) -> tuple[Array | None, LayerParams]:
-        """dW = x^T dz, db = 1^T dz, dx = dz W^T."""
+        """dW = x^T dz, db = 1^T dz, dx = dz W^T (derivation, D5, D6, D8, D11, D12, D16, D17, D18)."""
         x, dz = cache, dy
         grads = {"W": xp.matmul(xp.matrix_transpose(x), dz)}  # (in, n) (n, units) -> (in, units)
         if "b" in params:

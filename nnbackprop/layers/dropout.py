@@ -36,7 +36,7 @@ class Dropout:
         return {}, in_shape
 
     def forward(self, xp: Any, params: LayerParams, x: Array, draw: Draw | None) -> tuple[Array, Array | None]:
-        """y = m x, or x without a draw."""
+        """y = m x, or x without a draw (derivation, D30)."""
         if draw is None:
             return x, None
         m = draw.mask(xp, x.shape, self.rate, x.dtype)
@@ -45,7 +45,7 @@ class Dropout:
     def backward(
         self, xp: Any, params: LayerParams, cache: Array | None, dy: Array, need_dx: bool
     ) -> tuple[Array | None, LayerParams]:
-        """dx = m dy."""
+        """dx = m dy (derivation, D31)."""
         m = cache
         if not need_dx:
             return None, {}

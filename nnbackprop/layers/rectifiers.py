@@ -38,7 +38,7 @@ class ReLU(Activation):
         return y, y
 
     def chain(self, xp: Any, cache: Array, dy: Array) -> Array:
-        """dx = [y > 0] dy."""
+        """dx = [y > 0] dy (derivation, D19)."""
         y = cache
         return positive(xp, y) * dy
 

@@ -16,7 +16,7 @@ from .base import Activation
 
 
 def sigmoid(xp: Any, x: Array) -> Array:
-    """s(x) = 1 / (1 + e^-x), as (1 + tanh(x/2)) / 2, which has no exponential to overflow.
+    """s(x) = 1 / (1 + e^-x) (derivation, D2), as (1 + tanh(x/2)) / 2, which has no exponential to overflow.
 
     It is right to a rounding of 1, not of s: where e^x is less than that, x < -20 in float32, s is 0. In return it
     takes NumPy under half the time of exponentials kept from overflowing.
@@ -39,7 +39,7 @@ class Sigmoid(Activation):
         return y, y
 
     def chain(self, xp: Any, cache: Array, dy: Array) -> Array:
-        """dx = y (1 - y) dy."""
+        """dx = y (1 - y) dy (derivation, D4, D7, D13, D19)."""
         y = cache
         return xp.fuse(sigmoid_chain)(y, dy, 1.0)
 
@@ -59,7 +59,7 @@ class Tanh(Activation):
         return y, y
 
     def chain(self, xp: Any, cache: Array, dy: Array) -> Array:
-        """dx = (1 - y^2) dy."""
+        """dx = (1 - y^2) dy (derivation, D19)."""
         y = cache
         return xp.fuse(tanh_chain)(y, dy, 1.0)
 

@@ -12,7 +12,8 @@ from .base import Activation, LayerParams, Shape, width
 
 
 def softmax(xp: Any, x: Array) -> Array:
-    """y_i = e^(x_i - max x) / sum_j e^(x_j - max x) over rows of x (n, k); the shift cancels."""
+    """y_i = e^(x_i - max x) / sum_j e^(x_j - max x) over rows of x (n, k); the shift cancels
+    (derivation, D23)."""
     e = xp.exp(x - xp.max(x, axis=1, keepdims=True))
     return e / xp.sum(e, axis=1, keepdims=True)
 
@@ -40,6 +41,6 @@ class Softmax(Activation):
         return y, y
 
     def chain(self, xp: Any, cache: Array, dy: Array) -> Array:
-        """dx = y (dy - sum(y dy))."""
+        """dx = y (dy - sum(y dy)) (derivation, D24)."""
         y = cache
         return y * (dy - xp.sum(y * dy, axis=1, keepdims=True))

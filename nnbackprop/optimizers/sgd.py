@@ -11,7 +11,7 @@ from .base import Optimizer
 
 
 def descend(xp: Any, w: Array, dw: Array, lr: Array) -> Array:
-    """w <- w - lr dw."""
+    """w <- w - lr dw (derivation, D9, D22)."""
     return w - lr * dw
 
 

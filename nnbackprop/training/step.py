@@ -59,7 +59,7 @@ class Objective:
     def gradients(
         self, xp: Any, params: Params, x: Array, labels: Array, draw: Draw | None, need_dx: bool = False
     ) -> tuple[Array, Array, Array | None, Params]:
-        """J, the outputs y (n, k), dJ/dx where asked for, and dJ/dparams."""
+        """J, the outputs y (n, k), dJ/dx where asked for, and dJ/dparams (derivation, D29)."""
         y, caches = self.network.forward(xp, params, x, draw)
         J, dy = self.loss(xp, y, self.targets(xp, y, labels))
         dx, grads = self.network.backward(xp, params, caches, dy, need_dx)
@@ -68,7 +68,7 @@ class Objective:
         return self.penalised(xp, params, J), y, dx, grads
 
     def penalised(self, xp: Any, params: Params, J: Array) -> Array:
-        """The loss of the batch plus the penalty on the weights."""
+        """The loss of the batch plus the penalty on the weights (derivation, D28)."""
         return J + self.penalty.loss(xp, params) if self.penalty else J
 
 
@@ -121,7 +121,7 @@ class TrainingStep:
         return xp.stack([loss, *counts, *norms])
 
     def __call__(self, state: Tree, data: Tree, x: Tree) -> Tree:
-        """One update of the parameters by the gradients of one batch."""
+        """One update of the parameters by the gradients of one batch (derivation, D22)."""
         xp, params = self.xp, state["params"]
         inputs, labels = fetch(xp, data, x)
         draw = Draw(self.seed, x["step"])
