@@ -16,7 +16,12 @@ from nnbackprop.verify.numeric import STEPS
 
 FOLDER = ROOT / "docs" / "figures"
 BLUE, RED, GREY, GREEN = "#1f5fa8", "#c0392b", "#666666", "#2e8b57"
-STYLE = {"svg.hashsalt": "derivation", "font.size": 11, "mathtext.fontset": "cm", "svg.fonttype": "path"}
+STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "derivation",
+    "font.size": 11,
+    "mathtext.fontset": "cm",
+    "svg.fonttype": "path",
+}
 RULES = {
     "(P - T) / n": "(P - T) / n",
     "-T (1 - P) / n": "-T \\odot (1 - P) / n",
@@ -129,7 +134,7 @@ def shapes() -> Figure:
 
 def box(ax: Any, x: float, name: str, size: str, colour: str) -> float:
     """A box with its rows beside and its columns above; returns where it ends."""
-    rows, columns = size
+    rows, columns = size[0], size[1]
     height, width = SIZES[rows], SIZES[columns]
     y = 6.5 - height / 2
     ax.add_patch(Rectangle((x, y), width, height, facecolor=colour, alpha=0.15))

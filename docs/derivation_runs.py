@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import nnbackprop as nb
-from backends import NumpyBackend, select
+from backends import Backend, select
 from nnbackprop import assembly, config
 from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.experiment import Parts
@@ -83,7 +83,7 @@ class Net:
 
 
 @cache
-def backend() -> NumpyBackend:
+def backend() -> Backend:
     """NumPy, whatever else is installed."""
     return select("numpy")
 
@@ -189,6 +189,7 @@ def split_runs() -> dict[str, tuple[float, float]]:
     parts = Parts.load(settings)
     trainer = assembly.trainer(settings, backend(), parts.train, fit_scaling(settings.scale, parts.train))
     trainer.build(parts.train)
+    assert parts.test is not None
     some = parts.test.take(np.arange(1000))
     before = sent_back(trainer, some)
     trainer.fit(parts.train)
