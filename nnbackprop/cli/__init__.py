@@ -18,6 +18,7 @@ from .doctor import doctor
 from .flags import err
 from .gradcheck import gradcheck
 from .look import backends, inspect, recipes
+from .parity import parity
 from .runs import attack, evaluate, predict, train
 
 app = App(
@@ -29,7 +30,7 @@ app = App(
 data = App(
     name="data", help="Look at data sets: mnist, mnist-20x20, weight-height, fashion-mnist, kmnist, or files."
 )
-for command in (train, evaluate, predict, attack, gradcheck, doctor, backends, recipes):
+for command in (train, evaluate, predict, attack, gradcheck, doctor, parity, backends, recipes):
     app.command(command)
 app.command(data)
 data.command(inspect)

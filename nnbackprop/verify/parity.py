@@ -1,96 +1,104 @@
-"""The same training on several array libraries, step by step, and how far they are apart.
+"""The same training on several array libraries, in lockstep: after each step, how far each is from the first.
 
-Differences are relative and by norm, tensor by tensor: ||a - b|| / ||b||, b on the first library. In float64
-rounding alone stays near 1e-16 a step, so 1e-12 over a hundred steps is generous to it and far below what any
-mistake, or one differing dropout mask, would make.
+Every library runs the trainer's own step through its own loop. One step's arrays are held at a time, and numbers
+alone are kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 
-from backends import Backend, Tree, tree_map
-from nnbackprop.data.batches import Feed, cut
+from backends import Tree
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.scaling import Scaling
-from nnbackprop.layers import Dense, Dropout, ReLU
-from nnbackprop.losses import SoftmaxCrossEntropy
-from nnbackprop.network import Sequential
-from nnbackprop.optimizers import Adam
-from nnbackprop.penalties import WeightPenalty
-from nnbackprop.training.checkpoints import flatten
-from nnbackprop.training.step import Objective, TrainingStep
+from nnbackprop.errors import UsageError
+from nnbackprop.training.trainer import Trainer
 
-TOLERANCE = 1e-12
-FEATURES, CLASSES, SAMPLES, BATCH = 20, 5, 160, 32
+from .parity_kinks import find_kinks
+from .parity_lane import Lane, Shown, batches
+from .parity_results import OWN, TOLERANCES, Begin, Comparison, Difference, Kink, difference
+from .parity_rounding import Rounding
 
 
-@dataclass(frozen=True)
-class StepDifference:
-    """How far a library is from the first after one step: the largest relative difference of each kind."""
+def compare(first: Trainer, others: Sequence[Trainer], train: Dataset, steps: int) -> list[Comparison]:
+    """Train `first` and each of `others` for `steps` steps, one step at a time, and compare after each.
 
-    step: int
-    loss: float
-    gradients: float
-    weights: float
-
-    @property
-    def largest(self) -> float:
-        """The largest of the three."""
-        return max(self.loss, self.gradients, self.weights)
-
-
-def network() -> Sequential:
-    """A small network with dropout of the input and of both hidden layers, widths that 4 does not divide."""
-    return Sequential(
-        Dropout(0.1), Dense(17), ReLU(), Dropout(0.4), Dense(11), ReLU(), Dropout(0.2), Dense(CLASSES)
-    )
-
-
-def samples(seed: int) -> Dataset:
-    """Normally distributed inputs (160, 20) in classes of random direction; any data would do."""
-    rng = np.random.Generator(np.random.Philox(key=seed))
-    inputs = rng.standard_normal((SAMPLES, FEATURES))
-    labels = np.argmax(inputs @ rng.standard_normal((FEATURES, CLASSES)), axis=1).astype(np.int32)
-    return Dataset(inputs, labels, tuple("abcde"), source="random samples")
+    The trainers differ in their backends alone, and each begins from its seed.
+    UsageError if they are not of one dtype, or `steps` is below 1.
+    """
+    if steps < 1 or any(other.dtype != first.dtype for other in others):
+        raise UsageError(f"Parity compares trainers of one dtype for a step at least; got {steps} steps.")
+    reference, rounding = Lane.of(first, train), Rounding(first, train)
+    ways = [begin for dtype, begin in TOLERANCES if dtype == first.dtype]
+    lanes = [Lane.of(other, train) for other in others]
+    courses = [Course(lane, begin, rounding, lane.begin()) for lane in lanes for begin in ways]
+    state = reference.begin()
+    for k, rows in enumerate(islice(batches(first, len(train)), steps)):
+        before = reference.take(state)
+        state, shown = reference.step(state, k, rows)
+        for course in courses:
+            course.step(k, rows, before, shown)
+    return [course.comparison() for course in courses]
 
 
-def trajectory(backend: Backend, steps: int, seed: int = 0, dtype: str = "float64") -> Iterator[Tree]:
-    """Host copies of {"loss", "gradients", "params"} after each of `steps` steps of Adam with L2."""
-    objective = Objective(network(), SoftmaxCrossEntropy(), WeightPenalty(l2=1e-3))
-    optimizer = Adam()
-    step = TrainingStep(backend.xp, objective, optimizer, None, seed)
-    feed = Feed.of(backend, samples(seed), Scaling.identity(), dtype)
-    params = objective.network.build((FEATURES,), seed, dtype)
-    state = step.begin(tree_map(backend.asarray, params))
-    rows = [batch for chunk in cut(np.arange(SAMPLES), BATCH, 1) for batch in chunk]
-    for k in range(steps):
-        scalars = {name: np.array([x], dtype) for name, x in optimizer.scalars(k + 1, 0.01).items()}
-        xs = {**feed.xs(rows[k % len(rows)][None]), "step": np.array([k], np.int32), "scalars": scalars}
-        state = backend.loop(step, step.clear(state), feed.data, tree_map(backend.asarray, xs))
-        yield tree_map(backend.to_numpy, {name: state[name] for name in ("loss", "gradients", "params")})
+@dataclass
+class Course:
+    """A library on its way, and what has been measured of it so far."""
 
+    lane: Lane
+    begin: Begin
+    rounding: Rounding
+    state: Tree
+    drift: dict[str, float] = field(default_factory=dict)
+    failed: bool = False
+    differences: list[Difference] = field(default_factory=list)
+    kinks: list[Kink] = field(default_factory=list)
 
-def differences(reference: Sequence[Tree], other: Sequence[Tree]) -> list[StepDifference]:
-    """Compare two trajectories step by step."""
-    kinds = ("loss", "gradients", "params")
-    return [
-        StepDifference(k + 1, *(_largest(a[kind], b[kind]) for kind in kinds))
-        for k, (a, b) in enumerate(zip(other, reference, strict=True))
-    ]
+    def step(self, k: int, rows: np.ndarray, before: Tree, first: Shown) -> None:
+        """Make step `k` too, and compare it with what the first library made of it."""
+        if self.begin != OWN:
+            self.state = self.lane.at(before)
+        self.state, shown = self.lane.step(self.state, k, rows)
+        kinks = find_kinks(self.lane.trainer.network, k + 1, first.outputs, shown.outputs)
+        found = self._excuse(self._differences(k + 1, first, shown, kinks), k, rows, before, first)
+        if self.begin != OWN or not self.kinks:
+            self.kinks += kinks
+        self.differences += found
+        if self.begin == OWN:
+            self.drift = {d.tensor: d.relative for d in found if d.kind == "weights" and d.relative < math.inf}
 
+    def _differences(self, step: int, first: Shown, shown: Shown, kinks: Sequence[Kink]) -> list[Difference]:
+        """Every tensor compared; where steps begin alike, a kink excuses what the way back through it leads to."""
+        names, bent = self.lane.names, -1
+        if kinks and self.begin != OWN:
+            bent = names.index(kinks[-1].layer)
+        rows = []
+        for (kind, i, tensor, a), (*_, b) in zip(shown.tensors(names), first.tensors(names), strict=True):
+            d = difference(step, kind, names[i], tensor, a, b)
+            rows.append(replace(d, excuse="kink") if kind != "activations" and i <= bent else d)
+        return rows
 
-def relative(a: np.ndarray, b: np.ndarray) -> float:
-    """||a - b|| / ||b||; where b is zero, 0 if a is too and else infinite."""
-    apart, size = float(np.linalg.norm(a - b)), float(np.linalg.norm(b))
-    if size == 0.0:
-        return 0.0 if apart == 0.0 else float("inf")
-    return apart / size if np.isfinite(apart) else float("inf")
+    def _excuse(
+        self, found: list[Difference], k: int, rows: np.ndarray, before: Tree, first: Shown
+    ) -> list[Difference]:
+        """What is past the tolerance, excused where rounding may go as far; nothing after a first failure."""
+        tolerance = TOLERANCES[self.lane.trainer.dtype, self.begin]
+        if tolerance is None or self.failed or all(d.excuse or d.relative <= tolerance for d in found):
+            return found
+        sizes = self.rounding.sizes(before, self.drift, k, rows, first)
+        past = [not d.excuse and d.relative > tolerance for d in found]
+        found = [
+            replace(d, excuse="rounding") if wide and d.norm <= sizes[d.kind, d.tensor] < math.inf else d
+            for d, wide in zip(found, past, strict=True)
+        ]
+        self.failed = any(wide and not d.excuse for d, wide in zip(found, past, strict=True))
+        return found
 
-
-def _largest(a: Tree, b: Tree) -> float:
-    others = flatten(b, "")
-    return max(relative(x, others[name]) for name, x in flatten(a, "").items())
+    def comparison(self) -> Comparison:
+        """The results."""
+        backend, dtype = self.lane.trainer.backend, self.lane.trainer.dtype
+        return Comparison(backend.name, dtype, self.begin, tuple(self.differences), tuple(self.kinks))

@@ -1,0 +1,55 @@
+"""The command that trains a recipe on several array libraries and says how far they are apart."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.markup import escape
+
+from .flags import Flags, err, given, out
+
+
+def parity(
+    recipe: Annotated[str, Parameter(help="A recipe's name or a TOML file.")] = "mnist",
+    /,
+    *,
+    backends: Annotated[
+        str, Parameter(help="Libraries, the first the one compared with.")
+    ] = "numpy,torch,jax,cupy",
+    steps: Annotated[int, Parameter(help="Training steps.")] = 100,
+    plot: Annotated[Path | None, Parameter(help="Draw difference against step to this PNG file.")] = None,
+    as_json: Annotated[
+        bool, Parameter(name="--json", negative="", help="All numbers of all steps as JSON, and nothing else.")
+    ] = False,
+    flags: Annotated[Flags, Parameter(name="*")] = Flags(),  # type: ignore[valid-type]  # noqa: B008 (frozen)
+) -> int:
+    """Train on several libraries in step and compare them, in float64 and float32; 1 if they are too far apart.
+
+    --dtype compares in one of the two alone; --device is that of every library that has a choice.
+    """
+    from nnbackprop import config as configuration
+    from nnbackprop.comparison import DTYPES
+    from nnbackprop.comparison import parity as compare
+    from nnbackprop.errors import UsageError
+    from nnbackprop.report.apart import draw_apart
+    from nnbackprop.report.parity import parity_report
+
+    overrides = given(flags)
+    if overrides.get("backend") not in (None, os.environ.get("NNBACKPROP_BACKEND")):
+        raise UsageError(f"Parity runs on several: say --backends numpy,{overrides['backend']} for --backend.")
+    dtypes = (overrides["dtype"],) if "dtype" in overrides else DTYPES
+    names = [name.strip() for name in backends.split(",") if name.strip()]
+    with err.status("training step by step on each library"):
+        found = compare(configuration.resolve(recipe, overrides), names, steps, dtypes)
+    if as_json:
+        print(json.dumps(found.to_json(), indent=2, allow_nan=False))
+    else:
+        out.print(parity_report(found))
+    if plot is not None:
+        draw_apart(found, plot)
+        err.print(f"Picture: {escape(str(plot))}")
+    return int(not found.passed)

@@ -1,0 +1,67 @@
+"""A recipe trained on several array libraries at once, and each compared with the first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from backends import Backend, BackendError, select
+
+from . import assembly
+from .config import Config
+from .data.scaling import fit_scaling
+from .errors import UsageError
+from .experiment import Parts
+from .verify.parity import compare
+from .verify.parity_results import Absent, Library, Parity
+
+DType = Literal["float64", "float32"]
+
+DTYPES: tuple[DType, ...] = ("float64", "float32")
+ON_THE_HOST = ("numpy", "strict")
+"""Libraries without a device to choose."""
+
+
+def parity(config: Config, names: Sequence[str], steps: int, dtypes: Sequence[DType] = DTYPES) -> Parity:
+    """Train the recipe for `steps` steps on every library of `names` that works here, in each of `dtypes`.
+
+    The configuration's device is that of every library that has a choice. UsageError if fewer than two work.
+    """
+    assembly.check(config)
+    if steps < 1:
+        raise UsageError(f"Parity takes a step at least; got --steps {steps}.")
+    backends, absent = _open(names, config.device)
+    train = Parts.load(config).train
+    scaling = fit_scaling(config.scale, train)
+    comparisons = []
+    for dtype in dtypes:
+        alike = replace(config, dtype=dtype)
+        first, *others = (assembly.trainer(alike, backend, train, scaling) for backend in backends)
+        comparisons += compare(first, others, train, steps)
+    return Parity(
+        recipe=config.recipe,
+        steps=steps,
+        batch_size=len(train) if config.batch_size == "full" else min(config.batch_size, len(train)),
+        seed=config.seed,
+        libraries=tuple(Library(backend.name, backend.version, backend.device) for backend in backends),
+        absent=absent,
+        comparisons=tuple(comparisons),
+    )
+
+
+def _open(names: Sequence[str], device: str | None) -> tuple[list[Backend], tuple[Absent, ...]]:
+    """The libraries that work, in their order, and those that do not."""
+    backends, absent = [], []
+    for name in dict.fromkeys(names):
+        try:
+            backends.append(select(name, None if name in ON_THE_HOST else device))
+        except BackendError as error:
+            absent.append(Absent(name, error.reason, error.mend))
+    if len(backends) < 2:
+        words = " ".join(f"{row.name}: {row.reason} {row.mend}" for row in absent)
+        raise UsageError(
+            f"Parity compares two libraries at least, and of {', '.join(names) or 'none'} {len(backends)} can be "
+            f"used here. {words} Name two that work, such as --backends numpy,torch: see `nnbackprop backends`."
+        )
+    return backends, tuple(absent)

@@ -1,0 +1,130 @@
+"""One library on its way through a training: the trainer's own step, one at a time, and all that it made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from backends import Array, Tree, device_of, leaves, tree_map
+from nnbackprop.data.batches import Feed, cut, fetch
+from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.order import permutation
+from nnbackprop.network import Params, Sequential
+from nnbackprop.random import Draw
+from nnbackprop.training.trainer import Trainer
+
+from .parity_results import Kind
+
+
+def batches(trainer: Trainer, samples: int) -> Iterator[np.ndarray]:
+    """Row numbers (1, batch) of each step, epoch after epoch, as the trainer draws them."""
+    batch = min(trainer.batch_size or samples, samples)
+    for epoch in count(1):
+        order = permutation(trainer.seed, epoch, samples) if trainer.shuffle else np.arange(samples)
+        yield from cut(order, batch, 1)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What one step made, on the host: each layer's output (n, ...), the gradients, the updated parameters."""
+
+    outputs: tuple[np.ndarray, ...]
+    gradients: Params
+    params: Params
+
+    def tensors(self, names: Sequence[str]) -> Iterator[tuple[Kind, int, str, np.ndarray]]:
+        """Every array with its kind, the number of its layer, and its own name."""
+        for i, y in enumerate(self.outputs):
+            yield "activations", i, names[i], y
+        kinds: tuple[tuple[Kind, Params], ...] = (("gradients", self.gradients), ("weights", self.params))
+        for kind, layers in kinds:
+            for i, layer in enumerate(layers):
+                for name, array in layer.items():
+                    yield kind, i, f"{names[i]}.{name}", array
+
+
+@dataclass(frozen=True, eq=False)
+class OutputsStep:
+    """`outputs, data, x -> outputs`, for `Backend.loop`: what each layer makes of a training step's batch.
+
+    The parameters are among the `data`, since they must outlive it.
+    """
+
+    xp: Any
+    network: Sequential
+    seed: int
+
+    def __call__(self, outputs: tuple[Array, ...], data: Tree, x: Tree) -> tuple[Array, ...]:
+        """Forward, a layer at a time, with the step's dropout masks."""
+        y, _ = fetch(self.xp, data, x)
+        draw, made = Draw(self.seed, x["step"]), []
+        for i, (layer, p) in enumerate(zip(self.network.layers, data["params"], strict=True)):
+            y, _ = layer.forward(self.xp, p, y, draw.at(i))
+            made.append(y)
+        return tuple(made)
+
+
+@dataclass(frozen=True, eq=False)
+class Lane:
+    """A trainer's step on its library, one at a time from whatever state it is given."""
+
+    trainer: Trainer
+    feed: Feed
+    outputs: OutputsStep
+
+    @classmethod
+    def of(cls, trainer: Trainer, train: Dataset) -> Lane:
+        """The trainer built, and its data moved to its device."""
+        trainer.build(train)
+        feed = Feed.of(trainer.backend, train, trainer.scaling, trainer.dtype, trainer.resident)
+        return cls(trainer, feed, OutputsStep(trainer.backend.xp, trainer.network, trainer.seed))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The layers' names."""
+        return self.trainer.network.names
+
+    def begin(self) -> Tree:
+        """The state before the first step."""
+        trainer = self.trainer
+        params = trainer.network.build((trainer.features,), trainer.seed, trainer.dtype)
+        return trainer.step.begin(tree_map(trainer.backend.asarray, params))
+
+    def take(self, state: Tree) -> Tree:
+        """Host copies of what a step begins from: parameters and the optimizer's state."""
+        return tree_map(self.trainer.backend.to_numpy, {name: state[name] for name in ("params", "optimizer")})
+
+    def at(self, taken: Tree) -> Tree:
+        """The state before a step that begins from such copies."""
+        moved = tree_map(self.trainer.backend.asarray, taken)
+        return {**self.trainer.step.begin(moved["params"]), "optimizer": moved["optimizer"]}
+
+    def step(self, state: Tree, k: int, rows: np.ndarray) -> tuple[Tree, Shown]:
+        """Step `k`, counted from 0, on the samples `rows` (1, n): the state after it, and what it made."""
+        trainer, backend = self.trainer, self.trainer.backend
+        xs = tree_map(backend.asarray, self._xs(k, rows))
+        data = {**self.feed.data, "params": state["params"]}
+        outputs = backend.loop(self.outputs, self._empty(state, rows.shape[1]), data, xs)
+        outputs = tree_map(backend.to_numpy, outputs)
+        state = backend.loop(trainer.step, trainer.step.clear(state), self.feed.data, xs)
+        made = (tree_map(backend.to_numpy, state[name]) for name in ("gradients", "params"))
+        return state, Shown(outputs, *made)
+
+    def _xs(self, k: int, rows: np.ndarray) -> Tree:
+        trainer = self.trainer
+        scalars = trainer.optimizer.scalars(k + 1, trainer.lr(k) if callable(trainer.lr) else trainer.lr)
+        return {
+            **self.feed.xs(rows),
+            "step": np.array([k], np.int32),
+            "scalars": {name: np.array([x], trainer.dtype) for name, x in scalars.items()},
+        }
+
+    def _empty(self, state: Tree, n: int) -> tuple[Array, ...]:
+        """Arrays in the place of outputs: a compiled loop gives back what it was given the like of."""
+        xp, like = self.trainer.backend.xp, leaves(state["params"])[0]
+        shapes = [(n, *row.out_shape) for row in self.trainer.layers]
+        return tuple(xp.zeros(shape, dtype=like.dtype, device=device_of(like)) for shape in shapes)
