@@ -38,6 +38,8 @@ def parity(
     from nnbackprop.report.apart import draw_apart
     from nnbackprop.report.parity import parity_report
 
+    # turn by turn, the thread pools of several libraries wait for work at each other's cost: five times the time
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     overrides = given(flags)
     if overrides.get("backend") not in (None, os.environ.get("NNBACKPROP_BACKEND")):
         raise UsageError(f"Parity runs on several: say --backends numpy,{overrides['backend']} for --backend.")

@@ -36,9 +36,10 @@ def parity_report(parity: Parity) -> RenderableType:
 
 def worst_table(parity: Parity) -> Table:
     """A block a comparison, a row a kind: the worst relative difference and where, the largest absolute one."""
-    right = ("step", "relative", "absolute", "tolerance")
-    table = ruled("steps begin from", "worst", *right, "", right=right)
-    table.columns[0].no_wrap = True
+    right = ("step", "relative", "absolute", "at most")
+    table = ruled("steps begin from", "worst", *right, "", right=right, collapse_padding=True)
+    for column in table.columns:
+        column.no_wrap = True
     for comparison in parity.comparisons:
         table.add_row(f"[bold]{_head(comparison)}[/]")
         for kind in KINDS:
