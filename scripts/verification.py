@@ -19,7 +19,7 @@ from typing import Any
 from pages import ROOT, machine, write
 
 from backends import available, select
-from nnbackprop import config, gradcheck_function
+from nnbackprop import comparison, config, gradcheck_function
 from nnbackprop.proof import prove
 
 sys.path.insert(0, str(ROOT / "tests"))  # the planted mistakes and the healthy runs are those of the tests
@@ -28,6 +28,7 @@ import own_code
 
 RECIPES = ("mnist", "ex4", "rashid", "weight-height")
 LARGE = {"hidden": (1000, 200)}
+STEPS = 100
 
 Part = tuple[str, bool]
 """A table, and whether all of it holds."""
@@ -88,6 +89,24 @@ def alarms() -> Part:
     return "\n".join(lines), not (total["warning"] or total["fault"])
 
 
+def parity() -> Part:
+    """The default recipe for a hundred steps on every library here, each against NumPy."""
+    names = [row.name for row in available() if row.usable]
+    result = comparison.parity(config.resolve("mnist", {}), names, STEPS)
+    lines = [
+        "| library | dtype | steps begin from | largest relative difference | tolerance |",
+        "|---|---|---|---|---|",
+    ]
+    for row in result.comparisons:
+        worst = max(row.differences, key=lambda difference: difference.relative)
+        limit = "reported only" if row.tolerance is None else f"{row.tolerance:g}"
+        lines.append(
+            f"| {row.library} | {row.dtype} | {row.begin} | {worst.relative:.1e}, {worst.tensor} after step "
+            f"{worst.step} | {limit} |"
+        )
+    return "\n".join(lines), result.passed
+
+
 def learner() -> Part:
     """What docs/learner.py prints."""
     done = subprocess.run(
@@ -100,6 +119,7 @@ PARTS: dict[str, Callable[[], Part]] = {
     "gradients": gradients,
     "mistakes": mistakes,
     "alarms": alarms,
+    "parity": parity,
     "learner": learner,
 }
 

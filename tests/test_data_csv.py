@@ -177,3 +177,10 @@ def test_mnist_as_csv_in_two_seconds_and_three_times_its_size(tmp_path: Path) ->
     assert (rows, features) == (60_000, 784)
     assert seconds <= 2
     assert times <= 3
+
+
+@pytest.mark.parametrize("data", [b'1,2\n1,"', b'0,1\n1,2\n,\n"', b'a,b\n1,3\n2,"'])
+def test_a_lone_quote_at_the_end_is_a_fault_of_the_data(data: bytes, tmp_path: Path) -> None:
+    """polars panics at it, which is no ordinary exception."""
+    with pytest.raises(DataError):
+        csv.read(written(tmp_path, data, "quote.csv"))

@@ -138,14 +138,15 @@ def _parse(block: bytes, layout: Layout, line: int, path: Path) -> tuple[np.ndar
     """A block's pixels, as uint8 or float32, and labels; `line` is its first line's number in the file."""
     import polars
 
+    faults = (polars.exceptions.PolarsError, polars.exceptions.PanicException)  # it panics at a lone quote
     try:
         frame = _frame(block, layout, polars.UInt8)
     except polars.exceptions.ComputeError:
         try:
             frame = _frame(block, layout, polars.Float32)
-        except polars.exceptions.PolarsError as error:
+        except faults as error:
             raise _blame(block, layout, line, path, error) from error
-    except polars.exceptions.PolarsError as error:
+    except faults as error:
         raise _blame(block, layout, line, path, error) from error
     frame = frame.filter(~polars.all_horizontal(polars.all().is_null()))  # blank lines
     if sum(frame.null_count().row(0)):
@@ -161,7 +162,7 @@ def _frame(block: bytes, layout: Layout, pixel: Any) -> Any:
     return polars.read_csv(block, has_header=False, schema=kinds)
 
 
-def _blame(block: bytes, layout: Layout, first: int, path: Path, error: Exception | None = None) -> DataError:
+def _blame(block: bytes, layout: Layout, first: int, path: Path, error: BaseException | None = None) -> DataError:
     """The error that names the line at fault, found by reading the block once more, slowly."""
     try:
         for line, row in enumerate(csv.reader(block.decode().splitlines(), strict=True), first):
