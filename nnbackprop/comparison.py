@@ -14,7 +14,7 @@ from .data.scaling import fit_scaling
 from .errors import UsageError
 from .experiment import Parts
 from .verify.parity import compare
-from .verify.parity_results import Absent, Library, Parity
+from .verify.parity.results import Absent, Library, Parity
 
 DType = Literal["float64", "float32"]
 

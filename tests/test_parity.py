@@ -22,9 +22,9 @@ from nnbackprop.penalties import WeightPenalty
 from nnbackprop.random import Draw
 from nnbackprop.training.trainer import Trainer
 from nnbackprop.verify.parity import compare
-from nnbackprop.verify.parity_kinks import has_kink
-from nnbackprop.verify.parity_lane import Lane, batches
-from nnbackprop.verify.parity_results import KINDS, Comparison, difference
+from nnbackprop.verify.parity.kinks import has_kink
+from nnbackprop.verify.parity.lane import Lane, batches
+from nnbackprop.verify.parity.results import KINDS, Comparison, difference
 
 FEATURES, CLASSES, SAMPLES, BATCH = 20, 5, 160, 32
 

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnbackprop.verify.parity_results import OWN, Comparison, Parity
+from nnbackprop.verify.parity.results import OWN, Comparison, Parity
 
 from .plots import save
 

@@ -28,7 +28,8 @@ def gradients_report(report: Report) -> RenderableType:
         asked = sum(tensor.asked for tensor in report.tensors)
         lines.append(Text(f"{kinks} of {plural(asked, 'direction')} and entries met a kink and were left out"))
     verdict = "passed" if report.passed else f"FAILED: {plural(wrong, 'tensor')} of {len(report.tensors)}"
-    words = f"{verdict}, {count(report.numbers)} numbers, loss {report.loss:.6g}, tolerance {report.tensors[0].tolerance:g}"
+    tolerance = report.tensors[0].tolerance
+    words = f"{verdict}, {count(report.numbers)} numbers, loss {report.loss:.6g}, tolerance {tolerance:g}"
     lines.append(Text(words, style="bold green" if report.passed else "bold red"))
     return Group(*lines, "", findings_table(report.mistakes)) if report.mistakes else Group(*lines)
 

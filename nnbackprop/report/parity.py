@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from nnbackprop.verify.parity_results import KINDS, OWN, WHY, Comparison, Difference, Kind, Kink, Parity
+from nnbackprop.verify.parity.results import KINDS, OWN, WHY, Comparison, Difference, Kind, Kink, Parity
 
 from .tables import NONE, ruled
 from .words import count, plural

@@ -40,7 +40,7 @@ class Difference:
 
     `tensor` is a layer's name for its activations, such as relu1, else layer and parameter, such as dense1.W.
     `norm` is ||a - b||. `excuse` says why a difference is not judged: a kink (see `Kink`), or, past the tolerance,
-    that rounding alone may make as much of this tensor there (see `parity_rounding`).
+    that rounding alone may make as much of this tensor there (see `rounding`).
     """
 
     step: int

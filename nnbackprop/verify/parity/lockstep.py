@@ -18,10 +18,10 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import UsageError
 from nnbackprop.training.trainer import Trainer
 
-from .parity_kinks import find_kinks
-from .parity_lane import Lane, Shown, batches
-from .parity_results import OWN, TOLERANCES, Begin, Comparison, Difference, Kink, difference
-from .parity_rounding import Rounding
+from .kinks import find_kinks
+from .lane import Lane, Shown, batches
+from .results import OWN, TOLERANCES, Begin, Comparison, Difference, Kink, difference
+from .rounding import Rounding
 
 
 def compare(first: Trainer, others: Sequence[Trainer], train: Dataset, steps: int) -> list[Comparison]:

@@ -17,7 +17,7 @@ from nnbackprop.network import Params, Sequential
 from nnbackprop.random import Draw
 from nnbackprop.training.trainer import Trainer
 
-from .parity_results import Kind
+from .results import Kind
 
 
 def batches(trainer: Trainer, samples: int) -> Iterator[np.ndarray]:

@@ -10,7 +10,7 @@ from backends import select
 from nnbackprop.layers import Activation, Layer
 from nnbackprop.network import Sequential
 
-from .parity_results import Kink
+from .results import Kink
 
 
 def find_kinks(

@@ -19,8 +19,8 @@ from backends.base import Namespace
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.training.trainer import Trainer
 
-from .parity_lane import Lane, Shown
-from .parity_results import Kind, difference
+from .lane import Lane, Shown
+from .results import Kind, difference
 
 ROUNDED = ("matmul", "sum", "mean", "exp", "expm1", "log", "log1p", "tanh", "sqrt")
 """Functions whose last bits differ from library to library; other operators are exactly rounded on all."""
