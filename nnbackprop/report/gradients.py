@@ -12,8 +12,6 @@ from .findings import findings_table
 from .tables import NONE, ruled
 from .words import count, plural, shape
 
-OK, WRONG = "[green]ok[/]", "[bold red]WRONG[/]"
-
 
 def gradients_report(report: Report) -> RenderableType:
     """The table, what was left out, the verdict, and the likely mistake."""
@@ -21,7 +19,7 @@ def gradients_report(report: Report) -> RenderableType:
     worst = ("worst: hand, numeric",) if any(tensor.worst for tensor in report.tensors) else ()
     grid = ruled("tensor", *right, *worst, "", right=right)
     for tensor in report.tensors:
-        grid.add_row(*_row(tensor), *(_worst(tensor) for _ in worst), OK if tensor.passed else WRONG)
+        grid.add_row(*_row(tensor), *(_worst(tensor) for _ in worst), _coloured(tensor))
     wrong = sum(not tensor.passed for tensor in report.tensors)
     lines: list[RenderableType] = [grid]
     if kinks := sum(tensor.kinks for tensor in report.tensors):
@@ -41,6 +39,10 @@ def _row(tensor: TensorCheck) -> tuple[str, ...]:
         f"{tensor.error:.1e}",
         NONE if tensor.ratio is None else f"{tensor.ratio:.6g}",
     )
+
+
+def _coloured(tensor: TensorCheck) -> str:
+    return f"[green]{tensor.verdict}[/]" if tensor.passed else f"[bold red]{tensor.verdict}[/]"
 
 
 def _worst(tensor: TensorCheck) -> str:

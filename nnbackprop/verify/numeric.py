@@ -22,6 +22,12 @@ STEPS = (1e-4, 1e-5, 1e-6)
 ROUNDING = 32 * float(np.finfo(np.float64).eps)
 """Relative error granted to a value of J: some tens of roundings, as in a sum over a batch."""
 
+TINY = (1e-9, 1e-7)
+"""Step lengths at which J's own error is looked for: noise shows at the first, a staircase at the second."""
+
+SEEN = 16.0
+"""Deviations of that error that are granted."""
+
 SMALLEST = 1e-2
 """A tensor whose numbers are smaller than this is moved as if they were of this size."""
 
@@ -46,30 +52,48 @@ def slopes(value: Value, point: Tensors, name: str, directions: Sequence[np.ndar
     at = point[name]
     length = max(float(np.linalg.norm(at)), SMALLEST * at.size**0.5)
     J0 = value(point)
+    error = _error_of(value, point, name, directions[0], length, J0)
     values, noise = np.full(len(directions), np.nan), 0.0
     for step in STEPS:
         pending = np.flatnonzero(np.isnan(values))
         if not pending.size:
             break
         rows = [_measure(value, point, name, directions[i], step * length, J0) for i in pending.tolist()]
-        D, straddled, rounding = map(np.array, zip(*rows, strict=True))
-        typical = float(np.sqrt(np.nanmean(np.square(np.concatenate([D, values])))))
-        good = straddled <= STRICT * tolerance * typical + rounding
+        D, straddled, t = map(np.array, zip(*rows, strict=True))
+        known = np.concatenate([D, values])
+        known = known[np.isfinite(known)]
+        typical = float(np.sqrt(np.mean(known**2))) if known.size else 0.0
+        good = straddled <= STRICT * tolerance * typical + error / t
         values[pending[good]] = D[good]
-        noise = max(noise, *rounding[good].tolist(), 0.0)
+        noise = max(noise, *(error / t[good]).tolist(), 0.0)
     return Slopes(values, noise)
+
+
+def _error_of(value: Value, point: Tensors, name: str, v: np.ndarray, length: float, J0: float) -> float:
+    """The error of a value of J: some roundings, or what is seen where J should be a straight line.
+
+    A logarithm of 1 - a, with a near 1, has lost digits before J is ever rounded. Over steps far too short for J
+    to bend, on one side of a kink here, its fourth differences are noise, of a deviation sqrt(70) that of J (More
+    and Wild, Estimating computational noise, 2011).
+    """
+    at, error = point[name], ROUNDING * abs(J0)
+    for step in TINY:
+        t = step * length / float(np.linalg.norm(v))
+        line = np.array([value({**point, name: at + i * t * v}) for i in range(1, 10)])
+        seen = float(np.sqrt(np.mean(np.diff(line, 4) ** 2) / 70))
+        error = max(error, SEEN * seen) if np.isfinite(seen) else error
+    return error
 
 
 def _measure(
     value: Value, point: Tensors, name: str, v: np.ndarray, length: float, J0: float
 ) -> tuple[float, float, float]:
-    """The slope along v, by how much its two tests disagree, and its rounding."""
+    """The slope along v, by how much its two tests disagree, and the step in units of v."""
     at, t = point[name], length / float(np.linalg.norm(v))
     up, down, half_up, half_down = (value({**point, name: at + s * v}) for s in (t, -t, t / 2, -t / 2))
     whole, half = (up - down) / (2 * t), (half_up - half_down) / t
     q, q_half = (up - 2 * J0 + down) / t, 2 * (half_up - 2 * J0 + half_down) / t
-    rounding = ROUNDING * max(abs(up), abs(down), abs(J0)) / t
-    return (4 * half - whole) / 3, max(abs(whole - half), abs(q - 2 * q_half) / 2), rounding
+    return (4 * half - whole) / 3, max(abs(whole - half), abs(q - 2 * q_half) / 2), t
 
 
 def entry(shape: tuple[int, ...], flat: int) -> np.ndarray:

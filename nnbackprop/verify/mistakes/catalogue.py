@@ -115,6 +115,15 @@ MISTAKES = {
         "Each call computes another function, as when dropout draws a new mask or the batch is drawn anew.",
         "draw masks and batch once, outside, and use the same ones in loss_fn and grad_fn.",
     ),
+    "loss-does-not-move": Mistake(
+        "The loss is the same whatever the parameters are: loss_fn computes from others than it is given, such as "
+        "those of a notebook, or it counts right answers.",
+        "compute the loss from the argument: def loss_fn(p): ... p['W1'] ...",
+    ),
+    "nearly-right": Mistake(
+        "The gradient is that of a slightly other loss: an epsilon in a logarithm, a clip, or float32 somewhere.",
+        "none is needed to train; to have it exact, derive what the loss computes, or take the epsilon away.",
+    ),
     "gradient-not-finite": Mistake(
         "An exponential overflowed, or a division or logarithm met a zero.",
         "take softmax of z - z.max(axis=1, keepdims=True), and derive it together with the cross-entropy.",

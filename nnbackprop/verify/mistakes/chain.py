@@ -1,8 +1,8 @@
 """Which parameter is what, read off the shapes: the weights of each layer in their order, and their biases.
 
 A person's parameters have no layers, only shapes: (784, 100), (100,), (100, 10), (10,). Weights may be (in, out)
-or (out, in), biases vectors, rows, columns, the first column of the weights (as a column of ones in the data
-makes them), or none at all.
+or (out, in), biases vectors, rows, columns, the first or last column of the weights (as a column of ones in the
+data makes them), or none at all.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
+from typing import Literal
 
 import numpy as np
 
 from nnbackprop.verify.numeric import Tensors
+
+Within = Literal["first", "last"] | None
 
 MOST_THIN = 12  # tensors of one row or column that may be either; each doubles the readings
 
@@ -23,22 +26,25 @@ class Link:
     """A layer's weights and biases, wherever they are kept; seen through it, W is (in, out) and b (out,)."""
 
     W: str
-    b: str | None  # None: no bias, or the first column of W
+    b: str | None  # None: no bias, or within W
     outer_first: bool  # W is kept as (out, in)
-    column: bool  # the bias is kept within W, as the weight of an input that is always 1
+    within: Within = None  # where in W the bias is, as the weight of an input that is always 1
 
     @property
     def biased(self) -> bool:
         """Whether the layer has biases."""
-        return self.column or self.b is not None
+        return self.within is not None or self.b is not None
 
     def weight(self, tensors: Tensors) -> np.ndarray:
         """W (in, out), a view."""
-        return self._table(tensors)[int(self.column) :, :]
+        rows = {None: slice(None), "first": slice(1, None), "last": slice(None, -1)}[self.within]
+        return self._table(tensors)[rows, :]
 
     def bias(self, tensors: Tensors) -> np.ndarray:
         """b (out,), a view."""
-        return self._table(tensors)[0, :] if self.b is None else tensors[self.b].reshape(-1)
+        if self.b is not None:
+            return tensors[self.b].reshape(-1)
+        return self._table(tensors)[0 if self.within == "first" else -1, :]
 
     def with_weight(self, tensors: Tensors, W: np.ndarray | float) -> dict[str, np.ndarray]:
         """The tensors with W (in, out) in its place."""
@@ -77,10 +83,11 @@ def chain(tensors: Tensors) -> tuple[Link, ...] | None:
 def _likely(links: Sequence[Link]) -> int:
     """How many names say what this reading says."""
     biases = [link.b for link in links if link.b is not None]
-    return sum(_named_bias(b) for b in biases) - sum(_named_bias(link.W) for link in links)
+    return sum(named_bias(b) for b in biases) - sum(named_bias(link.W) for link in links)
 
 
-def _named_bias(name: str) -> bool:
+def named_bias(name: str) -> bool:
+    """Whether a parameter is called a bias: b1, layer.bias, biases."""
     last = name.rpartition(".")[2].lower()
     return last.startswith("b") or "bias" in last
 
@@ -92,11 +99,11 @@ def _readings(tensors: Tensors, weights: Sequence[str], biases: Sequence[str]) -
         steps, outs = list(pairwise(shapes)), [shape[1] for shape in shapes]
         fed = all(a[1] == b[0] for a, b in steps)
         if biases and fed and [_size(tensors[b], outer_first) for b in biases] == outs:
-            yield tuple(Link(W, b, outer_first, False) for W, b in zip(weights, biases, strict=True))
+            yield tuple(Link(W, b, outer_first) for W, b in zip(weights, biases, strict=True))
         elif weights and not biases and fed:
-            yield tuple(Link(W, None, outer_first, False) for W in weights)
+            yield tuple(Link(W, None, outer_first) for W in weights)
         elif weights and not biases and all(b[0] == a[1] + 1 for a, b in steps):
-            yield tuple(Link(W, None, outer_first, True) for W in weights)
+            yield tuple(Link(W, None, outer_first, "first") for W in weights)
 
 
 def _size(b: np.ndarray, outer_first: bool) -> int:

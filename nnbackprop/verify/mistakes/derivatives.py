@@ -14,12 +14,12 @@ from .experiments import (
     ELEMENTWISE,
     INPUTS,
     Curves,
-    comes_back_through_zero,
     hidden_curves,
     output,
     output_curves,
     slope,
     symmetric_agrees,
+    through_zero,
 )
 from .outputs import hypotheses, model_of
 from .pieces import Case, norm
@@ -44,7 +44,7 @@ def output_delta(case: Case) -> Finding | None:
     c, measured = curves
     if not np.isfinite(measured.hand).all():
         return None
-    if norm(measured.numeric) < FITS * norm(measured.hand):
+    if case.links[-1].biased and norm(measured.numeric) < FITS * norm(measured.hand):
         evidence = (
             "With equal outputs for every sample the loss does not move with the last biases, whatever they are"
         )
@@ -66,7 +66,10 @@ def hidden_delta(case: Case) -> Finding | None:
     if top + 1 >= len(case.links):
         return None
     here, above = case.links[top].W, case.links[top + 1].W
-    if comes_back_through_zero(case, top) > FITS:
+    by_hand, by_differences = through_zero(case, top)
+    if by_differences > FITS:
+        return None  # there is another way back than through W_{l+1}: no chain of layers
+    if by_hand > FITS:
         evidence = f"With {above} = 0 nothing can come back to {here}, and by hand something does"
         return finding("updated-too-early", f"{evidence}: it went through another {above}.", 0.93)
     if symmetric_agrees(case, top):
@@ -84,6 +87,10 @@ def _by_curves(curves: Curves, here: str, above: str) -> Finding | None:
     if fit := _fitted(H, N, c):
         id, true, taken = fit
         return finding(id, f"{words} follows {true}' by differences and {taken} by hand.", 0.95)
+    if norm(H - H.mean(axis=0)) <= LOOSE * norm(H) and norm(
+        N / H - (N / H).mean(axis=1, keepdims=True)
+    ) <= FITS * norm(N / H):
+        return finding("activation-derivative-missing", f"{words} by hand does not depend on that z at all.", 0.9)
     if _parallel(H, N):
         evidence = (
             f"{words} has the right shape, and is off by another factor in each unit (between {here} and {above})"
@@ -93,6 +100,13 @@ def _by_curves(curves: Curves, here: str, above: str) -> Finding | None:
     if flat:
         return finding("wrong-layer-derivative", f"{words} by hand does not depend on that z at all.", 0.8)
     return None
+
+
+def _left_out(H: np.ndarray, N: np.ndarray) -> bool:
+    """Whether hand does not move with z, and differences do by one curve, the same in every unit: f' itself."""
+    curve = N / H
+    same = norm(curve - curve.mean(axis=1, keepdims=True)) <= FITS * norm(curve)
+    return same and norm(H - H.mean(axis=0)) <= LOOSE * norm(H)
 
 
 def _parallel(H: np.ndarray, N: np.ndarray) -> bool:

@@ -23,7 +23,7 @@ UNITS = 8
 INPUTS = (-1.7, -0.9, -0.4, 0.3, 0.8, 1.6)
 """Where activations are asked: off zero, where rectifiers have their kink."""
 SMALL = 1e-3
-"""Share of the next layer's weights kept, so that what comes back hardly depends on what went out."""
+"""Size the next layer's weights are brought to, so that what comes back hardly depends on what went out."""
 
 
 def bias_gradients(case: Case, layer: int, point: Tensors, most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +52,8 @@ def hidden_curves(case: Case, layer: int) -> Curves:
     hand, numeric = [], []
     for c in INPUTS:
         point = link.with_bias(link.with_weight(case.point, 0.0), c)
-        small = above.with_weight(point, SMALL * above.weight(point))
+        W = above.weight(point)
+        small = above.with_weight(point, W * (SMALL / (float(np.sqrt(np.mean(W * W))) or 1.0)))
         H, N = bias_gradients(case, layer, small, UNITS)
         _, rest = bias_gradients(case, layer, above.with_weight(point, 0.0), UNITS)
         hand.append(H - rest)
@@ -97,13 +98,25 @@ def _by_halves(case: Case, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return hand, numeric
 
 
-def comes_back_through_zero(case: Case, layer: int) -> float:
-    """With W_{l+1} = 0: the gradient by hand of layer l that is left, relative to what it is otherwise."""
-    link, above = _link(case, layer), _link(case, layer + 1)
-    silent = above.with_weight(case.point, 0.0)
-    left = link.weight(case.function.gradients(silent)) - _penalty_of(case, layer, silent)
-    usual = norm(link.weight(case.function.gradients(case.point)))
-    return norm(left) / usual if usual else 0.0
+def through_zero(case: Case, layer: int) -> tuple[float, float]:
+    """With W_{l+1} = 0, what is left of the gradient of layer l beside a penalty, as shares of what it is usually.
+
+    By hand, and by differences: the latter is 0 in a chain of layers.
+    """
+    usual = case.piece(layer, "W")
+    there = at(case, _link(case, layer + 1).with_weight(case.point, 0.0)).piece(layer, "W")
+    if usual is None or there is None or len(usual.hand) != len(there.hand):
+        return 0.0, 0.0
+    square = float(there.values @ there.values)
+    rate = float(there.numeric @ there.values) / square if square else 0.0
+    hand, numeric = (part - rate * there.values for part in (there.hand, there.numeric))
+    return norm(hand) / (norm(usual.hand) or 1.0), norm(numeric) / (norm(usual.numeric) or 1.0)
+
+
+def at(case: Case, point: Tensors) -> Case:
+    """The same function's gradients, by hand and by differences, at another point."""
+    hand = {name: g.reshape(point[name].shape) for name, g in case.function.gradients(point).items()}
+    return Case.of(case.function, point, hand, case.links)
 
 
 def penalty_rates(case: Case, layer: int) -> tuple[float, float] | None:
@@ -123,22 +136,13 @@ def penalty_rates(case: Case, layer: int) -> tuple[float, float] | None:
     return hand / square, numeric / square
 
 
-def _penalty_of(case: Case, layer: int, silent: Tensors) -> np.ndarray:
-    rates = penalty_rates(case, layer)
-    return (rates[1] if rates else 0.0) * _link(case, layer).weight(silent)
-
-
 def symmetric_agrees(case: Case, layer: int) -> bool | None:
     """Whether layer l's gradient is right once W_{l+1} is made symmetric; None where that is not square."""
     above = _link(case, layer + 1)
     W = above.weight(case.point)
     if W.shape[0] != W.shape[1]:
         return None
-    again = Case.of(
-        case.function,
-        (point := above.with_weight(case.point, (W + W.T) / 2)),
-        {name: g.reshape(point[name].shape) for name, g in case.function.gradients(point).items()},
-    )
+    again = at(case, above.with_weight(case.point, (W + W.T) / 2))
     return all(piece.good for piece in again.pieces if piece.layer >= layer)
 
 

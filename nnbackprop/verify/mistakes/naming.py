@@ -16,10 +16,10 @@ from nnbackprop.verify.numeric import Tensors
 from .behaviour import behaviour
 from .catalogue import finding
 from .derivatives import hidden_delta, output_delta
-from .patterns import factors, penalties, shapes, single_pieces
+from .patterns import factors, near, penalties, shapes, single_pieces, still
 from .pieces import Case, Piece
 
-RULES = (penalties, factors, output_delta, single_pieces, hidden_delta)
+RULES = (still, near, penalties, factors, output_delta, single_pieces, hidden_delta)
 
 
 def name_mistakes(
@@ -28,15 +28,18 @@ def name_mistakes(
     """The likely mistake behind gradients that failed, with the evidence; also what calls do besides."""
     with np.errstate(all="ignore"):  # experiments go to extremes
         found = behaviour(function, point)
-        if all(passed.values()) or any(f.id in ("not-deterministic", "accumulated") for f in found):
+        if any(f.id in ("not-deterministic", "accumulated", "params-changed") for f in found):
             return found
         if wrong := shapes(function, point, hand):
-            return (*found, wrong)
+            return (wrong,)
+        if all(passed.values()):
+            return ()
         shaped = {name: hand[name].reshape(a.shape) for name, a in point.items()}
         case = Case.of(Careful(function), point, shaped)
         if not case.bad:
-            return found
-        return (*found, next(filter(None, (_ask(rule, case) for rule in RULES)), None) or _unknown(case))
+            return ()
+        answers = (_ask(rule, reading) for reading in case.readings() for rule in RULES)
+        return (next(filter(None, answers), None) or _unknown(case),)
 
 
 def _ask(rule: Callable[[Case], Finding | None], case: Case) -> Finding | None:

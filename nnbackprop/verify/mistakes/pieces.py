@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -12,7 +12,7 @@ import numpy as np
 from nnbackprop.verify.functions import INPUT, Function
 from nnbackprop.verify.numeric import Tensors, entry, slopes
 
-from .chain import Link, chain
+from .chain import Link, chain, named_bias
 
 SAMPLE = 48  # entries of a piece that are compared one by one
 EXACT = 1e-5
@@ -86,12 +86,20 @@ class Case:
     pieces: tuple[Piece, ...]
 
     @classmethod
-    def of(cls, function: Function, point: Tensors, hand: Tensors) -> Case:
-        """Compare a sample of each piece's entries."""
+    def of(cls, function: Function, point: Tensors, hand: Tensors, links: tuple[Link, ...] | None = None) -> Case:
+        """Compare a sample of each piece's entries; the layers are read off the shapes unless they are given."""
         own = {name: a for name, a in point.items() if name != INPUT}
-        links = chain(own)
+        links = links or _settled(function, point, chain(own))
         pieces = tuple(_pieces(function, point, hand, links))
         return cls(function, point, links, tuple(p for p in pieces if len(p.hand)))
+
+    def readings(self) -> Iterator[Case]:
+        """The case, and where all is in one matrix, the case with its first or last row as the biases."""
+        yield self
+        if self.links and len(self.links) == 1 and not self.links[0].biased:
+            hand = self.function.gradients(self.point)
+            for within in ("first", "last"):
+                yield Case.of(self.function, self.point, hand, (replace(self.links[0], within=within),))
 
     @property
     def bad(self) -> tuple[Piece, ...]:
@@ -103,10 +111,24 @@ class Case:
         return next((p for p in self.pieces if (p.layer, p.kind) == (layer, kind)), None)
 
 
+def _settled(function: Function, point: Tensors, links: tuple[Link, ...] | None) -> tuple[Link, ...] | None:
+    """Biases within W are first or last: of the next W only theirs is kept, and no error may come back by it."""
+    if not links or len(links) < 2 or links[0].within is None:
+        return links
+    low, high = links[0], links[1]
+    cut = high.with_weight(point, 0.0)
+    places = (point, cut, {**cut, high.W: np.zeros_like(point[high.W])})
+    v = [np.random.Generator(np.random.Philox(key=3)).standard_normal(point[low.W].shape)]
+    usual, left, penalty = (float(slopes(function.value, p, low.W, v, EXACT).values[0]) for p in places)
+    if abs(left - penalty) < 1e-3 * abs(usual - penalty):
+        return links
+    return tuple(replace(link, within="last") for link in links)
+
+
 def _pieces(function: Function, point: Tensors, hand: Tensors, links: Sequence[Link] | None) -> list[Piece]:
     if links is None:
         names = [name for name in point if name != INPUT]
-        kinds = {name: "W" if point[name].ndim > 1 else "b" for name in names}
+        kinds = {name: "b" if named_bias(name) else "W" for name in names}
         return [
             _piece(function, point, hand, i, kinds[name], name, np.arange(point[name].size))
             for i, name in enumerate(names)

@@ -8,6 +8,7 @@ from nnbackprop.findings import Finding
 from nnbackprop.verify.numeric import Tensors, entry, slopes
 
 from .catalogue import finding
+from .experiments import at
 from .pieces import Case, Piece, norm
 
 FITS = 1e-4
@@ -22,6 +23,8 @@ def output_at_zero(case: Case) -> Finding | None:
         return None
     last = case.links[-1]
     at_zero = _last_piece(case, last.with_weight(case.point, 0.0))
+    if at_zero is None:
+        return None
     k = last.weight(case.point).shape[1]
     known = {
         4.0: "output-derivative-missing",
@@ -70,8 +73,7 @@ def hidden_at_zero(case: Case, layer: int) -> Finding:
             if norm(H - without) <= LOOSE * norm(H):
                 return finding("activation-derivative-missing", f"{words} stays the same, as if f' were 1.", 0.85)
         return finding("wrong-layer-derivative", f"{words} stays the same: it follows another layer's z.", 0.6)
-    pieces = Case.of(case.function, still, _shaped(case, still)).pieces
-    at_zero = next((piece for piece in pieces if piece.name == link.W), None)
+    at_zero = next((piece for piece in at(case, still).pieces if piece.name == link.W), None)
     if at_zero is None and norm(H - H_half) <= LOOSE * norm(H):  # a rectifier, with its kink at 0
         return finding(
             "dropout-mask-missing", f"{words} follows the sign of z, as it should, and yet is off.", 0.6
@@ -90,9 +92,8 @@ def _shaped(case: Case, point: Tensors) -> dict[str, np.ndarray]:
     return {name: g.reshape(point[name].shape) for name, g in case.function.gradients(point).items()}
 
 
-def _last_piece(case: Case, point: Tensors) -> Piece:
-    pieces = Case.of(case.function, point, _shaped(case, point)).pieces
-    return next(piece for piece in reversed(pieces) if piece.kind == "W")
+def _last_piece(case: Case, point: Tensors) -> Piece | None:
+    return next((piece for piece in reversed(at(case, point).pieces) if piece.kind == "W"), None)
 
 
 def _whole(case: Case, point: Tensors, name: str) -> np.ndarray:
