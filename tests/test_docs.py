@@ -87,6 +87,21 @@ def test_the_figures_are_those_the_script_keeps(page: Path, figures: ModuleType,
     assert copy.read_text() == page.read_text()
 
 
+def test_the_proofs_shown_are_those_the_script_kept(tmp_path: Path) -> None:
+    """And its blocks stand in a page at all: one that was renamed would be written nowhere."""
+    from scripts import pages
+
+    blocks = json.loads((ROOT / "docs" / "verification.json").read_text())
+    shown = set()
+    for page in pages.PAGES:
+        copy = tmp_path / page.name
+        copy.write_text(page.read_text())
+        pages.write(blocks, (copy,))
+        assert copy.read_text() == page.read_text()
+        shown |= {found[2] for found in pages.BLOCK.finditer(page.read_text())}
+    assert set(blocks) <= shown
+
+
 @pytest.mark.parametrize(
     ("name", "least"), [("mnist", 0.980), ("mnist-50", 0.985), ("rashid", 0.965), ("rashid-200", 0.970)]
 )
