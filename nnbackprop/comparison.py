@@ -59,7 +59,7 @@ def _open(names: Sequence[str], device: str | None) -> tuple[list[Backend], tupl
         except BackendError as error:
             absent.append(Absent(name, error.reason, error.mend))
     if len(backends) < 2:
-        words = " ".join(f"{row.name}: {row.reason} {row.mend}" for row in absent)
+        words = " ".join(f"{row.name}: {row.reason} {row.mend.removesuffix('.')}." for row in absent)
         raise UsageError(
             f"Parity compares two libraries at least, and of {', '.join(names) or 'none'} {len(backends)} can be "
             f"used here. {words} Name two that work, such as --backends numpy,torch: see `nnbackprop backends`."

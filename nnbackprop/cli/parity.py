@@ -19,7 +19,7 @@ def parity(
     *,
     backends: Annotated[
         str, Parameter(help="Libraries, the first the one compared with.")
-    ] = "numpy,torch,jax,cupy",
+    ] = "numpy,torch,jax,cupy,strict",
     steps: Annotated[int, Parameter(help="Training steps.")] = 100,
     plot: Annotated[Path | None, Parameter(help="Draw difference against step to this PNG file.")] = None,
     as_json: Annotated[
