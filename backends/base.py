@@ -34,11 +34,12 @@ class Namespace:
     Names are looked up in `module` once and kept. `tuned` replaces single functions by a backend's own.
     `fuse(rule)` returns a function of whole arrays, `fused(*arrays_and_scalars)`, that evaluates
     `rule(xp, ...)` on every element; it may be called anew each step, as the result is cached.
+    `fuse(rule, donated)` may write output k over argument `donated[k]`, which is the caller's no more.
     """
 
-    def __init__(self, module: ModuleType, fuse: Callable[[Rule], Rule] | None = None, **tuned: Any) -> None:
+    def __init__(self, module: ModuleType, fuse: Callable[..., Rule] | None = None, **tuned: Any) -> None:
         self._module = module
-        self.fuse = lru_cache(maxsize=None)(fuse or (lambda rule: partial(rule, self)))
+        self.fuse = lru_cache(maxsize=None)(fuse or (lambda rule, donated=(): partial(rule, self)))
         self.__dict__.update(tuned)
 
     def __getattr__(self, name: str) -> Any:

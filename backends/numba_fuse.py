@@ -6,16 +6,17 @@ only: numba's pool and OpenBLAS's fight over the cores, and a step with both too
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from .base import Array, Rule
+from .blocks import LARGE, by_blocks
 
-SMALLEST = 1 << 13
+SMALLEST = 1 << 12
 """Elements of the smallest array worth a compiled loop: a small net never waits for the compiler."""
 
 EXACT = frozenset({"abs", "maximum", "minimum", "sqrt"})
@@ -38,24 +39,31 @@ def compiler() -> Any:
     return numba
 
 
-def fuse(rule: Rule) -> Rule:
+def fuse(rule: Rule, donated: tuple[int, ...] = ()) -> Rule:
     """Return the rule on whole arrays: compiled where that pays, else plain. Integers agree, floats to 2 ulp.
 
     It pays where the arrays have one shape, one dtype of `DTYPES`, lie contiguous and are not small. Scalars,
     and arrays that repeat one number (`broadcast_to`), are cast to that dtype. numba computes integers in
     64 bits: a rule must be right modulo 2^32 whatever stands above, so no comparison and no division.
+    What is not compiled runs in blocks where the arrays are large.
     """
 
     def fused(*numbers: Any) -> Any:
-        if numbers[0].size < SMALLEST or not _alike(numbers):
-            return rule(np, *numbers)
         like = numbers[0]
-        loop = compile_loop(rule, tuple(map(_varies, numbers)), like.dtype)
-        if loop is None:
+        if like.size < SMALLEST or not _alike(numbers):
             return rule(np, *numbers)
-        outs = tuple(np.empty(like.shape, dtype) for dtype in loop.dtypes)
-        loop.run(*(o.reshape(-1) for o in outs), *(_argument(a, like.dtype) for a in numbers))
-        return outs if loop.several else outs[0]
+        taken = donated if all(_varies(numbers[k]) and numbers[k].flags.writeable for k in donated) else ()
+        run = compile_loop(rule, tuple(map(_varies, numbers)), like.dtype, taken)
+        if run is None and like.size < LARGE:
+            return rule(np, *numbers)
+        flat = [_argument(a, like.dtype) for a in numbers]
+        if run is None:
+            answer = by_blocks(rule, np, flat, taken, lambda value: np.empty(like.size, value.dtype))
+        else:
+            answer = run(*flat)
+        if isinstance(answer, tuple):
+            return tuple(out.reshape(like.shape) for out in answer)
+        return answer.reshape(like.shape)
 
     return fused
 
@@ -95,14 +103,6 @@ def _argument(number: Any, dtype: np.dtype) -> Any:
     return scalar.item() if dtype.kind == "i" else scalar
 
 
-class _Loop(NamedTuple):
-    run: Callable[..., None]
-    """Called with flat arrays: outputs first, then the rule's arguments."""
-    dtypes: tuple[np.dtype, ...]
-    several: bool
-    """Whether the rule returns a tuple."""
-
-
 class _Names:
     """NumPy, keeping the names that were asked for."""
 
@@ -115,8 +115,10 @@ class _Names:
 
 
 @lru_cache(maxsize=256)
-def compile_loop(rule: Rule, varies: tuple[bool, ...], dtype: np.dtype) -> _Loop | None:
-    """The loop for arrays where `varies` is true and scalars elsewhere; None where the rule stays plain."""
+def compile_loop(
+    rule: Rule, varies: tuple[bool, ...], dtype: np.dtype, donated: tuple[int, ...] = ()
+) -> Callable[..., Any] | None:
+    """The loop over flat arrays where `varies` is true, and scalars elsewhere; None where the rule stays plain."""
     numba, xp = compiler(), _Names()
     probe = [np.ones(1, dtype) if array else dtype.type(1) for array in varies]
     with np.errstate(all="ignore"):
@@ -125,23 +127,33 @@ def compile_loop(rule: Rule, varies: tuple[bool, ...], dtype: np.dtype) -> _Loop
     if numba is None or not xp.used <= EXACT or any(np.shape(o) != (1,) for o in outs):
         return None
     inner = numba.njit(rule, error_model="numpy", forceinline=True)  # not inlined, a long rule is no vector code
-    run = numba.njit(_source(inner, varies, len(outs)), error_model="numpy")
+    source = _source(inner, varies, [o.dtype for o in outs], donated, isinstance(answer, tuple))
+    run = numba.njit(source, error_model="numpy")
     try:  # compiled here, by a first call, as numba says only then whether it can
-        run(*map(np.copy, outs), *(_argument(a, dtype) for a in probe))
+        run(*(_argument(a, dtype) for a in probe))
     except numba.errors.NumbaError:
         return None
-    return _Loop(run, tuple(o.dtype for o in outs), isinstance(answer, tuple))
+    return run
 
 
-def _source(inner: Rule, varies: tuple[bool, ...], outs: int) -> Callable[..., None]:
-    """`def loop(y0, y1, a0, a1, a2): for i in ...: y0[i], y1[i] = inner(np, a0[i], a1[i], a2)`."""
-    ys = [f"y{k}" for k in range(outs)]
+def _source(
+    inner: Rule, varies: tuple[bool, ...], outs: Sequence[np.dtype], donated: Sequence[int], several: bool
+) -> Callable[..., Any]:
+    """`def loop(a0, a1, a2): y0 = np.empty(a0.size, ...); for i in ...: y0[i] = inner(np, a0[i], a1[i], a2)`.
+
+    A donated array is written under its own name: under a second one, LLVM would have to suspect that what it
+    writes is what it reads next, and make no vector code.
+    """
     names = [f"a{k}" for k in range(len(varies))]
     elements = [f"{a}[i]" if array else a for a, array in zip(names, varies, strict=True)]
+    first = names[varies.index(True)]
+    ys = [names[k] for k in donated] or [f"y{k}" for k in range(len(outs))]
+    new = [] if donated else [f"    y{k} = np.empty({first}.size, np.{d.name})\n" for k, d in enumerate(outs)]
     code = (
-        f"def loop({', '.join(ys + names)}):\n"
-        f"    for i in range(y0.size):\n"
+        f"def loop({', '.join(names)}):\n{''.join(new)}"
+        f"    for i in range({first}.size):\n"
         f"        {', '.join(f'{y}[i]' for y in ys)} = inner(np, {', '.join(elements)})\n"
+        f"    return {', '.join(ys)}{',' if several else ''}\n"
     )
     scope: dict[str, Any] = {"np": np, "inner": inner}
     exec(code, scope)

@@ -155,7 +155,7 @@ def test_what_no_loop_fits_is_evaluated_plainly(numbers: tuple[np.ndarray, ...])
 
 def test_a_number_repeated_over_a_shape_counts_as_a_scalar(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(numba_fuse, "compile_loop", lambda rule, varies, dtype: asked.append(varies))
+    monkeypatch.setattr(numba_fuse, "compile_loop", lambda rule, varies, dtype, donated: asked.append(varies))
     step = np.broadcast_to(np.asarray(5, np.int32), SHAPE)
     NumpyBackend().xp.fuse(threefry)(integers(1)[0], step, 1, 2)
     assert asked == [(True, False, False, False)]

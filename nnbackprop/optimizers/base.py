@@ -44,7 +44,8 @@ class Optimizer(ABC):
 
     def step(self, xp: Any, params: Params, grads: Params, state: Tree, s: dict[str, Any]) -> tuple[Params, Tree]:
         """Return the parameters after one update by `grads`, and the state; shapes and dtypes stay."""
-        rule, arguments = xp.fuse(type(self).rule), self.arguments(s)
+        donated = (0, *range(2, 2 + len(self.slots)))  # w and the slots, whose place the new ones take
+        rule, arguments = xp.fuse(type(self).rule, donated), self.arguments(s)
         if not self.slots:
             return tuple(
                 {name: rule(w, dw[name], *arguments) for name, w in layer.items()}

@@ -1,0 +1,44 @@
+"""Ourselves: the step that the trainer runs, its data resident, over `Backend.loop`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backends import select, tree_map
+from benchmarks.works import Problem
+from nnbackprop import assembly
+from nnbackprop.data.batches import Feed
+from nnbackprop.network import Params
+
+
+class Ours:
+    """The bare step: batches by row number from a resident set, no look at the run between chunks."""
+
+    def __init__(self, problem: Problem, chunk: int, backend: str) -> None:
+        self.problem, self.chunk, self.backend = problem, chunk, select(backend)
+        config = problem.config
+        trainer = assembly.trainer(config, self.backend, problem.train, problem.scaling)
+        trainer.build(problem.train)
+        self.step, self.state = trainer.step, trainer.state
+        self.feed = Feed.of(self.backend, problem.train, problem.scaling, config.dtype)
+
+    def run(self, at: int, steps: int) -> None:
+        """Chunk by chunk, as the trainer does."""
+        dtype, lr = self.problem.config.dtype, self.problem.config.lr
+        for begin in range(at, at + steps, self.chunk):
+            numbers = np.arange(begin, min(begin + self.chunk, at + steps))
+            rows = [self.step.optimizer.scalars(t + 1, lr) for t in numbers.tolist()]
+            scalars = {name: np.array([row[name] for row in rows], dtype=dtype) for name in rows[0]}
+            batches = self.feed.xs(self.problem.batches(begin, len(numbers)))
+            xs = {**batches, "step": numbers.astype(np.int32), "scalars": scalars}
+            moved = tree_map(self.backend.asarray, xs)
+            self.state = self.backend.loop(self.step, self.state, self.feed.data, moved)
+        self.backend.synchronize()
+
+    def weights(self) -> Params:
+        """The dense layers' parameters."""
+        host = tree_map(self.backend.to_numpy, self.state["params"])
+        return tuple(layer for layer in host if layer)
+
+
+make = Ours
