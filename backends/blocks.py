@@ -19,14 +19,16 @@ LARGE = 4 * BLOCK
 
 
 def by_blocks(
-    rule: Rule, xp: Any, flat: Sequence[Any], donated: Sequence[int], empty: Callable[[Array], Array]
+    rule: Rule, xp: Any, numbers: Sequence[Any], donated: Sequence[int], empty: Callable[[Array], Array]
 ) -> Any:
-    """The rule on flat arrays of one size, the first of them `flat[0]`, and on scalars as they are.
+    """The rule on contiguous arrays of one shape, `numbers[0]` among them, and on scalars as they are.
 
-    Output k is written over `flat[donated[k]]`, or, where nothing is donated, into `empty(first block)`, which is
-    an array of the whole size and of the block's dtype.
+    Output k is written over `numbers[donated[k]]`, or, where nothing is donated, into `empty(first block)`: flat,
+    of the whole size and of the block's dtype.
     """
-    arrays = [len(getattr(a, "shape", ())) == 1 for a in flat]
+    shape = numbers[0].shape
+    arrays = [getattr(a, "shape", ()) == shape for a in numbers]
+    flat = [a.reshape(-1) if array else a for a, array in zip(numbers, arrays, strict=True)]
     outs: list[Array] = [flat[k] for k in donated]
     for begin in range(0, flat[0].shape[0], BLOCK):
         end = begin + BLOCK
@@ -35,4 +37,5 @@ def by_blocks(
         outs = outs or [empty(value) for value in values]
         for out, value in zip(outs, values, strict=True):
             out[begin:end] = value
-    return tuple(outs) if isinstance(answer, tuple) else outs[0]
+    shaped = tuple(out.reshape(shape) for out in outs)
+    return shaped if isinstance(answer, tuple) else shaped[0]

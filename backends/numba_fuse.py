@@ -1,4 +1,4 @@
-"""`fuse` for NumPy: numba compiles a rule into one pass over memory, where NumPy makes one pass an operator.
+"""For `fuse` on the CPU: numba compiles a rule into one pass over memory, where NumPy makes one pass an operator.
 
 Adam's update of 400,000 float32 numbers, 15 operators, took 3.6 ms plain and 0.12 ms in one pass. One thread
 only: numba's pool and OpenBLAS's fight over the cores, and a step with both took four times as long.
@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from .base import Array, Rule
-from .blocks import LARGE, by_blocks
+from .flat import alike, argument, varies
 
 SMALLEST = 1 << 12
 """Elements of the smallest array worth a compiled loop: a small net never waits for the compiler."""
@@ -25,8 +24,6 @@ EXACT = frozenset({"abs", "maximum", "minimum", "sqrt"})
 A rule that calls others stays plain: numba's exp, tanh and where take 4 to 80 times as long as NumPy's, and
 exp and tanh round differently.
 """
-
-DTYPES = frozenset(np.dtype(name) for name in ("float32", "float64", "int32"))
 
 
 @lru_cache(maxsize=1)
@@ -39,68 +36,25 @@ def compiler() -> Any:
     return numba
 
 
-def fuse(rule: Rule, donated: tuple[int, ...] = ()) -> Rule:
-    """Return the rule on whole arrays: compiled where that pays, else plain. Integers agree, floats to 2 ulp.
+def compiled(rule: Rule, numbers: tuple[Any, ...], donated: tuple[int, ...] = ()) -> Any:
+    """The rule on NumPy arrays by a compiled loop; None where there is none. Integers agree, floats to 2 ulp.
 
-    It pays where the arrays have one shape, one dtype of `DTYPES`, lie contiguous and are not small. Scalars,
-    and arrays that repeat one number (`broadcast_to`), are cast to that dtype. numba computes integers in
-    64 bits: a rule must be right modulo 2^32 whatever stands above, so no comparison and no division.
-    What is not compiled runs in blocks where the arrays are large.
+    There is one where the arrays are `alike` and not small. Scalars, and arrays that repeat one number, are cast
+    to their dtype. numba computes integers in 64 bits: a rule must be right modulo 2^32 whatever stands above, so
+    no comparison and no division. What may not be written to is not donated.
     """
-
-    def fused(*numbers: Any) -> Any:
-        like = numbers[0]
-        if like.size < SMALLEST or not _alike(numbers):
-            return rule(np, *numbers)
-        taken = donated if all(_varies(numbers[k]) and numbers[k].flags.writeable for k in donated) else ()
-        run = compile_loop(rule, tuple(map(_varies, numbers)), like.dtype, taken)
-        if run is None and like.size < LARGE:
-            return rule(np, *numbers)
-        flat = [_argument(a, like.dtype) for a in numbers]
-        if run is None:
-            answer = by_blocks(rule, np, flat, taken, lambda value: np.empty(like.size, value.dtype))
-        else:
-            answer = run(*flat)
-        if isinstance(answer, tuple):
-            return tuple(out.reshape(like.shape) for out in answer)
-        return answer.reshape(like.shape)
-
-    return fused
-
-
-def _varies(number: Any) -> bool:
-    """Whether this is an array of more than one number."""
-    return isinstance(number, np.ndarray) and any(number.strides)
-
-
-def _alike(numbers: tuple[Any, ...]) -> bool:
-    """Whether one loop can run over all arrays among `numbers`, the first of which is one."""
     like = numbers[0]
-    if like.dtype not in DTYPES or not _varies(like):
-        return False
-    for a in numbers[1:]:
-        if _varies(a):
-            if a.shape != like.shape or a.dtype != like.dtype or not a.flags.c_contiguous:
-                return False
-        elif np.shape(a) not in ((), like.shape) or (like.dtype.kind == "i" and not _is_integer(a)):
-            return False
-    return like.flags.c_contiguous
-
-
-def _is_integer(number: Any) -> bool:
-    return number.dtype.kind == "i" if isinstance(number, np.ndarray) else isinstance(number, Integral)
-
-
-def _argument(number: Any, dtype: np.dtype) -> Any:
-    """What the loop is called with: an array flat, one number in the arrays' dtype.
-
-    Integers go as Python's, so that all of a rule's integers are 64 bits to numba, which else refuses a tuple
-    of a key and a sum of keys.
-    """
-    if _varies(number):
-        return number.reshape(-1)
-    scalar = dtype.type(number.flat[0] if isinstance(number, np.ndarray) else number)
-    return scalar.item() if dtype.kind == "i" else scalar
+    if like.size < SMALLEST or not alike(numbers):
+        return None
+    if not all(varies(numbers[k]) and numbers[k].flags.writeable for k in donated):
+        donated = ()
+    run = compile_loop(rule, tuple(map(varies, numbers)), like.dtype, donated)
+    if run is None:
+        return None
+    answer = run(*(argument(a, like.dtype) for a in numbers))
+    if isinstance(answer, tuple):
+        return tuple(out.reshape(like.shape) for out in answer)
+    return answer.reshape(like.shape)
 
 
 class _Names:
@@ -130,7 +84,7 @@ def compile_loop(
     source = _source(inner, varies, [o.dtype for o in outs], donated, isinstance(answer, tuple))
     run = numba.njit(source, error_model="numpy")
     try:  # compiled here, by a first call, as numba says only then whether it can
-        run(*(_argument(a, dtype) for a in probe))
+        run(*(argument(a, dtype) for a in probe))
     except numba.errors.NumbaError:
         return None
     return run

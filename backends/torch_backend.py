@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import array_api_compat.torch
 import numpy as np
 import torch
 
-from .base import Array, Backend, BackendError, Memory, Namespace, Step, Tree
+from .base import Array, Backend, BackendError, Memory, Namespace, Rule, Step, Tree
+from .blocks import LARGE, by_blocks
 from .devices import check_index, cuda_index
+from .memory import keep_freed_memory
 
 
 class TorchBackend(Backend):
@@ -21,7 +25,15 @@ class TorchBackend(Backend):
             _check_cuda(index)
         self.device = "cpu" if index is None else f"cuda:{index}"
         self.version = torch.__version__
-        self.xp = Namespace(array_api_compat.torch)
+        self.xp = Namespace(
+            array_api_compat.torch,
+            self._in_blocks if index is None else None,
+            # torch's own, which ask no questions about dtypes that the mathematics has answered
+            matmul=torch.matmul,
+            take=_take,
+            astype=_astype,
+        )
+        keep_freed_memory()
         self._device = torch.device(self.device)
 
     def asarray(self, array: np.ndarray) -> Array:
@@ -49,6 +61,27 @@ class TorchBackend(Backend):
         """Run the steps one by one, with autograd's bookkeeping off."""
         with torch.no_grad():
             return super().loop(step, state, data, xs)
+
+    def _in_blocks(self, rule: Rule, donated: tuple[int, ...] = ()) -> Rule:
+        """The rule on whole tensors; where they are large, by blocks that stay in the processor's cache."""
+
+        def fused(*numbers: Any) -> Any:
+            like = numbers[0]
+            arrays = [a for a in numbers if isinstance(a, torch.Tensor) and a.ndim]
+            large = like.numel() >= LARGE and not torch.is_grad_enabled()
+            if not large or not all(a.shape == like.shape and a.is_contiguous() for a in arrays):
+                return rule(self.xp, *numbers)
+            return by_blocks(rule, self.xp, numbers, donated, lambda v: torch.empty(like.numel(), dtype=v.dtype))
+
+        return fused
+
+
+def _take(x: Array, indices: Array, axis: int) -> Array:
+    return torch.index_select(x, axis, indices)
+
+
+def _astype(x: Array, dtype: Any, copy: bool = True) -> Array:
+    return x.to(dtype, copy=copy)
 
 
 def _check_cuda(index: int) -> None:

@@ -27,8 +27,8 @@ RESIDENT_BYTES = 2**30  # and less than this where the library does not tell how
 class Feed:
     """A data set as a device sees it.
 
-    `data` holds what every step reads: the scaling, and the samples themselves where they are resident
-    (as they came: uint8 takes a quarter of float32, and the affine scaling on the way is exact and cheap).
+    `data` holds what every step reads: the samples where they are resident, and the scaling where it is yet to be
+    done. uint8 stays as it came, a quarter of float32, and is scaled on the way; floats are scaled once.
     """
 
     backend: Backend
@@ -41,12 +41,19 @@ class Feed:
         """Move what belongs on the device there; `resident` is auto, yes or no."""
         keep = resident == "yes" or (resident == "auto" and _fits(backend, dataset))
         data = {"scale": scaling.scale.astype(dtype), "shift": scaling.shift.astype(dtype)}
-        if keep:
+        if keep and dataset.inputs.dtype.kind == "f":
+            data = {"inputs": scaling.apply(dataset.inputs, dtype), "labels": dataset.labels}
+        elif keep:
             data |= {"inputs": dataset.inputs, "labels": dataset.labels}
         return cls(backend, dataset, tree_map(backend.asarray, data), keep)
 
     def xs(self, rows: np.ndarray) -> Tree:
-        """Host arrays for `rows` (steps, batch): the row numbers if the set is resident, else the samples."""
+        """Host arrays for `rows` (steps, batch): the row numbers if the set is resident, else the samples.
+
+        A batch that is the whole resident set needs neither: it is taken as it lies, in the set's own order.
+        """
+        if self.resident and rows.shape[1] == len(self.dataset.labels):
+            return {"all": np.zeros(len(rows), np.int32)}
         if self.resident:
             return {"rows": rows.astype(np.int32)}
         return {"inputs": self.dataset.inputs[rows], "labels": self.dataset.labels[rows]}
@@ -69,14 +76,18 @@ def fetch(xp: Any, data: Tree, x: Tree) -> tuple[Array, Array]:
 
     x' = x * scale + shift, which every preprocessing of ours is.
     """
-    if "rows" in x:
-        inputs, labels = (
-            xp.take(data["inputs"], x["rows"], axis=0),
-            xp.take(data["labels"], x["rows"], axis=0),
-        )
+    if "all" in x:
+        inputs, labels = data["inputs"], data["labels"]
+    elif "rows" in x:
+        inputs, labels = (xp.take(data[name], x["rows"], axis=0) for name in ("inputs", "labels"))
     else:
         inputs, labels = x["inputs"], x["labels"]
-    return xp.astype(inputs, data["scale"].dtype, copy=False) * data["scale"] + data["shift"], labels
+    if "scale" not in data:
+        return inputs, labels
+    scaled = xp.astype(inputs, data["scale"].dtype)  # a copy, to be changed in place
+    scaled *= data["scale"]
+    scaled += data["shift"]
+    return scaled, labels
 
 
 def cut(rows: np.ndarray, batch: int, length: int) -> Iterator[np.ndarray]:

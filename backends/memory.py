@@ -1,0 +1,14 @@
+"""What a process does with memory that was freed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep the memory of large temporaries instead of returning it to the system at every free.
+
+    It learns from the largest block freed so far, up to 32 MiB; a page fault for each 4 KiB of every temporary
+    costs an unfused update 4 to 6 times its arithmetic. Without glibc this does nothing.
+    """
+    np.empty(32_000_000, np.uint8)
