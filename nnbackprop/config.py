@@ -126,6 +126,9 @@ class Config:
 
     doctor: Annotated[bool, _flag(RUN, "Watch the run for what goes wrong, and say so at its end.")] = False
     dtype: Annotated[Literal["float32", "float64"], _flag(RUN, "Of parameters and arithmetic.")] = "float32"
+    threads: Annotated[
+        Units | None, _flag(RUN, "Threads of a CPU's matrix products; every core's if not given.")
+    ] = None
     max_time: Annotated[Above0 | None, _flag(RUN, "Stop after so many seconds.")] = None
     progress: Annotated[
         Literal["auto", "rich", "plain", "off"],

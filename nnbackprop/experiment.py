@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from backends import select
+from backends import Backend, select
 
 from . import assembly
 from . import config as configuration
@@ -24,6 +24,7 @@ from .data.dataset import Dataset
 from .data.scaling import fit_scaling
 from .data.split import split
 from .errors import DataError, DivergedError, UsageError
+from .machine import Moment, cores, crowd, remark, use_threads
 from .metrics import confusion
 from .report.findings import diagnosis_report
 from .report.progress import progress
@@ -34,7 +35,18 @@ from .training.interrupt import stop_on_interrupt
 from .training.run_folder import Recorder, RunFolder, environment
 from .training.trainer import Trainer
 
-MAY_CHANGE = ("epochs", "patience", "max_time", "progress", "backend", "device", "resident", "doctor", "runs_dir")
+MAY_CHANGE = (
+    "epochs",
+    "patience",
+    "max_time",
+    "progress",
+    "backend",
+    "device",
+    "threads",
+    "resident",
+    "doctor",
+    "runs_dir",
+)
 
 
 @dataclass(frozen=True)
@@ -83,13 +95,13 @@ class Finished:
 def train(config: Config, console: Console) -> Finished:
     """Train `config` from its beginning in a new run folder."""
     assembly.check(config)
-    backend = select(config.backend, config.device)
+    begin, backend = Moment.now(), _backend(config)
     parts = Parts.load(config)
     trainer = assembly.trainer(config, backend, parts.train, fit_scaling(config.scale, parts.train))
     trainer.build(parts.train)
     folder = RunFolder.create(Path(config.runs_dir), config.recipe if config.name is None else config.name)
     with folder.held():
-        return _run(config, trainer, parts, folder, console)
+        return _run(config, trainer, parts, folder, console, begin)
 
 
 def resume(run: str, overrides: Mapping[str, Any], runs: Path, console: Console) -> Finished:
@@ -103,7 +115,7 @@ def _resume(folder: RunFolder, overrides: Mapping[str, Any], console: Console) -
     kept = configuration.of_run(folder.config)
     config = _changed(kept, overrides)
     last = checkpoints.load(folder.checkpoint("last"))
-    backend = select(config.backend, config.device)
+    begin, backend = Moment.now(), _backend(config)
     parts = Parts.load(config)
     if parts.fingerprint != last.meta["fingerprint"]:
         raise DataError(
@@ -123,7 +135,7 @@ def _resume(folder: RunFolder, overrides: Mapping[str, Any], console: Console) -
         best.unlink(missing_ok=True)  # the last weights were the best, and will not be any more
     # where a run goes on is not where it was asked to run: a GPU run repeats on a laptop
     stored = replace(config, backend=kept.backend, device=kept.device)
-    return _run(stored, trainer, parts, folder, console)
+    return _run(stored, trainer, parts, folder, console, begin)
 
 
 def _changed(config: Config, overrides: Mapping[str, Any]) -> Config:
@@ -138,8 +150,28 @@ def _changed(config: Config, overrides: Mapping[str, Any]) -> Config:
     return configuration.parse({**settings, **overrides}, "The resumed run with the given flags")
 
 
-def _run(config: Config, trainer: Trainer, parts: Parts, folder: RunFolder, console: Console) -> Finished:
-    """Train, record, and at the end judge and draw."""
+def _backend(config: Config) -> Backend:
+    if config.threads is not None:
+        use_threads(config.threads)
+    return select(config.backend, config.device)
+
+
+def _remarks(config: Config, backend: Backend, begin: Moment) -> dict[str, str]:
+    """What a run's header says of the machine, where that is not as it should be."""
+    remarks = {}
+    if backend.name == "numpy" and not backend.fused:
+        remarks["rules"] = 'one operator at a time; pip install "nnbackprop[fast]" compiles them'
+    if backend.device == "cpu":
+        others = crowd(begin, Moment.now())
+        if words := remark(others, config.threads or cores(), cores()):
+            remarks["machine"] = words
+    return remarks
+
+
+def _run(
+    config: Config, trainer: Trainer, parts: Parts, folder: RunFolder, console: Console, begin: Moment
+) -> Finished:
+    """Train, record, and at the end judge and draw; data was read from `begin` on."""
     for outdated in ("summary.json", "doctor.json"):
         (folder.path / outdated).unlink(missing_ok=True)
     folder.write("config.toml", configuration.to_toml(config))
@@ -152,6 +184,7 @@ def _run(config: Config, trainer: Trainer, parts: Parts, folder: RunFolder, cons
         improved=lambda: trainer.best.waited == 0 and trainer.best.epoch > 0,
     )
     trainer.listeners = (recorder, progress(config.progress, console))
+    trainer.description = {**trainer.description, **_remarks(config, trainer.backend, begin)}
     summary = None
     try:
         with stop_on_interrupt(trainer.stop):

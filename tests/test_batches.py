@@ -40,6 +40,34 @@ def test_a_step_is_handed_the_scaled_rows_it_asked_for(backend: Backend, residen
         assert np.array_equal(backend.to_numpy(t), data.labels[rows[k]])
 
 
+def test_floats_are_scaled_once_and_bytes_on_the_way(backend: Backend) -> None:
+    bytes_, scaling = images(), Scaling(np.array(0.5), np.array(-3.0))
+    floats = Dataset(bytes_.inputs.astype("float32"), bytes_.labels, bytes_.classes)
+    kept = [Feed.of(backend, data, scaling, "float64", "yes").data for data in (floats, bytes_)]
+    assert np.array_equal(backend.to_numpy(kept[0]["inputs"]), bytes_.inputs * 0.5 - 3.0)
+    assert "scale" not in kept[0]
+    assert backend.to_numpy(kept[1]["inputs"]).dtype == np.uint8
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_a_batch_of_the_whole_set_is_not_gathered_and_in_the_sets_order(backend: Backend, dtype: str) -> None:
+    data = images()
+    data = Dataset(data.inputs.astype(dtype), data.labels, data.classes)
+    feed = Feed.of(backend, data, Scaling(np.array(0.5), np.array(-3.0)), "float64", "yes")
+    xs = feed.xs(np.arange(10)[::-1].reshape(1, -1).repeat(3, axis=0))
+    assert {name: a.shape for name, a in xs.items()} == {"all": (3,)}
+    x, t = fetch(backend.xp, feed.data, tree_map(lambda a: backend.asarray(a)[0, ...], xs))
+    assert np.array_equal(backend.to_numpy(x), data.inputs * 0.5 - 3.0)
+    assert np.array_equal(backend.to_numpy(t), data.labels)
+
+
+def test_scaling_leaves_the_resident_set_as_it_is(backend: Backend) -> None:
+    feed = Feed.of(backend, images(), Scaling(np.array(0.5), np.array(-3.0)), "float32", "yes")
+    for _ in range(2):
+        fetch(backend.xp, feed.data, {"all": None})
+    assert np.array_equal(backend.to_numpy(feed.data["inputs"]), images().inputs)
+
+
 @pytest.mark.parametrize(("free", "kept"), [(60 * 4, True), (60 * 4 - 1, False), (None, True)])
 def test_a_set_stays_on_the_device_if_it_fits_a_quarter_of_what_is_free(
     backend: Backend, monkeypatch: pytest.MonkeyPatch, free: int | None, kept: bool

@@ -6,12 +6,14 @@ And on NumPy: what is compiled is compiled, what may not be stays plain, and num
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from backends import Backend, NumpyBackend, numba_fuse
+from backends.blocks import LARGE
 from nnbackprop.optimizers import adam, clipping
 from nnbackprop.random import threefry
 
@@ -119,6 +121,50 @@ def test_inputs_stay_and_outputs_are_new(backend: Backend, shape: tuple[int, ...
     assert [backend.to_numpy(a).shape for a in answer] == [shape] * 3
     for a, before in zip(inside, arrays, strict=True):
         np.testing.assert_array_equal(backend.to_numpy(a), before)
+
+
+DONORS = (0, 2, 3)
+"""Adam's w, m and v, in whose place the new ones may be written."""
+
+
+@pytest.mark.parametrize("size", [100, numba_fuse.SMALLEST, LARGE + 7])
+def test_what_is_donated_may_be_written_over_and_nothing_else(backend: Backend, size: int) -> None:
+    """The same numbers, whether there is a loop, whether it goes by blocks, or neither; gradients stay."""
+    scalars = (1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8)
+    arrays = floats(4, "float32", (size,))
+    inside = [backend.asarray(a) for a in arrays]
+    expected = plain(adam_rule, *arrays, *scalars)
+    answer = without_autograd(backend, lambda: backend.xp.fuse(adam_rule, DONORS)(*inside, *scalars))
+    for got, wanted in zip(answer, expected, strict=True):
+        np.testing.assert_array_max_ulp(backend.to_numpy(got), wanted, maxulp=2)
+    np.testing.assert_array_equal(backend.to_numpy(inside[1]), arrays[1])
+
+
+@pytest.mark.parametrize("size", [LARGE, LARGE + 7])
+def test_blocks_give_what_the_whole_gives(backend: Backend, size: int) -> None:
+    """A rule that no compiler takes, as it has an exponential; the last block is cut short."""
+    (z,) = floats(1, "float32", (size,))
+    got = without_autograd(backend, lambda: backend.xp.fuse(sigmoid_rule)(backend.asarray(z), 1.0))
+    wanted = without_autograd(backend, lambda: sigmoid_rule(backend.xp, backend.asarray(z), 1.0))
+    np.testing.assert_array_equal(backend.to_numpy(got), backend.to_numpy(wanted))
+
+
+def test_what_is_donated_but_read_only_stays() -> None:
+    arrays = floats(4, "float32")
+    before = [a.copy() for a in arrays]
+    for a in arrays:
+        a.flags.writeable = False
+    NumpyBackend().xp.fuse(adam_rule, DONORS)(*arrays, 1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8)
+    for a, was in zip(arrays, before, strict=True):
+        np.testing.assert_array_equal(a, was)
+
+
+def without_autograd(backend: Backend, work: Callable[[], Any]) -> Any:
+    """As the training loop runs: PyTorch goes by blocks where its autograd does not look on."""
+    if backend.name != "torch":
+        return work()
+    with sys.modules["torch"].no_grad():
+        return work()
 
 
 def test_a_rule_is_fused_once(backend: Backend) -> None:

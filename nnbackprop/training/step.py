@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
-from backends import Tree, device_of, leaves, tree_map
+from backends import Backend, Tree, device_of, leaves, tree_map
 from nnbackprop.data.batches import fetch
 from nnbackprop.losses import Loss, one_hot
 from nnbackprop.metrics import count_correct
@@ -85,8 +86,8 @@ def zero_sums(xp: Any, params: Params) -> Tree:
 class TrainingStep:
     """`state, data, x -> state`, for `Backend.loop`: x holds the batch, the step's number and its scalars.
 
-    The state keeps the gradients of its last step, so that a look at the run can show their norms without a
-    norm being taken in every step.
+    A step that `keeps` leaves its gradients in the state, so that a look at the run can show their norms without a
+    norm being taken in every step. Only the last step of a chunk need do so: see `run`.
     """
 
     xp: Any
@@ -94,6 +95,18 @@ class TrainingStep:
     optimizer: Optimizer
     clip: Clip | None
     seed: int
+    keeps: bool = True
+
+    @cached_property
+    def passing(self) -> TrainingStep:
+        """The same step, which passes on the gradients it finds: one that keeps its own must write them out."""
+        return replace(self, keeps=False)
+
+    def run(self, backend: Backend, state: Tree, data: Tree, xs: Tree) -> Tree:
+        """All steps of a chunk, of which the last keeps its gradients."""
+        if leaves(xs)[0].shape[0] > 1:
+            state = backend.loop(self.passing, state, data, tree_map(lambda a: a[:-1, ...], xs))
+        return backend.loop(self, state, data, tree_map(lambda a: a[-1:, ...], xs))
 
     def begin(self, params: Params) -> Tree:
         """The state before the first step."""
@@ -131,7 +144,7 @@ class TrainingStep:
         return {
             "params": params,
             "optimizer": optimizer,
-            "gradients": grads,
+            "gradients": grads if self.keeps else state["gradients"],
             "loss": state["loss"] + J * labels.shape[0],
             "correct": state["correct"] + count_correct(xp, y, labels, self.objective.threshold),
         }

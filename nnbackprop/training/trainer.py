@@ -225,7 +225,7 @@ class Trainer:
         """Run a chunk, look at it once, and tell."""
         p = self.progress
         self.snapshot.renew(self.state, p.epoch, p.samples, p.step)
-        self.state = self.backend.loop(self.step, self.state, self.feed.data, xs)
+        self.state = self.step.run(self.backend, self.state, self.feed.data, xs)
         with np.errstate(all="ignore"):  # what overflows is said below
             loss, correct, finite, *norms = self.backend.to_numpy(self.step.look(self.state)).tolist()
         if not finite:

@@ -1,0 +1,66 @@
+"""The machine a run is on: how many threads its products take, and who else is at work there."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass
+
+import psutil
+from threadpoolctl import threadpool_limits
+
+POOLS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+BUSY = ("user", "nice", "system", "irq", "softirq", "steal")
+"""Where a core's time goes when it is not idle; steal is what the host of a virtual machine gave to others."""
+
+CROWDED = 0.25
+"""Cores' worth of others' work that is worth a word."""
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def use_threads(threads: int) -> None:
+    """Let products run on so many threads: of libraries that are loaded, and of those that will be.
+
+    XLA counts the cores a process may use when JAX begins and asks nobody; `taskset` limits these.
+    """
+    threadpool_limits(threads)
+    os.environ.update(dict.fromkeys(POOLS, str(threads)))
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The clock, the seconds all cores together have been busy, and those of them that were this process's."""
+
+    clock: float
+    busy: float
+    own: float
+
+    @classmethod
+    def now(cls) -> Moment:
+        """As it stands; a system that does not tell one of the times has none of it."""
+        times = psutil.cpu_times()
+        return cls(time.perf_counter(), sum(getattr(times, name, 0.0) for name in BUSY), time.process_time())
+
+
+def crowd(before: Moment, after: Moment) -> float:
+    """How many cores others kept busy between two moments, on average."""
+    others = (after.busy - before.busy) - (after.own - before.own)
+    return max(0.0, others / (after.clock - before.clock))
+
+
+def remark(others: float, threads: int, count: int) -> str | None:
+    """What to say where others leave fewer of `count` cores than the products want; None where all is well."""
+    if others < CROWDED or others + threads <= count + CROWDED:
+        return None
+    return (
+        f"others keep {others:.1f} of {count} cores busy; products wait for their slowest thread, so an epoch may "
+        f"take many times as long: --threads {max(1, count - round(others))}, or wait"
+    )
