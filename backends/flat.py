@@ -1,7 +1,8 @@
-"""Whether one loop can run over several NumPy arrays: of one shape and dtype, contiguous, and scalars besides."""
+"""Several NumPy arrays as one loop can run over them: flat, of one length and dtype, and plain numbers besides."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
@@ -10,36 +11,27 @@ import numpy as np
 DTYPES = frozenset(np.dtype(name) for name in ("float32", "float64", "int32"))
 
 
-def varies(number: Any) -> bool:
-    """Whether this is an array of more than one number; one that repeats a number (`broadcast_to`) is a scalar."""
-    return isinstance(number, np.ndarray) and any(number.strides)
+def flatten(numbers: Sequence[Any]) -> list[Any] | None:
+    """Arrays flat, as views of what they were, and Python numbers for whatever is one number.
 
-
-def alike(numbers: tuple[Any, ...]) -> bool:
-    """Whether one loop can run over all arrays among `numbers`, the first of which is one."""
-    like = numbers[0]
-    if like.dtype not in DTYPES or not varies(like):
-        return False
-    for a in numbers[1:]:
-        if varies(a):
-            if a.shape != like.shape or a.dtype != like.dtype or not a.flags.c_contiguous:
-                return False
-        elif np.shape(a) not in ((), like.shape) or (like.dtype.kind == "i" and not _is_integer(a)):
-            return False
-    return like.flags.c_contiguous
-
-
-def argument(number: Any, dtype: np.dtype) -> Any:
-    """What a loop over flat arrays is called with: an array flat, one number in the arrays' dtype.
-
-    Integers go as Python's, so that all of a rule's integers are 64 bits to numba, which else refuses a tuple
-    of a key and a sum of keys.
+    An array that repeats one number (`broadcast_to`) is one number. None where no one loop can run over them: the
+    first is no array, shapes or dtypes are several, or not of `DTYPES`, one does not lie contiguous, or a number
+    among integers is none.
     """
-    if varies(number):
-        return number.reshape(-1)
-    scalar = dtype.type(number.flat[0] if isinstance(number, np.ndarray) else number)
-    return scalar.item() if dtype.kind == "i" else scalar
-
-
-def _is_integer(number: Any) -> bool:
-    return number.dtype.kind == "i" if isinstance(number, np.ndarray) else isinstance(number, Integral)
+    like, flat = numbers[0], []
+    if like.dtype not in DTYPES or not any(like.strides):
+        return None
+    for a in numbers:
+        if not isinstance(a, np.ndarray):
+            if like.dtype.kind == "i" and not isinstance(a, Integral):
+                return None
+            flat.append(a.item() if isinstance(a, np.generic) else a)
+        elif any(a.strides):
+            if a.shape != like.shape or a.dtype != like.dtype or not a.flags.c_contiguous:
+                return None
+            flat.append(a.reshape(-1))
+        elif a.shape not in ((), like.shape) or (like.dtype.kind == "i" and a.dtype.kind != "i"):
+            return None
+        else:
+            flat.append(a.item(0))
+    return flat

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .base import Array, Rule
-from .flat import alike, argument, varies
+from .flat import flatten
 
 SMALLEST = 1 << 12
 """Elements of the smallest array worth a compiled loop: a small net never waits for the compiler."""
@@ -39,19 +39,20 @@ def compiler() -> Any:
 def compiled(rule: Rule, numbers: tuple[Any, ...], donated: tuple[int, ...] = ()) -> Any:
     """The rule on NumPy arrays by a compiled loop; None where there is none. Integers agree, floats to 2 ulp.
 
-    There is one where the arrays are `alike` and not small. Scalars, and arrays that repeat one number, are cast
-    to their dtype. numba computes integers in 64 bits: a rule must be right modulo 2^32 whatever stands above, so
-    no comparison and no division. What may not be written to is not donated.
+    There is one where the arrays are alike (see `flatten`) and not small. Scalars are cast to their dtype. numba
+    computes integers in 64 bits: a rule must be right modulo 2^32 whatever stands above, so no comparison and no
+    division. What may not be written to is not donated.
     """
     like = numbers[0]
-    if like.size < SMALLEST or not alike(numbers):
+    if like.size < SMALLEST or (flat := flatten(numbers)) is None:
         return None
-    if not all(varies(numbers[k]) and numbers[k].flags.writeable for k in donated):
+    varies = tuple(isinstance(a, np.ndarray) for a in flat)
+    if not all(varies[k] and flat[k].flags.writeable for k in donated):
         donated = ()
-    run = compile_loop(rule, tuple(map(varies, numbers)), like.dtype, donated)
+    run = compile_loop(rule, varies, like.dtype, donated)
     if run is None:
         return None
-    answer = run(*(argument(a, like.dtype) for a in numbers))
+    answer = run(*flat)
     if isinstance(answer, tuple):
         return tuple(out.reshape(like.shape) for out in answer)
     return answer.reshape(like.shape)
@@ -81,34 +82,48 @@ def compile_loop(
     if numba is None or not xp.used <= EXACT or any(np.shape(o) != (1,) for o in outs):
         return None
     inner = numba.njit(rule, error_model="numpy", forceinline=True)  # not inlined, a long rule is no vector code
-    source = _source(inner, varies, [o.dtype for o in outs], donated, isinstance(answer, tuple))
+    source = _source(inner, varies, dtype, [o.dtype for o in outs], donated, isinstance(answer, tuple))
     run = numba.njit(source, error_model="numpy")
     try:  # compiled here, by a first call, as numba says only then whether it can
-        run(*(argument(a, dtype) for a in probe))
+        run(*(a if array else a.item() for a, array in zip(probe, varies, strict=True)))
     except numba.errors.NumbaError:
         return None
     return run
 
 
 def _source(
-    inner: Rule, varies: tuple[bool, ...], outs: Sequence[np.dtype], donated: Sequence[int], several: bool
+    inner: Rule,
+    varies: tuple[bool, ...],
+    dtype: np.dtype,
+    outs: Sequence[np.dtype],
+    donated: Sequence[int],
+    several: bool,
 ) -> Callable[..., Any]:
-    """`def loop(a0, a1, a2): y0 = np.empty(a0.size, ...); for i in ...: y0[i] = inner(np, a0[i], a1[i], a2)`.
+    """The loop as Python for numba, such as this of `descend` where nothing is donated.
+
+        def loop(a0, a1, a2):
+            a2 = np.float32(a2)
+            y0 = np.empty(a0.size, np.float32)
+            for i in range(a0.size):
+                y0[i] = inner(np, a0[i], a1[i], a2)
+            return y0
 
     A donated array is written under its own name: under a second one, LLVM would have to suspect that what it
-    writes is what it reads next, and make no vector code.
+    writes is what it reads next, and make no vector code. Integers stay Python's, so that all of a rule's are 64
+    bits to numba, which else refuses a tuple of a key and a sum of keys.
     """
     names = [f"a{k}" for k in range(len(varies))]
+    scalars = [a for a, array in zip(names, varies, strict=True) if not array and dtype.kind == "f"]
     elements = [f"{a}[i]" if array else a for a, array in zip(names, varies, strict=True)]
-    first = names[varies.index(True)]
     ys = [names[k] for k in donated] or [f"y{k}" for k in range(len(outs))]
-    new = [] if donated else [f"    y{k} = np.empty({first}.size, np.{d.name})\n" for k, d in enumerate(outs)]
-    code = (
-        f"def loop({', '.join(names)}):\n{''.join(new)}"
-        f"    for i in range({first}.size):\n"
-        f"        {', '.join(f'{y}[i]' for y in ys)} = inner(np, {', '.join(elements)})\n"
-        f"    return {', '.join(ys)}{',' if several else ''}\n"
-    )
+    new = [] if donated else [f"y{k} = np.empty(a0.size, np.{d.name})" for k, d in enumerate(outs)]
+    lines = [
+        f"def loop({', '.join(names)}):",
+        *(f"    {line}" for line in (*(f"{a} = np.{dtype.name}({a})" for a in scalars), *new)),
+        "    for i in range(a0.size):",
+        f"        {', '.join(f'{y}[i]' for y in ys)} = inner(np, {', '.join(elements)})",
+        f"    return {', '.join(ys)}{',' if several else ''}",
+    ]
     scope: dict[str, Any] = {"np": np, "inner": inner}
-    exec(code, scope)
+    exec("\n".join(lines), scope)
     return scope["loop"]

@@ -9,7 +9,7 @@ import numpy as np
 from .base import Array, Backend, Memory, Namespace, Rule, Step, Tree
 from .blocks import LARGE, by_blocks
 from .devices import check_cpu
-from .flat import alike
+from .flat import flatten
 from .memory import keep_freed_memory
 from .numba_fuse import compiled, compiler
 
@@ -78,7 +78,7 @@ def _fuse(rule: Rule, donated: tuple[int, ...] = ()) -> Rule:
         if answer is not None:
             return answer
         size = numbers[0].size
-        if size < LARGE or not alike(numbers):
+        if size < LARGE or flatten(numbers) is None:
             return rule(np, *numbers)
         return by_blocks(rule, np, numbers, donated, lambda value: np.empty(size, value.dtype))
 
