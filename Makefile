@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: train test check format wheel clean
+.PHONY: train test check bench format wheel clean
 
 train: $(VENV)/.core
 	$(BIN)/nnbackprop train $(ARGS)
@@ -20,6 +20,9 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n logical --dist worksteal $(ARGS)
+
+bench: $(VENV)/.bench
+	$(BIN)/nnbackprop bench $(ARGS)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -47,3 +50,7 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	@touch $@ $(VENV)/.core $(VENV)/.test
+
+$(VENV)/.bench: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench,fast]" "torch==2.13.0"
+	@touch $@ $(VENV)/.core

@@ -114,6 +114,10 @@ class Backend(ABC):
     def asarray(self, array: np.ndarray) -> Array:
         """Move a host array to the device; dtype and shape stay. The result never shares its memory."""
 
+    def lend(self, array: np.ndarray) -> Array:
+        """Move a host array that nobody will write to any more; the result may share its memory."""
+        return self.asarray(array)
+
     @abstractmethod
     def to_numpy(self, array: Array) -> np.ndarray:
         """Copy an array to the host, C-contiguous."""

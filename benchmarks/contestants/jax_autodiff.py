@@ -17,7 +17,7 @@ class Jax:
     """Data on the device, a chunk of steps a call."""
 
     def __init__(self, problem: Problem, chunk: int) -> None:
-        jax.config.update("jax_enable_x64", problem.config.dtype == "float64")
+        jax.config.update("jax_enable_x64", problem.config.dtype == "float64")  # type: ignore[no-untyped-call]
         self.problem, self.chunk = problem, chunk
         self.x, self.t = jnp.asarray(problem.x), jnp.asarray(problem.t)
         params = tuple({name: jnp.array(w) for name, w in layer.items()} for layer in problem.weights)
@@ -30,7 +30,7 @@ class Jax:
         for begin in range(at, at + steps, self.chunk):
             rows = self.problem.batches(begin, min(self.chunk, at + steps - begin))
             self.state = self.scan(self.state, self.x, self.t, jnp.asarray(rows))
-        jax.block_until_ready(self.state)
+        jax.block_until_ready(self.state)  # type: ignore[no-untyped-call]
 
     def weights(self) -> Params:
         """On the host."""

@@ -32,7 +32,7 @@ class Ours:
             batches = self.feed.xs(self.problem.batches(begin, len(numbers)))
             xs = {**batches, "step": numbers.astype(np.int32), "scalars": scalars}
             moved = tree_map(self.backend.asarray, xs)
-            self.state = self.backend.loop(self.step, self.state, self.feed.data, moved)
+            self.state = self.step.run(self.backend, self.state, self.feed.data, moved)
         self.backend.synchronize()
 
     def weights(self) -> Params:

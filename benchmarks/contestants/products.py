@@ -29,7 +29,9 @@ class Products:
             for x, W, y in zip(self.x, self.W, self.y, strict=False):
                 np.matmul(x, W, out=y)
             for i in reversed(range(len(self.W))):
-                np.matmul(self.x[i].T, self.x[i + 1], out=self.dW[i])
+                # a column by a row, of a single sample, is quicker without BLAS
+                outer = np.multiply if len(self.x[i]) == 1 else np.matmul
+                outer(self.x[i].T, self.x[i + 1], out=self.dW[i])
                 if i:
                     np.matmul(self.x[i + 1], self.W[i].T, out=self.dz[i])
 

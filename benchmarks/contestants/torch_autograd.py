@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,8 +24,8 @@ class Torch:
             self.t = self.t.long()
         weights = [m.weight for m in self.net if isinstance(m, nn.Linear)]
         biases = [m.bias for m in self.net if isinstance(m, nn.Linear) and m.bias is not None]
-        groups = [{"params": weights, "weight_decay": problem.config.l2}, {"params": biases}]
-        kind = torch.optim.SGD if problem.config.optimizer == "sgd" else torch.optim.Adam
+        groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": problem.config.l2}, {"params": biases}]
+        kind: Any = torch.optim.SGD if problem.config.optimizer == "sgd" else torch.optim.Adam
         self.optimizer = kind([g for g in groups if g["params"]], lr=problem.config.lr, fused=fused or None)
 
     def run(self, at: int, steps: int) -> None:
@@ -47,7 +48,8 @@ def _modules(problem: Problem) -> Iterator[nn.Module]:
     for k, layer in enumerate(problem.weights):
         if any(config.dropout):
             yield nn.Dropout(config.dropout[k])
-        linear = nn.Linear(*layer["W"].shape, bias="b" in layer, dtype=getattr(torch, config.dtype))
+        features, units = layer["W"].shape
+        linear = nn.Linear(features, units, bias="b" in layer, dtype=getattr(torch, config.dtype))
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(np.array(layer["W"].T)))
             if "b" in layer:

@@ -45,7 +45,7 @@ class Feed:
             data = {"inputs": scaling.apply(dataset.inputs, dtype), "labels": dataset.labels}
         elif keep:
             data |= {"inputs": dataset.inputs, "labels": dataset.labels}
-        return cls(backend, dataset, tree_map(backend.asarray, data), keep)
+        return cls(backend, dataset, tree_map(backend.lend, data), keep)
 
     def xs(self, rows: np.ndarray) -> Tree:
         """Host arrays for `rows` (steps, batch): the row numbers if the set is resident, else the samples.

@@ -121,7 +121,7 @@ class RichProgress(Listener):
             expand=True,
         )
         self.figures: list[str] = []
-        self.live = Live(get_renderable=self._picture, console=console, refresh_per_second=10, transient=True)
+        self.live = Live(get_renderable=self._picture, console=console, refresh_per_second=4, transient=True)
         self.held: EpochEnd | None = None
         self.headed = False
         self.epochs, self.steps = 0, 1

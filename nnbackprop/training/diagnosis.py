@@ -17,7 +17,7 @@ from nnbackprop.random import Draw
 
 from .step import TrainingStep
 
-SHARE = 20  # a snapshot may cost 1/20 of the time between snapshots
+SHARE = 100  # a snapshot may cost 1/100 of the time between snapshots
 
 Kind = Literal["inputs", "parameters", "output", "loss", "gradient", "watched"]
 """What was not finite first; `watched` is the loss of a part that is only judged."""

@@ -128,7 +128,8 @@ class TrainingStep:
         gradient of each layer with parameters.
         """
         xp, loss = self.xp, state["loss"]
-        norms = [xp.sqrt(sum(xp.sum(g * g) for g in layer.values())) for layer in state["gradients"] if layer]
+        flat = [[xp.reshape(g, (-1,)) for g in layer.values()] for layer in state["gradients"] if layer]
+        norms = [xp.sqrt(sum(xp.matmul(g, g) for g in layer)) for layer in flat]
         finite = [xp.all(xp.isfinite(a)) for a in (loss, *norms, *leaves(state["params"]))]
         counts = [xp.astype(a, loss.dtype) for a in (state["correct"], xp.all(xp.stack(finite)))]
         return xp.stack([loss, *counts, *norms])

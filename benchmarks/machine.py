@@ -1,0 +1,100 @@
+"""The machine and the libraries of a run: figures mean nothing without them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy  # noqa: F401 (so that its OpenBLAS is among the pools)
+import psutil
+from msgspec import Struct
+from threadpoolctl import threadpool_info
+
+from nnbackprop.machine import cores
+from nnbackprop.report.words import plural, size
+
+PACKAGES = ("nnbackprop", "numpy", "numba", "torch", "jax", "keras", "scikit-learn", "thinc", "array-api-compat")
+
+
+class Machine(Struct, frozen=True):
+    """Processor, memory in bytes, system and versions; `kernel` is what OpenBLAS takes the processor for.
+
+    `coretype` is OPENBLAS_CORETYPE where it is set, which makes OpenBLAS take it for another.
+    """
+
+    processor: str
+    cores: int
+    threads: int
+    memory: int
+    system: str
+    python: str
+    packages: dict[str, str]
+    coretype: str | None
+    kernel: str | None
+
+    @classmethod
+    def here(cls, threads: int) -> Machine:
+        """This one."""
+        return cls(
+            processor=processor(),
+            cores=cores(),
+            threads=threads,
+            memory=psutil.virtual_memory().total,
+            system=system(),
+            python=platform.python_version(),
+            packages={name: found for name in PACKAGES if (found := _version(name))},
+            coretype=os.environ.get("OPENBLAS_CORETYPE"),
+            kernel=next((pool["architecture"] for pool in threadpool_info() if "architecture" in pool), None),
+        )
+
+    @property
+    def slug(self) -> str:
+        """The processor as part of a file's name."""
+        return re.sub(r"[^a-z0-9]+", "-", self.processor.lower()).strip("-")
+
+    @property
+    def title(self) -> str:
+        """Processor, threads, and the kernels of another processor where these were asked for."""
+        kernels = f", OPENBLAS_CORETYPE={self.coretype}" if self.coretype else ""
+        return f"{self.processor}, {plural(self.threads, 'thread')}{kernels}"
+
+    @property
+    def words(self) -> str:
+        """In a line."""
+        blas = f", OpenBLAS for {self.kernel}" if self.kernel else ""
+        blas += " by OPENBLAS_CORETYPE" if self.coretype else ""
+        return (
+            f"{self.processor}, {plural(self.cores, 'core')}, {plural(self.threads, 'thread')}, "
+            f"{size(self.memory)}, {self.system}{blas}"
+        )
+
+    @property
+    def versions(self) -> str:
+        """Python and the libraries, in a line."""
+        return ", ".join(f"{name} {number}" for name, number in {"Python": self.python, **self.packages}.items())
+
+
+def processor() -> str:
+    """The processor's own name where Linux tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file() and (found := re.search(r"model name\s*: (.+)", info.read_text())):
+        return found[1]
+    return platform.processor() or platform.machine()
+
+
+def system() -> str:
+    """The operating system's name and version."""
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except OSError:
+        return f"{platform.system()} {platform.release()}"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

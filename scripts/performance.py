@@ -1,0 +1,84 @@
+"""Write the benchmark's figures where the documents show them, from the results kept in benchmarks/results.
+
+nnbackprop bench                 measures, and keeps this machine's results
+python scripts/performance.py    writes docs/performance.md, README.md and docs/figures/performance.png
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from pages import ROOT, write
+
+sys.path.insert(0, str(ROOT))  # the benchmarks of this checkout
+from benchmarks.chart import draw
+from benchmarks.contestants import ENTRIES
+from benchmarks.results import RESULTS, Result, Timing
+from benchmarks.table import cells, remarks, times
+
+CHART = ROOT / "docs" / "figures" / "performance.png"
+
+
+def kept() -> list[Result]:
+    """One result a machine, the newest first."""
+    assert RESULTS, "benchmarks/results is in a checkout"
+    results = [Result.from_json(path.read_bytes()) for path in sorted(RESULTS.glob("*.json"))]
+    return sorted(results, key=lambda result: result.date, reverse=True)
+
+
+def everything(results: Sequence[Result]) -> str:
+    """All machines, a table a work."""
+    parts = []
+    for result in results:
+        parts.append(f"### {result.machine.title}")
+        parts += [table(timing) for timing in result.timings]
+        parts += [f"{absent.title} left out: {absent.reason}." for absent in result.absent]
+        parts.append(made(result))
+    return "\n\n".join(parts) + "\n"
+
+
+def table(timing: Timing) -> str:
+    """A work: seconds, times ours, the products' share; and what has to be said of them."""
+    lines = [
+        f"**{timing.work}** {timing.title}",
+        "",
+        f"| | s per {timing.unit} | times ours | products' share |",
+        "|---|---|---|---|",
+    ]
+    for row in timing.rows:
+        title = f"**{row.title}**" if row.kind == "ours" else row.title
+        lines.append(f"| {title} | {' | '.join(cells(row))} |")
+    notes = [f"{words.plain.rstrip('.')}." for words in remarks(timing)]
+    return "\n".join([*lines, *([""] if notes else []), " ".join(notes)]).rstrip()
+
+
+def summary(result: Result) -> str:
+    """A row a contestant, a column a work: its time divided by ours."""
+    works = {timing.work: {row.contestant: row for row in timing.rows} for timing in result.timings}
+    lines = [f"| time divided by ours | {' | '.join(works)} |", f"|---|{'---|' * len(works)}"]
+    for name, entry in ENTRIES.items():
+        figures = [times(rows[name].ratio.median) if name in rows else "" for rows in works.values()]
+        if any(figures):
+            title = f"**{entry.title}**" if entry.ours else entry.title
+            lines.append(f"| {title} | {' | '.join(figures)} |")
+    legend = "; ".join(f"{timing.work}: {timing.title}" for timing in result.timings)
+    return "\n".join([*lines, "", f"{legend}.", "", made(result)]) + "\n"
+
+
+def made(result: Result) -> str:
+    """The command, the machine, the date, the versions."""
+    return f"Made by `{result.command}` on {result.machine.words}, {result.date}. {result.machine.versions}."
+
+
+def main() -> None:
+    """Fill the blocks and draw the chart of the newest result."""
+    results = kept()
+    if not results:
+        sys.exit("There are no results yet: `nnbackprop bench` keeps this machine's in benchmarks/results.")
+    write({"performance": everything(results), "performance-summary": summary(results[0])})
+    draw(results[0], CHART)
+
+
+if __name__ == "__main__":
+    main()
