@@ -1,6 +1,6 @@
 """Write the benchmark's figures where the documents show them, from the results kept in benchmarks/results.
 
-nnbackprop bench                 measures, and keeps this machine's results
+nnbackprop bench                 measures, and keeps this machine's results; so does `bench --growth`
 python scripts/performance.py    writes docs/performance.md, README.md and docs/figures/performance.png
 """
 
@@ -12,12 +12,16 @@ from collections.abc import Sequence
 from pages import ROOT, write
 
 sys.path.insert(0, str(ROOT))  # the benchmarks of this checkout
+from benchmarks.beside import Beside, rows
 from benchmarks.chart import draw
 from benchmarks.contestants import ENTRIES
+from benchmarks.growth import KINDS
+from benchmarks.growth import draw as draw_growth
 from benchmarks.results import RESULTS, Result, Timing
 from benchmarks.table import cells, remarks, times
 
 CHART = ROOT / "docs" / "figures" / "performance.png"
+GROWTH = ROOT / "docs" / "figures" / "growth.png"
 
 
 def kept() -> list[Result]:
@@ -66,18 +70,53 @@ def summary(result: Result) -> str:
     return "\n".join([*lines, "", f"{legend}.", "", made(result)]) + "\n"
 
 
-def made(result: Result) -> str:
+def aside() -> Beside | None:
+    """What was last measured beside the contest."""
+    assert RESULTS, "benchmarks/results is in a checkout"
+    found = [Beside.from_json(path.read_bytes()) for path in (RESULTS / "beside").glob("*.json")]
+    return max(found, key=lambda one: one.date, default=None)
+
+
+def exponents(found: Beside) -> str:
+    """A row for what grows, with the exponents over the upper half of its sizes."""
+    lines = [
+        "| grows | from | to | time a sample | over the products, a step | peak memory |",
+        "|---|---|---|---|---|---|",
+    ]
+    for sweep in found.growth.sweeps:
+        fits = [f"n^{sweep.exponents[kind]:.2f}" if kind in sweep.exponents else "" for kind in KINDS]
+        sizes = f"{sweep.points[0].size:,} | {sweep.points[-1].size:,}"
+        lines.append(f"| {sweep.against}: {sweep.title} | {sizes} | {' | '.join(fits)} |")
+    return "\n".join([*lines, "", made(found)]) + "\n"
+
+
+def figures(found: Beside) -> str:
+    """What training costs beside its steps."""
+    lines = ["| | |", "|---|---|", *(f"| {what} | {figure} |" for what, figure in rows(found))]
+    return "\n".join([*lines, "", made(found)]) + "\n"
+
+
+def made(result: Result | Beside) -> str:
     """The command, the machine, the date, the versions."""
     return f"Made by `{result.command}` on {result.machine.words}, {result.date}. {result.machine.versions}."
 
 
+def blocks() -> dict[str, str]:
+    """What the documents show, by the names of its places in them."""
+    results, found = kept(), aside()
+    shown = {"performance": everything(results), "performance-summary": summary(results[0])} if results else {}
+    return {**shown, "growth": exponents(found), "beside": figures(found)} if found else shown
+
+
 def main() -> None:
-    """Fill the blocks and draw the chart of the newest result."""
-    results = kept()
+    """Fill the blocks and draw the charts of the newest results."""
+    results, found = kept(), aside()
     if not results:
         sys.exit("There are no results yet: `nnbackprop bench` keeps this machine's in benchmarks/results.")
-    write({"performance": everything(results), "performance-summary": summary(results[0])})
+    write(blocks())
     draw(results[0], CHART)
+    if found:
+        draw_growth(found.growth, GROWTH)
 
 
 if __name__ == "__main__":

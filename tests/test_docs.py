@@ -102,6 +102,19 @@ def test_the_proofs_shown_are_those_the_script_kept(tmp_path: Path) -> None:
     assert set(blocks) <= shown
 
 
+def test_the_speeds_shown_are_those_that_were_kept(tmp_path: Path) -> None:
+    sys.path.insert(0, str(ROOT / "scripts"))
+    from scripts import pages, performance
+
+    blocks = performance.blocks()
+    assert {"performance", "performance-summary", "growth", "beside"} <= set(blocks)
+    for page in (ROOT / "README.md", ROOT / "docs" / "performance.md"):
+        copy = tmp_path / page.name
+        copy.write_text(page.read_text())
+        pages.write(blocks, (copy,))
+        assert copy.read_text() == page.read_text()
+
+
 @pytest.mark.parametrize(
     ("name", "least"), [("mnist", 0.980), ("mnist-50", 0.985), ("rashid", 0.965), ("rashid-200", 0.970)]
 )

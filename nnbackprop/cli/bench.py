@@ -35,6 +35,10 @@ def bench(
     profile: Annotated[
         Work | None, Parameter(help="No contest: where a step of this work spends its time.")
     ] = None,
+    growth: Annotated[
+        bool,
+        Parameter(negative="", help="No contest: how our cost grows, and what training costs beside its steps."),
+    ] = False,
     backend: Annotated[str, Parameter(help="What --profile runs on: numpy or torch.")] = "numpy",
 ) -> int:
     """Time the works on our backends and on every rival installed, in turn; 1 if one computes something else."""
@@ -45,6 +49,8 @@ def bench(
         raise UsageError(f"--threads is 1 to {cores()}, the cores this process may use, and was {threads}.")
     if profile is not None:
         return _profile(profile, backend, threads, as_json)
+    if growth:
+        return _growth(threads or cores(), out_folder, as_json)
     return _contest(quick, works, threads or cores(), out_folder, as_json)
 
 
@@ -80,6 +86,25 @@ def _keep(result: Result, folder: Path) -> None:
     write_atomically(path, result.to_json().encode())
     draw(result, path.with_suffix(".png"))
     err.print(f"Kept: {escape(str(path))} and its .png")
+
+
+def _growth(threads: int, folder: Path | None, as_json: bool) -> int:
+    from benchmarks.beside import beside, report
+    from benchmarks.results import RESULTS, results_path
+    from nnbackprop.machine import use_threads
+    from nnbackprop.training.checkpoints import write_atomically
+
+    use_threads(threads)
+    with err.status("training ever larger networks"):
+        found = beside(f"nnbackprop bench --growth --threads {threads}", threads)
+    out.print(found.to_json() if as_json else report(found), markup=False, soft_wrap=as_json)
+    folder = folder or (RESULTS / "beside" if RESULTS else None)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = results_path(found.machine, folder)
+        write_atomically(path, found.to_json().encode())
+        err.print(f"Kept: {escape(str(path))}")
+    return 0
 
 
 def _profile(work: str, backend: str, threads: int | None, as_json: bool) -> int:
