@@ -65,7 +65,7 @@ def rows(found: Beside) -> list[tuple[str, str]]:
 
 def report(found: Beside) -> Group:
     """Both tables."""
-    table: Table = ruled("", "", right=("",))
+    table: Table = ruled("beside the steps", "measured", right=("measured",))
     for what, figure in rows(found):
         table.add_row(what, figure)
     return Group(growth_table(found.growth), table)

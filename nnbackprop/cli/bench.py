@@ -97,7 +97,10 @@ def _growth(threads: int, folder: Path | None, as_json: bool) -> int:
     use_threads(threads)
     with err.status("training ever larger networks"):
         found = beside(f"nnbackprop bench --growth --threads {threads}", threads)
-    out.print(found.to_json() if as_json else report(found), markup=False, soft_wrap=as_json)
+    if as_json:
+        print(found.to_json())
+    else:
+        out.print(report(found))
     folder = folder or (RESULTS / "beside" if RESULTS else None)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
