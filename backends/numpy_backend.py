@@ -84,7 +84,8 @@ def _fuse(rule: Rule, donated: tuple[int, ...] = ()) -> Rule:
         size = numbers[0].size
         if size < LARGE or flatten(numbers) is None:
             return rule(np, *numbers)
-        return by_blocks(rule, np, numbers, donated, lambda value: np.empty(size, value.dtype))
+        free = donated if all(numbers[k].flags.writeable for k in donated) else ()
+        return by_blocks(rule, np, numbers, free, lambda value: np.empty(size, value.dtype))
 
     return fused
 
