@@ -19,16 +19,14 @@ LARGE = 4 * BLOCK
 
 
 def by_blocks(
-    rule: Rule, xp: Any, numbers: Sequence[Any], donated: Sequence[int], empty: Callable[[Array], Array]
+    rule: Rule, xp: Any, flat: Sequence[Any], donated: Sequence[int], empty: Callable[[Array], Array]
 ) -> Any:
-    """The rule on contiguous arrays of one shape, `numbers[0]` among them, and on scalars as they are.
+    """The rule on flat arrays of one length, `flat[0]` among them, and on scalars as they are; what comes is flat.
 
-    Output k is written over `numbers[donated[k]]`, or, where nothing is donated, into `empty(first block)`: flat,
-    of the whole size and of the block's dtype.
+    Output k is written over `flat[donated[k]]`, or, where nothing is donated, into `empty(first block)`: of the
+    whole length and of the block's dtype.
     """
-    shape = numbers[0].shape
-    arrays = [getattr(a, "shape", ()) == shape for a in numbers]
-    flat = [a.reshape(-1) if array else a for a, array in zip(numbers, arrays, strict=True)]
+    arrays = [getattr(a, "shape", ()) == flat[0].shape for a in flat]
     outs: list[Array] = [flat[k] for k in donated]
     for begin in range(0, flat[0].shape[0], BLOCK):
         end = begin + BLOCK
@@ -37,5 +35,4 @@ def by_blocks(
         outs = outs or [empty(value) for value in values]
         for out, value in zip(outs, values, strict=True):
             out[begin:end] = value
-    shaped = tuple(out.reshape(shape) for out in outs)
-    return shaped if isinstance(answer, tuple) else shaped[0]
+    return tuple(outs) if isinstance(answer, tuple) else outs[0]

@@ -35,3 +35,10 @@ def flatten(numbers: Sequence[Any]) -> list[Any] | None:
         else:
             flat.append(a.item(0))
     return flat
+
+
+def shaped(answer: Any, shape: tuple[int, ...]) -> Any:
+    """What a loop over flat arrays made, an array or a tuple of them, in the shape they had."""
+    if isinstance(answer, tuple):
+        return tuple(out.reshape(shape) for out in answer)
+    return answer.reshape(shape)

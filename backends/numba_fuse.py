@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from .base import Array, Rule
-from .flat import flatten
 
 SMALLEST = 1 << 12
 """Elements of the smallest array worth a compiled loop: a small net never waits for the compiler."""
@@ -36,26 +35,15 @@ def compiler() -> Any:
     return numba
 
 
-def compiled(rule: Rule, numbers: tuple[Any, ...], donated: tuple[int, ...] = ()) -> Any:
-    """The rule on NumPy arrays by a compiled loop; None where there is none. Integers agree, floats to 2 ulp.
+def compiled(rule: Rule, flat: Sequence[Any], donated: tuple[int, ...] = ()) -> Any:
+    """The rule on `flat` arrays by a compiled loop; None where there is none. Integers agree, floats to 2 ulp.
 
-    There is one where the arrays are alike (see `flatten`) and not small. Scalars are cast to their dtype. numba
-    computes integers in 64 bits: a rule must be right modulo 2^32 whatever stands above, so no comparison and no
-    division. What may not be written to is not donated.
+    Scalars are cast to the arrays' dtype. numba computes integers in 64 bits: a rule must be right modulo 2^32
+    whatever stands above, so no comparison and no division.
     """
-    like = numbers[0]
-    if like.size < SMALLEST or (flat := flatten(numbers)) is None:
-        return None
     varies = tuple(isinstance(a, np.ndarray) for a in flat)
-    if not all(varies[k] and flat[k].flags.writeable for k in donated):
-        donated = ()
-    run = compile_loop(rule, varies, like.dtype, donated)
-    if run is None:
-        return None
-    answer = run(*flat)
-    if isinstance(answer, tuple):
-        return tuple(out.reshape(like.shape) for out in answer)
-    return answer.reshape(like.shape)
+    run = compile_loop(rule, varies, flat[0].dtype, donated)
+    return None if run is None else run(*flat)
 
 
 class _Names:

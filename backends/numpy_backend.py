@@ -9,9 +9,9 @@ import numpy as np
 from .base import Array, Backend, Memory, Namespace, Rule, Step, Tree
 from .blocks import LARGE, by_blocks
 from .devices import check_cpu
-from .flat import flatten
+from .flat import flatten, shaped
 from .memory import keep_freed_memory
-from .numba_fuse import compiled, compiler
+from .numba_fuse import SMALLEST, compiled, compiler
 
 
 class NumpyBackend(Backend):
@@ -75,17 +75,22 @@ def _matmul(a: Array, b: Array) -> Array:
 
 
 def _fuse(rule: Rule, donated: tuple[int, ...] = ()) -> Rule:
-    """The rule on whole arrays: compiled where that pays, in blocks where they are large, else plain."""
+    """The rule on whole arrays: compiled where that pays, in blocks where they are large, else plain.
+
+    What may not be written to is not donated.
+    """
 
     def fused(*numbers: Any) -> Any:
-        answer = compiled(rule, numbers, donated)
-        if answer is not None:
-            return answer
-        size = numbers[0].size
-        if size < LARGE or flatten(numbers) is None:
+        like = numbers[0]
+        if like.size < SMALLEST or (flat := flatten(numbers)) is None:
             return rule(np, *numbers)
-        free = donated if all(numbers[k].flags.writeable for k in donated) else ()
-        return by_blocks(rule, np, numbers, free, lambda value: np.empty(size, value.dtype))
+        free = donated if all(isinstance(flat[k], np.ndarray) and flat[k].flags.writeable for k in donated) else ()
+        answer = compiled(rule, flat, free)
+        if answer is None and like.size < LARGE:
+            return rule(np, *numbers)
+        if answer is None:
+            answer = by_blocks(rule, np, flat, free, lambda value: np.empty(like.size, value.dtype))
+        return shaped(answer, like.shape)
 
     return fused
 

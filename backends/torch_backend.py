@@ -11,6 +11,7 @@ import torch
 from .base import Array, Backend, BackendError, Memory, Namespace, Rule, Step, Tree
 from .blocks import LARGE, by_blocks
 from .devices import check_index, cuda_index
+from .flat import shaped
 from .memory import keep_freed_memory
 
 
@@ -71,7 +72,9 @@ class TorchBackend(Backend):
             large = like.numel() >= LARGE and not torch.is_grad_enabled()
             if not large or not all(a.shape == like.shape and a.is_contiguous() for a in arrays):
                 return rule(self.xp, *numbers)
-            return by_blocks(rule, self.xp, numbers, donated, lambda v: torch.empty(like.numel(), dtype=v.dtype))
+            flat = [a.reshape(-1) if isinstance(a, torch.Tensor) and a.ndim else a for a in numbers]
+            answer = by_blocks(rule, self.xp, flat, donated, lambda v: torch.empty(like.numel(), dtype=v.dtype))
+            return shaped(answer, like.shape)
 
         return fused
 

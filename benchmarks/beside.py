@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import msgspec
-from msgspec import Struct
 from rich.console import Group
 from rich.table import Table
 
@@ -15,30 +13,19 @@ from .growth import Growth, grow
 from .growth import table as growth_table
 from .machine import Machine
 from .overhead import Memory, Overhead, Start, memory, overhead, start
+from .results import Kept
 
 WORKS = ("W1n", "W3")
 """Batches of 120, and of 1, where a look at the run and its display weigh most."""
 
 
-class Beside(Struct, frozen=True):
-    """All of it, and what it was measured on."""
+class Beside(Kept, frozen=True):
+    """All of it."""
 
-    command: str
-    date: str
-    machine: Machine
     growth: Growth
     overheads: tuple[Overhead, ...]
     start: Start
     memory: Memory
-
-    def to_json(self) -> str:
-        """Indented, as it is kept."""
-        return msgspec.json.format(msgspec.json.encode(self)).decode() + "\n"
-
-    @classmethod
-    def from_json(cls, text: bytes) -> Beside:
-        """As it was kept."""
-        return msgspec.json.decode(text, type=cls)
 
 
 def beside(command: str, threads: int) -> Beside:

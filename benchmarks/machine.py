@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import re
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 import numpy  # noqa: F401 (so that its OpenBLAS is among the pools)
 import psutil
 from msgspec import Struct
 from threadpoolctl import threadpool_info
 
-from nnbackprop.machine import cores
+from nnbackprop.machine import cores, processor, versions
 from nnbackprop.report.words import plural, size
 
 PACKAGES = ("nnbackprop", "numpy", "numba", "torch", "jax", "keras", "scikit-learn", "thinc", "array-api-compat")
@@ -45,7 +43,7 @@ class Machine(Struct, frozen=True):
             memory=psutil.virtual_memory().total,
             system=system(),
             python=platform.python_version(),
-            packages={name: found for name in PACKAGES if (found := _version(name))},
+            packages=versions(PACKAGES),
             coretype=os.environ.get("OPENBLAS_CORETYPE"),
             kernel=next((pool["architecture"] for pool in threadpool_info() if "architecture" in pool), None),
         )
@@ -77,24 +75,9 @@ class Machine(Struct, frozen=True):
         return ", ".join(f"{name} {number}" for name, number in {"Python": self.python, **self.packages}.items())
 
 
-def processor() -> str:
-    """The processor's own name where Linux tells it."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file() and (found := re.search(r"model name\s*: (.+)", info.read_text())):
-        return found[1]
-    return platform.processor() or platform.machine()
-
-
 def system() -> str:
     """The operating system's name and version."""
     try:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except OSError:
         return f"{platform.system()} {platform.release()}"
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import Literal, Self
 
 import msgspec
 from msgspec import Struct
@@ -109,12 +109,26 @@ class Timing(Struct, frozen=True):
         return tuple(check for check in self.checks if not check.passed)
 
 
-class Result(Struct, frozen=True):
-    """One run of the command on one machine."""
+class Kept(Struct, frozen=True):
+    """What a command found on a machine, as it is kept."""
 
     command: str
     date: str
     machine: Machine
+
+    def to_json(self) -> str:
+        """All of it, in lines that people can read too."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=1).decode()
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """What `to_json` wrote."""
+        return msgspec.json.decode(text, type=cls)
+
+
+class Result(Kept, frozen=True):
+    """One contest."""
+
     timings: tuple[Timing, ...]
     absent: tuple[Absent, ...]
 
@@ -122,15 +136,6 @@ class Result(Struct, frozen=True):
     def passed(self) -> bool:
         """Whether everybody who was timed or would have been computes the same."""
         return not any(timing.failed for timing in self.timings)
-
-    def to_json(self) -> str:
-        """All of it, in lines that people can read too."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=1).decode()
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Result:
-        """What `to_json` wrote."""
-        return msgspec.json.decode(text, type=cls)
 
 
 def results_path(machine: Machine, folder: Path) -> Path:

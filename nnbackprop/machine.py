@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import platform
+import re
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import psutil
 from threadpoolctl import threadpool_limits
@@ -22,6 +28,23 @@ CROWDED = 0.25
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """The processor's own name where Linux tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file() and (found := re.search(r"model name\s*: (.+)", info.read_text())):
+        return found[1]
+    return platform.processor() or platform.machine()
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Of those packages that are installed."""
+    installed = {}
+    for name in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            installed[name] = version(name)
+    return installed
 
 
 def use_threads(threads: int) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+
+from nnbackprop.machine import cores, processor
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -27,13 +28,4 @@ def _inside(found: re.Match) -> str:
 
 def machine() -> str:
     """Processor, cores this process may use, and the library that does the products."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{processor()}, {cores} cores, Python {platform.python_version()}, NumPy {version('numpy')}"
-
-
-def processor() -> str:
-    """The processor's own name where Linux tells it."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file() and (found := re.search(r"model name\s*: (.+)", info.read_text())):
-        return found[1]
-    return platform.processor() or platform.machine()
+    return f"{processor()}, {cores()} cores, Python {platform.python_version()}, NumPy {version('numpy')}"

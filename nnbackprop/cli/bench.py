@@ -11,7 +11,7 @@ from rich.markup import escape
 from .flags import err, out
 
 if TYPE_CHECKING:
-    from benchmarks.results import Result
+    from benchmarks.results import Kept
 
 Work = Literal["W1", "W1n", "W1a", "W2", "W3", "W4"]
 
@@ -55,6 +55,7 @@ def bench(
 
 
 def _contest(quick: bool, works: tuple[str, ...], threads: int, folder: Path | None, as_json: bool) -> int:
+    from benchmarks.chart import draw
     from benchmarks.contest import contest
     from benchmarks.results import RESULTS
     from benchmarks.table import failure, report
@@ -71,28 +72,27 @@ def _contest(quick: bool, works: tuple[str, ...], threads: int, folder: Path | N
     if folder is None and not (quick or works) and result.passed:
         folder = RESULTS
     if folder is not None:
-        _keep(result, folder)
+        draw(result, _keep(result, folder).with_suffix(".png"))
     for check in (check for timing in result.timings for check in timing.failed):
         err.print(f"[bold red]failed:[/] {escape(failure(check))}")
     return int(not result.passed)
 
 
-def _keep(result: Result, folder: Path) -> None:
-    from benchmarks.chart import draw
+def _keep(found: Kept, folder: Path) -> Path:
     from benchmarks.results import results_path
     from nnbackprop.training.checkpoints import write_atomically
 
-    path = results_path(result.machine, folder)
-    write_atomically(path, result.to_json().encode())
-    draw(result, path.with_suffix(".png"))
-    err.print(f"Kept: {escape(str(path))} and its .png")
+    folder.mkdir(parents=True, exist_ok=True)
+    path = results_path(found.machine, folder)
+    write_atomically(path, found.to_json().encode())
+    err.print(f"Kept: {escape(str(path))}")
+    return path
 
 
 def _growth(threads: int, folder: Path | None, as_json: bool) -> int:
     from benchmarks.beside import beside, report
-    from benchmarks.results import RESULTS, results_path
+    from benchmarks.results import RESULTS
     from nnbackprop.machine import use_threads
-    from nnbackprop.training.checkpoints import write_atomically
 
     use_threads(threads)
     with err.status("training ever larger networks"):
@@ -103,10 +103,7 @@ def _growth(threads: int, folder: Path | None, as_json: bool) -> int:
         out.print(report(found))
     folder = folder or (RESULTS / "beside" if RESULTS else None)
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = results_path(found.machine, folder)
-        write_atomically(path, found.to_json().encode())
-        err.print(f"Kept: {escape(str(path))}")
+        _keep(found, folder)
     return 0
 
 

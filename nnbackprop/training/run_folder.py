@@ -9,11 +9,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
 
 from nnbackprop.errors import RunFolderError, UsageError
+from nnbackprop.machine import versions
 
 from .checkpoints import Checkpoint, save, write_atomically
 from .events import EpochEnd, Listener, TrainBegin, TrainEnd
@@ -153,15 +153,8 @@ def environment(backend: Any) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
-        "packages": {name: found for name in names if (found := _version(name))},
+        "packages": versions(names),
     }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 @dataclass
