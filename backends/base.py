@@ -130,13 +130,16 @@ class Backend(ABC):
     def memory(self) -> Memory:
         """Memory of the device, used by this process and free, in bytes."""
 
-    def loop(self, step: Step, state: Tree, data: Tree, xs: Tree) -> Tree:
+    def loop(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
         """Run `step` over the leading axis of every array in `xs`, and return the last state.
 
-        `step` must be one persistent callable: compiled forms are kept by it. `state` is donated: its arrays
+        `last`, where it is given, makes the last of the steps in its place. Both must be persistent callables:
+        compiled forms are kept by them. `state` is donated: its arrays
         may be overwritten or deleted, and what comes back takes their place. `data` is only read. `x` of
         step k is `a[k, ...]` of each array `a` in `xs`: a vector of numbers gives 0-d arrays, dtype kept.
         """
-        for k in range(leaves(xs)[0].shape[0]):
-            state = step(state, data, tree_map(lambda a: a[k, ...], xs))  # noqa: B023
+        steps = leaves(xs)[0].shape[0]
+        for k in range(steps):
+            make = step if last is None or k < steps - 1 else last
+            state = make(state, data, tree_map(lambda a: a[k, ...], xs))  # noqa: B023
         return state

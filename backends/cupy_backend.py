@@ -62,10 +62,10 @@ class CupyBackend(Backend):
             free, _ = cupy.cuda.runtime.memGetInfo()
             return Memory(pool.used_bytes(), free + pool.free_bytes())
 
-    def loop(self, step: Step, state: Tree, data: Tree, xs: Tree) -> Tree:
+    def loop(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
         """Run the steps one by one; the device works through them while the host is ahead."""
         with self._device:
-            return super().loop(step, state, data, xs)
+            return super().loop(step, state, data, xs, last)
 
     def _fuse(self, rule: Rule) -> Rule:
         """One kernel of the rule, by `cupy.fuse`.

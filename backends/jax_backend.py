@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .base import Array, Backend, BackendError, Memory, Namespace, Step, Tree
+from .base import Array, Backend, BackendError, Memory, Namespace, Step, Tree, leaves, tree_map
 from .devices import check_index, cuda_index
 
 _PROGRAMS = 16  # compiled steps kept; a run has a handful
@@ -66,15 +66,22 @@ class JaxBackend(Backend):
         used, limit = stats.get("bytes_in_use"), stats.get("bytes_limit")
         return Memory(used, None if used is None or limit is None else limit - used)
 
-    def loop(self, step: Step, state: Tree, data: Tree, xs: Tree) -> Tree:
+    def loop(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
         """Run the steps as one `lax.scan` under `jit`; a new length of `xs` compiles anew."""
         with jax.default_device(self._device):
-            return _in_order_of(state, self._compiled(step)(state, data, xs))
+            return _in_order_of(state, self._compiled(step, last)(state, data, xs))
 
 
-def _compile(step: Step) -> Callable[..., Any]:
-    def chunk(state: Tree, data: Tree, xs: Tree) -> Tree:
+def _compile(step: Step, last: Step | None) -> Callable[..., Any]:
+    def scan(state: Tree, data: Tree, xs: Tree) -> Tree:
         return jax.lax.scan(lambda carry, x: (step(carry, data, x), None), state, xs)[0]
+
+    def chunk(state: Tree, data: Tree, xs: Tree) -> Tree:
+        if last is None:
+            return scan(state, data, xs)
+        if leaves(xs)[0].shape[0] > 1:
+            state = scan(state, data, tree_map(lambda a: a[:-1], xs))
+        return last(state, data, tree_map(lambda a: a[-1], xs))
 
     return jax.jit(chunk, donate_argnums=0)  # data is an argument: closed over, it would be baked in
 

@@ -57,13 +57,13 @@ class NumpyBackend(Backend):
         """Not known to NumPy."""
         return Memory(None, None)
 
-    def loop(self, step: Step, state: Tree, data: Tree, xs: Tree) -> Tree:
+    def loop(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
         """Run the steps one by one, without NumPy's warnings: no other library has them.
 
         A loss that is no longer finite is the caller's to find, as on every other backend.
         """
         with np.errstate(all="ignore"):
-            return super().loop(step, state, data, xs)
+            return super().loop(step, state, data, xs, last)
 
 
 def _matmul(a: Array, b: Array) -> Array:

@@ -58,10 +58,10 @@ class TorchBackend(Backend):
         used = torch.cuda.memory_allocated(self._device)
         return Memory(used, free + torch.cuda.memory_reserved(self._device) - used)
 
-    def loop(self, step: Step, state: Tree, data: Tree, xs: Tree) -> Tree:
+    def loop(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
         """Run the steps one by one, with autograd's bookkeeping off."""
         with torch.no_grad():
-            return super().loop(step, state, data, xs)
+            return super().loop(step, state, data, xs, last)
 
     def _in_blocks(self, rule: Rule, donated: tuple[int, ...] = ()) -> Rule:
         """The rule on whole tensors; where they are large, by blocks that stay in the processor's cache."""

@@ -124,7 +124,10 @@ def timed_step(step: TrainingStep, clock: Clock) -> TrainingStep:
     )
     clip = step.clip and clock.inside(step.clip, __call__="clipping")
     optimizer = clock.inside(step.optimizer, step="optimizer")
-    return clock.inside(replace(step, objective=objective, optimizer=optimizer, clip=clip), __call__=STEP)
+    step = replace(step, objective=objective, optimizer=optimizer, clip=clip)
+    return clock.inside(
+        step, gradients=STEP, update=STEP
+    )  # between the two lie the norms of a step that tells them
 
 
 def _chunks(ours: Ours, clock: Clock, chunk: int) -> Iterator[dict[str, float]]:

@@ -65,7 +65,7 @@ def network(hidden: tuple[int, ...], rate: float = 0.0) -> Sequential:
 
 
 class Steps:
-    """Training steps by `TrainingStep.run`, on batches of a resident set."""
+    """Training steps on batches of a resident set, each as all but the last of a chunk."""
 
     def __init__(self, hidden: tuple[int, ...] = WIDTHS[1:], batch: int = BATCH, **options: Any) -> None:
         backend, data = NumpyBackend(), dataset(2 * batch)
@@ -74,16 +74,21 @@ class Steps:
         self.trainer = Trainer(net, SoftmaxCrossEntropy(), optimizer, 0.01, backend=backend, batch_size=batch)
         self.trainer.build(data)
         self.feed = Feed.of(backend, data, self.trainer.scaling, "float32")
-        self.batch, self.state = batch, self.trainer.state
+        self.batch, self.state, self.step = batch, self.trainer.state, self.trainer.step
         self.run(2)
         self.xp.calls.clear()
         self.xp.products.clear()
 
     def run(self, steps: int) -> None:
+        self.state = self.trainer.backend.loop(self.step, self.state, self.feed.data, self.xs(steps))
+
+    def chunk(self, steps: int) -> None:
+        self.state = self.step.run(self.trainer.backend, self.state, self.feed.data, self.xs(steps))
+
+    def xs(self, steps: int) -> Tree:
         scalars = {name: np.full(steps, value, np.float32) for name, value in self.scalars.items()}
         rows = np.arange(steps * self.batch).reshape(steps, -1) % (2 * self.batch)
-        xs: Tree = {**self.feed.xs(rows), "step": np.arange(steps, dtype=np.int32), "scalars": scalars}
-        self.state = self.trainer.step.run(self.trainer.backend, self.state, self.feed.data, xs)
+        return {**self.feed.xs(rows), "step": np.arange(steps, dtype=np.int32), "scalars": scalars}
 
     @property
     def scalars(self) -> dict[str, float]:
@@ -146,6 +151,15 @@ def test_a_step_calls_no_kind_more_often_than_it_must() -> None:
     steps = Steps()
     steps.run(1)
     assert {name: steps.xp.calls[name] for name, most in AT_MOST.items() if steps.xp.calls[name] > most} == {}
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_norms_are_taken_once_a_chunk_as_products_of_vectors(count: int) -> None:
+    steps = Steps()
+    steps.chunk(count)
+    of_vectors = Counter(shapes for shapes in steps.xp.products if len(shapes[0]) == 1)
+    sizes = [size for a, b in pairwise((*WIDTHS, CLASSES)) for size in (a * b, b)]
+    assert of_vectors == Counter(((size,), (size,)) for size in sizes)
 
 
 def test_a_mask_is_drawn_once_a_step_and_kept_for_the_way_back() -> None:

@@ -156,9 +156,9 @@ def test_a_mask_of_one_step_that_differs_is_caught_in_that_step(dtype: str) -> N
             whole = np.concat(lanes, axis=axis)
             return np.roll(whole, 1, axis=1) if self.wrong and whole.shape[1] == 12 else whole  # 11 in fours
 
-        def loop(self, step: Any, state: Any, data: Any, xs: Any) -> Any:
+        def loop(self, step: Any, state: Any, data: Any, xs: Any, last: Any = None) -> Any:
             self.wrong = int(xs["step"][0]) == 3
-            return super().loop(step, state, data, xs)
+            return super().loop(step, state, data, xs, last)
 
     comparison = compared(Masked(), dtype, steps=6)[0]
     first = comparison.first_failure()

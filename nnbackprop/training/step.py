@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
-from backends import Backend, Tree, device_of, leaves, tree_map
+from backends import Backend, Tree, device_of, leaves
 from nnbackprop.data.batches import fetch
 from nnbackprop.losses import Loss, one_hot
 from nnbackprop.metrics import count_correct
@@ -84,36 +84,30 @@ def zero_sums(xp: Any, params: Params) -> Tree:
 
 @dataclass(frozen=True, eq=False)
 class TrainingStep:
-    """`state, data, x -> state`, for `Backend.loop`: x holds the batch, the step's number and its scalars.
-
-    A step that `keeps` leaves its gradients in the state, so that a look at the run can show their norms without a
-    norm being taken in every step. Only the last step of a chunk need do so: see `run`.
-    """
+    """`state, data, x -> state`, for `Backend.loop`: x holds the batch, the step's number and its scalars."""
 
     xp: Any
     objective: Objective
     optimizer: Optimizer
     clip: Clip | None
     seed: int
-    keeps: bool = True
 
     @cached_property
-    def passing(self) -> TrainingStep:
-        """The same step, which passes on the gradients it finds: one that keeps its own must write them out."""
-        return replace(self, keeps=False)
+    def telling(self) -> TellingStep:
+        """The same step, which leaves its gradients' norms in the state."""
+        return TellingStep(self)
 
     def run(self, backend: Backend, state: Tree, data: Tree, xs: Tree) -> Tree:
-        """All steps of a chunk, of which the last keeps its gradients."""
-        if leaves(xs)[0].shape[0] > 1:
-            state = backend.loop(self.passing, state, data, tree_map(lambda a: a[:-1, ...], xs))
-        return backend.loop(self, state, data, tree_map(lambda a: a[-1:, ...], xs))
+        """All steps of a chunk, of which the last tells its gradients' norms."""
+        return backend.loop(self, state, data, xs, last=self.telling)
 
     def begin(self, params: Params) -> Tree:
         """The state before the first step."""
+        like, trained = leaves(params)[0], sum(bool(layer) for layer in params)
         return {
             "params": params,
             "optimizer": self.optimizer.init(self.xp, params),
-            "gradients": tree_map(self.xp.zeros_like, params),
+            "norms": self.xp.zeros((trained,), dtype=like.dtype, device=device_of(like)),
             **zero_sums(self.xp, params),
         }
 
@@ -127,28 +121,53 @@ class TrainingStep:
         Sum of losses, right answers, 1 if losses and parameters are finite else 0, and the norm of the last
         gradient of each layer with parameters.
         """
-        xp, loss = self.xp, state["loss"]
-        flat = [[xp.reshape(g, (-1,)) for g in layer.values()] for layer in state["gradients"] if layer]
-        norms = [xp.sqrt(sum(xp.matmul(g, g) for g in layer)) for layer in flat]
-        finite = [xp.all(xp.isfinite(a)) for a in (loss, *norms, *leaves(state["params"]))]
+        xp, loss, norms = self.xp, state["loss"], state["norms"]
+        finite = [xp.all(xp.isfinite(a)) for a in (loss, norms, *leaves(state["params"]))]
         counts = [xp.astype(a, loss.dtype) for a in (state["correct"], xp.all(xp.stack(finite)))]
-        return xp.stack([loss, *counts, *norms])
+        return xp.concat([xp.stack([loss, *counts]), norms])
 
     def __call__(self, state: Tree, data: Tree, x: Tree) -> Tree:
         """One update of the parameters by the gradients of one batch (derivation, D22)."""
-        xp, params = self.xp, state["params"]
+        sums, grads = self.gradients(state, data, x)
+        return self.update({**state, **sums}, grads, x)
+
+    def gradients(self, state: Tree, data: Tree, x: Tree) -> tuple[Tree, Params]:
+        """The sums with the batch's loss and right answers added, and its gradients."""
+        xp = self.xp
         inputs, labels = fetch(xp, data, x)
         draw = Draw(self.seed, x["step"])
-        J, y, _, grads = self.objective.gradients(xp, params, inputs, labels, draw)
-        update = self.clip(xp, grads) if self.clip else grads
-        params, optimizer = self.optimizer.step(xp, params, update, state["optimizer"], x["scalars"])
+        J, y, _, grads = self.objective.gradients(xp, state["params"], inputs, labels, draw)
         return {
-            "params": params,
-            "optimizer": optimizer,
-            "gradients": grads if self.keeps else state["gradients"],
             "loss": state["loss"] + J * labels.shape[0],
             "correct": state["correct"] + count_correct(xp, y, labels, self.objective.threshold),
-        }
+        }, grads
+
+    def update(self, state: Tree, grads: Params, x: Tree) -> Tree:
+        """The state with its parameters updated by `grads`, which are given away."""
+        grads = self.clip(self.xp, grads) if self.clip else grads
+        moved = self.optimizer.step(self.xp, state["params"], grads, state["optimizer"], x["scalars"])
+        return {**state, "params": moved[0], "optimizer": moved[1]}
+
+
+@dataclass(frozen=True, eq=False)
+class TellingStep:
+    """A training step after which the state holds the norm of each layer's gradients, before any clipping.
+
+    A step of its own, so that no norm is taken in steps nobody looks at.
+    """
+
+    step: TrainingStep
+
+    def __call__(self, state: Tree, data: Tree, x: Tree) -> Tree:
+        """One update, and the norms of what it was made by."""
+        sums, grads = self.step.gradients(state, data, x)
+        return self.step.update({**state, **sums, "norms": self.norms(grads)}, grads, x)
+
+    def norms(self, grads: Params) -> Array:
+        """||g|| of all gradients g of a layer, for each layer with parameters."""
+        xp = self.step.xp
+        flat = [[xp.reshape(g, (-1,)) for g in layer.values()] for layer in grads if layer]
+        return xp.stack([xp.sqrt(sum(xp.matmul(g, g) for g in layer)) for layer in flat])
 
 
 @dataclass(frozen=True, eq=False)

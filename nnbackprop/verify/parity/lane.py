@@ -15,6 +15,7 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.order import permutation
 from nnbackprop.network import Params, Sequential
 from nnbackprop.random import Draw
+from nnbackprop.training.step import TrainingStep
 from nnbackprop.training.trainer import Trainer
 
 from .results import Kind
@@ -69,19 +70,34 @@ class OutputsStep:
 
 
 @dataclass(frozen=True, eq=False)
+class ShowingStep:
+    """A training step after which the state holds a copy of its gradients."""
+
+    step: TrainingStep
+
+    def __call__(self, state: Tree, data: Tree, x: Tree) -> Tree:
+        """One update, and what it was made by."""
+        sums, grads = self.step.gradients(state, data, x)
+        shown = tree_map(lambda g: self.step.xp.asarray(g, copy=True), grads)
+        return self.step.update({**state, **sums, "gradients": shown}, grads, x)
+
+
+@dataclass(frozen=True, eq=False)
 class Lane:
     """A trainer's step on its library, one at a time from whatever state it is given."""
 
     trainer: Trainer
     feed: Feed
     outputs: OutputsStep
+    training: ShowingStep
 
     @classmethod
     def of(cls, trainer: Trainer, train: Dataset) -> Lane:
         """The trainer built, and its data moved to its device."""
         trainer.build(train)
         feed = Feed.of(trainer.backend, train, trainer.scaling, trainer.dtype, trainer.resident)
-        return cls(trainer, feed, OutputsStep(trainer.backend.xp, trainer.network, trainer.seed))
+        outputs = OutputsStep(trainer.backend.xp, trainer.network, trainer.seed)
+        return cls(trainer, feed, outputs, ShowingStep(trainer.step))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -92,7 +108,7 @@ class Lane:
         """The state before the first step."""
         trainer = self.trainer
         params = trainer.network.build((trainer.features,), trainer.seed, trainer.dtype)
-        return trainer.step.begin(tree_map(trainer.backend.asarray, params))
+        return self._begin(tree_map(trainer.backend.asarray, params))
 
     def take(self, state: Tree) -> Tree:
         """Host copies of what a step begins from: parameters and the optimizer's state."""
@@ -101,7 +117,7 @@ class Lane:
     def at(self, taken: Tree) -> Tree:
         """The state before a step that begins from such copies."""
         moved = tree_map(self.trainer.backend.asarray, taken)
-        return {**self.trainer.step.begin(moved["params"]), "optimizer": moved["optimizer"]}
+        return {**self._begin(moved["params"]), "optimizer": moved["optimizer"]}
 
     def step(self, state: Tree, k: int, rows: np.ndarray) -> tuple[Tree, Shown]:
         """Step `k`, counted from 0, on the samples `rows` (1, n): the state after it, and what it made."""
@@ -110,9 +126,13 @@ class Lane:
         data = {**self.feed.data, "params": state["params"]}
         outputs = backend.loop(self.outputs, self._empty(state, rows.shape[1]), data, xs)
         outputs = tree_map(backend.to_numpy, outputs)
-        state = backend.loop(trainer.step, trainer.step.clear(state), self.feed.data, xs)
+        state = backend.loop(self.training, trainer.step.clear(state), self.feed.data, xs)
         made = (tree_map(backend.to_numpy, state[name]) for name in ("gradients", "params"))
         return state, Shown(outputs, *made)
+
+    def _begin(self, params: Params) -> Tree:
+        gradients = tree_map(self.trainer.backend.xp.zeros_like, params)
+        return {**self.trainer.step.begin(params), "gradients": gradients}
 
     def _xs(self, k: int, rows: np.ndarray) -> Tree:
         trainer = self.trainer
