@@ -6,6 +6,7 @@ moves arrays in and out by `asarray` and `to_numpy` alone. A new library is one 
 
 from __future__ import annotations
 
+import gc
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -129,6 +130,21 @@ class Backend(ABC):
     @abstractmethod
     def memory(self) -> Memory:
         """Memory of the device, used by this process and free, in bytes."""
+
+    def about(self) -> str:
+        """What else there is to say of the device and its libraries, in a line; "" where there is nothing."""
+        return ""
+
+    def use_tf32(self) -> None:
+        """Let float32 products round their factors to 10 bits, from now on; BackendError off NVIDIA GPUs."""
+        raise BackendError(
+            f"TF32 is a way in which NVIDIA GPUs multiply, and the backend {self.name} computes on {self.device}.",
+            "Use --dtype float32, or a backend on cuda.",
+        )
+
+    def free_memory(self) -> None:
+        """Give back to the device what is kept there for later."""
+        gc.collect()
 
     def loop(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
         """Run `step` over the leading axis of every array in `xs`, and return the last state.

@@ -1,8 +1,8 @@
-"""CuPy: NumPy's operators on a CUDA device."""
+"""CuPy: NumPy's operators on a CUDA device, and a chunk of training steps as one CUDA graph."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import array_api_compat.cupy
@@ -10,11 +10,11 @@ import cupy
 import numpy as np
 
 from .base import Array, Backend, Memory, Namespace, Rule, Step, Tree
-from .cupy_errors import no_device, no_product
+from .cupy_errors import cuda_version, no_device, no_product
+from .cupy_graph import Capture, CupyRecorder
+from .cupy_products import Products
 from .devices import check_index, cuda_index
-
-_CONSTANTS = 1024
-"""Scalars of rules kept on the device: moving one costs a copy, and from step to step they are the same."""
+from .graphs import Replays
 
 
 class CupyBackend(Backend):
@@ -30,16 +30,21 @@ class CupyBackend(Backend):
         check_index(self.name, index, _count())
         self.device = f"cuda:{index}"
         self.version = cupy.__version__
-        self.xp = Namespace(array_api_compat.cupy, self._fuse)
         self._device = cupy.cuda.Device(index)
         self._device.use()
-        self._constant = lru_cache(maxsize=_CONSTANTS)(_constant)
-        self._multiply_once()
+        self._products = self._multiply_once()
+        self._replays = Replays(CupyRecorder(self._products))
+        self.xp = Namespace(array_api_compat.cupy, self._fuse, matmul=self._products)
 
     @property
     def fused(self) -> bool:
         """Always: `cupy.fuse` is part of CuPy."""
         return True
+
+    @property
+    def captures(self) -> tuple[Capture, ...]:
+        """The CUDA graphs that `loop` has captured and still keeps."""
+        return tuple(recording.capture(steps) for steps, recording in self._replays.recordings())
 
     def asarray(self, array: np.ndarray) -> Array:
         """Copy a host array to the device; CuPy stages it through its pool of pinned memory."""
@@ -62,13 +67,41 @@ class CupyBackend(Backend):
             free, _ = cupy.cuda.runtime.memGetInfo()
             return Memory(pool.used_bytes(), free + pool.free_bytes())
 
-    def loop(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
-        """Run the steps one by one; the device works through them while the host is ahead."""
+    def free_memory(self) -> None:
+        """Forget the captured graphs and give back what CuPy's pools keep for new arrays."""
+        self._replays.forget()
+        super().free_memory()
         with self._device:
-            return super().loop(step, state, data, xs, last)
+            cupy.get_default_memory_pool().free_all_blocks()
+            cupy.get_default_pinned_memory_pool().free_all_blocks()
 
-    def _fuse(self, rule: Rule) -> Rule:
-        """One kernel of the rule, by `cupy.fuse`.
+    def limit_memory(self, size: int) -> None:
+        """Let arrays take no more than `size` bytes of the device; CuPy raises a MemoryError beyond."""
+        with self._device:
+            cupy.get_default_memory_pool().set_limit(size=size)
+
+    def use_tf32(self) -> None:
+        """Let products of float32 round their factors to 10 bits, from now on."""
+        self._products.tf32 = True
+        self._replays.forget()
+
+    def about(self) -> str:
+        """The GPU, the CUDA version its driver goes up to, the one CuPy is built for, and who multiplies."""
+        runtime, capability = cupy.cuda.runtime, self._device.compute_capability
+        model = runtime.getDeviceProperties(self._device.id)["name"].decode()
+        driver, built = cuda_version(runtime.driverGetVersion()), cuda_version(runtime.runtimeGetVersion())
+        return (
+            f"{model}, compute capability {capability[:-1]}.{capability[-1]}, driver up to CUDA {driver}, "
+            f"CuPy for CUDA {built}, products by cuBLAS {self._products.version}"
+        )
+
+    def loop(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
+        """Run the steps as captured CUDA graphs; what is new to a step, or cannot be captured, one by one."""
+        with self._device:
+            return self._replays.loop(step, state, data, xs, last)
+
+    def _fuse(self, rule: Rule, donated: tuple[int, ...] = ()) -> Rule:
+        """One kernel of the rule, by `cupy.fuse`; it writes over what is donated.
 
         Its scalars go in as 0-d arrays of the first array's dtype: `cupy.fuse` takes a Python float for
         float64 and answers in float64 (cupy issue 9400).
@@ -76,25 +109,40 @@ class CupyBackend(Backend):
 
         @cupy.fuse(kernel_name=rule.__name__)  # type: ignore[untyped-decorator]
         def kernel(*numbers: Any) -> Any:
-            return rule(self.xp, *numbers)
+            answer = rule(self.xp, *numbers)
+            if not donated:
+                return answer
+            values = answer if isinstance(answer, tuple) else (answer,)
+            for k, value in zip(donated, values, strict=True):
+                numbers[k][...] = value
+            return None
 
         def fused(*numbers: Any) -> Any:
             dtype = numbers[0].dtype
-            return kernel(*(a if isinstance(a, cupy.ndarray) else self._constant(a, dtype) for a in numbers))
+            arrays = [a if isinstance(a, cupy.ndarray) else _constant(self.device, a, dtype) for a in numbers]
+            answer = kernel(*arrays)
+            if not donated:
+                return answer
+            return arrays[donated[0]] if len(donated) == 1 else tuple(arrays[k] for k in donated)
 
         return fused
 
-    def _multiply_once(self) -> None:
+    def _multiply_once(self) -> Products:
         """Allocate, multiply and look: a driver that lists a device may still not work with this build."""
         try:
-            ones = cupy.ones((2, 2), dtype=cupy.float32)
-            product = cupy.asnumpy(cupy.matmul(ones, ones))
+            products, ones = Products(), cupy.ones((2, 2), dtype=cupy.float32)
+            product = cupy.asnumpy(products(ones, ones))
         except Exception as error:
             raise no_product(self.device, cupy.cuda.runtime.runtimeGetVersion(), error) from error
         assert (product == 2).all(), product
+        return products
 
 
-def _constant(number: Any, dtype: Any) -> Array:
+@cache  # for good, as captured graphs read them; a program's rules have few
+def _constant(device: str, number: Any, dtype: Any) -> Array:
+    """A scalar of a rule on `device`, the current one: moving one costs a copy, and they are always the same."""
+    if cupy.cuda.get_current_stream().is_capturing():
+        raise RuntimeError(f"the scalar {number!r} of a rule is new: it was not among those of the steps before")
     return cupy.asarray(number, dtype=dtype)
 
 

@@ -19,10 +19,15 @@ def check_one_wheel() -> None:
         )
 
 
+def cuda_version(number: int) -> str:
+    """A version as CUDA gives it, 12040, in people's words, 12.4."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
 def no_device(driver: int, built: int, said: Exception) -> BackendError:
     """Why CuPy, `built` for a CUDA version, sees no device under a `driver` for one.
 
-    Versions as CUDA gives them: 12040 is 12.4, and 0 is no driver at all.
+    Versions as CUDA gives them; 0 is no driver at all.
     """
     if driver == 0:
         return BackendError(
@@ -32,7 +37,7 @@ def no_device(driver: int, built: int, said: Exception) -> BackendError:
     if driver // 1000 < built // 1000:
         return BackendError(
             f"CuPy is built for CUDA {built // 1000}, and the NVIDIA driver goes no further than CUDA "
-            f"{driver // 1000}.{driver % 1000 // 10}.",
+            f"{cuda_version(driver)}.",
             f"Update the driver, or take the other build: pip uninstall -y cupy-cuda{built // 1000}x && "
             f'pip install "nnbackprop[cuda{driver // 1000}]"',
         )

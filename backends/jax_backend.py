@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -31,7 +31,8 @@ class JaxBackend(Backend):
         self.device = _word(self._device)
         self.version = jax.__version__
         # float32 products in float32: a GPU's default keeps 10 bits of each factor (TF32)
-        self.xp = Namespace(jnp, matmul=partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST))
+        self._precision = jax.lax.Precision.HIGHEST
+        self.xp = Namespace(jnp, matmul=self._matmul)
         self._compiled = lru_cache(maxsize=_PROGRAMS)(_compile)
 
     @property
@@ -66,10 +67,20 @@ class JaxBackend(Backend):
         used, limit = stats.get("bytes_in_use"), stats.get("bytes_limit")
         return Memory(used, None if used is None or limit is None else limit - used)
 
+    def use_tf32(self) -> None:
+        """Let CUDA products of float32 round their factors to 10 bits: the default precision of JAX there."""
+        if not self.device.startswith("cuda"):
+            super().use_tf32()
+        self._precision = jax.lax.Precision.DEFAULT
+        self._compiled.cache_clear()
+
     def loop(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
         """Run the steps as one `lax.scan` under `jit`; a new length of `xs` compiles anew."""
         with jax.default_device(self._device):
             return _in_order_of(state, self._compiled(step, last)(state, data, xs))
+
+    def _matmul(self, a: Array, b: Array) -> Array:
+        return jnp.matmul(a, b, precision=self._precision)
 
 
 def _compile(step: Step, last: Step | None) -> Callable[..., Any]:

@@ -34,6 +34,7 @@ class Status:
     device: str | None = None
     memory: Memory | None = None
     fused: bool = False
+    about: str = ""
 
 
 def select(name: str = "auto", device: str | None = None) -> Backend:
@@ -66,10 +67,10 @@ def available(names: tuple[str, ...] = ("numpy", "cupy", "torch", "jax")) -> lis
 def _status(name: str) -> Status:
     try:
         backend = _open(name, None)
-        memory = backend.memory()
+        memory, about = backend.memory(), backend.about()
     except BackendError as error:
         return Status(name, False, error.reason, error.mend)
-    return Status(name, True, "", "", backend.version, backend.device, memory, backend.fused)
+    return Status(name, True, "", "", backend.version, backend.device, memory, backend.fused, about)
 
 
 def _because(backend: Backend, why: str) -> Backend:

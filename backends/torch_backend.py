@@ -12,7 +12,9 @@ from .base import Array, Backend, BackendError, Memory, Namespace, Rule, Step, T
 from .blocks import LARGE, by_blocks
 from .devices import check_index, cuda_index
 from .flat import shaped
+from .graphs import Replays
 from .memory import keep_freed_memory
+from .torch_graph import TorchRecorder
 
 
 class TorchBackend(Backend):
@@ -36,6 +38,10 @@ class TorchBackend(Backend):
         )
         keep_freed_memory()
         self._device = torch.device(self.device)
+        self._replays: Replays | None = None
+        if index is not None:
+            with torch.cuda.device(self._device):
+                self._replays = Replays(TorchRecorder())
 
     def asarray(self, array: np.ndarray) -> Array:
         """Copy a host array to the device."""
@@ -59,9 +65,31 @@ class TorchBackend(Backend):
         return Memory(used, free + torch.cuda.memory_reserved(self._device) - used)
 
     def loop(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
-        """Run the steps one by one, with autograd's bookkeeping off."""
+        """Run the steps with autograd's bookkeeping off: on CUDA as captured graphs, else one by one."""
         with torch.no_grad():
-            return super().loop(step, state, data, xs, last)
+            if self._replays is None:
+                return super().loop(step, state, data, xs, last)
+            with torch.cuda.device(self._device):
+                return self._replays.loop(step, state, data, xs, last)
+
+    def about(self) -> str:
+        """The name of the CUDA device."""
+        return "" if self._replays is None else torch.cuda.get_device_name(self._device)
+
+    def use_tf32(self) -> None:
+        """Let CUDA products of float32 round their factors to 10 bits; PyTorch has one such switch a process."""
+        if self._replays is None:
+            super().use_tf32()
+        else:
+            torch.set_float32_matmul_precision("high")
+            self._replays.forget()
+
+    def free_memory(self) -> None:
+        """Forget the captured graphs and give back what PyTorch keeps for new tensors."""
+        super().free_memory()
+        if self._replays is not None:
+            self._replays.forget()
+            torch.cuda.empty_cache()
 
     def _in_blocks(self, rule: Rule, donated: tuple[int, ...] = ()) -> Rule:
         """The rule on whole tensors; where they are large, by blocks that stay in the processor's cache."""

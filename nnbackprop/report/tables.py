@@ -57,7 +57,7 @@ def backends_table(rows: Sequence[Status]) -> Table:
 
 def _remarks(row: Status) -> str:
     if row.name != "numpy":
-        return "works"
+        return f"works: {row.about}" if row.about else "works"
     return "works, rules fused by numba" if row.fused else 'works; faster with pip install "nnbackprop[fast]"'
 
 

@@ -1,0 +1,173 @@
+"""As much of CuPy and cuBLAS as the CuPy backend asks for, over `Taped` arrays. No GPU is in it, only the calls.
+
+Names and signatures are those of CuPy 14.2. cuBLAS reads and writes memory by address, columns first.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from contextlib import contextmanager
+from itertools import product
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from taped import Tape, Taped, call
+
+DOUBLE, IN_DOUBLE = 1, 70
+TYPES = {0: ctypes.c_float, DOUBLE: ctypes.c_double}
+
+
+class Blas:
+    """A cuBLAS that follows its manual: what it was asked, in `asked`; `status` is its answer to a product."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple] = []
+        self.status = 0
+        for name in ("cublasCreate_v2", "cublasDestroy_v2", "cublasSetStream_v2", "cublasSetWorkspace_v2"):
+            setattr(self, name, self._noting(name))
+        self.cublasGetVersion_v2 = lambda handle, number: setattr(number._obj, "value", 130100) or 0
+        self.cublasGetStatusName = lambda status: b"CUBLAS_STATUS_NOT_SUPPORTED"
+        self.cublasGemmEx = self._noting("cublasGemmEx", self._gemm)
+
+    def _noting(self, name: str, then: Callable[..., int] = lambda *_: 0) -> Callable[..., int]:
+        def function(*arguments: Any) -> int:
+            self.asked.append((name, *arguments))
+            return then(*arguments)
+
+        return function
+
+    def _gemm(self, handle: Any, *arguments: Any) -> int:
+        transa, transb, m, n, k, alpha, a, kind, lda, b, _, ldb, beta, c, _, ldc, computed, _ = arguments
+        assert (alpha._obj.value, beta._obj.value) == (1, 0)
+        assert (kind == DOUBLE) == (computed == IN_DOUBLE) == isinstance(alpha._obj, ctypes.c_double)
+        work = (transa, transb, m, n, k, a, lda, b, ldb, c, ldc, TYPES[kind])
+        if Tape.running:
+            Tape.running.calls.append((multiply, work, {}, None))
+        elif not self.status:
+            multiply(*work)
+        return self.status
+
+
+def multiply(ta: int, tb: int, m: int, n: int, k: int, a: int, lda: int, *rest: Any) -> None:
+    b, ldb, c, ldc, number = rest
+    left, right, out = (ctypes.cast(address, ctypes.POINTER(number)) for address in (a, b, c))
+    for i, j in product(range(m), range(n)):
+        terms = (
+            left[p + i * lda if ta else i + p * lda] * right[j + p * ldb if tb else p + j * ldb] for p in range(k)
+        )
+        out[i + j * ldc] = sum(terms)
+
+
+class Stream:
+    """The device's own stream, or one that can be captured."""
+
+    current: Stream
+
+    def __init__(self, non_blocking: bool = False, ptr: int = 7) -> None:
+        self.ptr, self.non_blocking, self.tape = ptr, non_blocking, None
+
+    def __enter__(self) -> Stream:
+        self.before, Stream.current = Stream.current, self
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        Stream.current = self.before
+
+    def begin_capture(self) -> None:
+        assert self.non_blocking
+        self.tape = Tape.running = Tape()
+
+    def is_capturing(self) -> bool:
+        return Tape.running is not None
+
+    def end_capture(self) -> Any:
+        tape, Tape.running = Tape.running, None
+        return SimpleNamespace(graph=id(tape), launch=tape.replay, tape=tape)
+
+
+class Pool:
+    def __init__(self, malloc: Any = None) -> None:
+        self.limit, self.freed, self.drawn_from = 0, 0, malloc
+
+    def malloc(self, size: int) -> Any: ...
+
+    def total_bytes(self) -> int:
+        return 4096
+
+    def used_bytes(self) -> int:
+        return 1024
+
+    free_bytes = used_bytes
+
+    def free_all_blocks(self) -> None:
+        self.freed += 1
+
+    def set_limit(self, size: int) -> None:
+        self.limit = size
+
+
+class Device:
+    compute_capability = "90"
+
+    def __init__(self, index: int) -> None:
+        self.id = index
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(self, *_: Any) -> None: ...
+
+    use = synchronize = lambda self: None
+
+
+@contextmanager
+def using_allocator(malloc: Any) -> Any:
+    yield
+
+
+def make() -> SimpleNamespace:
+    """A module `cupy`."""
+    Stream.current = Stream(ptr=0)
+    pool, pinned = Pool(), Pool()
+    runtime = SimpleNamespace(
+        getDeviceCount=lambda: 2,
+        getDeviceProperties=lambda index: {"name": b"NVIDIA H200"},
+        driverGetVersion=lambda: 13000,
+        runtimeGetVersion=lambda: 13020,
+        memGetInfo=lambda: (2048, 4096),
+        CUDARuntimeError=RuntimeError,
+    )
+    cuda = SimpleNamespace(
+        Device=Device,
+        MemoryPool=Pool,
+        Stream=Stream,
+        get_current_stream=lambda: Stream.current,
+        runtime=runtime,
+        using_allocator=using_allocator,
+    )
+    return SimpleNamespace(
+        __version__="14.2.0",
+        array=lambda a, order: np.array(a, order=order).view(Taped),
+        asarray=lambda a, dtype: np.asarray(a, dtype=dtype).view(Taped),
+        asnumpy=lambda a, order="C": np.array(a, order=order),
+        cuda=cuda,
+        empty=lambda shape, dtype: call(np.empty, (shape,), {"dtype": dtype}),
+        float32=np.float32,
+        fuse=lambda kernel_name: lambda rule: rule,
+        get_default_memory_pool=lambda: pool,
+        get_default_pinned_memory_pool=lambda: pinned,
+        matmul=matmul,
+        may_share_memory=np.may_share_memory,
+        ndarray=Taped,
+        ones=lambda shape, dtype: call(np.ones, (shape,), {"dtype": dtype}),
+        sum=lambda a: call(np.sum, (a,)),
+        uint8=np.uint8,
+    )
+
+
+def matmul(a: Any, b: Any) -> Any:
+    if Tape.running:
+        raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
+    return call(np.matmul, (a, b))

@@ -1,0 +1,233 @@
+"""The CuPy backend from end to end over a fake of CuPy's names: what is asked of CUDA, and in what order.
+
+None of this has seen a GPU. What CUDA makes of it is for `scripts/gpu_check.py`, on one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import io
+import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import array_api_compat
+import fake_cupy
+import numpy as np
+import pytest
+from rich.console import Console
+from taped import Recording
+
+import nnbackprop as nb
+from backends import BackendError, NumpyBackend, Status, select
+from nnbackprop.data.dataset import Dataset
+from nnbackprop.report.tables import backends_table
+
+MODULES = tuple(f"backends.cupy_{name}" for name in ("backend", "graph", "products"))
+
+
+@pytest.fixture
+def blas() -> fake_cupy.Blas:
+    return fake_cupy.Blas()
+
+
+@pytest.fixture
+def cupy(monkeypatch: pytest.MonkeyPatch, blas: fake_cupy.Blas) -> Iterator[SimpleNamespace]:
+    """A machine with two GPUs, as far as names go."""
+    kept = {name: sys.modules.pop(name) for name in MODULES if name in sys.modules}
+    cupy, path = fake_cupy.make(), SimpleNamespace(abs_path="libcublas.so.13")
+    pathfinder = SimpleNamespace(load_nvidia_dynamic_lib=lambda name: path)
+    modules = {"cupy": cupy, "array_api_compat.cupy": np, "cuda.pathfinder": pathfinder}
+    for name, module in {**modules, "cuda": SimpleNamespace(pathfinder=pathfinder)}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(array_api_compat, "cupy", np, raising=False)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: blas)
+    yield cupy
+    for name in MODULES:
+        sys.modules.pop(name, None)
+    sys.modules.update(kept)
+
+
+@pytest.fixture
+def gpu(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    backend = importlib.import_module("backends.cupy_backend").CupyBackend("cuda:1")
+    monkeypatch.setattr(backend.xp, "_module", Recording())  # creation, too, is recorded
+    return backend
+
+
+def products(blas: fake_cupy.Blas) -> list[tuple]:
+    return [asked for asked in blas.asked if asked[0] == "cublasGemmEx"]
+
+
+def matrix(rows: int, columns: int, dtype: str = "float64") -> np.ndarray:
+    return np.random.default_rng(rows + columns).standard_normal((rows, columns)).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_products_go_to_cublas_however_their_operands_lie(gpu: Any, blas: Any, dtype: str) -> None:
+    xp, before = gpu.xp, len(products(blas))
+    a, b = matrix(3, 4, dtype), matrix(5, 4, dtype)
+    inside = [gpu.asarray(x) for x in (a, b)]
+    c = xp.matmul(inside[0], xp.matrix_transpose(inside[1]))
+    assert (c.dtype, c.shape, len(products(blas))) == (a.dtype, (3, 5), before + 1)
+    np.testing.assert_allclose(c, np.einsum("ij,kj->ik", a, b), rtol=1e-6)
+    v = gpu.asarray(matrix(1, 4, dtype)[0])
+    np.testing.assert_allclose(xp.matmul(inside[0], v), np.einsum("ij,j->i", a, v), rtol=1e-6)
+    np.testing.assert_allclose(xp.matmul(v, xp.matrix_transpose(inside[1])), np.einsum("ij,j->i", b, v), rtol=1e-6)
+    np.testing.assert_allclose(xp.matmul(v, v), np.einsum("i,i->", v, v), rtol=1e-6)
+
+
+def test_what_cublas_is_not_asked_is_cupys_to_multiply_or_refuse(gpu: Any, blas: Any) -> None:
+    before = len(products(blas))
+    stack, whole = gpu.asarray(np.ones((2, 3, 4))), gpu.asarray(np.ones((4, 4), np.int32))
+    assert gpu.xp.matmul(stack, gpu.asarray(np.ones((4, 1)))).shape == (2, 3, 1)
+    assert gpu.xp.matmul(whole, whole).dtype == np.int32
+    with pytest.raises(ValueError, match="mismatch"):
+        gpu.xp.matmul(gpu.asarray(np.ones((2, 3))), gpu.asarray(np.ones((2, 3))))
+    assert len(products(blas)) == before
+
+
+def test_the_workspace_is_set_anew_after_each_change_of_stream(gpu: Any, blas: Any, cupy: Any) -> None:
+    """cuBLAS's manual: cublasSetStream unconditionally resets the workspace."""
+    a = gpu.asarray(np.ones((2, 2)))
+    blas.asked.clear()
+    with cupy.cuda.Stream(non_blocking=True, ptr=99):
+        gpu.xp.matmul(a, a)
+        gpu.xp.matmul(a, a)
+    gpu.xp.matmul(a, a)
+    stream, workspace, gemm = "cublasSetStream_v2", "cublasSetWorkspace_v2", "cublasGemmEx"
+    assert [asked[0] for asked in blas.asked] == [stream, workspace, gemm, gemm, stream, workspace, gemm]
+    assert [asked[2] for asked in blas.asked if asked[0] == stream] == [99, 0]
+
+
+def test_float32_is_computed_in_float32_until_tf32_is_asked_for(gpu: Any, blas: Any) -> None:
+    single, double = (gpu.asarray(np.ones((2, 2), dtype)) for dtype in ("float32", "float64"))
+
+    def computed(a: Any) -> int:
+        gpu.xp.matmul(a, a)
+        return products(blas)[-1][-2]
+
+    assert (computed(single), computed(double)) == (68, 70)  # CUBLAS_COMPUTE_32F, _64F
+    gpu.use_tf32()
+    assert (computed(single), computed(double)) == (77, 70)  # CUBLAS_COMPUTE_32F_FAST_TF32
+
+
+def test_a_refusal_of_cublas_names_itself(gpu: Any, blas: Any) -> None:
+    blas.status = 15
+    a = gpu.asarray(np.ones((2, 2)))
+    with pytest.raises(RuntimeError, match="cublasGemmEx with CUBLAS_STATUS_NOT_SUPPORTED"):
+        gpu.xp.matmul(a, a)
+
+
+def test_a_missing_cublas_is_said_with_what_to_install(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> Any:
+        raise RuntimeError("No such file: libcublas.so.13")
+
+    monkeypatch.setattr(ctypes, "CDLL", absent)
+    with pytest.raises(BackendError, match=r'libcublas\.so\.13\)\. .*pip install "nnbackprop\[cuda13\]"'):
+        importlib.import_module("backends.cupy_backend").CupyBackend()
+
+
+def trained(gpu: Any) -> nb.Trainer:
+    rng = np.random.default_rng(5)
+    data = Dataset(
+        rng.integers(0, 255, (83, 5), dtype=np.uint8), rng.integers(0, 3, 83).astype("i4"), tuple("abc")
+    )
+    network = nb.Sequential(nb.Dense(6), nb.ReLU(), nb.Dropout(0.3), nb.Dense(3))
+    options: dict = {"epochs": 3, "batch_size": 4, "dtype": "float64", "backend": gpu}
+    trainer = nb.Trainer(network, nb.SoftmaxCrossEntropy(), nb.Adam(), lr=0.01, **options)
+    trainer.fit(data, test=data)
+    return trainer
+
+
+def test_a_run_is_captured_and_agrees_with_numpy(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = sys.modules["backends.cupy_graph"]
+    monkeypatch.setattr(graph, "_nodes", lambda address: 321)
+    with np.errstate(all="ignore"):
+        ours, theirs = trained(gpu), trained(NumpyBackend())
+    assert [row.train.accuracy for row in ours.history] == [row.train.accuracy for row in theirs.history]
+    for mine, judge in zip(ours.params, theirs.params, strict=True):
+        for name in judge:
+            np.testing.assert_allclose(mine[name], judge[name], rtol=1e-12)
+    capture = max(gpu.captures, key=lambda c: (c.steps, c.products))
+    assert (capture.steps, capture.nodes, capture.pool_bytes) == (16, 321, 4096)
+    assert capture.products == 16 * 7  # two forward, four gradients of weights and biases, one of a layer's input
+
+
+def test_a_step_that_cupy_would_multiply_itself_is_not_captured(gpu: Any, cupy: Any) -> None:
+    def step(state: Any, data: Any, x: Any) -> Any:
+        return state + gpu.xp.matmul(data, data)
+
+    data, xs = gpu.asarray(np.ones((2, 2, 2))), gpu.asarray(np.zeros(40))
+    with pytest.warns(RuntimeWarning, match="NotImplementedError: calling cuBLAS API during stream capture"):
+        state = gpu.loop(step, gpu.asarray(np.zeros((2, 2, 2))), data, xs)
+    np.testing.assert_array_equal(state, np.full((2, 2, 2), 80.0))
+    assert not cupy.cuda.get_current_stream().is_capturing()
+    assert cupy.cuda.get_current_stream().ptr == 0
+
+
+def test_a_scalar_of_a_rule_that_is_new_while_capturing_is_no_part_of_a_graph(gpu: Any) -> None:
+    """It would be copied from the host once, and the copy's source be gone at the next replay."""
+    seen: list[float] = []
+
+    def add(xp: Any, a: Any, b: Any) -> Any:
+        return a + b
+
+    def step(state: Any, data: Any, x: Any) -> Any:
+        seen.append(float(len(seen)))
+        return gpu.xp.fuse(add)(state, seen[-1] + 0.123)
+
+    with pytest.warns(RuntimeWarning, match=r"the scalar .* of a rule is new"):
+        gpu.loop(step, gpu.asarray(np.zeros(2)), (), gpu.asarray(np.zeros(20)))
+
+
+def test_a_rule_writes_over_what_is_donated_and_only_over_that(gpu: Any) -> None:
+    def descend(xp: Any, w: Any, dw: Any, v: Any, lr: Any) -> Any:
+        v = v + dw
+        return w - lr * v, v
+
+    w, dw, v = (gpu.asarray(np.full(3, value)) for value in (1.0, 2.0, 3.0))
+    new = gpu.xp.fuse(descend, (0, 2))(w, dw, v, 0.5)
+    assert new[0] is w
+    assert new[1] is v
+    assert [a.tolist() for a in (w, dw, v)] == [[-1.5] * 3, [2.0] * 3, [5.0] * 3]
+    fresh = gpu.xp.fuse(descend)(w, dw, v, 0.5)
+    assert [a.tolist() for a in (w, v, *fresh)] == [[-1.5] * 3, [5.0] * 3, [-5.0] * 3, [7.0] * 3]
+
+
+def test_memory_is_limited_and_given_back(gpu: Any, cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = cupy.get_default_memory_pool()
+    gpu.limit_memory(10**9)
+    trained(gpu)
+    assert gpu._replays._known
+    gpu.free_memory()
+    assert (pool.limit, pool.freed, gpu.captures) == (10**9, 1, ())
+    assert cupy.get_default_pinned_memory_pool().freed == 1
+
+
+def test_the_backend_says_what_it_stands_on(gpu: Any) -> None:
+    assert gpu.about() == (
+        "NVIDIA H200, compute capability 9.0, driver up to CUDA 13.0, CuPy for CUDA 13.2, "
+        "products by cuBLAS 13.1.0"
+    )
+
+
+def test_the_table_of_backends_says_it_too() -> None:
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(backends_table([Status("cupy", True, device="cuda:0", about="NVIDIA H200, cuBLAS 13.1.0")]))
+    assert "works: NVIDIA H200, cuBLAS 13.1.0" in console.export_text()
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch", "jax"])
+def test_tf32_off_nvidia_gpus_is_refused_in_plain_words(name: str) -> None:
+    if name != "numpy":
+        pytest.importorskip(name, reason=f"{name} is not installed")
+    gpu = select(name, "cpu")
+    with pytest.raises(
+        BackendError, match=f"TF32 is a way .* the backend {name} computes on cpu.*--dtype float32"
+    ):
+        gpu.use_tf32()
+    gpu.free_memory()
+    assert gpu.about() == ""
