@@ -16,9 +16,9 @@ from nnbackprop.config import Config
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.order import permutation
 from nnbackprop.data.scaling import Scaling, fit_scaling
-from nnbackprop.experiment import Parts
 from nnbackprop.losses import one_hot
 from nnbackprop.network import Params
+from nnbackprop.parts import Parts
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Problem:
     @property
     def batch(self) -> int:
         """Samples a step."""
-        return len(self.train.labels) if self.config.batch_size == "full" else self.config.batch_size
+        return assembly.batch_size(self.config, len(self.train.labels))
 
     @cached_property
     def x(self) -> np.ndarray:

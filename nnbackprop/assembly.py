@@ -21,6 +21,7 @@ from .optimizers import OPTIMIZERS, Optimizer, clip_by_global_norm, clip_by_valu
 from .penalties import WeightPenalty
 from .schedules import Schedule, schedule
 from .training.events import Listener
+from .training.recorder import SaveEvery
 from .training.step import Clip, Objective
 from .training.trainer import Trainer
 
@@ -133,7 +134,7 @@ def check(config: Config) -> None:
         if idle:
             raise UsageError(f"--{flag} would do nothing: leave it out, or give what it goes with.")
     network(config, config.outputs or 2), loss(config), optimizer(config), penalty(config), clipping(config)
-    learning_rate(config, 10**6)
+    learning_rate(config, 10**6), SaveEvery.parse(config.save_every)
 
 
 def penalty(config: Config) -> WeightPenalty | None:
@@ -164,10 +165,18 @@ def clipping(config: Config) -> Clip | None:
     return Clipping(config.clip_norm, config.clip_value)
 
 
+def batch_size(config: Config, samples: int) -> int:
+    """Samples a step, of `samples` there are; `auto` is the power of two up to 1/500 of them, in 16 .. 1024."""
+    if config.batch_size == "full":
+        return samples
+    if config.batch_size == "auto":
+        return min(samples, 1 << min(10, max(4, (samples // 500).bit_length() - 1)))
+    return min(config.batch_size, samples)
+
+
 def learning_rate(config: Config, samples: int) -> Schedule:
     """The schedule over all steps of a run on `samples` training samples."""
-    batch = samples if config.batch_size == "full" else min(config.batch_size, samples)
-    steps = -(-samples // batch)
+    steps = -(-samples // batch_size(config, samples))
     return schedule(config.schedule, config.lr, config.epochs * steps, steps)
 
 
@@ -191,12 +200,13 @@ def trainer(
         targets=config.targets,
         penalty=penalty(config),
         clip=clipping(config),
-        batch_size=None if config.batch_size == "full" else config.batch_size,
+        batch_size=batch_size(config, len(train.labels)),
         epochs=config.epochs,
         shuffle=config.shuffle,
         seed=config.seed,
         patience=config.patience,
         max_time=config.max_time,
+        save_every=SaveEvery.parse(config.save_every).steps,
         resident=config.resident,
         doctor=config.doctor,
         listeners=listeners,

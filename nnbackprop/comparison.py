@@ -12,7 +12,7 @@ from . import assembly
 from .config import Config
 from .data.scaling import fit_scaling
 from .errors import UsageError
-from .experiment import Parts
+from .parts import Parts
 from .verify.parity import compare
 from .verify.parity.results import Absent, Library, Parity
 
@@ -42,7 +42,7 @@ def parity(config: Config, names: Sequence[str], steps: int, dtypes: Sequence[DT
     return Parity(
         recipe=config.recipe,
         steps=steps,
-        batch_size=len(train) if config.batch_size == "full" else min(config.batch_size, len(train)),
+        batch_size=assembly.batch_size(config, len(train)),
         seed=config.seed,
         libraries=tuple(Library(backend.name, backend.version, backend.device) for backend in backends),
         absent=absent,

@@ -21,11 +21,17 @@ LEARNING = Group("Learning", sort_key=3)
 DATA = Group("Data", sort_key=4)
 RUN = Group("Run", sort_key=5)
 
-Units = Annotated[int, Meta(ge=1)]
-Seed = Annotated[int, Meta(ge=0)]
+Units = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Width = Annotated[int, Meta(ge=1, le=2**20)]  # of a layer
+Depth = Meta(max_length=1000)  # of a network
+Threads = Annotated[int, Meta(ge=1, le=1024)]
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # what TOML has
 Rate = Annotated[float, Meta(ge=0, lt=1)]
-Above0 = Annotated[float, Meta(gt=0)]
-AtLeast0 = Annotated[float, Meta(ge=0)]
+Above0 = Annotated[float, Meta(gt=0, le=1e308)]  # neither NaN nor infinite
+AtLeast0 = Annotated[float, Meta(ge=0, le=1e308)]
+Finite = Annotated[float, Meta(ge=-1e308, le=1e308)]
+
+LARGEST_FILE = 2**14  # bytes: one of ours has 2,000, and tomllib takes a second for the worst of so many
 
 
 def _flag(group: Group, words: str, **more: Any) -> Parameter:
@@ -43,9 +49,10 @@ class Config:
         str, _flag(COMMON, "A data set's name, or a file or folder; see `nnbackprop data --help`.")
     ] = "mnist"
     epochs: Annotated[Units, _flag(COMMON, "Passes over the training data.")] = 20
-    batch_size: Annotated[Units | Literal["full"], _flag(COMMON, "Samples a step, or `full` for all of them.")] = (
-        120
-    )
+    batch_size: Annotated[
+        Units | Literal["full", "auto"],
+        _flag(COMMON, "Samples a step; `full` is all of them, `auto` a power of two near 1/500 of them."),
+    ] = 120
     lr: Annotated[Above0, _flag(COMMON, "Learning rate, where the schedule begins or peaks.")] = 0.08
     seed: Annotated[Seed, _flag(COMMON, "Decides weights, shuffles, splits and masks.")] = 0
     backend: Annotated[
@@ -61,18 +68,21 @@ class Config:
     ] = None
 
     hidden: Annotated[
-        tuple[Units, ...], _flag(NETWORK, "Units of each hidden layer, such as 512 256.", consume_multiple=True)
+        tuple[Width, ...],
+        Depth,
+        _flag(NETWORK, "Units of each hidden layer, such as 512 256.", consume_multiple=True),
     ] = (512, 256)
     activation: Annotated[str, _flag(NETWORK, "Of the hidden layers: relu, sigmoid, tanh, gelu ...")] = "relu"
     output: Annotated[
         str, _flag(NETWORK, "Activation of the last layer; identity where the loss takes logits.")
     ] = "identity"
     outputs: Annotated[
-        Units | None, _flag(NETWORK, "Outputs, where not one a class: 1 will do for two classes.")
+        Width | None, _flag(NETWORK, "Outputs, where not one a class: 1 will do for two classes.")
     ] = None
     bias: Annotated[bool, _flag(NETWORK, "Whether layers have biases.")] = True
     dropout: Annotated[
         tuple[Rate, ...],
+        Depth,
         _flag(
             NETWORK,
             "One rate for all hidden layers, or one for the input and each of them.",
@@ -88,7 +98,7 @@ class Config:
     )
     label_smoothing: Annotated[Rate, _flag(LEARNING, "Share of each target spread over all classes.")] = 0.0
     targets: Annotated[
-        tuple[float, float],
+        tuple[Finite, Finite],
         _flag(LEARNING, "Target of the wrong and the right class, for losses on outputs.", consume_multiple=True),
     ] = (0.0, 1.0)
     optimizer: Annotated[str, _flag(LEARNING, "sgd, momentum, nesterov, rmsprop, adagrad, adam or adamw.")] = "sgd"
@@ -127,9 +137,17 @@ class Config:
     doctor: Annotated[bool, _flag(RUN, "Watch the run for what goes wrong, and say so at its end.")] = False
     dtype: Annotated[Literal["float32", "float64"], _flag(RUN, "Of parameters and arithmetic.")] = "float32"
     threads: Annotated[
-        Units | None, _flag(RUN, "Threads of a CPU's matrix products; every core's if not given.")
+        Threads | None, _flag(RUN, "Threads of a CPU's matrix products; every core's if not given.")
     ] = None
     max_time: Annotated[Above0 | None, _flag(RUN, "Stop after so many seconds.")] = None
+    save_every: Annotated[
+        str | None, _flag(RUN, "Save within epochs too: 500 is after so many steps, 60s after so much time.")
+    ] = None
+    keep: Annotated[Units, _flag(RUN, "Checkpoints kept to go on from.")] = 3
+    on_nan: Annotated[
+        Literal["stop", "restore-and-halve-lr"],
+        _flag(RUN, "What to do when numbers cease to be finite."),
+    ] = "stop"
     progress: Annotated[
         Literal["auto", "rich", "plain", "off"],
         _flag(RUN, "Display; auto is rich on a terminal, else plain lines."),
@@ -167,14 +185,26 @@ def read(recipe: str) -> dict[str, Any]:
     """The settings of a recipe, by its name or as a TOML file of your own; UsageError if there is none."""
     path = recipes().get(recipe, Path(recipe))
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return _toml(path)
     except (FileNotFoundError, IsADirectoryError):
         raise UsageError(
             f"{recipe!r} is neither a recipe nor a TOML file. The recipes are {', '.join(recipes())}; "
             "a file of your own ends in .toml and holds the same settings."
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise UsageError(f"{path} cannot be read as TOML: {error}. Compare it with a run's config.toml.") from None
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    """The settings in a TOML file; ValueError where it is none, or large or nested beyond any configuration."""
+    with path.open("rb") as file:
+        content = file.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
+        raise ValueError(f"it has more than {LARGEST_FILE} bytes, which no configuration needs")
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def resolve(recipe: str, overrides: dict[str, Any]) -> Config:
@@ -187,8 +217,8 @@ def resolve(recipe: str, overrides: dict[str, Any]) -> Config:
 def of_run(path: Path) -> Config:
     """The configuration a run folder keeps; RunFolderError if the file is damaged."""
     try:
-        return parse(tomllib.loads(path.read_text(encoding="utf-8")), str(path))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, UsageError) as error:
+        return parse(_toml(path), str(path))
+    except (ValueError, OSError) as error:
         raise RunFolderError(
             f"{path} cannot be read as a run's configuration: {error} Put back what was there, or train again."
         ) from error

@@ -38,6 +38,12 @@ class DivergedError(NnbackpropError, ArithmeticError):
     exit_code = 4
 
 
+class OutOfMemoryError(NnbackpropError, MemoryError):
+    """A step that does not fit in memory, however finely its batch is cut."""
+
+    exit_code = 6
+
+
 class RunFolderError(NnbackpropError, OSError):
     """A run folder or checkpoint that is damaged, locked, unwritable or missing."""
 

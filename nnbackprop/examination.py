@@ -17,8 +17,8 @@ from .config import Config
 from .data import read
 from .data.scaling import fit_scaling
 from .errors import DataError, DivergedError, RunFolderError, UsageError
-from .experiment import Parts
 from .findings import Diagnosis, Finding
+from .parts import Parts
 from .trained import Trained
 from .training.run_folder import RunFolder
 from .training.watch import judge_rows

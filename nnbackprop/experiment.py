@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
+from rich.markup import escape
 
 from backends import Backend, select
 
 from . import assembly
 from . import config as configuration
 from .config import Config
-from .data import load
-from .data.dataset import Dataset
 from .data.scaling import fit_scaling
-from .data.split import split
 from .errors import DataError, DivergedError, UsageError
 from .machine import Moment, cores, crowd, remark, use_threads
-from .metrics import confusion
+from .outcome import about, draw, summarise
+from .parts import Parts
 from .report.findings import diagnosis_report
 from .report.progress import progress
-from .training import checkpoints, state
-from .training.diagnosis import NotFinite
-from .training.events import Score
-from .training.interrupt import stop_on_interrupt
-from .training.run_folder import Recorder, RunFolder, environment
+from .training import state
+from .training.interrupt import stop_on_signals
+from .training.recorder import Recorder, SaveEvery
+from .training.run_folder import RunFolder, environment
+from .training.shelf import Shelf
 from .training.trainer import Trainer
+
+LEAST_RATE = 2**-10  # of the learning rate: a run that diverges even at it is not to be saved by less
 
 MAY_CHANGE = (
     "epochs",
@@ -43,6 +39,9 @@ MAY_CHANGE = (
     "backend",
     "device",
     "threads",
+    "save_every",
+    "keep",
+    "on_nan",
     "resident",
     "doctor",
     "runs_dir",
@@ -50,46 +49,12 @@ MAY_CHANGE = (
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The data of a run: what is trained on, what chooses the best weights, what judges at the end."""
-
-    train: Dataset
-    validation: Dataset | None
-    test: Dataset | None
-
-    @classmethod
-    def load(cls, config: Config) -> Parts:
-        """Read and split the data of `config`."""
-        splits = load(
-            config.data, test_fraction=config.test_fraction, seed=config.seed, split=config.test_fraction > 0
-        )
-        if not config.validation:
-            if config.patience is not None:
-                raise UsageError(
-                    "--patience waits for a better validation loss and there is no validation part: "
-                    "keep some of the training data for it, with --validation 0.1."
-                )
-            return cls(splits.train, None, splits.test)
-        train, validation = split(splits.train, config.validation, config.seed)
-        return cls(train, validation, splits.test)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """A digest of the training samples in their order, to know the data again by."""
-        digest = hashlib.blake2b(digest_size=16)
-        for array in (self.train.inputs, self.train.labels):
-            digest.update(f"{array.dtype}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()
-
-
-@dataclass(frozen=True)
 class Finished:
-    """A run that ended: its folder, why it ended, and its summary unless it was interrupted."""
+    """A run that ended: its folder, and its summary, or the number of the signal that interrupted it."""
 
     folder: RunFolder
-    reason: str
     summary: Mapping[str, Any] | None
+    signal: int = 0
 
 
 def train(config: Config, console: Console) -> Finished:
@@ -97,11 +62,17 @@ def train(config: Config, console: Console) -> Finished:
     assembly.check(config)
     begin, backend = Moment.now(), _backend(config)
     parts = Parts.load(config)
-    trainer = assembly.trainer(config, backend, parts.train, fit_scaling(config.scale, parts.train))
-    trainer.build(parts.train)
+    trainer = _first(config, backend, parts)
     folder = RunFolder.create(Path(config.runs_dir), config.recipe if config.name is None else config.name)
     with folder.held():
-        return _run(config, trainer, parts, folder, console, begin)
+        return _run(config, trainer, parts, folder, Shelf(folder.checkpoints, config.keep), console, begin)
+
+
+def _first(config: Config, backend: Backend, parts: Parts) -> Trainer:
+    """The trainer before its first step."""
+    trainer = assembly.trainer(config, backend, parts.train, fit_scaling(config.scale, parts.train))
+    trainer.build(parts.train)
+    return trainer
 
 
 def resume(run: str, overrides: Mapping[str, Any], runs: Path, console: Console) -> Finished:
@@ -114,28 +85,41 @@ def resume(run: str, overrides: Mapping[str, Any], runs: Path, console: Console)
 def _resume(folder: RunFolder, overrides: Mapping[str, Any], console: Console) -> Finished:
     kept = configuration.of_run(folder.config)
     config = _changed(kept, overrides)
-    last = checkpoints.load(folder.checkpoint("last"))
-    begin, backend = Moment.now(), _backend(config)
+    assembly.check(config)
+    begin, backend, shelf = Moment.now(), _backend(config), Shelf(folder.checkpoints, config.keep)
     parts = Parts.load(config)
-    if parts.fingerprint != last.meta["fingerprint"]:
-        raise DataError(
-            f"The data {config.data} is not what {folder.path} was trained on (fingerprint {parts.fingerprint}, "
-            f"then {last.meta['fingerprint']}): put the old data back, or begin a new run."
-        )
-    trainer = assembly.trainer(config, backend, parts.train, state.scaling_of(last))
-    best = folder.checkpoint("best")
-    state.restore(trainer, parts.train, last, checkpoints.load(best) if last.meta["best"]["epoch"] else None)
+    # one killed before its first checkpoint has all before it
+    trainer = _restored(config, backend, parts, shelf, console) if folder.begun else _first(config, backend, parts)
     done = trainer.progress.epoch - 1
     if config.epochs < done:
         raise UsageError(
             f"{folder.path} has {done} epochs done, and --epochs {config.epochs} is less: ask for more."
         )
     folder.keep_rows(before=done + 1)
-    if parts.validation is None:
-        best.unlink(missing_ok=True)  # the last weights were the best, and will not be any more
+    if trainer.best.params is None:  # the last weights were the best, and will not be any more
+        folder.checkpoint("best").unlink(missing_ok=True)
     # where a run goes on is not where it was asked to run: a GPU run repeats on a laptop
     stored = replace(config, backend=kept.backend, device=kept.device)
-    return _run(stored, trainer, parts, folder, console, begin)
+    return _run(stored, trainer, parts, folder, shelf, console, begin)
+
+
+def _restored(config: Config, backend: Backend, parts: Parts, shelf: Shelf, console: Console) -> Trainer:
+    """The trainer where the newest sound checkpoint was taken; a word of those passed over."""
+    path, found, wrong = shelf.newest()
+    for words in wrong:
+        console.print(f"[yellow]passed over:[/] {escape(words)}", soft_wrap=True)
+    if parts.fingerprint != found.meta.get("fingerprint"):
+        raise DataError(
+            f"The data {config.data} is not what {path} was trained on (fingerprint {parts.fingerprint}, then "
+            f"{found.meta.get('fingerprint')}): put the old data back, or begin a new run."
+        )
+    trainer = assembly.trainer(config, backend, parts.train, state.scaling_of(found))
+    state.restore(trainer, parts.train, found)
+    if wrong:
+        console.print(f"Going on from {escape(str(path))}, step {trainer.progress.step}.", soft_wrap=True)
+    else:
+        shelf.step = trainer.progress.step
+    return trainer
 
 
 def _changed(config: Config, overrides: Mapping[str, Any]) -> Config:
@@ -169,38 +153,68 @@ def _remarks(config: Config, backend: Backend, begin: Moment) -> dict[str, str]:
 
 
 def _run(
-    config: Config, trainer: Trainer, parts: Parts, folder: RunFolder, console: Console, begin: Moment
+    config: Config,
+    trainer: Trainer,
+    parts: Parts,
+    folder: RunFolder,
+    shelf: Shelf,
+    console: Console,
+    begin: Moment,
 ) -> Finished:
     """Train, record, and at the end judge and draw; data was read from `begin` on."""
     for outdated in ("summary.json", "doctor.json"):
         (folder.path / outdated).unlink(missing_ok=True)
     folder.write("config.toml", configuration.to_toml(config))
     folder.write_json("env.json", environment(trainer.backend))
-    meta = _meta(parts)
+    meta = about(parts)
     recorder = Recorder(
         folder,
+        shelf,
         last=lambda: state.take_last(trainer, meta),
         best=lambda: state.take_best(trainer, meta),
         improved=lambda: trainer.best.waited == 0 and trainer.best.epoch > 0,
+        every=SaveEvery.parse(config.save_every),
+        fresh=trainer.best.params is not None,
     )
     trainer.listeners = (recorder, progress(config.progress, console))
     trainer.description = {**trainer.description, **_remarks(config, trainer.backend, begin)}
-    summary = None
-    try:
-        with stop_on_interrupt(trainer.stop):
-            trainer.fit(parts.train, parts.validation, parts.test)
-        if trainer.stopped != "interrupted":
-            summary = summarise(config, trainer, parts)
-    except DivergedError:
-        recorder.write_rows()
-        _tell_diagnosis(trainer, folder, console)
-        raise
+    with stop_on_signals(trainer.stop) as heard:
+        summary = _fit(config, trainer, parts, recorder, console)
     _tell_diagnosis(trainer, folder, console)
     if summary is None:
-        return Finished(folder, "interrupted", None)
+        return Finished(folder, None, heard[0] if heard else 0)
     folder.write_json("summary.json", summary)
     draw(folder, trainer, parts)
-    return Finished(folder, trainer.stopped or "finished", summary)
+    return Finished(folder, summary)
+
+
+def _fit(
+    config: Config, trainer: Trainer, parts: Parts, recorder: Recorder, console: Console
+) -> dict[str, Any] | None:
+    """The summary of a finished training, None of one that was interrupted.
+
+    Where numbers cease to be finite, back to the last checkpoint and on at half the rate, if that was asked for.
+    """
+    while True:
+        try:
+            trainer.fit(parts.train, parts.validation, parts.test)
+            return None if trainer.stopped == "interrupted" else summarise(config, trainer, parts)
+        except DivergedError as error:
+            recorder.write_rows()
+            if config.on_nan == "stop" or trainer.progress.rate <= LEAST_RATE:
+                _tell_diagnosis(trainer, recorder.folder, console)
+                raise
+            console.print(f"[yellow]{escape(str(error))}[/]", soft_wrap=True)
+            _restore_and_halve(trainer, parts, recorder, console)
+
+
+def _restore_and_halve(trainer: Trainer, parts: Parts, recorder: Recorder, console: Console) -> None:
+    rate = trainer.progress.rate / 2
+    _, last, _ = recorder.shelf.newest()
+    state.restore(trainer, parts.train, last)
+    trainer.progress.rate = rate
+    recorder.folder.keep_rows(before=trainer.progress.epoch)
+    console.print(f"Back to step {trainer.progress.step}, and on at {rate:g} of the learning rate.")
 
 
 def _tell_diagnosis(trainer: Trainer, folder: RunFolder, console: Console) -> None:
@@ -211,65 +225,3 @@ def _tell_diagnosis(trainer: Trainer, folder: RunFolder, console: Console) -> No
     folder.write_json("doctor.json", diagnosis.to_json())
     if diagnosis.findings:
         console.print(diagnosis_report(diagnosis))
-
-
-def _meta(parts: Parts) -> dict[str, Any]:
-    """What a checkpoint says beside its arrays: enough to use the weights without the data."""
-    train = parts.train
-    return {
-        "version": version("nnbackprop"),
-        "fingerprint": parts.fingerprint,
-        "features": train.inputs.shape[1],
-        "classes": list(train.classes),
-        "highest": float(train.inputs.max()),
-        "image_shape": list(train.image_shape) if train.image_shape else None,
-    }
-
-
-def summarise(config: Config, trainer: Trainer, parts: Parts) -> dict[str, Any]:
-    """The figures of a finished run; losses and accuracies in evaluation mode, with the weights it ends with."""
-    p = trainer.progress
-    samples = (p.epoch - 1) * len(parts.train.labels) + p.samples
-    scores: dict[str, float | None] = {}
-    for name in ("train", "validation", "test"):
-        part = getattr(parts, name)
-        score: Score | None = trainer.evaluate(part) if part else None
-        if score and not math.isfinite(score.loss):
-            words = f"After the last step the loss of the {name} part is {score.loss}"
-            raise trainer.diverged(NotFinite(p.step, "watched", words, kept=False))
-        scores[f"{name}_loss"] = score.loss if score else None
-        scores[f"{name}_accuracy"] = score.accuracy if score else None
-    return {
-        "recipe": config.recipe,
-        "backend": trainer.backend.name,
-        "device": trainer.backend.device,
-        "dtype": config.dtype,
-        "seed": config.seed,
-        "parameters": sum(row.parameters for row in trainer.layers),
-        "epochs": p.epoch - 1,
-        "steps": p.step,
-        "best_epoch": trainer.best.epoch or None,
-        "reason": trainer.stopped or "finished",
-        **scores,
-        "seconds": p.seconds,
-        "samples_per_second": samples / p.seconds if p.seconds else None,
-    }
-
-
-def draw(folder: RunFolder, trainer: Trainer, parts: Parts) -> None:
-    """The run's plots, judged on the test part or, where there is none, on the training part."""
-    from .report.plots import draw_all
-
-    judged = parts.test or parts.train
-    probabilities = trainer.predict_proba(judged.inputs)
-    predicted = trainer.predict(judged.inputs)
-    weights = next(p["W"] for p in trainer.params if "W" in p)
-    draw_all(
-        folder.plots,
-        folder.rows(),
-        trainer.backend.to_numpy(weights),
-        judged,
-        confusion(predicted, judged.labels, len(judged.classes)),
-        predicted,
-        probabilities,
-    )

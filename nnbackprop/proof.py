@@ -9,7 +9,7 @@ from backends import Backend
 from . import assembly
 from .config import Config
 from .data.scaling import fit_scaling
-from .experiment import Parts
+from .parts import Parts
 from .verify.gradients import Report, gradcheck
 
 SAMPLES = 20  # a mean over so few has every term a larger one has, and its kinks are few

@@ -9,8 +9,8 @@ from typing import Any
 from backends import select
 from nnbackprop import assembly, config
 from nnbackprop.data.scaling import fit_scaling
-from nnbackprop.experiment import Parts
 from nnbackprop.findings import Diagnosis
+from nnbackprop.parts import Parts
 from nnbackprop.training.trainer import Trainer
 
 

@@ -16,13 +16,13 @@ from nnbackprop import assembly
 from nnbackprop import config as configuration
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.scaling import Scaling, fit_scaling
-from nnbackprop.experiment import Parts
 from nnbackprop.findings import Diagnosis, Finding
 from nnbackprop.initializers import Glorot, He, Normal, Zeros
 from nnbackprop.layers import Activation, Dense, Dropout, Layer, ReLU, Sigmoid, Tanh
 from nnbackprop.losses import MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
 from nnbackprop.network import Sequential
 from nnbackprop.optimizers import SGD
+from nnbackprop.parts import Parts
 from nnbackprop.penalties import WeightPenalty
 from nnbackprop.training.step import Objective
 from nnbackprop.training.trainer import Trainer

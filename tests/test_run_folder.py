@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 
 from nnbackprop.errors import RunFolderError
-from nnbackprop.training import run_folder
+from nnbackprop.training import recorder as recording
 from nnbackprop.training.checkpoints import Checkpoint, load
 from nnbackprop.training.events import EpochEnd, Score, TrainEnd
-from nnbackprop.training.interrupt import stop_on_interrupt
-from nnbackprop.training.run_folder import Recorder, RunFolder
+from nnbackprop.training.interrupt import SIGNALS, stop_on_signals
+from nnbackprop.training.recorder import Recorder
+from nnbackprop.training.run_folder import RunFolder
+from nnbackprop.training.shelf import Shelf
 
 
 def epoch(number: int) -> EpochEnd:
@@ -26,7 +28,7 @@ def epoch(number: int) -> EpochEnd:
 
 def recorder(folder: RunFolder, improved: bool = False) -> Recorder:
     last, best = (Checkpoint({"params/0/W": np.full(2, value)}, {}) for value in (1.0, 2.0))
-    return Recorder(folder, lambda: last, lambda: best, lambda: improved)
+    return Recorder(folder, Shelf(folder.checkpoints), lambda: last, lambda: best, lambda: improved)
 
 
 def test_a_name_is_never_taken_twice(tmp_path: Path) -> None:
@@ -66,9 +68,10 @@ def test_ten_thousand_short_epochs_write_a_row_each_and_few_checkpoints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved: list[str] = []
-    monkeypatch.setattr(run_folder, "save", lambda path, _: saved.append(path.name))
+    monkeypatch.setattr(recording, "save", lambda path, _: saved.append(path.name))
+    monkeypatch.setattr(Shelf, "put", lambda *_: saved.append("last.safetensors"))
     now = [0.0]
-    monkeypatch.setattr(run_folder.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(recording.time, "monotonic", lambda: now[0])
     listener = recorder(RunFolder.create(tmp_path, "x"), improved=True)
     for number in range(1, 10_001):
         now[0] += 0.001
@@ -83,7 +86,7 @@ def test_ten_thousand_short_epochs_write_a_row_each_and_few_checkpoints(
 def test_a_row_has_every_column(tmp_path: Path) -> None:
     listener = recorder(RunFolder.create(tmp_path, "x"))
     listener.epoch_end(epoch(1))
-    listener.flush()
+    listener.flush(1)
     assert json.loads(listener.folder.metrics.read_text()) == {
         "epoch": 1,
         "step": 1,
@@ -127,7 +130,7 @@ def test_the_first_interrupt_asks_and_the_second_stops() -> None:
     before = signal.getsignal(signal.SIGINT)
 
     def press_twice() -> None:
-        with stop_on_interrupt(lambda: asked.append(True)):
+        with stop_on_signals(lambda: asked.append(True)):
             os.kill(os.getpid(), signal.SIGINT)
             assert asked == [True]
             os.kill(os.getpid(), signal.SIGINT)
@@ -138,11 +141,22 @@ def test_the_first_interrupt_asks_and_the_second_stops() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has SIGINT alone, and cannot send it to one process")
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_asks_once_and_its_number_is_told(number: int) -> None:
+    asked: list[bool] = []
+    before = [signal.getsignal(known) for known in SIGNALS]
+    with stop_on_signals(lambda: asked.append(True)) as heard:
+        os.kill(os.getpid(), number)
+        assert (heard, asked) == ([number], [True])
+    assert [signal.getsignal(known) for known in SIGNALS] == before
+
+
 def test_off_the_main_thread_signals_are_left_alone() -> None:
     before, seen = signal.getsignal(signal.SIGINT), []
 
     def work() -> None:
-        with stop_on_interrupt(lambda: None):
+        with stop_on_signals(lambda: None):
             seen.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=work)

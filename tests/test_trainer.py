@@ -18,7 +18,7 @@ from nnbackprop.losses import MeanSquaredError, SoftmaxCrossEntropy
 from nnbackprop.network import Sequential
 from nnbackprop.optimizers import SGD, Adam
 from nnbackprop.training.events import ChunkEnd, EpochEnd, Listener, TrainBegin, TrainEnd
-from nnbackprop.training.state import restore, take_best, take_last
+from nnbackprop.training.state import restore, take_last
 from nnbackprop.training.trainer import Trainer
 
 
@@ -213,7 +213,7 @@ def test_a_run_stopped_anywhere_goes_on_exactly(
     assert first.stopped == "interrupted"
     assert first.progress.step == stop_at
     second = make(optimizer=optimizer)
-    restore(second, clouds(), take_last(first, {}), take_best(first, {}))
+    restore(second, clouds(), take_last(first, {}))
     second.fit(clouds(), validation=clouds(30, seed=3))
     assert same(whole, second)
     whole_rows = [replace(row, seconds=0, samples_per_second=0) for row in whole.history]
@@ -226,7 +226,7 @@ def test_weights_trained_on_one_backend_go_on_on_another(backend: Backend) -> No
     whole.fit(clouds())
     first.fit(clouds())
     second = make(epochs=4, optimizer=Adam(), lr=0.01)
-    restore(second, clouds(), take_last(first, {}), None)
+    restore(second, clouds(), take_last(first, {}))
     second.fit(clouds())
     for a, b in zip(weights(whole), weights(second), strict=True):
         assert np.linalg.norm(a - b) <= 1e-12 * np.linalg.norm(a)

@@ -80,7 +80,7 @@ def _contest(quick: bool, works: tuple[str, ...], threads: int, folder: Path | N
 
 def _keep(found: Kept, folder: Path) -> Path:
     from benchmarks.results import results_path
-    from nnbackprop.training.checkpoints import write_atomically
+    from nnbackprop.files import write_atomically
 
     folder.mkdir(parents=True, exist_ok=True)
     path = results_path(found.machine, folder)

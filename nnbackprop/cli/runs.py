@@ -37,7 +37,7 @@ def train(
         out.print(
             f"Interrupted and saved. Go on with: nnbackprop train --resume {escape(str(path))}", soft_wrap=True
         )
-        return 130
+        return 128 + finished.signal
     if overrides.get("progress") != "off":
         out.print(summary_table(finished.summary))
     out.print(f"Run folder: {escape(str(path))}", soft_wrap=True)

@@ -90,16 +90,35 @@ def fetch(xp: Any, data: Tree, x: Tree) -> tuple[Array, Array]:
     return scaled, labels
 
 
-def cut(rows: np.ndarray, batch: int, length: int) -> Iterator[np.ndarray]:
+def batch_size(data: Tree, x: Tree) -> int:
+    """How many samples `fetch` would bring."""
+    if "all" in x:
+        return data["labels"].shape[0]
+    return x["rows" if "rows" in x else "labels"].shape[0]
+
+
+def portion(data: Tree, x: Tree, begin: int, end: int) -> tuple[Tree, Tree]:
+    """`data` and `x` of which `fetch` brings the batch's samples from `begin` to before `end` alone."""
+    if "all" in x:
+        return {**data, **{name: data[name][begin:end, ...] for name in ("inputs", "labels")}}, x
+    names = ("rows",) if "rows" in x else ("inputs", "labels")
+    return data, {**x, **{name: x[name][begin:end, ...] for name in names}}
+
+
+def cut(
+    rows: np.ndarray, batch: int, length: int, step: int = 0, every: int | None = None
+) -> Iterator[np.ndarray]:
     """Cut `rows` (n,) into chunks (steps, batch), and last the ragged batch alone, as (1, rest).
 
     Chunks have `length` steps; what is left over is cut into powers of two, so that a library that compiles
-    a loop for each length meets few of them.
+    a loop for each length meets few of them. The first chunk begins after `step` steps of the run, and one ends
+    wherever their number is a multiple of `every`. From any chunk's end on, the rest is cut as it is here.
     """
     steps = len(rows) // batch
     at = 0
     while at < steps:
-        take = length if steps - at >= length else 1 << ((steps - at).bit_length() - 1)
+        left = min(steps - at, every - (step + at) % every) if every else steps - at
+        take = length if left >= length else 1 << (left.bit_length() - 1)
         yield rows[at * batch : (at + take) * batch].reshape(take, batch)
         at += take
     if steps * batch < len(rows):

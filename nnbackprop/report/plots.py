@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.training.checkpoints import write_atomically
+from nnbackprop.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,4 +71,5 @@ def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all; its folder is made if need be."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=DPI)
+    path.parent.mkdir(exist_ok=True)
     write_atomically(path, content.getvalue())

@@ -95,6 +95,10 @@ class PlainProgress(Listener):
         if self.epochs <= FEW or self.between.due():
             self._flush()
 
+    def notice(self, words: str) -> None:
+        """A line."""
+        self._say(words)
+
     def train_end(self, event: TrainEnd) -> None:
         """The last epoch's line if it was held back, and the end."""
         self._flush()
@@ -135,6 +139,8 @@ class RichProgress(Listener):
         self.epochs, self.steps = event.epochs, event.steps_per_epoch
         self.console.print(_panel(event))
         self.console.print(layer_table(event.layers))
+        for task in self.bars.task_ids:  # of a run that was put back to where it was sound
+            self.bars.remove_task(task)
         first = event.first_step
         self.all = self.bars.add_task("epochs", total=self.epochs * self.steps, completed=first, at="")
         self.one = self.bars.add_task("steps", total=self.steps, at="", visible=self.steps > 1)
@@ -164,6 +170,10 @@ class RichProgress(Listener):
         self.held = event
         if self.epochs <= FEW or self.between.due():
             self._flush()
+
+    def notice(self, words: str) -> None:
+        """A line above the bars."""
+        self.console.print(Text(words, style="yellow"))
 
     def train_end(self, event: TrainEnd) -> None:
         """The last epoch's row if it was held back, and the end."""

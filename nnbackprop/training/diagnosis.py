@@ -64,10 +64,15 @@ class Snapshot:
         begin = time.perf_counter()
         if self.state is not None and begin - self.taken < SHARE * self.cost:
             return
-        self.state = tree_map(lambda a: self.step.xp.asarray(a, copy=True), state)
+        self.state = state
+        self.state = self.copy()
         self.epoch, self.samples, self.at = epoch, samples, at
         self.taken = time.perf_counter()
         self.cost = self.taken - begin
+
+    def copy(self) -> Tree:
+        """A copy of the copy, to be given to a step."""
+        return tree_map(lambda a: self.step.xp.asarray(a, copy=True), self.state)
 
 
 def find_fault(snapshot: Snapshot, data: Tree, xs: Iterable[Tree], names: tuple[str, ...], seen: int) -> NotFinite:

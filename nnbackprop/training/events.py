@@ -131,5 +131,8 @@ class Listener:
     def train_end(self, event: TrainEnd) -> None:
         """After the last step, however the run ended, unless it raised."""
 
+    def notice(self, words: str) -> None:
+        """Something that happened on the way which people should know of."""
+
     def close(self) -> None:
         """Last of all, also when the run raised: let go of what is held."""

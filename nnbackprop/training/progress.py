@@ -21,6 +21,7 @@ class Progress:
     correct: int = 0
     epoch_seconds: float = 0.0
     norms: dict[str, float] = field(default_factory=dict)  # sums over the chunks of this epoch, by layer
+    rate: float = 1.0  # what every learning rate is multiplied by, less than 1 after a run that was restored
 
     def add(
         self, steps: int, samples: int, seconds: float, loss: float, correct: int, norms: Mapping[str, float]

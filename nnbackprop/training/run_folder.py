@@ -1,4 +1,4 @@
-"""A run's folder: its configuration, its surroundings, a row an epoch, its checkpoints and its summary."""
+"""A run's folder: where its configuration, surroundings, rows, checkpoints and summary lie, and whose it is."""
 
 from __future__ import annotations
 
@@ -6,20 +6,14 @@ import contextlib
 import json
 import platform
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from nnbackprop.errors import RunFolderError, UsageError
+from nnbackprop.files import sweep, write_atomically
 from nnbackprop.machine import versions
-
-from .checkpoints import Checkpoint, save, write_atomically
-from .events import EpochEnd, Listener, TrainBegin, TrainEnd
-
-PACE = 1.0  # seconds between writes, so that ten thousand short epochs do not cost ten thousand fsyncs
-SHARE = 20  # and a writing costs at most 1/20 of the time between two
 
 
 @dataclass(frozen=True)
@@ -58,14 +52,25 @@ class RunFolder:
             found = sorted(runs.glob("*/config.toml"), key=lambda p: _touched(p.parent))
             if not found:
                 raise RunFolderError(f"There is no run in {runs}: train one first, or name --runs-dir.")
-            return cls(found[-1].parent)
+            return cls(found[-1].parent)._whole()
         for path in (Path(run), runs / run):
             if (path / "config.toml").is_file():
-                return cls(path)
+                return cls(path)._whole()
         raise RunFolderError(
             f"{run} is no run folder (there is no config.toml in {Path(run)} nor in {runs / run}): "
             "name a folder that `nnbackprop train` wrote, or `last`."
         )
+
+    def _whole(self) -> RunFolder:
+        """The folder itself; RunFolderError if a link in it leads out, as what is written there would."""
+        inside = self.path.resolve()
+        for path in (*self.path.iterdir(), *self.checkpoints.glob("*")):
+            if not path.resolve().is_relative_to(inside):
+                raise RunFolderError(
+                    f"{path} is a link that leads out of its run folder, to {path.resolve()}: put the file itself "
+                    "there, as a run's folder is read and written as a whole."
+                )
+        return self
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -78,6 +83,8 @@ class RunFolder:
                     f"{self.path} cannot be held for writing ({error.strerror}): another process writes to it, "
                     "or it is read-only. Wait for the other, or stop it, and try again."
                 ) from error
+            for folder in (self.path, self.checkpoints):
+                sweep(folder)
             yield
 
     @property
@@ -91,13 +98,23 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     @property
+    def begun(self) -> bool:
+        """Whether there ever was anything to go on from; a run may be killed before."""
+        return any(self.checkpoints.glob("*.safetensors")) or bool(self.rows())
+
+    @property
     def plots(self) -> Path:
         """Pictures of the run."""
         return self.path / "plots"
 
+    @property
+    def checkpoints(self) -> Path:
+        """What to go on from, and the best weights."""
+        return self.path / "checkpoints"
+
     def checkpoint(self, which: str) -> Path:
         """The file of the `last` or the `best` weights."""
-        return self.path / "checkpoints" / f"{which}.safetensors"
+        return self.checkpoints / f"{which}.safetensors"
 
     def write(self, name: str, content: str) -> None:
         """Write a text file whole or not at all."""
@@ -154,80 +171,4 @@ def environment(backend: Any) -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "packages": versions(names),
-    }
-
-
-@dataclass
-class Recorder(Listener):
-    """Writes rows and checkpoints as a run goes, at most about once a second, and everything at its end.
-
-    `last` and `best` copy the state and the best weights to the host; `improved` tells whether the epoch that
-    has just ended brought new best weights.
-    """
-
-    folder: RunFolder
-    last: Callable[[], Checkpoint]
-    best: Callable[[], Checkpoint]
-    improved: Callable[[], bool]
-    rows: list[str] = field(default_factory=list)
-    fresh: bool = False  # best weights not yet written
-    written: float = 0.0
-    cost: float = 0.0  # seconds the last writing took
-
-    def train_begin(self, event: TrainBegin) -> None:
-        """There is a checkpoint to go back to from the first step on."""
-        self.flush()
-
-    def epoch_end(self, event: EpochEnd) -> None:
-        """Keep the row; write what has gathered if the last writing was long enough ago."""
-        self.rows.append(json.dumps(row(event)) + "\n")
-        self.fresh = self.fresh or self.improved()
-        if time.monotonic() - self.written >= max(PACE, SHARE * self.cost):
-            self.flush()
-
-    def train_end(self, event: TrainEnd) -> None:
-        """Write what is left; the last weights are the best where nothing judged them."""
-        self.fresh = self.fresh or event.reason != "interrupted"
-        self.flush()
-
-    def flush(self) -> None:
-        """Rows first: a checkpoint then never speaks of an epoch whose row is missing."""
-        begin = time.monotonic()
-        self.write_rows()
-        if self.fresh:
-            save(self.folder.checkpoint("best"), self.best())
-            self.fresh = False
-        save(self.folder.checkpoint("last"), self.last())
-        self.written = time.monotonic()
-        self.cost = self.written - begin
-
-    def write_rows(self) -> None:
-        """Append the rows that have gathered to metrics.jsonl."""
-        try:
-            with self.folder.metrics.open("a", encoding="utf-8") as file:
-                file.writelines(self.rows)
-        except OSError as error:
-            raise RunFolderError(
-                f"{self.folder.metrics} could not be written ({error.strerror}): free some space, then go on with "
-                f"`nnbackprop train --resume {self.folder.path}`."
-            ) from error
-        self.rows.clear()
-
-
-def row(event: EpochEnd) -> dict[str, Any]:
-    """An epoch as a line of metrics.jsonl; None where a part is missing."""
-    scores = {"train": event.train, "validation": event.validation, "test": event.test}
-    flat = {
-        f"{part}_{what}": getattr(score, what) if score else None
-        for part, score in scores.items()
-        for what in ("loss", "accuracy")
-    }
-    return {
-        "epoch": event.epoch,
-        "step": event.step,
-        "lr": event.lr,
-        **flat,
-        "gradient_norms": dict(event.gradient_norms),
-        "seconds": event.seconds,
-        "samples_per_second": event.samples_per_second,
     }

@@ -22,6 +22,8 @@ def take_last(trainer: Trainer, meta: dict[str, Any]) -> Checkpoint:
     on_device = {name: trainer.state[name] for name in ("params", "optimizer")}
     host = tree_map(trainer.backend.to_numpy, on_device)
     arrays = {**flatten(host["params"], "params"), **flatten(host["optimizer"], "optimizer")}
+    if trainer.best.params is not None:
+        arrays |= flatten(trainer.best.params, "best")
     best = {name: getattr(trainer.best, name) for name in ("epoch", "loss", "waited")}
     where = {"progress": asdict(trainer.progress), "best": best}
     return Checkpoint(arrays | _scaling(trainer.scaling), {**meta, **where})
@@ -34,8 +36,8 @@ def take_best(trainer: Trainer, meta: dict[str, Any]) -> Checkpoint:
     return Checkpoint(flatten(params, "params") | _scaling(trainer.scaling), {**meta, "best": where})
 
 
-def restore(trainer: Trainer, train: Dataset, last: Checkpoint, best: Checkpoint | None) -> None:
-    """Put a trainer where `last` was taken; `best` holds the best weights if there are any yet."""
+def restore(trainer: Trainer, train: Dataset, last: Checkpoint) -> None:
+    """Put a trainer where `last` was taken, the best weights so far with it."""
     trainer.build(train)
     for name in ("params", "optimizer"):
         host = fill(trainer.state[name], last.arrays, name)
@@ -43,14 +45,16 @@ def restore(trainer: Trainer, train: Dataset, last: Checkpoint, best: Checkpoint
     try:
         trainer.progress = Progress(**last.meta["progress"])
         found = last.meta["best"]
-        trainer.best = replace(trainer.best, epoch=found["epoch"], loss=found["loss"], waited=found["waited"])
+        where = {name: found[name] for name in ("epoch", "loss", "waited")}
+        trainer.best = replace(trainer.best, **where, params=None)
     except (KeyError, TypeError) as error:
         raise RunFolderError(
             f"The checkpoint does not say where its run was ({error}): it holds weights alone, or was written by "
             "another version. Resume from checkpoints/last.safetensors of a run folder."
         ) from error
-    if best is not None and trainer.best.epoch:
-        trainer.best.params = fill(trainer.params, best.arrays, "params")
+    if trainer.best.epoch:
+        trainer.best.params = fill(trainer.params, last.arrays, "best")
+    trainer.forget_what_came_after()
 
 
 def scaling_of(checkpoint: Checkpoint) -> Scaling:

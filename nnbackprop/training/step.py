@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from backends import Backend, Tree, device_of, leaves
-from nnbackprop.data.batches import fetch
+from nnbackprop.data.batches import batch_size, fetch, portion
 from nnbackprop.losses import Loss, one_hot
 from nnbackprop.metrics import count_correct
 from nnbackprop.network import Params, Sequential
@@ -84,13 +84,17 @@ def zero_sums(xp: Any, params: Params) -> Tree:
 
 @dataclass(frozen=True, eq=False)
 class TrainingStep:
-    """`state, data, x -> state`, for `Backend.loop`: x holds the batch, the step's number and its scalars."""
+    """`state, data, x -> state`, for `Backend.loop`: x holds the batch, the step's number and its scalars.
+
+    A batch is worked through in `parts`, one where memory allows.
+    """
 
     xp: Any
     objective: Objective
     optimizer: Optimizer
     clip: Clip | None
     seed: int
+    parts: int = 1
 
     @cached_property
     def telling(self) -> TellingStep:
@@ -132,10 +136,31 @@ class TrainingStep:
         return self.update({**state, **sums}, grads, x)
 
     def gradients(self, state: Tree, data: Tree, x: Tree) -> tuple[Tree, Params]:
-        """The sums with the batch's loss and right answers added, and its gradients."""
+        """The sums with the batch's loss and right answers added, and its gradients.
+
+        Those of a batch's parts, each weighed by its share of the samples, sum to its own, penalties included.
+        """
+        n = batch_size(data, x)
+        size = -(-n // self.parts)
+        if size == n:
+            return self._part(state, data, x, 0)
+        sums: Tree = {}
+        grads: Params = ()
+        for row in range(0, n, size):
+            rows = portion(data, x, row, min(row + size, n))
+            sums, part = self._part({**state, **sums}, *rows, row)
+            share = batch_size(*rows) / n
+            grads = tuple(
+                {name: g * share if before is None else before[name] + g * share for name, g in layer.items()}
+                for before, layer in zip(grads or [None] * len(part), part, strict=True)
+            )
+        return sums, grads
+
+    def _part(self, state: Tree, data: Tree, x: Tree, row: int) -> tuple[Tree, Params]:
+        """The same of the rows of a batch from `row` on, whose masks depend on where they stand in it."""
         xp = self.xp
         inputs, labels = fetch(xp, data, x)
-        draw = Draw(self.seed, x["step"])
+        draw = Draw(self.seed, x["step"], row)
         J, y, _, grads = self.objective.gradients(xp, state["params"], inputs, labels, draw)
         return {
             "loss": state["loss"] + J * labels.shape[0],

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from backends import Backend, Tree, select, tree_map
-from nnbackprop.data.batches import Feed, cut
+from nnbackprop.data.batches import Feed
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.order import permutation
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DataError, DivergedError, UsageError
 from nnbackprop.findings import Diagnosis
@@ -23,11 +22,13 @@ from nnbackprop.optimizers import Optimizer
 from nnbackprop.penalties import WeightPenalty
 
 from .best import Best
-from .diagnosis import NotFinite, Snapshot, find_fault
+from .course import Course
+from .diagnosis import NotFinite
 from .events import ChunkBegin, ChunkEnd, EpochBegin, EpochEnd, Listener, Score, TrainBegin, TrainEnd
 from .inference import Inference
 from .plan import check_outputs, chunk_length, layer_rows
 from .progress import Progress
+from .runner import Runner
 from .step import Clip, Objective, TrainingStep
 from .watch import Watch
 
@@ -43,7 +44,7 @@ class Trainer:
     lr is a number or a schedule (step -> learning rate); batch_size None means the full batch; targets are
     the values of the wrong and the right class for losses on outputs; scaling is applied to every input;
     patience stops a run that has a validation part; max_time is in seconds; doctor watches the run for
-    `diagnosis`.
+    `diagnosis`. Chunks end wherever the number of steps is a multiple of save_every, for a listener that saves.
     """
 
     network: Sequential
@@ -63,6 +64,7 @@ class Trainer:
     seed: int = 0
     patience: int | None = None
     max_time: float | None = None
+    save_every: int | None = None
     resident: str = "auto"
     doctor: bool = False
     listeners: Sequence[Listener] = ()
@@ -79,7 +81,6 @@ class Trainer:
         objective = Objective(self.network, self.loss, self.penalty, *self.targets)
         self.inference = Inference(self.backend, objective, self.scaling, self.dtype)
         self.step = TrainingStep(self.backend.xp, objective, self.optimizer, self.clip, self.seed)
-        self.snapshot = Snapshot(self.step)
         self.watch = Watch(self.step, lambda: self.state) if self.doctor else None
         self.progress = Progress()
         self.best = Best(lambda: tree_map(self.backend.to_numpy, self.params), self.stop, self.patience)
@@ -148,6 +149,12 @@ class Trainer:
         """End the run after the chunk under way; safe to call from a signal handler or a listener."""
         self.stopped = self.stopped or reason
 
+    def forget_what_came_after(self) -> None:
+        """Of a trainer put back to where it was: rows and fault of steps it has not made any more."""
+        self.history = [row for row in self.history if row.epoch < self.progress.epoch]
+        if self.watch:
+            self.watch.fault = None
+
     def evaluate(self, dataset: Dataset) -> Score:
         """Mean loss and accuracy of the parameters as they stand, dropout off."""
         return self.inference.evaluate(self.params, self._feed(dataset))
@@ -168,7 +175,10 @@ class Trainer:
             self.build(train)
         self.batch = min(self.batch_size or len(train.labels), len(train.labels))
         self.feed = self._feed(train)
-        self.length = self.feed.at_most(chunk_length(self.layers, self.batch, self.backend.device), self.batch)
+        length = self.feed.at_most(chunk_length(self.layers, self.batch, self.backend.device), self.batch)
+        how = self.seed, self.shuffle, self.batch, length, self.save_every, self.dtype
+        self.course = Course(self.feed, self.optimizer, self._rate, *how)
+        self.runner = Runner(self.backend, self.step, self.course, lambda words: self._tell("notice", words))
         watched = validation or test
         self.watched = self._feed(watched) if watched else None
         self.kept = (self.feed, self.watched) if self.watched else (self.feed,)
@@ -188,48 +198,33 @@ class Trainer:
 
     def _epoch(self) -> None:
         """The rest of the epoch under way."""
-        p, samples = self.progress, len(self.feed.dataset.labels)
+        p = self.progress
         self._tell("epoch_begin", EpochBegin(p.epoch, p.step))
         begin = time.perf_counter()
-        for (steps, seen), xs in self.feed.move(self._chunks(p.epoch, p.samples, p.step)):
+        for (steps, seen), xs in self.course.chunks(p.epoch, p.samples, p.step):
             self._tell("chunk_begin", ChunkBegin(p.epoch, p.step, steps))
             begin += self.watch.look(self.feed, self.state, xs, p.step) if self.watch else 0.0
             self._chunk(xs, steps, seen, begin)
             if self.max_time is not None and time.monotonic() - self._began > self.max_time:
                 self.stop("max-time")
-            if self.stopped and p.samples < samples:
+            if self.stopped and p.samples < self.course.samples:
                 return
             begin = time.perf_counter()
         self._end_epoch()
 
-    def _chunks(self, epoch: int, samples: int, step: int) -> Iterator[tuple[tuple[int, int], Tree]]:
-        """What is left of an epoch's order after `samples`, as ((steps, samples), host arrays)."""
-        total = len(self.feed.dataset.labels)
-        order = permutation(self.seed, epoch, total) if self.shuffle else np.arange(total)
-        for rows in cut(order[samples:], self.batch, self.length):
-            steps = np.arange(step, step + len(rows))
-            xs = {**self.feed.xs(rows), "step": steps.astype(np.int32), "scalars": self._scalars(steps)}
-            yield (len(rows), rows.size), xs
-            step += len(rows)
-
     def _rate(self, step: int) -> float:
         """Learning rate of the step after `step` steps."""
-        return self.lr(step) if callable(self.lr) else self.lr
-
-    def _scalars(self, steps: np.ndarray) -> dict[str, np.ndarray]:
-        """The optimizer's numbers for each step, computed in double precision on the host."""
-        rows = [self.optimizer.scalars(t + 1, self._rate(t)) for t in steps.tolist()]
-        return {name: np.array([row[name] for row in rows], dtype=self.dtype) for name in rows[0]}
+        return self.progress.rate * (self.lr(step) if callable(self.lr) else self.lr)
 
     def _chunk(self, xs: Tree, steps: int, samples: int, begin: float) -> None:
         """Run a chunk, look at it once, and tell."""
         p = self.progress
-        self.snapshot.renew(self.state, p.epoch, p.samples, p.step)
-        self.state = self.step.run(self.backend, self.state, self.feed.data, xs)
+        state, self.state = self.state, None  # given away
+        self.state = self.runner.run(state, xs, p)
         with np.errstate(all="ignore"):  # what overflows is said below
             loss, correct, finite, *norms = self.backend.to_numpy(self.step.look(self.state)).tolist()
         if not finite:
-            raise self.diverged(self._fault(p.step + steps))
+            raise self.diverged(self.runner.fault(self.network.names, p.step + steps))
         self.state = self.step.clear(self.state)
         by_layer = dict(zip(self._trained_layers(), norms, strict=True))
         seconds = time.perf_counter() - begin
@@ -254,25 +249,11 @@ class Trainer:
         self.best.epoch_end(row)
         self._tell("epoch_end", row)
 
-    def _fault(self, seen: int) -> NotFinite:
-        """Replay from the snapshot, over epoch ends, until the fault shows."""
-        return find_fault(self.snapshot, self.feed.data, self._replay(), self.network.names, seen)
-
     def diverged(self, fault: NotFinite) -> DivergedError:
         """The error to raise of a run that ceased to be finite, which the watch is told of."""
         if self.watch:
             self.watch.fault = fault
         return fault.error()
-
-    def _replay(self) -> Iterator[Tree]:
-        """The single steps from the snapshot on, each as the loop would hand it down."""
-        epoch, samples, at = self.snapshot.epoch, self.snapshot.samples, self.snapshot.at
-        while True:
-            for (steps, _), xs in self.feed.move(self._chunks(epoch, samples, at)):
-                for k in range(steps):
-                    yield tree_map(lambda a: a[k, ...], xs)  # noqa: B023
-                at += steps
-            epoch, samples = epoch + 1, 0
 
     def _trained_layers(self) -> list[str]:
         return [row.name for row in self.layers if row.parameters]
@@ -291,7 +272,7 @@ class Trainer:
             layers=self.layers,
             samples={name: len(part.labels) if part else 0 for name, part in parts.items()},
             batch_size=self.batch,
-            steps_per_epoch=-(-len(self.feed.dataset.labels) // self.batch),
+            steps_per_epoch=-(-self.course.samples // self.batch),
             epochs=self.epochs,
             first_step=self.progress.step,
             description=self.description,

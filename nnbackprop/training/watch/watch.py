@@ -13,7 +13,7 @@ from nnbackprop.data.batches import Feed
 from nnbackprop.findings import Diagnosis
 from nnbackprop.training.diagnosis import NotFinite
 from nnbackprop.training.events import ChunkEnd, EpochEnd, LayerRow, Listener, TrainBegin, TrainEnd
-from nnbackprop.training.run_folder import row
+from nnbackprop.training.recorder import row
 from nnbackprop.training.step import TrainingStep
 
 from .evaluation import Dropping, DroppingStep, droppings

@@ -1,0 +1,49 @@
+"""The data of a run in its parts: what teaches, what chooses, what judges."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .config import Config
+from .data import load
+from .data.dataset import Dataset
+from .data.split import split
+from .errors import UsageError
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The data of a run: what is trained on, what chooses the best weights, what judges at the end."""
+
+    train: Dataset
+    validation: Dataset | None
+    test: Dataset | None
+
+    @classmethod
+    def load(cls, config: Config) -> Parts:
+        """Read and split the data of `config`."""
+        splits = load(
+            config.data, test_fraction=config.test_fraction, seed=config.seed, split=config.test_fraction > 0
+        )
+        if not config.validation:
+            if config.patience is not None:
+                raise UsageError(
+                    "--patience waits for a better validation loss and there is no validation part: "
+                    "keep some of the training data for it, with --validation 0.1."
+                )
+            return cls(splits.train, None, splits.test)
+        train, validation = split(splits.train, config.validation, config.seed)
+        return cls(train, validation, splits.test)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of the training samples in their order, to know the data again by."""
+        digest = hashlib.blake2b(digest_size=16)
+        for array in (self.train.inputs, self.train.labels):
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()

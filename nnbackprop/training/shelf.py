@@ -1,0 +1,64 @@
+"""The last few checkpoints of a run: the newest, and those before it in case the newest is damaged."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnbackprop.errors import RunFolderError
+from nnbackprop.files import name_again
+
+from .checkpoints import Checkpoint, load, save
+
+OLDER = re.compile(r"step-(\d{8,})\.safetensors")
+
+
+@dataclass
+class Shelf:
+    """`last.safetensors`, and up to `keep` - 1 older ones, each called by its step: `step-00000500.safetensors`.
+
+    Every one holds all that a resume needs. At no moment is there none, once there was one.
+    """
+
+    folder: Path
+    keep: int = 3
+    step: int | None = None  # at which a sound `last` was taken, once there is one
+
+    @property
+    def last(self) -> Path:
+        """The newest."""
+        return self.folder / "last.safetensors"
+
+    def put(self, checkpoint: Checkpoint, step: int) -> None:
+        """Make `checkpoint`, taken at `step`, the newest; the newest before it is kept, and the oldest goes."""
+        if self.keep > 1 and self.step is not None and self.step < step:
+            try:
+                name_again(self.last, self.folder / f"step-{self.step:08d}.safetensors")
+            except OSError as error:
+                raise RunFolderError(
+                    f"{self.last} could not be kept as an older checkpoint ({error.strerror or error}): see that "
+                    "its folder is there and may be written to."
+                ) from error
+        save(self.last, checkpoint)
+        self.step = step
+        for path in self.older()[max(0, self.keep - 1) :]:
+            path.unlink(missing_ok=True)
+
+    def newest(self) -> tuple[Path, Checkpoint, list[str]]:
+        """The newest checkpoint that is sound, and of each one that was passed over what is wrong with it.
+
+        RunFolderError if there is none.
+        """
+        wrong: list[str] = []
+        for path in (self.last, *self.older()):
+            try:
+                return path, load(path), wrong
+            except RunFolderError as error:
+                wrong.append(str(error))
+        raise RunFolderError(wrong[0] if len(wrong) == 1 else f"No checkpoint is sound. {' '.join(wrong)}")
+
+    def older(self) -> list[Path]:
+        """Those before the last, newest first."""
+        found = {int(name[1]): path for path in self.folder.glob("*") if (name := OLDER.fullmatch(path.name))}
+        return [found[step] for step in sorted(found, reverse=True)]
