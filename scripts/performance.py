@@ -1,6 +1,7 @@
 """Write the benchmark's figures where the documents show them, from the results kept in benchmarks/results.
 
 nnbackprop bench                 measures, and keeps this machine's results; so does `bench --growth`
+python scripts/gpu_check.py      does so on a GPU
 python scripts/performance.py    writes docs/performance.md, README.md and docs/figures/performance.png
 """
 
@@ -12,6 +13,8 @@ from collections.abc import Sequence
 from pages import ROOT, write
 
 sys.path.insert(0, str(ROOT))  # the benchmarks of this checkout
+import performance_gpu
+
 from benchmarks.beside import Beside, rows
 from benchmarks.chart import draw
 from benchmarks.contestants import ENTRIES
@@ -27,7 +30,7 @@ GROWTH = ROOT / "docs" / "figures" / "growth.png"
 def kept() -> list[Result]:
     """One result a machine, the newest first."""
     assert RESULTS, "benchmarks/results is in a checkout"
-    results = [Result.from_json(path.read_bytes()) for path in sorted(RESULTS.glob("*.json"))]
+    results = [Result.from_json(path.read_bytes()) for path in sorted(RESULTS.glob("*-cores*.json"))]
     return sorted(results, key=lambda result: result.date, reverse=True)
 
 
@@ -105,7 +108,8 @@ def blocks() -> dict[str, str]:
     """What the documents show, by the names of its places in them."""
     results, found = kept(), aside()
     shown = {"performance": everything(results), "performance-summary": summary(results[0])} if results else {}
-    return {**shown, "growth": exponents(found), "beside": figures(found)} if found else shown
+    besides = {"growth": exponents(found), "beside": figures(found)} if found else {}
+    return {**performance_gpu.blocks(), **shown, **besides}
 
 
 def main() -> None:
