@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -12,8 +12,10 @@ import numpy as np
 
 from .base import Array, Backend, BackendError, Memory, Namespace, Step, Tree, leaves, tree_map
 from .devices import check_index, cuda_index
+from .memory import memory_errors
 
 _PROGRAMS = 16  # compiled steps kept; a run has a handful
+NO_MEMORY = partial(memory_errors, jax.errors.JaxRuntimeError, "RESOURCE_EXHAUSTED")
 
 
 class JaxBackend(Backend):
@@ -53,8 +55,9 @@ class JaxBackend(Backend):
         return moved
 
     def to_numpy(self, array: Array) -> np.ndarray:
-        """Copy an array to the host, C-contiguous; waits for it."""
-        return np.array(array, order="C")
+        """Copy an array to the host, C-contiguous; waits for it, so that this is where it may fail."""
+        with NO_MEMORY():
+            return np.array(array, order="C")
 
     def synchronize(self) -> None:
         """Wait until every array that is still held has been computed."""
@@ -76,7 +79,7 @@ class JaxBackend(Backend):
 
     def loop(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
         """Run the steps as one `lax.scan` under `jit`; a new length of `xs` compiles anew."""
-        with jax.default_device(self._device):
+        with jax.default_device(self._device), NO_MEMORY():
             return _in_order_of(state, self._compiled(step, last)(state, data, xs))
 
     def _matmul(self, a: Array, b: Array) -> Array:

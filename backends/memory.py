@@ -1,6 +1,9 @@
-"""What a process does with memory that was freed."""
+"""What a process does with memory that was freed, and what it says when there is none."""
 
 from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -12,3 +15,14 @@ def keep_freed_memory() -> None:
     costs an unfused update 4 to 6 times its arithmetic. Without glibc this does nothing.
     """
     np.empty(32_000_000, np.uint8)
+
+
+@contextlib.contextmanager
+def memory_errors(kind: type[Exception], words: str) -> Iterator[None]:
+    """Within it errors of a `kind` that say `words` are MemoryErrors, as Python's and NumPy's own are."""
+    try:
+        yield
+    except kind as error:
+        if words in str(error):
+            raise MemoryError(str(error)) from error
+        raise

@@ -13,7 +13,7 @@ from .blocks import LARGE, by_blocks
 from .devices import check_index, cuda_index
 from .flat import shaped
 from .graphs import Replays
-from .memory import keep_freed_memory
+from .memory import keep_freed_memory, memory_errors
 from .torch_graph import TorchRecorder
 
 
@@ -66,7 +66,7 @@ class TorchBackend(Backend):
 
     def loop(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
         """Run the steps with autograd's bookkeeping off: on CUDA as captured graphs, else one by one."""
-        with torch.no_grad():
+        with torch.no_grad(), memory_errors(RuntimeError, "memory"):
             if self._replays is None:
                 return super().loop(step, state, data, xs, last)
             with torch.cuda.device(self._device):

@@ -79,7 +79,7 @@ class Problem:
         config = work.config
         train = Parts.load(config).train
         network = assembly.network(config, len(train.classes))
-        weights = network.build((train.features,), config.seed, config.dtype)
+        weights = network.build((train.features,), config.seed, config.storage)
         return cls(config, train, fit_scaling(config.scale, train), tuple(layer for layer in weights if layer))
 
     @property
@@ -90,14 +90,14 @@ class Problem:
     @cached_property
     def x(self) -> np.ndarray:
         """Scaled inputs (n, features), of the work's dtype."""
-        return self.scaling.apply(self.train.inputs, self.config.dtype)
+        return self.scaling.apply(self.train.inputs, self.config.storage)
 
     @cached_property
     def t(self) -> np.ndarray:
         """Labels (n,) int32, or targets (n, k) of the work's dtype for a squared error."""
         if not self.squared:
             return self.train.labels
-        dtype = np.dtype(self.config.dtype)
+        dtype = np.dtype(self.config.storage)
         return one_hot(np, self.train.labels, len(self.train.classes), dtype, *self.config.targets)
 
     @property

@@ -16,6 +16,7 @@ from .errors import UsageError
 from .initializers import initializer
 from .layers import ACTIVATIONS, Dense, Dropout, Layer
 from .losses import LOSSES, Loss
+from .mixed_precision import SCALES
 from .network import Sequential
 from .optimizers import OPTIMIZERS, Optimizer, clip_by_global_norm, clip_by_value
 from .penalties import WeightPenalty
@@ -195,7 +196,8 @@ def trainer(
         optimizer(config),
         learning_rate(config, len(train.labels)),
         backend=backend,
-        dtype=config.dtype,
+        dtype=config.storage,
+        compute=config.dtype if config.dtype in SCALES else None,
         scaling=scaling,
         targets=config.targets,
         penalty=penalty(config),

@@ -31,6 +31,8 @@ def parity(config: Config, names: Sequence[str], steps: int, dtypes: Sequence[DT
     assembly.check(config)
     if steps < 1:
         raise UsageError(f"Parity takes a step at least; got --steps {steps}.")
+    if not set(dtypes) <= set(DTYPES):
+        raise UsageError(f"Libraries are compared in {' or '.join(DTYPES)}; got --dtype {dtypes[0]}.")
     backends, absent = _open(names, config.device)
     train = Parts.load(config).train
     scaling = fit_scaling(config.scale, train)

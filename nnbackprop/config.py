@@ -135,7 +135,10 @@ class Config:
     ] = "auto"
 
     doctor: Annotated[bool, _flag(RUN, "Watch the run for what goes wrong, and say so at its end.")] = False
-    dtype: Annotated[Literal["float32", "float64"], _flag(RUN, "Of parameters and arithmetic.")] = "float32"
+    dtype: Annotated[
+        Literal["float32", "float64", "tf32", "float16", "bfloat16"],
+        _flag(RUN, "Of the arithmetic; parameters of the last three are float32, tf32 is a GPU's."),
+    ] = "float32"
     threads: Annotated[
         Threads | None, _flag(RUN, "Threads of a CPU's matrix products; every core's if not given.")
     ] = None
@@ -154,6 +157,11 @@ class Config:
     ] = "auto"
     runs_dir: Annotated[str, _flag(RUN, "Where run folders are kept.")] = "runs"
     name: Annotated[str | None, _flag(RUN, "Name of the run folder; the recipe's if not given.")] = None
+
+    @property
+    def storage(self) -> Literal["float32", "float64"]:
+        """The dtype of parameters, losses and evaluations."""
+        return "float64" if self.dtype == "float64" else "float32"
 
 
 KNOWN = tuple(field.name for field in fields(Config))

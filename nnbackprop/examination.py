@@ -93,7 +93,7 @@ def of_run(run: str, overrides: Mapping[str, Any]) -> Diagnosis:
         trained.params,
         judged,
         trained.inference.scaling,
-        config.dtype,
+        config.storage,
         config.seed,
         trained=True,
     )
@@ -156,7 +156,7 @@ def _at_start(config: Config, parts: Parts) -> Subject:
         assembly.objective(config, config.outputs or len(train.classes)),
         train,
         fit_scaling(config.scale, train),
-        config.dtype,
+        config.storage,
         config.seed,
     )
 

@@ -137,7 +137,10 @@ def _changed(config: Config, overrides: Mapping[str, Any]) -> Config:
 def _backend(config: Config) -> Backend:
     if config.threads is not None:
         use_threads(config.threads)
-    return select(config.backend, config.device)
+    backend = select(config.backend, config.device)
+    if config.dtype == "tf32":
+        backend.use_tf32()
+    return backend
 
 
 def _remarks(config: Config, backend: Backend, begin: Moment) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from backends import Backend, select, tree_map
 from . import assembly
 from . import config as configuration
 from .config import Config
-from .data import load
+from .data import csv, load, png
 from .data.batches import Feed
 from .data.dataset import Dataset
 from .errors import DataError
@@ -49,9 +48,9 @@ class Trained:
         meta = checkpoint.meta
         backend = backend or select(config.backend, config.device)
         objective = assembly.objective(config, config.outputs or len(meta["classes"]))
-        template = objective.network.build((meta["features"],), config.seed, config.dtype)
+        template = objective.network.build((meta["features"],), config.seed, config.storage)
         params = tree_map(backend.asarray, checkpoints.fill(template, checkpoint.arrays, "params"))
-        inference = Inference(backend, objective, scaling_of(checkpoint), config.dtype)
+        inference = Inference(backend, objective, scaling_of(checkpoint), config.storage)
         shape = tuple(meta["image_shape"]) if meta["image_shape"] else None
         return cls(
             folder, config, inference, params, meta["features"], tuple(meta["classes"]), shape, meta["highest"]
@@ -125,35 +124,12 @@ class Attack:
 def read_samples(paths: list[str], trained: Trained) -> list[tuple[str, np.ndarray]]:
     """Samples to predict, as (name, (n, features)): a PNG of the network's image size, or rows of a CSV."""
     return [
-        (path, _read_png(path, trained) if path.lower().endswith(".png") else _read_csv(path)) for path in paths
+        (path, _read_png(Path(path), trained) if path.lower().endswith(".png") else csv.read_rows(Path(path)))
+        for path in paths
     ]
 
 
-def _read_png(path: str, trained: Trained) -> np.ndarray:
-    """A grey image as (1, features), black 0 and white as in the training data; colours by their luminance."""
-    from matplotlib.image import imread
-
-    try:
-        pixels: Any = imread(path)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{path} cannot be read as a PNG image: {error}.") from error
-    if pixels.ndim == 3:
-        pixels = pixels[..., :3] @ [0.299, 0.587, 0.114] if pixels.shape[2] >= 3 else pixels[..., 0]
-    if trained.image_shape is not None and pixels.shape != trained.image_shape:
-        raise DataError(
-            f"{path} is {pixels.shape[0]} x {pixels.shape[1]} and this network takes images of "
-            f"{trained.image_shape[0]} x {trained.image_shape[1]}, white on black as in its training data: "
-            "resize it first."
-        )
+def _read_png(path: Path, trained: Trained) -> np.ndarray:
+    """A grey image as (1, features), black 0 and white as in the training data."""
     white = 255 if trained.highest > 2 else 1
-    return np.asarray(pixels * white, np.float64).reshape(1, -1)
-
-
-def _read_csv(path: str) -> np.ndarray:
-    try:
-        return np.loadtxt(path, delimiter=",", ndmin=2, dtype=np.float64)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path} cannot be read as rows of numbers ({error}): give a PNG image, or a CSV file without header "
-            "or labels, one sample a row."
-        ) from error
+    return (png.read(path, trained.image_shape) * white).reshape(1, -1)

@@ -177,6 +177,22 @@ def test_jax_compiles_a_step_once_a_length_and_frees_the_state_it_is_given() -> 
     np.testing.assert_array_equal(backend.to_numpy(third), [12.0] * 3)
 
 
+@pytest.mark.parametrize("name", ["numpy", "torch", "jax"])
+def test_a_loop_that_finds_no_memory_raises_memory_error(name: str) -> None:
+    """An eighth of a petabyte, which no library here has."""
+    pytest.importorskip(name, reason=f"{name} is not installed")
+    backend = backends.select(name)
+    xp = backend.xp
+
+    def greedy(state: Any, data: Any, x: Any) -> Any:
+        wild = xp.sin(xp.arange(2**44, dtype=xp.float64) * x)  # of which JAX, which makes no array it need not, ...
+        return state + xp.sort(wild)[0]  # ... must make all
+
+    state, xs = backend.asarray(np.zeros(())), backend.asarray(np.ones(1))
+    with pytest.raises(MemoryError):
+        backend.to_numpy(backend.loop(greedy, state, (), xs))
+
+
 def test_torch_keeps_no_record_for_its_autograd() -> None:
     torch = pytest.importorskip("torch")
     backend = backends.select("torch")

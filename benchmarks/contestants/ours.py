@@ -20,11 +20,11 @@ class Ours:
         trainer = assembly.trainer(config, self.backend, problem.train, problem.scaling)
         trainer.build(problem.train)
         self.step, self.state = trainer.step, trainer.state
-        self.feed = Feed.of(self.backend, problem.train, problem.scaling, config.dtype)
+        self.feed = Feed.of(self.backend, problem.train, problem.scaling, config.storage)
 
     def run(self, at: int, steps: int) -> None:
         """Chunk by chunk, as the trainer does."""
-        dtype, lr = self.problem.config.dtype, self.problem.config.lr
+        dtype, lr = self.problem.config.storage, self.problem.config.lr
         for begin in range(at, at + steps, self.chunk):
             numbers = np.arange(begin, min(begin + self.chunk, at + steps))
             rows = [self.step.optimizer.scalars(t + 1, lr) for t in numbers.tolist()]

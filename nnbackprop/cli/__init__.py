@@ -12,7 +12,7 @@ from cyclopts import App, CycloptsError
 from rich.markup import escape
 
 from backends import BackendError
-from nnbackprop.errors import NnbackpropError
+from nnbackprop.errors import NnbackpropError, OutOfMemoryError
 
 from .bench import bench
 from .doctor import doctor
@@ -61,6 +61,11 @@ def _status(command: Callable[[], Any], debug: bool) -> int:
             raise
         err.print(f"[bold red]error:[/] {escape(str(error))}")
         return error.exit_code if isinstance(error, NnbackpropError) else 2
+    except MemoryError as error:
+        if debug:
+            raise
+        err.print(f"[bold red]error:[/] Memory ran out. {escape(str(error))}")
+        return OutOfMemoryError.exit_code
     except KeyboardInterrupt:
         err.print("stopped at once; the last checkpoint is what is left of the run")
         return 130

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+
 import numpy as np
 
 from nnbackprop.errors import DataError
@@ -26,12 +28,11 @@ def check(tables: Tables) -> None:
 def _check_labels(table: Table) -> None:
     if whole(table.labels) is not None:
         return
-    for row, label in enumerate(table.labels):
-        if whole(np.asarray([label])) is None:
-            raise DataError(
-                f"{table.source}: label {label.item()!r} of sample {row} is not a whole number. Classes are "
-                "told apart by whole numbers (0, 1, 2, ...); number yours so in the file."
-            )
+    row = bisect.bisect_left(range(len(table.labels)), True, key=lambda k: whole(table.labels[: k + 1]) is None)
+    raise DataError(
+        f"{table.source}: label {table.labels[row].item()!r} of sample {row} is not a whole number. Classes are "
+        "told apart by whole numbers (0, 1, 2, ...); number yours so in the file."
+    )
 
 
 def _check_finite(table: Table) -> None:
@@ -40,7 +41,7 @@ def _check_finite(table: Table) -> None:
     finite = np.isfinite(table.inputs)
     if finite.all():
         return
-    row, column = np.argwhere(~finite)[0].tolist()
+    row, column = divmod(int(np.argmin(finite)), finite.shape[1])
     raise DataError(
         f"{table.source}: {np.count_nonzero(~finite)} of {finite.size} input values are not finite, the first "
         f"({table.inputs[row, column]}) at sample {row}, feature {column}, both counted from 0. Every step "

@@ -7,6 +7,7 @@ and one block, not the text.
 from __future__ import annotations
 
 import csv
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,10 +16,13 @@ import numpy as np
 
 from nnbackprop.errors import DataError
 
+from .limits import LONGEST_LABEL, Budget
 from .table import Table, square
 
 LABEL_NAMES = ("label", "labels", "class", "target", "digit", "y")
 BLOCK = 4 * 2**20
+LONGEST_LINE = 2**22
+MOST_COLUMNS = 2**16 + 1  # a label and 256 x 256 pixels; polars takes seconds for more
 BOM = b"\xef\xbb\xbf"
 
 
@@ -54,14 +58,37 @@ def read(path: Path) -> Table:
 
 def has_labels(path: Path) -> bool:
     """Whether a CSV file's first line leaves room for labels."""
-    with path.open("rb") as stream:
-        return _label_column(_fields(stream.readline(), path)) is not None
+    try:
+        with path.open("rb") as stream:
+            return _label_column(_fields(stream.readline(LONGEST_LINE), path)) is not None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error}.") from error
+
+
+def read_rows(path: Path) -> np.ndarray:
+    """(n, features) float64 of a file without header or labels, one sample a line; DataError for any other."""
+    try:
+        Budget(str(path)).take(4 * path.stat().st_size)  # a digit and a comma become 8 bytes
+        with path.open("rb") as stream, warnings.catch_warnings():  # by its name NumPy would fetch or inflate it
+            warnings.simplefilter("ignore", UserWarning)  # of an empty file, which is refused below
+            rows = np.loadtxt(stream, delimiter=",", ndmin=2, dtype=np.float64, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read as rows of numbers ({error}): give a PNG image, or a CSV file without header "
+            "or labels, one sample a row."
+        ) from error
+    if not rows.size:
+        raise DataError(f"{path}: holds no samples.")
+    return rows
 
 
 def _layout(stream: BinaryIO, path: Path) -> Layout:
-    fields = _fields(stream.readline(), path)
-    if len(fields) < 2:
-        raise DataError(f"{path}: its first line is no row of a label and features separated by commas.")
+    fields = _fields(stream.readline(LONGEST_LINE), path)
+    if not 2 <= len(fields) <= MOST_COLUMNS:
+        raise DataError(
+            f"{path}: its first line is no row of a label and features separated by commas, of {MOST_COLUMNS} "
+            "columns at most."
+        )
     label = _label_column(fields)
     if label is None:
         raise DataError(
@@ -110,15 +137,17 @@ def _count_rows(stream: BinaryIO, layout: Layout) -> int:
 
 def _read_blocks(stream: BinaryIO, layout: Layout, rows: int, path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Inputs (n, columns - 1) and text labels (n,), block by block into one array."""
+    Budget(str(path)).take_array((rows, layout.columns - 1), np.dtype(np.uint8))
     inputs = np.empty((rows, layout.columns - 1), np.uint8)
     labels: list[np.ndarray] = []
     done, line = 0, 1 + layout.header
     if layout.header:
         stream.readline()
-    while block := stream.read(BLOCK) + stream.readline():
+    while block := stream.read(BLOCK) + stream.readline(LONGEST_LINE):
         if block.strip():
             pixels, names = _parse(block, layout, line, path)
             if pixels.dtype != np.uint8 == inputs.dtype:
+                Budget(str(path)).take_array(inputs.shape, pixels.dtype)
                 inputs = _widened(inputs, done)
             inputs[done : done + len(pixels)] = pixels
             labels.append(names)
@@ -138,7 +167,7 @@ def _parse(block: bytes, layout: Layout, line: int, path: Path) -> tuple[np.ndar
     """A block's pixels, as uint8 or float32, and labels; `line` is its first line's number in the file."""
     import polars
 
-    faults = (polars.exceptions.PolarsError, polars.exceptions.PanicException)  # it panics at a lone quote
+    faults = (polars.exceptions.PolarsError, polars.exceptions.PanicException)
     try:
         frame = _frame(block, layout, polars.UInt8)
     except polars.exceptions.ComputeError:
@@ -151,15 +180,21 @@ def _parse(block: bytes, layout: Layout, line: int, path: Path) -> tuple[np.ndar
     frame = frame.filter(~polars.all_horizontal(polars.all().is_null()))  # blank lines
     if sum(frame.null_count().row(0)):
         raise _blame(block, layout, line, path)
-    labels = frame.to_series(layout.label).to_numpy().astype(str)
-    return frame.drop(frame.columns[layout.label]).to_numpy(), labels
+    labels = frame.to_series(layout.label)
+    if labels.str.len_chars().gt(LONGEST_LABEL).any():
+        raise _blame(block, layout, line, path)
+    return frame.drop(frame.columns[layout.label]).to_numpy(), labels.to_numpy().astype(str)
 
 
 def _frame(block: bytes, layout: Layout, pixel: Any) -> Any:
+    """The block as polars reads it, spoken to with care.
+
+    It inflates what begins like gzip, zlib or zstd, to whatever size, and panics at a quote that is the last byte.
+    """
     import polars
 
     kinds = {f"{i}": polars.String if i == layout.label else pixel for i in range(layout.columns)}
-    return polars.read_csv(block, has_header=False, schema=kinds)
+    return polars.read_csv(BOM + block.lstrip(b"\r\n") + b"\n", has_header=False, schema=kinds)
 
 
 def _blame(block: bytes, layout: Layout, first: int, path: Path, error: BaseException | None = None) -> DataError:
@@ -168,6 +203,8 @@ def _blame(block: bytes, layout: Layout, first: int, path: Path, error: BaseExce
         for line, row in enumerate(csv.reader(block.decode().splitlines(), strict=True), first):
             if row and len(row) != layout.columns:
                 return DataError(f"{path}, line {line}: has {len(row)} values; {layout.columns} are needed.")
+            if row and len(row[layout.label]) > LONGEST_LABEL:
+                return DataError(f"{path}, line {line}: has a label of more than {LONGEST_LABEL} characters.")
             for column, cell in enumerate(row):
                 if not cell or (column != layout.label and _number(cell) is None):
                     return DataError(

@@ -6,15 +6,18 @@ Digests: tensorflow/datasets, tensorflow_datasets/url_checksums/{fashion_mnist,k
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nnbackprop.errors import DataError
 
 from . import idx
 from .table import Table, Tables
 
+MOST_BYTES = 2**26  # of one file; the largest has 26 million
 SECONDS = 30  # without a byte from a mirror, before the next one is asked
 
 
@@ -110,12 +113,28 @@ def _fetch(remote: Remote, name: str, folder: Path) -> None:
                 f"sha256:{remote.digests[name]}",
                 fname=name,
                 path=folder,
-                downloader=pooch.HTTPDownloader(timeout=SECONDS),
+                downloader=_download,
             )
             return
         except (OSError, ValueError) as error:  # no network, no such page, no room; wrong digest
             faults.append(f"{mirror}: {_reason(error)}")
     raise DataError(_by_hand(remote, folder, name, faults))
+
+
+class _Bounded(io.FileIO):
+    """A file that refuses to grow without end, as a mirror might send."""
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > MOST_BYTES:
+            raise OSError(f"sent more than {MOST_BYTES} bytes")
+        return super().write(data)
+
+
+def _download(url: str, output: str, _: object) -> None:
+    import pooch
+
+    with _Bounded(output, "wb") as file:
+        pooch.HTTPDownloader(timeout=SECONDS)(url, file, None)
 
 
 def _is_there(path: Path, digest: str) -> bool:

@@ -18,11 +18,11 @@ import numpy as np
 
 from nnbackprop.errors import DataError
 
+from .limits import DEFLATE_RATIO, Budget
 from .table import Table
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 GZIP = b"\x1f\x8b"
-DEFLATE_RATIO = 1032  # deflate cannot expand further (RFC 1951), so a larger claim is a lie
 MOST_AXES = 32
 PIECE = 2**18
 
@@ -41,7 +41,8 @@ def read(path: Path, digest: str | None = None) -> np.ndarray:
     """The array of an IDX file in native byte order, any of the format's six types.
 
     `digest` is the SHA-256 that the decompressed bytes must have. Raises DataError, naming the file and
-    what is wrong with it. Memory is taken for bytes that are there, never for what a header claims.
+    what is wrong with it. Memory is taken for bytes that are there, never for what a header claims, and
+    within the limits of `limits`.
     """
     try:
         zipped = is_gzip(path)
@@ -66,6 +67,7 @@ def _parse(stream: BinaryIO | gzip.GzipFile, limit: int, path: Path, digest: str
     claim = f"its header promises {shape} values of {dtype.name}, {size} bytes"
     if size > limit:
         raise DataError(f"{path}: {claim}, more than the file can hold. It is truncated or damaged.")
+    Budget(str(path)).take_array(shape, dtype)
     body = read_up_to(stream, size + 1)
     if len(body) != size:
         found = f"only {len(body)} follow; it is truncated" if len(body) < size else "further bytes follow"

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from .dataset import Dataset, Splits
+from .limits import Budget
 from .table import Table, Tables
 
 
 def whole(labels: np.ndarray) -> np.ndarray | None:
     """(n,) int64 if every label is a whole number, be it written as integer, float or text; else None."""
     if labels.dtype.kind in "biu":
-        return labels.astype(np.int64)
+        return labels.astype(np.int64) if labels.max(initial=0) <= np.iinfo(np.int64).max else None
     values, inverse = np.unique(labels, return_inverse=True)
     try:
         floats = values.astype(np.float64)
@@ -29,9 +30,9 @@ def to_splits(tables: Tables) -> Splits:
     """Give both parts one class map, the sorted union of their label values, and one dtype."""
     parts = [table for table in tables if table is not None]
     numbers = [whole(table.labels) for table in parts]
-    columns: list[Any] = [table.labels.astype(str) for table in parts]
-    if all(column is not None for column in numbers):
-        columns = numbers
+    columns: list[Any] = numbers
+    if any(column is None for column in numbers):
+        columns = [table.labels.astype(str) for table in parts]
     values = np.unique(np.concatenate(columns))
     names = {value: name for table in parts for value, name in table.names.items()}
     classes = tuple(names.get(value, str(value)) for value in values.tolist())
@@ -46,6 +47,7 @@ def _dataset(
     notes = table.notes + _label_notes(table, labels, classes)
     if table.inputs.dtype != dtype:
         notes += (f"inputs are {table.inputs.dtype}, read as {dtype} like the other part",)
+        Budget(table.source).take_array(table.inputs.shape, dtype)
     inputs = table.inputs.astype(dtype, copy=False)
     return Dataset(inputs, labels, classes, table.image_shape, table.source, notes)
 

@@ -18,6 +18,7 @@ from nnbackprop.errors import DataError
 
 from . import mat5
 from .labels import whole
+from .limits import listed
 from .table import Table, square
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -59,8 +60,7 @@ def table_of(x: np.ndarray, y: np.ndarray, source: str) -> Table:
 
 def _array(variables: Mapping[str, mat5.Variable], name: str, path: Path) -> np.ndarray:
     if name not in variables:
-        found = ", ".join(variables) or "nothing"
-        raise DataError(f"{path}: holds {found}; X (m, features) and y (m, 1) are needed.")
+        raise DataError(f"{path}: holds {listed(variables)}; X (m, features) and y (m, 1) are needed.")
     array, kind = variables[name]
     if array is None:
         raise DataError(f"{path}: {name} is {kind}; a plain array of numbers is needed.")

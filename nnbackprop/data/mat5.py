@@ -15,7 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nnbackprop.errors import DataError
+from nnbackprop.errors import DataError, NnbackpropError
+
+from .limits import DEFLATE_RATIO, Budget
 
 HEADER = 128  # bytes: text, version, and "MI" as the writer's byte order leaves it
 ORDERS = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}
@@ -26,7 +28,6 @@ OTHER_CLASSES = {1: "a cell array", 2: "a struct", 3: "an object", 4: "text", 5:
 COMPLEX = 0x800
 SAVE_ANEW = "load it in MATLAB or Octave and save it as version 5: save('new.mat', 'X', 'y', '-v7')"
 MOST_AXES = 32
-DEFLATE_RATIO = 1032
 
 
 class Variable(NamedTuple):
@@ -42,21 +43,24 @@ def read(path: Path) -> dict[str, Variable]:
     Raises DataError naming the file and what is wrong with it.
     """
     try:
+        Budget(str(path)).take(path.stat().st_size)
         data = memoryview(path.read_bytes())
         order = ORDERS.get(bytes(data[HEADER - 4 : HEADER]))
         if order is None:
             raise ValueError(f"it has no header of version 5; {SAVE_ANEW}")
-        return dict(_variables(data[HEADER:], order))
+        return dict(_variables(data[HEADER:], order, Budget(str(path))))
+    except NnbackpropError:
+        raise
     except (OSError, ValueError, struct.error, zlib.error) as error:
         raise DataError(f"{path}: cannot be read as a .mat file: {error}.") from error
 
 
-def _variables(data: memoryview, order: str) -> Iterator[tuple[str, Variable]]:
+def _variables(data: memoryview, order: str, budget: Budget) -> Iterator[tuple[str, Variable]]:
     for kind, body in _elements(data, order):
         if kind == COMPRESSED:
-            kind, body = _inflated(body, order)
+            kind, body = _inflated(body, order, Budget(budget.source))
         if kind == MATRIX:
-            yield _matrix(body, order)
+            yield _matrix(body, order, budget)
 
 
 def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
@@ -73,34 +77,38 @@ def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
         at = start + size if kind == COMPRESSED else at + 8 + (-(-size // 8) * 8 if start == at + 8 else 0)
 
 
-def _inflated(body: memoryview, order: str) -> tuple[int, memoryview]:
+def _inflated(body: memoryview, order: str, budget: Budget) -> tuple[int, memoryview]:
     """The one element inside a compressed one."""
     unzip = zlib.decompressobj()
     tag = unzip.decompress(body, 8)
     kind, size = struct.unpack(f"{order}II", tag)
     if size > DEFLATE_RATIO * len(body):
         raise ValueError(f"a compressed element claims {size} bytes, more than {len(body)} can hold")
+    budget.take(size)
     data = unzip.decompress(unzip.unconsumed_tail, size + 8)
     if len(data) < size or not unzip.eof:
         raise ValueError(f"a compressed element of {size} bytes does not end where it should")
     return kind, memoryview(data)[:size]
 
 
-def _matrix(body: memoryview, order: str) -> tuple[str, Variable]:
+def _matrix(body: memoryview, order: str, budget: Budget) -> tuple[str, Variable]:
     parts = _elements(body, order)
     try:
         (_, flags), (_, axes), (_, name) = next(parts), next(parts), next(parts)
     except StopIteration:
         raise ValueError("a variable lacks its flags, shape or name") from None
     flag = struct.unpack_from(f"{order}I", flags)[0]
-    label = bytes(name).decode("latin-1")
+    label = bytes(name).decode("ascii", "replace")
+    if not label.isidentifier():
+        raise ValueError(f"a variable is called {label!r}, which is no name")
     if flag & COMPLEX or flag & 0xFF not in CLASSES:
         return label, Variable(None, "complex" if flag & COMPLEX else OTHER_CLASSES.get(flag & 0xFF, "no array"))
     shape = tuple(np.frombuffer(axes, f"{order}i4").tolist())
     kind, values = next(parts, (0, memoryview(b"")))
-    stored = _array(values, TYPES.get(kind), shape, order)
+    stored, dtype = _array(values, TYPES.get(kind), shape, order), np.dtype(CLASSES[flag & 0xFF])
+    budget.take_array(shape, dtype)
     with np.errstate(invalid="ignore"):  # NaN among integers, which only a damaged file has
-        return label, Variable(stored.astype(CLASSES[flag & 0xFF]), "numbers")
+        return label, Variable(stored.astype(dtype), "numbers")
 
 
 def _array(values: memoryview, kind: str | None, shape: tuple[int, ...], order: str) -> np.ndarray:

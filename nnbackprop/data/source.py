@@ -49,12 +49,14 @@ def read(spec: str | Path) -> Tables:
     """The tables of a source as they are found, unjudged and unsplit."""
     if isinstance(spec, str) and spec in NAMES:
         return NAMES[spec]()
-    path = Path(spec).expanduser()
-    if path.is_dir():
-        return folder.read(path, read_file)
-    if not path.exists():
+    try:
+        path = Path(spec).expanduser()
+        is_folder, is_there = path.is_dir(), path.exists()
+    except (OSError, RuntimeError) as error:  # longer than the system allows, or in the home of nobody
+        raise DataError(f"{str(spec)[:80]!r} cannot be the name of a file: {error}.") from error
+    if not is_there:
         raise DataError(_unknown(str(spec), path))
-    return read_file(path)
+    return folder.read(path, read_file) if is_folder else read_file(path)
 
 
 def read_file(path: Path) -> Tables:
@@ -74,6 +76,8 @@ def read_file(path: Path) -> Tables:
 
 
 def _head(path: Path) -> bytes:
+    if not path.is_file():
+        raise DataError(f"{path}: is a pipe or a device; a file is needed, which can be read more than once.")
     try:
         with path.open("rb") as stream:
             return stream.read(512)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -10,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from nnbackprop.errors import DataError
+
+from .limits import LONGEST_LABEL
 
 SMALLEST_IMAGE = 8  # rows without a shape count as square images from 8 x 8 on: 4 features are no 2 x 2 image
 
@@ -68,7 +71,8 @@ def numbers(array: np.ndarray, source: str) -> np.ndarray:
         raise DataError(f"{source}: images are of type {array.dtype}; real numbers are needed.")
     if kind == "f":
         wide = array.dtype.itemsize > 4
-        return np.ascontiguousarray(array, np.float64 if wide else np.float32)
+        with np.errstate(over="ignore"):  # a long double that no double holds is infinite, and judged as that
+            return np.ascontiguousarray(array, np.float64 if wide else np.float32)
     low, high = int(array.min()), int(array.max())
     if low >= 0 and high <= 255:
         return np.ascontiguousarray(array, np.uint8)
@@ -95,6 +99,8 @@ def _flat_labels(labels: np.ndarray, n: int, source: str) -> tuple[np.ndarray, t
         raise DataError(
             f"{source}: labels are of type {labels.dtype}; numbers or text are needed.", "labels-range"
         )
+    if labels.dtype.kind in "US":
+        labels = _text(labels, source)
     if labels.shape == (n,):
         return labels, ()
     if labels.shape in ((n, 1), (1, n)):
@@ -104,6 +110,22 @@ def _flat_labels(labels: np.ndarray, n: int, source: str) -> tuple[np.ndarray, t
         f"{source}: {n} images but labels of shape {labels.shape}; one label for each is needed.{hint}",
         "labels-encoded-twice" if _is_one_hot(labels, n) else "labels-range",
     )
+
+
+def _text(labels: np.ndarray, source: str) -> np.ndarray:
+    """Labels of bytes or of code points, whatever these are, as text of a width that can be borne."""
+    width = labels.dtype.itemsize // (4 if labels.dtype.kind == "U" else 1)
+    if width > LONGEST_LABEL:
+        raise DataError(
+            f"{source}: labels are text of {width} characters; {LONGEST_LABEL} are enough to name a class.",
+            "labels-range",
+        )
+    if labels.dtype.kind == "S":
+        return np.char.decode(labels, "utf-8", "backslashreplace")
+    points = np.ascontiguousarray(labels, labels.dtype.newbyteorder("=")).view(np.uint32)
+    if points.size and points.max() > sys.maxunicode:
+        raise DataError(f"{source}: labels hold bytes that are no text; the file is damaged.", "labels-range")
+    return labels
 
 
 def _is_one_hot(labels: np.ndarray, n: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DataError, DivergedError, UsageError
 from nnbackprop.findings import Diagnosis
 from nnbackprop.losses import Loss, check_labels
+from nnbackprop.mixed_precision import MixedPrecision
 from nnbackprop.network import Params, Sequential
 from nnbackprop.optimizers import Optimizer
 from nnbackprop.penalties import WeightPenalty
@@ -43,6 +44,7 @@ class Trainer:
 
     lr is a number or a schedule (step -> learning rate); batch_size None means the full batch; targets are
     the values of the wrong and the right class for losses on outputs; scaling is applied to every input;
+    compute is float16 or bfloat16, for steps computed in these while parameters stay in dtype;
     patience stops a run that has a validation part; max_time is in seconds; doctor watches the run for
     `diagnosis`. Chunks end wherever the number of steps is a multiple of save_every, for a listener that saves.
     """
@@ -54,6 +56,7 @@ class Trainer:
     _: KW_ONLY
     backend: Backend = field(default_factory=select)
     dtype: str = "float32"
+    compute: str | None = None
     scaling: Scaling = field(default_factory=Scaling.identity)
     targets: tuple[float, float] = (0.0, 1.0)
     penalty: WeightPenalty | None = None
@@ -80,6 +83,8 @@ class Trainer:
             )
         objective = Objective(self.network, self.loss, self.penalty, *self.targets)
         self.inference = Inference(self.backend, objective, self.scaling, self.dtype)
+        if self.compute:
+            objective = replace(objective, network=MixedPrecision(self.network, self.compute, self.backend))
         self.step = TrainingStep(self.backend.xp, objective, self.optimizer, self.clip, self.seed)
         self.watch = Watch(self.step, lambda: self.state) if self.doctor else None
         self.progress = Progress()

@@ -1,0 +1,61 @@
+"""How much a file may claim: held against one number before memory is taken, whatever its header promises.
+
+The number is the environment's NNBACKPROP_MAX_BYTES, for a file that is large and trusted; 4 GiB otherwise.
+Readers take at most four times as much at their peak, a copy and a conversion included.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnbackprop.errors import DataError, UsageError
+
+VARIABLE = "NNBACKPROP_MAX_BYTES"
+DEFAULT = 4 * 2**30
+SAMPLE = 64  # bytes for a row besides its values: its label, the class of that, a place in an order
+LONGEST_LABEL = 128  # characters: labels are kept side by side, each as wide as the longest
+MOST_NAMES = 10
+DEFLATE_RATIO = 1032  # deflate cannot expand further (RFC 1951), so a larger claim is a lie
+
+
+@dataclass
+class Budget:
+    """What one file, `source`, takes; each array of it is counted before it is made."""
+
+    source: str
+    taken: int = 0
+
+    def take(self, size: int) -> None:
+        """Count `size` more bytes; DataError, telling the limit and how to raise it, where that is too much."""
+        self.taken += size
+        if self.taken > (most := max_bytes()):
+            raise DataError(
+                f"{self.source}: would take {self.taken:,} bytes of memory, and one file may take {most:,}. "
+                f"If it is what it should be, set {VARIABLE}={self.taken} in the environment."
+            )
+
+    def take_array(self, shape: Sequence[int], dtype: np.dtype) -> None:
+        """Count an array with what becomes of it: signed and wide integers are floats in the end."""
+        wide = np.result_type(dtype, np.float32) if dtype.kind in "iu" and dtype != np.uint8 else dtype
+        self.take(math.prod(shape) * wide.itemsize + max(shape, default=1) * SAMPLE)
+
+
+def max_bytes() -> int:
+    """The limit of one file; UsageError if the environment sets it to no whole number above 0."""
+    words = os.environ.get(VARIABLE) or str(DEFAULT)
+    if not (words.isdecimal() and len(words) <= 19 and int(words) > 0):
+        raise UsageError(
+            f"{VARIABLE} is {words!r} in the environment; a number of bytes such as {DEFAULT} is needed."
+        )
+    return int(words)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names a stranger gave, for a message: as many as one reads, and nothing that a terminal obeys."""
+    shown = [name if name.isprintable() else ascii(name) for name in names]
+    return ", ".join(shown[:MOST_NAMES]) + (" ..." if len(shown) > MOST_NAMES else "") or "nothing"

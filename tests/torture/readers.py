@@ -1,0 +1,219 @@
+"""Everything that reads a stranger's bytes: what each may raise, and files to begin from.
+
+A reader returns or raises one of the errors it promises; anything else, or more than two seconds, is a fault.
+What is dressed (zipped, signed, given its checksums) is changed before it is dressed, or no change would get past
+the first checksum.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nnbackprop import config
+from nnbackprop.data import check, csv, idx, mat, npz, png
+from nnbackprop.data.labels import to_splits
+from nnbackprop.data.table import Table, Tables
+from nnbackprop.errors import DataError, NnbackpropError, RunFolderError, UsageError
+from nnbackprop.training import checkpoints
+
+Dress = Callable[[bytes], bytes]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A reader, the error it promises, how its bytes may be dressed, and good files to begin from."""
+
+    read: Callable[[Path], object]
+    promised: type[NnbackpropError]
+    dresses: tuple[Dress, ...]
+    seeds: tuple[bytes, ...]
+
+    def survives(self, path: Path, content: bytes) -> bool:
+        """Write the first byte's dress of the rest to `path` and read it; whether it was accepted."""
+        path.write_bytes(self.dresses[content[0] % len(self.dresses)](content[1:]) if content else b"")
+        try:
+            self.read(path)
+        except self.promised:
+            return False
+        return True
+
+    def beginnings(self) -> list[bytes]:
+        """The seeds as `survives` takes them, in every dress."""
+        return [bytes([number]) + seed for number in range(len(self.dresses)) for seed in self.seeds]
+
+
+def plain(content: bytes) -> bytes:
+    return content
+
+
+def _judged(table: Table) -> None:
+    """Go on as `load` does, leaving out what only judges: a doctor opens what training refuses."""
+    splits = to_splits(Tables(table))
+    assert len(splits.train) == len(table.labels) > 0
+    check(Tables(table))
+    assert np.isfinite(splits.train.inputs).all()
+
+
+def _read_idx(path: Path) -> None:
+    array = idx.read(path)
+    _judged(Table.of(array, array.reshape(len(array), -1)[:, 0], str(path)))
+
+
+def _read_npz(path: Path) -> None:
+    for table in npz.read_npz(path):
+        if table is not None:
+            _judged(table)
+
+
+def _read_npy(path: Path) -> None:
+    _judged(npz.read_pair(path, path))
+
+
+def _read_config(path: Path) -> None:
+    settings = config.resolve(str(path), {})
+    path.write_text(config.to_toml(settings), encoding="utf-8")
+    assert config.resolve(str(path), {}) == settings
+
+
+def _idx(kind: int, array: np.ndarray) -> bytes:
+    return struct.pack(f">4B{array.ndim}I", 0, 0, kind, array.ndim, *array.shape) + array.tobytes()
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _npz(packing: int) -> Dress:
+    """The bytes as array X beside good labels."""
+
+    def dress(content: bytes) -> bytes:
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", packing) as archive:
+            archive.writestr("X.npy", content)
+            archive.writestr("y.npy", _npy(np.arange(3)))
+        return buffer.getvalue()
+
+    return dress
+
+
+def _element(kind: int, content: bytes) -> bytes:
+    return struct.pack("<II", kind, len(content)) + content + bytes(-len(content) % 8)
+
+
+def _variable(name: bytes, klass: int, array: np.ndarray) -> bytes:
+    parts = [struct.pack("<II", klass, 0), np.array(array.shape, "<i4").tobytes(), name, array.tobytes(order="F")]
+    stored = {"u1": 2, "f8": 9}[array.dtype.str[1:]]
+    return _element(14, b"".join(map(_element, (6, 5, 1, stored), parts)))
+
+
+def _mat(variables: bytes) -> bytes:
+    return b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM" + variables
+
+
+def _zipped_mat(variables: bytes) -> bytes:
+    packed = zlib.compress(variables)
+    return _mat(struct.pack("<II", 15, len(packed)) + packed + _variable(b"y", 9, np.ones((3, 1), "u1")))
+
+
+def _chunks(*chunks: tuple[bytes, bytes]) -> bytes:
+    return b"".join(struct.pack(">I", len(body)) + kind + body for kind, body in chunks)
+
+
+def _png(content: bytes) -> bytes:
+    """Chunks without checksums, given theirs, behind the signature."""
+    stream, whole = io.BytesIO(content), b"\x89PNG\r\n\x1a\n"
+    while len(head := stream.read(8)) == 8:
+        body = stream.read(struct.unpack(">I", head[:4])[0])
+        whole += head + body + struct.pack(">I", zlib.crc32(head[4:] + body))
+    return whole
+
+
+def _image(bits: int, colours: int, row: bytes) -> bytes:
+    header = struct.pack(">IIBBBBB", 2, 2, bits, colours, 0, 0, 0)
+    pixels = zlib.compress((b"\0" + row) * 2)
+    return _chunks((b"IHDR", header), (b"PLTE", bytes(9)), (b"IDAT", pixels), (b"IEND", b""))
+
+
+def _checkpoint() -> bytes:
+    arrays = {"params/0/W": np.ones((2, 3), np.float32), "params/0/b": np.zeros(3), "state/step": np.array(7)}
+    return checkpoints.to_bytes(checkpoints.Checkpoint(arrays, {"epoch": 1}))
+
+
+def _unsigned(checkpoint: bytes) -> bytes:
+    """What `_signed` makes a checkpoint of."""
+    end = 8 + struct.unpack_from("<Q", checkpoint)[0]
+    return checkpoint[8:end] + b"\n" + checkpoint[end:]
+
+
+def _signed(content: bytes) -> bytes:
+    """A header's JSON, a line feed and arrays, as a checkpoint whose digest is right."""
+    header, _, arrays = content.partition(b"\n")
+    whole = struct.pack("<Q", len(header)) + header + arrays
+    if (found := re.search(rb'"sha256":"([0-9a-f]{64})"', whole)) is None:
+        return whole
+    before, after = whole[: found.start(1)], whole[found.end(1) :]
+    return before + hashlib.sha256(before + b"0" * 64 + after).hexdigest().encode() + after
+
+
+PIXELS = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
+ROWS = PIXELS.reshape(3, 4)
+CHECKPOINT = _checkpoint()
+TOML = (
+    b'title = "a"\nhidden = [5, 3]\nlr = 0.1\ndropout = [0.5]\nbatch_size = "full"\ndata = "mnist"\nbias = false\n'
+)
+
+READERS = {
+    "idx": Reader(
+        _read_idx, DataError, (plain, gzip.compress), (_idx(8, PIXELS), _idx(0x0E, PIXELS.astype(">f8")), b"\0\0")
+    ),
+    "csv": Reader(
+        csv.read,
+        DataError,
+        (plain,),
+        (
+            b"label,a,b\n1,2,3\n0,4,5\n",
+            b"\xef\xbb\xbf7,0.5,1e3\r\n\r\n3,-1,nan\r\n",
+            b'"cat","1","2"\n"a""b",3,4\n',
+        ),
+    ),
+    "npz": Reader(
+        _read_npz,
+        DataError,
+        (plain, _npz(zipfile.ZIP_STORED), _npz(zipfile.ZIP_DEFLATED)),
+        (_npz(zipfile.ZIP_DEFLATED)(_npy(ROWS)), _npy(ROWS), _npy(PIXELS.astype("<f8"))),
+    ),
+    "npy": Reader(
+        _read_npy, DataError, (plain,), (_npy(ROWS[:, :1]), _npy(np.array([["a"], ["bc"]])), _npy(ROWS))
+    ),
+    "mat": Reader(
+        lambda path: _judged(mat.read(path)),
+        DataError,
+        (plain, _mat, _zipped_mat),
+        (
+            _variable(b"X", 6, ROWS / 2) + _variable(b"y", 9, ROWS[:, :1]),
+            _mat(_variable(b"X", 8, ROWS) + _variable(b"y", 6, ROWS[:, :1])),
+        ),
+    ),
+    "png": Reader(
+        png.read,
+        DataError,
+        (plain, _png),
+        (_image(8, 0, b"\0\x80"), _image(1, 3, b"\x80"), _image(16, 6, bytes(16)), _png(_image(8, 2, bytes(6)))),
+    ),
+    "rows": Reader(csv.read_rows, DataError, (plain,), (b"1,2\n3,4\n", b"\xef\xbb\xbf1e5,nan\r\n# a,b\n")),
+    "config": Reader(_read_config, UsageError, (plain,), (TOML, b"\xef\xbb\xbfseed = 0x10\r\n[data]\na.b = 1\n")),
+    "checkpoint": Reader(checkpoints.load, RunFolderError, (plain, _signed), (CHECKPOINT, _unsigned(CHECKPOINT))),
+}

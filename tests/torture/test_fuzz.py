@@ -1,0 +1,34 @@
+"""Every reader before a few changed files, each time others; `python -m tests.torture.fuzz` tries millions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from .readers import READERS
+
+CHANGES = st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 8), st.binary(max_size=8)), max_size=4)
+EVERYDAY = 40
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_changed_files_are_read_or_refused(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    reader, path = READERS[name], tmp_path_factory.mktemp(name) / "fuzz"
+
+    @settings(max_examples=EVERYDAY, deadline=None)
+    @given(st.sampled_from(reader.beginnings()), CHANGES)
+    def tried(content: bytes, changes: list[tuple[int, int, bytes]]) -> None:
+        for place, cut, junk in changes:
+            at = place % (len(content) + 1)
+            content = content[:at] + junk + content[at + cut :]
+        reader.survives(path, content)
+
+    tried()
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_each_reader_accepts_one_of_the_files_it_begins_from(name: str, tmp_path: Path) -> None:
+    assert any(READERS[name].survives(tmp_path / "seed", content) for content in READERS[name].beginnings())
