@@ -142,6 +142,13 @@ class Backend(ABC):
             "Use --dtype float32, or a backend on cuda.",
         )
 
+    def limit_memory(self, size: int) -> None:
+        """Let arrays take at most `size` bytes of the GPU, from now on; BackendError where that cannot be set."""
+        raise BackendError(
+            f"The backend {self.name} on {self.device} has no limit of GPU memory that could be set.",
+            "Leave --gpu-memory-limit out; for JAX, set XLA_PYTHON_CLIENT_MEM_FRACTION before it starts.",
+        )
+
     def free_memory(self) -> None:
         """Give back to the device what is kept there for later."""
         gc.collect()

@@ -84,6 +84,14 @@ class TorchBackend(Backend):
             torch.set_float32_matmul_precision("high")
             self._replays.forget()
 
+    def limit_memory(self, size: int) -> None:
+        """Let tensors take at most `size` bytes of the CUDA device."""
+        if self._replays is None:
+            super().limit_memory(size)
+        else:
+            _, total = torch.cuda.mem_get_info(self._device)
+            torch.cuda.set_per_process_memory_fraction(min(1.0, size / total), self._device)
+
     def free_memory(self) -> None:
         """Forget the captured graphs and give back what PyTorch keeps for new tensors."""
         super().free_memory()

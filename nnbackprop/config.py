@@ -142,6 +142,9 @@ class Config:
     threads: Annotated[
         Threads | None, _flag(RUN, "Threads of a CPU's matrix products; every core's if not given.")
     ] = None
+    gpu_memory_limit: Annotated[
+        Above0 | None, _flag(RUN, "GiB of a GPU that arrays may take, all if not given.")
+    ] = None
     max_time: Annotated[Above0 | None, _flag(RUN, "Stop after so many seconds.")] = None
     save_every: Annotated[
         str | None, _flag(RUN, "Save within epochs too: 500 is after so many steps, 60s after so much time.")

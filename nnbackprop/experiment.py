@@ -43,6 +43,7 @@ MAY_CHANGE = (
     "keep",
     "on_nan",
     "resident",
+    "gpu_memory_limit",
     "doctor",
     "runs_dir",
 )
@@ -140,6 +141,8 @@ def _backend(config: Config) -> Backend:
     backend = select(config.backend, config.device)
     if config.dtype == "tf32":
         backend.use_tf32()
+    if config.gpu_memory_limit is not None:
+        backend.limit_memory(int(config.gpu_memory_limit * 2**30))
     return backend
 
 

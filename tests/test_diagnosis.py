@@ -12,6 +12,7 @@ import pytest
 from backends import Backend, select
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import DivergedError
+from nnbackprop.initializers import Zeros
 from nnbackprop.layers import Dense, Tanh
 from nnbackprop.losses import SoftmaxCrossEntropy
 from nnbackprop.network import Sequential
@@ -87,4 +88,21 @@ def test_the_fault_is_found_epochs_after_the_last_snapshot(monkeypatch: pytest.M
     )
     with pytest.raises(DivergedError, match=r"Step 15: W of layer dense1 is not finite after the update"):
         trainer.fit(data(4))
-    assert trainer.snapshot.at == 0
+    assert trainer.runner.snapshot.at == 0
+
+
+def test_a_gradient_whose_norm_overflows_is_named() -> None:
+    """Inputs of 1e30 in float32: dW is finite, its square is not."""
+    large = Dataset(np.full((20, 1), 1e30, np.float32), np.arange(20, dtype=np.int32) % 2, ("a", "b"))
+    trainer = Trainer(
+        Sequential(Dense(2, weights=Zeros())),
+        SoftmaxCrossEntropy(),
+        SGD(),
+        1e-30,
+        backend=select("numpy"),
+        batch_size=3,
+    )
+    with pytest.raises(
+        DivergedError, match=r"Step 1: the norm of the gradient of W of layer dense1 is not finite"
+    ):
+        trainer.fit(large)

@@ -146,6 +146,43 @@ def test_a_run_that_stopped_early_has_stopped() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--gpu-memory-limit", "4"], "numpy on cpu has no limit of GPU memory"),
+        (["--dtype", "tf32"], "TF32 is a way in which NVIDIA GPUs multiply"),
+        (["--dtype", "bfloat16"], "numpy has no bfloat16"),
+        (["--save-every", "0"], "--save-every takes a number of steps, such as 500, or of seconds, such as 60s"),
+        (["--save-every", "5m"], "got '5m'"),
+    ],
+)
+def test_what_this_machine_or_nobody_has_is_refused_before_anything_is_written(
+    flags: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*PEOPLE, "--backend", "numpy", *flags) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not Path("runs").exists()
+
+
+def test_a_run_that_diverges_goes_back_and_on_at_half_the_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    """Half-MSE of outputs without an activation, at rates that overshoot until they are halved often enough."""
+    table("two.npz")
+    words = ["train", "mnist", "--data", "two.npz", "--loss", "half-mse", "--dropout", "0", "--epochs", "30"]
+    words += ["--lr", "2", "--progress", "off", "--name", "a"]
+    assert run(*words) == 4
+    assert run(*words[:-1], "b", "--on-nan", "restore-and-halve-lr") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Training diverged. Step " in said
+    rates = [json.loads(line)["lr"] for line in Path("runs/b/metrics.jsonl").read_text().splitlines()]
+    assert len(rates) == 30
+    assert rates[-1] < 2
+    assert set(rates) <= {2 * 0.5**k for k in range(11)}
+    assert f"on at {rates[-1] / 2:g} of the learning rate" in said
+    assert np.isfinite(summary("b")["train_loss"])
+    assert run("train", "--resume", "b", "--epochs", "31", "--progress", "off") == 0  # which keeps the rate
+    assert json.loads(Path("runs/b/metrics.jsonl").read_text().splitlines()[-1])["lr"] == rates[-1]
+
+
 def test_two_runs_do_not_write_to_one_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*PEOPLE, "--epochs", "2", "--name", "a") == 0
     with RunFolder(Path("runs/a")).held():

@@ -122,9 +122,9 @@ class _Search:
                 name = self.names[i]
                 return self.found("output", f"the output of layer {name} is not finite", name)
         J, dy = objective.loss(xp, y, objective.targets(xp, y, labels))
-        if not self.finite(objective.penalised(xp, params, J)):
+        if not self.finite(objective.penalised(xp, params, J) * labels.shape[0]):
             outputs = f"though the outputs of the last layer, {self.names[-1]}, are"
-            return self.found("loss", f"the loss is not finite, {outputs}", self.names[-1])
+            return self.found("loss", f"the sum of the batch's losses is not finite, {outputs}", self.names[-1])
         return self.backward(params, tuple(caches), dy)
 
     def backward(self, params: Params, caches: tuple, dy: Any) -> NotFinite | None:
@@ -135,6 +135,9 @@ class _Search:
             for tensor, gradient in grads.items():
                 if not self.finite(gradient):
                     return self.found("gradient", f"the gradient of {tensor} of layer {name} is not finite", name)
+                if not self.finite(self.step.xp.sum(gradient * gradient)):
+                    what = f"the norm of the gradient of {tensor} of layer {name} is not finite"
+                    return self.found("gradient", what, name)
         return None
 
     def parameters(self, params: Params, when: str) -> NotFinite | None:
