@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: train test check bench format wheel clean
+.PHONY: train test check bench torture format wheel clean
 
 train: $(VENV)/.core
 	$(BIN)/nnbackprop train $(ARGS)
@@ -23,6 +23,9 @@ check: $(VENV)/.dev
 
 bench: $(VENV)/.bench
 	$(BIN)/nnbackprop bench $(ARGS)
+
+torture: $(VENV)/.torture
+	$(BIN)/python -m tests.torture $(ARGS)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -54,3 +57,7 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 $(VENV)/.bench: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench,fast]" "torch==2.13.0"
 	@touch $@ $(VENV)/.core
+
+$(VENV)/.torture: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[torture]"
+	@touch $@ $(VENV)/.core $(VENV)/.test

@@ -149,6 +149,12 @@ class Backend(ABC):
             "Leave --gpu-memory-limit out; for JAX, set XLA_PYTHON_CLIENT_MEM_FRACTION before it starts.",
         )
 
+    def deterministic(self) -> None:  # noqa: B027 (most libraries have nothing to be asked)
+        """Ask for the library's reproducible algorithms, from now on; nothing where it has no others.
+
+        BackendError if it would have had to be asked before it began.
+        """
+
     def free_memory(self) -> None:
         """Give back to the device what is kept there for later."""
         gc.collect()

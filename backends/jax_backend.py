@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
@@ -15,6 +16,7 @@ from .devices import check_index, cuda_index
 from .memory import memory_errors
 
 _PROGRAMS = 16  # compiled steps kept; a run has a handful
+_REPRODUCIBLE = "--xla_gpu_deterministic_ops=true"
 NO_MEMORY = partial(memory_errors, jax.errors.JaxRuntimeError, "RESOURCE_EXHAUSTED")
 
 
@@ -76,6 +78,15 @@ class JaxBackend(Backend):
             super().use_tf32()
         self._precision = jax.lax.Precision.DEFAULT
         self._compiled.cache_clear()
+
+    def deterministic(self) -> None:
+        """On a CPU XLA's order is fixed by its number of threads; for a GPU it reads a flag when JAX begins."""
+        if self.device.startswith("cuda") and _REPRODUCIBLE not in os.environ.get("XLA_FLAGS", "").split():
+            raise BackendError(
+                f"XLA picks its algorithms on {self.device} by timing them, unless it was told otherwise before "
+                "JAX began.",
+                f"Start with XLA_FLAGS={_REPRODUCIBLE} in the environment.",
+            )
 
     def loop(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
         """Run the steps as one `lax.scan` under `jit`; a new length of `xs` compiles anew."""

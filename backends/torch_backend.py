@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import array_api_compat.torch
@@ -91,6 +92,14 @@ class TorchBackend(Backend):
         else:
             _, total = torch.cuda.mem_get_info(self._device)
             torch.cuda.set_per_process_memory_fraction(min(1.0, size / total), self._device)
+
+    def deterministic(self) -> None:
+        """Let PyTorch refuse algorithms that have no fixed order, and cuBLAS work in one workspace a stream.
+
+        Both hold for the whole process; cuBLAS reads its variable when it first multiplies.
+        """
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
 
     def free_memory(self) -> None:
         """Forget the captured graphs and give back what PyTorch keeps for new tensors."""

@@ -6,12 +6,11 @@ import os
 import platform
 import re
 
-import numpy  # noqa: F401 (so that its OpenBLAS is among the pools)
+import numpy  # noqa: F401 (so that its BLAS is loaded)
 import psutil
 from msgspec import Struct
-from threadpoolctl import threadpool_info
 
-from nnbackprop.machine import cores, processor, versions
+from nnbackprop.machine import Blas, cores, processor, versions
 from nnbackprop.report.words import plural, size
 
 PACKAGES = ("nnbackprop", "numpy", "numba", "torch", "jax", "keras", "scikit-learn", "thinc", "array-api-compat")
@@ -36,6 +35,7 @@ class Machine(Struct, frozen=True):
     @classmethod
     def here(cls, threads: int) -> Machine:
         """This one."""
+        blas = Blas.loaded()
         return cls(
             processor=processor(),
             cores=cores(),
@@ -45,7 +45,7 @@ class Machine(Struct, frozen=True):
             python=platform.python_version(),
             packages=versions(PACKAGES),
             coretype=os.environ.get("OPENBLAS_CORETYPE"),
-            kernel=next((pool["architecture"] for pool in threadpool_info() if "architecture" in pool), None),
+            kernel=blas.kernel if blas else None,
         )
 
     @property

@@ -124,6 +124,11 @@ def check(config: Config) -> None:
             f"--targets {off:g} {on:g} cannot be: the wrong class's comes first and is less, and "
             "binary-cross-entropy takes probabilities, 0 to 1."
         )
+    if config.deterministic and config.threads not in (None, 1):
+        raise UsageError(
+            f"--deterministic is one thread, as products add up in another order on more, and --threads "
+            f"{config.threads} was asked for: leave one of the two out."
+        )
     for flag, idle in (
         (
             "targets with softmax-cross-entropy",

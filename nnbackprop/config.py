@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib import resources
 from pathlib import Path
@@ -145,6 +146,9 @@ class Config:
     gpu_memory_limit: Annotated[
         Above0 | None, _flag(RUN, "GiB of a GPU that arrays may take, all if not given.")
     ] = None
+    deterministic: Annotated[
+        bool, _flag(RUN, "The same bits whatever the number of cores: one thread, reproducible algorithms.")
+    ] = False
     max_time: Annotated[Above0 | None, _flag(RUN, "Stop after so many seconds.")] = None
     save_every: Annotated[
         str | None, _flag(RUN, "Save within epochs too: 500 is after so many steps, 60s after so much time.")
@@ -225,6 +229,11 @@ def resolve(recipe: str, overrides: dict[str, Any]) -> Config:
     return parse({**settings, **overrides}, f"The recipe {recipe} with the given flags")
 
 
+def changed(config: Config, changes: Mapping[str, Any], source: str) -> Config:
+    """The same configuration with other values for some settings, judged as if it had been read so."""
+    return parse(_said({**asdict(config), **changes}), source)
+
+
 def of_run(path: Path) -> Config:
     """The configuration a run folder keeps; RunFolderError if the file is damaged."""
     try:
@@ -239,4 +248,8 @@ def to_toml(config: Config) -> str:
     """The whole configuration, runnable again; settings that are None are left out, as TOML has no null."""
     import tomli_w
 
-    return tomli_w.dumps({name: value for name, value in asdict(config).items() if value is not None})
+    return tomli_w.dumps(_said(asdict(config)))
+
+
+def _said(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,15 @@ from . import assembly
 from . import config as configuration
 from .config import Config
 from .data.scaling import fit_scaling
-from .errors import DataError, DivergedError, UsageError
-from .machine import Moment, cores, crowd, remark, use_threads
+from .errors import DivergedError, UsageError
+from .files import remove
+from .machine import Moment, cores, crowd, remark, threads, use_threads
 from .outcome import about, draw, summarise
 from .parts import Parts
 from .report.findings import diagnosis_report
 from .report.progress import progress
 from .training import state
+from .training.checkpoints import Checkpoint
 from .training.interrupt import stop_on_signals
 from .training.recorder import Recorder, SaveEvery
 from .training.run_folder import RunFolder, environment
@@ -39,6 +41,7 @@ MAY_CHANGE = (
     "backend",
     "device",
     "threads",
+    "deterministic",
     "save_every",
     "keep",
     "on_nan",
@@ -61,15 +64,15 @@ class Finished:
 def train(config: Config, console: Console) -> Finished:
     """Train `config` from its beginning in a new run folder."""
     assembly.check(config)
-    begin, backend = Moment.now(), _backend(config)
+    begin, backend = Moment.now(), open_backend(config)
     parts = Parts.load(config)
-    trainer = _first(config, backend, parts)
+    trainer = first_trainer(config, backend, parts)
     folder = RunFolder.create(Path(config.runs_dir), config.recipe if config.name is None else config.name)
     with folder.held():
         return _run(config, trainer, parts, folder, Shelf(folder.checkpoints, config.keep), console, begin)
 
 
-def _first(config: Config, backend: Backend, parts: Parts) -> Trainer:
+def first_trainer(config: Config, backend: Backend, parts: Parts) -> Trainer:
     """The trainer before its first step."""
     trainer = assembly.trainer(config, backend, parts.train, fit_scaling(config.scale, parts.train))
     trainer.build(parts.train)
@@ -87,10 +90,12 @@ def _resume(folder: RunFolder, overrides: Mapping[str, Any], console: Console) -
     kept = configuration.of_run(folder.config)
     config = _changed(kept, overrides)
     assembly.check(config)
-    begin, backend, shelf = Moment.now(), _backend(config), Shelf(folder.checkpoints, config.keep)
+    begin, backend, shelf = Moment.now(), open_backend(config), Shelf(folder.checkpoints, config.keep)
     parts = Parts.load(config)
-    # one killed before its first checkpoint has all before it
-    trainer = _restored(config, backend, parts, shelf, console) if folder.begun else _first(config, backend, parts)
+    if folder.begun:
+        trainer = _restored(config, backend, parts, shelf, console)
+    else:  # killed before its first checkpoint
+        trainer = first_trainer(config, backend, parts)
     done = trainer.progress.epoch - 1
     if config.epochs < done:
         raise UsageError(
@@ -98,7 +103,7 @@ def _resume(folder: RunFolder, overrides: Mapping[str, Any], console: Console) -
         )
     folder.keep_rows(before=done + 1)
     if trainer.best.params is None:  # the last weights were the best, and will not be any more
-        folder.checkpoint("best").unlink(missing_ok=True)
+        remove(folder.checkpoint("best"))
     # where a run goes on is not where it was asked to run: a GPU run repeats on a laptop
     stored = replace(config, backend=kept.backend, device=kept.device)
     return _run(stored, trainer, parts, folder, shelf, console, begin)
@@ -106,14 +111,8 @@ def _resume(folder: RunFolder, overrides: Mapping[str, Any], console: Console) -
 
 def _restored(config: Config, backend: Backend, parts: Parts, shelf: Shelf, console: Console) -> Trainer:
     """The trainer where the newest sound checkpoint was taken; a word of those passed over."""
-    path, found, wrong = shelf.newest()
-    for words in wrong:
-        console.print(f"[yellow]passed over:[/] {escape(words)}", soft_wrap=True)
-    if parts.fingerprint != found.meta.get("fingerprint"):
-        raise DataError(
-            f"The data {config.data} is not what {path} was trained on (fingerprint {parts.fingerprint}, then "
-            f"{found.meta.get('fingerprint')}): put the old data back, or begin a new run."
-        )
+    path, found, wrong = _newest(shelf, console)
+    parts.check(found.meta.get("fingerprint"), path)
     trainer = assembly.trainer(config, backend, parts.train, state.scaling_of(found))
     state.restore(trainer, parts.train, found)
     if wrong:
@@ -121,6 +120,14 @@ def _restored(config: Config, backend: Backend, parts: Parts, shelf: Shelf, cons
     else:
         shelf.step = trainer.progress.step
     return trainer
+
+
+def _newest(shelf: Shelf, console: Console) -> tuple[Path, Checkpoint, bool]:
+    """The newest sound checkpoint and whether any was passed over, of which a word is said."""
+    path, found, wrong = shelf.newest()
+    for words in wrong:
+        console.print(f"[yellow]passed over:[/] {escape(words)}", soft_wrap=True)
+    return path, found, bool(wrong)
 
 
 def _changed(config: Config, overrides: Mapping[str, Any]) -> Config:
@@ -131,18 +138,20 @@ def _changed(config: Config, overrides: Mapping[str, Any]) -> Config:
                 f"A resumed run keeps its {name}: it is {before!r} there, and {value!r} was asked for. Leave "
                 f"the flag out, or begin a new run. What may change is {', '.join(MAY_CHANGE)}."
             )
-    settings = {name: value for name, value in asdict(config).items() if value is not None}
-    return configuration.parse({**settings, **overrides}, "The resumed run with the given flags")
+    return configuration.changed(config, overrides, "The resumed run with the given flags")
 
 
-def _backend(config: Config) -> Backend:
-    if config.threads is not None:
-        use_threads(config.threads)
+def open_backend(config: Config) -> Backend:
+    """The array library that `config` asks for, told how to compute."""
+    if config.deterministic or config.threads:
+        use_threads(config.threads or 1)
     backend = select(config.backend, config.device)
     if config.dtype == "tf32":
         backend.use_tf32()
     if config.gpu_memory_limit is not None:
         backend.limit_memory(int(config.gpu_memory_limit * 2**30))
+    if config.deterministic:
+        backend.deterministic()
     return backend
 
 
@@ -153,7 +162,7 @@ def _remarks(config: Config, backend: Backend, begin: Moment) -> dict[str, str]:
         remarks["rules"] = 'one operator at a time; pip install "nnbackprop[fast]" compiles them'
     if backend.device == "cpu":
         others = crowd(begin, Moment.now())
-        if words := remark(others, config.threads or cores(), cores()):
+        if words := remark(others, threads(), cores()):
             remarks["machine"] = words
     return remarks
 
@@ -169,7 +178,7 @@ def _run(
 ) -> Finished:
     """Train, record, and at the end judge and draw; data was read from `begin` on."""
     for outdated in ("summary.json", "doctor.json"):
-        (folder.path / outdated).unlink(missing_ok=True)
+        remove(folder.path / outdated)
     folder.write("config.toml", configuration.to_toml(config))
     folder.write_json("env.json", environment(trainer.backend))
     meta = about(parts)
@@ -185,7 +194,7 @@ def _run(
     trainer.listeners = (recorder, progress(config.progress, console))
     trainer.description = {**trainer.description, **_remarks(config, trainer.backend, begin)}
     with stop_on_signals(trainer.stop) as heard:
-        summary = _fit(config, trainer, parts, recorder, console)
+        summary = _fit(config, trainer, parts, recorder, console, heard)
     _tell_diagnosis(trainer, folder, console)
     if summary is None:
         return Finished(folder, None, heard[0] if heard else 0)
@@ -195,13 +204,13 @@ def _run(
 
 
 def _fit(
-    config: Config, trainer: Trainer, parts: Parts, recorder: Recorder, console: Console
+    config: Config, trainer: Trainer, parts: Parts, recorder: Recorder, console: Console, heard: list[int]
 ) -> dict[str, Any] | None:
-    """The summary of a finished training, None of one that was interrupted.
+    """The summary of a finished training, None of one that a signal interrupted, as is `heard`.
 
     Where numbers cease to be finite, back to the last checkpoint and on at half the rate, if that was asked for.
     """
-    while True:
+    while not heard:
         try:
             trainer.fit(parts.train, parts.validation, parts.test)
             return None if trainer.stopped == "interrupted" else summarise(config, trainer, parts)
@@ -212,11 +221,12 @@ def _fit(
                 raise
             console.print(f"[yellow]{escape(str(error))}[/]", soft_wrap=True)
             _restore_and_halve(trainer, parts, recorder, console)
+    return None
 
 
 def _restore_and_halve(trainer: Trainer, parts: Parts, recorder: Recorder, console: Console) -> None:
     rate = trainer.progress.rate / 2
-    _, last, _ = recorder.shelf.newest()
+    _, last, _ = _newest(recorder.shelf, console)
     state.restore(trainer, parts.train, last)
     trainer.progress.rate = rate
     recorder.folder.keep_rows(before=trainer.progress.epoch)

@@ -14,9 +14,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
-POOLS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+POOLS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NPROC")
+"""Variables that libraries read when they are loaded; NPROC is XLA's, the only one it has."""
 
 BUSY = ("user", "nice", "system", "irq", "softirq", "steal")
 """Where a core's time goes when it is not idle; steal is what the host of a virtual machine gave to others."""
@@ -50,12 +51,36 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 def use_threads(threads: int) -> None:
     """Let products run on so many threads: of libraries that are loaded, and of those that will be.
 
-    XLA counts the cores a process may use when JAX begins and asks nobody; `taskset` limits these.
+    XLA looks when JAX begins, and never again.
     """
     threadpool_limits(threads)
     os.environ.update(dict.fromkeys(POOLS, str(threads)))
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class Blas:
+    """The library that multiplies matrices for NumPy, and the processor whose kernels it has chosen."""
+
+    library: str
+    version: str | None
+    kernel: str | None
+    threads: int
+
+    @classmethod
+    def loaded(cls) -> Blas | None:
+        """NumPy's, whoever else has brought one of its own; None of one that tells nobody, such as Apple's."""
+        pools = (pool for pool in threadpool_info() if pool["user_api"] == "blas")
+        pool = min(pools, key=lambda pool: "numpy" not in pool["filepath"], default=None)
+        if pool is None:
+            return None
+        return cls(pool["internal_api"], pool["version"], pool.get("architecture"), pool["num_threads"])
+
+
+def threads() -> int:
+    """How many threads products have, of the libraries that are loaded."""
+    return max((pool["num_threads"] for pool in threadpool_info()), default=cores())
 
 
 @dataclass(frozen=True)

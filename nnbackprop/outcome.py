@@ -6,26 +6,30 @@ import math
 from importlib.metadata import version
 from typing import Any
 
+from msgspec import structs
+
 from .config import Config
 from .metrics import confusion
 from .parts import Parts
 from .training.diagnosis import NotFinite
 from .training.events import Score
 from .training.run_folder import RunFolder
+from .training.state import About
 from .training.trainer import Trainer
 
 
 def about(parts: Parts) -> dict[str, Any]:
-    """What a checkpoint says beside its arrays: enough to use the weights without the data."""
+    """What a checkpoint says beside its arrays."""
     train = parts.train
-    return {
-        "version": version("nnbackprop"),
-        "fingerprint": parts.fingerprint,
-        "features": train.inputs.shape[1],
-        "classes": list(train.classes),
-        "highest": float(train.inputs.max()),
-        "image_shape": list(train.image_shape) if train.image_shape else None,
-    }
+    said = About(
+        version=version("nnbackprop"),
+        fingerprint=parts.fingerprint,
+        features=train.features,
+        classes=train.classes,
+        highest=float(train.inputs.max()),
+        image_shape=train.image_shape,
+    )
+    return structs.asdict(said)
 
 
 def summarise(config: Config, trainer: Trainer, parts: Parts) -> dict[str, Any]:

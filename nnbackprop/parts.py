@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from .config import Config
 from .data import load
 from .data.dataset import Dataset
 from .data.split import split
-from .errors import UsageError
+from .errors import DataError, UsageError
 
 
 @dataclass(frozen=True)
@@ -47,3 +48,11 @@ class Parts:
             digest.update(f"{array.dtype}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
+
+    def check(self, fingerprint: str | None, checkpoint: Path) -> None:
+        """DataError unless the training samples are those whose fingerprint a checkpoint has kept."""
+        if self.fingerprint != fingerprint:
+            raise DataError(
+                f"The data {self.train.source} is not what {checkpoint} was trained on (fingerprint "
+                f"{self.fingerprint}, then {fingerprint}): put the old data back, or begin a new run."
+            )

@@ -18,11 +18,10 @@ from .data.dataset import Dataset
 from .errors import DataError
 from .metrics import accuracy
 from .network import Params
-from .training import checkpoints
+from .training import checkpoints, state
 from .training.events import Score
 from .training.inference import Inference
 from .training.run_folder import RunFolder
-from .training.state import scaling_of
 
 
 @dataclass(frozen=True)
@@ -45,15 +44,14 @@ class Trained:
         config = configuration.of_run(folder.config)
         best = folder.checkpoint("best")
         checkpoint = checkpoints.load(best if best.is_file() else folder.checkpoint("last"))
-        meta = checkpoint.meta
+        about = state.about(checkpoint)
         backend = backend or select(config.backend, config.device)
-        objective = assembly.objective(config, config.outputs or len(meta["classes"]))
-        template = objective.network.build((meta["features"],), config.seed, config.storage)
+        objective = assembly.objective(config, config.outputs or len(about.classes))
+        template = objective.network.build((about.features,), config.seed, config.storage)
         params = tree_map(backend.asarray, checkpoints.fill(template, checkpoint.arrays, "params"))
-        inference = Inference(backend, objective, scaling_of(checkpoint), config.storage)
-        shape = tuple(meta["image_shape"]) if meta["image_shape"] else None
+        inference = Inference(backend, objective, state.scaling_of(checkpoint), config.storage)
         return cls(
-            folder, config, inference, params, meta["features"], tuple(meta["classes"]), shape, meta["highest"]
+            folder, config, inference, params, about.features, about.classes, about.image_shape, about.highest
         )
 
     def data(self, spec: str | None = None) -> Dataset:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from backends import Backend, leaves, select, tree_map
 from nnbackprop.data.batches import cut
@@ -18,9 +19,9 @@ from nnbackprop.network import Sequential
 from nnbackprop.optimizers import OPTIMIZERS, Adam
 from nnbackprop.penalties import WeightPenalty
 from nnbackprop.schedules import schedule
-from nnbackprop.training.checkpoints import from_bytes, to_bytes
+from nnbackprop.training.checkpoints import Checkpoint, from_bytes, to_bytes
 from nnbackprop.training.events import ChunkEnd, EpochEnd, Listener
-from nnbackprop.training.state import restore, take_last
+from nnbackprop.training.state import About, restore, scaling_of, take_last
 from nnbackprop.training.step import TrainingStep
 from nnbackprop.training.trainer import Trainer
 
@@ -149,6 +150,39 @@ def test_a_checkpoint_of_another_network_is_refused() -> None:
     other = Trainer(Sequential(Dense(9), Dense(3)), SoftmaxCrossEntropy(), Adam(), 0.1, backend=select("numpy"))
     with pytest.raises(RunFolderError, match="another network"):
         restore(other, TRAIN, from_bytes(files[0]))
+
+
+WRONG = [
+    ("progress", None),
+    ("progress", {"epoch": 0}),
+    ("progress", {"step": -1}),
+    ("progress", {"step": 2**70}),
+    ("progress", {"step": "7"}),
+    ("progress", {"samples": SAMPLES + 1}),
+    ("progress", {"rate": 0.0}),
+    ("progress", {"norms": {"dense1": "large"}}),
+    ("best", {"epoch": 1}),
+    ("best", {"epoch": 1, "loss": [], "waited": 0}),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_checkpoint_signed_with_numbers_that_cannot_be_is_refused(name: str, value: object) -> None:
+    _, files = whole()
+    found = from_bytes(files[-1])
+    with pytest.raises(RunFolderError, match=r"The checkpoint (does not say where its run was|is 47 samples into)"):
+        restore(make(), TRAIN, from_bytes(to_bytes(replace(found, meta={**found.meta, name: value}))))
+
+
+@pytest.mark.parametrize("scale", [None, np.ones(3), np.ones((2, 2))])
+def test_a_checkpoint_without_a_scaling_of_its_features_is_refused(scale: np.ndarray | None) -> None:
+    _, files = whole()
+    found = from_bytes(files[-1])
+    told = structs.asdict(About("0", "f", 2, ("a", "b", "c"), 1.0, None))
+    arrays = {name: a for name, a in found.arrays.items() if name != "scaling/scale"}
+    arrays |= {} if scale is None else {"scaling/scale": scale}
+    with pytest.raises(RunFolderError, match="no scaling of its inputs, or one of another number of features"):
+        scaling_of(Checkpoint(arrays, told))
 
 
 @pytest.mark.parametrize(("batch", "length", "every"), [(3, 8, 5), (3, 8, 1), (4, 2, 3), (7, 16, 100)])

@@ -12,7 +12,7 @@ from cyclopts import App, CycloptsError
 from rich.markup import escape
 
 from backends import BackendError
-from nnbackprop.errors import NnbackpropError, OutOfMemoryError
+from nnbackprop.errors import NnbackpropError, OutOfMemoryError, RunFolderError, UsageError
 
 from .bench import bench
 from .doctor import doctor
@@ -20,6 +20,7 @@ from .flags import err
 from .gradcheck import gradcheck
 from .look import backends, inspect, recipes
 from .parity import parity
+from .replay import replay
 from .runs import attack, evaluate, predict, train
 
 app = App(
@@ -31,7 +32,7 @@ app = App(
 data = App(
     name="data", help="Look at data sets: mnist, mnist-20x20, weight-height, fashion-mnist, kmnist, or files."
 )
-for command in (train, evaluate, predict, attack, gradcheck, doctor, parity, bench, backends, recipes):
+for command in (train, evaluate, predict, attack, gradcheck, doctor, parity, replay, bench, backends, recipes):
     app.command(command)
 app.command(data)
 data.command(inspect)
@@ -56,16 +57,19 @@ def main(arguments: list[str] | None = None) -> None:
 def _status(command: Callable[[], Any], debug: bool) -> int:
     try:
         return int(command() or 0)
-    except (NnbackpropError, BackendError, CycloptsError) as error:
+    except (NnbackpropError, BackendError, CycloptsError, OSError, MemoryError) as error:
         if debug:
             raise
-        err.print(f"[bold red]error:[/] {escape(str(error))}")
-        return error.exit_code if isinstance(error, NnbackpropError) else 2
-    except MemoryError as error:
-        if debug:
-            raise
-        err.print(f"[bold red]error:[/] Memory ran out. {escape(str(error))}")
-        return OutOfMemoryError.exit_code
+        err.print(f"[bold red]error:[/] {escape(str(error)) or 'memory ran out'}")
+        return _exit_code(error)
     except KeyboardInterrupt:
         err.print("stopped at once; the last checkpoint is what is left of the run")
         return 130
+
+
+def _exit_code(error: Exception) -> int:
+    if isinstance(error, NnbackpropError):
+        return error.exit_code
+    if isinstance(error, MemoryError):
+        return OutOfMemoryError.exit_code
+    return RunFolderError.exit_code if isinstance(error, OSError) else UsageError.exit_code

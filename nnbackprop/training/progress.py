@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from msgspec import Meta
 
 from .events import Score
+
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Share = Annotated[float, Meta(gt=0, le=1)]
 
 
 @dataclass
 class Progress:
     """Counters of a run and the sums of the epoch under way; plain numbers, kept in every checkpoint."""
 
-    epoch: int = 1  # the epoch under way, counted from 1
-    step: int = 0  # steps done in all
+    epoch: Annotated[int, Meta(ge=1, le=2**53)] = 1  # the epoch under way, counted from 1
+    step: Count = 0  # steps done in all
     seconds: float = 0.0  # of all steps
-    samples: int = 0  # seen in this epoch: also the place in its shuffled order
-    chunks: int = 0
+    samples: Count = 0  # seen in this epoch: also the place in its shuffled order
+    chunks: Count = 0
     loss: float = 0.0  # sum over the samples of this epoch
-    correct: int = 0
+    correct: Count = 0
     epoch_seconds: float = 0.0
     norms: dict[str, float] = field(default_factory=dict)  # sums over the chunks of this epoch, by layer
-    rate: float = 1.0  # what every learning rate is multiplied by, less than 1 after a run that was restored
+    rate: Share = 1.0  # what every learning rate is multiplied by, less than 1 after a run that was restored
 
     def add(
         self, steps: int, samples: int, seconds: float, loss: float, correct: int, norms: Mapping[str, float]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from nnbackprop.errors import RunFolderError, UsageError
+from nnbackprop.errors import UsageError
+from nnbackprop.files import append
 
 from .checkpoints import Checkpoint, save
 from .events import ChunkEnd, EpochEnd, Listener, TrainBegin, TrainEnd
@@ -99,17 +99,8 @@ class Recorder(Listener):
         self.cost = self.written - begin
 
     def write_rows(self) -> None:
-        """Append the rows that have gathered to metrics.jsonl."""
-        try:
-            with self.folder.metrics.open("a", encoding="utf-8") as file:
-                file.writelines(self.rows)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise RunFolderError(
-                f"{self.folder.metrics} could not be written ({error.strerror}): free some space, then go on with "
-                f"`nnbackprop train --resume {self.folder.path}`."
-            ) from error
+        """Append the rows that have gathered to metrics.jsonl, all of them or none."""
+        append(self.folder.metrics, "".join(self.rows).encode())
         self.rows.clear()
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from nnbackprop.errors import RunFolderError, UsageError
 from nnbackprop.files import sweep, write_atomically
-from nnbackprop.machine import versions
+from nnbackprop.machine import Blas, cores, processor, threads, versions
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class RunFolder:
                 raise RunFolderError(f"There is no run in {runs}: train one first, or name --runs-dir.")
             return cls(found[-1].parent)._whole()
         for path in (Path(run), runs / run):
-            if (path / "config.toml").is_file():
+            if os.path.isfile(path / "config.toml"):  # also of a name no system would take
                 return cls(path)._whole()
         raise RunFolderError(
             f"{run} is no run folder (there is no config.toml in {Path(run)} nor in {runs / run}): "
@@ -64,11 +65,12 @@ class RunFolder:
     def _whole(self) -> RunFolder:
         """The folder itself; RunFolderError if a link in it leads out, as what is written there would."""
         inside = self.path.resolve()
-        for path in (*self.path.iterdir(), *self.checkpoints.glob("*")):
-            if not path.resolve().is_relative_to(inside):
+        for path in self.path.rglob("*"):
+            leads = Path(os.path.realpath(path))
+            if not leads.is_relative_to(inside) or leads.is_fifo():  # which would be waited for
                 raise RunFolderError(
-                    f"{path} is a link that leads out of its run folder, to {path.resolve()}: put the file itself "
-                    "there, as a run's folder is read and written as a whole."
+                    f"{path} leads to {leads}, which is no file of its run: put the file itself there, as a run's "
+                    "folder is read and written as a whole."
                 )
         return self
 
@@ -83,8 +85,7 @@ class RunFolder:
                     f"{self.path} cannot be held for writing ({error.strerror}): another process writes to it, "
                     "or it is read-only. Wait for the other, or stop it, and try again."
                 ) from error
-            for folder in (self.path, self.checkpoints):
-                sweep(folder)
+            sweep(self.path)
             yield
 
     @property
@@ -124,22 +125,42 @@ class RunFolder:
         """Write JSON, indented for people."""
         self.write(name, json.dumps(values, indent=2) + "\n")
 
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """What `write_json` wrote; None where there is no such file."""
+        path = self.path / name
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunFolderError(f"{path} cannot be read as JSON ({error}): put back what was there.") from error
+        if not isinstance(found, dict):
+            raise RunFolderError(f"{path} holds no table of names and values: put back what was there.")
+        return found
+
     def rows(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl; a last line cut off by a crash is left out."""
         if not self.metrics.is_file():
             return []
-        lines = self.metrics.read_text(encoding="utf-8").split("\n")[:-1]
         try:
-            return [json.loads(line) for line in lines]
-        except ValueError as error:
+            return [_row(line) for line in self.metrics.read_text(encoding="utf-8").split("\n")[:-1]]
+        except (OSError, ValueError, RecursionError) as error:
             raise RunFolderError(
-                f"{self.metrics} holds a line that is no JSON ({error}): take the line out, and the run goes on."
+                f"{self.metrics} holds a line that is no row of an epoch ({error}): take the line out, and the "
+                "run goes on."
             ) from error
 
     def keep_rows(self, before: int) -> None:
         """Drop rows of epoch `before` and later, which a run resumed from an older checkpoint writes again."""
         kept = [json.dumps(row) + "\n" for row in self.rows() if row["epoch"] < before]
         self.write("metrics.jsonl", "".join(kept))
+
+
+def _row(line: str) -> dict[str, Any]:
+    row = json.loads(line)
+    if not isinstance(row, dict) or not isinstance(row.get("epoch"), int):
+        raise ValueError("it names no epoch")
+    return row
 
 
 def _lock(file: TextIO) -> None:
@@ -160,7 +181,8 @@ def _touched(folder: Path) -> float:
 
 
 def environment(backend: Any) -> dict[str, Any]:
-    """What a run was made with: the backend it became, versions, the machine."""
+    """What a run was made with: the backend it became, versions, the machine, and who multiplies there."""
+    blas = Blas.loaded()
     names = ("nnbackprop", "numpy", "array-api-compat", "safetensors", "torch", "jax", "numba")
     return {
         "backend": backend.name,
@@ -169,6 +191,9 @@ def environment(backend: Any) -> dict[str, Any]:
         "library": backend.version,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
+        "processor": processor(),
+        "cores": cores(),
+        "threads": threads(),
+        "blas": asdict(blas) if blas else None,
         "packages": versions(names),
     }

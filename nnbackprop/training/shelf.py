@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnbackprop.errors import RunFolderError
-from nnbackprop.files import name_again
+from nnbackprop.files import name_again, remove
 
 from .checkpoints import Checkpoint, load, save
 
@@ -33,17 +33,11 @@ class Shelf:
     def put(self, checkpoint: Checkpoint, step: int) -> None:
         """Make `checkpoint`, taken at `step`, the newest; the newest before it is kept, and the oldest goes."""
         if self.keep > 1 and self.step is not None and self.step < step:
-            try:
-                name_again(self.last, self.folder / f"step-{self.step:08d}.safetensors")
-            except OSError as error:
-                raise RunFolderError(
-                    f"{self.last} could not be kept as an older checkpoint ({error.strerror or error}): see that "
-                    "its folder is there and may be written to."
-                ) from error
+            name_again(self.last, self.folder / f"step-{self.step:08d}.safetensors")
         save(self.last, checkpoint)
         self.step = step
         for path in self.older()[max(0, self.keep - 1) :]:
-            path.unlink(missing_ok=True)
+            remove(path)
 
     def newest(self) -> tuple[Path, Checkpoint, list[str]]:
         """The newest checkpoint that is sound, and of each one that was passed over what is wrong with it.

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
+import msgspec
 import numpy as np
+from msgspec import Meta, Struct, structs
 
 from backends import tree_map
 from nnbackprop.data.dataset import Dataset
@@ -16,6 +18,28 @@ from .checkpoints import Checkpoint, fill, flatten
 from .progress import Progress
 from .trainer import Trainer
 
+T = TypeVar("T")
+Count = Annotated[int, Meta(ge=0)]
+
+
+class About(Struct, frozen=True):
+    """What a checkpoint says of its run's data: enough to use the weights without it."""
+
+    version: str
+    fingerprint: str
+    features: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+    classes: Annotated[tuple[str, ...], Meta(min_length=1)]
+    highest: float  # input value of the training data
+    image_shape: tuple[Count, Count] | None
+
+
+class BestSoFar(Struct, frozen=True):
+    """Which epoch's weights were the best when a checkpoint was taken, 0 for none."""
+
+    epoch: Count
+    loss: float
+    waited: Count
+
 
 def take_last(trainer: Trainer, meta: dict[str, Any]) -> Checkpoint:
     """Everything as it stands after the last step, and `meta` beside it."""
@@ -24,8 +48,8 @@ def take_last(trainer: Trainer, meta: dict[str, Any]) -> Checkpoint:
     arrays = {**flatten(host["params"], "params"), **flatten(host["optimizer"], "optimizer")}
     if trainer.best.params is not None:
         arrays |= flatten(trainer.best.params, "best")
-    best = {name: getattr(trainer.best, name) for name in ("epoch", "loss", "waited")}
-    where = {"progress": asdict(trainer.progress), "best": best}
+    best = BestSoFar(trainer.best.epoch, trainer.best.loss, trainer.best.waited)
+    where = {"progress": asdict(trainer.progress), "best": structs.asdict(best)}
     return Checkpoint(arrays | _scaling(trainer.scaling), {**meta, **where})
 
 
@@ -38,30 +62,49 @@ def take_best(trainer: Trainer, meta: dict[str, Any]) -> Checkpoint:
 
 def restore(trainer: Trainer, train: Dataset, last: Checkpoint) -> None:
     """Put a trainer where `last` was taken, the best weights so far with it."""
+    where = _typed(last.meta.get("progress"), Progress)
+    best = _typed(last.meta.get("best"), BestSoFar)
+    if where.samples > len(train.labels):
+        raise RunFolderError(
+            f"The checkpoint is {where.samples} samples into an epoch, and there are {len(train.labels)}: it was "
+            "written for other data. Resume from checkpoints/last.safetensors of the run's own folder."
+        )
     trainer.build(train)
     for name in ("params", "optimizer"):
         host = fill(trainer.state[name], last.arrays, name)
         trainer.state[name] = tree_map(trainer.backend.asarray, host)
-    try:
-        trainer.progress = Progress(**last.meta["progress"])
-        found = last.meta["best"]
-        where = {name: found[name] for name in ("epoch", "loss", "waited")}
-        trainer.best = replace(trainer.best, **where, params=None)
-    except (KeyError, TypeError) as error:
-        raise RunFolderError(
-            f"The checkpoint does not say where its run was ({error}): it holds weights alone, or was written by "
-            "another version. Resume from checkpoints/last.safetensors of a run folder."
-        ) from error
-    if trainer.best.epoch:
-        trainer.best.params = fill(trainer.params, last.arrays, "best")
+    trainer.progress = where
+    kept = fill(trainer.params, last.arrays, "best") if best.epoch else None
+    trainer.best = replace(trainer.best, **structs.asdict(best), params=kept)
     trainer.forget_what_came_after()
 
 
+def about(checkpoint: Checkpoint) -> About:
+    """What a checkpoint says of the data; RunFolderError if that is missing or makes no sense."""
+    return _typed(checkpoint.meta, About)
+
+
 def scaling_of(checkpoint: Checkpoint) -> Scaling:
-    """The preprocessing a checkpoint's weights were trained with."""
-    arrays = checkpoint.arrays
-    return Scaling(arrays["scaling/scale"], arrays["scaling/shift"])
+    """The preprocessing a checkpoint's weights were trained with; RunFolderError if there is none."""
+    scale, shift = (checkpoint.arrays.get(f"scaling/{name}") for name in ("scale", "shift"))
+    shapes = ((), (about(checkpoint).features,))
+    if scale is None or shift is None or scale.shape not in shapes or shift.shape not in shapes:
+        raise RunFolderError(
+            "The checkpoint has no scaling of its inputs, or one of another number of features: it holds weights "
+            "alone, or was written by another version. Use one of a run folder."
+        )
+    return Scaling(scale, shift)
 
 
 def _scaling(scaling: Scaling) -> dict[str, np.ndarray]:
     return {"scaling/scale": scaling.scale, "scaling/shift": scaling.shift}
+
+
+def _typed(found: Any, kind: type[T]) -> T:
+    try:
+        return msgspec.convert(found, kind)
+    except msgspec.ValidationError as error:
+        raise RunFolderError(
+            f"The checkpoint does not say where its run was ({error}): it holds weights alone, or was written by "
+            "another version. Resume from checkpoints/last.safetensors of a run folder."
+        ) from error

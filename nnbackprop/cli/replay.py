@@ -1,0 +1,49 @@
+"""The command that trains a run again and says whether what it has kept comes out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal, Optional
+
+from cyclopts import Parameter
+
+from .flags import DeviceName, Run, RunsDir, err, out
+
+
+def replay(
+    run: Run,
+    /,
+    *,
+    backend: Annotated[
+        Optional[str],  # noqa: UP045
+        Parameter(help="Array library; the run's own if not given.", env_var="NNBACKPROP_BACKEND"),
+    ] = None,
+    device: DeviceName = None,
+    threads: Annotated[
+        Optional[int], Parameter(help="Threads of a CPU's matrix products; the run's own if not given.")  # noqa: UP045
+    ] = None,
+    progress: Annotated[
+        Literal["auto", "rich", "plain", "off"], Parameter(help="Display, on the standard error stream.")
+    ] = "auto",
+    runs_dir: RunsDir = Path("runs"),
+    as_json: Annotated[
+        bool, Parameter(name="--json", negative="", help="All that was compared as JSON, and nothing else.")
+    ] = False,
+) -> int:
+    """Train a run again from its config.toml and compare weights and figures with those it kept; 1 if they differ.
+
+    Where backend, versions, processor or threads are others now, float64 weights are to be within 1e-12, and the
+    accuracy of a float32 run within chance.
+    """
+    from nnbackprop.replay import replay as train_again
+    from nnbackprop.report.repetition import repetition_report
+
+    places = {"backend": backend, "device": device, "threads": threads}
+    where = {name: value for name, value in places.items() if value is not None}
+    found = train_again(run, where, runs_dir, progress, err)
+    if as_json:
+        print(json.dumps(found.to_json(), indent=2, allow_nan=False))
+    else:
+        out.print(repetition_report(found))
+    return int(not found.passed)

@@ -1,0 +1,285 @@
+"""`nnbackprop replay`: the same run comes out bit for bit, and what is not the same is told from it and named."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from nnbackprop import config as configuration
+from nnbackprop import experiment
+from nnbackprop.cli import main
+from nnbackprop.replay import replay
+from nnbackprop.report.repetition import verdict
+from nnbackprop.training.checkpoints import load, save
+from nnbackprop.training.run_folder import RunFolder
+from nnbackprop.verify.repetition import Figure, Repetition, changes, figures
+
+QUIET = Console(quiet=True)
+RECIPE = """
+hidden = [7]
+dropout = [0.2]
+optimizer = "adam"
+lr = 0.01
+batch_size = 4
+epochs = 3
+scale = "standard"
+backend = "numpy"
+"""
+
+
+@pytest.fixture(autouse=True)
+def on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    for name in ("NNBACKPROP_BACKEND", "NNBACKPROP_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recipe and its data, 61 samples of three classes: 12 steps an epoch and a ragged one."""
+    folder = tmp_path_factory.mktemp("replay")
+    noise = np.random.default_rng(7)
+    labels = np.arange(76) % 3
+    inputs = noise.normal(size=(76, 5)) + labels[:, None]
+    rows = (",".join([*(f"{x:.6f}" for x in row), str(label)]) for row, label in zip(inputs, labels, strict=True))
+    (folder / "data.csv").write_text("a,b,c,d,e,label\n" + "\n".join(rows) + "\n")
+    (folder / "small.toml").write_text(RECIPE + f'data = "{(folder / "data.csv").as_posix()}"\n')
+    return folder
+
+
+Train = Callable[..., RunFolder]
+
+
+@pytest.fixture
+def train(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+    """Trains the recipe with some settings changed, into a folder of the test's own; no pictures."""
+    monkeypatch.setattr(experiment, "draw", lambda *_: None)
+
+    def train(**settings: Any) -> RunFolder:
+        where = {"runs_dir": str(tmp_path / "runs"), "progress": "off"}
+        made = configuration.resolve(str(place / "small.toml"), {**where, **settings})
+        return experiment.train(made, QUIET).folder
+
+    return train
+
+
+def again(folder: RunFolder, **where: Any) -> Repetition:
+    return replay(str(folder.path), where, Path("runs"), "off", QUIET)
+
+
+def command(folder: RunFolder, *words: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(["replay", str(folder.path), "--progress", "off", *words])
+    return int(stop.value.code or 0)
+
+
+def alter(folder: RunFolder, which: str, path: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Save a checkpoint anew, sound, with one array changed."""
+    kept = load(folder.checkpoint(which))
+    array = kept.arrays[path]
+    save(folder.checkpoint(which), replace(kept, arrays={**kept.arrays, path: change(array.copy())}))
+
+
+def last_bit(array: np.ndarray) -> np.ndarray:
+    """The same numbers, the first of them one bit further."""
+    array.reshape(-1)[0] = np.nextafter(array.reshape(-1)[0], np.inf, dtype=array.dtype)
+    return array
+
+
+def elsewhere(folder: RunFolder) -> None:
+    """Let the run have been made by another BLAS kernel."""
+    environment = json.loads((folder.path / "env.json").read_text())
+    kernel = {**(environment["blas"] or {}), "kernel": "Abacus"}
+    folder.write_json("env.json", {**environment, "blas": kernel})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_run_comes_out_again_bit_for_bit_and_leaves_nothing_behind(
+    dtype: str, train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = train(dtype=dtype, validation=0.2)
+    before = sorted(folder.path.parent.rglob("*"))
+    assert command(folder) == 0
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[-1] == "the same, bit for bit"
+    assert shown.count("bit for bit") == 9  # four tensors, among the last and the best
+    assert sorted(folder.path.parent.rglob("*")) == before
+
+
+def test_json_says_all_of_it_and_nothing_else(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = train()
+    assert command(folder, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["passed"], found["exact"], found["steps"], found["changes"]) == (True, True, 48, [])
+    assert [(row["which"], row["name"]) for row in found["tensors"]] == [
+        (which, name) for which in ("last", "best") for name in ("dense1.W", "dense1.b", "dense2.W", "dense2.b")
+    ]
+    names = [row["name"] for row in found["figures"]]
+    assert names == ["train_loss", "train_accuracy", "test_loss", "test_accuracy"]
+
+
+@pytest.mark.parametrize("which", ["last", "best"])
+def test_one_bit_of_one_weight_is_told_and_its_tensor_named(
+    which: str, train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = train()
+    alter(folder, which, "params/3/b", last_bit)
+    unequal = [(tensor.which, tensor.name) for tensor in again(folder).tensors if not tensor.equal]
+    assert unequal == [(which, "dense2.b")]
+    assert command(folder) == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith("FAILED")
+
+
+def test_a_figure_that_was_altered_is_told(train: Train) -> None:
+    folder = train()
+    summary = json.loads((folder.path / "summary.json").read_text())
+    folder.write_json("summary.json", {**summary, "test_loss": summary["test_loss"] + 1e-15})
+    found = again(folder)
+    assert [figure.name for figure in found.figures if figure.kept != figure.again] == ["test_loss"]
+    assert not found.passed
+    assert "figures are not" in verdict(found)
+
+
+def test_altered_data_is_refused_before_a_step(
+    place: Path, train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "own.csv"
+    shutil.copy(place / "data.csv", data)
+    folder = train(data=str(data))
+    lines = data.read_text().splitlines()
+    data.write_text("\n".join([*lines[:1], *(line.replace(".", ".0", 1) for line in lines[1:])]) + "\n")
+    assert command(folder) == 3
+    said = " ".join(capsys.readouterr().err.split())
+    assert "is not what" in said
+    assert load(folder.checkpoint("last")).meta["fingerprint"] in said
+
+
+def test_elsewhere_float64_is_held_to_rounding(train: Train) -> None:
+    folder = train(dtype="float64")
+    elsewhere(folder)
+    alter(folder, "last", "params/0/W", last_bit)
+    found = again(folder)
+    assert (found.exact, found.passed) == (False, True)
+    assert [(change.name, change.kept) for change in found.changes] == [("blas kernel", "Abacus")]
+    alter(folder, "last", "params/0/W", lambda W: W * (1 + 1e-11))
+    assert not again(folder).passed
+
+
+def test_elsewhere_float32_is_held_to_the_accuracy(train: Train) -> None:
+    folder = train()
+    elsewhere(folder)
+    alter(folder, "last", "params/0/W", lambda W: W * np.float32(1.01))
+    found = again(folder)
+    assert found.passed
+    assert found.bound is None
+    summary = json.loads((folder.path / "summary.json").read_text())
+    folder.write_json("summary.json", {**summary, "test_accuracy": 0.0})
+    assert not again(folder).passed
+
+
+@pytest.mark.parametrize(("kept", "agrees"), [(0.3, True), (0.28, False), (None, False)])
+def test_accuracies_may_differ_by_three_standard_errors(kept: float | None, agrees: bool) -> None:
+    """The difference of two accuracies p on 100 samples has variance 2 p (1 - p) / 100: 0.208^2 / 9 at p = 0.4."""
+    again = {"test_accuracy": 0.5, "test_loss": 1.0}
+    rows = figures({"test_accuracy": kept}, again, {"test": 100}, "test", "float32")
+    figure = next(row for row in rows if row.name == "test_accuracy")
+    p = 0.5 if kept is None else (kept + 0.5) / 2
+    assert figure.allowed == pytest.approx(3 * math.sqrt(2 * p * (1 - p) / 100), rel=1e-15)
+    assert figure.agrees is agrees
+
+
+def test_a_figure_only_shown_always_agrees() -> None:
+    assert Figure("test_loss", 1.0, 2.0, None).agrees
+    assert not Figure("test_accuracy", 0.9, 0.90001, 0.0).agrees
+
+
+def test_changes_are_named_down_to_a_package() -> None:
+    kept = {"why": "asked", "cores": 2, "packages": {"numpy": "1", "torch": "2"}, "blas": None}
+    now = {"why": "auto", "cores": 2, "packages": {"numpy": "2", "torch": "2"}, "blas": {"kernel": "Zen"}}
+    assert [(row.name, row.kept, row.now) for row in changes(kept, now)] == [
+        ("blas kernel", None, "Zen"),
+        ("packages numpy", "1", "2"),
+    ]
+
+
+def test_a_run_whose_time_was_up_is_trained_as_far(train: Train) -> None:
+    folder = train(max_time=1e-9)
+    found = again(folder)
+    assert found.steps == json.loads((folder.path / "summary.json").read_text())["steps"]
+    assert 0 < found.steps < 16  # it ended within its first epoch
+    assert found.exact
+
+
+@pytest.mark.parametrize("step", [3, 17])
+def test_a_run_that_was_cut_off_is_trained_to_its_checkpoint(step: int, train: Train) -> None:
+    """Within an epoch, and wherever a chunk would have ended by itself."""
+    folder = train(save_every="1", keep=60)
+    shutil.copy(folder.checkpoints / f"step-{step:08d}.safetensors", folder.checkpoint("last"))
+    (folder.path / "summary.json").unlink()
+    found = again(folder)
+    assert (found.steps, found.exact, found.figures) == (step, True, ())
+    assert {tensor.which for tensor in found.tensors} == {"last"}
+
+
+def test_a_run_that_was_stopped_early_and_resumed_comes_out_again(train: Train, tmp_path: Path) -> None:
+    folder = train(validation=0.3, patience=1, lr=0.2, epochs=30)
+    stopped = json.loads((folder.path / "summary.json").read_text())
+    assert stopped["reason"] == "early-stopping"
+    assert again(folder).exact
+    experiment.resume(str(folder.path), {"patience": 3, "progress": "off"}, tmp_path, QUIET)
+    found = again(folder)
+    assert found.steps > stopped["steps"]
+    assert found.exact
+
+
+def test_a_schedule_that_resuming_bent_is_refused(train: Train, tmp_path: Path) -> None:
+    folder = train(schedule="cosine", epochs=2)
+    assert again(folder).exact
+    experiment.resume(str(folder.path), {"epochs": 4, "progress": "off"}, tmp_path, QUIET)
+    with pytest.raises(ValueError, match=r"epoch 1 was .* resumed with other --epochs"):
+        again(folder)
+
+
+def test_more_epochs_at_a_constant_rate_come_out_again(train: Train, tmp_path: Path) -> None:
+    folder = train(epochs=1)
+    experiment.resume(str(folder.path), {"epochs": 2, "progress": "off"}, tmp_path, QUIET)
+    assert again(folder).exact
+
+
+def test_a_run_that_was_put_back_at_half_its_rate_is_refused(train: Train) -> None:
+    folder = train()
+    last = load(folder.checkpoint("last"))
+    meta = {**last.meta, "progress": {**last.meta["progress"], "rate": 0.5}}
+    save(folder.checkpoint("last"), replace(last, meta=meta))
+    with pytest.raises(ValueError, match=r"went on at 0\.5 of its learning rate"):
+        again(folder)
+
+
+def test_a_run_without_a_step_is_refused(train: Train) -> None:
+    folder = train(keep=60)
+    shutil.copy(folder.checkpoints / "step-00000000.safetensors", folder.checkpoint("last"))
+    with pytest.raises(ValueError, match="no step"):
+        again(folder)
+
+
+def test_a_place_that_cannot_be_is_refused(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(train(), "--threads", "0") == 2
+    assert "threads" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_on_another_library_float64_is_within_rounding(library: str, train: Train) -> None:
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    found = again(train(dtype="float64", validation=0.2), backend=library)
+    assert "backend" in {change.name for change in found.changes}
+    assert found.passed
+    assert max(tensor.apart for tensor in found.tensors) <= 1e-12

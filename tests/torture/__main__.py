@@ -1,0 +1,108 @@
+"""Crashes, damage, hostile files and hours of training at full size, as a table: `make torture`, on two cores.
+
+Anything that does not hold is a line with FAULT, and an exit status that is not 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from nnbackprop.machine import cores, processor
+
+from . import damage, fuzz, kills, victim
+
+ROOT = Path(__file__).parents[2]
+HALVES = 2  # of the kills, one a core
+EPOCHS = 300  # of a run that is killed again and again
+
+Trial = Callable[[], str]
+
+
+def main() -> int:
+    """Try everything; the number of trials with a fault."""
+    parser = argparse.ArgumentParser(prog="make torture", description=__doc__)
+    parser.add_argument("--kills", type=int, default=200, help="at random moments")
+    parser.add_argument("--inputs", type=int, default=1_000_000, help="for each reader; 0 for none")
+    parser.add_argument("--minutes", type=float, default=10, help="of training, for the soak; 0 for none")
+    asked = parser.parse_args()
+    print(f"{datetime.date.today()}, {processor()}, {cores()} cores, {platform.system()}, ", end="")
+    print(f"Python {platform.python_version()}", flush=True)
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
+        begun = [(what, pool.submit(_tried, trial)) for what, trial in _trials(Path(folder), asked)]
+        faults = 0
+        for what, trial in begun:
+            held, words = trial.result()
+            faults += not held
+            print(f"{what:<22} {words if held else 'FAULT: ' + words}", flush=True)
+    return faults
+
+
+def _trials(folder: Path, asked: argparse.Namespace) -> list[tuple[str, Trial]]:
+    """Each by its name."""
+    trials: list[tuple[str, Trial]] = []
+    for half in range(HALVES):
+        place = folder / f"killed-{half}"
+        trials.append(("kill -9", partial(_kills, place, asked.kills // HALVES, half)))
+    trials.append(("bits and cuts", partial(_damage, folder / "damaged")))
+    if asked.inputs:
+        flags = "--inputs", str(asked.inputs)
+        trials += [(f"hostile {name}", partial(_module, "fuzz", name, *flags)) for name in fuzz.NAMES]
+    if asked.minutes:
+        trials.append(("soak", partial(_module, "soak", str(asked.minutes))))
+    return trials
+
+
+def _tried(trial: Trial) -> tuple[bool, str]:
+    """Whether it held, and its figures or what did not hold."""
+    try:
+        return True, trial()
+    except Exception as error:
+        return False, str(error) or repr(error)
+
+
+def _kills(place: Path, count: int, seed: int) -> str:
+    place.mkdir()
+    found = kills.survive(place, EPOCHS, count, random.Random(seed))
+    return (
+        f"{found.kills} survived, {found.resumes} resumes, at most {found.lost} of {victim.EVERY} steps lost; "
+        f"{found.runs} runs ended bit for bit as the one left alone"
+    )
+
+
+def _damage(place: Path) -> str:
+    """On a checkpoint of a run as it is written."""
+    caught = 0
+    place.mkdir()
+    victim.write_clouds(place)
+    victim.left_alone(place, *victim.words("run", 2))
+    whole = (place / "runs" / "run" / "checkpoints" / "last.safetensors").read_bytes()
+    for content in damage.every_damage(whole):
+        damage.refused(place / "last.safetensors", content)
+        caught += 1
+    return f"{caught:,} caught: every bit of {len(whole):,} bytes flipped, and the file cut at every one"
+
+
+def _module(name: str, *words: str) -> str:
+    """The last line that a module of this package says in a process of its own, which is to end with 0."""
+    command = [sys.executable, "-m", f"tests.torture.{name}", *words]
+    surroundings = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=surroundings, capture_output=True, text=True)
+    said = done.stdout.strip() or done.stderr.strip()
+    if done.returncode:
+        raise RuntimeError(said)
+    return said.removeprefix(words[0]).strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,43 @@
+"""A checkpoint whose bytes have changed: none may be taken for a checkpoint."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from nnbackprop.errors import RunFolderError
+from nnbackprop.training.checkpoints import load
+
+WORDS = (
+    "it was cut off, damaged, or not written by nnbackprop|it has format .* and this version reads format"
+    "|it has no SHA-256 to know damage by|its bytes do not have the SHA-256 that it says"
+)
+
+
+def refused(path: Path, content: bytes) -> None:
+    """AssertionError unless `content` is refused by an error that names `path` and says what is wrong."""
+    path.write_bytes(content)
+    said = _refusal(path)
+    assert re.match(f"{re.escape(str(path))} cannot be used as a checkpoint: ({WORDS})", said), said
+
+
+def _refusal(path: Path) -> str:
+    try:
+        load(path)
+    except RunFolderError as error:
+        return str(error)
+    return f"{path} is damaged, and was loaded all the same"
+
+
+def flipped(content: bytes, bit: int) -> bytes:
+    """`content` with one bit the other way."""
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+def every_damage(content: bytes) -> Iterator[bytes]:
+    """Each bit flipped, and each length cut to."""
+    yield from (flipped(content, bit) for bit in range(8 * len(content)))
+    yield from (content[:length] for length in range(len(content)))

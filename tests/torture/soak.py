@@ -1,0 +1,91 @@
+"""Hours of training scaled to minutes, in one process: what it holds must not grow. `... tests.torture.soak 10`.
+
+Runs that save every few steps, each stopped half-way and resumed, by turns silent and in lines, with their data at
+hand and streamed on a thread. Without their pictures, since matplotlib takes a dozen runs to be warm.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+
+from nnbackprop import config, experiment
+
+from . import victim
+
+EPOCHS = 200  # of a run, half of them before it is resumed
+WARM = 1 / 4  # of the time, when libraries are loaded and pools filled
+MOST = 0.01  # that memory may grow from the first third of the rest to the last
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a process holds: resident bytes, open files, threads."""
+
+    memory: int
+    files: int
+    threads: int
+
+    @classmethod
+    def now(cls) -> Held:
+        """This one, this moment."""
+        process = psutil.Process()
+        return cls(process.memory_info().rss, process.num_fds(), process.num_threads())
+
+
+def main(minutes: float) -> int:
+    """Train for so long, say what it came to; 1 if anything grew."""
+    experiment.draw = lambda *_: None
+    held, steps, runs = [], 0, 0
+    begin = time.monotonic()
+    while (passed := (time.monotonic() - begin) / (60 * minutes)) < 1:
+        steps += _run(runs)
+        runs += 1
+        if passed >= WARM:
+            held.append(Held.now())
+    grown, words = _growth(held)
+    print(f"{steps:,} steps, {steps // victim.EVERY:,} saves, {runs} resumes: {words}")
+    return int(grown)
+
+
+def _run(number: int) -> int:
+    """One run, stopped and resumed, and its number of steps."""
+    changes = {"progress": ("off", "plain")[number % 2], "resident": ("yes", "no")[number // 2 % 2]}
+    with Path(os.devnull).open("w") as nowhere:
+        console = Console(file=nowhere)
+        settings = {**victim.SETTINGS, **changes, "name": "soak"}
+        experiment.train(config.resolve("mnist", {**settings, "epochs": EPOCHS // 2}), console)
+        finished = experiment.resume("soak", {"epochs": EPOCHS}, Path("runs"), console)
+    shutil.rmtree("runs")
+    assert finished.summary is not None
+    return int(finished.summary["steps"])
+
+
+def _growth(held: list[Held]) -> tuple[bool, str]:
+    """Whether anything grew, and the figures."""
+    third = max(1, len(held) // 3)
+    early, late = (statistics.median(h.memory for h in part) for part in (held[:third], held[-third:]))
+    files, threads = ({getattr(h, what) for h in held} for what in ("files", "threads"))
+    grown = late > (1 + MOST) * early or len(files) > 1 or len(threads) > 1
+    words = f"memory {early / 2**20:.1f} MB and at the end {late / 2**20:.1f} ({late / early - 1:+.2%})"
+    return grown, f"{words}, {_range(files)} open files, {_range(threads)} threads"
+
+
+def _range(counts: set[int]) -> str:
+    return f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        victim.write_clouds(Path(folder))
+        sys.exit(main(float(sys.argv[1])))
