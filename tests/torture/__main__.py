@@ -34,6 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make torture", description=__doc__)
     parser.add_argument("--kills", type=int, default=200, help="at random moments")
     parser.add_argument("--inputs", type=int, default=1_000_000, help="for each reader; 0 for none")
+    parser.add_argument("--seconds", type=int, default=0, help="at most, for each reader; 0 for no limit")
     parser.add_argument("--minutes", type=float, default=10, help="of training, for the soak; 0 for none")
     asked = parser.parse_args()
     print(f"{datetime.date.today()}, {processor()}, {cores()} cores, {platform.system()}, ", end="")
@@ -56,7 +57,7 @@ def _trials(folder: Path, asked: argparse.Namespace) -> list[tuple[str, Trial]]:
         trials.append(("kill -9", partial(_kills, place, asked.kills // HALVES, half)))
     trials.append(("bits and cuts", partial(_damage, folder / "damaged")))
     if asked.inputs:
-        flags = "--inputs", str(asked.inputs)
+        flags = "--inputs", str(asked.inputs), "--seconds", str(asked.seconds)
         trials += [(f"hostile {name}", partial(_module, "fuzz", name, *flags)) for name in fuzz.NAMES]
     if asked.minutes:
         trials.append(("soak", partial(_module, "soak", str(asked.minutes))))
