@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import array_api_compat.cupy
@@ -10,6 +9,7 @@ import cupy
 import numpy as np
 
 from .base import Array, Backend, Memory, Namespace, Rule, Step, Tree
+from .cupy_arrays import concat, kept, stack
 from .cupy_errors import cuda_version, no_device, no_product
 from .cupy_graph import Capture, CupyRecorder
 from .cupy_products import Products
@@ -34,7 +34,17 @@ class CupyBackend(Backend):
         self._device.use()
         self._products = self._multiply_once()
         self._replays = Replays(CupyRecorder(self._products))
-        self.xp = Namespace(array_api_compat.cupy, self._fuse, matmul=self._products)
+        self._full = kept(cupy.full)
+        self.xp = Namespace(
+            array_api_compat.cupy,
+            self._fuse,
+            matmul=self._products,
+            arange=kept(cupy.arange),
+            ones=kept(cupy.ones),
+            full=self._full,
+            concat=concat,
+            stack=stack,
+        )
 
     @property
     def fused(self) -> bool:
@@ -119,7 +129,7 @@ class CupyBackend(Backend):
 
         def fused(*numbers: Any) -> Any:
             dtype = numbers[0].dtype
-            arrays = [a if isinstance(a, cupy.ndarray) else _constant(self.device, a, dtype) for a in numbers]
+            arrays = [a if isinstance(a, cupy.ndarray) else self._full((), a, dtype=dtype) for a in numbers]
             answer = kernel(*arrays)
             if not donated:
                 return answer
@@ -136,14 +146,6 @@ class CupyBackend(Backend):
             raise no_product(self.device, cupy.cuda.runtime.runtimeGetVersion(), error) from error
         assert (product == 2).all(), product
         return products
-
-
-@cache  # for good, as captured graphs read them; a program's rules have few
-def _constant(device: str, number: Any, dtype: Any) -> Array:
-    """A scalar of a rule on `device`, the current one: moving one costs a copy, and they are always the same."""
-    if cupy.cuda.get_current_stream().is_capturing():
-        raise RuntimeError(f"the scalar {number!r} of a rule is new: it was not among those of the steps before")
-    return cupy.asarray(number, dtype=dtype)
 
 
 def _count() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,21 +28,19 @@ class Capture:
 
 @dataclass(frozen=True)
 class CupyRecording:
-    """A graph, and the pool whose memory its kernels work in: nobody else may be given a block of it."""
+    """A graph, and the blocks of memory its kernels work in: while it holds them nobody else is given one."""
 
     graph: Any
-    pool: Any
-    pool_bytes: int
+    blocks: tuple[Any, ...]
     products: int
 
     def replay(self) -> None:
         """Launch the graph on the current stream."""
-        assert self.pool.total_bytes() == self.pool_bytes, "memory of a graph was given to something else"
         self.graph.launch()
 
     def capture(self, steps: int) -> Capture:
         """Its numbers; the nodes are counted by the driver."""
-        return Capture(steps, _nodes(self.graph.graph), self.pool_bytes, self.products)
+        return Capture(steps, _nodes(self.graph.graph), sum(block.size for block in self.blocks), self.products)
 
 
 class CupyRecorder:
@@ -55,22 +54,27 @@ class CupyRecorder:
         self._stream = cupy.cuda.Stream(non_blocking=True)
 
     def record(self, work: Callable[[], None]) -> CupyRecording:
-        """Capture `work`, in a pool of its own. That draws on the common one, whose limit so counts for it.
+        """Capture `work`, in a pool of its own that draws on the common one, whose limit so counts for it.
 
         On a pool that drew on the device, CuPy would answer a lack of memory by giving up free blocks: those that
-        the first kernels of this very graph work in.
+        the first kernels of this very graph work in. A pool that is dropped with free blocks in it never gives
+        them back, so that it is emptied first; the recording holds what it had drawn.
         """
-        pool, before = cupy.cuda.MemoryPool(cupy.get_default_memory_pool().malloc), self._products.calls
+        blocks: list[Any] = []
+        pool, before = cupy.cuda.MemoryPool(_noting(blocks)), self._products.calls
         with cupy.cuda.using_allocator(pool.malloc), self._stream:
             self._stream.begin_capture()
             try:
                 work()
-            except BaseException:
+                graph = self._stream.end_capture()
+            except BaseException as error:
                 with suppress(Exception):  # the capture may be invalid by now, and is over with this all the same
                     self._stream.end_capture()
+                traceback.clear_frames(error.__traceback__)  # they hold arrays of the pool
                 raise
-            graph = self._stream.end_capture()
-        return CupyRecording(graph, pool, pool.total_bytes(), self._products.calls - before)
+            finally:
+                pool.free_all_blocks()
+        return CupyRecording(graph, tuple(blocks), self._products.calls - before)
 
     def copy(self, array: Array) -> Array:
         """A new array with the same numbers."""
@@ -79,6 +83,17 @@ class CupyRecorder:
     def overlap(self, a: Array, b: Array) -> bool:
         """Whether the stretches of memory they lie in overlap; told from addresses alone."""
         return cupy.may_share_memory(a, b)
+
+
+def _noting(blocks: list[Any]) -> Callable[[int], Any]:
+    """The common pool's allocator, which notes in `blocks` what it gives."""
+
+    def allocate(size: int) -> Any:
+        pointer = cupy.get_default_memory_pool().malloc(size)
+        blocks.append(pointer.mem)
+        return pointer
+
+    return allocate
 
 
 def _nodes(graph: int) -> int:

@@ -13,6 +13,9 @@ from .errors import DataError, ShapeError, UsageError
 from .layers.sigmoids import sigmoid
 from .layers.softmax import softmax
 
+NAN = float("nan")
+"""One object for all: what keeps a rule's scalars finds them by what they equal, and NaN equals no other."""
+
 
 class Loss(Protocol):
     """J and dJ/dy of outputs y (n, k): `loss(xp, y, t) -> (J 0-d, dy (n, k))`, J the mean over the batch."""
@@ -78,21 +81,48 @@ class SoftmaxCrossEntropy:
         _check_smoothing(self.label_smoothing)
 
     def __call__(self, xp: Any, y: Array, t: Array) -> tuple[Array, Array]:
-        """J = mean(log sum e^y - sum q y), dy = (p - q) / n (derivation, D25, D26)."""
+        """J = -1/n sum q log p, dy = (p - q) / n (derivation, D25, D26)."""
         _check_labels_array(xp, y, t)
         (n, k), s = y.shape, self.label_smoothing
-        q = one_hot(xp, t, k, y.dtype, s / k, 1 - s + s / k)
-        z = y - xp.max(y, axis=1, keepdims=True)
-        e = xp.exp(z)
+        z, e = xp.fuse(shifted_exp)(y, xp.max(y, axis=1, keepdims=True))
         total = xp.sum(e, axis=1, keepdims=True)
-        J = xp.log(total[:, 0]) - xp.sum(q * z, axis=1)  # (n,)
-        known = xp.logical_and(t >= 0, t < k)
-        J = xp.where(known, J, xp.full_like(J, float("nan")))
-        return xp.mean(J), (e / total - q) * (1 / n)
+        columns = xp.reshape(xp.arange(k, dtype=xp.int32, device=device_of(t)), (1, -1))
+        off, on = s / k, 1 - s + s / k  # q besides the label, and there
+        rule, labels = xp.fuse(softmax_cross_entropy), xp.reshape(t, (-1, 1))
+        J, dy = rule(z, e, total, labels, columns, k, off, on, 1 / n, NAN)  # of each entry: (n, k)
+        return xp.sum(J), dy
 
     def probabilities(self, xp: Any, y: Array) -> Array:
         """softmax(y)."""
         return softmax(xp, y)
+
+
+def shifted_exp(xp: Any, y: Array, top: Array) -> tuple[Array, Array]:
+    """z = y - max y and e^z, which cannot overflow: a rule."""
+    z = y - top
+    return z, xp.exp(z)
+
+
+def softmax_cross_entropy(
+    xp: Any,
+    z: Array,
+    e: Array,
+    total: Array,
+    label: Array,
+    column: Array,
+    classes: int,
+    off: float,
+    on: float,
+    share: float,
+    nan: float,
+) -> tuple[Array, Array]:
+    """-q log p and p - q, each times the sample's share, with log p = z - log total: a rule.
+
+    q is `on` in the label's column, else `off`. A label out of 0 .. classes - 1 gives NaN.
+    """
+    q = xp.astype(label == column, z.dtype) * (on - off) + off
+    known = xp.logical_and(label >= 0, label < classes)
+    return xp.where(known, q * (xp.log(total) - z) * share, nan), (e / total - q) * share
 
 
 @dataclass(frozen=True)

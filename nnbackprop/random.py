@@ -66,6 +66,11 @@ def threefry(xp: Any, c0: Array, c1: Array, k0: int, k1: int) -> tuple[Array, Ar
     return x0, x1
 
 
+def survivors(xp: Any, lane: Array, threshold: int, scale: Array) -> Array:
+    """`scale` where the lane is at least the threshold, else 0: a rule."""
+    return xp.astype(lane >= threshold, scale.dtype) * scale
+
+
 @dataclass(frozen=True)
 class Draw:
     """Where in the random stream a step stands; handed to every layer, which asks it for a mask.
@@ -109,6 +114,6 @@ class Draw:
         word0, word1 = xp.fuse(threefry)(element, step, *key(self.seed, self.layer, "dropout"))
         # a half at the top of its word compares as the 16-bit number would, against a threshold moved up too
         threshold = (level - LEVELS // 2) * LEVELS
-        lanes = [word >= threshold for word in (word0, word1, word0 << 16, word1 << 16)]
-        kept = xp.concat(lanes, axis=1)[:, :width]
-        return xp.astype(kept, dtype) * (LEVELS / (LEVELS - level))
+        lanes = xp.concat([word0, word1, word0 << 16, word1 << 16], axis=1)[:, :width]
+        scale = xp.full((), LEVELS / (LEVELS - level), dtype=dtype, device=device_of(self.step))
+        return xp.fuse(survivors)(lanes, threshold, scale)

@@ -16,6 +16,8 @@ import numpy as np
 from taped import Tape, Taped, call
 
 DOUBLE, IN_DOUBLE = 1, 70
+BLOCK = 4096
+"""What is drawn of a pool wherever one is used."""
 TYPES = {0: ctypes.c_float, DOUBLE: ctypes.c_double}
 
 
@@ -88,13 +90,17 @@ class Stream:
 
 
 class Pool:
+    """A pool that draws on `malloc`, and keeps what it drew until it is emptied: being dropped is not enough."""
+
+    drawn: list[Pool]
+
     def __init__(self, malloc: Any = None) -> None:
-        self.limit, self.freed, self.drawn_from = 0, 0, malloc
+        self.limit, self.freed, self.draw = 0, 0, malloc
+        if malloc:
+            Pool.drawn.append(self)
 
-    def malloc(self, size: int) -> Any: ...
-
-    def total_bytes(self) -> int:
-        return 4096
+    def malloc(self, size: int) -> Any:
+        return self.draw(size) if self.draw else SimpleNamespace(mem=SimpleNamespace(size=size))
 
     def used_bytes(self) -> int:
         return 1024
@@ -124,12 +130,13 @@ class Device:
 
 @contextmanager
 def using_allocator(malloc: Any) -> Any:
+    malloc(BLOCK)
     yield
 
 
 def make() -> SimpleNamespace:
     """A module `cupy`."""
-    Stream.current = Stream(ptr=0)
+    Stream.current, Pool.drawn = Stream(ptr=0), []
     pool, pinned = Pool(), Pool()
     runtime = SimpleNamespace(
         getDeviceCount=lambda: 2,
@@ -149,22 +156,34 @@ def make() -> SimpleNamespace:
     )
     return SimpleNamespace(
         __version__="14.2.0",
+        arange=maker(np.arange),
         array=lambda a, order: np.array(a, order=order).view(Taped),
-        asarray=lambda a, dtype: np.asarray(a, dtype=dtype).view(Taped),
         asnumpy=lambda a, order="C": np.array(a, order=order),
+        concatenate=lambda arrays, axis: call(np.concatenate, (list(arrays),), {"axis": axis}),
         cuda=cuda,
-        empty=lambda shape, dtype: call(np.empty, (shape,), {"dtype": dtype}),
+        empty=maker(np.empty),
         float32=np.float32,
+        full=maker(np.full),
         fuse=lambda kernel_name: lambda rule: rule,
         get_default_memory_pool=lambda: pool,
         get_default_pinned_memory_pool=lambda: pinned,
         matmul=matmul,
         may_share_memory=np.may_share_memory,
         ndarray=Taped,
-        ones=lambda shape, dtype: call(np.ones, (shape,), {"dtype": dtype}),
+        ones=maker(np.ones),
         sum=lambda a: call(np.sum, (a,)),
         uint8=np.uint8,
     )
+
+
+def maker(function: Callable[..., Any]) -> Callable[..., Any]:
+    """One of NumPy's that makes an array of nothing: an operation, which is recorded."""
+
+    def make(*arguments: Any, dtype: Any) -> Any:
+        return call(function, arguments, {"dtype": dtype})
+
+    make.__name__ = function.__name__
+    return make
 
 
 def matmul(a: Any, b: Any) -> Any:

@@ -93,7 +93,7 @@ class Taped(np.ndarray):
         return SimpleNamespace(ptr=self.ctypes.data)
 
     def __setitem__(self, where: Any, value: Any) -> None:
-        call(np.positive, (plain(value),), {"out": (self[where],)})
+        call(np.maximum, (plain(value),) * 2, {"out": (self[where],)})  # a copy, of booleans too
 
     def __getitem__(self, where: Any) -> Any:
         return np.asarray(plain(self)[where]).view(Taped)

@@ -185,8 +185,8 @@ def test_a_loop_that_finds_no_memory_raises_memory_error(name: str) -> None:
     xp = backend.xp
 
     def greedy(state: Any, data: Any, x: Any) -> Any:
-        wild = xp.sin(xp.arange(2**44, dtype=xp.float64) * x)  # of which JAX, which makes no array it need not, ...
-        return state + xp.sort(wild)[0]  # ... must make all
+        wild = xp.sin(xp.arange(2**44, dtype=xp.float64) * x)  # JAX makes no array it need not, but ...
+        return state + xp.sort(wild)[0]  # ... this takes all of it
 
     state, xs = backend.asarray(np.zeros(())), backend.asarray(np.ones(1))
     with pytest.raises(MemoryError):
