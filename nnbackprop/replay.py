@@ -91,11 +91,17 @@ def _check_rates(config: Config, folder: RunFolder, samples: int, last: Checkpoi
             "config.toml knows nothing of: train it anew with a lower --lr, and replay that."
         )
     schedule = assembly.learning_rate(config, samples)
-    for row in folder.rows():
-        now = schedule(row["step"] - 1)
-        if not math.isclose(row["lr"], now, rel_tol=1e-9):
+    try:
+        rates = [(row["epoch"], int(row["step"]), float(row["lr"])) for row in folder.rows()]
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(
+            f"{folder.metrics} holds a row without its step or learning rate ({error}): put back what was there."
+        ) from error
+    for epoch, step, lr in rates:
+        now = schedule(step - 1)
+        if not math.isclose(lr, now, rel_tol=1e-9):
             raise UsageError(
-                f"The learning rate of epoch {row['epoch']} was {row['lr']:g} in {folder.path}, and by its "
+                f"The learning rate of epoch {epoch} was {lr:g} in {folder.path}, and by its "
                 f"config.toml it is {now:g}: the run was resumed with other --epochs, which its schedule "
                 f"{config.schedule} depends on, and cannot be trained again in one piece."
             )

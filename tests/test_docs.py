@@ -87,11 +87,12 @@ def test_the_figures_are_those_the_script_keeps(page: Path, figures: ModuleType,
     assert copy.read_text() == page.read_text()
 
 
-def test_the_proofs_shown_are_those_the_script_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("store", ["verification", "reproducibility"])
+def test_the_proofs_shown_are_those_the_script_kept(store: str, tmp_path: Path) -> None:
     """And its blocks stand in a page at all: one that was renamed would be written nowhere."""
     from scripts import pages
 
-    blocks = json.loads((ROOT / "docs" / "verification.json").read_text())
+    blocks = json.loads((ROOT / "docs" / f"{store}.json").read_text())
     shown = set()
     for page in pages.PAGES:
         copy = tmp_path / page.name
