@@ -28,10 +28,10 @@ GROWTH = ROOT / "docs" / "figures" / "growth.png"
 
 
 def kept() -> list[Result]:
-    """One result a machine, the newest first."""
+    """One result a machine: first those with kernels of OpenBLAS's own choice, and of these the newest."""
     assert RESULTS, "benchmarks/results is in a checkout"
     results = [Result.from_json(path.read_bytes()) for path in sorted(RESULTS.glob("*-cores*.json"))]
-    return sorted(results, key=lambda result: result.date, reverse=True)
+    return sorted(results, key=lambda result: (result.machine.coretype is None, result.date), reverse=True)
 
 
 def everything(results: Sequence[Result]) -> str:
@@ -113,7 +113,7 @@ def blocks() -> dict[str, str]:
 
 
 def main() -> None:
-    """Fill the blocks and draw the charts of the newest results."""
+    """Fill the blocks and draw the charts of the first results."""
     results, found = kept(), aside()
     if not results:
         sys.exit("There are no results yet: `nnbackprop bench` keeps this machine's in benchmarks/results.")

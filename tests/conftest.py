@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Generator
+from pathlib import Path
 from typing import TypeVar
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: two libraries' threads would fight for it
@@ -93,3 +94,12 @@ def backend(request: pytest.FixtureRequest) -> Backend:
         if request.config.getoption("--backend"):
             pytest.fail(f"--backend {request.param} was asked for: {error}")
         pytest.skip(f"{request.param}: {error.reason}")
+
+
+@pytest.fixture
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For commands: nothing of the checkout or of the environment is theirs, and lines have 120 columns."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    for name in ("NNBACKPROP_BACKEND", "NNBACKPROP_DEVICE"):
+        monkeypatch.delenv(name, raising=False)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pyte
 import pytest
+from commands import run
 
 from nnbackprop.cli import main
 from nnbackprop.training.checkpoints import load as load_checkpoint
@@ -25,18 +26,7 @@ SMALL = ["mnist", "--hidden", "16", "--dropout", "0", "--epochs", "1"]
 """An epoch of real MNIST through a small network: under a second of steps, about 92% right."""
 
 
-@pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
-    for name in ("NNBACKPROP_BACKEND", "NNBACKPROP_DEVICE"):
-        monkeypatch.delenv(name, raising=False)
-
-
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(list(words))
-    return int(stop.value.code or 0)
+pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import run
 from torture import victim
 from torture.kills import survive
 from torture.victim import same
 
 from nnbackprop import experiment
-from nnbackprop.cli import main
 from nnbackprop.files import write_atomically
 from nnbackprop.training.checkpoints import load
 from nnbackprop.training.interrupt import stop_on_signals
@@ -38,12 +38,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     victim.write_clouds(folder)
     victim.left_alone(folder, *victim.words("whole", EPOCHS))
     return folder
-
-
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(list(words))
-    return int(stop.value.code or 0)
 
 
 def resumed(place: Path, name: str) -> Path:

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import run
 from torture.damage import flipped, refused
 
 from nnbackprop import experiment
-from nnbackprop.cli import main
 from nnbackprop.errors import RunFolderError
 from nnbackprop.training.checkpoints import Checkpoint, load, save, to_bytes
 
@@ -140,12 +140,6 @@ def test_weights_that_are_not_finite_are_refused_though_signed(name: str, bad: f
     save(path, Checkpoint({name: np.array([1.0, bad])}, META))
     with pytest.raises(RunFolderError, match=rf"last\.safetensors cannot be used.*{name} holds numbers that"):
         load(path)
-
-
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(list(words))
-    return int(stop.value.code or 0)
 
 
 @pytest.fixture

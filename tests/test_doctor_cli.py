@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import run
 
-from nnbackprop.cli import main
 from nnbackprop.training import checkpoints
 from nnbackprop.verify.doctor import BEHAVIOUR, DATA, START
 
@@ -30,18 +30,7 @@ EVERY = {*DATA, *START, *BEHAVIOUR, *WATCHED}
 SMALL = ["--hidden", "16", "--dropout", "0", "--backend", "numpy", "--batch-size", "20"]
 
 
-@pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
-    for name in ("NNBACKPROP_BACKEND", "NNBACKPROP_DEVICE"):
-        monkeypatch.delenv(name, raising=False)
-
-
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(list(words))
-    return int(stop.value.code or 0)
+pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
 
 def clouds(n: int = 400) -> tuple[np.ndarray, np.ndarray]:

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import run
 from torture import victim
 from torture.victim import outcome, same
 
 from backends import leaves, select
 from nnbackprop import experiment
-from nnbackprop.cli import main
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import RunFolderError
 from nnbackprop.layers import Dense, Dropout, Tanh
@@ -273,12 +273,6 @@ def test_a_folder_that_is_gone_and_comes_back(tmp_path: Path, alone: Any) -> Non
 def _back(path: Path, away: Path) -> None:
     assert not path.exists()  # nothing was made in its place
     away.rename(path)
-
-
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(list(words))
-    return int(stop.value.code or 0)
 
 
 @pytest.mark.skipif(

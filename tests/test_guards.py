@@ -8,25 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run
 
 from nnbackprop import Trained
-from nnbackprop.cli import main
 from nnbackprop.training.run_folder import RunFolder
 
 PEOPLE = ["train", "weight-height", "--progress", "off"]
 
 
-@pytest.fixture(autouse=True)
-def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("NNBACKPROP_BACKEND", "NNBACKPROP_DEVICE"):
-        monkeypatch.delenv(name, raising=False)
-
-
-def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(list(words))
-    return int(stop.value.code or 0)
+pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
 
 def summary(name: str) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from healthy_runs import RUNS, HealthyRun, trained
 
-from nnbackprop.training.run_folder import row
+from nnbackprop.training.recorder import row
 from nnbackprop.training.watch import judge_rows
 
 CHEAP = [run for run in RUNS if run.cheap]
