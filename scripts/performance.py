@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pages import ROOT, write
 
 sys.path.insert(0, str(ROOT))  # the benchmarks of this checkout
+import aims
 import performance_gpu
 
 from benchmarks.beside import Beside, rows
@@ -107,7 +108,10 @@ def made(result: Result | Beside) -> str:
 def blocks() -> dict[str, str]:
     """What the documents show, by the names of its places in them."""
     results, found = kept(), aside()
-    shown = {"performance": everything(results), "performance-summary": summary(results[0])} if results else {}
+    shown = {}
+    if results:
+        shown = {"performance": everything(results), "performance-summary": summary(results[0])}
+        shown["aims"] = "\n\n".join([aims.table(results), *map(made, results)]) + "\n"
     besides = {"growth": exponents(found), "beside": figures(found)} if found else {}
     return {**performance_gpu.blocks(), **shown, **besides}
 

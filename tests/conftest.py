@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ import pytest
 
 import backends
 from backends import Backend, BackendError
+from nnbackprop.training.interrupt import SIGNALS
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -103,3 +105,14 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("COLUMNS", "120")
     for name in ("NNBACKPROP_BACKEND", "NNBACKPROP_DEVICE"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def heeded() -> Iterator[None]:
+    """Signals as a program has them that is not in a shell's background, where SIGINT is ignored."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        signal.signal(number, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

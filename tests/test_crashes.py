@@ -59,6 +59,7 @@ def test_kill_9_at_random_moments(tmp_path: Path) -> None:
     assert figures.lost < victim.EVERY
 
 
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_finishes_the_chunk_saves_and_says_so_by_its_status(number: signal.Signals, place: Path) -> None:
     with victim.start(place, *victim.words(number.name, ENDLESS)) as process:
@@ -77,6 +78,7 @@ def test_a_signal_finishes_the_chunk_saves_and_says_so_by_its_status(number: sig
     same(place / "runs" / number.name, place / "runs" / f"{number.name}-alone")
 
 
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize(
     ("number", "status"),
     [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGHUP, -signal.SIGHUP)],

@@ -124,6 +124,7 @@ def test_an_interrupted_run_has_no_best_yet(tmp_path: Path) -> None:
     assert listener.folder.checkpoint("last").exists()
 
 
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send SIGINT to one process")
 def test_the_first_interrupt_asks_and_the_second_stops() -> None:
     asked: list[bool] = []
@@ -142,6 +143,7 @@ def test_the_first_interrupt_asks_and_the_second_stops() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has SIGINT alone, and cannot send it to one process")
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_asks_once_and_its_number_is_told(number: int) -> None:
     asked: list[bool] = []
