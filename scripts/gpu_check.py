@@ -15,9 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, which need not be installed
 from benchmarks.gpu.page import found, page, spread
-from benchmarks.gpu.results import Check, Part, path_of, write
+from benchmarks.gpu.results import Check, Part, path_of
 from benchmarks.gpu.runner import Runner
 from benchmarks.gpu.setting import Asked
+from nnbackprop.files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -62,8 +63,8 @@ def tell(part: Part) -> None:
 def keep(check: Check) -> None:
     """Both files, each whole or not at all."""
     path = path_of(check, RESULTS)
-    write(path, check.to_json())
-    write(path.with_suffix(".md"), page(check))
+    write_atomically(path, check.to_json().encode())
+    write_atomically(path.with_suffix(".md"), page(check).encode())
     print(f"Kept in {path.relative_to(ROOT)} and {path.with_suffix('.md').name}.")
 
 

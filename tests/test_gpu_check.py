@@ -21,12 +21,13 @@ from backends import graphs, select
 from benchmarks.gpu import captures, page, rivals, runner, speed
 from benchmarks.gpu.environment import GPU
 from benchmarks.gpu.learning import first
-from benchmarks.gpu.results import MICROSECONDS, Check, Figure, Part, Skipped, kept, path_of, write
+from benchmarks.gpu.results import MICROSECONDS, Check, Figure, Part, Skipped, kept, path_of
 from benchmarks.gpu.runner import PIECES, Piece, Runner, ended
 from benchmarks.gpu.setting import SHORT, Asked
 from benchmarks.gpu.training import Training, apart, batches, w1
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.source import load
+from nnbackprop.files import write_atomically
 
 ROOT = Path(__file__).parents[1]
 ASKED = Asked("numpy", None, "mnist")
@@ -335,7 +336,7 @@ def check() -> Check:
 def test_a_check_is_kept_whole_under_the_name_of_its_gpu(check: Check, tmp_path: Path) -> None:
     path = path_of(check, tmp_path)
     assert path.name == "nvidia-h200.json"
-    write(path, check.to_json())
+    write_atomically(path, check.to_json().encode())
     (tmp_path / "amd-epyc-2-cores.json").write_text("{}")  # a contest's
     assert kept(tmp_path) == [check]
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["amd-epyc-2-cores.json", "nvidia-h200.json"]
@@ -364,7 +365,7 @@ def test_the_documents_say_first_what_was_never_measured_or_show_what_was(
     never = performance_gpu.blocks()
     assert never["gpu"].startswith("**Never measured: anything on a GPU.**")
     assert "Nothing has\nrun on a GPU yet" in never["gpu-summary"]
-    write(path_of(check, tmp_path), check.to_json())
+    write_atomically(path_of(check, tmp_path), check.to_json().encode())
     measured = performance_gpu.blocks()
     assert measured["gpu"].startswith("Measured on NVIDIA H200. On no other GPU")
     assert "| PyTorch, eager | 400 (399..401) | 10.00 |" in measured["gpu-summary"]

@@ -9,6 +9,7 @@ from benchmarks.works import Problem
 from nnbackprop import assembly
 from nnbackprop.data.batches import Feed
 from nnbackprop.network import Params
+from nnbackprop.training.course import scalars_of
 
 
 class Ours:
@@ -27,8 +28,7 @@ class Ours:
         dtype, lr = self.problem.config.storage, self.problem.config.lr
         for begin in range(at, at + steps, self.chunk):
             numbers = np.arange(begin, min(begin + self.chunk, at + steps))
-            rows = [self.step.optimizer.scalars(t + 1, lr) for t in numbers.tolist()]
-            scalars = {name: np.array([row[name] for row in rows], dtype=dtype) for name in rows[0]}
+            scalars = scalars_of(self.step.optimizer, lambda _: lr, numbers, dtype)
             batches = self.feed.xs(self.problem.batches(begin, len(numbers)))
             xs = {**batches, "step": numbers.astype(np.int32), "scalars": scalars}
             moved = tree_map(self.backend.asarray, xs)

@@ -9,6 +9,7 @@ import numpy as np
 
 from backends import Backend, graphs, tree_map
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.training.course import scalars_of
 
 from .results import Figure
 from .setting import Asked, need_graphs, size_for
@@ -106,7 +107,7 @@ def memory(asked: Asked) -> Iterator[Figure]:
 def refused(training: Training, data: Dataset) -> int:
     """1 if a step on the whole set at once is a MemoryError; RuntimeError if it went through."""
     numbers = np.zeros(1, np.int32)
-    scalars = {name: np.array([value], np.float32) for name, value in training.net.scalars(0).items()}
+    scalars = scalars_of(training.net.optimizer, training.net.rate, numbers, training.dtype)
     host = {**training.feed.xs(np.arange(len(data))[None, :]), "step": numbers, "scalars": scalars}
     xs = tree_map(training.backend.asarray, host)
     try:

@@ -6,7 +6,6 @@ Plain dataclasses, where those use msgspec: a machine with a GPU may have no mor
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -110,10 +109,3 @@ def kept(folder: Path) -> list[Check]:
     """One check a GPU, the newest first. The contests' files in the same folder are named by their cores."""
     paths = [path for path in sorted(folder.glob("*.json")) if "-cores" not in path.stem]
     return sorted((Check.from_json(path.read_bytes()) for path in paths), key=lambda c: c.date, reverse=True)
-
-
-def write(path: Path, text: str) -> None:
-    """The whole file or none of it, also where the machine is taken away meanwhile."""
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    half.write_text(text, encoding="utf-8")
-    half.replace(path)

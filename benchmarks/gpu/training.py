@@ -17,6 +17,7 @@ from nnbackprop.layers import Dense, Dropout, Layer, ReLU
 from nnbackprop.losses import SoftmaxCrossEntropy
 from nnbackprop.network import Params, Sequential
 from nnbackprop.optimizers import SGD, Adam, Optimizer
+from nnbackprop.training.course import scalars_of
 from nnbackprop.training.step import Objective, TrainingStep
 
 from .setting import Size
@@ -53,9 +54,9 @@ class Net:
         """Its sizes, such as 784-512-256-10."""
         return "-".join(map(str, (784, *self.hidden, 10)))
 
-    def scalars(self, t: int) -> dict[str, float]:
-        """The optimizer's numbers of step `t`, counted from 0."""
-        return self.optimizer.scalars(t + 1, self.lr(t) if callable(self.lr) else self.lr)
+    def rate(self, t: int) -> float:
+        """The learning rate of step `t`, counted from 0."""
+        return self.lr(t) if callable(self.lr) else self.lr
 
 
 def w1(size: Size, dropout: bool = True) -> Net:
@@ -92,8 +93,7 @@ class Training:
     def xs(self, at: int, steps: int) -> Tree:
         """What `steps` steps from step `at` on are given: batches by row number, their numbers and scalars."""
         numbers = np.arange(at, at + steps)
-        table = [self.net.scalars(t) for t in numbers.tolist()]
-        scalars = {name: np.array([row[name] for row in table], dtype=self.dtype) for name in table[0]}
+        scalars = scalars_of(self.net.optimizer, self.net.rate, numbers, self.dtype)
         rows = batches(len(self.feed.dataset), self.net.batch, self.seed, numbers)
         host = {**self.feed.xs(rows), "step": numbers.astype(np.int32), "scalars": scalars}
         return tree_map(self.backend.asarray, host)

@@ -53,11 +53,15 @@ class Course:
         order = permutation(self.seed, epoch, self.samples) if self.shuffle else np.arange(self.samples)
         for rows in cut(order[samples:], self.batch, self.length, step, self.every):
             steps = np.arange(step, step + len(rows))
-            xs = {**self.feed.xs(rows), "step": steps.astype(np.int32), "scalars": self._scalars(steps)}
+            scalars = scalars_of(self.optimizer, self.rate, steps, self.dtype)
+            xs = {**self.feed.xs(rows), "step": steps.astype(np.int32), "scalars": scalars}
             yield (len(rows), rows.size), xs
             step += len(rows)
 
-    def _scalars(self, steps: np.ndarray) -> dict[str, np.ndarray]:
-        """The optimizer's numbers for each step, computed in double precision on the host."""
-        rows = [self.optimizer.scalars(t + 1, self.rate(t)) for t in steps.tolist()]
-        return {name: np.array([row[name] for row in rows], dtype=self.dtype) for name in rows[0]}
+
+def scalars_of(
+    optimizer: Optimizer, rate: Callable[[int], float], steps: np.ndarray, dtype: str
+) -> dict[str, np.ndarray]:
+    """The optimizer's numbers for each of `steps`, counted from 0, computed in double precision on the host."""
+    rows = [optimizer.scalars(t + 1, rate(t)) for t in steps.tolist()]
+    return {name: np.array([row[name] for row in rows], dtype=dtype) for name in rows[0]}

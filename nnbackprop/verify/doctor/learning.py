@@ -15,6 +15,7 @@ from nnbackprop.findings import Finding
 from nnbackprop.layers import Dropout
 from nnbackprop.network import Sequential
 from nnbackprop.optimizers import Adam
+from nnbackprop.training.course import scalars_of
 from nnbackprop.training.step import TrainingStep
 
 from .check import NOT_APPLICABLE, Outcome
@@ -95,8 +96,7 @@ def _learn(few: Subject, rate: float, until: float) -> tuple[tuple, int]:
     state = step.begin(tree_map(lambda a: backend.xp.asarray(a, copy=True), few.params))
     for chunk in range(CHUNKS):
         numbers = np.arange(chunk * CHUNK, (chunk + 1) * CHUNK)
-        rows = [optimizer.scalars(t + 1, rate) for t in numbers.tolist()]
-        scalars = {name: np.array([row[name] for row in rows], few.dtype) for name in rows[0]}
+        scalars = scalars_of(optimizer, lambda _: rate, numbers, few.dtype)
         every = np.broadcast_to(np.arange(n), (CHUNK, n))
         xs = {**feed.xs(every), "step": numbers.astype(np.int32), "scalars": scalars}
         state = backend.loop(step, step.clear(state), feed.data, tree_map(backend.asarray, xs))
