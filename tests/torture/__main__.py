@@ -25,6 +25,7 @@ from . import damage, fuzz, kills, victim
 ROOT = Path(__file__).parents[2]
 HALVES = 2  # of the kills, one a core
 EPOCHS = 300  # of a run that is killed again and again
+KINDS = ("kills", "damage", "hostile", "soak")
 
 Trial = Callable[[], str]
 
@@ -32,10 +33,11 @@ Trial = Callable[[], str]
 def main() -> int:
     """Try everything; the number of trials with a fault."""
     parser = argparse.ArgumentParser(prog="make torture", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, help="some of it")
     parser.add_argument("--kills", type=int, default=200, help="at random moments")
-    parser.add_argument("--inputs", type=int, default=1_000_000, help="for each reader; 0 for none")
+    parser.add_argument("--inputs", type=int, default=1_000_000, help="for each reader")
     parser.add_argument("--seconds", type=int, default=0, help="at most, for each reader; 0 for no limit")
-    parser.add_argument("--minutes", type=float, default=10, help="of training, for the soak; 0 for none")
+    parser.add_argument("--minutes", type=float, default=10, help="of training, for the soak")
     asked = parser.parse_args()
     print(f"{datetime.date.today()}, {processor()}, {cores()} cores, {platform.system()}, ", end="")
     print(f"Python {platform.python_version()}", flush=True)
@@ -50,18 +52,16 @@ def main() -> int:
 
 
 def _trials(folder: Path, asked: argparse.Namespace) -> list[tuple[str, Trial]]:
-    """Each by its name."""
-    trials: list[tuple[str, Trial]] = []
-    for half in range(HALVES):
-        place = folder / f"killed-{half}"
-        trials.append(("kill -9", partial(_kills, place, asked.kills // HALVES, half)))
-    trials.append(("bits and cuts", partial(_damage, folder / "damaged")))
-    if asked.inputs:
-        flags = "--inputs", str(asked.inputs), "--seconds", str(asked.seconds)
-        trials += [(f"hostile {name}", partial(_module, "fuzz", name, *flags)) for name in fuzz.NAMES]
-    if asked.minutes:
-        trials.append(("soak", partial(_module, "soak", str(asked.minutes))))
-    return trials
+    """Each by its name; the soak first, which keeps one core busy longest."""
+    flags = "--inputs", str(asked.inputs), "--seconds", str(asked.seconds)
+    halves = range(HALVES)
+    kinds: dict[str, list[tuple[str, Trial]]] = {
+        "soak": [("soak", partial(_module, "soak", str(asked.minutes)))],
+        "kills": [("kill -9", partial(_kills, folder / f"killed-{n}", asked.kills // HALVES, n)) for n in halves],
+        "damage": [("bits and cuts", partial(_damage, folder / "damaged"))],
+        "hostile": [(f"hostile {name}", partial(_module, "fuzz", name, *flags)) for name in fuzz.NAMES],
+    }
+    return [trial for kind, trials in kinds.items() if kind in asked.only for trial in trials]
 
 
 def _tried(trial: Trial) -> tuple[bool, str]:
