@@ -195,7 +195,8 @@ def _run(
     trainer.description = {**trainer.description, **_remarks(config, trainer.backend, begin)}
     with stop_on_signals(trainer.stop) as heard:
         summary = _fit(config, trainer, parts, recorder, console, heard)
-    _tell_diagnosis(trainer, folder, console)
+    if config.doctor:
+        _tell_diagnosis(trainer, folder, console)
     if summary is None:
         return Finished(folder, None, heard[0] if heard else 0)
     folder.write_json("summary.json", summary)
@@ -235,8 +236,6 @@ def _restore_and_halve(trainer: Trainer, parts: Parts, recorder: Recorder, conso
 
 def _tell_diagnosis(trainer: Trainer, folder: RunFolder, console: Console) -> None:
     """Keep what the doctor has to say, and say what it found."""
-    if not trainer.doctor:
-        return
     diagnosis = trainer.diagnosis
     folder.write_json("doctor.json", diagnosis.to_json())
     if diagnosis.findings:

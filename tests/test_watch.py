@@ -204,6 +204,19 @@ def test_a_run_that_diverges_names_step_and_layer_as_its_error_does() -> None:
     assert finding.evidence.rstrip(".") in str(error.value)
 
 
+def test_of_an_unwatched_run_that_diverges_the_doctor_says_the_same() -> None:
+    """Its look back is at the state the fault is replayed from: here the first, whose step is far too long."""
+    network = Dense(8), ReLU(), Dense(3)
+    watched, alone = (make(*network, lr=1e150, doctor=doctor, epochs=5) for doctor in (True, False))
+    for trainer in watched, alone:
+        with pytest.raises(DivergedError):
+            trainer.fit(points())
+    told = {finding.id: finding for finding in alone.diagnosis.findings}
+    assert {"not-finite", "rate-too-high"} <= set(told)
+    assert "step 1 changes the weights" in told["rate-too-high"].evidence
+    assert told == {finding.id: finding for finding in watched.diagnosis.findings}
+
+
 def test_overfitting_is_a_rise_of_the_validation_loss_that_lasts() -> None:
     falling = [1.0, 0.8, 0.6, 0.5, 0.4, 0.3]
     assert found(epochs(falling, [1.0, 0.9, 0.95, 1.1, 1.2, 1.3])) == ["overfitting"]
@@ -282,13 +295,14 @@ def test_a_run_with_a_doctor_keeps_its_diagnosis(tmp_path: Path, monkeypatch: py
     assert {*told["passed"], *told["not_applicable"]} == IDS
 
 
+@pytest.mark.parametrize("flags", [["--doctor"], []])
 def test_findings_are_shown_also_of_a_run_that_diverges(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     table = {"X": np.random.default_rng(0).standard_normal((40, 3)), "y": np.arange(40) % 2}
     np.savez("two.npz", **table)
-    words = ["--data", "two.npz", "--epochs", "2", "--lr", "1e30", "--doctor", "--progress", "off", "--dtype"]
+    words = ["--data", "two.npz", "--epochs", "2", "--lr", "1e30", *flags, "--progress", "off", "--dtype"]
     words += ["float32", "--output", "identity", "--activation", "relu", "--outputs", "2", "--name", "a"]
     assert run(*words) == 4
     told = json.loads(Path("runs/a/doctor.json").read_text())

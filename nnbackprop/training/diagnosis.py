@@ -80,7 +80,7 @@ def find_fault(snapshot: Snapshot, data: Tree, xs: Iterable[Tree], names: tuple[
 
     `names` are the layers', `seen` is the number of the step after which the fault was noticed.
     """
-    state, step = snapshot.state, snapshot.step
+    state, step = snapshot.copy(), snapshot.step
     with np.errstate(all="ignore"):  # NumPy would warn of what is looked for
         for number, x in enumerate(xs, start=snapshot.at + 1):
             found = _Search(step, names, number).before(state["params"], data, x)

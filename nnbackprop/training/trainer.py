@@ -87,6 +87,7 @@ class Trainer:
             objective = replace(objective, network=MixedPrecision(self.network, self.compute, self.backend))
         self.step = TrainingStep(self.backend.xp, objective, self.optimizer, self.clip, self.seed)
         self.watch = Watch(self.step, lambda: self.state) if self.doctor else None
+        self.late: Watch | None = None  # when a run has diverged, watched or not
         self.progress = Progress()
         self.best = Best(lambda: tree_map(self.backend.to_numpy, self.params), self.stop, self.patience)
         self.state: Tree = None
@@ -107,10 +108,14 @@ class Trainer:
 
     @property
     def diagnosis(self) -> Diagnosis:
-        """What the run has shown so far, during and after `fit`; UsageError without `doctor=True`."""
-        if self.watch is None:
+        """What the run has shown so far, during and after `fit`.
+
+        UsageError without `doctor=True`, unless the run diverged: then the doctor was called afterwards.
+        """
+        watch = self.watch or self.late
+        if watch is None:
             raise UsageError("This trainer did not watch its run: make it with Trainer(..., doctor=True).")
-        return self.watch.diagnosis
+        return watch.diagnosis
 
     def build(self, train: Dataset) -> None:
         """Draw the first parameters for data such as `train`; `fit` does so unless it has been done.
@@ -137,8 +142,9 @@ class Trainer:
         if self.patience is not None and self.best.waited >= self.patience:
             self.stop("early-stopping")  # it had, before it was resumed
         parts = {"train": train, "validation": validation, "test": test}
+        self.introduction = self._introduction(parts)
         try:
-            self._tell("train_begin", self._introduction(parts))
+            self._tell("train_begin", self.introduction)
             while self.progress.epoch <= self.epochs and not self.stopped:
                 self._epoch()
             p, reason = self.progress, self.stopped or "finished"
@@ -157,6 +163,7 @@ class Trainer:
     def forget_what_came_after(self) -> None:
         """Of a trainer put back to where it was: rows and fault of steps it has not made any more."""
         self.history = [row for row in self.history if row.epoch < self.progress.epoch]
+        self.late = None
         if self.watch:
             self.watch.fault = None
 
@@ -255,10 +262,18 @@ class Trainer:
         self._tell("epoch_end", row)
 
     def diverged(self, fault: NotFinite) -> DivergedError:
-        """The error to raise of a run that ceased to be finite, which the watch is told of."""
-        if self.watch:
-            self.watch.fault = fault
+        """The error to raise of a run that ceased to be finite, of which `diagnosis` then tells."""
+        self.late = self.watch or self._look_back()
+        self.late.fault = fault
         return fault.error()
+
+    def _look_back(self) -> Watch:
+        """A watch that has seen one state, the last that is kept from before the fault."""
+        watch, kept = Watch(self.step, lambda: self.state), self.runner.snapshot
+        watch.train_begin(self.introduction)
+        _, xs = next(self.course.chunks(kept.epoch, kept.samples, kept.at))
+        watch.look(self.feed, kept.state, xs, kept.at)
+        return watch
 
     def _trained_layers(self) -> list[str]:
         return [row.name for row in self.layers if row.parameters]
