@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnbackprop.network import Params
+from nnbackprop.layers.base import Params
 
 from .works import Problem
 

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import psutil
 
 from nnbackprop.errors import UsageError
+from nnbackprop.layers.base import Params
 from nnbackprop.machine import Moment
-from nnbackprop.network import Params
 
 from . import checks, results
 from .contestants import ENTRIES, US

@@ -16,8 +16,8 @@ from nnbackprop.config import Config
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.order import permutation
 from nnbackprop.data.scaling import Scaling, fit_scaling
+from nnbackprop.layers.base import Params
 from nnbackprop.losses import one_hot
-from nnbackprop.network import Params
 from nnbackprop.parts import Parts
 
 

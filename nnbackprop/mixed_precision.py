@@ -12,7 +12,8 @@ from typing import Any
 from backends import Array, Backend, Tree, tree_map
 
 from .errors import UsageError
-from .network import Params, Sequential
+from .layers.base import Params
+from .network import Sequential
 from .random import Draw
 
 SCALES = {"float16": 1024.0, "bfloat16": 1.0}

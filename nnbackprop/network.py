@@ -9,11 +9,8 @@ from backends import Array
 
 from .errors import ShapeError
 from .initializers import generator
-from .layers.base import Layer
+from .layers.base import Layer, Params
 from .random import Draw
-
-Params = tuple[dict[str, Any], ...]
-"""One dict a layer, empty for a layer without parameters; gradients have the same structure."""
 
 
 @dataclass(frozen=True)

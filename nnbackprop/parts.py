@@ -42,17 +42,19 @@ class Parts:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of the training samples in their order, to know the data again by."""
+        """A digest of the samples of every part in their order, to know the data again by."""
         digest = hashlib.blake2b(digest_size=16)
-        for array in (self.train.inputs, self.train.labels):
-            digest.update(f"{array.dtype}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+        for part in (self.train, self.validation, self.test):
+            for array in (part.inputs, part.labels) if part else ():
+                digest.update(f"{array.dtype}{array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+            digest.update(b"end of part")
         return digest.hexdigest()
 
     def check(self, fingerprint: str | None, checkpoint: Path) -> None:
-        """DataError unless the training samples are those whose fingerprint a checkpoint has kept."""
+        """DataError unless the samples are those whose fingerprint a checkpoint has kept."""
         if self.fingerprint != fingerprint:
             raise DataError(
-                f"The data {self.train.source} is not what {checkpoint} was trained on (fingerprint "
+                f"The data {self.train.source} is not what {checkpoint} was trained and judged on (fingerprint "
                 f"{self.fingerprint}, then {fingerprint}): put the old data back, or begin a new run."
             )

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import UsageError
+from backends import Array
 
-Array = Any
-Params = tuple[dict[str, Array], ...]
+from .errors import UsageError
+from .layers.base import Params
 
 
 @dataclass(frozen=True)

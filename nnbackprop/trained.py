@@ -16,8 +16,8 @@ from .data import csv, load, png
 from .data.batches import Feed
 from .data.dataset import Dataset
 from .errors import DataError
+from .layers.base import Params
 from .metrics import accuracy
-from .network import Params
 from .training import checkpoints, state
 from .training.events import Score
 from .training.inference import Inference

@@ -17,6 +17,8 @@ from rich.console import Console
 from nnbackprop import config as configuration
 from nnbackprop import experiment
 from nnbackprop.cli import main
+from nnbackprop.data.dataset import Dataset
+from nnbackprop.parts import Parts
 from nnbackprop.replay import replay
 from nnbackprop.report.repetition import verdict
 from nnbackprop.training.checkpoints import load, save
@@ -161,6 +163,29 @@ def test_altered_data_is_refused_before_a_step(
     said = " ".join(capsys.readouterr().err.split())
     assert "is not what" in said
     assert load(folder.checkpoint("last")).meta["fingerprint"] in said
+
+
+def test_every_sample_of_every_part_is_in_the_fingerprint() -> None:
+    """And where it stands: a sample that moves from one part to the next makes other parts."""
+    inputs, labels = np.arange(20.0).reshape(10, 2), np.arange(10, dtype=np.int32) % 2
+
+    def parts(x: np.ndarray, t: np.ndarray, *ends: int) -> Parts:
+        cut = (slice(0, ends[0]), slice(ends[0], ends[1]), slice(ends[1], 10))
+        train, validation, test = (Dataset(x[part], t[part], ("a", "b")) for part in cut)
+        return Parts(train, validation, test)
+
+    seen = {parts(inputs, labels, 6, 8).fingerprint, parts(inputs, labels, 6, 9).fingerprint}
+    for row in range(10):
+        other, turned = inputs.copy(), labels.copy()
+        other[row, 1] += 1e-9
+        turned[row] = 1 - turned[row]
+        seen |= {parts(other, labels, 6, 8).fingerprint, parts(inputs, turned, 6, 8).fingerprint}
+    assert len(seen) == 2 + 2 * 10
+    whole = parts(inputs, labels, 6, 8)
+    assert replace(whole, validation=None).fingerprint not in seen
+    assert (
+        replace(whole, validation=None, test=whole.validation).fingerprint != replace(whole, test=None).fingerprint
+    )
 
 
 def test_elsewhere_float64_is_held_to_rounding(train: Train) -> None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.works import Problem
-from nnbackprop.network import Params
+from nnbackprop.layers.base import Params
 
 
 class Jax:

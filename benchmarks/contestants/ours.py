@@ -8,7 +8,7 @@ from backends import select, tree_map
 from benchmarks.works import Problem
 from nnbackprop import assembly
 from nnbackprop.data.batches import Feed
-from nnbackprop.network import Params
+from nnbackprop.layers.base import Params
 from nnbackprop.training.course import scalars_of
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from benchmarks.works import Problem
-from nnbackprop.network import Params
+from nnbackprop.layers.base import Params
 
 
 class Products:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nnbackprop.network import Params
+from nnbackprop.layers.base import Params
 
 from .rivals import Task
 

@@ -14,8 +14,9 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.order import permutation
 from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.layers import Dense, Dropout, Layer, ReLU
+from nnbackprop.layers.base import Params
 from nnbackprop.losses import SoftmaxCrossEntropy
-from nnbackprop.network import Params, Sequential
+from nnbackprop.network import Sequential
 from nnbackprop.optimizers import SGD, Adam, Optimizer
 from nnbackprop.training.course import scalars_of
 from nnbackprop.training.step import Objective, TrainingStep

@@ -16,6 +16,9 @@ Shape = tuple[int, ...]
 LayerParams = dict[str, Array]
 """One layer's parameters by name, such as W and b, or their gradients."""
 
+Params = tuple[LayerParams, ...]
+"""A network's parameters, or their gradients: a dict a layer, empty for a layer without any."""
+
 Cache = Any
 """Whatever forward hands to backward; it belongs to the layer alone."""
 

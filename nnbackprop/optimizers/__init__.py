@@ -2,7 +2,7 @@
 
 from .adagrad import Adagrad
 from .adam import Adam, AdamW
-from .base import Optimizer, Params
+from .base import Optimizer
 from .clipping import clip_by_global_norm, clip_by_value
 from .momentum import Momentum, Nesterov
 from .rmsprop import RMSprop
@@ -28,7 +28,6 @@ __all__ = [
     "Momentum",
     "Nesterov",
     "Optimizer",
-    "Params",
     "RMSprop",
     "clip_by_global_norm",
     "clip_by_value",

@@ -9,11 +9,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
-from backends import Array, Rule, Tree, tree_map
+from backends import Rule, Tree, tree_map
 from nnbackprop.errors import UsageError
-
-Params = tuple[dict[str, Array], ...]
-"""One dict of arrays a layer; gradients and every slot of state have the same structure."""
+from nnbackprop.layers.base import Params
 
 
 class Optimizer(ABC):

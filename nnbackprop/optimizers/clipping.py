@@ -7,8 +7,7 @@ from typing import Any
 
 from backends import Array, leaves, tree_map
 from nnbackprop.errors import UsageError
-
-from .base import Params
+from nnbackprop.layers.base import Params
 
 ROUNDING = 1e-6
 """Added to the norm before the division, as PyTorch does: all-zero gradients stay zero, and finite."""

@@ -12,7 +12,7 @@ import numpy as np
 from backends import Tree, tree_map
 from nnbackprop.data.batches import fetch
 from nnbackprop.errors import DivergedError
-from nnbackprop.network import Params
+from nnbackprop.layers.base import Params
 from nnbackprop.random import Draw
 
 from .step import TrainingStep

@@ -11,8 +11,8 @@ from backends import Backend
 from nnbackprop.data.batches import Feed, cut
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import ShapeError
+from nnbackprop.layers.base import Params
 from nnbackprop.metrics import decide
-from nnbackprop.network import Params
 
 from .events import Score
 from .step import EvaluationStep, Objective, zero_sums

@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 from backends import Backend, Tree, device_of, leaves
 from nnbackprop.data.batches import batch_size, fetch, portion
+from nnbackprop.layers.base import Params
 from nnbackprop.losses import Loss, one_hot
 from nnbackprop.metrics import count_correct
-from nnbackprop.network import Params, Sequential
+from nnbackprop.network import Sequential
 from nnbackprop.optimizers import Optimizer
 from nnbackprop.penalties import WeightPenalty
 from nnbackprop.random import Draw

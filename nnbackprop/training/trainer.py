@@ -16,9 +16,10 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DataError, DivergedError, UsageError
 from nnbackprop.findings import Diagnosis
+from nnbackprop.layers.base import Params
 from nnbackprop.losses import Loss, check_labels
 from nnbackprop.mixed_precision import MixedPrecision
-from nnbackprop.network import Params, Sequential
+from nnbackprop.network import Sequential
 from nnbackprop.optimizers import Optimizer
 from nnbackprop.penalties import WeightPenalty
 

@@ -17,8 +17,9 @@ import numpy as np
 from backends import Backend, select
 from nnbackprop.errors import DataError, ShapeError, UsageError
 from nnbackprop.findings import Finding
+from nnbackprop.layers.base import Params
 from nnbackprop.losses import Loss, check_labels
-from nnbackprop.network import Params, Sequential
+from nnbackprop.network import Sequential
 from nnbackprop.penalties import WeightPenalty
 from nnbackprop.random import Draw
 from nnbackprop.training.step import Objective

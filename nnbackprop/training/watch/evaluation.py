@@ -7,7 +7,7 @@ from typing import Any
 
 from backends import Array, Backend, Tree, device_of
 from nnbackprop.layers import ACTIVATIONS, Dense, Dropout
-from nnbackprop.network import Params
+from nnbackprop.layers.base import Params
 from nnbackprop.random import Draw
 from nnbackprop.training.step import TrainingStep
 

@@ -15,8 +15,8 @@ import numpy as np
 from backends import Array, Backend, Tree, device_of, tree_map
 from nnbackprop.data.batches import Feed, fetch
 from nnbackprop.layers import ReLU, Sigmoid, Tanh
+from nnbackprop.layers.base import Params
 from nnbackprop.metrics import count_correct
-from nnbackprop.network import Params
 from nnbackprop.training.events import LayerRow
 from nnbackprop.training.step import TrainingStep
 

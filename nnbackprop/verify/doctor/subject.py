@@ -12,9 +12,9 @@ from backends import Array, Backend, tree_map
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.order import permutation
 from nnbackprop.data.scaling import Scaling
+from nnbackprop.layers.base import Params
 from nnbackprop.losses import check_labels
 from nnbackprop.metrics import count_correct
-from nnbackprop.network import Params
 from nnbackprop.random import Draw
 from nnbackprop.training.step import Objective
 

@@ -13,8 +13,10 @@ from backends import Array, Tree, device_of, leaves, tree_map
 from nnbackprop.data.batches import Feed, cut, fetch
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.order import permutation
-from nnbackprop.network import Params, Sequential
+from nnbackprop.layers.base import Params
+from nnbackprop.network import Sequential
 from nnbackprop.random import Draw
+from nnbackprop.training.course import scalars_of
 from nnbackprop.training.step import TrainingStep
 from nnbackprop.training.trainer import Trainer
 
@@ -136,12 +138,9 @@ class Lane:
 
     def _xs(self, k: int, rows: np.ndarray) -> Tree:
         trainer = self.trainer
-        scalars = trainer.optimizer.scalars(k + 1, trainer.lr(k) if callable(trainer.lr) else trainer.lr)
-        return {
-            **self.feed.xs(rows),
-            "step": np.array([k], np.int32),
-            "scalars": {name: np.array([x], trainer.dtype) for name, x in scalars.items()},
-        }
+        step, rate = np.array([k], np.int32), trainer.lr if callable(trainer.lr) else lambda _: trainer.lr
+        scalars = scalars_of(trainer.optimizer, rate, step, trainer.dtype)
+        return {**self.feed.xs(rows), "step": step, "scalars": scalars}
 
     def _empty(self, state: Tree, n: int) -> tuple[Array, ...]:
         """Arrays in the place of outputs: a compiled loop gives back what it was given the like of."""
