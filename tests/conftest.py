@@ -15,6 +15,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: two libraries' thre
 
 import numpy as np
 import pytest
+from torture import victim
 
 import backends
 from backends import Backend, BackendError
@@ -116,3 +117,12 @@ def heeded() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the data of `torture.victim` and `runs/whole`, a run in a process that was left alone."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    victim.write_clouds(folder)
+    victim.left_alone(folder, *victim.words("whole", victim.EPOCHS))
+    return folder

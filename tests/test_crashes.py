@@ -1,52 +1,27 @@
-"""A run that is killed, interrupted, locked out or dies at any call: it goes on to the very same end."""
+"""A run that is killed, locked out or dies at any call: it goes on to the very same end."""
 
 from __future__ import annotations
 
 import os
 import random
 import shutil
-import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import run
+from commands import resumed, run
 from torture import victim
 from torture.kills import survive
 from torture.victim import same
 
 from nnbackprop import experiment
 from nnbackprop.files import write_atomically
-from nnbackprop.training.checkpoints import load
-from nnbackprop.training.interrupt import stop_on_signals
 from nnbackprop.training.run_folder import RunFolder
 from nnbackprop.training.shelf import Shelf
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither these signals nor flock")
-
-EPOCHS = 60
-ENDLESS = 100_000  # epochs
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the data and `runs/whole`, a run that was left alone."""
-    folder = tmp_path_factory.mktemp("crashes")
-    victim.write_clouds(folder)
-    victim.left_alone(folder, *victim.words("whole", EPOCHS))
-    return folder
-
-
-def resumed(place: Path, name: str) -> Path:
-    """The folder of a run that has gone on in this process, to its end."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        patch.setattr(experiment, "draw", lambda *_: None)
-        assert run("train", "--resume", name, "--progress", "off") == 0
-    return place / "runs" / name
 
 
 def stray(folder: Path) -> list[Path]:
@@ -54,71 +29,31 @@ def stray(folder: Path) -> list[Path]:
 
 
 def test_kill_9_at_random_moments(tmp_path: Path) -> None:
-    figures = survive(tmp_path, EPOCHS, 5, random.Random(6))
+    figures = survive(tmp_path, victim.EPOCHS, 5, random.Random(6))
     assert (figures.kills, figures.runs > 0) == (5, True)
     assert figures.lost < victim.EVERY
 
 
-@pytest.mark.usefixtures("heeded")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_finishes_the_chunk_saves_and_says_so_by_its_status(number: signal.Signals, place: Path) -> None:
-    with victim.start(place, *victim.words(number.name, ENDLESS)) as process:
-        victim.wait_for_step(process, 30)
-        process.send_signal(number)
-        said, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (128 + number, "")
-    assert f"Interrupted and saved. Go on with: nnbackprop train --resume runs/{number.name}" in said
-    told = [int(line) for line in said.splitlines() if line.isdigit()]
-    checkpoints = place / "runs" / number.name / "checkpoints"
-    last = load(checkpoints / "last.safetensors").meta["progress"]
-    assert last["step"] >= max(told, default=30)
-    epochs = last["epoch"] + 1
-    victim.left_alone(place, "--resume", number.name, "--epochs", str(epochs))
-    victim.left_alone(place, *victim.words(f"{number.name}-alone", epochs))
-    same(place / "runs" / number.name, place / "runs" / f"{number.name}-alone")
-
-
-@pytest.mark.usefixtures("heeded")
-@pytest.mark.parametrize(
-    ("number", "status"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGHUP, -signal.SIGHUP)],
-)
-def test_the_second_signal_stops_at_once(number: signal.Signals, status: int, place: Path) -> None:
-    """The process waits for ever within a chunk: nothing but a stop at once ends it."""
-    name = f"twice-{number.name}"
-    with victim.start(place, *victim.words(name, EPOCHS), waits=True) as process:
-        victim.wait_for_step(process, 20)
-        process.send_signal(signal.SIGTERM)
-        assert process.stdout is not None
-        while process.stdout.readline() != "asked to stop\n":
-            assert process.poll() is None
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == status
-    assert "Traceback" not in errors
-    same(resumed(place, name), place / "runs" / "whole")
-
-
 def test_two_processes_on_one_folder_until_the_first_is_killed(
-    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    undisturbed: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(place)
-    with victim.start(place, *victim.words("held", EPOCHS), waits=True) as process:
+    monkeypatch.chdir(undisturbed)
+    with victim.start(undisturbed, *victim.words("held", victim.EPOCHS), waits=True) as process:
         victim.wait_for_step(process, 20)
-        before = {path: path.read_bytes() for path in (place / "runs/held").rglob("*") if path.is_file()}
+        before = {path: path.read_bytes() for path in (undisturbed / "runs/held").rglob("*") if path.is_file()}
         assert run("train", "--resume", "held") == 5
         assert "another process writes to it" in " ".join(capsys.readouterr().err.split())
         assert {path: path.read_bytes() for path in before} == before
         process.kill()
-    same(resumed(place, "held"), place / "runs" / "whole")
+    same(resumed(undisturbed, "held"), undisturbed / "runs" / "whole")
 
 
-def test_a_run_under_way_may_be_looked_at(place: Path) -> None:
+def test_a_run_under_way_may_be_looked_at(undisturbed: Path) -> None:
     """Whatever comes and goes in its folder: `evaluate` opens it so."""
-    with victim.start(place, *victim.words("going", ENDLESS)) as process:
+    with victim.start(undisturbed, *victim.words("going", victim.ENDLESS)) as process:
         victim.wait_for_step(process, 20)
         for _ in range(100):
-            RunFolder.open(place / "runs", "going").rows()
+            RunFolder.open(undisturbed / "runs", "going").rows()
         process.kill()
 
 
@@ -185,7 +120,7 @@ def deadly(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
 
 
 def test_a_run_that_dies_at_any_call_goes_on_to_the_same_end(
-    place: Path, tmp_path: Path, deadly: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    undisturbed: Path, tmp_path: Path, deadly: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every call of a run of an epoch that opens, writes, syncs, links, renames or removes a file, in turn."""
     victim.write_clouds(tmp_path)
@@ -218,8 +153,8 @@ def test_a_run_that_dies_at_any_call_goes_on_to_the_same_end(
 @pytest.mark.parametrize(
     "name", [".config.toml.1.tmp", "checkpoints/.last.safetensors.1.tmp", "plots/.a.png.1.tmp"]
 )
-def test_what_a_crash_left_is_swept_away(name: str, place: Path, tmp_path: Path) -> None:
-    folder = copy(place, tmp_path)
+def test_what_a_crash_left_is_swept_away(name: str, undisturbed: Path, tmp_path: Path) -> None:
+    folder = copy(undisturbed, tmp_path)
     (folder / "plots").mkdir()
     (folder / name).write_bytes(b"half")
     (folder / "checkpoints" / ".a-folder.tmp").mkdir()  # none of ours
@@ -227,10 +162,10 @@ def test_what_a_crash_left_is_swept_away(name: str, place: Path, tmp_path: Path)
     assert stray(folder) == [folder / "checkpoints" / ".a-folder.tmp"]
 
 
-def copy(place: Path, to: Path) -> Path:
+def copy(undisturbed: Path, to: Path) -> Path:
     """The undisturbed run's folder once more, with its data."""
-    shutil.copy(place / "clouds.npz", to)
-    return Path(shutil.copytree(place / "runs" / "whole", to / "runs" / "whole"))
+    shutil.copy(undisturbed / "clouds.npz", to)
+    return Path(shutil.copytree(undisturbed / "runs" / "whole", to / "runs" / "whole"))
 
 
 def test_a_name_left_by_a_crash_is_not_written_through(tmp_path: Path) -> None:
@@ -250,12 +185,12 @@ def test_a_name_left_by_a_crash_is_not_written_through(tmp_path: Path) -> None:
 def test_a_link_that_leads_out_of_a_run_folder_is_refused(
     name: str,
     there: bool,
-    place: Path,
+    undisturbed: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    folder, outside = copy(place, tmp_path), tmp_path / "outside"
+    folder, outside = copy(undisturbed, tmp_path), tmp_path / "outside"
     path = folder / name
     path.parent.mkdir(exist_ok=True)
     if path.exists():
@@ -272,62 +207,22 @@ def test_a_link_that_leads_out_of_a_run_folder_is_refused(
 
 
 def test_a_pipe_is_refused_and_not_waited_for(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    best = copy(place, tmp_path) / "checkpoints" / "best.safetensors"
+    best = copy(undisturbed, tmp_path) / "checkpoints" / "best.safetensors"
     best.unlink()
     os.mkfifo(best)
     monkeypatch.chdir(tmp_path)
     assert run("evaluate", "whole") == 5
 
 
-def test_a_link_to_itself_is_passed_over(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    last = copy(place, tmp_path) / "checkpoints" / "last.safetensors"
+def test_a_link_to_itself_is_passed_over(
+    undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = copy(undisturbed, tmp_path) / "checkpoints" / "last.safetensors"
     last.unlink()
     last.symlink_to(last.name)
-    same(resumed(tmp_path, "whole"), place / "runs" / "whole")
+    same(resumed(tmp_path, "whole"), undisturbed / "runs" / "whole")
     assert f"passed over: runs/whole/checkpoints/{last.name} cannot be read" in " ".join(
         capsys.readouterr().out.split()
     )
-
-
-def test_a_signal_that_is_ignored_stays_so() -> None:
-    """As under nohup: the terminal goes and the run does not."""
-    asked: list[bool] = []
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with stop_on_signals(lambda: asked.append(True)) as heard:
-            os.kill(os.getpid(), signal.SIGHUP)
-            assert (heard, asked) == ([], [])
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert (heard, asked) == ([signal.SIGTERM], [True])
-            os.kill(os.getpid(), signal.SIGHUP)  # still ignored, or this process would be gone
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
-
-
-@pytest.mark.parametrize(("mode", "word"), [("plain", b"epoch      1"), ("rich", b"samples/s")])
-def test_a_terminal_that_is_closed_ends_the_run_as_sighup_does(mode: str, word: bytes, place: Path) -> None:
-    """What is said after the terminal is gone would be an error of its own, and the status not 129."""
-    import pty
-
-    ours, theirs = pty.openpty()
-    takes = (
-        "import fcntl, os, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0)"  # the terminal is its own
-    )
-    command = [sys.executable, "-c", f"{takes}; from nnbackprop.cli import main; main()", "train"]
-    streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
-    with subprocess.Popen([*command, *victim.words(mode, ENDLESS, mode)], cwd=place, **streams) as process:
-        os.close(theirs)
-        try:
-            seen = b""
-            while word not in seen:
-                seen += os.read(ours, 4096)
-            os.close(ours)
-            assert process.wait(60) == 128 + signal.SIGHUP
-        finally:
-            process.kill()
-    folder = RunFolder(place / "runs" / mode)
-    epoch = load(folder.checkpoint("last")).meta["progress"]["epoch"]
-    assert [row["epoch"] for row in folder.rows()] == list(range(1, epoch))

@@ -12,21 +12,10 @@ import pytest
 from commands import run
 
 from nnbackprop.training import checkpoints
+from nnbackprop.training.watch.judge import SIGNS
 from nnbackprop.verify.doctor import BEHAVIOUR, DATA, START
 
-WATCHED = {
-    "not-finite",
-    "rate-too-high",
-    "rate-too-low",
-    "saturation",
-    "dead-relu",
-    "vanishing",
-    "exploding",
-    "plateau",
-    "overfitting",
-    "dropout-in-evaluation",
-}
-EVERY = {*DATA, *START, *BEHAVIOUR, *WATCHED}
+EVERY = {*DATA, *START, *BEHAVIOUR, *SIGNS}
 SMALL = ["--hidden", "16", "--dropout", "0", "--backend", "numpy", "--batch-size", "20"]
 
 

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,11 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import run
-from torture import victim
-from torture.victim import outcome, same
+from torture.victim import outcome, sound
 
 from backends import leaves, select
-from nnbackprop import experiment
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import RunFolderError
 from nnbackprop.layers import Dense, Dropout, Tanh
@@ -149,13 +146,6 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dic
     return outcome(folder.path), watcher.weights
 
 
-def sound(folder: RunFolder) -> dict[Path, bytes]:
-    """The checkpoints a resume could take, all of them sound."""
-    shelf = Shelf(folder.checkpoints)
-    assert shelf.newest()[2] == []
-    return {path: path.read_bytes() for path in (shelf.last, *shelf.older())}
-
-
 def fails_and_goes_on(folder: RunFolder, begin: Callable[[], None], end: Callable[[], None], alone: Any) -> str:
     """What a run said that met a fault, and lost nothing by it; once the fault is gone, it goes on to its end."""
     before: list[dict[Path, bytes]] = []
@@ -281,61 +271,3 @@ def _back(path: Path, away: Path) -> None:
 def test_a_place_where_no_run_can_be(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train", "weight-height", "--runs-dir", "/proc/self", "--progress", "off") == 5
     assert "/proc/self/weight-height could not be made" in " ".join(capsys.readouterr().err.split())
-
-
-EPOCHS = 80
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the data and `runs/whole`, a run in a process that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("faults")
-    victim.write_clouds(folder)
-    victim.left_alone(folder, *victim.words("whole", EPOCHS))
-    return folder
-
-
-def disturbed(place: Path, name: str, how: Callable[[int], object], back: Callable[[], object]) -> str:
-    """What a process said whose surroundings changed while it saved every few steps; resumed, it loses nothing."""
-    folder = RunFolder(place / "runs" / name)
-    with victim.start(place, *victim.words(name, 100_000)) as process:
-        victim.wait_for_step(process, 20)
-        process.send_signal(signal.SIGSTOP)
-        os.waitpid(process.pid, os.WUNTRACED)  # so that it is seen at rest
-        before = sound(folder)
-        how(process.pid)
-        process.send_signal(signal.SIGCONT)
-        _, errors = process.communicate(timeout=60)
-    back()
-    assert process.returncode == 5, errors
-    assert errors.startswith("error: ")
-    assert "Traceback" not in errors
-    after = sound(folder)
-    assert before[folder.checkpoint("last")] in after.values()  # as the last, or as the one before it
-    epoch = Shelf(folder.checkpoints).newest()[1].meta["progress"]["epoch"]
-    assert epoch < EPOCHS
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        patch.setattr(experiment, "draw", lambda *_: None)
-        assert run("train", "--resume", name, "--epochs", str(EPOCHS), "--progress", "off") == 0
-    assert list(folder.path.rglob(".*.tmp")) == []
-    same(folder.path, place / "runs" / "whole")
-    return " ".join(errors.split())
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux changes another process's limits")
-def test_a_full_disk_in_a_real_process(place: Path) -> None:
-    """No file may grow past 512 bytes from some moment on, and a checkpoint has more."""
-    import resource
-
-    most = (512, 512)
-    said = disturbed(place, "full", lambda pid: resource.prlimit(pid, resource.RLIMIT_FSIZE, most), lambda: None)
-    assert f"could not be written ({os.strerror(errno.EFBIG)})" in said
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows renames no folder with an open file in it")
-def test_a_folder_that_goes_away_in_a_real_process(place: Path) -> None:
-    gone, away = place / "runs" / "gone", place / "away"
-    said = disturbed(place, "gone", lambda *_: gone.rename(away), lambda: away.rename(gone))
-    assert said.startswith("error: runs/gone/")
-    assert f"could not be written ({os.strerror(errno.ENOENT)})" in said

@@ -20,8 +20,13 @@ import numpy as np
 from nnbackprop.training.checkpoints import load
 from nnbackprop.training.events import ChunkEnd, Listener
 from nnbackprop.training.run_folder import RunFolder
+from nnbackprop.training.shelf import Shelf
 
 EVERY = 5
+EPOCHS = 80
+"""Of the run that others are compared with, in the everyday tests."""
+ENDLESS = 100_000
+"""Epochs of a run that is disturbed before it ends."""
 SETTINGS = {
     "data": "clouds.npz",
     "test_fraction": 0.0,
@@ -103,6 +108,13 @@ def outcome(path: Path) -> dict[str, Any]:
 
 def _timeless(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if "second" not in name}
+
+
+def sound(folder: RunFolder) -> dict[Path, bytes]:
+    """The checkpoints a resume could take, all of them sound."""
+    shelf = Shelf(folder.checkpoints)
+    assert shelf.newest()[2] == []
+    return {path: path.read_bytes() for path in (shelf.last, *shelf.older())}
 
 
 class Teller(Listener):
