@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import array_api_compat.cupy
 import cupy
 import numpy as np
 
-from .base import Array, Backend, Memory, Namespace, Rule, Step, Tree
+from .base import Array, Backend, Memory, Namespace, Rule, Step, T, Tree
 from .cupy_arrays import concat, kept, stack
 from .cupy_errors import cuda_version, no_device, no_product
 from .cupy_graph import Capture, CupyRecorder
 from .cupy_products import Products
+from .cupy_slots import CupyTransport
 from .devices import check_index, cuda_index
 from .graphs import Replays
+from .slots import by_slots
 
 
 class CupyBackend(Backend):
@@ -104,6 +107,10 @@ class CupyBackend(Backend):
             f"{model}, compute capability {capability[:-1]}.{capability[-1]}, driver up to CUDA {driver}, "
             f"CuPy for CUDA {built}, products by cuBLAS {self._products.version}"
         )
+
+    def stream(self, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:
+        """Each chunk copied from pinned memory while the device works on the one before it."""
+        return by_slots(CupyTransport(self._device), chunks)
 
     def loop(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
         """Run the steps as captured CUDA graphs; what is new to a step, or cannot be captured, one by one."""

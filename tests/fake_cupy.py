@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from fake_cupy_streams import Device, Event, Stream, begin, current
 from taped import Tape, Taped, call
 
 DOUBLE, IN_DOUBLE = 1, 70
@@ -45,8 +46,8 @@ class Blas:
         assert (alpha._obj.value, beta._obj.value) == (1, 0)
         assert (kind == DOUBLE) == (computed == IN_DOUBLE) == isinstance(alpha._obj, ctypes.c_double)
         work = (transa, transb, m, n, k, a, lda, b, ldb, c, ldc, TYPES[kind])
-        if Tape.running:
-            Tape.running.calls.append((multiply, work, {}, None))
+        if Tape.now.tape:
+            Tape.now.tape.calls.append((multiply, work, {}, None))
         elif not self.status:
             multiply(*work)
         return self.status
@@ -60,33 +61,6 @@ def multiply(ta: int, tb: int, m: int, n: int, k: int, a: int, lda: int, *rest: 
             left[p + i * lda if ta else i + p * lda] * right[j + p * ldb if tb else p + j * ldb] for p in range(k)
         )
         out[i + j * ldc] = sum(terms)
-
-
-class Stream:
-    """The device's own stream, or one that can be captured."""
-
-    current: Stream
-
-    def __init__(self, non_blocking: bool = False, ptr: int = 7) -> None:
-        self.ptr, self.non_blocking, self.tape = ptr, non_blocking, None
-
-    def __enter__(self) -> Stream:
-        self.before, Stream.current = Stream.current, self
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        Stream.current = self.before
-
-    def begin_capture(self) -> None:
-        assert self.non_blocking
-        self.tape = Tape.running = Tape()
-
-    def is_capturing(self) -> bool:
-        return Tape.running is not None
-
-    def end_capture(self) -> Any:
-        tape, Tape.running = Tape.running, None
-        return SimpleNamespace(graph=id(tape), launch=tape.replay, tape=tape)
 
 
 class Pool:
@@ -114,20 +88,6 @@ class Pool:
         self.limit = size
 
 
-class Device:
-    compute_capability = "90"
-
-    def __init__(self, index: int) -> None:
-        self.id = index
-
-    def __enter__(self) -> Device:
-        return self
-
-    def __exit__(self, *_: Any) -> None: ...
-
-    use = synchronize = lambda self: None
-
-
 @contextmanager
 def using_allocator(malloc: Any) -> Any:
     malloc(BLOCK)
@@ -136,7 +96,8 @@ def using_allocator(malloc: Any) -> Any:
 
 def make() -> SimpleNamespace:
     """A module `cupy`."""
-    Stream.current, Pool.drawn = Stream(ptr=0), []
+    begin()
+    Pool.drawn = []
     pool, pinned = Pool(), Pool()
     runtime = SimpleNamespace(
         getDeviceCount=lambda: 2,
@@ -148,9 +109,10 @@ def make() -> SimpleNamespace:
     )
     cuda = SimpleNamespace(
         Device=Device,
+        Event=Event,
         MemoryPool=Pool,
         Stream=Stream,
-        get_current_stream=lambda: Stream.current,
+        get_current_stream=current,
         runtime=runtime,
         using_allocator=using_allocator,
     )
@@ -187,6 +149,6 @@ def maker(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def matmul(a: Any, b: Any) -> Any:
-    if Tape.running:
+    if Tape.now.tape:
         raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
     return call(np.matmul, (a, b))

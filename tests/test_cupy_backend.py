@@ -21,11 +21,11 @@ from rich.console import Console
 from taped import Recording
 
 import nnbackprop as nb
-from backends import BackendError, NumpyBackend, Status, select
+from backends import BackendError, NumpyBackend, Status, leaves, select
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.report.tables import backends_table
 
-MODULES = tuple(f"backends.cupy_{name}" for name in ("arrays", "backend", "graph", "products"))
+MODULES = tuple(f"backends.cupy_{name}" for name in ("arrays", "backend", "graph", "products", "slots"))
 
 
 @pytest.fixture
@@ -39,7 +39,8 @@ def cupy(monkeypatch: pytest.MonkeyPatch, blas: fake_cupy.Blas) -> Iterator[Simp
     kept = {name: sys.modules.pop(name) for name in MODULES if name in sys.modules}
     cupy, path = fake_cupy.make(), SimpleNamespace(abs_path="libcublas.so.13")
     pathfinder = SimpleNamespace(load_nvidia_dynamic_lib=lambda name: path)
-    modules = {"cupy": cupy, "array_api_compat.cupy": np, "cuda.pathfinder": pathfinder}
+    pinned = SimpleNamespace(empty_pinned=np.empty)
+    modules = {"cupy": cupy, "cupyx": pinned, "array_api_compat.cupy": np, "cuda.pathfinder": pathfinder}
     for name, module in {**modules, "cuda": SimpleNamespace(pathfinder=pathfinder)}.items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setattr(array_api_compat, "cupy", np, raising=False)
@@ -130,13 +131,13 @@ def test_a_missing_cublas_is_said_with_what_to_install(cupy: Any, monkeypatch: p
         importlib.import_module("backends.cupy_backend").CupyBackend()
 
 
-def trained(gpu: Any) -> nb.Trainer:
+def trained(gpu: Any, resident: str = "auto") -> nb.Trainer:
     rng = np.random.default_rng(5)
     data = Dataset(
         rng.integers(0, 255, (83, 5), dtype=np.uint8), rng.integers(0, 3, 83).astype("i4"), tuple("abc")
     )
     network = nb.Sequential(nb.Dense(6), nb.ReLU(), nb.Dropout(0.3), nb.Dense(3))
-    options: dict = {"epochs": 3, "batch_size": 4, "dtype": "float64", "backend": gpu}
+    options: dict = {"epochs": 3, "batch_size": 4, "dtype": "float64", "backend": gpu, "resident": resident}
     trainer = nb.Trainer(network, nb.SoftmaxCrossEntropy(), nb.Adam(), lr=0.01, **options)
     trainer.fit(data, test=data)
     return trainer
@@ -154,6 +155,47 @@ def test_a_run_is_captured_and_agrees_with_numpy(gpu: Any, monkeypatch: pytest.M
     capture = max(gpu.captures, key=lambda c: (c.steps, c.products))
     assert (capture.steps, capture.nodes, capture.pool_bytes) == (16, 321, fake_cupy.BLOCK)
     assert capture.products == 16 * 7  # two forward, four gradients of weights and biases, one of a layer's input
+
+
+def test_a_streamed_run_agrees_with_numpy(gpu: Any) -> None:
+    with np.errstate(all="ignore"):
+        ours, theirs = trained(gpu, "no"), trained(NumpyBackend(), "no")
+    assert [row.train.accuracy for row in ours.history] == [row.train.accuracy for row in theirs.history]
+    for mine, judge in zip(ours.params, theirs.params, strict=True):
+        for name in judge:
+            np.testing.assert_allclose(mine[name], judge[name], rtol=1e-12)
+
+
+def chunks() -> Iterator[tuple[int, Any]]:
+    for k in range(6):
+        steps = (3, 4, 1)[k % 3]
+        yield (
+            k,
+            {"inputs": np.full((steps, 5), k, np.uint8), "step": (np.arange(steps, dtype=np.int32), matrix(k, 2))},
+        )
+
+
+def streamed_whole(gpu: Any, cupy: Any, seed: int) -> bool:
+    cupy.cuda.Stream.machine.random.seed(seed)
+    pairs = zip(gpu.stream(chunks()), chunks(), strict=True)
+    return all(
+        np.array_equal(mine, theirs) and (mine.dtype, mine.shape) == (theirs.dtype, theirs.shape)
+        for (_, xs), (_, host) in pairs
+        for mine, theirs in zip(leaves(xs), leaves(host), strict=True)
+    )
+
+
+def test_chunks_are_streamed_whole_by_copies_in_their_own_stream(
+    gpu: Any, cupy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread's current device is not the backend's, until it is made so; the fake refuses to go on else."""
+    asked: list[Any] = []
+    stream = cupy.cuda.Stream
+    monkeypatch.setattr(stream, "ask", lambda self, *w: (asked.append(self), super(stream, self).ask(*w))[1])
+    assert all(streamed_whole(gpu, cupy, seed) for seed in range(20))
+    assert {s.non_blocking for s in asked if s.ptr} == {True}
+    monkeypatch.setattr(stream, "wait_event", lambda self, event: None)
+    assert not all(streamed_whole(gpu, cupy, seed) for seed in range(20))
 
 
 def test_a_pool_is_emptied_once_it_was_captured_in(gpu: Any) -> None:
