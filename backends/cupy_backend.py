@@ -9,8 +9,9 @@ import array_api_compat.cupy
 import cupy
 import numpy as np
 
-from .base import Array, Backend, Memory, Namespace, Rule, Step, T, Tree
+from .base import Array, Backend, Memory, Rule, Step, T, Tree
 from .cupy_arrays import concat, kept, stack
+from .cupy_bfloat16 import CupyNamespace, in_float32
 from .cupy_errors import cuda_version, no_device, no_product
 from .cupy_graph import Capture, CupyRecorder
 from .cupy_products import Products
@@ -38,7 +39,7 @@ class CupyBackend(Backend):
         self._products = self._multiply_once()
         self._replays = Replays(CupyRecorder(self._products))
         self._full = kept(cupy.full)
-        self.xp = Namespace(
+        self.xp = CupyNamespace(
             array_api_compat.cupy,
             self._fuse,
             matmul=self._products,
@@ -142,7 +143,7 @@ class CupyBackend(Backend):
                 return answer
             return arrays[donated[0]] if len(donated) == 1 else tuple(arrays[k] for k in donated)
 
-        return fused
+        return in_float32(self.xp, fused)
 
     def _multiply_once(self) -> Products:
         """Allocate, multiply and look: a driver that lists a device may still not work with this build."""

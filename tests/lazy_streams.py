@@ -96,7 +96,7 @@ class LazyEvent:
 
 
 class LazyTransport:
-    """What `slots.by_slots` needs, of a machine; streams and events may be of kinds that do less than they should."""
+    """What `slots.by_slots` needs; streams and events may be of kinds that do less than they should."""
 
     device = nullcontext()
 

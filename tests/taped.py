@@ -99,6 +99,9 @@ class Taped(np.ndarray):
         """As CuPy's arrays have it."""
         return SimpleNamespace(ptr=self.ctypes.data)
 
+    def astype(self, dtype: Any, copy: bool = True) -> Any:
+        return call(np.astype, (self, dtype), {"copy": copy})
+
     def set(self, host: np.ndarray, stream: Any) -> None:
         """As CuPy's arrays do: when the stream comes to it."""
         assert (host.dtype, host.shape) == (self.dtype, self.shape)

@@ -13,19 +13,15 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
-import array_api_compat
 import fake_cupy
 import numpy as np
 import pytest
 from rich.console import Console
-from taped import Recording
 
 import nnbackprop as nb
 from backends import BackendError, NumpyBackend, Status, leaves, select
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.report.tables import backends_table
-
-MODULES = tuple(f"backends.cupy_{name}" for name in ("arrays", "backend", "graph", "products", "slots"))
 
 
 @pytest.fixture
@@ -35,27 +31,13 @@ def blas() -> fake_cupy.Blas:
 
 @pytest.fixture
 def cupy(monkeypatch: pytest.MonkeyPatch, blas: fake_cupy.Blas) -> Iterator[SimpleNamespace]:
-    """A machine with two GPUs, as far as names go."""
-    kept = {name: sys.modules.pop(name) for name in MODULES if name in sys.modules}
-    cupy, path = fake_cupy.make(), SimpleNamespace(abs_path="libcublas.so.13")
-    pathfinder = SimpleNamespace(load_nvidia_dynamic_lib=lambda name: path)
-    pinned = SimpleNamespace(empty_pinned=np.empty)
-    modules = {"cupy": cupy, "cupyx": pinned, "array_api_compat.cupy": np, "cuda.pathfinder": pathfinder}
-    for name, module in {**modules, "cuda": SimpleNamespace(pathfinder=pathfinder)}.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(array_api_compat, "cupy", np, raising=False)
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: blas)
-    yield cupy
-    for name in MODULES:
-        sys.modules.pop(name, None)
-    sys.modules.update(kept)
+    with fake_cupy.installed(monkeypatch, blas) as cupy:
+        yield cupy
 
 
 @pytest.fixture
-def gpu(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    backend = importlib.import_module("backends.cupy_backend").CupyBackend("cuda:1")
-    monkeypatch.setattr(backend.xp, "_module", Recording())  # creation, too, is recorded
-    return backend
+def gpu(cupy: Any) -> Any:
+    return fake_cupy.backend()
 
 
 def products(blas: fake_cupy.Blas) -> list[tuple]:
@@ -113,6 +95,50 @@ def test_float32_is_computed_in_float32_until_tf32_is_asked_for(gpu: Any, blas: 
     assert (computed(single), computed(double)) == (68, 70)  # CUBLAS_COMPUTE_32F, _64F
     gpu.use_tf32()
     assert (computed(single), computed(double)) == (77, 70)  # CUBLAS_COMPUTE_32F_FAST_TF32
+
+
+def test_bfloat16_is_multiplied_by_cublas_with_sums_in_float32(gpu: Any, blas: Any) -> None:
+    """A thousand ones would come to 256 if each sum were rounded; with a Python float, CuPy makes it float32."""
+    pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+    xp = gpu.xp
+    ones = xp.astype(gpu.asarray(np.ones((1, 1000), np.float32)), xp.bfloat16)
+    for left in (ones, ones * 1.0):
+        c = xp.matmul(left, xp.matrix_transpose(ones))
+        assert (c.dtype.name, float(c[0, 0])) == ("bfloat16", 1000.0)
+        asked = products(blas)[-1]
+        assert [asked[i] for i in (9, 12, 16, 18)] == [14, 14, 14, 68]  # CUDA_R_16BF, CUBLAS_COMPUTE_32F
+    assert (ones * 1.0).dtype == np.float32
+
+
+def test_a_rule_of_bfloat16_is_computed_in_float32_and_rounded_once(gpu: Any) -> None:
+    pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+    xp = gpu.xp
+
+    def ends(xp: Any, a: Any, b: Any) -> Any:
+        return (a + b) - a, a + b
+
+    x = xp.astype(gpu.asarray(np.array([1.0, 2.0], np.float32)), xp.bfloat16)
+    difference, total = xp.fuse(ends)(x, 2.0**-10)
+    assert [a.dtype.name for a in (difference, total)] == ["bfloat16"] * 2
+    assert difference.tolist() == [2.0**-10] * 2  # 1 + 2^-10 is 1 in bfloat16
+    assert total.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("without", ["cuBLAS", "ml_dtypes"])
+def test_bfloat16_is_refused_before_a_run_where_it_does_not_work(
+    gpu: Any, blas: Any, monkeypatch: pytest.MonkeyPatch, without: str
+) -> None:
+    if without == "cuBLAS":
+        blas.status = 15
+    else:
+        monkeypatch.setattr(sys.modules["backends.cupy_bfloat16"], "BFLOAT16", None)
+    assert not hasattr(gpu.xp, "bfloat16")
+    with pytest.raises(
+        nb.UsageError, match=r"backend cupy has no bfloat16: use --dtype float32.*where ml_dtypes is"
+    ):
+        nb.Trainer(
+            nb.Sequential(nb.Dense(2)), nb.SoftmaxCrossEntropy(), nb.SGD(), 0.1, backend=gpu, compute="bfloat16"
+        )
 
 
 def test_a_refusal_of_cublas_names_itself(gpu: Any, blas: Any) -> None:
