@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import gc
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
+
+from .ahead import ahead
 
 Array = Any
 """An array of the backend's own library."""
 
 Tree = Any
 """Arrays nested in tuples and dicts."""
+
+T = TypeVar("T")
 
 Rule = Callable[..., Any]
 """An elementwise formula for one element: `rule(xp, *numbers) -> number or tuple of numbers`."""
@@ -158,6 +162,14 @@ class Backend(ABC):
     def free_memory(self) -> None:
         """Give back to the device what is kept there for later."""
         gc.collect()
+
+    def stream(self, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:
+        """Each chunk's host arrays on the device, moved ahead of their use by a thread.
+
+        They last until the next chunk is asked for, and may be overwritten then; those of the last one asked for
+        last as long as they are held.
+        """
+        return ahead((label, tree_map(self.asarray, xs)) for label, xs in chunks)
 
     def loop(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
         """Run `step` over the leading axis of every array in `xs`, and return the last state.

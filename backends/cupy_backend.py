@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import array_api_compat.cupy
 import cupy
 import numpy as np
 
-from .base import Array, Backend, Memory, Namespace, Rule, Step, Tree
+from .base import Array, Backend, Memory, Rule, Step, T, Tree
 from .cupy_arrays import concat, kept, stack
+from .cupy_bfloat16 import CupyNamespace, in_float32
 from .cupy_errors import cuda_version, no_device, no_product
 from .cupy_graph import Capture, CupyRecorder
 from .cupy_products import Products
+from .cupy_slots import CupyTransport
 from .devices import check_index, cuda_index
 from .graphs import Replays
+from .slots import by_slots
 
 
 class CupyBackend(Backend):
@@ -35,7 +39,7 @@ class CupyBackend(Backend):
         self._products = self._multiply_once()
         self._replays = Replays(CupyRecorder(self._products))
         self._full = kept(cupy.full)
-        self.xp = Namespace(
+        self.xp = CupyNamespace(
             array_api_compat.cupy,
             self._fuse,
             matmul=self._products,
@@ -105,6 +109,10 @@ class CupyBackend(Backend):
             f"CuPy for CUDA {built}, products by cuBLAS {self._products.version}"
         )
 
+    def stream(self, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:
+        """Each chunk copied from pinned memory while the device works on the one before it."""
+        return by_slots(CupyTransport(self._device), chunks)
+
     def loop(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
         """Run the steps as captured CUDA graphs; what is new to a step, or cannot be captured, one by one."""
         with self._device:
@@ -135,7 +143,7 @@ class CupyBackend(Backend):
                 return answer
             return arrays[donated[0]] if len(donated) == 1 else tuple(arrays[k] for k in donated)
 
-        return fused
+        return in_float32(self.xp, fused)
 
     def _multiply_once(self) -> Products:
         """Allocate, multiply and look: a driver that lists a device may still not work with this build."""

@@ -12,9 +12,11 @@ from typing import Any
 from weakref import finalize
 
 import cupy
+import numpy as np
 from cuda.pathfinder import load_nvidia_dynamic_lib
 
 from .base import Array
+from .cupy_bfloat16 import BFLOAT16
 from .gemm import Gemm, gemm
 
 WORKSPACE = 32 * 2**20
@@ -22,16 +24,20 @@ WORKSPACE = 32 * 2**20
 
 # Of cublas_api.h and library_types.h: operations, types of numbers, types they are computed in, the algorithm.
 _NO_TRANSPOSE, _TRANSPOSE = 0, 1
-_FLOAT, _DOUBLE, _HALF = 0, 1, 2
+_FLOAT, _DOUBLE, _HALF, _BFLOAT = 0, 1, 2, 14
 _IN_FLOAT, _IN_TF32, _IN_DOUBLE = 68, 77, 70
 _DEFAULT_ALGORITHM = -1
 
-_KINDS: dict[str, tuple[int, int, Any]] = {
-    "e": (_HALF, _IN_FLOAT, ctypes.c_float),
-    "f": (_FLOAT, _IN_FLOAT, ctypes.c_float),
-    "d": (_DOUBLE, _IN_DOUBLE, ctypes.c_double),
+_KINDS: dict[Any, tuple[int, int, Any]] = {
+    np.dtype(np.float16): (_HALF, _IN_FLOAT, ctypes.c_float),
+    np.dtype(np.float32): (_FLOAT, _IN_FLOAT, ctypes.c_float),
+    np.dtype(np.float64): (_DOUBLE, _IN_DOUBLE, ctypes.c_double),
+    BFLOAT16: (_BFLOAT, _IN_FLOAT, ctypes.c_float),
 }
 """By dtype: the operands' type, the type of the sums, and that of the factors alpha and beta."""
+
+_MIXED = {np.dtype(np.float32), BFLOAT16}
+"""What a layer in bfloat16 may multiply: with a Python float, an array of it becomes float32 in CuPy."""
 
 _INT, _POINTER = ctypes.c_int, ctypes.c_void_p
 _SIGNATURES = {
@@ -79,14 +85,16 @@ class Products:
             return self(a.reshape(1, -1), b)[0, :]
         if a.ndim == 2 and b.ndim == 1:
             return self(a, b.reshape(-1, 1))[:, 0]
-        if a.ndim != 2 or b.ndim != 2 or a.dtype != b.dtype or a.dtype.char not in _KINDS:
+        if a.dtype != b.dtype and {a.dtype, b.dtype} == _MIXED:
+            return self(a.astype(BFLOAT16, copy=False), b.astype(BFLOAT16, copy=False))
+        if a.ndim != 2 or b.ndim != 2 or a.dtype != b.dtype or a.dtype not in _KINDS:
             return cupy.matmul(a, b)
         call = gemm(_layout(a), _layout(b))
         return cupy.matmul(a, b) if call is None else self._multiply(call, a, b)
 
     def _multiply(self, call: Gemm, a: Array, b: Array) -> Array:
         self._follow(cupy.cuda.get_current_stream().ptr)
-        kind, computed, factor = _KINDS[a.dtype.char]
+        kind, computed, factor = _KINDS[a.dtype]
         computed = _IN_TF32 if self.tf32 and kind == _FLOAT else computed
         c = cupy.empty((call.n, call.m), dtype=a.dtype)
         self._ask(

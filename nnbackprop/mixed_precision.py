@@ -36,7 +36,8 @@ class MixedPrecision(Sequential):
         if not hasattr(backend.xp, dtype):
             raise UsageError(
                 f"The backend {backend.name} has no {dtype}: use --dtype float32, or a backend that has it "
-                "(PyTorch and JAX have float16 and bfloat16, NumPy and CuPy float16)."
+                "(PyTorch and JAX have float16 and bfloat16, NumPy float16; CuPy has float16, and bfloat16 where "
+                "ml_dtypes is installed and CUDA and the GPU can compute in it)."
             )
         super().__init__(*network.layers)
         object.__setattr__(self, "dtype", dtype)

@@ -6,19 +6,25 @@ Names and signatures are those of CuPy 14.2. cuBLAS reads and writes memory by a
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+import importlib
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
+import array_api_compat
 import numpy as np
-from taped import Tape, Taped, call
+import pytest
+from fake_cupy_streams import Device, Event, Stream, begin, current
+from taped import Recording, Tape, Taped, call
 
+PARTS = ("arrays", "backend", "bfloat16", "graph", "products", "slots")
+MODULES = tuple(f"backends.cupy_{name}" for name in PARTS)
 DOUBLE, IN_DOUBLE = 1, 70
 BLOCK = 4096
 """What is drawn of a pool wherever one is used."""
-TYPES = {0: ctypes.c_float, DOUBLE: ctypes.c_double}
+TYPES = {0: "float32", DOUBLE: "float64", 2: "float16", 14: "bfloat16"}
 
 
 class Blas:
@@ -44,49 +50,32 @@ class Blas:
         transa, transb, m, n, k, alpha, a, kind, lda, b, _, ldb, beta, c, _, ldc, computed, _ = arguments
         assert (alpha._obj.value, beta._obj.value) == (1, 0)
         assert (kind == DOUBLE) == (computed == IN_DOUBLE) == isinstance(alpha._obj, ctypes.c_double)
-        work = (transa, transb, m, n, k, a, lda, b, ldb, c, ldc, TYPES[kind])
-        if Tape.running:
-            Tape.running.calls.append((multiply, work, {}, None))
+        work = (transa, transb, m, n, k, a, lda, b, ldb, c, ldc, kind)
+        if Tape.now.tape:
+            Tape.now.tape.calls.append((multiply, work, {}, None))
         elif not self.status:
             multiply(*work)
         return self.status
 
 
 def multiply(ta: int, tb: int, m: int, n: int, k: int, a: int, lda: int, *rest: Any) -> None:
-    b, ldb, c, ldc, number = rest
-    left, right, out = (ctypes.cast(address, ctypes.POINTER(number)) for address in (a, b, c))
-    for i, j in product(range(m), range(n)):
-        terms = (
-            left[p + i * lda if ta else i + p * lda] * right[j + p * ldb if tb else p + j * ldb] for p in range(k)
-        )
-        out[i + j * ldc] = sum(terms)
+    """Products and sums are made in float32, or float64 for it, and rounded once."""
+    b, ldb, c, ldc, kind = rest
+    wide = np.float64 if kind == DOUBLE else np.float32
+    left, right = (
+        columns(a, *((k, m) if ta else (m, k)), lda, kind),
+        columns(b, *((n, k) if tb else (k, n)), ldb, kind),
+    )
+    factors = (x.mT if turned else x for x, turned in ((left, ta), (right, tb)))
+    columns(c, m, n, ldc, kind)[...] = np.matmul(*(x.astype(wide) for x in factors))
 
 
-class Stream:
-    """The device's own stream, or one that can be captured."""
-
-    current: Stream
-
-    def __init__(self, non_blocking: bool = False, ptr: int = 7) -> None:
-        self.ptr, self.non_blocking, self.tape = ptr, non_blocking, None
-
-    def __enter__(self) -> Stream:
-        self.before, Stream.current = Stream.current, self
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        Stream.current = self.before
-
-    def begin_capture(self) -> None:
-        assert self.non_blocking
-        self.tape = Tape.running = Tape()
-
-    def is_capturing(self) -> bool:
-        return Tape.running is not None
-
-    def end_capture(self) -> Any:
-        tape, Tape.running = Tape.running, None
-        return SimpleNamespace(graph=id(tape), launch=tape.replay, tape=tape)
+def columns(address: int, rows: int, width: int, leading: int, kind: int) -> np.ndarray:
+    """The matrix in memory whose element (i, j) is number i + j `leading` from `address` on."""
+    dtype = np.dtype(TYPES[kind])
+    memory = (ctypes.c_char * ((leading * (width - 1) + rows) * dtype.itemsize)).from_address(address)
+    flat = np.frombuffer(memory, dtype)
+    return np.lib.stride_tricks.as_strided(flat, (rows, width), (dtype.itemsize, leading * dtype.itemsize))
 
 
 class Pool:
@@ -114,20 +103,6 @@ class Pool:
         self.limit = size
 
 
-class Device:
-    compute_capability = "90"
-
-    def __init__(self, index: int) -> None:
-        self.id = index
-
-    def __enter__(self) -> Device:
-        return self
-
-    def __exit__(self, *_: Any) -> None: ...
-
-    use = synchronize = lambda self: None
-
-
 @contextmanager
 def using_allocator(malloc: Any) -> Any:
     malloc(BLOCK)
@@ -136,7 +111,8 @@ def using_allocator(malloc: Any) -> Any:
 
 def make() -> SimpleNamespace:
     """A module `cupy`."""
-    Stream.current, Pool.drawn = Stream(ptr=0), []
+    begin()
+    Pool.drawn = []
     pool, pinned = Pool(), Pool()
     runtime = SimpleNamespace(
         getDeviceCount=lambda: 2,
@@ -148,9 +124,10 @@ def make() -> SimpleNamespace:
     )
     cuda = SimpleNamespace(
         Device=Device,
+        Event=Event,
         MemoryPool=Pool,
         Stream=Stream,
-        get_current_stream=lambda: Stream.current,
+        get_current_stream=current,
         runtime=runtime,
         using_allocator=using_allocator,
     )
@@ -164,7 +141,7 @@ def make() -> SimpleNamespace:
         empty=maker(np.empty),
         float32=np.float32,
         full=maker(np.full),
-        fuse=lambda kernel_name: lambda rule: rule,
+        fuse=lambda kernel_name: fused,
         get_default_memory_pool=lambda: pool,
         get_default_pinned_memory_pool=lambda: pinned,
         matmul=matmul,
@@ -186,7 +163,42 @@ def maker(function: Callable[..., Any]) -> Callable[..., Any]:
     return make
 
 
+def fused(rule: Callable[..., Any]) -> Callable[..., Any]:
+    """The rule itself; CuPy 14.2 cannot cast to bfloat16 in one."""
+
+    def kernel(*numbers: Any) -> Any:
+        assert all(a.dtype.name != "bfloat16" for a in numbers)
+        return rule(*numbers)
+
+    return kernel
+
+
 def matmul(a: Any, b: Any) -> Any:
-    if Tape.running:
+    if Tape.now.tape:
         raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
     return call(np.matmul, (a, b))
+
+
+@contextmanager
+def installed(monkeypatch: pytest.MonkeyPatch, blas: Blas) -> Iterator[SimpleNamespace]:
+    """A machine with two GPUs, as far as names go."""
+    kept = {name: sys.modules.pop(name) for name in MODULES if name in sys.modules}
+    cupy, path = make(), SimpleNamespace(abs_path="libcublas.so.13")
+    pathfinder = SimpleNamespace(load_nvidia_dynamic_lib=lambda name: path)
+    pinned = SimpleNamespace(empty_pinned=np.empty)
+    modules = {"cupy": cupy, "cupyx": pinned, "array_api_compat.cupy": np, "cuda.pathfinder": pathfinder}
+    for name, module in {**modules, "cuda": SimpleNamespace(pathfinder=pathfinder)}.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(array_api_compat, "cupy", np, raising=False)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: blas)
+    yield cupy
+    for name in MODULES:
+        sys.modules.pop(name, None)
+    sys.modules.update(kept)
+
+
+def backend() -> Any:
+    """The CuPy backend on the second of them; what makes an array of nothing is recorded, too."""
+    made = importlib.import_module("backends.cupy_backend").CupyBackend("cuda:1")
+    made.xp._module = Recording()
+    return made

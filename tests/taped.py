@@ -7,6 +7,7 @@ and a buffer that nobody refilled still holds what it held.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -20,10 +21,16 @@ from backends.graphs import Replays
 CREATORS = ("arange", "empty", "full", "ones", "zeros")
 
 
+class Now(threading.local):
+    """What a thread records: what others ask meanwhile is done, as in a capture of CUDA's relaxed mode."""
+
+    tape: Tape | None = None
+
+
 class Tape:
     """A recorder over `Taped` arrays; `refuse` is raised in its next recording."""
 
-    running: Tape | None = None
+    now = Now()
 
     def __init__(self, refuse: Exception | None = None) -> None:
         self.calls: list[tuple[Callable[..., Any], tuple, dict, Any]] = []
@@ -34,11 +41,11 @@ class Tape:
         if self.refuse:
             raise self.refuse
         self.recorded += 1
-        Tape.running = tape = Tape()
+        Tape.now.tape = tape = Tape()
         try:
             work()
         finally:
-            Tape.running = None
+            Tape.now.tape = None
         return tape
 
     def replay(self) -> None:
@@ -63,7 +70,7 @@ def plain(value: Any) -> Any:
 def call(function: Callable[..., Any], arguments: tuple, options: dict | None = None) -> Any:
     """Do it; while a tape runs, note it, unless it is a view, which is an address and no operation."""
     arguments, options = plain(arguments), {name: plain(value) for name, value in (options or {}).items()}
-    tape = Tape.running
+    tape = Tape.now.tape
     if "out" in options:
         (out,) = options["out"]
         if tape:
@@ -91,6 +98,14 @@ class Taped(np.ndarray):
     def data(self) -> Any:
         """As CuPy's arrays have it."""
         return SimpleNamespace(ptr=self.ctypes.data)
+
+    def astype(self, dtype: Any, copy: bool = True) -> Any:
+        return call(np.astype, (self, dtype), {"copy": copy})
+
+    def set(self, host: np.ndarray, stream: Any) -> None:
+        """As CuPy's arrays do: when the stream comes to it."""
+        assert (host.dtype, host.shape) == (self.dtype, self.shape)
+        stream.ask(lambda: np.copyto(plain(self), host))
 
     def __setitem__(self, where: Any, value: Any) -> None:
         call(np.maximum, (plain(value),) * 2, {"out": (self[where],)})  # a copy, of booleans too

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from backends import Backend, Memory, tree_map
-from nnbackprop.data.batches import Feed, ahead, cut, fetch
+from backends.ahead import ahead
+from nnbackprop.data.batches import Feed, cut, fetch
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.scaling import Scaling
 

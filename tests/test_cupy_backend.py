@@ -13,19 +13,15 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
-import array_api_compat
 import fake_cupy
 import numpy as np
 import pytest
 from rich.console import Console
-from taped import Recording
 
 import nnbackprop as nb
-from backends import BackendError, NumpyBackend, Status, select
+from backends import BackendError, NumpyBackend, Status, leaves, select
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.report.tables import backends_table
-
-MODULES = tuple(f"backends.cupy_{name}" for name in ("arrays", "backend", "graph", "products"))
 
 
 @pytest.fixture
@@ -35,26 +31,13 @@ def blas() -> fake_cupy.Blas:
 
 @pytest.fixture
 def cupy(monkeypatch: pytest.MonkeyPatch, blas: fake_cupy.Blas) -> Iterator[SimpleNamespace]:
-    """A machine with two GPUs, as far as names go."""
-    kept = {name: sys.modules.pop(name) for name in MODULES if name in sys.modules}
-    cupy, path = fake_cupy.make(), SimpleNamespace(abs_path="libcublas.so.13")
-    pathfinder = SimpleNamespace(load_nvidia_dynamic_lib=lambda name: path)
-    modules = {"cupy": cupy, "array_api_compat.cupy": np, "cuda.pathfinder": pathfinder}
-    for name, module in {**modules, "cuda": SimpleNamespace(pathfinder=pathfinder)}.items():
-        monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(array_api_compat, "cupy", np, raising=False)
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: blas)
-    yield cupy
-    for name in MODULES:
-        sys.modules.pop(name, None)
-    sys.modules.update(kept)
+    with fake_cupy.installed(monkeypatch, blas) as cupy:
+        yield cupy
 
 
 @pytest.fixture
-def gpu(cupy: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    backend = importlib.import_module("backends.cupy_backend").CupyBackend("cuda:1")
-    monkeypatch.setattr(backend.xp, "_module", Recording())  # creation, too, is recorded
-    return backend
+def gpu(cupy: Any) -> Any:
+    return fake_cupy.backend()
 
 
 def products(blas: fake_cupy.Blas) -> list[tuple]:
@@ -114,6 +97,50 @@ def test_float32_is_computed_in_float32_until_tf32_is_asked_for(gpu: Any, blas: 
     assert (computed(single), computed(double)) == (77, 70)  # CUBLAS_COMPUTE_32F_FAST_TF32
 
 
+def test_bfloat16_is_multiplied_by_cublas_with_sums_in_float32(gpu: Any, blas: Any) -> None:
+    """A thousand ones would come to 256 if each sum were rounded; with a Python float, CuPy makes it float32."""
+    pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+    xp = gpu.xp
+    ones = xp.astype(gpu.asarray(np.ones((1, 1000), np.float32)), xp.bfloat16)
+    for left in (ones, ones * 1.0):
+        c = xp.matmul(left, xp.matrix_transpose(ones))
+        assert (c.dtype.name, float(c[0, 0])) == ("bfloat16", 1000.0)
+        asked = products(blas)[-1]
+        assert [asked[i] for i in (9, 12, 16, 18)] == [14, 14, 14, 68]  # CUDA_R_16BF, CUBLAS_COMPUTE_32F
+    assert (ones * 1.0).dtype == np.float32
+
+
+def test_a_rule_of_bfloat16_is_computed_in_float32_and_rounded_once(gpu: Any) -> None:
+    pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+    xp = gpu.xp
+
+    def ends(xp: Any, a: Any, b: Any) -> Any:
+        return (a + b) - a, a + b
+
+    x = xp.astype(gpu.asarray(np.array([1.0, 2.0], np.float32)), xp.bfloat16)
+    difference, total = xp.fuse(ends)(x, 2.0**-10)
+    assert [a.dtype.name for a in (difference, total)] == ["bfloat16"] * 2
+    assert difference.tolist() == [2.0**-10] * 2  # 1 + 2^-10 is 1 in bfloat16
+    assert total.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("without", ["cuBLAS", "ml_dtypes"])
+def test_bfloat16_is_refused_before_a_run_where_it_does_not_work(
+    gpu: Any, blas: Any, monkeypatch: pytest.MonkeyPatch, without: str
+) -> None:
+    if without == "cuBLAS":
+        blas.status = 15
+    else:
+        monkeypatch.setattr(sys.modules["backends.cupy_bfloat16"], "BFLOAT16", None)
+    assert not hasattr(gpu.xp, "bfloat16")
+    with pytest.raises(
+        nb.UsageError, match=r"backend cupy has no bfloat16: use --dtype float32.*where ml_dtypes is"
+    ):
+        nb.Trainer(
+            nb.Sequential(nb.Dense(2)), nb.SoftmaxCrossEntropy(), nb.SGD(), 0.1, backend=gpu, compute="bfloat16"
+        )
+
+
 def test_a_refusal_of_cublas_names_itself(gpu: Any, blas: Any) -> None:
     blas.status = 15
     a = gpu.asarray(np.ones((2, 2)))
@@ -130,13 +157,13 @@ def test_a_missing_cublas_is_said_with_what_to_install(cupy: Any, monkeypatch: p
         importlib.import_module("backends.cupy_backend").CupyBackend()
 
 
-def trained(gpu: Any) -> nb.Trainer:
+def trained(gpu: Any, resident: str = "auto") -> nb.Trainer:
     rng = np.random.default_rng(5)
     data = Dataset(
         rng.integers(0, 255, (83, 5), dtype=np.uint8), rng.integers(0, 3, 83).astype("i4"), tuple("abc")
     )
     network = nb.Sequential(nb.Dense(6), nb.ReLU(), nb.Dropout(0.3), nb.Dense(3))
-    options: dict = {"epochs": 3, "batch_size": 4, "dtype": "float64", "backend": gpu}
+    options: dict = {"epochs": 3, "batch_size": 4, "dtype": "float64", "backend": gpu, "resident": resident}
     trainer = nb.Trainer(network, nb.SoftmaxCrossEntropy(), nb.Adam(), lr=0.01, **options)
     trainer.fit(data, test=data)
     return trainer
@@ -154,6 +181,47 @@ def test_a_run_is_captured_and_agrees_with_numpy(gpu: Any, monkeypatch: pytest.M
     capture = max(gpu.captures, key=lambda c: (c.steps, c.products))
     assert (capture.steps, capture.nodes, capture.pool_bytes) == (16, 321, fake_cupy.BLOCK)
     assert capture.products == 16 * 7  # two forward, four gradients of weights and biases, one of a layer's input
+
+
+def test_a_streamed_run_agrees_with_numpy(gpu: Any) -> None:
+    with np.errstate(all="ignore"):
+        ours, theirs = trained(gpu, "no"), trained(NumpyBackend(), "no")
+    assert [row.train.accuracy for row in ours.history] == [row.train.accuracy for row in theirs.history]
+    for mine, judge in zip(ours.params, theirs.params, strict=True):
+        for name in judge:
+            np.testing.assert_allclose(mine[name], judge[name], rtol=1e-12)
+
+
+def chunks() -> Iterator[tuple[int, Any]]:
+    for k in range(6):
+        steps = (3, 4, 1)[k % 3]
+        yield (
+            k,
+            {"inputs": np.full((steps, 5), k, np.uint8), "step": (np.arange(steps, dtype=np.int32), matrix(k, 2))},
+        )
+
+
+def streamed_whole(gpu: Any, cupy: Any, seed: int) -> bool:
+    cupy.cuda.Stream.machine.random.seed(seed)
+    pairs = zip(gpu.stream(chunks()), chunks(), strict=True)
+    return all(
+        np.array_equal(mine, theirs) and (mine.dtype, mine.shape) == (theirs.dtype, theirs.shape)
+        for (_, xs), (_, host) in pairs
+        for mine, theirs in zip(leaves(xs), leaves(host), strict=True)
+    )
+
+
+def test_chunks_are_streamed_whole_by_copies_in_their_own_stream(
+    gpu: Any, cupy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread's current device is not the backend's, until it is made so; the fake refuses to go on else."""
+    asked: list[Any] = []
+    stream = cupy.cuda.Stream
+    monkeypatch.setattr(stream, "ask", lambda self, *w: (asked.append(self), super(stream, self).ask(*w))[1])
+    assert all(streamed_whole(gpu, cupy, seed) for seed in range(20))
+    assert {s.non_blocking for s in asked if s.ptr} == {True}
+    monkeypatch.setattr(stream, "wait_event", lambda self, event: None)
+    assert not all(streamed_whole(gpu, cupy, seed) for seed in range(20))
 
 
 def test_a_pool_is_emptied_once_it_was_captured_in(gpu: Any) -> None:

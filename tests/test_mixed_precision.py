@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import fake_cupy
 import numpy as np
 import pytest
 
@@ -23,10 +25,15 @@ DIGITS = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
 """Half of the distance between 1 and the next number."""
 
 
-@pytest.fixture(params=["numpy", "torch", "jax"])
-def library(request: pytest.FixtureRequest) -> Backend:
-    pytest.importorskip(request.param, reason=f"{request.param} is not installed")
-    return select(request.param)
+@pytest.fixture(params=["numpy", "torch", "jax", "fake cupy"])
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    if request.param == "fake cupy":
+        pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+        with fake_cupy.installed(monkeypatch, fake_cupy.Blas()):
+            yield fake_cupy.backend()
+    else:
+        pytest.importorskip(request.param, reason=f"{request.param} is not installed")
+        yield select(request.param)
 
 
 def narrow(backend: Backend, network: Sequential, dtype: str) -> MixedPrecision:
@@ -52,7 +59,9 @@ def gradients(backend: Backend, network: Sequential, x: np.ndarray, t: np.ndarra
 
 
 @pytest.mark.parametrize("dtype", DIGITS)
-@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh", "gelu", "softplus"])
+@pytest.mark.parametrize(
+    "activation", ["relu", "leaky-relu", "elu", "sigmoid", "tanh", "gelu", "softplus", "softmax"]
+)
 def test_gradients_are_those_of_float64_to_the_digits_there_are(
     library: Backend, dtype: str, activation: str
 ) -> None:

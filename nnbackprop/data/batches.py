@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -66,9 +64,10 @@ class Feed:
         return min(length, 1 << max(0, (STREAMED_BYTES // size).bit_length() - 1))
 
     def move(self, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:
-        """Each chunk's arrays on the device; samples that stream are moved a chunk ahead, on a thread."""
-        moved = ((label, tree_map(self.backend.asarray, xs)) for label, xs in chunks)
-        return moved if self.resident else ahead(moved)
+        """Each chunk's arrays on the device, to be used before the next is asked for; streamed ones come ahead."""
+        if not self.resident:
+            return self.backend.stream(chunks)
+        return ((label, tree_map(self.backend.asarray, xs)) for label, xs in chunks)
 
 
 def fetch(xp: Any, data: Tree, x: Tree) -> tuple[Array, Array]:
@@ -123,41 +122,6 @@ def cut(
         at += take
     if steps * batch < len(rows):
         yield rows[steps * batch :].reshape(1, -1)
-
-
-def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
-    """The same items, made on a thread up to `depth` ahead of use; errors come out where they would have."""
-    line: queue.Queue[tuple[str, Any]] = queue.Queue(depth)
-    left = threading.Event()
-
-    def put(kind: str, item: Any) -> bool:
-        while not left.is_set():
-            try:
-                line.put((kind, item), timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        try:
-            for item in items:
-                if not put("item", item):
-                    return
-            put("end", None)
-        except BaseException as error:
-            put("error", error)
-
-    thread = threading.Thread(target=work, name="batches", daemon=True)
-    thread.start()
-    try:
-        while (got := line.get())[0] == "item":
-            yield got[1]
-        if got[0] == "error":
-            raise got[1]
-    finally:
-        left.set()
-        thread.join()
 
 
 def _fits(backend: Backend, dataset: Dataset) -> bool:
