@@ -15,6 +15,7 @@ from cyclopts import Group, Parameter
 from msgspec import Meta
 
 from .errors import RunFolderError, UsageError
+from .reading import open_file
 
 COMMON = Group("Common", sort_key=1)
 NETWORK = Group("Network", sort_key=2)
@@ -212,7 +213,7 @@ def read(recipe: str) -> dict[str, Any]:
 
 def _toml(path: Path) -> dict[str, Any]:
     """The settings in a TOML file; ValueError where it is none, or large or nested beyond any configuration."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         content = file.read(LARGEST_FILE + 1)
     if len(content) > LARGEST_FILE:
         raise ValueError(f"it has more than {LARGEST_FILE} bytes, which no configuration needs")
@@ -239,8 +240,9 @@ def of_run(path: Path) -> Config:
     try:
         return parse(_toml(path), str(path))
     except (ValueError, OSError) as error:
+        words = str(error).rstrip(".")
         raise RunFolderError(
-            f"{path} cannot be read as a run's configuration: {error} Put back what was there, or train again."
+            f"{path} cannot be read as a run's configuration: {words}. Put back what was there, or train again."
         ) from error
 
 

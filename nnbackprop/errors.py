@@ -48,3 +48,7 @@ class RunFolderError(NnbackpropError, OSError):
     """A run folder or checkpoint that is damaged, locked, unwritable or missing."""
 
     exit_code = 5
+
+
+class TooLargeError(RunFolderError):
+    """A file of a run beyond the limit of one file: sound perhaps, so that no older one is taken in its place."""

@@ -45,6 +45,15 @@ class Zeros(Initializer):
 
 
 @dataclass(frozen=True)
+class Unset(Initializer):
+    """One zero seen at every place: a shape and a dtype, whatever their size, that take no memory."""
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        """Return a view that cannot be written to; `rng` is not used."""
+        return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+@dataclass(frozen=True)
 class Uniform(Initializer):
     """Uniform on [-limit, limit), `limit` above 0."""
 

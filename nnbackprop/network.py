@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from backends import Array
 
 from .errors import ShapeError
-from .initializers import generator
+from .initializers import Initializer, Unset, generator
 from .layers.base import Layer, Params
 from .random import Draw
 
@@ -65,6 +65,10 @@ class Sequential:
         """First parameters as host arrays of `dtype`, the same on every library; see `plan`."""
         return tuple(built.params for built in self.plan(in_shape, seed, dtype))
 
+    def outline(self, in_shape: tuple[int, ...], dtype: str = "float32") -> Params:
+        """What `build` gives but for the values, without its memory: to see first whether given arrays fit."""
+        return Sequential(*map(_unset, self.layers)).build(in_shape, dtype=dtype)
+
     def forward(self, xp: Any, params: Params, x: Array, draw: Draw | None = None) -> tuple[Array, tuple]:
         """Outputs y (n, ...) for a batch x (n, ...), and what each layer needs to go back.
 
@@ -90,3 +94,9 @@ class Sequential:
         for i in range(len(params) - 1, stop - 1, -1):
             dy, grads[i] = self.layers[i].backward(xp, params[i], caches[i], dy, need_dx or i > stop)
         return (dy if need_dx else None), tuple(grads)
+
+
+def _unset(layer: Layer) -> Layer:
+    """The same layer, whose parameters have no values."""
+    drawn = [f.name for f in fields(layer) if isinstance(getattr(layer, f.name), Initializer)]  # type: ignore[arg-type]
+    return replace(layer, **dict.fromkeys(drawn, Unset()))  # type: ignore[type-var]

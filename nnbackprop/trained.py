@@ -47,8 +47,8 @@ class Trained:
         about = state.about(checkpoint)
         backend = backend or select(config.backend, config.device)
         objective = assembly.objective(config, config.outputs or len(about.classes))
-        template = objective.network.build((about.features,), config.seed, config.storage)
-        params = tree_map(backend.asarray, checkpoints.fill(template, checkpoint.arrays, "params"))
+        outline = objective.network.outline((about.features,), config.storage)
+        params = tree_map(backend.asarray, checkpoints.fill(outline, checkpoint.arrays, "params"))
         inference = Inference(backend, objective, state.scaling_of(checkpoint), config.storage)
         return cls(
             folder, config, inference, params, about.features, about.classes, about.image_shape, about.highest

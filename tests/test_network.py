@@ -84,3 +84,16 @@ def test_dropout_is_off_without_a_draw_and_follows_the_step_with_one() -> None:
     assert np.array_equal(ys[0], ys[1])
     assert not np.array_equal(ys[0], ys[2])
     assert np.array_equal(network.forward(numpy.xp, params, x)[0], x @ params[1]["W"] + params[1]["b"])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_outline_has_the_shapes_of_the_parameters_and_none_of_their_memory(dtype: str) -> None:
+    network = Sequential(Dense(7), Tanh(), Dropout(0.5), Dense(2, bias=None), Softmax())
+    outline, params = network.outline((5,), dtype), network.build((5,), dtype=dtype)
+    assert tree_map(lambda a: (a.shape, str(a.dtype)), outline) == tree_map(
+        lambda a: (a.shape, str(a.dtype)), params
+    )
+    (layer,) = Sequential(Dense(2**20)).outline((2**20,), dtype)
+    assert layer["W"].shape == (2**20, 2**20)
+    with pytest.raises(ShapeError, match=r"Layer 1, dense1, at the input: .*\(28, 28\)"):
+        network.outline((28, 28))

@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from nnbackprop.errors import DataError
+from nnbackprop.errors import DataError, NnbackpropError
+from nnbackprop.reading import open_file, size_of
 
 from .limits import LONGEST_LABEL, Budget
 from .table import Table, square
@@ -43,10 +44,10 @@ def read(path: Path) -> Table:
     labels (Kaggle's test.csv) as well.
     """
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             layout = _layout(stream, path)
             rows = _count_rows(stream, layout)
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             stream.seek(len(BOM) if stream.read(len(BOM)) == BOM else 0)
             inputs, labels = _read_blocks(stream, layout, rows, path)
     except OSError as error:
@@ -59,7 +60,7 @@ def read(path: Path) -> Table:
 def has_labels(path: Path) -> bool:
     """Whether a CSV file's first line leaves room for labels."""
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             return _label_column(_fields(stream.readline(LONGEST_LINE), path)) is not None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error}.") from error
@@ -68,10 +69,12 @@ def has_labels(path: Path) -> bool:
 def read_rows(path: Path) -> np.ndarray:
     """(n, features) float64 of a file without header or labels, one sample a line; DataError for any other."""
     try:
-        Budget(str(path)).take(4 * path.stat().st_size)  # a digit and a comma become 8 bytes
-        with path.open("rb") as stream, warnings.catch_warnings():  # by its name NumPy would fetch or inflate it
+        with open_file(path) as stream, warnings.catch_warnings():  # by its name NumPy would fetch or inflate it
+            Budget(str(path)).take(4 * size_of(stream))  # a digit and a comma become 8 bytes
             warnings.simplefilter("ignore", UserWarning)  # of an empty file, which is refused below
             rows = np.loadtxt(stream, delimiter=",", ndmin=2, dtype=np.float64, encoding="utf-8-sig")
+    except NnbackpropError:
+        raise
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path} cannot be read as rows of numbers ({error}): give a PNG image, or a CSV file without header "

@@ -17,6 +17,7 @@ from typing import BinaryIO
 import numpy as np
 
 from nnbackprop.errors import DataError
+from nnbackprop.reading import open_file, size_of
 
 from .limits import DEFLATE_RATIO, Budget
 from .table import Table
@@ -46,9 +47,9 @@ def read(path: Path, digest: str | None = None) -> np.ndarray:
     """
     try:
         zipped = is_gzip(path)
-        limit = path.stat().st_size * (DEFLATE_RATIO if zipped else 1)
-        with gzip.open(path) if zipped else path.open("rb") as stream:
-            return _parse(stream, limit, path, digest)
+        with open_file(path) as file:
+            limit = size_of(file) * (DEFLATE_RATIO if zipped else 1)
+            return _parse(gzip.GzipFile(fileobj=file) if zipped else file, limit, path, digest)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
             f"{path}: cannot be read: {error}. If it was copied or downloaded, do so again."
@@ -57,7 +58,7 @@ def read(path: Path, digest: str | None = None) -> np.ndarray:
 
 def is_gzip(path: Path) -> bool:
     """Whether a file begins as gzip does."""
-    with path.open("rb") as stream:
+    with open_file(path) as stream:
         return stream.read(2) == GZIP
 
 

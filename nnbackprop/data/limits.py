@@ -13,28 +13,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnbackprop.errors import DataError, UsageError
+from nnbackprop.errors import DataError, NnbackpropError, UsageError
 
 VARIABLE = "NNBACKPROP_MAX_BYTES"
 DEFAULT = 4 * 2**30
 SAMPLE = 64  # bytes for a row besides its values: its label, the class of that, a place in an order
 LONGEST_LABEL = 128  # characters: labels are kept side by side, each as wide as the longest
 MOST_NAMES = 10
+JSON_GROWTH = 16  # a quarter of what a byte of JSON may become: `{"":` is a dict of 200 bytes and more
 DEFLATE_RATIO = 1032  # deflate cannot expand further (RFC 1951), so a larger claim is a lie
 
 
 @dataclass
 class Budget:
-    """What one file, `source`, takes; each array of it is counted before it is made."""
+    """What one file, `source`, takes; each array of it is counted before it is made. `error` says if too much."""
 
     source: str
     taken: int = 0
+    error: type[NnbackpropError] = DataError
 
     def take(self, size: int) -> None:
-        """Count `size` more bytes; DataError, telling the limit and how to raise it, where that is too much."""
+        """Count `size` more bytes; the error, telling the limit and how to raise it, where that is too much."""
         self.taken += size
         if self.taken > (most := max_bytes()):
-            raise DataError(
+            raise self.error(
                 f"{self.source}: would take {self.taken:,} bytes of memory, and one file may take {most:,}. "
                 f"If it is what it should be, set {VARIABLE}={self.taken} in the environment."
             )

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from nnbackprop.errors import DataError
+from nnbackprop.reading import open_file
 
 from . import mat5
 from .labels import whole
@@ -41,7 +42,7 @@ def read(path: Path) -> Table:
 def is_hdf5(path: Path) -> bool:
     """Whether a file is HDF5, at its start or behind the 512 bytes that MATLAB puts before it."""
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             head = stream.read(512 + len(HDF5))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error}.") from error

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nnbackprop.errors import DataError, NnbackpropError
+from nnbackprop.reading import open_file, size_of
 
 from .limits import DEFLATE_RATIO, Budget
 
@@ -43,8 +44,9 @@ def read(path: Path) -> dict[str, Variable]:
     Raises DataError naming the file and what is wrong with it.
     """
     try:
-        Budget(str(path)).take(path.stat().st_size)
-        data = memoryview(path.read_bytes())
+        with open_file(path) as stream:
+            Budget(str(path)).take(size := size_of(stream))
+            data = memoryview(stream.read(size))
         order = ORDERS.get(bytes(data[HEADER - 4 : HEADER]))
         if order is None:
             raise ValueError(f"it has no header of version 5; {SAVE_ANEW}")

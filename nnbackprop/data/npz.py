@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from nnbackprop.errors import DataError, NnbackpropError
+from nnbackprop.reading import open_file, size_of
 
 from .idx import read_up_to
 from .limits import Budget, listed
@@ -33,7 +34,7 @@ def read_npz(path: Path) -> Tables:
     Names are matched without regard to case. Raises DataError naming the file and the arrays it has.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_file(path) as stream, zipfile.ZipFile(stream) as archive:
             members = {name.removesuffix(".npy").lower(): name for name in archive.namelist()}
             parts, budget = _pairs(members, path), Budget(str(path))
             return Tables(*(_table(archive, budget, members, *pair) for pair in parts))
@@ -46,8 +47,8 @@ def read_pair(images: Path, labels: Path) -> Table:
     arrays = []
     for path in (images, labels):
         try:
-            with path.open("rb") as stream:
-                arrays.append(_read_npy(stream, path.stat().st_size, Budget(str(path)), str(path)))
+            with open_file(path) as stream:
+                arrays.append(_read_npy(stream, size_of(stream), Budget(str(path)), str(path)))
         except Exception as error:
             raise _unreadable(path, error) from error
     return Table.of(arrays[0], arrays[1], str(images))

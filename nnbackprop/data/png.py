@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nnbackprop.errors import DataError, NnbackpropError
+from nnbackprop.reading import open_file
 
 from .limits import Budget
 
@@ -27,7 +28,7 @@ def read(path: Path, shape: tuple[int, int] | None = None) -> np.ndarray:
     from PIL.PngImagePlugin import PngImageFile  # Image.open would judge the size by a limit of its own
 
     try:
-        with path.open("rb") as stream, PngImageFile(stream) as image:
+        with open_file(path) as stream, PngImageFile(stream) as image:
             _check(image, path, shape)
             return _grey(image)
     except NnbackpropError:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nnbackprop.errors import DataError
+from nnbackprop.reading import open_file
 
 from . import csv, download, embedded, folder, idx, mat, npz, people
 from .check import check
@@ -76,10 +77,8 @@ def read_file(path: Path) -> Tables:
 
 
 def _head(path: Path) -> bytes:
-    if not path.is_file():
-        raise DataError(f"{path}: is a pipe or a device; a file is needed, which can be read more than once.")
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             return stream.read(512)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error}.") from error

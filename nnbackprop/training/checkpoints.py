@@ -1,7 +1,8 @@
 """A checkpoint is one safetensors file: arrays by path, JSON in its metadata. Any backend opens any other's.
 
 Its metadata holds the SHA-256 of the whole file, taken with the digest's own 64 characters as zeros: whatever bit
-of it changes, it is refused.
+of it changes, it is refused. Its size is held to the limit of one file when it is written too: what a run leaves,
+it can read.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ from typing import Any
 import numpy as np
 
 from backends import Tree
-from nnbackprop.errors import RunFolderError
+from nnbackprop.data.limits import JSON_GROWTH, Budget
+from nnbackprop.errors import RunFolderError, TooLargeError
 from nnbackprop.files import write_atomically
+from nnbackprop.reading import open_file, size_of
 
 FORMAT = 2
+LENGTH = 8  # bytes that say how long the header is, which follows them
+LONGEST_HEADER = 2**24  # bytes: names of arrays and classes, of which a million fit
 NO_DIGEST = b"0" * 64
 DIGEST = re.compile(rb'\\"sha256\\": \\"([0-9a-f]{64})\\"')  # in JSON that is a string of JSON
 
@@ -60,20 +65,36 @@ def fill(template: Tree, arrays: dict[str, np.ndarray], prefix: str) -> Tree:
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
-    """Write `checkpoint` to `path` whole or not at all."""
-    write_atomically(path, to_bytes(checkpoint))
+    """Write `checkpoint` to `path` whole or not at all; TooLargeError for one that `load` would not read."""
+    content = to_bytes(checkpoint)
+    if (header := _header_length(content)) > LONGEST_HEADER:
+        raise TooLargeError(
+            f"{path}: would have {header:,} bytes of names beside its numbers, and {LONGEST_HEADER:,} are read: "
+            "give the classes shorter names, or have fewer of them."
+        )
+    _count(path, len(content), header)
+    write_atomically(path, content)
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint; RunFolderError names the file and what is wrong with it."""
+    """Read a checkpoint; RunFolderError names the file and what is wrong with it.
+
+    TooLargeError, before memory is taken, if that is its size.
+    """
     try:
-        content = path.read_bytes()
+        with open_file(path) as stream:
+            size = size_of(stream)
+            _count(path, size, min(_header_length(stream.read(LENGTH)), size, LONGEST_HEADER))
+            stream.seek(0)
+            content = stream.read(size)
+    except TooLargeError:
+        raise
     except FileNotFoundError:
         raise RunFolderError(
             f"There is no checkpoint at {path}: train a run first, or name another run folder."
         ) from None
     except OSError as error:
-        raise RunFolderError(f"{path} cannot be read ({error.strerror}): see who may read it.") from error
+        raise RunFolderError(f"{path} cannot be read ({error.strerror or error}): see who may read it.") from error
     try:
         return from_bytes(content)
     except ValueError as error:
@@ -90,7 +111,7 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
     arrays = {name: np.ascontiguousarray(a).reshape(a.shape) for name, a in checkpoint.arrays.items()}
     meta = {"format": FORMAT, "sha256": NO_DIGEST.decode(), **checkpoint.meta}
     content = serialise(arrays, {"nnbackprop": json.dumps(meta)})
-    return _sealed(content, hashlib.sha256(content).hexdigest().encode())
+    return b"".join(_sealed(content, hashlib.sha256(content).hexdigest().encode()))
 
 
 def from_bytes(content: bytes) -> Checkpoint:
@@ -99,7 +120,9 @@ def from_bytes(content: bytes) -> Checkpoint:
     from safetensors.numpy import load as parse
 
     try:
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        if (length := _header_length(content)) > min(len(content) - LENGTH, LONGEST_HEADER):
+            raise ValueError("its header is longer than it can be")
+        header = json.loads(content[LENGTH : LENGTH + length])
         meta = json.loads(header["__metadata__"]["nnbackprop"])
         number = meta["format"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -124,11 +147,24 @@ def _check_digest(content: bytes) -> None:
     found = DIGEST.search(content)
     if found is None:
         raise ValueError("it has no SHA-256 to know damage by")
-    if hashlib.sha256(_sealed(content, NO_DIGEST)).hexdigest().encode() != found[1]:
+    digest = hashlib.sha256()
+    for part in _sealed(content, NO_DIGEST):
+        digest.update(part)
+    if digest.hexdigest().encode() != found[1]:
         raise ValueError("its bytes do not have the SHA-256 that it says: it was cut off or damaged")
 
 
-def _sealed(content: bytes, digest: bytes) -> bytes:
-    """The same bytes with another digest in the first place that has one."""
+def _sealed(content: bytes, digest: bytes) -> tuple[memoryview, bytes, memoryview]:
+    """The same bytes with another digest in the first place that has one, in parts, as a copy may be large."""
     begin, end = DIGEST.search(content).span(1)  # type: ignore[union-attr]
-    return content[:begin] + digest + content[end:]
+    view = memoryview(content)
+    return view[:begin], digest, view[end:]
+
+
+def _header_length(content: bytes) -> int:
+    return int.from_bytes(content[:LENGTH], "little")
+
+
+def _count(path: Path, size: int, header: int) -> None:
+    """TooLargeError where `size` bytes, `header` of them JSON, are beyond the limit of one file."""
+    Budget(str(path), error=TooLargeError).take(size + JSON_GROWTH * header)

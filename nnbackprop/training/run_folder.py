@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from nnbackprop.errors import RunFolderError, UsageError
+from nnbackprop.data.limits import JSON_GROWTH, Budget
+from nnbackprop.errors import RunFolderError, TooLargeError, UsageError
 from nnbackprop.files import sweep, write_atomically
 from nnbackprop.machine import Blas, cores, processor, threads, versions
+from nnbackprop.reading import open_file, size_of
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class RunFolder:
         inside = self.path.resolve()
         for path in self.path.rglob("*"):
             leads = Path(os.path.realpath(path))
-            if not leads.is_relative_to(inside) or leads.is_fifo():  # which would be waited for
+            other = leads.exists() and not (leads.is_file() or leads.is_dir())  # a pipe would be waited for
+            if other or not leads.is_relative_to(inside):
                 raise RunFolderError(
                     f"{path} leads to {leads}, which is no file of its run: put the file itself there, as a run's "
                     "folder is read and written as a whole."
@@ -129,9 +132,11 @@ class RunFolder:
         """What `write_json` wrote; None where there is no such file."""
         path = self.path / name
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(_text(path))
         except FileNotFoundError:
             return None
+        except TooLargeError:
+            raise
         except (OSError, ValueError, RecursionError) as error:
             raise RunFolderError(f"{path} cannot be read as JSON ({error}): put back what was there.") from error
         if not isinstance(found, dict):
@@ -140,10 +145,12 @@ class RunFolder:
 
     def rows(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl; a last line cut off by a crash is left out."""
-        if not self.metrics.is_file():
-            return []
         try:
-            return [_row(line) for line in self.metrics.read_text(encoding="utf-8").split("\n")[:-1]]
+            return [_row(line) for line in _text(self.metrics).split("\n")[:-1]]
+        except FileNotFoundError:
+            return []
+        except TooLargeError:
+            raise
         except (OSError, ValueError, RecursionError) as error:
             raise RunFolderError(
                 f"{self.metrics} holds a line that is no row of an epoch ({error}): take the line out, and the "
@@ -154,6 +161,13 @@ class RunFolder:
         """Drop rows of epoch `before` and later, which a run resumed from an older checkpoint writes again."""
         kept = [json.dumps(row) + "\n" for row in self.rows() if row["epoch"] < before]
         self.write("metrics.jsonl", "".join(kept))
+
+
+def _text(path: Path) -> str:
+    """A file of JSON as text; TooLargeError before memory is taken for more than one file may have."""
+    with open_file(path) as stream:
+        Budget(str(path), error=TooLargeError).take(JSON_GROWTH * (size := size_of(stream)))
+        return stream.read(size).decode()
 
 
 def _row(line: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnbackprop.errors import RunFolderError
+from nnbackprop.errors import RunFolderError, TooLargeError
 from nnbackprop.files import name_again, remove
 
 from .checkpoints import Checkpoint, load, save
@@ -42,12 +42,14 @@ class Shelf:
     def newest(self) -> tuple[Path, Checkpoint, list[str]]:
         """The newest checkpoint that is sound, and of each one that was passed over what is wrong with it.
 
-        RunFolderError if there is none.
+        RunFolderError if there is none, or if one that may be sound is larger than may be read.
         """
         wrong: list[str] = []
         for path in (self.last, *self.older()):
             try:
                 return path, load(path), wrong
+            except TooLargeError:
+                raise
             except RunFolderError as error:
                 wrong.append(str(error))
         raise RunFolderError(wrong[0] if len(wrong) == 1 else f"No checkpoint is sound. {' '.join(wrong)}")

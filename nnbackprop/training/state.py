@@ -69,6 +69,7 @@ def restore(trainer: Trainer, train: Dataset, last: Checkpoint) -> None:
             f"The checkpoint is {where.samples} samples into an epoch, and there are {len(train.labels)}: it was "
             "written for other data. Resume from checkpoints/last.safetensors of the run's own folder."
         )
+    fill(trainer.network.outline((train.features,), trainer.dtype), last.arrays, "params")  # before it is drawn
     trainer.build(train)
     for name in ("params", "optimizer"):
         host = fill(trainer.state[name], last.arrays, name)

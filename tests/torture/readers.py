@@ -10,7 +10,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-import re
 import struct
 import zipfile
 import zlib
@@ -26,6 +25,7 @@ from nnbackprop.data.labels import to_splits
 from nnbackprop.data.table import Table, Tables
 from nnbackprop.errors import DataError, NnbackpropError, RunFolderError, UsageError
 from nnbackprop.training import checkpoints
+from nnbackprop.training.run_folder import RunFolder
 
 Dress = Callable[[bytes], bytes]
 
@@ -84,6 +84,13 @@ def _read_config(path: Path) -> None:
     settings = config.resolve(str(path), {})
     path.write_text(config.to_toml(settings), encoding="utf-8")
     assert config.resolve(str(path), {}) == settings
+
+
+def _read_rows(path: Path) -> None:
+    """As a run's metrics.jsonl, a link to it, as whoever reads one takes it."""
+    (path.parent / "metrics.jsonl").unlink(missing_ok=True)
+    (path.parent / "metrics.jsonl").symlink_to(path)
+    RunFolder(path.parent).rows()
 
 
 def _idx(kind: int, array: np.ndarray) -> bytes:
@@ -152,17 +159,17 @@ def _checkpoint() -> bytes:
     return checkpoints.to_bytes(checkpoints.Checkpoint(arrays, {"epoch": 1}))
 
 
-def _unsigned(checkpoint: bytes) -> bytes:
-    """What `_signed` makes a checkpoint of."""
+def unsigned(checkpoint: bytes) -> bytes:
+    """What `signed` makes a checkpoint of."""
     end = 8 + struct.unpack_from("<Q", checkpoint)[0]
     return checkpoint[8:end] + b"\n" + checkpoint[end:]
 
 
-def _signed(content: bytes) -> bytes:
+def signed(content: bytes) -> bytes:
     """A header's JSON, a line feed and arrays, as a checkpoint whose digest is right."""
     header, _, arrays = content.partition(b"\n")
     whole = struct.pack("<Q", len(header)) + header + arrays
-    if (found := re.search(rb'"sha256":"([0-9a-f]{64})"', whole)) is None:
+    if (found := checkpoints.DIGEST.search(whole)) is None:
         return whole
     before, after = whole[: found.start(1)], whole[found.end(1) :]
     return before + hashlib.sha256(before + b"0" * 64 + after).hexdigest().encode() + after
@@ -215,5 +222,14 @@ READERS = {
     ),
     "rows": Reader(csv.read_rows, DataError, (plain,), (b"1,2\n3,4\n", b"\xef\xbb\xbf1e5,nan\r\n# a,b\n")),
     "config": Reader(_read_config, UsageError, (plain,), (TOML, b"\xef\xbb\xbfseed = 0x10\r\n[data]\na.b = 1\n")),
-    "checkpoint": Reader(checkpoints.load, RunFolderError, (plain, _signed), (CHECKPOINT, _unsigned(CHECKPOINT))),
+    "metrics": Reader(
+        _read_rows, RunFolderError, (plain,), (b'{"epoch": 1, "lr": 0.5}\n{"epoch": 2, "a": [{}, null]}\n{"ep',)
+    ),
+    "summary": Reader(
+        lambda path: RunFolder(path.parent).read_json(path.name),
+        RunFolderError,
+        (plain,),
+        (b'{"loss": 1e-3, "a": {"b": [1, NaN]}}\n', b'"\xc3\xbc\\ud800"'),
+    ),
+    "checkpoint": Reader(checkpoints.load, RunFolderError, (plain, signed), (CHECKPOINT, unsigned(CHECKPOINT))),
 }

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from .readers import READERS
+from .readers import CHECKPOINT, READERS, signed, unsigned
 
 CHANGES = st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 8), st.binary(max_size=8)), max_size=4)
 EVERYDAY = 40
@@ -32,3 +32,9 @@ def test_changed_files_are_read_or_refused(name: str, tmp_path_factory: pytest.T
 @pytest.mark.parametrize("name", READERS)
 def test_each_reader_accepts_one_of_the_files_it_begins_from(name: str, tmp_path: Path) -> None:
     assert any(READERS[name].survives(tmp_path / "seed", content) for content in READERS[name].beginnings())
+
+
+def test_a_changed_checkpoint_is_given_its_digest(tmp_path: Path) -> None:
+    content = unsigned(CHECKPOINT)
+    assert signed(content) == CHECKPOINT
+    assert READERS["checkpoint"].survives(tmp_path / "seed", b"\1" + content[:-1] + b"\7")
