@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional, get_args, get_type_hints
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from backends import select
 from nnbackprop.config import NO_FLAGS, Config
+from nnbackprop.report.terminal import Terminal
 
 if TYPE_CHECKING:
     from nnbackprop.trained import Trained
 
-out = Console()
-err = Console(stderr=True, soft_wrap=True)
+out = Terminal()
+err = Terminal(stderr=True, soft_wrap=True)
 
 
 def _optional(hint: Any) -> Any:
