@@ -75,6 +75,8 @@ def test_a_configuration_that_was_changed_is_refused_with_both_values(
     edit(before, after)
     assert resume("--epochs", "3") == 5
     assert words.format(LAST) in said(capsys)
+    assert run("evaluate", "a") == 5
+    assert words.format(LAST.with_stem("best")) in said(capsys)
     edit(after, before)
     assert resume("--epochs", "3") == 0
 
