@@ -46,7 +46,7 @@ class Scaling:
         scale, shift = (float(np.broadcast_to(a, finite.shape).flat[j]) for a in (self.scale, self.shift))
         raise DataError(
             f"{train.source}: the scaling of {which}, whose values lie in {values.min():g} .. {values.max():g}, "
-            f"is x * {scale:g} + {shift:g}, which {dtype} cannot hold. Their spread is too small, or too large, to "
+            f"is x * {scale:g} + {shift:g}, which {dtype} cannot hold. Their spread is too small or too large to "
             "divide by: put the values in another unit, so that they are of ordinary size, or take --scale none.",
             finding="initial-loss",
         )

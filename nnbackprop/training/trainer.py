@@ -143,6 +143,7 @@ class Trainer:
         """
         self._began, self.stopped = time.monotonic(), None
         self._prepare(train, validation, test)
+        self.progress.aim(self.epochs)
         if self.patience is not None and self.best.waited >= self.patience:
             self.stop("early-stopping")  # it had, before it was resumed
         parts = {"train": train, "validation": validation, "test": test}
