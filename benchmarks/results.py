@@ -108,6 +108,15 @@ class Timing(Struct, frozen=True):
         """Contestants that do not compute the same."""
         return tuple(check for check in self.checks if not check.passed)
 
+    def row(self, contestant: str) -> Row | None:
+        """A contestant's figures; None if it took no part."""
+        return next((row for row in self.rows if row.contestant == contestant), None)
+
+    def ratios(self, theirs: str, ours: str) -> list[float]:
+        """One's time divided by another's in every round that counts; none if one of them took no part."""
+        pair = self.row(theirs), self.row(ours)
+        return ratios(pair[0].slices, pair[1].slices) if pair[0] and pair[1] else []
+
 
 class Kept(Struct, frozen=True):
     """What a command found on a machine, as it is kept."""
@@ -131,6 +140,10 @@ class Result(Kept, frozen=True):
 
     timings: tuple[Timing, ...]
     absent: tuple[Absent, ...]
+
+    def timing(self, work: str) -> Timing | None:
+        """A work's; None if it was not measured."""
+        return next((timing for timing in self.timings if timing.work == work), None)
 
     @property
     def passed(self) -> bool:
@@ -156,7 +169,11 @@ def seconds(slices: Sequence[Slice]) -> Spread:
     return Spread.of([slices[i].seconds for i in counted(slices)])
 
 
-def ratio(slices: Sequence[Slice], base: Sequence[Slice]) -> Spread:
+def ratios(slices: Sequence[Slice], base: Sequence[Slice]) -> list[float]:
     """Their time divided by the base's in the same round, as the machine may slow down from one to the next."""
-    rounds = counted(slices, base)
-    return Spread.of([slices[i].seconds / base[i].seconds for i in rounds])
+    return [slices[i].seconds / base[i].seconds for i in counted(slices, base)]
+
+
+def ratio(slices: Sequence[Slice], base: Sequence[Slice]) -> Spread:
+    """The same over all rounds that count."""
+    return Spread.of(ratios(slices, base))

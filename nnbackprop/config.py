@@ -170,9 +170,37 @@ class Config:
         """The dtype of parameters, losses and evaluations."""
         return "float64" if self.dtype == "float64" else "float32"
 
+    @property
+    def settled(self) -> dict[str, Any]:
+        """What stays as it is from a run's first step to its last, as JSON has it.
+
+        Its data are left out, as they are known by their fingerprint wherever they lie.
+        """
+        left_out = {*MAY_CHANGE, *NO_FLAGS, "name", "data"}
+        said = {name: value for name, value in asdict(self).items() if name not in left_out}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
+
 
 KNOWN = tuple(field.name for field in fields(Config))
 NO_FLAGS = ("recipe", "title")
+MAY_CHANGE = (
+    "epochs",
+    "patience",
+    "max_time",
+    "progress",
+    "backend",
+    "device",
+    "threads",
+    "deterministic",
+    "save_every",
+    "keep",
+    "on_nan",
+    "resident",
+    "gpu_memory_limit",
+    "doctor",
+    "runs_dir",
+)
+"""How long and where a run goes on, which a resume may change."""
 
 
 def parse(settings: dict[str, Any], source: str) -> Config:

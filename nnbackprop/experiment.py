@@ -14,7 +14,7 @@ from backends import Backend, select
 
 from . import assembly
 from . import config as configuration
-from .config import Config
+from .config import MAY_CHANGE, Config
 from .data.scaling import fit_scaling
 from .errors import DivergedError, UsageError
 from .files import remove
@@ -30,26 +30,7 @@ from .training.recorder import Recorder, SaveEvery
 from .training.run_folder import RunFolder, environment
 from .training.shelf import Shelf
 from .training.trainer import Trainer
-
-LEAST_RATE = 2**-10  # of the learning rate: a run that diverges even at it is not to be saved by less
-
-MAY_CHANGE = (
-    "epochs",
-    "patience",
-    "max_time",
-    "progress",
-    "backend",
-    "device",
-    "threads",
-    "deterministic",
-    "save_every",
-    "keep",
-    "on_nan",
-    "resident",
-    "gpu_memory_limit",
-    "doctor",
-    "runs_dir",
-)
+from .training.way_back import WayBack
 
 
 @dataclass(frozen=True)
@@ -91,16 +72,18 @@ def _resume(folder: RunFolder, overrides: Mapping[str, Any], console: Console) -
     config = _changed(kept, overrides)
     assembly.check(config)
     begin, backend, shelf = Moment.now(), open_backend(config), Shelf(folder.checkpoints, config.keep)
-    parts = Parts.load(config)
     if folder.begun:
-        trainer = _restored(config, backend, parts, shelf, console)
+        trainer, parts = _restored(config, backend, folder, shelf, console)
     else:  # killed before its first checkpoint
+        parts = Parts.load(config)
         trainer = first_trainer(config, backend, parts)
-    done = trainer.progress.epoch - 1
-    if config.epochs < done:
+    done, within = trainer.progress.epoch - 1, trainer.progress.samples > 0
+    if config.epochs < done + within:
+        begun = f", and is within epoch {done + 1}" if within else ""
         raise UsageError(
-            f"{folder.path} has {done} epochs done, and --epochs {config.epochs} is less: ask for more."
+            f"{folder.path} has {done} epochs done{begun}: --epochs {config.epochs} is less, ask for more."
         )
+    _tell_missing_rows(folder, done, console)
     folder.keep_rows(before=done + 1)
     if trainer.best.params is None:  # the last weights were the best, and will not be any more
         remove(folder.checkpoint("best"))
@@ -109,9 +92,22 @@ def _resume(folder: RunFolder, overrides: Mapping[str, Any], console: Console) -
     return _run(stored, trainer, parts, folder, shelf, console, begin)
 
 
-def _restored(config: Config, backend: Backend, parts: Parts, shelf: Shelf, console: Console) -> Trainer:
-    """The trainer where the newest sound checkpoint was taken; a word of those passed over."""
+def _tell_missing_rows(folder: RunFolder, done: int, console: Console) -> None:
+    """A word if epochs that were trained have no row: no crash loses one, so that somebody took it out."""
+    missing = sorted({*range(1, done + 1)} - {row["epoch"] for row in folder.rows()})
+    if missing:
+        which = f"{missing[0]} to {missing[-1]}" if len(missing) > 1 else f"{missing[0]}"
+        words = f"lacks {len(missing)} of its rows, of epoch {which}: they are lost, and the run goes on."
+        console.print(f"[yellow]{escape(str(folder.metrics))} {words}[/]", soft_wrap=True)
+
+
+def _restored(
+    config: Config, backend: Backend, folder: RunFolder, shelf: Shelf, console: Console
+) -> tuple[Trainer, Parts]:
+    """The trainer where the newest sound checkpoint was taken, and the data; a word of those passed over."""
     path, found, wrong = _newest(shelf, console)
+    state.check_settings(found, config.settled, path, folder.config)
+    parts = Parts.load(config)
     parts.check(found.meta.get("fingerprint"), path)
     trainer = assembly.trainer(config, backend, parts.train, state.scaling_of(found))
     state.restore(trainer, parts.train, found)
@@ -119,7 +115,7 @@ def _restored(config: Config, backend: Backend, parts: Parts, shelf: Shelf, cons
         console.print(f"Going on from {escape(str(path))}, step {trainer.progress.step}.", soft_wrap=True)
     else:
         shelf.step = trainer.progress.step
-    return trainer
+    return trainer, parts
 
 
 def _newest(shelf: Shelf, console: Console) -> tuple[Path, Checkpoint, bool]:
@@ -181,7 +177,7 @@ def _run(
         remove(folder.path / outdated)
     folder.write("config.toml", configuration.to_toml(config))
     folder.write_json("env.json", environment(trainer.backend))
-    meta = about(parts)
+    meta = about(config, parts)
     recorder = Recorder(
         folder,
         shelf,
@@ -209,29 +205,22 @@ def _fit(
 ) -> dict[str, Any] | None:
     """The summary of a finished training, None of one that a signal interrupted, as is `heard`.
 
-    Where numbers cease to be finite, back to the last checkpoint and on at half the rate, if that was asked for.
+    Where numbers cease to be finite, back to a checkpoint and on at half the rate, if that was asked for.
     """
+    back = WayBack(trainer, parts.train, recorder) if config.on_nan != "stop" else None
     while not heard:
         try:
             trainer.fit(parts.train, parts.validation, parts.test)
             return None if trainer.stopped == "interrupted" else summarise(config, trainer, parts)
         except DivergedError as error:
             recorder.write_rows()
-            if config.on_nan == "stop" or trainer.progress.rate <= LEAST_RATE:
+            if back is None or back.too_slow:
                 _tell_diagnosis(trainer, recorder.folder, console)
                 raise
             console.print(f"[yellow]{escape(str(error))}[/]", soft_wrap=True)
-            _restore_and_halve(trainer, parts, recorder, console)
+            for words in back.go():
+                console.print(escape(words), soft_wrap=True)
     return None
-
-
-def _restore_and_halve(trainer: Trainer, parts: Parts, recorder: Recorder, console: Console) -> None:
-    rate = trainer.progress.rate / 2
-    _, last, _ = _newest(recorder.shelf, console)
-    state.restore(trainer, parts.train, last)
-    trainer.progress.rate = rate
-    recorder.folder.keep_rows(before=trainer.progress.epoch)
-    console.print(f"Back to step {trainer.progress.step}, and on at {rate:g} of the learning rate.")
 
 
 def _tell_diagnosis(trainer: Trainer, folder: RunFolder, console: Console) -> None:

@@ -18,7 +18,7 @@ from .training.state import About
 from .training.trainer import Trainer
 
 
-def about(parts: Parts) -> dict[str, Any]:
+def about(config: Config, parts: Parts) -> dict[str, Any]:
     """What a checkpoint says beside its arrays."""
     train = parts.train
     said = About(
@@ -28,6 +28,7 @@ def about(parts: Parts) -> dict[str, Any]:
         classes=train.classes,
         highest=float(train.inputs.max()),
         image_shape=train.image_shape,
+        settings=config.settled,
     )
     return structs.asdict(said)
 
@@ -55,7 +56,7 @@ def summarise(config: Config, trainer: Trainer, parts: Parts) -> dict[str, Any]:
         "epochs": p.epoch - 1,
         "steps": p.step,
         "best_epoch": trainer.best.epoch or None,
-        "reason": trainer.stopped or "finished",
+        "reason": trainer.stopped,
         **scores,
         "seconds": p.seconds,
         "samples_per_second": samples / p.seconds if p.seconds else None,

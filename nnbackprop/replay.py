@@ -40,6 +40,7 @@ def replay(run: str, where: Mapping[str, Any], runs: Path, display: str, console
     kept = configuration.of_run(folder.config)
     config = configuration.changed(kept, {**free, **where}, "The run to be trained again with the given flags")
     assembly.check(config)
+    state.check_settings(last, config.settled, folder.checkpoint("last"), folder.config)
     backend, parts = open_backend(config), Parts.load(config)
     parts.check(last.meta.get("fingerprint"), folder.checkpoint("last"))
     _check_rates(config, folder, len(parts.train), last)

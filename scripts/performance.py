@@ -1,6 +1,7 @@
 """Write the benchmark's figures where the documents show them, from the results kept in benchmarks/results.
 
 nnbackprop bench                 measures, and keeps this machine's results; so does `bench --growth`
+python scripts/memory.py         measures a run's memory by stages, and keeps it
 python scripts/gpu_check.py      does so on a GPU
 python scripts/performance.py    writes docs/performance.md, README.md and docs/figures/performance.png
 """
@@ -14,14 +15,16 @@ from pages import ROOT, write
 
 sys.path.insert(0, str(ROOT))  # the benchmarks of this checkout
 import aims
+import memory
+import missed
 import performance_gpu
 
-from benchmarks.beside import Beside, rows
+from benchmarks.beside import Beside
 from benchmarks.chart import draw
 from benchmarks.contestants import ENTRIES
 from benchmarks.growth import KINDS
 from benchmarks.growth import draw as draw_growth
-from benchmarks.results import RESULTS, Result, Timing
+from benchmarks.results import RESULTS, Kept, Result, Timing
 from benchmarks.table import cells, remarks, times
 
 CHART = ROOT / "docs" / "figures" / "performance.png"
@@ -95,12 +98,18 @@ def exponents(found: Beside) -> str:
 
 
 def figures(found: Beside) -> str:
-    """What training costs beside its steps."""
-    lines = ["| | |", "|---|---|", *(f"| {what} | {figure} |" for what, figure in rows(found))]
-    return "\n".join([*lines, "", made(found)]) + "\n"
+    """What training costs beside its steps, and what was wanted."""
+    return "\n\n".join([aims.beside(found), made(found)]) + "\n"
 
 
-def made(result: Result | Beside) -> str:
+def obstacles(results: Sequence[Result], found: Beside | None) -> str:
+    """What stands in the way of the aims that were missed."""
+    stages = memory.kept()
+    said = [made(stages)] if stages else []
+    return "\n".join([missed.everything(results, found, stages), *(f"{words}\n" for words in said)])
+
+
+def made(result: Kept) -> str:
     """The command, the machine, the date, the versions."""
     return f"Made by `{result.command}` on {result.machine.words}, {result.date}. {result.machine.versions}."
 
@@ -112,6 +121,7 @@ def blocks() -> dict[str, str]:
     if results:
         shown = {"performance": everything(results), "performance-summary": summary(results[0])}
         shown["aims"] = "\n\n".join([aims.table(results), *map(made, results)]) + "\n"
+        shown["missed"] = obstacles(results, found)
     besides = {"growth": exponents(found), "beside": figures(found)} if found else {}
     return {**performance_gpu.blocks(), **shown, **besides}
 

@@ -281,6 +281,15 @@ def result() -> Result:
     return Result("nnbackprop bench", "2030-01-31", MACHINE, (timing,), gone)
 
 
+def test_any_two_are_compared_round_by_round(result: Result) -> None:
+    (timing,) = result.timings
+    assert result.timing("W1n") is timing
+    assert timing.ratios("torch-eager", "products") == [4.0, 4.0]  # 2/0.5 twice; 6/1 is spoilt
+    assert timing.ratios("jax-grad", "torch-eager") == [4.0, 8 / 6, 4.0]  # no round is clean, so all count
+    assert timing.ratios("thinc", "numpy") == []
+    assert result.timing("W4") is None
+
+
 def test_json_gives_back_what_it_was_given(result: Result) -> None:
     assert Result.from_json(result.to_json()) == result
     plain = json.loads(result.to_json())

@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from statistics import median
 from types import ModuleType
 
 import pytest
@@ -108,12 +109,28 @@ def test_the_speeds_shown_are_those_that_were_kept(tmp_path: Path) -> None:
     from scripts import pages, performance
 
     blocks = performance.blocks()
-    assert {"performance", "performance-summary", "growth", "beside"} <= set(blocks)
+    assert {"performance", "performance-summary", "aims", "missed", "growth", "beside"} <= set(blocks)
     for page in (ROOT / "README.md", ROOT / "docs" / "performance.md"):
         copy = tmp_path / page.name
         copy.write_text(page.read_text())
         pages.write(blocks, (copy,))
         assert copy.read_text() == page.read_text()
+
+
+def test_an_aim_is_judged_by_the_figure_that_is_shown_and_a_miss_is_spoken_of() -> None:
+    sys.path.insert(0, str(ROOT / "scripts"))
+    from scripts import aims, missed, performance
+
+    for result in performance.kept():
+        for ours, rival, work, _ in aims.each():
+            timing = result.timing(work)
+            row = timing and timing.row(rival)
+            if timing and row and ours == timing.us:
+                assert median(aims.ratios(result, work, ours, rival)) == row.ratio.median
+    shown = performance.blocks()["missed"]
+    for miss in missed.misses(performance.kept()):
+        assert f"| {' | '.join(miss.cells)} |" in shown
+        assert f"**{missed.aims.name(miss.ours)} against {missed.aims.name(miss.rival)}.**" in shown
 
 
 @pytest.mark.parametrize(

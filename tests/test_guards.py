@@ -196,6 +196,16 @@ def test_a_run_that_diverges_goes_back_and_on_at_half_the_rate(capsys: pytest.Ca
     assert json.loads(Path("runs/b/metrics.jsonl").read_text().splitlines()[-1])["lr"] == rates[-1]
 
 
+@pytest.mark.parametrize("every", ["1", "2", "3"])
+def test_checkpoints_that_are_past_saving_are_left_behind(every: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Saved so often, the last three are all of steps at which the weights had grown too far, and finite still."""
+    table("two.npz")
+    words = ["train", "mnist", "--data", "two.npz", "--loss", "half-mse", "--dropout", "0", "--epochs", "30"]
+    words += ["--lr", "2", "--progress", "off", "--on-nan", "restore-and-halve-lr", "--save-every", every]
+    assert run(*words) == 0
+    assert "Back to step 0, and on at 0.0625 of the learning rate" in " ".join(capsys.readouterr().out.split())
+
+
 def test_two_runs_do_not_write_to_one_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(*PEOPLE, "--epochs", "2", "--name", "a") == 0
     with RunFolder(Path("runs/a")).held():

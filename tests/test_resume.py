@@ -178,7 +178,7 @@ def test_a_checkpoint_signed_with_numbers_that_cannot_be_is_refused(name: str, v
 def test_a_checkpoint_without_a_scaling_of_its_features_is_refused(scale: np.ndarray | None) -> None:
     _, files = whole()
     found = from_bytes(files[-1])
-    told = structs.asdict(About("0", "f", 2, ("a", "b", "c"), 1.0, None))
+    told = structs.asdict(About("0", "f", 2, ("a", "b", "c"), 1.0, None, {}))
     arrays = {name: a for name, a in found.arrays.items() if name != "scaling/scale"}
     arrays |= {} if scale is None else {"scaling/scale": scale}
     with pytest.raises(RunFolderError, match="no scaling of its inputs, or one of another number of features"):

@@ -74,6 +74,14 @@ def test_the_same_step_again_replaces_the_newest_alone(tmp_path: Path) -> None:
     assert [step_in(path) for path in shelf.older()] == [1]
 
 
+def test_a_step_back_makes_the_one_before_the_newest_again(tmp_path: Path) -> None:
+    shelf = filled(tmp_path, 3, 1, 2, 3)
+    for steps in ([2, 1], [1], [1]):  # and where there is none before it, it stays
+        shelf.step_back()
+        assert [step_in(path) for path in (shelf.last, *shelf.older())] == steps
+    assert [path.name for path in tmp_path.iterdir()] == ["last.safetensors"]
+
+
 def test_keeping_fewer_from_now_on_removes_the_rest(tmp_path: Path) -> None:
     filled(tmp_path, 5, 1, 2, 3, 4, 5)
     shelf = Shelf(tmp_path, 2, step=5)

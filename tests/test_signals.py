@@ -104,3 +104,23 @@ def test_a_terminal_that_is_closed_ends_the_run_as_sighup_does(mode: str, word: 
     folder = RunFolder(undisturbed / "runs" / mode)
     epoch = load(folder.checkpoint("last")).meta["progress"]["epoch"]
     assert [row["epoch"] for row in folder.rows()] == list(range(1, epoch))
+
+
+def test_a_reader_that_leaves_ends_the_run_as_a_closed_terminal_does(undisturbed: Path) -> None:
+    """`nnbackprop train | head -1`: saved, no traceback, and gone on with to the end of a run left alone."""
+    command = [sys.executable, "-c", "from nnbackprop.cli import main; main()", "train"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    words = victim.words("read", victim.ENDLESS, "plain")
+    with subprocess.Popen([*command, *words], cwd=undisturbed, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while not process.stdout.readline().startswith("epoch"):
+            assert process.poll() is None
+        process.stdout.close()
+        assert (process.wait(60), process.stderr.read()) == (128 + signal.SIGHUP, "")
+    folder = RunFolder(undisturbed / "runs" / "read")
+    epochs = load(folder.checkpoint("last")).meta["progress"]["epoch"]
+    assert [row["epoch"] for row in folder.rows()] == list(range(1, epochs))
+    victim.left_alone(undisturbed, *victim.words("read-alone", epochs))
+    resumed(undisturbed, "read", "--epochs", str(epochs))
+    same(folder.path, undisturbed / "runs" / "read-alone")

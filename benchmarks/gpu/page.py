@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from .results import MICROSECONDS, Check, Figure, Part
 
 LADDER = "ladder"
+APART = ("large", "streaming")
+"""Parts whose times are of something else than W1's step on samples that are there."""
 
 
 def page(check: Check) -> str:
@@ -37,7 +39,7 @@ def w1(check: Check) -> Iterator[tuple[Part, Figure]]:
     """Times of W1's step."""
     for part in check.parts:
         for figure in part.figures:
-            if figure.unit == MICROSECONDS and not part.name.startswith("large"):
+            if figure.unit == MICROSECONDS and not part.name.startswith(APART):
                 yield part, figure
 
 

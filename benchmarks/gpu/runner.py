@@ -24,6 +24,7 @@ from .results import Figure, Part, Skipped, Status
 from .rivals import ENTRIES, rival
 from .setting import Asked
 from .speed import ladder, large
+from .streaming import streaming
 
 SECONDS = 8 * 60.0
 """For everything."""
@@ -56,6 +57,7 @@ PIECES: dict[str, Piece] = {
     "large-float32": Piece("W4 in float32", partial(large, dtype="float32")),
     "large-tf32": Piece("W4 in TF32", partial(large, dtype="tf32"), TF32),
     "accuracy": Piece("time to an accuracy", accuracy),
+    "streaming": Piece("samples that stream", streaming),
     "memory": Piece("out of memory", memory, "a CPU's memory has no limit that could be set"),
     "endurance": Piece("replays without end", endurance, GRAPHS),
     **{name: Piece(entry.title, partial(rival, name=name), RIVALS) for name, entry in ENTRIES.items()},

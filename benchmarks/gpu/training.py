@@ -72,17 +72,23 @@ def w4(size: Size) -> Net:
 
 
 class Training:
-    """A net on a backend, its data resident there; `eager` asks every kernel of a step by itself."""
+    """A net on a backend, its data `resident` there or not; `eager` asks every kernel of a step by itself."""
 
     def __init__(
-        self, backend: Backend, net: Net, data: Dataset, dtype: str = "float32", eager: bool = False
+        self,
+        backend: Backend,
+        net: Net,
+        data: Dataset,
+        dtype: str = "float32",
+        eager: bool = False,
+        resident: str = "yes",
     ) -> None:
         self.backend, self.net, self.dtype = backend, net, dtype
         self.loop = partial(Backend.loop, backend) if eager else backend.loop
         self.scaling = fit_scaling(SCALE, data)
         self.objective = Objective(net.network, SoftmaxCrossEntropy())
         self.step = TrainingStep(backend.xp, self.objective, net.optimizer, None, seed=0)
-        self.feed = Feed.of(backend, data, self.scaling, dtype, "yes")
+        self.feed = Feed.of(backend, data, self.scaling, dtype, resident)
         self.begin(0)
 
     def begin(self, seed: int) -> None:
@@ -92,12 +98,15 @@ class Training:
         self.state: Tree = self.step.begin(tree_map(self.backend.asarray, params))
 
     def xs(self, at: int, steps: int) -> Tree:
-        """What `steps` steps from step `at` on are given: batches by row number, their numbers and scalars."""
+        """What `steps` steps from step `at` on are given, on the device."""
+        return tree_map(self.backend.asarray, self.on_host(at, steps))
+
+    def on_host(self, at: int, steps: int) -> Tree:
+        """The same on the host: batches, by row number where they are resident, their numbers and scalars."""
         numbers = np.arange(at, at + steps)
         scalars = scalars_of(self.net.optimizer, self.net.rate, numbers, self.dtype)
         rows = batches(len(self.feed.dataset), self.net.batch, self.seed, numbers)
-        host = {**self.feed.xs(rows), "step": numbers.astype(np.int32), "scalars": scalars}
-        return tree_map(self.backend.asarray, host)
+        return {**self.feed.xs(rows), "step": numbers.astype(np.int32), "scalars": scalars}
 
     def run(self, xs: Tree) -> None:
         """Train, as the trainer does between two looks; does not wait for the device."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import field, fields, make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional, get_args, get_type_hints
@@ -15,7 +17,24 @@ from nnbackprop.config import NO_FLAGS, Config
 if TYPE_CHECKING:
     from nnbackprop.trained import Trained
 
-out = Console()
+
+class Output(Console):
+    """The standard output, whose reader may leave before its end, as `head` does."""
+
+    def on_broken_pipe(self) -> None:
+        """A run under way is saved and stopped, as where a terminal is closed; all else ends as programs do."""
+        if not hasattr(signal, "SIGPIPE"):  # Windows
+            super().on_broken_pipe()
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python's last flush would complain
+        if callable(signal.getsignal(signal.SIGHUP)):
+            signal.raise_signal(signal.SIGHUP)
+        else:
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGPIPE)
+
+
+out = Output()
 err = Console(stderr=True, soft_wrap=True)
 
 

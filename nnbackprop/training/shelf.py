@@ -39,6 +39,14 @@ class Shelf:
         for path in self.older()[max(0, self.keep - 1) :]:
             remove(path)
 
+    def step_back(self) -> bool:
+        """Make the one before the newest the newest again, as what came after it was no good; False for none."""
+        older = self.older()
+        if older:
+            name_again(older[0], self.last)
+            remove(older[0])
+        return bool(older)
+
     def newest(self) -> tuple[Path, Checkpoint, list[str]]:
         """The newest checkpoint that is sound, and of each one that was passed over what is wrong with it.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -23,7 +25,7 @@ Count = Annotated[int, Meta(ge=0)]
 
 
 class About(Struct, frozen=True):
-    """What a checkpoint says of its run's data: enough to use the weights without it."""
+    """What a checkpoint says of its run: of the data enough to use the weights without it, and its settings."""
 
     version: str
     fingerprint: str
@@ -31,6 +33,7 @@ class About(Struct, frozen=True):
     classes: Annotated[tuple[str, ...], Meta(min_length=1)]
     highest: float  # input value of the training data
     image_shape: tuple[Count, Count] | None
+    settings: dict[str, Any]
 
 
 class BestSoFar(Struct, frozen=True):
@@ -87,6 +90,17 @@ def about(checkpoint: Checkpoint) -> About:
 def progress_of(checkpoint: Checkpoint) -> Progress:
     """Where a checkpoint's run was; RunFolderError if that is missing or makes no sense."""
     return _typed(checkpoint.meta.get("progress"), Progress)
+
+
+def check_settings(checkpoint: Checkpoint, settings: Mapping[str, Any], path: Path, source: Path) -> None:
+    """RunFolderError unless the checkpoint at `path` was trained with `settings`, which `source` holds."""
+    then = about(checkpoint).settings
+    for name, value in settings.items():
+        if name not in then or then[name] != value:
+            raise RunFolderError(
+                f"{source} has {name} = {value!r}, and {path} was trained with {then.get(name)!r}: the two do not "
+                "belong together. Put back the file that was changed, or train anew."
+            )
 
 
 def scaling_of(checkpoint: Checkpoint) -> Scaling:

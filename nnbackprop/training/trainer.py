@@ -152,7 +152,8 @@ class Trainer:
             self._tell("train_begin", self.introduction)
             while self.progress.epoch <= self.epochs and not self.stopped:
                 self._epoch()
-            p, reason = self.progress, self.stopped or "finished"
+            reason = self.stopped = self.stopped or "finished"  # a signal after this finds a run that is over
+            p = self.progress
             self._tell("train_end", TrainEnd(p.epoch if p.samples else p.epoch - 1, p.step, reason, p.seconds))
         finally:
             for listener in self.listeners:
