@@ -180,9 +180,14 @@ def batch_size(config: Config, samples: int) -> int:
     return min(config.batch_size, samples)
 
 
+def steps_per_epoch(config: Config, samples: int) -> int:
+    """Steps that see each of `samples` training samples once; the last may have fewer than the others."""
+    return -(-samples // batch_size(config, samples))
+
+
 def learning_rate(config: Config, samples: int) -> Schedule:
     """The schedule over all steps of a run on `samples` training samples."""
-    steps = -(-samples // batch_size(config, samples))
+    steps = steps_per_epoch(config, samples)
     return schedule(config.schedule, config.lr, config.epochs * steps, steps)
 
 

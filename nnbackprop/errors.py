@@ -4,9 +4,16 @@ from __future__ import annotations
 
 
 class NnbackpropError(Exception):
-    """Base of every error this package raises on purpose: what was got, what was needed, what to do."""
+    """Base of every error this package raises on purpose: what was got, what was needed, what to do.
+
+    `finding` is the id under which a doctor reports it, where a doctor has more to say than the error.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, finding: str | None = None) -> None:
+        super().__init__(message)
+        self.finding = finding
 
 
 class UsageError(NnbackpropError, ValueError):
@@ -20,16 +27,9 @@ class ShapeError(UsageError):
 
 
 class DataError(NnbackpropError, ValueError):
-    """A file or data set that cannot be read or cannot be trained on.
-
-    `finding` is the id under which a doctor reports it, where a doctor has more to say than the error.
-    """
+    """A file or data set that cannot be read or cannot be trained on."""
 
     exit_code = 3
-
-    def __init__(self, message: str, finding: str | None = None) -> None:
-        super().__init__(message)
-        self.finding = finding
 
 
 class DivergedError(NnbackpropError, ArithmeticError):

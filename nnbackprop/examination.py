@@ -20,8 +20,11 @@ from .errors import DataError, DivergedError, RunFolderError, UsageError
 from .findings import Diagnosis, Finding
 from .parts import Parts
 from .trained import Trained
+from .training import state
+from .training.checkpoints import load
 from .training.run_folder import RunFolder
 from .training.watch import judge_rows
+from .training.watch.judge import SIGNS
 from .verify.doctor import (
     BEHAVIOUR,
     DATA,
@@ -34,6 +37,7 @@ from .verify.doctor import (
     labels_encoded,
     labels_out_of_range,
     not_finite,
+    overflow,
     skipped,
 )
 
@@ -70,7 +74,7 @@ def of_recipe(config: Config) -> Diagnosis:
 
 
 def of_run(run: str, overrides: Mapping[str, Any]) -> Diagnosis:
-    """The data, the start and the weights of a run, and what it recorded."""
+    """The data, the start and, once there was a step, the weights of a run, and what it recorded."""
     if other := [name for name in overrides if name not in WITH_A_RUN]:
         raise UsageError(
             f"A run is examined as it was trained: leave out --{other[0].replace('_', '-')}, or name its "
@@ -85,6 +89,8 @@ def of_run(run: str, overrides: Mapping[str, Any]) -> Diagnosis:
     recorded = _recorded(folder)
     if parts is None:
         return _merged(data, skipped((*START, *BEHAVIOUR)), recorded)
+    if not _has_trained(folder):
+        return _merged(data, _first_weights(config, parts), recorded)
     trained = Trained.open(str(folder.path), runs, select(config.backend, config.device))
     judged = (parts.test or parts.train).with_classes(trained.classes)
     weights = Subject(
@@ -98,6 +104,18 @@ def of_run(run: str, overrides: Mapping[str, Any]) -> Diagnosis:
         trained=True,
     )
     return _merged(data, examine_trained(weights), examine_start(_at_start(config, parts)), recorded)
+
+
+def _has_trained(folder: RunFolder) -> bool:
+    """Whether a run's weights are others than those it began with."""
+    return folder.checkpoint("best").is_file() or state.progress_of(load(folder.checkpoint("last"))).step > 0
+
+
+def _first_weights(config: Config, parts: Parts) -> Diagnosis:
+    """The start of a run that has made no step that is kept: of its behaviour, faults alone can be told."""
+    start = examine_start(_at_start(config, parts))
+    known = tuple(id for id in start.passed if id not in BEHAVIOUR)
+    return _merged(replace(start, passed=known), skipped(BEHAVIOUR))
 
 
 def _folder(runs: Path, run: str) -> RunFolder:
@@ -167,6 +185,12 @@ def _trained_briefly(config: Config, parts: Parts) -> Diagnosis:
     brief = replace(config, doctor=True, max_time=limit, patience=None)
     scaling = fit_scaling(config.scale, parts.train)
     trainer = assembly.trainer(brief, select(config.backend, config.device), parts.train, scaling)
+    try:
+        trainer.build(parts.train)
+    except (UsageError, DataError) as error:
+        if error.finding != "initial-loss":
+            raise
+        return _merged(Diagnosis((overflow(str(error)),)), skipped(SIGNS))
     with contextlib.suppress(DivergedError):  # of which the diagnosis tells
         trainer.fit(parts.train, parts.validation, parts.test)
     return trainer.diagnosis

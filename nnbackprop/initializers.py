@@ -27,6 +27,12 @@ def generator(seed: int, layer: int, purpose: str) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
 
 
+def cast(drawn: np.ndarray, dtype: str) -> np.ndarray:
+    """`drawn` in `dtype`; what overflows it is infinite there, which a trainer refuses to begin with."""
+    with np.errstate(over="ignore"):
+        return drawn.astype(dtype)
+
+
 class Initializer(ABC):
     """Draws a parameter of `shape`; the shape of a weight matrix is (fan_in, fan_out)."""
 
@@ -60,12 +66,15 @@ class Uniform(Initializer):
     limit: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.limit < math.inf:
-            raise UsageError(f"Uniform weights need a limit above 0, as in uniform:0.12; got {self.limit!r}.")
+        if not (self.limit > 0 and 2 * self.limit < math.inf):
+            raise UsageError(
+                f"Uniform weights need a limit above 0, whose double is finite, as in uniform:0.12; got "
+                f"{self.limit!r}."
+            )
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         """Draw every element from U(-limit, limit)."""
-        return rng.uniform(-self.limit, self.limit, shape).astype(dtype)
+        return cast(rng.uniform(-self.limit, self.limit, shape), dtype)
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ class Normal(Initializer):
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         """Draw every element from N(mean, std^2)."""
-        return rng.normal(self.mean, self.std, shape).astype(dtype)
+        return cast(rng.normal(self.mean, self.std, shape), dtype)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +35,18 @@ def replay(run: str, where: Mapping[str, Any], runs: Path, display: str, console
     folder = RunFolder.open(runs, run)
     last = load(folder.checkpoint("last"))
     steps = _steps(folder, last)
-    # what ended the run, the clock perhaps, is not asked again; a chunk ends where its last one did
-    free = {"patience": None, "max_time": None, "doctor": False, "save_every": str(steps)}
+    # what ended the run, the clock perhaps, is not asked again
+    free = {"patience": None, "max_time": None, "doctor": False, "save_every": None}
     kept = configuration.of_run(folder.config)
     config = configuration.changed(kept, {**free, **where}, "The run to be trained again with the given flags")
     assembly.check(config)
+    state.check_settings(last, config.settled, folder.checkpoint("last"), folder.config)
     backend, parts = open_backend(config), Parts.load(config)
     parts.check(last.meta.get("fingerprint"), folder.checkpoint("last"))
     _check_rates(config, folder, len(parts.train), last)
     trainer = first_trainer(config, backend, parts)
+    trainer.save_every = steps  # a chunk ends where the run's last one did
+    trainer.epochs = -(-steps // assembly.steps_per_epoch(config, len(parts.train)))
     again = Until(trainer, steps)
     trainer.listeners = (again, progress(display, console))
     trainer.fit(parts.train, parts.validation, parts.test)
@@ -70,40 +73,50 @@ class Until(Listener):
 
 def _steps(folder: RunFolder, last: Checkpoint) -> int:
     """How many steps a run had come to."""
-    try:
-        steps = int(last.meta["progress"]["step"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunFolderError(
-            f"{folder.checkpoint('last')} does not say where its run was ({error}): it holds weights alone, or "
-            "another version wrote it. Train the run anew, and replay that."
-        ) from error
+    steps = state.progress_of(last).step
     if steps < 1:
         raise UsageError(f"{folder.path} has made no step yet: go on with it, by nnbackprop train --resume.")
+    summary = folder.read_json("summary.json")
+    if summary is not None and summary.get("steps") != steps:
+        raise RunFolderError(
+            f"{folder.checkpoint('last')} is of step {steps} and summary.json beside it of step "
+            f"{summary.get('steps')}: put back what was there."
+        )
     return steps
 
 
 def _check_rates(config: Config, folder: RunFolder, samples: int, last: Checkpoint) -> None:
-    """UsageError if a run's learning rates were not those of its configuration from its beginning on."""
-    rate = last.meta["progress"].get("rate", 1.0)
-    if rate != 1.0:
+    """UsageError unless every step of a run had the learning rate of its configuration."""
+    where = state.progress_of(last)
+    if where.rate != 1.0:
         raise UsageError(
-            f"{folder.path} diverged and went on at {rate:g} of its learning rate from a checkpoint that its "
-            "config.toml knows nothing of: train it anew with a lower --lr, and replay that."
+            f"{folder.path} diverged and went on at {where.rate:g} of its learning rate from a checkpoint that "
+            "its config.toml knows nothing of: train it anew with a lower --lr, and replay that."
         )
-    schedule = assembly.learning_rate(config, samples)
-    try:
-        rates = [(row["epoch"], int(row["step"]), float(row["lr"])) for row in folder.rows()]
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunFolderError(
-            f"{folder.metrics} holds a row without its step or learning rate ({error}): put back what was there."
-        ) from error
-    for epoch, step, lr in rates:
-        now = schedule(step - 1)
-        if not math.isclose(lr, now, rel_tol=1e-9):
+    now = assembly.learning_rate(config, samples)
+    unsaid = where.aims[0][0] if where.aims else where.step
+    if unsaid and now != assembly.learning_rate(replace(config, epochs=config.epochs + 1), samples):
+        raise UsageError(
+            f"{folder.checkpoint('last')} does not say which --epochs its first {unsaid} steps were made with, "
+            f"and its schedule {config.schedule} depends on them: another version wrote it. Train the run anew, "
+            "and replay that."
+        )
+    for (begin, epochs), (end, _) in pairwise([*where.aims, (where.step, 0)]):
+        _check_stretch(replace(config, epochs=epochs), config, folder, samples, range(begin, end))
+
+
+def _check_stretch(then: Config, now: Config, folder: RunFolder, samples: int, steps: range) -> None:
+    """UsageError at the first of `steps` whose learning rate `now` is not that of `then`."""
+    was, is_now = (assembly.learning_rate(config, samples) for config in (then, now))
+    if was == is_now:
+        return
+    for step in steps:
+        if was(step) != is_now(step):
             raise UsageError(
-                f"The learning rate of epoch {epoch} was {lr:g} in {folder.path}, and by its "
-                f"config.toml it is {now:g}: the run was resumed with other --epochs, which its schedule "
-                f"{config.schedule} depends on, and cannot be trained again in one piece."
+                f"The learning rate of step {step + 1} was {was(step):g} in {folder.path}, with --epochs "
+                f"{then.epochs}, and by its config.toml, with {now.epochs}, it is {is_now(step):g}: the run was "
+                f"resumed with other --epochs, which its schedule {now.schedule} depends on, and cannot be "
+                "trained again in one piece. Train it anew, and replay that."
             )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from nnbackprop.data import Dataset, fit_scaling
 from nnbackprop.data.scaling import ROWS, moments
-from nnbackprop.errors import UsageError
+from nnbackprop.errors import DataError, UsageError
 
 RNG = np.random.default_rng(8)
 BYTES = RNG.integers(0, 256, (3 * ROWS + 7, 6), np.uint8)
@@ -93,3 +93,23 @@ def test_apply_computes_in_the_dtype_asked_and_leaves_its_input() -> None:
 def test_an_unknown_kind_is_refused() -> None:
     with pytest.raises(UsageError, match="'zscore' is unknown; none, unit, standard, per-feature, book"):
         fit_scaling("zscore", dataset(BYTES))
+
+
+@pytest.mark.parametrize("kind", ["standard", "per-feature"])
+@pytest.mark.parametrize("unit", [5e-324, 1e-170, 1e200])
+def test_values_whose_deviation_no_number_holds_are_refused_not_made_0(kind: str, unit: float) -> None:
+    """1e200 has an infinite variance, and 1 / inf would turn every input into 0."""
+    data = dataset(np.arange(12.0).reshape(6, 2) * unit)
+    with pytest.raises(DataError, match=r"the scaling of (all features|feature 0), whose values lie in 0 \.\."):
+        fit_scaling(kind, data).check(data, "float64")
+
+
+def test_a_scaling_that_float32_cannot_hold_is_refused_there_alone() -> None:
+    """And a feature of one value is scaled by 0, however small it is."""
+    data = dataset(np.arange(12.0).reshape(4, 3) * [1, 1e-40, 0] + [0, 0, 5e-324])
+    scaling = fit_scaling("per-feature", data)
+    scaling.check(data, "float64")
+    with pytest.raises(
+        DataError, match=r"feature 1, whose values lie in 1e-40 \.\. 1e-39, .* float32 cannot hold"
+    ):
+        scaling.check(data, "float32")

@@ -114,6 +114,18 @@ def test_first_weights_that_are_too_large(capsys: pytest.CaptureFixture[str]) ->
     assert ids(values)["initial-loss"] == "warning"
 
 
+@pytest.mark.parametrize(
+    ("unit", "flags"), [(1, ["--init", "normal:1e308"]), (1e-45, ["--dtype", "float32", "--scale", "per-feature"])]
+)
+def test_a_beginning_that_cannot_be_trained_is_talked_about(
+    unit: float, flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = said(capsys, "mnist", "--data", written(inputs=unit * clouds()[0]), *SMALL, *flags, status=1)
+    assert ids(values)["initial-loss"] == "fault"
+    assert set(SIGNS) <= set(values["not_applicable"])
+    assert asked(values) == EVERY
+
+
 def test_training_that_diverges(capsys: pytest.CaptureFixture[str]) -> None:
     values = said(capsys, "mnist", "--data", written(), *SMALL, "--lr", "1e30", status=1)
     assert ids(values)["not-finite"] == "fault"
@@ -171,6 +183,22 @@ def test_a_run_is_examined_with_its_weights(trained: Path, capsys: pytest.Captur
     arrays = {name: a * (0 if a.ndim == 2 else 1) for name, a in checkpoint.arrays.items()}
     checkpoints.save(best, checkpoints.Checkpoint(arrays, checkpoint.meta))
     assert ids(said(capsys, "last", status=1)) == {"input-ignored": "fault"}
+
+
+def test_a_run_that_has_not_trained_is_not_judged_by_its_first_weights(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With seed 1 they do worse than an input of zeros, by chance; after a step that would be a fault."""
+    words = ["--data", written(), *SMALL, "--seed", "1", "--lr", "1e30", "--progress", "off", "--name", "a"]
+    assert run("train", "mnist", *words) == 4
+    values = said(capsys, "a", status=1)
+    assert ids(values) == {"not-finite": "fault", "rate-too-high": "warning"}
+    assert set(BEHAVIOUR) <= set(values["not_applicable"])
+    last = Path("runs/a/checkpoints/last.safetensors")
+    kept = checkpoints.load(last)
+    meta = {**kept.meta, "progress": {**kept.meta["progress"], "step": 1}}
+    checkpoints.save(last, checkpoints.Checkpoint(kept.arrays, meta))
+    assert ids(said(capsys, "a", status=1))["input-ignored"] == "fault"
 
 
 def test_a_run_keeps_its_settings(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -73,6 +73,29 @@ def test_a_last_update_that_diverges_is_found_and_leaves_no_summary() -> None:
     assert "NaN" not in Path("runs/a/metrics.jsonl").read_text()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("unit", "flags", "status", "said"),
+    [
+        (1, ["--init", "normal:1e308"], 2, "W of layer dense1"),
+        (1, ["--init", "uniform:1e308"], 2, "uniform:0.12"),
+        (5e-324, ["--scale", "standard"], 3, "the scaling of all features"),
+        (5e-324, ["--scale", "per-feature"], 3, "the scaling of feature 0"),
+        (1e-40, ["--scale", "standard"], 3, "float32 cannot hold"),
+        (1e200, ["--scale", "standard", "--dtype", "float64"], 3, "the scaling of all features"),
+    ],
+)
+def test_a_beginning_that_is_not_finite_leaves_nothing_behind(
+    unit: float, flags: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    np.savez("two.npz", X=np.round(9 * rng.standard_normal((40, 3))) * unit, y=np.arange(40) % 2)
+    words = ["--data", "two.npz", "--hidden", "5", "--dropout", "0", "--progress", "off", *flags]
+    assert run("train", "mnist", *words) == status
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not Path("runs").exists()
+
+
 def test_one_class_is_refused_before_anything_is_written() -> None:
     np.savez("one.npz", X=np.random.default_rng(0).standard_normal((9, 3)), y=np.zeros(9, int))
     assert run("train", "mnist", "--data", "one.npz", "--test-fraction", "0", "--dropout", "0") == 3

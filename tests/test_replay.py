@@ -21,6 +21,7 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.parts import Parts
 from nnbackprop.replay import replay
 from nnbackprop.report.repetition import verdict
+from nnbackprop.training import state
 from nnbackprop.training.checkpoints import load, save
 from nnbackprop.training.run_folder import RunFolder
 from nnbackprop.verify.repetition import Figure, Repetition, changes, figures
@@ -270,7 +271,77 @@ def test_a_schedule_that_resuming_bent_is_refused(train: Train, tmp_path: Path) 
     folder = train(schedule="cosine", epochs=2)
     assert again(folder).exact
     experiment.resume(str(folder.path), {"epochs": 4, "progress": "off"}, tmp_path, QUIET)
-    with pytest.raises(ValueError, match=r"epoch 1 was .* resumed with other --epochs"):
+    with pytest.raises(ValueError, match=r"step 2 was .* resumed with other --epochs"):
+        again(folder)
+
+
+def resume(folder: RunFolder, **settings: Any) -> None:
+    experiment.resume(str(folder.path), {"progress": "off", **settings}, Path(), QUIET)
+
+
+def test_a_schedule_bent_before_the_first_row_is_refused(train: Train) -> None:
+    """The first step of a cosine has the full rate whatever its length; the second one has not."""
+    folder = train(schedule="cosine", epochs=1, save_every="2", max_time=1e-9)
+    assert state.progress_of(load(folder.checkpoint("last"))).step == 2
+    assert again(folder).exact
+    resume(folder, epochs=3, max_time=100.0)
+    assert [begin for begin, _ in state.progress_of(load(folder.checkpoint("last"))).aims] == [0, 2]
+    with pytest.raises(ValueError, match=r"step 2 was .* --epochs 1, .* with 3, .* resumed with other --epochs"):
+        again(folder)
+
+
+def test_a_schedule_bent_within_an_epoch_and_back_is_refused(train: Train) -> None:
+    """Every row of metrics.jsonl is then as if nothing had been."""
+    folder = train(schedule="cosine", save_every="2", max_time=1e-9)
+    resume(folder, epochs=5)
+    resume(folder, epochs=3, max_time=100.0)
+    with pytest.raises(ValueError, match=r"step 3 was .* --epochs 5, .* with 3"):
+        again(folder)
+
+
+@pytest.mark.parametrize(("schedule", "steps"), [("warmup:3+cosine", "2"), ("step:1:0.5", "16"), ("cosine", "1")])
+def test_other_epochs_that_changed_no_rate_come_out_again(schedule: str, steps: str, train: Train) -> None:
+    """Within a warm-up, under a schedule that does not ask for them, and at the first step of a cosine."""
+    folder = train(schedule=schedule, save_every=steps, max_time=1e-9)
+    resume(folder, epochs=2, max_time=100.0)
+    found = again(folder)
+    assert (found.steps, found.exact) == (32, True)
+
+
+def test_a_run_that_is_to_go_less_far_than_it_is_comes_out_again_as_far_as_it_is(train: Train) -> None:
+    """Two steps into its second epoch, by a config.toml that says one."""
+    folder = train(epochs=1, save_every="2")
+    resume(folder, epochs=2, max_time=1e-9)
+    said = folder.config.read_text()
+    folder.write("config.toml", said.replace("epochs = 2", "epochs = 1"))
+    found = again(folder)
+    assert (found.steps, found.exact) == (18, True)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "one-cycle"])
+def test_a_checkpoint_that_does_not_say_where_its_run_was_to_go(schedule: str, train: Train) -> None:
+    folder = train(schedule=schedule)
+    last = load(folder.checkpoint("last"))
+    progress = {name: value for name, value in last.meta["progress"].items() if name != "aims"}
+    save(folder.checkpoint("last"), replace(last, meta={**last.meta, "progress": progress}))
+    if schedule == "constant":
+        assert again(folder).exact
+        return
+    with pytest.raises(ValueError, match="does not say which --epochs its first 48 steps were made with"):
+        again(folder)
+
+
+def test_a_configuration_that_was_altered_is_refused(train: Train) -> None:
+    folder = train()
+    folder.write("config.toml", folder.config.read_text().replace("lr = 0.01", "lr = 0.02"))
+    with pytest.raises(OSError, match=r"has lr = 0\.02, and .* was trained with 0\.01"):
+        again(folder)
+
+
+def test_a_summary_of_another_moment_is_refused(train: Train) -> None:
+    folder = train(save_every="1", keep=60)
+    shutil.copy(folder.checkpoints / "step-00000017.safetensors", folder.checkpoint("last"))
+    with pytest.raises(OSError, match=r"is of step 17 and summary\.json beside it of step 48"):
         again(folder)
 
 

@@ -12,7 +12,9 @@ import pytest
 from backends import Backend, leaves, select, tree_map
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.order import permutation
-from nnbackprop.errors import DataError, DivergedError, ShapeError
+from nnbackprop.data.scaling import fit_scaling
+from nnbackprop.errors import DataError, DivergedError, ShapeError, UsageError
+from nnbackprop.initializers import Normal
 from nnbackprop.layers import Dense, Dropout, ReLU, Sigmoid, Tanh
 from nnbackprop.losses import MeanSquaredError, SoftmaxCrossEntropy
 from nnbackprop.network import Sequential
@@ -237,6 +239,27 @@ def test_divergence_names_step_and_layer() -> None:
     network = Sequential(Dense(8), ReLU(), Dense(3))
     with pytest.raises(DivergedError, match=r"Step \d+: .*dense[12]"):
         make(network=network, loss=MeanSquaredError(), lr=1e200, epochs=3).fit(clouds())
+
+
+def test_first_weights_that_are_not_finite_are_refused_with_their_layer_and_initializer() -> None:
+    """1e308 overflows float32 alone; twice 1e308 float64 too."""
+    wide = Sequential(Dense(8), Tanh(), Dense(3, weights=Normal(1e308)))
+    diary = Diary()
+    with pytest.raises(UsageError, match=r"W of layer dense2 begins with 24 of 24 .*float32.*Normal\(std=1e\+308"):
+        make(network=wide, dtype="float32", listeners=[diary]).fit(clouds())
+    with pytest.raises(UsageError, match=r"b of layer dense1 begins with 3 of 3 .*Normal\(std=1\.0, mean=1e\+39"):
+        make(network=Sequential(Dense(3, bias=Normal(1.0, 1e39))), dtype="float32").build(clouds())
+    assert diary.events == []
+
+
+def test_a_scaling_that_is_not_finite_is_refused_before_a_step() -> None:
+    data, diary = clouds(), Diary()
+    data.inputs[:, 1] *= 1e-40
+    scaling = fit_scaling("per-feature", data)
+    with pytest.raises(DataError, match="the scaling of feature 1"):
+        make(scaling=scaling, dtype="float32", listeners=[diary]).fit(data)
+    assert diary.events == []
+    make(scaling=scaling, epochs=1).fit(data)  # float64 holds it
 
 
 def test_an_input_that_is_not_finite_is_named() -> None:

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from nnbackprop.errors import UsageError
+from nnbackprop.errors import DataError, UsageError
 
 from .dataset import Dataset
 
@@ -33,6 +33,23 @@ class Scaling:
         x *= self.scale.astype(dtype)
         x += self.shift.astype(dtype)
         return x
+
+    def check(self, train: Dataset, dtype: str) -> None:
+        """DataError, naming the first feature, unless scale and shift are finite numbers of `dtype`."""
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(self.scale.astype(dtype)) & np.isfinite(self.shift.astype(dtype))
+        if finite.all():
+            return
+        j = int(np.argmin(finite))
+        which = f"feature {j}" if finite.ndim else "all features"
+        values = train.inputs[:, j] if finite.ndim else train.inputs
+        scale, shift = (float(np.broadcast_to(a, finite.shape).flat[j]) for a in (self.scale, self.shift))
+        raise DataError(
+            f"{train.source}: the scaling of {which}, whose values lie in {values.min():g} .. {values.max():g}, "
+            f"is x * {scale:g} + {shift:g}, which {dtype} cannot hold. Their spread is too small or too large to "
+            "divide by: put the values in another unit, so that they are of ordinary size, or take --scale none.",
+            finding="initial-loss",
+        )
 
 
 def fit_scaling(kind: str, train: Dataset) -> Scaling:
@@ -63,7 +80,8 @@ def moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Of uint8 they come from integer sums, and so are the same bits on every machine.
     """
     if inputs.dtype != np.uint8:
-        return _float_moments(inputs)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return _float_moments(inputs)
     n = len(inputs)
     total, squares = np.zeros((2, inputs.shape[1]), np.int64)
     for row in range(0, n, ROWS):
@@ -91,13 +109,18 @@ def _is_bytes(inputs: np.ndarray) -> bool:
 def _standard(inputs: np.ndarray) -> Scaling:
     """Var x = E[Var(x | feature)] + Var(E[x | feature]), the law of total variance."""
     means, variances = moments(inputs)
-    mean, std = means.mean(), np.sqrt(variances.mean() + means.var())
-    scale = np.array(0.0 if inputs.min() == inputs.max() else 1 / std)
-    return Scaling(scale, -mean * scale)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, std = means.mean(), np.sqrt(variances.mean() + means.var())
+    return _score(mean, std, inputs.min() == inputs.max())
 
 
 def _per_feature(inputs: np.ndarray) -> Scaling:
     means, variances = moments(inputs)
-    constant = inputs.min(axis=0) == inputs.max(axis=0)
-    scale = np.where(constant, 0.0, 1 / np.sqrt(np.where(constant, 1.0, variances)))
-    return Scaling(scale, -means * scale)
+    return _score(means, np.sqrt(variances), inputs.min(axis=0) == inputs.max(axis=0))
+
+
+def _score(mean: np.ndarray, std: np.ndarray, constant: np.ndarray) -> Scaling:
+    """(x - mean) / std, and 0 of what is constant; not finite where float64 does not hold std or its inverse."""
+    with np.errstate(all="ignore"):
+        scale = np.where(constant, 0.0, np.where(np.isinf(std), np.nan, 1 / std))
+        return Scaling(scale, -mean * scale)

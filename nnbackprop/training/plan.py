@@ -1,11 +1,14 @@
-"""What is known of a run before its first step: its layers' sizes, its chunk length, that the parts fit."""
+"""What is known of a run before its first step: its layers' sizes, its chunk length, that it can begin."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from nnbackprop.errors import DataError, ShapeError
+import numpy as np
+
+from nnbackprop.errors import DataError, ShapeError, UsageError
+from nnbackprop.layers.base import Layer
 from nnbackprop.network import Built
 
 from .events import LayerRow
@@ -52,3 +55,15 @@ def check_outputs(layers: Sequence[LayerRow], classes: Sequence[str]) -> None:
             f"classes ({', '.join(classes[:12])}): it must give ({known},), one output a class"
             + (", or (1,) for two classes." if known == 2 else ".")
         )
+
+
+def check_finite(plan: Sequence[Built], layers: Sequence[Layer], dtype: str) -> None:
+    """UsageError, naming the layer, if one begins with a number that is not finite."""
+    for built, layer in zip(plan, layers, strict=True):
+        for tensor, values in built.params.items():
+            if wrong := int(np.count_nonzero(~np.isfinite(values))):
+                raise UsageError(
+                    f"{tensor} of layer {built.name} begins with {wrong} of {values.size} numbers that are not "
+                    f"finite in {dtype}, as {layer} drew them: begin with smaller ones, such as --init he-normal.",
+                    finding="initial-loss",
+                )

@@ -28,6 +28,16 @@ class Progress:
     epoch_seconds: float = 0.0
     norms: dict[str, float] = field(default_factory=dict)  # sums over the chunks of this epoch, by layer
     rate: Share = 1.0  # what every learning rate is multiplied by, less than 1 after a run that was restored
+    aims: list[tuple[Count, Count]] = field(
+        default_factory=list
+    )  # after which step, to how many epochs it was to go
+
+    def aim(self, epochs: int) -> None:
+        """Remember to how many epochs the run is to go from here on: schedules may depend on it."""
+        if self.aims and self.aims[-1][0] == self.step:  # of the aim before no step was made
+            del self.aims[-1]
+        if not self.aims or self.aims[-1][1] != epochs:
+            self.aims.append((self.step, epochs))
 
     def add(
         self, steps: int, samples: int, seconds: float, loss: float, correct: int, norms: Mapping[str, float]

@@ -65,7 +65,7 @@ def take_best(trainer: Trainer, meta: dict[str, Any]) -> Checkpoint:
 
 def restore(trainer: Trainer, train: Dataset, last: Checkpoint) -> None:
     """Put a trainer where `last` was taken, the best weights so far with it."""
-    where = _typed(last.meta.get("progress"), Progress)
+    where = progress_of(last)
     best = _typed(last.meta.get("best"), BestSoFar)
     if where.samples > len(train.labels):
         raise RunFolderError(
@@ -86,6 +86,11 @@ def restore(trainer: Trainer, train: Dataset, last: Checkpoint) -> None:
 def about(checkpoint: Checkpoint) -> About:
     """What a checkpoint says of the data; RunFolderError if that is missing or makes no sense."""
     return _typed(checkpoint.meta, About)
+
+
+def progress_of(checkpoint: Checkpoint) -> Progress:
+    """Where a checkpoint's run was; RunFolderError if that is missing or makes no sense."""
+    return _typed(checkpoint.meta.get("progress"), Progress)
 
 
 def check_settings(checkpoint: Checkpoint, settings: Mapping[str, Any], path: Path, source: Path) -> None:

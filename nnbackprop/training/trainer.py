@@ -28,7 +28,7 @@ from .course import Course
 from .diagnosis import NotFinite
 from .events import ChunkBegin, ChunkEnd, EpochBegin, EpochEnd, Listener, Score, TrainBegin, TrainEnd
 from .inference import Inference
-from .plan import check_outputs, chunk_length, layer_rows
+from .plan import check_finite, check_outputs, chunk_length, layer_rows
 from .progress import Progress
 from .runner import Runner
 from .step import Clip, Objective, TrainingStep
@@ -121,11 +121,14 @@ class Trainer:
     def build(self, train: Dataset) -> None:
         """Draw the first parameters for data such as `train`; `fit` does so unless it has been done.
 
-        ShapeError if a layer, or the last one and the classes, do not fit.
+        ShapeError if a layer, or the last one and the classes, do not fit; UsageError if a first parameter is
+        not finite, and DataError if the scaling is not.
         """
         plan = self.network.plan((train.features,), self.seed, self.dtype)
         self.layers = layer_rows(plan, np.dtype(self.dtype).itemsize)
         check_outputs(self.layers, train.classes)
+        check_finite(plan, self.network.layers, self.dtype)
+        self.scaling.check(train, self.dtype)
         self.features = train.features
         params = tuple(built.params for built in plan)
         self.state = self.step.begin(tree_map(self.backend.asarray, params))
@@ -140,6 +143,7 @@ class Trainer:
         """
         self._began, self.stopped = time.monotonic(), None
         self._prepare(train, validation, test)
+        self.progress.aim(self.epochs)
         if self.patience is not None and self.best.waited >= self.patience:
             self.stop("early-stopping")  # it had, before it was resumed
         parts = {"train": train, "validation": validation, "test": test}

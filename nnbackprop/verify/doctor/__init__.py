@@ -26,7 +26,7 @@ from .learning import cannot_overfit, input_ignored
 from .metric import examine_metric
 from .orientation import images_column_major
 from .samples import Samples
-from .start import initial_loss, variance_backward, variance_forward
+from .start import initial_loss, overflow, variance_backward, variance_forward
 from .subject import MOST, Subject
 
 DATA: dict[str, Callable[[Samples], Outcome]] = {
@@ -87,5 +87,6 @@ __all__ = [
     "labels_encoded",
     "labels_out_of_range",
     "not_finite",
+    "overflow",
     "skipped",
 ]

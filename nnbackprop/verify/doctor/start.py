@@ -25,7 +25,7 @@ def initial_loss(subject: Subject) -> Outcome:
     """The first loss against that of a predictor that knows nothing."""
     J, _ = subject.loss(subject.x)
     if not math.isfinite(J):
-        return _overflow(J)
+        return overflow(f"The first loss is {J}.")
     k = subject.hosted(subject.x)[-1].shape[1]
     guess = Ignorance.of(subject.objective, subject.dataset.labels, k)
     if guess is None:
@@ -38,11 +38,12 @@ def initial_loss(subject: Subject) -> Outcome:
     return _too_good(mean, guess) if mean < guess.best / 2 else None
 
 
-def _overflow(J: float) -> Finding:
+def overflow(evidence: str) -> Finding:
+    """The finding for numbers that are not finite before the first step, whoever noticed."""
     return Finding(
         "initial-loss",
         "fault",
-        f"The first loss is {J}.",
+        evidence,
         "Numbers overflow before the first step: weights or inputs are far too large, or not finite.",
         CALM,
         0.9,
