@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -198,15 +197,15 @@ def _trained_briefly(config: Config, parts: Parts) -> Diagnosis:
 
 def _recorded(folder: RunFolder) -> Diagnosis:
     """What the run's own doctor said, and what its rows show."""
-    rows = judge_rows(folder.rows())
-    path = folder.path / "doctor.json"
-    if not path.is_file():
+    rows, said = judge_rows(folder.rows()), folder.read_json("doctor.json")
+    if said is None:
         return rows
     try:
-        return _merged(Diagnosis.from_json(json.loads(path.read_text(encoding="utf-8"))), rows)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return _merged(Diagnosis.from_json(said), rows)
+    except (ValueError, KeyError, TypeError) as error:
         raise RunFolderError(
-            f"{path} cannot be read as a diagnosis ({error}): delete it, and the run is judged by its rows."
+            f"{folder.path / 'doctor.json'} cannot be read as a diagnosis ({error}): delete it, and the run is "
+            "judged by its rows."
         ) from error
 
 
