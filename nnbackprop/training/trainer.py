@@ -88,7 +88,7 @@ class Trainer:
             objective = replace(objective, network=MixedPrecision(self.network, self.compute, self.backend))
         self.step = TrainingStep(self.backend.xp, objective, self.optimizer, self.clip, self.seed)
         self.watch = Watch(self.step, lambda: self.state) if self.doctor else None
-        self.late: Watch | None = None  # when a run has diverged, watched or not
+        self.fault: NotFinite | None = None  # of a run that has diverged
         self.progress = Progress()
         self.best = Best(lambda: tree_map(self.backend.to_numpy, self.params), self.stop, self.patience)
         self.state: Tree = None
@@ -111,12 +111,13 @@ class Trainer:
     def diagnosis(self) -> Diagnosis:
         """What the run has shown so far, during and after `fit`.
 
-        UsageError without `doctor=True`, unless the run diverged: then the doctor was called afterwards.
+        UsageError without `doctor=True`, unless the run diverged: then the doctor is called afterwards.
         """
-        watch = self.watch or self.late
-        if watch is None:
+        if self.watch:
+            return self.watch.diagnosis
+        if self.fault is None:
             raise UsageError("This trainer did not watch its run: make it with Trainer(..., doctor=True).")
-        return watch.diagnosis
+        return self._look_back(self.fault).diagnosis
 
     def build(self, train: Dataset) -> None:
         """Draw the first parameters for data such as `train`; `fit` does so unless it has been done.
@@ -169,7 +170,7 @@ class Trainer:
     def forget_what_came_after(self) -> None:
         """Of a trainer put back to where it was: rows and fault of steps it has not made any more."""
         self.history = [row for row in self.history if row.epoch < self.progress.epoch]
-        self.late = None
+        self.fault = None
         if self.watch:
             self.watch.fault = None
 
@@ -269,14 +270,16 @@ class Trainer:
 
     def diverged(self, fault: NotFinite) -> DivergedError:
         """The error to raise of a run that ceased to be finite, of which `diagnosis` then tells."""
-        self.late = self.watch or self._look_back()
-        self.late.fault = fault
+        self.fault = fault
+        if self.watch:
+            self.watch.fault = fault
         return fault.error()
 
-    def _look_back(self) -> Watch:
+    def _look_back(self, fault: NotFinite) -> Watch:
         """A watch that has seen one state, the last that is kept from before the fault."""
         watch, kept = Watch(self.step, lambda: self.state), self.runner.snapshot
         watch.train_begin(self.introduction)
+        watch.fault = fault
         _, xs = next(self.course.chunks(kept.epoch, kept.samples, kept.at))
         watch.look(self.feed, kept.state, xs, kept.at)
         return watch
