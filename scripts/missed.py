@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 
 import aims
+import besides
 import memory
 
 from benchmarks.beside import Beside
@@ -147,16 +148,34 @@ def numpy_sklearn(results: Sequence[Result], found: Sequence[Miss]) -> str:
 
 def jax_jax(results: Sequence[Result], found: Sequence[Miss]) -> str:
     """What ours does besides."""
-    return f"""{BESIDES}, which at W4 is one in {WORKS["W4"].chunk}. A compiled step has no pieces to time, so
-        which of these stands in the way, if any does, is not known."""
+    return f"""{BESIDES}, which at W4 is one in {WORKS["W4"].chunk}. {without("jax")}"""
 
 
 def torch_torch(results: Sequence[Result], found: Sequence[Miss]) -> str:
     """Not Adam."""
     plain = "W1n" in {miss.work for miss in found}
     words = "W1n is missed with neither dropout nor Adam, so neither is the whole cause." if plain else ""
-    return f"""{words} {BESIDES}. What these take, and which of our other calls take longer than autograd's, has
-        not been measured; `nnbackprop bench --profile W1n --backend torch` shows ours alone."""
+    words = f"{words} {BESIDES}. {without('torch')}"
+    return f"""{words} Which of our other calls take longer than autograd's has not been measured;
+        `nnbackprop bench --profile W1n --backend torch` shows ours alone."""
+
+
+def without(backend: str) -> str:
+    """What is left of a step that does nothing besides, and the rival's time in the same turns."""
+    measured = besides.kept()
+    if measured is None:
+        return "What these take has not been measured."
+    parts = [
+        f"at {case.work} {spread(case.bare)} of the whole step's time, and the rival {spread(case.rival)}"
+        for case in measured.cases
+        if case.backend == backend
+    ]
+    return f"Without all that, in turns of their own, our step takes {'; '.join(parts)}."
+
+
+def spread(ratios: Sequence[float]) -> str:
+    """Median, least and greatest."""
+    return f"{median(ratios):.2f} ({min(ratios):.2f}..{max(ratios):.2f})"
 
 
 def beyond(results: Sequence[Result], found: Sequence[Miss], work: str) -> str:

@@ -2,6 +2,7 @@
 
 nnbackprop bench                 measures, and keeps this machine's results; so does `bench --growth`
 python scripts/memory.py         measures a run's memory by stages, and keeps it
+python scripts/besides.py        does so for what our step does besides a rival's
 python scripts/gpu_check.py      does so on a GPU
 python scripts/performance.py    writes docs/performance.md, README.md and docs/figures/performance.png
 """
@@ -15,6 +16,7 @@ from pages import ROOT, write
 
 sys.path.insert(0, str(ROOT))  # the benchmarks of this checkout
 import aims
+import besides
 import memory
 import missed
 import performance_gpu
@@ -105,7 +107,7 @@ def figures(found: Beside) -> str:
 def obstacles(results: Sequence[Result], found: Beside | None) -> str:
     """What stands in the way of the aims that were missed."""
     stages = memory.kept()
-    said = [made(stages)] if stages else []
+    said = [made(one) for one in (besides.kept(), stages) if one]
     return "\n".join([missed.everything(results, found, stages), *(f"{words}\n" for words in said)])
 
 
@@ -122,8 +124,8 @@ def blocks() -> dict[str, str]:
         shown = {"performance": everything(results), "performance-summary": summary(results[0])}
         shown["aims"] = "\n\n".join([aims.table(results), *map(made, results)]) + "\n"
         shown["missed"] = obstacles(results, found)
-    besides = {"growth": exponents(found), "beside": figures(found)} if found else {}
-    return {**performance_gpu.blocks(), **shown, **besides}
+    around = {"growth": exponents(found), "beside": figures(found)} if found else {}
+    return {**performance_gpu.blocks(), **shown, **around}
 
 
 def main() -> None:
