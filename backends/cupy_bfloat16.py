@@ -59,4 +59,4 @@ def in_float32(xp: Any, fused: Rule) -> Rule:
 
 
 def _is_bfloat16(a: Array) -> bool:
-    return isinstance(a, cupy.ndarray) and a.dtype == BFLOAT16
+    return BFLOAT16 is not None and isinstance(a, cupy.ndarray) and a.dtype == BFLOAT16  # float64 equals None

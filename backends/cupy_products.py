@@ -32,9 +32,10 @@ _KINDS: dict[Any, tuple[int, int, Any]] = {
     np.dtype(np.float16): (_HALF, _IN_FLOAT, ctypes.c_float),
     np.dtype(np.float32): (_FLOAT, _IN_FLOAT, ctypes.c_float),
     np.dtype(np.float64): (_DOUBLE, _IN_DOUBLE, ctypes.c_double),
-    BFLOAT16: (_BFLOAT, _IN_FLOAT, ctypes.c_float),
 }
 """By dtype: the operands' type, the type of the sums, and that of the factors alpha and beta."""
+if BFLOAT16 is not None:
+    _KINDS[BFLOAT16] = (_BFLOAT, _IN_FLOAT, ctypes.c_float)
 
 _MIXED = {np.dtype(np.float32), BFLOAT16}
 """What a layer in bfloat16 may multiply: with a Python float, an array of it becomes float32 in CuPy."""

@@ -301,6 +301,17 @@ def test_a_rule_writes_over_what_is_donated_and_only_over_that(gpu: Any) -> None
     assert [a.tolist() for a in (w, v, *fresh)] == [[-1.5] * 3, [5.0] * 3, [-5.0] * 3, [7.0] * 3]
 
 
+def test_without_ml_dtypes_rules_take_float64_as_it_is(monkeypatch: pytest.MonkeyPatch, blas: Any) -> None:
+    """NumPy takes None for the dtype float64, which must not be taken for a bfloat16 that is not there."""
+    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
+    with fake_cupy.installed(monkeypatch, blas):
+        gpu = fake_cupy.backend()
+        assert not hasattr(gpu.xp, "bfloat16")
+        w, dw = (gpu.asarray(np.full(3, value)) for value in (1.0, 2.0))
+        assert gpu.xp.fuse(lambda xp, w, dw: w - dw, (0,))(w, dw) is w
+        assert (w.dtype, w.tolist()) == (np.float64, [-1.0] * 3)
+
+
 def test_memory_is_limited_and_given_back(gpu: Any, cupy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     pool = cupy.get_default_memory_pool()
     gpu.limit_memory(10**9)
