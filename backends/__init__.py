@@ -1,6 +1,17 @@
 """Array libraries behind one seam: `select("auto")` gives a `Backend`, `available()` tells what works."""
 
-from .base import Array, Backend, BackendError, Memory, Namespace, Rule, Tree, device_of, leaves, tree_map
+from .base import (
+    Array,
+    Backend,
+    BackendError,
+    ElementwiseKernel,
+    Memory,
+    Namespace,
+    Tree,
+    device_of,
+    leaves,
+    tree_map,
+)
 from .numpy_backend import NumpyBackend
 from .selection import Status, available, select
 
@@ -8,10 +19,10 @@ __all__ = [
     "Array",
     "Backend",
     "BackendError",
+    "ElementwiseKernel",
     "Memory",
     "Namespace",
     "NumpyBackend",
-    "Rule",
     "Status",
     "Tree",
     "available",

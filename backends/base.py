@@ -26,8 +26,8 @@ Tree = Any
 
 T = TypeVar("T")
 
-Rule = Callable[..., Any]
-"""An elementwise formula for one element: `rule(xp, *numbers) -> number or tuple of numbers`."""
+ElementwiseKernel = Callable[..., Any]
+"""An elementwise formula for one element: `kernel(xp, *numbers) -> number or tuple of numbers`."""
 
 Step = Callable[[Tree, Tree, Tree], Tree]
 """One training step: `step(state, data, x) -> state`. `state` is donated, `data` is only read."""
@@ -37,14 +37,16 @@ class Namespace:
     """A library's Array API namespace plus `fuse`: what the mathematics is handed as `xp`.
 
     Names are looked up in `module` once and kept. `tuned` replaces single functions by a backend's own.
-    `fuse(rule)` returns a function of whole arrays, `fused(*arrays_and_scalars)`, that evaluates
-    `rule(xp, ...)` on every element; it may be called anew each step, as the result is cached.
-    `fuse(rule, donated)` may write output k over argument `donated[k]`, which is the caller's no more.
+    `fuse(kernel)` returns a function of whole arrays, `fused(*arrays_and_scalars)`, that evaluates
+    `kernel(xp, ...)` on every element; it may be called anew each step, as the result is cached.
+    `fuse(kernel, donated)` may write output k over argument `donated[k]`, which is the caller's no more.
     """
 
-    def __init__(self, module: ModuleType, fuse: Callable[..., Rule] | None = None, **tuned: Any) -> None:
+    def __init__(
+        self, module: ModuleType, fuse: Callable[..., ElementwiseKernel] | None = None, **tuned: Any
+    ) -> None:
         self._module = module
-        self.fuse = lru_cache(maxsize=None)(fuse or (lambda rule, donated=(): partial(rule, self)))
+        self.fuse = lru_cache(maxsize=None)(fuse or (lambda kernel, donated=(): partial(kernel, self)))
         self.__dict__.update(tuned)
 
     def __getattr__(self, name: str) -> Any:
@@ -112,7 +114,7 @@ class Backend(ABC):
 
     @property
     def fused(self) -> bool:
-        """Whether `xp.fuse` makes one pass of a rule, rather than one an operator."""
+        """Whether `xp.fuse` makes one pass of an elementwise kernel, rather than one an operator."""
         return False
 
     @abstractmethod
@@ -171,7 +173,7 @@ class Backend(ABC):
         """
         return ahead((label, tree_map(self.asarray, xs)) for label, xs in chunks)
 
-    def loop(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
+    def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
         """Run `step` over the leading axis of every array in `xs`, and return the last state.
 
         `last`, where it is given, makes the last of the steps in its place. Both must be persistent callables:

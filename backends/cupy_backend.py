@@ -9,16 +9,17 @@ import array_api_compat.cupy
 import cupy
 import numpy as np
 
-from .base import Array, Backend, Memory, Rule, Step, T, Tree
-from .cupy_arrays import concat, kept, stack
-from .cupy_bfloat16 import CupyNamespace, in_float32
-from .cupy_errors import cuda_version, no_device, no_product
-from .cupy_graph import Capture, CupyRecorder
-from .cupy_products import Products
-from .cupy_slots import CupyTransport
+from backends.cuda.cupy_arrays import concat, kept, stack
+from backends.cuda.cupy_bfloat16 import CupyNamespace, in_float32
+from backends.cuda.cupy_errors import cuda_version, no_device, no_product
+from backends.cuda.cupy_graph import Capture, CupyRecorder
+from backends.cuda.cupy_products import Products
+from backends.cuda.cupy_slots import CupyTransport
+from backends.cuda.graphs import Replays
+from backends.cuda.slots import by_slots
+
+from .base import Array, Backend, ElementwiseKernel, Memory, Step, T, Tree
 from .devices import check_index, cuda_index
-from .graphs import Replays
-from .slots import by_slots
 
 
 class CupyBackend(Backend):
@@ -113,21 +114,21 @@ class CupyBackend(Backend):
         """Each chunk copied from pinned memory while the device works on the one before it."""
         return by_slots(CupyTransport(self._device), chunks)
 
-    def loop(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
+    def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
         """Run the steps as captured CUDA graphs; what is new to a step, or cannot be captured, one by one."""
         with self._device:
-            return self._replays.loop(step, state, data, xs, last)
+            return self._replays.scan(step, state, data, xs, last)
 
-    def _fuse(self, rule: Rule, donated: tuple[int, ...] = ()) -> Rule:
-        """One kernel of the rule, by `cupy.fuse`; it writes over what is donated.
+    def _fuse(self, kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> ElementwiseKernel:
+        """One CUDA kernel of the formula, by `cupy.fuse`; it writes over what is donated.
 
         Its scalars go in as 0-d arrays of the first array's dtype: `cupy.fuse` takes a Python float for
         float64 and answers in float64 (cupy issue 9400).
         """
 
-        @cupy.fuse(kernel_name=rule.__name__)  # type: ignore[untyped-decorator]
-        def kernel(*numbers: Any) -> Any:
-            answer = rule(self.xp, *numbers)
+        @cupy.fuse(kernel_name=kernel.__name__)  # type: ignore[untyped-decorator]
+        def cuda_kernel(*numbers: Any) -> Any:
+            answer = kernel(self.xp, *numbers)
             if not donated:
                 return answer
             values = answer if isinstance(answer, tuple) else (answer,)
@@ -138,7 +139,7 @@ class CupyBackend(Backend):
         def fused(*numbers: Any) -> Any:
             dtype = numbers[0].dtype
             arrays = [a if isinstance(a, cupy.ndarray) else self._full((), a, dtype=dtype) for a in numbers]
-            answer = kernel(*arrays)
+            answer = cuda_kernel(*arrays)
             if not donated:
                 return answer
             return arrays[donated[0]] if len(donated) == 1 else tuple(arrays[k] for k in donated)

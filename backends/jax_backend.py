@@ -41,7 +41,7 @@ class JaxBackend(Backend):
 
     @property
     def fused(self) -> bool:
-        """Within `loop`, where jit sees through a rule; `xp.fuse` itself leaves it as it is."""
+        """Within `loop`, where jit sees through an elementwise kernel; `xp.fuse` itself leaves it as it is."""
         return True
 
     def asarray(self, array: np.ndarray) -> Array:
@@ -88,7 +88,7 @@ class JaxBackend(Backend):
                 f"Start with XLA_FLAGS={_REPRODUCIBLE} in the environment.",
             )
 
-    def loop(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
+    def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
         """Run the steps as one `lax.scan` under `jit`; a new length of `xs` compiles anew."""
         with jax.default_device(self._device), NO_MEMORY():
             return _in_order_of(state, self._compiled(step, last)(state, data, xs))

@@ -1,4 +1,4 @@
-"""For `fuse` on the CPU: numba compiles a rule into one pass over memory, where NumPy makes one pass an operator.
+"""`fuse` on the CPU: numba compiles an elementwise kernel into one pass over memory; NumPy makes one an operator.
 
 Adam's update of 400,000 float32 numbers, 15 operators, took 3.6 ms plain and 0.12 ms in one pass. One thread
 only: numba's pool and OpenBLAS's fight over the cores, and a step with both took four times as long.
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, Rule
+from .base import Array, ElementwiseKernel
 
 SMALLEST = 1 << 12
 """Elements of the smallest array worth a compiled loop: a small net never waits for the compiler."""
@@ -20,7 +20,7 @@ SMALLEST = 1 << 12
 EXACT = frozenset({"abs", "maximum", "minimum", "sqrt"})
 """Functions whose result IEEE 754 fixes, and of which numba makes vector code.
 
-A rule that calls others stays plain: numba's exp, tanh and where take 4 to 80 times as long as NumPy's, and
+A kernel that calls others stays plain: numba's exp, tanh and where take 4 to 80 times as long as NumPy's, and
 exp and tanh round differently.
 """
 
@@ -35,14 +35,14 @@ def compiler() -> Any:
     return numba
 
 
-def compiled(rule: Rule, flat: Sequence[Any], donated: tuple[int, ...] = ()) -> Any:
-    """The rule on `flat` arrays by a compiled loop; None where there is none. Integers agree, floats to 2 ulp.
+def compiled(kernel: ElementwiseKernel, flat: Sequence[Any], donated: tuple[int, ...] = ()) -> Any:
+    """The kernel on `flat` arrays by a compiled loop; None where there is none. Integers agree, floats to 2 ulp.
 
-    Scalars are cast to the arrays' dtype. numba computes integers in 64 bits: a rule must be right modulo 2^32
+    Scalars are cast to the arrays' dtype. numba computes integers in 64 bits: a kernel must be right modulo 2^32
     whatever stands above, so no comparison and no division.
     """
     varies = tuple(isinstance(a, np.ndarray) for a in flat)
-    run = compile_loop(rule, varies, flat[0].dtype, donated)
+    run = compile_loop(kernel, varies, flat[0].dtype, donated)
     return None if run is None else run(*flat)
 
 
@@ -59,17 +59,19 @@ class _Names:
 
 @lru_cache(maxsize=256)
 def compile_loop(
-    rule: Rule, varies: tuple[bool, ...], dtype: np.dtype, donated: tuple[int, ...] = ()
+    kernel: ElementwiseKernel, varies: tuple[bool, ...], dtype: np.dtype, donated: tuple[int, ...] = ()
 ) -> Callable[..., Any] | None:
-    """The loop over flat arrays where `varies` is true, and scalars elsewhere; None where the rule stays plain."""
+    """The loop over flat arrays where `varies` is true, scalars elsewhere; None where the kernel stays plain."""
     numba, xp = compiler(), _Names()
     probe = [np.ones(1, dtype) if array else dtype.type(1) for array in varies]
     with np.errstate(all="ignore"):
-        answer = rule(xp, *probe)
+        answer = kernel(xp, *probe)
     outs: tuple[Array, ...] = answer if isinstance(answer, tuple) else (answer,)
     if numba is None or not xp.used <= EXACT or any(np.shape(o) != (1,) for o in outs):
         return None
-    inner = numba.njit(rule, error_model="numpy", forceinline=True)  # not inlined, a long rule is no vector code
+    inner = numba.njit(
+        kernel, error_model="numpy", forceinline=True
+    )  # not inlined, a long kernel is no vector code
     source = _source(inner, varies, dtype, [o.dtype for o in outs], donated, isinstance(answer, tuple))
     run = numba.njit(source, error_model="numpy")
     try:  # compiled here, by a first call, as numba says only then whether it can
@@ -80,7 +82,7 @@ def compile_loop(
 
 
 def _source(
-    inner: Rule,
+    inner: ElementwiseKernel,
     varies: tuple[bool, ...],
     dtype: np.dtype,
     outs: Sequence[np.dtype],
@@ -97,7 +99,7 @@ def _source(
             return y0
 
     A donated array is written under its own name: under a second one, LLVM would have to suspect that what it
-    writes is what it reads next, and make no vector code. Integers stay Python's, so that all of a rule's are 64
+    writes is what it reads next, and make no vector code. Integers stay Python's, so that all of a kernel's are 64
     bits to numba, which else refuses a tuple of a key and a sum of keys.
     """
     names = [f"a{k}" for k in range(len(varies))]

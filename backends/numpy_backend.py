@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, Backend, Memory, Namespace, Rule, Step, Tree
+from .base import Array, Backend, ElementwiseKernel, Memory, Namespace, Step, Tree
 from .blocks import LARGE, by_blocks
 from .devices import check_cpu
 from .flat import flatten, shaped
@@ -35,7 +35,7 @@ class NumpyBackend(Backend):
 
     @property
     def fused(self) -> bool:
-        """Whether numba is there to compile rules; asking imports it."""
+        """Whether numba is there to compile kernels; asking imports it."""
         return compiler() is not None
 
     def asarray(self, array: np.ndarray) -> Array:
@@ -57,13 +57,13 @@ class NumpyBackend(Backend):
         """Not known to NumPy."""
         return Memory(None, None)
 
-    def loop(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
+    def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
         """Run the steps one by one, without NumPy's warnings: no other library has them.
 
         A loss that is no longer finite is the caller's to find, as on every other backend.
         """
         with np.errstate(all="ignore"):
-            return super().loop(step, state, data, xs, last)
+            return super().scan(step, state, data, xs, last)
 
 
 def _matmul(a: Array, b: Array) -> Array:
@@ -74,8 +74,8 @@ def _matmul(a: Array, b: Array) -> Array:
     return np.multiply(a, b) if a.shape[1:] == b.shape[:1] == (1,) else np.matmul(a, b)
 
 
-def _fuse(rule: Rule, donated: tuple[int, ...] = ()) -> Rule:
-    """The rule on whole arrays: compiled where that pays, in blocks where they are large, else plain.
+def _fuse(kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> ElementwiseKernel:
+    """The kernel on whole arrays: compiled where that pays, in blocks where they are large, else plain.
 
     What may not be written to is not donated.
     """
@@ -83,13 +83,13 @@ def _fuse(rule: Rule, donated: tuple[int, ...] = ()) -> Rule:
     def fused(*numbers: Any) -> Any:
         like = numbers[0]
         if like.size < SMALLEST or (flat := flatten(numbers)) is None:
-            return rule(np, *numbers)
+            return kernel(np, *numbers)
         free = donated if all(isinstance(flat[k], np.ndarray) and flat[k].flags.writeable for k in donated) else ()
-        answer = compiled(rule, flat, free)
+        answer = compiled(kernel, flat, free)
         if answer is None and like.size < LARGE:
-            return rule(np, *numbers)
+            return kernel(np, *numbers)
         if answer is None:
-            answer = by_blocks(rule, np, flat, free, lambda value: np.empty(like.size, value.dtype))
+            answer = by_blocks(kernel, np, flat, free, lambda value: np.empty(like.size, value.dtype))
         return shaped(answer, like.shape)
 
     return fused

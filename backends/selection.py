@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 
+from backends.cuda.cupy_errors import check_one_wheel
+
 from .base import Backend, BackendError, Memory
-from .cupy_errors import check_one_wheel
 from .devices import cuda_index
 
 _CUPY_EXTRAS = '"nnbackprop[cuda12]", or "nnbackprop[cuda13]" with a driver for CUDA 13'

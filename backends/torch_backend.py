@@ -9,13 +9,14 @@ import array_api_compat.torch
 import numpy as np
 import torch
 
-from .base import Array, Backend, BackendError, Memory, Namespace, Rule, Step, Tree
+from backends.cuda.graphs import Replays
+from backends.cuda.torch_graph import TorchRecorder
+
+from .base import Array, Backend, BackendError, ElementwiseKernel, Memory, Namespace, Step, Tree
 from .blocks import LARGE, by_blocks
 from .devices import check_index, cuda_index
 from .flat import shaped
-from .graphs import Replays
 from .memory import keep_freed_memory, memory_errors
-from .torch_graph import TorchRecorder
 
 
 class TorchBackend(Backend):
@@ -65,13 +66,13 @@ class TorchBackend(Backend):
         used = torch.cuda.memory_allocated(self._device)
         return Memory(used, free + torch.cuda.memory_reserved(self._device) - used)
 
-    def loop(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
+    def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
         """Run the steps with autograd's bookkeeping off: on CUDA as captured graphs, else one by one."""
         with torch.no_grad(), memory_errors(RuntimeError, "memory"):
             if self._replays is None:
-                return super().loop(step, state, data, xs, last)
+                return super().scan(step, state, data, xs, last)
             with torch.cuda.device(self._device):
-                return self._replays.loop(step, state, data, xs, last)
+                return self._replays.scan(step, state, data, xs, last)
 
     def about(self) -> str:
         """The name of the CUDA device."""
@@ -108,17 +109,17 @@ class TorchBackend(Backend):
             self._replays.forget()
             torch.cuda.empty_cache()
 
-    def _in_blocks(self, rule: Rule, donated: tuple[int, ...] = ()) -> Rule:
-        """The rule on whole tensors; where they are large, by blocks that stay in the processor's cache."""
+    def _in_blocks(self, kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> ElementwiseKernel:
+        """The kernel on whole tensors; where they are large, by blocks that stay in the processor's cache."""
 
         def fused(*numbers: Any) -> Any:
             like = numbers[0]
             arrays = [a for a in numbers if isinstance(a, torch.Tensor) and a.ndim]
             large = like.numel() >= LARGE and not torch.is_grad_enabled()
             if not large or not all(a.shape == like.shape and a.is_contiguous() for a in arrays):
-                return rule(self.xp, *numbers)
+                return kernel(self.xp, *numbers)
             flat = [a.reshape(-1) if isinstance(a, torch.Tensor) and a.ndim else a for a in numbers]
-            answer = by_blocks(rule, self.xp, flat, donated, lambda v: torch.empty(like.numel(), dtype=v.dtype))
+            answer = by_blocks(kernel, self.xp, flat, donated, lambda v: torch.empty(like.numel(), dtype=v.dtype))
             return shaped(answer, like.shape)
 
         return fused

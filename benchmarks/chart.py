@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnbackprop.report.formatting import plural
 from nnbackprop.report.plots import save
-from nnbackprop.report.words import plural
 
 from .contestants import ENTRIES
 from .results import Result, Timing
@@ -28,7 +28,7 @@ NAMES = {
 
 def draw(result: Result, path: Path) -> None:
     """Write the picture as PNG; RunFolderError if it cannot be written."""
-    from nnbackprop.report.canvas import style
+    from nnbackprop.report.style import style
 
     with style():
         save(chart(result), path)
@@ -97,7 +97,7 @@ def _panel(axes: Axes, timing: Timing, shown: Sequence[str]) -> None:
 
 
 def _colours() -> dict[str, str]:
-    from nnbackprop.report.canvas import PALETTE
+    from nnbackprop.report.style import PALETTE
 
     return {"ours": PALETTE[5], "floor": "#BBBBBB", "rival": PALETTE[4]}
 

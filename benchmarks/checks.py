@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnbackprop.layers.base import Params
+from nnbackprop.nn.layers.base import Params
 
 from .works import Problem
 

@@ -26,12 +26,12 @@ from benchmarks.contestants import Contestant
 from benchmarks.contestants.ours import Ours
 from benchmarks.contestants.products import Products
 from benchmarks.works import Problem
-from nnbackprop import config as configuration
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.scaling import Scaling
+from nnbackprop.report.formatting import count, size
 from nnbackprop.report.plots import save
 from nnbackprop.report.tables import NONE, ruled
-from nnbackprop.report.words import count, size
+from nnbackprop.runs import config as configuration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -228,7 +228,7 @@ def draw(growth: Growth, path: Path) -> None:
     """A panel a sweep, one of the step's overhead, one of memory: logarithmic, each line with its exponent."""
     from matplotlib.figure import Figure
 
-    from nnbackprop.report.canvas import GREY, PALETTE, style
+    from nnbackprop.report.style import GREY, PALETTE, style
 
     with style():
         figure = Figure(figsize=(12, 7.2), layout="constrained")

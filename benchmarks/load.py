@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nnbackprop.machine import Moment, crowd
+from nnbackprop._system_info import Moment, crowd
 
 MUCH = 0.1
 """Cores' worth of others' work, on the cores we use, that spoils a slice."""

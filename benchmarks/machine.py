@@ -10,8 +10,8 @@ import numpy  # noqa: F401 (so that its BLAS is loaded)
 import psutil
 from msgspec import Struct
 
-from nnbackprop.machine import Blas, cores, processor, versions
-from nnbackprop.report.words import plural, size
+from nnbackprop._system_info import Blas, cores, processor, versions
+from nnbackprop.report.formatting import plural, size
 
 PACKAGES = ("nnbackprop", "numpy", "numba", "torch", "jax", "keras", "scikit-learn", "thinc", "array-api-compat")
 

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 import psutil
 
+from nnbackprop._system_info import Moment
 from nnbackprop.errors import UsageError
-from nnbackprop.layers.base import Params
-from nnbackprop.machine import Moment
+from nnbackprop.nn.layers.base import Params
 
 from . import checks, results
 from .contestants import ENTRIES, US

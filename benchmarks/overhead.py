@@ -19,12 +19,12 @@ from rich.console import Console
 from backends import select
 from benchmarks.contestants.ours import Ours
 from benchmarks.works import WORKS, Problem
-from nnbackprop import assembly
 from nnbackprop.data import load
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import NnbackpropError
 from nnbackprop.report.progress import progress
-from nnbackprop.training.events import EpochBegin, Listener, TrainEnd
+from nnbackprop.runs import build
+from nnbackprop.training.callbacks.base import Callback, EpochBegin, TrainEnd
 from nnbackprop.training.trainer import Trainer
 
 PAIRS = 7
@@ -41,8 +41,8 @@ COMMAND = ("train", "--epochs", "1", "--backend", "numpy")
 
 FIRST_STEP = """
 import sys
-from nnbackprop.training.events import Listener
-Listener.chunk_begin = lambda self, event: print("first step", flush=True)
+from nnbackprop.training.callbacks.base import Callback
+Callback.chunk_begin = lambda self, event: print("first step", flush=True)
 from nnbackprop.cli import main
 main(sys.argv[1:])
 """
@@ -84,8 +84,8 @@ class Memory(msgspec.Struct, frozen=True):
 # The trainer.
 
 
-class Stopwatch(Listener):
-    """The seconds of an epoch with all that listeners do in it; the first of them, so that none is left out."""
+class Stopwatch(Callback):
+    """The seconds of an epoch with all that callbacks do in it; the first of them, so that none is left out."""
 
     seconds = 0.0
 
@@ -104,7 +104,7 @@ def overhead(work: str, backend: str = "numpy") -> Overhead:
     train = problem.train.take(np.arange(SAMPLES))
     problem = Problem(problem.config, train, problem.scaling, ())
     bare = Ours(problem, WORKS[work].chunk, backend)
-    trainer = assembly.trainer(problem.config, select(backend), train, problem.scaling)
+    trainer = build.trainer(problem.config, select(backend), train, problem.scaling)
     steps = SAMPLES // problem.batch
     pairs = [(_bare(bare, k * steps, steps), _trained(trainer, train, k + 1, steps)) for k in range(PAIRS + 1)]
     one, other = (median(column) for column in zip(*pairs[1:], strict=True))
@@ -121,7 +121,7 @@ def _trained(trainer: Trainer, train: Dataset, epochs: int, steps: int) -> float
     """The next epoch, shown as on a terminal of 80 columns and 25 lines."""
     console = Console(file=io.StringIO(), force_terminal=True, width=80, height=25)
     watch = Stopwatch()
-    trainer.epochs, trainer.listeners = epochs, (watch, progress("rich", console))
+    trainer.epochs, trainer.callbacks = epochs, (watch, progress("rich", console))
     trainer.fit(train)
     return watch.seconds / steps
 

@@ -17,11 +17,11 @@ from msgspec import Struct
 from rich.console import RenderableType
 
 from nnbackprop.errors import UsageError
-from nnbackprop.network import Sequential
+from nnbackprop.nn.sequential import Sequential
+from nnbackprop.report.formatting import plural, share
 from nnbackprop.report.tables import NONE, ruled
-from nnbackprop.report.words import plural, share
 from nnbackprop.training import step as training
-from nnbackprop.training.step import TrainingStep
+from nnbackprop.training.step import TrainStep
 
 from .contestants.ours import Ours
 from .works import WORKS, Problem
@@ -109,7 +109,7 @@ FREE = {"fetch": "fetch", "count_correct": "counting right answers"}
 """What a step calls that is no object's method."""
 
 
-def timed_step(step: TrainingStep, clock: Clock) -> TrainingStep:
+def timed_step(step: TrainStep, clock: Clock) -> TrainStep:
     """The same step, with the clock around both ways of every layer, loss, penalty, clipping and optimizer."""
     objective = step.objective
     layers = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from nnbackprop.machine import POOLS, cores, use_threads
+from nnbackprop._system_info import POOLS, cores, use_threads
 
 VARIABLES = (*POOLS, "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")
 

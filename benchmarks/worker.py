@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.contestants import ENTRIES, Contestant, Entry
 from benchmarks.threads import hold
 from benchmarks.works import WORKS, Problem
-from nnbackprop.machine import use_threads
+from nnbackprop._system_info import use_threads
 
 
 class Stage:

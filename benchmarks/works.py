@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from backends import select
-from nnbackprop import assembly
-from nnbackprop import config as configuration
-from nnbackprop.config import Config
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.order import permutation
+from nnbackprop.data.sampler import permutation
 from nnbackprop.data.scaling import Scaling, fit_scaling
-from nnbackprop.layers.base import Params
-from nnbackprop.losses import one_hot
-from nnbackprop.parts import Parts
+from nnbackprop.nn.layers.base import Params
+from nnbackprop.nn.losses import one_hot
+from nnbackprop.runs import build
+from nnbackprop.runs import config as configuration
+from nnbackprop.runs.config import Config
+from nnbackprop.runs.data_splits import DataSplits
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,15 @@ class Problem:
     def of(cls, work: Work) -> Problem:
         """Read the data and draw the weights."""
         config = work.config
-        train = Parts.load(config).train
-        network = assembly.network(config, len(train.classes))
+        train = DataSplits.load(config).train
+        network = build.network(config, len(train.classes))
         weights = network.build((train.features,), config.seed, config.storage)
         return cls(config, train, fit_scaling(config.scale, train), tuple(layer for layer in weights if layer))
 
     @property
     def batch(self) -> int:
         """Samples a step."""
-        return assembly.batch_size(self.config, len(self.train.labels))
+        return build.batch_size(self.config, len(self.train.labels))
 
     @cached_property
     def x(self) -> np.ndarray:
@@ -119,7 +119,7 @@ class Problem:
         """The loss of given weights on the first rows of the order, dropout off, computed by us in float64."""
         rows = self.order.reshape(-1)[:5000]
         arrays = [{name: np.asarray(w, np.float64) for name, w in layer.items()} for layer in weights]
-        objective = assembly.objective(self.config, len(self.train.classes))
+        objective = build.objective(self.config, len(self.train.classes))
         filled = iter(arrays)
         params = tuple(next(filled) if hasattr(layer, "units") else {} for layer in objective.network.layers)
         x = self.x[rows].astype(np.float64)

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/derivation.md and write the numbers into its tables, in each language there is.
+"""RngKey the pictures of docs/derivation.md and write the numbers into its tables, in each language there is.
 
 python docs/derivation_figures.py    half a minute on one core
 """
@@ -17,7 +17,7 @@ import derivation_pictures as pictures
 import derivation_runs as runs
 from pages import ROOT, machine, write
 
-from nnbackprop.verify.numeric import STEPS
+from nnbackprop.diagnostics.gradcheck.numeric import STEPS
 
 DOCUMENTS = {"en": ROOT / "docs" / "derivation.md", "zh": ROOT / "docs" / "derivation.zh.md"}
 WORDS = {
@@ -153,7 +153,7 @@ def people(words: dict[str, str]) -> str:
     return table(head, rows)
 
 
-def softmax(words: dict[str, str], courses: dict[str, runs.Course], cosines: list[dict[str, float]]) -> str:
+def softmax(words: dict[str, str], courses: dict[str, runs.BatchSchedule], cosines: list[dict[str, float]]) -> str:
     """What three derivatives reach, and how the gradients lie."""
     after, later = (words[key].format(runs.EPOCHS) for key in ("epochs", "later"))
     head = [formula("dZ"), after, words["cosine"], later, words["largest"]]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 from pages import ROOT
 
-from nnbackprop.verify.numeric import STEPS
+from nnbackprop.diagnostics.gradcheck.numeric import STEPS
 
 FOLDER = ROOT / "docs" / "figures"
 BLUE, RED, GREY, GREEN = "#1f5fa8", "#c0392b", "#666666", "#2e8b57"
@@ -30,7 +30,7 @@ RULES = {
 """How each derivative of the output is printed."""
 
 
-def draw(courses: Mapping[str, runs.Course], errors: Mapping[str, np.ndarray]) -> None:
+def draw(courses: Mapping[str, runs.BatchSchedule], errors: Mapping[str, np.ndarray]) -> None:
     """All four pictures."""
     FOLDER.mkdir(exist_ok=True)
     with mpl.rc_context(STYLE):
@@ -145,7 +145,7 @@ def box(ax: Any, x: float, name: str, size: str, colour: str) -> float:
     return x + width
 
 
-def softmax(courses: Mapping[str, runs.Course]) -> Figure:
+def softmax(courses: Mapping[str, runs.BatchSchedule]) -> Figure:
     """Test accuracy and training loss of the three derivatives by epoch."""
     figure = Figure(figsize=(9.4, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)

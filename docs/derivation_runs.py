@@ -11,10 +11,10 @@ import numpy as np
 
 import nnbackprop as nb
 from backends import Backend, select
-from nnbackprop import assembly, config
 from nnbackprop.data.scaling import fit_scaling
-from nnbackprop.experiment import Parts
-from nnbackprop.network import Params
+from nnbackprop.nn.sequential import Params
+from nnbackprop.runs import build, config
+from nnbackprop.runs.train import DataSplits
 from nnbackprop.training.step import Objective
 
 Numbers = Mapping[str, float]
@@ -92,7 +92,7 @@ def backend() -> Backend:
 def net() -> Net:
     """The recipe weight-height as it begins."""
     settings = config.resolve("weight-height", {})
-    objective, people = assembly.objective(settings, 1), Parts.load(settings).train
+    objective, people = build.objective(settings, 1), DataSplits.load(settings).train
     params = objective.network.build((2,), settings.seed, "float64")
     return Net(objective, params, np.asarray(people.inputs, np.float64), np.asarray(people.labels))
 
@@ -109,7 +109,7 @@ Weights = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Course:
+class BatchSchedule:
     """A training run by epoch, from before the first: test accuracy, training loss, largest weight of W2."""
 
     accuracy: list[float]
@@ -141,25 +141,25 @@ def digits(images: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     return X[:images], T, X_test, np.asarray(data.test.labels)
 
 
-def softmax_runs() -> tuple[dict[str, Course], list[dict[str, float]]]:
+def softmax_runs() -> tuple[dict[str, BatchSchedule], list[dict[str, float]]]:
     """A run by each rule, and by epoch of the right one the cosine of each rule's gradient to the right one."""
     X, T, X_test, labels = digits(IMAGES)
     courses, cosines = {}, []
     for name in RULES:
-        rng, course = np.random.default_rng(0), Course([], [], [])
+        rng, batch_schedule = np.random.default_rng(0), BatchSchedule([], [], [])
         w = first_weights(rng)
         for epoch in range(EPOCHS + 1):
             P = outputs(w, X)[1]
-            course.accuracy.append(float(np.mean(outputs(w, X_test)[1].argmax(axis=1) == labels)))
-            course.largest.append(float(np.max(np.abs(w["W2"]))))
-            course.loss.append(float(-np.mean(np.log(np.maximum((P * T).sum(axis=1), 1e-30)))))
+            batch_schedule.accuracy.append(float(np.mean(outputs(w, X_test)[1].argmax(axis=1) == labels)))
+            batch_schedule.largest.append(float(np.max(np.abs(w["W2"]))))
+            batch_schedule.loss.append(float(-np.mean(np.log(np.maximum((P * T).sum(axis=1), 1e-30)))))
             if name == "(P - T) / n":
                 right = backward(w, X, T, name)
                 cosines.append({rule: cosine(flat(backward(w, X, T, rule)), flat(right)) for rule in RULES})
             for some in rng.permutation(IMAGES).reshape(-1, BATCH) if epoch < EPOCHS else ():
                 gradients = backward(w, X[some], T[some], name)
                 w = {key: w[key] - np.float32(RATE) * gradients[key] for key in w}
-        courses[name] = course
+        courses[name] = batch_schedule
     return courses, cosines
 
 
@@ -186,8 +186,8 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 def split_runs() -> dict[str, tuple[float, float]]:
     """Mean cosine to the chain rule's of what is sent back, by shares and raw, before and after an epoch."""
     settings = config.resolve("rashid", {"epochs": 1})
-    parts = Parts.load(settings)
-    trainer = assembly.trainer(settings, backend(), parts.train, fit_scaling(settings.scale, parts.train))
+    parts = DataSplits.load(settings)
+    trainer = build.trainer(settings, backend(), parts.train, fit_scaling(settings.scale, parts.train))
     trainer.build(parts.train)
     assert parts.test is not None
     some = parts.test.take(np.arange(1000))
@@ -221,12 +221,12 @@ STEPS = 10.0 ** np.arange(-1, -12.01, -0.25)
 def step_errors() -> dict[str, np.ndarray]:
     """Relative error of slopes of the ex4 network along 8 directions of ±1 in its first weights, rms, by step.
 
-    A step is a share of the norm of the tensor, as in `nnbackprop.verify`.
+    A step is a share of the norm of the tensor, as in `nnbackprop.diagnostics`.
     """
     settings = config.resolve("ex4", {})
-    train = Parts.load(settings).train
+    train = DataSplits.load(settings).train
     some = train.take(np.arange(0, len(train), len(train) // 20))
-    objective = assembly.objective(settings, 10)
+    objective = build.objective(settings, 10)
     x = fit_scaling(settings.scale, train).apply(some.inputs, "float64")
     params = objective.network.build(x.shape[1:], settings.seed, "float64")
     xp, W = backend().xp, params[0]["W"]

@@ -6,7 +6,7 @@ python docs/learner.py
 import numpy as np
 
 import nnbackprop as nb
-from nnbackprop.verify.doctor import examine_metric
+from nnbackprop.diagnostics.doctor import examine_metric
 
 digits = nb.load("mnist-20x20", split=False).train
 X, y = digits.inputs.astype(float), digits.labels.reshape(-1, 1)  # (5000, 400), (5000, 1)

@@ -27,8 +27,8 @@ _MODULES = {
         "ShapeError",
         "UsageError",
     ),
-    "nnbackprop.initializers": ("Book", "Glorot", "He", "LeCun", "Normal", "Uniform", "Zeros"),
-    "nnbackprop.layers": (
+    "nnbackprop.nn.initializers": ("FanOutNormal", "Glorot", "He", "LeCun", "Normal", "Uniform", "Zeros"),
+    "nnbackprop.nn.layers": (
         "ELU",
         "GELU",
         "Dense",
@@ -42,10 +42,10 @@ _MODULES = {
         "Softplus",
         "Tanh",
     ),
-    "nnbackprop.losses": ("MeanSquaredError", "SigmoidBinaryCrossEntropy", "SoftmaxCrossEntropy", "one_hot"),
-    "nnbackprop.metrics": ("accuracy",),
-    "nnbackprop.network": ("Sequential",),
-    "nnbackprop.optimizers": (
+    "nnbackprop.nn.losses": ("MeanSquaredError", "SigmoidBinaryCrossEntropy", "SoftmaxCrossEntropy", "one_hot"),
+    "nnbackprop.nn.metrics": ("accuracy",),
+    "nnbackprop.nn.sequential": ("Sequential",),
+    "nnbackprop.optim": (
         "SGD",
         "Adagrad",
         "Adam",
@@ -56,13 +56,13 @@ _MODULES = {
         "clip_by_global_norm",
         "clip_by_value",
     ),
-    "nnbackprop.penalties": ("WeightPenalty",),
-    "nnbackprop.random": ("Draw",),
-    "nnbackprop.schedules": ("Constant", "Cosine", "Exponential", "OneCycle", "StepDecay", "Warmup"),
-    "nnbackprop.trained": ("Trained",),
-    "nnbackprop.training.events": ("Listener",),
+    "nnbackprop.nn.regularization": ("WeightPenalty",),
+    "nnbackprop.nn.rng": ("RngKey",),
+    "nnbackprop.optim.schedules": ("Constant", "Cosine", "Exponential", "OneCycle", "StepDecay", "Warmup"),
+    "nnbackprop.runs.trained_model": ("TrainedModel",),
+    "nnbackprop.training.callbacks.base": ("Callback",),
     "nnbackprop.training.trainer": ("Trainer",),
-    "nnbackprop.verify.gradients": ("gradcheck", "gradcheck_function"),
+    "nnbackprop.diagnostics.gradcheck.gradcheck": ("gradcheck", "gradcheck_function"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = sorted(_HOME)

@@ -23,13 +23,13 @@ from benchmarks.contestants.ours import Ours
 from benchmarks.machine import Machine
 from benchmarks.results import RESULTS, Kept, results_path
 from benchmarks.works import WORKS, Problem
-from nnbackprop.data.batches import Feed, fetch
+from nnbackprop._system_info import cores
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.loader import DataLoader, fetch
 from nnbackprop.data.scaling import Scaling
-from nnbackprop.layers.base import Params
-from nnbackprop.machine import cores
-from nnbackprop.random import Draw
-from nnbackprop.training.step import TrainingStep
+from nnbackprop.nn.layers.base import Params
+from nnbackprop.nn.rng import RngKey
+from nnbackprop.training.step import TrainStep
 
 RIVALS = {"jax": "jax-grad", "torch": "torch-eager"}
 CASES = (("jax", "W1n"), ("jax", "W4"), ("torch", "W1"), ("torch", "W1n"), ("torch", "W1a"))
@@ -53,16 +53,16 @@ class Besides(Kept, frozen=True):
 
 
 @dataclass(frozen=True, eq=False)
-class BareStep(TrainingStep):
+class BareStep(TrainStep):
     """A step that neither sums its loss nor counts its right answers, nor tells of its gradients."""
 
     def run(self, backend: Backend, state: Tree, data: Tree, xs: Tree) -> Tree:
         """All steps alike."""
-        return backend.loop(self, state, data, xs)
+        return backend.scan(self, state, data, xs)
 
     def _part(self, state: Tree, data: Tree, x: Tree, row: int) -> tuple[Tree, Params]:
         inputs, labels = fetch(self.xp, data, x)
-        draw = Draw(self.seed, x["step"], row)
+        draw = RngKey(self.seed, x["step"], row)
         _, _, _, grads = self.objective.gradients(self.xp, state["params"], inputs, labels, draw)
         return {name: state[name] for name in ("loss", "correct")}, grads
 
@@ -72,9 +72,9 @@ class Bare(Ours):
 
     def __init__(self, problem: Problem, chunk: int, backend: str) -> None:
         super().__init__(problem, chunk, backend)
-        self.step = BareStep(**{field.name: getattr(self.step, field.name) for field in fields(TrainingStep)})
+        self.step = BareStep(**{field.name: getattr(self.step, field.name) for field in fields(TrainStep)})
         scaled = Dataset(problem.x, problem.train.labels, problem.train.classes)
-        self.feed = Feed.of(self.backend, scaled, Scaling.identity(), problem.config.storage, "yes")
+        self.loader = DataLoader.of(self.backend, scaled, Scaling.identity(), problem.config.storage, "yes")
 
 
 def measure(backend: str, work: str) -> Left:

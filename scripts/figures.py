@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from pages import ROOT, machine, write
 
-from nnbackprop import Trained
+from nnbackprop import TrainedModel
 
 STORE = ROOT / "docs" / "figures.json"
 
@@ -49,11 +49,11 @@ def run(name: str, runs: Path) -> dict[str, Any]:
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
         "summary": summary,
-        **extras(name, Trained.open(str(folder))),
+        **extras(name, TrainedModel.open(str(folder))),
     }
 
 
-def extras(name: str, trained: Trained) -> dict[str, Any]:
+def extras(name: str, trained: TrainedModel) -> dict[str, Any]:
     """The learner's broken metric beside the honest one, and what four people's network says of two more."""
     if name.startswith("ex4"):
         data = trained.data()

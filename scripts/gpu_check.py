@@ -18,7 +18,7 @@ from benchmarks.gpu.page import found, page, spread
 from benchmarks.gpu.results import Check, Part, path_of
 from benchmarks.gpu.runner import Runner
 from benchmarks.gpu.setting import Asked
-from nnbackprop.files import write_atomically
+from nnbackprop._files import write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

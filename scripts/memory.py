@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))  # the benchmarks of this checkout
 
 from benchmarks.machine import Machine
 from benchmarks.results import RESULTS, Kept, results_path
-from nnbackprop.machine import cores
+from nnbackprop._system_info import cores
 
 STAGES = {
     "numpy": "NumPy is imported",
@@ -40,9 +40,9 @@ from nnbackprop.cli import main
 look("command")
 import numba
 look("numba")
-from nnbackprop.training.events import Listener
-Listener.train_begin = lambda self, event: look("data")
-Listener.chunk_end = Listener.train_end = lambda self, event: look("training")
+from nnbackprop.training.callbacks.base import Callback
+Callback.train_begin = lambda self, event: look("data")
+Callback.chunk_end = Callback.train_end = lambda self, event: look("training")
 atexit.register(lambda: (look("end"), open(sys.argv[1], "w").write(json.dumps(found))))
 main(["train", "--epochs", "1", "--backend", "numpy", "--progress", "off", "--runs-dir", sys.argv[2]])
 """

@@ -24,9 +24,9 @@ import numpy as np
 from pages import ROOT, machine, write
 
 from backends import Backend, select
-from nnbackprop.machine import POOLS, Blas
-from nnbackprop.random import Draw
-from nnbackprop.verify.repetition import BOUND
+from nnbackprop._system_info import POOLS, Blas
+from nnbackprop.diagnostics.repetition import BOUND
+from nnbackprop.nn.rng import RngKey
 
 COMMANDS = """
 import contextlib, io, json, sys
@@ -213,7 +213,9 @@ def mask_of(backend: Backend) -> np.ndarray:
     """The input's masks of the first hundred steps of the default recipe."""
     xp = backend.xp
     steps = (backend.asarray(np.asarray(step, np.int32)) for step in range(100))
-    return np.stack([backend.to_numpy(Draw(0, step).mask(xp, (120, 784), 0.4, xp.float32)) for step in steps])
+    return np.stack(
+        [backend.to_numpy(RngKey(0, step).dropout_mask(xp, (120, 784), 0.4, xp.float32)) for step in steps]
+    )
 
 
 def main() -> int:

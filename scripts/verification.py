@@ -22,8 +22,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two libraries' threads in one p
 from pages import ROOT, machine, write
 
 from backends import available, select
-from nnbackprop import comparison, config, gradcheck_function
-from nnbackprop.proof import prove
+from nnbackprop import gradcheck_function
+from nnbackprop.diagnostics.gradcheck.recipe import prove
+from nnbackprop.diagnostics.parity import recipe as comparison
+from nnbackprop.runs import config
 
 sys.path.insert(0, str(ROOT / "tests"))  # the planted mistakes and the healthy runs are those of the tests
 import healthy_runs

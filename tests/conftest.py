@@ -15,11 +15,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: two libraries' thre
 
 import numpy as np
 import pytest
-from torture import victim
 
 import backends
 from backends import Backend, BackendError
-from nnbackprop.training.interrupt import SIGNALS
+from nnbackprop.runs.signals import SIGNALS
+from tests.torture import victim
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 

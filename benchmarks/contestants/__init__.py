@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from benchmarks.works import Problem
-from nnbackprop.layers.base import Params
+from nnbackprop.nn.layers.base import Params
 
 
 class Contestant(Protocol):

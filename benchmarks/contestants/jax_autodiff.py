@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.works import Problem
-from nnbackprop.layers.base import Params
+from nnbackprop.nn.layers.base import Params
 
 
 class Jax:

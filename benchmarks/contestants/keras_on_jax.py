@@ -12,7 +12,7 @@ os.environ["KERAS_BACKEND"] = "jax"
 import keras
 
 from benchmarks.works import Problem
-from nnbackprop.layers.base import Params
+from nnbackprop.nn.layers.base import Params
 
 
 class Keras:

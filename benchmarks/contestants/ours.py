@@ -1,4 +1,4 @@
-"""Ourselves: the step that the trainer runs, its data resident, over `Backend.loop`."""
+"""Ourselves: the step that the trainer runs, its data resident, over `Backend.scan`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import numpy as np
 
 from backends import select, tree_map
 from benchmarks.works import Problem
-from nnbackprop import assembly
-from nnbackprop.data.batches import Feed
-from nnbackprop.layers.base import Params
-from nnbackprop.training.course import scalars_of
+from nnbackprop.data.loader import DataLoader
+from nnbackprop.nn.layers.base import Params
+from nnbackprop.runs import build
+from nnbackprop.training.batch_schedule import scalars_of
 
 
 class Ours:
@@ -18,10 +18,10 @@ class Ours:
     def __init__(self, problem: Problem, chunk: int, backend: str) -> None:
         self.problem, self.chunk, self.backend = problem, chunk, select(backend)
         config = problem.config
-        trainer = assembly.trainer(config, self.backend, problem.train, problem.scaling)
+        trainer = build.trainer(config, self.backend, problem.train, problem.scaling)
         trainer.build(problem.train)
         self.step, self.state = trainer.step, trainer.state
-        self.feed = Feed.of(self.backend, problem.train, problem.scaling, config.storage)
+        self.loader = DataLoader.of(self.backend, problem.train, problem.scaling, config.storage)
 
     def run(self, at: int, steps: int) -> None:
         """Chunk by chunk, as the trainer does."""
@@ -29,10 +29,10 @@ class Ours:
         for begin in range(at, at + steps, self.chunk):
             numbers = np.arange(begin, min(begin + self.chunk, at + steps))
             scalars = scalars_of(self.step.optimizer, lambda _: lr, numbers, dtype)
-            batches = self.feed.xs(self.problem.batches(begin, len(numbers)))
+            batches = self.loader.xs(self.problem.batches(begin, len(numbers)))
             xs = {**batches, "step": numbers.astype(np.int32), "scalars": scalars}
             moved = tree_map(self.backend.asarray, xs)
-            self.state = self.step.run(self.backend, self.state, self.feed.data, moved)
+            self.state = self.step.run(self.backend, self.state, self.loader.data, moved)
         self.backend.synchronize()
 
     def weights(self) -> Params:

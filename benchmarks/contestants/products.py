@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from benchmarks.works import Problem
-from nnbackprop.layers.base import Params
+from nnbackprop.nn.layers.base import Params
 
 
 class Products:

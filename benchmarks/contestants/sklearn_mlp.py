@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.neural_network import MLPClassifier
 
 from benchmarks.works import Problem
-from nnbackprop.layers.base import Params
+from nnbackprop.nn.layers.base import Params
 
 
 class Sklearn:

@@ -10,7 +10,7 @@ from thinc.api import chain
 from thinc.optimizers import Optimizer
 
 from benchmarks.works import Problem
-from nnbackprop.layers.base import Params
+from nnbackprop.nn.layers.base import Params
 
 
 class Thinc:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from benchmarks.works import Problem
-from nnbackprop.layers.base import Params
+from nnbackprop.nn.layers.base import Params
 
 
 class Torch:

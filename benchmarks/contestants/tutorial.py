@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.works import Problem
-from nnbackprop.layers.base import Params
+from nnbackprop.nn.layers.base import Params
 
 
 def sigmoid(z: np.ndarray) -> np.ndarray:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from backends import Backend, graphs, tree_map
+from backends import Backend, tree_map
+from backends.cuda import graphs
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.training.course import scalars_of
+from nnbackprop.training.batch_schedule import scalars_of
 
 from .results import Figure
 from .setting import Asked, need_graphs, size_for
@@ -108,7 +109,7 @@ def refused(training: Training, data: Dataset) -> int:
     """1 if a step on the whole set at once is a MemoryError; RuntimeError if it went through."""
     numbers = np.zeros(1, np.int32)
     scalars = scalars_of(training.net.optimizer, training.net.rate, numbers, training.dtype)
-    host = {**training.feed.xs(np.arange(len(data))[None, :]), "step": numbers, "scalars": scalars}
+    host = {**training.loader.xs(np.arange(len(data))[None, :]), "step": numbers, "scalars": scalars}
     xs = tree_map(training.backend.asarray, host)
     try:
         training.run(xs)

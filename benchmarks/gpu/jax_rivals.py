@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nnbackprop.layers.base import Params
+from nnbackprop.nn.layers.base import Params
 
 from .rivals import Task
 

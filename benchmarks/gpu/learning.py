@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from nnbackprop.data.batches import Feed
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.optimizers import Adam
-from nnbackprop.schedules import OneCycle
-from nnbackprop.training.inference import Inference
+from nnbackprop.data.loader import DataLoader
+from nnbackprop.optim import Adam
+from nnbackprop.optim.schedules import OneCycle
+from nnbackprop.training.evaluator import Evaluator
 
 from .results import Figure, Skipped
 from .setting import Asked, Size, size_for
@@ -54,8 +54,8 @@ class Race:
     def __init__(self, training: Training, test: Dataset, size: Size) -> None:
         self.training = training
         backend, scaling, dtype = training.backend, training.scaling, training.dtype
-        self.judge = Inference(backend, training.objective, scaling, dtype)
-        self.test = Feed.of(backend, test, scaling, dtype, "yes")
+        self.judge = Evaluator(backend, training.objective, scaling, dtype)
+        self.test = DataLoader.of(backend, test, scaling, dtype, "yes")
 
     def run(self, epochs: int, seed: int = 0) -> dict[float, float]:
         """Test accuracy -> seconds from the first step to when it was first known."""
@@ -63,7 +63,7 @@ class Race:
         self.training.backend.synchronize()
         begin = time.perf_counter()
         best: dict[float, float] = {}
-        steps = len(self.training.feed.dataset) // self.training.net.batch
+        steps = len(self.training.loader.dataset) // self.training.net.batch
         for epoch in range(epochs):
             self.training.run(self.training.xs(epoch * steps, steps))
             score = self.judge.evaluate(self.training.state["params"], self.test)

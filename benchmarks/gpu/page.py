@@ -8,7 +8,7 @@ from .results import MICROSECONDS, Check, Figure, Part
 
 LADDER = "ladder"
 APART = ("large", "streaming")
-"""Parts whose times are of something else than W1's step on samples that are there."""
+"""DataSplits whose times are of something else than W1's step on samples that are there."""
 
 
 def page(check: Check) -> str:

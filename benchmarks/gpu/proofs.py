@@ -8,12 +8,12 @@ import numpy as np
 
 from backends import Backend, select
 from nnbackprop.data.scaling import fit_scaling
-from nnbackprop.layers import ACTIVATIONS, Dense, Dropout, Sigmoid
-from nnbackprop.losses import LOSSES, Loss, SoftmaxCrossEntropy
-from nnbackprop.network import Sequential
-from nnbackprop.penalties import WeightPenalty
-from nnbackprop.random import Draw
-from nnbackprop.verify.gradients import TOLERANCE, gradcheck
+from nnbackprop.diagnostics.gradcheck.gradcheck import TOLERANCE, gradcheck
+from nnbackprop.nn.layers import ACTIVATIONS, Dense, Dropout, Sigmoid
+from nnbackprop.nn.losses import LOSSES, Loss, SoftmaxCrossEntropy
+from nnbackprop.nn.regularization import WeightPenalty
+from nnbackprop.nn.rng import RngKey
+from nnbackprop.nn.sequential import Sequential
 
 from .results import Figure
 from .setting import Asked, size_for
@@ -47,7 +47,9 @@ def masks(backend: Backend) -> list[np.ndarray]:
     """Dropout's, on the host."""
     xp = backend.xp
     return [
-        backend.to_numpy(Draw(0, backend.asarray(np.array(step, np.int32))).mask(xp, shape, rate, xp.float32))
+        backend.to_numpy(
+            RngKey(0, backend.asarray(np.array(step, np.int32))).dropout_mask(xp, shape, rate, xp.float32)
+        )
         for shape, rate in MASKS
         for step in STEPS
     ]

@@ -13,7 +13,7 @@ import numpy as np
 
 from backends import select
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.layers.base import Params
+from nnbackprop.nn.layers.base import Params
 
 from .clock import microseconds
 from .results import MICROSECONDS, Figure, Skipped

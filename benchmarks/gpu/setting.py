@@ -7,8 +7,8 @@ from types import ModuleType
 from typing import cast
 
 from backends import Backend, Namespace, select
+from nnbackprop.data.catalog import load
 from nnbackprop.data.dataset import Splits
-from nnbackprop.data.source import load
 
 from .results import Skipped
 

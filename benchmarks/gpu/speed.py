@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from backends import Array, Backend, graphs, tree_map
+from backends import Array, Backend, tree_map
+from backends.cuda import graphs
 
 from .clock import microseconds
 from .results import MICROSECONDS, Figure, Skipped

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from nnbackprop.layers.base import Params
+from nnbackprop.nn.layers.base import Params
 
 from .rivals import Task
 

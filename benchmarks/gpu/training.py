@@ -9,17 +9,17 @@ from functools import partial
 import numpy as np
 
 from backends import Backend, Tree, leaves, tree_map
-from nnbackprop.data.batches import Feed
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.order import permutation
+from nnbackprop.data.loader import DataLoader
+from nnbackprop.data.sampler import permutation
 from nnbackprop.data.scaling import fit_scaling
-from nnbackprop.layers import Dense, Dropout, Layer, ReLU
-from nnbackprop.layers.base import Params
-from nnbackprop.losses import SoftmaxCrossEntropy
-from nnbackprop.network import Sequential
-from nnbackprop.optimizers import SGD, Adam, Optimizer
-from nnbackprop.training.course import scalars_of
-from nnbackprop.training.step import Objective, TrainingStep
+from nnbackprop.nn.layers import Dense, Dropout, Layer, ReLU
+from nnbackprop.nn.layers.base import Params
+from nnbackprop.nn.losses import SoftmaxCrossEntropy
+from nnbackprop.nn.sequential import Sequential
+from nnbackprop.optim import SGD, Adam, Optimizer
+from nnbackprop.training.batch_schedule import scalars_of
+from nnbackprop.training.step import Objective, TrainStep
 
 from .setting import Size
 
@@ -84,17 +84,17 @@ class Training:
         resident: str = "yes",
     ) -> None:
         self.backend, self.net, self.dtype = backend, net, dtype
-        self.loop = partial(Backend.loop, backend) if eager else backend.loop
+        self.scan = partial(Backend.scan, backend) if eager else backend.scan
         self.scaling = fit_scaling(SCALE, data)
         self.objective = Objective(net.network, SoftmaxCrossEntropy())
-        self.step = TrainingStep(backend.xp, self.objective, net.optimizer, None, seed=0)
-        self.feed = Feed.of(backend, data, self.scaling, dtype, resident)
+        self.step = TrainStep(backend.xp, self.objective, net.optimizer, None, seed=0)
+        self.loader = DataLoader.of(backend, data, self.scaling, dtype, resident)
         self.begin(0)
 
     def begin(self, seed: int) -> None:
         """First weights of `seed`, which orders the batches too; what was compiled or captured stays."""
         self.seed = seed
-        params = self.net.network.build((self.feed.dataset.features,), seed, self.dtype)
+        params = self.net.network.build((self.loader.dataset.features,), seed, self.dtype)
         self.state: Tree = self.step.begin(tree_map(self.backend.asarray, params))
 
     def xs(self, at: int, steps: int) -> Tree:
@@ -105,12 +105,12 @@ class Training:
         """The same on the host: batches, by row number where they are resident, their numbers and scalars."""
         numbers = np.arange(at, at + steps)
         scalars = scalars_of(self.net.optimizer, self.net.rate, numbers, self.dtype)
-        rows = batches(len(self.feed.dataset), self.net.batch, self.seed, numbers)
-        return {**self.feed.xs(rows), "step": numbers.astype(np.int32), "scalars": scalars}
+        rows = batches(len(self.loader.dataset), self.net.batch, self.seed, numbers)
+        return {**self.loader.xs(rows), "step": numbers.astype(np.int32), "scalars": scalars}
 
     def run(self, xs: Tree) -> None:
         """Train, as the trainer does between two looks; does not wait for the device."""
-        self.state = self.loop(self.step, self.state, self.feed.data, xs, last=self.step.telling)
+        self.state = self.scan(self.step, self.state, self.loader.data, xs, last=self.step.telling)
 
     def weights(self) -> Params:
         """The parameters on the host, layers without any left out."""

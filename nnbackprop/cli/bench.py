@@ -42,8 +42,8 @@ def bench(
     backend: Annotated[str, Parameter(help="What --profile runs on: numpy or torch.")] = "numpy",
 ) -> int:
     """Time the works on our backends and on every rival installed, in turn; 1 if one computes something else."""
+    from nnbackprop._system_info import cores
     from nnbackprop.errors import UsageError
-    from nnbackprop.machine import cores
 
     if threads is not None and not 1 <= threads <= cores():
         raise UsageError(f"--threads is 1 to {cores()}, the cores this process may use, and was {threads}.")
@@ -80,7 +80,7 @@ def _contest(quick: bool, works: tuple[str, ...], threads: int, folder: Path | N
 
 def _keep(found: Kept, folder: Path) -> Path:
     from benchmarks.results import results_path
-    from nnbackprop.files import write_atomically
+    from nnbackprop._files import write_atomically
 
     folder.mkdir(parents=True, exist_ok=True)
     path = results_path(found.machine, folder)
@@ -92,7 +92,7 @@ def _keep(found: Kept, folder: Path) -> Path:
 def _growth(threads: int, folder: Path | None, as_json: bool) -> int:
     from benchmarks.beside import beside, report
     from benchmarks.results import RESULTS
-    from nnbackprop.machine import use_threads
+    from nnbackprop._system_info import use_threads
 
     use_threads(threads)
     with err.status("training ever larger networks"):
@@ -109,7 +109,7 @@ def _growth(threads: int, folder: Path | None, as_json: bool) -> int:
 
 def _profile(work: str, backend: str, threads: int | None, as_json: bool) -> int:
     from benchmarks.profile import profile, report
-    from nnbackprop.machine import use_threads
+    from nnbackprop._system_info import use_threads
 
     if threads is not None:
         use_threads(threads)

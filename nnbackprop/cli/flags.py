@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, get_args, get_type_h
 from cyclopts import Parameter
 
 from backends import select
-from nnbackprop.config import NO_FLAGS, Config
 from nnbackprop.report.terminal import Terminal
+from nnbackprop.runs.config import NO_FLAGS, Config
 
 if TYPE_CHECKING:
-    from nnbackprop.trained import Trained
+    from nnbackprop.runs.trained_model import TrainedModel
 
 
 class Output(Terminal):
@@ -63,12 +63,12 @@ def given(flags: Any) -> dict[str, Any]:
     return {f.name: value for f in fields(flags) if (value := getattr(flags, f.name)) is not None}
 
 
-def open_run(run: str, runs: Path, name: str, device: str | None) -> Trained:
+def open_run(run: str, runs: Path, name: str, device: str | None) -> TrainedModel:
     """A run's network on a backend; where that was chosen for the caller, what and why."""
-    from nnbackprop.trained import Trained
+    from nnbackprop.runs.trained_model import TrainedModel
 
     chosen = select(name, device)
-    trained = Trained.open(run, runs, chosen)
+    trained = TrainedModel.open(run, runs, chosen)
     if name == "auto":
         err.print(chosen.why, style="dim")
     return trained

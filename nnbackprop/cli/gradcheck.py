@@ -17,9 +17,9 @@ def gradcheck(
 ) -> int:
     """Prove a network's gradients by finite differences, in float64, on the library you run; 1 if one is wrong."""
     from backends import select
-    from nnbackprop import config as configuration
-    from nnbackprop.proof import prove
-    from nnbackprop.report.gradients import gradients_report
+    from nnbackprop.diagnostics.gradcheck.recipe import prove
+    from nnbackprop.report.gradcheck import gradients_report
+    from nnbackprop.runs import config as configuration
 
     config = configuration.resolve(recipe, given(flags))
     backend = select(config.backend, config.device)

@@ -20,9 +20,9 @@ def backends() -> int:
 
 def recipes() -> int:
     """List the recipes that come with the package."""
-    from nnbackprop.config import read
-    from nnbackprop.config import recipes as known
     from nnbackprop.report.tables import recipes_table
+    from nnbackprop.runs.config import read
+    from nnbackprop.runs.config import recipes as known
 
     out.print(recipes_table({name: read(name) for name in known()}))
     return 0

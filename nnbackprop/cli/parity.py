@@ -21,7 +21,7 @@ def parity(
         str, Parameter(help="Libraries, the first the one compared with.")
     ] = "numpy,torch,jax,cupy,strict",
     steps: Annotated[int, Parameter(help="Training steps.")] = 100,
-    plot: Annotated[Path | None, Parameter(help="Draw difference against step to this PNG file.")] = None,
+    plot: Annotated[Path | None, Parameter(help="RngKey difference against step to this PNG file.")] = None,
     as_json: Annotated[
         bool, Parameter(name="--json", negative="", help="All numbers of all steps as JSON, and nothing else.")
     ] = False,
@@ -31,12 +31,12 @@ def parity(
 
     --dtype compares in one of the two alone; --device is that of every library that has a choice.
     """
-    from nnbackprop import config as configuration
-    from nnbackprop.comparison import DTYPES
-    from nnbackprop.comparison import parity as compare
+    from nnbackprop.diagnostics.parity.recipe import DTYPES
+    from nnbackprop.diagnostics.parity.recipe import parity as compare
     from nnbackprop.errors import UsageError
-    from nnbackprop.report.apart import draw_apart
     from nnbackprop.report.parity import parity_report
+    from nnbackprop.report.parity_plot import draw_apart
+    from nnbackprop.runs import config as configuration
 
     # turn by turn, the thread pools of several libraries wait for work at each other's cost: five times the time
     os.environ.setdefault("OMP_NUM_THREADS", "1")

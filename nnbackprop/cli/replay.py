@@ -36,8 +36,8 @@ def replay(
     Where backend, versions, processor or threads are others now, float64 weights are to be within 1e-12, and the
     accuracy of a float32 run within chance.
     """
-    from nnbackprop.replay import replay as train_again
-    from nnbackprop.report.repetition import repetition_report
+    from nnbackprop.diagnostics.replay import replay as train_again
+    from nnbackprop.report.replay import repetition_report
 
     places = {"backend": backend, "device": device, "threads": threads}
     where = {name: value for name, value in places.items() if value is not None}

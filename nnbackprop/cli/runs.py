@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.markup import escape
 
-from nnbackprop.config import RUN
+from nnbackprop.runs.config import RUN
 
 from .flags import BackendName, DeviceName, Flags, Run, RunsDir, given, open_run, out
 
@@ -21,9 +21,10 @@ def train(
     flags: Annotated[Flags, Parameter(name="*")] = Flags(),  # type: ignore[valid-type]  # noqa: B008 (frozen)
 ) -> int:
     """Train a network by a recipe; every flag overrides one of its settings."""
-    from nnbackprop import config, experiment
     from nnbackprop.errors import UsageError
     from nnbackprop.report.tables import summary_table
+    from nnbackprop.runs import config
+    from nnbackprop.runs import train as experiment
 
     overrides = given(flags)
     if resume is not None:
@@ -75,7 +76,7 @@ def predict(
 ) -> int:
     """Say what an image shows, and how likely each class is."""
     from nnbackprop.report.tables import prediction_table
-    from nnbackprop.trained import read_samples
+    from nnbackprop.runs.trained_model import read_samples
 
     trained = open_run(run, runs_dir, backend, device)
     samples = read_samples(images, trained)

@@ -1,10 +1,10 @@
 """Data sets: readers for the usual formats, one class map, splits, scaling, order and batches."""
 
+from .catalog import NAMES, load, read
 from .check import check
 from .dataset import Dataset, Splits
-from .order import permutation
+from .sampler import permutation
 from .scaling import Scaling, fit_scaling
-from .source import NAMES, load, read
 from .split import split
 from .table import Table, Tables
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from nnbackprop.errors import DataError
 
-from . import idx
+from .readers import idx
 from .table import Table, Tables
 
 MOST_BYTES = 2**26  # of one file; the largest has 26 million

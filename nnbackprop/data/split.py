@@ -9,7 +9,7 @@ import numpy as np
 from nnbackprop.errors import DataError, UsageError
 
 from .dataset import Dataset
-from .order import permutation
+from .sampler import permutation
 
 SPLIT = -1  # stands for the epoch in the shuffle's key, and no epoch of training has it
 

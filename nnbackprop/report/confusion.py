@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .canvas import canvas, legible
-from .words import share
+from .formatting import share
+from .style import canvas, legible
 
 NUMBERED = 12  # classes up to which every cell has its count and its share written in
 TICKS = 25

@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from .canvas import PALETTE, canvas
-from .words import loss, share
+from .formatting import loss, share
+from .style import PALETTE, canvas
 
 Row = Mapping[str, Any]
 

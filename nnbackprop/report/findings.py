@@ -9,9 +9,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from nnbackprop.findings import Diagnosis, Finding
+from nnbackprop.diagnostics.findings import Diagnosis, Finding
 
-from .words import plural
+from .formatting import plural
 
 COLOURS = {"note": "cyan", "warning": "yellow", "fault": "bold red"}
 

@@ -10,10 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from nnbackprop.verify.parity.results import KINDS, OWN, WHY, Comparison, Difference, Kind, Kink, Parity
+from nnbackprop.diagnostics.parity.results import KINDS, OWN, WHY, Comparison, Difference, Kind, Kink, Parity
 
+from .formatting import count, plural
 from .tables import NONE, ruled
-from .words import count, plural
 
 
 def parity_report(parity: Parity) -> RenderableType:

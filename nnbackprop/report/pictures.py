@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from nnbackprop.data.dataset import Dataset
 
-from .canvas import canvas, cut, legible, message, panels
-from .words import plural, share
+from .formatting import plural, share
+from .style import canvas, cut, legible, message, panels
 
 UNITS = 64  # of the first layer, shown at most
 WRITTEN = 8  # rows and columns up to which a heat map has its numbers written in

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nnbackprop._files import write_atomically
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,10 +32,10 @@ def draw_all(
     rows are those of metrics.jsonl, weights (in, units), confusion (K, K) counts with true classes in rows,
     predicted (n,) and probabilities (n, k) of the judged part's n samples.
     """
-    from .canvas import style
     from .confusion import confusion_matrix
     from .curves import curves, gradient_norms
     from .pictures import first_layer, wrongest
+    from .style import style
 
     figures: dict[str, Callable[[], Figure]] = {
         "loss": lambda: curves(rows, "loss"),
@@ -60,8 +60,8 @@ def draw_attack(
     epsilon: float,
 ) -> None:
     """Write the picture of an attack: samples (n, features) before and after, and their predicted classes (n,)."""
-    from .canvas import style
     from .pictures import attack
+    from .style import style
 
     with style():
         save(attack(data, clean, moved, before, after, epsilon), path)

@@ -14,11 +14,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from nnbackprop.training.events import ChunkEnd, EpochBegin, EpochEnd, Listener, TrainBegin, TrainEnd
+from nnbackprop.training.callbacks.base import Callback, ChunkEnd, EpochBegin, EpochEnd, TrainBegin, TrainEnd
 
-from .lines import column_heads, ending, epoch_line, epoch_row, header
+from .formatting import count, loss, plural, share, size
+from .log_lines import column_heads, ending, epoch_line, epoch_row, header
 from .tables import layer_table
-from .words import count, loss, plural, share, size
 
 LINE_PACE = 30.0  # seconds between lines within an epoch, where the output is no terminal
 SHORT_PACE = 1.0  # seconds between the lines of epochs shorter than that
@@ -27,13 +27,13 @@ FEW = 100  # a run of so many epochs shows every one, however short
 Clock = Callable[[], float]
 
 
-def progress(mode: str, console: Console, clock: Clock = time.monotonic) -> Listener:
+def progress(mode: str, console: Console, clock: Clock = time.monotonic) -> Callback:
     """The display called auto, rich, plain or off; auto is rich on a terminal, else plain.
 
     FORCE_COLOR makes rich take a pipe for a terminal; bars in a log would help nobody, so the file is asked too.
     """
     if mode == "off":
-        return Listener()
+        return Callback()
     if mode == "rich" or (mode == "auto" and console.is_interactive and console.file.isatty()):
         return RichProgress(console, clock)
     return PlainProgress(console, clock)
@@ -56,7 +56,7 @@ class Thinner:
         return True
 
 
-class PlainProgress(Listener):
+class PlainProgress(Callback):
     """Lines without escape codes: one an epoch, one in 30 s within a long one, one a second of many short ones."""
 
     def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
@@ -110,7 +110,7 @@ class PlainProgress(Listener):
             self.held = None
 
 
-class RichProgress(Listener):
+class RichProgress(Callback):
     """A header, the layer table, a bar of all steps, a bar of the epoch's, and a row for each epoch done."""
 
     def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:

@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from backends import Status
-from nnbackprop.training.events import LayerRow
+from nnbackprop.training.callbacks.base import LayerRow
 
-from .words import count, duration, loss, plural, shape, share, size
+from .formatting import count, duration, loss, plural, shape, share, size
 
 NONE = "–"
 ROWS = 20  # samples of one file shown before the rest is only counted

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from nnbackprop.errors import DataError, ShapeError, UsageError
-from nnbackprop.layers.base import Layer
-from nnbackprop.network import Built
-
-from .events import LayerRow
+from nnbackprop.nn.layers.base import Layer
+from nnbackprop.nn.sequential import Built
+from nnbackprop.training.callbacks.base import LayerRow
 
 LOOK_SECONDS = 0.1  # a look about ten times a second
 LONGEST_CHUNK = 1024

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from .events import Score
+from nnbackprop.training.callbacks.base import Score
 
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Share = Annotated[float, Meta(gt=0, le=1)]

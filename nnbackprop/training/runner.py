@@ -7,21 +7,21 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from backends import Backend, Tree
+from nnbackprop.diagnostics.nan_tracing import NotFinite, Snapshot, find_fault
 from nnbackprop.errors import OutOfMemoryError
 
-from .course import Course
-from .diagnosis import NotFinite, Snapshot, find_fault
+from .batch_schedule import BatchSchedule
 from .progress import Progress
-from .step import TrainingStep
+from .step import TrainStep
 
 
 @dataclass
 class Runner:
-    """Makes the steps of `course`. `notice` is told when batches have to be worked through in parts."""
+    """Makes the steps of `batch_schedule`. `notice` is told when batches have to be worked through in parts."""
 
     backend: Backend
-    step: TrainingStep
-    course: Course
+    step: TrainStep
+    batch_schedule: BatchSchedule
     notice: Callable[[str], None]
     snapshot: Snapshot = field(init=False)
 
@@ -32,26 +32,26 @@ class Runner:
         """The state after the chunk `xs`, which begins where `p` is."""
         self.snapshot.renew(state, p.epoch, p.samples, p.step)
         try:
-            return self.step.run(self.backend, state, self.course.feed.data, xs)
+            return self.step.run(self.backend, state, self.batch_schedule.loader.data, xs)
         except MemoryError:
             del state  # half updated
         return self._in_parts(xs, p.step)
 
     def fault(self, names: tuple[str, ...], seen: int) -> NotFinite:
         """What first ceased to be finite since the snapshot, found by replaying it; noticed after step `seen`."""
-        return find_fault(self.snapshot, self.course.feed.data, self._since(), names, seen)
+        return find_fault(self.snapshot, self.batch_schedule.loader.data, self._since(), names, seen)
 
     def _since(self) -> Iterator[Tree]:
         """The single steps from the snapshot on."""
-        return self.course.steps(self.snapshot.epoch, self.snapshot.samples, self.snapshot.at)
+        return self.batch_schedule.steps(self.snapshot.epoch, self.snapshot.samples, self.snapshot.at)
 
     def _in_parts(self, xs: Tree, at: int) -> Tree:
         """The state after the chunk that begins after step `at`, its batches cut ever finer until they fit.
 
         The gradients of a batch's parts sum to its own, and their masks are those of its rows.
         """
-        data = self.course.feed.data
-        while self.step.parts < self.course.batch:
+        data = self.batch_schedule.loader.data
+        while self.step.parts < self.batch_schedule.batch:
             self.step = replace(self.step, parts=2 * self.step.parts)
             self.backend.free_memory()
             try:

@@ -7,14 +7,14 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from backends import Backend, Tree, device_of, leaves
-from nnbackprop.data.batches import batch_size, fetch, portion
-from nnbackprop.layers.base import Params
-from nnbackprop.losses import Loss, one_hot
-from nnbackprop.metrics import count_correct
-from nnbackprop.network import Sequential
-from nnbackprop.optimizers import Optimizer
-from nnbackprop.penalties import WeightPenalty
-from nnbackprop.random import Draw
+from nnbackprop.data.loader import batch_size, fetch, microbatch
+from nnbackprop.nn.layers.base import Params
+from nnbackprop.nn.losses import Loss, one_hot
+from nnbackprop.nn.metrics import count_correct
+from nnbackprop.nn.regularization import WeightPenalty
+from nnbackprop.nn.rng import RngKey
+from nnbackprop.nn.sequential import Sequential
+from nnbackprop.optim import Optimizer
 
 Array = Any
 
@@ -52,14 +52,14 @@ class Objective:
             return one_hot(xp, labels, 2, y.dtype, self.off, self.on)[:, 1:]
         return one_hot(xp, labels, y.shape[1], y.dtype, self.off, self.on)
 
-    def value(self, xp: Any, params: Params, x: Array, labels: Array, draw: Draw | None) -> tuple[Array, Array]:
+    def value(self, xp: Any, params: Params, x: Array, labels: Array, draw: RngKey | None) -> tuple[Array, Array]:
         """J and the outputs y (n, k)."""
         y, _ = self.network.forward(xp, params, x, draw)
         J, _ = self.loss(xp, y, self.targets(xp, y, labels))
         return self.penalised(xp, params, J), y
 
     def gradients(
-        self, xp: Any, params: Params, x: Array, labels: Array, draw: Draw | None, need_dx: bool = False
+        self, xp: Any, params: Params, x: Array, labels: Array, draw: RngKey | None, need_dx: bool = False
     ) -> tuple[Array, Array, Array | None, Params]:
         """J, the outputs y (n, k), dJ/dx where asked for, and dJ/dparams (derivation, D29)."""
         y, caches = self.network.forward(xp, params, x, draw)
@@ -84,8 +84,8 @@ def zero_sums(xp: Any, params: Params) -> Tree:
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingStep:
-    """`state, data, x -> state`, for `Backend.loop`: x holds the batch, the step's number and its scalars.
+class TrainStep:
+    """`state, data, x -> state`, for `Backend.scan`: x holds the batch, the step's number and its scalars.
 
     A batch is worked through in `parts`, one where memory allows.
     """
@@ -98,13 +98,13 @@ class TrainingStep:
     parts: int = 1
 
     @cached_property
-    def telling(self) -> TellingStep:
+    def telling(self) -> NormsTrainStep:
         """The same step, which leaves its gradients' norms in the state."""
-        return TellingStep(self)
+        return NormsTrainStep(self)
 
     def run(self, backend: Backend, state: Tree, data: Tree, xs: Tree) -> Tree:
         """All steps of a chunk, of which the last tells its gradients' norms."""
-        return backend.loop(self, state, data, xs, last=self.telling)
+        return backend.scan(self, state, data, xs, last=self.telling)
 
     def begin(self, params: Params) -> Tree:
         """The state before the first step."""
@@ -148,7 +148,7 @@ class TrainingStep:
         sums: Tree = {}
         grads: Params = ()
         for row in range(0, n, size):
-            rows = portion(data, x, row, min(row + size, n))
+            rows = microbatch(data, x, row, min(row + size, n))
             sums, part = self._part({**state, **sums}, *rows, row)
             share = batch_size(*rows) / n
             grads = tuple(
@@ -161,7 +161,7 @@ class TrainingStep:
         """The same of the rows of a batch from `row` on, whose masks depend on where they stand in it."""
         xp = self.xp
         inputs, labels = fetch(xp, data, x)
-        draw = Draw(self.seed, x["step"], row)
+        draw = RngKey(self.seed, x["step"], row)
         J, y, _, grads = self.objective.gradients(xp, state["params"], inputs, labels, draw)
         return {
             "loss": state["loss"] + J * labels.shape[0],
@@ -176,13 +176,13 @@ class TrainingStep:
 
 
 @dataclass(frozen=True, eq=False)
-class TellingStep:
+class NormsTrainStep:
     """A training step after which the state holds the norm of each layer's gradients, before any clipping.
 
     A step of its own, so that no norm is taken in steps nobody looks at.
     """
 
-    step: TrainingStep
+    step: TrainStep
 
     def __call__(self, state: Tree, data: Tree, x: Tree) -> Tree:
         """One update, and the norms of what it was made by."""
@@ -197,7 +197,7 @@ class TellingStep:
 
 
 @dataclass(frozen=True, eq=False)
-class EvaluationStep:
+class EvalStep:
     """`state, data, x -> state` over batches in evaluation mode: sums of loss and right answers, no update.
 
     The parameters are among the `data`: a state is donated, and they must outlive the evaluation.

@@ -1,4 +1,4 @@
-"""The training loop: epochs of chunks of steps, a look after each chunk, and word of it to the listeners."""
+"""The training loop: epochs of chunks of steps, a look after each chunk, and word of it to the callbacks."""
 
 from __future__ import annotations
 
@@ -11,28 +11,37 @@ from typing import Any
 import numpy as np
 
 from backends import Backend, Tree, select, tree_map
-from nnbackprop.data.batches import Feed
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.loader import DataLoader
 from nnbackprop.data.scaling import Scaling
+from nnbackprop.diagnostics.findings import Diagnosis
+from nnbackprop.diagnostics.monitor import Monitor
+from nnbackprop.diagnostics.nan_tracing import NotFinite
 from nnbackprop.errors import DataError, DivergedError, UsageError
-from nnbackprop.findings import Diagnosis
-from nnbackprop.layers.base import Params
-from nnbackprop.losses import Loss, check_labels
-from nnbackprop.mixed_precision import MixedPrecision
-from nnbackprop.network import Sequential
-from nnbackprop.optimizers import Optimizer
-from nnbackprop.penalties import WeightPenalty
+from nnbackprop.nn.layers.base import Params
+from nnbackprop.nn.losses import Loss, check_labels
+from nnbackprop.nn.mixed_precision import MixedPrecision
+from nnbackprop.nn.regularization import WeightPenalty
+from nnbackprop.nn.sequential import Sequential
+from nnbackprop.optim import Optimizer
+from nnbackprop.training.callbacks.base import (
+    Callback,
+    ChunkBegin,
+    ChunkEnd,
+    EpochBegin,
+    EpochEnd,
+    Score,
+    TrainBegin,
+    TrainEnd,
+)
+from nnbackprop.training.callbacks.early_stopping import Best
 
-from .best import Best
-from .course import Course
-from .diagnosis import NotFinite
-from .events import ChunkBegin, ChunkEnd, EpochBegin, EpochEnd, Listener, Score, TrainBegin, TrainEnd
-from .inference import Inference
+from .batch_schedule import BatchSchedule
+from .evaluator import Evaluator
 from .plan import check_finite, check_outputs, chunk_length, layer_rows
 from .progress import Progress
 from .runner import Runner
-from .step import Clip, Objective, TrainingStep
-from .watch import Watch
+from .step import Clip, Objective, TrainStep
 
 
 @dataclass(eq=False)
@@ -47,7 +56,7 @@ class Trainer:
     the values of the wrong and the right class for losses on outputs; scaling is applied to every input;
     compute is float16 or bfloat16, for steps computed in these while parameters stay in dtype;
     patience stops a run that has a validation part; max_time is in seconds; doctor watches the run for
-    `diagnosis`. Chunks end wherever the number of steps is a multiple of save_every, for a listener that saves.
+    `diagnosis`. Chunks end wherever the number of steps is a multiple of save_every, for a callback that saves.
     """
 
     network: Sequential
@@ -71,7 +80,7 @@ class Trainer:
     save_every: int | None = None
     resident: str = "auto"
     doctor: bool = False
-    listeners: Sequence[Listener] = ()
+    callbacks: Sequence[Callback] = ()
     description: Mapping[str, str] = field(default_factory=dict)  # further words for the header, in order
 
     def __post_init__(self) -> None:
@@ -83,16 +92,16 @@ class Trainer:
                 "of None is the full batch."
             )
         objective = Objective(self.network, self.loss, self.penalty, *self.targets)
-        self.inference = Inference(self.backend, objective, self.scaling, self.dtype)
+        self.inference = Evaluator(self.backend, objective, self.scaling, self.dtype)
         if self.compute:
             objective = replace(objective, network=MixedPrecision(self.network, self.compute, self.backend))
-        self.step = TrainingStep(self.backend.xp, objective, self.optimizer, self.clip, self.seed)
-        self.watch = Watch(self.step, lambda: self.state) if self.doctor else None
+        self.step = TrainStep(self.backend.xp, objective, self.optimizer, self.clip, self.seed)
+        self.watch = Monitor(self.step, lambda: self.state) if self.doctor else None
         self.fault: NotFinite | None = None  # of a run that has diverged
         self.progress = Progress()
         self.best = Best(lambda: tree_map(self.backend.to_numpy, self.params), self.stop, self.patience)
         self.state: Tree = None
-        self.kept: tuple[Feed, ...] = ()
+        self.kept: tuple[DataLoader, ...] = ()
         self.history: list[EpochEnd] = []
         self.stopped: str | None = None
 
@@ -120,7 +129,7 @@ class Trainer:
         return self._look_back(self.fault).diagnosis
 
     def build(self, train: Dataset) -> None:
-        """Draw the first parameters for data such as `train`; `fit` does so unless it has been done.
+        """RngKey the first parameters for data such as `train`; `fit` does so unless it has been done.
 
         ShapeError if a layer, or the last one and the classes, do not fit; UsageError if a first parameter is
         not finite, and DataError if the scaling is not.
@@ -157,14 +166,14 @@ class Trainer:
             p = self.progress
             self._tell("train_end", TrainEnd(p.epoch if p.samples else p.epoch - 1, p.step, reason, p.seconds))
         finally:
-            for listener in self.listeners:
-                listener.close()
+            for callback in self.callbacks:
+                callback.close()
         if self.best.params is not None and reason != "interrupted":
             self.state = {**self.state, "params": tree_map(self.backend.asarray, self.best.params)}
         return self.history
 
     def stop(self, reason: str = "interrupted") -> None:
-        """End the run after the chunk under way; safe to call from a signal handler or a listener."""
+        """End the run after the chunk under way; safe to call from a signal handler or a callback."""
         self.stopped = self.stopped or reason
 
     def forget_what_came_after(self) -> None:
@@ -193,40 +202,42 @@ class Trainer:
         if self.state is None:
             self.build(train)
         self.batch = min(self.batch_size or len(train.labels), len(train.labels))
-        self.feed = self._feed(train)
-        length = self.feed.at_most(chunk_length(self.layers, self.batch, self.backend.device), self.batch)
+        self.loader = self._feed(train)
+        length = self.loader.at_most(chunk_length(self.layers, self.batch, self.backend.device), self.batch)
         how = self.seed, self.shuffle, self.batch, length, self.save_every, self.dtype
-        self.course = Course(self.feed, self.optimizer, self._rate, *how)
-        self.runner = Runner(self.backend, self.step, self.course, lambda words: self._tell("notice", words))
+        self.batch_schedule = BatchSchedule(self.loader, self.optimizer, self._rate, *how)
+        self.runner = Runner(
+            self.backend, self.step, self.batch_schedule, lambda words: self._tell("notice", words)
+        )
         watched = validation or test
         self.watched = self._feed(watched) if watched else None
-        self.kept = (self.feed, self.watched) if self.watched else (self.feed,)
+        self.kept = (self.loader, self.watched) if self.watched else (self.loader,)
         self.validated = validation is not None
 
-    def _feed(self, dataset: Dataset) -> Feed:
-        for feed in self.kept:
-            if feed.dataset is dataset:
-                return feed
+    def _feed(self, dataset: Dataset) -> DataLoader:
+        for loader in self.kept:
+            if loader.dataset is dataset:
+                return loader
         check_labels(dataset.labels, max(2, self.layers[-1].out_shape[0]))
         if dataset.features != self.features:
             raise DataError(
                 f"{dataset.source} has {dataset.features} features a sample and this network was built for "
                 f"{self.features}."
             )
-        return Feed.of(self.backend, dataset, self.scaling, self.dtype, self.resident)
+        return DataLoader.of(self.backend, dataset, self.scaling, self.dtype, self.resident)
 
     def _epoch(self) -> None:
         """The rest of the epoch under way."""
         p = self.progress
         self._tell("epoch_begin", EpochBegin(p.epoch, p.step))
         begin = time.perf_counter()
-        for (steps, seen), xs in self.course.chunks(p.epoch, p.samples, p.step):
+        for (steps, seen), xs in self.batch_schedule.chunks(p.epoch, p.samples, p.step):
             self._tell("chunk_begin", ChunkBegin(p.epoch, p.step, steps))
-            begin += self.watch.look(self.feed, self.state, xs, p.step) if self.watch else 0.0
+            begin += self.watch.look(self.loader, self.state, xs, p.step) if self.watch else 0.0
             self._chunk(xs, steps, seen, begin)
             if self.max_time is not None and time.monotonic() - self._began > self.max_time:
                 self.stop("max-time")
-            if self.stopped and p.samples < self.course.samples:
+            if self.stopped and p.samples < self.batch_schedule.samples:
                 return
             begin = time.perf_counter()
         self._end_epoch()
@@ -275,21 +286,21 @@ class Trainer:
             self.watch.fault = fault
         return fault.error()
 
-    def _look_back(self, fault: NotFinite) -> Watch:
+    def _look_back(self, fault: NotFinite) -> Monitor:
         """A watch that has seen one state, the last that is kept from before the fault."""
-        watch, kept = Watch(self.step, lambda: self.state), self.runner.snapshot
+        watch, kept = Monitor(self.step, lambda: self.state), self.runner.snapshot
         watch.train_begin(self.introduction)
         watch.fault = fault
-        _, xs = next(self.course.chunks(kept.epoch, kept.samples, kept.at))
-        watch.look(self.feed, kept.state, xs, kept.at)
+        _, xs = next(self.batch_schedule.chunks(kept.epoch, kept.samples, kept.at))
+        watch.look(self.loader, kept.state, xs, kept.at)
         return watch
 
     def _trained_layers(self) -> list[str]:
         return [row.name for row in self.layers if row.parameters]
 
     def _tell(self, what: str, event: Any) -> None:
-        for listener in (self.watch, *self.listeners) if self.watch else self.listeners:
-            getattr(listener, what)(event)
+        for callback in (self.watch, *self.callbacks) if self.watch else self.callbacks:
+            getattr(callback, what)(event)
 
     def _introduction(self, parts: Mapping[str, Dataset | None]) -> TrainBegin:
         """What is known before the first step."""
@@ -301,7 +312,7 @@ class Trainer:
             layers=self.layers,
             samples={name: len(part.labels) if part else 0 for name, part in parts.items()},
             batch_size=self.batch,
-            steps_per_epoch=-(-self.course.samples // self.batch),
+            steps_per_epoch=-(-self.batch_schedule.samples // self.batch),
             epochs=self.epochs,
             first_step=self.progress.step,
             description=self.description,

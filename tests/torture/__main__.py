@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from nnbackprop.machine import cores, processor
+from nnbackprop._system_info import cores, processor
 
 from . import damage, fuzz, kills, victim
 

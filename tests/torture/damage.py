@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nnbackprop.errors import RunFolderError
-from nnbackprop.training.checkpoints import load
+from nnbackprop.runs.checkpoint import load
 
 WORDS = (
     "it was cut off, damaged, or not written by nnbackprop|it has format .* and this version reads format"

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnbackprop.training.shelf import Shelf
+from nnbackprop.runs.checkpoint_manager import CheckpointManager
 
 from . import victim
 
@@ -75,7 +75,7 @@ def _live(folder: Path, words: tuple[str, ...], kill_after: float | None) -> tup
 
 def _lost(run: Path, told: int) -> int:
     """Steps made and not saved; the newest checkpoint is sound, and no older than the last save."""
-    _, newest, wrong = Shelf(run / "checkpoints").newest()
+    _, newest, wrong = CheckpointManager(run / "checkpoints").newest()
     assert not wrong, wrong
     step = newest.meta["progress"]["step"]
     assert step >= told - told % victim.EVERY, f"step {told} was made, and step {step} is what is left"

@@ -19,13 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
-from nnbackprop import config
-from nnbackprop.data import check, csv, idx, mat, npz, png
+from nnbackprop.data import check
 from nnbackprop.data.labels import to_splits
+from nnbackprop.data.readers import csv, idx, mat, npz, png
 from nnbackprop.data.table import Table, Tables
 from nnbackprop.errors import DataError, NnbackpropError, RunFolderError, UsageError
-from nnbackprop.training import checkpoints
-from nnbackprop.training.run_folder import RunFolder
+from nnbackprop.runs import checkpoint as checkpoints
+from nnbackprop.runs import config
+from nnbackprop.runs.run_dir import RunDir
 
 Dress = Callable[[bytes], bytes]
 
@@ -90,7 +91,7 @@ def _read_rows(path: Path) -> None:
     """As a run's metrics.jsonl, a link to it, as whoever reads one takes it."""
     (path.parent / "metrics.jsonl").unlink(missing_ok=True)
     (path.parent / "metrics.jsonl").symlink_to(path)
-    RunFolder(path.parent).rows()
+    RunDir(path.parent).rows()
 
 
 def _idx(kind: int, array: np.ndarray) -> bytes:
@@ -226,7 +227,7 @@ READERS = {
         _read_rows, RunFolderError, (plain,), (b'{"epoch": 1, "lr": 0.5}\n{"epoch": 2, "a": [{}, null]}\n{"ep',)
     ),
     "summary": Reader(
-        lambda path: RunFolder(path.parent).read_json(path.name),
+        lambda path: RunDir(path.parent).read_json(path.name),
         RunFolderError,
         (plain,),
         (b'{"loss": 1e-3, "a": {"b": [1, NaN]}}\n', b'"\xc3\xbc\\ud800"'),

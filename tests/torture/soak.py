@@ -21,7 +21,8 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from nnbackprop import config, experiment
+from nnbackprop.runs import config
+from nnbackprop.runs import train as experiment
 
 from . import victim
 

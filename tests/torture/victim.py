@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from nnbackprop.training.checkpoints import load
-from nnbackprop.training.events import ChunkEnd, Listener
-from nnbackprop.training.run_folder import RunFolder
-from nnbackprop.training.shelf import Shelf
+from nnbackprop.runs.checkpoint import load
+from nnbackprop.runs.checkpoint_manager import CheckpointManager
+from nnbackprop.runs.run_dir import RunDir
+from nnbackprop.training.callbacks.base import Callback, ChunkEnd
 
 EVERY = 5
 EPOCHS = 80
@@ -94,7 +94,7 @@ def same(one: Path, other: Path) -> None:
 
 def outcome(path: Path) -> dict[str, Any]:
     """Every bit a run has come to, but not how long it took nor how far it was to go; each epoch has one row."""
-    folder = RunFolder(path)
+    folder = RunDir(path)
     last, rows = load(folder.checkpoint("last")), folder.rows()
     epochs = [row["epoch"] for row in rows]
     assert epochs == list(range(1, last.meta["progress"]["epoch"])), f"{folder.metrics} has the epochs {epochs}"
@@ -110,14 +110,14 @@ def _timeless(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if "second" not in name and name != "aims"}
 
 
-def sound(folder: RunFolder) -> dict[Path, bytes]:
+def sound(folder: RunDir) -> dict[Path, bytes]:
     """The checkpoints a resume could take, all of them sound."""
-    shelf = Shelf(folder.checkpoints)
+    shelf = CheckpointManager(folder.checkpoints)
     assert shelf.newest()[2] == []
     return {path: path.read_bytes() for path in (shelf.last, *shelf.older())}
 
 
-class Teller(Listener):
+class Teller(Callback):
     """Says each chunk's last step, once the recorder has done what it does there."""
 
     def chunk_end(self, event: ChunkEnd) -> None:
@@ -129,8 +129,8 @@ class Teller(Listener):
 
 def main() -> None:
     """The command, telling."""
-    from nnbackprop import experiment
     from nnbackprop.cli import main
+    from nnbackprop.runs import train as experiment
     from nnbackprop.training.trainer import Trainer
 
     def stop(trainer: Trainer, reason: str = "interrupted") -> None:

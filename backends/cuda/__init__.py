@@ -1,0 +1,1 @@
+"""What only CUDA needs: captured graphs, cuBLAS calls, pinned memory."""

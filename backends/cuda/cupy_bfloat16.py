@@ -1,0 +1,62 @@
+"""bfloat16 on CuPy, which has it by way of `ml_dtypes`: offered where it works, and kept out of `cupy.fuse`."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import cupy
+import numpy as np
+
+from backends.base import Array, ElementwiseKernel, Namespace
+
+try:
+    import ml_dtypes
+except ImportError:
+    BFLOAT16 = None
+else:
+    BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+
+
+class CupyNamespace(Namespace):
+    """CuPy's names, and `bfloat16` where a layer can be computed in it, which is tried when it is asked for.
+
+    What prevents it is many things: CuPy before 14, NumPy before 2.1.2, CUDA before 12.2, a GPU.
+    """
+
+    @cached_property
+    def bfloat16(self) -> np.dtype:
+        """The type, as CuPy takes it; AttributeError where there is none."""
+        if BFLOAT16 is None:
+            raise AttributeError("ml_dtypes is not installed")
+        try:
+            x = self.astype(cupy.ones((2, 2), dtype=cupy.float32), BFLOAT16)
+            z = self.matmul(x, x)
+            z += x
+            y = cupy.asnumpy(self.astype(self.maximum(z, self.zeros_like(z)) * z, cupy.float32))
+        except Exception as error:
+            raise AttributeError(f"CuPy does not compute in bfloat16 here: {error}") from error
+        assert (y == 9).all(), y
+        return BFLOAT16
+
+
+def in_float32(xp: Any, fused: ElementwiseKernel) -> ElementwiseKernel:
+    """`fused`, which is handed what is bfloat16 as float32, and whose answers are rounded then.
+
+    The fusers of CuPy 14.2 have no cast to bfloat16, and the older one includes no header of it.
+    """
+
+    def rounded(*numbers: Any) -> Any:
+        wide = [xp.astype(a, cupy.float32) if _is_bfloat16(a) else a for a in numbers]
+        answer = fused(*wide)
+        if not any(map(_is_bfloat16, numbers)):
+            return answer
+        if isinstance(answer, tuple):
+            return tuple(xp.astype(a, BFLOAT16) for a in answer)
+        return xp.astype(answer, BFLOAT16)
+
+    return rounded
+
+
+def _is_bfloat16(a: Array) -> bool:
+    return BFLOAT16 is not None and isinstance(a, cupy.ndarray) and a.dtype == BFLOAT16  # float64 equals None

@@ -1,0 +1,55 @@
+"""What keeps CuPy from working, told from what it reports, and the command that mends it. Needs no CuPy."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import distributions
+
+from backends.base import BackendError
+
+
+def check_one_wheel() -> None:
+    """Raise BackendError if CuPy packages lie over each other: all of them unpack into one folder `cupy`."""
+    names = {d.name for d in distributions() if re.fullmatch(r"cupy(-(cuda|rocm)[\w-]*)?", d.name or "")}
+    if len(names) > 1:
+        wheels, extra = sorted(names), "cuda13" if "cupy-cuda13x" in names else "cuda12"
+        raise BackendError(
+            f"{len(wheels)} CuPy packages are installed over each other: {', '.join(wheels)}.",
+            f'Keep one: pip uninstall -y {" ".join(wheels)} && pip install "nnbackprop[{extra}]"',
+        )
+
+
+def cuda_version(number: int) -> str:
+    """A version as CUDA gives it, 12040, in people's words, 12.4."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def no_device(driver: int, built: int, said: Exception) -> BackendError:
+    """Why CuPy, `built` for a CUDA version, sees no device under a `driver` for one.
+
+    Versions as CUDA gives them; 0 is no driver at all.
+    """
+    if driver == 0:
+        return BackendError(
+            "CuPy finds no NVIDIA driver.",
+            "Install the driver of your GPU (nvidia-smi must list it), or use --backend numpy.",
+        )
+    if driver // 1000 < built // 1000:
+        return BackendError(
+            f"CuPy is built for CUDA {built // 1000}, and the NVIDIA driver goes no further than CUDA "
+            f"{cuda_version(driver)}.",
+            f"Update the driver, or take the other build: pip uninstall -y cupy-cuda{built // 1000}x && "
+            f'pip install "nnbackprop[cuda{driver // 1000}]"',
+        )
+    return BackendError(
+        f"The NVIDIA driver shows CuPy no CUDA device ({said}).",
+        "See what nvidia-smi lists and CUDA_VISIBLE_DEVICES holds, or use --backend numpy.",
+    )
+
+
+def no_product(device: str, built: int, said: Exception) -> BackendError:
+    """Why a first product on `device` failed: most often CUDA's own libraries are missing."""
+    return BackendError(
+        f"CuPy sees {device} but cannot multiply two matrices there ({type(said).__name__}: {said}).",
+        f'Install CUDA\'s libraries with it: pip install "nnbackprop[cuda{built // 1000}]"',
+    )

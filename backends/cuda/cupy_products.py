@@ -1,0 +1,137 @@
+"""Matrix products on a CUDA device by cuBLAS itself: CuPy refuses its own while a stream is captured (issue 6290).
+
+The library is the one that CuPy has loaded, found by the way CuPy finds it (cuda-pathfinder) and called through
+ctypes. It has a handle of its own, since CuPy sets its handle's stream at every call, and with that drops its
+workspace. Captured or not, a product is the same call with the same workspace, so that it has the same bits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+from weakref import finalize
+
+import cupy
+import numpy as np
+from cuda.pathfinder import load_nvidia_dynamic_lib
+
+from backends.base import Array
+
+from .cupy_bfloat16 import BFLOAT16
+from .gemm import Gemm, gemm
+
+WORKSPACE = 32 * 2**20
+"""Bytes that cuBLAS may use; this many on Hopper, by its manual, and fewer before."""
+
+# Of cublas_api.h and library_types.h: operations, types of numbers, types they are computed in, the algorithm.
+_NO_TRANSPOSE, _TRANSPOSE = 0, 1
+_FLOAT, _DOUBLE, _HALF, _BFLOAT = 0, 1, 2, 14
+_IN_FLOAT, _IN_TF32, _IN_DOUBLE = 68, 77, 70
+_DEFAULT_ALGORITHM = -1
+
+_KINDS: dict[Any, tuple[int, int, Any]] = {
+    np.dtype(np.float16): (_HALF, _IN_FLOAT, ctypes.c_float),
+    np.dtype(np.float32): (_FLOAT, _IN_FLOAT, ctypes.c_float),
+    np.dtype(np.float64): (_DOUBLE, _IN_DOUBLE, ctypes.c_double),
+}
+"""By dtype: the operands' type, the type of the sums, and that of the factors alpha and beta."""
+if BFLOAT16 is not None:
+    _KINDS[BFLOAT16] = (_BFLOAT, _IN_FLOAT, ctypes.c_float)
+
+_MIXED = {np.dtype(np.float32), BFLOAT16}
+"""What a layer in bfloat16 may multiply: with a Python float, an array of it becomes float32 in CuPy."""
+
+_INT, _POINTER = ctypes.c_int, ctypes.c_void_p
+_SIGNATURES = {
+    "cublasCreate_v2": [ctypes.POINTER(_POINTER)],
+    "cublasDestroy_v2": [_POINTER],
+    "cublasGetVersion_v2": [_POINTER, ctypes.POINTER(_INT)],
+    "cublasSetStream_v2": [_POINTER, _POINTER],
+    "cublasSetWorkspace_v2": [_POINTER, _POINTER, ctypes.c_size_t],
+    "cublasGemmEx": [
+        *(_POINTER, _INT, _INT, _INT, _INT, _INT, _POINTER),  # handle, transa, transb, m, n, k, alpha
+        *(_POINTER, _INT, _INT, _POINTER, _INT, _INT, _POINTER),  # A, type, lda, B, type, ldb, beta
+        *(_POINTER, _INT, _INT, _INT, _INT),  # C, type, ldc, computed in, algorithm
+    ],
+}
+
+
+class Products:
+    """`xp.matmul` on the current device: a callable of two arrays.
+
+    `calls` counts the products that went to cuBLAS, `tf32` lets those of float32 round their factors to 10 bits.
+    """
+
+    def __init__(self) -> None:
+        self._library = _load()
+        self._handle = _POINTER()
+        self._ask("cublasCreate_v2", ctypes.byref(self._handle))
+        finalize(self, self._library.cublasDestroy_v2, self._handle).atexit = False
+        self._workspace = cupy.empty(WORKSPACE, dtype=cupy.uint8)
+        self._stream: int | None = None
+        self.calls = 0
+        self.tf32 = False
+
+    @property
+    def version(self) -> str:
+        """Of the library, such as 13.1.0."""
+        number = _INT()
+        self._ask("cublasGetVersion_v2", self._handle, ctypes.byref(number))
+        return f"{number.value // 10000}.{number.value // 100 % 100}.{number.value % 100}"
+
+    def __call__(self, a: Array, b: Array) -> Array:
+        """The product of matrices or vectors; what is neither of one floating dtype is CuPy's own to multiply."""
+        if a.ndim == b.ndim == 1 and a.shape == b.shape:
+            return cupy.sum(a * b)
+        if a.ndim == 1 and b.ndim == 2:
+            return self(a.reshape(1, -1), b)[0, :]
+        if a.ndim == 2 and b.ndim == 1:
+            return self(a, b.reshape(-1, 1))[:, 0]
+        if a.dtype != b.dtype and {a.dtype, b.dtype} == _MIXED:
+            return self(a.astype(BFLOAT16, copy=False), b.astype(BFLOAT16, copy=False))
+        if a.ndim != 2 or b.ndim != 2 or a.dtype != b.dtype or a.dtype not in _KINDS:
+            return cupy.matmul(a, b)
+        call = gemm(_layout(a), _layout(b))
+        return cupy.matmul(a, b) if call is None else self._multiply(call, a, b)
+
+    def _multiply(self, call: Gemm, a: Array, b: Array) -> Array:
+        self._follow(cupy.cuda.get_current_stream().ptr)
+        kind, computed, factor = _KINDS[a.dtype]
+        computed = _IN_TF32 if self.tf32 and kind == _FLOAT else computed
+        c = cupy.empty((call.n, call.m), dtype=a.dtype)
+        self._ask(
+            "cublasGemmEx",
+            self._handle,
+            *(_TRANSPOSE if set_ else _NO_TRANSPOSE for set_ in (call.transa, call.transb)),
+            *(call.m, call.n, call.k, ctypes.byref(factor(1))),
+            *(b.data.ptr, kind, call.lda, a.data.ptr, kind, call.ldb, ctypes.byref(factor(0))),
+            *(c.data.ptr, kind, call.ldc, computed, _DEFAULT_ALGORITHM),
+        )
+        self.calls += 1
+        return c
+
+    def _follow(self, stream: int) -> None:
+        """Work on the current stream. Setting one drops the workspace that was set before."""
+        if stream != self._stream:
+            self._ask("cublasSetStream_v2", self._handle, stream)
+            self._ask("cublasSetWorkspace_v2", self._handle, self._workspace.data.ptr, WORKSPACE)
+            self._stream = stream
+
+    def _ask(self, name: str, *arguments: Any) -> None:
+        status = getattr(self._library, name)(*arguments)
+        if status:
+            said = self._library.cublasGetStatusName(status).decode()
+            raise RuntimeError(f"cuBLAS answered {name} with {said}.")
+
+
+def _layout(a: Array) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return a.shape, tuple(stride // a.itemsize for stride in a.strides)
+
+
+def _load() -> ctypes.CDLL:
+    library = ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path)
+    for name, arguments in _SIGNATURES.items():
+        getattr(library, name).argtypes = arguments
+    library.cublasGetStatusName.argtypes = [_INT]
+    library.cublasGetStatusName.restype = ctypes.c_char_p
+    return library

@@ -1,0 +1,35 @@
+"""Steps of PyTorch on a CUDA device as one CUDA graph: what `graphs.Replays` needs of the library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from backends.base import Array
+
+
+class TorchRecorder:
+    """Captures by PyTorch's own context manager, in a pool of memory that is the graph's alone.
+
+    PyTorch's guide warms up on a side stream, for the sake of its autograd, which has no part in this.
+    """
+
+    def __init__(self) -> None:
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # of the current device
+
+    def record(self, work: Callable[[], None]) -> torch.cuda.CUDAGraph:
+        """Capture `work`. Other threads may go on to move data meanwhile."""
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        capture = torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local")
+        with torch.cuda.stream(stream), capture:  # a capture that fails leaves its own stream current
+            work()
+        return graph
+
+    def copy(self, array: Array) -> Array:
+        """A new tensor with the same numbers."""
+        return array.clone()
+
+    def overlap(self, a: Array, b: Array) -> bool:
+        """Whether the two are views of one stretch of memory."""
+        return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()

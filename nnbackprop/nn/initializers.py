@@ -1,0 +1,195 @@
+"""How weights begin: drawn on the host, from a stream keyed by seed, layer and purpose, then moved.
+
+Every draw is made in float64 and cast, so float32 and float64 networks begin at the same numbers, and
+every backend begins at the same bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from nnbackprop.errors import ShapeError, UsageError
+
+Generator = np.random.Generator
+"""The host's generator: what initializers draw from."""
+
+
+def generator(seed: int, layer: int, purpose: str) -> np.random.Generator:
+    """Return the host generator of one (seed, layer, purpose): Philox4x64-10 under a key of its own."""
+    digest = hashlib.blake2b(f"{seed}/{layer}/{purpose}".encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
+
+
+def cast(drawn: np.ndarray, dtype: str) -> np.ndarray:
+    """`drawn` in `dtype`; what overflows it is infinite there, which a trainer refuses to begin with."""
+    with np.errstate(over="ignore"):
+        return drawn.astype(dtype)
+
+
+class Initializer(ABC):
+    """Draws a parameter of `shape`; the shape of a weight matrix is (fan_in, fan_out)."""
+
+    @abstractmethod
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        """Return an array of `shape` and `dtype` ("float32" or "float64"), drawn from `rng`."""
+
+
+@dataclass(frozen=True)
+class Zeros(Initializer):
+    """All zeros: right for biases, wrong for the weights of hidden layers, whose units would stay alike."""
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        """Return zeros; `rng` is not used."""
+        return np.zeros(shape, dtype)
+
+
+@dataclass(frozen=True)
+class Unset(Initializer):
+    """One zero seen at every place: a shape and a dtype, whatever their size, that take no memory."""
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        """Return a view that cannot be written to; `rng` is not used."""
+        return np.broadcast_to(np.zeros((), dtype), shape)
+
+
+@dataclass(frozen=True)
+class Uniform(Initializer):
+    """Uniform on [-limit, limit), `limit` above 0."""
+
+    limit: float
+
+    def __post_init__(self) -> None:
+        if not (self.limit > 0 and 2 * self.limit < math.inf):
+            raise UsageError(
+                f"Uniform weights need a limit above 0, whose double is finite, as in uniform:0.12; got "
+                f"{self.limit!r}."
+            )
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        """RngKey every element from U(-limit, limit)."""
+        return cast(rng.uniform(-self.limit, self.limit, shape), dtype)
+
+
+@dataclass(frozen=True)
+class Normal(Initializer):
+    """Normal with a given standard deviation, above 0, and mean."""
+
+    std: float
+    mean: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.std < math.inf and math.isfinite(self.mean)):
+            raise UsageError(
+                f"Normal weights need a standard deviation above 0 and a finite mean, as in normal:1 or "
+                f"normal:0.5:0; got std {self.std!r}, mean {self.mean!r}."
+            )
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        """RngKey every element from N(mean, std^2)."""
+        return cast(rng.normal(self.mean, self.std, shape), dtype)
+
+
+@dataclass(frozen=True)
+class _Scaled(Initializer):
+    """Zero-mean weights whose variance follows from the fans of their matrix, normal or uniform."""
+
+    distribution: Literal["normal", "uniform"] = "normal"
+
+    def __post_init__(self) -> None:
+        if self.distribution not in ("normal", "uniform"):
+            raise UsageError(f"The distribution must be 'normal' or 'uniform'; got {self.distribution!r}.")
+
+    @abstractmethod
+    def variance(self, fan_in: int, fan_out: int) -> float:
+        """Return the variance of one weight of a (fan_in, fan_out) matrix."""
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        """RngKey from N(0, v), or from U(-sqrt(3 v), sqrt(3 v)), whose variance is v as well."""
+        if len(shape) != 2 or min(shape) < 1:
+            raise ShapeError(
+                f"{type(self).__name__} scales by the fans of a weight matrix and needs a shape "
+                f"(fan_in, fan_out) of positive numbers; got {shape}."
+            )
+        variance = self.variance(*shape)
+        if self.distribution == "uniform":
+            return Uniform(math.sqrt(3 * variance))(rng, shape, dtype)
+        return Normal(math.sqrt(variance))(rng, shape, dtype)
+
+
+@dataclass(frozen=True)
+class He(_Scaled):
+    """Variance 2 / fan_in, for ReLU layers: He et al., "Delving deep into rectifiers", ICCV 2015, eq. 10."""
+
+    def variance(self, fan_in: int, fan_out: int) -> float:
+        """Return 2 / fan_in."""
+        return 2 / fan_in
+
+
+@dataclass(frozen=True)
+class Glorot(_Scaled):
+    """Variance 2 / (fan_in + fan_out), for tanh layers: Glorot and Bengio, AISTATS 2010, eq. 12 and 16."""
+
+    def variance(self, fan_in: int, fan_out: int) -> float:
+        """Return 2 / (fan_in + fan_out)."""
+        return 2 / (fan_in + fan_out)
+
+
+@dataclass(frozen=True)
+class LeCun(_Scaled):
+    """Variance 1 / fan_in: LeCun, Bottou, Orr and Müller, "Efficient BackProp", 1998, eq. 16."""
+
+    def variance(self, fan_in: int, fan_out: int) -> float:
+        """Return 1 / fan_in."""
+        return 1 / fan_in
+
+
+@dataclass(frozen=True)
+class FanOutNormal(_Scaled):
+    """Variance 1 / fan_out, the nodes a layer's links lead into: Rashid, "Make Your Own Neural Network".
+
+    The book writes it `normal(0.0, pow(nodes, -0.5), ...)` with the nodes of the *next* layer.
+    """
+
+    def variance(self, fan_in: int, fan_out: int) -> float:
+        """Return 1 / fan_out."""
+        return 1 / fan_out
+
+
+INITIALIZERS: dict[str, Callable[..., Initializer]] = {
+    "he-normal": lambda: He("normal"),
+    "he-uniform": lambda: He("uniform"),
+    "glorot-normal": lambda: Glorot("normal"),
+    "glorot-uniform": lambda: Glorot("uniform"),
+    "lecun-normal": lambda: LeCun("normal"),
+    "lecun-uniform": lambda: LeCun("uniform"),
+    "uniform": Uniform,
+    "normal": Normal,
+    "book": lambda: FanOutNormal(),
+    "zeros": Zeros,
+}
+"""Initializers by the word a configuration names them with; numbers follow the word after colons."""
+
+USAGE = "he-normal, he-uniform, glorot-normal, glorot-uniform, lecun-normal, lecun-uniform, uniform:LIMIT, \
+normal:STD, normal:STD:MEAN, book, zeros"
+
+
+def initializer(word: str) -> Initializer:
+    """Return the initializer a word stands for: "he-normal", "uniform:0.12", "normal:1", "book", ...
+
+    Raises:
+        UsageError: the word is not known, or its numbers are missing, too many or not numbers.
+    """
+    name, *numbers = word.split(":")
+    try:
+        return INITIALIZERS[name](*map(float, numbers))
+    except UsageError:
+        raise
+    except (KeyError, TypeError, ValueError):
+        raise UsageError(f"{word!r} is not an initializer; the words are {USAGE}.") from None

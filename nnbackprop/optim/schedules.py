@@ -1,0 +1,202 @@
+"""The learning rate of every step: known before the run begins, computed on the host in double precision."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from nnbackprop.errors import UsageError
+
+
+class Schedule(ABC):
+    """A learning rate for each step: `schedule(step) -> lr`, steps counted from 0."""
+
+    @abstractmethod
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of step `step`."""
+
+
+@dataclass(frozen=True)
+class Constant(Schedule):
+    """The same rate throughout."""
+
+    lr: float
+
+    def __post_init__(self) -> None:
+        check_positive("The learning rate", self.lr)
+
+    def __call__(self, step: int) -> float:
+        """Return lr."""
+        return self.lr
+
+
+@dataclass(frozen=True)
+class StepDecay(Schedule):
+    """lr factor^floor(step / every): the rate falls by `factor` at once, every so many steps."""
+
+    lr: float
+    every: int
+    factor: float
+
+    def __post_init__(self) -> None:
+        check_positive("The learning rate", self.lr)
+        check_steps("The interval of a decay", self.every)
+        check_positive("The factor of a decay", self.factor)
+
+    def __call__(self, step: int) -> float:
+        """Return lr factor^floor(step / every)."""
+        return self.lr * self.factor ** (step // self.every)
+
+
+@dataclass(frozen=True)
+class Exponential(Schedule):
+    """lr factor^(step / every): the rate falls smoothly, by `factor` in every so many steps."""
+
+    lr: float
+    every: int
+    factor: float
+
+    def __post_init__(self) -> None:
+        check_positive("The learning rate", self.lr)
+        check_steps("The interval of a decay", self.every)
+        check_positive("The factor of a decay", self.factor)
+
+    def __call__(self, step: int) -> float:
+        """Return lr factor^(step / every)."""
+        return self.lr * self.factor ** (step / self.every)
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """lr (1 + cos(pi step / total)) / 2: from lr to 0 in `total` steps, and 0 from there on.
+
+    Loshchilov and Hutter, "SGDR", ICLR 2017, eq. 5, one period without restarts.
+    """
+
+    lr: float
+    total: int
+
+    def __post_init__(self) -> None:
+        check_positive("The learning rate", self.lr)
+        check_steps("A cosine schedule", self.total)
+
+    def __call__(self, step: int) -> float:
+        """Return lr (1 + cos(pi step / total)) / 2."""
+        return blend(self.lr, 0.0, min(step / self.total, 1.0))
+
+
+@dataclass(frozen=True)
+class OneCycle(Schedule):
+    """Up from lr / 25 to lr in the first 30% of `total` steps, down to lr / 250,000 at the last, by cosines.
+
+    Smith and Topin, "Super-convergence", 2018, in PyTorch's form (OneCycleLR, cosine, two phases).
+    """
+
+    lr: float
+    total: int
+
+    START: ClassVar[float] = 1 / 25
+    END: ClassVar[float] = START / 1e4
+    RISE: ClassVar[float] = 0.3
+
+    def __post_init__(self) -> None:
+        check_positive("The learning rate", self.lr)
+        check_steps("A one-cycle schedule", self.total)
+
+    def __call__(self, step: int) -> float:
+        """Return the rate of the half cosine wave `step` is in."""
+        peak, last = self.RISE * self.total - 1, self.total - 1
+        if step < peak:
+            return blend(self.lr * self.START, self.lr, step / peak)
+        return blend(self.lr, self.lr * self.END, min((step - peak) / (last - peak), 1.0))
+
+
+@dataclass(frozen=True)
+class Warmup(Schedule):
+    """`then`'s first rate times (step + 1) / steps for the first `steps` steps; then `then`, from its start.
+
+    Linear warm-up: Goyal et al., "Accurate, large minibatch SGD", 2017, section 2.2. The last step of the
+    warm-up has the full rate already.
+    """
+
+    steps: int
+    then: Schedule
+
+    def __post_init__(self) -> None:
+        check_steps("A warm-up", self.steps)
+
+    def __call__(self, step: int) -> float:
+        """Return then(0) (step + 1) / steps, or then(step - steps) after the warm-up."""
+        if step < self.steps:
+            return self.then(0) * (step + 1) / self.steps
+        return self.then(step - self.steps)
+
+
+def blend(start: float, end: float, share: float) -> float:
+    """Return the point a `share` 0 .. 1 along half a cosine wave from start to end."""
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+def check_positive(what: str, value: float) -> None:
+    """Raise UsageError unless 0 < value < inf."""
+    if not 0 < value < math.inf:
+        raise UsageError(f"{what} must be a finite number above 0; got {value!r}.")
+
+
+def check_steps(what: str, steps: int) -> None:
+    """Raise UsageError unless there is at least one step."""
+    if steps < 1:
+        raise UsageError(f"{what} needs at least 1 step; got {steps}.")
+
+
+Maker = Callable[..., Schedule]
+"""Makes a schedule of (lr, total steps, steps an epoch, *the numbers of its word, as text)."""
+
+SCHEDULES: dict[str, Maker] = {
+    "constant": lambda lr, total, epoch: Constant(lr),
+    "step:EPOCHS:FACTOR": lambda lr, total, epoch, n, factor: StepDecay(lr, int(n) * epoch, float(factor)),
+    "exponential:FACTOR": lambda lr, total, epoch, factor: Exponential(lr, epoch, float(factor)),
+    "cosine": lambda lr, total, epoch: Cosine(lr, total),
+    "one-cycle": lambda lr, total, epoch: OneCycle(lr, total),
+    "warmup:STEPS": lambda lr, total, epoch, steps: Warmup(int(steps), Constant(lr)),
+}
+"""Schedules by the word a configuration names them with; numbers follow the word after colons."""
+
+USAGE = ", ".join(SCHEDULES) + ", warmup:STEPS+ANY"
+
+
+def schedule(word: str, lr: float, total_steps: int, steps_per_epoch: int) -> Schedule:
+    """Return the schedule a word stands for, in a run of `total_steps` steps.
+
+    "constant"; "step:10:0.5" (halved every 10 epochs); "exponential:0.95" (times 0.95 an epoch, smoothly);
+    "cosine"; "one-cycle"; "warmup:500" (500 steps, then constant); "warmup:500+cosine", or any other word
+    after the plus sign: its schedule begins when the warm-up ends and spans the steps that are left.
+
+    Raises:
+        UsageError: the word is not known, its numbers cannot be, or the warm-up leaves no step to a schedule
+            that spans the run.
+    """
+    first, plus, rest = word.partition("+")
+    if not plus:
+        return _parse(first, lr, total_steps, steps_per_epoch)
+    warmup = _parse(first, lr, total_steps, steps_per_epoch)
+    if not isinstance(warmup, Warmup):
+        raise UsageError(f"Only a warm-up goes before another schedule, as in warmup:500+cosine; got {word!r}.")
+    return replace(warmup, then=schedule(rest, lr, total_steps - warmup.steps, steps_per_epoch))
+
+
+def _parse(word: str, lr: float, total_steps: int, steps_per_epoch: int) -> Schedule:
+    """Return the schedule of a word without a plus sign."""
+    name, *numbers = word.split(":")
+    for form, make in SCHEDULES.items():
+        if form.split(":")[0] == name and form.count(":") == len(numbers):
+            try:
+                return make(lr, total_steps, steps_per_epoch, *numbers)
+            except UsageError as error:
+                raise UsageError(f"The schedule {word!r} cannot be: {error}") from None
+            except ValueError:
+                break
+    raise UsageError(f"{word!r} is not a schedule; the words are {USAGE}, with whole EPOCHS and STEPS.")

@@ -1,0 +1,60 @@
+"""The data of a run in its parts: what teaches, what chooses, what judges."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from .config import Config
+from nnbackprop.data import load
+from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.split import split
+from nnbackprop.errors import DataError, UsageError
+
+
+@dataclass(frozen=True)
+class DataSplits:
+    """The data of a run: what is trained on, what chooses the best weights, what judges at the end."""
+
+    train: Dataset
+    validation: Dataset | None
+    test: Dataset | None
+
+    @classmethod
+    def load(cls, config: Config) -> DataSplits:
+        """Read and split the data of `config`."""
+        splits = load(
+            config.data, test_fraction=config.test_fraction, seed=config.seed, split=config.test_fraction > 0
+        )
+        if not config.validation:
+            if config.patience is not None:
+                raise UsageError(
+                    "--patience waits for a better validation loss and there is no validation part: "
+                    "keep some of the training data for it, with --validation 0.1."
+                )
+            return cls(splits.train, None, splits.test)
+        train, validation = split(splits.train, config.validation, config.seed)
+        return cls(train, validation, splits.test)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of the samples of every part in their order, to know the data again by."""
+        digest = hashlib.blake2b(digest_size=16)
+        for part in (self.train, self.validation, self.test):
+            for array in (part.inputs, part.labels) if part else ():
+                digest.update(f"{array.dtype}{array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+            digest.update(b"end of part")
+        return digest.hexdigest()
+
+    def check(self, fingerprint: str | None, checkpoint: Path) -> None:
+        """DataError unless the samples are those whose fingerprint a checkpoint has kept."""
+        if self.fingerprint != fingerprint:
+            raise DataError(
+                f"The data {self.train.source} is not what {checkpoint} was trained and judged on (fingerprint "
+                f"{self.fingerprint}, then {fingerprint}): put the old data back, or begin a new run."
+            )

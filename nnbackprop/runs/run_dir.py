@@ -1,0 +1,213 @@
+"""A run's folder: where its configuration, surroundings, rows, checkpoints and summary lie, and whose it is."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from nnbackprop.data.limits import JSON_GROWTH, Budget
+from nnbackprop.errors import (RunFolderError, TooLargeError, UsageError)
+from nnbackprop._files import sweep, write_atomically
+from nnbackprop._system_info import (Blas, cores, processor, threads, versions)
+from nnbackprop._safe_open import open_file, size_of
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Paths within `runs/NAME/`, and how each file is written."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, runs: Path, name: str) -> RunDir:
+        """A new folder `runs/NAME`, or NAME-2, NAME-3 ... where that is taken; nothing is overwritten."""
+        if name in ("", ".", "..") or Path(name).name != name:
+            raise UsageError(
+                f"{name!r} cannot be the name of a run: give --name one word, and its place by --runs-dir."
+            )
+        for number in range(1, 100_000):
+            path = runs / (name if number == 1 else f"{name}-{number}")
+            try:
+                runs.mkdir(parents=True, exist_ok=True)
+                path.mkdir()
+                (path / "checkpoints").mkdir()
+            except OSError as error:
+                if isinstance(error, FileExistsError) and runs.is_dir():
+                    continue
+                raise RunFolderError(
+                    f"The run folder {path} could not be made ({error.strerror}): choose a place you may write "
+                    "to with --runs-dir."
+                ) from error
+            return cls(path)
+        raise RunFolderError(f"{runs} holds 100,000 runs called {name}: choose another --name.")
+
+    @classmethod
+    def open(cls, runs: Path, run: str) -> RunDir:
+        """The folder called `run`, a path or a name in `runs`; `last` is the run written to last."""
+        if run == "last":
+            found = sorted(runs.glob("*/config.toml"), key=lambda p: _touched(p.parent))
+            if not found:
+                raise RunFolderError(f"There is no run in {runs}: train one first, or name --runs-dir.")
+            return cls(found[-1].parent)._whole()
+        for path in (Path(run), runs / run):
+            if os.path.isfile(path / "config.toml"):  # also of a name no system would take
+                return cls(path)._whole()
+        raise RunFolderError(
+            f"{run} is no run folder (there is no config.toml in {Path(run)} nor in {runs / run}): "
+            "name a folder that `nnbackprop train` wrote, or `last`."
+        )
+
+    def _whole(self) -> RunDir:
+        """The folder itself; RunFolderError if a link in it leads out, as what is written there would."""
+        inside = self.path.resolve()
+        for path in self.path.rglob("*"):
+            leads = Path(os.path.realpath(path))
+            other = leads.exists() and not (leads.is_file() or leads.is_dir())  # a pipe would be waited for
+            if other or not leads.is_relative_to(inside):
+                raise RunFolderError(
+                    f"{path} leads to {leads}, which is no file of its run: put the file itself there, as a run's "
+                    "folder is read and written as a whole."
+                )
+        return self
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Within it no other process writes to the folder; the system's lock goes when its holder does."""
+        with contextlib.ExitStack() as stack:
+            try:
+                _lock(stack.enter_context((self.path / ".lock").open("w")))
+            except OSError as error:
+                raise RunFolderError(
+                    f"{self.path} cannot be held for writing ({error.strerror}): another process writes to it, "
+                    "or it is read-only. Wait for the other, or stop it, and try again."
+                ) from error
+            sweep(self.path)
+            yield
+
+    @property
+    def config(self) -> Path:
+        """The whole configuration, runnable again."""
+        return self.path / "config.toml"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object an epoch, one a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def begun(self) -> bool:
+        """Whether there ever was anything to go on from; a run may be killed before."""
+        return any(self.checkpoints.glob("*.safetensors")) or bool(self.rows())
+
+    @property
+    def plots(self) -> Path:
+        """Pictures of the run."""
+        return self.path / "plots"
+
+    @property
+    def checkpoints(self) -> Path:
+        """What to go on from, and the best weights."""
+        return self.path / "checkpoints"
+
+    def checkpoint(self, which: str) -> Path:
+        """The file of the `last` or the `best` weights."""
+        return self.checkpoints / f"{which}.safetensors"
+
+    def write(self, name: str, content: str) -> None:
+        """Write a text file whole or not at all."""
+        write_atomically(self.path / name, content.encode())
+
+    def write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        """Write JSON, indented for people."""
+        self.write(name, json.dumps(values, indent=2) + "\n")
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """What `write_json` wrote; None where there is no such file."""
+        path = self.path / name
+        try:
+            found = json.loads(_text(path))
+        except FileNotFoundError:
+            return None
+        except TooLargeError:
+            raise
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunFolderError(f"{path} cannot be read as JSON ({error}): put back what was there.") from error
+        if not isinstance(found, dict):
+            raise RunFolderError(f"{path} holds no table of names and values: put back what was there.")
+        return found
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl; a last line cut off by a crash is left out."""
+        try:
+            return [_row(line) for line in _text(self.metrics).split("\n")[:-1]]
+        except FileNotFoundError:
+            return []
+        except TooLargeError:
+            raise
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunFolderError(
+                f"{self.metrics} holds a line that is no row of an epoch ({error}): take the line out, and the "
+                "run goes on."
+            ) from error
+
+    def keep_rows(self, before: int) -> None:
+        """Drop rows of epoch `before` and later, which a run resumed from an older checkpoint writes again."""
+        kept = [json.dumps(row) + "\n" for row in self.rows() if row["epoch"] < before]
+        self.write("metrics.jsonl", "".join(kept))
+
+
+def _text(path: Path) -> str:
+    """A file of JSON as text; TooLargeError before memory is taken for more than one file may have."""
+    with open_file(path) as stream:
+        Budget(str(path), error=TooLargeError).take(JSON_GROWTH * (size := size_of(stream)))
+        return stream.read(size).decode()
+
+
+def _row(line: str) -> dict[str, Any]:
+    row = json.loads(line)
+    if not isinstance(row, dict) or not isinstance(row.get("epoch"), int):
+        raise ValueError("it names no epoch")
+    return row
+
+
+def _lock(file: TextIO) -> None:
+    """Take the system's lock on an open file, or raise OSError at once."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _touched(folder: Path) -> float:
+    last = folder / "checkpoints" / "last.safetensors"
+    return (last if last.is_file() else folder / "config.toml").stat().st_mtime
+
+
+def environment(backend: Any) -> dict[str, Any]:
+    """What a run was made with: the backend it became, versions, the machine, and who multiplies there."""
+    blas = Blas.loaded()
+    names = ("nnbackprop", "numpy", "array-api-compat", "safetensors", "torch", "jax", "numba")
+    return {
+        "backend": backend.name,
+        "device": backend.device,
+        "why": backend.why,
+        "library": backend.version,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": processor(),
+        "cores": cores(),
+        "threads": threads(),
+        "blas": asdict(blas) if blas else None,
+        "packages": versions(names),
+    }

@@ -1,5 +1,0 @@
-"""Proof that what is computed is what was derived, on the library at hand."""
-
-from .gradients import Report, gradcheck, gradcheck_function
-
-__all__ = ["Report", "gradcheck", "gradcheck_function"]

@@ -1,0 +1,238 @@
+"""The seam keeps its promises on every backend: the doors copy, the loop is a Python loop, trees stay trees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import backends
+from backends import Backend, BackendError, NumpyBackend, device_of
+
+BACKENDS = ("numpy", "cupy", "torch", "jax", "strict")
+
+
+# The doors
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (0, 4), (2, 3)])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int32", "uint8", "bool"])
+def test_arrays_go_in_and_out_unchanged(backend: Backend, dtype: str, shape: tuple[int, ...]) -> None:
+    host = np.random.default_rng(1).integers(0, 2, shape).astype(dtype)
+    inside = backend.asarray(host)
+    assert inside.dtype == getattr(backend.xp, dtype)
+    assert tuple(inside.shape) == shape
+    back = backend.to_numpy(inside)
+    assert (type(back), back.dtype, back.shape) == (np.ndarray, host.dtype, shape)
+    np.testing.assert_array_equal(back, host)
+
+
+def test_the_doors_copy(backend: Backend) -> None:
+    host = np.arange(6.0)
+    inside = backend.asarray(host)
+    host[:] = -1
+    first = backend.to_numpy(inside)
+    np.testing.assert_array_equal(first, np.arange(6.0))
+    first[:] = -1
+    np.testing.assert_array_equal(backend.to_numpy(inside), np.arange(6.0))
+
+
+def test_a_transposed_or_readonly_array_goes_in_and_comes_out_contiguous(backend: Backend) -> None:
+    host = np.arange(6.0).reshape(2, 3).T
+    host.setflags(write=False)
+    back = backend.to_numpy(backend.asarray(host))
+    np.testing.assert_array_equal(back, host)
+    assert back.flags.c_contiguous
+    turned = backend.to_numpy(backend.xp.matrix_transpose(backend.asarray(host)))
+    np.testing.assert_array_equal(turned, np.arange(6.0).reshape(2, 3))
+    assert turned.flags.c_contiguous
+
+
+def test_float64_stays_float64_through_arithmetic(backend: Backend) -> None:
+    """1/3 in double precision differs from 1/3 in single, 0.3333333432674408, in the 8th digit."""
+    third = 1 / backend.asarray(np.asarray([3.0]))
+    assert float(backend.to_numpy(third)[0]) == 1 / 3
+
+
+def test_jax_refuses_to_lose_half_the_digits() -> None:
+    jax = pytest.importorskip("jax")
+    backend = backends.select("jax")
+    with jax.enable_x64(False), pytest.raises(BackendError, match=r"JAX made float32 of float64.*jax_enable_x64"):
+        backend.asarray(np.ones(2))
+
+
+def test_the_device_can_be_waited_for_and_asked_for_its_memory(backend: Backend) -> None:
+    array = backend.asarray(np.ones((64, 64)))
+    backend.xp.matmul(array, array)
+    backend.synchronize()
+    memory = backend.memory()
+    assert (memory.used is None) == (memory.free is None)
+    assert backend.device.startswith("cuda") == (memory.used is not None)
+
+
+def test_backends_describe_themselves(backend: Backend) -> None:
+    assert backend.name in BACKENDS
+    assert backend.version[0].isdigit()
+    assert backend.why == "asked for by name"
+    assert isinstance(backend.fused, bool)
+
+
+# The loop
+
+
+ROWS = np.random.default_rng(2).standard_normal((10, 4))
+BATCHES = np.random.default_rng(3).integers(0, 10, (7, 5), dtype=np.int32)
+RATES = np.linspace(0.1, 0.7, 7)
+
+
+def step_on(xp: Any) -> Any:
+    """A step with all that training has: dicts and tuples, a gather of the batch, a scalar of its own."""
+
+    def step(state: Any, data: Any, x: Any) -> Any:
+        assert tuple(x["lr"].shape) == ()
+        assert x["lr"].dtype == xp.float64
+        rows = xp.take(data["rows"], x["batch"], axis=0)
+        v = state["v"][0] * data["decay"] + xp.sum(rows, axis=0) * x["lr"]
+        return {"w": state["w"] - v, "v": (v,), "count": state["count"] + x["one"]}
+
+    return step
+
+
+def run(backend: Backend, step: Any, rows: np.ndarray, steps: int = 7) -> Any:
+    state = {"w": np.ones(4), "v": (np.zeros(4),), "count": np.asarray(0, np.int32)}
+    data = {"rows": rows, "decay": np.asarray(0.9)}
+    xs = {"batch": BATCHES, "lr": RATES, "one": np.ones(7, np.int32)}
+    inside = [backends.tree_map(backend.asarray, tree) for tree in (state, data)]
+    xs = backends.tree_map(lambda a: backend.asarray(a[:steps]), xs)
+    return backends.tree_map(backend.to_numpy, backend.scan(step, *inside, xs))
+
+
+def by_hand(rows: np.ndarray, steps: int = 7) -> tuple[np.ndarray, np.ndarray]:
+    w, v = np.ones(4), np.zeros(4)
+    for batch, lr in zip(BATCHES[:steps], RATES[:steps], strict=True):
+        v = v * 0.9 + rows[batch].sum(axis=0) * lr
+        w = w - v
+    return w, v
+
+
+@pytest.mark.parametrize("steps", [0, 1, 7])
+def test_a_loop_is_a_python_loop(backend: Backend, steps: int) -> None:
+    state = run(backend, step_on(backend.xp), ROWS, steps)
+    w, v = by_hand(ROWS, steps)
+    assert list(state) == ["w", "v", "count"]
+    assert isinstance(state["v"], tuple)
+    assert (state["count"].dtype, int(state["count"])) == (np.int32, steps)
+    np.testing.assert_allclose(state["w"], w, rtol=1e-14)
+    np.testing.assert_allclose(state["v"][0], v, rtol=1e-14)
+
+
+def test_data_is_an_argument_and_not_a_constant_of_the_compiled_step(backend: Backend) -> None:
+    step = step_on(backend.xp)
+    for rows in (ROWS, 2 * ROWS):
+        np.testing.assert_allclose(run(backend, step, rows)["w"], by_hand(rows)[0], rtol=1e-14)
+
+
+def test_a_step_may_overwrite_the_state_it_is_given(request: pytest.FixtureRequest, backend: Backend) -> None:
+    if "numpy-readonly" in request.node.name:
+        pytest.skip("arrays of this backend refuse to be written to, donated or not")
+
+    def step(state: Any, data: Any, x: Any) -> Any:
+        (w,) = state
+        w *= data
+        w += x
+        return (w,)
+
+    state = (backend.asarray(np.ones(3)),)
+    (w,) = backend.scan(step, state, backend.asarray(np.asarray(2.0)), backend.asarray(np.arange(3.0)))
+    np.testing.assert_array_equal(backend.to_numpy(w), [12.0] * 3)  # ((1 2 + 0) 2 + 1) 2 + 2
+
+
+def test_a_step_makes_arrays_where_its_state_lies(backend: Backend) -> None:
+    xp = backend.xp
+
+    def step(state: Any, data: Any, x: Any) -> Any:
+        return state + x * xp.arange(3, dtype=xp.float32, device=device_of(state))
+
+    state = backend.scan(step, backend.asarray(np.zeros(3, np.float32)), (), backend.asarray(RATES.astype("f4")))
+    assert state.dtype == xp.float32
+    np.testing.assert_allclose(backend.to_numpy(state), [0, 2.8, 5.6], rtol=1e-6)
+
+
+def test_jax_compiles_a_step_once_a_length_and_frees_the_state_it_is_given() -> None:
+    pytest.importorskip("jax")
+    backend, traces = backends.select("jax"), []
+
+    def step(state: Any, data: Any, x: Any) -> Any:
+        traces.append(x)
+        return state + data * x
+
+    data, xs = backend.asarray(np.ones(3)), backend.asarray(np.arange(4.0))
+    first = backend.asarray(np.zeros(3))
+    second = backend.scan(step, first, data, xs)
+    compiled = len(traces)
+    third = backend.scan(step, second, data, xs)
+    assert len(traces) == compiled
+    assert [a.is_deleted() for a in (first, second, third, data, xs)] == [True, True, False, False, False]
+    np.testing.assert_array_equal(backend.to_numpy(third), [12.0] * 3)
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch", "jax"])
+def test_a_loop_that_finds_no_memory_raises_memory_error(name: str) -> None:
+    """An eighth of a petabyte, which no library here has."""
+    pytest.importorskip(name, reason=f"{name} is not installed")
+    backend = backends.select(name)
+    xp = backend.xp
+
+    def greedy(state: Any, data: Any, x: Any) -> Any:
+        wild = xp.sin(xp.arange(2**44, dtype=xp.float64) * x)  # JAX makes no array it need not, but ...
+        return state + xp.sort(wild)[0]  # ... this takes all of it
+
+    state, xs = backend.asarray(np.zeros(())), backend.asarray(np.ones(1))
+    with pytest.raises(MemoryError):
+        backend.to_numpy(backend.scan(greedy, state, (), xs))
+
+
+def test_torch_keeps_no_record_for_its_autograd() -> None:
+    torch = pytest.importorskip("torch")
+    backend = backends.select("torch")
+
+    def step(state: Any, data: Any, x: Any) -> Any:
+        assert not torch.is_grad_enabled()
+        return state * data
+
+    weights = torch.ones(3, requires_grad=True)
+    assert not backend.scan(step, backend.asarray(np.ones(3, np.float32)), weights, torch.ones(2)).requires_grad
+    assert torch.is_grad_enabled()
+
+
+def test_numpy_says_nothing_of_overflow_in_a_loop() -> None:
+    """Warnings are errors here: this one would be raised."""
+    backend = NumpyBackend()
+    state = backend.scan(lambda s, data, x: s * x, np.full(2, 1e300), (), np.full(3, 1e300))
+    assert np.isinf(state).all()
+
+
+# Trees
+
+
+def test_trees_keep_their_structure() -> None:
+    tree = ({"W": 1, "b": (2, 3)}, {}, 4)
+    assert backends.leaves(tree) == [1, 2, 3, 4]
+    assert backends.tree_map(lambda leaf: 10 * leaf, tree) == ({"W": 10, "b": (20, 30)}, {}, 40)
+
+
+@pytest.mark.parametrize(
+    "shapes", [((784, 1), (1, 100)), ((1, 1), (1, 1)), ((5, 1), (1, 1)), ((3, 4, 1), (3, 1, 2))]
+)
+def test_a_column_by_a_row_is_the_product_it_was(backend: Backend, shapes: tuple[tuple[int, ...], ...]) -> None:
+    """NumPy's namespace takes a shorter way there; einsum says what must come out."""
+    a, b = (np.random.default_rng(k).standard_normal(shape) for k, shape in enumerate(shapes))
+    product = backend.to_numpy(backend.xp.matmul(backend.asarray(a), backend.asarray(b)))
+    assert np.array_equal(product, np.einsum("...ij,...jk->...ik", a, b))
+
+
+def test_a_column_by_a_matrix_of_other_rows_is_still_refused(backend: Backend) -> None:
+    a, b = backend.asarray(np.ones((4, 1))), backend.asarray(np.ones((4, 2)))
+    with pytest.raises((ValueError, RuntimeError, TypeError)):
+        backend.xp.matmul(a, b)

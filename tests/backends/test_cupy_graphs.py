@@ -1,0 +1,264 @@
+"""The captured loop, on a NumPy that records as a CUDA graph does: the bits of the plain loop, whatever comes."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nnbackprop as nb
+from backends import leaves, tree_map
+from backends.cuda.graphs import MOST, STEPS, Replays
+from nnbackprop.data.dataset import Dataset
+from tests.support.taped import TapedBackend
+
+SAMPLES, FEATURES = 203, 6
+
+
+def dataset(samples: int = SAMPLES, kind: str = "uint8") -> Dataset:
+    rng = np.random.default_rng(5)
+    inputs = rng.integers(0, 255, (samples, FEATURES)).astype(kind)
+    return Dataset(inputs, rng.integers(0, 3, samples).astype(np.int32), ("a", "b", "c"))
+
+
+def trained(backend: TapedBackend, optimizer: Any = None, **options: Any) -> nb.Trainer:
+    network = nb.Sequential(nb.Dense(8), nb.ReLU(), nb.Dropout(0.3), nb.Dense(3))
+    options = {"epochs": 3, "batch_size": 4, **options}
+    optimizer = optimizer or nb.Adam()
+    trainer = nb.Trainer(network, nb.SoftmaxCrossEntropy(), optimizer, lr=0.01, backend=backend, **options)
+    trainer.fit(dataset(), test=dataset(40))
+    return trainer
+
+
+def same(a: Any, b: Any) -> None:
+    assert len(leaves(a)) == len(leaves(b))
+    for x, y in zip(leaves(a), leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y)
+        assert x.dtype == y.dtype
+
+
+@pytest.mark.parametrize("optimizer", [nb.SGD(), nb.Momentum(), nb.Adam()], ids=["sgd", "momentum", "adam"])
+def test_a_whole_run_has_the_bits_of_the_plain_loop(optimizer: Any) -> None:
+    """Dropout's masks, scalars by step, an epoch's ragged batch of 3 and chunks of other lengths are in it."""
+    graphs, loop = TapedBackend(), TapedBackend(plain=True)
+    a, b = trained(graphs, optimizer), trained(loop, optimizer)
+    same(graphs.host(a.state), loop.host(b.state))
+    assert [row.train for row in a.history] == [row.train for row in b.history]
+    assert [row.test for row in a.history] == [row.test for row in b.history]
+    assert {steps for steps, _ in graphs.replays.recordings()} == {STEPS, 1}
+
+
+def test_a_streamed_set_and_a_clipped_gradient_have_them_too() -> None:
+    graphs, loop = TapedBackend(), TapedBackend(plain=True)
+    options = {
+        "resident": "no",
+        "clip": partial(nb.clip_by_global_norm, limit=0.1),
+        "penalty": nb.WeightPenalty(l2=1e-3),
+    }
+    same(graphs.host(trained(graphs, **options).state), loop.host(trained(loop, **options).state))
+    assert graphs.tape.recorded
+
+
+# What a loop may be asked
+
+
+def count(state: Any, data: Any, x: Any) -> Any:
+    """A step that keeps, replaces and swaps arrays of its state, and adds to one in place."""
+    total = state["total"]
+    total += x["a"] * data["scale"]
+    return {"right": state["left"] + x["a"], "left": state["right"], "kept": state["kept"], "total": total}
+
+
+def begin(backend: TapedBackend) -> Any:
+    values = {"left": 1.0, "right": 2.0, "kept": 3.0, "total": 4.0}
+    return {name: backend.asarray(np.full(2, value)) for name, value in values.items()}
+
+
+def xs(backend: TapedBackend, steps: int, first: float = 0.0) -> Any:
+    return {"a": backend.asarray(first + np.arange(steps, dtype=float))}
+
+
+def by_hand(numbers: np.ndarray, scale: float = 0.5) -> dict[str, list[float]]:
+    left, right, total = 1.0, 2.0, 4.0
+    for a in numbers:
+        left, right, total = right, left + a, total + a * scale
+    return {"left": [left] * 2, "right": [right] * 2, "kept": [3.0] * 2, "total": [total] * 2}
+
+
+def data(backend: TapedBackend, scale: float = 0.5) -> Any:
+    return {"scale": backend.asarray(np.asarray(scale))}
+
+
+@pytest.mark.parametrize("lengths", [(1, 1, 1, 1), (STEPS, STEPS), (100, 3, 64, 64, 1), (0, 5, 47, 33)])
+def test_arrays_may_change_places_and_chunks_their_lengths(lengths: tuple[int, ...]) -> None:
+    backend = TapedBackend()
+    state, given, seen = begin(backend), data(backend), [np.zeros(0)]
+    for length in lengths:
+        numbers = xs(backend, length, first=len(seen))
+        seen.append(np.array(numbers["a"]))
+        state = backend.scan(count, dict(reversed(state.items())), given, numbers)
+        np.testing.assert_array_equal(numbers["a"], seen[-1])
+    assert backend.tape.recorded
+    for name, values in by_hand(np.concatenate(seen)).items():
+        np.testing.assert_array_equal(state[name], values)
+
+
+def test_a_recording_is_made_once_and_played_from_then_on() -> None:
+    backend, calls = TapedBackend(), []
+
+    def step(state: Any, given: Any, x: Any) -> Any:
+        calls.append(x)
+        return count(state, given, x)
+
+    state, given = begin(backend), data(backend)
+    state = backend.scan(step, state, given, xs(backend, 2 * STEPS))
+    assert (len(calls), backend.tape.recorded) == (2 * STEPS, 1)  # plainly, then while it is recorded
+    for _ in range(3):
+        state = backend.scan(step, state, given, xs(backend, 10 * STEPS))
+    assert (len(calls), backend.tape.recorded) == (2 * STEPS, 1)
+
+
+def test_the_last_step_is_made_by_last_and_by_nothing_else() -> None:
+    backend = TapedBackend()
+
+    def add(state: Any, given: Any, x: Any) -> Any:
+        return (state[0] + x["a"], state[1])
+
+    def note(state: Any, given: Any, x: Any) -> Any:
+        return (state[0] + x["a"], state[1] + x["a"] * 10)
+
+    state = tuple(backend.asarray(np.asarray(0.0)) for _ in range(2))
+    for first in (0.0, 100.0, 200.0):
+        before, noted = float(state[0]), float(state[1])
+        state = backend.scan(add, state, (), xs(backend, 3 * STEPS + 2, first), note)
+        numbers = first + np.arange(3 * STEPS + 2)
+        assert [float(a) for a in state] == [before + numbers.sum(), noted + 10 * numbers[-1]]
+
+
+def test_what_a_caller_copied_stays_and_what_he_puts_in_is_taken() -> None:
+    """A trainer keeps snapshots, sets the sums to zero between chunks, and may bring back its best weights."""
+    backend, given = TapedBackend(), None
+    given = data(backend)
+    state = backend.scan(count, begin(backend), given, xs(backend, 3 * STEPS))
+    snapshot = tree_map(lambda a: backend.xp.asarray(a, copy=True), state)
+    kept = backend.host(snapshot)
+    for _ in range(2):
+        state = backend.scan(
+            count, {**state, "total": backend.asarray(np.full(2, 7.0))}, given, xs(backend, STEPS)
+        )
+    same(backend.host(snapshot), kept)
+    np.testing.assert_array_equal(state["total"], [7.0 + sum(range(STEPS)) / 2] * 2)
+    again = backend.scan(count, snapshot, given, xs(backend, STEPS))
+    plain = TapedBackend(plain=True)
+    expected = plain.scan(count, tree_map(plain.asarray, kept), data(plain), xs(plain, STEPS))
+    same(
+        backend.host({k: again[k] for k in sorted(again)}), plain.host({k: expected[k] for k in sorted(expected)})
+    )
+
+
+def test_other_data_is_read_where_it_lies() -> None:
+    backend = TapedBackend()
+    for scale in (0.5, 2.0, 0.5):
+        state = backend.scan(count, begin(backend), data(backend, scale), xs(backend, 3 * STEPS))
+        np.testing.assert_array_equal(state["total"], by_hand(np.arange(3 * STEPS), scale)["total"])
+
+
+def test_data_that_is_written_to_is_read_as_it_stands() -> None:
+    """Evaluation has the parameters among its data, and training writes to them in between."""
+    backend = TapedBackend()
+    given, state = data(backend), begin(backend)
+    state = backend.scan(count, state, given, xs(backend, 3 * STEPS))
+    given["scale"][...] = 0.0
+    before = backend.host(state)["total"]
+    state = backend.scan(count, state, given, xs(backend, 3 * STEPS))
+    np.testing.assert_array_equal(state["total"], before)
+
+
+def test_one_array_in_two_places_of_a_state_becomes_two() -> None:
+    backend = TapedBackend()
+
+    def step(state: Any, given: Any, x: Any) -> Any:
+        first, second = state
+        first += x["a"]
+        return first, second * 1.0
+
+    for steps in (2 * STEPS, 2 * STEPS):
+        zero = backend.asarray(np.zeros(2))
+        state = backend.scan(step, (zero, backend.asarray(np.zeros(2))), (), xs(backend, STEPS))
+        shared = state[1]
+        state = backend.scan(step, (shared, shared), (), xs(backend, steps))
+    np.testing.assert_array_equal(state[0], [sum(range(STEPS)) + sum(range(STEPS, 2 * STEPS))] * 2)
+    np.testing.assert_array_equal(state[1], [0.0, 0.0])
+
+
+# When it cannot be
+
+
+@pytest.mark.parametrize("error", [MemoryError("no block of 512 bytes"), RuntimeError("is capturing.")])
+def test_a_step_that_cannot_be_recorded_goes_on_with_one_warning_and_the_same_bits(error: Exception) -> None:
+    refused, loop = TapedBackend(refuse=error), TapedBackend(plain=True)
+    state, expected = begin(refused), begin(loop)
+    with warnings.catch_warnings(record=True, action="always") as caught:
+        for _ in range(3):
+            state = refused.scan(count, state, data(refused), xs(refused, 40))
+            expected = loop.scan(count, expected, data(loop), xs(loop, 40))
+    same(refused.host(state), loop.host(expected))
+    assert [str(w.message) for w in caught] == [
+        f"A step cannot be recorded as a CUDA graph ({type(error).__name__}: {str(error).rstrip('.')}). "
+        "It goes on kernel by kernel, with the same numbers and more slowly."
+    ]
+    assert caught[0].filename == __file__
+
+
+def test_an_error_of_the_step_itself_is_no_matter_of_recording() -> None:
+    backend = TapedBackend()
+
+    def step(state: Any, given: Any, x: Any) -> Any:
+        raise ValueError("shapes do not fit")
+
+    with pytest.raises(ValueError, match="shapes do not fit"):  # and no warning, which here would be an error
+        backend.scan(step, begin(backend), data(backend), xs(backend, 40))
+
+
+# What is kept, and how long
+
+
+def test_recordings_are_bounded_forgotten_when_asked_and_gone_with_their_step() -> None:
+    class Recorder:
+        """Whose recordings do nothing and hold nothing."""
+
+        def record(self, work: Any) -> Any:
+            return self
+
+        def replay(self) -> None:
+            pass
+
+        def copy(self, array: Any) -> Any:
+            return array.copy()
+
+        def overlap(self, a: Any, b: Any) -> bool:
+            return False
+
+    replays = Replays(Recorder())
+
+    def add(state: Any, given: Any, x: Any) -> Any:
+        return state + x
+
+    def run(step: Any, width: int) -> None:
+        for _ in range(2):
+            replays.scan(step, np.zeros(width), (), np.zeros((1, width)))
+
+    for width in range(1, MOST + 4):
+        run(add, width)
+    assert len(list(replays.recordings())) == MOST
+    replays.forget()
+    assert not list(replays.recordings())
+    run(add, 1)
+    assert [steps for steps, _ in replays.recordings()] == [1]
+    del add
+    gc.collect()
+    assert not list(replays.recordings())

@@ -1,0 +1,278 @@
+"""A backend that cannot be used says why and what mends it; `auto` says what it took; a stranger is named."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+import backends
+from backends import Backend, BackendError, NumpyBackend, devices, selection
+from backends.cuda import cupy_errors
+
+CUDA_EXTRAS = 'pip install "nnbackprop[cuda12]", or "nnbackprop[cuda13]" with a driver for CUDA 13'
+
+
+def python(*code: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", "; ".join(code)], cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.fixture
+def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A CuPy that is installed, and whose backend is what the test makes of it: call it with a function."""
+    real_find, real_import = selection.find_spec, selection.import_module
+
+    def install(opened: Any) -> None:
+        module = SimpleNamespace(CupyBackend=opened)
+        monkeypatch.setattr(selection, "find_spec", lambda name: name == "cupy" or real_find(name))
+        monkeypatch.setattr(
+            selection, "import_module", lambda n, p: module if n == ".cupy_backend" else real_import(n, p)
+        )
+        monkeypatch.setattr(cupy_errors, "distributions", lambda: [SimpleNamespace(name="cupy-cuda12x")])
+
+    return install
+
+
+class WorkingCupy(NumpyBackend):
+    name = "cupy"
+
+    def __init__(self, device: str | None = None) -> None:
+        super().__init__()
+        self.device = device or "cuda:0"
+
+
+def broken_cupy(device: str | None = None) -> Backend:
+    raise cupy_errors.no_device(0, 12090, RuntimeError("insufficient"))
+
+
+def absent(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
+    real = selection.find_spec
+    monkeypatch.setattr(selection, "find_spec", lambda name: None if name in missing else real(name))
+
+
+def refusal(name: str, device: str | None = None) -> tuple[str, str]:
+    with pytest.raises(BackendError) as caught:
+        backends.select(name, device)
+    assert str(caught.value) == f"{caught.value.reason} {caught.value.mend}"
+    return caught.value.reason, caught.value.mend
+
+
+def test_auto_takes_cupy_where_it_works(cupy: Any) -> None:
+    cupy(WorkingCupy)
+    backend = backends.select()
+    assert (backend.name, backend.why) == ("cupy", "auto chose CuPy: cuda:0 works.")
+    assert backends.select("auto", "cuda:1").device == "cuda:1"
+
+
+def test_auto_takes_numpy_where_cupy_does_not_work(cupy: Any) -> None:
+    cupy(broken_cupy)
+    backend = backends.select()
+    assert (backend.name, backend.why) == ("numpy", "auto chose NumPy: CuPy finds no NVIDIA driver.")
+
+
+def test_auto_takes_numpy_where_cupy_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent(monkeypatch, "cupy")
+    backend = backends.select("auto")
+    assert (backend.name, backend.why) == ("numpy", "auto chose NumPy: CuPy is not installed.")
+
+
+def test_auto_on_the_cpu_is_numpy(cupy: Any) -> None:
+    cupy(WorkingCupy)
+    backend = backends.select("auto", "cpu")
+    assert (backend.name, backend.why) == ("numpy", "auto chose NumPy: the device cpu was asked for.")
+
+
+def test_auto_on_cuda_is_cupy_or_an_error(cupy: Any) -> None:
+    cupy(broken_cupy)
+    assert refusal("auto", "cuda")[0] == "CuPy finds no NVIDIA driver."
+
+
+def test_an_unknown_backend_is_told_the_known_ones() -> None:
+    assert refusal("tensorflow") == (
+        "There is no backend 'tensorflow'.",
+        "Use one of auto, numpy, cupy, torch, jax, strict.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "title", "command"),
+    [
+        ("cupy", "cupy", "CuPy", CUDA_EXTRAS),
+        ("torch", "torch", "PyTorch", 'pip install "nnbackprop[torch]"'),
+        ("jax", "jax", "JAX", 'pip install "nnbackprop[jax]"'),
+        ("strict", "array_api_strict", "array-api-strict", 'pip install "nnbackprop[test]"'),
+    ],
+)
+def test_a_library_that_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, name: str, module: str, title: str, command: str
+) -> None:
+    absent(monkeypatch, module)
+    assert refusal(name) == (f"{title} is not installed.", f"Install it: {command}")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ImportError("libcublas.so.12: cannot open shared object file"), "ImportError: libcublas.so.12: cannot "),
+        (ImportError("\n=====\nFailed to import CuPy.\n\nLong advice\n===="), "ImportError: Failed to import C"),
+        (RuntimeError(), "RuntimeError"),
+    ],
+)
+@pytest.mark.parametrize("name", ["cupy", "torch", "jax"])
+def test_a_library_that_breaks_while_it_loads(
+    monkeypatch: pytest.MonkeyPatch, name: str, error: Exception, said: str
+) -> None:
+    def load(*_: str) -> None:
+        raise error
+
+    monkeypatch.setattr(selection, "find_spec", lambda _: True)
+    monkeypatch.setattr(selection, "import_module", load)
+    monkeypatch.setattr(cupy_errors, "distributions", list)
+    reason, mend = refusal(name)
+    assert f"is installed but does not work: {said}" in reason
+    assert "\n" not in reason
+    assert mend.startswith("Install it anew: pip install --force-reinstall ")
+    assert [(row.usable, row.reason) for row in backends.available((name,))] == [(False, reason)]
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "reason", "mend"),
+    [
+        ("numpy", "cuda", "The backend numpy works on the CPU alone and knows no device 'cuda'.", "--device cpu"),
+        ("strict", "cpu", "The backend strict knows no device 'cpu'.", "--device device1"),
+        ("torch", "gpu", "The backend torch knows no device 'gpu'.", "--device cpu, cuda or cuda:N"),
+        ("jax", "cuda:", "The backend jax knows no device 'cuda:'.", "--device cpu, cuda or cuda:N"),
+        ("torch", "cuda:01", "The backend torch knows no device 'cuda:01'.", "--device cpu, cuda or cuda:N"),
+        ("auto", "tpu", "The backend auto knows no device 'tpu'.", "--device cpu, cuda or cuda:N"),
+    ],
+)
+def test_a_device_word_that_means_nothing(name: str, device: str, reason: str, mend: str) -> None:
+    if name in ("torch", "jax"):
+        pytest.importorskip(name)
+    said, command = refusal(name, device)
+    assert said == reason
+    assert mend in command
+
+
+def test_cupy_works_on_no_cpu() -> None:
+    with pytest.raises(BackendError, match=r"cupy knows no device 'cpu'\. Use --device cuda or cuda:N"):
+        devices.cuda_index("cupy", "cpu", cpu=False)
+
+
+@pytest.mark.parametrize(("count", "there"), [(1, "only cuda:0"), (4, "cuda:0 to cuda:3")])
+def test_a_cuda_device_that_does_not_exist(monkeypatch: pytest.MonkeyPatch, count: int, there: str) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    reason, _ = refusal("torch", "cuda:7")
+    assert reason == f"The backend torch has no device cuda:7: this machine has {there}."
+
+
+def test_torch_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert refusal("torch", "cuda")[0].endswith("is a build without CUDA.")
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    assert refusal("torch", "cuda")[0].endswith("finds no CUDA device.")
+
+
+def test_jax_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    jax = pytest.importorskip("jax")
+
+    def devices(platform: str | None = None) -> Any:
+        raise RuntimeError(f"Unknown backend {platform}")
+
+    monkeypatch.setattr(jax, "devices", devices)
+    reason, mend = refusal("jax", "cuda:0")
+    assert reason.endswith("finds no CUDA device.")
+    assert 'pip install "jax[cuda13]"' in mend
+
+
+def test_two_cupy_wheels_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["numpy", "cupy-cuda12x", "cupy-cuda13x", "cupy-xarray", None]
+    monkeypatch.setattr(selection, "find_spec", lambda _: True)
+    monkeypatch.setattr(cupy_errors, "distributions", lambda: [SimpleNamespace(name=n) for n in names])
+    assert refusal("cupy") == (
+        "2 CuPy packages are installed over each other: cupy-cuda12x, cupy-cuda13x.",
+        'Keep one: pip uninstall -y cupy-cuda12x cupy-cuda13x && pip install "nnbackprop[cuda13]"',
+    )
+
+
+@pytest.mark.parametrize(
+    ("driver", "built", "reason", "mend"),
+    [
+        (0, 12090, "CuPy finds no NVIDIA driver.", "Install the driver"),
+        (
+            12040,
+            13000,
+            "CuPy is built for CUDA 13, and the NVIDIA driver goes no further than CUDA 12.4.",
+            'pip uninstall -y cupy-cuda13x && pip install "nnbackprop[cuda12]"',
+        ),
+        (13000, 12090, "The NVIDIA driver shows CuPy no CUDA device (cudaErrorNoDevice).", "CUDA_VISIBLE_DEVICES"),
+    ],
+)
+def test_why_cupy_sees_no_device(driver: int, built: int, reason: str, mend: str) -> None:
+    error = cupy_errors.no_device(driver, built, RuntimeError("cudaErrorNoDevice"))
+    assert error.reason == reason
+    assert mend in error.mend
+
+
+def test_why_cupy_cannot_multiply() -> None:
+    error = cupy_errors.no_product("cuda:0", 12090, ImportError("libcublas.so.12 is missing"))
+    assert "cannot multiply two matrices there (ImportError: libcublas.so.12 is missing)" in error.reason
+    assert error.mend.endswith('pip install "nnbackprop[cuda12]"')
+
+
+def test_available_lists_every_backend_but_strict(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent(monkeypatch, "cupy", "torch")
+    rows = {row.name: row for row in backends.available()}
+    assert list(rows) == ["numpy", "cupy", "torch", "jax"]
+    assert rows["numpy"].usable
+    assert (rows["numpy"].version, rows["numpy"].device) == (np.__version__, "cpu")
+    assert (rows["torch"].usable, rows["torch"].version) == (False, None)
+    assert (rows["torch"].reason, rows["torch"].mend) == (
+        "PyTorch is not installed.",
+        'Install it: pip install "nnbackprop[torch]"',
+    )
+    assert [row.name for row in backends.available(("strict",))] == ["strict"]
+
+
+def test_the_package_loads_no_library_but_numpy() -> None:
+    heavy = "{'cupy', 'torch', 'jax', 'numba', 'array_api_strict'}"
+    done = python("import sys, backends", "backends.select('numpy')", f"print({heavy} & set(sys.modules))")
+    assert done.stdout.strip() == "set()", done.stderr
+
+
+# Somebody else's module called backends
+
+
+GUARD = "from nnbackprop._guard import check_backends", "check_backends()"
+
+
+@pytest.mark.parametrize("file", ["backends.py", "backends/__init__.py"])
+def test_a_module_that_shadows_this_package_is_named_and_not_run(tmp_path: Path, file: str) -> None:
+    other = tmp_path / file
+    other.parent.mkdir(exist_ok=True)
+    other.write_text("print('the other one runs')")
+    done = python(*GUARD, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("ImportError: nnbackprop needs its own package `backends`")
+    assert str(other) in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_module_that_is_already_loaded_is_named() -> None:
+    done = python("import sys, types", "sys.modules['backends'] = types.ModuleType('backends')", *GUARD)
+    assert "Python finds no file under that name" in done.stderr
+
+
+def test_our_own_package_passes(tmp_path: Path) -> None:
+    assert python(*GUARD, cwd=tmp_path).returncode == 0
+    assert python("import backends", *GUARD, cwd=tmp_path).returncode == 0

@@ -1,0 +1,61 @@
+"""`nnbackprop gradcheck`: a table, a verdict, and an exit status that a script can trust."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nnbackprop.cli import main
+from nnbackprop.nn.layers import ReLU, Sigmoid
+
+
+@pytest.fixture(autouse=True)
+def a_wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    for name in ("NNBACKPROP_BACKEND", "NNBACKPROP_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(["gradcheck", *words])
+    return int(stop.value.code or 0)
+
+
+@pytest.mark.parametrize("recipe", ["mnist", "ex4", "rashid", "weight-height"])
+def test_the_recipes_pass(recipe: str, capsys: pytest.CaptureFixture) -> None:
+    assert run(recipe, "--backend", "numpy") == 0
+    printed = capsys.readouterr().out
+    tensors = {"mnist": 7, "ex4": 5, "rashid": 3, "weight-height": 5}[recipe]
+    assert printed.count(" ok") == tensors
+    assert "WRONG" not in printed
+    assert "passed" in printed
+
+
+def test_flags_change_what_is_checked(capsys: pytest.CaptureFixture) -> None:
+    words = ("--hidden", "30", "--activation", "gelu", "--dropout", "0.5", "--l2", "0.01", "--backend", "numpy")
+    assert run("mnist", *words) == 0
+    printed = capsys.readouterr().out
+    assert "784 x 30" in printed
+    assert f"{784 * 30 + 30 + 30 * 10 + 10 + 20 * 784:,} numbers" in printed
+
+
+@pytest.mark.parametrize(
+    ("recipe", "layer", "id"),
+    [("mnist", ReLU, "activation-derivative-missing"), ("ex4", Sigmoid, "output-derivative-missing")],
+)
+def test_a_wrong_derivative_fails_and_is_named(
+    recipe: str, layer: Any, id: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(layer, "chain", lambda self, xp, cache, dy: dy)
+    assert run(recipe, "--backend", "numpy", "--hidden", "8", "--dropout", "0") == 1
+    printed = capsys.readouterr().out
+    assert "FAILED" in printed
+    assert id in printed
+    assert "worst: hand" in printed
+
+
+def test_a_library_that_is_absent_is_a_matter_of_usage(capsys: pytest.CaptureFixture) -> None:
+    assert run("mnist", "--backend", "cupy") == 2
+    assert "CuPy" in capsys.readouterr().err

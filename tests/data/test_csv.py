@@ -1,0 +1,187 @@
+"""CSV as NumPy, polars and the csv module write it, in both layouts; broken rows are named by line and column."""
+
+from __future__ import annotations
+
+import csv as stdlib_csv
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import polars
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nnbackprop.data import load
+from nnbackprop.data.readers import csv
+from nnbackprop.errors import DataError
+
+RNG = np.random.default_rng(5)
+PIXELS = RNG.integers(0, 256, (30, 64), np.uint8)
+LABELS = np.arange(30) % 10
+TABLE = np.column_stack([LABELS, PIXELS])
+HEADER = ",".join(["label", *(f"pixel{i}" for i in range(64))])
+
+
+def written(folder: Path, text: str | bytes, name: str = "x.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def check_same(path: Path) -> None:
+    table = csv.read(path)
+    assert table.inputs.dtype == np.uint8
+    assert np.array_equal(table.inputs, PIXELS)
+    assert table.labels.astype(int).tolist() == LABELS.tolist()
+    assert table.image_shape == (8, 8)
+
+
+def test_kaggle_layout_written_by_polars(tmp_path: Path) -> None:
+    frame = polars.DataFrame(TABLE, schema=HEADER.split(","), orient="row")
+    frame.write_csv(tmp_path / "x.csv")
+    check_same(tmp_path / "x.csv")
+    frame.select(*frame.columns[1:], "label").write_csv(tmp_path / "last.csv")
+    check_same(tmp_path / "last.csv")
+
+
+def test_pjreddie_layout_written_by_numpy(tmp_path: Path) -> None:
+    np.savetxt(tmp_path / "x.csv", TABLE, fmt="%d", delimiter=",")
+    check_same(tmp_path / "x.csv")
+
+
+def test_layouts_of_other_writers(tmp_path: Path) -> None:
+    np.savetxt(tmp_path / "spaces.csv", TABLE, fmt="%d", delimiter=", ", header=HEADER, comments="")
+    check_same(tmp_path / "spaces.csv")
+    with (tmp_path / "quoted.csv").open("w", newline="") as stream:  # the csv module ends lines with CRLF
+        stdlib_csv.writer(stream, quoting=stdlib_csv.QUOTE_ALL).writerows([HEADER.split(","), *TABLE.tolist()])
+    check_same(tmp_path / "quoted.csv")
+    text = "\n".join(",".join(map(str, row)) for row in TABLE.tolist())
+    for body in (
+        text,
+        "\ufeff" + text,
+        "\ufeff" + HEADER + "\n" + text,
+        text + "\n\n\n",
+        text.replace("\n", "\n\n"),
+    ):
+        check_same(written(tmp_path, body))
+
+
+def test_floats_are_read_as_float32(tmp_path: Path) -> None:
+    values = RNG.random((30, 64))
+    np.savetxt(tmp_path / "x.csv", np.column_stack([LABELS, values]), delimiter=",")
+    train = load(tmp_path / "x.csv", split=False).train
+    assert train.inputs.dtype == np.float32
+    assert np.array_equal(train.inputs, values.astype(np.float32))
+    assert train.labels.tolist() == LABELS.tolist()
+    assert train.classes == tuple("0123456789")
+
+
+def test_a_float_in_a_late_block_widens_what_came_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv, "BLOCK", 1000)
+    values = PIXELS.astype(float)
+    values[-1, -1] = 0.5
+    rows = [[label, *row] for label, row in zip(LABELS.tolist(), values.tolist(), strict=True)]
+    path = written(tmp_path, "\n".join(",".join(f"{v:g}" for v in row) for row in rows))
+    assert np.array_equal(csv.read(path).inputs, values)
+
+
+def test_blocks_join_to_the_same_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savetxt(tmp_path / "x.csv", TABLE, fmt="%d", delimiter=",", header=HEADER, comments="")
+    for size in (1, 300, 301, 5000):
+        monkeypatch.setattr(csv, "BLOCK", size)
+        check_same(tmp_path / "x.csv")
+
+
+def test_a_file_without_labels_is_refused(tmp_path: Path) -> None:
+    np.savetxt(tmp_path / "test.csv", PIXELS, fmt="%d", delimiter=",", header=HEADER[6:], comments="")
+    np.savetxt(tmp_path / "bare.csv", PIXELS, fmt="%d", delimiter=",")
+    for name in ("test.csv", "bare.csv"):
+        with pytest.raises(DataError, match=rf"{name}: has 64 columns and none of them is the label"):
+            csv.read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no row of a label and features"),
+        ("label,a,b\n", "holds no samples, only a header"),
+        ("just words\n", "no row of a label and features"),
+        ("label,a,b\n1,2,3\n4,5\n", "line 3: has 2 values; 3 are needed"),
+        ("label,a,b\n1,2,3\n4,5,6,7\n", "line 3: has 4 values; 3 are needed"),
+        ("1,2,3\n4,5,x\n", "line 2, column 3: 'x' is not a number"),
+        ("1,2,3\n4,,6\n", "line 2, column 2: '' is not a number"),
+        ("1,2,3\n,5,6\n", "line 2, column 1: '' is not a number"),
+        ("1,2,3\n4,5,0x1F\n", "line 2, column 3: '0x1F'"),
+        ('1,2,3\n"4,5,6\n', "after line 0"),
+        (b"label,a,b\n1,2,\xff\n", "after line 1"),
+        (b"\xff\xfe1,2\n", "UTF-8"),
+        ("label,a,b\n1,2,nan\n", r"1 of 2 input values are not finite, the first \(nan\) at sample 0, feature 1"),
+        ("label,a,b\n1,2,3\n1,1e999,3\n", r"\(inf\) at sample 1, feature 0"),
+        ("label,a,b\ncat,2,3\n", "label 'cat' of sample 0 is not a whole number"),
+        ("label,a,b\n1,2,3\n1.5,2,3\n", "label '1.5' of sample 1"),
+    ],
+)
+def test_a_broken_file_is_named_with_its_fault(tmp_path: Path, text: str | bytes, words: str) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(DataError, match=words) as error:
+        load(path)
+    assert str(path) in str(error.value)
+
+
+CELL = st.one_of(
+    st.integers(-1, 300).map(str), st.floats().map(str), st.sampled_from(["", '"', " ", "label", "\ufeff"])
+)
+LINES = st.lists(st.lists(CELL, max_size=5).map(",".join), max_size=6).map("\n".join)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.one_of(LINES.map(str.encode), st.binary(max_size=60)))
+def test_no_bytes_lead_to_anything_but_a_table_or_a_data_error(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes
+) -> None:
+    path = written(tmp_path_factory.getbasetemp(), data, "fuzz.csv")
+    with suppress(DataError):
+        table = csv.read(path)
+        assert len(table.labels) == len(table.inputs) > 0
+
+
+MEASURE = """
+import resource, sys, time
+from pathlib import Path
+from nnbackprop.data import csv
+small, large = map(Path, sys.argv[1:])
+csv.read(small)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+seconds = []
+for _ in range(3):
+    begin = time.perf_counter()
+    shape = csv.read(large).inputs.shape
+    seconds.append(time.perf_counter() - begin)
+unit = 1 if sys.platform == "darwin" else 1024
+grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit
+print(*shape, min(seconds), grown / large.stat().st_size)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the resource module is POSIX's")
+def test_mnist_as_csv_in_two_seconds_and_three_times_its_size(tmp_path: Path) -> None:
+    train = load("mnist").train
+    frame = polars.DataFrame(train.inputs).insert_column(0, polars.Series("label", train.labels))
+    frame.write_csv(tmp_path / "large.csv")
+    frame.head(50).write_csv(tmp_path / "small.csv")
+    command = [sys.executable, "-c", MEASURE, tmp_path / "small.csv", tmp_path / "large.csv"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows, features, seconds, times = map(float, result.stdout.split())
+    assert (rows, features) == (60_000, 784)
+    assert seconds <= 2
+    assert times <= 3
+
+
+@pytest.mark.parametrize("data", [b'1,2\n1,"', b'0,1\n1,2\n,\n"', b'a,b\n1,3\n2,"'])
+def test_a_lone_quote_at_the_end_is_a_fault_of_the_data(data: bytes, tmp_path: Path) -> None:
+    """polars panics at it, which is no ordinary exception."""
+    with pytest.raises(DataError):
+        csv.read(written(tmp_path, data, "quote.csv"))

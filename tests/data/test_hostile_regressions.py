@@ -1,0 +1,39 @@
+"""Files that once brought a reader down, kept small: `READER-what-it-was.suffix`, each refused in words now.
+
+config-long-number       ValueError out of tomllib, which nobody caught
+config-nested-arrays     RecursionError out of tomllib, likewise
+csv-inflated-by-polars   4 KB of zlib behind a header, which polars read as the 4 MB it stands for, or any number
+csv-lone-quote           a panic in polars, which is no Exception
+npz-bz2-of-zeros         600 bytes that zipfile inflates to 256 MB in one piece
+npz-header-of-blanks     a .npy header of 4 MB, which NumPy reads whole before it says that it is too long
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from tests.torture.readers import READERS
+
+FOLDER = Path(__file__).parent / "regressions"
+FILES = sorted(path for path in FOLDER.iterdir() if path.is_file())
+
+
+def test_each_file_has_its_line_above() -> None:
+    assert FILES
+    assert [path.stem for path in FILES if f"\n{path.stem} " not in str(__doc__)] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_it_is_refused_in_words_and_little_memory(path: Path) -> None:
+    reader = READERS[path.stem.split("-")[0]]
+    with pytest.raises(reader.promised, match=path.name):  # and imports what it needs
+        reader.read(path)
+    tracemalloc.start()
+    with pytest.raises(reader.promised):
+        reader.read(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * 10**6  # a block of CSV is 4 MB

@@ -1,0 +1,214 @@
+"""Small files that would become large ones: refused by what they claim, or as soon as they have grown too far.
+
+Memory is judged where it is taken: by tracemalloc for Python and NumPy, by the process's peak where polars reads.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+import subprocess
+import sys
+import tracemalloc
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from nnbackprop.data import limits, load
+from nnbackprop.data.readers import png
+from nnbackprop.errors import DataError, UsageError
+
+CAP = 2**20
+ZEROS = 2**26
+LABELS = np.arange(2) % 2
+
+
+@pytest.fixture(autouse=True)
+def cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(limits.VARIABLE, str(CAP))
+
+
+def idx(shape: tuple[int, ...], body: bytes) -> bytes:
+    return struct.pack(f">4B{len(shape)}I", 0, 0, 8, len(shape), *shape) + body
+
+
+def npy(shape: tuple[int, ...], body: bytes, descr: str = "|u1") -> bytes:
+    header = repr({"descr": descr, "fortran_order": False, "shape": shape}).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + body
+
+
+def long_header() -> bytes:
+    return b"\x93NUMPY\x02\x00" + struct.pack("<I", ZEROS) + b" " * ZEROS
+
+
+def zipped(x: bytes, packing: int = zipfile.ZIP_DEFLATED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", packing) as archive:
+        archive.writestr("X.npy", x)
+        archive.writestr("y.npy", npy((2,), b"\0\1"))
+    return buffer.getvalue()
+
+
+def mat(path: Path) -> bytes:
+    savemat(path, {"X": np.zeros((2, ZEROS // 2), np.uint8), "y": LABELS}, do_compression=True)
+    return path.read_bytes()
+
+
+TOO_MUCH = r"would take [\d,]+ bytes of memory, and one file may take 1,048,576.*NNBACKPROP_MAX_BYTES=\d+"
+BOMBS: dict[str, tuple[Callable[[Path], bytes], str]] = {
+    "idx, 10^12 images": (lambda _: idx((10**6, 10**6), b"abc"), "more than the file can hold"),
+    "idx.gz, 10^12 images": (lambda _: gzip.compress(idx((10**6, 10**6), b"abc")), "more than the file can hold"),
+    "idx.gz of zeros": (lambda _: gzip.compress(idx((2, ZEROS // 2), bytes(ZEROS))), TOO_MUCH),
+    "npz of zeros": (lambda _: zipped(npy((2, ZEROS // 2), bytes(ZEROS))), TOO_MUCH),
+    "npz, 10^12 images": (lambda _: zipped(npy((10**12, 784), b"abc")), "but fewer follow"),
+    "npz of rows of no values": (lambda _: zipped(npy((10**12, 0), b"")), TOO_MUCH),
+    "npz with less than nothing": (lambda _: zipped(npy((-(10**12), -1), b"")), "but fewer follow"),
+    "npz with a long header": (lambda _: zipped(long_header()), "header is longer"),
+    "npz of bz2": (lambda _: zipped(npy((2, 8), bytes(ZEROS)), zipfile.ZIP_BZIP2), "not compressed as numpy"),
+    "npz of lzma": (lambda _: zipped(npy((2, 8), bytes(ZEROS)), zipfile.ZIP_LZMA), "not compressed as numpy"),
+    "npz of wide labels": (lambda _: zipped(npy((2,), bytes(1200), "<U150")), "text of 150 characters|shape"),
+    "mat of zeros": (mat, TOO_MUCH),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_is_refused_before_it_takes_its_memory(tmp_path: Path, name: str) -> None:
+    make, words = BOMBS[name]
+    path, labels = tmp_path / "x-images", tmp_path / "x-labels"
+    path.write_bytes(make(path))
+    labels.write_bytes(idx((2,), b"\0\1"))
+    load("weight-height")  # what is imported late is not the file's
+    tracemalloc.start()
+    with pytest.raises(DataError, match=words) as error:
+        load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert str(path) in str(error.value)
+    assert peak < 4 * CAP
+
+
+N = 4000
+TENS = np.resize(np.arange(1, 11), (N, 1))
+FULL: dict[str, dict[str, object]] = {
+    "bytes, one a sample": {"X": np.full((40 * N, 1), 3, "u1"), "y": np.zeros(40 * N, "u1")},
+    "bytes by columns": {"X": np.full((999, N), 3, "u1").T, "y": np.zeros(N)},
+    "signed bytes": {"X": np.full((N, 999), -3, "i1"), "y": np.zeros(N)},
+    "half floats": {"X": np.full((N, 999), 0.5, "f2"), "y": np.zeros(N)},
+    "wide integers": {"X": np.full((N, 999), 2**30, ">u4"), "y": np.zeros(N)},
+    "nothing finite": {"X": np.full((N, 999), np.nan, "f4"), "y": np.zeros(N)},
+    "labels of text": {"X": np.full((9 * N, 1), 3, "u1"), "y": np.full(9 * N, "7".zfill(128))},
+    "as many classes as samples": {"X": np.full((9 * N, 1), 3, "u1"), "y": np.arange(9 * N)},
+    "parts of two types": {
+        "x_train": np.full((N, 999), 3, "u1"),
+        "y_train": np.zeros(N),
+        "x_test": np.ones((1, 999)),
+        "y_test": [0],
+    },
+    "doubles on their side": {"X": np.full((N, 400), 0.5), "y": TENS},
+    "signed bytes on their side": {"X": np.full((N, 400), -3, "i1"), "y": TENS},
+}
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_a_file_as_large_as_it_may_be_takes_less_than_four_times_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The least limit is found by setting it to what each refusal says, which must so come to an end."""
+    path = tmp_path / ("x.mat" if name.endswith("on their side") else "x.npz")
+    if path.suffix == ".mat":
+        savemat(path, FULL[name], do_compression=True)
+    else:
+        np.savez(path, **FULL[name])
+    limit, peak, asked = 1, 0, "1"
+    while asked:
+        limit = int(asked)
+        monkeypatch.setenv(limits.VARIABLE, asked)
+        tracemalloc.start()
+        try:
+            load(path, split=False)
+            asked = ""
+        except DataError as error:
+            asked = str(error).partition(f"{limits.VARIABLE}=")[2].partition(" ")[0]
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert 10**6 < limit < peak * 8
+    assert peak < 4 * limit
+
+
+@pytest.mark.parametrize("words", ["0", "-1", "4GiB", "1e9", "9" * 30, "²"])
+def test_a_limit_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, words: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", X=np.zeros((2, 2)), y=[0, 1])
+    monkeypatch.setenv(limits.VARIABLE, words)
+    with pytest.raises(UsageError, match="NNBACKPROP_MAX_BYTES is"):
+        load(tmp_path / "x.npz")
+
+
+def test_a_limit_that_is_empty_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(limits.VARIABLE, "")
+    assert limits.max_bytes() == 4 * 2**30
+
+
+def test_a_large_picture_is_refused_undecoded(tmp_path: Path) -> None:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 40_000, 40_000, 1, 0, 0, 0, 0)
+    pixels = zlib.compress(bytes(5001) * 10_000, 9)
+    path = tmp_path / "x.png"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b""))
+    tracemalloc.start()
+    with pytest.raises(DataError, match=TOO_MUCH):
+        png.read(path)
+    with pytest.raises(DataError, match="40000 x 40000 and this network takes images of 28 x 28"):
+        png.read(path, (28, 28))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * CAP
+
+
+PEAK = """
+import resource, sys
+from nnbackprop.data import load
+from nnbackprop.errors import DataError
+load(sys.argv[1], split=False)
+unit = 1 if sys.platform == "darwin" else 1024
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    load(sys.argv[2])
+except DataError as error:
+    print(str(error)[-200:])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit)
+"""
+SMALL = b"label,a\n" + b"1,2\n" * 2**20
+TEXT_BOMBS = {
+    "zlib, which polars inflates unasked": (
+        b"label," + b"a" * 600 + b"\n" + zlib.compress(b"1,2\n" * 2**25, 9),
+        "no rows",
+    ),
+    "a label as wide as a book, beside short ones": (
+        b"label,a\n" + b"x" * 100_000 + b",1\n" + b"1,2\n" * 10**6,
+        "label of more than 128",
+    ),
+    "half a million columns": (b"1," * 2**19 + b"1\n", "65537 columns at most"),
+    "a line without an end": (b"label,a\n1," + b"1" * 2**25, "after line|line 2"),
+    "a field without an end": (b'label,"' + b"a" * 2**24, "is no CSV"),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the resource module is POSIX's")
+@pytest.mark.parametrize("name", TEXT_BOMBS)
+def test_text_that_would_grow_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "small.csv").write_bytes(SMALL)
+    (tmp_path / "x.csv").write_bytes(TEXT_BOMBS[name][0])
+    environment = {limits.VARIABLE: str(2**28), "POLARS_MAX_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", PEAK, tmp_path / "small.csv", tmp_path / "x.csv"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    said, grown = done.stdout.strip().rsplit("\n", 1)
+    assert any(words in said for words in TEXT_BOMBS[name][1].split("|")), said
+    assert int(grown) < 2**26

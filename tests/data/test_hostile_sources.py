@@ -1,0 +1,65 @@
+"""What the sources may not hold: a file is data here, never code."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = [
+    path for folder in ("nnbackprop", "backends", "scripts") for path in sorted((ROOT / folder).rglob("*.py"))
+]
+RUN_CODE = {
+    "pickle",
+    "_pickle",
+    "cPickle",
+    "pickletools",
+    "dill",
+    "cloudpickle",
+    "joblib",
+    "marshal",
+    "shelve",
+    "yaml",
+}
+LOADERS = {"np.load", "numpy.load", "torch.load", "pandas.read_pickle"}
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name.split(".")[0] for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield (node.module or "").split(".")[0]
+
+
+def refused(tree: ast.AST) -> Iterator[str]:
+    """What runs code out of a file: modules that do, `allow_pickle` not False, loaders that pickle unasked."""
+    yield from RUN_CODE & set(imported(tree))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and ast.unparse(node.value) != "False":
+            yield "allow_pickle"
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in LOADERS:
+            yield ast.unparse(node)
+
+
+def test_no_source_unpickles() -> None:
+    assert len(SOURCES) > 100
+    found = {path: list(refused(ast.parse(path.read_text(encoding="utf-8")))) for path in SOURCES}
+    assert {path: faults for path, faults in found.items() if faults} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pickle",
+        "from joblib import load",
+        "np.load(path)",
+        "f(path, allow_pickle=True)",
+        "torch.load(path)",
+    ],
+)
+def test_this_would_find_one(line: str) -> None:
+    assert list(refused(ast.parse(f"def late():\n    {line}")))

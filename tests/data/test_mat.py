@@ -1,0 +1,150 @@
+""".mat files as SciPy writes them; ex4data1's layout comes out upright, with 10 called zero."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io.matlab
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.io import loadmat, savemat
+
+from nnbackprop.data import load
+from nnbackprop.data.readers import mat, mat5
+from nnbackprop.errors import DataError
+
+RNG = np.random.default_rng(4)
+UPRIGHT = RNG.random((40, 20, 20))
+DIGITS = np.arange(40) % 10
+COLUMNS = np.stack([image.ravel(order="F") for image in UPRIGHT])  # what MATLAB's img(:)' is
+
+
+def ex4(path: Path, **changes: np.ndarray) -> Path:
+    savemat(path, {"X": COLUMNS, "y": np.where(DIGITS == 0, 10, DIGITS)[:, None].astype(np.uint8)} | changes)
+    return path
+
+
+def test_the_layout_of_ex4data1_comes_out_upright(tmp_path: Path) -> None:
+    train = load(ex4(tmp_path / "ex4data1.mat"), split=False).train
+    assert np.array_equal(train.inputs.reshape(UPRIGHT.shape), UPRIGHT)
+    assert not np.array_equal(train.inputs, COLUMNS)
+    assert np.array_equal(train.image(3), UPRIGHT[3])
+    assert train.classes == ("1", "2", "3", "4", "5", "6", "7", "8", "9", "0")
+    assert [train.classes[k] for k in train.labels] == [str(digit) for digit in DIGITS]
+    assert any("column by column" in note for note in train.notes)
+    assert any("from 1 to 10" in note for note in train.notes)
+
+
+def test_rows_written_by_scipy_with_labels_from_0_stay_as_they_are(tmp_path: Path) -> None:
+    train = load(ex4(tmp_path / "x.mat", y=DIGITS[:, None]), split=False).train
+    assert np.array_equal(train.inputs, COLUMNS)
+    assert train.classes == tuple("0123456789")
+
+
+def test_ten_classes_that_are_no_images_stay_as_they_are(tmp_path: Path) -> None:
+    train = load(ex4(tmp_path / "x.mat", X=COLUMNS[:, :21]), split=False).train
+    assert np.array_equal(train.inputs, COLUMNS[:, :21])
+    assert train.image_shape is None
+    assert train.classes == tuple(map(str, range(1, 11)))
+
+
+def test_labels_may_be_doubles_as_matlab_has_them(tmp_path: Path) -> None:
+    y = np.where(DIGITS == 0, 10, DIGITS).astype(float)
+    train = load(ex4(tmp_path / "x.mat", y=y[None, :]), split=False).train  # a row vector
+    assert [train.classes[k] for k in train.labels] == [str(digit) for digit in DIGITS]
+
+
+@pytest.mark.parametrize("userblock", [b"", b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512)])
+def test_version_7_3_says_how_to_convert(tmp_path: Path, userblock: bytes) -> None:
+    path = tmp_path / "x.mat"
+    path.write_bytes(userblock + b"\x89HDF\r\n\x1a\n" + bytes(100))
+    with pytest.raises(DataError, match=r"7\.3 \(HDF5\).*'-v7'"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"X": COLUMNS}, "holds X; X .m, features. and y"),
+        ({"images": COLUMNS, "y": DIGITS}, "holds images, y; X"),
+        ({"X": COLUMNS, "y": np.array([{}, "a"], object)}, "y is a cell array; a plain array"),
+        ({"X": {"a": COLUMNS}, "y": DIGITS}, "X is a struct"),
+        ({"X": COLUMNS, "y": "words"}, "y is text"),
+        ({"X": COLUMNS, "y": DIGITS[:7]}, r"40 images but labels of shape \(1, 7\)"),
+        ({"X": np.where(COLUMNS > 0.9, np.nan, COLUMNS), "y": DIGITS}, r"not finite, the first \(nan\)"),
+        ({"X": COLUMNS, "y": DIGITS + 0.5}, "label 0.5 of sample 0 is not a whole number"),
+    ],
+)
+def test_other_contents_are_refused_in_words(tmp_path: Path, variables: dict, words: str) -> None:
+    savemat(tmp_path / "x.mat", variables)
+    with pytest.raises(DataError, match=words) as error:
+        load(tmp_path / "x.mat")
+    assert str(tmp_path / "x.mat") in str(error.value)
+
+
+def test_files_of_many_matlabs_hold_what_scipy_finds_in_them() -> None:
+    """SciPy's tests bring files of MATLAB 5.3 to 8, little and big-endian, compressed and not."""
+    folder = Path(scipy.io.matlab.__file__).parent / "tests" / "data"
+    files = [
+        path
+        for kind in ("double", "matrix", "minus", "multi", "3dmatrix")
+        for path in folder.glob(f"test{kind}_[6-8]*")
+    ]
+    if len(files) < 18:
+        pytest.skip("this SciPy was installed without its test data")
+    for path in files:
+        expected = loadmat(path)
+        variables = mat5.read(path)
+        assert variables
+        for name, variable in variables.items():
+            assert np.array_equal(variable.array, expected[name])
+            assert variable.array.dtype == np.float64
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_every_class_of_numbers(tmp_path: Path, dtype: str, compressed: bool) -> None:
+    values = np.arange(6).reshape(2, 3).astype(dtype)
+    savemat(tmp_path / "x.mat", {"other": "text", "a": values}, do_compression=compressed)
+    array = mat5.read(tmp_path / "x.mat")["a"].array
+    assert array.dtype == dtype
+    assert np.array_equal(array, values)
+
+
+def test_version_4_says_how_to_convert(tmp_path: Path) -> None:
+    savemat(tmp_path / "x.mat", {"X": COLUMNS, "y": DIGITS}, format="4")
+    with pytest.raises(DataError, match=r"no header of version 5.*'-v7'"):
+        load(tmp_path / "x.mat")
+
+
+def test_a_claim_is_held_against_the_bytes(tmp_path: Path) -> None:
+    path = ex4(tmp_path / "x.mat")
+    data = bytearray(path.read_bytes())
+    data[132:136] = (2**31).to_bytes(4, "little")  # the size of the first variable
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="claims 2147483648 bytes, more than there are"):
+        load(path)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=9), st.integers(0, 500), st.integers(0, 9), st.booleans())
+def test_no_damage_leads_to_anything_but_a_table_or_a_data_error(
+    tmp_path_factory: pytest.TempPathFactory, junk: bytes, at: int, cut: int, compressed: bool
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "fuzz.mat"
+    savemat(path, {"X": COLUMNS[:2, :4], "y": DIGITS[:2]}, do_compression=compressed)
+    base = path.read_bytes()
+    path.write_bytes(base[:at] + junk + base[at + cut :])
+    with suppress(DataError):
+        mat.read(path)
+
+
+def test_damage_is_refused(tmp_path: Path) -> None:
+    whole = ex4(tmp_path / "x.mat").read_bytes()
+    for content in (b"", whole[:60], whole[:200], whole[: len(whole) // 2], whole[:128] + bytes(range(256)) * 4):
+        (tmp_path / "x.mat").write_bytes(content)
+        with pytest.raises(DataError, match=r"x\.mat"):
+            load(tmp_path / "x.mat")

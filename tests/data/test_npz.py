@@ -1,0 +1,136 @@
+"""Arrays saved by NumPy come back as tables; pickles, lies and damage end in a DataError naming the file."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nnbackprop.data import load
+from nnbackprop.data.readers import npz
+from nnbackprop.errors import DataError
+
+IMAGES = np.random.default_rng(2).integers(0, 256, (12, 5, 4))
+LABELS = np.arange(12) % 3
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_keras_names_give_both_parts(tmp_path: Path, save) -> None:
+    save(tmp_path / "x.npz", x_train=IMAGES.astype(np.uint8), y_train=LABELS, x_test=IMAGES[:4], y_test=LABELS[:4])
+    splits = load(tmp_path / "x.npz")
+    assert splits.train.image_shape == splits.test.image_shape == (5, 4)
+    assert np.array_equal(splits.train.inputs, IMAGES.reshape(12, 20))
+    assert np.array_equal(splits.test.inputs, IMAGES[:4].reshape(4, 20))
+    assert splits.train.inputs.dtype == splits.test.inputs.dtype == np.uint8
+    assert splits.test.labels.tolist() == [0, 1, 2, 0]
+
+
+def test_one_table_is_split_unless_kept_whole(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", X=IMAGES.reshape(12, 20) / 255, y=LABELS[:, None])
+    assert load(tmp_path / "x.npz", split=False).test is None
+    splits = load(tmp_path / "x.npz", test_fraction=0.25, seed=1)
+    assert splits.train.counts().tolist() == [3, 3, 3]
+    assert splits.test.counts().tolist() == [1, 1, 1]
+    assert splits.train.inputs.dtype == np.float64
+    assert "(12, 1)" in splits.train.notes[0]
+
+
+def test_a_pair_of_npy_files_is_found_from_either(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", np.asfortranarray(IMAGES.astype(">i2")))
+    np.save(tmp_path / "labels.npy", LABELS)
+    for spec in (tmp_path, tmp_path / "images.npy", tmp_path / "labels.npy"):
+        train = load(spec, split=False).train
+        assert np.array_equal(train.inputs, IMAGES.reshape(12, 20))
+        assert train.labels.tolist() == LABELS.tolist()
+    (tmp_path / "labels.npy").unlink()
+    with pytest.raises(DataError, match=r"should lie in .*labels\.npy"):
+        load(tmp_path / "images.npy")
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (3, 8, 8, 1), (3, 1, 8, 8), (3, 64)])
+def test_a_channel_axis_of_one_is_no_matter(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    x = np.arange(192, dtype=np.uint8).reshape(shape)
+    np.savez(tmp_path / "x.npz", X=x, y=[1, 2, 1])
+    train = load(tmp_path / "x.npz", split=False).train
+    assert train.image_shape == (8, 8)
+    assert train.inputs.ravel().tolist() == list(range(192))
+
+
+def test_integers_are_kept_exactly_in_the_smallest_type(tmp_path: Path) -> None:
+    for values, dtype in (([0, 255], "uint8"), ([-1, 255], "float32"), ([0, 2**24 + 1], "float64")):
+        np.savez(tmp_path / "x.npz", X=np.array([values]), y=[1])
+        inputs = load(tmp_path / "x.npz", split=False).train.inputs
+        assert inputs.dtype == dtype
+        assert inputs.tolist() == [values]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"a": IMAGES, "y_train": LABELS}, "holds a, y_train; x_train and y_train"),
+        ({"X": IMAGES, "y": np.array([{}] * 12)}, "Python objects"),
+        ({"X": IMAGES, "y": np.eye(12)}, r"\(12, 12\).*argmax"),
+        ({"X": IMAGES, "y": LABELS[:5]}, r"12 images but labels of shape \(5,\)"),
+        ({"X": IMAGES + 1j, "y": LABELS}, "complex128; real numbers"),
+        ({"X": LABELS, "y": LABELS}, r"images have shape \(12,\)"),
+        ({"X": IMAGES[:0], "y": LABELS[:0]}, r"images have shape \(0, 5, 4\)"),
+        ({"X": IMAGES, "y": np.zeros(12, "V4")}, "labels are of type"),
+        (
+            {"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES[:, :4], "y_test": LABELS},
+            "16 features as 4 x 4",
+        ),
+    ],
+)
+def test_arrays_that_are_no_data_set(tmp_path: Path, arrays: dict, words: str) -> None:
+    np.savez(tmp_path / "x.npz", **arrays)
+    with pytest.raises(DataError, match=words) as error:
+        load(tmp_path / "x.npz")
+    assert str(tmp_path / "x.npz") in str(error.value)
+
+
+def npy(shape: str, body: bytes) -> bytes:
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + body
+
+
+@pytest.mark.parametrize(
+    ("member", "words"),
+    [
+        (npy("(1000000000000, 784)", b"abc"), "but fewer follow"),
+        (npy("(1, 2)", b"abc"), "but more follow"),
+        (npy("(-1, 2)", b""), "promises"),
+        (npy("(1,", b"abc"), "cannot be read"),
+        (npy("(1, 3)", b"abc")[:20], "cannot be read"),
+        (b"\x93NUMPY\x03\x00", "version"),
+        (b"", "cannot be read"),
+    ],
+)
+def test_headers_are_held_against_the_bytes(tmp_path: Path, member: bytes, words: str) -> None:
+    path = tmp_path / "x.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("X.npy", member)
+        archive.writestr("y.npy", npy("(1,)", b"a"))
+    with pytest.raises(DataError, match=words) as error:
+        load(path)
+    assert str(path) in str(error.value)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=12), st.integers(0, 900), st.integers(0, 12))
+def test_no_damage_leads_to_anything_but_tables_or_a_data_error(
+    tmp_path_factory: pytest.TempPathFactory, junk: bytes, at: int, cut: int
+) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, X=IMAGES.astype(np.uint8), y=LABELS.astype(np.uint8))
+    base = buffer.getvalue()
+    path = tmp_path_factory.getbasetemp() / "fuzz.npz"
+    path.write_bytes(base[:at] + junk + base[at + cut :])
+    with suppress(DataError):
+        table = npz.read_npz(path).train
+        assert len(table.labels) == len(table.inputs)

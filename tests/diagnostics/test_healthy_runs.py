@@ -1,0 +1,27 @@
+"""The cheapest of the forty healthy runs, each recipe among them: a finding here would be a false alarm."""
+
+from __future__ import annotations
+
+import pytest
+
+from nnbackprop.diagnostics.monitor import judge_rows
+from nnbackprop.runs.callbacks import row
+from tests.support.healthy_runs import RUNS, HealthyRun, trained
+
+CHEAP = [run for run in RUNS if run.cheap]
+
+
+def test_the_list_is_what_it_says() -> None:
+    assert len(RUNS) == 40
+    assert {run.recipe for run in RUNS} == {"mnist", "ex4", "rashid", "weight-height"}
+    optimizers = {"sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adam", "adamw"}
+    assert {run.overrides.get("optimizer", "sgd") for run in RUNS} == optimizers
+    assert {run.recipe for run in CHEAP} == {run.recipe for run in RUNS}
+
+
+@pytest.mark.parametrize("run", CHEAP, ids=str)
+def test_a_healthy_run_gives_no_alarm(run: HealthyRun) -> None:
+    trainer = trained(run)
+    assert trainer.diagnosis.healthy, trainer.diagnosis
+    rows = judge_rows([row(event) for event in trainer.history])
+    assert rows.healthy, rows

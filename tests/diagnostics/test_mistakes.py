@@ -1,0 +1,214 @@
+"""Mistakes planted in plain NumPy networks: every one caught and named, and no right network accused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck_function
+from nnbackprop.diagnostics.gradcheck.mistakes import MISTAKES
+from nnbackprop.errors import UsageError
+from tests.support import own_code
+from tests.support.own_code.lists import RIGHT, WRONG
+from tests.support.own_code.plan import Plan
+
+
+@pytest.mark.parametrize("plan", WRONG, ids=Plan.name)
+def test_a_planted_mistake_is_caught_and_named_first(plan: Plan) -> None:
+    patient = own_code.patient(plan)
+    report = gradcheck_function(patient.loss_fn, patient.grad_fn, patient.params)
+    assert not report.passed
+    assert report.mistakes[0].id == patient.expected, str(report)
+
+
+@pytest.mark.parametrize("plan", RIGHT, ids=Plan.name)
+def test_a_right_network_is_not_accused(plan: Plan) -> None:
+    patient = own_code.patient(plan)
+    report = gradcheck_function(patient.loss_fn, patient.grad_fn, patient.params)
+    assert report.passed, str(report)
+
+
+def test_every_mistake_that_can_be_named_is_planted() -> None:
+    """Apart from those that no network of `own_code` has, which are tested below."""
+    planted = {patient.expected for patient in own_code.wrong()}
+    others = {"unknown", "nearly-right", "loss-does-not-move", "gradient-shape", "gradient-not-finite"}
+    assert set(MISTAKES) - planted == others
+
+
+def square(W: np.ndarray) -> float:
+    return float((W * W).sum())
+
+
+def test_a_transposed_gradient_is_a_matter_of_shape() -> None:
+    W = np.arange(6.0).reshape(2, 3) + 1
+    report = gradcheck_function(lambda p: square(p["W"]), lambda p: {"W": 2 * p["W"].T}, {"W": W})
+    assert [m.id for m in report.mistakes] == ["gradient-shape"]
+    assert "turned" in report.mistakes[0].evidence
+
+
+def test_a_gradient_that_is_no_number_is_named() -> None:
+    W = np.ones((2, 3))
+    report = gradcheck_function(lambda p: square(p["W"]), lambda p: {"W": p["W"] * np.inf}, {"W": W})
+    assert [m.id for m in report.mistakes] == ["gradient-not-finite"]
+
+
+def test_scalars_as_in_a_net_written_out_are_parameters_too() -> None:
+    def loss(p: dict) -> float:
+        return float(np.sin(p["w"]) * p["b"])
+
+    def grad(p: dict) -> dict:
+        return {"w": np.cos(p["w"]) * p["b"], "b": np.sin(p["w"])}
+
+    assert gradcheck_function(loss, grad, {"w": 0.3, "b": -1.2}).passed
+    wrong = gradcheck_function(loss, lambda p: {**grad(p), "b": np.cos(p["w"])}, {"w": 0.3, "b": -1.2})
+    assert [t.name for t in wrong.tensors if not t.passed] == ["b"]
+
+
+def test_a_function_of_no_layers_is_checked_and_its_worst_tensor_said() -> None:
+    params = [np.full((2, 2, 2), 0.5), np.array([1.0, 2.0])]
+    report = gradcheck_function(
+        lambda p: square(p[0]) * float(p[1].sum()),
+        lambda p: [2 * p[0] * p[1].sum(), np.array([square(p[0]), 0.0])],
+        params,
+    )
+    assert [t.passed for t in report.tensors] == [True, False]
+    worst = report.tensors[1].worst
+    assert worst is not None
+    assert (worst.index, worst.hand) == ((1,), 0.0)
+    assert worst.numeric == pytest.approx(2.0, rel=1e-7)
+    assert report.mistakes[0].id == "unknown"
+
+
+def test_params_are_the_persons_own_and_stay_as_they_are() -> None:
+    W = np.ones((2, 2))
+
+    def grad(p: dict) -> dict:
+        p["W"] -= 0.1
+        return {"W": 2 * (p["W"] + 0.1)}
+
+    report = gradcheck_function(lambda p: square(p["W"]), grad, {"W": W})
+    assert [m.id for m in report.mistakes] == ["params-changed"]
+    assert not report.passed
+    assert (W == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "grad_fn", "words"),
+    [
+        (lambda p: np.float32(1), lambda p: p, "float64"),
+        (lambda p: p["W"], lambda p: p, "one number"),
+        (lambda p: float("nan"), lambda p: p, "finite"),
+        (lambda p: square(p["W"]), lambda p: {"V": p["W"]}, "none for W"),
+        (lambda p: square(p["W"]), lambda p: {"W": "no"}, "real numbers"),
+    ],
+)
+def test_functions_that_cannot_be_checked_are_told_so(loss_fn: Callable, grad_fn: Callable, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        gradcheck_function(loss_fn, grad_fn, {"W": np.ones((2, 3))})
+
+
+def test_an_error_of_the_persons_own_comes_out_as_it_is() -> None:
+    def loss(p: dict) -> float:
+        raise KeyError("W2")
+
+    with pytest.raises(KeyError, match="W2"):
+        gradcheck_function(loss, lambda p: p, {"W": np.ones((2, 3))})
+
+
+def test_a_function_that_refuses_extremes_still_gets_a_verdict() -> None:
+    """Experiments put zeros in; a person's assert against that ends the experiment, not the report."""
+
+    def loss(p: dict) -> float:
+        assert p["V"].any()
+        return square(np.tanh(p["W"]) @ p["V"])
+
+    def grad(p: dict) -> dict:
+        y = np.tanh(p["W"]) @ p["V"]
+        return {"W": 2 * y @ p["V"].T, "V": 2 * np.tanh(p["W"]).T @ y}
+
+    rng = np.random.default_rng(0)
+    params = {"W": rng.standard_normal((3, 4)), "V": rng.standard_normal((4, 2))}
+    report = gradcheck_function(loss, grad, params)
+    assert [t.passed for t in report.tensors] == [False, True]
+    assert [m.id for m in report.mistakes] == ["unknown"]
+
+
+def test_a_column_for_a_vector_is_a_fault_though_its_numbers_are_right() -> None:
+    """b (4,) less db (4, 1) is a table (4, 4) by broadcasting."""
+    b = np.arange(4.0) + 1
+    report = gradcheck_function(lambda p: square(p["b"]), lambda p: {"b": 2 * p["b"][:, None]}, {"b": b})
+    assert [m.id for m in report.mistakes] == ["gradient-shape"]
+    assert gradcheck_function(lambda p: square(p["b"]), lambda p: {"b": 2 * p["b"][None, :]}, {"b": b}).passed
+
+
+def test_a_loss_of_other_parameters_than_it_is_given_is_named() -> None:
+    elsewhere = np.ones((3, 2))
+    report = gradcheck_function(
+        lambda p: square(elsewhere), lambda p: {"W": 2 * p["W"]}, {"W": np.full((3, 2), 0.5)}
+    )
+    assert [m.id for m in report.mistakes] == ["loss-does-not-move"]
+
+
+def logistic(eps: float = 0.0, scale: float = 1.0) -> tuple[Callable, Callable, dict]:
+    """Logistic regression with log(a + eps), derived as if eps were not there."""
+    rng = np.random.default_rng(2)
+    X, t = rng.standard_normal((12, 3)), rng.integers(0, 2, 12)
+
+    def sigmoid(p: dict) -> np.ndarray:
+        return 1 / (1 + np.exp(-X @ p["w"] - p["b"]))
+
+    def loss(p: dict) -> float:
+        a = sigmoid(p)
+        return float(-np.mean(t * np.log(a + eps) + (1 - t) * np.log(1 - a + eps)))
+
+    def grad(p: dict) -> dict:
+        d = (sigmoid(p) - t) / 12
+        return {"w": X.T @ d, "b": d.sum()}
+
+    return loss, grad, {"w": scale * rng.standard_normal(3), "b": np.array(0.1)}
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0, 5.0, 7.0])
+def test_a_logarithm_that_has_lost_its_digits_is_no_mistake(scale: float) -> None:
+    """log(1 - a) with a near 1: J is far less exact than its last bit, and rightly derived."""
+    assert gradcheck_function(*logistic(scale=scale)).passed
+
+
+def test_an_epsilon_in_the_logarithm_is_told_from_a_mistake() -> None:
+    assert gradcheck_function(*logistic(eps=1e-12)).passed
+    report = gradcheck_function(*logistic(eps=1e-5))
+    assert not report.passed
+    assert [m.id for m in report.mistakes] == ["nearly-right"]
+
+
+def test_no_parameters_are_nothing_to_check() -> None:
+    with pytest.raises(UsageError, match="no parameters"):
+        gradcheck_function(lambda p: 1.0, lambda p: {}, {})
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_biases_in_the_first_or_last_row_of_the_weights_are_found(last: bool) -> None:
+    """A column of ones in front or behind: the same mistake gets the same name."""
+    rng = np.random.default_rng(4)
+    X, T = rng.standard_normal((7, 3)), np.eye(2)[rng.integers(0, 2, 7)]
+    ones = np.ones((7, 1))
+
+    def wide(a: np.ndarray) -> np.ndarray:
+        return np.hstack([a, ones] if last else [ones, a])
+
+    def forward(p: dict) -> tuple[np.ndarray, np.ndarray]:
+        a = np.tanh(wide(X) @ p["A"])
+        e = np.exp(wide(a) @ p["B"])
+        return a, e / e.sum(axis=1, keepdims=True)
+
+    def grad(p: dict) -> dict:
+        a, s = forward(p)
+        d = (s - T) / 7
+        back = d @ (p["B"][:-1] if last else p["B"][1:]).T  # and no (1 - a^2)
+        return {"A": wide(X).T @ back, "B": wide(a).T @ d}
+
+    params = {"A": rng.standard_normal((4, 5)), "B": rng.standard_normal((6, 2))}
+    report = gradcheck_function(lambda p: float(-np.mean(np.log((forward(p)[1] * T).sum(1)))), grad, params)
+    assert [m.id for m in report.mistakes] == ["activation-derivative-missing"]

@@ -1,0 +1,277 @@
+"""Libraries train alike, and what parts them is named: a product, a mask, a unit, at its step."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backends import Backend, NumpyBackend, select
+from backends.base import Namespace
+from nnbackprop.data.dataset import Dataset
+from nnbackprop.diagnostics.parity import compare
+from nnbackprop.diagnostics.parity.backend_run import BackendRun, batches
+from nnbackprop.diagnostics.parity.kinks import has_kink
+from nnbackprop.diagnostics.parity.results import KINDS, Comparison, difference
+from nnbackprop.errors import UsageError
+from nnbackprop.nn.layers import ACTIVATIONS, ELU, Dense, Dropout, ReLU
+from nnbackprop.nn.losses import MeanSquaredError, SoftmaxCrossEntropy
+from nnbackprop.nn.regularization import WeightPenalty
+from nnbackprop.nn.rng import RngKey
+from nnbackprop.nn.sequential import Sequential
+from nnbackprop.optim import SGD, Adam
+from nnbackprop.training.trainer import Trainer
+
+FEATURES, CLASSES, SAMPLES, BATCH = 20, 5, 160, 32
+
+
+def samples() -> Dataset:
+    """Normally distributed inputs (160, 20) in classes of random direction; any data would do."""
+    rng = np.random.Generator(np.random.Philox(key=0))
+    inputs = rng.standard_normal((SAMPLES, FEATURES))
+    labels = np.argmax(inputs @ rng.standard_normal((FEATURES, CLASSES)), axis=1).astype(np.int32)
+    return Dataset(inputs, labels, tuple("abcde"), source="random samples")
+
+
+def trainer(backend: Backend, dtype: str = "float64", **options: Any) -> Trainer:
+    """Dropout of the input and of both hidden layers, widths that 4 does not divide, Adam and L2."""
+    network = Sequential(
+        Dropout(0.1), Dense(17), ReLU(), Dropout(0.4), Dense(11), ReLU(), Dropout(0.2), Dense(CLASSES)
+    )
+    settings: dict[str, Any] = {"penalty": WeightPenalty(l2=1e-3), "batch_size": BATCH, "lr": 0.01, **options}
+    return Trainer(network, SoftmaxCrossEntropy(), Adam(), backend=backend, dtype=dtype, **settings)
+
+
+def compared(other: Backend, dtype: str = "float64", steps: int = 10) -> list[Comparison]:
+    return compare(trainer(select("numpy"), dtype), [trainer(other, dtype)], samples(), steps)
+
+
+class Other(NumpyBackend):
+    """NumPy with one function replaced."""
+
+    def __init__(self, **functions: Callable[..., Any]) -> None:
+        super().__init__()
+        self.xp = Namespace(np, **{"matmul": self.xp.matmul, **functions})
+
+
+# Libraries that are right.
+
+
+def test_a_hundred_steps_stay_within_rounding(backend: Backend) -> None:
+    if type(backend).__name__ == "ReadonlyNumpy":
+        pytest.skip("parameters are given away to the optimizer, which may write to them")
+    (comparison,) = compared(backend, steps=100)
+    assert {d.step for d in comparison.differences} == set(range(1, 101))
+    assert comparison.passed
+    assert not any(d.excuse for d in comparison.differences)
+    assert max(d.relative for d in comparison.differences) <= 1e-12
+
+
+def test_single_steps_in_float32_agree(backend: Backend) -> None:
+    if type(backend).__name__ == "ReadonlyNumpy":
+        pytest.skip("parameters are given away to the optimizer, which may write to them")
+    same, own = compared(backend, "float32", steps=5)
+    assert (same.begin, same.tolerance, own.begin, own.tolerance) == ("same weights", 1e-5, "own weights", None)
+    assert same.passed
+    assert own.passed
+
+
+def test_every_tensor_is_compared_at_every_step() -> None:
+    (comparison,) = compared(select("numpy"), steps=3)
+    layers = trainer(select("numpy")).network.names
+    parameters = [f"dense{i}.{name}" for i in (1, 2, 3) for name in ("W", "b")]
+    expected = {("activations", name) for name in layers}
+    expected |= {(kind, name) for kind in ("gradients", "weights") for name in parameters}
+    assert set(comparison.tensors()) == expected
+    assert all([d.step for d in rows] == [1, 2, 3] for rows in comparison.tensors().values())
+    assert all(d.absolute == d.relative == d.norm == 0 for d in comparison.differences)
+
+
+def test_the_weights_compared_are_those_of_a_trainer() -> None:
+    """Two epochs, whose last batch of three is a short one: order, masks and rates are the trainer's own."""
+    options = {"batch_size": 60, "lr": lambda step: 0.01 / (1 + step), "epochs": 2}
+    ours, theirs = trainer(select("numpy"), **options), trainer(select("numpy"), **options)
+    lane = BackendRun.of(ours, samples())
+    state, rows = lane.begin(), batches(ours, SAMPLES)
+    for k in range(6):
+        state, shown = lane.step(state, k, next(rows))
+    theirs.fit(samples())
+    for a, b in zip(shown.params, theirs.params, strict=True):
+        assert a.keys() == b.keys()
+        assert all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def test_the_masks_of_a_hundred_steps_are_equal_to_the_bit(backend: Backend) -> None:
+    numpy = select("numpy")
+    for step in range(100):
+        ours, theirs = (
+            b.to_numpy(
+                RngKey(3, b.asarray(np.array(step, np.int32)), layer=2).dropout_mask(
+                    b.xp, (32, 17), 0.4, b.xp.float64
+                )
+            )
+            for b in (backend, numpy)
+        )
+        assert np.array_equal(ours, theirs)
+
+
+# Libraries that are wrong.
+
+
+def test_a_product_slightly_off_is_caught_where_it_is_first_used() -> None:
+    off = Other(matmul=lambda a, b: np.matmul(a, b) * (1 + 1e-9))
+    (comparison,) = compared(off)
+    assert not comparison.passed
+    first = comparison.first_failure()
+    assert first
+    assert (first.step, first.kind, first.tensor) == (1, "activations", "dense1")
+    assert first.relative == pytest.approx(1e-9, rel=1e-3)
+    assert not any(comparison.within(kind) for kind in KINDS)
+
+
+def test_a_wrong_gradient_alone_is_caught_in_its_layer() -> None:
+    """Only the product that makes dW of the first layer, 20 x 17, is wrong: nothing forward shows it in step 1."""
+
+    def wrong(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        product = np.matmul(a, b)
+        return product * (1 + 1e-7) if product.shape == (FEATURES, 17) else product
+
+    first = compared(Other(matmul=wrong))[0].first_failure()
+    assert first
+    assert (first.step, first.kind, first.tensor) == (1, "gradients", "dense1.W")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_mask_of_one_step_that_differs_is_caught_in_that_step(dtype: str) -> None:
+    """The second hidden layer's dropout of step 4 keeps other units: three masks a step, in two passes forward."""
+
+    class Masked(NumpyBackend):
+        def __init__(self) -> None:
+            super().__init__()
+            self.xp = Namespace(np, matmul=self.xp.matmul, concat=self.concat)
+
+        def concat(self, lanes: Sequence[np.ndarray], axis: int) -> np.ndarray:
+            whole = np.concat(lanes, axis=axis)
+            return np.roll(whole, 1, axis=1) if self.wrong and whole.shape[1] == 12 else whole  # 11 in fours
+
+        def scan(self, step: Any, state: Any, data: Any, xs: Any, last: Any = None) -> Any:
+            self.wrong = int(xs["step"][0]) == 3
+            return super().scan(step, state, data, xs, last)
+
+    comparison = compared(Masked(), dtype, steps=6)[0]
+    first = comparison.first_failure()
+    assert first
+    assert (first.step, first.kind, first.tensor) == (4, "activations", "dropout3")
+    assert first.relative > 0.1
+    assert not comparison.passed
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_numbers_that_are_none_fail_even_where_nothing_is_judged(dtype: str) -> None:
+    nan = Other(exp=lambda x: np.exp(x) * math.nan)
+    for comparison in compared(nan, dtype, steps=2):
+        first = comparison.first_failure()
+        assert not comparison.passed
+        assert first
+        assert (first.step, first.kind, first.tensor) == (1, "gradients", "dense1.W")
+        assert json.loads(json.dumps(comparison.to_json(), allow_nan=False))["first_failure"]["relative"] is None
+
+
+# Rounding that looks like a fault.
+
+
+def at_the_kink() -> Callable[[Backend], Trainer]:
+    """A network of two units whose second, for sample 1, has a pre-activation of 5e-8: of the first step alone."""
+
+    def weights(rng: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        return np.array([[1.0, -1.0], [0.5, 1.0 + 2.0**-24]] if shape == (2, 2) else [[1.0, 2.0]] * 2, dtype)
+
+    network = Sequential(Dense(2, weights=weights, bias=None), ReLU(), Dense(2, weights=weights, bias=None))
+
+    def make(backend: Backend) -> Trainer:
+        options: dict[str, Any] = {"lr": 0.1, "batch_size": 3, "shuffle": False, "dtype": "float32"}
+        return Trainer(network, MeanSquaredError(), SGD(), backend=backend, **options)
+
+    return make
+
+
+def test_the_unit_that_flips_is_named() -> None:
+    """Sample 1 is (1, 1): its second pre-activation is 0 in float32, and noise of 1e-6 lifts it above."""
+
+    def noisy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        product = np.matmul(a, b)
+        z = product.shape == (3, 2) and np.abs(product) < 1e-7
+        return np.where(z, product + np.float32(1e-6), product)
+
+    data = Dataset(np.array([[2, 1], [1, 1], [1, 3]], np.float32), np.array([0, 1, 0], np.int32), ("a", "b"))
+    make = at_the_kink()
+    same, own = compare(make(select("numpy")), [make(Other(matmul=noisy))], data, 1)
+    for comparison in (same, own):
+        (kink,) = comparison.kinks
+        assert (kink.step, kink.layer, kink.unit, kink.sample, kink.units) == (1, "relu1", 1, 1, 1)
+        assert abs(kink.reference) < 1e-7
+        assert kink.other == pytest.approx(kink.reference + 1e-6)
+        assert comparison.passed
+    # The first layer's gradient differs by far more than the tolerance, and only the kink excuses that.
+    excused = {(d.kind, d.tensor): d for d in same.differences if d.excuse}
+    assert set(excused) == {("gradients", "dense1.W"), ("weights", "dense1.W")}
+    assert all(d.excuse == "kink" for d in excused.values())
+    assert excused["gradients", "dense1.W"].relative > 1e-3
+
+
+@pytest.mark.parametrize("word", ACTIVATIONS)
+def test_kinks_are_known_by_the_slope_at_zero(word: str) -> None:
+    assert has_kink(ACTIVATIONS[word]()) == (word in ("relu", "leaky-relu"))
+
+
+def test_an_elu_has_a_kink_unless_its_slopes_meet() -> None:
+    assert not has_kink(ELU(1.0))
+    assert has_kink(ELU(0.5))
+    assert not has_kink(Dense(3))
+
+
+def test_the_slope_of_a_saturated_sigmoid_is_left_to_rounding() -> None:
+    """y (1 - y) at 1 - y = 1e-6 keeps ten digits of float64: another last bit of y is nobody's fault."""
+    other = Other(tanh=lambda x: np.nextafter(np.tanh(x), 0.0))
+    network = Sequential(Dense(2), ACTIVATIONS["sigmoid"](), Dense(2))
+    data = Dataset(np.array([[19.0, 19.0], [18.0, 19.5]]), np.array([0, 1], np.int32), ("a", "b"))
+
+    def make(backend: Backend, seed: int) -> Trainer:
+        loss = SoftmaxCrossEntropy()
+        return Trainer(network, loss, SGD(), 0.1, backend=backend, dtype="float64", batch_size=1, seed=seed)
+
+    seen = 0
+    for seed in range(5):
+        (comparison,) = compare(make(select("numpy"), seed), [make(other, seed)], data, 4)
+        assert comparison.passed
+        excused = [d for d in comparison.differences if d.excuse]
+        seen += len(excused)
+        assert all(d.excuse == "rounding" and d.relative > 1e-12 and d.absolute < 1e-13 for d in excused)
+    assert seen
+    wrong = Other(tanh=lambda x: np.tanh(x) * (1 - 1e-10))
+    (comparison,) = compare(make(select("numpy"), 0), [make(wrong, 0)], data, 4)
+    assert not comparison.passed
+
+
+# Numbers.
+
+
+def test_differences_are_by_norm() -> None:
+    def of(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
+        d = difference(1, "weights", "dense1", "dense1.W", np.array(a, np.float32), np.array(b, np.float32))
+        return d.absolute, d.relative
+
+    assert of([3, 4], [3, 0]) == pytest.approx((4, 4 / 3))
+    assert of([0, 0], [0, 0]) == (0, 0)
+    assert of([1, 1], [0, 0]) == (1, math.inf)
+    assert of([math.nan], [1]) == of([math.inf], [math.inf]) == (math.inf, math.inf)
+    assert of([3e-30], [1e-30])[1] == pytest.approx(2)  # squares of which float32 cannot hold
+
+
+def test_trainers_of_two_dtypes_are_not_compared() -> None:
+    with pytest.raises(UsageError, match="one dtype"):
+        compare(trainer(select("numpy")), [trainer(select("numpy"), "float32")], samples(), 1)

@@ -1,0 +1,381 @@
+"""`nnbackprop replay`: the same run comes out bit for bit, and what is not the same is told from it and named."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from nnbackprop.cli import main
+from nnbackprop.data.dataset import Dataset
+from nnbackprop.diagnostics.repetition import Figure, Repetition, changes, figures
+from nnbackprop.diagnostics.replay import replay
+from nnbackprop.report.replay import verdict
+from nnbackprop.runs import config as configuration
+from nnbackprop.runs import train as experiment
+from nnbackprop.runs import trainer_state as state
+from nnbackprop.runs.checkpoint import load, save
+from nnbackprop.runs.data_splits import DataSplits
+from nnbackprop.runs.run_dir import RunDir
+
+QUIET = Console(quiet=True)
+RECIPE = """
+hidden = [7]
+dropout = [0.2]
+optimizer = "adam"
+lr = 0.01
+batch_size = 4
+epochs = 3
+scale = "standard"
+backend = "numpy"
+"""
+
+
+@pytest.fixture(autouse=True)
+def on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    for name in ("NNBACKPROP_BACKEND", "NNBACKPROP_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recipe and its data, 61 samples of three classes: 12 steps an epoch and a ragged one."""
+    folder = tmp_path_factory.mktemp("replay")
+    noise = np.random.default_rng(7)
+    labels = np.arange(76) % 3
+    inputs = noise.normal(size=(76, 5)) + labels[:, None]
+    rows = (",".join([*(f"{x:.6f}" for x in row), str(label)]) for row, label in zip(inputs, labels, strict=True))
+    (folder / "data.csv").write_text("a,b,c,d,e,label\n" + "\n".join(rows) + "\n")
+    (folder / "small.toml").write_text(RECIPE + f'data = "{(folder / "data.csv").as_posix()}"\n')
+    return folder
+
+
+Train = Callable[..., RunDir]
+
+
+@pytest.fixture
+def train(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+    """Trains the recipe with some settings changed, into a folder of the test's own; no pictures."""
+    monkeypatch.setattr(experiment, "draw", lambda *_: None)
+
+    def train(**settings: Any) -> RunDir:
+        where = {"runs_dir": str(tmp_path / "runs"), "progress": "off"}
+        made = configuration.resolve(str(place / "small.toml"), {**where, **settings})
+        return experiment.train(made, QUIET).folder
+
+    return train
+
+
+def again(folder: RunDir, **where: Any) -> Repetition:
+    return replay(str(folder.path), where, Path("runs"), "off", QUIET)
+
+
+def command(folder: RunDir, *words: str) -> int:
+    with pytest.raises(SystemExit) as stop:
+        main(["replay", str(folder.path), "--progress", "off", *words])
+    return int(stop.value.code or 0)
+
+
+def alter(folder: RunDir, which: str, path: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Save a checkpoint anew, sound, with one array changed."""
+    kept = load(folder.checkpoint(which))
+    array = kept.arrays[path]
+    save(folder.checkpoint(which), replace(kept, arrays={**kept.arrays, path: change(array.copy())}))
+
+
+def last_bit(array: np.ndarray) -> np.ndarray:
+    """The same numbers, the first of them one bit further."""
+    array.reshape(-1)[0] = np.nextafter(array.reshape(-1)[0], np.inf, dtype=array.dtype)
+    return array
+
+
+def elsewhere(folder: RunDir) -> None:
+    """Let the run have been made by another BLAS kernel."""
+    environment = json.loads((folder.path / "env.json").read_text())
+    kernel = {**(environment["blas"] or {}), "kernel": "Abacus"}
+    folder.write_json("env.json", {**environment, "blas": kernel})
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_run_comes_out_again_bit_for_bit_and_leaves_nothing_behind(
+    dtype: str, train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = train(dtype=dtype, validation=0.2)
+    before = sorted(folder.path.parent.rglob("*"))
+    assert command(folder) == 0
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[-1] == "the same, bit for bit"
+    assert shown.count("bit for bit") == 9  # four tensors, among the last and the best
+    assert sorted(folder.path.parent.rglob("*")) == before
+
+
+def test_json_says_all_of_it_and_nothing_else(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = train()
+    assert command(folder, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["passed"], found["exact"], found["steps"], found["changes"]) == (True, True, 48, [])
+    assert [(row["which"], row["name"]) for row in found["tensors"]] == [
+        (which, name) for which in ("last", "best") for name in ("dense1.W", "dense1.b", "dense2.W", "dense2.b")
+    ]
+    names = [row["name"] for row in found["figures"]]
+    assert names == ["train_loss", "train_accuracy", "test_loss", "test_accuracy"]
+
+
+@pytest.mark.parametrize("which", ["last", "best"])
+def test_one_bit_of_one_weight_is_told_and_its_tensor_named(
+    which: str, train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = train()
+    alter(folder, which, "params/3/b", last_bit)
+    unequal = [(tensor.which, tensor.name) for tensor in again(folder).tensors if not tensor.equal]
+    assert unequal == [(which, "dense2.b")]
+    assert command(folder) == 1
+    assert capsys.readouterr().out.splitlines()[-1].startswith("FAILED")
+
+
+def test_a_figure_that_was_altered_is_told(train: Train) -> None:
+    folder = train()
+    summary = json.loads((folder.path / "summary.json").read_text())
+    folder.write_json("summary.json", {**summary, "test_loss": summary["test_loss"] + 1e-15})
+    found = again(folder)
+    assert [figure.name for figure in found.figures if figure.kept != figure.again] == ["test_loss"]
+    assert not found.passed
+    assert "figures are not" in verdict(found)
+
+
+def test_altered_data_is_refused_before_a_step(
+    place: Path, train: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "own.csv"
+    shutil.copy(place / "data.csv", data)
+    folder = train(data=str(data))
+    lines = data.read_text().splitlines()
+    data.write_text("\n".join([*lines[:1], *(line.replace(".", ".0", 1) for line in lines[1:])]) + "\n")
+    assert command(folder) == 3
+    said = " ".join(capsys.readouterr().err.split())
+    assert "is not what" in said
+    assert load(folder.checkpoint("last")).meta["fingerprint"] in said
+
+
+def test_every_sample_of_every_part_is_in_the_fingerprint() -> None:
+    """And where it stands: a sample that moves from one part to the next makes other parts."""
+    inputs, labels = np.arange(20.0).reshape(10, 2), np.arange(10, dtype=np.int32) % 2
+
+    def parts(x: np.ndarray, t: np.ndarray, *ends: int) -> DataSplits:
+        cut = (slice(0, ends[0]), slice(ends[0], ends[1]), slice(ends[1], 10))
+        train, validation, test = (Dataset(x[part], t[part], ("a", "b")) for part in cut)
+        return DataSplits(train, validation, test)
+
+    seen = {parts(inputs, labels, 6, 8).fingerprint, parts(inputs, labels, 6, 9).fingerprint}
+    for row in range(10):
+        other, turned = inputs.copy(), labels.copy()
+        other[row, 1] += 1e-9
+        turned[row] = 1 - turned[row]
+        seen |= {parts(other, labels, 6, 8).fingerprint, parts(inputs, turned, 6, 8).fingerprint}
+    assert len(seen) == 2 + 2 * 10
+    whole = parts(inputs, labels, 6, 8)
+    assert replace(whole, validation=None).fingerprint not in seen
+    assert (
+        replace(whole, validation=None, test=whole.validation).fingerprint != replace(whole, test=None).fingerprint
+    )
+
+
+def test_elsewhere_float64_is_held_to_rounding(train: Train) -> None:
+    folder = train(dtype="float64")
+    elsewhere(folder)
+    alter(folder, "last", "params/0/W", last_bit)
+    found = again(folder)
+    assert (found.exact, found.passed) == (False, True)
+    assert [(change.name, change.kept) for change in found.changes] == [("blas kernel", "Abacus")]
+    alter(folder, "last", "params/0/W", lambda W: W * (1 + 1e-11))
+    assert not again(folder).passed
+
+
+def test_elsewhere_float32_is_held_to_the_accuracy(train: Train) -> None:
+    folder = train()
+    elsewhere(folder)
+    alter(folder, "last", "params/0/W", lambda W: W * np.float32(1.01))
+    found = again(folder)
+    assert found.passed
+    assert found.bound is None
+    summary = json.loads((folder.path / "summary.json").read_text())
+    folder.write_json("summary.json", {**summary, "test_accuracy": 0.0})
+    assert not again(folder).passed
+
+
+@pytest.mark.parametrize(("kept", "agrees"), [(0.3, True), (0.28, False), (None, False)])
+def test_accuracies_may_differ_by_three_standard_errors(kept: float | None, agrees: bool) -> None:
+    """The difference of two accuracies p on 100 samples has variance 2 p (1 - p) / 100: 0.208^2 / 9 at p = 0.4."""
+    again = {"test_accuracy": 0.5, "test_loss": 1.0}
+    rows = figures({"test_accuracy": kept}, again, {"test": 100}, "test", "float32")
+    figure = next(row for row in rows if row.name == "test_accuracy")
+    p = 0.5 if kept is None else (kept + 0.5) / 2
+    assert figure.allowed == pytest.approx(3 * math.sqrt(2 * p * (1 - p) / 100), rel=1e-15)
+    assert figure.agrees is agrees
+
+
+def test_a_figure_only_shown_always_agrees() -> None:
+    assert Figure("test_loss", 1.0, 2.0, None).agrees
+    assert not Figure("test_accuracy", 0.9, 0.90001, 0.0).agrees
+
+
+def test_changes_are_named_down_to_a_package() -> None:
+    kept = {"why": "asked", "cores": 2, "packages": {"numpy": "1", "torch": "2"}, "blas": None}
+    now = {"why": "auto", "cores": 2, "packages": {"numpy": "2", "torch": "2"}, "blas": {"kernel": "Zen"}}
+    assert [(row.name, row.kept, row.now) for row in changes(kept, now)] == [
+        ("blas kernel", None, "Zen"),
+        ("packages numpy", "1", "2"),
+    ]
+
+
+def test_a_run_whose_time_was_up_is_trained_as_far(train: Train) -> None:
+    folder = train(max_time=1e-9)
+    found = again(folder)
+    assert found.steps == json.loads((folder.path / "summary.json").read_text())["steps"]
+    assert 0 < found.steps < 16  # it ended within its first epoch
+    assert found.exact
+
+
+@pytest.mark.parametrize("step", [3, 17])
+def test_a_run_that_was_cut_off_is_trained_to_its_checkpoint(step: int, train: Train) -> None:
+    """Within an epoch, and wherever a chunk would have ended by itself."""
+    folder = train(save_every="1", keep=60)
+    shutil.copy(folder.checkpoints / f"step-{step:08d}.safetensors", folder.checkpoint("last"))
+    (folder.path / "summary.json").unlink()
+    found = again(folder)
+    assert (found.steps, found.exact, found.figures) == (step, True, ())
+    assert {tensor.which for tensor in found.tensors} == {"last"}
+
+
+def test_a_run_that_was_stopped_early_and_resumed_comes_out_again(train: Train, tmp_path: Path) -> None:
+    folder = train(validation=0.3, patience=1, lr=0.2, epochs=30)
+    stopped = json.loads((folder.path / "summary.json").read_text())
+    assert stopped["reason"] == "early-stopping"
+    assert again(folder).exact
+    experiment.resume(str(folder.path), {"patience": 3, "progress": "off"}, tmp_path, QUIET)
+    found = again(folder)
+    assert found.steps > stopped["steps"]
+    assert found.exact
+
+
+def test_a_schedule_that_resuming_bent_is_refused(train: Train, tmp_path: Path) -> None:
+    folder = train(schedule="cosine", epochs=2)
+    assert again(folder).exact
+    experiment.resume(str(folder.path), {"epochs": 4, "progress": "off"}, tmp_path, QUIET)
+    with pytest.raises(ValueError, match=r"step 2 was .* resumed with other --epochs"):
+        again(folder)
+
+
+def resume(folder: RunDir, **settings: Any) -> None:
+    experiment.resume(str(folder.path), {"progress": "off", **settings}, Path(), QUIET)
+
+
+def test_a_schedule_bent_before_the_first_row_is_refused(train: Train) -> None:
+    """The first step of a cosine has the full rate whatever its length; the second one has not."""
+    folder = train(schedule="cosine", epochs=1, save_every="2", max_time=1e-9)
+    assert state.progress_of(load(folder.checkpoint("last"))).step == 2
+    assert again(folder).exact
+    resume(folder, epochs=3, max_time=100.0)
+    assert [begin for begin, _ in state.progress_of(load(folder.checkpoint("last"))).aims] == [0, 2]
+    with pytest.raises(ValueError, match=r"step 2 was .* --epochs 1, .* with 3, .* resumed with other --epochs"):
+        again(folder)
+
+
+def test_a_schedule_bent_within_an_epoch_and_back_is_refused(train: Train) -> None:
+    """Every row of metrics.jsonl is then as if nothing had been."""
+    folder = train(schedule="cosine", save_every="2", max_time=1e-9)
+    resume(folder, epochs=5)
+    resume(folder, epochs=3, max_time=100.0)
+    with pytest.raises(ValueError, match=r"step 3 was .* --epochs 5, .* with 3"):
+        again(folder)
+
+
+@pytest.mark.parametrize(("schedule", "steps"), [("warmup:3+cosine", "2"), ("step:1:0.5", "16"), ("cosine", "1")])
+def test_other_epochs_that_changed_no_rate_come_out_again(schedule: str, steps: str, train: Train) -> None:
+    """Within a warm-up, under a schedule that does not ask for them, and at the first step of a cosine."""
+    folder = train(schedule=schedule, save_every=steps, max_time=1e-9)
+    resume(folder, epochs=2, max_time=100.0)
+    found = again(folder)
+    assert (found.steps, found.exact) == (32, True)
+
+
+def test_a_run_that_is_to_go_less_far_than_it_is_comes_out_again_as_far_as_it_is(train: Train) -> None:
+    """Two steps into its second epoch, by a config.toml that says one."""
+    folder = train(epochs=1, save_every="2")
+    resume(folder, epochs=2, max_time=1e-9)
+    said = folder.config.read_text()
+    folder.write("config.toml", said.replace("epochs = 2", "epochs = 1"))
+    found = again(folder)
+    assert (found.steps, found.exact) == (18, True)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "one-cycle"])
+def test_a_checkpoint_that_does_not_say_where_its_run_was_to_go(schedule: str, train: Train) -> None:
+    folder = train(schedule=schedule)
+    last = load(folder.checkpoint("last"))
+    progress = {name: value for name, value in last.meta["progress"].items() if name != "aims"}
+    save(folder.checkpoint("last"), replace(last, meta={**last.meta, "progress": progress}))
+    if schedule == "constant":
+        assert again(folder).exact
+        return
+    with pytest.raises(ValueError, match="does not say which --epochs its first 48 steps were made with"):
+        again(folder)
+
+
+def test_a_configuration_that_was_altered_is_refused(train: Train) -> None:
+    folder = train()
+    folder.write("config.toml", folder.config.read_text().replace("lr = 0.01", "lr = 0.02"))
+    with pytest.raises(OSError, match=r"has lr = 0\.02, and .* was trained with 0\.01"):
+        again(folder)
+
+
+def test_a_summary_of_another_moment_is_refused(train: Train) -> None:
+    folder = train(save_every="1", keep=60)
+    shutil.copy(folder.checkpoints / "step-00000017.safetensors", folder.checkpoint("last"))
+    with pytest.raises(OSError, match=r"is of step 17 and summary\.json beside it of step 48"):
+        again(folder)
+
+
+def test_more_epochs_at_a_constant_rate_come_out_again(train: Train, tmp_path: Path) -> None:
+    folder = train(epochs=1)
+    experiment.resume(str(folder.path), {"epochs": 2, "progress": "off"}, tmp_path, QUIET)
+    assert again(folder).exact
+
+
+def test_a_run_that_was_put_back_at_half_its_rate_is_refused(train: Train) -> None:
+    folder = train()
+    last = load(folder.checkpoint("last"))
+    meta = {**last.meta, "progress": {**last.meta["progress"], "rate": 0.5}}
+    save(folder.checkpoint("last"), replace(last, meta=meta))
+    with pytest.raises(ValueError, match=r"went on at 0\.5 of its learning rate"):
+        again(folder)
+
+
+def test_a_run_without_a_step_is_refused(train: Train) -> None:
+    folder = train(keep=60)
+    shutil.copy(folder.checkpoints / "step-00000000.safetensors", folder.checkpoint("last"))
+    with pytest.raises(ValueError, match="no step"):
+        again(folder)
+
+
+def test_a_place_that_cannot_be_is_refused(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(train(), "--threads", "0") == 2
+    assert "threads" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("library", ["torch", "jax"])
+def test_on_another_library_float64_is_within_rounding(library: str, train: Train) -> None:
+    pytest.importorskip(library, reason=f"{library} is not installed")
+    found = again(train(dtype="float64", validation=0.2), backend=library)
+    assert "backend" in {change.name for change in found.changes}
+    assert found.passed
+    assert max(tensor.apart for tensor in found.tensors) <= 1e-12

@@ -1,0 +1,190 @@
+"""Every layer, on every backend: central differences, two libraries' autodiff, float32, tracing; shapes refused.
+
+A layer is one row of `layer_rows.ROWS`; the last tests see to it that none is missing.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes
+
+import nnbackprop
+from backends import NumpyBackend, select, tree_map
+from nnbackprop.errors import ShapeError, UsageError
+from nnbackprop.nn import layers
+from nnbackprop.nn.layers import ACTIVATIONS, ELU, Activation, Dense, Dropout, Layer, LeakyReLU, Softmax
+from nnbackprop.nn.rng import RngKey
+from tests.support.gradients import AUTODIFF, DIFFERENCES, JUDGES, central_differences, distance
+from tests.support.layer_rows import ROWS, STEP, every_row, example, run
+
+
+@every_row
+def test_gradients_are_central_differences(backend, row):
+    """Of J = sum(y dy), whose derivative with respect to y is dy."""
+    x, dy, params = example(row.layer)
+    draw = RngKey(0, backend.asarray(STEP))
+
+    def loss_at(x: np.ndarray, params: dict[str, np.ndarray]) -> float:
+        y, _ = row.layer.forward(backend.xp, tree_map(backend.asarray, params), backend.asarray(x), draw)
+        return float(np.sum(backend.to_numpy(y) * dy))
+
+    _, dx, grads = run(backend, row.layer, x, dy, params)
+    assert distance(dx, central_differences(lambda a: loss_at(a, params), x)) <= DIFFERENCES
+    assert grads.keys() == params.keys()
+    for name, w in params.items():
+        numeric = central_differences(lambda a, name=name: loss_at(x, {**params, name: a}), w)
+        assert distance(grads[name], numeric) <= DIFFERENCES, name
+
+
+@every_row
+@pytest.mark.parametrize("judge", JUDGES)
+def test_values_and_gradients_are_autodiffs(backend, row, judge):
+    x, dy, params = example(row.layer)
+
+    def loss(library: Any, x: Any, *leaves: Any) -> Any:
+        y = getattr(row, judge)(library, x, dict(zip(params, leaves, strict=True)))
+        return (y * (library.tensor(dy) if judge == "torch" else dy)).sum(), y
+
+    y, dx, grads = run(backend, row.layer, x, dy, params)
+    want_y, (want_dx, *want_grads) = JUDGES[judge](loss, x, *params.values())
+    assert distance(y, want_y) <= AUTODIFF
+    assert distance(dx, want_dx) <= AUTODIFF
+    for name, want in zip(params, want_grads, strict=True):
+        assert distance(grads[name], want) <= AUTODIFF, name
+
+
+@every_row
+def test_float32_stays_float32_and_near_float64(backend, row):
+    """Each result takes some ten roundings of 2^-24 relative to its terms."""
+    narrow = run(backend, row.layer, *example(row.layer, "float32"))
+    wide = run(NumpyBackend(), row.layer, *example(row.layer))
+    for a, b in zip((*narrow[:2], *narrow[2].values()), (*wide[:2], *wide[2].values()), strict=True):
+        assert a.dtype == np.float32
+        assert distance(a.astype("float64"), b) <= 10 * 2**-24
+
+
+@every_row
+def test_without_need_dx_the_gradients_are_the_same_and_dx_is_none(backend, row):
+    x, dy, params = example(row.layer)
+    _, _, grads = run(backend, row.layer, x, dy, params)
+    _, dx, alone = run(backend, row.layer, x, dy, params, need_dx=False)
+    assert dx is None
+    assert grads.keys() == alone.keys()
+    assert all(np.array_equal(grads[name], alone[name]) for name in grads)
+
+
+@every_row
+def test_forward_and_backward_can_be_traced(row):
+    """Under jax.jit an array has no value to look at: a hidden wait for the device is an error."""
+    jax = pytest.importorskip("jax", reason="JAX is not installed: nothing to trace with")
+    backend = select("jax")
+
+    def there_and_back(params: Any, x: Any, dy: Any, step: Any) -> Any:
+        y, cache = row.layer.forward(backend.xp, params, x, RngKey(0, step))
+        return y, *row.layer.backward(backend.xp, params, cache, dy, True)
+
+    x, dy, params = example(row.layer)
+    traced = jax.jit(there_and_back)(params, x, dy, STEP)
+    for a, b in zip(jax.tree.leaves(traced), jax.tree.leaves(run(backend, row.layer, x, dy, params)), strict=True):
+        assert distance(np.asarray(a), b) <= AUTODIFF
+
+
+def test_dense_by_hand(backend):
+    """Two samples, two inputs, one output; all whole numbers."""
+    params = {"W": np.array([[2.0], [-1.0]]), "b": np.array([5.0])}
+    x, dz = np.array([[1.0, 3.0], [4.0, 0.0]]), np.array([[10.0], [1.0]])
+    z, dx, grads = run(backend, Dense(1), x, dz, params)
+    np.testing.assert_array_equal(z, [[4.0], [13.0]])
+    np.testing.assert_array_equal(grads["W"], [[14.0], [30.0]])
+    np.testing.assert_array_equal(grads["b"], [11.0])
+    np.testing.assert_array_equal(dx, [[20.0, -10.0], [2.0, -1.0]])
+
+
+@settings(max_examples=50, deadline=None)
+@given(n=st.integers(1, 6), features=st.integers(1, 6), units=st.integers(1, 6))
+def test_dense_keeps_its_shapes(n, features, units):
+    rng = np.random.default_rng(0)
+    params, out_shape = Dense(units).build(rng, (features,), "float64")
+    x, dz = rng.standard_normal((n, features)), rng.standard_normal((n, units))
+    z, dx, grads = run(NumpyBackend(), Dense(units), x, dz, params)
+    assert out_shape == (units,)
+    assert z.shape == (n, units)
+    assert distance(dx, np.einsum("nu,iu->ni", dz, params["W"])) <= AUTODIFF
+    assert distance(grads["W"], np.einsum("ni,nu->iu", x, dz)) <= AUTODIFF
+    assert distance(grads["b"], np.einsum("nu->u", dz)) <= AUTODIFF
+
+
+def test_dense_without_bias_has_none():
+    params, _ = Dense(3, bias=None).build(np.random.default_rng(0), (4,), "float32")
+    assert {name: (w.shape, w.dtype) for name, w in params.items()} == {"W": ((4, 3), np.float32)}
+
+
+def test_dropout_scales_survivors_in_training_and_does_nothing_in_evaluation(backend):
+    x, dy, _ = example(Dropout(0.4))
+    y, dx, _ = run(backend, Dropout(0.4), x, dy, {})
+    level = round(0.4 * 65536)
+    assert set(np.unique(y / x).round(12)) == {0.0, round(65536 / (65536 - level), 12)}
+    np.testing.assert_array_equal(dx == 0, y == 0)
+    x, dy = backend.asarray(x), backend.asarray(dy)
+    y, cache = Dropout(0.4).forward(backend.xp, {}, x, None)
+    dx, _ = Dropout(0.4).backward(backend.xp, {}, cache, dy, True)
+    np.testing.assert_array_equal(backend.to_numpy(y), backend.to_numpy(x))
+    np.testing.assert_array_equal(backend.to_numpy(dx), backend.to_numpy(dy))
+
+
+@pytest.mark.parametrize("layer", [Dense(3), Softmax(), Dropout(0.5)])
+@given(shape=array_shapes(min_dims=0, max_dims=4).filter(lambda shape: len(shape) != 1))
+def test_a_layer_of_vectors_refuses_other_samples(layer, shape):
+    with pytest.raises(ShapeError, match="flatten them"):
+        layer.build(np.random.default_rng(0), shape, "float32")
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: Dense(0), ShapeError, "at least 1 unit and got 0"),
+        (lambda: LeakyReLU(1.0), UsageError, "below 1; got 1.0"),
+        (lambda: LeakyReLU(-0.1), UsageError, "at least 0 .* got -0.1"),
+        (lambda: LeakyReLU(math.nan), UsageError, "got nan"),
+        (lambda: ELU(-1.0), UsageError, "at least 0; got -1.0"),
+        (lambda: ELU(math.inf), UsageError, "finite .* got inf"),
+        (lambda: Dropout(1.0), UsageError, "below 1; got 1.0"),
+        (lambda: Dropout(-0.5), UsageError, "at least 0 .* got -0.5"),
+    ],
+)
+def test_a_hyperparameter_that_cannot_be_is_refused(make, error, words):
+    with pytest.raises(error, match=words):
+        make()
+
+
+def exported() -> set[type]:
+    return {getattr(layers, name) for name in layers.__all__ if isinstance(getattr(layers, name), type)}
+
+
+def test_every_exported_layer_has_a_row():
+    assert {type(row.layer) for row in ROWS} == exported() - {Layer, Activation}
+
+
+def test_every_activation_has_a_word_and_needs_no_argument():
+    activations = {kind for kind in exported() if issubclass(kind, Activation)} - {Activation}
+    assert set(ACTIVATIONS.values()) == activations
+    assert all(isinstance(kind(), kind) for kind in ACTIVATIONS.values())
+
+
+def test_the_mathematics_imports_no_array_library():
+    """Layers, losses and penalties compute with the namespace they are handed, and with nothing else."""
+    home = Path(nnbackprop.__file__).parent / "nn"
+    for path in (*(home / "layers").glob("*.py"), home / "losses.py", home / "regularization.py"):
+        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+        names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
+        known = {"__future__", "abc", "collections", "dataclasses", "functools", "math", "typing", "backends"}
+        assert {name.partition(".")[0] for name in names} <= known | {"nnbackprop"}, path.name

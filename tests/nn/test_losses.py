@@ -1,0 +1,139 @@
+"""Every loss, on every backend: central differences, two libraries' autodiff, facts on paper, huge logits.
+
+A loss is one row of `loss_rows.ROWS`; the last test sees to it that none is missing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from backends import NumpyBackend
+from nnbackprop.errors import UsageError
+from nnbackprop.nn import losses
+from nnbackprop.nn.losses import LOSSES, MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
+from tests.support.gradients import AUTODIFF, DIFFERENCES, JUDGES, central_differences, distance
+from tests.support.loss_rows import ROWS, N, every_row, example, ln, run
+
+
+@every_row
+def test_dy_is_central_differences(backend, row):
+    y, t = example(row.loss)
+    _, dy = run(backend, row.loss, y, t)
+    numeric = central_differences(lambda a: float(run(backend, row.loss, a, t)[0]), y)
+    assert distance(dy, numeric) <= DIFFERENCES
+
+
+@every_row
+@pytest.mark.parametrize("judge", JUDGES)
+def test_value_and_dy_are_autodiffs(backend, row, judge):
+    y, t = example(row.loss)
+    J, dy = run(backend, row.loss, y, t)
+    want_J, (want_dy,) = JUDGES[judge](lambda library, y: [row.by(judge, library, y, t)] * 2, y)
+    assert distance(J, want_J) <= AUTODIFF
+    assert distance(dy, want_dy) <= AUTODIFF
+
+
+@every_row
+def test_facts_on_paper(backend, row):
+    for y, t, want in row.facts:
+        t = np.array([t], np.int32 if row.loss.labels else np.float64)
+        J, _ = run(backend, row.loss, np.array([y], np.float64), t)
+        assert J.shape == ()
+        assert float(J) == pytest.approx(want, rel=1e-15, abs=1e-15)
+
+
+@every_row
+def test_the_loss_of_a_batch_is_the_mean_of_its_samples(backend, row):
+    """So a batch given twice has the same J, and each sample's share of dy is halved."""
+    y, t = example(row.loss)
+    J, dy = run(backend, row.loss, y, t)
+    samples = [run(backend, row.loss, y[i : i + 1], t[i : i + 1]) for i in range(N)]
+    assert float(J) == pytest.approx(np.mean([float(j) for j, _ in samples]), rel=1e-14)
+    assert distance(dy, np.concatenate([d for _, d in samples]) / N) <= AUTODIFF
+    J2, dy2 = run(backend, row.loss, np.concatenate([y, y]), np.concatenate([t, t]))
+    assert float(J2) == pytest.approx(float(J), rel=1e-14)
+    assert distance(dy2, np.concatenate([dy, dy]) / 2) <= AUTODIFF
+
+
+@every_row
+def test_float32_stays_float32_and_near_float64(backend, row):
+    narrow, wide = (
+        run(b, row.loss, *example(row.loss, d)) for b, d in ((backend, "float32"), (NumpyBackend(), "float64"))
+    )
+    for a, b in zip(narrow, wide, strict=True):
+        assert a.dtype == np.float32
+        assert distance(a.astype("float64"), b) <= 10 * 2**-24
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("loss", "y", "t", "J", "dy"),
+    [
+        (SoftmaxCrossEntropy(), [1e4, -1e4, 0], 0, 0, [0, 0, 0]),
+        (SoftmaxCrossEntropy(), [1e4, -1e4, 0], 1, 2e4, [1, -1, 0]),
+        (SoftmaxCrossEntropy(), [1e4, 1e4], 0, ln(2), [-0.5, 0.5]),
+        (SoftmaxCrossEntropy(0.5), [1e4, -1e4], 0, 5e3, [0.25, -0.25]),
+        (SigmoidBinaryCrossEntropy(), [1e4, -1e4], [1, 0], 0, [0, 0]),
+        (SigmoidBinaryCrossEntropy(), [1e4, -1e4], [0, 1], 2e4, [1, -1]),
+        (SigmoidBinaryCrossEntropy(0.5), [1e4, -1e4], [1, 0], 5e3, [0.25, -0.25]),
+    ],
+)
+def test_huge_logits(backend, loss, y, t, J, dy, dtype):
+    got_J, got_dy = run(backend, loss, np.array([y], dtype), np.array([t], np.int32 if loss.labels else dtype))
+    assert float(got_J) == pytest.approx(J, rel=1e-6, abs=0)
+    np.testing.assert_array_equal(got_dy, [dy])
+
+
+def test_each_sample_has_its_own_largest_logit(backend):
+    """e^y of the second would be 0 / 0 if it were shifted by the first's."""
+    J, dy = run(backend, SoftmaxCrossEntropy(), np.array([[1e4, -1e4], [-3e4, -3e4]]), np.zeros(2, np.int32))
+    assert float(J) == pytest.approx(ln(2) / 2, rel=1e-15)
+    np.testing.assert_array_equal(dy, [[0, 0], [-0.25, 0.25]])
+
+
+@pytest.mark.parametrize(("y", "t"), [(10, 1), (-10, 0)])
+def test_a_small_loss_keeps_its_digits_in_float32(backend, y, t):
+    """-log(1 - 1 / (1 + e^10)) = log(1 + e^-10) = 4.5e-5: taken from 10 it would be left with two digits."""
+    J, _ = run(
+        backend, SigmoidBinaryCrossEntropy(), np.full((1, 1), y, np.float32), np.full((1, 1), t, np.float32)
+    )
+    assert float(J) == pytest.approx(math.log1p(math.exp(-10)), rel=1e-6)
+
+
+@pytest.mark.parametrize("make", [SoftmaxCrossEntropy, SigmoidBinaryCrossEntropy])
+@pytest.mark.parametrize("s", [-0.1, 1.0, math.nan])
+def test_smoothing_is_a_share(make, s):
+    with pytest.raises(UsageError, match="at least 0 and below 1"):
+        make(label_smoothing=s)
+
+
+def test_an_unknown_reduction_is_refused():
+    with pytest.raises(UsageError, match="'half-sum' or 'mean', not by 'sum'"):
+        MeanSquaredError("sum")
+
+
+def test_probabilities_are_what_the_outputs_stand_for(backend):
+    logits = backend.asarray(np.array([[0.0, ln(3)], [0.0, 0.0]]))
+    for loss, want in (
+        (SoftmaxCrossEntropy(), [[0.25, 0.75], [0.5, 0.5]]),
+        (SigmoidBinaryCrossEntropy(), [[0.5, 0.75], [0.5, 0.5]]),
+        (MeanSquaredError(), [[0, ln(3)], [0, 0]]),
+    ):
+        p = backend.to_numpy(loss.probabilities(backend.xp, logits))
+        np.testing.assert_allclose(p, want, rtol=1e-15)
+
+
+def test_every_loss_has_a_row_and_a_word():
+    defined = {kind for kind in vars(losses).values() if dataclasses.is_dataclass(kind)}
+    assert {type(row.loss) for row in ROWS} == defined
+    assert {word: make() for word, make in LOSSES.items()} == {
+        "softmax-cross-entropy": SoftmaxCrossEntropy(),
+        "binary-cross-entropy": SigmoidBinaryCrossEntropy(),
+        "half-mse": MeanSquaredError("half-sum"),
+        "mse": MeanSquaredError("mean"),
+    }
+    assert {type(make()) for make in LOSSES.values()} == defined

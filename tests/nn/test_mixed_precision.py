@@ -1,0 +1,144 @@
+"""Steps in float16 and bfloat16: gradients as good as their digits, and weights that keep theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backends import Backend, leaves, select, tree_map
+from nnbackprop.data.dataset import Dataset
+from nnbackprop.errors import UsageError
+from nnbackprop.nn.layers import ACTIVATIONS, Dense, Dropout, ReLU
+from nnbackprop.nn.losses import SoftmaxCrossEntropy
+from nnbackprop.nn.mixed_precision import MixedPrecision
+from nnbackprop.nn.rng import RngKey
+from nnbackprop.nn.sequential import Sequential
+from nnbackprop.optim import SGD
+from nnbackprop.training.step import Objective
+from nnbackprop.training.trainer import Trainer
+from tests.support import fake_cupy
+
+DIGITS = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
+"""Half of the distance between 1 and the next number."""
+
+
+@pytest.fixture(params=["numpy", "torch", "jax", "fake cupy"])
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    if request.param == "fake cupy":
+        pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
+        with fake_cupy.installed(monkeypatch, fake_cupy.Blas()):
+            yield fake_cupy.backend()
+    else:
+        pytest.importorskip(request.param, reason=f"{request.param} is not installed")
+        yield select(request.param)
+
+
+def narrow(backend: Backend, network: Sequential, dtype: str) -> MixedPrecision:
+    if not hasattr(backend.xp, dtype):
+        pytest.skip(f"{backend.name} has no {dtype}")
+    return MixedPrecision(network, dtype, backend)
+
+
+def batch(n: int = 32, features: int = 20) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((n, features)).astype("float32"), (np.arange(n) % 5).astype(np.int32)
+
+
+def gradients(backend: Backend, network: Sequential, x: np.ndarray, t: np.ndarray, dtype: str = "float32") -> Any:
+    """J and gradients on the host, of parameters that are the network's own in float32."""
+    params = tree_map(lambda a: backend.asarray(a.astype(dtype)), network.build((x.shape[1],), 1, "float32"))
+    draw = RngKey(3, backend.asarray(np.int32(7)))
+    inputs = backend.asarray(x.astype(dtype))
+    J, _, _, grads = Objective(network, SoftmaxCrossEntropy()).gradients(
+        backend.xp, params, inputs, backend.asarray(t), draw
+    )
+    return tree_map(backend.to_numpy, (J, grads))
+
+
+@pytest.mark.parametrize("dtype", DIGITS)
+@pytest.mark.parametrize(
+    "activation", ["relu", "leaky-relu", "elu", "sigmoid", "tanh", "gelu", "softplus", "softmax"]
+)
+def test_gradients_are_those_of_float64_to_the_digits_there_are(
+    library: Backend, dtype: str, activation: str
+) -> None:
+    """Dropout's masks are the same; errors of roundings add up over a few products."""
+    network = Sequential(Dense(16), ACTIVATIONS[activation](), Dropout(0.25), Dense(5))
+    x, t = batch()
+    J, grads = gradients(library, narrow(library, network, dtype), x, t)
+    exact_J, exact = gradients(select("numpy"), network, x, t, "float64")
+    assert abs(J - exact_J) <= 8 * DIGITS[dtype] * exact_J
+    for g, e in zip(leaves(grads), leaves(exact), strict=True):
+        assert g.dtype == np.float32
+        assert 0 < np.linalg.norm(g - e) <= 16 * DIGITS[dtype] * np.linalg.norm(e)
+
+
+def test_gradients_below_the_least_float16_survive_by_the_loss_scale(library: Backend) -> None:
+    """dy = (p - q) / n is 1e-8 here; float16 ends at 6e-8, and rounds half of that to nothing."""
+    n = 64
+    network = Sequential(Dense(2, bias=None))
+    x, t = np.ones((n, 1), "float32"), np.zeros(n, np.int32)
+    logit = np.log((1 - 64e-8) / 64e-8)  # so that 1 - p is 64e-8
+    params = ({"W": library.asarray(np.array([[logit, 0.0]], "float32"))},)
+    mixed = narrow(library, network, "float16")
+    inputs, labels = library.asarray(x), library.asarray(t)
+    _, _, _, grads = Objective(mixed, SoftmaxCrossEntropy()).gradients(library.xp, params, inputs, labels, None)
+    found = library.to_numpy(grads[0]["W"])[0]
+    assert found == pytest.approx([-64e-8, 64e-8], rel=0.1)  # the logit itself has 11 bits
+
+
+@pytest.mark.parametrize("dtype", DIGITS)
+def test_updates_too_small_for_the_narrow_numbers_add_up_in_the_masters(library: Backend, dtype: str) -> None:
+    """1 + 1e-4 is 1 in both; after 100 steps of 1e-4 a weight has moved by 1e-2 all the same."""
+    data = Dataset(np.ones((4, 1)), np.array([0, 1, 0, 1], np.int32), ("a", "b"))
+    if not hasattr(library.xp, dtype):
+        pytest.skip(f"{library.name} has no {dtype}")
+
+    class Steady(SoftmaxCrossEntropy):
+        """dJ/dy = -1/n of the first output, whatever y: so dJ/dw is -1."""
+
+        def __call__(self, xp: Any, y: Any, t: Any) -> tuple[Any, Any]:
+            J, dy = super().__call__(xp, y, t)
+            return J, xp.concat([xp.ones_like(dy[:, :1]) * (-1 / 4), xp.zeros_like(dy[:, 1:])], axis=1)
+
+    network = Sequential(Dense(2, weights=One(), bias=None))
+    trainer = Trainer(
+        network, Steady(), SGD(), 1e-4, backend=library, compute=dtype, epochs=100, batch_size=None, shuffle=False
+    )
+    trainer.fit(data)
+    (W,) = (library.to_numpy(a) for a in leaves(trainer.params))
+    assert W.dtype == np.float32
+    assert W[0].tolist() == pytest.approx([1.01, 1.0], rel=1e-5)
+
+
+class One:
+    """Every weight is 1."""
+
+    def __call__(self, rng: Any, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        return np.ones(shape, dtype)
+
+
+@pytest.mark.parametrize("dtype", DIGITS)
+def test_a_network_learns_in_them_as_in_float32(library: Backend, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    labels = (np.arange(320) % 3).astype(np.int32)
+    centres = np.array([[0.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])
+    data = Dataset(centres[labels] + 0.3 * rng.standard_normal((320, 2)), labels, ("a", "b", "c"))
+    if not hasattr(library.xp, dtype):
+        pytest.skip(f"{library.name} has no {dtype}")
+    network = Sequential(Dense(16), ReLU(), Dense(3))
+    trainer = Trainer(
+        network, SoftmaxCrossEntropy(), SGD(), 0.5, backend=library, compute=dtype, epochs=10, batch_size=20
+    )
+    trainer.fit(data)
+    assert trainer.evaluate(data).accuracy >= 0.97
+
+
+def test_a_library_without_such_numbers_is_named() -> None:
+    with pytest.raises(UsageError, match=r"backend numpy has no bfloat16: use --dtype float32, or a backend"):
+        Trainer(
+            Sequential(Dense(2)), SoftmaxCrossEntropy(), SGD(), 0.1, backend=select("numpy"), compute="bfloat16"
+        )

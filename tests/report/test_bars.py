@@ -1,0 +1,153 @@
+"""What a terminal shows of a run: bars, figures and a row an epoch, at any width; and it is given back."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+
+import pyte
+import pytest
+from rich.console import Console
+
+from nnbackprop.report.progress import RichProgress
+from nnbackprop.training.callbacks.base import EpochBegin, TrainEnd
+from tests.support.report_runs import Clock, begin, chunk, end
+
+
+def rich(width: int = 80) -> tuple[RichProgress, io.StringIO, Clock]:
+    out, clock = io.StringIO(), Clock()
+    console = Console(
+        file=out, force_terminal=True, width=width, height=40, legacy_windows=False, color_system="truecolor"
+    )
+    return RichProgress(console, clock), out, clock
+
+
+def emulate(shown: str, width: int) -> pyte.Screen:
+    """The screen of a terminal that was sent `shown`."""
+    screen = pyte.Screen(width, 40)
+    pyte.Stream(screen).feed(shown.replace("\n", "\r\n"))
+    return screen
+
+
+def screen_of(width: int, events: int, steps: int = 10) -> list[str]:
+    """What an emulated terminal shows after `events` events of a run."""
+    callback, out, _ = rich(width)
+    calls: list[Callable[[], object]] = [
+        lambda: callback.train_begin(begin(steps=steps)),
+        lambda: callback.epoch_begin(EpochBegin(1, 0)),
+        lambda: callback.chunk_end(chunk(1, steps)),
+        lambda: (callback.epoch_end(end(1)), callback.epoch_begin(EpochBegin(2, steps))),
+        lambda: callback.chunk_end(chunk(2, steps + steps // 2)),
+        lambda: callback.train_end(TrainEnd(3, 3 * steps, "finished", 6.0)),
+    ]
+    for call in calls[:events]:
+        call()
+    if events < len(calls):
+        callback.live.refresh()
+    shown = out.getvalue()
+    callback.close()
+    return [line.rstrip() for line in emulate(shown, width).display]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_terminal_shows_bars_figures_and_the_epochs_done(width: int) -> None:
+    screen = screen_of(width, 5)
+    text = "\n".join(screen)
+    assert "numpy on cpu, float32 (auto chose it)" in text
+    assert any(re.fullmatch(r" dense1 +10 +7,850 +30\.7 KiB +15,690", line) for line in screen)
+    assert any(re.fullmatch(r" total +7,850 +30\.7 KiB +15,700", line) for line in screen)
+    heads = screen.index(" epoch  train loss  train acc  test loss  test acc     time")
+    assert screen[heads + 1] == "     1      0.5000     80.00%     0.4000    85.00%    2.00s"
+    assert re.fullmatch(r"epochs ━.*━  2/3 [-\d:]+", screen[heads + 2])
+    assert re.fullmatch(r"steps  ━.*━ 5/10 [-\d:]+", screen[heads + 3])
+    figures = re.split(r"\s{2,}", "  ".join(screen[heads + 4 :]).strip())
+    assert figures == ["loss 0.2500", "accuracy 90.00%", "1,000 samples/s", "lr 0.1", "memory 3.0 MiB"]
+
+
+def test_epochs_of_one_step_have_no_bar_of_steps() -> None:
+    screen = screen_of(80, 5, steps=1)
+    assert any(line.startswith("epochs") for line in screen)
+    assert not any(line.startswith("steps  ━") for line in screen)
+
+
+def test_when_the_run_is_over_the_bars_are_gone() -> None:
+    screen = screen_of(80, 6)
+    assert not any(line.startswith(("epochs", "steps", "loss")) for line in screen)
+    assert "finished after 3 epochs: 30 steps in 6.00s" in screen
+
+
+def test_a_run_that_raises_gives_the_terminal_back() -> None:
+    callback, out, _ = rich()
+    callback.train_begin(begin())
+    assert emulate(out.getvalue(), 80).cursor.hidden
+    callback.close()
+    screen = emulate(out.getvalue(), 80)
+    assert not screen.cursor.hidden
+    assert screen.cursor.x == 0
+    assert not any("━" in line for line in screen.display)
+
+
+def test_closing_twice_or_before_the_beginning_is_harmless() -> None:
+    callback, out, _ = rich()
+    callback.close()
+    callback.close()
+    assert out.getvalue() == ""
+
+
+def test_a_thousand_looks_in_a_moment_are_not_a_thousand_drawings() -> None:
+    callback, out, _ = rich()
+    callback.train_begin(begin(steps=1000))
+    callback.epoch_begin(EpochBegin(1, 0))
+    for step in range(1, 1000):
+        callback.chunk_end(chunk(1, step))
+    drawings = out.getvalue().count("epochs ")
+    callback.close()
+    assert drawings < 50  # ten a second; the looks take some hundredths of one
+
+
+def test_ten_thousand_short_epochs_are_two_rows_a_second_with_first_and_last() -> None:
+    callback, out, clock = rich()
+    callback.train_begin(begin(epochs=10_000))
+    for epoch in range(1, 2_001):
+        clock.now = epoch / 1024  # exact in binary
+        callback.epoch_end(end(epoch, 0.001))
+    callback.train_end(TrainEnd(2000, 20_000, "max-time", 2.0))
+    rows = [int(line[:6]) for line in emulate(out.getvalue(), 80).display if re.match(r" +\d+ +0\.5000", line)]
+    assert rows == [1, 513, 1025, 1537, 2000]
+
+
+def test_few_epochs_are_all_shown_however_short() -> None:
+    callback, out, _ = rich()
+    callback.train_begin(begin(epochs=5))
+    for epoch in range(1, 6):
+        callback.epoch_end(end(epoch, 0.001))
+    callback.close()
+    assert sum("0.5000" in line for line in emulate(out.getvalue(), 80).display) == 5
+
+
+def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    colour = re.compile(r"\x1b\[[\d;]*?(3[0-8]|9[0-7])[;m]")
+    for environment, coloured in (("", True), ("1", False)):
+        monkeypatch.setenv("NO_COLOR", environment)
+        callback, out, _ = rich()
+        callback.train_begin(begin())
+        callback.live.refresh()
+        callback.close()
+        assert bool(colour.search(out.getvalue())) is coloured
+
+
+def test_a_resumed_run_begins_where_it_stood() -> None:
+    callback, out, _ = rich()
+    callback.train_begin(begin(first=15))
+    callback.epoch_begin(EpochBegin(2, 15))
+    callback.close()
+    assert re.search(r"resumed\S* +after step 15", out.getvalue().replace("\x1b[0m", ""))
+    assert [task.completed for task in callback.bars.tasks] == [15, 5]
+
+
+def test_words_of_the_header_are_not_markup() -> None:
+    callback, out, _ = rich()
+    callback.train_begin(begin(recipe="[red]net[/red] of [0, 1]"))
+    callback.close()
+    assert "[red]net[/red] of [0, 1]" in out.getvalue()

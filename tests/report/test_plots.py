@@ -1,0 +1,284 @@
+"""Pictures show what the numbers are, read back from the figures before they are saved; and so do the files."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from nnbackprop.data.dataset import Dataset
+from nnbackprop.errors import RunFolderError
+from nnbackprop.report import plots
+from nnbackprop.report.confusion import confusion_matrix
+from nnbackprop.report.curves import curves, gradient_norms
+from nnbackprop.report.pictures import attack, confidence, first_layer, mosaic, wrongest
+from nnbackprop.report.style import legible, style
+from tests.support.picture_rows import digits, people, row, shown
+
+NAMES = ("accuracy", "confusion-matrix", "first-layer-weights", "gradient-norms", "loss", "wrongest-samples")
+
+
+def listed(figure: Any) -> list[str]:
+    """The lines of samples that are no images."""
+    return next(text.get_text() for text in figure.texts if text.get_family() == ["monospace"]).splitlines()
+
+
+def assert_within_the_page(figure: Any) -> None:
+    figure.draw_without_rendering()
+    box, page = figure.get_tightbbox(), figure.get_size_inches()
+    assert box.x0 > -0.01
+    assert box.y0 > -0.01
+    assert box.x1 < page[0] + 0.01
+    assert box.y1 < page[1] + 0.01
+
+
+# The first layer.
+
+
+def test_images_lie_side_by_side_row_by_row() -> None:
+    images = np.arange(18.0).reshape(3, 2, 3)
+    grid = mosaic(images, 2)
+    assert grid.shape == (2 * 4, 2 * 5)
+    assert np.array_equal(grid[1:3, 1:4], images[0])
+    assert np.array_equal(grid[1:3, 6:9], images[1])
+    assert np.array_equal(grid[5:7, 1:4], images[2])
+    assert np.isfinite(grid).sum() == 18
+
+
+def test_the_first_layer_shows_each_unit_upright_and_white_at_zero() -> None:
+    weights = np.random.default_rng(0).standard_normal((6, 5))
+    figure = first_layer(weights, (2, 3))
+    grid = shown(figure)[0]
+    assert np.array_equal(grid[1:3, 6:9], weights[:, 1].reshape(2, 3))
+    assert np.array_equal(grid[5:7, 1:4], weights[:, 3].reshape(2, 3))
+    limit = np.abs(weights).max()
+    assert figure.axes[0].images[0].get_clim() == (-limit, limit)
+
+
+def test_a_thousand_units_are_cut_to_64() -> None:
+    figure = first_layer(np.ones((6, 1000)), (2, 3))
+    assert np.isfinite(shown(figure)[0]).sum() == 64 * 6
+    assert figure.get_suptitle().startswith("First-layer weights of 64 of 1,000 units")
+
+
+def test_the_first_layer_of_no_image_is_one_heat_map_with_its_numbers() -> None:
+    figure = first_layer(np.array([[1.5, -2.0], [0.0, 0.25]]), None)
+    assert shown(figure)[0].tolist() == [[1.5, -2.0], [0.0, 0.25]]
+    assert {text.get_position(): text.get_text() for text in figure.axes[0].texts} == {
+        (0, 0): "1.5",
+        (1, 0): "-2",
+        (0, 1): "0",
+        (1, 1): "0.25",
+    }
+
+
+def test_weights_all_zero_are_drawn() -> None:
+    assert first_layer(np.zeros((6, 4)), (2, 3)).axes[0].images[0].get_clim() == (-1.0, 1.0)
+
+
+# Who is taken for whom.
+
+
+def test_the_confusion_matrix_has_counts_and_row_shares_where_they_belong() -> None:
+    figure = confusion_matrix(np.array([[6, 2], [0, 10]]), ("a", "b"))
+    places = {text.get_position(): text.get_text() for text in figure.axes[0].texts}
+    assert places == {(0, 0): "6\n75.0%", (1, 0): "2\n25.0%", (1, 1): "10\n100.0%"}
+    right, wrong = (np.ma.filled(image.get_array(), np.nan) for image in figure.axes[0].images)
+    np.testing.assert_array_equal(right, [[0.75, np.nan], [np.nan, 1.0]])
+    np.testing.assert_array_equal(wrong, [[np.nan, 0.25], [np.nan, np.nan]])
+    assert figure.get_suptitle() == "88.89% right: 2 of 18 taken for another class"
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "b"]
+
+
+def test_a_confusion_matrix_without_mistakes_or_without_samples_is_drawn() -> None:
+    assert "100.00% right" in confusion_matrix(np.eye(3, dtype=int), "abc").get_suptitle()
+    assert "0 of 0" in confusion_matrix(np.zeros((3, 3), int), "abc").get_suptitle()
+
+
+def test_a_hundred_classes_have_no_counts_written_in_and_few_names() -> None:
+    axes = confusion_matrix(np.eye(100, dtype=int), tuple(map(str, range(100)))).axes[0]
+    assert len(axes.texts) == 0
+    assert [label.get_text() for label in axes.get_xticklabels()] == [str(i) for i in range(0, 100, 4)]
+
+
+def test_names_the_font_cannot_write_become_numbers() -> None:
+    assert legible(("Ankle boot", "お", "$x$", "é")) == ["Ankle boot", "1", "$x$", "é"]
+
+
+def test_the_wrongest_samples_come_by_their_confidence() -> None:
+    data = digits()
+    predicted = np.array([0, 0, 1, 1, 0, 0], np.int32)  # wrong: samples 1, 2 and 5
+    probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.1, 0.9], [0.7, 0.3], [0.95, 0.05]])
+    figure = wrongest(data, predicted, probabilities)
+    titles = [axes.get_title() for axes in figure.axes if axes.images]
+    assert titles == ["one → zero   95.00%", "zero → one   80.00%", "one → zero   60.00%"]
+    for image, i in zip(shown(figure), (5, 2, 1), strict=True):
+        assert np.array_equal(image, data.image(i))
+    assert figure.get_suptitle() == "3 mistakes in 6 samples, the most confident first"
+
+
+def test_sixteen_of_many_mistakes_are_shown() -> None:
+    data = digits(40)
+    predicted = 1 - data.labels
+    figure = wrongest(data, predicted, np.eye(2)[predicted])
+    assert len(shown(figure)) == 16
+    assert figure.get_suptitle() == "The 16 most confident of 40 mistakes in 40 samples"
+
+
+def test_a_single_output_is_the_probability_of_class_1() -> None:
+    assert confidence(np.array([0, 1]), np.array([[0.2], [0.9]])).tolist() == [0.8, 0.9]
+
+
+def test_no_mistakes_are_said_in_words() -> None:
+    data = digits()
+    figure = wrongest(data, data.labels, np.eye(2)[data.labels])
+    assert figure.get_suptitle() == "None of the 6 samples is taken for another class"
+
+
+def test_samples_that_are_no_images_are_listed() -> None:
+    figure = wrongest(people(), np.array([0, 0]), np.array([[0.3], [0.1]]))
+    head, *samples = listed(figure)
+    assert head.split() == ["true", "→", "predicted", "input", "1", "input", "2"]
+    assert [line.split() for line in samples] == [["F", "→", "M", "70.00%", "-2", "-1"]]
+
+
+def test_a_list_of_samples_is_cut_to_its_picture() -> None:
+    names = ("a class with a long name", "a class with another")
+    data = Dataset(np.full((40, 9), -1.23456e-5), np.arange(40, dtype=np.int32) % 2, names)
+    inputs, predicted = data.inputs, 1 - data.labels
+    with style():
+        figures = [
+            wrongest(data, predicted, np.eye(2)[predicted]),
+            attack(data, inputs, inputs, data.labels, predicted, 0.1),
+        ]
+        assert [len(listed(figure)) for figure in figures] == [1 + 16, 1 + 2 * 10]
+        for figure in figures:
+            assert all(line.endswith("-1.235e-05  …") for line in listed(figure)[1:])
+            assert_within_the_page(figure)
+
+
+# An attack.
+
+
+def test_an_attack_shows_clean_added_and_attacked() -> None:
+    data = digits()
+    clean = data.inputs.astype(float)
+    moved = clean + 0.5
+    after = np.where(np.arange(6) == 3, 0, data.labels).astype(np.int32)
+    figure = attack(data, clean, moved, data.labels, after, 0.1)
+    assert [a.ravel().tolist() for a in shown(figure)] == [clean[3].tolist(), [0.5] * 6, moved[3].tolist()]
+    assert [axes.get_title() for axes in figure.axes] == ["one", "", "→ zero"]
+    assert [axes.get_ylabel() for axes in figure.axes] == ["clean", "added", "attacked"]
+    low, high = figure.axes[1].images[0].get_clim()
+    assert low == -high
+    assert figure.get_suptitle() == "1 of 6 samples fooled by moving each input by 0.1 of its range"
+
+
+def test_a_sample_mistaken_before_the_attack_was_not_fooled_by_it() -> None:
+    data = digits()
+    wrong = 1 - data.labels
+    figure = attack(data, data.inputs, data.inputs, wrong, wrong, 0.1)
+    assert figure.get_suptitle().startswith("0 of 6 samples fooled")
+
+
+def test_an_attack_on_no_images_is_listed() -> None:
+    data = people()
+    figure = attack(data, data.inputs, data.inputs + 1, data.labels, 1 - data.labels, 0.1)
+    head, *lines = listed(figure)
+    assert head.split() == ["before", "→", "after", "input", "1", "input", "2"]
+    words = [line.split() for line in lines]
+    assert words == [["F", "→", "M", "-2", "-1"], ["-1", "0"], ["M", "→", "F", "25", "6"], ["26", "7"]]
+
+
+# Files.
+
+
+@pytest.mark.parametrize("rows", [[], [row(1)], [row(e, test_accuracy=0.5) for e in range(1, 40)]])
+def test_all_six_pictures_are_written(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+    data = digits()
+    args = np.ones((6, 3)), data, np.eye(2, dtype=int), data.labels, np.eye(2)[data.labels]
+    plots.draw_all(tmp_path / "plots", rows, *args)
+    assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == [f"{name}.png" for name in NAMES]
+    for path in (tmp_path / "plots").iterdir():
+        assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+        pixels = imread(path)
+        assert pixels.shape[1] > 600
+        assert pixels[..., :3].min() < 0.5  # something is drawn
+    assert imread(tmp_path / "plots" / "loss.png").shape[:2] == (4.5 * plots.DPI, 7.5 * plots.DPI)
+
+
+def test_the_readers_own_settings_change_nothing_and_are_left_alone(tmp_path: Path) -> None:
+    plots.draw_all(
+        tmp_path, [row(1)], np.eye(6), digits(), np.eye(2, dtype=int), np.zeros(6, int), np.eye(2)[[0] * 6]
+    )
+    plain = (tmp_path / "loss.png").read_bytes()
+    with mpl.rc_context({"lines.linewidth": 9, "axes.facecolor": "black", "font.size": 30}):
+        with style():
+            plots.save(curves([row(1)], "loss"), tmp_path / "loss.png")
+        assert mpl.rcParams["font.size"] == 30
+    assert (tmp_path / "loss.png").read_bytes() == plain
+
+
+def test_no_name_overflows_its_picture() -> None:
+    long = tuple(f"a class with a long name {i}" for i in range(5))
+    with style():
+        figures = [
+            curves([row(e, validation_loss=2 / e) for e in (1, 2)], "loss"),
+            gradient_norms([row(e, gradient_norms={"a" * 30: 1.0}) for e in (1, 2)]),
+            confusion_matrix(np.eye(5, dtype=int), long),
+            first_layer(np.ones((6, 1)), (2, 3)),
+        ]
+        for figure in figures:
+            assert_within_the_page(figure)
+
+
+def test_long_names_under_pictures_do_not_run_into_each_other() -> None:
+    names = ("T-shirt/top with a long name", "Ankle boot, left and right")
+    inputs = np.arange(120, dtype=np.uint8).reshape(20, 6)
+    data = Dataset(inputs, np.arange(20, dtype=np.int32) % 2, names, image_shape=(2, 3))
+    wrong = 1 - data.labels
+    with style():
+        for figure in (
+            wrongest(data, wrong, np.eye(2)[wrong]),
+            attack(data, inputs, inputs + 1, data.labels, wrong, 0.1),
+        ):
+            figure.draw_without_rendering()
+            boxes = [axes.title.get_window_extent() for axes in figure.axes if axes.get_title()]
+            assert len(boxes) >= 16
+            assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+            assert_within_the_page(figure)
+
+
+def test_matplotlib_waits_until_something_is_drawn_and_pyplot_for_ever(tmp_path: Path) -> None:
+    code = (
+        "import sys, numpy as np\n"
+        "from nnbackprop.report import plots\n"
+        "from nnbackprop.data.dataset import Dataset\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "data = Dataset(np.zeros((2, 6)), np.zeros(2, np.int32), ('a', 'b'), (2, 3))\n"
+        "plots.draw_all(__import__('pathlib').Path(sys.argv[1]), [], np.ones((6, 1)), data,"
+        " np.eye(2, dtype=int), data.labels, np.ones((2, 2)))\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+def test_a_picture_that_cannot_be_written_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "loss.png").write_bytes(b"the old one")
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(RunFolderError, match="No space left"):
+        plots.save(curves([row(1)], "loss"), tmp_path / "loss.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["loss.png"]
+    assert (tmp_path / "loss.png").read_bytes() == b"the old one"

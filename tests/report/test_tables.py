@@ -1,0 +1,128 @@
+"""Tables say what they are given: sums, what is missing, and words that are no markup, at any width."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console, RenderableType
+
+from backends import Memory, Status
+from nnbackprop.report.tables import backends_table, layer_table, prediction_table, recipes_table, summary_table
+from nnbackprop.training.callbacks.base import LayerRow
+
+SUMMARY: dict[str, Any] = {
+    "recipe": "mnist",
+    "backend": "numpy",
+    "device": "cpu",
+    "dtype": "float32",
+    "seed": 0,
+    "parameters": 535818,
+    "epochs": 20,
+    "steps": 10000,
+    "train_loss": 0.0123,
+    "train_accuracy": 0.9961,
+    "validation_loss": None,
+    "validation_accuracy": None,
+    "test_loss": 0.0567,
+    "test_accuracy": 0.9823,
+    "seconds": 31.2,
+    "samples_per_second": 38461.5,
+}
+
+
+def printed(table: RenderableType, width: int = 100) -> list[str]:
+    out = io.StringIO()
+    Console(file=out, width=width).print(table)
+    return [line.rstrip() for line in out.getvalue().splitlines() if line.strip()]
+
+
+def cells(line: str) -> list[str]:
+    return re.split(r"\s{2,}", line.strip())
+
+
+def test_layers_are_summed_up() -> None:
+    layers = (
+        LayerRow(1, "dense1", (512,), 401_920, 1_607_680, 803_328),
+        LayerRow(2, "relu1", (512,), 0, 0, 512),
+        LayerRow(3, "conv", (28, 28), 1024, 4096, 2),
+    )
+    lines = [cells(line) for line in printed(layer_table(layers))]
+    assert lines[0] == ["layer", "shape", "parameters", "bytes", "FLOPs"]
+    assert lines[2] == ["dense1", "512", "401,920", "1.5 MiB", "803,328"]
+    assert lines[3] == ["relu1", "512", "–", "–", "512"]
+    assert lines[4] == ["conv", "28 x 28", "1,024", "4.0 KiB", "2"]
+    assert lines[-1] == ["total", "402,944", "1.5 MiB", "803,842"]
+
+
+def test_the_layer_table_fits_sixty_columns() -> None:
+    rows = [LayerRow(i, f"leakyrelu{i}", (4096,), 16_777_216, 2**26, 2**25) for i in range(1, 6)]
+    lines = printed(layer_table(rows), width=60)
+    assert len(lines) == 1 + 1 + 5 + 1
+    assert max(map(len, lines)) <= 60
+
+
+def test_a_summary_shows_what_is_missing_as_a_dash() -> None:
+    lines = printed(summary_table(SUMMARY))
+    assert [cells(line) for line in lines[2:5]] == [
+        ["train", "0.0123", "99.61%"],
+        ["validation", "–", "–"],
+        ["test", "0.0567", "98.23%"],
+    ]
+    assert lines[5] == "20 epochs, 10,000 steps in 31.20s, 38,462 samples/s, on numpy (cpu, float32)"
+
+
+def test_a_summary_of_no_steps_has_no_pace() -> None:
+    lines = printed(
+        summary_table({**SUMMARY, "epochs": 1, "steps": 0, "seconds": 0.0, "samples_per_second": None})
+    )
+    assert lines[-1] == "1 epoch, 0 steps in 0.0ms, on numpy (cpu, float32)"
+
+
+def test_backends_say_why_not_and_what_mends_it() -> None:
+    rows = [
+        Status("numpy", usable=True, version="2.4.0", device="cpu", fused=True),
+        Status("cupy", usable=False, reason="No driver.", mend='Install "nnbackprop[cuda12]".'),
+        Status("torch", usable=True, version="2.9", device="cuda:0", memory=Memory(0, 3 * 2**29)),
+    ]
+    lines = [cells(line) for line in printed(backends_table(rows), width=140)]
+    assert lines[2] == ["numpy", "2.4.0", "cpu", "–", "works, rules fused by numba"]
+    assert lines[3] == ["cupy", "–", "–", "–", 'No driver. Install "nnbackprop[cuda12]".']
+    assert lines[4] == ["torch", "2.9", "cuda:0", "1.5 GiB free", "works"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_no_word_is_lost_on_narrow_terminals(width: int) -> None:
+    rows = [Status("cupy", usable=False, reason="Not installed.", mend='pip install "nnbackprop[cuda12]"')]
+    lines = printed(backends_table(rows), width)
+    assert max(map(len, lines)) <= width
+    remarks = lines[0].index("remarks")
+    said = "".join(line[remarks:].replace(" ", "") for line in lines[2:])
+    assert said == 'Notinstalled.pipinstall"nnbackprop[cuda12]"'
+
+
+def test_recipes_have_their_titles() -> None:
+    lines = printed(recipes_table({"ex4": {"title": "400-26-10 [sigmoid]"}, "mnist": {"title": "784"}}))
+    assert [cells(line) for line in lines[2:]] == [["ex4", "400-26-10 [sigmoid]"], ["mnist", "784"]]
+
+
+def test_predictions_name_the_three_likeliest() -> None:
+    probabilities = np.array([[0.1, 0.2, 0.65, 0.05]])
+    lines = printed(prediction_table("digit.png", ("a", "b", "[c]", "d"), np.array([2]), probabilities))
+    assert lines[0] == "digit.png"
+    assert cells(lines[-1]) == ["1", "[c]", "[c] 65.00%, b 20.00%, a 10.00%"]
+
+
+def test_a_single_output_is_told_as_two_probabilities() -> None:
+    lines = printed(prediction_table("people.csv", ("M", "F"), np.array([1, 0]), np.array([[0.75], [0.1]])))
+    assert [cells(line)[1:] for line in lines[-2:]] == [["F", "F 75.00%, M 25.00%"], ["M", "M 90.00%, F 10.00%"]]
+
+
+def test_many_samples_are_counted_rather_than_shown() -> None:
+    n = 50
+    lines = printed(prediction_table("many.csv", ("a", "b"), np.zeros(n, int), np.tile([0.9, 0.1], (n, 1))))
+    assert sum("90.00%" in line for line in lines) == 20
+    assert lines[-1].strip() == "and 30 more"

@@ -1,0 +1,155 @@
+"""The table of layers that tests go through, one row each, and how a row is run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from backends import Backend, NumpyBackend, tree_map
+from nnbackprop.nn.initializers import Uniform
+from nnbackprop.nn.layers import (
+    ELU,
+    GELU,
+    Dense,
+    Dropout,
+    Identity,
+    Layer,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from nnbackprop.nn.rng import RngKey
+from tests.support.gradients import kinkless
+
+N, K = 5, 4
+STEP = np.array(3, np.int32)
+MASK = RngKey(0, STEP).dropout_mask(NumpyBackend().xp, (N, K), 0.4, np.float64)
+ln = math.log
+
+
+class Row(NamedTuple):
+    layer: Any
+    torch: Callable[..., Any]
+    """y of (torch, x, params), in PyTorch's own words."""
+    jax: Callable[..., Any]
+    facts: tuple[tuple[float, float], ...] = ()
+    """x and f(x), worked out on paper."""
+    ends: tuple[tuple[float, float], tuple[float, float]] | None = None
+    """y and dy/dx at x = -10,000 and at 10,000."""
+
+
+ROWS = [
+    Row(
+        Dense(3, bias=Uniform(1.0)),
+        lambda torch, x, p: torch.nn.functional.linear(x, p["W"].T, p["b"]),
+        lambda jax, x, p: jax.numpy.dot(x, p["W"]) + p["b"],
+    ),
+    Row(
+        Dense(6, bias=None),
+        lambda torch, x, p: torch.nn.functional.linear(x, p["W"].T),
+        lambda jax, x, p: jax.numpy.dot(x, p["W"]),
+    ),
+    Row(
+        Identity(),
+        lambda torch, x, p: torch.nn.Identity()(x),
+        lambda jax, x, p: jax.nn.identity(x),
+        ((-2, -2), (3, 3)),
+        ((-1e4, 1), (1e4, 1)),
+    ),
+    Row(
+        ReLU(),
+        lambda torch, x, p: torch.relu(x),
+        lambda jax, x, p: jax.nn.relu(x),
+        ((-2, 0), (0, 0), (3, 3)),
+        ((0, 0), (1e4, 1)),
+    ),
+    Row(
+        LeakyReLU(0.2),
+        lambda torch, x, p: torch.nn.functional.leaky_relu(x, 0.2),
+        lambda jax, x, p: jax.nn.leaky_relu(x, 0.2),
+        ((-2, -0.4), (0, 0), (3, 3)),
+        ((-2e3, 0.2), (1e4, 1)),
+    ),
+    Row(
+        ELU(0.7),
+        lambda torch, x, p: torch.nn.functional.elu(x, 0.7),
+        lambda jax, x, p: jax.nn.elu(x, 0.7),
+        ((-ln(2), -0.35), (0, 0), (3, 3)),
+        ((-0.7, 0), (1e4, 1)),
+    ),
+    Row(
+        GELU(),
+        lambda torch, x, p: torch.nn.functional.gelu(x, approximate="tanh"),
+        lambda jax, x, p: jax.nn.gelu(x, approximate=True),
+        ((0, 0), (1, (1 + math.tanh(math.sqrt(2 / math.pi) * 1.044715)) / 2)),
+        ((0, 0), (1e4, 1)),
+    ),
+    Row(
+        SiLU(),
+        lambda torch, x, p: torch.nn.functional.silu(x),
+        lambda jax, x, p: jax.nn.silu(x),
+        ((ln(3), 0.75 * ln(3)), (-ln(3), -0.25 * ln(3)), (0, 0)),
+        ((0, 0), (1e4, 1)),
+    ),
+    Row(
+        Softplus(),
+        lambda torch, x, p: torch.nn.functional.softplus(x),
+        lambda jax, x, p: jax.nn.softplus(x),
+        ((0, ln(2)), (ln(3), ln(4)), (-ln(3), ln(4 / 3))),
+        ((0, 0), (1e4, 1)),
+    ),
+    Row(
+        Tanh(),
+        lambda torch, x, p: torch.tanh(x),
+        lambda jax, x, p: jax.numpy.tanh(x),
+        ((ln(2), 0.6), (-ln(2), -0.6), (0, 0)),
+        ((-1, 0), (1, 0)),
+    ),
+    Row(
+        Sigmoid(),
+        lambda torch, x, p: torch.sigmoid(x),
+        lambda jax, x, p: jax.nn.sigmoid(x),
+        ((0, 0.5), (ln(3), 0.75), (-ln(9), 0.1)),
+        ((0, 0), (1, 0)),
+    ),
+    Row(
+        Softmax(),
+        lambda torch, x, p: torch.softmax(x, dim=1),
+        lambda jax, x, p: jax.nn.softmax(x, axis=1),
+    ),
+    Row(
+        Dropout(0.4),
+        lambda torch, x, p: torch.tensor(MASK) * x,
+        lambda jax, x, p: MASK * x,
+    ),
+]
+POINTWISE = [row for row in ROWS if row.ends]
+
+every_row = pytest.mark.parametrize("row", ROWS, ids=[str(row.layer) for row in ROWS])
+every_pointwise = pytest.mark.parametrize("row", POINTWISE, ids=[str(row.layer) for row in POINTWISE])
+
+
+def example(layer: Layer, dtype: str = "float64") -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """x (N, K) off the corners, dy of the output's shape, and the layer's first parameters."""
+    rng = np.random.default_rng(11)
+    params, out_shape = layer.build(rng, (K,), dtype)
+    return kinkless(rng, (N, K)).astype(dtype), rng.standard_normal((N, *out_shape)).astype(dtype), params
+
+
+def run(
+    backend: Backend, layer: Layer, x: np.ndarray, dy: np.ndarray, params: dict[str, Any], need_dx: bool = True
+) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
+    """y, dx and the parameters' gradients in training mode, as NumPy arrays."""
+    xp, draw = backend.xp, RngKey(0, backend.asarray(STEP))
+    p = tree_map(backend.asarray, params)
+    y, cache = layer.forward(xp, p, backend.asarray(x), draw)
+    dx, grads = layer.backward(xp, p, cache, backend.asarray(dy), need_dx)
+    return backend.to_numpy(y), dx if dx is None else backend.to_numpy(dx), tree_map(backend.to_numpy, grads)
