@@ -148,7 +148,7 @@ def _store(path: Path) -> None:
     assert splits.test
     arrays: dict[str, Any] = {}
     for name, part in (("train", splits.train), ("test", splits.test)):
-        arrays |= {f"x_{name}": part.inputs.astype(np.float32), f"y_{name}": part.labels}
+        arrays |= {f"x_{name}": part.inputs.astype(np.float32), f"y_{name}": part.targets}
     np.savez(path, **arrays)
 
 

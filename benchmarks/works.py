@@ -85,7 +85,7 @@ class Problem:
     @property
     def batch(self) -> int:
         """Samples a step."""
-        return build.batch_size(self.config, len(self.train.labels))
+        return build.batch_size(self.config, len(self.train.targets))
 
     @cached_property
     def x(self) -> np.ndarray:
@@ -96,9 +96,9 @@ class Problem:
     def t(self) -> np.ndarray:
         """Labels (n,) int32, or targets (n, k) of the work's dtype for a squared error."""
         if not self.squared:
-            return self.train.labels
+            return self.train.targets
         dtype = np.dtype(self.config.storage)
-        return one_hot(np, self.train.labels, len(self.train.classes), dtype, *self.config.targets)
+        return one_hot(np, self.train.targets, len(self.train.classes), dtype, *self.config.targets)
 
     @property
     def squared(self) -> bool:
@@ -108,7 +108,7 @@ class Problem:
     @cached_property
     def order(self) -> np.ndarray:
         """The rows of one epoch, (steps, batch), the ragged batch left out."""
-        rows = permutation(self.config.seed, 1, len(self.train.labels)).astype(np.int32)
+        rows = permutation(self.config.seed, 1, len(self.train.targets)).astype(np.int32)
         return rows[: len(rows) // self.batch * self.batch].reshape(-1, self.batch)
 
     def batches(self, at: int, steps: int) -> np.ndarray:
@@ -123,5 +123,5 @@ class Problem:
         filled = iter(arrays)
         params = tuple(next(filled) if hasattr(layer, "units") else {} for layer in objective.network.layers)
         x = self.x[rows].astype(np.float64)
-        J, _ = objective.value(select("numpy").xp, params, x, self.train.labels[rows], None)
+        J, _ = objective.value(select("numpy").xp, params, x, self.train.targets[rows], None)
         return float(J)

@@ -94,7 +94,7 @@ def net() -> Net:
     settings = config.resolve("weight-height", {})
     objective, people = build.objective(settings, 1), DataSplits.load(settings).train
     params = objective.network.build((2,), settings.seed, "float64")
-    return Net(objective, params, np.asarray(people.inputs, np.float64), np.asarray(people.labels))
+    return Net(objective, params, np.asarray(people.inputs, np.float64), np.asarray(people.targets))
 
 
 # The diagonal of softmax's Jacobian alone, in a plain NumPy network: the package cannot be put together so.
@@ -137,8 +137,8 @@ def digits(images: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     """The first training images and all test images, pixels in 0..1, float32, with targets and labels."""
     data = nb.load("mnist")
     X, X_test = (np.asarray(part.inputs, np.float32) / 255 for part in (data.train, data.test))
-    T = np.eye(10, dtype=np.float32)[np.asarray(data.train.labels)[:images]]
-    return X[:images], T, X_test, np.asarray(data.test.labels)
+    T = np.eye(10, dtype=np.float32)[np.asarray(data.train.targets)[:images]]
+    return X[:images], T, X_test, np.asarray(data.test.targets)
 
 
 def softmax_runs() -> tuple[dict[str, BatchSchedule], list[dict[str, float]]]:
@@ -204,7 +204,7 @@ def sent_back(trainer: nb.Trainer, some: Any) -> dict[str, float]:
     y, _ = trainer.network.forward(backend().xp, params, x)
     W = params[2]["W"]
     off, on = trainer.targets
-    e = y - np.where(np.asarray(some.labels)[:, None] == np.arange(10), on, off)
+    e = y - np.where(np.asarray(some.targets)[:, None] == np.arange(10), on, off)
     chain = e * y * (1 - y) @ W.T
     pictures = {"W_{ij} / S_j": e @ (W / W.sum(axis=0)).T, "W_{ij}": e @ W.T}
     return {
@@ -233,9 +233,9 @@ def step_errors() -> dict[str, np.ndarray]:
 
     def value(at: np.ndarray) -> float:
         moved = ({**params[0], "W": at}, *params[1:])
-        return float(objective.value(xp, moved, x, some.labels, None)[0])
+        return float(objective.value(xp, moved, x, some.targets, None)[0])
 
-    g = objective.gradients(xp, params, x, some.labels, None)[3][0]["W"]
+    g = objective.gradients(xp, params, x, some.targets, None)[3][0]["W"]
     rows = [measure(value, W, v, float(np.sum(g * v))) for v in signs(W.shape, 8)]
     scale = np.sqrt(np.mean([exact**2 for _, exact in rows]))
     return {key: np.sqrt(np.mean([row[key] ** 2 for row, _ in rows], axis=0)) / scale for key in rows[0][0]}

@@ -9,7 +9,7 @@ import nnbackprop as nb
 from nnbackprop.diagnostics.doctor import examine_metric
 
 digits = nb.load("mnist-20x20", split=False).train
-X, y = digits.inputs.astype(float), digits.labels.reshape(-1, 1)  # (5000, 400), (5000, 1)
+X, y = digits.inputs.astype(float), digits.targets.reshape(-1, 1)  # (5000, 400), (5000, 1)
 T = (y == np.arange(10)).astype(float)  # (5000, 10), one-hot
 
 

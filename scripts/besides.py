@@ -73,7 +73,7 @@ class Bare(Ours):
     def __init__(self, problem: Problem, chunk: int, backend: str) -> None:
         super().__init__(problem, chunk, backend)
         self.step = BareStep(**{field.name: getattr(self.step, field.name) for field in fields(TrainStep)})
-        scaled = Dataset(problem.x, problem.train.labels, problem.train.classes)
+        scaled = Dataset(problem.x, problem.train.targets, problem.train.classes)
         self.loader = DataLoader.of(self.backend, scaled, Scaling.identity(), problem.config.storage, "yes")
 
 

@@ -59,8 +59,8 @@ def extras(name: str, trained: TrainedModel) -> dict[str, Any]:
         data = trained.data()
         predictions, _ = trained.predict(data.inputs)
         return {
-            "honest": float(np.mean(predictions == data.labels)),
-            "broken": float(np.mean(predictions == data.labels[:, None])),
+            "honest": float(np.mean(predictions == data.targets)),
+            "broken": float(np.mean(predictions == data.targets[:, None])),
         }
     if name == "weight-height":
         _, probabilities = trained.predict(np.array([[-7.0, -3.0], [20.0, 2.0]]))

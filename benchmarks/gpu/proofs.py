@@ -61,7 +61,7 @@ def gradients(asked: Asked) -> Iterator[Figure]:
     some = data.take(np.arange(SAMPLES))
     x = fit_scaling(SCALE, data).apply(some.inputs, "float64")
     for what, cases in suite(backend).items():
-        worst = max(error(case, x, some.labels, backend) for case in cases)
+        worst = max(error(case, x, some.targets, backend) for case in cases)
         yield Figure(f"gradients, relative error: {what}", worst, limit=TOLERANCE, dtype="float64")
 
 

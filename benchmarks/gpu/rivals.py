@@ -110,7 +110,7 @@ def set_task(size: Size, data: Dataset, device: str) -> tuple[Training, Task]:
     """W1 without dropout, for ourselves on NumPy and for a rival."""
     judge = Training(select("numpy"), w1(size, dropout=False), data)
     x = judge.scaling.apply(data.inputs, "float32")
-    return judge, Task(x, data.labels, judge.weights(), judge.net.dropout, RATE, device)
+    return judge, Task(x, data.targets, judge.weights(), judge.net.dropout, RATE, device)
 
 
 def check(entry: Entry, task: Task, judge: Training) -> Figure:

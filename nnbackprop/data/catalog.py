@@ -9,8 +9,7 @@ from pathlib import Path
 from nnbackprop._safe_open import open_file
 from nnbackprop.errors import DataError
 
-from . import bundled as embedded
-from . import download, people
+from . import bundled, download, people
 from .check import check
 from .dataset import Splits
 from .labels import to_splits
@@ -19,8 +18,8 @@ from .split import split as stratified
 from .table import Tables
 
 NAMES: dict[str, Callable[[], Tables]] = {
-    "mnist": embedded.mnist,
-    "mnist-20x20": lambda: Tables(embedded.mnist_20x20()),
+    "mnist": bundled.mnist,
+    "mnist-20x20": lambda: Tables(bundled.mnist_20x20()),
     "weight-height": lambda: Tables(people.read()),
     "fashion-mnist": lambda: download.read(download.FASHION_MNIST),
     "kmnist": lambda: download.read(download.KMNIST),

@@ -16,7 +16,7 @@ class Dataset:
     """One part of a data set: n samples, their labels, and the class map.
 
     inputs       (n, features) uint8, float32 or float64, C-contiguous
-    labels       (n,) int32 in 0 .. K-1
+    targets      (n,) int32 in 0 .. K-1
     classes      K names: `classes[labels[i]]` is what sample i is called ("0" for label 9 of an ex4 set)
     image_shape  (rows, columns) where a sample is an image: `inputs[i].reshape(image_shape)` is upright
     source       where it came from, in words
@@ -26,7 +26,7 @@ class Dataset:
     """
 
     inputs: np.ndarray
-    labels: np.ndarray
+    targets: np.ndarray
     classes: tuple[str, ...]
     image_shape: tuple[int, int] | None = None
     source: str = "memory"
@@ -54,7 +54,7 @@ class Dataset:
             )
 
     def _check_labels(self) -> None:
-        t = self.labels
+        t = self.targets
         if t.shape != (len(self.inputs),) or t.dtype != np.int32:
             raise DataError(
                 f"{self.source}: labels are {t.dtype} of shape {t.shape}; "
@@ -82,11 +82,11 @@ class Dataset:
 
     def counts(self) -> np.ndarray:
         """(K,) int64: how many samples each class has."""
-        return np.bincount(self.labels, minlength=len(self.classes))
+        return np.bincount(self.targets, minlength=len(self.classes))
 
     def take(self, indices: np.ndarray) -> Dataset:
         """The samples of `indices`, in that order, copied."""
-        return replace(self, inputs=self.inputs[indices], labels=self.labels[indices])
+        return replace(self, inputs=self.inputs[indices], targets=self.targets[indices])
 
     def with_classes(self, classes: tuple[str, ...]) -> Dataset:
         """The same samples with labels that index `classes`, as a trained network's outputs do.
@@ -102,7 +102,7 @@ class Dataset:
                 f"{len(classes)} known ones ({', '.join(classes)})."
             )
         index = np.array([classes.index(name) if name in classes else -1 for name in self.classes], np.int32)
-        return replace(self, labels=index[self.labels], classes=classes)
+        return replace(self, targets=index[self.targets], classes=classes)
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ class Pictures:
 
 def examples(dataset: Dataset) -> list[tuple[str, np.ndarray]]:
     """(class name, image with values in 0..1) of the first sample of each class, ten classes at most."""
-    found, firsts = np.unique(dataset.labels, return_index=True)
+    found, firsts = np.unique(dataset.targets, return_index=True)
     images = [(dataset.classes[k], dataset.image(i)) for k, i in zip(found, firsts, strict=True)][:MOST_IMAGES]
     return [(name, _stretched(np.nan_to_num(image.astype(np.float64)))) for name, image in images]
 

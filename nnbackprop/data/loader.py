@@ -42,9 +42,9 @@ class DataLoader:
         keep = resident == "yes" or (resident == "auto" and _fits(backend, dataset))
         data = {"scale": scaling.scale.astype(dtype), "shift": scaling.shift.astype(dtype)}
         if keep and dataset.inputs.dtype.kind == "f":
-            data = {"inputs": scaling.apply(dataset.inputs, dtype), "labels": dataset.labels}
+            data = {"inputs": scaling.apply(dataset.inputs, dtype), "targets": dataset.targets}
         elif keep:
-            data |= {"inputs": dataset.inputs, "labels": dataset.labels}
+            data |= {"inputs": dataset.inputs, "targets": dataset.targets}
         return cls(backend, dataset, tree_map(backend.lend, data), keep)
 
     def xs(self, rows: np.ndarray) -> Tree:
@@ -52,11 +52,11 @@ class DataLoader:
 
         A batch that is the whole resident set needs neither: it is taken as it lies, in the set's own order.
         """
-        if self.resident and rows.shape[1] == len(self.dataset.labels):
+        if self.resident and rows.shape[1] == len(self.dataset.targets):
             return {"all": np.zeros(len(rows), np.int32)}
         if self.resident:
             return {"rows": rows.astype(np.int32)}
-        return {"inputs": self.dataset.inputs[rows], "labels": self.dataset.labels[rows]}
+        return {"inputs": self.dataset.inputs[rows], "targets": self.dataset.targets[rows]}
 
     def at_most(self, length: int, batch: int) -> int:
         """The power of two up to `length` steps of `batch` samples that a streamed chunk's memory allows."""
@@ -78,11 +78,11 @@ def fetch(xp: Any, data: Tree, x: Tree) -> tuple[Array, Array]:
     x' = x * scale + shift, which every preprocessing of ours is.
     """
     if "all" in x:
-        inputs, labels = data["inputs"], data["labels"]
+        inputs, labels = data["inputs"], data["targets"]
     elif "rows" in x:
-        inputs, labels = (xp.take(data[name], x["rows"], axis=0) for name in ("inputs", "labels"))
+        inputs, labels = (xp.take(data[name], x["rows"], axis=0) for name in ("inputs", "targets"))
     else:
-        inputs, labels = x["inputs"], x["labels"]
+        inputs, labels = x["inputs"], x["targets"]
     if "scale" not in data:
         return inputs, labels
     scaled = xp.astype(inputs, data["scale"].dtype)  # a copy, to be changed in place
@@ -94,15 +94,15 @@ def fetch(xp: Any, data: Tree, x: Tree) -> tuple[Array, Array]:
 def batch_size(data: Tree, x: Tree) -> int:
     """How many samples `fetch` would bring."""
     if "all" in x:
-        return data["labels"].shape[0]
-    return x["rows" if "rows" in x else "labels"].shape[0]
+        return data["targets"].shape[0]
+    return x["rows" if "rows" in x else "targets"].shape[0]
 
 
 def microbatch(data: Tree, x: Tree, begin: int, end: int) -> tuple[Tree, Tree]:
     """`data` and `x` of which `fetch` brings the batch's samples from `begin` to before `end` alone."""
     if "all" in x:
-        return {**data, **{name: data[name][begin:end, ...] for name in ("inputs", "labels")}}, x
-    names = ("rows",) if "rows" in x else ("inputs", "labels")
+        return {**data, **{name: data[name][begin:end, ...] for name in ("inputs", "targets")}}, x
+    names = ("rows",) if "rows" in x else ("inputs", "targets")
     return data, {**x, **{name: x[name][begin:end, ...] for name in names}}
 
 

@@ -33,7 +33,7 @@ def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
     order = permutation(seed, SPLIT, len(dataset))
     chosen = np.zeros(len(dataset), bool)
     for label, count in enumerate(quota):
-        chosen[order[dataset.labels[order] == label][:count]] = True
+        chosen[order[dataset.targets[order] == label][:count]] = True
     return dataset.take(np.flatnonzero(~chosen)), dataset.take(np.flatnonzero(chosen))
 
 

@@ -76,7 +76,7 @@ def _describe(axes: Axes, weights: np.ndarray) -> None:
 def wrongest(data: Dataset, predicted: np.ndarray, probabilities: np.ndarray) -> Figure:
     """The samples taken for a wrong class with the greatest confidence."""
     certainty = confidence(predicted, probabilities)
-    wrong = np.flatnonzero(predicted != data.labels)
+    wrong = np.flatnonzero(predicted != data.targets)
     order = wrong[np.argsort(-certainty[wrong], kind="stable")][:WRONGEST]
     if not len(order):
         return message(f"None of the {len(predicted):,} samples is taken for another class")
@@ -84,7 +84,7 @@ def wrongest(data: Dataset, predicted: np.ndarray, probabilities: np.ndarray) ->
     if len(order) == len(wrong):
         title = f"{plural(len(wrong), 'mistake')} in {len(predicted):,} samples, the most confident first"
     names = [cut(name, NAME) for name in legible(data.classes)]
-    pairs = [f"{names[data.labels[i]]} → {names[predicted[i]]}" for i in order]
+    pairs = [f"{names[data.targets[i]]} → {names[predicted[i]]}" for i in order]
     shares = [share(float(certainty[i])) for i in order]
     if data.image_shape is None:
         return message(title, _listed("true → predicted", pairs, shares, data.inputs[order]))
@@ -109,7 +109,7 @@ def attack(
     data: Dataset, clean: np.ndarray, moved: np.ndarray, before: np.ndarray, after: np.ndarray, epsilon: float
 ) -> Figure:
     """Samples whose class an attack of `epsilon` changed: as they were, what was added, as they are."""
-    flipped = np.flatnonzero((before == data.labels) & (after != data.labels))
+    flipped = np.flatnonzero((before == data.targets) & (after != data.targets))
     title = f"{len(flipped):,} of {len(before):,} samples fooled by moving each input by {epsilon:g} of its range"
     order, names = flipped[:FLIPPED], [cut(name, NAME) for name in legible(data.classes)]
     was, now = ([names[labels[i]] for i in order] for labels in (before, after))

@@ -45,7 +45,7 @@ class DataSplits:
         """A digest of the samples of every part in their order, to know the data again by."""
         digest = hashlib.blake2b(digest_size=16)
         for part in (self.train, self.validation, self.test):
-            for array in (part.inputs, part.labels) if part else ():
+            for array in (part.inputs, part.targets) if part else ():
                 digest.update(f"{array.dtype}{array.shape}".encode())
                 digest.update(np.ascontiguousarray(array).data)
             digest.update(b"end of part")

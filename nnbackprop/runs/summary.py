@@ -36,7 +36,7 @@ def about(config: Config, parts: DataSplits) -> dict[str, Any]:
 def summarise(config: Config, trainer: Trainer, parts: DataSplits) -> dict[str, Any]:
     """The figures of a finished run; losses and accuracies in evaluation mode, with the weights it ends with."""
     p = trainer.progress
-    samples = (p.epoch - 1) * len(parts.train.labels) + p.samples
+    samples = (p.epoch - 1) * len(parts.train.targets) + p.samples
     scores: dict[str, float | None] = {}
     for name in ("train", "validation", "test"):
         part = getattr(parts, name)
@@ -76,7 +76,7 @@ def draw(folder: RunDir, trainer: Trainer, parts: DataSplits) -> None:
         folder.rows(),
         trainer.backend.to_numpy(weights),
         judged,
-        confusion(predicted, judged.labels, len(judged.classes)),
+        confusion(predicted, judged.targets, len(judged.classes)),
         predicted,
         probabilities,
     )

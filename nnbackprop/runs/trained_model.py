@@ -88,10 +88,10 @@ class TrainedModel:
         """
         low, high = float(dataset.inputs.min()), float(dataset.inputs.max())
         x = dataset.inputs.astype(self.inference.dtype)
-        gradient = self.inference.input_gradient(self.params, x, dataset.labels)
+        gradient = self.inference.input_gradient(self.params, x, dataset.targets)
         moved = np.clip(x + epsilon * (high - low) * np.sign(gradient), low, high)
         before, after = (self.predict(inputs)[0] for inputs in (x, moved))
-        return Attack(x, moved, before, after, accuracy(before, dataset.labels), accuracy(after, dataset.labels))
+        return Attack(x, moved, before, after, accuracy(before, dataset.targets), accuracy(after, dataset.targets))
 
     def _check(self, inputs: np.ndarray, source: str) -> None:
         if not np.isfinite(inputs).all():

@@ -67,9 +67,9 @@ def restore(trainer: Trainer, train: Dataset, last: Checkpoint) -> None:
     """Put a trainer where `last` was taken, the best weights so far with it."""
     where = progress_of(last)
     best = _typed(last.meta.get("best"), BestSoFar)
-    if where.samples > len(train.labels):
+    if where.samples > len(train.targets):
         raise RunFolderError(
-            f"The checkpoint is {where.samples} samples into an epoch, and there are {len(train.labels)}: it was "
+            f"The checkpoint is {where.samples} samples into an epoch, and there are {len(train.targets)}: it was "
             "written for other data. Resume from checkpoints/last.safetensors of the run's own folder."
         )
     fill(trainer.network.outline((train.features,), trainer.dtype), last.arrays, "params")  # before it is drawn

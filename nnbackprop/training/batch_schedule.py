@@ -34,7 +34,7 @@ class BatchSchedule:
     @property
     def samples(self) -> int:
         """Of an epoch."""
-        return len(self.loader.dataset.labels)
+        return len(self.loader.dataset.targets)
 
     def chunks(self, epoch: int, samples: int, step: int) -> Iterator[tuple[tuple[int, int], Tree]]:
         """What is left of an epoch's order after `samples`, as ((steps, samples), arrays on the device)."""

@@ -36,7 +36,7 @@ class Evaluator:
 
     def evaluate(self, params: Params, loader: DataLoader) -> Score:
         """Mean loss (penalties included) and accuracy over a data set on the device."""
-        samples = len(loader.dataset.labels)
+        samples = len(loader.dataset.targets)
         state, data = zero_sums(self.backend.xp, params), {**loader.data, "params": params}
         chunks = (
             (None, loader.xs(rows)) for rows in chunk_rows(np.arange(samples), ROWS, loader.at_most(CHUNK, ROWS))

@@ -201,7 +201,7 @@ class Trainer:
         """Move the data where it belongs; everything that can be wrong is found here, before the first step."""
         if self.state is None:
             self.build(train)
-        self.batch = min(self.batch_size or len(train.labels), len(train.labels))
+        self.batch = min(self.batch_size or len(train.targets), len(train.targets))
         self.loader = self._feed(train)
         length = self.loader.at_most(chunk_length(self.layers, self.batch, self.backend.device), self.batch)
         how = self.seed, self.shuffle, self.batch, length, self.save_every, self.dtype
@@ -218,7 +218,7 @@ class Trainer:
         for loader in self.kept:
             if loader.dataset is dataset:
                 return loader
-        check_labels(dataset.labels, max(2, self.layers[-1].out_shape[0]))
+        check_labels(dataset.targets, max(2, self.layers[-1].out_shape[0]))
         if dataset.features != self.features:
             raise DataError(
                 f"{dataset.source} has {dataset.features} features a sample and this network was built for "
@@ -310,7 +310,7 @@ class Trainer:
             dtype=self.dtype,
             why=self.backend.why,
             layers=self.layers,
-            samples={name: len(part.labels) if part else 0 for name, part in parts.items()},
+            samples={name: len(part.targets) if part else 0 for name, part in parts.items()},
             batch_size=self.batch,
             steps_per_epoch=-(-self.batch_schedule.samples // self.batch),
             epochs=self.epochs,

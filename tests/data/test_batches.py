@@ -38,12 +38,12 @@ def test_a_step_is_handed_the_scaled_rows_it_asked_for(backend: Backend, residen
     for k in range(2):
         x, t = fetch(backend.xp, loader.data, tree_map(lambda a: a[k, ...], xs))  # noqa: B023
         assert np.array_equal(backend.to_numpy(x), data.inputs[rows[k]] * 0.5 - 3.0)
-        assert np.array_equal(backend.to_numpy(t), data.labels[rows[k]])
+        assert np.array_equal(backend.to_numpy(t), data.targets[rows[k]])
 
 
 def test_floats_are_scaled_once_and_bytes_on_the_way(backend: Backend) -> None:
     bytes_, scaling = images(), Scaling(np.array(0.5), np.array(-3.0))
-    floats = Dataset(bytes_.inputs.astype("float32"), bytes_.labels, bytes_.classes)
+    floats = Dataset(bytes_.inputs.astype("float32"), bytes_.targets, bytes_.classes)
     kept = [DataLoader.of(backend, data, scaling, "float64", "yes").data for data in (floats, bytes_)]
     assert np.array_equal(backend.to_numpy(kept[0]["inputs"]), bytes_.inputs * 0.5 - 3.0)
     assert "scale" not in kept[0]
@@ -53,13 +53,13 @@ def test_floats_are_scaled_once_and_bytes_on_the_way(backend: Backend) -> None:
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_a_batch_of_the_whole_set_is_not_gathered_and_in_the_sets_order(backend: Backend, dtype: str) -> None:
     data = images()
-    data = Dataset(data.inputs.astype(dtype), data.labels, data.classes)
+    data = Dataset(data.inputs.astype(dtype), data.targets, data.classes)
     loader = DataLoader.of(backend, data, Scaling(np.array(0.5), np.array(-3.0)), "float64", "yes")
     xs = loader.xs(np.arange(10)[::-1].reshape(1, -1).repeat(3, axis=0))
     assert {name: a.shape for name, a in xs.items()} == {"all": (3,)}
     x, t = fetch(backend.xp, loader.data, tree_map(lambda a: backend.asarray(a)[0, ...], xs))
     assert np.array_equal(backend.to_numpy(x), data.inputs * 0.5 - 3.0)
-    assert np.array_equal(backend.to_numpy(t), data.labels)
+    assert np.array_equal(backend.to_numpy(t), data.targets)
 
 
 def test_scaling_leaves_the_resident_set_as_it_is(backend: Backend) -> None:

@@ -75,7 +75,7 @@ def test_floats_are_read_as_float32(tmp_path: Path) -> None:
     train = load(tmp_path / "x.csv", split=False).train
     assert train.inputs.dtype == np.float32
     assert np.array_equal(train.inputs, values.astype(np.float32))
-    assert train.labels.tolist() == LABELS.tolist()
+    assert train.targets.tolist() == LABELS.tolist()
     assert train.classes == tuple("0123456789")
 
 
@@ -169,7 +169,7 @@ print(*shape, min(seconds), grown / large.stat().st_size)
 @pytest.mark.skipif(sys.platform == "win32", reason="the resource module is POSIX's")
 def test_mnist_as_csv_in_two_seconds_and_three_times_its_size(tmp_path: Path) -> None:
     train = load("mnist").train
-    frame = polars.DataFrame(train.inputs).insert_column(0, polars.Series("label", train.labels))
+    frame = polars.DataFrame(train.inputs).insert_column(0, polars.Series("label", train.targets))
     frame.write_csv(tmp_path / "large.csv")
     frame.head(50).write_csv(tmp_path / "small.csv")
     command = [sys.executable, "-c", MEASURE, tmp_path / "small.csv", tmp_path / "large.csv"]

@@ -64,14 +64,14 @@ def test_take_copies_rows_in_the_order_asked() -> None:
 def test_labels_follow_the_names_of_another_class_list() -> None:
     data = Dataset(np.zeros((3, 1)), np.array([0, 2, 1], np.int32), ("7", "8", "9"))
     moved = data.with_classes(("9", "8", "7", "0"))
-    assert [moved.classes[k] for k in moved.labels] == ["7", "9", "8"]
+    assert [moved.classes[k] for k in moved.targets] == ["7", "9", "8"]
     with pytest.raises(DataError, match="classes 9, which"):
         data.with_classes(("7", "8"))
 
 
 def test_a_class_without_samples_need_not_be_known_elsewhere() -> None:
     data = Dataset(np.zeros((2, 1)), np.array([0, 0], np.int32), ("7", "8"))
-    assert data.with_classes(("6", "7")).labels.tolist() == [1, 1]
+    assert data.with_classes(("6", "7")).targets.tolist() == [1, 1]
 
 
 def test_image_is_the_sample_in_rows() -> None:
@@ -87,10 +87,10 @@ def test_split_takes_each_class_by_the_shuffle_and_keeps_order() -> None:
     order = permutation(3, -1, 70).tolist()
     expected = []
     for label, count in enumerate((8, 2, 4)):
-        expected += [i for i in order if data.labels[i] == label][:count]
+        expected += [i for i in order if data.targets[i] == label][:count]
     assert part.inputs[:, 0].tolist() == sorted(expected)
     assert rest.inputs[:, 0].tolist() == sorted(set(range(70)) - set(expected))
-    assert np.array_equal(rest.labels, data.labels[rest.inputs[:, 0].astype(int)])
+    assert np.array_equal(rest.targets, data.targets[rest.inputs[:, 0].astype(int)])
 
 
 def test_split_depends_on_the_seed_alone() -> None:

@@ -28,7 +28,7 @@ def test_mnist_is_mnist(mnist) -> None:
     assert mnist.test.inputs.shape == (10_000, 784)
     assert mnist.train.counts().tolist() == TRAIN_COUNTS
     assert mnist.test.counts().tolist() == TEST_COUNTS
-    assert mnist.train.labels[:5].tolist() == [5, 0, 4, 1, 9]
+    assert mnist.train.targets[:5].tolist() == [5, 0, 4, 1, 9]
     assert mnist.train.classes == tuple("0123456789")
     assert mnist.train.inputs.dtype == np.uint8
     assert mnist.train.image_shape == (28, 28)
@@ -41,7 +41,7 @@ def test_mnist_has_the_published_mean_and_deviation(mnist) -> None:
 
 
 def test_mnist_stands_upright(mnist) -> None:
-    ones = mnist.train.inputs[mnist.train.labels == 1].reshape(-1, 28, 28).mean(axis=0)
+    ones = mnist.train.inputs[mnist.train.targets == 1].reshape(-1, 28, 28).mean(axis=0)
     at = np.arange(28)
     rows, columns = ones.sum(axis=1), ones.sum(axis=0)
     assert np.cov(at, aweights=rows) > 3 * np.cov(at, aweights=columns)  # a one is taller than wide
@@ -61,9 +61,9 @@ def test_crops_read_back_are_the_centres_of_the_first_500_of_each_digit(mnist) -
     assert load("mnist-20x20", split=False).test is None
     assert data.classes == ("1", "2", "3", "4", "5", "6", "7", "8", "9", "0")
     assert data.counts().tolist() == [500] * 10
-    digits = np.array([int(data.classes[k]) for k in data.labels])
+    digits = np.array([int(data.classes[k]) for k in data.targets])
     for digit in range(10):
-        source = mnist.train.inputs[mnist.train.labels == digit][:500].reshape(-1, 28, 28)[:, 4:-4, 4:-4]
+        source = mnist.train.inputs[mnist.train.targets == digit][:500].reshape(-1, 28, 28)[:, 4:-4, 4:-4]
         ours = data.inputs[digits == digit].reshape(-1, 20, 20)
         assert np.array_equal(ours, source / 255)
         assert not np.array_equal(ours, source.transpose(0, 2, 1) / 255)
@@ -75,7 +75,7 @@ def test_four_people() -> None:
     splits = load("weight-height", split=False)
     assert splits.test is None
     assert splits.train.inputs.tolist() == [[-2, -1], [25, 6], [17, 4], [-15, -6]]
-    assert splits.train.labels.tolist() == [1, 0, 0, 1]
+    assert splits.train.targets.tolist() == [1, 0, 0, 1]
     assert splits.train.classes == ("M", "F")
 
 

@@ -33,7 +33,7 @@ def test_the_layout_of_ex4data1_comes_out_upright(tmp_path: Path) -> None:
     assert not np.array_equal(train.inputs, COLUMNS)
     assert np.array_equal(train.image(3), UPRIGHT[3])
     assert train.classes == ("1", "2", "3", "4", "5", "6", "7", "8", "9", "0")
-    assert [train.classes[k] for k in train.labels] == [str(digit) for digit in DIGITS]
+    assert [train.classes[k] for k in train.targets] == [str(digit) for digit in DIGITS]
     assert any("column by column" in note for note in train.notes)
     assert any("from 1 to 10" in note for note in train.notes)
 
@@ -54,7 +54,7 @@ def test_ten_classes_that_are_no_images_stay_as_they_are(tmp_path: Path) -> None
 def test_labels_may_be_doubles_as_matlab_has_them(tmp_path: Path) -> None:
     y = np.where(DIGITS == 0, 10, DIGITS).astype(float)
     train = load(ex4(tmp_path / "x.mat", y=y[None, :]), split=False).train  # a row vector
-    assert [train.classes[k] for k in train.labels] == [str(digit) for digit in DIGITS]
+    assert [train.classes[k] for k in train.targets] == [str(digit) for digit in DIGITS]
 
 
 @pytest.mark.parametrize("userblock", [b"", b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512)])

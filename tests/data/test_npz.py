@@ -28,7 +28,7 @@ def test_keras_names_give_both_parts(tmp_path: Path, save) -> None:
     assert np.array_equal(splits.train.inputs, IMAGES.reshape(12, 20))
     assert np.array_equal(splits.test.inputs, IMAGES[:4].reshape(4, 20))
     assert splits.train.inputs.dtype == splits.test.inputs.dtype == np.uint8
-    assert splits.test.labels.tolist() == [0, 1, 2, 0]
+    assert splits.test.targets.tolist() == [0, 1, 2, 0]
 
 
 def test_one_table_is_split_unless_kept_whole(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_pair_of_npy_files_is_found_from_either(tmp_path: Path) -> None:
     for spec in (tmp_path, tmp_path / "images.npy", tmp_path / "labels.npy"):
         train = load(spec, split=False).train
         assert np.array_equal(train.inputs, IMAGES.reshape(12, 20))
-        assert train.labels.tolist() == LABELS.tolist()
+        assert train.targets.tolist() == LABELS.tolist()
     (tmp_path / "labels.npy").unlink()
     with pytest.raises(DataError, match=r"should lie in .*labels\.npy"):
         load(tmp_path / "images.npy")

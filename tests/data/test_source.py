@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nnbackprop.data.targets import to_splits
 
 from nnbackprop.data import NAMES, Table, Tables, check, load, read
-from nnbackprop.data.labels import to_splits
 from nnbackprop.errors import DataError
 
 RNG = np.random.default_rng(9)
@@ -35,7 +35,7 @@ def check_parts(spec: Path) -> None:
     assert splits.test is not None
     for part, images, labels in ((splits.train, TRAIN, TRAIN_LABELS), (splits.test, TEST, TEST_LABELS)):
         assert np.array_equal(part.inputs, images.reshape(len(images), -1))
-        assert part.labels.tolist() == labels.tolist()
+        assert part.targets.tolist() == labels.tolist()
         assert part.image_shape == (9, 9)
         assert part.classes == ("0", "1", "2", "3")
 
@@ -123,8 +123,8 @@ def tables(train: list, test: list, dtype: str | None = None) -> Tables:
 def test_both_parts_share_one_class_map_in_numeric_order(dtype: str) -> None:
     splits = to_splits(tables([10, 2, 30, 2], [7, 10], dtype))
     assert splits.train.classes == splits.test.classes == ("2", "7", "10", "30")
-    assert splits.train.labels.tolist() == [2, 0, 3, 0]
-    assert splits.test.labels.tolist() == [1, 2]
+    assert splits.train.targets.tolist() == [2, 0, 3, 0]
+    assert splits.test.targets.tolist() == [1, 2]
 
 
 def test_negative_labels_and_mixed_kinds_of_writing() -> None:
@@ -132,7 +132,7 @@ def test_negative_labels_and_mixed_kinds_of_writing() -> None:
     test = Table.of(np.ones((2, 3)), np.array([1, -1], np.int16), "b")
     splits = to_splits(Tables(train, test))
     assert splits.train.classes == ("-1", "1")
-    assert (splits.train.labels.tolist(), splits.test.labels.tolist()) == ([0, 1], [1, 0])
+    assert (splits.train.targets.tolist(), splits.test.targets.tolist()) == ([0, 1], [1, 0])
 
 
 def test_whole_float_labels_are_noted() -> None:
@@ -174,4 +174,4 @@ def test_faulty_data_can_be_opened_to_talk_about_it(tmp_path: Path) -> None:
     train = load(tmp_path / "x.csv", split=False, strict=False).train
     assert train.classes == ("1", "2.5", "cat")
     assert np.isnan(train.inputs[0, 0])
-    assert read(tmp_path / "x.csv").train.labels.tolist() == ["1", "2.5", "cat"]
+    assert read(tmp_path / "x.csv").train.targets.tolist() == ["1", "2.5", "cat"]

@@ -93,14 +93,14 @@ def test_a_look_measures_the_next_step_and_the_way_back() -> None:
     W = np.array(trainer.params[0]["W"])
     trainer.fit(data)
     e = np.exp(data.inputs @ W)
-    p, hot = e / e.sum(axis=1, keepdims=True), np.eye(3)[data.labels]
+    p, hot = e / e.sum(axis=1, keepdims=True), np.eye(3)[data.targets]
     look = trainer.watch.looks[0]
     (layer,) = look.weighted
     assert layer.weights == pytest.approx(np.linalg.norm(W), rel=1e-12)
     assert layer.update == pytest.approx(0.5 * np.linalg.norm(data.inputs.T @ (p - hot) / 96), rel=1e-12)
     assert layer.delta == pytest.approx(np.linalg.norm(p - hot) / 96, rel=1e-12)
-    assert look.loss == pytest.approx(-np.mean(np.log(p[np.arange(96), data.labels])), rel=1e-12)
-    assert look.accuracy == np.mean(np.argmax(p, axis=1) == data.labels)
+    assert look.loss == pytest.approx(-np.mean(np.log(p[np.arange(96), data.targets])), rel=1e-12)
+    assert look.accuracy == np.mean(np.argmax(p, axis=1) == data.targets)
     assert (look.step, look.samples, look.lr) == (0, 96, 0.5)
 
 

@@ -33,7 +33,7 @@ def clouds(n: int = 120, features: int = 6, spread: float = 0.5, seed: int = 0) 
 
 def shuffled(data: Dataset) -> Dataset:
     """The same samples under each other's labels."""
-    return replace(data, labels=np.random.default_rng(2).permutation(data.labels))
+    return replace(data, targets=np.random.default_rng(2).permutation(data.targets))
 
 
 def watched(

@@ -42,7 +42,7 @@ def small() -> Problem:
     """The full-batch work on fifty of its samples, which take no time."""
     problem = Problem.of(WORKS["W2"])
     train = problem.train
-    return replace(problem, train=replace(train, inputs=train.inputs[:50], labels=train.labels[:50]))
+    return replace(problem, train=replace(train, inputs=train.inputs[:50], targets=train.targets[:50]))
 
 
 class Desk:

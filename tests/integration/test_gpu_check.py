@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     full, path = load("mnist"), tmp_path_factory.mktemp("data")
     parts = {"train": full.train.take(np.arange(1000)), "test": full.test.take(np.arange(200))}  # type: ignore[union-attr]
     arrays = {f"x_{name}": part.inputs.reshape(-1, 28, 28) for name, part in parts.items()}
-    np.savez(path / "train.npz", **arrays, **{f"y_{name}": part.labels for name, part in parts.items()})
+    np.savez(path / "train.npz", **arrays, **{f"y_{name}": part.targets for name, part in parts.items()})
     return path
 
 

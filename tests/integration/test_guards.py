@@ -142,7 +142,7 @@ def test_the_threshold_of_one_plain_output_lies_between_its_targets() -> None:
     assert summary("a")["test_accuracy"] == 1.0
     trained = TrainedModel.open("a")
     data = trained.data()
-    assert np.array_equal(trained.predict(data.inputs)[0], data.labels)
+    assert np.array_equal(trained.predict(data.inputs)[0], data.targets)
 
 
 def test_a_run_that_stopped_early_has_stopped() -> None:

@@ -126,7 +126,7 @@ def test_the_wrongest_samples_come_by_their_confidence() -> None:
 
 def test_sixteen_of_many_mistakes_are_shown() -> None:
     data = digits(40)
-    predicted = 1 - data.labels
+    predicted = 1 - data.targets
     figure = wrongest(data, predicted, np.eye(2)[predicted])
     assert len(shown(figure)) == 16
     assert figure.get_suptitle() == "The 16 most confident of 40 mistakes in 40 samples"
@@ -138,7 +138,7 @@ def test_a_single_output_is_the_probability_of_class_1() -> None:
 
 def test_no_mistakes_are_said_in_words() -> None:
     data = digits()
-    figure = wrongest(data, data.labels, np.eye(2)[data.labels])
+    figure = wrongest(data, data.targets, np.eye(2)[data.targets])
     assert figure.get_suptitle() == "None of the 6 samples is taken for another class"
 
 
@@ -152,11 +152,11 @@ def test_samples_that_are_no_images_are_listed() -> None:
 def test_a_list_of_samples_is_cut_to_its_picture() -> None:
     names = ("a class with a long name", "a class with another")
     data = Dataset(np.full((40, 9), -1.23456e-5), np.arange(40, dtype=np.int32) % 2, names)
-    inputs, predicted = data.inputs, 1 - data.labels
+    inputs, predicted = data.inputs, 1 - data.targets
     with style():
         figures = [
             wrongest(data, predicted, np.eye(2)[predicted]),
-            attack(data, inputs, inputs, data.labels, predicted, 0.1),
+            attack(data, inputs, inputs, data.targets, predicted, 0.1),
         ]
         assert [len(listed(figure)) for figure in figures] == [1 + 16, 1 + 2 * 10]
         for figure in figures:
@@ -171,8 +171,8 @@ def test_an_attack_shows_clean_added_and_attacked() -> None:
     data = digits()
     clean = data.inputs.astype(float)
     moved = clean + 0.5
-    after = np.where(np.arange(6) == 3, 0, data.labels).astype(np.int32)
-    figure = attack(data, clean, moved, data.labels, after, 0.1)
+    after = np.where(np.arange(6) == 3, 0, data.targets).astype(np.int32)
+    figure = attack(data, clean, moved, data.targets, after, 0.1)
     assert [a.ravel().tolist() for a in shown(figure)] == [clean[3].tolist(), [0.5] * 6, moved[3].tolist()]
     assert [axes.get_title() for axes in figure.axes] == ["one", "", "→ zero"]
     assert [axes.get_ylabel() for axes in figure.axes] == ["clean", "added", "attacked"]
@@ -183,14 +183,14 @@ def test_an_attack_shows_clean_added_and_attacked() -> None:
 
 def test_a_sample_mistaken_before_the_attack_was_not_fooled_by_it() -> None:
     data = digits()
-    wrong = 1 - data.labels
+    wrong = 1 - data.targets
     figure = attack(data, data.inputs, data.inputs, wrong, wrong, 0.1)
     assert figure.get_suptitle().startswith("0 of 6 samples fooled")
 
 
 def test_an_attack_on_no_images_is_listed() -> None:
     data = people()
-    figure = attack(data, data.inputs, data.inputs + 1, data.labels, 1 - data.labels, 0.1)
+    figure = attack(data, data.inputs, data.inputs + 1, data.targets, 1 - data.targets, 0.1)
     head, *lines = listed(figure)
     assert head.split() == ["before", "→", "after", "input", "1", "input", "2"]
     words = [line.split() for line in lines]
@@ -203,7 +203,7 @@ def test_an_attack_on_no_images_is_listed() -> None:
 @pytest.mark.parametrize("rows", [[], [row(1)], [row(e, test_accuracy=0.5) for e in range(1, 40)]])
 def test_all_six_pictures_are_written(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     data = digits()
-    args = np.ones((6, 3)), data, np.eye(2, dtype=int), data.labels, np.eye(2)[data.labels]
+    args = np.ones((6, 3)), data, np.eye(2, dtype=int), data.targets, np.eye(2)[data.targets]
     plots.draw_all(tmp_path / "plots", rows, *args)
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == [f"{name}.png" for name in NAMES]
     for path in (tmp_path / "plots").iterdir():
@@ -243,11 +243,11 @@ def test_long_names_under_pictures_do_not_run_into_each_other() -> None:
     names = ("T-shirt/top with a long name", "Ankle boot, left and right")
     inputs = np.arange(120, dtype=np.uint8).reshape(20, 6)
     data = Dataset(inputs, np.arange(20, dtype=np.int32) % 2, names, image_shape=(2, 3))
-    wrong = 1 - data.labels
+    wrong = 1 - data.targets
     with style():
         for figure in (
             wrongest(data, wrong, np.eye(2)[wrong]),
-            attack(data, inputs, inputs + 1, data.labels, wrong, 0.1),
+            attack(data, inputs, inputs + 1, data.targets, wrong, 0.1),
         ):
             figure.draw_without_rendering()
             boxes = [axes.title.get_window_extent() for axes in figure.axes if axes.get_title()]
@@ -264,7 +264,7 @@ def test_matplotlib_waits_until_something_is_drawn_and_pyplot_for_ever(tmp_path:
         "assert 'matplotlib' not in sys.modules\n"
         "data = Dataset(np.zeros((2, 6)), np.zeros(2, np.int32), ('a', 'b'), (2, 3))\n"
         "plots.draw_all(__import__('pathlib').Path(sys.argv[1]), [], np.ones((6, 1)), data,"
-        " np.eye(2, dtype=int), data.labels, np.ones((2, 2)))\n"
+        " np.eye(2, dtype=int), data.targets, np.ones((2, 2)))\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)

@@ -44,8 +44,8 @@ def test_ex4s_broken_metric_says_ten_percent_for_ever(tmp_path: Path) -> None:
     trained = TrainedModel.open(str(run(tmp_path, "ex4", "--epochs", "300")["folder"]))
     data = trained.data()
     predictions, _ = trained.predict(data.inputs)
-    assert np.mean(predictions == data.labels) > 0.25
-    assert np.mean(predictions == data.labels[:, None]) == pytest.approx(0.1, abs=1e-12)
+    assert np.mean(predictions == data.targets) > 0.25
+    assert np.mean(predictions == data.targets[:, None]) == pytest.approx(0.1, abs=1e-12)
 
 
 def test_weight_and_height_tell_four_people_apart(tmp_path: Path) -> None:

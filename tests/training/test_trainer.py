@@ -81,7 +81,7 @@ def test_a_step_is_the_textbook_update() -> None:
     trainer.fit(data)
     z = data.inputs @ W + b
     p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
-    delta = (p - np.eye(3)[data.labels]) / 12
+    delta = (p - np.eye(3)[data.targets]) / 12
     got = weights(trainer)
     np.testing.assert_allclose(got[0], W - 0.5 * data.inputs.T @ delta, rtol=1e-13)
     np.testing.assert_allclose(got[1], b - 0.5 * delta.sum(axis=0), rtol=1e-13, atol=1e-16)
@@ -119,7 +119,7 @@ def test_gradient_norms_are_those_of_the_last_step() -> None:
     trainer.build(clouds())
     params = tree_map(np.array, trainer.params)
     trainer.fit(data)
-    _, _, _, grads = trainer.step.objective.gradients(trainer.backend.xp, params, data.inputs, data.labels, None)
+    _, _, _, grads = trainer.step.objective.gradients(trainer.backend.xp, params, data.inputs, data.targets, None)
     norm = math.sqrt(sum(float(np.sum(g**2)) for g in leaves(grads)))
     assert diary.of(EpochEnd)[0].gradient_norms == {"dense1": pytest.approx(norm, rel=1e-12)}
 
@@ -295,7 +295,7 @@ def test_predictions_are_probabilities_and_their_classes(backend: Backend) -> No
     assert probabilities.shape == (90, 3)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-12)
     assert trainer.predict(clouds().inputs).tolist() == probabilities.argmax(axis=1).tolist()
-    assert np.mean(trainer.predict(clouds().inputs) == clouds().labels) == trainer.evaluate(clouds()).accuracy
+    assert np.mean(trainer.predict(clouds().inputs) == clouds().targets) == trainer.evaluate(clouds()).accuracy
 
 
 def test_one_sample_must_be_a_row() -> None:

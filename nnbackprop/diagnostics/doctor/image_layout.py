@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from nnbackprop.data import bundled as embedded
+from nnbackprop.data import bundled
 from nnbackprop.data.readers.mat import UPRIGHT
 from nnbackprop.data.table import Table
 from nnbackprop.diagnostics.check import NOT_APPLICABLE, Outcome
@@ -87,9 +87,9 @@ def _correlation(means: np.ndarray, references: np.ndarray) -> float:
 @lru_cache
 def _references(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """MNIST's ten mean images (10, features), upright and transposed."""
-    train = embedded.mnist().train
+    train = bundled.mnist().train
     images = train.inputs.reshape(-1, 28, 28)
     means = np.stack([images[train.labels == digit].mean(axis=0) for digit in range(10)])
     if shape == (20, 20):
-        means = means[:, embedded.CROP, embedded.CROP]
+        means = means[:, bundled.CROP, bundled.CROP]
     return means.reshape(10, -1), means.transpose(0, 2, 1).reshape(10, -1)

@@ -63,9 +63,9 @@ def attempt(subject: ModelProbe) -> Attempt | None:
     """Train on a few samples with Adam, dropout and penalties off; None if there are too few to tell."""
     outputs = int(subject.outputs(subject.x)[-1].shape[1])
     few = _undisturbed(subject.few(capacity(subject, outputs)))
-    if len(few.dataset) < 2 or len(np.unique(few.dataset.labels)) < 2:
+    if len(few.dataset) < 2 or len(np.unique(few.dataset.targets)) < 2:
         return None
-    guess = BaselineLoss.of(few.objective, few.dataset.labels, outputs)
+    guess = BaselineLoss.of(few.objective, few.dataset.targets, outputs)
     before, _ = few.loss(few.x)
     begin, tries = time.monotonic(), []
     for rate in RATES:

@@ -64,7 +64,7 @@ class ModelProbe:
 
     def few(self, most: int) -> ModelProbe:
         """The same with `most` samples at most, the classes in turn, drawn by the seed."""
-        labels = self.dataset.labels
+        labels = self.dataset.targets
         order = permutation(self.seed, 0, len(labels))
         nth = np.empty(len(labels), np.int64)  # the how manieth of its class
         for k in range(len(self.dataset.classes)):
@@ -86,8 +86,8 @@ class ModelProbe:
     @cached_property
     def labels(self) -> Array:
         """Their labels (n,) on the device; DataError if they name no output."""
-        check_labels(self.dataset.labels, max(2, len(self.dataset.classes)))
-        return self.backend.asarray(self.dataset.labels)
+        check_labels(self.dataset.targets, max(2, len(self.dataset.classes)))
+        return self.backend.asarray(self.dataset.targets)
 
     @property
     def told_apart(self) -> bool:

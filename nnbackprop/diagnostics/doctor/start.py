@@ -27,7 +27,7 @@ def initial_loss(subject: ModelProbe) -> Outcome:
     if not math.isfinite(J):
         return overflow(f"The first loss is {J}.")
     k = subject.hosted(subject.x)[-1].shape[1]
-    guess = BaselineLoss.of(subject.objective, subject.dataset.labels, k)
+    guess = BaselineLoss.of(subject.objective, subject.dataset.targets, k)
     if guess is None:
         return NOT_APPLICABLE
     if guess.wild < J:

@@ -24,7 +24,7 @@ def prove(config: Config, backend: Backend) -> Report:
         build.network(config, config.outputs or len(train.classes)),
         build.loss(config),
         fit_scaling(config.scale, train).apply(some.inputs, "float64"),
-        some.labels,
+        some.targets,
         backend=backend,
         penalty=build.penalty(config),
         targets=config.targets,

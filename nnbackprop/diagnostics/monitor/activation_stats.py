@@ -89,7 +89,7 @@ class Probe:
     @classmethod
     def of(cls, xp: Any, loader: DataLoader) -> Probe:
         """Samples spread evenly over the training part, which may be sorted."""
-        labels = loader.dataset.labels
+        labels = loader.dataset.targets
         rows = np.linspace(0, len(labels) - 1, min(SAMPLES, len(labels))).astype(np.int64)
         x = tree_map(lambda a: loader.backend.asarray(a)[0, ...], loader.xs(rows.reshape(1, -1)))
         return cls(*fetch(xp, loader.data, x), float(np.bincount(labels).max()) / len(labels))
