@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -45,7 +46,7 @@ class DataLoader:
             data = {"inputs": scaling.apply(dataset.inputs, dtype), "targets": dataset.targets}
         elif keep:
             data |= {"inputs": dataset.inputs, "targets": dataset.targets}
-        return cls(backend, dataset, tree_map(backend.lend, data), keep)
+        return cls(backend, dataset, tree_map(partial(backend.asarray, copy=False), data), keep)
 
     def xs(self, rows: np.ndarray) -> Tree:
         """Host arrays for `rows` (steps, batch): the row numbers if the set is resident, else the samples.
