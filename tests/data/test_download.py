@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nnbackprop.data.targets import to_splits
+from nnbackprop.data.labels import to_splits
 
 from nnbackprop.data import download, load
 from nnbackprop.errors import DataError

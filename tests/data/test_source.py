@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nnbackprop.data.targets import to_splits
+from nnbackprop.data.labels import to_splits
 
 from nnbackprop.data import NAMES, Table, Tables, check, load, read
 from nnbackprop.errors import DataError

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from nnbackprop.data.targets import to_splits
+from nnbackprop.data.labels import to_splits
 
 from nnbackprop.data import check
 from nnbackprop.data.readers import csv, idx, mat, npz, png
