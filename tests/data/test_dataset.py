@@ -31,16 +31,16 @@ def make(counts: list[int], features: int = 2) -> Dataset:
         ({"inputs": np.zeros((0, 2))}, "samples, features"),
         ({"inputs": np.zeros((4, 2), np.int64)}, "int64"),
         ({"inputs": np.zeros((2, 4)).T}, "not C-contiguous"),
-        ({"labels": np.zeros((4, 1), np.int32)}, r"\(4, 1\)"),
-        ({"labels": np.zeros(3, np.int32)}, r"\(3,\)"),
-        ({"labels": np.zeros(4, np.int64)}, "int64"),
-        ({"labels": np.array([0, 1, 2, 0], np.int32)}, r"0\.\.2.*2 classes"),
-        ({"labels": np.array([0, -1, 1, 0], np.int32)}, r"-1\.\.1"),
+        ({"targets": np.zeros((4, 1), np.int32)}, r"\(4, 1\)"),
+        ({"targets": np.zeros(3, np.int32)}, r"\(3,\)"),
+        ({"targets": np.zeros(4, np.int64)}, "int64"),
+        ({"targets": np.array([0, 1, 2, 0], np.int32)}, r"0\.\.2.*2 classes"),
+        ({"targets": np.array([0, -1, 1, 0], np.int32)}, r"-1\.\.1"),
         ({"image_shape": (3, 3)}, "2 features"),
     ],
 )
 def test_a_faulty_dataset_is_refused_when_built(changes: dict, words: str) -> None:
-    good = {"inputs": np.zeros((4, 2)), "labels": np.array([0, 1, 1, 0], np.int32), "classes": ("0", "1")}
+    good = {"inputs": np.zeros((4, 2)), "targets": np.array([0, 1, 1, 0], np.int32), "classes": ("0", "1")}
     Dataset(**good)
     with pytest.raises(DataError, match=words):
         Dataset(**(good | changes))
