@@ -8,10 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-<<<<<<< HEAD:tests/data/test_source.py
-from nnbackprop.data.labels import to_splits
-=======
->>>>>>> house:tests/data/test_catalog.py
 
 from nnbackprop.data import NAMES, Table, Tables, check, load, read
 from nnbackprop.data.labels import to_splits
