@@ -13,9 +13,6 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import psutil
-from threadpoolctl import threadpool_info, threadpool_limits
-
 POOLS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NPROC")
 """Variables that libraries read when they are loaded; NPROC is XLA's, the only one it has."""
 
@@ -53,6 +50,8 @@ def use_threads(threads: int) -> None:
 
     XLA looks when JAX begins, and never again.
     """
+    from threadpoolctl import threadpool_limits
+
     threadpool_limits(threads)
     os.environ.update(dict.fromkeys(POOLS, str(threads)))
     if torch := sys.modules.get("torch"):
@@ -71,6 +70,8 @@ class Blas:
     @classmethod
     def loaded(cls) -> Blas | None:
         """NumPy's, whoever else has brought one of its own; None of one that tells nobody, such as Apple's."""
+        from threadpoolctl import threadpool_info
+
         pools = (pool for pool in threadpool_info() if pool["user_api"] == "blas")
         pool = min(pools, key=lambda pool: "numpy" not in pool["filepath"], default=None)
         if pool is None:
@@ -80,6 +81,8 @@ class Blas:
 
 def threads() -> int:
     """How many threads products have, of the libraries that are loaded."""
+    from threadpoolctl import threadpool_info
+
     return max((pool["num_threads"] for pool in threadpool_info()), default=cores())
 
 
@@ -94,6 +97,8 @@ class Moment:
     @classmethod
     def now(cls) -> Moment:
         """As it stands; a system that does not tell one of the times has none of it."""
+        import psutil
+
         times = psutil.cpu_times()
         return cls(time.perf_counter(), sum(getattr(times, name, 0.0) for name in BUSY), time.process_time())
 
