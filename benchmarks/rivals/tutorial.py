@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.works import Problem
+from benchmarks.workloads import Problem
 from nnbackprop.nn.layers.base import Params
 
 
@@ -18,18 +18,19 @@ def sigmoid(z: np.ndarray) -> np.ndarray:
 class Tutorial:
     """Dense layers with ReLU and softmax, or with sigmoids and half the squared error."""
 
-    def __init__(self, problem: Problem, chunk: int) -> None:
-        self.problem = problem
+    def __init__(self, problem: Problem) -> None:
+        self.problem, self.workload = problem, problem.workload
         self.layers = [{name: np.array(w) for name, w in layer.items()} for layer in problem.weights]
         self.m = [{name: np.zeros_like(w) for name, w in layer.items()} for layer in self.layers]
         self.v = [{name: np.zeros_like(w) for name, w in layer.items()} for layer in self.layers]
         self.rng = np.random.default_rng(0)
-        self.rates = problem.config.dropout if any(problem.config.dropout) else (0.0,) * len(self.layers)
         self.steps = 0
 
-    def run(self, at: int, steps: int) -> None:
-        """A batch after the other."""
-        for rows in self.problem.batches(at, steps):
+    def prepare(self, rows: np.ndarray) -> np.ndarray:
+        return rows
+
+    def run(self, batches: np.ndarray) -> None:
+        for rows in batches:
             grads = self.gradients(self.problem.x[rows], self.problem.t[rows])
             self.steps += 1
             for k, layer in enumerate(self.layers):
@@ -38,10 +39,10 @@ class Tutorial:
 
     def gradients(self, x: np.ndarray, t: np.ndarray) -> list[dict[str, Any]]:
         """Forward, then backward."""
-        squared, last = self.problem.squared, len(self.layers) - 1
+        squared, last = self.workload.sigmoid, len(self.layers) - 1
         inputs, masks, outputs = [], [], []
         for k, layer in enumerate(self.layers):
-            p = self.rates[k]
+            p = self.workload.dropout[k]
             mask = (self.rng.random(x.shape, dtype=x.dtype) >= p) / x.dtype.type(1 - p) if p else None
             x = x if mask is None else x * mask
             masks.append(mask)
@@ -61,8 +62,8 @@ class Tutorial:
             dz /= n
         grads: list[dict[str, Any]] = [{} for _ in self.layers]
         for k in range(last, -1, -1):
-            W = self.layers[k]["W"]
-            grads[k] = {"W": inputs[k].T @ dz + (self.problem.config.l2 * W if self.problem.config.l2 else 0)}
+            W, l2 = self.layers[k]["W"], self.workload.l2
+            grads[k] = {"W": inputs[k].T @ dz + (l2 * W if l2 else 0)}
             if "b" in self.layers[k]:
                 grads[k]["b"] = dz.sum(axis=0)
             if k:
@@ -75,8 +76,8 @@ class Tutorial:
 
     def update(self, k: int, name: str, dw: np.ndarray) -> None:
         """SGD or Adam."""
-        lr = self.problem.config.lr
-        if self.problem.config.optimizer == "sgd":
+        lr = self.workload.lr
+        if not self.workload.adam:
             self.layers[k][name] -= lr * dw
             return
         m = self.m[k][name] = 0.9 * self.m[k][name] + 0.1 * dw
@@ -86,7 +87,6 @@ class Tutorial:
         self.layers[k][name] -= lr * m_hat / (np.sqrt(v_hat) + 1e-8)
 
     def weights(self) -> Params:
-        """Copies."""
         return tuple({name: np.array(w) for name, w in layer.items()} for layer in self.layers)
 
 
