@@ -69,7 +69,7 @@ class TrainedModel:
 
     def evaluate(self, dataset: Dataset) -> Score:
         """Mean loss and accuracy, dropout off."""
-        loader = DataLoader.of(
+        loader = DataLoader(
             self.inference.backend, dataset, self.inference.scaling, self.inference.dtype, self.config.resident
         )
         return self.inference.evaluate(self.params, loader)
