@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -44,7 +45,7 @@ class DataLoader:
             data = {**self._samples, "inputs": scaling.apply(dataset.inputs, dtype)}
         elif self.resident:
             data |= self._samples
-        self.data: Tree = tree_map(backend.lend, data)
+        self.data: Tree = tree_map(partial(backend.asarray, copy=False), data)
 
     def xs(self, rows: np.ndarray) -> Tree:
         """Host arrays for `rows` (steps, batch): the row numbers if the set is resident, else the samples.
