@@ -11,7 +11,7 @@ from nnbackprop.errors import DataError, UsageError
 
 from .dataset import Dataset
 
-Kind = Literal["none", "unit", "standard", "per-feature", "book"]
+Kind = Literal["none", "unit", "standard", "per-feature", "rashid"]
 ROWS = 256  # at a time: 256 * 255^2 fits int32
 
 
@@ -60,7 +60,7 @@ def fit_scaling(kind: str, train: Dataset) -> Scaling:
                  other floats have their scale already, and stay
     standard     (x - mean) / std, both over all values of all samples (0.1307 and 0.3081 of 255 for MNIST)
     per-feature  (x - mean) / std of each feature; a feature constant in training is 0 everywhere
-    book         0.99 unit + 0.01, so that no input is 0 (Rashid, Make Your Own Neural Network, 2016)
+    rashid       0.99 unit + 0.01, so that no input is 0 (Rashid, Make Your Own Neural Network, 2016)
     Raises UsageError for another kind.
     """
     if kind not in get_args(Kind):
@@ -70,7 +70,7 @@ def fit_scaling(kind: str, train: Dataset) -> Scaling:
     if kind == "per-feature":
         return _per_feature(train.inputs)
     unit = 1 / 255 if kind != "none" and _is_bytes(train.inputs) else 1.0
-    scale, shift = (0.99 * unit, 0.01) if kind == "book" else (unit, 0.0)
+    scale, shift = (0.99 * unit, 0.01) if kind == "rashid" else (unit, 0.0)
     return Scaling(np.array(scale), np.array(shift))
 
 
