@@ -18,6 +18,7 @@ from nnbackprop.training.progress import Progress
 from nnbackprop.training.trainer import Trainer
 
 from .checkpoint import Checkpoint, fill, flatten
+from .config import Config, current
 
 T = TypeVar("T")
 Count = Annotated[int, Meta(ge=0)]
@@ -97,11 +98,11 @@ def progress_of(checkpoint: Checkpoint) -> Progress:
 
 def check_settings(checkpoint: Checkpoint, settings: Mapping[str, Any], path: Path, source: Path) -> None:
     """RunFolderError unless the checkpoint at `path` was trained with `settings`, which `source` holds."""
-    then = info_of(checkpoint).settings
+    then = Config().settled | current(info_of(checkpoint).settings)  # a setting added since has its default
     for name, value in settings.items():
-        if name not in then or then[name] != value:
+        if then[name] != value:
             raise RunFolderError(
-                f"{source} has {name} = {value!r}, and {path} was trained with {then.get(name)!r}: the two do not "
+                f"{source} has {name} = {value!r}, and {path} was trained with {then[name]!r}: the two do not "
                 "belong together. Put back the file that was changed, or train anew."
             )
 

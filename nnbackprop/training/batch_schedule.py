@@ -26,7 +26,7 @@ class Chunk(NamedTuple):
 class BatchSchedule:
     """The steps of a run on the samples of `loader`, from any of them on, always the same.
 
-    `lr(step)` is the learning rate after `step` steps. Chunks have up to `length()` steps of `batch_size` samples,
+    `lr(step)` is the learning rate after `step` steps. Chunks have up to `length` steps of `batch_size` samples,
     and end wherever the number of steps is a multiple of `every`.
     """
 
@@ -36,7 +36,7 @@ class BatchSchedule:
     seed: int
     shuffle: bool
     batch_size: int
-    length: Callable[[], int]
+    length: int
     every: int | None
     dtype: str
 
@@ -52,7 +52,7 @@ class BatchSchedule:
 
     def chunks(self, epoch: int, samples: int, step: int) -> Iterator[Chunk]:
         """What is left of an epoch's order after `samples`."""
-        moved = self.loader.move(self._on_host(epoch, samples, step))
+        moved = self.loader.to_device(self._on_host(epoch, samples, step))
         return (Chunk(*sizes, xs) for sizes, xs in moved)
 
     def steps(self, epoch: int, samples: int, step: int) -> Iterator[Tree]:

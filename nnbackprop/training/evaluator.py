@@ -14,7 +14,7 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader, chunk_rows
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DataError, ShapeError
-from nnbackprop.nn.base import Params
+from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
 from nnbackprop.nn.metrics import ClassificationMetrics, Metrics, decide
 
@@ -47,8 +47,8 @@ class Evaluator:
             zero_sums(self.backend.xp, self.metrics, params, weighted),
             {**loader.data, "params": params},
         )
-        length = loader.at_most(CHUNK, ROWS)
-        for _, xs in loader.move((None, loader.xs(rows)) for rows in chunk_rows(np.arange(samples), ROWS, length)):
+        length = loader.limit_chunk(CHUNK, ROWS)
+        for _, xs in loader.to_device((None, loader.xs(rows)) for rows in chunk_rows(np.arange(samples), ROWS, length)):
             sums = self.backend.scan(self.step, sums, data, xs)
         host = tree_map(lambda a: self.backend.to_numpy(a).tolist(), sums)
         weight = host.get("weight", samples)

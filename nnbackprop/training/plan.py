@@ -11,10 +11,10 @@ import numpy as np
 from backends import leaves
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import DataError, InitialValueError, ShapeError, UsageError
-from nnbackprop.nn.base import Layer
+from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss
 from nnbackprop.nn.mixed_precision import SCALES
-from nnbackprop.nn.sequential import Built, Sequential
+from nnbackprop.nn.sequential import PlannedLayer, Sequential
 
 from .callbacks.base import LayerRow
 
@@ -48,7 +48,7 @@ def check_options(trainer: Trainer) -> None:
         raise UsageError(f"resident is {t.resident!r} and must be auto, yes or no.")
 
 
-def layer_rows(plan: Sequence[Built], itemsize: int) -> tuple[LayerRow, ...]:
+def layer_rows(plan: Sequence[PlannedLayer], itemsize: int) -> tuple[LayerRow, ...]:
     """The layer table, numbers of `itemsize` bytes; ShapeError if there is nothing to train."""
     if not any(leaves(built.params) for built in plan):
         raise ShapeError("The network has no parameters to train: add a Dense layer.")
@@ -102,13 +102,12 @@ def check_outputs(layers: Sequence[LayerRow], train: Dataset, loss: Loss) -> Non
         )
 
 
-def check_initial(plan: Sequence[Built], layers: Sequence[Layer], dtype: str) -> None:
+def check_initial(network: Sequential, params: Params, dtype: str) -> None:
     """InitialValueError, naming the layer, if one begins with a number that is NaN or infinite."""
-    for built, layer in zip(plan, layers, strict=True):
-        for values in leaves(built.params):
+    for name, layer, branch in network.named_layers(params):
+        for values in leaves(branch):
             if wrong := int(np.count_nonzero(~np.isfinite(values))):
                 raise InitialValueError(
-                    f"Layer {built.name} begins with {wrong} of {values.size} numbers of a parameter that are NaN "
-                    f"or infinite in {dtype}, as {layer} drew them: begin with smaller ones, such as --init "
-                    "he-normal."
+                    f"A parameter of layer {name} begins with {wrong} of {values.size} numbers that are NaN or "
+                    f"infinite in {dtype}, as {layer} drew them: begin with smaller ones, such as --init he-normal."
                 )

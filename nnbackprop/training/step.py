@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from backends import Array, Tree, device_of, leaves, tree_map
 from nnbackprop.data.loader import batch_size, batch_weights, get_batch, microbatch
-from nnbackprop.nn.base import Params, replace_buffers
+from nnbackprop.nn.layers.base import Params, replace_buffers
 from nnbackprop.nn.losses import Loss
 from nnbackprop.nn.metrics import Metrics
 from nnbackprop.nn.regularization import WeightPenalty
@@ -118,7 +118,8 @@ class TrainStep:
 
     def init(self, params: Params, weighted: bool = False) -> Tree:
         """The state before the first step; `weighted` where samples have weights."""
-        like, trained = leaves(params)[0], sum(bool(leaves(layer)) for layer in params)
+        layers = self.objective.network.named_layers(params)
+        like, trained = leaves(params)[0], sum(bool(leaves(branch)) for *_, branch in layers)
         return {
             "params": params,
             "optimizer": self.optimizer.init(self.xp, params),
@@ -142,7 +143,7 @@ class TrainStep:
             grads = g if size == rows else add_scaled(grads, g, total_weight(xp, *part) / total)
         state = {**state, "sums": sums}
         if self.norms:
-            state["norms"] = layer_norms(xp, grads)
+            state["norms"] = layer_norms(xp, self.objective.network, grads)
         grads = self.clip(xp, grads) if self.clip else grads
         params, optimizer = self.optimizer.step(xp, params, grads, state["optimizer"], x["scalars"])
         return {**state, "params": params, "optimizer": optimizer}
@@ -186,9 +187,10 @@ def add_scaled(total: Tree, tree: Tree, share: Array | float) -> Tree:
     return tree * share if total is None else total + tree * share
 
 
-def layer_norms(xp: Any, grads: Params) -> Array:
+def layer_norms(xp: Any, network: Sequential, grads: Params) -> Array:
     """||g|| of all gradients g of a layer, for each layer with parameters."""
-    flat = [[xp.reshape(g, (-1,)) for g in leaves(layer)] for layer in grads if leaves(layer)]
+    branches = [leaves(branch) for *_, branch in network.named_layers(grads)]
+    flat = [[xp.reshape(g, (-1,)) for g in branch] for branch in branches if branch]
     return xp.stack([xp.sqrt(sum(xp.matmul(g, g) for g in layer)) for layer in flat])
 
 

@@ -17,7 +17,7 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DivergedError, OutOfMemoryError, UsageError
-from nnbackprop.nn.base import Params
+from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss
 from nnbackprop.nn.metrics import metrics_for
 from nnbackprop.nn.mixed_precision import SCALES, MixedPrecision
@@ -130,16 +130,16 @@ class Trainer:
         ShapeError if a layer, or the last one and the targets, do not fit; UsageError if an initial parameter is
         not finite, and DataError if the scaling is not.
         """
-        plan = self.network.plan(train.sample_shape, self.seed, self.params_dtype)
+        plan = self.network.plan(train.sample_shape, self.params_dtype)
         self.layers = layer_rows(plan, np.dtype(self.params_dtype).itemsize)
         check_outputs(self.layers, train, self.loss)
-        check_initial(plan, self.network.layers, self.params_dtype)
+        params = self.network.init(train.sample_shape, self.seed, self.params_dtype)
+        check_initial(self.network, params, self.params_dtype)
         self.scaling.check(train, self.params_dtype)
         self.sample_shape, self.classes = train.sample_shape, train.classes
         metrics = metrics_for(self.loss, train.targets)
         self.step = replace(self.step, metrics=metrics)
         self.evaluator = replace(self.evaluator, metrics=metrics)
-        params = tuple(built.params for built in plan)
         self.state = self.step.init(tree_map(self.backend.asarray, params), train.weights is not None)
 
     def fit(
@@ -252,7 +252,7 @@ class Trainer:
             self.build(train)
         loader = self._loader(train)
         batch = min(self.batch_size or len(train), len(train))
-        length = loader.at_most(chunk_length(self.layers, batch, self.backend.device), batch)
+        length = loader.limit_chunk(chunk_length(self.layers, batch, self.backend.device), batch)
         saves = [c.steps_per_save for c in self.callbacks if c.steps_per_save]
         every = reduce(math.gcd, saves) if saves else None
         dtype = self.params_dtype
@@ -270,7 +270,7 @@ class Trainer:
             if loader.dataset is dataset:
                 return loader
         self.evaluator.check_dataset(dataset, self.sample_shape, self.layers[-1].out_shape)
-        return DataLoader.of(self.backend, dataset, self.scaling, self.params_dtype, self.resident)
+        return DataLoader(self.backend, dataset, self.scaling, self.params_dtype, self.resident)
 
     def _train_epoch(self, validated: bool) -> None:
         """The rest of the epoch under way."""
@@ -386,8 +386,7 @@ class Trainer:
 
     def _trained_layers(self) -> list[str]:
         """Names of the layers with parameters, whose gradient norms are recorded."""
-        pairs = zip(self.network.names, self.params, strict=True)
-        return [name for name, params in pairs if leaves(params)]
+        return [name for name, _, params in self.network.named_layers(self.params) if leaves(params)]
 
     def _call(self, method: str, event: Any) -> None:
         for callback in self.callbacks:
