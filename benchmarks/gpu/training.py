@@ -88,7 +88,7 @@ class Training:
         self.scaling = fit_scaling(SCALE, data)
         self.objective = Objective(net.network, SoftmaxCrossEntropy())
         self.step = TrainStep(backend.xp, self.objective, net.optimizer, None, seed=0)
-        self.loader = DataLoader.of(backend, data, self.scaling, dtype, resident)
+        self.loader = DataLoader(backend, data, self.scaling, dtype, resident)
         self.begin(0)
 
     def begin(self, seed: int) -> None:

@@ -203,7 +203,7 @@ class Trainer:
             self.build(train)
         self.batch = min(self.batch_size or len(train.targets), len(train.targets))
         self.loader = self._feed(train)
-        length = self.loader.at_most(chunk_length(self.layers, self.batch, self.backend.device), self.batch)
+        length = self.loader.limit_chunk(chunk_length(self.layers, self.batch, self.backend.device), self.batch)
         how = self.seed, self.shuffle, self.batch, length, self.save_every, self.dtype
         self.batch_schedule = BatchSchedule(self.loader, self.optimizer, self._rate, *how)
         self.runner = Runner(
@@ -224,7 +224,7 @@ class Trainer:
                 f"{dataset.source} has {dataset.features} features a sample and this network was built for "
                 f"{self.features}."
             )
-        return DataLoader.of(self.backend, dataset, self.scaling, self.dtype, self.resident)
+        return DataLoader(self.backend, dataset, self.scaling, self.dtype, self.resident)
 
     def _epoch(self) -> None:
         """The rest of the epoch under way."""
