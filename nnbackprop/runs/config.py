@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -26,6 +27,11 @@ Above0 = Annotated[float, Meta(gt=0, le=1e308)]  # neither NaN nor infinite
 AtLeast0 = Annotated[float, Meta(ge=0, le=1e308)]
 Finite = Annotated[float, Meta(ge=-1e308, le=1e308)]
 
+BACKSLASHED = re.compile(r'"[^"\n]*\\[^"\n]*"')
+BACKSLASH = (
+    "In TOML's double quotes a backslash begins an escape: write a path in single quotes, 'C:\\Users\\me', or with "
+    "/ for each backslash"
+)
 LARGEST_FILE = 2**14  # bytes: one of ours has 2,000, and tomllib takes a second for the worst of so many
 
 
@@ -200,7 +206,8 @@ MAY_CHANGE = (
     "runs_dir",
 )
 """How long and where a run goes on, which a resume may change."""
-FORMER = {("scale", "book"): "rashid"}
+
+FORMER = {("scale", "book"): "rashid", ("init", "book"): "fan-out-normal"}
 """Values under their former names, which configurations and checkpoints written before still have."""
 
 
@@ -211,6 +218,8 @@ def parse(settings: dict[str, Any], source: str) -> Config:
             near = difflib.get_close_matches(name.replace("-", "_"), KNOWN, 1)
             hint = f" Did you mean {near[0]}?" if near else f" Known are: {', '.join(KNOWN)}."
             raise UsageError(f"{source} has a setting {name!r} that does not exist.{hint}")
+        if isinstance(value := settings[name], str) and not value.isprintable():
+            raise UsageError(f"{source} has {name} = {value!r}, which holds control characters. {BACKSLASH}.")
     settings = current(settings)
     try:
         return msgspec.convert(settings, Config)
@@ -254,10 +263,13 @@ def _toml(path: Path) -> dict[str, Any]:
         content = file.read(LARGEST_FILE + 1)
     if len(content) > LARGEST_FILE:
         raise ValueError(f"it has more than {LARGEST_FILE} bytes, which no configuration needs")
+    text = content.decode("utf-8-sig")
     try:
-        return tomllib.loads(content.decode("utf-8-sig"))
+        return tomllib.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{error}. {BACKSLASH}" if BACKSLASHED.search(text) else str(error)) from None
 
 
 def resolve(recipe: str, overrides: dict[str, Any]) -> Config:
