@@ -11,8 +11,6 @@ from rich.markup import escape
 from .flags import BackendName, DeviceName, Run, RunsDir, open_run, out
 
 
-
-
 def evaluate(
     run: Run,
     /,

@@ -63,13 +63,15 @@ class Config:
     seed: Annotated[Seed, Setting("Common", "Decides weights, shuffles, splits and masks.")] = 0
     backend: Annotated[
         Literal["auto", "numpy", "cupy", "torch", "jax"],
-        Setting("Common",
+        Setting(
+            "Common",
             "Array library; auto is CuPy where a CUDA device works, else NumPy.",
             env_var="NNBACKPROP_BACKEND",
         ),
     ] = "auto"
     device: Annotated[
-        str | None, Setting("Common", "cpu, cuda, cuda:N ... as the backend knows them.", env_var="NNBACKPROP_DEVICE")
+        str | None,
+        Setting("Common", "cpu, cuda, cuda:N ... as the backend knows them.", env_var="NNBACKPROP_DEVICE"),
     ] = None
 
     hidden: Annotated[
@@ -92,9 +94,7 @@ class Config:
     dropout: Annotated[
         tuple[Rate, ...],
         Depth,
-        Setting("Network",
-            "One rate for all hidden layers, or one for the input and each of them."
-        ),
+        Setting("Network", "One rate for all hidden layers, or one for the input and each of them."),
     ] = ()
     init: Annotated[
         str, Setting("Network", "First weights: he-normal, glorot-uniform, uniform:0.12, normal:1 ...")
@@ -108,7 +108,9 @@ class Config:
         tuple[Finite, Finite],
         Setting("Learning", "Target of the wrong and the right class, for losses on outputs."),
     ] = (0.0, 1.0)
-    optimizer: Annotated[str, Setting("Learning", "sgd, momentum, nesterov, rmsprop, adagrad, adam or adamw.")] = "sgd"
+    optimizer: Annotated[str, Setting("Learning", "sgd, momentum, nesterov, rmsprop, adagrad, adam or adamw.")] = (
+        "sgd"
+    )
     momentum: Annotated[
         Rate | None,
         Setting("Learning", "Of momentum and nesterov, and beta1 of adam and adamw."),
@@ -116,7 +118,8 @@ class Config:
     weight_decay: Annotated[AtLeast0, Setting("Learning", "Decoupled decay, of adamw.")] = 0.01
     schedule: Annotated[
         str,
-        Setting("Learning",
+        Setting(
+            "Learning",
             "constant, step:EPOCHS:FACTOR, exponential:FACTOR, cosine, one-cycle, warmup:STEPS+cosine ...",
         ),
     ] = "constant"

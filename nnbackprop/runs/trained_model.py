@@ -55,9 +55,7 @@ class TrainedModel:
         params = tree_map(backend.asarray, checkpoints.fill(outline, checkpoint.arrays, "params"))
         metrics = metrics_for(objective.loss)
         evaluator = Evaluator(backend, objective, metrics, state.scaling_of(checkpoint), config.storage)
-        return cls(
-            folder, config, evaluator, params, info.features, info.classes, info.image_shape, info.highest
-        )
+        return cls(folder, config, evaluator, params, info.features, info.classes, info.image_shape, info.highest)
 
     def data(self, spec: str | None = None) -> Dataset:
         """The data to judge by: `spec`, or the run's own; its test part, or all of it where it has none."""
@@ -72,9 +70,7 @@ class TrainedModel:
     def evaluate(self, dataset: Dataset) -> Score:
         """Mean loss and accuracy, dropout off."""
         e = self.evaluator
-        return e.evaluate(
-            self.params, DataLoader(e.backend, dataset, e.scaling, e.dtype, self.config.resident)
-        )
+        return e.evaluate(self.params, DataLoader(e.backend, dataset, e.scaling, e.dtype, self.config.resident))
 
     def predict(self, inputs: np.ndarray, source: str = "the input") -> tuple[np.ndarray, np.ndarray]:
         """Predicted class (n,) and probabilities (n, k) of raw inputs (n, features)."""

@@ -51,18 +51,14 @@ def last_checkpoint(trainer: Trainer, best: EarlyStopping, meta: Mapping[str, An
     if best.params is not None:
         arrays |= flatten(best.params, "best")
     so_far = msgspec.to_builtins(BestSoFar(best.epoch, best.loss, best.wait))
-    return Checkpoint(
-        arrays | _scaling(trainer.scaling), {**meta, "progress": state["progress"], "best": so_far}
-    )
+    return Checkpoint(arrays | _scaling(trainer.scaling), {**meta, "progress": state["progress"], "best": so_far})
 
 
 def best_checkpoint(trainer: Trainer, best: EarlyStopping, meta: Mapping[str, Any]) -> Checkpoint:
     """The best weights so far, or the last where nothing was validated."""
     params = trainer.host_params() if best.params is None else best.params
     epoch = best.epoch or trainer.progress.epoch - 1
-    return Checkpoint(
-        flatten(params, "params") | _scaling(trainer.scaling), {**meta, "best": {"epoch": epoch}}
-    )
+    return Checkpoint(flatten(params, "params") | _scaling(trainer.scaling), {**meta, "best": {"epoch": epoch}})
 
 
 def restore(trainer: Trainer, best: EarlyStopping, train: Dataset, last: Checkpoint) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ from backends import Tree, tree_map
 from nnbackprop.data.loader import DataLoader, chunk_rows
 from nnbackprop.data.sampler import permutation
 from nnbackprop.optim import Optimizer
+
+CHUNK_SECONDS = 0.1  # metrics are read about ten times a second
 
 
 class Chunk(NamedTuple):
@@ -50,10 +53,25 @@ class BatchSchedule:
         """Steps an epoch; the last may have fewer samples than the others."""
         return steps_per_epoch(self.samples, self.batch_size)
 
-    def chunks(self, epoch: int, samples: int, step: int) -> Iterator[Chunk]:
-        """What is left of an epoch's order after `samples`."""
-        moved = self.loader.to_device(self._on_host(epoch, samples, step))
-        return (Chunk(*sizes, xs) for sizes, xs in moved)
+    def chunks(self, epoch: int, samples: int, step: int, by_clock: bool = False) -> Iterator[Chunk]:
+        """What is left of an epoch's order after `samples`.
+
+        `length` is an estimate from the arithmetic, so that what is recorded at chunk ends is the same in every
+        run. `by_clock` makes chunks shorter where steps take longer than that: the first two have one step each,
+        and the second is timed.
+        """
+        length = self.length
+        for _ in range(2 if by_clock else 0):
+            begin = time.perf_counter()
+            chunk = next(replace(self, length=1).chunks(epoch, samples, step), None)
+            if chunk is None:
+                return
+            yield chunk
+            samples, step = samples + chunk.samples, step + chunk.steps
+            fitting = int(CHUNK_SECONDS / max(time.perf_counter() - begin, 1e-9))
+            length = min(self.length, 1 << max(0, fitting.bit_length() - 1))
+        for sizes, xs in self.loader.to_device(self._on_host(epoch, samples, step, length)):
+            yield Chunk(*sizes, xs)
 
     def steps(self, epoch: int, samples: int, step: int) -> Iterator[Tree]:
         """The single steps from there on, over the ends of epochs, as `Backend.scan` hands them to a step."""
@@ -64,9 +82,9 @@ class BatchSchedule:
                 step += chunk.steps
             epoch, samples = epoch + 1, 0
 
-    def _on_host(self, epoch: int, samples: int, step: int) -> Iterator[tuple[tuple[int, int], Tree]]:
+    def _on_host(self, epoch: int, samples: int, step: int, length: int) -> Iterator[tuple[tuple[int, int], Tree]]:
         order = permutation(self.seed, epoch, self.samples) if self.shuffle else np.arange(self.samples)
-        for rows in chunk_rows(order[samples:], self.batch_size, self.length, step, self.every):
+        for rows in chunk_rows(order[samples:], self.batch_size, length, step, self.every):
             steps = np.arange(step, step + len(rows))
             scalars = scalars_of(self.optimizer, self.lr, steps, self.dtype)
             xs = {**self.loader.xs(rows), "step": steps.astype(np.int32), "scalars": scalars}

@@ -48,7 +48,9 @@ class Evaluator:
             {**loader.data, "params": params},
         )
         length = loader.limit_chunk(CHUNK, ROWS)
-        for _, xs in loader.to_device((None, loader.xs(rows)) for rows in chunk_rows(np.arange(samples), ROWS, length)):
+        for _, xs in loader.to_device(
+            (None, loader.xs(rows)) for rows in chunk_rows(np.arange(samples), ROWS, length)
+        ):
             sums = self.backend.scan(self.step, sums, data, xs)
         host = tree_map(lambda a: self.backend.to_numpy(a).tolist(), sums)
         weight = host.get("weight", samples)
@@ -125,5 +127,7 @@ def check_inputs(inputs: Any, sample_shape: tuple[int, ...]) -> np.ndarray:
             "images.reshape(len(images), -1) for vectors, and x.reshape(1, -1) for a single sample."
         )
     if not np.isfinite(x).all():
-        raise DataError("Inputs hold NaN or infinity, which no prediction can be made of: leave out those samples.")
+        raise DataError(
+            "Inputs hold NaN or infinity, which no prediction can be made of: leave out those samples."
+        )
     return x

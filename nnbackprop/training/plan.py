@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,12 +16,12 @@ from nnbackprop.nn.losses import Loss
 from nnbackprop.nn.mixed_precision import SCALES
 from nnbackprop.nn.sequential import PlannedLayer, Sequential
 
+from .batch_schedule import CHUNK_SECONDS
 from .callbacks.base import LayerRow
 
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-CHUNK_SECONDS = 0.1  # metrics are read about ten times a second
 LONGEST_CHUNK = 1024
 DTYPES = ("float32", "float64", *SCALES)
 
@@ -46,6 +46,16 @@ def check_options(trainer: Trainer) -> None:
         )
     if t.resident not in ("auto", "yes", "no"):
         raise UsageError(f"resident is {t.resident!r} and must be auto, yes or no.")
+
+
+def check_parts(parts: Mapping[str, Any]) -> None:
+    """UsageError unless the train part, and the others where they are given, are data sets."""
+    for name, part in parts.items():
+        if not isinstance(part, Dataset) and not (part is None and name != "train"):
+            raise UsageError(
+                f"fit got {type(part).__name__} as its {name} data and needs a Dataset: nb.Dataset(inputs, targets, "
+                "classes), or a part of nb.load(...), as in fit(data.train, test=data.test)."
+            )
 
 
 def layer_rows(plan: Sequence[PlannedLayer], itemsize: int) -> tuple[LayerRow, ...]:

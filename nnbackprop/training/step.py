@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from backends import Array, Tree, device_of, leaves, tree_map
 from nnbackprop.data.loader import batch_size, batch_weights, get_batch, microbatch
-from nnbackprop.nn.layers.base import Params, replace_buffers
+from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss
 from nnbackprop.nn.metrics import Metrics
 from nnbackprop.nn.regularization import WeightPenalty
@@ -139,7 +139,8 @@ class TrainStep:
             key = RngKey(self.seed, x["step"], row0)  # masks depend on the row of the whole batch
             J, y, _, g, caches = self.objective.gradients(xp, params, inputs, targets, key, weights)
             sums = add_batch(xp, self.metrics, sums, J, y, targets, weights)
-            params = replace_buffers(params, self.objective.network.new_buffers(xp, params, caches))
+            if self.objective.network.has_buffers:
+                params = replace_buffers(params, self.objective.network.new_buffers(xp, params, caches))
             grads = g if size == rows else add_scaled(grads, g, total_weight(xp, *part) / total)
         state = {**state, "sums": sums}
         if self.norms:

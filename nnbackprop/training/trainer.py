@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import reduce
 from itertools import islice
 from typing import Any
@@ -19,13 +19,13 @@ from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DivergedError, OutOfMemoryError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss
-from nnbackprop.nn.metrics import metrics_for
+from nnbackprop.nn.metrics import Metrics, metrics_for
 from nnbackprop.nn.mixed_precision import SCALES, MixedPrecision
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Optimizer
 
-from .batch_schedule import BatchSchedule, Chunk, steps_per_epoch
+from .batch_schedule import BatchSchedule, Chunk
 from .callbacks.base import (
     Callback,
     ChunkBegin,
@@ -38,7 +38,7 @@ from .callbacks.base import (
     TrainEnd,
 )
 from .evaluator import Evaluator
-from .plan import CHUNK_SECONDS, check_initial, check_options, check_outputs, chunk_length, layer_rows
+from .plan import check_initial, check_options, check_outputs, check_parts, chunk_length, layer_rows
 from .progress import Progress
 from .snapshot import Snapshot
 from .step import Clip, Objective, TrainStep
@@ -79,20 +79,24 @@ class Trainer:
 
     def __post_init__(self) -> None:
         check_options(self)
+        self.layers: tuple[LayerRow, ...] = ()
+        self.sample_shape: tuple[int, ...] = ()
+        self.classes: tuple[str, ...] = ()
+        self.state: Tree = None
+        self.progress = Progress()
+        self.history: list[EpochEnd] = []
+        self.stop_reason: str | None = None
+        self._compile(metrics_for(self.loss))
+
+    def _compile(self, metrics: Metrics) -> None:
+        """Make what depends on the backend and on the targets: compiled steps, and no data yet."""
         objective = Objective(self.network, self.loss, self.penalty)
-        metrics = metrics_for(self.loss)
+        self.metrics = metrics
         self.evaluator = Evaluator(self.backend, objective, metrics, self.scaling, self.params_dtype)
         if self.dtype in SCALES:
             objective = replace(objective, network=MixedPrecision(self.network, self.dtype, self.backend))
         self.step = TrainStep(self.backend.xp, objective, self.optimizer, metrics, self.clip, self.seed)
-        self.progress = Progress()
-        self.state: Tree = None
         self.snapshot = Snapshot(self.backend.xp)
-        self.layers: tuple[LayerRow, ...] = ()
-        self.sample_shape: tuple[int, ...] = ()
-        self.classes: tuple[str, ...] = ()
-        self.history: list[EpochEnd] = []
-        self.stop_reason: str | None = None
         self._loaders: tuple[DataLoader, ...] = ()  # of the data sets of the last `fit`, the training part first
         self._schedule: BatchSchedule | None = None
 
@@ -137,9 +141,7 @@ class Trainer:
         check_initial(self.network, params, self.params_dtype)
         self.scaling.check(train, self.params_dtype)
         self.sample_shape, self.classes = train.sample_shape, train.classes
-        metrics = metrics_for(self.loss, train.targets)
-        self.step = replace(self.step, metrics=metrics)
-        self.evaluator = replace(self.evaluator, metrics=metrics)
+        self._compile(metrics_for(self.loss, train.targets))
         self.state = self.step.init(tree_map(self.backend.asarray, params), train.weights is not None)
 
     def fit(
@@ -216,24 +218,15 @@ class Trainer:
         return self.batch_schedule.steps(s.epoch, s.samples, s.step)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Options and state; data and compiled steps are left out."""
-        options = {f.name: getattr(self, f.name) for f in fields(self)}
-        kept = ("layers", "sample_shape", "classes", "history", "stop_reason")
-        built = None if self.state is None else (self.state_dict(), self.step.metrics, "weight" in self.state["sums"])
-        return {"options": options, "built": built, **{name: getattr(self, name) for name in kept}}
+        """Options and state, on the host; data and compiled steps are left out."""
+        left_out = ("evaluator", "step", "snapshot", "_loaders", "_schedule")
+        kept = {name: value for name, value in vars(self).items() if name not in left_out}
+        return {**kept, "state": self.state and tree_map(self.backend.to_numpy, self.state)}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
-        options, built = saved.pop("options"), saved.pop("built")
-        lr, network, loss, optimizer = (options.pop(name) for name in ("lr", "network", "loss", "optimizer"))
-        self.__init__(network, loss, optimizer, lr, **options)  # type: ignore[misc]
-        self.__dict__.update(saved)
-        if built is None:
-            return
-        state, metrics, weighted = built
-        self.step = replace(self.step, metrics=metrics)
-        self.evaluator = replace(self.evaluator, metrics=metrics)
-        self.state = self.step.init(tree_map(self.backend.asarray, state["params"]), weighted)
-        self.load_state_dict(state)
+        vars(self).update(saved)
+        self._compile(self.metrics)
+        self.state = self.state and tree_map(self.backend.asarray, self.state)
 
     # How it is done.
 
@@ -242,12 +235,7 @@ class Trainer:
     ) -> Mapping[str, Dataset | None]:
         """Move the data where it belongs; everything that can be wrong is found here, before the first step."""
         parts = {"train": train, "validation": validation, "test": test}
-        for name, part in parts.items():
-            if not isinstance(part, Dataset) and not (part is None and name != "train"):
-                raise UsageError(
-                    f"fit got {type(part).__name__} as its {name} data and needs a Dataset: nb.Dataset(inputs, "
-                    "targets, classes), or a part of nb.load(...), as in fit(data.train, test=data.test)."
-                )
+        check_parts(parts)
         if self.state is None:
             self.build(train)
         loader = self._loader(train)
@@ -277,16 +265,15 @@ class Trainer:
         p = self.progress
         self._call("epoch_begin", EpochBegin(p.epoch, p.step))
         begin = time.perf_counter()
-        for chunk in self._chunks():
+        by_clock = any(callback.needs_short_chunks for callback in self.callbacks)
+        for chunk in self.batch_schedule.chunks(p.epoch, p.samples, p.step, by_clock):
             waited = time.perf_counter() - begin
             self._call("chunk_begin", ChunkBegin(p.epoch, p.step, chunk.steps, chunk.xs))
             begin = time.perf_counter() - waited
             self.snapshot.renew(self.state, p.epoch, p.samples, p.step)
             state, self.state = self.state, None  # donated
             try:
-                state = self.backend.scan(
-                    self.step, state, self.loader.data, chunk.xs, last=self.step.with_norms
-                )
+                state = self.backend.scan(self.step, state, self.loader.data, chunk.xs, last=self.step.with_norms)
             except MemoryError:
                 state = None  # half updated
             self.state = state = self._retry_in_microbatches(chunk) if state is None else state
@@ -295,24 +282,6 @@ class Trainer:
                 return
             begin = time.perf_counter()
         self._end_epoch(validated)
-
-    def _chunks(self) -> Iterator[Chunk]:
-        """The chunks that are left of the epoch; short ones by the clock, where a callback needs that.
-
-        A chunk's length is an estimate from the arithmetic, so that what is recorded is the same in every run. By
-        the clock, the first two have one step each, and the second is timed.
-        """
-        p, schedule = self.progress, self.batch_schedule
-        if any(callback.needs_short_chunks for callback in self.callbacks) and schedule.length > 1:
-            for _ in range(2):
-                if p.samples == schedule.samples:
-                    return
-                begin = time.perf_counter()
-                yield next(replace(schedule, length=1).chunks(p.epoch, p.samples, p.step))
-                seconds = time.perf_counter() - begin
-            fits = 1 << max(0, int(CHUNK_SECONDS / max(seconds, 1e-9)).bit_length() - 1)
-            schedule = replace(schedule, length=min(schedule.length, fits))
-        yield from schedule.chunks(p.epoch, p.samples, p.step)
 
     def _lr(self, step: int) -> float:
         """Learning rate of the step after `step` steps."""
@@ -332,7 +301,7 @@ class Trainer:
         gradient_norms = dict(zip(self._trained_layers(), norms, strict=True))
         weight = sums.get("weight", chunk.samples)
         p.add_chunk(chunk.steps, chunk.samples, seconds, sums["loss"], weight, sums["metrics"], gradient_norms)
-        metrics = self.step.metrics.compute(sums["metrics"], weight)
+        metrics = self.metrics.compute(sums["metrics"], weight)
         lr, used = self._lr(p.step - 1), self.backend.memory().used
         loss = sums["loss"] / weight
         self._call(
@@ -349,7 +318,7 @@ class Trainer:
         if score and not math.isfinite(score.loss):
             raise DivergedError.evaluating(p.step, f"after epoch {p.epoch}", score.loss)
         validation, test = (score, None) if validated else (None, score)
-        train = Score(p.loss / p.weight, self.step.metrics.compute(p.metrics, p.weight), p.samples)
+        train = Score(p.loss / p.weight, self.metrics.compute(p.metrics, p.weight), p.samples)
         lr, pace = self._lr(p.step - 1), p.samples / p.epoch_seconds
         row = EpochEnd(p.epoch, p.step, lr, train, validation, test, p.mean_norms(), p.epoch_seconds, pace)
         self.history.append(row)
@@ -394,7 +363,6 @@ class Trainer:
 
     def _introduction(self, parts: Mapping[str, Dataset | None]) -> TrainBegin:
         """What is known before the first step."""
-        batch, samples = self.batch_schedule.batch_size, self.batch_schedule.samples
         return TrainBegin(
             backend=self.backend.name,
             device=self.backend.device,
@@ -402,8 +370,8 @@ class Trainer:
             why=self.backend.why,
             layers=self.layers,
             samples={name: len(part) if part else 0 for name, part in parts.items()},
-            batch_size=batch,
-            steps_per_epoch=steps_per_epoch(samples, batch),
+            batch_size=self.batch_schedule.batch_size,
+            steps_per_epoch=self.batch_schedule.steps_per_epoch,
             epochs=self.epochs,
             first_step=self.progress.step,
         )
