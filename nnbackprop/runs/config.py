@@ -15,7 +15,7 @@ from cyclopts import Group, Parameter
 from msgspec import Meta
 
 from nnbackprop.errors import RunFolderError, UsageError
-from nnbackprop._safe_open import open_file
+from nnbackprop._files import open_file
 
 COMMON = Group("Common", sort_key=1)
 NETWORK = Group("Network", sort_key=2)
