@@ -94,7 +94,7 @@ class Training:
     def begin(self, seed: int) -> None:
         """First weights of `seed`, which orders the batches too; what was compiled or captured stays."""
         self.seed = seed
-        params = self.net.network.build((self.loader.dataset.features,), seed, self.dtype)
+        params = self.net.network.init((self.loader.dataset.features,), seed, self.dtype)
         self.state: Tree = self.step.begin(tree_map(self.backend.asarray, params))
 
     def xs(self, at: int, steps: int) -> Tree:

@@ -14,8 +14,8 @@ import msgspec
 from cyclopts import Group, Parameter
 from msgspec import Meta
 
-from nnbackprop.errors import RunFolderError, UsageError
 from nnbackprop._files import open_file
+from nnbackprop.errors import RunFolderError, UsageError
 
 COMMON = Group("Common", sort_key=1)
 NETWORK = Group("Network", sort_key=2)

@@ -15,11 +15,11 @@ from backends import tree_map
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import RunFolderError
-
-from .config import current
-from .checkpoint import (Checkpoint, fill, flatten)
 from nnbackprop.training.progress import Progress
 from nnbackprop.training.trainer import Trainer
+
+from .checkpoint import Checkpoint, fill, flatten
+from .config import current
 
 T = TypeVar("T")
 Count = Annotated[int, Meta(ge=0)]

@@ -66,12 +66,12 @@ class Objective:
         J, dy = self.loss(xp, y, self.targets(xp, y, labels))
         dx, grads = self.network.backward(xp, params, caches, dy, need_dx)
         if self.penalty:
-            grads = self.penalty.gradients(xp, params, grads)
+            grads = self.penalty.gradients(xp, self.network, params, grads)
         return self.penalised(xp, params, J), y, dx, grads
 
     def penalised(self, xp: Any, params: Params, J: Array) -> Array:
         """The loss of the batch plus the penalty on the weights (derivation, D28)."""
-        return J + self.penalty.loss(xp, params) if self.penalty else J
+        return J + self.penalty.loss(xp, self.network, params) if self.penalty else J
 
 
 def zero_sums(xp: Any, params: Params) -> Tree:

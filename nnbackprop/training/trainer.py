@@ -129,18 +129,18 @@ class Trainer:
         return self._look_back(self.fault).diagnosis
 
     def build(self, train: Dataset) -> None:
-        """RngKey the first parameters for data such as `train`; `fit` does so unless it has been done.
+        """Draw the first parameters for data such as `train`; `fit` does so unless it has been done.
 
         ShapeError if a layer, or the last one and the classes, do not fit; UsageError if a first parameter is
         not finite, and DataError if the scaling is not.
         """
-        plan = self.network.plan((train.features,), self.seed, self.dtype)
+        plan = self.network.plan((train.features,), self.dtype)
         self.layers = layer_rows(plan, np.dtype(self.dtype).itemsize)
         check_outputs(self.layers, train.classes)
-        check_finite(plan, self.network.layers, self.dtype)
+        params = self.network.init((train.features,), self.seed, self.dtype)
+        check_finite(self.network, params, self.dtype)
         self.scaling.check(train, self.dtype)
         self.features = train.features
-        params = tuple(built.params for built in plan)
         self.state = self.step.begin(tree_map(self.backend.asarray, params))
 
     def fit(

@@ -109,7 +109,7 @@ class BackendRun:
     def begin(self) -> Tree:
         """The state before the first step."""
         trainer = self.trainer
-        params = trainer.network.build((trainer.features,), trainer.seed, trainer.dtype)
+        params = trainer.network.init((trainer.features,), trainer.seed, trainer.dtype)
         return self._begin(tree_map(trainer.backend.asarray, params))
 
     def take(self, state: Tree) -> Tree:
