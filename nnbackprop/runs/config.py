@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from nnbackprop._safe_open import open_file
+from nnbackprop._files import open_file
 from nnbackprop.errors import RunFolderError, UsageError
 
 Units = Annotated[int, Meta(ge=1, le=2**31 - 1)]
