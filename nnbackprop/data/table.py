@@ -97,9 +97,7 @@ def _image_shape(shape: tuple[int, ...]) -> tuple[int, int] | None:
 def _flat_labels(labels: np.ndarray, n: int, source: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """(n,) labels, and a note if they had a further axis of 1."""
     if labels.dtype.kind not in "buifUS":
-        raise LabelError(
-            f"{source}: labels are of type {labels.dtype}; numbers or text are needed."
-        )
+        raise LabelError(f"{source}: labels are of type {labels.dtype}; numbers or text are needed.")
     if labels.dtype.kind in "US":
         labels = _text(labels, source)
     if labels.shape == (n,):
@@ -108,9 +106,7 @@ def _flat_labels(labels: np.ndarray, n: int, source: str) -> tuple[np.ndarray, t
         return labels.reshape(n), (f"labels of shape {labels.shape} were read as ({n},)",)
     hint = " If they are one-hot, keep their argmax(axis=1) instead." if labels.shape[:1] == (n,) else ""
     kind = OneHotError if _is_one_hot(labels, n) else LabelError
-    raise kind(
-        f"{source}: {n} images but labels of shape {labels.shape}; one label for each is needed.{hint}"
-    )
+    raise kind(f"{source}: {n} images but labels of shape {labels.shape}; one label for each is needed.{hint}")
 
 
 def _text(labels: np.ndarray, source: str) -> np.ndarray:

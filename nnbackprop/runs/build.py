@@ -22,6 +22,7 @@ from nnbackprop.training import batch_schedule
 from nnbackprop.training.step import Clip, Objective
 from nnbackprop.training.trainer import Trainer
 
+from .callbacks import SaveEvery
 from .config import Config
 
 T = TypeVar("T")
@@ -53,7 +54,7 @@ def _layers(config: Config, outputs: int) -> Iterator[Layer]:
     for units, rate in zip(config.hidden, of_hidden, strict=True):
         yield dense(units)
         if config.norm is not None:
-            yield pick(NORMS, config.norm, "norm")()
+            yield NORMS[config.norm]()
         yield activation()
         if rate:
             yield Dropout(rate)

@@ -68,7 +68,7 @@ class JsonlLogger(Callback):
 
 @dataclass(eq=False)
 class CheckpointCallback(Callback):
-    """Writes checkpoints: at the end of an epoch if the last write was long enough ago, within one as `every` says.
+    """Writes checkpoints: at an epoch's end if the last write was long enough ago, within one as `every` says.
 
     Rows are written first, so that a checkpoint never tells of an epoch whose row is missing.
     """

@@ -29,8 +29,8 @@ Finite = Annotated[float, Meta(ge=-1e308, le=1e308)]
 
 BACKSLASHED = re.compile(r'"[^"\n]*\\[^"\n]*"')
 BACKSLASH = (
-    "In TOML's double quotes a backslash begins an escape: write a path in single quotes, 'C:\\Users\\me', or with "
-    "/ for each backslash"
+    "In TOML's double quotes a backslash begins an escape: write a path in single quotes, 'C:\\Users\\me', or "
+    "with / for each backslash"
 )
 LARGEST_FILE = 2**14  # bytes: one of ours has 2,000, and tomllib takes a second for the worst of so many
 

@@ -39,14 +39,15 @@ def summarise(config: Config, trainer: Trainer, best: EarlyStopping, data: DataS
     """
     p = trainer.progress
     samples = (p.epoch - 1) * len(data.train) + p.samples
-    scores: dict[str, float | None] = {}
+    figures: dict[str, float | None] = {}
+    known: tuple[str, ...] = ()
     for name, part in data.parts.items():
         score = trainer.evaluate(part) if part else None
         if score and not math.isfinite(score.loss):
             raise DivergedError.evaluating(p.step, f"on the {name} part after the last step", score.loss)
-        figures = ("loss", *trainer.step.metrics.names)
-        values = {"loss": score.loss, **score.metrics} if score else dict.fromkeys(figures)
-        scores |= {f"{name}_{figure}": values[figure] for figure in figures}
+        measured = {"loss": score.loss, **score.metrics} if score else dict.fromkeys(known)
+        known = tuple(measured)  # of the training part, which is there and comes first
+        figures |= {f"{name}_{metric}": measured[metric] for metric in known}
     return {
         "recipe": config.recipe,
         "backend": trainer.backend.name,
@@ -58,7 +59,7 @@ def summarise(config: Config, trainer: Trainer, best: EarlyStopping, data: DataS
         "steps": p.step,
         "best_epoch": best.epoch or None,
         "reason": trainer.stop_reason,
-        **scores,
+        **figures,
         "seconds": p.seconds,
         "samples_per_second": samples / p.seconds if p.seconds else None,
     }

@@ -232,8 +232,8 @@ def _tell_missing_rows(folder: RunDir, done: int, say: Say) -> None:
     if missing:
         which = f"{missing[0]} to {missing[-1]}" if len(missing) > 1 else f"{missing[0]}"
         say(
-            f"{folder.metrics} lacks {len(missing)} of its rows, of epoch {which}: they are lost, and the run goes "
-            "on."
+            f"{folder.metrics} lacks {len(missing)} of its rows, of epoch {which}: they are lost, and the run "
+            "goes on."
         )
 
 

@@ -53,8 +53,8 @@ def check_parts(parts: Mapping[str, Any]) -> None:
     for name, part in parts.items():
         if not isinstance(part, Dataset) and not (part is None and name != "train"):
             raise UsageError(
-                f"fit got {type(part).__name__} as its {name} data and needs a Dataset: nb.Dataset(inputs, targets, "
-                "classes), or a part of nb.load(...), as in fit(data.train, test=data.test)."
+                f"fit got {type(part).__name__} as its {name} data and needs a Dataset: nb.Dataset(inputs, "
+                "targets, classes), or a part of nb.load(...), as in fit(data.train, test=data.test)."
             )
 
 
@@ -119,5 +119,6 @@ def check_initial(network: Sequential, params: Params, dtype: str) -> None:
             if wrong := int(np.count_nonzero(~np.isfinite(values))):
                 raise InitialValueError(
                     f"A parameter of layer {name} begins with {wrong} of {values.size} numbers that are NaN or "
-                    f"infinite in {dtype}, as {layer} drew them: begin with smaller ones, such as --init he-normal."
+                    f"infinite in {dtype}, as {layer} drew them: begin with smaller ones, such as --init "
+                    "he-normal."
                 )

@@ -14,7 +14,7 @@ from nnbackprop.nn.losses import Loss
 from nnbackprop.nn.metrics import Metrics
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.rng import RngKey
-from nnbackprop.nn.sequential import Sequential
+from nnbackprop.nn.sequential import Sequential, replace_buffers
 from nnbackprop.optim import Optimizer
 
 
@@ -141,7 +141,7 @@ class TrainStep:
             sums = add_batch(xp, self.metrics, sums, J, y, targets, weights)
             if self.objective.network.has_buffers:
                 params = replace_buffers(params, self.objective.network.new_buffers(xp, params, caches))
-            grads = g if size == rows else add_scaled(grads, g, total_weight(xp, *part) / total)
+            grads = g if total is None else add_scaled(grads, g, total_weight(xp, *part) / total)
         state = {**state, "sums": sums}
         if self.norms:
             state["norms"] = layer_norms(xp, self.objective.network, grads)
@@ -196,7 +196,7 @@ def layer_norms(xp: Any, network: Sequential, grads: Params) -> Array:
 
 
 def unflatten(tree: Tree, numbers: list[float]) -> tuple[Tree, list[float]]:
-    """A tree like `tree` whose arrays are the first of `numbers`, a list for each that is not 0-d; and the rest."""
+    """A tree like `tree` that holds the first of `numbers`, a list for an array that is not 0-d; and the rest."""
     left = iter(numbers)
     filled = tree_map(lambda a: list(islice(left, a.shape[0])) if a.ndim else next(left), tree)
     return filled, list(left)

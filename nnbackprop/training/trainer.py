@@ -330,7 +330,7 @@ class Trainer:
         at, data = self.progress.step, self.loader.data
         while self.step.microbatches < self.batch_schedule.batch_size:
             self.step = replace(self.step, microbatches=2 * self.step.microbatches)
-            self.backend.free_memory()
+            self.backend.empty_cache()
             try:
                 state = self.snapshot.copy()
                 for x in islice(self.steps_since_snapshot(), at - self.snapshot.step):
@@ -349,8 +349,8 @@ class Trainer:
             return state
         raise OutOfMemoryError(
             f"Memory ran out at step {at + 1}, with batches worked through a sample at a time: train a smaller "
-            "network (--hidden), keep the data off the device (--resident no), or free memory. The last checkpoint "
-            "was kept."
+            "network (--hidden), keep the data off the device (--resident no), or free memory. The last "
+            "checkpoint was kept."
         )
 
     def _trained_layers(self) -> list[str]:

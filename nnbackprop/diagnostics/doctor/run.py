@@ -14,7 +14,17 @@ from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.diagnostics.findings import Diagnosis, Finding
 from nnbackprop.diagnostics.monitor import judge_rows
 from nnbackprop.diagnostics.monitor.checks import SIGNS
-from nnbackprop.errors import (DataError, DivergedError, InitialValueError, InputError, LabelError, OneHotError, RunFolderError, ScalingError, UsageError)
+from nnbackprop.errors import (
+    DataError,
+    DivergedError,
+    InitialValueError,
+    InputError,
+    LabelError,
+    OneHotError,
+    RunFolderError,
+    ScalingError,
+    UsageError,
+)
 from nnbackprop.runs import build
 from nnbackprop.runs import config as configuration
 from nnbackprop.runs import trainer_state as state

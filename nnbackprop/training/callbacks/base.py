@@ -1,4 +1,4 @@
-"""Callbacks: what a training run calls at its train, epoch and chunk begins and ends, and the events it hands them.
+"""Callbacks: called where training, an epoch or a chunk begins and ends; and the events they get.
 
 A chunk is the steps between two readings of the metrics. Events hold host numbers, so that a callback costs no
 device synchronisation; one that needs arrays takes them from the trainer.
