@@ -260,13 +260,6 @@ class Residual(Sequential):
         return dx
 
 
-def replace_buffers(params: Params, buffers: Params) -> Params:
-    """`params` with the arrays of `buffers`, as `Sequential.new_buffers` gives them, in the place of their own."""
-    if isinstance(params, dict):
-        return {**params, **buffers}
-    return tuple(replace_buffers(*branches) for branches in zip(params, buffers, strict=True))
-
-
 def _check_layer(name: str, i: int, layer: Any) -> None:
     if not isinstance(layer, type) and all(hasattr(layer, part) for part in ("build", "forward", "backward")):
         return

@@ -87,3 +87,10 @@ def map_layers(function: Callable[..., Any], layer: Layer, *trees: Params) -> Pa
     if children is None:
         return function(layer, *trees)
     return tuple(map_layers(function, *branches) for branches in zip(children, *trees, strict=True))
+
+
+def replace_buffers(params: Params, buffers: Params) -> Params:
+    """`params` with the arrays of `buffers`, as `Sequential.new_buffers` gives them, in the place of their own."""
+    if isinstance(params, dict):
+        return {**params, **buffers}
+    return tuple(replace_buffers(*branches) for branches in zip(params, buffers, strict=True))
