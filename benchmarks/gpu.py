@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from backends import Backend, select
-from backends.cuda import graphs
+from backends.cuda import captured_scan
 from nnbackprop.data.catalog import load
 from nnbackprop.diagnostics.gradcheck.gradcheck import TOLERANCE, gradcheck
 from nnbackprop.nn.layers import ACTIVATIONS, Dense, Dropout, Sigmoid
@@ -35,7 +35,7 @@ from .workloads import WORKLOADS, Problem
 
 MASKS = (((120, 784), 0.4), ((120, 512), 0.2), ((7, 13), 0.5))
 STEPS = (0, 1, 99, 2**31 - 1)
-COMPARED = 3 * graphs.STEPS + 5  # steps: whole graphs, and single steps left over
+COMPARED = 3 * captured_scan.STEPS + 5  # steps: whole graphs, and single steps left over
 REPLAYS, ROUNDS = 10_000, 10
 MEBIBYTE = 2**20
 
@@ -105,7 +105,7 @@ def serve(pipe: Connection, name: str, setting: Setting) -> None:
 
     A step that cannot be captured is an error: it would be timed as if it were.
     """
-    warnings.filterwarnings("error", "A step cannot be recorded", RuntimeWarning)
+    warnings.filterwarnings("error", "A step cannot be captured", RuntimeWarning)
     try:
         for figure in PARTS[name](setting):
             pipe.send(figure)
@@ -131,7 +131,7 @@ def parity(setting: Setting) -> Iterator[Figure]:
 
 def masks(backend: Backend) -> list[np.ndarray]:
     """Dropout masks on the host."""
-    keys = [RngKey(0, backend.asarray(np.array(step, np.int32))) for step in STEPS]
+    keys = [RngKey(0, backend.asarray(np.array(step, np.int32))).at(0) for step in STEPS]
     drawn = (
         key.dropout_mask(backend.xp, shape, rate, backend.xp.float32) for shape, rate in MASKS for key in keys
     )
@@ -164,8 +164,8 @@ def captures(setting: Setting) -> Iterator[Figure]:
     for ours in (captured, eager):
         for at in range(0, 3 * COMPARED, COMPARED):
             ours.train(at, COMPARED)
-    yield Figure("graphs captured", len(backend.captures))
-    for found in sorted(backend.captures, key=lambda found: found.steps):
+    yield Figure("graphs captured", len(backend.graphs))
+    for found in sorted(backend.graphs, key=lambda found: found.steps):
         what = f"a graph of {found.steps} steps"
         yield Figure(f"{what}, nodes a step", found.nodes / found.steps, goal="at most 30, stretch 20")
         yield Figure(f"{what}, products by cuBLAS a step", found.products / found.steps)
@@ -183,7 +183,7 @@ def endurance(setting: Setting) -> Iterator[Figure]:
     yield differing("tensors that differ from eager steps in a bit", captured, eager)
     taken = []
     for k in range(ROUNDS):
-        backend.free_memory()  # graphs too
+        backend.empty_cache()  # graphs too
         taken.append(taken_after(captured, REPLAYS + 5 * k, 5))
     yield Figure(f"memory grown over {ROUNDS} captures", growth(taken), "MiB", limit=1.0)
 
@@ -223,7 +223,7 @@ def memory(setting: Setting) -> Iterator[Figure]:
         yield Figure("batches of the whole set that were refused", 1)
     tried.steps = steps
     backend.limit_memory(0)
-    backend.free_memory()
+    backend.empty_cache()
     yield differing("tensors that it changed", tried, spared)
     spared.train(COMPARED, COMPARED)
     left = taken_after(tried, COMPARED, COMPARED) - before

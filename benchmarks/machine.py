@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import re
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 from nnbackprop._system_info import Blas, Moment, cores, crowd, processor, versions
 from nnbackprop.report.formatting import plural, size
@@ -47,10 +47,10 @@ class Machine:
     def here(cls, threads: int | None = None, gpu: str | None = None) -> Machine:
         """This one."""
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
-        blas = Blas.loaded() if find_spec("threadpoolctl") else None
         python, coretype = platform.python_version(), os.environ.get("OPENBLAS_CORETYPE")
-        kernel = blas.kernel if blas else None
-        count = threads or cores()
+        count, kernel = threads or cores(), None
+        with suppress(ImportError):  # threadpoolctl is not among what a GPU's check needs
+            kernel = getattr(Blas.loaded(), "kernel", None)
         return cls(
             processor(), cores(), count, memory, _system(), python, versions(PACKAGES), coretype, kernel, gpu
         )

@@ -30,7 +30,7 @@ SECONDS = 3.0
 
 STEP, REST, BETWEEN = "step", "the rest of the step", "between steps"
 
-FUNCTIONS = {"fetch": "fetch", "count_correct": "counting right answers"}
+FUNCTIONS = {"get_batch": "batch", "add_batch": "sums of loss and metrics"}
 """What a step calls that is no object's method."""
 
 
@@ -103,7 +103,7 @@ def timed_step(step: TrainStep, clock: Clock) -> TrainStep:
         penalty=objective.penalty and clock.inside(objective.penalty, gradients="penalty", loss="penalty"),
     )
     step = replace(step, objective=objective, optimizer=clock.inside(step.optimizer, step="optimizer"))
-    return clock.inside(step, gradients=STEP, update=STEP)
+    return clock.inside(step, __call__=STEP)
 
 
 def _chunks(ours: Ours, clock: Clock, chunk: int) -> Iterator[dict[str, float]]:

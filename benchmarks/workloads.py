@@ -66,11 +66,12 @@ class Workload:
 
     @property
     def loss(self) -> Loss:
-        return MeanSquaredError() if self.sigmoid else SoftmaxCrossEntropy()
+        off, on = self.targets
+        return MeanSquaredError(off=off, on=on) if self.sigmoid else SoftmaxCrossEntropy()
 
     @property
     def objective(self) -> Objective:
-        return Objective(self.network, self.loss, WeightPenalty(l2=self.l2) if self.l2 else None, *self.targets)
+        return Objective(self.network, self.loss, WeightPenalty(l2=self.l2) if self.l2 else None)
 
     @property
     def optimizer(self) -> Optimizer:
@@ -111,11 +112,11 @@ WORKLOADS = {
         dropout=(0.0, 0.0),
         sigmoid=True,
         bias=False,
-        init="book",
+        init="fan-out-normal",
         targets=(0.01, 0.99),
         lr=0.1,
         batch=1,
-        scale="book",
+        scale="rashid",
     ),
     "W4": Workload(
         "784-4096-4096-10, Adam, batch 1,024",
@@ -153,7 +154,7 @@ class Problem:
         train = train or load(workload.data, split=False).train
         rows = train.inputs.reshape(len(train), -1)
         train = Dataset(rows, train.targets, train.classes)
-        params = workload.network.build(rows.shape[1:], 0, workload.dtype)
+        params = workload.network.init(rows.shape[1:], 0, workload.dtype)
         return cls(workload, train, fit_scaling(workload.scale, train), params, device, tf32)
 
     @property
@@ -197,5 +198,5 @@ class Problem:
             for layer in self.params
         )
         x, t = self.x[rows].astype(np.float64), self.train.targets[rows]
-        J, _ = self.workload.objective.value(select("numpy").xp, params, x, t, None)
+        J, _ = self.workload.objective.value(select("numpy").xp, params, x, t)
         return float(J)

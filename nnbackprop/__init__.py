@@ -33,6 +33,7 @@ _MODULES = {
         "GELU",
         "Dense",
         "Dropout",
+        "Flatten",
         "Identity",
         "LeakyReLU",
         "ReLU",
@@ -43,8 +44,8 @@ _MODULES = {
         "Tanh",
     ),
     "nnbackprop.nn.losses": ("MeanSquaredError", "SigmoidBinaryCrossEntropy", "SoftmaxCrossEntropy", "one_hot"),
-    "nnbackprop.nn.metrics": ("accuracy",),
-    "nnbackprop.nn.sequential": ("Sequential",),
+    "nnbackprop.nn.metrics": ("ClassificationMetrics", "MultilabelMetrics", "RegressionMetrics", "accuracy"),
+    "nnbackprop.nn.sequential": ("Residual", "Sequential"),
     "nnbackprop.optim": (
         "SGD",
         "Adagrad",

@@ -51,7 +51,7 @@ def main() -> int:
         return 1
     on_gpu = backend.device.startswith("cuda")
     result = check(
-        setting, backend.device if on_gpu else "cpu", (backend.about() or backend.device) if on_gpu else None
+        setting, backend.device if on_gpu else "cpu", (backend.description or backend.device) if on_gpu else None
     )
     say(f"\n{page(result)}")
     if on_gpu:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from backends import Backend, Tree, select, tree_map
-from backends.cuda import graphs
+from backends.cuda import captured_scan
 from benchmarks.workloads import Problem
 from nnbackprop.data.loader import DataLoader
 from nnbackprop.nn.layers.base import Params
+from nnbackprop.nn.metrics import metrics_for
 from nnbackprop.training.batch_schedule import scalars_of
 from nnbackprop.training.step import TrainStep
 
@@ -37,13 +38,14 @@ class Ours:
             backend = select(backend, None if backend in HOST_ONLY else problem.device)
         if problem.tf32:
             backend.use_tf32()
-        graphs.STEPS = graph_steps or graphs.STEPS  # of this process
+        captured_scan.STEPS = graph_steps or captured_scan.STEPS  # of this process
         workload = problem.workload
         self.problem, self.backend, self.steps = problem, backend, 0
         self.scan = partial(Backend.scan, backend) if eager else backend.scan
-        self.step = TrainStep(backend.xp, workload.objective, workload.optimizer, None, seed=0)
-        self.state: Tree = self.step.begin(tree_map(backend.asarray, problem.params))
-        self.loader = DataLoader.of(backend, problem.train, problem.scaling, workload.dtype, resident)
+        metrics = metrics_for(workload.loss)
+        self.step = TrainStep(backend.xp, workload.objective, workload.optimizer, metrics, seed=0)
+        self.state: Tree = self.step.init(tree_map(backend.asarray, problem.params))
+        self.loader = DataLoader(backend, problem.train, problem.scaling, workload.dtype, resident)
 
     def prepare(self, rows: np.ndarray) -> list[Tree]:
         """What the next steps are given, chunk by chunk: on the device, or on the host where data stream."""
@@ -60,9 +62,9 @@ class Ours:
     def run(self, batches: list[Tree]) -> None:
         moved: Any = batches
         if not self.loader.resident:
-            moved = (xs for _, xs in self.loader.move((None, xs) for xs in batches))
+            moved = (xs for _, xs in self.loader.to_device((None, xs) for xs in batches))
         for xs in moved:
-            self.state = self.scan(self.step, self.state, self.loader.data, xs, last=self.step.telling)
+            self.state = self.scan(self.step, self.state, self.loader.data, xs, last=self.step.with_norms)
         self.backend.synchronize()
 
     def train(self, at: int, steps: int) -> None:

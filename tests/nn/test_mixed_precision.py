@@ -49,7 +49,7 @@ def batch(n: int = 32, features: int = 20) -> tuple[np.ndarray, np.ndarray]:
 
 def gradients(backend: Backend, network: Sequential, x: np.ndarray, t: np.ndarray, dtype: str = "float32") -> Any:
     """J and gradients on the host, of parameters that are the network's own in float32."""
-    params = tree_map(lambda a: backend.asarray(a.astype(dtype)), network.build((x.shape[1],), 1, "float32"))
+    params = tree_map(lambda a: backend.asarray(a.astype(dtype)), network.init((x.shape[1],), 1, "float32"))
     draw = RngKey(3, backend.asarray(np.int32(7)))
     inputs = backend.asarray(x.astype(dtype))
     J, _, _, grads = Objective(network, SoftmaxCrossEntropy()).gradients(
@@ -100,7 +100,7 @@ def test_updates_too_small_for_the_narrow_numbers_add_up_in_the_masters(library:
     class Steady(SoftmaxCrossEntropy):
         """dJ/dy = -1/n of the first output, whatever y: so dJ/dw is -1."""
 
-        def __call__(self, xp: Any, y: Any, t: Any) -> tuple[Any, Any]:
+        def __call__(self, xp: Any, y: Any, t: Any, weights: Any = None) -> tuple[Any, Any]:
             J, dy = super().__call__(xp, y, t)
             return J, xp.concat([xp.ones_like(dy[:, :1]) * (-1 / 4), xp.zeros_like(dy[:, 1:])], axis=1)
 
