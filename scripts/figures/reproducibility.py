@@ -1,9 +1,4 @@
-"""Measure what has the same bits and what is merely close: runs trained in one way and replayed in another.
-
-python scripts/reproducibility.py    two minutes; writes the figures of docs/reproducibility.md
-
-Exit status 1 if anything that the page promises does not hold.
-"""
+"""What has the same bits and what is merely close: runs trained in one way and replayed in another."""
 
 from __future__ import annotations
 
@@ -21,19 +16,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pages import ROOT, machine, write
 
 from backends import Backend, select
 from nnbackprop._system_info import POOLS, Blas
-from nnbackprop.diagnostics.repetition import BOUND
 from nnbackprop.nn.rng import RngKey
+
+from . import machine
+from . import table as markdown
+
+BOUND = 1e-12
+"""Of the relative difference of float64 weights; see docs/reproducibility.md."""
 
 COMMANDS = """
 import contextlib, io, json, sys
 absent, commands = json.load(sys.stdin)
 sys.modules.update(dict.fromkeys(absent))  # what is None there is not found
-from nnbackprop import experiment
-experiment.draw = lambda *_: None  # pictures would take longer than these runs
+from nnbackprop.report import plots
+plots.draw_run = lambda *_: None  # plots would take longer than these runs
 from nnbackprop.cli import main
 shown = []
 for words in commands:
@@ -41,7 +40,7 @@ for words in commands:
         try:
             main(words)
         except SystemExit as end:
-            if end.code not in (0, 1):  # 1 says that runs are apart, which is what is asked
+            if end.code not in (0, 1):  # 1 says that runs differ, which is what is asked
                 raise
     shown.append(said.getvalue())
 json.dump(shown, sys.stdout)
@@ -49,7 +48,6 @@ json.dump(shown, sys.stdout)
 
 LIBRARIES = {"numpy": "NumPy", "torch": "PyTorch", "jax": "JAX"}
 OTHERS = {name: title for name, title in LIBRARIES.items() if name != "numpy"}
-KERNELS = ("SkylakeX", "Prescott")
 DTYPES = ("float32", "float64")
 
 Words = tuple[str, ...]
@@ -57,15 +55,12 @@ Words = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Place:
-    """Where commands run: in a process with so many threads, kernels of OpenBLAS, and packages it cannot find.
-
-    What trains there is `asked` further flags. Each is a process of its own, since threads stay as they were set.
-    """
+    """A process with its threads, kernels of OpenBLAS, packages it cannot find, and flags for `train`."""
 
     threads: int = 1
     kernel: str | None = None
     absent: Words = ()
-    asked: Words = ()
+    flags: Words = ()
 
     def run(self, commands: Sequence[Words]) -> list[str]:
         """What each of our commands prints, one after the other."""
@@ -80,7 +75,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Case:
-    """A run as some commands train it, the place where, and how and where it is replayed.
+    """A run as some commands train it, where, and how and where it is replayed.
 
     `edit` replaces words of its config.toml in between.
     """
@@ -104,56 +99,46 @@ def full(library: str) -> Words:
     return ("ex4", "--epochs", "40", "--backend", library)
 
 
-def same() -> list[Case]:
+def same_bits() -> list[Case]:
     """What has equal bits."""
     stopped = (*small("numpy"), "--max-time", "1e-9"), ("--max-time", "1e9")
     streamed = ((*small("numpy"), "--resident", "no"),)
-    fixed = Place(threads=2, asked=("--deterministic",))
+    fixed = Place(threads=2, flags=("--deterministic",))
+    libraries, others = LIBRARIES.items(), OTHERS.items()
     return [
         *(
-            Case(f"once, once more, on two threads: {title}", (full(name),), made=Place(2), again=Place(2))
-            for name, title in LIBRARIES.items()
+            Case(f"once, once more, on two threads: {t}", (full(n),), made=Place(2), again=Place(2))
+            for n, t in libraries
         ),
         Case("stopped within an epoch and resumed, in one piece", stopped),
         Case("streamed, resident", streamed, edit=('resident = "no"', 'resident = "yes"')),
-        *(
-            Case(f"chunks of 2 steps, of 32: {title}", ((*small(name), "--save-every", "2"),))
-            for name, title in OTHERS.items()
-        ),
-        *(
-            Case(f"`--deterministic`, two threads, one: {title}", (full(name),), made=fixed)
-            for name, title in LIBRARIES.items()
-        ),
+        *(Case(f"chunks of 2 steps, of 32: {t}", ((*small(n), "--save-every", "2"),)) for n, t in others),
+        *(Case(f"`--deterministic`, two threads, one: {t}", (full(n),), made=fixed) for n, t in libraries),
     ]
 
 
-def near() -> list[Case]:
+def close() -> list[Case]:
     """What adds up in another order."""
-    begun = small("numpy", epochs=1)
-    haswell = Place(kernel="Haswell")
+    numpy, begun, haswell = (small("numpy"),), small("numpy", epochs=1), Place(kernel="Haswell")
+    kernels = {kernel: Place(kernel=kernel) for kernel in ("SkylakeX", "Prescott")}
+    on_numpy = ("--backend", "numpy")
     return [
-        Case("with numba, without", (small("numpy"),), again=Place(absent=("numba",))),
+        Case("with numba, without", numpy, again=Place(absent=("numba",))),
         *(Case(f"two threads, one: {title}", (full(name),), made=Place(2)) for name, title in LIBRARIES.items()),
         *(
-            Case(
-                f"OpenBLAS for Haswell, for {kernel}", (small("numpy"),), made=haswell, again=Place(kernel=kernel)
-            )
-            for kernel in KERNELS
+            Case(f"OpenBLAS for Haswell, for {k}", numpy, made=haswell, again=place)
+            for k, place in kernels.items()
         ),
-        *(Case(f"NumPy, {title}", (small("numpy"),), ("--backend", name)) for name, title in OTHERS.items()),
+        *(Case(f"NumPy, {title}", numpy, ("--backend", name)) for name, title in OTHERS.items()),
         *(
-            Case(
-                f"begun on NumPy and gone on with on {title}, NumPy",
-                (begun, ("--backend", name, "--epochs", "3")),
-                ("--backend", "numpy"),
-            )
-            for name, title in OTHERS.items()
+            Case(f"begun on NumPy, continued on {t}; NumPy", (begun, ("--backend", n, "--epochs", "3")), on_numpy)
+            for n, t in OTHERS.items()
         ),
         Case("NumPy, PyTorch: 3,400 steps", (small("numpy", epochs=100),), ("--backend", "torch")),
     ]
 
 
-def measure(cases: Sequence[Case]) -> list[dict[str, Any]]:
+def replays(cases: Sequence[Case]) -> list[dict[str, Any]]:
     """What `nnbackprop replay --json` finds of each case in each dtype; a process a place, two at a time."""
     with tempfile.TemporaryDirectory() as runs, ThreadPoolExecutor(2) as pool:
         where = ("--runs-dir", runs, "--progress", "off")
@@ -161,7 +146,7 @@ def measure(cases: Sequence[Case]) -> list[dict[str, Any]]:
         rows = [(case, dtype, f"{n}-{dtype}") for n, case in enumerate(cases) for dtype in DTYPES]
         for case, dtype, name in rows:
             first, *more = case.train
-            trains[case.made].append(("train", *first, "--dtype", dtype, "--name", name, *case.made.asked, *where))
+            trains[case.made].append(("train", *first, "--dtype", dtype, "--name", name, *case.made.flags, *where))
             trains[case.made] += [("train", "--resume", f"{runs}/{name}", *words, *where) for words in more]
             replays[case.again].append((name, ("replay", name, "--json", *case.flags, *where)))
         list(pool.map(Place.run, trains, trains.values()))
@@ -175,14 +160,14 @@ def measure(cases: Sequence[Case]) -> list[dict[str, Any]]:
         return [found[name] for _, _, name in rows]
 
 
-def table(cases: Sequence[Case], bits: bool) -> tuple[str, bool]:
-    """A row a case, and whether what is promised holds: equal `bits`, or float64 weights within the bound."""
-    lines = ["| trained so, replayed so | float32 | its accuracy | float64 |", "|---|---|---|---|"]
-    good, found = True, measure(cases)
+def table(cases: Sequence[Case], bits: bool) -> str:
+    """A row a case; SystemExit where the promise fails: equal `bits`, or float64 weights within the bound."""
+    rows, found = [], replays(cases)
     for case, single, double in zip(cases, found[::2], found[1::2], strict=True):
-        lines.append(f"| {case.words} | {apart(single)} | {accuracy(single)} | {apart(double)} |")
-        good = good and (single["exact"] and double["exact"] if bits else distance(double) <= BOUND)
-    return "\n".join(lines), good
+        if not (single["exact"] and double["exact"] if bits else distance(double) <= BOUND):
+            sys.exit(f"{case.words}: {apart(single)} in float32, {apart(double)} in float64.")
+        rows.append((case.words, apart(single), accuracy(single), apart(double)))
+    return markdown(("trained so, replayed so", "float32", "its accuracy", "float64"), rows)
 
 
 def distance(found: Mapping[str, Any]) -> float:
@@ -198,38 +183,28 @@ def apart(found: Mapping[str, Any]) -> str:
 def accuracy(found: Mapping[str, Any]) -> str:
     """Of the part that judges, once or, where it is another, twice."""
     figure = [row for row in found["figures"] if row["name"].endswith("accuracy")][-1]
-    return ", ".join(f"{100 * value:.2f}%" for value in dict.fromkeys((figure["kept"], figure["again"])))
+    return ", ".join(f"{value:.2%}" for value in dict.fromkeys((figure["kept"], figure["again"])))
 
 
-def masks() -> tuple[str, bool]:
-    """Whether dropout's masks are the same on every library."""
-    drawn = [mask_of(select(name)) for name in LIBRARIES]
-    good = all(np.array_equal(mask, drawn[0]) for mask in drawn)
-    words = "the same bits" if good else "NOT the same bits"
-    return f"100 dropout masks of 120 x 784 have {words} on {', '.join(LIBRARIES.values())}.", good
-
-
-def mask_of(backend: Backend) -> np.ndarray:
-    """The input's masks of the first hundred steps of the default recipe."""
-    xp = backend.xp
-    steps = (backend.asarray(np.asarray(step, np.int32)) for step in range(100))
+def masks(backend: Backend) -> np.ndarray:
+    """The input's dropout masks of the first hundred steps of the default recipe."""
+    keys = [RngKey(0, backend.asarray(np.asarray(step, np.int32))).at(0) for step in range(100)]
     return np.stack(
-        [backend.to_numpy(RngKey(0, step).at(0).dropout_mask(xp, (120, 784), 0.4, xp.float32)) for step in steps]
+        [backend.to_numpy(key.dropout_mask(backend.xp, (120, 784), 0.4, backend.xp.float32)) for key in keys]
     )
 
 
-def main() -> int:
-    """Measure all of it, print it, and write it where the page shows it."""
-    (bits, equal), (order, close), (words, alike) = table(same(), bits=True), table(near(), bits=False), masks()
+def measure() -> dict[str, str]:
+    """The blocks; SystemExit if anything that the page promises does not hold."""
+    drawn = [masks(select(name)) for name in LIBRARIES]
+    if not all(np.array_equal(each, drawn[0]) for each in drawn):
+        sys.exit("Dropout masks differ between libraries.")
+    equal, words = table(same_bits(), bits=True), f"have the same bits on {', '.join(LIBRARIES.values())}."
     blas = Blas.loaded()
     kernel = f"{blas.library} for {blas.kernel}" if blas else "a BLAS of the system's"
-    made = f"Made by `python scripts/reproducibility.py` on {machine()}, {kernel}, {datetime.now(UTC).date()}."
-    blocks = {"reproducible": f"{bits}\n\n{words}\n\n{made}\n", "near": f"{order}\n\n{made}\n"}
-    print("\n".join(blocks.values()))
-    (ROOT / "docs" / "reproducibility.json").write_text(json.dumps(blocks, indent=2) + "\n")
-    write(blocks)
-    return int(not (equal and close and alike))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    command = "python scripts/make_figures.py --run reproducibility"
+    made = f"Made by `{command}` on {machine()}, {kernel}, {datetime.now(UTC).date()}."
+    return {
+        "reproducible": f"{equal}\n\n100 dropout masks of 120 x 784 {words}\n\n{made}\n",
+        "near": f"{table(close(), bits=False)}\n\n{made}\n",
+    }
