@@ -28,7 +28,7 @@ from nnbackprop import (
     WeightPenalty,
 )
 from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck
-from nnbackprop.diagnostics.gradcheck.numeric import entry, slopes
+from nnbackprop.diagnostics.gradcheck.central_differences import partial_derivatives, derivatives
 from nnbackprop.errors import DataError
 from nnbackprop.nn.layers import Softmax
 from nnbackprop.nn.layers.base import Activation
