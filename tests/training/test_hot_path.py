@@ -73,7 +73,7 @@ class Steps:
         net, optimizer = network(hidden, options.get("rate", 0.0)), OPTIMIZERS[options.get("optimizer", "sgd")]()
         self.trainer = Trainer(net, SoftmaxCrossEntropy(), optimizer, 0.01, backend=backend, batch_size=batch)
         self.trainer.build(data)
-        self.loader = DataLoader.of(backend, data, self.trainer.scaling, "float32")
+        self.loader = DataLoader(backend, data, self.trainer.scaling, "float32")
         self.batch, self.state, self.step = batch, self.trainer.state, self.trainer.step
         self.run(2)
         self.xp.calls.clear()
@@ -122,7 +122,7 @@ def test_a_step_makes_the_products_of_the_mathematics_and_no_others(
 
 def test_an_evaluation_makes_the_forward_products_alone() -> None:
     steps = Steps()
-    loader = DataLoader.of(steps.trainer.backend, dataset(BATCH), steps.trainer.scaling, "float32")
+    loader = DataLoader(steps.trainer.backend, dataset(BATCH), steps.trainer.scaling, "float32")
     steps.trainer.inference.evaluate(steps.state["params"], loader)
     assert sorted(steps.xp.products) == sorted(products((*WIDTHS, CLASSES), BATCH, backward=False))
 
@@ -198,7 +198,7 @@ def traced(call: Any) -> int:
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_an_optimizer_writes_over_what_it_is_given(name: str) -> None:
-    pytest.importorskip("numba", reason="numba is not installed: pip install 'nnbackprop[fast]'")
+    pytest.importorskip("numba", reason="numba is not installed: pip install numba")
     xp, optimizer = NumpyBackend().xp, OPTIMIZERS[name]()
     rng = np.random.default_rng(0)
     params, grads = (({"W": rng.random((300, 400), np.float32)},) for _ in range(2))
@@ -295,7 +295,7 @@ class Traced(SoftmaxCrossEntropy):
 
 
 def test_jax_traces_a_step_once_for_each_length_of_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("jax", reason="jax is not installed: pip install 'nnbackprop[jax]'")
+    pytest.importorskip("jax", reason="jax is not installed: pip install jax")
     Traced.batches.clear()
     data, own = dataset(325, 8), trainer(monkeypatch, 4, loss=Traced(), backend=select("jax"), epochs=1)
     own.fit(data)

@@ -10,7 +10,7 @@ import numpy as np
 
 from backends import Array, Backend
 from nnbackprop.errors import UsageError
-from nnbackprop.nn.layers.base import Params
+from nnbackprop.nn.layers.base import Layer, LayerParams, Params, map_layers
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.training.step import Objective
 
@@ -32,51 +32,58 @@ class Function(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class NetworkFunction:
-    """Network, loss, penalty and the dropout masks of one step, on a backend.
+    """Network, loss and penalty in training mode, with the dropout masks of one step, on a backend.
 
-    Tensors are `dense1.W`, `dense1.b` and so on, and `input`. `params` is the whole tree, with the buffers, which
-    have no gradient. What has not changed since the last call stays on the device.
+    Tensors are `dense1.W`, `dense1.b` and so on, dotted where networks are nested, and `input`. `params` is the
+    whole tree on the device, with the buffers, which have no gradient. What has not changed since the last call
+    stays on the device.
     """
 
     backend: Backend
     objective: Objective
     params: Params
     targets: Array
+    weights: Array | None
     key: RngKey
     on_device: dict[str, tuple[np.ndarray, Array]] = field(default_factory=dict)
 
     def value(self, tensors: Tensors) -> float:
-        """J, as a training step computes it."""
-        params, x = self._arguments(tensors)
-        J, _ = self.objective.value(self.backend.xp, params, x, self.targets, self.key)
-        return float(self.backend.to_numpy(J))
+        """J of a training step."""
+        xp, objective, (params, x) = self.backend.xp, self.objective, self._arguments(tensors)
+        y, _ = objective.network.forward(xp, params, x, self.key)
+        J, _ = objective.loss(xp, y, objective.loss.encode(xp, y, self.targets), self.weights)
+        return float(self.backend.to_numpy(objective.penalised(xp, params, J)))
 
     def gradients(self, tensors: Tensors) -> Tensors:
-        """dJ/dparams and dJ/dx, as a training step computes them."""
+        """dJ/dparams and dJ/dx of a training step."""
         params, x = self._arguments(tensors)
-        _, _, dx, grads = self.objective.gradients(
-            self.backend.xp, params, x, self.targets, self.key, need_dx=True
+        found = self.objective.gradients(
+            self.backend.xp, params, x, self.targets, self.key, self.weights, need_dx=True
         )
-        return {name: self.backend.to_numpy(g) for name, g in {**self.named(grads), INPUT: dx}.items()}
+        grads = {**self.trained(found.grads), INPUT: found.dx}
+        return {name: self.backend.to_numpy(g) for name, g in grads.items()}
 
-    def named(self, tree: Any) -> dict[str, Any]:
-        """The arrays of a tree like `params` by their names."""
-        return {self._name(path): array for path, array in flatten(tree)}
-
-    def _name(self, path: Path) -> str:
-        layer, words = self.objective.network, []
-        for step in path[:-1]:
-            words.append(layer.names[step] if hasattr(layer, "names") else str(step))
-            layer = getattr(layer, "children", getattr(layer, "layers", ()))[step]
-        return ".".join([*words, str(path[-1])])
+    def trained(self, tree: Params) -> dict[str, Any]:
+        """The arrays of a tree like `params` by name, without buffers."""
+        return {
+            f"{layer_name}.{name}": array
+            for layer_name, layer, branch in self.objective.network.named_layers(tree)
+            for name, array in branch.items()
+            if name not in getattr(layer, "buffers", ())
+        }
 
     def _arguments(self, tensors: Tensors) -> tuple[Params, Array]:
         for name, host in tensors.items():
             if name not in self.on_device or self.on_device[name][0] is not host:
                 self.on_device[name] = (host, self.backend.asarray(host))
-        held = {name: array for name, (_, array) in self.on_device.items()}
-        params = rebuild(self.params, lambda path, leaf: held.get(self._name(path), leaf))
-        return params, held[INPUT]
+        network, held = self.objective.network, {name: array for name, (_, array) in self.on_device.items()}
+        layer_names = (name for name, _ in network.named_layers())
+
+        def fill(layer: Layer, branch: LayerParams) -> LayerParams:
+            layer_name = next(layer_names)
+            return {name: held.get(f"{layer_name}.{name}", array) for name, array in branch.items()}
+
+        return map_layers(fill, network, self.params), held[INPUT]
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,9 +104,9 @@ class UserFunction:
         if isinstance(J, (tuple, list, dict)):
             parts = J.values() if isinstance(J, dict) else J
             raise UsageError(
-                f"loss_fn returned a {type(J).__name__} of {len(J)} "
-                f"({', '.join(type(part).__name__ for part in parts)}), and one number is needed, the loss. Where a "
-                "function returns loss and gradients, give lambda p: f(p)[0] and lambda p: f(p)[1]."
+                f"loss_fn returned a {type(J).__name__} ({', '.join(type(part).__name__ for part in parts)}), and one "
+                "number is needed, the loss. Where f returns loss and gradients, give lambda p: f(p)[0] and "
+                "lambda p: f(p)[1]."
             )
         J = np.asarray(J)
         if J.size != 1 or J.dtype.kind != "f" or J.dtype.itemsize < 8:

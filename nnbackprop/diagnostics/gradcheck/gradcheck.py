@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from backends import Backend, select
+from backends import Backend, select, tree_map
 from nnbackprop.errors import DataError, ShapeError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss, check_labels
@@ -109,34 +109,37 @@ def gradcheck(
     network: Sequential,
     loss: Loss,
     x: np.ndarray,
-    t: np.ndarray,
+    targets: np.ndarray,
     *,
+    weights: np.ndarray | None = None,
     params: Params | None = None,
     backend: Backend | None = None,
     penalty: WeightPenalty | None = None,
-    targets: tuple[float, float] = (0.0, 1.0),
     seed: int = 0,
 ) -> Report:
-    """Check every parameter tensor and the input of network, loss and penalty, in float64.
+    """Check every parameter tensor and the input of network, loss and penalty in training mode, in float64.
 
-    x (n, ...) are inputs as the network takes them, t (n,) integer labels, `targets` the values of the wrong and
-    the right class for losses on outputs; a table of targets (n, k) may stand for t there. Dropout uses the masks
-    of `seed`'s first step. `params` are host arrays; without them the initial parameters of `seed` are taken.
-    Tensors that are all zero, as biases are at first, are moved to small random numbers: a mistake such as a
-    penalty on biases would not show at zero.
+    x (n, ...) are inputs as the network takes them, targets integer labels (n,) or floats (n, k), weights (n,) those
+    of the samples. Dropout uses the masks of `seed`'s first step. `params` are host arrays; without them the
+    initial parameters of `seed` are taken. Tensors that are all zero, as biases are at first, are moved to small
+    random numbers: a mistake such as a penalty on biases would not show at zero.
 
     Raises:
-        ShapeError, DataError: inputs or labels that do not fit the network.
+        ShapeError, DataError: inputs or targets that do not fit the network.
     """
     backend = backend or select("numpy")
-    x, t = np.asarray(x, np.float64), np.asarray(t)
-    objective = _objective(network, loss, penalty, targets, t, x)
-    if params is None:
-        params = network.build(x.shape[1:], seed, "float64")
-    t = backend.asarray(t.astype(np.float64 if t.ndim == 2 else np.int32))
-    key = RngKey(seed, backend.asarray(np.zeros((), np.int32)))
-    function = NetworkFunction(backend, objective, params, t, key)
-    tensors = {name: np.asarray(a, np.float64) for name, a in function.named(params).items()}
+    x, targets = np.asarray(x, np.float64), np.asarray(targets)
+    _check_data(network, x, targets)
+    params = network.init(x.shape[1:], seed, "float64") if params is None else params
+    function = NetworkFunction(
+        backend,
+        Objective(network, loss, penalty),
+        tree_map(lambda a: backend.asarray(np.asarray(a, np.float64)), params),
+        backend.asarray(targets.astype(np.float64 if targets.dtype.kind == "f" else np.int32)),
+        None if weights is None else backend.asarray(np.asarray(weights, np.float64)),
+        RngKey(seed, backend.asarray(np.zeros((), np.int32))),
+    )
+    tensors = {name: np.asarray(a, np.float64) for name, a in function.trained(params).items()}
     with np.errstate(over="ignore", under="ignore"):
         return _check(function, {**tensors, INPUT: x}, seed, TOLERANCE)
 
@@ -160,36 +163,19 @@ def gradcheck_function(loss_fn: Callable[[Any], Any], grad_fn: Callable[[Any], A
     return _check(UserFunction(loss_fn, grad_fn, params), tensors, 0, USER_TOLERANCE)
 
 
-def _objective(
-    network: Sequential,
-    loss: Loss,
-    penalty: WeightPenalty | None,
-    targets: tuple[float, float],
-    t: np.ndarray,
-    x: np.ndarray,
-) -> Objective:
-    if len(t) != len(x) or not np.isfinite(x).all():
+def _check_data(network: Sequential, x: np.ndarray, targets: np.ndarray) -> None:
+    if len(targets) != len(x) or not np.isfinite(x).all():
         raise DataError(
-            f"gradcheck got inputs of shape {x.shape} and labels of shape {t.shape}, and needs finite inputs "
+            f"gradcheck got inputs of shape {x.shape} and targets of shape {targets.shape}, and needs finite inputs "
             "(n, ...) and a label, or a row of targets, for each of the n samples."
         )
-    if t.ndim == 2 and not loss.labels:
-        return _GivenTargets(network, loss, penalty, *targets)
     outputs = network.plan(x.shape[1:])[-1].out_shape
     if len(outputs) != 1:
         raise ShapeError(
             f"The network gives {outputs} a sample and the losses take vectors (k,): end in a Dense layer."
         )
-    check_labels(t, max(2, outputs[0]))
-    return Objective(network, loss, penalty, *targets)
-
-
-@dataclass(frozen=True)
-class _GivenTargets(Objective):
-    """An objective whose targets (n, k) are given as they are."""
-
-    def targets(self, xp: Any, y: Any, labels: Any) -> Any:
-        return labels
+    if targets.dtype.kind != "f":
+        check_labels(targets, max(2, outputs[0]))
 
 
 def _check(function: Function, point: Tensors, seed: int, tolerance: float) -> Report:
@@ -219,8 +205,8 @@ def _refuse_float32(function: Function, point: Tensors) -> None:
     J = np.array([function.value(move) for move in moves])
     if len(set(J)) > 1 and np.array_equal(J, J.astype(np.float32)) and (J * 2**16 % 1).any():
         raise UsageError(
-            f"loss_fn computes in float32: at {len(J)} points each loss is exactly a float32, such as {J[0]!r}, and "
-            f"a loss computed in float64 is needed. {KEEP_FLOAT64}"
+            f"loss_fn computes in float32: at {len(J)} points each loss is exactly a float32, such as {J[0]}, and a "
+            f"loss computed in float64 is needed. {KEEP_FLOAT64}"
         )
 
 

@@ -25,8 +25,8 @@ def gradcheck_recipe(config: Config, backend: Backend) -> Report:
         build.loss(config),
         fit_scaling(config.scale, train).apply(some.inputs, "float64"),
         some.targets,
+        weights=some.weights,
         backend=backend,
         penalty=build.penalty(config),
-        targets=config.targets,
         seed=config.seed,
     )

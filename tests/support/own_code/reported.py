@@ -44,7 +44,9 @@ class Network:
     def loss(self, p: Any) -> float:
         P = self.forward(p)[2]
         entropy = self.T * np.log(P)
-        return float(-(entropy if self.out == "softmax" else entropy + (1 - self.T) * np.log(1 - P)).sum() / self.n)
+        return float(
+            -(entropy if self.out == "softmax" else entropy + (1 - self.T) * np.log(1 - P)).sum() / self.n
+        )
 
     def slope(self, z: Array, a: Array) -> Array:
         return 1 - a * a if self.hidden == "tanh" else np.where(z > 0, 1.0, 0.01 if self.hidden == "leaky" else 0)
