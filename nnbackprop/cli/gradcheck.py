@@ -15,7 +15,7 @@ def gradcheck(
     *,
     flags: Annotated[Flags, Parameter(name="*")] = Flags(),  # type: ignore[valid-type]  # noqa: B008 (frozen)
 ) -> int:
-    """Check a network's gradients by central differences, in float64, on the library you run; 1 if one is wrong."""
+    """Check a recipe's gradients by central differences, in float64, on the library you run; 1 if one is wrong."""
     from backends import select
     from nnbackprop.diagnostics.gradcheck.recipe import gradcheck_recipe
     from nnbackprop.report.gradcheck import gradcheck_report

@@ -27,8 +27,8 @@ from nnbackprop import (
     Tanh,
     WeightPenalty,
 )
+from nnbackprop.diagnostics.gradcheck.central_differences import derivatives, partial_derivatives
 from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck
-from nnbackprop.diagnostics.gradcheck.central_differences import partial_derivatives, derivatives
 from nnbackprop.errors import DataError
 from nnbackprop.nn.layers import Softmax
 from nnbackprop.nn.layers.base import Activation
@@ -75,11 +75,11 @@ def test_sample_weights_and_float_targets_are_part_of_the_loss() -> None:
     weights = np.arange(9.0)
     report = gradcheck(Sequential(Dense(4), Tanh(), Dense(2)), MeanSquaredError(), x, x[:, :2], weights=weights)
     assert report.passed, str(report)
-    assert not gradcheck(Sequential(Dense(2)), HalfWeighted(), x, x[:, :2], weights=weights).passed
+    assert not gradcheck(Sequential(Dense(2)), UnweightedGradient(), x, x[:, :2], weights=weights).passed
 
 
 @dataclass(frozen=True)
-class HalfWeighted(MeanSquaredError):
+class UnweightedGradient(MeanSquaredError):  # noqa: N818 (no exception)
     """Sample weights in the loss, and not in dy."""
 
     def __call__(self, xp: Any, y: Any, t: Any, weights: Any = None) -> tuple[Any, Any]:

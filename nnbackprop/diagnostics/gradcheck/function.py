@@ -104,8 +104,8 @@ class UserFunction:
         if isinstance(J, (tuple, list, dict)):
             parts = J.values() if isinstance(J, dict) else J
             raise UsageError(
-                f"loss_fn returned a {type(J).__name__} ({', '.join(type(part).__name__ for part in parts)}), and one "
-                "number is needed, the loss. Where f returns loss and gradients, give lambda p: f(p)[0] and "
+                f"loss_fn returned a {type(J).__name__} ({', '.join(type(part).__name__ for part in parts)}), and "
+                "one number is needed, the loss. Where f returns loss and gradients, give lambda p: f(p)[0] and "
                 "lambda p: f(p)[1]."
             )
         J = np.asarray(J)

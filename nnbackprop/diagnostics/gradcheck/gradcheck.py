@@ -119,10 +119,10 @@ def gradcheck(
 ) -> Report:
     """Check every parameter tensor and the input of network, loss and penalty in training mode, in float64.
 
-    x (n, ...) are inputs as the network takes them, targets integer labels (n,) or floats (n, k), weights (n,) those
-    of the samples. Dropout uses the masks of `seed`'s first step. `params` are host arrays; without them the
-    initial parameters of `seed` are taken. Tensors that are all zero, as biases are at first, are moved to small
-    random numbers: a mistake such as a penalty on biases would not show at zero.
+    x (n, ...) are inputs as the network takes them, targets integer labels (n,) or floats (n, k), weights (n,)
+    those of the samples. Dropout uses the masks of `seed`'s first step. `params` are host arrays; without them
+    the initial parameters of `seed` are taken. Tensors that are all zero, as biases are at first, are moved to
+    small random numbers: a mistake such as a penalty on biases would not show at zero.
 
     Raises:
         ShapeError, DataError: inputs or targets that do not fit the network.
@@ -166,8 +166,8 @@ def gradcheck_function(loss_fn: Callable[[Any], Any], grad_fn: Callable[[Any], A
 def _check_data(network: Sequential, x: np.ndarray, targets: np.ndarray) -> None:
     if len(targets) != len(x) or not np.isfinite(x).all():
         raise DataError(
-            f"gradcheck got inputs of shape {x.shape} and targets of shape {targets.shape}, and needs finite inputs "
-            "(n, ...) and a label, or a row of targets, for each of the n samples."
+            f"gradcheck got inputs of shape {x.shape} and targets of shape {targets.shape}, and needs finite "
+            "inputs (n, ...) and a label, or a row of targets, for each of the n samples."
         )
     outputs = network.plan(x.shape[1:])[-1].out_shape
     if len(outputs) != 1:
@@ -205,8 +205,8 @@ def _refuse_float32(function: Function, point: Tensors) -> None:
     J = np.array([function.value(move) for move in moves])
     if len(set(J)) > 1 and np.array_equal(J, J.astype(np.float32)) and (J * 2**16 % 1).any():
         raise UsageError(
-            f"loss_fn computes in float32: at {len(J)} points each loss is exactly a float32, such as {J[0]}, and a "
-            f"loss computed in float64 is needed. {KEEP_FLOAT64}"
+            f"loss_fn computes in float32: at {len(J)} points each loss is exactly a float32, such as {J[0]}, and "
+            f"a loss computed in float64 is needed. {KEEP_FLOAT64}"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ class Network:
 @case("delta goes back through W[l] in place of W[l+1], in square layers", "wrong-layer-weights")
 def wrong_weights() -> Functions:
     rng, sizes = np.random.default_rng(3), [4, 5, 5, 5, 3]
-    Ws = [rng.normal(size=(a, b)) / np.sqrt(a) for a, b in zip(sizes, sizes[1:], strict=False)]
+    Ws = [rng.normal(size=(a, b)) / np.sqrt(a) for a, b in pairwise(sizes)]
     bs = [0.1 * rng.normal(size=b) for b in sizes[1:]]
     X, T = rng.normal(size=(15, 4)), np.eye(3)[rng.integers(0, 3, 15)]
 

@@ -65,7 +65,7 @@ MISTAKES = {
     ),
     "constant-factor": (
         "Loss and gradient differ by a factor that is neither: a learning rate, a momentum, a weight of the loss.",
-        "return the gradient of the very number that loss_fn returns; multiply by the learning rate in the update.",
+        "return the gradient of the number that loss_fn returns; the learning rate belongs in the update.",
     ),
     "l2-missing": (
         "The L2 penalty is in the loss or in the gradient, and not in the other.",
@@ -76,8 +76,7 @@ MISTAKES = {
         "add lambda * W to weight gradients alone; with the biases inside W, leave their column out.",
     ),
     "l2-not-averaged": (
-        "The L2 penalty of the loss and that of the gradient have different factors: one is divided by the batch, "
-        "or halved, and the other not.",
+        "The L2 penalties of loss and gradient have different factors: one is divided by the batch, or halved.",
         "with lambda/(2n) * (W**2).sum() in the loss, the gradient has lambda/n * W.",
     ),
     "activation-derivative-missing": (
@@ -85,7 +84,7 @@ MISTAKES = {
         "dz = dy * f'(z) before dW = {dW} and before going on to the layer below.",
     ),
     "activation-derivative-at-a": (
-        "The activation's derivative is taken at its output a instead of its input z, or by the formula for a at z.",
+        "The activation's derivative is taken at its output a instead of its input z, or by a's formula at z.",
         "sigmoid: dz = dy * a * (1 - a) with a the output, or s(z) * (1 - s(z)) with z the input; tanh: 1 - a**2.",
     ),
     "wrong-activation-derivative": (
@@ -104,7 +103,7 @@ MISTAKES = {
     ),
     "cross-entropy-half": (
         "Binary cross-entropy has two terms, t log p and (1 - t) log(1 - p); one side has only the first.",
-        "J = -mean(t * log(p) + (1 - t) * log(1 - p)) has dz = (p - t) / n; -mean(t * log(p)) has -t * (1 - p) / n.",
+        "J = -mean(t * log(p) + (1 - t) * log(1 - p)) and dz = (p - t) / n, with both terms.",
     ),
     "class-weights-missing": (
         "Loss and gradient weigh classes or samples differently, such as with weights in the loss alone.",
@@ -118,7 +117,7 @@ MISTAKES = {
     "softmax-diagonal": (
         "Softmax is derived as if each output depended on its own input alone: of its Jacobian p_i ([i = j] - "
         "p_j) only the diagonal p (1 - p) is used.",
-        "softmax with cross-entropy: dz = (p - t) / n; else dz = p * (dp - (dp * p).sum(axis={classes}, keepdims=True))",
+        "with cross-entropy dz = (p - t) / n; else dz = p * (dp - (dp * p).sum(axis={classes}, keepdims=True))",
     ),
     "softmax-axis": (
         "Softmax is taken over the batch, or over all of it at once, so that not each sample's classes sum to 1.",
@@ -156,7 +155,7 @@ MISTAKES = {
     ),
     "normalization-terms-missing": (
         "Batch normalisation's mean and variance depend on every sample, and their derivatives are left out.",
-        "with h = (z - mean) / std: dz = (dh - dh.mean(axis={samples}) - h * (dh * h).mean(axis={samples})) / std.",
+        "with h = (z - mean) / std: dz = (dh - dh.mean({samples}) - h * (dh * h).mean({samples})) / std.",
     ),
     "bias-not-summed": (
         "A bias serves every sample of the batch, so its gradient is the sum over all samples; here it is not.",
@@ -198,7 +197,7 @@ MISTAKES = {
     ),
     "gradient-order": (
         "The gradients have the right numbers in the wrong places.",
-        "return gradients in the order of the parameters; flatten and reshape both in one order, without order='F'.",
+        "return gradients in the order of the parameters; flatten both in the same order.",
     ),
     "gradient-not-finite": (
         "An exponential overflowed, or a division or logarithm met a zero.",
