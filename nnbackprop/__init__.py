@@ -31,10 +31,12 @@ _MODULES = {
     "nnbackprop.nn.layers": (
         "ELU",
         "GELU",
+        "BatchNorm",
         "Dense",
         "Dropout",
         "Flatten",
         "Identity",
+        "LayerNorm",
         "LeakyReLU",
         "ReLU",
         "SiLU",

@@ -12,6 +12,7 @@ import nnbackprop
 
 PROMISED = """
 Dense Sigmoid Tanh ReLU LeakyReLU ELU GELU SiLU Softplus Identity Softmax Dropout Flatten Residual
+BatchNorm LayerNorm
 MeanSquaredError SoftmaxCrossEntropy SigmoidBinaryCrossEntropy WeightPenalty
 SGD Momentum Nesterov RMSprop Adagrad Adam AdamW clip_by_global_norm clip_by_value
 Constant StepDecay Exponential Cosine Warmup OneCycle
