@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import struct
 from pathlib import Path
 
@@ -178,3 +179,42 @@ def test_faulty_data_can_be_opened_to_talk_about_it(tmp_path: Path) -> None:
     assert train.classes == ("1", "2.5", "cat")
     assert np.isnan(train.inputs[0, 0])
     assert read(tmp_path / "x.csv").train.labels.tolist() == ["1", "2.5", "cat"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_is_refused_rather_than_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.csv")
+    with pytest.raises(DataError, match="is a pipe or a device"):
+        load(tmp_path / "x.csv")
+
+
+@pytest.mark.parametrize("spec", ["x" * 5000, "~nobody-of-this-name/x", "a\0b", ""])
+def test_names_no_file_can_have(spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError):
+        load(spec)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (np.array([b"\xff", b"a", b"b", b"c"]), r"'\\\\xff' of sample 0"),
+        (np.array([0x110000, 1, 2, 3], np.uint32).view("<U1"), "bytes that are no text"),
+        (np.array([2**64 - 1, 0, 1, 2], np.uint64), "18446744073709551615 of sample 0"),
+        (np.array([0, 1, 2, np.inf]), "inf of sample 3"),
+        (np.array(["a" * 200] * 4), "text of 200 characters"),
+    ],
+)
+def test_labels_that_no_class_can_be_called(tmp_path: Path, labels: np.ndarray, words: str) -> None:
+    np.savez(tmp_path / "x.npz", X=np.zeros((4, 3)), y=labels)
+    with pytest.raises(DataError, match=words):
+        load(tmp_path / "x.npz")
+
+
+def test_the_first_label_at_fault_is_found_wherever_it_is(tmp_path: Path) -> None:
+    for row in (0, 1, 500, 998, 999):
+        labels = np.arange(1000.0) % 3
+        labels[row:] = np.nan
+        np.savez(tmp_path / "x.npz", X=np.zeros((1000, 2)), y=labels)
+        with pytest.raises(DataError, match=f"label nan of sample {row} "):
+            load(tmp_path / "x.npz")

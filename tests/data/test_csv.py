@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import csv as stdlib_csv
+import gzip
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import polars
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from nnbackprop.data import load
 from nnbackprop.data.readers import csv
@@ -131,23 +129,6 @@ def test_a_broken_file_is_named_with_its_fault(tmp_path: Path, text: str | bytes
     assert str(path) in str(error.value)
 
 
-CELL = st.one_of(
-    st.integers(-1, 300).map(str), st.floats().map(str), st.sampled_from(["", '"', " ", "label", "\ufeff"])
-)
-LINES = st.lists(st.lists(CELL, max_size=5).map(",".join), max_size=6).map("\n".join)
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.one_of(LINES.map(str.encode), st.binary(max_size=60)))
-def test_no_bytes_lead_to_anything_but_a_table_or_a_data_error(
-    tmp_path_factory: pytest.TempPathFactory, data: bytes
-) -> None:
-    path = written(tmp_path_factory.getbasetemp(), data, "fuzz.csv")
-    with suppress(DataError):
-        table = csv.read(path)
-        assert len(table.labels) == len(table.inputs) > 0
-
-
 MEASURE = """
 import resource, sys
 from pathlib import Path
@@ -180,3 +161,36 @@ def test_a_lone_quote_at_the_end_is_a_fault_of_the_data(data: bytes, tmp_path: P
     """polars panics at it, which is no ordinary exception."""
     with pytest.raises(DataError):
         csv.read(written(tmp_path, data, "quote.csv"))
+
+
+def test_a_block_that_begins_with_a_blank_line_is_read_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv, "BLOCK", 6)
+    (tmp_path / "x.csv").write_bytes(b"7,1,2\n\n\n9,3,4\n8,5,6\n")
+    assert csv.read(tmp_path / "x.csv").inputs.tolist() == [[1, 2], [3, 4], [5, 6]]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"", "holds no samples"),
+        (b"# only words\n", "holds no samples"),
+        (b"1,2\n3\n", "cannot be read as rows of numbers"),
+        (b"1,two\n", "cannot be read as rows of numbers"),
+        (b"\xff\xfe1\n", "cannot be read as rows of numbers"),
+    ],
+)
+def test_rows_to_predict_are_numbers_or_refused(tmp_path: Path, text: bytes, words: str) -> None:
+    (tmp_path / "x.csv").write_bytes(text)
+    with pytest.raises(DataError, match=words):
+        csv.read_rows(tmp_path / "x.csv")
+
+
+def test_rows_to_predict_are_neither_fetched_nor_inflated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="cannot be read as rows"):
+        csv.read_rows(Path("file://" + str(tmp_path / "x.csv")))
+    (tmp_path / "x.csv.gz").write_bytes(gzip.compress(b"1,2\n"))
+    with pytest.raises(DataError, match="cannot be read as rows"):
+        csv.read_rows(tmp_path / "x.csv.gz")
+    (tmp_path / "x.csv").write_bytes(b"\xef\xbb\xbf1,2\r\n3,4\r\n")
+    assert csv.read_rows(tmp_path / "x.csv").tolist() == [[1, 2], [3, 4]]

@@ -5,13 +5,10 @@ from __future__ import annotations
 import gzip
 import struct
 import tracemalloc
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from nnbackprop.data.readers import idx
 from nnbackprop.errors import DataError
@@ -115,15 +112,3 @@ def test_memory_is_taken_for_bytes_not_for_claims(tmp_path: Path) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2_000_000
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.binary(max_size=40), st.integers(0, len(GOOD)), st.integers(0, 8), st.booleans())
-@example(b"\0\0\x08\xff" + b"\0\0\0\1" * 9, 0, 255, False)
-def test_no_bytes_lead_to_anything_but_an_array_or_a_data_error(
-    tmp_path_factory: pytest.TempPathFactory, junk: bytes, at: int, cut: int, zipped: bool
-) -> None:
-    base = gzip.compress(GOOD, mtime=0) if zipped else GOOD
-    path = written(tmp_path_factory.getbasetemp(), base[:at] + junk + base[at + cut :], "fuzz.idx")
-    with suppress(DataError):
-        assert idx.read(path).size > 0

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from backends import Backend, Memory, tree_map
-from backends.prefetch import prefetch
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader, batch_size, chunk_rows, get_batch, microbatch
 from nnbackprop.data.scaling import Scaling
@@ -118,34 +115,3 @@ def test_a_set_stays_on_the_device_if_it_fits_a_quarter_of_what_is_free(
 ) -> None:
     monkeypatch.setattr(backend, "memory", lambda: Memory(None, free))
     assert DataLoader(backend, images(), Scaling.identity(), "float32").resident is kept
-
-
-def test_ahead_gives_the_same_items_and_runs_on_a_thread() -> None:
-    threads = set()
-
-    def items() -> Iterator[int]:
-        for i in range(20):
-            threads.add(threading.current_thread())
-            yield i
-
-    assert list(prefetch(items())) == list(range(20))
-    assert threading.current_thread() not in threads
-
-
-def test_ahead_raises_where_the_items_did() -> None:
-    def items() -> Iterator[int]:
-        yield 1
-        raise OSError("the disk went away")
-
-    got = prefetch(items())
-    assert next(got) == 1
-    with pytest.raises(OSError, match="went away"):
-        next(got)
-
-
-def test_ahead_ends_its_thread_when_it_is_left_early() -> None:
-    before = threading.active_count()
-    got = prefetch(iter(range(10**9)))
-    assert next(got) == 0
-    got.close()
-    assert threading.active_count() == before

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from nnbackprop.data import load
-from nnbackprop.data.readers import npz
 from nnbackprop.errors import DataError
 
 IMAGES = np.random.default_rng(2).integers(0, 256, (12, 5, 4))
@@ -119,18 +114,3 @@ def test_headers_are_held_against_the_bytes(tmp_path: Path, member: bytes, words
     with pytest.raises(DataError, match=words) as error:
         load(path)
     assert str(path) in str(error.value)
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.binary(max_size=12), st.integers(0, 900), st.integers(0, 12))
-def test_no_damage_leads_to_anything_but_tables_or_a_data_error(
-    tmp_path_factory: pytest.TempPathFactory, junk: bytes, at: int, cut: int
-) -> None:
-    buffer = io.BytesIO()
-    np.savez(buffer, X=IMAGES.astype(np.uint8), y=LABELS.astype(np.uint8))
-    base = buffer.getvalue()
-    path = tmp_path_factory.getbasetemp() / "fuzz.npz"
-    path.write_bytes(base[:at] + junk + base[at + cut :])
-    with suppress(DataError):
-        table = npz.read_npz(path).train
-        assert len(table.labels) == len(table.inputs)

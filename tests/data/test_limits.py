@@ -21,7 +21,6 @@ import pytest
 from scipy.io import savemat
 
 from nnbackprop.data import limits, load
-from nnbackprop.data.readers import png
 from nnbackprop.errors import DataError, UsageError
 
 CAP = 2**20
@@ -154,24 +153,6 @@ def test_a_limit_that_is_empty_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert limits.max_bytes() == 4 * 2**30
 
 
-def test_a_large_picture_is_refused_undecoded(tmp_path: Path) -> None:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", 40_000, 40_000, 1, 0, 0, 0, 0)
-    pixels = zlib.compress(bytes(5001) * 10_000, 9)
-    path = tmp_path / "x.png"
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b""))
-    tracemalloc.start()
-    with pytest.raises(DataError, match=TOO_MUCH):
-        png.read(path)
-    with pytest.raises(DataError, match="40000 x 40000 and this network takes images of 28 x 28"):
-        png.read(path, (28, 28))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 4 * CAP
-
-
 PEAK = """
 import resource, sys
 from nnbackprop.data import load
@@ -212,3 +193,15 @@ def test_text_that_would_grow_is_refused(tmp_path: Path, name: str) -> None:
     said, grown = done.stdout.strip().rsplit("\n", 1)
     assert any(words in said for words in TEXT_BOMBS[name][1].split("|")), said
     assert int(grown) < 2**26
+
+
+def test_names_in_a_file_reach_no_terminal_as_commands(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", **{"\x1b[2J": LABELS, "y": LABELS, **{f"z{i}": LABELS for i in range(50)}})
+    with pytest.raises(DataError, match=r"holds '\\x1b\[2j', y, z0.* \.\.\.; x_train") as error:
+        load(tmp_path / "x.npz")
+    assert "z49" not in str(error.value)
+    savemat(tmp_path / "x.mat", {"ab": LABELS})
+    content = (tmp_path / "x.mat").read_bytes()
+    (tmp_path / "x.mat").write_bytes(content.replace(b"ab", b"\x1b["))
+    with pytest.raises(DataError, match=r"called '\\x1b\[', which is no name"):
+        load(tmp_path / "x.mat")

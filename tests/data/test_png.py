@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -10,21 +11,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nnbackprop.data import limits
 from nnbackprop.data.readers import png
 from nnbackprop.errors import DataError
 
 RNG = np.random.default_rng(8)
 
 
-def written(path: Path, bits: int, colours: int, rows: list[bytes], columns: int) -> Path:
-    """A PNG made by hand from its specification (ISO/IEC 15948), without a filter."""
+def png_bytes(bits: int, colours: int, rows: int, columns: int, pixels: bytes) -> bytes:
+    """A PNG made by hand from its specification (ISO/IEC 15948)."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    header = struct.pack(">IIBBBBB", columns, len(rows), bits, colours, 0, 0, 0)
-    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b""))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", columns, rows, bits, colours, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(pixels, 9)) + chunk(b"IEND", b"")
+
+
+def written(path: Path, bits: int, colours: int, rows: list[bytes], columns: int) -> Path:
+    """An image without filters."""
+    path.write_bytes(png_bytes(bits, colours, len(rows), columns, b"".join(b"\0" + row for row in rows)))
     return path
 
 
@@ -88,3 +94,17 @@ def test_pixels_whose_checksum_is_wrong_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(whole)
     with pytest.raises(DataError, match=r"x\.png"):
         png.read(tmp_path / "x.png")
+
+
+def test_a_large_image_is_refused_undecoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(limits.VARIABLE, str(2**20))
+    path = tmp_path / "x.png"
+    path.write_bytes(png_bytes(1, 0, 40_000, 40_000, bytes(5001) * 10_000))
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"would take [\d,]+ bytes of memory"):
+        png.read(path)
+    with pytest.raises(DataError, match="40000 x 40000 and this network takes images of 28 x 28"):
+        png.read(path, (28, 28))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**22
