@@ -18,15 +18,15 @@ check_backends()
 
 # fmt: off
 __all__ = [  # noqa: RUF022
-    "Adagrad", "Adam", "AdamW", "Backend", "BackendError", "Callback", "ClassificationMetrics", "Constant",
-    "Cosine", "DataError", "Dataset", "Dense", "DivergedError", "Dropout", "ELU", "Exponential", "FanOutNormal",
-    "Flatten", "GELU", "Glorot", "He", "Identity", "LeCun", "LeakyReLU", "MeanSquaredError", "Momentum",
-    "MultilabelMetrics", "Nesterov", "NnbackpropError", "Normal", "OneCycle", "RMSprop", "ReLU",
-    "RegressionMetrics", "Residual", "RngKey", "RunFolderError", "SGD", "Scaling", "Sequential", "ShapeError",
-    "SiLU", "Sigmoid", "SigmoidBinaryCrossEntropy", "Softmax", "SoftmaxCrossEntropy", "Softplus", "Splits",
-    "StepDecay", "Tanh", "TrainedModel", "Trainer", "Uniform", "UsageError", "Warmup", "WeightPenalty", "Zeros",
-    "accuracy", "available", "clip_by_global_norm", "clip_by_value", "fit_scaling", "gradcheck",
-    "gradcheck_function", "load", "one_hot", "select", "split",
+    "Adagrad", "Adam", "AdamW", "Backend", "BackendError", "BatchNorm", "Callback", "ClassificationMetrics",
+    "Constant", "Cosine", "DataError", "Dataset", "Dense", "DivergedError", "Dropout", "ELU", "Exponential",
+    "FanOutNormal", "Flatten", "GELU", "Glorot", "He", "Identity", "LayerNorm", "LeCun", "LeakyReLU",
+    "MeanSquaredError", "Momentum", "MultilabelMetrics", "Nesterov", "NnbackpropError", "Normal", "OneCycle",
+    "RMSprop", "ReLU", "RegressionMetrics", "Residual", "RngKey", "RunFolderError", "SGD", "Scaling",
+    "Sequential", "ShapeError", "SiLU", "Sigmoid", "SigmoidBinaryCrossEntropy", "Softmax",
+    "SoftmaxCrossEntropy", "Softplus", "Splits", "StepDecay", "Tanh", "TrainedModel", "Trainer", "Uniform",
+    "UsageError", "Warmup", "WeightPenalty", "Zeros", "accuracy", "available", "clip_by_global_norm",
+    "clip_by_value", "fit_scaling", "gradcheck", "gradcheck_function", "load", "one_hot", "select", "split",
 ]
 # fmt: on
 
@@ -36,8 +36,8 @@ _NAMES_BY_MODULE = {
     "nnbackprop.diagnostics.gradcheck.gradcheck": "gradcheck gradcheck_function",
     "nnbackprop.errors": "DataError DivergedError NnbackpropError RunFolderError ShapeError UsageError",
     "nnbackprop.nn.initializers": "FanOutNormal Glorot He LeCun Normal Uniform Zeros",
-    "nnbackprop.nn.layers": "ELU GELU Dense Dropout Flatten Identity LeakyReLU ReLU SiLU Sigmoid "
-    "Softmax Softplus Tanh",
+    "nnbackprop.nn.layers": "ELU GELU BatchNorm Dense Dropout Flatten Identity LayerNorm LeakyReLU ReLU SiLU "
+    "Sigmoid Softmax Softplus Tanh",
     "nnbackprop.nn.losses": "MeanSquaredError SigmoidBinaryCrossEntropy SoftmaxCrossEntropy one_hot",
     "nnbackprop.nn.metrics": "ClassificationMetrics MultilabelMetrics RegressionMetrics accuracy",
     "nnbackprop.nn.regularization": "WeightPenalty",
@@ -61,10 +61,12 @@ if TYPE_CHECKING:
     from nnbackprop.nn.layers import (
         ELU,
         GELU,
+        BatchNorm,
         Dense,
         Dropout,
         Flatten,
         Identity,
+        LayerNorm,
         LeakyReLU,
         ReLU,
         Sigmoid,
