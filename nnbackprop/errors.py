@@ -62,9 +62,9 @@ class DivergedError(NnbackpropError, ArithmeticError):
     def at_step(cls, step: int) -> DivergedError:
         """The error of a training step, noticed after `step`."""
         return cls(
-            f"Training diverged: by step {step} the loss, a gradient or a parameter became NaN or infinite. "
-            "nb.trace_nan(trainer) names the step and the layer. The usual cause is the learning rate: try a tenth "
-            "of it.",
+            f"Training diverged: by step {step} the loss, a gradient or a parameter became NaN or infinite. The "
+            "usual cause is the learning rate: try a tenth of it. "
+            "nnbackprop.diagnostics.nan_tracing.trace_nan(trainer, error) names the step and the layer.",
             step,
         )
 
