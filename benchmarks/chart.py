@@ -13,7 +13,6 @@ from nnbackprop.report.style import PALETTE, style
 
 from .report import times
 from .results import Result, Timing
-from .rivals import RIVALS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +39,8 @@ def chart(result: Result) -> Figure:
     from matplotlib.patches import Patch
 
     timings = result.timings
-    shown = [name for name in RIVALS if any(row.rival == name != t.us for t in timings for row in t.rows)]
+    rivals = {name: row.title for name, row in result.rivals.items() if {name} != {t.us for t in timings}}
+    shown = list(rivals)
     columns, rows = min(COLUMNS, len(timings)), math.ceil(len(timings) / COLUMNS)
     figure = Figure(figsize=(2.8 + 2.9 * columns, 1.3 + rows * (0.7 + 0.23 * len(shown))), layout="constrained")
     figure.suptitle(
@@ -53,10 +53,10 @@ def chart(result: Result) -> Figure:
     for axes in grid.flat[len(timings) :]:
         axes.set_visible(False)
     _scale(grid[0, 0], min(edges), max(edges))
-    grid[0, 0].set_yticks(range(len(shown)), [RIVALS[name].title for name in shown])
+    grid[0, 0].set_yticks(range(len(shown)), rivals.values())
     grid[0, 0].set_ylim(len(shown) - 0.4, -0.6)
     handles = [Patch(color=colour, label=LABELS[kind]) for kind, colour in COLOURS.items()]
-    title = f"1 is {RIVALS[timings[0].us].title}; thin lines: all rounds. {result.machine.name}."
+    title = f"1 is {result.rivals[timings[0].us].title}; thin lines: all rounds. {result.machine.name}."
     options: Any = {"loc": "outside lower left", "frameon": False, "alignment": "left", "title_fontsize": 9.5}
     figure.legend(handles=handles, title=title, ncols=1 if columns == 1 else 3, **options)
     return figure

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 
 from .results import OTHERS_LIMIT, Absent, Check, Figure, Result, Row, Timing
-from .rivals import RIVALS
 
 
 def page(result: Result) -> str:
@@ -24,8 +23,7 @@ def page(result: Result) -> str:
 def timing_table(timing: Timing) -> str:
     """A row a rival: its seconds (on a GPU, µs a step), its time divided by ours, the products' share."""
     us, floor = timing.row(timing.us), next((row for row in timing.rows if row.kind == "floor"), None)
-    gpu = "cuda" in RIVALS[timing.us].devices and "cpu" not in RIVALS[timing.us].devices
-    scale, unit = (1e6 / timing.steps, "µs a step") if gpu else (1.0, f"s per {timing.unit}")
+    scale, unit = (1e6 / timing.steps, "µs a step") if timing.on_gpu else (1.0, f"s per {timing.unit}")
     lines = [f"**{timing.workload}**: {timing.title}", ""]
     lines += [f"| | {unit} | times ours | products' share |", "|---|---|---|---|"]
     for row in timing.rows:
@@ -69,8 +67,7 @@ def failure(check: Check) -> str:
     """Who does not compute the same, and how far from us it is."""
     what = f"its {check.by} {'are' if check.by == 'weights' else 'is'}"
     found = "not finite" if check.difference is None else f"{check.difference:.1e} from ours"
-    title = RIVALS[check.rival].title
-    return f"{title} is not timed: after {check.steps} steps {what} {found}; {check.limit:.0e} is the limit."
+    return f"{check.title} is not timed: after {check.steps} steps {what} {found}; {check.limit:.0e} is the limit."
 
 
 def left_out(absent: Sequence[Absent]) -> Iterator[str]:
@@ -106,13 +103,11 @@ def found(figure: Figure) -> str:
 
 def summary(result: Result) -> str:
     """A row a rival, a column a workload: its time divided by ours."""
-    names = list(dict.fromkeys(row.rival for timing in result.timings for row in timing.rows))
     lines = [f"| time divided by ours | {' | '.join(timing.workload for timing in result.timings)} |"]
     lines.append(f"|---|{'---|' * len(result.timings)}")
-    for name in sorted(names, key=list(RIVALS).index):
+    for name, row in result.rivals.items():
         cells = [_ratio(timing, timing.row(name)) for timing in result.timings]
-        entry = RIVALS[name]
-        lines.append(f"| {f'**{entry.title}**' if entry.kind == 'ours' else entry.title} | {' | '.join(cells)} |")
+        lines.append(f"| {f'**{row.title}**' if row.kind == 'ours' else row.title} | {' | '.join(cells)} |")
     legend = "; ".join(f"{timing.workload}: {timing.title}" for timing in result.timings)
     return "\n".join([*lines, "", f"{legend}.", "", made(result)]) + "\n"
 

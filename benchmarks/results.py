@@ -78,6 +78,7 @@ class Check:
     """
 
     rival: str
+    title: str
     by: Literal["weights", "loss"]
     steps: int
     difference: float | None
@@ -105,6 +106,7 @@ class Timing:
     title: str
     unit: str
     steps: int
+    on_gpu: bool
     us: str
     rows: tuple[Row, ...]
     absent: tuple[Absent, ...]
@@ -171,6 +173,14 @@ class Result:
     def passed(self) -> bool:
         """Whether every rival computes the same and no part failed."""
         return not any(t.failed for t in self.timings) and all(part.status != "failed" for part in self.parts)
+
+    @property
+    def rivals(self) -> dict[str, Row]:
+        """A row of each rival, in the order of their first."""
+        found: dict[str, Row] = {}
+        for row in (row for timing in self.timings for row in timing.rows):
+            found.setdefault(row.rival, row)
+        return found
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"

@@ -129,7 +129,9 @@ class Match:
         rows = (Row(name, RIVALS[name].title, RIVALS[name].kind, tuple(turns)) for name, turns in slices.items())
         title = f"{self.workload.title}, TF32" if self.tf32 else self.workload.title
         unit, steps = self.workload.unit, self.workload.steps
-        return Timing(self.name, title, unit, steps, us, tuple(rows), tuple(self.absent), checks)
+        return Timing(
+            self.name, title, unit, steps, self.device != "cpu", us, tuple(rows), tuple(self.absent), checks
+        )
 
     def nobody(self) -> UsageError:
         reasons = " ".join(f"{absent.title}: {absent.reason}." for absent in self.absent)
@@ -179,11 +181,13 @@ class Match:
             if (theirs := self.ask(name, "check", steps)) is None:
                 continue
             if problem and RIVALS[name].kind == "rival":
-                yield Check(name, "loss", steps, loss_difference(problem, theirs, ours), LOSS_TOLERANCE)
+                yield Check(
+                    name, RIVALS[name].title, "loss", steps, loss_difference(problem, theirs, ours), LOSS_TOLERANCE
+                )
             else:
                 tolerance = max(self.workload.tolerance, TF32_TOLERANCE * self.tf32)
                 limit = tolerance * min(1.0, steps / CHECK_STEPS)
-                yield Check(name, "weights", steps, difference(theirs, ours), limit)
+                yield Check(name, RIVALS[name].title, "weights", steps, difference(theirs, ours), limit)
 
     def calibrate(self, us: str, failed: Set[str]) -> dict[str, int]:
         """The steps of a slice for each, whole chunks; one chunk where that takes us twice a slice's time."""

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two libraries' threads in one process would fight for the cores
 
 from backends import available, select
-from nnbackprop.diagnostics.gradcheck.recipe import prove
+from nnbackprop.diagnostics.gradcheck.recipe import gradcheck_recipe
 from nnbackprop.diagnostics.parity.recipe import parity as compare
 from nnbackprop.runs import config
 
@@ -35,7 +35,7 @@ def gradients() -> str:
     rows = []
     for recipe in RECIPES:
         for name in usable():
-            report = prove(config.resolve(recipe, {}), select(name))
+            report = gradcheck_recipe(config.resolve(recipe, {}), select(name))
             if not report.passed:
                 sys.exit(f"{recipe} on {name}: a gradient is wrong.\n{report}")
             rows.append((recipe, name, f"{report.numbers:,}", f"{max(t.error for t in report.tensors):.1e}"))

@@ -13,24 +13,24 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from rich.console import Console
-
-from benchmarks import checks, contest, profile
-from benchmarks.chart import chart, draw
 from benchmarks.contestants import ENTRIES, US
 from benchmarks.contestants.ours import Ours
 from benchmarks.contestants.tutorial import Tutorial
 from benchmarks.crew import Worker, WorkerError
 from benchmarks.load import taken
-from benchmarks.machine import Machine
 from benchmarks.match import Match, Pace, row
-from benchmarks.results import Absent, Check, Result, Slice, Spread, Timing, results_path
 from benchmarks.table import report
-from benchmarks.worker import Stage
 from benchmarks.works import WORKS, Problem
+from nnbackprop.cli.bench import Work
+from rich.console import Console
+
+from benchmarks import checks, contest, profile
+from benchmarks.chart import chart, draw
+from benchmarks.machine import Machine
+from benchmarks.results import Absent, Check, Result, Slice, Spread, Timing, results_path
+from benchmarks.worker import Stage
 from nnbackprop._system_info import Moment
 from nnbackprop.cli import main
-from nnbackprop.cli.bench import Work
 from nnbackprop.errors import UsageError
 
 SHORT = Pace(rounds=2, slice=0.001, rest=0.0)

@@ -16,16 +16,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from backends import select
-from backends.cuda import captured_scan
-from benchmarks.gpu import captures, page, rivals, runner, speed
 from benchmarks.gpu.environment import GPU
 from benchmarks.gpu.learning import first
 from benchmarks.gpu.results import MICROSECONDS, Check, Figure, Part, Skipped, kept, path_of
 from benchmarks.gpu.runner import PIECES, Piece, Runner, ended
 from benchmarks.gpu.setting import SHORT, Asked
 from benchmarks.gpu.training import Training, apart, batches, w1
+
+from backends import select
+from backends.cuda import captured_scan
+from benchmarks.gpu import captures, page, rivals, runner, speed
 from nnbackprop._files import write_atomically
 from nnbackprop.data.catalog import load
 from nnbackprop.data.dataset import Dataset
