@@ -142,4 +142,4 @@ MISTAKES = {
 def finding(id: str, evidence: str, confidence: float) -> Finding:
     """A mistake as a finding."""
     cause, fix = MISTAKES[id]
-    return Finding(id, "fault", evidence, cause, fix, confidence)
+    return Finding(id, "fault", evidence, cause, fix)
