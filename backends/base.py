@@ -1,4 +1,4 @@
-"""The seam between the mathematics and an array library: one namespace, two doors, one loop.
+"""The seam between the mathematics and an array library: one namespace, two doors, one scan.
 
 Everything above this package computes with `Backend.xp`, the Array API namespace (plus `xp.fuse`), and
 moves arrays in and out by `asarray` and `to_numpy` alone. A new library is one subclass of `Backend`.
@@ -101,7 +101,7 @@ def leaves(tree: Tree) -> list[Array]:
 
 
 class Backend(ABC):
-    """One array library on one device: a namespace, two doors and a loop. Nothing else touches the library.
+    """One array library on one device: a namespace, two doors and a scan. Nothing else touches the library.
 
     `name` is what `select` knows it by, `device` a device word, `why` one line on how it came to be chosen.
     """
@@ -118,12 +118,11 @@ class Backend(ABC):
         return False
 
     @abstractmethod
-    def asarray(self, array: np.ndarray) -> Array:
-        """Move a host array to the device; dtype and shape stay. The result never shares its memory."""
+    def asarray(self, array: np.ndarray, copy: bool = True) -> Array:
+        """Move a host array to the device; dtype and shape stay.
 
-    def lend(self, array: np.ndarray) -> Array:
-        """Move a host array that nobody will write to any more; the result may share its memory."""
-        return self.asarray(array)
+        With `copy=False` the result may share the host's memory: for arrays that nobody writes to.
+        """
 
     @abstractmethod
     def to_numpy(self, array: Array) -> np.ndarray:

@@ -58,10 +58,10 @@ class CupyBackend(Backend):
 
     @property
     def captures(self) -> tuple[Capture, ...]:
-        """The CUDA graphs that `loop` has captured and still keeps."""
+        """The CUDA graphs that `scan` has captured and still keeps."""
         return tuple(recording.capture(steps) for steps, recording in self._replays.recordings())
 
-    def asarray(self, array: np.ndarray) -> Array:
+    def asarray(self, array: np.ndarray, copy: bool = True) -> Array:
         """Copy a host array to the device; CuPy stages it through its pool of pinned memory."""
         with self._device:
             return cupy.array(array, order="C")

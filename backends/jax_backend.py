@@ -41,10 +41,10 @@ class JaxBackend(Backend):
 
     @property
     def fused(self) -> bool:
-        """Within `loop`, where jit sees through an elementwise kernel; `xp.fuse` itself leaves it as it is."""
+        """Within `scan`, where jit sees through an elementwise kernel; `xp.fuse` itself leaves it as it is."""
         return True
 
-    def asarray(self, array: np.ndarray) -> Array:
+    def asarray(self, array: np.ndarray, copy: bool = True) -> Array:
         """Copy a host array to the device."""
         # JAX copies in its own time, and the caller may write to `array` meanwhile: hand it a copy of ours
         moved = jax.device_put(np.array(array, order="C"), self._device, may_alias=False)

@@ -38,13 +38,9 @@ class NumpyBackend(Backend):
         """Whether numba is there to compile kernels; asking imports it."""
         return compiler() is not None
 
-    def asarray(self, array: np.ndarray) -> Array:
-        """Copy a host array, C-contiguous."""
-        return np.array(array, order="C")
-
-    def lend(self, array: np.ndarray) -> Array:
-        """The array itself: a data set need not be there twice."""
-        return array
+    def asarray(self, array: np.ndarray, copy: bool = True) -> Array:
+        """Copy a host array, C-contiguous; with `copy=False`, the array itself."""
+        return np.array(array, order="C") if copy else array
 
     def to_numpy(self, array: Array) -> np.ndarray:
         """Copy an array, C-contiguous."""

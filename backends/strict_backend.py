@@ -25,7 +25,7 @@ class StrictBackend(Backend):
         self.xp = Namespace(array_api_strict)
         self._device = array_api_strict.Device(_DEVICE)
 
-    def asarray(self, array: np.ndarray) -> Array:
+    def asarray(self, array: np.ndarray, copy: bool = True) -> Array:
         """Copy a host array to device1."""
         return array_api_strict.asarray(np.array(array, order="C"), device=self._device)
 

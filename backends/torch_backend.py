@@ -45,7 +45,7 @@ class TorchBackend(Backend):
             with torch.cuda.device(self._device):
                 self._replays = Replays(TorchRecorder())
 
-    def asarray(self, array: np.ndarray) -> Array:
+    def asarray(self, array: np.ndarray, copy: bool = True) -> Array:
         """Copy a host array to the device."""
         return torch.from_numpy(np.array(array, order="C")).to(self._device)
 

@@ -80,8 +80,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 class ReadonlyNumpy(backends.NumpyBackend):
     """NumPy whose arrays refuse to be written to: a layer or loss that mutates an argument fails."""
 
-    def asarray(self, array: np.ndarray) -> np.ndarray:
-        array = super().asarray(array)
+    def asarray(self, array: np.ndarray, copy: bool = True) -> np.ndarray:
+        array = super().asarray(array, copy).view()
         array.setflags(write=False)
         return array
 

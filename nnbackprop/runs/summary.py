@@ -8,14 +8,15 @@ from typing import Any
 
 from msgspec import structs
 
-from .config import Config
-from nnbackprop.nn.metrics import confusion
-from .data_splits import DataSplits
 from nnbackprop.diagnostics.nan_tracing import NotFinite
+from nnbackprop.nn.metrics import confusion
 from nnbackprop.training.callbacks.base import Score
+from nnbackprop.training.trainer import Trainer
+
+from .config import Config
+from .data_splits import DataSplits
 from .run_dir import RunDir
 from .trainer_state import About
-from nnbackprop.training.trainer import Trainer
 
 
 def about(config: Config, parts: DataSplits) -> dict[str, Any]:

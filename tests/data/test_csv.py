@@ -149,34 +149,29 @@ def test_no_bytes_lead_to_anything_but_a_table_or_a_data_error(
 
 
 MEASURE = """
-import resource, sys, time
+import resource, sys
 from pathlib import Path
-from nnbackprop.data import csv
+from nnbackprop.data.readers import csv
 small, large = map(Path, sys.argv[1:])
 csv.read(small)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-seconds = []
-for _ in range(3):
-    begin = time.perf_counter()
-    shape = csv.read(large).inputs.shape
-    seconds.append(time.perf_counter() - begin)
+shape = csv.read(large).inputs.shape
 unit = 1 if sys.platform == "darwin" else 1024
 grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit
-print(*shape, min(seconds), grown / large.stat().st_size)
+print(*shape, grown / large.stat().st_size)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the resource module is POSIX's")
-def test_mnist_as_csv_in_two_seconds_and_three_times_its_size(tmp_path: Path) -> None:
+def test_reading_mnist_as_csv_takes_memory_of_three_times_the_file(tmp_path: Path) -> None:
     train = load("mnist").train
     frame = polars.DataFrame(train.inputs).insert_column(0, polars.Series("label", train.targets))
     frame.write_csv(tmp_path / "large.csv")
     frame.head(50).write_csv(tmp_path / "small.csv")
     command = [sys.executable, "-c", MEASURE, tmp_path / "small.csv", tmp_path / "large.csv"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    rows, features, seconds, times = map(float, result.stdout.split())
+    rows, features, times = map(float, result.stdout.split())
     assert (rows, features) == (60_000, 784)
-    assert seconds <= 2
     assert times <= 3
 
 

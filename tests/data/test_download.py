@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nnbackprop.data.targets import to_splits
 
 from nnbackprop.data import download, load
+from nnbackprop.data.labels import to_splits
 from nnbackprop.errors import DataError
 
 
@@ -104,7 +104,7 @@ def test_files_put_there_by_hand_need_no_network(tmp_path: Path) -> None:
     (tmp_path / "tiny").mkdir()
     for name, data in FILES.items():
         (tmp_path / "tiny" / name).write_bytes(data)
-    assert len(download.read(remote(), tmp_path).train.targets) == 6
+    assert len(download.read(remote(), tmp_path).train.labels) == 6
 
 
 def test_other_bytes_are_refused_and_not_kept(mirror: Mirror, tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_other_bytes_are_refused_and_not_kept(mirror: Mirror, tmp_path: Path) ->
         download.read(remote(mirror.url("evil")), tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     serve(mirror, "good")
-    assert len(download.read(remote(mirror.url("evil"), mirror.url("good")), tmp_path).train.targets) == 6
+    assert len(download.read(remote(mirror.url("evil"), mirror.url("good")), tmp_path).train.labels) == 6
 
 
 def test_a_broken_connection_leaves_nothing_half_written(mirror: Mirror, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ mirror, digests, cache = sys.argv[1:]
 print("ready", flush=True)
 sys.stdin.readline()
 tables = download.read(download.Remote("tiny", (mirror,), json.loads(digests), ("x",) * 10), Path(cache))
-print(len(tables.train.targets), int(tables.train.inputs.sum()))
+print(len(tables.train.labels), int(tables.train.inputs.sum()))
 """
 
 
@@ -128,7 +128,7 @@ def test_a_mirror_that_never_stops_is_left(mirror: str, tmp_path: Path, monkeypa
     monkeypatch.setattr(download, "MOST_BYTES", 10**6)
     mirrors = (mirror + "endless/", mirror + "whole/")
     tables = download.read(download.Remote("tiny", mirrors, DIGESTS, ("x",) * 10), tmp_path)
-    assert len(tables.train.targets) == 600
+    assert len(tables.train.labels) == 600
     with pytest.raises(DataError, match="sent more than 1000000 bytes"):
         download.read(download.Remote("tiny", mirrors[:1], DIGESTS, ("x",) * 10), tmp_path / "elsewhere")
     assert [path for path in (tmp_path / "elsewhere").rglob("*") if path.is_file()] == []

@@ -110,7 +110,7 @@ def test_the_masks_of_a_hundred_steps_are_equal_to_the_bit(backend: Backend) -> 
     for step in range(100):
         ours, theirs = (
             b.to_numpy(
-                RngKey(3, b.asarray(np.array(step, np.int32)), layer=2).dropout_mask(
+                RngKey(3, b.asarray(np.array(step, np.int32)), path="2").dropout_mask(
                     b.xp, (32, 17), 0.4, b.xp.float64
                 )
             )

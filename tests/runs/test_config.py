@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from backends import select
-from nnbackprop.runs import build
-from nnbackprop.runs.config import (Config, parse, recipes, resolve, to_toml)
 from nnbackprop.data import Dataset, Scaling
 from nnbackprop.errors import UsageError
-from nnbackprop.nn.layers import (Dense, Dropout, ReLU, Sigmoid)
+from nnbackprop.nn.layers import Dense, Dropout, ReLU, Sigmoid
 from nnbackprop.optim import Momentum
+from nnbackprop.runs import build
+from nnbackprop.runs.config import Config, parse, recipes, resolve, to_toml
 
 RECIPES = ("ex4", "mnist", "rashid", "weight-height")
 
@@ -49,6 +49,10 @@ def test_a_wrong_setting_is_named(settings: dict[str, object], said: str) -> Non
         parse(settings, "my.toml")
     assert str(error.value).startswith("my.toml has")
     assert said in str(error.value)
+
+
+def test_former_names_of_values_are_read_as_the_present_ones() -> None:
+    assert parse({"scale": "book"}, "here") == parse({"scale": "rashid"}, "here")
 
 
 def test_a_recipe_of_ones_own_is_read_and_overridden(tmp_path: Path) -> None:

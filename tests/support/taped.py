@@ -145,11 +145,8 @@ class TapedBackend(NumpyBackend):
         self.tape = Tape(refuse)
         self.replays = None if plain else Replays(self.tape)
 
-    def asarray(self, array: np.ndarray) -> Any:
+    def asarray(self, array: np.ndarray, copy: bool = True) -> Any:
         return np.array(array, order="C").view(Taped)
-
-    def lend(self, array: np.ndarray) -> Any:
-        return self.asarray(array)
 
     def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
         if self.replays is None:

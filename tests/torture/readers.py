@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from nnbackprop.data.targets import to_splits
 
 from nnbackprop.data import check
+from nnbackprop.data.labels import to_splits
 from nnbackprop.data.readers import csv, idx, mat, npz, png
 from nnbackprop.data.table import Table, Tables
 from nnbackprop.errors import DataError, NnbackpropError, RunFolderError, UsageError

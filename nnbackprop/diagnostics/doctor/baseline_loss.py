@@ -35,20 +35,24 @@ def baseline_loss(objective: Objective, targets: np.ndarray, outputs: int) -> Ba
     xp, loss, n = NumpyBackend().xp, objective.loss, len(targets)
     t = objective.targets(xp, np.zeros((n, outputs)), targets)
     q = np.mean(np.eye(outputs)[t] if t.ndim == 1 else t, axis=0)
+    even, text = 0.0, "the loss of outputs of 0"
     with np.errstate(divide="ignore"):
         match loss:
             case SoftmaxCrossEntropy(s):
-                even, best = 0.0, np.log(q * (1 - s) + s / outputs)
+                best = np.log(q * (1 - s) + s / outputs)
                 text = f"ln {outputs} = {math.log(outputs):.3f}"
             case SigmoidBinaryCrossEntropy(s):
                 q = q * (1 - s) + s / 2
-                even, best = 0.0, np.log(q) - np.log(1 - q)
+                best = np.log(q) - np.log(1 - q)
                 text = f"{outputs if outputs > 1 else ''} ln 2 = {outputs * math.log(2):.3f}".strip()
             case MeanSquaredError():
-                even, best = (objective.off + objective.on) / 2, q
-                text = f"the loss of outputs of {even:g}, halfway between the targets"
+                best = q
+                if targets.ndim == 1:
+                    even = (objective.off + objective.on) / 2
+                    text = f"the loss of outputs of {even:g}, halfway between the targets"
             case _:
                 return None
     random = WILD * np.random.default_rng(0).standard_normal((n, outputs))
-    constants = np.full((n, outputs), even), np.broadcast_to(np.clip(best, -1e3, 1e3), (n, outputs)), random
-    return BaselineLoss(*(float(loss(xp, y, t)[0]) for y in constants), text)
+    constants = np.full((n, outputs), even), np.broadcast_to(np.clip(best, -1e3, 1e3), (n, outputs))
+    of_even, of_best, of_random = (float(loss(xp, y, t)[0]) for y in (*constants, random))
+    return BaselineLoss(of_even, of_best, of_random, text)

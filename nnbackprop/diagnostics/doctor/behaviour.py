@@ -56,7 +56,9 @@ def _leak(few: ModelProbe, layer: str, training: bool, what: str, by_design: boo
         "note" if by_design else "fault",
         f"With {len(few.dataset)} samples in a batch, {what}, {mode}, by layer {layer}.",
         f"A layer mixes the rows of a batch: a sum or a norm over axis 0, or a reshape that moves rows. {effect}",
-        "Nothing, if it is meant." if by_design else "Axis 0 is the samples: reduce over axis 1, reshape to (n, -1).",
+        "Nothing, if it is meant."
+        if by_design
+        else "Axis 0 is the samples: reduce over axis 1, reshape to (n, -1).",
     )
 
 
@@ -95,6 +97,8 @@ def _first_difference(few: ModelProbe, a: Sequence[np.ndarray], b: Sequence[np.n
     """The first place at which two lists of arrays differ by more than rounding; NaN equals NaN."""
     for place, (x, y) in enumerate(zip(a, b, strict=True)):
         both = np.isfinite(x) & np.isfinite(y)
-        if np.any(np.isfinite(x) != np.isfinite(y)) or np.abs(x - y)[both].max(initial=0) > _rounding(few, x[both]):
+        if np.any(np.isfinite(x) != np.isfinite(y)) or np.abs(x - y)[both].max(initial=0) > _rounding(
+            few, x[both]
+        ):
             return place
     return None

@@ -24,8 +24,8 @@ LEAST = 10  # samples a class, for a mean image to look like one
 ALIKE = 0.6
 MARGIN = 0.3
 CAUSE = (
-    "MATLAB and Fortran store by columns, NumPy reads by rows, so each image is transposed. A dense network learns "
-    "either, but not one and then the other, and pictures come out transposed."
+    "MATLAB and Fortran store by columns, NumPy reads by rows, so each image is transposed. A dense network "
+    "learns either, but not one and then the other, and pictures come out transposed."
 )
 
 
@@ -42,7 +42,11 @@ def images_column_major(samples: Samples) -> CheckResult:
         return NOT_APPLICABLE
     if not any(transposed):
         return None
-    rows = (f"{t.source}: {p[1]:.2f} transposed, {p[0]:.2f} as read" for t, p in zip(samples.parts, pairs) if p)
+    rows = (
+        f"{t.source}: {p[1]:.2f} transposed, {p[0]:.2f} as read"
+        for t, p in zip(samples.parts, pairs, strict=True)
+        if p
+    )
     return Finding(
         "images-column-major",
         "warning" if all(transposed) else "fault",

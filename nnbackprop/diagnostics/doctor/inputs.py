@@ -158,8 +158,8 @@ def train_test_duplicates(samples: Samples) -> CheckResult:
     return Finding(
         "train-test-duplicates",
         level,
-        f"{shared.sum()} of {len(test)} test samples ({share:.1%}) are in the training part too, every value equal "
-        f"(the first is test sample {int(np.argmax(shared))}).",
+        f"{shared.sum()} of {len(test)} test samples ({share:.1%}) are in the training part too, every value "
+        f"equal (the first is test sample {int(np.argmax(shared))}).",
         cause,
         "Remove duplicates before splitting, keep = np.unique(x, axis=0, return_index=True)[1].",
     )

@@ -179,7 +179,7 @@ def classes_sorted(samples: Samples) -> CheckResult:
     return Finding(
         "classes-sorted",
         "note" if harmless else "fault" if sorted_throughout else "warning",
-        f"Neighbouring samples differ in class {changes} times in {n}, and in a random order {expected:.0f} times.",
+        f"Neighbours differ in class {changes} times in {n}, and in a random order {expected:.0f} times.",
         f"Samples come sorted by class{'' if sorted_throughout else ', in blocks'}. {effect}",
         "Nothing." if harmless else "Leave out --no-shuffle, or x, t = x[order], t[order] with a random order.",
     )

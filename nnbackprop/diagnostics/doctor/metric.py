@@ -41,8 +41,8 @@ def check_metric(
     m, right, table = len(truth), float(np.mean(classes == truth)), _table(classes, truth)
     share = reported / 100 if reported is not None and reported > 1 else reported
     evidence = (
-        f"Predictions {p.shape} and labels {t.shape}: sample by sample {right:.2%} are right, and as an ({m}, {m}) "
-        f"table of all against all {table:.2%}.{'' if share is None else f' Reported: {share:.2%}.'}"
+        f"Predictions {p.shape} and labels {t.shape}: sample by sample {right:.2%} are right, and as an "
+        f"({m}, {m}) table of all against all {table:.2%}.{'' if share is None else f' Reported: {share:.2%}.'}"
     )
     if losses is not None and len(losses) > 1 and losses[-1] <= FALLS * losses[0]:
         evidence += f" Meanwhile the loss fell from {losses[0]:.4g} to {losses[-1]:.4g}: the network does learn."
@@ -52,8 +52,8 @@ def check_metric(
         return Diagnosis(passed=(ID,))
     if broadcasts or by_table:
         cause = (
-            "predictions == labels broadcasts a column (m, 1) against a row (m,) to every prediction against every "
-            "label; the mean of that is near 1/K for a perfect network and for a broken one."
+            "predictions == labels broadcasts a column (m, 1) against a row (m,) to every prediction against "
+            "every label; the mean of that is near 1/K for a perfect network and for a broken one."
         )
         fix = "np.mean(predictions.ravel() == labels.ravel()), or nnbackprop.accuracy, which refuses such shapes."
         return Diagnosis((Finding(ID, "fault", evidence, cause, fix),))

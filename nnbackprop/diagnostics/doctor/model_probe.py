@@ -11,11 +11,11 @@ from backends import Array, Backend, tree_map
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.sampler import permutation
 from nnbackprop.data.scaling import Scaling
-from nnbackprop.diagnostics.trace import Trace, trace
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
 from nnbackprop.nn.metrics import count_correct
 from nnbackprop.nn.rng import RngKey
+from nnbackprop.nn.trace import Trace
 from nnbackprop.training.step import Objective
 
 MOST = 200  # samples: means over them are good to a few percent, and a pass takes milliseconds
@@ -49,7 +49,7 @@ class ModelProbe:
         seed: int = 0,
     ) -> ModelProbe:
         """The network as a run with this seed starts."""
-        host = objective.network.build((dataset.features,), seed, dtype)
+        host = objective.network.init(dataset.sample_shape, seed, dtype)
         return cls(backend, objective, tree_map(backend.asarray, host), dataset, scaling, dtype, seed)
 
     def redrawn(self, seed: int) -> ModelProbe:
@@ -98,7 +98,7 @@ class ModelProbe:
 
     def trace(self, x: Array, key: RngKey | None = None) -> Trace:
         """A forward pass, layer by layer."""
-        return trace(self.objective.network, self.backend.xp, self.params, x, key)
+        return self.objective.network.trace(self.backend.xp, self.params, x, key)
 
     def host(self, array: Array) -> np.ndarray:
         """A device array as float64 on the host."""
@@ -109,7 +109,7 @@ class ModelProbe:
         return [self.host(a) for a in (x, *(layer.y for layer in self.trace(x, key).layers))]
 
     def score(self, x: Array) -> tuple[float, float]:
-        """Mean loss without penalties, and accuracy (NaN where targets are no class labels), in evaluation mode."""
+        """Loss without penalties, and accuracy (NaN where targets are no class labels), in evaluation mode."""
         xp, objective = self.backend.xp, self.objective
         y = self.trace(x).y
         J, _ = objective.loss(xp, y, objective.targets(xp, y, self.targets))

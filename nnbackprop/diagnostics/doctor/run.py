@@ -13,7 +13,7 @@ from nnbackprop.data import read
 from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.diagnostics.check import run_checks, skipped
 from nnbackprop.diagnostics.findings import Diagnosis
-from nnbackprop.diagnostics.monitor import RUN_CHECKS, History
+from nnbackprop.diagnostics.monitor import RUN_CHECKS, History, check_history
 from nnbackprop.errors import DataError, DivergedError, RunFolderError, UsageError
 from nnbackprop.runs import build
 from nnbackprop.runs import config as configuration
@@ -153,7 +153,7 @@ def _train_briefly(config: Config, parts: DataSplits) -> Diagnosis:
 
 def _recorded(folder: RunDir) -> Diagnosis:
     """The diagnosis that the run kept, and what its metrics show."""
-    rows, kept = run_checks(RUN_CHECKS, History.of_rows(folder.rows())), folder.read_json("doctor.json")
+    rows, kept = check_history(History.of_rows(folder.rows())), folder.read_json("doctor.json")
     if kept is None:
         return rows
     try:

@@ -31,19 +31,19 @@ def initial_loss(probe: ModelProbe) -> CheckResult:
     if baseline is None:
         return NOT_APPLICABLE
     expected = f"an untrained network starts near {baseline.text}"
-    if J > baseline.wild:
+    if baseline.wild < J:
         return Finding(
             "initial-loss",
             "warning",
-            f"The first loss is {J:.4g}; {expected}, and below {baseline.wild:.3g} even with large random outputs. "
-            f"The outputs have a standard deviation of {y.std():.3g}.",
-            "Initial weights or inputs are too large: the network is sure, at random, and must unlearn that first.",
+            f"The first loss is {J:.4g}; {expected}, and below {baseline.wild:.3g} even with large random "
+            f"outputs. The outputs have a standard deviation of {y.std():.3g}.",
+            "Initial weights or inputs are too large: the network is sure, at random, and must unlearn it.",
             INIT,
         )
-    if J >= baseline.best / 2:
+    if baseline.best / 2 <= J:
         return None
     J = float(np.mean([J, *(probe.redrawn(seed).score(probe.x)[0] for seed in range(1, REDRAWS))]))
-    if J >= baseline.best / 2:
+    if baseline.best / 2 <= J:
         return None
     return Finding(
         "initial-loss",

@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import getitem
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from backends import Array, Backend, Tree, device_of, leaves, tree_map
-from nnbackprop.data.loader import DataLoader, fetch
-from nnbackprop.diagnostics.trace import LayerTrace, trace
+from nnbackprop.data.loader import DataLoader, get_batch
 from nnbackprop.nn.layers import ReLU, Sigmoid, Tanh
+from nnbackprop.nn.layers.base import Layer
 from nnbackprop.nn.metrics import count_correct
+from nnbackprop.nn.trace import LayerTrace, Trace
 from nnbackprop.training.step import TrainStep
 
 SAMPLES = 256  # a unit that is active on 1 sample in 50 is zero on all of them once in 170 measurements
@@ -76,23 +77,37 @@ class ActivationStats:
         return max(self.weighted, key=lambda layer: layer.ratio, default=None)
 
 
+class ProbeLayer(NamedTuple):
+    """What is known of a layer without its arrays."""
+
+    name: str
+    layer: Layer
+    units: int
+    weighted: bool  # whether it has weight matrices
+
+
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """A fixed batch on the device, and the layers it passes, as one forward pass finds them."""
+    """A fixed batch on the device, and the layers it passes."""
 
     inputs: Array
     targets: Array
-    layers: tuple[LayerTrace, ...]
+    layers: tuple[ProbeLayer, ...]
 
     @classmethod
-    def of(cls, loader: DataLoader, step: TrainStep, state: Tree, samples: int) -> Probe:
-        """Samples spread evenly over the training part, which may be sorted."""
-        n = len(loader.dataset)
-        rows = np.linspace(0, n - 1, min(samples, n)).astype(np.int64)
-        x = tree_map(lambda a: loader.backend.asarray(a)[0, ...], loader.xs(rows.reshape(1, -1)))
-        inputs, targets = fetch(step.xp, loader.data, x)
-        layers = trace(step.objective.network, step.xp, state["params"], inputs).layers
-        return cls(inputs, targets, layers)
+    def of(cls, inputs: Array, targets: Array, trace: Trace) -> Probe:
+        """The batch whose pass is `trace`."""
+        rows = ((t.name, t.layer, math.prod(t.y.shape[1:]), bool(matrices(t.params))) for t in trace.layers)
+        return cls(inputs, targets, tuple(ProbeLayer(*row) for row in rows))
+
+
+def probe_batch(xp: Any, loader: DataLoader, samples: int) -> tuple[Array, Array]:
+    """Inputs and targets spread evenly over the training part, which may be sorted."""
+    n = len(loader.dataset)
+    rows = np.linspace(0, n - 1, min(samples, n)).astype(np.int64)
+    x = tree_map(lambda a: loader.backend.asarray(a)[0, ...], loader.xs(rows.reshape(1, -1)))
+    inputs, targets, _ = get_batch(xp, loader.data, x)
+    return inputs, targets
 
 
 def measure(
@@ -103,17 +118,18 @@ def measure(
     table = backend.xp.zeros((len(probe.layers) + 1, 4), dtype=like.dtype, device=device_of(like))
     read = {"state": state, "data": data, "inputs": like, "targets": probe.targets}
     first = tree_map(lambda a: a[:1, ...], xs)
-    rows = backend.to_numpy(backend.scan(stats_step, table, read, first)).astype(float).tolist()
-    stats = []
-    for i, (t, row) in enumerate(zip(probe.layers, rows, strict=False)):
-        norms = row[:3] if matrices(t.params) else (None, None, 0.0)
-        idle = row[3] if isinstance(t.layer, ReLU | Sigmoid | Tanh) else None
-        kind, last = type(t.layer).__name__.lower(), i == len(probe.layers) - 1
-        stats.append(LayerStats(t.name, kind, math.prod(t.y.shape[1:]), last, *norms, idle))
-    J, correct, lr, _ = rows[-1]
+    *rows, (J, correct, lr, _) = (
+        backend.to_numpy(backend.scan(stats_step, table, read, first)).astype(float).tolist()
+    )
+    layers: list[LayerStats] = []
+    for row, (name, layer, units, weighted) in zip(rows, probe.layers, strict=True):
+        weights, update, delta = row[:3] if weighted else (None, None, 0.0)
+        idle = row[3] if isinstance(layer, ReLU | Sigmoid | Tanh) else None
+        last = len(layers) == len(rows) - 1
+        layers.append(LayerStats(name, type(layer).__name__.lower(), units, last, weights, update, delta, idle))
     n = probe.targets.shape[0]
     accuracy = correct / n if len(probe.targets.shape) == 1 else math.nan
-    return ActivationStats(step, n, lr, J, accuracy, tuple(stats))
+    return ActivationStats(step, n, lr, J, accuracy, tuple(layers))
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +146,7 @@ class StatsStep:
         """Measure in evaluation mode, as dropout would hide dead units, and take the next step on a copy."""
         xp, objective, params = self.step.xp, self.step.objective, data["state"]["params"]
         zero = table[0, 0] * 0
-        run = trace(objective.network, xp, params, data["inputs"])
+        run = objective.network.trace(xp, params, data["inputs"])
         t = objective.targets(xp, run.y, data["targets"])
         J, dy = objective.loss(xp, run.y, t)
         deltas = {layer.name: norm(xp, [dy]) for layer, dy, _, _ in run.backward(xp, dy)}

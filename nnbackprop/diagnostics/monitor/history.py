@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from statistics import stdev
+from statistics import median, stdev
 from typing import Any
 
 from nnbackprop.diagnostics.check import NOT_APPLICABLE, CheckResult
 from nnbackprop.diagnostics.nan_tracing import NotFinite
 
-from .activation_stats import ActivationStats
+from .activation_stats import ActivationStats, LayerStats
 
 CHANCE = 0.03  # of the way from chance to 1: ex4, slow and healthy, is at 0.05 after 50 steps
 STILL = 0.002  # of the loss: ex4 falls by 0.004 in a quarter of its first 200 steps
 POINTS = 512  # of the curve
+UNITS, SAMPLES = 8, 32  # at least: a share of fewer says nothing
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,20 @@ class History:
         before, after = mean(self.curve[self.half : middle]).loss, self.curve[middle:]
         noise = 2 * stdev(point.loss for point in after) / math.sqrt(len(after))
         return before - mean(after).loss < max(STILL * before, noise)
+
+    def worst_idle(self, kinds: tuple[str, ...]) -> tuple[LayerStats, float, float] | None:
+        """The layer of these kinds most of which is idle, how much of it, and how much at first.
+
+        How much is the median over the run or the last, whichever is less: a layer that comes back is not lost.
+        """
+        if not self.stats or self.stats[-1].samples < SAMPLES:
+            return None
+        rows = []
+        for i, layer in enumerate(self.stats[-1].layers):
+            if layer.kind in kinds and (layer.last or layer.units >= UNITS):
+                shares = [stats.layers[i].idle or 0.0 for stats in self.stats]
+                rows.append((layer, min(median(shares), shares[-1]), shares[0]))
+        return max(rows, key=lambda row: row[1], default=None)
 
 
 def mean(points: list[Point]) -> Point:

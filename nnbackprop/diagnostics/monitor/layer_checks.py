@@ -8,11 +8,9 @@ from statistics import median
 from nnbackprop.diagnostics.check import NOT_APPLICABLE, CheckResult
 from nnbackprop.diagnostics.findings import Finding
 
-from .activation_stats import LayerStats
 from .history import History
 from .rate_checks import lower_rate
 
-UNITS, SAMPLES = 8, 32  # at least: a share of fewer says nothing
 SATURATED = 0.5  # of a layer's outputs: half of what goes back is lost; in healthy runs it is under a tenth
 DEAD = 0.4  # "as much as 40% of your network can be dead", where the rate is too high (CS231n, Stanford, 2016)
 LAYERS = 3  # with weights: of two, one is the last, and there is only one layer between
@@ -27,7 +25,7 @@ GROWTH = 1e3  # of a gradient norm from the first epoch to the last; in healthy 
 
 def saturation(history: History) -> CheckResult:
     """Half of a layer's sigmoids or tanhs are flat, over the run and at its end."""
-    if (worst := worst_idle(history, ("sigmoid", "tanh"))) is None:
+    if (worst := history.worst_idle(("sigmoid", "tanh"))) is None:
         return NOT_APPLICABLE
     layer, share, first = worst
     if share < SATURATED:
@@ -45,35 +43,23 @@ def saturation(history: History) -> CheckResult:
 
 def dead_relu(history: History) -> CheckResult:
     """Of a layer's ReLUs 40% are zero on every sample, over the run and at its end."""
-    if (worst := worst_idle(history, ("relu",))) is None:
+    if (worst := history.worst_idle(("relu",))) is None:
         return NOT_APPLICABLE
     layer, share, first = worst
     if share < DEAD:
         return None
     evidence = (
-        f"{share:.0%} of the {layer.units} units of {layer.name} are zero on all {history.stats[-1].samples} samples "
-        f"measured, {first:.0%} at first."
+        f"{share:.0%} of the {layer.units} units of {layer.name} are zero on all {history.stats[-1].samples} "
+        f"samples measured, {first:.0%} at first."
     )
     cause = "Likely steps too large pushed the units below zero for every sample, where their gradient is zero."
     fix = lower_rate(history)
     if first >= DEAD:
-        cause, fix = "Initial biases, or weights, are so low that no sample activates the units.", "--init he-normal"
+        cause, fix = (
+            "Initial biases, or weights, are so low that no sample activates the units.",
+            "--init he-normal",
+        )
     return Finding("dead-relu", "warning", evidence, cause, f"{fix}, or --activation leaky-relu")
-
-
-def worst_idle(history: History, kinds: tuple[str, ...]) -> tuple[LayerStats, float, float] | None:
-    """The layer of these kinds most of which is idle, how much of it, and how much at first.
-
-    How much is the median over the run or the last, whichever is less: a layer that comes back is not lost.
-    """
-    if not history.stats or history.stats[-1].samples < SAMPLES:
-        return None
-    rows = []
-    for i, layer in enumerate(history.stats[-1].layers):
-        if layer.kind in kinds and (layer.last or layer.units >= UNITS) and layer.idle is not None:
-            shares = [stats.layers[i].idle or 0.0 for stats in history.stats]
-            rows.append((layer, min(median(shares), shares[-1]), shares[0]))
-    return max(rows, key=lambda row: row[1], default=None)
 
 
 def vanishing(history: History) -> CheckResult:

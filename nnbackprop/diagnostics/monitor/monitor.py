@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from backends import Tree
-from nnbackprop.diagnostics.doctor.behaviour import dropout_in_evaluation
-from nnbackprop.diagnostics.doctor.model_probe import ModelProbe
 from nnbackprop.diagnostics.findings import Diagnosis
+from nnbackprop.diagnostics.nan_tracing import NotFinite
 from nnbackprop.runs.callbacks import row
-from nnbackprop.training.callbacks.base import ChunkBegin, ChunkEnd, EpochEnd, TrainBegin, TrainEnd
+from nnbackprop.training.callbacks.base import ChunkEnd, EpochEnd, TrainBegin, TrainEnd
 
-from .activation_stats import SAMPLES, Probe, StatsStep, measure
+from .activation_stats import SAMPLES, Probe, StatsStep, measure, probe_batch
 from .history import History, Point
-from .run_checks import check_history
+from .run_checks import check_history, dropout_in_evaluation
 
-if TYPE_CHECKING:
-    from nnbackprop.training.trainer import Trainer
+Trainer = Any
 
 SHARE = 30  # measuring may take 1/30 of the time, besides the first and the last, 1.7% of a run of 5 s
 MEASUREMENTS = 40  # spread over a run, after the first few, whose distance doubles
@@ -46,6 +44,15 @@ class Monitor:
         """What the run shows so far."""
         return check_history(self.history)
 
+    @property
+    def fault(self) -> NotFinite | None:
+        """Where the run became NaN or infinite: who catches the error sets it."""
+        return self.history.fault
+
+    @fault.setter
+    def fault(self, fault: NotFinite | None) -> None:
+        self.history.fault = fault
+
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
         """Spread the measurements over the steps to come."""
         total = event.epochs * event.steps_per_epoch
@@ -54,7 +61,7 @@ class Monitor:
         self._began = time.perf_counter()
         self.probe, self.history.fault, self.history.stopped = None, None, None
 
-    def chunk_begin(self, trainer: Trainer, event: ChunkBegin) -> None:
+    def chunk_begin(self, trainer: Trainer, event: Any) -> None:
         """Measure the state before this chunk, if it is time."""
         begin = time.perf_counter()
         self._xs = event.xs
@@ -93,20 +100,18 @@ class Monitor:
                 trainer.backend.free_memory()
         if self._parts < 4 * SAMPLES:
             self._parts = 4 * SAMPLES
-            trainer.notify("the monitor found no memory for its measurements and makes no more of them")
+            for callback in trainer.callbacks:
+                callback.message("the monitor finds no memory for its measurements, and makes no more of them")
 
     def _measure(self, trainer: Trainer, xs: Tree, step: int, state: Tree) -> None:
-        loader = trainer.loader
+        backend, loader = trainer.backend, trainer.loader
         if self.probe is None:
-            parts = max(trainer.step.parts, self._parts)
-            self._stats_step = StatsStep(replace(trainer.step, parts=parts))
-            self.probe = Probe.of(loader, self._stats_step.step, state, max(1, SAMPLES // self._parts))
+            train_step = replace(trainer.step, parts=max(trainer.step.parts, self._parts))
+            self._stats_step, xp = StatsStep(train_step), backend.xp
+            inputs, targets = probe_batch(xp, loader, max(1, SAMPLES // self._parts))
+            trace = train_step.objective.network.trace(xp, state["params"], inputs)
+            self.history.dropout = dropout_in_evaluation(xp, trace, train_step.seed)
+            self.probe = Probe.of(inputs, targets, trace)
             if loader.dataset.classes:
                 self.history.commonest = float(loader.dataset.counts().max()) / len(loader.dataset)
-            self.history.dropout = dropout_in_evaluation(self._model_probe(trainer, state["params"]))
-        stats = measure(trainer.backend, self._stats_step, state, loader.data, xs, self.probe, step)
-        self.history.stats.append(stats)
-
-    def _model_probe(self, trainer: Trainer, params: Any) -> ModelProbe:
-        backend, objective, dataset = trainer.backend, trainer.step.objective, trainer.loader.dataset
-        return ModelProbe(backend, objective, params, dataset, trainer.scaling, trainer.dtype, trainer.seed).few(20)
+        self.history.stats.append(measure(backend, self._stats_step, state, loader.data, xs, self.probe, step))

@@ -20,6 +20,7 @@ LOW = 1e-5  # a hundredth of what is right: a hundred thousand steps to make new
 REACH = 0.1  # of the weights' norm: what all steps together could change
 RISE = 2.0  # of the loss over what it was: chunks of few samples differ by less
 STEPS = 20  # fewer say nothing of a rate
+LOST = 0.5  # of a layer that passed a gradient at first
 FALL = 0.2  # of the loss: less than this is slow
 TOP = 10.0  # of the rates people use
 SAFE = 0.01  # a rate to begin with where nothing is known
@@ -61,8 +62,6 @@ def rate_too_high(history: History) -> CheckResult:
 
 def _outcome(history: History) -> str | None:
     """What went wrong with the loss, if anything did."""
-    from .layer_checks import SATURATED, worst_idle
-
     if history.fault:
         return None if history.fault.kind == "inputs" else f"by step {history.fault.step} it was NaN or infinite"
     curve = history.curve
@@ -70,8 +69,8 @@ def _outcome(history: History) -> str | None:
     top = max(curve, key=lambda point: point.loss)
     if top.loss > RISE * start:
         return f"the loss rose from {start:.4g} to {top.loss:.4g} by step {top.step}"
-    worst = [worst_idle(history, kinds) for kinds in (("sigmoid", "tanh"), ("relu",))]
-    lost = any(w and w[1] >= SATURATED > w[2] for w in worst)
+    worst = [history.worst_idle(kinds) for kinds in (("sigmoid", "tanh"), ("relu",))]
+    lost = any(w and w[1] >= LOST > w[2] for w in worst)
     if len(curve) >= 8 and history.at_chance and lost:
         loss = mean(curve[-(len(curve) // 4) :]).loss
         return f"most units of a layer have stopped learning, and the loss stays at {loss:.4g}"
@@ -93,8 +92,8 @@ def rate_too_low(history: History) -> CheckResult:
     if not small or lr * USUAL / ratio > TOP or end < (1 - FALL) * start:
         return None
     evidence = (
-        f"No step measured changes the weights of a layer by more than {ratio:.1e} of their norm, where {USUAL:g} is "
-        f"usual; the loss went from {start:.4g} to {end:.4g} in {history.steps} steps."
+        f"No step measured changes the weights of a layer by more than {ratio:.1e} of their norm, where {USUAL:g} "
+        f"is usual; the loss went from {start:.4g} to {end:.4g} in {history.steps} steps."
     )
     cause = "The learning rate is too small for the weights to get anywhere."
     return Finding("rate-too-low", "warning", evidence, cause, f"--lr {lr * USUAL / ratio:.1g}")

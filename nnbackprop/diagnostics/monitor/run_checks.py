@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+from backends import Array, device_of
 from nnbackprop.diagnostics.check import NOT_APPLICABLE, Check, CheckResult, run_checks
 from nnbackprop.diagnostics.findings import Diagnosis, Finding, Level
+from nnbackprop.nn.rng import RngKey
+from nnbackprop.nn.sequential import Sequential
+from nnbackprop.nn.trace import Trace
 
+from .activation_stats import norm
 from .history import History, mean
 from .layer_checks import dead_relu, exploding, saturation, vanishing
 from .rate_checks import lower_rate, rate_too_high, rate_too_low
@@ -14,6 +20,8 @@ from .rate_checks import lower_rate, rate_too_high, rate_too_low
 POINTS, STEPS = 8, 200  # fewer are no curve: ex4 is healthy and needs 50 steps to be better than chance
 EPOCHS = 3  # in a row above the best: one bad epoch is noise
 RISE = 1.15  # of the validation loss over its least
+APART = 1e-3  # between two evaluations: a thousand roundings of float32, whose sums a GPU may order anew
+DROPPED = 0.01  # of nonzero inputs
 
 
 def not_finite(history: History) -> CheckResult:
@@ -37,8 +45,8 @@ def plateau(history: History) -> CheckResult:
         return None
     half = mean(curve[history.half :])
     evidence = (
-        f"From step {curve[history.half - 1].step} to {half.step} the loss stays at {half.loss:.4g} and the accuracy "
-        f"at {half.accuracy:.3f}."
+        f"From step {curve[history.half - 1].step} to {half.step} the loss stays at {half.loss:.4g} and the "
+        f"accuracy at {half.accuracy:.3f}."
     )
     cause = (
         "Nothing is learnt but how common each class is: likely units all alike, or labels that belong to other "
@@ -66,6 +74,38 @@ def overfitting(history: History) -> CheckResult:
     level: Level = "note" if history.stopped == "early-stopping" else "warning"
     fix = "--patience 3, and more data, --dropout 0.2 or --l2 1e-4"
     return Finding("overfitting", level, evidence, cause, fix)
+
+
+def dropout_in_evaluation(xp: Any, trace: Trace, seed: int) -> CheckResult:
+    """A layer of a pass in evaluation mode that is random, or drops inputs, there as it does in training."""
+    result: CheckResult = NOT_APPLICABLE
+    for t in trace.layers:
+        if isinstance(t.layer, Sequential):
+            continue  # the sum of a residual block
+        keys = [RngKey(seed, xp.asarray(step, dtype=xp.int32, device=device_of(t.y))).at(0) for step in (0, 1)]
+        again, *trained = (t.layer.forward(xp, t.params, t.x, key)[0] for key in (None, *keys))
+        if not (_difference(xp, t.y, again) or _difference(xp, *trained)):
+            continue
+        dropped = xp.logical_and(t.x != 0, t.y == 0) if t.x.shape == t.y.shape else t.x != t.x
+        share = float(xp.mean(xp.astype(dropped, t.y.dtype)))
+        if (apart := _difference(xp, t.y, again)) > APART:
+            evidence = f"two evaluations of the same samples differ by {apart:.2g} of their norm"
+        elif share > DROPPED:
+            evidence = f"{share:.0%} of its nonzero inputs become zero in evaluation"
+        else:
+            result = None
+            continue
+        evidence = f"Layer {t.name}: {evidence}."
+        cause = "The layer drops units in evaluation as it does in training, so predictions miss a part of it."
+        fix = f"In forward of {t.name}, return x as it is where key is None."
+        return Finding("dropout-in-evaluation", "fault", evidence, cause, fix)
+    return result
+
+
+def _difference(xp: Any, y: Array, again: Array) -> float:
+    """||y - again|| / ||y||, and 0 where y is 0."""
+    size = float(norm(xp, [y]))
+    return float(norm(xp, [y - again])) / size if size else 0.0
 
 
 RUN_CHECKS: dict[str, Check[History]] = {

@@ -11,7 +11,7 @@ import numpy as np
 
 from backends import Array, Tree, device_of, leaves, tree_map
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.loader import DataLoader, chunk_rows, fetch
+from nnbackprop.data.loader import DataLoader, chunk_rows, get_batch
 from nnbackprop.data.sampler import permutation
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.rng import RngKey
@@ -63,7 +63,7 @@ class OutputsStep:
 
     def __call__(self, outputs: tuple[Array, ...], data: Tree, x: Tree) -> tuple[Array, ...]:
         """Forward, a layer at a time, with the step's dropout masks."""
-        y, _ = fetch(self.xp, data, x)
+        y, _, _ = get_batch(self.xp, data, x)
         draw, made = RngKey(self.seed, x["step"]), []
         for i, (layer, p) in enumerate(zip(self.network.layers, data["params"], strict=True)):
             y, _ = layer.forward(self.xp, p, y, draw.at(i))
@@ -97,7 +97,7 @@ class BackendRun:
     def of(cls, trainer: Trainer, train: Dataset) -> BackendRun:
         """The trainer built, and its data moved to its device."""
         trainer.build(train)
-        loader = DataLoader.of(trainer.backend, train, trainer.scaling, trainer.dtype, trainer.resident)
+        loader = DataLoader(trainer.backend, train, trainer.scaling, trainer.dtype, trainer.resident)
         outputs = OutputsStep(trainer.backend.xp, trainer.network, trainer.seed)
         return cls(trainer, loader, outputs, ShowingStep(trainer.step))
 
@@ -109,7 +109,7 @@ class BackendRun:
     def begin(self) -> Tree:
         """The state before the first step."""
         trainer = self.trainer
-        params = trainer.network.build((trainer.features,), trainer.seed, trainer.dtype)
+        params = trainer.network.init((trainer.features,), trainer.seed, trainer.dtype)
         return self._begin(tree_map(trainer.backend.asarray, params))
 
     def take(self, state: Tree) -> Tree:

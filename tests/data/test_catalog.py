@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from nnbackprop.data.targets import to_splits
 
 from nnbackprop.data import NAMES, Table, Tables, check, load, read
+from nnbackprop.data.labels import to_splits
 from nnbackprop.errors import DataError
 
 RNG = np.random.default_rng(9)
@@ -174,4 +174,4 @@ def test_faulty_data_can_be_opened_to_talk_about_it(tmp_path: Path) -> None:
     train = load(tmp_path / "x.csv", split=False, strict=False).train
     assert train.classes == ("1", "2.5", "cat")
     assert np.isnan(train.inputs[0, 0])
-    assert read(tmp_path / "x.csv").train.targets.tolist() == ["1", "2.5", "cat"]
+    assert read(tmp_path / "x.csv").train.labels.tolist() == ["1", "2.5", "cat"]
