@@ -68,7 +68,7 @@ class DataLoader:
     def to_device(self, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:
         """Each chunk's arrays on the device, to be used before the next is asked for; streamed ones come ahead."""
         if not self.resident:
-            return self.backend.stream(chunks)
+            return self.backend.prefetch(chunks)
         return ((label, tree_map(self.backend.asarray, xs)) for label, xs in chunks)
 
 

@@ -1,7 +1,8 @@
-"""What a file holds before anyone judges it: a reader's result."""
+"""What a reader finds in a file, and whether a network can be trained on it."""
 
 from __future__ import annotations
 
+import bisect
 import math
 import sys
 from collections.abc import Mapping
@@ -134,3 +135,55 @@ def _is_one_hot(labels: np.ndarray, n: int) -> bool:
         return False
     rows = labels.reshape(n, -1)
     return bool(np.isin(rows, (0, 1)).all() and (rows.sum(axis=1) == 1).all())
+
+
+def integer_labels(labels: np.ndarray) -> np.ndarray | None:
+    """(n,) int64 if every label is a whole number, be it written as integer, float or text; else None."""
+    if labels.dtype.kind in "biu":
+        return labels.astype(np.int64) if labels.max(initial=0) <= np.iinfo(np.int64).max else None
+    values, inverse = np.unique(labels, return_inverse=True)
+    try:
+        floats = values.astype(np.float64)
+    except ValueError:
+        return None
+    fit = np.abs(floats) < 2**53  # False for NaN and infinities
+    if not np.all(fit) or np.any(floats != np.floor(floats)):
+        return None
+    return floats.astype(np.int64)[inverse]
+
+
+def check(tables: Tables) -> None:
+    """Raise DataError, naming source and place, at the first value no network can be trained on.
+
+    Inputs must be finite and labels whole numbers.
+    """
+    for table in tables:
+        if table is not None:
+            _check_labels(table)
+            _check_finite(table)
+
+
+def _check_labels(table: Table) -> None:
+    if integer_labels(table.labels) is not None:
+        return
+    row = bisect.bisect_left(
+        range(len(table.labels)), True, key=lambda k: integer_labels(table.labels[: k + 1]) is None
+    )
+    raise DataError(
+        f"{table.source}: label {table.labels[row].item()!r} of sample {row} is not a whole number. Classes are "
+        "told apart by whole numbers (0, 1, 2, ...); number yours so in the file."
+    )
+
+
+def _check_finite(table: Table) -> None:
+    if table.inputs.dtype == np.uint8:
+        return
+    finite = np.isfinite(table.inputs)
+    if finite.all():
+        return
+    row, column = divmod(int(np.argmin(finite)), finite.shape[1])
+    raise DataError(
+        f"{table.source}: {np.count_nonzero(~finite)} of {finite.size} input values are not finite, the first "
+        f"({table.inputs[row, column]}) at sample {row}, feature {column}, both counted from 0. Every step "
+        "would turn the weights into NaN; repair or leave out these samples."
+    )

@@ -14,7 +14,7 @@ import msgspec
 from cyclopts import Group, Parameter
 from msgspec import Meta
 
-from nnbackprop._safe_open import open_file
+from nnbackprop._files import open_file
 from nnbackprop.errors import RunFolderError, UsageError
 
 COMMON = Group("Common", sort_key=1)

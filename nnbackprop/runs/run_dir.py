@@ -12,8 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from nnbackprop._files import sweep, write_atomically
-from nnbackprop._safe_open import open_file, size_of
+from nnbackprop._files import open_file, remove_temporaries, size_of, write_atomically
 from nnbackprop._system_info import Blas, cores, processor, threads, versions
 from nnbackprop.data.limits import JSON_GROWTH, Budget
 from nnbackprop.errors import RunFolderError, TooLargeError, UsageError
@@ -88,7 +87,7 @@ class RunDir:
                     f"{self.path} cannot be held for writing ({error.strerror}): another process writes to it, "
                     "or it is read-only. Wait for the other, or stop it, and try again."
                 ) from error
-            sweep(self.path)
+            remove_temporaries(self.path)
             yield
 
     @property

@@ -149,7 +149,7 @@ def open_backend(config: Config) -> Backend:
     if config.gpu_memory_limit is not None:
         backend.limit_memory(int(config.gpu_memory_limit * 2**30))
     if config.deterministic:
-        backend.deterministic()
+        backend.use_deterministic()
     return backend
 
 
@@ -157,7 +157,7 @@ def _remarks(config: Config, backend: Backend, begin: Moment) -> dict[str, str]:
     """What a run's header says of the machine, where that is not as it should be."""
     remarks = {}
     if backend.name == "numpy" and not backend.fused:
-        remarks["rules"] = 'one operator at a time; pip install "nnbackprop[fast]" compiles them'
+        remarks["rules"] = "one operator at a time; pip install numba compiles them"
     if backend.device == "cpu":
         others = crowd(begin, Moment.now())
         if words := remark(others, threads(), cores()):

@@ -53,7 +53,7 @@ class Runner:
         data = self.batch_schedule.loader.data
         while self.step.parts < self.batch_schedule.batch:
             self.step = replace(self.step, parts=2 * self.step.parts)
-            self.backend.free_memory()
+            self.backend.empty_cache()
             try:
                 state = self.snapshot.copy()
                 for x in islice(self._since(), at - self.snapshot.at):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -78,7 +80,16 @@ def test_backends_describe_themselves(backend: Backend) -> None:
     assert isinstance(backend.fused, bool)
 
 
-# The loop
+@pytest.mark.parametrize("copy", [copy.deepcopy, lambda backend: pickle.loads(pickle.dumps(backend))])
+def test_pickled_backend_has_the_same_library_and_device(backend: Backend, copy: Any) -> None:
+    backend.why = "auto chose it"
+    twin = copy(backend)
+    assert (type(twin), twin.device, twin.why) == (type(backend), backend.device, "auto chose it")
+    ones = twin.asarray(np.ones((2, 2)))
+    np.testing.assert_array_equal(twin.to_numpy(twin.xp.matmul(ones, ones)), np.full((2, 2), 2.0))
+
+
+# scan
 
 
 ROWS = np.random.default_rng(2).standard_normal((10, 4))

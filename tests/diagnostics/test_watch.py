@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from nnbackprop.diagnostics.monitor.checks import SIGNS
 
 from backends import Backend, leaves, select
 from nnbackprop.cli import main
@@ -17,7 +18,6 @@ from nnbackprop.diagnostics.findings import Finding
 from nnbackprop.diagnostics.monitor import History, Point, judge_rows
 from nnbackprop.diagnostics.monitor import checks as judge
 from nnbackprop.diagnostics.monitor.activation_stats import ActivationStats, Units, Weighted
-from nnbackprop.diagnostics.monitor.checks import SIGNS
 from nnbackprop.errors import DivergedError, UsageError
 from nnbackprop.nn.initializers import Normal
 from nnbackprop.nn.layers import Dense, Dropout, ReLU, Sigmoid, Tanh

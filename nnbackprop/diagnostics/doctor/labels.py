@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnbackprop.data.labels import whole
+from nnbackprop.data.labels import integer_labels
 from nnbackprop.data.readers.mat import TEN_IS_ZERO
 from nnbackprop.diagnostics.check import NOT_APPLICABLE, CheckResult
 from nnbackprop.diagnostics.findings import Finding, Level
@@ -52,8 +52,8 @@ def _continuous(samples: Samples) -> bool:
 
 
 def _not_whole(samples: Samples) -> Finding:
-    table = next(table for table in samples.parts if whole(table.labels) is None)
-    row = next(i for i in range(len(table.labels)) if whole(table.labels[i : i + 1]) is None)
+    table = next(table for table in samples.parts if integer_labels(table.labels) is None)
+    row = next(i for i in range(len(table.labels)) if integer_labels(table.labels[i : i + 1]) is None)
     return out_of_range(
         f"{table.source}: label {table.labels[row].item()!r} of sample {row}, counted from 0, is no whole number.",
         "Likely a missing or averaged label, or another column taken for the labels.",

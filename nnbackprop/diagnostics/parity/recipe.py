@@ -59,7 +59,7 @@ def _open(names: Sequence[str], device: str | None) -> tuple[list[Backend], tupl
         try:
             backends.append(select(name, None if name in ON_THE_HOST else device))
         except BackendError as error:
-            absent.append(Absent(name, error.reason, error.mend))
+            absent.append(Absent(name, error.reason, error.fix))
     if len(backends) < 2:
         words = " ".join(f"{row.name}: {row.reason} {row.mend.removesuffix('.')}." for row in absent)
         raise UsageError(

@@ -12,9 +12,9 @@ import pytest
 
 import nnbackprop as nb
 from backends import leaves, tree_map
-from backends.cuda.graphs import MOST, STEPS, Replays
+from backends.cuda.captured_scan import MAX_GRAPHS, STEPS, CapturedScan
 from nnbackprop.data.dataset import Dataset
-from tests.support.taped import TapedBackend
+from tests.support.fake_graphs import TapedBackend
 
 SAMPLES, FEATURES = 203, 6
 
@@ -44,16 +44,16 @@ def same(a: Any, b: Any) -> None:
 @pytest.mark.parametrize("optimizer", [nb.SGD(), nb.Momentum(), nb.Adam()], ids=["sgd", "momentum", "adam"])
 def test_a_whole_run_has_the_bits_of_the_plain_loop(optimizer: Any) -> None:
     """Dropout's masks, scalars by step, an epoch's ragged batch of 3 and chunks of other lengths are in it."""
-    graphs, loop = TapedBackend(), TapedBackend(plain=True)
+    graphs, loop = TapedBackend(), TapedBackend(eager=True)
     a, b = trained(graphs, optimizer), trained(loop, optimizer)
     same(graphs.host(a.state), loop.host(b.state))
     assert [row.train for row in a.history] == [row.train for row in b.history]
     assert [row.test for row in a.history] == [row.test for row in b.history]
-    assert {steps for steps, _ in graphs.replays.recordings()} == {STEPS, 1}
+    assert {steps for steps, _ in graphs.captured.graphs()} == {STEPS, 1}
 
 
 def test_a_streamed_set_and_a_clipped_gradient_have_them_too() -> None:
-    graphs, loop = TapedBackend(), TapedBackend(plain=True)
+    graphs, loop = TapedBackend(), TapedBackend(eager=True)
     options = {
         "resident": "no",
         "clip": partial(nb.clip_by_global_norm, limit=0.1),
@@ -153,7 +153,7 @@ def test_what_a_caller_copied_stays_and_what_he_puts_in_is_taken() -> None:
     same(backend.host(snapshot), kept)
     np.testing.assert_array_equal(state["total"], [7.0 + sum(range(STEPS)) / 2] * 2)
     again = backend.scan(count, snapshot, given, xs(backend, STEPS))
-    plain = TapedBackend(plain=True)
+    plain = TapedBackend(eager=True)
     expected = plain.scan(count, tree_map(plain.asarray, kept), data(plain), xs(plain, STEPS))
     same(
         backend.host({k: again[k] for k in sorted(again)}), plain.host({k: expected[k] for k in sorted(expected)})
@@ -200,7 +200,7 @@ def test_one_array_in_two_places_of_a_state_becomes_two() -> None:
 
 @pytest.mark.parametrize("error", [MemoryError("no block of 512 bytes"), RuntimeError("is capturing.")])
 def test_a_step_that_cannot_be_recorded_goes_on_with_one_warning_and_the_same_bits(error: Exception) -> None:
-    refused, loop = TapedBackend(refuse=error), TapedBackend(plain=True)
+    refused, loop = TapedBackend(refuse=error), TapedBackend(eager=True)
     state, expected = begin(refused), begin(loop)
     with warnings.catch_warnings(record=True, action="always") as caught:
         for _ in range(3):
@@ -208,7 +208,7 @@ def test_a_step_that_cannot_be_recorded_goes_on_with_one_warning_and_the_same_bi
             expected = loop.scan(count, expected, data(loop), xs(loop, 40))
     same(refused.host(state), loop.host(expected))
     assert [str(w.message) for w in caught] == [
-        f"A step cannot be recorded as a CUDA graph ({type(error).__name__}: {str(error).rstrip('.')}). "
+        f"A step cannot be captured as a CUDA graph ({type(error).__name__}: {str(error).rstrip('.')}). "
         "It goes on kernel by kernel, with the same numbers and more slowly."
     ]
     assert caught[0].filename == __file__
@@ -240,25 +240,28 @@ def test_recordings_are_bounded_forgotten_when_asked_and_gone_with_their_step() 
         def copy(self, array: Any) -> Any:
             return array.copy()
 
+        def address(self, array: Any) -> Any:
+            return array.ctypes.data, array.strides
+
         def overlap(self, a: Any, b: Any) -> bool:
             return False
 
-    replays = Replays(Recorder())
+    captured = CapturedScan(Recorder())
 
     def add(state: Any, given: Any, x: Any) -> Any:
         return state + x
 
     def run(step: Any, width: int) -> None:
         for _ in range(2):
-            replays.scan(step, np.zeros(width), (), np.zeros((1, width)))
+            captured.scan(step, np.zeros(width), (), np.zeros((1, width)))
 
-    for width in range(1, MOST + 4):
+    for width in range(1, MAX_GRAPHS + 4):
         run(add, width)
-    assert len(list(replays.recordings())) == MOST
-    replays.forget()
-    assert not list(replays.recordings())
+    assert len(list(captured.graphs())) == MAX_GRAPHS
+    captured.clear()
+    assert not list(captured.graphs())
     run(add, 1)
-    assert [steps for steps, _ in replays.recordings()] == [1]
+    assert [steps for steps, _ in captured.graphs()] == [1]
     del add
     gc.collect()
-    assert not list(replays.recordings())
+    assert not list(captured.graphs())
