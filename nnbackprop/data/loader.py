@@ -88,6 +88,12 @@ def get_batch(xp: Any, data: Tree, x: Tree) -> tuple[Array, Array, Array | None]
     return inputs, samples["targets"], samples.get("weights")
 
 
+def batch_weights(xp: Any, data: Tree, x: Tree) -> Array | None:
+    """The weights (n,) that `get_batch` returns, without the rest."""
+    weights = (data if "all" in x or "rows" in x else x).get("weights")
+    return weights if weights is None or "rows" not in x else xp.take(weights, x["rows"], axis=0)
+
+
 def batch_size(data: Tree, x: Tree) -> int:
     """The number of samples that `get_batch` returns."""
     if "all" in x:

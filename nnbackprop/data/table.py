@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nnbackprop.errors import DataError
+from nnbackprop.errors import DataError, LabelError, OneHotError
 
 from .limits import LONGEST_LABEL
 
@@ -97,9 +97,7 @@ def _image_shape(shape: tuple[int, ...]) -> tuple[int, int] | None:
 def _flat_labels(labels: np.ndarray, n: int, source: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """(n,) labels, and a note if they had a further axis of 1."""
     if labels.dtype.kind not in "buifUS":
-        raise DataError(
-            f"{source}: labels are of type {labels.dtype}; numbers or text are needed.", "labels-range"
-        )
+        raise LabelError(f"{source}: labels are of type {labels.dtype}; numbers or text are needed.")
     if labels.dtype.kind in "US":
         labels = _text(labels, source)
     if labels.shape == (n,):
@@ -107,25 +105,22 @@ def _flat_labels(labels: np.ndarray, n: int, source: str) -> tuple[np.ndarray, t
     if labels.shape in ((n, 1), (1, n)):
         return labels.reshape(n), (f"labels of shape {labels.shape} were read as ({n},)",)
     hint = " If they are one-hot, keep their argmax(axis=1) instead." if labels.shape[:1] == (n,) else ""
-    raise DataError(
-        f"{source}: {n} images but labels of shape {labels.shape}; one label for each is needed.{hint}",
-        "labels-encoded-twice" if _is_one_hot(labels, n) else "labels-range",
-    )
+    kind = OneHotError if _is_one_hot(labels, n) else LabelError
+    raise kind(f"{source}: {n} images but labels of shape {labels.shape}; one label for each is needed.{hint}")
 
 
 def _text(labels: np.ndarray, source: str) -> np.ndarray:
     """Labels of bytes or of code points, whatever these are, as text of a width that can be borne."""
     width = labels.dtype.itemsize // (4 if labels.dtype.kind == "U" else 1)
     if width > LONGEST_LABEL:
-        raise DataError(
+        raise LabelError(
             f"{source}: labels are text of {width} characters; {LONGEST_LABEL} are enough to name a class.",
-            "labels-range",
         )
     if labels.dtype.kind == "S":
         return np.char.decode(labels, "utf-8", "backslashreplace")
     points = np.ascontiguousarray(labels, labels.dtype.newbyteorder("=")).view(np.uint32)
     if points.size and points.max() > sys.maxunicode:
-        raise DataError(f"{source}: labels hold bytes that are no text; the file is damaged.", "labels-range")
+        raise LabelError(f"{source}: labels hold bytes that are no text; the file is damaged.")
     return labels
 
 

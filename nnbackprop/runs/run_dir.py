@@ -49,12 +49,13 @@ class RunDir:
 
     @classmethod
     def open(cls, runs: Path, run: str) -> RunDir:
-        """The folder called `run`, a path or a name in `runs`; `last` is the run written to last."""
+        """The folder called `run`, a path or a name in `runs`; `last` is the last written that has a checkpoint."""
         if run == "last":
-            found = sorted(runs.glob("*/config.toml"), key=lambda p: _touched(p.parent))
+            found = [cls(path.parent) for path in runs.glob("*/config.toml")]
+            found = [folder for folder in found if any(folder.checkpoints.glob("*.safetensors"))]
             if not found:
                 raise RunFolderError(f"There is no run in {runs}: train one first, or name --runs-dir.")
-            return cls(found[-1].parent)._whole()
+            return max(found, key=lambda folder: _touched(folder.path))._whole()
         for path in (Path(run), runs / run):
             if os.path.isfile(path / "config.toml"):  # also of a name no system would take
                 return cls(path)._whole()

@@ -16,7 +16,7 @@ import numpy as np
 from nnbackprop._files import open_data, open_file, size_of
 from nnbackprop.data.limits import LONGEST_LABEL, Budget
 from nnbackprop.data.table import Table, square
-from nnbackprop.errors import DataError, NnbackpropError
+from nnbackprop.errors import DataError, InputError, LabelError, NnbackpropError
 
 LABEL_NAMES = ("label", "labels", "class", "target", "digit", "y")
 BLOCK = 4 * 2**20
@@ -179,10 +179,8 @@ def _fault(block: bytes, layout: Layout, first: int, path: Path, error: BaseExce
                 return DataError(f"{path}, line {line}: has a label of more than {LONGEST_LABEL} characters.")
             for column, cell in enumerate(row):
                 if not cell or (column != layout.label and _number(cell) is None):
-                    return DataError(
-                        f"{path}, line {line}, column {column + 1}: {cell!r} is not a number.",
-                        "labels-range" if column == layout.label else "inputs-not-finite",
-                    )
+                    kind = LabelError if column == layout.label else InputError
+                    return kind(f"{path}, line {line}, column {column + 1}: {cell!r} is not a number.")
     except (UnicodeDecodeError, csv.Error) as fault:
         error = fault
     return DataError(

@@ -33,7 +33,7 @@ class BaselineLoss:
 def baseline_loss(objective: Objective, targets: np.ndarray, outputs: int) -> BaselineLoss | None:
     """For host targets and that many outputs; None for a loss that is not one of this package's."""
     xp, loss, n = NumpyBackend().xp, objective.loss, len(targets)
-    t = objective.targets(xp, np.zeros((n, outputs)), targets)
+    t = loss.encode(xp, np.zeros((n, outputs)), targets)
     q = np.mean(np.eye(outputs)[t] if t.ndim == 1 else t, axis=0)
     even, text = 0.0, "the loss of outputs of 0"
     with np.errstate(divide="ignore"):
@@ -48,7 +48,7 @@ def baseline_loss(objective: Objective, targets: np.ndarray, outputs: int) -> Ba
             case MeanSquaredError():
                 best = q
                 if targets.ndim == 1:
-                    even = (objective.off + objective.on) / 2
+                    even = loss.threshold
                     text = f"the loss of outputs of {even:g}, halfway between the targets"
             case _:
                 return None

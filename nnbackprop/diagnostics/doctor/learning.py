@@ -15,6 +15,7 @@ from nnbackprop.diagnostics.check import NOT_APPLICABLE, CheckResult
 from nnbackprop.diagnostics.findings import Finding
 from nnbackprop.errors import DivergedError
 from nnbackprop.nn.layers import Dropout
+from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Adam
 from nnbackprop.training.trainer import Trainer
@@ -26,6 +27,7 @@ SAMPLES = 20
 RATES = (0.01, 0.001, 0.1)  # a network that learns at one of them can learn
 STEPS, CHUNK = 400, 50  # a rate: Adam moves a weight by up to 4, 0.4 and 40 in these
 SECONDS = 6.0  # of all rates together; what is not learnt by then is left undecided
+CHANGE, FALL = 0.05, 0.2  # of the weights' norm, and of the loss: less is hardly trained
 ALIKE = 1e-4  # of the outputs' size: rounding of float32 is a thousand times less
 
 
@@ -85,7 +87,6 @@ def _train(few: ModelProbe, rate: float, deadline: float) -> ModelProbe:
         backend=few.backend,
         dtype=few.dtype,
         scaling=few.scaling,
-        targets=(objective.off, objective.on),
         batch_size=None,
         seed=few.seed,
         resident="yes",
@@ -94,7 +95,7 @@ def _train(few: ModelProbe, rate: float, deadline: float) -> ModelProbe:
         for epochs in range(CHUNK, STEPS + 1, CHUNK):  # of one step each
             trainer.epochs = epochs
             trainer.fit(few.dataset)
-            few = replace(few, params=trainer.params, trained=True)
+            few = replace(few, params=trainer.params)
             if few.score(few.x)[1] == 1.0 or time.monotonic() > deadline:
                 break
     return few
@@ -123,12 +124,43 @@ def input_ignored(probe: ModelProbe) -> CheckResult:
     """Outputs that do not depend on the input, or do no better than with an input of zeros."""
     if len(probe.dataset) < 2:
         return NOT_APPLICABLE
-    if probe.trained:
-        return _ignored(probe) if _same_outputs(probe) or _no_better_than_zeros(probe) else None
+    if probe.initial is not None:
+        if _same_outputs(probe):
+            return _ignored(probe)
+        if weight_change(probe, probe.initial) < CHANGE:
+            return NOT_APPLICABLE  # hardly trained
+        return _ignored(probe) if _no_better_than_zeros(probe) else None
     attempt = overfit(probe)
     if attempt is None:
         return NOT_APPLICABLE
     return _ignored(attempt.probe) if not attempt.solved and _same_outputs(attempt.probe) else None
+
+
+def hardly_trained(probe: ModelProbe) -> CheckResult:
+    """Trained weights that are nearly those the run started with, and a loss that has hardly fallen."""
+    if probe.initial is None or not (change := weight_change(probe, probe.initial)) > 0:
+        return NOT_APPLICABLE
+    start, end = replace(probe, params=probe.initial).score(probe.x)[0], probe.score(probe.x)[0]
+    if change > CHANGE or end < (1 - FALL) * start:
+        return None
+    return Finding(
+        "rate-too-low",
+        "warning",
+        f"The run has changed its weights by {change:.1%} of their norm, and the loss from "
+        f"{start:.4g} to {end:.4g}.",
+        "Likely the learning rate is too small, or the run too short, for the weights to get anywhere.",
+        "ten times the --lr, or more --epochs",
+    )
+
+
+def weight_change(probe: ModelProbe, initial: Params) -> float:
+    """||W - W0|| / ||W0|| over all weight matrices: 0 where no step was made."""
+    pairs = [(probe.host(a), probe.host(b)) for a, b in zip(leaves(probe.params), leaves(initial), strict=True)]
+    change, size = (
+        math.sqrt(sum(float(np.sum(a * a)) for a in arrays))
+        for arrays in ([a - b for a, b in pairs if a.ndim > 1], [b for a, b in pairs if a.ndim > 1])
+    )
+    return change / size if size else math.inf
 
 
 def _same_outputs(probe: ModelProbe) -> bool:

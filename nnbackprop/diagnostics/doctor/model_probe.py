@@ -13,7 +13,7 @@ from nnbackprop.data.sampler import permutation
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
-from nnbackprop.nn.metrics import count_correct
+from nnbackprop.nn.metrics import decide
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.trace import Trace
 from nnbackprop.training.step import Objective
@@ -25,8 +25,8 @@ MOST = 200  # samples: means over them are good to a few percent, and a pass tak
 class ModelProbe:
     """An objective on a backend, its parameters on the device, and the data it is for.
 
-    `trained` says that the parameters are a run's, not those it starts with. Layers may be anybody's: nothing
-    but the `Layer` protocol is used.
+    `initial` are the parameters that a run started with, where `params` are those it came to. Layers may be
+    anybody's: nothing but the `Layer` protocol is used.
     """
 
     backend: Backend
@@ -36,7 +36,7 @@ class ModelProbe:
     scaling: Scaling
     dtype: str = "float32"
     seed: int = 0
-    trained: bool = False
+    initial: Params | None = None
 
     @classmethod
     def at_start(
@@ -112,8 +112,8 @@ class ModelProbe:
         """Loss without penalties, and accuracy (NaN where targets are no class labels), in evaluation mode."""
         xp, objective = self.backend.xp, self.objective
         y = self.trace(x).y
-        J, _ = objective.loss(xp, y, objective.targets(xp, y, self.targets))
+        J, _ = objective.loss(xp, y, objective.loss.encode(xp, y, self.targets))
         if not self.dataset.classes:
             return float(self.host(J)), float("nan")
-        correct = count_correct(xp, y, self.targets, objective.threshold)
-        return float(self.host(J)), float(self.host(correct)) / len(self.dataset)
+        right = decide(xp, y, objective.loss.threshold) == self.targets
+        return float(self.host(J)), float(self.host(right).mean())

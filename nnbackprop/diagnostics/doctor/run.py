@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +12,38 @@ from nnbackprop.data import read
 from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.diagnostics.check import run_checks, skipped
 from nnbackprop.diagnostics.findings import Diagnosis
-from nnbackprop.diagnostics.monitor import RUN_CHECKS, History, check_history
-from nnbackprop.errors import DataError, DivergedError, RunFolderError, UsageError
+from nnbackprop.diagnostics.monitor import RUN_CHECKS, History, Monitor, check_history
+from nnbackprop.diagnostics.nan_tracing import trace_nan
+from nnbackprop.errors import (
+    DivergedError,
+    InitialValueError,
+    InputError,
+    LabelError,
+    OneHotError,
+    RunFolderError,
+    ScalingError,
+    UsageError,
+)
+from nnbackprop.nn.layers.base import Params
 from nnbackprop.runs import build
 from nnbackprop.runs import config as configuration
-from nnbackprop.runs import trainer_state as state
-from nnbackprop.runs.checkpoint import load
 from nnbackprop.runs.config import Config
 from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.runs.trained_model import TrainedModel
+from nnbackprop.training.callbacks import TimeLimit
 
 from . import DATA_CHECKS, START_CHECKS, TRAINED_CHECKS, ModelProbe, Samples
 from .inputs import not_finite
 from .labels import encoded_twice, out_of_range
+from .learning import hardly_trained
 from .model_probe import MOST
 from .start import overflow
 
 SECONDS = 3.0  # of training: hundreds of steps of every recipe
 WITH_A_RUN = ("data", "backend", "device", "runs_dir", "resident")
-OF_ERRORS = {"labels-encoded-twice": encoded_twice, "labels-range": out_of_range, "inputs-not-finite": not_finite}
-"""Findings for errors of reading, by `NnbackpropError.finding`."""
+UNUSABLE = ("labels-range", "labels-encoded-twice", "inputs-not-finite")
+"""Faults of data on which no network can be built or trained."""
 
 
 def diagnose(target: str | None, overrides: Mapping[str, Any]) -> Diagnosis:
@@ -55,7 +65,9 @@ def _diagnose_recipe(config: Config) -> Diagnosis:
     data, parts = _check_data(config, outputs=config.outputs)
     if parts is None:
         return Diagnosis.merge(data, skipped(START_CHECKS))
-    return Diagnosis.merge(data, _check_start(config, parts), _train_briefly(config, parts))
+    return Diagnosis.merge(
+        data, run_checks(START_CHECKS, _at_start(config, parts).few(MOST)), _train_briefly(config, parts)
+    )
 
 
 def _diagnose_run(run: str, overrides: Mapping[str, Any]) -> Diagnosis:
@@ -70,15 +82,12 @@ def _diagnose_run(run: str, overrides: Mapping[str, Any]) -> Diagnosis:
     settings = {k: v for k, v in asdict(configuration.of_run(folder.config)).items() if v is not None}
     config = configuration.parse({**settings, **overrides}, f"The run {folder.path} with the given flags")
     data, parts = _check_data(config, outputs=config.outputs)
-    recorded = _recorded(folder)
     if parts is None:
-        return Diagnosis.merge(data, skipped(START_CHECKS), recorded)
-    start = _check_start(config, parts)
-    if folder.checkpoint("best").is_file() or state.progress_of(load(folder.checkpoint("last"))).step > 0:
-        return Diagnosis.merge(data, _check_trained(config, folder, runs, parts), start, recorded)
-    # without a step, input-ignored may be found of the initial weights, and must not be said to have passed
-    passed = tuple(id for id in start.passed if id not in TRAINED_CHECKS)
-    return Diagnosis.merge(data, replace(start, passed=passed), skipped(TRAINED_CHECKS), recorded)
+        return Diagnosis.merge(data, skipped(START_CHECKS), _recorded(folder))
+    start = _at_start(config, parts)
+    trained = _trained(config, folder, runs, parts, start.params)
+    weights = run_checks({**TRAINED_CHECKS, "rate-too-low": hardly_trained}, trained.few(MOST))
+    return Diagnosis.merge(data, weights, run_checks(START_CHECKS, start.few(MOST)), _recorded(folder))
 
 
 def _open(runs: Path, run: str) -> RunDir:
@@ -93,11 +102,10 @@ def _check_data(config: Config, outputs: int | None = None) -> tuple[Diagnosis, 
     """The diagnosis of the data, and its parts, or None where nothing can be trained on them."""
     try:
         tables = read(config.data)
-    except DataError as error:
-        if error.finding not in OF_ERRORS:
-            raise
-        found = OF_ERRORS[error.finding](str(error))
-        return Diagnosis.merge(Diagnosis((found,)), skipped(DATA_CHECKS)), None
+    except (LabelError, InputError) as error:
+        kinds = {OneHotError: encoded_twice, LabelError: out_of_range, InputError: not_finite}
+        found = next(finding for kind, finding in kinds.items() if isinstance(error, kind))
+        return Diagnosis.merge(Diagnosis((found(str(error)),)), skipped(DATA_CHECKS)), None
     samples = Samples(
         tables,
         scale=config.scale,
@@ -108,47 +116,43 @@ def _check_data(config: Config, outputs: int | None = None) -> tuple[Diagnosis, 
         outputs=outputs,
     )
     diagnosis = run_checks(DATA_CHECKS, samples)
-    unusable = any(f.id in OF_ERRORS and f.level == "fault" for f in diagnosis.findings)
+    unusable = any(f.id in UNUSABLE and f.level == "fault" for f in diagnosis.findings)
     return diagnosis, None if unusable else DataSplits.load(config)
 
 
-def _check_start(config: Config, parts: DataSplits) -> Diagnosis:
+def _at_start(config: Config, parts: DataSplits) -> ModelProbe:
     """The network as a run of `config` starts it."""
-    train = parts.train
-    probe = ModelProbe.at_start(
-        select(config.backend, config.device),
+    train, backend = parts.train, select(config.backend, config.device)
+    objective, scaling = (
         build.objective(config, config.outputs or len(train.classes)),
-        train,
         fit_scaling(config.scale, train),
-        config.storage,
-        config.seed,
     )
-    return run_checks(START_CHECKS, probe.few(MOST))
+    return ModelProbe.at_start(backend, objective, train, scaling, config.storage, config.seed)
 
 
-def _check_trained(config: Config, folder: RunDir, runs: Path, parts: DataSplits) -> Diagnosis:
+def _trained(config: Config, folder: RunDir, runs: Path, parts: DataSplits, initial: Params) -> ModelProbe:
     """The weights of a run, on its test part where there is one."""
     model = TrainedModel.open(str(folder.path), runs, select(config.backend, config.device))
-    dataset, inference = (parts.test or parts.train).with_classes(model.classes), model.inference
-    args = inference.backend, inference.objective, model.params, dataset, inference.scaling, config.storage
-    return run_checks(TRAINED_CHECKS, ModelProbe(*args, config.seed, trained=True).few(MOST))
+    dataset, e = (parts.test or parts.train).with_classes(model.classes), model.evaluator
+    args = e.backend, e.objective, model.params, dataset, e.scaling, config.storage, config.seed
+    return ModelProbe(*args, initial=initial)
 
 
 def _train_briefly(config: Config, parts: DataSplits) -> Diagnosis:
     """A few seconds of the run itself, with a monitor."""
-    limit = min(SECONDS, config.max_time or SECONDS)
-    brief = replace(config, doctor=True, max_time=limit, patience=None)
     scaling = fit_scaling(config.scale, parts.train)
-    trainer = build.trainer(brief, select(config.backend, config.device), parts.train, scaling)
+    trainer = build.trainer(config, select(config.backend, config.device), parts.train, scaling)
     try:
         trainer.build(parts.train)
-    except (UsageError, DataError) as error:
-        if error.finding != "initial-loss":
-            raise
+    except (InitialValueError, ScalingError) as error:
         return Diagnosis.merge(Diagnosis((overflow(str(error)),)), skipped(RUN_CHECKS))
-    with contextlib.suppress(DivergedError):  # which the diagnosis reports
+    monitor = Monitor()
+    trainer.callbacks = (monitor, TimeLimit(min(SECONDS, config.max_time or SECONDS)))
+    try:
         trainer.fit(parts.train, parts.validation, parts.test)
-    return trainer.diagnosis
+    except DivergedError as error:
+        monitor.fault = trace_nan(trainer, error)
+    return monitor.diagnosis
 
 
 def _recorded(folder: RunDir) -> Diagnosis:

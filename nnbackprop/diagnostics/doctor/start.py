@@ -81,7 +81,7 @@ def variance_backward(probe: ModelProbe) -> CheckResult:
     layers = [layer for layer in trace.layers if layer.params]
     if len(layers) < 2 or not probe.varied:
         return NOT_APPLICABLE
-    _, dy = objective.loss(xp, trace.y, objective.targets(xp, trace.y, probe.targets))
+    _, dy = objective.loss(xp, trace.y, objective.loss.encode(xp, trace.y, probe.targets))
     norms = {t.name: float(np.linalg.norm(probe.host(dy))) for t, dy, _, _ in trace.backward(xp, dy)}
     names = [layer.name for layer in layers][::-1]
     if not norms[names[0]]:

@@ -18,7 +18,7 @@ from backends import Array, Backend, Tree, device_of, leaves, tree_map
 from nnbackprop.data.loader import DataLoader, get_batch
 from nnbackprop.nn.layers import ReLU, Sigmoid, Tanh
 from nnbackprop.nn.layers.base import Layer
-from nnbackprop.nn.metrics import count_correct
+from nnbackprop.nn.metrics import decide
 from nnbackprop.nn.trace import LayerTrace, Trace
 from nnbackprop.training.step import TrainStep
 
@@ -147,7 +147,7 @@ class StatsStep:
         xp, objective, params = self.step.xp, self.step.objective, data["state"]["params"]
         zero = table[0, 0] * 0
         run = objective.network.trace(xp, params, data["inputs"])
-        t = objective.targets(xp, run.y, data["targets"])
+        t = objective.loss.encode(xp, run.y, data["targets"])
         J, dy = objective.loss(xp, run.y, t)
         deltas = {layer.name: norm(xp, [dy]) for layer, dy, _, _ in run.backward(xp, dy)}
         copy = tree_map(lambda a: xp.asarray(a, copy=True), data["state"])
@@ -161,7 +161,8 @@ class StatsStep:
             rows.append([*norms, _wrong(xp, layer, t) if last else _idle(xp, layer)])
         correct = zero
         if len(data["targets"].shape) == 1:
-            correct = count_correct(xp, run.y, data["targets"], objective.threshold)
+            right = decide(xp, run.y, objective.loss.threshold) == data["targets"]
+            correct = xp.sum(xp.astype(right, zero.dtype))
         rows.append([objective.penalised(xp, params, J), correct, x["scalars"]["lr"], zero])
         return xp.stack([xp.stack([xp.astype(zero if a is None else a, zero.dtype) for a in row]) for row in rows])
 

@@ -46,7 +46,9 @@ class History:
     def of_rows(cls, rows: Iterable[Mapping[str, Any]]) -> History:
         """What a metrics.jsonl alone shows."""
         rows = list(rows)
-        curve = [Point(row["step"], row["train_loss"], row["train_accuracy"], row["lr"]) for row in rows]
+        curve = [
+            Point(row["step"], row["train_loss"], row.get("train_accuracy", math.nan), row["lr"]) for row in rows
+        ]
         return cls(curve=curve, rows=rows)
 
     def add(self, point: Point) -> None:
@@ -54,6 +56,13 @@ class History:
         self.curve.append(point)
         if len(self.curve) >= 2 * POINTS:
             self.curve = [mean(self.curve[i : i + 2]) for i in range(0, len(self.curve), 2)]
+
+    def restart(self, step: int) -> None:
+        """Forget what came after `step`, from where the run goes on."""
+        self.fault, self.stopped = None, None
+        self.rows = [row for row in self.rows if row["step"] <= step]
+        self.curve = [point for point in self.curve if point.step <= step]
+        self.stats = [stats for stats in self.stats if stats.step < step]
 
     @property
     def steps(self) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -12,19 +12,19 @@ from backends import Tree
 from nnbackprop.diagnostics.findings import Diagnosis
 from nnbackprop.diagnostics.nan_tracing import NotFinite
 from nnbackprop.runs.callbacks import row
-from nnbackprop.training.callbacks.base import ChunkEnd, EpochEnd, TrainBegin, TrainEnd
+from nnbackprop.training.callbacks import Callback, ChunkBegin, ChunkEnd, EpochEnd, TrainBegin, TrainEnd
+from nnbackprop.training.trainer import Trainer
 
 from .activation_stats import SAMPLES, Probe, StatsStep, measure, probe_batch
 from .history import History, Point
 from .run_checks import check_history, dropout_in_evaluation
 
-Trainer = Any
-
 SHARE = 30  # measuring may take 1/30 of the time, besides the first and the last, 1.7% of a run of 5 s
+FEW = 32  # samples that dropout is checked on
 MEASUREMENTS = 40  # spread over a run, after the first few, whose distance doubles
 
 
-class Monitor:
+class Monitor(Callback):
     """Measures a run's state now and then; `diagnosis` is what all of it shows.
 
     Measurements take at most 1/`share` of the time, the first and the last apart. With share 0 they depend on the
@@ -38,6 +38,14 @@ class Monitor:
         self._parts = 1  # the probe and the step are divided by this
         self._next, self._distance = 0.0, 1.0  # steps
         self._began, self._spent, self._cost = 0.0, 0.0, 0.0  # seconds; the last measurement took `_cost`
+
+    @classmethod
+    def of_snapshot(cls, trainer: Trainer) -> Monitor:
+        """A monitor that has measured the trainer's snapshot alone, to diagnose a run that had none."""
+        monitor, s = cls(), trainer.snapshot
+        chunk = next(trainer.batch_schedule.chunks(s.epoch, s.samples, s.step))
+        monitor.measure(trainer, chunk.xs, s.step, s.state)
+        return monitor
 
     @property
     def diagnosis(self) -> Diagnosis:
@@ -59,15 +67,16 @@ class Monitor:
         self._first = self._next = event.first_step
         self._distance = max(1.0, (total - event.first_step) / MEASUREMENTS)
         self._began = time.perf_counter()
-        self.probe, self.history.fault, self.history.stopped = None, None, None
+        self.probe = None
+        self.history.restart(event.first_step)
 
-    def chunk_begin(self, trainer: Trainer, event: Any) -> None:
+    def chunk_begin(self, trainer: Trainer, event: ChunkBegin) -> None:
         """Measure the state before this chunk, if it is time."""
         begin = time.perf_counter()
         self._xs = event.xs
         if event.step < self._next or self.share * (self._spent + self._cost) > begin - self._began:
             return
-        self.measure(trainer, event.xs, event.step)
+        self.measure(trainer, event.xs, event.step, trainer.state)
         if event.step > self._first:  # the first warms up, and compiles where the library does
             self._cost = time.perf_counter() - begin
             self._spent += self._cost
@@ -75,7 +84,8 @@ class Monitor:
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         """A point of the curve."""
-        self.history.add(Point(event.step, event.loss, event.accuracy, event.lr, event.samples))
+        accuracy = event.metrics.get("accuracy", math.nan)
+        self.history.add(Point(event.step, event.loss, accuracy, event.lr, event.samples))
 
     def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
         """The epoch's row, as metrics.jsonl has it."""
@@ -85,11 +95,10 @@ class Monitor:
         """A last measurement, within the budget or not, as how a run ends tells most."""
         self.history.stopped = event.reason
         if self.probe and self.history.stats[-1].step < event.step:
-            self.measure(trainer, self._xs, event.step)
+            self.measure(trainer, self._xs, event.step, trainer.state)
 
-    def measure(self, trainer: Trainer, xs: Tree, step: int, state: Tree | None = None) -> None:
-        """Measure the trainer's state, or another, before step `step` + 1, whose chunk is `xs`."""
-        state = trainer.state if state is None else state
+    def measure(self, trainer: Trainer, xs: Tree, step: int, state: Tree) -> None:
+        """Measure `state`, which is before step `step` + 1, whose chunk is `xs`."""
         while self._parts <= SAMPLES:
             try:
                 with np.errstate(all="ignore"):  # the checks look for overflow themselves
@@ -106,10 +115,11 @@ class Monitor:
     def _measure(self, trainer: Trainer, xs: Tree, step: int, state: Tree) -> None:
         backend, loader = trainer.backend, trainer.loader
         if self.probe is None:
-            train_step = replace(trainer.step, parts=max(trainer.step.parts, self._parts))
+            parts = max(trainer.step.microbatches, self._parts)
+            train_step = replace(trainer.step, microbatches=parts)
             self._stats_step, xp = StatsStep(train_step), backend.xp
             inputs, targets = probe_batch(xp, loader, max(1, SAMPLES // self._parts))
-            trace = train_step.objective.network.trace(xp, state["params"], inputs)
+            trace = train_step.objective.network.trace(xp, state["params"], inputs[:FEW, ...])
             self.history.dropout = dropout_in_evaluation(xp, trace, train_step.seed)
             self.probe = Probe.of(inputs, targets, trace)
             if loader.dataset.classes:

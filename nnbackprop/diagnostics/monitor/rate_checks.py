@@ -11,6 +11,7 @@ import math
 
 from nnbackprop.diagnostics.check import NOT_APPLICABLE, CheckResult
 from nnbackprop.diagnostics.findings import Finding
+from nnbackprop.diagnostics.nan_tracing import lower_lr
 
 from .history import History, mean
 
@@ -23,7 +24,6 @@ STEPS = 20  # fewer say nothing of a rate
 LOST = 0.5  # of a layer that passed a gradient at first
 FALL = 0.2  # of the loss: less than this is slow
 TOP = 10.0  # of the rates people use
-SAFE = 0.01  # a rate to begin with where nothing is known
 
 
 def lower_rate(history: History) -> str:
@@ -33,11 +33,9 @@ def lower_rate(history: History) -> str:
     """
     if not history.lr:
         return "a tenth of the learning rate (--lr)"
-    rate, first = history.lr / 10, history.stats[0] if history.stats else None
+    rate, first = lower_lr(history.lr), history.stats[0] if history.stats else None
     if first and first.largest and 0 < first.largest.ratio < math.inf:
-        rate = min(rate, first.lr * 10 * USUAL / first.largest.ratio)
-    elif rate > 1:
-        rate = SAFE
+        rate = min(history.lr / 10, first.lr * 10 * USUAL / first.largest.ratio)
     return f"--lr {rate:.2g}"
 
 

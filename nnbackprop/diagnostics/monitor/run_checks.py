@@ -33,7 +33,7 @@ def not_finite(history: History) -> CheckResult:
     else:
         cause = "Likely steps so large that each overshoots further than the last, until numbers overflow."
         fix = f"{lower_rate(history)}, or --clip-norm 1"
-    return Finding("not-finite", "fault", f"{fault.words}.", cause, fix)
+    return Finding("not-finite", "fault", fault.text, cause, fix)
 
 
 def plateau(history: History) -> CheckResult:
