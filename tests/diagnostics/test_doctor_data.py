@@ -33,7 +33,7 @@ def digits(n: int = 600) -> Arrays:
     """The first test digits of MNIST, (n, 28, 28)."""
     test = read("mnist").test
     assert test is not None
-    return test.inputs[:n].reshape(n, 28, 28), test.targets[:n]
+    return test.inputs[:n].reshape(n, 28, 28), test.labels[:n]
 
 
 def as_npz(path: Path, x: np.ndarray, t: np.ndarray) -> str:

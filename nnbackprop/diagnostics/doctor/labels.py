@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from nnbackprop.data.labels import integer_labels
 from nnbackprop.data.readers.mat import TEN_IS_ZERO
+from nnbackprop.data.table import integer_labels
 from nnbackprop.diagnostics.check import NOT_APPLICABLE, CheckResult
 from nnbackprop.diagnostics.findings import Finding, Level
 

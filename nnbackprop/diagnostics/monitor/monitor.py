@@ -106,7 +106,7 @@ class Monitor(Callback):
                 return
             except MemoryError:
                 self._parts, self.probe = 2 * self._parts, None
-                trainer.backend.free_memory()
+                trainer.backend.empty_cache()
         if self._parts < 4 * SAMPLES:
             self._parts = 4 * SAMPLES
             for callback in trainer.callbacks:
