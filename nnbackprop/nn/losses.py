@@ -34,7 +34,7 @@ class Loss(Protocol):
         """J and dJ/dy; ShapeError if t is not what `labels` says."""
 
     def encode(self, xp: Any, y: Array, targets: Array) -> Array:
-        """What the loss compares outputs y (n, k) with, from a data set's targets: labels (n,), or floats (n, k)."""
+        """What the loss compares y (n, k) with, from targets of a data set: labels (n,) or floats (n, k)."""
 
     def probabilities(self, xp: Any, y: Array) -> Array:
         """Probabilities (n, k) of the outputs y."""

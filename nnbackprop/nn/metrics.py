@@ -91,7 +91,7 @@ class RegressionMetrics:
 
 @dataclass(frozen=True)
 class MultilabelMetrics:
-    """subset_accuracy, the share of samples with every label right, and f1 = 2 TP / (2 TP + FP + FN) over all labels.
+    """subset_accuracy, the share of samples with every label right, and f1 = 2 TP / (2 TP + FP + FN).
 
     An output predicts its label from `threshold` on; targets (n, k) are 0 or 1. That is the micro average of F1.
     """
