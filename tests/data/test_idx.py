@@ -33,7 +33,7 @@ def written(folder: Path, data: bytes, name: str = "x") -> Path:
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
 @pytest.mark.parametrize("kind", FORMATS)
-def test_every_type_of_the_format(tmp_path: Path, kind: int, pack: type) -> None:
+def test_every_type_of_the_format_is_read(tmp_path: Path, kind: int, pack: type) -> None:
     values = [0, 1, 2, 3, 100, 127] if kind == 0x08 else [0, -1, 2, -3, 100, -128]
     array = idx.read(written(tmp_path, pack(idx_bytes(kind, (2, 3), values))))
     assert array.dtype == NAMES[kind]
@@ -52,7 +52,7 @@ def test_a_pair_becomes_a_table_of_images(tmp_path: Path) -> None:
         idx.read_table(labels, images)
 
 
-def test_counts_must_match(tmp_path: Path) -> None:
+def test_images_and_labels_of_different_counts_are_refused(tmp_path: Path) -> None:
     labels = written(tmp_path, idx_bytes(0x08, (3,), [7, 9, 1]), "labels")
     with pytest.raises(DataError, match=r"2 images but labels of shape \(3,\)"):
         idx.read_table(written(tmp_path, GOOD, "images"), labels)
@@ -74,7 +74,7 @@ def test_counts_must_match(tmp_path: Path) -> None:
         (idx_bytes(0x08, (2**32 - 1,) * 3, [1]), "more than the file can hold"),
     ],
 )
-def test_a_broken_file_is_named_with_its_fault(tmp_path: Path, data: bytes, words: str) -> None:
+def test_a_broken_file_is_refused_by_name_and_fault(tmp_path: Path, data: bytes, words: str) -> None:
     pack = gzip.compress if "follow" in words else bytes
     for content in {data, pack(data)}:
         path = written(tmp_path, content)
@@ -83,7 +83,7 @@ def test_a_broken_file_is_named_with_its_fault(tmp_path: Path, data: bytes, word
         assert str(path) in str(error.value)
 
 
-def test_broken_gzip_is_named(tmp_path: Path) -> None:
+def test_broken_gzip_is_refused(tmp_path: Path) -> None:
     whole = gzip.compress(GOOD)
     flipped = whole[:-6] + bytes([whole[-6] ^ 1]) + whole[-5:]  # a bit of the checksum
     for content in (whole[:-9], flipped, whole[:12] + b"\xff\xff\xff" + whole[15:], whole + b"rubbish"):

@@ -148,7 +148,7 @@ def test_a_limit_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, w
         load(tmp_path / "x.npz")
 
 
-def test_a_limit_that_is_empty_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_limit_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(limits.VARIABLE, "")
     assert limits.max_bytes() == 4 * 2**30
 
@@ -178,7 +178,7 @@ TEXT_BOMBS = {
     ),
     "half a million columns": (b"1," * 2**19 + b"1\n", "65537 columns at most"),
     "a line without an end": (b"label,a\n1," + b"1" * 2**25, "after line|line 2"),
-    "a field without an end": (b'label,"' + b"a" * 2**24, "is no CSV"),
+    "a field without an end": (b'label,"' + b"a" * 2**24, "cannot be read as CSV"),
 }
 
 
@@ -195,7 +195,7 @@ def test_text_that_would_grow_is_refused(tmp_path: Path, name: str) -> None:
     assert int(grown) < 2**26
 
 
-def test_names_in_a_file_reach_no_terminal_as_commands(tmp_path: Path) -> None:
+def test_control_characters_in_names_are_escaped(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", **{"\x1b[2J": LABELS, "y": LABELS, **{f"z{i}": LABELS for i in range(50)}})
     with pytest.raises(DataError, match=r"holds '\\x1b\[2j', y, z0.* \.\.\.; x_train") as error:
         load(tmp_path / "x.npz")

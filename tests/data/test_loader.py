@@ -77,7 +77,7 @@ def test_targets_and_weights_that_are_numbers_have_the_dtype_of_the_parameters(
         assert (t.dtype, w.dtype) == (np.int32 if data.classes else np.float32, np.float32)
 
 
-def test_floats_are_scaled_once_and_bytes_on_the_way(backend: Backend) -> None:
+def test_floats_are_scaled_once_and_bytes_in_each_step(backend: Backend) -> None:
     bytes_ = images()
     floats = Dataset(bytes_.inputs.astype("float32"), bytes_.targets, bytes_.classes)
     kept = [DataLoader(backend, data, SCALING, "float64", "yes").data for data in (floats, bytes_)]

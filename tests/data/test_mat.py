@@ -50,7 +50,7 @@ def test_ten_classes_that_are_no_images_stay_as_they_are(tmp_path: Path) -> None
     assert train.classes == tuple(map(str, range(1, 11)))
 
 
-def test_labels_may_be_doubles_as_matlab_has_them(tmp_path: Path) -> None:
+def test_labels_may_be_doubles(tmp_path: Path) -> None:
     y = np.where(DIGITS == 0, 10, DIGITS).astype(float)
     train = load(ex4(tmp_path / "x.mat", y=y[None, :]), split=False).train  # a row vector
     assert [train.classes[k] for k in train.targets] == [str(digit) for digit in DIGITS]
@@ -80,7 +80,7 @@ def test_version_7_3_says_how_to_convert(tmp_path: Path, userblock: bytes) -> No
         ({"X": COLUMNS, "y": DIGITS + 0.5}, "label 0.5 of sample 0 is not a whole number"),
     ],
 )
-def test_other_contents_are_refused_in_words(tmp_path: Path, variables: dict, words: str) -> None:
+def test_other_contents_are_refused_by_name(tmp_path: Path, variables: dict, words: str) -> None:
     for compressed in (False, True):
         savemat(tmp_path / "x.mat", variables, do_compression=compressed)
         with pytest.raises(DataError, match=words) as error:
@@ -88,7 +88,7 @@ def test_other_contents_are_refused_in_words(tmp_path: Path, variables: dict, wo
         assert str(tmp_path / "x.mat") in str(error.value)
 
 
-def test_files_of_many_matlabs_hold_what_scipy_finds_in_them() -> None:
+def test_files_of_matlab_5_3_to_8_are_read_as_scipy_reads_them() -> None:
     """SciPy's tests bring files of MATLAB 5.3 to 8, little and big-endian, compressed and not."""
     folder = Path(scipy.io.matlab.__file__).parent / "tests" / "data"
     files = [
@@ -109,7 +109,7 @@ def test_files_of_many_matlabs_hold_what_scipy_finds_in_them() -> None:
 
 @pytest.mark.parametrize("dtype", ["f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"])
 @pytest.mark.parametrize("compressed", [False, True])
-def test_every_class_of_numbers(tmp_path: Path, dtype: str, compressed: bool) -> None:
+def test_every_class_of_numbers_is_read(tmp_path: Path, dtype: str, compressed: bool) -> None:
     values = np.arange(6).reshape(2, 3).astype(dtype)
     savemat(tmp_path / "x.mat", {"other": "text", "a": values}, do_compression=compressed)
     array = mat.read_variables(tmp_path / "x.mat")["a"].array

@@ -49,7 +49,7 @@ def test_a_pair_of_npy_files_is_found_from_either(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (3, 8, 8, 1), (3, 1, 8, 8), (3, 64)])
-def test_a_channel_axis_of_one_is_no_matter(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_a_channel_axis_of_one_is_dropped(tmp_path: Path, shape: tuple[int, ...]) -> None:
     x = np.arange(192, dtype=np.uint8).reshape(shape)
     np.savez(tmp_path / "x.npz", X=x, y=[1, 2, 1])
     train = load(tmp_path / "x.npz", split=False).train
@@ -82,7 +82,7 @@ def test_integers_are_kept_exactly_in_the_smallest_type(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_arrays_that_are_no_data_set(tmp_path: Path, arrays: dict, words: str) -> None:
+def test_arrays_that_are_not_a_data_set_are_refused(tmp_path: Path, arrays: dict, words: str) -> None:
     np.savez(tmp_path / "x.npz", **arrays)
     with pytest.raises(DataError, match=words) as error:
         load(tmp_path / "x.npz")

@@ -44,13 +44,13 @@ def written(path: Path, bits: int, colours: int, rows: list[bytes], columns: int
         (16, b"\0\0\0\1\x80\0\xff\xff", [0, 1 / 65535, 32768 / 65535, 1]),
     ],
 )
-def test_grey_of_any_depth(tmp_path: Path, bits: int, row: bytes, expected: list[float]) -> None:
+def test_grey_of_any_bit_depth_is_read(tmp_path: Path, bits: int, row: bytes, expected: list[float]) -> None:
     image = png.read(written(tmp_path / "x.png", bits, 0, [row, row], 4))
     assert image.dtype == np.float64
     assert np.allclose(image, [expected, expected], rtol=0, atol=1e-15)
 
 
-def test_colours_are_weighed_and_transparency_is_left_aside(tmp_path: Path) -> None:
+def test_colours_become_luminance_and_transparency_is_ignored(tmp_path: Path) -> None:
     colours = RNG.integers(0, 256, (5, 4, 3), np.uint8)
     grey = colours @ [0.299, 0.587, 0.114] / 255
     alpha = RNG.integers(0, 256, (5, 4, 1), np.uint8)
@@ -59,7 +59,7 @@ def test_colours_are_weighed_and_transparency_is_left_aside(tmp_path: Path) -> N
         assert np.allclose(png.read(tmp_path / "x.png"), grey, rtol=0, atol=1e-6)
 
 
-def test_a_palette_is_looked_up(tmp_path: Path) -> None:
+def test_palette_images_are_read(tmp_path: Path) -> None:
     image = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8), "P")
     image.putpalette([255, 255, 255, 0, 0, 0, 255, 0, 0])
     image.save(tmp_path / "x.png")
@@ -80,7 +80,7 @@ def test_another_format_of_the_name_is_refused(tmp_path: Path, kind: str) -> Non
         png.read(tmp_path / "x.png")
 
 
-def test_an_image_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_image_is_refused(tmp_path: Path) -> None:
     whole = written(tmp_path / "x.png", 8, 0, [RNG.bytes(30)] * 30, 30).read_bytes()
     for length in range(0, len(whole) - 12 - 8, 7):  # up to the checksum of the pixels: what follows holds nothing
         (tmp_path / "x.png").write_bytes(whole[:length])
