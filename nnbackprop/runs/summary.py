@@ -9,7 +9,6 @@ from typing import Any
 from msgspec import structs
 
 from .config import Config
-from nnbackprop.nn.metrics import confusion
 from .data_splits import DataSplits
 from nnbackprop.diagnostics.nan_tracing import NotFinite
 from nnbackprop.training.callbacks.base import Score
@@ -63,20 +62,13 @@ def summarise(config: Config, trainer: Trainer, parts: DataSplits) -> dict[str, 
     }
 
 
-def draw(folder: RunDir, trainer: Trainer, parts: DataSplits) -> None:
+def draw(folder: RunDir, trainer: Trainer, parts: DataSplits) -> list[str]:
     """The run's plots, judged on the test part or, where there is none, on the training part."""
     from nnbackprop.report.plots import draw_all
 
     judged = parts.test or parts.train
     probabilities = trainer.predict_proba(judged.inputs)
     predicted = trainer.predict(judged.inputs)
-    weights = next(p["W"] for p in trainer.params if "W" in p)
-    draw_all(
-        folder.plots,
-        folder.rows(),
-        trainer.backend.to_numpy(weights),
-        judged,
-        confusion(predicted, judged.targets, len(judged.classes)),
-        predicted,
-        probabilities,
-    )
+    weights = next((p["W"] for p in trainer.params if "W" in p), None)
+    matrix = None if weights is None else trainer.backend.to_numpy(weights)
+    return draw_all(folder.plots, folder.rows(), matrix, judged, predicted, probabilities)

@@ -196,7 +196,8 @@ def _run(
     if summary is None:
         return Finished(folder, None, heard[0] if heard else 0)
     folder.write_json("summary.json", summary)
-    draw(folder, trainer, parts)
+    for failed in draw(folder, trainer, parts):
+        console.print(f"[yellow]{escape(failed)}[/]", soft_wrap=True)
     return Finished(folder, summary)
 
 

@@ -13,10 +13,10 @@ import pytest
 from backends import Backend, NumpyBackend, select
 from backends.base import Namespace
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.diagnostics.parity import compare
-from nnbackprop.diagnostics.parity.backend_run import BackendRun, batches
-from nnbackprop.diagnostics.parity.kinks import has_kink
-from nnbackprop.diagnostics.parity.results import KINDS, Comparison, difference
+from nnbackprop.diagnostics.difference import difference
+from nnbackprop.diagnostics.parity.backend_run import BackendRun
+from nnbackprop.diagnostics.parity.compare import compare, has_kink
+from nnbackprop.diagnostics.parity.results import KINDS, Comparison
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers import ACTIVATIONS, ELU, Dense, Dropout, ReLU
 from nnbackprop.nn.losses import MeanSquaredError, SoftmaxCrossEntropy
@@ -95,12 +95,12 @@ def test_the_weights_compared_are_those_of_a_trainer() -> None:
     """Two epochs, whose last batch of three is a short one: order, masks and rates are the trainer's own."""
     options = {"batch_size": 60, "lr": lambda step: 0.01 / (1 + step), "epochs": 2}
     ours, theirs = trainer(select("numpy"), **options), trainer(select("numpy"), **options)
-    lane = BackendRun.of(ours, samples())
-    state, rows = lane.begin(), batches(ours, SAMPLES)
-    for k in range(6):
-        state, shown = lane.step(state, k, next(rows))
+    run = BackendRun(ours, samples())
+    state, batches = run.begin(), run.batches()
+    for _ in range(6):
+        state, trace = run.step(state, *next(batches))
     theirs.fit(samples())
-    for a, b in zip(shown.params, theirs.params, strict=True):
+    for a, b in zip(trace.params, theirs.params, strict=True):
         assert a.keys() == b.keys()
         assert all(np.array_equal(a[name], b[name]) for name in a)
 
@@ -147,7 +147,7 @@ def test_a_wrong_gradient_alone_is_caught_in_its_layer() -> None:
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_mask_of_one_step_that_differs_is_caught_in_that_step(dtype: str) -> None:
-    """The second hidden layer's dropout of step 4 keeps other units: three masks a step, in two passes forward."""
+    """The second hidden layer's dropout of step 4 keeps other units: three masks a step, forward twice."""
 
     class Masked(NumpyBackend):
         def __init__(self) -> None:
@@ -262,7 +262,7 @@ def test_the_slope_of_a_saturated_sigmoid_is_left_to_rounding() -> None:
 
 def test_differences_are_by_norm() -> None:
     def of(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
-        d = difference(1, "weights", "dense1", "dense1.W", np.array(a, np.float32), np.array(b, np.float32))
+        d = difference(np.array(a, np.float32), np.array(b, np.float32))
         return d.absolute, d.relative
 
     assert of([3, 4], [3, 0]) == pytest.approx((4, 4 / 3))

@@ -1,0 +1,136 @@
+"""The same training on several array libraries in lockstep: each is compared with the first after every step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from backends import Tree, select
+from nnbackprop.data.dataset import Dataset
+from nnbackprop.diagnostics.difference import difference
+from nnbackprop.errors import UsageError
+from nnbackprop.nn.layers import Activation, Layer
+from nnbackprop.nn.sequential import Sequential
+from nnbackprop.training.trainer import Trainer
+
+from .backend_run import BackendRun, StepTrace
+from .results import OWN, TOLERANCES, Begin, Comparison, Kink, TensorDifference
+from .rounding import Rounding
+
+
+def compare(first: Trainer, others: Sequence[Trainer], train: Dataset, steps: int) -> list[Comparison]:
+    """Train `first` and each of `others` for `steps` steps, one step at a time, and compare after each.
+
+    The trainers differ in their backends alone, and each begins from its seed.
+    UsageError if they are not of one dtype, or `steps` is below 1.
+    """
+    if steps < 1 or any(other.dtype != first.dtype for other in others):
+        raise UsageError(f"Parity compares trainers of one dtype for at least one step; got {steps} steps.")
+    reference, rounding = BackendRun(first, train), Rounding(first, train)
+    begins = [begin for dtype, begin in TOLERANCES if dtype == first.dtype]
+    runs = [BackendRun(other, train) for other in others]
+    compared = [[ComparedRun(run, begin, rounding, run.begin()) for begin in begins] for run in runs]
+    state = reference.begin()
+    for k, (batch, *batches) in zip(
+        range(steps), zip(*(run.batches() for run in (reference, *runs))), strict=False
+    ):
+        before = reference.to_host(state)
+        state, trace = reference.step(state, *batch)
+        for ways, xs in zip(compared, batches, strict=True):
+            for way in ways:
+                way.step(k, xs, before, trace)
+    return [way.comparison() for ways in compared for way in ways]
+
+
+@dataclass
+class ComparedRun:
+    """A library's training in one beginning, and what has been measured of it so far."""
+
+    run: BackendRun
+    begin: Begin
+    rounding: Rounding
+    state: Tree
+    drift: dict[str, float] = field(default_factory=dict)  # relative difference of each weight from the reference
+    failed: bool = False
+    differences: list[TensorDifference] = field(default_factory=list)
+    kinks: list[Kink] = field(default_factory=list)
+
+    def step(self, k: int, batch: tuple[int, Tree], before: Tree, reference: StepTrace) -> None:
+        """Make step `k`, counted from 0, and compare it with the reference's, which began from `before`."""
+        if self.begin != OWN:
+            self.state = self.run.from_host(before)
+        self.state, trace = self.run.step(self.state, *batch)
+        kinks = find_kinks(self.run.trainer.network, k + 1, reference.outputs, trace.outputs)
+        found = self._excuse(self._differences(k + 1, reference, trace, kinks), k, before, reference)
+        if self.begin != OWN or not self.kinks:
+            self.kinks += kinks
+        self.differences += found
+        if self.begin == OWN:
+            self.drift = {d.tensor: d.relative for d in found if d.kind == "weights" and d.relative < math.inf}
+
+    def _differences(
+        self, step: int, reference: StepTrace, trace: StepTrace, kinks: Sequence[Kink]
+    ) -> list[TensorDifference]:
+        """Every tensor compared. Where steps begin alike, a kink excuses the gradients of its layer and below."""
+        names = self.run.names
+        last = names.index(kinks[-1].layer) if kinks and self.begin != OWN else -1
+        rows = []
+        for (kind, i, tensor, a), (*_, b) in zip(trace.tensors(names), reference.tensors(names), strict=True):
+            excuse = "kink" if kind != "activations" and i <= last else None
+            rows.append(
+                TensorDifference(step, kind, names[i], tensor, **difference(a, b)._asdict(), excuse=excuse)
+            )
+        return rows
+
+    def _excuse(
+        self, found: list[TensorDifference], k: int, before: Tree, reference: StepTrace
+    ) -> list[TensorDifference]:
+        """Excuse what is past the tolerance where rounding may go as far; nothing after a first failure."""
+        tolerance = TOLERANCES[self.run.trainer.dtype, self.begin]
+        if tolerance is None or self.failed:
+            return found
+        past = [not d.excuse and d.relative > tolerance for d in found]
+        if any(past):
+            sizes = self.rounding.sizes(before, self.drift, k, reference)
+            found = [
+                replace(d, excuse="rounding") if wide and d.norm <= sizes[d.kind, d.tensor] < math.inf else d
+                for d, wide in zip(found, past, strict=True)
+            ]
+            self.failed = any(wide and not d.excuse for d, wide in zip(found, past, strict=True))
+        return found
+
+    def comparison(self) -> Comparison:
+        """The results."""
+        trainer = self.run.trainer
+        found = tuple(self.differences), tuple(self.kinks)
+        return Comparison(trainer.backend.name, trainer.dtype, self.begin, *found)
+
+
+def find_kinks(
+    network: Sequential, step: int, reference: Sequence[np.ndarray], other: Sequence[np.ndarray]
+) -> list[Kink]:
+    """One kink a layer, where outputs (n, ...) of the layer before it, its pre-activations, differ in sign."""
+    found = []
+    for i in range(1, len(network.layers)):
+        if not has_kink(network.layers[i]):
+            continue
+        z, w = (outputs[i - 1].reshape(len(outputs[i - 1]), -1) for outputs in (reference, other))
+        places = np.argwhere((z > 0) != (w > 0))
+        if len(places):
+            sample, unit = places[0].tolist()
+            values = float(z[sample, unit]), float(w[sample, unit])
+            found.append(Kink(step, network.names[i], unit, sample, *values, len(places)))
+    return found
+
+
+def has_kink(layer: Layer) -> bool:
+    """Whether a layer is an activation whose slope jumps at 0, as those of ReLU and its like do."""
+    if not isinstance(layer, Activation):
+        return False
+    xp = select("numpy").xp
+    x = np.array([[-1e-9], [1e-9]])
+    below, above = layer.chain(xp, layer.apply(xp, x)[1], np.ones_like(x))[:, 0]
+    return bool(abs(above - below) > 1e-6)
