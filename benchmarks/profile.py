@@ -105,7 +105,7 @@ def profile(name: str, backend: str = "numpy") -> Profile:
     return Profile(name, work.title, backend, len(rows) * work.chunk, pieces(rows, clock.calls, work.chunk))
 
 
-FREE = {"fetch": "fetch", "count_correct": "counting right answers"}
+FREE = {"get_batch": "get_batch", "count_correct": "counting right answers"}
 """What a step calls that is no object's method."""
 
 

@@ -79,7 +79,7 @@ class Problem:
         config = work.config
         train = DataSplits.load(config).train
         network = build.network(config, len(train.classes))
-        weights = network.build((train.features,), config.seed, config.storage)
+        weights = network.init((train.features,), config.seed, config.storage)
         return cls(config, train, fit_scaling(config.scale, train), tuple(layer for layer in weights if layer))
 
     @property

@@ -93,7 +93,7 @@ def net() -> Net:
     """The recipe weight-height as it begins."""
     settings = config.resolve("weight-height", {})
     objective, people = build.objective(settings, 1), DataSplits.load(settings).train
-    params = objective.network.build((2,), settings.seed, "float64")
+    params = objective.network.init((2,), settings.seed, "float64")
     return Net(objective, params, np.asarray(people.inputs, np.float64), np.asarray(people.targets))
 
 
@@ -228,7 +228,7 @@ def step_errors() -> dict[str, np.ndarray]:
     some = train.take(np.arange(0, len(train), len(train) // 20))
     objective = build.objective(settings, 10)
     x = fit_scaling(settings.scale, train).apply(some.inputs, "float64")
-    params = objective.network.build(x.shape[1:], settings.seed, "float64")
+    params = objective.network.init(x.shape[1:], settings.seed, "float64")
     xp, W = backend().xp, params[0]["W"]
 
     def value(at: np.ndarray) -> float:

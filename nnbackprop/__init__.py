@@ -33,6 +33,7 @@ _MODULES = {
         "GELU",
         "Dense",
         "Dropout",
+        "Flatten",
         "Identity",
         "LeakyReLU",
         "ReLU",
@@ -44,7 +45,7 @@ _MODULES = {
     ),
     "nnbackprop.nn.losses": ("MeanSquaredError", "SigmoidBinaryCrossEntropy", "SoftmaxCrossEntropy", "one_hot"),
     "nnbackprop.nn.metrics": ("accuracy",),
-    "nnbackprop.nn.sequential": ("Sequential",),
+    "nnbackprop.nn.sequential": ("Residual", "Sequential"),
     "nnbackprop.optim": (
         "SGD",
         "Adagrad",

@@ -25,7 +25,7 @@ from benchmarks.results import RESULTS, Kept, results_path
 from benchmarks.works import WORKS, Problem
 from nnbackprop._system_info import cores
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.loader import DataLoader, fetch
+from nnbackprop.data.loader import DataLoader, get_batch
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.rng import RngKey
@@ -61,7 +61,7 @@ class BareStep(TrainStep):
         return backend.scan(self, state, data, xs)
 
     def _part(self, state: Tree, data: Tree, x: Tree, row: int) -> tuple[Tree, Params]:
-        inputs, labels = fetch(self.xp, data, x)
+        inputs, labels, _ = get_batch(self.xp, data, x)
         draw = RngKey(self.seed, x["step"], row)
         _, _, _, grads = self.objective.gradients(self.xp, state["params"], inputs, labels, draw)
         return {name: state[name] for name in ("loss", "correct")}, grads
@@ -74,7 +74,7 @@ class Bare(Ours):
         super().__init__(problem, chunk, backend)
         self.step = BareStep(**{field.name: getattr(self.step, field.name) for field in fields(TrainStep)})
         scaled = Dataset(problem.x, problem.train.targets, problem.train.classes)
-        self.loader = DataLoader.of(self.backend, scaled, Scaling.identity(), problem.config.storage, "yes")
+        self.loader = DataLoader(self.backend, scaled, Scaling.identity(), problem.config.storage, "yes")
 
 
 def measure(backend: str, work: str) -> Left:

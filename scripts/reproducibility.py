@@ -214,7 +214,7 @@ def mask_of(backend: Backend) -> np.ndarray:
     xp = backend.xp
     steps = (backend.asarray(np.asarray(step, np.int32)) for step in range(100))
     return np.stack(
-        [backend.to_numpy(RngKey(0, step).dropout_mask(xp, (120, 784), 0.4, xp.float32)) for step in steps]
+        [backend.to_numpy(RngKey(0, step).at(0).dropout_mask(xp, (120, 784), 0.4, xp.float32)) for step in steps]
     )
 
 

@@ -21,7 +21,7 @@ class Ours:
         trainer = build.trainer(config, self.backend, problem.train, problem.scaling)
         trainer.build(problem.train)
         self.step, self.state = trainer.step, trainer.state
-        self.loader = DataLoader.of(self.backend, problem.train, problem.scaling, config.storage)
+        self.loader = DataLoader(self.backend, problem.train, problem.scaling, config.storage)
 
     def run(self, at: int, steps: int) -> None:
         """Chunk by chunk, as the trainer does."""

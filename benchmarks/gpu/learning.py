@@ -55,7 +55,7 @@ class Race:
         self.training = training
         backend, scaling, dtype = training.backend, training.scaling, training.dtype
         self.judge = Evaluator(backend, training.objective, scaling, dtype)
-        self.test = DataLoader.of(backend, test, scaling, dtype, "yes")
+        self.test = DataLoader(backend, test, scaling, dtype, "yes")
 
     def run(self, epochs: int, seed: int = 0) -> dict[float, float]:
         """Test accuracy -> seconds from the first step to when it was first known."""

@@ -48,7 +48,7 @@ def masks(backend: Backend) -> list[np.ndarray]:
     xp = backend.xp
     return [
         backend.to_numpy(
-            RngKey(0, backend.asarray(np.array(step, np.int32))).dropout_mask(xp, shape, rate, xp.float32)
+            RngKey(0, backend.asarray(np.array(step, np.int32))).at(0).dropout_mask(xp, shape, rate, xp.float32)
         )
         for shape, rate in MASKS
         for step in STEPS

@@ -36,5 +36,5 @@ def chunk_by_chunk(training: Training, steps: int) -> None:
     """As the trainer does, which makes the next chunk's batches while this one is worked through."""
     begins = range(0, steps, CHUNK)
     chunks = ((at, training.on_host(at, min(CHUNK, steps - at))) for at in begins)
-    for _, xs in training.loader.move(chunks):
+    for _, xs in training.loader.to_device(chunks):
         training.run(xs)

@@ -88,13 +88,13 @@ class Training:
         self.scaling = fit_scaling(SCALE, data)
         self.objective = Objective(net.network, SoftmaxCrossEntropy())
         self.step = TrainStep(backend.xp, self.objective, net.optimizer, None, seed=0)
-        self.loader = DataLoader.of(backend, data, self.scaling, dtype, resident)
+        self.loader = DataLoader(backend, data, self.scaling, dtype, resident)
         self.begin(0)
 
     def begin(self, seed: int) -> None:
         """First weights of `seed`, which orders the batches too; what was compiled or captured stays."""
         self.seed = seed
-        params = self.net.network.build((self.loader.dataset.features,), seed, self.dtype)
+        params = self.net.network.init((self.loader.dataset.features,), seed, self.dtype)
         self.state: Tree = self.step.begin(tree_map(self.backend.asarray, params))
 
     def xs(self, at: int, steps: int) -> Tree:

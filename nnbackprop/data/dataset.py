@@ -1,78 +1,136 @@
-"""What training is given: inputs, labels and what the labels are called, checked when it is built."""
+"""Inputs, targets, class names and sample weights, checked when a data set is built."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from nnbackprop.errors import DataError
+
+from .table import to_input_dtype
 
 INPUT_DTYPES = ("uint8", "float32", "float64")
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """One part of a data set: n samples, their labels, and the class map.
+    """One part of a data set: n samples with their targets.
 
-    inputs       (n, features) uint8, float32 or float64, C-contiguous
-    targets      (n,) int32 in 0 .. K-1
-    classes      K names: `classes[labels[i]]` is what sample i is called ("0" for label 9 of an ex4 set)
+    inputs       (n, *sample_shape) uint8, float32 or float64, C-contiguous
+    targets      class labels (n,) int32 in 0 .. K-1; without classes, numbers (n, k) float32 or float64
+    classes      K names: `classes[targets[i]]` is the class of sample i ("0" for label 9 of an ex4 set)
     image_shape  (rows, columns) where a sample is an image: `inputs[i].reshape(image_shape)` is upright
-    source       where it came from, in words
-    notes        what the reader knew and handled, a sentence each
+    weights      (n,) float64, >= 0 with a positive sum: what each sample counts for in the loss; None is 1 each
+    source       where it came from
+    notes        what the reader noticed and handled, a sentence each
 
-    Raises DataError where these do not hold. Whether the values can be trained on is judged by `check`.
+    Lists and arrays of other dtypes are converted where that is exact, numbers (n,) become (n, 1), and samples of
+    shape (rows, columns) or (rows, columns, 1) are images. Raises DataError for anything else. `check` judges
+    whether the values can be trained on.
     """
 
     inputs: np.ndarray
     targets: np.ndarray
-    classes: tuple[str, ...]
+    classes: tuple[str, ...] = ()
     image_shape: tuple[int, int] | None = None
+    weights: np.ndarray | None = None
     source: str = "memory"
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        self._check_inputs()
-        self._check_labels()
-        shape = self.image_shape
-        if shape is not None and (len(shape) != 2 or shape[0] * shape[1] != self.features):
+        inputs = self._inputs()
+        self._set(inputs=inputs, classes=tuple(map(str, self.classes)), weights=self._weights(len(inputs)))
+        self._set(targets=self._labels() if self.classes else self._numbers())
+        shape = inputs.shape[1:]
+        if self.image_shape is None and (len(shape) == 2 or shape[2:] == (1,)):
+            self._set(image_shape=shape[:2])
+        elif self.image_shape is not None:
+            self._set(image_shape=tuple(self.image_shape))
+            self._check_image_shape()
+
+    def _set(self, **values: Any) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def _inputs(self) -> np.ndarray:
+        x = _array(self.inputs, "inputs", self.source)
+        if x.ndim < 2 or 0 in x.shape:
+            raise DataError(
+                f"{self.source}: inputs have shape {x.shape}; (samples, features) or "
+                "(samples, *sample_shape) is needed, with at least one of each."
+            )
+        return np.ascontiguousarray(x) if x.dtype in INPUT_DTYPES else to_input_dtype(x, self.source)
+
+    def _labels(self) -> np.ndarray:
+        t, n, k = _array(self.targets, "targets", self.source), len(self.inputs), len(self.classes)
+        if t.shape != (n,) or t.dtype.kind not in "iu":
+            raise DataError(
+                f"{self.source}: class labels are {t.dtype} of shape {t.shape}; integers of shape "
+                f"({n},) are needed, one for each sample. Of one-hot rows take "
+                "argmax(axis=1); for regression leave out `classes`."
+            )
+        if t.min() < 0 or t.max() >= k:
+            raise DataError(f"{self.source}: labels lie in {t.min()}..{t.max()}, but {k} classes need 0..{k - 1}.")
+        return t.astype(np.int32, copy=False)
+
+    def _numbers(self) -> np.ndarray:
+        t, n = _array(self.targets, "targets", self.source), len(self.inputs)
+        if t.dtype.kind != "f" or t.shape[:1] != (n,) or t.ndim > 2 or 0 in t.shape:
+            raise DataError(
+                f"{self.source}: targets are {t.dtype} of shape {t.shape}, without classes; floats of shape "
+                f"({n}, k) are needed. For class labels name them, as in classes=('cat', 'dog')."
+            )
+        t = np.ascontiguousarray(t.reshape(n, -1), np.float64 if t.dtype.itemsize > 4 else np.float32)
+        if not np.isfinite(t).all():
+            raise DataError(
+                f"{self.source}: the targets of sample {np.argmin(np.isfinite(t).all(axis=1))} are not "
+                "finite. Repair or leave out such samples."
+            )
+        return t
+
+    def _weights(self, n: int) -> np.ndarray | None:
+        if self.weights is None:
+            return None
+        w = _array(self.weights, "weights", self.source)
+        if w.shape != (n,) or w.dtype.kind not in "buif":
+            raise DataError(
+                f"{self.source}: weights are {w.dtype} of shape {w.shape}; numbers of shape ({n},) are "
+                "needed, one for each sample."
+            )
+        w = w.astype(np.float64, copy=False)
+        if not (w.min() >= 0 and 0 < w.sum() < np.inf):
+            raise DataError(
+                f"{self.source}: weights lie in {w.min():g}..{w.max():g} and sum to {w.sum():g}; finite weights "
+                "of at least 0 with a positive sum are needed."
+            )
+        return w
+
+    def _check_image_shape(self) -> None:
+        shape = self.image_shape or ()
+        if len(shape) != 2 or shape[0] * shape[1] != self.features:
             raise DataError(
                 f"{self.source}: an image of {shape} pixels cannot be made of {self.features} features."
-            )
-
-    def _check_inputs(self) -> None:
-        x = self.inputs
-        if x.ndim != 2 or 0 in x.shape:
-            raise DataError(
-                f"{self.source}: inputs have shape {x.shape}; (samples, features) is needed, neither 0."
-            )
-        if x.dtype not in INPUT_DTYPES or not x.flags.c_contiguous:
-            raise DataError(
-                f"{self.source}: inputs are {x.dtype}, {'' if x.flags.c_contiguous else 'not '}C-contiguous; "
-                f"C-contiguous {', '.join(INPUT_DTYPES)} is needed. See numpy.ascontiguousarray."
-            )
-
-    def _check_labels(self) -> None:
-        t = self.targets
-        if t.shape != (len(self.inputs),) or t.dtype != np.int32:
-            raise DataError(
-                f"{self.source}: labels are {t.dtype} of shape {t.shape}; "
-                f"int32 of shape ({len(self.inputs)},) is needed, one for each sample."
-            )
-        if t.min() < 0 or t.max() >= len(self.classes):
-            raise DataError(
-                f"{self.source}: labels lie in {t.min()}..{t.max()}, "
-                f"but {len(self.classes)} classes need 0..{len(self.classes) - 1}."
             )
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of one sample: (features,), (rows, columns) or (rows, columns, channels)."""
+        return self.inputs.shape[1:]
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Shape of one target: () for a label, (k,) for numbers."""
+        return self.targets.shape[1:]
+
+    @property
     def features(self) -> int:
         """Numbers in one sample."""
-        return int(self.inputs.shape[1])
+        return self.inputs[0].size
 
     def image(self, i: int) -> np.ndarray:
         """Sample i as an upright (rows, columns) image; DataError if samples are not images."""
@@ -82,32 +140,39 @@ class Dataset:
 
     def counts(self) -> np.ndarray:
         """(K,) int64: how many samples each class has."""
-        return np.bincount(self.targets, minlength=len(self.classes))
+        return np.bincount(self.targets, minlength=len(self.classes)) if self.classes else np.zeros(0, np.int64)
 
     def take(self, indices: np.ndarray) -> Dataset:
         """The samples of `indices`, in that order, copied."""
-        return replace(self, inputs=self.inputs[indices], targets=self.targets[indices])
+        weights = None if self.weights is None else self.weights[indices]
+        return replace(self, inputs=self.inputs[indices], targets=self.targets[indices], weights=weights)
 
     def with_classes(self, classes: tuple[str, ...]) -> Dataset:
-        """The same samples with labels that index `classes`, as a trained network's outputs do.
+        """The same samples with labels that index `classes`, as the outputs of a trained network do.
 
         Raises DataError if a sample belongs to a class that is not among them.
         """
         if classes == self.classes:
             return self
         used = [self.classes[k] for k in np.flatnonzero(self.counts())]
-        if strange := [name for name in used if name not in classes]:
+        label = {name: k for k, name in enumerate(classes)}
+        if not self.classes or not classes:
             raise DataError(
-                f"{self.source}: holds classes {', '.join(strange)}, which are not among the "
+                f"{self.source}: has {len(self.classes)} classes where {len(classes)} are needed: labels and "
+                "numbers are different tasks. Give data of the kind the network was trained on."
+            )
+        if unknown := [name for name in used if name not in label]:
+            raise DataError(
+                f"{self.source}: holds classes {', '.join(unknown)}, which are not among the "
                 f"{len(classes)} known ones ({', '.join(classes)})."
             )
-        index = np.array([classes.index(name) if name in classes else -1 for name in self.classes], np.int32)
+        index = np.array([label.get(name, -1) for name in self.classes], np.int32)
         return replace(self, targets=index[self.targets], classes=classes)
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The parts of a data set, which share features, classes and image shape. `test` may be absent."""
+    """The parts of a data set, which share sample shape and classes. `test` may be absent."""
 
     train: Dataset
     test: Dataset | None = None
@@ -115,10 +180,18 @@ class Splits:
     def __post_init__(self) -> None:
         if self.test is None:
             return
-        for what in ("features", "image_shape", "classes"):
+        for what in ("sample_shape", "image_shape", "classes", "target_shape"):
             train, test = getattr(self.train, what), getattr(self.test, what)
             if train != test:
                 raise DataError(
                     f"the two parts do not belong together: {what} is {train} in {self.train.source}, "
                     f"{test} in {self.test.source}."
                 )
+
+
+def _array(values: Any, name: str, source: str) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError) as error:
+        kind = type(values).__name__
+        raise DataError(f"{source}: {name} of type {kind} are no array of numbers: {error}.") from error

@@ -49,7 +49,7 @@ def _dataset(
         notes += (f"inputs are {table.inputs.dtype}, read as {dtype} like the other part",)
         Budget(table.source).take_array(table.inputs.shape, dtype)
     inputs = table.inputs.astype(dtype, copy=False)
-    return Dataset(inputs, labels, classes, table.image_shape, table.source, notes)
+    return Dataset(inputs, labels, classes, table.image_shape, source=table.source, notes=notes)
 
 
 def _label_notes(table: Table, labels: np.ndarray, classes: tuple[str, ...]) -> tuple[str, ...]:

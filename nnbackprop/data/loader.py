@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,89 +21,90 @@ STREAMED_BYTES = 2**24  # of a chunk that streams; up to four are under way at o
 RESIDENT_BYTES = 2**30  # and less than this where the library does not tell how much that is
 
 
-@dataclass(frozen=True)
 class DataLoader:
-    """A data set as a device sees it.
+    """A data set as a device sees it: `resident` on it as a whole, or streamed a chunk at a time.
 
-    `data` holds what every step reads: the samples where they are resident, and the scaling where it is yet to be
-    done. uint8 stays as it came, a quarter of float32, and is scaled on the way; floats are scaled once.
+    `data` is what every step reads: the samples of a resident set, and the scaling if each step does it. uint8
+    stays uint8, a quarter of float32, and is scaled in each step; floats of a resident set are scaled once.
+    Weights, and targets that are numbers, have the parameters' `dtype`. `resident` is asked for as auto, yes or
+    no.
     """
 
-    backend: Backend
-    dataset: Dataset
-    data: Tree
-    resident: bool
-
-    @classmethod
-    def of(
-        cls, backend: Backend, dataset: Dataset, scaling: Scaling, dtype: str, resident: str = "auto"
-    ) -> DataLoader:
-        """Move what belongs on the device there; `resident` is auto, yes or no."""
-        keep = resident == "yes" or (resident == "auto" and _fits(backend, dataset))
+    def __init__(
+        self, backend: Backend, dataset: Dataset, scaling: Scaling, dtype: str, resident: str = "auto"
+    ) -> None:
+        self.backend, self.dataset = backend, dataset
+        self.resident = resident == "yes" or (resident == "auto" and _fits(backend, dataset))
+        self._samples = {"inputs": dataset.inputs, "targets": dataset.targets}
+        if not dataset.classes:
+            self._samples["targets"] = dataset.targets.astype(dtype, copy=False)
+        if dataset.weights is not None:
+            self._samples["weights"] = dataset.weights.astype(dtype)
         data = {"scale": scaling.scale.astype(dtype), "shift": scaling.shift.astype(dtype)}
-        if keep and dataset.inputs.dtype.kind == "f":
-            data = {"inputs": scaling.apply(dataset.inputs, dtype), "targets": dataset.targets}
-        elif keep:
-            data |= {"inputs": dataset.inputs, "targets": dataset.targets}
-        return cls(backend, dataset, tree_map(partial(backend.asarray, copy=False), data), keep)
+        if self.resident and dataset.inputs.dtype.kind == "f":
+            data = {**self._samples, "inputs": scaling.apply(dataset.inputs, dtype)}
+        elif self.resident:
+            data |= self._samples
+        self.data: Tree = tree_map(partial(backend.asarray, copy=False), data)
 
     def xs(self, rows: np.ndarray) -> Tree:
         """Host arrays for `rows` (steps, batch): the row numbers if the set is resident, else the samples.
 
         A batch that is the whole resident set needs neither: it is taken as it lies, in the set's own order.
         """
-        if self.resident and rows.shape[1] == len(self.dataset.targets):
+        if not self.resident:
+            return {name: array[rows] for name, array in self._samples.items()}
+        if rows.shape[1] == len(self.dataset):
             return {"all": np.zeros(len(rows), np.int32)}
-        if self.resident:
-            return {"rows": rows.astype(np.int32)}
-        return {"inputs": self.dataset.inputs[rows], "targets": self.dataset.targets[rows]}
+        return {"rows": rows.astype(np.int32)}
 
-    def at_most(self, length: int, batch: int) -> int:
+    def limit_chunk(self, length: int, batch: int) -> int:
         """The power of two up to `length` steps of `batch` samples that a streamed chunk's memory allows."""
         if self.resident:
             return length
         size = batch * self.dataset.inputs[:1].nbytes
         return min(length, 1 << max(0, (STREAMED_BYTES // size).bit_length() - 1))
 
-    def move(self, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:
+    def to_device(self, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:
         """Each chunk's arrays on the device, to be used before the next is asked for; streamed ones come ahead."""
         if not self.resident:
             return self.backend.stream(chunks)
         return ((label, tree_map(self.backend.asarray, xs)) for label, xs in chunks)
 
 
-def fetch(xp: Any, data: Tree, x: Tree) -> tuple[Array, Array]:
-    """Inputs (n, features) in the parameters' dtype and labels (n,) int32 of one step.
+def get_batch(xp: Any, data: Tree, x: Tree) -> tuple[Array, Array, Array | None]:
+    """Inputs (n, *sample_shape) in the parameters' dtype, targets (n,) or (n, k) and weights (n,) of one step.
 
-    x' = x * scale + shift, which every preprocessing of ours is.
+    Weights are None where the data set has none. Inputs that are not scaled yet are scaled here.
     """
-    if "all" in x:
-        inputs, labels = data["inputs"], data["targets"]
-    elif "rows" in x:
-        inputs, labels = (xp.take(data[name], x["rows"], axis=0) for name in ("inputs", "targets"))
-    else:
-        inputs, labels = x["inputs"], x["targets"]
-    if "scale" not in data:
-        return inputs, labels
-    scaled = xp.astype(inputs, data["scale"].dtype)  # a copy, to be changed in place
-    scaled *= data["scale"]
-    scaled += data["shift"]
-    return scaled, labels
+    samples = _samples(data if "all" in x or "rows" in x else x)
+    if "rows" in x:
+        samples = {name: xp.take(array, x["rows"], axis=0) for name, array in samples.items()}
+    inputs = samples["inputs"]
+    if "scale" in data:
+        inputs = xp.astype(inputs, data["scale"].dtype)  # a copy, to be changed in place
+        inputs *= data["scale"]
+        inputs += data["shift"]
+    return inputs, samples["targets"], samples.get("weights")
 
 
 def batch_size(data: Tree, x: Tree) -> int:
-    """How many samples `fetch` would bring."""
+    """The number of samples that `get_batch` returns."""
     if "all" in x:
         return data["targets"].shape[0]
     return x["rows" if "rows" in x else "targets"].shape[0]
 
 
 def microbatch(data: Tree, x: Tree, begin: int, end: int) -> tuple[Tree, Tree]:
-    """`data` and `x` of which `fetch` brings the batch's samples from `begin` to before `end` alone."""
+    """`data` and `x` of which `get_batch` returns samples `begin` to `end` - 1 of the batch."""
     if "all" in x:
-        return {**data, **{name: data[name][begin:end, ...] for name in ("inputs", "targets")}}, x
-    names = ("rows",) if "rows" in x else ("inputs", "targets")
-    return data, {**x, **{name: x[name][begin:end, ...] for name in names}}
+        return {**data, **{name: array[begin:end, ...] for name, array in _samples(data).items()}}, x
+    batch = {"rows": x["rows"]} if "rows" in x else _samples(x)
+    return data, {**x, **{name: array[begin:end, ...] for name, array in batch.items()}}
+
+
+def _samples(tree: Tree) -> Tree:
+    return {name: tree[name] for name in ("inputs", "targets", "weights") if name in tree}
 
 
 def chunk_rows(

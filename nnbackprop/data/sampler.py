@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
+
+from nnbackprop._random import philox
 
 
 def permutation(seed: int, epoch: int, n: int) -> np.ndarray:
     """Return the int64 permutation of 0 .. n-1 that belongs to (seed, epoch), drawn on the host.
 
     It is the stable argsort of n raw 64-bit words of Philox4x64-10, which NumPy promises never to change
-    (`Generator.permutation` may change between versions). Equal words are a chance of n^2 / 2^65; they keep
-    their order.
+    (`Generator.permutation` may change between versions). Two words are equal with a probability of n^2 / 2^65;
+    they keep their order.
     """
-    digest = hashlib.blake2b(f"{seed}/{epoch}/shuffle".encode(), digest_size=16).digest()
-    words = np.random.Philox(key=int.from_bytes(digest, "little")).random_raw(n)
-    return np.argsort(words, kind="stable").astype(np.int64)
+    return np.argsort(philox(seed, epoch, "shuffle").random_raw(n), kind="stable").astype(np.int64)

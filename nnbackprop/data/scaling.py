@@ -11,13 +11,13 @@ from nnbackprop.errors import DataError, UsageError
 
 from .dataset import Dataset
 
-Kind = Literal["none", "unit", "standard", "per-feature", "book"]
+Kind = Literal["none", "unit", "standard", "per-feature", "rashid"]
 ROWS = 256  # at a time: 256 * 255^2 fits int32
 
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """x' = x * scale + shift; both float64, 0-d or (features,)."""
+    """x' = x * scale + shift; both float64, 0-d or of a sample's shape."""
 
     scale: np.ndarray
     shift: np.ndarray
@@ -28,7 +28,7 @@ class Scaling:
         return cls(np.array(1.0), np.array(0.0))
 
     def apply(self, inputs: np.ndarray, dtype: str) -> np.ndarray:
-        """Scaled inputs (n, features) in `dtype`, computed in `dtype` as on a device."""
+        """Scaled inputs (n, *sample_shape) in `dtype`, computed in `dtype` as on a device."""
         x = inputs.astype(dtype)
         x *= self.scale.astype(dtype)
         x += self.shift.astype(dtype)
@@ -42,7 +42,7 @@ class Scaling:
             return
         j = int(np.argmin(finite))
         which = f"feature {j}" if finite.ndim else "all features"
-        values = train.inputs[:, j] if finite.ndim else train.inputs
+        values = train.inputs.reshape(len(train), -1)[:, j] if finite.ndim else train.inputs
         scale, shift = (float(np.broadcast_to(a, finite.shape).flat[j]) for a in (self.scale, self.shift))
         raise DataError(
             f"{train.source}: the scaling of {which}, whose values lie in {values.min():g} .. {values.max():g}, "
@@ -60,7 +60,7 @@ def fit_scaling(kind: str, train: Dataset) -> Scaling:
                  other floats have their scale already, and stay
     standard     (x - mean) / std, both over all values of all samples (0.1307 and 0.3081 of 255 for MNIST)
     per-feature  (x - mean) / std of each feature; a feature constant in training is 0 everywhere
-    book         0.99 unit + 0.01, so that no input is 0 (Rashid, Make Your Own Neural Network, 2016)
+    rashid       0.99 unit + 0.01, so that no input is 0 (Rashid, Make Your Own Neural Network, 2016)
     Raises UsageError for another kind.
     """
     if kind not in get_args(Kind):
@@ -70,18 +70,22 @@ def fit_scaling(kind: str, train: Dataset) -> Scaling:
     if kind == "per-feature":
         return _per_feature(train.inputs)
     unit = 1 / 255 if kind != "none" and _is_bytes(train.inputs) else 1.0
-    scale, shift = (0.99 * unit, 0.01) if kind == "book" else (unit, 0.0)
+    scale, shift = (0.99 * unit, 0.01) if kind == "rashid" else (unit, 0.0)
     return Scaling(np.array(scale), np.array(shift))
 
 
 def moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and (population) variance of each feature, float64 (features,).
+    """Mean and (population) variance of each feature, float64 of a sample's shape.
 
     Of uint8 they come from integer sums, and so are the same bits on every machine.
     """
-    if inputs.dtype != np.uint8:
-        with np.errstate(over="ignore", invalid="ignore"):
-            return _float_moments(inputs)
+    flat, shape = inputs.reshape(len(inputs), -1), inputs.shape[1:]
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, variance = _byte_moments(flat) if inputs.dtype == np.uint8 else _float_moments(flat)
+    return mean.reshape(shape), variance.reshape(shape)
+
+
+def _byte_moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n = len(inputs)
     total, squares = np.zeros((2, inputs.shape[1]), np.int64)
     for row in range(0, n, ROWS):

@@ -1,4 +1,4 @@
-"""One set cut in two, class by class, so that both parts have the whole's proportions."""
+"""A data set split in two: stratified by class, or plainly where targets are numbers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from nnbackprop.errors import DataError, UsageError
 from .dataset import Dataset
 from .sampler import permutation
 
-SPLIT = -1  # stands for the epoch in the shuffle's key, and no epoch of training has it
+SPLIT = -1  # the epoch in the key of the shuffle; epochs of training count from 1
 
 
 def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """Return (rest, part): `part` has `fraction` of the samples of each class, drawn by `seed`.
+    """Return (rest, part): `part` has `fraction` of the samples (of each class), drawn by `seed`.
 
     `part` has round(fraction n) samples in all, and of each class, the exact share rounded up or down
     (largest remainders first). A class keeps at least one sample in `rest`, so one of a single sample is
@@ -24,7 +24,8 @@ def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
     """
     if not 0 < fraction < 1:
         raise UsageError(f"a share of {fraction} cannot be split off: it must lie between 0 and 1, both excluded.")
-    quota = quotas(dataset.counts(), fraction)
+    labels = dataset.targets if dataset.classes else np.zeros(len(dataset), np.int32)
+    quota = quotas(np.bincount(labels, minlength=len(dataset.classes)), fraction)
     if not quota.any():
         raise DataError(
             f"{dataset.source}: splitting {fraction} off {len(dataset)} samples in {len(dataset.classes)} classes "
@@ -33,7 +34,7 @@ def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
     order = permutation(seed, SPLIT, len(dataset))
     chosen = np.zeros(len(dataset), bool)
     for label, count in enumerate(quota):
-        chosen[order[dataset.targets[order] == label][:count]] = True
+        chosen[order[labels[order] == label][:count]] = True
     return dataset.take(np.flatnonzero(~chosen)), dataset.take(np.flatnonzero(chosen))
 
 

@@ -52,7 +52,7 @@ class Table:
                 f"{source}: images have shape {images.shape}; (samples, features) or (samples, rows, columns) "
                 "is needed, with at least one of each."
             )
-        inputs = numbers(images, source).reshape(len(images), -1)
+        inputs = to_input_dtype(images, source).reshape(len(images), -1)
         flat, label_notes = _flat_labels(labels, len(images), source)
         return cls(inputs, flat, source, _image_shape(images.shape), names or {}, notes + label_notes)
 
@@ -64,11 +64,11 @@ class Tables(NamedTuple):
     test: Table | None = None
 
 
-def numbers(array: np.ndarray, source: str) -> np.ndarray:
+def to_input_dtype(array: np.ndarray, source: str) -> np.ndarray:
     """`array` as uint8 where its integers allow, else as the narrowest of float32, float64 that is exact."""
     kind = array.dtype.kind
     if kind not in "buif":
-        raise DataError(f"{source}: images are of type {array.dtype}; real numbers are needed.")
+        raise DataError(f"{source}: inputs are of type {array.dtype}; real numbers are needed.")
     if kind == "f":
         wide = array.dtype.itemsize > 4
         with np.errstate(over="ignore"):  # a long double that no double holds is infinite, and judged as that

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from backends import Tree, tree_map
-from nnbackprop.data.loader import fetch
+from nnbackprop.data.loader import get_batch
 from nnbackprop.errors import DivergedError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.rng import RngKey
@@ -105,7 +105,7 @@ class _Search:
 
     def before(self, params: Params, data: Tree, x: Tree) -> NotFinite | None:
         """Inputs, parameters, then the way forward and back."""
-        inputs, labels = fetch(self.step.xp, data, x)
+        inputs, labels, _ = get_batch(self.step.xp, data, x)
         if not self.finite(inputs):
             return self.found("inputs", "the inputs hold a value that is not finite")
         return self.parameters(params, "before the step") or self.forward(params, inputs, labels, x["step"])

@@ -43,7 +43,7 @@ Which = Literal["last", "best"]
 
 @dataclass(frozen=True)
 class WeightDifference:
-    """A parameter of the `last` or `best` checkpoint: whether every bit is equal, and ||a - b|| / ||b||, b kept."""
+    """A parameter of a checkpoint: whether every bit is equal, and ||a - b|| / ||b||, b the one kept."""
 
     which: Which
     name: str
@@ -247,8 +247,8 @@ def compare_metrics(
 ) -> Iterator[MetricDifference]:
     """Losses and accuracies of the parts, each of so many `samples`, and the best epoch.
 
-    In float64 accuracies have to be equal. Else that of the test part, or where there is none of the training part,
-    has to be within `STANDARD_ERRORS` of the difference of the accuracies p of two runs on n samples, each of
+    In float64 accuracies have to be equal. Else that of the test part, or without one of the training part, has
+    to be within `STANDARD_ERRORS` of the difference of the accuracies p of two runs on n samples, each of
     (2 p (1 - p) / n)^(1/2).
     """
     judged = "test" if "test" in samples else "train"

@@ -1,4 +1,4 @@
-"""How weights begin: drawn on the host, from a stream keyed by seed, layer and purpose, then moved.
+"""Initial weights: drawn on the host, from a stream of each layer's own, then moved to the device.
 
 Every draw is made in float64 and cast, so float32 and float64 networks begin at the same numbers, and
 every backend begins at the same bits.
@@ -6,7 +6,6 @@ every backend begins at the same bits.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -15,20 +14,28 @@ from typing import Literal
 
 import numpy as np
 
+from nnbackprop._random import philox
 from nnbackprop.errors import ShapeError, UsageError
 
-Generator = np.random.Generator
-"""The host's generator: what initializers draw from."""
 
+class InitRng(np.random.Generator):
+    """The generator of one layer's first parameters: Philox under a key of (seed, path, "weights").
 
-def generator(seed: int, layer: int, purpose: str) -> np.random.Generator:
-    """Return the host generator of one (seed, layer, purpose): Philox4x64-10 under a key of its own."""
-    digest = hashlib.blake2b(f"{seed}/{layer}/{purpose}".encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
+    `path` is the layer's place in the network: "2" for the third layer, "2.0" for the first layer of a third that
+    is itself a Sequential, "" for the network.
+    """
+
+    def __init__(self, seed: int = 0, path: str = "") -> None:
+        super().__init__(philox(seed, path, "weights"))
+        self.seed, self.path = seed, path
+
+    def at(self, i: int) -> InitRng:
+        """The generator of child `i` of the layer at this path."""
+        return InitRng(self.seed, f"{self.path}.{i}" if self.path else str(i))
 
 
 def cast(drawn: np.ndarray, dtype: str) -> np.ndarray:
-    """`drawn` in `dtype`; what overflows it is infinite there, which a trainer refuses to begin with."""
+    """`drawn` in `dtype`; what overflows becomes infinite, with which a trainer does not start."""
     with np.errstate(over="ignore"):
         return drawn.astype(dtype)
 
@@ -73,7 +80,7 @@ class Uniform(Initializer):
             )
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        """RngKey every element from U(-limit, limit)."""
+        """Draw every element from U(-limit, limit)."""
         return cast(rng.uniform(-self.limit, self.limit, shape), dtype)
 
 
@@ -92,7 +99,7 @@ class Normal(Initializer):
             )
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        """RngKey every element from N(mean, std^2)."""
+        """Draw every element from N(mean, std^2)."""
         return cast(rng.normal(self.mean, self.std, shape), dtype)
 
 
@@ -111,7 +118,7 @@ class _Scaled(Initializer):
         """Return the variance of one weight of a (fan_in, fan_out) matrix."""
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        """RngKey from N(0, v), or from U(-sqrt(3 v), sqrt(3 v)), whose variance is v as well."""
+        """Draw from N(0, v), or from U(-sqrt(3 v), sqrt(3 v)), whose variance is v as well."""
         if len(shape) != 2 or min(shape) < 1:
             raise ShapeError(
                 f"{type(self).__name__} scales by the fans of a weight matrix and needs a shape "

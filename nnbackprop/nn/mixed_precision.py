@@ -1,23 +1,25 @@
 """Products in numbers half as wide as the parameters: faster where the hardware has them, and half the memory.
 
 Micikevicius et al., Mixed precision training, ICLR 2018: parameters, their update, the loss and evaluation stay
-in float32; a step's way forward and back is made in float16 or bfloat16, on copies.
+in float32; a step's forward and backward are computed in float16 or bfloat16, on copies.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backends import Array, Backend, Tree, tree_map
 from nnbackprop.errors import UsageError
-from nnbackprop.nn.layers.base import Params
+from nnbackprop.nn.layers.base import LayerParams, Params, map_layers
 
 from .rng import RngKey
 from .sequential import Sequential
+from .trace import LayerTrace, Trace
 
 SCALES = {"float16": 1024.0, "bfloat16": 1.0}
-"""What dJ/dy is multiplied by on its way back, and gradients divided by after it.
+"""What dJ/dy is multiplied by before backward, and gradients divided by after it.
 
 float16 has nothing below 6e-8, where gradients of a batch's mean soon are; bfloat16 reaches as far as float32.
 """
@@ -27,7 +29,8 @@ float16 has nothing below 6e-8, where gradients of a batch's mean soon are; bflo
 class MixedPrecision(Sequential):
     """A network that computes in `dtype`, of parameters and for losses that are wider.
 
-    y comes out, and dy goes in, in the parameters' own dtype; so do the gradients come out.
+    y comes out, and dy goes in, in the parameters' own dtype; so do the gradients come out. A layer with
+    `full_precision` keeps its parameters as they are.
     """
 
     dtype: str
@@ -43,21 +46,46 @@ class MixedPrecision(Sequential):
         object.__setattr__(self, "dtype", dtype)
 
     def forward(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> tuple[Array, tuple]:
-        """Outputs y (n, ...) in x's dtype, and what is needed to go back, the narrow parameters among it."""
-        narrow = self._narrow(xp, params)
+        """Outputs y (n, ...) in x's dtype; the caches hold the narrow parameters too."""
+        narrow = self._narrow_params(xp, params)
         y, caches = super().forward(xp, narrow, self._narrow(xp, x), key)
         return xp.astype(y, x.dtype), (narrow, caches)
 
     def backward(
         self, xp: Any, params: Params, caches: tuple, dy: Array, need_dx: bool = False
     ) -> tuple[Array | None, Params]:
-        """Gradients in dy's dtype; s times as large on the way, s of `SCALES`, as the chain kernel is linear."""
+        """Gradients in dy's dtype; on the way s times as large, s of `SCALES`, as backward is linear in dy."""
         (narrow, caches), s = caches, SCALES[self.dtype]
-        found = super().backward(xp, narrow, caches, self._narrow(xp, dy * s), need_dx)
-        dx, grads = (
-            tree_map(lambda g: xp.astype(g, dy.dtype) * (1 / s), tree) for tree in (found[0] or (), found[1])
-        )
-        return (dx if need_dx else None), grads
+        dx, grads = super().backward(xp, narrow, caches, self._narrow(xp, dy * s), need_dx)
+        return (self._widen(xp, dx, dy) if need_dx else None), self._widen(xp, grads, dy)
 
-    def _narrow(self, xp: Any, tree: Tree) -> Tree:
-        return tree_map(lambda a: xp.astype(a, getattr(xp, self.dtype)), tree)
+    def new_buffers(self, xp: Any, params: Params, caches: tuple) -> Params:
+        """The buffers' next values, in their own dtype."""
+        return super().new_buffers(xp, params, caches[1])
+
+    def trace(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> Trace:
+        """The narrow arrays of every layer, and y in x's dtype."""
+        trace = super().trace(xp, self._narrow_params(xp, params), self._narrow(xp, x), key)
+        return replace(trace, y=xp.astype(trace.y, x.dtype))
+
+    def backward_trace(
+        self, xp: Any, traces: Iterator[LayerTrace], dy: Array
+    ) -> Generator[tuple[LayerTrace, Array, Array, LayerParams], None, Array]:
+        """dy, dx and gradients of every layer in dy's dtype, divided by the scale."""
+        dx = dy
+        for trace, *found in super().backward_trace(xp, traces, self._narrow(xp, dy * SCALES[self.dtype])):
+            dy_here, dx, grads = self._widen(xp, tuple(found), dy)
+            yield trace, dy_here, dx, grads
+        return dx
+
+    def _narrow(self, xp: Any, array: Array) -> Array:
+        return xp.astype(array, getattr(xp, self.dtype))
+
+    def _narrow_params(self, xp: Any, params: Params) -> Params:
+        def narrow(layer: Any, p: LayerParams) -> LayerParams:
+            return p if getattr(layer, "full_precision", False) else tree_map(lambda a: self._narrow(xp, a), p)
+
+        return map_layers(narrow, self, params)
+
+    def _widen(self, xp: Any, tree: Tree, like: Array) -> Tree:
+        return tree_map(lambda g: xp.astype(g, like.dtype) * (1 / SCALES[self.dtype]), tree)

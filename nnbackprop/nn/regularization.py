@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from backends import Array
 from nnbackprop.errors import UsageError
-from nnbackprop.nn.layers.base import Params
+from nnbackprop.nn.layers.base import Layer, LayerParams, Params, map_layers
+from nnbackprop.nn.sequential import Sequential
 
 
 @dataclass(frozen=True)
 class WeightPenalty:
-    """l1 sum |w| + l2/2 sum w^2 over the weights W of all layers, and over the biases b too if `biases`.
+    """l1 sum |w| + l2/2 sum w^2 over the weights that the layers call `regularized`, such as W of Dense.
 
-    The gradient is l1 sign(w) + l2 w, sign(0) = 0. Neither is divided by the batch: Ng's lambda/m is l2 here
-    (Krogh and Hertz, A simple weight decay can improve generalization, NIPS 1991).
+    With `biases` it is over all trained parameters. The gradient is l1 sign(w) + l2 w, sign(0) = 0. Neither is
+    divided by the batch: Ng's lambda/m is l2 here (Krogh and Hertz, A simple weight decay can improve
+    generalization, NIPS 1991).
     """
 
     l1: float = 0.0
@@ -29,17 +30,25 @@ class WeightPenalty:
             if not 0 <= value < math.inf:
                 raise UsageError(f"{name} must be a finite number of at least 0; got {value}.")
 
-    def loss(self, xp: Any, params: Params) -> Array:
+    def loss(self, xp: Any, network: Sequential, params: Params) -> Array:
         """l1 sum |w| + l2/2 sum w^2, 0-d (derivation, D28)."""
-        terms = [self._term(xp, w) for w in self._penalised(params)]
+        layers = network.named_layers(params)
+        terms = [self._term(xp, w) for _, layer, p in layers for name, w in p.items() if self._counts(layer, name)]
+        if not terms:
+            raise UsageError(
+                "A weight penalty needs a layer with regularized parameters, such as Dense; got none."
+            )
         return sum(terms[1:], terms[0])
 
-    def gradients(self, xp: Any, params: Params, grads: Params) -> Params:
+    def gradients(self, xp: Any, network: Sequential, params: Params, grads: Params) -> Params:
         """`grads` with l1 sign(w) + l2 w added for every penalised w (derivation, D29)."""
-        return tuple(
-            {name: g + self._slope(xp, p[name]) if self._counts(name) else g for name, g in layer.items()}
-            for p, layer in zip(params, grads, strict=True)
-        )
+
+        def add(layer: Layer, p: LayerParams, g: LayerParams) -> LayerParams:
+            return {
+                name: d + self._slope(xp, p[name]) if self._counts(layer, name) else d for name, d in g.items()
+            }
+
+        return map_layers(add, network, params, grads)
 
     def _term(self, xp: Any, w: Array) -> Array:
         square = xp.sum(w * w) * (self.l2 / 2)
@@ -48,8 +57,7 @@ class WeightPenalty:
     def _slope(self, xp: Any, w: Array) -> Array:
         return self.l2 * w + self.l1 * xp.sign(w) if self.l1 else self.l2 * w
 
-    def _counts(self, name: str) -> bool:
-        return name == "W" or self.biases
-
-    def _penalised(self, params: Params) -> Iterator[Array]:
-        return (w for layer in params for name, w in layer.items() if self._counts(name))
+    def _counts(self, layer: Layer, name: str) -> bool:
+        if self.biases:
+            return name not in getattr(layer, "buffers", ())
+        return name in getattr(layer, "regularized", ())

@@ -1,19 +1,18 @@
 """Dropout masks that are the same bits on every library: a counter-based generator in int32 operators.
 
-A mask depends on (seed, layer, step, row, column) and on nothing else, so resuming, sharding and replaying
-are exact. Threefry2x32 with 13 rounds, the fewest that pass BigCrush: Salmon, Moraes, Dror and Shaw,
+A mask depends on (seed, path of the layer, step, row, column) and on nothing else, so resuming, sharding and
+replaying are exact. Threefry2x32 with 13 rounds, the fewest that pass BigCrush: Salmon, Moraes, Dror and Shaw,
 "Parallel random numbers: as easy as 1, 2, 3", SC'11.
 """
 
 from __future__ import annotations
 
-import hashlib
-import struct
-from dataclasses import dataclass
-from functools import lru_cache
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backends import Array, device_of
+from nnbackprop._random import threefry_key
 from nnbackprop.errors import UsageError
 
 PARITY = 0x1BD11BDA
@@ -36,14 +35,6 @@ def quantise(rate: float) -> int:
             f"1/{LEVELS}, and one that rounds to 1 would leave no unit alive: use a smaller rate."
         )
     return level
-
-
-@lru_cache(maxsize=1024)
-def stream_key(seed: int, layer: int, purpose: str) -> tuple[int, int]:
-    """Return the two key words of a stream, as signed 32-bit numbers: 8 bytes of BLAKE2b, little-endian."""
-    digest = hashlib.blake2b(f"{seed}/{layer}/{purpose}".encode(), digest_size=8).digest()
-    k0, k1 = struct.unpack("<ii", digest)
-    return k0, k1
 
 
 def threefry(xp: Any, c0: Array, c1: Array, k0: int, k1: int) -> tuple[Array, Array]:
@@ -72,23 +63,23 @@ def survivors(xp: Any, lane: Array, threshold: int, scale: Array) -> Array:
 
 @dataclass(frozen=True)
 class RngKey:
-    """Where in the random stream a step stands; handed to every layer, which asks it for a mask.
+    """The random stream of one step, at one layer; each layer of a training step gets its own.
 
-    `step` is a 0-d int32 array on the device (it may be traced). `row0` is the row of the whole batch at
-    which this shard or micro-batch begins, `layer` the position of the layer that draws.
+    `step` is a 0-d int32 array on the device (it may be traced). `row0` is the row of the whole batch at which
+    this shard or microbatch begins, `path` the layer's place in the network: "2", or "2.0" in a nested one.
     """
 
     seed: int
     step: Array
     row0: int = 0
-    layer: int = 0
+    path: str = ""
 
-    def at(self, layer: int) -> RngKey:
-        """Return the same draw for the layer at position `layer`."""
-        return RngKey(self.seed, self.step, self.row0, layer)
+    def at(self, i: int) -> RngKey:
+        """The key of child `i` of the layer at this path."""
+        return replace(self, path=f"{self.path}.{i}" if self.path else str(i))
 
-    def dropout_mask(self, xp: Any, shape: tuple[int, int], rate: float, dtype: Any) -> Array:
-        """RngKey an inverted-dropout mask: 0 with probability p, else 1 / (1 - p), p = round(rate 2^16) / 2^16.
+    def dropout_mask(self, xp: Any, shape: tuple[int, ...], rate: float, dtype: Any) -> Array:
+        """Inverted-dropout mask: 0 with probability p, else 1 / (1 - p), p = round(rate 2^16) / 2^16.
 
         One call of the generator serves four columns, q = ceil(width / 4) apart: element (row, column) is
         lane column // q of counter ((row0 + row) q + column % q, step). Lanes are word 0 high half, word 1
@@ -96,23 +87,24 @@ class RngKey:
 
         Args:
             xp: the backend's namespace.
-            shape: (rows, width) of the mask.
+            shape: (rows, *sample_shape) of the mask; width is the size of a sample.
             rate: the share of units to drop, 0 <= rate < 1.
             dtype: the mask's floating dtype, one of `xp`.
 
         Raises:
             UsageError: the rate is outside 0 <= rate < 1, or rounds to 1.
         """
-        rows, width = shape
+        rows, width = shape[0], math.prod(shape[1:])
         q = -(-width // 4)
         level = quantise(rate)
         first = self.row0 * q
         element = xp.arange(first, first + rows * q, dtype=xp.int32, device=device_of(self.step))
         element = xp.reshape(element, (rows, q))
         step = xp.broadcast_to(self.step, (rows, q))
-        word0, word1 = xp.fuse(threefry)(element, step, *stream_key(self.seed, self.layer, "dropout"))
+        word0, word1 = xp.fuse(threefry)(element, step, *threefry_key(self.seed, self.path, "dropout"))
         # a half at the top of its word compares as the 16-bit number would, against a threshold moved up too
         threshold = (level - LEVELS // 2) * LEVELS
         lanes = xp.concat([word0, word1, word0 << 16, word1 << 16], axis=1)[:, :width]
         scale = xp.full((), LEVELS / (LEVELS - level), dtype=dtype, device=device_of(self.step))
-        return xp.fuse(survivors)(lanes, threshold, scale)
+        mask = xp.fuse(survivors)(lanes, threshold, scale)
+        return mask if len(shape) == 2 else xp.reshape(mask, shape)

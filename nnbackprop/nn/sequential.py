@@ -1,46 +1,58 @@
-"""A network is its layers in order: forward hands `y` down the row, backward hands `dy` back up."""
+"""Layers in order: forward hands y from each to the next, backward hands dy from each to the one before."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+import copy
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
-from backends import Array
-from nnbackprop.errors import ShapeError
-from nnbackprop.nn.layers.base import Layer, Params
+from backends import Array, leaves
+from nnbackprop.errors import ShapeError, UsageError
+from nnbackprop.nn.layers.base import Layer, LayerParams, Params, Shape, map_layers
 
-from .initializers import Initializer, Unset, generator
+from .initializers import Initializer, InitRng, Unset
 from .rng import RngKey
+from .trace import LayerTrace, Trace
 
 
 @dataclass(frozen=True)
-class Built:
-    """A layer in its place: its name in this network, its first parameters, the shape it gives a sample."""
+class PlannedLayer:
+    """A layer in its place: its name, the shape it gives a sample, and arrays of its parameters' shapes."""
 
     name: str
-    params: dict[str, Any]
-    out_shape: tuple[int, ...]
+    params: LayerParams
+    out_shape: Shape
 
 
 @dataclass(frozen=True, init=False)
 class Sequential:
-    """Layers applied one after the other: y = f_L(... f_2(f_1(x))).
+    """Layers applied one after the other: y = f_L(... f_2(f_1(x))). It is a layer itself, and may be nested.
 
-    Holds hyperparameters only. Parameters come from `build` as host arrays and travel as arguments:
+    Holds hyperparameters only. Parameters come from `init` as host arrays and travel as arguments:
 
     >>> network = Sequential(Dense(100), Sigmoid(), Dense(10), Sigmoid())
-    >>> params = network.build((784,), seed=0, dtype="float32")
+    >>> params = network.init((784,), seed=0, dtype="float32")
     >>> y, caches = network.forward(xp, params, x)  # x (n, 784), y (n, 10)
+
+    Raises:
+        UsageError: no layer, or something that is not a layer.
     """
 
     layers: tuple[Layer, ...]
 
     def __init__(self, *layers: Layer) -> None:
+        name = type(self).__name__
         if not layers:
-            raise ShapeError(
-                "A network needs at least one layer and got none: Sequential(Dense(10)) is the least."
-            )
+            raise UsageError(f"{name} needs at least one layer and got none: {name}(Dense(10)) is the least.")
+        for i, layer in enumerate(layers):
+            _check_layer(name, i, layer)
         object.__setattr__(self, "layers", tuple(layers))
+
+    @property
+    def children(self) -> tuple[Layer, ...]:
+        """The layers; each has its branch, in this order, in the tree of the parameters."""
+        return self.layers
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -48,29 +60,64 @@ class Sequential:
         kinds = [type(layer).__name__.lower() for layer in self.layers]
         return tuple(f"{kind}{kinds[: i + 1].count(kind)}" for i, kind in enumerate(kinds))
 
-    def plan(self, in_shape: tuple[int, ...], seed: int = 0, dtype: str = "float32") -> tuple[Built, ...]:
-        """Build every layer for samples of `in_shape`; ShapeError names the layer that does not fit."""
-        plan: list[Built] = []
-        for i, (name, layer) in enumerate(zip(self.names, self.layers, strict=True)):
-            before = f"after {self.names[i - 1]}" if i else "at the input"
-            try:
-                params, out_shape = layer.build(generator(seed, i, "weights"), in_shape, dtype)
-            except ShapeError as error:
-                raise ShapeError(f"Layer {i + 1}, {name}, {before}: {error}") from None
-            plan.append(Built(name, params, out_shape))
-            in_shape = out_shape
+    def named_layers(self, *trees: Params) -> Iterator[tuple[Any, ...]]:
+        """(name, layer, *its branches of `trees`) of every layer without children; nested names are dotted."""
+        for name, layer, *branches in zip(self.names, self.layers, *trees, strict=True):
+            if isinstance(layer, Sequential):
+                yield from ((f"{name}.{inner}", *rest) for inner, *rest in layer.named_layers(*branches))
+            else:
+                yield name, layer, *branches
+
+    # Parameters.
+
+    def init(self, in_shape: Shape, seed: int = 0, dtype: str = "float32") -> Params:
+        """First parameters for samples of `in_shape`, host arrays of `dtype`, the same on every library.
+
+        ShapeError names the layer that does not fit.
+        """
+        return self.build(InitRng(seed), in_shape, dtype)[0]
+
+    def plan(self, in_shape: Shape, dtype: str = "float32") -> tuple[PlannedLayer, ...]:
+        """Every layer's name and shapes for samples of `in_shape`, without drawing; ShapeError as `init`."""
+        plan: list[PlannedLayer] = []
+        self._without_values()._build(InitRng(), in_shape, dtype, plan, "")
         return tuple(plan)
 
-    def build(self, in_shape: tuple[int, ...], seed: int = 0, dtype: str = "float32") -> Params:
-        """First parameters as host arrays of `dtype`, the same on every library; see `plan`."""
-        return tuple(built.params for built in self.plan(in_shape, seed, dtype))
+    def outline(self, in_shape: Shape, dtype: str = "float32") -> Params:
+        """What `init` gives but for the values, without its memory: to see first whether given arrays fit."""
+        return self._without_values().build(InitRng(), in_shape, dtype)[0]
 
-    def outline(self, in_shape: tuple[int, ...], dtype: str = "float32") -> Params:
-        """What `build` gives but for the values, without its memory: to see first whether given arrays fit."""
-        return Sequential(*map(_unset, self.layers)).build(in_shape, dtype=dtype)
+    def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[Params, Shape]:
+        """First parameters of each layer, and the shape of the last one's output."""
+        return self._build(rng, in_shape, dtype, [], "")
+
+    def _build(
+        self, rng: InitRng, in_shape: Shape, dtype: str, plan: list[PlannedLayer], prefix: str
+    ) -> tuple[Params, Shape]:
+        params, names = [], self.names
+        for i, (name, layer) in enumerate(zip(names, self.layers, strict=True)):
+            try:
+                if isinstance(layer, Sequential):
+                    p, in_shape = layer._build(rng.at(i), in_shape, dtype, plan, f"{prefix}{name}.")
+                else:
+                    p, in_shape = layer.build(rng.at(i), in_shape, dtype)
+                    plan.append(PlannedLayer(prefix + name, p, in_shape))
+            except ShapeError as error:
+                before = f"after {names[i - 1]}" if i else "at the input"
+                raise ShapeError(f"Layer {i + 1}, {name}, {before}: {error}") from None
+            params.append(p)
+        return tuple(params), in_shape
+
+    def _without_values(self) -> Sequential:
+        """The same network, whose initializers give shapes only."""
+        network = copy.copy(self)
+        object.__setattr__(network, "layers", tuple(map(_without_values, self.layers)))
+        return network
+
+    # Forward and backward.
 
     def forward(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> tuple[Array, tuple]:
-        """Outputs y (n, ...) for a batch x (n, ...), and what each layer needs to go back.
+        """Outputs y (n, ...) for a batch x (n, ...), and the layers' caches.
 
         `key` gives the dropout masks of a training step; without one the network evaluates (derivation, D20).
         """
@@ -85,18 +132,158 @@ class Sequential:
     ) -> tuple[Array | None, Params]:
         """Gradients of J with respect to the parameters, and to x where `need_dx`, from dy = dJ/dy.
 
-        The chain kernel from the last layer to the first: each turns its dJ/dy into the dJ/dx that is dJ/dy of
+        The chain rule from the last layer to the first: each turns its dJ/dy into the dJ/dx that is dJ/dy of
         the layer before it (derivation, D21). Nothing is computed below the first layer with parameters unless
         asked for.
         """
-        stop = 0 if need_dx else next((i for i, p in enumerate(params) if p), len(params))
-        grads: list[dict[str, Any]] = [{} for _ in params]
+        stop = 0 if need_dx else next((i for i, p in enumerate(params) if leaves(p)), len(params))
+        grads = list(params)  # of layers below `stop`: no arrays
         for i in range(len(params) - 1, stop - 1, -1):
             dy, grads[i] = self.layers[i].backward(xp, params[i], caches[i], dy, need_dx or i > stop)
         return (dy if need_dx else None), tuple(grads)
 
+    @property
+    def has_buffers(self) -> bool:
+        """Whether a layer has parameters that are not trained, such as running statistics."""
+        return any(getattr(layer, "buffers", ()) for _, layer in self.named_layers())
 
-def _unset(layer: Layer) -> Layer:
-    """The same layer, whose parameters have no values."""
-    drawn = [f.name for f in fields(layer) if isinstance(getattr(layer, f.name), Initializer)]  # type: ignore[arg-type]
-    return replace(layer, **dict.fromkeys(drawn, Unset()))  # type: ignore[type-var]
+    def new_buffers(self, xp: Any, params: Params, caches: tuple) -> Params:
+        """The buffers' values after a training step, from its caches: a tree for `replace_buffers`."""
+        return map_layers(
+            lambda layer, p, cache: layer.new_buffers(xp, p, cache) if getattr(layer, "buffers", ()) else {},
+            self,
+            params,
+            caches,
+        )
+
+    # Layer by layer.
+
+    def trace(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> Trace:
+        """Forward as `forward`, keeping every layer's input, output and cache."""
+        layers: list[LayerTrace] = []
+        y = self._trace(xp, params, x, key, "", (), layers)
+        return Trace(self, tuple(layers), y)
+
+    def _trace(
+        self,
+        xp: Any,
+        params: Params,
+        x: Array,
+        key: RngKey | None,
+        prefix: str,
+        path: Shape,
+        traces: list[LayerTrace],
+    ) -> Array:
+        """y; every layer's trace is added to `traces`."""
+        for i, (name, layer, p) in enumerate(zip(self.names, self.layers, params, strict=True)):
+            place, at = key and key.at(i), (*path, i)
+            if isinstance(layer, Sequential):
+                x = layer._trace(xp, p, x, place, f"{prefix}{name}.", at, traces)
+            else:
+                y, cache = layer.forward(xp, p, x, place)
+                traces.append(LayerTrace(prefix + name, at, layer, p, x, y, cache))
+                x = y
+        return x
+
+    def backward_trace(
+        self, xp: Any, traces: Iterator[LayerTrace], dy: Array
+    ) -> Generator[tuple[LayerTrace, Array, Array, LayerParams], None, Array]:
+        """`traces` are those of `_trace`, last first."""
+        for layer in reversed(self.layers):
+            if isinstance(layer, Sequential):
+                dy = yield from layer.backward_trace(xp, traces, dy)
+            else:
+                trace = next(traces)
+                dx, grads = layer.backward(xp, trace.params, trace.cache, dy, True)
+                yield trace, dy, dx, grads
+                dy = dx
+        return dy
+
+
+@dataclass(frozen=True, init=False)
+class Residual(Sequential):
+    """y = x + f(x), f being the layers in order; f keeps the shape of x.
+
+    Backward: dx = dy + dy df/dx (He, Zhang, Ren and Sun, Deep residual learning for image recognition, CVPR 2016,
+    eq. 1). Its layers' names are dotted in the network's: residual1.dense1.
+
+    Raises:
+        ShapeError: when built, layers whose output has another shape than their input.
+    """
+
+    def _build(
+        self, rng: InitRng, in_shape: Shape, dtype: str, plan: list[PlannedLayer], prefix: str
+    ) -> tuple[Params, Shape]:
+        params, out_shape = super()._build(rng, in_shape, dtype, plan, prefix)
+        if out_shape != in_shape:
+            raise ShapeError(
+                f"Residual adds its input, of shape {in_shape}, to its layers' output, of shape {out_shape}: "
+                "the shapes must be equal. End it with a layer that gives the input's, such as Dense("
+                f"{in_shape[0] if in_shape else 1})."
+            )
+        return params, out_shape
+
+    def forward(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> tuple[Array, tuple]:
+        """y = x + f(x)."""
+        y, caches = super().forward(xp, params, x, key)
+        return x + y, caches
+
+    def backward(
+        self, xp: Any, params: Params, caches: tuple, dy: Array, need_dx: bool = False
+    ) -> tuple[Array | None, Params]:
+        """dx = dy + the dx of f."""
+        dx, grads = super().backward(xp, params, caches, dy, need_dx)
+        return (None if dx is None else dy + dx), grads
+
+    def _trace(
+        self,
+        xp: Any,
+        params: Params,
+        x: Array,
+        key: RngKey | None,
+        prefix: str,
+        path: Shape,
+        traces: list[LayerTrace],
+    ) -> Array:
+        """The layers of f, then the sum, as a layer without parameters."""
+        y = x + super()._trace(xp, params, x, key, prefix, path, traces)
+        traces.append(LayerTrace(prefix.removesuffix("."), path, self, {}, x, y, None))
+        return y
+
+    def backward_trace(
+        self, xp: Any, traces: Iterator[LayerTrace], dy: Array
+    ) -> Generator[tuple[LayerTrace, Array, Array, LayerParams], None, Array]:
+        """The layers of f, last first, then the sum."""
+        trace = next(traces)
+        dx = dy + (yield from super().backward_trace(xp, traces, dy))
+        yield trace, dy, dx, {}
+        return dx
+
+
+def replace_buffers(params: Params, buffers: Params) -> Params:
+    """`params` with the arrays of `buffers`, as `Sequential.new_buffers` gives them, in the place of their own."""
+    if isinstance(params, dict):
+        return {**params, **buffers}
+    return tuple(replace_buffers(*branches) for branches in zip(params, buffers, strict=True))
+
+
+def _check_layer(name: str, i: int, layer: Any) -> None:
+    if not isinstance(layer, type) and all(hasattr(layer, part) for part in ("build", "forward", "backward")):
+        return
+    if isinstance(layer, type):
+        hint = f"write {layer.__name__}(), with parentheses"
+    elif isinstance(layer, Sequence):
+        hint = f"write {name}(*layers) for layers in a list"
+    else:
+        hint = f"write {name}(Dense(100), ReLU(), Dense(10))"
+    raise UsageError(f"Layer {i + 1} of {name} is {layer!r}, which is not a layer: {hint}.")
+
+
+def _without_values(layer: Layer) -> Layer:
+    """The same layer, whose parameters are shapes without values."""
+    if isinstance(layer, Sequential):
+        return layer._without_values()
+    if not is_dataclass(layer):
+        return layer
+    drawn = [f.name for f in fields(layer) if isinstance(getattr(layer, f.name), Initializer)]
+    return replace(layer, **dict.fromkeys(drawn, Unset()))

@@ -1,7 +1,7 @@
-"""What every optimizer is: a kernel for one number, and the state_names of state it keeps for each parameter.
+"""What every optimizer is: a kernel for one number, and the names of the state it keeps for each parameter.
 
 An optimizer holds hyperparameters only. Parameters, gradients and state travel as arguments; all three are
-given away to `step`, and what it returns takes their place.
+donated to `step`, and what it returns takes their place.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Optimizer(ABC):
     """One update of all parameters: `kernel(xp, w, dw, *states, *arguments) -> (w, *states)`, element by element.
 
     A subclass gives `kernel`, a module-level function, the names of its `state_names`, all zero at first, and the
-    scalars the kernel is called with; and, where these depend on the step, `scalars`.
+    scalars the kernel is called with; and, where these depend on the step, `step_scalars`.
     """
 
     kernel: ClassVar[ElementwiseKernel]
@@ -41,24 +41,31 @@ class Optimizer(ABC):
         """Return the scalar arguments of the kernel, in its order, out of the step's scalars `s`."""
 
     def step(self, xp: Any, params: Params, grads: Params, state: Tree, s: dict[str, Any]) -> tuple[Params, Tree]:
-        """Return the parameters after one update by `grads`, and the state; shapes and dtypes stay."""
-        donated = (0, *range(2, 2 + len(self.state_names)))  # w and the state_names, whose place the new ones take
+        """Return the parameters after one update by `grads`, and the state; shapes and dtypes stay.
+
+        A parameter without a gradient, such as a running mean, is passed on as it is.
+        """
+        if not hasattr(xp, "fuse"):
+            raise UsageError(
+                f"An optimizer needs the namespace of a backend, with its `fuse`; got xp={xp!r}. Use "
+                'backends.select("numpy").xp, or "torch", "jax" or "cupy".'
+            )
+        donated = (0, *range(2, 2 + len(self.state_names)))  # w and its states, which the new ones replace
         kernel, arguments = xp.fuse(type(self).kernel, donated), self.arguments(s)
-        if not self.state_names:
-            return tuple(
-                {name: kernel(w, dw[name], *arguments) for name, w in layer.items()}
-                for layer, dw in zip(params, grads, strict=True)
-            ), state
-        trees = [state[name] for name in self.state_names]
-        updated = [
-            {name: kernel(w, *(branch[name] for branch in branches), *arguments) for name, w in layer.items()}
-            for layer, *branches in zip(params, grads, *trees, strict=True)
-        ]
-        params, *trees = (
-            tuple({name: numbers[k] for name, numbers in layer.items()} for layer in updated)
-            for k in range(1 + len(self.state_names))
-        )
-        return params, dict(zip(self.state_names, trees, strict=True))
+
+        def update(p: Params, g: Params, *states: Tree) -> tuple[Tree, ...]:
+            """The new parameters, and the new tree of each state."""
+            if isinstance(p, tuple):
+                return tuple(zip(*map(update, p, g, *states), strict=True))
+            new = {}
+            for name, w in p.items():
+                old = tuple(branch[name] for branch in states)
+                moved = kernel(w, g[name], *old, *arguments) if name in g else (w, *old)
+                new[name] = moved if isinstance(moved, tuple) else (moved,)
+            return tuple({name: arrays[k] for name, arrays in new.items()} for k in range(1 + len(states)))
+
+        params, *states = update(params, grads, *(state[name] for name in self.state_names))
+        return params, dict(zip(self.state_names, states, strict=True)) or state
 
 
 def check_share(name: str, value: float) -> None:

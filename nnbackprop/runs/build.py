@@ -8,23 +8,23 @@ from functools import partial
 from typing import Any, TypeVar
 
 from backends import Backend
-
-from .config import Config
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.initializers import initializer
-from nnbackprop.nn.layers import (ACTIVATIONS, Dense, Dropout, Layer)
+from nnbackprop.nn.layers import ACTIVATIONS, Dense, Dropout, Layer
 from nnbackprop.nn.losses import LOSSES, Loss
 from nnbackprop.nn.mixed_precision import SCALES
-from nnbackprop.nn.sequential import Sequential
-from nnbackprop.optim import (OPTIMIZERS, Optimizer, clip_by_global_norm, clip_by_value)
 from nnbackprop.nn.regularization import WeightPenalty
+from nnbackprop.nn.sequential import Sequential
+from nnbackprop.optim import OPTIMIZERS, Optimizer, clip_by_global_norm, clip_by_value
 from nnbackprop.optim.schedules import Schedule, schedule
 from nnbackprop.training.callbacks.base import Callback
-from .callbacks import SaveEvery
 from nnbackprop.training.step import Clip, Objective
 from nnbackprop.training.trainer import Trainer
+
+from .callbacks import SaveEvery
+from .config import Config
 
 T = TypeVar("T")
 

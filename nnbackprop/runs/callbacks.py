@@ -9,13 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from nnbackprop.errors import UsageError
 from nnbackprop._files import append
+from nnbackprop.errors import UsageError
+from nnbackprop.training.callbacks.base import Callback, ChunkEnd, EpochEnd, TrainBegin, TrainEnd
 
 from .checkpoint import Checkpoint, save
-from nnbackprop.training.callbacks.base import (ChunkEnd, EpochEnd, Callback, TrainBegin, TrainEnd)
-from .run_dir import RunDir
 from .checkpoint_manager import CheckpointManager
+from .run_dir import RunDir
 
 PACE = 1.0  # seconds between writes, so that ten thousand short epochs do not cost ten thousand fsyncs
 SHARE = 20  # and a writing costs at most 1/20 of the time between two

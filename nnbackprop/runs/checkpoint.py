@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from backends import Tree
-from nnbackprop.data.limits import JSON_GROWTH, Budget
-from nnbackprop.errors import RunFolderError, TooLargeError
 from nnbackprop._files import write_atomically
 from nnbackprop._safe_open import open_file, size_of
+from nnbackprop.data.limits import JSON_GROWTH, Budget
+from nnbackprop.errors import RunFolderError, TooLargeError
 
 FORMAT = 2
 LENGTH = 8  # bytes that say how long the header is, which follows them

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnbackprop.errors import RunFolderError, TooLargeError
 from nnbackprop._files import name_again, remove
+from nnbackprop.errors import RunFolderError, TooLargeError
 
-from .checkpoint import (Checkpoint, load, save)
+from .checkpoint import Checkpoint, load, save
 
 OLDER = re.compile(r"step-(\d{8,})\.safetensors")
 

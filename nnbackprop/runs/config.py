@@ -14,8 +14,8 @@ import msgspec
 from cyclopts import Group, Parameter
 from msgspec import Meta
 
-from nnbackprop.errors import RunFolderError, UsageError
 from nnbackprop._safe_open import open_file
+from nnbackprop.errors import RunFolderError, UsageError
 
 COMMON = Group("Common", sort_key=1)
 NETWORK = Group("Network", sort_key=2)
@@ -127,7 +127,7 @@ class Config:
     shuffle: Annotated[bool, _flag(LEARNING, "Whether each epoch has an order of its own.")] = True
 
     scale: Annotated[
-        Literal["none", "unit", "standard", "per-feature", "book"],
+        Literal["none", "unit", "standard", "per-feature", "rashid"],
         _flag(DATA, "Inputs: as they are, /255, standard score (global or per feature), or x*0.99+0.01."),
     ] = "standard"
     validation: Annotated[Rate, _flag(DATA, "Share of the training data kept for validation.")] = 0.0
@@ -202,6 +202,8 @@ MAY_CHANGE = (
     "runs_dir",
 )
 """How long and where a run goes on, which a resume may change."""
+FORMER = {("scale", "book"): "rashid"}
+"""Values under their former names, which configurations and checkpoints written before still have."""
 
 
 def parse(settings: dict[str, Any], source: str) -> Config:
@@ -211,12 +213,21 @@ def parse(settings: dict[str, Any], source: str) -> Config:
             near = difflib.get_close_matches(name.replace("-", "_"), KNOWN, 1)
             hint = f" Did you mean {near[0]}?" if near else f" Known are: {', '.join(KNOWN)}."
             raise UsageError(f"{source} has a setting {name!r} that does not exist.{hint}")
+    settings = current(settings)
     try:
         return msgspec.convert(settings, Config)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$.")
         name = where.rstrip("`").split("[")[0]
         raise UsageError(f"{source} has {name} = {settings.get(name)!r}: {what[0].lower() + what[1:]}.") from None
+
+
+def current(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The same settings with values under their present names."""
+    return {
+        name: FORMER.get((name, value), value) if isinstance(value, str) else value
+        for name, value in settings.items()
+    }
 
 
 def recipes() -> dict[str, Path]:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from .config import Config
 from nnbackprop.data import load
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.split import split
 from nnbackprop.errors import DataError, UsageError
+
+from .config import Config
 
 
 @dataclass(frozen=True)

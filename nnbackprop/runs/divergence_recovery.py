@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.training.trainer import Trainer
 
 from . import trainer_state as state
 from .callbacks import Recorder
-from nnbackprop.training.trainer import Trainer
 
 LEAST_RATE = 2**-10  # of the learning rate: a run that diverges even at it is not to be saved by less
 

@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from nnbackprop.data.limits import JSON_GROWTH, Budget
-from nnbackprop.errors import (RunFolderError, TooLargeError, UsageError)
 from nnbackprop._files import sweep, write_atomically
-from nnbackprop._system_info import (Blas, cores, processor, threads, versions)
 from nnbackprop._safe_open import open_file, size_of
+from nnbackprop._system_info import Blas, cores, processor, threads, versions
+from nnbackprop.data.limits import JSON_GROWTH, Budget
+from nnbackprop.errors import RunFolderError, TooLargeError, UsageError
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,17 @@ from importlib.metadata import version
 from typing import Any
 
 from msgspec import structs
+from rich.console import Console
+from rich.text import Text
+
+from nnbackprop.diagnostics.nan_tracing import NotFinite
+from nnbackprop.training.callbacks.base import Score
+from nnbackprop.training.trainer import Trainer
 
 from .config import Config
 from .data_splits import DataSplits
-from nnbackprop.diagnostics.nan_tracing import NotFinite
-from nnbackprop.training.callbacks.base import Score
 from .run_dir import RunDir
 from .trainer_state import About
-from nnbackprop.training.trainer import Trainer
 
 
 def about(config: Config, parts: DataSplits) -> dict[str, Any]:
@@ -62,7 +65,7 @@ def summarise(config: Config, trainer: Trainer, parts: DataSplits) -> dict[str, 
     }
 
 
-def draw(folder: RunDir, trainer: Trainer, parts: DataSplits) -> list[str]:
+def draw(folder: RunDir, trainer: Trainer, parts: DataSplits, console: Console) -> None:
     """The run's plots, judged on the test part or, where there is none, on the training part."""
     from nnbackprop.report.plots import draw_all
 
@@ -71,4 +74,5 @@ def draw(folder: RunDir, trainer: Trainer, parts: DataSplits) -> list[str]:
     predicted = trainer.predict(judged.inputs)
     weights = next((p["W"] for p in trainer.params if "W" in p), None)
     matrix = None if weights is None else trainer.backend.to_numpy(weights)
-    return draw_all(folder.plots, folder.rows(), matrix, judged, predicted, probabilities)
+    for failed in draw_all(folder.plots, folder.rows(), matrix, judged, predicted, probabilities):
+        console.print(Text(failed, style="yellow"), soft_wrap=True)

@@ -11,26 +11,26 @@ from rich.console import Console
 from rich.markup import escape
 
 from backends import Backend, select
+from nnbackprop._files import remove
+from nnbackprop._system_info import Moment, cores, crowd, remark, threads, use_threads
+from nnbackprop.data.scaling import fit_scaling
+from nnbackprop.errors import DivergedError, UsageError
+from nnbackprop.report.findings import diagnosis_report
+from nnbackprop.report.progress import progress
+from nnbackprop.training.trainer import Trainer
 
 from . import build
 from . import config as configuration
-from .config import MAY_CHANGE, Config
-from nnbackprop.data.scaling import fit_scaling
-from nnbackprop.errors import DivergedError, UsageError
-from nnbackprop._files import remove
-from nnbackprop._system_info import (Moment, cores, crowd, remark, threads, use_threads)
-from .summary import (about, draw, summarise)
-from .data_splits import DataSplits
-from nnbackprop.report.findings import diagnosis_report
-from nnbackprop.report.progress import progress
 from . import trainer_state as state
-from .checkpoint import Checkpoint
-from .signals import stop_on_signals
 from .callbacks import Recorder, SaveEvery
-from .run_dir import RunDir, environment
+from .checkpoint import Checkpoint
 from .checkpoint_manager import CheckpointManager
-from nnbackprop.training.trainer import Trainer
+from .config import MAY_CHANGE, Config
+from .data_splits import DataSplits
 from .divergence_recovery import DivergenceRecovery
+from .run_dir import RunDir, environment
+from .signals import stop_on_signals
+from .summary import about, draw, summarise
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ def train(config: Config, console: Console) -> Finished:
     trainer = first_trainer(config, backend, parts)
     folder = RunDir.create(Path(config.runs_dir), config.recipe if config.name is None else config.name)
     with folder.held():
-        return _run(config, trainer, parts, folder, CheckpointManager(folder.checkpoints, config.keep), console, begin)
+        return _run(
+            config, trainer, parts, folder, CheckpointManager(folder.checkpoints, config.keep), console, begin
+        )
 
 
 def first_trainer(config: Config, backend: Backend, parts: DataSplits) -> Trainer:
@@ -196,8 +198,7 @@ def _run(
     if summary is None:
         return Finished(folder, None, heard[0] if heard else 0)
     folder.write_json("summary.json", summary)
-    for failed in draw(folder, trainer, parts):
-        console.print(f"[yellow]{escape(failed)}[/]", soft_wrap=True)
+    draw(folder, trainer, parts, console)
     return Finished(folder, summary)
 
 

@@ -7,21 +7,22 @@ from pathlib import Path
 
 import numpy as np
 
-from backends import (Backend, select, tree_map)
-
-from . import build
-from . import config as configuration
-from .config import Config
-from nnbackprop.data.readers import csv, png
+from backends import Backend, select, tree_map
 from nnbackprop.data import load
-from nnbackprop.data.loader import DataLoader
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.loader import DataLoader
+from nnbackprop.data.readers import csv, png
 from nnbackprop.errors import DataError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.metrics import accuracy
-from . import checkpoint as checkpoints, trainer_state as state
 from nnbackprop.training.callbacks.base import Score
 from nnbackprop.training.evaluator import Evaluator
+
+from . import build
+from . import checkpoint as checkpoints
+from . import config as configuration
+from . import trainer_state as state
+from .config import Config
 from .run_dir import RunDir
 
 
@@ -69,7 +70,7 @@ class TrainedModel:
 
     def evaluate(self, dataset: Dataset) -> Score:
         """Mean loss and accuracy, dropout off."""
-        loader = DataLoader.of(
+        loader = DataLoader(
             self.inference.backend, dataset, self.inference.scaling, self.inference.dtype, self.config.resident
         )
         return self.inference.evaluate(self.params, loader)

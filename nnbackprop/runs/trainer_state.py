@@ -15,10 +15,11 @@ from backends import tree_map
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import RunFolderError
-
-from .checkpoint import (Checkpoint, fill, flatten)
 from nnbackprop.training.progress import Progress
 from nnbackprop.training.trainer import Trainer
+
+from .checkpoint import Checkpoint, fill, flatten
+from .config import current
 
 T = TypeVar("T")
 Count = Annotated[int, Meta(ge=0)]
@@ -95,7 +96,7 @@ def progress_of(checkpoint: Checkpoint) -> Progress:
 
 def check_settings(checkpoint: Checkpoint, settings: Mapping[str, Any], path: Path, source: Path) -> None:
     """RunFolderError unless the checkpoint at `path` was trained with `settings`, which `source` holds."""
-    then = about(checkpoint).settings
+    then = current(about(checkpoint).settings)
     for name, value in settings.items():
         if name not in then or then[name] != value:
             raise RunFolderError(

@@ -38,7 +38,7 @@ class BatchSchedule:
 
     def chunks(self, epoch: int, samples: int, step: int) -> Iterator[tuple[tuple[int, int], Tree]]:
         """What is left of an epoch's order after `samples`, as ((steps, samples), arrays on the device)."""
-        return self.loader.move(self._on_host(epoch, samples, step))
+        return self.loader.to_device(self._on_host(epoch, samples, step))
 
     def steps(self, epoch: int, samples: int, step: int) -> Iterator[Tree]:
         """The single steps from there on, over the ends of epochs, each as a loop would hand it down."""

@@ -39,9 +39,10 @@ class Evaluator:
         samples = len(loader.dataset.targets)
         state, data = zero_sums(self.backend.xp, params), {**loader.data, "params": params}
         chunks = (
-            (None, loader.xs(rows)) for rows in chunk_rows(np.arange(samples), ROWS, loader.at_most(CHUNK, ROWS))
+            (None, loader.xs(rows))
+            for rows in chunk_rows(np.arange(samples), ROWS, loader.limit_chunk(CHUNK, ROWS))
         )
-        for _, xs in loader.move(chunks):
+        for _, xs in loader.to_device(chunks):
             state = self.backend.scan(self.step, state, data, xs)
         loss, correct = (float(self.backend.to_numpy(state[name])) for name in ("loss", "correct"))
         return Score(loss / samples, correct / samples, samples)

@@ -8,22 +8,22 @@ from collections.abc import Sequence
 import numpy as np
 
 from nnbackprop.errors import DataError, ShapeError, UsageError
-from nnbackprop.nn.layers.base import Layer
-from nnbackprop.nn.sequential import Built
+from nnbackprop.nn.layers.base import Params
+from nnbackprop.nn.sequential import PlannedLayer, Sequential
 from nnbackprop.training.callbacks.base import LayerRow
 
 LOOK_SECONDS = 0.1  # a look about ten times a second
 LONGEST_CHUNK = 1024
 
 
-def layer_rows(plan: Sequence[Built], itemsize: int) -> tuple[LayerRow, ...]:
+def layer_rows(plan: Sequence[PlannedLayer], itemsize: int) -> tuple[LayerRow, ...]:
     """The layer table, numbers of `itemsize` bytes; ShapeError if there is nothing to train."""
     if not any(built.params for built in plan):
         raise ShapeError("The network has no parameters to train: add a Dense layer.")
     rows = []
     for i, built in enumerate(plan):
         size = sum(p.size for p in built.params.values())
-        flops = 2 * built.params["W"].size if "W" in built.params else 0
+        flops = sum(2 * p.size for p in built.params.values() if p.ndim == 2)  # of a product with a matrix
         flops += math.prod(built.out_shape)  # the bias, or one operation an element
         rows.append(LayerRow(i + 1, built.name, built.out_shape, size, size * itemsize, flops))
     return tuple(rows)
@@ -56,13 +56,13 @@ def check_outputs(layers: Sequence[LayerRow], classes: Sequence[str]) -> None:
         )
 
 
-def check_finite(plan: Sequence[Built], layers: Sequence[Layer], dtype: str) -> None:
+def check_finite(network: Sequential, params: Params, dtype: str) -> None:
     """UsageError, naming the layer, if one begins with a number that is not finite."""
-    for built, layer in zip(plan, layers, strict=True):
-        for tensor, values in built.params.items():
+    for name, layer, arrays in network.named_layers(params):
+        for tensor, values in arrays.items():
             if wrong := int(np.count_nonzero(~np.isfinite(values))):
                 raise UsageError(
-                    f"{tensor} of layer {built.name} begins with {wrong} of {values.size} numbers that are not "
+                    f"{tensor} of layer {name} begins with {wrong} of {values.size} numbers that are not "
                     f"finite in {dtype}, as {layer} drew them: begin with smaller ones, such as --init he-normal.",
                     finding="initial-loss",
                 )

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from backends import Backend, Tree, device_of, leaves
-from nnbackprop.data.loader import batch_size, fetch, microbatch
+from nnbackprop.data.loader import batch_size, get_batch, microbatch
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss, one_hot
 from nnbackprop.nn.metrics import count_correct
@@ -66,12 +66,12 @@ class Objective:
         J, dy = self.loss(xp, y, self.targets(xp, y, labels))
         dx, grads = self.network.backward(xp, params, caches, dy, need_dx)
         if self.penalty:
-            grads = self.penalty.gradients(xp, params, grads)
+            grads = self.penalty.gradients(xp, self.network, params, grads)
         return self.penalised(xp, params, J), y, dx, grads
 
     def penalised(self, xp: Any, params: Params, J: Array) -> Array:
         """The loss of the batch plus the penalty on the weights (derivation, D28)."""
-        return J + self.penalty.loss(xp, params) if self.penalty else J
+        return J + self.penalty.loss(xp, self.network, params) if self.penalty else J
 
 
 def zero_sums(xp: Any, params: Params) -> Tree:
@@ -160,7 +160,7 @@ class TrainStep:
     def _part(self, state: Tree, data: Tree, x: Tree, row: int) -> tuple[Tree, Params]:
         """The same of the rows of a batch from `row` on, whose masks depend on where they stand in it."""
         xp = self.xp
-        inputs, labels = fetch(xp, data, x)
+        inputs, labels, _ = get_batch(xp, data, x)
         draw = RngKey(self.seed, x["step"], row)
         J, y, _, grads = self.objective.gradients(xp, state["params"], inputs, labels, draw)
         return {
@@ -209,7 +209,7 @@ class EvalStep:
     def __call__(self, state: Tree, data: Tree, x: Tree) -> Tree:
         """Add one batch to the sums."""
         xp = self.xp
-        inputs, labels = fetch(xp, data, x)
+        inputs, labels, _ = get_batch(xp, data, x)
         J, y = self.objective.value(xp, data["params"], inputs, labels, None)
         return {
             "loss": state["loss"] + J * labels.shape[0],

@@ -129,18 +129,18 @@ class Trainer:
         return self._look_back(self.fault).diagnosis
 
     def build(self, train: Dataset) -> None:
-        """RngKey the first parameters for data such as `train`; `fit` does so unless it has been done.
+        """Draw the first parameters for data such as `train`; `fit` does so unless it has been done.
 
         ShapeError if a layer, or the last one and the classes, do not fit; UsageError if a first parameter is
         not finite, and DataError if the scaling is not.
         """
-        plan = self.network.plan((train.features,), self.seed, self.dtype)
+        plan = self.network.plan((train.features,), self.dtype)
         self.layers = layer_rows(plan, np.dtype(self.dtype).itemsize)
         check_outputs(self.layers, train.classes)
-        check_finite(plan, self.network.layers, self.dtype)
+        params = self.network.init((train.features,), self.seed, self.dtype)
+        check_finite(self.network, params, self.dtype)
         self.scaling.check(train, self.dtype)
         self.features = train.features
-        params = tuple(built.params for built in plan)
         self.state = self.step.begin(tree_map(self.backend.asarray, params))
 
     def fit(
@@ -203,7 +203,7 @@ class Trainer:
             self.build(train)
         self.batch = min(self.batch_size or len(train.targets), len(train.targets))
         self.loader = self._feed(train)
-        length = self.loader.at_most(chunk_length(self.layers, self.batch, self.backend.device), self.batch)
+        length = self.loader.limit_chunk(chunk_length(self.layers, self.batch, self.backend.device), self.batch)
         how = self.seed, self.shuffle, self.batch, length, self.save_every, self.dtype
         self.batch_schedule = BatchSchedule(self.loader, self.optimizer, self._rate, *how)
         self.runner = Runner(
@@ -224,7 +224,7 @@ class Trainer:
                 f"{dataset.source} has {dataset.features} features a sample and this network was built for "
                 f"{self.features}."
             )
-        return DataLoader.of(self.backend, dataset, self.scaling, self.dtype, self.resident)
+        return DataLoader(self.backend, dataset, self.scaling, self.dtype, self.resident)
 
     def _epoch(self) -> None:
         """The rest of the epoch under way."""

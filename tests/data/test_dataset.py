@@ -27,15 +27,24 @@ def make(counts: list[int], features: int = 2) -> Dataset:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"inputs": np.zeros(4)}, "samples, features"),
-        ({"inputs": np.zeros((0, 2))}, "samples, features"),
-        ({"inputs": np.zeros((4, 2), np.int64)}, "int64"),
-        ({"inputs": np.zeros((2, 4)).T}, "not C-contiguous"),
-        ({"targets": np.zeros((4, 1), np.int32)}, r"\(4, 1\)"),
+        ({"inputs": np.zeros(4)}, r"shape \(4,\); \(samples, features\)"),
+        ({"inputs": np.zeros((0, 2))}, "at least one of each"),
+        ({"inputs": [[1, 2], [3]] * 2}, "inputs of type list are no array of numbers"),
+        ({"inputs": [["a"]] * 4}, "inputs are of type <U1; real numbers are needed"),
+        ({"targets": np.zeros((4, 1), np.int32)}, r"int32 of shape \(4, 1\); integers of shape \(4,\)"),
         ({"targets": np.zeros(3, np.int32)}, r"\(3,\)"),
-        ({"targets": np.zeros(4, np.int64)}, "int64"),
+        ({"targets": np.zeros(4)}, "float64 of shape .*; integers of shape"),
         ({"targets": np.array([0, 1, 2, 0], np.int32)}, r"0\.\.2.*2 classes"),
         ({"targets": np.array([0, -1, 1, 0], np.int32)}, r"-1\.\.1"),
+        ({"classes": ()}, r"int32 of shape \(4,\), without classes; floats of shape \(4, k\)"),
+        ({"classes": (), "targets": np.zeros((4, 1, 1))}, r"floats of shape \(4, k\)"),
+        ({"classes": (), "targets": np.zeros((3, 1))}, r"floats of shape \(4, k\)"),
+        ({"classes": (), "targets": [0.0, 1.0, np.nan, np.inf]}, "targets of sample 2 are not finite"),
+        ({"weights": np.ones(3)}, r"weights are float64 of shape \(3,\); numbers of shape \(4,\)"),
+        ({"weights": [1, 1, 1, -1]}, r"weights lie in -1\.\.1"),
+        ({"weights": [0, 0, 0, 0]}, "sum to 0; finite weights of at least 0 with a positive sum"),
+        ({"weights": [1, 1, 1, np.nan]}, "sum to nan"),
+        ({"weights": [1, 1, 1, np.inf]}, "sum to inf"),
         ({"image_shape": (3, 3)}, "2 features"),
     ],
 )
@@ -46,11 +55,44 @@ def test_a_faulty_dataset_is_refused_when_built(changes: dict, words: str) -> No
         Dataset(**(good | changes))
 
 
+def test_lists_and_other_dtypes_are_converted_exactly() -> None:
+    data = Dataset([[1, 2], [255, 0]], [0, 1], ["a", "b"], weights=[1, 2])
+    assert (data.inputs.dtype, data.targets.dtype, data.weights.dtype) == (np.uint8, np.int32, np.float64)
+    assert data.inputs.tolist() == [[1, 2], [255, 0]]
+    assert (data.targets.tolist(), data.classes, data.weights.tolist()) == ([0, 1], ("a", "b"), [1, 2])
+    assert Dataset(np.array([[-1], [2**24]]), [0, 0], ("a",)).inputs.dtype == np.float32
+    assert Dataset(np.array([[-1], [2**24 + 1]]), [0, 0], ("a",)).inputs.tolist() == [[-1], [2**24 + 1]]
+    assert Dataset(np.zeros((2, 4)).T, [0.5] * 4).inputs.flags.c_contiguous
+
+
+def test_targets_without_classes_are_numbers() -> None:
+    column = Dataset(np.zeros((3, 2)), [0.5, 1.5, -2.0])
+    assert (column.targets.shape, column.target_shape, column.classes) == ((3, 1), (1,), ())
+    assert column.counts().tolist() == []
+    rows = Dataset(np.zeros((3, 2)), np.arange(6, dtype=np.float32).reshape(3, 2))
+    assert (rows.targets.dtype, rows.target_shape) == (np.float32, (2,))
+    with pytest.raises(DataError, match="0 classes where 2 are needed"):
+        column.with_classes(("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "image_shape"), [((6,), None), ((2, 3), (2, 3)), ((2, 3, 1), (2, 3)), ((2, 3, 4), None)]
+)
+def test_samples_keep_their_shape(shape: tuple[int, ...], image_shape: tuple[int, int] | None) -> None:
+    data = Dataset(np.arange(4.0 * np.prod(shape)).reshape(4, *shape), [0] * 4, ("a",))
+    assert (data.sample_shape, data.features, data.image_shape) == (shape, np.prod(shape), image_shape)
+    assert data.take(np.array([2])).inputs.tolist() == [data.inputs[2].tolist()]
+    if image_shape:
+        assert data.image(1).tolist() == data.inputs[1].reshape(2, 3).tolist()
+
+
 def test_parts_must_belong_together() -> None:
-    with pytest.raises(DataError, match="features is 2 in memory, 3 in memory"):
+    with pytest.raises(DataError, match=r"sample_shape is \(2,\) in memory, \(3,\) in memory"):
         Splits(make([4, 4]), make([4, 4], features=3))
     with pytest.raises(DataError, match="classes"):
         Splits(make([4, 4]), make([4, 4, 4]))
+    with pytest.raises(DataError, match=r"target_shape is \(1,\) in memory, \(2,\) in memory"):
+        Splits(Dataset(np.zeros((2, 1)), np.zeros((2, 1))), Dataset(np.zeros((2, 1)), np.zeros((2, 2))))
 
 
 def test_take_copies_rows_in_the_order_asked() -> None:
@@ -58,7 +100,10 @@ def test_take_copies_rows_in_the_order_asked() -> None:
     part = data.take(np.array([4, 0]))
     part.inputs[:] = -1
     assert data.inputs[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
-    assert data.take(np.array([4, 0])).inputs[:, 0].tolist() == [4, 0]
+    weighted = Dataset(data.inputs, data.targets, data.classes, weights=np.arange(6))
+    assert weighted.take(np.array([4, 0])).inputs[:, 0].tolist() == [4, 0]
+    assert weighted.take(np.array([4, 0])).weights.tolist() == [4, 0]
+    assert np.array_equal(data.take(np.array([4, 0])).targets, data.targets[[4, 0]])
 
 
 def test_labels_follow_the_names_of_another_class_list() -> None:
@@ -91,6 +136,14 @@ def test_split_takes_each_class_by_the_shuffle_and_keeps_order() -> None:
     assert part.inputs[:, 0].tolist() == sorted(expected)
     assert rest.inputs[:, 0].tolist() == sorted(set(range(70)) - set(expected))
     assert np.array_equal(rest.targets, data.targets[rest.inputs[:, 0].astype(int)])
+
+
+def test_split_of_numbers_takes_the_first_of_the_shuffle_with_their_weights() -> None:
+    numbers = np.arange(10.0)
+    rest, part = split(Dataset(numbers[:, None], numbers, weights=numbers), 0.3, seed=3)
+    assert part.targets[:, 0].tolist() == sorted(permutation(3, -1, 10)[:3].tolist())
+    assert sorted([*part.weights, *rest.weights]) == numbers.tolist()
+    assert np.array_equal(rest.inputs, rest.targets)
 
 
 def test_split_depends_on_the_seed_alone() -> None:

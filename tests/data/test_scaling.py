@@ -56,12 +56,12 @@ def test_a_constant_that_rounds_is_still_constant() -> None:
         assert not fit_scaling(kind, dataset(x)).apply(x, "float64").any()
 
 
-def test_unit_and_book_and_none() -> None:
+def test_unit_and_rashid_and_none() -> None:
     data = dataset(np.array([[0, 51, 255]], np.uint8))
     for kind, expected in (
         ("none", [0, 51, 255]),
         ("unit", [0, 0.2, 1]),
-        ("book", [0.01, 0.208, 1.0]),  # x / 255 * 0.99 + 0.01
+        ("rashid", [0.01, 0.208, 1.0]),  # x / 255 * 0.99 + 0.01
     ):
         np.testing.assert_allclose(fit_scaling(kind, data).apply(data.inputs, "float64"), [expected], rtol=1e-15)
 
@@ -91,7 +91,7 @@ def test_apply_computes_in_the_dtype_asked_and_leaves_its_input() -> None:
 
 
 def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(UsageError, match="'zscore' is unknown; none, unit, standard, per-feature, book"):
+    with pytest.raises(UsageError, match="'zscore' is unknown; none, unit, standard, per-feature, rashid"):
         fit_scaling("zscore", dataset(BYTES))
 
 

@@ -26,14 +26,14 @@ class FaultyTanh(Tanh):
 
     backward_too: bool = False
 
-    def apply(self, xp: Any, x: Any) -> Any:
-        y, _ = super().apply(xp, x)
+    def forward(self, xp: Any, params: Any, x: Any, key: Any) -> Any:
+        y, _ = super().forward(xp, params, x, key)
         poison = xp.where(x == 7.0, xp.full_like(x, float("nan")), xp.zeros_like(x))
         return (y, (y, poison)) if self.backward_too else (y + poison, (y, xp.zeros_like(x)))
 
-    def chain(self, xp: Any, cache: Any, dy: Any) -> Any:
+    def vjp(self, xp: Any, cache: Any, dy: Any) -> Any:
         y, poison = cache
-        return super().chain(xp, y, dy) + poison
+        return super().vjp(xp, y, dy) + poison
 
 
 def data(faulty: int) -> Dataset:

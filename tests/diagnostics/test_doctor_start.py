@@ -60,13 +60,12 @@ class Centred(Activation):
 
     always: bool = True
 
-    def forward(self, xp: Any, params: Any, x: Array, draw: Any) -> tuple[Array, Any]:
-        return self.apply(xp, x) if self.always or draw is not None else (x, False)
-
-    def apply(self, xp: Any, x: Array) -> tuple[Array, Any]:
+    def forward(self, xp: Any, params: Any, x: Array, key: Any) -> tuple[Array, Any]:
+        if not self.always and key is None:
+            return x, False
         return x - xp.mean(x, axis=0, keepdims=True), True
 
-    def chain(self, xp: Any, centred: Any, dy: Array) -> Array:
+    def vjp(self, xp: Any, centred: Any, dy: Array) -> Array:
         return dy - xp.mean(dy, axis=0, keepdims=True) if centred else dy
 
 
@@ -78,10 +77,10 @@ class Passing(Activation):
     back: float = 1.0
     mixed: bool = False
 
-    def apply(self, xp: Any, x: Array) -> tuple[Array, Any]:
+    def forward(self, xp: Any, params: Any, x: Array, key: Any) -> tuple[Array, Any]:
         return x * self.forth, None
 
-    def chain(self, xp: Any, cache: Any, dy: Array) -> Array:
+    def vjp(self, xp: Any, cache: Any, dy: Array) -> Array:
         return dy + xp.sum(dy, axis=0, keepdims=True) if self.mixed else dy * self.back
 
 
@@ -91,10 +90,10 @@ class Noisy(Activation):
     def __init__(self) -> None:
         self.calls = itertools.count()
 
-    def apply(self, xp: Any, x: Array) -> tuple[Array, Any]:
+    def forward(self, xp: Any, params: Any, x: Array, key: Any) -> tuple[Array, Any]:
         return x + 0.01 * math.sin(next(self.calls)), None
 
-    def chain(self, xp: Any, cache: Any, dy: Array) -> Array:
+    def vjp(self, xp: Any, cache: Any, dy: Array) -> Array:
         return dy
 
 
@@ -102,10 +101,10 @@ class Noisy(Activation):
 class Blind(Activation):
     """y = 1, whatever x is."""
 
-    def apply(self, xp: Any, x: Array) -> tuple[Array, Any]:
+    def forward(self, xp: Any, params: Any, x: Array, key: Any) -> tuple[Array, Any]:
         return x * 0 + 1, None
 
-    def chain(self, xp: Any, cache: Any, dy: Array) -> Array:
+    def vjp(self, xp: Any, cache: Any, dy: Array) -> Array:
         return dy * 0
 
 

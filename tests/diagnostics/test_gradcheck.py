@@ -75,11 +75,11 @@ class Tilted(Activation):
 
     by: float
 
-    def apply(self, xp: Any, x: Any) -> tuple[Any, Any]:
+    def forward(self, xp: Any, params: Any, x: Any, key: Any) -> tuple[Any, Any]:
         y = xp.tanh(x)
         return y, y
 
-    def chain(self, xp: Any, cache: Any, dy: Any) -> Any:
+    def vjp(self, xp: Any, cache: Any, dy: Any) -> Any:
         one_unit = xp.astype(xp.arange(cache.shape[1]) == 3, dy.dtype) * self.by
         return (1 - cache * cache) * dy * (1 + one_unit)
 
@@ -101,7 +101,7 @@ def test_an_error_in_one_unit_of_300_is_caught_and_its_place_said(by: float) -> 
 def test_the_ratio_is_the_factor_a_gradient_is_off_by() -> None:
     @dataclass(frozen=True)
     class Doubled(Tilted):
-        def chain(self, xp: Any, cache: Any, dy: Any) -> Any:
+        def vjp(self, xp: Any, cache: Any, dy: Any) -> Any:
             return 2 * (1 - cache * cache) * dy
 
     x, t = samples(6, 3)
@@ -115,7 +115,7 @@ def test_the_ratio_is_the_factor_a_gradient_is_off_by() -> None:
 def test_a_mistake_in_a_layer_of_ones_own_is_named() -> None:
     @dataclass(frozen=True)
     class Missing(Tilted):
-        def chain(self, xp: Any, cache: Any, dy: Any) -> Any:
+        def vjp(self, xp: Any, cache: Any, dy: Any) -> Any:
             return dy
 
     x, t = samples(6, 3)
@@ -147,14 +147,14 @@ def test_where_all_is_kink_nothing_is_proven() -> None:
 def test_zero_biases_are_moved_so_that_a_penalty_on_them_shows() -> None:
     @dataclass(frozen=True)
     class OnBiasesToo(WeightPenalty):
-        def gradients(self, xp: Any, params: Any, grads: Any) -> Any:
+        def gradients(self, xp: Any, network: Any, params: Any, grads: Any) -> Any:
             return tuple(
                 {n: g + self.l2 * p[n] for n, g in layer.items()} for p, layer in zip(params, grads, strict=True)
             )
 
     x, t = samples(6, 3)
     network = Sequential(Dense(5), Tanh(), Dense(3))
-    assert not network.build((6,), 0, "float64")[0]["b"].any()
+    assert not network.init((6,), 0, "float64")[0]["b"].any()
     report = gradcheck(network, SoftmaxCrossEntropy(), x, t, penalty=OnBiasesToo(l2=0.1))
     assert [m.id for m in report.mistakes] == ["l2-on-biases"]
 
@@ -162,7 +162,7 @@ def test_zero_biases_are_moved_so_that_a_penalty_on_them_shows() -> None:
 def test_given_params_are_the_point_that_is_checked() -> None:
     x, t = samples(6, 3)
     network = Sequential(Dense(5), Tanh(), Dense(3))
-    params = tuple({n: a + 0.5 for n, a in layer.items()} for layer in network.build((6,), 1, "float64"))
+    params = tuple({n: a + 0.5 for n, a in layer.items()} for layer in network.init((6,), 1, "float64"))
     logits = np.tanh(x @ params[0]["W"] + 0.5) @ params[2]["W"] + 0.5
     expected = np.mean(np.log(np.exp(logits).sum(1)) - logits[np.arange(9), t])
     assert gradcheck(network, SoftmaxCrossEntropy(), x, t, params=params).loss == pytest.approx(

@@ -355,7 +355,7 @@ def test_a_profile_names_every_layer_both_ways_and_sums_to_the_whole(
     names = [piece["name"] for piece in found["pieces"]]
     layers = ["dense1", "sigmoid1", "dense2", "sigmoid2"]
     assert names == [
-        "fetch",
+        "get_batch",
         *(f"{name} forward" for name in layers),
         "loss",
         *(f"{name} backward" for name in reversed(layers)),

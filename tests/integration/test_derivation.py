@@ -330,7 +330,7 @@ def test_the_cancellation() -> None:
     measured = slopes(lambda Z: -np.sum(T * np.log(softmax(Z))) / n, Z)
     xp = select("numpy").xp
     _, fused = SoftmaxCrossEntropy()(xp, Z, labels)
-    for other in (measured, (P - T) / n, fused, Softmax().chain(xp, P, dP)):
+    for other in (measured, (P - T) / n, fused, Softmax().vjp(xp, P, dP)):
         np.testing.assert_allclose(other, whole, atol=1e-10)
     np.testing.assert_allclose(whole.sum(axis=1), 0, atol=1e-12)
     diagonal = P * (1 - P) * dP
@@ -389,7 +389,7 @@ def test_shares_and_the_chain_rule_are_parallel_for_one_output_alone(outputs: in
 
 
 def test_the_counts_of_the_text() -> None:
-    params = Sequential(Dense(100), Sigmoid(), Dense(10)).build((784,))
+    params = Sequential(Dense(100), Sigmoid(), Dense(10)).init((784,))
     first, second = 784 * 100, 100 * 10
     said = (sum(a.size for layer in params for a in layer.values()), 3 * (first + second), 2 * first + 3 * second)
     text = ENGLISH.read_text("utf-8").replace("{,}", ",")

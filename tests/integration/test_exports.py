@@ -11,7 +11,7 @@ import backends
 import nnbackprop
 
 PROMISED = """
-Dense Sigmoid Tanh ReLU LeakyReLU ELU GELU SiLU Softplus Identity Softmax Dropout
+Dense Sigmoid Tanh ReLU LeakyReLU ELU GELU SiLU Softplus Identity Softmax Dropout Flatten Residual
 MeanSquaredError SoftmaxCrossEntropy SigmoidBinaryCrossEntropy WeightPenalty
 SGD Momentum Nesterov RMSprop Adagrad Adam AdamW clip_by_global_norm clip_by_value
 Constant StepDecay Exponential Cosine Warmup OneCycle

@@ -81,7 +81,7 @@ def test_with_nothing_below_zero_it_is_a_relu(backend, layer):
 def test_gelu_is_near_the_exact_one():
     """Hendrycks and Gimpel's x Phi(x), of which the tanh form is an approximation to 0.0005."""
     x = np.linspace(-6, 6, 1201)
-    y, _ = GELU().apply(NumpyBackend().xp, x)
+    y, _ = GELU().forward(NumpyBackend().xp, {}, x, None)
     exact = x * np.array([(1 + math.erf(a / math.sqrt(2))) / 2 for a in x])
     assert np.max(np.abs(y - exact)) <= 5e-4
 

@@ -53,7 +53,7 @@ def whole(backend: Backend, network: Sequential, loss: Loss, params: Any, x: np.
 def test_squares_after_an_output_layer_by_central_differences(backend, chain):
     output, row, *_ = CHAINS[chain]
     network, loss = Sequential(Dense(5), Sigmoid(), Dense(K), output), ROWS[row].loss
-    params = network.build((3,), dtype="float64")
+    params = network.init((3,), dtype="float64")
     x, (_, t) = np.random.default_rng(2).standard_normal((N, 3)), example(loss)
     _, dx, grads = whole(backend, network, loss, params, x, t)
     numeric = central_differences(lambda a: float(whole(backend, network, loss, params, a, t)[0]), x)
@@ -70,7 +70,7 @@ def test_squares_after_an_output_layer_by_central_differences(backend, chain):
 def test_squares_after_an_output_layer_by_autodiff(backend, chain, judge):
     output, row, by_torch, by_jax = CHAINS[chain]
     network, loss = Sequential(Dense(5), Sigmoid(), Dense(K), output), ROWS[row].loss
-    params = network.build((3,), dtype="float64")
+    params = network.init((3,), dtype="float64")
     x, (_, t) = np.random.default_rng(2).standard_normal((N, 3)), example(loss)
 
     def theirs(library: Any, x: Any, W1: Any, b1: Any, W2: Any, b2: Any) -> Any:
@@ -97,7 +97,7 @@ def deep_step() -> tuple[Sequential, Any, np.ndarray, np.ndarray]:
     """The deep network, its parameters, a batch and its labels."""
     network = Sequential(*(row.layer for row in DEEP))
     x, (_, t) = np.random.default_rng(3).standard_normal((N, K)), example(SMOOTHED.loss)
-    return network, network.build((K,), dtype="float64"), x, t
+    return network, network.init((K,), dtype="float64"), x, t
 
 
 @cache
@@ -127,10 +127,10 @@ def test_a_deep_network_with_every_activation_dropout_and_penalty(backend, judge
     network, params, x, t = deep_step()
     penalty = WeightPenalty(l1=0.01, l2=0.1)
     J, dx, grads = whole(backend, network, SMOOTHED.loss, params, x, t)
-    J = J + penalty.loss(np, params)
+    J = J + penalty.loss(np, network, params)
     want_J, want = deep_by(judge)
     assert distance(J, want_J) <= AUTODIFF
-    for ours, other in zip((dx, *leaves(penalty.gradients(np, params, grads))), want, strict=True):
+    for ours, other in zip((dx, *leaves(penalty.gradients(np, network, params, grads))), want, strict=True):
         assert np.any(other)
         assert distance(ours, other) <= AUTODIFF
 
@@ -158,11 +158,11 @@ def test_a_whole_step_can_be_traced():
         for row, t in zip(ROWS, targets, strict=True):
             J, dy = row.loss(xp, y, t)
             dx, grads = network.backward(xp, params, caches, dy, need_dx=True)
-            done += (J + penalty.loss(xp, params), dx, penalty.gradients(xp, params, grads))
+            done += (J + penalty.loss(xp, network, params), dx, penalty.gradients(xp, network, params, grads))
         return done
 
     arrays = (
-        network.build((3,), dtype="float64"),
+        network.init((3,), dtype="float64"),
         np.random.default_rng(2).standard_normal((N, 3)),
         tuple(example(row.loss)[1] for row in ROWS),
     )

@@ -15,11 +15,11 @@ from nnbackprop.nn.initializers import (
     FanOutNormal,
     Glorot,
     He,
+    InitRng,
     LeCun,
     Normal,
     Uniform,
     Zeros,
-    generator,
     initializer,
 )
 
@@ -42,7 +42,7 @@ WORDS = [*(row[0] for row in SCALED), "normal:0.5:2", "zeros"]
 
 
 def draw(word: str, dtype: str = "float64", seed: int = 0, layer: int = 0) -> np.ndarray:
-    return initializer(word)(generator(seed, layer, "weights"), (FAN_IN, FAN_OUT), dtype)
+    return initializer(word)(InitRng(seed, str(layer)), (FAN_IN, FAN_OUT), dtype)
 
 
 @pytest.mark.parametrize(("word", "distribution", "variance"), SCALED)
@@ -73,7 +73,7 @@ def test_a_mean_shifts_the_normal():
 
 def test_zeros_are_zeros():
     assert not draw("zeros").any()
-    assert Zeros()(generator(0, 0, "biases"), (7,), "float32").shape == (7,)
+    assert Zeros()(InitRng(), (7,), "float32").shape == (7,)
 
 
 @pytest.mark.parametrize("word", WORDS)
@@ -91,22 +91,21 @@ def test_streams_repeat_and_differ_by_seed_and_layer(word):
         assert not np.any(draw(word) == other)
 
 
-def test_streams_of_other_seeds_layers_and_purposes_are_uncorrelated():
+def test_streams_of_other_seeds_and_paths_are_uncorrelated():
     """The correlation of n independent pairs is normal with deviation n^-1/2."""
     n = 100_000
-    keys = [(0, 0, "W"), (1, 0, "W"), (0, 1, "W"), (0, 0, "b"), (0, 10, "W"), (10, 0, "W"), (-1, 0, "W")]
-    streams = np.stack([generator(*key).normal(size=n) for key in keys])
+    keys = [(0, "0"), (1, "0"), (0, "1"), (0, "0.0"), (0, "10"), (10, "0"), (-1, "0")]
+    streams = np.stack([InitRng(*key).normal(size=n) for key in keys])
     off_diagonal = np.corrcoef(streams) - np.eye(len(keys))
     assert np.abs(off_diagonal).max() < 5 / math.sqrt(n)
 
 
 def test_a_generator_is_philox_under_a_blake2b_key():
     """So a stream can be made again without this package."""
-
-    digest = hashlib.blake2b(b"7/2/weights", digest_size=16).digest()
-    key = int.from_bytes(digest, "little")
-    want = np.random.Generator(np.random.Philox(key=key)).random(5)
-    assert np.array_equal(generator(7, 2, "weights").random(5), want)
+    for rng, key in ((InitRng(7).at(2), b"7/2/weights"), (InitRng(7).at(2).at(0), b"7/2.0/weights")):
+        digest = hashlib.blake2b(key, digest_size=16).digest()
+        want = np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little"))).random(5)
+        assert np.array_equal(rng.random(5), want)
 
 
 @pytest.mark.parametrize(
@@ -157,4 +156,4 @@ def test_a_distribution_that_is_neither_is_refused(make):
 @pytest.mark.parametrize("make", [He, Glorot, LeCun, FanOutNormal])
 def test_fans_need_a_matrix(make, shape):
     with pytest.raises(ShapeError, match="fan_in, fan_out"):
-        make()(generator(0, 0, "weights"), shape, "float64")
+        make()(InitRng(), shape, "float64")

@@ -49,7 +49,7 @@ def batch(n: int = 32, features: int = 20) -> tuple[np.ndarray, np.ndarray]:
 
 def gradients(backend: Backend, network: Sequential, x: np.ndarray, t: np.ndarray, dtype: str = "float32") -> Any:
     """J and gradients on the host, of parameters that are the network's own in float32."""
-    params = tree_map(lambda a: backend.asarray(a.astype(dtype)), network.build((x.shape[1],), 1, "float32"))
+    params = tree_map(lambda a: backend.asarray(a.astype(dtype)), network.init((x.shape[1],), 1, "float32"))
     draw = RngKey(3, backend.asarray(np.int32(7)))
     inputs = backend.asarray(x.astype(dtype))
     J, _, _, grads = Objective(network, SoftmaxCrossEntropy()).gradients(

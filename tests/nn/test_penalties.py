@@ -10,8 +10,18 @@ import pytest
 
 from backends import Backend, leaves, tree_map
 from nnbackprop.errors import UsageError
+from nnbackprop.nn.layers import Dense, Tanh
 from nnbackprop.nn.regularization import WeightPenalty
-from tests.support.gradients import AUTODIFF, DIFFERENCES, JUDGES, central_differences, distance, kinkless
+from nnbackprop.nn.sequential import Sequential
+from tests.support.gradients import (
+    AUTODIFF,
+    DIFFERENCES,
+    JUDGES,
+    central_differences,
+    distance,
+    kinkless,
+    with_leaf,
+)
 
 PENALTIES = [
     WeightPenalty(l2=0.3),
@@ -22,35 +32,35 @@ PENALTIES = [
 every_penalty = pytest.mark.parametrize("penalty", PENALTIES, ids=str)
 
 
+NETWORK = Sequential(Dense(3), Tanh(), Sequential(Dense(2, bias=False)))
+
+
 def example(dtype: str = "float64") -> Any:
-    """Parameters of a layer with biases, one with none at all, and one without biases."""
+    """Parameters of a layer with biases, one with none at all, and a nested one without biases."""
     rng = np.random.default_rng(17)
     first = {"W": kinkless(rng, (4, 3)).astype(dtype), "b": kinkless(rng, (3,)).astype(dtype)}
-    return first, {}, {"W": kinkless(rng, (3, 2)).astype(dtype)}
+    return first, {}, ({"W": kinkless(rng, (3, 2)).astype(dtype)},)
 
 
 def run(backend: Backend, penalty: WeightPenalty, params: Any) -> tuple[np.ndarray, Any]:
     """J, and what is added to gradients, as NumPy arrays."""
     p = tree_map(backend.asarray, params)
     zeros = tree_map(lambda w: backend.asarray(np.zeros_like(w)), params)
-    grads = penalty.gradients(backend.xp, p, zeros)
-    return backend.to_numpy(penalty.loss(backend.xp, p)), tree_map(backend.to_numpy, grads)
-
-
-def replaced(params: Any, i: int, name: str, w: np.ndarray) -> Any:
-    return (*params[:i], {**params[i], name: w}, *params[i + 1 :])
+    network = NETWORK if len(params) == 3 else Sequential(Dense(2))
+    grads = penalty.gradients(backend.xp, network, p, zeros)
+    return backend.to_numpy(penalty.loss(backend.xp, network, p)), tree_map(backend.to_numpy, grads)
 
 
 @every_penalty
 def test_gradients_are_central_differences(backend, penalty):
     params = example()
     _, grads = run(backend, penalty, params)
-    for i, name in ((0, "W"), (0, "b"), (2, "W")):
-        numeric = central_differences(
-            lambda w, i=i, name=name: float(run(backend, penalty, replaced(params, i, name, w))[0]),
-            params[i][name],
-        )
-        assert distance(grads[i][name], numeric) <= DIFFERENCES
+    for i, w in enumerate(leaves(params)):
+
+        def loss_at(w: np.ndarray, i: int = i) -> float:
+            return float(run(backend, penalty, with_leaf(params, i, w))[0])
+
+        assert distance(leaves(grads)[i], central_differences(loss_at, w)) <= DIFFERENCES
 
 
 @every_penalty
@@ -100,14 +110,14 @@ def test_l2_is_lambda_over_m_of_the_course(backend):
 def test_float32_stays_float32(backend, penalty):
     params = tree_map(backend.asarray, example("float32"))
     xp = backend.xp
-    for a in (penalty.loss(xp, params), *leaves(penalty.gradients(xp, params, params))):
+    for a in (penalty.loss(xp, NETWORK, params), *leaves(penalty.gradients(xp, NETWORK, params, params))):
         assert a.dtype == xp.float32
 
 
 def test_it_is_added_to_gradients_of_the_same_structure(backend):
     params = tree_map(backend.asarray, example())
-    grads = WeightPenalty(l2=2.0).gradients(backend.xp, params, params)
-    assert [list(layer) for layer in grads] == [["W", "b"], [], ["W"]]
+    grads = WeightPenalty(l2=2.0).gradients(backend.xp, NETWORK, params, params)
+    assert tree_map(np.shape, grads) == tree_map(np.shape, params)
     for after, before, factor in zip(leaves(grads), leaves(params), (3, 1, 3), strict=True):
         np.testing.assert_array_equal(backend.to_numpy(after), factor * backend.to_numpy(before))
 

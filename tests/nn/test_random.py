@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import backends
+from nnbackprop._random import threefry_key
 from nnbackprop.errors import UsageError
-from nnbackprop.nn.rng import RngKey, quantise, stream_key, threefry
+from nnbackprop.nn.rng import RngKey, quantise, threefry
 
 WORD = 0xFFFFFFFF
 
@@ -63,7 +64,7 @@ def reference_kept(seed: int, layer: int, step: int, row0: int, rows: int, width
 
 
 def draw_mask(backend, shape, rate=0.4, dtype="float64", seed=1, step=7, row0=0, layer=2) -> np.ndarray:
-    draw = RngKey(seed, backend.asarray(np.asarray(step, np.int32)), row0, layer)
+    draw = RngKey(seed, backend.asarray(np.asarray(step, np.int32)), row0, str(layer))
     return backend.to_numpy(draw.dropout_mask(backend.xp, shape, rate, getattr(backend.xp, dtype)))
 
 
@@ -177,14 +178,19 @@ def test_neighbours_within_a_mask_are_independent():
         assert abs((one == two).sum() - one.size / 2) < 5 * math.sqrt(one.size / 4)
 
 
-def test_at_changes_the_layer_alone():
-    draw = RngKey(3, np.asarray(5, np.int32), row0=60, layer=0)
-    assert draw.at(4) == RngKey(3, draw.step, 60, 4)
+def test_at_extends_the_path_alone():
+    key = RngKey(3, np.asarray(5, np.int32), row0=60)
+    assert key.at(4) == RngKey(3, key.step, 60, "4")
+    assert key.at(4).at(0) == RngKey(3, key.step, 60, "4.0")
+
+
+def test_a_mask_for_images_is_the_mask_of_their_rows(backend):
+    assert np.array_equal(draw_mask(backend, (5, 3, 4, 2)).reshape(5, 24), draw_mask(backend, (5, 24)))
 
 
 def test_keys_are_signed_words_of_blake2b():
     digest = hashlib.blake2b(b"9/3/dropout", digest_size=8).digest()
-    assert np.array_equal(np.asarray(stream_key(9, 3, "dropout"), "<i4"), np.frombuffer(digest, "<i4"))
+    assert np.array_equal(np.asarray(threefry_key(9, 3, "dropout"), "<i4"), np.frombuffer(digest, "<i4"))
 
 
 def test_the_step_may_be_traced():
@@ -192,7 +198,7 @@ def test_the_step_may_be_traced():
     backend = backends.select("jax")
 
     def mask(step):
-        return RngKey(1, step, 0, 2).dropout_mask(backend.xp, (120, 784), 0.4, backend.xp.float32)
+        return RngKey(1, step, 0, "2").dropout_mask(backend.xp, (120, 784), 0.4, backend.xp.float32)
 
     traced = jax.jit(mask)(backend.asarray(np.asarray(7, np.int32)))
     kept = reference_kept(1, 2, 7, 0, 120, 784, round(0.4 * 65536))

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backends import leaves, tree_map
+
 DIFFERENCES = 1e-7
 """Largest relative distance from central differences: they are right to about 1e-9 in float64."""
 
@@ -35,6 +37,12 @@ def central_differences(f: Callable[[np.ndarray], float], x: np.ndarray, h: floa
 def kinkless(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Numbers of 0.1 to 3 in size and of either sign: no step of a difference crosses a corner at zero."""
     return rng.choice([-1.0, 1.0], shape) * rng.uniform(0.1, 3.0, shape)
+
+
+def with_leaf(tree: Any, i: int, array: np.ndarray) -> Any:
+    """`tree` with its leaf number i replaced."""
+    arrays = iter([*leaves(tree)[:i], array, *leaves(tree)[i + 1 :]])
+    return tree_map(lambda _: next(arrays), tree)
 
 
 def torch_gradients(f: Callable[..., Any], *arrays: np.ndarray) -> tuple[Any, list[np.ndarray]]:

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from backends import Backend, NumpyBackend, tree_map
-from nnbackprop.nn.initializers import Uniform
+from nnbackprop.nn.initializers import InitRng, Uniform
 from nnbackprop.nn.layers import (
     ELU,
     GELU,
     Dense,
     Dropout,
+    Flatten,
     Identity,
     Layer,
     LeakyReLU,
@@ -56,6 +57,11 @@ ROWS = [
         Dense(6, bias=None),
         lambda torch, x, p: torch.nn.functional.linear(x, p["W"].T),
         lambda jax, x, p: jax.numpy.dot(x, p["W"]),
+    ),
+    Row(
+        Flatten(),
+        lambda torch, x, p: torch.flatten(x, 1),
+        lambda jax, x, p: jax.numpy.reshape(x, (x.shape[0], -1)),
     ),
     Row(
         Identity(),
@@ -140,7 +146,7 @@ every_pointwise = pytest.mark.parametrize("row", POINTWISE, ids=[str(row.layer) 
 def example(layer: Layer, dtype: str = "float64") -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """x (N, K) off the corners, dy of the output's shape, and the layer's first parameters."""
     rng = np.random.default_rng(11)
-    params, out_shape = layer.build(rng, (K,), dtype)
+    params, out_shape = layer.build(InitRng(11), (K,), dtype)
     return kinkless(rng, (N, K)).astype(dtype), rng.standard_normal((N, *out_shape)).astype(dtype), params
 
 

@@ -73,7 +73,7 @@ class Steps:
         net, optimizer = network(hidden, options.get("rate", 0.0)), OPTIMIZERS[options.get("optimizer", "sgd")]()
         self.trainer = Trainer(net, SoftmaxCrossEntropy(), optimizer, 0.01, backend=backend, batch_size=batch)
         self.trainer.build(data)
-        self.loader = DataLoader.of(backend, data, self.trainer.scaling, "float32")
+        self.loader = DataLoader(backend, data, self.trainer.scaling, "float32")
         self.batch, self.state, self.step = batch, self.trainer.state, self.trainer.step
         self.run(2)
         self.xp.calls.clear()
@@ -122,7 +122,7 @@ def test_a_step_makes_the_products_of_the_mathematics_and_no_others(
 
 def test_an_evaluation_makes_the_forward_products_alone() -> None:
     steps = Steps()
-    loader = DataLoader.of(steps.trainer.backend, dataset(BATCH), steps.trainer.scaling, "float32")
+    loader = DataLoader(steps.trainer.backend, dataset(BATCH), steps.trainer.scaling, "float32")
     steps.trainer.inference.evaluate(steps.state["params"], loader)
     assert sorted(steps.xp.products) == sorted(products((*WIDTHS, CLASSES), BATCH, backward=False))
 

@@ -92,7 +92,7 @@ def _learn(few: ModelProbe, rate: float, until: float) -> tuple[tuple, int]:
     """Parameters after at most CHUNK * CHUNKS steps of the full batch, fewer if they suffice."""
     backend, optimizer, n = few.backend, Adam(), len(few.dataset)
     step = TrainStep(backend.xp, few.objective, optimizer, None, few.seed)
-    loader = DataLoader.of(backend, few.dataset, few.scaling, few.dtype, "yes")
+    loader = DataLoader(backend, few.dataset, few.scaling, few.dtype, "yes")
     state = step.begin(tree_map(lambda a: backend.xp.asarray(a, copy=True), few.params))
     for chunk in range(CHUNKS):
         numbers = np.arange(chunk * CHUNK, (chunk + 1) * CHUNK)

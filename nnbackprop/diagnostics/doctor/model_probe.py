@@ -49,7 +49,7 @@ class ModelProbe:
         seed: int = 0,
     ) -> ModelProbe:
         """The network as a run with this seed begins it."""
-        host = objective.network.build((dataset.features,), seed, dtype)
+        host = objective.network.init((dataset.features,), seed, dtype)
         return cls(backend, objective, tree_map(backend.asarray, host), dataset, scaling, dtype, seed)
 
     @property
@@ -75,7 +75,7 @@ class ModelProbe:
 
     def redrawn(self, seed: int) -> ModelProbe:
         """The same with other first weights."""
-        host = self.objective.network.build((self.dataset.features,), self.seed + seed, self.dtype)
+        host = self.objective.network.init((self.dataset.features,), self.seed + seed, self.dtype)
         return replace(self, params=tree_map(self.backend.asarray, host))
 
     @cached_property

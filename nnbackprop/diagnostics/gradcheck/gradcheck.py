@@ -133,7 +133,7 @@ def gradcheck(
     x = np.asarray(x, np.float64)
     objective = _objective(network, loss, penalty, targets, np.asarray(t), x)
     if params is None:
-        params = network.build(x.shape[1:], seed, "float64")
+        params = network.init(x.shape[1:], seed, "float64")
     draw = RngKey(seed, backend.asarray(np.zeros((), np.int32)))
     held = np.asarray(t, np.float64) if np.ndim(t) == 2 else np.asarray(t, np.int32)
     function = OfNetwork(backend, objective, backend.asarray(held), draw)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from backends import Array, Backend, Tree, device_of, tree_map
-from nnbackprop.data.loader import DataLoader, fetch
+from nnbackprop.data.loader import DataLoader, get_batch
 from nnbackprop.nn.layers import ReLU, Sigmoid, Tanh
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.metrics import count_correct
@@ -77,7 +77,7 @@ class ActivationStats:
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """A fixed batch, as `fetch` gives it: inputs (n, features) and labels (n,), on the device.
+    """A fixed batch, as `get_batch` returns it: inputs (n, features) and labels (n,), on the device.
 
     `commonest` is the share of the commonest class in the whole training part: what answering it always scores.
     """
@@ -92,7 +92,7 @@ class Probe:
         labels = loader.dataset.targets
         rows = np.linspace(0, len(labels) - 1, min(SAMPLES, len(labels))).astype(np.int64)
         x = tree_map(lambda a: loader.backend.asarray(a)[0, ...], loader.xs(rows.reshape(1, -1)))
-        return cls(*fetch(xp, loader.data, x), float(np.bincount(labels).max()) / len(labels))
+        return cls(*get_batch(xp, loader.data, x)[:2], float(np.bincount(labels).max()) / len(labels))
 
 
 def measure(

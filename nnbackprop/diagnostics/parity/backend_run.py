@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 import numpy as np
 
 from backends import Array, Tree, device_of, leaves, tree_map
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.loader import DataLoader, fetch
-from nnbackprop.nn.layers.base import Params
+from nnbackprop.data.loader import DataLoader, get_batch
+from nnbackprop.nn.layers.base import LayerParams, Params, map_layers
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.training.batch_schedule import BatchSchedule
@@ -21,24 +20,8 @@ from nnbackprop.training.trainer import Trainer
 
 from .results import Kind
 
-
-@dataclass(frozen=True)
-class StepTrace:
-    """What one step computed, on the host: each layer's output (n, ...), the gradients, the updated parameters."""
-
-    outputs: tuple[np.ndarray, ...]
-    gradients: Params
-    params: Params
-
-    def tensors(self, names: Sequence[str]) -> Iterator[tuple[Kind, int, str, np.ndarray]]:
-        """Every array with its kind, the number of its layer, and its own name."""
-        for i, y in enumerate(self.outputs):
-            yield "activations", i, names[i], y
-        kinds: tuple[tuple[Kind, Params], ...] = (("gradients", self.gradients), ("weights", self.params))
-        for kind, layers in kinds:
-            for i, layer in enumerate(layers):
-                for name, array in layer.items():
-                    yield kind, i, f"{names[i]}.{name}", array
+StepTrace = dict[tuple[Kind, str, str], np.ndarray]
+"""What one step computed, on the host, by kind, layer and tensor: outputs, gradients, and updated weights."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,15 +33,16 @@ class TracedStep:
 
     def __call__(self, state: Tree, data: Tree, x: Tree) -> Tree:
         """Forward, a layer at a time with the step's dropout masks, then the trainer's own step."""
-        xp, key = self.step.xp, RngKey(self.step.seed, x["step"])
-        y, _ = fetch(xp, data, x)
-        outputs = []
-        for i, (layer, p) in enumerate(zip(self.network.layers, state["params"], strict=True)):
-            y, _ = layer.forward(xp, p, y, key.at(i))
-            outputs.append(y)
+        xp = self.step.xp
+        trace = self.network.trace(
+            xp, state["params"], get_batch(xp, data, x)[0], RngKey(self.step.seed, x["step"])
+        )
         sums, grads = self.step.gradients(state, data, x)
-        copies = tree_map(lambda g: xp.asarray(g, copy=True), grads)
-        return self.step.update({**state, **sums, "outputs": tuple(outputs), "gradients": copies}, grads, x)
+        traced = {
+            "outputs": tuple(layer.y for layer in trace.layers),
+            "gradients": tree_map(lambda g: xp.asarray(g, copy=True), grads),
+        }
+        return self.step.update({**state, **sums, **traced}, grads, x)
 
 
 class BackendRun:
@@ -66,17 +50,19 @@ class BackendRun:
 
     def __init__(self, trainer: Trainer, train: Dataset) -> None:
         trainer.build(train)
-        self.trainer, self.backend, self.names = trainer, trainer.backend, trainer.network.names
-        self.loader = DataLoader.of(trainer.backend, train, trainer.scaling, trainer.dtype, trainer.resident)
+        self.trainer, self.backend, self.network = trainer, trainer.backend, trainer.network
+        self.traced = TracedStep(trainer.network, trainer.step)
+        self.loader = DataLoader(trainer.backend, train, trainer.scaling, trainer.dtype, trainer.resident)
         self.batch = min(trainer.batch_size or len(train), len(train))
         lr = trainer.lr
-        rate = lr if callable(lr) else lambda _: lr
         how = trainer.seed, trainer.shuffle, self.batch, 1, None, trainer.dtype
-        self.schedule = BatchSchedule(self.loader, trainer.optimizer, rate, *how)
-        self.traced = TracedStep(trainer.network, trainer.step)
+        self.schedule = BatchSchedule(self.loader, trainer.optimizer, lr if callable(lr) else lambda _: lr, *how)
+        sample = self._zeros((1, *train.sample_shape), trainer.params)
+        traces = self.network.trace(self.backend.xp, trainer.params, sample).layers
+        self.layers = {trace.name: (trace.layer, trace.y.shape[1:]) for trace in traces}
 
     def batches(self, step: int = 0) -> Iterator[tuple[int, Tree]]:
-        """Samples and device arrays of every step from `step` on, as the trainer draws them."""
+        """Number of samples and device arrays of every step from `step` on, as the trainer draws them."""
         epoch, done = divmod(step, -(-self.schedule.samples // self.batch))
         for at in count(epoch + 1):
             for (_, samples), xs in self.schedule.chunks(at, done * self.batch, step):
@@ -86,7 +72,8 @@ class BackendRun:
 
     def begin(self) -> Tree:
         """The state before the first step."""
-        return self.trainer.step.begin(self.trainer.params)
+        copies = tree_map(lambda a: self.backend.xp.asarray(a, copy=True), self.trainer.params)
+        return self.trainer.step.begin(copies)
 
     def to_host(self, state: Tree) -> Tree:
         """Host copies of what a step begins from: parameters and the optimizer's state."""
@@ -98,15 +85,26 @@ class BackendRun:
         return {**self.trainer.step.begin(moved["params"]), "optimizer": moved["optimizer"]}
 
     def step(self, state: Tree, samples: int, xs: Tree) -> tuple[Tree, StepTrace]:
-        """The step on the batch of `batches`: the state after it, and what it computed."""
-        zeros = {"outputs": self._outputs(state, samples)}
-        zeros["gradients"] = tree_map(self.backend.xp.zeros_like, state["params"])
+        """One step on a batch of `batches`: the state after it, and what it computed."""
+        zeros = {  # a compiled loop's state keeps its shapes
+            "outputs": tuple(self._zeros((samples, *shape), state["params"]) for _, shape in self.layers.values()),
+            "gradients": map_layers(self._zero_gradients, self.network, state["params"]),
+        }
         state = self.backend.scan(self.traced, {**self.trainer.step.clear(state), **zeros}, self.loader.data, xs)
-        shown = (tree_map(self.backend.to_numpy, state[name]) for name in ("outputs", "gradients", "params"))
-        return state, StepTrace(*shown)
+        outputs, gradients, weights = (
+            tree_map(self.backend.to_numpy, state[name]) for name in ("outputs", "gradients", "params")
+        )
+        trace: StepTrace = {("activations", name, name): y for name, y in zip(self.layers, outputs, strict=True)}
+        return state, {**trace, **self._named("gradients", gradients), **self._named("weights", weights)}
 
-    def _outputs(self, state: Tree, samples: int) -> tuple[Array, ...]:
-        """Arrays in the place of outputs: a compiled loop's state keeps its shapes."""
-        xp, like = self.backend.xp, leaves(state["params"])[0]
-        shapes = [(samples, *row.out_shape) for row in self.trainer.layers]
-        return tuple(xp.zeros(shape, dtype=like.dtype, device=device_of(like)) for shape in shapes)
+    def _named(self, kind: Kind, tree: Params) -> StepTrace:
+        layers = self.network.named_layers(tree)
+        return {(kind, layer, f"{layer}.{name}"): a for layer, _, p in layers for name, a in p.items()}
+
+    def _zero_gradients(self, layer: object, params: LayerParams) -> LayerParams:
+        buffers = getattr(layer, "buffers", ())
+        return {name: self.backend.xp.zeros_like(a) for name, a in params.items() if name not in buffers}
+
+    def _zeros(self, shape: tuple[int, ...], params: Params) -> Array:
+        like = leaves(params)[0]
+        return self.backend.xp.zeros(shape, dtype=like.dtype, device=device_of(like))

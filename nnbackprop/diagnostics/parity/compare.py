@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice, pairwise
 
 import numpy as np
 
@@ -13,7 +14,6 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.diagnostics.difference import difference
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers import Activation, Layer
-from nnbackprop.nn.sequential import Sequential
 from nnbackprop.training.trainer import Trainer
 
 from .backend_run import BackendRun, StepTrace
@@ -34,14 +34,13 @@ def compare(first: Trainer, others: Sequence[Trainer], train: Dataset, steps: in
     runs = [BackendRun(other, train) for other in others]
     compared = [[ComparedRun(run, begin, rounding, run.begin()) for begin in begins] for run in runs]
     state = reference.begin()
-    for k, (batch, *batches) in zip(
-        range(steps), zip(*(run.batches() for run in (reference, *runs))), strict=False
-    ):
+    drawn = zip(*(run.batches() for run in (reference, *runs)), strict=True)
+    for k, (batch, *batches) in enumerate(islice(drawn, steps)):
         before = reference.to_host(state)
         state, trace = reference.step(state, *batch)
-        for ways, xs in zip(compared, batches, strict=True):
+        for ways, own in zip(compared, batches, strict=True):
             for way in ways:
-                way.step(k, xs, before, trace)
+                way.step(k, own, before, trace)
     return [way.comparison() for ways in compared for way in ways]
 
 
@@ -63,7 +62,7 @@ class ComparedRun:
         if self.begin != OWN:
             self.state = self.run.from_host(before)
         self.state, trace = self.run.step(self.state, *batch)
-        kinks = find_kinks(self.run.trainer.network, k + 1, reference.outputs, trace.outputs)
+        kinks = find_kinks(self.run, k + 1, reference, trace)
         found = self._excuse(self._differences(k + 1, reference, trace, kinks), k, before, reference)
         if self.begin != OWN or not self.kinks:
             self.kinks += kinks
@@ -75,14 +74,13 @@ class ComparedRun:
         self, step: int, reference: StepTrace, trace: StepTrace, kinks: Sequence[Kink]
     ) -> list[TensorDifference]:
         """Every tensor compared. Where steps begin alike, a kink excuses the gradients of its layer and below."""
-        names = self.run.names
-        last = names.index(kinks[-1].layer) if kinks and self.begin != OWN else -1
+        names = list(self.run.layers)
+        below = set(names[: names.index(kinks[-1].layer)] if kinks and self.begin != OWN else ())
         rows = []
-        for (kind, i, tensor, a), (*_, b) in zip(trace.tensors(names), reference.tensors(names), strict=True):
-            excuse = "kink" if kind != "activations" and i <= last else None
-            rows.append(
-                TensorDifference(step, kind, names[i], tensor, **difference(a, b)._asdict(), excuse=excuse)
-            )
+        for (kind, layer, tensor), a in trace.items():
+            excuse = "kink" if kind != "activations" and layer in below else None
+            distance = difference(a, reference[kind, layer, tensor])._asdict()
+            rows.append(TensorDifference(step, kind, layer, tensor, **distance, excuse=excuse))
         return rows
 
     def _excuse(
@@ -109,20 +107,20 @@ class ComparedRun:
         return Comparison(trainer.backend.name, trainer.dtype, self.begin, *found)
 
 
-def find_kinks(
-    network: Sequential, step: int, reference: Sequence[np.ndarray], other: Sequence[np.ndarray]
-) -> list[Kink]:
+def find_kinks(run: BackendRun, step: int, reference: StepTrace, other: StepTrace) -> list[Kink]:
     """One kink a layer, where outputs (n, ...) of the layer before it, its pre-activations, differ in sign."""
     found = []
-    for i in range(1, len(network.layers)):
-        if not has_kink(network.layers[i]):
+    for before, layer in pairwise(run.layers):
+        if not has_kink(run.layers[layer][0]):
             continue
-        z, w = (outputs[i - 1].reshape(len(outputs[i - 1]), -1) for outputs in (reference, other))
+        outputs = (trace["activations", before, before] for trace in (reference, other))
+        z, w = (y.reshape(len(y), -1) for y in outputs)
         places = np.argwhere((z > 0) != (w > 0))
         if len(places):
             sample, unit = places[0].tolist()
-            values = float(z[sample, unit]), float(w[sample, unit])
-            found.append(Kink(step, network.names[i], unit, sample, *values, len(places)))
+            found.append(
+                Kink(step, layer, unit, sample, float(z[sample, unit]), float(w[sample, unit]), len(places))
+            )
     return found
 
 
@@ -132,5 +130,5 @@ def has_kink(layer: Layer) -> bool:
         return False
     xp = select("numpy").xp
     x = np.array([[-1e-9], [1e-9]])
-    below, above = layer.chain(xp, layer.apply(xp, x)[1], np.ones_like(x))[:, 0]
+    below, above = layer.vjp(xp, layer.forward(xp, {}, x, None)[1], np.ones_like(x))[:, 0]
     return bool(abs(above - below) > 1e-6)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from backends import Array, NumpyBackend, Tree
+from backends import Array, NumpyBackend, Tree, tree_map
 from backends.base import Namespace
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.diagnostics.difference import difference
@@ -28,7 +28,7 @@ ROUNDED = ("matmul", "sum", "mean", "exp", "expm1", "log", "log1p", "tanh", "sqr
 
 TRIES = 3
 FACTOR = 100
-"""A sum of a thousand terms has some thirty roundings and a perturbed one has one; three tries see a third of most."""
+"""A sum of a thousand terms has some thirty roundings and a perturbed one has one; tries see a third of most."""
 
 
 class PerturbedBackend(NumpyBackend):
@@ -71,18 +71,16 @@ class Rounding:
     ) -> dict[tuple[Kind, str], float]:
         """How far each tensor moves, by (kind, tensor): FACTOR times the largest ||perturbed - reference||.
 
-        `before` is what the reference library began step `k` from, and `reference` what it computed; `drift` is the
-        relative difference that each of the other library's weights, such as dense1.W, had before the step.
+        `before` is what the reference library began step `k` from, and `reference` what it computed; `drift` is
+        the relative difference of each of the other library's weights, such as dense1.W, before the step.
         """
         sizes: dict[tuple[Kind, str], float] = {}
         for run in self.runs:
             rng = np.random.Generator(np.random.Philox(key=k))
-            moved = tuple(
-                {name: perturb(a, drift.get(f"{layer}.{name}", 0.0), rng) for name, a in params.items()}
-                for layer, params in zip(run.names, before["params"], strict=True)
-            )
+            shares = iter([drift.get(tensor, 0.0) for kind, _, tensor in reference if kind == "weights"])
+            moved = tree_map(lambda a, rng=rng, shares=shares: perturb(a, next(shares), rng), before["params"])
             _, trace = run.step(run.from_host({**before, "params": moved}), *next(run.batches(k)))
-            pairs = zip(trace.tensors(run.names), reference.tensors(run.names), strict=True)
-            for (kind, _, name, a), (*_, b) in pairs:
-                sizes[kind, name] = max(sizes.get((kind, name), 0.0), FACTOR * difference(a, b).norm)
+            for (kind, layer, tensor), a in trace.items():
+                norm = FACTOR * difference(a, reference[kind, layer, tensor]).norm
+                sizes[kind, tensor] = max(sizes.get((kind, tensor), 0.0), norm)
         return sizes

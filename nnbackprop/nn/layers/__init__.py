@@ -3,6 +3,7 @@
 from .base import Activation, Layer
 from .dense import Dense
 from .dropout import Dropout
+from .flatten import Flatten
 from .rectifiers import ELU, Identity, LeakyReLU, ReLU
 from .sigmoids import GELU, Sigmoid, SiLU, Softplus, Tanh
 from .softmax import Softmax
@@ -28,6 +29,7 @@ __all__ = [
     "Activation",
     "Dense",
     "Dropout",
+    "Flatten",
     "Identity",
     "Layer",
     "LeakyReLU",

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from backends import Array
 from nnbackprop.errors import ShapeError
-from nnbackprop.nn.initializers import Generator
+from nnbackprop.nn.initializers import InitRng
 from nnbackprop.nn.rng import RngKey
 
 Shape = tuple[int, ...]
 """The shape of one sample, without the batch."""
 
 LayerParams = dict[str, Array]
-"""One layer's parameters by name, such as W and b, or their gradients."""
+"""One layer's parameters by name, such as W and b, or their gradients; empty for a layer without any."""
 
-Params = tuple[LayerParams, ...]
-"""A network's parameters, or their gradients: a dict a layer, empty for a layer without any."""
+Params = Any
+"""A network's parameters, or their gradients: a tuple with a branch for each of its `children`. A branch is a dict
+of arrays, or again a tuple where the child is a network itself."""
 
 Cache = Any
 """Whatever forward hands to backward; it belongs to the layer alone."""
@@ -27,52 +29,61 @@ class Layer(Protocol):
     """A frozen dataclass of hyperparameters with these three functions.
 
     Arrays are of one dtype, float32 or float64, throughout. None given is written to.
+
+    Three class attributes are optional. `regularized` names the parameters that a `WeightPenalty` counts.
+    `buffers` names those that are not trained, such as running statistics: they have no gradients, and
+    `new_buffers(xp, params, cache) -> dict` gives their values after a training step. `full_precision = True`
+    keeps a layer's parameters as they are in mixed precision: the layer casts x to their dtype, and y back.
     """
 
-    def build(self, rng: Generator, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
+    def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[Any, Shape]:
         """First parameters, host arrays of `dtype`, and the output's shape; ShapeError if `in_shape` cannot be."""
 
-    def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Cache]:
+    def forward(self, xp: Any, params: Any, x: Array, key: RngKey | None) -> tuple[Array, Cache]:
         """Output y (n, *out_shape) for a batch x (n, *in_shape), and a cache; `key` is None in evaluation."""
 
-    def backward(
-        self, xp: Any, params: LayerParams, cache: Cache, dy: Array, need_dx: bool
-    ) -> tuple[Array | None, LayerParams]:
+    def backward(self, xp: Any, params: Any, cache: Cache, dy: Array, need_dx: bool) -> tuple[Array | None, Any]:
         """dJ/dx, or None unless `need_dx`, and dJ/dparams, from dy = dJ/dy; the shapes are x's and the params'."""
 
 
 class Activation(ABC):
-    """A layer without parameters that keeps its input's shape: a function y = f(x) and its way back.
+    """A layer without parameters that keeps its input's shape: y = f(x), dx = dy times the Jacobian of f.
 
-    A subclass states `apply` and, right under it, `chain`, the product of dy with the Jacobian of f. Where f
-    acts on each number alone, x may have any shape.
+    A subclass states `forward` and, right under it, `vjp`, the vector-Jacobian product. Where f acts on each
+    number alone, x may have any shape.
     """
 
-    def build(self, rng: Generator, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
+    def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
         """No parameters, the same shape."""
         return {}, in_shape
 
+    @abstractmethod
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Cache]:
-        """y = f(x)."""
-        return self.apply(xp, x)
+        """y = f(x), and what `vjp` needs."""
+
+    @abstractmethod
+    def vjp(self, xp: Any, cache: Cache, dy: Array) -> Array:
+        """dx = dy times the Jacobian of f."""
 
     def backward(
         self, xp: Any, params: LayerParams, cache: Cache, dy: Array, need_dx: bool
     ) -> tuple[Array | None, LayerParams]:
-        """dx = dy times the Jacobian of f."""
-        return (self.chain(xp, cache, dy) if need_dx else None), {}
-
-    @abstractmethod
-    def apply(self, xp: Any, x: Array) -> tuple[Array, Cache]:
-        """y = f(x), and what `chain` needs."""
-
-    @abstractmethod
-    def chain(self, xp: Any, cache: Cache, dy: Array) -> Array:
-        """dx = dy times the Jacobian of f."""
+        """dx by `vjp`; no gradients."""
+        return (self.vjp(xp, cache, dy) if need_dx else None), {}
 
 
-def width(in_shape: Shape, why: str) -> int:
-    """The length of a sample that must be a vector; ShapeError says `why` it must."""
+def vector_length(in_shape: Shape, layer: str) -> int:
+    """The length of a sample that must be a vector; ShapeError says what to put before `layer`."""
     if len(in_shape) != 1:
-        raise ShapeError(f"got samples of shape {in_shape}; {why}, shape (features,): flatten them first.")
+        raise ShapeError(
+            f"got samples of shape {in_shape}; {layer} takes vectors, shape (features,): put Flatten() before it."
+        )
     return in_shape[0]
+
+
+def map_layers(function: Callable[..., Any], layer: Layer, *trees: Params) -> Params:
+    """`function(layer, *branches)` of every layer without children, in the structure of the network."""
+    children = getattr(layer, "children", None)
+    if children is None:
+        return function(layer, *trees)
+    return tuple(map_layers(function, *branches) for branches in zip(children, *trees, strict=True))

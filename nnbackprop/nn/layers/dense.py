@@ -3,40 +3,52 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from backends import Array, device_of
-from nnbackprop.errors import ShapeError
-from nnbackprop.nn.initializers import Generator, He, Initializer, Zeros
+from nnbackprop.errors import ShapeError, UsageError
+from nnbackprop.nn.initializers import He, Initializer, InitRng, Zeros
 from nnbackprop.nn.rng import RngKey
 
-from .base import LayerParams, Shape, width
+from .base import LayerParams, Shape, vector_length
 
 
 @dataclass(frozen=True)
 class Dense:
     """z = x W + b, with x (n, in), W (in, units), b (units,) and z (n, units).
 
-    `bias=None` leaves b out. Backward, from dz = dJ/dz (n, units): dW = x^T dz, db = the sum of dz over the
-    batch, dx = dz W^T (Rumelhart, Hinton and Williams, Learning representations by back-propagating errors, 1986).
+    `bias` is an initializer, True for zeros, or False (or None) for no b. Backward, from dz = dJ/dz (n, units):
+    dW = x^T dz, db = the sum of dz over the batch, dx = dz W^T (Rumelhart, Hinton and Williams, Learning
+    representations by back-propagating errors, 1986).
 
     Raises:
-        ShapeError: fewer than 1 unit, or, when built, samples that are no vectors.
+        ShapeError: fewer than 1 unit, or, when built, samples that are not vectors.
+        UsageError: weights or bias that are not initializers.
     """
 
     units: int
     weights: Initializer = He()
-    bias: Initializer | None = Zeros()
+    bias: Initializer | bool | None = Zeros()
+
+    regularized: ClassVar[tuple[str, ...]] = ("W",)
 
     def __post_init__(self) -> None:
-        if self.units < 1:
-            raise ShapeError(f"A Dense layer needs at least 1 unit and got {self.units}.")
+        if not isinstance(self.units, int) or self.units < 1:
+            raise ShapeError(f"A Dense layer needs a whole number of units, at least 1; got {self.units!r}.")
+        if isinstance(self.bias, bool):
+            object.__setattr__(self, "bias", Zeros() if self.bias else None)
+        for name, given in (("weights", self.weights), ("bias", self.bias)):
+            if isinstance(given, type) or not (callable(given) or (name == "bias" and given is None)):
+                raise UsageError(
+                    f"The {name} of a Dense layer needs an initializer, such as Normal(0.1); got {given!r}. "
+                    "The bias may also be True (zeros) or False (none)."
+                )
 
-    def build(self, rng: Generator, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
-        """RngKey W (in, units) and b (units,)."""
-        features = width(in_shape, "Dense takes vectors")
+    def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
+        """Draw W (in, units) and b (units,)."""
+        features = vector_length(in_shape, "Dense")
         params = {"W": self.weights(rng, (features, self.units), dtype)}
-        if self.bias is not None:
+        if callable(self.bias):
             params["b"] = self.bias(rng, (self.units,), dtype)
         return params, (self.units,)
 

@@ -1,4 +1,4 @@
-"""Dropout: a layer that forgets a random part of what it hears, so that no unit comes to rely on another."""
+"""Inverted dropout."""
 
 from __future__ import annotations
 
@@ -6,33 +6,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends import Array
-from nnbackprop.nn.initializers import Generator
+from nnbackprop.nn.initializers import InitRng
 from nnbackprop.nn.rng import RngKey, quantise
 
-from .base import LayerParams, Shape, width
+from .base import LayerParams, Shape
 
 
 @dataclass(frozen=True)
 class Dropout:
-    """y = m x in training, with m 0 for a share `rate` of the units and 1 / (1 - rate) for the rest; y = x else.
+    """Inverted dropout. y = m x in training, m 0 for a share `rate` of the units, else 1 / (1 - rate); else y = x.
 
-    Inverted dropout: the survivors' scale keeps the expected y at x, so evaluation has nothing to undo
-    (Srivastava et al., Dropout: a simple way to prevent neural networks from overfitting, 2014). x is (n, k).
-    The mask is a function of the run's seed, the step and the layer's place: see `RngKey.dropout_mask`.
+    The scale keeps the expected y at x, so that evaluation needs none (Srivastava et al., Dropout: a simple way to
+    prevent neural networks from overfitting, JMLR 2014). x is (n, *sample_shape). The mask is a function of the
+    run's seed, the step and the layer's path: see `RngKey.dropout_mask`.
 
     Raises:
-        UsageError: a rate below 0, of 1 or above, or so near 1 that no unit would survive.
-        ShapeError: when built, samples that are no vectors.
+        UsageError: a rate below 0, of 1 or above, or so near 1 that it rounds to 1.
     """
 
     rate: float
 
     def __post_init__(self) -> None:
-        quantise(self.rate)  # refuses a rate that is none
+        quantise(self.rate)  # checks the rate
 
-    def build(self, rng: Generator, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
+    def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
         """No parameters, the same shape."""
-        width(in_shape, "Dropout masks vectors")
         return {}, in_shape
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Array | None]:

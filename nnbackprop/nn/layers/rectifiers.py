@@ -8,19 +8,20 @@ from typing import Any
 
 from backends import Array
 from nnbackprop.errors import UsageError
+from nnbackprop.nn.rng import RngKey
 
-from .base import Activation
+from .base import Activation, LayerParams
 
 
 @dataclass(frozen=True)
 class Identity(Activation):
     """y = x; dx = dy."""
 
-    def apply(self, xp: Any, x: Array) -> tuple[Array, None]:
+    def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, None]:
         """y = x."""
         return x, None
 
-    def chain(self, xp: Any, cache: None, dy: Array) -> Array:
+    def vjp(self, xp: Any, cache: None, dy: Array) -> Array:
         """dx = dy."""
         return dy
 
@@ -32,15 +33,15 @@ class ReLU(Activation):
     Nair and Hinton, Rectified linear units improve restricted Boltzmann machines, ICML 2010.
     """
 
-    def apply(self, xp: Any, x: Array) -> tuple[Array, Array]:
+    def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Array]:
         """y = max(x, 0)."""
         y = xp.maximum(x, xp.zeros_like(x))
         return y, y
 
-    def chain(self, xp: Any, cache: Array, dy: Array) -> Array:
+    def vjp(self, xp: Any, cache: Array, dy: Array) -> Array:
         """dx = [y > 0] dy (derivation, D19)."""
         y = cache
-        return xp.fuse(relu_chain)(y, dy)
+        return xp.fuse(relu_vjp)(y, dy)
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,11 @@ class LeakyReLU(Activation):
         if not 0 <= self.slope < 1:
             raise UsageError(f"LeakyReLU needs a slope of at least 0 and below 1; got {self.slope}.")
 
-    def apply(self, xp: Any, x: Array) -> tuple[Array, Array]:
+    def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Array]:
         """y = max(x, slope x)."""
         return xp.maximum(x, self.slope * x), x
 
-    def chain(self, xp: Any, cache: Array, dy: Array) -> Array:
+    def vjp(self, xp: Any, cache: Array, dy: Array) -> Array:
         """dx = [x > 0] dy + [x <= 0] slope dy."""
         above = positive(xp, cache)
         return (above + (1 - above) * self.slope) * dy
@@ -86,12 +87,12 @@ class ELU(Activation):
         if not 0 <= self.alpha < math.inf:
             raise UsageError(f"ELU needs a finite alpha of at least 0; got {self.alpha}.")
 
-    def apply(self, xp: Any, x: Array) -> tuple[Array, Array]:
+    def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Array]:
         """y = max(x, 0) + alpha (e^min(x, 0) - 1)."""
         y = xp.fuse(elu)(x, 0.0, self.alpha)
         return y, y
 
-    def chain(self, xp: Any, cache: Array, dy: Array) -> Array:
+    def vjp(self, xp: Any, cache: Array, dy: Array) -> Array:
         """dx = [y > 0] dy + [y <= 0] (y + alpha) dy."""
         y = cache
         above = positive(xp, y)
@@ -103,7 +104,7 @@ def positive(xp: Any, x: Array) -> Array:
     return xp.astype(x > 0, x.dtype)
 
 
-def relu_chain(xp: Any, y: Array, dy: Array) -> Array:
+def relu_vjp(xp: Any, y: Array, dy: Array) -> Array:
     """[y > 0] dy: an elementwise kernel."""
     return positive(xp, y) * dy
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends import Array
+from nnbackprop.nn.rng import RngKey
 
-from .base import Activation
+from .base import Activation, LayerParams
 
 
 def sigmoid(xp: Any, x: Array) -> Array:
@@ -33,18 +34,18 @@ def logistic(xp: Any, x: Array, half: float) -> Array:
 class Sigmoid(Activation):
     """y = 1 / (1 + e^-x); dx = y (1 - y) dy."""
 
-    def apply(self, xp: Any, x: Array) -> tuple[Array, Array]:
+    def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Array]:
         """y = s(x)."""
         y = sigmoid(xp, x)
         return y, y
 
-    def chain(self, xp: Any, cache: Array, dy: Array) -> Array:
+    def vjp(self, xp: Any, cache: Array, dy: Array) -> Array:
         """dx = y (1 - y) dy (derivation, D4, D7, D13, D19)."""
         y = cache
-        return xp.fuse(sigmoid_chain)(y, dy, 1.0)
+        return xp.fuse(sigmoid_vjp)(y, dy, 1.0)
 
 
-def sigmoid_chain(xp: Any, y: Array, dy: Array, one: float) -> Array:
+def sigmoid_vjp(xp: Any, y: Array, dy: Array, one: float) -> Array:
     """y (1 - y) dy: an elementwise kernel."""
     return y * (one - y) * dy
 
@@ -53,18 +54,18 @@ def sigmoid_chain(xp: Any, y: Array, dy: Array, one: float) -> Array:
 class Tanh(Activation):
     """y = tanh(x); dx = (1 - y^2) dy."""
 
-    def apply(self, xp: Any, x: Array) -> tuple[Array, Array]:
+    def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Array]:
         """y = tanh(x)."""
         y = xp.tanh(x)
         return y, y
 
-    def chain(self, xp: Any, cache: Array, dy: Array) -> Array:
+    def vjp(self, xp: Any, cache: Array, dy: Array) -> Array:
         """dx = (1 - y^2) dy (derivation, D19)."""
         y = cache
-        return xp.fuse(tanh_chain)(y, dy, 1.0)
+        return xp.fuse(tanh_vjp)(y, dy, 1.0)
 
 
-def tanh_chain(xp: Any, y: Array, dy: Array, one: float) -> Array:
+def tanh_vjp(xp: Any, y: Array, dy: Array, one: float) -> Array:
     """(1 - y^2) dy: an elementwise kernel."""
     return (one - y * y) * dy
 
@@ -87,11 +88,11 @@ class Softplus(Activation):
     pricing, NIPS 2000.
     """
 
-    def apply(self, xp: Any, x: Array) -> tuple[Array, Array]:
+    def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Array]:
         """y = log(1 + e^x)."""
         return softplus(xp, x), x
 
-    def chain(self, xp: Any, cache: Array, dy: Array) -> Array:
+    def vjp(self, xp: Any, cache: Array, dy: Array) -> Array:
         """dx = s(x) dy."""
         x = cache
         return sigmoid(xp, x) * dy
@@ -105,18 +106,20 @@ class SiLU(Activation):
     reinforcement learning, Neural Networks, 2018.
     """
 
-    def apply(self, xp: Any, x: Array) -> tuple[Array, tuple[Array, Array]]:
+    def forward(
+        self, xp: Any, params: LayerParams, x: Array, key: RngKey | None
+    ) -> tuple[Array, tuple[Array, Array]]:
         """y = x s(x)."""
         s = sigmoid(xp, x)
         return x * s, (x, s)
 
-    def chain(self, xp: Any, cache: tuple[Array, Array], dy: Array) -> Array:
+    def vjp(self, xp: Any, cache: tuple[Array, Array], dy: Array) -> Array:
         """dx = (s + x s (1 - s)) dy."""
         x, s = cache
-        return xp.fuse(silu_chain)(x, s, dy, 1.0)
+        return xp.fuse(silu_vjp)(x, s, dy, 1.0)
 
 
-def silu_chain(xp: Any, x: Array, s: Array, dy: Array, one: float) -> Array:
+def silu_vjp(xp: Any, x: Array, s: Array, dy: Array, one: float) -> Array:
     """(s + x s (1 - s)) dy: an elementwise kernel."""
     return (s + x * s * (one - s)) * dy
 
@@ -129,15 +132,17 @@ class GELU(Activation):
     Hendrycks and Gimpel, Gaussian error linear units, 2016, section 2. (The Array API has no erf.)
     """
 
-    def apply(self, xp: Any, x: Array) -> tuple[Array, tuple[Array, Array]]:
+    def forward(
+        self, xp: Any, params: LayerParams, x: Array, key: RngKey | None
+    ) -> tuple[Array, tuple[Array, Array]]:
         """y = x s."""
         y, s = xp.fuse(gelu)(x, C, A, 0.5)
         return y, (x, s)
 
-    def chain(self, xp: Any, cache: tuple[Array, Array], dy: Array) -> Array:
+    def vjp(self, xp: Any, cache: tuple[Array, Array], dy: Array) -> Array:
         """dx = (s + x s (1 - s) (2c + 6ac x^2)) dy."""
         x, s = cache
-        return xp.fuse(gelu_chain)(x, s, dy, 1.0, 2 * C, 6 * A * C)
+        return xp.fuse(gelu_vjp)(x, s, dy, 1.0, 2 * C, 6 * A * C)
 
 
 C, A = math.sqrt(2 / math.pi), 0.044715
@@ -149,6 +154,6 @@ def gelu(xp: Any, x: Array, c: float, a: float, half: float) -> tuple[Array, Arr
     return x * s, s
 
 
-def gelu_chain(xp: Any, x: Array, s: Array, dy: Array, one: float, b: float, d: float) -> Array:
+def gelu_vjp(xp: Any, x: Array, s: Array, dy: Array, one: float, b: float, d: float) -> Array:
     """(s + x s (1 - s) (b + d x^2)) dy: an elementwise kernel."""
     return (s + x * s * (one - s) * (b + d * x * x)) * dy

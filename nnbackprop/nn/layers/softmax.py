@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends import Array
-from nnbackprop.nn.initializers import Generator
+from nnbackprop.nn.initializers import InitRng
+from nnbackprop.nn.rng import RngKey
 
-from .base import Activation, LayerParams, Shape, width
+from .base import Activation, LayerParams, Shape, vector_length
 
 
 def softmax(xp: Any, x: Array) -> Array:
@@ -27,20 +28,20 @@ class Softmax(Activation):
     interpretation of feedforward classification network outputs, 1990.)
 
     Raises:
-        ShapeError: when built, samples that are no vectors.
+        ShapeError: when built, samples that are not vectors.
     """
 
-    def build(self, rng: Generator, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
+    def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
         """No parameters, the same shape."""
-        width(in_shape, "Softmax takes vectors")
+        vector_length(in_shape, "Softmax")
         return {}, in_shape
 
-    def apply(self, xp: Any, x: Array) -> tuple[Array, Array]:
+    def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Array]:
         """y = e^x / sum e^x."""
         y = softmax(xp, x)
         return y, y
 
-    def chain(self, xp: Any, cache: Array, dy: Array) -> Array:
+    def vjp(self, xp: Any, cache: Array, dy: Array) -> Array:
         """dx = y (dy - sum(y dy)) (derivation, D24)."""
         y = cache
         return y * (dy - xp.sum(y * dy, axis=1, keepdims=True))

@@ -152,7 +152,7 @@ ELEMENTWISE: dict[str, Activation] = {name: kind() for name, kind in ACTIVATIONS
 
 def output(layer: Activation, z: np.ndarray) -> np.ndarray:
     """f(z), of host numbers (...)."""
-    return layer.apply(select("numpy").xp, z.reshape(1, -1))[0].reshape(z.shape)
+    return layer.forward(select("numpy").xp, {}, z.reshape(1, -1), None)[0].reshape(z.shape)
 
 
 def slope(layer: Activation, z: np.ndarray) -> np.ndarray:
