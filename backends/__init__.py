@@ -13,17 +13,17 @@ from .base import (
     tree_map,
 )
 from .numpy_backend import NumpyBackend
-from .selection import Status, available, select
+from .selection import BackendStatus, available, select
 
 __all__ = [
     "Array",
     "Backend",
     "BackendError",
+    "BackendStatus",
     "ElementwiseKernel",
     "Memory",
     "Namespace",
     "NumpyBackend",
-    "Status",
     "Tree",
     "available",
     "device_of",

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from .ahead import ahead
+from .prefetch import prefetch
 
 Array = Any
 """An array of the backend's own library."""
@@ -39,7 +39,7 @@ class Namespace:
     Names are looked up in `module` once and kept. `tuned` replaces single functions by a backend's own.
     `fuse(kernel)` returns a function of whole arrays, `fused(*arrays_and_scalars)`, that evaluates
     `kernel(xp, ...)` on every element; it may be called anew each step, as the result is cached.
-    `fuse(kernel, donated)` may write output k over argument `donated[k]`, which is the caller's no more.
+    `fuse(kernel, donated)` may write output k over argument `donated[k]`.
     """
 
     def __init__(
@@ -60,26 +60,25 @@ class Namespace:
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory of a device in bytes; None where the library does not tell."""
+    """Memory of a device in bytes; None where the library does not report it."""
 
     used: int | None
     free: int | None
 
 
 class BackendError(RuntimeError):
-    """A backend asked for cannot be used: `reason` says why, `mend` is the command or step that helps."""
+    """A backend asked for cannot be used: `reason` says why, `fix` what to do."""
 
-    def __init__(self, reason: str, mend: str) -> None:
-        super().__init__(f"{reason} {mend}")
+    def __init__(self, reason: str, fix: str) -> None:
+        super().__init__(f"{reason} {fix}")
         self.reason = reason
-        self.mend = mend
+        self.fix = fix
 
 
 def device_of(array: Array) -> Any:
-    """Where an array lies, for the `device=` of a creation function.
+    """The device of an array, for the `device=` of a creation function.
 
-    None within a compiled JAX program, whose tracers have no device (jax issue 26000) and need none: the
-    program runs where its inputs are.
+    None within a compiled JAX program, whose tracers have no device (jax issue 26000) and need none.
     """
     return getattr(array, "device", None)
 
@@ -103,7 +102,7 @@ def leaves(tree: Tree) -> list[Array]:
 class Backend(ABC):
     """One array library on one device: a namespace, two doors and a scan. Nothing else touches the library.
 
-    `name` is what `select` knows it by, `device` a device word, `why` one line on how it came to be chosen.
+    `name` is what `select` knows it by, `device` a device word, `why` one line on why it was chosen.
     """
 
     name: ClassVar[str]
@@ -111,6 +110,10 @@ class Backend(ABC):
     xp: Namespace
     version: str
     why: str = "asked for by name"
+
+    def __reduce__(self) -> Any:
+        """Pickled and deep-copied as its class and device; arrays, compiled steps and TF32 are not part of it."""
+        return type(self), (self.device,), {"why": self.why}
 
     @property
     def fused(self) -> bool:
@@ -130,18 +133,19 @@ class Backend(ABC):
 
     @abstractmethod
     def synchronize(self) -> None:
-        """Wait until everything asked of the device has been done."""
+        """Wait until the device is idle."""
 
     @abstractmethod
     def memory(self) -> Memory:
         """Memory of the device, used by this process and free, in bytes."""
 
-    def about(self) -> str:
-        """What else there is to say of the device and its libraries, in a line; "" where there is nothing."""
+    @property
+    def description(self) -> str:
+        """One line on the device and its libraries; "" where there is nothing to add to `name` and `device`."""
         return ""
 
     def use_tf32(self) -> None:
-        """Let float32 products round their factors to 10 bits, from now on; BackendError off NVIDIA GPUs."""
+        """Round the factors of float32 products to 10 bits, from now on; BackendError off NVIDIA GPUs."""
         raise BackendError(
             f"TF32 is a way in which NVIDIA GPUs multiply, and the backend {self.name} computes on {self.device}.",
             "Use --dtype float32, or a backend on cuda.",
@@ -150,35 +154,32 @@ class Backend(ABC):
     def limit_memory(self, size: int) -> None:
         """Let arrays take at most `size` bytes of the GPU, from now on; BackendError where that cannot be set."""
         raise BackendError(
-            f"The backend {self.name} on {self.device} has no limit of GPU memory that could be set.",
+            f"The backend {self.name} on {self.device} cannot limit its GPU memory.",
             "Leave --gpu-memory-limit out; for JAX, set XLA_PYTHON_CLIENT_MEM_FRACTION before it starts.",
         )
 
-    def deterministic(self) -> None:  # noqa: B027 (most libraries have nothing to be asked)
-        """Ask for the library's reproducible algorithms, from now on; nothing where it has no others.
+    def use_deterministic(self) -> None:  # noqa: B027 (most libraries have no other algorithms)
+        """Use the library's reproducible algorithms, from now on; BackendError if it is too late for that."""
 
-        BackendError if it would have had to be asked before it began.
-        """
-
-    def free_memory(self) -> None:
-        """Give back to the device what is kept there for later."""
+    def empty_cache(self) -> None:
+        """Free the memory that is kept for later use."""
         gc.collect()
 
-    def stream(self, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:
-        """Each chunk's host arrays on the device, moved ahead of their use by a thread.
+    def prefetch(self, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:
+        """Each chunk's host arrays on the device, copied ahead of their use by a thread.
 
-        They last until the next chunk is asked for, and may be overwritten then; those of the last one asked for
-        last as long as they are held.
+        They may be overwritten when the next chunk is asked for; those of the last one last as long as they are
+        held.
         """
-        return ahead((label, tree_map(self.asarray, xs)) for label, xs in chunks)
+        return prefetch((label, tree_map(self.asarray, xs)) for label, xs in chunks)
 
     def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
         """Run `step` over the leading axis of every array in `xs`, and return the last state.
 
-        `last`, where it is given, makes the last of the steps in its place. Both must be persistent callables:
-        compiled forms are kept by them. `state` is donated: its arrays
-        may be overwritten or deleted, and what comes back takes their place. `data` is only read. `x` of
-        step k is `a[k, ...]` of each array `a` in `xs`: a vector of numbers gives 0-d arrays, dtype kept.
+        `last`, where it is given, makes the last of the steps in its place. Both must be persistent callables, as
+        compiled forms are cached by them. `state` is donated: its arrays may be overwritten or deleted, and the
+        returned ones take their place. `data` is only read. `x` of step k is `a[k, ...]` of each array `a` in
+        `xs`: a vector of numbers gives 0-d arrays, dtype kept.
         """
         steps = leaves(xs)[0].shape[0]
         for k in range(steps):

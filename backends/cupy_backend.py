@@ -9,14 +9,13 @@ import array_api_compat.cupy
 import cupy
 import numpy as np
 
-from backends.cuda.cupy_arrays import concat, kept, stack
-from backends.cuda.cupy_bfloat16 import CupyNamespace, in_float32
-from backends.cuda.cupy_errors import cuda_version, no_device, no_product
-from backends.cuda.cupy_graph import Capture, CupyRecorder
-from backends.cuda.cupy_products import Products
-from backends.cuda.cupy_slots import CupyTransport
-from backends.cuda.graphs import Replays
-from backends.cuda.slots import by_slots
+from backends.cuda.arrays import all_true, concat, constant, sign, stack
+from backends.cuda.bfloat16 import CupyNamespace, in_float32
+from backends.cuda.captured_scan import CapturedScan
+from backends.cuda.cublas import CublasMatmul
+from backends.cuda.cupy_graph_recorder import CupyGraphRecorder, GraphStats
+from backends.cuda.double_buffer import double_buffered
+from backends.cuda.errors import cuda_version, no_device, no_product
 
 from .base import Array, Backend, ElementwiseKernel, Memory, Step, T, Tree
 from .devices import check_index, cuda_index
@@ -37,18 +36,20 @@ class CupyBackend(Backend):
         self.version = cupy.__version__
         self._device = cupy.cuda.Device(index)
         self._device.use()
-        self._products = self._multiply_once()
-        self._replays = Replays(CupyRecorder(self._products))
-        self._full = kept(cupy.full)
+        self._matmul = self._multiply_once()
+        self._captured = CapturedScan(CupyGraphRecorder(self._matmul))
+        self._full = constant(cupy.full)
         self.xp = CupyNamespace(
             array_api_compat.cupy,
             self._fuse,
-            matmul=self._products,
-            arange=kept(cupy.arange),
-            ones=kept(cupy.ones),
+            matmul=self._matmul,
+            arange=constant(cupy.arange),
+            ones=constant(cupy.ones),
             full=self._full,
             concat=concat,
             stack=stack,
+            sign=sign,
+            all=all_true,
         )
 
     @property
@@ -57,9 +58,9 @@ class CupyBackend(Backend):
         return True
 
     @property
-    def captures(self) -> tuple[Capture, ...]:
-        """The CUDA graphs that `scan` has captured and still keeps."""
-        return tuple(recording.capture(steps) for steps, recording in self._replays.recordings())
+    def graphs(self) -> tuple[GraphStats, ...]:
+        """The CUDA graphs that `scan` has captured and keeps."""
+        return tuple(graph.stats(steps) for steps, graph in self._captured.graphs())
 
     def asarray(self, array: np.ndarray, copy: bool = True) -> Array:
         """Copy a host array to the device; CuPy stages it through its pool of pinned memory."""
@@ -82,10 +83,10 @@ class CupyBackend(Backend):
             free, _ = cupy.cuda.runtime.memGetInfo()
             return Memory(pool.used_bytes(), free + pool.free_bytes())
 
-    def free_memory(self) -> None:
-        """Forget the captured graphs and give back what CuPy's pools keep for new arrays."""
-        self._replays.forget()
-        super().free_memory()
+    def empty_cache(self) -> None:
+        """Drop the captured graphs and free what CuPy's pools keep for new arrays."""
+        self._captured.clear()
+        super().empty_cache()
         with self._device:
             cupy.get_default_memory_pool().free_all_blocks()
             cupy.get_default_pinned_memory_pool().free_all_blocks()
@@ -96,28 +97,29 @@ class CupyBackend(Backend):
             cupy.get_default_memory_pool().set_limit(size=size)
 
     def use_tf32(self) -> None:
-        """Let products of float32 round their factors to 10 bits, from now on."""
-        self._products.tf32 = True
-        self._replays.forget()
+        """Round the factors of float32 products to 10 bits, from now on."""
+        self._matmul.tf32 = True
+        self._captured.clear()
 
-    def about(self) -> str:
-        """The GPU, the CUDA version its driver goes up to, the one CuPy is built for, and who multiplies."""
+    @property
+    def description(self) -> str:
+        """The GPU, the CUDA versions of its driver and of CuPy, and the version of cuBLAS."""
         runtime, capability = cupy.cuda.runtime, self._device.compute_capability
         model = runtime.getDeviceProperties(self._device.id)["name"].decode()
         driver, built = cuda_version(runtime.driverGetVersion()), cuda_version(runtime.runtimeGetVersion())
         return (
             f"{model}, compute capability {capability[:-1]}.{capability[-1]}, driver up to CUDA {driver}, "
-            f"CuPy for CUDA {built}, products by cuBLAS {self._products.version}"
+            f"CuPy for CUDA {built}, products by cuBLAS {self._matmul.version}"
         )
 
-    def stream(self, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:
+    def prefetch(self, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:
         """Each chunk copied from pinned memory while the device works on the one before it."""
-        return by_slots(CupyTransport(self._device), chunks)
+        return double_buffered(self._device, chunks)
 
     def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
-        """Run the steps as captured CUDA graphs; what is new to a step, or cannot be captured, one by one."""
+        """Run the steps as captured CUDA graphs; the first of a kind, and what cannot be captured, one by one."""
         with self._device:
-            return self._replays.scan(step, state, data, xs, last)
+            return self._captured.scan(step, state, data, xs, last)
 
     def _fuse(self, kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> ElementwiseKernel:
         """One CUDA kernel of the formula, by `cupy.fuse`; it writes over what is donated.
@@ -146,15 +148,15 @@ class CupyBackend(Backend):
 
         return in_float32(self.xp, fused)
 
-    def _multiply_once(self) -> Products:
-        """Allocate, multiply and look: a driver that lists a device may still not work with this build."""
+    def _multiply_once(self) -> CublasMatmul:
+        """Check a product: a driver that lists a device may still not work with this build of CuPy."""
         try:
-            products, ones = Products(), cupy.ones((2, 2), dtype=cupy.float32)
-            product = cupy.asnumpy(products(ones, ones))
+            matmul, ones = CublasMatmul(), cupy.ones((2, 2), dtype=cupy.float32)
+            product = cupy.asnumpy(matmul(ones, ones))
         except Exception as error:
             raise no_product(self.device, cupy.cuda.runtime.runtimeGetVersion(), error) from error
         assert (product == 2).all(), product
-        return products
+        return matmul
 
 
 def _count() -> int:

@@ -23,8 +23,8 @@ NO_MEMORY = partial(memory_errors, jax.errors.JaxRuntimeError, "RESOURCE_EXHAUST
 class JaxBackend(Backend):
     """jax.Array on `cpu` or `cuda:N`; without a device word, the first device JAX lists.
 
-    JAX turns float64 into float32 in silence unless told otherwise before its first array: told so here, for
-    the whole process, and checked at the door.
+    JAX turns float64 into float32 in silence unless x64 is enabled before its first array: enabled here, for the
+    whole process, and checked in `asarray`.
     """
 
     name = "jax"
@@ -46,7 +46,7 @@ class JaxBackend(Backend):
 
     def asarray(self, array: np.ndarray, copy: bool = True) -> Array:
         """Copy a host array to the device."""
-        # JAX copies in its own time, and the caller may write to `array` meanwhile: hand it a copy of ours
+        # JAX copies asynchronously, and the caller may write to `array` meanwhile: hand it a copy
         moved = jax.device_put(np.array(array, order="C"), self._device, may_alias=False)
         if moved.dtype != array.dtype:
             raise BackendError(
@@ -73,14 +73,14 @@ class JaxBackend(Backend):
         return Memory(used, None if used is None or limit is None else limit - used)
 
     def use_tf32(self) -> None:
-        """Let CUDA products of float32 round their factors to 10 bits: the default precision of JAX there."""
+        """Round the factors of float32 products to 10 bits on CUDA: the default precision of JAX there."""
         if not self.device.startswith("cuda"):
             super().use_tf32()
         self._precision = jax.lax.Precision.DEFAULT
         self._compiled.cache_clear()
 
-    def deterministic(self) -> None:
-        """On a CPU XLA's order is fixed by its number of threads; for a GPU it reads a flag when JAX begins."""
+    def use_deterministic(self) -> None:
+        """On a CPU the number of threads fixes XLA's order; for a GPU it reads a flag when JAX starts."""
         if self.device.startswith("cuda") and _REPRODUCIBLE not in os.environ.get("XLA_FLAGS", "").split():
             raise BackendError(
                 f"XLA picks its algorithms on {self.device} by timing them, unless it was told otherwise before "

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from .base import Array, Backend, ElementwiseKernel, Memory, Namespace, Step, Tree
-from .blocks import LARGE, by_blocks
 from .devices import check_cpu
-from .flat import flatten, shaped
+from .elementwise import LARGE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory
 from .numba_fuse import SMALLEST, compiled, compiler
 
@@ -35,7 +34,7 @@ class NumpyBackend(Backend):
 
     @property
     def fused(self) -> bool:
-        """Whether numba is there to compile kernels; asking imports it."""
+        """Whether numba is installed, which compiles kernels; asking imports it."""
         return compiler() is not None
 
     def asarray(self, array: np.ndarray, copy: bool = True) -> Array:
@@ -50,14 +49,11 @@ class NumpyBackend(Backend):
         """Nothing to wait for: NumPy returns when it is done."""
 
     def memory(self) -> Memory:
-        """Not known to NumPy."""
+        """Not reported by NumPy."""
         return Memory(None, None)
 
     def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
-        """Run the steps one by one, without NumPy's warnings: no other library has them.
-
-        A loss that is no longer finite is the caller's to find, as on every other backend.
-        """
+        """Run the steps one by one, without NumPy's warnings of overflow: no other library has them."""
         with np.errstate(all="ignore"):
             return super().scan(step, state, data, xs, last)
 
@@ -73,7 +69,7 @@ def _matmul(a: Array, b: Array) -> Array:
 def _fuse(kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> ElementwiseKernel:
     """The kernel on whole arrays: compiled where that pays, in blocks where they are large, else plain.
 
-    What may not be written to is not donated.
+    Read-only arrays are not donated.
     """
 
     def fused(*numbers: Any) -> Any:
@@ -85,13 +81,13 @@ def _fuse(kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> Elementwi
         if answer is None and like.size < LARGE:
             return kernel(np, *numbers)
         if answer is None:
-            answer = by_blocks(kernel, np, flat, free, lambda value: np.empty(like.size, value.dtype))
-        return shaped(answer, like.shape)
+            answer = blockwise(kernel, np, flat, free, lambda value: np.empty(like.size, value.dtype))
+        return unflatten(answer, like.shape)
 
     return fused
 
 
-# NumPy's own functions find out first whether they were given an array: two thirds of the time of a small one.
+# NumPy's own functions first convert their arguments: two thirds of the time of a small array.
 
 
 def _matrix_transpose(x: Array) -> Array:

@@ -6,36 +6,36 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 
-from backends.cuda.cupy_errors import check_one_wheel
+from backends.cuda.errors import check_one_wheel
 
 from .base import Backend, BackendError, Memory
 from .devices import cuda_index
 
-_CUPY_EXTRAS = '"nnbackprop[cuda12]", or "nnbackprop[cuda13]" with a driver for CUDA 13'
+_CUPY_WHEELS = '"cupy-cuda12x[ctk]", or "cupy-cuda13x[ctk]" with a driver for CUDA 13'
 
 # name -> (the library's own name, its module, the backend's class, what pip installs)
 _LIBRARIES = {
     "numpy": ("NumPy", "numpy", "NumpyBackend", '"numpy>=2.1"'),
-    "cupy": ("CuPy", "cupy", "CupyBackend", _CUPY_EXTRAS),
-    "torch": ("PyTorch", "torch", "TorchBackend", '"nnbackprop[torch]"'),
-    "jax": ("JAX", "jax", "JaxBackend", '"nnbackprop[jax]"'),
-    "strict": ("array-api-strict", "array_api_strict", "StrictBackend", '"nnbackprop[test]"'),
+    "cupy": ("CuPy", "cupy", "CupyBackend", _CUPY_WHEELS),
+    "torch": ("PyTorch", "torch", "TorchBackend", "torch"),
+    "jax": ("JAX", "jax", "JaxBackend", "jax"),
+    "strict": ("array-api-strict", "array_api_strict", "StrictBackend", "array-api-strict"),
 }
 
 
 @dataclass(frozen=True)
-class Status:
-    """A row of the table of backends: what works here, or the reason why not and what mends it."""
+class BackendStatus:
+    """Whether a backend works here, with its device; or the reason why not, and the fix."""
 
     name: str
     usable: bool
     reason: str = ""
-    mend: str = ""
+    fix: str = ""
     version: str | None = None
     device: str | None = None
     memory: Memory | None = None
     fused: bool = False
-    about: str = ""
+    description: str = ""
 
 
 def select(name: str = "auto", device: str | None = None) -> Backend:
@@ -45,7 +45,7 @@ def select(name: str = "auto", device: str | None = None) -> Backend:
     in one line what was chosen and why. A backend asked for by name never falls back.
 
     Raises:
-        BackendError: the backend cannot be used; it holds the reason and the command that mends it.
+        BackendError: the backend cannot be used; it holds the reason and the fix.
     """
     if name != "auto":
         return _open(name, device)
@@ -60,18 +60,18 @@ def select(name: str = "auto", device: str | None = None) -> Backend:
     return _because(backend, f"auto chose CuPy: {backend.device} works.")
 
 
-def available(names: tuple[str, ...] = ("numpy", "cupy", "torch", "jax")) -> list[Status]:
+def available(names: tuple[str, ...] = ("numpy", "cupy", "torch", "jax")) -> list[BackendStatus]:
     """Try each backend and tell what works here; a library broken in whatever way becomes a reason."""
     return [_status(name) for name in names]
 
 
-def _status(name: str) -> Status:
+def _status(name: str) -> BackendStatus:
     try:
         backend = _open(name, None)
-        memory, about = backend.memory(), backend.about()
+        memory, description = backend.memory(), backend.description
     except BackendError as error:
-        return Status(name, False, error.reason, error.mend)
-    return Status(name, True, "", "", backend.version, backend.device, memory, backend.fused, about)
+        return BackendStatus(name, False, error.reason, error.fix)
+    return BackendStatus(name, True, "", "", backend.version, backend.device, memory, backend.fused, description)
 
 
 def _because(backend: Backend, why: str) -> Backend:

@@ -9,13 +9,12 @@ import array_api_compat.torch
 import numpy as np
 import torch
 
-from backends.cuda.graphs import Replays
-from backends.cuda.torch_graph import TorchRecorder
+from backends.cuda.captured_scan import CapturedScan
+from backends.cuda.torch_graph_recorder import TorchGraphRecorder
 
 from .base import Array, Backend, BackendError, ElementwiseKernel, Memory, Namespace, Step, Tree
-from .blocks import LARGE, by_blocks
 from .devices import check_index, cuda_index
-from .flat import shaped
+from .elementwise import LARGE, blockwise, unflatten
 from .memory import keep_freed_memory, memory_errors
 
 
@@ -33,17 +32,19 @@ class TorchBackend(Backend):
         self.xp = Namespace(
             array_api_compat.torch,
             self._in_blocks if index is None else None,
-            # torch's own, which ask no questions about dtypes that the mathematics has answered
+            # torch's own functions: those of array_api_compat spend time on the promotion of dtypes
             matmul=torch.matmul,
             take=_take,
             astype=_astype,
+            maximum=_maximum,
+            minimum=_minimum,
         )
         keep_freed_memory()
         self._device = torch.device(self.device)
-        self._replays: Replays | None = None
+        self._captured: CapturedScan | None = None
         if index is not None:
             with torch.cuda.device(self._device):
-                self._replays = Replays(TorchRecorder())
+                self._captured = CapturedScan(TorchGraphRecorder())
 
     def asarray(self, array: np.ndarray, copy: bool = True) -> Array:
         """Copy a host array to the device."""
@@ -69,44 +70,45 @@ class TorchBackend(Backend):
     def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
         """Run the steps with autograd's bookkeeping off: on CUDA as captured graphs, else one by one."""
         with torch.no_grad(), memory_errors(RuntimeError, "memory"):
-            if self._replays is None:
+            if self._captured is None:
                 return super().scan(step, state, data, xs, last)
             with torch.cuda.device(self._device):
-                return self._replays.scan(step, state, data, xs, last)
+                return self._captured.scan(step, state, data, xs, last)
 
-    def about(self) -> str:
+    @property
+    def description(self) -> str:
         """The name of the CUDA device."""
-        return "" if self._replays is None else torch.cuda.get_device_name(self._device)
+        return "" if self._captured is None else torch.cuda.get_device_name(self._device)
 
     def use_tf32(self) -> None:
-        """Let CUDA products of float32 round their factors to 10 bits; PyTorch has one such switch a process."""
-        if self._replays is None:
+        """Round the factors of float32 products to 10 bits on CUDA; PyTorch has one such switch a process."""
+        if self._captured is None:
             super().use_tf32()
         else:
             torch.set_float32_matmul_precision("high")
-            self._replays.forget()
+            self._captured.clear()
 
     def limit_memory(self, size: int) -> None:
         """Let tensors take at most `size` bytes of the CUDA device."""
-        if self._replays is None:
+        if self._captured is None:
             super().limit_memory(size)
         else:
             _, total = torch.cuda.mem_get_info(self._device)
             torch.cuda.set_per_process_memory_fraction(min(1.0, size / total), self._device)
 
-    def deterministic(self) -> None:
-        """Let PyTorch refuse algorithms that have no fixed order, and cuBLAS work in one workspace a stream.
+    def use_deterministic(self) -> None:
+        """Refuse algorithms without a fixed order, and give cuBLAS one workspace a stream, for the whole process.
 
-        Both hold for the whole process; cuBLAS reads its variable when it first multiplies.
+        cuBLAS reads its variable when it first multiplies.
         """
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
 
-    def free_memory(self) -> None:
-        """Forget the captured graphs and give back what PyTorch keeps for new tensors."""
-        super().free_memory()
-        if self._replays is not None:
-            self._replays.forget()
+    def empty_cache(self) -> None:
+        """Drop the captured graphs and free what PyTorch keeps for new tensors."""
+        super().empty_cache()
+        if self._captured is not None:
+            self._captured.clear()
             torch.cuda.empty_cache()
 
     def _in_blocks(self, kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> ElementwiseKernel:
@@ -119,8 +121,8 @@ class TorchBackend(Backend):
             if not large or not all(a.shape == like.shape and a.is_contiguous() for a in arrays):
                 return kernel(self.xp, *numbers)
             flat = [a.reshape(-1) if isinstance(a, torch.Tensor) and a.ndim else a for a in numbers]
-            answer = by_blocks(kernel, self.xp, flat, donated, lambda v: torch.empty(like.numel(), dtype=v.dtype))
-            return shaped(answer, like.shape)
+            answer = blockwise(kernel, self.xp, flat, donated, lambda v: torch.empty(like.numel(), dtype=v.dtype))
+            return unflatten(answer, like.shape)
 
         return fused
 
@@ -131,6 +133,17 @@ def _take(x: Array, indices: Array, axis: int) -> Array:
 
 def _astype(x: Array, dtype: Any, copy: bool = True) -> Array:
     return x.to(dtype, copy=copy)
+
+
+# torch.maximum would make a tensor of a Python number, by a copy from the host that a CUDA graph cannot capture
+
+
+def _maximum(a: Array, b: Array | float) -> Array:
+    return torch.maximum(a, b) if isinstance(b, torch.Tensor) else torch.clamp(a, min=b)
+
+
+def _minimum(a: Array, b: Array | float) -> Array:
+    return torch.minimum(a, b) if isinstance(b, torch.Tensor) else torch.clamp(a, max=b)
 
 
 def _check_cuda(index: int) -> None:

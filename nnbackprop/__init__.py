@@ -44,7 +44,7 @@ _MODULES = {
         "Tanh",
     ),
     "nnbackprop.nn.losses": ("MeanSquaredError", "SigmoidBinaryCrossEntropy", "SoftmaxCrossEntropy", "one_hot"),
-    "nnbackprop.nn.metrics": ("accuracy",),
+    "nnbackprop.nn.metrics": ("ClassificationMetrics", "MultilabelMetrics", "RegressionMetrics", "accuracy"),
     "nnbackprop.nn.sequential": ("Residual", "Sequential"),
     "nnbackprop.optim": (
         "SGD",

@@ -1,23 +1,50 @@
-"""Files written whole or not at all, and what a crash leaves of them swept away."""
+"""Files: opened without waiting or guessing, and written whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from .errors import RunFolderError
+from .errors import DataError, NnbackpropError, RunFolderError
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a file for reading; OSError at once for a folder, a pipe or a device."""
+    return open(path, "rb", opener=_descriptor)
+
+
+def size_of(stream: BinaryIO) -> int:
+    """Bytes in an open file."""
+    return os.fstat(stream.fileno()).st_size
+
+
+@contextlib.contextmanager
+def open_data(path: Path, kind: str) -> Iterator[BinaryIO]:
+    """Open a file for a parser of `kind`; whatever opening or parsing raises becomes a DataError."""
+    try:
+        with open_file(path) as stream:
+            yield stream
+    except NnbackpropError:
+        raise
+    except Exception as error:  # parsers raise many kinds at damaged files
+        raise DataError(
+            f"{path} cannot be read as {kind}: {error}. See that it is a whole {kind} file and that "
+            "you may read it."
+        ) from error
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` in one rename; after a crash the old file or the new one is there, whole."""
+    """Replace `path` by `content` in one rename: after a crash it is the old file or the new one, whole."""
     with _replacing(path) as temporary:
         _write(temporary, content)
 
 
-def name_again(path: Path, other: Path) -> None:
-    """Let `other` name what `path` names now, in one rename; a copy where the file system has no second names."""
+def link(path: Path, other: Path) -> None:
+    """Make `other` a second name of `path`, in one rename; a copy where the file system has no hard links."""
     with _replacing(other) as temporary:
         try:
             os.link(path, temporary)
@@ -26,8 +53,8 @@ def name_again(path: Path, other: Path) -> None:
 
 
 def append(path: Path, content: bytes) -> None:
-    """Add `content` to the end of `path`; of a write that fails nothing is left there."""
-    with _told(path):
+    """Add `content` to the end of `path`; a write that fails leaves nothing behind."""
+    with _writing(path):
         before = path.stat().st_size if path.exists() else 0
         try:
             _write(path, content, "ab")
@@ -38,36 +65,46 @@ def append(path: Path, content: bytes) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, if it is there."""
-    with _told(path):
+    """Remove a file, if it exists."""
+    with _writing(path):
         path.unlink(missing_ok=True)
 
 
-def sweep(folder: Path) -> None:
-    """Remove what writes that were cut off left in a folder that nobody writes to at present."""
+def remove_temporaries(folder: Path) -> None:
+    """Remove what interrupted writes left in a folder that nobody is writing to."""
     for temporary in folder.rglob(".*.tmp"):
         with contextlib.suppress(OSError):
             temporary.unlink()
 
 
+def _descriptor(path: str, flags: int) -> int:
+    """Open without blocking, as opening a pipe would wait for its other end."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    kind = os.fstat(descriptor).st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):  # `open` itself refuses a folder
+        os.close(descriptor)
+        raise OSError("it is a pipe or a device; a file is needed, which can be read more than once")
+    return descriptor
+
+
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """A name for what is then renamed to `path`, and gone whatever happens."""
+    """A temporary name whose file is renamed to `path` at the end, and removed on failure."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with _told(path):
-        temporary.unlink(missing_ok=True)  # a crash may leave a second name of a checkpoint there
+    with _writing(path):
+        temporary.unlink(missing_ok=True)  # a crash may have left a hard link to a checkpoint there
         try:
             yield temporary
             os.replace(temporary, path)
         finally:
             with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)  # which a rename leaves where both were the same file already
+                temporary.unlink(missing_ok=True)  # a rename leaves it if both were the same file already
     _fsync_folder(path.parent)
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """What the system refuses becomes a RunFolderError that names the file."""
+def _writing(path: Path) -> Iterator[None]:
+    """OSError becomes a RunFolderError that names the file."""
     try:
         yield
     except OSError as error:

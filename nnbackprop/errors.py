@@ -4,16 +4,9 @@ from __future__ import annotations
 
 
 class NnbackpropError(Exception):
-    """Base of every error this package raises on purpose: what was got, what was needed, what to do.
-
-    `finding` is the id under which a doctor reports it, where a doctor has more to say than the error.
-    """
+    """Base of every error this package raises on purpose: what was got, what was needed, what to do."""
 
     exit_code = 1
-
-    def __init__(self, message: str, finding: str | None = None) -> None:
-        super().__init__(message)
-        self.finding = finding
 
 
 class UsageError(NnbackpropError, ValueError):
@@ -32,10 +25,58 @@ class DataError(NnbackpropError, ValueError):
     exit_code = 3
 
 
+class LabelError(DataError):
+    """Labels that name no class."""
+
+
+class OneHotError(LabelError):
+    """One-hot rows where a class number a sample is needed."""
+
+
+class InputError(DataError):
+    """Inputs that are NaN, infinite, or no numbers."""
+
+
+class ScalingError(DataError):
+    """A scaling of the inputs that the dtype cannot hold."""
+
+
+class InitialValueError(UsageError):
+    """Parameters that are NaN or infinite before the first step."""
+
+
 class DivergedError(NnbackpropError, ArithmeticError):
-    """The loss or a gradient is no longer a finite number; names the step and the layer."""
+    """The loss, a gradient or a parameter became NaN or infinite, by `step`.
+
+    `in_evaluation` says that the loss of an evaluated part did, and no step of training.
+    """
 
     exit_code = 4
+
+    def __init__(self, message: str, step: int = 0, in_evaluation: bool = False) -> None:
+        super().__init__(message)
+        self.step = step
+        self.in_evaluation = in_evaluation
+
+    @classmethod
+    def at_step(cls, step: int) -> DivergedError:
+        """The error of a training step, noticed after `step`."""
+        return cls(
+            f"Training diverged: by step {step} the loss, a gradient or a parameter became NaN or infinite. "
+            "nb.trace_nan(trainer) names the step and the layer. The usual cause is the learning rate: try a tenth "
+            "of it.",
+            step,
+        )
+
+    @classmethod
+    def evaluating(cls, step: int, when: str, loss: float) -> DivergedError:
+        """The error of an evaluation after `step`, whose loss is NaN or infinite."""
+        return cls(
+            f"Training diverged: {when}, step {step}, the loss in evaluation is {loss}. The usual cause is the "
+            "learning rate: try a tenth of it.",
+            step,
+            in_evaluation=True,
+        )
 
 
 class OutOfMemoryError(NnbackpropError, MemoryError):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from backends import Backend, tree_map
-from backends.cuda import graphs
+from backends.cuda import captured_scan
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.training.batch_schedule import scalars_of
 
@@ -18,7 +18,7 @@ from .training import Training, same_bits, w1
 
 MEBIBYTE = 2**20
 ROUNDS = 10
-STEPS = 3 * graphs.STEPS + 5
+STEPS = 3 * captured_scan.STEPS + 5
 """Of a comparison: some whole graphs, and single steps left over."""
 
 
@@ -31,8 +31,8 @@ def capture(asked: Asked) -> Iterator[Figure]:
     for training in (captured, eager):
         for at in range(0, 3 * STEPS, STEPS):
             training.run(training.xs(at, STEPS))
-    yield Figure("graphs captured", len(backend.captures))
-    for found in sorted(backend.captures, key=lambda found: found.steps):
+    yield Figure("graphs captured", len(backend.graphs))
+    for found in sorted(backend.graphs, key=lambda found: found.steps):
         what = f"a graph of {found.steps} steps"
         yield Figure(f"{what}, nodes a step", found.nodes / found.steps, aim="at most 30, stretch 20")
         yield Figure(f"{what}, products by cuBLAS a step", found.products / found.steps)
@@ -44,7 +44,7 @@ def endurance(asked: Asked) -> Iterator[Figure]:
     """Thousands of replays, the pools freed between them, and graphs captured again and again: memory is flat."""
     backend: Any = asked.open()
     need_graphs(backend)
-    graphs.STEPS = 1  # so that a step is a replay; of this process, which does nothing else
+    captured_scan.STEPS = 1  # so that a step is a replay; of this process, which does nothing else
     size, data = size_for(backend), asked.read().train
     captured, eager = (Training(backend, w1(size), data, eager=plain) for plain in (False, True))
     used = []
@@ -58,7 +58,7 @@ def endurance(asked: Asked) -> Iterator[Figure]:
     used = []
     for k in range(ROUNDS):
         captured.run(captured.xs(size.replays + 5 * k, 5))
-        backend.free_memory()
+        backend.empty_cache()
         used.append(freed(backend))
     yield Figure(f"memory grown over {ROUNDS} captures", growth(used), "MiB", limit=1.0)
 
@@ -92,12 +92,12 @@ def memory(asked: Asked) -> Iterator[Figure]:
     for training in (drilled, spared):
         training.run(training.xs(0, STEPS))
     before = drilled.weights()
-    backend.free_memory()
+    backend.empty_cache()
     used = freed(backend)
     backend.limit_memory(used + data.inputs.size)  # in float32 the whole set takes four times as much
     yield Figure("batches of the whole set that were refused", refused(drilled, data), aim="1")
     backend.limit_memory(0)
-    backend.free_memory()
+    backend.empty_cache()
     yield Figure("memory not given back", (freed(backend) - used) / MEBIBYTE, "MiB", limit=1.0)
     yield Figure("weights changed by it", int(not same_bits(drilled.weights(), before)), limit=0)
     for training in (drilled, spared):

@@ -31,7 +31,7 @@ def environment(asked: Asked) -> Iterator[Figure]:
     except BackendError as error:
         raise Skipped(f"the backend {asked.backend} cannot be used here: {error}") from error
     yield Figure("backend", f"{backend.name} on {backend.device}")
-    if about := backend.about():
+    if about := backend.description:
         yield Figure("device", about)
     if on_gpu(backend):
         yield Figure(GPU, name(backend))

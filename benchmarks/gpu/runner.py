@@ -150,7 +150,7 @@ def serve(name: str, asked: Asked, pipe: Connection) -> None:
 
 def refuse_to_fall_back() -> None:
     """Make an error of the warning that a step is not captured: it would be timed, and praised, as if it were."""
-    warnings.filterwarnings("error", "A step cannot be recorded", RuntimeWarning)
+    warnings.filterwarnings("error", "A step cannot be captured", RuntimeWarning)
 
 
 def one_line(words: str) -> str:

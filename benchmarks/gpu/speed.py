@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from backends import Array, Backend, tree_map
-from backends.cuda import graphs
+from backends.cuda import captured_scan
 
 from .clock import microseconds
 from .results import MICROSECONDS, Figure, Skipped
@@ -39,11 +39,11 @@ def ladder(asked: Asked, dtype: str) -> Iterator[Figure]:
             asked.read().train,
             eager=rung.length is None,
         )
-        graphs.STEPS = rung.length or graphs.STEPS  # of this process, which does nothing else
+        captured_scan.STEPS = rung.length or captured_scan.STEPS  # of this process, which does nothing else
         aim = "at most 60, stretch 35" if rung.length and dtype == "float32" else ""
         yield step_time(training, f"{OURS}, {rung.title}", size_for(backend).steps, aim=aim, dtype=dtype)
         del training
-        backend.free_memory()
+        backend.empty_cache()
 
 
 def rungs(backend: Backend) -> Iterator[Rung]:

@@ -21,7 +21,8 @@ from .gradcheck import gradcheck
 from .look import backends, inspect, recipes
 from .parity import parity
 from .replay import replay
-from .runs import attack, evaluate, predict, train
+from .train import train
+from .trained import attack, evaluate, predict
 
 app = App(
     suppress_keyboard_interrupt=False,
@@ -63,7 +64,7 @@ def _status(command: Callable[[], Any], debug: bool) -> int:
         err.print(f"[bold red]error:[/] {escape(str(error)) or 'memory ran out'}")
         return _exit_code(error)
     except KeyboardInterrupt:
-        err.print("stopped at once; the last checkpoint is what is left of the run")
+        err.print("Stopped at once. What the run had saved is kept, if it had saved anything.")
         return 130
 
 

@@ -6,13 +6,13 @@ import os
 import signal
 from dataclasses import field, fields, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Optional, get_args, get_origin, get_type_hints
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from backends import select
 from nnbackprop.report.formatting import Terminal
-from nnbackprop.runs.config import NO_FLAGS, Config
+from nnbackprop.runs.config import NO_FLAGS, Config, Setting
 
 if TYPE_CHECKING:
     from nnbackprop.runs.trained_model import TrainedModel
@@ -38,15 +38,32 @@ out = Output()
 err = Terminal(stderr=True, soft_wrap=True)
 
 
-def _optional(hint: Any) -> Any:
+GROUPS = {
+    name: Group(name, sort_key=i) for i, name in enumerate(("Common", "Network", "Learning", "Data", "Run"), 1)
+}
+
+
+def _flag(hint: Any) -> Any:
+    """A setting's type and how it is shown, as cyclopts wants them: optional, and None if not given."""
     kind, *notes = get_args(hint)
-    return Annotated[(Optional[kind], *notes)]  # noqa: UP045 (kind is a value here)
+    shown = [_parameter(note, kind) if isinstance(note, Setting) else note for note in notes]
+    return Annotated[(Optional[kind], *shown)]  # noqa: UP045 (kind is a value here)
+
+
+def _parameter(setting: Setting, kind: Any) -> Parameter:
+    several = get_origin(kind) is tuple
+    return Parameter(
+        group=GROUPS[setting.group],
+        help=setting.help,
+        env_var=setting.env_var,
+        consume_multiple=True if several else None,
+    )
 
 
 _HINTS = get_type_hints(Config, include_extras=True)
 Flags = make_dataclass(
     "Flags",
-    [(f.name, _optional(_HINTS[f.name]), field(default=None)) for f in fields(Config) if f.name not in NO_FLAGS],
+    [(f.name, _flag(_HINTS[f.name]), field(default=None)) for f in fields(Config) if f.name not in NO_FLAGS],
     frozen=True,
 )
 Flags.__doc__ = "A setting each, None where it was not given."

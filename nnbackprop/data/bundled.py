@@ -1,7 +1,8 @@
-"""MNIST itself, which comes with the package, and the centre crops of it that stand in for ex4data1.mat."""
+"""The data sets in the package: MNIST, centre crops of it that stand in for ex4data1.mat, and four people."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,18 @@ DIGESTS = {
     "t10k-labels-idx1-ubyte.gz": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 CROP = slice(4, 24)  # the 20 x 20 pixels at the centre of 28 x 28
-A_DIGIT = 500
+SAMPLES_PER_DIGIT = 500
+PEOPLE = (  # weight, height, label
+    (-2, -1, 1),
+    (25, 6, 0),
+    (17, 4, 0),
+    (-15, -6, 1),
+)
 
 
 def mnist() -> Tables:
     """The 60,000 and 10,000 digits of LeCun, Cortes and Burges, (28, 28) uint8."""
-    return Tables(_part("train", "mnist (embedded), train"), _part("t10k", "mnist (embedded), test"))
+    return Tables(_part("train", "mnist (bundled), train"), _part("t10k", "mnist (bundled), test"))
 
 
 def mnist_20x20() -> Table:
@@ -34,19 +41,28 @@ def mnist_20x20() -> Table:
     (5000, 400) float64 in 0..1 unrolled by columns, y (5000, 1) with labels 1..10, 10 for zero.
     """
     x, y = ex4_arrays(_part("train", "mnist"))
-    return mat.table_of(x, y, "mnist-20x20 (embedded)")
+    return mat.table_of(x, y, "mnist-20x20 (bundled)")
 
 
 def ex4_arrays(train: Table) -> tuple[np.ndarray, np.ndarray]:
     """X (5000, 400) float64 and y (5000, 1) uint8, laid out as in ex4data1.mat."""
-    first = np.concatenate([np.flatnonzero(train.labels == digit)[:A_DIGIT] for digit in range(10)])
+    first = np.concatenate([np.flatnonzero(train.labels == digit)[:SAMPLES_PER_DIGIT] for digit in range(10)])
     crops = train.inputs.reshape(-1, 28, 28)[first, CROP, CROP]
     by_columns = crops.transpose(0, 2, 1).reshape(len(crops), -1)
     y = train.labels[first]
     return by_columns / 255, np.where(y == 0, 10, y).astype(np.uint8)[:, np.newaxis]
 
 
+def weight_height() -> Table:
+    """Four people: weight minus 135 pounds, height minus 66 inches; label 1 is F.
+
+    Source: Victor Zhou, https://victorzhou.com/blog/intro-to-neural-networks/
+    """
+    people = np.array(PEOPLE, np.float64)
+    note = "weight is in pounds less 135, height in inches less 66"
+    labels = people[:, 2].astype(np.int64)
+    return Table.of(people[:, :2], labels, "weight-height (bundled)", {0: "M", 1: "F"}, (note,))
+
+
 def _part(part: str, source: str) -> Table:
-    images, labels = (FOLDER / f"{part}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1"))
-    table = idx.read_table(images, labels, digests=DIGESTS)
-    return Table(table.inputs, table.labels, source, table.image_shape)
+    return replace(idx.read_part(FOLDER, part, digests=DIGESTS), source=source)

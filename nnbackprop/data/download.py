@@ -1,11 +1,10 @@
-"""Fashion-MNIST and Kuzushiji-MNIST, fetched once, held to a digest, and never taken half-written.
+"""Fashion-MNIST and Kuzushiji-MNIST, downloaded once into a cache and checked by SHA-256.
 
 Digests: tensorflow/datasets, tensorflow_datasets/url_checksums/{fashion_mnist,kmnist}.txt.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 from nnbackprop.errors import DataError
 
 from .readers import idx
-from .table import Table, Tables
+from .table import Tables
 
 MOST_BYTES = 2**26  # of one file; the largest has 26 million
 SECONDS = 30  # without a byte from a mirror, before the next one is asked
@@ -31,6 +30,8 @@ class Remote:
     classes: tuple[str, ...]
 
 
+FASHION_CLASSES = "T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle boot"
+
 # Xiao, Rasul and Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
 # Algorithms", arXiv:1708.07747. MIT licence.
 FASHION_MNIST = Remote(
@@ -45,18 +46,7 @@ FASHION_MNIST = Remote(
         "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
         "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
     },
-    (
-        "T-shirt/top",
-        "Trouser",
-        "Pullover",
-        "Dress",
-        "Coat",
-        "Sandal",
-        "Shirt",
-        "Sneaker",
-        "Bag",
-        "Ankle boot",
-    ),
+    tuple(FASHION_CLASSES.split(", ")),
 )
 
 # Clanuwat et al., "Deep Learning for Classical Japanese Literature", arXiv:1812.01718. CC BY-SA 4.0.
@@ -77,7 +67,7 @@ KMNIST = Remote(
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: the system's folder for caches of this program."""
+    """Where downloads are kept: the folder the system has for caches."""
     import pooch
 
     return Path(pooch.os_cache("nnbackprop"))
@@ -86,73 +76,46 @@ def cache_folder() -> Path:
 def read(remote: Remote, cache: Path | None = None) -> Tables:
     """The tables of a downloaded set; files already in `cache` with the right digest need no network.
 
-    Raises DataError naming the folder, the file names and their digests if a file is not to be had.
+    Raises DataError naming the folder, the file names and their digests if a file cannot be downloaded.
     """
     folder = (cache or cache_folder()) / remote.name
     for name in remote.digests:
-        _fetch(remote, name, folder)
-    return Tables(*(_part(remote, folder, part) for part in ("train", "t10k")))
+        _download(remote, name, folder)
+    names = dict(enumerate(remote.classes))
+    return Tables(idx.read_part(folder, "train", names), idx.read_part(folder, "t10k", names))
 
 
-def _part(remote: Remote, folder: Path, part: str) -> Table:
-    images, labels = (folder / f"{part}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1"))
-    return idx.read_table(images, labels, dict(enumerate(remote.classes)))
-
-
-def _fetch(remote: Remote, name: str, folder: Path) -> None:
-    """Make sure `folder` holds `name`. pooch writes to a temporary file and renames one of the right digest."""
-    if _is_there(folder / name, remote.digests[name]):
-        return
+def _download(remote: Remote, name: str, folder: Path) -> None:
+    """Make sure `folder` holds `name`. pooch renames a temporary file once its digest is right."""
     import pooch
 
     faults = []
     for mirror in remote.mirrors:
         try:
             pooch.retrieve(
-                mirror + name,
-                f"sha256:{remote.digests[name]}",
-                fname=name,
-                path=folder,
-                downloader=_download,
+                mirror + name, f"sha256:{remote.digests[name]}", fname=name, path=folder, downloader=_bounded
             )
             return
         except (OSError, ValueError) as error:  # no network, no such page, no room; wrong digest
-            faults.append(f"{mirror}: {_reason(error)}")
-    raise DataError(_by_hand(remote, folder, name, faults))
+            faults.append(f"{mirror}: {type(error).__name__}: {error}")
+    wanted = "\n".join(f"  {digest}  {file}" for file, digest in remote.digests.items())
+    raise DataError(
+        f"{remote.name}: {name} could not be downloaded ({'; '.join(faults)}). To do without a network, put these "
+        f"files, which must have these SHA-256 digests, into the folder {folder}:\n{wanted}"
+    )
 
 
-class _Bounded(io.FileIO):
+def _bounded(url: str, output: str, _: object) -> None:
+    import pooch
+
+    with _BoundedFile(output, "wb") as file:
+        pooch.HTTPDownloader(timeout=SECONDS)(url, file, None)
+
+
+class _BoundedFile(io.FileIO):
     """A file that refuses to grow without end, as a mirror might send."""
 
     def write(self, data: Any) -> int:
         if self.tell() + len(data) > MOST_BYTES:
             raise OSError(f"sent more than {MOST_BYTES} bytes")
         return super().write(data)
-
-
-def _download(url: str, output: str, _: object) -> None:
-    import pooch
-
-    with _Bounded(output, "wb") as file:
-        pooch.HTTPDownloader(timeout=SECONDS)(url, file, None)
-
-
-def _is_there(path: Path, digest: str) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() == digest
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ValueError) and "hash" in str(error):
-        return "sent other bytes than were published"
-    return f"{type(error).__name__}: {error}"
-
-
-def _by_hand(remote: Remote, folder: Path, name: str, faults: list[str]) -> str:
-    wanted = "\n".join(f"  {digest}  {file}" for file, digest in remote.digests.items())
-    return (
-        f"{remote.name}: {name} could not be downloaded ({'; '.join(faults)}). To do without a network, put these "
-        f"files, which must have these SHA-256 digests, into the folder {folder}:\n{wanted}"
-    )

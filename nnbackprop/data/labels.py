@@ -8,28 +8,13 @@ import numpy as np
 
 from .dataset import Dataset, Splits
 from .limits import Budget
-from .table import Table, Tables
-
-
-def whole(labels: np.ndarray) -> np.ndarray | None:
-    """(n,) int64 if every label is a whole number, be it written as integer, float or text; else None."""
-    if labels.dtype.kind in "biu":
-        return labels.astype(np.int64) if labels.max(initial=0) <= np.iinfo(np.int64).max else None
-    values, inverse = np.unique(labels, return_inverse=True)
-    try:
-        floats = values.astype(np.float64)
-    except ValueError:
-        return None
-    fit = np.abs(floats) < 2**53  # False for NaN and infinities
-    if not np.all(fit) or np.any(floats != np.floor(floats)):
-        return None
-    return floats.astype(np.int64)[inverse]
+from .table import Table, Tables, integer_labels
 
 
 def to_splits(tables: Tables) -> Splits:
     """Give both parts one class map, the sorted union of their label values, and one dtype."""
     parts = [table for table in tables if table is not None]
-    numbers = [whole(table.labels) for table in parts]
+    numbers = [integer_labels(table.labels) for table in parts]
     columns: list[Any] = numbers
     if any(column is None for column in numbers):
         columns = [table.labels.astype(str) for table in parts]

@@ -68,7 +68,7 @@ class DataLoader:
     def to_device(self, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:
         """Each chunk's arrays on the device, to be used before the next is asked for; streamed ones come ahead."""
         if not self.resident:
-            return self.backend.stream(chunks)
+            return self.backend.prefetch(chunks)
         return ((label, tree_map(self.backend.asarray, xs)) for label, xs in chunks)
 
 
@@ -86,6 +86,12 @@ def get_batch(xp: Any, data: Tree, x: Tree) -> tuple[Array, Array, Array | None]
         inputs *= data["scale"]
         inputs += data["shift"]
     return inputs, samples["targets"], samples.get("weights")
+
+
+def batch_weights(xp: Any, data: Tree, x: Tree) -> Array | None:
+    """The weights (n,) that `get_batch` returns, without the rest."""
+    weights = (data if "all" in x or "rows" in x else x).get("weights")
+    return weights if weights is None or "rows" not in x else xp.take(weights, x["rows"], axis=0)
 
 
 def batch_size(data: Tree, x: Tree) -> int:

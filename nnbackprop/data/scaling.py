@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from nnbackprop.errors import DataError, UsageError
+from nnbackprop.errors import ScalingError, UsageError
 
 from .dataset import Dataset
 
@@ -35,7 +35,7 @@ class Scaling:
         return x
 
     def check(self, train: Dataset, dtype: str) -> None:
-        """DataError, naming the first feature, unless scale and shift are finite numbers of `dtype`."""
+        """ScalingError, naming the first feature, unless scale and shift are finite numbers of `dtype`."""
         with np.errstate(over="ignore"):
             finite = np.isfinite(self.scale.astype(dtype)) & np.isfinite(self.shift.astype(dtype))
         if finite.all():
@@ -44,11 +44,10 @@ class Scaling:
         which = f"feature {j}" if finite.ndim else "all features"
         values = train.inputs.reshape(len(train), -1)[:, j] if finite.ndim else train.inputs
         scale, shift = (float(np.broadcast_to(a, finite.shape).flat[j]) for a in (self.scale, self.shift))
-        raise DataError(
+        raise ScalingError(
             f"{train.source}: the scaling of {which}, whose values lie in {values.min():g} .. {values.max():g}, "
             f"is x * {scale:g} + {shift:g}, which {dtype} cannot hold. Their spread is too small or too large to "
             "divide by: put the values in another unit, so that they are of ordinary size, or take --scale none.",
-            finding="initial-loss",
         )
 
 

@@ -1,7 +1,8 @@
-"""What a file holds before anyone judges it: a reader's result."""
+"""What a reader finds in a file, and whether a network can be trained on it."""
 
 from __future__ import annotations
 
+import bisect
 import math
 import sys
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nnbackprop.errors import DataError
+from nnbackprop.errors import DataError, LabelError, OneHotError
 
 from .limits import LONGEST_LABEL
 
@@ -96,9 +97,7 @@ def _image_shape(shape: tuple[int, ...]) -> tuple[int, int] | None:
 def _flat_labels(labels: np.ndarray, n: int, source: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """(n,) labels, and a note if they had a further axis of 1."""
     if labels.dtype.kind not in "buifUS":
-        raise DataError(
-            f"{source}: labels are of type {labels.dtype}; numbers or text are needed.", "labels-range"
-        )
+        raise LabelError(f"{source}: labels are of type {labels.dtype}; numbers or text are needed.")
     if labels.dtype.kind in "US":
         labels = _text(labels, source)
     if labels.shape == (n,):
@@ -106,25 +105,22 @@ def _flat_labels(labels: np.ndarray, n: int, source: str) -> tuple[np.ndarray, t
     if labels.shape in ((n, 1), (1, n)):
         return labels.reshape(n), (f"labels of shape {labels.shape} were read as ({n},)",)
     hint = " If they are one-hot, keep their argmax(axis=1) instead." if labels.shape[:1] == (n,) else ""
-    raise DataError(
-        f"{source}: {n} images but labels of shape {labels.shape}; one label for each is needed.{hint}",
-        "labels-encoded-twice" if _is_one_hot(labels, n) else "labels-range",
-    )
+    kind = OneHotError if _is_one_hot(labels, n) else LabelError
+    raise kind(f"{source}: {n} images but labels of shape {labels.shape}; one label for each is needed.{hint}")
 
 
 def _text(labels: np.ndarray, source: str) -> np.ndarray:
     """Labels of bytes or of code points, whatever these are, as text of a width that can be borne."""
     width = labels.dtype.itemsize // (4 if labels.dtype.kind == "U" else 1)
     if width > LONGEST_LABEL:
-        raise DataError(
+        raise LabelError(
             f"{source}: labels are text of {width} characters; {LONGEST_LABEL} are enough to name a class.",
-            "labels-range",
         )
     if labels.dtype.kind == "S":
         return np.char.decode(labels, "utf-8", "backslashreplace")
     points = np.ascontiguousarray(labels, labels.dtype.newbyteorder("=")).view(np.uint32)
     if points.size and points.max() > sys.maxunicode:
-        raise DataError(f"{source}: labels hold bytes that are no text; the file is damaged.", "labels-range")
+        raise LabelError(f"{source}: labels hold bytes that are no text; the file is damaged.")
     return labels
 
 
@@ -134,3 +130,55 @@ def _is_one_hot(labels: np.ndarray, n: int) -> bool:
         return False
     rows = labels.reshape(n, -1)
     return bool(np.isin(rows, (0, 1)).all() and (rows.sum(axis=1) == 1).all())
+
+
+def integer_labels(labels: np.ndarray) -> np.ndarray | None:
+    """(n,) int64 if every label is a whole number, be it written as integer, float or text; else None."""
+    if labels.dtype.kind in "biu":
+        return labels.astype(np.int64) if labels.max(initial=0) <= np.iinfo(np.int64).max else None
+    values, inverse = np.unique(labels, return_inverse=True)
+    try:
+        floats = values.astype(np.float64)
+    except ValueError:
+        return None
+    fit = np.abs(floats) < 2**53  # False for NaN and infinities
+    if not np.all(fit) or np.any(floats != np.floor(floats)):
+        return None
+    return floats.astype(np.int64)[inverse]
+
+
+def check(tables: Tables) -> None:
+    """Raise DataError, naming source and place, at the first value no network can be trained on.
+
+    Inputs must be finite and labels whole numbers.
+    """
+    for table in tables:
+        if table is not None:
+            _check_labels(table)
+            _check_finite(table)
+
+
+def _check_labels(table: Table) -> None:
+    if integer_labels(table.labels) is not None:
+        return
+    row = bisect.bisect_left(
+        range(len(table.labels)), True, key=lambda k: integer_labels(table.labels[: k + 1]) is None
+    )
+    raise DataError(
+        f"{table.source}: label {table.labels[row].item()!r} of sample {row} is not a whole number. Classes are "
+        "told apart by whole numbers (0, 1, 2, ...); number yours so in the file."
+    )
+
+
+def _check_finite(table: Table) -> None:
+    if table.inputs.dtype == np.uint8:
+        return
+    finite = np.isfinite(table.inputs)
+    if finite.all():
+        return
+    row, column = divmod(int(np.argmin(finite)), finite.shape[1])
+    raise DataError(
+        f"{table.source}: {np.count_nonzero(~finite)} of {finite.size} input values are not finite, the first "
+        f"({table.inputs[row, column]}) at sample {row}, feature {column}, both counted from 0. Every step "
+        "would turn the weights into NaN; repair or leave out these samples."
+    )

@@ -8,8 +8,8 @@ the accuracy can be judged. docs/reproducibility.md has the measurements.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -19,17 +19,18 @@ from rich.console import Console
 
 from nnbackprop.diagnostics.difference import difference
 from nnbackprop.errors import RunFolderError, UsageError
+from nnbackprop.nn.sequential import Sequential
 from nnbackprop.report.progress import progress
 from nnbackprop.runs import build
 from nnbackprop.runs import config as configuration
-from nnbackprop.runs import trainer_state as state
 from nnbackprop.runs.checkpoint import Checkpoint, load
 from nnbackprop.runs.config import Config
 from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.runs.run_dir import RunDir, environment
 from nnbackprop.runs.summary import summarise
 from nnbackprop.runs.train import first_trainer, open_backend
-from nnbackprop.training.callbacks.base import Callback, ChunkEnd, TrainEnd
+from nnbackprop.runs.trainer_state import best_checkpoint, check_settings, last_checkpoint, progress_of
+from nnbackprop.training.callbacks import Callback, ChunkEnd, EarlyStopping, TrainEnd
 from nnbackprop.training.trainer import Trainer
 
 TOLERANCE = 1e-12
@@ -126,39 +127,39 @@ def replay(run: str, where: Mapping[str, Any], runs: Path, display: str, console
     kept = configuration.of_run(folder.config)
     config = configuration.changed(kept, {**free, **where}, "The run to be trained again with the given flags")
     build.check(config)
-    state.check_settings(last, config.settled, folder.checkpoint("last"), folder.config)
+    check_settings(last, config.settled, folder.checkpoint("last"), folder.config)
     backend, splits = open_backend(config), DataSplits.load(config)
     splits.check(last.meta.get("fingerprint"), folder.checkpoint("last"))
     _check_rates(config, folder, len(splits.train), last)
-    trainer = first_trainer(config, backend, splits)
-    trainer.save_every = steps  # a chunk ends where the run's last one did
+    trainer, best = first_trainer(config, backend, splits), EarlyStopping()
     trainer.epochs = -(-steps // build.steps_per_epoch(config, len(splits.train)))
-    again = StopAtStep(trainer, steps)
-    trainer.callbacks = (again, progress(display, console))
+    again = StopAtStep(best, steps)
+    trainer.callbacks = (best, again, progress(display, console, build.description(config)))
     trainer.fit(splits.train, splits.validation, splits.test)
-    return _compare(folder, config, last, again, splits)
+    return _compare(folder, config, last, trainer, again, splits)
 
 
-@dataclass
 class StopAtStep(Callback):
     """Ends a training after `steps` steps and keeps what a run folder's checkpoints would hold then."""
 
-    trainer: Trainer
-    steps: int
-    checkpoints: dict[Which, Checkpoint] = field(default_factory=dict)
+    def __init__(self, best: EarlyStopping, steps: int) -> None:
+        self.best, self.steps = best, steps
+        self.steps_per_save = steps  # a chunk ends where the run's last one did
+        self.checkpoints: dict[Which, Checkpoint] = {}
 
-    def chunk_end(self, event: ChunkEnd) -> None:
+    def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         """After the last chunk, stop."""
         if event.step == self.steps:
-            self.trainer.stop("finished")
+            trainer.stop("finished")
 
-    def train_end(self, event: TrainEnd) -> None:
+    def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
         """Before the best weights take the place of the last."""
-        self.checkpoints = {"last": state.take_last(self.trainer, {}), "best": state.take_best(self.trainer, {})}
+        last, best = last_checkpoint(trainer, self.best, {}), best_checkpoint(trainer, self.best, {})
+        self.checkpoints = {"last": last, "best": best}
 
 
 def _steps(folder: RunDir, last: Checkpoint) -> int:
-    steps = state.progress_of(last).step
+    steps = progress_of(last).step
     if steps < 1:
         raise UsageError(f"{folder.path} has made no step yet: go on with it, by nnbackprop train --resume.")
     summary = folder.read_json("summary.json")
@@ -172,20 +173,20 @@ def _steps(folder: RunDir, last: Checkpoint) -> int:
 
 def _check_rates(config: Config, folder: RunDir, samples: int, last: Checkpoint) -> None:
     """UsageError unless every step of a run had the learning rate of its configuration."""
-    where, now = state.progress_of(last), build.learning_rate(config, samples)
-    if where.rate != 1.0:
+    where, now = progress_of(last), build.learning_rate(config, samples)
+    if where.lr_factor != 1.0:
         raise UsageError(
-            f"{folder.path} diverged and went on at {where.rate:g} of its learning rate from a checkpoint that "
+            f"{folder.path} diverged and went on at {where.lr_factor:g} of its learning rate from a checkpoint that "
             "its config.toml knows nothing of: train it anew with a lower --lr, and replay that."
         )
-    unknown = where.aims[0][0] if where.aims else where.step
+    unknown = where.planned_epochs[0][0] if where.planned_epochs else where.step
     if unknown and now != build.learning_rate(replace(config, epochs=config.epochs + 1), samples):
         raise UsageError(
             f"{folder.checkpoint('last')} does not say which --epochs its first {unknown} steps were made with, "
             f"and its schedule {config.schedule} depends on them: another version wrote it. Train the run anew, "
             "and replay that."
         )
-    for (begin, epochs), (end, _) in pairwise([*where.aims, (where.step, 0)]):
+    for (begin, epochs), (end, _) in pairwise([*where.planned_epochs, (where.step, 0)]):
         then = build.learning_rate(replace(config, epochs=epochs), samples)
         for step in range(begin, end) if then != now else ():
             if then(step) != now(step):
@@ -197,15 +198,18 @@ def _check_rates(config: Config, folder: RunDir, samples: int, last: Checkpoint)
                 )
 
 
-def _compare(folder: RunDir, config: Config, last: Checkpoint, again: StopAtStep, splits: DataSplits) -> Replay:
+def _compare(
+    folder: RunDir, config: Config, last: Checkpoint, trainer: Trainer, again: StopAtStep, splits: DataSplits
+) -> Replay:
     """The run's last weights with those trained again; of one that has ended the best weights and metrics too."""
-    trainer = again.trainer
     kept: dict[Which, Checkpoint] = {"last": last}
     metrics: tuple[MetricDifference, ...] = ()
     if (summary := folder.read_json("summary.json")) is not None:
         kept["best"] = load(folder.checkpoint("best"))
-        samples = {name: len(part) for name in ("train", "validation", "test") if (part := getattr(splits, name))}
-        metrics = tuple(compare_metrics(summary, summarise(config, trainer, splits), samples, config.dtype))
+        samples = {name: len(part) for name, part in splits.parts.items() if part}
+        metrics = tuple(
+            compare_metrics(summary, summarise(config, trainer, again.best, splits), samples, config.dtype)
+        )
     return Replay(
         run=folder.path,
         backend=trainer.backend.name,
@@ -215,9 +219,7 @@ def _compare(folder: RunDir, config: Config, last: Checkpoint, again: StopAtStep
         tensors=tuple(
             row
             for which, checkpoint in kept.items()
-            for row in compare_weights(
-                which, trainer.network.names, checkpoint.arrays, again.checkpoints[which].arrays
-            )
+            for row in compare_weights(which, trainer.network, checkpoint.arrays, again.checkpoints[which].arrays)
         ),
         metrics=metrics,
         changes=tuple(compare_environments(folder.read_json("env.json") or {}, environment(trainer.backend))),
@@ -225,12 +227,13 @@ def _compare(folder: RunDir, config: Config, last: Checkpoint, again: StopAtStep
 
 
 def compare_weights(
-    which: Which, names: Sequence[str], kept: Mapping[str, np.ndarray], again: Mapping[str, np.ndarray]
+    which: Which, network: Sequential, kept: Mapping[str, np.ndarray], again: Mapping[str, np.ndarray]
 ) -> Iterator[WeightDifference]:
     """Every parameter of two checkpoints by the name of its layer; RunFolderError if `kept` lacks one."""
+    names = dict(_paths(network, "params", ""))
     for path, a in again.items():
-        kind, layer, parameter = (*path.split("/"), "", "")[:3]
-        if kind != "params":
+        layer, _, parameter = path.rpartition("/")
+        if layer not in names:  # the optimizer's state, or the best weights within the last checkpoint
             continue
         b = kept.get(path)
         if b is None or (b.shape, b.dtype) != (a.shape, a.dtype):
@@ -238,14 +241,23 @@ def compare_weights(
                 f"The {which} checkpoint has no {path} of shape {a.shape} and {a.dtype}, which the network of its "
                 "config.toml has: one of the two is another run's. Put back its own."
             )
-        name = f"{names[int(layer)]}.{parameter}"
+        name = f"{names[layer]}.{parameter}"
         yield WeightDifference(which, name, a.tobytes() == b.tobytes(), difference(a, b).relative)
+
+
+def _paths(network: Sequential, path: str, prefix: str) -> Iterator[tuple[str, str]]:
+    """Where each layer's parameters are in a checkpoint, such as params/2/0, and its name, such as residual1.dense1."""
+    for i, (name, layer) in enumerate(zip(network.names, network.layers, strict=True)):
+        if isinstance(layer, Sequential):
+            yield from _paths(layer, f"{path}/{i}", f"{prefix}{name}.")
+        else:
+            yield f"{path}/{i}", prefix + name
 
 
 def compare_metrics(
     kept: Mapping[str, Any], again: Mapping[str, Any], samples: Mapping[str, int], dtype: str
 ) -> Iterator[MetricDifference]:
-    """Losses and accuracies of the parts, each of so many `samples`, and the best epoch.
+    """Losses and metrics of the parts, each of so many `samples`, and the best epoch.
 
     In float64 accuracies have to be equal. Else that of the test part, or without one of the training part, has
     to be within `STANDARD_ERRORS` of the difference of the accuracies p of two runs on n samples, each of
@@ -253,12 +265,12 @@ def compare_metrics(
     """
     judged = "test" if "test" in samples else "train"
     for part, n in samples.items():
-        for what in ("loss", "accuracy"):
-            name = f"{part}_{what}"
+        for name in (name for name in again if name.startswith(f"{part}_")):
             a, b, allowed = _number(kept.get(name)), again[name], None
-            if what == "accuracy" and dtype == "float64":
+            accuracy = name.endswith("accuracy")
+            if accuracy and dtype == "float64":
                 allowed = 0.0
-            elif what == "accuracy" and part == judged:
+            elif accuracy and part == judged:
                 p = b if a is None else (a + b) / 2
                 allowed = STANDARD_ERRORS * math.sqrt(2 * max(0.0, p * (1 - p)) / n)
             yield MetricDifference(name, a, b, allowed)

@@ -178,17 +178,17 @@ INITIALIZERS: dict[str, Callable[..., Initializer]] = {
     "lecun-uniform": lambda: LeCun("uniform"),
     "uniform": Uniform,
     "normal": Normal,
-    "book": lambda: FanOutNormal(),
+    "fan-out-normal": lambda: FanOutNormal(),
     "zeros": Zeros,
 }
 """Initializers by the word a configuration names them with; numbers follow the word after colons."""
 
 USAGE = "he-normal, he-uniform, glorot-normal, glorot-uniform, lecun-normal, lecun-uniform, uniform:LIMIT, \
-normal:STD, normal:STD:MEAN, book, zeros"
+normal:STD, normal:STD:MEAN, fan-out-normal, zeros"
 
 
 def initializer(word: str) -> Initializer:
-    """Return the initializer a word stands for: "he-normal", "uniform:0.12", "normal:1", "book", ...
+    """Return the initializer a word stands for: "he-normal", "uniform:0.12", "normal:1", "fan-out-normal", ...
 
     Raises:
         UsageError: the word is not known, or its numbers are missing, too many or not numbers.

@@ -1,7 +1,8 @@
-"""Losses: each returns the mean J of a batch and dJ/dy in one piece, so that no pairing can be wrong."""
+"""Losses: each returns the mean J of a batch and dJ/dy together, so that no pairing can be wrong."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -13,23 +14,30 @@ from nnbackprop.nn.layers.sigmoids import sigmoid
 from nnbackprop.nn.layers.softmax import softmax
 
 NAN = float("nan")
-"""One object for all: a cache of a kernel's scalars finds them by equality, and NaN equals no other."""
+"""One object for all: a kernel's scalars are cached by equality, and a NaN equals no other object."""
 
 
 class Loss(Protocol):
-    """J and dJ/dy of outputs y (n, k): `loss(xp, y, t) -> (J 0-d, dy (n, k))`, J the mean over the batch."""
+    """J and dJ/dy of outputs y (n, k): `loss(xp, y, t, weights) -> (J 0-d, dy (n, k))`.
+
+    J is the mean of the samples' own losses J_i, or sum w_i J_i / sum w_i with weights w (n,).
+    """
 
     labels: ClassVar[bool]
     """Whether t is integer labels (n,); otherwise it is targets (n, k) of y's dtype."""
 
-    threshold: ClassVar[float]
-    """From which value on a single output (k = 1) says class 1."""
+    @property
+    def threshold(self) -> float:
+        """The value from which a single output (k = 1) predicts class 1, and an output of several is on."""
 
-    def __call__(self, xp: Any, y: Array, t: Array) -> tuple[Array, Array]:
+    def __call__(self, xp: Any, y: Array, t: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """J and dJ/dy; ShapeError if t is not what `labels` says."""
 
+    def encode(self, xp: Any, y: Array, targets: Array) -> Array:
+        """What the loss compares y (n, k) with, from targets of a data set: labels (n,) or floats (n, k)."""
+
     def probabilities(self, xp: Any, y: Array) -> Array:
-        """Probabilities (n, k) that the outputs y stand for."""
+        """Probabilities (n, k) of the outputs y."""
 
 
 @dataclass(frozen=True)
@@ -38,23 +46,38 @@ class MeanSquaredError:
 
     "half-sum": J = 1/(2n) sum_i sum_j (y_ij - t_ij)^2, dy = (y - t) / n: the sum over outputs, halved so that the
     2 of the derivative goes. "mean": J = 1/(nk) sum_i sum_j (y_ij - t_ij)^2, dy = 2 (y - t) / (nk), as PyTorch's.
+    A class label is a row of targets: `on` in the label's column and `off` elsewhere.
     """
 
     reduction: Literal["half-sum", "mean"] = "half-sum"
+    off: float = 0.0
+    on: float = 1.0
     labels: ClassVar[bool] = False
-    threshold: ClassVar[float] = 0.5
 
     def __post_init__(self) -> None:
         if self.reduction not in ("half-sum", "mean"):
             raise UsageError(f"MeanSquaredError reduces by 'half-sum' or 'mean', not by {self.reduction!r}.")
+        _check_off_on(self.off, self.on, -math.inf, math.inf)
 
-    def __call__(self, xp: Any, y: Array, t: Array) -> tuple[Array, Array]:
+    @property
+    def threshold(self) -> float:
+        """Halfway between the targets of the two classes."""
+        return (self.off + self.on) / 2
+
+    def __call__(self, xp: Any, y: Array, t: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """J = f/2 sum (y - t)^2, dy = f (y - t), with f = 1/n or 2/(nk) (derivation, D3, D15)."""
         _check_targets(y, t)
         n, k = y.shape
-        f = 1 / n if self.reduction == "half-sum" else 2 / (n * k)
         e = y - t
-        return xp.sum(e * e) * (f / 2), e * f
+        if weights is None:
+            f = 1 / n if self.reduction == "half-sum" else 2 / (n * k)
+            return xp.sum(e * e) * (f / 2), e * f
+        dy = e * (_shares(xp, weights, n) * (1 if self.reduction == "half-sum" else 2 / k))
+        return xp.sum(e * dy) * 0.5, dy
+
+    def encode(self, xp: Any, y: Array, targets: Array) -> Array:
+        """Floats (n, k) as they are; of labels (n,), rows of `off` and `on`."""
+        return _rows_of_targets(xp, y, targets, self.off, self.on)
 
     def probabilities(self, xp: Any, y: Array) -> Array:
         """The outputs themselves, which need not sum to 1."""
@@ -74,12 +97,16 @@ class SoftmaxCrossEntropy:
 
     label_smoothing: float = 0.0
     labels: ClassVar[bool] = True
-    threshold: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:
         _check_smoothing(self.label_smoothing)
 
-    def __call__(self, xp: Any, y: Array, t: Array) -> tuple[Array, Array]:
+    @property
+    def threshold(self) -> float:
+        """A logit of 0."""
+        return 0.0
+
+    def __call__(self, xp: Any, y: Array, t: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """J = -1/n sum q log p, dy = (p - q) / n (derivation, D25, D26)."""
         _check_labels_array(xp, y, t)
         (n, k), s = y.shape, self.label_smoothing
@@ -88,8 +115,13 @@ class SoftmaxCrossEntropy:
         columns = xp.reshape(xp.arange(k, dtype=xp.int32, device=device_of(t)), (1, -1))
         off, on = s / k, 1 - s + s / k  # q besides the label, and there
         kernel, labels = xp.fuse(softmax_cross_entropy), xp.reshape(t, (-1, 1))
-        J, dy = kernel(z, e, total, labels, columns, k, off, on, 1 / n, NAN)  # of each entry: (n, k)
+        share = 1 / n if weights is None else _shares(xp, weights, n)
+        J, dy = kernel(z, e, total, labels, columns, k, off, on, share, NAN)  # of each entry: (n, k)
         return xp.sum(J), dy
+
+    def encode(self, xp: Any, y: Array, targets: Array) -> Array:
+        """Labels (n,) as they are."""
+        return targets
 
     def probabilities(self, xp: Any, y: Array) -> Array:
         """softmax(y)."""
@@ -134,18 +166,33 @@ class SigmoidBinaryCrossEntropy:
     """
 
     label_smoothing: float = 0.0
+    off: float = 0.0
+    on: float = 1.0
     labels: ClassVar[bool] = False
-    threshold: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:
         _check_smoothing(self.label_smoothing)
+        _check_off_on(self.off, self.on, 0, 1)
 
-    def __call__(self, xp: Any, y: Array, t: Array) -> tuple[Array, Array]:
+    @property
+    def threshold(self) -> float:
+        """A logit of 0, the probability 1/2."""
+        return 0.0
+
+    def __call__(self, xp: Any, y: Array, t: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """J = sum(log(1 + e^y) - q y) / n, dy = (p - q) / n (derivation, D27)."""
         _check_targets(y, t)
-        f, s = 1 / y.shape[0], self.label_smoothing
+        n, s = y.shape[0], self.label_smoothing
         q = t * (1 - s) + s / 2
-        return xp.sum(xp.fuse(binary_cross_entropy)(y, q, 0.0)) * f, (sigmoid(xp, y) - q) * f
+        terms = xp.fuse(binary_cross_entropy)(y, q, 0.0)
+        if weights is None:
+            return xp.sum(terms) * (1 / n), (sigmoid(xp, y) - q) * (1 / n)
+        share = _shares(xp, weights, n)
+        return xp.sum(terms * share), (sigmoid(xp, y) - q) * share
+
+    def encode(self, xp: Any, y: Array, targets: Array) -> Array:
+        """Floats (n, k), several labels at once, as they are; of labels (n,), rows of `off` and `on`."""
+        return _rows_of_targets(xp, y, targets, self.off, self.on)
 
     def probabilities(self, xp: Any, y: Array) -> Array:
         """sigmoid(y)."""
@@ -155,7 +202,7 @@ class SigmoidBinaryCrossEntropy:
 def binary_cross_entropy(xp: Any, y: Array, q: Array, zero: float) -> Array:
     """log(1 + e^y) - q y, as (max(y, 0) - q y) + log(1 + e^-|y|): an elementwise kernel.
 
-    In this order nothing cancels. Where y is sure and right the first term is 0, and the second, the loss, keeps
+    In this order nothing cancels. Where y is large and right the first term is 0, and the second, the loss, keeps
     all its digits: log(1 + e^y) on its own would have lost them to y.
     """
     return (xp.maximum(y, zero) - q * y) + xp.log1p(xp.exp(-xp.abs(y)))
@@ -175,6 +222,28 @@ def one_hot(xp: Any, labels: Array, classes: int, dtype: Any, off: float = 0.0, 
     columns = xp.arange(classes, dtype=xp.int32, device=device_of(labels))  # int8 ends at 127
     hot = xp.astype(xp.reshape(labels, (-1, 1)) == xp.reshape(columns, (1, -1)), dtype)
     return hot if (off, on) == (0.0, 1.0) else hot * (on - off) + off
+
+
+def _rows_of_targets(xp: Any, y: Array, targets: Array, off: float, on: float) -> Array:
+    """Labels (n,) as rows like y's; for a single output, which stands for class 1, as a column."""
+    if not xp.isdtype(targets.dtype, "integral"):
+        return targets
+    if len(targets.shape) != 1:
+        raise ShapeError(
+            f"Integer targets are class labels of shape (n,); got shape {tuple(targets.shape)}. Several labels at "
+            "once are floats, 0 or 1 each: targets.astype('float32')."
+        )
+    if y.shape[1] == 1:
+        return one_hot(xp, targets, 2, y.dtype, off, on)[:, 1:]
+    return one_hot(xp, targets, y.shape[1], y.dtype, off, on)
+
+
+def _shares(xp: Any, weights: Array, n: int) -> Array:
+    """w_i / sum w as a column (n, 1); zeros where all weights are."""
+    if tuple(weights.shape) != (n,):
+        raise ShapeError(f"Sample weights have shape {tuple(weights.shape)}, and {n} samples need ({n},).")
+    total = xp.sum(weights)
+    return xp.reshape(weights / xp.where(total > 0, total, xp.ones_like(total)), (-1, 1))
 
 
 def check_labels(labels: Any, classes: int) -> None:
@@ -214,6 +283,15 @@ def _check_labels_array(xp: Any, y: Array, t: Array) -> None:
             f"The loss got outputs {tuple(y.shape)} and labels {tuple(t.shape)} of {t.dtype}, and needs outputs "
             "(n, k), n and k at least 1, and integer labels (n,), a class number a sample: labels.reshape(-1) of "
             "a column, argmax(axis=1) of one-hot rows, astype(int32) of floats."
+        )
+
+
+def _check_off_on(off: float, on: float, least: float, most: float) -> None:
+    if not (least <= off < on <= most and math.isfinite(on - off)):
+        within = "" if math.isinf(most) else f", both within {least}..{most}"
+        raise UsageError(
+            f"The target of the wrong class, off, must be below that of the right one, on{within}; got off {off}, "
+            f"on {on}."
         )
 
 

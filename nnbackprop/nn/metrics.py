@@ -1,20 +1,135 @@
-"""What is counted while a network learns: the share of right answers, and who was taken for whom."""
+"""What is counted while a network learns: accuracy, or errors of numbers, or F1 of several labels at once."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
+from backends import Array, Tree, device_of
 from nnbackprop.errors import ShapeError
+from nnbackprop.nn.losses import Loss, SigmoidBinaryCrossEntropy
 
-Array = Any
+
+class Metrics(Protocol):
+    """Sums over batches on the device, and what they come to.
+
+    Every sum is weighted where samples have weights (n,): it adds w_i in the place of 1.
+    """
+
+    def zeros(self, xp: Any, like: Array) -> dict[str, Array]:
+        """The sums before the first batch, of the dtype and on the device of `like`."""
+
+    def update(self, xp: Any, sums: Tree, y: Array, targets: Array, weights: Array | None = None) -> Tree:
+        """`sums` with a batch's outputs y (n, k) and targets added."""
+
+    def compute(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
+        """The metrics by name, from sums on the host and the sum of all weights, or the number of samples."""
+
+
+@dataclass(frozen=True)
+class ClassificationMetrics:
+    """accuracy: the share of samples whose prediction is their label."""
+
+    threshold: float = 0.0
+
+    def zeros(self, xp: Any, like: Array) -> dict[str, Array]:
+        """One sum."""
+        return {"correct": _zeros(xp, (), like)}
+
+    def update(self, xp: Any, sums: Tree, y: Array, targets: Array, weights: Array | None = None) -> Tree:
+        """Add the number of labels (n,) that y predicts."""
+        right = decide(xp, y, self.threshold) == targets
+        return {"correct": sums["correct"] + _total(xp, right, weights, sums["correct"].dtype)}
+
+    def compute(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
+        """correct / weight."""
+        return {"accuracy": float(sums["correct"]) / weight}
+
+
+@dataclass(frozen=True)
+class RegressionMetrics:
+    """rmse and mae over all numbers, and r2 = 1 - sum (y - t)^2 / sum (t - mean t)^2, the mean over outputs.
+
+    `center` is about the mean of each target, (k,), such as that of the training data: sums of (t - center)^2 lose
+    no digits to a mean far from 0.
+    """
+
+    center: tuple[float, ...]
+
+    def zeros(self, xp: Any, like: Array) -> dict[str, Array]:
+        """Four sums for each of the k outputs."""
+        names = ("squared_error", "absolute_error", "target", "squared_target")
+        return {name: _zeros(xp, (len(self.center),), like) for name in names}
+
+    def update(self, xp: Any, sums: Tree, y: Array, targets: Array, weights: Array | None = None) -> Tree:
+        """Add the errors of y, and the targets' distances from the center."""
+        options = {"dtype": y.dtype, "device": device_of(y)}
+        e, d = y - targets, targets - xp.concat([xp.full((1,), c, **options) for c in self.center])
+        w = xp.ones((1, y.shape[0]), **options) if weights is None else xp.reshape(weights, (1, -1))
+        added = {"squared_error": e * e, "absolute_error": xp.abs(e), "target": d, "squared_target": d * d}
+        return {name: sums[name] + xp.matmul(w, a)[0, :] for name, a in added.items()}
+
+    def compute(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
+        """The three; r2 is NaN where a target does not vary."""
+        squared, absolute, t, tt = (
+            [float(value) for value in sums[name]]
+            for name in ("squared_error", "absolute_error", "target", "squared_target")
+        )
+        k = len(self.center)
+        spread = [b - a * a / weight for a, b in zip(t, tt, strict=True)]
+        r2 = [1 - e / s if s > 0 else math.nan for e, s in zip(squared, spread, strict=True)]
+        return {
+            "rmse": math.sqrt(sum(squared) / (k * weight)),
+            "mae": sum(absolute) / (k * weight),
+            "r2": sum(r2) / k,
+        }
+
+
+@dataclass(frozen=True)
+class MultilabelMetrics:
+    """subset_accuracy, the share of samples with every label right, and f1 = 2 TP / (2 TP + FP + FN).
+
+    An output predicts its label from `threshold` on; targets (n, k) are 0 or 1. That is the micro average of F1.
+    """
+
+    threshold: float = 0.0
+
+    def zeros(self, xp: Any, like: Array) -> dict[str, Array]:
+        """Three sums."""
+        return {name: _zeros(xp, (), like) for name in ("right", "both", "positive")}
+
+    def update(self, xp: Any, sums: Tree, y: Array, targets: Array, weights: Array | None = None) -> Tree:
+        """Add the samples that are right; labels predicted and true; labels predicted, and true ones."""
+        dtype, predicted, true = y.dtype, y >= self.threshold, targets >= 0.5
+        right = xp.all(predicted == true, axis=1)
+        p, t = xp.astype(predicted, dtype), xp.astype(true, dtype)
+        both, positive = xp.sum(p * t, axis=1), xp.sum(p + t, axis=1)
+        added = {"right": right, "both": both, "positive": positive}
+        return {name: sums[name] + _total(xp, a, weights, dtype) for name, a in added.items()}
+
+    def compute(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
+        """right / weight, and 2 both / positive, or 0 without any positive."""
+        right, both, positive = (float(sums[name]) for name in ("right", "both", "positive"))
+        return {"subset_accuracy": right / weight, "f1": 2 * both / positive if positive else 0.0}
+
+
+def metrics_for(loss: Loss, targets: np.ndarray | None = None) -> Metrics:
+    """The metrics of a task: a loss, and host targets, labels (n,) unless they are floats (n, k)."""
+    if targets is None or targets.dtype.kind in "iu":
+        return ClassificationMetrics(loss.threshold)
+    if isinstance(loss, SigmoidBinaryCrossEntropy):
+        return MultilabelMetrics(loss.threshold)
+    return RegressionMetrics(tuple(targets.mean(axis=0, dtype="float64").tolist()))
 
 
 def decide(xp: Any, y: Array, threshold: float) -> Array:
     """Predicted class of each row of outputs y (n, k), int32 (n,).
 
-    The largest output wins; a single output (k = 1) says class 1 from `threshold` on.
+    The largest output wins; a single output (k = 1) predicts class 1 from `threshold` on.
     """
     if y.shape[1] == 1:
         return xp.astype(y[:, 0] >= threshold, xp.int32)
@@ -22,7 +137,7 @@ def decide(xp: Any, y: Array, threshold: float) -> Array:
 
 
 def count_correct(xp: Any, y: Array, labels: Array, threshold: float) -> Array:
-    """How many rows of outputs y (n, k) say the class in `labels` (n,) int32; 0-d int32."""
+    """How many rows of outputs y (n, k) predict the class in `labels` (n,) int32; 0-d int32."""
     return xp.sum(xp.astype(decide(xp, y, threshold) == labels, xp.int32), dtype=xp.int32)
 
 
@@ -48,3 +163,13 @@ def confusion(predictions: np.ndarray, labels: np.ndarray, classes: int) -> np.n
     return np.bincount(labels.astype(np.int64) * classes + predictions, minlength=classes**2).reshape(
         classes, classes
     )
+
+
+def _zeros(xp: Any, shape: tuple[int, ...], like: Array) -> Array:
+    return xp.zeros(shape, dtype=like.dtype, device=device_of(like))
+
+
+def _total(xp: Any, values: Array, weights: Array | None, dtype: Any) -> Array:
+    """The sum of values (n,), each times its weight."""
+    values = xp.astype(values, dtype)
+    return xp.sum(values if weights is None else values * weights)

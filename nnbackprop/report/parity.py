@@ -23,7 +23,7 @@ def parity_report(parity: Parity) -> RenderableType:
         f"{escape(parity.recipe)}, seed {parity.seed}, {plural(parity.steps, 'step')} of "
         f"{plural(parity.batch_size, 'sample')}, compared with {first}",
         *(f"[dim]{row.name} {escape(str(row.version))} on {row.device}[/]" for row in parity.libraries),
-        *(f"[yellow]{escape(a.name)} left out:[/] {escape(f'{a.reason} {a.mend}')}" for a in parity.absent),
+        *(f"[yellow]{escape(a.name)} left out:[/] {escape(f'{a.reason} {a.fix}')}" for a in parity.absent),
         differences_table(parity),
         *(Text(remark) for comparison in parity.comparisons for remark in _remarks(comparison, first)),
         Text(WHY, style="dim"),

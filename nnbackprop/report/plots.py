@@ -9,12 +9,27 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from backends import leaves
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.runs.train import Run
 
 from .confusion import confusion_plot
 from .curves import curves, gradient_norms, metrics_of
 from .images import attack, first_layer, wrongest
 from .style import save, style
+
+
+def draw_run(run: Run) -> list[str]:
+    """Write the plots of a finished run, of its test part or else its training part; see `draw_all`."""
+    trainer, judged = run.trainer, run.data.test or run.data.train
+    weights = next((a for a in leaves(trainer.params) if a.ndim == 2), None)
+    matrix = None if weights is None else trainer.backend.to_numpy(weights)
+    try:
+        probabilities = trainer.predict_proba(judged.inputs)
+    except MemoryError as error:  # n samples of 10,000 classes
+        return [f"The plots could not be drawn: {error}"]
+    predicted = trainer.evaluator.decide(probabilities)
+    return draw_all(run.folder.plots, run.folder.rows(), matrix, judged, predicted, probabilities)
 
 
 def draw_all(

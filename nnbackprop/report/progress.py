@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from rich.columns import Columns
 from rich.console import Console, RenderableType
@@ -18,10 +19,14 @@ from nnbackprop.training.callbacks.base import (
     ChunkEnd,
     EpochBegin,
     EpochEnd,
+    LayerRow,
     Score,
     TrainBegin,
     TrainEnd,
 )
+
+if TYPE_CHECKING:
+    from nnbackprop.training.trainer import Trainer
 
 from .formatting import count, duration, loss, metric, plural, size
 from .tables import layer_table
@@ -40,16 +45,20 @@ ENDINGS = {
 Clock = Callable[[], float]
 
 
-def progress(kind: str, console: Console, clock: Clock = time.monotonic) -> Callback:
+def progress(
+    kind: str, console: Console, description: Mapping[str, str] | None = None, clock: Clock = time.monotonic
+) -> Callback:
     """The display called auto, rich, plain or off; auto is rich on a terminal, else plain.
+
+    `description` has lines for its header, by subject.
 
     FORCE_COLOR makes rich take a pipe for a terminal; bars are of no use in a log, so the file is asked too.
     """
     if kind == "off":
         return Callback()
     if kind == "rich" or (kind == "auto" and console.is_interactive and console.file.isatty()):
-        return RichProgress(console, clock)
-    return PlainProgress(console, clock)
+        return RichProgress(console, description, clock)
+    return PlainProgress(console, description, clock)
 
 
 @dataclass
@@ -74,33 +83,32 @@ class Display(Callback):
 
     pace = SHORT_PACE
 
-    def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
-        self.console, self.clock = console, clock
+    def __init__(
+        self, console: Console, description: Mapping[str, str] | None = None, clock: Clock = time.monotonic
+    ) -> None:
+        self.console, self.description, self.clock = console, description or {}, clock
         self.epochs, self.steps = 0, 1
         self.between = Throttle(self.pace, clock)
         self.held: EpochEnd | None = None
 
+    def show_header(self, lines: Mapping[str, str], layers: Sequence[LayerRow]) -> None:
+        """What is known before the first step, by subject, and the layers."""
+
     def show_epoch(self, event: EpochEnd) -> None:
         """An epoch's line."""
 
-    def message(self, text: str) -> None:
-        """A line."""
-
-    def notice(self, words: str) -> None:
-        """A line."""
-        self.message(words)
-
-    def train_begin(self, event: TrainBegin) -> None:
-        """Remember how long the run is."""
+    def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
+        """The header."""
         self.epochs, self.steps = event.epochs, event.steps_per_epoch
+        self.show_header({**self.description, **introduction(event)}, event.layers)
 
-    def epoch_end(self, event: EpochEnd) -> None:
+    def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
         """The epoch's line; held back where there are many epochs and the last line was a moment ago."""
         self.held = event
         if self.epochs <= FEW or self.between.due():
             self._flush()
 
-    def train_end(self, event: TrainEnd) -> None:
+    def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
         """The last epoch's line if it was held back, and the end."""
         self._flush()
         self.message(ending(event, self.steps))
@@ -114,39 +122,35 @@ class Display(Callback):
 class PlainProgress(Display):
     """Lines without escape codes: one an epoch, one in 30 s within a long one, one a second of many short ones."""
 
-    def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
-        super().__init__(console, clock)
-        self.within = Throttle(LINE_PACE, clock)
+    def __init__(self, *options: Any, **named: Any) -> None:
+        super().__init__(*options, **named)
+        self.within = Throttle(LINE_PACE, self.clock)
 
     def message(self, text: str) -> None:
         """A line as it is, however wide; any line makes the next one within an epoch wait."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
         self.within.last = self.clock()
 
-    def train_begin(self, event: TrainBegin) -> None:
-        """Header and layers."""
-        super().train_begin(event)
-        for subject, words in header(event).items():
-            self.message(f"{subject}: {words}")
-        layers = [row for row in event.layers if row.parameters]
+    def show_header(self, lines: Mapping[str, str], layers: Sequence[LayerRow]) -> None:
+        """A line for each subject, and one for the layers that have parameters."""
+        for subject, line in lines.items():
+            self.message(f"{subject}: {line}")
         total = plural(sum(row.parameters for row in layers), "parameter")
-        self.message(f"{total}: {', '.join(f'{row.name} {count(row.parameters)}' for row in layers)}")
+        self.message(
+            f"{total}: {', '.join(f'{row.name} {count(row.parameters)}' for row in layers if row.parameters)}"
+        )
 
-    def chunk_end(self, event: ChunkEnd) -> None:
+    def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         """Where a long epoch is."""
         done = event.step % self.steps
         if done and self.within.due():
-            self.message(
-                f"epoch {event.epoch}/{self.epochs}  step {done}/{self.steps}  "
-                f"loss {loss(event.loss)} {metric('accuracy', event.accuracy)}"
-            )
+            at = f"epoch {event.epoch}/{self.epochs}  step {done}/{self.steps}"
+            self.message(f"{at}  loss {loss(event.loss)} {first_metric(event)[1]}")
 
     def show_epoch(self, event: EpochEnd) -> None:
         """A line that speaks for itself, for pipes and logs."""
         number = f"epoch {event.epoch:>{len(str(self.epochs))}}/{self.epochs}"
-        scores = (
-            f"{part} {loss(score.loss)} {metric('accuracy', score.accuracy):>7}" for part, score in judged(event)
-        )
+        scores = (f"{part} {loss(score.loss)} {first_metric(score)[1]:>7}" for part, score in evaluated(event))
         pace = f"{count(event.samples_per_second)}/s"
         self.message("  ".join([number, *scores, pace, duration(event.seconds)]))
 
@@ -175,46 +179,50 @@ class RichProgress(Display):
 
     pace = SHORT_PACE / 2
 
-    def __init__(self, console: Console, clock: Clock = time.monotonic) -> None:
-        super().__init__(console, clock)
-        self.bars = Bars(console)
+    def __init__(self, *options: Any, **named: Any) -> None:
+        super().__init__(*options, **named)
+        self.bars = Bars(self.console)
         self.has_heads = False
 
     def message(self, text: str, style: str = "yellow") -> None:
         """A line above the bars."""
         self.console.print(Text(text, style=style))
 
-    def train_begin(self, event: TrainBegin) -> None:
-        """Header, layers, and the bars."""
-        super().train_begin(event)
+    def show_header(self, lines: Mapping[str, str], layers: Sequence[LayerRow]) -> None:
+        """A panel and the layer table."""
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="dim")
         grid.add_column(overflow="fold")
-        for subject, words in header(event).items():
-            grid.add_row(subject, Text(words))
+        for subject, line in lines.items():
+            grid.add_row(subject, Text(line))
         self.console.print(Panel(grid, title="nnbackprop", expand=False, border_style="cyan"))
-        self.console.print(layer_table(event.layers, self.console.width))
+        self.console.print(layer_table(layers, self.console.width))
+
+    def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
+        """The header, and the bars."""
+        super().train_begin(trainer, event)
         for task in self.bars.task_ids:  # of a run put back to an earlier step
             self.bars.remove_task(task)
-        all_steps = self.epochs * self.steps
-        self.all = self.bars.add_task("epochs", total=all_steps, completed=event.first_step, at="")
-        self.one = self.bars.add_task("steps", total=self.steps, at="", visible=self.steps > 1)
+        steps = self.epochs * self.steps
+        self.run_bar = self.bars.add_task("epochs", total=steps, completed=event.first_step, at="")
+        self.epoch_bar = self.bars.add_task("steps", total=self.steps, at="", visible=self.steps > 1)
         self.bars.start()
 
-    def epoch_begin(self, event: EpochBegin) -> None:
+    def epoch_begin(self, trainer: Trainer, event: EpochBegin) -> None:
         """A new bar of steps."""
-        self.bars.reset(self.one, total=self.steps, visible=self.steps > 1)
+        self.bars.reset(self.epoch_bar, total=self.steps, visible=self.steps > 1)
         self._move(event.epoch, event.step)
 
     def _move(self, epoch: int, step: int) -> None:
         done = step - (epoch - 1) * self.steps
-        self.bars.update(self.all, completed=step, at=f"{epoch}/{self.epochs}")
-        self.bars.update(self.one, completed=done, at=f"{done}/{self.steps}")
+        self.bars.update(self.run_bar, completed=step, at=f"{epoch}/{self.epochs}")
+        self.bars.update(self.epoch_bar, completed=done, at=f"{done}/{self.steps}")
 
-    def chunk_end(self, event: ChunkEnd) -> None:
+    def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         """Move the bars and the figures; they are drawn when the display next refreshes."""
         self._move(event.epoch, event.step)
-        figures = [f"loss {loss(event.loss)}", f"accuracy {metric('accuracy', event.accuracy)}"]
+        figures = [f"loss {loss(event.loss)}"]
+        figures += [f"{name.replace('_', ' ')} {metric(name, value)}" for name, value in event.metrics.items()]
         figures += [f"{count(event.samples / event.seconds)} samples/s", f"lr {event.lr:.4g}"]
         if event.memory_used is not None:
             figures.append(f"memory {size(event.memory_used)}")
@@ -229,21 +237,20 @@ class RichProgress(Display):
             self.has_heads = True
         self.console.print(Text("".join(f"{value:>{width}}" for _, width, value in columns)), no_wrap=True)
 
-    def train_end(self, event: TrainEnd) -> None:
+    def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
         """The last epoch's row if it was held back, and the end, where the bars were."""
         self.close()
         self._flush()
         self.message(ending(event, self.steps), style="bold")
 
-    def close(self) -> None:
+    def close(self, trainer: Trainer | None = None) -> None:
         """Give the terminal back as it was."""
         self.bars.stop()
 
 
-def header(event: TrainBegin) -> dict[str, str]:
+def introduction(event: TrainBegin) -> dict[str, str]:
     """What is known of a run before its first step, by subject."""
     lines = {
-        **event.description,
         "backend": f"{event.backend} on {event.device}, {event.dtype} ({event.why.rstrip('.')})",
         "samples": ", ".join(f"{count(n)} {part}" for part, n in event.samples.items() if n),
         "steps": f"{plural(event.epochs, 'epoch')} of {plural(event.steps_per_epoch, 'step')}, "
@@ -252,7 +259,7 @@ def header(event: TrainBegin) -> dict[str, str]:
     return {**lines, "resumed": f"after step {count(event.first_step)}"} if event.first_step else lines
 
 
-def judged(event: EpochEnd) -> Iterator[tuple[str, Score]]:
+def evaluated(event: EpochEnd) -> Iterator[tuple[str, Score]]:
     """The scores of an epoch: the training part's, and the validation part's or else the test part's."""
     yield "train", event.train
     if event.validation:
@@ -261,14 +268,21 @@ def judged(event: EpochEnd) -> Iterator[tuple[str, Score]]:
         yield "test", event.test
 
 
+def first_metric(score: Score | ChunkEnd) -> tuple[str, str]:
+    """The metric for which a line has room: its name, shortened, and its value."""
+    name, value = next(iter(score.metrics.items()))
+    return name.replace("accuracy", "acc").replace("_", " "), metric(name, value)
+
+
 def epoch_columns(event: EpochEnd) -> Iterator[tuple[str, int, str]]:
     """The columns of an epoch's row: head, width, value."""
     yield "epoch", 6, str(event.epoch)
-    for part, score in judged(event):
+    for part, score in evaluated(event):
         head = f"{part} loss"
         yield head, max(11, len(head) + 2), loss(score.loss)
-        head = f"{part} acc"
-        yield head, max(10, len(head) + 2), metric("accuracy", score.accuracy)
+        name, value = first_metric(score)
+        head = f"{part} {name}"
+        yield head, max(10, len(head) + 2), value
     yield "time", 9, duration(event.seconds)
 
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from backends import Status
+from backends import BackendStatus
 from nnbackprop.training.callbacks.base import LayerRow
 
 from .formatting import count, duration, loss, plural, shape, share, size
@@ -58,22 +58,22 @@ def _with_sum(numbers: Iterable[int]) -> list[int]:
     return [*numbers, sum(numbers)]
 
 
-def backends_table(rows: Sequence[Status]) -> Table:
+def backends_table(rows: Sequence[BackendStatus]) -> Table:
     """Which array libraries work here; for those that do not, why and what mends it."""
     table = ruled("backend", "version", "device", "memory", "remarks")
     for row in rows:
         name = f"[bold green]{row.name}[/]" if row.usable else f"[dim]{row.name}[/]"
         free = row.memory.free if row.memory else None
         memory = NONE if free is None else f"{size(free)} free"
-        remarks = _remarks(row) if row.usable else f"{row.reason} {row.mend}"
+        remarks = _remarks(row) if row.usable else f"{row.reason} {row.fix}"
         table.add_row(name, row.version or NONE, row.device or NONE, memory, escape(remarks))
     return table
 
 
-def _remarks(row: Status) -> str:
+def _remarks(row: BackendStatus) -> str:
     if row.name != "numpy":
-        return f"works: {row.about}" if row.about else "works"
-    return "works, rules fused by numba" if row.fused else 'works; faster with pip install "nnbackprop[fast]"'
+        return f"works: {row.description}" if row.description else "works"
+    return "works, elementwise kernels fused by numba" if row.fused else "works; faster with pip install numba"
 
 
 def recipes_table(recipes: Mapping[str, Mapping[str, Any]]) -> Table:

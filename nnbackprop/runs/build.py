@@ -14,12 +14,11 @@ from nnbackprop.errors import UsageError
 from nnbackprop.nn.initializers import initializer
 from nnbackprop.nn.layers import ACTIVATIONS, Dense, Dropout, Layer
 from nnbackprop.nn.losses import LOSSES, Loss
-from nnbackprop.nn.mixed_precision import SCALES
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import OPTIMIZERS, Optimizer, clip_by_global_norm, clip_by_value
 from nnbackprop.optim.schedules import Schedule, schedule
-from nnbackprop.training.callbacks.base import Callback
+from nnbackprop.training import batch_schedule
 from nnbackprop.training.step import Clip, Objective
 from nnbackprop.training.trainer import Trainer
 
@@ -54,6 +53,8 @@ def _layers(config: Config, outputs: int) -> Iterator[Layer]:
         yield Dropout(of_input)
     for units, rate in zip(config.hidden, of_hidden, strict=True):
         yield dense(units)
+        if config.norm is not None:
+            yield NORMS[config.norm]()
         yield activation()
         if rate:
             yield Dropout(rate)
@@ -77,12 +78,15 @@ def dropout_rates(config: Config) -> Sequence[float]:
 
 
 def loss(config: Config) -> Loss:
-    """The loss, with label smoothing where it takes any."""
+    """The loss, with label smoothing and target values where it takes any."""
     kind = pick(LOSSES, config.loss, "loss")
-    if not config.label_smoothing:
-        return kind()
+    options: dict[str, float] = {}
+    if config.targets != (0, 1) and config.loss != "softmax-cross-entropy":
+        options |= dict(zip(("off", "on"), config.targets, strict=True))
+    if config.label_smoothing:
+        options["label_smoothing"] = config.label_smoothing
     try:
-        return kind(label_smoothing=config.label_smoothing)
+        return kind(**options)
     except TypeError:
         raise UsageError(
             f"--label-smoothing goes with softmax-cross-entropy and binary-cross-entropy, not with {config.loss}: "
@@ -181,8 +185,8 @@ def batch_size(config: Config, samples: int) -> int:
 
 
 def steps_per_epoch(config: Config, samples: int) -> int:
-    """Steps that see each of `samples` training samples once; the last may have fewer than the others."""
-    return -(-samples // batch_size(config, samples))
+    """Steps that see each of `samples` training samples once."""
+    return batch_schedule.steps_per_epoch(samples, batch_size(config, samples))
 
 
 def learning_rate(config: Config, samples: int) -> Schedule:
@@ -193,36 +197,26 @@ def learning_rate(config: Config, samples: int) -> Schedule:
 
 def objective(config: Config, outputs: int) -> Objective:
     """What is minimised: for a trained network too, which needs no trainer."""
-    return Objective(network(config, outputs), loss(config), penalty(config), *config.targets)
+    return Objective(network(config, outputs), loss(config), penalty(config))
 
 
-def trainer(
-    config: Config, backend: Backend, train: Dataset, scaling: Scaling, callbacks: Sequence[Callback] = ()
-) -> Trainer:
-    """A trainer for `config`, ready to fit."""
+def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) -> Trainer:
+    """A trainer for `config`, ready to fit; its callbacks are the run's."""
     return Trainer(
         network(config, config.outputs or len(train.classes)),
         loss(config),
         optimizer(config),
-        learning_rate(config, len(train.targets)),
+        learning_rate(config, len(train)),
         backend=backend,
-        dtype=config.storage,
-        compute=config.dtype if config.dtype in SCALES else None,
+        dtype="float32" if config.dtype == "tf32" else config.dtype,
         scaling=scaling,
-        targets=config.targets,
         penalty=penalty(config),
         clip=clipping(config),
-        batch_size=batch_size(config, len(train.targets)),
+        batch_size=batch_size(config, len(train)),
         epochs=config.epochs,
         shuffle=config.shuffle,
         seed=config.seed,
-        patience=config.patience,
-        max_time=config.max_time,
-        save_every=SaveEvery.parse(config.save_every).steps,
         resident=config.resident,
-        doctor=config.doctor,
-        callbacks=callbacks,
-        description=description(config),
     )
 
 
@@ -231,10 +225,11 @@ def description(config: Config) -> dict[str, str]:
     penalties = "".join(f", {name} {value:g}" for name, value in (("L1", config.l1), ("L2", config.l2)) if value)
     hidden = "-".join(map(str, config.hidden)) or "no"
     dropout = f", dropout {' '.join(f'{rate:g}' for rate in config.dropout)}" if any(config.dropout) else ""
+    norm = "" if config.norm is None else f", {config.norm} normalization"
     schedule = "" if config.schedule == "constant" else f", {config.schedule}"
     return {
         "recipe": config.recipe,
-        "network": f"{hidden} hidden units, {config.activation}{dropout}",
+        "network": f"{hidden} hidden units, {config.activation}{norm}{dropout}",
         "loss": config.loss + penalties,
         "optimizer": f"{config.optimizer}, learning rate {config.lr:g}{schedule}",
     }

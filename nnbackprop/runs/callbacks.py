@@ -1,24 +1,26 @@
-"""What a run leaves behind as it goes: a row an epoch, and checkpoints to go on from."""
+"""What a run writes as it goes: a row an epoch, and checkpoints to resume from."""
 
 from __future__ import annotations
 
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from nnbackprop._files import append
 from nnbackprop.errors import UsageError
-from nnbackprop.training.callbacks.base import Callback, ChunkEnd, EpochEnd, TrainBegin, TrainEnd
+from nnbackprop.training.callbacks import Callback, ChunkEnd, EarlyStopping, EpochEnd, TrainBegin, TrainEnd
+from nnbackprop.training.trainer import Trainer
 
-from .checkpoint import Checkpoint, save
+from .checkpoint import save
 from .checkpoint_manager import CheckpointManager
 from .run_dir import RunDir
+from .trainer_state import best_checkpoint, last_checkpoint
 
 PACE = 1.0  # seconds between writes, so that ten thousand short epochs do not cost ten thousand fsyncs
-SHARE = 20  # and a writing costs at most 1/20 of the time between two
+SHARE = 20  # and a write costs at most 1/20 of the time between two
 
 EVERY = re.compile(r"([1-9]\d{0,8})(s?)")
 
@@ -43,75 +45,90 @@ class SaveEvery:
         return cls(seconds=number) if found[2] else cls(steps=number)
 
 
-@dataclass
-class Recorder(Callback):
-    """Writes rows and checkpoints as a run goes, and everything at its end.
+@dataclass(eq=False)
+class JsonlLogger(Callback):
+    """Collects a row an epoch for metrics.jsonl; `flush` appends them, all or none."""
 
-    At the end of an epoch it writes if the last writing was long enough ago, within one when `every` asks for it.
-    `last` and `best` copy the state and the best weights to the host; `improved` tells whether the epoch that
-    has just ended brought new best weights.
+    folder: RunDir
+    rows: list[str] = field(default_factory=list)
+
+    def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
+        """Keep the row."""
+        self.rows.append(json.dumps(row(event)) + "\n")
+
+    def flush(self) -> None:
+        """Append what has been collected."""
+        append(self.folder.metrics, "".join(self.rows).encode())
+        self.rows.clear()
+
+    def close(self, trainer: Trainer) -> None:
+        """Write what is left, also when the run raised."""
+        self.flush()
+
+
+@dataclass(eq=False)
+class CheckpointCallback(Callback):
+    """Writes checkpoints: at an epoch's end if the last write was long enough ago, within one as `every` says.
+
+    Rows are written first, so that a checkpoint never tells of an epoch whose row is missing.
     """
 
     folder: RunDir
-    shelf: CheckpointManager
-    last: Callable[[], Checkpoint]
-    best: Callable[[], Checkpoint]
-    improved: Callable[[], bool]
+    checkpoints: CheckpointManager
+    logger: JsonlLogger
+    early_stopping: EarlyStopping
+    meta: Mapping[str, Any]
     every: SaveEvery = SaveEvery()
-    rows: list[str] = field(default_factory=list)
-    fresh: bool = False  # best weights not yet written
+    best_is_new: bool = False  # best weights that are not written yet
     written: float = 0.0
-    cost: float = 0.0  # seconds the last writing took
+    cost: float = 0.0  # seconds of the last write
 
-    def train_begin(self, event: TrainBegin) -> None:
-        """There is a checkpoint to go back to from the first step on."""
-        self.flush(event.first_step)
+    def __post_init__(self) -> None:
+        self.steps_per_save = self.every.steps
 
-    def chunk_end(self, event: ChunkEnd) -> None:
-        """Write where `every` asks for it: after steps that are a multiple of it, or when its time is up."""
+    def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
+        """There is a checkpoint to resume from before the first step."""
+        self.save(trainer, event.first_step)
+
+    def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
+        """Save where `every` says so: after a multiple of its steps, or when its time is up."""
         seconds = time.monotonic() - self.written
         if (self.every.steps and not event.step % self.every.steps) or (
             self.every.seconds and seconds >= self.every.seconds
         ):
-            self.flush(event.step)
+            self.save(trainer, event.step)
 
-    def epoch_end(self, event: EpochEnd) -> None:
-        """Keep the row; write what has gathered if the last writing was long enough ago."""
-        self.rows.append(json.dumps(row(event)) + "\n")
-        self.fresh = self.fresh or self.improved()
+    def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
+        """Save if the last write was long enough ago."""
+        self.best_is_new = self.best_is_new or self.early_stopping.improved
         if time.monotonic() - self.written >= max(PACE, SHARE * self.cost):
-            self.flush(event.step)
+            self.save(trainer, event.step)
 
-    def train_end(self, event: TrainEnd) -> None:
-        """Write what is left; the last weights are the best where nothing judged them."""
-        self.fresh = self.fresh or event.reason != "interrupted"
-        self.flush(event.step)
+    def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
+        """Save what is left; the last weights are the best where nothing was validated."""
+        self.best_is_new = self.best_is_new or event.reason != "interrupted"
+        self.save(trainer, event.step)
 
-    def flush(self, step: int) -> None:
-        """Rows first: a checkpoint then never speaks of an epoch whose row is missing."""
+    def save(self, trainer: Trainer, step: int) -> None:
+        """Write rows, best weights if they are new, and everything that a resume needs."""
         begin = time.monotonic()
-        self.write_rows()
-        if self.fresh:
-            save(self.folder.checkpoint("best"), self.best())
-            self.fresh = False
-        self.shelf.put(self.last(), step)
+        self.logger.flush()
+        if self.best_is_new:
+            best = best_checkpoint(trainer, self.early_stopping, self.meta)
+            save(self.folder.checkpoint("best"), best)
+            self.best_is_new = False
+        self.checkpoints.put(last_checkpoint(trainer, self.early_stopping, self.meta), step)
         self.written = time.monotonic()
         self.cost = self.written - begin
-
-    def write_rows(self) -> None:
-        """Append the rows that have gathered to metrics.jsonl, all of them or none."""
-        append(self.folder.metrics, "".join(self.rows).encode())
-        self.rows.clear()
 
 
 def row(event: EpochEnd) -> dict[str, Any]:
     """An epoch as a line of metrics.jsonl; None where a part is missing."""
     scores = {"train": event.train, "validation": event.validation, "test": event.test}
-    flat = {
-        f"{part}_{what}": getattr(score, what) if score else None
-        for part, score in scores.items()
-        for what in ("loss", "accuracy")
-    }
+    flat = {}
+    for part, score in scores.items():
+        for name in ("loss", *event.train.metrics):
+            flat[f"{part}_{name}"] = None if score is None else {"loss": score.loss, **score.metrics}[name]
     return {
         "epoch": event.epoch,
         "step": event.step,

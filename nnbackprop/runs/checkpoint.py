@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from backends import Tree
-from nnbackprop._files import write_atomically
-from nnbackprop._safe_open import open_file, size_of
+from nnbackprop._files import open_file, size_of, write_atomically
 from nnbackprop.data.limits import JSON_GROWTH, Budget
 from nnbackprop.errors import RunFolderError, TooLargeError
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnbackprop._files import name_again, remove
+from nnbackprop._files import link, remove
 from nnbackprop.errors import RunFolderError, TooLargeError
 
 from .checkpoint import Checkpoint, load, save
@@ -33,7 +33,7 @@ class CheckpointManager:
     def put(self, checkpoint: Checkpoint, step: int) -> None:
         """Make `checkpoint`, taken at `step`, the newest; the newest before it is kept, and the oldest goes."""
         if self.keep > 1 and self.step is not None and self.step < step:
-            name_again(self.last, self.folder / f"step-{self.step:08d}.safetensors")
+            link(self.last, self.folder / f"step-{self.step:08d}.safetensors")
         save(self.last, checkpoint)
         self.step = step
         for path in self.older()[max(0, self.keep - 1) :]:
@@ -43,7 +43,7 @@ class CheckpointManager:
         """Make the one before the newest the newest again, as what came after it was no good; False for none."""
         older = self.older()
         if older:
-            name_again(older[0], self.last)
+            link(older[0], self.last)
             remove(older[0])
         return bool(older)
 

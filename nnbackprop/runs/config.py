@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -11,17 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-from cyclopts import Group, Parameter
 from msgspec import Meta
 
-from nnbackprop._safe_open import open_file
+from nnbackprop._files import open_file
 from nnbackprop.errors import RunFolderError, UsageError
-
-COMMON = Group("Common", sort_key=1)
-NETWORK = Group("Network", sort_key=2)
-LEARNING = Group("Learning", sort_key=3)
-DATA = Group("Data", sort_key=4)
-RUN = Group("Run", sort_key=5)
 
 Units = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Width = Annotated[int, Meta(ge=1, le=2**20)]  # of a layer
@@ -33,11 +27,21 @@ Above0 = Annotated[float, Meta(gt=0, le=1e308)]  # neither NaN nor infinite
 AtLeast0 = Annotated[float, Meta(ge=0, le=1e308)]
 Finite = Annotated[float, Meta(ge=-1e308, le=1e308)]
 
+BACKSLASHED = re.compile(r'"[^"\n]*\\[^"\n]*"')
+BACKSLASH = (
+    "In TOML's double quotes a backslash begins an escape: write a path in single quotes, 'C:\\Users\\me', or "
+    "with / for each backslash"
+)
 LARGEST_FILE = 2**14  # bytes: one of ours has 2,000, and tomllib takes a second for the worst of so many
 
 
-def _flag(group: Group, words: str, **more: Any) -> Parameter:
-    return Parameter(group=group, help=words, **more)
+@dataclass(frozen=True)
+class Setting:
+    """How a setting is shown: its group, help in a line, and an environment variable that may give it."""
+
+    group: Literal["Common", "Network", "Learning", "Data", "Run"]
+    help: str
+    env_var: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,123 +52,126 @@ class Config:
     title: str = ""
 
     data: Annotated[
-        str, _flag(COMMON, "A data set's name, or a file or folder; see `nnbackprop data --help`.")
+        str, Setting("Common", "A data set's name, or a file or folder; see `nnbackprop data --help`.")
     ] = "mnist"
-    epochs: Annotated[Units, _flag(COMMON, "Passes over the training data.")] = 20
+    epochs: Annotated[Units, Setting("Common", "Passes over the training data.")] = 20
     batch_size: Annotated[
         Units | Literal["full", "auto"],
-        _flag(COMMON, "Samples a step; `full` is all of them, `auto` a power of two near 1/500 of them."),
+        Setting("Common", "Samples a step; `full` is all of them, `auto` a power of two near 1/500 of them."),
     ] = 120
-    lr: Annotated[Above0, _flag(COMMON, "Learning rate, where the schedule begins or peaks.")] = 0.08
-    seed: Annotated[Seed, _flag(COMMON, "Decides weights, shuffles, splits and masks.")] = 0
+    lr: Annotated[Above0, Setting("Common", "Learning rate, where the schedule begins or peaks.")] = 0.08
+    seed: Annotated[Seed, Setting("Common", "Decides weights, shuffles, splits and masks.")] = 0
     backend: Annotated[
         Literal["auto", "numpy", "cupy", "torch", "jax"],
-        _flag(
-            COMMON,
+        Setting(
+            "Common",
             "Array library; auto is CuPy where a CUDA device works, else NumPy.",
             env_var="NNBACKPROP_BACKEND",
         ),
     ] = "auto"
     device: Annotated[
-        str | None, _flag(COMMON, "cpu, cuda, cuda:N ... as the backend knows them.", env_var="NNBACKPROP_DEVICE")
+        str | None,
+        Setting("Common", "cpu, cuda, cuda:N ... as the backend knows them.", env_var="NNBACKPROP_DEVICE"),
     ] = None
 
     hidden: Annotated[
         tuple[Width, ...],
         Depth,
-        _flag(NETWORK, "Units of each hidden layer, such as 512 256.", consume_multiple=True),
+        Setting("Network", "Units of each hidden layer, such as 512 256."),
     ] = (512, 256)
-    activation: Annotated[str, _flag(NETWORK, "Of the hidden layers: relu, sigmoid, tanh, gelu ...")] = "relu"
+    activation: Annotated[str, Setting("Network", "Of the hidden layers: relu, sigmoid, tanh, gelu ...")] = "relu"
     output: Annotated[
-        str, _flag(NETWORK, "Activation of the last layer; identity where the loss takes logits.")
+        str, Setting("Network", "Activation of the last layer; identity where the loss takes logits.")
     ] = "identity"
     outputs: Annotated[
-        Width | None, _flag(NETWORK, "Outputs, where not one a class: 1 will do for two classes.")
+        Width | None, Setting("Network", "Outputs, where not one a class: 1 will do for two classes.")
     ] = None
-    bias: Annotated[bool, _flag(NETWORK, "Whether layers have biases.")] = True
+    bias: Annotated[bool, Setting("Network", "Whether layers have biases.")] = True
+    norm: Annotated[
+        Literal["batch", "layer"] | None,
+        Setting("Network", "Normalization before each hidden activation: batch or layer; none if not given."),
+    ] = None
     dropout: Annotated[
         tuple[Rate, ...],
         Depth,
-        _flag(
-            NETWORK,
-            "One rate for all hidden layers, or one for the input and each of them.",
-            consume_multiple=True,
-        ),
+        Setting("Network", "One rate for all hidden layers, or one for the input and each of them."),
     ] = ()
     init: Annotated[
-        str, _flag(NETWORK, "First weights: he-normal, glorot-uniform, uniform:0.12, normal:1 ...")
+        str, Setting("Network", "First weights: he-normal, glorot-uniform, uniform:0.12, normal:1 ...")
     ] = "he-normal"
 
-    loss: Annotated[str, _flag(LEARNING, "softmax-cross-entropy, binary-cross-entropy, mse or half-mse.")] = (
+    loss: Annotated[str, Setting("Learning", "softmax-cross-entropy, binary-cross-entropy, mse or half-mse.")] = (
         "softmax-cross-entropy"
     )
-    label_smoothing: Annotated[Rate, _flag(LEARNING, "Share of each target spread over all classes.")] = 0.0
+    label_smoothing: Annotated[Rate, Setting("Learning", "Share of each target spread over all classes.")] = 0.0
     targets: Annotated[
         tuple[Finite, Finite],
-        _flag(LEARNING, "Target of the wrong and the right class, for losses on outputs.", consume_multiple=True),
+        Setting("Learning", "Target of the wrong and the right class, for losses on outputs."),
     ] = (0.0, 1.0)
-    optimizer: Annotated[str, _flag(LEARNING, "sgd, momentum, nesterov, rmsprop, adagrad, adam or adamw.")] = "sgd"
+    optimizer: Annotated[str, Setting("Learning", "sgd, momentum, nesterov, rmsprop, adagrad, adam or adamw.")] = (
+        "sgd"
+    )
     momentum: Annotated[
         Rate | None,
-        _flag(LEARNING, "Of momentum and nesterov, and beta1 of adam and adamw."),
+        Setting("Learning", "Of momentum and nesterov, and beta1 of adam and adamw."),
     ] = None
-    weight_decay: Annotated[AtLeast0, _flag(LEARNING, "Decoupled decay, of adamw.")] = 0.01
+    weight_decay: Annotated[AtLeast0, Setting("Learning", "Decoupled decay, of adamw.")] = 0.01
     schedule: Annotated[
         str,
-        _flag(
-            LEARNING,
+        Setting(
+            "Learning",
             "constant, step:EPOCHS:FACTOR, exponential:FACTOR, cosine, one-cycle, warmup:STEPS+cosine ...",
         ),
     ] = "constant"
-    l1: Annotated[AtLeast0, _flag(LEARNING, "Adds l1 times the sum of |w| to the loss.")] = 0.0
-    l2: Annotated[AtLeast0, _flag(LEARNING, "Adds l2 / 2 times the sum of w^2 to the loss.")] = 0.0
-    penalize_biases: Annotated[bool, _flag(LEARNING, "Whether l1 and l2 count biases too.")] = False
-    clip_norm: Annotated[Above0 | None, _flag(LEARNING, "Limit of the gradient's global norm.")] = None
-    clip_value: Annotated[Above0 | None, _flag(LEARNING, "Limit of each number of the gradient.")] = None
+    l1: Annotated[AtLeast0, Setting("Learning", "Adds l1 times the sum of |w| to the loss.")] = 0.0
+    l2: Annotated[AtLeast0, Setting("Learning", "Adds l2 / 2 times the sum of w^2 to the loss.")] = 0.0
+    penalize_biases: Annotated[bool, Setting("Learning", "Whether l1 and l2 count biases too.")] = False
+    clip_norm: Annotated[Above0 | None, Setting("Learning", "Limit of the gradient's global norm.")] = None
+    clip_value: Annotated[Above0 | None, Setting("Learning", "Limit of each number of the gradient.")] = None
     patience: Annotated[
-        Units | None, _flag(LEARNING, "Stop after so many epochs without a better validation loss.")
+        Units | None, Setting("Learning", "Stop after so many epochs without a better validation loss.")
     ] = None
-    shuffle: Annotated[bool, _flag(LEARNING, "Whether each epoch has an order of its own.")] = True
+    shuffle: Annotated[bool, Setting("Learning", "Whether each epoch has an order of its own.")] = True
 
     scale: Annotated[
         Literal["none", "unit", "standard", "per-feature", "rashid"],
-        _flag(DATA, "Inputs: as they are, /255, standard score (global or per feature), or x*0.99+0.01."),
+        Setting("Data", "Inputs: as they are, /255, standard score (global or per feature), or x*0.99+0.01."),
     ] = "standard"
-    validation: Annotated[Rate, _flag(DATA, "Share of the training data kept for validation.")] = 0.0
-    test_fraction: Annotated[Rate, _flag(DATA, "Share of a single table kept for the test; 0 for none.")] = 0.2
+    validation: Annotated[Rate, Setting("Data", "Share of the training data kept for validation.")] = 0.0
+    test_fraction: Annotated[Rate, Setting("Data", "Share of a single table kept for the test; 0 for none.")] = 0.2
     resident: Annotated[
-        Literal["auto", "yes", "no"], _flag(DATA, "Whether the data stays on the device or streams to it.")
+        Literal["auto", "yes", "no"], Setting("Data", "Whether the data stays on the device or streams to it.")
     ] = "auto"
 
-    doctor: Annotated[bool, _flag(RUN, "Monitor the run for what goes wrong, and say so at its end.")] = False
+    doctor: Annotated[bool, Setting("Run", "Monitor the run for what goes wrong, and say so at its end.")] = False
     dtype: Annotated[
         Literal["float32", "float64", "tf32", "float16", "bfloat16"],
-        _flag(RUN, "Of the arithmetic; parameters of the last three are float32, tf32 is a GPU's."),
+        Setting("Run", "Of the arithmetic; parameters of the last three are float32, tf32 is a GPU's."),
     ] = "float32"
     threads: Annotated[
-        Threads | None, _flag(RUN, "Threads of a CPU's matrix products; every core's if not given.")
+        Threads | None, Setting("Run", "Threads of a CPU's matrix products; every core's if not given.")
     ] = None
     gpu_memory_limit: Annotated[
-        Above0 | None, _flag(RUN, "GiB of a GPU that arrays may take, all if not given.")
+        Above0 | None, Setting("Run", "GiB of a GPU that arrays may take, all if not given.")
     ] = None
     deterministic: Annotated[
-        bool, _flag(RUN, "The same bits whatever the number of cores: one thread, reproducible algorithms.")
+        bool, Setting("Run", "The same bits whatever the number of cores: one thread, reproducible algorithms.")
     ] = False
-    max_time: Annotated[Above0 | None, _flag(RUN, "Stop after so many seconds.")] = None
+    max_time: Annotated[Above0 | None, Setting("Run", "Stop after so many seconds.")] = None
     save_every: Annotated[
-        str | None, _flag(RUN, "Save within epochs too: 500 is after so many steps, 60s after so much time.")
+        str | None, Setting("Run", "Save within epochs too: 500 is after so many steps, 60s after so much time.")
     ] = None
-    keep: Annotated[Units, _flag(RUN, "Checkpoints kept to go on from.")] = 3
+    keep: Annotated[Units, Setting("Run", "Checkpoints kept to go on from.")] = 3
     on_nan: Annotated[
         Literal["stop", "restore-and-halve-lr"],
-        _flag(RUN, "What to do when numbers cease to be finite."),
+        Setting("Run", "What to do when numbers become NaN or infinite."),
     ] = "stop"
     progress: Annotated[
         Literal["auto", "rich", "plain", "off"],
-        _flag(RUN, "Display; auto is rich on a terminal, else plain lines."),
+        Setting("Run", "Display; auto is rich on a terminal, else plain lines."),
     ] = "auto"
-    runs_dir: Annotated[str, _flag(RUN, "Where run folders are kept.")] = "runs"
-    name: Annotated[str | None, _flag(RUN, "Name of the run folder; the recipe's if not given.")] = None
+    runs_dir: Annotated[str, Setting("Run", "Where run folders are kept.")] = "runs"
+    name: Annotated[str | None, Setting("Run", "Name of the run folder; the recipe's if not given.")] = None
 
     @property
     def storage(self) -> Literal["float32", "float64"]:
@@ -202,7 +209,8 @@ MAY_CHANGE = (
     "runs_dir",
 )
 """How long and where a run goes on, which a resume may change."""
-FORMER = {("scale", "book"): "rashid"}
+
+FORMER = {("scale", "book"): "rashid", ("init", "book"): "fan-out-normal"}
 """Values under their former names, which configurations and checkpoints written before still have."""
 
 
@@ -213,6 +221,8 @@ def parse(settings: dict[str, Any], source: str) -> Config:
             near = difflib.get_close_matches(name.replace("-", "_"), KNOWN, 1)
             hint = f" Did you mean {near[0]}?" if near else f" Known are: {', '.join(KNOWN)}."
             raise UsageError(f"{source} has a setting {name!r} that does not exist.{hint}")
+        if isinstance(value := settings[name], str) and not value.isprintable():
+            raise UsageError(f"{source} has {name} = {value!r}, which holds control characters. {BACKSLASH}.")
     settings = current(settings)
     try:
         return msgspec.convert(settings, Config)
@@ -256,10 +266,13 @@ def _toml(path: Path) -> dict[str, Any]:
         content = file.read(LARGEST_FILE + 1)
     if len(content) > LARGEST_FILE:
         raise ValueError(f"it has more than {LARGEST_FILE} bytes, which no configuration needs")
+    text = content.decode("utf-8-sig")
     try:
-        return tomllib.loads(content.decode("utf-8-sig"))
+        return tomllib.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{error}. {BACKSLASH}" if BACKSLASHED.search(text) else str(error)) from None
 
 
 def resolve(recipe: str, overrides: dict[str, Any]) -> Config:

@@ -1,4 +1,4 @@
-"""The data of a run in its parts: what teaches, what chooses, what judges."""
+"""The data of a run, split into training, validation and test parts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .config import Config
 
 @dataclass(frozen=True)
 class DataSplits:
-    """The data of a run: what is trained on, what chooses the best weights, what judges at the end."""
+    """The data of a run: to train on, to choose the best weights by, and to test at the end."""
 
     train: Dataset
     validation: Dataset | None
@@ -41,11 +41,16 @@ class DataSplits:
         train, validation = split(splits.train, config.validation, config.seed)
         return cls(train, validation, splits.test)
 
+    @property
+    def parts(self) -> dict[str, Dataset | None]:
+        """The parts by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
     @cached_property
     def fingerprint(self) -> str:
         """A digest of the samples of every part in their order, to know the data again by."""
         digest = hashlib.blake2b(digest_size=16)
-        for part in (self.train, self.validation, self.test):
+        for part in self.parts.values():
             for array in (part.inputs, part.targets) if part else ():
                 digest.update(f"{array.dtype}{array.shape}".encode())
                 digest.update(np.ascontiguousarray(array).data)

@@ -12,8 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from nnbackprop._files import sweep, write_atomically
-from nnbackprop._safe_open import open_file, size_of
+from nnbackprop._files import open_file, remove_temporaries, size_of, write_atomically
 from nnbackprop._system_info import Blas, cores, processor, threads, versions
 from nnbackprop.data.limits import JSON_GROWTH, Budget
 from nnbackprop.errors import RunFolderError, TooLargeError, UsageError
@@ -50,12 +49,13 @@ class RunDir:
 
     @classmethod
     def open(cls, runs: Path, run: str) -> RunDir:
-        """The folder called `run`, a path or a name in `runs`; `last` is the run written to last."""
+        """The folder called `run`, a path or a name in `runs`; `last` is the last written that has a checkpoint."""
         if run == "last":
-            found = sorted(runs.glob("*/config.toml"), key=lambda p: _touched(p.parent))
+            found = [cls(path.parent) for path in runs.glob("*/config.toml")]
+            found = [folder for folder in found if any(folder.checkpoints.glob("*.safetensors"))]
             if not found:
                 raise RunFolderError(f"There is no run in {runs}: train one first, or name --runs-dir.")
-            return cls(found[-1].parent)._whole()
+            return max(found, key=lambda folder: _touched(folder.path))._whole()
         for path in (Path(run), runs / run):
             if os.path.isfile(path / "config.toml"):  # also of a name no system would take
                 return cls(path)._whole()
@@ -88,7 +88,7 @@ class RunDir:
                     f"{self.path} cannot be held for writing ({error.strerror}): another process writes to it, "
                     "or it is read-only. Wait for the other, or stop it, and try again."
                 ) from error
-            sweep(self.path)
+            remove_temporaries(self.path)
             yield
 
     @property

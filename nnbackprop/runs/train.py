@@ -1,28 +1,25 @@
-"""A run from its configuration to its folder: data, trainer, callbacks, summary and plots put together."""
+"""A run on disk, under way: from a configuration or a run folder to trained weights and a summary."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.markup import escape
 
 from backends import Backend, select
 from nnbackprop._files import remove
 from nnbackprop._system_info import Moment, cores, crowd, remark, threads, use_threads
 from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.errors import DivergedError, UsageError
-from nnbackprop.report.findings import diagnosis_report
-from nnbackprop.report.progress import progress
+from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
 from nnbackprop.training.trainer import Trainer
 
 from . import build
 from . import config as configuration
-from . import trainer_state as state
-from .callbacks import Recorder, SaveEvery
+from .callbacks import CheckpointCallback, JsonlLogger, SaveEvery
 from .checkpoint import Checkpoint
 from .checkpoint_manager import CheckpointManager
 from .config import MAY_CHANGE, Config
@@ -30,113 +27,133 @@ from .data_splits import DataSplits
 from .divergence_recovery import DivergenceRecovery
 from .run_dir import RunDir, environment
 from .signals import stop_on_signals
-from .summary import about, draw, summarise
+from .summary import checkpoint_info, summarise
+from .trainer_state import check_settings, restore, scaling_of
+
+Say = Callable[[str], None]
+"""Takes a message for people."""
+
+Explain = Callable[[Trainer, DivergedError], DivergedError]
+"""Turns the error of a diverged trainer into one that says more."""
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A run that ended: its folder, and its summary, or the number of the signal that interrupted it."""
+@dataclass(eq=False)
+class Run:
+    """A run folder held for writing, its data, and a trainer that stands where the run does."""
 
+    config: Config
     folder: RunDir
-    summary: Mapping[str, Any] | None
-    signal: int = 0
+    data: DataSplits
+    trainer: Trainer
+    early_stopping: EarlyStopping
+    checkpoints: CheckpointManager
+    began: Moment  # before the data was read
+    signal: int = field(default=0, init=False)  # that interrupted `fit`, 0 for none
 
+    def fit(
+        self,
+        callbacks: Sequence[Callback] = (),
+        say: Say = print,
+        explain: Explain = lambda trainer, error: error,
+    ) -> dict[str, Any] | None:
+        """Train to the end; returns the summary, written to summary.json too, or None where a signal interrupted.
 
-def train(config: Config, console: Console) -> Finished:
-    """Train `config` from its beginning in a new run folder."""
-    build.check(config)
-    begin, backend = Moment.now(), open_backend(config)
-    parts = DataSplits.load(config)
-    trainer = first_trainer(config, backend, parts)
-    folder = RunDir.create(Path(config.runs_dir), config.recipe if config.name is None else config.name)
-    with folder.held():
-        return _run(
-            config, trainer, parts, folder, CheckpointManager(folder.checkpoints, config.keep), console, begin
+        DivergedError as `explain` gives it, unless the configuration asks to go on from a checkpoint at half the
+        learning rate.
+        """
+        self._begin_folder()
+        summary = None
+        with stop_on_signals(self.trainer.stop) as heard:
+            recovery = self._attach(callbacks)
+            while summary is None and not heard:
+                try:
+                    self.trainer.fit(self.data.train, self.data.validation, self.data.test)
+                    if self.trainer.stop_reason == "interrupted":
+                        break
+                    summary = summarise(self.config, self.trainer, self.early_stopping, self.data)
+                except DivergedError as error:
+                    if recovery is None or recovery.exhausted:
+                        raise explain(self.trainer, error) from error
+                    say(str(explain(self.trainer, error)))
+                    for message in recovery.recover():
+                        say(message)
+        if summary is None:
+            self.signal = heard[0] if heard else 0
+            return None
+        self.folder.write_json("summary.json", summary)
+        return summary
+
+    def remarks(self) -> dict[str, str]:
+        """What the run's header says of the machine, where something slows it down."""
+        backend, found = self.trainer.backend, {}
+        if backend.name == "numpy" and not backend.fused:
+            found["kernels"] = "one operator at a time; pip install numba compiles them"
+        if backend.device == "cpu":
+            others = crowd(self.began, Moment.now())
+            if words := remark(others, threads(), cores()):
+                found["machine"] = words
+        return found
+
+    def _begin_folder(self) -> None:
+        for outdated in ("summary.json", "doctor.json"):
+            remove(self.folder.path / outdated)
+        self.folder.write("config.toml", configuration.to_toml(self.config))
+        self.folder.write_json("env.json", environment(self.trainer.backend))
+
+    def _attach(self, callbacks: Sequence[Callback]) -> DivergenceRecovery | None:
+        """Give the trainer its callbacks; what to do where it diverges."""
+        logger = JsonlLogger(self.folder)
+        saves = CheckpointCallback(
+            self.folder,
+            self.checkpoints,
+            logger,
+            self.early_stopping,
+            checkpoint_info(self.config, self.data),
+            SaveEvery.parse(self.config.save_every),
+            best_is_new=self.early_stopping.params is not None,
         )
+        limits = () if self.config.max_time is None else (TimeLimit(self.config.max_time),)
+        self.trainer.callbacks = (self.early_stopping, logger, saves, *callbacks, *limits)
+        if self.config.on_nan == "stop":
+            return None
+        parts = self.trainer, self.early_stopping, self.data.train, self.folder, self.checkpoints
+        return DivergenceRecovery(*parts)
 
 
-def first_trainer(config: Config, backend: Backend, parts: DataSplits) -> Trainer:
+@contextlib.contextmanager
+def start(config: Config) -> Iterator[Run]:
+    """A new run in a new folder, which goes again if it is left before its first checkpoint."""
+    build.check(config)
+    began, backend = Moment.now(), open_backend(config)
+    data = DataSplits.load(config)
+    trainer = first_trainer(config, backend, data)
+    name = config.recipe if config.name is None else config.name
+    folder = RunDir.create(Path(config.runs_dir), name)
+    try:
+        with folder.held():
+            checkpoints = CheckpointManager(folder.checkpoints, config.keep)
+            yield Run(config, folder, data, trainer, EarlyStopping(config.patience), checkpoints, began)
+    finally:
+        if not folder.begun:
+            shutil.rmtree(folder.path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def resume(run: str, overrides: Mapping[str, Any], runs_dir: Path, say: Say = print) -> Iterator[Run]:
+    """A run that exists, where its newest sound checkpoint was taken.
+
+    `overrides` may change how long and where it goes on, not what is trained.
+    """
+    folder = RunDir.open(runs_dir, run)
+    with folder.held():
+        yield _resumed(folder, overrides, say)
+
+
+def first_trainer(config: Config, backend: Backend, data: DataSplits) -> Trainer:
     """The trainer before its first step."""
-    trainer = build.trainer(config, backend, parts.train, fit_scaling(config.scale, parts.train))
-    trainer.build(parts.train)
+    trainer = build.trainer(config, backend, data.train, fit_scaling(config.scale, data.train))
+    trainer.build(data.train)
     return trainer
-
-
-def resume(run: str, overrides: Mapping[str, Any], runs: Path, console: Console) -> Finished:
-    """Go on with a run in its own folder; `overrides` may change how long and where, not what is trained."""
-    folder = RunDir.open(runs, run)
-    with folder.held():
-        return _resume(folder, overrides, console)
-
-
-def _resume(folder: RunDir, overrides: Mapping[str, Any], console: Console) -> Finished:
-    kept = configuration.of_run(folder.config)
-    config = _changed(kept, overrides)
-    build.check(config)
-    begin, backend, shelf = Moment.now(), open_backend(config), CheckpointManager(folder.checkpoints, config.keep)
-    if folder.begun:
-        trainer, parts = _restored(config, backend, folder, shelf, console)
-    else:  # killed before its first checkpoint
-        parts = DataSplits.load(config)
-        trainer = first_trainer(config, backend, parts)
-    done, within = trainer.progress.epoch - 1, trainer.progress.samples > 0
-    if config.epochs < done + within:
-        begun = f", and is within epoch {done + 1}" if within else ""
-        raise UsageError(
-            f"{folder.path} has {done} epochs done{begun}: --epochs {config.epochs} is less, ask for more."
-        )
-    _tell_missing_rows(folder, done, console)
-    folder.keep_rows(before=done + 1)
-    if trainer.best.params is None:  # the last weights were the best, and will not be any more
-        remove(folder.checkpoint("best"))
-    # where a run goes on is not where it was asked to run: a GPU run repeats on a laptop
-    stored = replace(config, backend=kept.backend, device=kept.device)
-    return _run(stored, trainer, parts, folder, shelf, console, begin)
-
-
-def _tell_missing_rows(folder: RunDir, done: int, console: Console) -> None:
-    """A word if epochs that were trained have no row: no crash loses one, so that somebody took it out."""
-    missing = sorted({*range(1, done + 1)} - {row["epoch"] for row in folder.rows()})
-    if missing:
-        which = f"{missing[0]} to {missing[-1]}" if len(missing) > 1 else f"{missing[0]}"
-        words = f"lacks {len(missing)} of its rows, of epoch {which}: they are lost, and the run goes on."
-        console.print(f"[yellow]{escape(str(folder.metrics))} {words}[/]", soft_wrap=True)
-
-
-def _restored(
-    config: Config, backend: Backend, folder: RunDir, shelf: CheckpointManager, console: Console
-) -> tuple[Trainer, DataSplits]:
-    """The trainer where the newest sound checkpoint was taken, and the data; a word of those passed over."""
-    path, found, wrong = _newest(shelf, console)
-    state.check_settings(found, config.settled, path, folder.config)
-    parts = DataSplits.load(config)
-    parts.check(found.meta.get("fingerprint"), path)
-    trainer = build.trainer(config, backend, parts.train, state.scaling_of(found))
-    state.restore(trainer, parts.train, found)
-    if wrong:
-        console.print(f"Going on from {escape(str(path))}, step {trainer.progress.step}.", soft_wrap=True)
-    else:
-        shelf.step = trainer.progress.step
-    return trainer, parts
-
-
-def _newest(shelf: CheckpointManager, console: Console) -> tuple[Path, Checkpoint, bool]:
-    """The newest sound checkpoint and whether any was passed over, of which a word is said."""
-    path, found, wrong = shelf.newest()
-    for words in wrong:
-        console.print(f"[yellow]passed over:[/] {escape(words)}", soft_wrap=True)
-    return path, found, bool(wrong)
-
-
-def _changed(config: Config, overrides: Mapping[str, Any]) -> Config:
-    for name, value in overrides.items():
-        before = getattr(config, name)
-        if name not in MAY_CHANGE and before != value:
-            raise UsageError(
-                f"A resumed run keeps its {name}: it is {before!r} there, and {value!r} was asked for. Leave "
-                f"the flag out, or begin a new run. What may change is {', '.join(MAY_CHANGE)}."
-            )
-    return configuration.changed(config, overrides, "The resumed run with the given flags")
 
 
 def open_backend(config: Config) -> Backend:
@@ -153,81 +170,90 @@ def open_backend(config: Config) -> Backend:
     return backend
 
 
-def _remarks(config: Config, backend: Backend, begin: Moment) -> dict[str, str]:
-    """What a run's header says of the machine, where that is not as it should be."""
-    remarks = {}
-    if backend.name == "numpy" and not backend.fused:
-        remarks["rules"] = 'one operator at a time; pip install "nnbackprop[fast]" compiles them'
-    if backend.device == "cpu":
-        others = crowd(begin, Moment.now())
-        if words := remark(others, threads(), cores()):
-            remarks["machine"] = words
-    return remarks
+def _resumed(folder: RunDir, overrides: Mapping[str, Any], say: Say) -> Run:
+    kept = configuration.of_run(folder.config)
+    config = _changed(kept, overrides)
+    build.check(config)
+    began, backend = Moment.now(), open_backend(config)
+    checkpoints, best = CheckpointManager(folder.checkpoints, config.keep), EarlyStopping(config.patience)
+    data = DataSplits.load(config)
+    if folder.begun:
+        trainer = _restored(config, backend, folder, checkpoints, best, data, say)
+    else:  # killed before its first checkpoint
+        trainer = first_trainer(config, backend, data)
+    done, within = trainer.progress.epoch - 1, trainer.progress.samples > 0
+    if config.epochs < done + within:
+        begun = f", and is within epoch {done + 1}" if within else ""
+        raise UsageError(
+            f"{folder.path} has {done} epochs done{begun}: --epochs {config.epochs} is less, ask for more."
+        )
+    _tell_missing_rows(folder, done, say)
+    _tell_changed_rate(kept, config, trainer, len(data.train), say)
+    folder.keep_rows(before=done + 1)
+    if best.params is None:  # the last weights were the best, and will not be any more
+        remove(folder.checkpoint("best"))
+    # where a run goes on is not where it was asked to run: a GPU run repeats on a laptop
+    stored = replace(config, backend=kept.backend, device=kept.device)
+    return Run(stored, folder, data, trainer, best, checkpoints, began)
 
 
-def _run(
+def _restored(
     config: Config,
-    trainer: Trainer,
-    parts: DataSplits,
+    backend: Backend,
     folder: RunDir,
-    shelf: CheckpointManager,
-    console: Console,
-    begin: Moment,
-) -> Finished:
-    """Train, record, and at the end judge and draw; data was read from `begin` on."""
-    for outdated in ("summary.json", "doctor.json"):
-        remove(folder.path / outdated)
-    folder.write("config.toml", configuration.to_toml(config))
-    folder.write_json("env.json", environment(trainer.backend))
-    meta = about(config, parts)
-    recorder = Recorder(
-        folder,
-        shelf,
-        last=lambda: state.take_last(trainer, meta),
-        best=lambda: state.take_best(trainer, meta),
-        improved=lambda: trainer.best.waited == 0 and trainer.best.epoch > 0,
-        every=SaveEvery.parse(config.save_every),
-        fresh=trainer.best.params is not None,
-    )
-    trainer.callbacks = (recorder, progress(config.progress, console))
-    trainer.description = {**trainer.description, **_remarks(config, trainer.backend, begin)}
-    with stop_on_signals(trainer.stop) as heard:
-        summary = _fit(config, trainer, parts, recorder, console, heard)
-    if config.doctor:
-        _tell_diagnosis(trainer, folder, console)
-    if summary is None:
-        return Finished(folder, None, heard[0] if heard else 0)
-    folder.write_json("summary.json", summary)
-    draw(folder, trainer, parts, console)
-    return Finished(folder, summary)
+    checkpoints: CheckpointManager,
+    best: EarlyStopping,
+    data: DataSplits,
+    say: Say,
+) -> Trainer:
+    """The trainer where the newest sound checkpoint was taken; a message for each damaged one."""
+    path, found, damaged = _newest(checkpoints, say)
+    check_settings(found, config.settled, path, folder.config)
+    data.check(found.meta.get("fingerprint"), path)
+    trainer = build.trainer(config, backend, data.train, scaling_of(found))
+    restore(trainer, best, data.train, found)
+    if damaged:
+        say(f"Going on from {path}, step {trainer.progress.step}.")
+    else:
+        checkpoints.step = trainer.progress.step
+    return trainer
 
 
-def _fit(
-    config: Config, trainer: Trainer, parts: DataSplits, recorder: Recorder, console: Console, heard: list[int]
-) -> dict[str, Any] | None:
-    """The summary of a finished training, None of one that a signal interrupted, as is `heard`.
-
-    Where numbers cease to be finite, back to a checkpoint and on at half the rate, if that was asked for.
-    """
-    back = DivergenceRecovery(trainer, parts.train, recorder) if config.on_nan != "stop" else None
-    while not heard:
-        try:
-            trainer.fit(parts.train, parts.validation, parts.test)
-            return None if trainer.stopped == "interrupted" else summarise(config, trainer, parts)
-        except DivergedError as error:
-            recorder.write_rows()
-            if back is None or back.too_slow:
-                _tell_diagnosis(trainer, recorder.folder, console)
-                raise
-            console.print(f"[yellow]{escape(str(error))}[/]", soft_wrap=True)
-            for words in back.go():
-                console.print(escape(words), soft_wrap=True)
-    return None
+def _newest(checkpoints: CheckpointManager, say: Say) -> tuple[Path, Checkpoint, bool]:
+    path, found, damaged = checkpoints.newest()
+    for message in damaged:
+        say(f"skipped: {message}")
+    return path, found, bool(damaged)
 
 
-def _tell_diagnosis(trainer: Trainer, folder: RunDir, console: Console) -> None:
-    """Keep what the doctor has to say, and say what it found."""
-    diagnosis = trainer.diagnosis
-    folder.write_json("doctor.json", diagnosis.to_json())
-    if diagnosis.findings:
-        console.print(diagnosis_report(diagnosis))
+def _tell_missing_rows(folder: RunDir, done: int, say: Say) -> None:
+    """A message if epochs that were trained have no row: no crash loses one, so that somebody took it out."""
+    missing = sorted({*range(1, done + 1)} - {row["epoch"] for row in folder.rows()})
+    if missing:
+        which = f"{missing[0]} to {missing[-1]}" if len(missing) > 1 else f"{missing[0]}"
+        say(
+            f"{folder.metrics} lacks {len(missing)} of its rows, of epoch {which}: they are lost, and the run "
+            "goes on."
+        )
+
+
+def _tell_changed_rate(kept: Config, config: Config, trainer: Trainer, samples: int, say: Say) -> None:
+    """A message where other --epochs bend the schedule at the step from which the run goes on."""
+    step = trainer.progress.step
+    before, now = (build.learning_rate(c, samples)(step) for c in (kept, config))
+    if before != now and step < kept.epochs * build.steps_per_epoch(kept, samples):
+        say(
+            f"The learning rate of step {step + 1} is {now:g} and was to be {before:g}: the schedule "
+            f"{config.schedule} spans --epochs {config.epochs}, and spanned {kept.epochs}."
+        )
+
+
+def _changed(config: Config, overrides: Mapping[str, Any]) -> Config:
+    for name, value in overrides.items():
+        before = getattr(config, name)
+        if name not in MAY_CHANGE and before != value:
+            raise UsageError(
+                f"A resumed run keeps its {name}: it is {before!r} there, and {value!r} was asked for. Leave "
+                f"the flag out, or begin a new run. What may change is {', '.join(MAY_CHANGE)}."
+            )
+    return configuration.changed(config, overrides, "The resumed run with the given flags")

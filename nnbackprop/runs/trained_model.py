@@ -1,4 +1,4 @@
-"""A trained network out of its run folder: judge it, ask it, and attack it by its own input gradient."""
+"""A trained network out of its run folder: evaluate, predict, and attack it by its own input gradient."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nnbackprop.data.loader import DataLoader
 from nnbackprop.data.readers import csv, png
 from nnbackprop.errors import DataError
 from nnbackprop.nn.layers.base import Params
-from nnbackprop.nn.metrics import accuracy
+from nnbackprop.nn.metrics import accuracy, metrics_for
 from nnbackprop.training.callbacks.base import Score
 from nnbackprop.training.evaluator import Evaluator
 
@@ -32,7 +32,7 @@ class TrainedModel:
 
     folder: RunDir
     config: Config
-    inference: Evaluator
+    evaluator: Evaluator
     params: Params
     features: int
     classes: tuple[str, ...]
@@ -48,15 +48,14 @@ class TrainedModel:
         path = best if best.is_file() else folder.checkpoint("last")
         checkpoint = checkpoints.load(path)
         state.check_settings(checkpoint, config.settled, path, folder.config)
-        about = state.about(checkpoint)
+        info = state.info_of(checkpoint)
         backend = backend or select(config.backend, config.device)
-        objective = build.objective(config, config.outputs or len(about.classes))
-        outline = objective.network.outline((about.features,), config.storage)
+        objective = build.objective(config, config.outputs or len(info.classes))
+        outline = objective.network.outline((info.features,), config.storage)
         params = tree_map(backend.asarray, checkpoints.fill(outline, checkpoint.arrays, "params"))
-        inference = Evaluator(backend, objective, state.scaling_of(checkpoint), config.storage)
-        return cls(
-            folder, config, inference, params, about.features, about.classes, about.image_shape, about.highest
-        )
+        metrics = metrics_for(objective.loss)
+        evaluator = Evaluator(backend, objective, metrics, state.scaling_of(checkpoint), config.storage)
+        return cls(folder, config, evaluator, params, info.features, info.classes, info.image_shape, info.highest)
 
     def data(self, spec: str | None = None) -> Dataset:
         """The data to judge by: `spec`, or the run's own; its test part, or all of it where it has none."""
@@ -70,16 +69,14 @@ class TrainedModel:
 
     def evaluate(self, dataset: Dataset) -> Score:
         """Mean loss and accuracy, dropout off."""
-        loader = DataLoader(
-            self.inference.backend, dataset, self.inference.scaling, self.inference.dtype, self.config.resident
-        )
-        return self.inference.evaluate(self.params, loader)
+        e = self.evaluator
+        return e.evaluate(self.params, DataLoader(e.backend, dataset, e.scaling, e.dtype, self.config.resident))
 
     def predict(self, inputs: np.ndarray, source: str = "the input") -> tuple[np.ndarray, np.ndarray]:
         """Predicted class (n,) and probabilities (n, k) of raw inputs (n, features)."""
         self._check(inputs, source)
-        probabilities = self.inference.predict_proba(self.params, inputs)
-        return self.inference.decide(probabilities), probabilities
+        probabilities = self.evaluator.predict_proba(self.params, inputs, (self.features,))
+        return self.evaluator.decide(probabilities), probabilities
 
     def attack(self, dataset: Dataset, epsilon: float) -> Attack:
         """Move each input by `epsilon` of its range against its label, by the fast gradient sign method.
@@ -88,8 +85,8 @@ class TrainedModel:
         Adversarial Examples, 2015, section 4), kept within the range of the data.
         """
         low, high = float(dataset.inputs.min()), float(dataset.inputs.max())
-        x = dataset.inputs.astype(self.inference.dtype)
-        gradient = self.inference.input_gradient(self.params, x, dataset.targets)
+        x = dataset.inputs.astype(self.evaluator.dtype)
+        gradient = self.evaluator.input_gradient(self.params, x, dataset.targets)
         moved = np.clip(x + epsilon * (high - low) * np.sign(gradient), low, high)
         before, after = (self.predict(inputs)[0] for inputs in (x, moved))
         return Attack(x, moved, before, after, accuracy(before, dataset.targets), accuracy(after, dataset.targets))

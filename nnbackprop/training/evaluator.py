@@ -1,96 +1,133 @@
-"""Using trained parameters: score a data set, predict, and ask for the gradient with respect to the input."""
+"""Using trained parameters: evaluate a data set, predict, and take the gradient with respect to the input."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from backends import Backend
+from backends import Array, Backend, tree_map
+from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader, chunk_rows
 from nnbackprop.data.scaling import Scaling
-from nnbackprop.errors import ShapeError
+from nnbackprop.errors import DataError, ShapeError
 from nnbackprop.nn.layers.base import Params
-from nnbackprop.nn.metrics import decide
-from nnbackprop.training.callbacks.base import Score
+from nnbackprop.nn.losses import check_labels
+from nnbackprop.nn.metrics import ClassificationMetrics, Metrics, decide
 
+from .callbacks.base import Score
 from .step import EvalStep, Objective, zero_sums
 
-ROWS = 1000  # samples judged at once: enough to keep the products busy, small beside the parameters
+ROWS = 1000  # samples evaluated at once: enough to keep the products busy, small beside the parameters
 CHUNK = 64
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluator:
-    """A network in evaluation mode: dropout off, nothing updated; parameters are handed in."""
+    """A network in evaluation mode: dropout off, nothing updated; parameters are arguments."""
 
     backend: Backend
     objective: Objective
+    metrics: Metrics
     scaling: Scaling
     dtype: str
-    step: EvalStep = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "step", EvalStep(self.backend.xp, self.objective))
+    @cached_property
+    def step(self) -> EvalStep:
+        """The compiled step, kept for all evaluations."""
+        return EvalStep(self.backend.xp, self.objective, self.metrics)
 
     def evaluate(self, params: Params, loader: DataLoader) -> Score:
-        """Mean loss (penalties included) and accuracy over a data set on the device."""
-        samples = len(loader.dataset.targets)
-        state, data = zero_sums(self.backend.xp, params), {**loader.data, "params": params}
-        chunks = (
-            (None, loader.xs(rows))
-            for rows in chunk_rows(np.arange(samples), ROWS, loader.limit_chunk(CHUNK, ROWS))
+        """Mean loss (penalties included) and metrics over a data set on the device."""
+        samples, weighted = len(loader.dataset), loader.dataset.weights is not None
+        sums, data = (
+            zero_sums(self.backend.xp, self.metrics, params, weighted),
+            {**loader.data, "params": params},
         )
-        for _, xs in loader.to_device(chunks):
-            state = self.backend.scan(self.step, state, data, xs)
-        loss, correct = (float(self.backend.to_numpy(state[name])) for name in ("loss", "correct"))
-        return Score(loss / samples, correct / samples, samples)
+        length = loader.limit_chunk(CHUNK, ROWS)
+        for _, xs in loader.to_device(
+            (None, loader.xs(rows)) for rows in chunk_rows(np.arange(samples), ROWS, length)
+        ):
+            sums = self.backend.scan(self.step, sums, data, xs)
+        host = tree_map(lambda a: self.backend.to_numpy(a).tolist(), sums)
+        weight = host.get("weight", samples)
+        return Score(host["loss"] / weight, self.metrics.compute(host["metrics"], weight), samples)
 
-    def predict_proba(self, params: Params, inputs: np.ndarray) -> np.ndarray:
-        """Probability of each class, host (n, k), for raw inputs (n, features).
+    def outputs(self, params: Params, inputs: np.ndarray, sample_shape: tuple[int, ...]) -> np.ndarray:
+        """Outputs (n, k) for raw inputs (n, *sample_shape), host: probabilities where the loss has them.
 
-        k = 1 for a network with one output: the probability of class 1. Where the loss takes plain outputs
-        (mean squared error) these are the outputs themselves, which need not sum to 1.
+        k = 1 for a network with one output: the probability of class 1. Where the loss takes plain outputs (mean
+        squared error) these are the outputs themselves, which need not sum to 1.
         """
-        xp = self.backend.xp
-        parts = []
-        with np.errstate(all="ignore"):  # a tail that underflows is no news
-            for at in range(0, max(1, len(inputs)), ROWS):
-                y, _ = self.objective.network.forward(xp, params, self.scaled(inputs[at : at + ROWS]))
+        xp, parts = self.backend.xp, []
+        with np.errstate(all="ignore"):  # an underflow in a tail
+            for x in self._batches(inputs, sample_shape):
+                y, _ = self.objective.network.forward(xp, params, x, None)
                 parts.append(self.backend.to_numpy(self.objective.loss.probabilities(xp, y)))
         return np.concatenate(parts)
 
-    def predict(self, params: Params, inputs: np.ndarray) -> np.ndarray:
-        """Predicted class of each raw input (n, features), host int32 (n,)."""
-        return self.decide(self.predict_proba(params, inputs))
+    def predict_proba(self, params: Params, inputs: np.ndarray, sample_shape: tuple[int, ...]) -> np.ndarray:
+        """Probability of each class, host (n, k), for raw inputs (n, *sample_shape); see `outputs`."""
+        return self.outputs(params, inputs, sample_shape)
+
+    def predict(self, params: Params, inputs: np.ndarray, sample_shape: tuple[int, ...]) -> np.ndarray:
+        """Predicted class of each raw input, host int32 (n,); without classes the outputs (n, k)."""
+        return self.decide(self.outputs(params, inputs, sample_shape))
 
     def decide(self, probabilities: np.ndarray) -> np.ndarray:
-        """The class each row of `predict_proba` (n, k) stands for, int32 (n,)."""
-        logits = self.objective.loss.threshold == 0.0  # whose probabilities have their threshold at a half
-        return decide(np, probabilities, 0.5 if logits else self.objective.threshold)
+        """The class each row of `predict_proba` (n, k) stands for, int32 (n,); without classes the row itself."""
+        if not isinstance(self.metrics, ClassificationMetrics):
+            return probabilities
+        loss = self.objective.loss
+        logits = loss.threshold == 0.0  # whose probabilities have their threshold at a half
+        return decide(np, probabilities, 0.5 if logits else loss.threshold)
 
-    def input_gradient(self, params: Params, inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """dJ_i/dx_i of each sample's own loss, host (n, features), in units of the raw inputs.
+    def input_gradient(self, params: Params, inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        """dJ_i/dx_i of each sample's own loss, host, of the inputs' shape and in units of the raw inputs.
 
         J is a mean over the batch, so a sample's own gradient is n times its row of dJ/dx; the chain rule
         through x' = x * scale + shift then multiplies by the scale.
         """
         parts = []
-        for at in range(0, len(inputs), ROWS):
-            x, t = (
-                self.scaled(inputs[at : at + ROWS]),
-                self.backend.asarray(labels[at : at + ROWS].astype(np.int32)),
-            )
-            _, _, dx, _ = self.objective.gradients(self.backend.xp, params, x, t, None, need_dx=True)
+        for at, x in enumerate(self._batches(inputs, inputs.shape[1:])):
+            t = self.backend.asarray(targets[at * ROWS : (at + 1) * ROWS])
+            dx = self.objective.gradients(self.backend.xp, params, x, t, None, need_dx=True).dx
             parts.append(self.backend.to_numpy(dx) * x.shape[0])
         return np.concatenate(parts) * self.scaling.scale.astype(self.dtype)
 
-    def scaled(self, inputs: np.ndarray) -> Any:
-        """Raw host inputs (n, features) as the network sees them, on the device."""
-        if inputs.ndim != 2:
-            raise ShapeError(
-                f"Inputs have shape {inputs.shape} and must be (n, features), one row a sample: "
-                "pass images.reshape(len(images), -1), and x.reshape(1, -1) for a single sample."
+    def check_dataset(self, dataset: Dataset, sample_shape: tuple[int, ...], out_shape: tuple[int, ...]) -> None:
+        """DataError unless the samples and targets of `dataset` are such as the network was built for."""
+        if dataset.sample_shape != sample_shape:
+            raise DataError(
+                f"{dataset.source} has samples of shape {dataset.sample_shape} and this network was built for "
+                f"{sample_shape}."
             )
-        return self.backend.asarray(self.scaling.apply(inputs, self.dtype))
+        if isinstance(self.metrics, ClassificationMetrics):
+            check_labels(dataset.targets, max(2, out_shape[0]))
+
+    def _batches(self, inputs: np.ndarray, sample_shape: tuple[int, ...]) -> Iterator[Array]:
+        """Raw host inputs as the network sees them, on the device, `ROWS` at a time."""
+        inputs = check_inputs(inputs, sample_shape)
+        for at in range(0, max(1, len(inputs)), ROWS):
+            yield self.backend.asarray(self.scaling.apply(inputs[at : at + ROWS], self.dtype))
+
+
+def check_inputs(inputs: Any, sample_shape: tuple[int, ...]) -> np.ndarray:
+    """Inputs (n, *sample_shape) as an array; ShapeError or DataError for what no prediction can be made of."""
+    x = np.asarray(inputs)
+    if x.dtype.kind not in "buif":
+        raise DataError(f"Inputs are of type {x.dtype}; numbers are needed, an array (n, {sample_shape}).")
+    if x.shape[1:] != sample_shape:
+        shape = ", ".join(("n", *map(str, sample_shape)))
+        raise ShapeError(
+            f"Inputs have shape {x.shape} and must be ({shape}), one row a sample: pass "
+            "images.reshape(len(images), -1) for vectors, and x.reshape(1, -1) for a single sample."
+        )
+    if not np.isfinite(x).all():
+        raise DataError(
+            "Inputs hold NaN or infinity, which no prediction can be made of: leave out those samples."
+        )
+    return x

@@ -3,34 +3,77 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnbackprop.errors import DataError, ShapeError, UsageError
+from backends import leaves
+from nnbackprop.data.dataset import Dataset
+from nnbackprop.errors import DataError, InitialValueError, ShapeError, UsageError
 from nnbackprop.nn.layers.base import Params
+from nnbackprop.nn.losses import Loss
+from nnbackprop.nn.mixed_precision import SCALES
 from nnbackprop.nn.sequential import PlannedLayer, Sequential
-from nnbackprop.training.callbacks.base import LayerRow
 
-LOOK_SECONDS = 0.1  # a look about ten times a second
+from .batch_schedule import CHUNK_SECONDS
+from .callbacks.base import LayerRow
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
 LONGEST_CHUNK = 1024
+DTYPES = ("float32", "float64", *SCALES)
+
+
+def check_options(trainer: Trainer) -> None:
+    """UsageError for an option of a trainer that cannot be right."""
+    t = trainer
+    if not isinstance(t.network, Sequential):
+        raise UsageError(
+            f"A Trainer trains a Sequential and got {t.network!r}: nb.Trainer(nb.Sequential(...), ...)."
+        )
+    if t.dtype not in DTYPES:
+        raise UsageError(f"dtype is {t.dtype!r} and must be one of {', '.join(DTYPES)}.")
+    if t.epochs < 1 or (t.batch_size is not None and t.batch_size < 1):
+        raise UsageError(
+            f"epochs and batch_size count from 1, and are {t.epochs} and {t.batch_size}; a batch_size of None is "
+            "the full batch."
+        )
+    if not callable(t.lr) and not 0 < t.lr < math.inf:
+        raise UsageError(
+            f"lr is {t.lr!r} and must be a finite number above 0, or a schedule: a step goes against the gradient."
+        )
+    if t.resident not in ("auto", "yes", "no"):
+        raise UsageError(f"resident is {t.resident!r} and must be auto, yes or no.")
+
+
+def check_parts(parts: Mapping[str, Any]) -> None:
+    """UsageError unless the train part, and the others where they are given, are data sets."""
+    for name, part in parts.items():
+        if not isinstance(part, Dataset) and not (part is None and name != "train"):
+            raise UsageError(
+                f"fit got {type(part).__name__} as its {name} data and needs a Dataset: nb.Dataset(inputs, "
+                "targets, classes), or a part of nb.load(...), as in fit(data.train, test=data.test)."
+            )
 
 
 def layer_rows(plan: Sequence[PlannedLayer], itemsize: int) -> tuple[LayerRow, ...]:
     """The layer table, numbers of `itemsize` bytes; ShapeError if there is nothing to train."""
-    if not any(built.params for built in plan):
+    if not any(leaves(built.params) for built in plan):
         raise ShapeError("The network has no parameters to train: add a Dense layer.")
     rows = []
     for i, built in enumerate(plan):
-        size = sum(p.size for p in built.params.values())
-        flops = sum(2 * p.size for p in built.params.values() if p.ndim == 2)  # of a product with a matrix
+        arrays = leaves(built.params)
+        size = sum(a.size for a in arrays)
+        flops = 2 * sum(a.size for a in arrays if a.ndim > 1)  # a product of a sample with each matrix
         flops += math.prod(built.out_shape)  # the bias, or one operation an element
         rows.append(LayerRow(i + 1, built.name, built.out_shape, size, size * itemsize, flops))
     return tuple(rows)
 
 
 def chunk_length(rows: Sequence[LayerRow], batch: int, device: str) -> int:
-    """Steps between two looks: the power of two that fits in a tenth of a second by estimate.
+    """Steps between two readings of the metrics: the power of two that fits in a tenth of a second by estimate.
 
     From the arithmetic (forward, and twice that backward), a nominal speed and a cost a layer, not from the
     clock: so what is recorded at chunk ends is the same in every run.
@@ -38,31 +81,44 @@ def chunk_length(rows: Sequence[LayerRow], batch: int, device: str) -> int:
     on_gpu = device.startswith("cuda")
     speed, overhead = (2e13, 2e-5) if on_gpu else (1e11, 1e-5)
     seconds = 3 * batch * sum(row.flops for row in rows) / speed + overhead * len(rows)
-    return 1 << max(0, min(LONGEST_CHUNK, int(LOOK_SECONDS / seconds)).bit_length() - 1)
+    return 1 << max(0, min(LONGEST_CHUNK, int(CHUNK_SECONDS / seconds)).bit_length() - 1)
 
 
-def check_outputs(layers: Sequence[LayerRow], classes: Sequence[str]) -> None:
-    """ShapeError unless the network gives one output a class, or a single one for two classes."""
-    last, known = layers[-1], len(classes)
+def check_outputs(layers: Sequence[LayerRow], train: Dataset, loss: Loss) -> None:
+    """ShapeError unless the network's outputs fit the targets: one a class, or a single one for two classes."""
+    last, known = layers[-1], len(train.classes)
+    if train.targets.ndim == 2:
+        if last.out_shape != train.targets.shape[1:]:
+            raise ShapeError(
+                f"The last layer, {last.name}, gives outputs of shape {last.out_shape} and the data has "
+                f"{train.targets.shape[1]} targets a sample: it must give ({train.targets.shape[1]},)."
+            )
+        if loss.labels:
+            raise UsageError(
+                f"{type(loss).__name__} takes class labels (n,) and the data has targets of shape "
+                f"{train.targets.shape}: use MeanSquaredError for numbers, SigmoidBinaryCrossEntropy for several "
+                "labels at once."
+            )
+        return
     if known < 2:
         raise DataError(
-            f"All samples are of one class ({classes[0]}): there is nothing to tell apart. Add another."
+            f"All samples are of one class ({train.classes[0]}): there is nothing to tell apart. Add another."
         )
     if last.out_shape != (known,) and not (last.out_shape == (1,) and known == 2):
         raise ShapeError(
             f"The last layer, {last.name}, gives outputs of shape {last.out_shape} and the data has {known} "
-            f"classes ({', '.join(classes[:12])}): it must give ({known},), one output a class"
+            f"classes ({', '.join(train.classes[:12])}): it must give ({known},), one output a class"
             + (", or (1,) for two classes." if known == 2 else ".")
         )
 
 
-def check_finite(network: Sequential, params: Params, dtype: str) -> None:
-    """UsageError, naming the layer, if one begins with a number that is not finite."""
-    for name, layer, arrays in network.named_layers(params):
-        for tensor, values in arrays.items():
+def check_initial(network: Sequential, params: Params, dtype: str) -> None:
+    """InitialValueError, naming the layer, if one begins with a number that is NaN or infinite."""
+    for name, layer, branch in network.named_layers(params):
+        for values in leaves(branch):
             if wrong := int(np.count_nonzero(~np.isfinite(values))):
-                raise UsageError(
-                    f"{tensor} of layer {name} begins with {wrong} of {values.size} numbers that are not "
-                    f"finite in {dtype}, as {layer} drew them: begin with smaller ones, such as --init he-normal.",
-                    finding="initial-loss",
+                raise InitialValueError(
+                    f"A parameter of layer {name} begins with {wrong} of {values.size} numbers that are NaN or "
+                    f"infinite in {dtype}, as {layer} drew them: begin with smaller ones, such as --init "
+                    "he-normal."
                 )

@@ -1,21 +1,19 @@
-"""Where a run is: enough, with the parameters and the optimizer's state, to go on as if never stopped."""
+"""Where a run is: with the parameters and the optimizer's state, enough to go on as if never stopped."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
-from msgspec import Meta
-
-from nnbackprop.training.callbacks.base import Score
+from msgspec import Meta, Struct, convert, field, to_builtins
 
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Share = Annotated[float, Meta(gt=0, le=1)]
+Sum = float | list[float]
+"""A sum over samples, or one for each output."""
 
 
-@dataclass
-class Progress:
+class Progress(Struct, rename={"lr_factor": "rate", "planned_epochs": "aims"}):
     """Counters of a run and the sums of the epoch under way; plain numbers, kept in every checkpoint."""
 
     epoch: Annotated[int, Meta(ge=1, le=2**53)] = 1  # the epoch under way, counted from 1
@@ -24,45 +22,72 @@ class Progress:
     samples: Count = 0  # seen in this epoch: also the place in its shuffled order
     chunks: Count = 0
     loss: float = 0.0  # sum over the samples of this epoch
-    correct: Count = 0
+    weight: float = 0.0  # sum of their weights: their number where they have none
+    metrics: dict[str, Sum] = field(default_factory=dict)  # sums, see `nn.metrics`
     epoch_seconds: float = 0.0
     norms: dict[str, float] = field(default_factory=dict)  # sums over the chunks of this epoch, by layer
-    rate: Share = 1.0  # what every learning rate is multiplied by, less than 1 after a run that was restored
-    aims: list[tuple[Count, Count]] = field(
-        default_factory=list
-    )  # after which step, to how many epochs it was to go
+    lr_factor: Share = 1.0  # every learning rate is multiplied by it: less than 1 after a recovery from divergence
+    planned_epochs: list[tuple[Count, Count]] = field(default_factory=list)  # (after this step, to this epoch)
 
-    def aim(self, epochs: int) -> None:
+    def plan_epochs(self, epochs: int) -> None:
         """Remember to how many epochs the run is to go from here on: schedules may depend on it."""
-        if self.aims and self.aims[-1][0] == self.step:  # of the aim before no step was made
-            del self.aims[-1]
-        if not self.aims or self.aims[-1][1] != epochs:
-            self.aims.append((self.step, epochs))
-
-    def add(
-        self, steps: int, samples: int, seconds: float, loss: float, correct: int, norms: Mapping[str, float]
-    ) -> None:
-        """Count a chunk; `loss` is the sum over its samples."""
-        self.step += steps
-        self.seconds += seconds
-        self.samples += samples
-        self.chunks += 1
-        self.loss += loss
-        self.correct += correct
-        self.epoch_seconds += seconds
-        self.norms = {layer: self.norms.get(layer, 0.0) + norm for layer, norm in norms.items()}
-
-    def score(self) -> Score:
-        """Loss and accuracy of this epoch so far, as its steps saw them."""
-        return Score(self.loss / self.samples, self.correct / self.samples, self.samples)
+        if self.planned_epochs and self.planned_epochs[-1][0] == self.step:  # no step was made by that plan
+            del self.planned_epochs[-1]
+        if not self.planned_epochs or self.planned_epochs[-1][1] != epochs:
+            self.planned_epochs.append((self.step, epochs))
 
     def mean_norms(self) -> dict[str, float]:
         """Gradient norm of each layer, mean over this epoch's chunks."""
         return {layer: total / self.chunks for layer, total in self.norms.items()}
 
+    def add_chunk(
+        self,
+        steps: int,
+        samples: int,
+        seconds: float,
+        loss: float,
+        weight: float,
+        metrics: Mapping[str, Sum],
+        norms: Mapping[str, float],
+    ) -> None:
+        """Count a chunk; `loss`, `weight` and `metrics` are sums over its samples."""
+        self.step += steps
+        self.seconds += seconds
+        self.samples += samples
+        self.chunks += 1
+        self.loss += loss
+        self.weight += weight
+        self.metrics = {name: add_sums(self.metrics.get(name), value) for name, value in metrics.items()}
+        self.epoch_seconds += seconds
+        self.norms = {layer: self.norms.get(layer, 0.0) + norm for layer, norm in norms.items()}
+
     def next_epoch(self) -> None:
         """Begin the next epoch with empty sums."""
         self.epoch += 1
-        self.samples = self.chunks = self.correct = 0
-        self.loss = self.epoch_seconds = 0.0
-        self.norms = {}
+        self.samples = self.chunks = 0
+        self.loss = self.weight = self.epoch_seconds = 0.0
+        self.metrics, self.norms = {}, {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a checkpoint."""
+        return to_builtins(self)
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Progress:
+        """What `to_dict` gave; msgspec.ValidationError if it is something else.
+
+        Checkpoints of 0.1.0 counted right answers alone, under "correct".
+        """
+        saved = dict(saved)
+        if "correct" in saved:
+            saved |= {"metrics": {"correct": saved.pop("correct")}, "weight": saved.get("samples")}
+        return convert(saved, cls)
+
+
+def add_sums(total: Sum | None, value: Sum) -> Sum:
+    """total + value, number by number."""
+    if total is None:
+        return value
+    if isinstance(total, list) and isinstance(value, list):
+        return [a + b for a, b in zip(total, value, strict=True)]
+    return total + value  # type: ignore[operator]

@@ -2,216 +2,219 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from itertools import islice
+from typing import Any, NamedTuple, Protocol
 
-from backends import Backend, Tree, device_of, leaves
-from nnbackprop.data.loader import batch_size, get_batch, microbatch
+from backends import Array, Tree, device_of, leaves, tree_map
+from nnbackprop.data.loader import batch_size, batch_weights, get_batch, microbatch
 from nnbackprop.nn.layers.base import Params
-from nnbackprop.nn.losses import Loss, one_hot
-from nnbackprop.nn.metrics import count_correct
+from nnbackprop.nn.losses import Loss
+from nnbackprop.nn.metrics import Metrics
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.rng import RngKey
-from nnbackprop.nn.sequential import Sequential
+from nnbackprop.nn.sequential import Sequential, replace_buffers
 from nnbackprop.optim import Optimizer
-
-Array = Any
 
 
 class Clip(Protocol):
-    """Gradient clipping: a function of the gradients alone, such as one of `optimizers.clipping`."""
+    """Gradient clipping: a function of the gradients alone, such as one of `optim.clipping`."""
 
     def __call__(self, xp: Any, grads: Params) -> Params:
         """Clipped gradients."""
 
 
+class Gradients(NamedTuple):
+    """What one pass forward and back gives: J, the outputs y, dJ/dx or None, dJ/dparams, the layers' caches."""
+
+    J: Array
+    y: Array
+    dx: Array | None
+    grads: Params
+    caches: Any
+
+
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised: J = loss(network(x), t) + penalty(params); targets are made from labels on the way.
-
-    `off` and `on` are the target values of the wrong and the right class for losses that take targets.
-    """
+    """What is minimised: J = loss(network(x), targets) + penalty(params)."""
 
     network: Sequential
     loss: Loss
     penalty: WeightPenalty | None = None
-    off: float = 0.0
-    on: float = 1.0
 
-    @property
-    def threshold(self) -> float:
-        """From which value on a single output says class 1: a logit's 0, or halfway between the targets."""
-        return 0.0 if self.loss.threshold == 0.0 else (self.off + self.on) / 2
-
-    def targets(self, xp: Any, y: Array, labels: Array) -> Array:
-        """What the loss compares outputs y (n, k) with: labels (n,), or a row of `off` and `on` each."""
-        if self.loss.labels:
-            return labels
-        if y.shape[1] == 1:  # one output says how much of class 1 a sample is
-            return one_hot(xp, labels, 2, y.dtype, self.off, self.on)[:, 1:]
-        return one_hot(xp, labels, y.shape[1], y.dtype, self.off, self.on)
-
-    def value(self, xp: Any, params: Params, x: Array, labels: Array, draw: RngKey | None) -> tuple[Array, Array]:
-        """J and the outputs y (n, k)."""
-        y, _ = self.network.forward(xp, params, x, draw)
-        J, _ = self.loss(xp, y, self.targets(xp, y, labels))
+    def value(
+        self, xp: Any, params: Params, x: Array, targets: Array, weights: Array | None = None
+    ) -> tuple[Array, Array]:
+        """J and the outputs y (n, k) in evaluation mode; weights (n,) of the samples, if they have any."""
+        y, _ = self.network.forward(xp, params, x, None)
+        J, _ = self.loss(xp, y, self.loss.encode(xp, y, targets), weights)
         return self.penalised(xp, params, J), y
 
     def gradients(
-        self, xp: Any, params: Params, x: Array, labels: Array, draw: RngKey | None, need_dx: bool = False
-    ) -> tuple[Array, Array, Array | None, Params]:
-        """J, the outputs y (n, k), dJ/dx where asked for, and dJ/dparams (derivation, D29)."""
-        y, caches = self.network.forward(xp, params, x, draw)
-        J, dy = self.loss(xp, y, self.targets(xp, y, labels))
+        self,
+        xp: Any,
+        params: Params,
+        x: Array,
+        targets: Array,
+        key: RngKey | None,
+        weights: Array | None = None,
+        need_dx: bool = False,
+    ) -> Gradients:
+        """J and its gradients (derivation, D29), in training mode where a key is given."""
+        y, caches = self.network.forward(xp, params, x, key)
+        J, dy = self.loss(xp, y, self.loss.encode(xp, y, targets), weights)
         dx, grads = self.network.backward(xp, params, caches, dy, need_dx)
         if self.penalty:
             grads = self.penalty.gradients(xp, self.network, params, grads)
-        return self.penalised(xp, params, J), y, dx, grads
+        return Gradients(self.penalised(xp, params, J), y, dx, grads, caches)
 
     def penalised(self, xp: Any, params: Params, J: Array) -> Array:
         """The loss of the batch plus the penalty on the weights (derivation, D28)."""
         return J + self.penalty.loss(xp, self.network, params) if self.penalty else J
 
 
-def zero_sums(xp: Any, params: Params) -> Tree:
-    """Sums of loss and right answers at zero, on the parameters' device."""
+def zero_sums(xp: Any, metrics: Metrics, params: Params, weighted: bool) -> Tree:
+    """Sums of losses and metrics at zero, and of weights where samples have them, on the parameters' device."""
     like = leaves(params)[0]
-    return {
-        "loss": xp.zeros((), dtype=like.dtype, device=device_of(like)),
-        "correct": xp.zeros((), dtype=xp.int32, device=device_of(like)),
+    zero = xp.zeros((), dtype=like.dtype, device=device_of(like))
+    sums = {"loss": zero, "metrics": metrics.zeros(xp, like)}
+    return {**sums, "weight": xp.zeros_like(zero)} if weighted else sums
+
+
+def add_batch(
+    xp: Any, metrics: Metrics, sums: Tree, J: Array, y: Array, targets: Array, weights: Array | None
+) -> Tree:
+    """`sums` with a batch's mean loss J and its metrics added."""
+    total = targets.shape[0] if weights is None else xp.sum(weights)
+    added = {
+        "loss": sums["loss"] + J * total,
+        "metrics": metrics.update(xp, sums["metrics"], y, targets, weights),
     }
+    return added if weights is None else {**added, "weight": sums["weight"] + total}
 
 
 @dataclass(frozen=True, eq=False)
 class TrainStep:
     """`state, data, x -> state`, for `Backend.scan`: x holds the batch, the step's number and its scalars.
 
-    A batch is worked through in `parts`, one where memory allows.
+    A batch is worked through in `microbatches` parts, 1 where memory allows, whose gradients sum to its own.
+    With `norms` the state gets the norm of each layer's gradients, before any clipping.
     """
 
     xp: Any
     objective: Objective
     optimizer: Optimizer
-    clip: Clip | None
-    seed: int
-    parts: int = 1
+    metrics: Metrics
+    clip: Clip | None = None
+    seed: int = 0
+    microbatches: int = 1
+    norms: bool = False
 
     @cached_property
-    def telling(self) -> NormsTrainStep:
-        """The same step, which leaves its gradients' norms in the state."""
-        return NormsTrainStep(self)
+    def with_norms(self) -> TrainStep:
+        """The step for the last of a chunk: no norm is taken in steps nobody looks at."""
+        return replace(self, norms=True)
 
-    def run(self, backend: Backend, state: Tree, data: Tree, xs: Tree) -> Tree:
-        """All steps of a chunk, of which the last tells its gradients' norms."""
-        return backend.scan(self, state, data, xs, last=self.telling)
-
-    def begin(self, params: Params) -> Tree:
-        """The state before the first step."""
-        like, trained = leaves(params)[0], sum(bool(layer) for layer in params)
+    def init(self, params: Params, weighted: bool = False) -> Tree:
+        """The state before the first step; `weighted` where samples have weights."""
+        layers = self.objective.network.named_layers(params)
+        like, trained = leaves(params)[0], sum(bool(leaves(branch)) for *_, branch in layers)
         return {
             "params": params,
             "optimizer": self.optimizer.init(self.xp, params),
             "norms": self.xp.zeros((trained,), dtype=like.dtype, device=device_of(like)),
-            **zero_sums(self.xp, params),
+            "sums": zero_sums(self.xp, self.metrics, params, weighted),
         }
-
-    def clear(self, state: Tree) -> Tree:
-        """The same state with its sums at zero."""
-        return {**state, **zero_sums(self.xp, state["params"])}
-
-    def look(self, state: Tree) -> Array:
-        """What a chunk has to show, in one array so that it takes one wait for the device.
-
-        Sum of losses, right answers, 1 if losses and parameters are finite else 0, and the norm of the last
-        gradient of each layer with parameters.
-        """
-        xp, loss, norms = self.xp, state["loss"], state["norms"]
-        finite = [xp.all(xp.isfinite(a)) for a in (loss, norms, *leaves(state["params"]))]
-        counts = [xp.astype(a, loss.dtype) for a in (state["correct"], xp.all(xp.stack(finite)))]
-        return xp.concat([xp.stack([loss, *counts]), norms])
 
     def __call__(self, state: Tree, data: Tree, x: Tree) -> Tree:
         """One update of the parameters by the gradients of one batch (derivation, D22)."""
-        sums, grads = self.gradients(state, data, x)
-        return self.update({**state, **sums}, grads, x)
+        xp, params, sums, grads = self.xp, state["params"], state["sums"], None
+        rows = batch_size(data, x)
+        size = -(-rows // self.microbatches)
+        total = None if size == rows else total_weight(xp, data, x)
+        for row0 in range(0, rows, size):
+            part = (data, x) if size == rows else microbatch(data, x, row0, min(row0 + size, rows))
+            inputs, targets, weights = get_batch(xp, *part)
+            key = RngKey(self.seed, x["step"], row0)  # masks depend on the row of the whole batch
+            J, y, _, g, caches = self.objective.gradients(xp, params, inputs, targets, key, weights)
+            sums = add_batch(xp, self.metrics, sums, J, y, targets, weights)
+            if self.objective.network.has_buffers:
+                params = replace_buffers(params, self.objective.network.new_buffers(xp, params, caches))
+            grads = g if total is None else add_scaled(grads, g, total_weight(xp, *part) / total)
+        state = {**state, "sums": sums}
+        if self.norms:
+            state["norms"] = layer_norms(xp, self.objective.network, grads)
+        grads = self.clip(xp, grads) if self.clip else grads
+        params, optimizer = self.optimizer.step(xp, params, grads, state["optimizer"], x["scalars"])
+        return {**state, "params": params, "optimizer": optimizer}
 
-    def gradients(self, state: Tree, data: Tree, x: Tree) -> tuple[Tree, Params]:
-        """The sums with the batch's loss and right answers added, and its gradients.
+    def clear(self, state: Tree) -> Tree:
+        """The same state with its sums at zero."""
+        weighted = "weight" in state["sums"]
+        return {**state, "sums": zero_sums(self.xp, self.metrics, state["params"], weighted)}
 
-        Those of a batch's parts, each weighed by its share of the samples, sum to its own, penalties included.
+    def read_metrics(self, state: Tree) -> Array:
+        """All that a chunk has to show in one array, so that reading it waits for the device once.
+
+        1 if losses, norms and parameters are finite, else 0; the sums, flat, in the order of `leaves`; the norm of
+        the last gradient of each layer with parameters.
         """
-        n = batch_size(data, x)
-        size = -(-n // self.parts)
-        if size == n:
-            return self._part(state, data, x, 0)
-        sums: Tree = {}
-        grads: Params = ()
-        for row in range(0, n, size):
-            rows = microbatch(data, x, row, min(row + size, n))
-            sums, part = self._part({**state, **sums}, *rows, row)
-            share = batch_size(*rows) / n
-            grads = tuple(
-                {name: g * share if before is None else before[name] + g * share for name, g in layer.items()}
-                for before, layer in zip(grads or [None] * len(part), part, strict=True)
-            )
-        return sums, grads
+        xp, norms, sums = self.xp, state["norms"], leaves(state["sums"])
+        checked = (state["sums"]["loss"], norms, *leaves(state["params"]))
+        finite = xp.all(xp.stack([xp.all(xp.isfinite(a)) for a in checked]))
+        flat = [xp.reshape(xp.astype(a, norms.dtype), (-1,)) for a in (finite, *sums)]
+        return xp.concat([*flat, norms])
 
-    def _part(self, state: Tree, data: Tree, x: Tree, row: int) -> tuple[Tree, Params]:
-        """The same of the rows of a batch from `row` on, whose masks depend on where they stand in it."""
-        xp = self.xp
-        inputs, labels, _ = get_batch(xp, data, x)
-        draw = RngKey(self.seed, x["step"], row)
-        J, y, _, grads = self.objective.gradients(xp, state["params"], inputs, labels, draw)
-        return {
-            "loss": state["loss"] + J * labels.shape[0],
-            "correct": state["correct"] + count_correct(xp, y, labels, self.objective.threshold),
-        }, grads
-
-    def update(self, state: Tree, grads: Params, x: Tree) -> Tree:
-        """The state with its parameters updated by `grads`, which are given away."""
-        grads = self.clip(self.xp, grads) if self.clip else grads
-        moved = self.optimizer.step(self.xp, state["params"], grads, state["optimizer"], x["scalars"])
-        return {**state, "params": moved[0], "optimizer": moved[1]}
+    def unpack(self, flat: Any, state: Tree) -> tuple[bool, Tree, list[float]]:
+        """What `read_metrics` gave, on the host: whether all was finite, the sums as numbers, the norms."""
+        finite, *numbers = flat.tolist()
+        sums, rest = unflatten(state["sums"], numbers)
+        return bool(finite), sums, rest
 
 
-@dataclass(frozen=True, eq=False)
-class NormsTrainStep:
-    """A training step after which the state holds the norm of each layer's gradients, before any clipping.
+def total_weight(xp: Any, data: Tree, x: Tree) -> Array | int:
+    """The sum of a batch's sample weights: a 0-d array, or the number of samples where they have none."""
+    weights = batch_weights(xp, data, x)
+    return batch_size(data, x) if weights is None else xp.sum(weights)
 
-    A step of its own, so that no norm is taken in steps nobody looks at.
-    """
 
-    step: TrainStep
+def add_scaled(total: Tree, tree: Tree, share: Array | float) -> Tree:
+    """total + share tree, array by array; share tree where there is no total yet."""
+    if isinstance(tree, dict):
+        return {name: add_scaled(total and total[name], branch, share) for name, branch in tree.items()}
+    if isinstance(tree, tuple):
+        return tuple(add_scaled(total and total[i], branch, share) for i, branch in enumerate(tree))
+    return tree * share if total is None else total + tree * share
 
-    def __call__(self, state: Tree, data: Tree, x: Tree) -> Tree:
-        """One update, and the norms of what it was made by."""
-        sums, grads = self.step.gradients(state, data, x)
-        return self.step.update({**state, **sums, "norms": self.norms(grads)}, grads, x)
 
-    def norms(self, grads: Params) -> Array:
-        """||g|| of all gradients g of a layer, for each layer with parameters."""
-        xp = self.step.xp
-        flat = [[xp.reshape(g, (-1,)) for g in layer.values()] for layer in grads if layer]
-        return xp.stack([xp.sqrt(sum(xp.matmul(g, g) for g in layer)) for layer in flat])
+def layer_norms(xp: Any, network: Sequential, grads: Params) -> Array:
+    """||g|| of all gradients g of a layer, for each layer with parameters."""
+    branches = [leaves(branch) for *_, branch in network.named_layers(grads)]
+    flat = [[xp.reshape(g, (-1,)) for g in branch] for branch in branches if branch]
+    return xp.stack([xp.sqrt(sum(xp.matmul(g, g) for g in layer)) for layer in flat])
+
+
+def unflatten(tree: Tree, numbers: list[float]) -> tuple[Tree, list[float]]:
+    """A tree like `tree` that holds the first of `numbers`, a list for an array that is not 0-d; and the rest."""
+    left = iter(numbers)
+    filled = tree_map(lambda a: list(islice(left, a.shape[0])) if a.ndim else next(left), tree)
+    return filled, list(left)
 
 
 @dataclass(frozen=True, eq=False)
 class EvalStep:
-    """`state, data, x -> state` over batches in evaluation mode: sums of loss and right answers, no update.
+    """`sums, data, x -> sums` over batches in evaluation mode: losses and metrics, no update.
 
     The parameters are among the `data`: a state is donated, and they must outlive the evaluation.
     """
 
     xp: Any
     objective: Objective
+    metrics: Metrics
 
-    def __call__(self, state: Tree, data: Tree, x: Tree) -> Tree:
+    def __call__(self, sums: Tree, data: Tree, x: Tree) -> Tree:
         """Add one batch to the sums."""
-        xp = self.xp
-        inputs, labels, _ = get_batch(xp, data, x)
-        J, y = self.objective.value(xp, data["params"], inputs, labels, None)
-        return {
-            "loss": state["loss"] + J * labels.shape[0],
-            "correct": state["correct"] + count_correct(xp, y, labels, self.objective.threshold),
-        }
+        inputs, targets, weights = get_batch(self.xp, data, x)
+        J, y = self.objective.value(self.xp, data["params"], inputs, targets, weights)
+        return add_batch(self.xp, self.metrics, sums, J, y, targets, weights)

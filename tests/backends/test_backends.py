@@ -1,7 +1,9 @@
-"""The seam keeps its promises on every backend: the doors copy, the loop is a Python loop, trees stay trees."""
+"""The contract of `Backend` on every library: conversions copy, `scan` is a Python loop, trees stay trees."""
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,12 @@ from backends import Backend, BackendError, NumpyBackend, device_of
 BACKENDS = ("numpy", "cupy", "torch", "jax", "strict")
 
 
-# The doors
+# asarray and to_numpy
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (0, 4), (2, 3)])
 @pytest.mark.parametrize("dtype", ["float64", "float32", "int32", "uint8", "bool"])
-def test_arrays_go_in_and_out_unchanged(backend: Backend, dtype: str, shape: tuple[int, ...]) -> None:
+def test_asarray_and_to_numpy_change_nothing(backend: Backend, dtype: str, shape: tuple[int, ...]) -> None:
     host = np.random.default_rng(1).integers(0, 2, shape).astype(dtype)
     inside = backend.asarray(host)
     assert inside.dtype == getattr(backend.xp, dtype)
@@ -28,7 +30,7 @@ def test_arrays_go_in_and_out_unchanged(backend: Backend, dtype: str, shape: tup
     np.testing.assert_array_equal(back, host)
 
 
-def test_the_doors_copy(backend: Backend) -> None:
+def test_asarray_and_to_numpy_copy(backend: Backend) -> None:
     host = np.arange(6.0)
     inside = backend.asarray(host)
     host[:] = -1
@@ -38,7 +40,7 @@ def test_the_doors_copy(backend: Backend) -> None:
     np.testing.assert_array_equal(backend.to_numpy(inside), np.arange(6.0))
 
 
-def test_a_transposed_or_readonly_array_goes_in_and_comes_out_contiguous(backend: Backend) -> None:
+def test_transposed_and_readonly_arrays_come_back_contiguous(backend: Backend) -> None:
     host = np.arange(6.0).reshape(2, 3).T
     host.setflags(write=False)
     back = backend.to_numpy(backend.asarray(host))
@@ -49,20 +51,20 @@ def test_a_transposed_or_readonly_array_goes_in_and_comes_out_contiguous(backend
     assert turned.flags.c_contiguous
 
 
-def test_float64_stays_float64_through_arithmetic(backend: Backend) -> None:
+def test_float64_arithmetic_is_in_float64(backend: Backend) -> None:
     """1/3 in double precision differs from 1/3 in single, 0.3333333432674408, in the 8th digit."""
     third = 1 / backend.asarray(np.asarray([3.0]))
     assert float(backend.to_numpy(third)[0]) == 1 / 3
 
 
-def test_jax_refuses_to_lose_half_the_digits() -> None:
+def test_jax_without_x64_is_refused() -> None:
     jax = pytest.importorskip("jax")
     backend = backends.select("jax")
     with jax.enable_x64(False), pytest.raises(BackendError, match=r"JAX made float32 of float64.*jax_enable_x64"):
         backend.asarray(np.ones(2))
 
 
-def test_the_device_can_be_waited_for_and_asked_for_its_memory(backend: Backend) -> None:
+def test_synchronize_and_memory(backend: Backend) -> None:
     array = backend.asarray(np.ones((64, 64)))
     backend.xp.matmul(array, array)
     backend.synchronize()
@@ -71,14 +73,23 @@ def test_the_device_can_be_waited_for_and_asked_for_its_memory(backend: Backend)
     assert backend.device.startswith("cuda") == (memory.used is not None)
 
 
-def test_backends_describe_themselves(backend: Backend) -> None:
+def test_name_version_and_reason_are_given(backend: Backend) -> None:
     assert backend.name in BACKENDS
     assert backend.version[0].isdigit()
     assert backend.why == "asked for by name"
     assert isinstance(backend.fused, bool)
 
 
-# The loop
+@pytest.mark.parametrize("copy", [copy.deepcopy, lambda backend: pickle.loads(pickle.dumps(backend))])
+def test_pickled_backend_has_the_same_library_and_device(backend: Backend, copy: Any) -> None:
+    backend.why = "auto chose it"
+    twin = copy(backend)
+    assert (type(twin), twin.device, twin.why) == (type(backend), backend.device, "auto chose it")
+    ones = twin.asarray(np.ones((2, 2)))
+    np.testing.assert_array_equal(twin.to_numpy(twin.xp.matmul(ones, ones)), np.full((2, 2), 2.0))
+
+
+# scan
 
 
 ROWS = np.random.default_rng(2).standard_normal((10, 4))
@@ -117,7 +128,7 @@ def by_hand(rows: np.ndarray, steps: int = 7) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("steps", [0, 1, 7])
-def test_a_loop_is_a_python_loop(backend: Backend, steps: int) -> None:
+def test_scan_agrees_with_a_python_loop(backend: Backend, steps: int) -> None:
     state = run(backend, step_on(backend.xp), ROWS, steps)
     w, v = by_hand(ROWS, steps)
     assert list(state) == ["w", "v", "count"]
@@ -127,13 +138,13 @@ def test_a_loop_is_a_python_loop(backend: Backend, steps: int) -> None:
     np.testing.assert_allclose(state["v"][0], v, rtol=1e-14)
 
 
-def test_data_is_an_argument_and_not_a_constant_of_the_compiled_step(backend: Backend) -> None:
+def test_data_is_no_constant_of_the_compiled_step(backend: Backend) -> None:
     step = step_on(backend.xp)
     for rows in (ROWS, 2 * ROWS):
         np.testing.assert_allclose(run(backend, step, rows)["w"], by_hand(rows)[0], rtol=1e-14)
 
 
-def test_a_step_may_overwrite_the_state_it_is_given(request: pytest.FixtureRequest, backend: Backend) -> None:
+def test_step_may_overwrite_its_state(request: pytest.FixtureRequest, backend: Backend) -> None:
     if "numpy-readonly" in request.node.name:
         pytest.skip("arrays of this backend refuse to be written to, donated or not")
 
@@ -148,7 +159,7 @@ def test_a_step_may_overwrite_the_state_it_is_given(request: pytest.FixtureReque
     np.testing.assert_array_equal(backend.to_numpy(w), [12.0] * 3)  # ((1 2 + 0) 2 + 1) 2 + 2
 
 
-def test_a_step_makes_arrays_where_its_state_lies(backend: Backend) -> None:
+def test_step_creates_arrays_on_the_device_of_its_state(backend: Backend) -> None:
     xp = backend.xp
 
     def step(state: Any, data: Any, x: Any) -> Any:
@@ -159,7 +170,7 @@ def test_a_step_makes_arrays_where_its_state_lies(backend: Backend) -> None:
     np.testing.assert_allclose(backend.to_numpy(state), [0, 2.8, 5.6], rtol=1e-6)
 
 
-def test_jax_compiles_a_step_once_a_length_and_frees_the_state_it_is_given() -> None:
+def test_jax_compiles_once_for_a_length_and_frees_the_donated_state() -> None:
     pytest.importorskip("jax")
     backend, traces = backends.select("jax"), []
 
@@ -178,8 +189,8 @@ def test_jax_compiles_a_step_once_a_length_and_frees_the_state_it_is_given() -> 
 
 
 @pytest.mark.parametrize("name", ["numpy", "torch", "jax"])
-def test_a_loop_that_finds_no_memory_raises_memory_error(name: str) -> None:
-    """An eighth of a petabyte, which no library here has."""
+def test_scan_out_of_memory_raises_memory_error(name: str) -> None:
+    """It asks for an eighth of a petabyte."""
     pytest.importorskip(name, reason=f"{name} is not installed")
     backend = backends.select(name)
     xp = backend.xp
@@ -193,7 +204,7 @@ def test_a_loop_that_finds_no_memory_raises_memory_error(name: str) -> None:
         backend.to_numpy(backend.scan(greedy, state, (), xs))
 
 
-def test_torch_keeps_no_record_for_its_autograd() -> None:
+def test_torch_scan_runs_without_autograd() -> None:
     torch = pytest.importorskip("torch")
     backend = backends.select("torch")
 
@@ -206,11 +217,40 @@ def test_torch_keeps_no_record_for_its_autograd() -> None:
     assert torch.is_grad_enabled()
 
 
-def test_numpy_says_nothing_of_overflow_in_a_loop() -> None:
+def test_numpy_scan_does_not_warn_of_overflow() -> None:
     """Warnings are errors here: this one would be raised."""
     backend = NumpyBackend()
     state = backend.scan(lambda s, data, x: s * x, np.full(2, 1e300), (), np.full(3, 1e300))
     assert np.isinf(state).all()
+
+
+# Functions that a backend has tuned
+
+
+def test_maximum_and_minimum_take_numbers_and_keep_nan(backend: Backend) -> None:
+    x = backend.asarray(np.array([-1.0, np.nan, 2.0]))
+    np.testing.assert_array_equal(backend.to_numpy(backend.xp.maximum(x, 0.5)), [0.5, np.nan, 2.0])
+    np.testing.assert_array_equal(backend.to_numpy(backend.xp.minimum(x, 0.5)), [-1.0, np.nan, 0.5])
+
+
+def test_torch_makes_no_tensor_of_a_number() -> None:
+    """It would copy the number from the host, which a CUDA graph cannot capture."""
+    pytest.importorskip("torch")
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    called = []
+
+    class Calls(TorchDispatchMode):
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            called.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    backend = backends.select("torch", "cpu")
+    x = backend.asarray(np.ones(3))
+    with Calls():
+        backend.xp.maximum(x, 0.5)
+        backend.xp.minimum(x, 0.5)
+    assert called == ["aten.clamp.default"] * 2
 
 
 # Trees
@@ -225,14 +265,16 @@ def test_trees_keep_their_structure() -> None:
 @pytest.mark.parametrize(
     "shapes", [((784, 1), (1, 100)), ((1, 1), (1, 1)), ((5, 1), (1, 1)), ((3, 4, 1), (3, 1, 2))]
 )
-def test_a_column_by_a_row_is_the_product_it_was(backend: Backend, shapes: tuple[tuple[int, ...], ...]) -> None:
-    """NumPy's namespace takes a shorter way there; einsum says what must come out."""
+def test_matmul_with_inner_size_one_agrees_with_einsum(
+    backend: Backend, shapes: tuple[tuple[int, ...], ...]
+) -> None:
+    """NumPy's namespace multiplies element by element there."""
     a, b = (np.random.default_rng(k).standard_normal(shape) for k, shape in enumerate(shapes))
     product = backend.to_numpy(backend.xp.matmul(backend.asarray(a), backend.asarray(b)))
     assert np.array_equal(product, np.einsum("...ij,...jk->...ik", a, b))
 
 
-def test_a_column_by_a_matrix_of_other_rows_is_still_refused(backend: Backend) -> None:
+def test_matmul_of_mismatched_shapes_is_refused(backend: Backend) -> None:
     a, b = backend.asarray(np.ones((4, 1))), backend.asarray(np.ones((4, 2)))
     with pytest.raises((ValueError, RuntimeError, TypeError)):
         backend.xp.matmul(a, b)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from backends import Backend, NumpyBackend, numba_fuse
-from backends.blocks import LARGE
+from backends.elementwise import LARGE
 from nnbackprop.nn.rng import threefry
 from nnbackprop.optim import adam, clipping
 
@@ -231,7 +231,7 @@ class TestCompiled:
 
     @pytest.fixture(autouse=True)
     def _numba(self) -> None:
-        pytest.importorskip("numba", reason="numba is not installed: pip install 'nnbackprop[fast]'")
+        pytest.importorskip("numba", reason="numba is not installed: pip install numba")
 
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
     @pytest.mark.parametrize(("rule", "count", "scalars"), FLOAT_RULES)

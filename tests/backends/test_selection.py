@@ -13,9 +13,9 @@ import pytest
 
 import backends
 from backends import Backend, BackendError, NumpyBackend, devices, selection
-from backends.cuda import cupy_errors
+from backends.cuda import errors
 
-CUDA_EXTRAS = 'pip install "nnbackprop[cuda12]", or "nnbackprop[cuda13]" with a driver for CUDA 13'
+CUDA_EXTRAS = 'pip install "cupy-cuda12x[ctk]", or "cupy-cuda13x[ctk]" with a driver for CUDA 13'
 
 
 def python(*code: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -33,7 +33,7 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(
             selection, "import_module", lambda n, p: module if n == ".cupy_backend" else real_import(n, p)
         )
-        monkeypatch.setattr(cupy_errors, "distributions", lambda: [SimpleNamespace(name="cupy-cuda12x")])
+        monkeypatch.setattr(errors, "distributions", lambda: [SimpleNamespace(name="cupy-cuda12x")])
 
     return install
 
@@ -47,7 +47,7 @@ class WorkingCupy(NumpyBackend):
 
 
 def broken_cupy(device: str | None = None) -> Backend:
-    raise cupy_errors.no_device(0, 12090, RuntimeError("insufficient"))
+    raise errors.no_device(0, 12090, RuntimeError("insufficient"))
 
 
 def absent(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
@@ -58,8 +58,8 @@ def absent(monkeypatch: pytest.MonkeyPatch, *missing: str) -> None:
 def refusal(name: str, device: str | None = None) -> tuple[str, str]:
     with pytest.raises(BackendError) as caught:
         backends.select(name, device)
-    assert str(caught.value) == f"{caught.value.reason} {caught.value.mend}"
-    return caught.value.reason, caught.value.mend
+    assert str(caught.value) == f"{caught.value.reason} {caught.value.fix}"
+    return caught.value.reason, caught.value.fix
 
 
 def test_auto_takes_cupy_where_it_works(cupy: Any) -> None:
@@ -103,9 +103,9 @@ def test_an_unknown_backend_is_told_the_known_ones() -> None:
     ("name", "module", "title", "command"),
     [
         ("cupy", "cupy", "CuPy", CUDA_EXTRAS),
-        ("torch", "torch", "PyTorch", 'pip install "nnbackprop[torch]"'),
-        ("jax", "jax", "JAX", 'pip install "nnbackprop[jax]"'),
-        ("strict", "array_api_strict", "array-api-strict", 'pip install "nnbackprop[test]"'),
+        ("torch", "torch", "PyTorch", "pip install torch"),
+        ("jax", "jax", "JAX", "pip install jax"),
+        ("strict", "array_api_strict", "array-api-strict", "pip install array-api-strict"),
     ],
 )
 def test_a_library_that_is_not_installed(
@@ -132,16 +132,16 @@ def test_a_library_that_breaks_while_it_loads(
 
     monkeypatch.setattr(selection, "find_spec", lambda _: True)
     monkeypatch.setattr(selection, "import_module", load)
-    monkeypatch.setattr(cupy_errors, "distributions", list)
-    reason, mend = refusal(name)
+    monkeypatch.setattr(errors, "distributions", list)
+    reason, fix = refusal(name)
     assert f"is installed but does not work: {said}" in reason
     assert "\n" not in reason
-    assert mend.startswith("Install it anew: pip install --force-reinstall ")
+    assert fix.startswith("Install it anew: pip install --force-reinstall ")
     assert [(row.usable, row.reason) for row in backends.available((name,))] == [(False, reason)]
 
 
 @pytest.mark.parametrize(
-    ("name", "device", "reason", "mend"),
+    ("name", "device", "reason", "fix"),
     [
         ("numpy", "cuda", "The backend numpy works on the CPU alone and knows no device 'cuda'.", "--device cpu"),
         ("strict", "cpu", "The backend strict knows no device 'cpu'.", "--device device1"),
@@ -151,12 +151,12 @@ def test_a_library_that_breaks_while_it_loads(
         ("auto", "tpu", "The backend auto knows no device 'tpu'.", "--device cpu, cuda or cuda:N"),
     ],
 )
-def test_a_device_word_that_means_nothing(name: str, device: str, reason: str, mend: str) -> None:
+def test_a_device_word_that_means_nothing(name: str, device: str, reason: str, fix: str) -> None:
     if name in ("torch", "jax"):
         pytest.importorskip(name)
     said, command = refusal(name, device)
     assert said == reason
-    assert mend in command
+    assert fix in command
 
 
 def test_cupy_works_on_no_cpu() -> None:
@@ -190,44 +190,44 @@ def test_jax_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
         raise RuntimeError(f"Unknown backend {platform}")
 
     monkeypatch.setattr(jax, "devices", devices)
-    reason, mend = refusal("jax", "cuda:0")
+    reason, fix = refusal("jax", "cuda:0")
     assert reason.endswith("finds no CUDA device.")
-    assert 'pip install "jax[cuda13]"' in mend
+    assert 'pip install "jax[cuda13]"' in fix
 
 
 def test_two_cupy_wheels_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["numpy", "cupy-cuda12x", "cupy-cuda13x", "cupy-xarray", None]
     monkeypatch.setattr(selection, "find_spec", lambda _: True)
-    monkeypatch.setattr(cupy_errors, "distributions", lambda: [SimpleNamespace(name=n) for n in names])
+    monkeypatch.setattr(errors, "distributions", lambda: [SimpleNamespace(name=n) for n in names])
     assert refusal("cupy") == (
         "2 CuPy packages are installed over each other: cupy-cuda12x, cupy-cuda13x.",
-        'Keep one: pip uninstall -y cupy-cuda12x cupy-cuda13x && pip install "nnbackprop[cuda13]"',
+        'Keep one: pip uninstall -y cupy-cuda12x cupy-cuda13x && pip install "cupy-cuda13x[ctk]"',
     )
 
 
 @pytest.mark.parametrize(
-    ("driver", "built", "reason", "mend"),
+    ("driver", "built", "reason", "fix"),
     [
         (0, 12090, "CuPy finds no NVIDIA driver.", "Install the driver"),
         (
             12040,
             13000,
             "CuPy is built for CUDA 13, and the NVIDIA driver goes no further than CUDA 12.4.",
-            'pip uninstall -y cupy-cuda13x && pip install "nnbackprop[cuda12]"',
+            'pip uninstall -y cupy-cuda13x && pip install "cupy-cuda12x[ctk]"',
         ),
         (13000, 12090, "The NVIDIA driver shows CuPy no CUDA device (cudaErrorNoDevice).", "CUDA_VISIBLE_DEVICES"),
     ],
 )
-def test_why_cupy_sees_no_device(driver: int, built: int, reason: str, mend: str) -> None:
-    error = cupy_errors.no_device(driver, built, RuntimeError("cudaErrorNoDevice"))
+def test_why_cupy_sees_no_device(driver: int, built: int, reason: str, fix: str) -> None:
+    error = errors.no_device(driver, built, RuntimeError("cudaErrorNoDevice"))
     assert error.reason == reason
-    assert mend in error.mend
+    assert fix in error.fix
 
 
 def test_why_cupy_cannot_multiply() -> None:
-    error = cupy_errors.no_product("cuda:0", 12090, ImportError("libcublas.so.12 is missing"))
+    error = errors.no_product("cuda:0", 12090, ImportError("libcublas.so.12 is missing"))
     assert "cannot multiply two matrices there (ImportError: libcublas.so.12 is missing)" in error.reason
-    assert error.mend.endswith('pip install "nnbackprop[cuda12]"')
+    assert error.fix.endswith('pip install "cupy-cuda12x[ctk]"')
 
 
 def test_available_lists_every_backend_but_strict(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,9 +237,9 @@ def test_available_lists_every_backend_but_strict(monkeypatch: pytest.MonkeyPatc
     assert rows["numpy"].usable
     assert (rows["numpy"].version, rows["numpy"].device) == (np.__version__, "cpu")
     assert (rows["torch"].usable, rows["torch"].version) == (False, None)
-    assert (rows["torch"].reason, rows["torch"].mend) == (
+    assert (rows["torch"].reason, rows["torch"].fix) == (
         "PyTorch is not installed.",
-        'Install it: pip install "nnbackprop[torch]"',
+        "Install it: pip install torch",
     )
     assert [row.name for row in backends.available(("strict",))] == ["strict"]
 

@@ -51,7 +51,7 @@ def test_a_pair_becomes_a_table_of_images(tmp_path: Path) -> None:
     assert table.image_shape == (2, 3)
     assert table.inputs.tolist() == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
     assert table.labels.tolist() == [7, 9]
-    with pytest.raises(DataError, match="taken for one another"):
+    with pytest.raises(DataError, match="exchange the two"):
         idx.read_table(labels, images)
 
 

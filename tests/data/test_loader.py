@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from backends import Backend, Memory, tree_map
-from backends.ahead import ahead
+from backends.prefetch import prefetch
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader, batch_size, chunk_rows, get_batch, microbatch
 from nnbackprop.data.scaling import Scaling
@@ -128,7 +128,7 @@ def test_ahead_gives_the_same_items_and_runs_on_a_thread() -> None:
             threads.add(threading.current_thread())
             yield i
 
-    assert list(ahead(items())) == list(range(20))
+    assert list(prefetch(items())) == list(range(20))
     assert threading.current_thread() not in threads
 
 
@@ -137,7 +137,7 @@ def test_ahead_raises_where_the_items_did() -> None:
         yield 1
         raise OSError("the disk went away")
 
-    got = ahead(items())
+    got = prefetch(items())
     assert next(got) == 1
     with pytest.raises(OSError, match="went away"):
         next(got)
@@ -145,7 +145,7 @@ def test_ahead_raises_where_the_items_did() -> None:
 
 def test_ahead_ends_its_thread_when_it_is_left_early() -> None:
     before = threading.active_count()
-    got = ahead(iter(range(10**9)))
+    got = prefetch(iter(range(10**9)))
     assert next(got) == 0
     got.close()
     assert threading.active_count() == before

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.io import loadmat, savemat
 
 from nnbackprop.data import load
-from nnbackprop.data.readers import mat, mat5
+from nnbackprop.data.readers import mat
 from nnbackprop.errors import DataError
 
 RNG = np.random.default_rng(4)
@@ -97,7 +97,7 @@ def test_files_of_many_matlabs_hold_what_scipy_finds_in_them() -> None:
         pytest.skip("this SciPy was installed without its test data")
     for path in files:
         expected = loadmat(path)
-        variables = mat5.read(path)
+        variables = mat.read_variables(path)
         assert variables
         for name, variable in variables.items():
             assert np.array_equal(variable.array, expected[name])
@@ -109,14 +109,14 @@ def test_files_of_many_matlabs_hold_what_scipy_finds_in_them() -> None:
 def test_every_class_of_numbers(tmp_path: Path, dtype: str, compressed: bool) -> None:
     values = np.arange(6).reshape(2, 3).astype(dtype)
     savemat(tmp_path / "x.mat", {"other": "text", "a": values}, do_compression=compressed)
-    array = mat5.read(tmp_path / "x.mat")["a"].array
+    array = mat.read_variables(tmp_path / "x.mat")["a"].array
     assert array.dtype == dtype
     assert np.array_equal(array, values)
 
 
 def test_version_4_says_how_to_convert(tmp_path: Path) -> None:
     savemat(tmp_path / "x.mat", {"X": COLUMNS, "y": DIGITS}, format="4")
-    with pytest.raises(DataError, match=r"no header of version 5.*'-v7'"):
+    with pytest.raises(DataError, match=r"no header of a .mat file of version 5.*'-v7'"):
         load(tmp_path / "x.mat")
 
 

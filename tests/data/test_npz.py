@@ -83,7 +83,7 @@ def test_integers_are_kept_exactly_in_the_smallest_type(tmp_path: Path) -> None:
         ({"X": IMAGES, "y": np.zeros(12, "V4")}, "labels are of type"),
         (
             {"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES[:, :4], "y_test": LABELS},
-            "16 features as 4 x 4",
+            r"sample_shape is \(20,\) in .*, \(16,\) in",
         ),
     ],
 )

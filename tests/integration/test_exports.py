@@ -16,7 +16,8 @@ MeanSquaredError SoftmaxCrossEntropy SigmoidBinaryCrossEntropy WeightPenalty
 SGD Momentum Nesterov RMSprop Adagrad Adam AdamW clip_by_global_norm clip_by_value
 Constant StepDecay Exponential Cosine Warmup OneCycle
 He Glorot LeCun Uniform Normal FanOutNormal Zeros
-Sequential Trainer TrainedModel Callback Dataset Splits Scaling load split fit_scaling accuracy one_hot RngKey
+Sequential Trainer TrainedModel Callback Dataset Splits Scaling load split fit_scaling one_hot RngKey
+accuracy ClassificationMetrics MultilabelMetrics RegressionMetrics
 select available Backend BackendError gradcheck gradcheck_function
 NnbackpropError UsageError ShapeError DataError DivergedError RunFolderError
 """.split()  # noqa: SIM905 (a table of names)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from backends import select
-from backends.cuda import graphs
+from backends.cuda import captured_scan
 from benchmarks.gpu import captures, page, rivals, runner, speed
 from benchmarks.gpu.environment import GPU
 from benchmarks.gpu.learning import first
@@ -209,13 +209,16 @@ def test_when_the_time_is_up_what_is_left_is_skipped_and_named(monkeypatch: pyte
 
 
 class Refusing:
-    """A recorder on which nothing can be recorded."""
+    """A recorder that captures nothing."""
 
     def record(self, work: Any) -> Any:
         raise RuntimeError("no stream")
 
     def copy(self, array: np.ndarray) -> np.ndarray:
         return array.copy()
+
+    def address(self, array: np.ndarray) -> Any:
+        return id(array)
 
     def overlap(self, a: np.ndarray, b: np.ndarray) -> bool:
         return np.shares_memory(a, b)
@@ -229,7 +232,7 @@ def test_steps_that_are_not_captured_fail_a_part_rather_than_be_timed() -> None:
     with warnings.catch_warnings():
         runner.refuse_to_fall_back()
         with pytest.raises(RuntimeWarning, match="no stream"):
-            graphs.Replays(Refusing()).scan(step, state, {}, xs)
+            captured_scan.CapturedScan(Refusing()).scan(step, state, {}, xs)
 
 
 # DataSplits of parts.

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from backends import NumpyBackend
-from nnbackprop.errors import UsageError
+from nnbackprop.errors import ShapeError, UsageError
 from nnbackprop.nn import losses
 from nnbackprop.nn.losses import LOSSES, MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
 from tests.support.gradients import AUTODIFF, DIFFERENCES, JUDGES, central_differences, distance
-from tests.support.loss_rows import ROWS, N, every_row, example, ln, run
+from tests.support.loss_rows import ROWS, WEIGHTS, N, every_row, example, ln, run
 
 
 @every_row
@@ -35,6 +35,40 @@ def test_value_and_dy_are_autodiffs(backend, row, judge):
     want_J, (want_dy,) = JUDGES[judge](lambda library, y: [row.by(judge, library, y, t)] * 2, y)
     assert distance(J, want_J) <= AUTODIFF
     assert distance(dy, want_dy) <= AUTODIFF
+
+
+@every_row
+@pytest.mark.parametrize("judge", JUDGES)
+def test_weighted_value_and_dy_are_autodiffs(backend, row, judge):
+    """The judge sums w_i J_i over the samples' own losses, and divides by the sum of w."""
+    y, t = example(row.loss)
+    J, dy = run(backend, row.loss, y, t, WEIGHTS)
+
+    def theirs(library, y):
+        J = sum(w * row.by(judge, library, y[i : i + 1], t[i : i + 1]) for i, w in enumerate(WEIGHTS))
+        return [J / WEIGHTS.sum()] * 2
+
+    want_J, (want_dy,) = JUDGES[judge](theirs, y)
+    assert J.shape == ()
+    assert distance(J, want_J) <= AUTODIFF
+    assert distance(dy, want_dy) <= AUTODIFF
+
+
+@every_row
+def test_equal_weights_change_nothing_and_zeros_give_zero(backend, row):
+    y, t = example(row.loss, "float32")
+    plain, weighted = run(backend, row.loss, y, t), run(backend, row.loss, y, t, np.full(N, 3, np.float32))
+    for a, b in zip(plain, weighted, strict=True):
+        assert b.dtype == np.float32
+        assert distance(b, a) <= 4 * 2**-23
+    for a in run(backend, row.loss, y, t, np.zeros(N, np.float32)):
+        assert not a.any()
+
+
+@every_row
+def test_weights_of_another_shape_are_refused(backend, row):
+    with pytest.raises(ShapeError, match=r"weights have shape \(4,\), and 5 samples need \(5,\)"):
+        run(backend, row.loss, *example(row.loss), WEIGHTS[:4])
 
 
 @every_row
@@ -114,6 +148,43 @@ def test_smoothing_is_a_share(make, s):
 def test_an_unknown_reduction_is_refused():
     with pytest.raises(UsageError, match="'half-sum' or 'mean', not by 'sum'"):
         MeanSquaredError("sum")
+
+
+@pytest.mark.parametrize(
+    ("make", "off", "on"),
+    [
+        (MeanSquaredError, 1.0, 0.0),
+        (MeanSquaredError, 0.5, 0.5),
+        (MeanSquaredError, math.nan, 1.0),
+        (MeanSquaredError, 0.0, math.inf),
+        (SigmoidBinaryCrossEntropy, -0.1, 1.0),
+        (SigmoidBinaryCrossEntropy, 0.0, 1.1),
+    ],
+)
+def test_class_targets_that_cannot_be_are_refused(make, off, on):
+    with pytest.raises(UsageError, match=r"off, must be below .* got off"):
+        make(off=off, on=on)
+
+
+def test_a_threshold_lies_between_the_classes():
+    """Of outputs halfway between the targets, of logits at 0."""
+    assert MeanSquaredError().threshold == 0.5
+    assert MeanSquaredError(off=-1.0, on=1.0).threshold == 0.0
+    assert SigmoidBinaryCrossEntropy(off=0.1).threshold == SoftmaxCrossEntropy().threshold == 0.0
+
+
+@pytest.mark.parametrize("loss", [MeanSquaredError(off=0.01, on=0.99), SigmoidBinaryCrossEntropy(0.0, 0.01, 0.99)])
+def test_labels_are_encoded_as_rows_of_off_and_on(backend, loss):
+    xp, labels = backend.xp, backend.asarray(np.array([2, 0], np.int32))
+    three, one = (backend.asarray(np.zeros((2, k))) for k in (3, 1))
+    rows = backend.to_numpy(loss.encode(xp, three, labels))
+    np.testing.assert_allclose(rows, [[0.01, 0.01, 0.99], [0.99, 0.01, 0.01]], rtol=1e-15)
+    binary = backend.to_numpy(loss.encode(xp, one, backend.asarray(np.array([1, 0], np.int32))))
+    np.testing.assert_allclose(binary, [[0.99], [0.01]], rtol=1e-15)
+    assert loss.encode(xp, three, three) is three
+    assert SoftmaxCrossEntropy().encode(xp, three, labels) is labels
+    with pytest.raises(ShapeError, match="Several labels at once are floats"):
+        loss.encode(xp, three, backend.asarray(np.zeros((2, 3), np.int32)))
 
 
 def test_probabilities_are_what_the_outputs_stand_for(backend):

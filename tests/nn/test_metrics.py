@@ -1,13 +1,27 @@
-"""Accuracy counts what it says, and refuses the shapes that made a learner's 10% for ever."""
+"""Metrics in batches, weighted or not, against their definitions; accuracy refuses shapes that would broadcast."""
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import numpy as np
 import pytest
 
-from backends import Backend
+from backends import Backend, tree_map
 from nnbackprop.errors import ShapeError
-from nnbackprop.nn.metrics import accuracy, confusion, count_correct, decide
+from nnbackprop.nn.losses import MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
+from nnbackprop.nn.metrics import (
+    ClassificationMetrics,
+    Metrics,
+    MultilabelMetrics,
+    RegressionMetrics,
+    accuracy,
+    confusion,
+    count_correct,
+    decide,
+    metrics_for,
+)
 
 
 def test_accuracy_is_the_share_of_equal_entries() -> None:
@@ -47,3 +61,85 @@ def test_count_correct_counts_rows(backend: Backend) -> None:
 def test_confusion_has_true_classes_in_rows() -> None:
     table = confusion(np.array([1, 1, 2], np.int32), np.array([1, 0, 2], np.int32), 3)
     assert table.tolist() == [[0, 1, 0], [0, 1, 0], [0, 0, 1]]
+
+
+def totals(backend: Backend, metrics: Metrics, y: np.ndarray, t: np.ndarray, w: np.ndarray | None) -> dict:
+    """The metrics of (n, k) outputs that come in batches of 7, by way of the backend's loop."""
+    xp, n = backend.xp, len(y) // 7 * 7
+    arrays = {"y": y[:n], "t": t[:n]} | ({} if w is None else {"w": w[:n]})
+    batches = {name: backend.asarray(a.reshape(n // 7, 7, *a.shape[1:])) for name, a in arrays.items()}
+
+    def step(sums: Any, data: Any, x: Any) -> Any:
+        return metrics.update(xp, sums, x["y"], x["t"], x.get("w"))
+
+    sums = backend.scan(step, metrics.zeros(xp, backend.asarray(y[:1])), {}, batches)
+    return metrics.compute(tree_map(backend.to_numpy, sums), n if w is None else w[:n].sum())
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "weighted"])
+def weights(request: pytest.FixtureRequest) -> np.ndarray | None:
+    return np.random.default_rng(4).uniform(0, 2, 35) if request.param else None
+
+
+def test_accuracy_is_its_definition(backend: Backend, weights: np.ndarray | None) -> None:
+    rng = np.random.default_rng(1)
+    y, t = rng.standard_normal((35, 3)), rng.integers(0, 3, 35).astype(np.int32)
+    got = totals(backend, metrics_for(SoftmaxCrossEntropy(), t), y, t, weights)
+    assert got == pytest.approx({"accuracy": np.average(y.argmax(axis=1) == t, weights=weights)}, rel=1e-14)
+
+
+def test_regression_metrics_are_their_definitions(backend: Backend, weights: np.ndarray | None) -> None:
+    """R^2 with the weighted mean of each target, and the mean of R^2 over the targets: scikit-learn's r2_score."""
+    rng = np.random.default_rng(2)
+    t = rng.standard_normal((35, 2)) * [1, 5] + [1e3, -7]
+    y = t + 0.5 * rng.standard_normal(t.shape)
+    rows = np.average((y - t) ** 2, axis=0, weights=weights)
+    spread = np.average((t - np.average(t, axis=0, weights=weights)) ** 2, axis=0, weights=weights)
+    want = {
+        "rmse": math.sqrt(rows.mean()),
+        "mae": np.average(np.abs(y - t).mean(axis=1), weights=weights),
+        "r2": np.mean(1 - rows / spread),
+    }
+    assert totals(backend, metrics_for(MeanSquaredError(), t), y, t, weights) == pytest.approx(want, rel=1e-11)
+
+
+def test_multilabel_metrics_are_their_definitions(backend: Backend, weights: np.ndarray | None) -> None:
+    """F1 is the harmonic mean of precision and recall over all labels."""
+    rng = np.random.default_rng(3)
+    y, t = rng.standard_normal((35, 3)), rng.integers(0, 2, (35, 3)).astype(np.float64)
+    p, w = y >= 0, np.ones((35, 1)) if weights is None else weights[:, None]
+    hits = np.sum(w * p * t)
+    precision, recall = hits / np.sum(w * p), hits / np.sum(w * t)
+    want = {
+        "subset_accuracy": np.average((p == t).all(axis=1), weights=weights),
+        "f1": 2 / (1 / precision + 1 / recall),
+    }
+    got = totals(backend, metrics_for(SigmoidBinaryCrossEntropy(), t), y, t, weights)
+    assert got == pytest.approx(want, rel=1e-12)
+
+
+def test_r2_keeps_its_digits_in_float32_where_the_mean_is_large(backend: Backend) -> None:
+    """sum t^2 - (sum t)^2 / n of targets near 10,000 would have none left."""
+    rng = np.random.default_rng(5)
+    t = (1e4 + rng.standard_normal((35, 1))).astype(np.float32)
+    y = t + np.float32(0.5)
+    got = totals(backend, metrics_for(MeanSquaredError(), t), y, t, None)["r2"]
+    exact = t.astype(np.float64)
+    assert got == pytest.approx(1 - 0.25 * 35 / np.sum((exact - exact.mean()) ** 2), abs=1e-3)
+
+
+def test_metrics_without_variance_or_positives_are_nan_or_zero() -> None:
+    sums = {"squared_error": [1.0], "absolute_error": [1.0], "target": [0.0], "squared_target": [0.0]}
+    assert math.isnan(RegressionMetrics((2.0,)).compute(sums, 5)["r2"])
+    assert MultilabelMetrics().compute({"right": 5, "both": 0, "positive": 0}, 5) == {
+        "subset_accuracy": 1,
+        "f1": 0,
+    }
+
+
+def test_the_loss_and_the_targets_choose_the_metrics() -> None:
+    labels, numbers = np.zeros(3, np.int32), np.array([[1.0, 2.0], [3.0, 6.0]], np.float32)
+    assert metrics_for(MeanSquaredError(off=-1.0)) == ClassificationMetrics(0.0)
+    assert metrics_for(MeanSquaredError(), labels) == ClassificationMetrics(0.5)
+    assert metrics_for(MeanSquaredError(), numbers) == RegressionMetrics((2.0, 4.0))
+    assert metrics_for(SigmoidBinaryCrossEntropy(), numbers) == MultilabelMetrics(0.0)

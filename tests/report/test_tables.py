@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console, RenderableType
 
-from backends import Memory, Status
+from backends import BackendStatus, Memory
 from nnbackprop.report.tables import backends_table, layer_table, prediction_table, recipes_table, summary_table
 from nnbackprop.training.callbacks.base import LayerRow
 
@@ -84,24 +84,24 @@ def test_a_summary_of_no_steps_has_no_pace() -> None:
 
 def test_backends_say_why_not_and_what_mends_it() -> None:
     rows = [
-        Status("numpy", usable=True, version="2.4.0", device="cpu", fused=True),
-        Status("cupy", usable=False, reason="No driver.", mend='Install "nnbackprop[cuda12]".'),
-        Status("torch", usable=True, version="2.9", device="cuda:0", memory=Memory(0, 3 * 2**29)),
+        BackendStatus("numpy", usable=True, version="2.4.0", device="cpu", fused=True),
+        BackendStatus("cupy", usable=False, reason="No driver.", fix='Install "cupy-cuda12x[ctk]".'),
+        BackendStatus("torch", usable=True, version="2.9", device="cuda:0", memory=Memory(0, 3 * 2**29)),
     ]
     lines = [cells(line) for line in printed(backends_table(rows), width=140)]
-    assert lines[2] == ["numpy", "2.4.0", "cpu", "–", "works, rules fused by numba"]
-    assert lines[3] == ["cupy", "–", "–", "–", 'No driver. Install "nnbackprop[cuda12]".']
+    assert lines[2] == ["numpy", "2.4.0", "cpu", "–", "works, elementwise kernels fused by numba"]
+    assert lines[3] == ["cupy", "–", "–", "–", 'No driver. Install "cupy-cuda12x[ctk]".']
     assert lines[4] == ["torch", "2.9", "cuda:0", "1.5 GiB free", "works"]
 
 
 @pytest.mark.parametrize("width", [60, 80, 100])
 def test_no_word_is_lost_on_narrow_terminals(width: int) -> None:
-    rows = [Status("cupy", usable=False, reason="Not installed.", mend='pip install "nnbackprop[cuda12]"')]
+    rows = [BackendStatus("cupy", usable=False, reason="Not installed.", fix='pip install "cupy-cuda12x[ctk]"')]
     lines = printed(backends_table(rows), width)
     assert max(map(len, lines)) <= width
     remarks = lines[0].index("remarks")
     said = "".join(line[remarks:].replace(" ", "") for line in lines[2:])
-    assert said == 'Notinstalled.pipinstall"nnbackprop[cuda12]"'
+    assert said == 'Notinstalled.pipinstall"cupy-cuda12x[ctk]"'
 
 
 def test_recipes_have_their_titles() -> None:

@@ -65,7 +65,7 @@ def test_pytorch_is_asked_for_its_reproducible_algorithms(monkeypatch: pytest.Mo
     torch = pytest.importorskip("torch", reason="torch is not installed")
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     try:
-        select("torch", "cpu").deterministic()
+        select("torch", "cpu").use_deterministic()
         assert torch.are_deterministic_algorithms_enabled()
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     finally:
@@ -76,12 +76,12 @@ def test_jax_on_a_gpu_has_to_be_told_before_it_begins(monkeypatch: pytest.Monkey
     pytest.importorskip("jax", reason="jax is not installed")
     backend = select("jax", "cpu")
     monkeypatch.delenv("XLA_FLAGS", raising=False)
-    backend.deterministic()
+    backend.use_deterministic()
     monkeypatch.setattr(backend, "device", "cuda:0")
     with pytest.raises(BackendError, match="Start with XLA_FLAGS=--xla_gpu_deterministic_ops=true"):
-        backend.deterministic()
+        backend.use_deterministic()
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=x --xla_gpu_deterministic_ops=true")
-    backend.deterministic()
+    backend.use_deterministic()
 
 
 def test_the_surroundings_name_threads_and_blas() -> None:

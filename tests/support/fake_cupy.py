@@ -1,4 +1,4 @@
-"""As much of CuPy and cuBLAS as the CuPy backend asks for, over `Taped` arrays. No GPU is in it, only the calls.
+"""As much of CuPy and cuBLAS as the CuPy backend calls, over `Taped` arrays, without a GPU.
 
 Names and signatures are those of CuPy 14.2. cuBLAS reads and writes memory by address, columns first.
 """
@@ -17,11 +17,11 @@ import array_api_compat
 import numpy as np
 import pytest
 
-from tests.support.fake_cupy_streams import Device, Event, Stream, begin, current
-from tests.support.taped import Recording, Tape, Taped, call
+from tests.support.fake_graphs import Tape, Taped, TapedNamespace, call
+from tests.support.fake_streams import Device, Event, Stream, begin, current
 
-PARTS = ("arrays", "bfloat16", "graph", "products", "slots")
-MODULES = ("backends.cupy_backend", *(f"backends.cuda.cupy_{name}" for name in PARTS))
+PARTS = ("arrays", "bfloat16", "cublas", "cupy_graph_recorder", "double_buffer")
+MODULES = ("backends.cupy_backend", *(f"backends.cuda.{name}" for name in PARTS))
 DOUBLE, IN_DOUBLE = 1, 70
 BLOCK = 4096
 """What is drawn of a pool wherever one is used."""
@@ -29,20 +29,20 @@ TYPES = {0: "float32", DOUBLE: "float64", 2: "float16", 14: "bfloat16"}
 
 
 class Blas:
-    """A cuBLAS that follows its manual: what it was asked, in `asked`; `status` is its answer to a product."""
+    """A cuBLAS that follows its manual: its calls are in `calls`; `status` is its answer to a product."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple] = []
+        self.calls: list[tuple] = []
         self.status = 0
         for name in ("cublasCreate_v2", "cublasDestroy_v2", "cublasSetStream_v2", "cublasSetWorkspace_v2"):
-            setattr(self, name, self._noting(name))
+            setattr(self, name, self._recorded(name))
         self.cublasGetVersion_v2 = lambda handle, number: setattr(number._obj, "value", 130100) or 0
         self.cublasGetStatusName = lambda status: b"CUBLAS_STATUS_NOT_SUPPORTED"
-        self.cublasGemmEx = self._noting("cublasGemmEx", self._gemm)
+        self.cublasGemmEx = self._recorded("cublasGemmEx", self._gemm)
 
-    def _noting(self, name: str, then: Callable[..., int] = lambda *_: 0) -> Callable[..., int]:
+    def _recorded(self, name: str, then: Callable[..., int] = lambda *_: 0) -> Callable[..., int]:
         def function(*arguments: Any) -> int:
-            self.asked.append((name, *arguments))
+            self.calls.append((name, *arguments))
             return then(*arguments)
 
         return function
@@ -115,6 +115,7 @@ def make() -> SimpleNamespace:
     begin()
     Pool.drawn = []
     pool, pinned = Pool(), Pool()
+    used: list[list[str]] = [["cub"]]
     runtime = SimpleNamespace(
         getDeviceCount=lambda: 2,
         getDeviceProperties=lambda index: {"name": b"NVIDIA H200"},
@@ -136,6 +137,7 @@ def make() -> SimpleNamespace:
         __version__="14.2.0",
         arange=maker(np.arange),
         array=lambda a, order: np.array(a, order=order).view(Taped),
+        all=lambda a: call(np.all, (a,)),
         asnumpy=lambda a, order="C": np.array(a, order=order),
         concatenate=lambda arrays, axis: call(np.concatenate, (list(arrays),), {"axis": axis}),
         cuda=cuda,
@@ -145,12 +147,16 @@ def make() -> SimpleNamespace:
         fuse=lambda kernel_name: fused,
         get_default_memory_pool=lambda: pool,
         get_default_pinned_memory_pool=lambda: pinned,
+        isnan=np.isnan,
         matmul=matmul,
         may_share_memory=np.may_share_memory,
         ndarray=Taped,
         ones=maker(np.ones),
+        sign=np.sign,
         sum=lambda a: call(np.sum, (a,)),
         uint8=np.uint8,
+        where=np.where,
+        _core=SimpleNamespace(get_reduction_accelerators=lambda: used[-1], set_reduction_accelerators=used.append),
     )
 
 
@@ -201,5 +207,5 @@ def installed(monkeypatch: pytest.MonkeyPatch, blas: Blas) -> Iterator[SimpleNam
 def backend() -> Any:
     """The CuPy backend on the second of them; what makes an array of nothing is recorded, too."""
     made = importlib.import_module("backends.cupy_backend").CupyBackend("cuda:1")
-    made.xp._module = Recording()
+    made.xp._module = TapedNamespace()
     return made

@@ -89,7 +89,11 @@ def example(loss: Loss, dtype: str = "float64", n: int = N) -> tuple[np.ndarray,
     return y, rng.integers(0, K, n).astype(np.int32) if loss.labels else rng.random((n, K)).astype(dtype)
 
 
-def run(backend: Backend, loss: Loss, y: Any, t: Any) -> tuple[np.ndarray, np.ndarray]:
+WEIGHTS = np.array([0.5, 0, 2, 1, 0.25])
+"""Of the N samples of an example."""
+
+
+def run(backend: Backend, loss: Loss, y: Any, t: Any, weights: Any = None) -> tuple[np.ndarray, np.ndarray]:
     """J and dy as NumPy arrays."""
-    J, dy = loss(backend.xp, backend.asarray(np.asarray(y)), backend.asarray(np.asarray(t)))
-    return backend.to_numpy(J), backend.to_numpy(dy)
+    arrays = [None if a is None else backend.asarray(np.asarray(a)) for a in (y, t, weights)]
+    return tuple(map(backend.to_numpy, loss(backend.xp, *arrays)))  # type: ignore[arg-type,return-value]

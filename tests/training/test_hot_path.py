@@ -198,7 +198,7 @@ def traced(call: Any) -> int:
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_an_optimizer_writes_over_what_it_is_given(name: str) -> None:
-    pytest.importorskip("numba", reason="numba is not installed: pip install 'nnbackprop[fast]'")
+    pytest.importorskip("numba", reason="numba is not installed: pip install numba")
     xp, optimizer = NumpyBackend().xp, OPTIMIZERS[name]()
     rng = np.random.default_rng(0)
     params, grads = (({"W": rng.random((300, 400), np.float32)},) for _ in range(2))
@@ -295,7 +295,7 @@ class Traced(SoftmaxCrossEntropy):
 
 
 def test_jax_traces_a_step_once_for_each_length_of_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("jax", reason="jax is not installed: pip install 'nnbackprop[jax]'")
+    pytest.importorskip("jax", reason="jax is not installed: pip install jax")
     Traced.batches.clear()
     data, own = dataset(325, 8), trainer(monkeypatch, 4, loss=Traced(), backend=select("jax"), epochs=1)
     own.fit(data)

@@ -1,1 +1,1 @@
-"""data/readers"""
+"""Readers of file formats: a file in, a Table out, without judging its values."""

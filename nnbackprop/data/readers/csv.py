@@ -1,7 +1,6 @@
 """CSV, one sample a line: Kaggle's layout (a header with `label`) or pjreddie's (no header, label first).
 
-Read in blocks of lines by polars, as uint8 while that is possible, else as float32: memory is the table
-and one block, not the text.
+Polars reads it in blocks of lines, as uint8 if that is possible, else as float32.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from nnbackprop._safe_open import open_file, size_of
+from nnbackprop._files import open_data, open_file, size_of
 from nnbackprop.data.limits import LONGEST_LABEL, Budget
 from nnbackprop.data.table import Table, square
-from nnbackprop.errors import DataError, NnbackpropError
+from nnbackprop.errors import DataError, InputError, LabelError, NnbackpropError
 
 LABEL_NAMES = ("label", "labels", "class", "target", "digit", "y")
 BLOCK = 4 * 2**20
@@ -42,27 +41,18 @@ def read(path: Path) -> Table:
     without one. Raises DataError naming the file, the line and what is wrong there; for a file without
     labels (Kaggle's test.csv) as well.
     """
-    try:
-        with open_file(path) as stream:
-            layout = _layout(stream, path)
-            rows = _count_rows(stream, layout)
-        with open_file(path) as stream:
-            stream.seek(len(BOM) if stream.read(len(BOM)) == BOM else 0)
-            inputs, labels = _read_blocks(stream, layout, rows, path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error}.") from error
-    if not len(labels):
-        raise DataError(f"{path}: holds no samples{', only a header' if layout.header else ''}.")
-    return Table.of(inputs, labels, str(path))
+    with open_data(path, "CSV") as stream:
+        begin = len(BOM) if stream.read(len(BOM)) == BOM else 0
+        stream.seek(begin)
+        layout = _layout(stream, path)
+        stream.seek(begin)
+        return Table.of(*_read_blocks(stream, layout, path), str(path))
 
 
 def has_labels(path: Path) -> bool:
-    """Whether a CSV file's first line leaves room for labels."""
-    try:
-        with open_file(path) as stream:
-            return _label_column(_fields(stream.readline(LONGEST_LINE), path)) is not None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error}.") from error
+    """Whether a CSV file's first line has a column of labels."""
+    with open_data(path, "CSV") as stream:
+        return _label_column(_fields(stream.readline(LONGEST_LINE), path)) is not None
 
 
 def read_rows(path: Path) -> np.ndarray:
@@ -129,69 +119,49 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _count_rows(stream: BinaryIO, layout: Layout) -> int:
-    """At least the number of rows that are left: lines, or as many as so few bytes can hold."""
-    start, lines = stream.tell(), 1
-    while piece := stream.read(BLOCK):
-        lines += piece.count(b"\n")
-    return min(lines, (stream.tell() - start) // (2 * layout.columns) + 1) + 1 - layout.header
-
-
-def _read_blocks(stream: BinaryIO, layout: Layout, rows: int, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs (n, columns - 1) and text labels (n,), block by block into one array."""
-    Budget(str(path)).take_array((rows, layout.columns - 1), np.dtype(np.uint8))
-    inputs = np.empty((rows, layout.columns - 1), np.uint8)
+def _read_blocks(stream: BinaryIO, layout: Layout, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs (n, columns - 1) and text labels (n,) of all blocks of lines."""
+    inputs: list[np.ndarray] = []
     labels: list[np.ndarray] = []
-    done, line = 0, 1 + layout.header
+    budget, line = Budget(str(path)), 1 + layout.header
     if layout.header:
         stream.readline()
     while block := stream.read(BLOCK) + stream.readline(LONGEST_LINE):
         if block.strip():
             pixels, names = _parse(block, layout, line, path)
-            if pixels.dtype != np.uint8 == inputs.dtype:
-                Budget(str(path)).take_array(inputs.shape, pixels.dtype)
-                inputs = _widened(inputs, done)
-            inputs[done : done + len(pixels)] = pixels
+            budget.take_array(pixels.shape, pixels.dtype)
+            inputs.append(pixels)
             labels.append(names)
-            done += len(pixels)
         line += block.count(b"\n")
-    return inputs[:done], np.concatenate(labels) if labels else np.empty(0, str)
-
-
-def _widened(inputs: np.ndarray, done: int) -> np.ndarray:
-    """The same array as float32, of which the first `done` rows are worth copying."""
-    wide = np.empty(inputs.shape, np.float32)
-    wide[:done] = inputs[:done]
-    return wide
+    if not (rows := sum(map(len, inputs))):
+        raise DataError(f"{path}: holds no samples{', only a header' if layout.header else ''}.")
+    Budget(str(path)).take_array((rows, layout.columns - 1), np.result_type(*{pixels.dtype for pixels in inputs}))
+    return np.concatenate(inputs), np.concatenate(labels)
 
 
 def _parse(block: bytes, layout: Layout, line: int, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """A block's pixels, as uint8 or float32, and labels; `line` is its first line's number in the file."""
+    """The inputs of a block, uint8 or float32, and its labels; `line` is the number of its first line."""
     import polars
 
-    faults = (polars.exceptions.PolarsError, polars.exceptions.PanicException)
     try:
-        frame = _frame(block, layout, polars.UInt8)
-    except polars.exceptions.ComputeError:
         try:
+            frame = _frame(block, layout, polars.UInt8)
+        except polars.exceptions.ComputeError:
             frame = _frame(block, layout, polars.Float32)
-        except faults as error:
-            raise _blame(block, layout, line, path, error) from error
-    except faults as error:
-        raise _blame(block, layout, line, path, error) from error
+    except (polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
+        raise _fault(block, layout, line, path, error) from error
     frame = frame.filter(~polars.all_horizontal(polars.all().is_null()))  # blank lines
-    if sum(frame.null_count().row(0)):
-        raise _blame(block, layout, line, path)
     labels = frame.to_series(layout.label)
-    if labels.str.len_chars().gt(LONGEST_LABEL).any():
-        raise _blame(block, layout, line, path)
+    if sum(frame.null_count().row(0)) or labels.str.len_chars().gt(LONGEST_LABEL).any():
+        raise _fault(block, layout, line, path)
     return frame.drop(frame.columns[layout.label]).to_numpy(), labels.to_numpy().astype(str)
 
 
 def _frame(block: bytes, layout: Layout, pixel: Any) -> Any:
-    """The block as polars reads it, spoken to with care.
+    """The block as polars reads it.
 
-    It inflates what begins like gzip, zlib or zstd, to whatever size, and panics at a quote that is the last byte.
+    A byte-order mark and a line feed are put around it: polars inflates what begins like gzip, zlib or zstd, to
+    any size, and panics at a quote that is the last byte.
     """
     import polars
 
@@ -199,7 +169,7 @@ def _frame(block: bytes, layout: Layout, pixel: Any) -> Any:
     return polars.read_csv(BOM + block.lstrip(b"\r\n") + b"\n", has_header=False, schema=kinds)
 
 
-def _blame(block: bytes, layout: Layout, first: int, path: Path, error: BaseException | None = None) -> DataError:
+def _fault(block: bytes, layout: Layout, first: int, path: Path, error: BaseException | None = None) -> DataError:
     """The error that names the line at fault, found by reading the block once more, slowly."""
     try:
         for line, row in enumerate(csv.reader(block.decode().splitlines(), strict=True), first):
@@ -209,10 +179,8 @@ def _blame(block: bytes, layout: Layout, first: int, path: Path, error: BaseExce
                 return DataError(f"{path}, line {line}: has a label of more than {LONGEST_LABEL} characters.")
             for column, cell in enumerate(row):
                 if not cell or (column != layout.label and _number(cell) is None):
-                    return DataError(
-                        f"{path}, line {line}, column {column + 1}: {cell!r} is not a number.",
-                        "labels-range" if column == layout.label else "inputs-not-finite",
-                    )
+                    kind = LabelError if column == layout.label else InputError
+                    return kind(f"{path}, line {line}, column {column + 1}: {cell!r} is not a number.")
     except (UnicodeDecodeError, csv.Error) as fault:
         error = fault
     return DataError(

@@ -9,14 +9,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import math
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from nnbackprop._safe_open import open_file, size_of
+from nnbackprop._files import open_data, size_of
 from nnbackprop.data.limits import DEFLATE_RATIO, Budget
 from nnbackprop.data.table import Table
 from nnbackprop.errors import DataError
@@ -27,38 +26,35 @@ MOST_AXES = 32
 PIECE = 2**18
 
 
+def read_part(
+    folder: Path, part: str, names: Mapping[int, str] | None = None, digests: Mapping[str, str] | None = None
+) -> Table:
+    """The table of the part "train" or "t10k", whose two gzipped files in `folder` are named as MNIST's are."""
+    images, labels = (folder / f"{part}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1"))
+    return read_table(images, labels, names, digests)
+
+
 def read_table(
     images: Path, labels: Path, names: Mapping[int, str] | None = None, digests: Mapping[str, str] | None = None
 ) -> Table:
-    """The table of a file of images and a file of labels; see `read` for `digests`."""
+    """The table of a file of images and a file of labels; `digests` by file name, see `read`."""
     x, t = (read(path, (digests or {}).get(path.name)) for path in (images, labels))
     if t.ndim != 1 and x.ndim == 1:
-        raise DataError(f"{images} holds labels and {labels} holds images: they were taken for one another.")
+        raise DataError(f"{images} holds labels and {labels} holds images: exchange the two.")
     return Table.of(x, t, str(images), names)
 
 
 def read(path: Path, digest: str | None = None) -> np.ndarray:
-    """The array of an IDX file in native byte order, any of the format's six types.
+    """The array of an IDX file, plain or gzipped, in native byte order; any of the format's six types.
 
     `digest` is the SHA-256 that the decompressed bytes must have. Raises DataError, naming the file and
-    what is wrong with it. Memory is taken for bytes that are there, never for what a header claims, and
-    within the limits of `limits`.
+    the fault. Memory is taken for bytes that are there, never for what a header claims, and within `limits`.
     """
-    try:
-        zipped = is_gzip(path)
-        with open_file(path) as file:
-            limit = size_of(file) * (DEFLATE_RATIO if zipped else 1)
-            return _parse(gzip.GzipFile(fileobj=file) if zipped else file, limit, path, digest)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(
-            f"{path}: cannot be read: {error}. If it was copied or downloaded, do so again."
-        ) from error
-
-
-def is_gzip(path: Path) -> bool:
-    """Whether a file begins as gzip does."""
-    with open_file(path) as stream:
-        return stream.read(2) == GZIP
+    with open_data(path, "IDX") as file:
+        zipped = file.read(len(GZIP)) == GZIP
+        file.seek(0)
+        limit = size_of(file) * (DEFLATE_RATIO if zipped else 1)
+        return _parse(gzip.GzipFile(fileobj=file) if zipped else file, limit, path, digest)
 
 
 def _parse(stream: BinaryIO | gzip.GzipFile, limit: int, path: Path, digest: str | None) -> np.ndarray:
@@ -66,7 +62,7 @@ def _parse(stream: BinaryIO | gzip.GzipFile, limit: int, path: Path, digest: str
     size = math.prod(shape) * dtype.itemsize
     claim = f"its header promises {shape} values of {dtype.name}, {size} bytes"
     if size > limit:
-        raise DataError(f"{path}: {claim}, more than the file can hold. It is truncated or damaged.")
+        raise DataError(f"{path}: {claim}, more than the file can hold. Copy or download it again.")
     Budget(str(path)).take_array(shape, dtype)
     body = read_up_to(stream, size + 1)
     if len(body) != size:

@@ -13,10 +13,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from nnbackprop._safe_open import open_file, size_of
+from nnbackprop._files import open_data, size_of
 from nnbackprop.data.limits import Budget, listed
 from nnbackprop.data.table import Table, Tables
-from nnbackprop.errors import DataError, NnbackpropError
+from nnbackprop.errors import DataError
 
 from .idx import read_up_to
 
@@ -33,30 +33,19 @@ def read_npz(path: Path) -> Tables:
 
     Names are matched without regard to case. Raises DataError naming the file and the arrays it has.
     """
-    try:
-        with open_file(path) as stream, zipfile.ZipFile(stream) as archive:
-            members = {name.removesuffix(".npy").lower(): name for name in archive.namelist()}
-            parts, budget = _pairs(members, path), Budget(str(path))
-            return Tables(*(_table(archive, budget, members, *pair) for pair in parts))
-    except Exception as error:
-        raise _unreadable(path, error) from error
+    with open_data(path, "npz") as stream, zipfile.ZipFile(stream) as archive:
+        members = {name.removesuffix(".npy").lower(): name for name in archive.namelist()}
+        budget = Budget(str(path))
+        return Tables(*(_table(archive, budget, members, *pair) for pair in _pairs(members, path)))
 
 
 def read_pair(images: Path, labels: Path) -> Table:
     """The table of two .npy files."""
     arrays = []
     for path in (images, labels):
-        try:
-            with open_file(path) as stream:
-                arrays.append(_read_npy(stream, size_of(stream), Budget(str(path)), str(path)))
-        except Exception as error:
-            raise _unreadable(path, error) from error
+        with open_data(path, "npy") as stream:
+            arrays.append(_read_npy(stream, size_of(stream), Budget(str(path)), str(path)))
     return Table.of(arrays[0], arrays[1], str(images))
-
-
-def _unreadable(path: Path, error: Exception) -> NnbackpropError:
-    """The error for a damaged file, for which zipfile and NumPy raise whatever they stumble over."""
-    return error if isinstance(error, NnbackpropError) else DataError(f"{path}: cannot be read: {error}.")
 
 
 def _pairs(members: dict[str, str], path: Path) -> list[tuple[str, str]]:

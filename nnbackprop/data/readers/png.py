@@ -1,6 +1,6 @@
-"""A PNG image as grey values; its size is held against what is needed before a pixel of it is decoded.
+"""A PNG image as grey values; its size is checked before a pixel of it is decoded.
 
-Pillow reads it, and nothing but PNG: a file's name does not choose among Pillow's forty decoders.
+Pillow decodes it, as PNG alone: a file's name does not choose among Pillow's forty decoders.
 """
 
 from __future__ import annotations
@@ -10,30 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from nnbackprop._safe_open import open_file
+from nnbackprop._files import open_data
 from nnbackprop.data.limits import Budget
-from nnbackprop.errors import DataError, NnbackpropError
+from nnbackprop.errors import DataError
 
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601
-A_PIXEL = 16  # bytes, at most, while it is decoded and weighed
+BYTES_PER_PIXEL = 16  # at most, while it is decoded
 
 
 def read(path: Path, shape: tuple[int, int] | None = None) -> np.ndarray:
-    """(rows, columns) float64 in 0..1, black 0; colours by their luminance, transparency left aside.
+    """(rows, columns) float64 in 0..1, black 0; colours by their luminance, transparency ignored.
 
-    Raises DataError, naming the file, where it is no PNG, has another `shape` than asked for, moves, is cut
-    off, or is larger than `limits` allow.
+    Raises DataError, naming the file, if it is not a PNG, does not have `shape`, is animated, is truncated, or
+    is larger than `limits` allow.
     """
     from PIL.PngImagePlugin import PngImageFile  # Image.open would judge the size by a limit of its own
 
-    try:
-        with open_file(path) as stream, PngImageFile(stream) as image:
-            _check(image, path, shape)
-            return _grey(image)
-    except NnbackpropError:
-        raise
-    except Exception as error:  # Pillow raises whatever it stumbles over
-        raise DataError(f"{path} cannot be read as a PNG image: {error}.") from error
+    with open_data(path, "PNG") as stream, PngImageFile(stream) as image:
+        _check(image, path, shape)
+        return _grey(image)
 
 
 def _check(image: Any, path: Path, shape: tuple[int, int] | None) -> None:
@@ -45,9 +40,9 @@ def _check(image: Any, path: Path, shape: tuple[int, int] | None) -> None:
         )
     if image.is_animated:
         raise DataError(
-            f"{path} is an animation of {image.n_frames} images: save the one that is meant by itself."
+            f"{path} is an animation of {image.n_frames} images: save one image of it as a file of its own."
         )
-    Budget(str(path)).take(rows * columns * A_PIXEL)
+    Budget(str(path)).take(rows * columns * BYTES_PER_PIXEL)
 
 
 def _grey(image: Any) -> np.ndarray:

@@ -14,7 +14,17 @@ from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.diagnostics.findings import Diagnosis, Finding
 from nnbackprop.diagnostics.monitor import judge_rows
 from nnbackprop.diagnostics.monitor.checks import SIGNS
-from nnbackprop.errors import DataError, DivergedError, RunFolderError, UsageError
+from nnbackprop.errors import (
+    DataError,
+    DivergedError,
+    InitialValueError,
+    InputError,
+    LabelError,
+    OneHotError,
+    RunFolderError,
+    ScalingError,
+    UsageError,
+)
 from nnbackprop.runs import build
 from nnbackprop.runs import config as configuration
 from nnbackprop.runs import trainer_state as state
@@ -154,11 +164,11 @@ def _unreadable(error: DataError) -> Diagnosis:
     """A file's fault as a finding, where it is one of the data rather than of the file."""
     evidence = str(error)
     found: Finding
-    if error.finding == "labels-encoded-twice":
+    if isinstance(error, OneHotError):
         found = labels_encoded(evidence)
-    elif error.finding == "labels-range":
+    elif isinstance(error, LabelError):
         found = labels_out_of_range(evidence, "Labels and samples do not belong together, one to one.")
-    elif error.finding == "inputs-not-finite":
+    elif isinstance(error, InputError):
         found = not_finite(evidence)
     else:
         raise error
@@ -186,9 +196,7 @@ def _trained_briefly(config: Config, parts: DataSplits) -> Diagnosis:
     trainer = build.trainer(brief, select(config.backend, config.device), parts.train, scaling)
     try:
         trainer.build(parts.train)
-    except (UsageError, DataError) as error:
-        if error.finding != "initial-loss":
-            raise
+    except (InitialValueError, ScalingError) as error:
         return _merged(Diagnosis((overflow(str(error)),)), skipped(SIGNS))
     with contextlib.suppress(DivergedError):  # of which the diagnosis tells
         trainer.fit(parts.train, parts.validation, parts.test)

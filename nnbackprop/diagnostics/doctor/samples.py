@@ -8,9 +8,9 @@ from functools import cached_property
 import numpy as np
 
 from nnbackprop.data.dataset import Splits
-from nnbackprop.data.labels import to_splits, whole
+from nnbackprop.data.labels import to_splits
 from nnbackprop.data.split import quotas, split
-from nnbackprop.data.table import Table, Tables
+from nnbackprop.data.table import Table, Tables, integer_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class Samples:
     @cached_property
     def numbers(self) -> tuple[np.ndarray, ...] | None:
         """The label values (n,) int64 of each part; None if one is no whole number."""
-        columns = [whole(table.labels) for table in self.parts]
+        columns = [integer_labels(table.labels) for table in self.parts]
         return None if any(column is None for column in columns) else tuple(c for c in columns if c is not None)
 
     @cached_property

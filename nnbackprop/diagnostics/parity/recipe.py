@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from backends import Backend, BackendError, Status, select
+from backends import Backend, BackendError, BackendStatus, select
 from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.errors import UsageError
 from nnbackprop.runs import build
@@ -46,22 +46,22 @@ def parity(config: Config, names: Sequence[str], steps: int, dtypes: Sequence[DT
         steps=steps,
         batch_size=build.batch_size(config, len(train)),
         seed=config.seed,
-        libraries=tuple(Status(b.name, usable=True, version=b.version, device=b.device) for b in backends),
+        libraries=tuple(BackendStatus(b.name, usable=True, version=b.version, device=b.device) for b in backends),
         absent=absent,
         comparisons=tuple(comparisons),
     )
 
 
-def _open(names: Sequence[str], device: str | None) -> tuple[list[Backend], tuple[Status, ...]]:
+def _open(names: Sequence[str], device: str | None) -> tuple[list[Backend], tuple[BackendStatus, ...]]:
     """The libraries that work, in their order, and those that do not."""
     backends, absent = [], []
     for name in dict.fromkeys(names):
         try:
             backends.append(select(name, None if name in ON_THE_HOST else device))
         except BackendError as error:
-            absent.append(Status(name, usable=False, reason=error.reason, mend=error.mend))
+            absent.append(BackendStatus(name, usable=False, reason=error.reason, fix=error.fix))
     if len(backends) < 2:
-        words = " ".join(f"{row.name}: {row.reason} {row.mend.removesuffix('.')}." for row in absent)
+        words = " ".join(f"{row.name}: {row.reason} {row.fix.removesuffix('.')}." for row in absent)
         raise UsageError(
             f"Parity compares at least two libraries, and of {', '.join(names) or 'none'} {len(backends)} can be "
             f"used here. {words} Name two that work, such as --backends numpy,torch: see `nnbackprop backends`."

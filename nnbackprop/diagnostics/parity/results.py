@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from backends import Status
+from backends import BackendStatus
 
 Kind = Literal["activations", "gradients", "weights"]
 KINDS: tuple[Kind, ...] = ("activations", "gradients", "weights")
@@ -163,8 +163,8 @@ class Parity:
     steps: int
     batch_size: int
     seed: int
-    libraries: tuple[Status, ...]
-    absent: tuple[Status, ...]
+    libraries: tuple[BackendStatus, ...]
+    absent: tuple[BackendStatus, ...]
     comparisons: tuple[Comparison, ...]
 
     @property
@@ -177,7 +177,7 @@ class Parity:
 
         recipe, steps, batch_size, seed, passed   what was trained, and whether every comparison passed
         libraries    [{name, version, device}], the first the one compared with
-        absent       [{name, reason, mend}]
+        absent       [{name, reason, fix}]
         tolerances   where they come from, as text
         comparisons  [{library, dtype, begin, tolerance or null, passed,
                        worst: {activations, gradients, weights: a difference or null},
@@ -194,7 +194,7 @@ class Parity:
             "seed": self.seed,
             "passed": self.passed,
             "libraries": [{"name": s.name, "version": s.version, "device": s.device} for s in self.libraries],
-            "absent": [{"name": s.name, "reason": s.reason, "mend": s.mend} for s in self.absent],
+            "absent": [{"name": s.name, "reason": s.reason, "fix": s.fix} for s in self.absent],
             "tolerances": WHY,
             "comparisons": [comparison.to_json() for comparison in self.comparisons],
         }

@@ -1,22 +1,33 @@
-"""What a training run tells those who listen: train, epoch and chunk, begin and end.
+"""Callbacks: called where training, an epoch or a chunk begins and ends; and the events they get.
 
-A chunk is the steps between two looks at the run. Events carry host numbers only; a callback never
-touches a device array, so listening costs no device wait beyond the one look a chunk.
+A chunk is the steps between two readings of the metrics. Events hold host numbers, so that a callback costs no
+device synchronisation; one that needs arrays takes them from the trainer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from backends import Tree
+
+if TYPE_CHECKING:
+    from nnbackprop.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
 class Score:
-    """Mean loss (with penalties), share of right answers in 0..1, and the number of samples judged."""
+    """Mean loss (penalties included) and metrics over `samples` samples: accuracy in 0..1 for classes."""
 
     loss: float
-    accuracy: float
+    metrics: Mapping[str, float]
     samples: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers in 0..1; KeyError unless the targets are classes."""
+        return self.metrics["accuracy"]
 
 
 @dataclass(frozen=True)
@@ -38,14 +49,13 @@ class TrainBegin:
     backend: str
     device: str
     dtype: str
-    why: str
+    why: str  # how the backend came to be chosen
     layers: tuple[LayerRow, ...]
     samples: Mapping[str, int]  # {"train": 60000, "validation": 0, "test": 10000}
     batch_size: int
     steps_per_epoch: int
     epochs: int
-    first_step: int  # steps done before this run began: 0, or more when it resumes
-    description: Mapping[str, str] = field(default_factory=dict)  # further words for the header, in order
+    first_step: int  # steps done before: 0, or more when the run resumes
 
 
 @dataclass(frozen=True)
@@ -58,16 +68,17 @@ class EpochBegin:
 
 @dataclass(frozen=True)
 class ChunkBegin:
-    """`steps` steps are about to run as one piece."""
+    """`steps` steps are about to run; `xs` are their batches, numbers and scalars, on the device."""
 
     epoch: int
     step: int
     steps: int
+    xs: Tree
 
 
 @dataclass(frozen=True)
 class ChunkEnd:
-    """A look at the run after a chunk: loss and accuracy are means over the chunk, in training mode."""
+    """What a chunk's steps came to: loss and metrics are means over the chunk, in training mode."""
 
     epoch: int
     step: int  # steps done since the beginning of training
@@ -75,7 +86,7 @@ class ChunkEnd:
     samples: int
     seconds: float  # of the chunk's steps alone
     loss: float
-    accuracy: float
+    metrics: Mapping[str, float]
     lr: float
     gradient_norms: Mapping[str, float]  # by layer, of the chunk's last step
     memory_used: int | None  # bytes on the device
@@ -83,10 +94,10 @@ class ChunkEnd:
 
 @dataclass(frozen=True)
 class EpochEnd:
-    """An epoch's row: `train` is the mean over its batches in training mode, as the steps saw them.
+    """An epoch's row: `train` is the mean over its batches in training mode.
 
-    `validation` is None without a validation part, `test` is None without a test part or when a validation
-    part is there to be watched instead. Nothing is ever chosen by `test`.
+    `validation` is None without a validation part, `test` is None without a test part or where a validation part
+    is evaluated instead. Nothing is ever chosen by `test`.
     """
 
     epoch: int
@@ -111,28 +122,35 @@ class TrainEnd:
 
 
 class Callback:
-    """Base of everything that watches a run; override what you need."""
+    """Base of all callbacks; override what you need. `Trainer` calls each in the order of its list.
 
-    def train_begin(self, event: TrainBegin) -> None:
+    `steps_per_save` makes chunks end wherever the number of steps is a multiple of it. `needs_short_chunks` asks
+    for chunks that take about a tenth of a second by the clock, rather than by estimate.
+    """
+
+    steps_per_save: int | None = None
+    needs_short_chunks: bool = False
+
+    def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
         """Before the first step."""
 
-    def epoch_begin(self, event: EpochBegin) -> None:
+    def epoch_begin(self, trainer: Trainer, event: EpochBegin) -> None:
         """Before an epoch's first step."""
 
-    def chunk_begin(self, event: ChunkBegin) -> None:
+    def chunk_begin(self, trainer: Trainer, event: ChunkBegin) -> None:
         """Before each chunk."""
 
-    def chunk_end(self, event: ChunkEnd) -> None:
+    def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         """After each chunk."""
 
-    def epoch_end(self, event: EpochEnd) -> None:
+    def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
         """After an epoch's last step and its evaluation."""
 
-    def train_end(self, event: TrainEnd) -> None:
-        """After the last step, however the run ended, unless it raised."""
+    def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
+        """After the last step, unless the run raised; the parameters are those of the last step."""
 
-    def notice(self, words: str) -> None:
-        """Something that happened on the way which people should know of."""
+    def message(self, text: str) -> None:
+        """Something that happened on the way, for people to read."""
 
-    def close(self) -> None:
-        """Last of all, also when the run raised: let go of what is held."""
+    def close(self, trainer: Trainer) -> None:
+        """Last of all, also when the run raised."""

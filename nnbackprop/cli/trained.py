@@ -1,4 +1,4 @@
-"""Commands that make a run and use it: train, evaluate, predict, attack."""
+"""Commands that use a trained network: evaluate, predict, attack."""
 
 from __future__ import annotations
 
@@ -8,41 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.markup import escape
 
-from nnbackprop.runs.config import RUN
-
-from .flags import BackendName, DeviceName, Flags, Run, RunsDir, given, open_run, out
-
-
-def train(
-    recipe: Annotated[str | None, Parameter(help="A recipe's name or a TOML file; mnist if not given.")] = None,
-    /,
-    *,
-    resume: Annotated[str | None, Parameter(group=RUN, help="Go on with this run, or `last`, in place.")] = None,
-    flags: Annotated[Flags, Parameter(name="*")] = Flags(),  # type: ignore[valid-type]  # noqa: B008 (frozen)
-) -> int:
-    """Train a network by a recipe; every flag overrides one of its settings."""
-    from nnbackprop.errors import UsageError
-    from nnbackprop.report.tables import summary_table
-    from nnbackprop.runs import config
-    from nnbackprop.runs import train as experiment
-
-    overrides = given(flags)
-    if resume is not None:
-        if recipe is not None:
-            raise UsageError(f"--resume goes on with a run as it was configured: leave out the recipe {recipe!r}.")
-        finished = experiment.resume(resume, overrides, Path(overrides.get("runs_dir", "runs")), out)
-    else:
-        finished = experiment.train(config.resolve(recipe or "mnist", overrides), out)
-    path = finished.folder.path
-    if finished.summary is None:
-        out.print(
-            f"Interrupted and saved. Go on with: nnbackprop train --resume {escape(str(path))}", soft_wrap=True
-        )
-        return 128 + finished.signal
-    if overrides.get("progress") != "off":
-        out.print(summary_table(finished.summary))
-    out.print(f"Run folder: {escape(str(path))}", soft_wrap=True)
-    return 0
+from .flags import BackendName, DeviceName, Run, RunsDir, open_run, out
 
 
 def evaluate(
@@ -60,7 +26,8 @@ def evaluate(
     trained = open_run(run, runs_dir, backend, device)
     dataset = trained.data(data)
     score = trained.evaluate(dataset)
-    figures = f"loss {score.loss:.4f}, accuracy {score.accuracy:.4f} of {score.samples} samples"
+    figures = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in score.metrics.items())
+    figures = f"loss {score.loss:.4f}, {figures} of {score.samples} samples"
     out.print(f"{escape(dataset.source)}: {figures}", soft_wrap=True)
     return 0
 

@@ -1,4 +1,4 @@
-"""Items made on a thread, ahead of their use."""
+"""An iterator run on a thread, ahead of its consumer."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def ahead(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
-    """The same items, made on a thread up to `depth` ahead of use; errors come out where they would have."""
-    line: queue.Queue[tuple[str, Any]] = queue.Queue(depth)
-    left = threading.Event()
+def prefetch(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
+    """The same items, made on a thread up to `depth` ahead; an error is raised after the items before it."""
+    ready: queue.Queue[tuple[str, Any]] = queue.Queue(depth)
+    closed = threading.Event()
 
     def put(kind: str, item: Any) -> bool:
-        while not left.is_set():
+        while not closed.is_set():
             try:
-                line.put((kind, item), timeout=0.1)
+                ready.put((kind, item), timeout=0.1)
                 return True
             except queue.Full:
                 continue
         return False
 
-    def work() -> None:
+    def produce() -> None:
         try:
             for item in items:
                 if not put("item", item):
@@ -33,13 +33,13 @@ def ahead(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
         except BaseException as error:
             put("error", error)
 
-    thread = threading.Thread(target=work, name="batches", daemon=True)
+    thread = threading.Thread(target=produce, name="prefetch", daemon=True)
     thread.start()
     try:
-        while (got := line.get())[0] == "item":
+        while (got := ready.get())[0] == "item":
             yield got[1]
         if got[0] == "error":
             raise got[1]
     finally:
-        left.set()
+        closed.set()
         thread.join()

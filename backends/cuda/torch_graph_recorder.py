@@ -1,16 +1,16 @@
-"""Steps of PyTorch on a CUDA device as one CUDA graph: what `graphs.Replays` needs of the library."""
+"""CUDA graphs by PyTorch: its part of `captured_scan`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import torch
 
 from backends.base import Array
 
 
-class TorchRecorder:
-    """Captures by PyTorch's own context manager, in a pool of memory that is the graph's alone.
+class TorchGraphRecorder:
+    """Captures by PyTorch's own context manager, in a memory pool that is the graph's alone.
 
     PyTorch's guide warms up on a side stream, for the sake of its autograd, which has no part in this.
     """
@@ -19,7 +19,7 @@ class TorchRecorder:
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # of the current device
 
     def record(self, work: Callable[[], None]) -> torch.cuda.CUDAGraph:
-        """Capture `work`. Other threads may go on to move data meanwhile."""
+        """Capture `work`; other threads may move data meanwhile."""
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         capture = torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local")
         with torch.cuda.stream(stream), capture:  # a capture that fails leaves its own stream current
@@ -30,6 +30,10 @@ class TorchRecorder:
         """A new tensor with the same numbers."""
         return array.clone()
 
+    def address(self, array: Array) -> Hashable:
+        """Its first byte and its strides."""
+        return array.data_ptr(), array.stride()
+
     def overlap(self, a: Array, b: Array) -> bool:
-        """Whether the two are views of one stretch of memory."""
+        """Whether the two are views of one storage."""
         return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()

@@ -1,11 +1,11 @@
-"""Steps of CuPy as one CUDA graph: what `graphs.Replays` needs of the library."""
+"""CUDA graphs by CuPy: its part of `captured_scan`."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +14,12 @@ import cupy
 
 from backends.base import Array
 
-from .cupy_products import Products
+from .cublas import CublasMatmul
 
 
 @dataclass(frozen=True)
-class Capture:
-    """A captured graph in numbers: its steps, its nodes, the memory that is its own, its products by cuBLAS."""
+class GraphStats:
+    """A captured graph in numbers: its steps, nodes, bytes of memory of its own and products by cuBLAS."""
 
     steps: int
     nodes: int
@@ -28,8 +28,8 @@ class Capture:
 
 
 @dataclass(frozen=True)
-class CupyRecording:
-    """A graph, and the blocks of memory its kernels work in: while it holds them nobody else is given one."""
+class CupyGraph:
+    """A graph, and the blocks of memory that its kernels work in: held here, they are given to nobody else."""
 
     graph: Any
     blocks: tuple[Any, ...]
@@ -39,30 +39,27 @@ class CupyRecording:
         """Launch the graph on the current stream."""
         self.graph.launch()
 
-    def capture(self, steps: int) -> Capture:
-        """Its numbers; the nodes are counted by the driver."""
-        return Capture(steps, _nodes(self.graph.graph), sum(block.size for block in self.blocks), self.products)
+    def stats(self, steps: int) -> GraphStats:
+        """The driver counts the nodes."""
+        return GraphStats(steps, _nodes(self.graph.graph), sum(block.size for block in self.blocks), self.products)
 
 
-class CupyRecorder:
-    """Captures what is asked of a stream of its own, so that what else the device does need not wait.
+class CupyGraphRecorder:
+    """Captures on a stream of its own, in relaxed mode: a pool may ask the device for memory meanwhile."""
 
-    The capture is CuPy's, in relaxed mode: a pool may ask the device for memory while it lasts.
-    """
-
-    def __init__(self, products: Products) -> None:
-        self._products = products
+    def __init__(self, matmul: CublasMatmul) -> None:
+        self._matmul = matmul
         self._stream = cupy.cuda.Stream(non_blocking=True)
 
-    def record(self, work: Callable[[], None]) -> CupyRecording:
-        """Capture `work`, in a pool of its own that draws on the common one, whose limit so counts for it.
+    def record(self, work: Callable[[], None]) -> CupyGraph:
+        """Capture `work`, in a pool of its own that draws on the common one, whose limit then holds for it.
 
-        On a pool that drew on the device, CuPy would answer a lack of memory by giving up free blocks: those that
-        the first kernels of this very graph work in. A pool that is dropped with free blocks in it never gives
-        them back, so that it is emptied first; the recording holds what it had drawn.
+        On a pool that drew on the device, CuPy would answer a lack of memory by freeing blocks that the first
+        kernels of this very graph work in. A pool that is dropped never gives back its free blocks, so it is
+        emptied first; the graph holds what the pool had drawn.
         """
         blocks: list[Any] = []
-        pool, before = cupy.cuda.MemoryPool(_noting(blocks)), self._products.calls
+        pool, before = cupy.cuda.MemoryPool(_recording_allocator(blocks)), self._matmul.calls
         with cupy.cuda.using_allocator(pool.malloc), self._stream:
             self._stream.begin_capture()
             try:
@@ -75,19 +72,23 @@ class CupyRecorder:
                 raise
             finally:
                 pool.free_all_blocks()
-        return CupyRecording(graph, tuple(blocks), self._products.calls - before)
+        return CupyGraph(graph, tuple(blocks), self._matmul.calls - before)
 
     def copy(self, array: Array) -> Array:
         """A new array with the same numbers."""
         return array.copy()
 
+    def address(self, array: Array) -> Hashable:
+        """Its first byte and its strides."""
+        return array.data.ptr, array.strides
+
     def overlap(self, a: Array, b: Array) -> bool:
-        """Whether the stretches of memory they lie in overlap; told from addresses alone."""
+        """Whether the ranges of their addresses overlap."""
         return cupy.may_share_memory(a, b)
 
 
-def _noting(blocks: list[Any]) -> Callable[[int], Any]:
-    """The common pool's allocator, which notes in `blocks` what it gives."""
+def _recording_allocator(blocks: list[Any]) -> Callable[[int], Any]:
+    """The common pool's allocator, which appends to `blocks` what it gives."""
 
     def allocate(size: int) -> Any:
         pointer = cupy.get_default_memory_pool().malloc(size)

@@ -1,8 +1,8 @@
-"""A NumPy that records: what a captured CUDA graph is, in every respect that can go wrong.
+"""NumPy arrays whose operations can be captured and replayed as in a CUDA graph.
 
-While `Tape.record` runs, nothing that exists is written to, and each operation is noted with the very arrays it
-reads and makes. `replay` does them again, into the same arrays: addresses, shapes and Python numbers are baked in,
-and a buffer that nobody refilled still holds what it held.
+While `Tape.record` runs, nothing that exists is written to, and each operation is recorded with the very arrays it
+reads and makes. `replay` executes them again, into the same arrays: addresses, shapes and Python numbers are baked
+in.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import numpy as np
 
 from backends import NumpyBackend, tree_map
 from backends.base import ElementwiseKernel, Namespace, Step, Tree
-from backends.cuda.graphs import Replays
+from backends.cuda.captured_scan import CapturedScan
 
 CREATORS = ("arange", "empty", "full", "ones", "zeros")
 
 
 class Now(threading.local):
-    """What a thread records: what others ask meanwhile is done, as in a capture of CUDA's relaxed mode."""
+    """The tape of a thread: what others ask meanwhile is executed, as in CUDA's relaxed capture mode."""
 
     tape: Tape | None = None
 
 
 class Tape:
-    """A recorder over `Taped` arrays; `refuse` is raised in its next recording."""
+    """A `GraphRecorder` over `Taped` arrays; `refuse` is raised by `record`."""
 
     now = Now()
 
@@ -57,6 +57,9 @@ class Tape:
     def copy(self, array: Any) -> Any:
         return call(np.copy, (array,))
 
+    def address(self, array: Any) -> Any:
+        return array.ctypes.data, array.strides
+
     def overlap(self, a: Any, b: Any) -> bool:
         return np.may_share_memory(a, b)
 
@@ -68,7 +71,7 @@ def plain(value: Any) -> Any:
 
 
 def call(function: Callable[..., Any], arguments: tuple, options: dict | None = None) -> Any:
-    """Do it; while a tape runs, note it, unless it is a view, which is an address and no operation."""
+    """Execute it; while a tape records, append it, unless it makes a view, which is no operation."""
     arguments, options = plain(arguments), {name: plain(value) for name, value in (options or {}).items()}
     tape = Tape.now.tape
     if "out" in options:
@@ -103,7 +106,7 @@ class Taped(np.ndarray):
         return call(np.astype, (self, dtype), {"copy": copy})
 
     def set(self, host: np.ndarray, stream: Any) -> None:
-        """As CuPy's arrays do: when the stream comes to it."""
+        """As CuPy's arrays: when the stream comes to it."""
         assert (host.dtype, host.shape) == (self.dtype, self.shape)
         stream.ask(lambda: np.copyto(plain(self), host))
 
@@ -114,8 +117,8 @@ class Taped(np.ndarray):
         return np.asarray(plain(self)[where]).view(Taped)
 
 
-class Recording(Namespace):
-    """NumPy's namespace: arrays made from nothing are recorded too, and `fuse` writes over what is donated."""
+class TapedNamespace(Namespace):
+    """NumPy's namespace: creation functions are recorded too, and `fuse` writes over what is donated."""
 
     def __init__(self) -> None:
         super().__init__(np, self._fuse)
@@ -124,9 +127,9 @@ class Recording(Namespace):
         value = getattr(np, name)
         return (lambda *a, **o: call(value, a, o)) if name in CREATORS else value
 
-    def _fuse(self, rule: ElementwiseKernel, donated: tuple[int, ...] = ()) -> ElementwiseKernel:
+    def _fuse(self, kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> ElementwiseKernel:
         def fused(*numbers: Any) -> Any:
-            answer = rule(self, *numbers)
+            answer = kernel(self, *numbers)
             for k, value in zip(donated, answer if isinstance(answer, tuple) else (answer,), strict=False):
                 numbers[k][...] = value
             if not donated:
@@ -137,22 +140,22 @@ class Recording(Namespace):
 
 
 class TapedBackend(NumpyBackend):
-    """A backend on `Taped` arrays, whose loop is `Replays` unless it is `plain`."""
+    """A backend on `Taped` arrays, whose `scan` is `CapturedScan`'s unless it is `eager`."""
 
-    def __init__(self, refuse: Exception | None = None, plain: bool = False) -> None:
+    def __init__(self, refuse: Exception | None = None, eager: bool = False) -> None:
         super().__init__()
-        self.xp = Recording()
+        self.xp = TapedNamespace()
         self.tape = Tape(refuse)
-        self.replays = None if plain else Replays(self.tape)
+        self.captured = None if eager else CapturedScan(self.tape)
 
     def asarray(self, array: np.ndarray, copy: bool = True) -> Any:
         return np.array(array, order="C").view(Taped)
 
     def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
-        if self.replays is None:
+        if self.captured is None:
             return super().scan(step, state, data, xs, last)
         with np.errstate(all="ignore"):
-            return self.replays.scan(step, state, data, xs, last)
+            return self.captured.scan(step, state, data, xs, last)
 
     def host(self, tree: Tree) -> Tree:
         return tree_map(self.to_numpy, tree)

@@ -1,4 +1,4 @@
-"""The captured loop, on a NumPy that records as a CUDA graph does: the bits of the plain loop, whatever comes."""
+"""Captured scans have the bits of an eager loop, on a NumPy that captures and replays as CUDA graphs do."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 
 import nnbackprop as nb
 from backends import leaves, tree_map
-from backends.cuda.graphs import MOST, STEPS, Replays
+from backends.cuda.captured_scan import MAX_GRAPHS, STEPS, CapturedScan
 from nnbackprop.data.dataset import Dataset
-from tests.support.taped import TapedBackend
+from tests.support.fake_graphs import TapedBackend
 
 SAMPLES, FEATURES = 203, 6
 
@@ -42,18 +42,18 @@ def same(a: Any, b: Any) -> None:
 
 
 @pytest.mark.parametrize("optimizer", [nb.SGD(), nb.Momentum(), nb.Adam()], ids=["sgd", "momentum", "adam"])
-def test_a_whole_run_has_the_bits_of_the_plain_loop(optimizer: Any) -> None:
+def test_training_run_has_the_bits_of_the_eager_loop(optimizer: Any) -> None:
     """Dropout's masks, scalars by step, an epoch's ragged batch of 3 and chunks of other lengths are in it."""
-    graphs, loop = TapedBackend(), TapedBackend(plain=True)
+    graphs, loop = TapedBackend(), TapedBackend(eager=True)
     a, b = trained(graphs, optimizer), trained(loop, optimizer)
     same(graphs.host(a.state), loop.host(b.state))
     assert [row.train for row in a.history] == [row.train for row in b.history]
     assert [row.test for row in a.history] == [row.test for row in b.history]
-    assert {steps for steps, _ in graphs.replays.recordings()} == {STEPS, 1}
+    assert {steps for steps, _ in graphs.captured.graphs()} == {STEPS, 1}
 
 
-def test_a_streamed_set_and_a_clipped_gradient_have_them_too() -> None:
-    graphs, loop = TapedBackend(), TapedBackend(plain=True)
+def test_streamed_and_clipped_run_has_the_bits_of_the_eager_loop() -> None:
+    graphs, loop = TapedBackend(), TapedBackend(eager=True)
     options = {
         "resident": "no",
         "clip": partial(nb.clip_by_global_norm, limit=0.1),
@@ -63,7 +63,7 @@ def test_a_streamed_set_and_a_clipped_gradient_have_them_too() -> None:
     assert graphs.tape.recorded
 
 
-# What a loop may be asked
+# What a scan may be given
 
 
 def count(state: Any, data: Any, x: Any) -> Any:
@@ -94,7 +94,7 @@ def data(backend: TapedBackend, scale: float = 0.5) -> Any:
 
 
 @pytest.mark.parametrize("lengths", [(1, 1, 1, 1), (STEPS, STEPS), (100, 3, 64, 64, 1), (0, 5, 47, 33)])
-def test_arrays_may_change_places_and_chunks_their_lengths(lengths: tuple[int, ...]) -> None:
+def test_state_arrays_may_swap_and_chunk_lengths_may_change(lengths: tuple[int, ...]) -> None:
     backend = TapedBackend()
     state, given, seen = begin(backend), data(backend), [np.zeros(0)]
     for length in lengths:
@@ -107,7 +107,7 @@ def test_arrays_may_change_places_and_chunks_their_lengths(lengths: tuple[int, .
         np.testing.assert_array_equal(state[name], values)
 
 
-def test_a_recording_is_made_once_and_played_from_then_on() -> None:
+def test_step_is_captured_once_and_then_replayed() -> None:
     backend, calls = TapedBackend(), []
 
     def step(state: Any, given: Any, x: Any) -> Any:
@@ -116,13 +116,13 @@ def test_a_recording_is_made_once_and_played_from_then_on() -> None:
 
     state, given = begin(backend), data(backend)
     state = backend.scan(step, state, given, xs(backend, 2 * STEPS))
-    assert (len(calls), backend.tape.recorded) == (2 * STEPS, 1)  # plainly, then while it is recorded
+    assert (len(calls), backend.tape.recorded) == (2 * STEPS, 1)  # eagerly, then while it is captured
     for _ in range(3):
         state = backend.scan(step, state, given, xs(backend, 10 * STEPS))
     assert (len(calls), backend.tape.recorded) == (2 * STEPS, 1)
 
 
-def test_the_last_step_is_made_by_last_and_by_nothing_else() -> None:
+def test_last_makes_the_last_step_alone() -> None:
     backend = TapedBackend()
 
     def add(state: Any, given: Any, x: Any) -> Any:
@@ -139,9 +139,9 @@ def test_the_last_step_is_made_by_last_and_by_nothing_else() -> None:
         assert [float(a) for a in state] == [before + numbers.sum(), noted + 10 * numbers[-1]]
 
 
-def test_what_a_caller_copied_stays_and_what_he_puts_in_is_taken() -> None:
-    """A trainer keeps snapshots, sets the sums to zero between chunks, and may bring back its best weights."""
-    backend, given = TapedBackend(), None
+def test_copies_of_a_state_stay_and_replaced_arrays_are_read() -> None:
+    """A trainer keeps snapshots, sets the sums to zero between chunks, and may restore its best weights."""
+    backend = TapedBackend()
     given = data(backend)
     state = backend.scan(count, begin(backend), given, xs(backend, 3 * STEPS))
     snapshot = tree_map(lambda a: backend.xp.asarray(a, copy=True), state)
@@ -153,22 +153,22 @@ def test_what_a_caller_copied_stays_and_what_he_puts_in_is_taken() -> None:
     same(backend.host(snapshot), kept)
     np.testing.assert_array_equal(state["total"], [7.0 + sum(range(STEPS)) / 2] * 2)
     again = backend.scan(count, snapshot, given, xs(backend, STEPS))
-    plain = TapedBackend(plain=True)
+    plain = TapedBackend(eager=True)
     expected = plain.scan(count, tree_map(plain.asarray, kept), data(plain), xs(plain, STEPS))
     same(
         backend.host({k: again[k] for k in sorted(again)}), plain.host({k: expected[k] for k in sorted(expected)})
     )
 
 
-def test_other_data_is_read_where_it_lies() -> None:
+def test_each_data_argument_is_read_at_its_own_address() -> None:
     backend = TapedBackend()
     for scale in (0.5, 2.0, 0.5):
         state = backend.scan(count, begin(backend), data(backend, scale), xs(backend, 3 * STEPS))
         np.testing.assert_array_equal(state["total"], by_hand(np.arange(3 * STEPS), scale)["total"])
 
 
-def test_data_that_is_written_to_is_read_as_it_stands() -> None:
-    """Evaluation has the parameters among its data, and training writes to them in between."""
+def test_changed_data_is_read_anew() -> None:
+    """Parameters are among the data of an evaluation, and training writes to them in between."""
     backend = TapedBackend()
     given, state = data(backend), begin(backend)
     state = backend.scan(count, state, given, xs(backend, 3 * STEPS))
@@ -195,12 +195,64 @@ def test_one_array_in_two_places_of_a_state_becomes_two() -> None:
     np.testing.assert_array_equal(state[1], [0.0, 0.0])
 
 
-# When it cannot be
+# Several states of one step
+
+
+def test_two_states_take_turns_in_one_captured_step() -> None:
+    """Each has the numbers that it has by itself, and neither overwrites the other."""
+    backend = TapedBackend()
+    given = data(backend)
+    states, numbers = [begin(backend), begin(backend)], [np.zeros(0), np.zeros(0)]
+    for chunk in range(5):
+        for k in range(2):
+            new = xs(backend, STEPS + chunk % 2, first=100 * chunk + 7 * k)
+            numbers[k] = np.concatenate([numbers[k], new["a"]])
+            states[k] = backend.scan(count, states[k], given, new)
+    assert backend.tape.recorded
+    for state, seen in zip(states, numbers, strict=True):
+        for name, values in by_hand(seen).items():
+            np.testing.assert_array_equal(state[name], values)
+
+
+def test_a_result_that_is_kept_is_not_overwritten() -> None:
+    """An evaluation starts from new sums each time; the caller may read the results later, or keep one array."""
+    backend = TapedBackend()
+    given = data(backend)
+    kept = [backend.scan(count, begin(backend), given, xs(backend, STEPS, first))["total"] for first in range(5)]
+    for first, total in enumerate(kept):
+        np.testing.assert_array_equal(total, by_hand(first + np.arange(STEPS))["total"])
+
+
+def test_buffers_of_a_dropped_state_are_reused() -> None:
+    backend = TapedBackend()
+    given = data(backend)
+    for _ in range(6):
+        backend.scan(count, begin(backend), given, xs(backend, STEPS))
+    assert backend.tape.recorded == 1
+
+
+def test_captured_data_does_not_count_as_a_held_state() -> None:
+    """An evaluation captured on the parameters keeps their memory; the training step may reuse it all the same."""
+    backend = TapedBackend()
+    given = data(backend)
+
+    def evaluate(state: Any, params: Any, x: Any) -> Any:
+        return {"sum": state["sum"] + params["total"]}
+
+    for _ in range(4):
+        state = backend.scan(count, begin(backend), given, xs(backend, STEPS))
+        result = backend.scan(evaluate, {"sum": backend.asarray(np.zeros(2))}, state, xs(backend, STEPS))
+        np.testing.assert_array_equal(result["sum"], STEPS * np.array(state["total"]))
+        del state, result
+    assert backend.tape.recorded == 2
+
+
+# Steps that cannot be captured
 
 
 @pytest.mark.parametrize("error", [MemoryError("no block of 512 bytes"), RuntimeError("is capturing.")])
-def test_a_step_that_cannot_be_recorded_goes_on_with_one_warning_and_the_same_bits(error: Exception) -> None:
-    refused, loop = TapedBackend(refuse=error), TapedBackend(plain=True)
+def test_step_that_cannot_be_captured_warns_once_and_runs_eagerly(error: Exception) -> None:
+    refused, loop = TapedBackend(refuse=error), TapedBackend(eager=True)
     state, expected = begin(refused), begin(loop)
     with warnings.catch_warnings(record=True, action="always") as caught:
         for _ in range(3):
@@ -208,13 +260,13 @@ def test_a_step_that_cannot_be_recorded_goes_on_with_one_warning_and_the_same_bi
             expected = loop.scan(count, expected, data(loop), xs(loop, 40))
     same(refused.host(state), loop.host(expected))
     assert [str(w.message) for w in caught] == [
-        f"A step cannot be recorded as a CUDA graph ({type(error).__name__}: {str(error).rstrip('.')}). "
+        f"A step cannot be captured as a CUDA graph ({type(error).__name__}: {str(error).rstrip('.')}). "
         "It goes on kernel by kernel, with the same numbers and more slowly."
     ]
     assert caught[0].filename == __file__
 
 
-def test_an_error_of_the_step_itself_is_no_matter_of_recording() -> None:
+def test_an_error_of_the_step_is_raised_without_a_warning() -> None:
     backend = TapedBackend()
 
     def step(state: Any, given: Any, x: Any) -> Any:
@@ -224,12 +276,12 @@ def test_an_error_of_the_step_itself_is_no_matter_of_recording() -> None:
         backend.scan(step, begin(backend), data(backend), xs(backend, 40))
 
 
-# What is kept, and how long
+# Lifetime of graphs
 
 
-def test_recordings_are_bounded_forgotten_when_asked_and_gone_with_their_step() -> None:
+def test_graphs_are_bounded_cleared_and_freed_with_their_step() -> None:
     class Recorder:
-        """Whose recordings do nothing and hold nothing."""
+        """Its graphs do nothing."""
 
         def record(self, work: Any) -> Any:
             return self
@@ -240,25 +292,28 @@ def test_recordings_are_bounded_forgotten_when_asked_and_gone_with_their_step() 
         def copy(self, array: Any) -> Any:
             return array.copy()
 
+        def address(self, array: Any) -> Any:
+            return array.ctypes.data, array.strides
+
         def overlap(self, a: Any, b: Any) -> bool:
             return False
 
-    replays = Replays(Recorder())
+    captured = CapturedScan(Recorder())
 
     def add(state: Any, given: Any, x: Any) -> Any:
         return state + x
 
     def run(step: Any, width: int) -> None:
         for _ in range(2):
-            replays.scan(step, np.zeros(width), (), np.zeros((1, width)))
+            captured.scan(step, np.zeros(width), (), np.zeros((1, width)))
 
-    for width in range(1, MOST + 4):
+    for width in range(1, MAX_GRAPHS + 4):
         run(add, width)
-    assert len(list(replays.recordings())) == MOST
-    replays.forget()
-    assert not list(replays.recordings())
+    assert len(list(captured.graphs())) == MAX_GRAPHS
+    captured.clear()
+    assert not list(captured.graphs())
     run(add, 1)
-    assert [steps for steps, _ in replays.recordings()] == [1]
+    assert [steps for steps, _ in captured.graphs()] == [1]
     del add
     gc.collect()
-    assert not list(replays.recordings())
+    assert not list(captured.graphs())

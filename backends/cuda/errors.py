@@ -1,4 +1,4 @@
-"""What keeps CuPy from working, told from what it reports, and the command that mends it. Needs no CuPy."""
+"""Why CuPy does not work here, and the command that fixes it. Imports no CuPy."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from backends.base import BackendError
 
 
 def check_one_wheel() -> None:
-    """Raise BackendError if CuPy packages lie over each other: all of them unpack into one folder `cupy`."""
+    """Raise BackendError if several CuPy packages are installed: all of them unpack into one folder `cupy`."""
     names = {d.name for d in distributions() if re.fullmatch(r"cupy(-(cuda|rocm)[\w-]*)?", d.name or "")}
     if len(names) > 1:
-        wheels, extra = sorted(names), "cuda13" if "cupy-cuda13x" in names else "cuda12"
+        wheels, build = sorted(names), 13 if "cupy-cuda13x" in names else 12
         raise BackendError(
             f"{len(wheels)} CuPy packages are installed over each other: {', '.join(wheels)}.",
-            f'Keep one: pip uninstall -y {" ".join(wheels)} && pip install "nnbackprop[{extra}]"',
+            f'Keep one: pip uninstall -y {" ".join(wheels)} && pip install "cupy-cuda{build}x[ctk]"',
         )
 
 
 def cuda_version(number: int) -> str:
-    """A version as CUDA gives it, 12040, in people's words, 12.4."""
+    """12040, as CUDA gives it, as 12.4."""
     return f"{number // 1000}.{number % 1000 // 10}"
 
 
-def no_device(driver: int, built: int, said: Exception) -> BackendError:
+def no_device(driver: int, built: int, cause: Exception) -> BackendError:
     """Why CuPy, `built` for a CUDA version, sees no device under a `driver` for one.
 
     Versions as CUDA gives them; 0 is no driver at all.
@@ -39,17 +39,17 @@ def no_device(driver: int, built: int, said: Exception) -> BackendError:
             f"CuPy is built for CUDA {built // 1000}, and the NVIDIA driver goes no further than CUDA "
             f"{cuda_version(driver)}.",
             f"Update the driver, or take the other build: pip uninstall -y cupy-cuda{built // 1000}x && "
-            f'pip install "nnbackprop[cuda{driver // 1000}]"',
+            f'pip install "cupy-cuda{driver // 1000}x[ctk]"',
         )
     return BackendError(
-        f"The NVIDIA driver shows CuPy no CUDA device ({said}).",
+        f"The NVIDIA driver shows CuPy no CUDA device ({cause}).",
         "See what nvidia-smi lists and CUDA_VISIBLE_DEVICES holds, or use --backend numpy.",
     )
 
 
-def no_product(device: str, built: int, said: Exception) -> BackendError:
+def no_product(device: str, built: int, cause: Exception) -> BackendError:
     """Why a first product on `device` failed: most often CUDA's own libraries are missing."""
     return BackendError(
-        f"CuPy sees {device} but cannot multiply two matrices there ({type(said).__name__}: {said}).",
-        f'Install CUDA\'s libraries with it: pip install "nnbackprop[cuda{built // 1000}]"',
+        f"CuPy sees {device} but cannot multiply two matrices there ({type(cause).__name__}: {cause}).",
+        f'Install CUDA\'s libraries with it: pip install "cupy-cuda{built // 1000}x[ctk]"',
     )

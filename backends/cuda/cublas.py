@@ -1,4 +1,4 @@
-"""Matrix products on a CUDA device by cuBLAS itself: CuPy refuses its own while a stream is captured (issue 6290).
+"""Matrix products by calls to cuBLAS: CuPy refuses its own while a stream is captured (cupy issue 6290).
 
 The library is the one that CuPy has loaded, found by the way CuPy finds it (cuda-pathfinder) and called through
 ctypes. It has a handle of its own, since CuPy sets its handle's stream at every call, and with that drops its
@@ -17,7 +17,7 @@ from cuda.pathfinder import load_nvidia_dynamic_lib
 
 from backends.base import Array
 
-from .cupy_bfloat16 import BFLOAT16
+from .bfloat16 import BFLOAT16
 from .gemm import Gemm, gemm
 
 WORKSPACE = 32 * 2**20
@@ -56,7 +56,7 @@ _SIGNATURES = {
 }
 
 
-class Products:
+class CublasMatmul:
     """`xp.matmul` on the current device: a callable of two arrays.
 
     `calls` counts the products that went to cuBLAS, `tf32` lets those of float32 round their factors to 10 bits.

@@ -1,0 +1,235 @@
+"""`Backend.scan` by CUDA graphs: chains of steps captured once and replayed.
+
+A small step is launch-bound: its kernels end sooner than Python can launch the next. A graph launches a chain of
+steps with one call. All addresses are baked into it, so a graph updates its own buffers of the state in place, and
+what changes from step to step is copied into buffers that it reads. The library's part, a `GraphRecorder`, is in
+cupy_graph_recorder.py and torch_graph_recorder.py.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary, ref
+
+from backends.base import Array, Step, Tree, leaves, tree_map
+
+STEPS = 16
+"""Steps of a graph: enough that the copies and the launch before each one do not count."""
+
+MAX_GRAPHS = 12
+"""Graphs kept of one step; a run has a handful: whole, ragged and single batches, with and without `last`."""
+
+
+class Graph(Protocol):
+    """A captured graph."""
+
+    def replay(self) -> None:
+        """Launch it, in the order of what else is asked of the device."""
+
+
+class GraphRecorder(Protocol):
+    """What a library does to capture graphs."""
+
+    def record(self, work: Callable[[], None]) -> Graph:
+        """Call `work` and capture what it asks of the device, which is not executed; raises what prevents it."""
+
+    def copy(self, array: Array) -> Array:
+        """A new array with the same numbers."""
+
+    def address(self, array: Array) -> Hashable:
+        """Its first byte and its strides: equal for two views of the same elements."""
+
+    def overlap(self, a: Array, b: Array) -> bool:
+        """Whether the two may share memory."""
+
+
+class CapturedScan:
+    """`Backend.scan` by captured graphs.
+
+    The first steps of a kind run eagerly, which compiles their kernels; those that follow are captured. A step
+    that cannot be captured goes on eagerly, and a warning says why.
+
+    The caller gets views of a graph's buffers. A state that comes back is recognised by its address and needs no
+    copy; another state takes over the buffers if no view of them is alive any more, and else gets graphs of its
+    own.
+    """
+
+    def __init__(self, recorder: GraphRecorder) -> None:
+        self._recorder = recorder
+        self._steps: WeakKeyDictionary[Step, _CapturedStep] = WeakKeyDictionary()
+
+    def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
+        """As `Backend.scan`: by graphs of `STEPS` steps, and of single ones for what is left over."""
+        captured = self._steps.setdefault(step, _CapturedStep())
+        data_key = _shapes(data), tuple(self._recorder.address(a) for a in leaves(data))
+        at, steps = 0, leaves(xs)[0].shape[0]
+        while at < steps:
+            end = at + (STEPS if steps - at >= STEPS else 1)
+            rows = tree_map(lambda a: a[at:end, ...], xs)  # noqa: B023
+            chain = _Chain(step, step if last is None or end < steps else last, end - at)
+            state = self._advance(captured, chain, state, data, rows, data_key)
+            at = end
+        return captured.views_of(state)
+
+    def graphs(self) -> Iterator[tuple[int, Any]]:
+        """Each graph that is kept, with its number of steps."""
+        for captured in list(self._steps.values()):
+            for kept in captured.graphs.values():
+                yield leaves(kept.xs)[0].shape[0], kept.graph
+
+    def clear(self) -> None:
+        """Drop all graphs and the memory they hold; they are captured anew when they are needed."""
+        self._steps.clear()
+
+    def _advance(
+        self, captured: _CapturedStep, chain: _Chain, state: Tree, data: Tree, xs: Tree, data_key: Any
+    ) -> Tree:
+        kind = ref(chain.last), _shapes(state), data_key[0], _shapes(xs, 1)
+        if captured.eager or kind not in captured.seen:
+            captured.seen.add(kind)
+            return chain(captured.views_of(state), data, xs)
+        buffers = self._buffers_for(captured, state)
+        key = chain.steps, kind, data_key, buffers
+        if key not in captured.graphs:
+            try:
+                captured.keep(key, self._capture(chain, buffers, data, xs))
+            except Exception as error:  # whatever a library cannot capture, it can run
+                captured.eager = True
+                _warn(error)
+                return chain(captured.views_of(state), data, xs)
+        kept = captured.graphs[key]
+        self._refill(buffers.arrays, state)
+        self._refill(kept.xs, xs)
+        kept.graph.replay()
+        return buffers.arrays
+
+    def _buffers_for(self, captured: _CapturedStep, state: Tree) -> _StateBuffers:
+        """The buffers that hold `state` or most of it; else some that nobody holds a view of; else new ones."""
+        if (own := captured.buffers_with(state)) is not None:
+            return own
+        present = [buffers for buffers in captured.buffers() if _shapes(buffers.arrays) == _shapes(state)]
+        given = {self._recorder.address(a) for a in leaves(state) if math.prod(a.shape)}
+
+        def shared(buffers: _StateBuffers) -> int:
+            return sum(self._recorder.address(a) in given for a in leaves(buffers.arrays))
+
+        nearest = max(present, key=shared, default=None)
+        if nearest is not None and shared(nearest):
+            return nearest
+        unused = (buffers for buffers in present if not buffers.in_use())
+        return next(unused, None) or _StateBuffers(tree_map(self._recorder.copy, state))
+
+    def _capture(self, chain: _Chain, buffers: _StateBuffers, data: Tree, xs: Tree) -> _KeptGraph:
+        own, own_xs = buffers.arrays, tree_map(self._recorder.copy, xs)
+        graph = self._recorder.record(lambda: self._refill(own, chain(own, data, own_xs)))
+        return _KeptGraph(buffers, tree_map(_view, data), own_xs, graph)
+
+    def _refill(self, own: Tree, new: Tree) -> None:
+        """Copy `new` into the arrays `own`, except what is there already.
+
+        A step may return one array of its state in the place of another: it is copied aside before that is
+        overwritten.
+        """
+        if own is new:
+            return
+        address, overlap, places = self._recorder.address, self._recorder.overlap, leaves(own)
+        moved = [(place, a) for place, a in _pairs(own, new) if address(a) != address(place)]
+        safe = [self._recorder.copy(a) if any(overlap(a, p) for p in places) else a for _, a in moved]
+        for (place, _), a in zip(moved, safe, strict=True):
+            place[...] = a
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """A number of steps in a row, the last of them by `last`."""
+
+    step: Step
+    last: Step
+    steps: int
+
+    def __call__(self, state: Tree, data: Tree, xs: Tree) -> Tree:
+        for k in range(self.steps):
+            make = self.step if k < self.steps - 1 else self.last
+            state = make(state, data, tree_map(lambda a: a[k, ...], xs))  # noqa: B023
+        return state
+
+
+@dataclass(eq=False)
+class _StateBuffers:
+    """Arrays that graphs update in place, and the views of them that the caller was given last."""
+
+    arrays: Tree
+    views: list[ref[Array]] = field(default_factory=list)
+
+    def in_use(self) -> bool:
+        return any(view() is not None for view in self.views)
+
+
+@dataclass(frozen=True)
+class _KeptGraph:
+    """A graph with all that it reads and writes, which must live as long; `data` is views of the caller's."""
+
+    buffers: _StateBuffers
+    data: Tree
+    xs: Tree
+    graph: Graph
+
+
+@dataclass
+class _CapturedStep:
+    """The kinds of arguments that a step function has run on, and its graphs."""
+
+    seen: set[Hashable] = field(default_factory=set)
+    graphs: dict[Hashable, _KeptGraph] = field(default_factory=dict)
+    eager: bool = False
+
+    def keep(self, key: Hashable, graph: _KeptGraph) -> None:
+        """Keep a graph, in place of the oldest where there are many."""
+        if len(self.graphs) == MAX_GRAPHS:
+            del self.graphs[next(iter(self.graphs))]
+        self.graphs[key] = graph
+
+    def buffers(self) -> list[_StateBuffers]:
+        return list(dict.fromkeys(kept.buffers for kept in self.graphs.values()))
+
+    def buffers_with(self, arrays: Tree) -> _StateBuffers | None:
+        return next((buffers for buffers in self.buffers() if buffers.arrays is arrays), None)
+
+    def views_of(self, state: Tree) -> Tree:
+        """New views where `state` is a graph's own arrays; any other state as it is."""
+        if (buffers := self.buffers_with(state)) is not None:
+            state = tree_map(_view, state)
+            buffers.views = [ref(view) for view in leaves(state)]
+        return state
+
+
+def _view(array: Array) -> Array:
+    return array[...]
+
+
+def _shapes(tree: Tree, axis: int = 0) -> tuple[Hashable, ...]:
+    """Shapes, from `axis` on, and dtypes."""
+    return tuple((tuple(a.shape[axis:]), a.dtype) for a in leaves(tree))
+
+
+def _pairs(own: Tree, new: Tree) -> list[tuple[Array, Array]]:
+    """The arrays of two trees of one structure, by key: a step may build its dict in another order."""
+    if isinstance(own, dict):
+        return [pair for key in own for pair in _pairs(own[key], new[key])]
+    if isinstance(own, tuple):
+        return [pair for o, n in zip(own, new, strict=True) for pair in _pairs(o, n)]
+    return [(own, new)]
+
+
+def _warn(error: Exception) -> None:
+    reason = f"{type(error).__name__}: {error}".rstrip(".")
+    warnings.warn(
+        f"A step cannot be captured as a CUDA graph ({reason}). It goes on kernel by kernel, with the same "
+        "numbers and more slowly.",
+        RuntimeWarning,
+        stacklevel=5,
+    )

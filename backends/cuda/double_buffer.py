@@ -1,0 +1,109 @@
+"""Chunks copied to a CUDA device while it computes: two buffers that take turns.
+
+While kernels read the chunk in one buffer, a thread writes the next chunk into the other: into its pinned memory,
+from where a copy stream takes it to its device memory. Three waits keep a chunk whole, and there are no others:
+the host waits for the last copy out of the pinned memory, a copy for the last use of the buffer, and a use for the
+copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+from queue import SimpleQueue
+from typing import Any
+
+import cupy
+import cupyx
+import numpy as np
+
+from backends.base import Array, T, Tree, leaves, tree_map
+from backends.prefetch import prefetch
+
+BUFFERS = 2
+
+ALIGNMENT = 256
+"""Bytes that the address of an array on a device is a multiple of, as if it had been allocated by itself."""
+
+
+def double_buffered(device: cupy.cuda.Device, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:
+    """`Backend.prefetch` on `device`, for the stream that is current to the thread that asks for the chunks."""
+    with device:
+        uses = cupy.cuda.get_current_stream()
+        copies = cupy.cuda.Stream(non_blocking=True)  # the null stream would wait for any other
+        buffers = [_Buffer(device, uses, copies) for _ in range(BUFFERS)]
+    free: SimpleQueue[_Buffer | None] = SimpleQueue()
+    for buffer in buffers:
+        free.put(buffer)
+
+    def filled() -> Iterator[tuple[T, _Buffer, Tree]]:
+        for label, xs in chunks:
+            buffer = free.get()
+            if buffer is None:
+                return
+            yield label, buffer, buffer.fill(xs)
+
+    coming = prefetch(filled(), BUFFERS)
+    try:
+        for label, buffer, xs in coming:
+            buffer.begin_use()
+            yield label, xs
+            buffer.end_use()
+            free.put(buffer)
+    finally:
+        free.put(None)
+        coming.close()
+        # the pools that have the memory next know nothing of copies: none may be under way any more
+        for buffer in buffers:
+            buffer.copied.synchronize()
+
+
+class _Buffer:
+    """Pinned host memory and device memory of one size, with events for the last copy and the last use.
+
+    CuPy's pool hands out at once what was freed, to the stream that it was allocated in: what its last owner asked
+    of the device is in the order of `uses`, so the device memory is allocated there.
+    """
+
+    def __init__(self, device: cupy.cuda.Device, uses: Any, copies: Any) -> None:
+        self._device, self._uses, self._copies = device, uses, copies
+        self._host = np.empty(0, np.uint8)
+        self._memory: Array = None
+        # `block`: a thread that waits sleeps, and does not spin
+        self.copied, self._used = (cupy.cuda.Event(block=True, disable_timing=True) for _ in range(2))
+
+    def fill(self, xs: Tree) -> Tree:
+        """Views of the device memory, where `xs` will be once `copied` is reached."""
+        arrays = leaves(xs)
+        *offsets, size = accumulate((-(-a.nbytes // ALIGNMENT) * ALIGNMENT for a in arrays), initial=0)
+        with self._device:
+            self.copied.synchronize()
+            if size > self._host.size:
+                self._allocate(size)
+            for at, a in zip(offsets, arrays, strict=True):
+                _part(self._host, at, a)[...] = a
+            self._copies.wait_event(self._used)
+            self._memory[:size].set(self._host[:size], stream=self._copies)
+            self._copies.record(self.copied)
+            views = (_part(self._memory, at, a) for at, a in zip(offsets, arrays, strict=True))
+            return tree_map(lambda _: next(views), xs)
+
+    def begin_use(self) -> None:
+        """Make kernels launched from now on wait for the chunk."""
+        with self._device:
+            self._uses.wait_event(self.copied)
+
+    def end_use(self) -> None:
+        """Let the next chunk be copied once the kernels launched so far are done."""
+        with self._device:
+            self._uses.record(self._used)
+
+    def _allocate(self, size: int) -> None:
+        with self._uses:
+            self._host, self._memory = cupyx.empty_pinned(size, dtype=np.uint8), cupy.empty(size, dtype=cupy.uint8)
+        self._uses.record(self._used)
+
+
+def _part(memory: Array, at: int, like: np.ndarray) -> Array:
+    """The bytes of `memory` from `at` on as an array of the shape and dtype of `like`."""
+    return memory[at : at + like.nbytes].view(like.dtype).reshape(like.shape)

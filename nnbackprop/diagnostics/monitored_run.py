@@ -1,0 +1,52 @@
+"""A run with diagnosis: the monitor as a callback, and a divergence traced to its step and layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from nnbackprop.errors import DivergedError
+from nnbackprop.runs.train import Run, Say
+from nnbackprop.training.callbacks import Callback
+from nnbackprop.training.trainer import Trainer
+
+from .findings import Diagnosis
+from .monitor import Monitor
+from .nan_tracing import trace_nan
+
+
+class MonitoredRun:
+    """Fits a run; `diagnosis` is what the monitor found, None where nobody asked for it and nothing went wrong.
+
+    A run that diverges is diagnosed whether it was monitored or not. The diagnosis is kept in doctor.json.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.monitor = Monitor() if run.config.doctor else None
+        self.diagnosis: Diagnosis | None = None
+
+    def fit(self, callbacks: Sequence[Callback], say: Say) -> dict[str, Any] | None:
+        """The summary, or None where a signal interrupted; DivergedError names the step and the layer."""
+        watched = [self.monitor] if self.monitor else []
+        try:
+            summary = self.run.fit([*watched, *callbacks], say, self._explain)
+        except DivergedError:
+            self._keep()
+            raise
+        if self.run.config.doctor:
+            self._keep()
+        return summary
+
+    def _explain(self, trainer: Trainer, error: DivergedError) -> DivergedError:
+        fault = trace_nan(trainer, error)
+        monitor = self.monitor or Monitor.of_snapshot(trainer)
+        monitor.fault = fault
+        self.diagnosis = monitor.diagnosis
+        return fault.error()
+
+    def _keep(self) -> None:
+        if self.monitor:
+            self.diagnosis = self.monitor.diagnosis
+        if self.diagnosis is not None:
+            self.run.folder.write_json("doctor.json", self.diagnosis.to_json())
