@@ -17,7 +17,7 @@ import derivation_pictures as pictures
 import derivation_runs as runs
 from pages import ROOT, machine, write
 
-from nnbackprop.diagnostics.gradcheck.numeric import STEPS
+from nnbackprop.diagnostics.gradcheck.central_differences import STEPS
 
 DOCUMENTS = {"en": ROOT / "docs" / "derivation.md", "zh": ROOT / "docs" / "derivation.zh.md"}
 WORDS = {

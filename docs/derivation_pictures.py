@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 from pages import ROOT
 
-from nnbackprop.diagnostics.gradcheck.numeric import STEPS
+from nnbackprop.diagnostics.gradcheck.central_differences import STEPS
 
 FOLDER = ROOT / "docs" / "figures"
 BLUE, RED, GREY, GREEN = "#1f5fa8", "#c0392b", "#666666", "#2e8b57"

@@ -10,72 +10,100 @@
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._guard import check_backends
 
 check_backends()
 
-_MODULES = {
-    "backends": ("Backend", "BackendError", "available", "select"),
-    "nnbackprop.data": ("Dataset", "Scaling", "Splits", "fit_scaling", "load", "split"),
-    "nnbackprop.errors": (
-        "DataError",
-        "DivergedError",
-        "NnbackpropError",
-        "RunFolderError",
-        "ShapeError",
-        "UsageError",
-    ),
-    "nnbackprop.nn.initializers": ("FanOutNormal", "Glorot", "He", "LeCun", "Normal", "Uniform", "Zeros"),
-    "nnbackprop.nn.layers": (
-        "ELU",
-        "GELU",
-        "Dense",
-        "Dropout",
-        "Flatten",
-        "Identity",
-        "LeakyReLU",
-        "ReLU",
-        "SiLU",
-        "Sigmoid",
-        "Softmax",
-        "Softplus",
-        "Tanh",
-    ),
-    "nnbackprop.nn.losses": ("MeanSquaredError", "SigmoidBinaryCrossEntropy", "SoftmaxCrossEntropy", "one_hot"),
-    "nnbackprop.nn.metrics": ("ClassificationMetrics", "MultilabelMetrics", "RegressionMetrics", "accuracy"),
-    "nnbackprop.nn.sequential": ("Residual", "Sequential"),
-    "nnbackprop.optim": (
-        "SGD",
-        "Adagrad",
-        "Adam",
-        "AdamW",
-        "Momentum",
-        "Nesterov",
-        "RMSprop",
-        "clip_by_global_norm",
-        "clip_by_value",
-    ),
-    "nnbackprop.nn.regularization": ("WeightPenalty",),
-    "nnbackprop.nn.rng": ("RngKey",),
-    "nnbackprop.optim.schedules": ("Constant", "Cosine", "Exponential", "OneCycle", "StepDecay", "Warmup"),
-    "nnbackprop.runs.trained_model": ("TrainedModel",),
-    "nnbackprop.training.callbacks.base": ("Callback",),
-    "nnbackprop.training.trainer": ("Trainer",),
-    "nnbackprop.diagnostics.gradcheck.gradcheck": ("gradcheck", "gradcheck_function"),
+# fmt: off
+__all__ = [  # noqa: RUF022
+    "Adagrad", "Adam", "AdamW", "Backend", "BackendError", "BatchNorm", "Callback", "ClassificationMetrics",
+    "Constant", "Cosine", "DataError", "Dataset", "Dense", "DivergedError", "Dropout", "ELU", "Exponential",
+    "FanOutNormal", "Flatten", "GELU", "Glorot", "He", "Identity", "LayerNorm", "LeCun", "LeakyReLU",
+    "MeanSquaredError", "Momentum", "MultilabelMetrics", "Nesterov", "NnbackpropError", "Normal", "OneCycle",
+    "RMSprop", "ReLU", "RegressionMetrics", "Residual", "RngKey", "RunFolderError", "SGD", "Scaling",
+    "Sequential", "ShapeError", "SiLU", "Sigmoid", "SigmoidBinaryCrossEntropy", "Softmax",
+    "SoftmaxCrossEntropy", "Softplus", "Splits", "StepDecay", "Tanh", "TrainedModel", "Trainer", "Uniform",
+    "UsageError", "Warmup", "WeightPenalty", "Zeros", "accuracy", "available", "clip_by_global_norm",
+    "clip_by_value", "fit_scaling", "gradcheck", "gradcheck_function", "load", "one_hot", "select", "split",
+]
+# fmt: on
+
+_NAMES_BY_MODULE = {
+    "backends": "Backend BackendError available select",
+    "nnbackprop.data": "Dataset Scaling Splits fit_scaling load split",
+    "nnbackprop.diagnostics.gradcheck.gradcheck": "gradcheck gradcheck_function",
+    "nnbackprop.errors": "DataError DivergedError NnbackpropError RunFolderError ShapeError UsageError",
+    "nnbackprop.nn.initializers": "FanOutNormal Glorot He LeCun Normal Uniform Zeros",
+    "nnbackprop.nn.layers": "ELU GELU BatchNorm Dense Dropout Flatten Identity LayerNorm LeakyReLU ReLU SiLU "
+    "Sigmoid Softmax Softplus Tanh",
+    "nnbackprop.nn.losses": "MeanSquaredError SigmoidBinaryCrossEntropy SoftmaxCrossEntropy one_hot",
+    "nnbackprop.nn.metrics": "ClassificationMetrics MultilabelMetrics RegressionMetrics accuracy",
+    "nnbackprop.nn.regularization": "WeightPenalty",
+    "nnbackprop.nn.rng": "RngKey",
+    "nnbackprop.nn.sequential": "Residual Sequential",
+    "nnbackprop.optim": "SGD Adagrad Adam AdamW Momentum Nesterov RMSprop clip_by_global_norm clip_by_value",
+    "nnbackprop.optim.schedules": "Constant Cosine Exponential OneCycle StepDecay Warmup",
+    "nnbackprop.runs.trained_model": "TrainedModel",
+    "nnbackprop.training.callbacks.base": "Callback",
+    "nnbackprop.training.trainer": "Trainer",
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
-__all__ = sorted(_HOME)
+_MODULES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()}
 
 
-def __getattr__(name: str) -> Any:
-    """Import a name's module when the name is first used, so that `import nnbackprop` is free."""
-    if name not in _HOME:
-        raise AttributeError(f"module 'nnbackprop' has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
+if TYPE_CHECKING:
+    from backends import Backend, BackendError, available, select
+    from nnbackprop.data import Dataset, Scaling, Splits, fit_scaling, load, split
+    from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck, gradcheck_function
+    from nnbackprop.errors import DataError, DivergedError, NnbackpropError, RunFolderError, ShapeError, UsageError
+    from nnbackprop.nn.initializers import FanOutNormal, Glorot, He, LeCun, Normal, Uniform, Zeros
+    from nnbackprop.nn.layers import (
+        ELU,
+        GELU,
+        BatchNorm,
+        Dense,
+        Dropout,
+        Flatten,
+        Identity,
+        LayerNorm,
+        LeakyReLU,
+        ReLU,
+        Sigmoid,
+        SiLU,
+        Softmax,
+        Softplus,
+        Tanh,
+    )
+    from nnbackprop.nn.losses import MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy, one_hot
+    from nnbackprop.nn.metrics import ClassificationMetrics, MultilabelMetrics, RegressionMetrics, accuracy
+    from nnbackprop.nn.regularization import WeightPenalty
+    from nnbackprop.nn.rng import RngKey
+    from nnbackprop.nn.sequential import Residual, Sequential
+    from nnbackprop.optim import (
+        SGD,
+        Adagrad,
+        Adam,
+        AdamW,
+        Momentum,
+        Nesterov,
+        RMSprop,
+        clip_by_global_norm,
+        clip_by_value,
+    )
+    from nnbackprop.optim.schedules import Constant, Cosine, Exponential, OneCycle, StepDecay, Warmup
+    from nnbackprop.runs.trained_model import TrainedModel
+    from nnbackprop.training.callbacks.base import Callback
+    from nnbackprop.training.trainer import Trainer
+else:
+
+    def __getattr__(name: str) -> Any:
+        """Import a name's module when the name is first used, so that `import nnbackprop` is free."""
+        if name not in _MODULES:
+            raise AttributeError(f"module 'nnbackprop' has no attribute {name!r}")
+        value = getattr(import_module(_MODULES[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

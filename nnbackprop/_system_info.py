@@ -1,8 +1,9 @@
-"""The machine a run is on: how many threads its products take, and who else is at work there."""
+"""The machine: its processor, the threads of matrix products, and the load of other processes."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import platform
 import re
@@ -20,10 +21,10 @@ POOLS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_M
 """Variables that libraries read when they are loaded; NPROC is XLA's, the only one it has."""
 
 BUSY = ("user", "nice", "system", "irq", "softirq", "steal")
-"""Where a core's time goes when it is not idle; steal is what the host of a virtual machine gave to others."""
+"""Kinds of time in which a core is not idle; steal is what a virtual machine's host gave to others."""
 
 CROWDED = 0.25
-"""Cores' worth of others' work that is worth a word."""
+"""Load of other processes, in cores, that is worth a warning."""
 
 
 def cores() -> int:
@@ -32,7 +33,7 @@ def cores() -> int:
 
 
 def processor() -> str:
-    """The processor's own name where Linux tells it."""
+    """The processor's model name on Linux, else its architecture."""
     info = Path("/proc/cpuinfo")
     if info.is_file() and (found := re.search(r"model name\s*: (.+)", info.read_text())):
         return found[1]
@@ -40,7 +41,7 @@ def processor() -> str:
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Of those packages that are installed."""
+    """The versions of those packages that are installed."""
     installed = {}
     for name in packages:
         with contextlib.suppress(PackageNotFoundError):
@@ -49,9 +50,9 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def use_threads(threads: int) -> None:
-    """Let products run on so many threads: of libraries that are loaded, and of those that will be.
+    """Set the threads of matrix products, of loaded libraries and of those loaded later.
 
-    XLA looks when JAX begins, and never again.
+    XLA reads its variable when JAX starts, and never again.
     """
     threadpool_limits(threads)
     os.environ.update(dict.fromkeys(POOLS, str(threads)))
@@ -70,7 +71,7 @@ class Blas:
 
     @classmethod
     def loaded(cls) -> Blas | None:
-        """NumPy's, whoever else has brought one of its own; None of one that tells nobody, such as Apple's."""
+        """NumPy's, even if other packages have loaded their own; None if it is unknown, such as Apple's."""
         pools = (pool for pool in threadpool_info() if pool["user_api"] == "blas")
         pool = min(pools, key=lambda pool: "numpy" not in pool["filepath"], default=None)
         if pool is None:
@@ -79,13 +80,13 @@ class Blas:
 
 
 def threads() -> int:
-    """How many threads products have, of the libraries that are loaded."""
+    """The threads of matrix products, of the libraries that are loaded."""
     return max((pool["num_threads"] for pool in threadpool_info()), default=cores())
 
 
 @dataclass(frozen=True)
 class Moment:
-    """The clock, the seconds all cores together have been busy, and those of them that were this process's."""
+    """The clock, the seconds that all cores together were busy, and those of this process."""
 
     clock: float
     busy: float
@@ -93,7 +94,7 @@ class Moment:
 
     @classmethod
     def now(cls) -> Moment:
-        """As it stands; a system that does not tell one of the times has none of it."""
+        """Kinds of time that the system does not report count as 0."""
         times = psutil.cpu_times()
         return cls(time.perf_counter(), sum(getattr(times, name, 0.0) for name in BUSY), time.process_time())
 
@@ -105,10 +106,17 @@ def crowd(before: Moment, after: Moment) -> float:
 
 
 def remark(others: float, threads: int, count: int) -> str | None:
-    """What to say where others leave fewer of `count` cores than the products want; None where all is well."""
+    """A warning where others leave fewer of `count` cores than the products' `threads`; None otherwise.
+
+    It advises fewer threads than there are, or to wait where there is one.
+    """
     if others < CROWDED or others + threads <= count + CROWDED:
         return None
+    busy = f"others keep {others:.1f} of {count} cores busy"
+    if threads == 1:
+        return f"{busy}, so an epoch may take longer: wait for them to finish"
+    free = max(1, count - math.ceil(others - CROWDED))
     return (
-        f"others keep {others:.1f} of {count} cores busy; products wait for their slowest thread, so an epoch may "
-        f"take many times as long: --threads {max(1, count - round(others))}, or wait"
+        f"{busy}; products wait for their slowest thread, so an epoch may take many times as long: "
+        f"--threads {free}, or wait"
     )

@@ -23,7 +23,7 @@ from pages import ROOT, machine, write
 
 from backends import available, select
 from nnbackprop import gradcheck_function
-from nnbackprop.diagnostics.gradcheck.recipe import prove
+from nnbackprop.diagnostics.gradcheck.recipe import gradcheck_recipe
 from nnbackprop.diagnostics.parity import recipe as comparison
 from nnbackprop.runs import config
 
@@ -45,7 +45,7 @@ def gradients() -> Part:
     good = True
     for recipe in RECIPES:
         for name in usable():
-            report = prove(config.resolve(recipe, {}), select(name))
+            report = gradcheck_recipe(config.resolve(recipe, {}), select(name))
             good = good and report.passed
             error = max(tensor.error for tensor in report.tensors)
             lines.append(f"| {recipe} | {name} | {report.numbers:,} | {error:.1e} |")

@@ -1,4 +1,4 @@
-"""The command that proves a recipe's gradients."""
+"""The command that checks a recipe's gradients."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ def gradcheck(
     *,
     flags: Annotated[Flags, Parameter(name="*")] = Flags(),  # type: ignore[valid-type]  # noqa: B008 (frozen)
 ) -> int:
-    """Prove a network's gradients by finite differences, in float64, on the library you run; 1 if one is wrong."""
+    """Check a recipe's gradients by central differences, in float64, on the library you run; 1 if one is wrong."""
     from backends import select
-    from nnbackprop.diagnostics.gradcheck.recipe import prove
-    from nnbackprop.report.gradcheck import gradients_report
+    from nnbackprop.diagnostics.gradcheck.recipe import gradcheck_recipe
+    from nnbackprop.report.gradcheck import gradcheck_report
     from nnbackprop.runs import config as configuration
 
     config = configuration.resolve(recipe, given(flags))
     backend = select(config.backend, config.device)
     if config.backend == "auto":
         err.print(backend.why, style="dim")
-    report = prove(config, backend)
-    out.print(gradients_report(report))
+    report = gradcheck_recipe(config, backend)
+    out.print(gradcheck_report(report))
     return int(not report.passed)

@@ -1,4 +1,4 @@
-"""From label values of any kind to 0 .. K-1 and the names of the K classes, one map for all parts."""
+"""The class map: label values of any kind become 0 .. K-1 and K class names, the same for all parts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How much a file may claim: held against one number before memory is taken, whatever its header promises.
+"""How much memory a file may take: what its header claims is checked against one limit before any is taken.
 
-The number is the environment's NNBACKPROP_MAX_BYTES, for a file that is large and trusted; 4 GiB otherwise.
+The limit is the environment variable NNBACKPROP_MAX_BYTES, for a file that is large and trusted, or 4 GiB.
 Readers take at most four times as much at their peak, a copy and a conversion included.
 """
 
@@ -21,12 +21,12 @@ SAMPLE = 64  # bytes for a row besides its values: its label, the class of that,
 LONGEST_LABEL = 128  # characters: labels are kept side by side, each as wide as the longest
 MOST_NAMES = 10
 JSON_GROWTH = 16  # a quarter of what a byte of JSON may become: `{"":` is a dict of 200 bytes and more
-DEFLATE_RATIO = 1032  # deflate cannot expand further (RFC 1951), so a larger claim is a lie
+DEFLATE_RATIO = 1032  # deflate cannot expand further (RFC 1951), so a larger claim is false
 
 
 @dataclass
 class Budget:
-    """What one file, `source`, takes; each array of it is counted before it is made. `error` says if too much."""
+    """Memory that the file `source` takes, counted before each array is made; `error` is raised beyond it."""
 
     source: str
     taken: int = 0
@@ -48,7 +48,7 @@ class Budget:
 
 
 def max_bytes() -> int:
-    """The limit of one file; UsageError if the environment sets it to no whole number above 0."""
+    """The limit of one file; UsageError if the environment does not set it to a whole number above 0."""
     words = os.environ.get(VARIABLE) or str(DEFAULT)
     if not (words.isdecimal() and len(words) <= 19 and int(words) > 0):
         raise UsageError(
@@ -58,6 +58,6 @@ def max_bytes() -> int:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names a stranger gave, for a message: as many as one reads, and nothing that a terminal obeys."""
+    """Names from a file, for a message: at most ten, and no control characters."""
     shown = [name if name.isprintable() else ascii(name) for name in names]
     return ", ".join(shown[:MOST_NAMES]) + (" ..." if len(shown) > MOST_NAMES else "") or "nothing"

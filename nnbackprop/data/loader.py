@@ -1,4 +1,4 @@
-"""Batches on the device: the whole set moved once where it fits, else streamed a chunk ahead."""
+"""Batches on the device: the whole set is moved once if it fits, else streamed a chunk ahead."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 RESIDENT_SHARE = 4  # a set is kept on the device when it takes less than 1/4 of what is free there
 STREAMED_BYTES = 2**24  # of a chunk that streams; up to four are under way at once
-RESIDENT_BYTES = 2**30  # and less than this where the library does not tell how much that is
+RESIDENT_BYTES = 2**30  # or less than this, if the library does not say how much is free
 
 
 class DataLoader:

@@ -1,4 +1,4 @@
-"""The order samples are visited in: one shuffle an epoch, the same on every machine and backend."""
+"""The order of samples: one shuffle per epoch, the same on every machine and backend."""
 
 from __future__ import annotations
 

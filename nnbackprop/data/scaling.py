@@ -1,4 +1,4 @@
-"""Preprocessing: every kind the recipes need is affine, x' = x * scale + shift, and fitted to training data."""
+"""Scaling of inputs: every kind is affine, x' = x * scale + shift, and fitted to the training data."""
 
 from __future__ import annotations
 

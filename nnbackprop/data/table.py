@@ -15,7 +15,7 @@ from nnbackprop.errors import DataError, LabelError, OneHotError
 
 from .limits import LONGEST_LABEL
 
-SMALLEST_IMAGE = 8  # rows without a shape count as square images from 8 x 8 on: 4 features are no 2 x 2 image
+SMALLEST_IMAGE = 8  # rows without a shape count as square images from 8 x 8 on: 4 features are not a 2 x 2 image
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ class Table:
 
 
 class Tables(NamedTuple):
-    """The train and test tables of a source; `test` is None where it has one table only."""
+    """The train and test tables of a source; `test` is None if it has one table only."""
 
     train: Table
     test: Table | None = None
@@ -72,7 +72,7 @@ def to_input_dtype(array: np.ndarray, source: str) -> np.ndarray:
         raise DataError(f"{source}: inputs are of type {array.dtype}; real numbers are needed.")
     if kind == "f":
         wide = array.dtype.itemsize > 4
-        with np.errstate(over="ignore"):  # a long double that no double holds is infinite, and judged as that
+        with np.errstate(over="ignore"):  # a long double beyond float64 is infinite, and `check` refuses it
             return np.ascontiguousarray(array, np.float64 if wide else np.float32)
     low, high = int(array.min()), int(array.max())
     if low >= 0 and high <= 255:
@@ -81,7 +81,7 @@ def to_input_dtype(array: np.ndarray, source: str) -> np.ndarray:
 
 
 def square(features: int) -> tuple[int, int] | None:
-    """The shape of a square image of so many pixels, or None where the number is no such square."""
+    """The shape of a square image of so many pixels, or None if the number is not a square."""
     side = math.isqrt(features)
     return (side, side) if side * side == features and side >= SMALLEST_IMAGE else None
 
@@ -110,7 +110,7 @@ def _flat_labels(labels: np.ndarray, n: int, source: str) -> tuple[np.ndarray, t
 
 
 def _text(labels: np.ndarray, source: str) -> np.ndarray:
-    """Labels of bytes or of code points, whatever these are, as text of a width that can be borne."""
+    """Labels of bytes or code points as text, within the longest width allowed."""
     width = labels.dtype.itemsize // (4 if labels.dtype.kind == "U" else 1)
     if width > LONGEST_LABEL:
         raise LabelError(
@@ -120,7 +120,7 @@ def _text(labels: np.ndarray, source: str) -> np.ndarray:
         return np.char.decode(labels, "utf-8", "backslashreplace")
     points = np.ascontiguousarray(labels, labels.dtype.newbyteorder("=")).view(np.uint32)
     if points.size and points.max() > sys.maxunicode:
-        raise LabelError(f"{source}: labels hold bytes that are no text; the file is damaged.")
+        raise LabelError(f"{source}: labels hold bytes that are not text; the file is damaged.")
     return labels
 
 

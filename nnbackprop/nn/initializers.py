@@ -58,6 +58,15 @@ class Zeros(Initializer):
 
 
 @dataclass(frozen=True)
+class Ones(Initializer):
+    """All ones: for the scales of normalization."""
+
+    def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+        """Return ones; `rng` is not used."""
+        return np.ones(shape, dtype)
+
+
+@dataclass(frozen=True)
 class Unset(Initializer):
     """One zero seen at every place: a shape and a dtype, whatever their size, that take no memory."""
 

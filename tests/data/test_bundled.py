@@ -23,7 +23,7 @@ def mnist():
     return load("mnist")
 
 
-def test_mnist_is_mnist(mnist) -> None:
+def test_mnist_has_the_published_sizes_and_counts(mnist) -> None:
     assert mnist.train.inputs.shape == (60_000, 784)
     assert mnist.test.inputs.shape == (10_000, 784)
     assert mnist.train.counts().tolist() == TRAIN_COUNTS
@@ -40,7 +40,7 @@ def test_mnist_has_the_published_mean_and_deviation(mnist) -> None:
     assert round(float(1 / scaling.scale) / 255, 4) == 0.3081
 
 
-def test_mnist_stands_upright(mnist) -> None:
+def test_mnist_is_upright(mnist) -> None:
     ones = mnist.train.inputs[mnist.train.targets == 1].reshape(-1, 28, 28).mean(axis=0)
     at = np.arange(28)
     rows, columns = ones.sum(axis=1), ones.sum(axis=0)
@@ -71,7 +71,7 @@ def test_crops_read_back_are_the_centres_of_the_first_500_of_each_digit(mnist) -
     assert any("sorted by class" in note for note in data.notes)
 
 
-def test_four_people() -> None:
+def test_weight_height_has_four_people() -> None:
     splits = load("weight-height", split=False)
     assert splits.test is None
     assert splits.train.inputs.tolist() == [[-2, -1], [25, 6], [17, 4], [-15, -6]]

@@ -106,7 +106,7 @@ def test_take_copies_rows_in_the_order_asked() -> None:
     assert np.array_equal(data.take(np.array([4, 0])).targets, data.targets[[4, 0]])
 
 
-def test_labels_follow_the_names_of_another_class_list() -> None:
+def test_with_classes_maps_labels_by_class_name() -> None:
     data = Dataset(np.zeros((3, 1)), np.array([0, 2, 1], np.int32), ("7", "8", "9"))
     moved = data.with_classes(("9", "8", "7", "0"))
     assert [moved.classes[k] for k in moved.targets] == ["7", "9", "8"]
@@ -114,7 +114,7 @@ def test_labels_follow_the_names_of_another_class_list() -> None:
         data.with_classes(("7", "8"))
 
 
-def test_a_class_without_samples_need_not_be_known_elsewhere() -> None:
+def test_with_classes_ignores_classes_without_samples() -> None:
     data = Dataset(np.zeros((2, 1)), np.array([0, 0], np.int32), ("7", "8"))
     assert data.with_classes(("6", "7")).targets.tolist() == [1, 1]
 
@@ -167,7 +167,7 @@ def test_every_class_gives_its_share_up_to_rounding(counts: list[int], fraction:
         assert sum(quota) == round(sum(counts) * share)
 
 
-def test_decimal_fractions_are_taken_at_their_word() -> None:
+def test_quotas_of_decimal_fractions_are_exact() -> None:
     assert quotas(np.array([100, 100]), 0.29).tolist() == [29, 29]  # 0.29 * 100 is 28.999999999999996 in floats
 
 

@@ -30,7 +30,7 @@ def drawn(what: object, **options: object) -> str:
     return stream.buffer.getvalue().decode(encoding)
 
 
-def test_a_picture_stands_upright() -> None:
+def test_a_picture_is_upright() -> None:
     lines = drawn(Pictures(dataset(FLAG[None], [0], ("flag",)))).splitlines()
     assert [line.rstrip() for line in lines] == ["████████", "█▀▀▀▀▀▀▀", "█", "█", "  flag"]
 
@@ -54,7 +54,7 @@ def test_colour_paints_both_pixels_of_a_cell() -> None:
     assert f"\x1b[38;2;{black};48;2;{white}m" not in text
 
 
-def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     text = drawn(describe(load("weight-height", split=False)), no_color=None, force_terminal=True)
     assert "38;2" not in text
@@ -69,7 +69,7 @@ def test_nothing_is_wider_than_the_terminal(width: int, encoding: str) -> None:
     assert max(map(len, text.splitlines())) <= width
 
 
-def test_counts_ranges_classes_and_notes_are_told() -> None:
+def test_counts_ranges_classes_and_notes_are_shown() -> None:
     text = drawn(describe(load("mnist-20x20")), width=100)
     for words in ("4,000", "1,000", "400 (20 x 20)", "float64", "0 .. 1", "400", "100", "column by column"):
         assert words in text
@@ -91,6 +91,6 @@ def test_odd_heights_wide_images_faults_and_names_with_markup_are_drawn() -> Non
     assert max(map(len, text.splitlines())) <= 30
 
 
-def test_many_classes_are_cut_short_in_words() -> None:
+def test_many_classes_are_abridged() -> None:
     data = Dataset(np.zeros((30, 2)), np.arange(30, dtype=np.int32), tuple(map(str, range(30))))
     assert "10 more classes" in drawn(describe(Splits(data)))

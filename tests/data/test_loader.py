@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from backends import Backend, Memory, tree_map
-from backends.prefetch import prefetch
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader, batch_size, chunk_rows, get_batch, microbatch
 from nnbackprop.data.scaling import Scaling
@@ -80,7 +77,7 @@ def test_targets_and_weights_that_are_numbers_have_the_dtype_of_the_parameters(
         assert (t.dtype, w.dtype) == (np.int32 if data.classes else np.float32, np.float32)
 
 
-def test_floats_are_scaled_once_and_bytes_on_the_way(backend: Backend) -> None:
+def test_floats_are_scaled_once_and_bytes_in_each_step(backend: Backend) -> None:
     bytes_ = images()
     floats = Dataset(bytes_.inputs.astype("float32"), bytes_.targets, bytes_.classes)
     kept = [DataLoader(backend, data, SCALING, "float64", "yes").data for data in (floats, bytes_)]
@@ -118,34 +115,3 @@ def test_a_set_stays_on_the_device_if_it_fits_a_quarter_of_what_is_free(
 ) -> None:
     monkeypatch.setattr(backend, "memory", lambda: Memory(None, free))
     assert DataLoader(backend, images(), Scaling.identity(), "float32").resident is kept
-
-
-def test_ahead_gives_the_same_items_and_runs_on_a_thread() -> None:
-    threads = set()
-
-    def items() -> Iterator[int]:
-        for i in range(20):
-            threads.add(threading.current_thread())
-            yield i
-
-    assert list(prefetch(items())) == list(range(20))
-    assert threading.current_thread() not in threads
-
-
-def test_ahead_raises_where_the_items_did() -> None:
-    def items() -> Iterator[int]:
-        yield 1
-        raise OSError("the disk went away")
-
-    got = prefetch(items())
-    assert next(got) == 1
-    with pytest.raises(OSError, match="went away"):
-        next(got)
-
-
-def test_ahead_ends_its_thread_when_it_is_left_early() -> None:
-    before = threading.active_count()
-    got = prefetch(iter(range(10**9)))
-    assert next(got) == 0
-    got.close()
-    assert threading.active_count() == before

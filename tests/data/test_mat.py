@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.io.matlab
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.io import loadmat, savemat
+from scipy.io.matlab import MatlabObject
+from scipy.sparse import csc_array
 
 from nnbackprop.data import load
 from nnbackprop.data.readers import mat
@@ -51,7 +50,7 @@ def test_ten_classes_that_are_no_images_stay_as_they_are(tmp_path: Path) -> None
     assert train.classes == tuple(map(str, range(1, 11)))
 
 
-def test_labels_may_be_doubles_as_matlab_has_them(tmp_path: Path) -> None:
+def test_labels_may_be_doubles(tmp_path: Path) -> None:
     y = np.where(DIGITS == 0, 10, DIGITS).astype(float)
     train = load(ex4(tmp_path / "x.mat", y=y[None, :]), split=False).train  # a row vector
     assert [train.classes[k] for k in train.targets] == [str(digit) for digit in DIGITS]
@@ -72,20 +71,24 @@ def test_version_7_3_says_how_to_convert(tmp_path: Path, userblock: bytes) -> No
         ({"images": COLUMNS, "y": DIGITS}, "holds images, y; X"),
         ({"X": COLUMNS, "y": np.array([{}, "a"], object)}, "y is a cell array; a plain array"),
         ({"X": {"a": COLUMNS}, "y": DIGITS}, "X is a struct"),
+        ({"X": MatlabObject(np.array([(1.0,)], [("a", float)]), "thing"), "y": DIGITS}, "X is an object"),
+        ({"X": csc_array(COLUMNS), "y": DIGITS}, "X is a sparse matrix"),
+        ({"X": COLUMNS + 1j, "y": DIGITS}, "X is complex"),
         ({"X": COLUMNS, "y": "words"}, "y is text"),
         ({"X": COLUMNS, "y": DIGITS[:7]}, r"40 images but labels of shape \(1, 7\)"),
         ({"X": np.where(COLUMNS > 0.9, np.nan, COLUMNS), "y": DIGITS}, r"not finite, the first \(nan\)"),
         ({"X": COLUMNS, "y": DIGITS + 0.5}, "label 0.5 of sample 0 is not a whole number"),
     ],
 )
-def test_other_contents_are_refused_in_words(tmp_path: Path, variables: dict, words: str) -> None:
-    savemat(tmp_path / "x.mat", variables)
-    with pytest.raises(DataError, match=words) as error:
-        load(tmp_path / "x.mat")
-    assert str(tmp_path / "x.mat") in str(error.value)
+def test_other_contents_are_refused_by_name(tmp_path: Path, variables: dict, words: str) -> None:
+    for compressed in (False, True):
+        savemat(tmp_path / "x.mat", variables, do_compression=compressed)
+        with pytest.raises(DataError, match=words) as error:
+            load(tmp_path / "x.mat")
+        assert str(tmp_path / "x.mat") in str(error.value)
 
 
-def test_files_of_many_matlabs_hold_what_scipy_finds_in_them() -> None:
+def test_files_of_matlab_5_3_to_8_are_read_as_scipy_reads_them() -> None:
     """SciPy's tests bring files of MATLAB 5.3 to 8, little and big-endian, compressed and not."""
     folder = Path(scipy.io.matlab.__file__).parent / "tests" / "data"
     files = [
@@ -106,7 +109,7 @@ def test_files_of_many_matlabs_hold_what_scipy_finds_in_them() -> None:
 
 @pytest.mark.parametrize("dtype", ["f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"])
 @pytest.mark.parametrize("compressed", [False, True])
-def test_every_class_of_numbers(tmp_path: Path, dtype: str, compressed: bool) -> None:
+def test_every_class_of_numbers_is_read(tmp_path: Path, dtype: str, compressed: bool) -> None:
     values = np.arange(6).reshape(2, 3).astype(dtype)
     savemat(tmp_path / "x.mat", {"other": "text", "a": values}, do_compression=compressed)
     array = mat.read_variables(tmp_path / "x.mat")["a"].array
@@ -127,19 +130,6 @@ def test_a_claim_is_held_against_the_bytes(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(DataError, match="claims 2147483648 bytes, more than there are"):
         load(path)
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.binary(max_size=9), st.integers(0, 500), st.integers(0, 9), st.booleans())
-def test_no_damage_leads_to_anything_but_a_table_or_a_data_error(
-    tmp_path_factory: pytest.TempPathFactory, junk: bytes, at: int, cut: int, compressed: bool
-) -> None:
-    path = tmp_path_factory.getbasetemp() / "fuzz.mat"
-    savemat(path, {"X": COLUMNS[:2, :4], "y": DIGITS[:2]}, do_compression=compressed)
-    base = path.read_bytes()
-    path.write_bytes(base[:at] + junk + base[at + cut :])
-    with suppress(DataError):
-        mat.read(path)
 
 
 def test_damage_is_refused(tmp_path: Path) -> None:

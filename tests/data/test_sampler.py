@@ -12,14 +12,10 @@ from nnbackprop.data.sampler import permutation
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 5000, 60_000])
-def test_it_is_a_permutation(n):
+def test_a_shuffle_is_a_permutation(n):
     order = permutation(3, 1, n)
     assert order.dtype == np.int64
     assert np.array_equal(np.sort(order), np.arange(n))
-
-
-def test_the_same_key_gives_the_same_order():
-    assert np.array_equal(permutation(3, 1, 5000), permutation(3, 1, 5000))
 
 
 @pytest.mark.parametrize("other", [(3, 2), (4, 1), (1, 3), (31, 1), (-3, 1)])
@@ -28,7 +24,7 @@ def test_other_epochs_and_seeds_give_other_orders(other):
     assert (permutation(3, 1, 5000) == permutation(*other, 5000)).sum() <= 20
 
 
-def test_it_is_the_argsort_of_philox_words():
+def test_a_shuffle_is_the_argsort_of_philox_words():
     digest = hashlib.blake2b(b"42/7/shuffle", digest_size=16).digest()
     words = np.random.Philox(key=int.from_bytes(digest, "little")).random_raw(1000)
     want = sorted(range(1000), key=lambda i: (int(words[i]), i))
@@ -42,7 +38,7 @@ def test_philox_gives_the_words_of_the_paper():
     assert words.tolist() == want
 
 
-def test_every_place_is_as_likely():
+def test_every_position_is_equally_likely():
     """Over 2,000 epochs the mean place of a sample is normal about the middle, its deviation n / sqrt(12 k)."""
     n, epochs = 50, 2000
     places = np.mean([np.argsort(permutation(0, epoch, n)) for epoch in range(epochs)], axis=0)

@@ -19,7 +19,7 @@ def dataset(inputs: np.ndarray) -> Dataset:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
-def test_moments_are_numpys(dtype: str) -> None:
+def test_moments_are_those_of_numpy(dtype: str) -> None:
     x = BYTES.astype(dtype)
     mean, variance = moments(x)
     np.testing.assert_allclose(mean, x.mean(axis=0, dtype=np.float64), rtol=1e-14)
@@ -50,7 +50,16 @@ def test_per_feature_score_leaves_constant_features_at_0(dtype: str) -> None:
     assert not scaling.apply(np.full((1, 6), 255, np.uint8), "float64")[:, 2].any()
 
 
-def test_a_constant_that_rounds_is_still_constant() -> None:
+@pytest.mark.parametrize("kind", ["standard", "per-feature"])
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+def test_samples_of_any_shape_are_scaled_like_flat_ones(kind: str, dtype: str) -> None:
+    flat, images = BYTES.astype(dtype), BYTES.astype(dtype).reshape(-1, 2, 3)
+    x = fit_scaling(kind, dataset(images)).apply(images, "float32")
+    assert x.shape == images.shape
+    assert np.array_equal(x.reshape(flat.shape), fit_scaling(kind, dataset(flat)).apply(flat, "float32"))
+
+
+def test_a_constant_feature_whose_mean_rounds_is_0() -> None:
     x = np.full((1000, 1), 0.1)
     for kind in ("standard", "per-feature"):
         assert not fit_scaling(kind, dataset(x)).apply(x, "float64").any()
@@ -97,14 +106,14 @@ def test_an_unknown_kind_is_refused() -> None:
 
 @pytest.mark.parametrize("kind", ["standard", "per-feature"])
 @pytest.mark.parametrize("unit", [5e-324, 1e-170, 1e200])
-def test_values_whose_deviation_no_number_holds_are_refused_not_made_0(kind: str, unit: float) -> None:
+def test_a_deviation_beyond_float64_is_refused(kind: str, unit: float) -> None:
     """1e200 has an infinite variance, and 1 / inf would turn every input into 0."""
     data = dataset(np.arange(12.0).reshape(6, 2) * unit)
     with pytest.raises(DataError, match=r"the scaling of (all features|feature 0), whose values lie in 0 \.\."):
         fit_scaling(kind, data).check(data, "float64")
 
 
-def test_a_scaling_that_float32_cannot_hold_is_refused_there_alone() -> None:
+def test_a_scaling_beyond_float32_is_refused_in_float32_alone() -> None:
     """And a feature of one value is scaled by 0, however small it is."""
     data = dataset(np.arange(12.0).reshape(4, 3) * [1, 1e-40, 0] + [0, 0, 5e-324])
     scaling = fit_scaling("per-feature", data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -27,11 +27,12 @@ from nnbackprop import (
     Tanh,
     WeightPenalty,
 )
+from nnbackprop.diagnostics.gradcheck.central_differences import derivatives, partial_derivatives
 from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck
-from nnbackprop.diagnostics.gradcheck.numeric import entry, slopes
 from nnbackprop.errors import DataError
 from nnbackprop.nn.layers import Softmax
 from nnbackprop.nn.layers.base import Activation
+from nnbackprop.nn.sequential import Residual
 
 
 def samples(features: int, classes: int, n: int = 9) -> tuple[np.ndarray, np.ndarray]:
@@ -69,6 +70,57 @@ def test_a_table_of_targets_may_stand_for_labels() -> None:
     assert report.passed, str(report)
 
 
+def test_sample_weights_and_float_targets_are_part_of_the_loss() -> None:
+    x, _ = samples(5, 2)
+    weights = np.arange(9.0)
+    report = gradcheck(Sequential(Dense(4), Tanh(), Dense(2)), MeanSquaredError(), x, x[:, :2], weights=weights)
+    assert report.passed, str(report)
+    assert not gradcheck(Sequential(Dense(2)), UnweightedGradient(), x, x[:, :2], weights=weights).passed
+
+
+@dataclass(frozen=True)
+class UnweightedGradient(MeanSquaredError):  # noqa: N818 (no exception)
+    """Sample weights in the loss, and not in dy."""
+
+    def __call__(self, xp: Any, y: Any, t: Any, weights: Any = None) -> tuple[Any, Any]:
+        return super().__call__(xp, y, t, weights)[0], super().__call__(xp, y, t)[1]
+
+
+@dataclass(frozen=True)
+class Centred:
+    """y = x - mean(x) + b; the running mean is a buffer, which forward in training does not read."""
+
+    buffers: ClassVar[tuple[str, ...]] = ("mean",)
+
+    def build(self, rng: Any, in_shape: Any, dtype: str) -> tuple[Any, Any]:
+        return {"b": np.zeros(in_shape, dtype), "mean": np.full(in_shape, np.nan, dtype)}, in_shape
+
+    def forward(self, xp: Any, params: Any, x: Any, key: Any) -> tuple[Any, Any]:
+        mean = params["mean"] if key is None else xp.mean(x, axis=0)
+        return x - mean + params["b"], None
+
+    def backward(self, xp: Any, params: Any, cache: Any, dy: Any, need_dx: bool) -> tuple[Any, Any]:
+        return dy - xp.mean(dy, axis=0), {"b": xp.sum(dy, axis=0)}
+
+    def new_buffers(self, xp: Any, params: Any, cache: Any) -> Any:
+        raise NotImplementedError
+
+
+def test_nested_networks_have_dotted_names_and_buffers_no_gradient() -> None:
+    x, t = samples(6, 3)
+    network = Sequential(Residual(Dense(6), Centred(), Tanh()), Sequential(Dense(3)))
+    report = gradcheck(network, SoftmaxCrossEntropy(), x, t)
+    assert report.passed, str(report)
+    assert [tensor.name for tensor in report.tensors] == [
+        "residual1.dense1.W",
+        "residual1.dense1.b",
+        "residual1.centred1.b",
+        "sequential1.dense1.W",
+        "sequential1.dense1.b",
+        "input",
+    ]
+
+
 @dataclass(frozen=True)
 class Tilted(Activation):
     """tanh, whose way back is off by `by` in one unit."""
@@ -95,7 +147,7 @@ def test_an_error_in_one_unit_of_300_is_caught_and_its_place_said(by: float) -> 
     bias = failed[1].worst
     assert bias is not None
     if bias.index == (3,):  # where single entries were looked at, 200 of 300 at random
-        assert bias.hand / bias.numeric == pytest.approx(1 + by, rel=1e-7)
+        assert bias.analytic / bias.numerical == pytest.approx(1 + by, rel=1e-7)
 
 
 def test_the_ratio_is_the_factor_a_gradient_is_off_by() -> None:
@@ -185,17 +237,17 @@ def test_what_does_not_fit_is_refused() -> None:
 # The differences themselves.
 
 
-def test_slopes_are_right_to_ten_digits_on_a_smooth_function() -> None:
+def test_derivatives_are_right_to_ten_digits_on_a_smooth_function() -> None:
     a = np.linspace(-1, 2, 7)
-    found = slopes(lambda p: float(np.exp(p["a"]).sum()), {"a": a}, "a", [entry((7,), i) for i in range(7)], 1e-6)
+    found = partial_derivatives(lambda p: float(np.exp(p["a"]).sum()), {"a": a}, "a", range(7), 1e-6)
     np.testing.assert_allclose(found.values, np.exp(a), rtol=1e-10)
     assert 0 < found.noise < 1e-8
 
 
 @pytest.mark.parametrize("u", [0.0, 1e-9, 1e-5, 1e-4 / 3, 0.5e-4, 0.9e-4, -0.3e-4])
-def test_a_kink_within_the_longest_step_never_gives_a_wrong_slope(u: float) -> None:
-    """J = |a - 1 - u| at a = 1: the slope is -sign(u) or, at u = 0, none."""
-    found = slopes(lambda p: float(abs(p["a"][0] - 1 - u)), {"a": np.ones(1)}, "a", [np.ones(1)], 1e-6)
+def test_a_kink_within_the_longest_step_never_gives_a_wrong_derivative(u: float) -> None:
+    """J = |a - 1 - u| at a = 1: the derivative is -sign(u) or, at u = 0, none."""
+    found = derivatives(lambda p: float(abs(p["a"][0] - 1 - u)), {"a": np.ones(1)}, "a", [np.ones(1)], 1e-6)
     if not np.isnan(found.values[0]):
         assert found.values[0] == pytest.approx(-np.sign(u), abs=1e-6)
     assert np.isnan(found.values[0]) or abs(u) > 1e-7

@@ -11,8 +11,10 @@ from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck_function
 from nnbackprop.diagnostics.gradcheck.mistakes import MISTAKES
 from nnbackprop.errors import UsageError
 from tests.support import own_code
+from tests.support.own_code import reported
 from tests.support.own_code.lists import RIGHT, WRONG
 from tests.support.own_code.plan import Plan
+from tests.support.own_code.reported import CASES
 
 
 @pytest.mark.parametrize("plan", WRONG, ids=Plan.name)
@@ -30,9 +32,63 @@ def test_a_right_network_is_not_accused(plan: Plan) -> None:
     assert report.passed, str(report)
 
 
+@pytest.mark.parametrize("description", CASES)
+def test_a_mistake_that_users_made_has_its_name(description: str) -> None:
+    name, make = CASES[description]
+    report = gradcheck_function(*make())
+    assert not report.passed
+    assert [mistake.name for mistake in report.mistakes] == [name], str(report)
+
+
+@pytest.mark.parametrize("factor", [-0.1, 4.5, 1.99998])
+def test_a_factor_of_every_gradient_is_said(factor: float) -> None:
+    report = gradcheck_function(*reported.scaled(factor))
+    assert f"right up to the factor {factor:g}" in report.mistakes[0].evidence
+
+
+def test_no_report_has_a_percentage() -> None:
+    """Names are plain where the evidence decides, else likely or unknown."""
+    reports = [gradcheck_function(*make()) for _, make in CASES.values()]
+    assert not any("%" in str(report) or "sure" in str(report) for report in reports)
+    names = {report.mistakes[0].name.partition(" ")[0].strip(",") for report in reports}
+    assert {"likely", "unknown", "softmax-axis"} <= names
+
+
+def test_the_fix_of_an_extra_derivative_is_to_delete_it() -> None:
+    """A sigmoid with binary cross-entropy and an extra p (1 - p)."""
+    report = gradcheck_function(*reported.extra_slope())
+    assert "delete the factor p * (1 - p)" in report.mistakes[0].fix
+
+
+def summed_twice(W: np.ndarray, b: np.ndarray, z: Callable) -> str:
+    """The fix for squared error on tanh whose db is not summed, by the layout that `z(X, W)` has."""
+    X = np.random.default_rng(0).normal(size=(7, 3))
+    columns = b.ndim == 2
+
+    def grad(p: dict) -> dict:
+        y = np.tanh(z(X, p["W"]) + p["b"])
+        dz = y * (1 - y * y) / 7
+        dW = X.T @ dz if W.shape == (3, 2) else dz @ X if columns else dz.T @ X
+        return {"W": dW, "b": dz}
+
+    report = gradcheck_function(
+        lambda p: float((np.tanh(z(X, p["W"]) + p["b"]) ** 2).sum() / 14), grad, {"W": W, "b": b}
+    )
+    assert [mistake.name for mistake in report.mistakes] == ["bias-not-summed"]
+    return report.mistakes[0].fix
+
+
+def test_fixes_speak_of_the_layout_that_the_parameters_have() -> None:
+    W, b = np.random.default_rng(1).normal(size=(3, 2)), np.array([0.1, 0.2])
+    assert "axis=0" in summed_twice(W, b, lambda X, W: X @ W)
+    assert "axis=0" in summed_twice(W.T.copy(), b, lambda X, W: X @ W.T)
+    assert "axis=1" in summed_twice(W.T.copy(), b[:, None], lambda X, W: W @ X.T)
+
+
 def test_every_mistake_that_can_be_named_is_planted() -> None:
     """Apart from those that no network of `own_code` has, which are tested below."""
     planted = {patient.expected for patient in own_code.wrong()}
+    planted |= {name.removeprefix("likely ") for name, _ in CASES.values()}
     others = {"unknown", "nearly-right", "loss-does-not-move", "gradient-shape", "gradient-not-finite"}
     assert set(MISTAKES) - planted == others
 
@@ -45,7 +101,7 @@ def test_a_transposed_gradient_is_a_matter_of_shape() -> None:
     W = np.arange(6.0).reshape(2, 3) + 1
     report = gradcheck_function(lambda p: square(p["W"]), lambda p: {"W": 2 * p["W"].T}, {"W": W})
     assert [m.id for m in report.mistakes] == ["gradient-shape"]
-    assert "turned" in report.mistakes[0].evidence
+    assert "shape (3, 2), and W has (2, 3)" in report.mistakes[0].evidence
 
 
 def test_a_gradient_that_is_no_number_is_named() -> None:
@@ -76,8 +132,8 @@ def test_a_function_of_no_layers_is_checked_and_its_worst_tensor_said() -> None:
     assert [t.passed for t in report.tensors] == [True, False]
     worst = report.tensors[1].worst
     assert worst is not None
-    assert (worst.index, worst.hand) == ((1,), 0.0)
-    assert worst.numeric == pytest.approx(2.0, rel=1e-7)
+    assert (worst.index, worst.analytic) == ((1,), 0.0)
+    assert worst.numerical == pytest.approx(2.0, rel=1e-7)
     assert report.mistakes[0].id == "unknown"
 
 
@@ -98,6 +154,8 @@ def test_params_are_the_persons_own_and_stay_as_they_are() -> None:
     ("loss_fn", "grad_fn", "words"),
     [
         (lambda p: np.float32(1), lambda p: p, "float64"),
+        (lambda p: float(np.float32(square(p["W"] + 0.1))), lambda p: p, "computes in float32"),
+        (lambda p: (1.0, {"W": p["W"]}), lambda p: p, r"tuple \(float, dict\)"),
         (lambda p: p["W"], lambda p: p, "one number"),
         (lambda p: float("nan"), lambda p: p, "finite"),
         (lambda p: square(p["W"]), lambda p: {"V": p["W"]}, "none for W"),
@@ -107,6 +165,30 @@ def test_params_are_the_persons_own_and_stay_as_they_are() -> None:
 def test_functions_that_cannot_be_checked_are_told_so(loss_fn: Callable, grad_fn: Callable, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         gradcheck_function(loss_fn, grad_fn, {"W": np.ones((2, 3))})
+
+
+def test_a_loss_that_counts_is_not_taken_for_float32() -> None:
+    """Shares of right answers in 8 samples are exact in float32 too."""
+    X, y = np.random.default_rng(3).normal(size=(8, 3)), np.arange(8) % 2
+
+    def loss(p: dict) -> float:
+        return float(((X @ p["w"] > 0) == y).mean())
+
+    report = gradcheck_function(loss, lambda p: {"w": p["w"]}, {"w": np.array([1e-4, 1e-4, -1e-4])})
+    assert not report.passed
+
+
+def test_parameters_are_named_as_python_reads_them() -> None:
+    params = [np.ones(2), {"layer1": {"W": np.ones(2)}}, (np.ones(2),)]
+
+    def loss(p: list) -> float:
+        return square(p[0]) + square(p[1]["layer1"]["W"]) + square(p[2][0])
+
+    report = gradcheck_function(
+        loss, lambda p: [2 * p[0], {"layer1": {"W": 2 * p[1]["layer1"]["W"]}}, (p[2][0],)], params
+    )
+    assert [t.name for t in report.tensors] == ["params[0]", "params[1]['layer1']['W']", "params[2][0]"]
+    assert "in params[2][0]" in report.mistakes[0].evidence
 
 
 def test_an_error_of_the_persons_own_comes_out_as_it_is() -> None:

@@ -1,8 +1,9 @@
-"""The machine: threads are what was asked for, and a crowd is told from quiet by arithmetic on counts."""
+"""Threads are as many as asked for, and the load of other processes is arithmetic on counters."""
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -20,7 +21,7 @@ print([pool["num_threads"] for pool in threadpool_info()], {os.environ[name] for
 """
 
 
-def test_products_take_as_many_threads_as_asked_for() -> None:
+def test_use_threads_sets_every_library() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.endswith("NUM_THREADS")}
     done = subprocess.run(
         [sys.executable, "-c", THREADS], capture_output=True, text=True, check=True, env=environment
@@ -30,34 +31,47 @@ def test_products_take_as_many_threads_as_asked_for() -> None:
     assert variables == "{'1'}"
 
 
-def test_others_are_what_was_busy_and_not_ours() -> None:
+def test_load_of_others_is_busy_time_less_our_own() -> None:
     """2 s on the clock; 3 core-seconds busy, 1 of them ours: others kept 1 core busy."""
     assert crowd(Moment(10.0, 100.0, 5.0), Moment(12.0, 103.0, 6.0)) == 1.0
 
 
-def test_a_count_that_lags_behind_ours_is_nobody() -> None:
+def test_load_of_others_is_never_negative() -> None:
     assert crowd(Moment(0.0, 0.0, 0.0), Moment(1.0, 0.9, 1.0)) == 0.0
 
 
 @pytest.mark.parametrize(
     ("others", "threads", "count", "said"),
     [
-        pytest.param(1.0, 2, 2, "--threads 1", id="a core of two is gone"),
-        pytest.param(2.0, 2, 2, "--threads 1", id="both are gone: one thread at least"),
+        pytest.param(1.0, 2, 2, "--threads 1", id="one of two is busy"),
+        pytest.param(2.0, 2, 2, "--threads 1", id="both are busy: one thread at least"),
         pytest.param(3.0, 8, 8, "--threads 5", id="three of eight"),
         pytest.param(1.0, 1, 2, None, id="room for one thread"),
         pytest.param(0.2, 2, 2, None, id="next to nobody"),
         pytest.param(4.0, 4, 16, None, id="a large machine"),
     ],
 )
-def test_a_word_is_said_where_others_take_what_we_want(
+def test_warning_where_others_use_the_cores_we_need(
     others: float, threads: int, count: int, said: str | None
 ) -> None:
-    words = remark(others, threads, count)
-    assert words is None if said is None else said in str(words)
+    warning = remark(others, threads, count)
+    assert warning is None if said is None else said in str(warning)
 
 
-def test_moments_pass() -> None:
+@pytest.mark.parametrize("count", range(1, 17))
+def test_warning_never_advises_the_threads_there_are(count: int) -> None:
+    warnings = 0
+    for threads in range(1, count + 1):
+        for tenths in range(10 * count + 1):
+            warning = remark(tenths / 10, threads, count)
+            warnings += warning is not None
+            advised = re.search(r"--threads (\d+)", warning or "")
+            assert advised is None or int(advised[1]) < threads
+            assert warning is None or (advised is None) == (threads == 1)
+    assert warnings
+
+
+def test_moments_measure_clock_and_processor_time() -> None:
     before = Moment.now()
     sum(range(10**6))
     after = Moment.now()

@@ -24,7 +24,7 @@ from nnbackprop.nn.initializers import He, InitRng
 from nnbackprop.nn.layers import ACTIVATIONS, ELU, Activation, Dense, Dropout, Flatten, Layer, LeakyReLU, Softmax
 from nnbackprop.nn.rng import RngKey
 from tests.support.gradients import AUTODIFF, DIFFERENCES, JUDGES, central_differences, distance
-from tests.support.layer_rows import ROWS, STEP, every_row, example, run
+from tests.support.layer_rows import ROWS, STEP, every_row, example, run, trained
 
 
 @every_row
@@ -39,8 +39,8 @@ def test_gradients_are_central_differences(backend, row):
 
     _, dx, grads = run(backend, row.layer, x, dy, params)
     assert distance(dx, central_differences(lambda a: loss_at(a, params), x)) <= DIFFERENCES
-    assert grads.keys() == params.keys()
-    for name, w in params.items():
+    assert grads.keys() == trained(row.layer, params).keys()
+    for name, w in trained(row.layer, params).items():
         numeric = central_differences(lambda a, name=name: loss_at(x, {**params, name: a}), w)
         assert distance(grads[name], numeric) <= DIFFERENCES, name
 
@@ -49,16 +49,17 @@ def test_gradients_are_central_differences(backend, row):
 @pytest.mark.parametrize("judge", JUDGES)
 def test_values_and_gradients_are_autodiffs(backend, row, judge):
     x, dy, params = example(row.layer)
+    weights = trained(row.layer, params)
 
     def loss(library: Any, x: Any, *leaves: Any) -> Any:
-        y = getattr(row, judge)(library, x, dict(zip(params, leaves, strict=True)))
+        y = getattr(row, judge)(library, x, dict(zip(weights, leaves, strict=True)))
         return (y * (library.tensor(dy) if judge == "torch" else dy)).sum(), y
 
     y, dx, grads = run(backend, row.layer, x, dy, params)
-    want_y, (want_dx, *want_grads) = JUDGES[judge](loss, x, *params.values())
+    want_y, (want_dx, *want_grads) = JUDGES[judge](loss, x, *weights.values())
     assert distance(y, want_y) <= AUTODIFF
     assert distance(dx, want_dx) <= AUTODIFF
-    for name, want in zip(params, want_grads, strict=True):
+    for name, want in zip(weights, want_grads, strict=True):
         assert distance(grads[name], want) <= AUTODIFF, name
 
 

@@ -14,11 +14,13 @@ from nnbackprop.nn.initializers import InitRng, Uniform
 from nnbackprop.nn.layers import (
     ELU,
     GELU,
+    BatchNorm,
     Dense,
     Dropout,
     Flatten,
     Identity,
     Layer,
+    LayerNorm,
     LeakyReLU,
     ReLU,
     Sigmoid,
@@ -45,6 +47,11 @@ class Row(NamedTuple):
     """x and f(x), worked out on paper."""
     ends: tuple[tuple[float, float], tuple[float, float]] | None = None
     """y and dy/dx at x = -10,000 and at 10,000."""
+
+
+def standardized(jax: Any, x: Any, axis: int, eps: float = 1e-5) -> Any:
+    v = jax.numpy.var(x, axis=axis, keepdims=True)
+    return (x - jax.numpy.mean(x, axis=axis, keepdims=True)) * jax.lax.rsqrt(v + eps)
 
 
 ROWS = [
@@ -132,6 +139,16 @@ ROWS = [
         lambda jax, x, p: jax.nn.softmax(x, axis=1),
     ),
     Row(
+        BatchNorm(),
+        lambda torch, x, p: torch.nn.functional.batch_norm(x, None, None, p["gamma"], p["beta"], training=True),
+        lambda jax, x, p: p["gamma"] * standardized(jax, x, 0) + p["beta"],
+    ),
+    Row(
+        LayerNorm(1e-3),
+        lambda torch, x, p: torch.nn.functional.layer_norm(x, (K,), p["gamma"], p["beta"], 1e-3),
+        lambda jax, x, p: p["gamma"] * standardized(jax, x, 1, 1e-3) + p["beta"],
+    ),
+    Row(
         Dropout(0.4),
         lambda torch, x, p: torch.tensor(MASK) * x,
         lambda jax, x, p: MASK * x,
@@ -144,10 +161,20 @@ every_pointwise = pytest.mark.parametrize("row", POINTWISE, ids=[str(row.layer) 
 
 
 def example(layer: Layer, dtype: str = "float64") -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """x (N, K) off the corners, dy of the output's shape, and the layer's first parameters."""
+    """x (N, K) off the corners, dy of the output's shape, and parameters none of which is 0 or 1."""
     rng = np.random.default_rng(11)
-    params, out_shape = layer.build(InitRng(11), (K,), dtype)
-    return kinkless(rng, (N, K)).astype(dtype), rng.standard_normal((N, *out_shape)).astype(dtype), params
+    params, out_shape = layer.build(InitRng(11), (K,), "float64")
+    x, dy = kinkless(rng, (N, K)), rng.standard_normal((N, *out_shape))
+    return x.astype(dtype), dy.astype(dtype), {name: moved(rng, w).astype(dtype) for name, w in params.items()}
+
+
+def moved(rng: np.random.Generator, w: np.ndarray) -> np.ndarray:
+    return w + rng.uniform(0.1, 0.4, w.shape)
+
+
+def trained(layer: Layer, params: dict[str, Any]) -> dict[str, Any]:
+    """The parameters that have gradients."""
+    return {name: w for name, w in params.items() if name not in getattr(layer, "buffers", ())}
 
 
 def run(

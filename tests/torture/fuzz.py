@@ -2,7 +2,7 @@
 
 atheris (libFuzzer) changes the files; each reader has a process of its own, so that a crash is seen by its parent.
 A file that is neither read nor refused in two seconds, or that ends the process, or takes its memory past four
-times the limit, is kept in tests/regressions/found and named.
+times the limit, is kept in tests/data/regressions/found and named.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FOUND = ROOT / "tests" / "regressions" / "found"
+FOUND = ROOT / "tests" / "data" / "regressions" / "found"
 LIMIT = 16 * 2**20  # bytes a file may take here
 ITSELF = 200  # MB of the process before it reads anything, at most
 NAMES = ("idx", "csv", "npz", "npy", "mat", "png", "rows", "config", "metrics", "summary", "checkpoint")

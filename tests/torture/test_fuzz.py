@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from .readers import CHECKPOINT, READERS, signed, unsigned
 
 CHANGES = st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 8), st.binary(max_size=8)), max_size=4)
-EVERYDAY = 40
+EXAMPLES = 100
 
 
 @pytest.mark.parametrize("name", READERS)
 def test_changed_files_are_read_or_refused(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     reader, path = READERS[name], tmp_path_factory.mktemp(name) / "fuzz"
 
-    @settings(max_examples=EVERYDAY, deadline=None)
+    @settings(max_examples=EXAMPLES, deadline=None)
     @given(st.sampled_from(reader.beginnings()), CHANGES)
     def tried(content: bytes, changes: list[tuple[int, int, bytes]]) -> None:
         for place, cut, junk in changes:

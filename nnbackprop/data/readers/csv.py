@@ -52,7 +52,7 @@ def read(path: Path) -> Table:
 def has_labels(path: Path) -> bool:
     """Whether a CSV file's first line has a column of labels."""
     with open_data(path, "CSV") as stream:
-        return _label_column(_fields(stream.readline(LONGEST_LINE), path)) is not None
+        return _label_column(_fields(stream.readline(LONGEST_LINE))) is not None
 
 
 def read_rows(path: Path) -> np.ndarray:
@@ -75,10 +75,10 @@ def read_rows(path: Path) -> np.ndarray:
 
 
 def _layout(stream: BinaryIO, path: Path) -> Layout:
-    fields = _fields(stream.readline(LONGEST_LINE), path)
+    fields = _fields(stream.readline(LONGEST_LINE))
     if not 2 <= len(fields) <= MOST_COLUMNS:
         raise DataError(
-            f"{path}: its first line is no row of a label and features separated by commas, of {MOST_COLUMNS} "
+            f"{path}: its first line is not a row of a label and features separated by commas, of {MOST_COLUMNS} "
             "columns at most."
         )
     label = _label_column(fields)
@@ -90,11 +90,8 @@ def _layout(stream: BinaryIO, path: Path) -> Layout:
     return Layout(len(fields), label, 0 if _is_row(fields) else 1)
 
 
-def _fields(line: bytes, path: Path) -> list[str]:
-    try:
-        return next(csv.reader([line.removeprefix(BOM).decode()], strict=True), [])
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: is no CSV file of UTF-8 text: {error}.") from error
+def _fields(line: bytes) -> list[str]:
+    return next(csv.reader([line.removeprefix(BOM).decode()], strict=True), [])
 
 
 def _is_row(fields: list[str]) -> bool:

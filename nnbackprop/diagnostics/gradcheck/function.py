@@ -1,114 +1,97 @@
-"""What is checked: a value J and its hand-derived gradients, as functions of named float64 arrays.
-
-A network of ours on any backend, and a person's own two functions, look alike from here on.
-"""
+"""What is checked: a loss J and its analytic gradients, as functions of named float64 arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 
 from backends import Array, Backend
 from nnbackprop.errors import UsageError
+from nnbackprop.nn.layers.base import Layer, LayerParams, Params, map_layers
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.training.step import Objective
 
-from .numeric import Tensors
-
-T = TypeVar("T")
+from .central_differences import Tensors
 
 INPUT = "input"
+Path = tuple[Any, ...]
 
 
 class Function(Protocol):
-    """J and dJ/dtensor of named tensors; arrays that are handed in belong to the caller."""
+    """J and dJ/dtensor of named tensors, which stay the caller's."""
 
     def value(self, tensors: Tensors) -> float:
         """J."""
 
     def gradients(self, tensors: Tensors) -> Tensors:
-        """The hand-derived gradient of each tensor, under the same names."""
+        """The analytic gradient of each tensor, under the same names."""
 
 
 @dataclass(frozen=True, eq=False)
-class OfNetwork:
-    """The whole function that is trained: network, loss, penalty and a fixed dropout mask, on a backend.
+class NetworkFunction:
+    """Network, loss and penalty in training mode, with the dropout masks of one step, on a backend.
 
-    Tensors are `dense1.W`, `dense1.b` and so on, and `input`. What has not changed since the last call
+    Tensors are `dense1.W`, `dense1.b` and so on, dotted where networks are nested, and `input`. `params` is the
+    whole tree on the device, with the buffers, which have no gradient. What has not changed since the last call
     stays on the device.
     """
 
     backend: Backend
     objective: Objective
+    params: Params
     targets: Array
-    draw: RngKey
-    held: dict[str, tuple[np.ndarray, Array]] = field(default_factory=dict)
+    weights: Array | None
+    key: RngKey
+    on_device: dict[str, tuple[np.ndarray, Array]] = field(default_factory=dict)
 
     def value(self, tensors: Tensors) -> float:
-        """J, as a step of training computes it."""
-        params, x = self._moved(tensors)
-        J, _ = self.objective.value(self.backend.xp, params, x, self.targets, self.draw)
-        return float(self.backend.to_numpy(J))
+        """J of a training step."""
+        xp, objective, (params, x) = self.backend.xp, self.objective, self._arguments(tensors)
+        y, _ = objective.network.forward(xp, params, x, self.key)
+        J, _ = objective.loss(xp, y, objective.loss.encode(xp, y, self.targets), self.weights)
+        return float(self.backend.to_numpy(objective.penalised(xp, params, J)))
 
     def gradients(self, tensors: Tensors) -> Tensors:
-        """dJ/dparams and dJ/dx, as a step of training computes them."""
-        params, x = self._moved(tensors)
-        _, _, dx, grads = self.objective.gradients(
-            self.backend.xp, params, x, self.targets, self.draw, need_dx=True
+        """dJ/dparams and dJ/dx of a training step."""
+        params, x = self._arguments(tensors)
+        found = self.objective.gradients(
+            self.backend.xp, params, x, self.targets, self.key, self.weights, need_dx=True
         )
-        return {name: self.backend.to_numpy(g) for name, g in {**self.named(grads), INPUT: dx}.items()}
+        grads = {**self.trained(found.grads), INPUT: found.dx}
+        return {name: self.backend.to_numpy(g) for name, g in grads.items()}
 
-    def named(self, params: Any) -> dict[str, Any]:
-        """A tuple of dicts, one a layer, as one dict by name."""
-        names = self.objective.network.names
-        return {f"{layer}.{name}": a for layer, p in zip(names, params, strict=True) for name, a in p.items()}
+    def trained(self, tree: Params) -> dict[str, Any]:
+        """The arrays of a tree like `params` by name, without buffers."""
+        return {
+            f"{layer_name}.{name}": array
+            for layer_name, layer, branch in self.objective.network.named_layers(tree)
+            for name, array in branch.items()
+            if name not in getattr(layer, "buffers", ())
+        }
 
-    def _moved(self, tensors: Tensors) -> tuple[Any, Array]:
+    def _arguments(self, tensors: Tensors) -> tuple[Params, Array]:
         for name, host in tensors.items():
-            if name not in self.held or self.held[name][0] is not host:
-                self.held[name] = (host, self.backend.asarray(host))
-        layers: dict[str, dict[str, Array]] = {layer: {} for layer in self.objective.network.names}
-        for name in tensors:
-            if name != INPUT:
-                layer, _, short = name.partition(".")
-                layers[layer][short] = self.held[name][1]
-        return tuple(layers.values()), self.held[INPUT][1]
+            if name not in self.on_device or self.on_device[name][0] is not host:
+                self.on_device[name] = (host, self.backend.asarray(host))
+        network, held = self.objective.network, {name: array for name, (_, array) in self.on_device.items()}
+        layer_names = (name for name, _ in network.named_layers())
 
+        def fill(layer: Layer, branch: LayerParams) -> LayerParams:
+            layer_name = next(layer_names)
+            return {name: held.get(f"{layer_name}.{name}", array) for name, array in branch.items()}
 
-class RefusedError(Exception):
-    """A function raised at parameters it was never meant for, such as weights of zero."""
-
-
-@dataclass(frozen=True, eq=False)
-class Careful:
-    """A function in experiments, which go where training never does; what it raises there is RefusedError."""
-
-    function: Function
-
-    def value(self, tensors: Tensors) -> float:
-        """J."""
-        return self._asked(self.function.value, tensors)
-
-    def gradients(self, tensors: Tensors) -> Tensors:
-        """The hand-derived gradient of each tensor."""
-        return self._asked(self.function.gradients, tensors)
-
-    def _asked(self, ask: Callable[[Tensors], T], tensors: Tensors) -> T:
-        try:
-            return ask(tensors)
-        except Exception as error:
-            raise RefusedError(str(error)) from error
+        return map_layers(fill, network, self.params), held[INPUT]
 
 
 @dataclass(frozen=True, eq=False)
-class OwnCode:
-    """A person's two functions of their parameters, whatever lists, tuples and dicts those are kept in.
+class UserFunction:
+    """A user's two functions of their parameters, in whatever lists, tuples and dicts those are kept.
 
-    Tensors are named by their path: `W1`, or `0` in a list, or `0.W` in a list of dicts. Every call gets
-    copies, so that a function which writes to its arguments harms nothing here.
+    Tensors are named as Python reads them: `W1` in a dict, else `params[0]` or `params['layer1']['W']`. Every call
+    gets copies, so that a function which writes to its arguments changes nothing here.
     """
 
     loss_fn: Callable[[Any], Any]
@@ -117,18 +100,25 @@ class OwnCode:
 
     def value(self, tensors: Tensors) -> float:
         """loss_fn's number; UsageError if it is none, or a float32 one."""
-        J = np.asarray(self.loss_fn(self.arranged(tensors)))
+        J = self.loss_fn(self.arguments(tensors))
+        if isinstance(J, (tuple, list, dict)):
+            parts = J.values() if isinstance(J, dict) else J
+            raise UsageError(
+                f"loss_fn returned a {type(J).__name__} ({', '.join(type(part).__name__ for part in parts)}), and "
+                "one number is needed, the loss. Where f returns loss and gradients, give lambda p: f(p)[0] and "
+                "lambda p: f(p)[1]."
+            )
+        J = np.asarray(J)
         if J.size != 1 or J.dtype.kind != "f" or J.dtype.itemsize < 8:
             raise UsageError(
-                f"loss_fn gave {J.dtype} of shape {J.shape}, and one number in float64 is needed: the mean loss "
-                "of the batch. Numeric derivatives in float32 have no digits to compare, so keep data and "
-                "parameters in float64 here."
+                f"loss_fn returned {J.dtype} of shape {J.shape}, and one number in float64 is needed, the loss. "
+                f"{KEEP_FLOAT64}"
             )
         return float(J.reshape(()))
 
     def gradients(self, tensors: Tensors) -> Tensors:
         """grad_fn's arrays, of whatever shape they are; UsageError if some are missing or no numbers."""
-        given = leaves(self.grad_fn(self.arranged(tensors)), "grad_fn")
+        given = named_arrays(self.grad_fn(self.arguments(tensors)), "grad_fn")
         if missing := [name for name in tensors if name not in given]:
             raise UsageError(
                 f"grad_fn gave gradients for {', '.join(given) or 'nothing'} and none for {', '.join(missing)}: "
@@ -136,40 +126,59 @@ class OwnCode:
             )
         return {name: given[name] for name in tensors}
 
-    def changed(self, tensors: Tensors) -> list[str]:
-        """The parameters that a call of either function writes to."""
-        names = []
+    def written_to(self, tensors: Tensors) -> list[str]:
+        """The parameters that a call of either function changes in place."""
+        names: list[str] = []
         for fn in (self.loss_fn, self.grad_fn):
-            given = self.arranged(tensors)
+            given = self.arguments(tensors)
             fn(given)
-            after = leaves(given, "params")
+            after = named_arrays(given, "params")
             names += [name for name in tensors if not np.array_equal(after[name], tensors[name])]
         return list(dict.fromkeys(names))
 
-    def arranged(self, tensors: Tensors) -> Any:
-        """Copies of the tensors, kept as the person keeps them."""
-        return _arranged(self.params, tensors, "")
+    def arguments(self, tensors: Tensors) -> Any:
+        """Copies of the tensors, in the user's own structure."""
+        return rebuild(self.params, lambda path, leaf: tensors[_path_name(path)].copy())
 
 
-def leaves(tree: Any, source: str, path: str = "") -> dict[str, np.ndarray]:
-    """The arrays in nested dicts, lists and tuples as float64 by path; UsageError if one holds no numbers."""
+KEEP_FLOAT64 = "float32 has too few digits for differences, so keep data and parameters in float64 here."
+
+
+def flatten(tree: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """The leaves of nested dicts, lists and tuples with their paths."""
     if isinstance(tree, (dict, list, tuple)):
-        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
-        branches = (leaves(branch, source, f"{path}.{name}" if path else str(name)) for name, branch in items)
-        return {name: array for branch in branches for name, array in branch.items()}
-    array = np.asarray(tree)
-    if array.dtype.kind not in "biuf" or not array.size:
-        raise UsageError(
-            f"{source} has {array.dtype} of shape {array.shape} at {path or 'its top'}, and arrays of real "
-            "numbers are needed, in a dict or a list: {'W1': W1, 'b1': b1}."
-        )
-    return {path or "0": array.astype(np.float64)}
+        for key, branch in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from flatten(branch, (*path, key))
+    else:
+        yield path, tree
 
 
-def _arranged(tree: Any, tensors: Tensors, path: str) -> Any:
+def rebuild(tree: Any, leaf: Callable[[Path, Any], Any], path: Path = ()) -> Any:
+    """The same structure with `leaf(path, leaf)` in the place of each leaf."""
     if isinstance(tree, dict):
-        return {name: _arranged(t, tensors, f"{path}.{name}" if path else str(name)) for name, t in tree.items()}
+        return {key: rebuild(branch, leaf, (*path, key)) for key, branch in tree.items()}
     if isinstance(tree, (list, tuple)):
-        branches = [_arranged(t, tensors, f"{path}.{i}" if path else str(i)) for i, t in enumerate(tree)]
+        branches = [rebuild(branch, leaf, (*path, i)) for i, branch in enumerate(tree)]
         return branches if isinstance(tree, list) else tuple(branches)
-    return tensors[path or "0"].copy()
+    return leaf(path, tree)
+
+
+def named_arrays(tree: Any, source: str) -> dict[str, np.ndarray]:
+    """The arrays of a tree as float64 by name; UsageError if a leaf holds no real numbers."""
+    arrays = {}
+    for path, leaf in flatten(tree):
+        array = np.asarray(leaf)
+        if array.dtype.kind not in "biuf" or not array.size:
+            raise UsageError(
+                f"{source} has {type(leaf).__name__} of {array.dtype} and shape {array.shape} at "
+                f"{_path_name(path)}, and arrays of real numbers are needed, in a dict or a list: "
+                "{'W1': W1, 'b1': b1}."
+            )
+        arrays[_path_name(path)] = array.astype(np.float64)
+    return arrays
+
+
+def _path_name(path: Path) -> str:
+    if len(path) == 1 and isinstance(path[0], str):
+        return path[0]
+    return "params" + "".join(f"[{key!r}]" for key in path)

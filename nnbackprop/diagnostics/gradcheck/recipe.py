@@ -1,4 +1,4 @@
-"""A recipe's gradients proven: its network, loss and penalty on its data, dropout drawn as in training."""
+"""The gradient check of a recipe: its network, loss and penalty on its data, with its dropout."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .gradcheck import Report, gradcheck
 SAMPLES = 20  # a mean over so few has every term a larger one has, and its kinks are few
 
 
-def prove(config: Config, backend: Backend) -> Report:
-    """Check every gradient of the recipe at its first weights, float64, on `backend`."""
+def gradcheck_recipe(config: Config, backend: Backend) -> Report:
+    """Check every gradient of the recipe at its initial weights, float64, on `backend`."""
     build.check(config)
     train = DataSplits.load(config).train
     some = train.take(np.unique(np.linspace(0, len(train) - 1, SAMPLES).astype(int)))
@@ -25,8 +25,8 @@ def prove(config: Config, backend: Backend) -> Report:
         build.loss(config),
         fit_scaling(config.scale, train).apply(some.inputs, "float64"),
         some.targets,
+        weights=some.weights,
         backend=backend,
         penalty=build.penalty(config),
-        targets=config.targets,
         seed=config.seed,
     )

@@ -4,6 +4,7 @@ from .base import Activation, Layer
 from .dense import Dense
 from .dropout import Dropout
 from .flatten import Flatten
+from .normalization import BatchNorm, LayerNorm
 from .rectifiers import ELU, Identity, LeakyReLU, ReLU
 from .sigmoids import GELU, Sigmoid, SiLU, Softplus, Tanh
 from .softmax import Softmax
@@ -27,11 +28,13 @@ __all__ = [
     "ELU",
     "GELU",
     "Activation",
+    "BatchNorm",
     "Dense",
     "Dropout",
     "Flatten",
     "Identity",
     "Layer",
+    "LayerNorm",
     "LeakyReLU",
     "ReLU",
     "SiLU",

@@ -1,6 +1,6 @@
-"""From a gradient that is wrong to the name of the mistake: by its pattern, and by experiments on the function."""
+"""From a wrong gradient to the name of the mistake: by its pattern, and by experiments on the function."""
 
-from .catalogue import MISTAKES
+from .catalogue import MISTAKES, Mistake
 from .naming import name_mistakes
 
-__all__ = ["MISTAKES", "name_mistakes"]
+__all__ = ["MISTAKES", "Mistake", "name_mistakes"]

@@ -1,59 +1,90 @@
-"""Naming the mistake: rules from the plainest pattern to the finest experiment; the first that fits is told.
-
-A rule is a question to a `Case`. It answers with a finding, or None where the pattern is not its own.
-"""
+"""Naming the mistake: rules from the plainest pattern to the finest experiment; the first that fits answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from nnbackprop.diagnostics.findings import Finding
-from nnbackprop.diagnostics.gradcheck.function import Careful, Function, RefusedError
-from nnbackprop.diagnostics.gradcheck.numeric import Tensors
+from nnbackprop.diagnostics.gradcheck.central_differences import Tensors
+from nnbackprop.diagnostics.gradcheck.function import INPUT, Function, UserFunction
 
-from .behaviour import behaviour
-from .catalogue import finding
-from .derivatives import hidden_delta, output_delta
-from .patterns import factors, near, penalties, shapes, single_pieces, still
-from .pieces import Case, Piece
+from .catalogue import Guess, Mistake
+from .dense_layers import find_layers, layout
+from .evidence import Case, ExperimentError
+from .hidden_layer import hidden_layer, without_biases
+from .output_layer import output_layer
+from .patterns import factors, misplaced, near, normalization, penalties, shapes, single_parts, still, zero
 
-RULES = (still, near, penalties, factors, output_delta, single_pieces, hidden_delta)
+RULES: tuple[Callable[[Case], Guess | None], ...] = (
+    still,
+    zero,
+    near,
+    penalties,
+    factors,
+    misplaced,
+    output_layer,
+    single_parts,
+    hidden_layer,
+    without_biases,
+    normalization,
+)
+SAME = 1e-12  # threads may sum in another order
 
 
 def name_mistakes(
-    function: Function, point: Tensors, hand: Tensors, passed: Mapping[str, bool]
-) -> tuple[Finding, ...]:
-    """The likely mistake behind gradients that failed, with the evidence; also what calls do besides."""
+    function: Function, point: Tensors, analytic: Tensors, passed: Mapping[str, bool]
+) -> tuple[Mistake, ...]:
+    """The mistake behind gradients that failed, with the evidence; or what calls do besides returning."""
+    own = {name: a for name, a in point.items() if name != INPUT}
+    words = layout(find_layers(own), own)
     with np.errstate(all="ignore"):  # experiments go to extremes
-        found = behaviour(function, point)
-        if any(f.id in ("not-deterministic", "accumulated", "params-changed") for f in found):
-            return found
-        if wrong := shapes(function, point, hand):
-            return (wrong,)
+        if guess := side_effects(function, point) or shapes(function.value, point, analytic):
+            return (guess.mistake(words),)
         if all(passed.values()):
             return ()
-        shaped = {name: hand[name].reshape(a.shape) for name, a in point.items()}
-        case = Case.of(Careful(function), point, shaped)
+        shaped = {name: analytic[name].reshape(a.shape) for name, a in point.items()}
+        case = Case.of(function, point, shaped)
         if not case.bad:
             return ()
-        answers = (_ask(rule, reading) for reading in case.readings() for rule in RULES)
-        return (next(filter(None, answers), None) or _unknown(case),)
+        guess = next(filter(None, (_ask(rule, case) for rule in RULES)), None)
+        return (guess.mistake(words) if guess else _unknown(case, words),)
 
 
-def _ask(rule: Callable[[Case], Finding | None], case: Case) -> Finding | None:
+def side_effects(function: Function, point: Tensors) -> Guess | None:
+    """Randomness, memory and writing to arguments: the same call must return the same and change nothing."""
+    values = function.value(point), function.value(point)
+    if not np.isclose(*values, rtol=SAME, atol=0):
+        return Guess("not-deterministic", f"Called twice, the loss is {values[0]:.10g} and {values[1]:.10g}.")
+    calls = [np.concatenate([a.reshape(-1) for a in function.gradients(point).values()]) for _ in range(3)]
+    if not _same(calls[0], calls[1]):
+        if _same(calls[1] - calls[0], calls[2] - calls[1]):
+            ratio = float(np.linalg.norm(calls[1]) / np.linalg.norm(calls[0]))
+            evidence = f"Each call adds the same amount to the gradient, now {ratio:.3g} times the first."
+            return Guess("accumulated", evidence)
+        return Guess("not-deterministic", "Called twice, grad_fn returns two different gradients.")
+    if isinstance(function, UserFunction) and (changed := function.written_to(point)):
+        return Guess("params-changed", f"A call changes {', '.join(changed)} in place.")
+    return None
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    if np.array_equal(a, b, equal_nan=True):
+        return True
+    size = max(float(np.linalg.norm(a)), float(np.linalg.norm(b)))
+    return a.shape == b.shape and float(np.linalg.norm(a - b)) <= 1e3 * SAME * size
+
+
+def _ask(rule: Callable[[Case], Guess | None], case: Case) -> Guess | None:
     try:
         return rule(case)
-    except RefusedError:
+    except ExperimentError:
         return None
 
 
-def _unknown(case: Case) -> Finding:
-    last: Piece = max(case.bad, key=lambda piece: piece.layer)
-    right = [piece.label for piece in case.pieces if piece.good]
-    return finding(
-        "unknown",
-        f"The last wrong gradient is that of {last.label}; right are {', '.join(right) or 'none'}.",
-        0.2,
-    )
+def _unknown(case: Case, words: dict[str, str]) -> Mistake:
+    last = max(case.bad, key=lambda part: part.layer).name
+    right = ", ".join(dict.fromkeys(part.name for part in case.parts if part.good)) or "none"
+    mistake = Guess("unknown", f"The last wrong gradient is that of {last}; right are {right}.").mistake(words)
+    return replace(mistake, name=f"unknown, the wrong piece is the gradient of {last}")

@@ -21,13 +21,13 @@ FOLDER = Path(__file__).parent / "regressions"
 FILES = sorted(path for path in FOLDER.iterdir() if path.is_file())
 
 
-def test_each_file_has_its_line_above() -> None:
+def test_each_file_is_described_above() -> None:
     assert FILES
     assert [path.stem for path in FILES if f"\n{path.stem} " not in str(__doc__)] == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_it_is_refused_in_words_and_little_memory(path: Path) -> None:
+def test_each_file_is_refused_in_little_memory(path: Path) -> None:
     reader = READERS[path.stem.split("-")[0]]
     with pytest.raises(reader.promised, match=path.name):  # and imports what it needs
         reader.read(path)

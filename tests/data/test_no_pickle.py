@@ -61,5 +61,5 @@ def test_no_source_unpickles() -> None:
         "torch.load(path)",
     ],
 )
-def test_this_would_find_one(line: str) -> None:
+def test_each_way_to_unpickle_is_detected(line: str) -> None:
     assert list(refused(ast.parse(f"def late():\n    {line}")))

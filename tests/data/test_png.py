@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -10,21 +11,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nnbackprop.data import limits
 from nnbackprop.data.readers import png
 from nnbackprop.errors import DataError
 
 RNG = np.random.default_rng(8)
 
 
-def written(path: Path, bits: int, colours: int, rows: list[bytes], columns: int) -> Path:
-    """A PNG made by hand from its specification (ISO/IEC 15948), without a filter."""
+def png_bytes(bits: int, colours: int, rows: int, columns: int, pixels: bytes) -> bytes:
+    """A PNG made by hand from its specification (ISO/IEC 15948)."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    header = struct.pack(">IIBBBBB", columns, len(rows), bits, colours, 0, 0, 0)
-    pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b""))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", columns, rows, bits, colours, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(pixels, 9)) + chunk(b"IEND", b"")
+
+
+def written(path: Path, bits: int, colours: int, rows: list[bytes], columns: int) -> Path:
+    """An image without filters."""
+    path.write_bytes(png_bytes(bits, colours, len(rows), columns, b"".join(b"\0" + row for row in rows)))
     return path
 
 
@@ -38,13 +44,13 @@ def written(path: Path, bits: int, colours: int, rows: list[bytes], columns: int
         (16, b"\0\0\0\1\x80\0\xff\xff", [0, 1 / 65535, 32768 / 65535, 1]),
     ],
 )
-def test_grey_of_any_depth(tmp_path: Path, bits: int, row: bytes, expected: list[float]) -> None:
+def test_grey_of_any_bit_depth_is_read(tmp_path: Path, bits: int, row: bytes, expected: list[float]) -> None:
     image = png.read(written(tmp_path / "x.png", bits, 0, [row, row], 4))
     assert image.dtype == np.float64
     assert np.allclose(image, [expected, expected], rtol=0, atol=1e-15)
 
 
-def test_colours_are_weighed_and_transparency_is_left_aside(tmp_path: Path) -> None:
+def test_colours_become_luminance_and_transparency_is_ignored(tmp_path: Path) -> None:
     colours = RNG.integers(0, 256, (5, 4, 3), np.uint8)
     grey = colours @ [0.299, 0.587, 0.114] / 255
     alpha = RNG.integers(0, 256, (5, 4, 1), np.uint8)
@@ -53,7 +59,7 @@ def test_colours_are_weighed_and_transparency_is_left_aside(tmp_path: Path) -> N
         assert np.allclose(png.read(tmp_path / "x.png"), grey, rtol=0, atol=1e-6)
 
 
-def test_a_palette_is_looked_up(tmp_path: Path) -> None:
+def test_palette_images_are_read(tmp_path: Path) -> None:
     image = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8), "P")
     image.putpalette([255, 255, 255, 0, 0, 0, 255, 0, 0])
     image.save(tmp_path / "x.png")
@@ -74,7 +80,7 @@ def test_another_format_of_the_name_is_refused(tmp_path: Path, kind: str) -> Non
         png.read(tmp_path / "x.png")
 
 
-def test_an_image_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
+def test_a_truncated_image_is_refused(tmp_path: Path) -> None:
     whole = written(tmp_path / "x.png", 8, 0, [RNG.bytes(30)] * 30, 30).read_bytes()
     for length in range(0, len(whole) - 12 - 8, 7):  # up to the checksum of the pixels: what follows holds nothing
         (tmp_path / "x.png").write_bytes(whole[:length])
@@ -88,3 +94,17 @@ def test_pixels_whose_checksum_is_wrong_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(whole)
     with pytest.raises(DataError, match=r"x\.png"):
         png.read(tmp_path / "x.png")
+
+
+def test_a_large_image_is_refused_undecoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(limits.VARIABLE, str(2**20))
+    path = tmp_path / "x.png"
+    path.write_bytes(png_bytes(1, 0, 40_000, 40_000, bytes(5001) * 10_000))
+    tracemalloc.start()
+    with pytest.raises(DataError, match=r"would take [\d,]+ bytes of memory"):
+        png.read(path)
+    with pytest.raises(DataError, match="40000 x 40000 and this network takes images of 28 x 28"):
+        png.read(path, (28, 28))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**22

@@ -1,0 +1,181 @@
+"""Normalization: to mean 0 and variance 1, over the batch or over the features, then a learnt scale and shift."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from backends import Array, device_of
+from nnbackprop.errors import ShapeError, UsageError
+from nnbackprop.nn.initializers import InitRng, Ones, Zeros
+from nnbackprop.nn.rng import RngKey
+
+from .base import LayerParams, Shape, vector_length
+
+
+@dataclass(frozen=True)
+class BatchNorm:
+    """y = gamma xh + beta, xh = (x - m) / sqrt(v + eps), with x and y (n, k) and gamma, beta, m, v (k,).
+
+    In training m and v are the batch's mean and variance (divided by n) of each feature. In evaluation they are
+    the running ones, the buffers `mean` and `var`: after a training step mean <- (1 - momentum) mean + momentum m,
+    and var likewise with the variance divided by n - 1, as PyTorch's BatchNorm1d.
+
+    Backward, through m and v: dx = gamma / sqrt(v + eps) (dy - mean(dy) - xh mean(dy xh)), means over the batch;
+    dgamma = sum dy xh, dbeta = sum dy. In evaluation, where m and v are constants, dx = gamma / sqrt(v + eps) dy.
+    (Ioffe and Szegedy, Batch normalization: accelerating deep network training by reducing internal covariate
+    shift, ICML 2015, algorithm 1 and section 3.)
+
+    Raises:
+        UsageError: a momentum outside 0 < momentum <= 1, an eps that is not above 0.
+        ShapeError: when built, samples that are not vectors; in training, a batch of one sample.
+    """
+
+    momentum: float = 0.1
+    eps: float = 1e-5
+
+    buffers: ClassVar[tuple[str, ...]] = ("mean", "var")
+    full_precision: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check_eps(self.eps)
+        if not 0 < self.momentum <= 1:
+            raise UsageError(
+                f"momentum is the share of a new batch in the running statistics, above 0 and at most 1; got "
+                f"{self.momentum!r}."
+            )
+
+    def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
+        """gamma and var are ones, beta and mean zeros, (k,) each; the same shape."""
+        k = vector_length(in_shape, "BatchNorm")
+        ones, zeros = Ones()(rng, (k,), dtype), Zeros()(rng, (k,), dtype)
+        return {"gamma": ones, "beta": zeros, "mean": zeros.copy(), "var": ones.copy()}, in_shape
+
+    def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, tuple]:
+        """y = gamma xh + beta, of the batch with a key, and of the running statistics without."""
+        x, dtype, p = _cast(xp, x, params["gamma"]), x.dtype, _rows(xp, params)
+        if key is None:
+            mean, var = p["mean"], p["var"]
+        else:
+            if x.shape[0] < 2:
+                raise ShapeError(
+                    "BatchNorm got a training batch of 1 sample, which has no variance; it needs 2. Choose "
+                    "a batch size that leaves no last batch of 1 sample, or use LayerNorm."
+                )
+            mean = _sum_rows(xp, x) / x.shape[0]
+            d = x - mean
+            var = _sum_rows(xp, d * d) / x.shape[0]
+        inv = 1 / xp.sqrt(var + self.eps)  # (1, k)
+        y, xh = xp.fuse(normalize)(x, mean, inv, p["gamma"], p["beta"])
+        return _cast(xp, y, dtype), (xh, inv, None if key is None else (mean, var))
+
+    def backward(
+        self, xp: Any, params: LayerParams, cache: tuple, dy: Array, need_dx: bool
+    ) -> tuple[Array | None, LayerParams]:
+        """dx = gamma inv (dy - mean(dy) - xh mean(dy xh)), dgamma = sum dy xh, dbeta = sum dy."""
+        xh, inv, batch = cache
+        dy, dtype, n = _cast(xp, dy, xh), dy.dtype, dy.shape[0]
+        dgamma, dbeta = _sum_rows(xp, dy * xh), _sum_rows(xp, dy)  # (1, k)
+        grads = {"gamma": dgamma[0, :], "beta": dbeta[0, :]}
+        if not need_dx:
+            return None, grads
+        scale = _rows(xp, params)["gamma"] * inv
+        if batch is None:
+            return _cast(xp, dy * scale, dtype), grads
+        return _cast(xp, xp.fuse(normalize_vjp)(dy, xh, dbeta / n, dgamma / n, scale), dtype), grads
+
+    def new_buffers(self, xp: Any, params: LayerParams, cache: tuple) -> LayerParams:
+        """The running mean and variance, moved towards the batch's; unchanged after a pass in evaluation."""
+        xh, _, batch = cache
+        if batch is None:
+            return {name: params[name] for name in self.buffers}
+        n, (mean, var) = xh.shape[0], batch
+        kernel = xp.fuse(running)
+        return {
+            "mean": kernel(params["mean"], mean[0, :], 1 - self.momentum, self.momentum),
+            "var": kernel(params["var"], var[0, :], 1 - self.momentum, self.momentum * n / (n - 1)),
+        }
+
+
+@dataclass(frozen=True)
+class LayerNorm:
+    """y = gamma xh + beta, xh = (x - m) / sqrt(v + eps), with x and y (n, k), gamma, beta (k,) and m, v (n, 1).
+
+    m and v are the mean and variance (divided by k) of each sample's features, in training and evaluation alike.
+    Backward, with dxh = gamma dy: dx = (dxh - mean(dxh) - xh mean(dxh xh)) / sqrt(v + eps), means over the
+    features; dgamma = sum dy xh, dbeta = sum dy over the batch. (Ba, Kiros and Hinton, Layer normalization, 2016.)
+
+    Raises:
+        UsageError: an eps that is not above 0.
+        ShapeError: when built, samples that are not vectors.
+    """
+
+    eps: float = 1e-5
+
+    full_precision: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check_eps(self.eps)
+
+    def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
+        """gamma is ones, beta zeros, (k,) each; the same shape."""
+        k = vector_length(in_shape, "LayerNorm")
+        return {"gamma": Ones()(rng, (k,), dtype), "beta": Zeros()(rng, (k,), dtype)}, in_shape
+
+    def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, tuple]:
+        """y = gamma xh + beta."""
+        x, dtype, p = _cast(xp, x, params["gamma"]), x.dtype, _rows(xp, params)
+        mean = xp.mean(x, axis=1, keepdims=True)  # (n, 1)
+        d = x - mean
+        inv = 1 / xp.sqrt(xp.mean(d * d, axis=1, keepdims=True) + self.eps)
+        y, xh = xp.fuse(normalize)(x, mean, inv, p["gamma"], p["beta"])
+        return _cast(xp, y, dtype), (xh, inv)
+
+    def backward(
+        self, xp: Any, params: LayerParams, cache: tuple, dy: Array, need_dx: bool
+    ) -> tuple[Array | None, LayerParams]:
+        """dx = inv (dxh - mean(dxh) - xh mean(dxh xh)), dgamma = sum dy xh, dbeta = sum dy."""
+        xh, inv = cache
+        dy, dtype = _cast(xp, dy, xh), dy.dtype
+        grads = {"gamma": _sum_rows(xp, dy * xh)[0, :], "beta": _sum_rows(xp, dy)[0, :]}
+        if not need_dx:
+            return None, grads
+        dxh = dy * _rows(xp, params)["gamma"]
+        means = xp.mean(dxh, axis=1, keepdims=True), xp.mean(dxh * xh, axis=1, keepdims=True)
+        return _cast(xp, xp.fuse(normalize_vjp)(dxh, xh, *means, inv), dtype), grads
+
+
+def normalize(xp: Any, x: Array, mean: Array, inv: Array, gamma: Array, beta: Array) -> tuple[Array, Array]:
+    """gamma xh + beta and xh = (x - mean) inv: an elementwise kernel."""
+    xh = (x - mean) * inv
+    return gamma * xh + beta, xh
+
+
+def normalize_vjp(xp: Any, dy: Array, xh: Array, mean_dy: Array, mean_dy_xh: Array, scale: Array) -> Array:
+    """scale (dy - mean(dy) - xh mean(dy xh)): an elementwise kernel."""
+    return scale * (dy - mean_dy - xh * mean_dy_xh)
+
+
+def running(xp: Any, old: Array, new: Array, keep: float, share: float) -> Array:
+    """keep old + share new: an elementwise kernel."""
+    return keep * old + share * new
+
+
+def _sum_rows(xp: Any, x: Array) -> Array:
+    """The sum over the batch, (1, k): a product, faster than sum(axis=0), on CuPy by far."""
+    return xp.matmul(xp.ones((1, x.shape[0]), dtype=x.dtype, device=device_of(x)), x)
+
+
+def _rows(xp: Any, params: LayerParams) -> LayerParams:
+    return {name: xp.reshape(p, (1, -1)) for name, p in params.items()}
+
+
+def _cast(xp: Any, x: Array, like: Any) -> Array:
+    """x in the dtype of an array, or in a dtype; only mixed precision has two."""
+    dtype = getattr(like, "dtype", like)
+    return x if x.dtype == dtype else xp.astype(x, dtype)
+
+
+def _check_eps(eps: float) -> None:
+    if not eps > 0:
+        raise UsageError(f"eps keeps a variance of 0 from being divided by, and must be above 0; got {eps!r}.")

@@ -1,0 +1,293 @@
+"""Wrong gradients that users' code has had, each with the name that is right: the five first had wrong names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from tests.support.own_code.formulas import Array, sigmoid, softmax
+
+Functions = tuple[Callable[[Any], float], Callable[[Any], Any], Any]
+CASES: dict[str, tuple[str, Callable[[], Functions]]] = {}
+"""By description: the name that the report gives, and loss_fn, grad_fn and parameters."""
+
+
+def case(description: str, name: str) -> Callable[[Callable[[], Functions]], Callable[[], Functions]]:
+    def keep(make: Callable[[], Functions]) -> Callable[[], Functions]:
+        CASES[description] = name, make
+        return make
+
+    return keep
+
+
+class Network:
+    """One hidden layer, right: pieces for the cases to bend. Outputs are softmax, or sigmoids."""
+
+    def __init__(self, seed: int, n: int = 20, k: int = 3, hidden: str = "tanh", out: str = "softmax") -> None:
+        rng = np.random.default_rng(seed)
+        self.n, self.k, self.hidden, self.out, self.rng = n, k, hidden, out, rng
+        self.X, self.y = rng.normal(size=(n, 4)), rng.integers(0, k, n)
+        self.T = np.eye(k)[self.y] if out == "softmax" else (rng.random((n, k)) > 0.5) * 1.0
+        shapes = {"W1": (4, 6), "b1": 6, "W2": (6, k), "b2": k}
+        self.params = {name: 0.6 * rng.normal(size=shape) for name, shape in shapes.items()}
+
+    def forward(self, p: Any) -> tuple[Array, Array, Array]:
+        z = self.X @ p["W1"] + p["b1"]
+        a = {"tanh": np.tanh, "relu": lambda z: np.maximum(z, 0), "leaky": lambda z: np.where(z > 0, z, 0.01 * z)}[
+            self.hidden
+        ](z)
+        out = a @ p["W2"] + p["b2"]
+        return z, a, softmax(out, 1) if self.out == "softmax" else sigmoid(out)
+
+    def loss(self, p: Any) -> float:
+        P = self.forward(p)[2]
+        entropy = self.T * np.log(P)
+        return float(
+            -(entropy if self.out == "softmax" else entropy + (1 - self.T) * np.log(1 - P)).sum() / self.n
+        )
+
+    def slope(self, z: Array, a: Array) -> Array:
+        return 1 - a * a if self.hidden == "tanh" else np.where(z > 0, 1.0, 0.01 if self.hidden == "leaky" else 0)
+
+    def grad(self, p: Any, dz: Array | None = None, slope: Array | None = None) -> dict[str, Array]:
+        z, a, P = self.forward(p)
+        dz = (P - self.T) / self.n if dz is None else dz
+        da = dz @ p["W2"].T * (self.slope(z, a) if slope is None else slope)
+        return {"W1": self.X.T @ da, "b1": da.sum(0), "W2": a.T @ dz, "b2": dz.sum(0)}
+
+
+@case("delta goes back through W[l] in place of W[l+1], in square layers", "wrong-layer-weights")
+def wrong_weights() -> Functions:
+    rng, sizes = np.random.default_rng(3), [4, 5, 5, 5, 3]
+    Ws = [rng.normal(size=(a, b)) / np.sqrt(a) for a, b in pairwise(sizes)]
+    bs = [0.1 * rng.normal(size=b) for b in sizes[1:]]
+    X, T = rng.normal(size=(15, 4)), np.eye(3)[rng.integers(0, 3, 15)]
+
+    def forward(p: Any) -> tuple[list[Array], Array]:
+        A = [X]
+        for W, b in zip(*p, strict=True):
+            A.append(np.tanh(A[-1] @ W + b))
+        return A, softmax(A[-2] @ p[0][-1] + p[1][-1], 1)
+
+    def grad(p: Any) -> Any:
+        A, P = forward(p)
+        W, gW, gb, d = p[0], [], [], (P - T) / 15
+        for i in (3, 2, 1, 0):
+            gW, gb = [A[i].T @ d, *gW], [d.sum(0), *gb]
+            wrong = i > 0 and W[i - 1].shape == W[i].shape
+            d = d @ (W[i - 1] if wrong else W[i]).T * (1 - A[i] ** 2) if i else d
+        return [gW, gb]
+
+    return lambda p: float(-(T * np.log(forward(p)[1])).sum() / 15), grad, [Ws, bs]
+
+
+@case("sigmoid and binary cross-entropy, delta = (a - y) a (1 - a)", "output-derivative-extra")
+def extra_slope() -> Functions:
+    net = Network(17, n=30, k=1, hidden="relu", out="sigmoid")
+
+    def grad(p: Any) -> Any:
+        P = net.forward(p)[2]
+        return net.grad(p, (P - net.T) * P * (1 - P) / net.n)
+
+    return net.loss, grad, net.params
+
+
+@case("binary cross-entropy, a mean over n k, gradient (P - T) / n", "missing-output-mean")
+def output_mean() -> Functions:
+    net = Network(12, n=12, k=5, hidden="relu", out="sigmoid")
+    return lambda p: net.loss(p) / 5, net.grad, net.params
+
+
+@case("b1 never gets a gradient", "gradient-zero")
+def zero_bias() -> Functions:
+    net = Network(14, hidden="relu")
+    return net.loss, lambda p: {**net.grad(p), "b1": np.zeros(6)}, net.params
+
+
+@case("the output's derivative multiplied in again going back", "wrong-error-sent-back")
+def slope_twice() -> Functions:
+    rng = np.random.default_rng(26)
+    X, T = rng.normal(size=(12, 4)), (rng.random((12, 2)) > 0.5) * 1.0
+    shapes = {"W1": (4, 6), "b1": 6, "W2": (6, 2), "b2": 2}
+    params = {name: 0.9 * rng.normal(size=shape) for name, shape in shapes.items()}
+
+    def forward(p: Any) -> tuple[Array, Array]:
+        a = sigmoid(X @ p["W1"] + p["b1"])
+        return a, sigmoid(a @ p["W2"] + p["b2"])
+
+    def grad(p: Any) -> Any:
+        a, o = forward(p)
+        d = (o - T) * o * (1 - o) / 12
+        da = (d * o * (1 - o)) @ p["W2"].T * a * (1 - a)
+        return {"W1": X.T @ da, "b1": da.sum(0), "W2": a.T @ d, "b2": d.sum(0)}
+
+    return lambda p: float(((forward(p)[1] - T) ** 2).sum() / 24), grad, params
+
+
+@case("softmax over the whole batch", "softmax-axis")
+def softmax_of_all() -> Functions:
+    net = Network(31)
+
+    def probabilities(p: Any) -> Array:
+        e = np.exp(net.forward(p)[1] @ p["W2"] + p["b2"])
+        return e / e.sum()
+
+    return (
+        lambda p: float(-(net.T * np.log(probabilities(p))).sum() / net.n),
+        lambda p: net.grad(p, (probabilities(p) - net.T) / net.n),
+        net.params,
+    )
+
+
+@case("leaky ReLU sent back as ReLU", "wrong-activation-derivative")
+def leaky_as_relu() -> Functions:
+    net = Network(32, hidden="leaky")
+    return net.loss, lambda p: net.grad(p, slope=(net.forward(p)[0] > 0) * 1.0), net.params
+
+
+@case("dz[:, y] -= 1", "wrong-targets")
+def whole_columns() -> Functions:
+    net = Network(33)
+
+    def grad(p: Any) -> Any:
+        dz = net.forward(p)[2].copy()
+        dz[:, net.y] -= 1
+        return net.grad(p, dz / net.n)
+
+    return net.loss, grad, net.params
+
+
+def normalized(left_out: str) -> Functions:
+    """Batch normalisation before tanh, derived without its mean's or its variance's part."""
+    net = Network(34)
+    params = {**net.params, "g": net.rng.normal(size=6) + 1}
+    params["W1"] += 0.2
+
+    def forward(p: Any) -> tuple[Array, Array, Array, Array]:
+        z = net.X @ p["W1"] + 0.5
+        std = np.sqrt(z.var(0) + 1e-9)
+        h = (z - z.mean(0)) / std
+        a = np.tanh(p["g"] * h + p["b1"])
+        return h, std, a, softmax(a @ p["W2"] + p["b2"], 1)
+
+    def grad(p: Any) -> Any:
+        h, std, a, P = forward(p)
+        dz = (P - net.T) / net.n
+        da = dz @ p["W2"].T * (1 - a * a)
+        dh = da * p["g"]
+        mean = 0 if left_out == "mean" else dh.mean(0)
+        variance = 0 if left_out == "variance" else h * (dh * h).mean(0)
+        return {
+            "W1": net.X.T @ ((dh - mean - variance) / std),
+            "b1": da.sum(0),
+            "W2": a.T @ dz,
+            "b2": dz.sum(0),
+            "g": (da * h).sum(0),
+        }
+
+    return lambda p: float(-(net.T * np.log(forward(p)[3])).sum() / net.n), grad, params
+
+
+@case("batch normalisation without its mean's derivative", "likely normalization-terms-missing")
+def without_mean() -> Functions:
+    return normalized("mean")
+
+
+@case("batch normalisation without its variance's derivative", "likely normalization-terms-missing")
+def without_variance() -> Functions:
+    return normalized("variance")
+
+
+@case("gradients returned in another order", "gradient-order")
+def another_order() -> Functions:
+    net = Network(35)
+    names = ("W1", "b1", "W2", "b2")
+    return (
+        lambda p: net.loss(dict(zip(names, p, strict=True))),
+        lambda p: [net.grad(dict(zip(names, p, strict=True)))[name] for name in ("W1", "W2", "b1", "b2")],
+        [net.params[name] for name in names],
+    )
+
+
+@case("a flat theta in another order", "gradient-order")
+def flat_theta() -> Functions:
+    net = Network(36)
+    shapes = {name: a.shape for name, a in net.params.items()}
+
+    def unflatten(theta: Array) -> dict[str, Array]:
+        parts, at = {}, 0
+        for name, shape in shapes.items():
+            size = int(np.prod(shape))
+            parts[name], at = theta[at : at + size].reshape(shape), at + size
+        return parts
+
+    theta = np.concatenate([a.ravel() for a in net.params.values()])
+    return (
+        lambda p: net.loss(unflatten(p)),
+        lambda p: np.concatenate([g.ravel(order="F") for g in net.grad(unflatten(p)).values()]),
+        theta,
+    )
+
+
+@case("class weights in the loss alone", "class-weights-missing")
+def class_weights() -> Functions:
+    net = Network(37)
+    weights = np.array([0.5, 1.0, 3.0])[net.y]
+    return (
+        lambda p: float(-(weights * np.log(net.forward(p)[2][np.arange(net.n), net.y])).mean()),
+        net.grad,
+        net.params,
+    )
+
+
+@case("binary cross-entropy without its second term in the loss", "cross-entropy-half")
+def half_loss() -> Functions:
+    net = Network(38, k=2, out="sigmoid")
+    return lambda p: float(-(net.T * np.log(net.forward(p)[2])).sum() / net.n), net.grad, net.params
+
+
+@case("binary cross-entropy without its second term in the gradient", "cross-entropy-half")
+def half_gradient() -> Functions:
+    net = Network(39, k=2, out="sigmoid")
+    return net.loss, lambda p: net.grad(p, -net.T * (1 - net.forward(p)[2]) / net.n), net.params
+
+
+def scaled(factor: float) -> Functions:
+    net = Network(40)
+    return net.loss, lambda p: {name: factor * g for name, g in net.grad(p).items()}, net.params
+
+
+@case("the update -0.1 dW returned", "constant-factor")
+def update() -> Functions:
+    return scaled(-0.1)
+
+
+@case("4.5 times the gradient", "constant-factor")
+def four_and_a_half() -> Functions:
+    return scaled(4.5)
+
+
+@case("1.99998 times the gradient, which is no batch of 2", "constant-factor")
+def nearly_two() -> Functions:
+    return scaled(1.99998)
+
+
+@case("a tied weight counted once", "unknown, the wrong piece is the gradient of W")
+def tied() -> Functions:
+    rng = np.random.default_rng(41)
+    X = rng.normal(size=(9, 4))
+
+    def forward(p: Any) -> tuple[Array, Array]:
+        a = np.tanh(X @ p["W"] + p["b"])
+        return a, a @ p["W"].T + p["c"] - X
+
+    def grad(p: Any) -> Any:
+        a, e = forward(p)
+        d = e @ p["W"] * (1 - a * a)
+        return {"W": X.T @ d / 9, "b": d.sum(0) / 9, "c": e.sum(0) / 9}
+
+    params = {"W": rng.normal(size=(4, 3)), "b": rng.normal(size=3), "c": rng.normal(size=4)}
+    return lambda p: float((forward(p)[1] ** 2).sum() / 18), grad, params
