@@ -145,12 +145,12 @@ class PlainProgress(Display):
         done = event.step % self.steps
         if done and self.within.due():
             at = f"epoch {event.epoch}/{self.epochs}  step {done}/{self.steps}"
-            self.message(f"{at}  loss {loss(event.loss)} {first_metric(event)[1]}")
+            self.message(f"{at}  loss {score_text(event)}")
 
     def show_epoch(self, event: EpochEnd) -> None:
         """A line that speaks for itself, for pipes and logs."""
         number = f"epoch {event.epoch:>{len(str(self.epochs))}}/{self.epochs}"
-        scores = (f"{part} {loss(score.loss)} {first_metric(score)[1]:>7}" for part, score in evaluated(event))
+        scores = (f"{part} {score_text(score)}" for part, score in evaluated(event))
         pace = f"{count(event.samples_per_second)}/s"
         self.message("  ".join([number, *scores, pace, duration(event.seconds)]))
 
@@ -269,9 +269,15 @@ def evaluated(event: EpochEnd) -> Iterator[tuple[str, Score]]:
 
 
 def first_metric(score: Score | ChunkEnd) -> tuple[str, str]:
-    """The metric for which a line has room: its name, shortened, and its value."""
+    """The metric for which a row has room: its name, shortened, and its value."""
     name, value = next(iter(score.metrics.items()))
     return name.replace("accuracy", "acc").replace("_", " "), metric(name, value)
+
+
+def score_text(score: Score | ChunkEnd) -> str:
+    """A loss and the first metric, named unless a percentage says that it is the accuracy."""
+    name, value = first_metric(score)
+    return f"{loss(score.loss)} {value:>7}" if name == "acc" else f"{loss(score.loss)} {name} {value}"
 
 
 def epoch_columns(event: EpochEnd) -> Iterator[tuple[str, int, str]]:

@@ -35,7 +35,7 @@ def layer_table(layers: Sequence[LayerRow], width: int = 80) -> Table:
     Where `width` is too small for all, bytes, FLOPs and shapes are left out in this order: no number is cut.
     """
     columns = {
-        "layer": [*(row.name for row in layers), "total"],
+        "layer": [*(layer.name for layer in layers), "total"],
         "shape": [*(shape(row.out_shape) for row in layers), ""],
         "parameters": [count(n) if n else NONE for n in _with_sum(row.parameters for row in layers)],
         "bytes": [size(n) if n else NONE for n in _with_sum(row.bytes for row in layers)],
@@ -48,8 +48,8 @@ def layer_table(layers: Sequence[LayerRow], width: int = 80) -> Table:
     table = ruled(*columns, right=right, show_footer=True)
     for column, cells in zip(table.columns, columns.values(), strict=True):
         column.footer, column.no_wrap = cells[-1], column.header != "layer"
-    for cells in zip(*(cells[:-1] for cells in columns.values()), strict=True):
-        table.add_row(*cells)
+    for row in zip(*(cells[:-1] for cells in columns.values()), strict=True):
+        table.add_row(*row)
     return table
 
 

@@ -98,7 +98,7 @@ def test_the_weights_compared_are_those_of_a_trainer() -> None:
     run = BackendRun(ours, samples())
     state, batches = run.begin(), run.batches()
     for _ in range(6):
-        state, trace = run.step(state, *next(batches))
+        state, trace = run.step(state, next(batches))
     theirs.fit(samples())
     weights = {key[2]: a for key, a in trace.items() if key[0] == "weights"}
     named = theirs.network.named_layers(theirs.params)

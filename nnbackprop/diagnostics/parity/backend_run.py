@@ -14,7 +14,7 @@ from nnbackprop.data.loader import DataLoader, get_batch
 from nnbackprop.nn.layers.base import LayerParams, Params, map_layers
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.training.batch_schedule import BatchSchedule
+from nnbackprop.training.batch_schedule import BatchSchedule, Chunk
 from nnbackprop.training.step import TrainStep
 from nnbackprop.training.trainer import Trainer
 
@@ -26,23 +26,19 @@ StepTrace = dict[tuple[Kind, str, str], np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class TracedStep:
-    """A training step whose state also holds every layer's output and a copy of the gradients."""
+    """A training step whose state also holds every layer's output and the gradients."""
 
     network: Sequential
     step: TrainStep
 
     def __call__(self, state: Tree, data: Tree, x: Tree) -> Tree:
-        """Forward, a layer at a time with the step's dropout masks, then the trainer's own step."""
-        xp = self.step.xp
-        trace = self.network.trace(
-            xp, state["params"], get_batch(xp, data, x)[0], RngKey(self.step.seed, x["step"])
-        )
-        sums, grads = self.step.gradients(state, data, x)
-        traced = {
-            "outputs": tuple(layer.y for layer in trace.layers),
-            "gradients": tree_map(lambda g: xp.asarray(g, copy=True), grads),
-        }
-        return self.step.update({**state, **sums, **traced}, grads, x)
+        """The trainer's own step, and what it computes on the way, layer by layer with its dropout masks."""
+        xp, params, key = self.step.xp, state["params"], RngKey(self.step.seed, x["step"])
+        inputs, targets, weights = get_batch(xp, data, x)
+        trace = self.network.trace(xp, params, inputs, key)
+        grads = self.step.objective.gradients(xp, params, inputs, targets, key, weights).grads
+        outputs = tuple(layer.y for layer in trace.layers)
+        return {**self.step(state, data, x), "outputs": outputs, "gradients": grads}
 
 
 class BackendRun:
@@ -52,28 +48,36 @@ class BackendRun:
         trainer.build(train)
         self.trainer, self.backend, self.network = trainer, trainer.backend, trainer.network
         self.traced = TracedStep(trainer.network, trainer.step)
-        self.loader = DataLoader(trainer.backend, train, trainer.scaling, trainer.dtype, trainer.resident)
-        self.batch = min(trainer.batch_size or len(train), len(train))
+        self.weighted = train.weights is not None
+        self.loader = DataLoader(self.backend, train, trainer.scaling, trainer.dtype, trainer.resident)
         lr = trainer.lr
-        how = trainer.seed, trainer.shuffle, self.batch, 1, None, trainer.dtype
-        self.schedule = BatchSchedule(self.loader, trainer.optimizer, lr if callable(lr) else lambda _: lr, *how)
+        self.schedule = BatchSchedule(
+            self.loader,
+            trainer.optimizer,
+            lr if callable(lr) else lambda _: lr,
+            trainer.seed,
+            trainer.shuffle,
+            batch_size=min(trainer.batch_size or len(train), len(train)),
+            length=1,
+            every=None,
+            dtype=trainer.dtype,
+        )
         sample = self._zeros((1, *train.sample_shape), trainer.params)
         traces = self.network.trace(self.backend.xp, trainer.params, sample).layers
         self.layers = {trace.name: (trace.layer, trace.y.shape[1:]) for trace in traces}
 
-    def batches(self, step: int = 0) -> Iterator[tuple[int, Tree]]:
-        """Number of samples and device arrays of every step from `step` on, as the trainer draws them."""
-        epoch, done = divmod(step, -(-self.schedule.samples // self.batch))
+    def batches(self, step: int = 0) -> Iterator[Chunk]:
+        """Every step's batch from `step` on, as the trainer draws them."""
+        epoch, done = divmod(step, self.schedule.steps_per_epoch)
         for at in count(epoch + 1):
-            for (_, samples), xs in self.schedule.chunks(at, done * self.batch, step):
-                yield samples, xs
+            for chunk in self.schedule.chunks(at, done * self.schedule.batch_size, step):
+                yield chunk
                 step += 1
             done = 0
 
     def begin(self) -> Tree:
         """The state before the first step."""
-        copies = tree_map(lambda a: self.backend.xp.asarray(a, copy=True), self.trainer.params)
-        return self.trainer.step.begin(copies)
+        return self.from_host(self.to_host(self.trainer.state))
 
     def to_host(self, state: Tree) -> Tree:
         """Host copies of what a step begins from: parameters and the optimizer's state."""
@@ -82,15 +86,17 @@ class BackendRun:
     def from_host(self, copies: Tree) -> Tree:
         """The state before a step that begins from such copies."""
         moved = tree_map(self.backend.asarray, copies)
-        return {**self.trainer.step.begin(moved["params"]), "optimizer": moved["optimizer"]}
+        return {**self.trainer.step.init(moved["params"], self.weighted), "optimizer": moved["optimizer"]}
 
-    def step(self, state: Tree, samples: int, xs: Tree) -> tuple[Tree, StepTrace]:
-        """One step on a batch of `batches`: the state after it, and what it computed."""
+    def step(self, state: Tree, batch: Chunk) -> tuple[Tree, StepTrace]:
+        """One step: the state after it, and what it computed."""
         zeros = {  # a compiled loop's state keeps its shapes
-            "outputs": tuple(self._zeros((samples, *shape), state["params"]) for _, shape in self.layers.values()),
+            "outputs": tuple(
+                self._zeros((batch.samples, *shape), state["params"]) for _, shape in self.layers.values()
+            ),
             "gradients": map_layers(self._zero_gradients, self.network, state["params"]),
         }
-        state = self.backend.scan(self.traced, {**self.trainer.step.clear(state), **zeros}, self.loader.data, xs)
+        state = self.backend.scan(self.traced, {**state, **zeros}, self.loader.data, batch.xs)
         outputs, gradients, weights = (
             tree_map(self.backend.to_numpy, state[name]) for name in ("outputs", "gradients", "params")
         )

@@ -14,10 +14,11 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.diagnostics.difference import difference
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers import Activation, Layer
+from nnbackprop.training.batch_schedule import Chunk
 from nnbackprop.training.trainer import Trainer
 
 from .backend_run import BackendRun, StepTrace
-from .results import OWN, TOLERANCES, Begin, Comparison, Kink, TensorDifference
+from .results import OWN, TOLERANCES, Begin, Comparison, Excuse, Kink, TensorDifference
 from .rounding import Rounding
 
 
@@ -37,7 +38,7 @@ def compare(first: Trainer, others: Sequence[Trainer], train: Dataset, steps: in
     drawn = zip(*(run.batches() for run in (reference, *runs)), strict=True)
     for k, (batch, *batches) in enumerate(islice(drawn, steps)):
         before = reference.to_host(state)
-        state, trace = reference.step(state, *batch)
+        state, trace = reference.step(state, batch)
         for ways, own in zip(compared, batches, strict=True):
             for way in ways:
                 way.step(k, own, before, trace)
@@ -57,11 +58,11 @@ class ComparedRun:
     differences: list[TensorDifference] = field(default_factory=list)
     kinks: list[Kink] = field(default_factory=list)
 
-    def step(self, k: int, batch: tuple[int, Tree], before: Tree, reference: StepTrace) -> None:
+    def step(self, k: int, batch: Chunk, before: Tree, reference: StepTrace) -> None:
         """Make step `k`, counted from 0, and compare it with the reference's, which began from `before`."""
         if self.begin != OWN:
             self.state = self.run.from_host(before)
-        self.state, trace = self.run.step(self.state, *batch)
+        self.state, trace = self.run.step(self.state, batch)
         kinks = find_kinks(self.run, k + 1, reference, trace)
         found = self._excuse(self._differences(k + 1, reference, trace, kinks), k, before, reference)
         if self.begin != OWN or not self.kinks:
@@ -78,7 +79,7 @@ class ComparedRun:
         below = set(names[: names.index(kinks[-1].layer)] if kinks and self.begin != OWN else ())
         rows = []
         for (kind, layer, tensor), a in trace.items():
-            excuse = "kink" if kind != "activations" and layer in below else None
+            excuse: Excuse | None = "kink" if kind != "activations" and layer in below else None
             distance = difference(a, reference[kind, layer, tensor])._asdict()
             rows.append(TensorDifference(step, kind, layer, tensor, **distance, excuse=excuse))
         return rows

@@ -14,6 +14,9 @@ KINDS: tuple[Kind, ...] = ("activations", "gradients", "weights")
 Begin = Literal["own weights", "same weights"]
 """What a library begins each step from: its own weights, or a copy of the reference library's."""
 
+Excuse = Literal["kink", "rounding"]
+"""Why a difference is not judged."""
+
 OWN: Begin = "own weights"
 
 TOLERANCES: dict[tuple[str, Begin], float | None] = {
@@ -49,7 +52,7 @@ class TensorDifference:
     absolute: float
     relative: float
     norm: float
-    excuse: Literal["kink", "rounding"] | None = None
+    excuse: Excuse | None = None
 
 
 @dataclass(frozen=True)
@@ -205,4 +208,4 @@ def _finite(x: Any) -> Any:
 
 
 def _plain(row: TensorDifference | Kink | None) -> dict[str, Any] | None:
-    return row and {name: _finite(value) for name, value in asdict(row).items()}
+    return None if row is None else {name: _finite(value) for name, value in asdict(row).items()}
