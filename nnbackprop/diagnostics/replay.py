@@ -201,7 +201,7 @@ def _check_rates(config: Config, folder: RunDir, samples: int, last: Checkpoint)
 def _compare(
     folder: RunDir, config: Config, last: Checkpoint, trainer: Trainer, again: StopAtStep, splits: DataSplits
 ) -> Replay:
-    """The run's last weights with those trained again; of one that has ended the best weights and metrics too."""
+    """The last weights with those trained again; of a run that has ended the best weights and metrics too."""
     kept: dict[Which, Checkpoint] = {"last": last}
     metrics: tuple[MetricDifference, ...] = ()
     if (summary := folder.read_json("summary.json")) is not None:
@@ -246,7 +246,7 @@ def compare_weights(
 
 
 def _paths(network: Sequential, path: str, prefix: str) -> Iterator[tuple[str, str]]:
-    """Where each layer's parameters are in a checkpoint, such as params/2/0, and its name, such as residual1.dense1."""
+    """Each layer's place in a checkpoint, such as params/2/0, and its name, such as residual1.dense1."""
     for i, (name, layer) in enumerate(zip(network.names, network.layers, strict=True)):
         if isinstance(layer, Sequential):
             yield from _paths(layer, f"{path}/{i}", f"{prefix}{name}.")

@@ -53,9 +53,7 @@ def small(recipe: str, **changes: Any) -> Config:
     return config.resolve(recipe, changes)
 
 
-def test_the_command_shows_kinds_tolerances_and_a_verdict(
-    recipe: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_shows_kinds_tolerances_and_a_verdict(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(recipe, "--backends", "numpy,strict", "--steps", "4") == 0
     shown = capsys.readouterr().out
     for word in ("strict float64, own weights", "strict float32, same weights", "1e-12", "1e-05", "activations"):

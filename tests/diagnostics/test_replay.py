@@ -25,11 +25,13 @@ from nnbackprop.diagnostics.replay import (
 )
 from nnbackprop.report.replay import verdict
 from nnbackprop.runs import config as configuration
-from nnbackprop.runs import train as experiment
-from nnbackprop.runs import trainer_state as state
+from nnbackprop.runs import train as runs
 from nnbackprop.runs.checkpoint import load, save
 from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.runs.run_dir import RunDir
+from nnbackprop.runs.trainer_state import progress_of
+from nnbackprop.training.callbacks import Callback, ChunkEnd
+from nnbackprop.training.trainer import Trainer
 
 QUIET = Console(quiet=True)
 RECIPE = """
@@ -45,7 +47,7 @@ backend = "numpy"
 
 
 @pytest.fixture(autouse=True)
-def on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     for name in ("NNBACKPROP_BACKEND", "NNBACKPROP_DEVICE"):
         monkeypatch.delenv(name, raising=False)
@@ -64,18 +66,30 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+class StopAt(Callback):
+    """Ends a run after `step` steps, as --max-time does."""
+
+    def __init__(self, step: int) -> None:
+        self.step = self.steps_per_save = step
+
+    def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
+        if event.step == self.step:
+            trainer.stop("max-time")
+
+
 Train = Callable[..., RunDir]
 
 
 @pytest.fixture
-def train(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
-    """Trains the recipe with some settings changed, into a folder of the test's own; no pictures."""
-    monkeypatch.setattr(experiment, "draw", lambda *_: None)
+def train(place: Path, tmp_path: Path) -> Train:
+    """Trains the recipe with some settings changed, into a folder of the test's own."""
 
-    def train(**settings: Any) -> RunDir:
+    def train(stop_at: int | None = None, **settings: Any) -> RunDir:
         where = {"runs_dir": str(tmp_path / "runs"), "progress": "off"}
         made = configuration.resolve(str(place / "small.toml"), {**where, **settings})
-        return experiment.train(made, QUIET).folder
+        with runs.start(made) as run:
+            run.fit([StopAt(stop_at)] if stop_at else [])
+        return run.folder
 
     return train
 
@@ -266,7 +280,7 @@ def test_a_run_stopped_early_and_resumed_is_bit_identical(train: Train, tmp_path
     stopped = json.loads((folder.path / "summary.json").read_text())
     assert stopped["reason"] == "early-stopping"
     assert again(folder).exact
-    experiment.resume(str(folder.path), {"patience": 3, "progress": "off"}, tmp_path, QUIET)
+    resume(folder, patience=3)
     found = again(folder)
     assert found.steps > stopped["steps"]
     assert found.exact
@@ -275,48 +289,49 @@ def test_a_run_stopped_early_and_resumed_is_bit_identical(train: Train, tmp_path
 def test_resuming_with_more_epochs_changes_a_cosine_and_is_refused(train: Train, tmp_path: Path) -> None:
     folder = train(schedule="cosine", epochs=2)
     assert again(folder).exact
-    experiment.resume(str(folder.path), {"epochs": 4, "progress": "off"}, tmp_path, QUIET)
+    resume(folder, epochs=4)
     with pytest.raises(ValueError, match=r"step 2 was .* resumed with other --epochs"):
         again(folder)
 
 
-def resume(folder: RunDir, **settings: Any) -> None:
-    experiment.resume(str(folder.path), {"progress": "off", **settings}, Path(), QUIET)
+def resume(folder: RunDir, stop_at: int | None = None, **settings: Any) -> None:
+    with runs.resume(str(folder.path), settings, Path(), lambda _: None) as run:
+        run.fit([StopAt(stop_at)] if stop_at else [])
 
 
 def test_a_schedule_changed_within_the_first_epoch_is_refused(train: Train) -> None:
     """The first step of a cosine has the full rate whatever its length; the second one has not."""
-    folder = train(schedule="cosine", epochs=1, save_every="2", max_time=1e-9)
-    assert state.progress_of(load(folder.checkpoint("last"))).step == 2
+    folder = train(stop_at=2, schedule="cosine", epochs=1)
+    assert progress_of(load(folder.checkpoint("last"))).step == 2
     assert again(folder).exact
-    resume(folder, epochs=3, max_time=100.0)
-    assert [begin for begin, _ in state.progress_of(load(folder.checkpoint("last"))).aims] == [0, 2]
+    resume(folder, epochs=3)
+    assert [begin for begin, _ in progress_of(load(folder.checkpoint("last"))).planned_epochs] == [0, 2]
     with pytest.raises(ValueError, match=r"step 2 was .* --epochs 1, .* with 3, .* resumed with other --epochs"):
         again(folder)
 
 
 def test_a_schedule_changed_within_an_epoch_and_back_is_refused(train: Train) -> None:
     """Every row of metrics.jsonl is then as if nothing had been."""
-    folder = train(schedule="cosine", save_every="2", max_time=1e-9)
-    resume(folder, epochs=5)
-    resume(folder, epochs=3, max_time=100.0)
+    folder = train(stop_at=2, schedule="cosine")
+    resume(folder, stop_at=4, epochs=5)
+    resume(folder, epochs=3)
     with pytest.raises(ValueError, match=r"step 3 was .* --epochs 5, .* with 3"):
         again(folder)
 
 
-@pytest.mark.parametrize(("schedule", "steps"), [("warmup:3+cosine", "2"), ("step:1:0.5", "16"), ("cosine", "1")])
-def test_other_epochs_that_changed_no_rate_are_bit_identical(schedule: str, steps: str, train: Train) -> None:
+@pytest.mark.parametrize(("schedule", "stop_at"), [("warmup:3+cosine", 2), ("step:1:0.5", 16), ("cosine", 1)])
+def test_other_epochs_that_changed_no_rate_are_bit_identical(schedule: str, stop_at: int, train: Train) -> None:
     """Within a warm-up, under a schedule that does not ask for them, and at the first step of a cosine."""
-    folder = train(schedule=schedule, save_every=steps, max_time=1e-9)
-    resume(folder, epochs=2, max_time=100.0)
+    folder = train(stop_at=stop_at, schedule=schedule)
+    resume(folder, epochs=2)
     found = again(folder)
     assert (found.steps, found.exact) == (32, True)
 
 
 def test_a_run_past_its_configured_epochs_is_replayed_to_its_last_step(train: Train) -> None:
     """Two steps into its second epoch, by a config.toml that says one."""
-    folder = train(epochs=1, save_every="2")
-    resume(folder, epochs=2, max_time=1e-9)
+    folder = train(epochs=1)
+    resume(folder, stop_at=18, epochs=2)
     said = folder.config.read_text()
     folder.write("config.toml", said.replace("epochs = 2", "epochs = 1"))
     found = again(folder)
@@ -352,7 +367,7 @@ def test_a_summary_of_another_step_is_refused(train: Train) -> None:
 
 def test_resuming_with_more_epochs_at_a_constant_rate_is_bit_identical(train: Train, tmp_path: Path) -> None:
     folder = train(epochs=1)
-    experiment.resume(str(folder.path), {"epochs": 2, "progress": "off"}, tmp_path, QUIET)
+    resume(folder, epochs=2)
     assert again(folder).exact
 
 

@@ -296,7 +296,9 @@ def test_pyplot_is_never_imported(tmp_path: Path) -> None:
 
 
 def test_commands_import_matplotlib_when_something_is_drawn() -> None:
-    code = "import sys, nnbackprop.cli, nnbackprop.runs.train, nnbackprop.report.tables, nnbackprop.report.progress\n"
+    code = (
+        "import sys, nnbackprop.cli, nnbackprop.runs.train, nnbackprop.report.tables, nnbackprop.report.progress\n"
+    )
     code += "assert 'matplotlib' not in sys.modules\n"
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -324,9 +326,7 @@ def test_a_plot_that_fails_is_a_message_and_the_others_are_drawn(
     assert sorted(path.stem for path in tmp_path.iterdir()) == sorted({*NAMES} - {"first-layer-weights"})
 
 
-def test_a_plot_that_cannot_be_written_leaves_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_plot_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
