@@ -54,7 +54,6 @@ class CupyBackend(Backend):
 
     @property
     def fused(self) -> bool:
-        """Always: `cupy.fuse` is part of CuPy."""
         return True
 
     @property
@@ -63,28 +62,23 @@ class CupyBackend(Backend):
         return tuple(graph.stats(steps) for steps, graph in self._captured.graphs())
 
     def asarray(self, array: np.ndarray, copy: bool = True) -> Array:
-        """Copy a host array to the device; CuPy stages it through its pool of pinned memory."""
         with self._device:
             return cupy.array(array, order="C")
 
     def to_numpy(self, array: Array) -> np.ndarray:
-        """Copy an array to the host, C-contiguous; waits for it."""
         with self._device:
             return cupy.asnumpy(array, order="C")
 
     def synchronize(self) -> None:
-        """Wait for the device."""
         self._device.synchronize()
 
     def memory(self) -> Memory:
-        """What CuPy's arrays take on the device, and what is free there or kept by CuPy's pool for new ones."""
         with self._device:
             pool = cupy.get_default_memory_pool()
             free, _ = cupy.cuda.runtime.memGetInfo()
             return Memory(pool.used_bytes(), free + pool.free_bytes())
 
     def empty_cache(self) -> None:
-        """Drop the captured graphs and free what CuPy's pools keep for new arrays."""
         self._captured.clear()
         super().empty_cache()
         with self._device:
@@ -92,18 +86,15 @@ class CupyBackend(Backend):
             cupy.get_default_pinned_memory_pool().free_all_blocks()
 
     def limit_memory(self, size: int) -> None:
-        """Let arrays take no more than `size` bytes of the device; CuPy raises a MemoryError beyond."""
         with self._device:
             cupy.get_default_memory_pool().set_limit(size=size)
 
     def use_tf32(self) -> None:
-        """Round the factors of float32 products to 10 bits, from now on."""
         self._matmul.tf32 = True
         self._captured.clear()
 
     @property
     def description(self) -> str:
-        """The GPU, the CUDA versions of its driver and of CuPy, and the version of cuBLAS."""
         runtime, capability = cupy.cuda.runtime, self._device.compute_capability
         model = runtime.getDeviceProperties(self._device.id)["name"].decode()
         driver, built = cuda_version(runtime.driverGetVersion()), cuda_version(runtime.runtimeGetVersion())
@@ -113,11 +104,9 @@ class CupyBackend(Backend):
         )
 
     def prefetch(self, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:
-        """Each chunk copied from pinned memory while the device works on the one before it."""
         return double_buffered(self._device, chunks)
 
     def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
-        """Run the steps as captured CUDA graphs; the first of a kind, and what cannot be captured, one by one."""
         with self._device:
             return self._captured.scan(step, state, data, xs, last)
 

@@ -45,7 +45,6 @@ class JaxBackend(Backend):
         return True
 
     def asarray(self, array: np.ndarray, copy: bool = True) -> Array:
-        """Copy a host array to the device."""
         # JAX copies asynchronously, and the caller may write to `array` meanwhile: hand it a copy
         moved = jax.device_put(np.array(array, order="C"), self._device, may_alias=False)
         if moved.dtype != array.dtype:
@@ -57,23 +56,19 @@ class JaxBackend(Backend):
         return moved
 
     def to_numpy(self, array: Array) -> np.ndarray:
-        """Copy an array to the host, C-contiguous; waits for it, so that this is where it may fail."""
-        with NO_MEMORY():
+        with NO_MEMORY():  # JAX computes asynchronously: this waits for the array
             return np.array(array, order="C")
 
     def synchronize(self) -> None:
-        """Wait until every array that is still held has been computed."""
         held = jax.live_arrays(self._device.platform)  # type: ignore[no-untyped-call]
         jax.block_until_ready(held)  # type: ignore[no-untyped-call]
 
     def memory(self) -> Memory:
-        """The device allocator's own count; unknown on the CPU."""
         stats = self._device.memory_stats() or {}
         used, limit = stats.get("bytes_in_use"), stats.get("bytes_limit")
         return Memory(used, None if used is None or limit is None else limit - used)
 
     def use_tf32(self) -> None:
-        """Round the factors of float32 products to 10 bits on CUDA: the default precision of JAX there."""
         if not self.device.startswith("cuda"):
             super().use_tf32()
         self._precision = jax.lax.Precision.DEFAULT
@@ -89,7 +84,6 @@ class JaxBackend(Backend):
             )
 
     def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
-        """Run the steps as one `lax.scan` under `jit`; a new length of `xs` compiles anew."""
         with jax.default_device(self._device), NO_MEMORY():
             return _in_order_of(state, self._compiled(step, last)(state, data, xs))
 

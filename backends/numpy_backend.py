@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, Backend, ElementwiseKernel, Memory, Namespace, Step, Tree
+from .base import Array, Backend, ElementwiseKernel, Namespace, Step, Tree
 from .devices import check_cpu
 from .elementwise import LARGE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory
@@ -38,23 +38,13 @@ class NumpyBackend(Backend):
         return compiler() is not None
 
     def asarray(self, array: np.ndarray, copy: bool = True) -> Array:
-        """Copy a host array, C-contiguous; with `copy=False`, the array itself."""
         return np.array(array, order="C") if copy else array
 
     def to_numpy(self, array: Array) -> np.ndarray:
-        """Copy an array, C-contiguous."""
         return np.array(array, order="C")
 
-    def synchronize(self) -> None:
-        """Nothing to wait for: NumPy returns when it is done."""
-
-    def memory(self) -> Memory:
-        """Not reported by NumPy."""
-        return Memory(None, None)
-
     def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
-        """Run the steps one by one, without NumPy's warnings of overflow: no other library has them."""
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):  # no other library warns of overflow
             return super().scan(step, state, data, xs, last)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import array_api_strict
 import numpy as np
 
-from .base import Array, Backend, BackendError, Memory, Namespace
+from .base import Array, Backend, BackendError, Namespace
 
 _DEVICE = "device1"  # not its default device: an array created without `device=` is caught when it meets another
 
@@ -26,16 +26,8 @@ class StrictBackend(Backend):
         self._device = array_api_strict.Device(_DEVICE)
 
     def asarray(self, array: np.ndarray, copy: bool = True) -> Array:
-        """Copy a host array to device1."""
         return array_api_strict.asarray(np.array(array, order="C"), device=self._device)
 
     def to_numpy(self, array: Array) -> np.ndarray:
         """Copy an array back through the library's host device, the only one it converts from."""
         return np.array(array.to_device(array_api_strict.Device("CPU_DEVICE")), order="C")
-
-    def synchronize(self) -> None:
-        """Nothing to wait for: NumPy does the work underneath, at once."""
-
-    def memory(self) -> Memory:
-        """Not known: the device is pretended."""
-        return Memory(None, None)

@@ -47,20 +47,16 @@ class TorchBackend(Backend):
                 self._captured = CapturedScan(TorchGraphRecorder())
 
     def asarray(self, array: np.ndarray, copy: bool = True) -> Array:
-        """Copy a host array to the device."""
         return torch.from_numpy(np.array(array, order="C")).to(self._device)
 
     def to_numpy(self, array: Array) -> np.ndarray:
-        """Copy a tensor to the host, C-contiguous; waits for it."""
         return np.array(array.detach().cpu().numpy(), order="C")
 
     def synchronize(self) -> None:
-        """Wait for the CUDA device; the CPU is always done."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
     def memory(self) -> Memory:
-        """What tensors take on the CUDA device, and what is free there or kept by PyTorch for new ones."""
         if self._device.type != "cuda":
             return Memory(None, None)
         free, _ = torch.cuda.mem_get_info(self._device)
@@ -68,7 +64,6 @@ class TorchBackend(Backend):
         return Memory(used, free + torch.cuda.memory_reserved(self._device) - used)
 
     def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
-        """Run the steps with autograd's bookkeeping off: on CUDA as captured graphs, else one by one."""
         with torch.no_grad(), memory_errors(RuntimeError, "memory"):
             if self._captured is None:
                 return super().scan(step, state, data, xs, last)
@@ -77,11 +72,10 @@ class TorchBackend(Backend):
 
     @property
     def description(self) -> str:
-        """The name of the CUDA device."""
         return "" if self._captured is None else torch.cuda.get_device_name(self._device)
 
     def use_tf32(self) -> None:
-        """Round the factors of float32 products to 10 bits on CUDA; PyTorch has one such switch a process."""
+        # PyTorch has one such switch for the whole process
         if self._captured is None:
             super().use_tf32()
         else:
@@ -89,7 +83,6 @@ class TorchBackend(Backend):
             self._captured.clear()
 
     def limit_memory(self, size: int) -> None:
-        """Let tensors take at most `size` bytes of the CUDA device."""
         if self._captured is None:
             super().limit_memory(size)
         else:
@@ -105,15 +98,12 @@ class TorchBackend(Backend):
         torch.use_deterministic_algorithms(True)
 
     def empty_cache(self) -> None:
-        """Drop the captured graphs and free what PyTorch keeps for new tensors."""
         super().empty_cache()
         if self._captured is not None:
             self._captured.clear()
             torch.cuda.empty_cache()
 
     def _in_blocks(self, kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> ElementwiseKernel:
-        """The kernel on whole tensors; where they are large, by blocks that stay in the processor's cache."""
-
         def fused(*numbers: Any) -> Any:
             like = numbers[0]
             arrays = [a for a in numbers if isinstance(a, torch.Tensor) and a.ndim]

@@ -24,18 +24,11 @@ MAX_GRAPHS = 12
 """Graphs kept of one step; a run has a handful: whole, ragged and single batches, with and without `last`."""
 
 
-class Graph(Protocol):
-    """A captured graph."""
-
-    def replay(self) -> None:
-        """Launch it, in the order of what else is asked of the device."""
-
-
 class GraphRecorder(Protocol):
     """What a library does to capture graphs."""
 
-    def record(self, work: Callable[[], None]) -> Graph:
-        """Call `work` and capture what it asks of the device, which is not executed; raises what prevents it."""
+    def record(self, work: Callable[[], None]) -> Any:
+        """Call `work` and capture what it asks of the device: a graph with `replay()`; raises what prevents it."""
 
     def copy(self, array: Array) -> Array:
         """A new array with the same numbers."""
@@ -176,7 +169,7 @@ class _KeptGraph:
     buffers: _StateBuffers
     data: Tree
     xs: Tree
-    graph: Graph
+    graph: Any
 
 
 @dataclass

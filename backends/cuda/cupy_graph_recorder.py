@@ -36,11 +36,9 @@ class CupyGraph:
     products: int
 
     def replay(self) -> None:
-        """Launch the graph on the current stream."""
         self.graph.launch()
 
     def stats(self, steps: int) -> GraphStats:
-        """The driver counts the nodes."""
         return GraphStats(steps, _nodes(self.graph.graph), sum(block.size for block in self.blocks), self.products)
 
 
@@ -75,15 +73,12 @@ class CupyGraphRecorder:
         return CupyGraph(graph, tuple(blocks), self._matmul.calls - before)
 
     def copy(self, array: Array) -> Array:
-        """A new array with the same numbers."""
         return array.copy()
 
     def address(self, array: Array) -> Hashable:
-        """Its first byte and its strides."""
         return array.data.ptr, array.strides
 
     def overlap(self, a: Array, b: Array) -> bool:
-        """Whether the ranges of their addresses overlap."""
         return cupy.may_share_memory(a, b)
 
 

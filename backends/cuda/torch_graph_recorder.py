@@ -27,13 +27,10 @@ class TorchGraphRecorder:
         return graph
 
     def copy(self, array: Array) -> Array:
-        """A new tensor with the same numbers."""
         return array.clone()
 
     def address(self, array: Array) -> Hashable:
-        """Its first byte and its strides."""
         return array.data_ptr(), array.stride()
 
     def overlap(self, a: Array, b: Array) -> bool:
-        """Whether the two are views of one storage."""
         return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()

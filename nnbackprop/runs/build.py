@@ -12,7 +12,7 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.initializers import initializer
-from nnbackprop.nn.layers import ACTIVATIONS, Dense, Dropout, Layer
+from nnbackprop.nn.layers import ACTIVATIONS, BatchNorm, Dense, Dropout, Layer, LayerNorm
 from nnbackprop.nn.losses import LOSSES, Loss
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
@@ -26,6 +26,8 @@ from .callbacks import SaveEvery
 from .config import Config
 
 T = TypeVar("T")
+
+NORMS: dict[str, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
 
 MOMENTUM = {"momentum": "mu", "nesterov": "mu", "adam": "beta1", "adamw": "beta1"}
 """What an optimizer calls its momentum."""

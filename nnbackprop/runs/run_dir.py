@@ -49,7 +49,7 @@ class RunDir:
 
     @classmethod
     def open(cls, runs: Path, run: str) -> RunDir:
-        """The folder called `run`, a path or a name in `runs`; `last` is the last written that has a checkpoint."""
+        """The folder called `run`, a path or a name in `runs`; `last` is the latest with a checkpoint."""
         if run == "last":
             found = [cls(path.parent) for path in runs.glob("*/config.toml")]
             found = [folder for folder in found if any(folder.checkpoints.glob("*.safetensors"))]

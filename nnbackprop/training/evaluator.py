@@ -56,8 +56,8 @@ class Evaluator:
         weight = host.get("weight", samples)
         return Score(host["loss"] / weight, self.metrics.compute(host["metrics"], weight), samples)
 
-    def outputs(self, params: Params, inputs: np.ndarray, sample_shape: tuple[int, ...]) -> np.ndarray:
-        """Outputs (n, k) for raw inputs (n, *sample_shape), host: probabilities where the loss has them.
+    def predict_proba(self, params: Params, inputs: np.ndarray, sample_shape: tuple[int, ...]) -> np.ndarray:
+        """Probability of each class, host (n, k), for raw inputs (n, *sample_shape).
 
         k = 1 for a network with one output: the probability of class 1. Where the loss takes plain outputs (mean
         squared error) these are the outputs themselves, which need not sum to 1.
@@ -69,13 +69,9 @@ class Evaluator:
                 parts.append(self.backend.to_numpy(self.objective.loss.probabilities(xp, y)))
         return np.concatenate(parts)
 
-    def predict_proba(self, params: Params, inputs: np.ndarray, sample_shape: tuple[int, ...]) -> np.ndarray:
-        """Probability of each class, host (n, k), for raw inputs (n, *sample_shape); see `outputs`."""
-        return self.outputs(params, inputs, sample_shape)
-
     def predict(self, params: Params, inputs: np.ndarray, sample_shape: tuple[int, ...]) -> np.ndarray:
         """Predicted class of each raw input, host int32 (n,); without classes the outputs (n, k)."""
-        return self.decide(self.outputs(params, inputs, sample_shape))
+        return self.decide(self.predict_proba(params, inputs, sample_shape))
 
     def decide(self, probabilities: np.ndarray) -> np.ndarray:
         """The class each row of `predict_proba` (n, k) stands for, int32 (n,); without classes the row itself."""

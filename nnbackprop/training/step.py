@@ -149,9 +149,8 @@ class TrainStep:
         params, optimizer = self.optimizer.step(xp, params, grads, state["optimizer"], x["scalars"])
         return {**state, "params": params, "optimizer": optimizer}
 
-    def clear(self, state: Tree) -> Tree:
-        """The same state with its sums at zero."""
-        weighted = "weight" in state["sums"]
+    def clear(self, state: Tree, weighted: bool) -> Tree:
+        """The same state with its sums at zero, of weights too where samples have them."""
         return {**state, "sums": zero_sums(self.xp, self.metrics, state["params"], weighted)}
 
     def read_metrics(self, state: Tree) -> Array:

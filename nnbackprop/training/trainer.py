@@ -141,7 +141,8 @@ class Trainer:
         check_initial(self.network, params, self.params_dtype)
         self.scaling.check(train, self.params_dtype)
         self.sample_shape, self.classes = train.sample_shape, train.classes
-        self._compile(metrics_for(self.loss, train.targets))
+        if (metrics := metrics_for(self.loss, train.targets)) != self.metrics:
+            self._compile(metrics)
         self.state = self.step.init(tree_map(self.backend.asarray, params), train.weights is not None)
 
     def fit(
@@ -177,8 +178,7 @@ class Trainer:
 
     def evaluate(self, dataset: Dataset) -> Score:
         """Mean loss and metrics of the parameters as they stand, dropout off."""
-        params = self.params
-        return self.evaluator.evaluate(params, self._loader(dataset))
+        return self.evaluator.evaluate(self.params, self._loader(dataset))
 
     def predict(self, inputs: np.ndarray) -> np.ndarray:
         """Predicted class of each raw input (n, *sample_shape), host int32 (n,); without classes the outputs."""
@@ -238,6 +238,7 @@ class Trainer:
         check_parts(parts)
         if self.state is None:
             self.build(train)
+        self.state = self.step.clear(self.state, train.weights is not None)
         loader = self._loader(train)
         batch = min(self.batch_size or len(train), len(train))
         length = loader.limit_chunk(chunk_length(self.layers, batch, self.backend.device), batch)
@@ -296,7 +297,7 @@ class Trainer:
             )
         if not finite:
             raise DivergedError.at_step(p.step + chunk.steps)
-        self.state = self.step.clear(self.state)
+        self.state = self.step.clear(self.state, "weight" in self.state["sums"])
         seconds = time.perf_counter() - begin
         gradient_norms = dict(zip(self._trained_layers(), norms, strict=True))
         weight = sums.get("weight", chunk.samples)
@@ -336,7 +337,11 @@ class Trainer:
                 for x in islice(self.steps_since_snapshot(), at - self.snapshot.step):
                     state = self.step(state, data, x)
                 state = self.backend.scan(
-                    self.step, self.step.clear(state), data, chunk.xs, last=self.step.with_norms
+                    self.step,
+                    self.step.clear(state, "weight" in state["sums"]),
+                    data,
+                    chunk.xs,
+                    last=self.step.with_norms,
                 )
             except MemoryError:
                 state = None

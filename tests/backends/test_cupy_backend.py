@@ -137,7 +137,7 @@ def test_bfloat16_that_does_not_work_is_refused_by_the_trainer(
         nb.UsageError, match=r"backend cupy has no bfloat16: use --dtype float32.*where ml_dtypes is"
     ):
         nb.Trainer(
-            nb.Sequential(nb.Dense(2)), nb.SoftmaxCrossEntropy(), nb.SGD(), 0.1, backend=gpu, compute="bfloat16"
+            nb.Sequential(nb.Dense(2)), nb.SoftmaxCrossEntropy(), nb.SGD(), 0.1, backend=gpu, dtype="bfloat16"
         )
 
 

@@ -1,6 +1,6 @@
-"""A fused rule gives what the plain formula gives: integers bit for bit, floats to 2 ulp, on every backend.
+"""A fused kernel agrees with the plain formula on every backend: integers bit for bit, floats to 2 ulp.
 
-And on NumPy: what is compiled is compiled, what may not be stays plain, and numba's absence changes nothing.
+On NumPy: which kernels numba compiles, and which are evaluated operator by operator.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nnbackprop.optim import adam, clipping
 SHAPE = (96, 128)  # 12,288 elements: enough to be compiled
 
 
-def adam_rule(
+def adam_kernel(
     xp: Any, w: Any, dw: Any, m: Any, v: Any, lr: Any, b1: Any, c1: Any, b2: Any, c2: Any, eps: Any
 ) -> Any:
     m = b1 * m + c1 * dw
@@ -28,11 +28,11 @@ def adam_rule(
     return w - lr * m / (xp.sqrt(v) + eps), m, v
 
 
-def relu_mask_rule(xp: Any, z: Any, mask: Any, dy: Any, zero: Any, one: Any, huge: Any) -> Any:
+def relu_mask_kernel(xp: Any, z: Any, mask: Any, dy: Any, zero: Any, one: Any, huge: Any) -> Any:
     return dy * mask * xp.minimum(xp.maximum(z * huge, zero), one)
 
 
-def mix_rule(xp: Any, a: Any, b: Any, key: Any) -> Any:
+def mix_kernel(xp: Any, a: Any, b: Any, key: Any) -> Any:
     for k in (13, 15, 26, 6):
         a = a + b
         b = ((b << k) | ((b >> (32 - k)) & ((1 << k) - 1))) ^ a
@@ -40,12 +40,12 @@ def mix_rule(xp: Any, a: Any, b: Any, key: Any) -> Any:
     return a, b
 
 
-def sigmoid_rule(xp: Any, z: Any, one: Any) -> Any:
+def sigmoid_kernel(xp: Any, z: Any, one: Any) -> Any:
     return one / (one + xp.exp(-z))
 
 
 def floats(count: int, dtype: str, shape: tuple[int, ...] = SHAPE) -> list[np.ndarray]:
-    """Numbers of 0.5 to 1.5 in size, so that no difference cancels; of either sign but for the last array."""
+    """Of size 0.5 to 1.5, so that no difference cancels; of either sign but for the last array."""
     rng = np.random.default_rng(7)
     signs = [rng.choice([-1.0, 1.0], shape) for _ in range(count - 1)] + [np.ones(shape)]
     return [(sign * rng.uniform(0.5, 1.5, shape)).astype(dtype) for sign in signs]
@@ -56,15 +56,15 @@ def integers(count: int, shape: tuple[int, ...] = SHAPE) -> list[np.ndarray]:
     return [rng.integers(-(2**31), 2**31, shape, dtype=np.int32) for _ in range(count)]
 
 
-FLOAT_RULES = [
-    pytest.param(adam_rule, 4, (1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8), id="adam"),
-    pytest.param(relu_mask_rule, 3, (0.0, 1.0, 1e30), id="relu-mask"),
+FLOAT_KERNELS = [
+    pytest.param(adam_kernel, 4, (1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8), id="adam"),
+    pytest.param(relu_mask_kernel, 3, (0.0, 1.0, 1e30), id="relu-mask"),
     pytest.param(adam.moments, 4, (1e-3, 1.5, 0.9, 0.1, 0.999, 0.001, 1e-8), id="optimizers.Adam"),
     pytest.param(adam.decayed_moments, 4, (1e-3, 1.5, 0.99, 0.9, 0.1, 0.999, 0.001, 1e-8), id="optimizers.AdamW"),
     pytest.param(clipping.between, 1, (-0.5, 0.5), id="clip_by_value"),
 ]
-INTEGER_RULES = [
-    pytest.param(mix_rule, 2, (-1234567890,), id="mix"),
+INTEGER_KERNELS = [
+    pytest.param(mix_kernel, 2, (-1234567890,), id="mix"),
     pytest.param(threefry, 2, (0x13198A2E, 0x03707344), id="threefry"),
 ]
 
@@ -73,28 +73,28 @@ def as_tuple(answer: Any) -> tuple[Any, ...]:
     return answer if isinstance(answer, tuple) else (answer,)
 
 
-def plain(rule: Any, *numbers: Any) -> tuple[np.ndarray, ...]:
+def plain(kernel: Any, *numbers: Any) -> tuple[np.ndarray, ...]:
     """The formula as NumPy evaluates it, operator by operator."""
-    return as_tuple(rule(np, *numbers))
+    return as_tuple(kernel(np, *numbers))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(("rule", "count", "scalars"), FLOAT_RULES)
-def test_floats_agree_within_2_ulp(backend: Backend, rule: Any, count: int, scalars: Any, dtype: str) -> None:
+@pytest.mark.parametrize(("kernel", "count", "scalars"), FLOAT_KERNELS)
+def test_floats_agree_within_2_ulp(backend: Backend, kernel: Any, count: int, scalars: Any, dtype: str) -> None:
     arrays = [backend.asarray(a) for a in floats(count, dtype)]
     for numbers in (scalars, [backend.asarray(np.asarray(s, dtype)) for s in scalars]):
-        expected = as_tuple(rule(backend.xp, *arrays, *numbers))
-        answer = as_tuple(backend.xp.fuse(rule)(*arrays, *numbers))
+        expected = as_tuple(kernel(backend.xp, *arrays, *numbers))
+        answer = as_tuple(backend.xp.fuse(kernel)(*arrays, *numbers))
         for got, wanted in zip(map(backend.to_numpy, answer), map(backend.to_numpy, expected), strict=True):
             assert got.dtype == dtype
             np.testing.assert_array_max_ulp(got, wanted, maxulp=2)
 
 
-@pytest.mark.parametrize(("rule", "count", "scalars"), INTEGER_RULES)
-def test_integers_agree_bit_for_bit(backend: Backend, rule: Any, count: int, scalars: Any) -> None:
+@pytest.mark.parametrize(("kernel", "count", "scalars"), INTEGER_KERNELS)
+def test_integers_agree_bit_for_bit(backend: Backend, kernel: Any, count: int, scalars: Any) -> None:
     arrays = integers(count)
-    answer = backend.xp.fuse(rule)(*map(backend.asarray, arrays), *scalars)
-    for got, wanted in zip(map(backend.to_numpy, answer), plain(rule, *arrays, *scalars), strict=True):
+    answer = backend.xp.fuse(kernel)(*map(backend.asarray, arrays), *scalars)
+    for got, wanted in zip(map(backend.to_numpy, answer), plain(kernel, *arrays, *scalars), strict=True):
         assert got.dtype == np.int32
         np.testing.assert_array_equal(got, wanted)
 
@@ -103,7 +103,7 @@ def test_integers_wrap_modulo_2_to_the_32(backend: Backend) -> None:
     """Against Python's integers of any width, reduced in the end."""
     key, mask = -1234567890, 2**32 - 1
     a, b = integers(2)
-    answer = backend.xp.fuse(mix_rule)(backend.asarray(a), backend.asarray(b), key)
+    answer = backend.xp.fuse(mix_kernel)(backend.asarray(a), backend.asarray(b), key)
     for place in ((0, 0), (40, 99), (95, 127)):
         x, y = int(a[place]) & mask, int(b[place]) & mask
         for k in (13, 15, 26, 6):
@@ -114,64 +114,63 @@ def test_integers_wrap_modulo_2_to_the_32(backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3, 5), SHAPE])
-def test_inputs_stay_and_outputs_are_new(backend: Backend, shape: tuple[int, ...]) -> None:
+def test_inputs_are_not_written_to_without_donation(backend: Backend, shape: tuple[int, ...]) -> None:
     arrays = floats(4, "float32", shape)
     inside = [backend.asarray(a) for a in arrays]
-    answer = backend.xp.fuse(adam_rule)(*inside, 1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8)
+    answer = backend.xp.fuse(adam_kernel)(*inside, 1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8)
     assert [backend.to_numpy(a).shape for a in answer] == [shape] * 3
     for a, before in zip(inside, arrays, strict=True):
         np.testing.assert_array_equal(backend.to_numpy(a), before)
 
 
 DONORS = (0, 2, 3)
-"""Adam's w, m and v, in whose place the new ones may be written."""
+"""Adam's w, m and v."""
 
 
 @pytest.mark.parametrize("size", [100, numba_fuse.SMALLEST, LARGE + 7])
-def test_what_is_donated_may_be_written_over_and_nothing_else(backend: Backend, size: int) -> None:
-    """The same numbers, whether there is a loop, whether it goes by blocks, or neither; gradients stay."""
+def test_donation_changes_no_number_and_no_other_array(backend: Backend, size: int) -> None:
     scalars = (1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8)
     arrays = floats(4, "float32", (size,))
     inside = [backend.asarray(a) for a in arrays]
-    expected = plain(adam_rule, *arrays, *scalars)
-    answer = without_autograd(backend, lambda: backend.xp.fuse(adam_rule, DONORS)(*inside, *scalars))
+    expected = plain(adam_kernel, *arrays, *scalars)
+    answer = without_autograd(backend, lambda: backend.xp.fuse(adam_kernel, DONORS)(*inside, *scalars))
     for got, wanted in zip(answer, expected, strict=True):
         np.testing.assert_array_max_ulp(backend.to_numpy(got), wanted, maxulp=2)
     np.testing.assert_array_equal(backend.to_numpy(inside[1]), arrays[1])
 
 
 @pytest.mark.parametrize("size", [LARGE, LARGE + 7])
-def test_blocks_give_what_the_whole_gives(backend: Backend, size: int) -> None:
-    """A rule that no compiler takes, as it has an exponential; the last block is cut short."""
+def test_blockwise_agrees_with_the_whole_array(backend: Backend, size: int) -> None:
+    """With an exponential, which numba does not compile; the last block is shorter."""
     (z,) = floats(1, "float32", (size,))
-    got = without_autograd(backend, lambda: backend.xp.fuse(sigmoid_rule)(backend.asarray(z), 1.0))
-    wanted = without_autograd(backend, lambda: sigmoid_rule(backend.xp, backend.asarray(z), 1.0))
+    got = without_autograd(backend, lambda: backend.xp.fuse(sigmoid_kernel)(backend.asarray(z), 1.0))
+    wanted = without_autograd(backend, lambda: sigmoid_kernel(backend.xp, backend.asarray(z), 1.0))
     np.testing.assert_array_equal(backend.to_numpy(got), backend.to_numpy(wanted))
 
 
-def test_what_is_donated_but_read_only_stays() -> None:
+def test_donated_read_only_array_is_not_written_to() -> None:
     arrays = floats(4, "float32")
     before = [a.copy() for a in arrays]
     for a in arrays:
         a.flags.writeable = False
-    NumpyBackend().xp.fuse(adam_rule, DONORS)(*arrays, 1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8)
+    NumpyBackend().xp.fuse(adam_kernel, DONORS)(*arrays, 1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8)
     for a, was in zip(arrays, before, strict=True):
         np.testing.assert_array_equal(a, was)
 
 
 def without_autograd(backend: Backend, work: Callable[[], Any]) -> Any:
-    """As the training loop runs: PyTorch goes by blocks where its autograd does not look on."""
+    """PyTorch's fused kernels are blockwise only under no_grad, as in training."""
     if backend.name != "torch":
         return work()
     with sys.modules["torch"].no_grad():
         return work()
 
 
-def test_a_rule_is_fused_once(backend: Backend) -> None:
-    assert backend.xp.fuse(adam_rule) is backend.xp.fuse(adam_rule)
+def test_fuse_is_cached(backend: Backend) -> None:
+    assert backend.xp.fuse(adam_kernel) is backend.xp.fuse(adam_kernel)
 
 
-W, DW, LARGE = *floats(2, "float32"), floats(1, "float64")[0]
+W, DW, DOUBLE = *floats(2, "float32"), floats(1, "float64")[0]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +180,7 @@ W, DW, LARGE = *floats(2, "float32"), floats(1, "float64")[0]
         pytest.param((W, DW[:, :1]), id="broadcast column"),
         pytest.param((W.T, DW.T), id="transposed"),
         pytest.param((np.concatenate([W, W])[::2, :], DW), id="strided"),
-        pytest.param((W, LARGE), id="float32 and float64"),
+        pytest.param((W, DOUBLE), id="float32 and float64"),
         pytest.param((W > 1, DW), id="bool and float32"),
         pytest.param((W.astype("float16"), DW.astype("float16")), id="float16"),
         pytest.param((np.broadcast_to(DW[0, 0], SHAPE), W), id="first repeats one number"),
@@ -190,30 +189,30 @@ W, DW, LARGE = *floats(2, "float32"), floats(1, "float64")[0]
         pytest.param((integers(1)[0], integers(1)[0]), id="integers and a float"),
     ],
 )
-def test_what_no_loop_fits_is_evaluated_plainly(numbers: tuple[np.ndarray, ...]) -> None:
-    def rule(xp: Any, w: Any, dw: Any, lr: Any) -> Any:
+def test_arrays_that_one_loop_cannot_cover_are_evaluated_plainly(numbers: tuple[np.ndarray, ...]) -> None:
+    def kernel(xp: Any, w: Any, dw: Any, lr: Any) -> Any:
         return w - lr * dw
 
-    got, (wanted,) = NumpyBackend().xp.fuse(rule)(*numbers, 0.1), plain(rule, *numbers, 0.1)
+    got, (wanted,) = NumpyBackend().xp.fuse(kernel)(*numbers, 0.1), plain(kernel, *numbers, 0.1)
     assert (got.dtype, got.shape) == (wanted.dtype, wanted.shape)
     np.testing.assert_array_equal(got, wanted)
 
 
-def test_a_number_repeated_over_a_shape_counts_as_a_scalar(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broadcast_number_is_a_scalar(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(numba_fuse, "compile_loop", lambda rule, varies, dtype, donated: asked.append(varies))
+    monkeypatch.setattr(numba_fuse, "compile_loop", lambda kernel, varies, dtype, donated: asked.append(varies))
     step = np.broadcast_to(np.asarray(5, np.int32), SHAPE)
     NumpyBackend().xp.fuse(threefry)(integers(1)[0], step, 1, 2)
     assert asked == [(True, False, False, False)]
 
 
-def test_small_arrays_never_wait_for_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_arrays_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numba_fuse, "compile_loop", lambda *_: pytest.fail("compiled"))
     arrays = floats(4, "float32", (numba_fuse.SMALLEST - 1,))
-    NumpyBackend().xp.fuse(adam_rule)(*arrays, 1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8)
+    NumpyBackend().xp.fuse(adam_kernel)(*arrays, 1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8)
 
 
-def test_without_numba_the_formula_stays_plain(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_numba_kernels_are_evaluated_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
     numba_fuse.compiler.cache_clear()
     numba_fuse.compile_loop.cache_clear()
@@ -227,54 +226,54 @@ def test_without_numba_the_formula_stays_plain(monkeypatch: pytest.MonkeyPatch) 
 
 
 class TestCompiled:
-    """What numba makes of a rule."""
-
     @pytest.fixture(autouse=True)
     def _numba(self) -> None:
         pytest.importorskip("numba", reason="numba is not installed: pip install numba")
 
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
-    @pytest.mark.parametrize(("rule", "count", "scalars"), FLOAT_RULES)
-    def test_float_rules_are(self, rule: Any, count: int, scalars: Any, dtype: str) -> None:
+    @pytest.mark.parametrize(("kernel", "count", "scalars"), FLOAT_KERNELS)
+    def test_float_kernels_are_compiled(self, kernel: Any, count: int, scalars: Any, dtype: str) -> None:
         varies = (True,) * count + (False,) * len(scalars)
-        assert numba_fuse.compile_loop(rule, varies, np.dtype(dtype)) is not None
+        assert numba_fuse.compile_loop(kernel, varies, np.dtype(dtype)) is not None
         assert NumpyBackend().fused
 
-    @pytest.mark.parametrize(("rule", "count", "scalars"), INTEGER_RULES)
-    def test_integer_rules_are(self, rule: Any, count: int, scalars: Any) -> None:
+    @pytest.mark.parametrize(("kernel", "count", "scalars"), INTEGER_KERNELS)
+    def test_integer_kernels_are_compiled(self, kernel: Any, count: int, scalars: Any) -> None:
         varies = (True,) * count + (False,) * len(scalars)
-        assert numba_fuse.compile_loop(rule, varies, np.dtype("int32")) is not None
+        assert numba_fuse.compile_loop(kernel, varies, np.dtype("int32")) is not None
 
-    def test_rules_with_exp_are_not(self) -> None:
+    def test_kernel_with_exp_is_not_compiled(self) -> None:
         """numba's is slower than NumPy's and rounds differently."""
-        assert numba_fuse.compile_loop(sigmoid_rule, (True, False), np.dtype("float32")) is None
+        assert numba_fuse.compile_loop(sigmoid_kernel, (True, False), np.dtype("float32")) is None
         (z,) = floats(1, "float32")
-        np.testing.assert_array_equal(NumpyBackend().xp.fuse(sigmoid_rule)(z, 1.0), *plain(sigmoid_rule, z, 1.0))
+        np.testing.assert_array_equal(
+            NumpyBackend().xp.fuse(sigmoid_kernel)(z, 1.0), *plain(sigmoid_kernel, z, 1.0)
+        )
 
-    def test_rules_numba_cannot_read_are_not(self) -> None:
-        def rule(xp: Any, w: Any, lr: Any) -> Any:
+    def test_kernel_that_numba_cannot_type_is_not_compiled(self) -> None:
+        def kernel(xp: Any, w: Any, lr: Any) -> Any:
             terms = (w, lr, 2)  # numbers of different types, which numba cannot index by a variable
             total = w
             for k in range(len(terms)):
                 total = total + terms[k]
             return total
 
-        assert numba_fuse.compile_loop(rule, (True, False), np.dtype("float32")) is None
+        assert numba_fuse.compile_loop(kernel, (True, False), np.dtype("float32")) is None
         (w,) = floats(1, "float32")
-        np.testing.assert_array_equal(NumpyBackend().xp.fuse(rule)(w, 0.5), *plain(rule, w, 0.5))
+        np.testing.assert_array_equal(NumpyBackend().xp.fuse(kernel)(w, 0.5), *plain(kernel, w, 0.5))
 
-    def test_rules_that_return_a_scalar_are_not(self) -> None:
+    def test_kernel_that_returns_a_scalar_is_not_compiled(self) -> None:
         assert numba_fuse.compile_loop(lambda xp, w, lr: (w, lr), (True, False), np.dtype("float32")) is None
 
-    def test_a_division_by_zero_is_infinite_as_in_numpy(self) -> None:
-        def rule(xp: Any, w: Any, zero: Any) -> Any:
+    def test_division_by_zero_is_infinite(self) -> None:
+        def kernel(xp: Any, w: Any, zero: Any) -> Any:
             return w / (w * zero)
 
         (w,) = floats(1, "float32")
-        assert numba_fuse.compile_loop(rule, (True, False), np.dtype("float32")) is not None
-        assert np.isposinf(NumpyBackend().xp.fuse(rule)(w, 0.0)).all()
+        assert numba_fuse.compile_loop(kernel, (True, False), np.dtype("float32")) is not None
+        assert np.isposinf(NumpyBackend().xp.fuse(kernel)(w, 0.0)).all()
 
-    def test_nan_passes_through_maximum(self) -> None:
+    def test_maximum_keeps_nan(self) -> None:
         w = np.full(SHAPE, np.nan, np.float32)
         assert numba_fuse.compile_loop(clipping.between, (True, False, False), w.dtype) is not None
         assert np.isnan(NumpyBackend().xp.fuse(clipping.between)(w, -1.0, 1.0)).all()

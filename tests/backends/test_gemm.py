@@ -1,4 +1,4 @@
-"""Row-major products in a column-major BLAS's words, judged by a GEMM written from the standard's definition."""
+"""GEMM arguments for row-major products, judged by a GEMM written from the definition of BLAS."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SIZES = [(1, 1, 1), (3, 4, 5), (1, 4, 5), (3, 1, 5), (3, 4, 1), (1, 1, 5), (3, 1
 
 
 @pytest.mark.parametrize(("rows", "inner", "columns"), SIZES)
-def test_gemm_multiplies_operands_however_they_lie(rows: int, inner: int, columns: int) -> None:
+def test_gemm_multiplies_operands_of_any_layout(rows: int, inner: int, columns: int) -> None:
     pairs = product(operands(rows, inner, 1).values(), operands(inner, columns, 2).values())
     for a, b in pairs:
         call = gemm(layout(a), layout(b))
@@ -61,7 +61,7 @@ def test_gemm_multiplies_operands_however_they_lie(rows: int, inner: int, column
         np.testing.assert_allclose(blas(call, a, b), np.einsum("ij,jk->ik", a, b), rtol=1e-13, atol=1e-14)
 
 
-def test_a_gradient_of_weights_is_asked_for_without_a_copy() -> None:
+def test_transposed_operand_is_a_flag_and_no_copy() -> None:
     """x^T dz with x (120, 784) and dz (120, 512): the transpose is a flag, not an array."""
     x, dz = np.empty((120, 784)), np.empty((120, 512))
     assert gemm(layout(x.mT), layout(dz)) == Gemm(False, True, 512, 784, 120, 512, 784, 512)
@@ -88,5 +88,5 @@ FITS = strided((4, 2), (2, 1))
         (strided((3, 4), (LARGEST + 1, 1)), FITS),
     ],
 )
-def test_what_gemm_cannot_read_is_left_to_others(a: tuple, b: tuple) -> None:
+def test_layout_that_gemm_cannot_read_gives_none(a: tuple, b: tuple) -> None:
     assert gemm(a, b) is None

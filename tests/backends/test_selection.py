@@ -1,4 +1,4 @@
-"""A backend that cannot be used says why and what mends it; `auto` says what it took; a stranger is named."""
+"""`select` takes the backend asked for or says why not and what to do; `auto` says what it chose."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_auto_on_cuda_is_cupy_or_an_error(cupy: Any) -> None:
     assert refusal("auto", "cuda")[0] == "CuPy finds no NVIDIA driver."
 
 
-def test_an_unknown_backend_is_told_the_known_ones() -> None:
+def test_unknown_backend_lists_the_known_ones() -> None:
     assert refusal("tensorflow") == (
         "There is no backend 'tensorflow'.",
         "Use one of auto, numpy, cupy, torch, jax, strict.",
@@ -108,7 +108,7 @@ def test_an_unknown_backend_is_told_the_known_ones() -> None:
         ("strict", "array_api_strict", "array-api-strict", "pip install array-api-strict"),
     ],
 )
-def test_a_library_that_is_not_installed(
+def test_library_that_is_not_installed_names_the_package(
     monkeypatch: pytest.MonkeyPatch, name: str, module: str, title: str, command: str
 ) -> None:
     absent(monkeypatch, module)
@@ -124,7 +124,7 @@ def test_a_library_that_is_not_installed(
     ],
 )
 @pytest.mark.parametrize("name", ["cupy", "torch", "jax"])
-def test_a_library_that_breaks_while_it_loads(
+def test_library_that_fails_to_load_gives_its_first_line(
     monkeypatch: pytest.MonkeyPatch, name: str, error: Exception, said: str
 ) -> None:
     def load(*_: str) -> None:
@@ -151,7 +151,7 @@ def test_a_library_that_breaks_while_it_loads(
         ("auto", "tpu", "The backend auto knows no device 'tpu'.", "--device cpu, cuda or cuda:N"),
     ],
 )
-def test_a_device_word_that_means_nothing(name: str, device: str, reason: str, fix: str) -> None:
+def test_unknown_device_lists_the_known_ones(name: str, device: str, reason: str, fix: str) -> None:
     if name in ("torch", "jax"):
         pytest.importorskip(name)
     said, command = refusal(name, device)
@@ -159,13 +159,13 @@ def test_a_device_word_that_means_nothing(name: str, device: str, reason: str, f
     assert fix in command
 
 
-def test_cupy_works_on_no_cpu() -> None:
+def test_cupy_on_the_cpu_is_refused() -> None:
     with pytest.raises(BackendError, match=r"cupy knows no device 'cpu'\. Use --device cuda or cuda:N"):
         devices.cuda_index("cupy", "cpu", cpu=False)
 
 
 @pytest.mark.parametrize(("count", "there"), [(1, "only cuda:0"), (4, "cuda:0 to cuda:3")])
-def test_a_cuda_device_that_does_not_exist(monkeypatch: pytest.MonkeyPatch, count: int, there: str) -> None:
+def test_cuda_device_out_of_range_is_refused(monkeypatch: pytest.MonkeyPatch, count: int, there: str) -> None:
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.version, "cuda", "12.8")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -174,7 +174,7 @@ def test_a_cuda_device_that_does_not_exist(monkeypatch: pytest.MonkeyPatch, coun
     assert reason == f"The backend torch has no device cuda:7: this machine has {there}."
 
 
-def test_torch_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torch_without_cuda_says_which_half_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
@@ -183,7 +183,7 @@ def test_torch_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal("torch", "cuda")[0].endswith("finds no CUDA device.")
 
 
-def test_jax_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jax_without_cuda_names_its_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     jax = pytest.importorskip("jax")
 
     def devices(platform: str | None = None) -> Any:
@@ -195,7 +195,7 @@ def test_jax_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 'pip install "jax[cuda13]"' in fix
 
 
-def test_two_cupy_wheels_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_cupy_wheels_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["numpy", "cupy-cuda12x", "cupy-cuda13x", "cupy-xarray", None]
     monkeypatch.setattr(selection, "find_spec", lambda _: True)
     monkeypatch.setattr(errors, "distributions", lambda: [SimpleNamespace(name=n) for n in names])
@@ -218,13 +218,13 @@ def test_two_cupy_wheels_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         (13000, 12090, "The NVIDIA driver shows CuPy no CUDA device (cudaErrorNoDevice).", "CUDA_VISIBLE_DEVICES"),
     ],
 )
-def test_why_cupy_sees_no_device(driver: int, built: int, reason: str, fix: str) -> None:
+def test_cupy_without_a_device_says_why(driver: int, built: int, reason: str, fix: str) -> None:
     error = errors.no_device(driver, built, RuntimeError("cudaErrorNoDevice"))
     assert error.reason == reason
     assert fix in error.fix
 
 
-def test_why_cupy_cannot_multiply() -> None:
+def test_cupy_that_cannot_multiply_names_the_package() -> None:
     error = errors.no_product("cuda:0", 12090, ImportError("libcublas.so.12 is missing"))
     assert "cannot multiply two matrices there (ImportError: libcublas.so.12 is missing)" in error.reason
     assert error.fix.endswith('pip install "cupy-cuda12x[ctk]"')
@@ -244,20 +244,20 @@ def test_available_lists_every_backend_but_strict(monkeypatch: pytest.MonkeyPatc
     assert [row.name for row in backends.available(("strict",))] == ["strict"]
 
 
-def test_the_package_loads_no_library_but_numpy() -> None:
+def test_backends_imports_no_library_but_numpy() -> None:
     heavy = "{'cupy', 'torch', 'jax', 'numba', 'array_api_strict'}"
     done = python("import sys, backends", "backends.select('numpy')", f"print({heavy} & set(sys.modules))")
     assert done.stdout.strip() == "set()", done.stderr
 
 
-# Somebody else's module called backends
+# Another module called backends
 
 
 GUARD = "from nnbackprop._guard import check_backends", "check_backends()"
 
 
 @pytest.mark.parametrize("file", ["backends.py", "backends/__init__.py"])
-def test_a_module_that_shadows_this_package_is_named_and_not_run(tmp_path: Path, file: str) -> None:
+def test_module_that_shadows_backends_is_named_and_not_run(tmp_path: Path, file: str) -> None:
     other = tmp_path / file
     other.parent.mkdir(exist_ok=True)
     other.write_text("print('the other one runs')")
@@ -268,11 +268,11 @@ def test_a_module_that_shadows_this_package_is_named_and_not_run(tmp_path: Path,
     assert done.stdout == ""
 
 
-def test_a_module_that_is_already_loaded_is_named() -> None:
+def test_loaded_module_called_backends_is_named() -> None:
     done = python("import sys, types", "sys.modules['backends'] = types.ModuleType('backends')", *GUARD)
     assert "Python finds no file under that name" in done.stderr
 
 
-def test_our_own_package_passes(tmp_path: Path) -> None:
+def test_own_backends_package_passes(tmp_path: Path) -> None:
     assert python(*GUARD, cwd=tmp_path).returncode == 0
     assert python("import backends", *GUARD, cwd=tmp_path).returncode == 0

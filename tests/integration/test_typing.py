@@ -1,4 +1,4 @@
-"""A type checker knows every public name: mypy --strict accepts a right program and finds each error of a wrong one."""
+"""A type checker knows every public name: mypy accepts a right program and finds each error of a wrong one."""
 
 from __future__ import annotations
 
