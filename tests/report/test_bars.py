@@ -14,7 +14,6 @@ from nnbackprop.report.progress import RichProgress
 from nnbackprop.training.callbacks.base import EpochBegin, EpochEnd, Score, TrainEnd
 from tests.support.report_runs import TRAINER, Clock, begin, chunk, end
 
-
 DESCRIPTION = {"recipe": "[red]net[/red] of [0, 1]"}
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from nnbackprop.errors import RunFolderError
 from nnbackprop._files import write_atomically
-from nnbackprop.runs.checkpoint import (FORMAT, Checkpoint, fill, flatten, load, save)
+from nnbackprop.errors import RunFolderError
+from nnbackprop.runs.checkpoint import FORMAT, Checkpoint, fill, flatten, load, save
 
 TREE = ({"W": np.arange(6.0).reshape(2, 3), "b": np.zeros(3)}, {}, {"W": np.ones((3, 1))})
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from backends import select
-from nnbackprop.runs import build
-from nnbackprop.runs.config import (Config, parse, recipes, resolve, to_toml)
 from nnbackprop.data import Dataset, Scaling
 from nnbackprop.errors import UsageError
-from nnbackprop.nn.layers import (Dense, Dropout, ReLU, Sigmoid)
+from nnbackprop.nn.layers import Dense, Dropout, ReLU, Sigmoid
 from nnbackprop.optim import Momentum
+from nnbackprop.runs import build
+from nnbackprop.runs.config import Config, parse, recipes, resolve, to_toml
 
 RECIPES = ("ex4", "mnist", "rashid", "weight-height")
 

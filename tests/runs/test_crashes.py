@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from nnbackprop._files import write_atomically
+from nnbackprop.runs import train as experiment
+from nnbackprop.runs.checkpoint_manager import CheckpointManager
+from nnbackprop.runs.run_dir import RunDir
 from tests.support.commands import resumed, run
 from tests.torture import victim
 from tests.torture.kills import survive
 from tests.torture.victim import same
-
-from nnbackprop.runs import train as experiment
-from nnbackprop._files import write_atomically
-from nnbackprop.runs.run_dir import RunDir
-from nnbackprop.runs.checkpoint_manager import CheckpointManager
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither these signals nor flock")
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from nnbackprop.errors import RunFolderError
+from nnbackprop.runs import train as experiment
+from nnbackprop.runs.checkpoint import Checkpoint, load, save, to_bytes
 from tests.support.commands import run
 from tests.torture.damage import flipped, refused
-
-from nnbackprop.runs import train as experiment
-from nnbackprop.errors import RunFolderError
-from nnbackprop.runs.checkpoint import (Checkpoint, load, save, to_bytes)
 
 META = {"progress": {"step": 7, "norms": {"dense1": 0.1}}, "classes": ["0", "ü"], "fingerprint": "0" * 64}
 ARRAYS = {

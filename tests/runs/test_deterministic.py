@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from backends import BackendError, select
-from nnbackprop.runs import build, config
 from nnbackprop import _system_info as machine
-from nnbackprop.errors import UsageError
-from nnbackprop.runs.train import open_backend
 from nnbackprop._system_info import Blas, cores
+from nnbackprop.errors import UsageError
+from nnbackprop.runs import build, config
 from nnbackprop.runs.run_dir import environment
+from nnbackprop.runs.train import open_backend
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,23 +14,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.commands import run
-from tests.torture.victim import outcome, sound
 
 from backends import leaves, select
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import RunFolderError
-from nnbackprop.nn.layers import (Dense, Dropout, Tanh)
+from nnbackprop.nn.layers import Dense, Dropout, Tanh
 from nnbackprop.nn.losses import SoftmaxCrossEntropy
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Adam
-from nnbackprop.runs.checkpoint import Checkpoint
-from nnbackprop.training.callbacks.base import ChunkEnd, Callback
 from nnbackprop.runs.callbacks import Recorder, SaveEvery
-from nnbackprop.runs.run_dir import RunDir
+from nnbackprop.runs.checkpoint import Checkpoint
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
+from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.runs.trainer_state import take_best, take_last
+from nnbackprop.training.callbacks.base import Callback, ChunkEnd
 from nnbackprop.training.trainer import Trainer
+from tests.support.commands import run
+from tests.torture.victim import outcome, sound
 
 FAULT_AT = 14  # the step after whose chunk the disk fails
 EVERY = 3
@@ -208,7 +208,10 @@ def test_a_file_system_without_second_names_gets_copies(
     folder = folder_in(tmp_path)
     rig(folder, Watcher()).fit(clouds())
     assert outcome(folder.path) == alone[0]
-    assert [path.stem for path in CheckpointManager(folder.checkpoints).older()] == ["step-00000033", "step-00000030"]
+    assert [path.stem for path in CheckpointManager(folder.checkpoints).older()] == [
+        "step-00000033",
+        "step-00000030",
+    ]
     assert len(sound(folder)) == 3
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support.commands import run
 
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.nn.layers import Dense
@@ -17,6 +16,7 @@ from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import SGD
 from nnbackprop.runs.checkpoint import load
 from nnbackprop.training.trainer import Trainer
+from tests.support.commands import run
 
 TRAIN = [
     "train",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nnbackprop.runs.config import (Config, of_run, parse, resolve)
 from nnbackprop.errors import RunFolderError, UsageError
+from nnbackprop.runs.config import Config, of_run, parse, resolve
 
 ABSURD = [
     ("batch_size", 0),

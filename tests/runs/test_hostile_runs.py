@@ -13,16 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support.commands import run
-from tests.torture.readers import READERS, signed, unsigned
 
-from nnbackprop.runs import config, train as experiment
 from nnbackprop.data import limits
 from nnbackprop.errors import RunFolderError, TooLargeError
 from nnbackprop.runs import checkpoint as checkpoints
-from nnbackprop.runs.checkpoint import (Checkpoint, load, save, to_bytes)
-from nnbackprop.runs.run_dir import RunDir
+from nnbackprop.runs import config
+from nnbackprop.runs import train as experiment
+from nnbackprop.runs.checkpoint import Checkpoint, load, save, to_bytes
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
+from nnbackprop.runs.run_dir import RunDir
+from tests.support.commands import run
+from tests.torture.readers import READERS, signed, unsigned
 
 CAP = 2**20
 TOO_MUCH = r"would take [\d,]+ bytes of memory, and one file may take 1,048,576.*NNBACKPROP_MAX_BYTES=\d+"

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 from msgspec import structs
 
-from backends import (Backend, leaves, select, tree_map)
-from nnbackprop.data.loader import chunk_rows
+from backends import Backend, leaves, select, tree_map
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.loader import chunk_rows
 from nnbackprop.errors import OutOfMemoryError, RunFolderError
-from nnbackprop.nn.layers import (Dense, Dropout, Tanh)
+from nnbackprop.nn.layers import Dense, Dropout, Tanh
 from nnbackprop.nn.losses import SoftmaxCrossEntropy
+from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import OPTIMIZERS, Adam
-from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.optim.schedules import schedule
-from nnbackprop.runs.checkpoint import (Checkpoint, from_bytes, to_bytes)
-from nnbackprop.training.callbacks.base import (ChunkEnd, EpochEnd, Callback)
-from nnbackprop.runs.trainer_state import (About, restore, scaling_of, take_last)
+from nnbackprop.runs.checkpoint import Checkpoint, from_bytes, to_bytes
+from nnbackprop.runs.trainer_state import About, restore, scaling_of, take_last
+from nnbackprop.training.callbacks.base import Callback, ChunkEnd, EpochEnd
 from nnbackprop.training.step import TrainStep
 from nnbackprop.training.trainer import Trainer
 

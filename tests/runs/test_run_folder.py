@@ -14,12 +14,12 @@ import pytest
 
 from nnbackprop.errors import RunFolderError
 from nnbackprop.runs import callbacks as recording
-from nnbackprop.runs.checkpoint import Checkpoint, load
-from nnbackprop.training.callbacks.base import (EpochEnd, Score, TrainEnd)
-from nnbackprop.runs.signals import SIGNALS, stop_on_signals
 from nnbackprop.runs.callbacks import Recorder
-from nnbackprop.runs.run_dir import RunDir
+from nnbackprop.runs.checkpoint import Checkpoint, load
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
+from nnbackprop.runs.run_dir import RunDir
+from nnbackprop.runs.signals import SIGNALS, stop_on_signals
+from nnbackprop.training.callbacks.base import EpochEnd, Score, TrainEnd
 
 
 def epoch(number: int) -> EpochEnd:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.torture.victim import outcome
 
-from nnbackprop.runs import train as experiment
 from nnbackprop.cli import main
 from nnbackprop.errors import RunFolderError
+from nnbackprop.runs import train as experiment
 from nnbackprop.runs.checkpoint import Checkpoint, load
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
+from tests.torture.victim import outcome
 
 RUN = ["train", "weight-height", "--save-every", "7", "--progress", "off"]
 

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from nnbackprop.runs.checkpoint import load
+from nnbackprop.runs.run_dir import RunDir
+from nnbackprop.runs.signals import stop_on_signals
 from tests.support.commands import resumed
 from tests.torture import victim
 from tests.torture.victim import same
-
-from nnbackprop.runs.checkpoint import load
-from nnbackprop.runs.signals import stop_on_signals
-from nnbackprop.runs.run_dir import RunDir
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has none of these signals")
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.torture.victim import sound
 
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.nn.layers import Dense
@@ -15,11 +14,12 @@ from nnbackprop.nn.losses import SoftmaxCrossEntropy
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Momentum
 from nnbackprop.runs.callbacks import Recorder, SaveEvery
-from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
+from nnbackprop.runs.divergence_recovery import DivergenceRecovery
+from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.runs.trainer_state import take_best, take_last
 from nnbackprop.training.trainer import Trainer
-from nnbackprop.runs.divergence_recovery import DivergenceRecovery
+from tests.torture.victim import sound
 
 DATA = Dataset(np.random.default_rng(0).standard_normal((12, 2)), (np.arange(12) % 2).astype(np.int32), ("0", "1"))
 EVERY = 5  # steps between saves; an epoch is one step
