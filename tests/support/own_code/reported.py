@@ -255,6 +255,50 @@ def half_gradient() -> Functions:
     return net.loss, lambda p: net.grad(p, -net.T * (1 - net.forward(p)[2]) / net.n), net.params
 
 
+@case("a mean in the gradient and a sum in the loss", "missing-batch-mean")
+def summed_loss() -> Functions:
+    net = Network(42)
+    return lambda p: net.loss(p) * net.n, net.grad, net.params
+
+
+@case("L1 in the loss alone", "l1-missing")
+def l1_missing() -> Functions:
+    net = Network(43)
+    return lambda p: net.loss(p) + 0.05 * float(np.abs(p["W1"]).sum()), net.grad, net.params
+
+
+@case("a dropout mask in the gradient alone", "dropout-mask-missing")
+def mask_in_gradient() -> Functions:
+    net = Network(44)
+    mask = (net.rng.random((net.n, 6)) < 0.5) / 0.5
+    return net.loss, lambda p: net.grad(p, slope=mask * net.slope(*net.forward(p)[:2])), net.params
+
+
+@case("inputs scaled in the gradient alone", "unknown, the wrong piece is the gradient of W2")
+def scaled_inputs() -> Functions:
+    net, other = Network(45), Network(45)
+    other.X = (other.X - other.X.mean(0)) / other.X.std(0)
+    return net.loss, other.grad, net.params
+
+
+@case("rows of W2 reversed going back", "unknown, the wrong piece is the gradient of W1")
+def reversed_rows() -> Functions:
+    net = Network(46)
+
+    def grad(p: Any) -> Any:
+        dz = (net.forward(p)[2] - net.T) / net.n
+        da = dz @ p["W2"][::-1].T * net.slope(*net.forward(p)[:2])
+        return {**net.grad(p), "W1": net.X.T @ da, "b1": da.sum(0)}
+
+    return net.loss, grad, net.params
+
+
+@case("twice the gradient of b2", "likely constant-factor")
+def twice() -> Functions:
+    net = Network(47)
+    return net.loss, lambda p: {**net.grad(p), "b2": 2 * net.grad(p)["b2"]}, net.params
+
+
 def scaled(factor: float) -> Functions:
     net = Network(40)
     return net.loss, lambda p: {name: factor * g for name, g in net.grad(p).items()}, net.params

@@ -52,15 +52,18 @@ def penalty_rate(case: Case, layer: int) -> float:
     return case.along(cut, dense.W, dense.with_weight(zeros, W)[dense.W]) / float(np.sum(W * W))
 
 
-def has_dropout(case: Case, layer: int) -> bool:
-    """Whether units with equal weights in and out have unequal biases' gradients, as masks alone make them."""
+def has_dropout(case: Case, layer: int) -> tuple[bool, bool]:
+    """Whether units with equal weights in and out have unequal biases' gradients, as masks alone make them.
+
+    By the analytic gradient, and by the numerical.
+    """
     dense, above = case.layers[layer], case.layers[layer + 1]
     if not dense.biased:
-        return False
+        return False, False
     rows = np.broadcast_to(above.weight(case.point)[:1], above.weight(case.point).shape)
     point = above.with_weight(dense.with_bias(dense.with_weight(case.point, 0.0), 0.8), rows)
-    numerical = bias_gradients(case, layer, point)[1]
-    return bool(np.ptp(numerical) > FITS * np.abs(numerical).max())
+    analytic, numerical = bias_gradients(case, layer, point)
+    return np.ptp(analytic) > FITS * np.abs(analytic).max(), np.ptp(numerical) > FITS * np.abs(numerical).max()
 
 
 def _shares_past_zero(case: Case, layer: int) -> tuple[float, float]:
@@ -128,23 +131,26 @@ def _from_curves(case: Case, layer: int) -> Guess | None:
         return Guess("activation-derivative-missing", f"{words} moves with z, and the analytic one does not.")
     if _parallel(analytic, numerical):
         words = f"{words} has the right curve, times another factor in each unit"
-        if has_dropout(case, layer):
-            return Guess("dropout-mask-missing", f"{words}; units have dropout masks.")
+        in_gradient, in_loss = has_dropout(case, layer)
+        if in_gradient or in_loss:
+            where = "loss" if in_loss else "gradient"
+            return Guess("dropout-mask-missing", f"{words}; units have dropout masks in the {where}.")
         return _wrong_error(case, layer, words)
     if np.ptp(analytic, axis=0).max() <= 2 * LOOSE * np.abs(analytic).max():
         return Guess("wrong-layer-derivative", f"{words} moves with z, and the analytic one does not.")
     return None
 
 
-def _wrong_error(case: Case, layer: int, words: str) -> Guess:
-    """Solve gradient of b_l = W_{l+1} e for the error e that came back; it is certain where e fits all units."""
+def _wrong_error(case: Case, layer: int, words: str) -> Guess | None:
+    """Solve gradient of b_l = W_{l+1} e for the error e that came back; it decides with more units than e has."""
     dense, above = case.layers[layer], case.layers[layer + 1]
     W = above.weight(case.point)
     analytic = dense.bias(case.gradients(dense.with_bias(dense.with_weight(case.point, 0.0), 0.8)))
     e = np.linalg.lstsq(W, analytic, rcond=None)[0]
-    fits = W.shape[0] > W.shape[1] and norm(W @ e - analytic) <= FITS * norm(analytic)
+    if norm(W @ e - analytic) > FITS * norm(analytic):
+        return None
     evidence = f"{words}; there is no dropout, and an error other than that of {above.W}'s gradient fits."
-    return Guess("wrong-error-sent-back", evidence, certain=fits)
+    return Guess("wrong-error-sent-back", evidence, certain=W.shape[0] > W.shape[1])
 
 
 def _same_curves(curves: np.ndarray) -> bool:

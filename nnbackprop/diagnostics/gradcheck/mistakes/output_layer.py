@@ -148,6 +148,8 @@ def _other_targets(model: LossModel, analytic: np.ndarray) -> Guess | None:
         return None
     (s, q), k = fitted, len(model.q)
     shift = q - model.q
+    if abs(s - model.s) <= FITS * abs(s) and norm(shift) <= FITS * norm(q):
+        return None  # right where all outputs are equal
     if model.activation == "softmax" and k > 1 and abs(s - model.s) > FITS and np.ptp(shift) <= FITS * norm(q):
         return Guess(
             "softmax-axis", f"The analytic gradient is p - t with p too small, by {s / model.s:.6g} times."
@@ -172,7 +174,7 @@ def _of_targets(p: np.ndarray, gradient: np.ndarray) -> tuple[float, np.ndarray]
 
 
 def _numbers(a: np.ndarray) -> str:
-    return ", ".join(f"{x:.4g}" for x in a[:8])
+    return ", ".join(f"{x:.4g}" for x in np.round(a[:8], 9) + 0.0)
 
 
 ELEMENTWISE: dict[str, Activation] = {name: kind() for name, kind in ACTIVATIONS.items() if name != "softmax"}
