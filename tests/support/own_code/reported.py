@@ -152,6 +152,16 @@ def softmax_of_all() -> Functions:
     )
 
 
+@case("tanh' left out of a layer of 300 units", "activation-derivative-missing")
+def wide() -> Functions:
+    """Classes are balanced, so that the mean error is small and moves with the units' outputs."""
+    net = Network(30, n=60, k=10)
+    net.T = np.eye(10)[np.arange(60) % 10]
+    net.params["W1"], net.params["b1"] = net.rng.normal(size=(4, 300)), 0.1 * net.rng.normal(size=300)
+    net.params["W2"], net.params["b2"] = 0.1 * net.rng.normal(size=(300, 10)), np.zeros(10)
+    return net.loss, lambda p: net.grad(p, slope=np.ones(300)), net.params
+
+
 @case("leaky ReLU sent back as ReLU", "wrong-activation-derivative")
 def leaky_as_relu() -> Functions:
     net = Network(32, hidden="leaky")

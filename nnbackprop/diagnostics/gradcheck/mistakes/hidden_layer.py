@@ -23,7 +23,7 @@ UNITS = 16  # of a layer that are looked at
 INPUTS = np.array([-1.7, -0.9, -0.4, 0.3, 0.8, 1.6])
 """Where activations are asked: off zero, where rectifiers have their kink."""
 SMALL = 1e-3
-"""Root mean square of the next layer's weights, with which the error hardly depends on the layer's output."""
+"""Norm of the weights to a unit above, with which the error hardly depends on the layer's output."""
 SIGMOID_AT_A = 4 / (2 + 2 * np.cosh(0.5))  # s'(s(0)) / s'(0)
 
 
@@ -106,14 +106,19 @@ def _other_weights(case: Case, layer: int) -> Guess:
 def _curves(case: Case, layer: int, scale: float = SMALL) -> tuple[np.ndarray, np.ndarray]:
     """The gradients of b_l (inputs, units) where z_l = c over INPUTS, less a penalty on b.
 
-    W_{l+1} has root mean square `scale` in the analytic gradient, SMALL in the numerical.
+    The weights to a unit above have norm `scale` in the analytic gradient, SMALL in the numerical. The last
+    biases are random, so that no error is small by itself.
     """
     dense, above = case.layers[layer], case.layers[layer + 1]
-    W = above.weight(case.point)
-    W = W / (float(np.sqrt(np.mean(W * W))) or 1.0)
+    W, last = above.weight(case.point), case.layers[-1]
+    W = W / (norm(W) / W.shape[1] ** 0.5 or 1.0)
+    flat = dense.with_weight(case.point, 0.0)
+    if last.biased:
+        rng = np.random.Generator(np.random.Philox(key=9))
+        flat = last.with_bias(flat, rng.standard_normal(last.bias(flat).shape))
     analytic, numerical = [], []
     for c in INPUTS:
-        point = dense.with_bias(dense.with_weight(case.point, 0.0), c)
+        point = dense.with_bias(flat, c)
         penalty = bias_gradients(case, layer, above.with_weight(point, 0.0), UNITS)[1]
         numerical.append(bias_gradients(case, layer, above.with_weight(point, SMALL * W), UNITS)[1] - penalty)
         analytic.append(dense.bias(case.gradients(above.with_weight(point, scale * W)))[:UNITS] - penalty)
