@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rich.columns import Columns
-from rich.console import Console, Group, RenderableType
-from rich.control import Control
+from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.segment import ControlType
 from rich.table import Table
 from rich.text import Text
 
@@ -30,12 +26,12 @@ from nnbackprop.training.callbacks.base import (
 if TYPE_CHECKING:
     from nnbackprop.training.trainer import Trainer
 
+from .bars import Bars
 from .formatting import count, duration, loss, metric, plural, size
 from .tables import layer_table
 
 LINE_PACE = 30.0  # seconds between lines within an epoch, where the output is not a terminal
 SHORT_PACE = 1.0  # seconds between the lines of epochs shorter than that
-BAR = 40  # columns of a bar at most: a wide window may become narrower before its lines wrap
 FEW = 100  # a run of so many epochs shows every one, however short
 
 ENDINGS = {
@@ -156,34 +152,6 @@ class PlainProgress(Display):
         scores = (f"{part} {score_text(score)}" for part, score in evaluated(event))
         pace = f"{count(event.samples_per_second)}/s"
         self.message("  ".join([number, *scores, pace, duration(event.seconds)]))
-
-
-class Bars(Progress):
-    """A bar of the run's steps and one of the epoch's, and below them the latest figures."""
-
-    def __init__(self, console: Console) -> None:
-        self.terminal, self.bar = console, BarColumn()
-        self.figures: list[str] = []
-        self.drawn: list[int] = []  # length of each line on the terminal
-        at, left = TextColumn("{task.fields[at]}", justify="right"), TimeRemainingColumn(compact=True)
-        columns = TextColumn("{task.description}"), self.bar, at, left
-        super().__init__(*columns, console=console, refresh_per_second=4, transient=True)
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        """The bars, and the figures side by side in as many lines as the width needs."""
-        width = self.terminal.width
-        self._erase_wrapped(width)
-        self.bar.bar_width = max(4, min(BAR, width - 26))
-        frame = Group(self.make_tasks_table(self.tasks), Columns(self.figures, padding=(0, 2)))
-        self.drawn = [sum(s.cell_length for s in line) for line in self.terminal.render_lines(frame, pad=False)]
-        return [frame]
-
-    def _erase_wrapped(self, width: int) -> None:
-        """Erase what rich does not: rows added by a terminal that wrapped long lines when it became narrower."""
-        rows = sum(max(0, length - 1) // width for length in self.drawn)
-        if rows and self.live.is_started:
-            step = (ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)
-            self.terminal.control(Control(*(step * rows)))
 
 
 class RichProgress(Display):
