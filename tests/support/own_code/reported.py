@@ -59,8 +59,8 @@ class Network:
         return {"W1": self.X.T @ da, "b1": da.sum(0), "W2": a.T @ dz, "b2": dz.sum(0)}
 
 
-@case("delta goes back through W[l] in place of W[l+1], in square layers", "wrong-layer-weights")
-def wrong_weights() -> Functions:
+def wrong_weights(offset: int) -> Functions:
+    """Going back through weights that are `offset` layers off, where those have the same shape."""
     rng, sizes = np.random.default_rng(3), [4, 5, 5, 5, 3]
     Ws = [rng.normal(size=(a, b)) / np.sqrt(a) for a, b in pairwise(sizes)]
     bs = [0.1 * rng.normal(size=b) for b in sizes[1:]]
@@ -77,11 +77,21 @@ def wrong_weights() -> Functions:
         W, gW, gb, d = p[0], [], [], (P - T) / 15
         for i in (3, 2, 1, 0):
             gW, gb = [A[i].T @ d, *gW], [d.sum(0), *gb]
-            wrong = i > 0 and W[i - 1].shape == W[i].shape
-            d = d @ (W[i - 1] if wrong else W[i]).T * (1 - A[i] ** 2) if i else d
+            other = W[i + offset] if 0 < i < 3 else W[i]
+            d = d @ (other if other.shape == W[i].shape else W[i]).T * (1 - A[i] ** 2) if i else d
         return [gW, gb]
 
     return lambda p: float(-(T * np.log(forward(p)[1])).sum() / 15), grad, [Ws, bs]
+
+
+@case("delta goes back through W[l] in place of W[l+1], in square layers", "wrong-layer-weights")
+def weights_below() -> Functions:
+    return wrong_weights(-1)
+
+
+@case("delta goes back through W[l+2] in place of W[l+1], in square layers", "wrong-layer-weights")
+def weights_above() -> Functions:
+    return wrong_weights(1)
 
 
 @case("sigmoid and binary cross-entropy, delta = (a - y) a (1 - a)", "output-derivative-extra")
