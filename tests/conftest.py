@@ -109,6 +109,14 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.fixture
+def two_clouds(in_a_folder_of_its_own: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working folder holds two.npz, 40 samples that a line tells apart; runs there draw no pictures."""
+    labels = np.arange(40) % 2
+    np.savez("two.npz", X=np.random.default_rng(0).standard_normal((40, 3)) + 4 * labels[:, None], y=labels)
+    monkeypatch.setattr("nnbackprop.report.plots.draw_run", lambda run: None)
+
+
+@pytest.fixture
 def heeded() -> Iterator[None]:
     """Signals as a program has them that is not in a shell's background, where SIGINT is ignored."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
