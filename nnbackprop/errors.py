@@ -1,4 +1,4 @@
-"""What can go wrong, said in one paragraph each, with the exit status the command line gives it."""
+"""The errors of this package, each with the exit status of the command line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class UsageError(NnbackpropError, ValueError):
 
 
 class ShapeError(UsageError):
-    """Arrays or layers whose shapes do not fit together; never broadcast in silence."""
+    """Arrays or layers whose shapes do not fit together; they are never broadcast silently."""
 
 
 class DataError(NnbackpropError, ValueError):
@@ -26,15 +26,15 @@ class DataError(NnbackpropError, ValueError):
 
 
 class LabelError(DataError):
-    """Labels that name no class."""
+    """Labels that are not class numbers or names."""
 
 
 class OneHotError(LabelError):
-    """One-hot rows where a class number a sample is needed."""
+    """One-hot rows where one class number per sample is needed."""
 
 
 class InputError(DataError):
-    """Inputs that are NaN, infinite, or no numbers."""
+    """Inputs that are NaN, infinite, or not numbers."""
 
 
 class ScalingError(DataError):
@@ -80,7 +80,7 @@ class DivergedError(NnbackpropError, ArithmeticError):
 
 
 class OutOfMemoryError(NnbackpropError, MemoryError):
-    """A step that does not fit in memory, however finely its batch is cut."""
+    """A step that does not fit in memory, even in microbatches of one sample."""
 
     exit_code = 6
 
@@ -92,4 +92,4 @@ class RunFolderError(NnbackpropError, OSError):
 
 
 class TooLargeError(RunFolderError):
-    """A file of a run beyond the limit of one file: sound perhaps, so that no older one is taken in its place."""
+    """A file of a run beyond the size limit; it may be sound, so no older one takes its place."""

@@ -40,15 +40,9 @@ class Dataset:
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        inputs = self._inputs()
-        self._set(inputs=inputs, classes=tuple(map(str, self.classes)), weights=self._weights(len(inputs)))
-        self._set(targets=self._labels() if self.classes else self._numbers())
-        shape = inputs.shape[1:]
-        if self.image_shape is None and (len(shape) == 2 or shape[2:] == (1,)):
-            self._set(image_shape=shape[:2])
-        elif self.image_shape is not None:
-            self._set(image_shape=tuple(self.image_shape))
-            self._check_image_shape()
+        self._set(inputs=self._inputs(), classes=self._class_names())
+        self._set(targets=self._labels() if self.classes else self._numbers(), weights=self._weights())
+        self._set(image_shape=self._image_shape())
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
@@ -63,9 +57,17 @@ class Dataset:
             )
         return np.ascontiguousarray(x) if x.dtype in INPUT_DTYPES else to_input_dtype(x, self.source)
 
+    def _class_names(self) -> tuple[str, ...]:
+        try:
+            return tuple(map(str, self.classes))
+        except TypeError as error:
+            raise DataError(
+                f"{self.source}: classes are {self.classes!r}; names are needed, as in ('cat', 'dog')."
+            ) from error
+
     def _labels(self) -> np.ndarray:
         t, n, k = _array(self.targets, "targets", self.source), len(self.inputs), len(self.classes)
-        if t.shape != (n,) or t.dtype.kind not in "iu":
+        if t.shape != (n,) or t.dtype.kind not in "biu":
             raise DataError(
                 f"{self.source}: class labels are {t.dtype} of shape {t.shape}; integers of shape "
                 f"({n},) are needed, one for each sample. Of one-hot rows take "
@@ -90,10 +92,10 @@ class Dataset:
             )
         return t
 
-    def _weights(self, n: int) -> np.ndarray | None:
+    def _weights(self) -> np.ndarray | None:
         if self.weights is None:
             return None
-        w = _array(self.weights, "weights", self.source)
+        w, n = _array(self.weights, "weights", self.source), len(self.inputs)
         if w.shape != (n,) or w.dtype.kind not in "buif":
             raise DataError(
                 f"{self.source}: weights are {w.dtype} of shape {w.shape}; numbers of shape ({n},) are "
@@ -107,12 +109,16 @@ class Dataset:
             )
         return w
 
-    def _check_image_shape(self) -> None:
-        shape = self.image_shape or ()
-        if len(shape) != 2 or shape[0] * shape[1] != self.features:
+    def _image_shape(self) -> tuple[int, int] | None:
+        shape, sample = self.image_shape, self.sample_shape
+        if shape is None:
+            return (sample[0], sample[1]) if len(sample) == 2 or sample[2:] == (1,) else None
+        if not isinstance(shape, (tuple, list)) or len(shape) != 2 or shape[0] * shape[1] != self.features:
             raise DataError(
-                f"{self.source}: an image of {shape} pixels cannot be made of {self.features} features."
+                f"{self.source}: image_shape is {shape} and a sample has {self.features} features; rows and "
+                "columns whose product this is are needed."
             )
+        return (shape[0], shape[1])
 
     def __len__(self) -> int:
         return len(self.inputs)

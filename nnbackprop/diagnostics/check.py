@@ -1,4 +1,4 @@
-"""What a check is, and how a table of them becomes a diagnosis."""
+"""A check, and how a table {id: check} becomes a diagnosis."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ import numpy as np
 from .findings import Diagnosis, Finding
 
 
-class Verdict(Enum):
-    """What a check says where it has no finding but did not pass either."""
+class NotApplicable(Enum):
+    """The type of NOT_APPLICABLE."""
 
     NOT_APPLICABLE = "not applicable"
 
 
-NOT_APPLICABLE = Verdict.NOT_APPLICABLE
-"""The set or the network does not offer what the check needs."""
+NOT_APPLICABLE = NotApplicable.NOT_APPLICABLE
+"""The subject lacks what the check needs."""
 
-Outcome = Finding | Verdict | None
-"""A finding, NOT_APPLICABLE, or None where all is well."""
+CheckResult = Finding | NotApplicable | None
+"""None where nothing is wrong."""
 
-ModelProbe = TypeVar("ModelProbe")
+Subject = TypeVar("Subject")
+Check = Callable[[Subject], CheckResult]
 
 
-def examine(checks: Mapping[str, Callable[[ModelProbe], Outcome]], subject: ModelProbe) -> Diagnosis:
-    """Ask every check of a table {id: check} about `subject`."""
-    with np.errstate(all="ignore"):  # what overflows is what is looked for
-        outcomes = {id: check(subject) for id, check in checks.items()}
+def run_checks(checks: Mapping[str, Check[Subject]], subject: Subject) -> Diagnosis:
+    """Run every check of a table {id: check} on `subject`."""
+    with np.errstate(all="ignore"):  # the checks look for overflow themselves
+        results = {id: check(subject) for id, check in checks.items()}
     return Diagnosis(
-        tuple(outcome for outcome in outcomes.values() if isinstance(outcome, Finding)),
-        tuple(id for id, outcome in outcomes.items() if outcome is None),
-        tuple(id for id, outcome in outcomes.items() if outcome is NOT_APPLICABLE),
+        tuple(result for result in results.values() if isinstance(result, Finding)),
+        tuple(id for id, result in results.items() if result is None),
+        tuple(id for id, result in results.items() if result is NOT_APPLICABLE),
     )
 
 
 def skipped(ids: Iterable[str]) -> Diagnosis:
-    """A diagnosis in which none of these checks could be asked."""
+    """A diagnosis in which none of these checks applied."""
     return Diagnosis(not_applicable=tuple(ids))

@@ -1,155 +1,134 @@
-"""Which step and which layer first made a number that is not finite: a replay that looks everywhere."""
+"""The step and the layer in which a run first became NaN or infinite: a replay that checks every array."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from backends import Tree, tree_map
-from nnbackprop.data.loader import get_batch
+from backends import Array, Tree
+from nnbackprop.data.loader import batch_size, get_batch, microbatch
 from nnbackprop.errors import DivergedError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.training.step import TrainStep
+from nnbackprop.training.trainer import Trainer
 
-SHARE = 100  # a snapshot may cost 1/100 of the time between snapshots
+Kind = Literal["inputs", "parameters", "output", "loss", "gradient", "evaluation"]
+"""What was NaN or infinite first; `evaluation` is the loss of an evaluated part."""
 
-Kind = Literal["inputs", "parameters", "output", "loss", "gradient", "watched"]
-"""What was not finite first; `watched` is the loss of a part that is only judged."""
+SAFE_LR = 0.01  # to start with, where a rate is beyond any that people use
 
 
 @dataclass(frozen=True)
 class NotFinite:
-    """Where a run ceased to be finite: the step that made it so, what, of which layer, and that in words."""
+    """What became NaN or infinite first: the step, the kind of array, its layer, and that as a sentence."""
 
     step: int
     kind: Kind
-    words: str
+    text: str
     layer: str | None = None
-    kept: bool = True  # whether the last checkpoint is from before it
-
-    @property
-    def advice(self) -> str:
-        """What is likely to mend it."""
-        if self.kind == "inputs":
-            return "The data holds it, or its scaling makes it: repair or leave out those samples."
-        mend = "try a tenth of it (--lr), or limit the gradient (--clip-norm 1)"
-        return f"The learning rate is the usual cause: {mend}."
+    lr: float | None = None  # of that step
 
     def error(self) -> DivergedError:
-        """The same as an error."""
-        kept = " The last good checkpoint was kept." if self.kept else ""
-        return DivergedError(f"Training diverged. {self.words}. {self.advice}{kept}")
+        """The same as an error, with what to do."""
+        if self.kind == "inputs":
+            advice = "The data or its scaling is the cause: repair or leave out those samples."
+        else:
+            rate = "a tenth of it (--lr)" if self.lr is None else f"--lr {lower_lr(self.lr):.2g}"
+            advice = f"The learning rate is the usual cause: try {rate}, or limit the gradient (--clip-norm 1)."
+        return DivergedError(f"Training diverged. {self.text} {advice}", self.step, self.kind == "evaluation")
 
 
-@dataclass
-class Snapshot:
-    """A copy of the state to replay from, renewed as often as its cost allows."""
-
-    step: TrainStep
-    state: Tree = None
-    epoch: int = 0
-    samples: int = 0
-    at: int = 0
-    cost: float = 0.0
-    taken: float = 0.0
-
-    def renew(self, state: Tree, epoch: int, samples: int, at: int) -> None:
-        """Copy `state`, which stands before step `at`, if the last copy is old enough."""
-        begin = time.perf_counter()
-        if self.state is not None and begin - self.taken < SHARE * self.cost:
-            return
-        self.state = state
-        self.state = self.copy()
-        self.epoch, self.samples, self.at = epoch, samples, at
-        self.taken = time.perf_counter()
-        self.cost = self.taken - begin
-
-    def copy(self) -> Tree:
-        """A copy of the copy, to be given to a step."""
-        return tree_map(lambda a: self.step.xp.asarray(a, copy=True), self.state)
+def lower_lr(lr: float) -> float:
+    """A learning rate to try after one too high: a tenth, and not above 1/100 after one above 1."""
+    return lr / 10 if lr <= 1 else SAFE_LR
 
 
-def find_fault(snapshot: Snapshot, data: Tree, xs: Iterable[Tree], names: tuple[str, ...], seen: int) -> NotFinite:
-    """Replay the single steps `xs` from the snapshot; masks and batches repeat, so the fault does too.
+def trace_nan(trainer: Trainer, error: DivergedError | None = None) -> NotFinite:
+    """Replay a trainer that has raised `error` from its snapshot, step by step and layer by layer.
 
-    `names` are the layers', `seen` is the number of the step after which the fault was noticed.
+    Batches and dropout masks repeat, so the step that failed fails again. Memory is used as in training.
     """
-    state, step = snapshot.copy(), snapshot.step
-    with np.errstate(all="ignore"):  # NumPy would warn of what is looked for
-        for number, x in enumerate(xs, start=snapshot.at + 1):
-            found = _Search(step, names, number).before(state["params"], data, x)
-            if found:
-                return found
-            state = step(state, data, x)
-            found = _Search(step, names, number).parameters(state["params"], "after the update")
-            if found:
-                return found
-            if number >= seen:
+    if error is not None and error.in_evaluation:
+        return NotFinite(
+            error.step, "evaluation", f"After step {error.step} the loss in evaluation is not finite."
+        )
+    snapshot, step, data = trainer.snapshot, trainer.step, trainer.loader.data
+    last = error.step if error else trainer.progress.step + trainer.batch_schedule.length
+    state, lr = snapshot.copy(), None
+    with np.errstate(all="ignore"):  # the replay overflows as the run did
+        for number, x in enumerate(trainer.steps_since_snapshot(), start=snapshot.step + 1):
+            if number > last:
                 break
-    unseen = f"a replay from step {snapshot.at} did not show where"
-    return NotFinite(seen, "loss", f"By step {seen} the loss was no finite number ({unseen})")
+            lr = float(trainer.backend.to_numpy(x["scalars"]["lr"]))
+            if found := _before_update(step, state["params"], data, x):
+                return _not_finite(number, lr, *found)
+            state = step(state, data, x)
+            if found := _parameters(step, state["params"], "after the update"):
+                return _not_finite(number, lr, *found)
+    text = (
+        f"By step {last} the loss became NaN or infinite; a replay from step {snapshot.step} does not show where."
+    )
+    return NotFinite(last, "loss", text, lr=lr)
 
 
-@dataclass(frozen=True)
-class _Search:
-    """Looks through one step for its first array that is not finite, in the order in which the step makes them."""
+Found = tuple[Kind, str, str | None]
+"""What is not finite, that in words, and its layer."""
 
-    step: TrainStep
-    names: tuple[str, ...]
-    number: int
 
-    def before(self, params: Params, data: Tree, x: Tree) -> NotFinite | None:
-        """Inputs, parameters, then the way forward and back."""
-        inputs, labels, _ = get_batch(self.step.xp, data, x)
-        if not self.finite(inputs):
-            return self.found("inputs", "the inputs hold a value that is not finite")
-        return self.parameters(params, "before the step") or self.forward(params, inputs, labels, x["step"])
+def _not_finite(step: int, lr: float, kind: Kind, text: str, layer: str | None) -> NotFinite:
+    return NotFinite(step, kind, f"Step {step}: {text}.", layer, lr if math.isfinite(lr) else None)
 
-    def forward(self, params: Params, inputs: Any, labels: Any, step: Any) -> NotFinite | None:
-        """Each layer's output, and the loss."""
-        xp, objective = self.step.xp, self.step.objective
-        y, caches, draw = inputs, [], RngKey(self.step.seed, step)
-        for i, (layer, p) in enumerate(zip(objective.network.layers, params, strict=True)):
-            y, cache = layer.forward(xp, p, y, draw.at(i))
-            caches.append(cache)
-            if not self.finite(y):
-                name = self.names[i]
-                return self.found("output", f"the output of layer {name} is not finite", name)
-        J, dy = objective.loss(xp, y, objective.targets(xp, y, labels))
-        if not self.finite(objective.penalised(xp, params, J) * labels.shape[0]):
-            outputs = f"though the outputs of the last layer, {self.names[-1]}, are"
-            return self.found("loss", f"the sum of the batch's losses is not finite, {outputs}", self.names[-1])
-        return self.backward(params, tuple(caches), dy)
 
-    def backward(self, params: Params, caches: tuple, dy: Any) -> NotFinite | None:
-        """Each layer's gradients."""
-        for i in range(len(params) - 1, -1, -1):
-            layer, name = self.step.objective.network.layers[i], self.names[i]
-            dy, grads = layer.backward(self.step.xp, params[i], caches[i], dy, True)
-            for tensor, gradient in grads.items():
-                if not self.finite(gradient):
-                    return self.found("gradient", f"the gradient of {tensor} of layer {name} is not finite", name)
-                if not self.finite(self.step.xp.sum(gradient * gradient)):
-                    what = f"the norm of the gradient of {tensor} of layer {name} is not finite"
-                    return self.found("gradient", what, name)
-        return None
+def _before_update(step: TrainStep, params: Params, data: Tree, x: Tree) -> Found | None:
+    """The first array of a step that is not finite, in the order in which the step computes them."""
+    n = batch_size(data, x)
+    size = -(-n // step.microbatches)
+    if found := _parameters(step, params, "before the step"):
+        return found
+    for row0 in range(0, n, size):
+        part = (data, x) if size == n else microbatch(data, x, row0, min(row0 + size, n))
+        found = _in_batch(step, params, *get_batch(step.xp, *part), RngKey(step.seed, x["step"], row0))
+        if found:
+            return found
+    return None
 
-    def parameters(self, params: Params, when: str) -> NotFinite | None:
-        """Each layer's parameters."""
-        for name, tensors in zip(self.names, params, strict=True):
-            for tensor, values in tensors.items():
-                if not self.finite(values):
-                    return self.found("parameters", f"{tensor} of layer {name} is not finite {when}", name)
-        return None
 
-    def found(self, kind: Kind, what: str, layer: str | None = None) -> NotFinite:
-        return NotFinite(self.number, kind, f"Step {self.number}: {what}", layer)
+def _in_batch(
+    step: TrainStep, params: Params, inputs: Array, targets: Array, weights: Array | None, key: RngKey
+) -> Found | None:
+    xp, objective = step.xp, step.objective
+    if not _finite(xp, inputs):
+        return "inputs", "the inputs hold NaN or infinity", None
+    trace = objective.network.trace(xp, params, inputs, key)
+    for layer in trace.layers:
+        if not _finite(xp, layer.y):
+            return "output", f"the output of layer {layer.name} is not finite", layer.name
+    J, dy = objective.loss(xp, trace.y, objective.loss.encode(xp, trace.y, targets), weights)
+    total = targets.shape[0] if weights is None else xp.sum(weights)
+    if not _finite(xp, objective.penalised(xp, params, J) * total):
+        name = trace.layers[-1].name
+        return "loss", f"the loss is not finite, though the output of the last layer, {name}, is", name
+    for layer, _, _, grads in trace.backward(xp, dy):
+        for tensor, gradient in grads.items():
+            if not _finite(xp, gradient):
+                return "gradient", f"the gradient of {tensor} of layer {layer.name} is not finite", layer.name
+            if not _finite(xp, xp.sum(gradient * gradient)):
+                text = f"the norm of the gradient of {tensor} of layer {layer.name} is not finite"
+                return "gradient", text, layer.name
+    return None
 
-    def finite(self, array: Any) -> bool:
-        xp = self.step.xp
-        return bool(xp.all(xp.isfinite(array)))
+
+def _parameters(step: TrainStep, params: Params, when: str) -> Found | None:
+    for name, _, tensors in step.objective.network.named_layers(params):
+        for tensor, values in tensors.items():
+            if not _finite(step.xp, values):
+                return "parameters", f"{tensor} of layer {name} is not finite {when}", name
+    return None
+
+
+def _finite(xp: Any, array: Array) -> bool:
+    return bool(xp.all(xp.isfinite(array)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,18 +29,33 @@ def ruled(*columns: str, right: Sequence[str] = (), **options: Any) -> Table:
     return table
 
 
-def layer_table(layers: Sequence[LayerRow]) -> Table:
-    """Layers: output shape, parameters, their bytes, FLOPs of a sample's forward pass; and the sums."""
-    right = ("shape", "parameters", "bytes", "FLOPs")
-    table = ruled("layer", *right, right=right, show_footer=True)
-    for row in layers:
-        parameters = (count(row.parameters), size(row.bytes)) if row.parameters else (NONE, NONE)
-        table.add_row(row.name, shape(row.out_shape), *parameters, count(row.flops))
-    table.columns[0].footer = "total"
-    totals = count(sum(r.parameters for r in layers)), size(sum(r.bytes for r in layers))
-    for column, total in zip(table.columns[2:], (*totals, count(sum(r.flops for r in layers))), strict=True):
-        column.footer = total
+def layer_table(layers: Sequence[LayerRow], width: int = 80) -> Table:
+    """Layers: output shape, parameters, their bytes, FLOPs of a sample's forward pass; and the sums.
+
+    Where `width` is too small for all, bytes, FLOPs and shapes are left out in this order: no number is cut.
+    """
+    columns = {
+        "layer": [*(layer.name for layer in layers), "total"],
+        "shape": [*(shape(row.out_shape) for row in layers), ""],
+        "parameters": [count(n) if n else NONE for n in _with_sum(row.parameters for row in layers)],
+        "bytes": [size(n) if n else NONE for n in _with_sum(row.bytes for row in layers)],
+        "FLOPs": [count(n) for n in _with_sum(row.flops for row in layers)],
+    }
+    for name in ("bytes", "FLOPs", "shape"):
+        if sum(max(map(len, [head, *cells])) + 2 for head, cells in columns.items()) > width:
+            del columns[name]
+    right = tuple(columns)[1:]
+    table = ruled(*columns, right=right, show_footer=True)
+    for column, cells in zip(table.columns, columns.values(), strict=True):
+        column.footer, column.no_wrap = cells[-1], column.header != "layer"
+    for row in zip(*(cells[:-1] for cells in columns.values()), strict=True):
+        table.add_row(*row)
     return table
+
+
+def _with_sum(numbers: Iterable[int]) -> list[int]:
+    numbers = list(numbers)
+    return [*numbers, sum(numbers)]
 
 
 def backends_table(rows: Sequence[BackendStatus]) -> Table:

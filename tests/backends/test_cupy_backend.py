@@ -9,8 +9,6 @@ import ctypes
 import importlib
 import io
 import sys
-from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,22 +20,6 @@ from backends import BackendError, BackendStatus, NumpyBackend, select
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.report.tables import backends_table
 from tests.support import fake_cupy
-
-
-@pytest.fixture
-def blas() -> fake_cupy.Blas:
-    return fake_cupy.Blas()
-
-
-@pytest.fixture
-def cupy(monkeypatch: pytest.MonkeyPatch, blas: fake_cupy.Blas) -> Iterator[SimpleNamespace]:
-    with fake_cupy.installed(monkeypatch, blas) as cupy:
-        yield cupy
-
-
-@pytest.fixture
-def gpu(cupy: Any) -> Any:
-    return fake_cupy.backend()
 
 
 def products(blas: fake_cupy.Blas) -> list[tuple]:

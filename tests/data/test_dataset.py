@@ -45,7 +45,9 @@ def make(counts: list[int], features: int = 2) -> Dataset:
         ({"weights": [0, 0, 0, 0]}, "sum to 0; finite weights of at least 0 with a positive sum"),
         ({"weights": [1, 1, 1, np.nan]}, "sum to nan"),
         ({"weights": [1, 1, 1, np.inf]}, "sum to inf"),
-        ({"image_shape": (3, 3)}, "2 features"),
+        ({"image_shape": (3, 3)}, r"image_shape is \(3, 3\) and a sample has 2 features"),
+        ({"image_shape": 2}, "image_shape is 2 and a sample has 2 features"),
+        ({"classes": 2}, "classes are 2; names are needed"),
     ],
 )
 def test_a_faulty_dataset_is_refused_when_built(changes: dict, words: str) -> None:

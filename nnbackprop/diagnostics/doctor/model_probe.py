@@ -1,10 +1,9 @@
-"""What the checks of a network look at: an objective, its parameters, and a few samples as it sees them."""
+"""What the checks of a network work on: an objective, its parameters, and the data it is for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -14,19 +13,20 @@ from nnbackprop.data.sampler import permutation
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
-from nnbackprop.nn.metrics import count_correct
+from nnbackprop.nn.metrics import decide
 from nnbackprop.nn.rng import RngKey
+from nnbackprop.nn.trace import Trace
 from nnbackprop.training.step import Objective
 
-MOST = 200  # samples: means over them are sure to a few percent, and a pass takes milliseconds
+MOST = 200  # samples: means over them are good to a few percent, and a pass takes milliseconds
 
 
 @dataclass(frozen=True, eq=False)
 class ModelProbe:
     """An objective on a backend, its parameters on the device, and the data it is for.
 
-    `trained` says that the parameters are a run's, and not those a run begins with. Layers may be anybody's:
-    they are only asked what `Layer` promises.
+    `initial` are the parameters that a run started with, where `params` are those it came to. Layers may be
+    anybody's: nothing but the `Layer` protocol is used.
     """
 
     backend: Backend
@@ -36,7 +36,7 @@ class ModelProbe:
     scaling: Scaling
     dtype: str = "float32"
     seed: int = 0
-    trained: bool = False
+    initial: Params | None = None
 
     @classmethod
     def at_start(
@@ -48,76 +48,72 @@ class ModelProbe:
         dtype: str = "float32",
         seed: int = 0,
     ) -> ModelProbe:
-        """The network as a run with this seed begins it."""
-        host = objective.network.init((dataset.features,), seed, dtype)
+        """The network as a run with this seed starts."""
+        host = objective.network.init(dataset.sample_shape, seed, dtype)
         return cls(backend, objective, tree_map(backend.asarray, host), dataset, scaling, dtype, seed)
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The layers' names."""
-        return self.objective.network.names
-
-    @cached_property
-    def with_parameters(self) -> tuple[int, ...]:
-        """Places of the layers that have parameters."""
-        return tuple(i for i, p in enumerate(self.params) if p)
+    def redrawn(self, seed: int) -> ModelProbe:
+        """The same with the initial weights of another seed."""
+        args = self.backend, self.objective, self.dataset, self.scaling, self.dtype, self.seed + seed
+        return ModelProbe.at_start(*args)
 
     def few(self, most: int) -> ModelProbe:
-        """The same with `most` samples at most, the classes in turn, drawn by the seed."""
-        labels = self.dataset.targets
-        order = permutation(self.seed, 0, len(labels))
-        nth = np.empty(len(labels), np.int64)  # the how manieth of its class
-        for k in range(len(self.dataset.classes)):
-            rows = order[labels[order] == k]
-            nth[rows] = np.arange(len(rows))
-        rows = order[np.argsort(nth[order], kind="stable")][:most]
-        return replace(self, dataset=self.dataset.take(rows))
-
-    def redrawn(self, seed: int) -> ModelProbe:
-        """The same with other first weights."""
-        host = self.objective.network.init((self.dataset.features,), self.seed + seed, self.dtype)
-        return replace(self, params=tree_map(self.backend.asarray, host))
+        """The same with at most `most` samples, shuffled by the seed, the classes in turn."""
+        rows = permutation(self.seed, 0, len(self.dataset))
+        if self.dataset.classes:
+            labels, counts = self.dataset.targets[rows], self.dataset.counts()
+            turn = np.empty(len(rows), np.int64)  # 0 for the first of its class, 1 for the second ...
+            by_class = np.argsort(labels, kind="stable")
+            turn[by_class] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+            rows = rows[np.argsort(turn, kind="stable")]
+        return replace(self, dataset=self.dataset.take(rows[:most]))
 
     @cached_property
     def x(self) -> Array:
-        """The samples (n, features) as the network sees them."""
+        """The samples as the network sees them."""
         return self.backend.asarray(self.scaling.apply(self.dataset.inputs, self.dtype))
 
     @cached_property
-    def labels(self) -> Array:
-        """Their labels (n,) on the device; DataError if they name no output."""
-        check_labels(self.dataset.targets, max(2, len(self.dataset.classes)))
+    def zeros(self) -> Array:
+        """As many samples of zeros."""
+        return self.backend.asarray(np.zeros(self.dataset.inputs.shape, self.dtype))
+
+    @cached_property
+    def targets(self) -> Array:
+        """Their targets on the device; DataError if a label names no output."""
+        if self.dataset.classes:
+            check_labels(self.dataset.targets, max(2, len(self.dataset.classes)))
         return self.backend.asarray(self.dataset.targets)
 
     @property
-    def told_apart(self) -> bool:
-        """Whether the samples, scaled, are not all the same."""
+    def varied(self) -> bool:
+        """Whether the scaled samples differ at all."""
         x = self.backend.to_numpy(self.x)
         return bool((x != x[:1]).any())
 
-    def draw(self) -> RngKey:
+    @property
+    def key(self) -> RngKey:
         """The random numbers of the first step."""
         return RngKey(self.seed, self.backend.asarray(np.array(0, np.int32)))
 
-    def outputs(self, x: Array, draw: RngKey | None = None) -> list[Array]:
-        """What every layer gives for x, the input first."""
-        outputs = [x]
-        for i, (layer, p) in enumerate(zip(self.objective.network.layers, self.params, strict=True)):
-            outputs.append(layer.forward(self.backend.xp, p, outputs[-1], draw and draw.at(i))[0])
-        return outputs
+    def trace(self, x: Array, key: RngKey | None = None) -> Trace:
+        """A forward pass, layer by layer."""
+        return self.objective.network.trace(self.backend.xp, self.params, x, key)
 
-    def hosted(self, x: Array, draw: RngKey | None = None) -> list[np.ndarray]:
-        """The same on the host, in float64."""
-        return [self.backend.to_numpy(y).astype(np.float64) for y in self.outputs(x, draw)]
+    def host(self, array: Array) -> np.ndarray:
+        """A device array as float64 on the host."""
+        return self.backend.to_numpy(array).astype(np.float64)
 
-    def loss(self, x: Array) -> tuple[float, float]:
-        """Mean loss without penalties, and share of right answers, dropout off."""
+    def outputs(self, x: Array, key: RngKey | None = None) -> list[np.ndarray]:
+        """The input and each layer's output, on the host in float64."""
+        return [self.host(a) for a in (x, *(layer.y for layer in self.trace(x, key).layers))]
+
+    def score(self, x: Array) -> tuple[float, float]:
+        """Loss without penalties, and accuracy (NaN where targets are no class labels), in evaluation mode."""
         xp, objective = self.backend.xp, self.objective
-        y = self.outputs(x)[-1]
-        J, _ = objective.loss(xp, y, objective.targets(xp, y, self.labels))
-        correct = count_correct(xp, y, self.labels, objective.threshold)
-        return float(self.backend.to_numpy(J)), int(self.backend.to_numpy(correct)) / len(self.dataset)
-
-    def zeros(self) -> Any:
-        """An input of zeros, as many as there are samples."""
-        return self.backend.asarray(np.zeros((len(self.dataset), self.dataset.features), self.dtype))
+        y = self.trace(x).y
+        J, _ = objective.loss(xp, y, objective.loss.encode(xp, y, self.targets))
+        if not self.dataset.classes:
+            return float(self.host(J)), float("nan")
+        right = decide(xp, y, objective.loss.threshold) == self.targets
+        return float(self.host(J)), float(self.host(right).mean())

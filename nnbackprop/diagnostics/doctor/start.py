@@ -1,4 +1,4 @@
-"""Checks at initialisation: the first loss, and how signals fare on their way up and down the layers."""
+"""Checks at initialisation: the first loss, and how signals and gradients change from layer to layer."""
 
 from __future__ import annotations
 
@@ -7,124 +7,106 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nnbackprop.diagnostics.check import NOT_APPLICABLE, Outcome
+from nnbackprop.diagnostics.check import NOT_APPLICABLE, CheckResult
 from nnbackprop.diagnostics.findings import Finding
 
-from .baseline_loss import BaselineLoss
+from .baseline_loss import baseline_loss
 from .model_probe import ModelProbe
 
 # He's and Glorot's rules keep a signal within a factor of 2 a layer, and a sigmoid takes a factor of 3 to 4 away:
 # four sigmoids of Glorot's leave 1/200 and still learn MNIST, five 1/1000 and hardly do; ReLUs, which gain as they
-# learn, still do so from 1/1000. Upwards, N(0, 1) weights make 180 of one hidden layer, which learns, 1000 of two.
-FAINT, LOUD = 3e-4, 300.0
-REDRAWS = 10  # other first weights: a single draw may have the answer by chance, where the classes lie well apart
-CALM = "--init he-normal (ReLU) or --init glorot-uniform (tanh, sigmoid), with --scale standard."
+# learn, still do so from 1/1000. Forward, N(0, 1) weights make 180 of one hidden layer, which learns, 1000 of two.
+LEAST, MOST = 3e-4, 300.0
+REDRAWS = 10  # other initial weights: a single draw may be right by chance, where the classes lie well apart
+INIT = "--init he-normal (ReLU) or --init glorot-uniform (tanh, sigmoid), with --scale standard."
 
 
-def initial_loss(subject: ModelProbe) -> Outcome:
-    """The first loss against that of a predictor that knows nothing."""
-    J, _ = subject.loss(subject.x)
+def initial_loss(probe: ModelProbe) -> CheckResult:
+    """The first loss against that of a model that ignores its input."""
+    J, _ = probe.score(probe.x)
     if not math.isfinite(J):
         return overflow(f"The first loss is {J}.")
-    k = subject.hosted(subject.x)[-1].shape[1]
-    guess = BaselineLoss.of(subject.objective, subject.dataset.targets, k)
-    if guess is None:
+    y = probe.host(probe.trace(probe.x).y)
+    baseline = baseline_loss(probe.objective, probe.dataset.targets, y.shape[1])
+    if baseline is None:
         return NOT_APPLICABLE
-    if guess.wild < J:
-        return _too_large(subject, J, guess)
-    if guess.best / 2 <= J:
+    expected = f"an untrained network starts near {baseline.text}"
+    if baseline.wild < J:
+        return Finding(
+            "initial-loss",
+            "warning",
+            f"The first loss is {J:.4g}; {expected}, and below {baseline.wild:.3g} even with large random "
+            f"outputs. The outputs have a standard deviation of {y.std():.3g}.",
+            "Initial weights or inputs are too large: the network is sure, at random, and must unlearn it.",
+            INIT,
+        )
+    if baseline.best / 2 <= J:
         return None
-    mean = float(np.mean([J, *(subject.redrawn(seed).loss(subject.x)[0] for seed in range(1, REDRAWS))]))
-    return _too_good(mean, guess) if mean < guess.best / 2 else None
+    J = float(np.mean([J, *(probe.redrawn(seed).score(probe.x)[0] for seed in range(1, REDRAWS))]))
+    if baseline.best / 2 <= J:
+        return None
+    return Finding(
+        "initial-loss",
+        "fault",
+        f"The first loss is {J:.4g}, the mean of {REDRAWS} draws of weights; {expected}, and the best constant "
+        f"guess loses {baseline.best:.4g}.",
+        "No untrained network is so good: likely the loss is divided once too often, or the answer is among the "
+        "inputs.",
+        "Take the mean over the batch once; remove features that are made from the label.",
+    )
 
 
 def overflow(evidence: str) -> Finding:
-    """The finding for numbers that are not finite before the first step, whoever noticed."""
-    return Finding(
-        "initial-loss",
-        "fault",
-        evidence,
-        "Numbers overflow before the first step: weights or inputs are far too large, or not finite.",
-        CALM,
-        0.9,
-    )
+    """Numbers that are NaN or infinite before the first step."""
+    cause = "Numbers overflow before the first step: weights or inputs are far too large, or not finite."
+    return Finding("initial-loss", "fault", evidence, cause, INIT)
 
 
-def _too_large(subject: ModelProbe, J: float, guess: BaselineLoss) -> Finding:
-    size = float(subject.hosted(subject.x)[-1].std())
-    return Finding(
-        "initial-loss",
-        "warning",
-        f"The first loss is {J:.4g}; a network that knows nothing yet starts near {guess.words}, and below "
-        f"{guess.wild:.3g} even with wild outputs. The outputs have a standard deviation of {size:.3g}.",
-        "First weights or inputs are too large: the network is sure, at random, and must unlearn that first.",
-        CALM,
-        0.9,
-    )
-
-
-def _too_good(J: float, guess: BaselineLoss) -> Finding:
-    return Finding(
-        "initial-loss",
-        "fault",
-        f"The first loss is {J:.4g}, the mean of {REDRAWS} draws of weights; a network that knows nothing yet "
-        f"starts near {guess.words}, and the best constant guess loses {guess.best:.4g}.",
-        "Nothing untrained can be so good: the loss is divided once too often, or the answer is among the inputs.",
-        "Take the mean over the batch once; take features out that are made from the label.",
-        0.85,
-    )
-
-
-def variance_forward(subject: ModelProbe) -> Outcome:
-    """How far samples stay apart, layer by layer: the standard deviation over samples, averaged over units."""
-    if len(subject.with_parameters) < 2 or not subject.told_apart:
+def variance_forward(probe: ModelProbe) -> CheckResult:
+    """The standard deviation over samples, averaged over units, of the outputs of each layer with parameters."""
+    layers = [layer for layer in probe.trace(probe.x).layers if layer.params]
+    if len(layers) < 2 or not probe.varied:
         return NOT_APPLICABLE
-    outputs = subject.hosted(subject.x)
-    places = [0, *(i + 1 for i in subject.with_parameters)]
-    spread = [math.sqrt(float(np.mean(outputs[i].var(axis=0)))) for i in places]
-    names = ["input", *(subject.names[i] for i in subject.with_parameters)]
-    return _signal("variance-forward", "signal", names, spread)
+    outputs = {"input": probe.x} | {layer.name: layer.y for layer in layers}
+    sizes = [math.sqrt(float(np.mean(probe.host(y).var(axis=0)))) for y in outputs.values()]
+    return _signal("variance-forward", "signal", list(outputs), sizes)
 
 
-def variance_backward(subject: ModelProbe) -> Outcome:
-    """How long the gradient is, layer by layer: ||dJ/dz|| of the layers with parameters, from the last on.
+def variance_backward(probe: ModelProbe) -> CheckResult:
+    """||dJ/dy|| of the layers with parameters, from the last on.
 
     By norm, not by unit: a layer narrower than the next has a larger share of it in each unit.
     """
-    if len(subject.with_parameters) < 2 or not subject.told_apart:
+    xp, objective, trace = probe.backend.xp, probe.objective, probe.trace(probe.x)
+    layers = [layer for layer in trace.layers if layer.params]
+    if len(layers) < 2 or not probe.varied:
         return NOT_APPLICABLE
-    xp, objective, params = subject.backend.xp, subject.objective, subject.params
-    y, caches = objective.network.forward(xp, params, subject.x)
-    _, dy = objective.loss(xp, y, objective.targets(xp, y, subject.labels))
-    norms = {}
-    for i in range(len(params) - 1, subject.with_parameters[0] - 1, -1):
-        norms[i] = float(np.linalg.norm(subject.backend.to_numpy(dy).astype(np.float64)))
-        dy, _ = objective.network.layers[i].backward(xp, params[i], caches[i], dy, True)
-    places = subject.with_parameters[::-1]
-    if not norms[places[0]]:
+    _, dy = objective.loss(xp, trace.y, objective.loss.encode(xp, trace.y, probe.targets))
+    norms = {t.name: float(np.linalg.norm(probe.host(dy))) for t, dy, _, _ in trace.backward(xp, dy)}
+    names = [layer.name for layer in layers][::-1]
+    if not norms[names[0]]:
         return NOT_APPLICABLE  # the loss has no slope at all
-    return _signal("variance-backward", "gradient", [subject.names[i] for i in places], [norms[i] for i in places])
+    return _signal("variance-backward", "gradient", names, [norms[name] for name in names])
 
 
-def _signal(id: str, what: str, names: Sequence[str], sizes: Sequence[float]) -> Outcome:
-    """A finding if a signal's size leaves FAINT .. LOUD of its first on the way through the layers."""
+def _signal(id: str, what: str, names: Sequence[str], sizes: Sequence[float]) -> CheckResult:
+    """A finding if some size is not within LEAST .. MOST of the first."""
     ratios = [size / sizes[0] for size in sizes]
-    worst = max(range(len(ratios)), key=lambda i: _orders(ratios[i]))
-    if FAINT <= ratios[worst] <= LOUD:
+    worst = max(range(len(ratios)), key=lambda i: _orders_from_one(ratios[i]))
+    if LEAST <= ratios[worst] <= MOST:
         return None
     path = ", ".join(f"{name} {size:.3g}" for name, size in zip(names, sizes, strict=True))
-    gone = ratios[worst] < FAINT
+    vanishes = ratios[worst] < LEAST
+    cause = f"Initial weights too {'small' if vanishes else 'large'} for the layers' widths"
     return Finding(
         id,
         "warning" if 0 < ratios[worst] < math.inf else "fault",
         f"The {what} at the start, layer by layer: {path}; a factor of {ratios[worst]:.2g} by {names[worst]}.",
-        f"First weights too {'small' if gone else 'large'} for the layers' widths"
-        + (", or too many sigmoids in a row, each of which takes three quarters." if gone else "."),
-        CALM + (" Fewer layers, or --activation relu." if gone else ""),
-        0.85,
+        cause + (", or too many sigmoids in a row, each of which takes three quarters." if vanishes else "."),
+        INIT + (" Fewer layers, or --activation relu." if vanishes else ""),
     )
 
 
-def _orders(ratio: float) -> float:
-    """How many orders of magnitude a ratio is from 1; what is nothing, or not finite, is farthest."""
+def _orders_from_one(ratio: float) -> float:
+    """Orders of magnitude between a ratio and 1; infinite for 0 and for what is not finite."""
     return abs(math.log10(ratio)) if 0 < ratio < math.inf else math.inf

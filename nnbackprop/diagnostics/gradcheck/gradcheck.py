@@ -75,6 +75,17 @@ class TensorCheck:
         """ok, WRONG, or not checked, where J has a kink in every direction."""
         return "ok" if self.passed else "not checked: kinks" if math.isnan(self.error) else "WRONG"
 
+    def __str__(self) -> str:
+        """Shape, error and verdict; of a wrong one the ratio and the worst entry."""
+        shape = " x ".join(map(str, self.shape)) or "1"
+        words = [f"{shape:<10}  relative error {self.error:.1e}  {self.verdict}"]
+        if not self.passed and self.ratio is not None:
+            words.append(f"analytic / numerical {self.ratio:.6g}")
+        if self.worst is not None:
+            index, analytic, numerical = self.worst.index, self.worst.analytic, self.worst.numerical
+            words.append(f"worst {list(index)}: analytic {analytic:.4g}, numerical {numerical:.4g}")
+        return "  ".join(words)
+
 
 @dataclass(frozen=True)
 class Report:
@@ -95,14 +106,18 @@ class Report:
         return sum(math.prod(tensor.shape) for tensor in self.tensors)
 
     def __str__(self) -> str:
-        """A line a tensor, then each mistake in a paragraph."""
+        """A line a tensor, the verdict, then the mistake in a paragraph."""
         width = max(len(tensor.name) for tensor in self.tensors)
-        rows = [
-            f"{t.name:<{width}}  relative error {t.error:.1e}  {t.verdict}"
-            + (f"  analytic / numerical {t.ratio:.6g}" if t.ratio is not None and not t.passed else "")
-            for t in self.tensors
+        wrong = sum(not tensor.passed for tensor in self.tensors)
+        verdict = "passed" if self.passed else f"FAILED: {wrong} of {len(self.tensors)} tensors"
+        lines = [
+            *(f"{tensor.name:<{width}}  {tensor}" for tensor in self.tensors),
+            f"{verdict}, {self.numbers:,} numbers, loss {self.loss:.6g}, tolerance {self.tensors[0].tolerance:g}",
         ]
-        return "\n".join([*rows, *(f"\n{mistake}" for mistake in self.mistakes)])
+        if kinks := sum(tensor.kinks for tensor in self.tensors):
+            asked = sum(tensor.asked for tensor in self.tensors)
+            lines.insert(-1, f"{kinks} of {asked} directions and entries met a kink and were left out")
+        return "\n".join([*lines, *(f"\n{mistake}" for mistake in self.mistakes)])
 
 
 def gradcheck(
