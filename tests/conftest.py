@@ -19,6 +19,7 @@ import pytest
 import backends
 from backends import Backend, BackendError
 from nnbackprop.runs.signals import SIGNALS
+from tests.support.commands import draw_no_plots
 from tests.torture import victim
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
@@ -113,7 +114,7 @@ def two_clouds(in_a_folder_of_its_own: None, monkeypatch: pytest.MonkeyPatch) ->
     """The working folder holds two.npz, 40 samples that a line tells apart; runs there draw no pictures."""
     labels = np.arange(40) % 2
     np.savez("two.npz", X=np.random.default_rng(0).standard_normal((40, 3)) + 4 * labels[:, None], y=labels)
-    monkeypatch.setattr("nnbackprop.report.plots.draw_run", lambda run: None)
+    draw_no_plots(monkeypatch)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from nnbackprop.runs.checkpoint import Checkpoint, load
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
 from tests.torture.damage import damage
 
+
 def taken_at(step: int) -> Checkpoint:
     return Checkpoint({"params/0/W": np.full(3, float(step))}, {"progress": {"step": step}})
 
@@ -27,7 +28,6 @@ def filled(folder: Path, keep: int, *steps: int) -> CheckpointManager:
 
 def step_in(path: Path) -> int:
     return int(load(path).meta["progress"]["step"])
-
 
 
 @pytest.mark.parametrize("keep", [1, 2, 3, 5, 100])

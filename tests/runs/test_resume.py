@@ -164,13 +164,13 @@ def test_a_checkpoint_without_a_scaling_of_its_features_is_refused(scale: np.nda
 # train --resume.
 
 SMALL = ["train", "mnist", "--data", "two.npz", "--hidden", "4", "--dropout", "0", "--progress", "off"]
-SMALL += ["--backend", "numpy", "--batch-size", "7", "--name", "a"]
+SMALL += ["--backend", "numpy", "--batch-size", "7"]
 FOLDER = Path("runs/a")
 LAST = FOLDER / "checkpoints" / "last.safetensors"
 
 
-def train(*words: str) -> None:
-    assert run(*SMALL, *words) == 0
+def train(*words: str, name: str = "a") -> None:
+    assert run(*SMALL, "--name", name, *words) == 0
 
 
 def resume(*words: str) -> int:
@@ -208,7 +208,7 @@ class TestCommand:
 
     def test_a_checkpoint_of_another_run_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
         train("--epochs", "2", "--seed", "1")
-        train("--epochs", "2", "--seed", "2", "--name", "b")
+        train("--epochs", "2", "--seed", "2", name="b")
         shutil.copy("runs/b/checkpoints/last.safetensors", LAST)
         assert resume("--epochs", "3") == 5
         assert f"seed = 1, and {LAST} was trained with 2" in said(capsys)
@@ -251,7 +251,7 @@ class TestCommand:
         self, lost: int, capsys: pytest.CaptureFixture[str]
     ) -> None:
         flags = ["--save-every", "7"]  # of 5 steps an epoch
-        train(*flags, "--epochs", "9", "--name", "whole")
+        train(*flags, "--epochs", "9", name="whole")
         train(*flags, "--epochs", "4")
         paths = sorted(path for path in LAST.parent.iterdir() if path.stem != "best")
         bad = [LAST, *paths[:0:-1]][:lost]

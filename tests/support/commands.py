@@ -22,10 +22,15 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join((both.out + both.err).split())
 
 
+def draw_no_plots(patch: pytest.MonkeyPatch) -> None:
+    """Runs end without their pictures, which take longer than all the rest."""
+    patch.setattr("nnbackprop.report.plots.draw_run", lambda run: ())
+
+
 def resumed(place: Path, name: str, *words: str) -> Path:
     """The folder of a run in `place` that was resumed to its end in this process; no pictures are drawn."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        patch.setattr("nnbackprop.report.plots.draw_run", lambda run: None)
+        draw_no_plots(patch)
         assert run("train", "--resume", name, "--progress", "off", *words) == 0
     return place / "runs" / name
