@@ -98,33 +98,33 @@ def test_without_validation_the_last_weights_are_the_best_of_a_run_that_ended(
 
 
 def test_best_weights_are_those_of_the_epoch_with_the_least_validation_loss(tmp_path: Path) -> None:
+    weights: dict[int, Any] = {}
+
     class Keep(Callback):
-        weights: dict[int, Any] = {}
-
         def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
-            self.weights[event.epoch] = trainer.host_params()[0]["W"]
+            weights[event.epoch] = trainer.host_params()[0]["W"]
 
-    keep, best = Keep(), EarlyStopping()
+    best = EarlyStopping()
     saves = run_callbacks(RunDir.create(tmp_path, "x"), early_stopping=best)
-    trainer = make_trainer(lr=1.0, epochs=9, callbacks=[keep, best, saves.logger, saves])
+    trainer = make_trainer(lr=1.0, epochs=9, callbacks=[Keep(), best, saves.logger, saves])
     losses = [row.validation.loss for row in trainer.fit(clouds(), clouds(30, seed=3)) if row.validation]
     assert best.epoch == losses.index(min(losses)) + 1 < 9
     written = load(saves.folder.checkpoint("best"))
     assert written.meta["best"] == {"epoch": best.epoch}
-    assert written.arrays["params/0/W"].tobytes() == keep.weights[best.epoch].tobytes()
+    assert written.arrays["params/0/W"].tobytes() == weights[best.epoch].tobytes()
 
 
 def test_every_five_steps_there_is_a_checkpoint(tmp_path: Path) -> None:
-    class Steps(Callback):
-        seen: list[tuple[int, int]] = []
+    seen: list[tuple[int, int]] = []
 
+    class Steps(Callback):
         def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
-            self.seen.append((event.step, load(saves.checkpoints.last).meta["progress"]["step"]))
+            seen.append((event.step, load(saves.checkpoints.last).meta["progress"]["step"]))
 
     saves = run_callbacks(RunDir.create(tmp_path, "x"), every=5)
     trainer = make_trainer(callbacks=[saves.logger, saves, Steps(), EveryStep()])
     trainer.fit(clouds())
-    assert {(step, saved) for step, saved in Steps.seen if step % 5 == 0} == {(5, 5), (10, 10)}
+    assert {(step, saved) for step, saved in seen if step % 5 == 0} == {(5, 5), (10, 10)}
 
 
 @pytest.mark.parametrize(

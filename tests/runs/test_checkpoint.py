@@ -1,4 +1,4 @@
-"""Checkpoint files: what is written is read back, and whatever is damaged, foreign or too large is refused by name."""
+"""Checkpoint files: what is written is read back; what is damaged, foreign or too large is refused by name."""
 
 from __future__ import annotations
 
@@ -291,9 +291,9 @@ def test_no_checkpoint_is_written_that_could_not_be_read(path: Path, monkeypatch
     save(path, LARGE)
     assert np.array_equal(load(path).arrays["params/0/W"], LARGE.arrays["params/0/W"])
     monkeypatch.setenv(limits.VARIABLE, str(asked - 1))
-    for refused in (lambda: load(path), lambda: save(path, LARGE)):
+    for call in (lambda: load(path), lambda: save(path, LARGE)):
         with pytest.raises(TooLargeError, match=f"NNBACKPROP_MAX_BYTES={asked} "):
-            refused()
+            call()
 
 
 def test_a_header_longer_than_is_read_is_not_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

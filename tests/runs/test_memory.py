@@ -1,9 +1,10 @@
-"""Memory that runs out: a batch goes on in microbatches with the same gradients, also where the run then diverges."""
+"""Memory that runs out: the run goes on in microbatches with the same gradients, also where it then diverges."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,15 @@ TRAIN, VALIDATION = clouds(), clouds(30, seed=3)
 
 @pytest.mark.parametrize("resident", ["yes", "no"])
 def test_gradients_of_microbatches_sum_to_those_of_the_batch(backend: Backend, resident: str) -> None:
-    """With the same dropout masks, penalties and counts: one step of plain descent lands at the same parameters."""
+    """With the same dropout masks, penalties and counts, and so the same parameters after the step."""
     trainers = []
     for microbatches in (1, 3):
         trainer = make_trainer(backend, penalty=WeightPenalty(l1=0.01, l2=0.1), resident=resident)
         trainer._prepare(TRAIN, None, None)
         step = replace(trainer.step, microbatches=microbatches).with_norms
         x = next(trainer.batch_schedule.steps(1, 0, 0))
-        trainer.state = step(
-            tree_map(lambda a: trainer.backend.xp.asarray(a, copy=True), trainer.state), trainer.loader.data, x
-        )
+        copied = tree_map(partial(backend.xp.asarray, copy=True), trainer.state)
+        trainer.state = step(copied, trainer.loader.data, x)
         trainers.append(trainer)
     whole, parts = (leaves((trainer.state["norms"], trainer.state["sums"])) for trainer in trainers)
     for a, b in zip(whole, parts, strict=True):

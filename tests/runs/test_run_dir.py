@@ -1,4 +1,4 @@
-"""A run's folder: never overwritten, held by one process, damaged files named, nothing read or written outside it."""
+"""A run's folder: never overwritten, held by one process; damaged files are named, links out of it refused."""
 
 from __future__ import annotations
 
