@@ -127,7 +127,6 @@ def test_step_is_captured_once_and_then_replayed(gpu: Any) -> None:
 
 
 def test_last_makes_the_last_step_alone(gpu: Any) -> None:
-
     def add(state: Any, given: Any, x: Any) -> Any:
         return (state[0] + x["a"], state[1])
 
@@ -174,7 +173,6 @@ def test_changed_data_is_read_anew(gpu: Any) -> None:
 
 
 def test_one_array_in_two_places_of_a_state_becomes_two(gpu: Any) -> None:
-
     def step(state: Any, given: Any, x: Any) -> Any:
         first, second = state
         first += x["a"]
@@ -240,14 +238,21 @@ def test_captured_data_does_not_count_as_a_held_state(gpu: Any) -> None:
 # Steps that cannot be captured
 
 
-@pytest.mark.parametrize("error", [MemoryError("no block of 512 bytes"), RuntimeError("is capturing.")])
+@pytest.mark.parametrize(
+    ("method", "error"),
+    [
+        ("record", MemoryError("no block of 512 bytes")),
+        ("record", RuntimeError("is capturing.")),
+        ("copy", MemoryError("no block of 512 bytes")),
+    ],
+)
 def test_step_that_cannot_be_captured_warns_once_and_runs_eagerly(
-    gpu: Any, eager: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
+    gpu: Any, eager: Any, monkeypatch: pytest.MonkeyPatch, method: str, error: Exception
 ) -> None:
-    def refuse(self: Any, work: Any) -> Any:
+    def refuse(self: Any, argument: Any) -> Any:
         raise error
 
-    monkeypatch.setattr(type(gpu._captured._recorder), "record", refuse)
+    monkeypatch.setattr(type(gpu._captured._recorder), method, refuse)
     state, expected = begin(gpu), begin(eager)
     with warnings.catch_warnings(record=True, action="always") as caught:
         for _ in range(3):
@@ -262,7 +267,6 @@ def test_step_that_cannot_be_captured_warns_once_and_runs_eagerly(
 
 
 def test_an_error_of_the_step_is_raised_without_a_warning(gpu: Any) -> None:
-
     def step(state: Any, given: Any, x: Any) -> Any:
         raise ValueError("shapes do not fit")
 

@@ -155,6 +155,7 @@ def test_params_are_not_changed_by_a_grad_fn_that_writes_to_them() -> None:
     [
         (lambda p: np.float32(1), lambda p: p, "float64"),
         (lambda p: float(np.float32(square(p["W"] + 0.1))), lambda p: p, "computes in float32"),
+        (lambda p: float(np.sum(np.float32(p["W"]) ** 3, dtype=float)), lambda p: p, "computes in float32"),
         (lambda p: (1.0, {"W": p["W"]}), lambda p: p, r"tuple \(float, dict\)"),
         (lambda p: p["W"], lambda p: p, "one number"),
         (lambda p: float("nan"), lambda p: p, "finite"),

@@ -180,15 +180,17 @@ def test_nested_parameters_are_drawn_from_streams_of_their_paths() -> None:
     )
 
 
-def test_plan_and_named_layers_flatten_a_nested_network_alike() -> None:
-    params, plan = NESTED.init((2, 3)), NESTED.plan((2, 3))
+def test_named_layers_and_plan_flatten_a_nested_network() -> None:
+    """A plan has rows for the sums of residuals too."""
+    params, plan = NESTED.init((2, 3)), {row.name: row for row in NESTED.plan((2, 3))}
     names = [name for name, *_ in NESTED.named_layers()]
-    assert names == [row.name for row in plan]
+    assert [name for name in plan if name.split(".")[-1] != "residual1"] == names
     assert names[2:6] == [f"residual1.{name}" for name in ("dense1", "tanh1", "dropout1", "dense2")]
     assert names[6:8] == ["sequential1.tanh1", "sequential1.residual1.dense1"]
-    assert [row.out_shape for row in plan] == [(6,), (4,), (5,), (5,), (5,), (4,), (4,), (4,), (2,)]
-    for (_, _, p), row in zip(NESTED.named_layers(params), plan, strict=True):
-        assert tree_map(np.shape, p) == tree_map(np.shape, row.params)
+    assert [plan[name].out_shape for name in names] == [(6,), (4,), (5,), (5,), (5,), (4,), (4,), (4,), (2,)]
+    assert plan["residual1"].out_shape == plan["sequential1.residual1"].out_shape == (4,)
+    for name, _, p in NESTED.named_layers(params):
+        assert tree_map(np.shape, p) == tree_map(np.shape, plan[name].params)
 
 
 def test_a_trace_has_every_layers_arrays_and_gradients(backend: Backend) -> None:

@@ -204,24 +204,26 @@ def _check(function: Function, point: Tensors, seed: int, tolerance: float) -> R
             f"The loss is {loss} at the parameters given, and only a finite one has derivatives: check at smaller "
             "weights, or guard the logarithm."
         )
-    _refuse_float32(function, point)
+    if isinstance(function, UserFunction):
+        _refuse_float32(function, point, loss)
     analytic = function.gradients(point)
     checks = tuple(_tensor(function, point, name, analytic[name], rng, tolerance) for name in point)
     return Report(loss, checks, name_mistakes(function, point, analytic, {c.name: c.passed for c in checks}))
 
 
-def _refuse_float32(function: Function, point: Tensors) -> None:
-    """UsageError where every J is exactly a float32, though a Python float carries it.
-
-    A count of right answers also is; such a loss needs few of float32's 24 bits.
-    """
+def _refuse_float32(function: Function, point: Tensors, loss: float) -> None:
+    """UsageError where J moves in steps: each value is a float32, or small moves of all parameters change none."""
     rng = np.random.Generator(np.random.Philox(1))
-    moves = ({name: a * (1 + 0.01 * rng.standard_normal(a.shape)) for name, a in point.items()} for _ in range(8))
-    J = np.array([function.value(move) for move in moves])
-    if len(set(J)) > 1 and np.array_equal(J, J.astype(np.float32)) and (J * 2**16 % 1).any():
+
+    def moved(size: float) -> float:
+        return function.value({name: a * (1 + size * rng.standard_normal(a.shape)) for name, a in point.items()})
+
+    J = np.array([moved(1e-2) for _ in range(8)])
+    steps = np.array_equal(J, J.astype(np.float32)) or all(moved(1e-10) == loss for _ in range(8))
+    if steps and len(set(J)) == len(J):  # a count of right answers repeats itself
         raise UsageError(
-            f"loss_fn computes in float32: at {len(J)} points each loss is exactly a float32, such as {J[0]}, and "
-            f"a loss computed in float64 is needed. {KEEP_FLOAT64}"
+            f"loss_fn computes in float32 somewhere: the loss moves in steps, as from {loss} to {J[0]}, and one "
+            f"computed in float64 is needed. {KEEP_FLOAT64}"
         )
 
 

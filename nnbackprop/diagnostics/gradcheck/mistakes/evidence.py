@@ -66,15 +66,14 @@ class Part:
         """To how much, relative to 1, `factor` is known."""
         return 1e-8 + 10 * self.noise * len(self.numerical) ** 0.5 / (norm(self.numerical) or 1.0)
 
-    @cached_property
-    def excess(self) -> float | None:
+    def excess(self, values: np.ndarray) -> float | None:
         """The c of analytic = numerical + c values, where it fits and is not zero."""
-        square = float(self.values @ self.values)
+        square = float(values @ values)
         if self.good or not square:
             return None
         difference = self.analytic - self.numerical
-        c = float(difference @ self.values) / square
-        rest, noise = norm(difference - c * self.values), 100 * self.noise * len(difference) ** 0.5
+        c = float(difference @ values) / square
+        rest, noise = norm(difference - c * values), 100 * self.noise * len(difference) ** 0.5
         return c if rest <= 1e-3 * norm(difference) + noise else None
 
 

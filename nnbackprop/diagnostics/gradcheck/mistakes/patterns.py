@@ -80,7 +80,7 @@ def misplaced(case: Case) -> Guess | None:
 
 def still(case: Case) -> Guess | None:
     """The loss does not move with any parameter."""
-    if any(norm(p.numerical) > 100 * p.noise * len(p.numerical) ** 0.5 for p in case.parts):
+    if any(norm(part.numerical) > 1e-9 * norm(part.analytic) for part in case.parts):
         return None
     size = max(float(np.abs(part.analytic).max()) for part in case.parts)
     evidence = f"No parameter moves the loss, and the analytic gradient has entries up to {size:.3g}."
@@ -97,7 +97,7 @@ def zero(case: Case) -> Guess | None:
 def near(case: Case) -> Guess | None:
     """Every gradient is right to a thousandth, and some not quite."""
     worst = max(part.misfit(part.numerical) for part in case.parts)
-    if worst > 1e-3 or any(part.excess is not None for part in case.bad if len(part.analytic) > 1):
+    if worst > 1e-3 or any(part.excess(part.values) is not None for part in case.bad if len(part.analytic) > 1):
         return None
     return Guess("nearly-right", f"Gradients are off by at most {worst:.1e} of their size.", certain=False)
 
@@ -105,7 +105,10 @@ def near(case: Case) -> Guess | None:
 def penalties(case: Case) -> Guess | None:
     """The gradients differ by a multiple of the parameters themselves."""
     bad = case.bad
-    excesses = [part.excess for part in bad if part.excess is not None]
+    signs = [part.excess(np.sign(part.values)) for part in bad]
+    if None not in signs and any(len(part.analytic) > 2 for part in bad):
+        return Guess("l1-missing", f"analytic - numerical is {signs[0]:.6g} times the signs of {listed(bad)}.")
+    excesses = [c for part in bad if (c := part.excess(part.values)) is not None]
     if len(excesses) < len(bad) or all(len(part.analytic) == 1 for part in bad):
         return None
     c = float(np.median(excesses))
@@ -157,10 +160,11 @@ def factors(case: Case) -> Guess | None:
             Guess("mean-twice", f"{evidence}: powers of 1/{m}, a batch of {m} samples.", False) if whole else None
         )
     if all(part.kind == "b" for part in bad):
-        if not m or all(len(part.analytic) == 1 for part in bad):
+        if all(len(part.analytic) == 1 for part in bad):
             return None
-        evidence = f"{evidence}, and the weights are right: a batch of {m} samples."
-        return Guess("bias-not-summed" if a < 1 else "missing-batch-mean", evidence, certain=a < 1)
+        if m:
+            evidence = f"{evidence}, and the weights are right: a batch of {m} samples."
+            return Guess("bias-not-summed" if a < 1 else "missing-batch-mean", evidence, certain=a < 1)
     if m:
         evidence = f"{evidence}, and the others are right: a batch of {m} samples."
         return Guess("missing-batch-mean" if a > 1 else "mean-twice", evidence, certain=False)
@@ -177,13 +181,13 @@ def _falls_going_down(bad: Sequence[Part]) -> bool:
 
 
 def _has_dropout(case: Case) -> bool:
-    return any(has_dropout(case, layer) for layer in range(len(case.layers) - 1))
+    return any(has_dropout(case, layer)[1] for layer in range(len(case.layers) - 1))
 
 
 def _whole(a: float, precision: float) -> int | None:
-    """The whole number, 2 or more, that a or 1/a is."""
+    """The whole number, a batch of 3 or more, that a or 1/a is."""
     times = max(a, 1 / a)
-    return round(times) if times > 1.5 and abs(times / round(times) - 1) < precision else None
+    return round(times) if times > 2.5 and abs(times / round(times) - 1) < precision else None
 
 
 def _everywhere(case: Case, a: float, precision: float, evidence: str) -> Guess:
@@ -204,7 +208,7 @@ def _everywhere(case: Case, a: float, precision: float, evidence: str) -> Guess:
     elif loss.s > 1.5 and equal(a, 1 / loss.s):
         return Guess("missing-batch-mean", f"{evidence}; the loss is a sum over {loss.s:.6g} samples.")
     if samples is None:
-        return Guess("constant-factor", f"{evidence}.")
+        return Guess("constant-factor", f"{evidence}.", certain=min(abs(a - 2), abs(a - 0.5)) > CLOSE)
     evidence = (
         f"{evidence}. A batch of {samples} samples explains it; if yours is another, a factor of your own does."
     )
