@@ -20,7 +20,7 @@ import backends
 from backends import Backend, BackendError
 from nnbackprop.runs.signals import SIGNALS
 from tests.support.commands import draw_no_plots
-from tests.torture import victim
+from tests.torture import child_run
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -129,9 +129,9 @@ def heeded() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the data of `torture.victim` and `runs/whole`, a run in a process that was left alone."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    victim.write_clouds(folder)
-    victim.left_alone(folder, *victim.words("whole", victim.EPOCHS))
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the data of `torture.child_run` and `runs/whole`, a run in a process that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("reference")
+    child_run.write_clouds(folder)
+    child_run.run_to_end(folder, *child_run.train_words("whole", child_run.EPOCHS))
     return folder

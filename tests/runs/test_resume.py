@@ -32,7 +32,7 @@ from tests.support.small_runs import (
     untimed,
 )
 from tests.torture.damage import damage
-from tests.torture.victim import outcome
+from tests.torture.child_run import outcome
 
 EPOCHS, STEPS = 4, 3
 SCHEDULES = ("constant", "step:2:0.5", "exponential:0.9", "cosine", "one-cycle", "warmup:4", "warmup:4+cosine")
