@@ -43,7 +43,7 @@ class Guess(NamedTuple):
 ROWS = {"z": "x @ W", "dW": "x.T @ dz", "dx": "dz @ W.T", "samples": "0", "classes": "1"}
 """Formulas for samples in rows and W (in, out), W (out, in), and samples in columns."""
 ROWS_W_TRANSPOSED = ROWS | {"z": "x @ W.T", "dW": "dz.T @ x", "dx": "dz @ W"}
-COLUMNS = {"z": "W @ x", "dW": "dz @ x.T", "dx": "W.T @ dz", "samples": "1", "classes": "0"}
+COLUMNS = {"z": "W @ x", "dW": "dz @ x.T", "dx": "W.T @ dz", "samples": "1, keepdims=True", "classes": "0"}
 
 MISTAKES = {
     "missing-batch-mean": (

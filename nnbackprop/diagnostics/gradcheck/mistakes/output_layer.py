@@ -148,7 +148,7 @@ def _mistaken(model: LossModel, c: np.ndarray) -> Iterator[tuple[str, str, np.nd
         return
     last = ELEMENTWISE[model.activation]
     yield "activation-derivative-at-a", f"(a - t) {model.activation}'(a)", delta * slope(last, p)
-    yield "output-derivative-extra", "(a - t) f'(z)^2", delta * slope(last, c) ** 2
+    yield "wrong-activation-derivative", "(a - t) f'(z)^2", delta * slope(last, c) ** 2
     yield "wrong-activation-derivative", "(a - t) (1 - a^2)", delta * (1 - p * p)
     yield "wrong-activation-derivative", "(a - t) a (1 - a)", delta * p * (1 - p)
     for name, other in ELEMENTWISE.items():
