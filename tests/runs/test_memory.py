@@ -138,6 +138,6 @@ def test_a_divergence_is_traced_through_the_same_microbatches(
 def test_recovery_from_divergence_goes_on_in_microbatches(train: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(*DIVERGES, "--on-nan", "restore-and-halve-lr") == 0
     messages = said(capsys)
-    assert PARTS in messages
+    assert messages.count("memory ran out") == 1
     assert "Back to step 0, and on at " in messages
     assert len(Path("runs/a/metrics.jsonl").read_text().splitlines()) == 20

@@ -31,8 +31,8 @@ from tests.support.small_runs import (
     make_trainer,
     untimed,
 )
-from tests.torture.damage import damage
 from tests.torture.child_run import outcome
+from tests.torture.damage import damage
 
 EPOCHS, STEPS = 4, 3
 SCHEDULES = ("constant", "step:2:0.5", "exponential:0.9", "cosine", "one-cycle", "warmup:4", "warmup:4+cosine")

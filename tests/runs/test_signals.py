@@ -94,6 +94,14 @@ def test_a_signal_after_the_last_step_does_not_call_the_run_interrupted() -> Non
     assert trainer.stop_reason == "finished"
 
 
+def test_a_signal_while_data_is_moved_stops_before_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer()
+    prepare = trainer._prepare
+    monkeypatch.setattr(trainer, "_prepare", lambda *parts: (trainer.stop(), prepare(*parts))[1])
+    trainer.fit(clouds())
+    assert (trainer.stop_reason, trainer.progress.step) == ("interrupted", 0)
+
+
 def test_an_ignored_signal_stays_ignored() -> None:
     """As under nohup: the run goes on without its terminal."""
     asked: list[bool] = []
@@ -174,9 +182,12 @@ def test_ctrl_c_before_the_first_checkpoint_leaves_no_folder(
 
 
 def test_ctrl_c_while_the_command_is_imported_has_no_traceback(tmp_path: Path) -> None:
-    """A module of the standard library that the command imports stands in the way and raises what Ctrl-C raises."""
+    """A module that the command imports raises what Ctrl-C raises."""
     (tmp_path / "cyclopts.py").write_text("raise KeyboardInterrupt")
     for words in (["-m", "nnbackprop"], ["-c", "from nnbackprop.__main__ import main; main()"]):
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]])}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
+        }
         done = subprocess.run([sys.executable, *words, "train"], env=environment, capture_output=True, text=True)
         assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from nnbackprop._system_info import cores, processor
 
-from . import damage, fuzz, kills, child_run
+from . import child_run, damage, fuzz, kills
 
 ROOT = Path(__file__).parents[2]
 HALVES = 2  # of the kills, one a core
