@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich.columns import Columns
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.control import Control
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import ControlType
 from rich.table import Table
 from rich.text import Text
 
@@ -33,6 +35,7 @@ from .tables import layer_table
 
 LINE_PACE = 30.0  # seconds between lines within an epoch, where the output is not a terminal
 SHORT_PACE = 1.0  # seconds between the lines of epochs shorter than that
+BAR = 40  # columns of a bar at most: a wide window may become narrower before its lines wrap
 FEW = 100  # a run of so many epochs shows every one, however short
 
 ENDINGS = {
@@ -159,19 +162,28 @@ class Bars(Progress):
     """A bar of the run's steps and one of the epoch's, and below them the latest figures."""
 
     def __init__(self, console: Console) -> None:
+        self.terminal, self.bar = console, BarColumn()
         self.figures: list[str] = []
-        at = TextColumn("{task.fields[at]}", justify="right")
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            at,
-            TimeRemainingColumn(compact=True),
-        )
-        super().__init__(*columns, console=console, refresh_per_second=4, transient=True, expand=True)
+        self.drawn: list[int] = []  # length of each line on the terminal
+        at, left = TextColumn("{task.fields[at]}", justify="right"), TimeRemainingColumn(compact=True)
+        columns = TextColumn("{task.description}"), self.bar, at, left
+        super().__init__(*columns, console=console, refresh_per_second=4, transient=True)
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """The bars, and the figures side by side in as many lines as the width needs."""
-        return [self.make_tasks_table(self.tasks), Columns(self.figures, padding=(0, 2))]
+        width = self.terminal.width
+        self._erase_wrapped(width)
+        self.bar.bar_width = max(4, min(BAR, width - 26))
+        frame = Group(self.make_tasks_table(self.tasks), Columns(self.figures, padding=(0, 2)))
+        self.drawn = [sum(s.cell_length for s in line) for line in self.terminal.render_lines(frame, pad=False)]
+        return [frame]
+
+    def _erase_wrapped(self, width: int) -> None:
+        """Erase what rich does not: rows added by a terminal that wrapped long lines when it became narrower."""
+        rows = sum(max(0, length - 1) // width for length in self.drawn)
+        if rows and self.live.is_started:
+            step = (ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)
+            self.terminal.control(Control(*(step * rows)))
 
 
 class RichProgress(Display):
@@ -182,11 +194,16 @@ class RichProgress(Display):
     def __init__(self, *options: Any, **named: Any) -> None:
         super().__init__(*options, **named)
         self.bars = Bars(self.console)
-        self.has_heads = False
+        self.heads: tuple[str, ...] = ()
 
     def message(self, text: str, style: str = "yellow") -> None:
         """A line above the bars."""
-        self.console.print(Text(text, style=style))
+        self._print(Text(text, style=style))
+
+    def _print(self, line: Text) -> None:
+        if self.bars.live.is_started:
+            self.bars.refresh()  # the window's width may have changed
+        self.console.print(line)
 
     def show_header(self, lines: Mapping[str, str], layers: Sequence[LayerRow]) -> None:
         """A panel and the layer table."""
@@ -229,13 +246,15 @@ class RichProgress(Display):
         self.bars.figures = figures
 
     def show_epoch(self, event: EpochEnd) -> None:
-        """A row of columns above the bars, under its heads; 59 characters wide with two parts."""
+        """A row of columns above the bars, under its heads; in a narrow window without the training scores."""
         columns = list(epoch_columns(event))
-        if not self.has_heads:
-            heads = "".join(f"{head:>{width}}" for head, width, _ in columns)
-            self.console.print(Text(heads, style="dim"), no_wrap=True)
-            self.has_heads = True
-        self.console.print(Text("".join(f"{value:>{width}}" for _, width, value in columns)), no_wrap=True)
+        while sum(width for _, width, _ in columns) > self.console.width and len(columns) > 4:
+            del columns[1]
+        heads = tuple(f"{head:>{width}}" for head, width, _ in columns)
+        if heads != self.heads:
+            self._print(Text("".join(heads), style="dim"))
+            self.heads = heads
+        self._print(Text("".join(f"{value:>{width}}" for _, width, value in columns)))
 
     def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
         """The last epoch's row if it was held back, and the end, where the bars were."""

@@ -60,9 +60,25 @@ def test_layers_are_summed_up() -> None:
 
 def test_the_layer_table_fits_sixty_columns() -> None:
     rows = [LayerRow(i, f"leakyrelu{i}", (4096,), 16_777_216, 2**26, 2**25) for i in range(1, 6)]
-    lines = printed(layer_table(rows), width=60)
+    lines = printed(layer_table(rows, 60), width=60)
     assert len(lines) == 1 + 1 + 5 + 1
     assert max(map(len, lines)) <= 60
+
+
+@pytest.mark.parametrize("width", [20, 30, 40, 50, 60, 80])
+def test_no_number_of_the_layer_table_is_cut(width: int) -> None:
+    """Columns are left out instead; the widest names are folded."""
+    rows = [
+        LayerRow(1, "dense1", (64,), 50_240, 200_960, 100_352),
+        LayerRow(2, "residual1.leakyrelu1", (64,), 0, 0, 64),
+        LayerRow(3, "dense2", (10,), 650, 2600, 1280),
+    ]
+    lines = printed(layer_table(rows, width), width)
+    text = "\n".join(lines)
+    assert max(map(len, lines)) <= width
+    assert all(number in text for number in ("50,240", "650", "50,890"))
+    columns = lines[0].split()
+    assert columns == ["layer", "shape", "parameters", "bytes", "FLOPs"] if width == 80 else len(columns) < 5
 
 
 def test_a_summary_shows_what_is_missing_as_a_dash() -> None:
