@@ -19,11 +19,10 @@ from rich.console import Console
 
 from nnbackprop.diagnostics.difference import difference
 from nnbackprop.errors import RunFolderError, UsageError
-from nnbackprop.nn.sequential import Sequential
 from nnbackprop.report.progress import progress
 from nnbackprop.runs import build
 from nnbackprop.runs import config as configuration
-from nnbackprop.runs.checkpoint import Checkpoint, load
+from nnbackprop.runs.checkpoint import Checkpoint, flatten, load
 from nnbackprop.runs.config import Config
 from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.runs.run_dir import RunDir, environment
@@ -64,9 +63,9 @@ class MetricDifference:
     @property
     def agrees(self) -> bool:
         """Whether the two are within what is allowed."""
-        if self.allowed is None or self.kept is None or self.again is None:
-            return self.allowed is None or self.kept == self.again
-        return abs(self.kept - self.again) <= self.allowed
+        if self.allowed is None or self.kept == self.again:
+            return True
+        return self.kept is not None and self.again is not None and abs(self.kept - self.again) <= self.allowed
 
 
 @dataclass(frozen=True)
@@ -176,8 +175,8 @@ def _check_rates(config: Config, folder: RunDir, samples: int, last: Checkpoint)
     where, now = progress_of(last), build.learning_rate(config, samples)
     if where.lr_factor != 1.0:
         raise UsageError(
-            f"{folder.path} diverged and went on at {where.lr_factor:g} of its learning rate from a checkpoint that "
-            "its config.toml knows nothing of: train it anew with a lower --lr, and replay that."
+            f"{folder.path} diverged and went on at {where.lr_factor:g} of its learning rate from a checkpoint, "
+            "which its config.toml does not say: train it anew with a lower --lr, and replay that."
         )
     unknown = where.planned_epochs[0][0] if where.planned_epochs else where.step
     if unknown and now != build.learning_rate(replace(config, epochs=config.epochs + 1), samples):
@@ -210,6 +209,9 @@ def _compare(
         metrics = tuple(
             compare_metrics(summary, summarise(config, trainer, again.best, splits), samples, config.dtype)
         )
+    params = trainer.params
+    named = (f"{layer}.{name}" for layer, _, p in trainer.network.named_layers(params) for name in p)
+    names = dict(zip(flatten(params, "params"), named, strict=True))
     return Replay(
         run=folder.path,
         backend=trainer.backend.name,
@@ -219,7 +221,7 @@ def _compare(
         tensors=tuple(
             row
             for which, checkpoint in kept.items()
-            for row in compare_weights(which, trainer.network, checkpoint.arrays, again.checkpoints[which].arrays)
+            for row in compare_weights(which, names, checkpoint.arrays, again.checkpoints[which].arrays)
         ),
         metrics=metrics,
         changes=tuple(compare_environments(folder.read_json("env.json") or {}, environment(trainer.backend))),
@@ -227,31 +229,17 @@ def _compare(
 
 
 def compare_weights(
-    which: Which, network: Sequential, kept: Mapping[str, np.ndarray], again: Mapping[str, np.ndarray]
+    which: Which, names: Mapping[str, str], kept: Mapping[str, np.ndarray], again: Mapping[str, np.ndarray]
 ) -> Iterator[WeightDifference]:
-    """Every parameter of two checkpoints by the name of its layer; RunFolderError if `kept` lacks one."""
-    names = dict(_paths(network, "params", ""))
-    for path, a in again.items():
-        layer, _, parameter = path.rpartition("/")
-        if layer not in names:  # the optimizer's state, or the best weights within the last checkpoint
-            continue
-        b = kept.get(path)
+    """Every parameter of two checkpoints, `names` by its path there; RunFolderError if `kept` lacks one."""
+    for path, name in names.items():
+        a, b = again[path], kept.get(path)
         if b is None or (b.shape, b.dtype) != (a.shape, a.dtype):
             raise RunFolderError(
                 f"The {which} checkpoint has no {path} of shape {a.shape} and {a.dtype}, which the network of its "
                 "config.toml has: one of the two is another run's. Put back its own."
             )
-        name = f"{names[layer]}.{parameter}"
         yield WeightDifference(which, name, a.tobytes() == b.tobytes(), difference(a, b).relative)
-
-
-def _paths(network: Sequential, path: str, prefix: str) -> Iterator[tuple[str, str]]:
-    """Each layer's place in a checkpoint, such as params/2/0, and its name, such as residual1.dense1."""
-    for i, (name, layer) in enumerate(zip(network.names, network.layers, strict=True)):
-        if isinstance(layer, Sequential):
-            yield from _paths(layer, f"{path}/{i}", f"{prefix}{name}.")
-        else:
-            yield f"{path}/{i}", prefix + name
 
 
 def compare_metrics(

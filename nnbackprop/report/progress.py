@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rich.columns import Columns
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -28,6 +26,7 @@ from nnbackprop.training.callbacks.base import (
 if TYPE_CHECKING:
     from nnbackprop.training.trainer import Trainer
 
+from .bars import Bars
 from .formatting import count, duration, loss, metric, plural, size
 from .tables import layer_table
 
@@ -155,25 +154,6 @@ class PlainProgress(Display):
         self.message("  ".join([number, *scores, pace, duration(event.seconds)]))
 
 
-class Bars(Progress):
-    """A bar of the run's steps and one of the epoch's, and below them the latest figures."""
-
-    def __init__(self, console: Console) -> None:
-        self.figures: list[str] = []
-        at = TextColumn("{task.fields[at]}", justify="right")
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
-            at,
-            TimeRemainingColumn(compact=True),
-        )
-        super().__init__(*columns, console=console, refresh_per_second=4, transient=True, expand=True)
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        """The bars, and the figures side by side in as many lines as the width needs."""
-        return [self.make_tasks_table(self.tasks), Columns(self.figures, padding=(0, 2))]
-
-
 class RichProgress(Display):
     """A header, the layer table, a bar of all steps, a bar of the epoch's, and a row for each epoch done."""
 
@@ -182,11 +162,16 @@ class RichProgress(Display):
     def __init__(self, *options: Any, **named: Any) -> None:
         super().__init__(*options, **named)
         self.bars = Bars(self.console)
-        self.has_heads = False
+        self.heads: tuple[str, ...] = ()
 
     def message(self, text: str, style: str = "yellow") -> None:
         """A line above the bars."""
-        self.console.print(Text(text, style=style))
+        self._print(Text(text, style=style))
+
+    def _print(self, line: Text) -> None:
+        if self.bars.live.is_started:
+            self.bars.refresh()  # the window's width may have changed
+        self.console.print(line)
 
     def show_header(self, lines: Mapping[str, str], layers: Sequence[LayerRow]) -> None:
         """A panel and the layer table."""
@@ -229,13 +214,15 @@ class RichProgress(Display):
         self.bars.figures = figures
 
     def show_epoch(self, event: EpochEnd) -> None:
-        """A row of columns above the bars, under its heads; 59 characters wide with two parts."""
+        """A row of columns above the bars, under its heads; in a narrow window without the training scores."""
         columns = list(epoch_columns(event))
-        if not self.has_heads:
-            heads = "".join(f"{head:>{width}}" for head, width, _ in columns)
-            self.console.print(Text(heads, style="dim"), no_wrap=True)
-            self.has_heads = True
-        self.console.print(Text("".join(f"{value:>{width}}" for _, width, value in columns)), no_wrap=True)
+        while sum(width for _, width, _ in columns) > self.console.width and len(columns) > 4:
+            del columns[1]
+        heads = tuple(f"{head:>{width}}" for head, width, _ in columns)
+        if heads != self.heads:
+            self._print(Text("".join(heads), style="dim"))
+            self.heads = heads
+        self._print(Text("".join(f"{value:>{width}}" for _, width, value in columns)))
 
     def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
         """The last epoch's row if it was held back, and the end, where the bars were."""

@@ -15,7 +15,7 @@ from rich.text import Text
 from backends import BackendStatus
 from nnbackprop.training.callbacks.base import LayerRow
 
-from .formatting import count, duration, loss, plural, shape, share, size
+from .formatting import count, duration, metric, plural, shape, share, size
 
 NONE = "–"
 ROWS = 20  # samples of one file shown before the rest is only counted
@@ -59,7 +59,7 @@ def _with_sum(numbers: Iterable[int]) -> list[int]:
 
 
 def backends_table(rows: Sequence[BackendStatus]) -> Table:
-    """Which array libraries work here; for those that do not, why and what mends it."""
+    """Which array libraries work here; for those that do not, why and the fix."""
     table = ruled("backend", "version", "device", "memory", "remarks")
     for row in rows:
         name = f"[bold green]{row.name}[/]" if row.usable else f"[dim]{row.name}[/]"
@@ -85,18 +85,20 @@ def recipes_table(recipes: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def summary_table(summary: Mapping[str, Any]) -> Group:
-    """A finished run: loss and accuracy of each part, and in a line what its steps took and where."""
-    table = ruled("", "loss", "accuracy", right=("loss", "accuracy"))
+    """A finished run: loss and metrics of each part, and in a line what its steps took and where."""
+    names = [key.removeprefix("train_") for key in summary if key.startswith("train_")]
+    heads = [name.replace("_", " ") for name in names]
+    table = ruled("", *heads, right=heads)
     for part in ("train", "validation", "test"):
-        at, accuracy = summary[f"{part}_loss"], summary[f"{part}_accuracy"]
-        table.add_row(part, NONE if at is None else loss(at), NONE if accuracy is None else share(accuracy))
+        values = ((name, summary[f"{part}_{name}"]) for name in names)
+        table.add_row(part, *(NONE if value is None else metric(name, value) for name, value in values))
     pace, steps = summary["samples_per_second"], plural(summary["steps"], "step")
-    words = (
+    line = (
         f"{plural(summary['epochs'], 'epoch')}, {steps} in {duration(summary['seconds'])}"
         + (f", {count(pace)} samples/s" if pace else "")
         + f", on {summary['backend']} ({summary['device']}, {summary['dtype']})"
     )
-    return Group(table, Text(words))
+    return Group(table, Text(line))
 
 
 def prediction_table(name: str, classes: Sequence[str], predicted: np.ndarray, probabilities: np.ndarray) -> Table:
@@ -106,8 +108,8 @@ def prediction_table(name: str, classes: Sequence[str], predicted: np.ndarray, p
         probabilities = np.concatenate([1 - probabilities, probabilities], axis=1)
     for i, (label, row) in enumerate(zip(predicted[:ROWS], probabilities, strict=False)):
         likeliest = np.argsort(-row, kind="stable")[:3]
-        words = ", ".join(f"{classes[k]} {share(float(row[k]))}" for k in likeliest)
-        table.add_row(str(i + 1), f"[bold]{escape(classes[label])}[/]", escape(words))
+        listed = ", ".join(f"{classes[k]} {share(float(row[k]))}" for k in likeliest)
+        table.add_row(str(i + 1), f"[bold]{escape(classes[label])}[/]", escape(listed))
     if len(predicted) > ROWS:
         table.caption = f"and {count(len(predicted) - ROWS)} more"
     return table

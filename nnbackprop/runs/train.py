@@ -166,7 +166,7 @@ def open_backend(config: Config) -> Backend:
     if config.gpu_memory_limit is not None:
         backend.limit_memory(int(config.gpu_memory_limit * 2**30))
     if config.deterministic:
-        backend.deterministic()
+        backend.use_deterministic()
     return backend
 
 

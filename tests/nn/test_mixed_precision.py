@@ -15,7 +15,7 @@ from nnbackprop.nn.layers import ACTIVATIONS, Dense, Dropout, ReLU
 from nnbackprop.nn.losses import SoftmaxCrossEntropy
 from nnbackprop.nn.mixed_precision import MixedPrecision
 from nnbackprop.nn.rng import RngKey
-from nnbackprop.nn.sequential import Sequential
+from nnbackprop.nn.sequential import Residual, Sequential
 from nnbackprop.optim import SGD
 from nnbackprop.training.step import Objective
 from nnbackprop.training.trainer import Trainer
@@ -140,3 +140,20 @@ def test_a_network_learns_in_them_as_in_float32(library: Backend, dtype: str) ->
 def test_a_library_without_such_numbers_is_named() -> None:
     with pytest.raises(UsageError, match=r"backend numpy has no bfloat16: use --dtype float32, or a backend"):
         Trainer(Sequential(Dense(2)), SoftmaxCrossEntropy(), SGD(), 0.1, backend=select("numpy"), dtype="bfloat16")
+
+
+@pytest.mark.parametrize("dtype", DIGITS)
+def test_a_trace_has_the_networks_outputs_and_gradients_unscaled(library: Backend, dtype: str) -> None:
+    mixed, xp = narrow(library, Sequential(Dense(4), ReLU(), Residual(Dense(4)), Dense(2)), dtype), library.xp
+    params = tree_map(library.asarray, mixed.init((20,)))
+    x = library.asarray(batch()[0])
+    y, caches = mixed.forward(xp, params, x)
+    dy = y * 0.01  # times 1024 it is still a float16
+    _, grads = mixed.backward(xp, params, caches, dy)
+    trace = mixed.trace(xp, params, x)
+    assert np.array_equal(library.to_numpy(trace.y), library.to_numpy(y))
+    found = {layer.name: g for layer, _, _, g in trace.backward(xp, dy)}
+    for name, _, want in mixed.named_layers(grads):
+        for tensor, g in want.items():
+            assert library.to_numpy(g).dtype == np.float32
+            assert np.array_equal(library.to_numpy(found[name][tensor]), library.to_numpy(g))

@@ -89,6 +89,52 @@ def test_epochs_of_one_step_have_no_bar_of_steps() -> None:
     assert not any(line.startswith("steps  ━") for line in screen)
 
 
+def reflow(shown: str, before: int, after: int) -> str:
+    """What a terminal that wraps lines anew has on it when it is made narrower, as what was sent to it."""
+    screen = emulate(shown, before)
+    lines = [line.rstrip() for line in screen.display[: screen.cursor.y + 1]]
+    rows = [line[at : at + after] for line in lines for at in range(0, max(len(line), 1), after)]
+    return "\n".join(rows)
+
+
+@pytest.mark.parametrize(("before", "after"), [(100, 60), (80, 40), (60, 45), (120, 80)])
+@pytest.mark.parametrize("refresh", [True, False])
+def test_a_narrower_window_leaves_no_stale_line(before: int, after: int, refresh: bool) -> None:
+    """Also where the next thing shown is a row rather than the bars."""
+    callback, out, _ = rich(before)
+    callback.train_begin(TRAINER, begin())
+    callback.epoch_begin(TRAINER, EpochBegin(1, 0))
+    callback.chunk_end(TRAINER, chunk(1, 10))
+    callback.bars.refresh()
+    shown = reflow(out.getvalue(), before, after)
+    sent = len(out.getvalue())
+    callback.console.width = after
+    if refresh:
+        callback.bars.refresh()
+    callback.epoch_end(TRAINER, end(1))
+    callback.bars.refresh()
+    screen = [line.rstrip() for line in emulate(shown + out.getvalue()[sent:], after).display]
+    callback.close(TRAINER)
+    first = next(i for i, line in enumerate(screen) if line.endswith("time"))
+    assert re.fullmatch(r" +1 .*2\.00s", screen[first + 1])
+    assert screen[first + 2].startswith("epochs ━")
+    assert screen[first + 3].startswith("steps  ━")
+    above = "".join(screen[:first])
+    assert "epochs ━" not in above
+    assert "loss" not in above
+    assert "total" in above  # nothing else is erased
+
+
+def test_a_row_leaves_out_the_training_scores_in_a_narrow_window() -> None:
+    callback, out, _ = rich(40)
+    callback.train_begin(TRAINER, begin())
+    callback.epoch_end(TRAINER, end(1))
+    callback.close(TRAINER)
+    screen = [line.rstrip() for line in emulate(out.getvalue(), 40).display]
+    heads = screen.index(" epoch  test loss  test acc     time")
+    assert screen[heads + 1] == "     1     0.4000    85.00%    2.00s"
+
+
 def test_when_the_run_is_over_the_bars_are_gone() -> None:
     screen = screen_of(80, 6)
     assert not any(line.startswith(("epochs", "steps", "loss")) for line in screen)
