@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnbackprop.report.formatting import plural
-from nnbackprop.report.plots import save
+from nnbackprop.report.style import save
 
 from .contestants import ENTRIES
 from .results import Result, Timing

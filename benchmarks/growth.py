@@ -29,7 +29,7 @@ from benchmarks.works import Problem
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.report.formatting import count, size
-from nnbackprop.report.plots import save
+from nnbackprop.report.style import save
 from nnbackprop.report.tables import NONE, ruled
 from nnbackprop.runs import config as configuration
 

@@ -25,7 +25,7 @@ from pages import ROOT, machine, write
 
 from backends import Backend, select
 from nnbackprop._system_info import POOLS, Blas
-from nnbackprop.diagnostics.repetition import BOUND
+from nnbackprop.diagnostics.replay import TOLERANCE
 from nnbackprop.nn.rng import RngKey
 
 COMMANDS = """
@@ -181,13 +181,13 @@ def table(cases: Sequence[Case], bits: bool) -> tuple[str, bool]:
     good, found = True, measure(cases)
     for case, single, double in zip(cases, found[::2], found[1::2], strict=True):
         lines.append(f"| {case.words} | {apart(single)} | {accuracy(single)} | {apart(double)} |")
-        good = good and (single["exact"] and double["exact"] if bits else distance(double) <= BOUND)
+        good = good and (single["exact"] and double["exact"] if bits else distance(double) <= TOLERANCE)
     return "\n".join(lines), good
 
 
 def distance(found: Mapping[str, Any]) -> float:
     """The largest relative distance of a tensor."""
-    return max(tensor["apart"] for tensor in found["tensors"])
+    return max(tensor["relative"] for tensor in found["tensors"])
 
 
 def apart(found: Mapping[str, Any]) -> str:
@@ -197,7 +197,7 @@ def apart(found: Mapping[str, Any]) -> str:
 
 def accuracy(found: Mapping[str, Any]) -> str:
     """Of the part that judges, once or, where it is another, twice."""
-    figure = [row for row in found["figures"] if row["name"].endswith("accuracy")][-1]
+    figure = [row for row in found["metrics"] if row["name"].endswith("accuracy")][-1]
     return ", ".join(f"{100 * value:.2f}%" for value in dict.fromkeys((figure["kept"], figure["again"])))
 
 

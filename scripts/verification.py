@@ -65,12 +65,12 @@ def usable() -> list[str]:
 def mistakes() -> Part:
     """Planted mistakes by id: how many, how many caught, how many named rightly at the first guess."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for patient in own_code.wrong():
-        report = gradcheck_function(patient.loss_fn, patient.grad_fn, patient.params)
-        row = counts[str(patient.expected)]
+    for example in own_code.wrong():
+        report = gradcheck_function(example.loss_fn, example.grad_fn, example.params)
+        row = counts[str(example.expected)]
         row["planted"] += 1
         row["caught"] += not report.passed
-        row["named"] += [m.id for m in report.mistakes][:1] == [patient.expected]
+        row["named"] += [m.id for m in report.mistakes][:1] == [example.expected]
     accused = [p.name for p in own_code.right() if not gradcheck_function(p.loss_fn, p.grad_fn, p.params).passed]
     total = sum(counts.values(), Counter())
     lines = ["| mistake | planted | caught | named at the first guess |", "|---|---|---|---|"]

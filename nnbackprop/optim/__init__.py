@@ -1,4 +1,23 @@
-"""How gradients become updates: one optimizer a file, each a kernel for one number."""
+"""How gradients become updates: one optimizer a file, each a kernel for one number.
+
+A training loop of one's own. `xp` is the namespace of a backend: the Array API and `fuse`, which plain `numpy` has
+not. A step's scalars come from `step_scalars(t, lr)`, t counted from 1.
+
+>>> import numpy as np
+>>> import nnbackprop as nb
+>>> xp, adam, loss = nb.select("numpy").xp, nb.Adam(), nb.SoftmaxCrossEntropy()
+>>> network = nb.Sequential(nb.Dense(8), nb.Tanh(), nb.Dense(2))
+>>> x, t = np.eye(4), np.array([0, 1, 1, 0])
+>>> params = network.init((4,), dtype="float64")
+>>> state = adam.init(xp, params)
+>>> for step in range(1, 101):
+...     y, caches = network.forward(xp, params, x)
+...     J, dy = loss(xp, y, t)
+...     _, grads = network.backward(xp, params, caches, dy)
+...     params, state = adam.step(xp, params, grads, state, adam.step_scalars(step, 0.05))
+>>> bool(J < 0.01)
+True
+"""
 
 from .adagrad import Adagrad
 from .adam import Adam, AdamW

@@ -27,7 +27,3 @@ class Adagrad(Optimizer):
 
     def __post_init__(self) -> None:
         check_epsilon(self.eps)
-
-    def arguments(self, s: dict[str, Any]) -> tuple[Any, ...]:
-        """Return (lr, eps)."""
-        return s["lr"], self.eps

@@ -39,10 +39,6 @@ class Momentum(Optimizer):
     def __post_init__(self) -> None:
         check_share("mu", self.mu)
 
-    def arguments(self, s: dict[str, Any]) -> tuple[Any, ...]:
-        """Return (lr, mu)."""
-        return s["lr"], self.mu
-
 
 @dataclass(frozen=True)
 class Nesterov(Momentum):

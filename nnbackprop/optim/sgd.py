@@ -20,7 +20,3 @@ class SGD(Optimizer):
     """Plain stochastic gradient descent: w <- w - lr dw."""
 
     kernel: ClassVar[ElementwiseKernel] = descend
-
-    def arguments(self, s: dict[str, Any]) -> tuple[Any, ...]:
-        """Return (lr,)."""
-        return (s["lr"],)

@@ -11,7 +11,7 @@ from typing import Any
 
 from backends import Backend, select
 from nnbackprop._files import remove
-from nnbackprop._system_info import Moment, cores, crowd, remark, threads, use_threads
+from nnbackprop._system_info import Moment, cores, crowd, load_warning, threads, use_threads
 from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.errors import DivergedError, UsageError
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
@@ -90,7 +90,7 @@ class Run:
             found["kernels"] = "one operator at a time; pip install numba compiles them"
         if backend.device == "cpu":
             others = crowd(self.began, Moment.now())
-            if words := remark(others, threads(), cores()):
+            if words := load_warning(others, threads(), cores()):
                 found["machine"] = words
         return found
 
@@ -166,7 +166,7 @@ def open_backend(config: Config) -> Backend:
     if config.gpu_memory_limit is not None:
         backend.limit_memory(int(config.gpu_memory_limit * 2**30))
     if config.deterministic:
-        backend.deterministic()
+        backend.use_deterministic()
     return backend
 
 

@@ -14,7 +14,8 @@ from nnbackprop.errors import DataError, InitialValueError, ShapeError, UsageErr
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss
 from nnbackprop.nn.mixed_precision import SCALES
-from nnbackprop.nn.sequential import PlannedLayer, Sequential
+from nnbackprop.nn.sequential import Sequential
+from nnbackprop.nn.trace import PlannedLayer
 
 from .batch_schedule import CHUNK_SECONDS
 from .callbacks.base import LayerRow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -156,10 +157,13 @@ class Trainer:
             DivergedError: the loss, a gradient or a parameter became NaN or infinite.
             OutOfMemoryError: not even a batch of one sample fits.
         """
+        self.stop_reason = None  # from here on `stop` is heard
         parts = self._prepare(train, validation, test)
-        done, self.stop_reason = len(self.history), None
+        done = len(self.history)
         self.progress.plan_epochs(self.epochs)
-        try:
+        with contextlib.ExitStack() as closing:
+            for callback in reversed(self.callbacks):
+                closing.callback(callback.close, self)  # each, also where another raises
             self._call("train_begin", self._introduction(parts))
             while self.progress.epoch <= self.epochs and not self.stop_reason:
                 self._train_epoch(validated=validation is not None)
@@ -167,9 +171,6 @@ class Trainer:
             p = self.progress
             epoch = p.epoch if p.samples else p.epoch - 1
             self._call("train_end", TrainEnd(epoch, p.step, self.stop_reason, p.seconds))
-        finally:
-            for callback in self.callbacks:
-                callback.close(self)
         return self.history[done:]
 
     def stop(self, reason: str = "interrupted") -> None:

@@ -51,10 +51,6 @@ def test_a_wrong_setting_is_named(settings: dict[str, object], said: str) -> Non
     assert said in str(error.value)
 
 
-def test_former_names_of_values_are_read_as_the_present_ones() -> None:
-    assert parse({"scale": "book"}, "here") == parse({"scale": "rashid"}, "here")
-
-
 def test_a_recipe_of_ones_own_is_read_and_overridden(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("hidden = [3]\nlr = 0.5\n")

@@ -364,7 +364,7 @@ def test_an_option_that_cannot_be_right_is_refused(wrong: dict[str, Any], said: 
 
 
 def test_patience_needs_a_validation_part_and_at_least_one_epoch() -> None:
-    with pytest.raises(UsageError, match="count.* from 1"):
+    with pytest.raises(UsageError, match=r"count.* from 1"):
         EarlyStopping(patience=0)
     with pytest.raises(UsageError, match="no validation part"):
         make(callbacks=[EarlyStopping(patience=2)]).fit(clouds())

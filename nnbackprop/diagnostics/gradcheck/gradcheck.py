@@ -52,7 +52,7 @@ class TensorCheck:
 
     `error` is rms(analytic - numerical) / rms(numerical) along the directions, in expectation that of the whole
     gradient; `ratio` the median of analytic / numerical; `worst` the entry furthest off, of a tensor that failed;
-    `kinks` of `asked` directions and entries were left out because J has a kink there. Where nothing could be
+    `kinks` directions and entries were left out because J has a kink there. Where nothing could be
     measured, `error` is NaN and the tensor does not pass.
     """
 
@@ -62,7 +62,6 @@ class TensorCheck:
     ratio: float | None
     worst: Entry | None
     kinks: int
-    asked: int
     tolerance: float
 
     @property
@@ -74,6 +73,17 @@ class TensorCheck:
     def verdict(self) -> str:
         """ok, WRONG, or not checked, where J has a kink in every direction."""
         return "ok" if self.passed else "not checked: kinks" if math.isnan(self.error) else "WRONG"
+
+    def __str__(self) -> str:
+        """Shape, error and verdict; of a wrong one the ratio and the worst entry."""
+        shape = " x ".join(map(str, self.shape)) or "1"
+        words = [f"{shape:<10}  relative error {self.error:.1e}  {self.verdict}"]
+        if not self.passed and self.ratio is not None:
+            words.append(f"analytic / numerical {self.ratio:.6g}")
+        if self.worst is not None:
+            index, analytic, numerical = self.worst.index, self.worst.analytic, self.worst.numerical
+            words.append(f"worst {list(index)}: analytic {analytic:.4g}, numerical {numerical:.4g}")
+        return "  ".join(words)
 
 
 @dataclass(frozen=True)
@@ -95,14 +105,17 @@ class Report:
         return sum(math.prod(tensor.shape) for tensor in self.tensors)
 
     def __str__(self) -> str:
-        """A line a tensor, then each mistake in a paragraph."""
+        """A line a tensor, the verdict, then the mistake in a paragraph."""
         width = max(len(tensor.name) for tensor in self.tensors)
-        rows = [
-            f"{t.name:<{width}}  relative error {t.error:.1e}  {t.verdict}"
-            + (f"  analytic / numerical {t.ratio:.6g}" if t.ratio is not None and not t.passed else "")
-            for t in self.tensors
+        wrong = sum(not tensor.passed for tensor in self.tensors)
+        verdict = "passed" if self.passed else f"FAILED: {wrong} of {len(self.tensors)} tensors"
+        lines = [
+            *(f"{tensor.name:<{width}}  {tensor}" for tensor in self.tensors),
+            f"{verdict}, {self.numbers:,} numbers, loss {self.loss:.6g}, tolerance {self.tensors[0].tolerance:g}",
         ]
-        return "\n".join([*rows, *(f"\n{mistake}" for mistake in self.mistakes)])
+        if kinks := sum(tensor.kinks for tensor in self.tensors):
+            lines.insert(-1, f"{kinks} directions and entries met a kink and were left out")
+        return "\n".join([*lines, *(f"\n{mistake}" for mistake in self.mistakes)])
 
 
 def gradcheck(
@@ -189,24 +202,26 @@ def _check(function: Function, point: Tensors, seed: int, tolerance: float) -> R
             f"The loss is {loss} at the parameters given, and only a finite one has derivatives: check at smaller "
             "weights, or guard the logarithm."
         )
-    _refuse_float32(function, point)
+    if isinstance(function, UserFunction):
+        _refuse_float32(function, point, loss)
     analytic = function.gradients(point)
     checks = tuple(_tensor(function, point, name, analytic[name], rng, tolerance) for name in point)
     return Report(loss, checks, name_mistakes(function, point, analytic, {c.name: c.passed for c in checks}))
 
 
-def _refuse_float32(function: Function, point: Tensors) -> None:
-    """UsageError where every J is exactly a float32, though a Python float carries it.
-
-    A count of right answers also is; such a loss needs few of float32's 24 bits.
-    """
+def _refuse_float32(function: Function, point: Tensors, loss: float) -> None:
+    """UsageError where J moves in steps: each value is a float32, or small moves of all parameters change none."""
     rng = np.random.Generator(np.random.Philox(1))
-    moves = ({name: a * (1 + 0.01 * rng.standard_normal(a.shape)) for name, a in point.items()} for _ in range(8))
-    J = np.array([function.value(move) for move in moves])
-    if len(set(J)) > 1 and np.array_equal(J, J.astype(np.float32)) and (J * 2**16 % 1).any():
+
+    def moved(size: float) -> float:
+        return function.value({name: a * (1 + size * rng.standard_normal(a.shape)) for name, a in point.items()})
+
+    J = np.array([moved(1e-2) for _ in range(8)])
+    steps = np.array_equal(J, J.astype(np.float32)) or all(moved(1e-10) == loss for _ in range(8))
+    if steps and len(set(J)) == len(J):  # a count of right answers repeats itself
         raise UsageError(
-            f"loss_fn computes in float32: at {len(J)} points each loss is exactly a float32, such as {J[0]}, and "
-            f"a loss computed in float64 is needed. {KEEP_FLOAT64}"
+            f"loss_fn computes in float32 somewhere: the loss moves in steps, as from {loss} to {J[0]}, and one "
+            f"computed in float64 is needed. {KEEP_FLOAT64}"
         )
 
 
@@ -221,15 +236,13 @@ def _tensor(
     """Directions first; entries where those disagree, or where every one of them met a kink."""
     shape = point[name].shape
     if analytic.size != point[name].size or not np.isfinite(analytic).all():
-        return TensorCheck(name, shape, float("inf"), None, None, 0, 0, tolerance)
+        return TensorCheck(name, shape, float("inf"), None, None, 0, tolerance)
     analytic = analytic.reshape(shape)
     directions = [rng.choice([-1.0, 1.0], shape) for _ in range(min(DIRECTIONS, 2 * analytic.size))]
     along = np.array([float(np.sum(analytic * v)) for v in directions])
     numerical = derivatives(function.value, point, name, directions, tolerance)
     error, kinks = relative_error(along, numerical, tolerance), int(np.isnan(numerical.values).sum())
-    check = TensorCheck(
-        name, shape, error, ratio(along, numerical.values), None, kinks, len(directions), tolerance
-    )
+    check = TensorCheck(name, shape, error, ratio(along, numerical.values), None, kinks, tolerance)
     return check if check.passed else _entries(function, point, check, analytic, rng)
 
 
@@ -240,7 +253,7 @@ def _entries(
     flat = np.sort(rng.permutation(analytic.size)[:ENTRIES])
     numerical = partial_derivatives(function.value, point, check.name, flat.tolist(), check.tolerance)
     entries, kinks = analytic.reshape(-1)[flat], int(np.isnan(numerical.values).sum())
-    check = replace(check, kinks=check.kinks + kinks, asked=check.asked + len(flat))
+    check = replace(check, kinks=check.kinks + kinks)
     if kinks == len(flat):
         return replace(check, error=float("nan"), ratio=None)
     at = int(np.nanargmax(np.abs(entries - numerical.values)))

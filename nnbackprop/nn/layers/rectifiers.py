@@ -38,9 +38,8 @@ class ReLU(Activation):
         y = xp.maximum(x, xp.zeros_like(x))
         return y, y
 
-    def vjp(self, xp: Any, cache: Array, dy: Array) -> Array:
+    def vjp(self, xp: Any, y: Array, dy: Array) -> Array:
         """dx = [y > 0] dy (derivation, D19)."""
-        y = cache
         return xp.fuse(relu_vjp)(y, dy)
 
 
@@ -92,9 +91,8 @@ class ELU(Activation):
         y = xp.fuse(elu)(x, 0.0, self.alpha)
         return y, y
 
-    def vjp(self, xp: Any, cache: Array, dy: Array) -> Array:
+    def vjp(self, xp: Any, y: Array, dy: Array) -> Array:
         """dx = [y > 0] dy + [y <= 0] (y + alpha) dy."""
-        y = cache
         above = positive(xp, y)
         return (above + (1 - above) * (y + self.alpha)) * dy
 

@@ -39,9 +39,8 @@ class Sigmoid(Activation):
         y = sigmoid(xp, x)
         return y, y
 
-    def vjp(self, xp: Any, cache: Array, dy: Array) -> Array:
+    def vjp(self, xp: Any, y: Array, dy: Array) -> Array:
         """dx = y (1 - y) dy (derivation, D4, D7, D13, D19)."""
-        y = cache
         return xp.fuse(sigmoid_vjp)(y, dy, 1.0)
 
 
@@ -59,9 +58,8 @@ class Tanh(Activation):
         y = xp.tanh(x)
         return y, y
 
-    def vjp(self, xp: Any, cache: Array, dy: Array) -> Array:
+    def vjp(self, xp: Any, y: Array, dy: Array) -> Array:
         """dx = (1 - y^2) dy (derivation, D19)."""
-        y = cache
         return xp.fuse(tanh_vjp)(y, dy, 1.0)
 
 
@@ -92,9 +90,8 @@ class Softplus(Activation):
         """y = log(1 + e^x)."""
         return softplus(xp, x), x
 
-    def vjp(self, xp: Any, cache: Array, dy: Array) -> Array:
+    def vjp(self, xp: Any, x: Array, dy: Array) -> Array:
         """dx = s(x) dy."""
-        x = cache
         return sigmoid(xp, x) * dy
 
 

@@ -41,7 +41,6 @@ class Softmax(Activation):
         y = softmax(xp, x)
         return y, y
 
-    def vjp(self, xp: Any, cache: Array, dy: Array) -> Array:
+    def vjp(self, xp: Any, y: Array, dy: Array) -> Array:
         """dx = y (dy - sum(y dy)) (derivation, D24)."""
-        y = cache
         return y * (dy - xp.sum(y * dy, axis=1, keepdims=True))

@@ -27,7 +27,7 @@ STYLES: dict[str, Callable[[Plan], Functions]] = {
 
 
 @dataclass(frozen=True)
-class Patient:
+class Example:
     name: str
     loss_fn: Callable[[Any], float]
     """The function that is trained, of the parameters; inputs and targets are inside."""
@@ -39,14 +39,14 @@ class Patient:
     batch: int
 
 
-def patient(plan: Plan) -> Patient:
+def example(plan: Plan) -> Example:
     loss, grad, params = STYLES[plan.style](plan)
-    return Patient(plan.name(), loss, grad, params, plan.bug.split("/")[0] or None, plan.n)
+    return Example(plan.name(), loss, grad, params, plan.bug.split("/")[0] or None, plan.n)
 
 
-def right() -> list[Patient]:
-    return [patient(plan) for plan in RIGHT]
+def right() -> list[Example]:
+    return [example(plan) for plan in RIGHT]
 
 
-def wrong() -> list[Patient]:
-    return [patient(plan) for plan in WRONG]
+def wrong() -> list[Example]:
+    return [example(plan) for plan in WRONG]

@@ -59,8 +59,8 @@ class Network:
         return {"W1": self.X.T @ da, "b1": da.sum(0), "W2": a.T @ dz, "b2": dz.sum(0)}
 
 
-@case("delta goes back through W[l] in place of W[l+1], in square layers", "wrong-layer-weights")
-def wrong_weights() -> Functions:
+def wrong_weights(offset: int) -> Functions:
+    """Going back through weights that are `offset` layers off, where those have the same shape."""
     rng, sizes = np.random.default_rng(3), [4, 5, 5, 5, 3]
     Ws = [rng.normal(size=(a, b)) / np.sqrt(a) for a, b in pairwise(sizes)]
     bs = [0.1 * rng.normal(size=b) for b in sizes[1:]]
@@ -77,11 +77,21 @@ def wrong_weights() -> Functions:
         W, gW, gb, d = p[0], [], [], (P - T) / 15
         for i in (3, 2, 1, 0):
             gW, gb = [A[i].T @ d, *gW], [d.sum(0), *gb]
-            wrong = i > 0 and W[i - 1].shape == W[i].shape
-            d = d @ (W[i - 1] if wrong else W[i]).T * (1 - A[i] ** 2) if i else d
+            other = W[i + offset] if 0 < i < 3 else W[i]
+            d = d @ (other if other.shape == W[i].shape else W[i]).T * (1 - A[i] ** 2) if i else d
         return [gW, gb]
 
     return lambda p: float(-(T * np.log(forward(p)[1])).sum() / 15), grad, [Ws, bs]
+
+
+@case("delta goes back through W[l] in place of W[l+1], in square layers", "wrong-layer-weights")
+def weights_below() -> Functions:
+    return wrong_weights(-1)
+
+
+@case("delta goes back through W[l+2] in place of W[l+1], in square layers", "wrong-layer-weights")
+def weights_above() -> Functions:
+    return wrong_weights(1)
 
 
 @case("sigmoid and binary cross-entropy, delta = (a - y) a (1 - a)", "output-derivative-extra")
@@ -140,6 +150,16 @@ def softmax_of_all() -> Functions:
         lambda p: net.grad(p, (probabilities(p) - net.T) / net.n),
         net.params,
     )
+
+
+@case("tanh' left out of a layer of 300 units", "activation-derivative-missing")
+def wide() -> Functions:
+    """Classes are balanced, so that the mean error is small and moves with the units' outputs."""
+    net = Network(30, n=60, k=10)
+    net.T = np.eye(10)[np.arange(60) % 10]
+    net.params["W1"], net.params["b1"] = net.rng.normal(size=(4, 300)), 0.1 * net.rng.normal(size=300)
+    net.params["W2"], net.params["b2"] = 0.1 * net.rng.normal(size=(300, 10)), np.zeros(10)
+    return net.loss, lambda p: net.grad(p, slope=np.ones(300)), net.params
 
 
 @case("leaky ReLU sent back as ReLU", "wrong-activation-derivative")
@@ -253,6 +273,50 @@ def half_loss() -> Functions:
 def half_gradient() -> Functions:
     net = Network(39, k=2, out="sigmoid")
     return net.loss, lambda p: net.grad(p, -net.T * (1 - net.forward(p)[2]) / net.n), net.params
+
+
+@case("a mean in the gradient and a sum in the loss", "missing-batch-mean")
+def summed_loss() -> Functions:
+    net = Network(42)
+    return lambda p: net.loss(p) * net.n, net.grad, net.params
+
+
+@case("L1 in the loss alone", "l1-missing")
+def l1_missing() -> Functions:
+    net = Network(43)
+    return lambda p: net.loss(p) + 0.05 * float(np.abs(p["W1"]).sum()), net.grad, net.params
+
+
+@case("a dropout mask in the gradient alone", "dropout-mask-missing")
+def mask_in_gradient() -> Functions:
+    net = Network(44)
+    mask = (net.rng.random((net.n, 6)) < 0.5) / 0.5
+    return net.loss, lambda p: net.grad(p, slope=mask * net.slope(*net.forward(p)[:2])), net.params
+
+
+@case("inputs scaled in the gradient alone", "unknown, the wrong piece is the gradient of W2")
+def scaled_inputs() -> Functions:
+    net, other = Network(45), Network(45)
+    other.X = (other.X - other.X.mean(0)) / other.X.std(0)
+    return net.loss, other.grad, net.params
+
+
+@case("rows of W2 reversed going back", "unknown, the wrong piece is the gradient of W1")
+def reversed_rows() -> Functions:
+    net = Network(46)
+
+    def grad(p: Any) -> Any:
+        dz = (net.forward(p)[2] - net.T) / net.n
+        da = dz @ p["W2"][::-1].T * net.slope(*net.forward(p)[:2])
+        return {**net.grad(p), "W1": net.X.T @ da, "b1": da.sum(0)}
+
+    return net.loss, grad, net.params
+
+
+@case("twice the gradient of b2", "likely constant-factor")
+def twice() -> Functions:
+    net = Network(47)
+    return net.loss, lambda p: {**net.grad(p), "b2": 2 * net.grad(p)["b2"]}, net.params
 
 
 def scaled(factor: float) -> Functions:

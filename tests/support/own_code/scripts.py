@@ -60,7 +60,7 @@ def notes(plan: Plan) -> Functions:
     return loss, grad, {"W1": W1, "b1": b1, "W2": W2, "b2": b2}
 
 
-class FanOutNormal:
+class NielsenNetwork:
     """Sigmoids and the quadratic cost, sample by sample, as in Nielsen's book: [weights..., biases...], (k, 1)."""
 
     def __init__(self, plan: Plan) -> None:
@@ -113,7 +113,7 @@ class FanOutNormal:
 
 def book(plan: Plan) -> Functions:
     W, b = plan.weights()
-    net = FanOutNormal(plan)
+    net = NielsenNetwork(plan)
     return net.loss, net.grad, [w.T.copy() for w in W] + [v[:, None] for v in b if v is not None]
 
 

@@ -43,7 +43,7 @@ class Guess(NamedTuple):
 ROWS = {"z": "x @ W", "dW": "x.T @ dz", "dx": "dz @ W.T", "samples": "0", "classes": "1"}
 """Formulas for samples in rows and W (in, out), W (out, in), and samples in columns."""
 ROWS_W_TRANSPOSED = ROWS | {"z": "x @ W.T", "dW": "dz.T @ x", "dx": "dz @ W"}
-COLUMNS = {"z": "W @ x", "dW": "dz @ x.T", "dx": "W.T @ dz", "samples": "1", "classes": "0"}
+COLUMNS = {"z": "W @ x", "dW": "dz @ x.T", "dx": "W.T @ dz", "samples": "1, keepdims=True", "classes": "0"}
 
 MISTAKES = {
     "missing-batch-mean": (
@@ -70,6 +70,10 @@ MISTAKES = {
     "l2-missing": (
         "The L2 penalty is in the loss or in the gradient, and not in the other.",
         "with lambda/2 * (W**2).sum() in the loss, add lambda * W to the gradient of the same W, and to no other.",
+    ),
+    "l1-missing": (
+        "The L1 penalty is in the loss or in the gradient, and not in the other.",
+        "with lambda * abs(W).sum() in the loss, add lambda * np.sign(W) to the gradient of the same W.",
     ),
     "l2-on-biases": (
         "The gradient penalises the biases, which the loss does not.",
@@ -110,7 +114,7 @@ MISTAKES = {
         "multiply each sample's dz by the weight it has in the loss.",
     ),
     "wrong-targets": (
-        "Loss and gradient compare the outputs with different targets.",
+        "Loss and gradient compare the outputs with different targets, or with those of other samples.",
         "subtract 1 in each sample's own class: dz[np.arange(n), y] -= 1 with samples in rows; dz[:, y] -= 1 "
         "subtracts it from whole columns.",
     ),
@@ -146,7 +150,8 @@ MISTAKES = {
         "compute dz once and use it for all: dW = {dW}, db = dz.sum(axis={samples}), dx = {dx}.",
     ),
     "dropout-mask-missing": (
-        "Units that dropout silenced in forward get an error in backward.",
+        "Dropout's mask is used in one direction alone: units silenced in forward get an error in backward, or "
+        "the other way round.",
         "keep the mask m of the forward pass and multiply: dx = m * dy.",
     ),
     "dropout-scale-missing": (

@@ -66,15 +66,14 @@ class Part:
         """To how much, relative to 1, `factor` is known."""
         return 1e-8 + 10 * self.noise * len(self.numerical) ** 0.5 / (norm(self.numerical) or 1.0)
 
-    @cached_property
-    def excess(self) -> float | None:
+    def excess(self, values: np.ndarray) -> float | None:
         """The c of analytic = numerical + c values, where it fits and is not zero."""
-        square = float(self.values @ self.values)
+        square = float(values @ values)
         if self.good or not square:
             return None
         difference = self.analytic - self.numerical
-        c = float(difference @ self.values) / square
-        rest, noise = norm(difference - c * self.values), 100 * self.noise * len(difference) ** 0.5
+        c = float(difference @ values) / square
+        rest, noise = norm(difference - c * values), 100 * self.noise * len(difference) ** 0.5
         return c if rest <= 1e-3 * norm(difference) + noise else None
 
 
@@ -131,7 +130,10 @@ class Case:
         cut = high.with_weight(self.point, 0.0)
         v = np.random.Generator(np.random.Philox(key=3)).standard_normal(self.point[low.W].shape)
         places = (self.point, cut, {**cut, high.W: np.zeros_like(cut[high.W])})
-        usual, left, penalty = (self.along(place, low.W, v) for place in places)
+        try:
+            usual, left, penalty = (self.along(place, low.W, v) for place in places)
+        except ExperimentError:
+            return self.layers
         if abs(left - penalty) < 1e-3 * abs(usual - penalty):
             return self.layers
         return tuple(replace(layer, inside="last") for layer in self.layers)
@@ -155,9 +157,8 @@ class Case:
         flat = np.sort(rng.permutation(indices.reshape(-1))[:SAMPLE])
         numerical = partial_derivatives(self.value, self.point, name, flat.tolist(), EXACT)
         known = ~np.isnan(numerical.values)
-        entries = (a.reshape(-1)[flat][known] for a in (analytic[name], self.point[name]))
-        by_hand, values = entries
-        return Part(layer, kind, name, by_hand, numerical.values[known], values, numerical.noise)
+        of_analytic, values = (a.reshape(-1)[flat][known] for a in (analytic[name], self.point[name]))
+        return Part(layer, kind, name, of_analytic, numerical.values[known], values, numerical.noise)
 
 
 def _asked(ask: Callable[[Tensors], T], tensors: Tensors) -> T:

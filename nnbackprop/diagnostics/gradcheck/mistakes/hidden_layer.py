@@ -19,11 +19,11 @@ from .output_layer import ELEMENTWISE, bias_gradients, output, slope
 
 FITS = 1e-4
 LOOSE = 0.02  # what comes back changes by at most so much as a layer's output moves
-SAME = 1e-5  # of two curves that fit equally well, as 1 and identity' do, the first stays
+UNITS = 16  # of a layer that are looked at
 INPUTS = np.array([-1.7, -0.9, -0.4, 0.3, 0.8, 1.6])
 """Where activations are asked: off zero, where rectifiers have their kink."""
 SMALL = 1e-3
-"""Root mean square of the next layer's weights, with which the error hardly depends on the layer's output."""
+"""Norm of the weights to a unit above, with which the error hardly depends on the layer's output."""
 SIGMOID_AT_A = 4 / (2 + 2 * np.cosh(0.5))  # s'(s(0)) / s'(0)
 
 
@@ -53,15 +53,18 @@ def penalty_rate(case: Case, layer: int) -> float:
     return case.along(cut, dense.W, dense.with_weight(zeros, W)[dense.W]) / float(np.sum(W * W))
 
 
-def has_dropout(case: Case, layer: int) -> bool:
-    """Whether units with equal weights in and out have unequal biases' gradients, as masks alone make them."""
+def has_dropout(case: Case, layer: int) -> tuple[bool, bool]:
+    """Whether units with equal weights in and out have unequal biases' gradients, as masks alone make them.
+
+    By the analytic gradient, and by the numerical.
+    """
     dense, above = case.layers[layer], case.layers[layer + 1]
     if not dense.biased:
-        return False
+        return False, False
     rows = np.broadcast_to(above.weight(case.point)[:1], above.weight(case.point).shape)
     point = above.with_weight(dense.with_bias(dense.with_weight(case.point, 0.0), 0.8), rows)
-    numerical = bias_gradients(case, layer, point)[1]
-    return bool(np.ptp(numerical) > FITS * np.abs(numerical).max())
+    analytic, numerical = bias_gradients(case, layer, point, UNITS)
+    return np.ptp(analytic) > FITS * np.abs(analytic).max(), np.ptp(numerical) > FITS * np.abs(numerical).max()
 
 
 def _shares_past_zero(case: Case, layer: int) -> tuple[float, float]:
@@ -93,8 +96,9 @@ def _other_weights(case: Case, layer: int) -> Guess:
     words = f"With {above} = 0 no error can come back to {case.layers[layer].W}, and the analytic gradient has one"
     if not case.layers[layer].biased:
         return Guess("updated-too-early", f"{words}.", certain=False)
-    analytic, numerical = _curves(case, layer, scale=0.0)
-    if norm(analytic) <= FITS * norm(numerical) or _same_curves(analytic / numerical):
+    analytic, numerical = (curves[INPUTS > 0] for curves in _curves(case, layer, scale=0.0))
+    factor = np.median(analytic / numerical, axis=0)
+    if norm(analytic - factor * numerical) <= max(LOOSE * norm(analytic), FITS * norm(numerical)):
         return Guess("wrong-layer-weights", f"{words}, which does not depend on the layer's output.")
     return Guess("updated-too-early", f"{words}, which moves with the layer's output: {above} was updated first.")
 
@@ -102,17 +106,22 @@ def _other_weights(case: Case, layer: int) -> Guess:
 def _curves(case: Case, layer: int, scale: float = SMALL) -> tuple[np.ndarray, np.ndarray]:
     """The gradients of b_l (inputs, units) where z_l = c over INPUTS, less a penalty on b.
 
-    W_{l+1} has root mean square `scale` in the analytic gradient, SMALL in the numerical.
+    The weights to a unit above have norm `scale` in the analytic gradient, SMALL in the numerical. The last
+    biases are random, so that no error is small by itself.
     """
     dense, above = case.layers[layer], case.layers[layer + 1]
-    W = above.weight(case.point)
-    W = W / (float(np.sqrt(np.mean(W * W))) or 1.0)
+    W, last = above.weight(case.point), case.layers[-1]
+    W = W / (norm(W) / W.shape[1] ** 0.5 or 1.0)
+    flat = dense.with_weight(case.point, 0.0)
+    if last.biased:
+        rng = np.random.Generator(np.random.Philox(key=9))
+        flat = last.with_bias(flat, rng.standard_normal(last.bias(flat).shape))
     analytic, numerical = [], []
     for c in INPUTS:
-        point = dense.with_bias(dense.with_weight(case.point, 0.0), c)
-        penalty = bias_gradients(case, layer, above.with_weight(point, 0.0))[1]
-        numerical.append(bias_gradients(case, layer, above.with_weight(point, SMALL * W))[1] - penalty)
-        analytic.append(dense.bias(case.gradients(above.with_weight(point, scale * W))) - penalty)
+        point = dense.with_bias(flat, c)
+        penalty = bias_gradients(case, layer, above.with_weight(point, 0.0), UNITS)[1]
+        numerical.append(bias_gradients(case, layer, above.with_weight(point, SMALL * W), UNITS)[1] - penalty)
+        analytic.append(dense.bias(case.gradients(above.with_weight(point, scale * W)))[:UNITS] - penalty)
     return np.array(analytic), np.array(numerical)
 
 
@@ -129,23 +138,26 @@ def _from_curves(case: Case, layer: int) -> Guess | None:
         return Guess("activation-derivative-missing", f"{words} moves with z, and the analytic one does not.")
     if _parallel(analytic, numerical):
         words = f"{words} has the right curve, times another factor in each unit"
-        if has_dropout(case, layer):
-            return Guess("dropout-mask-missing", f"{words}; units have dropout masks.")
+        in_gradient, in_loss = has_dropout(case, layer)
+        if in_gradient or in_loss:
+            where = "loss" if in_loss else "gradient"
+            return Guess("dropout-mask-missing", f"{words}; units have dropout masks in the {where}.")
         return _wrong_error(case, layer, words)
     if np.ptp(analytic, axis=0).max() <= 2 * LOOSE * np.abs(analytic).max():
         return Guess("wrong-layer-derivative", f"{words} moves with z, and the analytic one does not.")
     return None
 
 
-def _wrong_error(case: Case, layer: int, words: str) -> Guess:
-    """Solve gradient of b_l = W_{l+1} e for the error e that came back; it is certain where e fits all units."""
+def _wrong_error(case: Case, layer: int, words: str) -> Guess | None:
+    """Solve gradient of b_l = W_{l+1} e for the error e that came back; it decides with more units than e has."""
     dense, above = case.layers[layer], case.layers[layer + 1]
     W = above.weight(case.point)
     analytic = dense.bias(case.gradients(dense.with_bias(dense.with_weight(case.point, 0.0), 0.8)))
     e = np.linalg.lstsq(W, analytic, rcond=None)[0]
-    fits = W.shape[0] > W.shape[1] and norm(W @ e - analytic) <= FITS * norm(analytic)
+    if norm(W @ e - analytic) > FITS * norm(analytic):
+        return None
     evidence = f"{words}; there is no dropout, and an error other than that of {above.W}'s gradient fits."
-    return Guess("wrong-error-sent-back", evidence, certain=fits)
+    return Guess("wrong-error-sent-back", evidence, certain=W.shape[0] > W.shape[1])
 
 
 def _same_curves(curves: np.ndarray) -> bool:
@@ -162,20 +174,16 @@ def _parallel(analytic: np.ndarray, numerical: np.ndarray) -> bool:
 
 def _fitted(analytic: np.ndarray, numerical: np.ndarray) -> tuple[str, str, str] | None:
     """The activation f, and the curve w in place of f': analytic f' = numerical w everywhere."""
-    best, found = LOOSE, None
     for true, layer in {**ELEMENTWISE, "leaky-relu": _leaky(numerical)}.items():
         right = slope(layer, INPUTS)[:, None]
-        usual = np.abs(right[:, 0]) > 1e-3
-        size = np.median(numerical[usual] / right[usual], axis=0)
+        size = np.sum(numerical * right, axis=0) / np.sum(right**2)
         if norm(numerical - right * size) > LOOSE * norm(numerical):
             continue
         for id, taken, curve in _candidates(true, layer):
-            w = curve[:, None]
-            crossed = norm(analytic * right - numerical * w) / (norm(analytic * right) + norm(numerical * w))
-            loose = norm(analytic - w * size) / norm(analytic)
-            if crossed <= FITS and loose < best - SAME:
-                best, found = loose, (id, true, taken)
-    return found
+            left, other = analytic * right, numerical * curve[:, None]
+            if norm(left - other) <= FITS * (norm(left) + norm(other)):
+                return id, true, taken
+    return None
 
 
 def _leaky(numerical: np.ndarray) -> LeakyReLU:
@@ -210,9 +218,10 @@ def without_biases(case: Case) -> Guess | None:
         return None
     dense = case.layers[top]
     point = dense.with_weight(case.point, 0.0)
-    analytic, numerical = case.gradients(point)[dense.W], case.numerical(point, dense.W)
-    ratio = float(np.sum(analytic * numerical)) / (float(np.sum(numerical**2)) or 1.0)
-    if norm(analytic - ratio * numerical) > FITS * norm(analytic):
+    g, rng = case.gradients(point)[dense.W], np.random.Generator(np.random.Philox(key=8))
+    directions = [rng.choice([-1.0, 1.0], g.shape) for _ in range(4)]
+    ratios = [float(np.sum(g * v)) / (case.along(point, dense.W, v) or 1.0) for v in directions]
+    if np.ptp(ratios) > FITS * abs(ratios[0]):
         return None
     kind = "output" if top == len(case.layers) - 1 else "activation"
     known = {
@@ -220,6 +229,6 @@ def without_biases(case: Case) -> Guess | None:
         SIGMOID_AT_A: "activation-derivative-at-a",
         3.0: "wrong-activation-derivative",  # tanh's, 1 - a^2
     }
-    evidence = f"With {dense.W} = 0 analytic / numerical is {ratio:.6g}, and a sigmoid's slope 1/4."
-    ids = (id for factor, id in known.items() if abs(ratio / factor - 1) < FITS)
+    evidence = f"With {dense.W} = 0 analytic / numerical is {ratios[0]:.6g}, and a sigmoid's slope 1/4."
+    ids = (id for factor, id in known.items() if abs(ratios[0] / factor - 1) < FITS)
     return next((Guess(id, evidence, certain=False) for id in ids), None)

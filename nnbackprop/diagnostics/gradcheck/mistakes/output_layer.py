@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backends import select
+from nnbackprop.diagnostics.gradcheck.central_differences import derivatives
 from nnbackprop.nn.layers import ACTIVATIONS, Activation
 
 from .catalogue import Guess
@@ -20,6 +21,7 @@ from .evidence import Case, norm
 
 FITS = 1e-5
 ROUNDS = 6
+MOST_OUTPUTS = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +36,16 @@ class LossModel:
     p: np.ndarray
 
 
-def bias_gradients(case: Case, layer: int, point: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Analytic and numerical gradient (units,) of a layer's biases at `point`."""
+def bias_gradients(
+    case: Case, layer: int, point: dict[str, np.ndarray], most: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Analytic and numerical gradient (units,) of the first biases of a layer at `point`."""
     dense = case.layers[layer]
     zeros = {name: np.zeros_like(a) for name, a in point.items()}
-    units = np.eye(len(dense.bias(point)))
-    name = dense.b or dense.W
-    numerical = [case.along(point, name, dense.with_bias(zeros, unit)[name]) for unit in units]
-    return dense.bias(case.gradients(point)), np.array(numerical)
+    units, name = len(dense.bias(point)), dense.b or dense.W
+    directions = [dense.with_bias(zeros, np.eye(1, units, j)[0])[name] for j in range(min(most, units))]
+    numerical = derivatives(case.value, point, name, directions, 1e-4).values
+    return dense.bias(case.gradients(point))[:most], numerical
 
 
 def output_curves(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
@@ -49,9 +53,11 @@ def output_curves(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray] | Non
     if not case.layers or not case.layers[-1].biased:
         return None
     last, rng = case.layers[-1], np.random.Generator(np.random.Philox(key=7))
-    cs = rng.standard_normal((ROUNDS, last.weight(case.point).shape[1]))
-    without_W = last.with_weight(case.point, 0.0)
-    rows = [bias_gradients(case, len(case.layers) - 1, last.with_bias(without_W, c)) for c in cs]
+    k = last.weight(case.point).shape[1]
+    if k > MOST_OUTPUTS:
+        return None
+    cs, without_W = rng.standard_normal((ROUNDS, k)), last.with_weight(case.point, 0.0)
+    rows = [bias_gradients(case, len(case.layers) - 1, last.with_bias(without_W, c), k) for c in cs]
     analytic, numerical = (np.array(column) for column in zip(*rows, strict=True))
     return cs, analytic, numerical
 
@@ -64,9 +70,6 @@ def loss_of(case: Case) -> LossModel | None:
 
 def fit_loss(c: np.ndarray, numerical: np.ndarray) -> LossModel | None:
     """The first usual loss whose gradient (rounds, k) at outputs c (rounds, k) is `numerical`."""
-    if not np.isfinite(numerical).all():
-        return None
-    k = c.shape[1]
     usual = [
         ("softmax with cross-entropy", False, "softmax"),
         ("sigmoid with binary cross-entropy", False, "sigmoid"),
@@ -75,15 +78,30 @@ def fit_loss(c: np.ndarray, numerical: np.ndarray) -> LossModel | None:
     ]
     for name, squared, activation in usual:
         p = softmax(c) if activation == "softmax" else output(ELEMENTWISE[activation], c)
-        D = _jacobian(activation, c) if squared else np.stack([np.eye(k)] * len(c))
-        columns = np.concatenate([np.einsum("rij,rj->ri", D, p)[..., None], -D], axis=2).reshape(-1, 1 + k)
-        wanted = numerical.reshape(-1)
-        if activation == "softmax":  # its targets sum to 1, which its Jacobian does not tell
-            columns, wanted = np.vstack([columns, [-1.0, *np.ones(k)]]), np.append(wanted, 0.0)
-        s, *q = np.linalg.lstsq(columns, wanted, rcond=None)[0]
-        if norm(columns @ [s, *q] - wanted) <= FITS * norm(numerical) and abs(s) > FITS * norm(numerical):
-            return LossModel(name, squared, activation, float(s), np.array(q), p)
+        D = _jacobian(activation, c) if squared else None
+        fitted = _fit(numerical, p, D, sum_to_one=activation == "softmax")
+        if fitted and abs(fitted[0]) > FITS * norm(numerical):
+            return LossModel(name, squared, activation, *fitted, p)
     return None
+
+
+def _fit(
+    gradient: np.ndarray, p: np.ndarray, D: np.ndarray | None = None, sum_to_one: bool = False
+) -> tuple[float, np.ndarray] | None:
+    """The (s, q) of gradient = D (s p - q), where they fit; D is 1 unless given.
+
+    Targets of a softmax sum to 1, which its Jacobian does not tell: sum q = s.
+    """
+    rounds, k = p.shape
+    D = np.stack([np.eye(k)] * rounds) if D is None else D
+    columns = np.concatenate([np.einsum("rij,rj->ri", D, p)[..., None], -D], axis=2).reshape(-1, 1 + k)
+    wanted = gradient.reshape(-1)
+    if not np.isfinite(wanted).all():
+        return None
+    if sum_to_one:
+        columns, wanted = np.vstack([columns, [-1.0, *np.ones(k)]]), np.append(wanted, 0.0)
+    s, *q = np.linalg.lstsq(columns, wanted, rcond=None)[0]
+    return (float(s), np.array(q)) if norm(columns @ [s, *q] - wanted) <= FITS * norm(wanted) else None
 
 
 def output_layer(case: Case) -> Guess | None:
@@ -94,8 +112,6 @@ def output_layer(case: Case) -> Guess | None:
     if curves is None or W is None or W.good or (b is not None and b.good):
         return None
     c, analytic, numerical = curves
-    if not np.isfinite(analytic).all():
-        return None
     if norm(numerical) < 1e-4 * norm(analytic):
         return Guess(
             "softmax-axis", "With equal outputs for all samples the loss does not move with the last biases."
@@ -103,10 +119,8 @@ def output_layer(case: Case) -> Guess | None:
     model = fit_loss(c, numerical)
     if model is None:
         p = output(ELEMENTWISE["sigmoid"], c)
-        half = norm(numerical / (1 - p) - (numerical / (1 - p)).mean(axis=0)) <= FITS * norm(
-            numerical
-        )  # -t (1 - p)
-        if half and _of_targets(p, analytic):
+        targets = numerical / (1 - p)
+        if norm(targets - targets.mean(axis=0)) <= FITS * norm(targets) and _fit(analytic, p):
             return Guess(
                 "cross-entropy-half", "The loss behaves as -t log p alone; the analytic gradient is p - t."
             )
@@ -134,7 +148,7 @@ def _mistaken(model: LossModel, c: np.ndarray) -> Iterator[tuple[str, str, np.nd
         return
     last = ELEMENTWISE[model.activation]
     yield "activation-derivative-at-a", f"(a - t) {model.activation}'(a)", delta * slope(last, p)
-    yield "output-derivative-extra", "(a - t) f'(z)^2", delta * slope(last, c) ** 2
+    yield "wrong-activation-derivative", "(a - t) f'(z)^2", delta * slope(last, c) ** 2
     yield "wrong-activation-derivative", "(a - t) (1 - a^2)", delta * (1 - p * p)
     yield "wrong-activation-derivative", "(a - t) a (1 - a)", delta * p * (1 - p)
     for name, other in ELEMENTWISE.items():
@@ -143,11 +157,13 @@ def _mistaken(model: LossModel, c: np.ndarray) -> Iterator[tuple[str, str, np.nd
 
 def _other_targets(model: LossModel, analytic: np.ndarray) -> Guess | None:
     """analytic = s' p - q' with another s' or q' than the loss: other targets, weights, or another softmax."""
-    fitted = _of_targets(model.p, analytic)
+    fitted = _fit(analytic, model.p)
     if fitted is None:
         return None
     (s, q), k = fitted, len(model.q)
     shift = q - model.q
+    if abs(s - model.s) <= FITS * abs(s) and norm(shift) <= FITS * norm(q):
+        return None  # right where all outputs are equal
     if model.activation == "softmax" and k > 1 and abs(s - model.s) > FITS and np.ptp(shift) <= FITS * norm(q):
         return Guess(
             "softmax-axis", f"The analytic gradient is p - t with p too small, by {s / model.s:.6g} times."
@@ -162,17 +178,8 @@ def _other_targets(model: LossModel, analytic: np.ndarray) -> Guess | None:
     return Guess("wrong-targets", f"The {targets}{_numbers(q / s)} in the gradient.")
 
 
-def _of_targets(p: np.ndarray, gradient: np.ndarray) -> tuple[float, np.ndarray] | None:
-    """The (s, q) of gradient = s p - q, where they fit."""
-    rounds, k = p.shape
-    columns = np.concatenate([p[..., None], -np.stack([np.eye(k)] * rounds)], axis=2).reshape(-1, 1 + k)
-    s, *q = np.linalg.lstsq(columns, gradient.reshape(-1), rcond=None)[0]
-    fits = norm(columns @ [s, *q] - gradient.reshape(-1)) <= FITS * norm(gradient)
-    return (float(s), np.array(q)) if fits else None
-
-
 def _numbers(a: np.ndarray) -> str:
-    return ", ".join(f"{x:.4g}" for x in a[:8])
+    return ", ".join(f"{x:.4g}" for x in np.round(a[:8], 9) + 0.0)
 
 
 ELEMENTWISE: dict[str, Activation] = {name: kind() for name, kind in ACTIVATIONS.items() if name != "softmax"}

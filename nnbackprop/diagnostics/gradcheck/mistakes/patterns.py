@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from nnbackprop.diagnostics.gradcheck.central_differences import Tensors, Value, partial_derivatives
 
 from .catalogue import Guess
-from .evidence import Case, listed, norm
+from .evidence import Case, Part, listed, norm
 from .hidden_layer import has_dropout, penalty_rate
 from .output_layer import loss_of
 
@@ -79,7 +80,7 @@ def misplaced(case: Case) -> Guess | None:
 
 def still(case: Case) -> Guess | None:
     """The loss does not move with any parameter."""
-    if any(norm(p.numerical) > 100 * p.noise * len(p.numerical) ** 0.5 for p in case.parts):
+    if any(norm(part.numerical) > 1e-9 * norm(part.analytic) for part in case.parts):
         return None
     size = max(float(np.abs(part.analytic).max()) for part in case.parts)
     evidence = f"No parameter moves the loss, and the analytic gradient has entries up to {size:.3g}."
@@ -96,7 +97,7 @@ def zero(case: Case) -> Guess | None:
 def near(case: Case) -> Guess | None:
     """Every gradient is right to a thousandth, and some not quite."""
     worst = max(part.misfit(part.numerical) for part in case.parts)
-    if worst > 1e-3 or any(part.excess is not None for part in case.bad if len(part.analytic) > 1):
+    if worst > 1e-3 or any(part.excess(part.values) is not None for part in case.bad if len(part.analytic) > 1):
         return None
     return Guess("nearly-right", f"Gradients are off by at most {worst:.1e} of their size.", certain=False)
 
@@ -104,7 +105,10 @@ def near(case: Case) -> Guess | None:
 def penalties(case: Case) -> Guess | None:
     """The gradients differ by a multiple of the parameters themselves."""
     bad = case.bad
-    excesses = [part.excess for part in bad if part.excess is not None]
+    signs = [part.excess(np.sign(part.values)) for part in bad]
+    if None not in signs and any(len(part.analytic) > 2 for part in bad):
+        return Guess("l1-missing", f"analytic - numerical is {signs[0]:.6g} times the signs of {listed(bad)}.")
+    excesses = [c for part in bad if (c := part.excess(part.values)) is not None]
     if len(excesses) < len(bad) or all(len(part.analytic) == 1 for part in bad):
         return None
     c = float(np.median(excesses))
@@ -132,94 +136,83 @@ def penalties(case: Case) -> Guess | None:
 
 def factors(case: Case) -> Guess | None:
     """Analytic is a constant times numerical in every part that is wrong; a penalty may stand beside it."""
-    found = {part: part.factor for part in case.bad}
-    values = np.array([a for a in found.values() if a is not None])
-    if len(values) < len(found) or not values.all():
+    bad = case.bad
+    values = np.array([part.factor or 0.0 for part in bad])
+    if not values.all():
         return None
-    by_name = {part.name: a for part, a in found.items()}
+    by_name = {part.name: a for part, a in zip(bad, values, strict=True)}
     evidence = "analytic / numerical is " + ", ".join(f"{a:.6g} in {name}" for name, a in by_name.items())
-    precision = max(part.precision for part in case.bad)
-    a = float(np.median(values))
-    if np.ptp(values) > precision * np.abs(values).max():
-        return _several(case, values, precision, evidence)
-    if abs(a + 1) < precision:
+    precision = max(part.precision for part in bad)
+    same, a = np.ptp(values) <= precision * np.abs(values).max(), float(np.median(values))
+    below_right = all(p.layer > q.layer for p in case.parts if p.good for q in bad) and len(bad) < len(case.parts)
+    if same and abs(a + 1) < precision:
         return Guess("sign-flipped", f"{evidence}.")
-    if len(found) == len(case.parts):
+    if same and len(bad) == len(case.parts):
         return _everywhere(case, a, precision, evidence)
-    return _somewhere(case, a, precision, evidence)
-
-
-def _several(case: Case, values: np.ndarray, precision: float, evidence: str) -> Guess | None:
-    """A factor that grows from layer to layer going down."""
-    m = round(1 / values.max()) if 0 < values.max() < 1 else 0
-    if m > 2 and values.min() > 0:  # 1/2 is more likely a dropout's keep
-        powers = np.log(values) / -np.log(m)
-        if np.abs(powers - np.round(powers)).max() < precision:
-            return Guess("mean-twice", f"{evidence}: powers of 1/{m}, by a batch of {m} samples.", certain=False)
-    layers: dict[int, list[float]] = {}
-    for part in case.bad:
-        layers.setdefault(part.layer, []).append(part.factor or 0.0)
-    same = all(np.ptp(a) <= precision * max(a) for a in layers.values())
-    means = [float(np.mean(layers[layer])) for layer in sorted(layers)]
-    if same and _below_right(case) and all(0 < a < b for a, b in pairwise([*means, 1.0])) and _dropout(case):
-        return Guess("dropout-scale-missing", f"{evidence}: less in each layer further down.")
-    return None
-
-
-def _somewhere(case: Case, a: float, precision: float, evidence: str) -> Guess | None:
-    """One factor in some of the gradients, while the others are right."""
-    samples = _whole(a, precision)
-    if all(part.kind == "b" for part in case.bad):
-        if not samples or all(len(part.analytic) == 1 for part in case.bad):
-            return None
-        id = "bias-not-summed" if a < 1 else "missing-batch-mean"
-        return Guess(id, f"{evidence}, and the weights are right: by a batch of {samples} samples.", certain=a < 1)
-    if _below_right(case) and 0 < a < 1 and _dropout(case):
+    if below_right and _falls_going_down(bad) and _has_dropout(case):
         return Guess("dropout-scale-missing", f"{evidence}, and the layers above are right.")
-    if samples and a > 0:
-        id = "missing-batch-mean" if a > 1 else "mean-twice"
-        return Guess(id, f"{evidence}, and the others are right: by a batch of {samples} samples.", certain=False)
+    m = _whole(a, precision)
+    if not same:
+        m = _whole(float(values.max()), precision)
+        powers = np.log(values) / -np.log(m) if m else np.zeros(1)
+        whole = np.round(powers).min() > 0 and np.abs(powers - np.round(powers)).max() < precision
+        return (
+            Guess("mean-twice", f"{evidence}: powers of 1/{m}, a batch of {m} samples.", False) if whole else None
+        )
+    if all(part.kind == "b" for part in bad):
+        if all(len(part.analytic) == 1 for part in bad):
+            return None
+        if m:
+            evidence = f"{evidence}, and the weights are right: a batch of {m} samples."
+            return Guess("bias-not-summed" if a < 1 else "missing-batch-mean", evidence, certain=a < 1)
+    if m:
+        evidence = f"{evidence}, and the others are right: a batch of {m} samples."
+        return Guess("missing-batch-mean" if a > 1 else "mean-twice", evidence, certain=False)
     return Guess("constant-factor", f"{evidence}, and the others are right.", certain=False)
 
 
+def _falls_going_down(bad: Sequence[Part]) -> bool:
+    """Whether each layer has one factor, below 1 and below that of the layer above."""
+    layers: dict[int, list[float]] = {}
+    for part in bad:
+        layers.setdefault(part.layer, []).append(part.factor or 0.0)
+    one = all(np.ptp(a) <= CLOSE for a in layers.values())
+    return one and all(0 < a < b for a, b in pairwise([*(layers[i][0] for i in sorted(layers)), 1.0]))
+
+
+def _has_dropout(case: Case) -> bool:
+    return any(has_dropout(case, layer)[1] for layer in range(len(case.layers) - 1))
+
+
 def _whole(a: float, precision: float) -> int | None:
-    """The whole number, 2 or more, that a or 1/a is."""
+    """The whole number, a batch of 3 or more, that a or 1/a is."""
     times = max(a, 1 / a)
-    return round(times) if times > 1.5 and abs(times / round(times) - 1) < precision else None
+    return round(times) if times > 2.5 and abs(times / round(times) - 1) < precision else None
 
 
 def _everywhere(case: Case, a: float, precision: float, evidence: str) -> Guess:
     """One factor in every gradient: the batch, the outputs, the squared error's own, or the user's."""
-    loss = loss_of(case)
+    loss, samples = loss_of(case), _whole(a, precision)
     k = case.layers[-1].weight(case.point).shape[1] if case.layers else 0
-    words = f"{evidence}: every gradient is right up to the factor {a:.6g}"
+    evidence = f"{evidence}: every gradient is right up to the factor {a:.6g}"
 
     def equal(x: float, y: float) -> bool:
         return abs(x / y - 1) < max(precision, CLOSE)
 
     if loss is None or loss.squared:
-        own = {2.0, 0.5} | ({float(k), 1 / k, 2 / k, k / 2} if loss else set())
-        if any(equal(a, factor) for factor in own - {1.0}):
-            return Guess("mse-factor", f"{words}, and the loss has {k or 'some'} outputs.", bool(loss))
+        known = {2.0, 0.5} | ({float(k), 1 / k, 2 / k, k / 2} - {1.0} if loss else set())
+        if any(equal(a, factor) for factor in known):
+            return Guess("mse-factor", f"{evidence}; the loss has {k or 'unknown'} outputs.", certain=bool(loss))
     elif k > 1 and equal(loss.s, 1 / k) and equal(a, k):
-        return Guess("missing-output-mean", f"{words}; the loss is a mean over its {k} outputs too.")
+        return Guess("missing-output-mean", f"{evidence}; the loss is a mean over its {k} outputs too.")
     elif loss.s > 1.5 and equal(a, 1 / loss.s):
-        return Guess("missing-batch-mean", f"{words}; the loss is a sum over {loss.s:.6g} samples.")
-    samples = _whole(a, precision)
-    if samples is None or a < 0:
-        return Guess("constant-factor", f"{words}.")
-    words = f"{words}. A batch of {samples} samples explains it; if yours is another, a factor of your own does"
-    return Guess("missing-batch-mean" if a > 1 else "mean-twice", f"{words}.", certain=False)
-
-
-def _below_right(case: Case) -> bool:
-    """Whether all that is wrong lies below all that is right."""
-    good = [part.layer for part in case.parts if part.good]
-    return bool(good) and max(part.layer for part in case.bad) < min(good)
-
-
-def _dropout(case: Case) -> bool:
-    return any(has_dropout(case, layer) for layer in range(len(case.layers) - 1))
+        return Guess("missing-batch-mean", f"{evidence}; the loss is a sum over {loss.s:.6g} samples.")
+    if samples is None:
+        return Guess("constant-factor", f"{evidence}.", certain=min(abs(a - 2), abs(a - 0.5)) > CLOSE)
+    evidence = (
+        f"{evidence}. A batch of {samples} samples explains it; if yours is another, a factor of your own does."
+    )
+    return Guess("missing-batch-mean" if a > 1 else "mean-twice", evidence, certain=False)
 
 
 def normalization(case: Case) -> Guess | None:

@@ -1,4 +1,4 @@
-"""Rows of metrics and small data sets to draw, and how to read a figure back."""
+"""Rows of metrics and small data sets to plot, and how to read a figure back."""
 
 from __future__ import annotations
 
@@ -27,6 +27,10 @@ def people() -> Dataset:
 
 def texts(figure: Any) -> list[str]:
     return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def legend(figure: Any) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def shown(figure: Any) -> list[np.ndarray]:
