@@ -23,7 +23,7 @@ from nnbackprop.nn.initializers import Glorot, He, Normal, Zeros
 from nnbackprop.nn.layers import Activation, Dense, Dropout, Layer, ReLU, Sigmoid, Tanh
 from nnbackprop.nn.losses import MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy, one_hot
 from nnbackprop.nn.regularization import WeightPenalty
-from nnbackprop.nn.sequential import Sequential
+from nnbackprop.nn.sequential import Residual, Sequential
 from nnbackprop.optim import SGD
 from nnbackprop.runs import build
 from nnbackprop.runs import config as configuration
@@ -176,6 +176,23 @@ def test_other_healthy_networks(layers: Callable[[], tuple[Layer, ...]]) -> None
 def test_healthy_networks_with_other_losses(loss: Any) -> None:
     for seed in range(5):
         assert check_start(subject(*hidden(), loss=loss, seed=seed)).findings == ()
+
+
+def test_a_residual_network_is_healthy() -> None:
+    layers = Dense(16, weights=He()), Residual(Dense(16), ReLU()), Dense(4)
+    assert check_start(subject(*layers)) == Diagnosis(passed=tuple(START_CHECKS))
+
+
+@pytest.mark.parametrize("loss", [MeanSquaredError(), SigmoidBinaryCrossEntropy()])
+def test_numeric_targets_are_checked_without_accuracy(loss: Any) -> None:
+    """A regression, and two labels a sample."""
+    x = clouds().inputs
+    targets = x[:, :2] if isinstance(loss, MeanSquaredError) else (x[:, :2] > 0).astype(np.float32)
+    probe = subject(*hidden()[:-1], Dense(2), loss=loss, data=Dataset(x, targets, ()))
+    assert check_start(probe) == Diagnosis(passed=tuple(START_CHECKS))
+    ignored = check_start(subject(*hidden(Blind())[:-1], Dense(2), loss=loss, data=Dataset(x, targets, ())))
+    assert levels(ignored)["input-ignored"] == "fault"
+    assert "nan" not in the(ignored, "input-ignored").evidence
 
 
 # Planted faults.

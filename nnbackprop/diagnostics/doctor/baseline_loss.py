@@ -33,6 +33,7 @@ class BaselineLoss:
 def baseline_loss(objective: Objective, targets: np.ndarray, outputs: int) -> BaselineLoss | None:
     """For host targets and that many outputs; None for a loss that is not one of this package's."""
     xp, n, k = NumpyBackend().xp, len(targets), outputs
+    targets = targets if targets.ndim == 1 else targets.astype(np.float64)
     t = objective.loss.encode(xp, np.zeros((n, k)), targets)
     q = np.mean(np.eye(k)[t] if t.ndim == 1 else t, axis=0)
     loss: Loss

@@ -76,8 +76,9 @@ class ModelProbe:
     @cached_property
     def targets(self) -> Array:
         """Their targets on the device; DataError if a label names no output."""
-        if self.dataset.classes:
-            check_labels(self.dataset.targets, max(2, len(self.dataset.classes)))
+        if not self.dataset.classes:
+            return self.backend.asarray(self.dataset.targets.astype(self.dtype))
+        check_labels(self.dataset.targets, max(2, len(self.dataset.classes)))
         return self.backend.asarray(self.dataset.targets)
 
     @property
