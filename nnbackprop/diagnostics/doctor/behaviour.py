@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from nnbackprop.diagnostics.check import NOT_APPLICABLE, CheckResult
@@ -21,15 +19,14 @@ def evaluation_not_deterministic(probe: ModelProbe) -> CheckResult:
     """Two evaluations of the same samples that differ."""
     few = probe.few(FEW)
     first, again = few.outputs(few.x), few.outputs(few.x)
-    place = _first_difference(few, first, again)
-    if place is None:
+    if not (place := _first_difference(few, first, again)):
         return None
-    moved = float(np.nanmax(np.abs(first[-1] - again[-1])))
+    moved = float(np.nanmax(np.abs([*first.values()][-1] - [*again.values()][-1])))
     return Finding(
         "evaluation-not-deterministic",
         "fault",
         f"Two evaluations of the same {len(few.dataset)} samples differ, by {moved:.3g} in the outputs, from "
-        f"layer {_name(few, place)} on.",
+        f"{place} on.",
         "A layer draws random numbers, or changes its own state, in evaluation: likely dropout left on.",
         "In that layer's forward: if key is None: return x, None",
     )
@@ -54,7 +51,7 @@ def _leak(few: ModelProbe, layer: str, training: bool, what: str, by_design: boo
     return Finding(
         "batch-leak",
         "note" if by_design else "fault",
-        f"With {len(few.dataset)} samples in a batch, {what}, {mode}, by layer {layer}.",
+        f"With {len(few.dataset)} samples in a batch, {what}, {mode}, by {layer}.",
         f"A layer mixes the rows of a batch: a sum or a norm over axis 0, or a reshape that moves rows. {effect}",
         "Nothing, if it is meant."
         if by_design
@@ -68,8 +65,8 @@ def _forward_leak(few: ModelProbe, training: bool) -> str | None:
     changed = few.scaling.apply(few.dataset.inputs, few.dtype)
     changed[0] = changed[0] * -2 + changed[1:].mean(axis=0) + 1  # unlike itself whatever it was
     before, after = few.outputs(few.x, key), few.outputs(few.backend.asarray(changed), key)
-    place = _first_difference(few, [y[1:] for y in before], [y[1:] for y in after])
-    return None if place is None else _name(few, place)
+    others = ({name: y[1:] for name, y in outputs.items()} for outputs in (before, after))
+    return _first_difference(few, *others)
 
 
 def _backward_leak(few: ModelProbe, training: bool) -> str | None:
@@ -80,25 +77,20 @@ def _backward_leak(few: ModelProbe, training: bool) -> str | None:
     for layer, _, dx, _ in trace.backward(few.backend.xp, few.backend.asarray(seed)):
         rows = few.host(dx)
         if np.abs(rows[1:]).max() > _rounding(few, rows):
-            return layer.name
+            return f"layer {layer.name}"
     return None
-
-
-def _name(few: ModelProbe, place: int) -> str:
-    """The layer that made output `place`, where 0 is the input."""
-    return few.trace(few.x).layers[place - 1].name
 
 
 def _rounding(few: ModelProbe, rows: np.ndarray) -> float:
     return ROUNDINGS * float(np.finfo(few.dtype).eps) * float(np.abs(rows).max(initial=0))
 
 
-def _first_difference(few: ModelProbe, a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> int | None:
-    """The first place at which two lists of arrays differ by more than rounding; NaN equals NaN."""
-    for place, (x, y) in enumerate(zip(a, b, strict=True)):
-        both = np.isfinite(x) & np.isfinite(y)
+def _first_difference(few: ModelProbe, a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> str | None:
+    """The first layer whose outputs differ by more than rounding; NaN equals NaN."""
+    for name, x in a.items():
+        y, both = b[name], np.isfinite(x) & np.isfinite(b[name])
         if np.any(np.isfinite(x) != np.isfinite(y)) or np.abs(x - y)[both].max(initial=0) > _rounding(
             few, x[both]
         ):
-            return place
+            return name
     return None

@@ -13,7 +13,7 @@ import numpy as np
 from backends import leaves
 from nnbackprop.diagnostics.check import NOT_APPLICABLE, CheckResult
 from nnbackprop.diagnostics.findings import Finding
-from nnbackprop.errors import DivergedError
+from nnbackprop.errors import DivergedError, InitialValueError, ScalingError
 from nnbackprop.nn.layers import Dropout
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.sequential import Sequential
@@ -91,7 +91,7 @@ def _train(few: ModelProbe, rate: float, deadline: float) -> ModelProbe:
         seed=few.seed,
         resident="yes",
     )
-    with contextlib.suppress(DivergedError):  # another rate may do
+    with contextlib.suppress(DivergedError, InitialValueError, ScalingError):  # another rate may do
         for epochs in range(CHUNK, STEPS + 1, CHUNK):  # of one step each
             trainer.epochs = epochs
             trainer.fit(few.dataset)
@@ -193,8 +193,7 @@ def _accuracy(accuracy: float) -> str:
 
 
 def _first_constant_layer(probe: ModelProbe) -> str:
-    places = ["the scaled input", *(f"layer {layer.name}" for layer in probe.trace(probe.x).layers)]
-    for place, y in zip(places, probe.outputs(probe.x), strict=True):
+    for place, y in probe.outputs(probe.x).items():
         if y.std(axis=0).max() <= ALIKE * (np.abs(y).max() + 1e-30):
             return f" The samples are alike from {place} on."
     return ""

@@ -52,11 +52,6 @@ class ModelProbe:
         host = objective.network.init(dataset.sample_shape, seed, dtype)
         return cls(backend, objective, tree_map(backend.asarray, host), dataset, scaling, dtype, seed)
 
-    def redrawn(self, seed: int) -> ModelProbe:
-        """The same with the initial weights of another seed."""
-        args = self.backend, self.objective, self.dataset, self.scaling, self.dtype, self.seed + seed
-        return ModelProbe.at_start(*args)
-
     def few(self, most: int) -> ModelProbe:
         """The same with at most `most` samples, shuffled by the seed, the classes in turn."""
         rows = permutation(self.seed, 0, len(self.dataset))
@@ -104,9 +99,10 @@ class ModelProbe:
         """A device array as float64 on the host."""
         return self.backend.to_numpy(array).astype(np.float64)
 
-    def outputs(self, x: Array, key: RngKey | None = None) -> list[np.ndarray]:
-        """The input and each layer's output, on the host in float64."""
-        return [self.host(a) for a in (x, *(layer.y for layer in self.trace(x, key).layers))]
+    def outputs(self, x: Array, key: RngKey | None = None) -> dict[str, np.ndarray]:
+        """The scaled input and each layer's output, by name, on the host in float64."""
+        layers = self.trace(x, key).layers
+        return {"the scaled input": self.host(x)} | {f"layer {t.name}": self.host(t.y) for t in layers}
 
     def score(self, x: Array) -> tuple[float, float]:
         """Loss without penalties, and accuracy (NaN where targets are no class labels), in evaluation mode."""

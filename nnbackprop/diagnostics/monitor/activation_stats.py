@@ -10,17 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import getitem
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from backends import Array, Backend, Tree, device_of, leaves, tree_map
+from backends import Array, Tree, device_of, leaves, tree_map
 from nnbackprop.data.loader import DataLoader, get_batch
 from nnbackprop.nn.layers import ReLU, Sigmoid, Tanh
-from nnbackprop.nn.layers.base import Layer
 from nnbackprop.nn.metrics import decide
-from nnbackprop.nn.trace import LayerTrace, Trace
+from nnbackprop.nn.sequential import Sequential
+from nnbackprop.nn.trace import LayerTrace
 from nnbackprop.training.step import TrainStep
+from nnbackprop.training.trainer import Trainer
 
 SAMPLES = 256  # a unit that is active on 1 sample in 50 is zero on all of them once in 170 measurements
 
@@ -77,59 +78,34 @@ class ActivationStats:
         return max(self.weighted, key=lambda layer: layer.ratio, default=None)
 
 
-class ProbeLayer(NamedTuple):
-    """What is known of a layer without its arrays."""
-
-    name: str
-    layer: Layer
-    units: int
-    weighted: bool  # whether it has weight matrices
-
-
-@dataclass(frozen=True, eq=False)
-class Probe:
-    """A fixed batch on the device, and the layers it passes."""
-
-    inputs: Array
-    targets: Array
-    layers: tuple[ProbeLayer, ...]
-
-    @classmethod
-    def of(cls, inputs: Array, targets: Array, trace: Trace) -> Probe:
-        """The batch whose pass is `trace`."""
-        rows = ((t.name, t.layer, math.prod(t.y.shape[1:]), bool(matrices(t.params))) for t in trace.layers)
-        return cls(inputs, targets, tuple(ProbeLayer(*row) for row in rows))
-
-
-def probe_batch(xp: Any, loader: DataLoader, samples: int) -> tuple[Array, Array]:
-    """Inputs and targets spread evenly over the training part, which may be sorted."""
+def probe_batch(loader: DataLoader, samples: int) -> tuple[Array, Array]:
+    """Inputs and targets on the device, spread evenly over the training part, which may be sorted."""
     n = len(loader.dataset)
     rows = np.linspace(0, n - 1, min(samples, n)).astype(np.int64)
     x = tree_map(lambda a: loader.backend.asarray(a)[0, ...], loader.xs(rows.reshape(1, -1)))
-    inputs, targets, _ = get_batch(xp, loader.data, x)
-    return inputs, targets
+    return get_batch(loader.backend.xp, loader.data, x)[:2]
 
 
 def measure(
-    backend: Backend, stats_step: StatsStep, state: Tree, data: Tree, xs: Tree, probe: Probe, step: int
+    trainer: Trainer, stats_step: StatsStep, batch: tuple[Array, Array], state: Tree, xs: Tree, step: int
 ) -> ActivationStats:
     """Statistics of `state`, which is before step `step` + 1 and is not changed; `xs` is that step's chunk."""
-    like = probe.inputs
-    table = backend.xp.zeros((len(probe.layers) + 1, 4), dtype=like.dtype, device=device_of(like))
-    read = {"state": state, "data": data, "inputs": like, "targets": probe.targets}
+    backend, (inputs, targets) = trainer.backend, batch
+    layers = list(stats_step.step.objective.network.named_layers(state["params"]))
+    table = backend.xp.zeros((len(layers) + 1, 4), dtype=inputs.dtype, device=device_of(inputs))
+    read = {"state": state, "data": trainer.loader.data, "inputs": inputs, "targets": targets}
     first = tree_map(lambda a: a[:1, ...], xs)
-    *rows, (J, correct, lr, _) = (
-        backend.to_numpy(backend.scan(stats_step, table, read, first)).astype(float).tolist()
-    )
-    layers: list[LayerStats] = []
-    for row, (name, layer, units, weighted) in zip(rows, probe.layers, strict=True):
-        weights, update, delta = row[:3] if weighted else (None, None, 0.0)
+    *rows, totals = backend.to_numpy(backend.scan(stats_step, table, read, first)).astype(float).tolist()
+    units = {row.name: math.prod(row.out_shape) for row in trainer.layers}
+    stats: list[LayerStats] = []
+    for (name, layer, params), row in zip(layers, rows, strict=True):
+        weights, update, delta = row[:3] if matrices(params) else (None, None, 0.0)
         idle = row[3] if isinstance(layer, ReLU | Sigmoid | Tanh) else None
-        last = len(layers) == len(rows) - 1
-        layers.append(LayerStats(name, type(layer).__name__.lower(), units, last, weights, update, delta, idle))
-    n = probe.targets.shape[0]
-    accuracy = correct / n if len(probe.targets.shape) == 1 else math.nan
-    return ActivationStats(step, n, lr, J, accuracy, tuple(layers))
+        kind, last = type(layer).__name__.lower(), len(stats) == len(rows) - 1
+        stats.append(LayerStats(name, kind, units[name], last, weights, update, delta, idle))
+    (J, right, lr, _), n = totals, targets.shape[0]
+    accuracy = right / n if len(targets.shape) == 1 else math.nan
+    return ActivationStats(step, n, lr, J, accuracy, tuple(stats))
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,13 +128,14 @@ class StatsStep:
         deltas = {layer.name: norm(xp, [dy]) for layer, dy, _, _ in run.backward(xp, dy)}
         copy = tree_map(lambda a: xp.asarray(a, copy=True), data["state"])
         after = self.step(copy, data["data"], x)["params"]
-        rows = []
+        rows, last = [], run.layers[-1]
         for layer in run.layers:
+            if isinstance(layer.layer, Sequential):
+                continue  # the sum of a residual block
             old, new = matrices(layer.params), matrices(reduce(getitem, layer.path, after))
             update = [b - a for a, b in zip(old, new, strict=True)]
             norms = [norm(xp, old), norm(xp, update), deltas[layer.name]] if old else [zero] * 3
-            last = layer is run.layers[-1]
-            rows.append([*norms, _wrong(xp, layer, t) if last else _idle(xp, layer)])
+            rows.append([*norms, _wrong(xp, layer, t) if layer is last else _idle(xp, layer)])
         correct = zero
         if len(data["targets"].shape) == 1:
             right = decide(xp, run.y, objective.loss.threshold) == data["targets"]

@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from backends import Tree
+from backends import Array, Tree
 from nnbackprop.diagnostics.findings import Diagnosis
 from nnbackprop.diagnostics.nan_tracing import NotFinite
 from nnbackprop.runs.callbacks import row
 from nnbackprop.training.callbacks import Callback, ChunkBegin, ChunkEnd, EpochEnd, TrainBegin, TrainEnd
 from nnbackprop.training.trainer import Trainer
 
-from .activation_stats import SAMPLES, Probe, StatsStep, measure, probe_batch
+from .activation_stats import SAMPLES, StatsStep, measure, probe_batch
 from .history import History, Point
 from .run_checks import check_history, dropout_in_evaluation
 
@@ -34,8 +34,8 @@ class Monitor(Callback):
     def __init__(self, share: float = SHARE) -> None:
         self.share = share
         self.history = History()
-        self.probe: Probe | None = None
-        self._parts = 1  # the probe and the step are divided by this
+        self._batch: tuple[Array, Array] | None = None
+        self._parts = 1  # the samples and the step's batch are divided by this
         self._next, self._distance = 0.0, 1.0  # steps
         self._began, self._spent, self._cost = 0.0, 0.0, 0.0  # seconds; the last measurement took `_cost`
 
@@ -67,7 +67,7 @@ class Monitor(Callback):
         self._first = self._next = event.first_step
         self._distance = max(1.0, (total - event.first_step) / MEASUREMENTS)
         self._began = time.perf_counter()
-        self.probe = None
+        self._batch = None
         self.history.restart(event.first_step)
 
     def chunk_begin(self, trainer: Trainer, event: ChunkBegin) -> None:
@@ -94,7 +94,7 @@ class Monitor(Callback):
     def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
         """A last measurement, within the budget or not, as how a run ends tells most."""
         self.history.stopped = event.reason
-        if self.probe and self.history.stats[-1].step < event.step:
+        if self.history.stats and self.history.stats[-1].step < event.step:
             self.measure(trainer, self._xs, event.step, trainer.state)
 
     def measure(self, trainer: Trainer, xs: Tree, step: int, state: Tree) -> None:
@@ -105,7 +105,7 @@ class Monitor(Callback):
                     self._measure(trainer, xs, step, state)
                 return
             except MemoryError:
-                self._parts, self.probe = 2 * self._parts, None
+                self._parts, self._batch = 2 * self._parts, None
                 trainer.backend.empty_cache()
         if self._parts < 4 * SAMPLES:
             self._parts = 4 * SAMPLES
@@ -113,15 +113,13 @@ class Monitor(Callback):
                 callback.message("the monitor finds no memory for its measurements, and makes no more of them")
 
     def _measure(self, trainer: Trainer, xs: Tree, step: int, state: Tree) -> None:
-        backend, loader = trainer.backend, trainer.loader
-        if self.probe is None:
-            parts = max(trainer.step.microbatches, self._parts)
-            train_step = replace(trainer.step, microbatches=parts)
-            self._stats_step, xp = StatsStep(train_step), backend.xp
-            inputs, targets = probe_batch(xp, loader, max(1, SAMPLES // self._parts))
-            trace = train_step.objective.network.trace(xp, state["params"], inputs[:FEW, ...])
-            self.history.dropout = dropout_in_evaluation(xp, trace, train_step.seed)
-            self.probe = Probe.of(inputs, targets, trace)
+        loader, train_step = trainer.loader, trainer.step
+        if self._batch is None:
+            train_step = replace(train_step, microbatches=max(train_step.microbatches, self._parts))
+            self._batch, self._stats_step = probe_batch(loader, SAMPLES // self._parts), StatsStep(train_step)
+            few, network = self._batch[0][:FEW, ...], train_step.objective.network
+            trace = network.trace(loader.backend.xp, state["params"], few)
+            self.history.dropout = dropout_in_evaluation(loader.backend.xp, trace, trainer.seed)
             if loader.dataset.classes:
                 self.history.commonest = float(loader.dataset.counts().max()) / len(loader.dataset)
-        self.history.stats.append(measure(backend, self._stats_step, state, loader.data, xs, self.probe, step))
+        self.history.stats.append(measure(trainer, self._stats_step, self._batch, state, xs, step))
