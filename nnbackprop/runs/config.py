@@ -180,9 +180,7 @@ class Config:
 
     @property
     def settled(self) -> dict[str, Any]:
-        """What stays as it is from a run's first step to its last, as JSON has it.
-
-        """
+        """What stays as it is from a run's first step to its last, as JSON has it."""
         left_out = {*MAY_CHANGE, *NO_FLAGS, "name"}
         said = {name: value for name, value in asdict(self).items() if name not in left_out}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
