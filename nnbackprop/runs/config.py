@@ -180,11 +180,8 @@ class Config:
 
     @property
     def settled(self) -> dict[str, Any]:
-        """What stays as it is from a run's first step to its last, as JSON has it.
-
-        Its data are left out, as they are known by their fingerprint wherever they lie.
-        """
-        left_out = {*MAY_CHANGE, *NO_FLAGS, "name", "data"}
+        """What stays as it is from a run's first step to its last, as JSON has it."""
+        left_out = {*MAY_CHANGE, *NO_FLAGS, "name"}
         said = {name: value for name, value in asdict(self).items() if name not in left_out}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
 
@@ -192,6 +189,7 @@ class Config:
 KNOWN = tuple(field.name for field in fields(Config))
 NO_FLAGS = ("recipe", "title")
 MAY_CHANGE = (
+    "data",
     "epochs",
     "patience",
     "max_time",
@@ -208,7 +206,7 @@ MAY_CHANGE = (
     "doctor",
     "runs_dir",
 )
-"""How long and where a run goes on, which a resume may change."""
+"""How long and where a run goes on, which a resume may change; its data are known by their fingerprint."""
 
 FORMER = {("scale", "book"): "rashid", ("init", "book"): "fan-out-normal"}
 """Values under their former names, which configurations and checkpoints written before still have."""

@@ -23,7 +23,7 @@ from .callbacks import CheckpointCallback, JsonlLogger, SaveEvery
 from .checkpoint import Checkpoint
 from .checkpoint_manager import CheckpointManager
 from .config import MAY_CHANGE, Config
-from .data_splits import DataSplits
+from .data_splits import DataSplits, absolute
 from .divergence_recovery import DivergenceRecovery
 from .run_dir import RunDir, environment
 from .signals import stop_on_signals
@@ -126,6 +126,7 @@ def start(config: Config) -> Iterator[Run]:
     build.check(config)
     began, backend = Moment.now(), open_backend(config)
     data = DataSplits.load(config)
+    config = replace(config, data=absolute(config.data))
     trainer = first_trainer(config, backend, data)
     name = config.recipe if config.name is None else config.name
     folder = RunDir.create(Path(config.runs_dir), name)
@@ -193,7 +194,7 @@ def _resumed(folder: RunDir, overrides: Mapping[str, Any], say: Say) -> Run:
     if best.params is None:  # the last weights were the best, and will not be any more
         remove(folder.checkpoint("best"))
     # where a run goes on is not where it was asked to run: a GPU run repeats on a laptop
-    stored = replace(config, backend=kept.backend, device=kept.device)
+    stored = replace(config, backend=kept.backend, device=kept.device, data=absolute(config.data))
     return Run(stored, folder, data, trainer, best, checkpoints, began)
 
 
@@ -238,13 +239,14 @@ def _tell_missing_rows(folder: RunDir, done: int, say: Say) -> None:
 
 
 def _tell_changed_rate(kept: Config, config: Config, trainer: Trainer, samples: int, say: Say) -> None:
-    """A message where other --epochs bend the schedule at the step from which the run goes on."""
-    step = trainer.progress.step
-    before, now = (build.learning_rate(c, samples)(step) for c in (kept, config))
-    if before != now and step < kept.epochs * build.steps_per_epoch(kept, samples):
+    """A message where other --epochs bend the schedule, with the rate before and after."""
+    step, factor = trainer.progress.step, trainer.progress.lr_factor
+    before, now = (build.learning_rate(c, samples) for c in (kept, config))
+    if step and before(step) != now(step):
         say(
-            f"The learning rate of step {step + 1} is {now:g} and was to be {before:g}: the schedule "
-            f"{config.schedule} spans --epochs {config.epochs}, and spanned {kept.epochs}."
+            f"The learning rate goes from {factor * before(step - 1):g} at step {step} to {factor * now(step):g} at "
+            f"step {step + 1}: the schedule {config.schedule} spans --epochs {config.epochs}, and spanned "
+            f"{kept.epochs}."
         )
 
 

@@ -1,4 +1,4 @@
-"""Divergence: the step and layer are named, and a run may go back to a checkpoint, on at half the learning rate."""
+"""Divergence: its step and layer are named; a run may go back to a checkpoint and on at half the learning rate."""
 
 from __future__ import annotations
 
