@@ -85,6 +85,15 @@ def chunk_length(rows: Sequence[LayerRow], batch: int, device: str) -> int:
     return 1 << max(0, min(LONGEST_CHUNK, int(CHUNK_SECONDS / seconds)).bit_length() - 1)
 
 
+def check_batches(network: Sequential, samples: int, batch: int) -> None:
+    """UsageError where batches of `batch` leave a single sample, of which batch statistics cannot be taken."""
+    if network.has_buffers and (samples % batch == 1 or batch == 1):
+        raise UsageError(
+            f"{samples} training samples in batches of {batch} leave a batch of 1, and batch normalization needs "
+            "at least 2: choose another batch size (--batch-size), or layer normalization."
+        )
+
+
 def check_outputs(layers: Sequence[LayerRow], train: Dataset, loss: Loss) -> None:
     """ShapeError unless the network's outputs fit the targets: one a class, or a single one for two classes."""
     last, known = layers[-1], len(train.classes)

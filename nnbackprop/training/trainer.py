@@ -39,7 +39,7 @@ from .callbacks.base import (
     TrainEnd,
 )
 from .evaluator import Evaluator
-from .plan import check_initial, check_options, check_outputs, check_parts, chunk_length, layer_rows
+from .plan import check_batches, check_initial, check_options, check_outputs, check_parts, chunk_length, layer_rows
 from .progress import Progress
 from .snapshot import Snapshot
 from .step import Clip, Objective, TrainStep
@@ -242,6 +242,7 @@ class Trainer:
         self.state = self.step.clear(self.state, train.weights is not None)
         loader = self._loader(train)
         batch = min(self.batch_size or len(train), len(train))
+        check_batches(self.network, len(train), batch)
         length = loader.limit_chunk(chunk_length(self.layers, batch, self.backend.device), batch)
         saves = [c.steps_per_save for c in self.callbacks if c.steps_per_save]
         every = reduce(math.gcd, saves) if saves else None
@@ -303,6 +304,7 @@ class Trainer:
         gradient_norms = dict(zip(self._trained_layers(), norms, strict=True))
         weight = sums.get("weight", chunk.samples)
         p.add_chunk(chunk.steps, chunk.samples, seconds, sums["loss"], weight, sums["metrics"], gradient_norms)
+        weight = weight or 1.0  # a chunk whose samples all weigh 0
         metrics = self.metrics.compute(sums["metrics"], weight)
         lr, used = self._lr(p.step - 1), self.backend.memory().used
         loss = sums["loss"] / weight
