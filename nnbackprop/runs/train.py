@@ -245,8 +245,8 @@ def _tell_changed_rate(kept: Config, config: Config, trainer: Trainer, samples: 
     if step and before(step) != now(step):
         last, following = factor * before(step - 1), factor * now(step)
         say(
-            f"The learning rate goes from {last:g} at step {step} to {following:g} at step {step + 1}: the schedule "
-            f"{config.schedule} spans --epochs {config.epochs}, and spanned {kept.epochs}."
+            f"The learning rate goes from {last:g} at step {step} to {following:g} at step {step + 1}: the "
+            f"schedule {config.schedule} spans --epochs {config.epochs}, and spanned {kept.epochs}."
         )
 
 
