@@ -30,7 +30,7 @@ from nnbackprop.training.callbacks import (
 )
 from nnbackprop.training.trainer import Trainer
 from tests.support import small_runs
-from tests.support.small_runs import EveryStep, make_trainer, untimed
+from tests.support.small_runs import make_trainer
 
 clouds = partial(small_runs.clouds, 90, spread=0.3)
 crowded = partial(small_runs.clouds, 60, spread=1.0)
@@ -187,27 +187,6 @@ def test_train_begin_has_the_sizes() -> None:
         ("dense2", 8 * 3 + 3, 8 * 27),
     ]
     assert begin.layers[0].flops == 2 * 2 * 8 + 8
-
-
-@pytest.mark.parametrize("stop_at", [1, 6, 13])
-def test_a_run_stopped_by_a_callback_goes_on_exactly(stop_at: int) -> None:
-    class Stop(EveryStep):
-        def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
-            if event.step >= stop_at:
-                trainer.stop()
-
-    whole = make(callbacks=[EveryStep()])
-    whole.fit(clouds(), validation=small_runs.clouds(30, 3, 0.3))
-    first = make(callbacks=[Stop()])
-    first.fit(clouds(), validation=small_runs.clouds(30, 3, 0.3))
-    assert first.stop_reason == "interrupted"
-    assert first.progress.step == stop_at
-    second = make(callbacks=[EveryStep()])
-    second.build(clouds())
-    second.load_state_dict(first.state_dict())
-    second.fit(clouds(), validation=small_runs.clouds(30, 3, 0.3))
-    assert same(whole, second)
-    assert untimed([*first.history, *second.history]) == untimed(whole.history)
 
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
