@@ -267,3 +267,30 @@ def test_a_time_limit_holds_where_a_step_takes_longer_than_its_estimate(monkeypa
     trainer.fit(clouds())
     assert trainer.stop_reason == "max-time"
     assert trainer.progress.step <= 6
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_trainer_interrupted_within_a_chunk_goes_on_exactly(
+    error: type[BaseException], backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ctrl-C does in a notebook: it stands where its snapshot was taken, and `fit` repeats what came after."""
+    whole, other = make(backend), make(backend)
+    whole.fit(clouds())
+    scan, calls = other.backend.scan, [0]
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        calls[0] += 1
+        state = scan(*arguments, **options)
+        if calls[0] == 8:
+            raise error
+        return state
+
+    monkeypatch.setattr(other.backend, "scan", interrupted)
+    with pytest.raises(error):
+        other.fit(clouds())
+    assert other.progress.step < whole.progress.step
+    assert math.isfinite(other.evaluate(clouds()).loss)
+    other.fit(clouds())
+    assert same(whole, other)
+    assert [row.epoch for row in other.history] == [1, 2, 3, 4, 5]
+    assert other.history[-1].train == whole.history[-1].train
