@@ -30,7 +30,7 @@ from nnbackprop.training.callbacks import (
 )
 from nnbackprop.training.trainer import Trainer
 from tests.support import small_runs
-from tests.support.small_runs import EveryStep, make_trainer, untimed
+from tests.support.small_runs import make_trainer
 
 clouds = partial(small_runs.clouds, 90, spread=0.3)
 crowded = partial(small_runs.clouds, 60, spread=1.0)
@@ -189,27 +189,6 @@ def test_train_begin_has_the_sizes() -> None:
     assert begin.layers[0].flops == 2 * 2 * 8 + 8
 
 
-@pytest.mark.parametrize("stop_at", [1, 6, 13])
-def test_a_run_stopped_by_a_callback_goes_on_exactly(stop_at: int) -> None:
-    class Stop(EveryStep):
-        def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
-            if event.step >= stop_at:
-                trainer.stop()
-
-    whole = make(callbacks=[EveryStep()])
-    whole.fit(clouds(), validation=small_runs.clouds(30, 3, 0.3))
-    first = make(callbacks=[Stop()])
-    first.fit(clouds(), validation=small_runs.clouds(30, 3, 0.3))
-    assert first.stop_reason == "interrupted"
-    assert first.progress.step == stop_at
-    second = make(callbacks=[EveryStep()])
-    second.build(clouds())
-    second.load_state_dict(first.state_dict())
-    second.fit(clouds(), validation=small_runs.clouds(30, 3, 0.3))
-    assert same(whole, second)
-    assert untimed([*first.history, *second.history]) == untimed(whole.history)
-
-
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
 def test_divergence_is_noticed_at_the_end_of_its_chunk() -> None:
     network = Sequential(Dense(8), ReLU(), Dense(3))
@@ -288,3 +267,30 @@ def test_a_time_limit_holds_where_a_step_takes_longer_than_its_estimate(monkeypa
     trainer.fit(clouds())
     assert trainer.stop_reason == "max-time"
     assert trainer.progress.step <= 6
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_trainer_interrupted_within_a_chunk_goes_on_exactly(
+    error: type[BaseException], backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ctrl-C does in a notebook: it stands where its snapshot was taken, and `fit` repeats what came after."""
+    whole, other = make(backend), make(backend)
+    whole.fit(clouds())
+    scan, calls = other.backend.scan, [0]
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        calls[0] += 1
+        state = scan(*arguments, **options)
+        if calls[0] == 8:
+            raise error
+        return state
+
+    monkeypatch.setattr(other.backend, "scan", interrupted)
+    with pytest.raises(error):
+        other.fit(clouds())
+    assert other.progress.step < whole.progress.step
+    assert math.isfinite(other.evaluate(clouds()).loss)
+    other.fit(clouds())
+    assert same(whole, other)
+    assert [row.epoch for row in other.history] == [1, 2, 3, 4, 5]
+    assert other.history[-1].train == whole.history[-1].train
