@@ -130,7 +130,7 @@ def heeded() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the data of `torture.child_run` and `runs/whole`, a run in a process that nothing disturbed."""
+    """A folder with the data of `torture.child_run` and `runs/whole`, a run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("reference")
     child_run.write_clouds(folder)
     child_run.run_to_end(folder, *child_run.train_words("whole", child_run.EPOCHS))

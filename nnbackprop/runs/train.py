@@ -243,10 +243,10 @@ def _tell_changed_rate(kept: Config, config: Config, trainer: Trainer, samples: 
     step, factor = trainer.progress.step, trainer.progress.lr_factor
     before, now = (build.learning_rate(c, samples) for c in (kept, config))
     if step and before(step) != now(step):
+        last, following = factor * before(step - 1), factor * now(step)
         say(
-            f"The learning rate goes from {factor * before(step - 1):g} at step {step} to {factor * now(step):g} at "
-            f"step {step + 1}: the schedule {config.schedule} spans --epochs {config.epochs}, and spanned "
-            f"{kept.epochs}."
+            f"The learning rate goes from {last:g} at step {step} to {following:g} at step {step + 1}: the "
+            f"schedule {config.schedule} spans --epochs {config.epochs}, and spanned {kept.epochs}."
         )
 
 
