@@ -15,7 +15,7 @@ from nnbackprop.data.readers import csv, png
 from nnbackprop.errors import DataError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.metrics import accuracy, metrics_for
-from nnbackprop.training.callbacks.base import Score
+from nnbackprop.training.callbacks import Score
 from nnbackprop.training.evaluator import Evaluator
 
 from . import build

@@ -27,7 +27,7 @@ from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Optimizer
 
 from .batch_schedule import BatchSchedule, Chunk
-from .callbacks.base import (
+from .callbacks import (
     Callback,
     ChunkBegin,
     ChunkEnd,
