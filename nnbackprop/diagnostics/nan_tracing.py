@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from backends import Array, Tree
-from nnbackprop.data.loader import batch_size, get_batch, microbatch
+from nnbackprop.data.loader import get_batch
 from nnbackprop.errors import DivergedError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.rng import RngKey
@@ -85,12 +85,9 @@ def _not_finite(step: int, lr: float, kind: Kind, text: str, layer: str | None) 
 
 def _before_update(step: TrainStep, params: Params, data: Tree, x: Tree) -> Found | None:
     """The first array of a step that is not finite, in the order in which the step computes them."""
-    n = batch_size(data, x)
-    size = -(-n // step.microbatches)
     if found := _parameters(step, params, "before the step"):
         return found
-    for row0 in range(0, n, size):
-        part = (data, x) if size == n else microbatch(data, x, row0, min(row0 + size, n))
+    for row0, *part in step.split(data, x):
         found = _in_batch(step, params, *get_batch(step.xp, *part), RngKey(step.seed, x["step"], row0))
         if found:
             return found
