@@ -26,14 +26,14 @@ SMALL = 1e-3
 
 def hidden_layer(case: Case) -> Mistake | None:
     """The error that reaches a hidden layer is wrong: what happened between it and the layer above?"""
-    top = max(part.layer for part in case.bad)
+    top = max(part.layer for part in case.wrong)
     if top + 1 >= len(case.layers):
         return None
     here, above = case.layers[top], case.layers[top + 1]
     W, W_above = case.point[here.W], case.point[above.W]
     rng, cut = np.random.Generator(np.random.Philox(key=5)), {**case.point, above.W: 0 * W_above}
-    rate, v = penalty_rate(case, top), rng.choice([-1.0, 1.0], W.shape)
-    usual, left = (case.along(point, here.W, v) for point in (case.point, cut))
+    rate, v = l2_of_loss(case, top), rng.choice([-1.0, 1.0], W.shape)
+    usual, left = (case.derivative_along(point, here.W, v) for point in (case.point, cut))
     if abs(left - rate * float(np.sum(W * v))) > FITS * (abs(usual) or 1.0):
         return None  # the error has another way than through W_{l+1}: no chain of layers
     g = case.gradients(case.point)[here.W]
@@ -42,18 +42,18 @@ def hidden_layer(case: Case) -> Mistake | None:
     if W_above.shape[0] == W_above.shape[1]:
         symmetric = {**case.point, above.W: (W_above + W_above.T) / 2}
         g, directions = case.gradients(symmetric)[here.W], rng.choice([-1.0, 1.0], (4, *W.shape))
-        misses = [case.along(symmetric, here.W, v) - float(np.sum(g * v)) for v in directions]
+        misses = [case.derivative_along(symmetric, here.W, v) - float(np.sum(g * v)) for v in directions]
         if max(map(abs, misses)) <= FITS * norm(g):
             evidence = f"With a symmetric {above.W} the gradient of {here.W} is right."
             return Mistake("weight-transposed", evidence)
     return _from_curves(case, top, here.b) if here.b else None
 
 
-def penalty_rate(case: Case, layer: int) -> float:
+def l2_of_loss(case: Case, layer: int) -> float:
     """The loss's L2 coefficient of a hidden layer's W, measured where W_{l+1} = 0."""
     name, above = case.layers[layer].W, case.layers[layer + 1].W
     W = case.point[name]
-    return case.along({**case.point, above: 0 * case.point[above]}, name, W) / float(np.sum(W * W))
+    return case.derivative_along({**case.point, above: 0 * case.point[above]}, name, W) / float(np.sum(W * W))
 
 
 def has_dropout(case: Case, layer: int) -> tuple[bool, bool]:

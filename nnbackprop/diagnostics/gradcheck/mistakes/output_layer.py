@@ -43,7 +43,7 @@ def output_layer(case: Case) -> Mistake | None:
     top = len(case.layers) - 1
     W, b = case.part(top, "W"), case.part(top, "b")
     curves = output_curves(case)
-    if curves is None or W is None or W.good or (b is not None and b.good):
+    if curves is None or W is None or W.right or (b is not None and b.right):
         return None
     c, analytic, numerical = curves
     if norm(numerical) < 1e-4 * norm(analytic):
