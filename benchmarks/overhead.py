@@ -24,7 +24,7 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import NnbackpropError
 from nnbackprop.report.progress import progress
 from nnbackprop.runs import build
-from nnbackprop.training.callbacks.base import Callback, EpochBegin, TrainEnd
+from nnbackprop.training.callbacks import Callback, EpochBegin, TrainEnd
 from nnbackprop.training.trainer import Trainer
 
 PAIRS = 7
@@ -41,7 +41,7 @@ COMMAND = ("train", "--epochs", "1", "--backend", "numpy")
 
 FIRST_STEP = """
 import sys
-from nnbackprop.training.callbacks.base import Callback
+from nnbackprop.training.callbacks import Callback
 Callback.chunk_begin = lambda self, event: print("first step", flush=True)
 from nnbackprop.cli import main
 main(sys.argv[1:])

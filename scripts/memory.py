@@ -40,7 +40,7 @@ from nnbackprop.cli import main
 look("command")
 import numba
 look("numba")
-from nnbackprop.training.callbacks.base import Callback
+from nnbackprop.training.callbacks import Callback
 Callback.train_begin = lambda self, event: look("data")
 Callback.chunk_end = Callback.train_end = lambda self, event: look("training")
 atexit.register(lambda: (look("end"), open(sys.argv[1], "w").write(json.dumps(found))))

@@ -118,7 +118,7 @@ def two_clouds(in_a_folder_of_its_own: None, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
-def heeded() -> Iterator[None]:
+def default_signals() -> Iterator[None]:
     """Signals as a program has them that is not in a shell's background, where SIGINT is ignored."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number in SIGNALS:
@@ -130,7 +130,7 @@ def heeded() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the data of `torture.child_run` and `runs/whole`, a run in a process that nothing disturbed."""
+    """A folder with the data of `torture.child_run` and `runs/whole`, a run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("reference")
     child_run.write_clouds(folder)
     child_run.run_to_end(folder, *child_run.train_words("whole", child_run.EPOCHS))

@@ -37,11 +37,12 @@ def replay(
     accuracy of a float32 run within chance.
     """
     from nnbackprop.diagnostics.replay import replay as train_again
+    from nnbackprop.report.progress import progress as display
     from nnbackprop.report.replay import replay_report
 
     places = {"backend": backend, "device": device, "threads": threads}
     where = {name: value for name, value in places.items() if value is not None}
-    found = train_again(run, where, runs_dir, progress, err)
+    found = train_again(run, where, runs_dir, lambda header: display(progress, err, header))
     if as_json:
         print(json.dumps(found.to_json(), indent=2, allow_nan=False))
     else:

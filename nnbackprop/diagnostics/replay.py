@@ -8,18 +8,16 @@ the accuracy can be judged. docs/reproducibility.md has the measurements.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from rich.console import Console
 
 from nnbackprop.diagnostics.difference import difference
 from nnbackprop.errors import RunFolderError, UsageError
-from nnbackprop.report.progress import progress
 from nnbackprop.runs import build
 from nnbackprop.runs import config as configuration
 from nnbackprop.runs.checkpoint import Checkpoint, flatten, load
@@ -39,6 +37,9 @@ STANDARD_ERRORS = 3
 """By which the accuracies of two float32 runs of one recipe may differ."""
 
 Which = Literal["last", "best"]
+
+Display = Callable[[Mapping[str, str]], Callback]
+"""Makes the callback that shows progress, from the lines of a run's header."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Replay:
         return {**asdict(self), "run": str(self.run), **verdict}
 
 
-def replay(run: str, where: Mapping[str, Any], runs: Path, display: str, console: Console) -> Replay:
+def replay(run: str, where: Mapping[str, Any], runs: Path, display: Display = lambda header: Callback()) -> Replay:
     """Train a run again for the steps it has made, and compare; nothing is written.
 
     `where` may name another backend, device and number of threads. UsageError if the run's configuration does not
@@ -133,7 +134,7 @@ def replay(run: str, where: Mapping[str, Any], runs: Path, display: str, console
     trainer, best = first_trainer(config, backend, splits), EarlyStopping()
     trainer.epochs = -(-steps // build.steps_per_epoch(config, len(splits.train)))
     again = StopAtStep(best, steps)
-    trainer.callbacks = (best, again, progress(display, console, build.description(config)))
+    trainer.callbacks = (best, again, display(build.description(config)))
     trainer.fit(splits.train, splits.validation, splits.test)
     return _compare(folder, config, last, trainer, again, splits)
 

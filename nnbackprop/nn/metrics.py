@@ -153,13 +153,6 @@ def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
     return float(np.mean(predictions == labels))
 
 
-def confusion(predictions: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Counts (classes, classes) int64: row the true class, column the predicted one."""
-    return np.bincount(labels.astype(np.int64) * classes + predictions, minlength=classes**2).reshape(
-        classes, classes
-    )
-
-
 def _zeros(xp: Any, shape: tuple[int, ...], like: Array) -> Array:
     return xp.zeros(shape, dtype=like.dtype, device=device_of(like))
 

@@ -1,4 +1,4 @@
-"""How gradients become updates: one optimizer a file, each a kernel for one number.
+"""How gradients become updates: each optimizer is a kernel for one number.
 
 A training loop of one's own. `xp` is the namespace of a backend: the Array API and `fuse`, which plain `numpy` has
 not. A step's scalars come from `step_scalars(t, lr)`, t counted from 1.
@@ -19,13 +19,10 @@ not. A step's scalars come from `step_scalars(t, lr)`, t counted from 1.
 True
 """
 
-from .adagrad import Adagrad
-from .adam import Adam, AdamW
+from .adaptive import Adagrad, Adam, AdamW, RMSprop
 from .base import Optimizer
 from .clipping import clip_by_global_norm, clip_by_value
-from .momentum import Momentum, Nesterov
-from .rmsprop import RMSprop
-from .sgd import SGD
+from .sgd import SGD, Momentum, Nesterov
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "sgd": SGD,

@@ -9,8 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nnbackprop.nn.metrics import confusion
-
 from .formatting import share
 from .style import printable, shorten, single, text
 
@@ -30,7 +28,9 @@ def confusion_plot(targets: np.ndarray, predicted: np.ndarray, classes: Sequence
     title = f"{accuracy} right: {wrong:,} of {len(targets):,} taken for another class"
     if len(classes) > LARGEST:
         return text(title, most_confused(targets, predicted, classes))
-    return _matrix(title, confusion(predicted, targets, len(classes)), classes)
+    k = len(classes)
+    counts = np.bincount(targets.astype(np.int64) * k + predicted, minlength=k * k).reshape(k, k)
+    return _matrix(title, counts, classes)
 
 
 def most_confused(targets: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> list[str]:

@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from nnbackprop.training.callbacks.base import (
+from nnbackprop.training.callbacks import (
     Callback,
     ChunkEnd,
     EpochBegin,

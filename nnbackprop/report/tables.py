@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from backends import BackendStatus
-from nnbackprop.training.callbacks.base import LayerRow
+from nnbackprop.training.callbacks import LayerRow
 
 from .formatting import count, duration, metric, plural, shape, share, size
 

@@ -63,9 +63,9 @@ class Run:
         """
         self._begin_folder()
         summary = None
-        with stop_on_signals(self.trainer.stop) as heard:
+        with stop_on_signals(self.trainer.stop) as received:
             recovery = self._attach(callbacks)
-            while summary is None and not heard:
+            while summary is None and not received:
                 try:
                     self.trainer.fit(self.data.train, self.data.validation, self.data.test)
                     if self.trainer.stop_reason == "interrupted":
@@ -78,7 +78,7 @@ class Run:
                     for message in recovery.recover():
                         say(message)
         if summary is None:
-            self.signal = heard[0] if heard else 0
+            self.signal = received[0] if received else 0
             return None
         self.folder.write_json("summary.json", summary)
         return summary
@@ -158,7 +158,7 @@ def first_trainer(config: Config, backend: Backend, data: DataSplits) -> Trainer
 
 
 def open_backend(config: Config) -> Backend:
-    """The array library that `config` asks for, told how to compute."""
+    """The array library that `config` asks for, set up as it says."""
     if config.deterministic or config.threads:
         use_threads(config.threads or 1)
     backend = select(config.backend, config.device)
@@ -243,10 +243,10 @@ def _tell_changed_rate(kept: Config, config: Config, trainer: Trainer, samples: 
     step, factor = trainer.progress.step, trainer.progress.lr_factor
     before, now = (build.learning_rate(c, samples) for c in (kept, config))
     if step and before(step) != now(step):
+        last, following = factor * before(step - 1), factor * now(step)
         say(
-            f"The learning rate goes from {factor * before(step - 1):g} at step {step} to {factor * now(step):g} at "
-            f"step {step + 1}: the schedule {config.schedule} spans --epochs {config.epochs}, and spanned "
-            f"{kept.epochs}."
+            f"The learning rate goes from {last:g} at step {step} to {following:g} at step {step + 1}: the "
+            f"schedule {config.schedule} spans --epochs {config.epochs}, and spanned {kept.epochs}."
         )
 
 

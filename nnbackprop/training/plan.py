@@ -18,7 +18,7 @@ from nnbackprop.nn.sequential import Sequential
 from nnbackprop.nn.trace import PlannedLayer
 
 from .batch_schedule import CHUNK_SECONDS
-from .callbacks.base import LayerRow
+from .callbacks import LayerRow
 
 if TYPE_CHECKING:
     from .trainer import Trainer

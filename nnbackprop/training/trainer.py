@@ -27,7 +27,7 @@ from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Optimizer
 
 from .batch_schedule import BatchSchedule, Chunk
-from .callbacks.base import (
+from .callbacks import (
     Callback,
     ChunkBegin,
     ChunkEnd,
@@ -273,18 +273,32 @@ class Trainer:
             waited = time.perf_counter() - begin
             self._call("chunk_begin", ChunkBegin(p.epoch, p.step, chunk.steps, chunk.xs))
             begin = time.perf_counter() - waited
-            self.snapshot.renew(self.state, p.epoch, p.samples, p.step)
-            state, self.state = self.state, None  # donated
+            self.snapshot.renew(self.state, p)
             try:
-                state = self.backend.scan(self.step, state, self.loader.data, chunk.xs, last=self.step.with_norms)
-            except MemoryError:
-                state = None  # half updated
-            self.state = state = self._retry_in_microbatches(chunk) if state is None else state
+                self.state = self._run_chunk(chunk)
+            except BaseException:  # such as Ctrl-C in a notebook: the state was donated
+                self._rewind()
+                raise
             self._end_chunk(chunk, begin)
             if self.stop_reason and p.samples < self.batch_schedule.samples:
                 return
             begin = time.perf_counter()
         self._end_epoch(validated)
+
+    def _run_chunk(self, chunk: Chunk) -> Tree:
+        """The state after a chunk."""
+        state, self.state = self.state, None  # donated
+        try:
+            return self.backend.scan(self.step, state, self.loader.data, chunk.xs, last=self.step.with_norms)
+        except MemoryError:
+            del state  # half updated
+        return self._retry_in_microbatches(chunk)
+
+    def _rewind(self) -> None:
+        """Stand where the snapshot was taken, so that `fit` goes on from there."""
+        self.state, self.progress = self.snapshot.state, Progress.from_dict(self.snapshot.progress)
+        self.history = [row for row in self.history if row.epoch < self.progress.epoch]
+        self.snapshot = Snapshot(self.backend.xp)
 
     def _lr(self, step: int) -> float:
         """Learning rate of the step after `step` steps."""

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from nnbackprop.cli import main
 from nnbackprop.data.dataset import Dataset
@@ -33,7 +32,6 @@ from nnbackprop.runs.trainer_state import progress_of
 from nnbackprop.training.callbacks import Callback, ChunkEnd
 from nnbackprop.training.trainer import Trainer
 
-QUIET = Console(quiet=True)
 RECIPE = """
 hidden = [7]
 dropout = [0.2]
@@ -95,7 +93,7 @@ def train(place: Path, tmp_path: Path) -> Train:
 
 
 def again(folder: RunDir, **where: Any) -> Replay:
-    return replay(str(folder.path), where, Path("runs"), "off", QUIET)
+    return replay(str(folder.path), where, Path("runs"))
 
 
 def command(folder: RunDir, *words: str) -> int:

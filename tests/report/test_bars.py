@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from nnbackprop.report.progress import RichProgress
-from nnbackprop.training.callbacks.base import EpochBegin, EpochEnd, Score, TrainEnd
+from nnbackprop.training.callbacks import EpochBegin, EpochEnd, Score, TrainEnd
 from tests.support.report_runs import TRAINER, Clock, begin, chunk, end
 
 DESCRIPTION = {"recipe": "[red]net[/red] of [0, 1]"}

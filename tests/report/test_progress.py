@@ -11,7 +11,7 @@ from rich.console import Console
 
 from nnbackprop.report import formatting
 from nnbackprop.report.progress import PlainProgress, RichProgress, progress
-from nnbackprop.training.callbacks.base import Callback, EpochEnd, Score, TrainEnd
+from nnbackprop.training.callbacks import Callback, EpochEnd, Score, TrainEnd
 from tests.support.report_runs import TRAINER, Clock, Terminal, begin, chunk, end, score
 
 

@@ -14,9 +14,9 @@ from nnbackprop.runs.callbacks import CheckpointCallback, SaveEvery
 from nnbackprop.runs.checkpoint import load
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
 from nnbackprop.runs.run_dir import RunDir
-from nnbackprop.training.callbacks import Callback, ChunkEnd, EarlyStopping, EpochEnd, Score, TrainEnd
+from nnbackprop.training.callbacks import Callback, EarlyStopping, EpochEnd, Score, TrainEnd
 from nnbackprop.training.trainer import Trainer
-from tests.support.small_runs import EveryStep, clouds, make_trainer, run_callbacks
+from tests.support.small_runs import clouds, make_trainer, run_callbacks
 
 
 def epoch(number: int) -> EpochEnd:
@@ -112,19 +112,6 @@ def test_best_weights_are_those_of_the_epoch_with_the_least_validation_loss(tmp_
     written = load(saves.folder.checkpoint("best"))
     assert written.meta["best"] == {"epoch": best.epoch}
     assert written.arrays["params/0/W"].tobytes() == weights[best.epoch].tobytes()
-
-
-def test_every_five_steps_there_is_a_checkpoint(tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-
-    class Steps(Callback):
-        def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
-            seen.append((event.step, load(saves.checkpoints.last).meta["progress"]["step"]))
-
-    saves = run_callbacks(RunDir.create(tmp_path, "x"), every=5)
-    trainer = make_trainer(callbacks=[saves.logger, saves, Steps(), EveryStep()])
-    trainer.fit(clouds())
-    assert {(step, saved) for step, saved in seen if step % 5 == 0} == {(5, 5), (10, 10)}
 
 
 @pytest.mark.parametrize(

@@ -220,17 +220,6 @@ def test_a_network_larger_than_its_checkpoint_is_refused_before_memory_is_taken(
     assert f"shape (2, 2) of float64 at params/0/W, and this network needs shape (2, {hidden[0]})" in said(capsys)
 
 
-@pytest.mark.parametrize("words", [EVALUATE, RESUME], ids=lambda words: words[0])
-def test_commands_refuse_a_checkpoint_beyond_the_limit(
-    words: list[str], folder: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv(limits.VARIABLE, str(CAP))
-    for which in ("best", "last"):
-        os.truncate(folder.checkpoint(which), 2**28)
-    assert run(*words) == 5
-    assert "bytes of memory, and one file may take 1,048,576." in said(capsys)
-
-
 @pytest.mark.parametrize("words", [["predict", "small", "x.csv"], EVALUATE], ids=lambda words: words[0])
 def test_class_names_reach_no_terminal_as_commands(
     words: list[str], folder: RunDir, capsys: pytest.CaptureFixture[str]

@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from nnbackprop.training.callbacks.base import ChunkEnd, EpochEnd, LayerRow, Score, TrainBegin
+from nnbackprop.training.callbacks import ChunkEnd, EpochEnd, LayerRow, Score, TrainBegin
 
 LAYERS = (LayerRow(1, "dense1", (10,), 7850, 31400, 15690), LayerRow(2, "softmax1", (10,), 0, 0, 10))
 

@@ -20,12 +20,12 @@ from nnbackprop.training.callbacks import Callback, EarlyStopping, EpochEnd
 from nnbackprop.training.trainer import Trainer
 
 
-def clouds(n: int = 46, seed: int = 0) -> Dataset:
-    """Three clouds of points in the plane, one a class, that overlap."""
+def clouds(n: int = 46, seed: int = 0, spread: float = 1.0) -> Dataset:
+    """Three clouds of points in the plane, one a class; at a spread of 1 they overlap, at 0.3 hardly."""
     rng = np.random.default_rng(seed)
     labels = (np.arange(n) % 3).astype(np.int32)
     centres = np.array([[0.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])
-    return Dataset(centres[labels] + rng.standard_normal((n, 2)), labels, ("a", "b", "c"))
+    return Dataset(centres[labels] + spread * rng.standard_normal((n, 2)), labels, ("a", "b", "c"))
 
 
 def make_trainer(backend: Backend | None = None, **options: Any) -> Trainer:

@@ -1,8 +1,8 @@
-"""Momentum over the root mean square, both corrected for their start at zero.
+"""Steps divided by a root mean square of the gradients, parameter by parameter.
 
-Adam: Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1. AdamW: Loshchilov
-and Hutter, "Decoupled weight decay regularization", ICLR 2019, algorithm 2, in PyTorch's form, where the
-learning rate multiplies the decay as well.
+Adagrad: Duchi, Hazan and Singer, JMLR 12, 2011. RMSprop: Tieleman and Hinton, Coursera lecture 6e, 2012. Adam:
+Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1. AdamW: Loshchilov and Hutter,
+"Decoupled weight decay regularization", ICLR 2019, algorithm 2, in PyTorch's form: the rate multiplies the decay.
 """
 
 from __future__ import annotations
@@ -15,6 +15,55 @@ from backends import Array, ElementwiseKernel
 from nnbackprop.errors import UsageError
 
 from .base import Optimizer, check_epsilon, check_share
+
+
+def divide_by_sum_of_squares(xp: Any, w: Array, dw: Array, v: Array, lr: Array, eps: float) -> tuple[Array, Array]:
+    """v <- v + dw^2;  w <- w - lr dw / (sqrt(v) + eps)."""
+    v = v + dw * dw
+    return w - lr * dw / (xp.sqrt(v) + eps), v
+
+
+@dataclass(frozen=True)
+class Adagrad(Optimizer):
+    """v <- v + dw^2;  w <- w - lr dw / (sqrt(v) + eps). The diagonal variant, v zero at first."""
+
+    eps: float = 1e-10
+
+    kernel: ClassVar[ElementwiseKernel] = divide_by_sum_of_squares
+    state_names: ClassVar[tuple[str, ...]] = ("sum_of_squares",)
+
+    def __post_init__(self) -> None:
+        check_epsilon(self.eps)
+
+
+def divide_by_mean_square(
+    xp: Any, w: Array, dw: Array, v: Array, lr: Array, rho: float, one_minus_rho: float, eps: float
+) -> tuple[Array, Array]:
+    """v <- rho v + (1 - rho) dw^2;  w <- w - lr dw / (sqrt(v) + eps)."""
+    v = rho * v + one_minus_rho * dw * dw
+    return w - lr * dw / (xp.sqrt(v) + eps), v
+
+
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """v <- rho v + (1 - rho) dw^2;  w <- w - lr dw / (sqrt(v) + eps).
+
+    `rho` is PyTorch's alpha, and 0.9 by default as in the lecture (0.99 there); not centred, no momentum.
+    """
+
+    rho: float = 0.9
+    eps: float = 1e-8
+
+    kernel: ClassVar[ElementwiseKernel] = divide_by_mean_square
+    state_names: ClassVar[tuple[str, ...]] = ("mean_square",)
+
+    def __post_init__(self) -> None:
+        check_share("rho", self.rho)
+        check_epsilon(self.eps)
+
+    def arguments(self, s: dict[str, Any]) -> tuple[Any, ...]:
+        """Return (lr, rho, 1 - rho, eps)."""
+        return s["lr"], self.rho, 1 - self.rho, self.eps
 
 
 def moments(

@@ -6,14 +6,17 @@ device synchronisation; one that needs arrays takes them from the trainer.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from backends import Tree
+from nnbackprop.errors import UsageError
 
 if TYPE_CHECKING:
-    from nnbackprop.training.trainer import Trainer
+    from .trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -154,3 +157,91 @@ class Callback:
 
     def close(self, trainer: Trainer) -> None:
         """Last of all, also when the run raised."""
+
+
+@dataclass(eq=False)
+class EarlyStopping(Callback):
+    """Keeps a host copy of the parameters with the least validation loss; the trainer ends with them.
+
+    `patience` epochs in a row without improvement stop the run (Prechelt, Early Stopping - But When?, 1998); None
+    never does. Without a validation part the last parameters are the best.
+
+    Raises:
+        UsageError: a patience below 1, or, in `fit`, one without a validation part.
+    """
+
+    patience: int | None = None
+    epoch: int = 0  # of the best parameters, 0 for none
+    loss: float = math.inf
+    params: Any = None
+    wait: int = 0  # epochs since
+    resumed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.patience is not None and self.patience < 1:
+            raise UsageError(
+                f"patience counts epochs from 1 and is {self.patience}: give at least 1, or None to train on."
+            )
+
+    @property
+    def improved(self) -> bool:
+        """Whether the last epoch evaluated was the best."""
+        return self.epoch > 0 and self.wait == 0
+
+    def restore(self, epoch: int, loss: float, wait: int, params: Any) -> None:
+        """Go on from what a checkpoint has: a run that had stopped stays stopped."""
+        self.epoch, self.loss, self.wait, self.params, self.resumed = epoch, loss, wait, params, True
+
+    def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
+        """Check for a validation part; `fit` called again after an early stop waits anew."""
+        if self.patience is None:
+            return
+        if not event.samples["validation"]:
+            raise UsageError(
+                f"patience={self.patience} waits for a better validation loss and there is no validation part: "
+                "give fit one, fit(train, validation=...), or leave patience out."
+            )
+        if self.wait >= self.patience and self.resumed:
+            trainer.stop("early-stopping")
+        elif self.wait >= self.patience:
+            self.wait = 0
+        self.resumed = False
+
+    def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
+        """Compare this epoch with the best."""
+        if event.validation is None:
+            return
+        if event.validation.loss < self.loss:
+            self.epoch, self.loss, self.wait = event.epoch, event.validation.loss, 0
+            self.params = trainer.host_params()
+            return
+        self.wait += 1
+        if self.patience is not None and self.wait >= self.patience:
+            trainer.stop("early-stopping")
+
+    def close(self, trainer: Trainer) -> None:
+        """Give a run that ended its best parameters."""
+        if self.params is not None and trainer.stop_reason not in (None, "interrupted"):
+            trainer.load_params(self.params)
+
+
+@dataclass(eq=False)
+class TimeLimit(Callback):
+    """Stops a run after `seconds`, within about a tenth of a second or one step, whichever is longer."""
+
+    seconds: float
+    needs_short_chunks: bool = field(default=True, init=False)
+    began: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.seconds < math.inf:
+            raise UsageError(f"A time limit is a finite number of seconds above 0; got {self.seconds!r}.")
+
+    def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
+        """Start the clock."""
+        self.began = time.monotonic()
+
+    def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
+        """Stop when time is up."""
+        if time.monotonic() - self.began > self.seconds:
+            trainer.stop("max-time")
