@@ -1,4 +1,4 @@
-"""Array libraries behind one seam: `select("auto")` gives a `Backend`, `available()` tells what works."""
+"""Array libraries behind one interface: `select("auto")` gives a `Backend`, `available()` lists what works."""
 
 from .base import (
     Array,

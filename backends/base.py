@@ -1,4 +1,4 @@
-"""The seam between the mathematics and an array library: one namespace, two doors, one scan.
+"""The interface between the mathematics and an array library: a namespace, two conversions and `scan`.
 
 Everything above this package computes with `Backend.xp`, the Array API namespace (plus `xp.fuse`), and
 moves arrays in and out by `asarray` and `to_numpy` alone. A new library is one subclass of `Backend`.
@@ -34,11 +34,11 @@ Step = Callable[[Tree, Tree, Tree], Tree]
 
 
 class Namespace:
-    """A library's Array API namespace plus `fuse`: what the mathematics is handed as `xp`.
+    """A library's Array API namespace plus `fuse`: the `xp` of the mathematics.
 
-    Names are looked up in `module` once and kept. `tuned` replaces single functions by a backend's own.
+    Names are looked up in `module` once and cached. `tuned` replaces single functions by a backend's own.
     `fuse(kernel)` returns a function of whole arrays, `fused(*arrays_and_scalars)`, that evaluates
-    `kernel(xp, ...)` on every element; it may be called anew each step, as the result is cached.
+    `kernel(xp, ...)` on every element; it may be called in each step, as the result is cached.
     `fuse(kernel, donated)` may write output k over argument `donated[k]`.
     """
 
@@ -67,7 +67,7 @@ class Memory:
 
 
 class BackendError(RuntimeError):
-    """A backend asked for cannot be used: `reason` says why, `fix` what to do."""
+    """A backend cannot be used: `reason` says why, `fix` what to do."""
 
     def __init__(self, reason: str, fix: str) -> None:
         super().__init__(f"{reason} {fix}")
@@ -100,9 +100,9 @@ def leaves(tree: Tree) -> list[Array]:
 
 
 class Backend(ABC):
-    """One array library on one device: a namespace, two doors and a scan. Nothing else touches the library.
+    """One array library on one device. Nothing else touches the library.
 
-    `name` is what `select` knows it by, `device` a device word, `why` one line on why it was chosen.
+    `name` is what `select` knows it by, `device` is `cpu`, `cuda:0` or the like, `why` says why it was chosen.
     """
 
     name: ClassVar[str]
@@ -161,7 +161,7 @@ class Backend(ABC):
         """Use the library's reproducible algorithms, from now on; BackendError if it is too late for that."""
 
     def empty_cache(self) -> None:
-        """Free the memory that is kept for later use."""
+        """Free the memory that the library keeps for new arrays."""
         gc.collect()
 
     def prefetch(self, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:

@@ -1,4 +1,4 @@
-"""What a device word means: `cpu`, `cuda` or `cuda:N`, and the errors of those that mean nothing here."""
+"""Device names: `cpu`, `cuda` and `cuda:N`."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import re
 from .base import BackendError
 
 
-def cuda_index(backend: str, word: str, cpu: bool = True) -> int | None:
-    """The number of the CUDA device that `word` asks for, 0 for `cuda` alone; None for the CPU.
+def cuda_index(backend: str, device: str, cpu: bool = True) -> int | None:
+    """The number of the CUDA device called `device`, 0 for `cuda` alone; None for the CPU.
 
-    `cpu` says whether the backend works there. Raises BackendError for every other word.
+    `cpu` says whether the backend works on the CPU. Raises BackendError for every other name.
     """
-    if word == "cpu" and cpu:
+    if device == "cpu" and cpu:
         return None
-    match = re.fullmatch(r"cuda(?::(0|[1-9]\d*))?", word)
+    match = re.fullmatch(r"cuda(?::(0|[1-9]\d*))?", device)
     if match is None:
-        words = "cpu, cuda or cuda:N" if cpu else "cuda or cuda:N"
-        raise BackendError(f"The backend {backend} knows no device {word!r}.", f"Use --device {words}.")
+        known = "cpu, cuda or cuda:N" if cpu else "cuda or cuda:N"
+        raise BackendError(f"The backend {backend} knows no device {device!r}.", f"Use --device {known}.")
     return int(match[1] or 0)
 
 
@@ -31,10 +31,10 @@ def check_index(backend: str, index: int, count: int) -> None:
         )
 
 
-def check_cpu(backend: str, word: str | None) -> None:
-    """Raise BackendError unless `word` is `cpu` or absent."""
-    if word not in (None, "cpu"):
+def check_cpu(backend: str, device: str | None) -> None:
+    """Raise BackendError unless `device` is `cpu` or None."""
+    if device not in (None, "cpu"):
         raise BackendError(
-            f"The backend {backend} works on the CPU alone and knows no device {word!r}.",
+            f"The backend {backend} works on the CPU alone and knows no device {device!r}.",
             "Use --device cpu, or for a GPU --backend cupy, torch or jax.",
         )

@@ -1,4 +1,4 @@
-"""JAX: a chunk of steps becomes one compiled program. Its autodiff is never asked."""
+"""JAX: a chunk of steps becomes one compiled program. Its autodiff is not used."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .base import Array, Backend, BackendError, Memory, Namespace, Step, Tree, l
 from .devices import check_index, cuda_index
 from .memory import memory_errors
 
-_PROGRAMS = 16  # compiled steps kept; a run has a handful
+_PROGRAMS = 16  # compiled steps cached; a run has a handful
 _REPRODUCIBLE = "--xla_gpu_deterministic_ops=true"
 NO_MEMORY = partial(memory_errors, jax.errors.JaxRuntimeError, "RESOURCE_EXHAUSTED")
 
 
 class JaxBackend(Backend):
-    """jax.Array on `cpu` or `cuda:N`; without a device word, the first device JAX lists.
+    """jax.Array on `cpu` or `cuda:N`; by default the first device that JAX lists.
 
     JAX turns float64 into float32 in silence unless x64 is enabled before its first array: enabled here, for the
     whole process, and checked in `asarray`.
@@ -32,7 +32,7 @@ class JaxBackend(Backend):
     def __init__(self, device: str | None = None) -> None:
         jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
         self._device = _find(device)
-        self.device = _word(self._device)
+        self.device = _name(self._device)
         self.version = jax.__version__
         # float32 products in float32: a GPU's default keeps 10 bits of each factor (TF32)
         self._precision = jax.lax.Precision.HIGHEST
@@ -114,9 +114,9 @@ def _in_order_of(like: Tree, tree: Tree) -> Tree:
     return tree
 
 
-def _find(word: str | None) -> Any:
-    index = None if word is None else cuda_index("jax", word)
-    if word is None:
+def _find(name: str | None) -> Any:
+    index = None if name is None else cuda_index("jax", name)
+    if name is None:
         return jax.devices()[0]
     if index is None:
         return jax.devices("cpu")[0]
@@ -131,7 +131,7 @@ def _find(word: str | None) -> Any:
     return devices[index]
 
 
-def _word(device: Any) -> str:
+def _name(device: Any) -> str:
     if device.platform == "cpu":
         return "cpu"
     return f"{'cuda' if device.platform == 'gpu' else device.platform}:{device.id}"

@@ -1,4 +1,4 @@
-"""What a process does with memory that was freed, and what it says when there is none."""
+"""Freed memory that the process keeps, and MemoryErrors in place of the libraries' own errors."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def keep_freed_memory() -> None:
 
 
 @contextlib.contextmanager
-def memory_errors(kind: type[Exception], words: str) -> Iterator[None]:
-    """Within it errors of a `kind` that say `words` are MemoryErrors, as Python's and NumPy's own are."""
+def memory_errors(kind: type[Exception], message: str) -> Iterator[None]:
+    """A context that turns errors of a `kind` with `message` in their text into MemoryErrors."""
     try:
         yield
     except kind as error:
-        if words in str(error):
+        if message in str(error):
             raise MemoryError(str(error)) from error
         raise

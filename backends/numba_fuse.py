@@ -36,7 +36,7 @@ def compiler() -> Any:
 
 
 def compiled(kernel: ElementwiseKernel, flat: Sequence[Any], donated: tuple[int, ...] = ()) -> Any:
-    """The kernel on `flat` arrays by a compiled loop; None where there is none. Integers agree, floats to 2 ulp.
+    """The kernel on `flat` arrays by a compiled loop; None without one. Integers agree, floats to 2 ulp.
 
     Scalars are cast to the arrays' dtype. numba computes integers in 64 bits: a kernel must be right modulo 2^32
     whatever stands above, so no comparison and no division.
@@ -47,7 +47,7 @@ def compiled(kernel: ElementwiseKernel, flat: Sequence[Any], donated: tuple[int,
 
 
 class _Names:
-    """NumPy, keeping the names that were asked for."""
+    """NumPy, recording the names that are used."""
 
     def __init__(self) -> None:
         self.used: set[str] = set()

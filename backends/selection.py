@@ -41,7 +41,7 @@ class BackendStatus:
 def select(name: str = "auto", device: str | None = None) -> Backend:
     """Return the backend called `name` on `device`: None is the library's best, else `cpu`, `cuda`, `cuda:N`.
 
-    `auto` is CuPy where a CUDA device works, else NumPy; a device word narrows that down. `Backend.why` says
+    `auto` is CuPy where a CUDA device works, else NumPy; `device` narrows that down. `Backend.why` says
     in one line what was chosen and why. A backend asked for by name never falls back.
 
     Raises:
@@ -61,7 +61,7 @@ def select(name: str = "auto", device: str | None = None) -> Backend:
 
 
 def available(names: tuple[str, ...] = ("numpy", "cupy", "torch", "jax")) -> list[BackendStatus]:
-    """Try each backend and tell what works here; a library broken in whatever way becomes a reason."""
+    """Try each backend; any error that its library raises becomes the reason why it is not usable."""
     return [_status(name) for name in names]
 
 
@@ -99,6 +99,6 @@ def _open(name: str, device: str | None) -> Backend:
 
 
 def _first_line(error: Exception) -> str:
-    """What an error says, without frames of `=====` and all that follows its first sentence."""
+    """The type of an error and the first line of its text that is not a frame of `=====`."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip(" =-")]
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

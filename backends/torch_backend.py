@@ -1,4 +1,4 @@
-"""PyTorch: its tensors as plain arrays, on the CPU or a CUDA device. Its autograd is never asked."""
+"""PyTorch: its tensors as plain arrays, on the CPU or a CUDA device. Its autograd is not used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .memory import keep_freed_memory, memory_errors
 
 
 class TorchBackend(Backend):
-    """torch.Tensor on `cpu` or `cuda:N`; without a device word, CUDA where PyTorch finds it."""
+    """torch.Tensor on `cpu` or `cuda:N`; by default CUDA where PyTorch finds it."""
 
     name = "torch"
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from nnbackprop.report.plots import save
-from nnbackprop.report.style import PALETTE, style
+from nnbackprop.report.style import PALETTE, save, style
 
 from .report import times
 from .results import Result, Timing

@@ -6,7 +6,7 @@ python docs/learner.py
 import numpy as np
 
 import nnbackprop as nb
-from nnbackprop.diagnostics.doctor import examine_metric
+from nnbackprop.diagnostics.doctor import check_metric
 
 digits = nb.load("mnist-20x20", split=False).train
 X, y = digits.inputs.astype(float), digits.targets.reshape(-1, 1)  # (5000, 400), (5000, 1)
@@ -46,4 +46,4 @@ few, some = X[::100], T[::100]
 print("\nIs backward the derivative of loss?\n")
 print(nb.gradcheck_function(lambda p: loss(p, few, some), lambda p: backward(p, few, some), p))
 print("\nAnd why 10%?\n")
-print(examine_metric(forward(p, X)[1].argmax(axis=1), y, losses=losses))
+print(check_metric(forward(p, X)[1].argmax(axis=1), y, losses=losses))

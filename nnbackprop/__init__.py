@@ -46,7 +46,7 @@ _NAMES_BY_MODULE = {
     "nnbackprop.optim": "SGD Adagrad Adam AdamW Momentum Nesterov RMSprop clip_by_global_norm clip_by_value",
     "nnbackprop.optim.schedules": "Constant Cosine Exponential OneCycle StepDecay Warmup",
     "nnbackprop.runs.trained_model": "TrainedModel",
-    "nnbackprop.training.callbacks.base": "Callback",
+    "nnbackprop.training.callbacks": "Callback",
     "nnbackprop.training.trainer": "Trainer",
 }
 _MODULES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()}
@@ -93,7 +93,7 @@ if TYPE_CHECKING:
     )
     from nnbackprop.optim.schedules import Constant, Cosine, Exponential, OneCycle, StepDecay, Warmup
     from nnbackprop.runs.trained_model import TrainedModel
-    from nnbackprop.training.callbacks.base import Callback
+    from nnbackprop.training.callbacks import Callback
     from nnbackprop.training.trainer import Trainer
 else:
 

@@ -20,7 +20,7 @@ POOLS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_M
 BUSY = ("user", "nice", "system", "irq", "softirq", "steal")
 """Kinds of time in which a core is not idle; steal is what a virtual machine's host gave to others."""
 
-CROWDED = 0.25
+MIN_LOAD = 0.25
 """Load of other processes, in cores, that is worth a warning."""
 
 
@@ -110,17 +110,17 @@ def crowd(before: Moment, after: Moment) -> float:
     return max(0.0, others / (after.clock - before.clock))
 
 
-def remark(others: float, threads: int, count: int) -> str | None:
+def load_warning(others: float, threads: int, count: int) -> str | None:
     """A warning where others leave fewer of `count` cores than the products' `threads`; None otherwise.
 
     It advises fewer threads than there are, or to wait where there is one.
     """
-    if others < CROWDED or others + threads <= count + CROWDED:
+    if others < MIN_LOAD or others + threads <= count + MIN_LOAD:
         return None
     busy = f"others keep {others:.1f} of {count} cores busy"
     if threads == 1:
         return f"{busy}, so an epoch may take longer: wait for them to finish"
-    free = max(1, count - math.ceil(others - CROWDED))
+    free = max(1, count - math.ceil(others - MIN_LOAD))
     return (
         f"{busy}; products wait for their slowest thread, so an epoch may take many times as long: "
         f"--threads {free}, or wait"

@@ -19,7 +19,8 @@ import pytest
 import backends
 from backends import Backend, BackendError
 from nnbackprop.runs.signals import SIGNALS
-from tests.torture import victim
+from tests.support.commands import draw_no_plots
+from tests.torture import child_run
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -109,7 +110,15 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.fixture
-def heeded() -> Iterator[None]:
+def two_clouds(in_a_folder_of_its_own: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The working folder holds two.npz, 40 samples that a line tells apart; runs there draw no pictures."""
+    labels = np.arange(40) % 2
+    np.savez("two.npz", X=np.random.default_rng(0).standard_normal((40, 3)) + 4 * labels[:, None], y=labels)
+    draw_no_plots(monkeypatch)
+
+
+@pytest.fixture
+def default_signals() -> Iterator[None]:
     """Signals as a program has them that is not in a shell's background, where SIGINT is ignored."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number in SIGNALS:
@@ -120,9 +129,9 @@ def heeded() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the data of `torture.victim` and `runs/whole`, a run in a process that was left alone."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    victim.write_clouds(folder)
-    victim.left_alone(folder, *victim.words("whole", victim.EPOCHS))
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the data of `torture.child_run` and `runs/whole`, a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("reference")
+    child_run.write_clouds(folder)
+    child_run.run_to_end(folder, *child_run.train_words("whole", child_run.EPOCHS))
     return folder

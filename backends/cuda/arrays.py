@@ -12,9 +12,9 @@ from backends.base import Array
 
 
 def constant(make: Callable[..., Array]) -> Callable[..., Array]:
-    """The creation function `make`, with its results cached: arrays that nobody may write to.
+    """The creation function `make`, with its results cached: arrays that must not be written to.
 
-    They are kept for good, as captured graphs read them. A new one within a capture is refused: it would be made
+    They live for ever, as captured graphs read them. A new one within a capture is refused: it would be made
     in the graph's memory, and not before the graph is launched.
     """
 

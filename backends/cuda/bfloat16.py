@@ -1,4 +1,4 @@
-"""bfloat16 on CuPy, which has it by way of `ml_dtypes`: offered where it works, and kept out of `cupy.fuse`."""
+"""bfloat16 on CuPy by `ml_dtypes`: offered where it works, and computed in float32 in `cupy.fuse`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ else:
 
 
 class CupyNamespace(Namespace):
-    """CuPy's names, and `bfloat16` where a layer can be computed in it, which is tried when it is asked for.
+    """CuPy's names, and `bfloat16` where a layer can be computed in it, which is tried at its first use.
 
-    What prevents it is many things: CuPy before 14, NumPy before 2.1.2, CUDA before 12.2, a GPU.
+    It cannot with CuPy before 14, NumPy before 2.1.2, CUDA before 12.2, or on an old GPU.
     """
 
     @cached_property
@@ -41,9 +41,9 @@ class CupyNamespace(Namespace):
 
 
 def in_float32(xp: Any, fused: ElementwiseKernel) -> ElementwiseKernel:
-    """`fused`, which is handed what is bfloat16 as float32, and whose answers are rounded then.
+    """`fused` on bfloat16 arrays: computed in float32, and the results rounded.
 
-    The fusers of CuPy 14.2 have no cast to bfloat16, and the older one includes no header of it.
+    Kernels fused by CuPy 14.2 have no cast to bfloat16.
     """
 
     def rounded(*numbers: Any) -> Any:

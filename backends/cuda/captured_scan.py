@@ -85,15 +85,15 @@ class CapturedScan:
         if captured.eager or kind not in captured.seen:
             captured.seen.add(kind)
             return chain(captured.views_of(state), data, xs)
-        buffers = self._buffers_for(captured, state)
-        key = chain.steps, kind, data_key, buffers
-        if key not in captured.graphs:
-            try:
+        try:
+            buffers = self._buffers_for(captured, state)
+            key = chain.steps, kind, data_key, buffers
+            if key not in captured.graphs:
                 captured.keep(key, self._capture(chain, buffers, data, xs))
-            except Exception as error:  # whatever a library cannot capture, it can run
-                captured.eager = True
-                _warn(error)
-                return chain(captured.views_of(state), data, xs)
+        except Exception as error:  # whatever a library cannot capture, it can run
+            captured.eager = True
+            _warn(error)
+            return chain(captured.views_of(state), data, xs)
         kept = captured.graphs[key]
         self._refill(buffers.arrays, state)
         self._refill(kept.xs, xs)

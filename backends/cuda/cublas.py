@@ -59,7 +59,7 @@ _SIGNATURES = {
 class CublasMatmul:
     """`xp.matmul` on the current device: a callable of two arrays.
 
-    `calls` counts the products that went to cuBLAS, `tf32` lets those of float32 round their factors to 10 bits.
+    `calls` counts the products that cuBLAS made; with `tf32`, those of float32 round their factors to 10 bits.
     """
 
     def __init__(self) -> None:
@@ -120,8 +120,8 @@ class CublasMatmul:
     def _ask(self, name: str, *arguments: Any) -> None:
         status = getattr(self._library, name)(*arguments)
         if status:
-            said = self._library.cublasGetStatusName(status).decode()
-            raise RuntimeError(f"cuBLAS answered {name} with {said}.")
+            status_name = self._library.cublasGetStatusName(status).decode()
+            raise RuntimeError(f"cuBLAS answered {name} with {status_name}.")
 
 
 def _layout(a: Array) -> tuple[tuple[int, ...], tuple[int, ...]]:

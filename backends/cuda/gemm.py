@@ -1,4 +1,4 @@
-"""A product of row-major matrices in the words of a column-major BLAS. Needs no library: it is arithmetic alone.
+"""Arguments of a column-major GEMM for a product of row-major matrices; no library is needed.
 
 BLAS reads memory down the columns, so that it sees of a row-major matrix the transpose. C = A B is asked for as
 C^T = B^T A^T: the same memory, the operands exchanged, nothing copied.

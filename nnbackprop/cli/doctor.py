@@ -23,10 +23,10 @@ def doctor(
     flags: Annotated[Flags, Parameter(name="*")] = Flags(),  # type: ignore[valid-type]  # noqa: B008 (frozen)
 ) -> int:
     """Say what is wrong with a recipe, a run or, by --data alone, a data set; exit 1 unless all is well."""
-    from nnbackprop.diagnostics.doctor.run import examine
+    from nnbackprop.diagnostics.doctor.run import diagnose
     from nnbackprop.report.findings import diagnosis_report
 
-    diagnosis = examine(target, given(flags))
+    diagnosis = diagnose(target, given(flags))
     if as_json:
         print(json.dumps(diagnosis.to_json(), indent=2))
     else:

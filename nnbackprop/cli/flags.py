@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, get_args, get_origin
 from cyclopts import Group, Parameter
 
 from backends import select
-from nnbackprop.report.terminal import Terminal
+from nnbackprop.report.formatting import Terminal
 from nnbackprop.runs.config import NO_FLAGS, Config, Setting
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ def gradcheck(
     flags: Annotated[Flags, Parameter(name="*")] = Flags(),  # type: ignore[valid-type]  # noqa: B008 (frozen)
 ) -> int:
     """Check a recipe's gradients by central differences, in float64, on the library you run; 1 if one is wrong."""
+    from rich.text import Text
+
     from backends import select
-    from nnbackprop.diagnostics.gradcheck.recipe import gradcheck_recipe
-    from nnbackprop.report.gradcheck import gradcheck_report
+    from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck_recipe
     from nnbackprop.runs import config as configuration
 
     config = configuration.resolve(recipe, given(flags))
@@ -26,5 +27,8 @@ def gradcheck(
     if config.backend == "auto":
         err.print(backend.why, style="dim")
     report = gradcheck_recipe(config, backend)
-    out.print(gradcheck_report(report))
+    text = Text(str(report))
+    text.highlight_regex(r"(?m)\b(ok$|passed,)", "green")
+    text.highlight_regex(r"\b(WRONG|FAILED|mistake:)", "bold red")
+    out.print(text, soft_wrap=True)
     return int(not report.passed)

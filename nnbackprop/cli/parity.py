@@ -1,4 +1,4 @@
-"""The command that trains a recipe on several array libraries and says how far they are apart."""
+"""The command `parity`: trains a recipe on several array libraries and compares them step by step."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def parity(
         str, Parameter(help="Libraries, the first the one compared with.")
     ] = "numpy,torch,jax,cupy,strict",
     steps: Annotated[int, Parameter(help="Training steps.")] = 100,
-    plot: Annotated[Path | None, Parameter(help="RngKey difference against step to this PNG file.")] = None,
+    plot: Annotated[Path | None, Parameter(help="Plot the differences against the step to this PNG file.")] = None,
     as_json: Annotated[
         bool, Parameter(name="--json", negative="", help="All numbers of all steps as JSON, and nothing else.")
     ] = False,
     flags: Annotated[Flags, Parameter(name="*")] = Flags(),  # type: ignore[valid-type]  # noqa: B008 (frozen)
 ) -> int:
-    """Train on several libraries in step and compare them, in float64 and float32; 1 if they are too far apart.
+    """Train on several libraries in lockstep and compare them, in float64 and float32; 1 if past a tolerance.
 
     --dtype compares in one of the two alone; --device is that of every library that has a choice.
     """
@@ -35,10 +35,9 @@ def parity(
     from nnbackprop.diagnostics.parity.recipe import parity as compare
     from nnbackprop.errors import UsageError
     from nnbackprop.report.parity import parity_report
-    from nnbackprop.report.parity_plot import draw_apart
     from nnbackprop.runs import config as configuration
 
-    # turn by turn, the thread pools of several libraries wait for work at each other's cost: five times the time
+    # the idle thread pools of several libraries in one process take turns spinning: five times the time
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     overrides = given(flags)
     if overrides.get("backend") not in (None, os.environ.get("NNBACKPROP_BACKEND")):
@@ -52,6 +51,8 @@ def parity(
     else:
         out.print(parity_report(found))
     if plot is not None:
-        draw_apart(found, plot)
-        err.print(f"Picture: {escape(str(plot))}")
+        from nnbackprop.report.parity_plot import draw_parity
+
+        draw_parity(found, plot)
+        err.print(f"Plot: {escape(str(plot))}")
     return int(not found.passed)

@@ -1,4 +1,4 @@
-"""The command that trains a run again and says whether what it has kept comes out."""
+"""The command `replay`: trains a run again and compares it with what it kept."""
 
 from __future__ import annotations
 
@@ -28,22 +28,23 @@ def replay(
     ] = "auto",
     runs_dir: RunsDir = Path("runs"),
     as_json: Annotated[
-        bool, Parameter(name="--json", negative="", help="All that was compared as JSON, and nothing else.")
+        bool, Parameter(name="--json", negative="", help="Everything compared as JSON, and nothing else.")
     ] = False,
 ) -> int:
-    """Train a run again from its config.toml and compare weights and figures with those it kept; 1 if they differ.
+    """Train a run again from its config.toml and compare weights and metrics with those it kept; 1 if they differ.
 
-    Where backend, versions, processor or threads are others now, float64 weights are to be within 1e-12, and the
+    Where backend, versions, processor or threads differ now, float64 weights are to be within 1e-12, and the
     accuracy of a float32 run within chance.
     """
     from nnbackprop.diagnostics.replay import replay as train_again
-    from nnbackprop.report.replay import repetition_report
+    from nnbackprop.report.progress import progress as display
+    from nnbackprop.report.replay import replay_report
 
     places = {"backend": backend, "device": device, "threads": threads}
     where = {name: value for name, value in places.items() if value is not None}
-    found = train_again(run, where, runs_dir, progress, err)
+    found = train_again(run, where, runs_dir, lambda header: display(progress, err, header))
     if as_json:
         print(json.dumps(found.to_json(), indent=2, allow_nan=False))
     else:
-        out.print(repetition_report(found))
+        out.print(replay_report(found))
     return int(not found.passed)

@@ -24,7 +24,6 @@ def train(
     from nnbackprop.diagnostics.monitored_run import MonitoredRun
     from nnbackprop.errors import UsageError
     from nnbackprop.report.findings import diagnosis_report
-    from nnbackprop.report.plots import draw_run
     from nnbackprop.report.progress import progress
     from nnbackprop.report.tables import summary_table
     from nnbackprop.runs import build, config
@@ -50,7 +49,10 @@ def train(
         if summary is None:
             out.print(f"Interrupted and saved. Go on with: nnbackprop train --resume {path}", soft_wrap=True)
             return 128 + run.signal
-        draw_run(run)
+        from nnbackprop.report.plots import draw_run  # matplotlib, when training is done
+
+        for failed in draw_run(run):
+            say(failed)
     if run.config.progress != "off":
         out.print(summary_table(summary))
     out.print(f"Run folder: {path}", soft_wrap=True)

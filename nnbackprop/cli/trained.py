@@ -65,7 +65,6 @@ def attack(
 ) -> int:
     """Fool a trained network by the gradient with respect to its input (fast gradient sign)."""
     from nnbackprop.errors import UsageError
-    from nnbackprop.report.plots import draw_attack
 
     if not 0 < epsilon <= 1:
         raise UsageError(f"--epsilon is a share of the data's range, above 0 and at most 1; got {epsilon}.")
@@ -77,6 +76,8 @@ def attack(
         f"accuracy {result.accuracy_before:.4f} before, {result.accuracy_after:.4f} after moving each input by "
         f"{epsilon:g} of its range"
     )
+    from nnbackprop.report.plots import draw_attack
+
     draw_attack(picture, dataset, result.clean, result.moved, result.before, result.after, epsilon)
     out.print(f"Picture: {escape(str(picture))}", soft_wrap=True)
     return 0

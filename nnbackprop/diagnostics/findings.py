@@ -1,42 +1,41 @@
-"""What an examination says: findings with their evidence, what was passed, and what could not be asked."""
+"""Checks of the doctor and the monitor, the findings they make, and the diagnosis these add up to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
 from textwrap import fill
-from typing import Any, Literal
+from typing import Any, Final, Literal, TypeVar
+
+import numpy as np
 
 Level = Literal["note", "warning", "fault"]
-"""A note is known and handled, a warning costs accuracy or time, a fault makes the result wrong."""
+"""A note needs no action, a warning costs accuracy or time, a fault makes the result wrong."""
 
-WIDTH = 100  # of findings as text
+WIDTH = 100  # columns of a finding printed as text
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found: what was measured, what it comes from, and what mends it."""
+    """A problem found. A cause that the evidence does not prove says "likely"."""
 
     id: str  # such as dead-relu
     level: Level
     evidence: str  # the measurement, with its numbers
     cause: str
     fix: str  # a flag, or a line of code
-    confidence: float  # 0..1: how sure the cause is, given the evidence
 
     def __str__(self) -> str:
-        """What it is and how sure, then evidence, cause and fix in a paragraph each."""
+        """Level and id, then evidence, cause and fix in a paragraph each."""
         rows = (("evidence", self.evidence), ("cause", self.cause), ("fix", self.fix))
-        head = f"{self.level}: {self.id} ({self.confidence:.0%} sure)"
         indent = " " * 12
-        return "\n".join(
-            [head, *(fill(f"  {name:<9} {words}", WIDTH, subsequent_indent=indent) for name, words in rows)]
-        )
+        paragraphs = (fill(f"  {name:<9} {text}", WIDTH, subsequent_indent=indent) for name, text in rows)
+        return "\n".join([f"{self.level}: {self.id}", *paragraphs])
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The findings of an examination, and the ids of the checks that passed or did not apply."""
+    """The findings of some checks, and the ids of the checks that passed or did not apply."""
 
     findings: tuple[Finding, ...] = ()
     passed: tuple[str, ...] = ()
@@ -48,30 +47,48 @@ class Diagnosis:
         return all(finding.level == "note" for finding in self.findings)
 
     @classmethod
-    def together(cls, parts: Iterable[Diagnosis]) -> Diagnosis:
-        """Several examinations as one."""
-        parts = tuple(parts)
-        return cls(
-            tuple(finding for part in parts for finding in part.findings),
-            tuple(id for part in parts for id in part.passed),
-            tuple(id for part in parts for id in part.not_applicable),
-        )
+    def merge(cls, *parts: Diagnosis) -> Diagnosis:
+        """Several diagnoses as one, with each id once: found by any part (the first), else passed, else neither."""
+        findings = {f.id: f for part in reversed(parts) for f in reversed(part.findings)}
+        passed = dict.fromkeys(id for part in parts for id in part.passed if id not in findings)
+        neither = (id for part in parts for id in part.not_applicable)
+        rest = dict.fromkeys(id for id in neither if id not in findings and id not in passed)
+        return cls(tuple(reversed(findings.values())), tuple(passed), tuple(rest))
 
     def __str__(self) -> str:
-        """Every finding, then what was passed."""
+        """Every finding, then what passed."""
         passed = [fill(f"passed: {', '.join(self.passed)}", WIDTH)] if self.passed else []
         return "\n".join([*map(str, self.findings), *passed])
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Diagnosis:
-        """A diagnosis out of what `to_json` made of it."""
-        findings = tuple(Finding(**finding) for finding in values["findings"])
+        """The inverse of `to_json`, for any ids; unknown keys of a finding are ignored."""
+        names = [field.name for field in fields(Finding)]
+        findings = tuple(Finding(**{name: found[name] for name in names}) for found in values["findings"])
         return cls(findings, tuple(values["passed"]), tuple(values["not_applicable"]))
 
     def to_json(self) -> dict[str, Any]:
         """{"findings": [...], "passed": [ids], "not_applicable": [ids]}."""
-        return {
-            "findings": [asdict(finding) for finding in self.findings],
-            "passed": list(self.passed),
-            "not_applicable": list(self.not_applicable),
-        }
+        findings = [asdict(finding) for finding in self.findings]
+        return {"findings": findings, "passed": list(self.passed), "not_applicable": list(self.not_applicable)}
+
+
+NOT_APPLICABLE: Final = "not applicable"
+"""The subject lacks what the check needs."""
+
+CheckResult = Finding | Literal["not applicable"] | None
+"""None where nothing is wrong."""
+
+Subject = TypeVar("Subject")
+Check = Callable[[Subject], CheckResult]
+
+
+def run_checks(checks: Mapping[str, Check[Subject]], subject: Subject) -> Diagnosis:
+    """Run every check of a table {id: check} on `subject`."""
+    with np.errstate(all="ignore"):  # the checks look for overflow themselves
+        results = {id: check(subject) for id, check in checks.items()}
+    return Diagnosis(
+        tuple(result for result in results.values() if isinstance(result, Finding)),
+        tuple(id for id, result in results.items() if result is None),
+        tuple(id for id, result in results.items() if result == NOT_APPLICABLE),
+    )

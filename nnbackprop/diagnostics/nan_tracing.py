@@ -1,155 +1,113 @@
-"""Which step and which layer first made a number that is not finite: a replay that looks everywhere."""
+"""The step and the layer in which a run first became NaN or infinite: a replay that checks every array."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
 
-from backends import Tree, tree_map
+from backends import Array, Tree
 from nnbackprop.data.loader import get_batch
 from nnbackprop.errors import DivergedError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.training.step import TrainStep
+from nnbackprop.training.trainer import Trainer
 
-SHARE = 100  # a snapshot may cost 1/100 of the time between snapshots
+Kind = Literal["inputs", "parameters", "output", "loss", "gradient", "evaluation"]
+"""What was NaN or infinite first; `evaluation` is the loss of the validation or test part."""
 
-Kind = Literal["inputs", "parameters", "output", "loss", "gradient", "watched"]
-"""What was not finite first; `watched` is the loss of a part that is only judged."""
+SAFE_LR = 0.01  # to try after a learning rate above any that people use
 
 
 @dataclass(frozen=True)
 class NotFinite:
-    """Where a run ceased to be finite: the step that made it so, what, of which layer, and that in words."""
+    """What became NaN or infinite first: the kind of array, its step and layer, and that as a sentence."""
 
     step: int
     kind: Kind
-    words: str
+    text: str
     layer: str | None = None
-    kept: bool = True  # whether the last checkpoint is from before it
+    lr: float | None = None  # of that step
 
-    @property
-    def advice(self) -> str:
-        """What is likely to mend it."""
+    def error(self, try_lr: str | None = None) -> DivergedError:
+        """The same as an error, with what to do; `try_lr` is a better flag to try than a tenth of the rate."""
         if self.kind == "inputs":
-            return "The data holds it, or its scaling makes it: repair or leave out those samples."
-        mend = "try a tenth of it (--lr), or limit the gradient (--clip-norm 1)"
-        return f"The learning rate is the usual cause: {mend}."
-
-    def error(self) -> DivergedError:
-        """The same as an error."""
-        kept = " The last good checkpoint was kept." if self.kept else ""
-        return DivergedError(f"Training diverged. {self.words}. {self.advice}{kept}")
+            advice = "The data or its scaling is the cause: correct or remove those samples."
+        else:
+            tenth = "a tenth of it (--lr)" if self.lr is None else f"--lr {lower_lr(self.lr):.2g}"
+            advice = f"The usual cause is the learning rate: try {try_lr or tenth}, or --clip-norm 1."
+        return DivergedError(f"Training diverged. {self.text} {advice}", self.step, self.kind == "evaluation")
 
 
-@dataclass
-class Snapshot:
-    """A copy of the state to replay from, renewed as often as its cost allows."""
-
-    step: TrainStep
-    state: Tree = None
-    epoch: int = 0
-    samples: int = 0
-    at: int = 0
-    cost: float = 0.0
-    taken: float = 0.0
-
-    def renew(self, state: Tree, epoch: int, samples: int, at: int) -> None:
-        """Copy `state`, which stands before step `at`, if the last copy is old enough."""
-        begin = time.perf_counter()
-        if self.state is not None and begin - self.taken < SHARE * self.cost:
-            return
-        self.state = state
-        self.state = self.copy()
-        self.epoch, self.samples, self.at = epoch, samples, at
-        self.taken = time.perf_counter()
-        self.cost = self.taken - begin
-
-    def copy(self) -> Tree:
-        """A copy of the copy, to be given to a step."""
-        return tree_map(lambda a: self.step.xp.asarray(a, copy=True), self.state)
+def lower_lr(lr: float) -> float:
+    """A learning rate to try after one too high: a tenth, and not above 1/100 after one above 1."""
+    return lr / 10 if lr <= 1 else SAFE_LR
 
 
-def find_fault(snapshot: Snapshot, data: Tree, xs: Iterable[Tree], names: tuple[str, ...], seen: int) -> NotFinite:
-    """Replay the single steps `xs` from the snapshot; masks and batches repeat, so the fault does too.
+def trace_nan(trainer: Trainer, error: DivergedError) -> NotFinite:
+    """The first array that became NaN or infinite in a trainer whose `fit` raised `error`.
 
-    `names` are the layers', `seen` is the number of the step after which the fault was noticed.
+    Repeats the steps from the trainer's last snapshot to `error.step`, with the same batches, microbatches and
+    dropout masks, and checks the arrays of each in the order of their computation. The trainer is not changed.
     """
-    state, step = snapshot.copy(), snapshot.step
-    with np.errstate(all="ignore"):  # NumPy would warn of what is looked for
-        for number, x in enumerate(xs, start=snapshot.at + 1):
-            found = _Search(step, names, number).before(state["params"], data, x)
+    if error.in_evaluation:
+        text = f"After step {error.step} the loss in evaluation is NaN or infinite."
+        return NotFinite(error.step, "evaluation", text)
+    snapshot, step, data = trainer.snapshot, trainer.step, trainer.loader.data
+    state, lr = snapshot.copy(), None
+    xs = islice(trainer.steps_since_snapshot(), error.step - snapshot.step)
+    with np.errstate(all="ignore"):  # the replay overflows as the run did
+        for number, x in enumerate(xs, start=snapshot.step + 1):
+            rate = float(trainer.backend.to_numpy(x["scalars"]["lr"]))
+            lr = rate if math.isfinite(rate) else None
+            found = _first(step.xp, _before_update(step, state["params"], data, x))
+            if not found:
+                state = step(state, data, x)
+                found = _first(step.xp, _parameters(step, state["params"], "after the update"))
             if found:
-                return found
-            state = step(state, data, x)
-            found = _Search(step, names, number).parameters(state["params"], "after the update")
-            if found:
-                return found
-            if number >= seen:
-                break
-    unseen = f"a replay from step {snapshot.at} did not show where"
-    return NotFinite(seen, "loss", f"By step {seen} the loss was no finite number ({unseen})")
+                kind, what, layer = found
+                return NotFinite(number, kind, f"Step {number}: {what} is NaN or infinite.", layer, lr)
+    text = f"By step {error.step} the loss became NaN or infinite; a replay from step {snapshot.step} on did not."
+    return NotFinite(error.step, "loss", text, lr=lr)
 
 
-@dataclass(frozen=True)
-class _Search:
-    """Looks through one step for its first array that is not finite, in the order in which the step makes them."""
+Named = tuple[Kind, str, str | None]
+"""The kind of an array, what it is, and its layer."""
 
-    step: TrainStep
-    names: tuple[str, ...]
-    number: int
 
-    def before(self, params: Params, data: Tree, x: Tree) -> NotFinite | None:
-        """Inputs, parameters, then the way forward and back."""
-        inputs, labels, _ = get_batch(self.step.xp, data, x)
-        if not self.finite(inputs):
-            return self.found("inputs", "the inputs hold a value that is not finite")
-        return self.parameters(params, "before the step") or self.forward(params, inputs, labels, x["step"])
+def _first(xp: Any, arrays: Iterator[tuple[Named, Array]]) -> Named | None:
+    """The first array that holds NaN or infinity."""
+    return next((named for named, array in arrays if not bool(xp.all(xp.isfinite(array)))), None)
 
-    def forward(self, params: Params, inputs: Any, labels: Any, step: Any) -> NotFinite | None:
-        """Each layer's output, and the loss."""
-        xp, objective = self.step.xp, self.step.objective
-        y, caches, draw = inputs, [], RngKey(self.step.seed, step)
-        for i, (layer, p) in enumerate(zip(objective.network.layers, params, strict=True)):
-            y, cache = layer.forward(xp, p, y, draw.at(i))
-            caches.append(cache)
-            if not self.finite(y):
-                name = self.names[i]
-                return self.found("output", f"the output of layer {name} is not finite", name)
-        J, dy = objective.loss(xp, y, objective.targets(xp, y, labels))
-        if not self.finite(objective.penalised(xp, params, J) * labels.shape[0]):
-            outputs = f"though the outputs of the last layer, {self.names[-1]}, are"
-            return self.found("loss", f"the sum of the batch's losses is not finite, {outputs}", self.names[-1])
-        return self.backward(params, tuple(caches), dy)
 
-    def backward(self, params: Params, caches: tuple, dy: Any) -> NotFinite | None:
-        """Each layer's gradients."""
-        for i in range(len(params) - 1, -1, -1):
-            layer, name = self.step.objective.network.layers[i], self.names[i]
-            dy, grads = layer.backward(self.step.xp, params[i], caches[i], dy, True)
-            for tensor, gradient in grads.items():
-                if not self.finite(gradient):
-                    return self.found("gradient", f"the gradient of {tensor} of layer {name} is not finite", name)
-                if not self.finite(self.step.xp.sum(gradient * gradient)):
-                    what = f"the norm of the gradient of {tensor} of layer {name} is not finite"
-                    return self.found("gradient", what, name)
-        return None
+def _parameters(step: TrainStep, params: Params, when: str) -> Iterator[tuple[Named, Array]]:
+    for layer, _, tensors in step.objective.network.named_layers(params):
+        for name, values in tensors.items():
+            yield ("parameters", f"{name} of layer {layer} {when}", layer), values
 
-    def parameters(self, params: Params, when: str) -> NotFinite | None:
-        """Each layer's parameters."""
-        for name, tensors in zip(self.names, params, strict=True):
-            for tensor, values in tensors.items():
-                if not self.finite(values):
-                    return self.found("parameters", f"{tensor} of layer {name} is not finite {when}", name)
-        return None
 
-    def found(self, kind: Kind, what: str, layer: str | None = None) -> NotFinite:
-        return NotFinite(self.number, kind, f"Step {self.number}: {what}", layer)
-
-    def finite(self, array: Any) -> bool:
-        xp = self.step.xp
-        return bool(xp.all(xp.isfinite(array)))
+def _before_update(step: TrainStep, params: Params, data: Tree, x: Tree) -> Iterator[tuple[Named, Array]]:
+    """The arrays of a step in the order in which they are computed."""
+    yield from _parameters(step, params, "before the step")
+    xp, objective = step.xp, step.objective
+    for row0, *microbatch in step.split(data, x):
+        inputs, targets, weights = get_batch(xp, *microbatch)
+        yield ("inputs", "a value of the inputs", None), inputs
+        trace = objective.network.trace(xp, params, inputs, RngKey(step.seed, x["step"], row0))
+        for layer in trace.layers:
+            yield ("output", f"the output of layer {layer.name}", layer.name), layer.y
+        J, dy = objective.loss(xp, trace.y, objective.loss.encode(xp, trace.y, targets), weights)
+        total = targets.shape[0] if weights is None else xp.sum(weights)
+        last = trace.layers[-1].name
+        what = f"the loss, though not the output of the last layer, {last},"
+        yield ("loss", what, last), objective.penalised(xp, params, J) * total
+        for layer, _, _, grads in trace.backward(xp, dy):
+            for name, gradient in grads.items():
+                what = f"the gradient of {name} of layer {layer.name}"
+                yield ("gradient", what, layer.name), gradient
+                yield ("gradient", f"the norm of {what}", layer.name), xp.sum(gradient * gradient)

@@ -1,80 +1,165 @@
-"""A run trained again from its own configuration, to see whether what it has kept comes out."""
+"""Replay: a run trained again from its own configuration and compared with what its folder keeps.
+
+With the same backend, versions and machine every bit is the same. Otherwise sums are added up in another order. In
+float64 that stays as small as rounding is; in float32 it grows from the first unit whose sign it decides, and only
+the accuracy can be judged. docs/reproducibility.md has the measurements.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from rich.console import Console
+import numpy as np
 
+from nnbackprop.diagnostics.difference import difference
 from nnbackprop.errors import RunFolderError, UsageError
-from nnbackprop.report.progress import progress
 from nnbackprop.runs import build
 from nnbackprop.runs import config as configuration
-from nnbackprop.runs import trainer_state as state
-from nnbackprop.runs.checkpoint import Checkpoint, load
+from nnbackprop.runs.checkpoint import Checkpoint, flatten, load
 from nnbackprop.runs.config import Config
 from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.runs.run_dir import RunDir, environment
 from nnbackprop.runs.summary import summarise
 from nnbackprop.runs.train import first_trainer, open_backend
-from nnbackprop.training.callbacks.base import Callback, ChunkEnd, TrainEnd
+from nnbackprop.runs.trainer_state import best_checkpoint, check_settings, last_checkpoint, progress_of
+from nnbackprop.training.callbacks import Callback, ChunkEnd, EarlyStopping, TrainEnd
 from nnbackprop.training.trainer import Trainer
 
-from .repetition import Figure, Repetition, Which, changes, figures, tensors
+TOLERANCE = 1e-12
+"""Of the relative difference of float64 weights trained in another environment."""
+
+STANDARD_ERRORS = 3
+"""By which the accuracies of two float32 runs of one recipe may differ."""
+
+Which = Literal["last", "best"]
+
+Display = Callable[[Mapping[str, str]], Callback]
+"""Makes the callback that shows progress, from the lines of a run's header."""
 
 
-def replay(run: str, where: Mapping[str, Any], runs: Path, display: str, console: Console) -> Repetition:
-    """Train a run again, as many steps as it had come to, and compare; nothing is written.
+@dataclass(frozen=True)
+class WeightDifference:
+    """A parameter of a checkpoint: whether every bit is equal, and ||a - b|| / ||b||, b the one kept."""
+
+    which: Which
+    name: str
+    equal: bool
+    relative: float
+
+
+@dataclass(frozen=True)
+class MetricDifference:
+    """A number of summary.json as kept and as it came out; one with `allowed` None is reported and not judged."""
+
+    name: str
+    kept: float | None
+    again: float | None
+    allowed: float | None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the two are within what is allowed."""
+        if self.allowed is None or self.kept == self.again:
+            return True
+        return self.kept is not None and self.again is not None and abs(self.kept - self.again) <= self.allowed
+
+
+@dataclass(frozen=True)
+class Change:
+    """An entry of env.json that differs now."""
+
+    name: str
+    kept: Any
+    now: Any
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A run's last weights and, where it has ended, its best weights and metrics, against those trained again."""
+
+    run: Path
+    backend: str
+    device: str
+    dtype: str
+    steps: int
+    tensors: tuple[WeightDifference, ...]
+    metrics: tuple[MetricDifference, ...]
+    changes: tuple[Change, ...]
+
+    @property
+    def exact(self) -> bool:
+        """Whether every bit is the same."""
+        return all(t.equal for t in self.tensors) and all(m.kept == m.again for m in self.metrics)
+
+    @property
+    def tolerance(self) -> float | None:
+        """Largest relative difference of weights in another environment; None in float32, which is not judged."""
+        return TOLERANCE if self.dtype == "float64" else None
+
+    @property
+    def passed(self) -> bool:
+        """Whether the run is exact or, in another environment, within tolerance."""
+        near = self.tolerance is None or all(t.relative <= self.tolerance for t in self.tensors)
+        return self.exact or (bool(self.changes) and near and all(m.agrees for m in self.metrics))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        verdict = {"exact": self.exact, "tolerance": self.tolerance, "passed": self.passed}
+        return {**asdict(self), "run": str(self.run), **verdict}
+
+
+def replay(run: str, where: Mapping[str, Any], runs: Path, display: Display = lambda header: Callback()) -> Replay:
+    """Train a run again for the steps it has made, and compare; nothing is written.
 
     `where` may name another backend, device and number of threads. UsageError if the run's configuration does not
-    tell all that was done; DataError if its data is another now.
+    tell all that was done; DataError if its data has changed.
     """
     folder = RunDir.open(runs, run)
     last = load(folder.checkpoint("last"))
     steps = _steps(folder, last)
-    # what ended the run, the clock perhaps, is not asked again
+    # what ended the run, such as the clock, does not apply again
     free = {"patience": None, "max_time": None, "doctor": False, "save_every": None}
     kept = configuration.of_run(folder.config)
     config = configuration.changed(kept, {**free, **where}, "The run to be trained again with the given flags")
     build.check(config)
-    state.check_settings(last, config.settled, folder.checkpoint("last"), folder.config)
-    backend, parts = open_backend(config), DataSplits.load(config)
-    parts.check(last.meta.get("fingerprint"), folder.checkpoint("last"))
-    _check_rates(config, folder, len(parts.train), last)
-    trainer = first_trainer(config, backend, parts)
-    trainer.save_every = steps  # a chunk ends where the run's last one did
-    trainer.epochs = -(-steps // build.steps_per_epoch(config, len(parts.train)))
-    again = Until(trainer, steps)
-    trainer.callbacks = (again, progress(display, console))
-    trainer.fit(parts.train, parts.validation, parts.test)
-    return _compare(folder, config, last, again, parts)
+    check_settings(last, config.settled, folder.checkpoint("last"), folder.config)
+    backend, splits = open_backend(config), DataSplits.load(config)
+    splits.check(last.meta.get("fingerprint"), folder.checkpoint("last"))
+    _check_rates(config, folder, len(splits.train), last)
+    trainer, best = first_trainer(config, backend, splits), EarlyStopping()
+    trainer.epochs = -(-steps // build.steps_per_epoch(config, len(splits.train)))
+    again = StopAtStep(best, steps)
+    trainer.callbacks = (best, again, display(build.description(config)))
+    trainer.fit(splits.train, splits.validation, splits.test)
+    return _compare(folder, config, last, trainer, again, splits)
 
 
-@dataclass
-class Until(Callback):
-    """Ends a training after `steps` steps, and takes there what a run folder's checkpoints would hold."""
+class StopAtStep(Callback):
+    """Ends a training after `steps` steps and keeps what a run folder's checkpoints would hold then."""
 
-    trainer: Trainer
-    steps: int
-    taken: dict[Which, Checkpoint] = field(default_factory=dict)
+    def __init__(self, best: EarlyStopping, steps: int) -> None:
+        self.best, self.steps = best, steps
+        self.steps_per_save = steps  # a chunk ends where the run's last one did
+        self.checkpoints: dict[Which, Checkpoint] = {}
 
-    def chunk_end(self, event: ChunkEnd) -> None:
+    def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         """After the last chunk, stop."""
         if event.step == self.steps:
-            self.trainer.stop("finished")
+            trainer.stop("finished")
 
-    def train_end(self, event: TrainEnd) -> None:
+    def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
         """Before the best weights take the place of the last."""
-        self.taken = {"last": state.take_last(self.trainer, {}), "best": state.take_best(self.trainer, {})}
+        last, best = last_checkpoint(trainer, self.best, {}), best_checkpoint(trainer, self.best, {})
+        self.checkpoints = {"last": last, "best": best}
 
 
 def _steps(folder: RunDir, last: Checkpoint) -> int:
-    """How many steps a run had come to."""
-    steps = state.progress_of(last).step
+    steps = progress_of(last).step
     if steps < 1:
         raise UsageError(f"{folder.path} has made no step yet: go on with it, by nnbackprop train --resume.")
     summary = folder.read_json("summary.json")
@@ -88,50 +173,47 @@ def _steps(folder: RunDir, last: Checkpoint) -> int:
 
 def _check_rates(config: Config, folder: RunDir, samples: int, last: Checkpoint) -> None:
     """UsageError unless every step of a run had the learning rate of its configuration."""
-    where = state.progress_of(last)
-    if where.rate != 1.0:
+    where, now = progress_of(last), build.learning_rate(config, samples)
+    if where.lr_factor != 1.0:
         raise UsageError(
-            f"{folder.path} diverged and went on at {where.rate:g} of its learning rate from a checkpoint that "
-            "its config.toml knows nothing of: train it anew with a lower --lr, and replay that."
+            f"{folder.path} diverged and went on at {where.lr_factor:g} of its learning rate from a checkpoint, "
+            "which its config.toml does not say: train it anew with a lower --lr, and replay that."
         )
-    now = build.learning_rate(config, samples)
-    unsaid = where.aims[0][0] if where.aims else where.step
-    if unsaid and now != build.learning_rate(replace(config, epochs=config.epochs + 1), samples):
+    unknown = where.planned_epochs[0][0] if where.planned_epochs else where.step
+    if unknown and now != build.learning_rate(replace(config, epochs=config.epochs + 1), samples):
         raise UsageError(
-            f"{folder.checkpoint('last')} does not say which --epochs its first {unsaid} steps were made with, "
+            f"{folder.checkpoint('last')} does not say which --epochs its first {unknown} steps were made with, "
             f"and its schedule {config.schedule} depends on them: another version wrote it. Train the run anew, "
             "and replay that."
         )
-    for (begin, epochs), (end, _) in pairwise([*where.aims, (where.step, 0)]):
-        _check_stretch(replace(config, epochs=epochs), config, folder, samples, range(begin, end))
+    for (begin, epochs), (end, _) in pairwise([*where.planned_epochs, (where.step, 0)]):
+        then = build.learning_rate(replace(config, epochs=epochs), samples)
+        for step in range(begin, end) if then != now else ():
+            if then(step) != now(step):
+                raise UsageError(
+                    f"The learning rate of step {step + 1} was {then(step):g} in {folder.path}, with --epochs "
+                    f"{epochs}, and by its config.toml, with {config.epochs}, it is {now(step):g}: the run was "
+                    f"resumed with other --epochs, which its schedule {config.schedule} depends on, and cannot be "
+                    "trained again in one piece. Train it anew, and replay that."
+                )
 
 
-def _check_stretch(then: Config, now: Config, folder: RunDir, samples: int, steps: range) -> None:
-    """UsageError at the first of `steps` whose learning rate `now` is not that of `then`."""
-    was, is_now = (build.learning_rate(config, samples) for config in (then, now))
-    if was == is_now:
-        return
-    for step in steps:
-        if was(step) != is_now(step):
-            raise UsageError(
-                f"The learning rate of step {step + 1} was {was(step):g} in {folder.path}, with --epochs "
-                f"{then.epochs}, and by its config.toml, with {now.epochs}, it is {is_now(step):g}: the run was "
-                f"resumed with other --epochs, which its schedule {now.schedule} depends on, and cannot be "
-                "trained again in one piece. Train it anew, and replay that."
-            )
-
-
-def _compare(folder: RunDir, config: Config, last: Checkpoint, again: Until, parts: DataSplits) -> Repetition:
-    """The run's last weights with those taken again; of one that has ended the best and the figures too."""
-    trainer = again.trainer
+def _compare(
+    folder: RunDir, config: Config, last: Checkpoint, trainer: Trainer, again: StopAtStep, splits: DataSplits
+) -> Replay:
+    """The last weights with those trained again; of a run that has ended the best weights and metrics too."""
     kept: dict[Which, Checkpoint] = {"last": last}
-    shown: tuple[Figure, ...] = ()
+    metrics: tuple[MetricDifference, ...] = ()
     if (summary := folder.read_json("summary.json")) is not None:
         kept["best"] = load(folder.checkpoint("best"))
-        samples = {name: len(part) for name in ("train", "validation", "test") if (part := getattr(parts, name))}
-        judge = "test" if parts.test else "train"
-        shown = tuple(figures(summary, summarise(config, trainer, parts), samples, judge, config.dtype))
-    return Repetition(
+        samples = {name: len(part) for name, part in splits.parts.items() if part}
+        metrics = tuple(
+            compare_metrics(summary, summarise(config, trainer, again.best, splits), samples, config.dtype)
+        )
+    params = trainer.params
+    named = (f"{layer}.{name}" for layer, _, p in trainer.network.named_layers(params) for name in p)
+    names = dict(zip(flatten(params, "params"), named, strict=True))
+    return Replay(
         run=folder.path,
         backend=trainer.backend.name,
         device=trainer.backend.device,
@@ -140,8 +222,67 @@ def _compare(folder: RunDir, config: Config, last: Checkpoint, again: Until, par
         tensors=tuple(
             row
             for which, checkpoint in kept.items()
-            for row in tensors(which, trainer.network.names, checkpoint.arrays, again.taken[which].arrays)
+            for row in compare_weights(which, names, checkpoint.arrays, again.checkpoints[which].arrays)
         ),
-        figures=shown,
-        changes=tuple(changes(folder.read_json("env.json") or {}, environment(trainer.backend))),
+        metrics=metrics,
+        changes=tuple(compare_environments(folder.read_json("env.json") or {}, environment(trainer.backend))),
     )
+
+
+def compare_weights(
+    which: Which, names: Mapping[str, str], kept: Mapping[str, np.ndarray], again: Mapping[str, np.ndarray]
+) -> Iterator[WeightDifference]:
+    """Every parameter of two checkpoints, `names` by its path there; RunFolderError if `kept` lacks one."""
+    for path, name in names.items():
+        a, b = again[path], kept.get(path)
+        if b is None or (b.shape, b.dtype) != (a.shape, a.dtype):
+            raise RunFolderError(
+                f"The {which} checkpoint has no {path} of shape {a.shape} and {a.dtype}, which the network of its "
+                "config.toml has: one of the two is another run's. Put back its own."
+            )
+        yield WeightDifference(which, name, a.tobytes() == b.tobytes(), difference(a, b).relative)
+
+
+def compare_metrics(
+    kept: Mapping[str, Any], again: Mapping[str, Any], samples: Mapping[str, int], dtype: str
+) -> Iterator[MetricDifference]:
+    """Losses and metrics of the parts, each of so many `samples`, and the best epoch.
+
+    In float64 accuracies have to be equal. Else that of the test part, or without one of the training part, has
+    to be within `STANDARD_ERRORS` of the difference of the accuracies p of two runs on n samples, each of
+    (2 p (1 - p) / n)^(1/2).
+    """
+    judged = "test" if "test" in samples else "train"
+    for part, n in samples.items():
+        for name in (name for name in again if name.startswith(f"{part}_")):
+            a, b, allowed = _number(kept.get(name)), again[name], None
+            accuracy = name.endswith("accuracy")
+            if accuracy and dtype == "float64":
+                allowed = 0.0
+            elif accuracy and part == judged:
+                p = b if a is None else (a + b) / 2
+                allowed = STANDARD_ERRORS * math.sqrt(2 * max(0.0, p * (1 - p)) / n)
+            yield MetricDifference(name, a, b, allowed)
+    if "validation" in samples:
+        yield MetricDifference("best_epoch", _number(kept.get("best_epoch")), again["best_epoch"], None)
+
+
+def compare_environments(kept: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
+    """Entries in which two env.json differ, but for `why` a backend was chosen."""
+    before, after = _flat(kept), _flat(now)
+    for name in sorted(before.keys() | after.keys()):
+        if name != "why" and before.get(name) != after.get(name):
+            yield Change(name, before.get(name), after.get(name))
+
+
+def _flat(table: Mapping[str, Any]) -> dict[str, Any]:
+    """{"blas": {"kernel": k}} as {"blas kernel": k}."""
+    flat: dict[str, Any] = {}
+    for name, value in table.items():
+        inner = _flat(value) if isinstance(value, Mapping) else {"": value}
+        flat |= {f"{name} {key}".strip(): v for key, v in inner.items()}
+    return flat
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, (int, float)) else None

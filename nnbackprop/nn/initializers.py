@@ -53,7 +53,6 @@ class Zeros(Initializer):
     """All zeros: right for biases, wrong for the weights of hidden layers, whose units would stay alike."""
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        """Return zeros; `rng` is not used."""
         return np.zeros(shape, dtype)
 
 
@@ -62,7 +61,6 @@ class Ones(Initializer):
     """All ones: for the scales of normalization."""
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        """Return ones; `rng` is not used."""
         return np.ones(shape, dtype)
 
 
@@ -71,7 +69,6 @@ class Unset(Initializer):
     """One zero seen at every place: a shape and a dtype, whatever their size, that take no memory."""
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        """Return a view that cannot be written to; `rng` is not used."""
         return np.broadcast_to(np.zeros((), dtype), shape)
 
 
@@ -89,7 +86,6 @@ class Uniform(Initializer):
             )
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        """Draw every element from U(-limit, limit)."""
         return cast(rng.uniform(-self.limit, self.limit, shape), dtype)
 
 
@@ -108,7 +104,6 @@ class Normal(Initializer):
             )
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        """Draw every element from N(mean, std^2)."""
         return cast(rng.normal(self.mean, self.std, shape), dtype)
 
 
@@ -123,17 +118,16 @@ class _Scaled(Initializer):
             raise UsageError(f"The distribution must be 'normal' or 'uniform'; got {self.distribution!r}.")
 
     @abstractmethod
-    def variance(self, fan_in: int, fan_out: int) -> float:
-        """Return the variance of one weight of a (fan_in, fan_out) matrix."""
+    def _variance(self, fan_in: int, fan_out: int) -> float:
+        """The variance of one weight of a (fan_in, fan_out) matrix."""
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        """Draw from N(0, v), or from U(-sqrt(3 v), sqrt(3 v)), whose variance is v as well."""
         if len(shape) != 2 or min(shape) < 1:
             raise ShapeError(
                 f"{type(self).__name__} scales by the fans of a weight matrix and needs a shape "
                 f"(fan_in, fan_out) of positive numbers; got {shape}."
             )
-        variance = self.variance(*shape)
+        variance = self._variance(*shape)
         if self.distribution == "uniform":
             return Uniform(math.sqrt(3 * variance))(rng, shape, dtype)
         return Normal(math.sqrt(variance))(rng, shape, dtype)
@@ -143,8 +137,7 @@ class _Scaled(Initializer):
 class He(_Scaled):
     """Variance 2 / fan_in, for ReLU layers: He et al., "Delving deep into rectifiers", ICCV 2015, eq. 10."""
 
-    def variance(self, fan_in: int, fan_out: int) -> float:
-        """Return 2 / fan_in."""
+    def _variance(self, fan_in: int, fan_out: int) -> float:
         return 2 / fan_in
 
 
@@ -152,8 +145,7 @@ class He(_Scaled):
 class Glorot(_Scaled):
     """Variance 2 / (fan_in + fan_out), for tanh layers: Glorot and Bengio, AISTATS 2010, eq. 12 and 16."""
 
-    def variance(self, fan_in: int, fan_out: int) -> float:
-        """Return 2 / (fan_in + fan_out)."""
+    def _variance(self, fan_in: int, fan_out: int) -> float:
         return 2 / (fan_in + fan_out)
 
 
@@ -161,8 +153,7 @@ class Glorot(_Scaled):
 class LeCun(_Scaled):
     """Variance 1 / fan_in: LeCun, Bottou, Orr and Müller, "Efficient BackProp", 1998, eq. 16."""
 
-    def variance(self, fan_in: int, fan_out: int) -> float:
-        """Return 1 / fan_in."""
+    def _variance(self, fan_in: int, fan_out: int) -> float:
         return 1 / fan_in
 
 
@@ -173,8 +164,7 @@ class FanOutNormal(_Scaled):
     The book writes it `normal(0.0, pow(nodes, -0.5), ...)` with the nodes of the *next* layer.
     """
 
-    def variance(self, fan_in: int, fan_out: int) -> float:
-        """Return 1 / fan_out."""
+    def _variance(self, fan_in: int, fan_out: int) -> float:
         return 1 / fan_out
 
 
@@ -205,7 +195,7 @@ def initializer(word: str) -> Initializer:
     name, *numbers = word.split(":")
     try:
         return INITIALIZERS[name](*map(float, numbers))
-    except UsageError:
+    except UsageError:  # a ValueError, which says more
         raise
     except (KeyError, TypeError, ValueError):
         raise UsageError(f"{word!r} is not an initializer; the words are {USAGE}.") from None

@@ -10,8 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from backends import Array, device_of
 from nnbackprop.errors import DataError, ShapeError, UsageError
-from nnbackprop.nn.layers.sigmoids import sigmoid
-from nnbackprop.nn.layers.softmax import softmax
+from nnbackprop.nn.layers.activations import sigmoid, softmax
 
 NAN = float("nan")
 """One object for all: a kernel's scalars are cached by equality, and a NaN equals no other object."""

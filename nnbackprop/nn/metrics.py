@@ -136,11 +136,6 @@ def decide(xp: Any, y: Array, threshold: float) -> Array:
     return xp.astype(xp.argmax(y, axis=1), xp.int32)
 
 
-def count_correct(xp: Any, y: Array, labels: Array, threshold: float) -> Array:
-    """How many rows of outputs y (n, k) predict the class in `labels` (n,) int32; 0-d int32."""
-    return xp.sum(xp.astype(decide(xp, y, threshold) == labels, xp.int32), dtype=xp.int32)
-
-
 def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
     """Share of `predictions` (n,) equal to `labels` (n,), in 0..1.
 
@@ -156,13 +151,6 @@ def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
             "predictions.argmax(axis=1) for one column a class."
         )
     return float(np.mean(predictions == labels))
-
-
-def confusion(predictions: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Counts (classes, classes) int64: row the true class, column the predicted one."""
-    return np.bincount(labels.astype(np.int64) * classes + predictions, minlength=classes**2).reshape(
-        classes, classes
-    )
 
 
 def _zeros(xp: Any, shape: tuple[int, ...], like: Array) -> Array:

@@ -6,8 +6,7 @@ in float32; a step's forward and backward are computed in float16 or bfloat16, o
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from backends import Array, Backend, Tree, tree_map
@@ -16,7 +15,6 @@ from nnbackprop.nn.layers.base import LayerParams, Params, map_layers
 
 from .rng import RngKey
 from .sequential import Sequential
-from .trace import LayerTrace, Trace
 
 SCALES = {"float16": 1024.0, "bfloat16": 1.0}
 """What dJ/dy is multiplied by before backward, and gradients divided by after it.
@@ -57,26 +55,15 @@ class MixedPrecision(Sequential):
         """Gradients in dy's dtype; on the way s times as large, s of `SCALES`, as backward is linear in dy."""
         (narrow, caches), s = caches, SCALES[self.dtype]
         dx, grads = super().backward(xp, narrow, caches, self._narrow(xp, dy * s), need_dx)
-        return (self._widen(xp, dx, dy) if need_dx else None), self._widen(xp, grads, dy)
+        return (self.unscaled(xp, dx, dy) if need_dx else None), self.unscaled(xp, grads, dy)
 
     def new_buffers(self, xp: Any, params: Params, caches: tuple) -> Params:
         """The buffers' next values, in their own dtype."""
         return super().new_buffers(xp, params, caches[1])
 
-    def trace(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> Trace:
-        """The narrow arrays of every layer, and y in x's dtype."""
-        trace = super().trace(xp, self._narrow_params(xp, params), self._narrow(xp, x), key)
-        return replace(trace, y=xp.astype(trace.y, x.dtype))
-
-    def backward_trace(
-        self, xp: Any, traces: Iterator[LayerTrace], dy: Array
-    ) -> Generator[tuple[LayerTrace, Array, Array, LayerParams], None, Array]:
-        """dy, dx and gradients of every layer in dy's dtype, divided by the scale."""
-        dx = dy
-        for trace, *found in super().backward_trace(xp, traces, self._narrow(xp, dy * SCALES[self.dtype])):
-            dy_here, dx, grads = self._widen(xp, tuple(found), dy)
-            yield trace, dy_here, dx, grads
-        return dx
+    def unscaled(self, xp: Any, tree: Tree, dy: Array) -> Tree:
+        """Arrays of a backward pass in dy's dtype, divided by the scale."""
+        return tree_map(lambda g: xp.astype(g, dy.dtype) * (1 / SCALES[self.dtype]), tree)
 
     def _narrow(self, xp: Any, array: Array) -> Array:
         return xp.astype(array, getattr(xp, self.dtype))
@@ -86,6 +73,3 @@ class MixedPrecision(Sequential):
             return p if getattr(layer, "full_precision", False) else tree_map(lambda a: self._narrow(xp, a), p)
 
         return map_layers(narrow, self, params)
-
-    def _widen(self, xp: Any, tree: Tree, like: Array) -> Tree:
-        return tree_map(lambda g: xp.astype(g, like.dtype) * (1 / SCALES[self.dtype]), tree)

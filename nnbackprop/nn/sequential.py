@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
-from backends import Array, leaves
+from backends import Array, Tree, leaves
 from nnbackprop.errors import ShapeError, UsageError
-from nnbackprop.nn.layers.base import Layer, LayerParams, Params, Shape, map_layers
+from nnbackprop.nn.layers.base import Layer, Params, Shape, map_layers
 
 from .initializers import Initializer, InitRng, Unset
 from .rng import RngKey
-from .trace import LayerTrace, Trace
-
-
-@dataclass(frozen=True)
-class PlannedLayer:
-    """A layer in its place: its name, the shape it gives a sample, and arrays of its parameters' shapes."""
-
-    name: str
-    params: LayerParams
-    out_shape: Shape
+from .trace import PlannedLayer, Recorder, Trace
 
 
 @dataclass(frozen=True, init=False)
@@ -57,7 +48,7 @@ class Sequential:
     @property
     def names(self) -> tuple[str, ...]:
         """A name for each layer: its kind and its number among its kind, such as dense1, relu1, dense2."""
-        kinds = [type(layer).__name__.lower() for layer in self.layers]
+        kinds = [type(getattr(layer, "recorded", layer)).__name__.lower() for layer in self.layers]
         return tuple(f"{kind}{kinds[: i + 1].count(kind)}" for i, kind in enumerate(kinds))
 
     def named_layers(self, *trees: Params) -> Iterator[tuple[Any, ...]]:
@@ -68,7 +59,10 @@ class Sequential:
             else:
                 yield name, layer, *branches
 
-    # Parameters.
+    @property
+    def has_buffers(self) -> bool:
+        """Whether a layer has parameters that are not trained, such as running statistics."""
+        return any(getattr(layer, "buffers", ()) for _, layer in self.named_layers())
 
     def init(self, in_shape: Shape, seed: int = 0, dtype: str = "float32") -> Params:
         """First parameters for samples of `in_shape`, host arrays of `dtype`, the same on every library.
@@ -77,44 +71,36 @@ class Sequential:
         """
         return self.build(InitRng(seed), in_shape, dtype)[0]
 
-    def plan(self, in_shape: Shape, dtype: str = "float32") -> tuple[PlannedLayer, ...]:
-        """Every layer's name and shapes for samples of `in_shape`, without drawing; ShapeError as `init`."""
-        plan: list[PlannedLayer] = []
-        self._without_values()._build(InitRng(), in_shape, dtype, plan, "")
-        return tuple(plan)
-
     def outline(self, in_shape: Shape, dtype: str = "float32") -> Params:
         """What `init` gives but for the values, without its memory: to see first whether given arrays fit."""
-        return self._without_values().build(InitRng(), in_shape, dtype)[0]
+        return self._replaced(lambda name, path, layer: _without_values(layer)).init(in_shape, dtype=dtype)
+
+    def plan(self, in_shape: Shape, dtype: str = "float32") -> tuple[PlannedLayer, ...]:
+        """Every layer's name and shapes for samples of `in_shape`, without drawing; ShapeError as `init`."""
+        notes: list[PlannedLayer] = []
+        self._replaced(lambda name, path, layer: Recorder(name, path, _without_values(layer), notes)).init(
+            in_shape, dtype=dtype
+        )
+        return tuple(notes)
+
+    def trace(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> Trace:
+        """Forward as `forward`, keeping every layer's input, output and cache."""
+        notes: list[Any] = []
+        network = self._replaced(lambda name, path, layer: Recorder(name, path, layer, notes))
+        y, caches = network.forward(xp, params, x, key)
+        return Trace(tuple(notes), y, network, params, caches, notes)
 
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[Params, Shape]:
         """First parameters of each layer, and the shape of the last one's output."""
-        return self._build(rng, in_shape, dtype, [], "")
-
-    def _build(
-        self, rng: InitRng, in_shape: Shape, dtype: str, plan: list[PlannedLayer], prefix: str
-    ) -> tuple[Params, Shape]:
         params, names = [], self.names
         for i, (name, layer) in enumerate(zip(names, self.layers, strict=True)):
             try:
-                if isinstance(layer, Sequential):
-                    p, in_shape = layer._build(rng.at(i), in_shape, dtype, plan, f"{prefix}{name}.")
-                else:
-                    p, in_shape = layer.build(rng.at(i), in_shape, dtype)
-                    plan.append(PlannedLayer(prefix + name, p, in_shape))
+                p, in_shape = layer.build(rng.at(i), in_shape, dtype)
             except ShapeError as error:
                 before = f"after {names[i - 1]}" if i else "at the input"
                 raise ShapeError(f"Layer {i + 1}, {name}, {before}: {error}") from None
             params.append(p)
         return tuple(params), in_shape
-
-    def _without_values(self) -> Sequential:
-        """The same network, whose initializers give shapes only."""
-        network = copy.copy(self)
-        object.__setattr__(network, "layers", tuple(map(_without_values, self.layers)))
-        return network
-
-    # Forward and backward.
 
     def forward(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> tuple[Array, tuple]:
         """Outputs y (n, ...) for a batch x (n, ...), and the layers' caches.
@@ -142,62 +128,36 @@ class Sequential:
             dy, grads[i] = self.layers[i].backward(xp, params[i], caches[i], dy, need_dx or i > stop)
         return (dy if need_dx else None), tuple(grads)
 
-    @property
-    def has_buffers(self) -> bool:
-        """Whether a layer has parameters that are not trained, such as running statistics."""
-        return any(getattr(layer, "buffers", ()) for _, layer in self.named_layers())
-
     def new_buffers(self, xp: Any, params: Params, caches: tuple) -> Params:
         """The buffers' values after a training step, from its caches: a tree for `replace_buffers`."""
-        return map_layers(
-            lambda layer, p, cache: layer.new_buffers(xp, p, cache) if getattr(layer, "buffers", ()) else {},
-            self,
-            params,
-            caches,
-        )
 
-    # Layer by layer.
+        def of_layer(layer: Any, p: Params, cache: Any) -> Params:
+            return layer.new_buffers(xp, p, cache) if getattr(layer, "buffers", ()) else {}
 
-    def trace(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> Trace:
-        """Forward as `forward`, keeping every layer's input, output and cache."""
-        layers: list[LayerTrace] = []
-        y = self._trace(xp, params, x, key, "", (), layers)
-        return Trace(self, tuple(layers), y)
+        return map_layers(of_layer, self, params, caches)
 
-    def _trace(
+    def unscaled(self, xp: Any, tree: Tree, dy: Array) -> Tree:
+        """Gradients of inner layers, from a `backward` of dy, in dy's dtype and scale."""
+        return tree
+
+    def _replaced(
         self,
-        xp: Any,
-        params: Params,
-        x: Array,
-        key: RngKey | None,
-        prefix: str,
-        path: Shape,
-        traces: list[LayerTrace],
-    ) -> Array:
-        """y; every layer's trace is added to `traces`."""
-        for i, (name, layer, p) in enumerate(zip(self.names, self.layers, params, strict=True)):
-            place, at = key and key.at(i), (*path, i)
-            if isinstance(layer, Sequential):
-                x = layer._trace(xp, p, x, place, f"{prefix}{name}.", at, traces)
-            else:
-                y, cache = layer.forward(xp, p, x, place)
-                traces.append(LayerTrace(prefix + name, at, layer, p, x, y, cache))
-                x = y
-        return x
+        function: Callable[[str, tuple[int, ...], Layer], Layer],
+        prefix: str = "",
+        path: tuple[int, ...] = (),
+    ) -> Sequential:
+        """The same network with `function(name, path, layer)` in the place of every layer.
 
-    def backward_trace(
-        self, xp: Any, traces: Iterator[LayerTrace], dy: Array
-    ) -> Generator[tuple[LayerTrace, Array, Array, LayerParams], None, Array]:
-        """`traces` are those of `_trace`, last first."""
-        for layer in reversed(self.layers):
+        A nested network has its layers replaced first, and is replaced itself if it does more than hand on.
+        """
+        layers: list[Layer] = []
+        for i, (name, layer) in enumerate(zip(self.names, self.layers, strict=True)):
             if isinstance(layer, Sequential):
-                dy = yield from layer.backward_trace(xp, traces, dy)
-            else:
-                trace = next(traces)
-                dx, grads = layer.backward(xp, trace.params, trace.cache, dy, True)
-                yield trace, dy, dx, grads
-                dy = dx
-        return dy
+                layer = layer._replaced(function, f"{prefix}{name}.", (*path, i))
+            layers.append(layer if type(layer) is Sequential else function(prefix + name, (*path, i), layer))
+        network = copy.copy(self)
+        object.__setattr__(network, "layers", tuple(layers))
+        return network
 
 
 @dataclass(frozen=True, init=False)
@@ -211,10 +171,9 @@ class Residual(Sequential):
         ShapeError: when built, layers whose output has another shape than their input.
     """
 
-    def _build(
-        self, rng: InitRng, in_shape: Shape, dtype: str, plan: list[PlannedLayer], prefix: str
-    ) -> tuple[Params, Shape]:
-        params, out_shape = super()._build(rng, in_shape, dtype, plan, prefix)
+    def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[Params, Shape]:
+        """First parameters of each layer; the same shape."""
+        params, out_shape = super().build(rng, in_shape, dtype)
         if out_shape != in_shape:
             raise ShapeError(
                 f"Residual adds its input, of shape {in_shape}, to its layers' output, of shape {out_shape}: "
@@ -234,30 +193,6 @@ class Residual(Sequential):
         """dx = dy + the dx of f."""
         dx, grads = super().backward(xp, params, caches, dy, need_dx)
         return (None if dx is None else dy + dx), grads
-
-    def _trace(
-        self,
-        xp: Any,
-        params: Params,
-        x: Array,
-        key: RngKey | None,
-        prefix: str,
-        path: Shape,
-        traces: list[LayerTrace],
-    ) -> Array:
-        """The layers of f, then the sum, as a layer without parameters."""
-        y = x + super()._trace(xp, params, x, key, prefix, path, traces)
-        traces.append(LayerTrace(prefix.removesuffix("."), path, self, {}, x, y, None))
-        return y
-
-    def backward_trace(
-        self, xp: Any, traces: Iterator[LayerTrace], dy: Array
-    ) -> Generator[tuple[LayerTrace, Array, Array, LayerParams], None, Array]:
-        """The layers of f, last first, then the sum."""
-        trace = next(traces)
-        dx = dy + (yield from super().backward_trace(xp, traces, dy))
-        yield trace, dy, dx, {}
-        return dx
 
 
 def replace_buffers(params: Params, buffers: Params) -> Params:
@@ -280,10 +215,8 @@ def _check_layer(name: str, i: int, layer: Any) -> None:
 
 
 def _without_values(layer: Layer) -> Layer:
-    """The same layer, whose parameters are shapes without values."""
-    if isinstance(layer, Sequential):
-        return layer._without_values()
+    """The same layer, whose initializers give shapes only."""
     if not is_dataclass(layer):
         return layer
     drawn = [f.name for f in fields(layer) if isinstance(getattr(layer, f.name), Initializer)]
-    return replace(layer, **dict.fromkeys(drawn, Unset()))
+    return replace(layer, **dict.fromkeys(drawn, Unset())) if drawn else layer

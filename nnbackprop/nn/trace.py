@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from backends import Array
-from nnbackprop.nn.layers.base import Cache, Layer, LayerParams
+from nnbackprop.nn.initializers import InitRng
+from nnbackprop.nn.layers.base import Cache, Layer, LayerParams, Params, Shape
+from nnbackprop.nn.rng import RngKey
 
 if TYPE_CHECKING:
     from .sequential import Sequential
+
+
+@dataclass(frozen=True)
+class PlannedLayer:
+    """A layer in its place: its dotted name, the shape it gives a sample, and arrays of its parameters' shapes."""
+
+    name: str
+    params: LayerParams
+    out_shape: Shape
 
 
 @dataclass(frozen=True, eq=False)
 class LayerTrace:
     """One layer's pass: its dotted name, its path in the tree of the parameters, and its arrays.
 
-    A `Residual` has a trace of its own after those of its layers: the sum, without parameters.
+    A `Residual` has a trace of its own after those of its layers, without parameters: the sum.
     """
 
     name: str
@@ -33,10 +43,51 @@ class LayerTrace:
 class Trace:
     """A network's layers in the order they were computed in, and its output y."""
 
-    network: Sequential
     layers: tuple[LayerTrace, ...]
     y: Array
+    network: Sequential  # of recorders
+    params: Params
+    caches: tuple
+    notes: list[Any]  # of the recorders
 
-    def backward(self, xp: Any, dy: Array) -> Iterator[tuple[LayerTrace, Array, Array, LayerParams]]:
+    def backward(self, xp: Any, dy: Array) -> list[tuple[LayerTrace, Array, Array, LayerParams]]:
         """(trace, dy, dx, gradients) of each layer as they are computed, from the last to the first."""
-        return self.network.backward_trace(xp, iter(self.layers[::-1]), dy)
+        self.notes.clear()
+        self.network.backward(xp, self.params, self.caches, dy, need_dx=True)
+        return [(trace, *self.network.unscaled(xp, arrays, dy)) for trace, arrays in self.notes]
+
+
+@dataclass(frozen=True, eq=False)
+class Recorder:
+    """A layer in the place of another, which notes what goes through that one."""
+
+    name: str
+    path: tuple[int, ...]
+    recorded: Layer
+    notes: list[Any]
+
+    def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[Params, Shape]:
+        """Notes a `PlannedLayer`."""
+        params, out_shape = self.recorded.build(rng, in_shape, dtype)
+        self.notes.append(PlannedLayer(self.name, _own(params), out_shape))
+        return params, out_shape
+
+    def forward(self, xp: Any, params: Params, x: Array, key: RngKey | None) -> tuple[Array, LayerTrace]:
+        """Notes a `LayerTrace`, which is the cache."""
+        y, cache = self.recorded.forward(xp, params, x, key)
+        trace = LayerTrace(self.name, self.path, self.recorded, _own(params), x, y, cache)
+        self.notes.append(trace)
+        return y, trace
+
+    def backward(
+        self, xp: Any, params: Params, cache: LayerTrace, dy: Array, need_dx: bool
+    ) -> tuple[Array | None, Params]:
+        """Notes the trace and (dy, dx, gradients)."""
+        dx, grads = self.recorded.backward(xp, params, cache.cache, dy, True)
+        self.notes.append((cache, (dy, dx, _own(grads))))
+        return dx, grads
+
+
+def _own(params: Params) -> LayerParams:
+    """A layer's own parameters: a container has none."""
+    return params if isinstance(params, dict) else {}

@@ -6,7 +6,7 @@ donated to `step`, and what it returns takes their place.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 from backends import ElementwiseKernel, Tree, tree_map
@@ -14,11 +14,13 @@ from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers.base import Params
 
 
-class Optimizer(ABC):
+@dataclass(frozen=True)
+class Optimizer:
     """One update of all parameters: `kernel(xp, w, dw, *states, *arguments) -> (w, *states)`, element by element.
 
-    A subclass gives `kernel`, a module-level function, the names of its `state_names`, all zero at first, and the
-    scalars the kernel is called with; and, where these depend on the step, `step_scalars`.
+    A subclass gives `kernel`, a module-level function, and the names of its states, all zero at first. Where the
+    kernel takes other scalars than lr and the hyperparameters in their order, it gives `arguments`, and
+    `step_scalars` where these depend on the step.
     """
 
     kernel: ClassVar[ElementwiseKernel]
@@ -36,9 +38,9 @@ class Optimizer(ABC):
         """
         return {"lr": lr}
 
-    @abstractmethod
     def arguments(self, s: dict[str, Any]) -> tuple[Any, ...]:
-        """Return the scalar arguments of the kernel, in its order, out of the step's scalars `s`."""
+        """Return the scalar arguments of the kernel, in its order, from the step's scalars `s`."""
+        return s["lr"], *(getattr(self, f.name) for f in fields(self))
 
     def step(self, xp: Any, params: Params, grads: Params, state: Tree, s: dict[str, Any]) -> tuple[Params, Tree]:
         """Return the parameters after one update by `grads`, and the state; shapes and dtypes stay.

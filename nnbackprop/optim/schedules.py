@@ -11,12 +11,25 @@ from typing import ClassVar
 from nnbackprop.errors import UsageError
 
 
+@dataclass(frozen=True)
 class Schedule(ABC):
-    """A learning rate for each step: `schedule(step) -> lr`, steps counted from 0."""
+    """A learning rate for each step: `schedule(step) -> lr`, steps counted from 0.
+
+    Raises:
+        UsageError: a learning rate or factor that is not finite or not above 0; fewer than 1 step.
+    """
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if name in ("lr", "factor") and not 0 < value < math.inf:
+                what = "learning rate" if name == "lr" else "factor of a decay"
+                raise UsageError(f"The {what} must be a finite number above 0; got {value!r}.")
+            if name in ("every", "total", "steps") and value < 1:
+                raise UsageError(f"{type(self).__name__} needs at least 1 step; got {name} = {value}.")
 
     @abstractmethod
     def __call__(self, step: int) -> float:
-        """Return the learning rate of step `step`."""
+        """The learning rate of a step."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +38,7 @@ class Constant(Schedule):
 
     lr: float
 
-    def __post_init__(self) -> None:
-        check_positive("The learning rate", self.lr)
-
     def __call__(self, step: int) -> float:
-        """Return lr."""
         return self.lr
 
 
@@ -41,13 +50,7 @@ class StepDecay(Schedule):
     every: int
     factor: float
 
-    def __post_init__(self) -> None:
-        check_positive("The learning rate", self.lr)
-        check_steps("The interval of a decay", self.every)
-        check_positive("The factor of a decay", self.factor)
-
     def __call__(self, step: int) -> float:
-        """Return lr factor^floor(step / every)."""
         return self.lr * self.factor ** (step // self.every)
 
 
@@ -59,13 +62,7 @@ class Exponential(Schedule):
     every: int
     factor: float
 
-    def __post_init__(self) -> None:
-        check_positive("The learning rate", self.lr)
-        check_steps("The interval of a decay", self.every)
-        check_positive("The factor of a decay", self.factor)
-
     def __call__(self, step: int) -> float:
-        """Return lr factor^(step / every)."""
         return self.lr * self.factor ** (step / self.every)
 
 
@@ -79,12 +76,7 @@ class Cosine(Schedule):
     lr: float
     total: int
 
-    def __post_init__(self) -> None:
-        check_positive("The learning rate", self.lr)
-        check_steps("A cosine schedule", self.total)
-
     def __call__(self, step: int) -> float:
-        """Return lr (1 + cos(pi step / total)) / 2."""
         return blend(self.lr, 0.0, min(step / self.total, 1.0))
 
 
@@ -102,12 +94,7 @@ class OneCycle(Schedule):
     END: ClassVar[float] = START / 1e4
     RISE: ClassVar[float] = 0.3
 
-    def __post_init__(self) -> None:
-        check_positive("The learning rate", self.lr)
-        check_steps("A one-cycle schedule", self.total)
-
     def __call__(self, step: int) -> float:
-        """Return the rate of the half cosine wave `step` is in."""
         peak, last = self.RISE * self.total - 1, self.total - 1
         if step < peak:
             return blend(self.lr * self.START, self.lr, step / peak)
@@ -125,11 +112,7 @@ class Warmup(Schedule):
     steps: int
     then: Schedule
 
-    def __post_init__(self) -> None:
-        check_steps("A warm-up", self.steps)
-
     def __call__(self, step: int) -> float:
-        """Return then(0) (step + 1) / steps, or then(step - steps) after the warm-up."""
         if step < self.steps:
             return self.then(0) * (step + 1) / self.steps
         return self.then(step - self.steps)
@@ -138,18 +121,6 @@ class Warmup(Schedule):
 def blend(start: float, end: float, share: float) -> float:
     """Return the point a `share` 0 .. 1 along half a cosine wave from start to end."""
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
-
-
-def check_positive(what: str, value: float) -> None:
-    """Raise UsageError unless 0 < value < inf."""
-    if not 0 < value < math.inf:
-        raise UsageError(f"{what} must be a finite number above 0; got {value!r}.")
-
-
-def check_steps(what: str, steps: int) -> None:
-    """Raise UsageError unless there is at least one step."""
-    if steps < 1:
-        raise UsageError(f"{what} needs at least 1 step; got {steps}.")
 
 
 Maker = Callable[..., Schedule]
@@ -176,27 +147,34 @@ def schedule(word: str, lr: float, total_steps: int, steps_per_epoch: int) -> Sc
     after the plus sign: its schedule begins when the warm-up ends and spans the steps that are left.
 
     Raises:
-        UsageError: the word is not known, its numbers cannot be, or the warm-up leaves no step to a schedule
-            that spans the run.
+        UsageError: the word is not known, its numbers cannot be, the warm-up leaves no step to a schedule that
+            spans the run, or the rate of the last step is too large for a number.
     """
     first, plus, rest = word.partition("+")
-    if not plus:
-        return _parse(first, lr, total_steps, steps_per_epoch)
     warmup = _parse(first, lr, total_steps, steps_per_epoch)
+    if not plus:
+        return warmup
     if not isinstance(warmup, Warmup):
         raise UsageError(f"Only a warm-up goes before another schedule, as in warmup:500+cosine; got {word!r}.")
     return replace(warmup, then=schedule(rest, lr, total_steps - warmup.steps, steps_per_epoch))
 
 
 def _parse(word: str, lr: float, total_steps: int, steps_per_epoch: int) -> Schedule:
-    """Return the schedule of a word without a plus sign."""
+    """The schedule of a word without a plus sign."""
     name, *numbers = word.split(":")
     for form, make in SCHEDULES.items():
         if form.split(":")[0] == name and form.count(":") == len(numbers):
             try:
-                return make(lr, total_steps, steps_per_epoch, *numbers)
+                made = make(lr, total_steps, steps_per_epoch, *numbers)
+                made(total_steps - 1)
+            except OverflowError:
+                raise UsageError(
+                    f"The schedule {word!r} grows beyond the largest number within {total_steps} steps: use a "
+                    "factor below 1, or a larger interval."
+                ) from None
             except UsageError as error:
                 raise UsageError(f"The schedule {word!r} cannot be: {error}") from None
             except ValueError:
                 break
+            return made
     raise UsageError(f"{word!r} is not a schedule; the words are {USAGE}, with whole EPOCHS and STEPS.")

@@ -1,4 +1,4 @@
-"""Findings as a table for the terminal: what was found, what it comes from, what mends it."""
+"""Findings for the terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLOURS = {"note": "cyan", "warning": "yellow", "fault": "bold red"}
 
 
 def findings_table(findings: Sequence[Finding]) -> Table:
-    """A block of lines a finding: what it is and how sure, the evidence, the cause, the fix."""
+    """A block of lines a finding: level and id, evidence, cause, fix."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(overflow="fold")
     grid.add_column(overflow="fold")
@@ -25,20 +25,18 @@ def findings_table(findings: Sequence[Finding]) -> Table:
         if at:
             grid.add_row()
         colour = COLOURS[finding.level]
-        grid.add_row(
-            f"[{colour}]{finding.level}[/]", f"[bold]{finding.id}[/]  [dim]confidence {finding.confidence:.0%}[/]"
-        )
+        grid.add_row(f"[{colour}]{finding.level}[/]", f"[bold]{finding.id}[/]")
         for name in ("evidence", "cause", "fix"):
             grid.add_row(f"[dim]{name}[/]", escape(getattr(finding, name)))
     return grid
 
 
 def diagnosis_report(diagnosis: Diagnosis) -> RenderableType:
-    """All findings, the worst first, and what was looked at without one."""
+    """All findings, the worst first, and what passed or did not apply."""
     order = ("fault", "warning", "note")
     findings = sorted(diagnosis.findings, key=lambda finding: order.index(finding.level))
     counts = [plural(n, level) for level in order if (n := sum(f.level == level for f in findings))]
-    lines: list[RenderableType] = [Text(f"{', '.join(counts) or 'nothing found'}", style="bold")]
+    lines: list[RenderableType] = [Text(f"{', '.join(counts) or 'no problems found'}", style="bold")]
     if diagnosis.passed:
         lines.append(Text(f"passed: {', '.join(diagnosis.passed)}"))
     if diagnosis.not_applicable:

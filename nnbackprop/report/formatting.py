@@ -1,6 +1,14 @@
-"""Numbers as people read them: counts, sizes, times, shares."""
+"""Text for people: counts, sizes, times and metrics, and a console on which data cannot send commands."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f]")  # all control characters but tab and newline
 
 
 def count(n: float) -> str:
@@ -44,5 +52,23 @@ def plural(n: int, noun: str) -> str:
 
 
 def loss(x: float) -> str:
-    """A loss to four decimals, or as 1.23e-05 where those would say too little or too much."""
+    """A loss to four decimals, or as 1.23e-05 where those would be too few or too many."""
     return f"{x:.4f}" if x == 0 or 1e-3 <= abs(x) < 1e4 else f"{x:.2e}"
+
+
+def metric(name: str, x: float) -> str:
+    """A metric by its name: accuracies as 98.00%, all others as a loss."""
+    return share(x) if name.endswith("accuracy") else loss(x)
+
+
+class Terminal(Console):
+    """A console that shows control characters in text escaped: a name out of a file cannot command a terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """The segments of what is printed; those of colours and movements are rich's own."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=CONTROLS.sub(_escaped, segment.text))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\x{ord(found[0]):02x}"

@@ -1,53 +1,67 @@
-"""A run in pictures, as PNG files; matplotlib is imported when the first is drawn, and never its global state."""
+"""The plots of a run, as PNG files. Imports matplotlib: import it where something is drawn."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from nnbackprop._files import write_atomically
+from backends import leaves
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.runs.train import Run
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from .confusion import confusion_plot
+from .curves import curves, gradient_norms, metrics_of
+from .images import attack, first_layer, wrongest
+from .style import save, style
 
-DPI = 130
+
+def draw_run(run: Run) -> list[str]:
+    """Write the plots of a finished run, of its test part or else its training part; see `draw_all`."""
+    trainer, judged = run.trainer, run.data.test or run.data.train
+    weights = next((a for a in leaves(trainer.params) if a.ndim == 2), None)
+    matrix = None if weights is None else trainer.backend.to_numpy(weights)
+    try:
+        probabilities = trainer.predict_proba(judged.inputs)
+    except MemoryError as error:  # n samples of 10,000 classes
+        return [f"The plots could not be drawn: {error}"]
+    predicted = trainer.evaluator.decide(probabilities)
+    return draw_all(run.folder.plots, run.folder.rows(), matrix, judged, predicted, probabilities)
 
 
 def draw_all(
     folder: Path,
     rows: Sequence[Mapping[str, Any]],
-    weights: np.ndarray,
+    weights: np.ndarray | None,
     judged: Dataset,
-    confusion: np.ndarray,
     predicted: np.ndarray,
     probabilities: np.ndarray,
-) -> None:
-    """Write a run's six pictures to `folder`; RunFolderError if one cannot be written.
+) -> list[str]:
+    """Write a run's plots to `folder`; returns a message for each that failed: no plot fails a finished run.
 
-    rows are those of metrics.jsonl, weights (in, units), confusion (K, K) counts with true classes in rows,
-    predicted (n,) and probabilities (n, k) of the judged part's n samples.
+    rows are those of metrics.jsonl, weights (in, units) of the first layer or None, predicted (n,) and
+    probabilities (n, k) of the judged part's n samples. Without classes there are curves alone.
     """
-    from .confusion import confusion_matrix
-    from .curves import curves, gradient_norms
-    from .pictures import first_layer, wrongest
-    from .style import style
-
-    figures: dict[str, Callable[[], Figure]] = {
-        "loss": lambda: curves(rows, "loss"),
-        "accuracy": lambda: curves(rows, "accuracy"),
-        "gradient-norms": lambda: gradient_norms(rows),
-        "first-layer-weights": lambda: first_layer(weights, judged.image_shape),
-        "confusion-matrix": lambda: confusion_matrix(confusion, judged.classes),
-        "wrongest-samples": lambda: wrongest(judged, predicted, probabilities),
-    }
+    figures: dict[str, Callable[[], Figure]] = {"loss": lambda: curves(rows, "loss")}
+    for name in metrics_of(rows) or ["accuracy"] if judged.classes else metrics_of(rows):
+        figures[name.replace("_", "-")] = lambda name=name: curves(rows, name)  # type: ignore[misc]
+    figures["gradient-norms"] = lambda: gradient_norms(rows)
+    if weights is not None:
+        figures["first-layer-weights"] = lambda: first_layer(weights, judged.image_shape)
+    if judged.classes:
+        figures["confusion-matrix"] = lambda: confusion_plot(judged.targets, predicted, judged.classes)
+        figures["wrongest-samples"] = lambda: wrongest(judged, predicted, probabilities)
+    failed = []
     for name, figure in figures.items():
-        with style():
-            save(figure(), folder / f"{name}.png")
+        try:
+            with style():
+                save(figure(), folder / f"{name}.png")
+        except Exception as error:  # out of memory or of disk space, or a mistake of ours: the run is whole
+            failed.append(f"The plot {name}.png could not be drawn: {type(error).__name__}: {error}")
+    return failed
 
 
 def draw_attack(
@@ -59,17 +73,6 @@ def draw_attack(
     after: np.ndarray,
     epsilon: float,
 ) -> None:
-    """Write the picture of an attack: samples (n, features) before and after, and their predicted classes (n,)."""
-    from .pictures import attack
-    from .style import style
-
+    """Write the plot of an attack: samples (n, features) before and after, and their predicted classes (n,)."""
     with style():
         save(attack(data, clean, moved, before, after, epsilon), path)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all; its folder is made if need be."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=DPI)
-    path.parent.mkdir(exist_ok=True)
-    write_atomically(path, content.getvalue())

@@ -1,4 +1,4 @@
-"""A run trained again, in tables: weights and figures beside those that were kept, and a verdict."""
+"""A replay as tables: weights and metrics against those that were kept, and a verdict."""
 
 from __future__ import annotations
 
@@ -6,80 +6,67 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nnbackprop.diagnostics.repetition import Change, Figure, Repetition, Tensor
+from nnbackprop.diagnostics.replay import MetricDifference, Replay, WeightDifference
 
-from .formatting import plural, share
+from .formatting import metric, plural
 from .tables import NONE, ruled
 
-EQUAL = "bit for bit"
 
-
-def repetition_report(found: Repetition) -> RenderableType:
-    """What was trained again, every tensor, every figure, the changes, and the verdict."""
+def replay_report(found: Replay) -> RenderableType:
+    """What was trained again, every tensor, every metric, the changes, and the verdict."""
     head = f"{found.run}: {plural(found.steps, 'step')} again on {found.backend} ({found.device}, {found.dtype})"
-    lines: list[RenderableType] = [Text(head), tensors_table(found)]
-    if found.figures:
-        lines.append(figures_table(found))
+    lines: list[RenderableType] = [Text(head), _weights_table(found)]
+    if found.metrics:
+        table = ruled("", "kept", "again", right=("kept", "again"))
+        for m in found.metrics:
+            kept, again = (_value(m, value) for value in (m.kept, m.again))
+            table.add_row(m.name.replace("_", " "), kept, again if m.agrees else f"[bold red]{again}")
+        lines.append(table)
     else:
-        lines.append("The run has not ended: there are no figures and no best weights to compare.")
-    lines += [Text(change_words(change), style="yellow") for change in found.changes]
-    style = "bold green" if found.passed else "bold red"
-    return Group(*lines, Text(verdict(found), style=style))
+        lines.append("The run has not ended: there are no metrics and no best weights to compare.")
+    for change in found.changes:
+        kept, now = ("not recorded" if value is None else value for value in (change.kept, change.now))
+        lines.append(Text(f"{change.name}: {now} now, {kept} then", style="yellow"))
+    return Group(*lines, Text(verdict(found), style="bold green" if found.passed else "bold red"))
 
 
-def tensors_table(found: Repetition) -> Table:
-    """A row a tensor: equal bit for bit, or its relative distance, among the last and among the best weights."""
-    names = {tensor.name: "" for tensor in found.tensors}
+def _weights_table(found: Replay) -> Table:
+    """A row for each tensor: bit for bit equal or its relative difference, among the last and the best weights."""
     places = {(tensor.name, tensor.which): tensor for tensor in found.tensors}
     table = ruled("weights", "last", "best", right=("last", "best"))
-    for name in names:
-        table.add_row(name, *(_apart(places.get((name, which)), found.bound) for which in ("last", "best")))
+    for name in dict.fromkeys(tensor.name for tensor in found.tensors):
+        table.add_row(name, *(_relative(places.get((name, which)), found.tolerance) for which in ("last", "best")))
     return table
 
 
-def figures_table(found: Repetition) -> Table:
-    """A row a figure: as it was kept, as it came out."""
-    table = ruled("", "kept", "again", right=("kept", "again"))
-    for figure in found.figures:
-        kept, again = (_number(figure, value) for value in (figure.kept, figure.again))
-        table.add_row(figure.name.replace("_", " "), kept, again if figure.agrees else f"[bold red]{again}")
-    return table
-
-
-def _apart(tensor: Tensor | None, bound: float | None) -> str:
+def _relative(tensor: WeightDifference | None, tolerance: float | None) -> str:
     if tensor is None:
         return NONE
     if tensor.equal:
-        return EQUAL
-    return f"{'[bold red]' if bound is not None and tensor.apart > bound else ''}{tensor.apart:.1e}"
+        return "bit for bit"
+    return f"{'[bold red]' if tolerance is not None and tensor.relative > tolerance else ''}{tensor.relative:.1e}"
 
 
-def _number(figure: Figure, value: float | None) -> str:
+def _value(m: MetricDifference, value: float | None) -> str:
     if value is None:
         return NONE
-    if figure.name.endswith("accuracy"):
-        return share(value)
-    return f"{value:.17g}" if figure.kept != figure.again and isinstance(value, float) else f"{value:.6g}"
+    if m.name.endswith("accuracy"):
+        return metric(m.name, value)
+    return f"{value:.17g}" if m.kept != m.again and isinstance(value, float) else f"{value:.6g}"
 
 
-def change_words(change: Change) -> str:
-    """What is another now, in a line."""
-    kept, now = ("not said" if value is None else value for value in (change.kept, change.now))
-    return f"{change.name}: {now} now, {kept} then"
-
-
-def verdict(found: Repetition) -> str:
+def verdict(found: Replay) -> str:
     """Whether it is the same run, and by what it was judged."""
     if found.exact:
         return "the same, bit for bit"
     if not found.changes and all(tensor.equal for tensor in found.tensors):
-        return (
-            "FAILED: the weights are the same, the figures are not: what it is judged on was altered, or they were"
-        )
+        return "FAILED: the weights are the same, the metrics are not: summary.json or the data was altered"
     if not found.changes:
-        return "FAILED: not the same, though nothing around the run has changed"
-    if found.bound is not None:
-        words = f"float64 weights within {found.bound:g}, accuracies the same"
+        return "FAILED: not the same, though the environment is"
+    if found.tolerance is not None:
+        reason = f"float64 weights within {found.tolerance:g}, accuracies the same"
     else:
-        words = f"{found.dtype} parts where rounding decides a sign; the accuracy is that of the same recipe"
-    return f"{'passed' if found.passed else 'FAILED'}, as the surroundings have changed: {words}"
+        reason = (
+            f"{found.dtype} runs diverge where rounding decides a sign; the accuracy is that of the same recipe"
+        )
+    return f"{'passed' if found.passed else 'FAILED'}, as the environment has changed: {reason}"

@@ -1,15 +1,21 @@
-"""What every picture shares: its style, its axes, its words. matplotlib's global state is never touched."""
+"""The common style of all plots, and how they are saved; matplotlib's global state is never touched."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import numpy as np
 from matplotlib import style as styles
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
+
+from nnbackprop._files import write_atomically
+
+DPI = 130
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours, told apart by people of any colour vision."""
@@ -29,11 +35,11 @@ STYLE = {
 
 
 def style() -> AbstractContextManager[None]:
-    """Build and save figures within it: the reader's own matplotlibrc changes nothing."""
+    """Make and save figures within it: the user's own matplotlibrc changes nothing."""
     return styles.context(["default", STYLE])
 
 
-def canvas(title: str, width: float = 7.5, height: float = 4.5) -> tuple[Figure, Axes]:
+def single(title: str, width: float = 7.5, height: float = 4.5) -> tuple[Figure, Axes]:
     """A figure of one plot, in inches."""
     figure = _titled(title, width, height)
     axes = figure.add_subplot()
@@ -42,7 +48,7 @@ def canvas(title: str, width: float = 7.5, height: float = 4.5) -> tuple[Figure,
 
 
 def panels(title: str, rows: int, columns: int, side: float) -> tuple[Figure, np.ndarray]:
-    """A figure of (rows, columns) plots without ticks, each `side` inches square with space for words above."""
+    """A figure of (rows, columns) plots without ticks, each `side` inches square with space for text above."""
     figure = _titled(title, max(columns * side, 6.0), rows * (side + 0.3) + 0.5)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
@@ -51,27 +57,35 @@ def panels(title: str, rows: int, columns: int, side: float) -> tuple[Figure, np
     return figure, grid
 
 
-def _titled(title: str, width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.suptitle(title, x=0.02, ha="left", fontsize=11, fontweight="bold")
-    return figure
-
-
-def message(title: str, lines: Sequence[str] = ()) -> Figure:
-    """Words alone: a title, and lines in columns."""
+def text(title: str, lines: Sequence[str] = ()) -> Figure:
+    """A figure of text alone: a title, and lines in columns."""
     height = 0.6 + 0.17 * len(lines)
     figure = _titled(title, 7.5, height)
     figure.text(0.02, 1 - 0.5 / height, "\n".join(lines), va="top", family="monospace")
     return figure
 
 
-def cut(name: str, characters: int) -> str:
+def _titled(title: str, width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.suptitle(title, x=0.02, ha="left", fontsize=11, fontweight="bold")
+    return figure
+
+
+def shorten(name: str, characters: int) -> str:
     """A name of at most so many characters, in one line."""
     name = " ".join(name.split())
     return name if len(name) <= characters else name[: characters - 1] + "…"
 
 
-def legible(classes: Sequence[str]) -> list[str]:
+def printable(classes: Sequence[str]) -> list[str]:
     """Class names as the font can write them; the number of a class where it cannot."""
     font = get_font(findfont(FontProperties()))
     return [name if all(map(font.get_char_index, map(ord, name))) else str(i) for i, name in enumerate(classes)]
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all, and make its folder if need be."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI)
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, content.getvalue())

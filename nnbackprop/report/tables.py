@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from backends import BackendStatus
-from nnbackprop.training.callbacks.base import LayerRow
+from nnbackprop.training.callbacks import LayerRow
 
-from .formatting import count, duration, loss, plural, shape, share, size
+from .formatting import count, duration, metric, plural, shape, share, size
 
 NONE = "–"
 ROWS = 20  # samples of one file shown before the rest is only counted
@@ -29,22 +29,37 @@ def ruled(*columns: str, right: Sequence[str] = (), **options: Any) -> Table:
     return table
 
 
-def layer_table(layers: Sequence[LayerRow]) -> Table:
-    """Layers: output shape, parameters, their bytes, FLOPs of a sample's forward pass; and the sums."""
-    right = ("shape", "parameters", "bytes", "FLOPs")
-    table = ruled("layer", *right, right=right, show_footer=True)
-    for row in layers:
-        parameters = (count(row.parameters), size(row.bytes)) if row.parameters else (NONE, NONE)
-        table.add_row(row.name, shape(row.out_shape), *parameters, count(row.flops))
-    table.columns[0].footer = "total"
-    totals = count(sum(r.parameters for r in layers)), size(sum(r.bytes for r in layers))
-    for column, total in zip(table.columns[2:], (*totals, count(sum(r.flops for r in layers))), strict=True):
-        column.footer = total
+def layer_table(layers: Sequence[LayerRow], width: int = 80) -> Table:
+    """Layers: output shape, parameters, their bytes, FLOPs of a sample's forward pass; and the sums.
+
+    Where `width` is too small for all, bytes, FLOPs and shapes are left out in this order: no number is cut.
+    """
+    columns = {
+        "layer": [*(layer.name for layer in layers), "total"],
+        "shape": [*(shape(row.out_shape) for row in layers), ""],
+        "parameters": [count(n) if n else NONE for n in _with_sum(row.parameters for row in layers)],
+        "bytes": [size(n) if n else NONE for n in _with_sum(row.bytes for row in layers)],
+        "FLOPs": [count(n) for n in _with_sum(row.flops for row in layers)],
+    }
+    for name in ("bytes", "FLOPs", "shape"):
+        if sum(max(map(len, [head, *cells])) + 2 for head, cells in columns.items()) > width:
+            del columns[name]
+    right = tuple(columns)[1:]
+    table = ruled(*columns, right=right, show_footer=True)
+    for column, cells in zip(table.columns, columns.values(), strict=True):
+        column.footer, column.no_wrap = cells[-1], column.header != "layer"
+    for row in zip(*(cells[:-1] for cells in columns.values()), strict=True):
+        table.add_row(*row)
     return table
 
 
+def _with_sum(numbers: Iterable[int]) -> list[int]:
+    numbers = list(numbers)
+    return [*numbers, sum(numbers)]
+
+
 def backends_table(rows: Sequence[BackendStatus]) -> Table:
-    """Which array libraries work here; for those that do not, why and what mends it."""
+    """Which array libraries work here; for those that do not, why and the fix."""
     table = ruled("backend", "version", "device", "memory", "remarks")
     for row in rows:
         name = f"[bold green]{row.name}[/]" if row.usable else f"[dim]{row.name}[/]"
@@ -70,18 +85,20 @@ def recipes_table(recipes: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def summary_table(summary: Mapping[str, Any]) -> Group:
-    """A finished run: loss and accuracy of each part, and in a line what its steps took and where."""
-    table = ruled("", "loss", "accuracy", right=("loss", "accuracy"))
+    """A finished run: loss and metrics of each part, and in a line what its steps took and where."""
+    names = [key.removeprefix("train_") for key in summary if key.startswith("train_")]
+    heads = [name.replace("_", " ") for name in names]
+    table = ruled("", *heads, right=heads)
     for part in ("train", "validation", "test"):
-        at, accuracy = summary[f"{part}_loss"], summary[f"{part}_accuracy"]
-        table.add_row(part, NONE if at is None else loss(at), NONE if accuracy is None else share(accuracy))
+        values = ((name, summary[f"{part}_{name}"]) for name in names)
+        table.add_row(part, *(NONE if value is None else metric(name, value) for name, value in values))
     pace, steps = summary["samples_per_second"], plural(summary["steps"], "step")
-    words = (
+    line = (
         f"{plural(summary['epochs'], 'epoch')}, {steps} in {duration(summary['seconds'])}"
         + (f", {count(pace)} samples/s" if pace else "")
         + f", on {summary['backend']} ({summary['device']}, {summary['dtype']})"
     )
-    return Group(table, Text(words))
+    return Group(table, Text(line))
 
 
 def prediction_table(name: str, classes: Sequence[str], predicted: np.ndarray, probabilities: np.ndarray) -> Table:
@@ -91,8 +108,8 @@ def prediction_table(name: str, classes: Sequence[str], predicted: np.ndarray, p
         probabilities = np.concatenate([1 - probabilities, probabilities], axis=1)
     for i, (label, row) in enumerate(zip(predicted[:ROWS], probabilities, strict=False)):
         likeliest = np.argsort(-row, kind="stable")[:3]
-        words = ", ".join(f"{classes[k]} {share(float(row[k]))}" for k in likeliest)
-        table.add_row(str(i + 1), f"[bold]{escape(classes[label])}[/]", escape(words))
+        listed = ", ".join(f"{classes[k]} {share(float(row[k]))}" for k in likeliest)
+        table.add_row(str(i + 1), f"[bold]{escape(classes[label])}[/]", escape(listed))
     if len(predicted) > ROWS:
         table.caption = f"and {count(len(predicted) - ROWS)} more"
     return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -54,7 +54,8 @@ def _layers(config: Config, outputs: int) -> Iterator[Layer]:
     if of_input:
         yield Dropout(of_input)
     for units, rate in zip(config.hidden, of_hidden, strict=True):
-        yield dense(units)
+        layer = dense(units)
+        yield replace(layer, bias=None) if config.norm == "batch" else layer  # its mean takes a bias off again
         if config.norm is not None:
             yield NORMS[config.norm]()
         yield activation()

@@ -180,18 +180,16 @@ class Config:
 
     @property
     def settled(self) -> dict[str, Any]:
-        """What stays as it is from a run's first step to its last, as JSON has it.
-
-        Its data are left out, as they are known by their fingerprint wherever they lie.
-        """
-        left_out = {*MAY_CHANGE, *NO_FLAGS, "name", "data"}
-        said = {name: value for name, value in asdict(self).items() if name not in left_out}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
+        """What stays as it is from a run's first step to its last, as JSON has it."""
+        left_out = {*MAY_CHANGE, *NO_FLAGS, "name"}
+        settled = {name: value for name, value in asdict(self).items() if name not in left_out}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in settled.items()}
 
 
 KNOWN = tuple(field.name for field in fields(Config))
 NO_FLAGS = ("recipe", "title")
 MAY_CHANGE = (
+    "data",
     "epochs",
     "patience",
     "max_time",
@@ -208,7 +206,7 @@ MAY_CHANGE = (
     "doctor",
     "runs_dir",
 )
-"""How long and where a run goes on, which a resume may change."""
+"""How long and where a run goes on, which a resume may change; its data are known by their fingerprint."""
 
 FORMER = {("scale", "book"): "rashid", ("init", "book"): "fan-out-normal"}
 """Values under their former names, which configurations and checkpoints written before still have."""
@@ -283,8 +281,8 @@ def resolve(recipe: str, overrides: dict[str, Any]) -> Config:
 
 
 def changed(config: Config, changes: Mapping[str, Any], source: str) -> Config:
-    """The same configuration with other values for some settings, judged as if it had been read so."""
-    return parse(_said({**asdict(config), **changes}), source)
+    """The same configuration with other values for some settings, checked as if it had been read so."""
+    return parse(_given({**asdict(config), **changes}), source)
 
 
 def of_run(path: Path) -> Config:
@@ -302,8 +300,8 @@ def to_toml(config: Config) -> str:
     """The whole configuration, runnable again; settings that are None are left out, as TOML has no null."""
     import tomli_w
 
-    return tomli_w.dumps(_said(asdict(config)))
+    return tomli_w.dumps(_given(asdict(config)))
 
 
-def _said(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}

@@ -10,11 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from nnbackprop.data import load
+from nnbackprop.data.catalog import NAMES
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.split import split
 from nnbackprop.errors import DataError, UsageError
 
 from .config import Config
+
+
+def absolute(spec: str) -> str:
+    """The data `spec` means from whatever working folder: the name of a data set, or an absolute path."""
+    return spec if spec in NAMES else str(Path(spec).expanduser().absolute())
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,6 @@ class DataSplits:
         """DataError unless the samples are those whose fingerprint a checkpoint has kept."""
         if self.fingerprint != fingerprint:
             raise DataError(
-                f"The data {self.train.source} is not what {checkpoint} was trained and judged on (fingerprint "
+                f"The data {self.train.source} is not what {checkpoint} was trained and evaluated on (fingerprint "
                 f"{self.fingerprint}, then {fingerprint}): put the old data back, or begin a new run."
             )

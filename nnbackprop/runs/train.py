@@ -11,7 +11,7 @@ from typing import Any
 
 from backends import Backend, select
 from nnbackprop._files import remove
-from nnbackprop._system_info import Moment, cores, crowd, remark, threads, use_threads
+from nnbackprop._system_info import Moment, cores, crowd, load_warning, threads, use_threads
 from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.errors import DivergedError, UsageError
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
@@ -23,7 +23,7 @@ from .callbacks import CheckpointCallback, JsonlLogger, SaveEvery
 from .checkpoint import Checkpoint
 from .checkpoint_manager import CheckpointManager
 from .config import MAY_CHANGE, Config
-from .data_splits import DataSplits
+from .data_splits import DataSplits, absolute
 from .divergence_recovery import DivergenceRecovery
 from .run_dir import RunDir, environment
 from .signals import stop_on_signals
@@ -63,9 +63,9 @@ class Run:
         """
         self._begin_folder()
         summary = None
-        with stop_on_signals(self.trainer.stop) as heard:
+        with stop_on_signals(self.trainer.stop) as received:
             recovery = self._attach(callbacks)
-            while summary is None and not heard:
+            while summary is None and not received:
                 try:
                     self.trainer.fit(self.data.train, self.data.validation, self.data.test)
                     if self.trainer.stop_reason == "interrupted":
@@ -78,7 +78,7 @@ class Run:
                     for message in recovery.recover():
                         say(message)
         if summary is None:
-            self.signal = heard[0] if heard else 0
+            self.signal = received[0] if received else 0
             return None
         self.folder.write_json("summary.json", summary)
         return summary
@@ -90,7 +90,7 @@ class Run:
             found["kernels"] = "one operator at a time; pip install numba compiles them"
         if backend.device == "cpu":
             others = crowd(self.began, Moment.now())
-            if words := remark(others, threads(), cores()):
+            if words := load_warning(others, threads(), cores()):
                 found["machine"] = words
         return found
 
@@ -126,6 +126,7 @@ def start(config: Config) -> Iterator[Run]:
     build.check(config)
     began, backend = Moment.now(), open_backend(config)
     data = DataSplits.load(config)
+    config = replace(config, data=absolute(config.data))
     trainer = first_trainer(config, backend, data)
     name = config.recipe if config.name is None else config.name
     folder = RunDir.create(Path(config.runs_dir), name)
@@ -157,7 +158,7 @@ def first_trainer(config: Config, backend: Backend, data: DataSplits) -> Trainer
 
 
 def open_backend(config: Config) -> Backend:
-    """The array library that `config` asks for, told how to compute."""
+    """The array library that `config` asks for, set up as it says."""
     if config.deterministic or config.threads:
         use_threads(config.threads or 1)
     backend = select(config.backend, config.device)
@@ -166,7 +167,7 @@ def open_backend(config: Config) -> Backend:
     if config.gpu_memory_limit is not None:
         backend.limit_memory(int(config.gpu_memory_limit * 2**30))
     if config.deterministic:
-        backend.deterministic()
+        backend.use_deterministic()
     return backend
 
 
@@ -193,7 +194,7 @@ def _resumed(folder: RunDir, overrides: Mapping[str, Any], say: Say) -> Run:
     if best.params is None:  # the last weights were the best, and will not be any more
         remove(folder.checkpoint("best"))
     # where a run goes on is not where it was asked to run: a GPU run repeats on a laptop
-    stored = replace(config, backend=kept.backend, device=kept.device)
+    stored = replace(config, backend=kept.backend, device=kept.device, data=absolute(config.data))
     return Run(stored, folder, data, trainer, best, checkpoints, began)
 
 
@@ -238,13 +239,14 @@ def _tell_missing_rows(folder: RunDir, done: int, say: Say) -> None:
 
 
 def _tell_changed_rate(kept: Config, config: Config, trainer: Trainer, samples: int, say: Say) -> None:
-    """A message where other --epochs bend the schedule at the step from which the run goes on."""
-    step = trainer.progress.step
-    before, now = (build.learning_rate(c, samples)(step) for c in (kept, config))
-    if before != now and step < kept.epochs * build.steps_per_epoch(kept, samples):
+    """A message where other --epochs bend the schedule, with the rate before and after."""
+    step, factor = trainer.progress.step, trainer.progress.lr_factor
+    before, now = (build.learning_rate(c, samples) for c in (kept, config))
+    if step and before(step) != now(step):
+        last, following = factor * before(step - 1), factor * now(step)
         say(
-            f"The learning rate of step {step + 1} is {now:g} and was to be {before:g}: the schedule "
-            f"{config.schedule} spans --epochs {config.epochs}, and spanned {kept.epochs}."
+            f"The learning rate goes from {last:g} at step {step} to {following:g} at step {step + 1}: the "
+            f"schedule {config.schedule} spans --epochs {config.epochs}, and spanned {kept.epochs}."
         )
 
 

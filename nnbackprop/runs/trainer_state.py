@@ -73,7 +73,8 @@ def restore(trainer: Trainer, best: EarlyStopping, train: Dataset, last: Checkpo
     outline = trainer.network.outline(train.sample_shape, trainer.params_dtype)
     params = fill(outline, last.arrays, "params")  # before initial weights are drawn
     kept = fill(outline, last.arrays, "best") if so_far.epoch else None
-    trainer.build(train)
+    if trainer.state is None:
+        trainer.build(train)
     optimizer = fill(trainer.state["optimizer"], last.arrays, "optimizer")
     trainer.load_state_dict({"params": params, "optimizer": optimizer, "progress": progress.to_dict()})
     best.restore(so_far.epoch, so_far.loss, so_far.wait, kept)

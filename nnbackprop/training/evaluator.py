@@ -18,7 +18,7 @@ from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
 from nnbackprop.nn.metrics import ClassificationMetrics, Metrics, decide
 
-from .callbacks.base import Score
+from .callbacks import Score
 from .step import EvalStep, Objective, zero_sums
 
 ROWS = 1000  # samples evaluated at once: enough to keep the products busy, small beside the parameters

@@ -14,10 +14,11 @@ from nnbackprop.errors import DataError, InitialValueError, ShapeError, UsageErr
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss
 from nnbackprop.nn.mixed_precision import SCALES
-from nnbackprop.nn.sequential import PlannedLayer, Sequential
+from nnbackprop.nn.sequential import Sequential
+from nnbackprop.nn.trace import PlannedLayer
 
 from .batch_schedule import CHUNK_SECONDS
-from .callbacks.base import LayerRow
+from .callbacks import LayerRow
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -82,6 +83,15 @@ def chunk_length(rows: Sequence[LayerRow], batch: int, device: str) -> int:
     speed, overhead = (2e13, 2e-5) if on_gpu else (1e11, 1e-5)
     seconds = 3 * batch * sum(row.flops for row in rows) / speed + overhead * len(rows)
     return 1 << max(0, min(LONGEST_CHUNK, int(CHUNK_SECONDS / seconds)).bit_length() - 1)
+
+
+def check_batches(network: Sequential, samples: int, batch: int) -> None:
+    """UsageError where batches of `batch` leave a single sample, of which batch statistics cannot be taken."""
+    if network.has_buffers and (samples % batch == 1 or batch == 1):
+        raise UsageError(
+            f"{samples} training samples in batches of {batch} leave a batch of 1, and batch normalization needs "
+            "at least 2: choose another batch size (--batch-size), or layer normalization."
+        )
 
 
 def check_outputs(layers: Sequence[LayerRow], train: Dataset, loss: Loss) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from backends import Tree, tree_map
+
+from .progress import Progress
 
 SHARE = 100  # a snapshot may cost 1/100 of the time between snapshots
 
@@ -20,17 +23,19 @@ class Snapshot:
     epoch: int = 0
     samples: int = 0
     step: int = 0
+    progress: Mapping[str, Any] = field(default_factory=dict)
     cost: float = 0.0  # seconds
     taken: float = 0.0
 
-    def renew(self, state: Tree, epoch: int, samples: int, step: int) -> None:
+    def renew(self, state: Tree, progress: Progress) -> None:
         """Copy `state` if the last copy is old enough."""
         begin = time.perf_counter()
         if self.state is not None and begin - self.taken < SHARE * self.cost:
             return
         self.state = state
         self.state = self.copy()
-        self.epoch, self.samples, self.step = epoch, samples, step
+        self.epoch, self.samples, self.step = progress.epoch, progress.samples, progress.step
+        self.progress = progress.to_dict()
         self.taken = time.perf_counter()
         self.cost = self.taken - begin
 

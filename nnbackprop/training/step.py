@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, NamedTuple, Protocol
 
 from backends import Array, Tree, device_of, leaves, tree_map
@@ -130,24 +130,35 @@ class TrainStep:
     def __call__(self, state: Tree, data: Tree, x: Tree) -> Tree:
         """One update of the parameters by the gradients of one batch (derivation, D22)."""
         xp, params, sums, grads = self.xp, state["params"], state["sums"], None
-        rows = batch_size(data, x)
-        size = -(-rows // self.microbatches)
-        total = None if size == rows else total_weight(xp, data, x)
-        for row0 in range(0, rows, size):
-            part = (data, x) if size == rows else microbatch(data, x, row0, min(row0 + size, rows))
+        parts = self.split(data, x)
+        total = None if len(parts) == 1 else total_weight(xp, data, x)
+        for row0, *part in parts:
             inputs, targets, weights = get_batch(xp, *part)
             key = RngKey(self.seed, x["step"], row0)  # masks depend on the row of the whole batch
             J, y, _, g, caches = self.objective.gradients(xp, params, inputs, targets, key, weights)
             sums = add_batch(xp, self.metrics, sums, J, y, targets, weights)
             if self.objective.network.has_buffers:
                 params = replace_buffers(params, self.objective.network.new_buffers(xp, params, caches))
-            grads = g if total is None else add_scaled(grads, g, total_weight(xp, *part) / total)
+            grads = g if total is None else add_scaled(grads, g, share(xp, total_weight(xp, *part), total))
         state = {**state, "sums": sums}
         if self.norms:
             state["norms"] = layer_norms(xp, self.objective.network, grads)
         grads = self.clip(xp, grads) if self.clip else grads
         params, optimizer = self.optimizer.step(xp, params, grads, state["optimizer"], x["scalars"])
         return {**state, "params": params, "optimizer": optimizer}
+
+    def split(self, data: Tree, x: Tree) -> list[tuple[int, Tree, Tree]]:
+        """The microbatches of a batch: the row where each begins, and its `data` and `x` for `get_batch`.
+
+        Their sizes differ by one at most. Running statistics need two samples in each.
+        """
+        rows = batch_size(data, x)
+        least = 2 if self.objective.network.has_buffers else 1
+        parts = min(self.microbatches, max(1, rows // least))
+        if parts == 1:
+            return [(0, data, x)]
+        bounds = pairwise(rows * i // parts for i in range(parts + 1))
+        return [(begin, *microbatch(data, x, begin, end)) for begin, end in bounds]
 
     def clear(self, state: Tree, weighted: bool) -> Tree:
         """The same state with its sums at zero, of weights too where samples have them."""
@@ -176,6 +187,11 @@ def total_weight(xp: Any, data: Tree, x: Tree) -> Array | int:
     """The sum of a batch's sample weights: a 0-d array, or the number of samples where they have none."""
     weights = batch_weights(xp, data, x)
     return batch_size(data, x) if weights is None else xp.sum(weights)
+
+
+def share(xp: Any, part: Array | int, total: Array | int) -> Array | float:
+    """part / total; 0 where all weights are."""
+    return part / total if isinstance(total, int) else part / xp.where(total > 0, total, xp.ones_like(total))
 
 
 def add_scaled(total: Tree, tree: Tree, share: Array | float) -> Tree:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Optimizer
 
 from .batch_schedule import BatchSchedule, Chunk
-from .callbacks.base import (
+from .callbacks import (
     Callback,
     ChunkBegin,
     ChunkEnd,
@@ -38,7 +39,7 @@ from .callbacks.base import (
     TrainEnd,
 )
 from .evaluator import Evaluator
-from .plan import check_initial, check_options, check_outputs, check_parts, chunk_length, layer_rows
+from .plan import check_batches, check_initial, check_options, check_outputs, check_parts, chunk_length, layer_rows
 from .progress import Progress
 from .snapshot import Snapshot
 from .step import Clip, Objective, TrainStep
@@ -156,10 +157,13 @@ class Trainer:
             DivergedError: the loss, a gradient or a parameter became NaN or infinite.
             OutOfMemoryError: not even a batch of one sample fits.
         """
+        self.stop_reason = None  # from here on `stop` is heard
         parts = self._prepare(train, validation, test)
-        done, self.stop_reason = len(self.history), None
+        done = len(self.history)
         self.progress.plan_epochs(self.epochs)
-        try:
+        with contextlib.ExitStack() as closing:
+            for callback in reversed(self.callbacks):
+                closing.callback(callback.close, self)  # each, also where another raises
             self._call("train_begin", self._introduction(parts))
             while self.progress.epoch <= self.epochs and not self.stop_reason:
                 self._train_epoch(validated=validation is not None)
@@ -167,9 +171,6 @@ class Trainer:
             p = self.progress
             epoch = p.epoch if p.samples else p.epoch - 1
             self._call("train_end", TrainEnd(epoch, p.step, self.stop_reason, p.seconds))
-        finally:
-            for callback in self.callbacks:
-                callback.close(self)
         return self.history[done:]
 
     def stop(self, reason: str = "interrupted") -> None:
@@ -241,6 +242,7 @@ class Trainer:
         self.state = self.step.clear(self.state, train.weights is not None)
         loader = self._loader(train)
         batch = min(self.batch_size or len(train), len(train))
+        check_batches(self.network, len(train), batch)
         length = loader.limit_chunk(chunk_length(self.layers, batch, self.backend.device), batch)
         saves = [c.steps_per_save for c in self.callbacks if c.steps_per_save]
         every = reduce(math.gcd, saves) if saves else None
@@ -271,18 +273,32 @@ class Trainer:
             waited = time.perf_counter() - begin
             self._call("chunk_begin", ChunkBegin(p.epoch, p.step, chunk.steps, chunk.xs))
             begin = time.perf_counter() - waited
-            self.snapshot.renew(self.state, p.epoch, p.samples, p.step)
-            state, self.state = self.state, None  # donated
+            self.snapshot.renew(self.state, p)
             try:
-                state = self.backend.scan(self.step, state, self.loader.data, chunk.xs, last=self.step.with_norms)
-            except MemoryError:
-                state = None  # half updated
-            self.state = state = self._retry_in_microbatches(chunk) if state is None else state
+                self.state = self._run_chunk(chunk)
+            except BaseException:  # such as Ctrl-C in a notebook: the state was donated
+                self._rewind()
+                raise
             self._end_chunk(chunk, begin)
             if self.stop_reason and p.samples < self.batch_schedule.samples:
                 return
             begin = time.perf_counter()
         self._end_epoch(validated)
+
+    def _run_chunk(self, chunk: Chunk) -> Tree:
+        """The state after a chunk."""
+        state, self.state = self.state, None  # donated
+        try:
+            return self.backend.scan(self.step, state, self.loader.data, chunk.xs, last=self.step.with_norms)
+        except MemoryError:
+            del state  # half updated
+        return self._retry_in_microbatches(chunk)
+
+    def _rewind(self) -> None:
+        """Stand where the snapshot was taken, so that `fit` goes on from there."""
+        self.state, self.progress = self.snapshot.state, Progress.from_dict(self.snapshot.progress)
+        self.history = [row for row in self.history if row.epoch < self.progress.epoch]
+        self.snapshot = Snapshot(self.backend.xp)
 
     def _lr(self, step: int) -> float:
         """Learning rate of the step after `step` steps."""
@@ -302,6 +318,7 @@ class Trainer:
         gradient_norms = dict(zip(self._trained_layers(), norms, strict=True))
         weight = sums.get("weight", chunk.samples)
         p.add_chunk(chunk.steps, chunk.samples, seconds, sums["loss"], weight, sums["metrics"], gradient_norms)
+        weight = weight or 1.0  # a chunk whose samples all weigh 0
         metrics = self.metrics.compute(sums["metrics"], weight)
         lr, used = self._lr(p.step - 1), self.backend.memory().used
         loss = sums["loss"] / weight

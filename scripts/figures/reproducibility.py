@@ -19,13 +19,11 @@ import numpy as np
 
 from backends import Backend, select
 from nnbackprop._system_info import POOLS, Blas
+from nnbackprop.diagnostics.replay import TOLERANCE
 from nnbackprop.nn.rng import RngKey
 
 from . import machine
 from . import table as markdown
-
-BOUND = 1e-12
-"""Of the relative difference of float64 weights; see docs/reproducibility.md."""
 
 COMMANDS = """
 import contextlib, io, json, sys
@@ -164,7 +162,7 @@ def table(cases: Sequence[Case], bits: bool) -> str:
     """A row a case; SystemExit where the promise fails: equal `bits`, or float64 weights within the bound."""
     rows, found = [], replays(cases)
     for case, single, double in zip(cases, found[::2], found[1::2], strict=True):
-        if not (single["exact"] and double["exact"] if bits else distance(double) <= BOUND):
+        if not (single["exact"] and double["exact"] if bits else distance(double) <= TOLERANCE):
             sys.exit(f"{case.words}: {apart(single)} in float32, {apart(double)} in float64.")
         rows.append((case.words, apart(single), accuracy(single), apart(double)))
     return markdown(("trained so, replayed so", "float32", "its accuracy", "float64"), rows)
@@ -172,7 +170,7 @@ def table(cases: Sequence[Case], bits: bool) -> str:
 
 def distance(found: Mapping[str, Any]) -> float:
     """The largest relative distance of a tensor."""
-    return max(tensor["apart"] for tensor in found["tensors"])
+    return max(tensor["relative"] for tensor in found["tensors"])
 
 
 def apart(found: Mapping[str, Any]) -> str:
@@ -182,7 +180,7 @@ def apart(found: Mapping[str, Any]) -> str:
 
 def accuracy(found: Mapping[str, Any]) -> str:
     """Of the part that judges, once or, where it is another, twice."""
-    figure = [row for row in found["figures"] if row["name"].endswith("accuracy")][-1]
+    figure = [row for row in found["metrics"] if row["name"].endswith("accuracy")][-1]
     return ", ".join(f"{value:.2%}" for value in dict.fromkeys((figure["kept"], figure["again"])))
 
 

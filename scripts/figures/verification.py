@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two libraries' threads in one process would fight for the cores
 
-from backends import available, select
 from nnbackprop.diagnostics.gradcheck.recipe import gradcheck_recipe
+
+from backends import available, select
 from nnbackprop.diagnostics.parity.recipe import parity as compare
 from nnbackprop.runs import config
 

@@ -1,4 +1,4 @@
-"""Captured scans have the bits of an eager loop, on a NumPy that captures and replays as CUDA graphs do."""
+"""Captured scans have the bits of an eager loop, on a fake CuPy that captures and replays as CUDA graphs do."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import pytest
 
 import nnbackprop as nb
 from backends import leaves, tree_map
-from backends.cuda.captured_scan import MAX_GRAPHS, STEPS, CapturedScan
+from backends.cuda.captured_scan import MAX_GRAPHS, STEPS
 from nnbackprop.data.dataset import Dataset
-from tests.support.fake_graphs import TapedBackend
 
 SAMPLES, FEATURES = 203, 6
 
@@ -25,13 +24,21 @@ def dataset(samples: int = SAMPLES, kind: str = "uint8") -> Dataset:
     return Dataset(inputs, rng.integers(0, 3, samples).astype(np.int32), ("a", "b", "c"))
 
 
-def trained(backend: TapedBackend, optimizer: Any = None, **options: Any) -> nb.Trainer:
+def trained(gpu: Any, optimizer: Any = None, **options: Any) -> nb.Trainer:
     network = nb.Sequential(nb.Dense(8), nb.ReLU(), nb.Dropout(0.3), nb.Dense(3))
     options = {"epochs": 3, "batch_size": 4, **options}
     optimizer = optimizer or nb.Adam()
-    trainer = nb.Trainer(network, nb.SoftmaxCrossEntropy(), optimizer, lr=0.01, backend=backend, **options)
+    trainer = nb.Trainer(network, nb.SoftmaxCrossEntropy(), optimizer, lr=0.01, backend=gpu, **options)
     trainer.fit(dataset(), test=dataset(40))
     return trainer
+
+
+def host(backend: Any, tree: Any) -> Any:
+    return tree_map(backend.to_numpy, tree)
+
+
+def captured(gpu: Any) -> int:
+    return len(list(gpu._captured.graphs()))
 
 
 def same(a: Any, b: Any) -> None:
@@ -42,25 +49,23 @@ def same(a: Any, b: Any) -> None:
 
 
 @pytest.mark.parametrize("optimizer", [nb.SGD(), nb.Momentum(), nb.Adam()], ids=["sgd", "momentum", "adam"])
-def test_training_run_has_the_bits_of_the_eager_loop(optimizer: Any) -> None:
+def test_training_run_has_the_bits_of_the_eager_loop(gpu: Any, eager: Any, optimizer: Any) -> None:
     """Dropout's masks, scalars by step, an epoch's ragged batch of 3 and chunks of other lengths are in it."""
-    graphs, loop = TapedBackend(), TapedBackend(eager=True)
-    a, b = trained(graphs, optimizer), trained(loop, optimizer)
-    same(graphs.host(a.state), loop.host(b.state))
+    a, b = trained(gpu, optimizer), trained(eager, optimizer)
+    same(host(gpu, a.state), host(eager, b.state))
     assert [row.train for row in a.history] == [row.train for row in b.history]
     assert [row.test for row in a.history] == [row.test for row in b.history]
-    assert {steps for steps, _ in graphs.captured.graphs()} == {STEPS, 1}
+    assert {steps for steps, _ in gpu._captured.graphs()} == {STEPS, 1}
 
 
-def test_streamed_and_clipped_run_has_the_bits_of_the_eager_loop() -> None:
-    graphs, loop = TapedBackend(), TapedBackend(eager=True)
+def test_streamed_and_clipped_run_has_the_bits_of_the_eager_loop(gpu: Any, eager: Any) -> None:
     options = {
         "resident": "no",
         "clip": partial(nb.clip_by_global_norm, limit=0.1),
         "penalty": nb.WeightPenalty(l2=1e-3),
     }
-    same(graphs.host(trained(graphs, **options).state), loop.host(trained(loop, **options).state))
-    assert graphs.tape.recorded
+    same(host(gpu, trained(gpu, **options).state), host(eager, trained(eager, **options).state))
+    assert captured(gpu)
 
 
 # What a scan may be given
@@ -73,13 +78,13 @@ def count(state: Any, data: Any, x: Any) -> Any:
     return {"right": state["left"] + x["a"], "left": state["right"], "kept": state["kept"], "total": total}
 
 
-def begin(backend: TapedBackend) -> Any:
+def begin(gpu: Any) -> Any:
     values = {"left": 1.0, "right": 2.0, "kept": 3.0, "total": 4.0}
-    return {name: backend.asarray(np.full(2, value)) for name, value in values.items()}
+    return {name: gpu.asarray(np.full(2, value)) for name, value in values.items()}
 
 
-def xs(backend: TapedBackend, steps: int, first: float = 0.0) -> Any:
-    return {"a": backend.asarray(first + np.arange(steps, dtype=float))}
+def xs(gpu: Any, steps: int, first: float = 0.0) -> Any:
+    return {"a": gpu.asarray(first + np.arange(steps, dtype=float))}
 
 
 def by_hand(numbers: np.ndarray, scale: float = 0.5) -> dict[str, list[float]]:
@@ -89,108 +94,95 @@ def by_hand(numbers: np.ndarray, scale: float = 0.5) -> dict[str, list[float]]:
     return {"left": [left] * 2, "right": [right] * 2, "kept": [3.0] * 2, "total": [total] * 2}
 
 
-def data(backend: TapedBackend, scale: float = 0.5) -> Any:
-    return {"scale": backend.asarray(np.asarray(scale))}
+def data(gpu: Any, scale: float = 0.5) -> Any:
+    return {"scale": gpu.asarray(np.asarray(scale))}
 
 
 @pytest.mark.parametrize("lengths", [(1, 1, 1, 1), (STEPS, STEPS), (100, 3, 64, 64, 1), (0, 5, 47, 33)])
-def test_state_arrays_may_swap_and_chunk_lengths_may_change(lengths: tuple[int, ...]) -> None:
-    backend = TapedBackend()
-    state, given, seen = begin(backend), data(backend), [np.zeros(0)]
+def test_state_arrays_may_swap_and_chunk_lengths_may_change(gpu: Any, lengths: tuple[int, ...]) -> None:
+    state, given, seen = begin(gpu), data(gpu), [np.zeros(0)]
     for length in lengths:
-        numbers = xs(backend, length, first=len(seen))
+        numbers = xs(gpu, length, first=len(seen))
         seen.append(np.array(numbers["a"]))
-        state = backend.scan(count, dict(reversed(state.items())), given, numbers)
+        state = gpu.scan(count, dict(reversed(state.items())), given, numbers)
         np.testing.assert_array_equal(numbers["a"], seen[-1])
-    assert backend.tape.recorded
+    assert captured(gpu)
     for name, values in by_hand(np.concatenate(seen)).items():
         np.testing.assert_array_equal(state[name], values)
 
 
-def test_step_is_captured_once_and_then_replayed() -> None:
-    backend, calls = TapedBackend(), []
+def test_step_is_captured_once_and_then_replayed(gpu: Any) -> None:
+    calls = []
 
     def step(state: Any, given: Any, x: Any) -> Any:
         calls.append(x)
         return count(state, given, x)
 
-    state, given = begin(backend), data(backend)
-    state = backend.scan(step, state, given, xs(backend, 2 * STEPS))
-    assert (len(calls), backend.tape.recorded) == (2 * STEPS, 1)  # eagerly, then while it is captured
+    state, given = begin(gpu), data(gpu)
+    state = gpu.scan(step, state, given, xs(gpu, 2 * STEPS))
+    assert (len(calls), captured(gpu)) == (2 * STEPS, 1)  # eagerly, then while it is captured
     for _ in range(3):
-        state = backend.scan(step, state, given, xs(backend, 10 * STEPS))
-    assert (len(calls), backend.tape.recorded) == (2 * STEPS, 1)
+        state = gpu.scan(step, state, given, xs(gpu, 10 * STEPS))
+    assert (len(calls), captured(gpu)) == (2 * STEPS, 1)
 
 
-def test_last_makes_the_last_step_alone() -> None:
-    backend = TapedBackend()
-
+def test_last_makes_the_last_step_alone(gpu: Any) -> None:
     def add(state: Any, given: Any, x: Any) -> Any:
         return (state[0] + x["a"], state[1])
 
     def note(state: Any, given: Any, x: Any) -> Any:
         return (state[0] + x["a"], state[1] + x["a"] * 10)
 
-    state = tuple(backend.asarray(np.asarray(0.0)) for _ in range(2))
+    state = tuple(gpu.asarray(np.asarray(0.0)) for _ in range(2))
     for first in (0.0, 100.0, 200.0):
         before, noted = float(state[0]), float(state[1])
-        state = backend.scan(add, state, (), xs(backend, 3 * STEPS + 2, first), note)
+        state = gpu.scan(add, state, (), xs(gpu, 3 * STEPS + 2, first), note)
         numbers = first + np.arange(3 * STEPS + 2)
         assert [float(a) for a in state] == [before + numbers.sum(), noted + 10 * numbers[-1]]
 
 
-def test_copies_of_a_state_stay_and_replaced_arrays_are_read() -> None:
+def test_copies_of_a_state_stay_and_replaced_arrays_are_read(gpu: Any, eager: Any) -> None:
     """A trainer keeps snapshots, sets the sums to zero between chunks, and may restore its best weights."""
-    backend = TapedBackend()
-    given = data(backend)
-    state = backend.scan(count, begin(backend), given, xs(backend, 3 * STEPS))
-    snapshot = tree_map(lambda a: backend.xp.asarray(a, copy=True), state)
-    kept = backend.host(snapshot)
+    given = data(gpu)
+    state = gpu.scan(count, begin(gpu), given, xs(gpu, 3 * STEPS))
+    snapshot = tree_map(lambda a: gpu.xp.asarray(a, copy=True), state)
+    kept = host(gpu, snapshot)
     for _ in range(2):
-        state = backend.scan(
-            count, {**state, "total": backend.asarray(np.full(2, 7.0))}, given, xs(backend, STEPS)
-        )
-    same(backend.host(snapshot), kept)
+        state = gpu.scan(count, {**state, "total": gpu.asarray(np.full(2, 7.0))}, given, xs(gpu, STEPS))
+    same(host(gpu, snapshot), kept)
     np.testing.assert_array_equal(state["total"], [7.0 + sum(range(STEPS)) / 2] * 2)
-    again = backend.scan(count, snapshot, given, xs(backend, STEPS))
-    plain = TapedBackend(eager=True)
-    expected = plain.scan(count, tree_map(plain.asarray, kept), data(plain), xs(plain, STEPS))
-    same(
-        backend.host({k: again[k] for k in sorted(again)}), plain.host({k: expected[k] for k in sorted(expected)})
-    )
+    again = gpu.scan(count, snapshot, given, xs(gpu, STEPS))
+    expected = eager.scan(count, tree_map(eager.asarray, kept), data(eager), xs(eager, STEPS))
+    same(host(gpu, {k: again[k] for k in sorted(again)}), host(eager, {k: expected[k] for k in sorted(expected)}))
 
 
-def test_each_data_argument_is_read_at_its_own_address() -> None:
-    backend = TapedBackend()
+def test_each_data_argument_is_read_at_its_own_address(gpu: Any) -> None:
     for scale in (0.5, 2.0, 0.5):
-        state = backend.scan(count, begin(backend), data(backend, scale), xs(backend, 3 * STEPS))
+        state = gpu.scan(count, begin(gpu), data(gpu, scale), xs(gpu, 3 * STEPS))
         np.testing.assert_array_equal(state["total"], by_hand(np.arange(3 * STEPS), scale)["total"])
 
 
-def test_changed_data_is_read_anew() -> None:
+def test_changed_data_is_read_anew(gpu: Any) -> None:
     """Parameters are among the data of an evaluation, and training writes to them in between."""
-    backend = TapedBackend()
-    given, state = data(backend), begin(backend)
-    state = backend.scan(count, state, given, xs(backend, 3 * STEPS))
+    given, state = data(gpu), begin(gpu)
+    state = gpu.scan(count, state, given, xs(gpu, 3 * STEPS))
     given["scale"][...] = 0.0
-    before = backend.host(state)["total"]
-    state = backend.scan(count, state, given, xs(backend, 3 * STEPS))
+    before = host(gpu, state)["total"]
+    state = gpu.scan(count, state, given, xs(gpu, 3 * STEPS))
     np.testing.assert_array_equal(state["total"], before)
 
 
-def test_one_array_in_two_places_of_a_state_becomes_two() -> None:
-    backend = TapedBackend()
-
+def test_one_array_in_two_places_of_a_state_becomes_two(gpu: Any) -> None:
     def step(state: Any, given: Any, x: Any) -> Any:
         first, second = state
         first += x["a"]
         return first, second * 1.0
 
     for steps in (2 * STEPS, 2 * STEPS):
-        zero = backend.asarray(np.zeros(2))
-        state = backend.scan(step, (zero, backend.asarray(np.zeros(2))), (), xs(backend, STEPS))
+        zero = gpu.asarray(np.zeros(2))
+        state = gpu.scan(step, (zero, gpu.asarray(np.zeros(2))), (), xs(gpu, STEPS))
         shared = state[1]
-        state = backend.scan(step, (shared, shared), (), xs(backend, steps))
+        state = gpu.scan(step, (shared, shared), (), xs(gpu, steps))
     np.testing.assert_array_equal(state[0], [sum(range(STEPS)) + sum(range(STEPS, 2 * STEPS))] * 2)
     np.testing.assert_array_equal(state[1], [0.0, 0.0])
 
@@ -198,67 +190,75 @@ def test_one_array_in_two_places_of_a_state_becomes_two() -> None:
 # Several states of one step
 
 
-def test_two_states_take_turns_in_one_captured_step() -> None:
+def test_two_states_take_turns_in_one_captured_step(gpu: Any) -> None:
     """Each has the numbers that it has by itself, and neither overwrites the other."""
-    backend = TapedBackend()
-    given = data(backend)
-    states, numbers = [begin(backend), begin(backend)], [np.zeros(0), np.zeros(0)]
+    given = data(gpu)
+    states, numbers = [begin(gpu), begin(gpu)], [np.zeros(0), np.zeros(0)]
     for chunk in range(5):
         for k in range(2):
-            new = xs(backend, STEPS + chunk % 2, first=100 * chunk + 7 * k)
+            new = xs(gpu, STEPS + chunk % 2, first=100 * chunk + 7 * k)
             numbers[k] = np.concatenate([numbers[k], new["a"]])
-            states[k] = backend.scan(count, states[k], given, new)
-    assert backend.tape.recorded
+            states[k] = gpu.scan(count, states[k], given, new)
+    assert captured(gpu)
     for state, seen in zip(states, numbers, strict=True):
         for name, values in by_hand(seen).items():
             np.testing.assert_array_equal(state[name], values)
 
 
-def test_a_result_that_is_kept_is_not_overwritten() -> None:
+def test_a_result_that_is_kept_is_not_overwritten(gpu: Any) -> None:
     """An evaluation starts from new sums each time; the caller may read the results later, or keep one array."""
-    backend = TapedBackend()
-    given = data(backend)
-    kept = [backend.scan(count, begin(backend), given, xs(backend, STEPS, first))["total"] for first in range(5)]
+    given = data(gpu)
+    kept = [gpu.scan(count, begin(gpu), given, xs(gpu, STEPS, first))["total"] for first in range(5)]
     for first, total in enumerate(kept):
         np.testing.assert_array_equal(total, by_hand(first + np.arange(STEPS))["total"])
 
 
-def test_buffers_of_a_dropped_state_are_reused() -> None:
-    backend = TapedBackend()
-    given = data(backend)
+def test_buffers_of_a_dropped_state_are_reused(gpu: Any) -> None:
+    given = data(gpu)
     for _ in range(6):
-        backend.scan(count, begin(backend), given, xs(backend, STEPS))
-    assert backend.tape.recorded == 1
+        gpu.scan(count, begin(gpu), given, xs(gpu, STEPS))
+    assert captured(gpu) == 1
 
 
-def test_captured_data_does_not_count_as_a_held_state() -> None:
+def test_captured_data_does_not_count_as_a_held_state(gpu: Any) -> None:
     """An evaluation captured on the parameters keeps their memory; the training step may reuse it all the same."""
-    backend = TapedBackend()
-    given = data(backend)
+    given = data(gpu)
 
     def evaluate(state: Any, params: Any, x: Any) -> Any:
         return {"sum": state["sum"] + params["total"]}
 
     for _ in range(4):
-        state = backend.scan(count, begin(backend), given, xs(backend, STEPS))
-        result = backend.scan(evaluate, {"sum": backend.asarray(np.zeros(2))}, state, xs(backend, STEPS))
+        state = gpu.scan(count, begin(gpu), given, xs(gpu, STEPS))
+        result = gpu.scan(evaluate, {"sum": gpu.asarray(np.zeros(2))}, state, xs(gpu, STEPS))
         np.testing.assert_array_equal(result["sum"], STEPS * np.array(state["total"]))
         del state, result
-    assert backend.tape.recorded == 2
+    assert captured(gpu) == 2
 
 
 # Steps that cannot be captured
 
 
-@pytest.mark.parametrize("error", [MemoryError("no block of 512 bytes"), RuntimeError("is capturing.")])
-def test_step_that_cannot_be_captured_warns_once_and_runs_eagerly(error: Exception) -> None:
-    refused, loop = TapedBackend(refuse=error), TapedBackend(eager=True)
-    state, expected = begin(refused), begin(loop)
+@pytest.mark.parametrize(
+    ("method", "error"),
+    [
+        ("record", MemoryError("no block of 512 bytes")),
+        ("record", RuntimeError("is capturing.")),
+        ("copy", MemoryError("no block of 512 bytes")),
+    ],
+)
+def test_step_that_cannot_be_captured_warns_once_and_runs_eagerly(
+    gpu: Any, eager: Any, monkeypatch: pytest.MonkeyPatch, method: str, error: Exception
+) -> None:
+    def refuse(self: Any, argument: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(type(gpu._captured._recorder), method, refuse)
+    state, expected = begin(gpu), begin(eager)
     with warnings.catch_warnings(record=True, action="always") as caught:
         for _ in range(3):
-            state = refused.scan(count, state, data(refused), xs(refused, 40))
-            expected = loop.scan(count, expected, data(loop), xs(loop, 40))
-    same(refused.host(state), loop.host(expected))
+            state = gpu.scan(count, state, data(gpu), xs(gpu, 40))
+            expected = eager.scan(count, expected, data(eager), xs(eager, 40))
+    same(host(gpu, state), host(eager, expected))
     assert [str(w.message) for w in caught] == [
         f"A step cannot be captured as a CUDA graph ({type(error).__name__}: {str(error).rstrip('.')}). "
         "It goes on kernel by kernel, with the same numbers and more slowly."
@@ -266,54 +266,32 @@ def test_step_that_cannot_be_captured_warns_once_and_runs_eagerly(error: Excepti
     assert caught[0].filename == __file__
 
 
-def test_an_error_of_the_step_is_raised_without_a_warning() -> None:
-    backend = TapedBackend()
-
+def test_an_error_of_the_step_is_raised_without_a_warning(gpu: Any) -> None:
     def step(state: Any, given: Any, x: Any) -> Any:
         raise ValueError("shapes do not fit")
 
     with pytest.raises(ValueError, match="shapes do not fit"):  # and no warning, which here would be an error
-        backend.scan(step, begin(backend), data(backend), xs(backend, 40))
+        gpu.scan(step, begin(gpu), data(gpu), xs(gpu, 40))
 
 
 # Lifetime of graphs
 
 
-def test_graphs_are_bounded_cleared_and_freed_with_their_step() -> None:
-    class Recorder:
-        """Its graphs do nothing."""
-
-        def record(self, work: Any) -> Any:
-            return self
-
-        def replay(self) -> None:
-            pass
-
-        def copy(self, array: Any) -> Any:
-            return array.copy()
-
-        def address(self, array: Any) -> Any:
-            return array.ctypes.data, array.strides
-
-        def overlap(self, a: Any, b: Any) -> bool:
-            return False
-
-    captured = CapturedScan(Recorder())
-
+def test_graphs_are_bounded_cleared_and_freed_with_their_step(gpu: Any) -> None:
     def add(state: Any, given: Any, x: Any) -> Any:
         return state + x
 
     def run(step: Any, width: int) -> None:
         for _ in range(2):
-            captured.scan(step, np.zeros(width), (), np.zeros((1, width)))
+            gpu.scan(step, gpu.asarray(np.zeros(width)), (), gpu.asarray(np.zeros((1, width))))
 
     for width in range(1, MAX_GRAPHS + 4):
         run(add, width)
-    assert len(list(captured.graphs())) == MAX_GRAPHS
-    captured.clear()
-    assert not list(captured.graphs())
+    assert captured(gpu) == MAX_GRAPHS
+    gpu.empty_cache()
+    assert captured(gpu) == 0
     run(add, 1)
-    assert [steps for steps, _ in captured.graphs()] == [1]
+    assert [steps for steps, _ in gpu._captured.graphs()] == [1]
     del add
     gc.collect()
-    assert not list(captured.graphs())
+    assert captured(gpu) == 0

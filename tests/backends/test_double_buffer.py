@@ -9,14 +9,14 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pytest
 
 from backends import NumpyBackend, leaves, tree_map
-from tests.support import fake_cupy, fake_streams
+from tests.support import fake_streams
 from tests.support.fake_graphs import Taped
 from tests.support.fake_streams import Device, Event, Stream
 
@@ -66,7 +66,7 @@ class Gpu:
         return self.pinned[-1]
 
     def prefetch(self, items: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-        double_buffered = sys.modules["backends.cupy_backend"].double_buffered
+        double_buffered = import_module("backends.cuda.double_buffer").double_buffered
         with Device(1), self.uses:
             yield from double_buffered(Device(1), items)
 
@@ -82,13 +82,6 @@ class Gpu:
             self.uses.ask(lambda memory=memory: memory.fill(0x55))
         Stream.machine.finish()
         assert all((memory == 0x55).all() for memory in self.memory), "a copy came when the memory was another's"
-
-
-@pytest.fixture
-def cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
-    with fake_cupy.installed(monkeypatch, fake_cupy.Blas()) as cupy:
-        fake_cupy.backend()
-        yield cupy
 
 
 def chunks(count: int = 7) -> Iterator[tuple[int, Any]]:

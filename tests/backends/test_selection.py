@@ -62,29 +62,28 @@ def refusal(name: str, device: str | None = None) -> tuple[str, str]:
     return caught.value.reason, caught.value.fix
 
 
-def test_auto_takes_cupy_where_it_works(cupy: Any) -> None:
-    cupy(WorkingCupy)
-    backend = backends.select()
-    assert (backend.name, backend.why) == ("cupy", "auto chose CuPy: cuda:0 works.")
-    assert backends.select("auto", "cuda:1").device == "cuda:1"
+@pytest.mark.parametrize(
+    ("opened", "device", "chosen", "why"),
+    [
+        (WorkingCupy, None, "cuda:0", "auto chose CuPy: cuda:0 works."),
+        (WorkingCupy, "cuda:1", "cuda:1", "auto chose CuPy: cuda:1 works."),
+        (WorkingCupy, "cpu", "cpu", "auto chose NumPy: the device cpu was asked for."),
+        (broken_cupy, None, "cpu", "auto chose NumPy: CuPy finds no NVIDIA driver."),
+    ],
+)
+def test_auto_is_cupy_where_it_works_else_numpy(
+    cupy: Any, opened: Any, device: Any, chosen: str, why: str
+) -> None:
+    cupy(opened)
+    backend = backends.select("auto", device)
+    assert (backend.name, backend.device) == ("numpy" if chosen == "cpu" else "cupy", chosen)
+    assert backend.why == why
 
 
-def test_auto_takes_numpy_where_cupy_does_not_work(cupy: Any) -> None:
-    cupy(broken_cupy)
-    backend = backends.select()
-    assert (backend.name, backend.why) == ("numpy", "auto chose NumPy: CuPy finds no NVIDIA driver.")
-
-
-def test_auto_takes_numpy_where_cupy_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_without_cupy_is_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     absent(monkeypatch, "cupy")
-    backend = backends.select("auto")
+    backend = backends.select()
     assert (backend.name, backend.why) == ("numpy", "auto chose NumPy: CuPy is not installed.")
-
-
-def test_auto_on_the_cpu_is_numpy(cupy: Any) -> None:
-    cupy(WorkingCupy)
-    backend = backends.select("auto", "cpu")
-    assert (backend.name, backend.why) == ("numpy", "auto chose NumPy: the device cpu was asked for.")
 
 
 def test_auto_on_cuda_is_cupy_or_an_error(cupy: Any) -> None:

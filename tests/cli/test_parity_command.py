@@ -1,4 +1,4 @@
-"""`nnbackprop parity`: what it shows, in words, as JSON and as a picture, and how it exits."""
+"""`nnbackprop parity`: its output as text, as JSON and as a plot, and its exit codes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from backends import Backend, BackendError, NumpyBackend, select
 from backends.base import Namespace
 from nnbackprop.cli import main
 from nnbackprop.diagnostics.parity.recipe import parity
-from nnbackprop.report.parity_plot import apart
+from nnbackprop.report.parity_plot import parity_plot
 from nnbackprop.runs import config
 from nnbackprop.runs.config import Config
 
@@ -53,12 +53,10 @@ def small(recipe: str, **changes: Any) -> Config:
     return config.resolve(recipe, changes)
 
 
-def test_the_command_shows_kinds_tensors_tolerances_and_a_verdict(
-    recipe: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_shows_kinds_tolerances_and_a_verdict(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(recipe, "--backends", "numpy,strict", "--steps", "4") == 0
     shown = capsys.readouterr().out
-    for word in ("strict float64, own weights", "strict float32, same weights", "1e-12", "1e-05", "dense2.b"):
+    for word in ("strict float64, own weights", "strict float32, same weights", "1e-12", "1e-05", "activations"):
         assert word in shown
     assert shown.splitlines()[0] == "small, seed 0, 4 steps of 3 samples, compared with numpy"
     assert shown.splitlines()[-1] == "passed"
@@ -81,12 +79,12 @@ def test_json_has_its_shape(recipe: str, capsys: pytest.CaptureFixture[str]) -> 
             assert [len(tensor[name]) for name in ("absolute", "relative", "excuse")] == [3, 3, 3]
 
 
-def test_a_dtype_alone_is_compared_alone(recipe: str) -> None:
+def test_a_given_dtype_is_the_only_one_compared(recipe: str) -> None:
     found = parity(small(recipe), ["numpy", "strict"], 2, ["float64"])
     assert [comparison.dtype for comparison in found.comparisons] == ["float64"]
 
 
-def test_absent_libraries_are_listed_with_what_mends_them(
+def test_absent_libraries_are_listed_with_the_fix(
     recipe: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def without_cupy(name: str, device: str | None = None) -> Backend:
@@ -100,11 +98,11 @@ def test_absent_libraries_are_listed_with_what_mends_them(
     assert run(recipe, "--backends", "numpy,cupy", "--json") == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert "two libraries at least" in said.err
+    assert "at least two libraries" in said.err
     assert "CuPy is not installed. Install it." in said.err
 
 
-def test_past_the_tolerance_is_exit_1_with_the_step_and_the_tensor(
+def test_past_the_tolerance_exits_1_and_names_step_and_tensor(
     recipe: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wrong = NumpyBackend()
@@ -128,23 +126,23 @@ def test_full_batches_and_single_samples_are_compared(recipe: str) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--backends", "numpy"], "two libraries at least"),
-        (["--backends", "numpy,numpy"], "two libraries at least"),
+        (["--backends", "numpy"], "at least two libraries"),
+        (["--backends", "numpy,numpy"], "at least two libraries"),
         (["--backends", "numpy,tensorflow"], "tensorflow"),
-        (["--backends", "numpy,strict", "--steps", "0"], "a step at least"),
+        (["--backends", "numpy,strict", "--steps", "0"], "at least one step"),
         (["--backend", "jax"], "--backends numpy,jax"),
     ],
 )
-def test_nothing_to_compare_is_refused(
+def test_fewer_than_two_libraries_or_steps_are_refused(
     words: list[str], said: str, recipe: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(recipe, *words) == 2
     assert said in " ".join(capsys.readouterr().err.split())
 
 
-def test_the_picture_has_a_line_a_comparison_and_dashed_tolerances(recipe: str, tmp_path: Path) -> None:
+def test_the_plot_has_a_line_for_each_comparison_and_dashed_tolerances(recipe: str, tmp_path: Path) -> None:
     found = parity(small(recipe), ["numpy", "strict"], 6)
-    (axes,) = apart(found).axes
+    (axes,) = parity_plot(found).axes
     lines = {str(line.get_label()): line for line in axes.get_lines()}
     for comparison in found.comparisons:
         drawn = lines[f"strict {comparison.dtype}, {comparison.begin}"]
@@ -154,11 +152,11 @@ def test_the_picture_has_a_line_a_comparison_and_dashed_tolerances(recipe: str, 
     dashed = [line.get_ydata()[0] for line in axes.get_lines() if line.get_linestyle() == "--"]
     assert sorted(dashed) == [1e-12, 1e-5]
     assert axes.get_yscale() == "log"
-    assert run(recipe, "--backends", "numpy,strict", "--steps", "1", "--plot", str(tmp_path / "apart.png")) == 0
-    assert (tmp_path / "apart.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    assert run(recipe, "--backends", "numpy,strict", "--steps", "1", "--plot", str(tmp_path / "parity.png")) == 0
+    assert (tmp_path / "parity.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
-def test_the_script_is_the_command(recipe: str) -> None:
+def test_the_script_runs_the_command(recipe: str) -> None:
     words = [recipe, "--backends", "numpy,strict", "--steps", "2"]
     done = subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

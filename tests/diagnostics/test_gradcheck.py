@@ -44,7 +44,7 @@ def deep() -> Sequential:
     return Sequential(Dropout(0.2), Dense(9), ReLU(), Dropout(0.3), Dense(8), Tanh(), Dense(4))
 
 
-def test_the_whole_function_is_right_on_every_library(backend: Backend) -> None:
+def test_network_loss_and_penalty_pass_on_every_backend(backend: Backend) -> None:
     x, t = samples(7, 4)
     penalty = WeightPenalty(l1=1e-3, l2=1e-2)
     report = gradcheck(deep(), SoftmaxCrossEntropy(0.1), x, t, backend=backend, penalty=penalty)
@@ -64,18 +64,16 @@ def test_every_activation_and_loss_passes(activation: type[Activation], loss: An
     assert report.passed, str(report)
 
 
-def test_a_table_of_targets_may_stand_for_labels() -> None:
+@pytest.mark.parametrize("weights", [None, np.arange(9.0)])
+def test_float_targets_and_sample_weights_are_part_of_the_loss(weights: np.ndarray | None) -> None:
     x, _ = samples(5, 2)
-    report = gradcheck(Sequential(Dense(4), Tanh(), Dense(2)), MeanSquaredError(), x, x[:, :2])
-    assert report.passed, str(report)
-
-
-def test_sample_weights_and_float_targets_are_part_of_the_loss() -> None:
-    x, _ = samples(5, 2)
-    weights = np.arange(9.0)
     report = gradcheck(Sequential(Dense(4), Tanh(), Dense(2)), MeanSquaredError(), x, x[:, :2], weights=weights)
     assert report.passed, str(report)
-    assert not gradcheck(Sequential(Dense(2)), UnweightedGradient(), x, x[:, :2], weights=weights).passed
+
+
+def test_a_gradient_without_the_sample_weights_of_its_loss_fails() -> None:
+    x, _ = samples(5, 2)
+    assert not gradcheck(Sequential(Dense(2)), UnweightedGradient(), x, x[:, :2], weights=np.arange(9.0)).passed
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ class Tilted(Activation):
 
 
 @pytest.mark.parametrize("by", [1.0, 1e-3, 1e-5])
-def test_an_error_in_one_unit_of_300_is_caught_and_its_place_said(by: float) -> None:
+def test_an_error_in_one_unit_of_300_fails_and_is_located(by: float) -> None:
     x, t = samples(40, 5)
     report = gradcheck(Sequential(Dense(300), Tilted(by), Dense(5)), SoftmaxCrossEntropy(), x, t)
     failed = [tensor for tensor in report.tensors if not tensor.passed]
@@ -150,7 +148,7 @@ def test_an_error_in_one_unit_of_300_is_caught_and_its_place_said(by: float) -> 
         assert bias.analytic / bias.numerical == pytest.approx(1 + by, rel=1e-7)
 
 
-def test_the_ratio_is_the_factor_a_gradient_is_off_by() -> None:
+def test_ratio_is_the_factor_a_gradient_is_off_by() -> None:
     @dataclass(frozen=True)
     class Doubled(Tilted):
         def vjp(self, xp: Any, cache: Any, dy: Any) -> Any:
@@ -164,7 +162,7 @@ def test_the_ratio_is_the_factor_a_gradient_is_off_by() -> None:
     assert {tensor.name for tensor in report.tensors if not tensor.passed} == {"dense1.W", "dense1.b", "input"}
 
 
-def test_a_mistake_in_a_layer_of_ones_own_is_named() -> None:
+def test_a_mistake_in_a_custom_layer_is_named() -> None:
     @dataclass(frozen=True)
     class Missing(Tilted):
         def vjp(self, xp: Any, cache: Any, dy: Any) -> Any:
@@ -175,7 +173,7 @@ def test_a_mistake_in_a_layer_of_ones_own_is_named() -> None:
     assert [m.id for m in report.mistakes] == ["activation-derivative-missing"]
 
 
-def test_a_kink_under_the_point_is_left_out_and_said() -> None:
+def test_directions_through_a_kink_are_left_out_and_counted() -> None:
     """x = 0 at one feature of one sample and no bias: one unit's z is exactly 0 in ReLU's corner."""
     x, t = samples(3, 2)
     x[0] = 0.0
@@ -187,7 +185,7 @@ def test_a_kink_under_the_point_is_left_out_and_said() -> None:
     assert report.passed
 
 
-def test_where_all_is_kink_nothing_is_proven() -> None:
+def test_a_tensor_with_kinks_in_every_direction_does_not_pass() -> None:
     x = np.zeros((4, 3))
     report = gradcheck(
         Sequential(Dense(4, bias=None), ReLU(), Dense(2)), SoftmaxCrossEntropy(), x, np.array([0, 1, 0, 0])
@@ -222,7 +220,7 @@ def test_given_params_are_the_point_that_is_checked() -> None:
     )
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_inputs_and_labels_that_do_not_fit_are_refused() -> None:
     network = Sequential(Dense(3))
     with pytest.raises(DataError, match="a label"):
         gradcheck(network, SoftmaxCrossEntropy(), np.ones((4, 2)), np.array([0, 1]))

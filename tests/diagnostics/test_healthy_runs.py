@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nnbackprop.diagnostics.monitor import judge_rows
+from nnbackprop.diagnostics.monitor import History, check_history
 from nnbackprop.runs.callbacks import row
 from tests.support.healthy_runs import RUNS, HealthyRun, trained
 
@@ -21,7 +21,7 @@ def test_the_list_is_what_it_says() -> None:
 
 @pytest.mark.parametrize("run", CHEAP, ids=str)
 def test_a_healthy_run_gives_no_alarm(run: HealthyRun) -> None:
-    trainer = trained(run)
-    assert trainer.diagnosis.healthy, trainer.diagnosis
-    rows = judge_rows([row(event) for event in trainer.history])
+    trainer, monitor = trained(run)
+    assert monitor.diagnosis.healthy, monitor.diagnosis
+    rows = check_history(History.of_rows(row(event) for event in trainer.history))
     assert rows.healthy, rows

@@ -1,4 +1,4 @@
-"""Libraries train alike, and what parts them is named: a product, a mask, a unit, at its step."""
+"""Libraries agree step by step, and where one does not, the step, layer and tensor are named."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import pytest
 from backends import Backend, NumpyBackend, select
 from backends.base import Namespace
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.diagnostics.parity import compare
-from nnbackprop.diagnostics.parity.backend_run import BackendRun, batches
-from nnbackprop.diagnostics.parity.kinks import has_kink
-from nnbackprop.diagnostics.parity.results import KINDS, Comparison, difference
+from nnbackprop.diagnostics.difference import difference
+from nnbackprop.diagnostics.parity.backend_run import BackendRun
+from nnbackprop.diagnostics.parity.compare import compare, has_kink
+from nnbackprop.diagnostics.parity.results import KINDS, Comparison
 from nnbackprop.errors import UsageError
-from nnbackprop.nn.layers import ACTIVATIONS, ELU, Dense, Dropout, ReLU
+from nnbackprop.nn.layers import ACTIVATIONS, ELU, BatchNorm, Dense, Dropout, ReLU
 from nnbackprop.nn.losses import MeanSquaredError, SoftmaxCrossEntropy
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.rng import RngKey
-from nnbackprop.nn.sequential import Sequential
+from nnbackprop.nn.sequential import Residual, Sequential
 from nnbackprop.optim import SGD, Adam
 from nnbackprop.training.trainer import Trainer
 
@@ -58,12 +58,12 @@ class Other(NumpyBackend):
         self.xp = Namespace(np, **{"matmul": self.xp.matmul, **functions})
 
 
-# Libraries that are right.
+# Libraries that agree.
 
 
-def test_a_hundred_steps_stay_within_rounding(backend: Backend) -> None:
+def test_a_hundred_float64_steps_are_within_1e_12(backend: Backend) -> None:
     if type(backend).__name__ == "ReadonlyNumpy":
-        pytest.skip("parameters are given away to the optimizer, which may write to them")
+        pytest.skip("parameters are donated to the optimizer, which may write to them")
     (comparison,) = compared(backend, steps=100)
     assert {d.step for d in comparison.differences} == set(range(1, 101))
     assert comparison.passed
@@ -73,11 +73,30 @@ def test_a_hundred_steps_stay_within_rounding(backend: Backend) -> None:
 
 def test_single_steps_in_float32_agree(backend: Backend) -> None:
     if type(backend).__name__ == "ReadonlyNumpy":
-        pytest.skip("parameters are given away to the optimizer, which may write to them")
+        pytest.skip("parameters are donated to the optimizer, which may write to them")
     same, own = compared(backend, "float32", steps=5)
     assert (same.begin, same.tolerance, own.begin, own.tolerance) == ("same weights", 1e-5, "own weights", None)
     assert same.passed
     assert own.passed
+
+
+def test_nested_layers_and_running_statistics_agree(backend: Backend) -> None:
+    """A residual block and batch normalisation: tensors are named by path, and buffers are among the weights."""
+    if type(backend).__name__ == "ReadonlyNumpy":
+        pytest.skip("parameters are donated to the optimizer, which may write to them")
+    network = Sequential(Dense(6), BatchNorm(), Residual(Dense(6), ReLU(), Dropout(0.2)), Dense(CLASSES))
+
+    def make(backend: Backend) -> Trainer:
+        return Trainer(
+            network, SoftmaxCrossEntropy(), Adam(), 0.01, backend=backend, dtype="float64", batch_size=60
+        )
+
+    (comparison,) = compare(make(select("numpy")), [make(backend)], samples(), 6)
+    assert comparison.passed
+    tensors = set(comparison.tensors())
+    assert {("activations", "residual1"), ("activations", "residual1.relu1")} < tensors
+    assert {("gradients", "residual1.dense1.W"), ("weights", "batchnorm1.mean")} < tensors
+    assert ("gradients", "batchnorm1.mean") not in tensors
 
 
 def test_every_tensor_is_compared_at_every_step() -> None:
@@ -91,21 +110,22 @@ def test_every_tensor_is_compared_at_every_step() -> None:
     assert all(d.absolute == d.relative == d.norm == 0 for d in comparison.differences)
 
 
-def test_the_weights_compared_are_those_of_a_trainer() -> None:
+def test_the_weights_compared_are_bit_identical_to_fit() -> None:
     """Two epochs, whose last batch of three is a short one: order, masks and rates are the trainer's own."""
     options = {"batch_size": 60, "lr": lambda step: 0.01 / (1 + step), "epochs": 2}
     ours, theirs = trainer(select("numpy"), **options), trainer(select("numpy"), **options)
-    lane = BackendRun.of(ours, samples())
-    state, rows = lane.begin(), batches(ours, SAMPLES)
-    for k in range(6):
-        state, shown = lane.step(state, k, next(rows))
+    run = BackendRun(ours, samples())
+    state, batches = run.begin(), run.batches()
+    for _ in range(6):
+        state, trace = run.step(state, next(batches))
     theirs.fit(samples())
-    for a, b in zip(shown.params, theirs.params, strict=True):
-        assert a.keys() == b.keys()
-        assert all(np.array_equal(a[name], b[name]) for name in a)
+    weights = {key[2]: a for key, a in trace.items() if key[0] == "weights"}
+    named = theirs.network.named_layers(theirs.params)
+    assert weights.keys() == {f"dense{i}.{name}" for i in (1, 2, 3) for name in ("W", "b")}
+    assert all(np.array_equal(weights[f"{layer}.{name}"], a) for layer, _, p in named for name, a in p.items())
 
 
-def test_the_masks_of_a_hundred_steps_are_equal_to_the_bit(backend: Backend) -> None:
+def test_dropout_masks_of_a_hundred_steps_are_bit_identical(backend: Backend) -> None:
     numpy = select("numpy")
     for step in range(100):
         ours, theirs = (
@@ -119,10 +139,10 @@ def test_the_masks_of_a_hundred_steps_are_equal_to_the_bit(backend: Backend) -> 
         assert np.array_equal(ours, theirs)
 
 
-# Libraries that are wrong.
+# Libraries that do not.
 
 
-def test_a_product_slightly_off_is_caught_where_it_is_first_used() -> None:
+def test_a_slightly_wrong_product_fails_where_it_is_first_used() -> None:
     off = Other(matmul=lambda a, b: np.matmul(a, b) * (1 + 1e-9))
     (comparison,) = compared(off)
     assert not comparison.passed
@@ -133,7 +153,7 @@ def test_a_product_slightly_off_is_caught_where_it_is_first_used() -> None:
     assert not any(comparison.within(kind) for kind in KINDS)
 
 
-def test_a_wrong_gradient_alone_is_caught_in_its_layer() -> None:
+def test_a_wrong_gradient_alone_fails_in_its_layer() -> None:
     """Only the product that makes dW of the first layer, 20 x 17, is wrong: nothing forward shows it in step 1."""
 
     def wrong(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -146,8 +166,8 @@ def test_a_wrong_gradient_alone_is_caught_in_its_layer() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_a_mask_of_one_step_that_differs_is_caught_in_that_step(dtype: str) -> None:
-    """The second hidden layer's dropout of step 4 keeps other units: three masks a step, in two passes forward."""
+def test_another_dropout_mask_in_one_step_fails_in_that_step(dtype: str) -> None:
+    """The second hidden layer's dropout of step 4 keeps other units: three masks a step, forward twice."""
 
     class Masked(NumpyBackend):
         def __init__(self) -> None:
@@ -171,7 +191,7 @@ def test_a_mask_of_one_step_that_differs_is_caught_in_that_step(dtype: str) -> N
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_numbers_that_are_none_fail_even_where_nothing_is_judged(dtype: str) -> None:
+def test_nan_fails_even_where_nothing_is_judged(dtype: str) -> None:
     nan = Other(exp=lambda x: np.exp(x) * math.nan)
     for comparison in compared(nan, dtype, steps=2):
         first = comparison.first_failure()
@@ -199,7 +219,7 @@ def at_the_kink() -> Callable[[Backend], Trainer]:
     return make
 
 
-def test_the_unit_that_flips_is_named() -> None:
+def test_the_unit_at_a_kink_is_named() -> None:
     """Sample 1 is (1, 1): its second pre-activation is 0 in float32, and noise of 1e-6 lifts it above."""
 
     def noisy(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -224,7 +244,7 @@ def test_the_unit_that_flips_is_named() -> None:
 
 
 @pytest.mark.parametrize("word", ACTIVATIONS)
-def test_kinks_are_known_by_the_slope_at_zero(word: str) -> None:
+def test_relu_and_leaky_relu_have_a_kink(word: str) -> None:
     assert has_kink(ACTIVATIONS[word]()) == (word in ("relu", "leaky-relu"))
 
 
@@ -234,8 +254,8 @@ def test_an_elu_has_a_kink_unless_its_slopes_meet() -> None:
     assert not has_kink(Dense(3))
 
 
-def test_the_slope_of_a_saturated_sigmoid_is_left_to_rounding() -> None:
-    """y (1 - y) at 1 - y = 1e-6 keeps ten digits of float64: another last bit of y is nobody's fault."""
+def test_rounding_of_a_saturated_sigmoids_slope_is_excused() -> None:
+    """y (1 - y) at 1 - y = 1e-6 keeps ten digits of float64: another last bit of y is no fault."""
     other = Other(tanh=lambda x: np.nextafter(np.tanh(x), 0.0))
     network = Sequential(Dense(2), ACTIVATIONS["sigmoid"](), Dense(2))
     data = Dataset(np.array([[19.0, 19.0], [18.0, 19.5]]), np.array([0, 1], np.int32), ("a", "b"))
@@ -262,7 +282,7 @@ def test_the_slope_of_a_saturated_sigmoid_is_left_to_rounding() -> None:
 
 def test_differences_are_by_norm() -> None:
     def of(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
-        d = difference(1, "weights", "dense1", "dense1.W", np.array(a, np.float32), np.array(b, np.float32))
+        d = difference(np.array(a, np.float32), np.array(b, np.float32))
         return d.absolute, d.relative
 
     assert of([3, 4], [3, 0]) == pytest.approx((4, 4 / 3))

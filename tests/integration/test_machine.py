@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from nnbackprop._system_info import Moment, cores, crowd, remark
+from nnbackprop._system_info import Moment, cores, crowd, load_warning
 
 THREADS = """
 from threadpoolctl import threadpool_info
@@ -54,7 +54,7 @@ def test_load_of_others_is_never_negative() -> None:
 def test_warning_where_others_use_the_cores_we_need(
     others: float, threads: int, count: int, said: str | None
 ) -> None:
-    warning = remark(others, threads, count)
+    warning = load_warning(others, threads, count)
     assert warning is None if said is None else said in str(warning)
 
 
@@ -63,7 +63,7 @@ def test_warning_never_advises_the_threads_there_are(count: int) -> None:
     warnings = 0
     for threads in range(1, count + 1):
         for tenths in range(10 * count + 1):
-            warning = remark(tenths / 10, threads, count)
+            warning = load_warning(tenths / 10, threads, count)
             warnings += warning is not None
             advised = re.search(r"--threads (\d+)", warning or "")
             assert advised is None or int(advised[1]) < threads

@@ -33,7 +33,7 @@ SCALED = [
     ("glorot-uniform", "uniform", 2 / (FAN_IN + FAN_OUT)),
     ("lecun-normal", "normal", 1 / FAN_IN),
     ("lecun-uniform", "uniform", 1 / FAN_IN),
-    ("book", "normal", 1 / FAN_OUT),
+    ("fan-out-normal", "normal", 1 / FAN_OUT),
     ("normal:1", "normal", 1.0),
     ("normal:0.25", "normal", 0.0625),
     ("uniform:0.12", "uniform", 0.12**2 / 3),
@@ -120,7 +120,7 @@ def test_a_generator_is_philox_under_a_blake2b_key():
         ("uniform:0.12", Uniform(0.12)),
         ("normal:1", Normal(std=1.0)),
         ("normal:0.5:-3", Normal(std=0.5, mean=-3.0)),
-        ("book", FanOutNormal()),
+        ("fan-out-normal", FanOutNormal()),
         ("zeros", Zeros()),
     ],
 )
@@ -135,7 +135,7 @@ def test_every_word_of_the_table_has_a_test():
 @pytest.mark.parametrize(
     "word",
     [
-        *("", "he", "xavier", "he-normal:2", "book:1", "zeros:1"),
+        *("", "he", "xavier", "he-normal:2", "fan-out-normal:1", "zeros:1"),
         *("uniform", "uniform:", "uniform:0", "uniform:-1", "uniform:nan", "uniform:1:2"),
         *("normal", "normal:a", "normal:0", "normal:1:inf", "normal:1:2:3"),
     ],

@@ -17,8 +17,6 @@ from nnbackprop.nn.metrics import (
     MultilabelMetrics,
     RegressionMetrics,
     accuracy,
-    confusion,
-    count_correct,
     decide,
     metrics_for,
 )
@@ -50,17 +48,6 @@ def test_decide_takes_the_largest_output_or_the_threshold(backend: Backend) -> N
     single = backend.asarray(np.array([[0.49], [0.5], [0.9]]))
     assert backend.to_numpy(decide(backend.xp, single, 0.5)).tolist() == [0, 1, 1]
     assert backend.to_numpy(decide(backend.xp, single, 0.0)).tolist() == [1, 1, 1]
-
-
-def test_count_correct_counts_rows(backend: Backend) -> None:
-    y = backend.asarray(np.eye(4))
-    labels = backend.asarray(np.array([0, 1, 3, 2], np.int32))
-    assert int(backend.to_numpy(count_correct(backend.xp, y, labels, 0.5))) == 2
-
-
-def test_confusion_has_true_classes_in_rows() -> None:
-    table = confusion(np.array([1, 1, 2], np.int32), np.array([1, 0, 2], np.int32), 3)
-    assert table.tolist() == [[0, 1, 0], [0, 1, 0], [0, 0, 1]]
 
 
 def totals(backend: Backend, metrics: Metrics, y: np.ndarray, t: np.ndarray, w: np.ndarray | None) -> dict:

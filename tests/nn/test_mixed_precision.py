@@ -15,7 +15,7 @@ from nnbackprop.nn.layers import ACTIVATIONS, Dense, Dropout, ReLU
 from nnbackprop.nn.losses import SoftmaxCrossEntropy
 from nnbackprop.nn.mixed_precision import MixedPrecision
 from nnbackprop.nn.rng import RngKey
-from nnbackprop.nn.sequential import Sequential
+from nnbackprop.nn.sequential import Residual, Sequential
 from nnbackprop.optim import SGD
 from nnbackprop.training.step import Objective
 from nnbackprop.training.trainer import Trainer
@@ -52,7 +52,7 @@ def gradients(backend: Backend, network: Sequential, x: np.ndarray, t: np.ndarra
     params = tree_map(lambda a: backend.asarray(a.astype(dtype)), network.init((x.shape[1],), 1, "float32"))
     draw = RngKey(3, backend.asarray(np.int32(7)))
     inputs = backend.asarray(x.astype(dtype))
-    J, _, _, grads = Objective(network, SoftmaxCrossEntropy()).gradients(
+    J, _, _, grads, _ = Objective(network, SoftmaxCrossEntropy()).gradients(
         backend.xp, params, inputs, backend.asarray(t), draw
     )
     return tree_map(backend.to_numpy, (J, grads))
@@ -85,7 +85,7 @@ def test_gradients_below_the_least_float16_survive_by_the_loss_scale(library: Ba
     params = ({"W": library.asarray(np.array([[logit, 0.0]], "float32"))},)
     mixed = narrow(library, network, "float16")
     inputs, labels = library.asarray(x), library.asarray(t)
-    _, _, _, grads = Objective(mixed, SoftmaxCrossEntropy()).gradients(library.xp, params, inputs, labels, None)
+    _, _, _, grads, _ = Objective(mixed, SoftmaxCrossEntropy()).gradients(library.xp, params, inputs, labels, None)
     found = library.to_numpy(grads[0]["W"])[0]
     assert found == pytest.approx([-64e-8, 64e-8], rel=0.1)  # the logit itself has 11 bits
 
@@ -106,7 +106,7 @@ def test_updates_too_small_for_the_narrow_numbers_add_up_in_the_masters(library:
 
     network = Sequential(Dense(2, weights=One(), bias=None))
     trainer = Trainer(
-        network, Steady(), SGD(), 1e-4, backend=library, compute=dtype, epochs=100, batch_size=None, shuffle=False
+        network, Steady(), SGD(), 1e-4, backend=library, dtype=dtype, epochs=100, batch_size=None, shuffle=False
     )
     trainer.fit(data)
     (W,) = (library.to_numpy(a) for a in leaves(trainer.params))
@@ -131,7 +131,7 @@ def test_a_network_learns_in_them_as_in_float32(library: Backend, dtype: str) ->
         pytest.skip(f"{library.name} has no {dtype}")
     network = Sequential(Dense(16), ReLU(), Dense(3))
     trainer = Trainer(
-        network, SoftmaxCrossEntropy(), SGD(), 0.5, backend=library, compute=dtype, epochs=10, batch_size=20
+        network, SoftmaxCrossEntropy(), SGD(), 0.5, backend=library, dtype=dtype, epochs=10, batch_size=20
     )
     trainer.fit(data)
     assert trainer.evaluate(data).accuracy >= 0.97
@@ -139,6 +139,21 @@ def test_a_network_learns_in_them_as_in_float32(library: Backend, dtype: str) ->
 
 def test_a_library_without_such_numbers_is_named() -> None:
     with pytest.raises(UsageError, match=r"backend numpy has no bfloat16: use --dtype float32, or a backend"):
-        Trainer(
-            Sequential(Dense(2)), SoftmaxCrossEntropy(), SGD(), 0.1, backend=select("numpy"), compute="bfloat16"
-        )
+        Trainer(Sequential(Dense(2)), SoftmaxCrossEntropy(), SGD(), 0.1, backend=select("numpy"), dtype="bfloat16")
+
+
+@pytest.mark.parametrize("dtype", DIGITS)
+def test_a_trace_has_the_networks_outputs_and_gradients_unscaled(library: Backend, dtype: str) -> None:
+    mixed, xp = narrow(library, Sequential(Dense(4), ReLU(), Residual(Dense(4)), Dense(2)), dtype), library.xp
+    params = tree_map(library.asarray, mixed.init((20,)))
+    x = library.asarray(batch()[0])
+    y, caches = mixed.forward(xp, params, x)
+    dy = y * 0.01  # times 1024 it is still a float16
+    _, grads = mixed.backward(xp, params, caches, dy)
+    trace = mixed.trace(xp, params, x)
+    assert np.array_equal(library.to_numpy(trace.y), library.to_numpy(y))
+    found = {layer.name: g for layer, _, _, g in trace.backward(xp, dy)}
+    for name, _, want in mixed.named_layers(grads):
+        for tensor, g in want.items():
+            assert library.to_numpy(g).dtype == np.float32
+            assert np.array_equal(library.to_numpy(found[name][tensor]), library.to_numpy(g))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import math
 from collections.abc import Callable
 from functools import partial
@@ -27,6 +28,7 @@ from nnbackprop.optim import (
     clip_by_global_norm,
     clip_by_value,
 )
+from tests.support.gradients import distance
 
 STEPS = 50
 
@@ -100,10 +102,6 @@ def judged(judge: str, arguments: dict[str, Any]) -> list[np.ndarray]:
     return [param.detach().numpy() for param in params]
 
 
-def distance(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
-
-
 @every_row
 @pytest.mark.parametrize("looped", [False, True], ids=["eager", "looped"])
 def test_fifty_steps_are_pytorchs(backend, optimizer, judge, arguments, looped):
@@ -151,6 +149,33 @@ def test_state_has_the_structure_it_begins_with(optimizer):
     assert all(not np.any(slot) for slot in leaves(state))
     _, after = optimizer.step(backend.xp, params, params, state, optimizer.step_scalars(1, 0.1))
     assert describe(after) == describe(state)
+
+
+@every_optimizer
+def test_nested_trees_are_updated_as_flat_ones_and_buffers_passed_on(backend, optimizer):
+    """A parameter that has no gradient comes out as it went in, and so does its state."""
+    xp, (first, second, third) = backend.xp, params_like_a_network(np.random.default_rng(0))
+    flat = tree_map(backend.asarray, (first, second, third))
+    nested = (flat[0], (flat[1], ({**flat[2], "mean": backend.asarray(np.ones(3))},)))
+    s = optimizer.step_scalars(1, 0.1)
+    want, _ = optimizer.step(xp, flat, flat, optimizer.init(xp, flat), s)
+    nested_grads = (flat[0], (flat[1], (flat[2],)))
+    got, state = optimizer.step(xp, nested, nested_grads, optimizer.init(xp, nested), s)
+    assert np.array_equal(backend.to_numpy(got[1][1][0]["mean"]), np.ones(3))
+    for name in optimizer.state_names:
+        assert not backend.to_numpy(state[name][1][1][0]["mean"]).any()
+    for a, b in zip(leaves((got[0], got[1][1][0]["W"])), leaves((want[0], want[2]["W"])), strict=True):
+        assert np.array_equal(backend.to_numpy(a), backend.to_numpy(b))
+
+
+def test_a_namespace_without_fuse_is_refused_with_what_to_use():
+    params = ({"W": np.ones((2, 2))},)
+    with pytest.raises(UsageError, match=r"needs the namespace of a backend, with its `fuse`.*backends.select"):
+        SGD().step(np, params, params, (), {"lr": 0.1})
+
+
+def test_the_documented_training_loop_learns():
+    assert doctest.testmod(optimizers) == (0, 9)
 
 
 def describe(tree: Any) -> Any:

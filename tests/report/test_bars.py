@@ -1,4 +1,4 @@
-"""What a terminal shows of a run: bars, figures and a row an epoch, at any width; and it is given back."""
+"""What a terminal shows of a run: bars, figures and a row an epoch, at any width; and that it is restored."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import pytest
 from rich.console import Console
 
 from nnbackprop.report.progress import RichProgress
-from nnbackprop.training.callbacks.base import EpochBegin, TrainEnd
-from tests.support.report_runs import Clock, begin, chunk, end
+from nnbackprop.training.callbacks import EpochBegin, EpochEnd, Score, TrainEnd
+from tests.support.report_runs import TRAINER, Clock, begin, chunk, end
+
+DESCRIPTION = {"recipe": "[red]net[/red] of [0, 1]"}
 
 
 def rich(width: int = 80) -> tuple[RichProgress, io.StringIO, Clock]:
@@ -20,7 +22,7 @@ def rich(width: int = 80) -> tuple[RichProgress, io.StringIO, Clock]:
     console = Console(
         file=out, force_terminal=True, width=width, height=40, legacy_windows=False, color_system="truecolor"
     )
-    return RichProgress(console, clock), out, clock
+    return RichProgress(console, DESCRIPTION, clock), out, clock
 
 
 def emulate(shown: str, width: int) -> pyte.Screen:
@@ -34,24 +36,24 @@ def screen_of(width: int, events: int, steps: int = 10) -> list[str]:
     """What an emulated terminal shows after `events` events of a run."""
     callback, out, _ = rich(width)
     calls: list[Callable[[], object]] = [
-        lambda: callback.train_begin(begin(steps=steps)),
-        lambda: callback.epoch_begin(EpochBegin(1, 0)),
-        lambda: callback.chunk_end(chunk(1, steps)),
-        lambda: (callback.epoch_end(end(1)), callback.epoch_begin(EpochBegin(2, steps))),
-        lambda: callback.chunk_end(chunk(2, steps + steps // 2)),
-        lambda: callback.train_end(TrainEnd(3, 3 * steps, "finished", 6.0)),
+        lambda: callback.train_begin(TRAINER, begin(steps=steps)),
+        lambda: callback.epoch_begin(TRAINER, EpochBegin(1, 0)),
+        lambda: callback.chunk_end(TRAINER, chunk(1, steps)),
+        lambda: (callback.epoch_end(TRAINER, end(1)), callback.epoch_begin(TRAINER, EpochBegin(2, steps))),
+        lambda: callback.chunk_end(TRAINER, chunk(2, steps + steps // 2)),
+        lambda: callback.train_end(TRAINER, TrainEnd(3, 3 * steps, "finished", 6.0)),
     ]
     for call in calls[:events]:
         call()
     if events < len(calls):
-        callback.live.refresh()
+        callback.bars.refresh()
     shown = out.getvalue()
-    callback.close()
+    callback.close(TRAINER)
     return [line.rstrip() for line in emulate(shown, width).display]
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_the_terminal_shows_bars_figures_and_the_epochs_done(width: int) -> None:
+def test_the_terminal_shows_bars_figures_and_finished_epochs(width: int) -> None:
     screen = screen_of(width, 5)
     text = "\n".join(screen)
     assert "numpy on cpu, float32 (auto chose it)" in text
@@ -65,10 +67,72 @@ def test_the_terminal_shows_bars_figures_and_the_epochs_done(width: int) -> None
     assert figures == ["loss 0.2500", "accuracy 90.00%", "1,000 samples/s", "lr 0.1", "memory 3.0 MiB"]
 
 
+def test_other_metrics_have_columns_and_figures_in_plain_numbers() -> None:
+    callback, out, _ = rich()
+    callback.train_begin(TRAINER, begin())
+    callback.epoch_begin(TRAINER, EpochBegin(1, 0))
+    f1 = {"subset_accuracy": 0.5, "f1": 0.75}
+    train, test = (Score(loss, f1, 50) for loss in (0.25, 0.16))
+    callback.epoch_end(TRAINER, EpochEnd(1, 10, 0.1, train, None, test, {}, 2.0, 500.0))
+    callback.chunk_end(TRAINER, chunk(1, 10, f1))
+    callback.bars.refresh()
+    screen = [line.rstrip() for line in emulate(out.getvalue(), 80).display]
+    callback.close(TRAINER)
+    heads = screen.index(" epoch  train loss  train subset acc  test loss  test subset acc     time")
+    assert screen[heads + 1] == "     1      0.2500            50.00%     0.1600           50.00%    2.00s"
+    assert "subset accuracy 50.00%  f1 0.7500" in " ".join(screen[heads + 4 :]).replace("   ", "  ")
+
+
 def test_epochs_of_one_step_have_no_bar_of_steps() -> None:
     screen = screen_of(80, 5, steps=1)
     assert any(line.startswith("epochs") for line in screen)
     assert not any(line.startswith("steps  ━") for line in screen)
+
+
+def reflow(shown: str, before: int, after: int) -> str:
+    """What a terminal that wraps lines anew has on it when it is made narrower, as what was sent to it."""
+    screen = emulate(shown, before)
+    lines = [line.rstrip() for line in screen.display[: screen.cursor.y + 1]]
+    rows = [line[at : at + after] for line in lines for at in range(0, max(len(line), 1), after)]
+    return "\n".join(rows)
+
+
+@pytest.mark.parametrize(("before", "after"), [(100, 60), (80, 40), (60, 45), (120, 80)])
+@pytest.mark.parametrize("refresh", [True, False])
+def test_a_narrower_window_leaves_no_stale_line(before: int, after: int, refresh: bool) -> None:
+    """Also where the next thing shown is a row rather than the bars."""
+    callback, out, _ = rich(before)
+    callback.train_begin(TRAINER, begin())
+    callback.epoch_begin(TRAINER, EpochBegin(1, 0))
+    callback.chunk_end(TRAINER, chunk(1, 10))
+    callback.bars.refresh()
+    shown = reflow(out.getvalue(), before, after)
+    sent = len(out.getvalue())
+    callback.console.width = after
+    if refresh:
+        callback.bars.refresh()
+    callback.epoch_end(TRAINER, end(1))
+    callback.bars.refresh()
+    screen = [line.rstrip() for line in emulate(shown + out.getvalue()[sent:], after).display]
+    callback.close(TRAINER)
+    first = next(i for i, line in enumerate(screen) if line.endswith("time"))
+    assert re.fullmatch(r" +1 .*2\.00s", screen[first + 1])
+    assert screen[first + 2].startswith("epochs ━")
+    assert screen[first + 3].startswith("steps  ━")
+    above = "".join(screen[:first])
+    assert "epochs ━" not in above
+    assert "loss" not in above
+    assert "total" in above  # nothing else is erased
+
+
+def test_a_row_leaves_out_the_training_scores_in_a_narrow_window() -> None:
+    callback, out, _ = rich(40)
+    callback.train_begin(TRAINER, begin())
+    callback.epoch_end(TRAINER, end(1))
+    callback.close(TRAINER)
+    screen = [line.rstrip() for line in emulate(out.getvalue(), 40).display]
+    heads = screen.index(" epoch  test loss  test acc     time")
+    assert screen[heads + 1] == "     1     0.4000    85.00%    2.00s"
 
 
 def test_when_the_run_is_over_the_bars_are_gone() -> None:
@@ -79,50 +143,50 @@ def test_when_the_run_is_over_the_bars_are_gone() -> None:
 
 def test_a_run_that_raises_gives_the_terminal_back() -> None:
     callback, out, _ = rich()
-    callback.train_begin(begin())
+    callback.train_begin(TRAINER, begin())
     assert emulate(out.getvalue(), 80).cursor.hidden
-    callback.close()
+    callback.close(TRAINER)
     screen = emulate(out.getvalue(), 80)
     assert not screen.cursor.hidden
     assert screen.cursor.x == 0
     assert not any("━" in line for line in screen.display)
 
 
-def test_closing_twice_or_before_the_beginning_is_harmless() -> None:
+def test_closing_twice_or_before_the_run_does_nothing() -> None:
     callback, out, _ = rich()
-    callback.close()
-    callback.close()
+    callback.close(TRAINER)
+    callback.close(TRAINER)
     assert out.getvalue() == ""
 
 
-def test_a_thousand_looks_in_a_moment_are_not_a_thousand_drawings() -> None:
+def test_a_thousand_chunks_in_a_moment_are_drawn_a_few_times() -> None:
     callback, out, _ = rich()
-    callback.train_begin(begin(steps=1000))
-    callback.epoch_begin(EpochBegin(1, 0))
+    callback.train_begin(TRAINER, begin(steps=1000))
+    callback.epoch_begin(TRAINER, EpochBegin(1, 0))
     for step in range(1, 1000):
-        callback.chunk_end(chunk(1, step))
+        callback.chunk_end(TRAINER, chunk(1, step))
     drawings = out.getvalue().count("epochs ")
-    callback.close()
-    assert drawings < 50  # ten a second; the looks take some hundredths of one
+    callback.close(TRAINER)
+    assert drawings < 50  # ten a second; the chunks take some hundredths of one
 
 
 def test_ten_thousand_short_epochs_are_two_rows_a_second_with_first_and_last() -> None:
     callback, out, clock = rich()
-    callback.train_begin(begin(epochs=10_000))
+    callback.train_begin(TRAINER, begin(epochs=10_000))
     for epoch in range(1, 2_001):
         clock.now = epoch / 1024  # exact in binary
-        callback.epoch_end(end(epoch, 0.001))
-    callback.train_end(TrainEnd(2000, 20_000, "max-time", 2.0))
+        callback.epoch_end(TRAINER, end(epoch, 0.001))
+    callback.train_end(TRAINER, TrainEnd(2000, 20_000, "max-time", 2.0))
     rows = [int(line[:6]) for line in emulate(out.getvalue(), 80).display if re.match(r" +\d+ +0\.5000", line)]
     assert rows == [1, 513, 1025, 1537, 2000]
 
 
 def test_few_epochs_are_all_shown_however_short() -> None:
     callback, out, _ = rich()
-    callback.train_begin(begin(epochs=5))
+    callback.train_begin(TRAINER, begin(epochs=5))
     for epoch in range(1, 6):
-        callback.epoch_end(end(epoch, 0.001))
-    callback.close()
+        callback.epoch_end(TRAINER, end(epoch, 0.001))
+    callback.close(TRAINER)
     assert sum("0.5000" in line for line in emulate(out.getvalue(), 80).display) == 5
 
 
@@ -131,23 +195,23 @@ def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     for environment, coloured in (("", True), ("1", False)):
         monkeypatch.setenv("NO_COLOR", environment)
         callback, out, _ = rich()
-        callback.train_begin(begin())
-        callback.live.refresh()
-        callback.close()
+        callback.train_begin(TRAINER, begin())
+        callback.bars.refresh()
+        callback.close(TRAINER)
         assert bool(colour.search(out.getvalue())) is coloured
 
 
-def test_a_resumed_run_begins_where_it_stood() -> None:
+def test_a_resumed_run_starts_its_bars_where_it_stopped() -> None:
     callback, out, _ = rich()
-    callback.train_begin(begin(first=15))
-    callback.epoch_begin(EpochBegin(2, 15))
-    callback.close()
+    callback.train_begin(TRAINER, begin(first=15))
+    callback.epoch_begin(TRAINER, EpochBegin(2, 15))
+    callback.close(TRAINER)
     assert re.search(r"resumed\S* +after step 15", out.getvalue().replace("\x1b[0m", ""))
     assert [task.completed for task in callback.bars.tasks] == [15, 5]
 
 
-def test_words_of_the_header_are_not_markup() -> None:
+def test_the_header_is_not_parsed_as_markup() -> None:
     callback, out, _ = rich()
-    callback.train_begin(begin(recipe="[red]net[/red] of [0, 1]"))
-    callback.close()
+    callback.train_begin(TRAINER, begin())
+    callback.close(TRAINER)
     assert "[red]net[/red] of [0, 1]" in out.getvalue()

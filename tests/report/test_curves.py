@@ -1,4 +1,4 @@
-"""Curves are their rows: lines, gaps, scales and labels, read back from the figures before they are saved."""
+"""Curves: lines, gaps, scales and labels, read back from the figures before they are saved."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ import math
 import numpy as np
 import pytest
 
-from nnbackprop.report.curves import curves, gradient_norms, spread
-from tests.support.picture_rows import row, texts
+from nnbackprop.report.curves import curves, gradient_norms
+from tests.support.plot_rows import legend, row, texts
 
 
 @pytest.mark.parametrize("epochs", [1, 5, 10_000])
-def test_a_curve_is_its_rows_and_is_named_at_its_end(epochs: int) -> None:
+def test_a_curve_is_its_rows_and_the_legend_has_its_last_value(epochs: int) -> None:
     figure = curves([row(e, test_loss=3 / e) for e in range(1, epochs + 1)], "loss")
     train, test = figure.axes[0].get_lines()
     assert list(train.get_xdata()) == list(test.get_xdata()) == list(range(1, epochs + 1))
     assert list(train.get_ydata()) == [1 / e for e in range(1, epochs + 1)]
     assert list(test.get_ydata()) == [3 / e for e in range(1, epochs + 1)]
     ends = {1: ("1.0000", "3.0000"), 5: ("0.2000", "0.6000"), 10_000: ("1.00e-04", "3.00e-04")}[epochs]
-    assert texts(figure) == [f"train {ends[0]}", f"test {ends[1]}"]
+    assert legend(figure) == [f"test  {ends[1]}", f"train  {ends[0]}"]
 
 
-def test_a_single_epoch_is_a_dot() -> None:
+def test_a_single_epoch_has_a_marker() -> None:
     axes = curves([row(1)], "accuracy").axes[0]
     assert axes.get_lines()[0].get_marker() == "o"
     assert axes.get_xlim() == (0.5, 1.5)
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 7, 20, 10_000])
-def test_epochs_are_marked_at_whole_numbers(epochs: int) -> None:
+def test_epochs_have_ticks_at_whole_numbers(epochs: int) -> None:
     axes = curves([row(e) for e in range(1, epochs + 1)], "loss").axes[0]
     assert all(tick == round(tick) for tick in axes.get_xticks())
 
@@ -39,35 +39,29 @@ def test_a_loss_that_falls_far_is_drawn_on_a_logarithmic_scale(last: float, scal
     assert curves([row(1), row(2, train_loss=last)], "loss").axes[0].get_yscale() == scale
 
 
-def test_accuracies_are_marked_in_percent_up_to_a_hundred() -> None:
+def test_accuracies_have_ticks_in_percent_up_to_a_hundred() -> None:
     axes = curves([row(1, train_accuracy=0.2), row(2, train_accuracy=1.0)], "accuracy").axes[0]
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert labels[-1] == "100%"
     assert axes.get_ylim()[1] == 1
-    assert texts(axes.figure) == ["train 100.00%"]
+    assert legend(axes.figure) == ["train  100.00%"]
 
 
-def test_labels_stand_at_the_height_of_their_lines_and_apart() -> None:
-    rows = [row(1, test_loss=5.0, validation_loss=5.001), row(2, train_loss=0.0, test_loss=3, validation_loss=3)]
-    axes = curves(rows, "loss").axes[0]
-    low, high = axes.get_ylim()
-    places = {text.get_text().split()[0]: text.xy[1] for text in axes.texts}
-    assert places["train"] == pytest.approx((0 - low) / (high - low))
-    assert min(places["validation"], places["test"]) == pytest.approx((3 - low) / (high - low))
-    assert abs(places["validation"] - places["test"]) >= 1 / 16 - 1e-9
+def test_the_legend_is_in_the_order_and_the_colours_of_the_lines_ends() -> None:
+    rows = [row(1, test_loss=5.0, validation_loss=1.0), row(2, train_loss=0.0, test_loss=3, validation_loss=4)]
+    figure = curves(rows, "loss")
+    assert [label.split()[0] for label in legend(figure)] == ["validation", "test", "train"]
+    colours = {str(line.get_label()): line.get_color() for line in figure.axes[0].get_lines()}
+    written = {text.get_text().split()[0]: text.get_color() for text in figure.legends[0].get_texts()}
+    assert written == colours
 
 
-@pytest.mark.parametrize("places", [[0.0], [0.5, 0.5], [0.98, 0.99, 1.0], [0.0, 0.01, 0.99, 1.0], [0.5] * 40])
-def test_labels_move_apart_and_stay_within_the_axes(places: list[float]) -> None:
-    moved = spread(places, 1 / 16)
-    gap = min(1 / 16, 1 / max(len(places) - 1, 1))
-    assert np.diff(moved).min(initial=1.0) >= gap - 1e-9
-    assert min(moved) >= -1e-9
-    assert max(moved) <= 1 + 1e-9
-
-
-def test_labels_that_are_apart_stay_where_they_are() -> None:
-    assert spread([0.1, 0.5, 0.9], 1 / 16) == [0.1, 0.5, 0.9]
+def test_other_metrics_are_plain_numbers() -> None:
+    figure = curves([row(e, train_rmse=2.5 / e, test_rmse=3.0 / e) for e in (1, 2)], "rmse")
+    assert legend(figure) == ["test  1.5000", "train  1.2500"]
+    assert figure.axes[0].get_ylabel() == "rmse"
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert not any("%" in label for label in labels)
 
 
 def test_values_that_are_missing_or_not_finite_are_gaps() -> None:
@@ -75,11 +69,11 @@ def test_values_that_are_missing_or_not_finite_are_gaps() -> None:
     figure = curves(rows, "loss")
     y = figure.axes[0].get_lines()[0].get_ydata()
     assert np.isnan(y).tolist() == [True, False, True, True]
-    assert texts(figure) == ["train 0.5000"]
+    assert legend(figure) == ["train  0.5000"]
 
 
 @pytest.mark.parametrize("values", [[], [math.nan], [None, math.inf]])
-def test_no_value_at_all_is_said_in_words(values: list[float | None]) -> None:
+def test_a_plot_without_values_has_a_message(values: list[float | None]) -> None:
     figure = curves([row(i + 1, train_loss=v) for i, v in enumerate(values)], "loss")
     assert texts(figure) == ["no finite value" if values else "no epoch was finished"]
 
@@ -89,15 +83,13 @@ def test_gradient_norms_are_on_a_logarithmic_scale() -> None:
     axes = gradient_norms(rows).axes[0]
     assert axes.get_yscale() == "log"
     assert list(axes.get_lines()[0].get_ydata()) == [1e-2, 1e-4, 1e-6]
-    assert texts(axes.figure) == ["dense1"]
+    assert legend(axes.figure) == ["dense1"]
 
 
-def test_a_layer_whose_gradient_dies_falls_to_the_foot_of_the_scale() -> None:
+def test_zero_gradients_are_at_the_foot_of_the_scale() -> None:
     dying = {1: 1.0, 2: 0.5, 3: 0.0, 4: 0.0}
     axes = gradient_norms([row(e, gradient_norms={"a": 1e-4, "b": g}) for e, g in dying.items()]).axes[0]
     assert list(axes.get_lines()[1].get_ydata()) == [1.0, 0.5, 0.0, 0.0]
-    heights = {text.get_text(): text.xy[1] for text in axes.texts}
-    assert heights["b"] == pytest.approx(0)
     places = axes.transAxes.inverted().transform(axes.transData.transform([(1, y) for y in (0, 1e-4, 1e-2, 1)]))
     assert places[0, 1] == pytest.approx(0)
     assert np.diff(places[2:, 1]) == pytest.approx(np.diff(places[1:3, 1]))  # logarithmic from 1e-4 up
@@ -106,17 +98,17 @@ def test_a_layer_whose_gradient_dies_falls_to_the_foot_of_the_scale() -> None:
 def test_gradients_all_zero_are_drawn() -> None:
     axes = gradient_norms([row(e, gradient_norms={"a": 0.0}) for e in (1, 2)]).axes[0]
     assert axes.get_yscale() == "linear"
-    assert texts(axes.figure) == ["a"]
+    assert legend(axes.figure) == ["a"]
 
 
-def test_a_value_alone_among_many_epochs_is_a_dot() -> None:
+def test_a_value_alone_among_many_epochs_has_a_marker() -> None:
     rows = [row(e, validation_loss=1.0 if e in (7, 20, 21, 90) else None) for e in range(1, 91)]
     train, validation = curves(rows, "loss").axes[0].get_lines()
     assert train.get_markevery() == []
     assert [rows[i]["epoch"] for i in validation.get_markevery()] == [7, 90]
 
 
-def test_no_two_of_many_layers_look_alike() -> None:
+def test_many_layers_have_different_lines() -> None:
     rows = [row(e, gradient_norms={f"dense{i}": 1.0 + i for i in range(20)}) for e in (1, 2)]
     lines = gradient_norms(rows).axes[0].get_lines()
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 20

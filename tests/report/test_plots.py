@@ -1,10 +1,11 @@
-"""Pictures show what the numbers are, read back from the figures before they are saved; and so do the files."""
+"""Plots of weights, samples and mistakes, read back from the figures before they are saved; and their files."""
 
 from __future__ import annotations
 
 import itertools
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,17 @@ from matplotlib.image import imread
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import RunFolderError
 from nnbackprop.report import plots
-from nnbackprop.report.confusion import confusion_matrix
+from nnbackprop.report.confusion import confusion_plot, most_confused
 from nnbackprop.report.curves import curves, gradient_norms
-from nnbackprop.report.pictures import attack, confidence, first_layer, mosaic, wrongest
-from nnbackprop.report.style import legible, style
-from tests.support.picture_rows import digits, people, row, shown
+from nnbackprop.report.images import attack, confidence, first_layer, mosaic, wrongest
+from nnbackprop.report.style import DPI, printable, save, style
+from tests.support.plot_rows import digits, people, row, shown
 
 NAMES = ("accuracy", "confusion-matrix", "first-layer-weights", "gradient-norms", "loss", "wrongest-samples")
 
 
 def listed(figure: Any) -> list[str]:
-    """The lines of samples that are no images."""
+    """The lines of a figure of text."""
     return next(text.get_text() for text in figure.texts if text.get_family() == ["monospace"]).splitlines()
 
 
@@ -42,7 +43,7 @@ def assert_within_the_page(figure: Any) -> None:
 # The first layer.
 
 
-def test_images_lie_side_by_side_row_by_row() -> None:
+def test_a_mosaic_has_its_images_row_by_row() -> None:
     images = np.arange(18.0).reshape(3, 2, 3)
     grid = mosaic(images, 2)
     assert grid.shape == (2 * 4, 2 * 5)
@@ -52,7 +53,7 @@ def test_images_lie_side_by_side_row_by_row() -> None:
     assert np.isfinite(grid).sum() == 18
 
 
-def test_the_first_layer_shows_each_unit_upright_and_white_at_zero() -> None:
+def test_the_first_layer_has_an_upright_image_for_each_unit() -> None:
     weights = np.random.default_rng(0).standard_normal((6, 5))
     figure = first_layer(weights, (2, 3))
     grid = shown(figure)[0]
@@ -68,7 +69,7 @@ def test_a_thousand_units_are_cut_to_64() -> None:
     assert figure.get_suptitle().startswith("First-layer weights of 64 of 1,000 units")
 
 
-def test_the_first_layer_of_no_image_is_one_heat_map_with_its_numbers() -> None:
+def test_first_layer_weights_without_images_are_a_heat_map_with_numbers() -> None:
     figure = first_layer(np.array([[1.5, -2.0], [0.0, 0.25]]), None)
     assert shown(figure)[0].tolist() == [[1.5, -2.0], [0.0, 0.25]]
     assert {text.get_position(): text.get_text() for text in figure.axes[0].texts} == {
@@ -83,11 +84,12 @@ def test_weights_all_zero_are_drawn() -> None:
     assert first_layer(np.zeros((6, 4)), (2, 3)).axes[0].images[0].get_clim() == (-1.0, 1.0)
 
 
-# Who is taken for whom.
+# The confusion matrix.
 
 
 def test_the_confusion_matrix_has_counts_and_row_shares_where_they_belong() -> None:
-    figure = confusion_matrix(np.array([[6, 2], [0, 10]]), ("a", "b"))
+    targets, predicted = np.array([0] * 8 + [1] * 10), np.array([0] * 6 + [1] * 12)
+    figure = confusion_plot(targets, predicted, ("a", "b"))
     places = {text.get_position(): text.get_text() for text in figure.axes[0].texts}
     assert places == {(0, 0): "6\n75.0%", (1, 0): "2\n25.0%", (1, 1): "10\n100.0%"}
     right, wrong = (np.ma.filled(image.get_array(), np.nan) for image in figure.axes[0].images)
@@ -98,21 +100,47 @@ def test_the_confusion_matrix_has_counts_and_row_shares_where_they_belong() -> N
 
 
 def test_a_confusion_matrix_without_mistakes_or_without_samples_is_drawn() -> None:
-    assert "100.00% right" in confusion_matrix(np.eye(3, dtype=int), "abc").get_suptitle()
-    assert "0 of 0" in confusion_matrix(np.zeros((3, 3), int), "abc").get_suptitle()
+    one_each, none = np.arange(3), np.zeros(0, np.int64)
+    assert "100.00% right" in confusion_plot(one_each, one_each, "abc").get_suptitle()
+    assert "0 of 0" in confusion_plot(none, none, "abc").get_suptitle()
 
 
 def test_a_hundred_classes_have_no_counts_written_in_and_few_names() -> None:
-    axes = confusion_matrix(np.eye(100, dtype=int), tuple(map(str, range(100)))).axes[0]
+    axes = confusion_plot(np.arange(100), np.arange(100), tuple(map(str, range(100)))).axes[0]
     assert len(axes.texts) == 0
     assert [label.get_text() for label in axes.get_xticklabels()] == [str(i) for i in range(0, 100, 4)]
 
 
+def test_ten_thousand_classes_are_a_list_of_the_most_confused_pairs() -> None:
+    """No array of 10,000 x 10,000, which alone would be 800 MB."""
+    classes = tuple(f"c{i}" for i in range(10_000))
+    targets = np.repeat(np.arange(10_000, dtype=np.int32), 2)
+    predicted = targets.copy()
+    predicted[[0, 1, 7]] = 4242, 4242, 17  # class 0 twice, class 3 once
+    tracemalloc.start()
+    figure = confusion_plot(targets, predicted, classes)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**25
+    assert [line.split() for line in listed(figure)[1:]] == [
+        ["c0", "c4242", "2", "100.00%"],
+        ["c3", "c17", "1", "50.00%"],
+    ]
+    assert figure.get_suptitle() == "99.98% right: 3 of 20,000 taken for another class"
+
+
+def test_the_most_confused_pairs_are_cut_to_the_plot() -> None:
+    targets = np.arange(1000) % 500
+    lines = most_confused(targets, (targets + 1) % 500, tuple(f"class {i}" for i in range(500)))
+    assert len(lines) == 1 + 25
+    assert all(line.endswith("100.00%") for line in lines[1:])
+
+
 def test_names_the_font_cannot_write_become_numbers() -> None:
-    assert legible(("Ankle boot", "お", "$x$", "é")) == ["Ankle boot", "1", "$x$", "é"]
+    assert printable(("Ankle boot", "お", "$x$", "é")) == ["Ankle boot", "1", "$x$", "é"]
 
 
-def test_the_wrongest_samples_come_by_their_confidence() -> None:
+def test_mistakes_are_in_the_order_of_their_confidence() -> None:
     data = digits()
     predicted = np.array([0, 0, 1, 1, 0, 0], np.int32)  # wrong: samples 1, 2 and 5
     probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.1, 0.9], [0.7, 0.3], [0.95, 0.05]])
@@ -136,20 +164,20 @@ def test_a_single_output_is_the_probability_of_class_1() -> None:
     assert confidence(np.array([0, 1]), np.array([[0.2], [0.9]])).tolist() == [0.8, 0.9]
 
 
-def test_no_mistakes_are_said_in_words() -> None:
+def test_no_mistakes_is_a_message() -> None:
     data = digits()
     figure = wrongest(data, data.targets, np.eye(2)[data.targets])
     assert figure.get_suptitle() == "None of the 6 samples is taken for another class"
 
 
-def test_samples_that_are_no_images_are_listed() -> None:
+def test_samples_that_are_not_images_are_listed() -> None:
     figure = wrongest(people(), np.array([0, 0]), np.array([[0.3], [0.1]]))
     head, *samples = listed(figure)
     assert head.split() == ["true", "→", "predicted", "input", "1", "input", "2"]
     assert [line.split() for line in samples] == [["F", "→", "M", "70.00%", "-2", "-1"]]
 
 
-def test_a_list_of_samples_is_cut_to_its_picture() -> None:
+def test_a_list_of_samples_is_cut_to_its_plot() -> None:
     names = ("a class with a long name", "a class with another")
     data = Dataset(np.full((40, 9), -1.23456e-5), np.arange(40, dtype=np.int32) % 2, names)
     inputs, predicted = data.inputs, 1 - data.targets
@@ -188,7 +216,7 @@ def test_a_sample_mistaken_before_the_attack_was_not_fooled_by_it() -> None:
     assert figure.get_suptitle().startswith("0 of 6 samples fooled")
 
 
-def test_an_attack_on_no_images_is_listed() -> None:
+def test_an_attack_on_samples_that_are_not_images_is_listed() -> None:
     data = people()
     figure = attack(data, data.inputs, data.inputs + 1, data.targets, 1 - data.targets, 0.1)
     head, *lines = listed(figure)
@@ -201,45 +229,43 @@ def test_an_attack_on_no_images_is_listed() -> None:
 
 
 @pytest.mark.parametrize("rows", [[], [row(1)], [row(e, test_accuracy=0.5) for e in range(1, 40)]])
-def test_all_six_pictures_are_written(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+def test_all_six_plots_are_written(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     data = digits()
-    args = np.ones((6, 3)), data, np.eye(2, dtype=int), data.targets, np.eye(2)[data.targets]
-    plots.draw_all(tmp_path / "plots", rows, *args)
+    args = np.ones((6, 3)), data, data.targets, np.eye(2)[data.targets]
+    assert plots.draw_all(tmp_path / "plots", rows, *args) == []
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == [f"{name}.png" for name in NAMES]
     for path in (tmp_path / "plots").iterdir():
         assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
         pixels = imread(path)
         assert pixels.shape[1] > 600
         assert pixels[..., :3].min() < 0.5  # something is drawn
-    assert imread(tmp_path / "plots" / "loss.png").shape[:2] == (4.5 * plots.DPI, 7.5 * plots.DPI)
+    assert imread(tmp_path / "plots" / "loss.png").shape[:2] == (4.5 * DPI, 7.5 * DPI)
 
 
-def test_the_readers_own_settings_change_nothing_and_are_left_alone(tmp_path: Path) -> None:
-    plots.draw_all(
-        tmp_path, [row(1)], np.eye(6), digits(), np.eye(2, dtype=int), np.zeros(6, int), np.eye(2)[[0] * 6]
-    )
+def test_the_users_matplotlibrc_changes_nothing_and_is_left_alone(tmp_path: Path) -> None:
+    plots.draw_all(tmp_path, [row(1)], np.eye(6), digits(), np.zeros(6, int), np.eye(2)[[0] * 6])
     plain = (tmp_path / "loss.png").read_bytes()
     with mpl.rc_context({"lines.linewidth": 9, "axes.facecolor": "black", "font.size": 30}):
         with style():
-            plots.save(curves([row(1)], "loss"), tmp_path / "loss.png")
+            save(curves([row(1)], "loss"), tmp_path / "loss.png")
         assert mpl.rcParams["font.size"] == 30
     assert (tmp_path / "loss.png").read_bytes() == plain
 
 
-def test_no_name_overflows_its_picture() -> None:
+def test_no_name_overflows_its_plot() -> None:
     long = tuple(f"a class with a long name {i}" for i in range(5))
     with style():
         figures = [
             curves([row(e, validation_loss=2 / e) for e in (1, 2)], "loss"),
             gradient_norms([row(e, gradient_norms={"a" * 30: 1.0}) for e in (1, 2)]),
-            confusion_matrix(np.eye(5, dtype=int), long),
+            confusion_plot(np.arange(5), np.arange(5), long),
             first_layer(np.ones((6, 1)), (2, 3)),
         ]
         for figure in figures:
             assert_within_the_page(figure)
 
 
-def test_long_names_under_pictures_do_not_run_into_each_other() -> None:
+def test_long_names_under_images_do_not_overlap() -> None:
     names = ("T-shirt/top with a long name", "Ankle boot, left and right")
     inputs = np.arange(120, dtype=np.uint8).reshape(20, 6)
     data = Dataset(inputs, np.arange(20, dtype=np.int32) % 2, names, image_shape=(2, 3))
@@ -256,29 +282,57 @@ def test_long_names_under_pictures_do_not_run_into_each_other() -> None:
             assert_within_the_page(figure)
 
 
-def test_matplotlib_waits_until_something_is_drawn_and_pyplot_for_ever(tmp_path: Path) -> None:
+def test_pyplot_is_never_imported(tmp_path: Path) -> None:
     code = (
         "import sys, numpy as np\n"
+        "from pathlib import Path\n"
         "from nnbackprop.report import plots\n"
         "from nnbackprop.data.dataset import Dataset\n"
-        "assert 'matplotlib' not in sys.modules\n"
         "data = Dataset(np.zeros((2, 6)), np.zeros(2, np.int32), ('a', 'b'), (2, 3))\n"
-        "plots.draw_all(__import__('pathlib').Path(sys.argv[1]), [], np.ones((6, 1)), data,"
-        " np.eye(2, dtype=int), data.targets, np.ones((2, 2)))\n"
+        "assert not plots.draw_all(Path(sys.argv[1]), [], np.ones((6, 1)), data, data.targets, np.ones((2, 2)))\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
 
 
-def test_a_picture_that_cannot_be_written_leaves_the_old_one(
+def test_commands_import_matplotlib_when_something_is_drawn() -> None:
+    code = (
+        "import sys, nnbackprop.cli, nnbackprop.runs.train, nnbackprop.report.tables, nnbackprop.report.progress\n"
+    )
+    code += "assert 'matplotlib' not in sys.modules\n"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_regression_has_curves_and_no_plots_of_classes(tmp_path: Path) -> None:
+    data = Dataset(np.ones((4, 3)), np.ones((4, 1), np.float32))
+    rows = [{k: v for k, v in row(e, train_rmse=1 / e).items() if "accuracy" not in k} for e in (1, 2)]
+    outputs = np.ones((4, 1))
+    assert plots.draw_all(tmp_path, rows, None, data, outputs, outputs) == []
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["gradient-norms", "loss", "rmse"]
+
+
+def test_a_plot_that_fails_is_a_message_and_the_others_are_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError("Unable to allocate 745 GiB")
+
+    monkeypatch.setattr(plots, "first_layer", fail)
+    data = digits()
+    failed = plots.draw_all(tmp_path, [row(1)], np.eye(6), data, data.targets, np.eye(2)[data.targets])
+    assert failed == [
+        "The plot first-layer-weights.png could not be drawn: MemoryError: Unable to allocate 745 GiB"
+    ]
+    assert sorted(path.stem for path in tmp_path.iterdir()) == sorted({*NAMES} - {"first-layer-weights"})
+
+
+def test_a_plot_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     (tmp_path / "loss.png").write_bytes(b"the old one")
     monkeypatch.setattr("os.replace", full)
     with pytest.raises(RunFolderError, match="No space left"):
-        plots.save(curves([row(1)], "loss"), tmp_path / "loss.png")
+        save(curves([row(1)], "loss"), tmp_path / "loss.png")
     assert [path.name for path in tmp_path.iterdir()] == ["loss.png"]
     assert (tmp_path / "loss.png").read_bytes() == b"the old one"

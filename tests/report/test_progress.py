@@ -1,4 +1,4 @@
-"""Which display a run gets, and its plain lines: without escape codes, neither too many nor too few."""
+"""Which display a run gets, and its plain lines: without escape codes, and not too many."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import re
 import pytest
 from rich.console import Console
 
-from nnbackprop.report import formatting as words
+from nnbackprop.report import formatting
 from nnbackprop.report.progress import PlainProgress, RichProgress, progress
-from nnbackprop.training.callbacks.base import Callback, Score, TrainEnd
-from tests.support.report_runs import Clock, Terminal, begin, chunk, end
+from nnbackprop.training.callbacks import Callback, EpochEnd, Score, TrainEnd
+from tests.support.report_runs import TRAINER, Clock, Terminal, begin, chunk, end, score
 
 
 def plain() -> tuple[PlainProgress, io.StringIO, Clock]:
     out, clock = io.StringIO(), Clock()
-    return PlainProgress(Console(file=out, width=80), clock), out, clock
+    return PlainProgress(Console(file=out, width=80), {"recipe": "a [bold]net[/]"}, clock), out, clock
 
 
 def epochs_of(out: io.StringIO) -> list[int]:
@@ -39,13 +39,13 @@ def test_auto_is_lines_on_a_dumb_terminal(monkeypatch: pytest.MonkeyPatch) -> No
     assert type(progress("auto", Console(file=Terminal()))) is PlainProgress
 
 
-def test_a_pipe_stays_a_pipe_where_colours_are_forced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_gets_lines_with_force_color_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     assert type(progress("auto", Console(file=io.StringIO()))) is PlainProgress
 
 
-def test_what_is_asked_for_is_given() -> None:
+def test_a_display_asked_for_by_name_is_used() -> None:
     assert type(progress("plain", Console(file=Terminal()))) is PlainProgress
     assert type(progress("rich", Console(file=io.StringIO()))) is RichProgress
     assert type(progress("off", Console(file=Terminal()))) is Callback
@@ -56,9 +56,9 @@ def test_what_is_asked_for_is_given() -> None:
 
 def test_a_pipe_gets_lines_without_escape_codes() -> None:
     callback, out, _ = plain()
-    callback.train_begin(begin(recipe="a [bold]net[/]"))
-    callback.epoch_end(end(1))
-    callback.train_end(TrainEnd(3, 30, "finished", 6.0))
+    callback.train_begin(TRAINER, begin())
+    callback.epoch_end(TRAINER, end(1))
+    callback.train_end(TRAINER, TrainEnd(3, 30, "finished", 6.0))
     assert out.getvalue().splitlines() == [
         "recipe: a [bold]net[/]",
         "backend: numpy on cpu, float32 (auto chose it)",
@@ -73,83 +73,96 @@ def test_a_pipe_gets_lines_without_escape_codes() -> None:
 def test_plain_lines_have_no_escape_codes_on_a_terminal_either() -> None:
     out = Terminal()
     callback = PlainProgress(Console(file=out, force_terminal=True, color_system="truecolor"))
-    callback.train_begin(begin())
-    callback.epoch_end(end(1))
+    callback.train_begin(TRAINER, begin())
+    callback.epoch_end(TRAINER, end(1))
     assert "\x1b" not in out.getvalue()
 
 
-def test_an_epoch_is_judged_by_validation_where_there_is_one() -> None:
+def test_an_epoch_shows_the_validation_score_where_there_is_one() -> None:
     callback, out, _ = plain()
-    callback.epoch_end(end(1, validation=Score(0.3, 0.9, 10)))
+    callback.epoch_end(TRAINER, end(1, validation=score(0.3, 0.9, 10)))
     assert "val 0.3000  90.00%" in out.getvalue()
     assert "test" not in out.getvalue()
 
 
-def test_within_a_long_epoch_there_is_a_line_in_thirty_seconds() -> None:
+def test_regression_is_shown_in_plain_numbers() -> None:
     callback, out, clock = plain()
-    callback.train_begin(begin(steps=1000))
-    for second in range(1, 100):
-        clock.now = float(second)
-        callback.chunk_end(chunk(1, second))
-    assert [line for line in out.getvalue().splitlines() if line.startswith("epoch")] == [
-        f"epoch 1/3  step {s}/1000  loss 0.2500 90.00%" for s in (30, 60, 90)
+    callback.train_begin(TRAINER, begin())
+    clock.now = 31.0
+    callback.chunk_end(TRAINER, chunk(1, 5, {"rmse": 0.7071, "mae": 0.5, "r2": 0.25}))
+    train, test = (Score(loss, {"rmse": loss**0.5, "mae": 0.5, "r2": 0.25}, 50) for loss in (0.25, 0.16))
+    callback.epoch_end(TRAINER, EpochEnd(1, 10, 0.1, train, None, test, {}, 2.0, 500.0))
+    assert out.getvalue().splitlines()[-2:] == [
+        "epoch 1/3  step 5/10  loss 0.2500 rmse 0.7071",
+        "epoch 1/3  train 0.2500 rmse 0.5000  test 0.1600 rmse 0.4000  500/s  2.00s",
     ]
 
 
-def test_the_thirty_seconds_begin_anew_with_the_line_of_an_epoch() -> None:
+def test_within_a_long_epoch_there_is_a_line_in_thirty_seconds() -> None:
     callback, out, clock = plain()
-    callback.train_begin(begin(steps=1000))
+    callback.train_begin(TRAINER, begin(steps=1000))
+    for second in range(1, 100):
+        clock.now = float(second)
+        callback.chunk_end(TRAINER, chunk(1, second))
+    assert [line for line in out.getvalue().splitlines() if line.startswith("epoch")] == [
+        f"epoch 1/3  step {s}/1000  loss 0.2500  90.00%" for s in (30, 60, 90)
+    ]
+
+
+def test_an_epochs_line_restarts_the_thirty_seconds() -> None:
+    callback, out, clock = plain()
+    callback.train_begin(TRAINER, begin(steps=1000))
     clock.now = 29.0
-    callback.epoch_end(end(1))
+    callback.epoch_end(TRAINER, end(1))
     for clock.now in (31.0, 58.9, 59.0):
-        callback.chunk_end(chunk(2, 1001 + int(clock.now)))
+        callback.chunk_end(TRAINER, chunk(2, 1001 + int(clock.now)))
     assert [line[:14] for line in out.getvalue().splitlines()[-2:]] == ["epoch 1/3  tra", "epoch 2/3  ste"]
     assert "step 60/1000" in out.getvalue()
 
 
 def test_a_hundred_epochs_are_all_shown_however_short() -> None:
     callback, out, _ = plain()
-    callback.train_begin(begin(epochs=100))
+    callback.train_begin(TRAINER, begin(epochs=100))
     for epoch in range(1, 101):
-        callback.epoch_end(end(epoch, 0.001))
+        callback.epoch_end(TRAINER, end(epoch, 0.001))
     assert epochs_of(out) == list(range(1, 101))
 
 
 def test_ten_thousand_short_epochs_are_a_line_a_second_with_first_and_last() -> None:
     callback, out, clock = plain()
-    callback.train_begin(begin(epochs=10_000))
+    callback.train_begin(TRAINER, begin(epochs=10_000))
     for epoch in range(1, 10_001):
         clock.now = epoch / 1024  # exact in binary
-        callback.epoch_end(end(epoch, 0.001))
-    callback.train_end(TrainEnd(10_000, 100_000, "finished", 10.0))
+        callback.epoch_end(TRAINER, end(epoch, 0.001))
+    callback.train_end(TRAINER, TrainEnd(10_000, 100_000, "finished", 10.0))
     assert epochs_of(out) == [1, *range(1025, 10_000, 1024), 10_000]
 
 
 def test_epochs_of_a_second_are_all_shown_however_many() -> None:
     callback, out, clock = plain()
-    callback.train_begin(begin(epochs=10_000))
+    callback.train_begin(TRAINER, begin(epochs=10_000))
     for epoch in range(1, 201):
         clock.now = float(epoch)
-        callback.epoch_end(end(epoch, 1.0))
+        callback.epoch_end(TRAINER, end(epoch, 1.0))
     assert epochs_of(out) == list(range(1, 201))
 
 
-def test_an_epoch_held_back_is_shown_when_the_run_stops_there() -> None:
+def test_the_last_epoch_is_shown_when_the_run_stops() -> None:
     callback, out, _ = plain()
-    callback.train_begin(begin(epochs=1000))
+    callback.train_begin(TRAINER, begin(epochs=1000))
     for epoch in (1, 2, 3):
-        callback.epoch_end(end(epoch, 0.001))
-    callback.train_end(TrainEnd(3, 30, "early-stopping", 0.5))
+        callback.epoch_end(TRAINER, end(epoch, 0.001))
+    callback.train_end(TRAINER, TrainEnd(3, 30, "early-stopping", 0.5))
     assert epochs_of(out) == [1, 3]
     assert out.getvalue().splitlines()[-1] == (
-        "stopped early: the validation loss had ceased to fall after 3 epochs: 30 steps in 0.50s"
+        "stopped early: the validation loss no longer fell after 3 epochs: 30 steps in 0.50s"
     )
 
 
-def test_an_interrupted_run_says_what_was_whole() -> None:
+def test_an_interrupted_run_counts_whole_epochs() -> None:
     callback, out, _ = plain()
-    callback.train_begin(begin())
-    callback.train_end(TrainEnd(2, 11, "interrupted", 0.5))
+    callback.train_begin(TRAINER, begin())
+    callback.train_end(TRAINER, TrainEnd(2, 11, "interrupted", 0.5))
     assert out.getvalue().splitlines()[-1] == "interrupted after 1 epoch and 1 step: 11 steps in 0.50s"
 
 
@@ -160,12 +173,12 @@ def test_an_interrupted_run_says_what_was_whole() -> None:
     ("number", "said"),
     [(0.0, "0.0000"), (0.001, "0.0010"), (2.30259, "2.3026"), (1.234e-5, "1.23e-05"), (math.nan, "nan")],
 )
-def test_losses_are_said_with_the_digits_that_tell(number: float, said: str) -> None:
-    assert words.loss(number) == said
+def test_losses_have_four_significant_decimals_or_an_exponent(number: float, said: str) -> None:
+    assert formatting.loss(number) == said
 
 
 @pytest.mark.parametrize(
     ("seconds", "said"), [(0.0015, "1.5ms"), (2.0, "2.00s"), (125, "2:05"), (3599.7, "1:00:00"), (3725, "1:02:05")]
 )
-def test_durations_are_said_in_the_unit_that_suits(seconds: float, said: str) -> None:
-    assert words.duration(seconds) == said
+def test_durations_have_the_unit_that_suits(seconds: float, said: str) -> None:
+    assert formatting.duration(seconds) == said

@@ -1,4 +1,4 @@
-"""Tables say what they are given: sums, what is missing, and words that are no markup, at any width."""
+"""Tables: totals, missing values, and text that is not parsed as markup, at any width."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 
 from backends import BackendStatus, Memory
 from nnbackprop.report.tables import backends_table, layer_table, prediction_table, recipes_table, summary_table
-from nnbackprop.training.callbacks.base import LayerRow
+from nnbackprop.training.callbacks import LayerRow
 
 SUMMARY: dict[str, Any] = {
     "recipe": "mnist",
@@ -44,7 +44,7 @@ def cells(line: str) -> list[str]:
     return re.split(r"\s{2,}", line.strip())
 
 
-def test_layers_are_summed_up() -> None:
+def test_the_layer_table_has_totals() -> None:
     layers = (
         LayerRow(1, "dense1", (512,), 401_920, 1_607_680, 803_328),
         LayerRow(2, "relu1", (512,), 0, 0, 512),
@@ -60,9 +60,25 @@ def test_layers_are_summed_up() -> None:
 
 def test_the_layer_table_fits_sixty_columns() -> None:
     rows = [LayerRow(i, f"leakyrelu{i}", (4096,), 16_777_216, 2**26, 2**25) for i in range(1, 6)]
-    lines = printed(layer_table(rows), width=60)
+    lines = printed(layer_table(rows, 60), width=60)
     assert len(lines) == 1 + 1 + 5 + 1
     assert max(map(len, lines)) <= 60
+
+
+@pytest.mark.parametrize("width", [20, 30, 40, 50, 60, 80])
+def test_no_number_of_the_layer_table_is_cut(width: int) -> None:
+    """Columns are left out instead; the widest names are folded."""
+    rows = [
+        LayerRow(1, "dense1", (64,), 50_240, 200_960, 100_352),
+        LayerRow(2, "residual1.leakyrelu1", (64,), 0, 0, 64),
+        LayerRow(3, "dense2", (10,), 650, 2600, 1280),
+    ]
+    lines = printed(layer_table(rows, width), width)
+    text = "\n".join(lines)
+    assert max(map(len, lines)) <= width
+    assert all(number in text for number in ("50,240", "650", "50,890"))
+    columns = lines[0].split()
+    assert columns == ["layer", "shape", "parameters", "bytes", "FLOPs"] if width == 80 else len(columns) < 5
 
 
 def test_a_summary_shows_what_is_missing_as_a_dash() -> None:
@@ -75,6 +91,17 @@ def test_a_summary_shows_what_is_missing_as_a_dash() -> None:
     assert lines[5] == "20 epochs, 10,000 steps in 31.20s, 38,462 samples/s, on numpy (cpu, float32)"
 
 
+def test_a_summary_of_a_regression_has_its_metrics_in_plain_numbers() -> None:
+    values = {"loss": 0.25, "rmse": 0.7071, "mae": 0.5, "r2": -1.5}
+    parts = {f"{part}_{name}": value for part in ("train", "test") for name, value in values.items()}
+    parts |= {f"validation_{name}": None for name in values}
+    kept = {key: value for key, value in SUMMARY.items() if "accuracy" not in key and "loss" not in key}
+    lines = printed(summary_table({**kept, **parts}))
+    assert cells(lines[0]) == ["loss", "rmse", "mae", "r2"]
+    assert cells(lines[2]) == ["train", "0.2500", "0.7071", "0.5000", "-1.5000"]
+    assert cells(lines[3]) == ["validation", "–", "–", "–", "–"]
+
+
 def test_a_summary_of_no_steps_has_no_pace() -> None:
     lines = printed(
         summary_table({**SUMMARY, "epochs": 1, "steps": 0, "seconds": 0.0, "samples_per_second": None})
@@ -82,7 +109,7 @@ def test_a_summary_of_no_steps_has_no_pace() -> None:
     assert lines[-1] == "1 epoch, 0 steps in 0.0ms, on numpy (cpu, float32)"
 
 
-def test_backends_say_why_not_and_what_mends_it() -> None:
+def test_unusable_backends_show_the_reason_and_the_fix() -> None:
     rows = [
         BackendStatus("numpy", usable=True, version="2.4.0", device="cpu", fused=True),
         BackendStatus("cupy", usable=False, reason="No driver.", fix='Install "cupy-cuda12x[ctk]".'),
@@ -95,7 +122,7 @@ def test_backends_say_why_not_and_what_mends_it() -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 100])
-def test_no_word_is_lost_on_narrow_terminals(width: int) -> None:
+def test_no_text_is_lost_on_narrow_terminals(width: int) -> None:
     rows = [BackendStatus("cupy", usable=False, reason="Not installed.", fix='pip install "cupy-cuda12x[ctk]"')]
     lines = printed(backends_table(rows), width)
     assert max(map(len, lines)) <= width
@@ -109,19 +136,19 @@ def test_recipes_have_their_titles() -> None:
     assert [cells(line) for line in lines[2:]] == [["ex4", "400-26-10 [sigmoid]"], ["mnist", "784"]]
 
 
-def test_predictions_name_the_three_likeliest() -> None:
+def test_predictions_show_the_three_likeliest_classes() -> None:
     probabilities = np.array([[0.1, 0.2, 0.65, 0.05]])
     lines = printed(prediction_table("digit.png", ("a", "b", "[c]", "d"), np.array([2]), probabilities))
     assert lines[0] == "digit.png"
     assert cells(lines[-1]) == ["1", "[c]", "[c] 65.00%, b 20.00%, a 10.00%"]
 
 
-def test_a_single_output_is_told_as_two_probabilities() -> None:
+def test_a_single_output_is_shown_as_two_probabilities() -> None:
     lines = printed(prediction_table("people.csv", ("M", "F"), np.array([1, 0]), np.array([[0.75], [0.1]])))
     assert [cells(line)[1:] for line in lines[-2:]] == [["F", "F 75.00%, M 25.00%"], ["M", "M 90.00%, F 10.00%"]]
 
 
-def test_many_samples_are_counted_rather_than_shown() -> None:
+def test_samples_beyond_twenty_are_counted() -> None:
     n = 50
     lines = printed(prediction_table("many.csv", ("a", "b"), np.zeros(n, int), np.tile([0.9, 0.1], (n, 1))))
     assert sum("90.00%" in line for line in lines) == 20

@@ -1,8 +1,9 @@
-"""Configurations: recipes parse, flags override, wrong settings are named, and what is written runs again."""
+"""Configurations: recipes and flags, wrong settings by name, files that are no TOML, and what is built of them."""
 
 from __future__ import annotations
 
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -10,77 +11,176 @@ import pytest
 
 from backends import select
 from nnbackprop.data import Dataset, Scaling
-from nnbackprop.errors import UsageError
+from nnbackprop.errors import RunFolderError, UsageError
 from nnbackprop.nn.layers import Dense, Dropout, ReLU, Sigmoid
 from nnbackprop.optim import Momentum
 from nnbackprop.runs import build
-from nnbackprop.runs.config import Config, parse, recipes, resolve, to_toml
+from nnbackprop.runs.config import Config, of_run, parse, recipes, resolve, to_toml
+from tests.support.commands import run, said
 
 RECIPES = ("ex4", "mnist", "rashid", "weight-height")
 
 
-def test_the_four_recipes_are_there() -> None:
+def test_there_are_four_recipes() -> None:
     assert tuple(recipes()) == RECIPES
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_what_is_written_is_the_same_configuration(name: str) -> None:
-    config = resolve(name, {"device": "cpu", "clip_norm": 1.5})
+def test_a_written_configuration_is_read_back(name: str) -> None:
+    config = resolve(name, {"device": "cpu", "clip_norm": 1.5, "norm": "batch"})
     assert parse(tomllib.loads(to_toml(config)), "again") == config
 
 
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"hiden": [3]}, "'hiden' that does not exist. Did you mean hidden?"),
-        ({"zork": 1}, "'zork' that does not exist. Known are:"),
-        ({"lr": -1}, "lr = -1: expected `float` > 0.0"),
-        ({"lr": "fast"}, "lr = 'fast': expected `float`, got `str`"),
-        ({"epochs": 0}, "epochs = 0: expected `int` >= 1"),
-        ({"batch_size": "half"}, "batch_size = 'half'"),
-        ({"hidden": [10, 0]}, "hidden = [10, 0]: expected `int` >= 1"),
-        ({"dropout": [1.0]}, "dropout = [1.0]: expected `float` < 1.0"),
-        ({"backend": "tensorflow"}, "backend = 'tensorflow'"),
-        ({"validation": 1.0}, "validation = 1.0: expected `float` < 1.0"),
-    ],
-)
-def test_a_wrong_setting_is_named(settings: dict[str, object], said: str) -> None:
-    with pytest.raises(UsageError) as error:
-        parse(settings, "my.toml")
-    assert str(error.value).startswith("my.toml has")
-    assert said in str(error.value)
-
-
-def test_former_names_of_values_are_read_as_the_present_ones() -> None:
+def test_former_values_are_read_as_the_present_ones() -> None:
     assert parse({"scale": "book"}, "here") == parse({"scale": "rashid"}, "here")
+    assert parse({"init": "book"}, "here") == parse({"init": "fan-out-normal"}, "here")
 
 
-def test_a_recipe_of_ones_own_is_read_and_overridden(tmp_path: Path) -> None:
-    path = tmp_path / "mine.toml"
-    path.write_text("hidden = [3]\nlr = 0.5\n")
-    config = resolve(str(path), {"lr": 0.25})
+# Values.
+
+ABSURD = [
+    ("batch_size", 0),
+    ("batch_size", -5),
+    ("batch_size", 2.5),
+    ("batch_size", 2**63),
+    ("epochs", 0),
+    ("epochs", 10**30),
+    ("epochs", True),
+    ("lr", -1),
+    ("lr", 0),
+    ("lr", float("nan")),
+    ("lr", float("inf")),
+    ("dropout", [1.0]),
+    ("dropout", [-0.1]),
+    ("dropout", [float("nan")]),
+    ("dropout", [0.1] * 2000),
+    ("dropout", 0.5),
+    ("hidden", [0]),
+    ("hidden", [10**9]),
+    ("hidden", [1] * 2000),
+    ("hidden", 512),
+    ("hidden", [[512]]),
+    ("outputs", 0),
+    ("seed", -1),
+    ("seed", 2**64),
+    ("threads", 10**6),
+    ("momentum", 1.0),
+    ("weight_decay", float("inf")),
+    ("label_smoothing", 1),
+    ("targets", [0.0]),
+    ("targets", [0.0, float("nan")]),
+    ("l1", -1e-9),
+    ("clip_norm", 0),
+    ("patience", 0),
+    ("validation", 1),
+    ("test_fraction", -0.1),
+    ("max_time", float("-inf")),
+    ("dtype", "float8"),
+    ("bias", 1),
+    ("data", ["mnist"]),
+    ("name", {"a": 1}),
+    ("batch_size", "half"),
+    ("backend", "tensorflow"),
+    ("norm", "group"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), ABSURD, ids=lambda value: str(value)[:20])
+def test_a_wrong_value_is_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(UsageError, match=rf"^my\.toml has {name} = "):
+        parse({name: value}, "my.toml")
+
+
+def test_a_wrong_value_says_what_is_right() -> None:
+    with pytest.raises(UsageError, match=r"lr = -1: expected `float` > 0\.0\."):
+        parse({"lr": -1}, "my.toml")
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Config)])
+def test_no_setting_takes_a_table_and_a_misspelt_one_names_the_nearest(name: str) -> None:
+    with pytest.raises(UsageError, match=rf"^my\.toml has {name} = "):
+        parse({name: {"x": 1}}, "my.toml")
+    with pytest.raises(UsageError, match=rf"Did you mean {name}\?"):
+        parse({f"{name}_x": 1}, "my.toml")
+
+
+def test_a_setting_like_no_other_lists_all() -> None:
+    with pytest.raises(UsageError, match=r"'zork' that does not exist\. Known are: recipe, "):
+        parse({"zork": 1}, "my.toml")
+
+
+# Files.
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_recipe_file_is_read_and_overridden(mark: bytes, tmp_path: Path) -> None:
+    """With a byte order mark and Windows line ends too."""
+    (tmp_path / "mine.toml").write_bytes(mark + b"hidden = [3]\r\nlr = 0.5\r\n")
+    config = resolve(str(tmp_path / "mine.toml"), {"lr": 0.25})
     assert (config.hidden, config.lr, config.recipe) == ((3,), 0.25, "mine")
 
 
-def test_a_recipe_that_is_nowhere_lists_those_there_are() -> None:
-    with pytest.raises(UsageError, match=r"'minst' is neither a recipe nor a TOML file.*ex4, mnist, rashid"):
-        resolve("minst", {})
+@pytest.mark.parametrize("recipe", ["minst", "a\0b", "x" * 5000, "."])
+def test_a_recipe_that_does_not_exist_lists_those_that_do(recipe: str) -> None:
+    with pytest.raises(UsageError, match=r"neither a recipe nor a TOML file.*ex4, mnist, rashid|cannot be read"):
+        resolve(recipe, {})
 
 
-def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
-    (tmp_path / "bad.toml").write_text("lr == 3")
-    with pytest.raises(UsageError, match=r"bad\.toml cannot be read as TOML"):
-        resolve(str(tmp_path / "bad.toml"), {})
+BROKEN = {
+    "nested without end": b"a = " + b"[" * 9000,
+    "tables without end": b"a = " + b"{a = " * 2500,
+    "a number without end": b"lr = " + b"1" * 9000,
+    "a name without end": b"a" + b".a" * 2**20,
+    "no text": b"lr = \xff",
+    "UTF-16": "lr = 1".encode("utf-16"),
+    "a zero byte": b"lr = 1\0",
+    "a value twice": b"lr = 1\nlr = 2",
+    "no such day": b"lr = 2024-02-31",
+    "nothing after the sign": b"lr =",
+}
 
 
-def test_the_default_recipe_is_the_network_it_says() -> None:
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_file_is_refused_by_its_path(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "my.toml"
+    path.write_bytes(BROKEN[name])
+    with pytest.raises(UsageError, match=r"my\.toml cannot be read as TOML"):
+        resolve(str(path), {})
+    with pytest.raises(RunFolderError, match=r"my\.toml cannot be read as a run's configuration"):
+        of_run(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (r'data = "C:\Users\me\train.csv"', "cannot be read as TOML"),  # \U begins eight hex digits
+        (r'data = "C:\temp\new.csv"', "control characters"),  # a tab and a line break
+    ],
+)
+def test_a_windows_path_in_double_quotes_is_explained(line: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "my.toml").write_text(line)
+    with pytest.raises(UsageError, match=reason) as error:
+        resolve(str(tmp_path / "my.toml"), {})
+    assert r"write a path in single quotes, 'C:\Users\me', or with / for each backslash" in str(error.value)
+
+
+@pytest.mark.parametrize("line", [r"data = 'C:\Users\me\train.csv'", 'data = "C:/Users/me/train.csv"'])
+def test_a_windows_path_as_the_error_says_is_read(line: str, tmp_path: Path) -> None:
+    (tmp_path / "my.toml").write_text(line)
+    assert resolve(str(tmp_path / "my.toml"), {}).data.replace("\\", "/") == "C:/Users/me/train.csv"
+
+
+# What is built.
+
+
+def test_the_default_recipe_is_784_512_256_10_with_dropout() -> None:
     layers = build.network(resolve("mnist", {}), 10).layers
     assert [type(layer) for layer in layers] == [Dropout, Dense, ReLU, Dropout, Dense, ReLU, Dropout, Dense]
     assert [layer.units for layer in layers if isinstance(layer, Dense)] == [512, 256, 10]
     assert [layer.rate for layer in layers if isinstance(layer, Dropout)] == [0.4, 0.2, 0.1]
 
 
-def test_rashids_network_has_no_biases() -> None:
+def test_the_rashid_recipe_has_no_biases() -> None:
     layers = build.network(resolve("rashid", {}), 10).layers
     assert [type(layer) for layer in layers] == [Dense, Sigmoid, Dense, Sigmoid]
     assert all(layer.bias is None for layer in layers if isinstance(layer, Dense))
@@ -89,7 +189,7 @@ def test_rashids_network_has_no_biases() -> None:
 @pytest.mark.parametrize(
     ("given", "rates"), [((), (0, 0, 0)), ((0.3,), (0, 0.3, 0.3)), ((0.1, 0.2, 0.3), (0.1, 0.2, 0.3))]
 )
-def test_one_dropout_rate_is_for_the_hidden_layers(given: tuple[float, ...], rates: tuple[float, ...]) -> None:
+def test_one_dropout_rate_is_for_all_hidden_layers(given: tuple[float, ...], rates: tuple[float, ...]) -> None:
     assert tuple(build.dropout_rates(Config(dropout=given))) == rates
 
 
@@ -103,12 +203,11 @@ def test_one_dropout_rate_is_for_the_hidden_layers(given: tuple[float, ...], rat
         ({"momentum": 0.9}, "--momentum goes with momentum"),
         ({"loss": "mse", "label_smoothing": 0.1}, "--label-smoothing goes with"),
         ({"init": "xavier"}, "'xavier' is not an initializer"),
-        ({"schedule": "cosinus"}, "cosinus"),
+        ({"schedule": "cosinus"}, "'cosinus' is not a schedule"),
+        ({"schedule": "step:1:10", "epochs": 4000}, "'step:1:10' grows beyond the largest number"),
     ],
 )
-def test_a_word_that_means_nothing_is_refused_when_the_run_is_put_together(
-    settings: dict[str, object], said: str
-) -> None:
+def test_an_unknown_word_is_refused_before_the_trainer_is_built(settings: dict[str, object], said: str) -> None:
     data = Dataset(np.zeros((9, 4)), np.zeros(9, np.int32), ("a", "b"))
     config = parse(settings, "x")
     with pytest.raises(UsageError) as error:
@@ -125,3 +224,64 @@ def test_the_schedule_spans_the_run() -> None:
     assert rate(0) == 1.0
     assert rate(6) == pytest.approx(0.5)  # 4 steps an epoch, the ragged one counted: half of 12
     assert rate(12) == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--output", "sigmoid", "--loss", "binary-cross-entropy", "--outputs", "1"],
+        ["--output", "softmax", "--loss", "softmax-cross-entropy"],
+        ["--output", "identity", "--loss", "softmax-cross-entropy", "--outputs", "1"],
+        ["--output", "softmax", "--loss", "mse", "--outputs", "1"],
+        ["--targets", "1", "0"],
+        ["--output", "identity", "--loss", "binary-cross-entropy", "--targets", "-1", "2"],
+        ["--output", "identity", "--loss", "softmax-cross-entropy", "--outputs", "2", "--targets", "0", "2"],
+        ["--weight-decay", "0.5"],
+        ["--penalize-biases"],
+    ],
+)
+@pytest.mark.usefixtures("in_a_folder_of_its_own")
+def test_settings_that_do_not_go_together_are_refused(flags: list[str]) -> None:
+    assert run("train", "weight-height", "--epochs", "2", *flags) == 2
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--gpu-memory-limit", "4"], "numpy on cpu cannot limit its GPU memory"),
+        (["--dtype", "tf32"], "TF32 is a way in which NVIDIA GPUs multiply"),
+        (["--dtype", "bfloat16"], "numpy has no bfloat16"),
+    ],
+)
+@pytest.mark.usefixtures("in_a_folder_of_its_own")
+def test_what_the_machine_does_not_have_is_refused_before_a_folder_is_made(
+    flags: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", "weight-height", "--backend", "numpy", *flags) == 2
+    assert reason in said(capsys)
+    assert not Path("runs").exists()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("unit", "flags", "status", "reason"),
+    [
+        (1, ["--init", "normal:1e308"], 2, "A parameter of layer dense1 begins with 15 of 15"),
+        (1, ["--init", "uniform:1e308"], 2, "uniform:0.12"),
+        (5e-324, ["--scale", "standard"], 3, "the scaling of all features"),
+        (5e-324, ["--scale", "per-feature"], 3, "the scaling of feature 0"),
+        (1e-40, ["--scale", "standard"], 3, "float32 cannot hold"),
+        (1e200, ["--scale", "standard", "--dtype", "float64"], 3, "the scaling of all features"),
+    ],
+)
+@pytest.mark.usefixtures("in_a_folder_of_its_own")
+def test_initial_values_that_are_not_finite_are_refused_before_a_folder_is_made(
+    unit: float, flags: list[str], status: int, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(0)
+    np.savez("two.npz", X=np.round(9 * rng.standard_normal((40, 3))) * unit, y=np.arange(40) % 2)
+    words = ["--data", "two.npz", "--hidden", "5", "--dropout", "0", "--progress", "off", *flags]
+    assert run("train", "mnist", *words) == status
+    assert reason in said(capsys)
+    assert not Path("runs").exists()

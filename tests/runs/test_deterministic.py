@@ -1,4 +1,4 @@
-"""--deterministic asks every library for one order of additions, and env.json names who did them."""
+"""--deterministic has one order of additions on every library; env.json names the threads and the BLAS."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backends import BackendError, select
-from nnbackprop import _system_info as machine
+from nnbackprop import _system_info
 from nnbackprop._system_info import Blas, cores
 from nnbackprop.errors import UsageError
 from nnbackprop.runs import build, config
@@ -61,7 +61,7 @@ def test_two_threads_and_one_are_refused_together() -> None:
     build.check(config.resolve("mnist", {"deterministic": True, "threads": 1}))
 
 
-def test_pytorch_is_asked_for_its_reproducible_algorithms(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pytorch_uses_its_deterministic_algorithms(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     try:
@@ -72,7 +72,7 @@ def test_pytorch_is_asked_for_its_reproducible_algorithms(monkeypatch: pytest.Mo
         torch.use_deterministic_algorithms(False)
 
 
-def test_jax_on_a_gpu_has_to_be_told_before_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jax_on_a_gpu_asks_for_a_flag_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("jax", reason="jax is not installed")
     backend = select("jax", "cpu")
     monkeypatch.delenv("XLA_FLAGS", raising=False)
@@ -84,7 +84,7 @@ def test_jax_on_a_gpu_has_to_be_told_before_it_begins(monkeypatch: pytest.Monkey
     backend.use_deterministic()
 
 
-def test_the_surroundings_name_threads_and_blas() -> None:
+def test_env_json_names_threads_and_blas() -> None:
     found = environment(open_backend(config.resolve("mnist", {"backend": "numpy"})))
     assert (found["backend"], found["cores"]) == ("numpy", cores())
     assert found["threads"] >= 1
@@ -92,17 +92,17 @@ def test_the_surroundings_name_threads_and_blas() -> None:
         assert sorted(found["blas"]) == ["kernel", "library", "threads", "version"]
 
 
-def test_of_two_blas_that_of_numpy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_two_blas_libraries_that_of_numpy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def pool(place: str, kernel: str) -> dict[str, object]:
         shared = {"internal_api": "openblas", "version": "0.3", "num_threads": 4}
         return {"user_api": "blas", "filepath": f"/lib/{place}/libopenblas.so", "architecture": kernel, **shared}
 
     openmp = {"user_api": "openmp", "filepath": "/lib/libgomp.so", "num_threads": 8}
     monkeypatch.setattr(
-        machine, "threadpool_info", lambda: [openmp, pool("scipy.libs", "Zen"), pool("numpy.libs", "Haswell")]
+        _system_info, "threadpool_info", lambda: [openmp, pool("scipy.libs", "Zen"), pool("numpy.libs", "Haswell")]
     )
     assert Blas.loaded() == Blas("openblas", "0.3", "Haswell", 4)
-    assert machine.threads() == 8
-    monkeypatch.setattr(machine, "threadpool_info", list)
+    assert _system_info.threads() == 8
+    monkeypatch.setattr(_system_info, "threadpool_info", list)
     assert Blas.loaded() is None
-    assert machine.threads() == cores()
+    assert _system_info.threads() == cores()

@@ -1,4 +1,4 @@
-"""Signals: the chunk is finished and saved, a second one stops at once, and the exit status says which."""
+"""Signals: the first finishes the chunk and saves, a second stops at once; the exit status names the signal."""
 
 from __future__ import annotations
 
@@ -6,51 +6,52 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from nnbackprop.runs.checkpoint import load
 from nnbackprop.runs.run_dir import RunDir
-from nnbackprop.runs.signals import stop_on_signals
-from tests.support.commands import resumed
-from tests.torture import victim
-from tests.torture.victim import same
+from nnbackprop.runs.signals import SIGNALS, stop_on_signals
+from nnbackprop.runs.train import Run
+from tests.support.commands import resumed, run, said
+from tests.support.small_runs import clouds, make_trainer
+from tests.torture import child_run
+from tests.torture.child_run import assert_same_outcome
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has none of these signals")
 
 
-@pytest.mark.usefixtures("heeded")
+@pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_finishes_the_chunk_saves_and_says_so_by_its_status(
-    number: signal.Signals, undisturbed: Path
-) -> None:
-    with victim.start(undisturbed, *victim.words(number.name, victim.ENDLESS)) as process:
-        victim.wait_for_step(process, 30)
+def test_a_signal_finishes_the_chunk_and_saves(number: signal.Signals, reference: Path) -> None:
+    with child_run.start(reference, *child_run.train_words(number.name, child_run.ENDLESS)) as process:
+        child_run.wait_for_step(process, 30)
         process.send_signal(number)
-        said, errors = process.communicate(timeout=60)
+        printed, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (128 + number, "")
-    assert f"Interrupted and saved. Go on with: nnbackprop train --resume runs/{number.name}" in said
-    told = [int(line) for line in said.splitlines() if line.isdigit()]
-    checkpoints = undisturbed / "runs" / number.name / "checkpoints"
+    assert f"Interrupted and saved. Go on with: nnbackprop train --resume runs/{number.name}" in printed
+    steps = [int(line) for line in printed.splitlines() if line.isdigit()]
+    checkpoints = reference / "runs" / number.name / "checkpoints"
     last = load(checkpoints / "last.safetensors").meta["progress"]
-    assert last["step"] >= max(told, default=30)
+    assert last["step"] >= max(steps, default=30)
     epochs = last["epoch"] + 1
-    victim.left_alone(undisturbed, "--resume", number.name, "--epochs", str(epochs))
-    victim.left_alone(undisturbed, *victim.words(f"{number.name}-alone", epochs))
-    same(undisturbed / "runs" / number.name, undisturbed / "runs" / f"{number.name}-alone")
+    child_run.run_to_end(reference, "--resume", number.name, "--epochs", str(epochs))
+    child_run.run_to_end(reference, *child_run.train_words(f"{number.name}-alone", epochs))
+    assert_same_outcome(reference / "runs" / number.name, reference / "runs" / f"{number.name}-alone")
 
 
-@pytest.mark.usefixtures("heeded")
+@pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize(
     ("number", "status"),
     [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGHUP, -signal.SIGHUP)],
 )
-def test_the_second_signal_stops_at_once(number: signal.Signals, status: int, undisturbed: Path) -> None:
-    """The process waits for ever within a chunk: nothing but a stop at once ends it."""
+def test_the_second_signal_stops_at_once(number: signal.Signals, status: int, reference: Path) -> None:
+    """The process waits for ever at a chunk's end: nothing but a stop at once ends it."""
     name = f"twice-{number.name}"
-    with victim.start(undisturbed, *victim.words(name, victim.EPOCHS), waits=True) as process:
-        victim.wait_for_step(process, 20)
+    with child_run.start(reference, *child_run.train_words(name, child_run.EPOCHS), waits=True) as process:
+        child_run.wait_for_step(process, 20)
         process.send_signal(signal.SIGTERM)
         assert process.stdout is not None
         while process.stdout.readline() != "asked to stop\n":
@@ -59,11 +60,50 @@ def test_the_second_signal_stops_at_once(number: signal.Signals, status: int, un
         _, errors = process.communicate(timeout=60)
     assert process.returncode == status
     assert "Traceback" not in errors
-    same(resumed(undisturbed, name), undisturbed / "runs" / "whole")
+    assert_same_outcome(resumed(reference, name), reference / "runs" / "whole")
 
 
-def test_a_signal_that_is_ignored_stays_so() -> None:
-    """As under nohup: the terminal goes and the run does not."""
+@pytest.mark.usefixtures("default_signals")
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_signal_asks_and_handlers_come_back(number: int) -> None:
+    asked: list[bool] = []
+    before = [signal.getsignal(known) for known in SIGNALS]
+    with stop_on_signals(lambda: asked.append(True)) as heard:
+        os.kill(os.getpid(), number)
+        assert (heard, asked) == ([number], [True])
+    assert [signal.getsignal(known) for known in SIGNALS] == before
+
+
+def test_off_the_main_thread_signals_are_left_alone() -> None:
+    before, seen = signal.getsignal(signal.SIGINT), []
+
+    def work() -> None:
+        with stop_on_signals(lambda: None):
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+def test_a_signal_after_the_last_step_does_not_call_the_run_interrupted() -> None:
+    trainer = make_trainer(epochs=1)
+    trainer.fit(clouds())
+    trainer.stop()
+    assert trainer.stop_reason == "finished"
+
+
+def test_a_signal_while_data_is_moved_stops_before_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer()
+    prepare = trainer._prepare
+    monkeypatch.setattr(trainer, "_prepare", lambda *parts: (trainer.stop(), prepare(*parts))[1])
+    trainer.fit(clouds())
+    assert (trainer.stop_reason, trainer.progress.step) == ("interrupted", 0)
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    """As under nohup: the run goes on without its terminal."""
     asked: list[bool] = []
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -79,18 +119,16 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
 
 
 @pytest.mark.parametrize(("mode", "word"), [("plain", b"epoch      1"), ("rich", b"samples/s")])
-def test_a_terminal_that_is_closed_ends_the_run_as_sighup_does(mode: str, word: bytes, undisturbed: Path) -> None:
-    """What is said after the terminal is gone would be an error of its own, and the status not 129."""
+def test_a_closed_terminal_ends_the_run_as_sighup_does(mode: str, word: bytes, reference: Path) -> None:
+    """What is printed after the terminal is gone would be an error of its own, and the status not 129."""
     import pty
 
     ours, theirs = pty.openpty()
-    takes = (
-        "import fcntl, os, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0)"  # the terminal is its own
-    )
-    command = [sys.executable, "-c", f"{takes}; from nnbackprop.cli import main; main()", "train"]
+    own = "import fcntl, os, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0)"  # its own terminal
+    command = [sys.executable, "-c", f"{own}; from nnbackprop.cli import main; main()", "train"]
     streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
     with subprocess.Popen(
-        [*command, *victim.words(mode, victim.ENDLESS, mode)], cwd=undisturbed, **streams
+        [*command, *child_run.train_words(mode, child_run.ENDLESS, mode)], cwd=reference, **streams
     ) as process:
         os.close(theirs)
         try:
@@ -101,26 +139,55 @@ def test_a_terminal_that_is_closed_ends_the_run_as_sighup_does(mode: str, word: 
             assert process.wait(60) == 128 + signal.SIGHUP
         finally:
             process.kill()
-    folder = RunDir(undisturbed / "runs" / mode)
+    folder = RunDir(reference / "runs" / mode)
     epoch = load(folder.checkpoint("last")).meta["progress"]["epoch"]
     assert [row["epoch"] for row in folder.rows()] == list(range(1, epoch))
 
 
-def test_a_reader_that_leaves_ends_the_run_as_a_closed_terminal_does(undisturbed: Path) -> None:
-    """`nnbackprop train | head -1`: saved, no traceback, and gone on with to the end of a run left alone."""
+def test_a_closed_pipe_ends_the_run_as_sighup_does(reference: Path) -> None:
+    """`nnbackprop train | head -1`: saved, no traceback, and resumed to the end of an undisturbed run."""
     command = [sys.executable, "-c", "from nnbackprop.cli import main; main()", "train"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    words = victim.words("read", victim.ENDLESS, "plain")
-    with subprocess.Popen([*command, *words], cwd=undisturbed, **pipes) as process:
+    words = child_run.train_words("read", child_run.ENDLESS, "plain")
+    with subprocess.Popen([*command, *words], cwd=reference, **pipes) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         while not process.stdout.readline().startswith("epoch"):
             assert process.poll() is None
         process.stdout.close()
         assert (process.wait(60), process.stderr.read()) == (128 + signal.SIGHUP, "")
-    folder = RunDir(undisturbed / "runs" / "read")
+    folder = RunDir(reference / "runs" / "read")
     epochs = load(folder.checkpoint("last")).meta["progress"]["epoch"]
     assert [row["epoch"] for row in folder.rows()] == list(range(1, epochs))
-    victim.left_alone(undisturbed, *victim.words("read-alone", epochs))
-    resumed(undisturbed, "read", "--epochs", str(epochs))
-    same(folder.path, undisturbed / "runs" / "read-alone")
+    child_run.run_to_end(reference, *child_run.train_words("read-alone", epochs))
+    resumed(reference, "read", "--epochs", str(epochs))
+    assert_same_outcome(folder.path, reference / "runs" / "read-alone")
+
+
+# Ctrl-C before there is a checkpoint.
+
+
+@pytest.mark.usefixtures("default_signals")
+def test_ctrl_c_before_the_first_checkpoint_leaves_no_folder(
+    two_clouds: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the run begins, after its folder is made: what is there as `last` is still the run before."""
+    train = ["train", "mnist", "--data", "two.npz", "--hidden", "4", "--dropout", "0", "--progress", "off"]
+    assert run(*train, "--epochs", "2", "--name", "before") == 0
+    monkeypatch.setattr(Run, "fit", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    assert run(*train, "--name", "interrupted") == 130
+    assert os.listdir("runs") == ["before"]
+    assert "Traceback" not in said(capsys)
+    assert RunDir.open(Path("runs"), "last").path == Path("runs/before")
+
+
+def test_ctrl_c_while_the_command_is_imported_has_no_traceback(tmp_path: Path) -> None:
+    """A module that the command imports raises what Ctrl-C raises."""
+    (tmp_path / "cyclopts.py").write_text("raise KeyboardInterrupt")
+    for words in (["-m", "nnbackprop"], ["-c", "from nnbackprop.__main__ import main; main()"]):
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
+        }
+        done = subprocess.run([sys.executable, *words, "train"], env=environment, capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

@@ -1,4 +1,4 @@
-"""The command line, called as a test calls it."""
+"""The command line, called within the test's process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from nnbackprop.cli import main
-from nnbackprop.runs import train as experiment
 
 
 def run(*words: str) -> int:
@@ -17,10 +16,21 @@ def run(*words: str) -> int:
     return int(stop.value.code or 0)
 
 
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was printed since the last call, on both streams, as one line."""
+    both = capsys.readouterr()
+    return " ".join((both.out + both.err).split())
+
+
+def draw_no_plots(patch: pytest.MonkeyPatch) -> None:
+    """Runs end without their pictures, which take longer than all the rest."""
+    patch.setattr("nnbackprop.report.plots.draw_run", lambda run: ())
+
+
 def resumed(place: Path, name: str, *words: str) -> Path:
-    """The folder of a run in `place` that has gone on in this process, to its end; no pictures are drawn."""
+    """The folder of a run in `place` that was resumed to its end in this process; no pictures are drawn."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        patch.setattr(experiment, "draw", lambda *_: None)
+        draw_no_plots(patch)
         assert run("train", "--resume", name, "--progress", "off", *words) == 0
     return place / "runs" / name

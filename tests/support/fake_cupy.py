@@ -10,6 +10,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +18,7 @@ import array_api_compat
 import numpy as np
 import pytest
 
+from backends import Backend
 from tests.support.fake_graphs import Tape, Taped, TapedNamespace, call
 from tests.support.fake_streams import Device, Event, Stream, begin, current
 
@@ -204,8 +206,10 @@ def installed(monkeypatch: pytest.MonkeyPatch, blas: Blas) -> Iterator[SimpleNam
     sys.modules.update(kept)
 
 
-def backend() -> Any:
-    """The CuPy backend on the second of them; what makes an array of nothing is recorded, too."""
+def backend(eager: bool = False) -> Any:
+    """The CuPy backend on the second of them; `eager` captures nothing."""
     made = importlib.import_module("backends.cupy_backend").CupyBackend("cuda:1")
     made.xp._module = TapedNamespace()
+    if eager:
+        made.scan = partial(Backend.scan, made)
     return made

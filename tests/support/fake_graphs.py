@@ -1,8 +1,8 @@
 """NumPy arrays whose operations can be captured and replayed as in a CUDA graph.
 
-While `Tape.record` runs, nothing that exists is written to, and each operation is recorded with the very arrays it
-reads and makes. `replay` executes them again, into the same arrays: addresses, shapes and Python numbers are baked
-in.
+While `Tape.now.tape` is set, nothing that exists is written to, and each operation is recorded with the very
+arrays it reads and makes. `replay` executes them again, into the same arrays: addresses, shapes and Python numbers
+are baked in.
 """
 
 from __future__ import annotations
@@ -14,11 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from backends import NumpyBackend, tree_map
-from backends.base import ElementwiseKernel, Namespace, Step, Tree
-from backends.cuda.captured_scan import CapturedScan
+from backends.base import Namespace
 
-CREATORS = ("arange", "empty", "full", "ones", "zeros")
+CREATORS = ("arange", "asarray", "empty", "full", "ones", "zeros")
 
 
 class Now(threading.local):
@@ -28,40 +26,19 @@ class Now(threading.local):
 
 
 class Tape:
-    """A `GraphRecorder` over `Taped` arrays; `refuse` is raised by `record`."""
+    """Operations on `Taped` arrays, as a CUDA graph holds them."""
 
     now = Now()
 
-    def __init__(self, refuse: Exception | None = None) -> None:
+    def __init__(self) -> None:
         self.calls: list[tuple[Callable[..., Any], tuple, dict, Any]] = []
-        self.refuse = refuse
-        self.recorded = 0
-
-    def record(self, work: Callable[[], None]) -> Tape:
-        if self.refuse:
-            raise self.refuse
-        self.recorded += 1
-        Tape.now.tape = tape = Tape()
-        try:
-            work()
-        finally:
-            Tape.now.tape = None
-        return tape
 
     def replay(self) -> None:
         for function, arguments, options, result in self.calls:
-            value = function(*arguments, **options)
+            with np.errstate(all="ignore"):
+                value = function(*arguments, **options)
             if result is not None:
                 result[...] = value
-
-    def copy(self, array: Any) -> Any:
-        return call(np.copy, (array,))
-
-    def address(self, array: Any) -> Any:
-        return array.ctypes.data, array.strides
-
-    def overlap(self, a: Any, b: Any) -> bool:
-        return np.may_share_memory(a, b)
 
 
 def plain(value: Any) -> Any:
@@ -102,6 +79,9 @@ class Taped(np.ndarray):
         """As CuPy's arrays have it."""
         return SimpleNamespace(ptr=self.ctypes.data)
 
+    def copy(self) -> Any:
+        return call(np.copy, (self,))
+
     def astype(self, dtype: Any, copy: bool = True) -> Any:
         return call(np.astype, (self, dtype), {"copy": copy})
 
@@ -118,44 +98,11 @@ class Taped(np.ndarray):
 
 
 class TapedNamespace(Namespace):
-    """NumPy's namespace: creation functions are recorded too, and `fuse` writes over what is donated."""
+    """NumPy's namespace; creation functions are recorded too."""
 
     def __init__(self) -> None:
-        super().__init__(np, self._fuse)
+        super().__init__(np)
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(np, name)
         return (lambda *a, **o: call(value, a, o)) if name in CREATORS else value
-
-    def _fuse(self, kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> ElementwiseKernel:
-        def fused(*numbers: Any) -> Any:
-            answer = kernel(self, *numbers)
-            for k, value in zip(donated, answer if isinstance(answer, tuple) else (answer,), strict=False):
-                numbers[k][...] = value
-            if not donated:
-                return answer
-            return numbers[donated[0]] if len(donated) == 1 else tuple(numbers[k] for k in donated)
-
-        return fused
-
-
-class TapedBackend(NumpyBackend):
-    """A backend on `Taped` arrays, whose `scan` is `CapturedScan`'s unless it is `eager`."""
-
-    def __init__(self, refuse: Exception | None = None, eager: bool = False) -> None:
-        super().__init__()
-        self.xp = TapedNamespace()
-        self.tape = Tape(refuse)
-        self.captured = None if eager else CapturedScan(self.tape)
-
-    def asarray(self, array: np.ndarray, copy: bool = True) -> Any:
-        return np.array(array, order="C").view(Taped)
-
-    def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
-        if self.captured is None:
-            return super().scan(step, state, data, xs, last)
-        with np.errstate(all="ignore"):
-            return self.captured.scan(step, state, data, xs, last)
-
-    def host(self, tree: Tree) -> Tree:
-        return tree_map(self.to_numpy, tree)

@@ -9,8 +9,10 @@ from typing import Any
 from backends import select
 from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.diagnostics.findings import Diagnosis
+from nnbackprop.diagnostics.monitor import Monitor
 from nnbackprop.runs import build, config
 from nnbackprop.runs.data_splits import DataSplits
+from nnbackprop.training.callbacks import EarlyStopping
 from nnbackprop.training.trainer import Trainer
 
 
@@ -78,19 +80,20 @@ RUNS = (
 )
 
 
-def trained(run: HealthyRun) -> Trainer:
-    """The run's trainer after it, on NumPy and in memory."""
-    settings = config.resolve(run.recipe, {**run.overrides, "backend": "numpy", "doctor": True})
+def trained(run: HealthyRun) -> tuple[Trainer, Monitor]:
+    """The run's trainer after it, on NumPy and in memory, and its monitor."""
+    settings = config.resolve(run.recipe, {**run.overrides, "backend": "numpy"})
     parts = _parts(settings.data, settings.validation, settings.test_fraction, settings.seed)
-    scaling = fit_scaling(settings.scale, parts.train)
-    trainer = build.trainer(settings, select("numpy"), parts.train, scaling)
+    trainer = build.trainer(settings, select("numpy"), parts.train, fit_scaling(settings.scale, parts.train))
+    monitor = Monitor()
+    trainer.callbacks = (monitor, EarlyStopping(settings.patience))
     trainer.fit(parts.train, parts.validation, None)
-    return trainer
+    return trainer, monitor
 
 
 def findings(run: HealthyRun) -> Diagnosis:
-    """What the run's doctor found."""
-    return trained(run).diagnosis
+    """The diagnosis of the run."""
+    return trained(run)[1].diagnosis
 
 
 @lru_cache(maxsize=4)

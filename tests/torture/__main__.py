@@ -1,4 +1,4 @@
-"""Crashes, damage, hostile files and hours of training at full size, as a table: `make torture`, on two cores.
+"""Crashes, damage, hostile files and long training at full size, as a table: `make torture`, on two cores.
 
 Anything that does not hold is a line with FAULT, and an exit status that is not 0.
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from nnbackprop._system_info import cores, processor
 
-from . import damage, fuzz, kills, victim
+from . import child_run, damage, fuzz, kills
 
 ROOT = Path(__file__).parents[2]
 HALVES = 2  # of the kills, one a core
@@ -83,8 +83,8 @@ def _kills(place: Path, count: int, seed: int) -> str:
     place.mkdir()
     found = kills.survive(place, EPOCHS, count, random.Random(seed))
     return (
-        f"{found.kills} survived, {found.resumes} resumes, at most {found.lost} of {victim.EVERY} steps lost; "
-        f"{found.runs} runs ended bit for bit as the one left alone"
+        f"{found.kills} survived, {found.resumes} resumes, at most {found.lost} of {child_run.EVERY} steps lost; "
+        f"{found.runs} runs ended bit for bit as one that was not killed"
     )
 
 
@@ -92,8 +92,8 @@ def _damage(place: Path) -> str:
     """On a checkpoint of a run as it is written."""
     caught = 0
     place.mkdir()
-    victim.write_clouds(place)
-    victim.left_alone(place, *victim.words("run", 2))
+    child_run.write_clouds(place)
+    child_run.run_to_end(place, *child_run.train_words("run", 2))
     whole = (place / "runs" / "run" / "checkpoints" / "last.safetensors").read_bytes()
     for content in damage.every_damage(whole):
         damage.refused(place / "last.safetensors", content)

@@ -1,4 +1,4 @@
-"""A checkpoint whose bytes have changed: none may be taken for a checkpoint."""
+"""Checkpoint files whose bytes have changed: each must be refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from nnbackprop.errors import RunFolderError
 from nnbackprop.runs.checkpoint import load
 
-WORDS = (
+REASONS = (
     "it was cut off, damaged, or not written by nnbackprop|it has format .* and this version reads format"
     "|it has no SHA-256 to know damage by|its bytes do not have the SHA-256 that it says"
 )
@@ -18,8 +18,8 @@ WORDS = (
 def refused(path: Path, content: bytes) -> None:
     """AssertionError unless `content` is refused by an error that names `path` and says what is wrong."""
     path.write_bytes(content)
-    said = _refusal(path)
-    assert re.match(f"{re.escape(str(path))} cannot be used as a checkpoint: ({WORDS})", said), said
+    message = _refusal(path)
+    assert re.match(f"{re.escape(str(path))} cannot be used as a checkpoint: ({REASONS})", message), message
 
 
 def _refusal(path: Path) -> str:
@@ -35,6 +35,12 @@ def flipped(content: bytes, bit: int) -> bytes:
     changed = bytearray(content)
     changed[bit // 8] ^= 1 << bit % 8
     return bytes(changed)
+
+
+def damage(path: Path) -> None:
+    """Flip one bit of a file."""
+    content = path.read_bytes()
+    path.write_bytes(flipped(content, 8 * (len(content) - 1)))
 
 
 def every_damage(content: bytes) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""`kill -9` at random moments of a run that saves every few steps: what it loses, and what it comes to."""
+"""`kill -9` at random moments of a run that saves every few steps: how many steps are lost, and how it ends."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pathlib import Path
 
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
 
-from . import victim
+from . import child_run
 
-LIFE = 0.3  # seconds a process lives after its first steps, at most
+LONGEST_LIFE = 0.3  # seconds of a process after its first steps
 
 
 @dataclass
@@ -22,24 +22,28 @@ class Figures:
     kills: int = 0
     resumes: int = 0
     lost: int = 0  # steps, by the kill that cost most
-    runs: int = 0  # that came to their end, the same as the one left alone
+    runs: int = 0  # that ended as the one that was not killed
 
 
 def survive(folder: Path, epochs: int, kills: int, rng: random.Random) -> Figures:
-    """Kill runs in `folder`, each again and again until it ends, so many times in all.
+    """Kill runs in `folder`, each again and again until it ends, `kills` times in all.
 
-    AssertionError where more is lost than since the last save, or a run does not end as the one left alone.
+    AssertionError where more is lost than since the last save, or a run does not end as one that was not killed.
     """
     figures, run = Figures(), folder / "runs" / "killed"
-    victim.write_clouds(folder)
-    victim.left_alone(folder, *victim.words("alone", epochs))
+    child_run.write_clouds(folder)
+    child_run.run_to_end(folder, *child_run.train_words("alone", epochs))
     while figures.kills < kills:
-        while not _ended(folder, run, epochs, figures, rng.uniform(0, LIFE) if figures.kills < kills else None):
+        while not _ended(folder, run, epochs, figures, _life(rng) if figures.kills < kills else None):
             pass
-        victim.same(run, folder / "runs" / "alone")
+        child_run.assert_same_outcome(run, folder / "runs" / "alone")
         figures.runs += 1
         shutil.rmtree(run)
     return figures
+
+
+def _life(rng: random.Random) -> float:
+    return rng.uniform(0, LONGEST_LIFE)
 
 
 def _ended(folder: Path, run: Path, epochs: int, figures: Figures, kill_after: float | None) -> bool:
@@ -47,36 +51,36 @@ def _ended(folder: Path, run: Path, epochs: int, figures: Figures, kill_after: f
     resumes = (run / "config.toml").is_file()
     if not resumes:  # killed, if at all, before there was anything to go on with
         shutil.rmtree(run, ignore_errors=True)
-    words = ("--resume", "killed") if resumes else victim.words("killed", epochs)
+    words = ("--resume", "killed") if resumes else child_run.train_words("killed", epochs)
     figures.resumes += resumes
-    told, status, errors = _live(folder, words, kill_after)
+    steps, status, errors = _live(folder, words, kill_after)
     if status == 0:
         return True
     assert status == -9, f"exit {status}: {errors}"
     figures.kills += 1
-    if told >= victim.EVERY:
-        figures.lost = max(figures.lost, _lost(run, told))
+    if steps >= child_run.EVERY:
+        figures.lost = max(figures.lost, _lost(run, steps))
     return False
 
 
 def _live(folder: Path, words: tuple[str, ...], kill_after: float | None) -> tuple[int, int, str]:
-    """The last step a process said it made, its exit status, and its errors."""
-    with victim.start(folder, *words) as process:
+    """The last step a process printed, its exit status, and its errors."""
+    with child_run.start(folder, *words) as process:
         assert process.stdout is not None
         for _ in range(2):  # it has imported what it needs, and made its first steps
             process.stdout.readline()
         if kill_after is not None:
             time.sleep(kill_after)
             process.kill()
-        said, errors = process.communicate()
-    whole = said.split("\n")[:-1]
+        printed, errors = process.communicate()
+    whole = printed.split("\n")[:-1]
     return max((int(line) for line in whole if line.isdigit()), default=0), process.returncode, errors
 
 
-def _lost(run: Path, told: int) -> int:
-    """Steps made and not saved; the newest checkpoint is sound, and no older than the last save."""
+def _lost(run: Path, steps: int) -> int:
+    """Of `steps` made those not saved; the newest checkpoint is sound, and no older than the last save."""
     _, newest, wrong = CheckpointManager(run / "checkpoints").newest()
     assert not wrong, wrong
     step = newest.meta["progress"]["step"]
-    assert step >= told - told % victim.EVERY, f"step {told} was made, and step {step} is what is left"
-    return max(0, told - step)
+    assert step >= steps - steps % child_run.EVERY, f"step {steps} was made, and step {step} is saved"
+    return max(0, steps - step)

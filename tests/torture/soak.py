@@ -1,7 +1,7 @@
-"""Hours of training scaled to minutes, in one process: what it holds must not grow. `... tests.torture.soak 10`.
+"""Minutes of training in one process, whose memory, files and threads must not grow. `... tests.torture.soak 10`.
 
-Runs that save every few steps, each stopped half-way and resumed, by turns silent and in lines, with their data at
-hand and streamed on a thread. Without their pictures, since matplotlib takes a dozen runs to be warm.
+Runs that save every few steps, each resumed once, by turns with and without monitor, their data resident and
+streamed. Without plots, since matplotlib's caches fill for a dozen runs.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from nnbackprop.runs import config
-from nnbackprop.runs import train as experiment
+from nnbackprop.diagnostics.monitored_run import MonitoredRun
+from nnbackprop.report.progress import progress
+from nnbackprop.runs import config, train
 
-from . import victim
+from . import child_run
 
 EPOCHS = 200  # of a run, half of them before it is resumed
 WARM = 1 / 4  # of the time, when libraries are loaded and pools filled
@@ -41,10 +42,10 @@ class Held:
 
     @classmethod
     def now(cls) -> Held:
-        """This one, this moment, once what is free has gone back to the system.
+        """This process now, once free memory has gone back to the system.
 
-        CPython's table of interned strings is built anew now and then, megabytes beside megabytes, and what the
-        old one leaves is the allocator's to keep: 4 MB that nothing holds would hide what something does.
+        CPython rebuilds its table of interned strings now and then; the allocator keeps the 4 MB of the old one,
+        which would hide what something holds.
         """
         gc.collect()
         if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc has it
@@ -55,7 +56,6 @@ class Held:
 
 def main(minutes: float) -> int:
     """Train for so long, say what it came to; 1 if anything grew."""
-    experiment.draw = lambda *_: None
     held, steps, runs = [], 0, 0
     begin = time.monotonic()
     while (passed := (time.monotonic() - begin) / (60 * minutes)) < 1:
@@ -64,21 +64,26 @@ def main(minutes: float) -> int:
         if passed >= WARM:
             held.append(Held.now())
     grown, words = _growth(held)
-    print(f"{steps:,} steps, {steps // victim.EVERY:,} saves, {runs} resumes: {words}")
+    print(f"{steps:,} steps, {steps // child_run.EVERY:,} saves, {runs} resumes: {words}")
     return int(grown)
 
 
 def _run(number: int) -> int:
-    """One run, stopped and resumed, and its number of steps."""
-    changes = {"progress": ("off", "plain")[number % 2], "resident": ("yes", "no")[number // 2 % 2]}
+    """One run, resumed half-way, and its number of steps."""
+    changes = {"doctor": bool(number % 2), "resident": ("yes", "no")[number // 2 % 2], "epochs": EPOCHS // 2}
     with Path(os.devnull).open("w") as nowhere:
-        console = Console(file=nowhere)
-        settings = {**victim.SETTINGS, **changes, "name": "soak"}
-        experiment.train(config.resolve("mnist", {**settings, "epochs": EPOCHS // 2}), console)
-        finished = experiment.resume("soak", {"epochs": EPOCHS}, Path("runs"), console)
+        shown = progress(("plain", "off")[number % 2], Console(file=nowhere), {})
+        with train.start(config.resolve("mnist", {**child_run.SETTINGS, **changes, "name": "soak"})) as run:
+            MonitoredRun(run).fit([shown], _ignore)
+        with train.resume("soak", {"epochs": EPOCHS}, Path("runs"), _ignore) as run:
+            summary = MonitoredRun(run).fit([shown], _ignore)
     shutil.rmtree("runs")
-    assert finished.summary is not None
-    return int(finished.summary["steps"])
+    assert summary is not None
+    return int(summary["steps"])
+
+
+def _ignore(message: str) -> None:
+    pass
 
 
 def _growth(held: list[Held]) -> tuple[bool, str]:
@@ -97,5 +102,5 @@ def _range(counts: set[int]) -> str:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        victim.write_clouds(Path(folder))
+        child_run.write_clouds(Path(folder))
         sys.exit(main(float(sys.argv[1])))

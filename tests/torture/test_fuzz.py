@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,16 @@ def test_a_changed_checkpoint_is_given_its_digest(tmp_path: Path) -> None:
     content = unsigned(CHECKPOINT)
     assert signed(content) == CHECKPOINT
     assert READERS["checkpoint"].survives(tmp_path / "seed", b"\1" + content[:-1] + b"\7")
+
+
+PIPES = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+
+
+@PIPES
+@pytest.mark.parametrize("name", READERS)
+def test_no_reader_waits_for_a_pipe_or_reads_a_device(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    for path in (tmp_path / "pipe", tmp_path / "endless"):
+        with pytest.raises(READERS[name].promised, match="is a pipe or a device"):
+            READERS[name].read(path)

@@ -1,10 +1,9 @@
-"""The hot path by what it does, not by the clock: products, calls, bytes, traces, copies to the host."""
+"""The cost of a step, counted and not timed: products, calls, bytes, traces, copies to the host."""
 
 from __future__ import annotations
 
 import gc
 import sys
-import tracemalloc
 from collections import Counter
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,7 +17,8 @@ from nnbackprop import Dense, Dropout, ReLU, Sequential, SoftmaxCrossEntropy, Tr
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader
 from nnbackprop.optim import OPTIMIZERS
-from nnbackprop.training.callbacks.base import Callback, ChunkEnd
+from nnbackprop.training.callbacks import Callback, ChunkEnd
+from tests.support.memory import peak_of
 
 WIDTHS, BATCH, CLASSES = (784, 512, 256), 120, 10
 
@@ -29,7 +29,7 @@ Shape = tuple[int, ...]
 
 
 class Counting:
-    """A backend's namespace that counts calls by name, fused rules by the rule's, and keeps products' shapes."""
+    """A backend's namespace that counts calls by name, fused kernels by theirs, and keeps products' shapes."""
 
     def __init__(self, xp: Any) -> None:
         self.xp = xp
@@ -40,8 +40,8 @@ class Counting:
         value = getattr(self.xp, name)
         return value if isinstance(value, type) or not callable(value) else self._counted(name, value)
 
-    def fuse(self, rule: Any, donated: tuple[int, ...] = ()) -> Any:
-        return self._counted(rule.__name__, self.xp.fuse(rule, donated))
+    def fuse(self, kernel: Any, donated: tuple[int, ...] = ()) -> Any:
+        return self._counted(kernel.__name__, self.xp.fuse(kernel, donated))
 
     def _counted(self, name: str, function: Any) -> Any:
         def call(*arguments: Any, **options: Any) -> Any:
@@ -83,7 +83,8 @@ class Steps:
         self.state = self.trainer.backend.scan(self.step, self.state, self.loader.data, self.xs(steps))
 
     def chunk(self, steps: int) -> None:
-        self.state = self.step.run(self.trainer.backend, self.state, self.loader.data, self.xs(steps))
+        backend, last = self.trainer.backend, self.step.with_norms
+        self.state = backend.scan(self.step, self.state, self.loader.data, self.xs(steps), last=last)
 
     def xs(self, steps: int) -> Tree:
         scalars = {name: np.full(steps, value, np.float32) for name, value in self.scalars.items()}
@@ -108,7 +109,7 @@ def products(widths: tuple[int, ...], n: int, backward: bool = True) -> list[tup
 
 @pytest.mark.parametrize("options", [{}, {"rate": 0.3}, {"optimizer": "adam"}], ids=["plain", "dropout", "adam"])
 @pytest.mark.parametrize("hidden", [(), (64,), WIDTHS[1:], (64, 48, 32, 16)])
-def test_a_step_makes_the_products_of_the_mathematics_and_no_others(
+def test_a_step_makes_the_products_of_the_derivation_and_no_others(
     hidden: tuple[int, ...], options: dict[str, Any]
 ) -> None:
     """Besides, each layer's db = 1^T dz may be a product, of one row."""
@@ -120,10 +121,10 @@ def test_a_step_makes_the_products_of_the_mathematics_and_no_others(
     assert len(of_biases) <= len(hidden) + 1
 
 
-def test_an_evaluation_makes_the_forward_products_alone() -> None:
+def test_an_evaluation_makes_only_the_forward_products() -> None:
     steps = Steps()
     loader = DataLoader(steps.trainer.backend, dataset(BATCH), steps.trainer.scaling, "float32")
-    steps.trainer.inference.evaluate(steps.state["params"], loader)
+    steps.trainer.evaluator.evaluate(steps.state["params"], loader)
     assert sorted(steps.xp.products) == sorted(products((*WIDTHS, CLASSES), BATCH, backward=False))
 
 
@@ -147,7 +148,7 @@ AT_MOST = {
 }
 
 
-def test_a_step_calls_no_kind_more_often_than_it_must() -> None:
+def test_a_step_calls_no_function_more_often_than_it_must() -> None:
     steps = Steps()
     steps.run(1)
     assert {name: steps.xp.calls[name] for name, most in AT_MOST.items() if steps.xp.calls[name] > most} == {}
@@ -162,13 +163,13 @@ def test_norms_are_taken_once_a_chunk_as_products_of_vectors(count: int) -> None
     assert of_vectors == Counter(((size,), (size,)) for size in sizes)
 
 
-def test_a_mask_is_drawn_once_a_step_and_kept_for_the_way_back() -> None:
+def test_a_dropout_mask_is_drawn_once_a_step() -> None:
     steps = Steps(rate=0.3)
     steps.run(3)
     assert steps.xp.calls["threefry"] == 3 * 2
 
 
-def test_calls_depend_on_depth_alone() -> None:
+def test_the_number_of_calls_depends_on_depth_alone() -> None:
     """Not on the batch, nor on width; and every step makes as many."""
     totals = []
     for hidden, batch, count in ((WIDTHS[1:], BATCH, 1), ((40, 30), 7, 1), ((40, 30), 7, 5)):
@@ -178,26 +179,16 @@ def test_calls_depend_on_depth_alone() -> None:
     assert len(set(totals)) == 1
     deeper = Steps((40, 30, 20))
     deeper.run(1)
-    assert sum(deeper.xp.calls.values()) - totals[0] <= 12  # 4 products, 2 updates, 2 transposes, ReLU and its way
+    assert (
+        sum(deeper.xp.calls.values()) - totals[0] <= 12
+    )  # 4 products, 2 updates, 2 transposes, ReLU and its derivative
 
 
 # Bytes
 
 
-def traced(call: Any) -> int:
-    """The most bytes that a call held beside what was there before it."""
-    gc.collect()
-    tracemalloc.start()
-    try:
-        before, _ = tracemalloc.get_traced_memory()
-        call()
-        return tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
-
-
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_an_optimizer_writes_over_what_it_is_given(name: str) -> None:
+def test_an_optimizer_writes_into_donated_arrays(name: str) -> None:
     pytest.importorskip("numba", reason="numba is not installed: pip install numba")
     xp, optimizer = NumpyBackend().xp, OPTIMIZERS[name]()
     rng = np.random.default_rng(0)
@@ -209,7 +200,7 @@ def test_an_optimizer_writes_over_what_it_is_given(name: str) -> None:
         after.append(optimizer.step(xp, params, grads, state, scalars))
 
     after: list[Any] = []
-    assert traced(step) < params[0]["W"].nbytes / 20
+    assert peak_of(step) < params[0]["W"].nbytes / 20
     for one, other in zip(leaves((params, state)), leaves(after[0]), strict=True):
         assert np.shares_memory(one, other)
 
@@ -217,21 +208,21 @@ def test_an_optimizer_writes_over_what_it_is_given(name: str) -> None:
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("batch", [1, BATCH, 1000])
 def test_a_step_holds_no_more_than_gradients_and_activations(batch: int, optimizer: str) -> None:
-    """Beside the gradients that were kept: new ones, and of each width three arrays a batch, such as z, y and dz.
+    """New gradients beside the old, and of each width three arrays a batch, such as z, y and dz.
 
-    Without numba an update makes new parameters, and the rule's temporaries, of the size of the largest.
+    Without numba an update makes new parameters, and temporaries of the size of the largest.
     """
     steps = Steps(batch=batch, optimizer=optimizer)
     parameters = sum(a.nbytes for a in leaves(steps.state["params"]))
     activations = 4 * batch * sum((*WIDTHS, CLASSES))
     slots = 1 + len(steps.trainer.optimizer.state_names)
     spare = 0 if steps.trainer.backend.fused else (slots + 4) * parameters
-    assert traced(lambda: steps.run(4)) < parameters + 3 * activations + spare + PYTHON
+    assert peak_of(lambda: steps.run(4)) < parameters + 3 * activations + spare + PYTHON
 
 
-def test_a_longer_chunk_holds_no_more() -> None:
+def test_a_longer_chunk_takes_no_more_memory() -> None:
     steps = Steps()
-    short, long = traced(lambda: steps.run(3)), traced(lambda: steps.run(12))
+    short, long = peak_of(lambda: steps.run(3)), peak_of(lambda: steps.run(12))
     assert abs(long - short) < 4 * BATCH * min(WIDTHS)  # not one activation more
 
 
@@ -244,7 +235,7 @@ class Blocks(Callback):
     def __init__(self, *at: int) -> None:
         self.at, self.chunks, self.counts = at, 0, dict.fromkeys(at, 0)
 
-    def chunk_end(self, event: ChunkEnd) -> None:
+    def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         self.chunks += 1
         if self.chunks in self.at:
             gc.collect()
@@ -262,21 +253,21 @@ class Hosts(NumpyBackend):
 
 
 def trainer(monkeypatch: pytest.MonkeyPatch, length: int, **options: Any) -> Trainer:
-    """A small one that looks at its run every `length` steps."""
+    """A small one whose chunks have `length` steps."""
     monkeypatch.setattr("nnbackprop.training.trainer.chunk_length", lambda *_: length)
     options = {"loss": SoftmaxCrossEntropy(), "optimizer": OPTIMIZERS["sgd"](), "lr": 0.01, **options}
     return Trainer(network((16,)), batch_size=10, **options)
 
 
-def test_a_run_takes_one_array_to_the_host_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chunk_takes_one_array_to_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     backend, callback = Hosts(), Blocks()
     trainer(monkeypatch, 4, backend=backend, epochs=3, callbacks=[callback]).fit(dataset(325, 8))
     assert callback.chunks == 3 * (8 + 1)  # 32 steps in chunks of 4, and the five samples left
     assert backend.taken == callback.chunks
 
 
-def test_no_objects_are_left_behind_from_step_to_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One left by every step would be 16 a chunk; NumPy's and Python's own stores fill by a few."""
+def test_no_objects_are_left_from_step_to_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One left by every step would be 16 a chunk; NumPy's and Python's own caches fill by a few."""
     callback = Blocks(20, 100)
     trainer(monkeypatch, 16, backend=NumpyBackend(), epochs=1, callbacks=[callback]).fit(dataset(16_000, 8))
     assert callback.chunks == 100
@@ -285,22 +276,22 @@ def test_no_objects_are_left_behind_from_step_to_step(monkeypatch: pytest.Monkey
 
 @dataclass(frozen=True)
 class Traced(SoftmaxCrossEntropy):
-    """Notes the batch it is called with: under jit, once a trace."""
+    """Notes the size of each batch it is called with: under jit, once a trace."""
 
     batches: ClassVar[list[int]] = []
 
-    def __call__(self, xp: Any, y: Any, t: Any) -> tuple[Any, Any]:
+    def __call__(self, xp: Any, y: Any, t: Any, weights: Any = None) -> tuple[Any, Any]:
         self.batches.append(y.shape[0])
-        return super().__call__(xp, y, t)
+        return super().__call__(xp, y, t, weights)
 
 
-def test_jax_traces_a_step_once_for_each_length_of_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jax_traces_a_step_once_for_each_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("jax", reason="jax is not installed: pip install jax")
     Traced.batches.clear()
-    data, own = dataset(325, 8), trainer(monkeypatch, 4, loss=Traced(), backend=select("jax"), epochs=1)
-    own.fit(data)
+    data, ours = dataset(325, 8), trainer(monkeypatch, 4, loss=Traced(), backend=select("jax"), epochs=1)
+    ours.fit(data)
     traces = Counter(Traced.batches)
     assert traces <= Counter({10: 2, 5: 1})  # all steps of a chunk but the last, the last, and the ragged batch
-    own.epochs = 4
-    own.fit(data)
+    ours.epochs = 4
+    ours.fit(data)
     assert Counter(Traced.batches) == traces

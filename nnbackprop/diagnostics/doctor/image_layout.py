@@ -1,7 +1,7 @@
-"""Whether images lie on their side: they do where rows and columns were exchanged on the way.
+"""Whether images are transposed: stored by columns and read by rows.
 
-Nothing in the numbers of one image tells. But a digit's mean image is much the same in every set of
-handwritten digits, so the means of ten classes are held against those of MNIST, upright and transposed.
+The numbers of one image do not tell. But the mean image of a digit is much the same in every set of handwritten
+digits, so the means of ten classes are compared with those of MNIST, upright and transposed.
 """
 
 from __future__ import annotations
@@ -13,75 +13,65 @@ import numpy as np
 from nnbackprop.data import bundled
 from nnbackprop.data.readers.mat import UPRIGHT
 from nnbackprop.data.table import Table
-from nnbackprop.diagnostics.check import NOT_APPLICABLE, Outcome
-from nnbackprop.diagnostics.findings import Finding, Level
+from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding
 
-from .samples import Samples
+from .probes import Samples
 
-SHAPES = ((28, 28), (20, 20))
-LEAST = 10  # samples a class, for a mean image to look like one
+LEAST = 10  # samples of each class, for a mean image to look like one
 # Correlations over ten digits, with MNIST's test part as the other set: 0.99 in its own orientation and 0.25 in
 # the other; 0.89 and 0.24 with 200 samples in all; under 0.2 with both where the labels mean something else.
 ALIKE = 0.6
-AHEAD = 0.3
+MARGIN = 0.3
+CAUSE = (
+    "MATLAB and Fortran store by columns, NumPy reads by rows, so each image is transposed. A dense network "
+    "learns either, but not one and then the other, and pictures come out transposed."
+)
 
 
-def images_column_major(samples: Samples) -> Outcome:
+def images_column_major(samples: Samples) -> CheckResult:
     """Images of digits read in the other order."""
     if UPRIGHT in samples.notes:
-        return _column_major("note", f"{UPRIGHT[0].upper()}{UPRIGHT[1:]}.", 1.0)
-    if samples.numbers is None or not samples.finite:
+        evidence = f"{UPRIGHT[0].upper()}{UPRIGHT[1:]}."
+        return Finding("images-column-major", "note", evidence, CAUSE, "Nothing; the reader did it.")
+    if samples.labels is None or not samples.finite:
         return NOT_APPLICABLE
-    pairs = zip(samples.parts, samples.numbers, strict=True)
-    likeness = {table.source: likenesses(table, numbers) for table, numbers in pairs}
-    if None in likeness.values():
+    pairs = [correlations(*part) for part in zip(samples.parts, samples.labels, strict=True)]
+    transposed = [pair is not None and pair[1] > max(ALIKE, pair[0] + MARGIN) for pair in pairs]
+    if None in pairs:
         return NOT_APPLICABLE
-    fallen = {
-        source: pair for source, pair in likeness.items() if pair and pair[1] > ALIKE and pair[1] > pair[0] + AHEAD
-    }
-    if not fallen:
+    if not any(transposed):
         return None
-    evidence = "; ".join(f"{source}: {r[1]:.2f} transposed, {r[0]:.2f} as read" for source, r in fallen.items())
-    apart = len(fallen) < len(likeness)
-    return _column_major(
-        "fault" if apart else "warning",
-        f"Correlation of the ten mean images with MNIST's: {evidence}"
-        + (", and the other part is upright." if apart else "."),
-        0.95,
-    )
-
-
-def _column_major(level: Level, evidence: str, confidence: float) -> Finding:
-    handled = level == "note"
+    sources = [part.source for part in samples.parts]
+    rows = (f"{s}: {p[1]:.2f} transposed, {p[0]:.2f} as read" for s, p in zip(sources, pairs, strict=True) if p)
     return Finding(
         "images-column-major",
-        level,
-        evidence,
-        "MATLAB and Fortran store by columns, NumPy reads by rows, so each image lies on its side. A dense "
-        "network learns either, but not one and then the other, and pictures come out transposed.",
-        "Nothing; the reader did it." if handled else "x = x.reshape(-1, rows, columns).transpose(0, 2, 1)",
-        confidence,
+        "warning" if all(transposed) else "fault",
+        f"Correlation of the ten mean images with MNIST's: {'; '.join(rows)}.",
+        CAUSE,
+        "x = x.reshape(-1, rows, columns).transpose(0, 2, 1)",
     )
 
 
-def likenesses(table: Table, labels: np.ndarray) -> tuple[float, float] | None:
-    """Correlation of the digits' mean images with MNIST's upright and transposed; None if not ten digits."""
+def correlations(table: Table, labels: np.ndarray) -> tuple[float, float] | None:
+    """Correlation of the digits' mean images with MNIST's, upright and transposed; None if not ten digits."""
     shape, (values, counts) = table.image_shape, np.unique(labels, return_counts=True)
     first, last = int(values[0]), int(values[-1])
-    if shape not in SHAPES or len(values) != 10 or (first, last) not in ((0, 9), (1, 10)) or min(counts) < LEAST:
+    if shape not in ((28, 28), (20, 20)) or len(values) != 10 or (first, last) not in ((0, 9), (1, 10)):
+        return None
+    if counts.min() < LEAST:
         return None
     means = np.stack([table.inputs[labels == v].mean(axis=0, dtype=np.float64) for v in values])
     # 1..10 may mean 10 for 0, as in ex4, or every digit and 1
     orders = [values % 10] if first == 0 else [values % 10, values - 1]
-    pairs = [[_correlation(means, digits[order]) for digits in _references(shape)] for order in orders]
-    return max(((up, across) for up, across in pairs), key=max)
+    upright, transposed = _references(shape)
+    return max(((_correlation(means, upright[o]), _correlation(means, transposed[o])) for o in orders), key=max)
 
 
 def _correlation(means: np.ndarray, references: np.ndarray) -> float:
     """Mean over the digits; each image less the mean of all ten, which is a blot in the middle for any set."""
     a, b = means - means.mean(axis=0), references - references.mean(axis=0)
     sizes = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return abs(float(np.mean(np.sum(a * b, axis=1) / (sizes + 1e-30))))  # ink on paper is light on dark reversed
+    return abs(float(np.mean(np.sum(a * b, axis=1) / (sizes + 1e-30))))  # ink on paper is light on dark inverted
 
 
 @lru_cache

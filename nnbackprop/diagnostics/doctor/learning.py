@@ -1,7 +1,8 @@
-"""Checks that train a little: twenty samples must be learnt by heart, and from their inputs."""
+"""Checks of whether a network learns: it can overfit twenty samples, uses its input, and its weights change."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass, replace
@@ -9,38 +10,35 @@ from functools import lru_cache
 
 import numpy as np
 
-from backends import tree_map
-from nnbackprop.data.loader import DataLoader
-from nnbackprop.diagnostics.check import NOT_APPLICABLE, Outcome
-from nnbackprop.diagnostics.findings import Finding
+from backends import leaves
+from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding
+from nnbackprop.errors import DivergedError, InitialValueError, ScalingError
 from nnbackprop.nn.layers import Dropout
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Adam
-from nnbackprop.training.batch_schedule import scalars_of
-from nnbackprop.training.step import TrainStep
+from nnbackprop.training.trainer import Trainer
 
-from .baseline_loss import BaselineLoss
-from .model_probe import ModelProbe
+from .probes import ModelProbe
+from .start import baseline_loss
 
 SAMPLES = 20
-RATES = (0.01, 0.001, 0.1)  # a network that learns by one of them can learn
-CHUNK, CHUNKS = 50, 8  # 400 steps a rate: Adam moves a weight by up to 4, 0.4 and 40 in these
-SECONDS = 6.0  # of all rates together; what is not solved by then is left open
+RATES = (0.01, 0.001, 0.1)  # a network that learns at one of them can learn
+STEPS, CHUNK = 400, 50  # a rate: Adam moves a weight by up to 4, 0.4 and 40 in these
+SECONDS = 6.0  # of all rates together; then the check does not apply
+CHANGE, FALL = 0.05, 0.2  # of the weights' norm, and of the loss: less is hardly trained
 ALIKE = 1e-4  # of the outputs' size: rounding of float32 is a thousand times less
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """How learning by heart went: loss before and after, share right after, and what a constant would lose."""
+    """An attempt to overfit `probe.dataset`: loss before and after, accuracy, and the best constant's loss."""
 
-    samples: int
+    probe: ModelProbe
     before: float
     after: float
     accuracy: float
     best: float
-    steps: int
     finished: bool
-    subject: ModelProbe
 
     @property
     def solved(self) -> bool:
@@ -48,129 +46,147 @@ class Attempt:
         return self.accuracy == 1.0 or self.after <= 0.5 * min(self.before, self.best)
 
 
-def capacity(subject: ModelProbe, outputs: int) -> int:
-    """How many samples a network of so many parameters can surely learn by heart, at most SAMPLES.
+@lru_cache(maxsize=4)
+def overfit(probe: ModelProbe) -> Attempt | None:
+    """Train on a few samples with Adam, without dropout and penalties; None if there are too few to tell.
 
     A network with P parameters has room for about P answers (Cover, Geometrical and statistical properties of
     systems of linear inequalities, 1965, gives 2 P); half of it is asked for, as a few hundred steps must do.
     """
-    parameters = sum(math.prod(p.shape) for layer in subject.params for p in layer.values())
-    return min(SAMPLES, len(subject.dataset), parameters // (2 * outputs))
-
-
-@lru_cache(maxsize=4)
-def attempt(subject: ModelProbe) -> Attempt | None:
-    """Train on a few samples with Adam, dropout and penalties off; None if there are too few to tell."""
-    outputs = int(subject.outputs(subject.x)[-1].shape[1])
-    few = _undisturbed(subject.few(capacity(subject, outputs)))
-    if len(few.dataset) < 2 or len(np.unique(few.dataset.targets)) < 2:
+    layers = [layer for layer in probe.objective.network.layers if not isinstance(layer, Dropout)]
+    objective = replace(probe.objective, network=Sequential(*layers), penalty=None)
+    outputs = int(probe.trace(probe.x).y.shape[1])
+    room = sum(math.prod(p.shape) for p in leaves(probe.params)) // (2 * outputs)
+    data = probe.few(min(SAMPLES, room)).dataset
+    if len(data) < 2 or len(np.unique(data.targets, axis=0)) < 2:
         return None
-    guess = BaselineLoss.of(few.objective, few.dataset.targets, outputs)
-    before, _ = few.loss(few.x)
-    begin, tries = time.monotonic(), []
+    few = replace(probe, objective=objective, dataset=data, trained=None)
+    before, _ = few.score(few.x)
+    baseline = baseline_loss(objective, data.targets, outputs)
+    best = baseline.best if baseline else before
+    deadline, attempts = time.monotonic() + SECONDS, []
     for rate in RATES:
-        params, steps = _learn(few, rate, begin + SECONDS)
-        learnt = replace(few, params=params, trained=True)
-        after, accuracy = learnt.loss(learnt.x)
-        finished = time.monotonic() < begin + SECONDS
-        best = guess.best if guess else before
-        tries.append(Attempt(len(few.dataset), before, after, accuracy, best, steps, finished, learnt))
-        if tries[-1].solved or not finished:
+        learnt = _train(few, rate, deadline)
+        finished = time.monotonic() < deadline
+        attempts.append(Attempt(learnt, before, *learnt.score(learnt.x), best, finished))
+        if attempts[-1].solved or not finished:
             break
-    return min(tries, key=lambda t: (not t.solved, t.after if math.isfinite(t.after) else math.inf))
+    return min(attempts, key=lambda t: (not t.solved, t.after if math.isfinite(t.after) else math.inf))
 
 
-def _undisturbed(subject: ModelProbe) -> ModelProbe:
-    """The same without dropout layers, penalty and training's own noise."""
-    kept = [i for i, layer in enumerate(subject.objective.network.layers) if not isinstance(layer, Dropout)]
-    network = Sequential(*(subject.objective.network.layers[i] for i in kept))
-    objective = replace(subject.objective, network=network, penalty=None)
-    return replace(subject, objective=objective, params=tuple(subject.params[i] for i in kept))
+def _train(few: ModelProbe, rate: float, deadline: float) -> ModelProbe:
+    """The probe after at most STEPS steps on its samples, fewer if they suffice."""
+    objective = few.objective
+    trainer = Trainer(
+        objective.network,
+        objective.loss,
+        Adam(),
+        rate,
+        backend=few.backend,
+        dtype=few.dtype,
+        scaling=few.scaling,
+        batch_size=None,
+        seed=few.seed,
+        resident="yes",
+    )
+    with contextlib.suppress(DivergedError, InitialValueError, ScalingError):  # another rate may do
+        for epochs in range(CHUNK, STEPS + 1, CHUNK):  # of one step each
+            trainer.epochs = epochs
+            trainer.fit(few.dataset)
+            few = replace(few, trained=trainer.params)
+            if few.score(few.x)[1] == 1.0 or time.monotonic() > deadline:
+                break
+    return few
 
 
-def _learn(few: ModelProbe, rate: float, until: float) -> tuple[tuple, int]:
-    """Parameters after at most CHUNK * CHUNKS steps of the full batch, fewer if they suffice."""
-    backend, optimizer, n = few.backend, Adam(), len(few.dataset)
-    step = TrainStep(backend.xp, few.objective, optimizer, None, few.seed)
-    loader = DataLoader(backend, few.dataset, few.scaling, few.dtype, "yes")
-    state = step.begin(tree_map(lambda a: backend.xp.asarray(a, copy=True), few.params))
-    for chunk in range(CHUNKS):
-        numbers = np.arange(chunk * CHUNK, (chunk + 1) * CHUNK)
-        scalars = scalars_of(optimizer, lambda _: rate, numbers, few.dtype)
-        every = np.broadcast_to(np.arange(n), (CHUNK, n))
-        xs = {**loader.xs(every), "step": numbers.astype(np.int32), "scalars": scalars}
-        state = backend.scan(step, step.clear(state), loader.data, tree_map(backend.asarray, xs))
-        seen = CHUNK * n
-        correct = int(backend.to_numpy(state["correct"])) / seen
-        if correct == 1.0 or time.monotonic() > until:
-            break
-    return state["params"], (chunk + 1) * CHUNK
-
-
-def cannot_overfit(subject: ModelProbe) -> Outcome:
-    """Twenty samples that are not learnt by heart."""
-    tried = attempt(subject)
-    if tried is None or (not tried.solved and (not tried.finished or _ignored(tried.subject))):
+def cannot_overfit(probe: ModelProbe) -> CheckResult:
+    """Twenty samples that cannot be overfitted."""
+    attempt = overfit(probe)
+    if attempt is None or (not attempt.solved and (not attempt.finished or _same_outputs(attempt.probe))):
         return NOT_APPLICABLE
-    if tried.solved:
+    if attempt.solved:
         return None
-    rates = ", ".join(f"{rate:g}" for rate in RATES)
     return Finding(
         "cannot-overfit",
         "fault",
-        f"{tried.samples} samples alone, {CHUNK * CHUNKS} steps of Adam at each of the rates {rates}, dropout "
-        f"off: the loss went from {tried.before:.4g} to {tried.after:.4g} at best, {tried.accuracy:.0%} right. A "
-        f"constant guess loses {tried.best:.4g}.",
-        "The gradient does not lead down: a mistake in a layer's backward or in the loss; or units are saturated "
-        "from the start; or labels contradict one another.",
-        "Prove the gradients: nnbackprop gradcheck, or nb.gradcheck for a network of your own.",
-        0.85,
+        f"{len(attempt.probe.dataset)} samples alone, {STEPS} steps of Adam at each of the rates "
+        f"{', '.join(f'{rate:g}' for rate in RATES)}, without dropout: the loss went from {attempt.before:.4g} to "
+        f"{attempt.after:.4g} at best{_accuracy(attempt.accuracy)}. A constant guess has {attempt.best:.4g}.",
+        "The gradient does not lower the loss: likely a mistake in a layer's backward or in the loss, units saturated "
+        "from the start, or labels that contradict one another.",
+        "Check the gradients: nnbackprop gradcheck, or nb.gradcheck for a network of your own.",
     )
 
 
-def input_ignored(subject: ModelProbe) -> Outcome:
+def input_ignored(probe: ModelProbe) -> CheckResult:
     """Outputs that do not depend on the input, or do no better than with an input of zeros."""
-    if len(subject.dataset) < 2:
+    if len(probe.dataset) < 2:
         return NOT_APPLICABLE
-    if subject.trained:
-        return _finding(subject) if _ignored(subject) or _no_better(subject) else None
-    tried = attempt(subject)
-    if tried is None:
+    if probe.trained is not None:
+        if _same_outputs(probe):
+            return _ignored(probe)
+        if weight_change(probe) < CHANGE:
+            return NOT_APPLICABLE  # hardly trained
+        (loss, accuracy), (loss0, accuracy0) = probe.score(probe.x), probe.score(probe.zeros)
+        return _ignored(probe) if loss >= loss0 and not accuracy > accuracy0 else None
+    attempt = overfit(probe)
+    if attempt is None:
         return NOT_APPLICABLE
-    return _finding(tried.subject) if not tried.solved and _ignored(tried.subject) else None
+    return _ignored(attempt.probe) if not attempt.solved and _same_outputs(attempt.probe) else None
 
 
-def _ignored(subject: ModelProbe) -> bool:
+def hardly_trained(probe: ModelProbe) -> CheckResult:
+    """Trained weights that are nearly those the run started with, and a loss that has hardly fallen."""
+    if not (change := weight_change(probe)) > 0:
+        return NOT_APPLICABLE
+    start, end = replace(probe, trained=None).score(probe.x)[0], probe.score(probe.x)[0]
+    if change > CHANGE or end < (1 - FALL) * start:
+        return None
+    return Finding(
+        "rate-too-low",
+        "warning",
+        f"The run has changed its weights by {change:.1%} of their norm, and the loss from "
+        f"{start:.4g} to {end:.4g}.",
+        "Likely the learning rate is too small, or the run too short, to change the weights.",
+        "ten times the --lr, or more --epochs",
+    )
+
+
+def weight_change(probe: ModelProbe) -> float:
+    """||W - W0|| / ||W0|| over all weight matrices: 0 where no step was made."""
+    pairs = zip(leaves(probe.params), leaves(probe.initial), strict=True)
+    matrices = [(probe.host(W), probe.host(W0)) for W, W0 in pairs if len(W.shape) > 1]
+    change = math.sqrt(sum(float(np.sum((W - W0) ** 2)) for W, W0 in matrices))
+    size = math.sqrt(sum(float(np.sum(W0 * W0)) for _, W0 in matrices))
+    return change / size if size else math.inf
+
+
+def _same_outputs(probe: ModelProbe) -> bool:
     """Whether all samples, and zeros, get the same outputs."""
-    y, zero = subject.hosted(subject.x)[-1], subject.hosted(subject.zeros())[-1]
+    y, zero = probe.host(probe.trace(probe.x).y), probe.host(probe.trace(probe.zeros).y)
     apart = max(float(y.std(axis=0).max()), float(np.abs(y - zero).max()))
     return apart <= ALIKE * float(np.abs(y).max() + 1e-30)
 
 
-def _no_better(subject: ModelProbe) -> bool:
-    loss, accuracy = subject.loss(subject.x)
-    loss0, accuracy0 = subject.loss(subject.zeros())
-    return loss >= loss0 and accuracy <= accuracy0
-
-
-def _finding(subject: ModelProbe) -> Finding:
-    (loss, accuracy), (loss0, accuracy0) = subject.loss(subject.x), subject.loss(subject.zeros())
+def _ignored(probe: ModelProbe) -> Finding:
+    (loss, accuracy), (loss0, accuracy0) = probe.score(probe.x), probe.score(probe.zeros)
     return Finding(
         "input-ignored",
         "fault",
-        f"On {len(subject.dataset)} samples the loss is {loss:.4g} and {accuracy:.0%} are right; with inputs of "
-        f"zeros it is {loss0:.4g}, and {accuracy0:.0%}.{_where(subject)}",
-        "The input does not reach the outputs: a layer whose units are all dead or saturated, weights of zero, or "
-        "a scaling that makes all inputs 0. What was learnt is the classes' frequency.",
-        "--init he-normal, a lower --lr, --scale standard; and look whether a layer of your own uses its x.",
-        0.9,
+        f"On {len(probe.dataset)} samples the loss is {loss:.4g}{_accuracy(accuracy)}; with inputs of zeros it is "
+        f"{loss0:.4g}{_accuracy(accuracy0)}.{_first_constant_layer(probe)}",
+        "The input does not reach the outputs: likely a layer whose units are all dead or saturated, weights of "
+        "zero, or a scaling that makes all inputs 0. The network knows only how common each class is.",
+        "--init he-normal, a lower --lr, --scale standard; and check that a layer of your own uses its x.",
     )
 
 
-def _where(subject: ModelProbe) -> str:
-    """The first layer whose outputs are alike for all samples."""
-    for i, y in enumerate(subject.hosted(subject.x)):
+def _accuracy(accuracy: float) -> str:
+    return "" if math.isnan(accuracy) else f" and the accuracy {accuracy:.0%}"
+
+
+def _first_constant_layer(probe: ModelProbe) -> str:
+    for place, y in probe.outputs(probe.x).items():
         if y.std(axis=0).max() <= ALIKE * (np.abs(y).max() + 1e-30):
-            name = f"layer {subject.names[i - 1]}" if i else "the scaled input"
-            return f" The samples are alike from {name} on."
+            return f" All samples are equal from {place} on."
     return ""

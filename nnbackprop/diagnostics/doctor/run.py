@@ -1,8 +1,7 @@
-"""A doctor's visit from beginning to end: from a recipe, a run folder or a data set to one diagnosis."""
+"""`nnbackprop doctor`: from a recipe, a run folder or a data set to one diagnosis."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,11 +10,10 @@ from typing import Any
 from backends import select
 from nnbackprop.data import read
 from nnbackprop.data.scaling import fit_scaling
-from nnbackprop.diagnostics.findings import Diagnosis, Finding
-from nnbackprop.diagnostics.monitor import judge_rows
-from nnbackprop.diagnostics.monitor.checks import SIGNS
+from nnbackprop.diagnostics.findings import Diagnosis, run_checks
+from nnbackprop.diagnostics.monitor import RUN_CHECKS, History, Monitor, check_history
+from nnbackprop.diagnostics.nan_tracing import trace_nan
 from nnbackprop.errors import (
-    DataError,
     DivergedError,
     InitialValueError,
     InputError,
@@ -27,107 +25,76 @@ from nnbackprop.errors import (
 )
 from nnbackprop.runs import build
 from nnbackprop.runs import config as configuration
-from nnbackprop.runs import trainer_state as state
-from nnbackprop.runs.checkpoint import load
 from nnbackprop.runs.config import Config
 from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.runs.trained_model import TrainedModel
+from nnbackprop.training.callbacks import TimeLimit
 
-from . import (
-    BEHAVIOUR,
-    DATA,
-    START,
-    ModelProbe,
-    Samples,
-    examine_data,
-    examine_start,
-    examine_trained,
-    labels_encoded,
-    labels_out_of_range,
-    not_finite,
-    overflow,
-    skipped,
-)
+from . import DATA_CHECKS, START_CHECKS, TRAINED_CHECKS, ModelProbe, Samples
+from .inputs import not_finite
+from .labels import encoded_twice, out_of_range
+from .learning import hardly_trained
+from .probes import MOST
+from .start import overflow
 
 SECONDS = 3.0  # of training: hundreds of steps of every recipe
 WITH_A_RUN = ("data", "backend", "device", "runs_dir", "resident")
+UNUSABLE = ("labels-range", "labels-encoded-twice", "inputs-not-finite")
+"""Faults of data on which no network can be built or trained."""
 
 
-def examine(target: str | None, overrides: Mapping[str, Any]) -> Diagnosis:
-    """Examine a recipe (mnist if nothing is named), a run, or, where `data` alone is given, a data set.
+def diagnose(target: str | None, overrides: Mapping[str, Any]) -> Diagnosis:
+    """Diagnose a recipe (mnist if nothing is named), a run, or, where `data` alone is given, a data set.
 
     target     a recipe's name or a TOML file; else a run folder, its name in `runs_dir`, or `last`
     overrides  settings by name, as flags give them
     """
     if target is None and "data" in overrides:
-        return of_data(configuration.resolve("mnist", dict(overrides)))
+        return _check_data(configuration.resolve("mnist", dict(overrides)))[0]
     if target is None or target in configuration.recipes() or target.endswith(".toml"):
-        return of_recipe(configuration.resolve(target or "mnist", dict(overrides)))
-    return of_run(target, overrides)
+        return _diagnose_recipe(configuration.resolve(target or "mnist", dict(overrides)))
+    return _diagnose_run(target, overrides)
 
 
-def of_data(config: Config) -> Diagnosis:
-    """The checks of data, on data that may have any fault."""
-    return _data(config)[0]
-
-
-def of_recipe(config: Config) -> Diagnosis:
+def _diagnose_recipe(config: Config) -> Diagnosis:
     """The data, the network at its start, and a few seconds of training."""
     build.check(config)
-    data, parts = _data(config, outputs=config.outputs)
+    data, parts = _check_data(config, outputs=config.outputs)
     if parts is None:
-        return _merged(data, skipped((*START, *BEHAVIOUR)))
-    subject = _at_start(config, parts)
-    return _merged(data, examine_start(subject), _trained_briefly(config, parts))
+        return Diagnosis.merge(data, Diagnosis(not_applicable=tuple(START_CHECKS)))
+    start = run_checks(START_CHECKS, _at_start(config, parts).few(MOST))
+    return Diagnosis.merge(data, start, _train_briefly(config, parts))
 
 
-def of_run(run: str, overrides: Mapping[str, Any]) -> Diagnosis:
+def _diagnose_run(run: str, overrides: Mapping[str, Any]) -> Diagnosis:
     """The data, the start and, once there was a step, the weights of a run, and what it recorded."""
     if other := [name for name in overrides if name not in WITH_A_RUN]:
         raise UsageError(
-            f"A run is examined as it was trained: leave out --{other[0].replace('_', '-')}, or name its "
-            f"config.toml to examine that with changes. What may be given is {', '.join(WITH_A_RUN)}."
+            f"A run is diagnosed as it was trained: leave out --{other[0].replace('_', '-')}, or name its "
+            f"config.toml to diagnose that with changes. With a run go {', '.join(WITH_A_RUN)}."
         )
     runs = Path(overrides.get("runs_dir", "runs"))
-    folder = _folder(runs, run)
-    kept = configuration.of_run(folder.config)
-    settings = {name: value for name, value in asdict(kept).items() if value is not None}
+    folder = _open(runs, run)
+    settings = {k: v for k, v in asdict(configuration.of_run(folder.config)).items() if v is not None}
     config = configuration.parse({**settings, **overrides}, f"The run {folder.path} with the given flags")
-    data, parts = _data(config, outputs=config.outputs)
-    recorded = _recorded(folder)
+    data, parts = _check_data(config, outputs=config.outputs)
     if parts is None:
-        return _merged(data, skipped((*START, *BEHAVIOUR)), recorded)
-    if not _has_trained(folder):
-        return _merged(data, _first_weights(config, parts), recorded)
-    trained = TrainedModel.open(str(folder.path), runs, select(config.backend, config.device))
-    judged = (parts.test or parts.train).with_classes(trained.classes)
-    weights = ModelProbe(
-        trained.inference.backend,
-        trained.inference.objective,
-        trained.params,
-        judged,
-        trained.inference.scaling,
-        config.storage,
-        config.seed,
-        trained=True,
+        return Diagnosis.merge(data, Diagnosis(not_applicable=tuple(START_CHECKS)), _recorded(folder))
+    start = _at_start(config, parts)
+    model = TrainedModel.open(str(folder.path), runs, start.backend)
+    trained = replace(
+        start,
+        objective=model.evaluator.objective,
+        dataset=(parts.test or parts.train).with_classes(model.classes),
+        scaling=model.evaluator.scaling,
+        trained=model.params,
     )
-    return _merged(data, examine_trained(weights), examine_start(_at_start(config, parts)), recorded)
+    weights = run_checks({**TRAINED_CHECKS, "rate-too-low": hardly_trained}, trained.few(MOST))
+    return Diagnosis.merge(data, weights, run_checks(START_CHECKS, start.few(MOST)), _recorded(folder))
 
 
-def _has_trained(folder: RunDir) -> bool:
-    """Whether a run's weights are others than those it began with."""
-    return folder.checkpoint("best").is_file() or state.progress_of(load(folder.checkpoint("last"))).step > 0
-
-
-def _first_weights(config: Config, parts: DataSplits) -> Diagnosis:
-    """The start of a run that has made no step that is kept: of its behaviour, faults alone can be told."""
-    start = examine_start(_at_start(config, parts))
-    known = tuple(id for id in start.passed if id not in BEHAVIOUR)
-    return _merged(replace(start, passed=known), skipped(BEHAVIOUR))
-
-
-def _folder(runs: Path, run: str) -> RunDir:
+def _open(runs: Path, run: str) -> RunDir:
     try:
         return RunDir.open(runs, run)
     except RunFolderError as error:
@@ -135,92 +102,61 @@ def _folder(runs: Path, run: str) -> RunDir:
         raise UsageError(f"{run!r} names no recipe ({recipes}), no .toml file and no run: {error}") from error
 
 
-def _data(config: Config, outputs: int | None = None) -> tuple[Diagnosis, DataSplits | None]:
-    """What there is to say of the data, and its parts, or None where nothing can be trained on them."""
+def _check_data(config: Config, outputs: int | None = None) -> tuple[Diagnosis, DataSplits | None]:
+    """The diagnosis of the data, and its parts, or None where nothing can be trained on them."""
     try:
         tables = read(config.data)
-    except DataError as error:
-        return _unreadable(error), None
+    except (LabelError, InputError) as error:
+        kinds = {OneHotError: encoded_twice, LabelError: out_of_range, InputError: not_finite}
+        found = next(finding for kind, finding in kinds.items() if isinstance(error, kind))
+        return Diagnosis.merge(Diagnosis((found(str(error)),), (), tuple(DATA_CHECKS))), None
     samples = Samples(
         tables,
         scale=config.scale,
         shuffle=config.shuffle,
-        full=config.batch_size == "full",
+        full_batch=config.batch_size == "full",
         test_fraction=config.test_fraction,
         seed=config.seed,
         outputs=outputs,
     )
-    diagnosis = examine_data(samples)
-    return diagnosis, DataSplits.load(config) if _usable(diagnosis) else None
-
-
-def _usable(diagnosis: Diagnosis) -> bool:
-    """Whether a network can be built and fed."""
-    hopeless = ("labels-range", "labels-encoded-twice", "inputs-not-finite")
-    return not any(f.id in hopeless and f.level == "fault" for f in diagnosis.findings)
-
-
-def _unreadable(error: DataError) -> Diagnosis:
-    """A file's fault as a finding, where it is one of the data rather than of the file."""
-    evidence = str(error)
-    found: Finding
-    if isinstance(error, OneHotError):
-        found = labels_encoded(evidence)
-    elif isinstance(error, LabelError):
-        found = labels_out_of_range(evidence, "Labels and samples do not belong together, one to one.")
-    elif isinstance(error, InputError):
-        found = not_finite(evidence)
-    else:
-        raise error
-    return _merged(Diagnosis((found,)), skipped(DATA))
+    diagnosis = run_checks(DATA_CHECKS, samples)
+    unusable = any(f.id in UNUSABLE and f.level == "fault" for f in diagnosis.findings)
+    return diagnosis, None if unusable else DataSplits.load(config)
 
 
 def _at_start(config: Config, parts: DataSplits) -> ModelProbe:
-    """The network as a run of `config` begins it."""
-    train = parts.train
-    return ModelProbe.at_start(
-        select(config.backend, config.device),
-        build.objective(config, config.outputs or len(train.classes)),
-        train,
-        fit_scaling(config.scale, train),
-        config.storage,
-        config.seed,
-    )
+    """The network as a run of `config` starts it."""
+    backend, train = select(config.backend, config.device), parts.train
+    objective = build.objective(config, config.outputs or len(train.classes))
+    return ModelProbe(backend, objective, train, fit_scaling(config.scale, train), config.storage, config.seed)
 
 
-def _trained_briefly(config: Config, parts: DataSplits) -> Diagnosis:
-    """What a few seconds of the run itself show."""
-    limit = min(SECONDS, config.max_time or SECONDS)
-    brief = replace(config, doctor=True, max_time=limit, patience=None)
+def _train_briefly(config: Config, parts: DataSplits) -> Diagnosis:
+    """A few seconds of the run itself, with a monitor."""
     scaling = fit_scaling(config.scale, parts.train)
-    trainer = build.trainer(brief, select(config.backend, config.device), parts.train, scaling)
+    trainer = build.trainer(config, select(config.backend, config.device), parts.train, scaling)
     try:
         trainer.build(parts.train)
     except (InitialValueError, ScalingError) as error:
-        return _merged(Diagnosis((overflow(str(error)),)), skipped(SIGNS))
-    with contextlib.suppress(DivergedError):  # of which the diagnosis tells
+        return Diagnosis((overflow(str(error)),), (), tuple(RUN_CHECKS))
+    monitor = Monitor()
+    trainer.callbacks = (monitor, TimeLimit(min(SECONDS, config.max_time or SECONDS)))
+    try:
         trainer.fit(parts.train, parts.validation, parts.test)
-    return trainer.diagnosis
+    except DivergedError as error:
+        monitor.history.fault = trace_nan(trainer, error)
+    return monitor.diagnosis
 
 
 def _recorded(folder: RunDir) -> Diagnosis:
-    """What the run's own doctor said, and what its rows show."""
-    rows, said = judge_rows(folder.rows()), folder.read_json("doctor.json")
-    if said is None:
+    """The diagnosis that the run kept, and what its metrics show."""
+    rows, kept = check_history(History.of_rows(folder.rows())), folder.read_json("doctor.json")
+    if kept is None:
         return rows
     try:
-        return _merged(Diagnosis.from_json(said), rows)
+        return Diagnosis.merge(Diagnosis.from_json(kept), rows)
     except (ValueError, KeyError, TypeError) as error:
         raise RunFolderError(
             f"{folder.path / 'doctor.json'} cannot be read as a diagnosis ({error}): delete it, and the run is "
-            "judged by its rows."
+            "diagnosed by its metrics."
         ) from error
-
-
-def _merged(*parts: Diagnosis) -> Diagnosis:
-    """Several examinations as one, in which an id stands once: found, else passed, else not applicable."""
-    both = Diagnosis.together(parts)
-    findings = {finding.id: finding for finding in reversed(both.findings)}
-    passed = dict.fromkeys(id for id in both.passed if id not in findings)
-    neither = dict.fromkeys(id for id in both.not_applicable if id not in findings and id not in passed)
-    return Diagnosis(tuple(reversed(findings.values())), tuple(passed), tuple(neither))

@@ -1,130 +1,149 @@
-"""Checks at initialisation: the first loss, and how signals fare on their way up and down the layers."""
+"""Checks at initialisation: the first loss, and how signals and gradients change from layer to layer."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from nnbackprop.diagnostics.check import NOT_APPLICABLE, Outcome
-from nnbackprop.diagnostics.findings import Finding
+from backends import NumpyBackend
+from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding
+from nnbackprop.nn.losses import Loss, MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
+from nnbackprop.training.step import Objective
 
-from .baseline_loss import BaselineLoss
-from .model_probe import ModelProbe
+from .probes import ModelProbe
 
 # He's and Glorot's rules keep a signal within a factor of 2 a layer, and a sigmoid takes a factor of 3 to 4 away:
 # four sigmoids of Glorot's leave 1/200 and still learn MNIST, five 1/1000 and hardly do; ReLUs, which gain as they
-# learn, still do so from 1/1000. Upwards, N(0, 1) weights make 180 of one hidden layer, which learns, 1000 of two.
-FAINT, LOUD = 3e-4, 300.0
-REDRAWS = 10  # other first weights: a single draw may have the answer by chance, where the classes lie well apart
-CALM = "--init he-normal (ReLU) or --init glorot-uniform (tanh, sigmoid), with --scale standard."
+# learn, still do so from 1/1000. Forward, N(0, 1) weights make 180 of one hidden layer, which learns, 1000 of two.
+LEAST, MOST = 3e-4, 300.0
+GOOD = 0.1  # of the best constant's loss: by chance initial weights come to half of it where classes lie apart
+# More than initial weights should give: He's rule gives 1.4, N(0, 1) after 30 sigmoids, which trains, about 4.
+LARGE = 6.0
+INIT = "--init he-normal (ReLU) or --init glorot-uniform (tanh, sigmoid), with --scale standard."
 
 
-def initial_loss(subject: ModelProbe) -> Outcome:
-    """The first loss against that of a predictor that knows nothing."""
-    J, _ = subject.loss(subject.x)
+@dataclass(frozen=True)
+class BaselineLoss:
+    """Losses of models that ignore their input.
+
+    best    the constant that fits these targets best: their entropy, or their variance
+    large   random outputs of standard deviation LARGE
+    equal   all outputs equal, in words: ln 10 = 2.303
+    """
+
+    best: float
+    large: float
+    equal: str
+
+
+def baseline_loss(objective: Objective, targets: np.ndarray, outputs: int) -> BaselineLoss | None:
+    """For host targets and that many outputs; None for a loss that is not one of this package's."""
+    xp, n, k = NumpyBackend().xp, len(targets), outputs
+    targets = targets if targets.ndim == 1 else targets.astype(np.float64)
+    t = objective.loss.encode(xp, np.zeros((n, k)), targets)
+    q = np.mean(np.eye(k)[t] if t.ndim == 1 else t, axis=0)
+    loss: Loss
+    with np.errstate(divide="ignore"):
+        match objective.loss:  # of a subclass, the loss it should compute
+            case SoftmaxCrossEntropy(label_smoothing=s):
+                loss, best = SoftmaxCrossEntropy(s), np.log(q * (1 - s) + s / k)
+                equal = f"ln {k} = {math.log(k):.3f}"
+            case SigmoidBinaryCrossEntropy(label_smoothing=s):
+                q = q * (1 - s) + s / 2
+                loss, best = SigmoidBinaryCrossEntropy(s), np.log(q) - np.log(1 - q)
+                equal = f"{k if k > 1 else ''} ln 2 = {k * math.log(2):.3f}".strip()
+            case MeanSquaredError(reduction, off, on):
+                loss, best = MeanSquaredError(reduction), q
+                equal = f"the loss of outputs of {(off + on) / 2 if targets.ndim == 1 else 0.0:g}"
+            case _:
+                return None
+    constant = np.broadcast_to(np.clip(best, -1e3, 1e3), (n, k))
+    repeats = 1 + 1000 // n  # enough for a mean
+    random = LARGE * np.random.default_rng(0).standard_normal((n * repeats, k))
+    of_random = loss(xp, random, np.repeat(t, repeats, axis=0))[0]
+    return BaselineLoss(float(loss(xp, constant, t)[0]), float(of_random), equal)
+
+
+def initial_loss(probe: ModelProbe) -> CheckResult:
+    """The first loss against that of a model that ignores its input."""
+    J, _ = probe.score(probe.x)
     if not math.isfinite(J):
         return overflow(f"The first loss is {J}.")
-    k = subject.hosted(subject.x)[-1].shape[1]
-    guess = BaselineLoss.of(subject.objective, subject.dataset.targets, k)
-    if guess is None:
+    y = probe.host(probe.trace(probe.x).y)
+    baseline = baseline_loss(probe.objective, probe.dataset.targets, y.shape[1])
+    if baseline is None:
         return NOT_APPLICABLE
-    if guess.wild < J:
-        return _too_large(subject, J, guess)
-    if guess.best / 2 <= J:
+    evidence = f"The first loss is {J:.4g}; an untrained network starts near {baseline.equal}, and "
+    if baseline.large < J:
+        return Finding(
+            "initial-loss",
+            "warning",
+            f"{evidence}below {baseline.large:.3g} even with large random outputs. The outputs have a standard "
+            f"deviation of {y.std():.3g}.",
+            "Initial weights or inputs are too large: the first predictions are random and confident.",
+            INIT,
+        )
+    if GOOD * baseline.best <= J:
         return None
-    mean = float(np.mean([J, *(subject.redrawn(seed).loss(subject.x)[0] for seed in range(1, REDRAWS))]))
-    return _too_good(mean, guess) if mean < guess.best / 2 else None
+    return Finding(
+        "initial-loss",
+        "fault",
+        f"{evidence}the best constant guess has a loss of {baseline.best:.4g}.",
+        "No untrained network is so good: likely the loss is divided twice, or the answer is among the inputs.",
+        "Take the mean over the batch once; remove features that are made from the label.",
+    )
 
 
 def overflow(evidence: str) -> Finding:
-    """The finding for numbers that are not finite before the first step, whoever noticed."""
-    return Finding(
-        "initial-loss",
-        "fault",
-        evidence,
-        "Numbers overflow before the first step: weights or inputs are far too large, or not finite.",
-        CALM,
-        0.9,
-    )
+    """Numbers that are NaN or infinite before the first step."""
+    cause = "Numbers overflow before the first step: weights or inputs are far too large, or not finite."
+    return Finding("initial-loss", "fault", evidence, cause, INIT)
 
 
-def _too_large(subject: ModelProbe, J: float, guess: BaselineLoss) -> Finding:
-    size = float(subject.hosted(subject.x)[-1].std())
-    return Finding(
-        "initial-loss",
-        "warning",
-        f"The first loss is {J:.4g}; a network that knows nothing yet starts near {guess.words}, and below "
-        f"{guess.wild:.3g} even with wild outputs. The outputs have a standard deviation of {size:.3g}.",
-        "First weights or inputs are too large: the network is sure, at random, and must unlearn that first.",
-        CALM,
-        0.9,
-    )
-
-
-def _too_good(J: float, guess: BaselineLoss) -> Finding:
-    return Finding(
-        "initial-loss",
-        "fault",
-        f"The first loss is {J:.4g}, the mean of {REDRAWS} draws of weights; a network that knows nothing yet "
-        f"starts near {guess.words}, and the best constant guess loses {guess.best:.4g}.",
-        "Nothing untrained can be so good: the loss is divided once too often, or the answer is among the inputs.",
-        "Take the mean over the batch once; take features out that are made from the label.",
-        0.85,
-    )
-
-
-def variance_forward(subject: ModelProbe) -> Outcome:
-    """How far samples stay apart, layer by layer: the standard deviation over samples, averaged over units."""
-    if len(subject.with_parameters) < 2 or not subject.told_apart:
+def variance_forward(probe: ModelProbe) -> CheckResult:
+    """The standard deviation over samples, averaged over units, of the outputs of each layer with parameters."""
+    layers = [layer for layer in probe.trace(probe.x).layers if layer.params]
+    if len(layers) < 2 or not probe.varied:
         return NOT_APPLICABLE
-    outputs = subject.hosted(subject.x)
-    places = [0, *(i + 1 for i in subject.with_parameters)]
-    spread = [math.sqrt(float(np.mean(outputs[i].var(axis=0)))) for i in places]
-    names = ["input", *(subject.names[i] for i in subject.with_parameters)]
-    return _signal("variance-forward", "signal", names, spread)
+    outputs = {"input": probe.x} | {layer.name: layer.y for layer in layers}
+    sizes = [math.sqrt(float(np.mean(probe.host(y).var(axis=0)))) for y in outputs.values()]
+    return _signal("variance-forward", "signal", list(outputs), sizes)
 
 
-def variance_backward(subject: ModelProbe) -> Outcome:
-    """How long the gradient is, layer by layer: ||dJ/dz|| of the layers with parameters, from the last on.
+def variance_backward(probe: ModelProbe) -> CheckResult:
+    """||dJ/dy|| of the layers with parameters, from the last on.
 
     By norm, not by unit: a layer narrower than the next has a larger share of it in each unit.
     """
-    if len(subject.with_parameters) < 2 or not subject.told_apart:
+    xp, objective, trace = probe.backend.xp, probe.objective, probe.trace(probe.x)
+    layers = [layer for layer in trace.layers if layer.params]
+    if len(layers) < 2 or not probe.varied:
         return NOT_APPLICABLE
-    xp, objective, params = subject.backend.xp, subject.objective, subject.params
-    y, caches = objective.network.forward(xp, params, subject.x)
-    _, dy = objective.loss(xp, y, objective.targets(xp, y, subject.labels))
-    norms = {}
-    for i in range(len(params) - 1, subject.with_parameters[0] - 1, -1):
-        norms[i] = float(np.linalg.norm(subject.backend.to_numpy(dy).astype(np.float64)))
-        dy, _ = objective.network.layers[i].backward(xp, params[i], caches[i], dy, True)
-    places = subject.with_parameters[::-1]
-    if not norms[places[0]]:
+    _, dy = objective.loss(xp, trace.y, objective.loss.encode(xp, trace.y, probe.targets))
+    norms = {t.name: float(np.linalg.norm(probe.host(dy))) for t, dy, _, _ in trace.backward(xp, dy)}
+    names = [layer.name for layer in layers][::-1]
+    if not norms[names[0]]:
         return NOT_APPLICABLE  # the loss has no slope at all
-    return _signal("variance-backward", "gradient", [subject.names[i] for i in places], [norms[i] for i in places])
+    return _signal("variance-backward", "gradient", names, [norms[name] for name in names])
 
 
-def _signal(id: str, what: str, names: Sequence[str], sizes: Sequence[float]) -> Outcome:
-    """A finding if a signal's size leaves FAINT .. LOUD of its first on the way through the layers."""
+def _signal(id: str, what: str, names: Sequence[str], sizes: Sequence[float]) -> CheckResult:
+    """A finding if some size is not within LEAST .. MOST of the first."""
     ratios = [size / sizes[0] for size in sizes]
-    worst = max(range(len(ratios)), key=lambda i: _orders(ratios[i]))
-    if FAINT <= ratios[worst] <= LOUD:
+    orders = [abs(math.log10(ratio)) if 0 < ratio < math.inf else math.inf for ratio in ratios]
+    worst = orders.index(max(orders))
+    if LEAST <= ratios[worst] <= MOST:
         return None
     path = ", ".join(f"{name} {size:.3g}" for name, size in zip(names, sizes, strict=True))
-    gone = ratios[worst] < FAINT
+    vanishes = ratios[worst] < LEAST
+    cause = f"Initial weights too {'small' if vanishes else 'large'} for the layers' widths"
     return Finding(
         id,
         "warning" if 0 < ratios[worst] < math.inf else "fault",
         f"The {what} at the start, layer by layer: {path}; a factor of {ratios[worst]:.2g} by {names[worst]}.",
-        f"First weights too {'small' if gone else 'large'} for the layers' widths"
-        + (", or too many sigmoids in a row, each of which takes three quarters." if gone else "."),
-        CALM + (" Fewer layers, or --activation relu." if gone else ""),
-        0.85,
+        cause + (", or too many sigmoids in a row, each of which takes three quarters." if vanishes else "."),
+        INIT + (" Fewer layers, or --activation relu." if vanishes else ""),
     )
-
-
-def _orders(ratio: float) -> float:
-    """How many orders of magnitude a ratio is from 1; what is nothing, or not finite, is farthest."""
-    return abs(math.log10(ratio)) if 0 < ratio < math.inf else math.inf

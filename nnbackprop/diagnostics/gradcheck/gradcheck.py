@@ -15,17 +15,22 @@ from typing import Any
 import numpy as np
 
 from backends import Backend, select, tree_map
+from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.errors import DataError, ShapeError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss, check_labels
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Sequential
+from nnbackprop.runs import build
+from nnbackprop.runs.config import Config
+from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.training.step import Objective
 
 from .central_differences import Derivatives, Tensors, derivatives, partial_derivatives
 from .function import INPUT, KEEP_FLOAT64, Function, NetworkFunction, UserFunction, named_arrays
-from .mistakes import Mistake, name_mistakes
+from .mistakes.catalogue import Mistake
+from .mistakes.naming import name_mistakes
 
 TOLERANCE = 1e-7
 """Largest relative error that passes, of a network's gradient: the differences are good to about 1e-9."""
@@ -35,6 +40,8 @@ USER_TOLERANCE = 1e-5
 DIRECTIONS = 4
 ENTRIES = 200
 """Single entries looked at in a tensor that failed."""
+SAMPLES = 20
+"""Of a recipe: a mean over so few has every term a larger one has, and its kinks are few."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class TensorCheck:
 
     `error` is rms(analytic - numerical) / rms(numerical) along the directions, in expectation that of the whole
     gradient; `ratio` the median of analytic / numerical; `worst` the entry furthest off, of a tensor that failed;
-    `kinks` of `asked` directions and entries were left out because J has a kink there. Where nothing could be
+    `kinks` directions and entries were left out because J has a kink there. Where nothing could be
     measured, `error` is NaN and the tensor does not pass.
     """
 
@@ -62,7 +69,6 @@ class TensorCheck:
     ratio: float | None
     worst: Entry | None
     kinks: int
-    asked: int
     tolerance: float
 
     @property
@@ -74,6 +80,17 @@ class TensorCheck:
     def verdict(self) -> str:
         """ok, WRONG, or not checked, where J has a kink in every direction."""
         return "ok" if self.passed else "not checked: kinks" if math.isnan(self.error) else "WRONG"
+
+    def __str__(self) -> str:
+        """Shape, error and verdict; of a wrong one the ratio and the worst entry."""
+        shape = " x ".join(map(str, self.shape)) or "1"
+        words = [f"{shape:<10}  relative error {self.error:.1e}  {self.verdict}"]
+        if not self.passed and self.ratio is not None:
+            words.append(f"analytic / numerical {self.ratio:.6g}")
+        if self.worst is not None:
+            index, analytic, numerical = self.worst.index, self.worst.analytic, self.worst.numerical
+            words.append(f"worst {list(index)}: analytic {analytic:.4g}, numerical {numerical:.4g}")
+        return "  ".join(words)
 
 
 @dataclass(frozen=True)
@@ -95,14 +112,17 @@ class Report:
         return sum(math.prod(tensor.shape) for tensor in self.tensors)
 
     def __str__(self) -> str:
-        """A line a tensor, then each mistake in a paragraph."""
+        """A line a tensor, the verdict, then the mistake in a paragraph."""
         width = max(len(tensor.name) for tensor in self.tensors)
-        rows = [
-            f"{t.name:<{width}}  relative error {t.error:.1e}  {t.verdict}"
-            + (f"  analytic / numerical {t.ratio:.6g}" if t.ratio is not None and not t.passed else "")
-            for t in self.tensors
+        wrong = sum(not tensor.passed for tensor in self.tensors)
+        verdict = "passed" if self.passed else f"FAILED: {wrong} of {len(self.tensors)} tensors"
+        lines = [
+            *(f"{tensor.name:<{width}}  {tensor}" for tensor in self.tensors),
+            f"{verdict}, {self.numbers:,} numbers, loss {self.loss:.6g}, tolerance {self.tensors[0].tolerance:g}",
         ]
-        return "\n".join([*rows, *(f"\n{mistake}" for mistake in self.mistakes)])
+        if kinks := sum(tensor.kinks for tensor in self.tensors):
+            lines.insert(-1, f"{kinks} directions and entries met a kink and were left out")
+        return "\n".join([*lines, *(f"\n{mistake}" for mistake in self.mistakes)])
 
 
 def gradcheck(
@@ -129,7 +149,18 @@ def gradcheck(
     """
     backend = backend or select("numpy")
     x, targets = np.asarray(x, np.float64), np.asarray(targets)
-    _check_data(network, x, targets)
+    if len(targets) != len(x) or not np.isfinite(x).all():
+        raise DataError(
+            f"gradcheck got inputs of shape {x.shape} and targets of shape {targets.shape}, and needs finite "
+            "inputs (n, ...) and a label, or a row of targets, for each of the n samples."
+        )
+    outputs = network.plan(x.shape[1:])[-1].out_shape
+    if len(outputs) != 1:
+        raise ShapeError(
+            f"The network gives {outputs} a sample and the losses take vectors (k,): end in a Dense layer."
+        )
+    if targets.dtype.kind != "f":
+        check_labels(targets, max(2, outputs[0]))
     params = network.init(x.shape[1:], seed, "float64") if params is None else params
     function = NetworkFunction(
         backend,
@@ -142,6 +173,23 @@ def gradcheck(
     tensors = {name: np.asarray(a, np.float64) for name, a in function.trained(params).items()}
     with np.errstate(over="ignore", under="ignore"):
         return _check(function, {**tensors, INPUT: x}, seed, TOLERANCE)
+
+
+def gradcheck_recipe(config: Config, backend: Backend) -> Report:
+    """Check every gradient of the recipe at its initial weights, float64, on `backend`."""
+    build.check(config)
+    train = DataSplits.load(config).train
+    some = train.take(np.unique(np.linspace(0, len(train) - 1, SAMPLES).astype(int)))
+    return gradcheck(
+        build.network(config, config.outputs or len(train.classes)),
+        build.loss(config),
+        fit_scaling(config.scale, train).apply(some.inputs, "float64"),
+        some.targets,
+        weights=some.weights,
+        backend=backend,
+        penalty=build.penalty(config),
+        seed=config.seed,
+    )
 
 
 def gradcheck_function(loss_fn: Callable[[Any], Any], grad_fn: Callable[[Any], Any], params: Any) -> Report:
@@ -163,21 +211,6 @@ def gradcheck_function(loss_fn: Callable[[Any], Any], grad_fn: Callable[[Any], A
     return _check(UserFunction(loss_fn, grad_fn, params), tensors, 0, USER_TOLERANCE)
 
 
-def _check_data(network: Sequential, x: np.ndarray, targets: np.ndarray) -> None:
-    if len(targets) != len(x) or not np.isfinite(x).all():
-        raise DataError(
-            f"gradcheck got inputs of shape {x.shape} and targets of shape {targets.shape}, and needs finite "
-            "inputs (n, ...) and a label, or a row of targets, for each of the n samples."
-        )
-    outputs = network.plan(x.shape[1:])[-1].out_shape
-    if len(outputs) != 1:
-        raise ShapeError(
-            f"The network gives {outputs} a sample and the losses take vectors (k,): end in a Dense layer."
-        )
-    if targets.dtype.kind != "f":
-        check_labels(targets, max(2, outputs[0]))
-
-
 def _check(function: Function, point: Tensors, seed: int, tolerance: float) -> Report:
     rng = np.random.Generator(np.random.Philox(seed))
     point = {
@@ -189,24 +222,26 @@ def _check(function: Function, point: Tensors, seed: int, tolerance: float) -> R
             f"The loss is {loss} at the parameters given, and only a finite one has derivatives: check at smaller "
             "weights, or guard the logarithm."
         )
-    _refuse_float32(function, point)
+    if isinstance(function, UserFunction):
+        _refuse_float32(function, point, loss)
     analytic = function.gradients(point)
     checks = tuple(_tensor(function, point, name, analytic[name], rng, tolerance) for name in point)
     return Report(loss, checks, name_mistakes(function, point, analytic, {c.name: c.passed for c in checks}))
 
 
-def _refuse_float32(function: Function, point: Tensors) -> None:
-    """UsageError where every J is exactly a float32, though a Python float carries it.
-
-    A count of right answers also is; such a loss needs few of float32's 24 bits.
-    """
+def _refuse_float32(function: Function, point: Tensors, loss: float) -> None:
+    """UsageError where J moves in steps: each value is a float32, or small moves of all parameters change none."""
     rng = np.random.Generator(np.random.Philox(1))
-    moves = ({name: a * (1 + 0.01 * rng.standard_normal(a.shape)) for name, a in point.items()} for _ in range(8))
-    J = np.array([function.value(move) for move in moves])
-    if len(set(J)) > 1 and np.array_equal(J, J.astype(np.float32)) and (J * 2**16 % 1).any():
+
+    def moved(size: float) -> float:
+        return function.value({name: a * (1 + size * rng.standard_normal(a.shape)) for name, a in point.items()})
+
+    J = np.array([moved(1e-2) for _ in range(8)])
+    steps = np.array_equal(J, J.astype(np.float32)) or all(moved(1e-10) == loss for _ in range(8))
+    if steps and len(set(J)) == len(J):  # a count of right answers repeats itself
         raise UsageError(
-            f"loss_fn computes in float32: at {len(J)} points each loss is exactly a float32, such as {J[0]}, and "
-            f"a loss computed in float64 is needed. {KEEP_FLOAT64}"
+            f"loss_fn computes in float32 somewhere: the loss moves in steps, as from {loss} to {J[0]}, and one "
+            f"computed in float64 is needed. {KEEP_FLOAT64}"
         )
 
 
@@ -221,49 +256,39 @@ def _tensor(
     """Directions first; entries where those disagree, or where every one of them met a kink."""
     shape = point[name].shape
     if analytic.size != point[name].size or not np.isfinite(analytic).all():
-        return TensorCheck(name, shape, float("inf"), None, None, 0, 0, tolerance)
+        return TensorCheck(name, shape, float("inf"), None, None, 0, tolerance)
     analytic = analytic.reshape(shape)
     directions = [rng.choice([-1.0, 1.0], shape) for _ in range(min(DIRECTIONS, 2 * analytic.size))]
     along = np.array([float(np.sum(analytic * v)) for v in directions])
     numerical = derivatives(function.value, point, name, directions, tolerance)
-    error, kinks = relative_error(along, numerical, tolerance), int(np.isnan(numerical.values).sum())
-    check = TensorCheck(
-        name, shape, error, ratio(along, numerical.values), None, kinks, len(directions), tolerance
-    )
-    return check if check.passed else _entries(function, point, check, analytic, rng)
-
-
-def _entries(
-    function: Function, point: Tensors, check: TensorCheck, analytic: np.ndarray, rng: np.random.Generator
-) -> TensorCheck:
-    """The same check by single entries, all of them or ENTRIES at random."""
+    check = _compared(name, shape, along, numerical, tolerance)
+    if check.passed:
+        return check
     flat = np.sort(rng.permutation(analytic.size)[:ENTRIES])
-    numerical = partial_derivatives(function.value, point, check.name, flat.tolist(), check.tolerance)
-    entries, kinks = analytic.reshape(-1)[flat], int(np.isnan(numerical.values).sum())
-    check = replace(check, kinks=check.kinks + kinks, asked=check.asked + len(flat))
-    if kinks == len(flat):
-        return replace(check, error=float("nan"), ratio=None)
+    entries = analytic.reshape(-1)[flat]
+    numerical = partial_derivatives(function.value, point, name, flat.tolist(), tolerance)
+    found = _compared(name, shape, entries, numerical, tolerance)
+    found = replace(found, kinks=check.kinks + found.kinks)
+    if np.isnan(found.error):
+        return found
     at = int(np.nanargmax(np.abs(entries - numerical.values)))
-    index = tuple(int(i) for i in np.unravel_index(int(flat[at]), analytic.shape))
+    index = tuple(int(i) for i in np.unravel_index(int(flat[at]), shape))
     worst = Entry(index, float(entries[at]), float(numerical.values[at]))
-    by_entries = relative_error(entries, numerical, check.tolerance)
     # one wrong entry of a million may not be among those looked at, yet the directions saw it
-    error = by_entries if np.isnan(check.error) else max(by_entries, check.error)
-    return replace(check, error=error, ratio=ratio(entries, numerical.values), worst=worst)
+    return replace(found, error=float(np.nanmax([found.error, check.error])), worst=worst)
 
 
-def relative_error(analytic: np.ndarray, numerical: Derivatives, tolerance: float) -> float:
-    """rms(analytic - numerical) over the larger rms, kinks left out; rounding does not count."""
+def _compared(
+    name: str, shape: tuple[int, ...], analytic: np.ndarray, numerical: Derivatives, tolerance: float
+) -> TensorCheck:
+    """The error, relative to the larger rms, and the ratio; kinks are left out, and rounding does not count."""
     known = ~np.isnan(numerical.values)
+    kinks = int(np.count_nonzero(~known))
     if not known.any():
-        return float("nan")
-    arrays = (analytic - numerical.values, analytic, numerical.values)
-    difference, *sizes = (float(np.sqrt(np.mean(a[known] ** 2))) for a in arrays)
+        return TensorCheck(name, shape, float("nan"), None, None, kinks, tolerance)
+    a, d = analytic[known], numerical.values[known]
+    difference, *sizes = (float(np.sqrt(np.mean(v**2))) for v in (a - d, a, d))
     scale = max(*sizes, numerical.noise / tolerance)
-    return difference / scale if scale else 0.0
-
-
-def ratio(analytic: np.ndarray, numerical: np.ndarray) -> float | None:
-    """The median of analytic / numerical, where the latter is more than rounding; None where it never is."""
-    known = np.abs(numerical) > 1e-6 * np.nanmax(np.abs(numerical), initial=0.0)
-    return float(np.median(analytic[known] / numerical[known])) if known.any() else None
+    large = np.abs(d) > 1e-6 * np.abs(d).max()
+    ratio = float(np.median(a[large] / d[large])) if large.any() else None
+    return TensorCheck(name, shape, difference / scale if scale else 0.0, ratio, None, kinks, tolerance)

@@ -1,7 +1,7 @@
-"""What goes wrong while a network trains: vital signs measured now and then, and findings judged from them."""
+"""The monitor: statistics of a run, measured now and then while it trains, and checks of them."""
 
-from .checks import judge, judge_rows
+from .checks import RUN_CHECKS, check_history, lower_rate
 from .history import History, Point
 from .monitor import Monitor
 
-__all__ = ["History", "Monitor", "Point", "judge", "judge_rows"]
+__all__ = ["RUN_CHECKS", "History", "Monitor", "Point", "check_history", "lower_rate"]

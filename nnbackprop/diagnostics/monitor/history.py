@@ -1,20 +1,20 @@
-"""What a run has shown so far, as plain numbers on the host: what every sign is judged from."""
+"""What is known of a run so far, as numbers on the host: the subject of the checks of a run."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import stdev
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 from nnbackprop.diagnostics.nan_tracing import NotFinite
 
-from .activation_stats import ActivationStats
-from .evaluation import Dropping
+from .activation_stats import ActivationStats, LayerRandomness, LayerStats
 
 CHANCE = 0.03  # of the way from chance to 1: ex4, slow and healthy, is at 0.05 after 50 steps
-STILL = 0.002  # of the loss: ex4 falls by 0.004 in a quarter of its first 200 steps
+POINTS = 512  # of the curve
+UNITS, SAMPLES = 8, 32  # at least: a share of fewer says nothing
 
 
 @dataclass(frozen=True)
@@ -28,85 +28,88 @@ class Point:
     samples: int = 1
 
 
-@dataclass(frozen=True)
+@dataclass
 class History:
-    """A run's looks (vitals), its course (a point a chunk or an epoch) and its rows, each in order of time."""
+    """A run's statistics, its learning curve (a point a chunk or an epoch) and its rows, each in order of time."""
 
-    looks: Sequence[ActivationStats] = ()
-    course: Sequence[Point] = ()
-    rows: Sequence[Mapping[str, Any]] = ()
+    stats: list[ActivationStats] = field(default_factory=list)
+    curve: list[Point] = field(default_factory=list)
+    rows: list[Mapping[str, Any]] = field(default_factory=list)
     fault: NotFinite | None = None
     commonest: float | None = None  # share of the commonest class among the training labels
-    stopped: str | None = None  # why the run ended, of TrainEnd
-    droppings: Sequence[Dropping] = ()  # of each layer, measured once
+    stopped: str | None = None  # the reason of TrainEnd
+    randomness: list[LayerRandomness] = field(default_factory=list)  # measured once
+
+    @classmethod
+    def of_rows(cls, rows: Iterable[Mapping[str, Any]]) -> History:
+        """What a metrics.jsonl alone shows."""
+        rows = list(rows)
+        curve = [
+            Point(row["step"], row["train_loss"], row.get("train_accuracy", math.nan), row["lr"]) for row in rows
+        ]
+        return cls(curve=curve, rows=rows)
+
+    def add(self, point: Point) -> None:
+        """Extend the curve; once it is long, merge neighbours, so that a long run keeps a short one."""
+        self.curve.append(point)
+        if len(self.curve) >= 2 * POINTS:
+            self.curve = [mean(self.curve[i : i + 2]) for i in range(0, len(self.curve), 2)]
+
+    def restart(self, step: int) -> None:
+        """Forget what came after `step`, from where the run goes on."""
+        self.fault, self.stopped = None, None
+        self.rows = [row for row in self.rows if row["step"] <= step]
+        self.curve = [point for point in self.curve if point.step <= step]
+        self.stats = [stats for stats in self.stats if stats.step < step]
 
     @property
     def steps(self) -> int:
         """Steps done in all."""
-        return self.course[-1].step if self.course else 0
+        return self.curve[-1].step if self.curve else 0
 
     @property
-    def seen_from_the_start(self) -> bool:
-        """Whether there was a look before the first step: a run that was resumed has begun elsewhere."""
-        return bool(self.looks) and self.looks[0].step == 0
+    def from_the_start(self) -> bool:
+        """Whether there are statistics from before the first step; a resumed run has none."""
+        return bool(self.stats) and self.stats[0].step == 0
 
     @property
     def lr(self) -> float | None:
-        """The learning rate last seen."""
-        return self.course[-1].lr if self.course else self.looks[-1].lr if self.looks else None
+        """The last learning rate."""
+        return self.curve[-1].lr if self.curve else self.stats[-1].lr if self.stats else None
+
+    @property
+    def half(self) -> int:
+        """The number of points in the first half of the curve."""
+        return len(self.curve) // 2
 
     @property
     def at_chance(self) -> bool:
-        """Whether the second half of the course is no better than always saying the commonest class.
+        """Whether the second half of the curve is no better than always predicting the commonest class.
 
-        Rows do not tell that class's share; without it, an accuracy that stands still below 0.6 counts.
+        Rows do not tell that class's share; without it, an accuracy that does not rise and is below 0.6 counts.
         """
-        half = len(self.course) // 2
-        before, after = mean_accuracy(self.course[:half]), mean_accuracy(self.course[half:])
+        before, after = mean(self.curve[: self.half]).accuracy, mean(self.curve[self.half :]).accuracy
         if self.commonest is None:
             return after < 0.6 and after < before + 0.01
         return after < self.commonest + CHANCE * (1 - self.commonest)
 
-    @property
-    def learnt(self) -> bool:
-        """Whether the last look's accuracy is more than halfway from chance to 1."""
-        chance = self.commonest or 0.0
-        return bool(self.looks) and self.looks[-1].accuracy > (1 + chance) / 2
+    def worst_idle(self, kinds: tuple[str, ...]) -> tuple[LayerStats, float, float] | None:
+        """The layer of these kinds most of which is idle, how much of it, and how much at first.
 
-    @property
-    def flat(self) -> bool:
-        """Whether the loss of the last quarter is no less than that of the one before, within its noise."""
-        n = len(self.course)
-        before, after = self.course[n // 2 : 3 * n // 4], self.course[3 * n // 4 :]
-        fall, noise = mean_loss(before) - mean_loss(after), [point.loss for point in after]
-        return fall < max(STILL * mean_loss(before), 2 * stdev(noise) / math.sqrt(len(noise)))
-
-    @classmethod
-    def of_rows(cls, rows: Iterable[Mapping[str, Any]]) -> History:
-        """What the rows of a metrics.jsonl say alone; see `run_folder.row`."""
-        rows = tuple(rows)
-        course = [Point(row["step"], row["train_loss"], row["train_accuracy"], row["lr"]) for row in rows]
-        return cls(course=course, rows=rows)
+        How much is the median over the run or the last, whichever is less: a layer that comes back is not lost.
+        """
+        if not self.stats or self.stats[-1].samples < SAMPLES:
+            return None
+        rows = []
+        for i, layer in enumerate(self.stats[-1].layers):
+            if layer.kind in kinds and (layer.last or layer.units >= UNITS):
+                shares = [stats.layers[i].idle or 0.0 for stats in self.stats]
+                rows.append((layer, min(median(shares), shares[-1]), shares[0]))
+        return max(rows, key=lambda row: row[1], default=None)
 
 
-def merged(a: Point, b: Point) -> Point:
-    """Two points in a row as one."""
-    n = a.samples + b.samples
-    mean = (a.loss * a.samples + b.loss * b.samples) / n, (a.accuracy * a.samples + b.accuracy * b.samples) / n
-    return Point(b.step, *mean, b.lr, n)
-
-
-def halved(course: Sequence[Point]) -> list[Point]:
-    """Half as many points: neighbours merged, so that a long run keeps a short course."""
-    pairs = [merged(a, b) for a, b in zip(course[::2], course[1::2], strict=False)]
-    return pairs + list(course[len(pairs) * 2 :])
-
-
-def mean_loss(points: Sequence[Point]) -> float:
-    """Mean loss over the samples of some points."""
-    return sum(p.loss * p.samples for p in points) / sum(p.samples for p in points)
-
-
-def mean_accuracy(points: Sequence[Point]) -> float:
-    """Mean accuracy over the samples of some points."""
-    return sum(p.accuracy * p.samples for p in points) / sum(p.samples for p in points)
+def mean(points: list[Point]) -> Point:
+    """Some points as one, each weighted by its samples."""
+    n, last = sum(p.samples for p in points), points[-1]
+    loss, accuracy = (sum(getattr(p, a) * p.samples for p in points) / n for a in ("loss", "accuracy"))
+    return Point(last.step, loss, accuracy, last.lr, n)

@@ -1,100 +1,116 @@
-"""When a run is looked at: at spaced steps, within a share of its time; and what is kept for the judgement."""
+"""The callback that measures a run now and then, within a share of its time, and diagnoses it."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
-from backends import Tree
-from nnbackprop.data.loader import DataLoader
+from backends import Array, Tree
 from nnbackprop.diagnostics.findings import Diagnosis
-from nnbackprop.diagnostics.nan_tracing import NotFinite
 from nnbackprop.runs.callbacks import row
-from nnbackprop.training.callbacks.base import Callback, ChunkEnd, EpochEnd, LayerRow, TrainBegin, TrainEnd
-from nnbackprop.training.step import TrainStep
+from nnbackprop.training.callbacks import Callback, ChunkBegin, ChunkEnd, EpochEnd, TrainBegin, TrainEnd
+from nnbackprop.training.trainer import Trainer
 
-from .activation_stats import ActivationStats, LookStep, Probe, measure
-from .checks import judge
-from .evaluation import Dropping, DroppingStep, droppings
-from .history import History, Point, halved
+from .activation_stats import SAMPLES, RandomnessStep, StatsStep, measure, measure_randomness, probe_batch
+from .checks import check_history
+from .history import History, Point
 
-SHARE = 30  # looks may take 1/30 of the time, which leaves the first and the last 1.7% of a run that takes 5%
-LOOKS = 40  # spread over a run, after the first few, whose distance doubles
-POINTS = 512  # of the course
+SHARE = 30  # measuring may take 1/30 of the time, besides the first and the last, 1.7% of a run of 5 s
+MEASUREMENTS = 40  # spread over a run, after the first few, whose distance doubles
 
 
 class Monitor(Callback):
-    """Looks at a run's state now and then and keeps what it saw; `diagnosis` judges all of it.
+    """Measures a run's state now and then; `diagnosis` is what all of it shows.
 
-    Looks take at most 1/`share` of the time, the first and the last apart. With share 0 they depend on the steps
-    alone, and so are the same in every run. `state` gives the state as it stands.
+    Measurements take at most 1/`share` of the time, the first and the last apart. With share 0 they depend on the
+    steps alone, and so are the same in every run. Where memory does not suffice, they use fewer samples, or end.
     """
 
-    def __init__(self, step: TrainStep, state: Callable[[], Tree], share: float = SHARE) -> None:
-        self.step, self.state, self.share = step, state, share
-        self.look_step, self.dropping_step = LookStep(step), DroppingStep(step)
-        self.looks: list[ActivationStats] = []
-        self.course: list[Point] = []
-        self.rows: list[dict[str, Any]] = []
-        self.fault: NotFinite | None = None
-        self.stopped: str | None = None
-        self.probe: Probe | None = None
-        self.layers: tuple[LayerRow, ...] = ()
-        self.droppings: tuple[Dropping, ...] = ()
-        self._first, self._next, self._apart = 0, 0.0, 1.0  # steps
-        self._began, self._spent, self._cost = 0.0, 0.0, 0.0  # seconds; the last look cost `_cost`
+    def __init__(self, share: float = SHARE) -> None:
+        self.share = share
+        self.history = History()
+        self._batch: tuple[Array, Array] | None = None
+        self._parts = 1  # the samples and the step's batch are divided by this
+        self._next, self._distance = 0.0, 1.0  # steps
+        self._began, self._spent, self._cost = 0.0, 0.0, 0.0  # seconds; the last measurement took `_cost`
+
+    @classmethod
+    def of_snapshot(cls, trainer: Trainer) -> Monitor:
+        """A monitor that has measured the trainer's snapshot alone, to diagnose a run that had none."""
+        monitor, s = cls(), trainer.snapshot
+        chunk = next(trainer.batch_schedule.chunks(s.epoch, s.samples, s.step))
+        monitor.measure(trainer, chunk.xs, s.step, s.state)
+        return monitor
 
     @property
     def diagnosis(self) -> Diagnosis:
-        """What the run shows so far."""
-        commonest = self.probe.commonest if self.probe else None
-        parts = self.looks, self.course, self.rows, self.fault, commonest, self.stopped, self.droppings
-        return judge(History(*parts))
+        """What the checks find so far; after a divergence, who catches the error sets `history.fault` first."""
+        return check_history(self.history)
 
-    def train_begin(self, event: TrainBegin) -> None:
-        """Looks are spread over the steps to come."""
+    def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
+        """Spread the measurements over the steps to come."""
         total = event.epochs * event.steps_per_epoch
-        self._first, self._next = event.first_step, event.first_step
-        self._apart = max(1.0, (total - event.first_step) / LOOKS)
-        self.probe, self.layers = None, event.layers
+        self._first = self._next = event.first_step
+        self._distance = max(1.0, (total - event.first_step) / MEASUREMENTS)
+        self._began = time.perf_counter()
+        self._batch = None
+        self.history.restart(event.first_step)
 
-    def look(self, loader: DataLoader, state: Tree, xs: Tree, at: int) -> float:
-        """Measure the state before step `at` + 1, whose chunk is `xs`, if it is time; the seconds this took."""
+    def chunk_begin(self, trainer: Trainer, event: ChunkBegin) -> None:
+        """Measure the state before this chunk, if it is time."""
         begin = time.perf_counter()
-        if self.probe is None:
-            self.loader, self.probe, self._began = loader, Probe.of(self.step.xp, loader), begin
-        self._xs = xs
-        if at < self._next or self.share * (self._spent + self._cost) > begin - self._began:
-            return 0.0
-        self._measure(self.probe, state, at)
-        seconds = time.perf_counter() - begin
-        if at > self._first:  # the first look warms up, and compiles where the library does
-            self._spent, self._cost = self._spent + seconds, seconds
-        self._next = at + min(max(1.0, at - self._first), self._apart)
-        return seconds
+        self._xs = event.xs
+        if event.step < self._next or self.share * (self._spent + self._cost) > begin - self._began:
+            return
+        self.measure(trainer, event.xs, event.step, trainer.state)
+        if event.step > self._first:  # the first warms up, and compiles where the library does
+            self._cost = time.perf_counter() - begin
+            self._spent += self._cost
+        self._next = event.step + min(max(1.0, event.step - self._first), self._distance)
 
-    def _measure(self, probe: Probe, state: Tree, at: int) -> None:
-        backend, data = self.loader.backend, self.loader.data
-        with np.errstate(all="ignore"):  # what overflows is what is looked for
-            self.looks.append(measure(backend, self.look_step, state, data, self._xs, probe, self.layers, at))
-            if not self.droppings:
-                self.droppings = droppings(backend, self.dropping_step, state["params"], self._xs, probe)
+    def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
+        """A point of the curve."""
+        accuracy = event.metrics.get("accuracy", math.nan)
+        self.history.add(Point(event.step, event.loss, accuracy, event.lr, event.samples))
 
-    def chunk_end(self, event: ChunkEnd) -> None:
-        """A point of the course."""
-        self.course.append(Point(event.step, event.loss, event.accuracy, event.lr, event.samples))
-        if len(self.course) >= 2 * POINTS:
-            self.course = halved(self.course)
-
-    def epoch_end(self, event: EpochEnd) -> None:
+    def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
         """The epoch's row, as metrics.jsonl has it."""
-        self.rows.append(row(event))
+        self.history.rows.append(row(event))
 
-    def train_end(self, event: TrainEnd) -> None:
-        """Why the run ended; and a last look, within the budget or not, as how a run ends tells most."""
-        self.stopped = event.reason
-        if self.probe and self.looks[-1].step < event.step:
-            self._measure(self.probe, self.state(), event.step)
+    def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
+        """A last measurement, whatever it costs, as the end of a run tells most."""
+        self.history.stopped = event.reason
+        if self.history.stats and self.history.stats[-1].step < event.step:
+            self.measure(trainer, self._xs, event.step, trainer.state)
+
+    def measure(self, trainer: Trainer, xs: Tree, step: int, state: Tree) -> None:
+        """Measure `state`, which is before step `step` + 1, whose chunk is `xs`."""
+        while self._parts <= SAMPLES:
+            try:
+                with np.errstate(all="ignore"):  # the checks look for overflow themselves
+                    self._measure(trainer, xs, step, state)
+                return
+            except MemoryError:
+                self._parts, self._batch = 2 * self._parts, None
+                trainer.backend.empty_cache()
+        if self._parts < 4 * SAMPLES:
+            self._parts = 4 * SAMPLES
+            for callback in trainer.callbacks:
+                callback.message("memory ran out in a measurement of the monitor: it makes no more of them")
+
+    def _measure(self, trainer: Trainer, xs: Tree, step: int, state: Tree) -> None:
+        dataset, train_step = trainer.loader.dataset, trainer.step
+        if self._batch is None:
+            train_step = replace(train_step, microbatches=max(train_step.microbatches, self._parts))
+            self._batch, self._stats_step = (
+                probe_batch(trainer.loader, SAMPLES // self._parts),
+                StatsStep(train_step),
+            )
+            random = measure_randomness(trainer, RandomnessStep(train_step), self._batch, state, xs)
+            self.history.randomness = random
+            if dataset.classes:
+                self.history.commonest = float(dataset.counts().max()) / len(dataset)
+        self.history.stats.append(measure(trainer, self._stats_step, self._batch, state, xs, step))

@@ -1,5 +1,1 @@
-"""The same training on several array libraries: how far each is from the first, and what parts them."""
-
-from .lockstep import compare
-
-__all__ = ["compare"]
+"""Parity: the same training on several array libraries, each compared with the first tensor by tensor."""

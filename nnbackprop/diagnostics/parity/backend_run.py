@@ -1,149 +1,116 @@
-"""One library on its way through a training: the trainer's own step, one at a time, and all that it made."""
+"""One library's training, a step at a time, with everything each step computed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 import numpy as np
 
 from backends import Array, Tree, device_of, leaves, tree_map
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.loader import DataLoader, chunk_rows, get_batch
-from nnbackprop.data.sampler import permutation
-from nnbackprop.nn.layers.base import Params
+from nnbackprop.data.loader import DataLoader, get_batch
+from nnbackprop.nn.layers.base import LayerParams, Params, map_layers
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.training.batch_schedule import scalars_of
+from nnbackprop.training.batch_schedule import BatchSchedule, Chunk
 from nnbackprop.training.step import TrainStep
 from nnbackprop.training.trainer import Trainer
 
 from .results import Kind
 
-
-def batches(trainer: Trainer, samples: int) -> Iterator[np.ndarray]:
-    """Row numbers (1, batch) of each step, epoch after epoch, as the trainer draws them."""
-    batch = min(trainer.batch_size or samples, samples)
-    for epoch in count(1):
-        order = permutation(trainer.seed, epoch, samples) if trainer.shuffle else np.arange(samples)
-        yield from chunk_rows(order, batch, 1)
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What one step made, on the host: each layer's output (n, ...), the gradients, the updated parameters."""
-
-    outputs: tuple[np.ndarray, ...]
-    gradients: Params
-    params: Params
-
-    def tensors(self, names: Sequence[str]) -> Iterator[tuple[Kind, int, str, np.ndarray]]:
-        """Every array with its kind, the number of its layer, and its own name."""
-        for i, y in enumerate(self.outputs):
-            yield "activations", i, names[i], y
-        kinds: tuple[tuple[Kind, Params], ...] = (("gradients", self.gradients), ("weights", self.params))
-        for kind, layers in kinds:
-            for i, layer in enumerate(layers):
-                for name, array in layer.items():
-                    yield kind, i, f"{names[i]}.{name}", array
+StepTrace = dict[tuple[Kind, str, str], np.ndarray]
+"""What one step computed, on the host, by kind, layer and tensor: outputs, gradients, and updated weights."""
 
 
 @dataclass(frozen=True, eq=False)
-class OutputsStep:
-    """`outputs, data, x -> outputs`, for `Backend.scan`: what each layer makes of a training step's batch.
+class TracedStep:
+    """A training step whose state also holds every layer's output and the gradients."""
 
-    The parameters are among the `data`, since they must outlive it.
-    """
-
-    xp: Any
     network: Sequential
-    seed: int
-
-    def __call__(self, outputs: tuple[Array, ...], data: Tree, x: Tree) -> tuple[Array, ...]:
-        """Forward, a layer at a time, with the step's dropout masks."""
-        y, _, _ = get_batch(self.xp, data, x)
-        draw, made = RngKey(self.seed, x["step"]), []
-        for i, (layer, p) in enumerate(zip(self.network.layers, data["params"], strict=True)):
-            y, _ = layer.forward(self.xp, p, y, draw.at(i))
-            made.append(y)
-        return tuple(made)
-
-
-@dataclass(frozen=True, eq=False)
-class ShowingStep:
-    """A training step after which the state holds a copy of its gradients."""
-
     step: TrainStep
 
     def __call__(self, state: Tree, data: Tree, x: Tree) -> Tree:
-        """One update, and what it was made by."""
-        sums, grads = self.step.gradients(state, data, x)
-        shown = tree_map(lambda g: self.step.xp.asarray(g, copy=True), grads)
-        return self.step.update({**state, **sums, "gradients": shown}, grads, x)
+        """The trainer's own step, and what it computes on the way, layer by layer with its dropout masks."""
+        xp, params, key = self.step.xp, state["params"], RngKey(self.step.seed, x["step"])
+        inputs, targets, weights = get_batch(xp, data, x)
+        trace = self.network.trace(xp, params, inputs, key)
+        grads = self.step.objective.gradients(xp, params, inputs, targets, key, weights).grads
+        outputs = tuple(layer.y for layer in trace.layers)
+        return {**self.step(state, data, x), "outputs": outputs, "gradients": grads}
 
 
-@dataclass(frozen=True, eq=False)
 class BackendRun:
-    """A trainer's step on its library, one at a time from whatever state it is given."""
+    """A trainer's step on its backend, one at a time from whatever state it is given."""
 
-    trainer: Trainer
-    loader: DataLoader
-    outputs: OutputsStep
-    training: ShowingStep
-
-    @classmethod
-    def of(cls, trainer: Trainer, train: Dataset) -> BackendRun:
-        """The trainer built, and its data moved to its device."""
+    def __init__(self, trainer: Trainer, train: Dataset) -> None:
         trainer.build(train)
-        loader = DataLoader(trainer.backend, train, trainer.scaling, trainer.dtype, trainer.resident)
-        outputs = OutputsStep(trainer.backend.xp, trainer.network, trainer.seed)
-        return cls(trainer, loader, outputs, ShowingStep(trainer.step))
+        self.trainer, self.backend, self.network = trainer, trainer.backend, trainer.network
+        self.traced = TracedStep(trainer.network, trainer.step)
+        self.weighted = train.weights is not None
+        self.loader = DataLoader(self.backend, train, trainer.scaling, trainer.dtype, trainer.resident)
+        lr = trainer.lr
+        self.schedule = BatchSchedule(
+            self.loader,
+            trainer.optimizer,
+            lr if callable(lr) else lambda _: lr,
+            trainer.seed,
+            trainer.shuffle,
+            batch_size=min(trainer.batch_size or len(train), len(train)),
+            length=1,
+            every=None,
+            dtype=trainer.dtype,
+        )
+        sample = self._zeros((1, *train.sample_shape), trainer.params)
+        traces = self.network.trace(self.backend.xp, trainer.params, sample).layers
+        self.layers = {trace.name: (trace.layer, trace.y.shape[1:]) for trace in traces}
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The layers' names."""
-        return self.trainer.network.names
+    def batches(self, step: int = 0) -> Iterator[Chunk]:
+        """Every step's batch from `step` on, as the trainer draws them."""
+        epoch, done = divmod(step, self.schedule.steps_per_epoch)
+        for at in count(epoch + 1):
+            for chunk in self.schedule.chunks(at, done * self.schedule.batch_size, step):
+                yield chunk
+                step += 1
+            done = 0
 
     def begin(self) -> Tree:
         """The state before the first step."""
-        trainer = self.trainer
-        params = trainer.network.init((trainer.features,), trainer.seed, trainer.dtype)
-        return self._begin(tree_map(trainer.backend.asarray, params))
+        return self.from_host(self.to_host(self.trainer.state))
 
-    def take(self, state: Tree) -> Tree:
+    def to_host(self, state: Tree) -> Tree:
         """Host copies of what a step begins from: parameters and the optimizer's state."""
-        return tree_map(self.trainer.backend.to_numpy, {name: state[name] for name in ("params", "optimizer")})
+        return tree_map(self.backend.to_numpy, {name: state[name] for name in ("params", "optimizer")})
 
-    def at(self, taken: Tree) -> Tree:
+    def from_host(self, copies: Tree) -> Tree:
         """The state before a step that begins from such copies."""
-        moved = tree_map(self.trainer.backend.asarray, taken)
-        return {**self._begin(moved["params"]), "optimizer": moved["optimizer"]}
+        moved = tree_map(self.backend.asarray, copies)
+        return {**self.trainer.step.init(moved["params"], self.weighted), "optimizer": moved["optimizer"]}
 
-    def step(self, state: Tree, k: int, rows: np.ndarray) -> tuple[Tree, Shown]:
-        """Step `k`, counted from 0, on the samples `rows` (1, n): the state after it, and what it made."""
-        trainer, backend = self.trainer, self.trainer.backend
-        xs = tree_map(backend.asarray, self._xs(k, rows))
-        data = {**self.loader.data, "params": state["params"]}
-        outputs = backend.scan(self.outputs, self._empty(state, rows.shape[1]), data, xs)
-        outputs = tree_map(backend.to_numpy, outputs)
-        state = backend.scan(self.training, trainer.step.clear(state), self.loader.data, xs)
-        made = (tree_map(backend.to_numpy, state[name]) for name in ("gradients", "params"))
-        return state, Shown(outputs, *made)
+    def step(self, state: Tree, batch: Chunk) -> tuple[Tree, StepTrace]:
+        """One step: the state after it, and what it computed."""
+        zeros = {  # a compiled loop's state keeps its shapes
+            "outputs": tuple(
+                self._zeros((batch.samples, *shape), state["params"]) for _, shape in self.layers.values()
+            ),
+            "gradients": map_layers(self._zero_gradients, self.network, state["params"]),
+        }
+        state = self.backend.scan(self.traced, {**state, **zeros}, self.loader.data, batch.xs)
+        outputs, gradients, weights = (
+            tree_map(self.backend.to_numpy, state[name]) for name in ("outputs", "gradients", "params")
+        )
+        trace: StepTrace = {("activations", name, name): y for name, y in zip(self.layers, outputs, strict=True)}
+        return state, {**trace, **self._named("gradients", gradients), **self._named("weights", weights)}
 
-    def _begin(self, params: Params) -> Tree:
-        gradients = tree_map(self.trainer.backend.xp.zeros_like, params)
-        return {**self.trainer.step.begin(params), "gradients": gradients}
+    def _named(self, kind: Kind, tree: Params) -> StepTrace:
+        layers = self.network.named_layers(tree)
+        return {(kind, layer, f"{layer}.{name}"): a for layer, _, p in layers for name, a in p.items()}
 
-    def _xs(self, k: int, rows: np.ndarray) -> Tree:
-        trainer = self.trainer
-        step, rate = np.array([k], np.int32), trainer.lr if callable(trainer.lr) else lambda _: trainer.lr
-        scalars = scalars_of(trainer.optimizer, rate, step, trainer.dtype)
-        return {**self.loader.xs(rows), "step": step, "scalars": scalars}
+    def _zero_gradients(self, layer: object, params: LayerParams) -> LayerParams:
+        buffers = getattr(layer, "buffers", ())
+        return {name: self.backend.xp.zeros_like(a) for name, a in params.items() if name not in buffers}
 
-    def _empty(self, state: Tree, n: int) -> tuple[Array, ...]:
-        """Arrays in the place of outputs: a compiled loop gives back what it was given the like of."""
-        xp, like = self.trainer.backend.xp, leaves(state["params"])[0]
-        shapes = [(n, *row.out_shape) for row in self.trainer.layers]
-        return tuple(xp.zeros(shape, dtype=like.dtype, device=device_of(like)) for shape in shapes)
+    def _zeros(self, shape: tuple[int, ...], params: Params) -> Array:
+        like = leaves(params)[0]
+        return self.backend.xp.zeros(shape, dtype=like.dtype, device=device_of(like))

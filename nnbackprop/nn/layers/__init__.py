@@ -1,13 +1,11 @@
-"""Layers: one noun a file, backward right under its forward."""
+"""Layers: backward stands right under its forward."""
 
+from .activations import ELU, GELU, Identity, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
 from .base import Activation, Layer
 from .dense import Dense
 from .dropout import Dropout
 from .flatten import Flatten
 from .normalization import BatchNorm, LayerNorm
-from .rectifiers import ELU, Identity, LeakyReLU, ReLU
-from .sigmoids import GELU, Sigmoid, SiLU, Softplus, Tanh
-from .softmax import Softmax
 
 ACTIVATIONS: dict[str, type[Activation]] = {
     "identity": Identity,

@@ -17,6 +17,9 @@ Shape = tuple[int, ...]
 LayerParams = dict[str, Array]
 """One layer's parameters by name, such as W and b, or their gradients; empty for a layer without any."""
 
+Backward = tuple[Array | None, LayerParams]
+"""What backward gives: dJ/dx, or None where nobody needs it, and dJ/dparams."""
+
 Params = Any
 """A network's parameters, or their gradients: a tuple with a branch for each of its `children`. A branch is a dict
 of arrays, or again a tuple where the child is a network itself."""
@@ -65,9 +68,7 @@ class Activation(ABC):
     def vjp(self, xp: Any, cache: Cache, dy: Array) -> Array:
         """dx = dy times the Jacobian of f."""
 
-    def backward(
-        self, xp: Any, params: LayerParams, cache: Cache, dy: Array, need_dx: bool
-    ) -> tuple[Array | None, LayerParams]:
+    def backward(self, xp: Any, params: LayerParams, cache: Cache, dy: Array, need_dx: bool) -> Backward:
         """dx by `vjp`; no gradients."""
         return (self.vjp(xp, cache, dy) if need_dx else None), {}
 

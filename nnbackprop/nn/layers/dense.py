@@ -10,7 +10,7 @@ from nnbackprop.errors import ShapeError, UsageError
 from nnbackprop.nn.initializers import He, Initializer, InitRng, Zeros
 from nnbackprop.nn.rng import RngKey
 
-from .base import LayerParams, Shape, vector_length
+from .base import Backward, LayerParams, Shape, vector_length
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,7 @@ class Dense:
             z += params["b"]
         return z, x
 
-    def backward(
-        self, xp: Any, params: LayerParams, cache: Array, dy: Array, need_dx: bool
-    ) -> tuple[Array | None, LayerParams]:
+    def backward(self, xp: Any, params: LayerParams, cache: Array, dy: Array, need_dx: bool) -> Backward:
         """dW = x^T dz, db = 1^T dz, dx = dz W^T (derivation, D5, D6, D8, D11, D12, D16, D17, D18)."""
         x, dz = cache, dy
         grads = {"W": xp.matmul(xp.matrix_transpose(x), dz)}  # (in, n) (n, units) -> (in, units)

@@ -9,7 +9,7 @@ from backends import Array
 from nnbackprop.nn.initializers import InitRng
 from nnbackprop.nn.rng import RngKey, quantise
 
-from .base import LayerParams, Shape
+from .base import Backward, LayerParams, Shape
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,7 @@ class Dropout:
         m = key.dropout_mask(xp, x.shape, self.rate, x.dtype)
         return m * x, m
 
-    def backward(
-        self, xp: Any, params: LayerParams, cache: Array | None, dy: Array, need_dx: bool
-    ) -> tuple[Array | None, LayerParams]:
+    def backward(self, xp: Any, params: LayerParams, cache: Array | None, dy: Array, need_dx: bool) -> Backward:
         """dx = m dy (derivation, D31)."""
         m = cache
         if not need_dx:

@@ -10,7 +10,7 @@ from backends import Array
 from nnbackprop.nn.initializers import InitRng
 from nnbackprop.nn.rng import RngKey
 
-from .base import LayerParams, Shape
+from .base import Backward, LayerParams, Shape
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,6 @@ class Flatten:
         """y = the numbers of x, row by row."""
         return xp.reshape(x, (x.shape[0], math.prod(x.shape[1:]))), tuple(x.shape)
 
-    def backward(
-        self, xp: Any, params: LayerParams, cache: Shape, dy: Array, need_dx: bool
-    ) -> tuple[Array | None, LayerParams]:
+    def backward(self, xp: Any, params: LayerParams, cache: Shape, dy: Array, need_dx: bool) -> Backward:
         """dx = dy in the shape of x."""
         return (xp.reshape(dy, cache) if need_dx else None), {}

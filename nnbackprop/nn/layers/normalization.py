@@ -10,7 +10,7 @@ from nnbackprop.errors import ShapeError, UsageError
 from nnbackprop.nn.initializers import InitRng, Ones, Zeros
 from nnbackprop.nn.rng import RngKey
 
-from .base import LayerParams, Shape, vector_length
+from .base import Backward, LayerParams, Shape, vector_length
 
 
 @dataclass(frozen=True)
@@ -69,9 +69,7 @@ class BatchNorm:
         y, xh = xp.fuse(normalize)(x, mean, inv, p["gamma"], p["beta"])
         return _cast(xp, y, dtype), (xh, inv, None if key is None else (mean, var))
 
-    def backward(
-        self, xp: Any, params: LayerParams, cache: tuple, dy: Array, need_dx: bool
-    ) -> tuple[Array | None, LayerParams]:
+    def backward(self, xp: Any, params: LayerParams, cache: tuple, dy: Array, need_dx: bool) -> Backward:
         """dx = gamma inv (dy - mean(dy) - xh mean(dy xh)), dgamma = sum dy xh, dbeta = sum dy."""
         xh, inv, batch = cache
         dy, dtype, n = _cast(xp, dy, xh), dy.dtype, dy.shape[0]
@@ -131,9 +129,7 @@ class LayerNorm:
         y, xh = xp.fuse(normalize)(x, mean, inv, p["gamma"], p["beta"])
         return _cast(xp, y, dtype), (xh, inv)
 
-    def backward(
-        self, xp: Any, params: LayerParams, cache: tuple, dy: Array, need_dx: bool
-    ) -> tuple[Array | None, LayerParams]:
+    def backward(self, xp: Any, params: LayerParams, cache: tuple, dy: Array, need_dx: bool) -> Backward:
         """dx = inv (dxh - mean(dxh) - xh mean(dxh xh)), dgamma = sum dy xh, dbeta = sum dy."""
         xh, inv = cache
         dy, dtype = _cast(xp, dy, xh), dy.dtype

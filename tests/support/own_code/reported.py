@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -42,8 +43,11 @@ class Network:
         out = a @ p["W2"] + p["b2"]
         return z, a, softmax(out, 1) if self.out == "softmax" else sigmoid(out)
 
+    def outputs(self, p: Any) -> Array:
+        return self.forward(p)[2]
+
     def loss(self, p: Any) -> float:
-        P = self.forward(p)[2]
+        P = self.outputs(p)
         entropy = self.T * np.log(P)
         return float(
             -(entropy if self.out == "softmax" else entropy + (1 - self.T) * np.log(1 - P)).sum() / self.n
@@ -59,8 +63,94 @@ class Network:
         return {"W1": self.X.T @ da, "b1": da.sum(0), "W2": a.T @ dz, "b2": dz.sum(0)}
 
 
-@case("delta goes back through W[l] in place of W[l+1], in square layers", "wrong-layer-weights")
-def wrong_weights() -> Functions:
+def change(
+    description: str,
+    name: str,
+    net: Network,
+    loss: Callable[[Network, Any], float] = Network.loss,
+    grad: Callable[[Network, Any], Any] = Network.grad,
+) -> None:
+    """A case of a network whose loss or gradient is another."""
+    CASES[description] = name, lambda: (partial(loss, net), partial(grad, net), net.params)
+
+
+change(
+    "sigmoid and binary cross-entropy, delta = (a - y) a (1 - a)",
+    "output-derivative-extra",
+    Network(17, n=30, k=1, hidden="relu", out="sigmoid"),
+    grad=lambda net, p: net.grad(p, (P := net.outputs(p)) * (1 - P) * (P - net.T) / net.n),
+)
+change(
+    "binary cross-entropy, a mean over n k, gradient (P - T) / n",
+    "missing-output-mean",
+    Network(12, n=12, k=5, hidden="relu", out="sigmoid"),
+    loss=lambda net, p: net.loss(p) / 5,
+)
+change(
+    "b1 never gets a gradient",
+    "gradient-zero",
+    Network(14, hidden="relu"),
+    grad=lambda net, p: {**net.grad(p), "b1": np.zeros(6)},
+)
+change(
+    "leaky ReLU sent back as ReLU",
+    "wrong-activation-derivative",
+    Network(32, hidden="leaky"),
+    grad=lambda net, p: net.grad(p, slope=(net.forward(p)[0] > 0) * 1.0),
+)
+change(
+    "dz[:, y] -= 1",
+    "wrong-targets",
+    Network(33),
+    grad=lambda net, p: net.grad(p, (net.outputs(p) - net.T.any(axis=0)) / net.n),
+)
+change(
+    "class weights in the loss alone",
+    "class-weights-missing",
+    Network(37),
+    loss=lambda net, p: float(-(net.T * [0.5, 1.0, 3.0] * np.log(net.outputs(p))).sum() / net.n),
+)
+change(
+    "binary cross-entropy without its second term in the loss",
+    "cross-entropy-half",
+    Network(38, k=2, out="sigmoid"),
+    loss=lambda net, p: float(-(net.T * np.log(net.outputs(p))).sum() / net.n),
+)
+change(
+    "binary cross-entropy without its second term in the gradient",
+    "cross-entropy-half",
+    Network(39, k=2, out="sigmoid"),
+    grad=lambda net, p: net.grad(p, -net.T * (1 - net.outputs(p)) / net.n),
+)
+change(
+    "a mean in the gradient and a sum in the loss",
+    "missing-batch-mean",
+    Network(42),
+    loss=lambda net, p: net.loss(p) * net.n,
+)
+change(
+    "L1 in the loss alone",
+    "l1-missing",
+    Network(43),
+    loss=lambda net, p: net.loss(p) + 0.05 * float(np.abs(p["W1"]).sum()),
+)
+change(
+    "twice the gradient of b2",
+    "likely constant-factor",
+    Network(47),
+    grad=lambda net, p: {**net.grad(p), "b2": 2 * net.grad(p)["b2"]},
+)
+for factor in (-0.1, 4.5, 1.99998):  # an update, no batch, and nearly a batch of 2
+    change(
+        f"{factor} times the gradient",
+        "constant-factor",
+        Network(40),
+        grad=lambda net, p, factor=factor: {name: factor * g for name, g in net.grad(p).items()},
+    )
+
+
+def wrong_weights(offset: int) -> Functions:
+    """Going back through weights that are `offset` layers off, where those have the same shape."""
     rng, sizes = np.random.default_rng(3), [4, 5, 5, 5, 3]
     Ws = [rng.normal(size=(a, b)) / np.sqrt(a) for a, b in pairwise(sizes)]
     bs = [0.1 * rng.normal(size=b) for b in sizes[1:]]
@@ -77,34 +167,21 @@ def wrong_weights() -> Functions:
         W, gW, gb, d = p[0], [], [], (P - T) / 15
         for i in (3, 2, 1, 0):
             gW, gb = [A[i].T @ d, *gW], [d.sum(0), *gb]
-            wrong = i > 0 and W[i - 1].shape == W[i].shape
-            d = d @ (W[i - 1] if wrong else W[i]).T * (1 - A[i] ** 2) if i else d
+            other = W[i + offset] if 0 < i < 3 else W[i]
+            d = d @ (other if other.shape == W[i].shape else W[i]).T * (1 - A[i] ** 2) if i else d
         return [gW, gb]
 
     return lambda p: float(-(T * np.log(forward(p)[1])).sum() / 15), grad, [Ws, bs]
 
 
-@case("sigmoid and binary cross-entropy, delta = (a - y) a (1 - a)", "output-derivative-extra")
-def extra_slope() -> Functions:
-    net = Network(17, n=30, k=1, hidden="relu", out="sigmoid")
-
-    def grad(p: Any) -> Any:
-        P = net.forward(p)[2]
-        return net.grad(p, (P - net.T) * P * (1 - P) / net.n)
-
-    return net.loss, grad, net.params
+@case("delta goes back through W[l] in place of W[l+1], in square layers", "wrong-layer-weights")
+def weights_below() -> Functions:
+    return wrong_weights(-1)
 
 
-@case("binary cross-entropy, a mean over n k, gradient (P - T) / n", "missing-output-mean")
-def output_mean() -> Functions:
-    net = Network(12, n=12, k=5, hidden="relu", out="sigmoid")
-    return lambda p: net.loss(p) / 5, net.grad, net.params
-
-
-@case("b1 never gets a gradient", "gradient-zero")
-def zero_bias() -> Functions:
-    net = Network(14, hidden="relu")
-    return net.loss, lambda p: {**net.grad(p), "b1": np.zeros(6)}, net.params
+@case("delta goes back through W[l+2] in place of W[l+1], in square layers", "wrong-layer-weights")
+def weights_above() -> Functions:
+    return wrong_weights(1)
 
 
 @case("the output's derivative multiplied in again going back", "wrong-error-sent-back")
@@ -142,22 +219,14 @@ def softmax_of_all() -> Functions:
     )
 
 
-@case("leaky ReLU sent back as ReLU", "wrong-activation-derivative")
-def leaky_as_relu() -> Functions:
-    net = Network(32, hidden="leaky")
-    return net.loss, lambda p: net.grad(p, slope=(net.forward(p)[0] > 0) * 1.0), net.params
-
-
-@case("dz[:, y] -= 1", "wrong-targets")
-def whole_columns() -> Functions:
-    net = Network(33)
-
-    def grad(p: Any) -> Any:
-        dz = net.forward(p)[2].copy()
-        dz[:, net.y] -= 1
-        return net.grad(p, dz / net.n)
-
-    return net.loss, grad, net.params
+@case("tanh' left out of a layer of 300 units", "activation-derivative-missing")
+def wide() -> Functions:
+    """Classes are balanced, so that the mean error is small and moves with the units' outputs."""
+    net = Network(30, n=60, k=10)
+    net.T = np.eye(10)[np.arange(60) % 10]
+    net.params["W1"], net.params["b1"] = net.rng.normal(size=(4, 300)), 0.1 * net.rng.normal(size=300)
+    net.params["W2"], net.params["b2"] = 0.1 * net.rng.normal(size=(300, 10)), np.zeros(10)
+    return net.loss, lambda p: net.grad(p, slope=np.ones(300)), net.params
 
 
 def normalized(left_out: str) -> Functions:
@@ -232,47 +301,30 @@ def flat_theta() -> Functions:
     )
 
 
-@case("class weights in the loss alone", "class-weights-missing")
-def class_weights() -> Functions:
-    net = Network(37)
-    weights = np.array([0.5, 1.0, 3.0])[net.y]
-    return (
-        lambda p: float(-(weights * np.log(net.forward(p)[2][np.arange(net.n), net.y])).mean()),
-        net.grad,
-        net.params,
-    )
+@case("a dropout mask in the gradient alone", "dropout-mask-missing")
+def mask_in_gradient() -> Functions:
+    net = Network(44)
+    mask = (net.rng.random((net.n, 6)) < 0.5) / 0.5
+    return net.loss, lambda p: net.grad(p, slope=mask * net.slope(*net.forward(p)[:2])), net.params
 
 
-@case("binary cross-entropy without its second term in the loss", "cross-entropy-half")
-def half_loss() -> Functions:
-    net = Network(38, k=2, out="sigmoid")
-    return lambda p: float(-(net.T * np.log(net.forward(p)[2])).sum() / net.n), net.grad, net.params
+@case("inputs scaled in the gradient alone", "unknown, the wrong piece is the gradient of W2")
+def scaled_inputs() -> Functions:
+    net, other = Network(45), Network(45)
+    other.X = (other.X - other.X.mean(0)) / other.X.std(0)
+    return net.loss, other.grad, net.params
 
 
-@case("binary cross-entropy without its second term in the gradient", "cross-entropy-half")
-def half_gradient() -> Functions:
-    net = Network(39, k=2, out="sigmoid")
-    return net.loss, lambda p: net.grad(p, -net.T * (1 - net.forward(p)[2]) / net.n), net.params
+@case("rows of W2 reversed going back", "unknown, the wrong piece is the gradient of W1")
+def reversed_rows() -> Functions:
+    net = Network(46)
 
+    def grad(p: Any) -> Any:
+        dz = (net.forward(p)[2] - net.T) / net.n
+        da = dz @ p["W2"][::-1].T * net.slope(*net.forward(p)[:2])
+        return {**net.grad(p), "W1": net.X.T @ da, "b1": da.sum(0)}
 
-def scaled(factor: float) -> Functions:
-    net = Network(40)
-    return net.loss, lambda p: {name: factor * g for name, g in net.grad(p).items()}, net.params
-
-
-@case("the update -0.1 dW returned", "constant-factor")
-def update() -> Functions:
-    return scaled(-0.1)
-
-
-@case("4.5 times the gradient", "constant-factor")
-def four_and_a_half() -> Functions:
-    return scaled(4.5)
-
-
-@case("1.99998 times the gradient, which is no batch of 2", "constant-factor")
-def nearly_two() -> Functions:
-    return scaled(1.99998)
+    return net.loss, grad, net.params
 
 
 @case("a tied weight counted once", "unknown, the wrong piece is the gradient of W")

@@ -1,0 +1,117 @@
+"""A number that becomes NaN or infinite is traced to its step, its layer and its kind, and to no other."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backends import Backend, select
+from nnbackprop.data.dataset import Dataset
+from nnbackprop.diagnostics.nan_tracing import NotFinite, trace_nan
+from nnbackprop.errors import DivergedError
+from nnbackprop.nn.initializers import Zeros
+from nnbackprop.nn.layers import Dense, Tanh
+from nnbackprop.nn.losses import SoftmaxCrossEntropy
+from nnbackprop.nn.sequential import Residual, Sequential
+from nnbackprop.optim import SGD
+from nnbackprop.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class FaultyTanh(Tanh):
+    """Tanh that makes a NaN, forward or backward, of the one input that is exactly 7."""
+
+    backward_too: bool = False
+
+    def forward(self, xp: Any, params: Any, x: Any, key: Any) -> Any:
+        y, _ = super().forward(xp, params, x, key)
+        poison = xp.where(x == 7.0, xp.full_like(x, float("nan")), xp.zeros_like(x))
+        return (y, (y, poison)) if self.backward_too else (y + poison, (y, xp.zeros_like(x)))
+
+    def vjp(self, xp: Any, cache: Any, dy: Any) -> Any:
+        y, poison = cache
+        return super().vjp(xp, y, dy) + poison
+
+
+def data(faulty: int) -> Dataset:
+    """60 samples of which one is 7."""
+    inputs = np.random.default_rng(0).standard_normal((60, 3))
+    inputs[faulty] = 7.0
+    return Dataset(inputs, np.arange(60, dtype=np.int32) % 2, ("a", "b"))
+
+
+def traced(*layers: Any, dataset: Dataset, lr: Any = 0.1, prepare: Any = None, **settings: Any) -> NotFinite:
+    """Where a run that diverges is said to have done so."""
+    given = {"backend": select("numpy"), "dtype": "float64", "batch_size": 10, "shuffle": False, **settings}
+    trainer = Trainer(Sequential(*layers), SoftmaxCrossEntropy(), SGD(), lr, **given)
+    trainer.build(dataset)
+    if prepare:
+        prepare(trainer)
+    with pytest.raises(DivergedError) as error:
+        trainer.fit(dataset)
+    found = trace_nan(trainer, error.value)
+    assert trace_nan(trainer, error.value) == found
+    return found
+
+
+@pytest.mark.parametrize("faulty", [0, 29, 30, 59])
+def test_a_fault_forward_is_traced_to_step_and_layer(backend: Backend, faulty: int) -> None:
+    """Unshuffled batches of 10: sample i is in step i // 10 + 1."""
+    found = traced(FaultyTanh(), Dense(2), dataset=data(faulty), backend=backend)
+    assert (found.step, found.kind, found.layer, found.lr) == (faulty // 10 + 1, "output", "faultytanh1", 0.1)
+    assert f"Step {faulty // 10 + 1}: the output of layer faultytanh1 is NaN or infinite." in str(found.error())
+
+
+def test_a_fault_in_a_nested_layer_has_its_dotted_name() -> None:
+    found = traced(Residual(Sequential(FaultyTanh())), Dense(2), dataset=data(29))
+    assert (found.step, found.layer) == (3, "residual1.sequential1.faultytanh1")
+
+
+def test_a_fault_backward_is_traced_to_the_gradient_it_reaches() -> None:
+    """The second layer's tanh poisons what goes back into the first, whose input is made 7 by its weights."""
+
+    def prepare(trainer: Trainer) -> None:
+        trainer.state["params"][0]["W"][...] = np.eye(3)
+
+    layers = Dense(3), FaultyTanh(backward_too=True), Dense(2)
+    found = traced(*layers, dataset=data(4), lr=1e-9, prepare=prepare)
+    assert found.text == "Step 1: the gradient of W of layer dense1 is NaN or infinite."
+
+
+def test_the_fault_is_found_epochs_after_the_last_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rate that explodes in the third epoch, with a snapshot taken only before the first step."""
+    monkeypatch.setattr("nnbackprop.training.snapshot.SHARE", 1e12)
+    found = traced(Dense(2), dataset=data(4), lr=lambda step: math.inf if step == 14 else 0.1, shuffle=True)
+    assert found.text == "Step 15: W of layer dense1 after the update is NaN or infinite."
+    assert found.lr is None
+
+
+def test_a_gradient_whose_norm_overflows_is_traced() -> None:
+    """Inputs of 1e30 in float32: dW is finite, its square is not."""
+    large = Dataset(np.full((20, 1), 1e30, np.float32), np.arange(20, dtype=np.int32) % 2, ("a", "b"))
+    found = traced(Dense(2, weights=Zeros()), dataset=large, lr=1e-30, dtype="float32", batch_size=3)
+    assert found.text == "Step 1: the norm of the gradient of W of layer dense1 is NaN or infinite."
+
+
+@dataclass(frozen=True)
+class Hungry(FaultyTanh):
+    """Finds no memory for more than 3 rows."""
+
+    def forward(self, xp: Any, params: Any, x: Any, key: Any) -> Any:
+        if x.shape[0] > 3:
+            raise MemoryError
+        return super().forward(xp, params, x, key)
+
+
+def test_a_run_in_microbatches_is_traced_in_microbatches() -> None:
+    found = traced(Hungry(), Dense(2), dataset=data(29))
+    assert (found.step, found.kind, found.layer) == (3, "output", "hungry1")
+
+
+@pytest.mark.parametrize(("lr", "advice"), [(0.5, "--lr 0.05"), (1e30, "--lr 0.01")])
+def test_the_advice_is_a_rate_that_people_use(lr: float, advice: str) -> None:
+    assert advice in str(NotFinite(3, "loss", "Step 3: the loss is NaN or infinite.", lr=lr).error())

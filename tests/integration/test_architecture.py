@@ -1,0 +1,77 @@
+"""The rooms of docs/architecture.md: imports point down, without a circle; the mathematics sees only its xp."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import fields
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from nnbackprop.training.trainer import Trainer
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("cli", "report", "diagnostics", "runs", "training", "optim", "nn", "data")
+"""From the top down; below them are the modules with an underscore, errors, and backends."""
+
+LIBRARIES = {"cupy", "torch", "jax", "scipy", "numba", "array_api_compat"}
+FILES = sorted([*(ROOT / "nnbackprop").rglob("*.py"), *(ROOT / "backends").rglob("*.py")])
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path) for path in FILES}
+
+
+def imports(path: Path, everywhere: bool) -> Iterator[str]:
+    """Modules that a file imports: when it is loaded, or also within functions and for type checkers."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    package = module_of(path) if path.name == "__init__.py" else module_of(path).rpartition(".")[0]
+    for node in ast.walk(tree) if everywhere else tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            up = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*up, *([node.module] if node.module else [])])
+            for alias in node.names:
+                full = f"{base}.{alias.name}"
+                yield full if full in MODULES else base
+
+
+def room_of(module: str) -> int:
+    """Its floor: the higher the number, the lower."""
+    parts = module.split(".")
+    if parts[0] == "backends":
+        return len(ROOMS) + 1
+    return ROOMS.index(parts[1]) if len(parts) > 1 and parts[1] in ROOMS else len(ROOMS)
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name != "nnbackprop"], ids=module_of)
+def test_a_module_imports_only_from_its_own_room_and_those_below(path: Path) -> None:
+    ours = (name for name in imports(path, everywhere=True) if name.split(".")[0] in ("nnbackprop", "backends"))
+    above = [name for name in ours if room_of(name) < room_of(module_of(path))]
+    assert not above
+
+
+def test_no_imports_run_in_a_circle() -> None:
+    graph = {module_of(path): {n for n in imports(path, everywhere=False) if n in MODULES} for path in FILES}
+    TopologicalSorter(graph).prepare()  # CycleError names the circle
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.relative_to(ROOT).parts[1] in ("nn", "optim")], ids=module_of
+)
+def test_the_mathematics_imports_no_array_library(path: Path) -> None:
+    """NumPy is allowed where numbers are drawn or read on the host: initializers and metrics."""
+    names = {name.split(".")[0] for name in imports(path, everywhere=True)}
+    hosted = path.name in ("initializers.py", "metrics.py")
+    assert not names & (LIBRARIES if hosted else LIBRARIES | {"numpy"})
+
+
+def test_a_trainer_has_at_most_fifteen_options() -> None:
+    assert len(fields(Trainer)) <= 15

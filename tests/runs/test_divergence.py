@@ -1,0 +1,139 @@
+"""Divergence: its step and layer are named; a run may go back to a checkpoint and on at half the learning rate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnbackprop import TrainedModel
+from nnbackprop.nn.layers import Dense
+from nnbackprop.nn.sequential import Sequential
+from nnbackprop.optim import Momentum
+from nnbackprop.runs.divergence_recovery import DivergenceRecovery
+from nnbackprop.runs.run_dir import RunDir
+from nnbackprop.training.callbacks import EarlyStopping
+from nnbackprop.training.trainer import Trainer
+from tests.support.commands import run, said
+from tests.support.small_runs import assert_equal_state, clouds, make_trainer, run_callbacks
+from tests.torture.child_run import checkpoint_files
+
+DATA = clouds(12)
+EVERY = 5  # steps between saves; an epoch is one step
+
+DivergeAt = Callable[[int], int]
+
+
+def descent() -> Trainer:
+    return make_trainer(network=Sequential(Dense(3)), optimizer=Momentum(), lr=0.1, batch_size=None, epochs=7)
+
+
+@pytest.fixture
+def diverge_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DivergeAt:
+    """Trains to the step given, calls that divergence, and returns the step the run was put back to."""
+    folder, best, trainer = RunDir.create(tmp_path, "run"), EarlyStopping(), descent()
+    trainer.build(DATA)
+    saves = run_callbacks(folder, EVERY, best)
+    for method in ("epoch_end", "train_end"):  # which save by the clock
+        monkeypatch.setattr(saves, method, lambda *_: None)
+    trainer.callbacks = (saves.logger, saves)
+    recovery = DivergenceRecovery(trainer, best, DATA, folder, saves.checkpoints)
+
+    def train_to(step: int) -> int:
+        factor = trainer.progress.lr_factor
+        trainer.epochs = step
+        trainer.fit(DATA)
+        (message,) = recovery.recover()
+        progress = trainer.progress
+        assert progress.lr_factor == factor / 2
+        assert message == f"Back to step {progress.step}, and on at {factor / 2:g} of the learning rate."
+        if progress.step:  # the beginning may have been removed, and is saved again when the run goes on
+            assert saves.checkpoints.newest()[1].meta["progress"]["step"] == progress.step
+        assert [row["epoch"] for row in folder.rows()] == list(range(1, progress.epoch))
+        assert checkpoint_files(folder)
+        return progress.step
+
+    return train_to
+
+
+@pytest.mark.parametrize(
+    ("diverges", "back"),
+    [
+        ([12], [10]),
+        ([12, 15], [10, 15]),  # 2 steps beyond 10, then 5, which is more than twice as far
+        ([17, 19, 14, 11], [15, 10, 5, 0]),  # 2 beyond 15, then 4; 4 beyond 10; 6 beyond 5
+        ([31, 31, 31, 31, 31], [30, 25, 20, 0, 0]),  # three are kept: of steps 20, 25 and 30
+    ],
+)
+def test_a_run_that_gets_no_further_goes_back_further(
+    diverges: list[int], back: list[int], diverge_at: DivergeAt
+) -> None:
+    assert [diverge_at(step) for step in diverges] == back
+
+
+def test_a_run_put_back_to_its_beginning_repeats_bit_for_bit(tmp_path: Path) -> None:
+    again, whole = descent(), descent()
+    whole.fit(DATA)
+    again.build(DATA)
+    best, folder = EarlyStopping(), RunDir.create(tmp_path, "run")
+    saves = run_callbacks(folder, early_stopping=best)
+    saves.save(again, 0)
+    recovery = DivergenceRecovery(again, best, DATA, folder, saves.checkpoints)
+    again.fit(DATA)
+    recovery.recover()
+    assert again.progress.step == 0
+    again.progress.lr_factor = 1.0
+    again.fit(DATA)
+    assert_equal_state(whole, again)
+
+
+# train --on-nan.
+
+DIVERGES = ["train", "mnist", "--data", "two.npz", "--loss", "half-mse", "--dropout", "0", "--epochs", "30"]
+DIVERGES += ["--lr", "2", "--name", "a"]
+"""Outputs without an activation, at a rate that overshoots until it is halved often enough."""
+
+
+@pytest.mark.usefixtures("two_clouds")
+class TestCommand:
+    def test_without_recovery_the_run_ends_with_4_and_keeps_its_checkpoint(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert run(*DIVERGES) == 4
+        message = said(capsys)
+        assert "Training diverged. Step " in message
+        assert "dense" in message
+        assert not Path("runs/a/summary.json").exists()
+        model = TrainedModel.open("a")
+        assert np.isfinite(model.evaluate(model.data()).loss)
+
+    def test_a_last_update_that_diverges_is_noticed(self) -> None:
+        words = ["--data", "two.npz", "--epochs", "1", "--lr", "1e30", "--dropout", "0", "--progress", "off"]
+        assert run("train", "mnist", *words, "--name", "a") == 4
+        assert not Path("runs/a/summary.json").exists()
+        assert "NaN" not in Path("runs/a/metrics.jsonl").read_text()
+
+    def test_with_recovery_the_rate_is_halved_until_the_run_ends(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run(*DIVERGES, "--on-nan", "restore-and-halve-lr", "--progress", "off") == 0
+        messages = said(capsys)
+        assert "Training diverged. Step " in messages
+        rates = [json.loads(line)["lr"] for line in Path("runs/a/metrics.jsonl").read_text().splitlines()]
+        assert len(rates) == 30
+        assert rates[-1] < 2
+        assert set(rates) <= {2 * 0.5**k for k in range(11)}
+        assert f"on at {rates[-1] / 2:g} of the learning rate" in messages
+        assert np.isfinite(json.loads(Path("runs/a/summary.json").read_text())["train_loss"])
+        assert run("train", "--resume", "a", "--epochs", "31", "--progress", "off") == 0  # which keeps the rate
+        assert json.loads(Path("runs/a/metrics.jsonl").read_text().splitlines()[-1])["lr"] == rates[-1]
+
+    @pytest.mark.parametrize("every", ["1", "2", "3"])
+    def test_checkpoints_whose_weights_had_grown_too_far_are_left_behind(
+        self, every: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Saved so often, the last three are all finite and past saving."""
+        flags = ["--on-nan", "restore-and-halve-lr", "--save-every", every, "--progress", "off"]
+        assert run(*DIVERGES, *flags) == 0
+        assert "Back to step 0, and on at 0.0625 of the learning rate" in said(capsys)

@@ -1,0 +1,148 @@
+"""A small run in a process of its own, to be disturbed, and what must be the same in spite of it.
+
+`python tests/torture/child_run.py train ...` is `nnbackprop train ...` which also prints the number of steps after
+each chunk, and draws no plots. With CHILD_WAITS in its environment it waits for ever after its first 20 steps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnbackprop.runs.checkpoint import load
+from nnbackprop.runs.checkpoint_manager import CheckpointManager
+from nnbackprop.runs.run_dir import RunDir
+from nnbackprop.training.callbacks import Callback, ChunkEnd
+from nnbackprop.training.trainer import Trainer
+
+EVERY = 5
+EPOCHS = 80
+"""Of the run that others are compared with, in the everyday tests."""
+ENDLESS = 100_000
+"""Epochs of a run that is disturbed before it ends."""
+SETTINGS = {
+    "data": "clouds.npz",
+    "test_fraction": 0.0,
+    "validation": 0.2,
+    "hidden": (8,),
+    "dropout": (0.2,),
+    "optimizer": "adam",
+    "lr": 0.01,
+    "batch_size": 7,
+    "backend": "numpy",
+    "save_every": str(EVERY),
+}
+"""Dropout masks, moments, best weights and a smaller last batch: all that a resume could lose."""
+
+
+def train_words(name: str, epochs: int, progress: str = "off") -> tuple[str, ...]:
+    """Arguments of `train` for the run called `name`."""
+    flags = {**SETTINGS, "hidden": 8, "dropout": 0.2, "name": name, "epochs": epochs, "progress": progress}
+    return ("mnist", *(f"--{flag.replace('_', '-')}={value}" for flag, value in flags.items()))
+
+
+def write_clouds(folder: Path) -> None:
+    """The data: three clouds of 32 points in the plane."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(96) % 3
+    centres = np.array([[0.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])
+    np.savez(folder / "clouds.npz", X=centres[labels] + 0.6 * rng.standard_normal((96, 2)), y=labels)
+
+
+def run_to_end(folder: Path, *words: str) -> None:
+    """Run `train WORDS` in a process to its end."""
+    with start(folder, *words) as process:
+        _, errors = process.communicate()
+    assert process.returncode == 0, errors
+
+
+@contextlib.contextmanager
+def start(folder: Path, *words: str, waits: bool = False) -> Iterator[subprocess.Popen[str]]:
+    """`train WORDS` in a process that works in `folder`, and is killed at the end of the block."""
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "COLUMNS": "120"}
+    environment |= {"CHILD_WAITS": "1"} if waits else {}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    command = [sys.executable, __file__, "train", *words]
+    with subprocess.Popen(command, cwd=folder, env=environment, **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_for_step(process: subprocess.Popen[str], step: int) -> None:
+    """Until it has printed that it made so many steps."""
+    assert process.stdout is not None
+    while (line := process.stdout.readline()) and not (line.strip().isdigit() and int(line) >= step):
+        pass
+    assert line, process.stderr and process.stderr.read()
+
+
+def assert_same_outcome(one: Path, other: Path) -> None:
+    """AssertionError unless two runs have come to the same, bit for bit."""
+    ours, theirs = outcome(one), outcome(other)
+    for what in theirs:
+        assert ours[what] == theirs[what], f"{one} and {other} differ in {what}"
+
+
+def outcome(path: Path) -> dict[str, Any]:
+    """Every bit a run has come to, without times and the planned epochs; each epoch has one row."""
+    folder = RunDir(path)
+    last, rows = load(folder.checkpoint("last")), folder.rows()
+    epochs = [row["epoch"] for row in rows]
+    assert epochs == list(range(1, last.meta["progress"]["epoch"])), f"{folder.metrics} has the epochs {epochs}"
+    return {
+        "the best weights' file": folder.checkpoint("best").read_bytes(),
+        "arrays": {name: (str(a.dtype), a.shape, a.tobytes()) for name, a in last.arrays.items()},
+        "metadata": {**last.meta, "progress": _untimed(last.meta["progress"])},
+        "rows": [_untimed(row) for row in rows],
+    }
+
+
+def _untimed(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if "second" not in name and name != "aims"}
+
+
+def checkpoint_files(folder: RunDir) -> dict[Path, bytes]:
+    """The files that a resume could take; AssertionError unless the newest is sound."""
+    checkpoints = CheckpointManager(folder.checkpoints)
+    assert checkpoints.newest()[2] == []
+    return {path: path.read_bytes() for path in (checkpoints.last, *checkpoints.older())}
+
+
+class StepPrinter(Callback):
+    """Prints each chunk's last step, once the checkpoints are written."""
+
+    def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
+        os.write(1, b"%d\n" % event.step)
+        if "CHILD_WAITS" in os.environ and event.step >= 20:
+            while True:
+                time.sleep(3600)
+
+
+def main() -> None:
+    """The command, printing its steps."""
+    from nnbackprop import cli
+    from nnbackprop.report import plots, progress
+
+    def stop(trainer: Trainer, reason: str = "interrupted") -> None:
+        os.write(1, b"asked to stop\n")
+        original(trainer, reason)
+
+    original, Trainer.stop = Trainer.stop, stop  # type: ignore[method-assign]
+    progress.progress = lambda *_: StepPrinter()  # type: ignore[assignment]
+    plots.draw_run = lambda run: ()  # type: ignore[assignment]
+    os.write(1, b"0\n")
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()
