@@ -1,4 +1,4 @@
-"""Checks of whether a network learns: it can overfit twenty samples, uses its input, and its weights change."""
+"""Checks of whether a network learns: it can overfit a few samples, uses its input, and its weights change."""
 
 from __future__ import annotations
 
@@ -112,8 +112,8 @@ def cannot_overfit(probe: ModelProbe) -> CheckResult:
         f"{len(attempt.probe.dataset)} samples alone, {STEPS} steps of Adam at each of the rates "
         f"{', '.join(f'{rate:g}' for rate in RATES)}, without dropout: the loss went from {attempt.before:.4g} to "
         f"{attempt.after:.4g} at best{_accuracy(attempt.accuracy)}. A constant guess has {attempt.best:.4g}.",
-        "The gradient does not lower the loss: likely a mistake in a layer's backward or in the loss, units saturated "
-        "from the start, or labels that contradict one another.",
+        "Gradient descent does not lower the loss: likely a mistake in a layer's backward or in the loss, units "
+        "saturated from the start, or labels that contradict one another.",
         "Check the gradients: nnbackprop gradcheck, or nb.gradcheck for a network of your own.",
     )
 
