@@ -93,7 +93,7 @@ def test_the_report_names_the_finding_and_its_fix(capsys: pytest.CaptureFixture[
 
 
 def test_data_that_cannot_be_trained_on_is_a_finding(capsys: pytest.CaptureFixture[str]) -> None:
-    data = written(inputs=np.where(X == X[3, 1], np.nan, X))
+    data = written(inputs=np.where(X[3, 1] == X, np.nan, X))
     assert run("train", "mnist", "--data", data, *SMALL) == 3
     values = diagnose(capsys, "mnist", "--data", data, *SMALL, status=1)
     assert ids(values) == {"inputs-not-finite": "fault"}
