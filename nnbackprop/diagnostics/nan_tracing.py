@@ -56,11 +56,11 @@ def trace_nan(trainer: Trainer, error: DivergedError | None = None) -> NotFinite
         return NotFinite(
             error.step, "evaluation", f"After step {error.step} the loss in evaluation is not finite."
         )
-    snapshot, step, data = trainer.snapshot, trainer.step, trainer.loader.data
+    begin, step, data = trainer.snapshot.progress.step, trainer.step, trainer.loader.data
     last = error.step if error else trainer.progress.step + trainer.batch_schedule.length
-    state, lr = snapshot.copy(), None
+    state, lr = trainer.snapshot.copy(), None
     with np.errstate(all="ignore"):  # the replay overflows as the run did
-        for number, x in enumerate(trainer.steps_since_snapshot(), start=snapshot.step + 1):
+        for number, x in enumerate(trainer.steps_since_snapshot(), start=begin + 1):
             if number > last:
                 break
             lr = float(trainer.backend.to_numpy(x["scalars"]["lr"]))
@@ -69,9 +69,7 @@ def trace_nan(trainer: Trainer, error: DivergedError | None = None) -> NotFinite
             state = step(state, data, x)
             if found := _parameters(step, state["params"], "after the update"):
                 return _not_finite(number, lr, *found)
-    text = (
-        f"By step {last} the loss became NaN or infinite; a replay from step {snapshot.step} does not show where."
-    )
+    text = f"By step {last} the loss became NaN or infinite; a replay from step {begin} does not show where."
     return NotFinite(last, "loss", text, lr=lr)
 
 
