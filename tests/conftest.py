@@ -118,7 +118,7 @@ def two_clouds(in_a_folder_of_its_own: None, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
-def heeded() -> Iterator[None]:
+def default_signals() -> Iterator[None]:
     """Signals as a program has them that is not in a shell's background, where SIGINT is ignored."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number in SIGNALS:

@@ -10,7 +10,7 @@ from .flags import out
 
 
 def backends() -> int:
-    """Say which array libraries work here, and what would mend those that do not."""
+    """Say which array libraries work here, and how to fix those that do not."""
     from backends import available
     from nnbackprop.report.tables import backends_table
 

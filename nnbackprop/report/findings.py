@@ -36,7 +36,7 @@ def diagnosis_report(diagnosis: Diagnosis) -> RenderableType:
     order = ("fault", "warning", "note")
     findings = sorted(diagnosis.findings, key=lambda finding: order.index(finding.level))
     counts = [plural(n, level) for level in order if (n := sum(f.level == level for f in findings))]
-    lines: list[RenderableType] = [Text(f"{', '.join(counts) or 'nothing found'}", style="bold")]
+    lines: list[RenderableType] = [Text(f"{', '.join(counts) or 'no problems found'}", style="bold")]
     if diagnosis.passed:
         lines.append(Text(f"passed: {', '.join(diagnosis.passed)}"))
     if diagnosis.not_applicable:

@@ -48,7 +48,7 @@ class CheckpointManager:
         return bool(older)
 
     def newest(self) -> tuple[Path, Checkpoint, list[str]]:
-        """The newest checkpoint that is sound, and of each one that was passed over what is wrong with it.
+        """The newest sound checkpoint, and what is wrong with each newer one, which is skipped.
 
         RunFolderError if there is none, or if one that may be sound is larger than may be read.
         """

@@ -182,8 +182,8 @@ class Config:
     def settled(self) -> dict[str, Any]:
         """What stays as it is from a run's first step to its last, as JSON has it."""
         left_out = {*MAY_CHANGE, *NO_FLAGS, "name"}
-        said = {name: value for name, value in asdict(self).items() if name not in left_out}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
+        settled = {name: value for name, value in asdict(self).items() if name not in left_out}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in settled.items()}
 
 
 KNOWN = tuple(field.name for field in fields(Config))
@@ -281,8 +281,8 @@ def resolve(recipe: str, overrides: dict[str, Any]) -> Config:
 
 
 def changed(config: Config, changes: Mapping[str, Any], source: str) -> Config:
-    """The same configuration with other values for some settings, judged as if it had been read so."""
-    return parse(_said({**asdict(config), **changes}), source)
+    """The same configuration with other values for some settings, checked as if it had been read so."""
+    return parse(_given({**asdict(config), **changes}), source)
 
 
 def of_run(path: Path) -> Config:
@@ -300,8 +300,8 @@ def to_toml(config: Config) -> str:
     """The whole configuration, runnable again; settings that are None are left out, as TOML has no null."""
     import tomli_w
 
-    return tomli_w.dumps(_said(asdict(config)))
+    return tomli_w.dumps(_given(asdict(config)))
 
 
-def _said(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}

@@ -67,6 +67,6 @@ class DataSplits:
         """DataError unless the samples are those whose fingerprint a checkpoint has kept."""
         if self.fingerprint != fingerprint:
             raise DataError(
-                f"The data {self.train.source} is not what {checkpoint} was trained and judged on (fingerprint "
+                f"The data {self.train.source} is not what {checkpoint} was trained and evaluated on (fingerprint "
                 f"{self.fingerprint}, then {fingerprint}): put the old data back, or begin a new run."
             )

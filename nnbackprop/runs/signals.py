@@ -15,14 +15,14 @@ SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name)
 
 @contextlib.contextmanager
 def stop_on_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
-    """Within it the first signal calls `stop` and is told in the list; the second does what it always does.
+    """Within it the first signal calls `stop` and is put in the list; the second does what it does by default.
 
     A signal that is ignored stays so, as nohup means it. Python lets only the main thread handle signals;
     elsewhere this does nothing.
     """
-    heard: list[int] = []
+    received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield heard
+        yield received
         return
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     before = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
@@ -32,20 +32,20 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
         for known in before:
             signal.signal(known, signal.default_int_handler if known == signal.SIGINT else signal.SIG_DFL)
         _leave(terminals)
-        heard.append(number)
+        received.append(number)
         stop()
 
     for number in before:
         signal.signal(number, first)
     try:
-        yield heard
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def _leave(terminals: list[int]) -> None:
-    """Of the terminals, those that were closed since: what is still said there goes nowhere, and is no error."""
+    """Send what is still printed to terminals that were closed since to the null device: it is no error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in terminals:
         if not os.isatty(stream):

@@ -63,9 +63,9 @@ class Run:
         """
         self._begin_folder()
         summary = None
-        with stop_on_signals(self.trainer.stop) as heard:
+        with stop_on_signals(self.trainer.stop) as received:
             recovery = self._attach(callbacks)
-            while summary is None and not heard:
+            while summary is None and not received:
                 try:
                     self.trainer.fit(self.data.train, self.data.validation, self.data.test)
                     if self.trainer.stop_reason == "interrupted":
@@ -78,7 +78,7 @@ class Run:
                     for message in recovery.recover():
                         say(message)
         if summary is None:
-            self.signal = heard[0] if heard else 0
+            self.signal = received[0] if received else 0
             return None
         self.folder.write_json("summary.json", summary)
         return summary
@@ -158,7 +158,7 @@ def first_trainer(config: Config, backend: Backend, data: DataSplits) -> Trainer
 
 
 def open_backend(config: Config) -> Backend:
-    """The array library that `config` asks for, told how to compute."""
+    """The array library that `config` asks for, set up as it says."""
     if config.deterministic or config.threads:
         use_threads(config.threads or 1)
     backend = select(config.backend, config.device)

@@ -58,7 +58,7 @@ class TrainedModel:
         return cls(folder, config, evaluator, params, info.features, info.classes, info.image_shape, info.highest)
 
     def data(self, spec: str | None = None) -> Dataset:
-        """The data to judge by: `spec`, or the run's own; its test part, or all of it where it has none."""
+        """The data to evaluate on: `spec`, or the run's own; its test part, or all of it where it has none."""
         split = self.config.test_fraction > 0 and spec is None
         splits = load(
             spec or self.config.data, test_fraction=self.config.test_fraction, seed=self.config.seed, split=split

@@ -111,7 +111,7 @@ class Trainer:
         return self.batch_schedule.loader
 
     def build(self, train: Dataset) -> None:
-        """Draw the initial parameters for data such as `train`, which must fit; `fit` does so unless it is done."""
+        """Draw initial parameters for data such as `train`, which must fit; `fit` does so unless it is done."""
         plan = self.network.plan(train.sample_shape, self.params_dtype)
         self.layers = layer_rows(plan, np.dtype(self.params_dtype).itemsize)
         check_outputs(self.layers, train, self.loss)

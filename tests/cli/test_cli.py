@@ -272,6 +272,7 @@ def test_a_console_without_unicode_gets_the_summary_all_the_same() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind")
+@pytest.mark.usefixtures("default_signals")
 def test_ctrl_c_on_a_terminal_saves_and_resume_goes_on() -> None:
     words = ["train", *SMALL[:-1], "1000", "--name", "stopped"]
     with terminal(words) as (process, screen):

@@ -48,7 +48,7 @@ def run(
     try:
         trainer.fit(data or clouds(), validation)
     except DivergedError as error:
-        monitor.fault = trace_nan(trainer, error)
+        monitor.history.fault = trace_nan(trainer, error)
     return monitor.diagnosis
 
 

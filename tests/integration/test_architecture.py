@@ -1,4 +1,4 @@
-"""The house of docs/architecture.md: imports point down, without a circle, and the mathematics sees only its xp."""
+"""The rooms of docs/architecture.md: imports point down, without a circle; the mathematics sees only its xp."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from tests.torture.child_run import assert_same_outcome
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has none of these signals")
 
 
-@pytest.mark.usefixtures("heeded")
+@pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_finishes_the_chunk_and_saves(number: signal.Signals, reference: Path) -> None:
     with child_run.start(reference, *child_run.train_words(number.name, child_run.ENDLESS)) as process:
@@ -42,7 +42,7 @@ def test_a_signal_finishes_the_chunk_and_saves(number: signal.Signals, reference
     assert_same_outcome(reference / "runs" / number.name, reference / "runs" / f"{number.name}-alone")
 
 
-@pytest.mark.usefixtures("heeded")
+@pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize(
     ("number", "status"),
     [(signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGHUP, -signal.SIGHUP)],
@@ -63,7 +63,7 @@ def test_the_second_signal_stops_at_once(number: signal.Signals, status: int, re
     assert_same_outcome(resumed(reference, name), reference / "runs" / "whole")
 
 
-@pytest.mark.usefixtures("heeded")
+@pytest.mark.usefixtures("default_signals")
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_first_signal_asks_and_handlers_come_back(number: int) -> None:
     asked: list[bool] = []
@@ -167,7 +167,7 @@ def test_a_closed_pipe_ends_the_run_as_sighup_does(reference: Path) -> None:
 # Ctrl-C before there is a checkpoint.
 
 
-@pytest.mark.usefixtures("heeded")
+@pytest.mark.usefixtures("default_signals")
 def test_ctrl_c_before_the_first_checkpoint_leaves_no_folder(
     two_clouds: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""What the checks of a network work on: an objective, its parameters, and the data it is for."""
+"""What the checks work on: the samples of a data set, or a network with its parameters and data."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from functools import cached_property
 import numpy as np
 
 from backends import Array, Backend, tree_map
-from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.dataset import Dataset, Splits
+from nnbackprop.data.labels import to_splits
 from nnbackprop.data.sampler import permutation
 from nnbackprop.data.scaling import Scaling
+from nnbackprop.data.split import quotas, split
+from nnbackprop.data.table import Table, Tables, integer_labels
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
 from nnbackprop.nn.metrics import decide
@@ -22,35 +25,83 @@ MOST = 200  # samples: means over them are good to a few percent, and a pass tak
 
 
 @dataclass(frozen=True, eq=False)
-class ModelProbe:
-    """An objective on a backend, its parameters on the device, and the data it is for.
+class Samples:
+    """Tables with any fault in them, and the settings of the run that would use them.
 
-    `initial` are the parameters that a run started with, where `params` are those it came to. Layers may be
-    anybody's: nothing but the `Layer` protocol is used.
+    outputs      how many outputs the network is to have, where that is known
+    full_batch   whether every step sees all samples, so that their order means nothing
+    """
+
+    tables: Tables
+    scale: str = "standard"
+    shuffle: bool = True
+    full_batch: bool = False
+    test_fraction: float = 0.2
+    seed: int = 0
+    outputs: int | None = None
+
+    @property
+    def train(self) -> Table:
+        """The table that is trained on, before a test part is split off."""
+        return self.tables.train
+
+    @property
+    def parts(self) -> tuple[Table, ...]:
+        """The training table and, where there is one, the test table."""
+        return tuple(table for table in self.tables if table is not None)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The readers' notes."""
+        return tuple(dict.fromkeys(note for table in self.parts for note in table.notes))
+
+    @cached_property
+    def labels(self) -> tuple[np.ndarray, ...] | None:
+        """The labels (n,) int64 of each part; None if one is not a whole number."""
+        columns = [integer_labels(table.labels) for table in self.parts]
+        return None if any(column is None for column in columns) else tuple(c for c in columns if c is not None)
+
+    @cached_property
+    def finite(self) -> bool:
+        """Whether all input values are finite numbers."""
+        return all(table.inputs.dtype == np.uint8 or np.isfinite(table.inputs).all() for table in self.parts)
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The parts with one class map; the test part is split off as a run does it, where there is none."""
+        everything = to_splits(self.tables)
+        if everything.test is not None or not self.test_fraction:
+            return everything
+        if not quotas(everything.train.counts(), self.test_fraction).any():
+            return everything
+        return Splits(*split(everything.train, self.test_fraction, self.seed))
+
+
+@dataclass(frozen=True, eq=False)
+class ModelProbe:
+    """A network with its loss on a backend, the data it is for, and its weights: initial, or `trained` ones.
+
+    Layers may be anybody's: nothing but the `Layer` protocol is used.
     """
 
     backend: Backend
     objective: Objective
-    params: Params
     dataset: Dataset
     scaling: Scaling
     dtype: str = "float32"
     seed: int = 0
-    initial: Params | None = None
+    trained: Params | None = None
 
-    @classmethod
-    def at_start(
-        cls,
-        backend: Backend,
-        objective: Objective,
-        dataset: Dataset,
-        scaling: Scaling,
-        dtype: str = "float32",
-        seed: int = 0,
-    ) -> ModelProbe:
-        """The network as a run with this seed starts."""
-        host = objective.network.init(dataset.sample_shape, seed, dtype)
-        return cls(backend, objective, tree_map(backend.asarray, host), dataset, scaling, dtype, seed)
+    @cached_property
+    def initial(self) -> Params:
+        """The parameters with which a run with this seed starts, on the device."""
+        host = self.objective.network.init(self.dataset.sample_shape, self.seed, self.dtype)
+        return tree_map(self.backend.asarray, host)
+
+    @property
+    def params(self) -> Params:
+        """The trained parameters where there are some, else the initial ones."""
+        return self.initial if self.trained is None else self.trained
 
     def few(self, most: int) -> ModelProbe:
         """The same with at most `most` samples, shuffled by the seed, the classes in turn."""
