@@ -70,7 +70,7 @@ class Part:
     noise: float
 
     @cached_property
-    def good(self) -> bool:
+    def right(self) -> bool:
         """Whether the gradient is right."""
         return self.misfit(self.numerical) <= EXACT
 
@@ -101,7 +101,7 @@ class Part:
         difference = self.analytic - self.numerical
         c = float(difference @ values) / (float(values @ values) or 1.0)
         fits = norm(difference - c * values) <= 1e-3 * norm(difference) + 10 * self.rounding
-        return c if fits and c and not self.good else None
+        return c if fits and c and not self.right else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,34 +123,34 @@ class Case:
             layers = tuple(replace(layer, inside="last") for layer in layers)
             case = cls(function, shapes, layers, _by_layer(layers, point))
         analytic = _by_layer(layers, analytic)
-        parts = [
-            case._part(analytic, i, kind, name)
-            for i, layer in enumerate(layers)
-            for kind, name in (("W", layer.W), ("b", layer.b))
-            if name
-        ]
+        places = [(i, k, n) for i, layer in enumerate(layers) for k, n in (("W", layer.W), ("b", layer.b)) if n]
         if not layers:
-            names = [name for name in point if name != INPUT]
-            parts = [case._part(analytic, i, "b" if is_bias(n) else "W", n) for i, n in enumerate(names)]
+            places = [(i, "b" if is_bias(n) else "W", n) for i, n in enumerate(point) if n != INPUT]
+        parts = [case._part(analytic, *place) for place in places]
         return replace(case, parts=tuple(part for part in parts if len(part.analytic)))
+
+    def at(self, values: Mapping[str, np.ndarray | float]) -> dict[str, np.ndarray]:
+        """The point with other values of some tensors."""
+        others = {name: np.full(self.point[name].shape, a, np.float64) for name, a in values.items()}
+        return {**self.point, **others}
 
     def value(self, tensors: Tensors) -> float:
         """J; ExperimentError where the function raises."""
-        return _asked(self.function.value, self._as_kept(tensors))
+        return _call(self.function.value, self._as_kept(tensors))
 
     def gradients(self, tensors: Tensors) -> dict[str, np.ndarray]:
         """The analytic gradients, in the parameters' shapes; ExperimentError where the function raises."""
-        given = _asked(self.function.gradients, self._as_kept(tensors))
+        given = _call(self.function.gradients, self._as_kept(tensors))
         return _by_layer(self.layers, {name: given[name].reshape(shape) for name, shape in self.shapes.items()})
 
-    def along(self, tensors: Tensors, name: str, v: np.ndarray) -> float:
+    def derivative_along(self, tensors: Tensors, name: str, v: np.ndarray) -> float:
         """The derivative of J along v, a direction of one tensor."""
         return float(derivatives(self.value, tensors, name, [v], 1e-4).values[0])
 
     @property
-    def bad(self) -> tuple[Part, ...]:
+    def wrong(self) -> tuple[Part, ...]:
         """The parts whose gradient is wrong."""
-        return tuple(part for part in self.parts if not part.good)
+        return tuple(part for part in self.parts if not part.right)
 
     def part(self, layer: int, kind: str) -> Part | None:
         """The weights or biases of a layer."""
@@ -165,11 +165,10 @@ class Case:
         if len(self.layers) < 2 or self.layers[0].inside is None:
             return False
         low, high = self.layers[:2]
-        cut = {**self.point, high.W: 0 * self.point[high.W]}
-        places = (self.point, cut, {**cut, str(high.b): 0 * self.point[str(high.b)]})
+        places = (self.point, self.at({high.W: 0}), self.at({high.W: 0, str(high.b): 0}))
         v = np.random.Generator(np.random.Philox(key=3)).standard_normal(self.point[low.W].shape)
         try:
-            usual, left, penalty = (self.along(place, low.W, v) for place in places)
+            usual, left, penalty = (self.derivative_along(place, low.W, v) for place in places)
         except ExperimentError:
             return False
         return abs(left - penalty) >= 1e-3 * abs(usual - penalty)
@@ -188,7 +187,7 @@ def _by_layer(layers: Sequence[DenseLayer], tensors: Tensors) -> dict[str, np.nd
     return dict(tensors) | {name: a for layer in layers for name, a in layer.read(tensors).items()}
 
 
-def _asked(ask: Callable[[Tensors], Any], tensors: Tensors) -> Any:
+def _call(ask: Callable[[Tensors], Any], tensors: Tensors) -> Any:
     try:
         return ask(tensors)
     except Exception as error:

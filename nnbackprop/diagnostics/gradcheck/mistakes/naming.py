@@ -17,14 +17,12 @@ from .hidden_layer import hidden_layer
 from .output_layer import output_layer
 
 RULES: tuple[Callable[[Case], Mistake | None], ...] = (
-    patterns.constant_loss,
-    patterns.zero,
-    patterns.near,
-    patterns.penalties,
-    patterns.factors,
+    patterns.zero_or_near,
+    patterns.wrong_penalty,
+    patterns.constant_factors,
     patterns.misplaced,
     output_layer,
-    patterns.single_parts,
+    patterns.one_wrong_tensor,
     hidden_layer,
     patterns.normalization,
 )
@@ -36,10 +34,10 @@ def name_mistakes(
 ) -> tuple[Mistake, ...]:
     """The mistake behind gradients that failed, with the evidence; or what calls do besides returning."""
     with np.errstate(all="ignore"):  # experiments go to extremes
-        found = side_effects(function, point) or patterns.shapes(function.value, point, analytic)
+        found = side_effects(function, point) or patterns.wrong_shapes(function.value, point, analytic)
         if found is None and not all(passed.values()):
             case = Case.of(function, point, {name: analytic[name].reshape(a.shape) for name, a in point.items()})
-            found = _first(case) if case.bad else None
+            found = _first(case) if case.wrong else None
     return (replace(found, layout=layout(point)),) if found else ()
 
 
@@ -74,6 +72,6 @@ def _first(case: Case) -> Mistake:
             continue
         if found:
             return found
-    last = max(case.bad, key=lambda part: part.layer).name
-    right = listed([part for part in case.parts if part.good]) or "none"
+    last = max(case.wrong, key=lambda part: part.layer).name
+    right = listed([part for part in case.parts if part.right]) or "none"
     return Mistake("unknown", f"The last wrong gradient is that of {last}; right are {right}.", tensor=last)

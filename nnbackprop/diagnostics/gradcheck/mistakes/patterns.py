@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from itertools import pairwise
+from itertools import dropwhile
 
 import numpy as np
 
@@ -11,21 +10,21 @@ from nnbackprop.diagnostics.gradcheck.central_differences import Tensors, Value,
 
 from .catalogue import Mistake
 from .evidence import Case, listed, norm
-from .hidden_layer import has_dropout, penalty_rate
+from .hidden_layer import has_dropout, l2_of_loss
 from .output_layer import loss_of
 
 CLOSE = 1e-6
 MOST = 1000  # entries of a tensor that is compared as a whole
 
 
-def shapes(value: Value, point: Tensors, analytic: Tensors) -> Mistake | None:
+def wrong_shapes(value: Value, point: Tensors, analytic: Tensors) -> Mistake | None:
     """Gradients that are not finite, or have another shape than their parameter; `analytic` as it was returned."""
     for name, a in point.items():
         g = analytic[name]
         if lost := int(np.count_nonzero(~np.isfinite(g))):
             evidence = f"{lost} of {g.size} numbers in the gradient of {name} are NaN or infinite."
             return Mistake("gradient-not-finite", evidence)
-        if _subtracts(g, a):
+        if _broadcast_shape(g) == _broadcast_shape(a):
             continue
         words = f"The gradient of {name} has shape {g.shape}, and {name} has {a.shape}"
         if a.size <= MOST:
@@ -36,19 +35,15 @@ def shapes(value: Value, point: Tensors, analytic: Tensors) -> Mistake | None:
                 if _close(g.sum(axis=axis), numerical):
                     evidence = f"{words}. Its sum over axis {axis} ({g.shape[axis]}) is right."
                     return Mistake("bias-not-summed", evidence)
-        if g.size == a.size:
-            return Mistake("gradient-shape", f"{words}: {name} -= lr * d{name} goes wrong.")
-        vector = min(a.shape, default=1) == 1 or a.ndim == 1
-        return Mistake("bias-not-summed" if vector else "gradient-shape", f"{words}.", certain=not vector)
+        if g.size != a.size and (a.ndim < 2 or 1 in a.shape):
+            return Mistake("bias-not-summed", f"{words}.", certain=False)
+        return Mistake("gradient-shape", f"{words}: {name} -= lr * d{name} goes wrong.")
     return None
 
 
-def _subtracts(g: np.ndarray, a: np.ndarray) -> bool:
-    """Whether a - g has as many numbers as a, as with (k,) and (1, k), unlike (k,) and (k, 1)."""
-    try:
-        return g.size == a.size == math.prod(np.broadcast_shapes(g.shape, a.shape))
-    except ValueError:
-        return False
+def _broadcast_shape(a: np.ndarray) -> tuple[int, ...]:
+    """Without leading ones: a - g keeps the shape of a with (k,) and (1, k), not with (k,) and (k, 1)."""
+    return tuple(dropwhile(lambda size: size == 1, a.shape))
 
 
 def _close(a: np.ndarray, b: np.ndarray) -> bool:
@@ -63,7 +58,7 @@ def _given_for(numerical: np.ndarray, name: str, analytic: Tensors) -> str | Non
 def misplaced(case: Case) -> Mistake | None:
     """The right numbers, returned for another tensor or in another order."""
     analytic = case.gradients(case.point)
-    for name in (part.name for part in case.bad):
+    for name in (part.name for part in case.wrong):
         g = analytic[name]
         if g.size > MOST or not g.any():
             continue
@@ -78,51 +73,43 @@ def misplaced(case: Case) -> Mistake | None:
     return None
 
 
-def constant_loss(case: Case) -> Mistake | None:
-    """The loss does not move with any parameter."""
-    if any(norm(part.numerical) > 1e-9 * norm(part.analytic) for part in case.parts):
-        return None
-    size = max(float(np.abs(part.analytic).max()) for part in case.parts)
-    evidence = f"No parameter moves the loss, and the analytic gradient has entries up to {size:.3g}."
-    return Mistake("loss-does-not-move", evidence)
-
-
-def zero(case: Case) -> Mistake | None:
-    """Every wrong gradient is zero."""
-    if any(part.analytic.any() for part in case.bad):
-        return None
-    return Mistake("gradient-zero", f"The gradient of {listed(case.bad)} is zero, and the loss moves with it.")
-
-
-def near(case: Case) -> Mistake | None:
-    """Every gradient is right to a thousandth, and some not quite."""
+def zero_or_near(case: Case) -> Mistake | None:
+    """The loss does not move at all, or the wrong gradients are zero, or nearly right."""
+    if all(norm(part.numerical) <= 1e-9 * norm(part.analytic) for part in case.parts):
+        size = max(float(np.abs(part.analytic).max()) for part in case.parts)
+        evidence = f"No parameter moves the loss, and the analytic gradient has entries up to {size:.3g}."
+        return Mistake("loss-does-not-move", evidence)
+    if not any(part.analytic.any() for part in case.wrong):
+        return Mistake(
+            "gradient-zero", f"The gradient of {listed(case.wrong)} is zero, and the loss moves with it."
+        )
     worst = max(part.misfit(part.numerical) for part in case.parts)
-    if worst > 1e-3 or any(part.excess(part.values) is not None for part in case.bad if len(part.analytic) > 1):
+    if worst > 1e-3 or any(part.excess(part.values) is not None for part in case.wrong if len(part.analytic) > 1):
         return None
     return Mistake("nearly-right", f"Gradients are off by at most {worst:.1e} of their size.", certain=False)
 
 
-def penalties(case: Case) -> Mistake | None:
+def wrong_penalty(case: Case) -> Mistake | None:
     """The gradients differ by a multiple of the parameters themselves."""
-    bad = case.bad
-    signs = [part.excess(np.sign(part.values)) for part in bad]
-    if None not in signs and any(len(part.analytic) > 2 for part in bad):
-        return Mistake("l1-missing", f"analytic - numerical is {signs[0]:.6g} times the signs of {listed(bad)}.")
-    excesses = [c for part in bad if (c := part.excess(part.values)) is not None]
-    if len(excesses) < len(bad) or all(len(part.analytic) == 1 for part in bad):
+    wrong = case.wrong
+    signs = [part.excess(np.sign(part.values)) for part in wrong]
+    if None not in signs and any(len(part.analytic) > 2 for part in wrong):
+        return Mistake("l1-missing", f"analytic - numerical is {signs[0]:.6g} times the signs of {listed(wrong)}.")
+    excesses = [c for part in wrong if (c := part.excess(part.values)) is not None]
+    if len(excesses) < len(wrong) or all(len(part.analytic) == 1 for part in wrong):
         return None
     c = float(np.median(excesses))
     if np.ptp(excesses) > 0.01 * abs(c):
         return None
-    evidence = f"analytic - numerical is {c:.6g} times the parameters themselves in {listed(bad)}"
-    if all(part.kind == "b" for part in bad):
+    evidence = f"analytic - numerical is {c:.6g} times the parameters themselves in {listed(wrong)}"
+    if all(part.kind == "b" for part in wrong):
         if c > 0:
             return Mistake("l2-on-biases", f"{evidence}, and the weights are right.")
         return Mistake("l2-missing", f"{evidence}: the loss penalises biases.")
-    layer = min(bad[0].layer, len(case.layers) - 2)
+    layer = min(wrong[0].layer, len(case.layers) - 2)
     if layer < 0:
         return Mistake("l2-missing" if c < 0 else "l2-not-averaged", f"{evidence}.", certain=False)
-    of_loss = penalty_rate(case, layer)
+    of_loss = l2_of_loss(case, layer)
     of_gradient = of_loss + c
     evidence = f"{evidence}; the loss has L2 with {of_loss:.6g}, the gradient with {of_gradient:.6g}"
     small = 1e-3 * abs(c)
@@ -131,25 +118,29 @@ def penalties(case: Case) -> Mistake | None:
     if abs(of_gradient + of_loss) < small:
         return Mistake("sign-flipped", f"{evidence}: the penalty's sign is the wrong one.")
     evidence = f"{evidence}, {of_gradient / of_loss:.6g} times as much."
-    return Mistake("l2-not-averaged", evidence, certain=layer == bad[0].layer)
+    return Mistake("l2-not-averaged", evidence, certain=layer == wrong[0].layer)
 
 
-def factors(case: Case) -> Mistake | None:
+def constant_factors(case: Case) -> Mistake | None:
     """Analytic is a constant times numerical in every part that is wrong; a penalty may stand beside it."""
-    bad = case.bad
-    values = np.array([part.factor or 0.0 for part in bad])
+    wrong = case.wrong
+    values = np.array([part.factor or 0.0 for part in wrong])
     if not values.all():
         return None
     evidence = "analytic / numerical is " + ", ".join(
-        f"{a:.6g} in {part.name}" for part, a in zip(bad, values, strict=True)
+        f"{a:.6g} in {part.name}" for part, a in zip(wrong, values, strict=True)
     )
-    precision = 1e-8 + max(part.rounding / (norm(part.numerical) or 1.0) for part in bad)  # of a, relative to 1
+    precision = 1e-8 + max(part.rounding / (norm(part.numerical) or 1.0) for part in wrong)  # of a, relative to 1
     same, a = np.ptp(values) <= precision * np.abs(values).max(), float(np.median(values))
     if same and abs(a + 1) < precision:
         return Mistake("sign-flipped", f"{evidence}.")
-    if same and len(bad) == len(case.parts):
+    if same and len(wrong) == len(case.parts):
         return _everywhere(case, a, precision, f"{evidence}: every gradient is right up to the factor {a:.6g}")
-    if _falls_from_layer_to_layer(case) and any(any(has_dropout(case, i)) for i in range(len(case.layers) - 1)):
+    right = [part.layer for part in case.parts if part.right]
+    below = (
+        bool(right) and min(right) > max(part.layer for part in wrong) and values.min() > 0 and values.max() < 1
+    )
+    if below and any(has_dropout(case, layer)[1] for layer in range(len(case.layers) - 1)):
         return Mistake("dropout-scale-missing", f"{evidence}, and the layers above are right.")
     if not same:
         m = _whole(float(values.max()), precision)
@@ -157,29 +148,14 @@ def factors(case: Case) -> Mistake | None:
         whole = np.round(powers).min() > 0 and np.abs(powers - np.round(powers)).max() < precision
         words = f"{evidence}: powers of 1/{m}, a batch of {m} samples."
         return Mistake("mean-twice", words, certain=False) if whole else None
-    biases = all(part.kind == "b" for part in bad)
-    if biases and all(len(part.analytic) == 1 for part in bad):
+    biases = all(part.kind == "b" for part in wrong)
+    if biases and all(len(part.analytic) == 1 for part in wrong):
         return None
     if m := _whole(a, precision):
         id = "missing-batch-mean" if a > 1 else "bias-not-summed" if biases else "mean-twice"
         words = f"{evidence}, and the others are right: a batch of {m} samples."
         return Mistake(id, words, certain=id == "bias-not-summed")
     return Mistake("constant-factor", f"{evidence}, and the others are right.", certain=False)
-
-
-def _falls_from_layer_to_layer(case: Case) -> bool:
-    """Whether the layers above are right and each other has one factor, below 1 and below that of the next."""
-    layers: dict[int, list[float]] = {}
-    for part in case.bad:
-        layers.setdefault(part.layer, []).append(part.factor or 0.0)
-    right = [part.layer for part in case.parts if part.good]
-    factors = [*(layers[i][0] for i in sorted(layers)), 1.0]
-    return (
-        len(right) > 0
-        and min(right) > max(layers)
-        and all(np.ptp(a) <= CLOSE for a in layers.values())
-        and all(0 < a < b for a, b in pairwise(factors))
-    )
 
 
 def _whole(a: float, precision: float) -> int | None:
@@ -215,29 +191,28 @@ def _everywhere(case: Case, a: float, precision: float, evidence: str) -> Mistak
 def normalization(case: Case) -> Mistake | None:
     """Scaling weights does not change the loss, as before batch normalisation, and the analytic gradient does."""
     gradients = case.gradients(case.point)
-    for part in case.bad:
+    for part in case.wrong:
         W, g = case.point[part.name], gradients[part.name]
         if part.kind == "b" or W.ndim < 2:
             continue
-        size = norm(part.numerical) * (W.size / len(part.numerical)) ** 0.5 * norm(W)
-        along = case.along(case.point, part.name, W)
-        if abs(along) < 1e-3 * size and abs(float(np.sum(g * W))) > 1e-2 * norm(g) * norm(W):
+        J, doubled = case.value(case.point), case.value(case.at({part.name: 2 * W}))
+        if abs(doubled - J) < 1e-4 * abs(J) and abs(float(np.sum(g * W))) > 1e-2 * norm(g) * norm(W):
             words = f"Scaling {part.name} leaves the loss as it is, and the analytic gradient has a part along it."
             return Mistake("normalization-terms-missing", words, certain=False)
     return None
 
 
-def single_parts(case: Case) -> Mistake | None:
+def one_wrong_tensor(case: Case) -> Mistake | None:
     """A layer whose weights or biases alone are wrong, while the error that goes through it is right."""
     if not case.layers:
         return None
-    if all(part.kind == "b" for part in case.bad):
-        evidence = f"The gradient of {listed(case.bad)} is wrong and every weight's is right."
+    if all(part.kind == "b" for part in case.wrong):
+        evidence = f"The gradient of {listed(case.wrong)} is wrong and every weight's is right."
         return Mistake("bias-not-summed", evidence, certain=False)
-    top = max(part.layer for part in case.bad)
+    top = max(part.layer for part in case.wrong)
     W, b = case.part(top, "W"), case.part(top, "b")
-    below_right = top > 0 and all(part.good for part in case.parts if part.layer == top - 1)
-    if W is not None and not W.good and (b.good if b else below_right):
+    below_right = top > 0 and all(part.right for part in case.parts if part.layer == top - 1)
+    if W is not None and not W.right and (b.right if b else below_right):
         right = b.name if b else "the layer below"
         evidence = f"The gradient of {W.name} is wrong and that of {right} is right: dz is right, x not."
         return Mistake("wrong-layer-input", evidence)
