@@ -58,11 +58,11 @@ def trace_nan(trainer: Trainer, error: DivergedError) -> NotFinite:
     if error.in_evaluation:
         text = f"After step {error.step} the loss in evaluation is NaN or infinite."
         return NotFinite(error.step, "evaluation", text)
-    snapshot, step, data = trainer.snapshot, trainer.step, trainer.loader.data
-    state, lr = snapshot.copy(), None
-    xs = islice(trainer.steps_since_snapshot(), error.step - snapshot.step)
+    begin, step, data = trainer.snapshot.progress.step, trainer.step, trainer.loader.data
+    state, lr = trainer.snapshot.copy(), None
+    xs = islice(trainer.steps_since_snapshot(), error.step - begin)
     with np.errstate(all="ignore"):  # the replay overflows as the run did
-        for number, x in enumerate(xs, start=snapshot.step + 1):
+        for number, x in enumerate(xs, start=begin + 1):
             rate = float(trainer.backend.to_numpy(x["scalars"]["lr"]))
             lr = rate if math.isfinite(rate) else None
             found = _first(step.xp, _before_update(step, state["params"], data, x))
@@ -72,7 +72,7 @@ def trace_nan(trainer: Trainer, error: DivergedError) -> NotFinite:
             if found:
                 kind, what, layer = found
                 return NotFinite(number, kind, f"Step {number}: {what} is NaN or infinite.", layer, lr)
-    text = f"By step {error.step} the loss became NaN or infinite; a replay from step {snapshot.step} on did not."
+    text = f"By step {error.step} the loss became NaN or infinite; a replay from step {begin} on did not."
     return NotFinite(error.step, "loss", text, lr=lr)
 
 

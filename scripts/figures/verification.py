@@ -10,9 +10,8 @@ from datetime import UTC, datetime
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two libraries' threads in one process would fight for the cores
 
-from nnbackprop.diagnostics.gradcheck.recipe import gradcheck_recipe
-
 from backends import available, select
+from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck_recipe
 from nnbackprop.diagnostics.parity.recipe import parity as compare
 from nnbackprop.runs import config
 

@@ -76,20 +76,17 @@ class TensorCheck:
         """Whether the gradient is right."""
         return self.error <= self.tolerance
 
-    @property
-    def verdict(self) -> str:
-        """ok, WRONG, or not checked, where J has a kink in every direction."""
-        return "ok" if self.passed else "not checked: kinks" if math.isnan(self.error) else "WRONG"
-
     def __str__(self) -> str:
         """Shape, error and verdict; of a wrong one the ratio and the worst entry."""
         shape = " x ".join(map(str, self.shape)) or "1"
-        words = [f"{shape:<10}  relative error {self.error:.1e}  {self.verdict}"]
+        verdict = "ok" if self.passed else "not checked: kinks" if math.isnan(self.error) else "WRONG"
+        words = [f"{shape:<10}  relative error {self.error:.1e}  {verdict}"]
         if not self.passed and self.ratio is not None:
             words.append(f"analytic / numerical {self.ratio:.6g}")
-        if self.worst is not None:
-            index, analytic, numerical = self.worst.index, self.worst.analytic, self.worst.numerical
-            words.append(f"worst {list(index)}: analytic {analytic:.4g}, numerical {numerical:.4g}")
+        if worst := self.worst:
+            words.append(
+                f"worst {list(worst.index)}: analytic {worst.analytic:.4g}, numerical {worst.numerical:.4g}"
+            )
         return "  ".join(words)
 
 

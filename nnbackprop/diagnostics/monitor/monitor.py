@@ -40,9 +40,9 @@ class Monitor(Callback):
     @classmethod
     def of_snapshot(cls, trainer: Trainer) -> Monitor:
         """A monitor that has measured the trainer's snapshot alone, to diagnose a run that had none."""
-        monitor, s = cls(), trainer.snapshot
-        chunk = next(trainer.batch_schedule.chunks(s.epoch, s.samples, s.step))
-        monitor.measure(trainer, chunk.xs, s.step, s.state)
+        monitor, state, p = cls(), trainer.snapshot.state, trainer.snapshot.progress
+        chunk = next(trainer.batch_schedule.chunks(p.epoch, p.samples, p.step))
+        monitor.measure(trainer, chunk.xs, p.step, state)
         return monitor
 
     @property

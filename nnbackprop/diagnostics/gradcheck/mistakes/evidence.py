@@ -129,6 +129,11 @@ class Case:
         parts = [case._part(analytic, *place) for place in places]
         return replace(case, parts=tuple(part for part in parts if len(part.analytic)))
 
+    def at(self, values: Mapping[str, np.ndarray | float]) -> dict[str, np.ndarray]:
+        """The point with other values of some tensors."""
+        others = {name: np.full(self.point[name].shape, a, np.float64) for name, a in values.items()}
+        return {**self.point, **others}
+
     def value(self, tensors: Tensors) -> float:
         """J; ExperimentError where the function raises."""
         return _call(self.function.value, self._as_kept(tensors))
@@ -160,8 +165,7 @@ class Case:
         if len(self.layers) < 2 or self.layers[0].inside is None:
             return False
         low, high = self.layers[:2]
-        cut = {**self.point, high.W: 0 * self.point[high.W]}
-        places = (self.point, cut, {**cut, str(high.b): 0 * self.point[str(high.b)]})
+        places = (self.point, self.at({high.W: 0}), self.at({high.W: 0, str(high.b): 0}))
         v = np.random.Generator(np.random.Philox(key=3)).standard_normal(self.point[low.W].shape)
         try:
             usual, left, penalty = (self.derivative_along(place, low.W, v) for place in places)

@@ -7,6 +7,8 @@ error may come back to layer l at all.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from nnbackprop.nn.layers import LeakyReLU
@@ -31,7 +33,7 @@ def hidden_layer(case: Case) -> Mistake | None:
         return None
     here, above = case.layers[top], case.layers[top + 1]
     W, W_above = case.point[here.W], case.point[above.W]
-    rng, cut = np.random.Generator(np.random.Philox(key=5)), {**case.point, above.W: 0 * W_above}
+    rng, cut = np.random.Generator(np.random.Philox(key=5)), case.at({above.W: 0})
     rate, v = l2_of_loss(case, top), rng.choice([-1.0, 1.0], W.shape)
     usual, left = (case.derivative_along(point, here.W, v) for point in (case.point, cut))
     if abs(left - rate * float(np.sum(W * v))) > FITS * (abs(usual) or 1.0):
@@ -40,7 +42,7 @@ def hidden_layer(case: Case) -> Mistake | None:
     if norm(case.gradients(cut)[here.W] - rate * W) > FITS * (norm(g) or 1.0):
         return _other_weights(case, top)
     if W_above.shape[0] == W_above.shape[1]:
-        symmetric = {**case.point, above.W: (W_above + W_above.T) / 2}
+        symmetric = case.at({above.W: (W_above + W_above.T) / 2})
         g, directions = case.gradients(symmetric)[here.W], rng.choice([-1.0, 1.0], (4, *W.shape))
         misses = [case.derivative_along(symmetric, here.W, v) - float(np.sum(g * v)) for v in directions]
         if max(map(abs, misses)) <= FITS * norm(g):
@@ -53,7 +55,7 @@ def l2_of_loss(case: Case, layer: int) -> float:
     """The loss's L2 coefficient of a hidden layer's W, measured where W_{l+1} = 0."""
     name, above = case.layers[layer].W, case.layers[layer + 1].W
     W = case.point[name]
-    return case.derivative_along({**case.point, above: 0 * case.point[above]}, name, W) / float(np.sum(W * W))
+    return case.derivative_along(case.at({above: 0}), name, W) / float(np.sum(W * W))
 
 
 def has_dropout(case: Case, layer: int) -> tuple[bool, bool]:
@@ -64,8 +66,7 @@ def has_dropout(case: Case, layer: int) -> tuple[bool, bool]:
     here, above = case.layers[layer], case.layers[layer + 1].W
     if here.b is None:
         return False, False
-    rows = np.broadcast_to(case.point[above][:1], case.point[above].shape)
-    alike = {**case.point, here.W: 0 * case.point[here.W], here.b: 0 * case.point[here.b] + 0.8, above: rows}
+    alike = case.at({here.W: 0, here.b: 0.8, above: case.point[above][:1]})
     analytic, numerical = bias_gradients(case, here.b, alike, UNITS)
     return np.ptp(analytic) > FITS * np.abs(analytic).max(), np.ptp(numerical) > FITS * np.abs(numerical).max()
 
@@ -97,15 +98,14 @@ def _curves(case: Case, layer: int, b: str, scale: float = SMALL) -> tuple[np.nd
     here, above, last = case.layers[layer].W, case.layers[layer + 1].W, case.layers[-1].b
     W = case.point[above]
     W = W / (norm(W) / W.shape[1] ** 0.5 or 1.0)
-    flat = {**case.point, here: 0 * case.point[here]}
+    flat: dict[str, Any] = {here: 0}
     if last:
-        flat[last] = np.random.Generator(np.random.Philox(key=9)).standard_normal(flat[last].shape)
+        flat[last] = np.random.Generator(np.random.Philox(key=9)).standard_normal(case.point[last].shape)
     analytic, numerical = [], []
     for c in INPUTS:
-        point = {**flat, b: 0 * flat[b] + c}
-        penalty = bias_gradients(case, b, {**point, above: 0 * W}, UNITS)[1]
-        numerical.append(bias_gradients(case, b, {**point, above: SMALL * W}, UNITS)[1] - penalty)
-        analytic.append(case.gradients({**point, above: scale * W})[b][:UNITS] - penalty)
+        penalty = bias_gradients(case, b, case.at({**flat, b: c, above: 0}), UNITS)[1]
+        numerical.append(bias_gradients(case, b, case.at({**flat, b: c, above: SMALL * W}), UNITS)[1] - penalty)
+        analytic.append(case.gradients(case.at({**flat, b: c, above: scale * W}))[b][:UNITS] - penalty)
     return np.array(analytic), np.array(numerical)
 
 
@@ -133,10 +133,8 @@ def _from_curves(case: Case, layer: int, b: str) -> Mistake | None:
 
 def _wrong_error(case: Case, layer: int, b: str, words: str) -> Mistake | None:
     """Solve gradient of b_l = W_{l+1} e for the error e that came back; it decides with more units than e has."""
-    here, above = case.layers[layer].W, case.layers[layer + 1].W
-    W = case.point[above]
-    flat = {**case.point, here: 0 * case.point[here], b: 0 * case.point[b] + 0.8}
-    analytic = case.gradients(flat)[b]
+    above = case.layers[layer + 1].W
+    W, analytic = case.point[above], case.gradients(case.at({case.layers[layer].W: 0, b: 0.8}))[b]
     e = np.linalg.lstsq(W, analytic, rcond=None)[0]
     if norm(W @ e - analytic) > FITS * norm(analytic):
         return None

@@ -72,7 +72,7 @@ def output_curves(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray] | Non
     if b is None or k > MOST_OUTPUTS:
         return None
     cs = np.random.Generator(np.random.Philox(key=7)).standard_normal((ROUNDS, k))
-    rows = [bias_gradients(case, b, {**case.point, W: 0 * case.point[W], b: c}, k) for c in cs]
+    rows = [bias_gradients(case, b, case.at({W: 0, b: c}), k) for c in cs]
     analytic, numerical = (np.array(column) for column in zip(*rows, strict=True))
     return cs, analytic, numerical
 
