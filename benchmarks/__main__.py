@@ -44,7 +44,10 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--profile", choices=WORKLOADS, metavar="W", help="show where a step of W spends its time")
     parser.add_argument("--backend", default="numpy", help=f"of --profile: {' or '.join(BACKENDS)}")
     given = parser.parse_args(words)
+    given.threads = cores() if given.threads is None else given.threads
     try:
+        if not 1 <= given.threads <= cores():
+            raise UsageError(f"--threads is 1 to {cores()}, the cores this process may use, and was {given.threads}.")
         return _profile(given) if given.profile else _suite(given)
     except NnbackpropError as error:
         err.print(f"[bold red]error:[/] {error}", highlight=False)
@@ -52,10 +55,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def _suite(given: argparse.Namespace) -> int:
-    threads = given.threads or cores()
-    if not 1 <= threads <= cores():
-        raise UsageError(f"--threads is 1 to {cores()}, the cores this process may use, and was {given.threads}.")
-    cpu, workloads = given.device == "cpu", given.workloads or tuple(WORKLOADS)
+    threads, cpu, workloads = given.threads, given.device == "cpu", given.workloads or tuple(WORKLOADS)
     options = {
         "device": given.device,
         "tf32": given.tf32,
@@ -90,7 +90,7 @@ def keep(result: Result, folder: Path) -> None:
 
 
 def _profile(given: argparse.Namespace) -> int:
-    use_threads(given.threads or cores())
+    use_threads(given.threads)
     with err.status(f"training {given.profile} on {given.backend}"):
         found = profile(given.profile, given.backend)
     out.print(
