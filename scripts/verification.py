@@ -27,9 +27,8 @@ from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck_recipe
 from nnbackprop.diagnostics.parity import recipe as comparison
 from nnbackprop.runs import config
 
-sys.path.insert(0, str(ROOT / "tests"))  # the planted mistakes and the healthy runs are those of the tests
-import healthy_runs
-import own_code
+sys.path.insert(0, str(ROOT))  # the planted mistakes and the healthy runs are those of the tests
+from tests.support import healthy_runs, own_code
 
 RECIPES = ("mnist", "ex4", "rashid", "weight-height")
 LARGE = ("gradcheck", "mnist", "--hidden", "1000", "200", "--backend", "numpy")
@@ -90,7 +89,8 @@ def alarms() -> Part:
     levels: dict[str, Counter[str]] = defaultdict(Counter)
     for run in healthy_runs.RUNS:
         runs[run.recipe] += 1
-        levels[run.recipe].update(finding.level for finding in healthy_runs.findings(run).findings)
+        _, monitor = healthy_runs.trained(run)
+        levels[run.recipe].update(finding.level for finding in monitor.diagnosis.findings)
     lines = ["| recipe | healthy runs | warnings | faults |", "|---|---|---|---|"]
     for recipe, count in runs.items():
         row = levels[recipe]

@@ -48,7 +48,7 @@ class Diagnosis:
 
     @classmethod
     def merge(cls, *parts: Diagnosis) -> Diagnosis:
-        """Several diagnoses as one, with each id once: found by any part (the first), else passed, else neither."""
+        """Several diagnoses as one; each id is once a finding (the first), else passed, else not applicable."""
         findings = {f.id: f for part in reversed(parts) for f in reversed(part.findings)}
         passed = dict.fromkeys(id for part in parts for id in part.passed if id not in findings)
         neither = (id for part in parts for id in part.not_applicable)

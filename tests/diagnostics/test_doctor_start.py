@@ -92,16 +92,6 @@ class Noisy(Factor):
         return x + 0.01 * math.sin(next(self.calls)), None
 
 
-class One(Activation):
-    """y = 1, whatever x is."""
-
-    def forward(self, xp: Any, params: Any, x: Array, key: Any) -> tuple[Array, Any]:
-        return x * 0 + 1, None
-
-    def vjp(self, xp: Any, cache: Any, dy: Array) -> Array:
-        return dy * 0
-
-
 @dataclass(frozen=True)
 class Scaled(SoftmaxCrossEntropy):
     """The loss by a factor, and its gradient by another."""
@@ -169,7 +159,7 @@ def test_numeric_targets_are_checked_without_accuracy(loss: Any) -> None:
     targets = x[:, :2] if isinstance(loss, MeanSquaredError) else (x[:, :2] > 0).astype(np.float32)
     data = Dataset(x, targets, ())
     assert check_start(probe(*hidden(outputs=2), loss=loss, data=data)) == HEALTHY
-    ignored = check_start(probe(*hidden(One(), outputs=2), loss=loss, data=data))
+    ignored = check_start(probe(*hidden(Factor(0, 0), outputs=2), loss=loss, data=data))
     assert levels(ignored)["input-ignored"] == "fault"
     assert "nan" not in str(ignored)
 
@@ -234,7 +224,7 @@ FAULTS: dict[str, tuple[Callable[[], ModelProbe], dict[str, str], str]] = {
         IGNORES_ITS_INPUT,
         "equal from layer dense1",
     ),
-    "a-constant-layer": (lambda: probe(*hidden(One())), IGNORES_ITS_INPUT, "equal from layer one1 on"),
+    "a-constant-layer": (lambda: probe(*hidden(Factor(0, 0))), IGNORES_ITS_INPUT, "equal from layer factor1 on"),
 }
 
 

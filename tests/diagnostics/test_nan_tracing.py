@@ -98,7 +98,7 @@ def test_a_gradient_whose_norm_overflows_is_traced() -> None:
 
 
 @dataclass(frozen=True)
-class Hungry(FaultyTanh):
+class ThreeRows(FaultyTanh):
     """Finds no memory for more than 3 rows."""
 
     def forward(self, xp: Any, params: Any, x: Any, key: Any) -> Any:
@@ -108,8 +108,8 @@ class Hungry(FaultyTanh):
 
 
 def test_a_run_in_microbatches_is_traced_in_microbatches() -> None:
-    found = traced(Hungry(), Dense(2), dataset=data(29))
-    assert (found.step, found.kind, found.layer) == (3, "output", "hungry1")
+    found = traced(ThreeRows(), Dense(2), dataset=data(29))
+    assert (found.step, found.kind, found.layer) == (3, "output", "threerows1")
 
 
 @pytest.mark.parametrize(("lr", "advice"), [(0.5, "--lr 0.05"), (1e30, "--lr 0.01")])

@@ -1,4 +1,4 @@
-"""Checks of whether a network learns: it can overfit twenty samples, uses its input, and its weights change."""
+"""Checks of whether a network learns: it can overfit a few samples, uses its input, and its weights change."""
 
 from __future__ import annotations
 
@@ -112,8 +112,8 @@ def cannot_overfit(probe: ModelProbe) -> CheckResult:
         f"{len(attempt.probe.dataset)} samples alone, {STEPS} steps of Adam at each of the rates "
         f"{', '.join(f'{rate:g}' for rate in RATES)}, without dropout: the loss went from {attempt.before:.4g} to "
         f"{attempt.after:.4g} at best{_accuracy(attempt.accuracy)}. A constant guess has {attempt.best:.4g}.",
-        "The gradient does not lower the loss: likely a mistake in a layer's backward or in the loss, units saturated "
-        "from the start, or labels that contradict one another.",
+        "Gradient descent does not lower the loss: likely a mistake in a layer's backward or in the loss, units "
+        "saturated from the start, or labels that contradict one another.",
         "Check the gradients: nnbackprop gradcheck, or nb.gradcheck for a network of your own.",
     )
 
@@ -122,17 +122,35 @@ def input_ignored(probe: ModelProbe) -> CheckResult:
     """Outputs that do not depend on the input, or do no better than with an input of zeros."""
     if len(probe.dataset) < 2:
         return NOT_APPLICABLE
-    if probe.trained is not None:
-        if _same_outputs(probe):
-            return _ignored(probe)
-        if weight_change(probe) < CHANGE:
+    if trained := probe.trained is not None:
+        ignored = _same_outputs(probe)
+        if not ignored and weight_change(probe) < CHANGE:
             return NOT_APPLICABLE  # hardly trained
-        (loss, accuracy), (loss0, accuracy0) = probe.score(probe.x), probe.score(probe.zeros)
-        return _ignored(probe) if loss >= loss0 and not accuracy > accuracy0 else None
-    attempt = overfit(probe)
-    if attempt is None:
-        return NOT_APPLICABLE
-    return _ignored(attempt.probe) if not attempt.solved and _same_outputs(attempt.probe) else None
+    else:
+        if (attempt := overfit(probe)) is None:
+            return NOT_APPLICABLE
+        probe = attempt.probe
+        ignored = not attempt.solved and _same_outputs(probe)
+    (loss, accuracy), (loss0, accuracy0) = probe.score(probe.x), probe.score(probe.zeros)
+    no_better = loss >= loss0 and not accuracy > accuracy0
+    if not ignored and not (trained and no_better):
+        return None
+    evidence = (
+        f"On {len(probe.dataset)} samples the loss is {loss:.4g}{_accuracy(accuracy)}; with inputs of zeros it is "
+        f"{loss0:.4g}{_accuracy(accuracy0)}."
+    )
+    for layer, y in probe.outputs(probe.x).items():
+        if y.std(axis=0).max() <= ALIKE * (np.abs(y).max() + 1e-30):
+            evidence += f" All samples are equal from {layer} on."
+            break
+    return Finding(
+        "input-ignored",
+        "fault",
+        evidence,
+        "The input does not reach the outputs: likely a layer whose units are all dead or saturated, weights of "
+        "zero, or a scaling that makes all inputs 0. The network knows only how common each class is.",
+        "--init he-normal, a lower --lr, --scale standard; and check that a layer of your own uses its x.",
+    )
 
 
 def hardly_trained(probe: ModelProbe) -> CheckResult:
@@ -168,25 +186,5 @@ def _same_outputs(probe: ModelProbe) -> bool:
     return apart <= ALIKE * float(np.abs(y).max() + 1e-30)
 
 
-def _ignored(probe: ModelProbe) -> Finding:
-    (loss, accuracy), (loss0, accuracy0) = probe.score(probe.x), probe.score(probe.zeros)
-    return Finding(
-        "input-ignored",
-        "fault",
-        f"On {len(probe.dataset)} samples the loss is {loss:.4g}{_accuracy(accuracy)}; with inputs of zeros it is "
-        f"{loss0:.4g}{_accuracy(accuracy0)}.{_first_constant_layer(probe)}",
-        "The input does not reach the outputs: likely a layer whose units are all dead or saturated, weights of "
-        "zero, or a scaling that makes all inputs 0. The network knows only how common each class is.",
-        "--init he-normal, a lower --lr, --scale standard; and check that a layer of your own uses its x.",
-    )
-
-
 def _accuracy(accuracy: float) -> str:
     return "" if math.isnan(accuracy) else f" and the accuracy {accuracy:.0%}"
-
-
-def _first_constant_layer(probe: ModelProbe) -> str:
-    for place, y in probe.outputs(probe.x).items():
-        if y.std(axis=0).max() <= ALIKE * (np.abs(y).max() + 1e-30):
-            return f" All samples are equal from {place} on."
-    return ""

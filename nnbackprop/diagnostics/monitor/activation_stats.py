@@ -167,7 +167,7 @@ class StatsStep:
             old, new = matrices(layer.params), matrices(reduce(getitem, layer.path, after))
             update = [b - a for a, b in zip(old, new, strict=True)]
             norms = [norm(xp, old), norm(xp, update), deltas[layer.name]] if old else [zero] * 3
-            rows.append([*norms, _wrong(xp, layer, t) if layer is last else _idle(xp, layer)])
+            rows.append([*norms, _idle(xp, layer, t if layer is last else None)])
         correct = zero
         if len(data["targets"].shape) == 1:
             right = decide(xp, run.y, objective.loss.threshold) == data["targets"]
@@ -218,24 +218,17 @@ def norm(xp: Any, arrays: Sequence[Array]) -> Array:
     return unit * xp.sqrt(sum(xp.sum((a / unit) ** 2) for a in arrays))
 
 
-def _idle(xp: Any, t: LayerTrace) -> Array | None:
-    """The share of a hidden layer that passes no gradient."""
+def _idle(xp: Any, t: LayerTrace, targets: Array | None) -> Array | None:
+    """The share of a layer that passes no gradient, as `LayerStats.idle` has it; `targets` of the last layer."""
     if isinstance(t.layer, ReLU):
         return xp.mean(xp.astype(xp.max(t.y, axis=0) <= 0, t.y.dtype))
-    return xp.mean(xp.astype(_flat(t), t.y.dtype)) if isinstance(t.layer, Sigmoid | Tanh) else None
-
-
-def _wrong(xp: Any, t: LayerTrace, targets: Array) -> Array | None:
-    """The share of samples with an output of the last layer that is flat and more than half its range off."""
-    if isinstance(t.layer, ReLU):
-        return _idle(xp, t)
-    if not isinstance(t.layer, Sigmoid | Tanh) or targets.shape != t.y.shape:
+    if not isinstance(t.layer, Sigmoid | Tanh):
         return None
-    far = xp.abs(t.y - targets) > (0.5 if isinstance(t.layer, Sigmoid) else 1.0)
-    return xp.mean(xp.astype(xp.any(xp.logical_and(_flat(t), far), axis=1), t.y.dtype))
-
-
-def _flat(t: LayerTrace) -> Array:
-    """Where the slope of outputs y is under 1% of its greatest: 4 y (1 - y) and 1 - y^2."""
-    slope = 4.0 * t.y * (1.0 - t.y) if isinstance(t.layer, Sigmoid) else 1.0 - t.y * t.y
-    return slope < FLAT
+    sigmoid = isinstance(t.layer, Sigmoid)
+    idle = (4.0 * t.y * (1.0 - t.y) if sigmoid else 1.0 - t.y * t.y) < FLAT
+    if targets is not None:
+        if targets.shape != t.y.shape:
+            return None
+        wrong = xp.abs(t.y - targets) > (0.5 if sigmoid else 1.0)  # by more than half its range
+        idle = xp.any(xp.logical_and(idle, wrong), axis=1)
+    return xp.mean(xp.astype(idle, t.y.dtype))

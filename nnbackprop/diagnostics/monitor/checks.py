@@ -96,8 +96,7 @@ def rate_too_high(history: History) -> CheckResult:
 def _effect_of_rate(history: History) -> str | None:
     """What went wrong with the loss, if anything did."""
     if fault := history.fault:
-        what = "the loss" if fault.kind in ("loss", "evaluation") else f"a number of {fault.layer}"
-        return None if fault.kind == "inputs" else f"at step {fault.step} {what} is NaN or infinite"
+        return None if fault.kind == "inputs" else f"training diverges at step {fault.step}"
     curve = history.curve
     start = history.stats[0].loss if history.from_the_start else curve[0].loss
     top = max(curve, key=lambda point: point.loss)

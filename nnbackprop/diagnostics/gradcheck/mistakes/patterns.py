@@ -195,9 +195,8 @@ def normalization(case: Case) -> Mistake | None:
         W, g = case.point[part.name], gradients[part.name]
         if part.kind == "b" or W.ndim < 2:
             continue
-        size = norm(part.numerical) * (W.size / len(part.numerical)) ** 0.5 * norm(W)
-        along = case.derivative_along(case.point, part.name, W)
-        if abs(along) < 1e-3 * size and abs(float(np.sum(g * W))) > 1e-2 * norm(g) * norm(W):
+        J, doubled = case.value(case.point), case.value(case.at({part.name: 2 * W}))
+        if abs(doubled - J) < 1e-4 * abs(J) and abs(float(np.sum(g * W))) > 1e-2 * norm(g) * norm(W):
             words = f"Scaling {part.name} leaves the loss as it is, and the analytic gradient has a part along it."
             return Mistake("normalization-terms-missing", words, certain=False)
     return None
