@@ -47,7 +47,7 @@ def main(words: list[str] | None = None) -> int:
     given.threads = cores() if given.threads is None else given.threads
     try:
         if not 1 <= given.threads <= cores():
-            raise UsageError(f"--threads is 1 to {cores()}, the cores this process may use, and was {given.threads}.")
+            raise UsageError(f"--threads is 1 to {cores()}, the cores of this process, and was {given.threads}.")
         return _profile(given) if given.profile else _suite(given)
     except NnbackpropError as error:
         err.print(f"[bold red]error:[/] {error}", highlight=False)

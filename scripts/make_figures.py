@@ -25,13 +25,23 @@ STORE = ROOT / "docs" / "figures.json"
 MEASURED = {module.__name__.split(".")[1]: module.measure for module in (recipes, verification, reproducibility)}
 
 
+def blocks() -> dict[str, str]:
+    """Every block but the derivation's, by name."""
+    found = json.loads(STORE.read_text())
+    return {
+        **recipes.blocks(found["recipes"]),
+        **found["verification"],
+        **found["reproducibility"],
+        **stored.blocks(),
+    }
+
+
 def main() -> int:
     """Measure what is asked for, keep it, fill the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", nargs="+", default=[], choices=(*MEASURED, "derivation", "chart"))
     parser.add_argument("--check", action="store_true")
     given = parser.parse_args()
-    found = json.loads(STORE.read_text())
     for name in given.run:
         if name == "derivation":
             import derivation_figures
@@ -40,19 +50,13 @@ def main() -> int:
         elif name == "chart":
             stored.draw()
         else:
-            found[name] = MEASURED[name]()
+            found = {**json.loads(STORE.read_text()), name: MEASURED[name]()}
             STORE.write_text(json.dumps(found, indent=2) + "\n")
-    blocks = {
-        **recipes.blocks(found["recipes"]),
-        **found["verification"],
-        **found["reproducibility"],
-        **stored.blocks(),
-    }
     if given.check:
-        changed = [page.name for page in PAGES if filled(text := page.read_text(), blocks) != text]
+        changed = [page.name for page in PAGES if filled(text := page.read_text(), blocks()) != text]
         print("\n".join(f"{name} would change" for name in changed) or "Every page is as its figures are.")
         return int(bool(changed))
-    write(blocks)
+    write(blocks())
     return 0
 
 

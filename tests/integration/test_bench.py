@@ -1,4 +1,4 @@
-"""The benchmark suite: workers, the check before the clock, the arithmetic of slices. No test asserts on a clock."""
+"""The benchmark suite: workers, the check before the clock, the arithmetic of slices."""
 
 from __future__ import annotations
 
@@ -269,7 +269,9 @@ def test_a_package_that_is_not_installed_is_named_with_the_command_that_installs
     )
 
 
-@pytest.mark.parametrize("words", [["--threads", "0"], ["--profile", "W3", "--backend", "jax"]])
+@pytest.mark.parametrize(
+    "words", [["--threads", "0", "--workloads", "W2"], ["--profile", "W3", "--backend", "jax"]]
+)
 def test_threads_and_backends_that_cannot_be_are_refused(words: list[str]) -> None:
     assert command.main(words) == 2
 
