@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from nnbackprop._system_info import Blas, Moment, cores, crowd, processor, versions
-from nnbackprop.report.formatting import plural, size
 
 PACKAGES = (
     "nnbackprop",
@@ -69,12 +68,12 @@ class Machine:
     @property
     def words(self) -> str:
         """In two sentences."""
-        host = f"{self.processor}, {plural(self.cores, 'core')}, {plural(self.threads, 'thread')}"
+        host = f"{self.processor}, {self.cores} cores, {self.threads} thread{'s' * (self.threads != 1)}"
         blas = f", OpenBLAS for {self.kernel}" if self.kernel else ""
         blas += " by OPENBLAS_CORETYPE" if self.coretype else ""
         packages = ", ".join(f"{name} {number}" for name, number in self.packages.items())
         gpu = f"{self.gpu}; " if self.gpu else ""
-        return f"{gpu}{host}, {size(self.memory)}, {self.system}{blas}. Python {self.python}, {packages}"
+        return f"{gpu}{host}, {self.memory / 2**30:.1f} GiB, {self.system}{blas}. Python {self.python}, {packages}"
 
 
 def _system() -> str:
