@@ -41,8 +41,8 @@ def spread(values: Sequence[float], words: Callable[[float], str]) -> str:
 
 
 def digits(x: float) -> str:
-    """1.60, 0.912, 113: three digits."""
-    return f"{x:#.3g}".rstrip(".")
+    """1.60, 0.912, 113, 2,000: three digits, more before the point."""
+    return f"{x:,.0f}" if x >= 1000 else f"{x:#.3g}".rstrip(".")
 
 
 def times(ratio: float) -> str:

@@ -349,7 +349,7 @@ def test_the_page_says_what_was_found(result: Result) -> None:
     ):
         assert words in shown
     gpu = replace(result, timings=(replace(result.timings[0], on_gpu=True),))
-    assert "| **nnbackprop, NumPy** | 2000 (2000..4000) |" in page(gpu)  # µs a step
+    assert "| **nnbackprop, NumPy** | 2,000 (2,000..4,000) |" in page(gpu)  # µs a step
 
 
 def test_the_chart_has_a_bar_from_1_to_each_ratio(result: Result, tmp_path: Path) -> None:
