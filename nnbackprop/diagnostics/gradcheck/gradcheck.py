@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,15 +22,15 @@ from nnbackprop.nn.losses import Loss, check_labels
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.runs import build
-from nnbackprop.runs.config import Config
-from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.training.step import Objective
 
 from .central_differences import Derivatives, Tensors, derivatives, partial_derivatives
 from .function import INPUT, KEEP_FLOAT64, Function, NetworkFunction, UserFunction, named_arrays
 from .mistakes.catalogue import Mistake
 from .mistakes.naming import name_mistakes
+
+if TYPE_CHECKING:
+    from nnbackprop.runs.config import Config
 
 TOLERANCE = 1e-7
 """Largest relative error that passes, of a network's gradient: the differences are good to about 1e-9."""
@@ -174,6 +174,9 @@ def gradcheck(
 
 def gradcheck_recipe(config: Config, backend: Backend) -> Report:
     """Check every gradient of the recipe at its initial weights, float64, on `backend`."""
+    from nnbackprop.runs import build  # which needs msgspec; the gradients of a network do not
+    from nnbackprop.runs.data_splits import DataSplits
+
     build.check(config)
     train = DataSplits.load(config).train
     some = train.take(np.unique(np.linspace(0, len(train) - 1, SAMPLES).astype(int)))
