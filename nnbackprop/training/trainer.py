@@ -75,7 +75,6 @@ class Trainer:
         self._compile(metrics_for(self.loss))
 
     def _compile(self, metrics: Metrics) -> None:
-        """Make what depends on the backend and on the targets: compiled steps, and no data yet."""
         objective = Objective(self.network, self.loss, self.penalty)
         self.metrics = metrics
         self.evaluator = Evaluator(self.backend, objective, metrics, self.scaling, self.params_dtype)
@@ -267,10 +266,9 @@ class Trainer:
         return self.progress.lr_factor * (self.lr(step) if callable(self.lr) else self.lr)
 
     def _end_chunk(self, chunk: Chunk, begin: float) -> None:
-        """Read the metrics once, count the chunk, and call back."""
         p, (steps, samples, _) = self.progress, chunk
         with np.errstate(all="ignore"):  # an overflow is reported below
-            read = self.backend.to_numpy(self.step.read_metrics(self.state))
+            read = self.backend.to_numpy(self.step.read_metrics(self.state))  # the only wait for the device
         finite, sums, norms = self.step.unpack(read, self.state)
         if not finite:
             raise DivergedError.at_step(p.step + steps)
@@ -279,9 +277,8 @@ class Trainer:
         p.add_chunk(steps, samples, seconds, sums, norms)
         weight = sums.get("weight", samples) or 1.0  # a chunk whose samples all weigh 0
         loss, metrics = sums["loss"] / weight, self.metrics.compute(sums["metrics"], weight)
-        lr, used = self._lr(p.step - 1), self.backend.memory().used
-        event = ChunkEnd(p.epoch, p.step, steps, samples, seconds, loss, metrics, lr, norms, used)
-        self._call("chunk_end", event)
+        shown = loss, metrics, self._lr(p.step - 1), norms, self.backend.memory().used
+        self._call("chunk_end", ChunkEnd(p.epoch, p.step, steps, samples, seconds, *shown))
 
     def _end_epoch(self) -> None:
         p = self.progress
