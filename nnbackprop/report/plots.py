@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 from backends import leaves
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.runs.train import Run
+from nnbackprop.runs.trained_model import Attack
 
 from .confusion import confusion_plot
 from .curves import curves, gradient_norms, metrics_of
@@ -43,16 +45,19 @@ def draw_all(
     """Write a run's plots to `folder`; returns a message for each that failed: no plot fails a finished run.
 
     rows are those of metrics.jsonl, weights (in, units) of the first layer or None, predicted (n,) and
-    probabilities (n, k) of the judged part's n samples. Without classes there are curves alone.
+    probabilities (n, k) of the judged part's n samples. Plots of images are left out where samples are none, and
+    without classes there are curves and weights alone.
     """
     figures: dict[str, Callable[[], Figure]] = {"loss": lambda: curves(rows, "loss")}
     for name in metrics_of(rows) or ["accuracy"] if judged.classes else metrics_of(rows):
         figures[name.replace("_", "-")] = lambda name=name: curves(rows, name)  # type: ignore[misc]
     figures["gradient-norms"] = lambda: gradient_norms(rows)
-    if weights is not None:
-        figures["first-layer-weights"] = lambda: first_layer(weights, judged.image_shape)
+    image_shape = judged.image_shape
+    if weights is not None and image_shape and math.prod(image_shape) == len(weights):
+        figures["first-layer-weights"] = lambda: first_layer(weights, image_shape)
     if judged.classes:
         figures["confusion-matrix"] = lambda: confusion_plot(judged.targets, predicted, judged.classes)
+    if judged.classes and image_shape:
         figures["wrongest-samples"] = lambda: wrongest(judged, predicted, probabilities)
     failed = []
     for name, figure in figures.items():
@@ -64,15 +69,7 @@ def draw_all(
     return failed
 
 
-def draw_attack(
-    path: Path,
-    data: Dataset,
-    clean: np.ndarray,
-    moved: np.ndarray,
-    before: np.ndarray,
-    after: np.ndarray,
-    epsilon: float,
-) -> None:
-    """Write the plot of an attack: samples (n, features) before and after, and their predicted classes (n,)."""
+def draw_attack(path: Path, data: Dataset, result: Attack, epsilon: float) -> None:
+    """Write the plot of an attack on images."""
     with style():
-        save(attack(data, clean, moved, before, after, epsilon), path)
+        save(attack(data, result, epsilon), path)
