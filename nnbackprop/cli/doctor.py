@@ -21,7 +21,7 @@ def doctor(
 ) -> int:
     """Find problems of a recipe, a run or, with --data alone, a data set; exit 1 for a warning or fault."""
     from nnbackprop.diagnostics.doctor.run import diagnose
-    from nnbackprop.report.findings import diagnosis_report
+    from nnbackprop.report.tables import diagnosis_report
 
     diagnosis = diagnose(target, given(flags))
     show(diagnosis, diagnosis_report, as_json)

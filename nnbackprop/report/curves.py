@@ -40,8 +40,11 @@ def curves(rows: Sequence[Row], what: str) -> Figure:
     if what.endswith("accuracy"):
         axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
         axes.set_ylim(top=min(axes.get_ylim()[1], 1.0))
-    elif what == "loss" and _falls_far(axes):
-        _logarithmic(axes)
+    elif what == "loss":
+        y = _values(axes)
+        y = y[np.isfinite(y)]
+        if y.size and y.min() > 0 and y.max() > LOG_RATIO * y.min():
+            _logarithmic(axes)
     _finish(axes, rows, name)
     _legend(figure, axes, lambda value: f"  {formatting.metric(what, value)}")
     return figure
@@ -73,12 +76,6 @@ def _line(axes: Axes, rows: Sequence[Row], values: Sequence[float | None], name:
 
 def _values(axes: Axes) -> np.ndarray:
     return np.concatenate([np.empty(0), *(np.asarray(line.get_ydata(), float) for line in axes.get_lines())])
-
-
-def _falls_far(axes: Axes) -> bool:
-    y = _values(axes)
-    y = y[np.isfinite(y)]
-    return y.size > 0 and y.min() > 0 and y.max() > LOG_RATIO * y.min()
 
 
 def _logarithmic(axes: Axes) -> None:

@@ -10,10 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from rich.console import Group, RenderableType
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
-from nnbackprop.diagnostics.parity.results import KINDS, TOLERANCES, WHY, Comparison, Kind, Kink, Parity
+from nnbackprop.diagnostics.parity.results import KINDS, TOLERANCES, WHY, Comparison, Kind, Parity
 
 from .formatting import count, plural
 from .style import GREY, PALETTE, save, single, style
@@ -26,22 +25,6 @@ DASHES = {"float64": "-", "float32": "-."}
 def parity_report(parity: Parity) -> RenderableType:
     """The libraries, the largest differences of each comparison, first failures and kinks, and the verdict."""
     first = parity.libraries[0].name
-    lines: list[RenderableType] = [
-        f"{escape(parity.recipe)}, seed {parity.seed}, {plural(parity.steps, 'step')} of "
-        f"{plural(parity.batch_size, 'sample')}, compared with {first}",
-        *(f"[dim]{row.name} {escape(str(row.version))} on {row.device}[/]" for row in parity.libraries),
-        *(f"[yellow]{escape(a.name)} left out:[/] {escape(f'{a.reason} {a.fix}')}" for a in parity.absent),
-        differences_table(parity),
-        *(Text(remark) for comparison in parity.comparisons for remark in _remarks(comparison, first)),
-        Text(WHY, style="dim"),
-    ]
-    failed = sum(not comparison.passed for comparison in parity.comparisons)
-    verdict = f"FAILED: {failed} of {plural(len(parity.comparisons), 'comparison')}" if failed else "passed"
-    return Group(*lines, Text(verdict, style="bold red" if failed else "bold green"))
-
-
-def differences_table(parity: Parity) -> Table:
-    """A block for each comparison, a row for each kind: the largest relative difference and where it is."""
     right = ("step", "relative", "absolute", "at most")
     table = ruled("steps begin from", "worst", *right, "", right=right, collapse_padding=True)
     for column in table.columns:
@@ -51,7 +34,18 @@ def differences_table(parity: Parity) -> Table:
         for kind in KINDS:
             verdict = "[green]ok[/]" if comparison.within(kind) else "[bold red]PAST[/]"
             table.add_row(f"  {kind}", *_worst(comparison, kind), f"{comparison.tolerance:g}", verdict)
-    return table
+    failed = sum(not comparison.passed for comparison in parity.comparisons)
+    verdict = f"FAILED: {failed} of {plural(len(parity.comparisons), 'comparison')}" if failed else "passed"
+    return Group(
+        f"{escape(parity.recipe)}, seed {parity.seed}, {plural(parity.steps, 'step')} of "
+        f"{plural(parity.batch_size, 'sample')}, compared with {first}",
+        *(f"[dim]{row.name} {escape(str(row.version))} on {row.device}[/]" for row in parity.libraries),
+        *(f"[yellow]{escape(a.name)} left out:[/] {escape(f'{a.reason} {a.fix}')}" for a in parity.absent),
+        table,
+        *(Text(remark) for comparison in parity.comparisons for remark in _remarks(comparison, first)),
+        Text(WHY, style="dim"),
+        Text(verdict, style="bold red" if failed else "bold green"),
+    )
 
 
 def _worst(comparison: Comparison, kind: Kind) -> tuple[str, str, str, str]:
@@ -74,20 +68,17 @@ def _remarks(comparison: Comparison, first: str) -> Iterator[str]:
     if n := excused["rounding"]:
         yield f"{title}: {plural(n, 'difference')} left out, no larger than rounding alone may make there."
     if comparison.kinks:
-        kink = _kink(comparison.kinks[0], first, comparison.library)
-        if comparison.begin == "own weights":
-            yield f"{title}: {kink}, and there the runs diverge."
-            return
-        steps = plural(len({kink.step for kink in comparison.kinks}), "such step")
-        yield f"{title}: {kink}. In {steps} {count(excused['kink'])} gradients and weights were left out."
-
-
-def _kink(kink: Kink, first: str, other: str) -> str:
-    more = f", with {plural(kink.units - 1, 'more unit')} of the layer" if kink.units > 1 else ""
-    return (
-        f"at step {kink.step}, {kink.layer}, unit {count(kink.unit)}, sample {count(kink.sample)} of the batch: "
-        f"its input is {kink.reference:.3g} on {first} and {kink.other:.3g} on {other}{more}"
-    )
+        kink, steps = comparison.kinks[0], len({kink.step for kink in comparison.kinks})
+        more = f", with {plural(kink.units - 1, 'more unit')} of the layer" if kink.units > 1 else ""
+        effect = "There the runs diverge."
+        if comparison.begin == "same weights":
+            left_out = f"{count(excused['kink'])} gradients and weights were left out."
+            effect = f"In {plural(steps, 'such step')} {left_out}"
+        yield (
+            f"{title}: at step {kink.step}, {kink.layer}, unit {count(kink.unit)}, sample {count(kink.sample)} of "
+            f"the batch, the input is {kink.reference:.3g} on {first} and {kink.other:.3g} on "
+            f"{comparison.library}{more}. {effect}"
+        )
 
 
 def _title(comparison: Comparison) -> str:

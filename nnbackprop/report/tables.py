@@ -1,4 +1,4 @@
-"""Tables for the terminal: layers, backends, recipes, a run's summary, predictions."""
+"""Tables for the terminal: layers, backends, recipes, a run's summary, predictions, a diagnosis."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from typing import Any
 
 import numpy as np
 from rich import box
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from backends import BackendStatus
+from nnbackprop.diagnostics.findings import Diagnosis
 from nnbackprop.training.callbacks import LayerRow
 
 from .formatting import count, duration, metric, plural, shape, share, size
 
 NONE = "–"
+LEVELS = {"fault": "bold red", "warning": "yellow", "note": "cyan"}
 ROWS = 20  # samples of one file shown before the rest is only counted
 
 
@@ -113,3 +115,26 @@ def prediction_table(name: str, classes: Sequence[str], predicted: np.ndarray, p
     if len(predicted) > ROWS:
         table.caption = f"and {count(len(predicted) - ROWS)} more"
     return table
+
+
+def diagnosis_report(diagnosis: Diagnosis) -> RenderableType:
+    """All findings, the worst first, and what passed or did not apply."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(overflow="fold")
+    grid.add_column(overflow="fold")
+    lines: list[RenderableType] = [grid] if diagnosis.findings else []
+    counts = []
+    for level, colour in LEVELS.items():
+        found = [finding for finding in diagnosis.findings if finding.level == level]
+        counts += [plural(len(found), level)] if found else []
+        for finding in found:
+            grid.add_row(f"[{colour}]{level}[/]", f"[bold]{finding.id}[/]")
+            for name in ("evidence", "cause", "fix"):
+                grid.add_row(f"[dim]{name}[/]", escape(getattr(finding, name)))
+            grid.add_row()
+    lines.append(Text(", ".join(counts) or "no problems found", style="bold"))
+    if diagnosis.passed:
+        lines.append(Text(f"passed: {', '.join(diagnosis.passed)}"))
+    if diagnosis.not_applicable:
+        lines.append(Text(f"not applicable: {', '.join(diagnosis.not_applicable)}", style="dim"))
+    return Group(*lines)
