@@ -79,7 +79,7 @@ class Problem:
         config = work.config
         train = DataSplits.load(config).train
         network = build.network(config, len(train.classes))
-        weights = network.init((train.features,), config.seed, config.storage)
+        weights = network.init((train.features,), config.seed, config.params_dtype)
         return cls(config, train, fit_scaling(config.scale, train), tuple(layer for layer in weights if layer))
 
     @property
@@ -90,14 +90,14 @@ class Problem:
     @cached_property
     def x(self) -> np.ndarray:
         """Scaled inputs (n, features), of the work's dtype."""
-        return self.scaling.apply(self.train.inputs, self.config.storage)
+        return self.scaling.apply(self.train.inputs, self.config.params_dtype)
 
     @cached_property
     def t(self) -> np.ndarray:
         """Labels (n,) int32, or targets (n, k) of the work's dtype for a squared error."""
         if not self.squared:
             return self.train.targets
-        dtype = np.dtype(self.config.storage)
+        dtype = np.dtype(self.config.params_dtype)
         return one_hot(np, self.train.targets, len(self.train.classes), dtype, *self.config.targets)
 
     @property

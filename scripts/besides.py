@@ -74,7 +74,7 @@ class Bare(Ours):
         super().__init__(problem, chunk, backend)
         self.step = BareStep(**{field.name: getattr(self.step, field.name) for field in fields(TrainStep)})
         scaled = Dataset(problem.x, problem.train.targets, problem.train.classes)
-        self.loader = DataLoader(self.backend, scaled, Scaling.identity(), problem.config.storage, "yes")
+        self.loader = DataLoader(self.backend, scaled, Scaling.identity(), problem.config.params_dtype, "yes")
 
 
 def measure(backend: str, work: str) -> Left:

@@ -21,11 +21,11 @@ class Ours:
         trainer = build.trainer(config, self.backend, problem.train, problem.scaling)
         trainer.build(problem.train)
         self.step, self.state = trainer.step, trainer.state
-        self.loader = DataLoader(self.backend, problem.train, problem.scaling, config.storage)
+        self.loader = DataLoader(self.backend, problem.train, problem.scaling, config.params_dtype)
 
     def run(self, at: int, steps: int) -> None:
         """Chunk by chunk, as the trainer does."""
-        dtype, lr = self.problem.config.storage, self.problem.config.lr
+        dtype, lr = self.problem.config.params_dtype, self.problem.config.lr
         for begin in range(at, at + steps, self.chunk):
             numbers = np.arange(begin, min(begin + self.chunk, at + steps))
             scalars = scalars_of(self.step.optimizer, lambda _: lr, numbers, dtype)

@@ -17,7 +17,7 @@ class Products:
         self.W = [np.array(layer["W"]) for layer in problem.weights]
         n = problem.batch
         widths = [self.W[0].shape[0], *(W.shape[1] for W in self.W)]
-        dtype = problem.config.storage
+        dtype = problem.config.params_dtype
         self.x = [np.random.default_rng(0).random((n, width)).astype(dtype) for width in widths]
         self.dz = [np.empty_like(x) for x in self.x]
         self.dW = [np.empty_like(W) for W in self.W]

@@ -127,14 +127,14 @@ def _at_start(config: Config, parts: DataSplits) -> ModelProbe:
         build.objective(config, config.outputs or len(train.classes)),
         fit_scaling(config.scale, train),
     )
-    return ModelProbe.at_start(backend, objective, train, scaling, config.storage, config.seed)
+    return ModelProbe.at_start(backend, objective, train, scaling, config.params_dtype, config.seed)
 
 
 def _trained(config: Config, folder: RunDir, runs: Path, parts: DataSplits, initial: Params) -> ModelProbe:
     """The weights of a run, on its test part where there is one."""
     model = TrainedModel.open(str(folder.path), runs, select(config.backend, config.device))
     dataset, e = (parts.test or parts.train).with_classes(model.classes), model.evaluator
-    args = e.backend, e.objective, model.params, dataset, e.scaling, config.storage, config.seed
+    args = e.backend, e.objective, model.params, dataset, e.scaling, config.params_dtype, config.seed
     return ModelProbe(*args, initial=initial)
 
 
