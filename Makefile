@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: train test check bench torture format wheel clean
+.PHONY: train test check bench figures torture format wheel clean
 
 train: $(VENV)/.core
 	$(BIN)/nnbackprop train $(ARGS)
@@ -22,7 +22,10 @@ check: $(VENV)/.dev
 	$(BIN)/python -m pytest -n logical --dist worksteal $(ARGS)
 
 bench: $(VENV)/.bench
-	$(BIN)/nnbackprop bench $(ARGS)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+figures: $(VENV)/.bench
+	$(BIN)/python scripts/make_figures.py $(ARGS)
 
 torture: $(VENV)/.torture
 	$(BIN)/python -m tests.torture $(ARGS)

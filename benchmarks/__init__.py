@@ -1,5 +1,5 @@
-"""Speed, measured against others on one machine in one run: `nnbackprop bench`.
+"""Speed against other libraries, measured on one machine in one run: `python -m benchmarks`.
 
-Absolute seconds say little: machines differ, and neighbours take their share. So every contestant does the same
-work in turn, in short slices, and what is told is the ratio of its time to ours.
+Absolute seconds say little: machines differ, and other processes take their share. Every rival trains the same
+network on the same data in turn, in short slices, and the figure is its time divided by ours.
 """

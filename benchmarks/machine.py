@@ -1,25 +1,34 @@
-"""The machine and the libraries of a run: figures mean nothing without them."""
+"""The machine and the libraries of a run, without which figures mean nothing; what other processes do on it."""
 
 from __future__ import annotations
 
 import os
 import platform
 import re
+from contextlib import suppress
+from dataclasses import dataclass
 
-import numpy  # noqa: F401 (so that its BLAS is loaded)
-import psutil
-from msgspec import Struct
+from nnbackprop._system_info import Blas, Moment, cores, crowd, processor, versions
 
-from nnbackprop._system_info import Blas, cores, processor, versions
-from nnbackprop.report.formatting import plural, size
+PACKAGES = (
+    "nnbackprop",
+    "numpy",
+    "numba",
+    "cupy-cuda12x",
+    "cupy-cuda13x",
+    "torch",
+    "jax",
+    "keras",
+    "scikit-learn",
+)
 
-PACKAGES = ("nnbackprop", "numpy", "numba", "torch", "jax", "keras", "scikit-learn", "thinc", "array-api-compat")
 
+@dataclass(frozen=True)
+class Machine:
+    """Processor, memory in bytes, system and versions.
 
-class Machine(Struct, frozen=True):
-    """Processor, memory in bytes, system and versions; `kernel` is what OpenBLAS takes the processor for.
-
-    `coretype` is OPENBLAS_CORETYPE where it is set, which makes OpenBLAS take it for another.
+    `kernel` is the processor whose kernels OpenBLAS chose, `coretype` OPENBLAS_CORETYPE where that is set, `gpu`
+    the words of a GPU, its name first.
     """
 
     processor: str
@@ -29,55 +38,56 @@ class Machine(Struct, frozen=True):
     system: str
     python: str
     packages: dict[str, str]
-    coretype: str | None
-    kernel: str | None
+    coretype: str | None = None
+    kernel: str | None = None
+    gpu: str | None = None
 
     @classmethod
-    def here(cls, threads: int) -> Machine:
+    def here(cls, threads: int | None = None, gpu: str | None = None) -> Machine:
         """This one."""
-        blas = Blas.loaded()
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+        python, coretype = platform.python_version(), os.environ.get("OPENBLAS_CORETYPE")
+        count, kernel = threads or cores(), None
+        with suppress(ImportError):  # threadpoolctl is not among what a GPU's check needs
+            kernel = getattr(Blas.loaded(), "kernel", None)
         return cls(
-            processor=processor(),
-            cores=cores(),
-            threads=threads,
-            memory=psutil.virtual_memory().total,
-            system=system(),
-            python=platform.python_version(),
-            packages=versions(PACKAGES),
-            coretype=os.environ.get("OPENBLAS_CORETYPE"),
-            kernel=blas.kernel if blas else None,
+            processor(), cores(), count, memory, _system(), python, versions(PACKAGES), coretype, kernel, gpu
         )
 
     @property
-    def slug(self) -> str:
-        """The processor as part of a file's name."""
-        return re.sub(r"[^a-z0-9]+", "-", self.processor.lower()).strip("-")
+    def name(self) -> str:
+        """The GPU, or the processor with its cores, and kernels of another processor where they were asked for."""
+        kernels = f" {self.coretype}" if self.coretype else ""
+        return self.gpu.partition(",")[0] if self.gpu else f"{self.processor} {self.cores} cores{kernels}"
 
     @property
-    def title(self) -> str:
-        """Processor, threads, and the kernels of another processor where these were asked for."""
-        kernels = f", OPENBLAS_CORETYPE={self.coretype}" if self.coretype else ""
-        return f"{self.processor}, {plural(self.threads, 'thread')}{kernels}"
+    def file_name(self) -> str:
+        """Where its results are kept: one file a name."""
+        return re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-") + ".json"
 
     @property
     def words(self) -> str:
-        """In a line."""
+        """In two sentences."""
+        host = f"{self.processor}, {self.cores} cores, {self.threads} thread{'s' * (self.threads != 1)}"
         blas = f", OpenBLAS for {self.kernel}" if self.kernel else ""
         blas += " by OPENBLAS_CORETYPE" if self.coretype else ""
-        return (
-            f"{self.processor}, {plural(self.cores, 'core')}, {plural(self.threads, 'thread')}, "
-            f"{size(self.memory)}, {self.system}{blas}"
-        )
-
-    @property
-    def versions(self) -> str:
-        """Python and the libraries, in a line."""
-        return ", ".join(f"{name} {number}" for name, number in {"Python": self.python, **self.packages}.items())
+        packages = ", ".join(f"{name} {number}" for name, number in self.packages.items())
+        gpu = f"{self.gpu}; " if self.gpu else ""
+        return f"{gpu}{host}, {self.memory / 2**30:.1f} GiB, {self.system}{blas}. Python {self.python}, {packages}"
 
 
-def system() -> str:
-    """The operating system's name and version."""
+def _system() -> str:
     try:
         return platform.freedesktop_os_release()["PRETTY_NAME"]
     except OSError:
         return f"{platform.system()} {platform.release()}"
+
+
+def others_share(before: Moment, after: Moment, cpu: float, cores: int, threads: int) -> float:
+    """How many of our `threads` cores other processes kept busy between two moments, on average.
+
+    `cpu` is the CPU time of the process that was timed, in seconds. Others cost nothing while they find room on
+    the rest of the machine's `cores`.
+    """
+    others = crowd(before, after) - cpu / (after.clock - before.clock)
+    return max(0.0, others - (cores - threads))

@@ -1,103 +1,112 @@
-"""What a run of the benchmark found: slices, what follows from them, and the machine; kept as JSON."""
+"""What a run found: slices of time by rival, and figures of a GPU; kept as JSON in benchmarks/results.
+
+Plain dataclasses, as a machine with a GPU may have no more than NumPy and CuPy.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Literal, Self
-
-import msgspec
-from msgspec import Struct
+from typing import Any, Literal
 
 from .machine import Machine
+from .rivals import Kind
 
-CHECKOUT = Path(__file__).parents[1]
-RESULTS = CHECKOUT / "benchmarks" / "results" if (CHECKOUT / "pyproject.toml").is_file() else None
-"""Where a checkout keeps one file a machine."""
+RESULTS = Path(__file__).parent / "results"
 
-Kind = Literal["ours", "floor", "rival"]
+Status = Literal["passed", "failed", "skipped"]
+
+OTHERS_LIMIT = 0.1
+"""Cores' worth of other processes' work, on the cores we use, that spoils a slice."""
 
 
-class Slice(Struct, frozen=True):
-    """A contestant's turn: seconds for the unit of the work, and cores of ours that others kept busy meanwhile."""
+@dataclass(frozen=True)
+class Slice:
+    """A rival's turn: seconds for the workload's unit, and how many of our cores others kept busy meanwhile."""
 
     steps: int
     seconds: float
-    taken: float
-    kept: bool
+    others: float
+
+    @property
+    def spoilt(self) -> bool:
+        return self.others > OTHERS_LIMIT
 
 
-class Spread(Struct, frozen=True):
-    """A middle and how far values lie around it."""
+@dataclass(frozen=True)
+class Row:
+    """A rival at a workload: a slice a round."""
 
-    median: float
-    low: float
-    high: float
+    rival: str
+    title: str
+    kind: Kind
+    slices: tuple[Slice, ...]
 
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        """Median, least and greatest."""
-        return cls(median(values), min(values), max(values))
+    @property
+    def left_out(self) -> int:
+        """Slices that do not count: the spoilt ones, unless all are, and then all of them count."""
+        return 0 if self.all_spoilt else sum(s.spoilt for s in self.slices)
+
+    @property
+    def all_spoilt(self) -> bool:
+        return all(s.spoilt for s in self.slices)
+
+    @property
+    def seconds(self) -> list[float]:
+        """For the workload's unit, in each round that counts."""
+        return [self.slices[i].seconds for i in _rounds(self)]
+
+    def ratios(self, base: Row) -> list[float]:
+        """Its time divided by another's in the same round, as a machine may slow down from one to the next."""
+        return [self.slices[i].seconds / base.slices[i].seconds for i in _rounds(self, base)]
 
 
-class Check(Struct, frozen=True):
-    """How far a contestant is from us after the same steps: its weights by norm, or its loss; relative.
+def _rounds(*rows: Row) -> list[int]:
+    """The rounds that no other process spoilt for any of these, or all where there is no such round."""
+    rounds = range(len(rows[0].slices))
+    return [i for i in rounds if not any(row.slices[i].spoilt for row in rows)] or list(rounds)
 
-    None is no number at all.
+
+@dataclass(frozen=True)
+class Check:
+    """How far a rival is from us after the same steps, relative: its weights by norm, or its loss.
+
+    None is NaN, infinity, or weights of other shapes.
     """
 
-    contestant: str
+    rival: str
+    title: str
     by: Literal["weights", "loss"]
     steps: int
-    apart: float | None
+    difference: float | None
     limit: float
 
     @property
     def passed(self) -> bool:
-        """Whether it computes what we do."""
-        return self.apart is not None and self.apart <= self.limit
+        return self.difference is not None and self.difference <= self.limit
 
 
-class Row(Struct, frozen=True):
-    """A contestant's figures at a work.
+@dataclass(frozen=True)
+class Absent:
+    """A rival that could not take part, and why."""
 
-    `ratio` is its time divided by ours, round by round; `floor` is the products' time as a share of its own.
-    """
-
-    contestant: str
-    title: str
-    kind: Kind
-    slices: tuple[Slice, ...]
-    seconds: Spread  # for the unit of the work
-    ratio: Spread
-    floor: float | None
-
-    @property
-    def left_out(self) -> int:
-        """Slices that do not count, as others took the machine."""
-        return 0 if self.all_spoilt else sum(not s.kept for s in self.slices)
-
-    @property
-    def all_spoilt(self) -> bool:
-        """Whether others took the machine in every slice: then all of them count."""
-        return not any(s.kept for s in self.slices)
-
-
-class Absent(Struct, frozen=True):
-    """A contestant that could not take part, and why."""
-
-    contestant: str
+    rival: str
     title: str
     reason: str
 
 
-class Timing(Struct, frozen=True):
-    """A work: its rows, who could not take part, and the checks that came first."""
+@dataclass(frozen=True)
+class Timing:
+    """A workload: its rows, who could not take part, the checks that came first. `us` is the row compared with."""
 
-    work: str
+    workload: str
     title: str
     unit: str
+    steps: int
+    on_gpu: bool
     us: str
     rows: tuple[Row, ...]
     absent: tuple[Absent, ...]
@@ -105,75 +114,87 @@ class Timing(Struct, frozen=True):
 
     @property
     def failed(self) -> tuple[Check, ...]:
-        """Contestants that do not compute the same."""
+        """Rivals that do not compute the same."""
         return tuple(check for check in self.checks if not check.passed)
 
-    def row(self, contestant: str) -> Row | None:
-        """A contestant's figures; None if it took no part."""
-        return next((row for row in self.rows if row.contestant == contestant), None)
-
-    def ratios(self, theirs: str, ours: str) -> list[float]:
-        """One's time divided by another's in every round that counts; none if one of them took no part."""
-        pair = self.row(theirs), self.row(ours)
-        return ratios(pair[0].slices, pair[1].slices) if pair[0] and pair[1] else []
+    def row(self, rival: str) -> Row | None:
+        return next((row for row in self.rows if row.rival == rival), None)
 
 
-class Kept(Struct, frozen=True):
-    """What a command found on a machine, as it is kept."""
+@dataclass(frozen=True)
+class Figure:
+    """A fact in words, or a number; a median where `low` and `high`, the least and the greatest, are given.
+
+    A number above its `limit` fails its part. `goal` is what was hoped for, in words, and fails nothing.
+    """
+
+    what: str
+    value: float | str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    limit: float | None = None
+    goal: str = ""
+
+    @classmethod
+    def of(cls, what: str, values: Sequence[float], unit: str, **further: Any) -> Figure:
+        """The median of `values`."""
+        return cls(what, median(values), unit, min(values), max(values), **further)
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is within its limit, as NaN is not."""
+        return self.limit is None or (not isinstance(self.value, str) and self.value <= self.limit)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a GPU's check: what it found, as far as it came, and why it failed or was skipped."""
+
+    name: str
+    status: Status
+    seconds: float
+    figures: tuple[Figure, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run of a command on a machine."""
 
     command: str
     date: str
     machine: Machine
-
-    def to_json(self) -> str:
-        """All of it, in lines that people can read too."""
-        return msgspec.json.format(msgspec.json.encode(self), indent=1).decode()
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
-        """What `to_json` wrote."""
-        return msgspec.json.decode(text, type=cls)
-
-
-class Result(Kept, frozen=True):
-    """One contest."""
-
     timings: tuple[Timing, ...]
-    absent: tuple[Absent, ...]
-
-    def timing(self, work: str) -> Timing | None:
-        """A work's; None if it was not measured."""
-        return next((timing for timing in self.timings if timing.work == work), None)
+    absent: tuple[Absent, ...] = ()
+    parts: tuple[Part, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether everybody who was timed or would have been computes the same."""
-        return not any(timing.failed for timing in self.timings)
+        """Whether every rival computes the same and no part failed."""
+        return not any(t.failed for t in self.timings) and all(part.status != "failed" for part in self.parts)
+
+    @property
+    def rivals(self) -> dict[str, Row]:
+        """A row of each rival, in the order of their first."""
+        found: dict[str, Row] = {}
+        for row in (row for timing in self.timings for row in timing.rows):
+            found.setdefault(row.rival, row)
+        return found
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Result:
+        """What `to_json` wrote."""
+        import msgspec
+
+        return msgspec.json.decode(text, type=cls)
 
 
-def results_path(machine: Machine, folder: Path) -> Path:
-    """Where the results of a machine are kept: one file each."""
-    kernel = f"-{machine.coretype.lower()}" if machine.coretype else ""
-    return folder / f"{machine.slug}-{machine.cores}-cores{kernel}.json"
-
-
-def counted(slices: Sequence[Slice], *others: Sequence[Slice]) -> list[int]:
-    """The rounds that count: those that nobody spoilt for any of these, or all where there is no such round."""
-    rounds = range(len(slices))
-    clean = [i for i in rounds if all(turns[i].kept for turns in (slices, *others))]
-    return clean or list(rounds)
-
-
-def seconds(slices: Sequence[Slice]) -> Spread:
-    """Seconds for the unit of the work."""
-    return Spread.of([slices[i].seconds for i in counted(slices)])
-
-
-def ratios(slices: Sequence[Slice], base: Sequence[Slice]) -> list[float]:
-    """Their time divided by the base's in the same round, as the machine may slow down from one to the next."""
-    return [slices[i].seconds / base[i].seconds for i in counted(slices, base)]
-
-
-def ratio(slices: Sequence[Slice], base: Sequence[Slice]) -> Spread:
-    """The same over all rounds that count."""
-    return Spread.of(ratios(slices, base))
+def saved() -> list[Result]:
+    """One result a machine: GPUs first, then OpenBLAS's own choice of kernels, and of these the newest."""
+    found = [Result.from_json(path.read_bytes()) for path in sorted(RESULTS.glob("*.json"))]
+    order = [(r.machine.gpu is not None, r.machine.coretype is None, r.date) for r in found]
+    return [found[i] for i in sorted(range(len(found)), key=order.__getitem__, reverse=True)]

@@ -1,4 +1,4 @@
-"""RngKey the pictures of docs/derivation.md and write the numbers into its tables, in each language there is.
+"""Draw the pictures of docs/derivation.md and write the numbers into its tables, in each language there is.
 
 python docs/derivation_figures.py    half a minute on one core
 """
@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 sys.path.insert(0, str(Path(__file__).parent))
 import derivation_pictures as pictures
 import derivation_runs as runs
-from pages import ROOT, machine, write
+from figures import ROOT, machine, table, write
 
 from nnbackprop.diagnostics.gradcheck.central_differences import STEPS
 
@@ -92,11 +92,6 @@ DERIVATIVES = {
 }
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
-    """A table of Markdown."""
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
-
-
 def formula(tex: str) -> str:
     """Mathematics in a line."""
     return f"$`{tex}`$"
@@ -153,19 +148,19 @@ def people(words: dict[str, str]) -> str:
     return table(head, rows)
 
 
-def softmax(words: dict[str, str], courses: dict[str, runs.BatchSchedule], cosines: list[dict[str, float]]) -> str:
+def softmax(words: dict[str, str], curves: dict[str, runs.Curves], cosines: list[dict[str, float]]) -> str:
     """What three derivatives reach, and how the gradients lie."""
     after, later = (words[key].format(runs.EPOCHS) for key in ("epochs", "later"))
     head = [formula("dZ"), after, words["cosine"], later, words["largest"]]
     rows = [
         [
             formula(pictures.RULES[name]),
-            f"{course.accuracy[-1]:.1%}",
+            f"{found['accuracy'][-1]:.1%}",
             f"{cosines[0][name]:.2f}",
             f"{cosines[-1][name]:.2f}",
-            f"{course.largest[-1]:.1f}",
+            f"{found['largest'][-1]:.1f}",
         ]
-        for name, course in courses.items()
+        for name, found in curves.items()
     ]
     return table(head, rows)
 
@@ -195,16 +190,16 @@ def power(x: float) -> str:
 
 def main() -> None:
     """Run, draw, write."""
-    courses, cosines = runs.softmax_runs()
+    curves, cosines = runs.softmax_runs()
     errors, found = runs.step_errors(), runs.split_runs()
-    pictures.draw(courses, errors)
+    pictures.draw(curves, errors)
     for language, page in DOCUMENTS.items():
         words = WORDS[language]
         made = words["made"].format(machine=machine(), date=datetime.now(UTC).date().isoformat())
         blocks = {
             "derivation-net": net(words),
             "derivation-people": people(words),
-            "derivation-softmax": softmax(words, courses, cosines),
+            "derivation-softmax": softmax(words, curves, cosines),
             "derivation-split": split(words, found),
             "derivation-step": step(words, errors),
         }

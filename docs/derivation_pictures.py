@@ -8,9 +8,9 @@ from typing import Any
 import derivation_runs as runs
 import matplotlib as mpl
 import numpy as np
+from figures import ROOT
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
-from pages import ROOT
 
 from nnbackprop.diagnostics.gradcheck.central_differences import STEPS
 
@@ -30,13 +30,13 @@ RULES = {
 """How each derivative of the output is printed."""
 
 
-def draw(courses: Mapping[str, runs.BatchSchedule], errors: Mapping[str, np.ndarray]) -> None:
+def draw(curves: Mapping[str, runs.Curves], errors: Mapping[str, np.ndarray]) -> None:
     """All four pictures."""
     FOLDER.mkdir(exist_ok=True)
     with mpl.rc_context(STYLE):
         save("derivation-net", net())
         save("derivation-shapes", shapes())
-        save("derivation-softmax", softmax(courses))
+        save("derivation-softmax", softmax(curves))
         save("derivation-step", steps(errors))
 
 
@@ -145,14 +145,14 @@ def box(ax: Any, x: float, name: str, size: str, colour: str) -> float:
     return x + width
 
 
-def softmax(courses: Mapping[str, runs.BatchSchedule]) -> Figure:
+def softmax(curves: Mapping[str, runs.Curves]) -> Figure:
     """Test accuracy and training loss of the three derivatives by epoch."""
     figure = Figure(figsize=(9.4, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for (name, course), colour, style in zip(courses.items(), (GREEN, RED, GREY), ("-", "-", "--"), strict=True):
+    for (name, found), colour, style in zip(curves.items(), (GREEN, RED, GREY), ("-", "-", "--"), strict=True):
         form = {"color": colour, "linestyle": style, "linewidth": 2, "label": f"$dZ = {RULES[name]}$"}
-        left.plot([100 * a for a in course.accuracy], **form)
-        right.plot(course.loss, **form)
+        left.plot([100 * a for a in found["accuracy"]], **form)
+        right.plot(found["loss"], **form)
     left.set(xlabel="epoch", ylabel="test accuracy, %", ylim=(0, 100))
     right.set(xlabel="epoch", ylabel="training loss", yscale="log")
     ticks = [0.1, 0.2, 0.5, 1, 2, 5]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 import nnbackprop as nb
-from backends import Backend, select
+from backends import select
 from nnbackprop.data.scaling import fit_scaling
-from nnbackprop.nn.sequential import Params
+from nnbackprop.nn.layers.base import Params
 from nnbackprop.runs import build, config
-from nnbackprop.runs.train import DataSplits
+from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.training.step import Objective
 
-Numbers = Mapping[str, float]
+XP = select("numpy").xp
 PLACES = {  # each parameter of the 2-2-1 network: its layer, its array and its place in it
     "w_{11}": (0, "W", (0, 0)),
     "w_{21}": (0, "W", (1, 0)),
@@ -38,7 +38,7 @@ def read(params: Params) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Net:
-    """The 2-2-1 network with its first weights, and the four people: x (4, 2), t (4,)."""
+    """The 2-2-1 network with its initial weights, and the four people: x (4, 2), t (4,)."""
 
     objective: Objective
     params: Params
@@ -47,8 +47,7 @@ class Net:
 
     def gradients(self, who: slice) -> dict[str, float]:
         """The nine derivatives of the mean loss of some people, by the package."""
-        xp = backend().xp
-        return read(self.objective.gradients(xp, self.params, self.x[who], self.t[who], None)[3])
+        return read(self.objective.gradients(XP, self.params, self.x[who], self.t[who], None).grads)
 
     def measured(self, who: slice, step: float = 1e-5) -> dict[str, float]:
         """The nine slopes by central differences."""
@@ -60,32 +59,20 @@ class Net:
         layer, array, place = PLACES[name]
         params = [{key: a.copy() for key, a in p.items()} for p in self.params]
         params[layer][array][place] += by
-        return float(self.objective.value(backend().xp, tuple(params), self.x[who], self.t[who], None)[0])
+        return float(self.objective.value(XP, tuple(params), self.x[who], self.t[who])[0])
 
     def forward(self, person: int) -> dict[str, float]:
         """x, s, h, y and t of one person by their letters, as the layers compute them."""
-        xp, x, found = backend().xp, self.x[person : person + 1], {}
-        found["x_1"], found["x_2"] = x[0].tolist()
-        for layer, p, letters in zip(
-            self.objective.network.layers,
-            self.params,
-            (("s_1", "s_2"), ("h_1", "h_2"), ("s",), ("y",)),
-            strict=True,
-        ):
-            x, _ = layer.forward(xp, p, x, None)
-            found.update(zip(letters, x[0].tolist(), strict=True))
+        x, letters = self.x[person : person + 1], (("s_1", "s_2"), ("h_1", "h_2"), ("s",), ("y",))
+        found = dict(zip(("x_1", "x_2"), x[0].tolist(), strict=True))
+        for layer, names in zip(self.objective.network.trace(XP, self.params, x).layers, letters, strict=True):
+            found.update(zip(names, layer.y[0].tolist(), strict=True))
         return {**found, "t": float(self.t[person])}
 
     def errors(self, person: int) -> dict[str, float]:
         """The errors of the three neurons: the derivatives by their biases."""
         g = self.gradients(slice(person, person + 1))
         return {"\\delta": g["c"], "\\delta_1": g["b_1"], "\\delta_2": g["b_2"]}
-
-
-@cache
-def backend() -> Backend:
-    """NumPy, whatever else is installed."""
-    return select("numpy")
 
 
 @cache
@@ -106,15 +93,9 @@ RULES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 }
 EPOCHS, BATCH, RATE, IMAGES = 15, 100, 0.1, 12_000
 Weights = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class BatchSchedule:
-    """A training run by epoch, from before the first: test accuracy, training loss, largest weight of W2."""
-
-    accuracy: list[float]
-    loss: list[float]
-    largest: list[float]
+Curves = dict[
+    str, list[float]
+]  # "accuracy" on the test part, "loss" in training, "largest" weight of W2, by epoch
 
 
 def outputs(w: Weights, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -133,37 +114,34 @@ def backward(w: Weights, X: np.ndarray, T: np.ndarray, rule: str) -> Weights:
     return {"W1": X.T @ dA, "b1": dA.sum(axis=0), "W2": A.T @ dZ, "b2": dZ.sum(axis=0)}
 
 
-def digits(images: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The first training images and all test images, pixels in 0..1, float32, with targets and labels."""
-    data = nb.load("mnist")
-    X, X_test = (np.asarray(part.inputs, np.float32) / 255 for part in (data.train, data.test))
-    T = np.eye(10, dtype=np.float32)[np.asarray(data.train.targets)[:images]]
-    return X[:images], T, X_test, np.asarray(data.test.targets)
-
-
-def softmax_runs() -> tuple[dict[str, BatchSchedule], list[dict[str, float]]]:
+def softmax_runs() -> tuple[dict[str, Curves], list[dict[str, float]]]:
     """A run by each rule, and by epoch of the right one the cosine of each rule's gradient to the right one."""
-    X, T, X_test, labels = digits(IMAGES)
-    courses, cosines = {}, []
-    for name in RULES:
-        rng, batch_schedule = np.random.default_rng(0), BatchSchedule([], [], [])
-        w = first_weights(rng)
+    data = nb.load("mnist")
+    X, X_test = (
+        np.asarray(part.inputs, np.float32).reshape(len(part), -1) / 255 for part in (data.train, data.test)
+    )
+    X, T = X[:IMAGES], np.eye(10, dtype=np.float32)[np.asarray(data.train.targets)[:IMAGES]]
+    curves: dict[str, Curves] = {name: {"accuracy": [], "loss": [], "largest": []} for name in RULES}
+    cosines = []
+    for name, found in curves.items():
+        rng = np.random.default_rng(0)
+        w = initial_weights(rng)
         for epoch in range(EPOCHS + 1):
             P = outputs(w, X)[1]
-            batch_schedule.accuracy.append(float(np.mean(outputs(w, X_test)[1].argmax(axis=1) == labels)))
-            batch_schedule.largest.append(float(np.max(np.abs(w["W2"]))))
-            batch_schedule.loss.append(float(-np.mean(np.log(np.maximum((P * T).sum(axis=1), 1e-30)))))
+            predicted = outputs(w, X_test)[1].argmax(axis=1)
+            found["accuracy"].append(float(np.mean(predicted == np.asarray(data.test.targets))))
+            found["largest"].append(float(np.max(np.abs(w["W2"]))))
+            found["loss"].append(float(-np.mean(np.log(np.maximum((P * T).sum(axis=1), 1e-30)))))
             if name == "(P - T) / n":
                 right = backward(w, X, T, name)
                 cosines.append({rule: cosine(flat(backward(w, X, T, rule)), flat(right)) for rule in RULES})
             for some in rng.permutation(IMAGES).reshape(-1, BATCH) if epoch < EPOCHS else ():
                 gradients = backward(w, X[some], T[some], name)
                 w = {key: w[key] - np.float32(RATE) * gradients[key] for key in w}
-        courses[name] = batch_schedule
-    return courses, cosines
+    return curves, cosines
 
 
-def first_weights(rng: np.random.Generator) -> Weights:
+def initial_weights(rng: np.random.Generator) -> Weights:
     """784-64-10 with weights of deviation 1 / sqrt(inputs)."""
     shapes = {"W1": (784, 64), "W2": (64, 10)}
     w = {key: rng.standard_normal(shape) / shape[0] ** 0.5 for key, shape in shapes.items()}
@@ -186,13 +164,13 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 def split_runs() -> dict[str, tuple[float, float]]:
     """Mean cosine to the chain rule's of what is sent back, by shares and raw, before and after an epoch."""
     settings = config.resolve("rashid", {"epochs": 1})
-    parts = DataSplits.load(settings)
-    trainer = build.trainer(settings, backend(), parts.train, fit_scaling(settings.scale, parts.train))
-    trainer.build(parts.train)
-    assert parts.test is not None
-    some = parts.test.take(np.arange(1000))
+    data = DataSplits.load(settings)
+    trainer = build.trainer(settings, select("numpy"), data.train, fit_scaling(settings.scale, data.train))
+    trainer.build(data.train)
+    assert data.test is not None
+    some = data.test.take(np.arange(1000))
     before = sent_back(trainer, some)
-    trainer.fit(parts.train)
+    trainer.fit(data.train)
     after = sent_back(trainer, some)
     return {name: (before[name], after[name]) for name in before}
 
@@ -201,15 +179,13 @@ def sent_back(trainer: nb.Trainer, some: Any) -> dict[str, float]:
     """Mean over samples of the cosine between each picture's dh and the chain rule's."""
     x = trainer.scaling.apply(some.inputs, "float64")
     params = tuple({key: np.asarray(a, np.float64) for key, a in p.items()} for p in trainer.params)
-    y, _ = trainer.network.forward(backend().xp, params, x)
+    y, _ = trainer.network.forward(XP, params, x)
     W = params[2]["W"]
-    off, on = trainer.targets
-    e = y - np.where(np.asarray(some.targets)[:, None] == np.arange(10), on, off)
+    e = y - trainer.loss.encode(XP, y, np.asarray(some.targets))
     chain = e * y * (1 - y) @ W.T
-    pictures = {"W_{ij} / S_j": e @ (W / W.sum(axis=0)).T, "W_{ij}": e @ W.T}
+    sent = {"W_{ij} / S_j": e @ (W / W.sum(axis=0)).T, "W_{ij}": e @ W.T}
     return {
-        name: float(np.mean([cosine(a, b) for a, b in zip(sent, chain, strict=True)]))
-        for name, sent in pictures.items()
+        name: float(np.mean([cosine(*pair) for pair in zip(dh, chain, strict=True)])) for name, dh in sent.items()
     }
 
 
@@ -229,21 +205,17 @@ def step_errors() -> dict[str, np.ndarray]:
     objective = build.objective(settings, 10)
     x = fit_scaling(settings.scale, train).apply(some.inputs, "float64")
     params = objective.network.init(x.shape[1:], settings.seed, "float64")
-    xp, W = backend().xp, params[0]["W"]
+    W = params[0]["W"]
 
     def value(at: np.ndarray) -> float:
         moved = ({**params[0], "W": at}, *params[1:])
-        return float(objective.value(xp, moved, x, some.targets, None)[0])
+        return float(objective.value(XP, moved, x, some.targets)[0])
 
-    g = objective.gradients(xp, params, x, some.targets, None)[3][0]["W"]
-    rows = [measure(value, W, v, float(np.sum(g * v))) for v in signs(W.shape, 8)]
+    g = objective.gradients(XP, params, x, some.targets, None).grads[0]["W"]
+    directions = np.random.default_rng(0).choice((-1.0, 1.0), (8, *W.shape))
+    rows = [measure(value, W, v, float(np.sum(g * v))) for v in directions]
     scale = np.sqrt(np.mean([exact**2 for _, exact in rows]))
     return {key: np.sqrt(np.mean([row[key] ** 2 for row, _ in rows], axis=0)) / scale for key in rows[0][0]}
-
-
-def signs(shape: tuple[int, ...], count: int) -> np.ndarray:
-    """Random directions of +1 and -1."""
-    return np.random.default_rng(0).choice((-1.0, 1.0), (count, *shape))
 
 
 def measure(

@@ -14,9 +14,6 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import psutil
-from threadpoolctl import threadpool_info, threadpool_limits
-
 POOLS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NPROC")
 """Variables that libraries read when they are loaded; NPROC is XLA's, the only one it has."""
 
@@ -54,6 +51,8 @@ def use_threads(threads: int) -> None:
 
     XLA reads its variable when JAX starts, and never again.
     """
+    from threadpoolctl import threadpool_limits
+
     threadpool_limits(threads)
     os.environ.update(dict.fromkeys(POOLS, str(threads)))
     if torch := sys.modules.get("torch"):
@@ -72,6 +71,8 @@ class Blas:
     @classmethod
     def loaded(cls) -> Blas | None:
         """NumPy's, even if other packages have loaded their own; None if it is unknown, such as Apple's."""
+        from threadpoolctl import threadpool_info
+
         pools = (pool for pool in threadpool_info() if pool["user_api"] == "blas")
         pool = min(pools, key=lambda pool: "numpy" not in pool["filepath"], default=None)
         if pool is None:
@@ -81,6 +82,8 @@ class Blas:
 
 def threads() -> int:
     """The threads of matrix products, of the libraries that are loaded."""
+    from threadpoolctl import threadpool_info
+
     return max((pool["num_threads"] for pool in threadpool_info()), default=cores())
 
 
@@ -95,6 +98,8 @@ class Moment:
     @classmethod
     def now(cls) -> Moment:
         """Kinds of time that the system does not report count as 0."""
+        import psutil
+
         times = psutil.cpu_times()
         return cls(time.perf_counter(), sum(getattr(times, name, 0.0) for name in BUSY), time.process_time())
 

@@ -14,7 +14,6 @@ from rich.markup import escape
 from backends import BackendError
 from nnbackprop.errors import NnbackpropError, OutOfMemoryError, RunFolderError, UsageError
 
-from .bench import bench
 from .doctor import doctor
 from .flags import err
 from .gradcheck import gradcheck
@@ -33,7 +32,7 @@ app = App(
 data = App(
     name="data", help="Look at data sets: mnist, mnist-20x20, weight-height, fashion-mnist, kmnist, or files."
 )
-for command in (train, evaluate, predict, attack, gradcheck, doctor, parity, replay, bench, backends, recipes):
+for command in (train, evaluate, predict, attack, gradcheck, doctor, parity, replay, backends, recipes):
     app.command(command)
 app.command(data)
 data.command(inspect)

@@ -1,4 +1,4 @@
-"""The command that says what is wrong with a recipe, a run or a data set: doctor."""
+"""The command that finds problems of a recipe, a run or a data set: doctor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .flags import Flags, given, out
 def doctor(
     target: Annotated[
         str | None,
-        Parameter(help="A recipe or TOML file; else a run folder, its name or `last`. mnist if not given."),
+        Parameter(help="A recipe, a TOML file, a run's folder or name, or `last`; mnist if not given."),
     ] = None,
     /,
     *,
@@ -22,7 +22,7 @@ def doctor(
     ] = False,
     flags: Annotated[Flags, Parameter(name="*")] = Flags(),  # type: ignore[valid-type]  # noqa: B008 (frozen)
 ) -> int:
-    """Say what is wrong with a recipe, a run or, by --data alone, a data set; exit 1 unless all is well."""
+    """Find problems of a recipe, a run or, with --data alone, a data set; exit 1 for a warning or fault."""
     from nnbackprop.diagnostics.doctor.run import diagnose
     from nnbackprop.report.findings import diagnosis_report
 

@@ -19,7 +19,7 @@ def gradcheck(
     from rich.text import Text
 
     from backends import select
-    from nnbackprop.diagnostics.gradcheck.recipe import gradcheck_recipe
+    from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck_recipe
     from nnbackprop.runs import config as configuration
 
     config = configuration.resolve(recipe, given(flags))

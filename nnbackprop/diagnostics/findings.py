@@ -1,11 +1,13 @@
-"""What the doctor, the monitor and gradcheck report: findings, and the diagnosis they add up to."""
+"""Checks of the doctor and the monitor, the findings they make, and the diagnosis these add up to."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from textwrap import fill
-from typing import Any, Literal
+from typing import Any, Final, Literal, TypeVar
+
+import numpy as np
 
 Level = Literal["note", "warning", "fault"]
 """A note needs no action, a warning costs accuracy or time, a fault makes the result wrong."""
@@ -15,7 +17,7 @@ WIDTH = 100  # columns of a finding printed as text
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found. A cause that the evidence does not decide says "likely"."""
+    """A problem found. A cause that the evidence does not prove says "likely"."""
 
     id: str  # such as dead-relu
     level: Level
@@ -33,7 +35,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The findings of some checks, and the ids of those that passed or did not apply."""
+    """The findings of some checks, and the ids of the checks that passed or did not apply."""
 
     findings: tuple[Finding, ...] = ()
     passed: tuple[str, ...] = ()
@@ -46,7 +48,7 @@ class Diagnosis:
 
     @classmethod
     def merge(cls, *parts: Diagnosis) -> Diagnosis:
-        """Several diagnoses as one with each id once: found by any part (the first), else passed, else neither."""
+        """Several diagnoses as one; each id is once a finding (the first), else passed, else not applicable."""
         findings = {f.id: f for part in reversed(parts) for f in reversed(part.findings)}
         passed = dict.fromkeys(id for part in parts for id in part.passed if id not in findings)
         neither = (id for part in parts for id in part.not_applicable)
@@ -60,7 +62,7 @@ class Diagnosis:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Diagnosis:
-        """The inverse of `to_json`; keys of findings that are not known are ignored."""
+        """The inverse of `to_json`, for any ids; unknown keys of a finding are ignored."""
         names = [field.name for field in fields(Finding)]
         findings = tuple(Finding(**{name: found[name] for name in names}) for found in values["findings"])
         return cls(findings, tuple(values["passed"]), tuple(values["not_applicable"]))
@@ -69,3 +71,24 @@ class Diagnosis:
         """{"findings": [...], "passed": [ids], "not_applicable": [ids]}."""
         findings = [asdict(finding) for finding in self.findings]
         return {"findings": findings, "passed": list(self.passed), "not_applicable": list(self.not_applicable)}
+
+
+NOT_APPLICABLE: Final = "not applicable"
+"""The subject lacks what the check needs."""
+
+CheckResult = Finding | Literal["not applicable"] | None
+"""None where nothing is wrong."""
+
+Subject = TypeVar("Subject")
+Check = Callable[[Subject], CheckResult]
+
+
+def run_checks(checks: Mapping[str, Check[Subject]], subject: Subject) -> Diagnosis:
+    """Run every check of a table {id: check} on `subject`."""
+    with np.errstate(all="ignore"):  # the checks look for overflow themselves
+        results = {id: check(subject) for id, check in checks.items()}
+    return Diagnosis(
+        tuple(result for result in results.values() if isinstance(result, Finding)),
+        tuple(id for id, result in results.items() if result is None),
+        tuple(id for id, result in results.items() if result == NOT_APPLICABLE),
+    )

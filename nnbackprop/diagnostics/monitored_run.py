@@ -11,14 +11,14 @@ from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.trainer import Trainer
 
 from .findings import Diagnosis
-from .monitor import Monitor
+from .monitor import Monitor, lower_rate
 from .nan_tracing import trace_nan
 
 
 class MonitoredRun:
-    """Fits a run; `diagnosis` is what the monitor found, None where nobody asked for it and nothing went wrong.
+    """Fits a run, and keeps its diagnosis in doctor.json.
 
-    A run that diverges is diagnosed whether it was monitored or not. The diagnosis is kept in doctor.json.
+    `diagnosis` is None where the run was not monitored and did not diverge.
     """
 
     def __init__(self, run: Run) -> None:
@@ -34,16 +34,15 @@ class MonitoredRun:
         except DivergedError:
             self._keep()
             raise
-        if self.run.config.doctor:
+        if self.monitor:
             self._keep()
         return summary
 
     def _explain(self, trainer: Trainer, error: DivergedError) -> DivergedError:
-        fault = trace_nan(trainer, error)
         monitor = self.monitor or Monitor.of_snapshot(trainer)
-        monitor.fault = fault
+        fault = monitor.history.fault = trace_nan(trainer, error)
         self.diagnosis = monitor.diagnosis
-        return fault.error()
+        return fault.error(lower_rate(monitor.history))
 
     def _keep(self) -> None:
         if self.monitor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -17,14 +19,14 @@ from nnbackprop.training.step import TrainStep
 from nnbackprop.training.trainer import Trainer
 
 Kind = Literal["inputs", "parameters", "output", "loss", "gradient", "evaluation"]
-"""What was NaN or infinite first; `evaluation` is the loss of an evaluated part."""
+"""What was NaN or infinite first; `evaluation` is the loss of the validation or test part."""
 
-SAFE_LR = 0.01  # to start with, where a rate is beyond any that people use
+SAFE_LR = 0.01  # to try after a learning rate above any that people use
 
 
 @dataclass(frozen=True)
 class NotFinite:
-    """What became NaN or infinite first: the step, the kind of array, its layer, and that as a sentence."""
+    """What became NaN or infinite first: the kind of array, its step and layer, and that as a sentence."""
 
     step: int
     kind: Kind
@@ -32,13 +34,13 @@ class NotFinite:
     layer: str | None = None
     lr: float | None = None  # of that step
 
-    def error(self) -> DivergedError:
-        """The same as an error, with what to do."""
+    def error(self, try_lr: str | None = None) -> DivergedError:
+        """The same as an error, with what to do; `try_lr` is a better flag to try than a tenth of the rate."""
         if self.kind == "inputs":
-            advice = "The data or its scaling is the cause: repair or leave out those samples."
+            advice = "The data or its scaling is the cause: correct or remove those samples."
         else:
-            rate = "a tenth of it (--lr)" if self.lr is None else f"--lr {lower_lr(self.lr):.2g}"
-            advice = f"The learning rate is the usual cause: try {rate}, or limit the gradient (--clip-norm 1)."
+            tenth = "a tenth of it (--lr)" if self.lr is None else f"--lr {lower_lr(self.lr):.2g}"
+            advice = f"The usual cause is the learning rate: try {try_lr or tenth}, or --clip-norm 1."
         return DivergedError(f"Training diverged. {self.text} {advice}", self.step, self.kind == "evaluation")
 
 
@@ -47,85 +49,65 @@ def lower_lr(lr: float) -> float:
     return lr / 10 if lr <= 1 else SAFE_LR
 
 
-def trace_nan(trainer: Trainer, error: DivergedError | None = None) -> NotFinite:
-    """Replay a trainer that has raised `error` from its snapshot, step by step and layer by layer.
+def trace_nan(trainer: Trainer, error: DivergedError) -> NotFinite:
+    """The first array that became NaN or infinite in a trainer whose `fit` raised `error`.
 
-    Batches and dropout masks repeat, so the step that failed fails again. Memory is used as in training.
+    Repeats the steps from the trainer's last snapshot to `error.step`, with the same batches, microbatches and
+    dropout masks, and checks the arrays of each in the order of their computation. The trainer is not changed.
     """
-    if error is not None and error.in_evaluation:
-        return NotFinite(
-            error.step, "evaluation", f"After step {error.step} the loss in evaluation is not finite."
-        )
-    snapshot, step, data = trainer.snapshot, trainer.step, trainer.loader.data
-    last = error.step if error else trainer.progress.step + trainer.batch_schedule.length
-    state, lr = snapshot.copy(), None
+    if error.in_evaluation:
+        text = f"After step {error.step} the loss in evaluation is NaN or infinite."
+        return NotFinite(error.step, "evaluation", text)
+    begin, step, data = trainer.snapshot.progress.step, trainer.step, trainer.loader.data
+    state, lr = trainer.snapshot.copy(), None
+    xs = islice(trainer.steps_since_snapshot(), error.step - begin)
     with np.errstate(all="ignore"):  # the replay overflows as the run did
-        for number, x in enumerate(trainer.steps_since_snapshot(), start=snapshot.step + 1):
-            if number > last:
-                break
-            lr = float(trainer.backend.to_numpy(x["scalars"]["lr"]))
-            if found := _before_update(step, state["params"], data, x):
-                return _not_finite(number, lr, *found)
-            state = step(state, data, x)
-            if found := _parameters(step, state["params"], "after the update"):
-                return _not_finite(number, lr, *found)
-    text = (
-        f"By step {last} the loss became NaN or infinite; a replay from step {snapshot.step} does not show where."
-    )
-    return NotFinite(last, "loss", text, lr=lr)
+        for number, x in enumerate(xs, start=begin + 1):
+            rate = float(trainer.backend.to_numpy(x["scalars"]["lr"]))
+            lr = rate if math.isfinite(rate) else None
+            found = _first(step.xp, _before_update(step, state["params"], data, x))
+            if not found:
+                state = step(state, data, x)
+                found = _first(step.xp, _parameters(step, state["params"], "after the update"))
+            if found:
+                kind, what, layer = found
+                return NotFinite(number, kind, f"Step {number}: {what} is NaN or infinite.", layer, lr)
+    text = f"By step {error.step} the loss became NaN or infinite; a replay from step {begin} on did not."
+    return NotFinite(error.step, "loss", text, lr=lr)
 
 
-Found = tuple[Kind, str, str | None]
-"""What is not finite, that in words, and its layer."""
+Named = tuple[Kind, str, str | None]
+"""The kind of an array, what it is, and its layer."""
 
 
-def _not_finite(step: int, lr: float, kind: Kind, text: str, layer: str | None) -> NotFinite:
-    return NotFinite(step, kind, f"Step {step}: {text}.", layer, lr if math.isfinite(lr) else None)
+def _first(xp: Any, arrays: Iterator[tuple[Named, Array]]) -> Named | None:
+    """The first array that holds NaN or infinity."""
+    return next((named for named, array in arrays if not bool(xp.all(xp.isfinite(array)))), None)
 
 
-def _before_update(step: TrainStep, params: Params, data: Tree, x: Tree) -> Found | None:
-    """The first array of a step that is not finite, in the order in which the step computes them."""
-    if found := _parameters(step, params, "before the step"):
-        return found
-    for row0, *part in step.split(data, x):
-        found = _in_batch(step, params, *get_batch(step.xp, *part), RngKey(step.seed, x["step"], row0))
-        if found:
-            return found
-    return None
+def _parameters(step: TrainStep, params: Params, when: str) -> Iterator[tuple[Named, Array]]:
+    for layer, _, tensors in step.objective.network.named_layers(params):
+        for name, values in tensors.items():
+            yield ("parameters", f"{name} of layer {layer} {when}", layer), values
 
 
-def _in_batch(
-    step: TrainStep, params: Params, inputs: Array, targets: Array, weights: Array | None, key: RngKey
-) -> Found | None:
+def _before_update(step: TrainStep, params: Params, data: Tree, x: Tree) -> Iterator[tuple[Named, Array]]:
+    """The arrays of a step in the order in which they are computed."""
+    yield from _parameters(step, params, "before the step")
     xp, objective = step.xp, step.objective
-    if not _finite(xp, inputs):
-        return "inputs", "the inputs hold NaN or infinity", None
-    trace = objective.network.trace(xp, params, inputs, key)
-    for layer in trace.layers:
-        if not _finite(xp, layer.y):
-            return "output", f"the output of layer {layer.name} is not finite", layer.name
-    J, dy = objective.loss(xp, trace.y, objective.loss.encode(xp, trace.y, targets), weights)
-    total = targets.shape[0] if weights is None else xp.sum(weights)
-    if not _finite(xp, objective.penalised(xp, params, J) * total):
-        name = trace.layers[-1].name
-        return "loss", f"the loss is not finite, though the output of the last layer, {name}, is", name
-    for layer, _, _, grads in trace.backward(xp, dy):
-        for tensor, gradient in grads.items():
-            if not _finite(xp, gradient):
-                return "gradient", f"the gradient of {tensor} of layer {layer.name} is not finite", layer.name
-            if not _finite(xp, xp.sum(gradient * gradient)):
-                text = f"the norm of the gradient of {tensor} of layer {layer.name} is not finite"
-                return "gradient", text, layer.name
-    return None
-
-
-def _parameters(step: TrainStep, params: Params, when: str) -> Found | None:
-    for name, _, tensors in step.objective.network.named_layers(params):
-        for tensor, values in tensors.items():
-            if not _finite(step.xp, values):
-                return "parameters", f"{tensor} of layer {name} is not finite {when}", name
-    return None
-
-
-def _finite(xp: Any, array: Array) -> bool:
-    return bool(xp.all(xp.isfinite(array)))
+    for row0, *microbatch in step.split(data, x):
+        inputs, targets, weights = get_batch(xp, *microbatch)
+        yield ("inputs", "a value of the inputs", None), inputs
+        trace = objective.network.trace(xp, params, inputs, RngKey(step.seed, x["step"], row0))
+        for layer in trace.layers:
+            yield ("output", f"the output of layer {layer.name}", layer.name), layer.y
+        J, dy = objective.loss(xp, trace.y, objective.loss.encode(xp, trace.y, targets), weights)
+        total = targets.shape[0] if weights is None else xp.sum(weights)
+        last = trace.layers[-1].name
+        what = f"the loss, though not the output of the last layer, {last},"
+        yield ("loss", what, last), objective.penalised(xp, params, J) * total
+        for layer, _, _, grads in trace.backward(xp, dy):
+            for name, gradient in grads.items():
+                what = f"the gradient of {name} of layer {layer.name}"
+                yield ("gradient", what, layer.name), gradient
+                yield ("gradient", f"the norm of {what}", layer.name), xp.sum(gradient * gradient)

@@ -75,18 +75,13 @@ class RegressionMetrics:
 
     def compute(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
         """The three; r2 is NaN where a target does not vary."""
-        squared, absolute, t, tt = (
-            [float(value) for value in sums[name]]
-            for name in ("squared_error", "absolute_error", "target", "squared_target")
-        )
+        names = "squared_error", "absolute_error", "target", "squared_target"
+        squared, absolute, t, tt = ([float(value) for value in sums[name]] for name in names)
         k = len(self.center)
         spread = [b - a * a / weight for a, b in zip(t, tt, strict=True)]
         r2 = [1 - e / s if s > 0 else math.nan for e, s in zip(squared, spread, strict=True)]
-        return {
-            "rmse": math.sqrt(sum(squared) / (k * weight)),
-            "mae": sum(absolute) / (k * weight),
-            "r2": sum(r2) / k,
-        }
+        rmse, mae = math.sqrt(sum(squared) / (k * weight)), sum(absolute) / (k * weight)
+        return {"rmse": rmse, "mae": mae, "r2": sum(r2) / k}
 
 
 @dataclass(frozen=True)

@@ -85,14 +85,7 @@ class RngKey:
         lane column // q of counter ((row0 + row) q + column % q, step). Lanes are word 0 high half, word 1
         high half, word 0 low half, word 1 low half, signed 16-bit numbers, kept from p 2^16 - 2^15 upwards.
 
-        Args:
-            xp: the backend's namespace.
-            shape: (rows, *sample_shape) of the mask; width is the size of a sample.
-            rate: the share of units to drop, 0 <= rate < 1.
-            dtype: the mask's floating dtype, one of `xp`.
-
-        Raises:
-            UsageError: the rate is outside 0 <= rate < 1, or rounds to 1.
+        `shape` is (rows, *sample_shape), width the size of a sample; UsageError as of `quantise`.
         """
         rows, width = shape[0], math.prod(shape[1:])
         q = -(-width // 4)

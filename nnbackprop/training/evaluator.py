@@ -43,14 +43,10 @@ class Evaluator:
     def evaluate(self, params: Params, loader: DataLoader) -> Score:
         """Mean loss (penalties included) and metrics over a data set on the device."""
         samples, weighted = len(loader.dataset), loader.dataset.weights is not None
-        sums, data = (
-            zero_sums(self.backend.xp, self.metrics, params, weighted),
-            {**loader.data, "params": params},
-        )
-        length = loader.limit_chunk(CHUNK, ROWS)
-        for _, xs in loader.to_device(
-            (None, loader.xs(rows)) for rows in chunk_rows(np.arange(samples), ROWS, length)
-        ):
+        sums = zero_sums(self.backend.xp, self.metrics, params, weighted)
+        data = {**loader.data, "params": params}
+        chunks = chunk_rows(np.arange(samples), ROWS, loader.limit_chunk(CHUNK, ROWS))
+        for _, xs in loader.to_device((None, loader.xs(rows)) for rows in chunks):
             sums = self.backend.scan(self.step, sums, data, xs)
         host = tree_map(lambda a: self.backend.to_numpy(a).tolist(), sums)
         weight = host.get("weight", samples)

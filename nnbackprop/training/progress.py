@@ -41,23 +41,16 @@ class Progress(Struct, rename={"lr_factor": "rate", "planned_epochs": "aims"}):
         return {layer: total / self.chunks for layer, total in self.norms.items()}
 
     def add_chunk(
-        self,
-        steps: int,
-        samples: int,
-        seconds: float,
-        loss: float,
-        weight: float,
-        metrics: Mapping[str, Sum],
-        norms: Mapping[str, float],
+        self, steps: int, samples: int, seconds: float, sums: Mapping[str, Any], norms: Mapping[str, float]
     ) -> None:
-        """Count a chunk; `loss`, `weight` and `metrics` are sums over its samples."""
+        """Count a chunk: its sums of losses, metrics and weights, and its gradient norms."""
         self.step += steps
         self.seconds += seconds
         self.samples += samples
         self.chunks += 1
-        self.loss += loss
-        self.weight += weight
-        self.metrics = {name: add_sums(self.metrics.get(name), value) for name, value in metrics.items()}
+        self.loss += sums["loss"]
+        self.weight += sums.get("weight", samples)
+        self.metrics = {name: add_sums(self.metrics.get(name), value) for name, value in sums["metrics"].items()}
         self.epoch_seconds += seconds
         self.norms = {layer: self.norms.get(layer, 0.0) + norm for layer, norm in norms.items()}
 

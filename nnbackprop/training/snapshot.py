@@ -1,29 +1,32 @@
-"""A copy of the state to replay from: after memory ran out, and to find where numbers became NaN or infinite."""
+"""A copy of the state to go back to: where memory runs out, and where numbers became NaN or infinite."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from backends import Tree, tree_map
+from nnbackprop.errors import OutOfMemoryError
 
+from .batch_schedule import Chunk
 from .progress import Progress
+from .step import TrainStep
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
 
 SHARE = 100  # a snapshot may cost 1/100 of the time between snapshots
 
 
 @dataclass
 class Snapshot:
-    """The state before step `step` + 1, which begins after `samples` samples of `epoch`; renewed when cheap."""
+    """The state before a chunk, and the progress it belongs to; renewed when that is cheap."""
 
     xp: Any
     state: Tree = None
-    epoch: int = 0
-    samples: int = 0
-    step: int = 0
-    progress: Mapping[str, Any] = field(default_factory=dict)
+    progress: Progress = field(default_factory=Progress)
     cost: float = 0.0  # seconds
     taken: float = 0.0
 
@@ -34,11 +37,39 @@ class Snapshot:
             return
         self.state = state
         self.state = self.copy()
-        self.epoch, self.samples, self.step = progress.epoch, progress.samples, progress.step
-        self.progress = progress.to_dict()
+        self.progress = Progress.from_dict(progress.to_dict())
         self.taken = time.perf_counter()
         self.cost = self.taken - begin
 
     def copy(self) -> Tree:
         """A copy of the copy, to be donated to a step."""
         return tree_map(lambda a: self.xp.asarray(a, copy=True), self.state)
+
+
+def retry_in_microbatches(trainer: Trainer, chunk: Chunk) -> tuple[TrainStep, Tree]:
+    """A step in microbatches that memory suffices for, and the state after `chunk`, from the snapshot on.
+
+    OutOfMemoryError if not even microbatches of one sample fit.
+    """
+    t, step, state, data = trainer, trainer.step, None, trainer.loader.data
+    while step.microbatches < t.batch_schedule.batch_size:
+        step = replace(step, microbatches=2 * step.microbatches)
+        t.backend.empty_cache()
+        try:
+            state = t.snapshot.copy()
+            for x in islice(t.steps_since_snapshot(), t.progress.step - t.snapshot.progress.step):
+                state = step(state, data, x)
+            state = t.backend.scan(step, step.clear(state), data, chunk.xs, last=step.with_norms)
+        except MemoryError:
+            state = None  # before another is made
+            continue
+        for callback in t.callbacks:
+            callback.message(
+                f"memory ran out: each batch is worked through in {step.microbatches} microbatches from here on"
+            )
+        return step, state
+    raise OutOfMemoryError(
+        f"Memory ran out at step {t.progress.step + 1}, with batches worked through a sample at a time: train a "
+        "smaller network (--hidden), keep the data off the device (--resident no), or free memory. The last "
+        "checkpoint was kept."
+    )

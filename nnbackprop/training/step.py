@@ -118,8 +118,7 @@ class TrainStep:
 
     def init(self, params: Params, weighted: bool = False) -> Tree:
         """The state before the first step; `weighted` where samples have weights."""
-        layers = self.objective.network.named_layers(params)
-        like, trained = leaves(params)[0], sum(bool(leaves(branch)) for *_, branch in layers)
+        like, trained = leaves(params)[0], len(self.trained_layers(params))
         return {
             "params": params,
             "optimizer": self.optimizer.init(self.xp, params),
@@ -160,9 +159,9 @@ class TrainStep:
         bounds = pairwise(rows * i // parts for i in range(parts + 1))
         return [(begin, *microbatch(data, x, begin, end)) for begin, end in bounds]
 
-    def clear(self, state: Tree, weighted: bool) -> Tree:
-        """The same state with its sums at zero, of weights too where samples have them."""
-        return {**state, "sums": zero_sums(self.xp, self.metrics, state["params"], weighted)}
+    def clear(self, state: Tree) -> Tree:
+        """The same state with its sums at zero."""
+        return {**state, "sums": tree_map(self.xp.zeros_like, state["sums"])}
 
     def read_metrics(self, state: Tree) -> Array:
         """All that a chunk has to show in one array, so that reading it waits for the device once.
@@ -176,11 +175,16 @@ class TrainStep:
         flat = [xp.reshape(xp.astype(a, norms.dtype), (-1,)) for a in (finite, *sums)]
         return xp.concat([*flat, norms])
 
-    def unpack(self, flat: Any, state: Tree) -> tuple[bool, Tree, list[float]]:
-        """What `read_metrics` gave, on the host: whether all was finite, the sums as numbers, the norms."""
+    def unpack(self, flat: Any, state: Tree) -> tuple[bool, Tree, dict[str, float]]:
+        """What `read_metrics` gave, on the host: whether all was finite, the sums as numbers, norms by layer."""
         finite, *numbers = flat.tolist()
-        sums, rest = unflatten(state["sums"], numbers)
-        return bool(finite), sums, rest
+        left = iter(numbers)
+        sums = tree_map(lambda a: list(islice(left, a.shape[0])) if a.ndim else next(left), state["sums"])
+        return bool(finite), sums, dict(zip(self.trained_layers(state["params"]), left, strict=True))
+
+    def trained_layers(self, params: Params) -> list[str]:
+        """Names of the layers with parameters, whose gradient norms are recorded."""
+        return [name for name, _, branch in self.objective.network.named_layers(params) if leaves(branch)]
 
 
 def total_weight(xp: Any, data: Tree, x: Tree) -> Array | int:
@@ -208,13 +212,6 @@ def layer_norms(xp: Any, network: Sequential, grads: Params) -> Array:
     branches = [leaves(branch) for *_, branch in network.named_layers(grads)]
     flat = [[xp.reshape(g, (-1,)) for g in branch] for branch in branches if branch]
     return xp.stack([xp.sqrt(sum(xp.matmul(g, g) for g in layer)) for layer in flat])
-
-
-def unflatten(tree: Tree, numbers: list[float]) -> tuple[Tree, list[float]]:
-    """A tree like `tree` that holds the first of `numbers`, a list for an array that is not 0-d; and the rest."""
-    left = iter(numbers)
-    filled = tree_map(lambda a: list(islice(left, a.shape[0])) if a.ndim else next(left), tree)
-    return filled, list(left)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,17 +7,15 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
-from functools import reduce
-from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from backends import Backend, Tree, leaves, select, tree_map
+from backends import Backend, Tree, select, tree_map
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader
 from nnbackprop.data.scaling import Scaling
-from nnbackprop.errors import DivergedError, OutOfMemoryError, UsageError
+from nnbackprop.errors import DivergedError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss
 from nnbackprop.nn.metrics import Metrics, metrics_for
@@ -27,22 +25,12 @@ from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Optimizer
 
 from .batch_schedule import BatchSchedule, Chunk
-from .callbacks import (
-    Callback,
-    ChunkBegin,
-    ChunkEnd,
-    EpochBegin,
-    EpochEnd,
-    LayerRow,
-    Score,
-    TrainBegin,
-    TrainEnd,
-)
+from .callbacks import Callback, ChunkBegin, ChunkEnd, EpochBegin, EpochEnd, LayerRow, Score, TrainBegin, TrainEnd
 from .evaluator import Evaluator
 from .plan import check_batches, check_initial, check_options, check_outputs, check_parts, chunk_length, layer_rows
 from .progress import Progress
-from .snapshot import Snapshot
-from .step import Clip, Objective, TrainStep
+from .snapshot import Snapshot, retry_in_microbatches
+from .step import Clip, Objective, TrainStep, zero_sums
 
 
 @dataclass(eq=False)
@@ -56,9 +44,6 @@ class Trainer:
     lr is a number or a schedule (step -> learning rate). dtype is float32 or float64, or float16 or bfloat16 for
     products in these with parameters in float32. scaling is applied to every input. batch_size None is the full
     batch. resident (auto, yes, no) says whether the data stays on the device.
-
-    Raises:
-        UsageError: an option that cannot be right.
     """
 
     network: Sequential
@@ -90,7 +75,6 @@ class Trainer:
         self._compile(metrics_for(self.loss))
 
     def _compile(self, metrics: Metrics) -> None:
-        """Make what depends on the backend and on the targets: compiled steps, and no data yet."""
         objective = Objective(self.network, self.loss, self.penalty)
         self.metrics = metrics
         self.evaluator = Evaluator(self.backend, objective, metrics, self.scaling, self.params_dtype)
@@ -98,10 +82,8 @@ class Trainer:
             objective = replace(objective, network=MixedPrecision(self.network, self.dtype, self.backend))
         self.step = TrainStep(self.backend.xp, objective, self.optimizer, metrics, self.clip, self.seed)
         self.snapshot = Snapshot(self.backend.xp)
-        self._loaders: tuple[DataLoader, ...] = ()  # of the data sets of the last `fit`, the training part first
+        self._loaders: dict[str, DataLoader] = {}  # of the parts that the last `fit` trains on and evaluates
         self._schedule: BatchSchedule | None = None
-
-    # What a caller does with it.
 
     @property
     def params_dtype(self) -> str:
@@ -112,9 +94,7 @@ class Trainer:
     def params(self) -> Params:
         """The parameters as they stand, on the device; donated to the next step, so copy what you keep."""
         if self.state is None:
-            raise UsageError(
-                "The trainer has no parameters yet: call fit, or build with the training data, first."
-            )
+            raise UsageError("The trainer has no parameters yet: call fit, or build(train), first.")
         return self.state["params"]
 
     @property
@@ -130,11 +110,7 @@ class Trainer:
         return self.batch_schedule.loader
 
     def build(self, train: Dataset) -> None:
-        """Draw the initial parameters for data such as `train`; `fit` does so unless it has been done.
-
-        ShapeError if a layer, or the last one and the targets, do not fit; UsageError if an initial parameter is
-        not finite, and DataError if the scaling is not.
-        """
+        """Draw initial parameters for data such as `train`, which must fit; `fit` does so unless it is done."""
         plan = self.network.plan(train.sample_shape, self.params_dtype)
         self.layers = layer_rows(plan, np.dtype(self.params_dtype).itemsize)
         check_outputs(self.layers, train, self.loss)
@@ -158,19 +134,17 @@ class Trainer:
             OutOfMemoryError: not even a batch of one sample fits.
         """
         self.stop_reason = None  # from here on `stop` is heard
-        parts = self._prepare(train, validation, test)
-        done = len(self.history)
+        train_begin, done = self._prepare(train, validation, test), len(self.history)
         self.progress.plan_epochs(self.epochs)
         with contextlib.ExitStack() as closing:
             for callback in reversed(self.callbacks):
                 closing.callback(callback.close, self)  # each, also where another raises
-            self._call("train_begin", self._introduction(parts))
+            self._call("train_begin", train_begin)
             while self.progress.epoch <= self.epochs and not self.stop_reason:
-                self._train_epoch(validated=validation is not None)
+                self._train_epoch()
             self.stop_reason = self.stop_reason or "finished"  # a signal from here on finds a run that is over
             p = self.progress
-            epoch = p.epoch if p.samples else p.epoch - 1
-            self._call("train_end", TrainEnd(epoch, p.step, self.stop_reason, p.seconds))
+            self._call("train_end", TrainEnd(p.epoch - (not p.samples), p.step, self.stop_reason, p.seconds))
         return self.history[done:]
 
     def stop(self, reason: str = "interrupted") -> None:
@@ -204,19 +178,13 @@ class Trainer:
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on where `saved` was taken; the trainer must have been built. Rows of later epochs are forgotten."""
-        weighted = "weight" in self.state["sums"]
-        self.state = {
-            **self.step.init(tree_map(self.backend.asarray, saved["params"]), weighted),
-            "optimizer": tree_map(self.backend.asarray, saved["optimizer"]),
-        }
-        self.progress = Progress.from_dict(saved["progress"])
-        self.history = [row for row in self.history if row.epoch < self.progress.epoch]
-        self.snapshot = Snapshot(self.backend.xp)
+        restored = {name: tree_map(self.backend.asarray, saved[name]) for name in ("params", "optimizer")}
+        self._go_back(self.step.clear({**self.state, **restored}), Progress.from_dict(saved["progress"]))
 
     def steps_since_snapshot(self) -> Iterator[Tree]:
         """The single steps from `snapshot` on, as they were made."""
-        s = self.snapshot
-        return self.batch_schedule.steps(s.epoch, s.samples, s.step)
+        p = self.snapshot.progress
+        return self.batch_schedule.steps(p.epoch, p.samples, p.step)
 
     def __getstate__(self) -> dict[str, Any]:
         """Options and state, on the host; data and compiled steps are left out."""
@@ -229,42 +197,39 @@ class Trainer:
         self._compile(self.metrics)
         self.state = self.state and tree_map(self.backend.asarray, self.state)
 
-    # How it is done.
-
-    def _prepare(
-        self, train: Dataset, validation: Dataset | None, test: Dataset | None
-    ) -> Mapping[str, Dataset | None]:
+    def _prepare(self, train: Dataset, validation: Dataset | None, test: Dataset | None) -> TrainBegin:
         """Move the data where it belongs; everything that can be wrong is found here, before the first step."""
         parts = {"train": train, "validation": validation, "test": test}
         check_parts(parts)
         if self.state is None:
             self.build(train)
-        self.state = self.step.clear(self.state, train.weights is not None)
+        backend, dtype = self.backend, self.params_dtype
+        sums = zero_sums(backend.xp, self.metrics, self.params, train.weights is not None)
+        self.state = {**self.state, "sums": sums}
         loader = self._loader(train)
         batch = min(self.batch_size or len(train), len(train))
         check_batches(self.network, len(train), batch)
-        length = loader.limit_chunk(chunk_length(self.layers, batch, self.backend.device), batch)
-        saves = [c.steps_per_save for c in self.callbacks if c.steps_per_save]
-        every = reduce(math.gcd, saves) if saves else None
-        dtype = self.params_dtype
-        self._schedule = BatchSchedule(
+        length = loader.limit_chunk(chunk_length(self.layers, batch, backend.device), batch)
+        every = math.gcd(*(callback.steps_per_save or 0 for callback in self.callbacks)) or None
+        self._schedule = schedule = BatchSchedule(
             loader, self.optimizer, self._lr, self.seed, self.shuffle, batch, length, every, dtype
         )
-        evaluated = validation or test
-        self._loaders = (loader, self._loader(evaluated)) if evaluated else (loader,)
-        return parts
+        evaluated = {"validation": validation} if validation else {"test": test} if test else {}
+        self._loaders = {"train": loader, **{name: self._loader(part) for name, part in evaluated.items()}}
+        sizes = {name: len(part) if part else 0 for name, part in parts.items()}
+        run = batch, schedule.steps_per_epoch, self.epochs, self.progress.step
+        return TrainBegin(backend.name, backend.device, self.dtype, backend.why, self.layers, sizes, *run)
 
     def _loader(self, dataset: Dataset) -> DataLoader:
         """`dataset` as the device sees it, its labels by the class map of the training data; the last are kept."""
         dataset = dataset.with_classes(self.classes)
-        for loader in self._loaders:
+        for loader in self._loaders.values():
             if loader.dataset is dataset:
                 return loader
         self.evaluator.check_dataset(dataset, self.sample_shape, self.layers[-1].out_shape)
         return DataLoader(self.backend, dataset, self.scaling, self.params_dtype, self.resident)
 
-    def _train_epoch(self, validated: bool) -> None:
-        """The rest of the epoch under way."""
+    def _train_epoch(self) -> None:
         p = self.progress
         self._call("epoch_begin", EpochBegin(p.epoch, p.step))
         begin = time.perf_counter()
@@ -274,68 +239,55 @@ class Trainer:
             self._call("chunk_begin", ChunkBegin(p.epoch, p.step, chunk.steps, chunk.xs))
             begin = time.perf_counter() - waited
             self.snapshot.renew(self.state, p)
+            state, self.state = self.state, None  # donated
             try:
-                self.state = self._run_chunk(chunk)
-            except BaseException:  # such as Ctrl-C in a notebook: the state was donated
-                self._rewind()
+                with contextlib.suppress(MemoryError):
+                    step, data = self.step, self.loader.data
+                    self.state = self.backend.scan(step, state, data, chunk.xs, last=step.with_norms)
+                state = None
+                if self.state is None:
+                    self.step, self.state = retry_in_microbatches(self, chunk)
+            except BaseException:  # such as Ctrl-C in a notebook
+                self._go_back(self.snapshot.state, self.snapshot.progress)
                 raise
             self._end_chunk(chunk, begin)
             if self.stop_reason and p.samples < self.batch_schedule.samples:
                 return
             begin = time.perf_counter()
-        self._end_epoch(validated)
+        self._end_epoch()
 
-    def _run_chunk(self, chunk: Chunk) -> Tree:
-        """The state after a chunk."""
-        state, self.state = self.state, None  # donated
-        try:
-            return self.backend.scan(self.step, state, self.loader.data, chunk.xs, last=self.step.with_norms)
-        except MemoryError:
-            del state  # half updated
-        return self._retry_in_microbatches(chunk)
-
-    def _rewind(self) -> None:
-        """Stand where the snapshot was taken, so that `fit` goes on from there."""
-        self.state, self.progress = self.snapshot.state, Progress.from_dict(self.snapshot.progress)
-        self.history = [row for row in self.history if row.epoch < self.progress.epoch]
+    def _go_back(self, state: Tree, progress: Progress) -> None:
+        """Stand where `state` and `progress` were taken, so that `fit` goes on from there."""
+        self.state, self.progress = state, progress
+        self.history = [row for row in self.history if row.epoch < progress.epoch]
         self.snapshot = Snapshot(self.backend.xp)
 
     def _lr(self, step: int) -> float:
-        """Learning rate of the step after `step` steps."""
         return self.progress.lr_factor * (self.lr(step) if callable(self.lr) else self.lr)
 
     def _end_chunk(self, chunk: Chunk, begin: float) -> None:
-        """Read the metrics once, count the chunk, and call back."""
-        p = self.progress
+        p, (steps, samples, _) = self.progress, chunk
         with np.errstate(all="ignore"):  # an overflow is reported below
-            finite, sums, norms = self.step.unpack(
-                self.backend.to_numpy(self.step.read_metrics(self.state)), self.state
-            )
+            read = self.backend.to_numpy(self.step.read_metrics(self.state))  # the only wait for the device
+        finite, sums, norms = self.step.unpack(read, self.state)
         if not finite:
-            raise DivergedError.at_step(p.step + chunk.steps)
-        self.state = self.step.clear(self.state, "weight" in self.state["sums"])
+            raise DivergedError.at_step(p.step + steps)
+        self.state = self.step.clear(self.state)
         seconds = time.perf_counter() - begin
-        gradient_norms = dict(zip(self._trained_layers(), norms, strict=True))
-        weight = sums.get("weight", chunk.samples)
-        p.add_chunk(chunk.steps, chunk.samples, seconds, sums["loss"], weight, sums["metrics"], gradient_norms)
-        weight = weight or 1.0  # a chunk whose samples all weigh 0
-        metrics = self.metrics.compute(sums["metrics"], weight)
-        lr, used = self._lr(p.step - 1), self.backend.memory().used
-        loss = sums["loss"] / weight
-        self._call(
-            "chunk_end",
-            ChunkEnd(
-                p.epoch, p.step, chunk.steps, chunk.samples, seconds, loss, metrics, lr, gradient_norms, used
-            ),
-        )
+        p.add_chunk(steps, samples, seconds, sums, norms)
+        weight = sums.get("weight", samples) or 1.0  # a chunk whose samples all weigh 0
+        loss, metrics = sums["loss"] / weight, self.metrics.compute(sums["metrics"], weight)
+        shown = loss, metrics, self._lr(p.step - 1), norms, self.backend.memory().used
+        self._call("chunk_end", ChunkEnd(p.epoch, p.step, steps, samples, seconds, *shown))
 
-    def _end_epoch(self, validated: bool) -> None:
-        """Evaluate, keep the epoch's row, call back, go on to the next."""
+    def _end_epoch(self) -> None:
         p = self.progress
-        score = self.evaluator.evaluate(self.params, self._loaders[1]) if len(self._loaders) > 1 else None
-        if score and not math.isfinite(score.loss):
-            raise DivergedError.evaluating(p.step, f"after epoch {p.epoch}", score.loss)
-        validation, test = (score, None) if validated else (None, score)
+        parts = [(name, loader) for name, loader in self._loaders.items() if name != "train"]
+        scores = {name: self.evaluator.evaluate(self.params, loader) for name, loader in parts}
+        for score in scores.values():
+            if not math.isfinite(score.loss):
+                raise DivergedError.evaluating(p.step, f"after epoch {p.epoch}", score.loss)
+        validation, test = scores.get("validation"), scores.get("test")
         train = Score(p.loss / p.weight, self.metrics.compute(p.metrics, p.weight), p.samples)
         lr, pace = self._lr(p.step - 1), p.samples / p.epoch_seconds
         row = EpochEnd(p.epoch, p.step, lr, train, validation, test, p.mean_norms(), p.epoch_seconds, pace)
@@ -343,57 +295,6 @@ class Trainer:
         p.next_epoch()
         self._call("epoch_end", row)
 
-    def _retry_in_microbatches(self, chunk: Chunk) -> Tree:
-        """The state after `chunk`, for which memory ran out: from the snapshot, in ever smaller microbatches."""
-        at, data = self.progress.step, self.loader.data
-        while self.step.microbatches < self.batch_schedule.batch_size:
-            self.step = replace(self.step, microbatches=2 * self.step.microbatches)
-            self.backend.empty_cache()
-            try:
-                state = self.snapshot.copy()
-                for x in islice(self.steps_since_snapshot(), at - self.snapshot.step):
-                    state = self.step(state, data, x)
-                state = self.backend.scan(
-                    self.step,
-                    self.step.clear(state, "weight" in state["sums"]),
-                    data,
-                    chunk.xs,
-                    last=self.step.with_norms,
-                )
-            except MemoryError:
-                state = None
-                continue
-            for callback in self.callbacks:
-                callback.message(
-                    f"memory ran out: each batch is worked through in {self.step.microbatches} microbatches from "
-                    "here on"
-                )
-            return state
-        raise OutOfMemoryError(
-            f"Memory ran out at step {at + 1}, with batches worked through a sample at a time: train a smaller "
-            "network (--hidden), keep the data off the device (--resident no), or free memory. The last "
-            "checkpoint was kept."
-        )
-
-    def _trained_layers(self) -> list[str]:
-        """Names of the layers with parameters, whose gradient norms are recorded."""
-        return [name for name, _, params in self.network.named_layers(self.params) if leaves(params)]
-
     def _call(self, method: str, event: Any) -> None:
         for callback in self.callbacks:
             getattr(callback, method)(self, event)
-
-    def _introduction(self, parts: Mapping[str, Dataset | None]) -> TrainBegin:
-        """What is known before the first step."""
-        return TrainBegin(
-            backend=self.backend.name,
-            device=self.backend.device,
-            dtype=self.dtype,
-            why=self.backend.why,
-            layers=self.layers,
-            samples={name: len(part) if part else 0 for name, part in parts.items()},
-            batch_size=self.batch_schedule.batch_size,
-            steps_per_epoch=self.batch_schedule.steps_per_epoch,
-            epochs=self.epochs,
-            first_step=self.progress.step,
-        )

@@ -13,6 +13,7 @@ import pytest
 from nnbackprop.diagnostics.doctor import DATA_CHECKS, START_CHECKS, TRAINED_CHECKS
 from nnbackprop.diagnostics.monitor import RUN_CHECKS
 from nnbackprop.runs import checkpoint as checkpoints
+from tests.support.clouds import clouds
 from tests.support.commands import run
 
 EVERY = {*DATA_CHECKS, *START_CHECKS, *RUN_CHECKS}
@@ -22,16 +23,11 @@ SMALL = ["--hidden", "16", "--dropout", "0", "--backend", "numpy", "--batch-size
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
 
-def clouds(n: int = 400) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(3)
-    labels = rng.permutation(np.arange(n) % 4)
-    return rng.standard_normal((4, 6))[labels] + 0.3 * rng.standard_normal((n, 6)), labels
+X, T = clouds(spread=0.3)
 
 
-def written(labels: np.ndarray | None = None, inputs: np.ndarray | None = None) -> str:
-    """A .npz file of clouds, with other labels or inputs where they are given."""
-    x, t = clouds()
-    np.savez("set.npz", X=x if inputs is None else inputs, y=t if labels is None else labels)
+def written(labels: np.ndarray = T, inputs: np.ndarray = X) -> str:
+    np.savez("set.npz", X=inputs, y=labels)
     return "set.npz"
 
 
@@ -67,24 +63,28 @@ def test_a_healthy_set_under_a_recipe(capsys: pytest.CaptureFixture[str]) -> Non
     assert checked(values) == EVERY
 
 
-def test_a_finding_has_every_field(capsys: pytest.CaptureFixture[str]) -> None:
-    values = diagnose(capsys, "--data", written(), "--scale", "none", status=0)
+@pytest.mark.parametrize(
+    ("labels", "inputs", "expected"),
+    [
+        (T, X, {}),
+        (T + 1, X, {"labels-off-by-one": "note"}),
+        (T, 1000 * X, {"inputs-unscaled": "warning"}),
+        (np.eye(4)[T], X, {"labels-encoded-twice": "fault"}),
+    ],
+)
+def test_warnings_and_faults_of_data_alone_exit_with_1(
+    labels: np.ndarray, inputs: np.ndarray, expected: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = int(not {"warning", "fault"}.isdisjoint(expected.values()))
+    values = diagnose(capsys, "--data", written(labels, inputs), "--scale", "none", status=status)
+    assert ids(values) == expected
     assert checked(values) == set(DATA_CHECKS)
-    values = diagnose(capsys, "--data", written(inputs=1000 * clouds()[0]), "--scale", "none", status=1)
-    assert ids(values) == {"inputs-unscaled": "warning"}
-    (finding,) = values["findings"]
-    assert set(finding) == {"id", "level", "evidence", "cause", "fix"}
-
-
-def test_a_note_exits_with_0(capsys: pytest.CaptureFixture[str]) -> None:
-    values = diagnose(capsys, "--data", written(labels=clouds()[1] + 1), status=0)
-    assert ids(values) == {"labels-off-by-one": "note"}
+    assert all(set(f) == {"id", "level", "evidence", "cause", "fix"} for f in values["findings"])
 
 
 def test_the_report_names_the_finding_and_its_fix(capsys: pytest.CaptureFixture[str]) -> None:
-    x, t = clouds()
-    order = np.argsort(t, kind="stable")
-    data = written(labels=t[order], inputs=x[order])
+    order = np.argsort(T, kind="stable")
+    data = written(T[order], X[order])
     assert run("doctor", "--data", data, "--no-shuffle") == 1
     report = capsys.readouterr().out
     assert "classes-sorted" in report
@@ -93,14 +93,14 @@ def test_the_report_names_the_finding_and_its_fix(capsys: pytest.CaptureFixture[
 
 
 def test_data_that_cannot_be_trained_on_is_a_finding(capsys: pytest.CaptureFixture[str]) -> None:
-    x, t = clouds()
-    x[3, 1] = np.nan
-    assert run("train", "mnist", "--data", written(inputs=x), *SMALL) == 3
-    values = diagnose(capsys, "mnist", "--data", "set.npz", *SMALL, status=1)
+    data = written(inputs=np.where(X[3, 1] == X, np.nan, X))
+    assert run("train", "mnist", "--data", data, *SMALL) == 3
+    values = diagnose(capsys, "mnist", "--data", data, *SMALL, status=1)
     assert ids(values) == {"inputs-not-finite": "fault"}
     assert set(START_CHECKS) <= set(values["not_applicable"])
-    values = diagnose(capsys, "mnist", "--data", written(labels=np.eye(4)[t]), *SMALL, status=1)
+    values = diagnose(capsys, "mnist", "--data", written(labels=np.eye(4)[T]), *SMALL, status=1)
     assert ids(values) == {"labels-encoded-twice": "fault"}
+    assert "argmax(axis=1)" in values["findings"][0]["fix"]
 
 
 def test_more_classes_than_outputs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,7 +119,7 @@ def test_first_weights_that_are_too_large(capsys: pytest.CaptureFixture[str]) ->
 def test_a_start_that_cannot_be_trained_is_a_finding(
     unit: float, flags: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    values = diagnose(capsys, "mnist", "--data", written(inputs=unit * clouds()[0]), *SMALL, *flags, status=1)
+    values = diagnose(capsys, "mnist", "--data", written(inputs=unit * X), *SMALL, *flags, status=1)
     assert ids(values)["initial-loss"] == "fault"
     assert set(RUN_CHECKS) <= set(values["not_applicable"])
     assert checked(values) == EVERY
@@ -138,7 +138,7 @@ def test_a_toml_file_is_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that was trained with its doctor on."""
+    """A run trained with --doctor."""
     folder = tmp_path_factory.mktemp("kept")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -150,7 +150,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def trained(kept: Path) -> Path:
-    """A copy of it, of which nobody's doctor has said anything yet."""
+    """A copy of it without its doctor.json."""
     folder = Path(shutil.copytree(kept, "runs/kept"))
     (folder / "doctor.json").unlink()
     return folder
@@ -200,9 +200,8 @@ def test_a_rate_too_low_is_not_an_ignored_input(flags: list[str], capsys: pytest
 
 
 def test_a_regression_target_is_not_called_sorted(capsys: pytest.CaptureFixture[str]) -> None:
-    x, _ = clouds()
-    prices = np.argsort(np.argsort(x.sum(axis=1))) * 1000
-    Path("houses.csv").write_text("\n".join(",".join(map(str, row)) for row in np.column_stack([prices, x])))
+    prices = np.argsort(np.argsort(X.sum(axis=1))) * 1000
+    Path("houses.csv").write_text("\n".join(",".join(map(str, row)) for row in np.column_stack([prices, X])))
     values = diagnose(capsys, "--data", "houses.csv", "--test-fraction", "0", status=1)
     assert ids(values) == {"labels-range": "fault"}
     assert {"classes-sorted", "classes-imbalanced"} <= set(values["not_applicable"])

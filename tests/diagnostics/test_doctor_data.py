@@ -1,10 +1,10 @@
-"""Each fault of data, planted in a file, is found under its id and no other; sets that are well raise nothing."""
+"""Each fault of data, planted in a file, is found under its id and no other; healthy sets raise nothing."""
 
 from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,266 +16,258 @@ from nnbackprop.data.table import Table
 from nnbackprop.diagnostics.doctor import DATA_CHECKS
 from nnbackprop.diagnostics.doctor.image_layout import correlations
 from nnbackprop.diagnostics.doctor.run import diagnose
-from nnbackprop.diagnostics.findings import Diagnosis, Finding
 from nnbackprop.errors import DataError
+from tests.support.clouds import clouds
 
-Arrays = tuple[np.ndarray, np.ndarray]
+pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
-
-def clouds(n: int = 400, features: int = 6, classes: int = 4) -> Arrays:
-    """Measurements of four kinds, mixed."""
-    rng = np.random.default_rng(3)
-    labels = rng.permutation(np.arange(n) % classes)
-    return rng.standard_normal((classes, features))[labels] + rng.standard_normal((n, features)), labels
+X, T = clouds()
+HOT = np.eye(4, dtype=np.uint8)[T]
+RNG = np.random.default_rng(0)
 
 
-def digits(n: int = 600) -> Arrays:
+def npz(x: Any = X, t: Any = T) -> str:
+    np.savez("set.npz", X=x, y=t)
+    return "set.npz"
+
+
+def parts(train: Any, test: Any, x: np.ndarray = X, t: np.ndarray = T) -> str:
+    """Samples of these indices or slices as the training and the test part."""
+    np.savez("set.npz", x_train=x[train], y_train=t[train], x_test=x[test], y_test=t[test])
+    return "set.npz"
+
+
+def csv(x: np.ndarray = X, t: np.ndarray = T) -> str:
+    rows = (",".join([str(label), *(f"{value:g}" for value in row)]) for label, row in zip(t, x, strict=True))
+    header = ",".join(["label", *(f"f{j}" for j in range(x.shape[1]))])
+    Path("set.csv").write_text("\n".join([header, *rows]) + "\n")
+    return "set.csv"
+
+
+def digits(n: int = 600) -> tuple[np.ndarray, np.ndarray]:
     """The first test digits of MNIST, (n, 28, 28)."""
     test = read("mnist").test
     assert test is not None
     return test.inputs[:n].reshape(n, 28, 28), test.labels[:n]
 
 
-def as_npz(path: Path, x: np.ndarray, t: np.ndarray) -> str:
-    np.savez(path / "set.npz", X=x, y=t)
-    return str(path / "set.npz")
-
-
-def as_pair(path: Path, train: Arrays, test: Arrays) -> str:
-    np.savez(path / "set.npz", x_train=train[0], y_train=train[1], x_test=test[0], y_test=test[1])
-    return str(path / "set.npz")
-
-
-def as_csv(path: Path, x: np.ndarray, t: np.ndarray) -> str:
-    rows = (",".join([str(label), *(f"{value:g}" for value in row)]) for label, row in zip(t, x, strict=True))
-    (path / "set.csv").write_text(
-        "\n".join(["label," + ",".join(f"f{j}" for j in range(x.shape[1])), *rows]) + "\n"
-    )
-    return str(path / "set.csv")
-
-
-def as_idx(path: Path, x: np.ndarray, t: np.ndarray) -> str:
-    for name, a in (("train-images-idx3-ubyte.gz", x), ("train-labels-idx1-ubyte.gz", t)):
+def idx(change: Callable[[np.ndarray], np.ndarray] = lambda x: x) -> str:
+    x, t = digits()
+    for name, a in (("train-images-idx3-ubyte.gz", change(x)), ("train-labels-idx1-ubyte.gz", t)):
         header = bytes([0, 0, 8, a.ndim]) + np.array(a.shape, ">u4").tobytes()
-        (path / name).write_bytes(gzip.compress(header + a.astype(np.uint8).tobytes(), 1))
-    return str(path)
+        Path(name).write_bytes(gzip.compress(header + a.astype(np.uint8).tobytes(), 1))
+    return "."
 
 
-def bad(diagnosis: Diagnosis) -> dict[str, str]:
-    """The ids of warnings and faults, and their levels."""
-    return {finding.id: finding.level for finding in diagnosis.findings if finding.level != "note"}
+def transposed(x: np.ndarray) -> np.ndarray:
+    return x.transpose(0, 2, 1)
 
 
-def found(data: str, **settings: Any) -> dict[str, str]:
-    return bad(diagnose(None, {"data": data, **settings}))
+def with_blanks(x: np.ndarray) -> np.ndarray:
+    return x * (np.arange(len(x)) % 20 > 0)[:, None, None]
 
 
-def the(diagnosis: Diagnosis, id: str) -> Finding:
-    return next(finding for finding in diagnosis.findings if finding.id == id)
+def with_value(value: float, at: tuple[int, ...], a: np.ndarray = X) -> np.ndarray:
+    a = a.astype(np.float64)
+    a[at] = value
+    return a
 
 
-@pytest.mark.parametrize("name", ["mnist", "mnist-20x20", "weight-height"])
-def test_sets_that_come_along_are_well(name: str) -> None:
-    diagnosis = diagnose(None, {"data": name})
-    assert diagnosis.healthy
-    assert sorted([*diagnosis.passed, *diagnosis.not_applicable, *(f.id for f in diagnosis.findings)]) == sorted(
-        DATA_CHECKS
-    )
-
-
-def test_what_the_reader_of_mat_files_handled_is_a_note() -> None:
-    diagnosis = diagnose(None, {"data": "mnist-20x20"})
-    assert {f.id for f in diagnosis.findings} == {"labels-off-by-one", "images-column-major", "classes-sorted"}
-    assert {f.level for f in diagnosis.findings} == {"note"}
-
-
-@pytest.mark.parametrize("write", [as_npz, as_csv])
-def test_a_file_that_is_well(write: Callable[..., str], tmp_path: Path) -> None:
-    diagnosis = diagnose(None, {"data": write(tmp_path, *clouds())})
-    assert diagnosis.findings == ()
-    assert diagnosis.not_applicable == ("images-column-major",)
-
-
-def with_value(at: tuple[int, int], value: float) -> Arrays:
-    x, t = clouds()
-    x[at] = value
-    return x, t
-
-
-@pytest.mark.parametrize(("write", "value"), [(as_npz, np.nan), (as_csv, np.nan), (as_npz, np.inf)])
-def test_values_that_are_not_finite(write: Callable[..., str], value: float, tmp_path: Path) -> None:
-    data = write(tmp_path, *with_value((7, 2), value))
-    assert found(data) == {"inputs-not-finite": "fault"}
-    evidence = the(diagnose(None, {"data": data}), "inputs-not-finite").evidence
-    assert "1 of 2400 values" in evidence
-    assert "sample 7, feature 2" in evidence
-
-
-def test_an_empty_cell_of_a_csv_is_a_value_that_is_missing(tmp_path: Path) -> None:
-    data = Path(as_csv(tmp_path, *clouds()))
-    lines = data.read_text().splitlines()
-    cells = lines[5].split(",")
-    data.write_text("\n".join([*lines[:5], ",".join([*cells[:3], "", *cells[4:]]), *lines[6:]]))
-    diagnosis = diagnose(None, {"data": str(data)})
-    assert bad(diagnosis) == {"inputs-not-finite": "fault"}
-    assert "line 6, column 4" in diagnosis.findings[0].evidence
-    assert set(diagnosis.not_applicable) == set(DATA_CHECKS) - {"inputs-not-finite"}
-
-
-def test_bytes_unscaled(tmp_path: Path) -> None:
-    data = as_idx(tmp_path, *digits())
-    assert found(data, scale="none") == {"inputs-unscaled": "warning"}
-    assert found(data, scale="standard") == found(data, scale="unit") == {}
-
-
-def test_bytes_scaled_twice(tmp_path: Path) -> None:
-    x, t = digits()
-    assert found(as_npz(tmp_path, x / 255.0**2, t), scale="none") == {"inputs-unscaled": "warning"}
-
-
-def test_features_in_units_far_apart(tmp_path: Path) -> None:
-    x, t = clouds()
-    data = as_csv(tmp_path, x * [1, 1, 5000, 1, 1, 1], t)
-    assert found(data) == {"inputs-unscaled": "warning"}
-    assert found(data, scale="per-feature") == {}
-
-
-def test_indicators_have_no_unit(tmp_path: Path) -> None:
-    x, t = clouds()
-    rare = (np.arange(len(x)) % 200 == 0) * 0.001
-    assert found(as_npz(tmp_path, np.column_stack([x, rare]), t)) == {}
-
-
-def test_samples_that_are_all_the_same(tmp_path: Path) -> None:
-    x, t = clouds()
-    assert found(as_npz(tmp_path, np.broadcast_to(x[0], x.shape), t), test_fraction=0.0) == {
-        "inputs-constant": "fault"
-    }
-
-
-def test_images_that_are_blank(tmp_path: Path) -> None:
-    x, t = digits()
-    x = x.copy()
-    x[::20] = 0
-    diagnosis = diagnose(None, {"data": as_idx(tmp_path, x, t), "test_fraction": 0.0})
-    assert bad(diagnosis) == {"inputs-constant": "warning"}
-    assert "30 of 600 images" in diagnosis.findings[0].evidence
-
-
-def test_a_feature_that_is_constant_is_a_note(tmp_path: Path) -> None:
-    x, t = clouds()
-    diagnosis = diagnose(None, {"data": as_npz(tmp_path, np.column_stack([x, np.ones(len(x))]), t)})
-    assert [(f.id, f.level) for f in diagnosis.findings] == [("inputs-constant", "note")]
-
-
-def test_labels_that_are_no_whole_numbers(tmp_path: Path) -> None:
-    x, t = clouds()
-    for odd in (0.5, np.nan):
-        labels = t.astype(np.float64)
-        labels[11] = odd
-        diagnosis = diagnose(None, {"data": as_npz(tmp_path, x, labels)})
-        assert bad(diagnosis) == {"labels-range": "fault"}
-        assert f"label {odd!r} of sample 11" in diagnosis.findings[0].evidence.replace("np.", "")
-
-
-def test_labels_in_words(tmp_path: Path) -> None:
-    x, t = clouds()
-    assert found(as_csv(tmp_path, x, np.array(["cat", "dog", "cow", "hen"])[t])) == {"labels-range": "fault"}
-
-
-def test_a_measured_quantity_taken_for_the_label(tmp_path: Path) -> None:
-    x, _ = clouds()
-    data = as_npz(tmp_path, x, np.random.default_rng(0).permutation(len(x)) * 7)
-    assert found(data, test_fraction=0.0) == {"labels-range": "fault"}
-
-
-def test_a_single_class(tmp_path: Path) -> None:
-    x, t = clouds()
-    assert found(as_npz(tmp_path, x, t * 0)) == {"labels-range": "fault"}
-
-
-def test_a_stray_label(tmp_path: Path) -> None:
-    x, t = clouds(n=60)
-    t = np.where(np.arange(60) < 6, 255, t)
-    assert found(as_npz(tmp_path, x, t)) == {}  # as many as may be a class
-    x, t = clouds()
-    t = np.where(np.arange(len(t)) < 9, 255, t)
-    diagnosis = diagnose(None, {"data": as_npz(tmp_path, x, t)})
-    assert bad(diagnosis)["labels-range"] == "warning"
-    assert "labels 255 on 9 samples" in the(diagnosis, "labels-range").evidence
-
-
-def test_a_class_that_only_the_test_part_has(tmp_path: Path) -> None:
-    x, t = clouds()
-    train = (x[:300][t[:300] > 0], t[:300][t[:300] > 0])
-    assert found(as_pair(tmp_path, train, (x[300:], t[300:]))) == {"labels-range": "warning"}
-
-
-def test_as_many_labels_as_samples(tmp_path: Path) -> None:
-    x, t = clouds()
-    diagnosis = diagnose(None, {"data": as_npz(tmp_path, x, t[:-1])})
-    assert bad(diagnosis) == {"labels-range": "fault"}
-    assert "400 images but labels of shape (399,)" in diagnosis.findings[0].evidence
-
-
-def test_parts_numbered_from_0_and_from_1(tmp_path: Path) -> None:
-    x, t = clouds()
-    for shift in (-1, 1):
-        data = as_pair(tmp_path, (x[:300], t[:300] + 1), (x[300:], t[300:] + 1 + shift))
-        assert found(data) == {"labels-off-by-one": "fault"}
-
-
-def test_labels_from_1_are_handled_and_said(tmp_path: Path) -> None:
-    x, t = clouds()
-    diagnosis = diagnose(None, {"data": as_csv(tmp_path, x, t + 1)})
-    assert [(f.id, f.level) for f in diagnosis.findings] == [("labels-off-by-one", "note")]
-
-
-def one_hot(t: np.ndarray) -> np.ndarray:
-    return np.eye(4, dtype=np.uint8)[t]
-
-
-def test_one_hot_rows_as_labels(tmp_path: Path) -> None:
-    x, t = clouds()
-    for labels in (one_hot(t), one_hot(t).reshape(-1)):
-        diagnosis = diagnose(None, {"data": as_npz(tmp_path, x, labels)})
-        assert bad(diagnosis) == {"labels-encoded-twice": "fault"}
-        assert "argmax(axis=1)" in diagnosis.findings[0].fix
-
-
-def test_rows_that_are_not_one_hot_are_out_of_range(tmp_path: Path) -> None:
-    x, t = clouds()
-    assert found(as_npz(tmp_path, x, np.stack([t, t], axis=1))) == {"labels-range": "fault"}
-
-
-@pytest.mark.parametrize("last", [False, True])
-def test_one_hot_columns_of_which_one_was_taken_for_the_label(last: bool, tmp_path: Path) -> None:
-    x, t = clouds()
-    hot = one_hot(t)
-    columns = [x, hot[:, :0:-1]] if last else [hot[:, 1:], x]
-    assert found(as_csv(tmp_path, np.column_stack(columns), hot[:, 0])) == {"labels-encoded-twice": "fault"}
-
-
-def test_digits_stored_by_columns(tmp_path: Path) -> None:
-    x, t = digits()
-    assert found(as_idx(tmp_path, x, t)) == {}
-    assert found(as_idx(tmp_path, x.transpose(0, 2, 1), t)) == {"images-column-major": "warning"}
-
-
-def test_digits_of_which_one_part_lies_on_its_side(tmp_path: Path) -> None:
+def digits_of_which_one_part_is_transposed() -> str:
     x, t = digits(1200)
-    data = as_pair(tmp_path, (x[:600], t[:600]), (x[600:].transpose(0, 2, 1), t[600:]))
-    assert found(data) == {"images-column-major": "fault"}
+    x = np.concatenate([x[:600], transposed(x[600:])])
+    return parts(slice(600), slice(600, None), x, t)
 
 
-def test_ex4_saved_as_csv_keeps_its_order_and_its_ten(tmp_path: Path) -> None:
+def ex4_as_csv() -> str:
     """As `X` and `y` come out of MATLAB: by columns, with 10 for 0; nothing tells the reader of a CSV file."""
     x, t = digits(300)
-    columns = x[:, 4:24, 4:24].transpose(0, 2, 1).reshape(300, -1) / 255
-    assert found(as_csv(tmp_path, columns, np.where(t == 0, 10, t))) == {"images-column-major": "warning"}
+    return csv(transposed(x[:, 4:24, 4:24]).reshape(300, -1) / 255, np.where(t == 0, 10, t))
 
 
-def test_ink_on_paper_is_digits_too() -> None:
+def with_an_empty_cell() -> str:
+    lines = Path(csv()).read_text().splitlines()
+    cells = lines[5].split(",")
+    lines[5] = ",".join([*cells[:3], "", *cells[4:]])
+    Path("set.csv").write_text("\n".join(lines))
+    return "set.csv"
+
+
+def with_few_of_class_0(few: int) -> str:
+    keep = np.sort(np.concatenate([np.flatnonzero(T > 0), np.flatnonzero(T == 0)[:few]]))
+    return csv(X[keep], T[keep])
+
+
+def in_order(order: np.ndarray) -> str:
+    return csv(X[order], T[order])
+
+
+SORTED = np.argsort(T, kind="stable")
+IN_BLOCKS = np.concatenate([part[np.argsort(T[part], kind="stable")] for part in np.split(np.arange(400), 10)])
+RARE_INDICATOR = (np.arange(400) % 200 == 0) * 0.001
+NOT_CLASS_0 = np.flatnonzero(T[:300] > 0)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A file, the settings it is read with, and the findings in it: "ID LEVEL, ID LEVEL"."""
+
+    write: Callable[[], str]
+    findings: str
+    evidence: str  # in that of the first
+    settings: dict[str, Any]
+
+
+def case(write: Callable[[], str], findings: str = "", evidence: str = "", **settings: Any) -> Case:
+    return Case(write, findings, evidence, settings)
+
+
+CASES = {
+    "healthy-npz": case(npz),
+    "healthy-csv": case(csv),
+    "nan-in-npz": case(
+        lambda: npz(with_value(np.nan, (7, 2))),
+        "inputs-not-finite fault",
+        "1 of 2400 values are NaN or infinite, in 1 of 400 samples; the first is nan at sample 7, feature 2",
+    ),
+    "nan-in-csv": case(lambda: csv(with_value(np.nan, (7, 2))), "inputs-not-finite fault", "1 of 2400 values"),
+    "infinity": case(lambda: npz(with_value(np.inf, (7, 2))), "inputs-not-finite fault", "is inf at sample"),
+    "an-empty-cell": case(with_an_empty_cell, "inputs-not-finite fault", "line 6, column 4"),
+    "bytes-unscaled": case(idx, "inputs-unscaled warning", "0 .. 255; with --scale none", scale="none"),
+    "bytes-standardised": case(idx, scale="standard"),
+    "bytes-scaled-once": case(idx, scale="unit"),
+    "bytes-scaled-twice": case(
+        lambda: npz(digits()[0] / 255.0**2, digits()[1]), "inputs-unscaled warning", scale="none"
+    ),
+    "a-feature-in-another-unit": case(
+        lambda: csv(X * [1, 1, 5000, 1, 1, 1]), "inputs-unscaled warning", "feature 2 has a standard deviation"
+    ),
+    "a-unit-scaled-per-feature": case(lambda: csv(X * [1, 1, 5000, 1, 1, 1]), scale="per-feature"),
+    "a-rare-indicator": case(lambda: npz(np.column_stack([X, RARE_INDICATOR]))),
+    "equal-samples": case(
+        lambda: npz(np.broadcast_to(X[0], X.shape)),
+        "inputs-constant fault",
+        "all 400 samples are the same",
+        test_fraction=0.0,
+    ),
+    "blank-images": case(
+        lambda: idx(with_blanks),
+        "inputs-constant warning",
+        "30 of 600 images have one single value (the first is sample 0)",
+        test_fraction=0.0,
+    ),
+    "a-label-of-0.5": case(
+        lambda: npz(t=with_value(0.5, (11,), T)), "labels-range fault", "label 0.5 of sample 11"
+    ),
+    "a-label-of-nan": case(lambda: npz(t=with_value(np.nan, (11,), T)), "labels-range fault", "label nan of"),
+    "labels-in-words": case(lambda: csv(t=np.array(["cat", "dog", "cow", "hen"])[T]), "labels-range fault"),
+    "a-row-number-as-label": case(
+        lambda: npz(t=RNG.permutation(400) * 7),
+        "labels-range fault",
+        "400 different labels for 400 training samples",
+        test_fraction=0.0,
+    ),
+    "a-single-class": case(lambda: npz(t=T * 0), "labels-range fault", "All samples have label 0"),
+    "a-class-in-the-test-part-alone": case(
+        lambda: parts(NOT_CLASS_0, slice(300, None)),
+        "labels-range warning",
+        "Labels 0 occur in the test part and in no training sample",
+    ),
+    "a-label-too-few": case(lambda: npz(t=T[:-1]), "labels-range fault", "400 images but labels of shape (399,)"),
+    "rows-that-are-not-one-hot": case(lambda: npz(t=np.stack([T, T], axis=1)), "labels-range fault"),
+    "training-labels-from-1": case(
+        lambda: parts(slice(300), slice(300, None), t=T + (np.arange(400) < 300)),
+        "labels-off-by-one fault",
+        "training labels are 1..4 and the test labels 0..3",
+    ),
+    "test-labels-from-1": case(
+        lambda: parts(slice(300), slice(300, None), t=T + (np.arange(400) >= 300)),
+        "labels-off-by-one fault",
+        "training labels are 0..3 and the test labels 1..4",
+    ),
+    "labels-from-1": case(lambda: csv(t=T + 1), "labels-off-by-one note", "Labels run from 1 to 4"),
+    "one-hot-labels": case(lambda: npz(t=HOT), "labels-encoded-twice fault"),
+    "one-hot-labels-in-a-row": case(lambda: npz(t=HOT.reshape(-1)), "labels-encoded-twice fault"),
+    "one-hot-columns-first": case(
+        lambda: csv(np.column_stack([HOT[:, 1:], X]), HOT[:, 0]),
+        "labels-encoded-twice fault, classes-imbalanced note",
+        "with the first 3 features",
+    ),
+    "one-hot-columns-last": case(
+        lambda: csv(np.column_stack([X, HOT[:, :0:-1]]), HOT[:, 0]),
+        "labels-encoded-twice fault, classes-imbalanced note",
+        "with the last 3 features",
+    ),
+    "digits-by-columns": case(lambda: idx(transposed), "images-column-major warning"),
+    "ex4-as-csv": case(ex4_as_csv, "labels-off-by-one note, images-column-major warning"),
+    "one-part-transposed": case(digits_of_which_one_part_is_transposed, "images-column-major fault"),
+    "sorted-unshuffled": case(
+        lambda: in_order(SORTED),
+        "classes-sorted fault",
+        "the class changes 3 times in 400; in a random order it would change 299 times",
+        shuffle=False,
+    ),
+    "sorted-shuffled": case(lambda: in_order(SORTED), "classes-sorted note"),
+    "sorted-full-batch": case(lambda: in_order(SORTED), "classes-sorted note", shuffle=False, batch_size="full"),
+    "in-blocks": case(lambda: in_order(IN_BLOCKS), "classes-sorted warning", shuffle=False),
+    "a-class-44-times-rarer": case(lambda: with_few_of_class_0(9), "classes-imbalanced warning", "label 0 9,"),
+    "a-class-3-times-rarer": case(lambda: with_few_of_class_0(30), "classes-imbalanced note", "label 0 30,"),
+    "60-test-samples-trained-on": case(
+        lambda: parts(slice(300), np.r_[0:60, 300:340]),
+        "train-test-duplicates fault",
+        "60 of 100 test samples (60.0%)",
+    ),
+    "5-test-samples-trained-on": case(
+        lambda: parts(slice(300), np.r_[0:5, 300:395]),
+        "train-test-duplicates warning",
+        "5 of 100 test samples (5.0%)",
+    ),
+    "no-test-sample-trained-on": case(lambda: parts(slice(300), slice(300, None))),
+    "every-sample-twice": case(
+        lambda: npz(np.concatenate([X, X]), np.concatenate([T, T])), "train-test-duplicates fault"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_planted_fault_is_found_under_its_id_alone(name: str) -> None:
+    planted = CASES[name]
+    diagnosis = diagnose(None, {"data": planted.write(), **planted.settings})
+    assert ", ".join(f"{finding.id} {finding.level}" for finding in diagnosis.findings) == planted.findings
+    assert not planted.findings or planted.evidence in diagnosis.findings[0].evidence
+    reported = [*(f.id for f in diagnosis.findings), *diagnosis.passed, *diagnosis.not_applicable]
+    assert sorted(reported) == sorted(DATA_CHECKS)
+
+
+def test_checks_that_do_not_apply_are_named() -> None:
+    assert diagnose(None, {"data": csv()}).not_applicable == ("images-column-major",)
+    not_applicable = diagnose(None, {"data": with_an_empty_cell()}).not_applicable
+    assert set(not_applicable) == set(DATA_CHECKS) - {"inputs-not-finite"}
+
+
+@pytest.mark.parametrize(
+    ("name", "notes"),
+    [
+        ("mnist", set()),
+        ("mnist-20x20", {"labels-off-by-one", "images-column-major", "classes-sorted"}),  # the .mat reader's work
+        ("weight-height", set()),
+    ],
+)
+def test_bundled_sets_are_healthy(name: str, notes: set[str]) -> None:
+    diagnosis = diagnose(None, {"data": name})
+    assert diagnosis.healthy
+    assert {finding.id for finding in diagnosis.findings} == notes
+
+
+def test_a_random_order_is_not_sorted() -> None:
+    x, t = clouds(60)
+    for seed in range(20):
+        order = np.random.default_rng(seed).permutation(60)
+        diagnosis = diagnose(None, {"data": npz(x[order], t[order]), "shuffle": False})
+        assert diagnosis.healthy
+
+
+def test_inverted_digits_are_recognised_too() -> None:
     x, t = digits()
     table = Table((255 - x).reshape(600, -1), t, "paper", (28, 28))
     upright, across = correlations(table, t.astype(int)) or (0, 0)
@@ -289,63 +281,7 @@ def test_other_images_in_ten_classes_are_not_judged_as_digits() -> None:
     assert correlations(replace(table, image_shape=None), t.astype(int)) is None
 
 
-def sort(x: np.ndarray, t: np.ndarray) -> Arrays:
-    order = np.argsort(t, kind="stable")
-    return x[order], t[order]
-
-
-def test_sorted_samples_without_shuffling(tmp_path: Path) -> None:
-    data = as_csv(tmp_path, *sort(*clouds()))
-    assert found(data, shuffle=False) == {"classes-sorted": "fault"}
-    assert found(data, shuffle=True) == {}
-    assert found(data, shuffle=False, batch_size="full") == {}
-    assert [f.id for f in diagnose(None, {"data": data}).findings] == ["classes-sorted"]
-
-
-def test_samples_in_blocks_without_shuffling(tmp_path: Path) -> None:
-    x, t = clouds()
-    order = np.concatenate([part[np.argsort(t[part], kind="stable")] for part in np.split(np.arange(400), 10)])
-    assert found(as_npz(tmp_path, x[order], t[order]), shuffle=False) == {"classes-sorted": "warning"}
-
-
-def test_a_random_order_is_not_sorted(tmp_path: Path) -> None:
-    for seed in range(20):
-        x, t = clouds(n=60)
-        order = np.random.default_rng(seed).permutation(60)
-        assert found(as_npz(tmp_path, x[order], t[order]), shuffle=False) == {}
-
-
-@pytest.mark.parametrize(("few", "level"), [(9, "warning"), (30, "note")])
-def test_a_class_that_is_rare(few: int, level: str, tmp_path: Path) -> None:
-    x, t = clouds()
-    keep = np.sort(np.concatenate([np.flatnonzero(t > 0), np.flatnonzero(t == 0)[:few]]))
-    diagnosis = diagnose(None, {"data": as_csv(tmp_path, x[keep], t[keep])})
-    assert [(f.id, f.level) for f in diagnosis.findings] == [("classes-imbalanced", level)]
-    assert f"label 0 {few}," in diagnosis.findings[0].evidence
-
-
-@pytest.mark.parametrize(("copies", "level"), [(60, "fault"), (5, "warning"), (0, None)])
-def test_test_samples_that_were_trained_on(copies: int, level: str | None, tmp_path: Path) -> None:
-    x, t = clouds()
-    test = np.concatenate([np.arange(copies), np.arange(300, 400 - copies)])
-    expected = {"train-test-duplicates": level} if level else {}
-    assert found(as_pair(tmp_path, (x[:300], t[:300]), (x[test], t[test]))) == expected
-
-
-def test_a_table_that_holds_every_sample_twice(tmp_path: Path) -> None:
-    x, t = clouds()
-    assert found(as_npz(tmp_path, np.concatenate([x, x]), np.concatenate([t, t]))) == {
-        "train-test-duplicates": "fault"
-    }
-
-
-def test_features_of_few_values_have_equal_rows_by_chance(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    diagnosis = diagnose(None, {"data": as_npz(tmp_path, rng.integers(0, 9, (400, 2)), rng.integers(0, 3, 400))})
-    assert [(f.id, f.level) for f in diagnosis.findings] == [("train-test-duplicates", "note")]
-
-
-def test_a_file_that_is_no_data_set_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "set.npz").write_bytes(b"PK\x03\x04 and then nothing")
+def test_a_file_that_is_no_data_set_is_an_error() -> None:
+    Path("set.npz").write_bytes(b"PK\x03\x04 and then nothing")
     with pytest.raises(DataError, match="cannot be read"):
-        diagnose(None, {"data": str(tmp_path / "set.npz")})
+        diagnose(None, {"data": "set.npz"})

@@ -64,18 +64,16 @@ def test_every_activation_and_loss_passes(activation: type[Activation], loss: An
     assert report.passed, str(report)
 
 
-def test_float_targets_are_compared_as_they_are() -> None:
+@pytest.mark.parametrize("weights", [None, np.arange(9.0)])
+def test_float_targets_and_sample_weights_are_part_of_the_loss(weights: np.ndarray | None) -> None:
     x, _ = samples(5, 2)
-    report = gradcheck(Sequential(Dense(4), Tanh(), Dense(2)), MeanSquaredError(), x, x[:, :2])
-    assert report.passed, str(report)
-
-
-def test_sample_weights_and_float_targets_are_part_of_the_loss() -> None:
-    x, _ = samples(5, 2)
-    weights = np.arange(9.0)
     report = gradcheck(Sequential(Dense(4), Tanh(), Dense(2)), MeanSquaredError(), x, x[:, :2], weights=weights)
     assert report.passed, str(report)
-    assert not gradcheck(Sequential(Dense(2)), UnweightedGradient(), x, x[:, :2], weights=weights).passed
+
+
+def test_a_gradient_without_the_sample_weights_of_its_loss_fails() -> None:
+    x, _ = samples(5, 2)
+    assert not gradcheck(Sequential(Dense(2)), UnweightedGradient(), x, x[:, :2], weights=np.arange(9.0)).passed
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pytest
 from backends import Backend, NumpyBackend, leaves, select, tree_map
 from nnbackprop.nn.initializers import Uniform
 from nnbackprop.nn.layers import GELU, Dense, Dropout, Sigmoid, Softmax
-from nnbackprop.nn.losses import Loss, SoftmaxCrossEntropy
+from nnbackprop.nn.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Sequential
@@ -22,22 +22,8 @@ from tests.support import layer_rows
 from tests.support.gradients import AUTODIFF, JUDGES, distance
 from tests.support.loss_rows import ROWS, K, N, example, run
 
-CHAINS = {
-    "softmax, half squares": (
-        Softmax(),
-        0,
-        lambda torch, z: torch.softmax(z, 1),
-        lambda jax, z: jax.nn.softmax(z, 1),
-    ),
-    "softmax, mean squares": (
-        Softmax(),
-        1,
-        lambda torch, z: torch.softmax(z, 1),
-        lambda jax, z: jax.nn.softmax(z, 1),
-    ),
-    "sigmoid, half squares": (Sigmoid(), 0, lambda torch, z: torch.sigmoid(z), lambda jax, z: jax.nn.sigmoid(z)),
-    "sigmoid, mean squares": (Sigmoid(), 1, lambda torch, z: torch.sigmoid(z), lambda jax, z: jax.nn.sigmoid(z)),
-}
+OUTPUTS = [row for row in layer_rows.ROWS if isinstance(row.layer, (Softmax, Sigmoid))]
+SQUARES = [row for row in ROWS if isinstance(row.loss, MeanSquaredError)]
 
 
 def whole(backend: Backend, network: Sequential, loss: Loss, params: Any, x: np.ndarray, t: np.ndarray) -> Any:
@@ -49,18 +35,18 @@ def whole(backend: Backend, network: Sequential, loss: Loss, params: Any, x: np.
     return tree_map(backend.to_numpy, (J, dx, grads))
 
 
-@pytest.mark.parametrize("chain", CHAINS)
+@pytest.mark.parametrize("output", OUTPUTS, ids=lambda row: str(row.layer))
+@pytest.mark.parametrize("squares", SQUARES, ids=lambda row: str(row.loss))
 @pytest.mark.parametrize("judge", JUDGES)
-def test_squares_after_an_output_layer_by_autodiff(backend, chain, judge):
-    output, row, by_torch, by_jax = CHAINS[chain]
-    network, loss = Sequential(Dense(5), Sigmoid(), Dense(K), output), ROWS[row].loss
+def test_squares_after_an_output_layer_by_autodiff(backend, output, squares, judge):
+    network, loss = Sequential(Dense(5), Sigmoid(), Dense(K), output.layer), squares.loss
     params = network.init((3,), dtype="float64")
     x, (_, t) = np.random.default_rng(2).standard_normal((N, 3)), example(loss)
 
     def theirs(library: Any, x: Any, W1: Any, b1: Any, W2: Any, b2: Any) -> Any:
         sigmoid = library.sigmoid if judge == "torch" else library.nn.sigmoid
-        y = {"torch": by_torch, "jax": by_jax}[judge](library, sigmoid(x @ W1 + b1) @ W2 + b2)
-        return [ROWS[row].by(judge, library, y, t)] * 2
+        y = getattr(output, judge)(library, sigmoid(x @ W1 + b1) @ W2 + b2, {})
+        return [squares.by(judge, library, y, t)] * 2
 
     J, dx, grads = whole(backend, network, loss, params, x, t)
     want_J, want = JUDGES[judge](theirs, x, *leaves(params))

@@ -25,20 +25,21 @@ from nnbackprop.nn.initializers import (
 
 FAN_IN, FAN_OUT = 400, 150
 
-# word, distribution, variance by the paper
-SCALED = [
-    ("he-normal", "normal", 2 / FAN_IN),
-    ("he-uniform", "uniform", 2 / FAN_IN),
-    ("glorot-normal", "normal", 2 / (FAN_IN + FAN_OUT)),
-    ("glorot-uniform", "uniform", 2 / (FAN_IN + FAN_OUT)),
-    ("lecun-normal", "normal", 1 / FAN_IN),
-    ("lecun-uniform", "uniform", 1 / FAN_IN),
-    ("fan-out-normal", "normal", 1 / FAN_OUT),
-    ("normal:1", "normal", 1.0),
-    ("normal:0.25", "normal", 0.0625),
-    ("uniform:0.12", "uniform", 0.12**2 / 3),
+# word, what it makes, its distribution, variance by the paper
+TABLE = [
+    ("he-normal", He("normal"), "normal", 2 / FAN_IN),
+    ("he-uniform", He("uniform"), "uniform", 2 / FAN_IN),
+    ("glorot-normal", Glorot("normal"), "normal", 2 / (FAN_IN + FAN_OUT)),
+    ("glorot-uniform", Glorot("uniform"), "uniform", 2 / (FAN_IN + FAN_OUT)),
+    ("lecun-normal", LeCun("normal"), "normal", 1 / FAN_IN),
+    ("lecun-uniform", LeCun("uniform"), "uniform", 1 / FAN_IN),
+    ("fan-out-normal", FanOutNormal(), "normal", 1 / FAN_OUT),
+    ("normal:1", Normal(std=1.0), "normal", 1.0),
+    ("normal:0.25", Normal(std=0.25), "normal", 0.0625),
+    ("uniform:0.12", Uniform(0.12), "uniform", 0.12**2 / 3),
 ]
-WORDS = [*(row[0] for row in SCALED), "normal:0.5:2", "zeros"]
+SCALED = [(word, distribution, variance) for word, _, distribution, variance in TABLE]
+WORDS = [*(row[0] for row in TABLE), "normal:0.5:2", "zeros"]
 
 
 def draw(word: str, dtype: str = "float64", seed: int = 0, layer: int = 0) -> np.ndarray:
@@ -110,19 +111,7 @@ def test_a_generator_is_philox_under_a_blake2b_key():
 
 @pytest.mark.parametrize(
     ("word", "want"),
-    [
-        ("he-normal", He("normal")),
-        ("he-uniform", He("uniform")),
-        ("glorot-normal", Glorot("normal")),
-        ("glorot-uniform", Glorot("uniform")),
-        ("lecun-normal", LeCun("normal")),
-        ("lecun-uniform", LeCun("uniform")),
-        ("uniform:0.12", Uniform(0.12)),
-        ("normal:1", Normal(std=1.0)),
-        ("normal:0.5:-3", Normal(std=0.5, mean=-3.0)),
-        ("fan-out-normal", FanOutNormal()),
-        ("zeros", Zeros()),
-    ],
+    [*(row[:2] for row in TABLE), ("normal:0.5:-3", Normal(std=0.5, mean=-3.0)), ("zeros", Zeros())],
 )
 def test_words_make_initializers(word, want):
     assert initializer(word) == want

@@ -20,6 +20,7 @@ from nnbackprop.optim import SGD
 from nnbackprop.training.step import Objective
 from nnbackprop.training.trainer import Trainer
 from tests.support import fake_cupy
+from tests.support.small_runs import clouds
 
 DIGITS = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
 """Half of the distance between 1 and the next number."""
@@ -123,10 +124,7 @@ class One:
 
 @pytest.mark.parametrize("dtype", DIGITS)
 def test_a_network_learns_in_them_as_in_float32(library: Backend, dtype: str) -> None:
-    rng = np.random.default_rng(0)
-    labels = (np.arange(320) % 3).astype(np.int32)
-    centres = np.array([[0.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])
-    data = Dataset(centres[labels] + 0.3 * rng.standard_normal((320, 2)), labels, ("a", "b", "c"))
+    data = clouds(320, spread=0.3)
     if not hasattr(library.xp, dtype):
         pytest.skip(f"{library.name} has no {dtype}")
     network = Sequential(Dense(16), ReLU(), Dense(3))

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from backends import select
 from nnbackprop.data.scaling import fit_scaling
-from nnbackprop.diagnostics.findings import Diagnosis
 from nnbackprop.diagnostics.monitor import Monitor
 from nnbackprop.runs import build, config
 from nnbackprop.runs.data_splits import DataSplits
@@ -83,20 +81,9 @@ RUNS = (
 def trained(run: HealthyRun) -> tuple[Trainer, Monitor]:
     """The run's trainer after it, on NumPy and in memory, and its monitor."""
     settings = config.resolve(run.recipe, {**run.overrides, "backend": "numpy"})
-    parts = _parts(settings.data, settings.validation, settings.test_fraction, settings.seed)
+    parts = DataSplits.load(settings)
     trainer = build.trainer(settings, select("numpy"), parts.train, fit_scaling(settings.scale, parts.train))
     monitor = Monitor()
     trainer.callbacks = (monitor, EarlyStopping(settings.patience))
     trainer.fit(parts.train, parts.validation, None)
     return trainer, monitor
-
-
-def findings(run: HealthyRun) -> Diagnosis:
-    """The diagnosis of the run."""
-    return trained(run)[1].diagnosis
-
-
-@lru_cache(maxsize=4)
-def _parts(data: str, validation: float, test_fraction: float, seed: int) -> DataSplits:
-    settings = {"data": data, "validation": validation, "test_fraction": test_fraction, "seed": seed}
-    return DataSplits.load(config.parse(settings, "healthy runs"))

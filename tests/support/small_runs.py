@@ -21,7 +21,7 @@ from nnbackprop.training.trainer import Trainer
 
 
 def clouds(n: int = 46, seed: int = 0, spread: float = 1.0) -> Dataset:
-    """Three clouds of points in the plane, one a class; at a spread of 1 they overlap, at 0.3 hardly."""
+    """Three clouds of points in the plane, one a class, that overlap at a spread of 1."""
     rng = np.random.default_rng(seed)
     labels = (np.arange(n) % 3).astype(np.int32)
     centres = np.array([[0.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import os
 import platform
 import random
@@ -38,16 +39,22 @@ def main() -> int:
     parser.add_argument("--inputs", type=int, default=1_000_000, help="for each reader")
     parser.add_argument("--seconds", type=int, default=0, help="at most, for each reader; 0 for no limit")
     parser.add_argument("--minutes", type=float, default=10, help="of training, for the soak")
+    parser.add_argument("--json", type=Path, help="write the figures to this file, unless something did not hold")
     asked = parser.parse_args()
-    print(f"{datetime.date.today()}, {processor()}, {cores()} cores, {platform.system()}, ", end="")
-    print(f"Python {platform.python_version()}", flush=True)
+    machine = f"{processor()}, {cores()} cores, {platform.system()}, Python {platform.python_version()}"
+    print(f"{datetime.date.today()}, {machine}", flush=True)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
         begun = [(what, pool.submit(_tried, trial)) for what, trial in _trials(Path(folder), asked)]
-        faults = 0
+        faults, found = 0, []
         for what, trial in begun:
             held, words = trial.result()
             faults += not held
+            found.append((what, words))
             print(f"{what:<22} {words if held else 'FAULT: ' + words}", flush=True)
+    if asked.json and not faults:
+        command = " ".join(["python -m tests.torture", *sys.argv[1:]])
+        made = {"command": command, "date": str(datetime.date.today()), "machine": machine, "trials": found}
+        asked.json.write_text(json.dumps(made, indent=1) + "\n")
     return faults
 
 

@@ -5,7 +5,7 @@ A check is a function of its subject that returns a finding, NOT_APPLICABLE, or 
 
 from __future__ import annotations
 
-from nnbackprop.diagnostics.check import Check
+from nnbackprop.diagnostics.findings import Check
 
 from .behaviour import batch_leak, evaluation_not_deterministic
 from .image_layout import images_column_major
@@ -13,8 +13,7 @@ from .inputs import inputs_constant, inputs_not_finite, inputs_unscaled, train_t
 from .labels import classes_imbalanced, classes_sorted, labels_encoded_twice, labels_off_by_one, labels_range
 from .learning import cannot_overfit, input_ignored
 from .metric import check_metric
-from .model_probe import ModelProbe
-from .samples import Samples
+from .probes import ModelProbe, Samples
 from .start import initial_loss, variance_backward, variance_forward
 
 DATA_CHECKS: dict[str, Check[Samples]] = {
@@ -35,6 +34,7 @@ TRAINED_CHECKS: dict[str, Check[ModelProbe]] = {
     "batch-leak": batch_leak,
     "evaluation-not-deterministic": evaluation_not_deterministic,
 }
+"""Of initial weights and of a run's."""
 
 START_CHECKS: dict[str, Check[ModelProbe]] = {
     "initial-loss": initial_loss,
@@ -43,6 +43,5 @@ START_CHECKS: dict[str, Check[ModelProbe]] = {
     "cannot-overfit": cannot_overfit,
     **TRAINED_CHECKS,
 }
-"""Checks before the first step; those that make sense for a run's weights too come last."""
 
 __all__ = ["DATA_CHECKS", "START_CHECKS", "TRAINED_CHECKS", "ModelProbe", "Samples", "check_metric"]

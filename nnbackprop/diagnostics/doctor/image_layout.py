@@ -13,12 +13,11 @@ import numpy as np
 from nnbackprop.data import bundled
 from nnbackprop.data.readers.mat import UPRIGHT
 from nnbackprop.data.table import Table
-from nnbackprop.diagnostics.check import NOT_APPLICABLE, CheckResult
-from nnbackprop.diagnostics.findings import Finding
+from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding
 
-from .samples import Samples
+from .probes import Samples
 
-LEAST = 10  # samples a class, for a mean image to look like one
+LEAST = 10  # samples of each class, for a mean image to look like one
 # Correlations over ten digits, with MNIST's test part as the other set: 0.99 in its own orientation and 0.25 in
 # the other; 0.89 and 0.24 with 200 samples in all; under 0.2 with both where the labels mean something else.
 ALIKE = 0.6
@@ -34,19 +33,16 @@ def images_column_major(samples: Samples) -> CheckResult:
     if UPRIGHT in samples.notes:
         evidence = f"{UPRIGHT[0].upper()}{UPRIGHT[1:]}."
         return Finding("images-column-major", "note", evidence, CAUSE, "Nothing; the reader did it.")
-    if samples.numbers is None or not samples.finite:
+    if samples.labels is None or not samples.finite:
         return NOT_APPLICABLE
-    pairs = [correlations(*part) for part in zip(samples.parts, samples.numbers, strict=True)]
+    pairs = [correlations(*part) for part in zip(samples.parts, samples.labels, strict=True)]
     transposed = [pair is not None and pair[1] > max(ALIKE, pair[0] + MARGIN) for pair in pairs]
     if None in pairs:
         return NOT_APPLICABLE
     if not any(transposed):
         return None
-    rows = (
-        f"{t.source}: {p[1]:.2f} transposed, {p[0]:.2f} as read"
-        for t, p in zip(samples.parts, pairs, strict=True)
-        if p
-    )
+    sources = [part.source for part in samples.parts]
+    rows = (f"{s}: {p[1]:.2f} transposed, {p[0]:.2f} as read" for s, p in zip(sources, pairs, strict=True) if p)
     return Finding(
         "images-column-major",
         "warning" if all(transposed) else "fault",

@@ -9,10 +9,9 @@ import numpy as np
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.scaling import fit_scaling, moments
 from nnbackprop.data.table import Table
-from nnbackprop.diagnostics.check import NOT_APPLICABLE, CheckResult
-from nnbackprop.diagnostics.findings import Finding, Level
+from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding, Level
 
-from .samples import Samples
+from .probes import Samples
 
 # Initial weights are drawn so that inputs of root mean square 1 give sums of about 1. At 20 a sigmoid is flat
 # for nearly every sample and a gradient 20 times too long. Measurements in everyday units, centred, stay below
@@ -22,7 +21,6 @@ SMALL = 0.01  # bytes divided by 255 twice lie near 0.001, and nothing that was 
 DISPARATE = 100.0  # the loss is then 10,000 times steeper along one feature than along another
 BLANK = 0.01  # images of one single value: a share of them, for a few may be so by nature
 SHARED_NOTE, SHARED_FAULT = 0.01, 0.1  # of the test part; from a tenth on, the test accuracy says little
-ROOM = 100  # rows that can exist, for each that does: with less, equal rows come about by chance
 
 
 def inputs_not_finite(samples: Samples) -> CheckResult:
@@ -64,13 +62,13 @@ def inputs_unscaled(samples: Samples) -> CheckResult:
     if SMALL <= rms <= LARGE:
         return None if train.image_shape else _disparate_features(samples, train, std)
     low, high = float(train.inputs.min()), float(train.inputs.max())
-    cause = "as the file has them, in no common unit" if rms > LARGE else "likely scaled twice"
+    cause = "unscaled, as the file has them" if rms > LARGE else "likely scaled twice"
     return Finding(
         "inputs-unscaled",
         "warning",
         f"{train.source} holds {low:g} .. {high:g}; with --scale {samples.scale} the network sees a root mean "
         f"square of {rms:.3g}, where initial weights are made for about 1.",
-        f"Inputs reach the network {cause}: units saturate, or steps are far too long or short.",
+        f"Inputs reach the network {cause}: units saturate, or steps are far too large or small.",
         "--scale standard, or x = (x - x.mean()) / x.std() with the training part's mean and std.",
     )
 
@@ -88,14 +86,14 @@ def _disparate_features(samples: Samples, train: Dataset, std: np.ndarray) -> Fi
         "warning",
         f"With --scale {samples.scale} feature {wide} has a standard deviation of {std[wide]:.3g} and feature "
         f"{narrow} of {std[narrow]:.3g}, {std[wide] / std[narrow]:,.0f} times less.",
-        "Features in different units under one common scale: the network hardly sees the narrow one, and no "
+        "Features in different units, scaled by one common factor: the narrow one has hardly any effect, and no "
         "learning rate suits both.",
         "--scale per-feature, or x = (x - x.mean(axis=0)) / x.std(axis=0).",
     )
 
 
 def inputs_constant(samples: Samples) -> CheckResult:
-    """Inputs that carry no information: all samples equal, or many images of one single value."""
+    """Inputs without information: all samples equal, or many images of one single value."""
     if not samples.finite or len(samples.train.inputs) < 2:
         return NOT_APPLICABLE
     for table in samples.parts:
@@ -107,38 +105,22 @@ def inputs_constant(samples: Samples) -> CheckResult:
                 "Likely one sample written over and over, or zeros that were never filled in.",
                 "Look at them with `nnbackprop data inspect PATH`, and write the file again.",
             )
-        if found := _blank_images(table):
-            return found
-    x = samples.train.inputs
-    constant = np.flatnonzero(x.min(axis=0) == x.max(axis=0))
-    if samples.train.image_shape or not len(constant):  # the border of images is constant by nature
-        return None
-    return Finding(
-        "inputs-constant",
-        "note",
-        f"{len(constant)} of {x.shape[1]} features have one value in all samples (the first is feature "
-        f"{constant[0]}).",
-        "A feature that is the same everywhere carries no information.",
-        "Leave it out; with --scale per-feature it is 0 and harmless.",
-    )
+        x = table.inputs
+        blank = np.flatnonzero(x.min(axis=1) == x.max(axis=1))
+        if table.image_shape and len(blank) > BLANK * len(x):
+            return Finding(
+                "inputs-constant",
+                "warning",
+                f"{table.source}: {len(blank)} of {len(x)} images have one single value (the first is sample "
+                f"{blank[0]}).",
+                "Likely images that could not be read, and were left blank.",
+                "Leave them out, x = x[x.min(axis=1) < x.max(axis=1)], or read them again.",
+            )
+    return None
 
 
 def _all_equal(table: Table) -> bool:
     return bool((table.inputs == table.inputs[:1]).all())
-
-
-def _blank_images(table: Table) -> Finding | None:
-    x = table.inputs
-    blank = np.flatnonzero(x.min(axis=1) == x.max(axis=1))
-    if not table.image_shape or len(blank) <= BLANK * len(x):
-        return None
-    return Finding(
-        "inputs-constant",
-        "warning",
-        f"{table.source}: {len(blank)} of {len(x)} images have one single value (the first is sample {blank[0]}).",
-        "Likely images that could not be read, and were left blank.",
-        "Leave them out, x = x[x.min(axis=1) < x.max(axis=1)], or read them again.",
-    )
 
 
 def train_test_duplicates(samples: Samples) -> CheckResult:
@@ -152,24 +134,12 @@ def train_test_duplicates(samples: Samples) -> CheckResult:
     if not share:
         return None
     level: Level = "note" if share < SHARED_NOTE else "warning" if share < SHARED_FAULT else "fault"
-    cause = "Samples copied before the split, or one part made from the other: there the test measures memory."
-    if level != "note" and _coarse(train.inputs):
-        level, cause = "note", "The features take so few values that equal samples come about by chance."
+    cause = "Samples copied before the split, or one part made from the other: the test accuracy is too high."
     return Finding(
         "train-test-duplicates",
         level,
-        f"{shared.sum()} of {len(test)} test samples ({share:.1%}) are in the training part too, every value "
-        f"equal (the first is test sample {int(np.argmax(shared))}).",
+        f"{shared.sum()} of {len(test)} test samples ({share:.1%}) are in the training part too, equal in every "
+        f"value (the first is test sample {int(np.argmax(shared))}).",
         cause,
         "Remove duplicates before splitting, keep = np.unique(x, axis=0, return_index=True)[1].",
     )
-
-
-def _coarse(x: np.ndarray) -> bool:
-    """Whether the features' values allow so few different rows that some must be equal."""
-    rows = 0.0
-    for column in x.T:
-        rows += math.log(len(np.unique(column)))
-        if rows > math.log(ROOM * len(x)):
-            return False
-    return True

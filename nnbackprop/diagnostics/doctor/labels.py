@@ -6,23 +6,27 @@ import numpy as np
 
 from nnbackprop.data.readers.mat import TEN_IS_ZERO
 from nnbackprop.data.table import integer_labels
-from nnbackprop.diagnostics.check import NOT_APPLICABLE, CheckResult
-from nnbackprop.diagnostics.findings import Finding, Level
+from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding, Level
 
-from .samples import Samples
+from .probes import Samples
 
 FEW = 20  # samples: with fewer, order and balance are a matter of chance
-STRAY = 0.1  # of the median class: an isolated label rarer than this is likely a slip
 SCARCE, RARE = 3, 10  # largest class over smallest: MNIST's is 1.2; from 10 on the rare class is hardly learnt
 
 
 def labels_range(samples: Samples) -> CheckResult:
-    """Labels that are no class numbers, or not as many classes as there are outputs."""
-    if samples.numbers is None:
-        return _not_whole(samples)
-    values = np.unique(np.concatenate(samples.numbers))
+    """Labels that are not class numbers, or not as many classes as there are outputs."""
+    if samples.labels is None:
+        table = next(table for table in samples.parts if integer_labels(table.labels) is None)
+        row = next(i for i in range(len(table.labels)) if integer_labels(table.labels[i : i + 1]) is None)
+        return out_of_range(
+            f"{table.source}: label {table.labels[row].item()!r} of sample {row}, counted from 0, is not a whole "
+            "number.",
+            "Likely a missing or averaged label, or another column taken for the labels.",
+        )
+    values = np.unique(np.concatenate(samples.labels))
     if len(values) < 2:
-        return out_of_range(f"All samples have label {values[0]}.", "There is nothing to tell apart.")
+        return out_of_range(f"All samples have label {values[0]}.", "There are no two classes to tell apart.")
     if samples.outputs is not None and len(values) not in (samples.outputs, 2 * (samples.outputs == 1)):
         return out_of_range(
             f"There are {len(values)} {_some(values)}, and the network has {samples.outputs} outputs.",
@@ -33,7 +37,14 @@ def labels_range(samples: Samples) -> CheckResult:
             f"{len(values)} different labels for {len(samples.train.labels)} training samples ({_some(values)}).",
             "Likely a measured quantity, or a row number, taken for the class.",
         )
-    return _only_in_test(samples, samples.numbers) or _stray(samples.numbers[0])
+    new = np.setdiff1d(samples.labels[-1], samples.labels[0])  # of the test part, where there is one
+    if not len(new) or _shifted(samples):
+        return None
+    return out_of_range(
+        f"{_some(new).capitalize()} occur in the test part and in no training sample.",
+        "Likely the parts were numbered differently, or split class by class.",
+        "warning",
+    )
 
 
 def out_of_range(
@@ -42,51 +53,13 @@ def out_of_range(
     level: Level = "fault",
 ) -> Finding:
     """Labels that cannot be class numbers of these samples."""
-    fix = "Number the classes 0, 1, 2 ..., one label a sample: labels = np.unique(labels, return_inverse=True)[1]."
+    fix = "Number the classes 0, 1, 2 ...: labels = np.unique(labels, return_inverse=True)[1]."
     return Finding("labels-range", level, evidence, cause, fix)
 
 
 def _continuous(samples: Samples) -> bool:
     n = len(samples.train.labels)
     return n >= FEW and len(np.unique(samples.train.labels)) > n / 2
-
-
-def _not_whole(samples: Samples) -> Finding:
-    table = next(table for table in samples.parts if integer_labels(table.labels) is None)
-    row = next(i for i in range(len(table.labels)) if integer_labels(table.labels[i : i + 1]) is None)
-    return out_of_range(
-        f"{table.source}: label {table.labels[row].item()!r} of sample {row}, counted from 0, is no whole number.",
-        "Likely a missing or averaged label, or another column taken for the labels.",
-    )
-
-
-def _only_in_test(samples: Samples, numbers: tuple[np.ndarray, ...]) -> Finding | None:
-    if len(numbers) < 2 or _shifted(samples):
-        return None
-    new = np.setdiff1d(numbers[1], numbers[0])
-    if not len(new):
-        return None
-    return out_of_range(
-        f"{_some(new)} stands in the test part and in no training sample.",
-        "Likely the parts were numbered differently, or split class by class.",
-        "warning",
-    )
-
-
-def _stray(labels: np.ndarray) -> Finding | None:
-    """A rare value far from a row of neighbours, such as 255 among 0..9."""
-    values, counts = np.unique(labels, return_counts=True)
-    gaps = np.diff(values)
-    isolated = np.concatenate(([True], gaps > 1)) & np.concatenate((gaps > 1, [True]))
-    stray = isolated & (counts < STRAY * np.median(counts))
-    rest = values[~stray]
-    if not stray.any() or len(rest) < 3 or np.any(np.diff(rest) != 1):
-        return None
-    return out_of_range(
-        f"Labels lie in {rest[0]}..{rest[-1]}, but for {_some(values[stray])} on {counts[stray].sum()} samples.",
-        "Likely a slip, or a code for 'unknown' that became a class of its own.",
-        "warning",
-    )
 
 
 def _some(values: np.ndarray) -> str:
@@ -96,18 +69,18 @@ def _some(values: np.ndarray) -> str:
 
 def labels_off_by_one(samples: Samples) -> CheckResult:
     """Labels counted from 1 where the other part counts from 0."""
-    if samples.numbers is None:
+    if samples.labels is None:
         return NOT_APPLICABLE
     if _shifted(samples):
-        train, test = map(np.unique, samples.numbers)
+        train, test = map(np.unique, samples.labels)
         return Finding(
             "labels-off-by-one",
             "fault",
             f"The training labels are {train[0]}..{train[-1]} and the test labels {test[0]}..{test[-1]}.",
-            "One part was numbered from 0 and the other from 1: every test label names the neighbouring class.",
+            "One part is numbered from 0 and the other from 1: every test label means the neighbouring class.",
             "labels = labels - 1",
         )
-    values = np.unique(np.concatenate(samples.numbers))
+    values = np.unique(np.concatenate(samples.labels))
     k = len(values)
     if not values[0] == 1 < k == values[-1]:
         return None
@@ -123,17 +96,17 @@ def labels_off_by_one(samples: Samples) -> CheckResult:
 
 def _shifted(samples: Samples) -> bool:
     """Whether one part has each label value of the other plus 1."""
-    values = [np.unique(column) for column in samples.numbers or ()]
+    values = [np.unique(column) for column in samples.labels or ()]
     if len(values) < 2 or not 1 < len(values[0]) == len(values[1]):
         return False
     return np.unique(values[0] - values[1]).tolist() in ([1], [-1])
 
 
 def labels_encoded_twice(samples: Samples) -> CheckResult:
-    """A label that is one column of a one-hot row, whose other columns were read as features."""
-    if samples.numbers is None:
+    """A label that is one column of a one-hot row, whose other columns are among the features."""
+    if samples.labels is None:
         return NOT_APPLICABLE
-    hot, x = samples.numbers[0], samples.train.inputs
+    hot, x = samples.labels[0], samples.train.inputs
     if set(np.unique(hot).tolist()) != {0, 1} or not samples.finite:
         return None
     for columns, where in ((x, "first"), (x[:, ::-1], "last")):
@@ -173,14 +146,15 @@ def classes_sorted(samples: Samples) -> CheckResult:
     # a random order has expected +- sqrt(expected) changes: half of it is 3 deviations away from 40 on
     if not sorted_throughout and (changes >= expected / 2 or expected < 40):
         return None
-    effect = "Each batch teaches one class and unlearns the others."
-    if harmless := samples.shuffle or samples.full:
-        effect = "Training shuffles them." if samples.shuffle else "Every step sees them all."
+    effect = "Each batch has one class, and training on it unlearns the others."
+    if harmless := samples.shuffle or samples.full_batch:
+        effect = "Training shuffles them." if samples.shuffle else "Every step uses them all."
     return Finding(
         "classes-sorted",
         "note" if harmless else "fault" if sorted_throughout else "warning",
-        f"Neighbours differ in class {changes} times in {n}, and in a random order {expected:.0f} times.",
-        f"Samples come sorted by class{'' if sorted_throughout else ', in blocks'}. {effect}",
+        f"From one sample to the next the class changes {changes} times in {n}; in a random order it would "
+        f"change {expected:.0f} times.",
+        f"The samples are sorted by class{'' if sorted_throughout else ', in blocks'}. {effect}",
         "Nothing." if harmless else "Leave out --no-shuffle, or x, t = x[order], t[order] with a random order.",
     )
 
@@ -188,7 +162,7 @@ def classes_sorted(samples: Samples) -> CheckResult:
 def classes_imbalanced(samples: Samples) -> CheckResult:
     """A class with far fewer samples than another."""
     names, counts = np.unique(samples.train.labels.astype(str), return_counts=True)
-    if len(samples.train.labels) < FEW or len(names) < 2 or samples.numbers is None or _continuous(samples):
+    if len(samples.train.labels) < FEW or len(names) < 2 or samples.labels is None or _continuous(samples):
         return NOT_APPLICABLE
     least, most = int(counts.argmin()), int(counts.argmax())
     ratio = counts[most] / counts[least]

@@ -1,4 +1,4 @@
-"""Checks of whether a network learns: it must overfit twenty samples, and use its input to do so."""
+"""Checks of whether a network learns: it can overfit a few samples, uses its input, and its weights change."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ from functools import lru_cache
 import numpy as np
 
 from backends import leaves
-from nnbackprop.diagnostics.check import NOT_APPLICABLE, CheckResult
-from nnbackprop.diagnostics.findings import Finding
+from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding
 from nnbackprop.errors import DivergedError, InitialValueError, ScalingError
 from nnbackprop.nn.layers import Dropout
-from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Adam
 from nnbackprop.training.trainer import Trainer
 
-from .baseline_loss import baseline_loss
-from .model_probe import ModelProbe
+from .probes import ModelProbe
+from .start import baseline_loss
 
 SAMPLES = 20
 RATES = (0.01, 0.001, 0.1)  # a network that learns at one of them can learn
 STEPS, CHUNK = 400, 50  # a rate: Adam moves a weight by up to 4, 0.4 and 40 in these
-SECONDS = 6.0  # of all rates together; what is not learnt by then is left undecided
+SECONDS = 6.0  # of all rates together; then the check does not apply
 CHANGE, FALL = 0.05, 0.2  # of the weights' norm, and of the loss: less is hardly trained
 ALIKE = 1e-4  # of the outputs' size: rounding of float32 is a thousand times less
 
@@ -62,7 +60,7 @@ def overfit(probe: ModelProbe) -> Attempt | None:
     data = probe.few(min(SAMPLES, room)).dataset
     if len(data) < 2 or len(np.unique(data.targets, axis=0)) < 2:
         return None
-    few = ModelProbe.at_start(probe.backend, objective, data, probe.scaling, probe.dtype, probe.seed)
+    few = replace(probe, objective=objective, dataset=data, trained=None)
     before, _ = few.score(few.x)
     baseline = baseline_loss(objective, data.targets, outputs)
     best = baseline.best if baseline else before
@@ -95,14 +93,14 @@ def _train(few: ModelProbe, rate: float, deadline: float) -> ModelProbe:
         for epochs in range(CHUNK, STEPS + 1, CHUNK):  # of one step each
             trainer.epochs = epochs
             trainer.fit(few.dataset)
-            few = replace(few, params=trainer.params)
+            few = replace(few, trained=trainer.params)
             if few.score(few.x)[1] == 1.0 or time.monotonic() > deadline:
                 break
     return few
 
 
 def cannot_overfit(probe: ModelProbe) -> CheckResult:
-    """Twenty samples that cannot be learnt by heart."""
+    """Twenty samples that cannot be overfitted."""
     attempt = overfit(probe)
     if attempt is None or (not attempt.solved and (not attempt.finished or _same_outputs(attempt.probe))):
         return NOT_APPLICABLE
@@ -113,9 +111,9 @@ def cannot_overfit(probe: ModelProbe) -> CheckResult:
         "fault",
         f"{len(attempt.probe.dataset)} samples alone, {STEPS} steps of Adam at each of the rates "
         f"{', '.join(f'{rate:g}' for rate in RATES)}, without dropout: the loss went from {attempt.before:.4g} to "
-        f"{attempt.after:.4g} at best{_accuracy(attempt.accuracy)}. A constant guess loses {attempt.best:.4g}.",
-        "The gradient does not lead down: likely a mistake in a layer's backward or in the loss, units saturated "
-        "from the start, or labels that contradict one another.",
+        f"{attempt.after:.4g} at best{_accuracy(attempt.accuracy)}. A constant guess has {attempt.best:.4g}.",
+        "Gradient descent does not lower the loss: likely a mistake in a layer's backward or in the loss, units "
+        "saturated from the start, or labels that contradict one another.",
         "Check the gradients: nnbackprop gradcheck, or nb.gradcheck for a network of your own.",
     )
 
@@ -124,23 +122,42 @@ def input_ignored(probe: ModelProbe) -> CheckResult:
     """Outputs that do not depend on the input, or do no better than with an input of zeros."""
     if len(probe.dataset) < 2:
         return NOT_APPLICABLE
-    if probe.initial is not None:
-        if _same_outputs(probe):
-            return _ignored(probe)
-        if weight_change(probe, probe.initial) < CHANGE:
+    if trained := probe.trained is not None:
+        ignored = _same_outputs(probe)
+        if not ignored and weight_change(probe) < CHANGE:
             return NOT_APPLICABLE  # hardly trained
-        return _ignored(probe) if _no_better_than_zeros(probe) else None
-    attempt = overfit(probe)
-    if attempt is None:
-        return NOT_APPLICABLE
-    return _ignored(attempt.probe) if not attempt.solved and _same_outputs(attempt.probe) else None
+    else:
+        if (attempt := overfit(probe)) is None:
+            return NOT_APPLICABLE
+        probe = attempt.probe
+        ignored = not attempt.solved and _same_outputs(probe)
+    (loss, accuracy), (loss0, accuracy0) = probe.score(probe.x), probe.score(probe.zeros)
+    no_better = loss >= loss0 and not accuracy > accuracy0
+    if not ignored and not (trained and no_better):
+        return None
+    evidence = (
+        f"On {len(probe.dataset)} samples the loss is {loss:.4g}{_accuracy(accuracy)}; with inputs of zeros it is "
+        f"{loss0:.4g}{_accuracy(accuracy0)}."
+    )
+    for layer, y in probe.outputs(probe.x).items():
+        if y.std(axis=0).max() <= ALIKE * (np.abs(y).max() + 1e-30):
+            evidence += f" All samples are equal from {layer} on."
+            break
+    return Finding(
+        "input-ignored",
+        "fault",
+        evidence,
+        "The input does not reach the outputs: likely a layer whose units are all dead or saturated, weights of "
+        "zero, or a scaling that makes all inputs 0. The network knows only how common each class is.",
+        "--init he-normal, a lower --lr, --scale standard; and check that a layer of your own uses its x.",
+    )
 
 
 def hardly_trained(probe: ModelProbe) -> CheckResult:
     """Trained weights that are nearly those the run started with, and a loss that has hardly fallen."""
-    if probe.initial is None or not (change := weight_change(probe, probe.initial)) > 0:
+    if not (change := weight_change(probe)) > 0:
         return NOT_APPLICABLE
-    start, end = replace(probe, params=probe.initial).score(probe.x)[0], probe.score(probe.x)[0]
+    start, end = replace(probe, trained=None).score(probe.x)[0], probe.score(probe.x)[0]
     if change > CHANGE or end < (1 - FALL) * start:
         return None
     return Finding(
@@ -148,18 +165,17 @@ def hardly_trained(probe: ModelProbe) -> CheckResult:
         "warning",
         f"The run has changed its weights by {change:.1%} of their norm, and the loss from "
         f"{start:.4g} to {end:.4g}.",
-        "Likely the learning rate is too small, or the run too short, for the weights to get anywhere.",
+        "Likely the learning rate is too small, or the run too short, to change the weights.",
         "ten times the --lr, or more --epochs",
     )
 
 
-def weight_change(probe: ModelProbe, initial: Params) -> float:
+def weight_change(probe: ModelProbe) -> float:
     """||W - W0|| / ||W0|| over all weight matrices: 0 where no step was made."""
-    pairs = [(probe.host(a), probe.host(b)) for a, b in zip(leaves(probe.params), leaves(initial), strict=True)]
-    change, size = (
-        math.sqrt(sum(float(np.sum(a * a)) for a in arrays))
-        for arrays in ([a - b for a, b in pairs if a.ndim > 1], [b for a, b in pairs if a.ndim > 1])
-    )
+    pairs = zip(leaves(probe.params), leaves(probe.initial), strict=True)
+    matrices = [(probe.host(W), probe.host(W0)) for W, W0 in pairs if len(W.shape) > 1]
+    change = math.sqrt(sum(float(np.sum((W - W0) ** 2)) for W, W0 in matrices))
+    size = math.sqrt(sum(float(np.sum(W0 * W0)) for _, W0 in matrices))
     return change / size if size else math.inf
 
 
@@ -170,30 +186,5 @@ def _same_outputs(probe: ModelProbe) -> bool:
     return apart <= ALIKE * float(np.abs(y).max() + 1e-30)
 
 
-def _no_better_than_zeros(probe: ModelProbe) -> bool:
-    (loss, accuracy), (loss0, accuracy0) = probe.score(probe.x), probe.score(probe.zeros)
-    return loss >= loss0 and not accuracy > accuracy0
-
-
-def _ignored(probe: ModelProbe) -> Finding:
-    (loss, accuracy), (loss0, accuracy0) = probe.score(probe.x), probe.score(probe.zeros)
-    return Finding(
-        "input-ignored",
-        "fault",
-        f"On {len(probe.dataset)} samples the loss is {loss:.4g}{_accuracy(accuracy)}; with inputs of zeros it is "
-        f"{loss0:.4g}{_accuracy(accuracy0)}.{_first_constant_layer(probe)}",
-        "The input does not reach the outputs: likely a layer whose units are all dead or saturated, weights of "
-        "zero, or a scaling that makes all inputs 0. What was learnt is how common each class is.",
-        "--init he-normal, a lower --lr, --scale standard; and check that a layer of your own uses its x.",
-    )
-
-
 def _accuracy(accuracy: float) -> str:
     return "" if math.isnan(accuracy) else f" and the accuracy {accuracy:.0%}"
-
-
-def _first_constant_layer(probe: ModelProbe) -> str:
-    for place, y in probe.outputs(probe.x).items():
-        if y.std(axis=0).max() <= ALIKE * (np.abs(y).max() + 1e-30):
-            return f" The samples are alike from {place} on."
-    return ""

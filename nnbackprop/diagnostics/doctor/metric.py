@@ -1,4 +1,4 @@
-"""The accuracy of a learner's own code: arrays whose shapes NumPy broadcasts without a warning.
+"""The accuracy that a user's own code reports: arrays whose shapes NumPy broadcasts without a warning.
 
 (m, 1) compared with (m,) is an (m, m) table of every prediction against every label. Its mean is sum_k p_k q_k
 with p and q the shares of class k among predictions and labels: 1/K for balanced labels, whatever was predicted.
@@ -63,7 +63,9 @@ def check_metric(
     if p.shape == t.shape and p.ndim == 2 and abs(share - float(np.mean(p == t))) <= NEAR:
         cause = "One-hot rows were compared entry by entry: a wrong row is right in K - 2 of K places."
         return Diagnosis((Finding(ID, "fault", evidence, cause, fix),))
-    cause = "The reported number is neither: likely it was computed on other arrays, or on scores, not classes."
+    cause = (
+        "The reported number is neither: likely it was computed from other arrays, or from scores, not classes."
+    )
     return Diagnosis((Finding(ID, "warning", evidence, cause, f"{fix}, on the arrays passed here."),))
 
 
@@ -81,7 +83,6 @@ def _classes(a: np.ndarray) -> np.ndarray | None:
 
 def _table(p: np.ndarray, t: np.ndarray) -> float:
     """The mean of the (m, m) table of every prediction against every label, sum_k p_k q_k, without the table."""
-    values, ours = np.unique(p, return_counts=True)
-    others, theirs = np.unique(t, return_counts=True)
-    _, i, j = np.intersect1d(values, others, return_indices=True)
-    return float(np.dot(ours[i].astype(np.float64), theirs[j])) / (len(p) * len(t))
+    values, codes = np.unique(np.concatenate([p, t]), return_inverse=True)
+    shares = (np.bincount(part, minlength=len(values)) / len(p) for part in np.split(codes, [len(p)]))
+    return float(np.dot(*shares))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from backends import select
 from nnbackprop.data import read
 from nnbackprop.data.scaling import fit_scaling
-from nnbackprop.diagnostics.check import run_checks, skipped
-from nnbackprop.diagnostics.findings import Diagnosis
+from nnbackprop.diagnostics.findings import Diagnosis, run_checks
 from nnbackprop.diagnostics.monitor import RUN_CHECKS, History, Monitor, check_history
 from nnbackprop.diagnostics.nan_tracing import trace_nan
 from nnbackprop.errors import (
@@ -24,7 +23,6 @@ from nnbackprop.errors import (
     ScalingError,
     UsageError,
 )
-from nnbackprop.nn.layers.base import Params
 from nnbackprop.runs import build
 from nnbackprop.runs import config as configuration
 from nnbackprop.runs.config import Config
@@ -37,7 +35,7 @@ from . import DATA_CHECKS, START_CHECKS, TRAINED_CHECKS, ModelProbe, Samples
 from .inputs import not_finite
 from .labels import encoded_twice, out_of_range
 from .learning import hardly_trained
-from .model_probe import MOST
+from .probes import MOST
 from .start import overflow
 
 SECONDS = 3.0  # of training: hundreds of steps of every recipe
@@ -64,10 +62,9 @@ def _diagnose_recipe(config: Config) -> Diagnosis:
     build.check(config)
     data, parts = _check_data(config, outputs=config.outputs)
     if parts is None:
-        return Diagnosis.merge(data, skipped(START_CHECKS))
-    return Diagnosis.merge(
-        data, run_checks(START_CHECKS, _at_start(config, parts).few(MOST)), _train_briefly(config, parts)
-    )
+        return Diagnosis.merge(data, Diagnosis(not_applicable=tuple(START_CHECKS)))
+    start = run_checks(START_CHECKS, _at_start(config, parts).few(MOST))
+    return Diagnosis.merge(data, start, _train_briefly(config, parts))
 
 
 def _diagnose_run(run: str, overrides: Mapping[str, Any]) -> Diagnosis:
@@ -83,9 +80,16 @@ def _diagnose_run(run: str, overrides: Mapping[str, Any]) -> Diagnosis:
     config = configuration.parse({**settings, **overrides}, f"The run {folder.path} with the given flags")
     data, parts = _check_data(config, outputs=config.outputs)
     if parts is None:
-        return Diagnosis.merge(data, skipped(START_CHECKS), _recorded(folder))
+        return Diagnosis.merge(data, Diagnosis(not_applicable=tuple(START_CHECKS)), _recorded(folder))
     start = _at_start(config, parts)
-    trained = _trained(config, folder, runs, parts, start.params)
+    model = TrainedModel.open(str(folder.path), runs, start.backend)
+    trained = replace(
+        start,
+        objective=model.evaluator.objective,
+        dataset=(parts.test or parts.train).with_classes(model.classes),
+        scaling=model.evaluator.scaling,
+        trained=model.params,
+    )
     weights = run_checks({**TRAINED_CHECKS, "rate-too-low": hardly_trained}, trained.few(MOST))
     return Diagnosis.merge(data, weights, run_checks(START_CHECKS, start.few(MOST)), _recorded(folder))
 
@@ -105,12 +109,12 @@ def _check_data(config: Config, outputs: int | None = None) -> tuple[Diagnosis, 
     except (LabelError, InputError) as error:
         kinds = {OneHotError: encoded_twice, LabelError: out_of_range, InputError: not_finite}
         found = next(finding for kind, finding in kinds.items() if isinstance(error, kind))
-        return Diagnosis.merge(Diagnosis((found(str(error)),)), skipped(DATA_CHECKS)), None
+        return Diagnosis.merge(Diagnosis((found(str(error)),), (), tuple(DATA_CHECKS))), None
     samples = Samples(
         tables,
         scale=config.scale,
         shuffle=config.shuffle,
-        full=config.batch_size == "full",
+        full_batch=config.batch_size == "full",
         test_fraction=config.test_fraction,
         seed=config.seed,
         outputs=outputs,
@@ -122,20 +126,9 @@ def _check_data(config: Config, outputs: int | None = None) -> tuple[Diagnosis, 
 
 def _at_start(config: Config, parts: DataSplits) -> ModelProbe:
     """The network as a run of `config` starts it."""
-    train, backend = parts.train, select(config.backend, config.device)
-    objective, scaling = (
-        build.objective(config, config.outputs or len(train.classes)),
-        fit_scaling(config.scale, train),
-    )
-    return ModelProbe.at_start(backend, objective, train, scaling, config.params_dtype, config.seed)
-
-
-def _trained(config: Config, folder: RunDir, runs: Path, parts: DataSplits, initial: Params) -> ModelProbe:
-    """The weights of a run, on its test part where there is one."""
-    model = TrainedModel.open(str(folder.path), runs, select(config.backend, config.device))
-    dataset, e = (parts.test or parts.train).with_classes(model.classes), model.evaluator
-    args = e.backend, e.objective, model.params, dataset, e.scaling, config.params_dtype, config.seed
-    return ModelProbe(*args, initial=initial)
+    backend, train = select(config.backend, config.device), parts.train
+    objective = build.objective(config, config.outputs or len(train.classes))
+    return ModelProbe(backend, objective, train, fit_scaling(config.scale, train), config.storage, config.seed)
 
 
 def _train_briefly(config: Config, parts: DataSplits) -> Diagnosis:
@@ -145,13 +138,13 @@ def _train_briefly(config: Config, parts: DataSplits) -> Diagnosis:
     try:
         trainer.build(parts.train)
     except (InitialValueError, ScalingError) as error:
-        return Diagnosis.merge(Diagnosis((overflow(str(error)),)), skipped(RUN_CHECKS))
+        return Diagnosis((overflow(str(error)),), (), tuple(RUN_CHECKS))
     monitor = Monitor()
     trainer.callbacks = (monitor, TimeLimit(min(SECONDS, config.max_time or SECONDS)))
     try:
         trainer.fit(parts.train, parts.validation, parts.test)
     except DivergedError as error:
-        monitor.fault = trace_nan(trainer, error)
+        monitor.history.fault = trace_nan(trainer, error)
     return monitor.diagnosis
 
 

@@ -4,21 +4,67 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from nnbackprop.diagnostics.check import NOT_APPLICABLE, CheckResult
-from nnbackprop.diagnostics.findings import Finding
+from backends import NumpyBackend
+from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding
+from nnbackprop.nn.losses import Loss, MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
+from nnbackprop.training.step import Objective
 
-from .baseline_loss import baseline_loss
-from .model_probe import ModelProbe
+from .probes import ModelProbe
 
 # He's and Glorot's rules keep a signal within a factor of 2 a layer, and a sigmoid takes a factor of 3 to 4 away:
 # four sigmoids of Glorot's leave 1/200 and still learn MNIST, five 1/1000 and hardly do; ReLUs, which gain as they
 # learn, still do so from 1/1000. Forward, N(0, 1) weights make 180 of one hidden layer, which learns, 1000 of two.
 LEAST, MOST = 3e-4, 300.0
 GOOD = 0.1  # of the best constant's loss: by chance initial weights come to half of it where classes lie apart
+# More than initial weights should give: He's rule gives 1.4, N(0, 1) after 30 sigmoids, which trains, about 4.
+LARGE = 6.0
 INIT = "--init he-normal (ReLU) or --init glorot-uniform (tanh, sigmoid), with --scale standard."
+
+
+@dataclass(frozen=True)
+class BaselineLoss:
+    """Losses of models that ignore their input.
+
+    best    the constant that fits these targets best: their entropy, or their variance
+    large   random outputs of standard deviation LARGE
+    equal   all outputs equal, in words: ln 10 = 2.303
+    """
+
+    best: float
+    large: float
+    equal: str
+
+
+def baseline_loss(objective: Objective, targets: np.ndarray, outputs: int) -> BaselineLoss | None:
+    """For host targets and that many outputs; None for a loss that is not one of this package's."""
+    xp, n, k = NumpyBackend().xp, len(targets), outputs
+    targets = targets if targets.ndim == 1 else targets.astype(np.float64)
+    t = objective.loss.encode(xp, np.zeros((n, k)), targets)
+    q = np.mean(np.eye(k)[t] if t.ndim == 1 else t, axis=0)
+    loss: Loss
+    with np.errstate(divide="ignore"):
+        match objective.loss:  # of a subclass, the loss it should compute
+            case SoftmaxCrossEntropy(label_smoothing=s):
+                loss, best = SoftmaxCrossEntropy(s), np.log(q * (1 - s) + s / k)
+                equal = f"ln {k} = {math.log(k):.3f}"
+            case SigmoidBinaryCrossEntropy(label_smoothing=s):
+                q = q * (1 - s) + s / 2
+                loss, best = SigmoidBinaryCrossEntropy(s), np.log(q) - np.log(1 - q)
+                equal = f"{k if k > 1 else ''} ln 2 = {k * math.log(2):.3f}".strip()
+            case MeanSquaredError(reduction, off, on):
+                loss, best = MeanSquaredError(reduction), q
+                equal = f"the loss of outputs of {(off + on) / 2 if targets.ndim == 1 else 0.0:g}"
+            case _:
+                return None
+    constant = np.broadcast_to(np.clip(best, -1e3, 1e3), (n, k))
+    repeats = 1 + 1000 // n  # enough for a mean
+    random = LARGE * np.random.default_rng(0).standard_normal((n * repeats, k))
+    of_random = loss(xp, random, np.repeat(t, repeats, axis=0))[0]
+    return BaselineLoss(float(loss(xp, constant, t)[0]), float(of_random), equal)
 
 
 def initial_loss(probe: ModelProbe) -> CheckResult:
@@ -30,14 +76,14 @@ def initial_loss(probe: ModelProbe) -> CheckResult:
     baseline = baseline_loss(probe.objective, probe.dataset.targets, y.shape[1])
     if baseline is None:
         return NOT_APPLICABLE
-    expected = f"an untrained network starts near {baseline.text}"
-    if baseline.wild < J:
+    evidence = f"The first loss is {J:.4g}; an untrained network starts near {baseline.equal}, and "
+    if baseline.large < J:
         return Finding(
             "initial-loss",
             "warning",
-            f"The first loss is {J:.4g}; {expected}, and below {baseline.wild:.3g} even with large random "
-            f"outputs. The outputs have a standard deviation of {y.std():.3g}.",
-            "Initial weights or inputs are too large: the network is sure, at random, and must unlearn it.",
+            f"{evidence}below {baseline.large:.3g} even with large random outputs. The outputs have a standard "
+            f"deviation of {y.std():.3g}.",
+            "Initial weights or inputs are too large: the first predictions are random and confident.",
             INIT,
         )
     if GOOD * baseline.best <= J:
@@ -45,9 +91,8 @@ def initial_loss(probe: ModelProbe) -> CheckResult:
     return Finding(
         "initial-loss",
         "fault",
-        f"The first loss is {J:.4g}; {expected}, and the best constant guess loses {baseline.best:.4g}.",
-        "No untrained network is so good: likely the loss is divided once too often, or the answer is among the "
-        "inputs.",
+        f"{evidence}the best constant guess has a loss of {baseline.best:.4g}.",
+        "No untrained network is so good: likely the loss is divided twice, or the answer is among the inputs.",
         "Take the mean over the batch once; remove features that are made from the label.",
     )
 
@@ -88,7 +133,8 @@ def variance_backward(probe: ModelProbe) -> CheckResult:
 def _signal(id: str, what: str, names: Sequence[str], sizes: Sequence[float]) -> CheckResult:
     """A finding if some size is not within LEAST .. MOST of the first."""
     ratios = [size / sizes[0] for size in sizes]
-    worst = max(range(len(ratios)), key=lambda i: _orders_from_one(ratios[i]))
+    orders = [abs(math.log10(ratio)) if 0 < ratio < math.inf else math.inf for ratio in ratios]
+    worst = orders.index(max(orders))
     if LEAST <= ratios[worst] <= MOST:
         return None
     path = ", ".join(f"{name} {size:.3g}" for name, size in zip(names, sizes, strict=True))
@@ -101,8 +147,3 @@ def _signal(id: str, what: str, names: Sequence[str], sizes: Sequence[float]) ->
         cause + (", or too many sigmoids in a row, each of which takes three quarters." if vanishes else "."),
         INIT + (" Fewer layers, or --activation relu." if vanishes else ""),
     )
-
-
-def _orders_from_one(ratio: float) -> float:
-    """Orders of magnitude between a ratio and 1; infinite for 0 and for what is not finite."""
-    return abs(math.log10(ratio)) if 0 < ratio < math.inf else math.inf

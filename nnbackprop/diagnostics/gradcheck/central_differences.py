@@ -75,8 +75,10 @@ def partial_derivatives(
     value: Value, point: Tensors, name: str, entries: Sequence[int], tolerance: float
 ) -> Derivatives:
     """Derivatives with respect to single entries of tensor `name`, by their flat index."""
-    shape = point[name].shape
-    return derivatives(value, point, name, [unit_vector(shape, i) for i in entries], tolerance)
+    directions = [np.zeros(point[name].shape) for _ in entries]
+    for v, i in zip(directions, entries, strict=True):
+        v.flat[i] = 1.0
+    return derivatives(value, point, name, directions, tolerance)
 
 
 def noise_of(value: Value, point: Tensors, name: str, v: np.ndarray, length: float) -> float:
@@ -104,10 +106,3 @@ def _extrapolated(
     whole, half = (up - down) / (2 * t), (half_up - half_down) / t
     q, q_half = (up - 2 * J0 + down) / t, 2 * (half_up - 2 * J0 + half_down) / t
     return (4 * half - whole) / 3, max(abs(whole - half), abs(q - 2 * q_half) / 2), t
-
-
-def unit_vector(shape: tuple[int, ...], flat: int) -> np.ndarray:
-    """1 at flat index `flat`, 0 elsewhere."""
-    v = np.zeros(shape)
-    v.reshape(-1)[flat] = 1.0
-    return v

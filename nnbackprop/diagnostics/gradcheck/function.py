@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -17,17 +17,8 @@ from nnbackprop.training.step import Objective
 from .central_differences import Tensors
 
 INPUT = "input"
+KEEP_FLOAT64 = "float32 has too few digits for differences, so keep data and parameters in float64 here."
 Path = tuple[Any, ...]
-
-
-class Function(Protocol):
-    """J and dJ/dtensor of named tensors, which stay the caller's."""
-
-    def value(self, tensors: Tensors) -> float:
-        """J."""
-
-    def gradients(self, tensors: Tensors) -> Tensors:
-        """The analytic gradient of each tensor, under the same names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,35 +129,28 @@ class UserFunction:
 
     def arguments(self, tensors: Tensors) -> Any:
         """Copies of the tensors, in the user's own structure."""
-        return rebuild(self.params, lambda path, leaf: tensors[_path_name(path)].copy())
+        return map_leaves(lambda path, leaf: tensors[_path_name(path)].copy(), self.params)
 
 
-KEEP_FLOAT64 = "float32 has too few digits for differences, so keep data and parameters in float64 here."
+Function = NetworkFunction | UserFunction
+"""J and dJ/dtensor of named tensors, which stay the caller's."""
 
 
-def flatten(tree: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """The leaves of nested dicts, lists and tuples with their paths."""
-    if isinstance(tree, (dict, list, tuple)):
-        for key, branch in tree.items() if isinstance(tree, dict) else enumerate(tree):
-            yield from flatten(branch, (*path, key))
-    else:
-        yield path, tree
-
-
-def rebuild(tree: Any, leaf: Callable[[Path, Any], Any], path: Path = ()) -> Any:
-    """The same structure with `leaf(path, leaf)` in the place of each leaf."""
+def map_leaves(function: Callable[[Path, Any], Any], tree: Any, path: Path = ()) -> Any:
+    """The same dicts, lists and tuples with `function(path, leaf)` in the place of each leaf."""
     if isinstance(tree, dict):
-        return {key: rebuild(branch, leaf, (*path, key)) for key, branch in tree.items()}
+        return {key: map_leaves(function, branch, (*path, key)) for key, branch in tree.items()}
     if isinstance(tree, (list, tuple)):
-        branches = [rebuild(branch, leaf, (*path, i)) for i, branch in enumerate(tree)]
+        branches = [map_leaves(function, branch, (*path, i)) for i, branch in enumerate(tree)]
         return branches if isinstance(tree, list) else tuple(branches)
-    return leaf(path, tree)
+    return function(path, tree)
 
 
 def named_arrays(tree: Any, source: str) -> dict[str, np.ndarray]:
     """The arrays of a tree as float64 by name; UsageError if a leaf holds no real numbers."""
     arrays = {}
-    for path, leaf in flatten(tree):
+
+    def keep(path: Path, leaf: Any) -> None:
         array = np.asarray(leaf)
         if array.dtype.kind not in "biuf" or not array.size:
             raise UsageError(
@@ -175,6 +159,8 @@ def named_arrays(tree: Any, source: str) -> dict[str, np.ndarray]:
                 "{'W1': W1, 'b1': b1}."
             )
         arrays[_path_name(path)] = array.astype(np.float64)
+
+    map_leaves(keep, tree)
     return arrays
 
 

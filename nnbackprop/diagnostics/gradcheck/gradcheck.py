@@ -10,11 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from backends import Backend, select, tree_map
+from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.errors import DataError, ShapeError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss, check_labels
@@ -25,7 +26,11 @@ from nnbackprop.training.step import Objective
 
 from .central_differences import Derivatives, Tensors, derivatives, partial_derivatives
 from .function import INPUT, KEEP_FLOAT64, Function, NetworkFunction, UserFunction, named_arrays
-from .mistakes import Mistake, name_mistakes
+from .mistakes.catalogue import Mistake
+from .mistakes.naming import name_mistakes
+
+if TYPE_CHECKING:
+    from nnbackprop.runs.config import Config
 
 TOLERANCE = 1e-7
 """Largest relative error that passes, of a network's gradient: the differences are good to about 1e-9."""
@@ -35,6 +40,8 @@ USER_TOLERANCE = 1e-5
 DIRECTIONS = 4
 ENTRIES = 200
 """Single entries looked at in a tensor that failed."""
+SAMPLES = 20
+"""Of a recipe: a mean over so few has every term a larger one has, and its kinks are few."""
 
 
 @dataclass(frozen=True)
@@ -69,20 +76,17 @@ class TensorCheck:
         """Whether the gradient is right."""
         return self.error <= self.tolerance
 
-    @property
-    def verdict(self) -> str:
-        """ok, WRONG, or not checked, where J has a kink in every direction."""
-        return "ok" if self.passed else "not checked: kinks" if math.isnan(self.error) else "WRONG"
-
     def __str__(self) -> str:
         """Shape, error and verdict; of a wrong one the ratio and the worst entry."""
         shape = " x ".join(map(str, self.shape)) or "1"
-        words = [f"{shape:<10}  relative error {self.error:.1e}  {self.verdict}"]
+        verdict = "ok" if self.passed else "not checked: kinks" if math.isnan(self.error) else "WRONG"
+        words = [f"{shape:<10}  relative error {self.error:.1e}  {verdict}"]
         if not self.passed and self.ratio is not None:
             words.append(f"analytic / numerical {self.ratio:.6g}")
-        if self.worst is not None:
-            index, analytic, numerical = self.worst.index, self.worst.analytic, self.worst.numerical
-            words.append(f"worst {list(index)}: analytic {analytic:.4g}, numerical {numerical:.4g}")
+        if worst := self.worst:
+            words.append(
+                f"worst {list(worst.index)}: analytic {worst.analytic:.4g}, numerical {worst.numerical:.4g}"
+            )
         return "  ".join(words)
 
 
@@ -142,7 +146,18 @@ def gradcheck(
     """
     backend = backend or select("numpy")
     x, targets = np.asarray(x, np.float64), np.asarray(targets)
-    _check_data(network, x, targets)
+    if len(targets) != len(x) or not np.isfinite(x).all():
+        raise DataError(
+            f"gradcheck got inputs of shape {x.shape} and targets of shape {targets.shape}, and needs finite "
+            "inputs (n, ...) and a label, or a row of targets, for each of the n samples."
+        )
+    outputs = network.plan(x.shape[1:])[-1].out_shape
+    if len(outputs) != 1:
+        raise ShapeError(
+            f"The network gives {outputs} a sample and the losses take vectors (k,): end in a Dense layer."
+        )
+    if targets.dtype.kind != "f":
+        check_labels(targets, max(2, outputs[0]))
     params = network.init(x.shape[1:], seed, "float64") if params is None else params
     function = NetworkFunction(
         backend,
@@ -155,6 +170,26 @@ def gradcheck(
     tensors = {name: np.asarray(a, np.float64) for name, a in function.trained(params).items()}
     with np.errstate(over="ignore", under="ignore"):
         return _check(function, {**tensors, INPUT: x}, seed, TOLERANCE)
+
+
+def gradcheck_recipe(config: Config, backend: Backend) -> Report:
+    """Check every gradient of the recipe at its initial weights, float64, on `backend`."""
+    from nnbackprop.runs import build  # which needs msgspec; the gradients of a network do not
+    from nnbackprop.runs.data_splits import DataSplits
+
+    build.check(config)
+    train = DataSplits.load(config).train
+    some = train.take(np.unique(np.linspace(0, len(train) - 1, SAMPLES).astype(int)))
+    return gradcheck(
+        build.network(config, config.outputs or len(train.classes)),
+        build.loss(config),
+        fit_scaling(config.scale, train).apply(some.inputs, "float64"),
+        some.targets,
+        weights=some.weights,
+        backend=backend,
+        penalty=build.penalty(config),
+        seed=config.seed,
+    )
 
 
 def gradcheck_function(loss_fn: Callable[[Any], Any], grad_fn: Callable[[Any], Any], params: Any) -> Report:
@@ -174,21 +209,6 @@ def gradcheck_function(loss_fn: Callable[[Any], Any], grad_fn: Callable[[Any], A
     if not tensors:
         raise UsageError("gradcheck_function got no parameters: give the arrays that both functions take.")
     return _check(UserFunction(loss_fn, grad_fn, params), tensors, 0, USER_TOLERANCE)
-
-
-def _check_data(network: Sequential, x: np.ndarray, targets: np.ndarray) -> None:
-    if len(targets) != len(x) or not np.isfinite(x).all():
-        raise DataError(
-            f"gradcheck got inputs of shape {x.shape} and targets of shape {targets.shape}, and needs finite "
-            "inputs (n, ...) and a label, or a row of targets, for each of the n samples."
-        )
-    outputs = network.plan(x.shape[1:])[-1].out_shape
-    if len(outputs) != 1:
-        raise ShapeError(
-            f"The network gives {outputs} a sample and the losses take vectors (k,): end in a Dense layer."
-        )
-    if targets.dtype.kind != "f":
-        check_labels(targets, max(2, outputs[0]))
 
 
 def _check(function: Function, point: Tensors, seed: int, tolerance: float) -> Report:
@@ -241,42 +261,34 @@ def _tensor(
     directions = [rng.choice([-1.0, 1.0], shape) for _ in range(min(DIRECTIONS, 2 * analytic.size))]
     along = np.array([float(np.sum(analytic * v)) for v in directions])
     numerical = derivatives(function.value, point, name, directions, tolerance)
-    error, kinks = relative_error(along, numerical, tolerance), int(np.isnan(numerical.values).sum())
-    check = TensorCheck(name, shape, error, ratio(along, numerical.values), None, kinks, tolerance)
-    return check if check.passed else _entries(function, point, check, analytic, rng)
-
-
-def _entries(
-    function: Function, point: Tensors, check: TensorCheck, analytic: np.ndarray, rng: np.random.Generator
-) -> TensorCheck:
-    """The same check by single entries, all of them or ENTRIES at random."""
+    check = _compared(name, shape, along, numerical, tolerance)
+    if check.passed:
+        return check
     flat = np.sort(rng.permutation(analytic.size)[:ENTRIES])
-    numerical = partial_derivatives(function.value, point, check.name, flat.tolist(), check.tolerance)
-    entries, kinks = analytic.reshape(-1)[flat], int(np.isnan(numerical.values).sum())
-    check = replace(check, kinks=check.kinks + kinks)
-    if kinks == len(flat):
-        return replace(check, error=float("nan"), ratio=None)
+    entries = analytic.reshape(-1)[flat]
+    numerical = partial_derivatives(function.value, point, name, flat.tolist(), tolerance)
+    found = _compared(name, shape, entries, numerical, tolerance)
+    found = replace(found, kinks=check.kinks + found.kinks)
+    if np.isnan(found.error):
+        return found
     at = int(np.nanargmax(np.abs(entries - numerical.values)))
-    index = tuple(int(i) for i in np.unravel_index(int(flat[at]), analytic.shape))
+    index = tuple(int(i) for i in np.unravel_index(int(flat[at]), shape))
     worst = Entry(index, float(entries[at]), float(numerical.values[at]))
-    by_entries = relative_error(entries, numerical, check.tolerance)
     # one wrong entry of a million may not be among those looked at, yet the directions saw it
-    error = by_entries if np.isnan(check.error) else max(by_entries, check.error)
-    return replace(check, error=error, ratio=ratio(entries, numerical.values), worst=worst)
+    return replace(found, error=float(np.nanmax([found.error, check.error])), worst=worst)
 
 
-def relative_error(analytic: np.ndarray, numerical: Derivatives, tolerance: float) -> float:
-    """rms(analytic - numerical) over the larger rms, kinks left out; rounding does not count."""
+def _compared(
+    name: str, shape: tuple[int, ...], analytic: np.ndarray, numerical: Derivatives, tolerance: float
+) -> TensorCheck:
+    """The error, relative to the larger rms, and the ratio; kinks are left out, and rounding does not count."""
     known = ~np.isnan(numerical.values)
+    kinks = int(np.count_nonzero(~known))
     if not known.any():
-        return float("nan")
-    arrays = (analytic - numerical.values, analytic, numerical.values)
-    difference, *sizes = (float(np.sqrt(np.mean(a[known] ** 2))) for a in arrays)
+        return TensorCheck(name, shape, float("nan"), None, None, kinks, tolerance)
+    a, d = analytic[known], numerical.values[known]
+    difference, *sizes = (float(np.sqrt(np.mean(v**2))) for v in (a - d, a, d))
     scale = max(*sizes, numerical.noise / tolerance)
-    return difference / scale if scale else 0.0
-
-
-def ratio(analytic: np.ndarray, numerical: np.ndarray) -> float | None:
-    """The median of analytic / numerical, where the latter is more than rounding; None where it never is."""
-    known = np.abs(numerical) > 1e-6 * np.nanmax(np.abs(numerical), initial=0.0)
-    return float(np.median(analytic[known] / numerical[known])) if known.any() else None
+    large = np.abs(d) > 1e-6 * np.abs(d).max()
+    ratio = float(np.median(a[large] / d[large])) if large.any() else None
+    return TensorCheck(name, shape, difference / scale if scale else 0.0, ratio, None, kinks, tolerance)

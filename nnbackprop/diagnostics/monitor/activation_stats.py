@@ -1,6 +1,6 @@
 """Statistics of a state, on a fixed batch of training samples and on the step that comes next.
 
-All of it is computed on the device and read in one piece, so that a measurement is one wait.
+All of it is computed on the device, within `Backend.scan`, and read in one piece: a measurement is one wait.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from backends import Array, Tree, device_of, leaves, tree_map
+from backends import Array, Backend, Tree, device_of, leaves, tree_map
+from backends.base import Step
 from nnbackprop.data.loader import DataLoader, get_batch
 from nnbackprop.nn.layers import ReLU, Sigmoid, Tanh
 from nnbackprop.nn.metrics import decide
+from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.nn.trace import LayerTrace
 from nnbackprop.training.step import TrainStep
 from nnbackprop.training.trainer import Trainer
 
+FEW = 32  # samples that randomness is measured on
 SAMPLES = 256  # a unit that is active on 1 sample in 50 is zero on all of them once in 170 measurements
 
 FLAT = 0.01
@@ -57,8 +60,22 @@ class LayerStats:
 
 
 @dataclass(frozen=True)
+class LayerRandomness:
+    """How much a layer's outputs differ, relative to their norm, between passes over the same inputs.
+
+    evaluation, training   between two evaluations, and between two training steps
+    dropped                share of nonzero inputs that are zero in evaluation's output
+    """
+
+    name: str
+    evaluation: float
+    training: float
+    dropped: float
+
+
+@dataclass(frozen=True)
 class ActivationStats:
-    """Statistics before step `step` + 1: loss, accuracy and units in evaluation mode, on `samples` samples."""
+    """Statistics before step `step` + 1, of `samples` samples in evaluation mode."""
 
     step: int
     samples: int
@@ -90,12 +107,10 @@ def measure(
     trainer: Trainer, stats_step: StatsStep, batch: tuple[Array, Array], state: Tree, xs: Tree, step: int
 ) -> ActivationStats:
     """Statistics of `state`, which is before step `step` + 1 and is not changed; `xs` is that step's chunk."""
-    backend, (inputs, targets) = trainer.backend, batch
-    layers = list(stats_step.step.objective.network.named_layers(state["params"]))
-    table = backend.xp.zeros((len(layers) + 1, 4), dtype=inputs.dtype, device=device_of(inputs))
-    read = {"state": state, "data": trainer.loader.data, "inputs": inputs, "targets": targets}
-    first = tree_map(lambda a: a[:1, ...], xs)
-    *rows, totals = backend.to_numpy(backend.scan(stats_step, table, read, first)).astype(float).tolist()
+    inputs, targets = batch
+    layers = list(trainer.network.named_layers(state["params"]))
+    data = {"state": state, "data": trainer.loader.data, "inputs": inputs, "targets": targets}
+    *rows, totals = _scan_once(trainer.backend, stats_step, (len(layers) + 1, 4), data, xs)
     units = {row.name: math.prod(row.out_shape) for row in trainer.layers}
     stats: list[LayerStats] = []
     for (name, layer, params), row in zip(layers, rows, strict=True):
@@ -106,6 +121,23 @@ def measure(
     (J, right, lr, _), n = totals, targets.shape[0]
     accuracy = right / n if len(targets.shape) == 1 else math.nan
     return ActivationStats(step, n, lr, J, accuracy, tuple(stats))
+
+
+def measure_randomness(
+    trainer: Trainer, step: RandomnessStep, batch: tuple[Array, Array], state: Tree, xs: Tree
+) -> list[LayerRandomness]:
+    """What is random in the layers of `state`."""
+    names = [name for name, _, _ in trainer.network.named_layers(state["params"])]
+    data = {"params": state["params"], "inputs": batch[0][:FEW, ...]}
+    rows = _scan_once(trainer.backend, step, (len(names), 3), data, xs)
+    return [LayerRandomness(name, *row) for name, row in zip(names, rows, strict=True)]
+
+
+def _scan_once(backend: Backend, step: Step, shape: tuple[int, int], data: Tree, xs: Tree) -> list[list[float]]:
+    """The table of numbers that `step` makes of the first step of a chunk."""
+    inputs, first = data["inputs"], tree_map(lambda a: a[:1, ...], xs)
+    table = backend.xp.zeros(shape, dtype=inputs.dtype, device=device_of(inputs))
+    return backend.to_numpy(backend.scan(step, table, data, first)).astype(float).tolist()
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,13 +167,43 @@ class StatsStep:
             old, new = matrices(layer.params), matrices(reduce(getitem, layer.path, after))
             update = [b - a for a, b in zip(old, new, strict=True)]
             norms = [norm(xp, old), norm(xp, update), deltas[layer.name]] if old else [zero] * 3
-            rows.append([*norms, _wrong(xp, layer, t) if layer is last else _idle(xp, layer)])
+            rows.append([*norms, _idle(xp, layer, t if layer is last else None)])
         correct = zero
         if len(data["targets"].shape) == 1:
             right = decide(xp, run.y, objective.loss.threshold) == data["targets"]
             correct = xp.sum(xp.astype(right, zero.dtype))
         rows.append([objective.penalised(xp, params, J), correct, x["scalars"]["lr"], zero])
-        return xp.stack([xp.stack([xp.astype(zero if a is None else a, zero.dtype) for a in row]) for row in rows])
+        return _stack(xp, [[zero if a is None else a for a in row] for row in rows], zero.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class RandomnessStep:
+    """`table, data, x -> table`, for `Backend.scan`: a row a layer, the numbers of its `LayerRandomness`."""
+
+    step: TrainStep
+
+    def __call__(self, table: Array, data: Tree, x: Tree) -> Array:
+        """Each layer's passes over the inputs that it has in evaluation."""
+        xp, rows = self.step.xp, []
+        keys = [RngKey(self.step.seed, number).at(0) for number in (x["step"], x["step"] + 1)]
+        for t in self.step.objective.network.trace(xp, data["params"], data["inputs"]).layers:
+            if isinstance(t.layer, Sequential):
+                continue  # the sum of a residual block
+            again, *trained = (t.layer.forward(xp, t.params, t.x, key)[0] for key in (None, *keys))
+            dropped = xp.logical_and(t.x != 0, t.y == 0) if t.x.shape == t.y.shape else t.x != t.x
+            share = xp.mean(xp.astype(dropped, t.y.dtype))
+            rows.append([_difference(xp, t.y, again), _difference(xp, *trained), share])
+        return _stack(xp, rows, table.dtype)
+
+
+def _difference(xp: Any, y: Array, again: Array) -> Array:
+    """||y - again|| / ||y||, and 0 where y is 0."""
+    size = norm(xp, [y])
+    return norm(xp, [y - again]) / xp.where(size > 0, size, xp.ones_like(size)) * xp.astype(size > 0, size.dtype)
+
+
+def _stack(xp: Any, rows: list[list[Array]], dtype: Any) -> Array:
+    return xp.stack([xp.stack([xp.astype(a, dtype) for a in row]) for row in rows])
 
 
 def matrices(params: Tree) -> list[Array]:
@@ -156,24 +218,17 @@ def norm(xp: Any, arrays: Sequence[Array]) -> Array:
     return unit * xp.sqrt(sum(xp.sum((a / unit) ** 2) for a in arrays))
 
 
-def _idle(xp: Any, t: LayerTrace) -> Array | None:
-    """The share of a hidden layer that passes no gradient."""
+def _idle(xp: Any, t: LayerTrace, targets: Array | None) -> Array | None:
+    """The share of a layer that passes no gradient, as `LayerStats.idle` has it; `targets` of the last layer."""
     if isinstance(t.layer, ReLU):
         return xp.mean(xp.astype(xp.max(t.y, axis=0) <= 0, t.y.dtype))
-    return xp.mean(xp.astype(_flat(t), t.y.dtype)) if isinstance(t.layer, Sigmoid | Tanh) else None
-
-
-def _wrong(xp: Any, t: LayerTrace, targets: Array) -> Array | None:
-    """The share of samples with an output of the last layer that is flat and more than half its range off."""
-    if isinstance(t.layer, ReLU):
-        return _idle(xp, t)
-    if not isinstance(t.layer, Sigmoid | Tanh) or targets.shape != t.y.shape:
+    if not isinstance(t.layer, Sigmoid | Tanh):
         return None
-    far = xp.abs(t.y - targets) > (0.5 if isinstance(t.layer, Sigmoid) else 1.0)
-    return xp.mean(xp.astype(xp.any(xp.logical_and(_flat(t), far), axis=1), t.y.dtype))
-
-
-def _flat(t: LayerTrace) -> Array:
-    """Where the slope of outputs y is under 1% of its greatest: 4 y (1 - y) and 1 - y^2."""
-    slope = 4.0 * t.y * (1.0 - t.y) if isinstance(t.layer, Sigmoid) else 1.0 - t.y * t.y
-    return slope < FLAT
+    sigmoid = isinstance(t.layer, Sigmoid)
+    idle = (4.0 * t.y * (1.0 - t.y) if sigmoid else 1.0 - t.y * t.y) < FLAT
+    if targets is not None:
+        if targets.shape != t.y.shape:
+            return None
+        wrong = xp.abs(t.y - targets) > (0.5 if sigmoid else 1.0)  # by more than half its range
+        idle = xp.any(xp.logical_and(idle, wrong), axis=1)
+    return xp.mean(xp.astype(idle, t.y.dtype))

@@ -1,20 +1,18 @@
-"""What a run has shown so far, as numbers on the host: the subject of the checks of a run."""
+"""What is known of a run so far, as numbers on the host: the subject of the checks of a run."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from statistics import median, stdev
+from statistics import median
 from typing import Any
 
-from nnbackprop.diagnostics.check import NOT_APPLICABLE, CheckResult
 from nnbackprop.diagnostics.nan_tracing import NotFinite
 
-from .activation_stats import ActivationStats, LayerStats
+from .activation_stats import ActivationStats, LayerRandomness, LayerStats
 
 CHANCE = 0.03  # of the way from chance to 1: ex4, slow and healthy, is at 0.05 after 50 steps
-STILL = 0.002  # of the loss: ex4 falls by 0.004 in a quarter of its first 200 steps
 POINTS = 512  # of the curve
 UNITS, SAMPLES = 8, 32  # at least: a share of fewer says nothing
 
@@ -40,7 +38,7 @@ class History:
     fault: NotFinite | None = None
     commonest: float | None = None  # share of the commonest class among the training labels
     stopped: str | None = None  # the reason of TrainEnd
-    dropout: CheckResult = NOT_APPLICABLE  # of dropout-in-evaluation, checked once
+    randomness: list[LayerRandomness] = field(default_factory=list)  # measured once
 
     @classmethod
     def of_rows(cls, rows: Iterable[Mapping[str, Any]]) -> History:
@@ -71,7 +69,7 @@ class History:
 
     @property
     def from_the_start(self) -> bool:
-        """Whether there are statistics from before the first step: a run that was resumed started elsewhere."""
+        """Whether there are statistics from before the first step; a resumed run has none."""
         return bool(self.stats) and self.stats[0].step == 0
 
     @property
@@ -94,19 +92,6 @@ class History:
         if self.commonest is None:
             return after < 0.6 and after < before + 0.01
         return after < self.commonest + CHANCE * (1 - self.commonest)
-
-    @property
-    def learnt(self) -> bool:
-        """Whether the last accuracy measured is more than halfway from chance to 1."""
-        return bool(self.stats) and self.stats[-1].accuracy > (1 + (self.commonest or 0.0)) / 2
-
-    @property
-    def flat(self) -> bool:
-        """Whether the loss of the last quarter is no less than that of the one before, within its noise."""
-        middle = 3 * len(self.curve) // 4
-        before, after = mean(self.curve[self.half : middle]).loss, self.curve[middle:]
-        noise = 2 * stdev(point.loss for point in after) / math.sqrt(len(after))
-        return before - mean(after).loss < max(STILL * before, noise)
 
     def worst_idle(self, kinds: tuple[str, ...]) -> tuple[LayerStats, float, float] | None:
         """The layer of these kinds most of which is idle, how much of it, and how much at first.

@@ -10,17 +10,15 @@ import numpy as np
 
 from backends import Array, Tree
 from nnbackprop.diagnostics.findings import Diagnosis
-from nnbackprop.diagnostics.nan_tracing import NotFinite
 from nnbackprop.runs.callbacks import row
 from nnbackprop.training.callbacks import Callback, ChunkBegin, ChunkEnd, EpochEnd, TrainBegin, TrainEnd
 from nnbackprop.training.trainer import Trainer
 
-from .activation_stats import SAMPLES, StatsStep, measure, probe_batch
+from .activation_stats import SAMPLES, RandomnessStep, StatsStep, measure, measure_randomness, probe_batch
+from .checks import check_history
 from .history import History, Point
-from .run_checks import check_history, dropout_in_evaluation
 
 SHARE = 30  # measuring may take 1/30 of the time, besides the first and the last, 1.7% of a run of 5 s
-FEW = 32  # samples that dropout is checked on
 MEASUREMENTS = 40  # spread over a run, after the first few, whose distance doubles
 
 
@@ -42,24 +40,15 @@ class Monitor(Callback):
     @classmethod
     def of_snapshot(cls, trainer: Trainer) -> Monitor:
         """A monitor that has measured the trainer's snapshot alone, to diagnose a run that had none."""
-        monitor, s = cls(), trainer.snapshot
-        chunk = next(trainer.batch_schedule.chunks(s.epoch, s.samples, s.step))
-        monitor.measure(trainer, chunk.xs, s.step, s.state)
+        monitor, state, p = cls(), trainer.snapshot.state, trainer.snapshot.progress
+        chunk = next(trainer.batch_schedule.chunks(p.epoch, p.samples, p.step))
+        monitor.measure(trainer, chunk.xs, p.step, state)
         return monitor
 
     @property
     def diagnosis(self) -> Diagnosis:
-        """What the run shows so far."""
+        """What the checks find so far; after a divergence, who catches the error sets `history.fault` first."""
         return check_history(self.history)
-
-    @property
-    def fault(self) -> NotFinite | None:
-        """Where the run became NaN or infinite: who catches the error sets it."""
-        return self.history.fault
-
-    @fault.setter
-    def fault(self, fault: NotFinite | None) -> None:
-        self.history.fault = fault
 
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
         """Spread the measurements over the steps to come."""
@@ -92,7 +81,7 @@ class Monitor(Callback):
         self.history.rows.append(row(event))
 
     def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
-        """A last measurement, within the budget or not, as how a run ends tells most."""
+        """A last measurement, whatever it costs, as the end of a run tells most."""
         self.history.stopped = event.reason
         if self.history.stats and self.history.stats[-1].step < event.step:
             self.measure(trainer, self._xs, event.step, trainer.state)
@@ -110,16 +99,18 @@ class Monitor(Callback):
         if self._parts < 4 * SAMPLES:
             self._parts = 4 * SAMPLES
             for callback in trainer.callbacks:
-                callback.message("the monitor finds no memory for its measurements, and makes no more of them")
+                callback.message("memory ran out in a measurement of the monitor: it makes no more of them")
 
     def _measure(self, trainer: Trainer, xs: Tree, step: int, state: Tree) -> None:
-        loader, train_step = trainer.loader, trainer.step
+        dataset, train_step = trainer.loader.dataset, trainer.step
         if self._batch is None:
             train_step = replace(train_step, microbatches=max(train_step.microbatches, self._parts))
-            self._batch, self._stats_step = probe_batch(loader, SAMPLES // self._parts), StatsStep(train_step)
-            few, network = self._batch[0][:FEW, ...], train_step.objective.network
-            trace = network.trace(loader.backend.xp, state["params"], few)
-            self.history.dropout = dropout_in_evaluation(loader.backend.xp, trace, trainer.seed)
-            if loader.dataset.classes:
-                self.history.commonest = float(loader.dataset.counts().max()) / len(loader.dataset)
+            self._batch, self._stats_step = (
+                probe_batch(trainer.loader, SAMPLES // self._parts),
+                StatsStep(train_step),
+            )
+            random = measure_randomness(trainer, RandomnessStep(train_step), self._batch, state, xs)
+            self.history.randomness = random
+            if dataset.classes:
+                self.history.commonest = float(dataset.counts().max()) / len(dataset)
         self.history.stats.append(measure(trainer, self._stats_step, self._batch, state, xs, step))

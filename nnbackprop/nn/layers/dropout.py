@@ -30,7 +30,6 @@ class Dropout:
         quantise(self.rate)  # checks the rate
 
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
-        """No parameters, the same shape."""
         return {}, in_shape
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Array | None]:

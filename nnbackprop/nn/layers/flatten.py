@@ -18,13 +18,10 @@ class Flatten:
     """y (n, k) is x (n, *sample_shape) with each sample's k numbers in one row, the last axis fastest: a view."""
 
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
-        """No parameters; the output is a vector."""
         return {}, (math.prod(in_shape),)
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Shape]:
-        """y = the numbers of x, row by row."""
         return xp.reshape(x, (x.shape[0], math.prod(x.shape[1:]))), tuple(x.shape)
 
     def backward(self, xp: Any, params: LayerParams, cache: Shape, dy: Array, need_dx: bool) -> Backward:
-        """dx = dy in the shape of x."""
         return (xp.reshape(dy, cache) if need_dx else None), {}

@@ -46,7 +46,6 @@ class BatchNorm:
             )
 
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
-        """gamma and var are ones, beta and mean zeros, (k,) each; the same shape."""
         k = vector_length(in_shape, "BatchNorm")
         ones, zeros = Ones()(rng, (k,), dtype), Zeros()(rng, (k,), dtype)
         return {"gamma": ones, "beta": zeros, "mean": zeros.copy(), "var": ones.copy()}, in_shape
@@ -70,7 +69,6 @@ class BatchNorm:
         return _cast(xp, y, dtype), (xh, inv, None if key is None else (mean, var))
 
     def backward(self, xp: Any, params: LayerParams, cache: tuple, dy: Array, need_dx: bool) -> Backward:
-        """dx = gamma inv (dy - mean(dy) - xh mean(dy xh)), dgamma = sum dy xh, dbeta = sum dy."""
         xh, inv, batch = cache
         dy, dtype, n = _cast(xp, dy, xh), dy.dtype, dy.shape[0]
         dgamma, dbeta = _sum_rows(xp, dy * xh), _sum_rows(xp, dy)  # (1, k)
@@ -116,12 +114,10 @@ class LayerNorm:
         _check_eps(self.eps)
 
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
-        """gamma is ones, beta zeros, (k,) each; the same shape."""
         k = vector_length(in_shape, "LayerNorm")
         return {"gamma": Ones()(rng, (k,), dtype), "beta": Zeros()(rng, (k,), dtype)}, in_shape
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, tuple]:
-        """y = gamma xh + beta."""
         x, dtype, p = _cast(xp, x, params["gamma"]), x.dtype, _rows(xp, params)
         mean = xp.mean(x, axis=1, keepdims=True)  # (n, 1)
         d = x - mean
@@ -130,7 +126,6 @@ class LayerNorm:
         return _cast(xp, y, dtype), (xh, inv)
 
     def backward(self, xp: Any, params: LayerParams, cache: tuple, dy: Array, need_dx: bool) -> Backward:
-        """dx = inv (dxh - mean(dxh) - xh mean(dxh xh)), dgamma = sum dy xh, dbeta = sum dy."""
         xh, inv = cache
         dy, dtype = _cast(xp, dy, xh), dy.dtype
         grads = {"gamma": _sum_rows(xp, dy * xh)[0, :], "beta": _sum_rows(xp, dy)[0, :]}

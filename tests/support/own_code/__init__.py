@@ -1,7 +1,7 @@
 """Networks such as learners write them, in plain NumPy: right ones, and ones with one mistake each.
 
 `right()` and `wrong()` build them anew at every call, for some keep state between calls.
-A mistake is one switch, `plan.has(...)`, in the code of a style: plan, rows, columns, theta, layers or scripts.
+A mistake is one switch, `self.has(...)`, in `network.py`.
 """
 
 from __future__ import annotations
@@ -10,20 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.own_code import columns, layers, rows, scripts, theta
 from tests.support.own_code.lists import RIGHT, WRONG
-from tests.support.own_code.plan import Functions, Params, Plan
-
-STYLES: dict[str, Callable[[Plan], Functions]] = {
-    "rows": rows.build,
-    "columns": columns.build,
-    "theta": theta.build,
-    "layers": layers.build,
-    "notes": scripts.notes,
-    "book": scripts.book,
-    "blog": scripts.blog,
-    "xor": scripts.xor,
-}
+from tests.support.own_code.network import Network
+from tests.support.own_code.plan import Params, Plan
 
 
 @dataclass(frozen=True)
@@ -36,12 +25,14 @@ class Example:
     params: Params
     expected: str | None
     """The mistake's id; None: there is none."""
-    batch: int
 
 
 def example(plan: Plan) -> Example:
-    loss, grad, params = STYLES[plan.style](plan)
-    return Example(plan.name(), loss, grad, params, plan.bug.split("/")[0] or None, plan.n)
+    network = Network(plan)
+    params = plan.pack(*plan.weights())
+    if plan.has("accumulated/one step made before"):
+        network.grad(params)
+    return Example(plan.name(), network.loss, network.grad, params, plan.bug.split("/")[0] or None)
 
 
 def right() -> list[Example]:

@@ -21,7 +21,7 @@ NG_SOFTMAX = Plan("columns", (5, 8, 4), "tanh", n=7)
 EX4 = Plan("theta", (5, 6, 4), "sigmoid", n=9, l2=1.0, l2_averaged=True, bias="first column", **BINARY)
 EX4_LIST = Plan("theta", (4, 5, 5, 3), "sigmoid", n=6, form="list", bias="first column", gain=2.0, **BINARY)
 OBJECTS = Plan("layers", (6, 8, 5, 4), "relu", n=13, form="list")
-NOTES = Plan("notes", (5, 10, 3), "relu", n=14, l2=0.1)
+NOTES = Plan("notes", (5, 10, 3), "relu", n=14, l2=0.2)
 BOOK = Plan("book", (4, 6, 3), "sigmoid", "sigmoid", "half", 6, form="weights-first", bias="(k,1)")
 BLOG = Plan("blog", (3, 4, 1), "sigmoid", "sigmoid", "half", 5, mean=False, form="list", bias="none")
 
@@ -119,7 +119,8 @@ WRONG = [
     *planted("missing-batch-mean/weights", NG_SOFTMAX),
     *planted("missing-batch-mean", (NG, {"at": (2,)}), (NG, {"at": (0,)})),
     *planted("mean-twice", ONE, DEEP, (ONE, {"l2": 0.3, "hidden": "relu"}), NG, EX4, (MEAN_SQUARES, {"n": 7})),
-    *planted("mean-twice/every layer", OBJECTS, NG, (OBJECTS, {"widths": (5, 7, 3), "hidden": "tanh", "l2": 0.1})),
+    *planted("mean-twice/going back", NG),
+    *planted("mean-twice/every layer", OBJECTS, (OBJECTS, {"widths": (5, 7, 3), "hidden": "tanh", "l2": 0.1})),
     # the factor of the squared error's derivative
     *planted("mse-factor/2 missing", MEAN_SQUARES, (MEAN_SQUARES, {"widths": (4, 3), "output": "identity"})),
     *planted("mse-factor/2 missing", (MEAN_SQUARES, {"l2": 0.2, "hidden": "relu", "output": "tanh"})),
@@ -179,7 +180,7 @@ WRONG = [
     *planted("wrong-layer-input/z", ONE, DEEP, NG, (TWO, {"at": (1,)}), (NG_SOFTMAX, {"hidden": "sigmoid"})),
     *planted("wrong-layer-input/own output", (DEEP, {"at": (1,)}), (NOTES, {"widths": (6, 6, 3), "at": (0,)})),
     *planted("wrong-layer-input/own output", (NG, {"at": (1,)}), (ONE, {"widths": (4, 3, 3), "at": (1,)})),
-    *planted("wrong-layer-input/own output", (BOOK, {"widths": (4, 4, 4)})),
+    *planted("wrong-layer-input/own output", (BOOK, {"widths": (4, 4, 4), "at": (0,)})),
     *planted("wrong-layer-input/one before", (DEEP, {"at": (2,)}), (TWO, {"at": (2,)})),
     *planted(
         "wrong-layer-derivative/before", (DEEP, {"at": (1, 2)}), (TWO, {"at": (1,)}), (EX4_LIST, {"at": (1,)})

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tests.support.own_code.formulas import ACTIVATION, DERIVATIVE, FROM_OUTPUT, Array, softmax
+from tests.support.own_code.formulas import Array
 
 Params = dict[str, Array] | list[Array]
-Functions = tuple[Callable[[Any], float], Callable[[Any], Any], Params]
-"""loss_fn, grad_fn and the parameters."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +18,8 @@ class Plan:
     """A network and its data. `bug` is "" or "id" or "id/variant"; `at` the layers that have it, all if empty."""
 
     style: str = "rows"
+    """columns and book: samples in columns, W (out, in), b (k, 1); the others: in rows, W (in, out). layers: the
+    gradients are the same arrays at every call; xor: the truth table."""
     widths: tuple[int, ...] = (4, 6, 3)
     hidden: str = "tanh"
     """The hidden layers' activations, repeated if there are fewer than layers."""
@@ -36,7 +35,7 @@ class Plan:
     l2_biases: bool = False
     keep: float = 1.0
     bias: str = "(k,)"
-    """(k,), (1,k) or none; samples in columns have (k,1) in any case."""
+    """(k,), (1,k), first column (of W) or none; samples in columns have (k,1) in any case."""
     zero_bias: bool = False
     form: str = "dict"
     """dict (W1, b1 ...), names (weights_ih ...), list (W1, b1 ...) or weights-first (W1, W2 ... b1, b2 ...)."""
@@ -47,6 +46,11 @@ class Plan:
     @property
     def layers(self) -> int:
         return len(self.widths) - 1
+
+    @property
+    def columns(self) -> bool:
+        """Whether samples are columns, with W (out, in)."""
+        return self.style in ("columns", "book")
 
     def name(self) -> str:
         sizes = "-".join(map(str, self.widths))
@@ -75,6 +79,8 @@ class Plan:
 
     def data(self) -> tuple[Array, Array]:
         """Inputs (n, d) and targets (n, k)."""
+        if self.style == "xor":  # zero biases and the input (0, 0) put every z of the first layer on ReLU's kink
+            return np.array([[0, 0], [0, 1], [1, 0], [1, 1]]) * 1.0, np.array([[0, 1, 1, 0]]).T * 1.0
         rng = self.generator(1)
         x, k = rng.standard_normal((self.n, self.widths[0])), self.widths[-1]
         if self.output == "softmax":
@@ -104,102 +110,27 @@ class Plan:
             numbered = [f"{end}{i if end == 'hh' else ''}" for i, end in enumerate(ends)]
             return [(f"weights_{end}", f"bias_{end}") for end in numbered]
         if self.form == "dict":
-            return [(f"W{i}", f"b{i}") for i in range(1, L + 1)]
-        if self.form == "weights-first" or self.bias == "none":
+            return [(f"Theta{i}" if self.bias == "first column" else f"W{i}", f"b{i}") for i in range(1, L + 1)]
+        if self.form == "weights-first" or self.bias in ("none", "first column"):
             return [(i, L + i) for i in range(L)]
         return [(2 * i, 2 * i + 1) for i in range(L)]
 
     def pack(self, W: list[Array], b: list[Any]) -> Params:
-        """The layers' arrays as a dictionary, or as a list."""
-        pairs = list(zip(self.keys(), W, b, strict=True))
-        found = {key[0]: w for key, w, _ in pairs}
-        if self.bias != "none":
-            found |= {key[1]: v for key, _, v in pairs}
-        if self.form in ("list", "weights-first"):
-            return [found[i] for i in range(len(found))]
-        return found
+        """W (in, out) and b (out,), or gradients of b (n, out) that are not summed, in the plan's form."""
+        found: dict[Any, Array] = {}
+        for (W_key, b_key), w, v in zip(self.keys(), W, b, strict=True):
+            found[W_key] = w.T if self.columns else w
+            if self.bias == "first column":
+                found[W_key] = np.column_stack([v, w.T])
+            elif self.bias != "none":
+                column, row = v.T if v.ndim == 2 else v[:, None], v if v.ndim == 2 else v[None, :]
+                found[b_key] = column if self.columns else row if self.bias == "(1,k)" else v
+        return [found[i] for i in range(len(found))] if 0 in found else found
 
     def unpack(self, params: Any) -> tuple[list[Array], list[Any]]:
-        keys = self.keys()
-        b = [0.0] * self.layers if self.bias == "none" else [params[key] for _, key in keys]
-        return [params[key] for key, _ in keys], b
-
-    def outputs(self, z: Array, axis: int) -> Array:
-        return softmax(z, axis) if self.output == "softmax" else ACTIVATION[self.output](z)
-
-    def objective(self, a: Array, t: Array, W: list[Array], b: list[Any]) -> float:
-        """The function that is trained; a and t (n, k) or (k, n)."""
-        if self.loss == "cross-entropy":
-            J = -np.sum(t * np.log(a)) / self.n
-        elif self.loss == "binary":
-            J = -np.sum(t * np.log(a) + (1 - t) * np.log(1 - a)) / self.n
-        elif self.loss == "mse":
-            J = np.mean((a - t) ** 2)
-        else:
-            J = np.sum((a - t) ** 2) / (2 * self.n)
-        J = J if self.mean else J * self.n
-        penalised = W + b if self.l2_biases else W
-        return float(J + self.decay(False) / 2 * sum(np.sum(w**2) for w in penalised))
-
-    def decay(self, mistaken: bool) -> float:
-        """What the penalty adds to the gradient of a weight w is this, times w."""
-        return self.l2 / self.n if self.l2_averaged and not mistaken else self.l2
-
-    def penalty(self, layer: int, w: Array) -> Array:
-        """The penalty's gradient of weights w."""
-        if self.has("l2-missing", layer):
-            return 0 * w
-        return self.decay(self.has("l2-not-averaged", layer)) * w
-
-    def bias_penalty(self, layer: int, b: Array) -> Array | float:
-        """The penalty's gradient of biases b."""
-        if self.l2_biases or self.has("l2-on-biases", layer):
-            return self.decay(False) * b
-        return 0.0
-
-    def output_delta(self, z: Array, a: Array, t: Array, axis: int) -> Array:
-        """dJ/dz of the last layer, for a sum over the batch; the outputs lie along `axis`."""
-        if self.has("softmax-diagonal") and self.loss == "cross-entropy":
-            return -t / a * a * (1 - a)
-        if self.loss in ("cross-entropy", "binary"):
-            return a - t
-        da = a - t
-        if self.loss == "mse":
-            da = 2 * da / (1 if self.has("mse-factor/k missing") else self.widths[-1])
-        if self.has("mse-factor/2 missing"):
-            da = da / 2
-        if self.has("mse-factor/2 too many"):
-            da = 2 * da
-        if self.has("output-derivative-missing"):
-            return da
-        if self.has("softmax-diagonal"):
-            return da * a * (1 - a)
-        if self.output == "softmax":
-            return a * (da - np.sum(da * a, axis=axis, keepdims=True))
-        return da * DERIVATIVE[self.output](z)
-
-    def derivative(self, layer: int, a: list[Array], z: list[Array]) -> Array | float:
-        """f' of a hidden layer, which made a[layer + 1] of z[layer]."""
-        f = DERIVATIVE[self.activation(layer)]
-        if self.has("activation-derivative-missing", layer):
-            return 1.0
-        if self.has("activation-derivative-at-a", layer):
-            return f(a[layer + 1])
-        if self.has("wrong-layer-derivative/before", layer):
-            return f(z[layer - 1])
-        if self.has("wrong-layer-derivative/after", layer):
-            return f(z[layer + 1])
-        bug, _, other = self.bug.partition("/")
-        if bug == "wrong-activation-derivative" and self.has(self.bug, layer):
-            return FROM_OUTPUT[other](a[layer + 1]) if other in FROM_OUTPUT else DERIVATIVE[other](z[layer])
-        return f(z[layer])
-
-    def through_dropout(self, layer: int, da: Array, mask: Array) -> Array:
-        """Back through inverted dropout, a * mask / keep."""
-        if self.has("dropout-mask-missing", layer):
-            return da
-        if self.has("dropout-mask-missing/scale kept", layer):
-            return da / self.keep
-        if self.has("dropout-scale-missing", layer):
-            return da * mask
-        return da * mask / self.keep
+        """The layers' W (in, out) and b (out,), views of the parameters."""
+        W, keys = [params[key] for key, _ in self.keys()], self.keys()
+        if self.bias == "first column":
+            return [theta[:, 1:].T for theta in W], [theta[:, 0] for theta in W]
+        b = [0.0] * self.layers if self.bias == "none" else [params[key].reshape(-1) for _, key in keys]
+        return [w.T if self.columns else w for w in W], b

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -42,8 +43,11 @@ class Network:
         out = a @ p["W2"] + p["b2"]
         return z, a, softmax(out, 1) if self.out == "softmax" else sigmoid(out)
 
+    def outputs(self, p: Any) -> Array:
+        return self.forward(p)[2]
+
     def loss(self, p: Any) -> float:
-        P = self.forward(p)[2]
+        P = self.outputs(p)
         entropy = self.T * np.log(P)
         return float(
             -(entropy if self.out == "softmax" else entropy + (1 - self.T) * np.log(1 - P)).sum() / self.n
@@ -57,6 +61,92 @@ class Network:
         dz = (P - self.T) / self.n if dz is None else dz
         da = dz @ p["W2"].T * (self.slope(z, a) if slope is None else slope)
         return {"W1": self.X.T @ da, "b1": da.sum(0), "W2": a.T @ dz, "b2": dz.sum(0)}
+
+
+def change(
+    description: str,
+    name: str,
+    net: Network,
+    loss: Callable[[Network, Any], float] = Network.loss,
+    grad: Callable[[Network, Any], Any] = Network.grad,
+) -> None:
+    """A case of a network whose loss or gradient is another."""
+    CASES[description] = name, lambda: (partial(loss, net), partial(grad, net), net.params)
+
+
+change(
+    "sigmoid and binary cross-entropy, delta = (a - y) a (1 - a)",
+    "output-derivative-extra",
+    Network(17, n=30, k=1, hidden="relu", out="sigmoid"),
+    grad=lambda net, p: net.grad(p, (P := net.outputs(p)) * (1 - P) * (P - net.T) / net.n),
+)
+change(
+    "binary cross-entropy, a mean over n k, gradient (P - T) / n",
+    "missing-output-mean",
+    Network(12, n=12, k=5, hidden="relu", out="sigmoid"),
+    loss=lambda net, p: net.loss(p) / 5,
+)
+change(
+    "b1 never gets a gradient",
+    "gradient-zero",
+    Network(14, hidden="relu"),
+    grad=lambda net, p: {**net.grad(p), "b1": np.zeros(6)},
+)
+change(
+    "leaky ReLU sent back as ReLU",
+    "wrong-activation-derivative",
+    Network(32, hidden="leaky"),
+    grad=lambda net, p: net.grad(p, slope=(net.forward(p)[0] > 0) * 1.0),
+)
+change(
+    "dz[:, y] -= 1",
+    "wrong-targets",
+    Network(33),
+    grad=lambda net, p: net.grad(p, (net.outputs(p) - net.T.any(axis=0)) / net.n),
+)
+change(
+    "class weights in the loss alone",
+    "class-weights-missing",
+    Network(37),
+    loss=lambda net, p: float(-(net.T * [0.5, 1.0, 3.0] * np.log(net.outputs(p))).sum() / net.n),
+)
+change(
+    "binary cross-entropy without its second term in the loss",
+    "cross-entropy-half",
+    Network(38, k=2, out="sigmoid"),
+    loss=lambda net, p: float(-(net.T * np.log(net.outputs(p))).sum() / net.n),
+)
+change(
+    "binary cross-entropy without its second term in the gradient",
+    "cross-entropy-half",
+    Network(39, k=2, out="sigmoid"),
+    grad=lambda net, p: net.grad(p, -net.T * (1 - net.outputs(p)) / net.n),
+)
+change(
+    "a mean in the gradient and a sum in the loss",
+    "missing-batch-mean",
+    Network(42),
+    loss=lambda net, p: net.loss(p) * net.n,
+)
+change(
+    "L1 in the loss alone",
+    "l1-missing",
+    Network(43),
+    loss=lambda net, p: net.loss(p) + 0.05 * float(np.abs(p["W1"]).sum()),
+)
+change(
+    "twice the gradient of b2",
+    "likely constant-factor",
+    Network(47),
+    grad=lambda net, p: {**net.grad(p), "b2": 2 * net.grad(p)["b2"]},
+)
+for factor in (-0.1, 4.5, 1.99998):  # an update, no batch, and nearly a batch of 2
+    change(
+        f"{factor} times the gradient",
+        "constant-factor",
+        Network(40),
+        grad=lambda net, p, factor=factor: {name: factor * g for name, g in net.grad(p).items()},
+    )
 
 
 def wrong_weights(offset: int) -> Functions:
@@ -92,29 +182,6 @@ def weights_below() -> Functions:
 @case("delta goes back through W[l+2] in place of W[l+1], in square layers", "wrong-layer-weights")
 def weights_above() -> Functions:
     return wrong_weights(1)
-
-
-@case("sigmoid and binary cross-entropy, delta = (a - y) a (1 - a)", "output-derivative-extra")
-def extra_slope() -> Functions:
-    net = Network(17, n=30, k=1, hidden="relu", out="sigmoid")
-
-    def grad(p: Any) -> Any:
-        P = net.forward(p)[2]
-        return net.grad(p, (P - net.T) * P * (1 - P) / net.n)
-
-    return net.loss, grad, net.params
-
-
-@case("binary cross-entropy, a mean over n k, gradient (P - T) / n", "missing-output-mean")
-def output_mean() -> Functions:
-    net = Network(12, n=12, k=5, hidden="relu", out="sigmoid")
-    return lambda p: net.loss(p) / 5, net.grad, net.params
-
-
-@case("b1 never gets a gradient", "gradient-zero")
-def zero_bias() -> Functions:
-    net = Network(14, hidden="relu")
-    return net.loss, lambda p: {**net.grad(p), "b1": np.zeros(6)}, net.params
 
 
 @case("the output's derivative multiplied in again going back", "wrong-error-sent-back")
@@ -160,24 +227,6 @@ def wide() -> Functions:
     net.params["W1"], net.params["b1"] = net.rng.normal(size=(4, 300)), 0.1 * net.rng.normal(size=300)
     net.params["W2"], net.params["b2"] = 0.1 * net.rng.normal(size=(300, 10)), np.zeros(10)
     return net.loss, lambda p: net.grad(p, slope=np.ones(300)), net.params
-
-
-@case("leaky ReLU sent back as ReLU", "wrong-activation-derivative")
-def leaky_as_relu() -> Functions:
-    net = Network(32, hidden="leaky")
-    return net.loss, lambda p: net.grad(p, slope=(net.forward(p)[0] > 0) * 1.0), net.params
-
-
-@case("dz[:, y] -= 1", "wrong-targets")
-def whole_columns() -> Functions:
-    net = Network(33)
-
-    def grad(p: Any) -> Any:
-        dz = net.forward(p)[2].copy()
-        dz[:, net.y] -= 1
-        return net.grad(p, dz / net.n)
-
-    return net.loss, grad, net.params
 
 
 def normalized(left_out: str) -> Functions:
@@ -252,41 +301,6 @@ def flat_theta() -> Functions:
     )
 
 
-@case("class weights in the loss alone", "class-weights-missing")
-def class_weights() -> Functions:
-    net = Network(37)
-    weights = np.array([0.5, 1.0, 3.0])[net.y]
-    return (
-        lambda p: float(-(weights * np.log(net.forward(p)[2][np.arange(net.n), net.y])).mean()),
-        net.grad,
-        net.params,
-    )
-
-
-@case("binary cross-entropy without its second term in the loss", "cross-entropy-half")
-def half_loss() -> Functions:
-    net = Network(38, k=2, out="sigmoid")
-    return lambda p: float(-(net.T * np.log(net.forward(p)[2])).sum() / net.n), net.grad, net.params
-
-
-@case("binary cross-entropy without its second term in the gradient", "cross-entropy-half")
-def half_gradient() -> Functions:
-    net = Network(39, k=2, out="sigmoid")
-    return net.loss, lambda p: net.grad(p, -net.T * (1 - net.forward(p)[2]) / net.n), net.params
-
-
-@case("a mean in the gradient and a sum in the loss", "missing-batch-mean")
-def summed_loss() -> Functions:
-    net = Network(42)
-    return lambda p: net.loss(p) * net.n, net.grad, net.params
-
-
-@case("L1 in the loss alone", "l1-missing")
-def l1_missing() -> Functions:
-    net = Network(43)
-    return lambda p: net.loss(p) + 0.05 * float(np.abs(p["W1"]).sum()), net.grad, net.params
-
-
 @case("a dropout mask in the gradient alone", "dropout-mask-missing")
 def mask_in_gradient() -> Functions:
     net = Network(44)
@@ -311,32 +325,6 @@ def reversed_rows() -> Functions:
         return {**net.grad(p), "W1": net.X.T @ da, "b1": da.sum(0)}
 
     return net.loss, grad, net.params
-
-
-@case("twice the gradient of b2", "likely constant-factor")
-def twice() -> Functions:
-    net = Network(47)
-    return net.loss, lambda p: {**net.grad(p), "b2": 2 * net.grad(p)["b2"]}, net.params
-
-
-def scaled(factor: float) -> Functions:
-    net = Network(40)
-    return net.loss, lambda p: {name: factor * g for name, g in net.grad(p).items()}, net.params
-
-
-@case("the update -0.1 dW returned", "constant-factor")
-def update() -> Functions:
-    return scaled(-0.1)
-
-
-@case("4.5 times the gradient", "constant-factor")
-def four_and_a_half() -> Functions:
-    return scaled(4.5)
-
-
-@case("1.99998 times the gradient, which is no batch of 2", "constant-factor")
-def nearly_two() -> Functions:
-    return scaled(1.99998)
 
 
 @case("a tied weight counted once", "unknown, the wrong piece is the gradient of W")

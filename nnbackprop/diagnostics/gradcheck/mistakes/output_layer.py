@@ -16,12 +16,14 @@ from backends import select
 from nnbackprop.diagnostics.gradcheck.central_differences import derivatives
 from nnbackprop.nn.layers import ACTIVATIONS, Activation
 
-from .catalogue import Guess
+from .catalogue import Mistake
 from .evidence import Case, norm
 
 FITS = 1e-5
 ROUNDS = 6
 MOST_OUTPUTS = 100
+ELEMENTWISE: dict[str, Activation] = {name: kind() for name, kind in ACTIVATIONS.items() if name != "softmax"}
+"""The activations of one number each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,30 +38,49 @@ class LossModel:
     p: np.ndarray
 
 
-def bias_gradients(
-    case: Case, layer: int, point: dict[str, np.ndarray], most: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Analytic and numerical gradient (units,) of the first biases of a layer at `point`."""
-    dense = case.layers[layer]
-    zeros = {name: np.zeros_like(a) for name, a in point.items()}
-    units, name = len(dense.bias(point)), dense.b or dense.W
-    directions = [dense.with_bias(zeros, np.eye(1, units, j)[0])[name] for j in range(min(most, units))]
-    numerical = derivatives(case.value, point, name, directions, 1e-4).values
-    return dense.bias(case.gradients(point))[:most], numerical
+def output_layer(case: Case) -> Mistake | None:
+    """The last layer's own gradients are wrong: what was taken for the derivative of loss and output?"""
+    top = len(case.layers) - 1
+    W, b = case.part(top, "W"), case.part(top, "b")
+    curves = output_curves(case)
+    if curves is None or W is None or W.right or (b is not None and b.right):
+        return None
+    c, analytic, numerical = curves
+    if norm(numerical) < 1e-4 * norm(analytic):
+        evidence = "With equal outputs for all samples the loss does not move with the last biases."
+        return Mistake("softmax-axis", evidence)
+    model = fit_loss(c, numerical)
+    if model is None:
+        p = output(ELEMENTWISE["sigmoid"], c)
+        targets = numerical / (1 - p)
+        if norm(targets - targets.mean(axis=0)) <= FITS * norm(targets) and _fit(analytic, p):
+            evidence = "The loss behaves as -t log p alone; the analytic gradient is p - t."
+            return Mistake("cross-entropy-half", evidence)
+        return None
+    for id, formula, expected in _mistaken(model, c):
+        if norm(analytic - expected) <= FITS * norm(analytic):
+            return Mistake(id, f"The loss behaves as {model.name}; the analytic gradient is {formula}.")
+    return None if model.squared else _other_targets(model, analytic)
 
 
 def output_curves(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Outputs c (rounds, k) with the last biases' analytic and numerical gradients there; None without biases."""
-    if not case.layers or not case.layers[-1].biased:
+    if not case.layers:
         return None
-    last, rng = case.layers[-1], np.random.Generator(np.random.Philox(key=7))
-    k = last.weight(case.point).shape[1]
-    if k > MOST_OUTPUTS:
+    W, b = case.layers[-1].W, case.layers[-1].b
+    k = case.point[W].shape[1]
+    if b is None or k > MOST_OUTPUTS:
         return None
-    cs, without_W = rng.standard_normal((ROUNDS, k)), last.with_weight(case.point, 0.0)
-    rows = [bias_gradients(case, len(case.layers) - 1, last.with_bias(without_W, c), k) for c in cs]
+    cs = np.random.Generator(np.random.Philox(key=7)).standard_normal((ROUNDS, k))
+    rows = [bias_gradients(case, b, case.at({W: 0, b: c}), k) for c in cs]
     analytic, numerical = (np.array(column) for column in zip(*rows, strict=True))
     return cs, analytic, numerical
+
+
+def bias_gradients(case: Case, b: str, point: dict[str, np.ndarray], most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Analytic and numerical gradient (units,) of the first biases of a layer at `point`."""
+    numerical = derivatives(case.value, point, b, list(np.eye(len(point[b]))[:most]), 1e-4).values
+    return case.gradients(point)[b][:most], numerical
 
 
 def loss_of(case: Case) -> LossModel | None:
@@ -73,12 +94,11 @@ def fit_loss(c: np.ndarray, numerical: np.ndarray) -> LossModel | None:
     usual = [
         ("softmax with cross-entropy", False, "softmax"),
         ("sigmoid with binary cross-entropy", False, "sigmoid"),
-        ("squared error on softmax", True, "softmax"),
-        *((f"squared error on {name}", True, name) for name in ELEMENTWISE),
+        *((f"squared error on {name}", True, name) for name in ("softmax", *ELEMENTWISE)),
     ]
     for name, squared, activation in usual:
-        p = softmax(c) if activation == "softmax" else output(ELEMENTWISE[activation], c)
-        D = _jacobian(activation, c) if squared else None
+        layer = ACTIVATIONS[activation]()
+        p, D = output(layer, c), _jacobian(layer, c) if squared else None
         fitted = _fit(numerical, p, D, sum_to_one=activation == "softmax")
         if fitted and abs(fitted[0]) > FITS * norm(numerical):
             return LossModel(name, squared, activation, *fitted, p)
@@ -104,33 +124,6 @@ def _fit(
     return (float(s), np.array(q)) if norm(columns @ [s, *q] - wanted) <= FITS * norm(wanted) else None
 
 
-def output_layer(case: Case) -> Guess | None:
-    """The last layer's own gradients are wrong: what was taken for the derivative of loss and output?"""
-    top = len(case.layers) - 1
-    W, b = case.part(top, "W"), case.part(top, "b")
-    curves = output_curves(case)
-    if curves is None or W is None or W.good or (b is not None and b.good):
-        return None
-    c, analytic, numerical = curves
-    if norm(numerical) < 1e-4 * norm(analytic):
-        return Guess(
-            "softmax-axis", "With equal outputs for all samples the loss does not move with the last biases."
-        )
-    model = fit_loss(c, numerical)
-    if model is None:
-        p = output(ELEMENTWISE["sigmoid"], c)
-        targets = numerical / (1 - p)
-        if norm(targets - targets.mean(axis=0)) <= FITS * norm(targets) and _fit(analytic, p):
-            return Guess(
-                "cross-entropy-half", "The loss behaves as -t log p alone; the analytic gradient is p - t."
-            )
-        return None
-    for id, formula, expected in _mistaken(model, c):
-        if norm(analytic - expected) <= FITS * norm(analytic):
-            return Guess(id, f"The loss behaves as {model.name}; the analytic gradient is {formula}.")
-    return None if model.squared else _other_targets(model, analytic)
-
-
 def _mistaken(model: LossModel, c: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
     """What people take for dJ/dz: the mistake's id, the formula, and the gradient it gives."""
     s, q, p = model.s, model.q, model.p
@@ -146,66 +139,64 @@ def _mistaken(model: LossModel, c: np.ndarray) -> Iterator[tuple[str, str, np.nd
     if model.activation == "softmax":
         yield "softmax-diagonal", "(p - t) p (1 - p)", delta * p * (1 - p)
         return
-    last = ELEMENTWISE[model.activation]
-    yield "activation-derivative-at-a", f"(a - t) {model.activation}'(a)", delta * slope(last, p)
-    yield "wrong-activation-derivative", "(a - t) f'(z)^2", delta * slope(last, c) ** 2
-    yield "wrong-activation-derivative", "(a - t) (1 - a^2)", delta * (1 - p * p)
-    yield "wrong-activation-derivative", "(a - t) a (1 - a)", delta * p * (1 - p)
-    for name, other in ELEMENTWISE.items():
-        yield "wrong-activation-derivative", f"(a - t) {name}'(z)", delta * slope(other, c)
+    for id, taken, curve in mistaken_derivatives(model.activation, ELEMENTWISE[model.activation], c):
+        yield id, f"(a - t) {taken}", delta * curve
 
 
-def _other_targets(model: LossModel, analytic: np.ndarray) -> Guess | None:
+def mistaken_derivatives(true: str, layer: Activation, z: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
+    """What people put in place of f'(z), with the mistake's id; never f'(z) itself."""
+    a, right = output(layer, z), slope(layer, z)
+    wrong, at_a = "wrong-activation-derivative", "activation-derivative-at-a"
+    rows = [
+        ("activation-derivative-missing", "1", np.ones_like(z)),
+        (at_a, f"{true}'(a)", slope(layer, a)),
+        (at_a if true == "sigmoid" else wrong, "z (1 - z)", z * (1 - z)),
+        (at_a if true == "tanh" else wrong, "1 - z^2", 1 - z * z),
+        (wrong, "a (1 - a)", a * (1 - a)),
+        (wrong, "1 - a^2", 1 - a * a),
+        (wrong, f"{true}'(z)^2", right**2),
+        (wrong, "[z > 0]", (z > 0) * 1.0),
+        *((wrong, f"{name}'(z)", slope(other, z)) for name, other in ELEMENTWISE.items()),
+    ]
+    return ((id, taken, w) for id, taken, w in rows if norm(w - right) > 1e-4 * norm(right))
+
+
+def _other_targets(model: LossModel, analytic: np.ndarray) -> Mistake | None:
     """analytic = s' p - q' with another s' or q' than the loss: other targets, weights, or another softmax."""
     fitted = _fit(analytic, model.p)
     if fitted is None:
         return None
     (s, q), k = fitted, len(model.q)
     shift = q - model.q
-    if abs(s - model.s) <= FITS * abs(s) and norm(shift) <= FITS * norm(q):
+    other_s = abs(s - model.s) > FITS * abs(s)
+    if not other_s and norm(shift) <= FITS * norm(q):
         return None  # right where all outputs are equal
     if model.activation == "softmax" and k > 1 and abs(s - model.s) > FITS and np.ptp(shift) <= FITS * norm(q):
-        return Guess(
-            "softmax-axis", f"The analytic gradient is p - t with p too small, by {s / model.s:.6g} times."
-        )
-    targets = f"mean targets are {_numbers(model.q / model.s)} in the loss and "
+        evidence = f"The analytic gradient is p - t with p too small, by {s / model.s:.6g} times."
+        return Mistake("softmax-axis", evidence)
+    of_loss, of_gradient = (
+        ", ".join(f"{x:.4g}" for x in np.round(t[:8], 9) + 0.0) for t in (model.q / model.s, q / s)
+    )
+    targets = f"The mean targets are {of_loss} in the loss and {of_gradient} in the gradient"
     if abs(s) > FITS and np.abs(q / s - np.round(q / s)).max() <= FITS:
-        return Guess("wrong-targets", f"{targets}{_numbers(q / s)} in the gradient: whole columns get the 1.")
-    weighted = abs(s - model.s) > FITS * abs(s) and (model.activation != "softmax" or abs(q.sum() - s) < FITS * s)
-    if weighted:
-        words = f"{targets}{_numbers(q / s)} in the gradient, and the weights {model.s:.6g} and {s:.6g}"
-        return Guess("class-weights-missing", f"The {words}.")
-    return Guess("wrong-targets", f"The {targets}{_numbers(q / s)} in the gradient.")
-
-
-def _numbers(a: np.ndarray) -> str:
-    return ", ".join(f"{x:.4g}" for x in np.round(a[:8], 9) + 0.0)
-
-
-ELEMENTWISE: dict[str, Activation] = {name: kind() for name, kind in ACTIVATIONS.items() if name != "softmax"}
-"""The activations of one number each."""
+        return Mistake("wrong-targets", f"{targets}: whole columns get the 1.")
+    if other_s and (model.activation != "softmax" or abs(q.sum() - s) < FITS * s):
+        return Mistake("class-weights-missing", f"{targets}, and the weights {model.s:.6g} and {s:.6g}.")
+    return Mistake("wrong-targets", f"{targets}.")
 
 
 def output(layer: Activation, z: np.ndarray) -> np.ndarray:
-    """f(z), of host numbers (...)."""
-    return layer.forward(select("numpy").xp, {}, z.reshape(1, -1), None)[0].reshape(z.shape)
+    """f(z) of host numbers."""
+    return layer.forward(select("numpy").xp, {}, z, None)[0]
 
 
 def slope(layer: Activation, z: np.ndarray) -> np.ndarray:
-    """f'(z), of host numbers (...), by differences: the layer's own derivative may be what is wrong."""
+    """f'(z) of host numbers, by differences: the layer's own derivative may be what is wrong."""
     h = 1e-5
     return (output(layer, z + h) - output(layer, z - h)) / (2 * h)
 
 
-def softmax(c: np.ndarray) -> np.ndarray:
-    """softmax of each row."""
-    e = np.exp(c - c.max(axis=1, keepdims=True))
-    return e / e.sum(axis=1, keepdims=True)
-
-
-def _jacobian(activation: str, c: np.ndarray) -> np.ndarray:
-    """dp/dc (rounds, k, k)."""
-    if activation == "softmax":
-        p = softmax(c)
-        return np.einsum("ri,ij->rij", p, np.eye(c.shape[1])) - np.einsum("ri,rj->rij", p, p)
-    return np.einsum("ri,ij->rij", slope(ELEMENTWISE[activation], c), np.eye(c.shape[1]))
+def _jacobian(layer: Activation, c: np.ndarray) -> np.ndarray:
+    """dp/dc (rounds, k, k) by differences."""
+    steps = 1e-5 * np.eye(c.shape[1])
+    return np.stack([(output(layer, c + v) - output(layer, c - v)) / 2e-5 for v in steps], axis=2)

@@ -1,0 +1,79 @@
+"""This package: the training step that the trainer runs, over `Backend.scan`, without the trainer around it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from backends import Backend, Tree, select, tree_map
+from backends.cuda import captured_scan
+from benchmarks.workloads import Problem
+from nnbackprop.data.loader import DataLoader
+from nnbackprop.nn.layers.base import Params
+from nnbackprop.nn.metrics import metrics_for
+from nnbackprop.training.batch_schedule import scalars_of
+from nnbackprop.training.step import TrainStep
+
+HOST_ONLY = ("numpy", "strict")
+
+
+class Ours:
+    """The step of a problem on a backend.
+
+    `eager` runs every kernel by itself, `graph_steps` is the length of captured graphs, and data that are not
+    `resident` stream to the device.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        backend: str | Backend,
+        eager: bool = False,
+        graph_steps: int | None = None,
+        resident: str = "yes",
+    ) -> None:
+        if isinstance(backend, str):
+            backend = select(backend, None if backend in HOST_ONLY else problem.device)
+        if problem.tf32:
+            backend.use_tf32()
+        captured_scan.STEPS = graph_steps or captured_scan.STEPS  # of this process
+        workload = problem.workload
+        self.problem, self.backend, self.steps = problem, backend, 0
+        self.scan = partial(Backend.scan, backend) if eager else backend.scan
+        metrics = metrics_for(workload.loss)
+        self.step = TrainStep(backend.xp, workload.objective, workload.optimizer, metrics, seed=0)
+        self.state: Tree = self.step.init(tree_map(backend.asarray, problem.params))
+        self.loader = DataLoader(backend, problem.train, problem.scaling, workload.dtype, resident)
+
+    def prepare(self, rows: np.ndarray) -> list[Tree]:
+        """What the next steps are given, chunk by chunk: on the device, or on the host where data stream."""
+        workload, chunks = self.problem.workload, []
+        length = workload.chunk_on(self.problem.device)
+        for begin in range(0, len(rows), length):
+            some = rows[begin : begin + length]
+            numbers = np.arange(self.steps, self.steps + len(some))
+            scalars = scalars_of(self.step.optimizer, lambda _: workload.lr, numbers, workload.dtype)
+            chunks.append({**self.loader.xs(some), "step": numbers.astype(np.int32), "scalars": scalars})
+            self.steps += len(some)
+        return [tree_map(self.backend.asarray, xs) for xs in chunks] if self.loader.resident else chunks
+
+    def run(self, batches: list[Tree]) -> None:
+        moved: Any = batches
+        if not self.loader.resident:
+            moved = (xs for _, xs in self.loader.to_device((None, xs) for xs in batches))
+        for xs in moved:
+            self.state = self.scan(self.step, self.state, self.loader.data, xs, last=self.step.with_norms)
+        self.backend.synchronize()
+
+    def train(self, at: int, steps: int) -> None:
+        """Steps `at` to `at + steps` of the problem's order."""
+        self.run(self.prepare(self.problem.rows(at, steps)))
+
+    def weights(self) -> Params:
+        host = tree_map(self.backend.to_numpy, self.state["params"])
+        return tuple(layer for layer in host if layer)
+
+
+make = Ours

@@ -1,0 +1,167 @@
+"""What the checks work on: the samples of a data set, or a network with its parameters and data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from backends import Array, Backend, tree_map
+from nnbackprop.data.dataset import Dataset, Splits
+from nnbackprop.data.labels import to_splits
+from nnbackprop.data.sampler import permutation
+from nnbackprop.data.scaling import Scaling
+from nnbackprop.data.split import quotas, split
+from nnbackprop.data.table import Table, Tables, integer_labels
+from nnbackprop.nn.layers.base import Params
+from nnbackprop.nn.losses import check_labels
+from nnbackprop.nn.metrics import decide
+from nnbackprop.nn.rng import RngKey
+from nnbackprop.nn.trace import Trace
+from nnbackprop.training.step import Objective
+
+MOST = 200  # samples: means over them are good to a few percent, and a pass takes milliseconds
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Tables with any fault in them, and the settings of the run that would use them.
+
+    outputs      how many outputs the network is to have, where that is known
+    full_batch   whether every step sees all samples, so that their order means nothing
+    """
+
+    tables: Tables
+    scale: str = "standard"
+    shuffle: bool = True
+    full_batch: bool = False
+    test_fraction: float = 0.2
+    seed: int = 0
+    outputs: int | None = None
+
+    @property
+    def train(self) -> Table:
+        """The table that is trained on, before a test part is split off."""
+        return self.tables.train
+
+    @property
+    def parts(self) -> tuple[Table, ...]:
+        """The training table and, where there is one, the test table."""
+        return tuple(table for table in self.tables if table is not None)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The readers' notes."""
+        return tuple(dict.fromkeys(note for table in self.parts for note in table.notes))
+
+    @cached_property
+    def labels(self) -> tuple[np.ndarray, ...] | None:
+        """The labels (n,) int64 of each part; None if one is not a whole number."""
+        columns = [integer_labels(table.labels) for table in self.parts]
+        return None if any(column is None for column in columns) else tuple(c for c in columns if c is not None)
+
+    @cached_property
+    def finite(self) -> bool:
+        """Whether all input values are finite numbers."""
+        return all(table.inputs.dtype == np.uint8 or np.isfinite(table.inputs).all() for table in self.parts)
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The parts with one class map; the test part is split off as a run does it, where there is none."""
+        everything = to_splits(self.tables)
+        if everything.test is not None or not self.test_fraction:
+            return everything
+        if not quotas(everything.train.counts(), self.test_fraction).any():
+            return everything
+        return Splits(*split(everything.train, self.test_fraction, self.seed))
+
+
+@dataclass(frozen=True, eq=False)
+class ModelProbe:
+    """A network with its loss on a backend, the data it is for, and its weights: initial, or `trained` ones.
+
+    Layers may be anybody's: nothing but the `Layer` protocol is used.
+    """
+
+    backend: Backend
+    objective: Objective
+    dataset: Dataset
+    scaling: Scaling
+    dtype: str = "float32"
+    seed: int = 0
+    trained: Params | None = None
+
+    @cached_property
+    def initial(self) -> Params:
+        """The parameters with which a run with this seed starts, on the device."""
+        host = self.objective.network.init(self.dataset.sample_shape, self.seed, self.dtype)
+        return tree_map(self.backend.asarray, host)
+
+    @property
+    def params(self) -> Params:
+        """The trained parameters where there are some, else the initial ones."""
+        return self.initial if self.trained is None else self.trained
+
+    def few(self, most: int) -> ModelProbe:
+        """The same with at most `most` samples, shuffled by the seed, the classes in turn."""
+        rows = permutation(self.seed, 0, len(self.dataset))
+        if self.dataset.classes:
+            labels, counts = self.dataset.targets[rows], self.dataset.counts()
+            turn = np.empty(len(rows), np.int64)  # 0 for the first of its class, 1 for the second ...
+            by_class = np.argsort(labels, kind="stable")
+            turn[by_class] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+            rows = rows[np.argsort(turn, kind="stable")]
+        return replace(self, dataset=self.dataset.take(rows[:most]))
+
+    @cached_property
+    def x(self) -> Array:
+        """The samples as the network sees them."""
+        return self.backend.asarray(self.scaling.apply(self.dataset.inputs, self.dtype))
+
+    @cached_property
+    def zeros(self) -> Array:
+        """As many samples of zeros."""
+        return self.backend.asarray(np.zeros(self.dataset.inputs.shape, self.dtype))
+
+    @cached_property
+    def targets(self) -> Array:
+        """Their targets on the device; DataError if a label names no output."""
+        if not self.dataset.classes:
+            return self.backend.asarray(self.dataset.targets.astype(self.dtype))
+        check_labels(self.dataset.targets, max(2, len(self.dataset.classes)))
+        return self.backend.asarray(self.dataset.targets)
+
+    @property
+    def varied(self) -> bool:
+        """Whether the scaled samples differ at all."""
+        x = self.backend.to_numpy(self.x)
+        return bool((x != x[:1]).any())
+
+    @property
+    def key(self) -> RngKey:
+        """The random numbers of the first step."""
+        return RngKey(self.seed, self.backend.asarray(np.array(0, np.int32)))
+
+    def trace(self, x: Array, key: RngKey | None = None) -> Trace:
+        """A forward pass, layer by layer."""
+        return self.objective.network.trace(self.backend.xp, self.params, x, key)
+
+    def host(self, array: Array) -> np.ndarray:
+        """A device array as float64 on the host."""
+        return self.backend.to_numpy(array).astype(np.float64)
+
+    def outputs(self, x: Array, key: RngKey | None = None) -> dict[str, np.ndarray]:
+        """The scaled input and each layer's output, by name, on the host in float64."""
+        layers = self.trace(x, key).layers
+        return {"the scaled input": self.host(x)} | {f"layer {t.name}": self.host(t.y) for t in layers}
+
+    def score(self, x: Array) -> tuple[float, float]:
+        """Loss without penalties, and accuracy (NaN where targets are no class labels), in evaluation mode."""
+        xp, objective = self.backend.xp, self.objective
+        y = self.trace(x).y
+        J, _ = objective.loss(xp, y, objective.loss.encode(xp, y, self.targets))
+        if not self.dataset.classes:
+            return float(self.host(J)), float("nan")
+        right = decide(xp, y, objective.loss.threshold) == self.targets
+        return float(self.host(J)), float(self.host(right).mean())

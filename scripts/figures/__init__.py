@@ -1,0 +1,36 @@
+"""Figures in documents: blocks between marks that name them."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from nnbackprop._system_info import cores, processor
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+BLOCK = re.compile(r"(<!-- figures: (\S+) -->\n)(.*?)(<!-- end of figures -->)", re.DOTALL)
+
+
+def filled(text: str, blocks: Mapping[str, str]) -> str:
+    """A page's text with the named blocks written anew; every other line stays."""
+    return BLOCK.sub(lambda found: found[1] + blocks.get(found[2], found[3]) + found[4], text)
+
+
+def write(blocks: Mapping[str, str], pages: Iterable[Path] = PAGES) -> None:
+    """Write the named blocks wherever they stand."""
+    for page in pages:
+        page.write_text(filled(page.read_text(encoding="utf-8"), blocks), encoding="utf-8")
+
+
+def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """A table of Markdown."""
+    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in (head, ["---"] * len(head), *rows))
+
+
+def machine() -> str:
+    """Processor, cores this process may use, and the library that multiplies matrices."""
+    return f"{processor()}, {cores()} cores, Python {platform.python_version()}, NumPy {version('numpy')}"

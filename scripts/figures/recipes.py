@@ -1,0 +1,136 @@
+"""The recipes' figures: each is trained as a person would, and its summary kept."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnbackprop import TrainedModel
+
+from . import machine, table
+
+RUNS = {
+    "mnist": "train mnist",
+    "mnist-50": "train mnist --epochs 50",
+    "ex4-50": "train ex4 --epochs 50",
+    "ex4": "train ex4",
+    "ex4-10000": "train ex4 --epochs 10000",
+    "weight-height": "train weight-height",
+    "rashid": "train rashid",
+    "rashid-200": "train rashid --hidden 200",
+}
+ROWS = (
+    ("ex4-10000", "[ex4](docs/ex4.md): 400-26-10, sigmoid, full batch", "seemed stuck at 10%"),
+    ("mnist", "[mnist](docs/mnist.md): 784-512-256-10, ReLU, dropout", "96.75% in 50 epochs"),
+    ("mnist-50", "the same, 50 epochs", "96.75% in 50 epochs"),
+    ("weight-height", "[weight-height](docs/weight-height.md): 2-2-1, one sample at a time", "scalars only"),
+    ("rashid", "[rashid](docs/rashid.md): 784-100-10, one sample at a time", "raw errors sent back"),
+    ("rashid-200", "the same, 200 hidden units", ""),
+)
+"""The README's: run, what it is, what its original reached."""
+
+
+def measure() -> dict[str, Any]:
+    """Every run: five minutes on two cores."""
+    with tempfile.TemporaryDirectory() as folder:
+        return {name: run(name, Path(folder)) for name in RUNS}
+
+
+def run(name: str, runs: Path) -> dict[str, Any]:
+    """Train, and keep the summary with what else the documents say of that run."""
+    flags = ["--backend", "numpy", "--runs-dir", str(runs), "--name", name, "--progress", "off"]
+    command = [sys.executable, "-m", "nnbackprop", *RUNS[name].split(), *flags]
+    print(name, flush=True)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    trained, made = TrainedModel.open(str(runs / name)), {"date": datetime.now(UTC).date().isoformat()}
+    made |= {"command": f"nnbackprop {RUNS[name]}", "machine": machine()}
+    found: dict[str, Any] = {**made, "summary": json.loads((runs / name / "summary.json").read_text())}
+    if name.startswith("ex4"):  # a learner's metric, which compares (m,) with (m, 1), and the honest one
+        data = trained.data()
+        predictions, _ = trained.predict(data.inputs)
+        found["honest"] = float(np.mean(predictions == data.targets))
+        found["broken"] = float(np.mean(predictions == data.targets[:, None]))
+    if name == "weight-height":  # what it says of two people who were not trained on
+        _, probabilities = trained.predict(np.array([[-7.0, -3.0], [20.0, 2.0]]))
+        found["woman"] = [float(p) for p in probabilities[:, 0]]
+    return found
+
+
+def blocks(runs: dict[str, Any]) -> dict[str, str]:
+    """The README's table, and each recipe's page's."""
+    head = ("experiment", "the original", "here", "steps take", "command")
+    recipes = ((what, original, *row(runs[key])) for key, what, original in ROWS)
+    people = runs["weight-height"]
+    return {
+        "recipes": block(runs, [key for key, *_ in ROWS], head, recipes),
+        "mnist": accuracies(runs, ("mnist", "mnist-50")),
+        "rashid": accuracies(runs, ("rashid", "rashid-200")),
+        "ex4": block(
+            runs,
+            ("ex4-50", "ex4", "ex4-10000"),
+            ("iterations", "loss", "honest: (m,) against (m,)", "broken: (m,) against (m, 1)"),
+            (ex4(runs[key]) for key in ("ex4-50", "ex4", "ex4-10000")),
+        ),
+        "weight-height": block(
+            runs,
+            ("weight-height",),
+            ("", ""),
+            (
+                (
+                    f"loss after {people['summary']['epochs']:,} epochs",
+                    f"**{people['summary']['train_loss']:.5f}**",
+                ),
+                ("weight -7, height -3: a woman with probability", f"**{people['woman'][0]:.3f}**"),
+                ("weight 20, height 2: a woman with probability", f"**{people['woman'][1]:.3f}**"),
+            ),
+        ),
+    }
+
+
+def block(runs: dict[str, Any], used: Sequence[str], head: Sequence[str], rows: Any) -> str:
+    """A table, and under it how its figures were made."""
+    notes = "; ".join(sorted({f"{runs[key]['machine']}, {runs[key]['date']}" for key in used}))
+    made = (
+        f"Made by `python scripts/make_figures.py --run recipes` on {notes}. Seconds are the training steps alone."
+    )
+    return f"{table(head, rows)}\n\n{made}\n"
+
+
+def row(entry: dict[str, Any]) -> tuple[str, str, str]:
+    """What a run reached, its seconds, its command."""
+    summary = entry["summary"]
+    result = f"**{share(summary['test_accuracy'])}** on the test set" if summary["test_accuracy"] else ""
+    if summary["recipe"] == "weight-height":
+        result = f"loss {summary['train_loss']:.4f}"
+    result = result or f"{share(summary['train_accuracy'])} of its training set"
+    return result, f"{summary['seconds']:.3g} s", f"`{entry['command']}`"
+
+
+def accuracies(runs: dict[str, Any], keys: Sequence[str]) -> str:
+    """Loss and accuracy of a few runs."""
+    rows = []
+    for entry in map(runs.__getitem__, keys):
+        s = entry["summary"]
+        figures = share(s["train_accuracy"]), f"**{share(s['test_accuracy'])}**", f"{s['test_loss']:.4f}"
+        rows.append((f"`{entry['command']}`", s["epochs"], *figures, f"{s['seconds']:.3g} s"))
+    head = ("command", "epochs", "train accuracy", "test accuracy", "test loss", "steps take")
+    return block(runs, keys, head, rows)
+
+
+def ex4(entry: dict[str, Any]) -> tuple[str, ...]:
+    """The honest and the broken metric of the same weights."""
+    loss, epochs = entry["summary"]["train_loss"], entry["summary"]["epochs"]
+    return f"{epochs:,}", f"{loss:.4f}", f"**{share(entry['honest'])}**", share(entry["broken"])
+
+
+def share(x: float) -> str:
+    """0.98 as 98.00%."""
+    return f"{x:.2%}"

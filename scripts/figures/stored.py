@@ -1,0 +1,66 @@
+"""Figures that others keep: the benchmark's results, and what tests write by --json."""
+
+from __future__ import annotations
+
+import json
+
+from benchmarks.report import everything, summary, timing_table
+from benchmarks.results import saved
+
+from . import ROOT, table
+
+CHART = ROOT / "docs" / "figures" / "performance.png"
+CLAIMS = ROOT / "docs" / "claims.json"
+RELIABILITY = ROOT / "docs" / "reliability.json"
+
+
+def blocks() -> dict[str, str]:
+    """Of docs/performance.md, README.md, docs/verification.md and docs/reliability.md."""
+    return {**speed(), **claims(), "torture": torture()}
+
+
+def speed() -> dict[str, str]:
+    """CPUs and GPUs apart; a GPU's blocks are empty where none was measured."""
+    results = saved()
+    gpus = [result for result in results if result.machine.gpu]
+    cpus = [result for result in results if not result.machine.gpu]
+    return {
+        "performance": everything(cpus),
+        "performance-summary": summary(cpus[0]),
+        "gpu": everything(gpus),
+        "gpu-summary": "\n\n".join([*map(timing_table, gpus[0].timings), ""]) if gpus else "",
+    }
+
+
+def draw() -> None:
+    """The chart of the first CPU's results."""
+    from benchmarks.chart import draw
+
+    draw(next(result for result in saved() if not result.machine.gpu), CHART)
+
+
+def claims() -> dict[str, str]:
+    """Planted mistakes by id, and what the doctor says of healthy runs: from `python -m tests.support.claims`."""
+    found = json.loads(CLAIMS.read_text())
+    made = f"Made by `{found['command']}` on {found['machine']}, {found['date']}."
+    mistakes, alarms = found["mistakes"], found["alarms"]
+    planted, caught, named = (sum(row[i] for row in mistakes.values()) for i in range(3))
+    total = (f"**all {len(mistakes)}**", f"**{planted}**", f"**{caught}**", f"**{named}**")
+    head = ("mistake", "planted", "caught", "named at the first guess")
+    healthy = tuple(f"**{sum(row[i] for row in alarms.values())}**" for i in range(3))
+    return {
+        "mistakes": f"{table(head, [*((id, *row) for id, row in mistakes.items()), total])}\n\n"
+        f"Of {found['right']} right networks **{found['accused']}** were accused.\n\n{made}\n",
+        "alarms": table(
+            ("recipe", "healthy runs", "warnings", "faults"),
+            [*((recipe, *row) for recipe, row in alarms.items()), ("**all**", *healthy)],
+        )
+        + f"\n\n{made}\n",
+    }
+
+
+def torture() -> str:
+    """From `python -m tests.torture --json`."""
+    found = json.loads(RELIABILITY.read_text())
+    lines = [f"{found['date']}, {found['machine']}", *(f"{what:<22} {words}" for what, words in found["trials"])]
+    return "\n".join(["```", *lines, "```", "", f"Made by `{found['command']}`, on that machine and day.", ""])

@@ -1,0 +1,73 @@
+"""What the project claims of its gradients, and of two libraries' agreement; what docs/learner.py prints."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two libraries' threads in one process would fight for the cores
+
+from backends import available, select
+from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck_recipe
+from nnbackprop.diagnostics.parity.recipe import parity as compare
+from nnbackprop.runs import config
+
+from . import ROOT, machine, table
+
+RECIPES = ("mnist", "ex4", "rashid", "weight-height")
+LARGE = ("gradcheck", "mnist", "--hidden", "1000", "200", "--backend", "numpy")
+STEPS = 100
+
+
+def measure() -> dict[str, str]:
+    """The blocks; SystemExit if a gradient is wrong or libraries are apart."""
+    command = "python scripts/make_figures.py --run verification"
+    made = f"Made by `{command}` on {machine()}, {datetime.now(UTC).date().isoformat()}."
+    blocks = {"gradients": gradients(), "parity": parity(), "learner": learner()}
+    return {name: f"{text}\n\n{made}\n" for name, text in blocks.items()}
+
+
+def gradients() -> str:
+    """The largest relative error of each recipe's gradients on each library here; a million numbers' time."""
+    rows = []
+    for recipe in RECIPES:
+        for name in usable():
+            report = gradcheck_recipe(config.resolve(recipe, {}), select(name))
+            if not report.passed:
+                sys.exit(f"{recipe} on {name}: a gradient is wrong.\n{report}")
+            rows.append((recipe, name, f"{report.numbers:,}", f"{max(t.error for t in report.tensors):.1e}"))
+    begin = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "nnbackprop", *LARGE], capture_output=True, text=True, check=True)
+    seconds, verdict = time.perf_counter() - begin, done.stdout.strip().splitlines()[-1]
+    words = f"`nnbackprop {' '.join(LARGE)}`, start and import included, takes **{seconds:.1f} s**: {verdict}."
+    return f"{table(('recipe', 'library', 'numbers', 'largest relative error'), rows)}\n\n{words}"
+
+
+def usable() -> list[str]:
+    """The libraries that work here."""
+    return [row.name for row in available() if row.usable]
+
+
+def parity() -> str:
+    """The default recipe for a hundred steps on every library here, each against the first."""
+    result, rows = compare(config.resolve("mnist", {}), usable(), STEPS), []
+    if not result.passed:
+        sys.exit("Libraries are too far apart: see `nnbackprop parity`.")
+    for one in result.comparisons:
+        judged = [difference for difference in one.differences if not difference.excuse]
+        worst = max(judged, key=lambda difference: difference.relative)
+        limit = "reported only" if one.tolerance is None else f"{one.tolerance:g}"
+        where = f"{worst.relative:.1e}, {worst.tensor} after step {worst.step}"
+        left_out = f"{len(one.differences) - len(judged)} of {len(one.differences):,}"
+        rows.append((one.library, one.dtype, one.begin, where, limit, left_out))
+    head = ("library", "dtype", "steps begin from", "largest relative difference", "tolerance")
+    return table((*head, "left out (kinks, rounding)"), rows)
+
+
+def learner() -> str:
+    """What docs/learner.py prints."""
+    command = [sys.executable, str(ROOT / "docs" / "learner.py")]
+    return f"```\n{subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()}\n```"

@@ -1,0 +1,64 @@
+"""Write every generated block of README.md and docs/*.md, between the marks that name it.
+
+python scripts/make_figures.py                    from what is kept in docs/*.json and benchmarks/results
+python scripts/make_figures.py --run recipes      measure or draw first: recipes, verification, reproducibility,
+                                                  derivation, chart
+python scripts/make_figures.py --check            write nothing; exit status 1 if a page would change
+
+Kept by others: `python -m benchmarks` (speed), `scripts/gpu_check.py`, `python -m tests.torture --json
+docs/reliability.json`, `python -m tests.support.claims --json docs/claims.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "docs")]  # this checkout
+
+from figures import PAGES, filled, recipes, reproducibility, stored, verification, write  # noqa: E402
+
+STORE = ROOT / "docs" / "figures.json"
+MEASURED = {module.__name__.split(".")[1]: module.measure for module in (recipes, verification, reproducibility)}
+
+
+def blocks() -> dict[str, str]:
+    """Every block but the derivation's, by name."""
+    found = json.loads(STORE.read_text())
+    return {
+        **recipes.blocks(found["recipes"]),
+        **found["verification"],
+        **found["reproducibility"],
+        **stored.blocks(),
+    }
+
+
+def main() -> int:
+    """Measure what is asked for, keep it, fill the pages."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", nargs="+", default=[], choices=(*MEASURED, "derivation", "chart"))
+    parser.add_argument("--check", action="store_true")
+    given = parser.parse_args()
+    for name in given.run:
+        if name == "derivation":
+            import derivation_figures
+
+            derivation_figures.main()
+        elif name == "chart":
+            stored.draw()
+        else:
+            found = {**json.loads(STORE.read_text()), name: MEASURED[name]()}
+            STORE.write_text(json.dumps(found, indent=2) + "\n")
+    if given.check:
+        changed = [page.name for page in PAGES if filled(text := page.read_text(), blocks()) != text]
+        print("\n".join(f"{name} would change" for name in changed) or "Every page is as its figures are.")
+        return int(bool(changed))
+    write(blocks())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
