@@ -122,7 +122,7 @@ class Match:
         self.everyone("prepare", self.name, self.device, self.tf32)
         us, ours = self.lead()
         checks = tuple(self.checks(us, ours))
-        slices = self.rounds(self.calibrate(us, {check.rival for check in checks if not check.passed}))
+        slices = self.rounds(self.calibrate({check.rival for check in checks if not check.passed}))
         self.everyone("drop")
         if us not in slices:
             raise self.nobody()
@@ -189,13 +189,10 @@ class Match:
                 limit = tolerance * min(1.0, steps / CHECK_STEPS)
                 yield Check(name, RIVALS[name].title, "weights", steps, difference(theirs, ours), limit)
 
-    def calibrate(self, us: str, failed: Set[str]) -> dict[str, int]:
-        """The steps of a slice for each, whole chunks; one chunk where that takes us twice a slice's time."""
+    def calibrate(self, failed: Set[str]) -> dict[str, int]:
+        """The steps of a slice for each that is timed, whole chunks."""
         self.say(f"{self.name}: how many steps are a slice?")
-        took = self.ask(us, "run", self.chunk)
-        long = took and took[0] > 2 * self.pace.slice
-        here = [name for name in self.here if name not in failed]
-        return {name: self.chunk if long else self.slice_steps(name) for name in here}
+        return {name: self.slice_steps(name) for name in list(self.here) if name not in failed}
 
     def slice_steps(self, name: str) -> int:
         """Longer and longer runs, until one is long enough to tell; the first may compile something."""

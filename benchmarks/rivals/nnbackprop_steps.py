@@ -43,7 +43,7 @@ class Ours:
         self.problem, self.backend, self.steps = problem, backend, 0
         self.scan = partial(Backend.scan, backend) if eager else backend.scan
         metrics = metrics_for(workload.loss)
-        self.step = TrainStep(backend.xp, workload.objective, workload.optimizer, metrics, seed=0)
+        self.step: Any = TrainStep(backend.xp, workload.objective, workload.optimizer, metrics, seed=0)
         self.state: Tree = self.step.init(tree_map(backend.asarray, problem.params))
         self.loader = DataLoader(backend, problem.train, problem.scaling, workload.dtype, resident)
 
@@ -54,7 +54,7 @@ class Ours:
         for begin in range(0, len(rows), length):
             some = rows[begin : begin + length]
             numbers = np.arange(self.steps, self.steps + len(some))
-            scalars = scalars_of(self.step.optimizer, lambda _: workload.lr, numbers, workload.dtype)
+            scalars = scalars_of(workload.optimizer, lambda _: workload.lr, numbers, workload.dtype)
             chunks.append({**self.loader.xs(some), "step": numbers.astype(np.int32), "scalars": scalars})
             self.steps += len(some)
         return [tree_map(self.backend.asarray, xs) for xs in chunks] if self.loader.resident else chunks

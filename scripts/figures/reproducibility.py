@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,56 +18,46 @@ import numpy as np
 
 from backends import Backend, select
 from nnbackprop._system_info import POOLS, Blas
-from nnbackprop.diagnostics.replay import TOLERANCE
 from nnbackprop.nn.rng import RngKey
 
-from . import machine
-from . import table as markdown
+from . import machine, table
 
-COMMANDS = """
-import contextlib, io, json, sys
-absent, commands = json.load(sys.stdin)
-sys.modules.update(dict.fromkeys(absent))  # what is None there is not found
+BOUND = 1e-12
+"""Of the relative difference of float64 weights; see docs/reproducibility.md."""
+
+COMMAND = """
+import json, sys
+sys.modules.update(dict.fromkeys(json.loads(sys.argv[1])))  # what is None there is not found
 from nnbackprop.report import plots
-plots.draw_run = lambda *_: None  # plots would take longer than these runs
+plots.draw_run = lambda *_: ()  # plots would take longer than these runs
 from nnbackprop.cli import main
-shown = []
-for words in commands:
-    with contextlib.redirect_stdout(io.StringIO()) as said:
-        try:
-            main(words)
-        except SystemExit as end:
-            if end.code not in (0, 1):  # 1 says that runs differ, which is what is asked
-                raise
-    shown.append(said.getvalue())
-json.dump(shown, sys.stdout)
+main(sys.argv[2:])
 """
 
 LIBRARIES = {"numpy": "NumPy", "torch": "PyTorch", "jax": "JAX"}
 OTHERS = {name: title for name, title in LIBRARIES.items() if name != "numpy"}
-DTYPES = ("float32", "float64")
 
 Words = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Place:
-    """A process with its threads, kernels of OpenBLAS, packages it cannot find, and flags for `train`."""
+    """A process with its threads, kernels of OpenBLAS and packages it cannot find."""
 
     threads: int = 1
     kernel: str | None = None
     absent: Words = ()
-    flags: Words = ()
 
-    def run(self, commands: Sequence[Words]) -> list[str]:
-        """What each of our commands prints, one after the other."""
+    def run(self, *words: str) -> str:
+        """What a command of ours prints; status 1 of `replay` says that runs differ, which is what is asked."""
         environment = {**os.environ, **dict.fromkeys(POOLS, str(self.threads))}
         if self.kernel:
             environment["OPENBLAS_CORETYPE"] = self.kernel
-        given = json.dumps([self.absent, commands])
-        code = [sys.executable, "-c", COMMANDS]
-        done = subprocess.run(code, input=given, stdout=subprocess.PIPE, text=True, env=environment, check=True)
-        return json.loads(done.stdout)
+        command = [sys.executable, "-c", COMMAND, json.dumps(self.absent), *words]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
+        if done.returncode not in (0, 1):
+            sys.exit(f"nnbackprop {' '.join(words)} ended with status {done.returncode}.")
+        return done.stdout
 
 
 @dataclass(frozen=True)
@@ -85,33 +74,41 @@ class Case:
     again: Place = Place()
     edit: tuple[str, str] = ("", "")
 
+    def replay(self, dtype: str) -> dict[str, Any]:
+        """What `nnbackprop replay --json` finds."""
+        with tempfile.TemporaryDirectory() as runs:
+            where = ("--runs-dir", runs, "--progress", "off")
+            first, *more = self.train
+            self.made.run("train", *first, "--dtype", dtype, "--name", "run", *where)
+            for words in more:
+                self.made.run("train", "--resume", f"{runs}/run", *words, *where)
+            config = Path(runs, "run", "config.toml")
+            config.write_text(config.read_text().replace(*self.edit))
+            return json.loads(self.again.run("replay", "run", "--json", *self.flags, *where))
 
-def small(library: str, epochs: int = 3) -> Words:
+
+def small(library: str, *further: str, epochs: int = 3) -> Words:
     """784-128-64-10 with the default recipe's ReLU and dropout; 34 steps an epoch, the last of fewer samples."""
     layers = ("--hidden", "128", "64", "--data", "mnist-20x20")
-    return ("mnist", *layers, "--epochs", str(epochs), "--backend", library)
+    return ("mnist", *layers, "--epochs", str(epochs), "--backend", library, *further)
 
 
-def full(library: str) -> Words:
+def full(library: str, *further: str) -> Words:
     """40 steps of ex4, each a sum over all 5,000 samples."""
-    return ("ex4", "--epochs", "40", "--backend", library)
+    return ("ex4", "--epochs", "40", "--backend", library, *further)
 
 
 def same_bits() -> list[Case]:
     """What has equal bits."""
-    stopped = (*small("numpy"), "--max-time", "1e-9"), ("--max-time", "1e9")
-    streamed = ((*small("numpy"), "--resident", "no"),)
-    fixed = Place(threads=2, flags=("--deterministic",))
-    libraries, others = LIBRARIES.items(), OTHERS.items()
+    two, fixed = Place(2), "--deterministic"
+    names = LIBRARIES.items()
+    stopped, streamed = small("numpy", "--max-time", "1e-9"), small("numpy", "--resident", "no")
     return [
-        *(
-            Case(f"once, once more, on two threads: {t}", (full(n),), made=Place(2), again=Place(2))
-            for n, t in libraries
-        ),
-        Case("stopped within an epoch and resumed, in one piece", stopped),
-        Case("streamed, resident", streamed, edit=('resident = "no"', 'resident = "yes"')),
-        *(Case(f"chunks of 2 steps, of 32: {t}", ((*small(n), "--save-every", "2"),)) for n, t in others),
-        *(Case(f"`--deterministic`, two threads, one: {t}", (full(n),), made=fixed) for n, t in libraries),
+        *(Case(f"once, once more, on two threads: {t}", (full(n),), made=two, again=two) for n, t in names),
+        Case("stopped within an epoch and resumed, in one piece", (stopped, ("--max-time", "1e9"))),
+        Case("streamed, resident", (streamed,), edit=('resident = "no"', 'resident = "yes"')),
+        *(Case(f"chunks of 2 steps, of 32: {t}", (small(n, "--save-every", "2"),)) for n, t in OTHERS.items()),
+        *(Case(f"`--deterministic`, two threads, one: {t}", (full(n, fixed),), made=two) for n, t in names),
     ]
 
 
@@ -136,36 +133,16 @@ def close() -> list[Case]:
     ]
 
 
-def replays(cases: Sequence[Case]) -> list[dict[str, Any]]:
-    """What `nnbackprop replay --json` finds of each case in each dtype; a process a place, two at a time."""
-    with tempfile.TemporaryDirectory() as runs, ThreadPoolExecutor(2) as pool:
-        where = ("--runs-dir", runs, "--progress", "off")
-        trains, replays = defaultdict(list), defaultdict(list)
-        rows = [(case, dtype, f"{n}-{dtype}") for n, case in enumerate(cases) for dtype in DTYPES]
-        for case, dtype, name in rows:
-            first, *more = case.train
-            trains[case.made].append(("train", *first, "--dtype", dtype, "--name", name, *case.made.flags, *where))
-            trains[case.made] += [("train", "--resume", f"{runs}/{name}", *words, *where) for words in more]
-            replays[case.again].append((name, ("replay", name, "--json", *case.flags, *where)))
-        list(pool.map(Place.run, trains, trains.values()))
-        for case, _, name in rows:
-            config = Path(runs, name, "config.toml")
-            config.write_text(config.read_text().replace(*case.edit))
-        shown = pool.map(Place.run, replays, ([words for _, words in named] for named in replays.values()))
-        found: dict[str, dict[str, Any]] = {}
-        for named, said in zip(replays.values(), shown, strict=True):
-            found |= {name: json.loads(words) for (name, _), words in zip(named, said, strict=True)}
-        return [found[name] for _, _, name in rows]
-
-
-def table(cases: Sequence[Case], bits: bool) -> str:
+def replays(cases: Sequence[Case], bits: bool) -> str:
     """A row a case; SystemExit where the promise fails: equal `bits`, or float64 weights within the bound."""
-    rows, found = [], replays(cases)
-    for case, single, double in zip(cases, found[::2], found[1::2], strict=True):
-        if not (single["exact"] and double["exact"] if bits else distance(double) <= TOLERANCE):
+    with ThreadPoolExecutor(2) as pool:
+        found = [list(pool.map(lambda case: case.replay(dtype), cases)) for dtype in ("float32", "float64")]  # noqa: B023
+    rows = []
+    for case, single, double in zip(cases, *found, strict=True):
+        if not (single["exact"] and double["exact"] if bits else distance(double) <= BOUND):
             sys.exit(f"{case.words}: {apart(single)} in float32, {apart(double)} in float64.")
         rows.append((case.words, apart(single), accuracy(single), apart(double)))
-    return markdown(("trained so, replayed so", "float32", "its accuracy", "float64"), rows)
+    return table(("trained so, replayed so", "float32", "its accuracy", "float64"), rows)
 
 
 def distance(found: Mapping[str, Any]) -> float:
@@ -186,10 +163,9 @@ def accuracy(found: Mapping[str, Any]) -> str:
 
 def masks(backend: Backend) -> np.ndarray:
     """The input's dropout masks of the first hundred steps of the default recipe."""
-    keys = [RngKey(0, backend.asarray(np.asarray(step, np.int32))).at(0) for step in range(100)]
-    return np.stack(
-        [backend.to_numpy(key.dropout_mask(backend.xp, (120, 784), 0.4, backend.xp.float32)) for key in keys]
-    )
+    xp, steps = backend.xp, (backend.asarray(np.asarray(step, np.int32)) for step in range(100))
+    drawn = (RngKey(0, step).at(0).dropout_mask(xp, (120, 784), 0.4, xp.float32) for step in steps)
+    return np.stack([backend.to_numpy(mask) for mask in drawn])
 
 
 def measure() -> dict[str, str]:
@@ -197,12 +173,9 @@ def measure() -> dict[str, str]:
     drawn = [masks(select(name)) for name in LIBRARIES]
     if not all(np.array_equal(each, drawn[0]) for each in drawn):
         sys.exit("Dropout masks differ between libraries.")
-    equal, words = table(same_bits(), bits=True), f"have the same bits on {', '.join(LIBRARIES.values())}."
-    blas = Blas.loaded()
-    kernel = f"{blas.library} for {blas.kernel}" if blas else "a BLAS of the system's"
+    words = f"100 dropout masks of 120 x 784 have the same bits on {', '.join(LIBRARIES.values())}."
+    kernel = f"{blas.library} for {blas.kernel}" if (blas := Blas.loaded()) else "a BLAS of the system's"
     command = "python scripts/make_figures.py --run reproducibility"
     made = f"Made by `{command}` on {machine()}, {kernel}, {datetime.now(UTC).date()}."
-    return {
-        "reproducible": f"{equal}\n\n100 dropout masks of 120 x 784 {words}\n\n{made}\n",
-        "near": f"{table(close(), bits=False)}\n\n{made}\n",
-    }
+    reproducible = f"{replays(same_bits(), bits=True)}\n\n{words}\n\n{made}\n"
+    return {"reproducible": reproducible, "near": f"{replays(close(), bits=False)}\n\n{made}\n"}
