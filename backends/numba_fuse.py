@@ -89,7 +89,7 @@ def _source(
     donated: Sequence[int],
     several: bool,
 ) -> Callable[..., Any]:
-    """The loop as Python for numba, such as this of `descend` where nothing is donated.
+    """The loop as Python for numba, such as this of `sgd_kernel` where nothing is donated.
 
         def loop(a0, a1, a2):
             a2 = np.float32(a2)

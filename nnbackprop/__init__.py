@@ -19,14 +19,15 @@ check_backends()
 # fmt: off
 __all__ = [  # noqa: RUF022
     "Adagrad", "Adam", "AdamW", "Backend", "BackendError", "BatchNorm", "Callback", "ClassificationMetrics",
-    "Constant", "Cosine", "DataError", "Dataset", "Dense", "DivergedError", "Dropout", "ELU", "Exponential",
-    "FanOutNormal", "Flatten", "GELU", "Glorot", "He", "Identity", "LayerNorm", "LeCun", "LeakyReLU",
-    "MeanSquaredError", "Momentum", "MultilabelMetrics", "Nesterov", "NnbackpropError", "Normal", "OneCycle",
-    "RMSprop", "ReLU", "RegressionMetrics", "Residual", "RngKey", "RunFolderError", "SGD", "Scaling",
-    "Sequential", "ShapeError", "SiLU", "Sigmoid", "SigmoidBinaryCrossEntropy", "Softmax",
-    "SoftmaxCrossEntropy", "Softplus", "Splits", "StepDecay", "Tanh", "TrainedModel", "Trainer", "Uniform",
-    "UsageError", "Warmup", "WeightPenalty", "Zeros", "accuracy", "available", "clip_by_global_norm",
+    "Constant", "Cosine", "DataError", "Dataset", "Dense", "DivergedError", "Dropout", "ELU", "EarlyStopping",
+    "Exponential", "FanOutNormal", "Flatten", "GELU", "Glorot", "He", "Identity", "LayerNorm", "LeCun",
+    "LeakyReLU", "MeanSquaredError", "Momentum", "MultilabelMetrics", "Nesterov", "NnbackpropError", "Normal",
+    "OneCycle", "RMSprop", "ReLU", "RegressionMetrics", "Residual", "RngKey", "RunFolderError", "SGD",
+    "Scaling", "Sequential", "ShapeError", "SiLU", "Sigmoid", "SigmoidBinaryCrossEntropy", "Softmax",
+    "SoftmaxCrossEntropy", "Softplus", "Splits", "StepDecay", "Tanh", "TimeLimit", "TrainedModel", "Trainer",
+    "Uniform", "UsageError", "Warmup", "WeightPenalty", "Zeros", "accuracy", "available", "clip_by_global_norm",
     "clip_by_value", "fit_scaling", "gradcheck", "gradcheck_function", "load", "one_hot", "select", "split",
+    "trace_nan",
 ]
 # fmt: on
 
@@ -34,6 +35,7 @@ _NAMES_BY_MODULE = {
     "backends": "Backend BackendError available select",
     "nnbackprop.data": "Dataset Scaling Splits fit_scaling load split",
     "nnbackprop.diagnostics.gradcheck.gradcheck": "gradcheck gradcheck_function",
+    "nnbackprop.diagnostics.nan_tracing": "trace_nan",
     "nnbackprop.errors": "DataError DivergedError NnbackpropError RunFolderError ShapeError UsageError",
     "nnbackprop.nn.initializers": "FanOutNormal Glorot He LeCun Normal Uniform Zeros",
     "nnbackprop.nn.layers": "ELU GELU BatchNorm Dense Dropout Flatten Identity LayerNorm LeakyReLU ReLU SiLU "
@@ -46,7 +48,7 @@ _NAMES_BY_MODULE = {
     "nnbackprop.optim": "SGD Adagrad Adam AdamW Momentum Nesterov RMSprop clip_by_global_norm clip_by_value",
     "nnbackprop.optim.schedules": "Constant Cosine Exponential OneCycle StepDecay Warmup",
     "nnbackprop.runs.trained_model": "TrainedModel",
-    "nnbackprop.training.callbacks": "Callback",
+    "nnbackprop.training.callbacks": "Callback EarlyStopping TimeLimit",
     "nnbackprop.training.trainer": "Trainer",
 }
 _MODULES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()}
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from backends import Backend, BackendError, available, select
     from nnbackprop.data import Dataset, Scaling, Splits, fit_scaling, load, split
     from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck, gradcheck_function
+    from nnbackprop.diagnostics.nan_tracing import trace_nan
     from nnbackprop.errors import DataError, DivergedError, NnbackpropError, RunFolderError, ShapeError, UsageError
     from nnbackprop.nn.initializers import FanOutNormal, Glorot, He, LeCun, Normal, Uniform, Zeros
     from nnbackprop.nn.layers import (
@@ -93,7 +96,7 @@ if TYPE_CHECKING:
     )
     from nnbackprop.optim.schedules import Constant, Cosine, Exponential, OneCycle, StepDecay, Warmup
     from nnbackprop.runs.trained_model import TrainedModel
-    from nnbackprop.training.callbacks import Callback
+    from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
     from nnbackprop.training.trainer import Trainer
 else:
 

@@ -64,7 +64,7 @@ class DivergedError(NnbackpropError, ArithmeticError):
         return cls(
             f"Training diverged: by step {step} the loss, a gradient or a parameter became NaN or infinite. The "
             "usual cause is the learning rate: try a tenth of it. "
-            "nnbackprop.diagnostics.nan_tracing.trace_nan(trainer, error) names the step and the layer.",
+            "nb.trace_nan(trainer, error) names the step and the layer.",
             step,
         )
 

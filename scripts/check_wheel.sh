@@ -12,7 +12,8 @@ python3 -m venv "$work/venv"
 
 cd "$work"
 "$work/venv/bin/python" - <<'PYTHON'
-import pathlib, backends, nnbackprop
+import importlib.util, pathlib, backends, nnbackprop
+assert importlib.util.find_spec("benchmarks") is None
 for package in (backends, nnbackprop):
     assert "site-packages" in pathlib.Path(package.__file__).parts, package.__file__
 PYTHON

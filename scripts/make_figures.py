@@ -2,7 +2,7 @@
 
 python scripts/make_figures.py                    from what is kept in docs/*.json and benchmarks/results
 python scripts/make_figures.py --run recipes      measure or draw first: recipes, verification, reproducibility,
-                                                  derivation, chart
+                                                  derivation, chart, terminal
 python scripts/make_figures.py --check            write nothing; exit status 1 if a page would change
 
 Kept by others: `python -m benchmarks` (speed), `scripts/gpu_check.py`, `python -m tests.torture --json
@@ -39,7 +39,7 @@ def blocks() -> dict[str, str]:
 def main() -> int:
     """Measure what is asked for, keep it, fill the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", nargs="+", default=[], choices=(*MEASURED, "derivation", "chart"))
+    parser.add_argument("--run", nargs="+", default=[], choices=(*MEASURED, "derivation", "chart", "terminal"))
     parser.add_argument("--check", action="store_true")
     given = parser.parse_args()
     for name in given.run:
@@ -49,6 +49,10 @@ def main() -> int:
             derivation_figures.main()
         elif name == "chart":
             stored.draw()
+        elif name == "terminal":
+            from figures import terminal
+
+            terminal.draw()
         else:
             found = {**json.loads(STORE.read_text()), name: MEASURED[name]()}
             STORE.write_text(json.dumps(found, indent=2) + "\n")

@@ -17,7 +17,7 @@ from nnbackprop.errors import UsageError
 from .base import Optimizer, check_epsilon, check_share
 
 
-def divide_by_sum_of_squares(xp: Any, w: Array, dw: Array, v: Array, lr: Array, eps: float) -> tuple[Array, Array]:
+def adagrad_kernel(xp: Any, w: Array, dw: Array, v: Array, lr: Array, eps: float) -> tuple[Array, Array]:
     """v <- v + dw^2;  w <- w - lr dw / (sqrt(v) + eps)."""
     v = v + dw * dw
     return w - lr * dw / (xp.sqrt(v) + eps), v
@@ -29,14 +29,14 @@ class Adagrad(Optimizer):
 
     eps: float = 1e-10
 
-    kernel: ClassVar[ElementwiseKernel] = divide_by_sum_of_squares
+    kernel: ClassVar[ElementwiseKernel] = adagrad_kernel
     state_names: ClassVar[tuple[str, ...]] = ("sum_of_squares",)
 
     def __post_init__(self) -> None:
         check_epsilon(self.eps)
 
 
-def divide_by_mean_square(
+def rmsprop_kernel(
     xp: Any, w: Array, dw: Array, v: Array, lr: Array, rho: float, one_minus_rho: float, eps: float
 ) -> tuple[Array, Array]:
     """v <- rho v + (1 - rho) dw^2;  w <- w - lr dw / (sqrt(v) + eps)."""
@@ -54,7 +54,7 @@ class RMSprop(Optimizer):
     rho: float = 0.9
     eps: float = 1e-8
 
-    kernel: ClassVar[ElementwiseKernel] = divide_by_mean_square
+    kernel: ClassVar[ElementwiseKernel] = rmsprop_kernel
     state_names: ClassVar[tuple[str, ...]] = ("mean_square",)
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ class RMSprop(Optimizer):
         return s["lr"], self.rho, 1 - self.rho, self.eps
 
 
-def moments(
+def adam_kernel(
     xp: Any,
     w: Array,
     dw: Array,
@@ -90,7 +90,7 @@ def moments(
     return w - step_size * m / (correction * xp.sqrt(v) + eps), m, v
 
 
-def decayed_moments(
+def adamw_kernel(
     xp: Any,
     w: Array,
     dw: Array,
@@ -105,7 +105,7 @@ def decayed_moments(
     one_minus_beta2: float,
     eps: float,
 ) -> tuple[Array, Array, Array]:
-    """As `moments`, from keep w in place of w, where keep is 1 - lr decay."""
+    """As `adam_kernel`, from keep w in place of w, where keep is 1 - lr decay."""
     m = beta1 * m + one_minus_beta1 * dw
     v = beta2 * v + one_minus_beta2 * dw * dw
     return keep * w - step_size * m / (correction * xp.sqrt(v) + eps), m, v
@@ -122,7 +122,7 @@ class Adam(Optimizer):
     beta2: float = 0.999
     eps: float = 1e-8
 
-    kernel: ClassVar[ElementwiseKernel] = moments
+    kernel: ClassVar[ElementwiseKernel] = adam_kernel
     state_names: ClassVar[tuple[str, ...]] = ("m", "v")
 
     def __post_init__(self) -> None:
@@ -152,18 +152,20 @@ class AdamW(Adam):
     with `WeightPenalty(l2=...)`.
     """
 
-    decay: float = 0.01
+    weight_decay: float = 0.01
 
-    kernel: ClassVar[ElementwiseKernel] = decayed_moments
+    kernel: ClassVar[ElementwiseKernel] = adamw_kernel
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.decay < math.inf:
-            raise UsageError(f"decay is a rate of shrinking and must be at least 0; got {self.decay!r}.")
+        if not 0 <= self.weight_decay < math.inf:
+            raise UsageError(
+                f"weight_decay is a rate of shrinking and must be at least 0; got {self.weight_decay!r}."
+            )
 
     def step_scalars(self, t: int, lr: float) -> dict[str, float]:
         """Return Adam's scalars and keep = 1 - lr decay."""
-        return super().step_scalars(t, lr) | {"keep": 1 - lr * self.decay}
+        return super().step_scalars(t, lr) | {"keep": 1 - lr * self.weight_decay}
 
     def arguments(self, s: dict[str, Any]) -> tuple[Any, ...]:
         """Return Adam's arguments, with keep before the betas."""

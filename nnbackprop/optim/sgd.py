@@ -15,7 +15,7 @@ from backends import Array, ElementwiseKernel
 from .base import Optimizer, check_share
 
 
-def descend(xp: Any, w: Array, dw: Array, lr: Array) -> Array:
+def sgd_kernel(xp: Any, w: Array, dw: Array, lr: Array) -> Array:
     """w <- w - lr dw (derivation, D9, D22)."""
     return w - lr * dw
 
@@ -24,36 +24,36 @@ def descend(xp: Any, w: Array, dw: Array, lr: Array) -> Array:
 class SGD(Optimizer):
     """Plain stochastic gradient descent: w <- w - lr dw."""
 
-    kernel: ClassVar[ElementwiseKernel] = descend
+    kernel: ClassVar[ElementwiseKernel] = sgd_kernel
 
 
-def heavy_ball(xp: Any, w: Array, dw: Array, v: Array, lr: Array, mu: float) -> tuple[Array, Array]:
-    """v <- mu v + dw;  w <- w - lr v."""
-    v = mu * v + dw
+def momentum_kernel(xp: Any, w: Array, dw: Array, v: Array, lr: Array, momentum: float) -> tuple[Array, Array]:
+    """v <- momentum v + dw;  w <- w - lr v."""
+    v = momentum * v + dw
     return w - lr * v, v
 
 
-def look_ahead(xp: Any, w: Array, dw: Array, v: Array, lr: Array, mu: float) -> tuple[Array, Array]:
-    """v <- mu v + dw;  w <- w - lr (dw + mu v)."""
-    v = mu * v + dw
-    return w - lr * (dw + mu * v), v
+def nesterov_kernel(xp: Any, w: Array, dw: Array, v: Array, lr: Array, momentum: float) -> tuple[Array, Array]:
+    """v <- momentum v + dw;  w <- w - lr (dw + momentum v)."""
+    v = momentum * v + dw
+    return w - lr * (dw + momentum * v), v
 
 
 @dataclass(frozen=True)
 class Momentum(Optimizer):
-    """Heavy ball: v <- mu v + dw;  w <- w - lr v. Polyak, 1964; PyTorch's SGD with dampening 0."""
+    """Heavy ball: v <- momentum v + dw;  w <- w - lr v. Polyak, 1964; PyTorch's SGD with dampening 0."""
 
-    mu: float = 0.9
+    momentum: float = 0.9
 
-    kernel: ClassVar[ElementwiseKernel] = heavy_ball
+    kernel: ClassVar[ElementwiseKernel] = momentum_kernel
     state_names: ClassVar[tuple[str, ...]] = ("velocity",)
 
     def __post_init__(self) -> None:
-        check_share("mu", self.mu)
+        check_share("momentum", self.momentum)
 
 
 @dataclass(frozen=True)
 class Nesterov(Momentum):
-    """Nesterov's momentum: v <- mu v + dw;  w <- w - lr (dw + mu v). PyTorch's SGD with nesterov=True."""
+    """v <- momentum v + dw;  w <- w - lr (dw + momentum v): PyTorch\'s SGD with nesterov=True."""
 
-    kernel: ClassVar[ElementwiseKernel] = look_ahead
+    kernel: ClassVar[ElementwiseKernel] = nesterov_kernel

@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 NORMS: dict[str, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
 
-MOMENTUM = {"momentum": "mu", "nesterov": "mu", "adam": "beta1", "adamw": "beta1"}
+MOMENTUM = {"momentum": "momentum", "nesterov": "momentum", "adam": "beta1", "adamw": "beta1"}
 """What an optimizer calls its momentum."""
 
 
@@ -110,7 +110,7 @@ def optimizer(config: Config) -> Optimizer:
             )
         options[name] = config.momentum
     if config.optimizer == "adamw":
-        options["decay"] = config.weight_decay
+        options["weight_decay"] = config.weight_decay
     return kind(**options)
 
 

@@ -174,7 +174,7 @@ class Config:
     name: Annotated[str | None, Setting("Run", "Name of the run folder; the recipe's if not given.")] = None
 
     @property
-    def storage(self) -> Literal["float32", "float64"]:
+    def params_dtype(self) -> Literal["float32", "float64"]:
         """The dtype of parameters, losses and evaluations."""
         return "float64" if self.dtype == "float64" else "float32"
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import platform
+import stat
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -68,11 +69,15 @@ class RunDir:
         """The folder itself; RunFolderError if a link in it leads out, as what is written there would."""
         inside = self.path.resolve()
         for path in self.path.rglob("*"):
-            leads = Path(os.path.realpath(path))
-            other = leads.exists() and not (leads.is_file() or leads.is_dir())  # a pipe would be waited for
-            if other or not leads.is_relative_to(inside):
+            target = Path(os.path.realpath(path))
+            try:
+                mode = target.stat().st_mode
+            except OSError:  # a link to nothing, or a file that was removed since
+                mode = stat.S_IFREG
+            special = not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))  # a pipe would be waited for
+            if special or not target.is_relative_to(inside):
                 raise RunFolderError(
-                    f"{path} leads to {leads}, which is no file of its run: put the file itself there, as a run's "
+                    f"{path} leads to {target}, which is no file of its run: put the file itself there, as a run's "
                     "folder is read and written as a whole."
                 )
         return self

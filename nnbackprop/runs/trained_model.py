@@ -51,10 +51,10 @@ class TrainedModel:
         info = state.info_of(checkpoint)
         backend = backend or select(config.backend, config.device)
         objective = build.objective(config, config.outputs or len(info.classes))
-        outline = objective.network.outline((info.features,), config.storage)
+        outline = objective.network.outline((info.features,), config.params_dtype)
         params = tree_map(backend.asarray, checkpoints.fill(outline, checkpoint.arrays, "params"))
         metrics = metrics_for(objective.loss)
-        evaluator = Evaluator(backend, objective, metrics, state.scaling_of(checkpoint), config.storage)
+        evaluator = Evaluator(backend, objective, metrics, state.scaling_of(checkpoint), config.params_dtype)
         return cls(folder, config, evaluator, params, info.features, info.classes, info.image_shape, info.highest)
 
     def data(self, spec: str | None = None) -> Dataset:

@@ -130,7 +130,8 @@ class Trainer:
         `validation` is evaluated after each epoch; without it `test` is evaluated in its place, to be seen only.
 
         Raises:
-            DivergedError: the loss, a gradient or a parameter became NaN or infinite.
+            DivergedError: the loss, a gradient or a parameter became NaN or infinite; `trace_nan` says where, and
+                `load_state_dict` goes back to a state that was kept.
             OutOfMemoryError: not even a batch of one sample fits.
         """
         self.stop_reason = None  # from here on `stop` is heard

@@ -15,7 +15,7 @@ import pytest
 from backends import Backend, NumpyBackend, numba_fuse
 from backends.elementwise import LARGE
 from nnbackprop.nn.rng import threefry
-from nnbackprop.optim import adam, clipping
+from nnbackprop.optim import adaptive, clipping
 
 SHAPE = (96, 128)  # 12,288 elements: enough to be compiled
 
@@ -59,8 +59,8 @@ def integers(count: int, shape: tuple[int, ...] = SHAPE) -> list[np.ndarray]:
 FLOAT_KERNELS = [
     pytest.param(adam_kernel, 4, (1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8), id="adam"),
     pytest.param(relu_mask_kernel, 3, (0.0, 1.0, 1e30), id="relu-mask"),
-    pytest.param(adam.moments, 4, (1e-3, 1.5, 0.9, 0.1, 0.999, 0.001, 1e-8), id="optimizers.Adam"),
-    pytest.param(adam.decayed_moments, 4, (1e-3, 1.5, 0.99, 0.9, 0.1, 0.999, 0.001, 1e-8), id="optimizers.AdamW"),
+    pytest.param(adaptive.adam_kernel, 4, (1e-3, 1.5, 0.9, 0.1, 0.999, 0.001, 1e-8), id="optimizers.Adam"),
+    pytest.param(adaptive.adamw_kernel, 4, (1e-3, 1.5, 0.99, 0.9, 0.1, 0.999, 0.001, 1e-8), id="optimizers.AdamW"),
     pytest.param(clipping.between, 1, (-0.5, 0.5), id="clip_by_value"),
 ]
 INTEGER_KERNELS = [

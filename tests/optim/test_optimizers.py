@@ -36,7 +36,7 @@ STEPS = 50
 ROWS: list[tuple[Optimizer, str, dict[str, Any]]] = [
     (SGD(), "SGD", {}),
     (Momentum(), "SGD", {"momentum": 0.9}),
-    (Momentum(mu=0.5), "SGD", {"momentum": 0.5, "dampening": 0}),
+    (Momentum(momentum=0.5), "SGD", {"momentum": 0.5, "dampening": 0}),
     (Nesterov(), "SGD", {"momentum": 0.9, "nesterov": True}),
     (RMSprop(), "RMSprop", {"alpha": 0.9}),
     (RMSprop(rho=0.99, eps=1e-6), "RMSprop", {"alpha": 0.99, "eps": 1e-6}),
@@ -44,7 +44,7 @@ ROWS: list[tuple[Optimizer, str, dict[str, Any]]] = [
     (Adam(), "Adam", {}),
     (Adam(beta1=0.8, beta2=0.95, eps=1e-5), "Adam", {"betas": (0.8, 0.95), "eps": 1e-5}),
     (AdamW(), "AdamW", {}),
-    (AdamW(decay=0.3), "AdamW", {"weight_decay": 0.3}),
+    (AdamW(weight_decay=0.3), "AdamW", {"weight_decay": 0.3}),
 ]
 every_row = pytest.mark.parametrize(("optimizer", "judge", "arguments"), ROWS, ids=lambda value: str(value))
 every_optimizer = pytest.mark.parametrize("optimizer", [row[0] for row in ROWS], ids=str)
@@ -202,7 +202,7 @@ def test_compiled_rules_equal_plain_ones(optimizer, dtype):
 
 def test_the_scalars_of_a_step_are_in_closed_form():
     assert SGD().step_scalars(7, 0.3) == {"lr": 0.3}
-    s = AdamW(beta1=0.5, beta2=0.75, decay=0.1).step_scalars(2, 0.3)
+    s = AdamW(beta1=0.5, beta2=0.75, weight_decay=0.1).step_scalars(2, 0.3)
     assert s == pytest.approx(
         {"lr": 0.3, "step_size": 0.4, "correction": 1 / math.sqrt(0.4375), "keep": 0.97}, rel=1e-15
     )
@@ -211,7 +211,7 @@ def test_the_scalars_of_a_step_are_in_closed_form():
 @pytest.mark.parametrize("make", [Adam, AdamW])
 def test_adams_first_step_has_the_size_of_the_rate(backend, make):
     """Kingma and Ba, section 2.1: at t = 1 the corrected moments are dw and dw^2, so each step is lr sign(dw)."""
-    optimizer = make() if make is Adam else AdamW(decay=0.0)
+    optimizer = make() if make is Adam else AdamW(weight_decay=0.0)
     params = tree_map(backend.asarray, ({"W": np.asarray([[1.0, -2.0, 0.5]])},))
     grads = tree_map(backend.asarray, ({"W": np.asarray([[1e-3, -40.0, 7.0]])},))
     state = optimizer.init(backend.xp, params)
@@ -222,15 +222,15 @@ def test_adams_first_step_has_the_size_of_the_rate(backend, make):
 @pytest.mark.parametrize(
     ("make", "word"),
     [
-        (lambda: Momentum(mu=1.0), "mu"),
-        (lambda: Nesterov(mu=-0.1), "mu"),
+        (lambda: Momentum(momentum=1.0), "momentum"),
+        (lambda: Nesterov(momentum=-0.1), "momentum"),
         (lambda: RMSprop(rho=math.nan), "rho"),
         (lambda: RMSprop(eps=0.0), "eps"),
         (lambda: Adagrad(eps=-1e-8), "eps"),
         (lambda: Adam(beta1=1.0), "beta1"),
         (lambda: AdamW(beta2=2.0), "beta2"),
         (lambda: Adam(eps=0.0), "eps"),
-        (lambda: AdamW(decay=-0.1), "decay"),
+        (lambda: AdamW(weight_decay=-0.1), "decay"),
     ],
 )
 def test_hyperparameters_that_cannot_be_are_refused(make: Callable[[], Optimizer], word: str):

@@ -98,11 +98,10 @@ def test_of_two_blas_libraries_that_of_numpy_is_named(monkeypatch: pytest.Monkey
         return {"user_api": "blas", "filepath": f"/lib/{place}/libopenblas.so", "architecture": kernel, **shared}
 
     openmp = {"user_api": "openmp", "filepath": "/lib/libgomp.so", "num_threads": 8}
-    monkeypatch.setattr(
-        _system_info, "threadpool_info", lambda: [openmp, pool("scipy.libs", "Zen"), pool("numpy.libs", "Haswell")]
-    )
+    pools = [openmp, pool("scipy.libs", "Zen"), pool("numpy.libs", "Haswell")]
+    monkeypatch.setattr("threadpoolctl.threadpool_info", lambda: pools)
     assert Blas.loaded() == Blas("openblas", "0.3", "Haswell", 4)
     assert _system_info.threads() == 8
-    monkeypatch.setattr(_system_info, "threadpool_info", list)
+    monkeypatch.setattr("threadpoolctl.threadpool_info", list)
     assert Blas.loaded() is None
     assert _system_info.threads() == cores()

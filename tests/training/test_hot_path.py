@@ -140,7 +140,7 @@ AT_MOST = {
     "where": 1,
     "argmax": 1,
     "sum": 3,  # of e^z, of q z, of right answers
-    "descend": 6,  # W and b of three layers
+    "sgd_kernel": 6,  # W and b of three layers
     "threefry": 0,
     "asarray": 0,
     "concat": 0,

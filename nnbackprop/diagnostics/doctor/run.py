@@ -128,7 +128,8 @@ def _at_start(config: Config, parts: DataSplits) -> ModelProbe:
     """The network as a run of `config` starts it."""
     backend, train = select(config.backend, config.device), parts.train
     objective = build.objective(config, config.outputs or len(train.classes))
-    return ModelProbe(backend, objective, train, fit_scaling(config.scale, train), config.storage, config.seed)
+    scaling = fit_scaling(config.scale, train)
+    return ModelProbe(backend, objective, train, scaling, config.params_dtype, config.seed)
 
 
 def _train_briefly(config: Config, parts: DataSplits) -> Diagnosis:
