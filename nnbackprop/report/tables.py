@@ -44,7 +44,7 @@ def layer_table(layers: Sequence[LayerRow], width: int = 80) -> Table:
         "FLOPs": [count(n) for n in _with_sum(row.flops for row in layers)],
     }
     for name in ("bytes", "FLOPs", "shape"):
-        if sum(max(map(len, [head, *cells])) + 2 for head, cells in columns.items()) > width:
+        if sum(max(map(len, [head, *cells])) + 3 for head, cells in columns.items()) - 1 > width:
             del columns[name]
     right = tuple(columns)[1:]
     table = ruled(*columns, right=right, show_footer=True)
