@@ -21,7 +21,7 @@ DataName = Annotated[str | None, Parameter(help="A data set instead of the run's
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Place:
+class RunOptions:
     """Where a run is kept and on which backend its network is used."""
 
     backend: BackendName = "auto"
@@ -39,9 +39,9 @@ class Place:
         return trained
 
 
-def evaluate(run: Run, /, *, data: DataName = None, place: Place = Place()) -> int:
+def evaluate(run: Run, /, *, data: DataName = None, options: RunOptions = RunOptions()) -> int:
     """Evaluate a trained network: mean loss and metrics, dropout off."""
-    trained = place.open(run)
+    trained = options.open(run)
     dataset = trained.data(data)
     score = trained.evaluate(dataset)
     metrics = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in score.metrics.items())
@@ -55,13 +55,13 @@ def predict(
     images: Annotated[list[str], Parameter(help="PNG images, or CSV files with a sample a row.", negative="")],
     /,
     *,
-    place: Place = Place(),
+    options: RunOptions = RunOptions(),
 ) -> int:
     """Print the predicted class of each image, and how likely each class is."""
     from nnbackprop.report.tables import prediction_table
     from nnbackprop.runs.trained_model import read_samples
 
-    trained = place.open(run)
+    trained = options.open(run)
     for name, inputs in read_samples(images, trained):
         out.print(prediction_table(name, trained.classes, *trained.predict(inputs, name)))
     return 0
@@ -73,14 +73,14 @@ def attack(
     *,
     epsilon: Annotated[float, Parameter(help="How far each input moves, as a share of the data's range.")] = 0.1,
     data: DataName = None,
-    place: Place = Place(),
+    options: RunOptions = RunOptions(),
 ) -> int:
     """Fool a trained network by the gradient with respect to its input (fast gradient sign)."""
     from nnbackprop.errors import UsageError
 
     if not 0 < epsilon <= 1:
         raise UsageError(f"--epsilon is a share of the data's range, above 0 and at most 1; got {epsilon}.")
-    trained = place.open(run)
+    trained = options.open(run)
     dataset = trained.data(data)
     result = trained.attack(dataset, epsilon)
     out.print(

@@ -79,7 +79,7 @@ def _values(axes: Axes) -> np.ndarray:
 
 
 def _logarithmic(axes: Axes) -> None:
-    """A logarithmic y axis labelled in plain numbers, at 2 and 5 too where it spans little.
+    """A logarithmic y axis labelled in plain numbers, more of them where it spans little.
 
     Where zero occurs, which has no logarithm, the axis is linear below the decade of the smallest other value.
     """
@@ -90,7 +90,8 @@ def _logarithmic(axes: Axes) -> None:
     else:
         axes.set_yscale("log")
         low, high = axes.get_ylim()
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 500 * low else (1,)))
+        powers = LogLocator(subs=(1, 2, 5) if high < 500 * low else (1,))
+        axes.yaxis.set_major_locator(powers if high > 10 * low else MaxNLocator(6))
     axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
 

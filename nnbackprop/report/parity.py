@@ -16,7 +16,7 @@ from nnbackprop.diagnostics.parity.results import KINDS, TOLERANCES, WHY, Compar
 
 from .formatting import count, plural
 from .style import GREY, PALETTE, save, single, style
-from .tables import NONE, ruled
+from .tables import NONE, new_table
 
 ZERO, INFINITE = 1e-18, 1e3  # where a logarithmic axis has no difference, and an infinite one
 DASHES = {"float64": "-", "float32": "-."}
@@ -25,14 +25,14 @@ DASHES = {"float64": "-", "float32": "-."}
 def parity_report(parity: Parity) -> RenderableType:
     """The libraries, the largest differences of each comparison, first failures and kinks, and the verdict."""
     first = parity.libraries[0].name
-    right = ("step", "relative", "absolute", "at most")
-    table = ruled("steps begin from", "worst", *right, "", right=right, collapse_padding=True)
+    right = ("step", "relative", "absolute", "tolerance")
+    table = new_table("steps begin from", "worst", *right, "", right=right, collapse_padding=True)
     for column in table.columns:
         column.no_wrap = True
     for comparison in parity.comparisons:
         table.add_row(f"[bold]{_title(comparison)}[/]")
         for kind in KINDS:
-            verdict = "[green]ok[/]" if comparison.within(kind) else "[bold red]PAST[/]"
+            verdict = "[green]ok[/]" if comparison.within(kind) else "[bold red]FAIL[/]"
             table.add_row(f"  {kind}", *_worst(comparison, kind), f"{comparison.tolerance:g}", verdict)
     failed = sum(not comparison.passed for comparison in parity.comparisons)
     verdict = f"FAILED: {failed} of {plural(len(parity.comparisons), 'comparison')}" if failed else "passed"

@@ -17,7 +17,7 @@ from nnbackprop.runs.train import Run
 from nnbackprop.runs.trained_model import Attack
 
 from .curves import curves, gradient_norms, metrics_of
-from .formatting import plural, share
+from .formatting import percent, plural
 from .style import panels, printable, save, shorten, single, style, text
 
 UNITS = 64  # of the first layer, shown at most
@@ -93,7 +93,7 @@ def first_layer_plot(weights: np.ndarray, image_shape: tuple[int, int]) -> Figur
     of = f"{shown} of {units:,} units" if units > shown else plural(units, "unit")
     title = f"First-layer weights of {of}: red counts for, blue against"
     figure, axes = single(title, max(columns * side, 5.0) + 0.9, math.ceil(shown / columns) * side + 0.5)
-    values = mosaic(weights[:, :shown].T.reshape(shown, *image_shape), columns)
+    values = image_grid(weights[:, :shown].T.reshape(shown, *image_shape), columns)
     limit = float(np.nanmax(np.abs(values))) or 1.0
     image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     figure.colorbar(image, ax=axes, shrink=0.6, aspect=30, pad=0.02).outline.set_visible(False)
@@ -101,7 +101,7 @@ def first_layer_plot(weights: np.ndarray, image_shape: tuple[int, int]) -> Figur
     return figure
 
 
-def mosaic(images: np.ndarray, columns: int) -> np.ndarray:
+def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
     """Images (n, rows, columns) side by side in one array, NaN between them."""
     n, height, width = images.shape
     lines = math.ceil(n / columns)
@@ -112,12 +112,12 @@ def mosaic(images: np.ndarray, columns: int) -> np.ndarray:
 
 
 def mistakes_plot(data: Dataset, predicted: np.ndarray, probabilities: np.ndarray) -> Figure:
-    """The images taken for a wrong class with the greatest confidence."""
+    """The misclassified images of the greatest confidence."""
     certainty = confidence(predicted, probabilities)
     wrong = np.flatnonzero(predicted != data.targets)
     order = wrong[np.argsort(-certainty[wrong], kind="stable")][:MISTAKES]
     if not len(order):
-        return text(f"None of the {len(predicted):,} samples is taken for another class")
+        return text(f"None of the {len(predicted):,} samples is misclassified")
     title = f"The {len(order)} most confident of {len(wrong):,} mistakes in {len(predicted):,} samples"
     if len(order) == len(wrong):
         title = f"{plural(len(wrong), 'mistake')} in {len(predicted):,} samples, the most confident first"
@@ -126,7 +126,7 @@ def mistakes_plot(data: Dataset, predicted: np.ndarray, probabilities: np.ndarra
     figure, grid = panels(title, math.ceil(len(order) / columns), columns, 1.9)
     for axes, i in zip(grid.flat, order, strict=False):
         _draw_image(axes, data.image(int(i)), data.inputs[order])
-        pair, certain = f"{names[data.targets[i]]} → {names[predicted[i]]}", share(float(certainty[i]))
+        pair, certain = f"{names[data.targets[i]]} → {names[predicted[i]]}", percent(float(certainty[i]))
         _caption(axes, f"{pair}   {certain}" if len(pair) < 12 else f"{pair}\n{certain}")
     for axes in grid.flat[len(order) :]:
         axes.set_axis_off()
@@ -182,8 +182,8 @@ def confusion_plot(targets: np.ndarray, predicted: np.ndarray, classes: Sequence
     A cell's colour is its share of the row. With more than `LARGEST` classes the most confused pairs are listed.
     """
     wrong, k = int((targets != predicted).sum()), len(classes)
-    accuracy = share(1 - wrong / len(targets)) if len(targets) else share(0)
-    title = f"{accuracy} right: {wrong:,} of {len(targets):,} taken for another class"
+    accuracy = percent(1 - wrong / len(targets)) if len(targets) else percent(0)
+    title = f"Accuracy {accuracy}: {wrong:,} of {len(targets):,} misclassified"
     if k > LARGEST:
         return text(title, most_confused(targets, predicted, classes))
     counts = np.bincount(targets.astype(np.int64) * k + predicted, minlength=k * k).reshape(k, k)
@@ -218,6 +218,6 @@ def most_confused(targets: np.ndarray, predicted: np.ndarray, classes: Sequence[
     sizes = np.bincount(targets, minlength=len(classes))
     for i in np.argsort(-counts, kind="stable")[:PAIRS]:
         true, other = (printable([shorten(classes[k], 24)])[0] for k in pairs[i])
-        of_class = share(counts[i] / sizes[pairs[i][0]])
+        of_class = percent(counts[i] / sizes[pairs[i][0]])
         lines.append(f"{true:<26}{other:<26}{counts[i]:>8,}{of_class:>14}")
     return lines

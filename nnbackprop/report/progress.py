@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 LINE_SECONDS = 30.0  # between lines within an epoch, where the output is not a terminal
 FEW = 100  # epochs up to which every one has its line, however short
-BAR = 40  # columns of a bar at most: a wide window may become narrower before its lines wrap
+BAR_WIDTH = 40  # columns of a bar at most: a wide window may become narrower before its lines wrap
 
 ENDINGS = {
     "finished": "finished",
@@ -248,7 +248,7 @@ class Bars(Progress):
         if rows and self.live.is_started:
             step = (ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)
             self.terminal.control(Control(*(step * rows)))
-        self.bar.bar_width = max(4, min(BAR, width - 26))
+        self.bar.bar_width = max(4, min(BAR_WIDTH, width - 26))
         frame = Group(self.make_tasks_table(self.tasks), Columns(self.figures, padding=(0, 2)))
         self.drawn = [sum(s.cell_length for s in line) for line in self.terminal.render_lines(frame, pad=False)]
         return [frame]

@@ -8,13 +8,13 @@ from rich.text import Text
 from nnbackprop.diagnostics.replay import MetricDifference, Replay, WeightDifference
 
 from .formatting import metric, plural
-from .tables import NONE, ruled
+from .tables import NONE, new_table
 
 
 def replay_report(found: Replay) -> RenderableType:
     """What was trained again, every tensor, every metric, the changes, and the verdict."""
     places = {(tensor.name, tensor.which): tensor for tensor in found.tensors}
-    weights = ruled("weights", "last", "best", right=("last", "best"))
+    weights = new_table("weights", "last", "best", right=("last", "best"))
     for name in dict.fromkeys(tensor.name for tensor in found.tensors):
         weights.add_row(
             name, *(_relative(places.get((name, which)), found.tolerance) for which in ("last", "best"))
@@ -22,7 +22,7 @@ def replay_report(found: Replay) -> RenderableType:
     head = f"{found.run}: {plural(found.steps, 'step')} again on {found.backend} ({found.device}, {found.dtype})"
     lines: list[RenderableType] = [Text(head), weights]
     if found.metrics:
-        metrics = ruled("", "kept", "again", right=("kept", "again"))
+        metrics = new_table("", "kept", "again", right=("kept", "again"))
         for m in found.metrics:
             kept, again = _value(m, m.kept), _value(m, m.again)
             metrics.add_row(m.name.replace("_", " "), kept, again if m.agrees else f"[bold red]{again}")

@@ -24,8 +24,8 @@ from nnbackprop.report.plots import (
     confusion_plot,
     draw_all,
     first_layer_plot,
+    image_grid,
     mistakes_plot,
-    mosaic,
     most_confused,
 )
 from nnbackprop.report.style import DPI, printable, save, style
@@ -52,9 +52,9 @@ def assert_within_the_page(figure: Any) -> None:
 # The first layer.
 
 
-def test_a_mosaic_has_its_images_row_by_row() -> None:
+def test_an_image_grid_has_its_images_row_by_row() -> None:
     images = np.arange(18.0).reshape(3, 2, 3)
-    grid = mosaic(images, 2)
+    grid = image_grid(images, 2)
     assert grid.shape == (2 * 4, 2 * 5)
     assert np.array_equal(grid[1:3, 1:4], images[0])
     assert np.array_equal(grid[1:3, 6:9], images[1])
@@ -93,13 +93,13 @@ def test_the_confusion_matrix_has_counts_and_row_shares_where_they_belong() -> N
     right, wrong = (np.ma.filled(image.get_array(), np.nan) for image in figure.axes[0].images)
     np.testing.assert_array_equal(right, [[0.75, np.nan], [np.nan, 1.0]])
     np.testing.assert_array_equal(wrong, [[np.nan, 0.25], [np.nan, np.nan]])
-    assert figure.get_suptitle() == "88.89% right: 2 of 18 taken for another class"
+    assert figure.get_suptitle() == "Accuracy 88.89%: 2 of 18 misclassified"
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "b"]
 
 
 def test_a_confusion_matrix_without_mistakes_or_without_samples_is_drawn() -> None:
     one_each, none = np.arange(3), np.zeros(0, np.int64)
-    assert "100.00% right" in confusion_plot(one_each, one_each, "abc").get_suptitle()
+    assert "Accuracy 100.00%" in confusion_plot(one_each, one_each, "abc").get_suptitle()
     assert "0 of 0" in confusion_plot(none, none, "abc").get_suptitle()
 
 
@@ -124,7 +124,7 @@ def test_ten_thousand_classes_are_a_list_of_the_most_confused_pairs() -> None:
         ["c0", "c4242", "2", "100.00%"],
         ["c3", "c17", "1", "50.00%"],
     ]
-    assert figure.get_suptitle() == "99.98% right: 3 of 20,000 taken for another class"
+    assert figure.get_suptitle() == "Accuracy 99.98%: 3 of 20,000 misclassified"
 
 
 def test_the_most_confused_pairs_are_cut_to_the_plot() -> None:
@@ -165,7 +165,7 @@ def test_a_single_output_is_the_probability_of_class_1() -> None:
 def test_no_mistakes_is_a_message() -> None:
     data = digits()
     figure = mistakes_plot(data, data.targets, np.eye(2)[data.targets])
-    assert figure.get_suptitle() == "None of the 6 samples is taken for another class"
+    assert figure.get_suptitle() == "None of the 6 samples is misclassified"
 
 
 # An attack.
