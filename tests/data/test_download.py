@@ -8,7 +8,6 @@ import hashlib
 import http.server
 import json
 import socket
-import struct
 import subprocess
 import sys
 import threading
@@ -22,19 +21,15 @@ import pytest
 from nnbackprop.data import download, load
 from nnbackprop.data.catalog import to_splits
 from nnbackprop.errors import DataError
-
-
-def idx_gz(array: np.ndarray) -> bytes:
-    return gzip.compress(struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes(), 1)
-
+from tests.support.data_files import idx_of
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (600, 28, 28), np.uint8)
 LABELS = np.arange(600, dtype=np.uint8) % 3
 FILES = {
-    "train-images-idx3-ubyte.gz": idx_gz(IMAGES),
-    "train-labels-idx1-ubyte.gz": idx_gz(LABELS),
-    "t10k-images-idx3-ubyte.gz": idx_gz(IMAGES[:90]),
-    "t10k-labels-idx1-ubyte.gz": idx_gz(LABELS[89::-1]),
+    "train-images-idx3-ubyte.gz": gzip.compress(idx_of(IMAGES)),
+    "train-labels-idx1-ubyte.gz": gzip.compress(idx_of(LABELS)),
+    "t10k-images-idx3-ubyte.gz": gzip.compress(idx_of(IMAGES[:90])),
+    "t10k-labels-idx1-ubyte.gz": gzip.compress(idx_of(LABELS[89::-1])),
 }
 DIGESTS = {name: hashlib.sha256(data).hexdigest() for name, data in FILES.items()}
 OTHER_PROCESS = """

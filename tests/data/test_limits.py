@@ -10,7 +10,6 @@ import io
 import struct
 import subprocess
 import sys
-import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -22,6 +21,8 @@ from scipy.io import savemat
 
 from nnbackprop.data import limits, load
 from nnbackprop.errors import DataError, UsageError
+from tests.support.data_files import idx, npy, refused, written
+from tests.support.memory import peak_of
 
 CAP = 2**20
 ZEROS = 2**26
@@ -31,15 +32,6 @@ LABELS = np.arange(2) % 2
 @pytest.fixture(autouse=True)
 def cap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(limits.VARIABLE, str(CAP))
-
-
-def idx(shape: tuple[int, ...], body: bytes) -> bytes:
-    return struct.pack(f">4B{len(shape)}I", 0, 0, 8, len(shape), *shape) + body
-
-
-def npy(shape: tuple[int, ...], body: bytes, descr: str = "|u1") -> bytes:
-    header = repr({"descr": descr, "fortran_order": False, "shape": shape}).encode() + b"\n"
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + body
 
 
 def long_header() -> bytes:
@@ -80,16 +72,10 @@ BOMBS: dict[str, tuple[Callable[[Path], bytes], str]] = {
 def test_a_bomb_is_refused_before_it_takes_its_memory(tmp_path: Path, name: str) -> None:
     make, words = BOMBS[name]
     path, labels = tmp_path / "x-images", tmp_path / "x-labels"
-    path.write_bytes(make(path))
-    labels.write_bytes(idx((2,), b"\0\1"))
+    written(path, make(path))
+    written(labels, idx((2,), b"\0\1"))
     load("weight-height")  # what is imported late is not the file's
-    tracemalloc.start()
-    with pytest.raises(DataError, match=words) as error:
-        load(path)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert str(path) in str(error.value)
-    assert peak < 4 * CAP
+    assert peak_of(lambda: refused(path, words)) < 4 * CAP
 
 
 N = 4000
@@ -124,18 +110,20 @@ def test_a_file_as_large_as_it_may_be_takes_less_than_four_times_the_limit(
         savemat(path, FULL[name], do_compression=True)
     else:
         np.savez(path, **FULL[name])
-    limit, peak, asked = 1, 0, "1"
-    while asked:
-        limit = int(asked)
-        monkeypatch.setenv(limits.VARIABLE, asked)
-        tracemalloc.start()
+    limit, peak = 0, 0
+
+    def needed() -> str:
         try:
             load(path, split=False)
-            asked = ""
         except DataError as error:
-            asked = str(error).partition(f"{limits.VARIABLE}=")[2].partition(" ")[0]
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
+            return str(error).partition(f"{limits.VARIABLE}=")[2].partition(" ")[0]
+        return ""
+
+    asked = ["1"]
+    while asked[-1]:
+        limit = int(asked[-1])
+        monkeypatch.setenv(limits.VARIABLE, asked[-1])
+        peak = peak_of(lambda: asked.append(needed()))
     assert 10**6 < limit < peak * 8
     assert peak < 4 * limit
 
@@ -185,10 +173,9 @@ TEXT_BOMBS = {
 @pytest.mark.skipif(sys.platform == "win32", reason="the resource module is POSIX's")
 @pytest.mark.parametrize("name", TEXT_BOMBS)
 def test_text_that_would_grow_is_refused(tmp_path: Path, name: str) -> None:
-    (tmp_path / "small.csv").write_bytes(SMALL)
-    (tmp_path / "x.csv").write_bytes(TEXT_BOMBS[name][0])
     environment = {limits.VARIABLE: str(2**28), "POLARS_MAX_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", PEAK, tmp_path / "small.csv", tmp_path / "x.csv"]
+    files = written(tmp_path / "small.csv", SMALL), written(tmp_path / "x.csv", TEXT_BOMBS[name][0])
+    command = [sys.executable, "-c", PEAK, *files]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     said, grown = done.stdout.strip().rsplit("\n", 1)
     assert any(words in said for words in TEXT_BOMBS[name][1].split("|")), said
@@ -201,7 +188,5 @@ def test_control_characters_in_names_are_escaped(tmp_path: Path) -> None:
         load(tmp_path / "x.npz")
     assert "z49" not in str(error.value)
     savemat(tmp_path / "x.mat", {"ab": LABELS})
-    content = (tmp_path / "x.mat").read_bytes()
-    (tmp_path / "x.mat").write_bytes(content.replace(b"ab", b"\x1b["))
-    with pytest.raises(DataError, match=r"called '\\x1b\[', which is no name"):
-        load(tmp_path / "x.mat")
+    written(tmp_path / "x.mat", (tmp_path / "x.mat").read_bytes().replace(b"ab", b"\x1b["))
+    refused(tmp_path / "x.mat", r"called '\\x1b\[', which is no name")

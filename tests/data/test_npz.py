@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nnbackprop.data import load
-from nnbackprop.errors import DataError
+from tests.support.data_files import npy, refused
 
 IMAGES = np.random.default_rng(2).integers(0, 256, (12, 5, 4))
 LABELS = np.arange(12) % 3
@@ -44,8 +44,7 @@ def test_a_pair_of_npy_files_is_found_from_either(tmp_path: Path) -> None:
         assert np.array_equal(train.inputs, IMAGES.reshape(12, 20))
         assert train.targets.tolist() == LABELS.tolist()
     (tmp_path / "labels.npy").unlink()
-    with pytest.raises(DataError, match=r"should lie in .*labels\.npy"):
-        load(tmp_path / "images.npy")
+    refused(tmp_path / "images.npy", r"should lie in .*labels\.npy")
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (3, 8, 8, 1), (3, 1, 8, 8), (3, 64)])
@@ -84,14 +83,7 @@ def test_integers_are_kept_exactly_in_the_smallest_type(tmp_path: Path) -> None:
 )
 def test_arrays_that_are_not_a_data_set_are_refused(tmp_path: Path, arrays: dict, words: str) -> None:
     np.savez(tmp_path / "x.npz", **arrays)
-    with pytest.raises(DataError, match=words) as error:
-        load(tmp_path / "x.npz")
-    assert str(tmp_path / "x.npz") in str(error.value)
-
-
-def npy(shape: str, body: bytes) -> bytes:
-    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}\n".encode()
-    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + body
+    refused(tmp_path / "x.npz", words)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +103,4 @@ def test_headers_are_held_against_the_bytes(tmp_path: Path, member: bytes, words
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("X.npy", member)
         archive.writestr("y.npy", npy("(1,)", b"a"))
-    with pytest.raises(DataError, match=words) as error:
-        load(path)
-    assert str(path) in str(error.value)
+    refused(path, words)

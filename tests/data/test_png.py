@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import tracemalloc
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,25 +10,15 @@ from PIL import Image
 
 from nnbackprop.data import limits
 from nnbackprop.data.readers import png
-from nnbackprop.errors import DataError
+from tests.support import data_files
+from tests.support.data_files import refused, written
+from tests.support.memory import peak_of
 
 RNG = np.random.default_rng(8)
 
 
-def png_bytes(bits: int, colours: int, rows: int, columns: int, pixels: bytes) -> bytes:
-    """A PNG made by hand from its specification (ISO/IEC 15948)."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", columns, rows, bits, colours, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(pixels, 9)) + chunk(b"IEND", b"")
-
-
-def written(path: Path, bits: int, colours: int, rows: list[bytes], columns: int) -> Path:
-    """An image without filters."""
-    path.write_bytes(png_bytes(bits, colours, len(rows), columns, b"".join(b"\0" + row for row in rows)))
-    return path
+def unfiltered(path: Path, bits: int, colours: int, rows: list[bytes], columns: int) -> Path:
+    return written(path, data_files.png(bits, colours, len(rows), columns, b"".join(b"\0" + row for row in rows)))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +32,7 @@ def written(path: Path, bits: int, colours: int, rows: list[bytes], columns: int
     ],
 )
 def test_grey_of_any_bit_depth_is_read(tmp_path: Path, bits: int, row: bytes, expected: list[float]) -> None:
-    image = png.read(written(tmp_path / "x.png", bits, 0, [row, row], 4))
+    image = png.read(unfiltered(tmp_path / "x.png", bits, 0, [row, row], 4))
     assert image.dtype == np.float64
     assert np.allclose(image, [expected, expected], rtol=0, atol=1e-15)
 
@@ -69,42 +56,30 @@ def test_palette_images_are_read(tmp_path: Path) -> None:
 def test_an_animation_is_refused(tmp_path: Path) -> None:
     frames = [Image.fromarray(RNG.integers(0, 256, (6, 6), np.uint8)) for _ in range(3)]
     frames[0].save(tmp_path / "x.png", save_all=True, append_images=frames[1:])
-    with pytest.raises(DataError, match="an animation of 3 images"):
-        png.read(tmp_path / "x.png")
+    refused(tmp_path / "x.png", "an animation of 3 images", png.read)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "JPEG", "BMP", "TIFF", "PPM"])
 def test_another_format_of_the_name_is_refused(tmp_path: Path, kind: str) -> None:
     Image.fromarray(RNG.integers(0, 256, (6, 6), np.uint8)).save(tmp_path / "x.png", kind)
-    with pytest.raises(DataError, match=r"x\.png cannot be read as PNG"):
-        png.read(tmp_path / "x.png")
+    refused(tmp_path / "x.png", r"x\.png cannot be read as PNG", png.read)
 
 
-def test_a_truncated_image_is_refused(tmp_path: Path) -> None:
-    whole = written(tmp_path / "x.png", 8, 0, [RNG.bytes(30)] * 30, 30).read_bytes()
+def test_a_truncated_image_and_a_wrong_checksum_are_refused(tmp_path: Path) -> None:
+    whole = unfiltered(tmp_path / "x.png", 8, 0, [RNG.bytes(30)] * 30, 30).read_bytes()
     for length in range(0, len(whole) - 12 - 8, 7):  # up to the checksum of the pixels: what follows holds nothing
-        (tmp_path / "x.png").write_bytes(whole[:length])
-        with pytest.raises(DataError, match=r"x\.png"):
-            png.read(tmp_path / "x.png")
-
-
-def test_pixels_whose_checksum_is_wrong_are_refused(tmp_path: Path) -> None:
-    whole = bytearray(written(tmp_path / "x.png", 8, 0, [RNG.bytes(30)] * 30, 30).read_bytes())
-    whole[60] ^= 1
-    (tmp_path / "x.png").write_bytes(whole)
-    with pytest.raises(DataError, match=r"x\.png"):
-        png.read(tmp_path / "x.png")
+        refused(written(tmp_path / "x.png", whole[:length]), None, png.read)
+    wrong_checksum = whole[:60] + bytes([whole[60] ^ 1]) + whole[61:]
+    refused(written(tmp_path / "x.png", wrong_checksum), None, png.read)
 
 
 def test_a_large_image_is_refused_undecoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(limits.VARIABLE, str(2**20))
-    path = tmp_path / "x.png"
-    path.write_bytes(png_bytes(1, 0, 40_000, 40_000, bytes(5001) * 10_000))
-    tracemalloc.start()
-    with pytest.raises(DataError, match=r"would take [\d,]+ bytes of memory"):
-        png.read(path)
-    with pytest.raises(DataError, match="40000 x 40000 and this network takes images of 28 x 28"):
-        png.read(path, (28, 28))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 2**22
+    path = written(tmp_path / "x.png", data_files.png(1, 0, 40_000, 40_000, bytes(5001) * 10_000))
+
+    def refuse() -> None:
+        refused(path, r"would take [\d,]+ bytes of memory", png.read)
+        words = "40000 x 40000 and this network takes images of 28 x 28"
+        refused(path, words, lambda path: png.read(path, (28, 28)))
+
+    assert peak_of(refuse) < 2**22
