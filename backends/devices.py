@@ -29,12 +29,3 @@ def check_index(backend: str, index: int, count: int) -> None:
             f"The backend {backend} has no device cuda:{index}: this machine has {there}.",
             "Use --device cuda, or a number that exists; nvidia-smi lists them.",
         )
-
-
-def check_cpu(backend: str, device: str | None) -> None:
-    """Raise BackendError unless `device` is `cpu` or None."""
-    if device not in (None, "cpu"):
-        raise BackendError(
-            f"The backend {backend} works on the CPU alone and knows no device {device!r}.",
-            "Use --device cpu, or for a GPU --backend cupy, torch or jax.",
-        )

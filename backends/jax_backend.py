@@ -32,7 +32,8 @@ class JaxBackend(Backend):
     def __init__(self, device: str | None = None) -> None:
         jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
         self._device = _find(device)
-        self.device = _name(self._device)
+        platform = {"gpu": "cuda"}.get(self._device.platform, self._device.platform)
+        self.device = "cpu" if platform == "cpu" else f"{platform}:{self._device.id}"
         self.version = jax.__version__
         # float32 products in float32: a GPU's default keeps 10 bits of each factor (TF32)
         self._precision = jax.lax.Precision.HIGHEST
@@ -129,9 +130,3 @@ def _find(name: str | None) -> Any:
         ) from error
     check_index("jax", index, len(devices))
     return devices[index]
-
-
-def _name(device: Any) -> str:
-    if device.platform == "cpu":
-        return "cpu"
-    return f"{'cuda' if device.platform == 'gpu' else device.platform}:{device.id}"

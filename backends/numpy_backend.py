@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, Backend, ElementwiseKernel, Namespace
-from .devices import check_cpu
+from .base import Array, Backend, BackendError, ElementwiseKernel, Namespace
 from .elementwise import LARGE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory
 from .numba_fuse import SMALLEST, compile_loop, compiler
@@ -19,7 +18,11 @@ class NumpyBackend(Backend):
     name = "numpy"
 
     def __init__(self, device: str | None = None) -> None:
-        check_cpu(self.name, device)
+        if device not in (None, "cpu"):
+            raise BackendError(
+                f"The backend numpy works on the CPU alone and knows no device {device!r}.",
+                "Use --device cpu, or for a GPU --backend cupy, torch or jax.",
+            )
         self.device = "cpu"
         self.version = np.__version__
         self.xp = Namespace(

@@ -57,7 +57,13 @@ class CupyGraphRecorder:
         emptied first; the graph holds what the pool had drawn.
         """
         blocks: list[Any] = []
-        pool, before = cupy.cuda.MemoryPool(_recording_allocator(blocks)), self._matmul.calls
+
+        def allocate(size: int) -> Any:
+            pointer = cupy.get_default_memory_pool().malloc(size)
+            blocks.append(pointer.mem)
+            return pointer
+
+        pool, before = cupy.cuda.MemoryPool(allocate), self._matmul.calls
         with cupy.cuda.using_allocator(pool.malloc), self._stream:
             self._stream.begin_capture()
             try:
@@ -80,17 +86,6 @@ class CupyGraphRecorder:
 
     def overlap(self, a: Array, b: Array) -> bool:
         return cupy.may_share_memory(a, b)
-
-
-def _recording_allocator(blocks: list[Any]) -> Callable[[int], Any]:
-    """The common pool's allocator, which appends to `blocks` what it gives."""
-
-    def allocate(size: int) -> Any:
-        pointer = cupy.get_default_memory_pool().malloc(size)
-        blocks.append(pointer.mem)
-        return pointer
-
-    return allocate
 
 
 def _nodes(graph: int) -> int:

@@ -13,24 +13,7 @@ import pytest
 import nnbackprop as nb
 from backends import leaves, tree_map
 from backends.cuda.captured_scan import MAX_GRAPHS, STEPS
-from nnbackprop.data.dataset import Dataset
-
-SAMPLES, FEATURES = 203, 6
-
-
-def dataset(samples: int = SAMPLES, kind: str = "uint8") -> Dataset:
-    rng = np.random.default_rng(5)
-    inputs = rng.integers(0, 255, (samples, FEATURES)).astype(kind)
-    return Dataset(inputs, rng.integers(0, 3, samples).astype(np.int32), ("a", "b", "c"))
-
-
-def trained(gpu: Any, optimizer: Any = None, **options: Any) -> nb.Trainer:
-    network = nb.Sequential(nb.Dense(8), nb.ReLU(), nb.Dropout(0.3), nb.Dense(3))
-    options = {"epochs": 3, "batch_size": 4, **options}
-    optimizer = optimizer or nb.Adam()
-    trainer = nb.Trainer(network, nb.SoftmaxCrossEntropy(), optimizer, lr=0.01, backend=gpu, **options)
-    trainer.fit(dataset(), test=dataset(40))
-    return trainer
+from tests.support.fake_cupy import trained
 
 
 def host(backend: Any, tree: Any) -> Any:

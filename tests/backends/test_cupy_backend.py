@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-import io
 import sys
 from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 import nnbackprop as nb
-from backends import BackendError, BackendStatus, NumpyBackend, leaves, select
-from nnbackprop.data.dataset import Dataset
-from nnbackprop.report.tables import backends_table
+from backends import BackendError, NumpyBackend, leaves, select
 from tests.support import fake_cupy
+from tests.support.fake_cupy import trained
 
 
 def products(blas: fake_cupy.Blas) -> list[tuple]:
@@ -139,38 +136,22 @@ def test_missing_cublas_names_the_package_to_install(cupy: Any, monkeypatch: pyt
         importlib.import_module("backends.cupy_backend").CupyBackend()
 
 
-def trained(gpu: Any, resident: str = "auto") -> nb.Trainer:
-    rng = np.random.default_rng(5)
-    data = Dataset(
-        rng.integers(0, 255, (83, 5), dtype=np.uint8), rng.integers(0, 3, 83).astype("i4"), tuple("abc")
-    )
-    network = nb.Sequential(nb.Dense(6), nb.ReLU(), nb.Dropout(0.3), nb.Dense(3))
-    options: dict = {"epochs": 3, "batch_size": 4, "dtype": "float64", "backend": gpu, "resident": resident}
-    trainer = nb.Trainer(network, nb.SoftmaxCrossEntropy(), nb.Adam(), lr=0.01, **options)
-    trainer.fit(data, test=data)
-    return trainer
-
-
 @pytest.mark.parametrize("resident", ["auto", "no"])
-def test_captured_run_agrees_with_numpy(gpu: Any, monkeypatch: pytest.MonkeyPatch, resident: str) -> None:
+def test_captured_run_agrees_with_numpy_and_empties_its_pools(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch, resident: str
+) -> None:
     monkeypatch.setattr(sys.modules["backends.cuda.cupy_graph_recorder"], "_nodes", lambda address: 321)
     with np.errstate(all="ignore"):
-        ours, theirs = trained(gpu, resident), trained(NumpyBackend(), resident)
+        ours, theirs = (trained(b, dtype="float64", resident=resident) for b in (gpu, NumpyBackend()))
     assert [row.train.accuracy for row in ours.history] == [row.train.accuracy for row in theirs.history]
     for mine, expected in zip(leaves(ours.params), leaves(theirs.params), strict=True):
         np.testing.assert_allclose(mine, expected, rtol=1e-12)
     graph = max(gpu.graphs, key=lambda graph: (graph.steps, graph.products))
     assert (graph.steps, graph.nodes, graph.pool_bytes) == (16, 321, fake_cupy.BLOCK)
     assert graph.products == 16 * 7  # two forward, four gradients of weights and biases, one of a layer's input
-
-
-def test_capture_pool_is_emptied(gpu: Any) -> None:
-    """CuPy 14.2's pools keep their free blocks for good when they are dropped: the two hold each other."""
-    trained(gpu)
-    graphs = [graph for _, graph in gpu._captured.graphs()]
-    assert graphs
-    assert [pool.freed for pool in fake_cupy.Pool.drawn] == [1] * len(graphs)
-    assert all(graph.blocks for graph in graphs)
+    # CuPy 14.2's pools keep their free blocks for good when they are dropped: the two hold each other
+    assert [pool.freed for pool in fake_cupy.Pool.drawn] == [1] * len(ours.backend.graphs)
+    assert all(graph.pool_bytes for graph in ours.backend.graphs)
 
 
 def test_step_with_cupys_own_matmul_is_not_captured(gpu: Any, cupy: Any) -> None:
@@ -275,14 +256,6 @@ def test_description_names_gpu_and_versions(gpu: Any) -> None:
         "NVIDIA H200, compute capability 9.0, driver up to CUDA 13.0, CuPy for CUDA 13.2, "
         "products by cuBLAS 13.1.0"
     )
-
-
-def test_backends_table_shows_the_description() -> None:
-    console = Console(width=200, record=True, file=io.StringIO())
-    console.print(
-        backends_table([BackendStatus("cupy", True, device="cuda:0", description="NVIDIA H200, cuBLAS 13.1.0")])
-    )
-    assert "works: NVIDIA H200, cuBLAS 13.1.0" in console.export_text()
 
 
 @pytest.mark.parametrize("name", ["numpy", "torch", "jax"])

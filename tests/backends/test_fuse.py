@@ -15,17 +15,10 @@ import pytest
 from backends import Backend, NumpyBackend, numba_fuse, numpy_backend
 from backends.elementwise import LARGE
 from nnbackprop.nn.rng import threefry
-from nnbackprop.optim import adaptive, clipping
+from nnbackprop.optim import clipping
+from nnbackprop.optim.adaptive import adam_kernel, adamw_kernel
 
 SHAPE = (96, 128)  # 12,288 elements: enough to be compiled
-
-
-def adam_kernel(
-    xp: Any, w: Any, dw: Any, m: Any, v: Any, lr: Any, b1: Any, c1: Any, b2: Any, c2: Any, eps: Any
-) -> Any:
-    m = b1 * m + c1 * dw
-    v = b2 * v + c2 * dw * dw
-    return w - lr * m / (xp.sqrt(v) + eps), m, v
 
 
 def relu_mask_kernel(xp: Any, z: Any, mask: Any, dy: Any, zero: Any, one: Any, huge: Any) -> Any:
@@ -56,11 +49,11 @@ def integers(count: int, shape: tuple[int, ...] = SHAPE) -> list[np.ndarray]:
     return [rng.integers(-(2**31), 2**31, shape, dtype=np.int32) for _ in range(count)]
 
 
+ADAM_SCALARS = (1e-3, 1.5, 0.9, 0.1, 0.999, 0.001, 1e-8)
 FLOAT_KERNELS = [
-    pytest.param(adam_kernel, 4, (1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8), id="adam"),
     pytest.param(relu_mask_kernel, 3, (0.0, 1.0, 1e30), id="relu-mask"),
-    pytest.param(adaptive.adam_kernel, 4, (1e-3, 1.5, 0.9, 0.1, 0.999, 0.001, 1e-8), id="optimizers.Adam"),
-    pytest.param(adaptive.adamw_kernel, 4, (1e-3, 1.5, 0.99, 0.9, 0.1, 0.999, 0.001, 1e-8), id="optimizers.AdamW"),
+    pytest.param(adam_kernel, 4, ADAM_SCALARS, id="adam"),
+    pytest.param(adamw_kernel, 4, (1e-3, 1.5, 0.99, 0.9, 0.1, 0.999, 0.001, 1e-8), id="adamw"),
     pytest.param(clipping.between, 1, (-0.5, 0.5), id="clip_by_value"),
 ]
 INTEGER_KERNELS = [
@@ -117,7 +110,7 @@ def test_integers_wrap_modulo_2_to_the_32(backend: Backend) -> None:
 def test_inputs_are_not_written_to_without_donation(backend: Backend, shape: tuple[int, ...]) -> None:
     arrays = floats(4, "float32", shape)
     inside = [backend.asarray(a) for a in arrays]
-    answer = backend.xp.fuse(adam_kernel)(*inside, 1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8)
+    answer = backend.xp.fuse(adam_kernel)(*inside, *ADAM_SCALARS)
     assert [backend.to_numpy(a).shape for a in answer] == [shape] * 3
     for a, before in zip(inside, arrays, strict=True):
         np.testing.assert_array_equal(backend.to_numpy(a), before)
@@ -129,11 +122,10 @@ DONORS = (0, 2, 3)
 
 @pytest.mark.parametrize("size", [100, numba_fuse.SMALLEST, LARGE + 7])
 def test_donation_changes_no_number_and_no_other_array(backend: Backend, size: int) -> None:
-    scalars = (1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8)
     arrays = floats(4, "float32", (size,))
     inside = [backend.asarray(a) for a in arrays]
-    expected = plain(adam_kernel, *arrays, *scalars)
-    answer = without_autograd(backend, lambda: backend.xp.fuse(adam_kernel, DONORS)(*inside, *scalars))
+    expected = plain(adam_kernel, *arrays, *ADAM_SCALARS)
+    answer = without_autograd(backend, lambda: backend.xp.fuse(adam_kernel, DONORS)(*inside, *ADAM_SCALARS))
     for got, wanted in zip(answer, expected, strict=True):
         np.testing.assert_array_max_ulp(backend.to_numpy(got), wanted, maxulp=2)
     np.testing.assert_array_equal(backend.to_numpy(inside[1]), arrays[1])
@@ -153,7 +145,7 @@ def test_donated_read_only_array_is_not_written_to() -> None:
     before = [a.copy() for a in arrays]
     for a in arrays:
         a.flags.writeable = False
-    NumpyBackend().xp.fuse(adam_kernel, DONORS)(*arrays, 1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8)
+    NumpyBackend().xp.fuse(adam_kernel, DONORS)(*arrays, *ADAM_SCALARS)
     for a, was in zip(arrays, before, strict=True):
         np.testing.assert_array_equal(a, was)
 
@@ -209,7 +201,7 @@ def test_broadcast_number_is_a_scalar(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_small_arrays_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numpy_backend, "compile_loop", lambda *_: pytest.fail("compiled"))
     arrays = floats(4, "float32", (numba_fuse.SMALLEST - 1,))
-    NumpyBackend().xp.fuse(adam_kernel)(*arrays, 1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8)
+    NumpyBackend().xp.fuse(adam_kernel)(*arrays, *ADAM_SCALARS)
 
 
 def test_without_numba_kernels_are_evaluated_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,17 +222,12 @@ class TestCompiled:
     def _numba(self) -> None:
         pytest.importorskip("numba", reason="numba is not installed: pip install numba")
 
-    @pytest.mark.parametrize("dtype", ["float32", "float64"])
-    @pytest.mark.parametrize(("kernel", "count", "scalars"), FLOAT_KERNELS)
-    def test_float_kernels_are_compiled(self, kernel: Any, count: int, scalars: Any, dtype: str) -> None:
+    @pytest.mark.parametrize(("kernel", "count", "scalars"), FLOAT_KERNELS + INTEGER_KERNELS)
+    def test_kernels_of_the_library_are_compiled(self, kernel: Any, count: int, scalars: Any) -> None:
         varies = (True,) * count + (False,) * len(scalars)
-        assert numba_fuse.compile_loop(kernel, varies, np.dtype(dtype)) is not None
+        for dtype in ("int32",) if isinstance(scalars[0], int) else ("float32", "float64"):
+            assert numba_fuse.compile_loop(kernel, varies, np.dtype(dtype)) is not None
         assert NumpyBackend().fused
-
-    @pytest.mark.parametrize(("kernel", "count", "scalars"), INTEGER_KERNELS)
-    def test_integer_kernels_are_compiled(self, kernel: Any, count: int, scalars: Any) -> None:
-        varies = (True,) * count + (False,) * len(scalars)
-        assert numba_fuse.compile_loop(kernel, varies, np.dtype("int32")) is not None
 
     def test_kernel_with_exp_is_not_compiled(self) -> None:
         """numba's is slower than NumPy's and rounds differently."""

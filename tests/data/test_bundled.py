@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -91,10 +89,3 @@ def test_the_licence_lies_beside_the_files() -> None:
     text = (embedded.FOLDER / "LICENSE").read_text()
     for word in ("CC BY-SA 3.0", "LeCun", "Cortes", "Burges", *embedded.DIGESTS.values()):
         assert word in text
-
-
-def test_importing_the_package_loads_no_reader() -> None:
-    heavy = ["scipy", "polars", "pooch", "requests", "rich", "matplotlib", "torch", "jax", "cupy"]
-    code = f"import sys, nnbackprop.data; print([name for name in {heavy} if name in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip() == "[]"

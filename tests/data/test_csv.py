@@ -32,15 +32,12 @@ def check_same(path: Path) -> None:
     assert table.image_shape == (8, 8)
 
 
-def test_kaggle_layout_written_by_polars(tmp_path: Path) -> None:
+def test_kaggle_and_pjreddie_layouts_are_read(tmp_path: Path) -> None:
     frame = polars.DataFrame(TABLE, schema=HEADER.split(","), orient="row")
     frame.write_csv(tmp_path / "x.csv")
     check_same(tmp_path / "x.csv")
     frame.select(*frame.columns[1:], "label").write_csv(tmp_path / "last.csv")
     check_same(tmp_path / "last.csv")
-
-
-def test_pjreddie_layout_written_by_numpy(tmp_path: Path) -> None:
     np.savetxt(tmp_path / "x.csv", TABLE, fmt="%d", delimiter=",")
     check_same(tmp_path / "x.csv")
 
@@ -52,13 +49,8 @@ def test_spaces_quotes_blank_lines_and_byte_order_marks_are_read(tmp_path: Path)
         stdlib_csv.writer(stream, quoting=stdlib_csv.QUOTE_ALL).writerows([HEADER.split(","), *TABLE.tolist()])
     check_same(tmp_path / "quoted.csv")
     text = "\n".join(",".join(map(str, row)) for row in TABLE.tolist())
-    for body in (
-        text,
-        "\ufeff" + text,
-        "\ufeff" + HEADER + "\n" + text,
-        text + "\n\n\n",
-        text.replace("\n", "\n\n"),
-    ):
+    headed, gaps = HEADER + "\n" + text, text.replace("\n", "\n\n")
+    for body in (text, "\ufeff" + text, "\ufeff" + headed, text + "\n\n\n", gaps):
         check_same(written(tmp_path / "x.csv", body))
 
 
@@ -155,11 +147,8 @@ def test_an_unclosed_quote_at_the_end_is_refused(data: bytes, tmp_path: Path) ->
 
 def test_a_block_may_begin_with_a_blank_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(csv, "BLOCK", 6)
-    assert csv.read(written(tmp_path / "x.csv", b"7,1,2\n\n\n9,3,4\n8,5,6\n")).inputs.tolist() == [
-        [1, 2],
-        [3, 4],
-        [5, 6],
-    ]
+    path = written(tmp_path / "x.csv", "7,1,2\n\n\n9,3,4\n8,5,6\n")
+    assert csv.read(path).inputs.tolist() == [[1, 2], [3, 4], [5, 6]]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,9 @@ def dataset(images: np.ndarray, labels: list[int], classes: tuple[str, ...]) -> 
     return Dataset(inputs, np.array(labels, np.int32), classes, images.shape[1:])
 
 
+PICTURE = Pictures(dataset(FLAG[None], [0], ("flag",)))
+
+
 def drawn(what: object, **options: object) -> str:
     encoding = options.pop("encoding", "utf-8")
     stream = io.TextIOWrapper(io.BytesIO(), encoding)
@@ -31,24 +34,19 @@ def drawn(what: object, **options: object) -> str:
 
 
 def test_a_picture_is_upright() -> None:
-    lines = drawn(Pictures(dataset(FLAG[None], [0], ("flag",)))).splitlines()
+    lines = drawn(PICTURE).splitlines()
     assert [line.rstrip() for line in lines] == ["████████", "█▀▀▀▀▀▀▀", "█", "█", "  flag"]
 
 
 def test_ascii_terminals_get_shades() -> None:
-    lines = drawn(Pictures(dataset(FLAG[None], [0], ("flag",))), encoding="ascii").splitlines()
+    lines = drawn(PICTURE, encoding="ascii").splitlines()
     grey = lines[1][1]  # half of the cell is lit
     assert grey in " .:-=+*#%@"[4:6]
     assert [line.rstrip() for line in lines] == ["@@@@@@@@", "@" + 7 * grey, "@", "@", "  flag"]
 
 
 def test_colour_paints_both_pixels_of_a_cell() -> None:
-    text = drawn(
-        Pictures(dataset(FLAG[None], [0], ("flag",))),
-        no_color=False,
-        color_system="truecolor",
-        force_terminal=True,
-    )
+    text = drawn(PICTURE, no_color=False, color_system="truecolor", force_terminal=True)
     white, black = "255;255;255", "0;0;0"
     assert f"\x1b[38;2;{white};48;2;{black}m▀" in text  # the lower edge of the cloth
     assert f"\x1b[38;2;{black};48;2;{white}m" not in text
@@ -58,7 +56,7 @@ def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     text = drawn(describe(load("weight-height", split=False)), no_color=None, force_terminal=True)
     assert "38;2" not in text
-    picture = drawn(Pictures(dataset(FLAG[None], [0], ("flag",))), no_color=None, force_terminal=True)
+    picture = drawn(PICTURE, no_color=None, force_terminal=True)
     assert "█▀▀▀▀▀▀▀" in picture
 
 

@@ -98,9 +98,9 @@ def test_files_of_matlab_5_3_to_8_are_read_as_scipy_reads_them() -> None:
         expected = loadmat(path)
         variables = mat.read_variables(path)
         assert variables
-        for name, variable in variables.items():
-            assert np.array_equal(variable.array, expected[name])
-            assert variable.array.dtype == np.float64
+        for name, array in variables.items():
+            assert np.array_equal(array, expected[name])
+            assert array.dtype == np.float64
 
 
 @pytest.mark.parametrize("dtype", ["f8", "f4", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8"])
@@ -108,7 +108,7 @@ def test_files_of_matlab_5_3_to_8_are_read_as_scipy_reads_them() -> None:
 def test_every_class_of_numbers_is_read(tmp_path: Path, dtype: str, compressed: bool) -> None:
     values = np.arange(6).reshape(2, 3).astype(dtype)
     savemat(tmp_path / "x.mat", {"other": "text", "a": values}, do_compression=compressed)
-    array = mat.read_variables(tmp_path / "x.mat")["a"].array
+    array = mat.read_variables(tmp_path / "x.mat")["a"]
     assert array.dtype == dtype
     assert np.array_equal(array, values)
 

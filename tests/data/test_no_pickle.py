@@ -12,18 +12,8 @@ ROOT = Path(__file__).parents[2]
 SOURCES = [
     path for folder in ("nnbackprop", "backends", "scripts") for path in sorted((ROOT / folder).rglob("*.py"))
 ]
-RUN_CODE = {
-    "pickle",
-    "_pickle",
-    "cPickle",
-    "pickletools",
-    "dill",
-    "cloudpickle",
-    "joblib",
-    "marshal",
-    "shelve",
-    "yaml",
-}
+PICKLES = {"pickle", "_pickle", "cPickle", "pickletools", "dill", "cloudpickle", "joblib"}
+RUN_CODE = PICKLES | {"marshal", "shelve", "yaml"}
 LOADERS = {"np.load", "numpy.load", "torch.load", "pandas.read_pickle"}
 
 
@@ -51,15 +41,9 @@ def test_no_source_unpickles() -> None:
     assert {path: faults for path, faults in found.items() if faults} == {}
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "import pickle",
-        "from joblib import load",
-        "np.load(path)",
-        "f(path, allow_pickle=True)",
-        "torch.load(path)",
-    ],
-)
+LINES = ("import pickle", "from joblib import load", "np.load(x)", "f(x, allow_pickle=True)", "torch.load(x)")
+
+
+@pytest.mark.parametrize("line", LINES)
 def test_each_way_to_unpickle_is_detected(line: str) -> None:
     assert list(refused(ast.parse(f"def late():\n    {line}")))

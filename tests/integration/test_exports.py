@@ -36,8 +36,11 @@ def test_public_names_of_backends_exist() -> None:
         assert hasattr(backends, name)
 
 
-def test_importing_the_package_imports_no_array_library_but_numpy() -> None:
-    libraries = {"torch", "jax", "cupy", "scipy", "matplotlib", "numba"}
-    code = f"import sys, nnbackprop; print(sorted({libraries} & set(sys.modules)))"
+HEAVY = "array_api_strict cupy jax matplotlib numba polars pooch requests rich scipy torch"
+
+
+@pytest.mark.parametrize("code", ["import nnbackprop.data", "import backends; backends.select('numpy')"])
+def test_importing_the_package_imports_no_heavy_library(code: str) -> None:
+    code = f"{code}; import sys, nnbackprop; print([name for name in '{HEAVY}'.split() if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -109,16 +109,16 @@ def test_a_summary_of_no_steps_has_no_pace() -> None:
     assert lines[-1] == "1 epoch, 0 steps in 0.0ms, on numpy (cpu, float32)"
 
 
-def test_unusable_backends_show_the_reason_and_the_fix() -> None:
+def test_backends_show_what_they_are_or_the_reason_and_the_fix() -> None:
     rows = [
         BackendStatus("numpy", usable=True, version="2.4.0", device="cpu", fused=True),
         BackendStatus("cupy", usable=False, reason="No driver.", fix='Install "cupy-cuda12x[ctk]".'),
-        BackendStatus("torch", usable=True, version="2.9", device="cuda:0", memory=Memory(0, 3 * 2**29)),
+        BackendStatus("torch", True, "", "", "2.9", "cuda:0", Memory(0, 3 * 2**29), description="H200"),
     ]
     lines = [cells(line) for line in printed(backends_table(rows), width=140)]
     assert lines[2] == ["numpy", "2.4.0", "cpu", "–", "works, elementwise kernels fused by numba"]
     assert lines[3] == ["cupy", "–", "–", "–", 'No driver. Install "cupy-cuda12x[ctk]".']
-    assert lines[4] == ["torch", "2.9", "cuda:0", "1.5 GiB free", "works"]
+    assert lines[4] == ["torch", "2.9", "cuda:0", "1.5 GiB free", "works: H200"]
 
 
 @pytest.mark.parametrize("width", [60, 80, 100])

@@ -18,6 +18,7 @@ import array_api_compat
 import numpy as np
 import pytest
 
+import nnbackprop as nb
 from backends import Backend
 from tests.support.fake_graphs import Tape, Taped, TapedNamespace, call
 from tests.support.fake_streams import Device, Event, Stream, begin, current
@@ -213,3 +214,17 @@ def backend(eager: bool = False) -> Any:
     if eager:
         made.scan = partial(Backend.scan, made)
     return made
+
+
+def trained(gpu: Backend, optimizer: Any = None, **options: Any) -> nb.Trainer:
+    """A trainer after three epochs on `gpu`, with dropout, ragged batches and an evaluation after each epoch."""
+    rng = np.random.default_rng(5)
+    train, test = (
+        nb.Dataset(rng.integers(0, 255, (n, 6), np.uint8), rng.integers(0, 3, n), ("a", "b", "c"))
+        for n in (203, 40)
+    )
+    network = nb.Sequential(nb.Dense(8), nb.ReLU(), nb.Dropout(0.3), nb.Dense(3))
+    options = {"epochs": 3, "batch_size": 4, "lr": 0.01, **options}
+    trainer = nb.Trainer(network, nb.SoftmaxCrossEntropy(), optimizer or nb.Adam(), backend=gpu, **options)
+    trainer.fit(train, test=test)
+    return trainer

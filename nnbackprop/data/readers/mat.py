@@ -17,7 +17,6 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -38,13 +37,6 @@ OTHER_CLASSES = {1: "a cell array", 2: "a struct", 3: "an object", 4: "text", 5:
 COMPLEX = 0x800
 SAVE_ANEW = "load it in MATLAB or Octave and save it as version 5: save('new.mat', 'X', 'y', '-v7')"
 MAX_AXES = 32
-
-
-class Variable(NamedTuple):
-    """A variable's array, or None and what it is instead."""
-
-    array: np.ndarray | None
-    kind: str
 
 
 def read(path: Path) -> Table:
@@ -72,8 +64,8 @@ def table_of(x: np.ndarray, y: np.ndarray, source: str) -> Table:
     return Table.of(upright, labels, source, {10: "0"}, (*table.notes, UPRIGHT, TEN_IS_ZERO))
 
 
-def read_variables(path: Path) -> dict[str, Variable]:
-    """All variables of a file by name, arrays in native byte order and of the class MATLAB showed.
+def read_variables(path: Path) -> dict[str, np.ndarray | str]:
+    """All variables of a file by name: arrays in native byte order and of the class MATLAB showed, or what else.
 
     Raises DataError naming the file and its fault.
     """
@@ -89,16 +81,15 @@ def read_variables(path: Path) -> dict[str, Variable]:
         return dict(_variables(data[HEADER:], order, Budget(str(path))))
 
 
-def _variable(variables: Mapping[str, Variable], name: str, path: Path) -> np.ndarray:
+def _variable(variables: Mapping[str, np.ndarray | str], name: str, path: Path) -> np.ndarray:
     if name not in variables:
         raise DataError(f"{path}: holds {listed(variables)}; X (m, features) and y (m, 1) are needed.")
-    array, kind = variables[name]
-    if array is None:
-        raise DataError(f"{path}: {name} is {kind}; a plain array of numbers is needed.")
-    return array
+    if isinstance(variable := variables[name], str):
+        raise DataError(f"{path}: {name} is {variable}; a plain array of numbers is needed.")
+    return variable
 
 
-def _variables(data: memoryview, order: str, budget: Budget) -> Iterator[tuple[str, Variable]]:
+def _variables(data: memoryview, order: str, budget: Budget) -> Iterator[tuple[str, np.ndarray | str]]:
     for kind, body in _elements(data, order):
         if kind == COMPRESSED:
             kind, body = _inflated(body, order, Budget(budget.source))
@@ -134,7 +125,7 @@ def _inflated(body: memoryview, order: str, budget: Budget) -> tuple[int, memory
     return kind, memoryview(data)[:size]
 
 
-def _matrix(body: memoryview, order: str, budget: Budget) -> tuple[str, Variable]:
+def _matrix(body: memoryview, order: str, budget: Budget) -> tuple[str, np.ndarray | str]:
     parts = _elements(body, order)
     try:
         (_, flags), (_, axes), (_, name) = next(parts), next(parts), next(parts)
@@ -145,13 +136,13 @@ def _matrix(body: memoryview, order: str, budget: Budget) -> tuple[str, Variable
     if not label.isidentifier():
         raise ValueError(f"a variable is called {label!r}, which is no name")
     if flag & COMPLEX or flag & 0xFF not in CLASSES:
-        return label, Variable(None, "complex" if flag & COMPLEX else OTHER_CLASSES.get(flag & 0xFF, "no array"))
+        return label, "complex" if flag & COMPLEX else OTHER_CLASSES.get(flag & 0xFF, "no array")
     shape = tuple(np.frombuffer(axes, f"{order}i4").tolist())
     kind, values = next(parts, (0, memoryview(b"")))
     stored, dtype = _array(values, TYPES.get(kind), shape, order), np.dtype(CLASSES[flag & 0xFF])
     budget.take_array(shape, dtype)
     with np.errstate(invalid="ignore"):  # NaN among integers, which only a damaged file has
-        return label, Variable(stored.astype(dtype), "numbers")
+        return label, stored.astype(dtype)
 
 
 def _array(values: memoryview, kind: str | None, shape: tuple[int, ...], order: str) -> np.ndarray:
