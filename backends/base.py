@@ -99,6 +99,15 @@ def leaves(tree: Tree) -> list[Array]:
     return found
 
 
+def scan_loop(step: Step, last: Step | None, state: Tree, data: Tree, xs: Tree) -> Tree:
+    """`Backend.scan` as a Python loop."""
+    steps = leaves(xs)[0].shape[0]
+    for k in range(steps):
+        make = step if last is None or k < steps - 1 else last
+        state = make(state, data, tree_map(lambda a: a[k, ...], xs))  # noqa: B023
+    return state
+
+
 class Backend(ABC):
     """One array library on one device. Nothing else touches the library.
 
@@ -180,8 +189,4 @@ class Backend(ABC):
         returned ones take their place. `data` is only read. `x` of step k is `a[k, ...]` of each array `a` in
         `xs`: a vector of numbers gives 0-d arrays, dtype kept.
         """
-        steps = leaves(xs)[0].shape[0]
-        for k in range(steps):
-            make = step if last is None or k < steps - 1 else last
-            state = make(state, data, tree_map(lambda a: a[k, ...], xs))  # noqa: B023
-        return state
+        return scan_loop(step, last, state, data, xs)

@@ -35,17 +35,6 @@ def compiler() -> Any:
     return numba
 
 
-def compiled(kernel: ElementwiseKernel, flat: Sequence[Any], donated: tuple[int, ...] = ()) -> Any:
-    """The kernel on `flat` arrays by a compiled loop; None without one. Integers agree, floats to 2 ulp.
-
-    Scalars are cast to the arrays' dtype. numba computes integers in 64 bits: a kernel must be right modulo 2^32
-    whatever stands above, so no comparison and no division.
-    """
-    varies = tuple(isinstance(a, np.ndarray) for a in flat)
-    run = compile_loop(kernel, varies, flat[0].dtype, donated)
-    return None if run is None else run(*flat)
-
-
 class _Names:
     """NumPy, recording the names that are used."""
 
@@ -61,7 +50,11 @@ class _Names:
 def compile_loop(
     kernel: ElementwiseKernel, varies: tuple[bool, ...], dtype: np.dtype, donated: tuple[int, ...] = ()
 ) -> Callable[..., Any] | None:
-    """The loop over flat arrays where `varies` is true, scalars elsewhere; None where the kernel stays plain."""
+    """The loop over flat arrays where `varies` is true, scalars elsewhere; None where the kernel stays plain.
+
+    Integers agree with NumPy's, floats to 2 ulp. Scalars are cast to the arrays' dtype. numba computes integers in
+    64 bits: a kernel must be right modulo 2^32 whatever stands above, so no comparison and no division.
+    """
     numba, xp = compiler(), _Names()
     probe = [np.ones(1, dtype) if array else dtype.type(1) for array in varies]
     with np.errstate(all="ignore"):

@@ -10,7 +10,7 @@ from .base import Array, Backend, ElementwiseKernel, Namespace
 from .devices import check_cpu
 from .elementwise import LARGE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory
-from .numba_fuse import SMALLEST, compiled, compiler
+from .numba_fuse import SMALLEST, compile_loop, compiler
 
 
 class NumpyBackend(Backend):
@@ -65,11 +65,12 @@ def _fuse(kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> Elementwi
         if like.size < SMALLEST or (flat := flatten(numbers)) is None:
             return kernel(np, *numbers)
         free = donated if all(isinstance(flat[k], np.ndarray) and flat[k].flags.writeable for k in donated) else ()
-        answer = compiled(kernel, flat, free)
-        if answer is None and like.size < LARGE:
+        loop = compile_loop(kernel, tuple(isinstance(a, np.ndarray) for a in flat), like.dtype, free)
+        if loop is not None:
+            return unflatten(loop(*flat), like.shape)
+        if like.size < LARGE:
             return kernel(np, *numbers)
-        if answer is None:
-            answer = blockwise(kernel, np, flat, free, lambda value: np.empty(like.size, value.dtype))
+        answer = blockwise(kernel, np, flat, free, lambda value: np.empty(like.size, value.dtype))
         return unflatten(answer, like.shape)
 
     return fused

@@ -50,33 +50,30 @@ def select(name: str = "auto", device: str | None = None) -> Backend:
     if name != "auto":
         return _open(name, device)
     if device is not None and cuda_index(name, device) is None:
-        return _because(_open("numpy", device), "auto chose NumPy: the device cpu was asked for.")
-    try:
-        backend = _open("cupy", device)
-    except BackendError as error:
-        if device is not None:
-            raise
-        return _because(_open("numpy", device), f"auto chose NumPy: {error.reason}")
-    return _because(backend, f"auto chose CuPy: {backend.device} works.")
+        backend, why = _open("numpy", device), "auto chose NumPy: the device cpu was asked for."
+    else:
+        try:
+            backend = _open("cupy", device)
+            why = f"auto chose CuPy: {backend.device} works."
+        except BackendError as error:
+            if device is not None:
+                raise
+            backend, why = _open("numpy", device), f"auto chose NumPy: {error.reason}"
+    backend.why = why
+    return backend
 
 
 def available(names: tuple[str, ...] = ("numpy", "cupy", "torch", "jax")) -> list[BackendStatus]:
     """Try each backend; any error that its library raises becomes the reason why it is not usable."""
-    return [_status(name) for name in names]
-
-
-def _status(name: str) -> BackendStatus:
-    try:
-        backend = _open(name, None)
-        memory, description = backend.memory(), backend.description
-    except BackendError as error:
-        return BackendStatus(name, False, error.reason, error.fix)
-    return BackendStatus(name, True, "", "", backend.version, backend.device, memory, backend.fused, description)
-
-
-def _because(backend: Backend, why: str) -> Backend:
-    backend.why = why
-    return backend
+    found = []
+    for name in names:
+        try:
+            b = _open(name, None)
+            status = BackendStatus(name, True, "", "", b.version, b.device, b.memory(), b.fused, b.description)
+        except BackendError as error:
+            status = BackendStatus(name, False, error.reason, error.fix)
+        found.append(status)
+    return found
 
 
 def _open(name: str, device: str | None) -> Backend:
@@ -92,13 +89,8 @@ def _open(name: str, device: str | None) -> Backend:
     except BackendError:
         raise
     except Exception as error:  # a library can break in any way while it loads or looks for its device
+        lines = [line.strip() for line in str(error).splitlines() if line.strip(" =-")]  # CuPy frames its text
         raise BackendError(
-            f"{title} is installed but does not work: {_first_line(error)}",
+            f"{title} is installed but does not work: {': '.join([type(error).__name__, *lines[:1]])}",
             f"Install it anew: pip install --force-reinstall {packages}",
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    """The type of an error and the first line of its text that is not a frame of `=====`."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip(" =-")]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

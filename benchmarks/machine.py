@@ -8,7 +8,7 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 
-from nnbackprop._system_info import Blas, Moment, cores, crowd, processor, versions
+from nnbackprop._system_info import Blas, CpuTimes, cores, load_of_others, processor, versions
 
 PACKAGES = (
     "nnbackprop",
@@ -83,11 +83,11 @@ def _system() -> str:
         return f"{platform.system()} {platform.release()}"
 
 
-def others_share(before: Moment, after: Moment, cpu: float, cores: int, threads: int) -> float:
+def others_share(before: CpuTimes, after: CpuTimes, cpu: float, cores: int, threads: int) -> float:
     """How many of our `threads` cores other processes kept busy between two moments, on average.
 
     `cpu` is the CPU time of the process that was timed, in seconds. Others cost nothing while they find room on
     the rest of the machine's `cores`.
     """
-    others = crowd(before, after) - cpu / (after.clock - before.clock)
+    others = load_of_others(before, after) - cpu / (after.clock - before.clock)
     return max(0.0, others - (cores - threads))

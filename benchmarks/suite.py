@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from nnbackprop._system_info import Moment, use_threads
+from nnbackprop._system_info import CpuTimes, use_threads
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers.base import Params
 
@@ -220,12 +220,12 @@ class Match:
     def slice(self, name: str, steps: int) -> Slice | None:
         """Rest, and a run between two readings of the system's counters; None if the rival is out."""
         time.sleep(self.pace.rest)
-        before, others = Moment.now() if self.threads else None, 0.0
+        before, others = CpuTimes.now() if self.threads else None, 0.0
         if (took := self.ask(name, "run", steps)) is None:
             return None
         seconds, cpu = took
         if before and self.threads:
-            others = others_share(before, Moment.now(), cpu, os.cpu_count() or self.threads, self.threads)
+            others = others_share(before, CpuTimes.now(), cpu, os.cpu_count() or self.threads, self.threads)
         return Slice(steps, seconds * self.workload.steps / steps, others)
 
 

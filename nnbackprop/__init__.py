@@ -16,21 +16,6 @@ from ._guard import check_backends
 
 check_backends()
 
-# fmt: off
-__all__ = [  # noqa: RUF022
-    "Adagrad", "Adam", "AdamW", "Backend", "BackendError", "BatchNorm", "Callback", "ClassificationMetrics",
-    "Constant", "Cosine", "DataError", "Dataset", "Dense", "DivergedError", "Dropout", "ELU", "EarlyStopping",
-    "Exponential", "FanOutNormal", "Flatten", "GELU", "Glorot", "He", "Identity", "LayerNorm", "LeCun",
-    "LeakyReLU", "MeanSquaredError", "Momentum", "MultilabelMetrics", "Nesterov", "NnbackpropError", "Normal",
-    "OneCycle", "RMSprop", "ReLU", "RegressionMetrics", "Residual", "RngKey", "RunFolderError", "SGD",
-    "Scaling", "Sequential", "ShapeError", "SiLU", "Sigmoid", "SigmoidBinaryCrossEntropy", "Softmax",
-    "SoftmaxCrossEntropy", "Softplus", "Splits", "StepDecay", "Tanh", "TimeLimit", "TrainedModel", "Trainer",
-    "Uniform", "UsageError", "Warmup", "WeightPenalty", "Zeros", "accuracy", "available", "clip_by_global_norm",
-    "clip_by_value", "fit_scaling", "gradcheck", "gradcheck_function", "load", "one_hot", "select", "split",
-    "trace_nan",
-]
-# fmt: on
-
 _NAMES_BY_MODULE = {
     "backends": "Backend BackendError available select",
     "nnbackprop.data": "Dataset Scaling Splits fit_scaling load split",
@@ -52,52 +37,59 @@ _NAMES_BY_MODULE = {
     "nnbackprop.training.trainer": "Trainer",
 }
 _MODULES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()}
+__all__ = sorted(_MODULES)
 
-
-if TYPE_CHECKING:
-    from backends import Backend, BackendError, available, select
-    from nnbackprop.data import Dataset, Scaling, Splits, fit_scaling, load, split
-    from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck, gradcheck_function
-    from nnbackprop.diagnostics.nan_tracing import trace_nan
-    from nnbackprop.errors import DataError, DivergedError, NnbackpropError, RunFolderError, ShapeError, UsageError
-    from nnbackprop.nn.initializers import FanOutNormal, Glorot, He, LeCun, Normal, Uniform, Zeros
+if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
+    # fmt: off
+    # isort: off
+    from backends import Backend as Backend, BackendError as BackendError, available as available, select as select
+    from nnbackprop.data import (
+        Dataset as Dataset, Scaling as Scaling, Splits as Splits, fit_scaling as fit_scaling, load as load,
+        split as split,
+    )
+    from nnbackprop.diagnostics.gradcheck.gradcheck import (
+        gradcheck as gradcheck, gradcheck_function as gradcheck_function,
+    )
+    from nnbackprop.diagnostics.nan_tracing import trace_nan as trace_nan
+    from nnbackprop.errors import (
+        DataError as DataError, DivergedError as DivergedError, NnbackpropError as NnbackpropError,
+        RunFolderError as RunFolderError, ShapeError as ShapeError, UsageError as UsageError,
+    )
+    from nnbackprop.nn.initializers import (
+        FanOutNormal as FanOutNormal, Glorot as Glorot, He as He, LeCun as LeCun, Normal as Normal,
+        Uniform as Uniform, Zeros as Zeros,
+    )
     from nnbackprop.nn.layers import (
-        ELU,
-        GELU,
-        BatchNorm,
-        Dense,
-        Dropout,
-        Flatten,
-        Identity,
-        LayerNorm,
-        LeakyReLU,
-        ReLU,
-        Sigmoid,
-        SiLU,
-        Softmax,
-        Softplus,
-        Tanh,
+        ELU as ELU, GELU as GELU, BatchNorm as BatchNorm, Dense as Dense, Dropout as Dropout, Flatten as Flatten,
+        Identity as Identity, LayerNorm as LayerNorm, LeakyReLU as LeakyReLU, ReLU as ReLU, SiLU as SiLU,
+        Sigmoid as Sigmoid, Softmax as Softmax, Softplus as Softplus, Tanh as Tanh,
     )
-    from nnbackprop.nn.losses import MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy, one_hot
-    from nnbackprop.nn.metrics import ClassificationMetrics, MultilabelMetrics, RegressionMetrics, accuracy
-    from nnbackprop.nn.regularization import WeightPenalty
-    from nnbackprop.nn.rng import RngKey
-    from nnbackprop.nn.sequential import Residual, Sequential
+    from nnbackprop.nn.losses import (
+        MeanSquaredError as MeanSquaredError, SigmoidBinaryCrossEntropy as SigmoidBinaryCrossEntropy,
+        SoftmaxCrossEntropy as SoftmaxCrossEntropy, one_hot as one_hot,
+    )
+    from nnbackprop.nn.metrics import (
+        ClassificationMetrics as ClassificationMetrics, MultilabelMetrics as MultilabelMetrics,
+        RegressionMetrics as RegressionMetrics, accuracy as accuracy,
+    )
+    from nnbackprop.nn.regularization import WeightPenalty as WeightPenalty
+    from nnbackprop.nn.rng import RngKey as RngKey
+    from nnbackprop.nn.sequential import Residual as Residual, Sequential as Sequential
     from nnbackprop.optim import (
-        SGD,
-        Adagrad,
-        Adam,
-        AdamW,
-        Momentum,
-        Nesterov,
-        RMSprop,
-        clip_by_global_norm,
-        clip_by_value,
+        SGD as SGD, Adagrad as Adagrad, Adam as Adam, AdamW as AdamW, Momentum as Momentum, Nesterov as Nesterov,
+        RMSprop as RMSprop, clip_by_global_norm as clip_by_global_norm, clip_by_value as clip_by_value,
     )
-    from nnbackprop.optim.schedules import Constant, Cosine, Exponential, OneCycle, StepDecay, Warmup
-    from nnbackprop.runs.trained_model import TrainedModel
-    from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
-    from nnbackprop.training.trainer import Trainer
+    from nnbackprop.optim.schedules import (
+        Constant as Constant, Cosine as Cosine, Exponential as Exponential, OneCycle as OneCycle,
+        StepDecay as StepDecay, Warmup as Warmup,
+    )
+    from nnbackprop.runs.trained_model import TrainedModel as TrainedModel
+    from nnbackprop.training.callbacks import (
+        Callback as Callback, EarlyStopping as EarlyStopping, TimeLimit as TimeLimit,
+    )
+    from nnbackprop.training.trainer import Trainer as Trainer
+    # fmt: on
+    # isort: on
 else:
 
     def __getattr__(name: str) -> Any:

@@ -14,21 +14,12 @@ def check_backends() -> None:
 
     A module of that name that is not loaded yet is looked at from outside and not run.
     """
-    place = _place_of_backends()
+    loaded = sys.modules.get("backends")
+    spec = getattr(loaded, "__spec__", None) if loaded else find_spec("backends")
+    place = None if spec is None else spec.origin or next(iter(spec.submodule_search_locations or ()), None)
     if place is None or Path(place).resolve() != OURS:
         raise ImportError(
             f"nnbackprop needs its own package `backends`, {OURS}, but Python finds "
             f"{'no file' if place is None else place} under that name. Rename the other module, start Python "
             "from another folder, or reinstall nnbackprop if its own is missing."
         )
-
-
-def _place_of_backends() -> str | None:
-    """The file of the module `backends`; the folder, if it is a namespace package."""
-    loaded = sys.modules.get("backends")
-    if loaded is not None:
-        return getattr(loaded, "__file__", None) or next(iter(getattr(loaded, "__path__", ())), None)
-    spec = find_spec("backends")
-    if spec is None:
-        return None
-    return spec.origin or next(iter(spec.submodule_search_locations or ()), None)

@@ -88,15 +88,15 @@ def threads() -> int:
 
 
 @dataclass(frozen=True)
-class Moment:
-    """The clock, the seconds that all cores together were busy, and those of this process."""
+class CpuTimes:
+    """Seconds: the clock, the time that all cores together were busy, and that of this process."""
 
     clock: float
     busy: float
     own: float
 
     @classmethod
-    def now(cls) -> Moment:
+    def now(cls) -> CpuTimes:
         """Kinds of time that the system does not report count as 0."""
         import psutil
 
@@ -104,8 +104,8 @@ class Moment:
         return cls(time.perf_counter(), sum(getattr(times, name, 0.0) for name in BUSY), time.process_time())
 
 
-def crowd(before: Moment, after: Moment) -> float:
-    """How many cores others kept busy between two moments, on average."""
+def load_of_others(before: CpuTimes, after: CpuTimes) -> float:
+    """How many cores other processes kept busy between two readings, on average."""
     others = (after.busy - before.busy) - (after.own - before.own)
     return max(0.0, others / (after.clock - before.clock))
 

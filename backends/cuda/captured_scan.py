@@ -2,8 +2,7 @@
 
 A small step is launch-bound: its kernels end sooner than Python can launch the next. A graph launches a chain of
 steps with one call. All addresses are baked into it, so a graph updates its own buffers of the state in place, and
-what changes from step to step is copied into buffers that it reads. The library's part, a `GraphRecorder`, is in
-cupy_graph_recorder.py and torch_graph_recorder.py.
+what changes from step to step is copied into buffers that it reads. Each library has its `GraphRecorder`.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
-from backends.base import Array, Step, Tree, leaves, tree_map
+from backends.base import Array, Step, Tree, leaves, scan_loop, tree_map
 
 STEPS = 16
 """Steps of a graph: enough that the copies and the launch before each one do not count."""
@@ -63,8 +62,7 @@ class CapturedScan:
         while at < steps:
             end = at + (STEPS if steps - at >= STEPS else 1)
             rows = tree_map(lambda a: a[at:end, ...], xs)  # noqa: B023
-            chain = _Chain(step, step if last is None or end < steps else last, end - at)
-            state = self._advance(captured, chain, state, data, rows, data_key)
+            state = self._advance(captured, step, last if end == steps else None, state, data, rows, data_key)
             at = end
         return captured.views_of(state)
 
@@ -79,21 +77,33 @@ class CapturedScan:
         self._steps.clear()
 
     def _advance(
-        self, captured: _CapturedStep, chain: _Chain, state: Tree, data: Tree, xs: Tree, data_key: Any
+        self,
+        captured: _CapturedStep,
+        step: Step,
+        last: Step | None,
+        state: Tree,
+        data: Tree,
+        xs: Tree,
+        data_key: Any,
     ) -> Tree:
-        kind = ref(chain.last), _shapes(state), data_key[0], _shapes(xs, 1)
+        """`xs` of one graph: eagerly at first, then by a graph, which is captured where there is none."""
+        kind = last and ref(last), _shapes(state), data_key[0], _shapes(xs, 1)
         if captured.eager or kind not in captured.seen:
             captured.seen.add(kind)
-            return chain(captured.views_of(state), data, xs)
+            return scan_loop(step, last, captured.views_of(state), data, xs)
         try:
             buffers = self._buffers_for(captured, state)
-            key = chain.steps, kind, data_key, buffers
+            key = leaves(xs)[0].shape[0], kind, data_key, buffers
             if key not in captured.graphs:
-                captured.keep(key, self._capture(chain, buffers, data, xs))
+                own_xs = tree_map(self._recorder.copy, xs)
+                graph = self._recorder.record(
+                    lambda: self._refill(buffers.arrays, scan_loop(step, last, buffers.arrays, data, own_xs))
+                )
+                captured.keep(key, _KeptGraph(buffers, tree_map(_view, data), own_xs, graph))
         except Exception as error:  # whatever a library cannot capture, it can run
             captured.eager = True
             _warn(error)
-            return chain(captured.views_of(state), data, xs)
+            return scan_loop(step, last, captured.views_of(state), data, xs)
         kept = captured.graphs[key]
         self._refill(buffers.arrays, state)
         self._refill(kept.xs, xs)
@@ -116,11 +126,6 @@ class CapturedScan:
         unused = (buffers for buffers in present if not buffers.in_use())
         return next(unused, None) or _StateBuffers(tree_map(self._recorder.copy, state))
 
-    def _capture(self, chain: _Chain, buffers: _StateBuffers, data: Tree, xs: Tree) -> _KeptGraph:
-        own, own_xs = buffers.arrays, tree_map(self._recorder.copy, xs)
-        graph = self._recorder.record(lambda: self._refill(own, chain(own, data, own_xs)))
-        return _KeptGraph(buffers, tree_map(_view, data), own_xs, graph)
-
     def _refill(self, own: Tree, new: Tree) -> None:
         """Copy `new` into the arrays `own`, except what is there already.
 
@@ -134,21 +139,6 @@ class CapturedScan:
         safe = [self._recorder.copy(a) if any(overlap(a, p) for p in places) else a for _, a in moved]
         for (place, _), a in zip(moved, safe, strict=True):
             place[...] = a
-
-
-@dataclass(frozen=True)
-class _Chain:
-    """A number of steps in a row, the last of them by `last`."""
-
-    step: Step
-    last: Step
-    steps: int
-
-    def __call__(self, state: Tree, data: Tree, xs: Tree) -> Tree:
-        for k in range(self.steps):
-            make = self.step if k < self.steps - 1 else self.last
-            state = make(state, data, tree_map(lambda a: a[k, ...], xs))  # noqa: B023
-        return state
 
 
 @dataclass(eq=False)

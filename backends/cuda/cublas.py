@@ -63,7 +63,11 @@ class CublasMatmul:
     """
 
     def __init__(self) -> None:
-        self._library = _load()
+        self._library = ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path)
+        for name, arguments in _SIGNATURES.items():
+            getattr(self._library, name).argtypes = arguments
+        self._library.cublasGetStatusName.argtypes = [_INT]
+        self._library.cublasGetStatusName.restype = ctypes.c_char_p
         self._handle = _POINTER()
         self._ask("cublasCreate_v2", ctypes.byref(self._handle))
         finalize(self, self._library.cublasDestroy_v2, self._handle).atexit = False
@@ -91,11 +95,15 @@ class CublasMatmul:
             return self(a.astype(BFLOAT16, copy=False), b.astype(BFLOAT16, copy=False))
         if a.ndim != 2 or b.ndim != 2 or a.dtype != b.dtype or a.dtype not in _KINDS:
             return cupy.matmul(a, b)
-        call = gemm(_layout(a), _layout(b))
+        call = gemm(*((x.shape, tuple(stride // x.itemsize for stride in x.strides)) for x in (a, b)))
         return cupy.matmul(a, b) if call is None else self._multiply(call, a, b)
 
     def _multiply(self, call: Gemm, a: Array, b: Array) -> Array:
-        self._follow(cupy.cuda.get_current_stream().ptr)
+        stream = cupy.cuda.get_current_stream().ptr
+        if stream != self._stream:  # setting one drops the workspace that was set before
+            self._ask("cublasSetStream_v2", self._handle, stream)
+            self._ask("cublasSetWorkspace_v2", self._handle, self._workspace.data.ptr, WORKSPACE)
+            self._stream = stream
         kind, computed, factor = _KINDS[a.dtype]
         computed = _IN_TF32 if self.tf32 and kind == _FLOAT else computed
         c = cupy.empty((call.n, call.m), dtype=a.dtype)
@@ -110,28 +118,8 @@ class CublasMatmul:
         self.calls += 1
         return c
 
-    def _follow(self, stream: int) -> None:
-        """Work on the current stream. Setting one drops the workspace that was set before."""
-        if stream != self._stream:
-            self._ask("cublasSetStream_v2", self._handle, stream)
-            self._ask("cublasSetWorkspace_v2", self._handle, self._workspace.data.ptr, WORKSPACE)
-            self._stream = stream
-
     def _ask(self, name: str, *arguments: Any) -> None:
         status = getattr(self._library, name)(*arguments)
         if status:
             status_name = self._library.cublasGetStatusName(status).decode()
             raise RuntimeError(f"cuBLAS answered {name} with {status_name}.")
-
-
-def _layout(a: Array) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return a.shape, tuple(stride // a.itemsize for stride in a.strides)
-
-
-def _load() -> ctypes.CDLL:
-    library = ctypes.CDLL(load_nvidia_dynamic_lib("cublas").abs_path)
-    for name, arguments in _SIGNATURES.items():
-        getattr(library, name).argtypes = arguments
-    library.cublasGetStatusName.argtypes = [_INT]
-    library.cublasGetStatusName.restype = ctypes.c_char_p
-    return library

@@ -1,12 +1,10 @@
-"""Words on the command line -> one call each. Nothing heavy is imported before a command needs it."""
+"""The command line: a function a command. Nothing heavy is imported before a command needs it."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
-from collections.abc import Callable
-from typing import Any
 
 from cyclopts import App, CycloptsError
 from rich.markup import escape
@@ -15,13 +13,13 @@ from backends import BackendError
 from nnbackprop.errors import NnbackpropError, OutOfMemoryError, RunFolderError, UsageError
 
 from .doctor import doctor
+from .evaluate import attack, evaluate, predict
 from .flags import err
 from .gradcheck import gradcheck
-from .look import backends, inspect, recipes
+from .info import backends, inspect, recipes
 from .parity import parity
 from .replay import replay
 from .train import train
-from .trained import attack, evaluate, predict
 
 app = App(
     suppress_keyboard_interrupt=False,
@@ -46,17 +44,14 @@ def main(arguments: list[str] | None = None) -> None:
     for name in ("NNBACKPROP_BACKEND", "NNBACKPROP_DEVICE"):
         if os.environ.get(name) == "":  # as good as not set
             del os.environ[name]
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
-    sys.exit(
-        _status(lambda: app(words, exit_on_error=False, print_error=False, result_action="return_value"), debug)
-    )
+    given = sys.argv[1:] if arguments is None else arguments
+    words = [word for word in given if word != "--debug"]
+    sys.exit(_status(words, debug=words != list(given)))
 
 
-def _status(command: Callable[[], Any], debug: bool) -> int:
+def _status(words: list[str], debug: bool) -> int:
     try:
-        return int(command() or 0)
+        return int(app(words, exit_on_error=False, print_error=False, result_action="return_value") or 0)
     except (NnbackpropError, BackendError, CycloptsError, OSError, MemoryError) as error:
         if debug:
             raise

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from .flags import Flags, given, out
+from .flags import AsJson, Flags, given, show
 
 
 def doctor(
@@ -17,18 +16,13 @@ def doctor(
     ] = None,
     /,
     *,
-    as_json: Annotated[
-        bool, Parameter(name="--json", negative="", help="Findings as JSON, and nothing else.")
-    ] = False,
+    as_json: AsJson = False,
     flags: Annotated[Flags, Parameter(name="*")] = Flags(),  # type: ignore[valid-type]  # noqa: B008 (frozen)
 ) -> int:
     """Find problems of a recipe, a run or, with --data alone, a data set; exit 1 for a warning or fault."""
     from nnbackprop.diagnostics.doctor.run import diagnose
-    from nnbackprop.report.findings import diagnosis_report
+    from nnbackprop.report.tables import diagnosis_report
 
     diagnosis = diagnose(target, given(flags))
-    if as_json:
-        print(json.dumps(diagnosis.to_json(), indent=2))
-    else:
-        out.print(diagnosis_report(diagnosis))
+    show(diagnosis, diagnosis_report, as_json)
     return 0 if diagnosis.healthy else 1

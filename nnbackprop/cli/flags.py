@@ -1,21 +1,19 @@
-"""What commands have in common: the settings as flags, the choice of a run and of a backend, two consoles."""
+"""What commands have in common: the settings as flags, other shared parameters, two consoles, output as JSON."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import field, fields, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Optional, get_args, get_origin, get_type_hints
 
 from cyclopts import Group, Parameter
 
-from backends import select
 from nnbackprop.report.formatting import Terminal
 from nnbackprop.runs.config import NO_FLAGS, Config, Setting
-
-if TYPE_CHECKING:
-    from nnbackprop.runs.trained_model import TrainedModel
 
 
 class Output(Terminal):
@@ -46,18 +44,14 @@ GROUPS = {
 def _flag(hint: Any) -> Any:
     """A setting's type and how it is shown, as cyclopts wants them: optional, and None if not given."""
     kind, *notes = get_args(hint)
-    shown = [_parameter(note, kind) if isinstance(note, Setting) else note for note in notes]
+    several = True if get_origin(kind) is tuple else None
+    shown = [
+        Parameter(group=GROUPS[s.group], help=s.help, env_var=s.env_var, consume_multiple=several)
+        if isinstance(s, Setting)
+        else s
+        for s in notes
+    ]
     return Annotated[(Optional[kind], *shown)]  # noqa: UP045 (kind is a value here)
-
-
-def _parameter(setting: Setting, kind: Any) -> Parameter:
-    several = get_origin(kind) is tuple
-    return Parameter(
-        group=GROUPS[setting.group],
-        help=setting.help,
-        env_var=setting.env_var,
-        consume_multiple=True if several else None,
-    )
 
 
 _HINTS = get_type_hints(Config, include_extras=True)
@@ -72,6 +66,7 @@ Flags.__module__ = __name__  # cyclopts takes a class of the module `types` for 
 RunsDir = Annotated[Path, Parameter(help="Where run folders are kept.")]
 Run = Annotated[str, Parameter(help="A run folder, its name, or `last`.")]
 BackendName = Annotated[str, Parameter(help="Array library.", env_var="NNBACKPROP_BACKEND")]
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Everything as JSON, and nothing else.")]
 DeviceName = Annotated[Optional[str], Parameter(help="Its device.", env_var="NNBACKPROP_DEVICE")]  # noqa: UP045
 
 
@@ -80,12 +75,9 @@ def given(flags: Any) -> dict[str, Any]:
     return {f.name: value for f in fields(flags) if (value := getattr(flags, f.name)) is not None}
 
 
-def open_run(run: str, runs: Path, name: str, device: str | None) -> TrainedModel:
-    """A run's network on a backend; where that was chosen for the caller, what and why."""
-    from nnbackprop.runs.trained_model import TrainedModel
-
-    chosen = select(name, device)
-    trained = TrainedModel.open(run, runs, chosen)
-    if name == "auto":
-        err.print(chosen.why, style="dim")
-    return trained
+def show(found: Any, report: Callable[[Any], Any], as_json: bool) -> None:
+    """Print what a command found, as its `report` or as JSON."""
+    if as_json:
+        print(json.dumps(found.to_json(), indent=2, allow_nan=False))
+    else:
+        out.print(report(found))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.markup import escape
 
-from .flags import Flags, err, given, out
+from .flags import AsJson, Flags, err, given, show
 
 
 def parity(
@@ -22,19 +21,17 @@ def parity(
     ] = "numpy,torch,jax,cupy,strict",
     steps: Annotated[int, Parameter(help="Training steps.")] = 100,
     plot: Annotated[Path | None, Parameter(help="Plot the differences against the step to this PNG file.")] = None,
-    as_json: Annotated[
-        bool, Parameter(name="--json", negative="", help="All numbers of all steps as JSON, and nothing else.")
-    ] = False,
+    as_json: AsJson = False,
     flags: Annotated[Flags, Parameter(name="*")] = Flags(),  # type: ignore[valid-type]  # noqa: B008 (frozen)
 ) -> int:
     """Train on several libraries in lockstep and compare them, in float64 and float32; 1 if past a tolerance.
 
     --dtype compares in one of the two alone; --device is that of every library that has a choice.
     """
-    from nnbackprop.diagnostics.parity.recipe import DTYPES
-    from nnbackprop.diagnostics.parity.recipe import parity as compare
+    from nnbackprop.diagnostics.parity.compare import DTYPES
+    from nnbackprop.diagnostics.parity.compare import parity as compare
     from nnbackprop.errors import UsageError
-    from nnbackprop.report.parity import parity_report
+    from nnbackprop.report.parity import draw_parity, parity_report
     from nnbackprop.runs import config as configuration
 
     # the idle thread pools of several libraries in one process take turns spinning: five times the time
@@ -46,13 +43,8 @@ def parity(
     names = [name.strip() for name in backends.split(",") if name.strip()]
     with err.status("training step by step on each library"):
         found = compare(configuration.resolve(recipe, overrides), names, steps, dtypes)
-    if as_json:
-        print(json.dumps(found.to_json(), indent=2, allow_nan=False))
-    else:
-        out.print(parity_report(found))
+    show(found, parity_report, as_json)
     if plot is not None:
-        from nnbackprop.report.parity_plot import draw_parity
-
         draw_parity(found, plot)
         err.print(f"Plot: {escape(str(plot))}")
     return int(not found.passed)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal, Optional
 
 from cyclopts import Parameter
 
-from .flags import DeviceName, Run, RunsDir, err, out
+from .flags import AsJson, DeviceName, Run, RunsDir, err, show
 
 
 def replay(
@@ -27,9 +26,7 @@ def replay(
         Literal["auto", "rich", "plain", "off"], Parameter(help="Display, on the standard error stream.")
     ] = "auto",
     runs_dir: RunsDir = Path("runs"),
-    as_json: Annotated[
-        bool, Parameter(name="--json", negative="", help="Everything compared as JSON, and nothing else.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Train a run again from its config.toml and compare weights and metrics with those it kept; 1 if they differ.
 
@@ -43,8 +40,5 @@ def replay(
     places = {"backend": backend, "device": device, "threads": threads}
     where = {name: value for name, value in places.items() if value is not None}
     found = train_again(run, where, runs_dir, lambda header: display(progress, err, header))
-    if as_json:
-        print(json.dumps(found.to_json(), indent=2, allow_nan=False))
-    else:
-        out.print(replay_report(found))
+    show(found, replay_report, as_json)
     return int(not found.passed)

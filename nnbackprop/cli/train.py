@@ -23,9 +23,8 @@ def train(
     """Train a network by a recipe; every flag overrides one of its settings."""
     from nnbackprop.diagnostics.monitored_run import MonitoredRun
     from nnbackprop.errors import UsageError
-    from nnbackprop.report.findings import diagnosis_report
     from nnbackprop.report.progress import progress
-    from nnbackprop.report.tables import summary_table
+    from nnbackprop.report.tables import diagnosis_report, summary_table
     from nnbackprop.runs import build, config
     from nnbackprop.runs import train as runs
 

@@ -1,19 +1,22 @@
-"""Loading data by the name of a set or by a path: checked parts with one class map."""
+"""Data sets by name or path, checked; label values of any kind become 0 .. K-1 and K class names."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from nnbackprop.errors import DataError
 
 from . import bundled, download
-from .dataset import Splits
-from .labels import to_splits
+from .dataset import Dataset, Splits
+from .limits import Budget
 from .readers.paths import read_file, read_folder
 from .split import split as stratified
-from .table import Tables, check
+from .table import Table, Tables, check, integer_labels
 
 NAMES: dict[str, Callable[[], Tables]] = {
     "mnist": bundled.mnist,
@@ -60,3 +63,33 @@ def read(spec: str | Path) -> Tables:
             f"exists: {path.absolute()}.{f' Did you mean {near[0]}?' if near else ''}"
         )
     return read_folder(path) if is_folder else read_file(path)
+
+
+def to_splits(tables: Tables) -> Splits:
+    """Give both parts one class map, the sorted union of their label values, and one dtype."""
+    parts = [table for table in tables if table is not None]
+    numbers = [integer_labels(table.labels) for table in parts]
+    columns: list[Any] = numbers
+    if any(column is None for column in numbers):
+        columns = [table.labels.astype(str) for table in parts]
+    values = np.unique(np.concatenate(columns))
+    names = {value: name for table in parts for value, name in table.names.items()}
+    classes = tuple(names.get(value, str(value)) for value in values.tolist())
+    dtype = np.result_type(*(table.inputs for table in parts))
+    return Splits(*(_dataset(*pair, values, classes, dtype) for pair in zip(parts, columns, strict=True)))
+
+
+def _dataset(
+    table: Table, column: np.ndarray, values: np.ndarray, classes: tuple[str, ...], dtype: np.dtype
+) -> Dataset:
+    labels, notes = np.searchsorted(values, column).astype(np.int32), [*table.notes]
+    if table.labels.dtype.kind == "f":
+        notes.append("labels are whole numbers written as floating point; read as integers")
+    runs = 1 + int(np.count_nonzero(np.diff(labels)))
+    if 1 < len(np.unique(labels)) == runs < len(labels):
+        notes.append("samples come sorted by class; training shuffles them")
+    if table.inputs.dtype != dtype:
+        notes.append(f"inputs are {table.inputs.dtype}, read as {dtype} like the other part")
+        Budget(table.source).take_array(table.inputs.shape, dtype)
+    inputs = table.inputs.astype(dtype, copy=False)
+    return Dataset(inputs, labels, classes, table.image_shape, source=table.source, notes=tuple(notes))

@@ -11,8 +11,6 @@ from nnbackprop.errors import DataError
 
 from .table import to_input_dtype
 
-INPUT_DTYPES = ("uint8", "float32", "float64")
-
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -55,7 +53,7 @@ class Dataset:
                 f"{self.source}: inputs have shape {x.shape}; (samples, features) or "
                 "(samples, *sample_shape) is needed, with at least one of each."
             )
-        return np.ascontiguousarray(x) if x.dtype in INPUT_DTYPES else to_input_dtype(x, self.source)
+        return to_input_dtype(x, self.source)
 
     def _class_names(self) -> tuple[str, ...]:
         try:

@@ -16,8 +16,8 @@ from nnbackprop.errors import DataError
 from .readers import idx
 from .table import Tables
 
-MOST_BYTES = 2**26  # of one file; the largest has 26 million
-SECONDS = 30  # without a byte from a mirror, before the next one is asked
+MAX_BYTES = 2**26  # of one file; the largest has 26 million
+TIMEOUT = 30  # seconds without a byte from a mirror, before the next one is asked
 
 
 @dataclass(frozen=True)
@@ -109,13 +109,13 @@ def _bounded(url: str, output: str, _: object) -> None:
     import pooch
 
     with _BoundedFile(output, "wb") as file:
-        pooch.HTTPDownloader(timeout=SECONDS)(url, file, None)
+        pooch.HTTPDownloader(timeout=TIMEOUT)(url, file, None)
 
 
 class _BoundedFile(io.FileIO):
     """A file that refuses to grow without end, as a mirror might send."""
 
     def write(self, data: Any) -> int:
-        if self.tell() + len(data) > MOST_BYTES:
-            raise OSError(f"sent more than {MOST_BYTES} bytes")
+        if self.tell() + len(data) > MAX_BYTES:
+            raise OSError(f"sent more than {MAX_BYTES} bytes")
         return super().write(data)

@@ -18,10 +18,8 @@ from rich.text import Text
 
 from .dataset import Dataset, Splits
 
-MOST_CLASSES = 20
-MOST_IMAGES = 10
-GAP = 2
-BAR = 24
+MAX_CLASSES, MAX_IMAGES = 20, 10
+GAP, BAR = 2, 24
 SHADES = " .:-=+*#%@"
 Paint = Callable[[float, float], Segment]  # the character cell of an upper and a lower pixel
 
@@ -40,24 +38,18 @@ def describe(splits: Splits) -> RenderableType:
 
 def _parts(parts: dict[str, Dataset]) -> Grid:
     """A column a part: two of them fit where seven columns of properties would not."""
-    grid = _grid("", *parts)
-    facts = [_facts(part) for part in parts.values()]
-    for what in facts[0]:
-        grid.add_row(what, *(Text(fact[what]) for fact in facts))
+    grid, columns = _grid("", *parts), parts.values()
+    shape = " x ".join(map(str, next(iter(columns)).image_shape or ()))
+    for name, values in {
+        "samples": [f"{len(part):,}" for part in columns],
+        "features": [f"{part.features}{shape and f' ({shape})'}" for part in columns],
+        "type": [str(part.inputs.dtype) for part in columns],
+        "range": [f"{part.inputs.min():g} .. {part.inputs.max():g}" for part in columns],
+        "mean": [f"{part.inputs.mean(dtype=np.float64):.4g}" for part in columns],
+        "source": [part.source for part in columns],
+    }.items():
+        grid.add_row(name, *map(Text, values))
     return grid
-
-
-def _facts(part: Dataset) -> dict[str, str]:
-    x = part.inputs
-    shape = " x ".join(map(str, part.image_shape or ()))
-    return {
-        "samples": f"{len(part):,}",
-        "features": f"{part.features}{shape and f' ({shape})'}",
-        "type": str(x.dtype),
-        "range": f"{x.min():g} .. {x.max():g}",
-        "mean": f"{x.mean(dtype=np.float64):.4g}",
-        "source": part.source,
-    }
 
 
 def _balance(parts: dict[str, Dataset]) -> Grid:
@@ -65,10 +57,10 @@ def _balance(parts: dict[str, Dataset]) -> Grid:
     grid = _grid("class", *parts, "")
     counts = {name: part.counts() for name, part in parts.items()}
     train = counts["train"]
-    for k, name in enumerate(parts["train"].classes[:MOST_CLASSES]):
+    for k, name in enumerate(parts["train"].classes[:MAX_CLASSES]):
         bar = ProgressBar(int(train.max()), int(train[k]), width=BAR)
         grid.add_row(Text(name), *(f"{count[k]:,}" for count in counts.values()), bar)
-    if (more := len(train) - MOST_CLASSES) > 0:
+    if (more := len(train) - MAX_CLASSES) > 0:
         grid.add_row("...", *("" for _ in counts), f"{more} more classes")
     return grid
 
@@ -88,33 +80,32 @@ class Pictures:
         """Grey half blocks; lit or not where there is no colour; ASCII shades where there are no blocks."""
         grey = console.color_system is not None and not console.no_color
         paint = _shade if options.ascii_only else _grey if grey else _lit
-        pictures = [(name, fit(image, options.max_width)) for name, image in examples(self.dataset)]
+        pictures = [(name, _fit(image, options.max_width)) for name, image in _examples(self.dataset)]
         columns = max(1, (options.max_width + GAP) // (pictures[0][1].shape[1] + GAP))
         for first in range(0, min(len(pictures), 2 * columns), columns):
             yield from _row(pictures[first : first + columns], paint)
 
 
-def examples(dataset: Dataset) -> list[tuple[str, np.ndarray]]:
+def _examples(dataset: Dataset) -> list[tuple[str, np.ndarray]]:
     """(class name, image with values in 0..1) of the first sample of each class, ten classes at most."""
     found, firsts = np.unique(dataset.targets, return_index=True)
-    images = [(dataset.classes[k], dataset.image(i)) for k, i in zip(found, firsts, strict=True)][:MOST_IMAGES]
-    return [(name, _stretched(np.nan_to_num(image.astype(np.float64)))) for name, image in images]
+    pictures = []
+    for k, i in zip(found[:MAX_IMAGES], firsts, strict=False):
+        image = np.nan_to_num(dataset.image(i).astype(np.float64))
+        image -= image.min()
+        pictures.append((dataset.classes[k], image / (image.max() or 1)))
+    return pictures
 
 
-def fit(image: np.ndarray, width: int) -> np.ndarray:
-    """The image, thinned by a whole step where it is wider than `width`, padded to an even number of rows."""
+def _fit(image: np.ndarray, width: int) -> np.ndarray:
+    """Every n-th pixel where the image is wider than `width`, padded to an even number of rows."""
     step = -(-image.shape[1] // max(1, width))
     thin = image[::step, ::step]
     return np.pad(thin, ((0, len(thin) % 2), (0, 0)))
 
 
-def _stretched(image: np.ndarray) -> np.ndarray:
-    low, high = image.min(), image.max()
-    return (image - low) / (high - low) if high > low else np.zeros_like(image)
-
-
 def _row(pictures: list[tuple[str, np.ndarray]], paint: Paint) -> Iterator[Segment]:
-    """The lines of pictures that stand beside one another, and below them their names."""
+    """Pictures side by side, and their names below."""
     gap = Segment(" " * GAP)
     for y in range(0, len(pictures[0][1]), 2):
         for _, image in pictures:

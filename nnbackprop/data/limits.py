@@ -17,9 +17,9 @@ from nnbackprop.errors import DataError, NnbackpropError, UsageError
 
 VARIABLE = "NNBACKPROP_MAX_BYTES"
 DEFAULT = 4 * 2**30
-SAMPLE = 64  # bytes for a row besides its values: its label, the class of that, a place in an order
+SAMPLE_BYTES = 64  # for a row besides its values: its label, the class of that, a place in an order
 LONGEST_LABEL = 128  # characters: labels are kept side by side, each as wide as the longest
-MOST_NAMES = 10
+MAX_NAMES = 10
 JSON_GROWTH = 16  # a quarter of what a byte of JSON may become: `{"":` is a dict of 200 bytes and more
 DEFLATE_RATIO = 1032  # deflate cannot expand further (RFC 1951), so a larger claim is false
 
@@ -44,7 +44,7 @@ class Budget:
     def take_array(self, shape: Sequence[int], dtype: np.dtype) -> None:
         """Count an array with what becomes of it: signed and wide integers are floats in the end."""
         wide = np.result_type(dtype, np.float32) if dtype.kind in "iu" and dtype != np.uint8 else dtype
-        self.take(math.prod(shape) * wide.itemsize + max(shape, default=1) * SAMPLE)
+        self.take(math.prod(shape) * wide.itemsize + max(shape, default=1) * SAMPLE_BYTES)
 
 
 def max_bytes() -> int:
@@ -60,4 +60,4 @@ def max_bytes() -> int:
 def listed(names: Iterable[str]) -> str:
     """Names from a file, for a message: at most ten, and no control characters."""
     shown = [name if name.isprintable() else ascii(name) for name in names]
-    return ", ".join(shown[:MOST_NAMES]) + (" ..." if len(shown) > MOST_NAMES else "") or "nothing"
+    return ", ".join(shown[:MAX_NAMES]) + (" ..." if len(shown) > MAX_NAMES else "") or "nothing"

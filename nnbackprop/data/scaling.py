@@ -64,10 +64,8 @@ def fit_scaling(kind: str, train: Dataset) -> Scaling:
     """
     if kind not in get_args(Kind):
         raise UsageError(f"scaling {kind!r} is unknown; {', '.join(get_args(Kind))} are known.")
-    if kind == "standard":
-        return _standard(train.inputs)
-    if kind == "per-feature":
-        return _per_feature(train.inputs)
+    if kind in ("standard", "per-feature"):
+        return _standardize(train.inputs, axis=0 if kind == "per-feature" else None)
     unit = 1 / 255 if kind != "none" and _is_bytes(train.inputs) else 1.0
     scale, shift = (0.99 * unit, 0.01) if kind == "rashid" else (unit, 0.0)
     return Scaling(np.array(scale), np.array(shift))
@@ -109,21 +107,16 @@ def _is_bytes(inputs: np.ndarray) -> bool:
     return bool(1 < inputs.max() <= 255 and inputs.min() >= 0 and np.all(inputs == np.floor(inputs)))
 
 
-def _standard(inputs: np.ndarray) -> Scaling:
-    """Var x = E[Var(x | feature)] + Var(E[x | feature]), the law of total variance."""
-    means, variances = moments(inputs)
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean, std = means.mean(), np.sqrt(variances.mean() + means.var())
-    return _score(mean, std, inputs.min() == inputs.max())
+def _standardize(inputs: np.ndarray, axis: int | None) -> Scaling:
+    """(x - mean) / std, and 0 of what is constant; not finite where float64 does not hold std or its inverse.
 
-
-def _per_feature(inputs: np.ndarray) -> Scaling:
-    means, variances = moments(inputs)
-    return _score(means, np.sqrt(variances), inputs.min(axis=0) == inputs.max(axis=0))
-
-
-def _score(mean: np.ndarray, std: np.ndarray, constant: np.ndarray) -> Scaling:
-    """(x - mean) / std, and 0 of what is constant; not finite where float64 does not hold std or its inverse."""
+    Over all features by the law of total variance, Var x = E[Var(x | feature)] + Var(E[x | feature]).
+    """
+    constant = inputs.min(axis) == inputs.max(axis)
+    mean, variance = moments(inputs)
     with np.errstate(all="ignore"):
+        if axis is None:
+            mean, variance = mean.mean(), variance.mean() + mean.var()
+        std = np.sqrt(variance)
         scale = np.where(constant, 0.0, np.where(np.isinf(std), np.nan, 1 / std))
         return Scaling(scale, -mean * scale)

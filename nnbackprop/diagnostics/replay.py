@@ -14,8 +14,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from nnbackprop.diagnostics.difference import difference
 from nnbackprop.errors import RunFolderError, UsageError
 from nnbackprop.runs import build
@@ -121,22 +119,39 @@ def replay(run: str, where: Mapping[str, Any], runs: Path, display: Display = la
     """
     folder = RunDir.open(runs, run)
     last = load(folder.checkpoint("last"))
-    steps = _steps(folder, last)
+    steps, summary = progress_of(last).step, folder.read_json("summary.json")
+    _check_steps(folder, steps, summary)
     # what ended the run, such as the clock, does not apply again
     free = {"patience": None, "max_time": None, "doctor": False, "save_every": None}
-    kept = configuration.of_run(folder.config)
-    config = configuration.changed(kept, {**free, **where}, "The run to be trained again with the given flags")
+    config = configuration.of_run(folder.config)
+    config = configuration.changed(config, {**free, **where}, "The run to be trained again with the given flags")
     build.check(config)
     check_settings(last, config.settled, folder.checkpoint("last"), folder.config)
-    backend, splits = open_backend(config), DataSplits.load(config)
+    splits = DataSplits.load(config)
     splits.check(last.meta.get("fingerprint"), folder.checkpoint("last"))
     _check_rates(config, folder, len(splits.train), last)
-    trainer, best = first_trainer(config, backend, splits), EarlyStopping()
+    trainer, best = first_trainer(config, open_backend(config), splits), EarlyStopping()
     trainer.epochs = -(-steps // build.steps_per_epoch(config, len(splits.train)))
     again = StopAtStep(best, steps)
     trainer.callbacks = (best, again, display(build.description(config)))
     trainer.fit(splits.train, splits.validation, splits.test)
-    return _compare(folder, config, last, trainer, again, splits)
+    kept: dict[Which, Checkpoint] = {"last": last}
+    metrics: list[MetricDifference] = []
+    if summary is not None:
+        kept["best"] = load(folder.checkpoint("best"))
+        samples = {name: len(part) for name, part in splits.parts.items() if part}
+        metrics += compare_metrics(summary, summarise(config, trainer, best, splits), samples, config.dtype)
+    changes = compare_environments(folder.read_json("env.json") or {}, environment(trainer.backend))
+    return Replay(
+        run=folder.path,
+        backend=trainer.backend.name,
+        device=trainer.backend.device,
+        dtype=config.dtype,
+        steps=steps,
+        tensors=tuple(_compare_weights(trainer, kept, again.checkpoints)),
+        metrics=tuple(metrics),
+        changes=tuple(changes),
+    )
 
 
 class StopAtStep(Callback):
@@ -158,17 +173,14 @@ class StopAtStep(Callback):
         self.checkpoints = {"last": last, "best": best}
 
 
-def _steps(folder: RunDir, last: Checkpoint) -> int:
-    steps = progress_of(last).step
+def _check_steps(folder: RunDir, steps: int, summary: Mapping[str, Any] | None) -> None:
     if steps < 1:
         raise UsageError(f"{folder.path} has made no step yet: go on with it, by nnbackprop train --resume.")
-    summary = folder.read_json("summary.json")
     if summary is not None and summary.get("steps") != steps:
         raise RunFolderError(
             f"{folder.checkpoint('last')} is of step {steps} and summary.json beside it of step "
             f"{summary.get('steps')}: put back what was there."
         )
-    return steps
 
 
 def _check_rates(config: Config, folder: RunDir, samples: int, last: Checkpoint) -> None:
@@ -198,49 +210,21 @@ def _check_rates(config: Config, folder: RunDir, samples: int, last: Checkpoint)
                 )
 
 
-def _compare(
-    folder: RunDir, config: Config, last: Checkpoint, trainer: Trainer, again: StopAtStep, splits: DataSplits
-) -> Replay:
-    """The last weights with those trained again; of a run that has ended the best weights and metrics too."""
-    kept: dict[Which, Checkpoint] = {"last": last}
-    metrics: tuple[MetricDifference, ...] = ()
-    if (summary := folder.read_json("summary.json")) is not None:
-        kept["best"] = load(folder.checkpoint("best"))
-        samples = {name: len(part) for name, part in splits.parts.items() if part}
-        metrics = tuple(
-            compare_metrics(summary, summarise(config, trainer, again.best, splits), samples, config.dtype)
-        )
-    params = trainer.params
-    named = (f"{layer}.{name}" for layer, _, p in trainer.network.named_layers(params) for name in p)
-    names = dict(zip(flatten(params, "params"), named, strict=True))
-    return Replay(
-        run=folder.path,
-        backend=trainer.backend.name,
-        device=trainer.backend.device,
-        dtype=config.dtype,
-        steps=again.steps,
-        tensors=tuple(
-            row
-            for which, checkpoint in kept.items()
-            for row in compare_weights(which, names, checkpoint.arrays, again.checkpoints[which].arrays)
-        ),
-        metrics=metrics,
-        changes=tuple(compare_environments(folder.read_json("env.json") or {}, environment(trainer.backend))),
-    )
-
-
-def compare_weights(
-    which: Which, names: Mapping[str, str], kept: Mapping[str, np.ndarray], again: Mapping[str, np.ndarray]
+def _compare_weights(
+    trainer: Trainer, kept: Mapping[Which, Checkpoint], again: Mapping[Which, Checkpoint]
 ) -> Iterator[WeightDifference]:
-    """Every parameter of two checkpoints, `names` by its path there; RunFolderError if `kept` lacks one."""
-    for path, name in names.items():
-        a, b = again[path], kept.get(path)
-        if b is None or (b.shape, b.dtype) != (a.shape, a.dtype):
-            raise RunFolderError(
-                f"The {which} checkpoint has no {path} of shape {a.shape} and {a.dtype}, which the network of its "
-                "config.toml has: one of the two is another run's. Put back its own."
-            )
-        yield WeightDifference(which, name, a.tobytes() == b.tobytes(), difference(a, b).relative)
+    """Every parameter of the checkpoints `kept`; RunFolderError if one lacks a parameter of the network."""
+    params = trainer.params
+    names = [f"{layer}.{name}" for layer, _, p in trainer.network.named_layers(params) for name in p]
+    for which, checkpoint in kept.items():
+        for path, name in zip(flatten(params, "params"), names, strict=True):
+            a, b = again[which].arrays[path], checkpoint.arrays.get(path)
+            if b is None or (b.shape, b.dtype) != (a.shape, a.dtype):
+                raise RunFolderError(
+                    f"The {which} checkpoint has no {path} of shape {a.shape} and {a.dtype}, which the network of "
+                    "its config.toml has: one of the two is another run's. Put back its own."
+                )
+            yield WeightDifference(which, name, a.tobytes() == b.tobytes(), difference(a, b).relative)
 
 
 def compare_metrics(

@@ -40,8 +40,11 @@ def curves(rows: Sequence[Row], what: str) -> Figure:
     if what.endswith("accuracy"):
         axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
         axes.set_ylim(top=min(axes.get_ylim()[1], 1.0))
-    elif what == "loss" and _falls_far(axes):
-        _logarithmic(axes)
+    elif what == "loss":
+        y = _values(axes)
+        y = y[np.isfinite(y)]
+        if y.size and y.min() > 0 and y.max() > LOG_RATIO * y.min():
+            _logarithmic(axes)
     _finish(axes, rows, name)
     _legend(figure, axes, lambda value: f"  {formatting.metric(what, value)}")
     return figure
@@ -75,14 +78,8 @@ def _values(axes: Axes) -> np.ndarray:
     return np.concatenate([np.empty(0), *(np.asarray(line.get_ydata(), float) for line in axes.get_lines())])
 
 
-def _falls_far(axes: Axes) -> bool:
-    y = _values(axes)
-    y = y[np.isfinite(y)]
-    return y.size > 0 and y.min() > 0 and y.max() > LOG_RATIO * y.min()
-
-
 def _logarithmic(axes: Axes) -> None:
-    """A logarithmic y axis labelled in plain numbers, at 2 and 5 too where it spans little.
+    """A logarithmic y axis labelled in plain numbers, more of them where it spans little.
 
     Where zero occurs, which has no logarithm, the axis is linear below the decade of the smallest other value.
     """
@@ -93,7 +90,8 @@ def _logarithmic(axes: Axes) -> None:
     else:
         axes.set_yscale("log")
         low, high = axes.get_ylim()
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 500 * low else (1,)))
+        powers = LogLocator(subs=(1, 2, 5) if high < 500 * low else (1,))
+        axes.yaxis.set_major_locator(powers if high > 10 * low else MaxNLocator(6))
     axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
 

@@ -36,7 +36,7 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def share(x: float) -> str:
+def percent(x: float) -> str:
     """0.98 as 98.00%."""
     return f"{100 * x:.2f}%"
 
@@ -58,7 +58,7 @@ def loss(x: float) -> str:
 
 def metric(name: str, x: float) -> str:
     """A metric by its name: accuracies as 98.00%, all others as a loss."""
-    return share(x) if name.endswith("accuracy") else loss(x)
+    return percent(x) if name.endswith("accuracy") else loss(x)
 
 
 class Terminal(Console):

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from backends import leaves
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.runs.train import Run
+from nnbackprop.runs.trained_model import Attack
 
-from .confusion import confusion_plot
 from .curves import curves, gradient_norms, metrics_of
-from .images import attack, first_layer, wrongest
-from .style import save, style
+from .formatting import percent, plural
+from .style import panels, printable, save, shorten, single, style, text
+
+UNITS = 64  # of the first layer, shown at most
+MISTAKES = 16
+FOOLED = 10
+NAME = 11  # characters of a class's name above an image
+NUMBERED = 12  # classes up to which each cell of the confusion matrix has its count and its share written in
+LARGEST = 100  # classes up to which there is a matrix: one of 10,000 classes would take gigabytes
+PAIRS = 25  # most confused pairs listed beyond that
+TICKS = 25
 
 
 def draw_run(run: Run) -> list[str]:
@@ -43,17 +54,20 @@ def draw_all(
     """Write a run's plots to `folder`; returns a message for each that failed: no plot fails a finished run.
 
     rows are those of metrics.jsonl, weights (in, units) of the first layer or None, predicted (n,) and
-    probabilities (n, k) of the judged part's n samples. Without classes there are curves alone.
+    probabilities (n, k) of the judged part's n samples. Plots of images are left out where samples are none, and
+    without classes there are curves and weights alone.
     """
     figures: dict[str, Callable[[], Figure]] = {"loss": lambda: curves(rows, "loss")}
-    for name in metrics_of(rows) or ["accuracy"] if judged.classes else metrics_of(rows):
+    for name in metrics_of(rows) or (["accuracy"] if judged.classes else []):
         figures[name.replace("_", "-")] = lambda name=name: curves(rows, name)  # type: ignore[misc]
     figures["gradient-norms"] = lambda: gradient_norms(rows)
-    if weights is not None:
-        figures["first-layer-weights"] = lambda: first_layer(weights, judged.image_shape)
+    image_shape = judged.image_shape
+    if weights is not None and image_shape and math.prod(image_shape) == len(weights):
+        figures["first-layer-weights"] = lambda: first_layer_plot(weights, image_shape)
     if judged.classes:
         figures["confusion-matrix"] = lambda: confusion_plot(judged.targets, predicted, judged.classes)
-        figures["wrongest-samples"] = lambda: wrongest(judged, predicted, probabilities)
+    if judged.classes and image_shape:
+        figures["wrongest-samples"] = lambda: mistakes_plot(judged, predicted, probabilities)
     failed = []
     for name, figure in figures.items():
         try:
@@ -64,15 +78,146 @@ def draw_all(
     return failed
 
 
-def draw_attack(
-    path: Path,
-    data: Dataset,
-    clean: np.ndarray,
-    moved: np.ndarray,
-    before: np.ndarray,
-    after: np.ndarray,
-    epsilon: float,
-) -> None:
-    """Write the plot of an attack: samples (n, features) before and after, and their predicted classes (n,)."""
+def draw_attack(path: Path, data: Dataset, result: Attack, epsilon: float) -> None:
+    """Write the plot of an attack on images."""
     with style():
-        save(attack(data, clean, moved, before, after, epsilon), path)
+        save(attack_plot(data, result, epsilon), path)
+
+
+def first_layer_plot(weights: np.ndarray, image_shape: tuple[int, int]) -> Figure:
+    """Weights (in, units) into the first units as images, red above zero, blue below, white at it."""
+    units = weights.shape[1]
+    shown = min(units, UNITS)
+    columns = math.ceil(math.sqrt(shown))
+    side = min(7.5 / columns, 2.5)
+    of = f"{shown} of {units:,} units" if units > shown else plural(units, "unit")
+    title = f"First-layer weights of {of}: red counts for, blue against"
+    figure, axes = single(title, max(columns * side, 5.0) + 0.9, math.ceil(shown / columns) * side + 0.5)
+    values = image_grid(weights[:, :shown].T.reshape(shown, *image_shape), columns)
+    limit = float(np.nanmax(np.abs(values))) or 1.0
+    image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    figure.colorbar(image, ax=axes, shrink=0.6, aspect=30, pad=0.02).outline.set_visible(False)
+    axes.set_axis_off()
+    return figure
+
+
+def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
+    """Images (n, rows, columns) side by side in one array, NaN between them."""
+    n, height, width = images.shape
+    lines = math.ceil(n / columns)
+    cells = np.full((lines * columns, height + 2, width + 2), np.nan)
+    cells[:n, 1:-1, 1:-1] = images
+    grid = cells.reshape(lines, columns, height + 2, width + 2).transpose(0, 2, 1, 3)
+    return grid.reshape(lines * (height + 2), columns * (width + 2))
+
+
+def mistakes_plot(data: Dataset, predicted: np.ndarray, probabilities: np.ndarray) -> Figure:
+    """The misclassified images of the greatest confidence."""
+    certainty = confidence(predicted, probabilities)
+    wrong = np.flatnonzero(predicted != data.targets)
+    order = wrong[np.argsort(-certainty[wrong], kind="stable")][:MISTAKES]
+    if not len(order):
+        return text(f"None of the {len(predicted):,} samples is misclassified")
+    title = f"The {len(order)} most confident of {len(wrong):,} mistakes in {len(predicted):,} samples"
+    if len(order) == len(wrong):
+        title = f"{plural(len(wrong), 'mistake')} in {len(predicted):,} samples, the most confident first"
+    names = _short_names(data)
+    columns = min(len(order), 4)
+    figure, grid = panels(title, math.ceil(len(order) / columns), columns, 1.9)
+    for axes, i in zip(grid.flat, order, strict=False):
+        _draw_image(axes, data.image(int(i)), data.inputs[order])
+        pair, certain = f"{names[data.targets[i]]} → {names[predicted[i]]}", percent(float(certainty[i]))
+        _caption(axes, f"{pair}   {certain}" if len(pair) < 12 else f"{pair}\n{certain}")
+    for axes in grid.flat[len(order) :]:
+        axes.set_axis_off()
+    return figure
+
+
+def confidence(predicted: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Probability (n,) given to the predicted class; a single column is that of class 1."""
+    if probabilities.shape[1] == 1:
+        return np.where(predicted == 1, probabilities[:, 0], 1 - probabilities[:, 0])
+    return np.take_along_axis(probabilities, predicted[:, None], axis=1)[:, 0]
+
+
+def attack_plot(data: Dataset, result: Attack, epsilon: float) -> Figure:
+    """Images whose class an attack of `epsilon` changed: before it, what was added, after it."""
+    clean, moved, before, after = result.clean, result.moved, result.before, result.after
+    fooled = np.flatnonzero((before == data.targets) & (after != data.targets))
+    title = f"{len(fooled):,} of {len(before):,} samples fooled by moving each input by {epsilon:g} of its range"
+    order = fooled[:FOOLED]
+    if not len(order):
+        return text(title)
+    names = _short_names(data)
+    figure, grid = panels(title, 3, len(order), 1.15)
+    step = float(np.abs(moved - clean)[order].max()) or 1.0
+    for column, i in zip(grid.T, order, strict=True):
+        first, added, last = (values[i].reshape(data.image_shape) for values in (clean, moved - clean, moved))
+        _draw_image(column[0], first, clean[order])
+        column[1].imshow(added, cmap="RdBu_r", vmin=-1.6 * step, vmax=1.6 * step)
+        _draw_image(column[2], last, clean[order])
+        _caption(column[0], names[before[i]])
+        _caption(column[2], f"→ {names[after[i]]}")
+    for axes, what in zip(grid[:, 0], ("clean", "added", "attacked"), strict=True):
+        axes.set_ylabel(what)
+    return figure
+
+
+def _short_names(data: Dataset) -> list[str]:
+    return [shorten(name, NAME) for name in printable(data.classes)]
+
+
+def _draw_image(axes: Axes, image: np.ndarray, among: np.ndarray) -> None:
+    """An image as ink on paper, on the scale of those it is shown with."""
+    axes.imshow(image, cmap="gray_r", vmin=float(among.min()), vmax=float(among.max()), interpolation="nearest")
+
+
+def _caption(axes: Axes, caption: str) -> None:
+    axes.set_title(caption, fontsize=9.5, pad=4)
+
+
+def confusion_plot(targets: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> Figure:
+    """The confusion matrix: true classes `targets` (n,) in rows, predicted classes (n,) in columns.
+
+    A cell's colour is its share of the row. With more than `LARGEST` classes the most confused pairs are listed.
+    """
+    wrong, k = int((targets != predicted).sum()), len(classes)
+    accuracy = percent(1 - wrong / len(targets)) if len(targets) else percent(0)
+    title = f"Accuracy {accuracy}: {wrong:,} of {len(targets):,} misclassified"
+    if k > LARGEST:
+        return text(title, most_confused(targets, predicted, classes))
+    counts = np.bincount(targets.astype(np.int64) * k + predicted, minlength=k * k).reshape(k, k)
+    figure, axes = single(title, 7.5, 3.4 if k < 5 else 7.2)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    diagonal = np.eye(k, dtype=bool)
+    # a good network's mistakes are a hundredth of its right answers: on one scale they would all be white
+    mistakes = np.where(diagonal | (counts == 0), np.nan, shares)
+    most = 1.0 if np.isnan(mistakes).all() else np.nanmax(mistakes)
+    axes.imshow(np.where(diagonal, shares, np.nan), cmap="Blues", vmin=0, vmax=1.25)
+    axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=1.6 * most)
+    for (row, column), n in np.ndenumerate(counts) if k <= NUMBERED else ():
+        if n:
+            colour = "white" if row == column and shares[row, column] > 0.6 else "black"
+            label = f"{n:,}\n{100 * shares[row, column]:.1f}%"
+            axes.text(column, row, label, ha="center", va="center", color=colour, fontsize=7.5)
+    ticks, names = range(0, k, math.ceil(k / TICKS)), printable(classes)
+    slanted: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(ticks, [names[i] for i in ticks], **(slanted if max(map(len, names)) > 4 else {}))
+    axes.set_yticks(ticks, [names[i] for i in ticks])
+    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def most_confused(targets: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """The pairs of true and predicted class with the most mistakes, a line each under a head."""
+    wrong = np.stack([targets, predicted], axis=1)[targets != predicted]
+    pairs, counts = np.unique(wrong, axis=0, return_counts=True)
+    lines = [f"{'true class':<26}{'predicted class':<26}{'samples':>8}{'of its class':>14}"]
+    sizes = np.bincount(targets, minlength=len(classes))
+    for i in np.argsort(-counts, kind="stable")[:PAIRS]:
+        true, other = (printable([shorten(classes[k], 24)])[0] for k in pairs[i])
+        of_class = percent(counts[i] / sizes[pairs[i][0]])
+        lines.append(f"{true:<26}{other:<26}{counts[i]:>8,}{of_class:>14}")
+    return lines

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.control import Control
 from rich.panel import Panel
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import ControlType
 from rich.table import Table
 from rich.text import Text
 
@@ -23,16 +26,15 @@ from nnbackprop.training.callbacks import (
     TrainEnd,
 )
 
-if TYPE_CHECKING:
-    from nnbackprop.training.trainer import Trainer
-
-from .bars import Bars
 from .formatting import count, duration, loss, metric, plural, size
 from .tables import layer_table
 
-LINE_PACE = 30.0  # seconds between lines within an epoch, where the output is not a terminal
-SHORT_PACE = 1.0  # seconds between the lines of epochs shorter than that
-FEW = 100  # a run of so many epochs shows every one, however short
+if TYPE_CHECKING:
+    from nnbackprop.training.trainer import Trainer
+
+LINE_SECONDS = 30.0  # between lines within an epoch, where the output is not a terminal
+FEW = 100  # epochs up to which every one has its line, however short
+BAR_WIDTH = 40  # columns of a bar at most: a wide window may become narrower before its lines wrap
 
 ENDINGS = {
     "finished": "finished",
@@ -41,54 +43,38 @@ ENDINGS = {
     "interrupted": "interrupted",
 }
 
-Clock = Callable[[], float]
 
-
-def progress(
-    kind: str, console: Console, description: Mapping[str, str] | None = None, clock: Clock = time.monotonic
-) -> Callback:
+def progress(kind: str, console: Console, description: Mapping[str, str] | None = None) -> Callback:
     """The display called auto, rich, plain or off; auto is rich on a terminal, else plain.
 
-    `description` has lines for its header, by subject.
-
-    FORCE_COLOR makes rich take a pipe for a terminal; bars are of no use in a log, so the file is asked too.
+    `description` has lines for its header, by subject. FORCE_COLOR makes rich take a pipe for a terminal; bars are
+    of no use in a log, so the file is asked too.
     """
     if kind == "off":
         return Callback()
     if kind == "rich" or (kind == "auto" and console.is_interactive and console.file.isatty()):
-        return RichProgress(console, description, clock)
-    return PlainProgress(console, description, clock)
-
-
-@dataclass
-class Throttle:
-    """Lets a line through at most once in `pace` seconds: ten thousand epochs are not as many lines."""
-
-    pace: float
-    clock: Clock
-    last: float = field(default=float("-inf"), init=False)
-
-    def due(self) -> bool:
-        """Whether `pace` seconds have passed since it last was."""
-        now = self.clock()
-        if now - self.last < self.pace:
-            return False
-        self.last = now
-        return True
+        return RichProgress(console, description)
+    return PlainProgress(console, description)
 
 
 class Display(Callback):
     """What both displays share: every epoch of a long or a short run has its line, and the run its last one."""
 
-    pace = SHORT_PACE
+    pace = 1.0  # seconds between the lines of epochs shorter than that: ten thousand are not as many lines
 
     def __init__(
-        self, console: Console, description: Mapping[str, str] | None = None, clock: Clock = time.monotonic
+        self,
+        console: Console,
+        description: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.console, self.description, self.clock = console, description or {}, clock
         self.epochs, self.steps = 0, 1
-        self.between = Throttle(self.pace, clock)
+        self.last_epoch = self.last_line = float("-inf")  # when they were shown
         self.held: EpochEnd | None = None
+
+    def message(self, text: str, style: str = "yellow") -> None:
+        """A line."""
 
     def show_header(self, lines: Mapping[str, str], layers: Sequence[LayerRow]) -> None:
         """What is known before the first step, by subject, and the layers."""
@@ -99,18 +85,34 @@ class Display(Callback):
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
         """The header."""
         self.epochs, self.steps = event.epochs, event.steps_per_epoch
-        self.show_header({**self.description, **introduction(event)}, event.layers)
+        lines = {
+            **self.description,
+            "backend": f"{event.backend} on {event.device}, {event.dtype} ({event.why.rstrip('.')})",
+            "samples": ", ".join(f"{count(n)} {part}" for part, n in event.samples.items() if n),
+            "steps": f"{plural(event.epochs, 'epoch')} of {plural(event.steps_per_epoch, 'step')}, "
+            f"{plural(event.batch_size, 'sample')} a step",
+        }
+        if event.first_step:
+            lines["resumed"] = f"after step {count(event.first_step)}"
+        self.show_header(lines, event.layers)
 
     def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
         """The epoch's line; held back where there are many epochs and the last line was a moment ago."""
-        self.held = event
-        if self.epochs <= FEW or self.between.due():
+        self.held, now = event, self.clock()
+        if self.epochs <= FEW or now - self.last_epoch >= self.pace:
+            self.last_epoch = now
             self._flush()
 
     def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
-        """The last epoch's line if it was held back, and the end."""
+        """The last epoch's line if it was held back; why the run ended and after how many whole epochs."""
         self._flush()
-        self.message(ending(event, self.steps))
+        epochs, rest = divmod(event.step, self.steps)
+        within = f" and {plural(rest, 'step')}" if rest else ""
+        self.message(
+            f"{ENDINGS[event.reason]} after {plural(epochs, 'epoch')}{within}: "
+            f"{plural(event.step, 'step')} in {duration(event.seconds)}",
+            style="bold",
+        )
 
     def _flush(self) -> None:
         if self.held:
@@ -121,14 +123,10 @@ class Display(Callback):
 class PlainProgress(Display):
     """Lines without escape codes: one an epoch, one in 30 s within a long one, one a second of many short ones."""
 
-    def __init__(self, *options: Any, **named: Any) -> None:
-        super().__init__(*options, **named)
-        self.within = Throttle(LINE_PACE, self.clock)
-
-    def message(self, text: str) -> None:
+    def message(self, text: str, style: str = "") -> None:
         """A line as it is, however wide; any line makes the next one within an epoch wait."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
-        self.within.last = self.clock()
+        self.last_line = self.clock()
 
     def show_header(self, lines: Mapping[str, str], layers: Sequence[LayerRow]) -> None:
         """A line for each subject, and one for the layers that have parameters."""
@@ -142,7 +140,7 @@ class PlainProgress(Display):
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         """Where a long epoch is."""
         done = event.step % self.steps
-        if done and self.within.due():
+        if done and self.clock() - self.last_line >= LINE_SECONDS:
             at = f"epoch {event.epoch}/{self.epochs}  step {done}/{self.steps}"
             self.message(f"{at}  loss {score_text(event)}")
 
@@ -157,7 +155,7 @@ class PlainProgress(Display):
 class RichProgress(Display):
     """A header, the layer table, a bar of all steps, a bar of the epoch's, and a row for each epoch done."""
 
-    pace = SHORT_PACE / 2
+    pace = 0.5
 
     def __init__(self, *options: Any, **named: Any) -> None:
         super().__init__(*options, **named)
@@ -166,12 +164,9 @@ class RichProgress(Display):
 
     def message(self, text: str, style: str = "yellow") -> None:
         """A line above the bars."""
-        self._print(Text(text, style=style))
-
-    def _print(self, line: Text) -> None:
         if self.bars.live.is_started:
             self.bars.refresh()  # the window's width may have changed
-        self.console.print(line)
+        self.console.print(Text(text, style=style))
 
     def show_header(self, lines: Mapping[str, str], layers: Sequence[LayerRow]) -> None:
         """A panel and the layer table."""
@@ -220,30 +215,48 @@ class RichProgress(Display):
             del columns[1]
         heads = tuple(f"{head:>{width}}" for head, width, _ in columns)
         if heads != self.heads:
-            self._print(Text("".join(heads), style="dim"))
+            self.message("".join(heads), style="dim")
             self.heads = heads
-        self._print(Text("".join(f"{value:>{width}}" for _, width, value in columns)))
+        self.message("".join(f"{value:>{width}}" for _, width, value in columns), style="")
 
     def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
-        """The last epoch's row if it was held back, and the end, where the bars were."""
+        """The end, where the bars were."""
         self.close()
-        self._flush()
-        self.message(ending(event, self.steps), style="bold")
+        super().train_end(trainer, event)
 
     def close(self, trainer: Trainer | None = None) -> None:
         """Give the terminal back as it was."""
         self.bars.stop()
 
 
-def introduction(event: TrainBegin) -> dict[str, str]:
-    """What is known of a run before its first step, by subject."""
-    lines = {
-        "backend": f"{event.backend} on {event.device}, {event.dtype} ({event.why.rstrip('.')})",
-        "samples": ", ".join(f"{count(n)} {part}" for part, n in event.samples.items() if n),
-        "steps": f"{plural(event.epochs, 'epoch')} of {plural(event.steps_per_epoch, 'step')}, "
-        f"{plural(event.batch_size, 'sample')} a step",
-    }
-    return {**lines, "resumed": f"after step {count(event.first_step)}"} if event.first_step else lines
+class Bars(Progress):
+    """A bar of the run's steps and one of the epoch's, and below them the latest figures, at any width."""
+
+    def __init__(self, console: Console) -> None:
+        self.terminal, self.bar = console, BarColumn()
+        self.figures: list[str] = []
+        self.drawn: list[int] = []  # length of each line on the terminal
+        at, left = TextColumn("{task.fields[at]}", justify="right"), TimeRemainingColumn(compact=True)
+        columns = TextColumn("{task.description}"), self.bar, at, left
+        super().__init__(*columns, console=console, refresh_per_second=4, transient=True)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """The bars, and the figures side by side in as many lines as the width needs."""
+        width = self.terminal.width
+        # rich does not erase the rows added by a terminal that wraps long lines when it becomes narrower
+        rows = sum(max(0, length - 1) // width for length in self.drawn)
+        if rows and self.live.is_started:
+            step = (ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)
+            self.terminal.control(Control(*(step * rows)))
+        self.bar.bar_width = max(4, min(BAR_WIDTH, width - 26))
+        frame = Group(self.make_tasks_table(self.tasks), Columns(self.figures, padding=(0, 2)))
+        self.drawn = [sum(s.cell_length for s in line) for line in self.terminal.render_lines(frame, pad=False)]
+        return [frame]
+
+    def stop(self) -> None:
+        """Give the terminal back as it was."""
+        super().stop()
+        self.drawn = []
 
 
 def evaluated(event: EpochEnd) -> Iterator[tuple[str, Score]]:
@@ -271,19 +284,7 @@ def epoch_columns(event: EpochEnd) -> Iterator[tuple[str, int, str]]:
     """The columns of an epoch's row: head, width, value."""
     yield "epoch", 6, str(event.epoch)
     for part, score in evaluated(event):
-        head = f"{part} loss"
-        yield head, max(11, len(head) + 2), loss(score.loss)
         name, value = first_metric(score)
-        head = f"{part} {name}"
-        yield head, max(10, len(head) + 2), value
+        for head, least, text in ((f"{part} loss", 11, loss(score.loss)), (f"{part} {name}", 10, value)):
+            yield head, max(least, len(head) + 2), text
     yield "time", 9, duration(event.seconds)
-
-
-def ending(event: TrainEnd, steps_per_epoch: int) -> str:
-    """Why the run ended and after how much; an epoch counts when it is whole."""
-    epochs, rest = divmod(event.step, steps_per_epoch)
-    within = f" and {plural(rest, 'step')}" if rest else ""
-    return (
-        f"{ENDINGS[event.reason]} after {plural(epochs, 'epoch')}{within}: "
-        f"{plural(event.step, 'step')} in {duration(event.seconds)}"
-    )

@@ -3,40 +3,36 @@
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from nnbackprop.diagnostics.replay import MetricDifference, Replay, WeightDifference
 
 from .formatting import metric, plural
-from .tables import NONE, ruled
+from .tables import NONE, new_table
 
 
 def replay_report(found: Replay) -> RenderableType:
     """What was trained again, every tensor, every metric, the changes, and the verdict."""
+    places = {(tensor.name, tensor.which): tensor for tensor in found.tensors}
+    weights = new_table("weights", "last", "best", right=("last", "best"))
+    for name in dict.fromkeys(tensor.name for tensor in found.tensors):
+        weights.add_row(
+            name, *(_relative(places.get((name, which)), found.tolerance) for which in ("last", "best"))
+        )
     head = f"{found.run}: {plural(found.steps, 'step')} again on {found.backend} ({found.device}, {found.dtype})"
-    lines: list[RenderableType] = [Text(head), _weights_table(found)]
+    lines: list[RenderableType] = [Text(head), weights]
     if found.metrics:
-        table = ruled("", "kept", "again", right=("kept", "again"))
+        metrics = new_table("", "kept", "again", right=("kept", "again"))
         for m in found.metrics:
-            kept, again = (_value(m, value) for value in (m.kept, m.again))
-            table.add_row(m.name.replace("_", " "), kept, again if m.agrees else f"[bold red]{again}")
-        lines.append(table)
+            kept, again = _value(m, m.kept), _value(m, m.again)
+            metrics.add_row(m.name.replace("_", " "), kept, again if m.agrees else f"[bold red]{again}")
+        lines.append(metrics)
     else:
         lines.append("The run has not ended: there are no metrics and no best weights to compare.")
     for change in found.changes:
         kept, now = ("not recorded" if value is None else value for value in (change.kept, change.now))
         lines.append(Text(f"{change.name}: {now} now, {kept} then", style="yellow"))
     return Group(*lines, Text(verdict(found), style="bold green" if found.passed else "bold red"))
-
-
-def _weights_table(found: Replay) -> Table:
-    """A row for each tensor: bit for bit equal or its relative difference, among the last and the best weights."""
-    places = {(tensor.name, tensor.which): tensor for tensor in found.tensors}
-    table = ruled("weights", "last", "best", right=("last", "best"))
-    for name in dict.fromkeys(tensor.name for tensor in found.tensors):
-        table.add_row(name, *(_relative(places.get((name, which)), found.tolerance) for which in ("last", "best")))
-    return table
 
 
 def _relative(tensor: WeightDifference | None, tolerance: float | None) -> str:

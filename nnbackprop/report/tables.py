@@ -1,4 +1,4 @@
-"""Tables for the terminal: layers, backends, recipes, a run's summary, predictions."""
+"""Tables for the terminal: layers, backends, recipes, a run's summary, predictions, a diagnosis."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from typing import Any
 
 import numpy as np
 from rich import box
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from backends import BackendStatus
+from nnbackprop.diagnostics.findings import Diagnosis
 from nnbackprop.training.callbacks import LayerRow
 
-from .formatting import count, duration, metric, plural, shape, share, size
+from .formatting import count, duration, metric, percent, plural, shape, size
 
 NONE = "–"
+LEVELS = {"fault": "bold red", "warning": "yellow", "note": "cyan"}
 ROWS = 20  # samples of one file shown before the rest is only counted
 
 
-def ruled(*columns: str, right: Sequence[str] = (), **options: Any) -> Table:
+def new_table(*columns: str, right: Sequence[str] = (), **options: Any) -> Table:
     """An empty table with a rule under its heads; the columns named in `right` are set right."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, **options)
     for name in columns:
@@ -42,10 +44,10 @@ def layer_table(layers: Sequence[LayerRow], width: int = 80) -> Table:
         "FLOPs": [count(n) for n in _with_sum(row.flops for row in layers)],
     }
     for name in ("bytes", "FLOPs", "shape"):
-        if sum(max(map(len, [head, *cells])) + 2 for head, cells in columns.items()) > width:
+        if sum(max(map(len, [head, *cells])) + 3 for head, cells in columns.items()) - 1 > width:
             del columns[name]
     right = tuple(columns)[1:]
-    table = ruled(*columns, right=right, show_footer=True)
+    table = new_table(*columns, right=right, show_footer=True)
     for column, cells in zip(table.columns, columns.values(), strict=True):
         column.footer, column.no_wrap = cells[-1], column.header != "layer"
     for row in zip(*(cells[:-1] for cells in columns.values()), strict=True):
@@ -60,25 +62,28 @@ def _with_sum(numbers: Iterable[int]) -> list[int]:
 
 def backends_table(rows: Sequence[BackendStatus]) -> Table:
     """Which array libraries work here; for those that do not, why and the fix."""
-    table = ruled("backend", "version", "device", "memory", "remarks")
+    table = new_table("backend", "version", "device", "memory", "remarks")
     for row in rows:
         name = f"[bold green]{row.name}[/]" if row.usable else f"[dim]{row.name}[/]"
         free = row.memory.free if row.memory else None
         memory = NONE if free is None else f"{size(free)} free"
-        remarks = _remarks(row) if row.usable else f"{row.reason} {row.fix}"
+        if not row.usable:
+            remarks = f"{row.reason} {row.fix}"
+        elif row.name == "numpy":
+            remarks = (
+                "works, elementwise kernels fused by numba"
+                if row.fused
+                else "works; faster with pip install numba"
+            )
+        else:
+            remarks = f"works: {row.description}" if row.description else "works"
         table.add_row(name, row.version or NONE, row.device or NONE, memory, escape(remarks))
     return table
 
 
-def _remarks(row: BackendStatus) -> str:
-    if row.name != "numpy":
-        return f"works: {row.description}" if row.description else "works"
-    return "works, elementwise kernels fused by numba" if row.fused else "works; faster with pip install numba"
-
-
 def recipes_table(recipes: Mapping[str, Mapping[str, Any]]) -> Table:
     """The recipes that come with the package."""
-    table = ruled("recipe", "what it is")
+    table = new_table("recipe", "what it is")
     for name, settings in recipes.items():
         table.add_row(f"[bold]{name}[/]", escape(settings["title"]))
     return table
@@ -88,7 +93,7 @@ def summary_table(summary: Mapping[str, Any]) -> Group:
     """A finished run: loss and metrics of each part, and in a line what its steps took and where."""
     names = [key.removeprefix("train_") for key in summary if key.startswith("train_")]
     heads = [name.replace("_", " ") for name in names]
-    table = ruled("", *heads, right=heads)
+    table = new_table("", *heads, right=heads)
     for part in ("train", "validation", "test"):
         values = ((name, summary[f"{part}_{name}"]) for name in names)
         table.add_row(part, *(NONE if value is None else metric(name, value) for name, value in values))
@@ -103,13 +108,36 @@ def summary_table(summary: Mapping[str, Any]) -> Group:
 
 def prediction_table(name: str, classes: Sequence[str], predicted: np.ndarray, probabilities: np.ndarray) -> Table:
     """Predicted class of each sample (n,) and the probabilities (n, k) of the three likeliest classes."""
-    table = ruled("sample", "class", "likeliest", title=escape(name), title_justify="left")
+    table = new_table("sample", "class", "likeliest", title=escape(name), title_justify="left")
     if probabilities.shape[1] == 1:
         probabilities = np.concatenate([1 - probabilities, probabilities], axis=1)
     for i, (label, row) in enumerate(zip(predicted[:ROWS], probabilities, strict=False)):
         likeliest = np.argsort(-row, kind="stable")[:3]
-        listed = ", ".join(f"{classes[k]} {share(float(row[k]))}" for k in likeliest)
+        listed = ", ".join(f"{classes[k]} {percent(float(row[k]))}" for k in likeliest)
         table.add_row(str(i + 1), f"[bold]{escape(classes[label])}[/]", escape(listed))
     if len(predicted) > ROWS:
         table.caption = f"and {count(len(predicted) - ROWS)} more"
     return table
+
+
+def diagnosis_report(diagnosis: Diagnosis) -> RenderableType:
+    """All findings, the worst first, and what passed or did not apply."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(overflow="fold")
+    grid.add_column(overflow="fold")
+    lines: list[RenderableType] = [grid] if diagnosis.findings else []
+    counts = []
+    for level, colour in LEVELS.items():
+        found = [finding for finding in diagnosis.findings if finding.level == level]
+        counts += [plural(len(found), level)] if found else []
+        for finding in found:
+            grid.add_row(f"[{colour}]{level}[/]", f"[bold]{finding.id}[/]")
+            for name in ("evidence", "cause", "fix"):
+                grid.add_row(f"[dim]{name}[/]", escape(getattr(finding, name)))
+            grid.add_row()
+    lines.append(Text(", ".join(counts) or "no problems found", style="bold"))
+    if diagnosis.passed:
+        lines.append(Text(f"passed: {', '.join(diagnosis.passed)}"))
+    if diagnosis.not_applicable:
+        lines.append(Text(f"not applicable: {', '.join(diagnosis.not_applicable)}", style="dim"))
+    return Group(*lines)

@@ -11,7 +11,7 @@ from typing import Any
 
 from backends import Backend, select
 from nnbackprop._files import remove
-from nnbackprop._system_info import Moment, cores, crowd, load_warning, threads, use_threads
+from nnbackprop._system_info import CpuTimes, cores, load_of_others, load_warning, threads, use_threads
 from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.errors import DivergedError, UsageError
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
@@ -47,7 +47,7 @@ class Run:
     trainer: Trainer
     early_stopping: EarlyStopping
     checkpoints: CheckpointManager
-    began: Moment  # before the data was read
+    began: CpuTimes  # before the data was read
     signal: int = field(default=0, init=False)  # that interrupted `fit`, 0 for none
 
     def fit(
@@ -89,7 +89,7 @@ class Run:
         if backend.name == "numpy" and not backend.fused:
             found["kernels"] = "one operator at a time; pip install numba compiles them"
         if backend.device == "cpu":
-            others = crowd(self.began, Moment.now())
+            others = load_of_others(self.began, CpuTimes.now())
             if words := load_warning(others, threads(), cores()):
                 found["machine"] = words
         return found
@@ -124,7 +124,7 @@ class Run:
 def start(config: Config) -> Iterator[Run]:
     """A new run in a new folder, which goes again if it is left before its first checkpoint."""
     build.check(config)
-    began, backend = Moment.now(), open_backend(config)
+    began, backend = CpuTimes.now(), open_backend(config)
     data = DataSplits.load(config)
     config = replace(config, data=absolute(config.data))
     trainer = first_trainer(config, backend, data)
@@ -175,7 +175,7 @@ def _resumed(folder: RunDir, overrides: Mapping[str, Any], say: Say) -> Run:
     kept = configuration.of_run(folder.config)
     config = _changed(kept, overrides)
     build.check(config)
-    began, backend = Moment.now(), open_backend(config)
+    began, backend = CpuTimes.now(), open_backend(config)
     checkpoints, best = CheckpointManager(folder.checkpoints, config.keep), EarlyStopping(config.patience)
     data = DataSplits.load(config)
     if folder.begun:

@@ -12,7 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two libraries' threads in one p
 
 from backends import available, select
 from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck_recipe
-from nnbackprop.diagnostics.parity.recipe import parity as compare
+from nnbackprop.diagnostics.parity.compare import parity as compare
 from nnbackprop.runs import config
 
 from . import ROOT, machine, table
@@ -59,10 +59,9 @@ def parity() -> str:
     for one in result.comparisons:
         judged = [difference for difference in one.differences if not difference.excuse]
         worst = max(judged, key=lambda difference: difference.relative)
-        limit = "reported only" if one.tolerance is None else f"{one.tolerance:g}"
         where = f"{worst.relative:.1e}, {worst.tensor} after step {worst.step}"
         left_out = f"{len(one.differences) - len(judged)} of {len(one.differences):,}"
-        rows.append((one.library, one.dtype, one.begin, where, limit, left_out))
+        rows.append((one.library, one.dtype, one.begin, where, f"{one.tolerance:g}", left_out))
     head = ("library", "dtype", "steps begin from", "largest relative difference", "tolerance")
     return table((*head, "left out (kinks, rounding)"), rows)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends import Backend, NumpyBackend, numba_fuse
+from backends import Backend, NumpyBackend, numba_fuse, numpy_backend
 from backends.elementwise import LARGE
 from nnbackprop.nn.rng import threefry
 from nnbackprop.optim import adaptive, clipping
@@ -200,14 +200,14 @@ def test_arrays_that_one_loop_cannot_cover_are_evaluated_plainly(numbers: tuple[
 
 def test_broadcast_number_is_a_scalar(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    monkeypatch.setattr(numba_fuse, "compile_loop", lambda kernel, varies, dtype, donated: asked.append(varies))
+    monkeypatch.setattr(numpy_backend, "compile_loop", lambda kernel, varies, dtype, donated: asked.append(varies))
     step = np.broadcast_to(np.asarray(5, np.int32), SHAPE)
     NumpyBackend().xp.fuse(threefry)(integers(1)[0], step, 1, 2)
     assert asked == [(True, False, False, False)]
 
 
 def test_small_arrays_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numba_fuse, "compile_loop", lambda *_: pytest.fail("compiled"))
+    monkeypatch.setattr(numpy_backend, "compile_loop", lambda *_: pytest.fail("compiled"))
     arrays = floats(4, "float32", (numba_fuse.SMALLEST - 1,))
     NumpyBackend().xp.fuse(adam_kernel)(*arrays, 1e-3, 0.9, 0.1, 0.999, 0.001, 1e-8)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from nnbackprop.data import NAMES, Table, Tables, load, read
-from nnbackprop.data.labels import to_splits
+from nnbackprop.data.catalog import to_splits
 from nnbackprop.errors import DataError
 
 RNG = np.random.default_rng(9)

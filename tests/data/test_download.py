@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from nnbackprop.data import download, load
-from nnbackprop.data.labels import to_splits
+from nnbackprop.data.catalog import to_splits
 from nnbackprop.errors import DataError
 
 
@@ -190,7 +190,7 @@ def test_a_process_killed_half_way_leaves_nothing_that_is_taken_for_whole(mirror
 def test_a_mirror_that_never_stops_is_left(
     mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "MOST_BYTES", 10**6)
+    monkeypatch.setattr(download, "MAX_BYTES", 10**6)
     assert len(download.read(mirror.remote("endless", "whole"), tmp_path / "a").train.labels) == 600
     with pytest.raises(DataError, match="sent more than 1000000 bytes"):
         download.read(mirror.remote("endless"), tmp_path / "b")

@@ -28,7 +28,7 @@ from benchmarks.rivals.tutorial import Tutorial
 from benchmarks.suite import Match, Pace, difference
 from benchmarks.worker import Session, Worker, WorkerError, error_of, serve
 from benchmarks.workloads import WORKLOADS, Problem, Workload
-from nnbackprop._system_info import Moment
+from nnbackprop._system_info import CpuTimes
 from nnbackprop.errors import UsageError
 from nnbackprop.runs import build, config
 
@@ -286,7 +286,7 @@ def test_threads_and_backends_that_cannot_be_are_refused(words: list[str]) -> No
 def test_others_take_what_is_busy_and_not_ours_beyond_the_free_cores(
     cores: int, threads: int, taken: float
 ) -> None:
-    before, after = Moment(100.0, 50.0, 7.0), Moment(102.0, 54.0, 7.1)
+    before, after = CpuTimes(100.0, 50.0, 7.0), CpuTimes(102.0, 54.0, 7.1)
     # 4.0 s busy, of which 0.1 are the parent's and 3.0 the rival's: 0.9 s in 2 s
     assert others_share(before, after, 3.0, cores, threads) == pytest.approx(taken)
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from nnbackprop._system_info import Moment, cores, crowd, load_warning
+from nnbackprop._system_info import CpuTimes, cores, load_of_others, load_warning
 
 THREADS = """
 from threadpoolctl import threadpool_info
@@ -33,11 +33,11 @@ def test_use_threads_sets_every_library() -> None:
 
 def test_load_of_others_is_busy_time_less_our_own() -> None:
     """2 s on the clock; 3 core-seconds busy, 1 of them ours: others kept 1 core busy."""
-    assert crowd(Moment(10.0, 100.0, 5.0), Moment(12.0, 103.0, 6.0)) == 1.0
+    assert load_of_others(CpuTimes(10.0, 100.0, 5.0), CpuTimes(12.0, 103.0, 6.0)) == 1.0
 
 
 def test_load_of_others_is_never_negative() -> None:
-    assert crowd(Moment(0.0, 0.0, 0.0), Moment(1.0, 0.9, 1.0)) == 0.0
+    assert load_of_others(CpuTimes(0.0, 0.0, 0.0), CpuTimes(1.0, 0.9, 1.0)) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -72,9 +72,9 @@ def test_warning_never_advises_the_threads_there_are(count: int) -> None:
 
 
 def test_moments_measure_clock_and_processor_time() -> None:
-    before = Moment.now()
+    before = CpuTimes.now()
     sum(range(10**6))
-    after = Moment.now()
+    after = CpuTimes.now()
     assert after.clock > before.clock
     assert after.own > before.own
     assert 1 <= cores() <= (os.cpu_count() or 1)

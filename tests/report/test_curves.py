@@ -86,6 +86,14 @@ def test_gradient_norms_are_on_a_logarithmic_scale() -> None:
     assert legend(axes.figure) == ["dense1"]
 
 
+@pytest.mark.parametrize("ratio", [2, 20, 2000, 1e9])
+def test_a_logarithmic_axis_has_at_least_three_labels(ratio: float) -> None:
+    axes = gradient_norms([row(e, gradient_norms={"a": g}) for e, g in ((1, 0.8), (2, 0.8 * ratio))]).axes[0]
+    low, high = axes.get_ylim()
+    assert sum(low <= y <= high for y in axes.get_yticks()) >= 3
+    assert axes.get_yscale() == "log"
+
+
 def test_zero_gradients_are_at_the_foot_of_the_scale() -> None:
     dying = {1: 1.0, 2: 0.5, 3: 0.0, 4: 0.0}
     axes = gradient_norms([row(e, gradient_norms={"a": 1e-4, "b": g}) for e, g in dying.items()]).axes[0]

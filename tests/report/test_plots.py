@@ -17,11 +17,20 @@ from matplotlib.image import imread
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import RunFolderError
 from nnbackprop.report import plots
-from nnbackprop.report.confusion import confusion_plot, most_confused
 from nnbackprop.report.curves import curves, gradient_norms
-from nnbackprop.report.images import attack, confidence, first_layer, mosaic, wrongest
+from nnbackprop.report.plots import (
+    attack_plot,
+    confidence,
+    confusion_plot,
+    draw_all,
+    first_layer_plot,
+    image_grid,
+    mistakes_plot,
+    most_confused,
+)
 from nnbackprop.report.style import DPI, printable, save, style
-from tests.support.plot_rows import digits, people, row, shown
+from nnbackprop.runs.trained_model import Attack
+from tests.support.plot_rows import digits, row, shown
 
 NAMES = ("accuracy", "confusion-matrix", "first-layer-weights", "gradient-norms", "loss", "wrongest-samples")
 
@@ -43,9 +52,9 @@ def assert_within_the_page(figure: Any) -> None:
 # The first layer.
 
 
-def test_a_mosaic_has_its_images_row_by_row() -> None:
+def test_an_image_grid_has_its_images_row_by_row() -> None:
     images = np.arange(18.0).reshape(3, 2, 3)
-    grid = mosaic(images, 2)
+    grid = image_grid(images, 2)
     assert grid.shape == (2 * 4, 2 * 5)
     assert np.array_equal(grid[1:3, 1:4], images[0])
     assert np.array_equal(grid[1:3, 6:9], images[1])
@@ -55,7 +64,7 @@ def test_a_mosaic_has_its_images_row_by_row() -> None:
 
 def test_the_first_layer_has_an_upright_image_for_each_unit() -> None:
     weights = np.random.default_rng(0).standard_normal((6, 5))
-    figure = first_layer(weights, (2, 3))
+    figure = first_layer_plot(weights, (2, 3))
     grid = shown(figure)[0]
     assert np.array_equal(grid[1:3, 6:9], weights[:, 1].reshape(2, 3))
     assert np.array_equal(grid[5:7, 1:4], weights[:, 3].reshape(2, 3))
@@ -64,24 +73,13 @@ def test_the_first_layer_has_an_upright_image_for_each_unit() -> None:
 
 
 def test_a_thousand_units_are_cut_to_64() -> None:
-    figure = first_layer(np.ones((6, 1000)), (2, 3))
+    figure = first_layer_plot(np.ones((6, 1000)), (2, 3))
     assert np.isfinite(shown(figure)[0]).sum() == 64 * 6
     assert figure.get_suptitle().startswith("First-layer weights of 64 of 1,000 units")
 
 
-def test_first_layer_weights_without_images_are_a_heat_map_with_numbers() -> None:
-    figure = first_layer(np.array([[1.5, -2.0], [0.0, 0.25]]), None)
-    assert shown(figure)[0].tolist() == [[1.5, -2.0], [0.0, 0.25]]
-    assert {text.get_position(): text.get_text() for text in figure.axes[0].texts} == {
-        (0, 0): "1.5",
-        (1, 0): "-2",
-        (0, 1): "0",
-        (1, 1): "0.25",
-    }
-
-
 def test_weights_all_zero_are_drawn() -> None:
-    assert first_layer(np.zeros((6, 4)), (2, 3)).axes[0].images[0].get_clim() == (-1.0, 1.0)
+    assert first_layer_plot(np.zeros((6, 4)), (2, 3)).axes[0].images[0].get_clim() == (-1.0, 1.0)
 
 
 # The confusion matrix.
@@ -95,13 +93,13 @@ def test_the_confusion_matrix_has_counts_and_row_shares_where_they_belong() -> N
     right, wrong = (np.ma.filled(image.get_array(), np.nan) for image in figure.axes[0].images)
     np.testing.assert_array_equal(right, [[0.75, np.nan], [np.nan, 1.0]])
     np.testing.assert_array_equal(wrong, [[np.nan, 0.25], [np.nan, np.nan]])
-    assert figure.get_suptitle() == "88.89% right: 2 of 18 taken for another class"
+    assert figure.get_suptitle() == "Accuracy 88.89%: 2 of 18 misclassified"
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["a", "b"]
 
 
 def test_a_confusion_matrix_without_mistakes_or_without_samples_is_drawn() -> None:
     one_each, none = np.arange(3), np.zeros(0, np.int64)
-    assert "100.00% right" in confusion_plot(one_each, one_each, "abc").get_suptitle()
+    assert "Accuracy 100.00%" in confusion_plot(one_each, one_each, "abc").get_suptitle()
     assert "0 of 0" in confusion_plot(none, none, "abc").get_suptitle()
 
 
@@ -126,7 +124,7 @@ def test_ten_thousand_classes_are_a_list_of_the_most_confused_pairs() -> None:
         ["c0", "c4242", "2", "100.00%"],
         ["c3", "c17", "1", "50.00%"],
     ]
-    assert figure.get_suptitle() == "99.98% right: 3 of 20,000 taken for another class"
+    assert figure.get_suptitle() == "Accuracy 99.98%: 3 of 20,000 misclassified"
 
 
 def test_the_most_confused_pairs_are_cut_to_the_plot() -> None:
@@ -144,7 +142,7 @@ def test_mistakes_are_in_the_order_of_their_confidence() -> None:
     data = digits()
     predicted = np.array([0, 0, 1, 1, 0, 0], np.int32)  # wrong: samples 1, 2 and 5
     probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.1, 0.9], [0.7, 0.3], [0.95, 0.05]])
-    figure = wrongest(data, predicted, probabilities)
+    figure = mistakes_plot(data, predicted, probabilities)
     titles = [axes.get_title() for axes in figure.axes if axes.images]
     assert titles == ["one → zero   95.00%", "zero → one   80.00%", "one → zero   60.00%"]
     for image, i in zip(shown(figure), (5, 2, 1), strict=True):
@@ -155,7 +153,7 @@ def test_mistakes_are_in_the_order_of_their_confidence() -> None:
 def test_sixteen_of_many_mistakes_are_shown() -> None:
     data = digits(40)
     predicted = 1 - data.targets
-    figure = wrongest(data, predicted, np.eye(2)[predicted])
+    figure = mistakes_plot(data, predicted, np.eye(2)[predicted])
     assert len(shown(figure)) == 16
     assert figure.get_suptitle() == "The 16 most confident of 40 mistakes in 40 samples"
 
@@ -166,33 +164,16 @@ def test_a_single_output_is_the_probability_of_class_1() -> None:
 
 def test_no_mistakes_is_a_message() -> None:
     data = digits()
-    figure = wrongest(data, data.targets, np.eye(2)[data.targets])
-    assert figure.get_suptitle() == "None of the 6 samples is taken for another class"
-
-
-def test_samples_that_are_not_images_are_listed() -> None:
-    figure = wrongest(people(), np.array([0, 0]), np.array([[0.3], [0.1]]))
-    head, *samples = listed(figure)
-    assert head.split() == ["true", "→", "predicted", "input", "1", "input", "2"]
-    assert [line.split() for line in samples] == [["F", "→", "M", "70.00%", "-2", "-1"]]
-
-
-def test_a_list_of_samples_is_cut_to_its_plot() -> None:
-    names = ("a class with a long name", "a class with another")
-    data = Dataset(np.full((40, 9), -1.23456e-5), np.arange(40, dtype=np.int32) % 2, names)
-    inputs, predicted = data.inputs, 1 - data.targets
-    with style():
-        figures = [
-            wrongest(data, predicted, np.eye(2)[predicted]),
-            attack(data, inputs, inputs, data.targets, predicted, 0.1),
-        ]
-        assert [len(listed(figure)) for figure in figures] == [1 + 16, 1 + 2 * 10]
-        for figure in figures:
-            assert all(line.endswith("-1.235e-05  …") for line in listed(figure)[1:])
-            assert_within_the_page(figure)
+    figure = mistakes_plot(data, data.targets, np.eye(2)[data.targets])
+    assert figure.get_suptitle() == "None of the 6 samples is misclassified"
 
 
 # An attack.
+
+
+def attacked(data: Dataset, moved: np.ndarray, before: np.ndarray, after: np.ndarray) -> Any:
+    """The figure of an attack of 0.1."""
+    return attack_plot(data, Attack(data.inputs.astype(float), moved, before, after, 1.0, 0.0), 0.1)
 
 
 def test_an_attack_shows_clean_added_and_attacked() -> None:
@@ -200,7 +181,7 @@ def test_an_attack_shows_clean_added_and_attacked() -> None:
     clean = data.inputs.astype(float)
     moved = clean + 0.5
     after = np.where(np.arange(6) == 3, 0, data.targets).astype(np.int32)
-    figure = attack(data, clean, moved, data.targets, after, 0.1)
+    figure = attacked(data, moved, data.targets, after)
     assert [a.ravel().tolist() for a in shown(figure)] == [clean[3].tolist(), [0.5] * 6, moved[3].tolist()]
     assert [axes.get_title() for axes in figure.axes] == ["one", "", "→ zero"]
     assert [axes.get_ylabel() for axes in figure.axes] == ["clean", "added", "attacked"]
@@ -212,17 +193,8 @@ def test_an_attack_shows_clean_added_and_attacked() -> None:
 def test_a_sample_mistaken_before_the_attack_was_not_fooled_by_it() -> None:
     data = digits()
     wrong = 1 - data.targets
-    figure = attack(data, data.inputs, data.inputs, wrong, wrong, 0.1)
+    figure = attacked(data, data.inputs, wrong, wrong)
     assert figure.get_suptitle().startswith("0 of 6 samples fooled")
-
-
-def test_an_attack_on_samples_that_are_not_images_is_listed() -> None:
-    data = people()
-    figure = attack(data, data.inputs, data.inputs + 1, data.targets, 1 - data.targets, 0.1)
-    head, *lines = listed(figure)
-    assert head.split() == ["before", "→", "after", "input", "1", "input", "2"]
-    words = [line.split() for line in lines]
-    assert words == [["F", "→", "M", "-2", "-1"], ["-1", "0"], ["M", "→", "F", "25", "6"], ["26", "7"]]
 
 
 # Files.
@@ -232,7 +204,7 @@ def test_an_attack_on_samples_that_are_not_images_is_listed() -> None:
 def test_all_six_plots_are_written(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     data = digits()
     args = np.ones((6, 3)), data, data.targets, np.eye(2)[data.targets]
-    assert plots.draw_all(tmp_path / "plots", rows, *args) == []
+    assert draw_all(tmp_path / "plots", rows, *args) == []
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == [f"{name}.png" for name in NAMES]
     for path in (tmp_path / "plots").iterdir():
         assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
@@ -243,7 +215,7 @@ def test_all_six_plots_are_written(tmp_path: Path, rows: list[dict[str, Any]]) -
 
 
 def test_the_users_matplotlibrc_changes_nothing_and_is_left_alone(tmp_path: Path) -> None:
-    plots.draw_all(tmp_path, [row(1)], np.eye(6), digits(), np.zeros(6, int), np.eye(2)[[0] * 6])
+    draw_all(tmp_path, [row(1)], np.eye(6), digits(), np.zeros(6, int), np.eye(2)[[0] * 6])
     plain = (tmp_path / "loss.png").read_bytes()
     with mpl.rc_context({"lines.linewidth": 9, "axes.facecolor": "black", "font.size": 30}):
         with style():
@@ -259,7 +231,7 @@ def test_no_name_overflows_its_plot() -> None:
             curves([row(e, validation_loss=2 / e) for e in (1, 2)], "loss"),
             gradient_norms([row(e, gradient_norms={"a" * 30: 1.0}) for e in (1, 2)]),
             confusion_plot(np.arange(5), np.arange(5), long),
-            first_layer(np.ones((6, 1)), (2, 3)),
+            first_layer_plot(np.ones((6, 1)), (2, 3)),
         ]
         for figure in figures:
             assert_within_the_page(figure)
@@ -272,8 +244,8 @@ def test_long_names_under_images_do_not_overlap() -> None:
     wrong = 1 - data.targets
     with style():
         for figure in (
-            wrongest(data, wrong, np.eye(2)[wrong]),
-            attack(data, inputs, inputs + 1, data.targets, wrong, 0.1),
+            mistakes_plot(data, wrong, np.eye(2)[wrong]),
+            attacked(data, inputs + 1, data.targets, wrong),
         ):
             figure.draw_without_rendering()
             boxes = [axes.title.get_window_extent() for axes in figure.axes if axes.get_title()]
@@ -286,10 +258,10 @@ def test_pyplot_is_never_imported(tmp_path: Path) -> None:
     code = (
         "import sys, numpy as np\n"
         "from pathlib import Path\n"
-        "from nnbackprop.report import plots\n"
+        "from nnbackprop.report.plots import draw_all\n"
         "from nnbackprop.data.dataset import Dataset\n"
         "data = Dataset(np.zeros((2, 6)), np.zeros(2, np.int32), ('a', 'b'), (2, 3))\n"
-        "assert not plots.draw_all(Path(sys.argv[1]), [], np.ones((6, 1)), data, data.targets, np.ones((2, 2)))\n"
+        "assert not draw_all(Path(sys.argv[1]), [], np.ones((6, 1)), data, data.targets, np.ones((2, 2)))\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
@@ -303,12 +275,19 @@ def test_commands_import_matplotlib_when_something_is_drawn() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_regression_has_curves_and_no_plots_of_classes(tmp_path: Path) -> None:
+def test_regression_on_a_table_has_curves_alone(tmp_path: Path) -> None:
     data = Dataset(np.ones((4, 3)), np.ones((4, 1), np.float32))
     rows = [{k: v for k, v in row(e, train_rmse=1 / e).items() if "accuracy" not in k} for e in (1, 2)]
     outputs = np.ones((4, 1))
-    assert plots.draw_all(tmp_path, rows, None, data, outputs, outputs) == []
+    assert draw_all(tmp_path, rows, np.ones((3, 1)), data, outputs, outputs) == []
     assert sorted(path.stem for path in tmp_path.iterdir()) == ["gradient-norms", "loss", "rmse"]
+
+
+def test_a_table_of_classes_has_no_plots_of_images(tmp_path: Path) -> None:
+    data = Dataset(np.ones((2, 3)), np.array([0, 1], np.int32), ("M", "F"))
+    assert draw_all(tmp_path, [row(1)], np.ones((3, 2)), data, data.targets, np.eye(2)) == []
+    names = sorted(path.stem for path in tmp_path.iterdir())
+    assert names == ["accuracy", "confusion-matrix", "gradient-norms", "loss"]
 
 
 def test_a_plot_that_fails_is_a_message_and_the_others_are_drawn(
@@ -317,9 +296,9 @@ def test_a_plot_that_fails_is_a_message_and_the_others_are_drawn(
     def fail(*_: object) -> None:
         raise MemoryError("Unable to allocate 745 GiB")
 
-    monkeypatch.setattr(plots, "first_layer", fail)
+    monkeypatch.setattr(plots, "first_layer_plot", fail)
     data = digits()
-    failed = plots.draw_all(tmp_path, [row(1)], np.eye(6), data, data.targets, np.eye(2)[data.targets])
+    failed = draw_all(tmp_path, [row(1)], np.eye(6), data, data.targets, np.eye(2)[data.targets])
     assert failed == [
         "The plot first-layer-weights.png could not be drawn: MemoryError: Unable to allocate 745 GiB"
     ]

@@ -21,10 +21,6 @@ def digits(n: int = 6) -> Dataset:
     return Dataset(inputs, np.arange(n, dtype=np.int32) % 2, ("zero", "one"), image_shape=(2, 3))
 
 
-def people() -> Dataset:
-    return Dataset(np.array([[-2.0, -1.0], [25.0, 6.0]]), np.array([1, 0], np.int32), ("M", "F"))
-
-
 def texts(figure: Any) -> list[str]:
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 

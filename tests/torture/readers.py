@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from nnbackprop.data import check
-from nnbackprop.data.labels import to_splits
+from nnbackprop.data.catalog import to_splits
 from nnbackprop.data.readers import csv, idx, mat, npz, png
 from nnbackprop.data.table import Table, Tables
 from nnbackprop.errors import DataError, NnbackpropError, RunFolderError, UsageError

@@ -21,7 +21,7 @@ from nnbackprop.errors import DataError, InputError, LabelError, NnbackpropError
 LABEL_NAMES = ("label", "labels", "class", "target", "digit", "y")
 BLOCK = 4 * 2**20
 LONGEST_LINE = 2**22
-MOST_COLUMNS = 2**16 + 1  # a label and 256 x 256 pixels; polars takes seconds for more
+MAX_COLUMNS = 2**16 + 1  # a label and 256 x 256 pixels; polars takes seconds for more
 BOM = b"\xef\xbb\xbf"
 
 
@@ -76,9 +76,9 @@ def read_rows(path: Path) -> np.ndarray:
 
 def _layout(stream: BinaryIO, path: Path) -> Layout:
     fields = _fields(stream.readline(LONGEST_LINE))
-    if not 2 <= len(fields) <= MOST_COLUMNS:
+    if not 2 <= len(fields) <= MAX_COLUMNS:
         raise DataError(
-            f"{path}: its first line is not a row of a label and features separated by commas, of {MOST_COLUMNS} "
+            f"{path}: its first line is not a row of a label and features separated by commas, of {MAX_COLUMNS} "
             "columns at most."
         )
     label = _label_column(fields)

@@ -22,7 +22,7 @@ from nnbackprop.errors import DataError
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 GZIP = b"\x1f\x8b"
-MOST_AXES = 32
+MAX_AXES = 32
 PIECE = 2**18
 
 
@@ -83,10 +83,10 @@ def _header(stream: BinaryIO | gzip.GzipFile, path: Path) -> tuple[bytes, tuple[
         )
     axes = stream.read(4 * magic[3])
     shape = tuple(np.frombuffer(axes[: len(axes) // 4 * 4], ">u4").tolist())
-    if len(axes) != 4 * magic[3] or not 1 <= len(shape) <= MOST_AXES or 0 in shape:
+    if len(axes) != 4 * magic[3] or not 1 <= len(shape) <= MAX_AXES or 0 in shape:
         raise DataError(
             f"{path}: its header promises {magic[3]} axes and gives their lengths as {shape}; "
-            f"1 to {MOST_AXES} of at least 1 are needed."
+            f"1 to {MAX_AXES} of at least 1 are needed."
         )
     return magic + axes, shape, np.dtype(TYPES[magic[2]])
 

@@ -37,7 +37,7 @@ CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13:
 OTHER_CLASSES = {1: "a cell array", 2: "a struct", 3: "an object", 4: "text", 5: "a sparse matrix"}
 COMPLEX = 0x800
 SAVE_ANEW = "load it in MATLAB or Octave and save it as version 5: save('new.mat', 'X', 'y', '-v7')"
-MOST_AXES = 32
+MAX_AXES = 32
 
 
 class Variable(NamedTuple):
@@ -156,7 +156,7 @@ def _matrix(body: memoryview, order: str, budget: Budget) -> tuple[str, Variable
 
 def _array(values: memoryview, kind: str | None, shape: tuple[int, ...], order: str) -> np.ndarray:
     """Values as they are stored, which may be in fewer bytes than their class has, by columns."""
-    if kind is None or not 2 <= len(shape) <= MOST_AXES or min(shape) < 0:
+    if kind is None or not 2 <= len(shape) <= MAX_AXES or min(shape) < 0:
         raise ValueError(f"a variable has shape {shape} and values of type {kind}")
     dtype = np.dtype(order + kind)
     if math.prod(shape) * dtype.itemsize != len(values):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nnbackprop._files import open_data
-from nnbackprop.data.table import Table, Tables
+from nnbackprop.data.table import Tables
 from nnbackprop.errors import DataError
 
 from . import csv, idx, mat, npz
@@ -49,9 +49,11 @@ def read_folder(folder: Path) -> Tables:
         files = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_file()}
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed: {error}.") from error
-    for find in (_idx, _npz, _csv, _npy):
+    for find in (_idx, _npz, _csv):
         if (tables := find(files)) is not None:
             return tables
+    if {"images.npy", "labels.npy"} <= files.keys():
+        return Tables(npz.read_pair(files["images.npy"], files["labels.npy"]))
     readable = [path for path in files.values() if path.suffix.lower() in (".csv", ".npz", ".mat")]
     if len(readable) == 1:
         return read_file(readable[0])
@@ -74,17 +76,14 @@ def _partners(path: Path) -> tuple[Path, Path]:
 
 
 def _idx(files: Files) -> Tables | None:
-    found: dict[tuple[bool, str], Path] = {}
+    parts: dict[bool, dict[str, Path]] = {True: {}, False: {}}
     for name, path in files.items():
         if match := IDX_NAME.fullmatch(name):
-            found.setdefault((match[1] == "train", match[2]), path)
-
-    def part(train: bool) -> Table | None:
-        images, labels = found.get((train, "images")), found.get((train, "labels"))
-        return idx.read_table(images, labels) if images and labels else None
-
-    train = part(True)
-    return Tables(train, part(False)) if train else None
+            parts[match[1] == "train"].setdefault(match[2], path)
+    train, test = (
+        idx.read_table(part["images"], part["labels"]) if len(part) == 2 else None for part in parts.values()
+    )
+    return Tables(train, test) if train else None
 
 
 def _npz(files: Files) -> Tables | None:
@@ -105,9 +104,3 @@ def _csv(files: Files) -> Tables | None:
                 return Tables(table, csv.read(test))
             return Tables(replace(table, notes=(*table.notes, f"{test.name} has no labels and was left out")))
     return None
-
-
-def _npy(files: Files) -> Tables | None:
-    if not {"images.npy", "labels.npy"} <= files.keys():
-        return None
-    return Tables(npz.read_pair(files["images.npy"], files["labels.npy"]))

@@ -27,22 +27,16 @@ def read(path: Path, shape: tuple[int, int] | None = None) -> np.ndarray:
     from PIL.PngImagePlugin import PngImageFile  # Image.open would judge the size by a limit of its own
 
     with open_data(path, "PNG") as stream, PngImageFile(stream) as image:
-        _check(image, path, shape)
+        columns, rows = image.size
+        if shape is not None and (rows, columns) != shape:
+            raise DataError(
+                f"{path} is {rows} x {columns} and this network takes images of {shape[0]} x {shape[1]}, white on "
+                "black as in its training data: resize it first."
+            )
+        if image.is_animated:
+            raise DataError(f"{path} is an animation of {image.n_frames} images: save one of them as a file.")
+        Budget(str(path)).take(rows * columns * BYTES_PER_PIXEL)
         return _grey(image)
-
-
-def _check(image: Any, path: Path, shape: tuple[int, int] | None) -> None:
-    columns, rows = image.size
-    if shape is not None and (rows, columns) != shape:
-        raise DataError(
-            f"{path} is {rows} x {columns} and this network takes images of {shape[0]} x {shape[1]}, white on "
-            "black as in its training data: resize it first."
-        )
-    if image.is_animated:
-        raise DataError(
-            f"{path} is an animation of {image.n_frames} images: save one image of it as a file of its own."
-        )
-    Budget(str(path)).take(rows * columns * BYTES_PER_PIXEL)
 
 
 def _grey(image: Any) -> np.ndarray:

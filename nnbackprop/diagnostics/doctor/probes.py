@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from backends import Array, Backend, tree_map
+from nnbackprop.data.catalog import to_splits
 from nnbackprop.data.dataset import Dataset, Splits
-from nnbackprop.data.labels import to_splits
 from nnbackprop.data.sampler import permutation
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.data.split import quotas, split

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from backends import BackendStatus
@@ -11,26 +11,17 @@ from backends import BackendStatus
 Kind = Literal["activations", "gradients", "weights"]
 KINDS: tuple[Kind, ...] = ("activations", "gradients", "weights")
 
-Begin = Literal["own weights", "same weights"]
-"""What a library begins each step from: its own weights, or a copy of the reference library's."""
-
 Excuse = Literal["kink", "rounding"]
 """Why a difference is not judged."""
 
-OWN: Begin = "own weights"
-
-TOLERANCES: dict[tuple[str, Begin], float | None] = {
-    ("float64", "own weights"): 1e-12,
-    ("float32", "same weights"): 1e-5,
-    ("float32", "own weights"): None,
-}
-"""Largest relative difference by norm, for each dtype and beginning; None is reported and not judged."""
+TOLERANCES = {"float64": 1e-12, "float32": 1e-5}
+"""Largest relative difference by norm, for each dtype."""
 
 WHY = (
     "Differences are by norm, tensor by tensor: ||a - b|| / ||b||, b on the first library. float64: 1e-12 over "
     "100 steps, as rounding is 1.1e-16 and a step adds little to it, while a mistake or one other dropout mask "
     "adds 1e-3. float32: 1e-5 in steps that begin from the same weights, as rounding is 6e-8 and sums of a "
-    "thousand terms add to it. A float32 run of many steps is not judged: it diverges from the reference where "
+    "thousand terms add to it. A float32 run of many steps is not compared: it diverges from the reference where "
     "rounding decides the sign of a unit."
 )
 """Where the tolerances come from."""
@@ -75,21 +66,25 @@ class Kink:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A library against the reference, in one dtype and beginning; a difference for each tensor and step.
+    """A library against the reference in one dtype; a difference for each tensor and step.
 
     `kinks` are those of the first step that has any where steps begin from own weights, else all.
     """
 
     library: str
     dtype: str
-    begin: Begin
-    differences: tuple[TensorDifference, ...]
-    kinks: tuple[Kink, ...]
+    differences: list[TensorDifference] = field(default_factory=list)
+    kinks: list[Kink] = field(default_factory=list)
 
     @property
-    def tolerance(self) -> float | None:
-        """Largest relative difference that passes; None where any finite one does."""
-        return TOLERANCES[self.dtype, self.begin]
+    def tolerance(self) -> float:
+        """Largest relative difference that passes."""
+        return TOLERANCES[self.dtype]
+
+    @property
+    def begin(self) -> Literal["own weights", "same weights"]:
+        """What each step begins from: the library's own weights, or in float32 the reference library's."""
+        return "own weights" if self.dtype == "float64" else "same weights"
 
     @property
     def passed(self) -> bool:
@@ -114,17 +109,7 @@ class Comparison:
         return next((d for d in self.differences if self._past(d)), None)
 
     def _past(self, d: TensorDifference) -> bool:
-        if not math.isfinite(d.absolute):
-            return True
-        return not d.excuse and self.tolerance is not None and not d.relative <= self.tolerance
-
-    def by_step(self) -> dict[int, float]:
-        """The largest judged relative difference of each step."""
-        largest: dict[int, float] = {}
-        for d in self.differences:
-            if not d.excuse:
-                largest[d.step] = max(largest.get(d.step, 0.0), d.relative)
-        return largest
+        return not math.isfinite(d.absolute) or (not d.excuse and not d.relative <= self.tolerance)
 
     def tensors(self) -> dict[tuple[Kind, str], list[TensorDifference]]:
         """Differences by kind and tensor, each in the order of steps."""
@@ -182,7 +167,7 @@ class Parity:
         libraries    [{name, version, device}], the first the one compared with
         absent       [{name, reason, fix}]
         tolerances   where they come from, as text
-        comparisons  [{library, dtype, begin, tolerance or null, passed,
+        comparisons  [{library, dtype, begin, tolerance, passed,
                        worst: {activations, gradients, weights: a difference or null},
                        first_failure: a difference or null,
                        kinks: [{step, layer, unit, sample, reference, other, units}],

@@ -7,7 +7,7 @@ measured by Monte Carlo arithmetic (Parker, UCLA technical report CSD-970002, 19
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -74,19 +74,13 @@ class Rounding:
         `before` is what the reference library began step `k` from, and `reference` what it computed; `drift` is
         the relative difference of each of the other library's weights, such as dense1.W, before the step.
         """
+        shares = iter(drift.get(tensor, 0.0) for kind, _, tensor in reference if kind == "weights")
+        rng = np.random.Generator(np.random.Philox(key=k))
+        moved = tree_map(lambda a: perturb(a, next(shares), rng), before["params"])
         sizes: dict[tuple[Kind, str], float] = {}
-        shares = [drift.get(tensor, 0.0) for kind, _, tensor in reference if kind == "weights"]
         for run in self.runs:
-            rng = np.random.Generator(np.random.Philox(key=k))
-            moved = _moved(before["params"], shares, rng)
             _, trace = run.step(run.from_host({**before, "params": moved}), next(run.batches(k)))
             for (kind, layer, tensor), a in trace.items():
                 norm = FACTOR * difference(a, reference[kind, layer, tensor]).norm
                 sizes[kind, tensor] = max(sizes.get((kind, tensor), 0.0), norm)
         return sizes
-
-
-def _moved(params: Tree, shares: Sequence[float], rng: np.random.Generator) -> Tree:
-    """Each array of `params` moved by its share."""
-    left = iter(shares)
-    return tree_map(lambda a: perturb(a, next(left), rng), params)

@@ -1,4 +1,4 @@
-"""Commands that only look: backends, recipes, data inspect."""
+"""Commands that print information: backends, recipes, data inspect."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .flags import out
 
 
 def backends() -> int:
-    """Say which array libraries work here, and how to fix those that do not."""
+    """List the array libraries, which work here, and how to fix those that do not."""
     from backends import available
     from nnbackprop.report.tables import backends_table
 

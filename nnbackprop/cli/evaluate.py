@@ -1,0 +1,96 @@
+"""Commands that use a trained network: evaluate, predict, attack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from rich.markup import escape
+
+from backends import select
+
+from .flags import BackendName, DeviceName, Run, RunsDir, err, out
+
+if TYPE_CHECKING:
+    from nnbackprop.runs.trained_model import TrainedModel
+
+DataName = Annotated[str | None, Parameter(help="A data set instead of the run's own test part.")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class RunOptions:
+    """Where a run is kept and on which backend its network is used."""
+
+    backend: BackendName = "auto"
+    device: DeviceName = None
+    runs_dir: RunsDir = Path("runs")
+
+    def open(self, run: str) -> TrainedModel:
+        """A run's network; which backend was chosen and why goes to the standard error stream."""
+        from nnbackprop.runs.trained_model import TrainedModel
+
+        chosen = select(self.backend, self.device)
+        trained = TrainedModel.open(run, self.runs_dir, chosen)
+        if self.backend == "auto":
+            err.print(chosen.why, style="dim")
+        return trained
+
+
+def evaluate(run: Run, /, *, data: DataName = None, options: RunOptions = RunOptions()) -> int:
+    """Evaluate a trained network: mean loss and metrics, dropout off."""
+    trained = options.open(run)
+    dataset = trained.data(data)
+    score = trained.evaluate(dataset)
+    metrics = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in score.metrics.items())
+    line = f"{escape(dataset.source)}: loss {score.loss:.4f}, {metrics} of {score.samples} samples"
+    out.print(line, soft_wrap=True)
+    return 0
+
+
+def predict(
+    run: Run,
+    images: Annotated[list[str], Parameter(help="PNG images, or CSV files with a sample a row.", negative="")],
+    /,
+    *,
+    options: RunOptions = RunOptions(),
+) -> int:
+    """Print the predicted class of each image, and how likely each class is."""
+    from nnbackprop.report.tables import prediction_table
+    from nnbackprop.runs.trained_model import read_samples
+
+    trained = options.open(run)
+    for name, inputs in read_samples(images, trained):
+        out.print(prediction_table(name, trained.classes, *trained.predict(inputs, name)))
+    return 0
+
+
+def attack(
+    run: Run,
+    /,
+    *,
+    epsilon: Annotated[float, Parameter(help="How far each input moves, as a share of the data's range.")] = 0.1,
+    data: DataName = None,
+    options: RunOptions = RunOptions(),
+) -> int:
+    """Fool a trained network by the gradient with respect to its input (fast gradient sign)."""
+    from nnbackprop.errors import UsageError
+
+    if not 0 < epsilon <= 1:
+        raise UsageError(f"--epsilon is a share of the data's range, above 0 and at most 1; got {epsilon}.")
+    trained = options.open(run)
+    dataset = trained.data(data)
+    result = trained.attack(dataset, epsilon)
+    out.print(
+        f"accuracy {result.accuracy_before:.4f} before, {result.accuracy_after:.4f} after moving each input by "
+        f"{epsilon:g} of its range"
+    )
+    if dataset.image_shape:
+        from nnbackprop.report.plots import draw_attack
+
+        picture = trained.folder.plots / "attack.png"
+        draw_attack(picture, dataset, result, epsilon)
+        out.print(f"Picture: {escape(str(picture))}", soft_wrap=True)
+    return 0
