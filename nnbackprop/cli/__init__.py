@@ -56,15 +56,11 @@ def _status(words: list[str], debug: bool) -> int:
         if debug:
             raise
         err.print(f"[bold red]error:[/] {escape(str(error)) or 'memory ran out'}")
-        return _exit_code(error)
+        if isinstance(error, NnbackpropError):
+            return error.exit_code
+        if isinstance(error, MemoryError):
+            return OutOfMemoryError.exit_code
+        return RunFolderError.exit_code if isinstance(error, OSError) else UsageError.exit_code
     except KeyboardInterrupt:
         err.print("Stopped at once. What the run had saved is kept, if it had saved anything.")
         return 130
-
-
-def _exit_code(error: Exception) -> int:
-    if isinstance(error, NnbackpropError):
-        return error.exit_code
-    if isinstance(error, MemoryError):
-        return OutOfMemoryError.exit_code
-    return RunFolderError.exit_code if isinstance(error, OSError) else UsageError.exit_code

@@ -88,9 +88,10 @@ def attack(
         f"{epsilon:g} of its range"
     )
     if dataset.image_shape:
-        from nnbackprop.report.plots import draw_attack
+        from nnbackprop.report.plots import attack_plot
+        from nnbackprop.report.style import draw
 
         picture = trained.folder.plots / "attack.png"
-        draw_attack(picture, dataset, result, epsilon)
+        draw(picture, attack_plot, dataset, result, epsilon)
         out.print(f"Picture: {escape(str(picture))}", soft_wrap=True)
     return 0

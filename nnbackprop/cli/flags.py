@@ -1,4 +1,4 @@
-"""What commands have in common: the settings as flags, the choice of a run and of a backend, two consoles."""
+"""What commands have in common: the settings as flags, other shared parameters, two consoles, output as JSON."""
 
 from __future__ import annotations
 

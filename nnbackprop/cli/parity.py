@@ -31,7 +31,8 @@ def parity(
     from nnbackprop.diagnostics.parity.compare import DTYPES
     from nnbackprop.diagnostics.parity.compare import parity as compare
     from nnbackprop.errors import UsageError
-    from nnbackprop.report.parity import draw_parity, parity_report
+    from nnbackprop.report.parity import parity_plot, parity_report
+    from nnbackprop.report.style import draw
     from nnbackprop.runs import config as configuration
 
     # the idle thread pools of several libraries in one process take turns spinning: five times the time
@@ -45,6 +46,6 @@ def parity(
         found = compare(configuration.resolve(recipe, overrides), names, steps, dtypes)
     show(found, parity_report, as_json)
     if plot is not None:
-        draw_parity(found, plot)
+        draw(plot, parity_plot, found)
         err.print(f"Plot: {escape(str(plot))}")
     return int(not found.passed)

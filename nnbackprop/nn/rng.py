@@ -8,7 +8,7 @@ replaying are exact. Threefry2x32 with 13 rounds, the fewest that pass BigCrush:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from backends import Array, device_of
@@ -76,7 +76,7 @@ class RngKey:
 
     def at(self, i: int) -> RngKey:
         """The key of child `i` of the layer at this path."""
-        return replace(self, path=f"{self.path}.{i}" if self.path else str(i))
+        return RngKey(self.seed, self.step, self.row0, f"{self.path}.{i}" if self.path else str(i))
 
     def dropout_mask(self, xp: Any, shape: tuple[int, ...], rate: float, dtype: Any) -> Array:
         """Inverted-dropout mask: 0 with probability p, else 1 / (1 - p), p = round(rate 2^16) / 2^16.

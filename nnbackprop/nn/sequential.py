@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from backends import Array, Tree, leaves
@@ -45,7 +46,7 @@ class Sequential:
         """The layers; each has its branch, in this order, in the tree of the parameters."""
         return self.layers
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """A name for each layer: its kind and its number among its kind, such as dense1, relu1, dense2."""
         kinds = [type(getattr(layer, "recorded", layer)).__name__.lower() for layer in self.layers]
@@ -59,7 +60,7 @@ class Sequential:
             else:
                 yield name, layer, *branches
 
-    @property
+    @cached_property
     def has_buffers(self) -> bool:
         """Whether a layer has parameters that are not trained, such as running statistics."""
         return any(getattr(layer, "buffers", ()) for _, layer in self.named_layers())

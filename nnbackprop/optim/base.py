@@ -59,11 +59,12 @@ class Optimizer:
             """The new parameters, and the new tree of each state."""
             if isinstance(p, tuple):
                 return tuple(zip(*map(update, p, g, *states), strict=True))
+            if not states:
+                return ({name: kernel(w, g[name], *arguments) if name in g else w for name, w in p.items()},)
             new = {}
             for name, w in p.items():
-                old = tuple(branch[name] for branch in states)
-                moved = kernel(w, g[name], *old, *arguments) if name in g else (w, *old)
-                new[name] = moved if isinstance(moved, tuple) else (moved,)
+                old = [branch[name] for branch in states]
+                new[name] = kernel(w, g[name], *old, *arguments) if name in g else (w, *old)
             return tuple({name: arrays[k] for name, arrays in new.items()} for k in range(1 + len(states)))
 
         params, *states = update(params, grads, *(state[name] for name in self.state_names))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -15,7 +14,7 @@ from rich.text import Text
 from nnbackprop.diagnostics.parity.results import KINDS, TOLERANCES, WHY, Comparison, Kind, Parity
 
 from .formatting import count, plural
-from .style import GREY, PALETTE, save, single, style
+from .style import GREY, PALETTE, single
 from .tables import NONE, new_table
 
 ZERO, INFINITE = 1e-18, 1e3  # where a logarithmic axis has no difference, and an infinite one
@@ -83,12 +82,6 @@ def _remarks(comparison: Comparison, first: str) -> Iterator[str]:
 
 def _title(comparison: Comparison) -> str:
     return f"{comparison.library} {comparison.dtype}, {comparison.begin}"
-
-
-def draw_parity(parity: Parity, path: Path) -> None:
-    """Write the plot as PNG; RunFolderError if it cannot be written."""
-    with style():
-        save(parity_plot(parity), path)
 
 
 def parity_plot(parity: Parity) -> Figure:

@@ -18,7 +18,7 @@ from nnbackprop.runs.trained_model import Attack
 
 from .curves import curves, gradient_norms, metrics_of
 from .formatting import percent, plural
-from .style import panels, printable, save, shorten, single, style, text
+from .style import draw, panels, printable, shorten, single, text
 
 UNITS = 64  # of the first layer, shown at most
 MISTAKES = 16
@@ -71,17 +71,10 @@ def draw_all(
     failed = []
     for name, figure in figures.items():
         try:
-            with style():
-                save(figure(), folder / f"{name}.png")
+            draw(folder / f"{name}.png", figure)
         except Exception as error:  # out of memory or of disk space, or a mistake of ours: the run is whole
             failed.append(f"The plot {name}.png could not be drawn: {type(error).__name__}: {error}")
     return failed
-
-
-def draw_attack(path: Path, data: Dataset, result: Attack, epsilon: float) -> None:
-    """Write the plot of an attack on images."""
-    with style():
-        save(attack_plot(data, result, epsilon), path)
 
 
 def first_layer_plot(weights: np.ndarray, image_shape: tuple[int, int]) -> Figure:

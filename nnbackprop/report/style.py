@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import style as styles
@@ -89,3 +90,9 @@ def save(figure: Figure, path: Path) -> None:
     figure.savefig(content, format="png", dpi=DPI)
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, content.getvalue())
+
+
+def draw(path: Path, plot: Callable[..., Figure], *arguments: Any) -> None:
+    """Make a figure in the common style and write it as PNG; RunFolderError if it cannot be written."""
+    with style():
+        save(plot(*arguments), path)

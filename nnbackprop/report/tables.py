@@ -67,15 +67,18 @@ def backends_table(rows: Sequence[BackendStatus]) -> Table:
         name = f"[bold green]{row.name}[/]" if row.usable else f"[dim]{row.name}[/]"
         free = row.memory.free if row.memory else None
         memory = NONE if free is None else f"{size(free)} free"
-        remarks = _remarks(row) if row.usable else f"{row.reason} {row.fix}"
+        if not row.usable:
+            remarks = f"{row.reason} {row.fix}"
+        elif row.name == "numpy":
+            remarks = (
+                "works, elementwise kernels fused by numba"
+                if row.fused
+                else "works; faster with pip install numba"
+            )
+        else:
+            remarks = f"works: {row.description}" if row.description else "works"
         table.add_row(name, row.version or NONE, row.device or NONE, memory, escape(remarks))
     return table
-
-
-def _remarks(row: BackendStatus) -> str:
-    if row.name != "numpy":
-        return f"works: {row.description}" if row.description else "works"
-    return "works, elementwise kernels fused by numba" if row.fused else "works; faster with pip install numba"
 
 
 def recipes_table(recipes: Mapping[str, Mapping[str, Any]]) -> Table:

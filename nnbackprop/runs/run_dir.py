@@ -77,7 +77,7 @@ class RunDir:
             special = not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))  # a pipe would be waited for
             if special or not target.is_relative_to(inside):
                 raise RunFolderError(
-                    f"{path} leads to {target}, which is no file of its run: put the file itself there, as a run's "
+                    f"{path} leads to {target}, which is no file of its run: put the file itself there, as a run "
                     "folder is read and written as a whole."
                 )
         return self

@@ -170,26 +170,6 @@ def test_a_thousand_chunks_in_a_moment_are_drawn_a_few_times() -> None:
     assert drawings < 50  # ten a second; the chunks take some hundredths of one
 
 
-def test_ten_thousand_short_epochs_are_two_rows_a_second_with_first_and_last() -> None:
-    callback, out, clock = rich()
-    callback.train_begin(TRAINER, begin(epochs=10_000))
-    for epoch in range(1, 2_001):
-        clock.now = epoch / 1024  # exact in binary
-        callback.epoch_end(TRAINER, end(epoch, 0.001))
-    callback.train_end(TRAINER, TrainEnd(2000, 20_000, "max-time", 2.0))
-    rows = [int(line[:6]) for line in emulate(out.getvalue(), 80).display if re.match(r" +\d+ +0\.5000", line)]
-    assert rows == [1, 513, 1025, 1537, 2000]
-
-
-def test_few_epochs_are_all_shown_however_short() -> None:
-    callback, out, _ = rich()
-    callback.train_begin(TRAINER, begin(epochs=5))
-    for epoch in range(1, 6):
-        callback.epoch_end(TRAINER, end(epoch, 0.001))
-    callback.close(TRAINER)
-    assert sum("0.5000" in line for line in emulate(out.getvalue(), 80).display) == 5
-
-
 def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     colour = re.compile(r"\x1b\[[\d;]*?(3[0-8]|9[0-7])[;m]")
     for environment, coloured in (("", True), ("1", False)):

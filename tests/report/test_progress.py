@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from nnbackprop.report import formatting
-from nnbackprop.report.progress import PlainProgress, RichProgress, progress
+from nnbackprop.report.progress import Display, PlainProgress, RichProgress, progress
 from nnbackprop.training.callbacks import Callback, EpochEnd, Score, TrainEnd
 from tests.support.report_runs import TRAINER, Clock, Terminal, begin, chunk, end, score
 
@@ -20,9 +20,19 @@ def plain() -> tuple[PlainProgress, io.StringIO, Clock]:
     return PlainProgress(Console(file=out, width=80), {"recipe": "a [bold]net[/]"}, clock), out, clock
 
 
-def epochs_of(out: io.StringIO) -> list[int]:
-    """The epochs that have a line of plain progress."""
-    return [int(n) for n in re.findall(r"^epoch +(\d+)/\d+  train", out.getvalue(), re.MULTILINE)]
+def epochs_shown(kind: type[Display], epochs: int, run: int, seconds: float) -> list[int]:
+    """The epochs that have a line, of the first `run` of `epochs`, each of so many seconds."""
+    out, clock = io.StringIO(), Clock()
+    callback = kind(Console(file=out, width=80), clock=clock)
+    callback.train_begin(TRAINER, begin(epochs=epochs))
+    for epoch in range(1, run + 1):
+        clock.now = epoch * seconds
+        callback.epoch_end(TRAINER, end(epoch, seconds))
+    callback.train_end(TRAINER, TrainEnd(run, 10 * run, "max-time", run * seconds))
+    return [int(n) for n in re.findall(r"^(?:epoch)? +(\d+)\S* .*0\.5000", out.getvalue(), re.MULTILINE)]
+
+
+STOPPED_EARLY = "stopped early: the validation loss no longer fell after 3 epochs: "
 
 
 # Which display.
@@ -120,50 +130,36 @@ def test_an_epochs_line_restarts_the_thirty_seconds() -> None:
     assert "step 60/1000" in out.getvalue()
 
 
-def test_a_hundred_epochs_are_all_shown_however_short() -> None:
-    callback, out, _ = plain()
-    callback.train_begin(TRAINER, begin(epochs=100))
-    for epoch in range(1, 101):
-        callback.epoch_end(TRAINER, end(epoch, 0.001))
-    assert epochs_of(out) == list(range(1, 101))
+@pytest.mark.parametrize("kind", [PlainProgress, RichProgress])
+@pytest.mark.parametrize(("epochs", "run", "seconds"), [(100, 100, 0.001), (10_000, 200, 1.0)])
+def test_every_epoch_of_a_short_run_and_every_long_epoch_is_shown(
+    kind: type[Display], epochs: int, run: int, seconds: float
+) -> None:
+    assert epochs_shown(kind, epochs, run, seconds) == list(range(1, run + 1))
 
 
-def test_ten_thousand_short_epochs_are_a_line_a_second_with_first_and_last() -> None:
-    callback, out, clock = plain()
-    callback.train_begin(TRAINER, begin(epochs=10_000))
-    for epoch in range(1, 10_001):
-        clock.now = epoch / 1024  # exact in binary
-        callback.epoch_end(TRAINER, end(epoch, 0.001))
-    callback.train_end(TRAINER, TrainEnd(10_000, 100_000, "finished", 10.0))
-    assert epochs_of(out) == [1, *range(1025, 10_000, 1024), 10_000]
+@pytest.mark.parametrize(("kind", "every"), [(PlainProgress, 1024), (RichProgress, 512)])
+def test_short_epochs_are_shown_each_second_or_half_with_first_and_last(kind: type[Display], every: int) -> None:
+    seconds = 1 / 1024  # exact in binary
+    assert epochs_shown(kind, 10_000, 10_000, seconds) == [1, *range(1 + every, 10_000, every), 10_000]
+    assert epochs_shown(kind, 1000, 3, seconds) == [1, 3]
 
 
-def test_epochs_of_a_second_are_all_shown_however_many() -> None:
-    callback, out, clock = plain()
-    callback.train_begin(TRAINER, begin(epochs=10_000))
-    for epoch in range(1, 201):
-        clock.now = float(epoch)
-        callback.epoch_end(TRAINER, end(epoch, 1.0))
-    assert epochs_of(out) == list(range(1, 201))
-
-
-def test_the_last_epoch_is_shown_when_the_run_stops() -> None:
-    callback, out, _ = plain()
-    callback.train_begin(TRAINER, begin(epochs=1000))
-    for epoch in (1, 2, 3):
-        callback.epoch_end(TRAINER, end(epoch, 0.001))
-    callback.train_end(TRAINER, TrainEnd(3, 30, "early-stopping", 0.5))
-    assert epochs_of(out) == [1, 3]
-    assert out.getvalue().splitlines()[-1] == (
-        "stopped early: the validation loss no longer fell after 3 epochs: 30 steps in 0.50s"
-    )
-
-
-def test_an_interrupted_run_counts_whole_epochs() -> None:
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        (
+            TrainEnd(3, 30, "early-stopping", 0.5),
+            STOPPED_EARLY,
+        ),
+        (TrainEnd(2, 11, "interrupted", 0.5), "interrupted after 1 epoch and 1 step: "),
+    ],
+)
+def test_the_end_has_its_reason_and_counts_whole_epochs(run: TrainEnd, said: str) -> None:
     callback, out, _ = plain()
     callback.train_begin(TRAINER, begin())
-    callback.train_end(TRAINER, TrainEnd(2, 11, "interrupted", 0.5))
-    assert out.getvalue().splitlines()[-1] == "interrupted after 1 epoch and 1 step: 11 steps in 0.50s"
+    callback.train_end(TRAINER, run)
+    assert out.getvalue().splitlines()[-1] == f"{said}{run.step} steps in 0.50s"
 
 
 # Numbers.

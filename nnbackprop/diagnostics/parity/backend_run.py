@@ -8,7 +8,7 @@ from itertools import count
 
 import numpy as np
 
-from backends import Array, Tree, device_of, leaves, tree_map
+from backends import Tree, device_of, leaves, tree_map
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader, get_batch
 from nnbackprop.nn.layers.base import LayerParams, Params, map_layers
@@ -62,7 +62,7 @@ class BackendRun:
             every=None,
             dtype=trainer.dtype,
         )
-        sample = self._zeros((1, *train.sample_shape), trainer.params)
+        sample = self.backend.asarray(np.zeros((1, *train.sample_shape), trainer.params_dtype))
         traces = self.network.trace(self.backend.xp, trainer.params, sample).layers
         self.layers = {trace.name: (trace.layer, trace.y.shape[1:]) for trace in traces}
 
@@ -90,13 +90,14 @@ class BackendRun:
 
     def step(self, state: Tree, batch: Chunk) -> tuple[Tree, StepTrace]:
         """One step: the state after it, and what it computed."""
-        zeros = {  # a compiled loop's state keeps its shapes
-            "outputs": tuple(
-                self._zeros((batch.samples, *shape), state["params"]) for _, shape in self.layers.values()
-            ),
-            "gradients": map_layers(self._zero_gradients, self.network, state["params"]),
-        }
-        state = self.backend.scan(self.traced, {**state, **zeros}, self.loader.data, batch.xs)
+        xp, like = self.backend.xp, leaves(state["params"])[0]
+        outputs = tuple(
+            xp.zeros((batch.samples, *shape), dtype=like.dtype, device=device_of(like))
+            for _, shape in self.layers.values()
+        )
+        gradients = map_layers(self._zero_gradients, self.network, state["params"])
+        state = {**state, "outputs": outputs, "gradients": gradients}  # a compiled loop's state keeps its shapes
+        state = self.backend.scan(self.traced, state, self.loader.data, batch.xs)
         outputs, gradients, weights = (
             tree_map(self.backend.to_numpy, state[name]) for name in ("outputs", "gradients", "params")
         )
@@ -110,7 +111,3 @@ class BackendRun:
     def _zero_gradients(self, layer: object, params: LayerParams) -> LayerParams:
         buffers = getattr(layer, "buffers", ())
         return {name: self.backend.xp.zeros_like(a) for name, a in params.items() if name not in buffers}
-
-    def _zeros(self, shape: tuple[int, ...], params: Params) -> Array:
-        like = leaves(params)[0]
-        return self.backend.xp.zeros(shape, dtype=like.dtype, device=device_of(like))
