@@ -14,7 +14,7 @@ from nnbackprop.nn.layers.base import Layer, Params, Shape, map_layers
 
 from .initializers import Initializer, InitRng, Unset
 from .rng import RngKey
-from .trace import PlannedLayer, Recorder, Trace
+from .trace import LayerRecorder, PlannedLayer, Trace
 
 
 @dataclass(frozen=True, init=False)
@@ -79,7 +79,7 @@ class Sequential:
     def plan(self, in_shape: Shape, dtype: str = "float32") -> tuple[PlannedLayer, ...]:
         """Every layer's name and shapes for samples of `in_shape`, without drawing; ShapeError as `init`."""
         notes: list[PlannedLayer] = []
-        self._replaced(lambda name, path, layer: Recorder(name, path, _without_values(layer), notes)).init(
+        self._replaced(lambda name, path, layer: LayerRecorder(name, path, _without_values(layer), notes)).init(
             in_shape, dtype=dtype
         )
         return tuple(notes)
@@ -87,7 +87,7 @@ class Sequential:
     def trace(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> Trace:
         """Forward as `forward`, keeping every layer's input, output and cache."""
         notes: list[Any] = []
-        network = self._replaced(lambda name, path, layer: Recorder(name, path, layer, notes))
+        network = self._replaced(lambda name, path, layer: LayerRecorder(name, path, layer, notes))
         y, caches = network.forward(xp, params, x, key)
         return Trace(tuple(notes), y, network, params, caches, notes)
 

@@ -58,7 +58,7 @@ class Trace:
 
 
 @dataclass(frozen=True, eq=False)
-class Recorder:
+class LayerRecorder:
     """A layer in the place of another, which notes what goes through that one."""
 
     name: str
