@@ -46,7 +46,7 @@ class Gpu:
     """Double buffering on device 1 of a machine; streams and events may be faulty kinds."""
 
     def __init__(self, cupy: Any, seed: int, uses: Any = Stream, copies: Any = Stream, event: Any = Event) -> None:
-        fake_streams.begin(seed)
+        fake_streams.reset(seed)
         self.pinned: list[np.ndarray] = []
         self.memory: list[np.ndarray] = []
         self.seen: list[Any] = []
@@ -58,7 +58,7 @@ class Gpu:
     def allocate(self, size: int, dtype: Any) -> Any:
         assert fake_streams.current() is self.uses
         self.memory.append(np.zeros(size, dtype))
-        self.uses.ask(lambda memory=self.memory[-1]: memory.fill(0xAA))
+        self.uses.enqueue(lambda memory=self.memory[-1]: memory.fill(0xAA))
         return self.memory[-1].view(Taped)
 
     def allocate_pinned(self, size: int, dtype: Any) -> Any:
@@ -72,14 +72,14 @@ class Gpu:
 
     def read(self, xs: Any) -> None:
         """Launch a kernel that reads `xs`."""
-        self.uses.ask(lambda: self.seen.append(tree_map(lambda a: np.array(a), xs)))
+        self.uses.enqueue(lambda: self.seen.append(tree_map(lambda a: np.array(a), xs)))
 
     def free(self) -> None:
         """Give the memory to other owners, who write to it, and wait for the device."""
         for host in self.pinned:
             host.fill(0x55)
         for memory in self.memory:
-            self.uses.ask(lambda memory=memory: memory.fill(0x55))
+            self.uses.enqueue(lambda memory=memory: memory.fill(0x55))
         Stream.machine.finish()
         assert all((memory == 0x55).all() for memory in self.memory), "a copy came when the memory was another's"
 

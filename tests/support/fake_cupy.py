@@ -21,7 +21,7 @@ import pytest
 import nnbackprop as nb
 from backends import Backend
 from tests.support.fake_graphs import Tape, Taped, TapedNamespace, call
-from tests.support.fake_streams import Device, Event, Stream, begin, current
+from tests.support.fake_streams import Device, Event, Stream, current, reset
 
 PARTS = ("arrays", "bfloat16", "cublas", "cupy_graph_recorder", "double_buffer")
 MODULES = ("backends.cupy_backend", *(f"backends.cuda.{name}" for name in PARTS))
@@ -115,7 +115,7 @@ def using_allocator(malloc: Any) -> Any:
 
 def make() -> SimpleNamespace:
     """A module `cupy`."""
-    begin()
+    reset()
     Pool.drawn = []
     pool, pinned = Pool(), Pool()
     used: list[list[str]] = [["cub"]]
