@@ -22,7 +22,8 @@ ROOT = Path(__file__).parents[2]
 DIGEST = """
 import hashlib, os, sys
 threads, deterministic, library = sys.argv[1:]
-os.environ.update(dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NPROC"), threads))
+names = "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NPROC"
+os.environ.update(dict.fromkeys(names, threads))
 import numpy as np
 from nnbackprop.runs.config import Config
 from nnbackprop.runs.train import open_backend

@@ -1,7 +1,7 @@
-"""Two buffers over a device that executes late and out of order: every chunk arrives whole, and needs each wait.
+"""Chunks fetched ahead on a thread; on CUDA into two buffers: every chunk arrives whole, and each wait is needed.
 
-A kernel here reads its chunk when it runs, not when it is launched. Memory comes from pools: its last owner is
-still writing to it, and its next owner writes at once.
+The device here executes late and out of order: a kernel reads its chunk when it runs, not when it is launched.
+Memory comes from pools: its last owner is still writing to it, and its next owner writes at once.
 """
 
 from __future__ import annotations
@@ -16,11 +16,46 @@ import numpy as np
 import pytest
 
 from backends import NumpyBackend, leaves, tree_map
+from backends.prefetch import prefetch
 from tests.support import fake_streams
 from tests.support.fake_graphs import Taped
 from tests.support.fake_streams import Device, Event, Stream
 
 SEEDS = range(60)
+
+
+def test_prefetch_gives_the_same_items_and_runs_on_a_thread() -> None:
+    threads = set()
+
+    def items() -> Iterator[int]:
+        for i in range(20):
+            threads.add(threading.current_thread())
+            yield i
+
+    assert list(prefetch(items())) == list(range(20))
+    assert threading.current_thread() not in threads
+
+
+def test_prefetch_raises_where_the_items_did() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise OSError("the disk went away")
+
+    got = prefetch(items())
+    assert next(got) == 1
+    with pytest.raises(OSError, match="went away"):
+        next(got)
+
+
+def test_prefetch_ends_its_thread_when_it_is_left_early() -> None:
+    before = threading.active_count()
+    got = prefetch(iter(range(10**9)))
+    assert next(got) == 0
+    got.close()
+    assert threading.active_count() == before
+
+
+# Two buffers on CUDA
 
 
 class IgnoresRecordsOfTheThread(Stream):
