@@ -155,7 +155,7 @@ class Backend(ABC):
     def use_tf32(self) -> None:
         """Round the factors of float32 products to 10 bits, from now on; BackendError off NVIDIA GPUs."""
         raise BackendError(
-            f"TF32 is a way in which NVIDIA GPUs multiply, and the backend {self.name} computes on {self.device}.",
+            f"TF32 needs an NVIDIA GPU, and the backend {self.name} computes on {self.device}.",
             "Use --dtype float32, or a backend on cuda.",
         )
 

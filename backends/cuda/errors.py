@@ -36,7 +36,7 @@ def no_device(driver: int, built: int, cause: Exception) -> BackendError:
         )
     if driver // 1000 < built // 1000:
         return BackendError(
-            f"CuPy is built for CUDA {built // 1000}, and the NVIDIA driver goes no further than CUDA "
+            f"CuPy is built for CUDA {built // 1000}, and the NVIDIA driver supports up to CUDA "
             f"{cuda_version(driver)}.",
             f"Update the driver, or take the other build: pip uninstall -y cupy-cuda{built // 1000}x && "
             f'pip install "cupy-cuda{driver // 1000}x[ctk]"',

@@ -86,7 +86,7 @@ class Dataset:
         if not np.isfinite(t).all():
             raise DataError(
                 f"{self.source}: the targets of sample {np.argmin(np.isfinite(t).all(axis=1))} are not "
-                "finite. Repair or leave out such samples."
+                "finite. Fix or remove such samples."
             )
         return t
 

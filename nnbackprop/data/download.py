@@ -100,8 +100,8 @@ def _download(remote: Remote, name: str, folder: Path) -> None:
             faults.append(f"{mirror}: {type(error).__name__}: {error}")
     wanted = "\n".join(f"  {digest}  {file}" for file, digest in remote.digests.items())
     raise DataError(
-        f"{remote.name}: {name} could not be downloaded ({'; '.join(faults)}). To do without a network, put these "
-        f"files, which must have these SHA-256 digests, into the folder {folder}:\n{wanted}"
+        f"{remote.name}: {name} could not be downloaded ({'; '.join(faults)}). Without a network, put these "
+        f"files, with these SHA-256 digests, into the folder {folder}:\n{wanted}"
     )
 
 

@@ -38,7 +38,7 @@ class Budget:
         if self.taken > (most := max_bytes()):
             raise self.error(
                 f"{self.source}: would take {self.taken:,} bytes of memory, and one file may take {most:,}. "
-                f"If it is what it should be, set {VARIABLE}={self.taken} in the environment."
+                f"If you trust the file, set {VARIABLE}={self.taken} in the environment."
             )
 
     def take_array(self, shape: Sequence[int], dtype: np.dtype) -> None:

@@ -23,13 +23,15 @@ def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
     Raises UsageError unless 0 < fraction < 1, DataError if `part` would be empty.
     """
     if not 0 < fraction < 1:
-        raise UsageError(f"a share of {fraction} cannot be split off: it must lie between 0 and 1, both excluded.")
+        raise UsageError(
+            f"cannot split off a fraction of {fraction}; one between 0 and 1, both excluded, is needed."
+        )
     labels = dataset.targets if dataset.classes else np.zeros(len(dataset), np.int32)
     quota = quotas(np.bincount(labels, minlength=len(dataset.classes)), fraction)
     if not quota.any():
         raise DataError(
             f"{dataset.source}: splitting {fraction} off {len(dataset)} samples in {len(dataset.classes)} classes "
-            "leaves that part empty. Ask for a larger share, or for no such part."
+            "leaves that part empty. Use a larger fraction, or none."
         )
     order = permutation(seed, SPLIT, len(dataset))
     chosen = np.zeros(len(dataset), bool)

@@ -165,8 +165,8 @@ def _check_labels(table: Table) -> None:
         range(len(table.labels)), True, key=lambda k: integer_labels(table.labels[: k + 1]) is None
     )
     raise DataError(
-        f"{table.source}: label {table.labels[row].item()!r} of sample {row} is not a whole number. Classes are "
-        "told apart by whole numbers (0, 1, 2, ...); number yours so in the file."
+        f"{table.source}: label {table.labels[row].item()!r} of sample {row} is not a whole number. Class "
+        "labels are whole numbers (0, 1, 2, ...); use such numbers in the file."
     )
 
 
@@ -180,5 +180,5 @@ def _check_finite(table: Table) -> None:
     raise DataError(
         f"{table.source}: {np.count_nonzero(~finite)} of {finite.size} input values are not finite, the first "
         f"({table.inputs[row, column]}) at sample {row}, feature {column}, both counted from 0. Every step "
-        "would turn the weights into NaN; repair or leave out these samples."
+        "would turn the weights into NaN; fix or remove these samples."
     )

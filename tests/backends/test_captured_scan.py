@@ -61,7 +61,7 @@ def count(state: Any, data: Any, x: Any) -> Any:
     return {"right": state["left"] + x["a"], "left": state["right"], "kept": state["kept"], "total": total}
 
 
-def begin(gpu: Any) -> Any:
+def initial_state(gpu: Any) -> Any:
     values = {"left": 1.0, "right": 2.0, "kept": 3.0, "total": 4.0}
     return {name: gpu.asarray(np.full(2, value)) for name, value in values.items()}
 
@@ -70,11 +70,13 @@ def xs(gpu: Any, steps: int, first: float = 0.0) -> Any:
     return {"a": gpu.asarray(first + np.arange(steps, dtype=float))}
 
 
-def by_hand(numbers: np.ndarray, scale: float = 0.5) -> dict[str, list[float]]:
+def check_state(state: Any, numbers: np.ndarray, scale: float = 0.5) -> None:
+    """That `count` makes of the initial state by steps with these numbers."""
     left, right, total = 1.0, 2.0, 4.0
     for a in numbers:
         left, right, total = right, left + a, total + a * scale
-    return {"left": [left] * 2, "right": [right] * 2, "kept": [3.0] * 2, "total": [total] * 2}
+    for name, value in {"left": left, "right": right, "kept": 3.0, "total": total}.items():
+        np.testing.assert_array_equal(state[name], [value] * 2)
 
 
 def data(gpu: Any, scale: float = 0.5) -> Any:
@@ -83,15 +85,14 @@ def data(gpu: Any, scale: float = 0.5) -> Any:
 
 @pytest.mark.parametrize("lengths", [(1, 1, 1, 1), (STEPS, STEPS), (100, 3, 64, 64, 1), (0, 5, 47, 33)])
 def test_state_arrays_may_swap_and_chunk_lengths_may_change(gpu: Any, lengths: tuple[int, ...]) -> None:
-    state, given, seen = begin(gpu), data(gpu), [np.zeros(0)]
+    state, given, seen = initial_state(gpu), data(gpu), [np.zeros(0)]
     for length in lengths:
         numbers = xs(gpu, length, first=len(seen))
         seen.append(np.array(numbers["a"]))
         state = gpu.scan(count, dict(reversed(state.items())), given, numbers)
         np.testing.assert_array_equal(numbers["a"], seen[-1])
     assert captured(gpu)
-    for name, values in by_hand(np.concatenate(seen)).items():
-        np.testing.assert_array_equal(state[name], values)
+    check_state(state, np.concatenate(seen))
 
 
 def test_step_is_captured_once_and_then_replayed(gpu: Any) -> None:
@@ -101,7 +102,7 @@ def test_step_is_captured_once_and_then_replayed(gpu: Any) -> None:
         calls.append(x)
         return count(state, given, x)
 
-    state, given = begin(gpu), data(gpu)
+    state, given = initial_state(gpu), data(gpu)
     state = gpu.scan(step, state, given, xs(gpu, 2 * STEPS))
     assert (len(calls), captured(gpu)) == (2 * STEPS, 1)  # eagerly, then while it is captured
     for _ in range(3):
@@ -127,7 +128,7 @@ def test_last_makes_the_last_step_alone(gpu: Any) -> None:
 def test_copies_of_a_state_stay_and_replaced_arrays_are_read(gpu: Any, eager: Any) -> None:
     """A trainer keeps snapshots, sets the sums to zero between chunks, and may restore its best weights."""
     given = data(gpu)
-    state = gpu.scan(count, begin(gpu), given, xs(gpu, 3 * STEPS))
+    state = gpu.scan(count, initial_state(gpu), given, xs(gpu, 3 * STEPS))
     snapshot = tree_map(lambda a: gpu.xp.asarray(a, copy=True), state)
     kept = host(gpu, snapshot)
     for _ in range(2):
@@ -141,13 +142,13 @@ def test_copies_of_a_state_stay_and_replaced_arrays_are_read(gpu: Any, eager: An
 
 def test_each_data_argument_is_read_at_its_own_address(gpu: Any) -> None:
     for scale in (0.5, 2.0, 0.5):
-        state = gpu.scan(count, begin(gpu), data(gpu, scale), xs(gpu, 3 * STEPS))
-        np.testing.assert_array_equal(state["total"], by_hand(np.arange(3 * STEPS), scale)["total"])
+        state = gpu.scan(count, initial_state(gpu), data(gpu, scale), xs(gpu, 3 * STEPS))
+        check_state(state, np.arange(3 * STEPS), scale)
 
 
 def test_changed_data_is_read_anew(gpu: Any) -> None:
     """Parameters are among the data of an evaluation, and training writes to them in between."""
-    given, state = data(gpu), begin(gpu)
+    given, state = data(gpu), initial_state(gpu)
     state = gpu.scan(count, state, given, xs(gpu, 3 * STEPS))
     given["scale"][...] = 0.0
     before = host(gpu, state)["total"]
@@ -176,7 +177,7 @@ def test_one_array_in_two_places_of_a_state_becomes_two(gpu: Any) -> None:
 def test_two_states_take_turns_in_one_captured_step(gpu: Any) -> None:
     """Each has the numbers that it has by itself, and neither overwrites the other."""
     given = data(gpu)
-    states, numbers = [begin(gpu), begin(gpu)], [np.zeros(0), np.zeros(0)]
+    states, numbers = [initial_state(gpu), initial_state(gpu)], [np.zeros(0), np.zeros(0)]
     for chunk in range(5):
         for k in range(2):
             new = xs(gpu, STEPS + chunk % 2, first=100 * chunk + 7 * k)
@@ -184,22 +185,21 @@ def test_two_states_take_turns_in_one_captured_step(gpu: Any) -> None:
             states[k] = gpu.scan(count, states[k], given, new)
     assert captured(gpu)
     for state, seen in zip(states, numbers, strict=True):
-        for name, values in by_hand(seen).items():
-            np.testing.assert_array_equal(state[name], values)
+        check_state(state, seen)
 
 
 def test_a_result_that_is_kept_is_not_overwritten(gpu: Any) -> None:
     """An evaluation starts from new sums each time; the caller may read the results later, or keep one array."""
     given = data(gpu)
-    kept = [gpu.scan(count, begin(gpu), given, xs(gpu, STEPS, first))["total"] for first in range(5)]
+    kept = [gpu.scan(count, initial_state(gpu), given, xs(gpu, STEPS, first))["total"] for first in range(5)]
     for first, total in enumerate(kept):
-        np.testing.assert_array_equal(total, by_hand(first + np.arange(STEPS))["total"])
+        np.testing.assert_array_equal(total, [4.0 + (first + np.arange(STEPS)).sum() / 2] * 2)
 
 
 def test_buffers_of_a_dropped_state_are_reused(gpu: Any) -> None:
     given = data(gpu)
     for _ in range(6):
-        gpu.scan(count, begin(gpu), given, xs(gpu, STEPS))
+        gpu.scan(count, initial_state(gpu), given, xs(gpu, STEPS))
     assert captured(gpu) == 1
 
 
@@ -211,7 +211,7 @@ def test_captured_data_does_not_count_as_a_held_state(gpu: Any) -> None:
         return {"sum": state["sum"] + params["total"]}
 
     for _ in range(4):
-        state = gpu.scan(count, begin(gpu), given, xs(gpu, STEPS))
+        state = gpu.scan(count, initial_state(gpu), given, xs(gpu, STEPS))
         result = gpu.scan(evaluate, {"sum": gpu.asarray(np.zeros(2))}, state, xs(gpu, STEPS))
         np.testing.assert_array_equal(result["sum"], STEPS * np.array(state["total"]))
         del state, result
@@ -236,7 +236,7 @@ def test_step_that_cannot_be_captured_warns_once_and_runs_eagerly(
         raise error
 
     monkeypatch.setattr(type(gpu._captured._recorder), method, refuse)
-    state, expected = begin(gpu), begin(eager)
+    state, expected = initial_state(gpu), initial_state(eager)
     with warnings.catch_warnings(record=True, action="always") as caught:
         for _ in range(3):
             state = gpu.scan(count, state, data(gpu), xs(gpu, 40))
@@ -254,7 +254,7 @@ def test_an_error_of_the_step_is_raised_without_a_warning(gpu: Any) -> None:
         raise ValueError("shapes do not fit")
 
     with pytest.raises(ValueError, match="shapes do not fit"):  # and no warning, which here would be an error
-        gpu.scan(step, begin(gpu), data(gpu), xs(gpu, 40))
+        gpu.scan(step, initial_state(gpu), data(gpu), xs(gpu, 40))
 
 
 # Lifetime of graphs

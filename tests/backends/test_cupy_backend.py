@@ -264,7 +264,7 @@ def test_tf32_off_nvidia_gpus_is_refused(name: str) -> None:
         pytest.importorskip(name, reason=f"{name} is not installed")
     gpu = select(name, "cpu")
     with pytest.raises(
-        BackendError, match=f"TF32 is a way .* the backend {name} computes on cpu.*--dtype float32"
+        BackendError, match=f"TF32 needs an NVIDIA GPU, and the backend {name} computes on cpu.*--dtype float32"
     ):
         gpu.use_tf32()
     gpu.empty_cache()

@@ -204,7 +204,7 @@ def test_two_cupy_wheels_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             12040,
             13000,
-            "CuPy is built for CUDA 13, and the NVIDIA driver goes no further than CUDA 12.4.",
+            "CuPy is built for CUDA 13, and the NVIDIA driver supports up to CUDA 12.4.",
             'pip uninstall -y cupy-cuda13x && pip install "cupy-cuda12x[ctk]"',
         ),
         (13000, 12090, "The NVIDIA driver shows CuPy no CUDA device (cudaErrorNoDevice).", "CUDA_VISIBLE_DEVICES"),

@@ -81,7 +81,7 @@ def test_a_changed_mnist_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for name in embedded.DIGESTS:
         (tmp_path / name).write_bytes((embedded.FOLDER / name.replace("train", "t10k")).read_bytes())
     monkeypatch.setattr(embedded, "FOLDER", tmp_path)
-    with pytest.raises(DataError, match=r"train-images.*not the file it should be"):
+    with pytest.raises(DataError, match=r"train-images.*do not have SHA-256"):
         load("mnist")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv as stdlib_csv
 import gzip
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from nnbackprop.data import load
 from nnbackprop.data.readers import csv
 from nnbackprop.errors import DataError
 from tests.support.data_files import refused, written
+from tests.support.memory import load_in_a_process
 
 RNG = np.random.default_rng(5)
 PIXELS = RNG.integers(0, 256, (30, 64), np.uint8)
@@ -112,31 +112,15 @@ def test_a_broken_file_is_refused_by_name_and_fault(tmp_path: Path, text: str | 
     refused(written(tmp_path / "x.csv", text), words)
 
 
-MEASURE = """
-import resource, sys
-from pathlib import Path
-from nnbackprop.data.readers import csv
-small, large = map(Path, sys.argv[1:])
-csv.read(small)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-shape = csv.read(large).inputs.shape
-unit = 1 if sys.platform == "darwin" else 1024
-grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit
-print(*shape, grown / large.stat().st_size)
-"""
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="the resource module is POSIX's")
 def test_reading_mnist_as_csv_takes_at_most_three_times_the_memory_of_the_file(tmp_path: Path) -> None:
     train = load("mnist").train
     frame = polars.DataFrame(train.inputs).insert_column(0, polars.Series("label", train.targets))
     frame.write_csv(tmp_path / "large.csv")
     frame.head(50).write_csv(tmp_path / "small.csv")
-    command = [sys.executable, "-c", MEASURE, tmp_path / "small.csv", tmp_path / "large.csv"]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
-    rows, features, times = map(float, result.stdout.split())
-    assert (rows, features) == (60_000, 784)
-    assert times <= 3
+    shape, grown = load_in_a_process(tmp_path / "small.csv", tmp_path / "large.csv")
+    assert shape == "(60000, 784)"
+    assert grown <= 3 * (tmp_path / "large.csv").stat().st_size
 
 
 @pytest.mark.parametrize("data", [b'1,2\n1,"', b'0,1\n1,2\n,\n"', b'a,b\n1,3\n2,"'])

@@ -113,11 +113,6 @@ def start_process(remote: download.Remote, cache: Path) -> subprocess.Popen:
     return process
 
 
-def begin(process: subprocess.Popen) -> None:
-    process.stdin.write("\n")
-    process.stdin.flush()
-
-
 def test_the_second_mirror_is_asked_when_the_first_fails(mirror: Mirror, tmp_path: Path) -> None:
     splits = to_splits(download.read(mirror.remote("absent", "whole"), tmp_path))
     assert np.array_equal(splits.train.inputs, IMAGES.reshape(600, -1))
@@ -162,7 +157,7 @@ def test_processes_that_download_at_once_all_get_the_set_and_leave_nothing_else(
 ) -> None:
     processes = [start_process(mirror.remote("whole"), tmp_path) for _ in range(3)]
     for process in processes:
-        begin(process)
+        print(file=process.stdin, flush=True)
     for process in processes:
         out, err = process.communicate(timeout=60)
         assert out.split() == ["600", str(IMAGES.sum(dtype=int))], err
@@ -171,7 +166,7 @@ def test_processes_that_download_at_once_all_get_the_set_and_leave_nothing_else(
 
 def test_a_process_killed_half_way_leaves_nothing_that_is_taken_for_whole(mirror: Mirror, tmp_path: Path) -> None:
     process = start_process(mirror.remote("half"), tmp_path)
-    begin(process)
+    print(file=process.stdin, flush=True)
     while not any(len(data) > 1000 for data in files_in(tmp_path).values()):
         assert process.poll() is None
     process.kill()

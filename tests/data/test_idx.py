@@ -45,7 +45,7 @@ def test_a_pair_becomes_a_table_of_images(tmp_path: Path) -> None:
     assert table.image_shape == (2, 3)
     assert table.inputs.tolist() == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
     assert table.labels.tolist() == [7, 9]
-    refused(labels, "exchange the two", lambda path: idx.read_table(path, images))
+    refused(labels, "swap the two", lambda path: idx.read_table(path, images))
     written(labels, data_files.idx((3,), b"\7\x09\1"))
     refused(images, r"2 images but labels of shape \(3,\)", lambda path: idx.read_table(path, labels))
 
@@ -80,7 +80,7 @@ def test_broken_gzip_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_wrong_digest_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    refused(written(tmp_path / "x", GOOD), "not the file it should be", partial(idx.read, digest="0" * 64))
+    refused(written(tmp_path / "x", GOOD), "do not have SHA-256 0000", partial(idx.read, digest="0" * 64))
     for path in (tmp_path, tmp_path / "absent"):
         refused(path, "cannot be read", idx.read)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import io
 import struct
-import subprocess
 import sys
 import zipfile
 import zlib
@@ -22,7 +21,7 @@ from scipy.io import savemat
 from nnbackprop.data import limits, load
 from nnbackprop.errors import DataError, UsageError
 from tests.support.data_files import idx, npy, refused, written
-from tests.support.memory import peak_of
+from tests.support.memory import load_in_a_process, peak_of
 
 CAP = 2**20
 ZEROS = 2**26
@@ -141,19 +140,6 @@ def test_an_empty_limit_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert limits.max_bytes() == 4 * 2**30
 
 
-PEAK = """
-import resource, sys
-from nnbackprop.data import load
-from nnbackprop.errors import DataError
-load(sys.argv[1], split=False)
-unit = 1 if sys.platform == "darwin" else 1024
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-try:
-    load(sys.argv[2])
-except DataError as error:
-    print(str(error)[-200:])
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit)
-"""
 SMALL = b"label,a\n" + b"1,2\n" * 2**20
 TEXT_BOMBS = {
     "zlib, which polars inflates unasked": (
@@ -173,13 +159,11 @@ TEXT_BOMBS = {
 @pytest.mark.skipif(sys.platform == "win32", reason="the resource module is POSIX's")
 @pytest.mark.parametrize("name", TEXT_BOMBS)
 def test_text_that_would_grow_is_refused(tmp_path: Path, name: str) -> None:
-    environment = {limits.VARIABLE: str(2**28), "POLARS_MAX_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     files = written(tmp_path / "small.csv", SMALL), written(tmp_path / "x.csv", TEXT_BOMBS[name][0])
-    command = [sys.executable, "-c", PEAK, *files]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    said, grown = done.stdout.strip().rsplit("\n", 1)
+    environment = {limits.VARIABLE: str(2**28), "POLARS_MAX_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    said, grown = load_in_a_process(*files, **environment)
     assert any(words in said for words in TEXT_BOMBS[name][1].split("|")), said
-    assert int(grown) < 2**26
+    assert grown < 2**26
 
 
 def test_control_characters_in_names_are_escaped(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_a_pair_of_npy_files_is_found_from_either(tmp_path: Path) -> None:
         assert np.array_equal(train.inputs, IMAGES.reshape(12, 20))
         assert train.targets.tolist() == LABELS.tolist()
     (tmp_path / "labels.npy").unlink()
-    refused(tmp_path / "images.npy", r"should lie in .*labels\.npy")
+    refused(tmp_path / "images.npy", r"are needed in .*labels\.npy")
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (3, 8, 8, 1), (3, 1, 8, 8), (3, 64)])

@@ -31,12 +31,9 @@ def test_use_threads_sets_every_library() -> None:
     assert variables == "{'1'}"
 
 
-def test_load_of_others_is_busy_time_less_our_own() -> None:
+def test_load_of_others_is_busy_time_less_our_own_and_never_negative() -> None:
     """2 s on the clock; 3 core-seconds busy, 1 of them ours: others kept 1 core busy."""
     assert load_of_others(CpuTimes(10.0, 100.0, 5.0), CpuTimes(12.0, 103.0, 6.0)) == 1.0
-
-
-def test_load_of_others_is_never_negative() -> None:
     assert load_of_others(CpuTimes(0.0, 0.0, 0.0), CpuTimes(1.0, 0.9, 1.0)) == 0.0
 
 
@@ -71,7 +68,7 @@ def test_warning_never_advises_the_threads_there_are(count: int) -> None:
     assert warnings
 
 
-def test_moments_measure_clock_and_processor_time() -> None:
+def test_cpu_times_measure_clock_and_processor_time() -> None:
     before = CpuTimes.now()
     sum(range(10**6))
     after = CpuTimes.now()

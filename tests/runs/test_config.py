@@ -250,7 +250,7 @@ def test_settings_that_do_not_go_together_are_refused(flags: list[str]) -> None:
     ("flags", "reason"),
     [
         (["--gpu-memory-limit", "4"], "numpy on cpu cannot limit its GPU memory"),
-        (["--dtype", "tf32"], "TF32 is a way in which NVIDIA GPUs multiply"),
+        (["--dtype", "tf32"], "TF32 needs an NVIDIA GPU"),
         (["--dtype", "bfloat16"], "numpy has no bfloat16"),
     ],
 )

@@ -21,7 +21,7 @@ import pytest
 import nnbackprop as nb
 from backends import Backend
 from tests.support.fake_graphs import Tape, Taped, TapedNamespace, call
-from tests.support.fake_streams import Device, Event, Stream, begin, current
+from tests.support.fake_streams import Device, Event, Stream, current, reset
 
 PARTS = ("arrays", "bfloat16", "cublas", "cupy_graph_recorder", "double_buffer")
 MODULES = ("backends.cupy_backend", *(f"backends.cuda.{name}" for name in PARTS))
@@ -115,7 +115,7 @@ def using_allocator(malloc: Any) -> Any:
 
 def make() -> SimpleNamespace:
     """A module `cupy`."""
-    begin()
+    reset()
     Pool.drawn = []
     pool, pinned = Pool(), Pool()
     used: list[list[str]] = [["cub"]]
@@ -136,29 +136,22 @@ def make() -> SimpleNamespace:
         runtime=runtime,
         using_allocator=using_allocator,
     )
+    same = ("float32", "isnan", "may_share_memory", "sign", "uint8", "where")
     return SimpleNamespace(
+        **{name: getattr(np, name) for name in same},
+        **{name: maker(getattr(np, name)) for name in ("arange", "empty", "full", "ones")},
         __version__="14.2.0",
-        arange=maker(np.arange),
         array=lambda a, order: np.array(a, order=order).view(Taped),
         all=lambda a: call(np.all, (a,)),
         asnumpy=lambda a, order="C": np.array(a, order=order),
         concatenate=lambda arrays, axis: call(np.concatenate, (list(arrays),), {"axis": axis}),
         cuda=cuda,
-        empty=maker(np.empty),
-        float32=np.float32,
-        full=maker(np.full),
         fuse=lambda kernel_name: fused,
         get_default_memory_pool=lambda: pool,
         get_default_pinned_memory_pool=lambda: pinned,
-        isnan=np.isnan,
         matmul=matmul,
-        may_share_memory=np.may_share_memory,
         ndarray=Taped,
-        ones=maker(np.ones),
-        sign=np.sign,
         sum=lambda a: call(np.sum, (a,)),
-        uint8=np.uint8,
-        where=np.where,
         _core=SimpleNamespace(get_reduction_accelerators=lambda: used[-1], set_reduction_accelerators=used.append),
     )
 
@@ -173,12 +166,12 @@ def maker(function: Callable[..., Any]) -> Callable[..., Any]:
     return make
 
 
-def fused(rule: Callable[..., Any]) -> Callable[..., Any]:
-    """The rule itself; CuPy 14.2 cannot cast to bfloat16 in one."""
+def fused(formula: Callable[..., Any]) -> Callable[..., Any]:
+    """The kernel itself; CuPy 14.2 cannot cast to bfloat16 in one."""
 
     def kernel(*numbers: Any) -> Any:
         assert all(a.dtype.name != "bfloat16" for a in numbers)
-        return rule(*numbers)
+        return formula(*numbers)
 
     return kernel
 

@@ -88,7 +88,7 @@ class Taped(np.ndarray):
     def set(self, host: np.ndarray, stream: Any) -> None:
         """As CuPy's arrays: when the stream comes to it."""
         assert (host.dtype, host.shape) == (self.dtype, self.shape)
-        stream.ask(lambda: np.copyto(plain(self), host))
+        stream.enqueue(lambda: np.copyto(plain(self), host))
 
     def __setitem__(self, where: Any, value: Any) -> None:
         call(np.maximum, (plain(value),) * 2, {"out": (self[where],)})  # a copy, of booleans too

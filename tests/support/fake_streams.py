@@ -1,8 +1,8 @@
-"""CUDA's devices, streams and events as CuPy names them, on a device that executes late and in the worst order.
+"""CUDA's devices, streams and events as CuPy names them, on a device that executes late, in any order allowed.
 
-Work in one stream is done in order; between streams any order that events allow is drawn at random, and so is how
-far the device is behind the host. Arrays are read and written when the work is done, not when it is asked for. The
-null stream executes at once. What is current is so for a thread; a new thread's device is 0.
+Work in one stream is done in order; the order between streams is drawn at random, and so is how far the device is
+behind the host. Arrays are read and written when the work is done, not when it is enqueued. The null stream does
+its work at once. Current devices and streams are those of a thread; a new thread's device is 0.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.support.fake_graphs import Tape
 
 
 class Machine:
-    """Executes what streams are asked; `seed` draws in which order."""
+    """Executes the streams' work in an order drawn by `seed`."""
 
     def __init__(self, seed: int = 0) -> None:
         self.random = random.Random(seed)
@@ -35,7 +35,7 @@ class Machine:
         self.run(lambda: not any(stream.work for stream in self.streams))
 
     def drift(self) -> None:
-        """Execute some of what was asked, or nothing."""
+        """Execute some of the work, or none."""
         with self.lock:
             for _ in range(self.random.randint(0, self.eagerness)):
                 self.step()
@@ -103,7 +103,7 @@ class Stream:
     def __exit__(self, *_: Any) -> None:
         Stream.current.streams.pop()
 
-    def ask(self, do: Callable[[], Any], allowed: Callable[[], bool] = lambda: True) -> None:
+    def enqueue(self, do: Callable[[], Any], allowed: Callable[[], bool] = lambda: True) -> None:
         with self.machine.lock:
             self.work.append((allowed, do))
             if not self.ptr:
@@ -113,14 +113,14 @@ class Stream:
     def record(self, event: Event) -> Event:
         assert event.device == self.device, "CUDA refuses to record an event of another device"
         with self.machine.lock:
-            event.asked += 1
-            mark = event.asked
-            self.ask(lambda: event.reach(mark))
+            event.records += 1
+            mark = event.records
+            self.enqueue(lambda: event.reach(mark))
         return event
 
     def wait_event(self, event: Event) -> None:
-        mark = event.asked  # a wait is for the last record there is when it is asked for
-        self.ask(lambda: None, lambda: event.reached >= mark)
+        mark = event.records  # a wait is for the last record so far
+        self.enqueue(lambda: None, lambda: event.reached >= mark)
 
     def begin_capture(self) -> None:
         assert self.non_blocking
@@ -136,13 +136,13 @@ class Stream:
 
 class Event:
     def __init__(self, block: bool = False, disable_timing: bool = False) -> None:
-        self.asked, self.reached, self.device = 0, 0, Stream.current.devices[-1]
+        self.records, self.reached, self.device = 0, 0, Stream.current.devices[-1]
 
     def reach(self, mark: int) -> None:
         self.reached = max(self.reached, mark)
 
     def synchronize(self) -> None:
-        mark = self.asked
+        mark = self.records
         Stream.machine.run(lambda: self.reached >= mark)
 
 
@@ -150,7 +150,7 @@ def current() -> Stream:
     return Stream.current.streams[-1] if Stream.current.streams else Stream.null
 
 
-def begin(seed: int = 0) -> None:
-    """A machine that nothing has been asked of yet."""
+def reset(seed: int = 0) -> None:
+    """A machine without work."""
     Stream.machine, Stream.current = Machine(seed), Current()
     Stream.null = Stream(ptr=0)

@@ -84,8 +84,8 @@ def _layout(stream: BinaryIO, path: Path) -> Layout:
     label = _label_column(fields)
     if label is None:
         raise DataError(
-            f"{path}: has {len(fields)} columns and none of them is the label, so nothing can be learnt or judged "
-            "from it (Kaggle's test.csv is so). Give the train file, or one with a column named label."
+            f"{path}: has {len(fields)} columns and none of them is the label, so it can neither train nor "
+            "evaluate a network (as Kaggle's test.csv). Give the train file, or one with a column named label."
         )
     return Layout(len(fields), label, 0 if _is_row(fields) else 1)
 

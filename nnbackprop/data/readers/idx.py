@@ -40,7 +40,7 @@ def read_table(
     """The table of a file of images and a file of labels; `digests` by file name, see `read`."""
     x, t = (read(path, (digests or {}).get(path.name)) for path in (images, labels))
     if t.ndim != 1 and x.ndim == 1:
-        raise DataError(f"{images} holds labels and {labels} holds images: exchange the two.")
+        raise DataError(f"{images} holds labels and {labels} holds images: swap the two.")
     return Table.of(x, t, str(images), names)
 
 
@@ -69,7 +69,7 @@ def _parse(stream: BinaryIO | gzip.GzipFile, limit: int, path: Path, digest: str
         found = f"only {len(body)} follow; it is truncated" if len(body) < size else "further bytes follow"
         raise DataError(f"{path}: {claim}, but {found}. Copy or download it again.")
     if digest is not None and hashlib.sha256(header + body).hexdigest() != digest:
-        raise DataError(f"{path}: is not the file it should be: its contents do not have SHA-256 {digest}.")
+        raise DataError(f"{path}: its contents do not have SHA-256 {digest}. Copy or download it again.")
     return np.frombuffer(body, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 

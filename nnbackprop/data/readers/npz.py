@@ -102,6 +102,6 @@ def _header(stream: BinaryIO, source: str) -> tuple[tuple[int, ...], bool, np.dt
     length = int.from_bytes(claim, "little")
     if length > LONGEST_HEADER:
         raise DataError(
-            f"{source}: its header is longer than {LONGEST_HEADER} bytes, as no array of numbers has it."
+            f"{source}: its header is longer than {LONGEST_HEADER} bytes; that of an array of numbers is shorter."
         )
     return parse(io.BytesIO(claim + stream.read(length)))

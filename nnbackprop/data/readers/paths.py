@@ -68,7 +68,7 @@ def _partners(path: Path) -> tuple[Path, Path]:
         if mine in path.name:
             partner = path.with_name(path.name.replace(mine, other).replace(kinds[mine], kinds[other]))
             if not partner.is_file():
-                raise DataError(f"{path}: holds {mine} alone; their {other} should lie in {partner}.")
+                raise DataError(f"{path}: holds {mine} alone; their {other} are needed in {partner}.")
             return (path, partner) if mine == "images" else (partner, path)
     raise DataError(
         f"{path}: is one array of a pair; its name must hold 'images' or 'labels', so that the other is found."

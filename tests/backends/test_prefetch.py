@@ -1,7 +1,7 @@
-"""Two buffers over a device that executes late and out of order: every chunk arrives whole, and needs each wait.
+"""Chunks fetched ahead on a thread; on CUDA into two buffers: every chunk arrives whole, and each wait is needed.
 
-A kernel here reads its chunk when it runs, not when it is launched. Memory comes from pools: its last owner is
-still writing to it, and its next owner writes at once.
+The device here executes late and out of order: a kernel reads its chunk when it runs, not when it is launched.
+Memory comes from pools: its last owner is still writing to it, and its next owner writes at once.
 """
 
 from __future__ import annotations
@@ -16,11 +16,46 @@ import numpy as np
 import pytest
 
 from backends import NumpyBackend, leaves, tree_map
+from backends.prefetch import prefetch
 from tests.support import fake_streams
 from tests.support.fake_graphs import Taped
 from tests.support.fake_streams import Device, Event, Stream
 
 SEEDS = range(60)
+
+
+def test_prefetch_gives_the_same_items_and_runs_on_a_thread() -> None:
+    threads = set()
+
+    def items() -> Iterator[int]:
+        for i in range(20):
+            threads.add(threading.current_thread())
+            yield i
+
+    assert list(prefetch(items())) == list(range(20))
+    assert threading.current_thread() not in threads
+
+
+def test_prefetch_raises_where_the_items_did() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise OSError("the disk went away")
+
+    got = prefetch(items())
+    assert next(got) == 1
+    with pytest.raises(OSError, match="went away"):
+        next(got)
+
+
+def test_prefetch_ends_its_thread_when_it_is_left_early() -> None:
+    before = threading.active_count()
+    got = prefetch(iter(range(10**9)))
+    assert next(got) == 0
+    got.close()
+    assert threading.active_count() == before
+
+
+# Two buffers on CUDA
 
 
 class IgnoresRecordsOfTheThread(Stream):
@@ -46,7 +81,7 @@ class Gpu:
     """Double buffering on device 1 of a machine; streams and events may be faulty kinds."""
 
     def __init__(self, cupy: Any, seed: int, uses: Any = Stream, copies: Any = Stream, event: Any = Event) -> None:
-        fake_streams.begin(seed)
+        fake_streams.reset(seed)
         self.pinned: list[np.ndarray] = []
         self.memory: list[np.ndarray] = []
         self.seen: list[Any] = []
@@ -58,7 +93,7 @@ class Gpu:
     def allocate(self, size: int, dtype: Any) -> Any:
         assert fake_streams.current() is self.uses
         self.memory.append(np.zeros(size, dtype))
-        self.uses.ask(lambda memory=self.memory[-1]: memory.fill(0xAA))
+        self.uses.enqueue(lambda memory=self.memory[-1]: memory.fill(0xAA))
         return self.memory[-1].view(Taped)
 
     def allocate_pinned(self, size: int, dtype: Any) -> Any:
@@ -72,14 +107,14 @@ class Gpu:
 
     def read(self, xs: Any) -> None:
         """Launch a kernel that reads `xs`."""
-        self.uses.ask(lambda: self.seen.append(tree_map(lambda a: np.array(a), xs)))
+        self.uses.enqueue(lambda: self.seen.append(tree_map(lambda a: np.array(a), xs)))
 
     def free(self) -> None:
         """Give the memory to other owners, who write to it, and wait for the device."""
         for host in self.pinned:
             host.fill(0x55)
         for memory in self.memory:
-            self.uses.ask(lambda memory=memory: memory.fill(0x55))
+            self.uses.enqueue(lambda memory=memory: memory.fill(0x55))
         Stream.machine.finish()
         assert all((memory == 0x55).all() for memory in self.memory), "a copy came when the memory was another's"
 
@@ -110,6 +145,15 @@ def whole(gpu: Gpu) -> bool:
     gpu.free()
     expected = list(chunks())
     return labels == [k for k, _ in expected] and all(map(same, gpu.seen, [xs for _, xs in expected]))
+
+
+def without_deadlock(work: Callable[[], None]) -> None:
+    """Run it on a thread, so that one that never ends fails."""
+    failed: list[bool] = []
+    thread = threading.Thread(target=lambda: failed.append(fails(work)), daemon=True)
+    thread.start()
+    thread.join(60)
+    assert failed == [False], "it fails, or waits for ever"
 
 
 def fails(work: Callable[[], Any]) -> bool:
@@ -207,21 +251,3 @@ def test_prefetch_gives_what_asarray_gives(cupy: Any) -> None:
         Stream.machine.finish()
         assert label == expected
         assert same(mine, theirs)
-
-
-def without_deadlock(work: Callable[[], None]) -> None:
-    """Run it on a thread, so that one that never ends fails."""
-    failed: list[BaseException] = []
-
-    def guarded() -> None:
-        try:
-            work()
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=guarded, daemon=True)
-    thread.start()
-    thread.join(60)
-    assert not thread.is_alive(), "it waits for ever"
-    for error in failed:
-        raise error
