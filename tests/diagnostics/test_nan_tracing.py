@@ -48,7 +48,7 @@ def traced(*layers: Any, dataset: Dataset, lr: Any = 0.1, prepare: Any = None, *
     """Where a run that diverges is said to have done so."""
     given = {"backend": select("numpy"), "dtype": "float64", "batch_size": 10, "shuffle": False, **settings}
     trainer = Trainer(Sequential(*layers), SoftmaxCrossEntropy(), SGD(), lr, **given)
-    trainer.build(dataset)
+    trainer.initialize(dataset)
     if prepare:
         prepare(trainer)
     with pytest.raises(DivergedError) as error:

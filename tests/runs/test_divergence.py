@@ -35,7 +35,7 @@ def descent() -> Trainer:
 def diverge_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DivergeAt:
     """Trains to the step given, calls that divergence, and returns the step the run was put back to."""
     folder, best, trainer = RunDir.create(tmp_path, "run"), EarlyStopping(), descent()
-    trainer.build(DATA)
+    trainer.initialize(DATA)
     saves = run_callbacks(folder, EVERY, best)
     for method in ("epoch_end", "train_end"):  # which save by the clock
         monkeypatch.setattr(saves, method, lambda *_: None)
