@@ -77,7 +77,7 @@ def test_a_run_that_gets_no_further_goes_back_further(
 def test_a_run_put_back_to_its_beginning_repeats_bit_for_bit(tmp_path: Path) -> None:
     again, whole = descent(), descent()
     whole.fit(DATA)
-    again.build(DATA)
+    again.initialize(DATA)
     best, folder = EarlyStopping(), RunDir.create(tmp_path, "run")
     saves = run_callbacks(folder, early_stopping=best)
     saves.save(again, 0)
