@@ -327,7 +327,7 @@ def reversed_rows() -> Functions:
     return net.loss, grad, net.params
 
 
-@case("a tied weight counted once", "unknown, the wrong piece is the gradient of W")
+@case("a tied weight counted once", "likely tied-weight")
 def tied() -> Functions:
     rng = np.random.default_rng(41)
     X = rng.normal(size=(9, 4))
