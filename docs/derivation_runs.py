@@ -166,7 +166,7 @@ def split_runs() -> dict[str, tuple[float, float]]:
     settings = config.resolve("rashid", {"epochs": 1})
     data = DataSplits.load(settings)
     trainer = build.trainer(settings, select("numpy"), data.train, fit_scaling(settings.scale, data.train))
-    trainer.build(data.train)
+    trainer.initialize(data.train)
     assert data.test is not None
     some = data.test.take(np.arange(1000))
     before = sent_back(trainer, some)

@@ -31,7 +31,7 @@ _NAMES_BY_MODULE = {
     "nnbackprop.nn.rng": "RngKey",
     "nnbackprop.nn.sequential": "Residual Sequential",
     "nnbackprop.optim": "SGD Adagrad Adam AdamW Momentum Nesterov RMSprop clip_by_global_norm clip_by_value",
-    "nnbackprop.optim.schedules": "Constant Cosine Exponential OneCycle StepDecay Warmup",
+    "nnbackprop.optim.schedules": "Constant CosineDecay ExponentialDecay OneCycle StepDecay Warmup",
     "nnbackprop.runs.trained_model": "TrainedModel",
     "nnbackprop.training.callbacks": "Callback EarlyStopping TimeLimit",
     "nnbackprop.training.trainer": "Trainer",
@@ -80,8 +80,8 @@ if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
         RMSprop as RMSprop, clip_by_global_norm as clip_by_global_norm, clip_by_value as clip_by_value,
     )
     from nnbackprop.optim.schedules import (
-        Constant as Constant, Cosine as Cosine, Exponential as Exponential, OneCycle as OneCycle,
-        StepDecay as StepDecay, Warmup as Warmup,
+        Constant as Constant, CosineDecay as CosineDecay, ExponentialDecay as ExponentialDecay,
+        OneCycle as OneCycle, StepDecay as StepDecay, Warmup as Warmup,
     )
     from nnbackprop.runs.trained_model import TrainedModel as TrainedModel
     from nnbackprop.training.callbacks import (

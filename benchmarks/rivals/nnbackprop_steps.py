@@ -55,7 +55,7 @@ class Ours:
             some = rows[begin : begin + length]
             numbers = np.arange(self.steps, self.steps + len(some))
             scalars = scalars_of(workload.optimizer, lambda _: workload.lr, numbers, workload.dtype)
-            chunks.append({**self.loader.xs(some), "step": numbers.astype(np.int32), "scalars": scalars})
+            chunks.append({**self.loader.batches(some), "step": numbers.astype(np.int32), "scalars": scalars})
             self.steps += len(some)
         return [tree_map(self.backend.asarray, xs) for xs in chunks] if self.loader.resident else chunks
 

@@ -16,7 +16,7 @@ from .scaling import Scaling
 Array = Any
 T = TypeVar("T")
 
-RESIDENT_SHARE = 4  # a set is kept on the device when it takes less than 1/4 of what is free there
+RESIDENT_FRACTION = 4  # a set is kept on the device when it takes less than 1/4 of what is free there
 STREAMED_BYTES = 2**24  # of a chunk that streams; up to four are under way at once
 RESIDENT_BYTES = 2**30  # or less than this, if the library does not say how much is free
 
@@ -47,7 +47,7 @@ class DataLoader:
             data |= self._samples
         self.data: Tree = tree_map(partial(backend.asarray, copy=False), data)
 
-    def xs(self, rows: np.ndarray) -> Tree:
+    def batches(self, rows: np.ndarray) -> Tree:
         """Host arrays for `rows` (steps, batch): the row numbers if the set is resident, else the samples.
 
         A batch that is the whole resident set needs neither: it is taken as it lies, in the set's own order.
@@ -72,14 +72,14 @@ class DataLoader:
         return ((label, tree_map(self.backend.asarray, xs)) for label, xs in chunks)
 
 
-def get_batch(xp: Any, data: Tree, x: Tree) -> tuple[Array, Array, Array | None]:
+def get_batch(xp: Any, data: Tree, batch: Tree) -> tuple[Array, Array, Array | None]:
     """Inputs (n, *sample_shape) in the parameters' dtype, targets (n,) or (n, k) and weights (n,) of one step.
 
     Weights are None where the data set has none. Inputs that are not scaled yet are scaled here.
     """
-    samples = _samples(data if "all" in x or "rows" in x else x)
-    if "rows" in x:
-        samples = {name: xp.take(array, x["rows"], axis=0) for name, array in samples.items()}
+    samples = _samples(data if "all" in batch or "rows" in batch else batch)
+    if "rows" in batch:
+        samples = {name: xp.take(array, batch["rows"], axis=0) for name, array in samples.items()}
     inputs = samples["inputs"]
     if "scale" in data:
         inputs = xp.astype(inputs, data["scale"].dtype)  # a copy, to be changed in place
@@ -88,25 +88,25 @@ def get_batch(xp: Any, data: Tree, x: Tree) -> tuple[Array, Array, Array | None]
     return inputs, samples["targets"], samples.get("weights")
 
 
-def batch_weights(xp: Any, data: Tree, x: Tree) -> Array | None:
+def batch_weights(xp: Any, data: Tree, batch: Tree) -> Array | None:
     """The weights (n,) that `get_batch` returns, without the rest."""
-    weights = (data if "all" in x or "rows" in x else x).get("weights")
-    return weights if weights is None or "rows" not in x else xp.take(weights, x["rows"], axis=0)
+    weights = (data if "all" in batch or "rows" in batch else batch).get("weights")
+    return weights if weights is None or "rows" not in batch else xp.take(weights, batch["rows"], axis=0)
 
 
-def batch_size(data: Tree, x: Tree) -> int:
+def batch_size(data: Tree, batch: Tree) -> int:
     """The number of samples that `get_batch` returns."""
-    if "all" in x:
+    if "all" in batch:
         return data["targets"].shape[0]
-    return x["rows" if "rows" in x else "targets"].shape[0]
+    return batch["rows" if "rows" in batch else "targets"].shape[0]
 
 
-def microbatch(data: Tree, x: Tree, begin: int, end: int) -> tuple[Tree, Tree]:
-    """`data` and `x` of which `get_batch` returns samples `begin` to `end` - 1 of the batch."""
-    if "all" in x:
-        return {**data, **{name: array[begin:end, ...] for name, array in _samples(data).items()}}, x
-    batch = {"rows": x["rows"]} if "rows" in x else _samples(x)
-    return data, {**x, **{name: array[begin:end, ...] for name, array in batch.items()}}
+def microbatch(data: Tree, batch: Tree, begin: int, end: int) -> tuple[Tree, Tree]:
+    """`data` and `batch` of which `get_batch` returns samples `begin` to `end` - 1."""
+    if "all" in batch:
+        return {**data, **{name: array[begin:end, ...] for name, array in _samples(data).items()}}, batch
+    arrays = {"rows": batch["rows"]} if "rows" in batch else _samples(batch)
+    return data, {**batch, **{name: array[begin:end, ...] for name, array in arrays.items()}}
 
 
 def _samples(tree: Tree) -> Tree:
@@ -135,4 +135,4 @@ def chunk_rows(
 
 def _fits(backend: Backend, dataset: Dataset) -> bool:
     free = backend.memory().free
-    return dataset.inputs.nbytes <= (RESIDENT_BYTES if free is None else free // RESIDENT_SHARE)
+    return dataset.inputs.nbytes <= (RESIDENT_BYTES if free is None else free // RESIDENT_FRACTION)

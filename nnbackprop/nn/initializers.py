@@ -65,8 +65,8 @@ class Ones(Initializer):
 
 
 @dataclass(frozen=True)
-class Unset(Initializer):
-    """One zero seen at every place: a shape and a dtype, whatever their size, that take no memory."""
+class Empty(Initializer):
+    """A read-only view of one zero: an array of any size that takes no memory, for its shape and dtype."""
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
         return np.broadcast_to(np.zeros((), dtype), shape)

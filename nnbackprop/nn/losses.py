@@ -71,7 +71,7 @@ class MeanSquaredError:
         if weights is None:
             f = 1 / n if self.reduction == "half-sum" else 2 / (n * k)
             return xp.sum(e * e) * (f / 2), e * f
-        dy = e * (_shares(xp, weights, n) * (1 if self.reduction == "half-sum" else 2 / k))
+        dy = e * (_normalized_weights(xp, weights, n) * (1 if self.reduction == "half-sum" else 2 / k))
         return xp.sum(e * dy) * 0.5, dy
 
     def encode(self, xp: Any, y: Array, targets: Array) -> Array:
@@ -114,8 +114,8 @@ class SoftmaxCrossEntropy:
         columns = xp.reshape(xp.arange(k, dtype=xp.int32, device=device_of(t)), (1, -1))
         off, on = s / k, 1 - s + s / k  # q besides the label, and there
         kernel, labels = xp.fuse(softmax_cross_entropy), xp.reshape(t, (-1, 1))
-        share = 1 / n if weights is None else _shares(xp, weights, n)
-        J, dy = kernel(z, e, total, labels, columns, k, off, on, share, NAN)  # of each entry: (n, k)
+        weight = 1 / n if weights is None else _normalized_weights(xp, weights, n)
+        J, dy = kernel(z, e, total, labels, columns, k, off, on, weight, NAN)  # of each entry: (n, k)
         return xp.sum(J), dy
 
     def encode(self, xp: Any, y: Array, targets: Array) -> Array:
@@ -143,16 +143,16 @@ def softmax_cross_entropy(
     classes: int,
     off: float,
     on: float,
-    share: float,
+    weight: float,
     nan: float,
 ) -> tuple[Array, Array]:
-    """-q log p and p - q, each times the sample's share, with log p = z - log total: an elementwise kernel.
+    """-q log p and p - q, each times the sample's weight, with log p = z - log total: an elementwise kernel.
 
     q is `on` in the label's column, else `off`. A label out of 0 .. classes - 1 gives NaN.
     """
     q = xp.astype(label == column, z.dtype) * (on - off) + off
     known = xp.logical_and(label >= 0, label < classes)
-    return xp.where(known, q * (xp.log(total) - z) * share, nan), (e / total - q) * share
+    return xp.where(known, q * (xp.log(total) - z) * weight, nan), (e / total - q) * weight
 
 
 @dataclass(frozen=True)
@@ -186,8 +186,8 @@ class SigmoidBinaryCrossEntropy:
         terms = xp.fuse(binary_cross_entropy)(y, q, 0.0)
         if weights is None:
             return xp.sum(terms) * (1 / n), (sigmoid(xp, y) - q) * (1 / n)
-        share = _shares(xp, weights, n)
-        return xp.sum(terms * share), (sigmoid(xp, y) - q) * share
+        weight = _normalized_weights(xp, weights, n)
+        return xp.sum(terms * weight), (sigmoid(xp, y) - q) * weight
 
     def encode(self, xp: Any, y: Array, targets: Array) -> Array:
         """Floats (n, k), several labels at once, as they are; of labels (n,), rows of `off` and `on`."""
@@ -237,7 +237,7 @@ def _rows_of_targets(xp: Any, y: Array, targets: Array, off: float, on: float) -
     return one_hot(xp, targets, y.shape[1], y.dtype, off, on)
 
 
-def _shares(xp: Any, weights: Array, n: int) -> Array:
+def _normalized_weights(xp: Any, weights: Array, n: int) -> Array:
     """w_i / sum w as a column (n, 1); zeros where all weights are."""
     if tuple(weights.shape) != (n,):
         raise ShapeError(f"Sample weights have shape {tuple(weights.shape)}, and {n} samples need ({n},).")

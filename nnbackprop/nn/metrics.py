@@ -42,8 +42,8 @@ class ClassificationMetrics:
 
     def update(self, xp: Any, sums: Tree, y: Array, targets: Array, weights: Array | None = None) -> Tree:
         """Add the number of labels (n,) that y predicts."""
-        right = decide(xp, y, self.threshold) == targets
-        return {"correct": sums["correct"] + _total(xp, right, weights, sums["correct"].dtype)}
+        correct = predicted_classes(xp, y, self.threshold) == targets
+        return {"correct": sums["correct"] + _total(xp, correct, weights, sums["correct"].dtype)}
 
     def compute(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
         """correct / weight."""
@@ -95,21 +95,23 @@ class MultilabelMetrics:
 
     def zeros(self, xp: Any, like: Array) -> dict[str, Array]:
         """Three sums."""
-        return {name: _zeros(xp, (), like) for name in ("right", "both", "positive")}
+        return {name: _zeros(xp, (), like) for name in ("exact_matches", "true_positives", "positives")}
 
     def update(self, xp: Any, sums: Tree, y: Array, targets: Array, weights: Array | None = None) -> Tree:
-        """Add the samples that are right; labels predicted and true; labels predicted, and true ones."""
+        """Add samples with every label right; labels predicted and true; labels predicted plus true."""
         dtype, predicted, true = y.dtype, y >= self.threshold, targets >= 0.5
-        right = xp.all(predicted == true, axis=1)
+        matches = xp.all(predicted == true, axis=1)
         p, t = xp.astype(predicted, dtype), xp.astype(true, dtype)
-        both, positive = xp.sum(p * t, axis=1), xp.sum(p + t, axis=1)
-        added = {"right": right, "both": both, "positive": positive}
+        true_positives, positives = xp.sum(p * t, axis=1), xp.sum(p + t, axis=1)
+        added = {"exact_matches": matches, "true_positives": true_positives, "positives": positives}
         return {name: sums[name] + _total(xp, a, weights, dtype) for name, a in added.items()}
 
     def compute(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
-        """right / weight, and 2 both / positive, or 0 without any positive."""
-        right, both, positive = (float(sums[name]) for name in ("right", "both", "positive"))
-        return {"subset_accuracy": right / weight, "f1": 2 * both / positive if positive else 0.0}
+        """exact matches / weight, and 2 TP / (predicted + true), or 0 without any positive."""
+        matches, true_positives, positives = (
+            float(sums[name]) for name in ("exact_matches", "true_positives", "positives")
+        )
+        return {"subset_accuracy": matches / weight, "f1": 2 * true_positives / positives if positives else 0.0}
 
 
 def metrics_for(loss: Loss, targets: np.ndarray | None = None) -> Metrics:
@@ -121,7 +123,7 @@ def metrics_for(loss: Loss, targets: np.ndarray | None = None) -> Metrics:
     return RegressionMetrics(tuple(targets.mean(axis=0, dtype="float64").tolist()))
 
 
-def decide(xp: Any, y: Array, threshold: float) -> Array:
+def predicted_classes(xp: Any, y: Array, threshold: float) -> Array:
     """Predicted class of each row of outputs y (n, k), int32 (n,).
 
     The largest output wins; a single output (k = 1) predicts class 1 from `threshold` on.

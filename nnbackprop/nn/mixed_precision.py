@@ -16,7 +16,7 @@ from nnbackprop.nn.layers.base import LayerParams, Params, map_layers
 from .rng import RngKey
 from .sequential import Sequential
 
-SCALES = {"float16": 1024.0, "bfloat16": 1.0}
+LOSS_SCALES = {"float16": 1024.0, "bfloat16": 1.0}
 """What dJ/dy is multiplied by before backward, and gradients divided by after it.
 
 float16 has nothing below 6e-8, where gradients of a batch's mean soon are; bfloat16 reaches as far as float32.
@@ -44,32 +44,32 @@ class MixedPrecision(Sequential):
         object.__setattr__(self, "dtype", dtype)
 
     def forward(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> tuple[Array, tuple]:
-        """Outputs y (n, ...) in x's dtype; the caches hold the narrow parameters too."""
-        narrow = self._narrow_params(xp, params)
-        y, caches = super().forward(xp, narrow, self._narrow(xp, x), key)
-        return xp.astype(y, x.dtype), (narrow, caches)
+        """Outputs y (n, ...) in x's dtype; the caches hold the half-precision parameters too."""
+        half = self._half_params(xp, params)
+        y, caches = super().forward(xp, half, self._cast(xp, x), key)
+        return xp.astype(y, x.dtype), (half, caches)
 
     def backward(
         self, xp: Any, params: Params, caches: tuple, dy: Array, need_dx: bool = False
     ) -> tuple[Array | None, Params]:
-        """Gradients in dy's dtype; on the way s times as large, s of `SCALES`, as backward is linear in dy."""
-        (narrow, caches), s = caches, SCALES[self.dtype]
-        dx, grads = super().backward(xp, narrow, caches, self._narrow(xp, dy * s), need_dx)
-        return (self.unscaled(xp, dx, dy) if need_dx else None), self.unscaled(xp, grads, dy)
+        """Gradients in dy's dtype; on the way s times as large, s of `LOSS_SCALES`: backward is linear."""
+        (half, caches), s = caches, LOSS_SCALES[self.dtype]
+        dx, grads = super().backward(xp, half, caches, self._cast(xp, dy * s), need_dx)
+        return (self.unscale(xp, dx, dy) if need_dx else None), self.unscale(xp, grads, dy)
 
     def new_buffers(self, xp: Any, params: Params, caches: tuple) -> Params:
         """The buffers' next values, in their own dtype."""
         return super().new_buffers(xp, params, caches[1])
 
-    def unscaled(self, xp: Any, tree: Tree, dy: Array) -> Tree:
+    def unscale(self, xp: Any, tree: Tree, dy: Array) -> Tree:
         """Arrays of a backward pass in dy's dtype, divided by the scale."""
-        return tree_map(lambda g: xp.astype(g, dy.dtype) * (1 / SCALES[self.dtype]), tree)
+        return tree_map(lambda g: xp.astype(g, dy.dtype) * (1 / LOSS_SCALES[self.dtype]), tree)
 
-    def _narrow(self, xp: Any, array: Array) -> Array:
+    def _cast(self, xp: Any, array: Array) -> Array:
         return xp.astype(array, getattr(xp, self.dtype))
 
-    def _narrow_params(self, xp: Any, params: Params) -> Params:
-        def narrow(layer: Any, p: LayerParams) -> LayerParams:
-            return p if getattr(layer, "full_precision", False) else tree_map(lambda a: self._narrow(xp, a), p)
+    def _half_params(self, xp: Any, params: Params) -> Params:
+        def half(layer: Any, p: LayerParams) -> LayerParams:
+            return p if getattr(layer, "full_precision", False) else tree_map(lambda a: self._cast(xp, a), p)
 
-        return map_layers(narrow, self, params)
+        return map_layers(half, self, params)

@@ -12,9 +12,9 @@ from backends import Array, Tree, leaves
 from nnbackprop.errors import ShapeError, UsageError
 from nnbackprop.nn.layers.base import Layer, Params, Shape, map_layers
 
-from .initializers import Initializer, InitRng, Unset
+from .initializers import Empty, Initializer, InitRng
 from .rng import RngKey
-from .trace import LayerRecorder, PlannedLayer, Trace
+from .trace import LayerRecorder, LayerSummary, Trace
 
 
 @dataclass(frozen=True, init=False)
@@ -72,24 +72,24 @@ class Sequential:
         """
         return self.build(InitRng(seed), in_shape, dtype)[0]
 
-    def outline(self, in_shape: Shape, dtype: str = "float32") -> Params:
-        """What `init` gives but for the values, without its memory: to see first whether given arrays fit."""
+    def empty_params(self, in_shape: Shape, dtype: str = "float32") -> Params:
+        """Arrays of the shapes that `init` gives, without values and in no memory: what saved ones must fit."""
         return self._replaced(lambda name, path, layer: _without_values(layer)).init(in_shape, dtype=dtype)
 
-    def plan(self, in_shape: Shape, dtype: str = "float32") -> tuple[PlannedLayer, ...]:
-        """Every layer's name and shapes for samples of `in_shape`, without drawing; ShapeError as `init`."""
-        notes: list[PlannedLayer] = []
-        self._replaced(lambda name, path, layer: LayerRecorder(name, path, _without_values(layer), notes)).init(
+    def summary(self, in_shape: Shape, dtype: str = "float32") -> tuple[LayerSummary, ...]:
+        """Every layer's name, parameters and output shape, without drawing weights; ShapeError as `init`."""
+        records: list[LayerSummary] = []
+        self._replaced(lambda name, path, layer: LayerRecorder(name, path, _without_values(layer), records)).init(
             in_shape, dtype=dtype
         )
-        return tuple(notes)
+        return tuple(records)
 
     def trace(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> Trace:
         """Forward as `forward`, keeping every layer's input, output and cache."""
-        notes: list[Any] = []
-        network = self._replaced(lambda name, path, layer: LayerRecorder(name, path, layer, notes))
+        records: list[Any] = []
+        network = self._replaced(lambda name, path, layer: LayerRecorder(name, path, layer, records))
         y, caches = network.forward(xp, params, x, key)
-        return Trace(tuple(notes), y, network, params, caches, notes)
+        return Trace(tuple(records), y, network, params, caches, records)
 
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[Params, Shape]:
         """First parameters of each layer, and the shape of the last one's output."""
@@ -137,7 +137,7 @@ class Sequential:
 
         return map_layers(of_layer, self, params, caches)
 
-    def unscaled(self, xp: Any, tree: Tree, dy: Array) -> Tree:
+    def unscale(self, xp: Any, tree: Tree, dy: Array) -> Tree:
         """Gradients of inner layers, from a `backward` of dy, in dy's dtype and scale."""
         return tree
 
@@ -149,7 +149,7 @@ class Sequential:
     ) -> Sequential:
         """The same network with `function(name, path, layer)` in the place of every layer.
 
-        A nested network has its layers replaced first, and is replaced itself if it does more than hand on.
+        A nested network has its layers replaced first, then itself if it is a subclass, such as `Residual`.
         """
         layers: list[Layer] = []
         for i, (name, layer) in enumerate(zip(self.names, self.layers, strict=True)):
@@ -220,4 +220,4 @@ def _without_values(layer: Layer) -> Layer:
     if not is_dataclass(layer):
         return layer
     drawn = [f.name for f in fields(layer) if isinstance(getattr(layer, f.name), Initializer)]
-    return replace(layer, **dict.fromkeys(drawn, Unset())) if drawn else layer
+    return replace(layer, **dict.fromkeys(drawn, Empty())) if drawn else layer

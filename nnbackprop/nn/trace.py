@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class PlannedLayer:
+class LayerSummary:
     """A layer in its place: its dotted name, the shape it gives a sample, and arrays of its parameters' shapes."""
 
     name: str
@@ -48,43 +48,43 @@ class Trace:
     network: Sequential  # of recorders
     params: Params
     caches: tuple
-    notes: list[Any]  # of the recorders
+    records: list[Any]  # of the recorders
 
     def backward(self, xp: Any, dy: Array) -> list[tuple[LayerTrace, Array, Array, LayerParams]]:
         """(trace, dy, dx, gradients) of each layer as they are computed, from the last to the first."""
-        self.notes.clear()
+        self.records.clear()
         self.network.backward(xp, self.params, self.caches, dy, need_dx=True)
-        return [(trace, *self.network.unscaled(xp, arrays, dy)) for trace, arrays in self.notes]
+        return [(trace, *self.network.unscale(xp, arrays, dy)) for trace, arrays in self.records]
 
 
 @dataclass(frozen=True, eq=False)
 class LayerRecorder:
-    """A layer in the place of another, which notes what goes through that one."""
+    """Stands in the place of a layer, `recorded`, and records what goes through it."""
 
     name: str
     path: tuple[int, ...]
     recorded: Layer
-    notes: list[Any]
+    records: list[Any]
 
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[Params, Shape]:
-        """Notes a `PlannedLayer`."""
+        """Records a `LayerSummary`."""
         params, out_shape = self.recorded.build(rng, in_shape, dtype)
-        self.notes.append(PlannedLayer(self.name, _own(params), out_shape))
+        self.records.append(LayerSummary(self.name, _own(params), out_shape))
         return params, out_shape
 
     def forward(self, xp: Any, params: Params, x: Array, key: RngKey | None) -> tuple[Array, LayerTrace]:
-        """Notes a `LayerTrace`, which is the cache."""
+        """Records a `LayerTrace`, which is the cache."""
         y, cache = self.recorded.forward(xp, params, x, key)
         trace = LayerTrace(self.name, self.path, self.recorded, _own(params), x, y, cache)
-        self.notes.append(trace)
+        self.records.append(trace)
         return y, trace
 
     def backward(
         self, xp: Any, params: Params, cache: LayerTrace, dy: Array, need_dx: bool
     ) -> tuple[Array | None, Params]:
-        """Notes the trace and (dy, dx, gradients)."""
+        """Records the trace and (dy, dx, gradients)."""
         dx, grads = self.recorded.backward(xp, params, cache.cache, dy, True)
-        self.notes.append((cache, (dy, dx, _own(grads))))
+        self.records.append((cache, (dy, dx, _own(grads))))
         return dx, grads
 
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from backends import Array, ElementwiseKernel
 from nnbackprop.errors import UsageError
 
-from .base import Optimizer, check_epsilon, check_share
+from .base import Optimizer, check_decay, check_epsilon
 
 
 def adagrad_kernel(xp: Any, w: Array, dw: Array, v: Array, lr: Array, eps: float) -> tuple[Array, Array]:
@@ -58,7 +58,7 @@ class RMSprop(Optimizer):
     state_names: ClassVar[tuple[str, ...]] = ("mean_square",)
 
     def __post_init__(self) -> None:
-        check_share("rho", self.rho)
+        check_decay("rho", self.rho)
         check_epsilon(self.eps)
 
     def arguments(self, s: dict[str, Any]) -> tuple[Any, ...]:
@@ -126,8 +126,8 @@ class Adam(Optimizer):
     state_names: ClassVar[tuple[str, ...]] = ("m", "v")
 
     def __post_init__(self) -> None:
-        check_share("beta1", self.beta1)
-        check_share("beta2", self.beta2)
+        check_decay("beta1", self.beta1)
+        check_decay("beta2", self.beta2)
         check_epsilon(self.eps)
 
     def step_scalars(self, t: int, lr: float) -> dict[str, float]:
@@ -140,8 +140,8 @@ class Adam(Optimizer):
 
     def arguments(self, s: dict[str, Any]) -> tuple[Any, ...]:
         """Return (step_size, correction, beta1, 1 - beta1, beta2, 1 - beta2, eps)."""
-        shares = self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2
-        return s["step_size"], s["correction"], *shares, self.eps
+        betas = self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2
+        return s["step_size"], s["correction"], *betas, self.eps
 
 
 @dataclass(frozen=True)

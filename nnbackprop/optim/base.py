@@ -71,7 +71,7 @@ class Optimizer:
         return params, dict(zip(self.state_names, states, strict=True)) or state
 
 
-def check_share(name: str, value: float) -> None:
+def check_decay(name: str, value: float) -> None:
     """Raise UsageError unless 0 <= value < 1, as the decay of a running mean must be."""
     if not 0 <= value < 1:
         raise UsageError(f"{name} is the share of a running mean that is kept, 0 <= {name} < 1; got {value!r}.")

@@ -16,15 +16,15 @@ class Schedule(ABC):
     """A learning rate for each step: `schedule(step) -> lr`, steps counted from 0.
 
     Raises:
-        UsageError: a learning rate or factor that is not finite or not above 0; fewer than 1 step.
+        UsageError: a learning rate or decay rate that is not finite or not above 0; fewer than 1 step.
     """
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if name in ("lr", "factor") and not 0 < value < math.inf:
-                what = "learning rate" if name == "lr" else "factor of a decay"
+            if name in ("lr", "decay_rate") and not 0 < value < math.inf:
+                what = "learning rate" if name == "lr" else "decay rate"
                 raise UsageError(f"The {what} must be a finite number above 0; got {value!r}.")
-            if name in ("every", "total", "steps") and value < 1:
+            if name in ("decay_steps", "total_steps", "warmup_steps") and value < 1:
                 raise UsageError(f"{type(self).__name__} needs at least 1 step; got {name} = {value}.")
 
     @abstractmethod
@@ -44,83 +44,83 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class StepDecay(Schedule):
-    """lr factor^floor(step / every): the rate falls by `factor` at once, every so many steps."""
+    """lr decay_rate^floor(step / decay_steps): the rate falls at once, every so many steps."""
 
     lr: float
-    every: int
-    factor: float
+    decay_steps: int
+    decay_rate: float
 
     def __call__(self, step: int) -> float:
-        return self.lr * self.factor ** (step // self.every)
+        return self.lr * self.decay_rate ** (step // self.decay_steps)
 
 
 @dataclass(frozen=True)
-class Exponential(Schedule):
-    """lr factor^(step / every): the rate falls smoothly, by `factor` in every so many steps."""
+class ExponentialDecay(Schedule):
+    """lr decay_rate^(step / decay_steps): the rate falls smoothly."""
 
     lr: float
-    every: int
-    factor: float
+    decay_steps: int
+    decay_rate: float
 
     def __call__(self, step: int) -> float:
-        return self.lr * self.factor ** (step / self.every)
+        return self.lr * self.decay_rate ** (step / self.decay_steps)
 
 
 @dataclass(frozen=True)
-class Cosine(Schedule):
-    """lr (1 + cos(pi step / total)) / 2: from lr to 0 in `total` steps, and 0 from there on.
+class CosineDecay(Schedule):
+    """lr (1 + cos(pi step / decay_steps)) / 2: from lr to 0 in `decay_steps` steps, and 0 from there on.
 
     Loshchilov and Hutter, "SGDR", ICLR 2017, eq. 5, one period without restarts.
     """
 
     lr: float
-    total: int
+    decay_steps: int
 
     def __call__(self, step: int) -> float:
-        return blend(self.lr, 0.0, min(step / self.total, 1.0))
+        return cosine_interpolation(self.lr, 0.0, min(step / self.decay_steps, 1.0))
 
 
 @dataclass(frozen=True)
 class OneCycle(Schedule):
-    """Up from lr / 25 to lr in the first 30% of `total` steps, down to lr / 250,000 at the last, by cosines.
+    """Up from lr / 25 to lr in the first 30% of `total_steps`, down to lr / 250,000 at the last, by cosines.
 
     Smith and Topin, "Super-convergence", 2018, in PyTorch's form (OneCycleLR, cosine, two phases).
     """
 
     lr: float
-    total: int
+    total_steps: int
 
     START: ClassVar[float] = 1 / 25
     END: ClassVar[float] = START / 1e4
     RISE: ClassVar[float] = 0.3
 
     def __call__(self, step: int) -> float:
-        peak, last = self.RISE * self.total - 1, self.total - 1
+        peak, last = self.RISE * self.total_steps - 1, self.total_steps - 1
         if step < peak:
-            return blend(self.lr * self.START, self.lr, step / peak)
-        return blend(self.lr, self.lr * self.END, min((step - peak) / (last - peak), 1.0))
+            return cosine_interpolation(self.lr * self.START, self.lr, step / peak)
+        return cosine_interpolation(self.lr, self.lr * self.END, min((step - peak) / (last - peak), 1.0))
 
 
 @dataclass(frozen=True)
 class Warmup(Schedule):
-    """`then`'s first rate times (step + 1) / steps for the first `steps` steps; then `then`, from its start.
+    """(step + 1) / warmup_steps of `after`'s first rate, for `warmup_steps` steps; then `after`, from its start.
 
     Linear warm-up: Goyal et al., "Accurate, large minibatch SGD", 2017, section 2.2. The last step of the
     warm-up has the full rate already.
     """
 
-    steps: int
-    then: Schedule
+    warmup_steps: int
+    after: Schedule
 
     def __call__(self, step: int) -> float:
-        if step < self.steps:
-            return self.then(0) * (step + 1) / self.steps
-        return self.then(step - self.steps)
+        if step < self.warmup_steps:
+            return self.after(0) * (step + 1) / self.warmup_steps
+        return self.after(step - self.warmup_steps)
 
 
-def blend(start: float, end: float, share: float) -> float:
-    """Return the point a `share` 0 .. 1 along half a cosine wave from start to end."""
-    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+def cosine_interpolation(start: float, end: float, fraction: float) -> float:
+    """The point a `fraction` 0 .. 1 along half a cosine wave from start to end."""
+    return end + (start - end) * (1 + math.cos(math.pi * fraction)) / 2
 
 
 Maker = Callable[..., Schedule]
@@ -129,8 +129,8 @@ Maker = Callable[..., Schedule]
 SCHEDULES: dict[str, Maker] = {
     "constant": lambda lr, total, epoch: Constant(lr),
     "step:EPOCHS:FACTOR": lambda lr, total, epoch, n, factor: StepDecay(lr, int(n) * epoch, float(factor)),
-    "exponential:FACTOR": lambda lr, total, epoch, factor: Exponential(lr, epoch, float(factor)),
-    "cosine": lambda lr, total, epoch: Cosine(lr, total),
+    "exponential:FACTOR": lambda lr, total, epoch, factor: ExponentialDecay(lr, epoch, float(factor)),
+    "cosine": lambda lr, total, epoch: CosineDecay(lr, total),
     "one-cycle": lambda lr, total, epoch: OneCycle(lr, total),
     "warmup:STEPS": lambda lr, total, epoch, steps: Warmup(int(steps), Constant(lr)),
 }
@@ -156,7 +156,7 @@ def schedule(word: str, lr: float, total_steps: int, steps_per_epoch: int) -> Sc
         return warmup
     if not isinstance(warmup, Warmup):
         raise UsageError(f"Only a warm-up goes before another schedule, as in warmup:500+cosine; got {word!r}.")
-    return replace(warmup, then=schedule(rest, lr, total_steps - warmup.steps, steps_per_epoch))
+    return replace(warmup, after=schedule(rest, lr, total_steps - warmup.warmup_steps, steps_per_epoch))
 
 
 def _parse(word: str, lr: float, total_steps: int, steps_per_epoch: int) -> Schedule:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from backends import Array, ElementwiseKernel
 
-from .base import Optimizer, check_share
+from .base import Optimizer, check_decay
 
 
 def sgd_kernel(xp: Any, w: Array, dw: Array, lr: Array) -> Array:
@@ -49,7 +49,7 @@ class Momentum(Optimizer):
     state_names: ClassVar[tuple[str, ...]] = ("velocity",)
 
     def __post_init__(self) -> None:
-        check_share("momentum", self.momentum)
+        check_decay("momentum", self.momentum)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def draw_run(run: Run) -> list[str]:
         probabilities = trainer.predict_proba(judged.inputs)
     except MemoryError as error:  # n samples of 10,000 classes
         return [f"The plots could not be drawn: {error}"]
-    predicted = trainer.evaluator.decide(probabilities)
+    predicted = trainer.evaluator.predicted_classes(probabilities)
     return draw_all(run.folder.plots, run.folder.rows(), matrix, judged, predicted, probabilities)
 
 

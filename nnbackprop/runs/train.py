@@ -153,7 +153,7 @@ def resume(run: str, overrides: Mapping[str, Any], runs_dir: Path, say: Say = pr
 def first_trainer(config: Config, backend: Backend, data: DataSplits) -> Trainer:
     """The trainer before its first step."""
     trainer = build.trainer(config, backend, data.train, fit_scaling(config.scale, data.train))
-    trainer.build(data.train)
+    trainer.initialize(data.train)
     return trainer
 
 

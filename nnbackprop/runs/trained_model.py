@@ -51,7 +51,7 @@ class TrainedModel:
         info = state.info_of(checkpoint)
         backend = backend or select(config.backend, config.device)
         objective = build.objective(config, config.outputs or len(info.classes))
-        outline = objective.network.outline((info.features,), config.params_dtype)
+        outline = objective.network.empty_params((info.features,), config.params_dtype)
         params = tree_map(backend.asarray, checkpoints.fill(outline, checkpoint.arrays, "params"))
         metrics = metrics_for(objective.loss)
         evaluator = Evaluator(backend, objective, metrics, state.scaling_of(checkpoint), config.params_dtype)
@@ -76,7 +76,7 @@ class TrainedModel:
         """Predicted class (n,) and probabilities (n, k) of raw inputs (n, features)."""
         self._check(inputs, source)
         probabilities = self.evaluator.predict_proba(self.params, inputs, (self.features,))
-        return self.evaluator.decide(probabilities), probabilities
+        return self.evaluator.predicted_classes(probabilities), probabilities
 
     def attack(self, dataset: Dataset, epsilon: float) -> Attack:
         """Move each input by `epsilon` of its range against its label, by the fast gradient sign method.

@@ -70,11 +70,11 @@ def restore(trainer: Trainer, best: EarlyStopping, train: Dataset, last: Checkpo
             f"The checkpoint is {progress.samples} samples into an epoch, and there are {len(train)}: it was "
             "written for other data. Resume from checkpoints/last.safetensors of the run's own folder."
         )
-    outline = trainer.network.outline(train.sample_shape, trainer.params_dtype)
+    outline = trainer.network.empty_params(train.sample_shape, trainer.params_dtype)
     params = fill(outline, last.arrays, "params")  # before initial weights are drawn
     kept = fill(outline, last.arrays, "best") if so_far.epoch else None
     if trainer.state is None:
-        trainer.build(train)
+        trainer.initialize(train)
     optimizer = fill(trainer.state["optimizer"], last.arrays, "optimizer")
     trainer.load_state_dict({"params": params, "optimizer": optimizer, "progress": progress.to_dict()})
     best.restore(so_far.epoch, so_far.loss, so_far.wait, kept)

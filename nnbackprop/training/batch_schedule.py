@@ -18,11 +18,14 @@ CHUNK_SECONDS = 0.1  # metrics are read about ten times a second
 
 
 class Chunk(NamedTuple):
-    """Steps that run as one piece: their number, their samples, and their arrays on the device."""
+    """Steps that run as one piece, their samples in all, and their batches on the device.
+
+    `batches` is a tree of arrays whose leading axis is the step.
+    """
 
     steps: int
     samples: int
-    xs: Tree
+    batches: Tree
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +33,7 @@ class BatchSchedule:
     """The steps of a run on the samples of `loader`, from any of them on, always the same.
 
     `lr(step)` is the learning rate after `step` steps. Chunks have up to `length` steps of `batch_size` samples,
-    and end wherever the number of steps is a multiple of `every`.
+    and end wherever the number of steps is a multiple of `save_every`.
     """
 
     loader: DataLoader
@@ -40,7 +43,7 @@ class BatchSchedule:
     shuffle: bool
     batch_size: int
     length: int
-    every: int | None
+    save_every: int | None
     dtype: str
 
     @property
@@ -70,25 +73,25 @@ class BatchSchedule:
             samples, step = samples + chunk.samples, step + chunk.steps
             fitting = int(CHUNK_SECONDS / max(time.perf_counter() - begin, 1e-9))
             length = min(self.length, 1 << max(0, fitting.bit_length() - 1))
-        for sizes, xs in self.loader.to_device(self._on_host(epoch, samples, step, length)):
-            yield Chunk(*sizes, xs)
+        for sizes, batches in self.loader.to_device(self._on_host(epoch, samples, step, length)):
+            yield Chunk(*sizes, batches)
 
     def steps(self, epoch: int, samples: int, step: int) -> Iterator[Tree]:
         """The single steps from there on, over the ends of epochs, as `Backend.scan` hands them to a step."""
         while True:
             for chunk in self.chunks(epoch, samples, step):
                 for k in range(chunk.steps):
-                    yield tree_map(lambda a: a[k, ...], chunk.xs)  # noqa: B023
+                    yield tree_map(lambda a: a[k, ...], chunk.batches)  # noqa: B023
                 step += chunk.steps
             epoch, samples = epoch + 1, 0
 
     def _on_host(self, epoch: int, samples: int, step: int, length: int) -> Iterator[tuple[tuple[int, int], Tree]]:
         order = permutation(self.seed, epoch, self.samples) if self.shuffle else np.arange(self.samples)
-        for rows in chunk_rows(order[samples:], self.batch_size, length, step, self.every):
+        for rows in chunk_rows(order[samples:], self.batch_size, length, step, self.save_every):
             steps = np.arange(step, step + len(rows))
             scalars = scalars_of(self.optimizer, self.lr, steps, self.dtype)
-            xs = {**self.loader.xs(rows), "step": steps.astype(np.int32), "scalars": scalars}
-            yield (len(rows), rows.size), xs
+            batches = {**self.loader.batches(rows), "step": steps.astype(np.int32), "scalars": scalars}
+            yield (len(rows), rows.size), batches
             step += len(rows)
 
 

@@ -71,12 +71,12 @@ class EpochBegin:
 
 @dataclass(frozen=True)
 class ChunkBegin:
-    """`steps` steps are about to run; `xs` are their batches, numbers and scalars, on the device."""
+    """`steps` steps are about to run; `batches` are their arrays on the device, leading axis the step."""
 
     epoch: int
     step: int
     steps: int
-    xs: Tree
+    batches: Tree
 
 
 @dataclass(frozen=True)

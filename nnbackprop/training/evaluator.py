@@ -16,7 +16,7 @@ from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DataError, ShapeError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
-from nnbackprop.nn.metrics import ClassificationMetrics, Metrics, decide
+from nnbackprop.nn.metrics import ClassificationMetrics, Metrics, predicted_classes
 
 from .callbacks import Score
 from .step import EvalStep, Objective, zero_sums
@@ -46,8 +46,8 @@ class Evaluator:
         sums = zero_sums(self.backend.xp, self.metrics, params, weighted)
         data = {**loader.data, "params": params}
         chunks = chunk_rows(np.arange(samples), ROWS, loader.limit_chunk(CHUNK, ROWS))
-        for _, xs in loader.to_device((None, loader.xs(rows)) for rows in chunks):
-            sums = self.backend.scan(self.step, sums, data, xs)
+        for _, batches in loader.to_device((None, loader.batches(rows)) for rows in chunks):
+            sums = self.backend.scan(self.step, sums, data, batches)
         host = tree_map(lambda a: self.backend.to_numpy(a).tolist(), sums)
         weight = host.get("weight", samples)
         return Score(host["loss"] / weight, self.metrics.compute(host["metrics"], weight), samples)
@@ -67,15 +67,15 @@ class Evaluator:
 
     def predict(self, params: Params, inputs: np.ndarray, sample_shape: tuple[int, ...]) -> np.ndarray:
         """Predicted class of each raw input, host int32 (n,); without classes the outputs (n, k)."""
-        return self.decide(self.predict_proba(params, inputs, sample_shape))
+        return self.predicted_classes(self.predict_proba(params, inputs, sample_shape))
 
-    def decide(self, probabilities: np.ndarray) -> np.ndarray:
+    def predicted_classes(self, probabilities: np.ndarray) -> np.ndarray:
         """The class each row of `predict_proba` (n, k) stands for, int32 (n,); without classes the row itself."""
         if not isinstance(self.metrics, ClassificationMetrics):
             return probabilities
         loss = self.objective.loss
         logits = loss.threshold == 0.0  # whose probabilities have their threshold at a half
-        return decide(np, probabilities, 0.5 if logits else loss.threshold)
+        return predicted_classes(np, probabilities, 0.5 if logits else loss.threshold)
 
     def input_gradient(self, params: Params, inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """dJ_i/dx_i of each sample's own loss, host, of the inputs' shape and in units of the raw inputs.

@@ -17,29 +17,29 @@ from .step import TrainStep
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-SHARE = 100  # a snapshot may cost 1/100 of the time between snapshots
+COST_RATIO = 100  # a snapshot may take 1/100 of the time between snapshots
 
 
 @dataclass
 class Snapshot:
-    """The state before a chunk, and the progress it belongs to; renewed when that is cheap."""
+    """The state before a chunk, and the progress it belongs to; taken anew when that is cheap."""
 
     xp: Any
     state: Tree = None
     progress: Progress = field(default_factory=Progress)
-    cost: float = 0.0  # seconds
-    taken: float = 0.0
+    copy_seconds: float = 0.0
+    copied_at: float = 0.0
 
-    def renew(self, state: Tree, progress: Progress) -> None:
+    def update(self, state: Tree, progress: Progress) -> None:
         """Copy `state` if the last copy is old enough."""
         begin = time.perf_counter()
-        if self.state is not None and begin - self.taken < SHARE * self.cost:
+        if self.state is not None and begin - self.copied_at < COST_RATIO * self.copy_seconds:
             return
         self.state = state
         self.state = self.copy()
         self.progress = Progress.from_dict(progress.to_dict())
-        self.taken = time.perf_counter()
-        self.cost = self.taken - begin
+        self.copied_at = time.perf_counter()
+        self.copy_seconds = self.copied_at - begin
 
     def copy(self) -> Tree:
         """A copy of the copy, to be donated to a step."""
@@ -57,9 +57,9 @@ def retry_in_microbatches(trainer: Trainer, chunk: Chunk) -> tuple[TrainStep, Tr
         t.backend.empty_cache()
         try:
             state = t.snapshot.copy()
-            for x in islice(t.steps_since_snapshot(), t.progress.step - t.snapshot.progress.step):
-                state = step(state, data, x)
-            state = t.backend.scan(step, step.clear(state), data, chunk.xs, last=step.with_norms)
+            for batch in islice(t.steps_since_snapshot(), t.progress.step - t.snapshot.progress.step):
+                state = step(state, data, batch)
+            state = t.backend.scan(step, step.clear(state), data, chunk.batches, last=step.with_norms)
         except MemoryError:
             state = None  # before another is made
             continue

@@ -96,10 +96,11 @@ def add_batch(
 
 @dataclass(frozen=True, eq=False)
 class TrainStep:
-    """`state, data, x -> state`, for `Backend.scan`: x holds the batch, the step's number and its scalars.
+    """`state, data, batch -> state`, for `Backend.scan`.
 
-    A batch is worked through in `microbatches` parts, 1 where memory allows, whose gradients sum to its own.
-    With `norms` the state gets the norm of each layer's gradients, before any clipping.
+    `batch` has samples or their row numbers, the step's number and the optimizer's scalars. It is worked
+    through in `microbatches` parts, 1 where memory allows, whose gradients sum to its own. With `norms` the state
+    gets the norm of each layer's gradients, before any clipping.
     """
 
     xp: Any
@@ -126,38 +127,40 @@ class TrainStep:
             "sums": zero_sums(self.xp, self.metrics, params, weighted),
         }
 
-    def __call__(self, state: Tree, data: Tree, x: Tree) -> Tree:
+    def __call__(self, state: Tree, data: Tree, batch: Tree) -> Tree:
         """One update of the parameters by the gradients of one batch (derivation, D22)."""
         xp, params, sums, grads = self.xp, state["params"], state["sums"], None
-        parts = self.split(data, x)
-        total = None if len(parts) == 1 else total_weight(xp, data, x)
+        parts = self.split(data, batch)
+        total = None if len(parts) == 1 else total_weight(xp, data, batch)
         for row0, *part in parts:
             inputs, targets, weights = get_batch(xp, *part)
-            key = RngKey(self.seed, x["step"], row0)  # masks depend on the row of the whole batch
+            key = RngKey(self.seed, batch["step"], row0)  # masks depend on the row of the whole batch
             J, y, _, g, caches = self.objective.gradients(xp, params, inputs, targets, key, weights)
             sums = add_batch(xp, self.metrics, sums, J, y, targets, weights)
             if self.objective.network.has_buffers:
                 params = replace_buffers(params, self.objective.network.new_buffers(xp, params, caches))
-            grads = g if total is None else add_scaled(grads, g, share(xp, total_weight(xp, *part), total))
+            if total is not None:
+                g = add_scaled(grads, g, weight_fraction(xp, total_weight(xp, *part), total))
+            grads = g
         state = {**state, "sums": sums}
         if self.norms:
             state["norms"] = layer_norms(xp, self.objective.network, grads)
         grads = self.clip(xp, grads) if self.clip else grads
-        params, optimizer = self.optimizer.step(xp, params, grads, state["optimizer"], x["scalars"])
+        params, optimizer = self.optimizer.step(xp, params, grads, state["optimizer"], batch["scalars"])
         return {**state, "params": params, "optimizer": optimizer}
 
-    def split(self, data: Tree, x: Tree) -> list[tuple[int, Tree, Tree]]:
-        """The microbatches of a batch: the row where each begins, and its `data` and `x` for `get_batch`.
+    def split(self, data: Tree, batch: Tree) -> list[tuple[int, Tree, Tree]]:
+        """The microbatches of a batch: the row where each begins, and its `data` and `batch` for `get_batch`.
 
         Their sizes differ by one at most. Running statistics need two samples in each.
         """
-        rows = batch_size(data, x)
+        rows = batch_size(data, batch)
         least = 2 if self.objective.network.has_buffers else 1
         parts = min(self.microbatches, max(1, rows // least))
         if parts == 1:
-            return [(0, data, x)]
+            return [(0, data, batch)]
         bounds = pairwise(rows * i // parts for i in range(parts + 1))
-        return [(begin, *microbatch(data, x, begin, end)) for begin, end in bounds]
+        return [(begin, *microbatch(data, batch, begin, end)) for begin, end in bounds]
 
     def clear(self, state: Tree) -> Tree:
         """The same state with its sums at zero."""
@@ -187,24 +190,24 @@ class TrainStep:
         return [name for name, _, branch in self.objective.network.named_layers(params) if leaves(branch)]
 
 
-def total_weight(xp: Any, data: Tree, x: Tree) -> Array | int:
+def total_weight(xp: Any, data: Tree, batch: Tree) -> Array | int:
     """The sum of a batch's sample weights: a 0-d array, or the number of samples where they have none."""
-    weights = batch_weights(xp, data, x)
-    return batch_size(data, x) if weights is None else xp.sum(weights)
+    weights = batch_weights(xp, data, batch)
+    return batch_size(data, batch) if weights is None else xp.sum(weights)
 
 
-def share(xp: Any, part: Array | int, total: Array | int) -> Array | float:
+def weight_fraction(xp: Any, part: Array | int, total: Array | int) -> Array | float:
     """part / total; 0 where all weights are."""
     return part / total if isinstance(total, int) else part / xp.where(total > 0, total, xp.ones_like(total))
 
 
-def add_scaled(total: Tree, tree: Tree, share: Array | float) -> Tree:
-    """total + share tree, array by array; share tree where there is no total yet."""
+def add_scaled(total: Tree, tree: Tree, fraction: Array | float) -> Tree:
+    """total + fraction tree, array by array; fraction tree where there is no total yet."""
     if isinstance(tree, dict):
-        return {name: add_scaled(total and total[name], branch, share) for name, branch in tree.items()}
+        return {name: add_scaled(total and total[name], branch, fraction) for name, branch in tree.items()}
     if isinstance(tree, tuple):
-        return tuple(add_scaled(total and total[i], branch, share) for i, branch in enumerate(tree))
-    return tree * share if total is None else total + tree * share
+        return tuple(add_scaled(total and total[i], branch, fraction) for i, branch in enumerate(tree))
+    return tree * fraction if total is None else total + tree * fraction
 
 
 def layer_norms(xp: Any, network: Sequential, grads: Params) -> Array:
@@ -216,7 +219,7 @@ def layer_norms(xp: Any, network: Sequential, grads: Params) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class EvalStep:
-    """`sums, data, x -> sums` over batches in evaluation mode: losses and metrics, no update.
+    """`sums, data, batch -> sums` over batches in evaluation mode: losses and metrics, no update.
 
     The parameters are among the `data`: a state is donated, and they must outlive the evaluation.
     """
@@ -225,8 +228,8 @@ class EvalStep:
     objective: Objective
     metrics: Metrics
 
-    def __call__(self, sums: Tree, data: Tree, x: Tree) -> Tree:
+    def __call__(self, sums: Tree, data: Tree, batch: Tree) -> Tree:
         """Add one batch to the sums."""
-        inputs, targets, weights = get_batch(self.xp, data, x)
+        inputs, targets, weights = get_batch(self.xp, data, batch)
         J, y = self.objective.value(self.xp, data["params"], inputs, targets, weights)
         return add_batch(self.xp, self.metrics, sums, J, y, targets, weights)

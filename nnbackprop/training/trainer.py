@@ -19,15 +19,23 @@ from nnbackprop.errors import DivergedError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss
 from nnbackprop.nn.metrics import Metrics, metrics_for
-from nnbackprop.nn.mixed_precision import SCALES, MixedPrecision
+from nnbackprop.nn.mixed_precision import LOSS_SCALES, MixedPrecision
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Optimizer
 
 from .batch_schedule import BatchSchedule, Chunk
 from .callbacks import Callback, ChunkBegin, ChunkEnd, EpochBegin, EpochEnd, LayerRow, Score, TrainBegin, TrainEnd
+from .checks import (
+    check_batches,
+    check_datasets,
+    check_initial,
+    check_options,
+    check_outputs,
+    chunk_length,
+    layer_rows,
+)
 from .evaluator import Evaluator
-from .plan import check_batches, check_initial, check_options, check_outputs, check_parts, chunk_length, layer_rows
 from .progress import Progress
 from .snapshot import Snapshot, retry_in_microbatches
 from .step import Clip, Objective, TrainStep, zero_sums
@@ -78,12 +86,12 @@ class Trainer:
         objective = Objective(self.network, self.loss, self.penalty)
         self.metrics = metrics
         self.evaluator = Evaluator(self.backend, objective, metrics, self.scaling, self.params_dtype)
-        if self.dtype in SCALES:
+        if self.dtype in LOSS_SCALES:
             objective = replace(objective, network=MixedPrecision(self.network, self.dtype, self.backend))
         self.step = TrainStep(self.backend.xp, objective, self.optimizer, metrics, self.clip, self.seed)
         self.snapshot = Snapshot(self.backend.xp)
         self._loaders: dict[str, DataLoader] = {}  # of the parts that the last `fit` trains on and evaluates
-        self._schedule: BatchSchedule | None = None
+        self._batch_schedule: BatchSchedule | None = None
 
     @property
     def params_dtype(self) -> str:
@@ -94,25 +102,25 @@ class Trainer:
     def params(self) -> Params:
         """The parameters as they stand, on the device; donated to the next step, so copy what you keep."""
         if self.state is None:
-            raise UsageError("The trainer has no parameters yet: call fit, or build(train), first.")
+            raise UsageError("The trainer has no parameters yet: call fit, or initialize(train), first.")
         return self.state["params"]
 
     @property
     def batch_schedule(self) -> BatchSchedule:
         """The batches of the last `fit`."""
-        if self._schedule is None:
+        if self._batch_schedule is None:
             raise UsageError("The trainer has no batches yet: call fit first.")
-        return self._schedule
+        return self._batch_schedule
 
     @property
     def loader(self) -> DataLoader:
         """The training data of the last `fit`."""
         return self.batch_schedule.loader
 
-    def build(self, train: Dataset) -> None:
+    def initialize(self, train: Dataset) -> None:
         """Draw initial parameters for data such as `train`, which must fit; `fit` does so unless it is done."""
-        plan = self.network.plan(train.sample_shape, self.params_dtype)
-        self.layers = layer_rows(plan, np.dtype(self.params_dtype).itemsize)
+        layers = self.network.summary(train.sample_shape, self.params_dtype)
+        self.layers = layer_rows(layers, np.dtype(self.params_dtype).itemsize)
         check_outputs(self.layers, train, self.loss)
         params = self.network.init(train.sample_shape, self.seed, self.params_dtype)
         check_initial(self.network, params, self.params_dtype)
@@ -189,7 +197,7 @@ class Trainer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Options and state, on the host; data and compiled steps are left out."""
-        left_out = ("evaluator", "step", "snapshot", "_loaders", "_schedule")
+        left_out = ("evaluator", "step", "snapshot", "_loaders", "_batch_schedule")
         kept = {name: value for name, value in vars(self).items() if name not in left_out}
         return {**kept, "state": self.state and tree_map(self.backend.to_numpy, self.state)}
 
@@ -201,9 +209,9 @@ class Trainer:
     def _prepare(self, train: Dataset, validation: Dataset | None, test: Dataset | None) -> TrainBegin:
         """Move the data where it belongs; everything that can be wrong is found here, before the first step."""
         parts = {"train": train, "validation": validation, "test": test}
-        check_parts(parts)
+        check_datasets(parts)
         if self.state is None:
-            self.build(train)
+            self.initialize(train)
         backend, dtype = self.backend, self.params_dtype
         sums = zero_sums(backend.xp, self.metrics, self.params, train.weights is not None)
         self.state = {**self.state, "sums": sums}
@@ -211,9 +219,9 @@ class Trainer:
         batch = min(self.batch_size or len(train), len(train))
         check_batches(self.network, len(train), batch)
         length = loader.limit_chunk(chunk_length(self.layers, batch, backend.device), batch)
-        every = math.gcd(*(callback.steps_per_save or 0 for callback in self.callbacks)) or None
-        self._schedule = schedule = BatchSchedule(
-            loader, self.optimizer, self._lr, self.seed, self.shuffle, batch, length, every, dtype
+        save_every = math.gcd(*(callback.steps_per_save or 0 for callback in self.callbacks)) or None
+        self._batch_schedule = schedule = BatchSchedule(
+            loader, self.optimizer, self._lr, self.seed, self.shuffle, batch, length, save_every, dtype
         )
         evaluated = {"validation": validation} if validation else {"test": test} if test else {}
         self._loaders = {"train": loader, **{name: self._loader(part) for name, part in evaluated.items()}}
@@ -237,14 +245,14 @@ class Trainer:
         by_clock = any(callback.needs_short_chunks for callback in self.callbacks)
         for chunk in self.batch_schedule.chunks(p.epoch, p.samples, p.step, by_clock):
             waited = time.perf_counter() - begin
-            self._call("chunk_begin", ChunkBegin(p.epoch, p.step, chunk.steps, chunk.xs))
+            self._call("chunk_begin", ChunkBegin(p.epoch, p.step, chunk.steps, chunk.batches))
             begin = time.perf_counter() - waited
-            self.snapshot.renew(self.state, p)
+            self.snapshot.update(self.state, p)
             state, self.state = self.state, None  # donated
             try:
                 with contextlib.suppress(MemoryError):
                     step, data = self.step, self.loader.data
-                    self.state = self.backend.scan(step, state, data, chunk.xs, last=step.with_norms)
+                    self.state = self.backend.scan(step, state, data, chunk.batches, last=step.with_norms)
                 state = None
                 if self.state is None:
                     self.step, self.state = retry_in_microbatches(self, chunk)
@@ -290,8 +298,10 @@ class Trainer:
                 raise DivergedError.evaluating(p.step, f"after epoch {p.epoch}", score.loss)
         validation, test = scores.get("validation"), scores.get("test")
         train = Score(p.loss / p.weight, self.metrics.compute(p.metrics, p.weight), p.samples)
-        lr, pace = self._lr(p.step - 1), p.samples / p.epoch_seconds
-        row = EpochEnd(p.epoch, p.step, lr, train, validation, test, p.mean_norms(), p.epoch_seconds, pace)
+        lr, samples_per_second = self._lr(p.step - 1), p.samples / p.epoch_seconds
+        row = EpochEnd(
+            p.epoch, p.step, lr, train, validation, test, p.mean_norms(), p.epoch_seconds, samples_per_second
+        )
         self.history.append(row)
         p.next_epoch()
         self._call("epoch_end", row)

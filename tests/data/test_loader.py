@@ -56,7 +56,7 @@ def test_chunks_cover_every_row_once_in_order(n: int, batch: int, length: int) -
 def test_batches_hold_the_scaled_rows_asked_for(backend: Backend, resident: str, data: Dataset) -> None:
     loader = DataLoader(backend, data, SCALING, "float64", resident)
     rows = np.array([[9, 0, 4], [1, 2, 3]])
-    ((_, xs),) = loader.to_device([(None, loader.xs(rows))])
+    ((_, xs),) = loader.to_device([(None, loader.batches(rows))])
     for k in range(2):
         x = tree_map(lambda a: a[k, ...], xs)  # noqa: B023
         assert batch_size(loader.data, x) == 3
@@ -72,7 +72,7 @@ def test_targets_and_weights_that_are_numbers_have_the_dtype_of_the_parameters(
 ) -> None:
     for resident in ("yes", "no"):
         loader = DataLoader(backend, data, SCALING, "float32", resident)
-        xs = tree_map(lambda a: backend.asarray(a)[0, ...], loader.xs(np.array([[1, 2]])))
+        xs = tree_map(lambda a: backend.asarray(a)[0, ...], loader.batches(np.array([[1, 2]])))
         _, t, w = (backend.to_numpy(array) for array in get_batch(backend.xp, loader.data, xs))
         assert (t.dtype, w.dtype) == (np.int32 if data.classes else np.float32, np.float32)
 
@@ -93,7 +93,7 @@ def test_a_batch_of_the_whole_set_is_not_gathered_and_in_the_order_of_the_set(
     data = images(weighted=True)
     data = replace(data, inputs=data.inputs.astype(dtype))
     loader = DataLoader(backend, data, SCALING, "float64", "yes")
-    xs = loader.xs(np.arange(10)[::-1].reshape(1, -1).repeat(3, axis=0))
+    xs = loader.batches(np.arange(10)[::-1].reshape(1, -1).repeat(3, axis=0))
     assert {name: a.shape for name, a in xs.items()} == {"all": (3,)}
     x = tree_map(lambda a: backend.asarray(a)[0, ...], xs)
     assert batch_size(loader.data, x) == 10

@@ -60,7 +60,7 @@ def test_a_measurement_is_of_the_next_step_and_the_gradients() -> None:
     """Full batch, no hidden layer: by hand, dJ/dz = (p - onehot) / n and the update is -lr x^T dJ/dz."""
     data = clouds(96)
     trainer, monitor = monitored(Dense(3, bias=None), batch_size=None, epochs=1, lr=0.5)
-    trainer.build(data)
+    trainer.initialize(data)
     W = np.array(trainer.params[0]["W"])
     trainer.fit(data)
     e = np.exp(data.inputs @ W)
@@ -81,7 +81,7 @@ def test_idle_units_are_counted_and_the_run_is_unchanged(backend: Backend) -> No
     def run(share: float) -> tuple[Trainer, Monitor]:
         layers = Dense(4), ReLU(), Dropout(0.2), Dense(4), Sigmoid(), Dense(3)
         trainer, monitor = monitored(*layers, backend=backend, optimizer=Adam(), lr=0.01)
-        trainer.build(clouds(96))
+        trainer.initialize(clouds(96))
         trainer.state["params"][0]["b"] = backend.asarray(np.array([-1000.0, 0, 0, 0]))
         trainer.state["params"][3]["b"] = backend.asarray(np.array([1000.0, -1000.0, 0, 0]))
         trainer.callbacks = trainer.callbacks if share else ()
@@ -103,7 +103,7 @@ def test_flat_outputs_count_where_they_are_wrong_alone() -> None:
     trainer, monitor = monitored(
         Dense(3, weights=Normal(1e-9)), Sigmoid(), loss=MeanSquaredError(), epochs=1, lr=1e-9
     )
-    trainer.build(data)
+    trainer.initialize(data)
     trainer.state["params"][0]["b"][...] = [50.0, -50.0, -50.0]
     trainer.fit(data)
     assert monitor.history.stats[0].layers[1].idle == pytest.approx(2 / 3)

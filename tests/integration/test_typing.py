@@ -45,7 +45,7 @@ layer: Layer = Scale(0.5)
 data = nb.Dataset(np.zeros((8, 3), np.float32), np.zeros(8, np.int32), classes=("a", "b"))
 network = nb.Sequential(nb.Dense(4), nb.ReLU(), nb.Dropout(0.5), layer, nb.Dense(2))
 trainer = nb.Trainer(
-    network, nb.SoftmaxCrossEntropy(), nb.Adam(), lr=nb.Cosine(0.01, total=10), epochs=2,
+    network, nb.SoftmaxCrossEntropy(), nb.Adam(), lr=nb.CosineDecay(0.01, decay_steps=10), epochs=2,
     backend=nb.select("numpy"), callbacks=[PrintLoss()],
 )
 try:

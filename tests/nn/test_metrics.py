@@ -17,8 +17,8 @@ from nnbackprop.nn.metrics import (
     MultilabelMetrics,
     RegressionMetrics,
     accuracy,
-    decide,
     metrics_for,
+    predicted_classes,
 )
 
 
@@ -44,10 +44,10 @@ def test_the_broadcast_metric_says_one_in_k_even_for_perfect_predictions() -> No
 
 def test_decide_takes_the_largest_output_or_the_threshold(backend: Backend) -> None:
     y = backend.asarray(np.array([[0.1, 0.7, 0.2], [0.5, 0.2, 0.3]]))
-    assert backend.to_numpy(decide(backend.xp, y, 0.5)).tolist() == [1, 0]
+    assert backend.to_numpy(predicted_classes(backend.xp, y, 0.5)).tolist() == [1, 0]
     single = backend.asarray(np.array([[0.49], [0.5], [0.9]]))
-    assert backend.to_numpy(decide(backend.xp, single, 0.5)).tolist() == [0, 1, 1]
-    assert backend.to_numpy(decide(backend.xp, single, 0.0)).tolist() == [1, 1, 1]
+    assert backend.to_numpy(predicted_classes(backend.xp, single, 0.5)).tolist() == [0, 1, 1]
+    assert backend.to_numpy(predicted_classes(backend.xp, single, 0.0)).tolist() == [1, 1, 1]
 
 
 def totals(backend: Backend, metrics: Metrics, y: np.ndarray, t: np.ndarray, w: np.ndarray | None) -> dict:
@@ -118,7 +118,7 @@ def test_r2_keeps_its_digits_in_float32_where_the_mean_is_large(backend: Backend
 def test_metrics_without_variance_or_positives_are_nan_or_zero() -> None:
     sums = {"squared_error": [1.0], "absolute_error": [1.0], "target": [0.0], "squared_target": [0.0]}
     assert math.isnan(RegressionMetrics((2.0,)).compute(sums, 5)["r2"])
-    assert MultilabelMetrics().compute({"right": 5, "both": 0, "positive": 0}, 5) == {
+    assert MultilabelMetrics().compute({"exact_matches": 5, "true_positives": 0, "positives": 0}, 5) == {
         "subset_accuracy": 1,
         "f1": 0,
     }

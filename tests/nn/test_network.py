@@ -75,14 +75,14 @@ def test_dropout_is_off_without_a_draw_and_follows_the_step_with_one() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_an_outline_has_the_shapes_of_the_parameters_and_none_of_their_memory(dtype: str) -> None:
     network = Sequential(Dense(7), Tanh(), Dropout(0.5), Dense(2, bias=None), Softmax())
-    outline, params = network.outline((5,), dtype), network.init((5,), dtype=dtype)
+    outline, params = network.empty_params((5,), dtype), network.init((5,), dtype=dtype)
     assert tree_map(lambda a: (a.shape, str(a.dtype)), outline) == tree_map(
         lambda a: (a.shape, str(a.dtype)), params
     )
-    (layer,) = Sequential(Dense(2**20)).outline((2**20,), dtype)
+    (layer,) = Sequential(Dense(2**20)).empty_params((2**20,), dtype)
     assert layer["W"].shape == (2**20, 2**20)
     with pytest.raises(ShapeError, match=r"Layer 1, dense1, at the input: .*\(28, 28\)"):
-        network.outline((28, 28))
+        network.empty_params((28, 28))
 
 
 NESTED = Sequential(
@@ -147,7 +147,7 @@ def test_nested_parameters_are_drawn_from_streams_of_their_paths() -> None:
     assert [list(branch) for branch in params[2]] == [["W", "b"], [], [], ["W", "b"]]
     drawn, _ = Dense(4).build(InitRng(5, "2.3"), (5,), "float32")
     assert np.array_equal(params[2][3]["W"], drawn["W"])
-    outline = NESTED.outline((2, 3))
+    outline = NESTED.empty_params((2, 3))
     assert tree_map(lambda a: (a.shape, str(a.dtype)), outline) == tree_map(
         lambda a: (a.shape, str(a.dtype)), params
     )
@@ -155,7 +155,7 @@ def test_nested_parameters_are_drawn_from_streams_of_their_paths() -> None:
 
 def test_named_layers_and_plan_flatten_a_nested_network() -> None:
     """A plan has rows for the sums of residuals too."""
-    params, plan = NESTED.init((2, 3)), {row.name: row for row in NESTED.plan((2, 3))}
+    params, plan = NESTED.init((2, 3)), {row.name: row for row in NESTED.summary((2, 3))}
     names = [name for name, *_ in NESTED.named_layers()]
     assert [name for name in plan if name.split(".")[-1] != "residual1"] == names
     assert names[2:6] == [f"residual1.{name}" for name in ("dense1", "tanh1", "dropout1", "dense2")]

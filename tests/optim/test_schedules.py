@@ -12,8 +12,8 @@ from nnbackprop.errors import UsageError
 from nnbackprop.optim.schedules import (
     SCHEDULES,
     Constant,
-    Cosine,
-    Exponential,
+    CosineDecay,
+    ExponentialDecay,
     OneCycle,
     Schedule,
     StepDecay,
@@ -28,9 +28,9 @@ TOTAL = 120
 JUDGED: list[tuple[Schedule, str, dict[str, Any]]] = [
     (Constant(LR), "ConstantLR", {"factor": 1.0}),
     (StepDecay(LR, 25, 0.5), "StepLR", {"step_size": 25, "gamma": 0.5}),
-    (Exponential(LR, 1, 0.95), "ExponentialLR", {"gamma": 0.95}),
-    (Exponential(LR, 10, 0.5), "ExponentialLR", {"gamma": 0.5**0.1}),
-    (Cosine(LR, TOTAL), "CosineAnnealingLR", {"T_max": TOTAL}),
+    (ExponentialDecay(LR, 1, 0.95), "ExponentialLR", {"gamma": 0.95}),
+    (ExponentialDecay(LR, 10, 0.5), "ExponentialLR", {"gamma": 0.5**0.1}),
+    (CosineDecay(LR, TOTAL), "CosineAnnealingLR", {"T_max": TOTAL}),
     (OneCycle(LR, TOTAL), "OneCycleLR", {"max_lr": LR, "total_steps": TOTAL, "cycle_momentum": False}),
     (OneCycle(LR, 131), "OneCycleLR", {"max_lr": LR, "total_steps": 131, "cycle_momentum": False}),
     (Warmup(40, Constant(LR)), "LinearLR", {"start_factor": 1 / 40, "total_iters": 39}),
@@ -66,7 +66,7 @@ def test_every_schedule_has_a_judge():
 
 
 def test_cosine_is_half_way_at_the_middle_and_stays_at_zero():
-    cosine = Cosine(LR, 100)
+    cosine = CosineDecay(LR, 100)
     assert cosine(0) == LR
     assert cosine(50) == pytest.approx(LR / 2, rel=1e-15)
     assert cosine(25) == pytest.approx(LR * (2 + math.sqrt(2)) / 4, rel=1e-15)
@@ -90,9 +90,9 @@ def test_one_cycle_peaks_where_it_should():
 
 
 def test_a_warm_up_reaches_the_full_rate_and_then_the_next_begins():
-    warmup = Warmup(4, Cosine(LR, 10))
+    warmup = Warmup(4, CosineDecay(LR, 10))
     assert [warmup(step) for step in range(4)] == pytest.approx([LR / 4, LR / 2, LR * 3 / 4, LR])
-    assert [warmup(4 + step) for step in range(11)] == [Cosine(LR, 10)(step) for step in range(11)]
+    assert [warmup(4 + step) for step in range(11)] == [CosineDecay(LR, 10)(step) for step in range(11)]
 
 
 @pytest.mark.parametrize(
@@ -100,14 +100,14 @@ def test_a_warm_up_reaches_the_full_rate_and_then_the_next_begins():
     [
         ("constant", Constant(LR)),
         ("step:10:0.5", StepDecay(LR, 5000, 0.5)),
-        ("exponential:0.95", Exponential(LR, 500, 0.95)),
-        ("cosine", Cosine(LR, 10_000)),
+        ("exponential:0.95", ExponentialDecay(LR, 500, 0.95)),
+        ("cosine", CosineDecay(LR, 10_000)),
         ("one-cycle", OneCycle(LR, 10_000)),
         ("warmup:500", Warmup(500, Constant(LR))),
-        ("warmup:500+cosine", Warmup(500, Cosine(LR, 9_500))),
+        ("warmup:500+cosine", Warmup(500, CosineDecay(LR, 9_500))),
         ("warmup:500+one-cycle", Warmup(500, OneCycle(LR, 9_500))),
         ("warmup:1+step:2:0.1", Warmup(1, StepDecay(LR, 1000, 0.1))),
-        ("warmup:9999+cosine", Warmup(9_999, Cosine(LR, 1))),
+        ("warmup:9999+cosine", Warmup(9_999, CosineDecay(LR, 1))),
     ],
 )
 def test_words_make_schedules(word, want):
@@ -131,14 +131,14 @@ def test_every_word_of_the_table_is_understood():
         ("step:10:0.5:1", "step:EPOCHS:FACTOR"),
         ("step:1.5:0.5", "whole EPOCHS"),
         ("step:ten:0.5", "whole EPOCHS"),
-        ("step:0:0.5", "at least 1 step; got every = 0"),
-        ("step:10:0", "factor of a decay must be a finite number above 0; got 0.0"),
+        ("step:0:0.5", "at least 1 step; got decay_steps = 0"),
+        ("step:10:0", "decay rate must be a finite number above 0; got 0.0"),
         ("exponential:nan", "got nan"),
         ("step:1:1e40", "grows beyond the largest number within 100 steps: use a factor below 1"),
         ("cosine:3", "is not a schedule"),
-        ("warmup:0", "at least 1 step; got steps = 0"),
-        ("warmup:-5+cosine", "at least 1 step; got steps = -5"),
-        ("warmup:100+cosine", "Cosine needs at least 1 step; got total = 0"),
+        ("warmup:0", "at least 1 step; got warmup_steps = 0"),
+        ("warmup:-5+cosine", "at least 1 step; got warmup_steps = -5"),
+        ("warmup:100+cosine", "CosineDecay needs at least 1 step; got decay_steps = 0"),
         ("warmup:10+", "is not a schedule"),
         ("cosine+warmup:10", "Only a warm-up goes before another schedule"),
     ],

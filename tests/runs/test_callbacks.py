@@ -33,7 +33,7 @@ def saves(tmp_path: Path) -> CheckpointCallback:
 @pytest.fixture
 def trainer() -> Trainer:
     built = make_trainer()
-    built.build(clouds())
+    built.initialize(clouds())
     return built
 
 

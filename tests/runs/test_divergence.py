@@ -35,7 +35,7 @@ def descent() -> Trainer:
 def diverge_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DivergeAt:
     """Trains to the step given, calls that divergence, and returns the step the run was put back to."""
     folder, best, trainer = RunDir.create(tmp_path, "run"), EarlyStopping(), descent()
-    trainer.build(DATA)
+    trainer.initialize(DATA)
     saves = run_callbacks(folder, EVERY, best)
     for method in ("epoch_end", "train_end"):  # which save by the clock
         monkeypatch.setattr(saves, method, lambda *_: None)
@@ -77,7 +77,7 @@ def test_a_run_that_gets_no_further_goes_back_further(
 def test_a_run_put_back_to_its_beginning_repeats_bit_for_bit(tmp_path: Path) -> None:
     again, whole = descent(), descent()
     whole.fit(DATA)
-    again.build(DATA)
+    again.initialize(DATA)
     best, folder = EarlyStopping(), RunDir.create(tmp_path, "run")
     saves = run_callbacks(folder, early_stopping=best)
     saves.save(again, 0)

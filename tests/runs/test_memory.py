@@ -43,7 +43,7 @@ def test_gradients_of_microbatches_sum_to_those_of_the_batch(backend: Backend, r
 def test_a_full_batch_can_be_cut_into_microbatches() -> None:
     trainers = [make_trainer(batch_size=None, epochs=3) for _ in range(2)]
     for trainer, microbatches in zip(trainers, (1, 4), strict=True):
-        trainer.build(TRAIN)
+        trainer.initialize(TRAIN)
         trainer.step = replace(trainer.step, microbatches=microbatches)
         trainer.fit(TRAIN)
     assert_close_state(*trainers)

@@ -34,7 +34,7 @@ def test_running_statistics_are_those_of_the_batches() -> None:
     """Linear layer, no update worth the name: mean and variance of z move by a tenth towards each batch's."""
     network = Sequential(Dense(3), BatchNorm(), Dense(3))
     trainer = make_trainer(network=network, lr=1e-300, epochs=2, shuffle=False)
-    trainer.build(clouds())
+    trainer.initialize(clouds())
     W, b = (np.array(a) for a in (trainer.params[0]["W"], trainer.params[0]["b"]))
     mean, var = np.zeros(3), np.ones(3)
     for _ in range(2):
@@ -58,7 +58,7 @@ def test_training_is_the_same_on_every_backend(norm: str, backend: Backend) -> N
 
 def test_layer_normalization_in_microbatches_has_the_gradients_of_the_batch() -> None:
     whole, parts = normalized("layer"), normalized("layer")
-    parts.build(clouds())
+    parts.initialize(clouds())
     parts.step = replace(parts.step, microbatches=4)
     for trainer in (whole, parts):
         trainer.fit(clouds())
@@ -69,7 +69,7 @@ def test_layer_normalization_in_microbatches_has_the_gradients_of_the_batch() ->
 def test_batch_normalization_in_microbatches_takes_the_statistics_of_each(microbatches: int) -> None:
     """Of two samples at least: no microbatch has a single one, whatever the batch."""
     trainer = normalized("batch")
-    trainer.build(clouds())
+    trainer.initialize(clouds())
     trainer.step = replace(trainer.step, microbatches=microbatches)
     trainer.fit(clouds())
     x = next(trainer.batch_schedule.steps(1, 0, 0))

@@ -72,7 +72,7 @@ class Steps:
         self.xp = backend.xp = Counting(backend.xp)  # type: ignore[assignment]
         net, optimizer = network(hidden, options.get("rate", 0.0)), OPTIMIZERS[options.get("optimizer", "sgd")]()
         self.trainer = Trainer(net, SoftmaxCrossEntropy(), optimizer, 0.01, backend=backend, batch_size=batch)
-        self.trainer.build(data)
+        self.trainer.initialize(data)
         self.loader = DataLoader(backend, data, self.trainer.scaling, "float32")
         self.batch, self.state, self.step = batch, self.trainer.state, self.trainer.step
         self.run(2)
@@ -80,16 +80,16 @@ class Steps:
         self.xp.products.clear()
 
     def run(self, steps: int) -> None:
-        self.state = self.trainer.backend.scan(self.step, self.state, self.loader.data, self.xs(steps))
+        self.state = self.trainer.backend.scan(self.step, self.state, self.loader.data, self.batches(steps))
 
     def chunk(self, steps: int) -> None:
         backend, last = self.trainer.backend, self.step.with_norms
-        self.state = backend.scan(self.step, self.state, self.loader.data, self.xs(steps), last=last)
+        self.state = backend.scan(self.step, self.state, self.loader.data, self.batches(steps), last=last)
 
-    def xs(self, steps: int) -> Tree:
+    def batches(self, steps: int) -> Tree:
         scalars = {name: np.full(steps, value, np.float32) for name, value in self.scalars.items()}
         rows = np.arange(steps * self.batch).reshape(steps, -1) % (2 * self.batch)
-        return {**self.loader.xs(rows), "step": np.arange(steps, dtype=np.int32), "scalars": scalars}
+        return {**self.loader.batches(rows), "step": np.arange(steps, dtype=np.int32), "scalars": scalars}
 
     @property
     def scalars(self) -> dict[str, float]:

@@ -98,7 +98,7 @@ def test_fit_is_the_descent_written_by_hand(
     task = TASKS[name]
     data = Dataset(X, task.targets, task.classes, weights=weights)
     trainer = trainer_of(task, backend, resident=resident)
-    trainer.build(data)
+    trainer.initialize(data)
     params = [np.array(backend.to_numpy(a)) for a in leaves(trainer.params)]
     rows = trainer.fit(data)
     losses = descend(params, task, np.ones(46) if weights is None else weights)
@@ -141,7 +141,7 @@ def test_weighted_microbatches_sum_to_the_batch(name: str, parts: int) -> None:
     data = Dataset(X, task.targets, task.classes, weights=weights)
     trainers = [trainer_of(task) for _ in range(2)]
     for trainer, microbatches in zip(trainers, (1, parts), strict=True):
-        trainer.build(data)
+        trainer.initialize(data)
         trainer.step = replace(trainer.step, microbatches=microbatches)
         trainer.fit(data)
     for a, b in zip(*(leaves(trainer.params) for trainer in trainers), strict=True):

@@ -73,7 +73,7 @@ def test_a_step_is_the_textbook_update() -> None:
     """Full batch, no hidden layer: W - lr x^T (softmax - onehot) / n, by hand in NumPy."""
     data = small_runs.clouds(12, spread=0.3)
     trainer = make(network=Sequential(Dense(3)), batch_size=None, epochs=1, lr=0.5)
-    trainer.build(clouds())
+    trainer.initialize(clouds())
     W, b = (np.array(a) for a in weights(trainer))
     trainer.fit(data)
     z = data.inputs @ W + b
@@ -113,7 +113,7 @@ def test_gradient_norms_are_those_of_the_last_step() -> None:
     recorder = Recorder()
     data = small_runs.clouds(12, spread=0.3)
     trainer = make(network=Sequential(Dense(3)), batch_size=None, epochs=1, callbacks=[recorder])
-    trainer.build(clouds())
+    trainer.initialize(clouds())
     params = tree_map(np.array, trainer.params)
     trainer.fit(data)
     grads = trainer.step.objective.gradients(trainer.backend.xp, params, data.inputs, data.targets, None).grads

@@ -19,7 +19,7 @@ from nnbackprop.training.trainer import Trainer
 from tests.support.small_runs import clouds, make_trainer
 
 
-class Begun(Callback):
+class EventRecorder(Callback):
     """Keeps the event of a run that begins."""
 
     def __init__(self) -> None:
@@ -32,21 +32,21 @@ class Begun(Callback):
 def test_initial_parameters_that_are_not_finite_name_their_layer_and_initializer() -> None:
     """1e308 overflows float32 alone; twice 1e308 float64 too."""
     wide = Sequential(Dense(8), Tanh(), Dense(3, weights=Normal(1e308)))
-    begun = Begun()
+    recorder = EventRecorder()
     with pytest.raises(UsageError, match=r"layer dense2 begins with 24 of 24 .*float32.*Normal\(std=1e\+308"):
-        make_trainer(network=wide, dtype="float32", callbacks=[begun]).fit(clouds())
+        make_trainer(network=wide, dtype="float32", callbacks=[recorder]).fit(clouds())
     with pytest.raises(UsageError, match=r"layer dense1 begins with 3 of 3 .*Normal\(std=1\.0, mean=1e\+39"):
-        make_trainer(network=Sequential(Dense(3, bias=Normal(1.0, 1e39))), dtype="float32").build(clouds())
-    assert not begun.events
+        make_trainer(network=Sequential(Dense(3, bias=Normal(1.0, 1e39))), dtype="float32").initialize(clouds())
+    assert not recorder.events
 
 
 def test_a_scaling_that_is_not_finite_is_refused_before_a_step() -> None:
-    data, begun = clouds(), Begun()
+    data, recorder = clouds(), EventRecorder()
     data.inputs[:, 1] *= 1e-40
     scaling = fit_scaling("per-feature", data)
     with pytest.raises(DataError, match="the scaling of feature 1"):
-        make_trainer(scaling=scaling, dtype="float32", callbacks=[begun]).fit(data)
-    assert not begun.events
+        make_trainer(scaling=scaling, dtype="float32", callbacks=[recorder]).fit(data)
+    assert not recorder.events
     make_trainer(scaling=scaling, epochs=1).fit(data)  # float64 holds it
 
 

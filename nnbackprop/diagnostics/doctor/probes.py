@@ -16,7 +16,7 @@ from nnbackprop.data.split import quotas, split
 from nnbackprop.data.table import Table, Tables, integer_labels
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
-from nnbackprop.nn.metrics import decide
+from nnbackprop.nn.metrics import predicted_classes
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.trace import Trace
 from nnbackprop.training.step import Objective
@@ -163,5 +163,5 @@ class ModelProbe:
         J, _ = objective.loss(xp, y, objective.loss.encode(xp, y, self.targets))
         if not self.dataset.classes:
             return float(self.host(J)), float("nan")
-        right = decide(xp, y, objective.loss.threshold) == self.targets
+        right = predicted_classes(xp, y, objective.loss.threshold) == self.targets
         return float(self.host(J)), float(self.host(right).mean())

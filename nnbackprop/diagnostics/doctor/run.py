@@ -137,7 +137,7 @@ def _train_briefly(config: Config, parts: DataSplits) -> Diagnosis:
     scaling = fit_scaling(config.scale, parts.train)
     trainer = build.trainer(config, select(config.backend, config.device), parts.train, scaling)
     try:
-        trainer.build(parts.train)
+        trainer.initialize(parts.train)
     except (InitialValueError, ScalingError) as error:
         return Diagnosis((overflow(str(error)),), (), tuple(RUN_CHECKS))
     monitor = Monitor()

@@ -150,7 +150,7 @@ def gradcheck(
             f"gradcheck got inputs of shape {x.shape} and targets of shape {targets.shape}, and needs finite "
             "inputs (n, ...) and a label, or a row of targets, for each of the n samples."
         )
-    outputs = network.plan(x.shape[1:])[-1].out_shape
+    outputs = network.summary(x.shape[1:])[-1].out_shape
     if len(outputs) != 1:
         raise ShapeError(
             f"The network gives {outputs} a sample and the losses take vectors (k,): end in a Dense layer."

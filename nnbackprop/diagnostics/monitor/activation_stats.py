@@ -18,7 +18,7 @@ from backends import Array, Backend, Tree, device_of, leaves, tree_map
 from backends.base import Step
 from nnbackprop.data.loader import DataLoader, get_batch
 from nnbackprop.nn.layers import ReLU, Sigmoid, Tanh
-from nnbackprop.nn.metrics import decide
+from nnbackprop.nn.metrics import predicted_classes
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.nn.trace import LayerTrace
@@ -99,7 +99,7 @@ def probe_batch(loader: DataLoader, samples: int) -> tuple[Array, Array]:
     """Inputs and targets on the device, spread evenly over the training part, which may be sorted."""
     n = len(loader.dataset)
     rows = np.linspace(0, n - 1, min(samples, n)).astype(np.int64)
-    x = tree_map(lambda a: loader.backend.asarray(a)[0, ...], loader.xs(rows.reshape(1, -1)))
+    x = tree_map(lambda a: loader.backend.asarray(a)[0, ...], loader.batches(rows.reshape(1, -1)))
     return get_batch(loader.backend.xp, loader.data, x)[:2]
 
 
@@ -170,7 +170,7 @@ class StatsStep:
             rows.append([*norms, _idle(xp, layer, t if layer is last else None)])
         correct = zero
         if len(data["targets"].shape) == 1:
-            right = decide(xp, run.y, objective.loss.threshold) == data["targets"]
+            right = predicted_classes(xp, run.y, objective.loss.threshold) == data["targets"]
             correct = xp.sum(xp.astype(right, zero.dtype))
         rows.append([objective.penalised(xp, params, J), correct, x["scalars"]["lr"], zero])
         return _stack(xp, [[zero if a is None else a for a in row] for row in rows], zero.dtype)

@@ -42,7 +42,7 @@ class Monitor(Callback):
         """A monitor that has measured the trainer's snapshot alone, to diagnose a run that had none."""
         monitor, state, p = cls(), trainer.snapshot.state, trainer.snapshot.progress
         chunk = next(trainer.batch_schedule.chunks(p.epoch, p.samples, p.step))
-        monitor.measure(trainer, chunk.xs, p.step, state)
+        monitor.measure(trainer, chunk.batches, p.step, state)
         return monitor
 
     @property
@@ -62,10 +62,10 @@ class Monitor(Callback):
     def chunk_begin(self, trainer: Trainer, event: ChunkBegin) -> None:
         """Measure the state before this chunk, if it is time."""
         begin = time.perf_counter()
-        self._xs = event.xs
+        self._xs = event.batches
         if event.step < self._next or self.share * (self._spent + self._cost) > begin - self._began:
             return
-        self.measure(trainer, event.xs, event.step, trainer.state)
+        self.measure(trainer, event.batches, event.step, trainer.state)
         if event.step > self._first:  # the first warms up, and compiles where the library does
             self._cost = time.perf_counter() - begin
             self._spent += self._cost

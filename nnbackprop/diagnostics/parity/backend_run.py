@@ -45,7 +45,7 @@ class BackendRun:
     """A trainer's step on its backend, one at a time from whatever state it is given."""
 
     def __init__(self, trainer: Trainer, train: Dataset) -> None:
-        trainer.build(train)
+        trainer.initialize(train)
         self.trainer, self.backend, self.network = trainer, trainer.backend, trainer.network
         self.traced = TracedStep(trainer.network, trainer.step)
         self.weighted = train.weights is not None
@@ -59,7 +59,7 @@ class BackendRun:
             trainer.shuffle,
             batch_size=min(trainer.batch_size or len(train), len(train)),
             length=1,
-            every=None,
+            save_every=None,
             dtype=trainer.dtype,
         )
         sample = self.backend.asarray(np.zeros((1, *train.sample_shape), trainer.params_dtype))
@@ -97,7 +97,7 @@ class BackendRun:
         )
         gradients = map_layers(self._zero_gradients, self.network, state["params"])
         state = {**state, "outputs": outputs, "gradients": gradients}  # a compiled loop's state keeps its shapes
-        state = self.backend.scan(self.traced, state, self.loader.data, batch.xs)
+        state = self.backend.scan(self.traced, state, self.loader.data, batch.batches)
         outputs, gradients, weights = (
             tree_map(self.backend.to_numpy, state[name]) for name in ("outputs", "gradients", "params")
         )

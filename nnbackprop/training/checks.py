@@ -1,4 +1,4 @@
-"""What is known of a run before its first step: its layers' sizes, its chunk length, that it can begin."""
+"""Before the first step: that a run can begin, its layer table, and its chunk length."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import DataError, InitialValueError, ShapeError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss
-from nnbackprop.nn.mixed_precision import SCALES
+from nnbackprop.nn.mixed_precision import LOSS_SCALES
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.nn.trace import PlannedLayer
+from nnbackprop.nn.trace import LayerSummary
 
 from .batch_schedule import CHUNK_SECONDS
 from .callbacks import LayerRow
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 LONGEST_CHUNK = 1024
-DTYPES = ("float32", "float64", *SCALES)
+DTYPES = ("float32", "float64", *LOSS_SCALES)
 
 
 def check_options(trainer: Trainer) -> None:
@@ -49,7 +49,7 @@ def check_options(trainer: Trainer) -> None:
         raise UsageError(f"resident is {t.resident!r} and must be auto, yes or no.")
 
 
-def check_parts(parts: Mapping[str, Any]) -> None:
+def check_datasets(parts: Mapping[str, Any]) -> None:
     """UsageError unless the train part, and the others where they are given, are data sets."""
     for name, part in parts.items():
         if not isinstance(part, Dataset) and not (part is None and name != "train"):
@@ -59,17 +59,17 @@ def check_parts(parts: Mapping[str, Any]) -> None:
             )
 
 
-def layer_rows(plan: Sequence[PlannedLayer], itemsize: int) -> tuple[LayerRow, ...]:
+def layer_rows(layers: Sequence[LayerSummary], itemsize: int) -> tuple[LayerRow, ...]:
     """The layer table, numbers of `itemsize` bytes; ShapeError if there is nothing to train."""
-    if not any(leaves(built.params) for built in plan):
+    if not any(leaves(layer.params) for layer in layers):
         raise ShapeError("The network has no parameters to train: add a Dense layer.")
     rows = []
-    for i, built in enumerate(plan):
-        arrays = leaves(built.params)
+    for i, layer in enumerate(layers):
+        arrays = leaves(layer.params)
         size = sum(a.size for a in arrays)
         flops = 2 * sum(a.size for a in arrays if a.ndim > 1)  # a product of a sample with each matrix
-        flops += math.prod(built.out_shape)  # the bias, or one operation an element
-        rows.append(LayerRow(i + 1, built.name, built.out_shape, size, size * itemsize, flops))
+        flops += math.prod(layer.out_shape)  # the bias, or one operation an element
+        rows.append(LayerRow(i + 1, layer.name, layer.out_shape, size, size * itemsize, flops))
     return tuple(rows)
 
 
