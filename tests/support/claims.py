@@ -1,4 +1,6 @@
-"""The planted mistakes and the healthy runs, counted: `python -m tests.support.claims --json docs/claims.json`.
+"""Counts of the mistakes that gradcheck names and of healthy runs.
+
+`python -m tests.support.claims --json docs/claims.json`.
 
 Exit status 1 if a mistake is missed, or anything healthy is accused.
 """
@@ -17,13 +19,13 @@ import numpy as np
 
 from nnbackprop import gradcheck_function
 from nnbackprop._system_info import cores, processor
-from tests.support import healthy_runs, own_code
+from tests.support import healthy_runs, numpy_networks
 
 
 def mistakes() -> dict[str, tuple[int, int, int]]:
-    """By id: how many were planted, how many caught, how many named rightly at the first guess."""
+    """By id: how many networks have it, and in how many it is caught, and named."""
     counts: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
-    for case in own_code.wrong():
+    for case in numpy_networks.wrong_examples():
         report = gradcheck_function(case.loss_fn, case.grad_fn, case.params)
         named = [mistake.id for mistake in report.mistakes][:1] == [case.expected]
         counts[str(case.expected)].append((1, int(not report.passed), int(named)))
@@ -43,7 +45,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True, help="write the counts to this file")
     path = parser.parse_args().json
-    right = own_code.right()
+    right = numpy_networks.right_examples()
     accused = [
         case.name for case in right if not gradcheck_function(case.loss_fn, case.grad_fn, case.params).passed
     ]
@@ -57,7 +59,7 @@ def main() -> int:
         "alarms": alarms(),
     }
     path.write_text(json.dumps(found, indent=1) + "\n")
-    missed = [id for id, (planted, caught, _) in found["mistakes"].items() if caught < planted]
+    missed = [id for id, (networks, caught, _) in found["mistakes"].items() if caught < networks]
     loud = [recipe for recipe, (_, *levels) in found["alarms"].items() if any(levels)]
     print(f"missed: {missed}; accused: {accused}; false alarms: {loud}")
     return int(bool(missed or accused or loud))

@@ -1,6 +1,6 @@
 """Networks such as learners write them, in plain NumPy: right ones, and ones with one mistake each.
 
-`right()` and `wrong()` build them anew at every call, for some keep state between calls.
+`right_examples()` and `wrong_examples()` build them anew at every call, for some keep state between calls.
 A mistake is one switch, `self.has(...)`, in `network.py`.
 """
 
@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.support.own_code.lists import RIGHT, WRONG
-from tests.support.own_code.network import Network
-from tests.support.own_code.plan import Params, Plan
+from tests.support.numpy_networks.network import Network
+from tests.support.numpy_networks.spec import Params, Spec
+from tests.support.numpy_networks.specs import RIGHT, WRONG
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,17 @@ class Example:
     """The mistake's id; None: there is none."""
 
 
-def example(plan: Plan) -> Example:
-    network = Network(plan)
-    params = plan.pack(*plan.weights())
-    if plan.has("accumulated/one step made before"):
+def example(spec: Spec) -> Example:
+    network = Network(spec)
+    params = spec.pack(*spec.weights())
+    if spec.has("accumulated/one step made before"):
         network.grad(params)
-    return Example(plan.name(), network.loss, network.grad, params, plan.bug.split("/")[0] or None)
+    return Example(spec.name(), network.loss, network.grad, params, spec.mistake.split("/")[0] or None)
 
 
-def right() -> list[Example]:
-    return [example(plan) for plan in RIGHT]
+def right_examples() -> list[Example]:
+    return [example(spec) for spec in RIGHT]
 
 
-def wrong() -> list[Example]:
-    return [example(plan) for plan in WRONG]
+def wrong_examples() -> list[Example]:
+    return [example(spec) for spec in WRONG]
