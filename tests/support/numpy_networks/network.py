@@ -27,7 +27,9 @@ class Network:
         if self.has("not-deterministic/batch"):
             chosen = self.rng.permutation(self.spec.n)[: self.spec.n // 2]
             return self.x[chosen], self.t[chosen], self.masks
-        new_masks = self.has("not-deterministic/mask") or (gradient and self.has("not-deterministic/gradient's mask"))
+        new_masks = self.has("not-deterministic/mask") or (
+            gradient and self.has("not-deterministic/gradient's mask")
+        )
         return self.x, self.t, self.spec.masks(self.rng) if new_masks else self.masks
 
     def forward(
