@@ -11,7 +11,7 @@ import pytest
 from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck_function
 from nnbackprop.diagnostics.gradcheck.mistakes.catalogue import MISTAKES
 from nnbackprop.errors import UsageError
-from tests.support import numpy_networks
+from tests.support.claims import check
 from tests.support.numpy_networks.spec import Spec
 from tests.support.numpy_networks.specs import RIGHT, WRONG
 from tests.support.numpy_networks.user_mistakes import CASES
@@ -19,18 +19,16 @@ from tests.support.numpy_networks.user_mistakes import CASES
 
 @pytest.mark.parametrize("spec", WRONG, ids=Spec.name)
 def test_a_mistake_fails_and_is_named(spec: Spec) -> None:
-    example = numpy_networks.example(spec)
-    report = gradcheck_function(example.loss_fn, example.grad_fn, example.params)
+    report = check(spec)
     assert not report.passed
     # what stands in the place of f' is measured by a layer's biases
     without_biases = spec.bias == "none" and "derivative" in spec.mistake
-    assert report.mistakes[0].id == ("unknown" if without_biases else example.expected), str(report)
+    assert report.mistakes[0].id == ("unknown" if without_biases else spec.expected), str(report)
 
 
 @pytest.mark.parametrize("spec", RIGHT, ids=Spec.name)
 def test_a_right_network_passes(spec: Spec) -> None:
-    example = numpy_networks.example(spec)
-    report = gradcheck_function(example.loss_fn, example.grad_fn, example.params)
+    report = check(spec)
     assert report.passed, str(report)
 
 
@@ -83,7 +81,7 @@ def test_the_fix_is_in_the_layout_of_the_parameters(columns: bool, transposed: b
 
 def test_every_mistake_of_the_catalogue_has_an_example() -> None:
     """Apart from those that no network of `numpy_networks` has, which are tested below."""
-    named = {example.expected for example in numpy_networks.wrong_examples()}
+    named = {spec.expected for spec in WRONG}
     named |= {name.removeprefix("likely ") for name, _ in CASES.values()}
     others = {"unknown", "nearly-right", "loss-does-not-move", "gradient-shape", "gradient-not-finite"}
     assert set(MISTAKES) - named == others

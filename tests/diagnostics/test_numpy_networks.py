@@ -1,4 +1,4 @@
-"""The networks of `numpy_networks` are right but for their mistake, by central differences and by PyTorch."""
+"""The networks of `numpy_networks` are right but for their mistake, by central differences."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support import numpy_networks
 from tests.support.gradients import central_differences, distance
-from tests.support.numpy_networks import Example, Spec
+from tests.support.numpy_networks.network import Network
+from tests.support.numpy_networks.spec import Spec
 from tests.support.numpy_networks.specs import RIGHT, WRONG
 
 KINKED = "xor"
@@ -27,18 +27,18 @@ def in_form_of(params: Any, values: list[Any]) -> Any:
     return dict(zip(params, values, strict=True)) if isinstance(params, dict) else values
 
 
-def hand_gradient(example: Example, params: Any) -> list[np.ndarray]:
+def hand_gradient(network: Network, params: Any) -> list[np.ndarray]:
     """In the order of the parameters."""
-    grads = copy.deepcopy(example.grad_fn(params))
+    grads = copy.deepcopy(network.grad(params))
     assert not isinstance(params, dict) or set(grads) == set(params)
     return arrays({name: grads[name] for name in params} if isinstance(params, dict) else grads)
 
 
-def numerical_gradient(example: Example, params: Any) -> list[np.ndarray]:
+def numerical_gradient(network: Network, params: Any) -> list[np.ndarray]:
     values = arrays(params)
 
     def loss(i: int, p: np.ndarray) -> float:
-        return example.loss_fn(in_form_of(params, [*values[:i], p, *values[i + 1 :]]))
+        return network.loss(in_form_of(params, [*values[:i], p, *values[i + 1 :]]))
 
     return [central_differences(lambda a, i=i: loss(i, a), p, h=3e-6) for i, p in enumerate(values)]
 
@@ -54,20 +54,20 @@ def error(grads: list[np.ndarray], expected: list[np.ndarray]) -> float:
 
 @pytest.mark.parametrize("spec", SMOOTH.values(), ids=list(SMOOTH))
 def test_without_a_mistake_the_gradient_is_that_of_the_loss(spec: Spec) -> None:
-    example = numpy_networks.example(spec)
-    before = copy.deepcopy(example.params)
-    expected = numerical_gradient(example, before)
+    network = Network(spec)
+    before = copy.deepcopy(network.params)
+    expected = numerical_gradient(network, before)
     for _ in range(2):  # the second call returns the same
-        assert error(hand_gradient(example, example.params), expected) < 1e-6
-    assert all(np.array_equal(a, b) for a, b in zip(arrays(example.params), arrays(before), strict=True))
+        assert error(hand_gradient(network, network.params), expected) < 1e-6
+    assert all(np.array_equal(a, b) for a, b in zip(arrays(network.params), arrays(before), strict=True))
 
 
 @pytest.mark.parametrize("spec", [s for s in RIGHT if s.style == KINKED], ids=Spec.name)
 def test_beside_a_kink_the_gradient_is_that_of_the_loss(spec: Spec) -> None:
-    example, rng = numpy_networks.example(spec), np.random.Generator(np.random.Philox(key=2))
-    away = in_form_of(example.params, [p + 0.3 * rng.standard_normal(p.shape) for p in arrays(example.params)])
-    assert error(hand_gradient(example, away), numerical_gradient(example, away)) < 1e-6
-    assert error(hand_gradient(example, example.params), numerical_gradient(example, example.params)) > 1e-3
+    network, rng = Network(spec), np.random.Generator(np.random.Philox(key=2))
+    away = in_form_of(network.params, [p + 0.3 * rng.standard_normal(p.shape) for p in arrays(network.params)])
+    assert error(hand_gradient(network, away), numerical_gradient(network, away)) < 1e-6
+    assert error(hand_gradient(network, network.params), numerical_gradient(network, network.params)) > 1e-3
 
 
 def test_the_lists_are_as_wide_as_documented() -> None:
@@ -78,41 +78,3 @@ def test_the_lists_are_as_wide_as_documented() -> None:
     assert {spec.loss for spec in RIGHT} == {"cross-entropy", "binary", "mse", "half"}
     for spec in WRONG:  # a gradient n, 2 and k times too large can be told apart
         assert spec.n not in (2, spec.widths[-1]), spec.name()
-
-
-ACTIVATIONS = {
-    "sigmoid": lambda F, z: z.sigmoid(),
-    "tanh": lambda F, z: z.tanh(),
-    "relu": lambda F, z: F.relu(z),
-    "leaky": lambda F, z: F.leaky_relu(z, 0.1),
-    "elu": lambda F, z: F.elu(z),
-    "gelu": lambda F, z: F.gelu(z, approximate="tanh"),
-    "silu": lambda F, z: F.silu(z),
-    "softplus": lambda F, z: F.softplus(z),
-    "identity": lambda F, z: z,
-}
-LOSSES = {
-    "cross-entropy": lambda F, z, t: F.cross_entropy(z, t, reduction="sum"),
-    "binary": lambda F, z, t: F.binary_cross_entropy_with_logits(z, t, reduction="sum"),
-    "half": lambda F, z, t: F.mse_loss(z, t, reduction="sum") / 2,
-}
-IN_ROWS = [s for s in RIGHT if s.style == "rows" and s.loss in LOSSES and s.keep_prob == 1 and s.output != "tanh"]
-
-
-@pytest.mark.parametrize("spec", IN_ROWS, ids=Spec.name)
-def test_pytorch_has_the_same_loss_and_gradient(spec: Spec) -> None:
-    torch = pytest.importorskip("torch")
-    F = torch.nn.functional
-    example = numpy_networks.example(spec)
-    leaves = [torch.tensor(p, requires_grad=True) for p in arrays(example.params)]
-    W, b = spec.unpack(in_form_of(example.params, leaves))
-    a, t = (torch.tensor(v) for v in spec.data())
-    for i in range(spec.layers):
-        a = a @ W[i] + b[i]
-        a = ACTIVATIONS[spec.activation(i)](F, a) if i < spec.layers - 1 else a
-    J = LOSSES[spec.loss](F, a, t) / (spec.n if spec.mean else 1)
-    decay = spec.l2 / spec.n if spec.l2_averaged else spec.l2
-    J = J + decay / 2 * sum((w**2).sum() for w in W + (b if spec.l2_biases else []))
-    J.backward()
-    assert example.loss_fn(example.params) == pytest.approx(J.item(), rel=1e-12)
-    assert error(hand_gradient(example, example.params), [leaf.grad.numpy() for leaf in leaves]) < 1e-12

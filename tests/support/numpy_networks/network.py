@@ -21,6 +21,9 @@ class Network:
         self.x, self.t = spec.data()
         self.masks, self.rng = spec.masks(spec.generator(3)), spec.generator(4)
         self.reused: dict[tuple[str, int], Array] = {}
+        self.params = spec.pack(*spec.weights())
+        if self.has("accumulated/one step made before"):
+            self.grad(self.params)
 
     def batch(self, gradient: bool) -> tuple[Array, Array, list[Array]]:
         """The call's samples, targets and masks: the same at every call, but for the mistake."""

@@ -63,6 +63,11 @@ class Spec:
         options += [f"gain {self.gain}"] if self.gain != 1.2 else []
         return f"{self.variant() or 'right'}: {self.style} {sizes} " + ", ".join(options)
 
+    @property
+    def expected(self) -> str:
+        """The id of the mistake in gradcheck's catalogue."""
+        return self.mistake.split("/")[0]
+
     def variant(self) -> str:
         """The mistake with its variant and its place."""
         return self.mistake + (f" in layer {', '.join(str(i + 1) for i in self.at)}" if self.at else "")
