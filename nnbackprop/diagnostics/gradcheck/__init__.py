@@ -1,6 +1,6 @@
 """Gradient checks by central differences, and the name of the mistake behind a wrong gradient.
 
-How a mistake is named: rules are asked in order, and the first that fits answers (mistakes/naming.py).
+How a mistake is named: rules are tried in order, and the first that fits names it (mistakes/naming.py).
 
 1. Called twice, the functions must return the same and change no parameter.
 2. Gradients must be finite and have their parameters' shapes, which tell the dense layers (evidence.py).

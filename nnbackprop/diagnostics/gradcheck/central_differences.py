@@ -20,18 +20,18 @@ STEPS = (1e-4, 1e-5, 1e-6)
 """Step lengths as shares of the tensor's norm; each is tried where the one before met a kink."""
 
 ROUNDING = 32 * float(np.finfo(np.float64).eps)
-"""Relative rounding error granted to a value of J, as a sum over a batch makes it."""
+"""Relative rounding error allowed in a value of J, as a sum over a batch makes it."""
 
 NOISE_STEPS = (1e-9, 1e-7)
 """Step lengths at which J's noise is measured: rounding shows at the first, a staircase at the second."""
 
 NOISE_DEVIATIONS = 16.0
-"""Standard deviations of that noise that are granted."""
+"""Standard deviations of that noise that are allowed."""
 
-SMALLEST = 1e-2
+SMALLEST_RMS = 1e-2
 """A tensor with a smaller root mean square than this is moved as if it had this one."""
 
-STRICT = 0.1
+KINK_TOLERANCE = 0.1
 """The two kink tests must agree to this share of the tolerance."""
 
 
@@ -41,6 +41,11 @@ class Derivatives:
 
     values: np.ndarray
     noise: float
+
+    @property
+    def kinks(self) -> int:
+        """How many directions met a kink."""
+        return int(np.count_nonzero(np.isnan(self.values)))
 
 
 def derivatives(
@@ -52,9 +57,9 @@ def derivatives(
     and rounding.
     """
     at = point[name]
-    length = max(float(np.linalg.norm(at)), SMALLEST * at.size**0.5)
+    length = max(float(np.linalg.norm(at)), SMALLEST_RMS * at.size**0.5)
     J0 = value(point)
-    error = max(ROUNDING * abs(J0), NOISE_DEVIATIONS * noise_of(value, point, name, directions[0], length))
+    error = max(ROUNDING * abs(J0), NOISE_DEVIATIONS * _noise(value, point, name, directions[0], length))
     values, noise = np.full(len(directions), np.nan), 0.0
     for step in STEPS:
         pending = np.flatnonzero(np.isnan(values))
@@ -62,10 +67,10 @@ def derivatives(
             break
         rows = [_extrapolated(value, point, name, directions[i], step * length, J0) for i in pending.tolist()]
         D, disagreement, t = map(np.array, zip(*rows, strict=True))
-        known = np.concatenate([D, values])
-        known = known[np.isfinite(known)]
-        typical = float(np.sqrt(np.mean(known**2))) if known.size else 0.0
-        good = disagreement <= STRICT * tolerance * typical + error / t
+        finite = np.concatenate([D, values])
+        finite = finite[np.isfinite(finite)]
+        typical = float(np.sqrt(np.mean(finite**2))) if finite.size else 0.0
+        good = disagreement <= KINK_TOLERANCE * tolerance * typical + error / t
         values[pending[good]] = D[good]
         noise = max(noise, *(error / t[good]).tolist(), 0.0)
     return Derivatives(values, noise)
@@ -81,20 +86,20 @@ def partial_derivatives(
     return derivatives(value, point, name, directions, tolerance)
 
 
-def noise_of(value: Value, point: Tensors, name: str, v: np.ndarray, length: float) -> float:
+def _noise(value: Value, point: Tensors, name: str, v: np.ndarray, length: float) -> float:
     """Standard deviation of the noise in J along v.
 
     A logarithm of 1 - a, with a near 1, has lost digits before J is rounded. Over steps too short for J to bend,
     its fourth differences are noise, of a deviation sqrt(70) that of J (More and Wild, Estimating computational
     noise, 2011).
     """
-    seen = 0.0
+    largest = 0.0
     for step in NOISE_STEPS:
         t = step * length / float(np.linalg.norm(v))
         line = np.array([value({**point, name: point[name] + i * t * v}) for i in range(1, 10)])
         deviation = float(np.sqrt(np.mean(np.diff(line, 4) ** 2) / 70))
-        seen = max(seen, deviation) if np.isfinite(deviation) else seen
-    return seen
+        largest = max(largest, deviation) if np.isfinite(deviation) else largest
+    return largest
 
 
 def _extrapolated(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,7 @@ class NetworkFunction:
     """Network, loss and penalty in training mode, with the dropout masks of one step, on a backend.
 
     Tensors are `dense1.W`, `dense1.b` and so on, dotted where networks are nested, and `input`. `params` is the
-    whole tree on the device, with the buffers, which have no gradient. What has not changed since the last call
-    stays on the device.
+    whole tree on the device, with the buffers, which have no gradient.
     """
 
     backend: Backend
@@ -36,7 +35,6 @@ class NetworkFunction:
     targets: Array
     weights: Array | None
     key: RngKey
-    on_device: dict[str, tuple[np.ndarray, Array]] = field(default_factory=dict)
 
     def value(self, tensors: Tensors) -> float:
         """J of a training step."""
@@ -48,10 +46,9 @@ class NetworkFunction:
     def gradients(self, tensors: Tensors) -> Tensors:
         """dJ/dparams and dJ/dx of a training step."""
         params, x = self._arguments(tensors)
-        found = self.objective.gradients(
-            self.backend.xp, params, x, self.targets, self.key, self.weights, need_dx=True
-        )
-        grads = {**self.trained(found.grads), INPUT: found.dx}
+        xp = self.backend.xp
+        result = self.objective.gradients(xp, params, x, self.targets, self.key, self.weights, need_dx=True)
+        grads = {**self.trained(result.grads), INPUT: result.dx}
         return {name: self.backend.to_numpy(g) for name, g in grads.items()}
 
     def trained(self, tree: Params) -> dict[str, Any]:
@@ -64,17 +61,14 @@ class NetworkFunction:
         }
 
     def _arguments(self, tensors: Tensors) -> tuple[Params, Array]:
-        for name, host in tensors.items():
-            if name not in self.on_device or self.on_device[name][0] is not host:
-                self.on_device[name] = (host, self.backend.asarray(host))
-        network, held = self.objective.network, {name: array for name, (_, array) in self.on_device.items()}
-        layer_names = (name for name, _ in network.named_layers())
+        on_device = {name: self.backend.asarray(a, copy=False) for name, a in tensors.items()}
+        layer_names = (name for name, _ in self.objective.network.named_layers())
 
-        def fill(layer: Layer, branch: LayerParams) -> LayerParams:
+        def replaced(layer: Layer, branch: LayerParams) -> LayerParams:
             layer_name = next(layer_names)
-            return {name: held.get(f"{layer_name}.{name}", array) for name, array in branch.items()}
+            return {name: on_device.get(f"{layer_name}.{name}", a) for name, a in branch.items()}
 
-        return map_layers(fill, network, self.params), held[INPUT]
+        return map_layers(replaced, self.objective.network, self.params), on_device[INPUT]
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +84,7 @@ class UserFunction:
     params: Any
 
     def value(self, tensors: Tensors) -> float:
-        """loss_fn's number; UsageError if it is none, or a float32 one."""
+        """loss_fn's number; UsageError unless it is one float64."""
         J = self.loss_fn(self.arguments(tensors))
         if isinstance(J, (tuple, list, dict)):
             parts = J.values() if isinstance(J, dict) else J
@@ -108,22 +102,22 @@ class UserFunction:
         return float(J.reshape(()))
 
     def gradients(self, tensors: Tensors) -> Tensors:
-        """grad_fn's arrays, of whatever shape they are; UsageError if some are missing or no numbers."""
-        given = named_arrays(self.grad_fn(self.arguments(tensors)), "grad_fn")
-        if missing := [name for name in tensors if name not in given]:
+        """grad_fn's arrays, in whatever shapes it returns; UsageError if some are missing or not real numbers."""
+        grads = named_arrays(self.grad_fn(self.arguments(tensors)), "grad_fn")
+        if missing := [name for name in tensors if name not in grads]:
             raise UsageError(
-                f"grad_fn gave gradients for {', '.join(given) or 'nothing'} and none for {', '.join(missing)}: "
-                "it must give an array for each of the parameters, kept in the same way and under the same names."
+                f"grad_fn returned gradients for {', '.join(grads) or 'nothing'}, none for {', '.join(missing)}: "
+                "it must return an array for each parameter, in the same structure and under the same names."
             )
-        return {name: given[name] for name in tensors}
+        return {name: grads[name] for name in tensors}
 
-    def written_to(self, tensors: Tensors) -> list[str]:
+    def params_changed(self, tensors: Tensors) -> list[str]:
         """The parameters that a call of either function changes in place."""
         names: list[str] = []
         for fn in (self.loss_fn, self.grad_fn):
-            given = self.arguments(tensors)
-            fn(given)
-            after = named_arrays(given, "params")
+            params = self.arguments(tensors)
+            fn(params)
+            after = named_arrays(params, "params")
             names += [name for name in tensors if not np.array_equal(after[name], tensors[name])]
         return list(dict.fromkeys(names))
 
@@ -133,11 +127,11 @@ class UserFunction:
 
 
 Function = NetworkFunction | UserFunction
-"""J and dJ/dtensor of named tensors, which stay the caller's."""
+"""J and dJ/dtensor of named tensors, which are not changed."""
 
 
 def map_leaves(function: Callable[[Path, Any], Any], tree: Any, path: Path = ()) -> Any:
-    """The same dicts, lists and tuples with `function(path, leaf)` in the place of each leaf."""
+    """The same dicts, lists and tuples with `function(path, leaf)` for each leaf."""
     if isinstance(tree, dict):
         return {key: map_leaves(function, branch, (*path, key)) for key, branch in tree.items()}
     if isinstance(tree, (list, tuple)):
@@ -147,10 +141,10 @@ def map_leaves(function: Callable[[Path, Any], Any], tree: Any, path: Path = ())
 
 
 def named_arrays(tree: Any, source: str) -> dict[str, np.ndarray]:
-    """The arrays of a tree as float64 by name; UsageError if a leaf holds no real numbers."""
+    """The arrays of a tree as float64, by name; UsageError if a leaf is not of real numbers."""
     arrays = {}
 
-    def keep(path: Path, leaf: Any) -> None:
+    def add(path: Path, leaf: Any) -> None:
         array = np.asarray(leaf)
         if array.dtype.kind not in "biuf" or not array.size:
             raise UsageError(
@@ -160,7 +154,7 @@ def named_arrays(tree: Any, source: str) -> dict[str, np.ndarray]:
             )
         arrays[_path_name(path)] = array.astype(np.float64)
 
-    map_leaves(keep, tree)
+    map_leaves(add, tree)
     return arrays
 
 

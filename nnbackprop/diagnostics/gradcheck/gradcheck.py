@@ -1,7 +1,7 @@
 """Gradient check: analytic gradients against central differences, of a network or of a user's own functions.
 
 Random directions come first: along v the derivative is one number, the sum of gradient times v, and a wrong entry
-anywhere changes it. A few directions a tensor check a million parameters in seconds; single entries are looked at
+anywhere changes it. A few directions a tensor check a million parameters in seconds; single entries are compared
 only where the directions disagree. Everything is float64.
 """
 
@@ -34,14 +34,15 @@ if TYPE_CHECKING:
 
 TOLERANCE = 1e-7
 """Largest relative error that passes, of a network's gradient: the differences are good to about 1e-9."""
+
 USER_TOLERANCE = 1e-5
 """The same for a user's own functions, where an epsilon in a logarithm moves J a little off what was derived."""
 
 DIRECTIONS = 4
 ENTRIES = 200
-"""Single entries looked at in a tensor that failed."""
+"""Single entries compared in a tensor that failed."""
 SAMPLES = 20
-"""Of a recipe: a mean over so few has every term a larger one has, and its kinks are few."""
+"""Of a recipe's training data: a mean over few has every term that a larger one has, and fewer kinks."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,11 @@ class TensorCheck:
 
     name: str
     shape: tuple[int, ...]
-    error: float
-    ratio: float | None
-    worst: Entry | None
-    kinks: int
     tolerance: float
+    error: float
+    ratio: float | None = None
+    worst: Entry | None = None
+    kinks: int = 0
 
     @property
     def passed(self) -> bool:
@@ -80,14 +81,13 @@ class TensorCheck:
         """Shape, error and verdict; of a wrong one the ratio and the worst entry."""
         shape = " x ".join(map(str, self.shape)) or "1"
         verdict = "ok" if self.passed else "not checked: kinks" if math.isnan(self.error) else "WRONG"
-        words = [f"{shape:<10}  relative error {self.error:.1e}  {verdict}"]
+        line = f"{shape:<10}  relative error {self.error:.1e}  {verdict}"
         if not self.passed and self.ratio is not None:
-            words.append(f"analytic / numerical {self.ratio:.6g}")
-        if worst := self.worst:
-            words.append(
-                f"worst {list(worst.index)}: analytic {worst.analytic:.4g}, numerical {worst.numerical:.4g}"
-            )
-        return "  ".join(words)
+            line += f"  analytic / numerical {self.ratio:.6g}"
+        if self.worst:
+            analytic, numerical = self.worst.analytic, self.worst.numerical
+            line += f"  worst {list(self.worst.index)}: analytic {analytic:.4g}, numerical {numerical:.4g}"
+        return line
 
 
 @dataclass(frozen=True)
@@ -111,14 +111,13 @@ class Report:
     def __str__(self) -> str:
         """A line a tensor, the verdict, then the mistake in a paragraph."""
         width = max(len(tensor.name) for tensor in self.tensors)
+        lines = [f"{tensor.name:<{width}}  {tensor}" for tensor in self.tensors]
+        if kinks := sum(tensor.kinks for tensor in self.tensors):
+            lines.append(f"{kinks} directions and entries met a kink and were left out")
         wrong = sum(not tensor.passed for tensor in self.tensors)
         verdict = "passed" if self.passed else f"FAILED: {wrong} of {len(self.tensors)} tensors"
-        lines = [
-            *(f"{tensor.name:<{width}}  {tensor}" for tensor in self.tensors),
-            f"{verdict}, {self.numbers:,} numbers, loss {self.loss:.6g}, tolerance {self.tensors[0].tolerance:g}",
-        ]
-        if kinks := sum(tensor.kinks for tensor in self.tensors):
-            lines.insert(-1, f"{kinks} directions and entries met a kink and were left out")
+        tolerance = self.tensors[0].tolerance
+        lines.append(f"{verdict}, {self.numbers:,} numbers, loss {self.loss:.6g}, tolerance {tolerance:g}")
         return "\n".join([*lines, *(f"\n{mistake}" for mistake in self.mistakes)])
 
 
@@ -179,13 +178,13 @@ def gradcheck_recipe(config: Config, backend: Backend) -> Report:
 
     build.check(config)
     train = DataSplits.load(config).train
-    some = train.take(np.unique(np.linspace(0, len(train) - 1, SAMPLES).astype(int)))
+    samples = train.take(np.unique(np.linspace(0, len(train) - 1, SAMPLES).astype(int)))
     return gradcheck(
         build.network(config, config.outputs or len(train.classes)),
         build.loss(config),
-        fit_scaling(config.scale, train).apply(some.inputs, "float64"),
-        some.targets,
-        weights=some.weights,
+        fit_scaling(config.scale, train).apply(samples.inputs, "float64"),
+        samples.targets,
+        weights=samples.weights,
         backend=backend,
         penalty=build.penalty(config),
         seed=config.seed,
@@ -225,19 +224,19 @@ def _check(function: Function, point: Tensors, seed: int, tolerance: float) -> R
     if isinstance(function, UserFunction):
         _refuse_float32(function, point, loss)
     analytic = function.gradients(point)
-    checks = tuple(_tensor(function, point, name, analytic[name], rng, tolerance) for name in point)
-    return Report(loss, checks, name_mistakes(function, point, analytic, {c.name: c.passed for c in checks}))
+    checks = tuple(_check_tensor(function, point, name, analytic[name], rng, tolerance) for name in point)
+    return Report(loss, checks, name_mistakes(function, point, analytic, all(check.passed for check in checks)))
 
 
 def _refuse_float32(function: Function, point: Tensors, loss: float) -> None:
     """UsageError where J moves in steps: each value is a float32, or small moves of all parameters change none."""
     rng = np.random.Generator(np.random.Philox(1))
 
-    def moved(size: float) -> float:
+    def value_near(size: float) -> float:
         return function.value({name: a * (1 + size * rng.standard_normal(a.shape)) for name, a in point.items()})
 
-    J = np.array([moved(1e-2) for _ in range(8)])
-    steps = np.array_equal(J, J.astype(np.float32)) or all(moved(1e-10) == loss for _ in range(8))
+    J = np.array([value_near(1e-2) for _ in range(8)])
+    steps = np.array_equal(J, J.astype(np.float32)) or all(value_near(1e-10) == loss for _ in range(8))
     if steps and len(set(J)) == len(J):  # a count of right answers repeats itself
         raise UsageError(
             f"loss_fn computes in float32 somewhere: the loss moves in steps, as from {loss} to {J[0]}, and one "
@@ -245,50 +244,43 @@ def _refuse_float32(function: Function, point: Tensors, loss: float) -> None:
         )
 
 
-def _tensor(
-    function: Function,
-    point: Tensors,
-    name: str,
-    analytic: np.ndarray,
-    rng: np.random.Generator,
-    tolerance: float,
+def _check_tensor(
+    function: Function, point: Tensors, name: str, analytic: np.ndarray, rng: np.random.Generator, tolerance: float
 ) -> TensorCheck:
     """Directions first; entries where those disagree, or where every one of them met a kink."""
     shape = point[name].shape
     if analytic.size != point[name].size or not np.isfinite(analytic).all():
-        return TensorCheck(name, shape, float("inf"), None, None, 0, tolerance)
+        return TensorCheck(name, shape, tolerance, error=math.inf)
     analytic = analytic.reshape(shape)
     directions = [rng.choice([-1.0, 1.0], shape) for _ in range(min(DIRECTIONS, 2 * analytic.size))]
     along = np.array([float(np.sum(analytic * v)) for v in directions])
     numerical = derivatives(function.value, point, name, directions, tolerance)
-    check = _compared(name, shape, along, numerical, tolerance)
+    error, ratio = _compare(along, numerical, tolerance)
+    check = TensorCheck(name, shape, tolerance, error, ratio, kinks=numerical.kinks)
     if check.passed:
         return check
     flat = np.sort(rng.permutation(analytic.size)[:ENTRIES])
     entries = analytic.reshape(-1)[flat]
     numerical = partial_derivatives(function.value, point, name, flat.tolist(), tolerance)
-    found = _compared(name, shape, entries, numerical, tolerance)
-    found = replace(found, kinks=check.kinks + found.kinks)
-    if np.isnan(found.error):
-        return found
-    at = int(np.nanargmax(np.abs(entries - numerical.values)))
-    index = tuple(int(i) for i in np.unravel_index(int(flat[at]), shape))
-    worst = Entry(index, float(entries[at]), float(numerical.values[at]))
-    # one wrong entry of a million may not be among those looked at, yet the directions saw it
-    return replace(found, error=float(np.nanmax([found.error, check.error])), worst=worst)
+    entry_error, ratio = _compare(entries, numerical, tolerance)
+    check = replace(check, error=entry_error, ratio=ratio, kinks=check.kinks + numerical.kinks)
+    if math.isnan(entry_error):
+        return check
+    i = int(np.nanargmax(np.abs(entries - numerical.values)))
+    index = tuple(int(k) for k in np.unravel_index(int(flat[i]), shape))
+    worst = Entry(index, float(entries[i]), float(numerical.values[i]))
+    # one wrong entry of a million may not be among those compared, yet the directions saw it
+    return replace(check, error=float(np.nanmax([entry_error, error])), worst=worst)
 
 
-def _compared(
-    name: str, shape: tuple[int, ...], analytic: np.ndarray, numerical: Derivatives, tolerance: float
-) -> TensorCheck:
+def _compare(analytic: np.ndarray, numerical: Derivatives, tolerance: float) -> tuple[float, float | None]:
     """The error, relative to the larger rms, and the ratio; kinks are left out, and rounding does not count."""
-    known = ~np.isnan(numerical.values)
-    kinks = int(np.count_nonzero(~known))
-    if not known.any():
-        return TensorCheck(name, shape, float("nan"), None, None, kinks, tolerance)
-    a, d = analytic[known], numerical.values[known]
+    smooth = ~np.isnan(numerical.values)
+    if not smooth.any():
+        return math.nan, None
+    a, d = analytic[smooth], numerical.values[smooth]
     difference, *sizes = (float(np.sqrt(np.mean(v**2))) for v in (a - d, a, d))
     scale = max(*sizes, numerical.noise / tolerance)
     large = np.abs(d) > 1e-6 * np.abs(d).max()
     ratio = float(np.median(a[large] / d[large])) if large.any() else None
-    return TensorCheck(name, shape, difference / scale if scale else 0.0, ratio, None, kinks, tolerance)
+    return difference / scale if scale else 0.0, ratio

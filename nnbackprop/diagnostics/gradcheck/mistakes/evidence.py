@@ -1,18 +1,18 @@
-"""A wrong gradient ready for questions: both gradients of each dense layer, and the function at other parameters.
+"""The evidence of a wrong gradient: both gradients of each dense layer, and the function at other parameters.
 
 A user's parameters have no layers, only shapes: (784, 100), (100,), (100, 10), (10,). Weights may be (in, out) or
-(out, in), biases vectors, rows, columns, the first or last column of the weights (as a column of ones in the data
-makes them), or none at all. Here every W is (in, out) and every b (out,).
+(out, in), biases vectors, rows, columns, the first column of the weights (as a column of ones in the data makes
+them), or none at all. Here every W is (in, out) and every b (out,).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise, product
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from nnbackprop.diagnostics.gradcheck.function import INPUT, Function
 
 from .catalogue import COLUMNS, ROWS, ROWS_W_TRANSPOSED
 
-MOST_THIN = 12  # tensors of one row or column may be W or b; each doubles the readings
 SAMPLE = 48  # entries of a tensor that are compared one by one
 EXACT = 1e-5
 """Relative difference below which two gradients are the same but for rounding."""
@@ -33,33 +32,35 @@ class ExperimentError(Exception):
 
 @dataclass(frozen=True)
 class DenseLayer:
-    """The names of a layer's weights and biases, and how the user keeps them."""
+    """The names of a layer's weights and biases, and the layout the user keeps them in."""
 
     W: str
     b: str | None  # None: no biases
-    transposed: bool  # W is kept as (out, in)
-    inside: Literal["first", "last"] | None = None  # where in W the biases are, as weights of an input of 1
+    transposed: bool  # W is (out, in)
+    biases_inside: bool = False  # b is the first row of W (in, out): the weights of an input of 1
 
-    def read(self, tensors: Tensors) -> dict[str, np.ndarray]:
+    def from_user(self, tensors: Tensors) -> dict[str, np.ndarray]:
         """W (in, out) and b (out,), by name, of the user's tensors."""
         W = tensors[self.W].T if self.transposed else tensors[self.W]
         if self.b is None:
             return {self.W: W}
-        if self.inside is None:
-            return {self.W: W, self.b: tensors[self.b].reshape(-1)}
-        return {self.W: W[1:], self.b: W[0]} if self.inside == "first" else {self.W: W[:-1], self.b: W[-1]}
+        return (
+            {self.W: W[1:], self.b: W[0]}
+            if self.biases_inside
+            else {self.W: W, self.b: tensors[self.b].reshape(-1)}
+        )
 
-    def write(self, tensors: Tensors) -> np.ndarray:
+    def to_user(self, tensors: Tensors) -> np.ndarray:
         """The user's tensor with W, of W (in, out) and b (out,)."""
         W = tensors[self.W]
-        if self.b is not None and self.inside is not None:
-            W = np.vstack([tensors[self.b], W] if self.inside == "first" else [W, tensors[self.b]])
+        if self.b is not None and self.biases_inside:
+            W = np.vstack([tensors[self.b], W])
         return W.T if self.transposed else W
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """A layer's weights or biases: entries of both gradients, and the parameters there, each (entries,)."""
+class TensorGradients:
+    """Both gradients of a layer's weights or biases at some entries, and the parameters there, each (entries,)."""
 
     layer: int
     kind: str  # W or b
@@ -72,15 +73,15 @@ class Part:
     @cached_property
     def right(self) -> bool:
         """Whether the gradient is right."""
-        return self.misfit(self.numerical) <= EXACT
+        return self.error(self.numerical) <= EXACT
 
     @cached_property
     def rounding(self) -> float:
-        """The norm of what rounding does to `numerical`."""
+        """The norm of the rounding error of `numerical`."""
         return 10 * self.noise * len(self.numerical) ** 0.5
 
-    def misfit(self, expected: np.ndarray) -> float:
-        """How far the analytic gradient is from `expected`, relative to both, beyond rounding."""
+    def error(self, expected: np.ndarray) -> float:
+        """The distance of the analytic gradient from `expected`, relative to both, beyond rounding."""
         scale = max(norm(self.analytic), norm(expected), 10 * self.rounding / EXACT)
         return norm(self.analytic - expected) / scale if scale else 0.0
 
@@ -92,7 +93,7 @@ class Part:
         for columns in ([self.numerical], [self.numerical, self.values]):
             matrix = np.stack(columns, axis=1)
             solution = np.linalg.lstsq(matrix, self.analytic, rcond=None)[0]
-            if len(self.analytic) >= 2 * len(columns) - 1 and self.misfit(matrix @ solution) <= EXACT:
+            if len(self.analytic) >= 2 * len(columns) - 1 and self.error(matrix @ solution) <= EXACT:
                 return float(solution[0])
         return None
 
@@ -106,114 +107,97 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A function whose gradient is wrong somewhere, of W (in, out) and b (out,) of its layers."""
+    """A function with a wrong gradient, and where: `params` are the user's own tensors."""
 
     function: Function
-    shapes: Mapping[str, tuple[int, ...]]  # of the user's own tensors
-    layers: tuple[DenseLayer, ...]  # () where the shapes do not tell: then tensors are the user's own
-    point: Tensors
-    parts: tuple[Part, ...] = ()
+    params: Tensors
 
-    @classmethod
-    def of(cls, function: Function, point: Tensors, analytic: Tensors) -> Case:
-        """Compare a sample of the entries of each layer's weights and biases, or of each tensor."""
-        shapes, layers = {name: a.shape for name, a in point.items()}, find_layers(point)
-        case = cls(function, shapes, layers, _by_layer(layers, point))
-        if case._biases_are_last():
-            layers = tuple(replace(layer, inside="last") for layer in layers)
-            case = cls(function, shapes, layers, _by_layer(layers, point))
-        analytic = _by_layer(layers, analytic)
-        places = [(i, k, n) for i, layer in enumerate(layers) for k, n in (("W", layer.W), ("b", layer.b)) if n]
-        if not layers:
-            places = [(i, "b" if is_bias(n) else "W", n) for i, n in enumerate(point) if n != INPUT]
-        parts = [case._part(analytic, *place) for place in places]
-        return replace(case, parts=tuple(part for part in parts if len(part.analytic)))
+    @cached_property
+    def layers(self) -> tuple[DenseLayer, ...]:
+        """From first to last; () where the shapes do not tell: then tensors are the user's own."""
+        return find_layers(self.params)
 
-    def at(self, values: Mapping[str, np.ndarray | float]) -> dict[str, np.ndarray]:
+    @cached_property
+    def point(self) -> dict[str, np.ndarray]:
+        """The parameters as W (in, out) and b (out,), by name."""
+        return self._from_user(self.params)
+
+    @cached_property
+    def analytic(self) -> dict[str, np.ndarray]:
+        """The user's gradients at `point`, in its layout."""
+        return self.gradients(self.point)
+
+    @cached_property
+    def tensors(self) -> tuple[TensorGradients, ...]:
+        """Both gradients of each layer's weights and biases, or of each tensor."""
+        places = [
+            (i, k, n) for i, layer in enumerate(self.layers) for k, n in (("W", layer.W), ("b", layer.b)) if n
+        ]
+        if not self.layers:
+            places = [(i, "b" if is_bias(n) else "W", n) for i, n in enumerate(self.point) if n != INPUT]
+        return tuple(t for t in (self._compare(*place) for place in places) if len(t.analytic))
+
+    @property
+    def wrong(self) -> tuple[TensorGradients, ...]:
+        """The tensors whose gradient is wrong."""
+        return tuple(t for t in self.tensors if not t.right)
+
+    def tensor(self, layer: int, kind: str) -> TensorGradients | None:
+        """The weights or biases of a layer."""
+        return next((t for t in self.tensors if (t.layer, t.kind) == (layer, kind)), None)
+
+    def point_with(self, values: Mapping[str, np.ndarray | float]) -> dict[str, np.ndarray]:
         """The point with other values of some tensors."""
         others = {name: np.full(self.point[name].shape, a, np.float64) for name, a in values.items()}
         return {**self.point, **others}
 
     def value(self, tensors: Tensors) -> float:
         """J; ExperimentError where the function raises."""
-        return _call(self.function.value, self._as_kept(tensors))
+        return self._call(self.function.value, tensors)
 
     def gradients(self, tensors: Tensors) -> dict[str, np.ndarray]:
         """The analytic gradients, in the parameters' shapes; ExperimentError where the function raises."""
-        given = _call(self.function.gradients, self._as_kept(tensors))
-        return _by_layer(self.layers, {name: given[name].reshape(shape) for name, shape in self.shapes.items()})
+        returned = self._call(self.function.gradients, tensors)
+        return self._from_user({name: returned[name].reshape(a.shape) for name, a in self.params.items()})
 
     def derivative_along(self, tensors: Tensors, name: str, v: np.ndarray) -> float:
         """The derivative of J along v, a direction of one tensor."""
         return float(derivatives(self.value, tensors, name, [v], 1e-4).values[0])
 
-    @property
-    def wrong(self) -> tuple[Part, ...]:
-        """The parts whose gradient is wrong."""
-        return tuple(part for part in self.parts if not part.right)
+    def _from_user(self, tensors: Tensors) -> dict[str, np.ndarray]:
+        return dict(tensors) | {name: a for layer in self.layers for name, a in layer.from_user(tensors).items()}
 
-    def part(self, layer: int, kind: str) -> Part | None:
-        """The weights or biases of a layer."""
-        return next((p for p in self.parts if (p.layer, p.kind) == (layer, kind)), None)
-
-    def _as_kept(self, tensors: Tensors) -> dict[str, np.ndarray]:
-        kept = dict(tensors) | {layer.W: layer.write(tensors) for layer in self.layers}
-        return {name: kept[name].reshape(shape) for name, shape in self.shapes.items()}
-
-    def _biases_are_last(self) -> bool:
-        """Whether biases within W are last, not first: then what reads as W_2 = 0 lets an error through."""
-        if len(self.layers) < 2 or self.layers[0].inside is None:
-            return False
-        low, high = self.layers[:2]
-        places = (self.point, self.at({high.W: 0}), self.at({high.W: 0, str(high.b): 0}))
-        v = np.random.Generator(np.random.Philox(key=3)).standard_normal(self.point[low.W].shape)
+    def _call(self, function: Callable[[Tensors], Any], tensors: Tensors) -> Any:
+        of_user = dict(tensors) | {layer.W: layer.to_user(tensors) for layer in self.layers}
         try:
-            usual, left, penalty = (self.derivative_along(place, low.W, v) for place in places)
-        except ExperimentError:
-            return False
-        return abs(left - penalty) >= 1e-3 * abs(usual - penalty)
+            return function({name: of_user[name].reshape(a.shape) for name, a in self.params.items()})
+        except Exception as error:
+            raise ExperimentError(str(error)) from error
 
-    def _part(self, analytic: Tensors, layer: int, kind: str, name: str) -> Part:
+    def _compare(self, layer: int, kind: str, name: str) -> TensorGradients:
         rng = np.random.Generator(np.random.Philox(key=layer))
-        flat = np.sort(rng.permutation(analytic[name].size)[:SAMPLE])
-        numerical = partial_derivatives(self.value, self.point, name, flat.tolist(), EXACT)
-        known = ~np.isnan(numerical.values)
-        of_analytic, values = (a.reshape(-1)[flat][known] for a in (analytic[name], self.point[name]))
-        return Part(layer, kind, name, of_analytic, numerical.values[known], values, numerical.noise)
-
-
-def _by_layer(layers: Sequence[DenseLayer], tensors: Tensors) -> dict[str, np.ndarray]:
-    """The tensors with W (in, out) and b (out,) of the layers among them."""
-    return dict(tensors) | {name: a for layer in layers for name, a in layer.read(tensors).items()}
-
-
-def _call(ask: Callable[[Tensors], Any], tensors: Tensors) -> Any:
-    try:
-        return ask(tensors)
-    except Exception as error:
-        raise ExperimentError(str(error)) from error
+        entries = np.sort(rng.permutation(self.point[name].size)[:SAMPLE])
+        numerical = partial_derivatives(self.value, self.point, name, entries.tolist(), EXACT)
+        smooth = ~np.isnan(numerical.values)
+        analytic, values = (a[name].reshape(-1)[entries][smooth] for a in (self.analytic, self.point))
+        return TensorGradients(layer, kind, name, analytic, numerical.values[smooth], values, numerical.noise)
 
 
 def find_layers(point: Tensors) -> tuple[DenseLayer, ...]:
     """The layers from first to last; () where the shapes do not tell.
 
-    Where several readings fit, as (5, 5), (5, 1), (1, 5), (1, 1) have two, names that begin with b are biases.
+    Where several layouts fit, as (5, 5), (5, 1), (1, 5), (1, 1) has two, names that begin with b are biases.
     """
-    tensors = {name: a for name, a in point.items() if name != INPUT}
-    if any(a.ndim not in (1, 2) for a in tensors.values()):
-        return ()
-    thin = [name for name, a in tensors.items() if a.ndim == 2 and 1 in a.shape]
-    wide = [name for name, a in tensors.items() if a.ndim == 2 and 1 not in a.shape]
-    readings: list[tuple[DenseLayer, ...]] = []
-    for choice in product((False, True), repeat=min(len(thin), MOST_THIN)):
-        thin_weights = {name for name, is_weight in zip(thin, choice, strict=False) if is_weight}
-        weights = [name for name in tensors if name in wide or name in thin_weights]
-        readings += _readings(tensors, weights, [name for name in tensors if name not in weights])
+    names = [name for name in point if name != INPUT]
+    half = len(names) // 2
+    pairs = [(names[::2], names[1::2]), (names[:half], names[half:])]
+    orders = [*pairs, *((weights, biases) for biases, weights in pairs), (names, [])]
+    found = [layers for order in orders for layers in _layouts(point, *order)]
 
     def names_that_agree(layers: Sequence[DenseLayer]) -> int:
         return sum(is_bias(layer.b or "") - is_bias(layer.W) for layer in layers)
 
-    return max(readings, key=names_that_agree, default=())
+    return max(found, key=names_that_agree, default=())
 
 
 def is_bias(name: str) -> bool:
@@ -222,22 +206,24 @@ def is_bias(name: str) -> bool:
     return last.startswith("b") or "bias" in last
 
 
-def _readings(tensors: Tensors, weights: Sequence[str], biases: Sequence[str]) -> Iterator[tuple[DenseLayer, ...]]:
-    """Every way in which these weights and biases make a chain of layers."""
+def _layouts(point: Tensors, weights: Sequence[str], biases: Sequence[str]) -> Iterator[tuple[DenseLayer, ...]]:
+    """Every layout in which these weights and biases make a chain of layers."""
+    if any(point[W].ndim != 2 for W in weights) or any(point[b].ndim not in (1, 2) for b in biases):
+        return
     for transposed in (False, True):
         # a bias stands as the samples do: (1, k) where they are rows, (k, 1) where they are columns
         sizes = [
-            b.size if b.ndim == 1 or b.shape[transposed] == 1 else 0 for b in (tensors[name] for name in biases)
+            b.size if b.ndim == 1 or b.shape[transposed] == 1 else 0 for b in (point[name] for name in biases)
         ]
-        shapes = [tensors[W].shape[::-1] if transposed else tensors[W].shape for W in weights]
+        shapes = [point[W].shape[::-1] if transposed else point[W].shape for W in weights]
         steps = list(pairwise(shapes))
-        fed = all(a[1] == b[0] for a, b in steps)
-        if biases and fed and sizes == [shape[1] for shape in shapes]:
+        chained = all(a[1] == b[0] for a, b in steps)
+        if biases and chained and sizes == [shape[1] for shape in shapes]:
             yield tuple(DenseLayer(W, b, transposed) for W, b in zip(weights, biases, strict=True))
-        elif weights and not biases and fed:
+        elif weights and not biases and chained:
             yield tuple(DenseLayer(W, None, transposed) for W in weights)
         elif weights and not biases and all(b[0] == a[1] + 1 for a, b in steps):
-            yield tuple(DenseLayer(W, f"the biases in {W}", transposed, "first") for W in weights)
+            yield tuple(DenseLayer(W, f"the biases in {W}", transposed, biases_inside=True) for W in weights)
 
 
 def layout(point: Tensors) -> dict[str, str]:
@@ -249,9 +235,9 @@ def layout(point: Tensors) -> dict[str, str]:
     return COLUMNS if columns else ROWS_W_TRANSPOSED
 
 
-def listed(parts: Sequence[Part]) -> str:
+def names_of(tensors: Sequence[TensorGradients]) -> str:
     """Their names."""
-    return ", ".join(dict.fromkeys(part.name for part in parts))
+    return ", ".join(tensor.name for tensor in tensors)
 
 
 def norm(a: np.ndarray) -> float:

@@ -1,7 +1,7 @@
 """Experiments on hidden layers: what happens to the error between a layer and the one above.
 
 With W_l = 0 and b_l = c, layer l gives f(c) for every sample and unit, and the gradient of b_l passes through f'
-at c alone: as c moves, analytic against numerical shows what was taken in place of f'(c). With W_{l+1} = 0 no
+at c alone: as c moves, analytic against numerical shows what was used in place of f'(c). With W_{l+1} = 0 no
 error may come back to layer l at all.
 """
 
@@ -15,60 +15,62 @@ from nnbackprop.nn.layers import LeakyReLU
 
 from .catalogue import Mistake
 from .evidence import Case, norm
-from .output_layer import ELEMENTWISE, bias_gradients, mistaken_derivatives, slope
+from .output_layer import ELEMENTWISE, bias_gradients, slope, wrong_derivatives
 
-FITS = 1e-4
-LOOSE = 0.02  # what comes back changes by at most so much as a layer's output moves
-UNITS = 16  # of a layer that are looked at
+TOLERANCE = 1e-4
+LOOSE_TOLERANCE = 0.02  # the error that comes back changes by less as the layer's output moves
+MOST_UNITS = 16  # of a layer that are compared
 INPUTS = np.array([[-1.7], [-0.9], [-0.4], [0.3], [0.8], [1.6]])
-"""Where activations are asked: off zero, where rectifiers have their kink."""
+"""z at which activations are compared: off zero, where rectifiers have their kink."""
 SMALL = 1e-3
 """Norm of the weights to a unit above, with which the error hardly depends on the layer's output."""
 
 
 def hidden_layer(case: Case) -> Mistake | None:
     """The error that reaches a hidden layer is wrong: what happened between it and the layer above?"""
-    top = max(part.layer for part in case.wrong)
+    top = max(t.layer for t in case.wrong)
     if top + 1 >= len(case.layers):
         return None
     here, above = case.layers[top], case.layers[top + 1]
     W, W_above = case.point[here.W], case.point[above.W]
-    rng, cut = np.random.Generator(np.random.Philox(key=5)), case.at({above.W: 0})
-    rate, v = l2_of_loss(case, top), rng.choice([-1.0, 1.0], W.shape)
-    usual, left = (case.derivative_along(point, here.W, v) for point in (case.point, cut))
-    if abs(left - rate * float(np.sum(W * v))) > FITS * (abs(usual) or 1.0):
-        return None  # the error has another way than through W_{l+1}: no chain of layers
-    g = case.gradients(case.point)[here.W]
-    if norm(case.gradients(cut)[here.W] - rate * W) > FITS * (norm(g) or 1.0):
+    rng, cut = np.random.Generator(np.random.Philox(key=5)), case.point_with({above.W: 0})
+    l2, v = l2_of_loss(case, top), rng.choice([-1.0, 1.0], W.shape)
+    derivative, derivative_cut = (case.derivative_along(point, here.W, v) for point in (case.point, cut))
+    if abs(derivative_cut - l2 * float(np.sum(W * v))) > TOLERANCE * (abs(derivative) or 1.0):
+        return None  # the error has another path than through W_{l+1}: no chain of layers
+    g = case.analytic[here.W]
+    if norm(case.gradients(cut)[here.W] - l2 * W) > TOLERANCE * (norm(g) or 1.0):
         return _other_weights(case, top)
     if W_above.shape[0] == W_above.shape[1]:
-        symmetric = case.at({above.W: (W_above + W_above.T) / 2})
+        symmetric = case.point_with({above.W: (W_above + W_above.T) / 2})
         g, directions = case.gradients(symmetric)[here.W], rng.choice([-1.0, 1.0], (4, *W.shape))
-        misses = [case.derivative_along(symmetric, here.W, v) - float(np.sum(g * v)) for v in directions]
-        if max(map(abs, misses)) <= FITS * norm(g):
+        errors = [case.derivative_along(symmetric, here.W, v) - float(np.sum(g * v)) for v in directions]
+        if max(map(abs, errors)) <= TOLERANCE * norm(g):
             evidence = f"With a symmetric {above.W} the gradient of {here.W} is right."
             return Mistake("weight-transposed", evidence)
-    return _from_curves(case, top, here.b) if here.b else None
+    return _compare_curves(case, top, here.b) if here.b else None
 
 
 def l2_of_loss(case: Case, layer: int) -> float:
     """The loss's L2 coefficient of a hidden layer's W, measured where W_{l+1} = 0."""
     name, above = case.layers[layer].W, case.layers[layer + 1].W
     W = case.point[name]
-    return case.derivative_along(case.at({above: 0}), name, W) / float(np.sum(W * W))
+    return case.derivative_along(case.point_with({above: 0}), name, W) / float(np.sum(W * W))
 
 
-def has_dropout(case: Case, layer: int) -> tuple[bool, bool]:
-    """Whether units with equal weights in and out have unequal biases' gradients, as masks alone make them.
+def dropout_masks(case: Case, layer: int) -> tuple[bool, bool]:
+    """Whether the analytic gradient has dropout masks, and whether the loss has.
 
-    By the analytic gradient, and by the numerical.
+    Units with equal weights in and out have equal biases' gradients, unless their masks differ.
     """
     here, above = case.layers[layer], case.layers[layer + 1].W
     if here.b is None:
         return False, False
-    alike = case.at({here.W: 0, here.b: 0.8, above: case.point[above][:1]})
-    analytic, numerical = bias_gradients(case, here.b, alike, UNITS)
-    return np.ptp(analytic) > FITS * np.abs(analytic).max(), np.ptp(numerical) > FITS * np.abs(numerical).max()
+    alike = case.point_with({here.W: 0, here.b: 0.8, above: case.point[above][:1]})
+    analytic, numerical = (
+        bool(np.ptp(g) > TOLERANCE * np.abs(g).max()) for g in bias_gradients(case, here.b, alike, MOST_UNITS)
+    )
+    return analytic, numerical
 
 
 def _other_weights(case: Case, layer: int) -> Mistake:
@@ -77,16 +79,15 @@ def _other_weights(case: Case, layer: int) -> Mistake:
     The update is the layer's output f(c) times an error, so it moves with c where another layer's W does not.
     """
     here, above = case.layers[layer], case.layers[layer + 1].W
-    words = f"With {above} = 0 no error can come back to {here.W}, and the analytic gradient has one"
+    evidence = f"With {above} = 0 no error can come back to {here.W}, and the analytic gradient has one"
     if here.b is None:
-        return Mistake("updated-too-early", f"{words}.", certain=False)
+        return Mistake("updated-too-early", f"{evidence}.", certain=False)
     analytic, numerical = (curves[INPUTS[:, 0] > 0] for curves in _curves(case, layer, here.b, scale=0.0))
     factor = np.median(analytic / numerical, axis=0)
-    if norm(analytic - factor * numerical) <= max(LOOSE * norm(analytic), FITS * norm(numerical)):
-        return Mistake("wrong-layer-weights", f"{words}, which does not depend on the layer's output.")
-    return Mistake(
-        "updated-too-early", f"{words}, which moves with the layer's output: {above} was updated first."
-    )
+    if norm(analytic - factor * numerical) <= max(LOOSE_TOLERANCE * norm(analytic), TOLERANCE * norm(numerical)):
+        return Mistake("wrong-layer-weights", f"{evidence}, which does not depend on the layer's output.")
+    evidence = f"{evidence}, which moves with the layer's output: {above} was updated first."
+    return Mistake("updated-too-early", evidence)
 
 
 def _curves(case: Case, layer: int, b: str, scale: float = SMALL) -> tuple[np.ndarray, np.ndarray]:
@@ -103,57 +104,57 @@ def _curves(case: Case, layer: int, b: str, scale: float = SMALL) -> tuple[np.nd
         flat[last] = np.random.Generator(np.random.Philox(key=9)).standard_normal(case.point[last].shape)
     analytic, numerical = [], []
     for c in INPUTS:
-        penalty = bias_gradients(case, b, case.at({**flat, b: c, above: 0}), UNITS)[1]
-        numerical.append(bias_gradients(case, b, case.at({**flat, b: c, above: SMALL * W}), UNITS)[1] - penalty)
-        analytic.append(case.gradients(case.at({**flat, b: c, above: scale * W}))[b][:UNITS] - penalty)
+        cut, small, scaled = (case.point_with({**flat, b: c, above: size * W}) for size in (0.0, SMALL, scale))
+        penalty = bias_gradients(case, b, cut, MOST_UNITS)[1]
+        numerical.append(bias_gradients(case, b, small, MOST_UNITS)[1] - penalty)
+        analytic.append(case.gradients(scaled)[b][:MOST_UNITS] - penalty)
     return np.array(analytic), np.array(numerical)
 
 
-def _from_curves(case: Case, layer: int, b: str) -> Mistake | None:
+def _compare_curves(case: Case, layer: int, b: str) -> Mistake | None:
     analytic, numerical = _curves(case, layer, b)
     if not np.isfinite(analytic).all() or not np.isfinite(numerical).all() or not analytic.any():
         return None
-    words = f"With z the same for every sample, the gradient of {b}"
-    if fit := _fitted(analytic, numerical):
-        id, true, taken = fit
-        return Mistake(id, f"{words} follows {true}'(z), and the analytic one {taken}.")
-    unit = numerical[:, np.argmax(np.abs(numerical).max(axis=0))]
+    evidence = f"With z the same for every sample, the gradient of {b}"
+    unit = numerical[:, np.argmax(np.abs(numerical).max(axis=0))]  # with the largest gradient
+    if found := _used_derivative(analytic, numerical, unit):
+        id, activation, used = found
+        return Mistake(id, f"{evidence} follows {activation}'(z), and the analytic one {used}.")
     multiples = unit @ analytic / (unit @ unit)
-    if norm(analytic - np.outer(unit, multiples)) <= LOOSE * norm(analytic):
-        words = f"{words} has the right curve, times another factor in each unit"
-        in_gradient, in_loss = has_dropout(case, layer)
+    if norm(analytic - np.outer(unit, multiples)) <= LOOSE_TOLERANCE * norm(analytic):
+        evidence = f"{evidence} has the right curve, times another factor in each unit"
+        in_gradient, in_loss = dropout_masks(case, layer)
         if in_gradient or in_loss:
             where = "loss" if in_loss else "gradient"
-            return Mistake("dropout-mask-missing", f"{words}; units have dropout masks in the {where}.")
-        return _wrong_error(case, layer, b, words)
-    if np.ptp(analytic, axis=0).max() <= 2 * LOOSE * np.abs(analytic).max():
-        return Mistake("wrong-layer-derivative", f"{words} moves with z, and the analytic one does not.")
+            return Mistake("dropout-mask-missing", f"{evidence}; units have dropout masks in the {where}.")
+        return _wrong_error(case, layer, b, evidence)
+    if np.ptp(analytic, axis=0).max() <= 2 * LOOSE_TOLERANCE * np.abs(analytic).max():
+        return Mistake("wrong-layer-derivative", f"{evidence} moves with z, and the analytic one does not.")
     return None
 
 
-def _wrong_error(case: Case, layer: int, b: str, words: str) -> Mistake | None:
-    """Solve gradient of b_l = W_{l+1} e for the error e that came back; it decides with more units than e has."""
+def _wrong_error(case: Case, layer: int, b: str, evidence: str) -> Mistake | None:
+    """Solve gradient of b_l = W_{l+1} e for the error e that came back, certain with more units than outputs."""
     above = case.layers[layer + 1].W
-    W, analytic = case.point[above], case.gradients(case.at({case.layers[layer].W: 0, b: 0.8}))[b]
+    W, analytic = case.point[above], case.gradients(case.point_with({case.layers[layer].W: 0, b: 0.8}))[b]
     e = np.linalg.lstsq(W, analytic, rcond=None)[0]
-    if norm(W @ e - analytic) > FITS * norm(analytic):
+    if norm(W @ e - analytic) > TOLERANCE * norm(analytic):
         return None
-    evidence = f"{words}; there is no dropout, and an error other than that of {above}'s gradient fits."
+    evidence = f"{evidence}; there is no dropout, and an error other than that of {above}'s gradient fits."
     return Mistake("wrong-error-sent-back", evidence, certain=W.shape[0] > W.shape[1])
 
 
-def _fitted(analytic: np.ndarray, numerical: np.ndarray) -> tuple[str, str, str] | None:
-    """The activation f, and the curve w in place of f': analytic f' = numerical w everywhere."""
-    unit = numerical[:, np.argmax(np.abs(numerical).max(axis=0))]
+def _used_derivative(analytic: np.ndarray, numerical: np.ndarray, unit: np.ndarray) -> tuple[str, str, str] | None:
+    """The mistake's id, the activation f, and what was used for f'(z): analytic f' = numerical used at each z."""
     above, below = (float(np.median(unit[side])) for side in (INPUTS[:, 0] > 0, INPUTS[:, 0] < 0))
     leaky = LeakyReLU(float(np.clip(below / above, 1e-3, 0.9)) if above else 0.01)
-    for true, layer in {**ELEMENTWISE, "leaky-relu": leaky}.items():
+    for activation, layer in {**ELEMENTWISE, "leaky-relu": leaky}.items():
         right = slope(layer, INPUTS)
         size = np.sum(numerical * right, axis=0) / np.sum(right**2)
-        if norm(numerical - right * size) > LOOSE * norm(numerical):
+        if norm(numerical - right * size) > LOOSE_TOLERANCE * norm(numerical):
             continue
-        for id, taken, curve in mistaken_derivatives(true, layer, INPUTS):
+        for id, used, curve in wrong_derivatives(activation, layer, INPUTS):
             left, other = analytic * right, numerical * curve
-            if norm(left - other) <= FITS * (norm(left) + norm(other)):
-                return id, true, taken
+            if norm(left - other) <= TOLERANCE * (norm(left) + norm(other)):
+                return id, activation, used
     return None

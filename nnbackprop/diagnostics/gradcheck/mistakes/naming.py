@@ -1,8 +1,8 @@
-"""Naming the mistake: rules from the plainest pattern to the finest experiment; the first that fits answers."""
+"""Naming the mistake: rules from the plainest pattern to the finest experiment; the first that fits names it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -12,39 +12,37 @@ from nnbackprop.diagnostics.gradcheck.function import Function, UserFunction
 
 from . import patterns
 from .catalogue import Mistake
-from .evidence import Case, ExperimentError, layout, listed
+from .evidence import Case, ExperimentError, layout, names_of
 from .hidden_layer import hidden_layer
 from .output_layer import output_layer
 
 RULES: tuple[Callable[[Case], Mistake | None], ...] = (
-    patterns.zero_or_near,
+    patterns.zero_or_nearly_right,
     patterns.wrong_penalty,
     patterns.constant_factors,
-    patterns.misplaced,
+    patterns.another_order,
     output_layer,
     patterns.one_wrong_tensor,
     hidden_layer,
     patterns.normalization,
 )
-SAME = 1e-12  # threads may sum in another order
+REPEATABLE = 1e-12  # relative: threads may sum in another order
 
 
-def name_mistakes(
-    function: Function, point: Tensors, analytic: Tensors, passed: Mapping[str, bool]
-) -> tuple[Mistake, ...]:
-    """The mistake behind gradients that failed, with the evidence; or what calls do besides returning."""
+def name_mistakes(function: Function, point: Tensors, analytic: Tensors, passed: bool) -> tuple[Mistake, ...]:
+    """The mistake behind gradients that failed, with the evidence; or a side effect of the functions."""
     with np.errstate(all="ignore"):  # experiments go to extremes
         found = side_effects(function, point) or patterns.wrong_shapes(function.value, point, analytic)
-        if found is None and not all(passed.values()):
-            case = Case.of(function, point, {name: analytic[name].reshape(a.shape) for name, a in point.items()})
-            found = _first(case) if case.wrong else None
+        case = Case(function, point)
+        if found is None and not passed and case.wrong:
+            found = _first_that_fits(case)
     return (replace(found, layout=layout(point)),) if found else ()
 
 
 def side_effects(function: Function, point: Tensors) -> Mistake | None:
-    """Randomness, memory and writing to arguments: the same call must return the same and change nothing."""
+    """Randomness, kept state and writes to arguments: the same call must return the same and change nothing."""
     values = function.value(point), function.value(point)
-    if not np.isclose(*values, rtol=SAME, atol=0):
+    if not np.isclose(*values, rtol=REPEATABLE, atol=0):
         return Mistake("not-deterministic", f"Called twice, the loss is {values[0]:.10g} and {values[1]:.10g}.")
     calls = [np.concatenate([a.reshape(-1) for a in function.gradients(point).values()]) for _ in range(3)]
     if not _same(calls[0], calls[1]):
@@ -53,18 +51,17 @@ def side_effects(function: Function, point: Tensors) -> Mistake | None:
             evidence = f"Each call adds the same amount to the gradient, now {ratio:.3g} times the first."
             return Mistake("accumulated", evidence)
         return Mistake("not-deterministic", "Called twice, grad_fn returns two different gradients.")
-    if isinstance(function, UserFunction) and (changed := function.written_to(point)):
+    if isinstance(function, UserFunction) and (changed := function.params_changed(point)):
         return Mistake("params-changed", f"A call changes {', '.join(changed)} in place.")
     return None
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:
     size = float(np.nanmax(np.abs(a), initial=0.0))
-    return a.shape == b.shape and np.allclose(a, b, rtol=0, atol=1e3 * SAME * size, equal_nan=True)
+    return a.shape == b.shape and np.allclose(a, b, rtol=0, atol=1e3 * REPEATABLE * size, equal_nan=True)
 
 
-def _first(case: Case) -> Mistake:
-    """What the first rule that fits says; unknown where none does."""
+def _first_that_fits(case: Case) -> Mistake:
     for rule in RULES:
         try:
             found = rule(case)
@@ -72,6 +69,6 @@ def _first(case: Case) -> Mistake:
             continue
         if found:
             return found
-    last = max(case.wrong, key=lambda part: part.layer).name
-    right = listed([part for part in case.parts if part.right]) or "none"
+    last = max(case.wrong, key=lambda t: t.layer).name
+    right = names_of([t for t in case.tensors if t.right]) or "none"
     return Mistake("unknown", f"The last wrong gradient is that of {last}; right are {right}.", tensor=last)

@@ -19,16 +19,16 @@ from nnbackprop.nn.layers import ACTIVATIONS, Activation
 from .catalogue import Mistake
 from .evidence import Case, norm
 
-FITS = 1e-5
-ROUNDS = 6
+TOLERANCE = 1e-5
+POINTS = 6
 MOST_OUTPUTS = 100
 ELEMENTWISE: dict[str, Activation] = {name: kind() for name, kind in ACTIVATIONS.items() if name != "softmax"}
-"""The activations of one number each."""
+"""The activations that map one number to one number."""
 
 
 @dataclass(frozen=True, eq=False)
 class LossModel:
-    """A loss and its output activation: p (rounds, k) outputs at c (rounds, k), q (k,) and s."""
+    """A loss and its output activation: p (points, k) outputs at c (points, k), q (k,) and s."""
 
     name: str
     squared: bool
@@ -39,9 +39,9 @@ class LossModel:
 
 
 def output_layer(case: Case) -> Mistake | None:
-    """The last layer's own gradients are wrong: what was taken for the derivative of loss and output?"""
+    """The last layer's own gradients are wrong: which formula was used for dJ/dz?"""
     top = len(case.layers) - 1
-    W, b = case.part(top, "W"), case.part(top, "b")
+    W, b = case.tensor(top, "W"), case.tensor(top, "b")
     curves = output_curves(case)
     if curves is None or W is None or W.right or (b is not None and b.right):
         return None
@@ -53,26 +53,26 @@ def output_layer(case: Case) -> Mistake | None:
     if model is None:
         p = output(ELEMENTWISE["sigmoid"], c)
         targets = numerical / (1 - p)
-        if norm(targets - targets.mean(axis=0)) <= FITS * norm(targets) and _fit(analytic, p):
+        if norm(targets - targets.mean(axis=0)) <= TOLERANCE * norm(targets) and _fit(analytic, p):
             evidence = "The loss behaves as -t log p alone; the analytic gradient is p - t."
             return Mistake("cross-entropy-half", evidence)
         return None
-    for id, formula, expected in _mistaken(model, c):
-        if norm(analytic - expected) <= FITS * norm(analytic):
+    for id, formula, expected in _wrong_formulas(model, c):
+        if norm(analytic - expected) <= TOLERANCE * norm(analytic):
             return Mistake(id, f"The loss behaves as {model.name}; the analytic gradient is {formula}.")
     return None if model.squared else _other_targets(model, analytic)
 
 
 def output_curves(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Outputs c (rounds, k) with the last biases' analytic and numerical gradients there; None without biases."""
+    """Outputs c (points, k) with the last biases' analytic and numerical gradients there; None without biases."""
     if not case.layers:
         return None
     W, b = case.layers[-1].W, case.layers[-1].b
     k = case.point[W].shape[1]
     if b is None or k > MOST_OUTPUTS:
         return None
-    cs = np.random.Generator(np.random.Philox(key=7)).standard_normal((ROUNDS, k))
-    rows = [bias_gradients(case, b, case.at({W: 0, b: c}), k) for c in cs]
+    cs = np.random.Generator(np.random.Philox(key=7)).standard_normal((POINTS, k))
+    rows = [bias_gradients(case, b, case.point_with({W: 0, b: c}), k) for c in cs]
     analytic, numerical = (np.array(column) for column in zip(*rows, strict=True))
     return cs, analytic, numerical
 
@@ -90,17 +90,17 @@ def loss_of(case: Case) -> LossModel | None:
 
 
 def fit_loss(c: np.ndarray, numerical: np.ndarray) -> LossModel | None:
-    """The first usual loss whose gradient (rounds, k) at outputs c (rounds, k) is `numerical`."""
-    usual = [
+    """The first of the usual losses whose gradient (points, k) at outputs c (points, k) is `numerical`."""
+    losses = [
         ("softmax with cross-entropy", False, "softmax"),
         ("sigmoid with binary cross-entropy", False, "sigmoid"),
         *((f"squared error on {name}", True, name) for name in ("softmax", *ELEMENTWISE)),
     ]
-    for name, squared, activation in usual:
+    for name, squared, activation in losses:
         layer = ACTIVATIONS[activation]()
         p, D = output(layer, c), _jacobian(layer, c) if squared else None
         fitted = _fit(numerical, p, D, sum_to_one=activation == "softmax")
-        if fitted and abs(fitted[0]) > FITS * norm(numerical):
+        if fitted and abs(fitted[0]) > TOLERANCE * norm(numerical):
             return LossModel(name, squared, activation, *fitted, p)
     return None
 
@@ -112,20 +112,20 @@ def _fit(
 
     Targets of a softmax sum to 1, which its Jacobian does not tell: sum q = s.
     """
-    rounds, k = p.shape
-    D = np.stack([np.eye(k)] * rounds) if D is None else D
+    points, k = p.shape
+    D = np.stack([np.eye(k)] * points) if D is None else D
     columns = np.concatenate([np.einsum("rij,rj->ri", D, p)[..., None], -D], axis=2).reshape(-1, 1 + k)
-    wanted = gradient.reshape(-1)
-    if not np.isfinite(wanted).all():
+    target = gradient.reshape(-1)
+    if not np.isfinite(target).all():
         return None
     if sum_to_one:
-        columns, wanted = np.vstack([columns, [-1.0, *np.ones(k)]]), np.append(wanted, 0.0)
-    s, *q = np.linalg.lstsq(columns, wanted, rcond=None)[0]
-    return (float(s), np.array(q)) if norm(columns @ [s, *q] - wanted) <= FITS * norm(wanted) else None
+        columns, target = np.vstack([columns, [-1.0, *np.ones(k)]]), np.append(target, 0.0)
+    s, *q = np.linalg.lstsq(columns, target, rcond=None)[0]
+    return (float(s), np.array(q)) if norm(columns @ [s, *q] - target) <= TOLERANCE * norm(target) else None
 
 
-def _mistaken(model: LossModel, c: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
-    """What people take for dJ/dz: the mistake's id, the formula, and the gradient it gives."""
+def _wrong_formulas(model: LossModel, c: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Wrong formulas for dJ/dz: the mistake's id, the formula, and the gradient it gives."""
     s, q, p = model.s, model.q, model.p
     delta = s * p - q
     if not model.squared:
@@ -139,26 +139,25 @@ def _mistaken(model: LossModel, c: np.ndarray) -> Iterator[tuple[str, str, np.nd
     if model.activation == "softmax":
         yield "softmax-diagonal", "(p - t) p (1 - p)", delta * p * (1 - p)
         return
-    for id, taken, curve in mistaken_derivatives(model.activation, ELEMENTWISE[model.activation], c):
-        yield id, f"(a - t) {taken}", delta * curve
+    for id, used, curve in wrong_derivatives(model.activation, ELEMENTWISE[model.activation], c):
+        yield id, f"(a - t) {used}", delta * curve
 
 
-def mistaken_derivatives(true: str, layer: Activation, z: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
-    """What people put in place of f'(z), with the mistake's id; never f'(z) itself."""
+def wrong_derivatives(name: str, layer: Activation, z: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
+    """What is put in place of f'(z) by mistake: the id, the formula and its values; never f'(z) itself."""
     a, right = output(layer, z), slope(layer, z)
     wrong, at_a = "wrong-activation-derivative", "activation-derivative-at-a"
     rows = [
         ("activation-derivative-missing", "1", np.ones_like(z)),
-        (at_a, f"{true}'(a)", slope(layer, a)),
-        (at_a if true == "sigmoid" else wrong, "z (1 - z)", z * (1 - z)),
-        (at_a if true == "tanh" else wrong, "1 - z^2", 1 - z * z),
+        (at_a, f"{name}'(a)", slope(layer, a)),
+        (at_a if name == "sigmoid" else wrong, "z (1 - z)", z * (1 - z)),
+        (at_a if name == "tanh" else wrong, "1 - z^2", 1 - z * z),
         (wrong, "a (1 - a)", a * (1 - a)),
         (wrong, "1 - a^2", 1 - a * a),
-        (wrong, f"{true}'(z)^2", right**2),
-        (wrong, "[z > 0]", (z > 0) * 1.0),
-        *((wrong, f"{name}'(z)", slope(other, z)) for name, other in ELEMENTWISE.items()),
+        (wrong, f"{name}'(z)^2", right**2),
+        *((wrong, f"{other}'(z)", slope(kind, z)) for other, kind in ELEMENTWISE.items()),
     ]
-    return ((id, taken, w) for id, taken, w in rows if norm(w - right) > 1e-4 * norm(right))
+    return ((id, used, w) for id, used, w in rows if norm(w - right) > 1e-4 * norm(right))
 
 
 def _other_targets(model: LossModel, analytic: np.ndarray) -> Mistake | None:
@@ -166,21 +165,19 @@ def _other_targets(model: LossModel, analytic: np.ndarray) -> Mistake | None:
     fitted = _fit(analytic, model.p)
     if fitted is None:
         return None
-    (s, q), k = fitted, len(model.q)
+    (s, q), softmax = fitted, model.activation == "softmax"
     shift = q - model.q
-    other_s = abs(s - model.s) > FITS * abs(s)
-    if not other_s and norm(shift) <= FITS * norm(q):
+    other_s = abs(s - model.s) > TOLERANCE * abs(s)
+    if not other_s and norm(shift) <= TOLERANCE * norm(q):
         return None  # right where all outputs are equal
-    if model.activation == "softmax" and k > 1 and abs(s - model.s) > FITS and np.ptp(shift) <= FITS * norm(q):
+    if softmax and other_s and len(q) > 1 and np.ptp(shift) <= TOLERANCE * norm(q):
         evidence = f"The analytic gradient is p - t with p too small, by {s / model.s:.6g} times."
         return Mistake("softmax-axis", evidence)
     of_loss, of_gradient = (
         ", ".join(f"{x:.4g}" for x in np.round(t[:8], 9) + 0.0) for t in (model.q / model.s, q / s)
     )
     targets = f"The mean targets are {of_loss} in the loss and {of_gradient} in the gradient"
-    if abs(s) > FITS and np.abs(q / s - np.round(q / s)).max() <= FITS:
-        return Mistake("wrong-targets", f"{targets}: whole columns get the 1.")
-    if other_s and (model.activation != "softmax" or abs(q.sum() - s) < FITS * s):
+    if other_s and (not softmax or abs(q.sum() - s) < TOLERANCE * s):
         return Mistake("class-weights-missing", f"{targets}, and the weights {model.s:.6g} and {s:.6g}.")
     return Mistake("wrong-targets", f"{targets}.")
 
@@ -197,6 +194,6 @@ def slope(layer: Activation, z: np.ndarray) -> np.ndarray:
 
 
 def _jacobian(layer: Activation, c: np.ndarray) -> np.ndarray:
-    """dp/dc (rounds, k, k) by differences."""
+    """dp/dc (points, k, k) by differences."""
     steps = 1e-5 * np.eye(c.shape[1])
     return np.stack([(output(layer, c + v) - output(layer, c - v)) / 2e-5 for v in steps], axis=2)

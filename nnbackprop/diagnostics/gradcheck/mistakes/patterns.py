@@ -1,4 +1,4 @@
-"""Rules that read the gradients as they are: shapes, places, constant factors, penalties, one wrong part."""
+"""Rules that read the gradients as they are: shapes, places, constant factors, penalties, one wrong tensor."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ import numpy as np
 from nnbackprop.diagnostics.gradcheck.central_differences import Tensors, Value, partial_derivatives
 
 from .catalogue import Mistake
-from .evidence import Case, listed, norm
-from .hidden_layer import has_dropout, l2_of_loss
+from .evidence import Case, names_of, norm
+from .hidden_layer import dropout_masks, l2_of_loss
 from .output_layer import loss_of
 
 CLOSE = 1e-6
-MOST = 1000  # entries of a tensor that is compared as a whole
+MOST_ENTRIES = 1000  # of a tensor that is compared as a whole
 
 
 def wrong_shapes(value: Value, point: Tensors, analytic: Tensors) -> Mistake | None:
     """Gradients that are not finite, or have another shape than their parameter; `analytic` as it was returned."""
     for name, a in point.items():
         g = analytic[name]
-        if lost := int(np.count_nonzero(~np.isfinite(g))):
-            evidence = f"{lost} of {g.size} numbers in the gradient of {name} are NaN or infinite."
+        if bad := int(np.count_nonzero(~np.isfinite(g))):
+            evidence = f"{bad} of {g.size} numbers in the gradient of {name} are NaN or infinite."
             return Mistake("gradient-not-finite", evidence)
         if _broadcast_shape(g) == _broadcast_shape(a):
             continue
-        words = f"The gradient of {name} has shape {g.shape}, and {name} has {a.shape}"
-        if a.size <= MOST:
+        evidence = f"The gradient of {name} has shape {g.shape}, and {name} has {a.shape}"
+        if a.size <= MOST_ENTRIES:
             numerical = partial_derivatives(value, point, name, range(a.size), CLOSE).values
-            if other := _given_for(numerical, name, analytic):
-                return Mistake("gradient-order", f"{words}; the one returned for {other} is that of {name}.")
+            if other := _returned_for(numerical, name, analytic):
+                return Mistake("gradient-order", f"{evidence}; the one returned for {other} is that of {name}.")
             for axis in range(g.ndim) if g.size != a.size else ():
                 if _close(g.sum(axis=axis), numerical):
-                    evidence = f"{words}. Its sum over axis {axis} ({g.shape[axis]}) is right."
+                    evidence = f"{evidence}. Its sum over axis {axis} ({g.shape[axis]}) is right."
                     return Mistake("bias-not-summed", evidence)
         if g.size != a.size and (a.ndim < 2 or 1 in a.shape):
-            return Mistake("bias-not-summed", f"{words}.", certain=False)
-        return Mistake("gradient-shape", f"{words}: {name} -= lr * d{name} goes wrong.")
+            return Mistake("bias-not-summed", f"{evidence}.", certain=False)
+        return Mistake("gradient-shape", f"{evidence}: {name} -= lr * d{name} goes wrong.")
     return None
 
 
@@ -50,59 +50,56 @@ def _close(a: np.ndarray, b: np.ndarray) -> bool:
     return a.size == b.size and bool(b.any()) and norm(a.reshape(-1) - b.reshape(-1)) <= 10 * CLOSE * norm(b)
 
 
-def _given_for(numerical: np.ndarray, name: str, analytic: Tensors) -> str | None:
-    """The other tensor whose gradient is in truth this one's."""
+def _returned_for(numerical: np.ndarray, name: str, analytic: Tensors) -> str | None:
+    """The other tensor for which the gradient of `name` was returned."""
     return next((other for other, g in analytic.items() if other != name and _close(g, numerical)), None)
 
 
-def misplaced(case: Case) -> Mistake | None:
+def another_order(case: Case) -> Mistake | None:
     """The right numbers, returned for another tensor or in another order."""
-    analytic = case.gradients(case.point)
-    for name in (part.name for part in case.wrong):
-        g = analytic[name]
-        if g.size > MOST or not g.any():
+    for name in (t.name for t in case.wrong):
+        g = case.analytic[name]
+        if g.size > MOST_ENTRIES or not g.any():
             continue
         values = partial_derivatives(case.value, case.point, name, range(g.size), 1e-4).values
         numerical = np.nan_to_num(values).reshape(g.shape)
-        if other := _given_for(numerical, name, analytic):
+        if other := _returned_for(numerical, name, case.analytic):
             return Mistake("gradient-order", f"The gradient returned for {other} is that of {name}.")
         if g.size > 2 and _close(np.sort(g, None), np.sort(numerical, None)):
-            turned = g.ndim == 2 and _close(g.T, numerical)
-            words = "is the transpose of the right one" if turned else "has the right numbers in another order"
-            return Mistake("gradient-order", f"The gradient of {name} {words}.")
+            return Mistake("gradient-order", f"The gradient of {name} has the right numbers in another order.")
     return None
 
 
-def zero_or_near(case: Case) -> Mistake | None:
+def zero_or_nearly_right(case: Case) -> Mistake | None:
     """The loss does not move at all, or the wrong gradients are zero, or nearly right."""
-    if all(norm(part.numerical) <= 1e-9 * norm(part.analytic) for part in case.parts):
-        size = max(float(np.abs(part.analytic).max()) for part in case.parts)
+    if all(norm(t.numerical) <= 1e-9 * norm(t.analytic) for t in case.tensors):
+        size = max(float(np.abs(t.analytic).max()) for t in case.tensors)
         evidence = f"No parameter moves the loss, and the analytic gradient has entries up to {size:.3g}."
         return Mistake("loss-does-not-move", evidence)
-    if not any(part.analytic.any() for part in case.wrong):
-        return Mistake(
-            "gradient-zero", f"The gradient of {listed(case.wrong)} is zero, and the loss moves with it."
-        )
-    worst = max(part.misfit(part.numerical) for part in case.parts)
-    if worst > 1e-3 or any(part.excess(part.values) is not None for part in case.wrong if len(part.analytic) > 1):
+    if not any(t.analytic.any() for t in case.wrong):
+        return Mistake("gradient-zero", f"The gradient of {names_of(case.wrong)} is 0; the loss moves with it.")
+    worst = max(t.error(t.numerical) for t in case.tensors)
+    if worst > 1e-3 or any(t.excess(t.values) is not None for t in case.wrong if len(t.analytic) > 1):
         return None
     return Mistake("nearly-right", f"Gradients are off by at most {worst:.1e} of their size.", certain=False)
 
 
 def wrong_penalty(case: Case) -> Mistake | None:
-    """The gradients differ by a multiple of the parameters themselves."""
+    """The gradients differ by a multiple of the parameters themselves, or of their signs."""
     wrong = case.wrong
-    signs = [part.excess(np.sign(part.values)) for part in wrong]
-    if None not in signs and any(len(part.analytic) > 2 for part in wrong):
-        return Mistake("l1-missing", f"analytic - numerical is {signs[0]:.6g} times the signs of {listed(wrong)}.")
-    excesses = [c for part in wrong if (c := part.excess(part.values)) is not None]
-    if len(excesses) < len(wrong) or all(len(part.analytic) == 1 for part in wrong):
+    signs = [t.excess(np.sign(t.values)) for t in wrong]
+    if None not in signs and any(len(t.analytic) > 2 for t in wrong):
+        return Mistake(
+            "l1-missing", f"analytic - numerical is {signs[0]:.6g} times the signs of {names_of(wrong)}."
+        )
+    excesses = [c for t in wrong if (c := t.excess(t.values)) is not None]
+    if len(excesses) < len(wrong) or all(len(t.analytic) == 1 for t in wrong):
         return None
     c = float(np.median(excesses))
     if np.ptp(excesses) > 0.01 * abs(c):
         return None
-    evidence = f"analytic - numerical is {c:.6g} times the parameters themselves in {listed(wrong)}"
-    if all(part.kind == "b" for part in wrong):
+    evidence = f"analytic - numerical is {c:.6g} times the parameters themselves in {names_of(wrong)}"
+    if all(t.kind == "b" for t in wrong):
         if c > 0:
             return Mistake("l2-on-biases", f"{evidence}, and the weights are right.")
         return Mistake("l2-missing", f"{evidence}: the loss penalises biases.")
@@ -111,62 +108,57 @@ def wrong_penalty(case: Case) -> Mistake | None:
         return Mistake("l2-missing" if c < 0 else "l2-not-averaged", f"{evidence}.", certain=False)
     of_loss = l2_of_loss(case, layer)
     of_gradient = of_loss + c
-    evidence = f"{evidence}; the loss has L2 with {of_loss:.6g}, the gradient with {of_gradient:.6g}"
-    small = 1e-3 * abs(c)
-    if abs(of_gradient) < small or abs(of_loss) < small:
-        return Mistake("l2-missing", f"{evidence}.")
-    if abs(of_gradient + of_loss) < small:
-        return Mistake("sign-flipped", f"{evidence}: the penalty's sign is the wrong one.")
-    evidence = f"{evidence}, {of_gradient / of_loss:.6g} times as much."
+    evidence = f"{evidence}; the loss has L2 with {of_loss:.6g}, the gradient with {of_gradient:.6g}."
+    if min(abs(of_gradient), abs(of_loss)) < 1e-3 * abs(c):
+        return Mistake("l2-missing", evidence)
     return Mistake("l2-not-averaged", evidence, certain=layer == wrong[0].layer)
 
 
 def constant_factors(case: Case) -> Mistake | None:
-    """Analytic is a constant times numerical in every part that is wrong; a penalty may stand beside it."""
+    """Analytic is a constant times numerical in every wrong tensor, but perhaps for a penalty."""
     wrong = case.wrong
-    values = np.array([part.factor or 0.0 for part in wrong])
+    values = np.array([t.factor or 0.0 for t in wrong])
     if not values.all():
         return None
-    evidence = "analytic / numerical is " + ", ".join(
-        f"{a:.6g} in {part.name}" for part, a in zip(wrong, values, strict=True)
-    )
-    precision = 1e-8 + max(part.rounding / (norm(part.numerical) or 1.0) for part in wrong)  # of a, relative to 1
+    factors = ", ".join(f"{a:.6g} in {t.name}" for t, a in zip(wrong, values, strict=True))
+    evidence = f"analytic / numerical is {factors}"
+    precision = 1e-8 + max(t.rounding / (norm(t.numerical) or 1.0) for t in wrong)  # of a, relative to 1
     same, a = np.ptp(values) <= precision * np.abs(values).max(), float(np.median(values))
     if same and abs(a + 1) < precision:
         return Mistake("sign-flipped", f"{evidence}.")
-    if same and len(wrong) == len(case.parts):
-        return _everywhere(case, a, precision, f"{evidence}: every gradient is right up to the factor {a:.6g}")
-    right = [part.layer for part in case.parts if part.right]
-    below = (
-        bool(right) and min(right) > max(part.layer for part in wrong) and values.min() > 0 and values.max() < 1
+    if same and len(wrong) == len(case.tensors):
+        return _one_factor(case, a, precision, f"{evidence}: every gradient is right up to the factor {a:.6g}")
+    right = [t.layer for t in case.tensors if t.right]
+    too_small_below = (
+        bool(right) and min(right) > max(t.layer for t in wrong) and 0 < min(values) <= max(values) < 1
     )
-    if below and any(has_dropout(case, layer)[1] for layer in range(len(case.layers) - 1)):
+    if too_small_below and any(dropout_masks(case, layer)[1] for layer in range(len(case.layers) - 1)):
         return Mistake("dropout-scale-missing", f"{evidence}, and the layers above are right.")
     if not same:
-        m = _whole(float(values.max()), precision)
-        powers = np.log(values) / -np.log(m) if m else np.zeros(1)
+        n = _batch_size(float(values.max()), precision)
+        powers = np.log(values) / -np.log(n) if n else np.zeros(1)
         whole = np.round(powers).min() > 0 and np.abs(powers - np.round(powers)).max() < precision
-        words = f"{evidence}: powers of 1/{m}, a batch of {m} samples."
-        return Mistake("mean-twice", words, certain=False) if whole else None
-    biases = all(part.kind == "b" for part in wrong)
-    if biases and all(len(part.analytic) == 1 for part in wrong):
-        return None
-    if m := _whole(a, precision):
+        evidence = f"{evidence}: powers of 1/{n}, a batch of {n} samples."
+        return Mistake("mean-twice", evidence, certain=False) if whole else None
+    biases = all(t.kind == "b" for t in wrong)
+    if biases and all(len(t.analytic) == 1 for t in wrong):
+        return None  # one number is always a multiple of another
+    if n := _batch_size(a, precision):
         id = "missing-batch-mean" if a > 1 else "bias-not-summed" if biases else "mean-twice"
-        words = f"{evidence}, and the others are right: a batch of {m} samples."
-        return Mistake(id, words, certain=id == "bias-not-summed")
+        evidence = f"{evidence}, and the others are right: a batch of {n} samples."
+        return Mistake(id, evidence, certain=id == "bias-not-summed")
     return Mistake("constant-factor", f"{evidence}, and the others are right.", certain=False)
 
 
-def _whole(a: float, precision: float) -> int | None:
+def _batch_size(a: float, precision: float) -> int | None:
     """The whole number, a batch of 3 or more, that a or 1/a is."""
-    times = max(a, 1 / a)
-    return round(times) if times > 2.5 and abs(times / round(times) - 1) < precision else None
+    n = max(a, 1 / a)
+    return round(n) if n > 2.5 and abs(n / round(n) - 1) < precision else None
 
 
-def _everywhere(case: Case, a: float, precision: float, evidence: str) -> Mistake:
+def _one_factor(case: Case, a: float, precision: float, evidence: str) -> Mistake:
     """One factor in every gradient: the batch, the outputs, the squared error's own, or the user's."""
-    loss, samples = loss_of(case), _whole(a, precision)
+    loss, n = loss_of(case), _batch_size(a, precision)
     k = len(loss.q) if loss else 0
 
     def equal(x: float, y: float) -> bool:
@@ -180,40 +172,46 @@ def _everywhere(case: Case, a: float, precision: float, evidence: str) -> Mistak
         return Mistake("missing-output-mean", f"{evidence}; the loss is a mean over its {k} outputs too.")
     elif loss.s > 1.5 and equal(a, 1 / loss.s):
         return Mistake("missing-batch-mean", f"{evidence}; the loss is a sum over {loss.s:.6g} samples.")
-    if samples is None:
+    if n is None:
         return Mistake("constant-factor", f"{evidence}.", certain=min(abs(a - 2), abs(a - 0.5)) > CLOSE)
-    words = (
-        f"{evidence}. A batch of {samples} samples explains it; if yours is another, a factor of your own does."
-    )
-    return Mistake("missing-batch-mean" if a > 1 else "mean-twice", words, certain=False)
+    evidence = f"{evidence}. A batch of {n} samples explains it; if yours is another, a factor of your own does."
+    return Mistake("missing-batch-mean" if a > 1 else "mean-twice", evidence, certain=False)
 
 
 def normalization(case: Case) -> Mistake | None:
-    """Scaling weights does not change the loss, as before batch normalisation, and the analytic gradient does."""
-    gradients = case.gradients(case.point)
-    for part in case.wrong:
-        W, g = case.point[part.name], gradients[part.name]
-        if part.kind == "b" or W.ndim < 2:
-            continue
-        J, doubled = case.value(case.point), case.value(case.at({part.name: 2 * W}))
-        if abs(doubled - J) < 1e-4 * abs(J) and abs(float(np.sum(g * W))) > 1e-2 * norm(g) * norm(W):
-            words = f"Scaling {part.name} leaves the loss as it is, and the analytic gradient has a part along it."
-            return Mistake("normalization-terms-missing", words, certain=False)
+    """Weights whose scale does not change the loss, as before batch normalisation."""
+    J = case.value(case.point)
+    for t in case.wrong:
+        doubled = case.value(case.point_with({t.name: 2 * case.point[t.name]}))
+        if t.kind == "W" and abs(doubled - J) < 1e-4 * abs(J) and norm(t.numerical) > 10 * t.rounding:
+            evidence = f"Scaling {t.name} leaves the loss as it is, and the gradient of {t.name} is wrong."
+            return Mistake("normalization-terms-missing", evidence, certain=False)
     return None
 
 
 def one_wrong_tensor(case: Case) -> Mistake | None:
-    """A layer whose weights or biases alone are wrong, while the error that goes through it is right."""
+    """Weights or biases alone are wrong, while the error that goes through their layer is right."""
+    wrong = case.wrong
     if not case.layers:
-        return None
-    if all(part.kind == "b" for part in case.wrong):
-        evidence = f"The gradient of {listed(case.wrong)} is wrong and every weight's is right."
+        return _used_twice(case)
+    if all(t.kind == "b" for t in wrong):
+        evidence = f"The gradient of {names_of(wrong)} is wrong and every weight's is right."
         return Mistake("bias-not-summed", evidence, certain=False)
-    top = max(part.layer for part in case.wrong)
-    W, b = case.part(top, "W"), case.part(top, "b")
-    below_right = top > 0 and all(part.right for part in case.parts if part.layer == top - 1)
+    top = max(t.layer for t in wrong)
+    W, b = case.tensor(top, "W"), case.tensor(top, "b")
+    below_right = top > 0 and all(t.right for t in case.tensors if t.layer == top - 1)
     if W is not None and not W.right and (b.right if b else below_right):
         right = b.name if b else "the layer below"
         evidence = f"The gradient of {W.name} is wrong and that of {right} is right: dz is right, x not."
         return Mistake("wrong-layer-input", evidence)
+    return None
+
+
+def _used_twice(case: Case) -> Mistake | None:
+    """An autoencoder's W (in, out), the only wrong one, with biases (out,) and (in,): its decoder is W^T."""
+    name = case.wrong[0].name
+    shape, others = case.point[name].shape, [a.shape for other, a in case.point.items() if other != name]
+    if len(case.wrong) == 1 and len(shape) == 2 and sorted(others) == sorted((size,) for size in shape):
+        evidence = f"Only the gradient of {name} {shape} is wrong, and biases fit both of its axes."
+        return Mistake("tied-weight", evidence, certain=False)
     return None
