@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from nnbackprop.diagnostics.difference import difference
+from nnbackprop.diagnostics.difference import difference, json_values
 from nnbackprop.errors import RunFolderError, UsageError
 from nnbackprop.runs import build
 from nnbackprop.runs import config as configuration
@@ -106,9 +106,9 @@ class Replay:
         return self.exact or (bool(self.changes) and near and all(m.agrees for m in self.metrics))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Plain values for JSON; a number that is not finite is null."""
         verdict = {"exact": self.exact, "tolerance": self.tolerance, "passed": self.passed}
-        return {**asdict(self), "run": str(self.run), **verdict}
+        return dict(json_values({**asdict(self), **verdict}))
 
 
 def replay(run: str, where: Mapping[str, Any], runs: Path, display: Display = lambda header: Callback()) -> Replay:
