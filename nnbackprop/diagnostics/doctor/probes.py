@@ -26,7 +26,7 @@ MOST = 200  # samples: means over them are good to a few percent, and a pass tak
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Tables with any fault in them, and the settings of the run that would use them.
+    """Raw data with any fault in it, and the settings of the run that would use it.
 
     outputs      how many outputs the network is to have, where that is known
     full_batch   whether every step sees all samples, so that their order means nothing
