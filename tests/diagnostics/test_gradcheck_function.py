@@ -21,7 +21,7 @@ from tests.support.numpy_networks.user_mistakes import CASES
 def test_a_mistake_fails_and_is_named(spec: Spec) -> None:
     report = check(spec)
     assert not report.passed
-    # what stands in the place of f' is measured by a layer's biases
+    # what is used in place of f' shows in the gradient of a layer's biases
     without_biases = spec.bias == "none" and "derivative" in spec.mistake
     assert report.mistakes[0].id == ("unknown" if without_biases else spec.expected), str(report)
 

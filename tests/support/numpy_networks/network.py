@@ -63,9 +63,9 @@ class Network:
         penalised = W + b if spec.l2_biases else W
         return float(J + self.decay() / 2 * sum(np.sum(w**2) for w in penalised))
 
-    def decay(self, mistaken: bool = False) -> float:
+    def decay(self, wrong: bool = False) -> float:
         """What the penalty adds to the gradient of a weight w is this, times w."""
-        return self.spec.l2 / self.spec.n if self.spec.l2_averaged and not mistaken else self.spec.l2
+        return self.spec.l2 / self.spec.n if self.spec.l2_averaged and not wrong else self.spec.l2
 
     def grad(self, params: Any) -> Any:
         spec, (W, b) = self.spec, self.spec.unpack(params)
@@ -158,7 +158,7 @@ class Network:
         return self.slope(layer, self.spec.activation(layer), z[at], a[layer + 1])
 
     def slope(self, layer: int, activation: str, z: Array, a: Array) -> Array:
-        """f'(z), or what was taken for it."""
+        """f'(z), or what is used in its place."""
         if self.has("activation-derivative-at-a", layer):
             return DERIVATIVE[activation](a)
         mistake, _, other = self.spec.mistake.partition("/")
@@ -167,7 +167,7 @@ class Network:
         return DERIVATIVE[activation](z)
 
     def returned(self, kind: str, i: int, g: Array) -> Array:
-        """The gradient, in an array of its own or, as a layer object keeps it, always in the same."""
+        """The gradient, in an array of its own or, as a layer object does, in the same one at every call."""
         variants = ("accumulated", f"accumulated/{kind}", "accumulated/copies", "accumulated/one step made before")
         accumulates = any(self.has(mistake, i) for mistake in variants)
         if not accumulates and self.spec.style != "layers":

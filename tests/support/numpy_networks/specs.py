@@ -16,10 +16,12 @@ ONE = Spec()
 DEEP = Spec(widths=(5, 5, 5, 5, 3), hidden="tanh", n=9, form="list", bias="(1,k)")
 TWO = Spec(widths=(4, 6, 6, 3), hidden="sigmoid", n=11, gain=2.0)
 MEAN_SQUARES = Spec(widths=(4, 7, 5), hidden="sigmoid", n=12, **SIGMOIDS)
+# samples in columns and Theta with its biases: the courses of Andrew Ng
 NG = Spec("columns", (4, 5, 5, 1), "relu", n=10, **BINARY)
 NG_SOFTMAX = Spec("columns", (5, 8, 4), "tanh", n=7)
 EX4 = Spec("theta", (5, 6, 4), "sigmoid", n=9, l2=1.0, l2_averaged=True, bias="first column", **BINARY)
 EX4_LIST = Spec("theta", (4, 5, 5, 3), "sigmoid", n=6, form="list", bias="first column", gain=2.0, **BINARY)
+# layer objects, lecture notes, a book, a blog
 OBJECTS = Spec("layers", (6, 8, 5, 4), "relu", n=13, form="list")
 NOTES = Spec("notes", (5, 10, 3), "relu", n=14, l2=0.2)
 BOOK = Spec("book", (4, 6, 3), "sigmoid", "sigmoid", "half", 6, form="weights-first", bias="(k,1)")
@@ -87,7 +89,7 @@ RIGHT = [
     EX4_LIST,
     replace(EX4, widths=(3, 4), l2=2.0),
     replace(EX4, widths=(3, 4, 4, 4, 3), l2=0.5, zero_bias=True),
-    # layer objects that hand out the same arrays at every call
+    # layer objects that return the same arrays at every call
     OBJECTS,
     replace(OBJECTS, l2=0.1),  # one z of its ReLUs is 2e-5: a wide step runs over the kink
     replace(OBJECTS, keep_prob=0.6, l2=0.1, hidden="gelu"),
@@ -163,7 +165,7 @@ WRONG = [
     *wrong("softmax-diagonal", (ONE, SQUARE_SOFTMAX), (OBJECTS, {**SQUARE_SOFTMAX, "n": 9})),
     *wrong("softmax-axis/gradient", ONE, DEEP, NOTES, NG_SOFTMAX, (ONE, {"widths": (6, 4)})),
     *wrong("softmax-axis/both", ONE, DEEP, NG_SOFTMAX, (ONE, {"widths": (6, 4), "n": 11})),
-    # matrices and layers taken for others
+    # the matrix or layer is another
     *wrong("weight-transposed", (ONE, {"widths": (4, 3, 3)}), (DEEP, {"at": (1, 2)}), (TWO, {"at": (1,)})),
     *wrong("weight-transposed", (NG, {"at": (1,)}), (NOTES, {"widths": (6, 4, 4), "at": (1,)})),
     *wrong("weight-transposed", (OBJECTS, {"widths": (4, 7, 7, 3), "at": (1,)}), (DEEP, {"at": (2,), "l2": 0.1})),
@@ -199,7 +201,7 @@ WRONG = [
     *wrong("sign-flipped", (DEEP, {"at": (1,)}), (ONE, {"at": (1,)}), (ONE, {"hidden": "relu", "at": (0,)})),
     *wrong("sign-flipped/weights", (TWO, {"at": (0,)})),
     *wrong("sign-flipped/going back", ONE, (DEEP, {"at": (2,)})),
-    # the order of things, and what is kept
+    # the order of updates, and state between calls
     *wrong("updated-too-early", ONE, (DEEP, {"at": (1, 2, 3)}), NG, NOTES, (ONE, {"hidden": "relu", "l2": 0.2})),
     *wrong("updated-too-early", OBJECTS, (TWO, {"at": (2,)}), EX4_LIST),
     *wrong("accumulated", ONE, OBJECTS, BOOK, EX4, (OBJECTS, {"at": (0,)})),
