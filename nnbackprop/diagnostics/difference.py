@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,13 +26,26 @@ def difference(a: np.ndarray, b: np.ndarray) -> Difference:
     a, b = a.astype(float), b.astype(float)  # squares of small float32 numbers would underflow
     with np.errstate(all="ignore"):  # inf - inf is handled below
         d = a - b
-        absolute, norm, size = float(np.max(np.abs(d), initial=0.0)), _norm(d), _norm(b)
-    if not (math.isfinite(norm) and math.isfinite(absolute)):
+        absolute, distance, size = float(np.max(np.abs(d), initial=0.0)), norm(d), norm(b)
+    if not (math.isfinite(distance) and math.isfinite(absolute)):
         return Difference(math.inf, math.inf, math.inf)
     if size == 0.0:
-        return Difference(absolute, norm, 0.0 if norm == 0.0 else math.inf)
-    return Difference(absolute, norm, norm / size)
+        return Difference(absolute, distance, 0.0 if distance == 0.0 else math.inf)
+    return Difference(absolute, distance, distance / size)
 
 
-def _norm(a: np.ndarray) -> float:
-    return math.sqrt(np.sum(a * a))  # np.linalg.norm wakes a thread pool for each tensor
+def norm(*arrays: np.ndarray) -> float:
+    """The Euclidean norm of all numbers of `arrays`, in float64."""
+    squares = (np.sum(np.square(a, dtype=np.float64)) for a in arrays)
+    return math.sqrt(sum(squares))  # np.linalg.norm wakes a thread pool for each tensor
+
+
+def json_values(value: Any) -> Any:
+    """Dicts, lists and numbers as JSON has them: a number that is not finite is None, a path its text."""
+    if isinstance(value, dict):
+        return {name: json_values(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_values(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value

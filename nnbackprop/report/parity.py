@@ -14,11 +14,11 @@ from rich.text import Text
 from nnbackprop.diagnostics.parity.results import KINDS, TOLERANCES, WHY, Comparison, Kind, Parity
 
 from .formatting import count, plural
-from .style import GREY, PALETTE, single
-from .tables import NONE, new_table
+from .style import GREY, PALETTE, new_plot
+from .tables import MISSING, new_table
 
 ZERO, INFINITE = 1e-18, 1e3  # where a logarithmic axis has no difference, and an infinite one
-DASHES = {"float64": "-", "float32": "-."}
+LINE_STYLES = {"float64": "-", "float32": "-."}
 
 
 def parity_report(parity: Parity) -> RenderableType:
@@ -50,7 +50,7 @@ def parity_report(parity: Parity) -> RenderableType:
 def _worst(comparison: Comparison, kind: Kind) -> tuple[str, str, str, str]:
     worst = comparison.worst(kind)
     if worst is None:
-        return NONE, NONE, NONE, NONE
+        return MISSING, MISSING, MISSING, MISSING
     absolute = max(d.absolute for d in comparison.judged(kind))
     return worst.tensor, str(worst.step), f"{worst.relative:.1e}", f"{absolute:.1e}"
 
@@ -87,14 +87,14 @@ def _title(comparison: Comparison) -> str:
 def parity_plot(parity: Parity) -> Figure:
     """The largest relative difference of each step, a line a comparison, kinks as circles, tolerances dashed."""
     first, *others = (library.name for library in parity.libraries)
-    figure, axes = single(f"Largest difference from {first}, {parity.recipe}, by step")
+    figure, axes = new_plot(f"Largest difference from {first}, {parity.recipe}, by step")
     for comparison in parity.comparisons:
         values: dict[int, float] = {}
         for d in comparison.differences:
             if not d.excuse:
                 values[d.step] = max(values.get(d.step, ZERO), min(d.relative, INFINITE))
         colour = PALETTE[others.index(comparison.library) % len(PALETTE)]
-        dashes, marker = DASHES[comparison.dtype], "o" if len(values) == 1 else ""
+        dashes, marker = LINE_STYLES[comparison.dtype], "o" if len(values) == 1 else ""
         steps, largest, label = list(values), list(values.values()), _title(comparison)
         axes.plot(steps, largest, color=colour, ls=dashes, lw=1.4, marker=marker, label=label)
         kinks = sorted({kink.step for kink in comparison.kinks} & set(values))

@@ -8,7 +8,7 @@ from rich.text import Text
 from nnbackprop.diagnostics.replay import MetricDifference, Replay, WeightDifference
 
 from .formatting import metric, plural
-from .tables import NONE, new_table
+from .tables import MISSING, new_table
 
 
 def replay_report(found: Replay) -> RenderableType:
@@ -37,7 +37,7 @@ def replay_report(found: Replay) -> RenderableType:
 
 def _relative(tensor: WeightDifference | None, tolerance: float | None) -> str:
     if tensor is None:
-        return NONE
+        return MISSING
     if tensor.equal:
         return "bit for bit"
     return f"{'[bold red]' if tolerance is not None and tensor.relative > tolerance else ''}{tensor.relative:.1e}"
@@ -45,7 +45,7 @@ def _relative(tensor: WeightDifference | None, tolerance: float | None) -> str:
 
 def _value(m: MetricDifference, value: float | None) -> str:
     if value is None:
-        return NONE
+        return MISSING
     if m.name.endswith("accuracy"):
         return metric(m.name, value)
     return f"{value:.17g}" if m.kept != m.again and isinstance(value, float) else f"{value:.6g}"

@@ -40,13 +40,13 @@ def draw() -> None:
 
 
 def claims() -> dict[str, str]:
-    """Planted mistakes by id, and what the doctor says of healthy runs: from `python -m tests.support.claims`."""
+    """Mistakes by id, and what the doctor says of healthy runs: from `python -m tests.support.claims`."""
     found = json.loads(CLAIMS.read_text())
     made = f"Made by `{found['command']}` on {found['machine']}, {found['date']}."
     mistakes, alarms = found["mistakes"], found["alarms"]
-    planted, caught, named = (sum(row[i] for row in mistakes.values()) for i in range(3))
-    total = (f"**all {len(mistakes)}**", f"**{planted}**", f"**{caught}**", f"**{named}**")
-    head = ("mistake", "planted", "caught", "named at the first guess")
+    networks, caught, named = (sum(row[i] for row in mistakes.values()) for i in range(3))
+    total = (f"**all {len(mistakes)}**", f"**{networks}**", f"**{caught}**", f"**{named}**")
+    head = ("mistake", "networks", "caught", "named")
     healthy = tuple(f"**{sum(row[i] for row in alarms.values())}**" for i in range(3))
     return {
         "mistakes": f"{table(head, [*((id, *row) for id, row in mistakes.items()), total])}\n\n"

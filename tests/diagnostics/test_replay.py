@@ -7,6 +7,7 @@ import math
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ import pytest
 
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.diagnostics.replay import (
-    MetricDifference,
     Replay,
     compare_environments,
     compare_metrics,
@@ -27,7 +27,6 @@ from nnbackprop.runs import train as runs
 from nnbackprop.runs.checkpoint import load, save
 from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.runs.run_dir import RunDir
-from nnbackprop.runs.trainer_state import progress_of
 from nnbackprop.training.callbacks import Callback, ChunkEnd
 from nnbackprop.training.trainer import Trainer
 from tests.support.commands import run, said
@@ -87,8 +86,8 @@ def train(place: Path, tmp_path: Path) -> Train:
     return train
 
 
-def again(folder: RunDir, **where: Any) -> Replay:
-    return replay(str(folder.path), where, Path("runs"))
+def again(folder: RunDir, **overrides: Any) -> Replay:
+    return replay(str(folder.path), overrides, Path("runs"))
 
 
 def command(folder: RunDir, *words: str) -> int:
@@ -141,7 +140,7 @@ def test_json_has_tensors_metrics_and_changes(train: Train, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("which", ["last", "best"])
-def test_one_flipped_bit_fails_and_its_tensor_is_named(
+def test_a_flipped_bit_or_a_zero_tensor_fails_and_its_tensor_is_named(
     which: str, train: Train, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = train()
@@ -150,6 +149,10 @@ def test_one_flipped_bit_fails_and_its_tensor_is_named(
     assert unequal == [(which, "dense2.b")]
     assert command(folder) == 1
     assert capsys.readouterr().out.splitlines()[-1].startswith("FAILED")
+    alter(folder, which, "params/3/b", np.zeros_like)  # infinitely far from zero
+    assert command(folder, "--json") == 1
+    differences = {row["relative"] for row in json.loads(capsys.readouterr().out)["tensors"]}
+    assert differences == {0.0, None}
 
 
 def test_an_altered_metric_fails(train: Train) -> None:
@@ -226,16 +229,14 @@ def test_float32_in_another_environment_is_judged_by_accuracy(train: Train) -> N
 def test_accuracies_may_differ_by_three_standard_errors(kept: float | None, agrees: bool) -> None:
     """The difference of two accuracies p on 100 samples has variance 2 p (1 - p) / 100: 0.208^2 / 9 at p = 0.4."""
     again = {"test_accuracy": 0.5, "test_loss": 1.0}
-    rows = compare_metrics({"test_accuracy": kept}, again, {"test": 100}, "float32")
+    rows = list(compare_metrics({"test_accuracy": kept}, again, {"test": 100}, "float32"))
     metric = next(row for row in rows if row.name == "test_accuracy")
     p = 0.5 if kept is None else (kept + 0.5) / 2
     assert metric.allowed == pytest.approx(3 * math.sqrt(2 * p * (1 - p) / 100), rel=1e-15)
     assert metric.agrees is agrees
-
-
-def test_a_metric_that_is_not_judged_always_agrees() -> None:
-    assert MetricDifference("test_loss", 1.0, 2.0, None).agrees
-    assert not MetricDifference("test_accuracy", 0.9, 0.90001, 0.0).agrees
+    assert next(row for row in rows if row.name == "test_loss").agrees  # not judged
+    in_float64 = compare_metrics({"test_accuracy": 0.49999}, again, {"test": 100}, "float64")
+    assert [row.agrees for row in in_float64] == [False, True]
 
 
 def test_environment_changes_are_named_down_to_a_package() -> None:
@@ -259,7 +260,7 @@ def test_a_run_ended_by_max_time_is_replayed_to_its_last_step(train: Train) -> N
 def test_a_killed_run_is_replayed_to_its_checkpoint(step: int, train: Train) -> None:
     """Within an epoch, and wherever a chunk would have ended by itself."""
     folder = train(save_every="1", keep=60)
-    shutil.copy(folder.checkpoints / f"step-{step:08d}.safetensors", folder.checkpoint("last"))
+    go_back_to(step, folder)
     (folder.path / "summary.json").unlink()
     found = again(folder)
     assert (found.steps, found.exact, found.metrics) == (step, True, ())
@@ -277,36 +278,32 @@ def test_a_run_stopped_early_and_resumed_is_bit_identical(train: Train, tmp_path
     assert found.exact
 
 
-def test_resuming_with_more_epochs_changes_a_cosine_and_is_refused(train: Train, tmp_path: Path) -> None:
-    folder = train(schedule="cosine", epochs=2)
-    assert again(folder).exact
-    resume(folder, epochs=4)
-    with pytest.raises(ValueError, match=r"step 2 was .* resumed with other --epochs"):
-        again(folder)
-
-
 def resume(folder: RunDir, stop_at: int | None = None, **settings: Any) -> None:
     with runs.resume(str(folder.path), settings, Path(), lambda _: None) as resumed:
         resumed.fit([StopAt(stop_at)] if stop_at else [])
 
 
-def test_a_schedule_changed_within_the_first_epoch_is_refused(train: Train) -> None:
-    """The first step of a cosine has the full rate whatever its length; the second one has not."""
-    folder = train(stop_at=2, schedule="cosine", epochs=1)
-    assert progress_of(load(folder.checkpoint("last"))).step == 2
+@pytest.mark.parametrize(
+    ("plans", "message"),
+    [
+        ([(None, 2), (None, 4)], r"step 2 was .* --epochs 2, .* with 4, .* resumed with other --epochs"),
+        # the first step of a cosine has the full rate whatever its length; the second one has not
+        ([(2, 1), (None, 3)], r"step 2 was .* --epochs 1, .* with 3, .* resumed with other --epochs"),
+        # every row of metrics.jsonl is then as if nothing had been
+        ([(2, 3), (4, 5), (None, 3)], r"step 3 was .* --epochs 5, .* with 3"),
+    ],
+    ids=["after its end", "within its first epoch", "within an epoch and back"],
+)
+def test_a_cosine_resumed_with_other_epochs_is_refused(
+    plans: list[tuple[int | None, int]], message: str, train: Train
+) -> None:
+    """`plans` are the step at which each part of the run stops, and its --epochs."""
+    (stop_at, epochs), *later = plans
+    folder = train(stop_at, schedule="cosine", epochs=epochs)
     assert again(folder).exact
-    resume(folder, epochs=3)
-    assert [begin for begin, _ in progress_of(load(folder.checkpoint("last"))).planned_epochs] == [0, 2]
-    with pytest.raises(ValueError, match=r"step 2 was .* --epochs 1, .* with 3, .* resumed with other --epochs"):
-        again(folder)
-
-
-def test_a_schedule_changed_within_an_epoch_and_back_is_refused(train: Train) -> None:
-    """Every row of metrics.jsonl is then as if nothing had been."""
-    folder = train(stop_at=2, schedule="cosine")
-    resume(folder, stop_at=4, epochs=5)
-    resume(folder, epochs=3)
-    with pytest.raises(ValueError, match=r"step 3 was .* --epochs 5, .* with 3"):
+    for stop_at, epochs in later:
+        resume(folder, stop_at, epochs=epochs)
+    with pytest.raises(ValueError, match=message):
         again(folder)
 
 
@@ -328,46 +325,37 @@ def test_a_run_past_its_configured_epochs_is_replayed_to_its_last_step(train: Tr
     assert (found.steps, found.exact) == (18, True)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "one-cycle"])
-def test_a_checkpoint_without_epochs_is_refused_where_the_schedule_needs_them(schedule: str, train: Train) -> None:
-    folder = train(schedule=schedule)
-    last = load(folder.checkpoint("last"))
-    progress = {name: value for name, value in last.meta["progress"].items() if name != "aims"}
-    save(folder.checkpoint("last"), replace(last, meta={**last.meta, "progress": progress}))
-    if schedule == "constant":
-        assert again(folder).exact
-        return
-    with pytest.raises(ValueError, match="does not say which --epochs its first 48 steps were made with"):
-        again(folder)
-
-
-def test_an_altered_configuration_is_refused(train: Train) -> None:
-    folder = train()
+def change_config(folder: RunDir) -> None:
     folder.write("config.toml", folder.config.read_text().replace("lr = 0.01", "lr = 0.02"))
-    with pytest.raises(OSError, match=r"has lr = 0\.02, and .* was trained with 0\.01"):
-        again(folder)
 
 
-def test_a_summary_of_another_step_is_refused(train: Train) -> None:
-    folder = train(save_every="1", keep=60)
-    shutil.copy(folder.checkpoints / "step-00000017.safetensors", folder.checkpoint("last"))
-    with pytest.raises(OSError, match=r"is of step 17 and summary\.json beside it of step 48"):
-        again(folder)
+def go_back_to(step: int, folder: RunDir) -> None:
+    shutil.copy(folder.checkpoints / f"step-{step:08d}.safetensors", folder.checkpoint("last"))
 
 
-def test_a_run_recovered_at_half_its_rate_is_refused(train: Train) -> None:
-    folder = train()
+def halve_learning_rate(folder: RunDir) -> None:
+    """As after a recovery from divergence."""
     last = load(folder.checkpoint("last"))
     meta = {**last.meta, "progress": {**last.meta["progress"], "rate": 0.5}}
     save(folder.checkpoint("last"), replace(last, meta=meta))
-    with pytest.raises(ValueError, match=r"went on at 0\.5 of its learning rate"):
-        again(folder)
 
 
-def test_a_run_without_a_step_is_refused(train: Train) -> None:
-    folder = train(keep=60)
-    shutil.copy(folder.checkpoints / "step-00000000.safetensors", folder.checkpoint("last"))
-    with pytest.raises(ValueError, match="no step"):
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (change_config, OSError, r"has lr = 0\.02, and .* was trained with 0\.01"),
+        (partial(go_back_to, 17), OSError, r"is of step 17 and summary\.json beside it of step 48"),
+        (partial(go_back_to, 0), ValueError, "no step"),
+        (halve_learning_rate, ValueError, r"went on at 0\.5 of its learning rate"),
+    ],
+    ids=["config.toml", "last checkpoint", "first checkpoint", "learning rate"],
+)
+def test_a_folder_that_does_not_tell_what_was_done_is_refused(
+    change: Callable[[RunDir], None], error: type[Exception], message: str, train: Train
+) -> None:
+    folder = train(save_every="1", keep=60)
+    change(folder)
+    with pytest.raises(error, match=message):
         again(folder)
 
 

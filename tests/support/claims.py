@@ -1,4 +1,6 @@
-"""The planted mistakes and the healthy runs, counted: `python -m tests.support.claims --json docs/claims.json`.
+"""Counts of the mistakes that gradcheck names and of healthy runs.
+
+`python -m tests.support.claims --json docs/claims.json`.
 
 Exit status 1 if a mistake is missed, or anything healthy is accused.
 """
@@ -17,16 +19,25 @@ import numpy as np
 
 from nnbackprop import gradcheck_function
 from nnbackprop._system_info import cores, processor
-from tests.support import healthy_runs, own_code
+from nnbackprop.diagnostics import Report
+from tests.support import healthy_runs
+from tests.support.numpy_networks.network import Network
+from tests.support.numpy_networks.spec import Spec
+from tests.support.numpy_networks.specs import RIGHT, WRONG
+
+
+def check(spec: Spec) -> Report:
+    network = Network(spec)
+    return gradcheck_function(network.loss, network.grad, network.params)
 
 
 def mistakes() -> dict[str, tuple[int, int, int]]:
-    """By id: how many were planted, how many caught, how many named rightly at the first guess."""
+    """By id: how many networks have it, and in how many it is caught, and named."""
     counts: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
-    for case in own_code.wrong():
-        report = gradcheck_function(case.loss_fn, case.grad_fn, case.params)
-        named = [mistake.id for mistake in report.mistakes][:1] == [case.expected]
-        counts[str(case.expected)].append((1, int(not report.passed), int(named)))
+    for spec in WRONG:
+        report = check(spec)
+        named = [mistake.id for mistake in report.mistakes][:1] == [spec.expected]
+        counts[spec.expected].append((1, int(not report.passed), int(named)))
     return {id: (sum(a), sum(b), sum(c)) for id, rows in counts.items() for a, b, c in [zip(*rows, strict=True)]}
 
 
@@ -43,21 +54,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True, help="write the counts to this file")
     path = parser.parse_args().json
-    right = own_code.right()
-    accused = [
-        case.name for case in right if not gradcheck_function(case.loss_fn, case.grad_fn, case.params).passed
-    ]
+    accused = [spec.name() for spec in RIGHT if not check(spec).passed]
     found = {
         "command": f"python -m tests.support.claims --json {path}",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": f"{processor()}, {cores()} cores, Python {platform.python_version()}, NumPy {np.__version__}",
         "mistakes": mistakes(),
-        "right": len(right),
+        "right": len(RIGHT),
         "accused": len(accused),
         "alarms": alarms(),
     }
     path.write_text(json.dumps(found, indent=1) + "\n")
-    missed = [id for id, (planted, caught, _) in found["mistakes"].items() if caught < planted]
+    missed = [id for id, (networks, caught, _) in found["mistakes"].items() if caught < networks]
     loud = [recipe for recipe, (_, *levels) in found["alarms"].items() if any(levels)]
     print(f"missed: {missed}; accused: {accused}; false alarms: {loud}")
     return int(bool(missed or accused or loud))

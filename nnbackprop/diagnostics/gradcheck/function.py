@@ -73,7 +73,7 @@ class NetworkFunction:
 
 @dataclass(frozen=True, eq=False)
 class UserFunction:
-    """A user's two functions of their parameters, in whatever lists, tuples and dicts those are kept.
+    """A user's two functions of their parameters, in any structure of lists, tuples and dicts.
 
     Tensors are named as Python reads them: `W1` in a dict, else `params[0]` or `params['layer1']['W']`. Every call
     gets copies, so that a function which writes to its arguments changes nothing here.

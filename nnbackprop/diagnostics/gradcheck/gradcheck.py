@@ -137,7 +137,7 @@ def gradcheck(
 
     x (n, ...) are inputs as the network takes them, targets integer labels (n,) or floats (n, k), weights (n,)
     those of the samples. Dropout uses the masks of `seed`'s first step. `params` are host arrays; without them
-    the initial parameters of `seed` are taken. Tensors that are all zero, as biases are at first, are moved to
+    the initial parameters of `seed` are used. Tensors that are all zero, as biases are at first, are moved to
     small random numbers: a mistake such as a penalty on biases would not show at zero.
 
     Raises:
@@ -195,8 +195,8 @@ def gradcheck_function(loss_fn: Callable[[Any], Any], grad_fn: Callable[[Any], A
     """Check your own backpropagation: does grad_fn(params) return the derivatives of loss_fn(params)?
 
     params is a dict or list of NumPy arrays (nested as you like), which both functions take; loss_fn returns J,
-    one number, and grad_fn an array for each parameter, kept alike. Data, labels and dropout masks are whatever
-    your functions use: the same in both. When a gradient is wrong the report names the mistake.
+    one number, and grad_fn an array for each parameter, in the same structure. Data, labels and dropout masks
+    are inside your functions, the same in both. When a gradient is wrong the report names the mistake.
 
     >>> report = gradcheck_function(lambda p: loss(X, T, p), lambda p: backward(X, T, p), {"W1": W1, "b1": b1})
     >>> print(report)

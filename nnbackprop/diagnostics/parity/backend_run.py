@@ -1,4 +1,4 @@
-"""One library's training, a step at a time, with everything each step computed."""
+"""Training on one library, a step at a time, with every layer's output, the gradients and the updated weights."""
 
 from __future__ import annotations
 
@@ -42,16 +42,15 @@ class TracedStep:
 
 
 class BackendRun:
-    """A trainer's step on its backend, one at a time from whatever state it is given."""
+    """The training of `trainer`, which is not trained yet, on `train`; its parameters are donated to the steps."""
 
     def __init__(self, trainer: Trainer, train: Dataset) -> None:
         trainer.initialize(train)
-        self.trainer, self.backend, self.network = trainer, trainer.backend, trainer.network
-        self.traced = TracedStep(trainer.network, trainer.step)
-        self.weighted = train.weights is not None
+        self.backend, self.network, self.state = trainer.backend, trainer.network, trainer.state
+        self.traced_step = TracedStep(trainer.network, trainer.step)
         self.loader = DataLoader(self.backend, train, trainer.scaling, trainer.dtype, trainer.resident)
         lr = trainer.lr
-        self.schedule = BatchSchedule(
+        schedule = BatchSchedule(
             self.loader,
             trainer.optimizer,
             lr if callable(lr) else lambda _: lr,
@@ -62,47 +61,40 @@ class BackendRun:
             save_every=None,
             dtype=trainer.dtype,
         )
+        self.batches = single_steps(schedule)
         sample = self.backend.asarray(np.zeros((1, *train.sample_shape), trainer.params_dtype))
         traces = self.network.trace(self.backend.xp, trainer.params, sample).layers
-        self.layers = {trace.name: (trace.layer, trace.y.shape[1:]) for trace in traces}
+        self.layers = {trace.name: trace.layer for trace in traces}
+        self.output_shapes = [trace.y.shape[1:] for trace in traces]
 
-    def batches(self, step: int = 0) -> Iterator[Chunk]:
-        """Every step's batch from `step` on, as the trainer draws them."""
-        epoch, done = divmod(step, self.schedule.steps_per_epoch)
-        for at in count(epoch + 1):
-            for chunk in self.schedule.chunks(at, done * self.schedule.batch_size, step):
-                yield chunk
-                step += 1
-            done = 0
+    def host_state(self) -> Tree:
+        """Copies of the parameters and of the optimizer's state, on the host."""
+        return tree_map(self.backend.to_numpy, {name: self.state[name] for name in ("params", "optimizer")})
 
-    def begin(self) -> Tree:
-        """The state before the first step."""
-        return self.from_host(self.to_host(self.trainer.state))
+    def load_state(self, host_state: Tree) -> None:
+        """Let the next step begin from such copies, of whichever library."""
+        self.state = {**self.state, **tree_map(self.backend.asarray, host_state)}
 
-    def to_host(self, state: Tree) -> Tree:
-        """Host copies of what a step begins from: parameters and the optimizer's state."""
-        return tree_map(self.backend.to_numpy, {name: state[name] for name in ("params", "optimizer")})
-
-    def from_host(self, copies: Tree) -> Tree:
-        """The state before a step that begins from such copies."""
-        moved = tree_map(self.backend.asarray, copies)
-        return {**self.trainer.step.init(moved["params"], self.weighted), "optimizer": moved["optimizer"]}
-
-    def step(self, state: Tree, batch: Chunk) -> tuple[Tree, StepTrace]:
-        """One step: the state after it, and what it computed."""
-        xp, like = self.backend.xp, leaves(state["params"])[0]
+    def step(self) -> StepTrace:
+        """Make the next step; returns what it computed."""
+        batch, params = next(self.batches), self.state["params"]
+        xp, like = self.backend.xp, leaves(params)[0]
         outputs = tuple(
             xp.zeros((batch.samples, *shape), dtype=like.dtype, device=device_of(like))
-            for _, shape in self.layers.values()
+            for shape in self.output_shapes
         )
-        gradients = map_layers(self._zero_gradients, self.network, state["params"])
-        state = {**state, "outputs": outputs, "gradients": gradients}  # a compiled loop's state keeps its shapes
-        state = self.backend.scan(self.traced, state, self.loader.data, batch.batches)
+        gradients = map_layers(self._zero_gradients, self.network, params)
+        state = {
+            **self.state,
+            "outputs": outputs,
+            "gradients": gradients,
+        }  # a compiled loop's state keeps its shapes
+        self.state = self.backend.scan(self.traced_step, state, self.loader.data, batch.batches)
         outputs, gradients, weights = (
-            tree_map(self.backend.to_numpy, state[name]) for name in ("outputs", "gradients", "params")
+            tree_map(self.backend.to_numpy, self.state[name]) for name in ("outputs", "gradients", "params")
         )
         trace: StepTrace = {("activations", name, name): y for name, y in zip(self.layers, outputs, strict=True)}
-        return state, {**trace, **self._named("gradients", gradients), **self._named("weights", weights)}
+        return {**trace, **self._named("gradients", gradients), **self._named("weights", weights)}
 
     def _named(self, kind: Kind, tree: Params) -> StepTrace:
         layers = self.network.named_layers(tree)
@@ -111,3 +103,12 @@ class BackendRun:
     def _zero_gradients(self, layer: object, params: LayerParams) -> LayerParams:
         buffers = getattr(layer, "buffers", ())
         return {name: self.backend.xp.zeros_like(a) for name, a in params.items() if name not in buffers}
+
+
+def single_steps(schedule: BatchSchedule) -> Iterator[Chunk]:
+    """The batches of all epochs, without end; chunks of `schedule` have one step each."""
+    step = 0
+    for epoch in count(1):
+        for chunk in schedule.chunks(epoch, 0, step):
+            yield chunk
+            step += 1

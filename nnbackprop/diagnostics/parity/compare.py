@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
-from backends import Backend, BackendError, BackendStatus, Tree, select
+from backends import Backend, BackendError, BackendStatus, select
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.scaling import fit_scaling
-from nnbackprop.diagnostics.difference import difference
+from nnbackprop.diagnostics.difference import difference, norm
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers import Activation, Layer
 from nnbackprop.runs import build
 from nnbackprop.runs.config import Config
 from nnbackprop.runs.data_splits import DataSplits
-from nnbackprop.training.batch_schedule import Chunk
 from nnbackprop.training.trainer import Trainer
 
 from .backend_run import BackendRun, StepTrace
-from .results import Comparison, Excuse, Kink, Parity, TensorDifference
-from .rounding import Rounding
+from .results import KINDS, Comparison, Excuse, Kind, Kink, Parity, TensorDifference
 
 DType = Literal["float64", "float32"]
 DTYPES: tuple[DType, ...] = ("float64", "float32")
@@ -85,71 +82,58 @@ def compare(first: Trainer, others: Sequence[Trainer], train: Dataset, steps: in
         raise UsageError(
             f"Parity compares trainers of one dtype; got {', '.join(t.dtype for t in (first, *others))}."
         )
-    reference, rounding = BackendRun(first, train), Rounding(first, train)
-    runs = [ComparedRun(BackendRun(other, train), rounding) for other in others]
-    state = reference.begin()
-    batches = zip(reference.batches(), *(compared.run.batches() for compared in runs), strict=True)
-    for k, (batch, *own) in enumerate(islice(batches, steps)):
-        before = reference.to_host(state)
-        state, trace = reference.step(state, batch)
-        for compared, other in zip(runs, own, strict=True):
-            compared.step(k, other, before, trace)
-    return [compared.comparison for compared in runs]
+    reference, *runs = (BackendRun(trainer, train) for trainer in (first, *others))
+    comparisons = [Comparison(run.backend.name, first.dtype) for run in runs]
+    largest_norms = dict.fromkeys(KINDS, 0.0)
+    for step in range(1, steps + 1):
+        before = reference.host_state()
+        expected = reference.step()
+        for kind in KINDS:
+            together = norm(*(a for key, a in expected.items() if key[0] == kind))
+            largest_norms[kind] = max(largest_norms[kind], together)
+        for run, comparison in zip(runs, comparisons, strict=True):
+            if comparison.begin == "same weights":
+                run.load_state(before)
+            compare_step(comparison, step, run.layers, run.step(), expected, largest_norms)
+    return comparisons
 
 
-class ComparedRun:
-    """A library's training and what it has been measured to differ by so far."""
+def compare_step(
+    comparison: Comparison,
+    step: int,
+    layers: Mapping[str, Layer],
+    found: StepTrace,
+    expected: StepTrace,
+    largest_norms: Mapping[Kind, float],
+) -> None:
+    """Add the difference of each tensor of a step to `comparison`, and its kinks.
 
-    def __init__(self, run: BackendRun, rounding: Rounding) -> None:
-        self.run, self.rounding, self.state = run, rounding, run.begin()
-        self.comparison = Comparison(run.backend.name, run.trainer.dtype)
-        self.drift: dict[str, float] = {}  # relative difference of its own weights from the reference's
-
-    def step(self, k: int, batch: Chunk, before: Tree, reference: StepTrace) -> None:
-        """Make step `k`, counted from 0, and compare it with the reference's, which began from `before`."""
-        own, kinks = self.comparison.begin == "own weights", self.comparison.kinks
-        if not own:
-            self.state = self.run.from_host(before)
-        self.state, trace = self.run.step(self.state, batch)
-        found = find_kinks(self.run, k + 1, reference, trace)
-        if not own or not kinks:
-            kinks += found
-        rows = self._differences(k + 1, reference, trace, [] if own else found)
-        rows = self._excuse_rounding(rows, k, before, reference)
-        self.comparison.differences.extend(rows)
-        if own:
-            self.drift = {d.tensor: d.relative for d in rows if d.kind == "weights" and d.relative < math.inf}
-
-    def _differences(
-        self, step: int, reference: StepTrace, trace: StepTrace, kinks: Sequence[Kink]
-    ) -> list[TensorDifference]:
-        """Every tensor compared; `kinks` excuse the gradients and weights of the layers before them."""
-        names = list(self.run.layers)
-        excused = names[: names.index(kinks[-1].layer)] if kinks else []
-        rows = []
-        for (kind, layer, tensor), a in trace.items():
-            distance = difference(a, reference[kind, layer, tensor])._asdict()
-            excuse: Excuse | None = "kink" if kind != "activations" and layer in excused else None
-            rows.append(TensorDifference(step, kind, layer, tensor, **distance, excuse=excuse))
-        return rows
-
-    def _excuse_rounding(
-        self, found: list[TensorDifference], k: int, before: Tree, reference: StepTrace
-    ) -> list[TensorDifference]:
-        """Excuse what is past the tolerance where rounding may go as far; nothing after a first failure."""
-        past = [d for d in found if not d.excuse and d.relative > self.comparison.tolerance]
-        if not past or self.comparison.first_failure():
-            return found
-        sizes = self.rounding.sizes(before, self.drift, k, reference)
-        small = [d for d in past if d.norm <= sizes[d.kind, d.tensor] < math.inf]
-        return [replace(d, excuse="rounding") if d in small else d for d in found]
+    Where steps begin from the same weights, a kink excuses gradients and weights of the layers before it.
+    `largest_norms` are, until this step, of all activations of a step together, all gradients, all weights.
+    """
+    kinks, names = find_kinks(layers, step, expected, found), list(layers)
+    same_weights = comparison.begin == "same weights"
+    if same_weights or not comparison.kinks:
+        comparison.kinks.extend(kinks)
+    before_kink = names[: names.index(kinks[-1].layer)] if kinks and same_weights else []
+    for (kind, layer, tensor), a in found.items():
+        distance = difference(a, expected[kind, layer, tensor])
+        excuse: Excuse | None = None
+        if kind != "activations" and layer in before_kink:
+            excuse = "kink"
+        elif (
+            distance.relative > comparison.tolerance and distance.norm < comparison.rounding * largest_norms[kind]
+        ):
+            excuse = "rounding"
+        row = TensorDifference(step, kind, layer, tensor, **distance._asdict(), excuse=excuse)
+        comparison.differences.append(row)
 
 
-def find_kinks(run: BackendRun, step: int, reference: StepTrace, other: StepTrace) -> list[Kink]:
+def find_kinks(layers: Mapping[str, Layer], step: int, reference: StepTrace, other: StepTrace) -> list[Kink]:
     """One kink a layer, where outputs (n, ...) of the layer before it, its pre-activations, differ in sign."""
     found = []
-    for before, layer in pairwise(run.layers):
-        if not has_kink(run.layers[layer][0]):
+    for before, name in pairwise(layers):
+        if not has_kink(layers[name]):
             continue
         outputs = (trace["activations", before, before] for trace in (reference, other))
         z, w = (y.reshape(len(y), -1) for y in outputs)
@@ -157,7 +141,7 @@ def find_kinks(run: BackendRun, step: int, reference: StepTrace, other: StepTrac
         if len(places):
             sample, unit = places[0].tolist()
             values = float(z[sample, unit]), float(w[sample, unit])
-            found.append(Kink(step, layer, unit, sample, *values, len(places)))
+            found.append(Kink(step, name, unit, sample, *values, len(places)))
     return found
 
 

@@ -6,16 +6,22 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+import numpy as np
+
 from backends import BackendStatus
+from nnbackprop.diagnostics.difference import json_values
 
 Kind = Literal["activations", "gradients", "weights"]
 KINDS: tuple[Kind, ...] = ("activations", "gradients", "weights")
 
 Excuse = Literal["kink", "rounding"]
-"""Why a difference is not judged."""
+"""Why a difference is not judged: a kink (see `Kink`), or rounding alone (see `Comparison.rounding`)."""
 
 TOLERANCES = {"float64": 1e-12, "float32": 1e-5}
 """Largest relative difference by norm, for each dtype."""
+
+ROUNDINGS = 100
+"""A sum of a thousand terms has some thirty rounding errors; ten thousand have a hundred."""
 
 WHY = (
     "Differences are by norm, tensor by tensor: ||a - b|| / ||b||, b on the first library. float64: 1e-12 over "
@@ -29,11 +35,9 @@ WHY = (
 
 @dataclass(frozen=True, slots=True)
 class TensorDifference:
-    """One tensor after one step: max |a - b| and ||a - b|| / ||b||, b on the reference library.
+    """One tensor after one step: max |a - b|, ||a - b|| / ||b|| and ||a - b||, b on the reference library.
 
     `tensor` is a layer's name for its activations, such as relu1, else layer and parameter, such as dense1.W.
-    `norm` is ||a - b||. `excuse` says why a difference is not judged: a kink (see `Kink`), or, past the tolerance,
-    that rounding alone may make as much of this tensor there (see `rounding`).
     """
 
     step: int
@@ -82,6 +86,15 @@ class Comparison:
         return TOLERANCES[self.dtype]
 
     @property
+    def rounding(self) -> float:
+        """Largest rounding error, as a share of the largest norm of all activations, gradients or weights.
+
+        A tensor may be the small difference of large numbers, such as the slope y (1 - y) of a saturated sigmoid
+        or the p - t of a sample that is learned: its own norm says little of its rounding error.
+        """
+        return ROUNDINGS * float(np.finfo(self.dtype).eps)
+
+    @property
     def begin(self) -> Literal["own weights", "same weights"]:
         """What each step begins from: the library's own weights, or in float32 the reference library's."""
         return "own weights" if self.dtype == "float64" else "same weights"
@@ -120,27 +133,28 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """See `Parity.to_json`."""
-        return {
+        first, worst = self.first_failure(), {kind: self.worst(kind) for kind in KINDS}
+        tensors = [
+            {
+                "kind": kind,
+                "layer": rows[0].layer,
+                "tensor": tensor,
+                **{name: [getattr(d, name) for d in rows] for name in ("absolute", "relative", "excuse")},
+            }
+            for (kind, tensor), rows in self.tensors().items()
+        ]
+        found = {
             "library": self.library,
             "dtype": self.dtype,
             "begin": self.begin,
             "tolerance": self.tolerance,
             "passed": self.passed,
-            "worst": {kind: _plain(self.worst(kind)) for kind in KINDS},
-            "first_failure": _plain(self.first_failure()),
-            "kinks": [_plain(kink) for kink in self.kinks],
-            "tensors": [
-                {
-                    "kind": kind,
-                    "layer": rows[0].layer,
-                    "tensor": tensor,
-                    "absolute": [_finite(d.absolute) for d in rows],
-                    "relative": [_finite(d.relative) for d in rows],
-                    "excuse": [d.excuse for d in rows],
-                }
-                for (kind, tensor), rows in self.tensors().items()
-            ],
+            "worst": {kind: d and asdict(d) for kind, d in worst.items()},
+            "first_failure": first and asdict(first),
+            "kinks": [asdict(kink) for kink in self.kinks],
+            "tensors": tensors,
         }
+        return dict(json_values(found))
 
 
 @dataclass(frozen=True)
@@ -176,21 +190,9 @@ class Parity:
         value for each step, from step 1 on. Units and samples count from 0.
         """
         return {
-            "recipe": self.recipe,
-            "steps": self.steps,
-            "batch_size": self.batch_size,
-            "seed": self.seed,
-            "passed": self.passed,
+            **{name: getattr(self, name) for name in ("recipe", "steps", "batch_size", "seed", "passed")},
             "libraries": [{"name": s.name, "version": s.version, "device": s.device} for s in self.libraries],
             "absent": [{"name": s.name, "reason": s.reason, "fix": s.fix} for s in self.absent],
             "tolerances": WHY,
             "comparisons": [comparison.to_json() for comparison in self.comparisons],
         }
-
-
-def _finite(x: Any) -> Any:
-    return None if isinstance(x, float) and not math.isfinite(x) else x
-
-
-def _plain(row: TensorDifference | Kink | None) -> dict[str, Any] | None:
-    return None if row is None else {name: _finite(value) for name, value in asdict(row).items()}

@@ -1,1 +1,1 @@
-"""diagnostics/gradcheck/mistakes"""
+"""The name, cause and fix of the mistake behind a wrong gradient."""

@@ -32,7 +32,7 @@ class ExperimentError(Exception):
 
 @dataclass(frozen=True)
 class DenseLayer:
-    """The names of a layer's weights and biases, and the layout the user keeps them in."""
+    """The names of a layer's weights and biases, and their layout in the user's tensors."""
 
     W: str
     b: str | None  # None: no biases
@@ -211,7 +211,7 @@ def _layouts(point: Tensors, weights: Sequence[str], biases: Sequence[str]) -> I
     if any(point[W].ndim != 2 for W in weights) or any(point[b].ndim not in (1, 2) for b in biases):
         return
     for transposed in (False, True):
-        # a bias stands as the samples do: (1, k) where they are rows, (k, 1) where they are columns
+        # a bias has the direction of the samples: (1, k) where they are rows, (k, 1) where they are columns
         sizes = [
             b.size if b.ndim == 1 or b.shape[transposed] == 1 else 0 for b in (point[name] for name in biases)
         ]

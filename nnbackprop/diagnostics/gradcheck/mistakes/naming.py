@@ -1,4 +1,4 @@
-"""Naming the mistake: rules from the plainest pattern to the finest experiment; the first that fits answers."""
+"""Naming the mistake: rules from the plainest pattern to the finest experiment; the first that fits names it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REPEATABLE = 1e-12  # relative: threads may sum in another order
 
 
 def name_mistakes(function: Function, point: Tensors, analytic: Tensors, passed: bool) -> tuple[Mistake, ...]:
-    """The mistake behind gradients that failed, with the evidence; or what calls do besides returning."""
+    """The mistake behind gradients that failed, with the evidence; or a side effect of the functions."""
     with np.errstate(all="ignore"):  # experiments go to extremes
         found = side_effects(function, point) or patterns.wrong_shapes(function.value, point, analytic)
         case = Case(function, point)
@@ -40,7 +40,7 @@ def name_mistakes(function: Function, point: Tensors, analytic: Tensors, passed:
 
 
 def side_effects(function: Function, point: Tensors) -> Mistake | None:
-    """Randomness, memory and writing to arguments: the same call must return the same and change nothing."""
+    """Randomness, kept state and writes to arguments: the same call must return the same and change nothing."""
     values = function.value(point), function.value(point)
     if not np.isclose(*values, rtol=REPEATABLE, atol=0):
         return Mistake("not-deterministic", f"Called twice, the loss is {values[0]:.10g} and {values[1]:.10g}.")

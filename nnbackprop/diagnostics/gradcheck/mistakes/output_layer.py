@@ -90,13 +90,13 @@ def loss_of(case: Case) -> LossModel | None:
 
 
 def fit_loss(c: np.ndarray, numerical: np.ndarray) -> LossModel | None:
-    """The first usual loss whose gradient (points, k) at outputs c (points, k) is `numerical`."""
-    usual = [
+    """The first of the usual losses whose gradient (points, k) at outputs c (points, k) is `numerical`."""
+    losses = [
         ("softmax with cross-entropy", False, "softmax"),
         ("sigmoid with binary cross-entropy", False, "sigmoid"),
         *((f"squared error on {name}", True, name) for name in ("softmax", *ELEMENTWISE)),
     ]
-    for name, squared, activation in usual:
+    for name, squared, activation in losses:
         layer = ACTIVATIONS[activation]()
         p, D = output(layer, c), _jacobian(layer, c) if squared else None
         fitted = _fit(numerical, p, D, sum_to_one=activation == "softmax")
@@ -115,13 +115,13 @@ def _fit(
     points, k = p.shape
     D = np.stack([np.eye(k)] * points) if D is None else D
     columns = np.concatenate([np.einsum("rij,rj->ri", D, p)[..., None], -D], axis=2).reshape(-1, 1 + k)
-    wanted = gradient.reshape(-1)
-    if not np.isfinite(wanted).all():
+    target = gradient.reshape(-1)
+    if not np.isfinite(target).all():
         return None
     if sum_to_one:
-        columns, wanted = np.vstack([columns, [-1.0, *np.ones(k)]]), np.append(wanted, 0.0)
-    s, *q = np.linalg.lstsq(columns, wanted, rcond=None)[0]
-    return (float(s), np.array(q)) if norm(columns @ [s, *q] - wanted) <= TOLERANCE * norm(wanted) else None
+        columns, target = np.vstack([columns, [-1.0, *np.ones(k)]]), np.append(target, 0.0)
+    s, *q = np.linalg.lstsq(columns, target, rcond=None)[0]
+    return (float(s), np.array(q)) if norm(columns @ [s, *q] - target) <= TOLERANCE * norm(target) else None
 
 
 def _wrong_formulas(model: LossModel, c: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
@@ -144,7 +144,7 @@ def _wrong_formulas(model: LossModel, c: np.ndarray) -> Iterator[tuple[str, str,
 
 
 def wrong_derivatives(name: str, layer: Activation, z: np.ndarray) -> Iterator[tuple[str, str, np.ndarray]]:
-    """What people put in place of f'(z), with the mistake's id; never f'(z) itself."""
+    """What is put in place of f'(z) by mistake: the id, the formula and its values; never f'(z) itself."""
     a, right = output(layer, z), slope(layer, z)
     wrong, at_a = "wrong-activation-derivative", "activation-derivative-at-a"
     rows = [
@@ -155,7 +155,6 @@ def wrong_derivatives(name: str, layer: Activation, z: np.ndarray) -> Iterator[t
         (wrong, "a (1 - a)", a * (1 - a)),
         (wrong, "1 - a^2", 1 - a * a),
         (wrong, f"{name}'(z)^2", right**2),
-        (wrong, "[z > 0]", (z > 0) * 1.0),
         *((wrong, f"{other}'(z)", slope(kind, z)) for other, kind in ELEMENTWISE.items()),
     ]
     return ((id, used, w) for id, used, w in rows if norm(w - right) > 1e-4 * norm(right))
@@ -166,26 +165,19 @@ def _other_targets(model: LossModel, analytic: np.ndarray) -> Mistake | None:
     fitted = _fit(analytic, model.p)
     if fitted is None:
         return None
-    (s, q), k = fitted, len(model.q)
+    (s, q), softmax = fitted, model.activation == "softmax"
     shift = q - model.q
     other_s = abs(s - model.s) > TOLERANCE * abs(s)
     if not other_s and norm(shift) <= TOLERANCE * norm(q):
         return None  # right where all outputs are equal
-    if (
-        model.activation == "softmax"
-        and k > 1
-        and abs(s - model.s) > TOLERANCE
-        and np.ptp(shift) <= TOLERANCE * norm(q)
-    ):
+    if softmax and other_s and len(q) > 1 and np.ptp(shift) <= TOLERANCE * norm(q):
         evidence = f"The analytic gradient is p - t with p too small, by {s / model.s:.6g} times."
         return Mistake("softmax-axis", evidence)
     of_loss, of_gradient = (
         ", ".join(f"{x:.4g}" for x in np.round(t[:8], 9) + 0.0) for t in (model.q / model.s, q / s)
     )
     targets = f"The mean targets are {of_loss} in the loss and {of_gradient} in the gradient"
-    if abs(s) > TOLERANCE and np.abs(q / s - np.round(q / s)).max() <= TOLERANCE:
-        return Mistake("wrong-targets", f"{targets}: whole columns get the 1.")
-    if other_s and (model.activation != "softmax" or abs(q.sum() - s) < TOLERANCE * s):
+    if other_s and (not softmax or abs(q.sum() - s) < TOLERANCE * s):
         return Mistake("class-weights-missing", f"{targets}, and the weights {model.s:.6g} and {s:.6g}.")
     return Mistake("wrong-targets", f"{targets}.")
 

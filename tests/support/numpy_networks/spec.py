@@ -1,4 +1,4 @@
-"""What a network here is: sizes, formulas, data, and the one mistake planted in its gradient."""
+"""What a network here is: sizes, formulas, data, and the mistake in its gradient."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.own_code.formulas import Array
+from tests.support.numpy_networks.formulas import Array
 
 Params = dict[str, Array] | list[Array]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A network and its data. `bug` is "" or "id" or "id/variant"; `at` the layers that have it, all if empty."""
+class Spec:
+    """A network and its data. `mistake` is "", "id" or "id/variant"; `at` its layers, all if empty."""
 
     style: str = "rows"
     """columns and book: samples in columns, W (out, in), b (k, 1); the others: in rows, W (in, out). layers: the
@@ -33,14 +33,14 @@ class Plan:
     l2_averaged: bool = False
     """Whether the penalty is l2/(2n) sum w^2; if not, l2/2 sum w^2."""
     l2_biases: bool = False
-    keep: float = 1.0
+    keep_prob: float = 1.0
     bias: str = "(k,)"
     """(k,), (1,k), first column (of W) or none; samples in columns have (k,1) in any case."""
     zero_bias: bool = False
     form: str = "dict"
     """dict (W1, b1 ...), names (weights_ih ...), list (W1, b1 ...) or weights-first (W1, W2 ... b1, b2 ...)."""
     gain: float = 1.2
-    bug: str = ""
+    mistake: str = ""
     at: tuple[int, ...] = ()
 
     @property
@@ -59,16 +59,21 @@ class Plan:
         options += ["summed"] if not self.mean else []
         options += ["zero biases"] if self.zero_bias else []
         options += [f"L2 {self.l2}" + "/n" * self.l2_averaged + " biases too" * self.l2_biases] if self.l2 else []
-        options += [f"dropout {self.keep}"] if self.keep < 1 else []
+        options += [f"dropout {self.keep_prob}"] if self.keep_prob < 1 else []
         options += [f"gain {self.gain}"] if self.gain != 1.2 else []
         return f"{self.variant() or 'right'}: {self.style} {sizes} " + ", ".join(options)
 
+    @property
+    def expected(self) -> str:
+        """The id of the mistake in gradcheck's catalogue."""
+        return self.mistake.split("/")[0]
+
     def variant(self) -> str:
         """The mistake with its variant and its place."""
-        return self.bug + (f" in layer {', '.join(str(i + 1) for i in self.at)}" if self.at else "")
+        return self.mistake + (f" in layer {', '.join(str(i + 1) for i in self.at)}" if self.at else "")
 
-    def has(self, bug: str, layer: int | None = None) -> bool:
-        return self.bug == bug and (layer is None or not self.at or layer in self.at)
+    def has(self, mistake: str, layer: int | None = None) -> bool:
+        return self.mistake == mistake and (layer is None or not self.at or layer in self.at)
 
     def activation(self, layer: int) -> str:
         names = self.hidden.split()
@@ -100,7 +105,7 @@ class Plan:
 
     def masks(self, rng: np.random.Generator) -> list[Array]:
         """Of the hidden layers' outputs, (n, width) of 0 and 1."""
-        return [(rng.random((self.n, width)) < self.keep) * 1.0 for width in self.widths[1:-1]]
+        return [(rng.random((self.n, width)) < self.keep_prob) * 1.0 for width in self.widths[1:-1]]
 
     def keys(self) -> list[tuple[Any, Any]]:
         """Under what each layer's W and b stand in the parameters."""
@@ -116,7 +121,7 @@ class Plan:
         return [(2 * i, 2 * i + 1) for i in range(L)]
 
     def pack(self, W: list[Array], b: list[Any]) -> Params:
-        """W (in, out) and b (out,), or gradients of b (n, out) that are not summed, in the plan's form."""
+        """W (in, out) and b (out,), or gradients of b (n, out) that are not summed, in the spec's form."""
         found: dict[Any, Array] = {}
         for (W_key, b_key), w, v in zip(self.keys(), W, b, strict=True):
             found[W_key] = w.T if self.columns else w

@@ -9,146 +9,170 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.own_code.formulas import Array, sigmoid, softmax
+from tests.support.numpy_networks.formulas import Array, sigmoid, softmax
 
 Functions = tuple[Callable[[Any], float], Callable[[Any], Any], Any]
-CASES: dict[str, tuple[str, Callable[[], Functions]]] = {}
+CASES: dict[str, tuple[str, Functions]] = {}
 """By description: the name that the report gives, and loss_fn, grad_fn and parameters."""
 
 
-def case(description: str, name: str) -> Callable[[Callable[[], Functions]], Callable[[], Functions]]:
-    def keep(make: Callable[[], Functions]) -> Callable[[], Functions]:
-        CASES[description] = name, make
-        return make
-
-    return keep
-
-
-class Network:
-    """One hidden layer, right: pieces for the cases to bend. Outputs are softmax, or sigmoids."""
+class OneHiddenLayer:
+    """A right network with cross-entropy, of which the cases change a part. Outputs are softmax or sigmoids."""
 
     def __init__(self, seed: int, n: int = 20, k: int = 3, hidden: str = "tanh", out: str = "softmax") -> None:
         rng = np.random.default_rng(seed)
-        self.n, self.k, self.hidden, self.out, self.rng = n, k, hidden, out, rng
+        self.n, self.k, self.hidden, self.out = n, k, hidden, out
         self.X, self.y = rng.normal(size=(n, 4)), rng.integers(0, k, n)
         self.T = np.eye(k)[self.y] if out == "softmax" else (rng.random((n, k)) > 0.5) * 1.0
         shapes = {"W1": (4, 6), "b1": 6, "W2": (6, k), "b2": k}
         self.params = {name: 0.6 * rng.normal(size=shape) for name, shape in shapes.items()}
+        self.mask = (rng.random((n, 6)) < 0.5) / 0.5
 
     def forward(self, p: Any) -> tuple[Array, Array, Array]:
         z = self.X @ p["W1"] + p["b1"]
-        a = {"tanh": np.tanh, "relu": lambda z: np.maximum(z, 0), "leaky": lambda z: np.where(z > 0, z, 0.01 * z)}[
-            self.hidden
-        ](z)
-        out = a @ p["W2"] + p["b2"]
-        return z, a, softmax(out, 1) if self.out == "softmax" else sigmoid(out)
+        a = np.tanh(z) if self.hidden == "tanh" else z * self.slope(z, z)
+        y = a @ p["W2"] + p["b2"]
+        return z, a, softmax(y, 1) if self.out == "softmax" else sigmoid(y)
 
     def outputs(self, p: Any) -> Array:
         return self.forward(p)[2]
 
     def loss(self, p: Any) -> float:
         P = self.outputs(p)
-        entropy = self.T * np.log(P)
-        return float(
-            -(entropy if self.out == "softmax" else entropy + (1 - self.T) * np.log(1 - P)).sum() / self.n
-        )
+        other_term = (1 - self.T) * np.log(1 - P) if self.out == "sigmoid" else 0
+        return float(-(self.T * np.log(P) + other_term).sum() / self.n)
 
     def slope(self, z: Array, a: Array) -> Array:
         return 1 - a * a if self.hidden == "tanh" else np.where(z > 0, 1.0, 0.01 if self.hidden == "leaky" else 0)
 
-    def grad(self, p: Any, dz: Array | None = None, slope: Array | None = None) -> dict[str, Array]:
+    def grad(self, p: Any, dz: Array | None = None, slope: Array | None = None, back: Array | None = None) -> Any:
+        """Of the loss, or with another dz of the outputs, slope of the hidden layer, or dz that is sent back."""
         z, a, P = self.forward(p)
         dz = (P - self.T) / self.n if dz is None else dz
-        da = dz @ p["W2"].T * (self.slope(z, a) if slope is None else slope)
+        da = (dz if back is None else back) @ p["W2"].T * (self.slope(z, a) if slope is None else slope)
         return {"W1": self.X.T @ da, "b1": da.sum(0), "W2": a.T @ dz, "b2": dz.sum(0)}
 
 
-def change(
+def add(
     description: str,
     name: str,
-    net: Network,
-    loss: Callable[[Network, Any], float] = Network.loss,
-    grad: Callable[[Network, Any], Any] = Network.grad,
+    net: OneHiddenLayer,
+    loss: Callable[[OneHiddenLayer, Any], float] = OneHiddenLayer.loss,
+    grad: Callable[[OneHiddenLayer, Any], Any] = OneHiddenLayer.grad,
 ) -> None:
     """A case of a network whose loss or gradient is another."""
-    CASES[description] = name, lambda: (partial(loss, net), partial(grad, net), net.params)
+    CASES[description] = name, (partial(loss, net), partial(grad, net), net.params)
 
 
-change(
+add(
     "sigmoid and binary cross-entropy, delta = (a - y) a (1 - a)",
     "output-derivative-extra",
-    Network(17, n=30, k=1, hidden="relu", out="sigmoid"),
+    OneHiddenLayer(17, n=30, k=1, hidden="relu", out="sigmoid"),
     grad=lambda net, p: net.grad(p, (P := net.outputs(p)) * (1 - P) * (P - net.T) / net.n),
 )
-change(
+add(
     "binary cross-entropy, a mean over n k, gradient (P - T) / n",
     "missing-output-mean",
-    Network(12, n=12, k=5, hidden="relu", out="sigmoid"),
+    OneHiddenLayer(12, n=12, k=5, hidden="relu", out="sigmoid"),
     loss=lambda net, p: net.loss(p) / 5,
 )
-change(
+add(
     "b1 never gets a gradient",
     "gradient-zero",
-    Network(14, hidden="relu"),
+    OneHiddenLayer(14, hidden="relu"),
     grad=lambda net, p: {**net.grad(p), "b1": np.zeros(6)},
 )
-change(
+add(
     "leaky ReLU sent back as ReLU",
     "wrong-activation-derivative",
-    Network(32, hidden="leaky"),
+    OneHiddenLayer(32, hidden="leaky"),
     grad=lambda net, p: net.grad(p, slope=(net.forward(p)[0] > 0) * 1.0),
 )
-change(
+add(
     "dz[:, y] -= 1",
     "wrong-targets",
-    Network(33),
+    OneHiddenLayer(33),
     grad=lambda net, p: net.grad(p, (net.outputs(p) - net.T.any(axis=0)) / net.n),
 )
-change(
+add(
     "class weights in the loss alone",
     "class-weights-missing",
-    Network(37),
+    OneHiddenLayer(37),
     loss=lambda net, p: float(-(net.T * [0.5, 1.0, 3.0] * np.log(net.outputs(p))).sum() / net.n),
 )
-change(
+add(
     "binary cross-entropy without its second term in the loss",
     "cross-entropy-half",
-    Network(38, k=2, out="sigmoid"),
+    OneHiddenLayer(38, k=2, out="sigmoid"),
     loss=lambda net, p: float(-(net.T * np.log(net.outputs(p))).sum() / net.n),
 )
-change(
+add(
     "binary cross-entropy without its second term in the gradient",
     "cross-entropy-half",
-    Network(39, k=2, out="sigmoid"),
+    OneHiddenLayer(39, k=2, out="sigmoid"),
     grad=lambda net, p: net.grad(p, -net.T * (1 - net.outputs(p)) / net.n),
 )
-change(
+add(
     "a mean in the gradient and a sum in the loss",
     "missing-batch-mean",
-    Network(42),
+    OneHiddenLayer(42),
     loss=lambda net, p: net.loss(p) * net.n,
 )
-change(
+add(
     "L1 in the loss alone",
     "l1-missing",
-    Network(43),
+    OneHiddenLayer(43),
     loss=lambda net, p: net.loss(p) + 0.05 * float(np.abs(p["W1"]).sum()),
 )
-change(
+add(
     "twice the gradient of b2",
     "likely constant-factor",
-    Network(47),
+    OneHiddenLayer(47),
     grad=lambda net, p: {**net.grad(p), "b2": 2 * net.grad(p)["b2"]},
 )
 for factor in (-0.1, 4.5, 1.99998):  # an update, no batch, and nearly a batch of 2
-    change(
+    add(
         f"{factor} times the gradient",
         "constant-factor",
-        Network(40),
+        OneHiddenLayer(40),
         grad=lambda net, p, factor=factor: {name: factor * g for name, g in net.grad(p).items()},
     )
+add(
+    "a dropout mask in the gradient alone",
+    "dropout-mask-missing",
+    OneHiddenLayer(44),
+    grad=lambda net, p: net.grad(p, slope=net.mask * net.slope(*net.forward(p)[:2])),
+)
+add(
+    "the output's derivative multiplied in again going back",
+    "wrong-error-sent-back",
+    OneHiddenLayer(26, n=12, k=2, out="sigmoid"),
+    loss=lambda net, p: float(((net.outputs(p) - net.T) ** 2).sum() / 24),
+    grad=lambda net, p: net.grad(
+        p, (d := (P := net.outputs(p)) * (1 - P) * (P - net.T) / 12), back=d * P * (1 - P)
+    ),
+)
 
 
+def case(description: str, name: str, *arguments: Any) -> Callable[[Callable[..., Functions]], Callable]:
+    """A case of the functions that the decorated function makes."""
+
+    def add_case(make: Callable[..., Functions]) -> Callable[..., Functions]:
+        CASES[description] = name, make(*arguments)
+        return make
+
+    return add_case
+
+
+@case("inputs scaled in the gradient alone", "unknown, the wrong piece is the gradient of W2")
+def scaled_inputs() -> Functions:
+    net, other = OneHiddenLayer(45), OneHiddenLayer(45)
+    other.X = (other.X - other.X.mean(0)) / other.X.std(0)
+    return net.loss, other.grad, net.params
+
+
+@case("delta goes back through W[l] in place of W[l+1], in square layers", "wrong-layer-weights", -1)
+@case("delta goes back through W[l+2] in place of W[l+1], in square layers", "wrong-layer-weights", 1)
 def wrong_weights(offset: int) -> Functions:
     """Going back through weights that are `offset` layers off, where those have the same shape."""
     rng, sizes = np.random.default_rng(3), [4, 5, 5, 5, 3]
@@ -174,39 +198,9 @@ def wrong_weights(offset: int) -> Functions:
     return lambda p: float(-(T * np.log(forward(p)[1])).sum() / 15), grad, [Ws, bs]
 
 
-@case("delta goes back through W[l] in place of W[l+1], in square layers", "wrong-layer-weights")
-def weights_below() -> Functions:
-    return wrong_weights(-1)
-
-
-@case("delta goes back through W[l+2] in place of W[l+1], in square layers", "wrong-layer-weights")
-def weights_above() -> Functions:
-    return wrong_weights(1)
-
-
-@case("the output's derivative multiplied in again going back", "wrong-error-sent-back")
-def slope_twice() -> Functions:
-    rng = np.random.default_rng(26)
-    X, T = rng.normal(size=(12, 4)), (rng.random((12, 2)) > 0.5) * 1.0
-    shapes = {"W1": (4, 6), "b1": 6, "W2": (6, 2), "b2": 2}
-    params = {name: 0.9 * rng.normal(size=shape) for name, shape in shapes.items()}
-
-    def forward(p: Any) -> tuple[Array, Array]:
-        a = sigmoid(X @ p["W1"] + p["b1"])
-        return a, sigmoid(a @ p["W2"] + p["b2"])
-
-    def grad(p: Any) -> Any:
-        a, o = forward(p)
-        d = (o - T) * o * (1 - o) / 12
-        da = (d * o * (1 - o)) @ p["W2"].T * a * (1 - a)
-        return {"W1": X.T @ da, "b1": da.sum(0), "W2": a.T @ d, "b2": d.sum(0)}
-
-    return lambda p: float(((forward(p)[1] - T) ** 2).sum() / 24), grad, params
-
-
 @case("softmax over the whole batch", "softmax-axis")
 def softmax_of_all() -> Functions:
-    net = Network(31)
+    net = OneHiddenLayer(31)
 
     def probabilities(p: Any) -> Array:
         e = np.exp(net.forward(p)[1] @ p["W2"] + p["b2"])
@@ -222,17 +216,20 @@ def softmax_of_all() -> Functions:
 @case("tanh' left out of a layer of 300 units", "activation-derivative-missing")
 def wide() -> Functions:
     """Classes are balanced, so that the mean error is small and moves with the units' outputs."""
-    net = Network(30, n=60, k=10)
+    net, rng = OneHiddenLayer(30, n=60, k=10), np.random.default_rng(30)
     net.T = np.eye(10)[np.arange(60) % 10]
-    net.params["W1"], net.params["b1"] = net.rng.normal(size=(4, 300)), 0.1 * net.rng.normal(size=300)
-    net.params["W2"], net.params["b2"] = 0.1 * net.rng.normal(size=(300, 10)), np.zeros(10)
+    shapes = {"W1": (4, 300), "b1": 300, "W2": (300, 10), "b2": 10}
+    scales = {"W1": 1.0, "b1": 0.1, "W2": 0.1, "b2": 0.0}
+    net.params = {name: scales[name] * rng.normal(size=shape) for name, shape in shapes.items()}
     return net.loss, lambda p: net.grad(p, slope=np.ones(300)), net.params
 
 
+@case("batch normalisation without its mean's derivative", "likely normalization-terms-missing", "mean")
+@case("batch normalisation without its variance's derivative", "likely normalization-terms-missing", "variance")
 def normalized(left_out: str) -> Functions:
     """Batch normalisation before tanh, derived without its mean's or its variance's part."""
-    net = Network(34)
-    params = {**net.params, "g": net.rng.normal(size=6) + 1}
+    net = OneHiddenLayer(34)
+    params = {**net.params, "g": np.random.default_rng(34).normal(size=6) + 1}
     params["W1"] += 0.2
 
     def forward(p: Any) -> tuple[Array, Array, Array, Array]:
@@ -260,19 +257,9 @@ def normalized(left_out: str) -> Functions:
     return lambda p: float(-(net.T * np.log(forward(p)[3])).sum() / net.n), grad, params
 
 
-@case("batch normalisation without its mean's derivative", "likely normalization-terms-missing")
-def without_mean() -> Functions:
-    return normalized("mean")
-
-
-@case("batch normalisation without its variance's derivative", "likely normalization-terms-missing")
-def without_variance() -> Functions:
-    return normalized("variance")
-
-
 @case("gradients returned in another order", "gradient-order")
 def another_order() -> Functions:
-    net = Network(35)
+    net = OneHiddenLayer(35)
     names = ("W1", "b1", "W2", "b2")
     return (
         lambda p: net.loss(dict(zip(names, p, strict=True))),
@@ -283,7 +270,7 @@ def another_order() -> Functions:
 
 @case("a flat theta in another order", "gradient-order")
 def flat_theta() -> Functions:
-    net = Network(36)
+    net = OneHiddenLayer(36)
     shapes = {name: a.shape for name, a in net.params.items()}
 
     def unflatten(theta: Array) -> dict[str, Array]:
@@ -299,32 +286,6 @@ def flat_theta() -> Functions:
         lambda p: np.concatenate([g.ravel(order="F") for g in net.grad(unflatten(p)).values()]),
         theta,
     )
-
-
-@case("a dropout mask in the gradient alone", "dropout-mask-missing")
-def mask_in_gradient() -> Functions:
-    net = Network(44)
-    mask = (net.rng.random((net.n, 6)) < 0.5) / 0.5
-    return net.loss, lambda p: net.grad(p, slope=mask * net.slope(*net.forward(p)[:2])), net.params
-
-
-@case("inputs scaled in the gradient alone", "unknown, the wrong piece is the gradient of W2")
-def scaled_inputs() -> Functions:
-    net, other = Network(45), Network(45)
-    other.X = (other.X - other.X.mean(0)) / other.X.std(0)
-    return net.loss, other.grad, net.params
-
-
-@case("rows of W2 reversed going back", "unknown, the wrong piece is the gradient of W1")
-def reversed_rows() -> Functions:
-    net = Network(46)
-
-    def grad(p: Any) -> Any:
-        dz = (net.forward(p)[2] - net.T) / net.n
-        da = dz @ p["W2"][::-1].T * net.slope(*net.forward(p)[:2])
-        return {**net.grad(p), "W1": net.X.T @ da, "b1": da.sum(0)}
-
-    return net.loss, grad, net.params
 
 
 @case("a tied weight counted once", "likely tied-weight")
