@@ -12,12 +12,12 @@ from rich.console import Console
 
 from nnbackprop.report.progress import RichProgress
 from nnbackprop.training.callbacks import EpochBegin, EpochEnd, Score, TrainEnd
-from tests.support.report_runs import TRAINER, Clock, begin, chunk, end
+from tests.support.report_runs import TRAINER, Clock, chunk_end_event, epoch_end_event, train_begin_event
 
 DESCRIPTION = {"recipe": "[red]net[/red] of [0, 1]"}
 
 
-def rich(width: int = 80) -> tuple[RichProgress, io.StringIO, Clock]:
+def rich_display(width: int = 80) -> tuple[RichProgress, io.StringIO, Clock]:
     out, clock = io.StringIO(), Clock()
     console = Console(
         file=out, force_terminal=True, width=width, height=40, legacy_windows=False, color_system="truecolor"
@@ -38,13 +38,16 @@ def lines_on_screen(shown: str, width: int) -> list[str]:
 
 def screen_of(width: int, events: int, steps: int = 10) -> list[str]:
     """What an emulated terminal shows after `events` events of a run."""
-    callback, out, _ = rich(width)
+    callback, out, _ = rich_display(width)
     calls: list[Callable[[], object]] = [
-        lambda: callback.train_begin(TRAINER, begin(steps=steps)),
+        lambda: callback.train_begin(TRAINER, train_begin_event(steps=steps)),
         lambda: callback.epoch_begin(TRAINER, EpochBegin(1, 0)),
-        lambda: callback.chunk_end(TRAINER, chunk(1, steps)),
-        lambda: (callback.epoch_end(TRAINER, end(1)), callback.epoch_begin(TRAINER, EpochBegin(2, steps))),
-        lambda: callback.chunk_end(TRAINER, chunk(2, steps + steps // 2)),
+        lambda: callback.chunk_end(TRAINER, chunk_end_event(1, steps)),
+        lambda: (
+            callback.epoch_end(TRAINER, epoch_end_event(1)),
+            callback.epoch_begin(TRAINER, EpochBegin(2, steps)),
+        ),
+        lambda: callback.chunk_end(TRAINER, chunk_end_event(2, steps + steps // 2)),
         lambda: callback.train_end(TRAINER, TrainEnd(3, 3 * steps, "finished", 6.0)),
     ]
     for call in calls[:events]:
@@ -73,13 +76,13 @@ def test_the_terminal_shows_bars_figures_and_finished_epochs(width: int) -> None
 
 
 def test_other_metrics_have_columns_and_figures_in_plain_numbers() -> None:
-    callback, out, _ = rich()
-    callback.train_begin(TRAINER, begin())
+    callback, out, _ = rich_display()
+    callback.train_begin(TRAINER, train_begin_event())
     callback.epoch_begin(TRAINER, EpochBegin(1, 0))
     f1 = {"subset_accuracy": 0.5, "f1": 0.75}
     train, test = (Score(loss, f1, 50) for loss in (0.25, 0.16))
     callback.epoch_end(TRAINER, EpochEnd(1, 10, 0.1, train, None, test, {}, 2.0, 500.0))
-    callback.chunk_end(TRAINER, chunk(1, 10, f1))
+    callback.chunk_end(TRAINER, chunk_end_event(1, 10, f1))
     callback.bars.refresh()
     screen = lines_on_screen(out.getvalue(), 80)
     callback.close(TRAINER)
@@ -109,17 +112,17 @@ def reflow(shown: str, before: int, after: int) -> str:
 @pytest.mark.parametrize("refresh", [True, False])
 def test_a_narrower_window_leaves_no_stale_line(before: int, after: int, refresh: bool) -> None:
     """Also where the next thing shown is a row rather than the bars."""
-    callback, out, _ = rich(before)
-    callback.train_begin(TRAINER, begin())
+    callback, out, _ = rich_display(before)
+    callback.train_begin(TRAINER, train_begin_event())
     callback.epoch_begin(TRAINER, EpochBegin(1, 0))
-    callback.chunk_end(TRAINER, chunk(1, 10))
+    callback.chunk_end(TRAINER, chunk_end_event(1, 10))
     callback.bars.refresh()
     shown = reflow(out.getvalue(), before, after)
     sent = len(out.getvalue())
     callback.console.width = after
     if refresh:
         callback.bars.refresh()
-    callback.epoch_end(TRAINER, end(1))
+    callback.epoch_end(TRAINER, epoch_end_event(1))
     callback.bars.refresh()
     screen = lines_on_screen(shown + out.getvalue()[sent:], after)
     callback.close(TRAINER)
@@ -134,9 +137,9 @@ def test_a_narrower_window_leaves_no_stale_line(before: int, after: int, refresh
 
 
 def test_a_row_leaves_out_the_training_scores_in_a_narrow_window() -> None:
-    callback, out, _ = rich(40)
-    callback.train_begin(TRAINER, begin())
-    callback.epoch_end(TRAINER, end(1))
+    callback, out, _ = rich_display(40)
+    callback.train_begin(TRAINER, train_begin_event())
+    callback.epoch_end(TRAINER, epoch_end_event(1))
     callback.close(TRAINER)
     screen = lines_on_screen(out.getvalue(), 40)
     heads = screen.index(" epoch  test loss  test acc     time")
@@ -144,10 +147,10 @@ def test_a_row_leaves_out_the_training_scores_in_a_narrow_window() -> None:
 
 
 def test_a_run_that_raises_gives_the_terminal_back() -> None:
-    callback, out, _ = rich()
+    callback, out, _ = rich_display()
     callback.close(TRAINER)
     assert out.getvalue() == ""  # before the run there is nothing to give back
-    callback.train_begin(TRAINER, begin())
+    callback.train_begin(TRAINER, train_begin_event())
     assert emulate(out.getvalue(), 80).cursor.hidden
     callback.close(TRAINER)
     callback.close(TRAINER)
@@ -158,11 +161,11 @@ def test_a_run_that_raises_gives_the_terminal_back() -> None:
 
 
 def test_a_thousand_chunks_in_a_moment_are_drawn_a_few_times() -> None:
-    callback, out, _ = rich()
-    callback.train_begin(TRAINER, begin(steps=1000))
+    callback, out, _ = rich_display()
+    callback.train_begin(TRAINER, train_begin_event(steps=1000))
     callback.epoch_begin(TRAINER, EpochBegin(1, 0))
     for step in range(1, 1000):
-        callback.chunk_end(TRAINER, chunk(1, step))
+        callback.chunk_end(TRAINER, chunk_end_event(1, step))
     drawings = out.getvalue().count("epochs ")
     callback.close(TRAINER)
     assert drawings < 50  # ten a second; the chunks take some hundredths of one
@@ -172,16 +175,16 @@ def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     colour = re.compile(r"\x1b\[[\d;]*?(3[0-8]|9[0-7])[;m]")
     for environment, coloured in (("", True), ("1", False)):
         monkeypatch.setenv("NO_COLOR", environment)
-        callback, out, _ = rich()
-        callback.train_begin(TRAINER, begin())
+        callback, out, _ = rich_display()
+        callback.train_begin(TRAINER, train_begin_event())
         callback.bars.refresh()
         callback.close(TRAINER)
         assert bool(colour.search(out.getvalue())) is coloured
 
 
 def test_a_resumed_run_starts_its_bars_where_it_stopped() -> None:
-    callback, out, _ = rich()
-    callback.train_begin(TRAINER, begin(first=15))
+    callback, out, _ = rich_display()
+    callback.train_begin(TRAINER, train_begin_event(first=15))
     callback.epoch_begin(TRAINER, EpochBegin(2, 15))
     callback.close(TRAINER)
     assert re.search(r"resumed\S* +after step 15", out.getvalue().replace("\x1b[0m", ""))

@@ -14,13 +14,13 @@ LAYERS = (LayerRow(1, "dense1", (10,), 7850, 31400, 15690), LayerRow(2, "softmax
 TRAINER: Any = None  # the displays show events alone
 
 
-def begin(epochs: int = 3, steps: int = 10, first: int = 0) -> TrainBegin:
+def train_begin_event(epochs: int = 3, steps: int = 10, first: int = 0) -> TrainBegin:
     samples = {"train": 1000, "validation": 0, "test": 50}
     backend = ("numpy", "cpu", "float32", "auto chose it.")
     return TrainBegin(*backend, LAYERS, samples, 100, steps, epochs, first)
 
 
-def chunk(epoch: int, step: int, metrics: Mapping[str, float] | None = None) -> ChunkEnd:
+def chunk_end_event(epoch: int, step: int, metrics: Mapping[str, float] | None = None) -> ChunkEnd:
     metrics = metrics or {"accuracy": 0.9}
     return ChunkEnd(epoch, step, 5, 500, 0.5, 0.25, metrics, 0.1, {"dense1": 1.0}, 3 * 2**20)
 
@@ -29,7 +29,9 @@ def score(loss: float, accuracy: float, samples: int) -> Score:
     return Score(loss, {"accuracy": accuracy}, samples)
 
 
-def end(epoch: int, seconds: float = 2.0, validation: Score | None = None, loss: float = 0.5) -> EpochEnd:
+def epoch_end_event(
+    epoch: int, seconds: float = 2.0, validation: Score | None = None, loss: float = 0.5
+) -> EpochEnd:
     train, test = score(loss, 0.8, 1000), None if validation else score(0.4, 0.85, 50)
     return EpochEnd(epoch, 10 * epoch, 0.1, train, validation, test, {"dense1": 1.0}, seconds, 500.0)
 
