@@ -62,11 +62,11 @@ def sign(x: Array) -> Array:
     return cupy.where(cupy.isnan(x), x, cupy.sign(x))
 
 
-def all_true(x: Array) -> Array:
-    """`xp.all` of a whole array, without CUB: its kernels take seconds to compile."""
+def all_true(x: Array, axis: int | None = None) -> Array:
+    """`xp.all` without CUB, whose kernels take seconds to compile."""
     accelerators = cupy._core.get_reduction_accelerators()
     cupy._core.set_reduction_accelerators([])
     try:
-        return cupy.all(x)
+        return cupy.all(x, axis=axis)
     finally:
         cupy._core.set_reduction_accelerators(accelerators)

@@ -90,17 +90,17 @@ def recipes_table(recipes: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def summary_table(summary: Mapping[str, Any]) -> Group:
-    """A finished run: loss and metrics of each part, and in a line what its steps took and where."""
+    """A finished run: loss and metrics of each part, and a line with its steps, time, speed and device."""
     names = [key.removeprefix("train_") for key in summary if key.startswith("train_")]
     heads = [name.replace("_", " ") for name in names]
     table = new_table("", *heads, right=heads)
     for part in ("train", "validation", "test"):
         values = ((name, summary[f"{part}_{name}"]) for name in names)
         table.add_row(part, *(MISSING if value is None else metric(name, value) for name, value in values))
-    pace, steps = summary["samples_per_second"], plural(summary["steps"], "step")
+    speed, steps = summary["samples_per_second"], plural(summary["steps"], "step")
     line = (
         f"{plural(summary['epochs'], 'epoch')}, {steps} in {duration(summary['seconds'])}"
-        + (f", {count(pace)} samples/s" if pace else "")
+        + (f", {count(speed)} samples/s" if speed else "")
         + f", on {summary['backend']} ({summary['device']}, {summary['dtype']})"
     )
     return Group(table, Text(line))

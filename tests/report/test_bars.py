@@ -32,6 +32,10 @@ def emulate(shown: str, width: int) -> pyte.Screen:
     return screen
 
 
+def lines_on_screen(shown: str, width: int) -> list[str]:
+    return [line.rstrip() for line in emulate(shown, width).display]
+
+
 def screen_of(width: int, events: int, steps: int = 10) -> list[str]:
     """What an emulated terminal shows after `events` events of a run."""
     callback, out, _ = rich(width)
@@ -49,7 +53,7 @@ def screen_of(width: int, events: int, steps: int = 10) -> list[str]:
         callback.bars.refresh()
     shown = out.getvalue()
     callback.close(TRAINER)
-    return [line.rstrip() for line in emulate(shown, width).display]
+    return lines_on_screen(shown, width)
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -57,14 +61,15 @@ def test_the_terminal_shows_bars_figures_and_finished_epochs(width: int) -> None
     screen = screen_of(width, 5)
     text = "\n".join(screen)
     assert "numpy on cpu, float32 (auto chose it)" in text
+    assert "[red]net[/red] of [0, 1]" in text  # not parsed as markup
     assert any(re.fullmatch(r" dense1 +10 +7,850 +30\.7 KiB +15,690", line) for line in screen)
     assert any(re.fullmatch(r" total +7,850 +30\.7 KiB +15,700", line) for line in screen)
     heads = screen.index(" epoch  train loss  train acc  test loss  test acc     time")
     assert screen[heads + 1] == "     1      0.5000     80.00%     0.4000    85.00%    2.00s"
     assert re.fullmatch(r"epochs ━.*━  2/3 [-\d:]+", screen[heads + 2])
     assert re.fullmatch(r"steps  ━.*━ 5/10 [-\d:]+", screen[heads + 3])
-    figures = re.split(r"\s{2,}", "  ".join(screen[heads + 4 :]).strip())
-    assert figures == ["loss 0.2500", "accuracy 90.00%", "1,000 samples/s", "lr 0.1", "memory 3.0 MiB"]
+    values = re.split(r"\s{2,}", "  ".join(screen[heads + 4 :]).strip())
+    assert values == ["loss 0.2500", "accuracy 90.00%", "1,000 samples/s", "lr 0.1", "memory 3.0 MiB"]
 
 
 def test_other_metrics_have_columns_and_figures_in_plain_numbers() -> None:
@@ -76,17 +81,20 @@ def test_other_metrics_have_columns_and_figures_in_plain_numbers() -> None:
     callback.epoch_end(TRAINER, EpochEnd(1, 10, 0.1, train, None, test, {}, 2.0, 500.0))
     callback.chunk_end(TRAINER, chunk(1, 10, f1))
     callback.bars.refresh()
-    screen = [line.rstrip() for line in emulate(out.getvalue(), 80).display]
+    screen = lines_on_screen(out.getvalue(), 80)
     callback.close(TRAINER)
     heads = screen.index(" epoch  train loss  train subset acc  test loss  test subset acc     time")
     assert screen[heads + 1] == "     1      0.2500            50.00%     0.1600           50.00%    2.00s"
     assert "subset accuracy 50.00%  f1 0.7500" in " ".join(screen[heads + 4 :]).replace("   ", "  ")
 
 
-def test_epochs_of_one_step_have_no_bar_of_steps() -> None:
+def test_epochs_of_one_step_have_no_bar_of_steps_and_a_finished_run_has_none() -> None:
     screen = screen_of(80, 5, steps=1)
     assert any(line.startswith("epochs") for line in screen)
     assert not any(line.startswith("steps  ━") for line in screen)
+    screen = screen_of(80, 6)
+    assert not any(line.startswith(("epochs", "steps", "loss")) for line in screen)
+    assert "finished after 3 epochs: 30 steps in 6.00s" in screen
 
 
 def reflow(shown: str, before: int, after: int) -> str:
@@ -113,7 +121,7 @@ def test_a_narrower_window_leaves_no_stale_line(before: int, after: int, refresh
         callback.bars.refresh()
     callback.epoch_end(TRAINER, end(1))
     callback.bars.refresh()
-    screen = [line.rstrip() for line in emulate(shown + out.getvalue()[sent:], after).display]
+    screen = lines_on_screen(shown + out.getvalue()[sent:], after)
     callback.close(TRAINER)
     first = next(i for i, line in enumerate(screen) if line.endswith("time"))
     assert re.fullmatch(r" +1 .*2\.00s", screen[first + 1])
@@ -130,33 +138,23 @@ def test_a_row_leaves_out_the_training_scores_in_a_narrow_window() -> None:
     callback.train_begin(TRAINER, begin())
     callback.epoch_end(TRAINER, end(1))
     callback.close(TRAINER)
-    screen = [line.rstrip() for line in emulate(out.getvalue(), 40).display]
+    screen = lines_on_screen(out.getvalue(), 40)
     heads = screen.index(" epoch  test loss  test acc     time")
     assert screen[heads + 1] == "     1     0.4000    85.00%    2.00s"
 
 
-def test_when_the_run_is_over_the_bars_are_gone() -> None:
-    screen = screen_of(80, 6)
-    assert not any(line.startswith(("epochs", "steps", "loss")) for line in screen)
-    assert "finished after 3 epochs: 30 steps in 6.00s" in screen
-
-
 def test_a_run_that_raises_gives_the_terminal_back() -> None:
     callback, out, _ = rich()
+    callback.close(TRAINER)
+    assert out.getvalue() == ""  # before the run there is nothing to give back
     callback.train_begin(TRAINER, begin())
     assert emulate(out.getvalue(), 80).cursor.hidden
+    callback.close(TRAINER)
     callback.close(TRAINER)
     screen = emulate(out.getvalue(), 80)
     assert not screen.cursor.hidden
     assert screen.cursor.x == 0
     assert not any("━" in line for line in screen.display)
-
-
-def test_closing_twice_or_before_the_run_does_nothing() -> None:
-    callback, out, _ = rich()
-    callback.close(TRAINER)
-    callback.close(TRAINER)
-    assert out.getvalue() == ""
 
 
 def test_a_thousand_chunks_in_a_moment_are_drawn_a_few_times() -> None:
@@ -188,10 +186,3 @@ def test_a_resumed_run_starts_its_bars_where_it_stopped() -> None:
     callback.close(TRAINER)
     assert re.search(r"resumed\S* +after step 15", out.getvalue().replace("\x1b[0m", ""))
     assert [task.completed for task in callback.bars.tasks] == [15, 5]
-
-
-def test_the_header_is_not_parsed_as_markup() -> None:
-    callback, out, _ = rich()
-    callback.train_begin(TRAINER, begin())
-    callback.close(TRAINER)
-    assert "[red]net[/red] of [0, 1]" in out.getvalue()

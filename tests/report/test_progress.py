@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+from collections.abc import Callable
 
 import pytest
 from rich.console import Console
@@ -32,33 +33,27 @@ def epochs_shown(kind: type[Display], epochs: int, run: int, seconds: float) -> 
     return [int(n) for n in re.findall(r"^(?:epoch)? +(\d+)\S* .*0\.5000", out.getvalue(), re.MULTILINE)]
 
 
-STOPPED_EARLY = "stopped early: the validation loss no longer fell after 3 epochs: "
-
-
 # Which display.
 
 
-def test_auto_is_bars_on_a_terminal_and_lines_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    assert type(progress("auto", Console(file=Terminal()))) is RichProgress
-    assert type(progress("auto", Console(file=io.StringIO()))) is PlainProgress
-
-
-def test_auto_is_lines_on_a_dumb_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "dumb")
-    assert type(progress("auto", Console(file=Terminal()))) is PlainProgress
-
-
-def test_a_pipe_gets_lines_with_force_color_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("TERM", "xterm")
-    assert type(progress("auto", Console(file=io.StringIO()))) is PlainProgress
-
-
-def test_a_display_asked_for_by_name_is_used() -> None:
-    assert type(progress("plain", Console(file=Terminal()))) is PlainProgress
-    assert type(progress("rich", Console(file=io.StringIO()))) is RichProgress
-    assert type(progress("off", Console(file=Terminal()))) is Callback
+@pytest.mark.parametrize(
+    ("kind", "file", "environment", "display"),
+    [
+        ("auto", Terminal(), {}, RichProgress),
+        ("auto", io.StringIO(), {}, PlainProgress),
+        ("auto", Terminal(), {"TERM": "dumb"}, PlainProgress),
+        ("auto", io.StringIO(), {"FORCE_COLOR": "1"}, PlainProgress),
+        ("plain", Terminal(), {}, PlainProgress),
+        ("rich", io.StringIO(), {}, RichProgress),
+        ("off", Terminal(), {}, Callback),
+    ],
+)
+def test_auto_is_bars_on_a_terminal_and_lines_elsewhere(
+    kind: str, file: io.StringIO, environment: dict[str, str], display: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"TERM": "xterm", **environment}.items():
+        monkeypatch.setenv(name, value)
+    assert type(progress(kind, Console(file=file))) is display
 
 
 # Plain lines.
@@ -146,35 +141,41 @@ def test_short_epochs_are_shown_each_second_or_half_with_first_and_last(kind: ty
 
 
 @pytest.mark.parametrize(
-    ("run", "said"),
+    ("event", "line"),
     [
         (
             TrainEnd(3, 30, "early-stopping", 0.5),
-            STOPPED_EARLY,
+            "stopped early: the validation loss no longer fell after 3 epochs: 30 steps in 0.50s",
         ),
-        (TrainEnd(2, 11, "interrupted", 0.5), "interrupted after 1 epoch and 1 step: "),
+        (TrainEnd(2, 11, "interrupted", 0.5), "interrupted after 1 epoch and 1 step: 11 steps in 0.50s"),
     ],
 )
-def test_the_end_has_its_reason_and_counts_whole_epochs(run: TrainEnd, said: str) -> None:
+def test_the_end_has_its_reason_and_counts_whole_epochs(event: TrainEnd, line: str) -> None:
     callback, out, _ = plain()
     callback.train_begin(TRAINER, begin())
-    callback.train_end(TRAINER, run)
-    assert out.getvalue().splitlines()[-1] == f"{said}{run.step} steps in 0.50s"
+    callback.train_end(TRAINER, event)
+    assert out.getvalue().splitlines()[-1] == line
 
 
 # Numbers.
 
 
 @pytest.mark.parametrize(
-    ("number", "said"),
-    [(0.0, "0.0000"), (0.001, "0.0010"), (2.30259, "2.3026"), (1.234e-5, "1.23e-05"), (math.nan, "nan")],
+    ("format", "number", "text"),
+    [
+        (formatting.loss, 0.0, "0.0000"),
+        (formatting.loss, 0.001, "0.0010"),
+        (formatting.loss, 2.30259, "2.3026"),
+        (formatting.loss, 1.234e-5, "1.23e-05"),
+        (formatting.loss, math.nan, "nan"),
+        (formatting.duration, 0.0015, "1.5ms"),
+        (formatting.duration, 2.0, "2.00s"),
+        (formatting.duration, 125, "2:05"),
+        (formatting.duration, 3599.7, "1:00:00"),
+        (formatting.duration, 3725, "1:02:05"),
+    ],
 )
-def test_losses_have_four_significant_decimals_or_an_exponent(number: float, said: str) -> None:
-    assert formatting.loss(number) == said
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"), [(0.0015, "1.5ms"), (2.0, "2.00s"), (125, "2:05"), (3599.7, "1:00:00"), (3725, "1:02:05")]
-)
-def test_durations_have_the_unit_that_suits(seconds: float, said: str) -> None:
-    assert formatting.duration(seconds) == said
+def test_numbers_have_the_decimals_and_units_that_suit(
+    format: Callable[[float], str], number: float, text: str
+) -> None:
+    assert format(number) == text
