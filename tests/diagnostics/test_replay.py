@@ -180,26 +180,20 @@ def test_altered_data_is_refused_before_the_first_step(
 
 
 def test_the_fingerprint_covers_every_sample_and_its_part() -> None:
-    """A sample that moves from one part to the next changes it too."""
     inputs, labels = np.arange(20.0).reshape(10, 2), np.arange(10, dtype=np.int32) % 2
 
-    def parts(x: np.ndarray, t: np.ndarray, *ends: int) -> DataSplits:
-        cut = (slice(0, ends[0]), slice(ends[0], ends[1]), slice(ends[1], 10))
-        train, validation, test = (Dataset(x[part], t[part], ("a", "b")) for part in cut)
-        return DataSplits(train, validation, test)
+    def splits(x: np.ndarray, t: np.ndarray, end: int = 8) -> DataSplits:
+        return DataSplits(*(Dataset(x[i:j], t[i:j], ("a", "b")) for i, j in ((0, 6), (6, end), (end, 10))))
 
-    seen = {parts(inputs, labels, 6, 8).fingerprint, parts(inputs, labels, 6, 9).fingerprint}
+    whole = splits(inputs, labels)
+    others = [whole, splits(inputs, labels, 9), replace(whole, validation=None), replace(whole, test=None)]
+    others.append(replace(whole, validation=None, test=whole.validation))
     for row in range(10):
-        other, turned = inputs.copy(), labels.copy()
-        other[row, 1] += 1e-9
-        turned[row] = 1 - turned[row]
-        seen |= {parts(other, labels, 6, 8).fingerprint, parts(inputs, turned, 6, 8).fingerprint}
-    assert len(seen) == 2 + 2 * 10
-    whole = parts(inputs, labels, 6, 8)
-    assert replace(whole, validation=None).fingerprint not in seen
-    assert (
-        replace(whole, validation=None, test=whole.validation).fingerprint != replace(whole, test=None).fingerprint
-    )
+        x, t = inputs.copy(), labels.copy()
+        x[row, 1] += 1e-9
+        t[row] = 1 - t[row]
+        others += splits(x, labels), splits(inputs, t)
+    assert len({other.fingerprint for other in others}) == len(others)
 
 
 def test_float64_in_another_environment_is_judged_by_1e_12(train: Train) -> None:

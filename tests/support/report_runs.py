@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from nnbackprop.training.callbacks import ChunkEnd, EpochEnd, LayerRow, Score, TrainBegin
+from nnbackprop.training.callbacks import (
+    Callback,
+    ChunkEnd,
+    EpochEnd,
+    LayerRow,
+    Score,
+    TrainBegin,
+)
 
 LAYERS = (LayerRow(1, "dense1", (10,), 7850, 31400, 15690), LayerRow(2, "softmax1", (10,), 0, 0, 10))
 
 
-TRAINER: Any = None  # the displays show events alone
+def send(callback: Callback, *events: Any) -> None:
+    """Call the method of each event; displays show events alone, so there is no trainer."""
+    for event in events:
+        method = re.sub("(?<=[a-z])(?=[A-Z])", "_", type(event).__name__).lower()  # TrainBegin: train_begin
+        getattr(callback, method)(None, event)
 
 
 def train_begin_event(epochs: int = 3, steps: int = 10, first: int = 0) -> TrainBegin:
