@@ -242,6 +242,17 @@ def test_environment_changes_are_named_down_to_a_package() -> None:
     ]
 
 
+def test_a_run_that_changed_its_threads_is_not_promised_to_be_exact(train: Train) -> None:
+    """Nor is it refused: products on other threads sum in another order."""
+    folder = train(dtype="float64")
+    rows = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    changed = [{**row, "threads": 1 + (row["epoch"] > 1)} for row in rows]
+    folder.metrics.write_text("".join(json.dumps(row) + "\n" for row in changed))
+    assert [(change.name, change.kept) for change in replay_run(folder).changes] == [
+        ("threads during the run", "1 and 2")
+    ]
+
+
 def test_a_run_ended_by_max_time_is_replayed_to_its_last_step(train: Train) -> None:
     folder = train(max_time=1e-9)
     found = replay_run(folder)
