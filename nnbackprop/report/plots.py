@@ -19,6 +19,7 @@ from nnbackprop.runs.trained_model import Attack
 from .curves import gradient_norms, learning_curves, metric_names
 from .formatting import percent, plural
 from .style import draw, new_image_grid, new_plot, printable, shorten, text_figure
+from .tables import by_class
 
 MAX_UNITS = 64  # of the first layer, shown at most
 MAX_MISTAKES = 16
@@ -32,42 +33,42 @@ MAX_TICKS = 25
 
 def draw_run(run: Run) -> list[str]:
     """Write the plots of a finished run, of its test part or else its training part; see `draw_all`."""
-    trainer, judged = run.trainer, run.data.test or run.data.train
+    trainer, data = run.trainer, run.data.test or run.data.train
     weights = next((a for a in leaves(trainer.params) if a.ndim == 2), None)
     matrix = None if weights is None else trainer.backend.to_numpy(weights)
     try:
-        probabilities = trainer.predict_proba(judged.inputs)
+        probabilities = trainer.predict_proba(data.inputs)
     except MemoryError as error:  # n samples of 10,000 classes
         return [f"The plots could not be drawn: {error}"]
     predicted = trainer.evaluator.predicted_classes(probabilities)
-    return draw_all(run.folder.plots, run.folder.rows(), matrix, judged, predicted, probabilities)
+    return draw_all(run.folder.plots, run.folder.rows(), matrix, data, predicted, probabilities)
 
 
 def draw_all(
     folder: Path,
     rows: Sequence[Mapping[str, Any]],
     weights: np.ndarray | None,
-    judged: Dataset,
+    data: Dataset,
     predicted: np.ndarray,
     probabilities: np.ndarray,
 ) -> list[str]:
     """Write a run's plots to `folder`; returns a message for each that failed: no plot fails a finished run.
 
     rows are those of metrics.jsonl, weights (in, units) of the first layer or None, predicted (n,) and
-    probabilities (n, k) of the judged part's n samples. Plots of images are left out where samples are none, and
+    probabilities (n, k) of the n samples of `data`. Plots of images are left out where samples are none, and
     without classes there are curves and weights alone.
     """
     figures: dict[str, Callable[[], Figure]] = {"loss": lambda: learning_curves(rows, "loss")}
-    for name in metric_names(rows) or (["accuracy"] if judged.classes else []):
+    for name in metric_names(rows) or (["accuracy"] if data.classes else []):
         figures[name.replace("_", "-")] = lambda name=name: learning_curves(rows, name)  # type: ignore[misc]
     figures["gradient-norms"] = lambda: gradient_norms(rows)
-    image_shape = judged.image_shape
+    image_shape = data.image_shape
     if weights is not None and image_shape and math.prod(image_shape) == len(weights):
         figures["first-layer-weights"] = lambda: first_layer_plot(weights, image_shape)
-    if judged.classes:
-        figures["confusion-matrix"] = lambda: confusion_plot(judged.targets, predicted, judged.classes)
-    if judged.classes and image_shape:
-        figures["wrongest-samples"] = lambda: misclassified_plot(judged, predicted, probabilities)
+    if data.classes:
+        figures["confusion-matrix"] = lambda: confusion_plot(data.targets, predicted, data.classes)
+    if data.classes and image_shape:
+        figures["wrongest-samples"] = lambda: misclassified_plot(data, predicted, probabilities)
     failed = []
     for name, figure in figures.items():
         try:
@@ -84,7 +85,7 @@ def first_layer_plot(weights: np.ndarray, image_shape: tuple[int, int]) -> Figur
     columns = math.ceil(math.sqrt(shown))
     side = min(7.5 / columns, 2.5)
     of = f"{shown} of {units:,} units" if units > shown else plural(units, "unit")
-    title = f"First-layer weights of {of}: red counts for, blue against"
+    title = f"First-layer weights of {of}: red positive, blue negative"
     figure, axes = new_plot(title, max(columns * side, 5.0) + 0.9, math.ceil(shown / columns) * side + 0.5)
     values = image_grid(weights[:, :shown].T.reshape(shown, *image_shape), columns)
     limit = float(np.nanmax(np.abs(values))) or 1.0
@@ -106,9 +107,9 @@ def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
 
 def misclassified_plot(data: Dataset, predicted: np.ndarray, probabilities: np.ndarray) -> Figure:
     """The misclassified images of the greatest confidence."""
-    certainty = confidence(predicted, probabilities)
+    confidence = by_class(probabilities)[np.arange(len(predicted)), predicted]
     wrong = np.flatnonzero(predicted != data.targets)
-    order = wrong[np.argsort(-certainty[wrong], kind="stable")][:MAX_MISTAKES]
+    order = wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_MISTAKES]
     if not len(order):
         return text_figure(f"None of the {len(predicted):,} samples is misclassified")
     title = f"The {len(order)} most confident of {len(wrong):,} mistakes in {len(predicted):,} samples"
@@ -119,18 +120,11 @@ def misclassified_plot(data: Dataset, predicted: np.ndarray, probabilities: np.n
     figure, grid = new_image_grid(title, math.ceil(len(order) / columns), columns, 1.9)
     for axes, i in zip(grid.flat, order, strict=False):
         _draw_image(axes, data.image(int(i)), data.inputs[order])
-        pair, certain = f"{names[data.targets[i]]} → {names[predicted[i]]}", percent(float(certainty[i]))
-        _caption(axes, f"{pair}   {certain}" if len(pair) < 12 else f"{pair}\n{certain}")
+        pair, percentage = f"{names[data.targets[i]]} → {names[predicted[i]]}", percent(float(confidence[i]))
+        _caption(axes, f"{pair}   {percentage}" if len(pair) < 12 else f"{pair}\n{percentage}")
     for axes in grid.flat[len(order) :]:
         axes.set_axis_off()
     return figure
-
-
-def confidence(predicted: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Probability (n,) given to the predicted class; a new_plot column is that of class 1."""
-    if probabilities.shape[1] == 1:
-        return np.where(predicted == 1, probabilities[:, 0], 1 - probabilities[:, 0])
-    return np.take_along_axis(probabilities, predicted[:, None], axis=1)[:, 0]
 
 
 def attack_plot(data: Dataset, result: Attack, epsilon: float) -> Figure:

@@ -1,4 +1,4 @@
-"""A replay as tables: weights and metrics against those that were kept, and a verdict."""
+"""A replay as tables: weights and metrics beside those of the run folder, and a verdict."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from .tables import MISSING, new_table
 
 
 def replay_report(found: Replay) -> RenderableType:
-    """What was trained again, every tensor, every metric, the changes, and the verdict."""
+    """The weights, the metrics, what has changed in the environment, and the verdict."""
     places = {(tensor.name, tensor.which): tensor for tensor in found.tensors}
     weights = new_table("weights", "last", "best", right=("last", "best"))
     for name in dict.fromkeys(tensor.name for tensor in found.tensors):
         weights.add_row(
             name, *(_relative(places.get((name, which)), found.tolerance) for which in ("last", "best"))
         )
-    head = f"{found.run}: {plural(found.steps, 'step')} again on {found.backend} ({found.device}, {found.dtype})"
+    steps, where = plural(found.steps, "step"), f"{found.backend} ({found.device}, {found.dtype})"
+    head = f"{found.run}: {steps} trained again on {where}"
     lines: list[RenderableType] = [Text(head), weights]
     if found.metrics:
         metrics = new_table("", "kept", "again", right=("kept", "again"))

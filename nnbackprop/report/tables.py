@@ -90,17 +90,17 @@ def recipes_table(recipes: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def summary_table(summary: Mapping[str, Any]) -> Group:
-    """A finished run: loss and metrics of each part, and in a line what its steps took and where."""
+    """A finished run: loss and metrics of each part, and a line with its steps, time, speed and device."""
     names = [key.removeprefix("train_") for key in summary if key.startswith("train_")]
     heads = [name.replace("_", " ") for name in names]
     table = new_table("", *heads, right=heads)
     for part in ("train", "validation", "test"):
         values = ((name, summary[f"{part}_{name}"]) for name in names)
         table.add_row(part, *(MISSING if value is None else metric(name, value) for name, value in values))
-    pace, steps = summary["samples_per_second"], plural(summary["steps"], "step")
+    speed, steps = summary["samples_per_second"], plural(summary["steps"], "step")
     line = (
         f"{plural(summary['epochs'], 'epoch')}, {steps} in {duration(summary['seconds'])}"
-        + (f", {count(pace)} samples/s" if pace else "")
+        + (f", {count(speed)} samples/s" if speed else "")
         + f", on {summary['backend']} ({summary['device']}, {summary['dtype']})"
     )
     return Group(table, Text(line))
@@ -109,15 +109,20 @@ def summary_table(summary: Mapping[str, Any]) -> Group:
 def prediction_table(name: str, classes: Sequence[str], predicted: np.ndarray, probabilities: np.ndarray) -> Table:
     """Predicted class of each sample (n,) and the probabilities (n, k) of the three likeliest classes."""
     table = new_table("sample", "class", "likeliest", title=escape(name), title_justify="left")
-    if probabilities.shape[1] == 1:
-        probabilities = np.concatenate([1 - probabilities, probabilities], axis=1)
-    for i, (label, row) in enumerate(zip(predicted[:MAX_ROWS], probabilities, strict=False)):
+    for i, (label, row) in enumerate(zip(predicted[:MAX_ROWS], by_class(probabilities), strict=False)):
         likeliest = np.argsort(-row, kind="stable")[:3]
         listed = ", ".join(f"{classes[k]} {percent(float(row[k]))}" for k in likeliest)
         table.add_row(str(i + 1), f"[bold]{escape(classes[label])}[/]", escape(listed))
     if len(predicted) > MAX_ROWS:
         table.caption = f"and {count(len(predicted) - MAX_ROWS)} more"
     return table
+
+
+def by_class(probabilities: np.ndarray) -> np.ndarray:
+    """Probabilities (n, k) of all classes; a single column is that of class 1."""
+    if probabilities.shape[1] > 1:
+        return probabilities
+    return np.concatenate([1 - probabilities, probabilities], axis=1)
 
 
 def diagnosis_report(diagnosis: Diagnosis) -> RenderableType:

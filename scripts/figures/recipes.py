@@ -66,7 +66,7 @@ def run(name: str, runs: Path) -> dict[str, Any]:
 
 def blocks(runs: dict[str, Any]) -> dict[str, str]:
     """The README's table, and each recipe's page's."""
-    head = ("experiment", "the original", "here", "steps take", "command")
+    head = ("experiment", "the original", "here", "training time", "command")
     recipes = ((what, original, *row(runs[key])) for key, what, original in ROWS)
     people = runs["weight-height"]
     return {
@@ -121,7 +121,7 @@ def accuracies(runs: dict[str, Any], keys: Sequence[str]) -> str:
         s = entry["summary"]
         figures = share(s["train_accuracy"]), f"**{share(s['test_accuracy'])}**", f"{s['test_loss']:.4f}"
         rows.append((f"`{entry['command']}`", s["epochs"], *figures, f"{s['seconds']:.3g} s"))
-    head = ("command", "epochs", "train accuracy", "test accuracy", "test loss", "steps take")
+    head = ("command", "epochs", "train accuracy", "test accuracy", "test loss", "training time")
     return block(runs, keys, head, rows)
 
 
