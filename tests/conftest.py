@@ -20,7 +20,7 @@ import pytest
 import backends
 from backends import Backend, BackendError
 from nnbackprop.runs.signals import SIGNALS
-from tests.support import cuda_emulator
+from tests.support import cuda_emulator, small_runs
 from tests.support.commands import draw_no_plots
 from tests.torture import child_run
 
@@ -41,6 +41,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAMES",
         help="comma-separated libraries, such as torch,jax: a test skipped for want of one of them fails",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    asked = config.getoption("--backend") or "numpy"
+    small_runs.default_backend = asked.removesuffix("-readonly")
 
 
 @pytest.hookimpl(wrapper=True)

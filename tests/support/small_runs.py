@@ -28,12 +28,18 @@ def clouds(n: int = 46, seed: int = 0, spread: float = 1.0) -> Dataset:
     return Dataset(centres[labels] + spread * rng.standard_normal((n, 2)), labels, ("a", "b", "c"))
 
 
+default_backend = "numpy"
+"""Of small runs for which a test names none; `--backend` sets it."""
+
+
 def make_trainer(backend: Backend | None = None, **options: Any) -> Trainer:
     """Dropout, Adam's moments and, on 46 samples, a last batch of 14: three steps an epoch."""
     given = {"epochs": 4, "batch_size": 16, "dtype": "float64", "seed": 1, **options}
     network = given.pop("network", Sequential(Dense(8), Tanh(), Dropout(0.3), Dense(3)))
     loss, optimizer = given.pop("loss", SoftmaxCrossEntropy()), given.pop("optimizer", Adam())
-    return Trainer(network, loss, optimizer, given.pop("lr", 0.05), backend=backend or select("numpy"), **given)
+    return Trainer(
+        network, loss, optimizer, given.pop("lr", 0.05), backend=backend or select(default_backend), **given
+    )
 
 
 def fit_captured(backend: Backend, optimizer: Any = None, **options: Any) -> Trainer:
