@@ -71,14 +71,11 @@ def test_a_broken_file_is_refused_by_name_and_fault(tmp_path: Path, data: bytes,
         refused(written(tmp_path / "x", gzip.compress(data)), words, idx.read)
 
 
-def test_broken_gzip_is_refused(tmp_path: Path) -> None:
+def test_broken_gzip_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     whole = gzip.compress(GOOD)
     flipped = whole[:-6] + bytes([whole[-6] ^ 1]) + whole[-5:]  # a bit of the checksum
     for content in (whole[:-9], flipped, whole[:12] + b"\xff\xff\xff" + whole[15:], whole + b"rubbish"):
         refused(written(tmp_path / "x", content), "cannot be read", idx.read)
-
-
-def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "absent"):
         refused(path, "cannot be read", idx.read)
 
