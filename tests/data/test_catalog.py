@@ -13,7 +13,7 @@ import pytest
 from nnbackprop.data import DATASETS, RawDataset, RawSplits, load, load_raw
 from nnbackprop.data.catalog import to_splits
 from nnbackprop.errors import DataError
-from tests.support.data_files import idx_of, refused, written
+from tests.support.data_files import assert_refused, idx_of, write_file
 
 RNG = np.random.default_rng(9)
 TRAIN = RNG.integers(0, 256, (20, 9, 9), np.uint8)
@@ -36,7 +36,7 @@ def write_part(folder: Path, pattern: str, part: str, images: np.ndarray, labels
     else:
         compress = gzip.compress if pattern.endswith(".gz") else bytes
         for kind, array in (("images", images), ("labels", labels)):
-            written(folder / pattern.format(part, kind, array.ndim), compress(idx_of(array)))
+            write_file(folder / pattern.format(part, kind, array.ndim), compress(idx_of(array)))
 
 
 IDX = ("{}-{}-idx{}-ubyte", "{}-{}-idx{}-ubyte.gz", "{}-{}.idx{}-ubyte")
@@ -97,8 +97,8 @@ def test_unknown_name_lists_the_known_ones(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_files_of_unknown_format_or_without_a_partner_are_refused(tmp_path: Path) -> None:
-    refused(written(tmp_path / "x.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), "its format is not known")
-    refused(written(tmp_path / "digits.idx", idx_of(TRAIN)), "must hold 'images' or 'labels'")
+    assert_refused(write_file(tmp_path / "x.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), "its format is not known")
+    assert_refused(write_file(tmp_path / "digits.idx", idx_of(TRAIN)), "must hold 'images' or 'labels'")
 
 
 def raw(labels: np.ndarray | list, inputs: np.ndarray | None = None, source: str = "memory") -> RawDataset:
@@ -140,8 +140,8 @@ def test_parts_with_other_features_are_refused(shape: tuple[int, ...], words: st
 
 
 def test_faulty_data_can_be_loaded_without_checks(tmp_path: Path) -> None:
-    path = written(tmp_path / "x.csv", "label,a\n1,nan\n2.5,3\ncat,4\n")
-    refused(path)
+    path = write_file(tmp_path / "x.csv", "label,a\n1,nan\n2.5,3\ncat,4\n")
+    assert_refused(path)
     train = load(path, split=False, strict=False).train
     assert train.classes == ("1", "2.5", "cat")
     assert np.isnan(train.inputs[0, 0])
@@ -151,7 +151,7 @@ def test_faulty_data_can_be_loaded_without_checks(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.csv")
-    refused(tmp_path / "x.csv", "is a pipe or a device")
+    assert_refused(tmp_path / "x.csv", "is a pipe or a device")
 
 
 @pytest.mark.parametrize("spec", ["x" * 5000, "~nobody-of-this-name/x", "a\0b", ""])
@@ -173,7 +173,7 @@ def test_impossible_file_names_are_refused(spec: str, tmp_path: Path, monkeypatc
 )
 def test_impossible_labels_are_refused(tmp_path: Path, labels: np.ndarray, words: str) -> None:
     np.savez(tmp_path / "x.npz", X=np.zeros((4, 3)), y=labels)
-    refused(tmp_path / "x.npz", words)
+    assert_refused(tmp_path / "x.npz", words)
 
 
 def test_the_first_faulty_label_is_named(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ import pytest
 from nnbackprop.data import load
 from nnbackprop.data.readers import csv
 from nnbackprop.errors import DataError
-from tests.support.data_files import refused, written
-from tests.support.memory import load_in_a_process
+from tests.support.data_files import assert_refused, write_file
+from tests.support.memory import load_in_subprocess
 
 RNG = np.random.default_rng(5)
 PIXELS = RNG.integers(0, 256, (30, 64), np.uint8)
@@ -43,7 +43,7 @@ def test_layout_and_block_size_do_not_change_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, block_size: int
 ) -> None:
     monkeypatch.setattr(csv, "BLOCK_SIZE", block_size)
-    raw = csv.read(written(tmp_path / "x.csv", text))
+    raw = csv.read(write_file(tmp_path / "x.csv", text))
     assert raw.inputs.dtype == np.uint8
     assert np.array_equal(raw.inputs, PIXELS)
     assert raw.labels.astype(int).tolist() == LABELS.tolist()
@@ -59,14 +59,14 @@ def test_floats_are_read_as_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert train.targets.tolist() == LABELS.tolist()
     assert train.classes == tuple("0123456789")
     monkeypatch.setattr(csv, "BLOCK_SIZE", 1000)  # of several blocks, the last one alone has a float
-    raw = csv.read(written(tmp_path / "x.csv", ROWS + ".5"))
+    raw = csv.read(write_file(tmp_path / "x.csv", ROWS + ".5"))
     assert (raw.inputs.dtype, raw.inputs[-1, -1]) == (np.float32, PIXELS[-1, -1] + 0.5)
     assert np.array_equal(raw.inputs[:-1], PIXELS[:-1])
 
 
 @pytest.mark.parametrize("text", [f"{PIXEL_NAMES}\n{'1,' * 63}1\n", f"{'1,' * 63}1\n"], ids=["header", "bare"])
 def test_file_without_labels_is_refused(tmp_path: Path, text: str) -> None:
-    refused(written(tmp_path / "x.csv", text), "has 64 columns and none of them is the label", csv.read)
+    assert_refused(write_file(tmp_path / "x.csv", text), "has 64 columns and none of them is the label", csv.read)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_file_without_labels_is_refused(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_broken_file_is_refused_by_name_and_fault(tmp_path: Path, text: str | bytes, words: str) -> None:
-    refused(written(tmp_path / "x.csv", text), words)
+    assert_refused(write_file(tmp_path / "x.csv", text), words)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the resource module is POSIX's")
@@ -103,9 +103,9 @@ def test_reading_mnist_as_csv_takes_at_most_three_times_the_memory_of_the_file(t
     frame = polars.DataFrame(train.inputs).insert_column(0, polars.Series("label", train.targets))
     frame.write_csv(tmp_path / "large.csv")
     frame.head(50).write_csv(tmp_path / "small.csv")
-    shape, grown = load_in_a_process(tmp_path / "small.csv", tmp_path / "large.csv")
+    shape, growth = load_in_subprocess(tmp_path / "small.csv", tmp_path / "large.csv")
     assert shape == "(60000, 784)"
-    assert grown <= 3 * (tmp_path / "large.csv").stat().st_size
+    assert growth <= 3 * (tmp_path / "large.csv").stat().st_size
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_reading_mnist_as_csv_takes_at_most_three_times_the_memory_of_the_file(t
     ],
 )
 def test_rows_to_predict_are_numbers_or_refused(tmp_path: Path, text: bytes, words: str) -> None:
-    refused(written(tmp_path / "x.csv", text), words, csv.read_rows)
+    assert_refused(write_file(tmp_path / "x.csv", text), words, csv.read_rows)
 
 
 def test_rows_to_predict_are_neither_fetched_nor_inflated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,5 +127,9 @@ def test_rows_to_predict_are_neither_fetched_nor_inflated(tmp_path: Path, monkey
     words = "cannot be read as rows"
     with pytest.raises(DataError, match=words):
         csv.read_rows(Path("file://" + str(tmp_path / "x.csv")))
-    refused(written(tmp_path / "x.csv.gz", gzip.compress(b"1,2\n")), words, csv.read_rows)
-    assert csv.read_rows(written(tmp_path / "x.csv", b"\xef\xbb\xbf1,2\r\n3,4\r\n")).tolist() == [[1, 2], [3, 4]]
+    compressed = write_file(tmp_path / "x.csv.gz", gzip.compress(b"1,2\n"))
+    assert_refused(compressed, words, csv.read_rows)
+    assert csv.read_rows(write_file(tmp_path / "x.csv", b"\xef\xbb\xbf1,2\r\n3,4\r\n")).tolist() == [
+        [1, 2],
+        [3, 4],
+    ]

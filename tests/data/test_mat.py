@@ -13,7 +13,7 @@ from scipy.sparse import csc_array
 
 from nnbackprop.data import load
 from nnbackprop.data.readers import mat
-from tests.support.data_files import refused, written
+from tests.support.data_files import assert_refused, write_file
 
 RNG = np.random.default_rng(4)
 UPRIGHT = RNG.random((40, 20, 20))
@@ -55,9 +55,9 @@ def test_other_layouts_stay_as_they_are(
 
 def test_other_versions_say_how_to_convert(tmp_path: Path) -> None:
     for userblock in (b"", b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512)):
-        refused(written(tmp_path / "x.mat", userblock + mat.HDF5 + bytes(100)), r"7\.3 \(HDF5\).*'-v7'")
+        assert_refused(write_file(tmp_path / "x.mat", userblock + mat.HDF5 + bytes(100)), r"7\.3 \(HDF5\).*'-v7'")
     savemat(tmp_path / "x.mat", {"X": COLUMNS, "y": DIGITS}, format="4")
-    refused(tmp_path / "x.mat", r"no header of a .mat file of version 5.*'-v7'")
+    assert_refused(tmp_path / "x.mat", r"no header of a .mat file of version 5.*'-v7'")
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_other_versions_say_how_to_convert(tmp_path: Path) -> None:
 def test_other_contents_are_refused_by_name(tmp_path: Path, variables: dict, words: str) -> None:
     for compressed in (False, True):
         savemat(tmp_path / "x.mat", variables, do_compression=compressed)
-        refused(tmp_path / "x.mat", words)
+        assert_refused(tmp_path / "x.mat", words)
 
 
 def test_files_of_matlab_5_3_to_8_are_read_as_scipy_reads_them() -> None:
@@ -114,6 +114,6 @@ def test_every_class_of_numbers_is_read(tmp_path: Path, dtype: str, compressed: 
 def test_damage_is_refused(tmp_path: Path) -> None:
     whole = ex4(tmp_path / "x.mat").read_bytes()
     for content in (b"", whole[:60], whole[:200], whole[: len(whole) // 2], whole[:128] + bytes(range(256)) * 4):
-        refused(written(tmp_path / "x.mat", content))
+        assert_refused(write_file(tmp_path / "x.mat", content))
     large = whole[:132] + (2**31).to_bytes(4, "little") + whole[136:]  # the size of the first variable
-    refused(written(tmp_path / "x.mat", large), "claims 2147483648 bytes, more than there are")
+    assert_refused(write_file(tmp_path / "x.mat", large), "claims 2147483648 bytes, more than there are")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nnbackprop.data import RawDataset, load
-from tests.support.data_files import npy, refused
+from tests.support.data_files import assert_refused, npy
 
 IMAGES = np.random.default_rng(2).integers(0, 256, (12, 5, 4))
 LABELS = np.arange(12) % 3
@@ -45,7 +45,7 @@ def test_a_pair_of_npy_files_is_found_from_either(tmp_path: Path) -> None:
         assert np.array_equal(train.inputs, IMAGES.reshape(12, 20))
         assert train.targets.tolist() == LABELS.tolist()
     (tmp_path / "labels.npy").unlink()
-    refused(tmp_path / "images.npy", r"are needed in .*labels\.npy")
+    assert_refused(tmp_path / "images.npy", r"are needed in .*labels\.npy")
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (3, 8, 8, 1), (3, 1, 8, 8), (3, 64)])
@@ -82,7 +82,7 @@ def test_integers_are_kept_exactly_in_the_smallest_type(values: list[int], dtype
 )
 def test_arrays_that_are_not_a_data_set_are_refused(tmp_path: Path, arrays: dict, words: str) -> None:
     np.savez(tmp_path / "x.npz", **arrays)
-    refused(tmp_path / "x.npz", words)
+    assert_refused(tmp_path / "x.npz", words)
 
 
 @pytest.mark.parametrize(
@@ -102,4 +102,4 @@ def test_headers_are_held_against_the_bytes(tmp_path: Path, member: bytes, words
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("X.npy", member)
         archive.writestr("y.npy", npy("(1,)", b"a"))
-    refused(path, words)
+    assert_refused(path, words)
