@@ -8,12 +8,13 @@ the accuracy can be judged. docs/reproducibility.md has the measurements.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+from nnbackprop._system_info import cores, set_threads
 from nnbackprop.diagnostics.difference import difference, json_values
 from nnbackprop.errors import RunFolderError, UsageError
 from nnbackprop.runs import build
@@ -135,7 +136,10 @@ def replay(
     splits = DataSplits.load(config)
     splits.check(last.meta.get("fingerprint"), path)
     _check_learning_rates(config, folder, len(splits.train), progress_of(last))
-    trainer, best = first_trainer(config, open_backend(config), splits), EarlyStopping()
+    before, backend = folder.read_json("env.json") or {}, open_backend(config)
+    if not (config.threads or config.deterministic) and before.get("threads") in range(1, cores() + 1):
+        set_threads(before["threads"])
+    trainer, best = first_trainer(config, backend, splits), EarlyStopping()
     trainer.epochs = -(-steps // build.steps_per_epoch(config, len(splits.train)))
     stop = StopAtStep(best, steps)
     trainer.callbacks = (best, stop, display(build.description(config)))
@@ -146,7 +150,7 @@ def replay(
         kept["best"] = load(folder.checkpoint("best"))
         samples = {name: len(part) for name, part in splits.parts.items() if part}
         metrics += compare_metrics(summary, summarise(config, trainer, best, splits), samples, config.dtype)
-    changes = compare_environments(folder.read_json("env.json") or {}, environment(trainer.backend))
+    changes = [*compare_environments(before, environment(backend)), *_thread_changes(folder.rows(), summary)]
     return Replay(
         run=folder.path,
         backend=trainer.backend.name,
@@ -255,6 +259,13 @@ def compare_environments(kept: Mapping[str, Any], now: Mapping[str, Any]) -> Ite
     for name in sorted(before.keys() | after.keys()):
         if name != "why" and before.get(name) != after.get(name):
             yield Change(name, before.get(name), after.get(name))
+
+
+def _thread_changes(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any] | None) -> Iterator[Change]:
+    """A change where a run did not keep the threads of products that it began with."""
+    threads = sorted({row["threads"] for row in rows if "threads" in row})
+    if len(threads) > 1 or (summary and summary.get("thread_changes")):
+        yield Change("threads during the run", " and ".join(map(str, threads)), None)
 
 
 def _flat(table: Mapping[str, Any]) -> dict[str, Any]:

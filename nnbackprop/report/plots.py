@@ -19,6 +19,7 @@ from nnbackprop.runs.trained_model import Attack
 from .curves import gradient_norms, learning_curves, metric_names
 from .formatting import percent, plural
 from .style import draw, new_image_grid, new_plot, printable, shorten, text_figure
+from .tables import by_class
 
 MAX_UNITS = 64  # of the first layer, shown at most
 MAX_MISTAKES = 16
@@ -106,9 +107,9 @@ def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
 
 def misclassified_plot(data: Dataset, predicted: np.ndarray, probabilities: np.ndarray) -> Figure:
     """The misclassified images of the greatest confidence."""
-    certainty = confidence(predicted, probabilities)
+    confidence = by_class(probabilities)[np.arange(len(predicted)), predicted]
     wrong = np.flatnonzero(predicted != data.targets)
-    order = wrong[np.argsort(-certainty[wrong], kind="stable")][:MAX_MISTAKES]
+    order = wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_MISTAKES]
     if not len(order):
         return text_figure(f"None of the {len(predicted):,} samples is misclassified")
     title = f"The {len(order)} most confident of {len(wrong):,} mistakes in {len(predicted):,} samples"
@@ -119,18 +120,11 @@ def misclassified_plot(data: Dataset, predicted: np.ndarray, probabilities: np.n
     figure, grid = new_image_grid(title, math.ceil(len(order) / columns), columns, 1.9)
     for axes, i in zip(grid.flat, order, strict=False):
         _draw_image(axes, data.image(int(i)), data.inputs[order])
-        pair, certain = f"{names[data.targets[i]]} → {names[predicted[i]]}", percent(float(certainty[i]))
-        _caption(axes, f"{pair}   {certain}" if len(pair) < 12 else f"{pair}\n{certain}")
+        pair, percentage = f"{names[data.targets[i]]} → {names[predicted[i]]}", percent(float(confidence[i]))
+        _caption(axes, f"{pair}   {percentage}" if len(pair) < 12 else f"{pair}\n{percentage}")
     for axes in grid.flat[len(order) :]:
         axes.set_axis_off()
     return figure
-
-
-def confidence(predicted: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Probability (n,) given to the predicted class; a new_plot column is that of class 1."""
-    if probabilities.shape[1] == 1:
-        return np.where(predicted == 1, probabilities[:, 0], 1 - probabilities[:, 0])
-    return np.take_along_axis(probabilities, predicted[:, None], axis=1)[:, 0]
 
 
 def attack_plot(data: Dataset, result: Attack, epsilon: float) -> Figure:

@@ -109,15 +109,20 @@ def summary_table(summary: Mapping[str, Any]) -> Group:
 def prediction_table(name: str, classes: Sequence[str], predicted: np.ndarray, probabilities: np.ndarray) -> Table:
     """Predicted class of each sample (n,) and the probabilities (n, k) of the three likeliest classes."""
     table = new_table("sample", "class", "likeliest", title=escape(name), title_justify="left")
-    if probabilities.shape[1] == 1:
-        probabilities = np.concatenate([1 - probabilities, probabilities], axis=1)
-    for i, (label, row) in enumerate(zip(predicted[:MAX_ROWS], probabilities, strict=False)):
+    for i, (label, row) in enumerate(zip(predicted[:MAX_ROWS], by_class(probabilities), strict=False)):
         likeliest = np.argsort(-row, kind="stable")[:3]
         listed = ", ".join(f"{classes[k]} {percent(float(row[k]))}" for k in likeliest)
         table.add_row(str(i + 1), f"[bold]{escape(classes[label])}[/]", escape(listed))
     if len(predicted) > MAX_ROWS:
         table.caption = f"and {count(len(predicted) - MAX_ROWS)} more"
     return table
+
+
+def by_class(probabilities: np.ndarray) -> np.ndarray:
+    """Probabilities (n, k) of all classes; a single column is that of class 1."""
+    if probabilities.shape[1] > 1:
+        return probabilities
+    return np.concatenate([1 - probabilities, probabilities], axis=1)
 
 
 def diagnosis_report(diagnosis: Diagnosis) -> RenderableType:

@@ -44,12 +44,12 @@ def trainer(backend: Backend, dtype: str = "float64", **options: Any) -> Trainer
     return Trainer(network, SoftmaxCrossEntropy(), Adam(), backend=backend, dtype=dtype, **settings)
 
 
-def compared(other: Backend, dtype: str = "float64", steps: int = 10) -> Comparison:
+def compare_with(other: Backend, dtype: str = "float64", steps: int = 10) -> Comparison:
     (comparison,) = compare(trainer(select("numpy"), dtype), [trainer(other, dtype)], samples(), steps)
     return comparison
 
 
-class Other(NumpyBackend):
+class ChangedNumpy(NumpyBackend):
     """NumPy with one function replaced."""
 
     def __init__(self, **functions: Callable[..., Any]) -> None:
@@ -74,7 +74,7 @@ def writable(backend: Backend) -> Backend:
 def test_every_step_is_within_the_tolerance(
     dtype: str, steps: int, begin: str, tolerance: float, writable: Backend
 ) -> None:
-    comparison = compared(writable, dtype, steps)
+    comparison = compare_with(writable, dtype, steps)
     assert (comparison.begin, comparison.tolerance, comparison.passed) == (begin, tolerance, True)
     assert {d.step for d in comparison.differences} == set(range(1, steps + 1))
     assert max(d.relative for d in comparison.differences if d.excuse != "kink") <= tolerance
@@ -100,7 +100,7 @@ def test_nested_layers_and_running_statistics_agree(writable: Backend) -> None:
 
 
 def test_every_tensor_is_compared_at_every_step() -> None:
-    comparison = compared(select("numpy"), steps=3)
+    comparison = compare_with(select("numpy"), steps=3)
     layers = trainer(select("numpy")).network.names
     parameters = [f"dense{i}.{name}" for i in (1, 2, 3) for name in ("W", "b")]
     expected = {("activations", name) for name in layers}
@@ -156,10 +156,10 @@ class OtherMask(NumpyBackend):
 @pytest.mark.parametrize(
     ("other", "dtype", "step", "kind", "tensor", "relative"),
     [
-        (Other(matmul=off_by(1e-9)), "float64", 1, "activations", "dense1", pytest.approx(1e-9, rel=1e-3)),
+        (ChangedNumpy(matmul=off_by(1e-9)), "float64", 1, "activations", "dense1", pytest.approx(1e-9, rel=1e-3)),
         # nothing forward shows in step 1 that dW of the first layer, 20 x 17, is wrong
         (
-            Other(matmul=off_by(1e-7, (FEATURES, 17))),
+            ChangedNumpy(matmul=off_by(1e-7, (FEATURES, 17))),
             "float64",
             1,
             "gradients",
@@ -168,15 +168,15 @@ class OtherMask(NumpyBackend):
         ),
         (OtherMask(), "float64", 4, "activations", "dropout3", pytest.approx(1, abs=0.9)),
         (OtherMask(), "float32", 4, "activations", "dropout3", pytest.approx(1, abs=0.9)),
-        (Other(exp=lambda x: np.exp(x) * math.nan), "float64", 1, "gradients", "dense1.W", math.inf),
-        (Other(exp=lambda x: np.exp(x) * math.nan), "float32", 1, "gradients", "dense1.W", math.inf),
+        (ChangedNumpy(exp=lambda x: np.exp(x) * math.nan), "float64", 1, "gradients", "dense1.W", math.inf),
+        (ChangedNumpy(exp=lambda x: np.exp(x) * math.nan), "float32", 1, "gradients", "dense1.W", math.inf),
     ],
     ids=["every product", "one product", "mask", "mask, float32", "NaN", "NaN, float32"],
 )
 def test_a_wrong_library_fails_where_it_first_differs(
     other: Backend, dtype: str, step: int, kind: str, tensor: str, relative: Any
 ) -> None:
-    comparison = compared(other, dtype, steps=6)
+    comparison = compare_with(other, dtype, steps=6)
     first = comparison.first_failure()
     assert first
     assert not comparison.passed
@@ -207,7 +207,7 @@ def test_the_unit_at_a_kink_is_named(dtype: str) -> None:
     options: dict[str, Any] = {"lr": 0.1, "batch_size": 3, "shuffle": False, "dtype": dtype}
     first, other = (
         Trainer(network, MeanSquaredError(), SGD(), backend=b, **options)
-        for b in (select("numpy"), Other(matmul=noisy))
+        for b in (select("numpy"), ChangedNumpy(matmul=noisy))
     )
     data = Dataset(np.array([[2, 1], [1, 1], [1, 3]], np.float32), np.array([0, 1, 0], np.int32), ("a", "b"))
     (comparison,) = compare(first, [other], data, 1)
@@ -237,7 +237,7 @@ def test_activations_whose_slope_jumps_have_a_kink(layer: Layer, kink: bool) -> 
 
 def test_rounding_of_a_saturated_sigmoids_slope_is_excused() -> None:
     """y (1 - y) at 1 - y = 1e-6 keeps ten digits of float64: another last bit of y is no fault."""
-    other = Other(tanh=lambda x: np.nextafter(np.tanh(x), 0.0))
+    other = ChangedNumpy(tanh=lambda x: np.nextafter(np.tanh(x), 0.0))
     network = Sequential(Dense(2), ACTIVATIONS["sigmoid"](), Dense(2))
     data = Dataset(np.array([[19.0, 19.0], [18.0, 19.5]]), np.array([0, 1], np.int32), ("a", "b"))
 
@@ -253,7 +253,7 @@ def test_rounding_of_a_saturated_sigmoids_slope_is_excused() -> None:
         seen += len(excused)
         assert all(d.excuse == "rounding" and d.relative > 1e-12 and d.absolute < 1e-13 for d in excused)
     assert seen
-    wrong = Other(tanh=lambda x: np.tanh(x) * (1 - 1e-10))
+    wrong = ChangedNumpy(tanh=lambda x: np.tanh(x) * (1 - 1e-10))
     (comparison,) = compare(make(select("numpy"), 0), [make(wrong, 0)], data, 4)
     assert not comparison.passed
 
