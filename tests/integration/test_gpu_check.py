@@ -94,7 +94,6 @@ def test_every_part_passes_on_the_emulated_device(
     part: str, emulated_device: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a rehearsal's small network, with fewer replays."""
-    monkeypatch.setattr(gpu.Setting, "on_gpu", False)
     monkeypatch.setattr(gpu, "REPLAYS", 200)
     monkeypatch.setattr(captured_scan, "STEPS", captured_scan.STEPS)  # the parts set it
     warnings.filterwarnings("error", "A step cannot be captured", RuntimeWarning)
