@@ -1,8 +1,8 @@
 """What is checked on a GPU besides speed: NumPy's numbers, captured graphs, streaming, memory.
 
 Each part is a generator of figures and runs in a process of its own: an error of CUDA's ends that process alone.
-On a CPU the same parts run with small networks, as a rehearsal. None needs more than NumPy, CuPy and
-array-api-compat.
+On a CPU the same parts run with small networks, as a rehearsal; on an emulated CUDA device too. None needs more
+than NumPy, CuPy and array-api-compat.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class Setting:
 
     @property
     def on_gpu(self) -> bool:
-        return self.open.device.startswith("cuda")
+        """Not so on the emulated CUDA device of the tests, where the parts are rehearsed too."""
+        return self.open.device.startswith("cuda") and not self.open.description.startswith("emulated")
 
     def problem(self, dtype: str, device: str) -> Problem:
         """W1; on a CPU a small network."""

@@ -49,7 +49,7 @@ def main() -> int:
     except BackendError as error:
         say(f"The backend {setting.backend} cannot be used here. {error}")
         return 1
-    on_gpu = backend.device.startswith("cuda")
+    on_gpu = setting.on_gpu
     result = check(
         setting, backend.device if on_gpu else "cpu", (backend.description or backend.device) if on_gpu else None
     )

@@ -25,7 +25,7 @@ def parity_report(parity: Parity) -> RenderableType:
     """The libraries, the largest differences of each comparison, first failures and kinks, and the verdict."""
     first = parity.libraries[0].name
     right = ("step", "relative", "absolute", "tolerance")
-    table = new_table("steps begin from", "worst", *right, "", right=right, collapse_padding=True)
+    table = new_table("steps begin from", "tensor", *right, "", right=right, collapse_padding=True)
     for column in table.columns:
         column.no_wrap = True
     for comparison in parity.comparisons:

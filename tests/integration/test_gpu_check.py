@@ -89,6 +89,21 @@ def test_a_backend_that_cannot_be_used_is_exit_status_1(monkeypatch: pytest.Monk
     assert "The backend cupy cannot be used here. " in done.stdout
 
 
+@pytest.mark.parametrize("part", gpu.PARTS)
+def test_every_part_passes_on_the_emulated_device(
+    part: str, emulated_device: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a rehearsal's small network, with fewer replays."""
+    monkeypatch.setattr(gpu, "REPLAYS", 200)
+    monkeypatch.setattr(captured_scan, "STEPS", captured_scan.STEPS)  # the parts set it
+    warnings.filterwarnings("error", "A step cannot be captured", RuntimeWarning)
+    setting = replace(SETTING, backend="cupy")
+    setting.open.empty_cache()  # of what tests before it have left: a part has a process of its own
+    figures = list(gpu.PARTS[part](setting))
+    assert figures
+    assert not [figure for figure in figures if not figure.holds]
+
+
 def good(setting: gpu.Setting) -> Iterator[Figure]:
     yield Figure("one", 1.0, limit=1.0)
     yield Figure("two", 2.0)

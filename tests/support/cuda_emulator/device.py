@@ -1,4 +1,4 @@
-"""The emulated device, for tests: how late its streams run, its memory, and what happened on it."""
+"""The emulated device, for tests: when its streams run, its memory, its failures, and what happened on it."""
 
 from __future__ import annotations
 
@@ -72,6 +72,22 @@ def set_memory(size: int = 8 * 2**30) -> None:
 def used_memory(device: int = 0) -> int:
     """Bytes that are allocated on a device, by CuPy's pools or for themselves."""
     return load().emulator_used(device)
+
+
+# Failures
+
+
+def answer_products(status: int = 0) -> None:
+    """Let cuBLAS answer each product with this status from now on: 15 is not supported, 0 is success."""
+    ctypes.CDLL("libcublas.so.13").cublas_emulator_answer(status)
+
+
+def reset() -> None:
+    """Streams that run eagerly, all memory, products that succeed; nothing has happened."""
+    run_eagerly()
+    set_memory()
+    answer_products()
+    forget()
 
 
 # What happened
