@@ -5,15 +5,25 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+CUDA_VENV ?= .venv-cuda
+CUDA_BIN := $(CUDA_VENV)/bin
+CUDA_TESTS ?= tests/nn tests/optim tests/backends tests/training tests/data/test_loader.py tests/runs/test_resume.py \
+	tests/runs/test_normalization.py tests/diagnostics/test_gradcheck.py tests/diagnostics/test_parity.py \
+	tests/diagnostics/test_monitor.py tests/diagnostics/test_nan_tracing.py tests/integration/test_gpu_check.py
 ARGS ?=
 
-.PHONY: train test check bench figures torture format wheel clean
+# `make test-cuda` runs the tests that reach the array library on CuPy, on an emulated CUDA device: no GPU is needed.
+
+.PHONY: train test test-cuda check bench figures torture format wheel clean
 
 train: $(VENV)/.core
 	$(BIN)/nnbackprop train $(ARGS)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n logical --dist worksteal $(ARGS)
+
+test-cuda: $(CUDA_VENV)/.ready
+	$(CUDA_BIN)/python -m pytest --backend cupy -n logical --dist worksteal $(CUDA_TESTS) $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -38,12 +48,12 @@ wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) $(CUDA_VENV) build dist *.egg-info
 
-$(BIN)/python:
+$(BIN)/python $(CUDA_BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else \
 	f"nnbackprop needs Python 3.11 or newer and {sys.executable} is {v[0]}.{v[1]}: name another one, make PYTHON=python3.12 ...")'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $(@:/bin/python=)
 
 $(VENV)/.core: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
@@ -64,3 +74,8 @@ $(VENV)/.bench: pyproject.toml | $(BIN)/python
 $(VENV)/.torture: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[torture]"
 	@touch $@ $(VENV)/.core $(VENV)/.test
+
+$(CUDA_VENV)/.ready: pyproject.toml | $(CUDA_BIN)/python
+	$(CUDA_BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test,cuda-emulator]"
+	$(CUDA_BIN)/python -m tests.support.cuda_emulator prepare
+	@touch $@

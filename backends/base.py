@@ -36,18 +36,18 @@ Step = Callable[[Tree, Tree, Tree], Tree]
 class Namespace:
     """A library's Array API namespace plus `fuse`: the `xp` of the mathematics.
 
-    Names are looked up in `module` once and cached. `tuned` replaces single functions by a backend's own.
+    Names are looked up in `module` once and cached. `overrides` replaces single functions by a backend's own.
     `fuse(kernel)` returns a function of whole arrays, `fused(*arrays_and_scalars)`, that evaluates
     `kernel(xp, ...)` on every element; it may be called in each step, as the result is cached.
     `fuse(kernel, donated)` may write output k over argument `donated[k]`.
     """
 
     def __init__(
-        self, module: ModuleType, fuse: Callable[..., ElementwiseKernel] | None = None, **tuned: Any
+        self, module: ModuleType, fuse: Callable[..., ElementwiseKernel] | None = None, **overrides: Any
     ) -> None:
         self._module = module
         self.fuse = lru_cache(maxsize=None)(fuse or (lambda kernel, donated=(): partial(kernel, self)))
-        self.__dict__.update(tuned)
+        self.__dict__.update(overrides)
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._module, name)
@@ -94,24 +94,24 @@ def tree_map(function: Callable[[Array], Any], tree: Tree) -> Tree:
 
 def leaves(tree: Tree) -> list[Array]:
     """All arrays of a tree, depth first, in order."""
-    found: list[Array] = []
-    tree_map(found.append, tree)
-    return found
+    arrays: list[Array] = []
+    tree_map(arrays.append, tree)
+    return arrays
 
 
 def scan_loop(step: Step, last: Step | None, state: Tree, data: Tree, xs: Tree) -> Tree:
     """`Backend.scan` as a Python loop."""
     steps = leaves(xs)[0].shape[0]
     for k in range(steps):
-        make = step if last is None or k < steps - 1 else last
-        state = make(state, data, tree_map(lambda a: a[k, ...], xs))  # noqa: B023
+        step_function = step if last is None or k < steps - 1 else last
+        state = step_function(state, data, tree_map(lambda a: a[k, ...], xs))  # noqa: B023
     return state
 
 
 class Backend(ABC):
-    """One array library on one device. Nothing else touches the library.
+    """One array library on one device; no other code calls the library.
 
-    `name` is what `select` knows it by, `device` is `cpu`, `cuda:0` or the like, `why` says why it was chosen.
+    `name` is its name in `select`, `device` is `cpu`, `cuda:0` or the like, `why` says why it was chosen.
     """
 
     name: ClassVar[str]
@@ -126,7 +126,7 @@ class Backend(ABC):
 
     @property
     def fused(self) -> bool:
-        """Whether `xp.fuse` makes one pass of an elementwise kernel, rather than one an operator."""
+        """Whether `xp.fuse` evaluates an elementwise kernel in one pass, not in one for each operator."""
         return False
 
     @abstractmethod
@@ -149,7 +149,7 @@ class Backend(ABC):
 
     @property
     def description(self) -> str:
-        """One line on the device and its libraries; "" where there is nothing to add to `name` and `device`."""
+        """One line on the device and its libraries; "" where `name` and `device` say it all."""
         return ""
 
     def use_tf32(self) -> None:
@@ -176,8 +176,7 @@ class Backend(ABC):
     def prefetch(self, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:
         """Each chunk's host arrays on the device, copied ahead of their use by a thread.
 
-        They may be overwritten when the next chunk is asked for; those of the last one last as long as they are
-        held.
+        They may be overwritten when the next chunk is requested; those of the last one stay.
         """
         return prefetch((label, tree_map(self.asarray, xs)) for label, xs in chunks)
 

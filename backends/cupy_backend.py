@@ -31,12 +31,12 @@ class CupyBackend(Backend):
 
     def __init__(self, device: str | None = None) -> None:
         index = cuda_index(self.name, device or "cuda", cpu=False) or 0
-        check_index(self.name, index, _count())
+        check_index(self.name, index, _device_count())
         self.device = f"cuda:{index}"
         self.version = cupy.__version__
         self._device = cupy.cuda.Device(index)
         self._device.use()
-        self._matmul = self._multiply_once()
+        self._matmul = self._checked_matmul()
         self._captured = CapturedScan(CupyGraphRecorder(self._matmul))
         self._full = constant(cupy.full)
         self.xp = CupyNamespace(
@@ -119,10 +119,10 @@ class CupyBackend(Backend):
 
         @cupy.fuse(kernel_name=kernel.__name__)  # type: ignore[untyped-decorator]
         def cuda_kernel(*numbers: Any) -> Any:
-            answer = kernel(self.xp, *numbers)
+            result = kernel(self.xp, *numbers)
             if not donated:
-                return answer
-            values = answer if isinstance(answer, tuple) else (answer,)
+                return result
+            values = result if isinstance(result, tuple) else (result,)
             for k, value in zip(donated, values, strict=True):
                 numbers[k][...] = value
             return None
@@ -130,15 +130,15 @@ class CupyBackend(Backend):
         def fused(*numbers: Any) -> Any:
             dtype = numbers[0].dtype
             arrays = [a if isinstance(a, cupy.ndarray) else self._full((), a, dtype=dtype) for a in numbers]
-            answer = cuda_kernel(*arrays)
+            result = cuda_kernel(*arrays)
             if not donated:
-                return answer
+                return result
             return arrays[donated[0]] if len(donated) == 1 else tuple(arrays[k] for k in donated)
 
         return in_float32(self.xp, fused)
 
-    def _multiply_once(self) -> CublasMatmul:
-        """Check a product: a driver that lists a device may still not work with this build of CuPy."""
+    def _checked_matmul(self) -> CublasMatmul:
+        """cuBLAS, after one product: a driver that lists a device may still not work with this build of CuPy."""
         try:
             matmul, ones = CublasMatmul(), cupy.ones((2, 2), dtype=cupy.float32)
             product = cupy.asnumpy(matmul(ones, ones))
@@ -148,7 +148,7 @@ class CupyBackend(Backend):
         return matmul
 
 
-def _count() -> int:
+def _device_count() -> int:
     runtime = cupy.cuda.runtime
     try:
         return runtime.getDeviceCount()

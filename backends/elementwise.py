@@ -25,10 +25,10 @@ DTYPES = frozenset(np.dtype(name) for name in ("float32", "float64", "int32"))
 
 
 def flatten(numbers: Sequence[Any]) -> list[Any] | None:
-    """NumPy arrays as flat views, and Python numbers for whatever is one number, `broadcast_to` of one included.
+    """NumPy arrays as flat views, and Python numbers for scalars and for `broadcast_to` of one number.
 
     None where one loop cannot run over them: the first is no array, shapes or dtypes differ or are not of
-    `DTYPES`, an array is not contiguous, or a float stands among integers.
+    `DTYPES`, an array is not contiguous, or a float is among integers.
     """
     like, flat = numbers[0], []
     if like.dtype not in DTYPES or not any(like.strides):
@@ -49,11 +49,11 @@ def flatten(numbers: Sequence[Any]) -> list[Any] | None:
     return flat
 
 
-def unflatten(answer: Any, shape: tuple[int, ...]) -> Any:
+def unflatten(result: Any, shape: tuple[int, ...]) -> Any:
     """A flat array, or each of a tuple of them, in `shape`."""
-    if isinstance(answer, tuple):
-        return tuple(out.reshape(shape) for out in answer)
-    return answer.reshape(shape)
+    if isinstance(result, tuple):
+        return tuple(out.reshape(shape) for out in result)
+    return result.reshape(shape)
 
 
 def blockwise(
@@ -68,13 +68,13 @@ def blockwise(
     Output k is written over `flat[donated[k]]`, or, where nothing is donated, into `empty(first block)`: of the
     whole length and of the block's dtype.
     """
-    arrays = [getattr(a, "shape", ()) == flat[0].shape for a in flat]
+    is_array = [getattr(a, "shape", ()) == flat[0].shape for a in flat]
     outs: list[Array] = [flat[k] for k in donated]
     for begin in range(0, flat[0].shape[0], BLOCK):
         end = begin + BLOCK
-        answer = kernel(xp, *(a[begin:end] if array else a for a, array in zip(flat, arrays, strict=True)))
-        values = answer if isinstance(answer, tuple) else (answer,)
+        result = kernel(xp, *(a[begin:end] if array else a for a, array in zip(flat, is_array, strict=True)))
+        values = result if isinstance(result, tuple) else (result,)
         outs = outs or [empty(value) for value in values]
         for out, value in zip(outs, values, strict=True):
             out[begin:end] = value
-    return tuple(outs) if isinstance(answer, tuple) else outs[0]
+    return tuple(outs) if isinstance(result, tuple) else outs[0]

@@ -13,11 +13,11 @@ import numpy as np
 
 from .base import Array, Backend, BackendError, Memory, Namespace, Step, Tree, leaves, tree_map
 from .devices import check_index, cuda_index
-from .memory import memory_errors
+from .memory import raise_memory_error
 
-_PROGRAMS = 16  # compiled steps cached; a run has a handful
-_REPRODUCIBLE = "--xla_gpu_deterministic_ops=true"
-NO_MEMORY = partial(memory_errors, jax.errors.JaxRuntimeError, "RESOURCE_EXHAUSTED")
+_MAX_COMPILED = 16  # compiled steps cached; a run has a handful
+_DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops=true"
+_out_of_memory = partial(raise_memory_error, jax.errors.JaxRuntimeError, "RESOURCE_EXHAUSTED")
 
 
 class JaxBackend(Backend):
@@ -31,14 +31,14 @@ class JaxBackend(Backend):
 
     def __init__(self, device: str | None = None) -> None:
         jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
-        self._device = _find(device)
+        self._device = _find_device(device)
         platform = {"gpu": "cuda"}.get(self._device.platform, self._device.platform)
         self.device = "cpu" if platform == "cpu" else f"{platform}:{self._device.id}"
         self.version = jax.__version__
         # float32 products in float32: a GPU's default keeps 10 bits of each factor (TF32)
         self._precision = jax.lax.Precision.HIGHEST
         self.xp = Namespace(jnp, matmul=self._matmul)
-        self._compiled = lru_cache(maxsize=_PROGRAMS)(_compile)
+        self._compiled = lru_cache(maxsize=_MAX_COMPILED)(_compile)
 
     @property
     def fused(self) -> bool:
@@ -57,12 +57,12 @@ class JaxBackend(Backend):
         return moved
 
     def to_numpy(self, array: Array) -> np.ndarray:
-        with NO_MEMORY():  # JAX computes asynchronously: this waits for the array
+        with _out_of_memory():  # JAX computes asynchronously: this waits for the array
             return np.array(array, order="C")
 
     def synchronize(self) -> None:
-        held = jax.live_arrays(self._device.platform)  # type: ignore[no-untyped-call]
-        jax.block_until_ready(held)  # type: ignore[no-untyped-call]
+        arrays = jax.live_arrays(self._device.platform)  # type: ignore[no-untyped-call]
+        jax.block_until_ready(arrays)  # type: ignore[no-untyped-call]
 
     def memory(self) -> Memory:
         stats = self._device.memory_stats() or {}
@@ -77,16 +77,16 @@ class JaxBackend(Backend):
 
     def use_deterministic(self) -> None:
         """On a CPU the number of threads fixes XLA's order; for a GPU it reads a flag when JAX starts."""
-        if self.device.startswith("cuda") and _REPRODUCIBLE not in os.environ.get("XLA_FLAGS", "").split():
+        if self.device.startswith("cuda") and _DETERMINISTIC_FLAG not in os.environ.get("XLA_FLAGS", "").split():
             raise BackendError(
                 f"XLA picks its algorithms on {self.device} by timing them, unless it was told otherwise before "
                 "JAX began.",
-                f"Start with XLA_FLAGS={_REPRODUCIBLE} in the environment.",
+                f"Start with XLA_FLAGS={_DETERMINISTIC_FLAG} in the environment.",
             )
 
     def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
-        with jax.default_device(self._device), NO_MEMORY():
-            return _in_order_of(state, self._compiled(step, last)(state, data, xs))
+        with jax.default_device(self._device), _out_of_memory():
+            return _reorder_like(state, self._compiled(step, last)(state, data, xs))
 
     def _matmul(self, a: Array, b: Array) -> Array:
         return jnp.matmul(a, b, precision=self._precision)
@@ -106,16 +106,16 @@ def _compile(step: Step, last: Step | None) -> Callable[..., Any]:
     return jax.jit(chunk, donate_argnums=0)  # data is an argument: closed over, it would be baked in
 
 
-def _in_order_of(like: Tree, tree: Tree) -> Tree:
+def _reorder_like(like: Tree, tree: Tree) -> Tree:
     """The same tree with its dicts in the order of `like`: JAX sorts their keys."""
     if isinstance(like, dict):
-        return {key: _in_order_of(like[key], tree[key]) for key in like}
+        return {key: _reorder_like(like[key], tree[key]) for key in like}
     if isinstance(like, tuple):
-        return tuple(map(_in_order_of, like, tree))
+        return tuple(map(_reorder_like, like, tree))
     return tree
 
 
-def _find(name: str | None) -> Any:
+def _find_device(name: str | None) -> Any:
     index = None if name is None else cuda_index("jax", name)
     if name is None:
         return jax.devices()[0]

@@ -1,4 +1,4 @@
-"""Freed memory that the process keeps, and MemoryErrors in place of the libraries' own errors."""
+"""Reuse of freed memory, and MemoryError in place of the libraries' own errors."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def keep_freed_memory() -> None:
 
 
 @contextlib.contextmanager
-def memory_errors(kind: type[Exception], message: str) -> Iterator[None]:
-    """A context that turns errors of a `kind` with `message` in their text into MemoryErrors."""
+def raise_memory_error(kind: type[Exception], message: str) -> Iterator[None]:
+    """A context that raises MemoryError for an error of a `kind` with `message` in its text."""
     try:
         yield
     except kind as error:

@@ -1,6 +1,6 @@
-"""`fuse` on the CPU: numba compiles an elementwise kernel into one pass over memory; NumPy makes one an operator.
+"""`fuse` on the CPU: numba compiles an elementwise kernel into one pass over memory; NumPy has one per operator.
 
-Adam's update of 400,000 float32 numbers, 15 operators, took 3.6 ms plain and 0.12 ms in one pass. One thread
+Adam's update of 400,000 float32 numbers, 15 operators, took 3.6 ms in NumPy and 0.12 ms in one pass. One thread
 only: numba's pool and OpenBLAS's fight over the cores, and a step with both took four times as long.
 """
 
@@ -15,12 +15,12 @@ import numpy as np
 from .base import Array, ElementwiseKernel
 
 SMALLEST = 1 << 12
-"""Elements of the smallest array worth a compiled loop: a small net never waits for the compiler."""
+"""Elements of the smallest array worth a compiled loop: a small network never waits for the compiler."""
 
 EXACT = frozenset({"abs", "maximum", "minimum", "sqrt"})
-"""Functions whose result IEEE 754 fixes, and of which numba makes vector code.
+"""Functions whose results IEEE 754 defines exactly, and which numba vectorises.
 
-A kernel that calls others stays plain: numba's exp, tanh and where take 4 to 80 times as long as NumPy's, and
+A kernel that calls others is not compiled: numba's exp, tanh and where take 4 to 80 times as long as NumPy's, and
 exp and tanh round differently.
 """
 
@@ -35,7 +35,7 @@ def compiler() -> Any:
     return numba
 
 
-class _Names:
+class _NameRecorder:
     """NumPy, recording the names that are used."""
 
     def __init__(self) -> None:
@@ -48,39 +48,38 @@ class _Names:
 
 @lru_cache(maxsize=256)
 def compile_loop(
-    kernel: ElementwiseKernel, varies: tuple[bool, ...], dtype: np.dtype, donated: tuple[int, ...] = ()
+    kernel: ElementwiseKernel, is_array: tuple[bool, ...], dtype: np.dtype, donated: tuple[int, ...] = ()
 ) -> Callable[..., Any] | None:
-    """The loop over flat arrays where `varies` is true, scalars elsewhere; None where the kernel stays plain.
+    """The compiled loop over flat arrays where `is_array`, else scalars; None where the kernel is not compiled.
 
     Integers agree with NumPy's, floats to 2 ulp. Scalars are cast to the arrays' dtype. numba computes integers in
     64 bits: a kernel must be right modulo 2^32 whatever stands above, so no comparison and no division.
     """
-    numba, xp = compiler(), _Names()
-    probe = [np.ones(1, dtype) if array else dtype.type(1) for array in varies]
+    numba, xp = compiler(), _NameRecorder()
+    probe = [np.ones(1, dtype) if array else dtype.type(1) for array in is_array]
     with np.errstate(all="ignore"):
-        answer = kernel(xp, *probe)
-    outs: tuple[Array, ...] = answer if isinstance(answer, tuple) else (answer,)
+        result = kernel(xp, *probe)
+    outs: tuple[Array, ...] = result if isinstance(result, tuple) else (result,)
     if numba is None or not xp.used <= EXACT or any(np.shape(o) != (1,) for o in outs):
         return None
-    inner = numba.njit(
-        kernel, error_model="numpy", forceinline=True
-    )  # not inlined, a long kernel is no vector code
-    source = _source(inner, varies, dtype, [o.dtype for o in outs], donated, isinstance(answer, tuple))
-    run = numba.njit(source, error_model="numpy")
-    try:  # compiled here, by a first call, as numba says only then whether it can
-        run(*(a if array else a.item() for a, array in zip(probe, varies, strict=True)))
+    # not inlined, a long kernel is not vectorised
+    inner = numba.njit(kernel, error_model="numpy", forceinline=True)
+    source = _loop_source(inner, is_array, dtype, [o.dtype for o in outs], donated, isinstance(result, tuple))
+    loop = numba.njit(source, error_model="numpy")
+    try:  # compiled by a first call: only then does numba raise what it cannot compile
+        loop(*(a if array else a.item() for a, array in zip(probe, is_array, strict=True)))
     except numba.errors.NumbaError:
         return None
-    return run
+    return loop
 
 
-def _source(
+def _loop_source(
     inner: ElementwiseKernel,
-    varies: tuple[bool, ...],
+    is_array: tuple[bool, ...],
     dtype: np.dtype,
     outs: Sequence[np.dtype],
     donated: Sequence[int],
-    several: bool,
+    returns_tuple: bool,
 ) -> Callable[..., Any]:
     """The loop as Python for numba, such as this of `sgd_kernel` where nothing is donated.
 
@@ -91,13 +90,13 @@ def _source(
                 y0[i] = inner(np, a0[i], a1[i], a2)
             return y0
 
-    A donated array is written under its own name: under a second one, LLVM would have to suspect that what it
-    writes is what it reads next, and make no vector code. Integers stay Python's, so that all of a kernel's are 64
-    bits to numba, which else refuses a tuple of a key and a sum of keys.
+    A donated array is written under its own name: under a second one, LLVM would assume an overlap, and not
+    vectorise. Integers stay Python's, so that all of a kernel's are 64 bits to numba, which else refuses a tuple
+    of a key and a sum of keys.
     """
-    names = [f"a{k}" for k in range(len(varies))]
-    scalars = [a for a, array in zip(names, varies, strict=True) if not array and dtype.kind == "f"]
-    elements = [f"{a}[i]" if array else a for a, array in zip(names, varies, strict=True)]
+    names = [f"a{k}" for k in range(len(is_array))]
+    scalars = [a for a, array in zip(names, is_array, strict=True) if not array and dtype.kind == "f"]
+    elements = [f"{a}[i]" if array else a for a, array in zip(names, is_array, strict=True)]
     ys = [names[k] for k in donated] or [f"y{k}" for k in range(len(outs))]
     new = [] if donated else [f"y{k} = np.empty(a0.size, np.{d.name})" for k, d in enumerate(outs)]
     lines = [
@@ -105,7 +104,7 @@ def _source(
         *(f"    {line}" for line in (*(f"{a} = np.{dtype.name}({a})" for a in scalars), *new)),
         "    for i in range(a0.size):",
         f"        {', '.join(f'{y}[i]' for y in ys)} = inner(np, {', '.join(elements)})",
-        f"    return {', '.join(ys)}{',' if several else ''}",
+        f"    return {', '.join(ys)}{',' if returns_tuple else ''}",
     ]
     scope: dict[str, Any] = {"np": np, "inner": inner}
     exec("\n".join(lines), scope)

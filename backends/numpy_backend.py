@@ -67,14 +67,15 @@ def _fuse(kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> Elementwi
         like = numbers[0]
         if like.size < SMALLEST or (flat := flatten(numbers)) is None:
             return kernel(np, *numbers)
-        free = donated if all(isinstance(flat[k], np.ndarray) and flat[k].flags.writeable for k in donated) else ()
-        loop = compile_loop(kernel, tuple(isinstance(a, np.ndarray) for a in flat), like.dtype, free)
+        writable = all(isinstance(flat[k], np.ndarray) and flat[k].flags.writeable for k in donated)
+        outputs = donated if writable else ()
+        loop = compile_loop(kernel, tuple(isinstance(a, np.ndarray) for a in flat), like.dtype, outputs)
         if loop is not None:
             return unflatten(loop(*flat), like.shape)
         if like.size < LARGE:
             return kernel(np, *numbers)
-        answer = blockwise(kernel, np, flat, free, lambda value: np.empty(like.size, value.dtype))
-        return unflatten(answer, like.shape)
+        result = blockwise(kernel, np, flat, outputs, lambda value: np.empty(like.size, value.dtype))
+        return unflatten(result, like.shape)
 
     return fused
 

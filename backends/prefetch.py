@@ -15,7 +15,7 @@ def prefetch(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
     ready: queue.Queue[tuple[str, Any]] = queue.Queue(depth)
     closed = threading.Event()
 
-    def put(kind: str, item: Any) -> bool:
+    def enqueue(kind: str, item: Any) -> bool:
         while not closed.is_set():
             try:
                 ready.put((kind, item), timeout=0.1)
@@ -27,19 +27,19 @@ def prefetch(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
     def produce() -> None:
         try:
             for item in items:
-                if not put("item", item):
+                if not enqueue("item", item):
                     return
-            put("end", None)
+            enqueue("end", None)
         except BaseException as error:
-            put("error", error)
+            enqueue("error", error)
 
     thread = threading.Thread(target=produce, name="prefetch", daemon=True)
     thread.start()
     try:
-        while (got := ready.get())[0] == "item":
-            yield got[1]
-        if got[0] == "error":
-            raise got[1]
+        while (message := ready.get())[0] == "item":
+            yield message[1]
+        if message[0] == "error":
+            raise message[1]
     finally:
         closed.set()
         thread.join()

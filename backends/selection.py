@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 
-from backends.cuda.errors import check_one_wheel
-
 from .base import Backend, BackendError, Memory
 from .devices import cuda_index
 
@@ -48,42 +46,40 @@ def select(name: str = "auto", device: str | None = None) -> Backend:
         BackendError: the backend cannot be used; it holds the reason and the fix.
     """
     if name != "auto":
-        return _open(name, device)
+        return _create(name, device)
     if device is not None and cuda_index(name, device) is None:
-        backend, why = _open("numpy", device), "auto chose NumPy: the device cpu was asked for."
+        backend, why = _create("numpy", device), "auto chose NumPy: the device cpu was asked for."
     else:
         try:
-            backend = _open("cupy", device)
+            backend = _create("cupy", device)
             why = f"auto chose CuPy: {backend.device} works."
         except BackendError as error:
             if device is not None:
                 raise
-            backend, why = _open("numpy", device), f"auto chose NumPy: {error.reason}"
+            backend, why = _create("numpy", device), f"auto chose NumPy: {error.reason}"
     backend.why = why
     return backend
 
 
 def available(names: tuple[str, ...] = ("numpy", "cupy", "torch", "jax")) -> list[BackendStatus]:
     """Try each backend; any error that its library raises becomes the reason why it is not usable."""
-    found = []
+    statuses = []
     for name in names:
         try:
-            b = _open(name, None)
+            b = _create(name, None)
             status = BackendStatus(name, True, "", "", b.version, b.device, b.memory(), b.fused, b.description)
         except BackendError as error:
             status = BackendStatus(name, False, error.reason, error.fix)
-        found.append(status)
-    return found
+        statuses.append(status)
+    return statuses
 
 
-def _open(name: str, device: str | None) -> Backend:
+def _create(name: str, device: str | None) -> Backend:
     if name not in _LIBRARIES:
         raise BackendError(f"There is no backend {name!r}.", f"Use one of auto, {', '.join(_LIBRARIES)}.")
     title, module, class_name, packages = _LIBRARIES[name]
     if find_spec(module) is None:
         raise BackendError(f"{title} is not installed.", f"Install it: pip install {packages}")
-    if name == "cupy":
-        check_one_wheel()
     try:
         return getattr(import_module(f".{name}_backend", __package__), class_name)(device)
     except BackendError:

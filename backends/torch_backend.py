@@ -15,7 +15,7 @@ from backends.cuda.captured_scan import CapturedScan
 from .base import Array, Backend, BackendError, ElementwiseKernel, Memory, Namespace, Step, Tree
 from .devices import check_index, cuda_index
 from .elementwise import LARGE, blockwise, unflatten
-from .memory import keep_freed_memory, memory_errors
+from .memory import keep_freed_memory, raise_memory_error
 
 
 class TorchBackend(Backend):
@@ -31,7 +31,7 @@ class TorchBackend(Backend):
         self.version = torch.__version__
         self.xp = Namespace(
             array_api_compat.torch,
-            self._in_blocks if index is None else None,
+            self._fuse if index is None else None,
             # torch's own functions: those of array_api_compat spend time on the promotion of dtypes
             matmul=torch.matmul,
             take=_take,
@@ -64,7 +64,7 @@ class TorchBackend(Backend):
         return Memory(used, free + torch.cuda.memory_reserved(self._device) - used)
 
     def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
-        with torch.no_grad(), memory_errors(RuntimeError, "memory"):
+        with torch.no_grad(), raise_memory_error(RuntimeError, "memory"):
             if self._captured is None:
                 return super().scan(step, state, data, xs, last)
             with torch.cuda.device(self._device):
@@ -103,7 +103,7 @@ class TorchBackend(Backend):
             self._captured.clear()
             torch.cuda.empty_cache()
 
-    def _in_blocks(self, kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> ElementwiseKernel:
+    def _fuse(self, kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> ElementwiseKernel:
         def fused(*numbers: Any) -> Any:
             like = numbers[0]
             arrays = [a for a in numbers if isinstance(a, torch.Tensor) and a.ndim]
@@ -111,8 +111,8 @@ class TorchBackend(Backend):
             if not large or not all(a.shape == like.shape and a.is_contiguous() for a in arrays):
                 return kernel(self.xp, *numbers)
             flat = [a.reshape(-1) if isinstance(a, torch.Tensor) and a.ndim else a for a in numbers]
-            answer = blockwise(kernel, self.xp, flat, donated, lambda v: torch.empty(like.numel(), dtype=v.dtype))
-            return unflatten(answer, like.shape)
+            result = blockwise(kernel, self.xp, flat, donated, lambda v: torch.empty(like.numel(), dtype=v.dtype))
+            return unflatten(result, like.shape)
 
         return fused
 

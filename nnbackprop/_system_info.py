@@ -51,10 +51,15 @@ def use_threads(threads: int) -> None:
 
     XLA reads its variable when JAX starts, and never again.
     """
+    set_threads(threads)
+    os.environ.update(dict.fromkeys(POOLS, str(threads)))
+
+
+def set_threads(threads: int) -> None:
+    """Set the threads of matrix products, of loaded libraries."""
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(threads)
-    os.environ.update(dict.fromkeys(POOLS, str(threads)))
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(threads)
 
@@ -110,6 +115,11 @@ def load_of_others(before: CpuTimes, after: CpuTimes) -> float:
     return max(0.0, others / (after.clock - before.clock))
 
 
+def free_cores(others: float, count: int) -> int:
+    """Whole cores of `count` that others leave free, at least 1; a load below `MIN_LOAD` leaves all."""
+    return max(1, count - max(0, math.ceil(others - MIN_LOAD)))
+
+
 def load_warning(others: float, threads: int, count: int) -> str | None:
     """A warning where others leave fewer of `count` cores than the products' `threads`; None otherwise.
 
@@ -120,8 +130,7 @@ def load_warning(others: float, threads: int, count: int) -> str | None:
     busy = f"others keep {others:.1f} of {count} cores busy"
     if threads == 1:
         return f"{busy}, so an epoch may take longer: wait for them to finish"
-    free = max(1, count - math.ceil(others - MIN_LOAD))
     return (
         f"{busy}; products wait for their slowest thread, so an epoch may take many times as long: "
-        f"--threads {free}, or wait"
+        f"--threads {free_cores(others, count)}, or wait"
     )

@@ -9,9 +9,8 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # a process a core: two libraries' threads would fight for it
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a process a core; and products of the same bits
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest

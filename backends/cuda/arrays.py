@@ -11,20 +11,20 @@ import cupy
 from backends.base import Array
 
 
-def constant(make: Callable[..., Array]) -> Callable[..., Array]:
-    """The creation function `make`, with its results cached: arrays that must not be written to.
+def constant(create: Callable[..., Array]) -> Callable[..., Array]:
+    """The creation function `create`, with its results cached: arrays that must not be written to.
 
-    They live for ever, as captured graphs read them. A new one within a capture is refused: it would be made
+    They are never freed, as captured graphs read them. A new one within a capture is refused: it would be created
     in the graph's memory, and not before the graph is launched.
     """
 
     @cache
-    def once(*arguments: Any, dtype: Any) -> Array:
+    def cached(*arguments: Any, dtype: Any) -> Array:
         if cupy.cuda.get_current_stream().is_capturing():
-            raise RuntimeError(f"the constant {make.__name__}{arguments} is new: no step before had it")
-        return make(*arguments, dtype=dtype)
+            raise RuntimeError(f"the constant {create.__name__}{arguments} is new: no step before had it")
+        return create(*arguments, dtype=dtype)
 
-    return lambda *arguments, dtype, device=None: once(*arguments, dtype=dtype)
+    return lambda *arguments, dtype, device=None: cached(*arguments, dtype=dtype)
 
 
 def concat(arrays: Sequence[Array], axis: int = 0) -> Array:
@@ -37,10 +37,10 @@ def concat(arrays: Sequence[Array], axis: int = 0) -> Array:
     if any((a.shape, a.dtype) != (first.shape, first.dtype) for a in arrays):
         return cupy.concatenate(arrays, axis=axis)
     before, size, after = first.shape[:axis], first.shape[axis], first.shape[axis + 1 :]
-    whole = cupy.empty((*before, count * size, *after), dtype=first.dtype)
-    skip = (slice(None),) * axis
-    fill(*(whole[(*skip, slice(k * size, (k + 1) * size), ...)] for k in range(count)), *arrays)
-    return whole
+    result = cupy.empty((*before, count * size, *after), dtype=first.dtype)
+    leading = (slice(None),) * axis
+    fill(*(result[(*leading, slice(k * size, (k + 1) * size), ...)] for k in range(count)), *arrays)
+    return result
 
 
 def stack(arrays: Sequence[Array], axis: int = 0) -> Array:
@@ -52,8 +52,8 @@ def stack(arrays: Sequence[Array], axis: int = 0) -> Array:
 def fill(*arrays: Array) -> None:
     """Copy the second half of `arrays` into the first."""
     half = len(arrays) // 2
-    for place, a in zip(arrays[:half], arrays[half:], strict=True):
-        place[...] = a
+    for target, a in zip(arrays[:half], arrays[half:], strict=True):
+        target[...] = a
 
 
 @cupy.fuse(kernel_name="sign")  # type: ignore[untyped-decorator]
@@ -62,11 +62,11 @@ def sign(x: Array) -> Array:
     return cupy.where(cupy.isnan(x), x, cupy.sign(x))
 
 
-def all_true(x: Array) -> Array:
-    """`xp.all` of a whole array, without CUB: its kernels take seconds to compile."""
+def all_true(x: Array, axis: int | None = None) -> Array:
+    """`xp.all` without CUB, whose kernels take seconds to compile."""
     accelerators = cupy._core.get_reduction_accelerators()
     cupy._core.set_reduction_accelerators([])
     try:
-        return cupy.all(x)
+        return cupy.all(x, axis=axis)
     finally:
         cupy._core.set_reduction_accelerators(accelerators)

@@ -48,12 +48,12 @@ def in_float32(xp: Any, fused: ElementwiseKernel) -> ElementwiseKernel:
 
     def rounded(*numbers: Any) -> Any:
         wide = [xp.astype(a, cupy.float32) if _is_bfloat16(a) else a for a in numbers]
-        answer = fused(*wide)
+        result = fused(*wide)
         if not any(map(_is_bfloat16, numbers)):
-            return answer
-        if isinstance(answer, tuple):
-            return tuple(xp.astype(a, BFLOAT16) for a in answer)
-        return xp.astype(answer, BFLOAT16)
+            return result
+        if isinstance(result, tuple):
+            return tuple(xp.astype(a, BFLOAT16) for a in result)
+        return xp.astype(result, BFLOAT16)
 
     return rounded
 

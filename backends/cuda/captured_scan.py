@@ -1,8 +1,8 @@
 """`Backend.scan` by CUDA graphs: chains of steps captured once and replayed.
 
 A small step is launch-bound: its kernels end sooner than Python can launch the next. A graph launches a chain of
-steps with one call. All addresses are baked into it, so a graph updates its own buffers of the state in place, and
-what changes from step to step is copied into buffers that it reads. Each library has its `GraphRecorder`.
+steps with one call. Its addresses are fixed, so a graph updates its own buffers of the state in place, and what
+changes from step to step is copied into buffers that it reads. Each library has its `GraphRecorder`.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from weakref import WeakKeyDictionary, ref
 from backends.base import Array, Step, Tree, leaves, scan_loop, tree_map
 
 STEPS = 16
-"""Steps of a graph: enough that the copies and the launch before each one do not count."""
+"""Steps of a graph: enough that its launch and the copies before it cost little."""
 
 MAX_GRAPHS = 12
 """Graphs kept of one step; a run has a handful: whole, ragged and single batches, with and without `last`."""
 
 
 class GraphRecorder(Protocol):
-    """What a library does to capture graphs."""
+    """A library's way to capture graphs."""
 
     def record(self, work: Callable[[], None]) -> Any:
-        """Call `work` and capture what it asks of the device: a graph with `replay()`; raises what prevents it."""
+        """Call `work` and capture its kernels: a graph with `replay()`; raises what prevents it."""
 
     def copy(self, array: Array) -> Array:
         """A new array with the same numbers."""
@@ -42,12 +42,11 @@ class GraphRecorder(Protocol):
 class CapturedScan:
     """`Backend.scan` by captured graphs.
 
-    The first steps of a kind run eagerly, which compiles their kernels; those that follow are captured. A step
-    that cannot be captured goes on eagerly, and a warning says why.
+    The first steps with arguments of given shapes run eagerly, which compiles their kernels; later ones are
+    captured. A step that cannot be captured runs eagerly, and a warning says why.
 
     The caller gets views of a graph's buffers. A state that comes back is recognised by its address and needs no
-    copy; another state takes over the buffers if no view of them is alive any more, and else gets graphs of its
-    own.
+    copy; another state reuses the buffers if no view of them is alive, and else gets graphs of its own.
     """
 
     def __init__(self, recorder: GraphRecorder) -> None:
@@ -55,7 +54,7 @@ class CapturedScan:
         self._steps: WeakKeyDictionary[Step, _CapturedStep] = WeakKeyDictionary()
 
     def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
-        """As `Backend.scan`: by graphs of `STEPS` steps, and of single ones for what is left over."""
+        """As `Backend.scan`: by graphs of `STEPS` steps, and of single ones for the rest."""
         captured = self._steps.setdefault(step, _CapturedStep())
         data_key = _shapes(data), tuple(self._recorder.address(a) for a in leaves(data))
         at, steps = 0, leaves(xs)[0].shape[0]
@@ -67,13 +66,13 @@ class CapturedScan:
         return captured.views_of(state)
 
     def graphs(self) -> Iterator[tuple[int, Any]]:
-        """Each graph that is kept, with its number of steps."""
+        """Each cached graph, with its number of steps."""
         for captured in list(self._steps.values()):
-            for kept in captured.graphs.values():
-                yield leaves(kept.xs)[0].shape[0], kept.graph
+            for cached in captured.graphs.values():
+                yield leaves(cached.xs)[0].shape[0], cached.graph
 
     def clear(self) -> None:
-        """Drop all graphs and the memory they hold; they are captured anew when they are needed."""
+        """Drop all graphs and their memory; they are captured again when they are needed."""
         self._steps.clear()
 
     def _advance(
@@ -86,59 +85,55 @@ class CapturedScan:
         xs: Tree,
         data_key: Any,
     ) -> Tree:
-        """`xs` of one graph: eagerly at first, then by a graph, which is captured where there is none."""
-        kind = last and ref(last), _shapes(state), data_key[0], _shapes(xs, 1)
-        if captured.eager or kind not in captured.seen:
-            captured.seen.add(kind)
+        """The steps of `xs`: eagerly at first, then by a graph, which is captured where there is none."""
+        signature = last and ref(last), _shapes(state), data_key[0], _shapes(xs, 1)
+        if captured.eager or signature not in captured.seen:
+            captured.seen.add(signature)
             return scan_loop(step, last, captured.views_of(state), data, xs)
         try:
             buffers = self._buffers_for(captured, state)
-            key = leaves(xs)[0].shape[0], kind, data_key, buffers
+            key = leaves(xs)[0].shape[0], signature, data_key, buffers
             if key not in captured.graphs:
                 own_xs = tree_map(self._recorder.copy, xs)
                 graph = self._recorder.record(
                     lambda: self._refill(buffers.arrays, scan_loop(step, last, buffers.arrays, data, own_xs))
                 )
-                captured.keep(key, _KeptGraph(buffers, tree_map(_view, data), own_xs, graph))
-        except Exception as error:  # whatever a library cannot capture, it can run
+                captured.cache(key, _CachedGraph(buffers, tree_map(_view, data), own_xs, graph))
+        except Exception as error:  # a library can run what it cannot capture
             captured.eager = True
             _warn(error)
             return scan_loop(step, last, captured.views_of(state), data, xs)
-        kept = captured.graphs[key]
+        cached = captured.graphs[key]
         self._refill(buffers.arrays, state)
-        self._refill(kept.xs, xs)
-        kept.graph.replay()
+        self._refill(cached.xs, xs)
+        cached.graph.replay()
         return buffers.arrays
 
     def _buffers_for(self, captured: _CapturedStep, state: Tree) -> _StateBuffers:
-        """The buffers that hold `state` or most of it; else some that nobody holds a view of; else new ones."""
+        """The buffers that hold `state` or most of it; else some without a view that is alive; else new ones."""
         if (own := captured.buffers_with(state)) is not None:
             return own
-        present = [buffers for buffers in captured.buffers() if _shapes(buffers.arrays) == _shapes(state)]
-        given = {self._recorder.address(a) for a in leaves(state) if math.prod(a.shape)}
+        addresses = {self._recorder.address(a) for a in leaves(state) if math.prod(a.shape)}
 
         def shared(buffers: _StateBuffers) -> int:
-            return sum(self._recorder.address(a) in given for a in leaves(buffers.arrays))
+            return sum(self._recorder.address(a) in addresses for a in leaves(buffers.arrays))
 
-        nearest = max(present, key=shared, default=None)
-        if nearest is not None and shared(nearest):
-            return nearest
-        unused = (buffers for buffers in present if not buffers.in_use())
-        return next(unused, None) or _StateBuffers(tree_map(self._recorder.copy, state))
+        fitting = (buffers for buffers in captured.buffers() if _shapes(buffers.arrays) == _shapes(state))
+        usable = (buffers for buffers in fitting if shared(buffers) or not buffers.in_use())
+        return max(usable, key=shared, default=None) or _StateBuffers(tree_map(self._recorder.copy, state))
 
     def _refill(self, own: Tree, new: Tree) -> None:
         """Copy `new` into the arrays `own`, except what is there already.
 
-        A step may return one array of its state in the place of another: it is copied aside before that is
-        overwritten.
+        A step may return one array of its state in the place of another: what overlaps is copied first.
         """
         if own is new:
             return
-        address, overlap, places = self._recorder.address, self._recorder.overlap, leaves(own)
-        moved = [(place, a) for place, a in _pairs(own, new) if address(a) != address(place)]
-        safe = [self._recorder.copy(a) if any(overlap(a, p) for p in places) else a for _, a in moved]
-        for (place, _), a in zip(moved, safe, strict=True):
-            place[...] = a
+        address, overlap, all_own = self._recorder.address, self._recorder.overlap, leaves(own)
+        moved = [(target, a) for target, a in _pairs(own, new) if address(a) != address(target)]
+        sources = [self._recorder.copy(a) if any(overlap(a, o) for o in all_own) else a for _, a in moved]
+        for (target, _), source in zip(moved, sources, strict=True):
+            target[...] = source
 
 
 @dataclass(eq=False)
@@ -153,8 +148,8 @@ class _StateBuffers:
 
 
 @dataclass(frozen=True)
-class _KeptGraph:
-    """A graph with all that it reads and writes, which must live as long; `data` is views of the caller's."""
+class _CachedGraph:
+    """A graph with all arrays that it reads and writes, which must live as long; `data` is views."""
 
     buffers: _StateBuffers
     data: Tree
@@ -164,20 +159,19 @@ class _KeptGraph:
 
 @dataclass
 class _CapturedStep:
-    """The kinds of arguments that a step function has run on, and its graphs."""
+    """The signatures of arguments that a step function has run on, and its graphs."""
 
     seen: set[Hashable] = field(default_factory=set)
-    graphs: dict[Hashable, _KeptGraph] = field(default_factory=dict)
+    graphs: dict[Hashable, _CachedGraph] = field(default_factory=dict)
     eager: bool = False
 
-    def keep(self, key: Hashable, graph: _KeptGraph) -> None:
-        """Keep a graph, in place of the oldest where there are many."""
+    def cache(self, key: Hashable, graph: _CachedGraph) -> None:
         if len(self.graphs) == MAX_GRAPHS:
             del self.graphs[next(iter(self.graphs))]
         self.graphs[key] = graph
 
     def buffers(self) -> list[_StateBuffers]:
-        return list(dict.fromkeys(kept.buffers for kept in self.graphs.values()))
+        return list(dict.fromkeys(cached.buffers for cached in self.graphs.values()))
 
     def buffers_with(self, arrays: Tree) -> _StateBuffers | None:
         return next((buffers for buffers in self.buffers() if buffers.arrays is arrays), None)

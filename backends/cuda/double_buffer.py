@@ -27,33 +27,33 @@ ALIGNMENT = 256
 
 
 def double_buffered(device: cupy.cuda.Device, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:
-    """`Backend.prefetch` on `device`, for the stream that is current to the thread that asks for the chunks."""
+    """`Backend.prefetch` on `device`, for the current stream of the thread that reads the chunks."""
     with device:
-        uses = cupy.cuda.get_current_stream()
-        copies = cupy.cuda.Stream(non_blocking=True)  # the null stream would wait for any other
-        buffers = [_Buffer(device, uses, copies) for _ in range(BUFFERS)]
-    free: SimpleQueue[_Buffer | None] = SimpleQueue()
+        compute_stream = cupy.cuda.get_current_stream()
+        copy_stream = cupy.cuda.Stream(non_blocking=True)  # the null stream would wait for any other
+        buffers = [_Buffer(device, compute_stream, copy_stream) for _ in range(BUFFERS)]
+    free_buffers: SimpleQueue[_Buffer | None] = SimpleQueue()
     for buffer in buffers:
-        free.put(buffer)
+        free_buffers.put(buffer)
 
-    def filled() -> Iterator[tuple[T, _Buffer, Tree]]:
+    def filled_buffers() -> Iterator[tuple[T, _Buffer, Tree]]:
         for label, xs in chunks:
-            buffer = free.get()
+            buffer = free_buffers.get()
             if buffer is None:
                 return
             yield label, buffer, buffer.fill(xs)
 
-    coming = prefetch(filled(), BUFFERS)
+    filled = prefetch(filled_buffers(), BUFFERS)
     try:
-        for label, buffer, xs in coming:
+        for label, buffer, xs in filled:
             buffer.begin_use()
             yield label, xs
             buffer.end_use()
-            free.put(buffer)
+            free_buffers.put(buffer)
     finally:
-        free.put(None)
-        coming.close()
-        # the pools that have the memory next know nothing of copies: none may be under way any more
+        free_buffers.put(None)
+        filled.close()
+        # the memory goes back to the pools, which do not wait for copies
         for buffer in buffers:
             buffer.copied.synchronize()
 
@@ -61,15 +61,15 @@ def double_buffered(device: cupy.cuda.Device, chunks: Iterable[tuple[T, Tree]]) 
 class _Buffer:
     """Pinned host memory and device memory of one size, with events for the last copy and the last use.
 
-    CuPy's pool hands out at once what was freed, to the stream that it was allocated in: what its last owner asked
-    of the device is in the order of `uses`, so the device memory is allocated there.
+    CuPy's pool hands out at once what was freed, in the stream that it was allocated in. Kernels of its last owner
+    are in the order of the compute stream, so the device memory is allocated there.
     """
 
-    def __init__(self, device: cupy.cuda.Device, uses: Any, copies: Any) -> None:
-        self._device, self._uses, self._copies = device, uses, copies
+    def __init__(self, device: cupy.cuda.Device, compute_stream: Any, copy_stream: Any) -> None:
+        self._device, self._compute_stream, self._copy_stream = device, compute_stream, copy_stream
         self._host = np.empty(0, np.uint8)
         self._memory: Array = None
-        # `block`: a thread that waits sleeps, and does not spin
+        # `block`: a waiting thread sleeps and does not spin
         self.copied, self._used = (cupy.cuda.Event(block=True, disable_timing=True) for _ in range(2))
 
     def fill(self, xs: Tree) -> Tree:
@@ -81,29 +81,29 @@ class _Buffer:
             if size > self._host.size:
                 self._allocate(size)
             for at, a in zip(offsets, arrays, strict=True):
-                _part(self._host, at, a)[...] = a
-            self._copies.wait_event(self._used)
-            self._memory[:size].set(self._host[:size], stream=self._copies)
-            self._copies.record(self.copied)
-            views = (_part(self._memory, at, a) for at, a in zip(offsets, arrays, strict=True))
+                _view_at(self._host, at, a)[...] = a
+            self._copy_stream.wait_event(self._used)
+            self._memory[:size].set(self._host[:size], stream=self._copy_stream)
+            self._copy_stream.record(self.copied)
+            views = (_view_at(self._memory, at, a) for at, a in zip(offsets, arrays, strict=True))
             return tree_map(lambda _: next(views), xs)
 
     def begin_use(self) -> None:
         """Make kernels launched from now on wait for the chunk."""
         with self._device:
-            self._uses.wait_event(self.copied)
+            self._compute_stream.wait_event(self.copied)
 
     def end_use(self) -> None:
         """Let the next chunk be copied once the kernels launched so far are done."""
         with self._device:
-            self._uses.record(self._used)
+            self._compute_stream.record(self._used)
 
     def _allocate(self, size: int) -> None:
-        with self._uses:
+        with self._compute_stream:
             self._host, self._memory = cupyx.empty_pinned(size, dtype=np.uint8), cupy.empty(size, dtype=cupy.uint8)
-        self._uses.record(self._used)
+        self._compute_stream.record(self._used)
 
 
-def _part(memory: Array, at: int, like: np.ndarray) -> Array:
-    """The bytes of `memory` from `at` on as an array of the shape and dtype of `like`."""
+def _view_at(memory: Array, at: int, like: np.ndarray) -> Array:
+    """The bytes of `memory` from `at` on, with the shape and dtype of `like`."""
     return memory[at : at + like.nbytes].view(like.dtype).reshape(like.shape)

@@ -2,21 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from importlib.metadata import distributions
-
 from backends.base import BackendError
-
-
-def check_one_wheel() -> None:
-    """Raise BackendError if several CuPy packages are installed: all of them unpack into one folder `cupy`."""
-    names = {d.name for d in distributions() if re.fullmatch(r"cupy(-(cuda|rocm)[\w-]*)?", d.name or "")}
-    if len(names) > 1:
-        wheels, build = sorted(names), 13 if "cupy-cuda13x" in names else 12
-        raise BackendError(
-            f"{len(wheels)} CuPy packages are installed over each other: {', '.join(wheels)}.",
-            f'Keep one: pip uninstall -y {" ".join(wheels)} && pip install "cupy-cuda{build}x[ctk]"',
-        )
 
 
 def cuda_version(number: int) -> str:

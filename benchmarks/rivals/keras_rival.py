@@ -23,6 +23,7 @@ class Keras:
         self.problem, workload = problem, problem.workload
         jax.config.update("jax_enable_x64", workload.dtype == "float64")  # type: ignore[no-untyped-call]
         keras.config.set_floatx(workload.dtype)
+        keras.config.set_dtype_policy(workload.dtype)
         self.net = keras.Sequential([keras.Input(problem.x.shape[1:]), *layers(problem)])
         dense = [layer for layer in self.net.layers if isinstance(layer, keras.layers.Dense)]
         for layer, first in zip(dense, problem.weights, strict=True):
@@ -42,7 +43,7 @@ class Keras:
         self.net.fit(x, t, batch_size=self.problem.batch, epochs=1, shuffle=False, verbose=0)
 
     def weights(self) -> Params:
-        arrays = [np.array(keras.ops.convert_to_numpy(w)) for w in self.net.weights]
+        arrays = [np.array(w.value) for w in self.net.weights]
         W, b = ([a for a in arrays if a.ndim == n and a.dtype.kind == "f"] for n in (2, 1))
         return tuple({"W": each, "b": bias} for each, bias in zip(W, b, strict=True))
 

@@ -38,7 +38,7 @@ def replay(
     from nnbackprop.report.replay import replay_report
 
     places = {"backend": backend, "device": device, "threads": threads}
-    where = {name: value for name, value in places.items() if value is not None}
-    found = train_again(run, where, runs_dir, lambda header: display(progress, err, header))
+    overrides = {name: value for name, value in places.items() if value is not None}
+    found = train_again(run, overrides, runs_dir, lambda header: display(progress, err, header))
     show(found, replay_report, as_json)
     return int(not found.passed)

@@ -1,23 +1,23 @@
 """Data sets: readers for the usual formats, one class map, splits, scaling, shuffling and batches."""
 
-from .catalog import NAMES, load, read
+from .catalog import DATASETS, load, load_raw
 from .dataset import Dataset, Splits
+from .raw import RawDataset, RawSplits, validate
 from .sampler import permutation
 from .scaling import Scaling, fit_scaling
 from .split import split
-from .table import Table, Tables, check
 
 __all__ = [
-    "NAMES",
+    "DATASETS",
     "Dataset",
+    "RawDataset",
+    "RawSplits",
     "Scaling",
     "Splits",
-    "Table",
-    "Tables",
-    "check",
     "fit_scaling",
     "load",
+    "load_raw",
     "permutation",
-    "read",
     "split",
+    "validate",
 ]

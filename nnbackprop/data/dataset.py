@@ -9,24 +9,23 @@ import numpy as np
 
 from nnbackprop.errors import DataError
 
-from .table import to_input_dtype
+from .raw import to_input_dtype
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """One part of a data set: n samples with their targets.
 
-    inputs       (n, *sample_shape) uint8, float32 or float64, C-contiguous
-    targets      class labels (n,) int32 in 0 .. K-1; without classes, numbers (n, k) float32 or float64
-    classes      K names: `classes[targets[i]]` is the class of sample i ("0" for label 9 of an ex4 set)
-    image_shape  (rows, columns) where a sample is an image: `inputs[i].reshape(image_shape)` is upright
-    weights      (n,) float64, >= 0 with a positive sum: what each sample counts for in the loss; None is 1 each
-    source       where it came from
-    notes        what the reader noticed and handled, a sentence each
+    inputs        (n, *sample_shape) uint8, float32 or float64, C-contiguous
+    targets       class labels (n,) int32 in 0 .. K-1; without classes, numbers (n, k) float32 or float64
+    classes       K names: `classes[targets[i]]` is the class of sample i ("0" for label 9 of an ex4 set)
+    image_shape   (rows, columns) where a sample is an image: `inputs[i].reshape(image_shape)` is upright
+    weights       (n,) float64, >= 0 with a positive sum: the sample weights of the loss; None is 1 each
+    source        where it came from
+    reader_notes  what the file reader noticed and converted, a sentence each
 
     Lists and arrays of other dtypes are converted where that is exact, numbers (n,) become (n, 1), and samples of
-    shape (rows, columns) or (rows, columns, 1) are images. Raises DataError for anything else. `check` judges
-    whether the values can be trained on.
+    shape (rows, columns) or (rows, columns, 1) are images. Raises DataError for anything else.
     """
 
     inputs: np.ndarray
@@ -35,18 +34,18 @@ class Dataset:
     image_shape: tuple[int, int] | None = None
     weights: np.ndarray | None = None
     source: str = "memory"
-    notes: tuple[str, ...] = ()
+    reader_notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        self._set(inputs=self._inputs(), classes=self._class_names())
-        self._set(targets=self._labels() if self.classes else self._numbers(), weights=self._weights())
-        self._set(image_shape=self._image_shape())
+        self._set(inputs=self._check_inputs(), classes=self._check_classes())
+        self._set(targets=self._check_labels() if self.classes else self._check_numbers())
+        self._set(weights=self._check_weights(), image_shape=self._check_image_shape())
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
-    def _inputs(self) -> np.ndarray:
+    def _check_inputs(self) -> np.ndarray:
         x = _array(self.inputs, "inputs", self.source)
         if x.ndim < 2 or 0 in x.shape:
             raise DataError(
@@ -55,7 +54,7 @@ class Dataset:
             )
         return to_input_dtype(x, self.source)
 
-    def _class_names(self) -> tuple[str, ...]:
+    def _check_classes(self) -> tuple[str, ...]:
         try:
             return tuple(map(str, self.classes))
         except TypeError as error:
@@ -63,7 +62,7 @@ class Dataset:
                 f"{self.source}: classes are {self.classes!r}; names are needed, as in ('cat', 'dog')."
             ) from error
 
-    def _labels(self) -> np.ndarray:
+    def _check_labels(self) -> np.ndarray:
         t, n, k = _array(self.targets, "targets", self.source), len(self.inputs), len(self.classes)
         if t.shape != (n,) or t.dtype.kind not in "biu":
             raise DataError(
@@ -75,7 +74,7 @@ class Dataset:
             raise DataError(f"{self.source}: labels lie in {t.min()}..{t.max()}, but {k} classes need 0..{k - 1}.")
         return t.astype(np.int32, copy=False)
 
-    def _numbers(self) -> np.ndarray:
+    def _check_numbers(self) -> np.ndarray:
         t, n = _array(self.targets, "targets", self.source), len(self.inputs)
         if t.dtype.kind != "f" or t.shape[:1] != (n,) or t.ndim > 2 or 0 in t.shape:
             raise DataError(
@@ -90,7 +89,7 @@ class Dataset:
             )
         return t
 
-    def _weights(self) -> np.ndarray | None:
+    def _check_weights(self) -> np.ndarray | None:
         if self.weights is None:
             return None
         w, n = _array(self.weights, "weights", self.source), len(self.inputs)
@@ -107,7 +106,7 @@ class Dataset:
             )
         return w
 
-    def _image_shape(self) -> tuple[int, int] | None:
+    def _check_image_shape(self) -> tuple[int, int] | None:
         shape, sample = self.image_shape, self.sample_shape
         if shape is None:
             return (sample[0], sample[1]) if len(sample) == 2 or sample[2:] == (1,) else None
@@ -143,7 +142,7 @@ class Dataset:
         return self.inputs[i].reshape(self.image_shape)
 
     def counts(self) -> np.ndarray:
-        """(K,) int64: how many samples each class has."""
+        """(K,) int64: the number of samples of each class."""
         return np.bincount(self.targets, minlength=len(self.classes)) if self.classes else np.zeros(0, np.int64)
 
     def take(self, indices: np.ndarray) -> Dataset:
@@ -159,19 +158,19 @@ class Dataset:
         if classes == self.classes:
             return self
         used = [self.classes[k] for k in np.flatnonzero(self.counts())]
-        label = {name: k for k, name in enumerate(classes)}
+        index_of = {name: k for k, name in enumerate(classes)}
         if not self.classes or not classes:
             raise DataError(
                 f"{self.source}: has {len(self.classes)} classes where {len(classes)} are needed: labels and "
                 "numbers are different tasks. Give data of the kind the network was trained on."
             )
-        if unknown := [name for name in used if name not in label]:
+        if unknown := [name for name in used if name not in index_of]:
             raise DataError(
                 f"{self.source}: holds classes {', '.join(unknown)}, which are not among the "
                 f"{len(classes)} known ones ({', '.join(classes)})."
             )
-        index = np.array([label.get(name, -1) for name in self.classes], np.int32)
-        return replace(self, targets=index[self.targets], classes=classes)
+        new_targets = np.array([index_of.get(name, -1) for name in self.classes], np.int32)
+        return replace(self, targets=new_targets[self.targets], classes=classes)
 
 
 @dataclass(frozen=True)
@@ -184,11 +183,11 @@ class Splits:
     def __post_init__(self) -> None:
         if self.test is None:
             return
-        for what in ("sample_shape", "image_shape", "classes", "target_shape"):
-            train, test = getattr(self.train, what), getattr(self.test, what)
+        for name in ("sample_shape", "image_shape", "classes", "target_shape"):
+            train, test = getattr(self.train, name), getattr(self.test, name)
             if train != test:
                 raise DataError(
-                    f"the two parts do not belong together: {what} is {train} in {self.train.source}, "
+                    f"the two parts do not belong together: {name} is {train} in {self.train.source}, "
                     f"{test} in {self.test.source}."
                 )
 

@@ -5,28 +5,25 @@ Digests: tensorflow/datasets, tensorflow_datasets/url_checksums/{fashion_mnist,k
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nnbackprop.errors import DataError
 
+from .raw import RawSplits
 from .readers import idx
-from .table import Tables
 
-MAX_BYTES = 2**26  # of one file; the largest has 26 million
-TIMEOUT = 30  # seconds without a byte from a mirror, before the next one is asked
+TIMEOUT = 30  # seconds without a byte from a mirror, before the next one is tried
 
 
 @dataclass(frozen=True)
-class Remote:
-    """A set of four IDX.gz files: where to ask for them, in order, and what they must be."""
+class RemoteDataset:
+    """A data set of four IDX.gz files: its mirrors in the order they are tried, and its files."""
 
     name: str
     mirrors: tuple[str, ...]
-    digests: Mapping[str, str]  # file name: SHA-256 of the file as it is downloaded
+    digests: Mapping[str, str]  # file name: SHA-256 of the compressed file
     classes: tuple[str, ...]
 
 
@@ -34,7 +31,7 @@ FASHION_CLASSES = "T-shirt/top, Trouser, Pullover, Dress, Coat, Sandal, Shirt, S
 
 # Xiao, Rasul and Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
 # Algorithms", arXiv:1708.07747. MIT licence.
-FASHION_MNIST = Remote(
+FASHION_MNIST = RemoteDataset(
     "fashion-mnist",
     (
         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
@@ -50,7 +47,7 @@ FASHION_MNIST = Remote(
 )
 
 # Clanuwat et al., "Deep Learning for Classical Japanese Literature", arXiv:1812.01718. CC BY-SA 4.0.
-KMNIST = Remote(
+KMNIST = RemoteDataset(
     "kmnist",
     (
         "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
@@ -67,55 +64,37 @@ KMNIST = Remote(
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: the folder the system has for caches."""
+    """The system's folder for caches."""
     import pooch
 
     return Path(pooch.os_cache("nnbackprop"))
 
 
-def read(remote: Remote, cache: Path | None = None) -> Tables:
-    """The tables of a downloaded set; files already in `cache` with the right digest need no network.
+def read(remote: RemoteDataset, cache: Path | None = None) -> RawSplits:
+    """Download a data set, and read it; files already in `cache` with the right digest need no network.
 
     Raises DataError naming the folder, the file names and their digests if a file cannot be downloaded.
     """
     folder = (cache or cache_folder()) / remote.name
-    for name in remote.digests:
-        _download(remote, name, folder)
-    names = dict(enumerate(remote.classes))
-    return Tables(idx.read_part(folder, "train", names), idx.read_part(folder, "t10k", names))
+    for file in remote.digests:
+        _download(remote, file, folder)
+    label_names = dict(enumerate(remote.classes))
+    return RawSplits(*(idx.read_part(folder, part, label_names) for part in ("train", "t10k")))
 
 
-def _download(remote: Remote, name: str, folder: Path) -> None:
-    """Make sure `folder` holds `name`. pooch renames a temporary file once its digest is right."""
+def _download(remote: RemoteDataset, file: str, folder: Path) -> None:
+    """Download `file` unless `folder` has it. pooch renames a temporary file once its digest is right."""
     import pooch
 
-    faults = []
+    digest, downloader, errors = f"sha256:{remote.digests[file]}", pooch.HTTPDownloader(timeout=TIMEOUT), []
     for mirror in remote.mirrors:
         try:
-            pooch.retrieve(
-                mirror + name, f"sha256:{remote.digests[name]}", fname=name, path=folder, downloader=_bounded
-            )
+            pooch.retrieve(mirror + file, digest, fname=file, path=folder, downloader=downloader)
             return
         except (OSError, ValueError) as error:  # no network, no such page, no room; wrong digest
-            faults.append(f"{mirror}: {type(error).__name__}: {error}")
-    wanted = "\n".join(f"  {digest}  {file}" for file, digest in remote.digests.items())
+            errors.append(f"{mirror}: {type(error).__name__}: {error}")
+    wanted = "\n".join(f"  {digest}  {name}" for name, digest in remote.digests.items())
     raise DataError(
-        f"{remote.name}: {name} could not be downloaded ({'; '.join(faults)}). Without a network, put these "
+        f"{remote.name}: {file} could not be downloaded ({'; '.join(errors)}). Without a network, put these "
         f"files, with these SHA-256 digests, into the folder {folder}:\n{wanted}"
     )
-
-
-def _bounded(url: str, output: str, _: object) -> None:
-    import pooch
-
-    with _BoundedFile(output, "wb") as file:
-        pooch.HTTPDownloader(timeout=TIMEOUT)(url, file, None)
-
-
-class _BoundedFile(io.FileIO):
-    """A file that refuses to grow without end, as a mirror might send."""
-
-    def write(self, data: Any) -> int:
-        if self.tell() + len(data) > MAX_BYTES:
-            raise OSError(f"sent more than {MAX_BYTES} bytes")
-        return super().write(data)

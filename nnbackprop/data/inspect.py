@@ -19,25 +19,23 @@ from rich.text import Text
 from .dataset import Dataset, Splits
 
 MAX_CLASSES, MAX_IMAGES = 20, 10
-GAP, BAR = 2, 24
+GAP, BAR_WIDTH = 2, 24
 SHADES = " .:-=+*#%@"
-Paint = Callable[[float, float], Segment]  # the character cell of an upper and a lower pixel
+Cell = Callable[[float, float], Segment]  # the character of an upper and a lower pixel
 
 
 def describe(splits: Splits) -> RenderableType:
-    """What `nnbackprop data inspect` prints: hand it to a rich Console, which brings width and colour."""
+    """What `nnbackprop data inspect` prints, as a rich renderable."""
     parts = {"train": splits.train} | ({"test": splits.test} if splits.test else {})
-    shown: list[RenderableType] = [_parts(parts), "", _balance(parts)]
-    notes = dict.fromkeys(note for part in parts.values() for note in part.notes)
-    if notes:
-        shown += ["", *(Text(f"- {note}") for note in notes)]
+    blocks: list[RenderableType] = [_summary(parts), "", _class_counts(parts)]
+    if notes := dict.fromkeys(note for part in parts.values() for note in part.reader_notes):
+        blocks += ["", *(Text(f"- {note}") for note in notes)]
     if splits.train.image_shape:
-        shown += ["", Pictures(splits.train)]
-    return Group(*shown)
+        blocks += ["", SampleImages(splits.train)]
+    return Group(*blocks)
 
 
-def _parts(parts: dict[str, Dataset]) -> Grid:
-    """A column a part: two of them fit where seven columns of properties would not."""
+def _summary(parts: dict[str, Dataset]) -> Grid:
     grid, columns = _grid("", *parts), parts.values()
     shape = " x ".join(map(str, next(iter(columns)).image_shape or ()))
     for name, values in {
@@ -52,13 +50,13 @@ def _parts(parts: dict[str, Dataset]) -> Grid:
     return grid
 
 
-def _balance(parts: dict[str, Dataset]) -> Grid:
-    """Samples of each class, with a bar as long as the class is large among those of its part."""
+def _class_counts(parts: dict[str, Dataset]) -> Grid:
+    """Samples of each class, and a bar of those in the training part."""
     grid = _grid("class", *parts, "")
     counts = {name: part.counts() for name, part in parts.items()}
     train = counts["train"]
     for k, name in enumerate(parts["train"].classes[:MAX_CLASSES]):
-        bar = ProgressBar(int(train.max()), int(train[k]), width=BAR)
+        bar = ProgressBar(int(train.max()), int(train[k]), width=BAR_WIDTH)
         grid.add_row(Text(name), *(f"{count[k]:,}" for count in counts.values()), bar)
     if (more := len(train) - MAX_CLASSES) > 0:
         grid.add_row("...", *("" for _ in counts), f"{more} more classes")
@@ -66,66 +64,64 @@ def _balance(parts: dict[str, Dataset]) -> Grid:
 
 
 def _grid(*names: str) -> Grid:
-    """A table that folds what is too wide: an ellipsis is a character some terminals lack."""
+    """A table that wraps long text: some terminals have no ellipsis."""
     return Grid(*(Column(name, overflow="fold") for name in names))
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """The first image of each class, side by side, two pixels a character cell; as many as two rows hold."""
+class SampleImages:
+    """The first image of each class, side by side, two pixels a character; as many as two rows hold."""
 
     dataset: Dataset
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Grey half blocks; lit or not where there is no colour; ASCII shades where there are no blocks."""
         grey = console.color_system is not None and not console.no_color
-        paint = _shade if options.ascii_only else _grey if grey else _lit
-        pictures = [(name, _fit(image, options.max_width)) for name, image in _examples(self.dataset)]
-        columns = max(1, (options.max_width + GAP) // (pictures[0][1].shape[1] + GAP))
-        for first in range(0, min(len(pictures), 2 * columns), columns):
-            yield from _row(pictures[first : first + columns], paint)
+        cell = _ascii_cell if options.ascii_only else _grey_cell if grey else _binary_cell
+        images = [(name, _downsample(image, options.max_width)) for name, image in _first_images(self.dataset)]
+        columns = max(1, (options.max_width + GAP) // (images[0][1].shape[1] + GAP))
+        for first in range(0, min(len(images), 2 * columns), columns):
+            yield from _row(images[first : first + columns], cell)
 
 
-def _examples(dataset: Dataset) -> list[tuple[str, np.ndarray]]:
+def _first_images(dataset: Dataset) -> Iterator[tuple[str, np.ndarray]]:
     """(class name, image with values in 0..1) of the first sample of each class, ten classes at most."""
-    found, firsts = np.unique(dataset.targets, return_index=True)
-    pictures = []
-    for k, i in zip(found[:MAX_IMAGES], firsts, strict=False):
+    labels, first = np.unique(dataset.targets, return_index=True)
+    for k, i in zip(labels[:MAX_IMAGES], first, strict=False):
         image = np.nan_to_num(dataset.image(i).astype(np.float64))
         image -= image.min()
-        pictures.append((dataset.classes[k], image / (image.max() or 1)))
-    return pictures
+        yield dataset.classes[k], image / (image.max() or 1)
 
 
-def _fit(image: np.ndarray, width: int) -> np.ndarray:
+def _downsample(image: np.ndarray, width: int) -> np.ndarray:
     """Every n-th pixel where the image is wider than `width`, padded to an even number of rows."""
     step = -(-image.shape[1] // max(1, width))
-    thin = image[::step, ::step]
-    return np.pad(thin, ((0, len(thin) % 2), (0, 0)))
+    image = image[::step, ::step]
+    return np.pad(image, ((0, len(image) % 2), (0, 0)))
 
 
-def _row(pictures: list[tuple[str, np.ndarray]], paint: Paint) -> Iterator[Segment]:
-    """Pictures side by side, and their names below."""
+def _row(images: list[tuple[str, np.ndarray]], cell: Cell) -> Iterator[Segment]:
+    """Images side by side, and the names of their classes below."""
     gap = Segment(" " * GAP)
-    for y in range(0, len(pictures[0][1]), 2):
-        for _, image in pictures:
-            yield from (paint(top, bottom) for top, bottom in zip(image[y], image[y + 1], strict=True))
+    for y in range(0, len(images[0][1]), 2):
+        for _, image in images:
+            yield from (cell(top, bottom) for top, bottom in zip(image[y], image[y + 1], strict=True))
             yield gap
         yield Segment.line()
-    for name, image in pictures:
+    for name, image in images:
         yield Segment(set_cell_size(name.center(image.shape[1]), image.shape[1]))
         yield gap
     yield Segment.line()
 
 
-def _grey(top: float, bottom: float) -> Segment:
+def _grey_cell(top: float, bottom: float) -> Segment:
     colours = (Color.from_rgb(*[round(255 * value)] * 3) for value in (top, bottom))
     return Segment("▀", Style.from_color(*colours))
 
 
-def _lit(top: float, bottom: float) -> Segment:
+def _binary_cell(top: float, bottom: float) -> Segment:
     return Segment(" ▀▄█"[int(top >= 0.5) + 2 * int(bottom >= 0.5)])
 
 
-def _shade(top: float, bottom: float) -> Segment:
+def _ascii_cell(top: float, bottom: float) -> Segment:
     return Segment(SHADES[round((top + bottom) / 2 * (len(SHADES) - 1))])

@@ -1,4 +1,4 @@
-"""Scaling of inputs: every kind is affine, x' = x * scale + shift, and fitted to the training data."""
+"""Scaling of inputs: each kind is affine, x' = x * scale + shift, and fitted to the training data."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from nnbackprop.errors import ScalingError, UsageError
 
 from .dataset import Dataset
 
-Kind = Literal["none", "unit", "standard", "per-feature", "rashid"]
-ROWS = 256  # at a time: 256 * 255^2 fits int32
+ScalingKind = Literal["none", "unit", "standard", "per-feature", "rashid"]
+CHUNK_ROWS = 256  # 256 * 255^2 fits int32
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,13 +60,13 @@ def fit_scaling(kind: str, train: Dataset) -> Scaling:
     standard     (x - mean) / std, both over all values of all samples (0.1307 and 0.3081 of 255 for MNIST)
     per-feature  (x - mean) / std of each feature; a feature constant in training is 0 everywhere
     rashid       0.99 unit + 0.01, so that no input is 0 (Rashid, Make Your Own Neural Network, 2016)
-    Raises UsageError for another kind.
+    Raises UsageError for any other kind.
     """
-    if kind not in get_args(Kind):
-        raise UsageError(f"scaling {kind!r} is unknown; {', '.join(get_args(Kind))} are known.")
+    if kind not in get_args(ScalingKind):
+        raise UsageError(f"scaling {kind!r} is unknown; {', '.join(get_args(ScalingKind))} are known.")
     if kind in ("standard", "per-feature"):
         return _standardize(train.inputs, axis=0 if kind == "per-feature" else None)
-    unit = 1 / 255 if kind != "none" and _is_bytes(train.inputs) else 1.0
+    unit = 1 / 255 if kind != "none" and _has_byte_values(train.inputs) else 1.0
     scale, shift = (0.99 * unit, 0.01) if kind == "rashid" else (unit, 0.0)
     return Scaling(np.array(scale), np.array(shift))
 
@@ -85,8 +85,8 @@ def moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _byte_moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n = len(inputs)
     total, squares = np.zeros((2, inputs.shape[1]), np.int64)
-    for row in range(0, n, ROWS):
-        x = inputs[row : row + ROWS].astype(np.int32)
+    for row in range(0, n, CHUNK_ROWS):
+        x = inputs[row : row + CHUNK_ROWS].astype(np.int32)
         total += x.sum(axis=0)
         squares += np.einsum("ij,ij->j", x, x)
     return total / n, (n * squares - total * total) / n**2
@@ -96,12 +96,12 @@ def _float_moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """In two passes, as sums of squares cancel."""
     mean = np.asarray(inputs.mean(axis=0, dtype=np.float64))
     squares = np.zeros(inputs.shape[1])
-    for row in range(0, len(inputs), ROWS):
-        squares += np.square(inputs[row : row + ROWS] - mean).sum(axis=0)
+    for row in range(0, len(inputs), CHUNK_ROWS):
+        squares += np.square(inputs[row : row + CHUNK_ROWS] - mean).sum(axis=0)
     return mean, squares / len(inputs)
 
 
-def _is_bytes(inputs: np.ndarray) -> bool:
+def _has_byte_values(inputs: np.ndarray) -> bool:
     if inputs.dtype == np.uint8:
         return True
     return bool(1 < inputs.max() <= 255 and inputs.min() >= 0 and np.all(inputs == np.floor(inputs)))

@@ -8,12 +8,13 @@ the accuracy can be judged. docs/reproducibility.md has the measurements.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+from nnbackprop._system_info import cores, set_threads
 from nnbackprop.diagnostics.difference import difference, json_values
 from nnbackprop.errors import RunFolderError, UsageError
 from nnbackprop.runs import build
@@ -26,6 +27,7 @@ from nnbackprop.runs.summary import summarise
 from nnbackprop.runs.train import first_trainer, open_backend
 from nnbackprop.runs.trainer_state import best_checkpoint, check_settings, last_checkpoint, progress_of
 from nnbackprop.training.callbacks import Callback, ChunkEnd, EarlyStopping, TrainEnd
+from nnbackprop.training.progress import Progress
 from nnbackprop.training.trainer import Trainer
 
 TOLERANCE = 1e-12
@@ -34,17 +36,14 @@ TOLERANCE = 1e-12
 STANDARD_ERRORS = 3
 """By which the accuracies of two float32 runs of one recipe may differ."""
 
-Which = Literal["last", "best"]
-
-Display = Callable[[Mapping[str, str]], Callback]
-"""Makes the callback that shows progress, from the lines of a run's header."""
+CheckpointName = Literal["last", "best"]
 
 
 @dataclass(frozen=True)
 class WeightDifference:
     """A parameter of a checkpoint: whether every bit is equal, and ||a - b|| / ||b||, b the one kept."""
 
-    which: Which
+    which: CheckpointName
     name: str
     equal: bool
     relative: float
@@ -111,44 +110,54 @@ class Replay:
         return dict(json_values({**asdict(self), **verdict}))
 
 
-def replay(run: str, where: Mapping[str, Any], runs: Path, display: Display = lambda header: Callback()) -> Replay:
+def replay(
+    run: str,
+    overrides: Mapping[str, Any],
+    runs_dir: Path,
+    display: Callable[[Mapping[str, str]], Callback] = lambda header: Callback(),
+) -> Replay:
     """Train a run again for the steps it has made, and compare; nothing is written.
 
-    `where` may name another backend, device and number of threads. UsageError if the run's configuration does not
-    tell all that was done; DataError if its data has changed.
+    `overrides` may name another backend, device and number of threads; `display` makes the callback that shows
+    progress, from the lines of a run's header. UsageError if the run's configuration does not tell all that was
+    done; DataError if its data has changed.
     """
-    folder = RunDir.open(runs, run)
-    last = load(folder.checkpoint("last"))
-    steps, summary = progress_of(last).step, folder.read_json("summary.json")
+    folder = RunDir.open(runs_dir, run)
+    path = folder.checkpoint("last")
+    last, summary = load(path), folder.read_json("summary.json")
+    steps = progress_of(last).step
     _check_steps(folder, steps, summary)
     # what ended the run, such as the clock, does not apply again
-    free = {"patience": None, "max_time": None, "doctor": False, "save_every": None}
-    config = configuration.of_run(folder.config)
-    config = configuration.changed(config, {**free, **where}, "The run to be trained again with the given flags")
+    unlimited = {"patience": None, "max_time": None, "doctor": False, "save_every": None}
+    config, title = configuration.of_run(folder.config), "The run to be trained again with the given flags"
+    config = configuration.changed(config, {**unlimited, **overrides}, title)
     build.check(config)
-    check_settings(last, config.settled, folder.checkpoint("last"), folder.config)
+    check_settings(last, config.settled, path, folder.config)
     splits = DataSplits.load(config)
-    splits.check(last.meta.get("fingerprint"), folder.checkpoint("last"))
-    _check_rates(config, folder, len(splits.train), last)
-    trainer, best = first_trainer(config, open_backend(config), splits), EarlyStopping()
+    splits.check(last.meta.get("fingerprint"), path)
+    _check_learning_rates(config, folder, len(splits.train), progress_of(last))
+    before, backend = folder.read_json("env.json") or {}, open_backend(config)
+    if not (config.threads or config.deterministic) and before.get("threads") in range(1, cores() + 1):
+        set_threads(before["threads"])
+    trainer, best = first_trainer(config, backend, splits), EarlyStopping()
     trainer.epochs = -(-steps // build.steps_per_epoch(config, len(splits.train)))
-    again = StopAtStep(best, steps)
-    trainer.callbacks = (best, again, display(build.description(config)))
+    stop = StopAtStep(best, steps)
+    trainer.callbacks = (best, stop, display(build.description(config)))
     trainer.fit(splits.train, splits.validation, splits.test)
-    kept: dict[Which, Checkpoint] = {"last": last}
+    kept: dict[CheckpointName, Checkpoint] = {"last": last}
     metrics: list[MetricDifference] = []
     if summary is not None:
         kept["best"] = load(folder.checkpoint("best"))
         samples = {name: len(part) for name, part in splits.parts.items() if part}
         metrics += compare_metrics(summary, summarise(config, trainer, best, splits), samples, config.dtype)
-    changes = compare_environments(folder.read_json("env.json") or {}, environment(trainer.backend))
+    changes = [*compare_environments(before, environment(backend)), *_thread_changes(folder.rows(), summary)]
     return Replay(
         run=folder.path,
         backend=trainer.backend.name,
         device=trainer.backend.device,
         dtype=config.dtype,
         steps=steps,
-        tensors=tuple(_compare_weights(trainer, kept, again.checkpoints)),
+        tensors=tuple(_compare_weights(trainer, kept, stop.checkpoints)),
         metrics=tuple(metrics),
         changes=tuple(changes),
     )
@@ -160,7 +169,7 @@ class StopAtStep(Callback):
     def __init__(self, best: EarlyStopping, steps: int) -> None:
         self.best, self.steps = best, steps
         self.steps_per_save = steps  # a chunk ends where the run's last one did
-        self.checkpoints: dict[Which, Checkpoint] = {}
+        self.checkpoints: dict[CheckpointName, Checkpoint] = {}
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         """After the last chunk, stop."""
@@ -183,22 +192,15 @@ def _check_steps(folder: RunDir, steps: int, summary: Mapping[str, Any] | None) 
         )
 
 
-def _check_rates(config: Config, folder: RunDir, samples: int, last: Checkpoint) -> None:
+def _check_learning_rates(config: Config, folder: RunDir, samples: int, progress: Progress) -> None:
     """UsageError unless every step of a run had the learning rate of its configuration."""
-    where, now = progress_of(last), build.learning_rate(config, samples)
-    if where.lr_factor != 1.0:
+    if progress.lr_factor != 1.0:
         raise UsageError(
-            f"{folder.path} diverged and went on at {where.lr_factor:g} of its learning rate from a checkpoint, "
-            "which its config.toml does not say: train it anew with a lower --lr, and replay that."
+            f"{folder.path} diverged and went on at {progress.lr_factor:g} of its learning rate from a "
+            "checkpoint, which its config.toml does not say: train it anew with a lower --lr, and replay that."
         )
-    unknown = where.planned_epochs[0][0] if where.planned_epochs else where.step
-    if unknown and now != build.learning_rate(replace(config, epochs=config.epochs + 1), samples):
-        raise UsageError(
-            f"{folder.checkpoint('last')} does not say which --epochs its first {unknown} steps were made with, "
-            f"and its schedule {config.schedule} depends on them: another version wrote it. Train the run anew, "
-            "and replay that."
-        )
-    for (begin, epochs), (end, _) in pairwise([*where.planned_epochs, (where.step, 0)]):
+    now = build.learning_rate(config, samples)
+    for (begin, epochs), (end, _) in pairwise([*progress.planned_epochs, (progress.step, 0)]):
         then = build.learning_rate(replace(config, epochs=epochs), samples)
         for step in range(begin, end) if then != now else ():
             if then(step) != now(step):
@@ -211,7 +213,7 @@ def _check_rates(config: Config, folder: RunDir, samples: int, last: Checkpoint)
 
 
 def _compare_weights(
-    trainer: Trainer, kept: Mapping[Which, Checkpoint], again: Mapping[Which, Checkpoint]
+    trainer: Trainer, kept: Mapping[CheckpointName, Checkpoint], again: Mapping[CheckpointName, Checkpoint]
 ) -> Iterator[WeightDifference]:
     """Every parameter of the checkpoints `kept`; RunFolderError if one lacks a parameter of the network."""
     params = trainer.params
@@ -257,6 +259,13 @@ def compare_environments(kept: Mapping[str, Any], now: Mapping[str, Any]) -> Ite
     for name in sorted(before.keys() | after.keys()):
         if name != "why" and before.get(name) != after.get(name):
             yield Change(name, before.get(name), after.get(name))
+
+
+def _thread_changes(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any] | None) -> Iterator[Change]:
+    """A change where a run did not keep the threads of products that it began with."""
+    threads = sorted({row["threads"] for row in rows if "threads" in row})
+    if len(threads) > 1 or (summary and summary.get("thread_changes")):
+        yield Change("threads during the run", " and ".join(map(str, threads)), None)
 
 
 def _flat(table: Mapping[str, Any]) -> dict[str, Any]:

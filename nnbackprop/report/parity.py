@@ -14,18 +14,18 @@ from rich.text import Text
 from nnbackprop.diagnostics.parity.results import KINDS, TOLERANCES, WHY, Comparison, Kind, Parity
 
 from .formatting import count, plural
-from .style import GREY, PALETTE, single
-from .tables import NONE, new_table
+from .style import GREY, PALETTE, new_plot
+from .tables import MISSING, new_table
 
 ZERO, INFINITE = 1e-18, 1e3  # where a logarithmic axis has no difference, and an infinite one
-DASHES = {"float64": "-", "float32": "-."}
+LINE_STYLES = {"float64": "-", "float32": "-."}
 
 
 def parity_report(parity: Parity) -> RenderableType:
     """The libraries, the largest differences of each comparison, first failures and kinks, and the verdict."""
     first = parity.libraries[0].name
     right = ("step", "relative", "absolute", "tolerance")
-    table = new_table("steps begin from", "worst", *right, "", right=right, collapse_padding=True)
+    table = new_table("steps begin from", "tensor", *right, "", right=right, collapse_padding=True)
     for column in table.columns:
         column.no_wrap = True
     for comparison in parity.comparisons:
@@ -39,7 +39,7 @@ def parity_report(parity: Parity) -> RenderableType:
         f"{escape(parity.recipe)}, seed {parity.seed}, {plural(parity.steps, 'step')} of "
         f"{plural(parity.batch_size, 'sample')}, compared with {first}",
         *(f"[dim]{row.name} {escape(str(row.version))} on {row.device}[/]" for row in parity.libraries),
-        *(f"[yellow]{escape(a.name)} left out:[/] {escape(f'{a.reason} {a.fix}')}" for a in parity.absent),
+        *(f"[yellow]{escape(a.name)} not compared:[/] {escape(f'{a.reason} {a.fix}')}" for a in parity.absent),
         table,
         *(Text(remark) for comparison in parity.comparisons for remark in _remarks(comparison, first)),
         Text(WHY, style="dim"),
@@ -50,13 +50,13 @@ def parity_report(parity: Parity) -> RenderableType:
 def _worst(comparison: Comparison, kind: Kind) -> tuple[str, str, str, str]:
     worst = comparison.worst(kind)
     if worst is None:
-        return NONE, NONE, NONE, NONE
+        return MISSING, MISSING, MISSING, MISSING
     absolute = max(d.absolute for d in comparison.judged(kind))
     return worst.tensor, str(worst.step), f"{worst.relative:.1e}", f"{absolute:.1e}"
 
 
 def _remarks(comparison: Comparison, first: str) -> Iterator[str]:
-    """Where a comparison fails first, what was left out, and its first kink."""
+    """Where a comparison fails first, what was not judged, and its first kink."""
     title = _title(comparison)
     if d := comparison.first_failure():
         yield (
@@ -65,14 +65,14 @@ def _remarks(comparison: Comparison, first: str) -> Iterator[str]:
         )
     excused = Counter(d.excuse for d in comparison.differences if d.excuse)
     if n := excused["rounding"]:
-        yield f"{title}: {plural(n, 'difference')} left out, no larger than rounding alone may make there."
+        yield f"{title}: {plural(n, 'difference')} not judged, no larger than rounding errors."
     if comparison.kinks:
         kink, steps = comparison.kinks[0], len({kink.step for kink in comparison.kinks})
         more = f", with {plural(kink.units - 1, 'more unit')} of the layer" if kink.units > 1 else ""
         effect = "There the runs diverge."
         if comparison.begin == "same weights":
-            left_out = f"{count(excused['kink'])} gradients and weights were left out."
-            effect = f"In {plural(steps, 'such step')} {left_out}"
+            excluded = f"{count(excused['kink'])} gradients and weights were not judged."
+            effect = f"In {plural(steps, 'such step')} {excluded}"
         yield (
             f"{title}: at step {kink.step}, {kink.layer}, unit {count(kink.unit)}, sample {count(kink.sample)} of "
             f"the batch, the input is {kink.reference:.3g} on {first} and {kink.other:.3g} on "
@@ -87,14 +87,14 @@ def _title(comparison: Comparison) -> str:
 def parity_plot(parity: Parity) -> Figure:
     """The largest relative difference of each step, a line a comparison, kinks as circles, tolerances dashed."""
     first, *others = (library.name for library in parity.libraries)
-    figure, axes = single(f"Largest difference from {first}, {parity.recipe}, by step")
+    figure, axes = new_plot(f"Largest difference from {first}, {parity.recipe}, by step")
     for comparison in parity.comparisons:
         values: dict[int, float] = {}
         for d in comparison.differences:
             if not d.excuse:
                 values[d.step] = max(values.get(d.step, ZERO), min(d.relative, INFINITE))
         colour = PALETTE[others.index(comparison.library) % len(PALETTE)]
-        dashes, marker = DASHES[comparison.dtype], "o" if len(values) == 1 else ""
+        dashes, marker = LINE_STYLES[comparison.dtype], "o" if len(values) == 1 else ""
         steps, largest, label = list(values), list(values.values()), _title(comparison)
         axes.plot(steps, largest, color=colour, ls=dashes, lw=1.4, marker=marker, label=label)
         kinks = sorted({kink.step for kink in comparison.kinks} & set(values))

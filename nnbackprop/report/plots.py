@@ -16,58 +16,59 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.runs.train import Run
 from nnbackprop.runs.trained_model import Attack
 
-from .curves import curves, gradient_norms, metrics_of
+from .curves import gradient_norms, learning_curves, metric_names
 from .formatting import percent, plural
-from .style import draw, panels, printable, shorten, single, text
+from .style import draw, new_image_grid, new_plot, printable, shorten, text_figure
+from .tables import by_class
 
-UNITS = 64  # of the first layer, shown at most
-MISTAKES = 16
-FOOLED = 10
-NAME = 11  # characters of a class's name above an image
-NUMBERED = 12  # classes up to which each cell of the confusion matrix has its count and its share written in
-LARGEST = 100  # classes up to which there is a matrix: one of 10,000 classes would take gigabytes
-PAIRS = 25  # most confused pairs listed beyond that
-TICKS = 25
+MAX_UNITS = 64  # of the first layer, shown at most
+MAX_MISTAKES = 16
+MAX_ATTACKED = 10
+NAME_LENGTH = 11  # characters of a class's name above an image
+MAX_CELL_LABELS = 12  # classes up to which each cell of the confusion matrix has its count and its share
+MAX_MATRIX_CLASSES = 100  # classes up to which there is a matrix: one of 10,000 classes would take gigabytes
+MAX_PAIRS = 25  # most confused pairs listed beyond that
+MAX_TICKS = 25
 
 
 def draw_run(run: Run) -> list[str]:
     """Write the plots of a finished run, of its test part or else its training part; see `draw_all`."""
-    trainer, judged = run.trainer, run.data.test or run.data.train
+    trainer, data = run.trainer, run.data.test or run.data.train
     weights = next((a for a in leaves(trainer.params) if a.ndim == 2), None)
     matrix = None if weights is None else trainer.backend.to_numpy(weights)
     try:
-        probabilities = trainer.predict_proba(judged.inputs)
+        probabilities = trainer.predict_proba(data.inputs)
     except MemoryError as error:  # n samples of 10,000 classes
         return [f"The plots could not be drawn: {error}"]
     predicted = trainer.evaluator.predicted_classes(probabilities)
-    return draw_all(run.folder.plots, run.folder.rows(), matrix, judged, predicted, probabilities)
+    return draw_all(run.folder.plots, run.folder.rows(), matrix, data, predicted, probabilities)
 
 
 def draw_all(
     folder: Path,
     rows: Sequence[Mapping[str, Any]],
     weights: np.ndarray | None,
-    judged: Dataset,
+    data: Dataset,
     predicted: np.ndarray,
     probabilities: np.ndarray,
 ) -> list[str]:
     """Write a run's plots to `folder`; returns a message for each that failed: no plot fails a finished run.
 
     rows are those of metrics.jsonl, weights (in, units) of the first layer or None, predicted (n,) and
-    probabilities (n, k) of the judged part's n samples. Plots of images are left out where samples are none, and
+    probabilities (n, k) of the n samples of `data`. Plots of images are left out where samples are none, and
     without classes there are curves and weights alone.
     """
-    figures: dict[str, Callable[[], Figure]] = {"loss": lambda: curves(rows, "loss")}
-    for name in metrics_of(rows) or (["accuracy"] if judged.classes else []):
-        figures[name.replace("_", "-")] = lambda name=name: curves(rows, name)  # type: ignore[misc]
+    figures: dict[str, Callable[[], Figure]] = {"loss": lambda: learning_curves(rows, "loss")}
+    for name in metric_names(rows) or (["accuracy"] if data.classes else []):
+        figures[name.replace("_", "-")] = lambda name=name: learning_curves(rows, name)  # type: ignore[misc]
     figures["gradient-norms"] = lambda: gradient_norms(rows)
-    image_shape = judged.image_shape
+    image_shape = data.image_shape
     if weights is not None and image_shape and math.prod(image_shape) == len(weights):
         figures["first-layer-weights"] = lambda: first_layer_plot(weights, image_shape)
-    if judged.classes:
-        figures["confusion-matrix"] = lambda: confusion_plot(judged.targets, predicted, judged.classes)
-    if judged.classes and image_shape:
-        figures["wrongest-samples"] = lambda: mistakes_plot(judged, predicted, probabilities)
+    if data.classes:
+        figures["confusion-matrix"] = lambda: confusion_plot(data.targets, predicted, data.classes)
+    if data.classes and image_shape:
+        figures["wrongest-samples"] = lambda: misclassified_plot(data, predicted, probabilities)
     failed = []
     for name, figure in figures.items():
         try:
@@ -80,12 +81,12 @@ def draw_all(
 def first_layer_plot(weights: np.ndarray, image_shape: tuple[int, int]) -> Figure:
     """Weights (in, units) into the first units as images, red above zero, blue below, white at it."""
     units = weights.shape[1]
-    shown = min(units, UNITS)
+    shown = min(units, MAX_UNITS)
     columns = math.ceil(math.sqrt(shown))
     side = min(7.5 / columns, 2.5)
     of = f"{shown} of {units:,} units" if units > shown else plural(units, "unit")
-    title = f"First-layer weights of {of}: red counts for, blue against"
-    figure, axes = single(title, max(columns * side, 5.0) + 0.9, math.ceil(shown / columns) * side + 0.5)
+    title = f"First-layer weights of {of}: red positive, blue negative"
+    figure, axes = new_plot(title, max(columns * side, 5.0) + 0.9, math.ceil(shown / columns) * side + 0.5)
     values = image_grid(weights[:, :shown].T.reshape(shown, *image_shape), columns)
     limit = float(np.nanmax(np.abs(values))) or 1.0
     image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
@@ -104,33 +105,26 @@ def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
     return grid.reshape(lines * (height + 2), columns * (width + 2))
 
 
-def mistakes_plot(data: Dataset, predicted: np.ndarray, probabilities: np.ndarray) -> Figure:
+def misclassified_plot(data: Dataset, predicted: np.ndarray, probabilities: np.ndarray) -> Figure:
     """The misclassified images of the greatest confidence."""
-    certainty = confidence(predicted, probabilities)
+    confidence = by_class(probabilities)[np.arange(len(predicted)), predicted]
     wrong = np.flatnonzero(predicted != data.targets)
-    order = wrong[np.argsort(-certainty[wrong], kind="stable")][:MISTAKES]
+    order = wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_MISTAKES]
     if not len(order):
-        return text(f"None of the {len(predicted):,} samples is misclassified")
+        return text_figure(f"None of the {len(predicted):,} samples is misclassified")
     title = f"The {len(order)} most confident of {len(wrong):,} mistakes in {len(predicted):,} samples"
     if len(order) == len(wrong):
         title = f"{plural(len(wrong), 'mistake')} in {len(predicted):,} samples, the most confident first"
     names = _short_names(data)
     columns = min(len(order), 4)
-    figure, grid = panels(title, math.ceil(len(order) / columns), columns, 1.9)
+    figure, grid = new_image_grid(title, math.ceil(len(order) / columns), columns, 1.9)
     for axes, i in zip(grid.flat, order, strict=False):
         _draw_image(axes, data.image(int(i)), data.inputs[order])
-        pair, certain = f"{names[data.targets[i]]} → {names[predicted[i]]}", percent(float(certainty[i]))
-        _caption(axes, f"{pair}   {certain}" if len(pair) < 12 else f"{pair}\n{certain}")
+        pair, percentage = f"{names[data.targets[i]]} → {names[predicted[i]]}", percent(float(confidence[i]))
+        _caption(axes, f"{pair}   {percentage}" if len(pair) < 12 else f"{pair}\n{percentage}")
     for axes in grid.flat[len(order) :]:
         axes.set_axis_off()
     return figure
-
-
-def confidence(predicted: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Probability (n,) given to the predicted class; a single column is that of class 1."""
-    if probabilities.shape[1] == 1:
-        return np.where(predicted == 1, probabilities[:, 0], 1 - probabilities[:, 0])
-    return np.take_along_axis(probabilities, predicted[:, None], axis=1)[:, 0]
 
 
 def attack_plot(data: Dataset, result: Attack, epsilon: float) -> Figure:
@@ -138,11 +132,11 @@ def attack_plot(data: Dataset, result: Attack, epsilon: float) -> Figure:
     clean, moved, before, after = result.clean, result.moved, result.before, result.after
     fooled = np.flatnonzero((before == data.targets) & (after != data.targets))
     title = f"{len(fooled):,} of {len(before):,} samples fooled by moving each input by {epsilon:g} of its range"
-    order = fooled[:FOOLED]
+    order = fooled[:MAX_ATTACKED]
     if not len(order):
-        return text(title)
+        return text_figure(title)
     names = _short_names(data)
-    figure, grid = panels(title, 3, len(order), 1.15)
+    figure, grid = new_image_grid(title, 3, len(order), 1.15)
     step = float(np.abs(moved - clean)[order].max()) or 1.0
     for column, i in zip(grid.T, order, strict=True):
         first, added, last = (values[i].reshape(data.image_shape) for values in (clean, moved - clean, moved))
@@ -157,7 +151,7 @@ def attack_plot(data: Dataset, result: Attack, epsilon: float) -> Figure:
 
 
 def _short_names(data: Dataset) -> list[str]:
-    return [shorten(name, NAME) for name in printable(data.classes)]
+    return [shorten(name, NAME_LENGTH) for name in printable(data.classes)]
 
 
 def _draw_image(axes: Axes, image: np.ndarray, among: np.ndarray) -> None:
@@ -172,15 +166,15 @@ def _caption(axes: Axes, caption: str) -> None:
 def confusion_plot(targets: np.ndarray, predicted: np.ndarray, classes: Sequence[str]) -> Figure:
     """The confusion matrix: true classes `targets` (n,) in rows, predicted classes (n,) in columns.
 
-    A cell's colour is its share of the row. With more than `LARGEST` classes the most confused pairs are listed.
+    A cell's colour is its share of the row. With more than `MAX_MATRIX_CLASSES` classes there is a list instead.
     """
     wrong, k = int((targets != predicted).sum()), len(classes)
     accuracy = percent(1 - wrong / len(targets)) if len(targets) else percent(0)
     title = f"Accuracy {accuracy}: {wrong:,} of {len(targets):,} misclassified"
-    if k > LARGEST:
-        return text(title, most_confused(targets, predicted, classes))
+    if k > MAX_MATRIX_CLASSES:
+        return text_figure(title, most_confused(targets, predicted, classes))
     counts = np.bincount(targets.astype(np.int64) * k + predicted, minlength=k * k).reshape(k, k)
-    figure, axes = single(title, 7.5, 3.4 if k < 5 else 7.2)
+    figure, axes = new_plot(title, 7.5, 3.4 if k < 5 else 7.2)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     diagonal = np.eye(k, dtype=bool)
     # a good network's mistakes are a hundredth of its right answers: on one scale they would all be white
@@ -188,12 +182,12 @@ def confusion_plot(targets: np.ndarray, predicted: np.ndarray, classes: Sequence
     most = 1.0 if np.isnan(mistakes).all() else np.nanmax(mistakes)
     axes.imshow(np.where(diagonal, shares, np.nan), cmap="Blues", vmin=0, vmax=1.25)
     axes.imshow(mistakes, cmap="Oranges", vmin=0, vmax=1.6 * most)
-    for (row, column), n in np.ndenumerate(counts) if k <= NUMBERED else ():
+    for (row, column), n in np.ndenumerate(counts) if k <= MAX_CELL_LABELS else ():
         if n:
             colour = "white" if row == column and shares[row, column] > 0.6 else "black"
             label = f"{n:,}\n{100 * shares[row, column]:.1f}%"
             axes.text(column, row, label, ha="center", va="center", color=colour, fontsize=7.5)
-    ticks, names = range(0, k, math.ceil(k / TICKS)), printable(classes)
+    ticks, names = range(0, k, math.ceil(k / MAX_TICKS)), printable(classes)
     slanted: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(ticks, [names[i] for i in ticks], **(slanted if max(map(len, names)) > 4 else {}))
     axes.set_yticks(ticks, [names[i] for i in ticks])
@@ -209,7 +203,7 @@ def most_confused(targets: np.ndarray, predicted: np.ndarray, classes: Sequence[
     pairs, counts = np.unique(wrong, axis=0, return_counts=True)
     lines = [f"{'true class':<26}{'predicted class':<26}{'samples':>8}{'of its class':>14}"]
     sizes = np.bincount(targets, minlength=len(classes))
-    for i in np.argsort(-counts, kind="stable")[:PAIRS]:
+    for i in np.argsort(-counts, kind="stable")[:MAX_PAIRS]:
         true, other = (printable([shorten(classes[k], 24)])[0] for k in pairs[i])
         of_class = percent(counts[i] / sizes[pairs[i][0]])
         lines.append(f"{true:<26}{other:<26}{counts[i]:>8,}{of_class:>14}")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from nnbackprop.training.trainer import Trainer
 
 LINE_SECONDS = 30.0  # between lines within an epoch, where the output is not a terminal
-FEW = 100  # epochs up to which every one has its line, however short
+SHORT_RUN = 100  # epochs up to which every one has its line, however brief
 BAR_WIDTH = 40  # columns of a bar at most: a wide window may become narrower before its lines wrap
 
 ENDINGS = {
@@ -58,9 +58,9 @@ def progress(kind: str, console: Console, description: Mapping[str, str] | None 
 
 
 class Display(Callback):
-    """What both displays share: every epoch of a long or a short run has its line, and the run its last one."""
+    """What both displays share: a header, lines of epochs, and why the run ended."""
 
-    pace = 1.0  # seconds between the lines of epochs shorter than that: ten thousand are not as many lines
+    min_interval = 1.0  # seconds between the lines of epochs in a run of more than `SHORT_RUN`
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Display(Callback):
         self.console, self.description, self.clock = console, description or {}, clock
         self.epochs, self.steps = 0, 1
         self.last_epoch = self.last_line = float("-inf")  # when they were shown
-        self.held: EpochEnd | None = None
+        self.pending_epoch: EpochEnd | None = None
 
     def message(self, text: str, style: str = "yellow") -> None:
         """A line."""
@@ -97,15 +97,15 @@ class Display(Callback):
         self.show_header(lines, event.layers)
 
     def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
-        """The epoch's line; held back where there are many epochs and the last line was a moment ago."""
-        self.held, now = event, self.clock()
-        if self.epochs <= FEW or now - self.last_epoch >= self.pace:
+        """The epoch's line; not shown where there are many epochs and the last line was a moment ago."""
+        self.pending_epoch, now = event, self.clock()
+        if self.epochs <= SHORT_RUN or now - self.last_epoch >= self.min_interval:
             self.last_epoch = now
-            self._flush()
+            self._show_pending()
 
     def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
-        """The last epoch's line if it was held back; why the run ended and after how many whole epochs."""
-        self._flush()
+        """The last epoch's line if it is not shown yet; why the run ended and after how many whole epochs."""
+        self._show_pending()
         epochs, rest = divmod(event.step, self.steps)
         within = f" and {plural(rest, 'step')}" if rest else ""
         self.message(
@@ -114,10 +114,10 @@ class Display(Callback):
             style="bold",
         )
 
-    def _flush(self) -> None:
-        if self.held:
-            self.show_epoch(self.held)
-            self.held = None
+    def _show_pending(self) -> None:
+        if self.pending_epoch:
+            self.show_epoch(self.pending_epoch)
+            self.pending_epoch = None
 
 
 class PlainProgress(Display):
@@ -138,29 +138,29 @@ class PlainProgress(Display):
         )
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
-        """Where a long epoch is."""
+        """How far a long epoch has come."""
         done = event.step % self.steps
         if done and self.clock() - self.last_line >= LINE_SECONDS:
             at = f"epoch {event.epoch}/{self.epochs}  step {done}/{self.steps}"
             self.message(f"{at}  loss {score_text(event)}")
 
     def show_epoch(self, event: EpochEnd) -> None:
-        """A line that speaks for itself, for pipes and logs."""
+        """Epoch, losses and metrics, samples per second, time."""
         number = f"epoch {event.epoch:>{len(str(self.epochs))}}/{self.epochs}"
-        scores = (f"{part} {score_text(score)}" for part, score in evaluated(event))
-        pace = f"{count(event.samples_per_second)}/s"
-        self.message("  ".join([number, *scores, pace, duration(event.seconds)]))
+        scores = (f"{part} {score_text(score)}" for part, score in epoch_scores(event))
+        speed = f"{count(event.samples_per_second)}/s"
+        self.message("  ".join([number, *scores, speed, duration(event.seconds)]))
 
 
 class RichProgress(Display):
     """A header, the layer table, a bar of all steps, a bar of the epoch's, and a row for each epoch done."""
 
-    pace = 0.5
+    min_interval = 0.5
 
     def __init__(self, *options: Any, **named: Any) -> None:
         super().__init__(*options, **named)
         self.bars = Bars(self.console)
-        self.heads: tuple[str, ...] = ()
+        self.column_names: tuple[str, ...] = ()
 
     def message(self, text: str, style: str = "yellow") -> None:
         """A line above the bars."""
@@ -191,32 +191,32 @@ class RichProgress(Display):
     def epoch_begin(self, trainer: Trainer, event: EpochBegin) -> None:
         """A new bar of steps."""
         self.bars.reset(self.epoch_bar, total=self.steps, visible=self.steps > 1)
-        self._move(event.epoch, event.step)
+        self._update_bars(event.epoch, event.step)
 
-    def _move(self, epoch: int, step: int) -> None:
+    def _update_bars(self, epoch: int, step: int) -> None:
         done = step - (epoch - 1) * self.steps
         self.bars.update(self.run_bar, completed=step, at=f"{epoch}/{self.epochs}")
         self.bars.update(self.epoch_bar, completed=done, at=f"{done}/{self.steps}")
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
-        """Move the bars and the figures; they are drawn when the display next refreshes."""
-        self._move(event.epoch, event.step)
-        figures = [f"loss {loss(event.loss)}"]
-        figures += [f"{name.replace('_', ' ')} {metric(name, value)}" for name, value in event.metrics.items()]
-        figures += [f"{count(event.samples / event.seconds)} samples/s", f"lr {event.lr:.4g}"]
+        """Update the bars and the values below them; drawn when the display next refreshes."""
+        self._update_bars(event.epoch, event.step)
+        values = [f"loss {loss(event.loss)}"]
+        values += [f"{name.replace('_', ' ')} {metric(name, value)}" for name, value in event.metrics.items()]
+        values += [f"{count(event.samples / event.seconds)} samples/s", f"lr {event.lr:.4g}"]
         if event.memory_used is not None:
-            figures.append(f"memory {size(event.memory_used)}")
-        self.bars.figures = figures
+            values.append(f"memory {size(event.memory_used)}")
+        self.bars.values = values
 
     def show_epoch(self, event: EpochEnd) -> None:
-        """A row of columns above the bars, under its heads; in a narrow window without the training scores."""
+        """A row of columns above the bars, under its names; in a narrow window without the training scores."""
         columns = list(epoch_columns(event))
         while sum(width for _, width, _ in columns) > self.console.width and len(columns) > 4:
             del columns[1]
-        heads = tuple(f"{head:>{width}}" for head, width, _ in columns)
-        if heads != self.heads:
-            self.message("".join(heads), style="dim")
-            self.heads = heads
+        names = tuple(f"{head:>{width}}" for head, width, _ in columns)
+        if names != self.column_names:
+            self.message("".join(names), style="dim")
+            self.column_names = names
         self.message("".join(f"{value:>{width}}" for _, width, value in columns), style="")
 
     def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
@@ -230,42 +230,40 @@ class RichProgress(Display):
 
 
 class Bars(Progress):
-    """A bar of the run's steps and one of the epoch's, and below them the latest figures, at any width."""
+    """A bar of the run's steps and one of the epoch's, and below them the latest values, at any width."""
 
     def __init__(self, console: Console) -> None:
         self.terminal, self.bar = console, BarColumn()
-        self.figures: list[str] = []
-        self.drawn: list[int] = []  # length of each line on the terminal
+        self.values: list[str] = []
+        self.line_lengths: list[int] = []  # length of each line on the terminal
         at, left = TextColumn("{task.fields[at]}", justify="right"), TimeRemainingColumn(compact=True)
         columns = TextColumn("{task.description}"), self.bar, at, left
         super().__init__(*columns, console=console, refresh_per_second=4, transient=True)
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        """The bars, and the figures side by side in as many lines as the width needs."""
+        """The bars, and the values side by side in as many lines as the width needs."""
         width = self.terminal.width
         # rich does not erase the rows added by a terminal that wraps long lines when it becomes narrower
-        rows = sum(max(0, length - 1) // width for length in self.drawn)
+        rows = sum(max(0, length - 1) // width for length in self.line_lengths)
         if rows and self.live.is_started:
             step = (ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)
             self.terminal.control(Control(*(step * rows)))
         self.bar.bar_width = max(4, min(BAR_WIDTH, width - 26))
-        frame = Group(self.make_tasks_table(self.tasks), Columns(self.figures, padding=(0, 2)))
-        self.drawn = [sum(s.cell_length for s in line) for line in self.terminal.render_lines(frame, pad=False)]
+        frame = Group(self.make_tasks_table(self.tasks), Columns(self.values, padding=(0, 2)))
+        lines = self.terminal.render_lines(frame, pad=False)
+        self.line_lengths = [sum(segment.cell_length for segment in line) for line in lines]
         return [frame]
 
     def stop(self) -> None:
         """Give the terminal back as it was."""
         super().stop()
-        self.drawn = []
+        self.line_lengths = []
 
 
-def evaluated(event: EpochEnd) -> Iterator[tuple[str, Score]]:
-    """The scores of an epoch: the training part's, and the validation part's or else the test part's."""
-    yield "train", event.train
-    if event.validation:
-        yield "val", event.validation
-    elif event.test:
-        yield "test", event.test
+def epoch_scores(event: EpochEnd) -> list[tuple[str, Score]]:
+    """The scores of an epoch, by the part's short name."""
+    scores = {"train": event.train, "val": event.validation, "test": event.test}
+    return [(part, score) for part, score in scores.items() if score]
 
 
 def first_metric(score: Score | ChunkEnd) -> tuple[str, str]:
@@ -281,10 +279,10 @@ def score_text(score: Score | ChunkEnd) -> str:
 
 
 def epoch_columns(event: EpochEnd) -> Iterator[tuple[str, int, str]]:
-    """The columns of an epoch's row: head, width, value."""
+    """The columns of an epoch's row: name, width, value."""
     yield "epoch", 6, str(event.epoch)
-    for part, score in evaluated(event):
+    for part, score in epoch_scores(event):
         name, value = first_metric(score)
-        for head, least, text in ((f"{part} loss", 11, loss(score.loss)), (f"{part} {name}", 10, value)):
-            yield head, max(least, len(head) + 2), text
+        for column, width, text in ((f"{part} loss", 11, loss(score.loss)), (f"{part} {name}", 10, value)):
+            yield column, max(width, len(column) + 2), text
     yield "time", 9, duration(event.seconds)

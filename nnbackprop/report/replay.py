@@ -1,4 +1,4 @@
-"""A replay as tables: weights and metrics against those that were kept, and a verdict."""
+"""A replay as tables: weights and metrics beside those of the run folder, and a verdict."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from rich.text import Text
 from nnbackprop.diagnostics.replay import MetricDifference, Replay, WeightDifference
 
 from .formatting import metric, plural
-from .tables import NONE, new_table
+from .tables import MISSING, new_table
 
 
 def replay_report(found: Replay) -> RenderableType:
-    """What was trained again, every tensor, every metric, the changes, and the verdict."""
+    """The weights, the metrics, what has changed in the environment, and the verdict."""
     places = {(tensor.name, tensor.which): tensor for tensor in found.tensors}
     weights = new_table("weights", "last", "best", right=("last", "best"))
     for name in dict.fromkeys(tensor.name for tensor in found.tensors):
         weights.add_row(
             name, *(_relative(places.get((name, which)), found.tolerance) for which in ("last", "best"))
         )
-    head = f"{found.run}: {plural(found.steps, 'step')} again on {found.backend} ({found.device}, {found.dtype})"
+    steps, where = plural(found.steps, "step"), f"{found.backend} ({found.device}, {found.dtype})"
+    head = f"{found.run}: {steps} trained again on {where}"
     lines: list[RenderableType] = [Text(head), weights]
     if found.metrics:
         metrics = new_table("", "kept", "again", right=("kept", "again"))
@@ -37,7 +38,7 @@ def replay_report(found: Replay) -> RenderableType:
 
 def _relative(tensor: WeightDifference | None, tolerance: float | None) -> str:
     if tensor is None:
-        return NONE
+        return MISSING
     if tensor.equal:
         return "bit for bit"
     return f"{'[bold red]' if tolerance is not None and tensor.relative > tolerance else ''}{tensor.relative:.1e}"
@@ -45,7 +46,7 @@ def _relative(tensor: WeightDifference | None, tolerance: float | None) -> str:
 
 def _value(m: MetricDifference, value: float | None) -> str:
     if value is None:
-        return NONE
+        return MISSING
     if m.name.endswith("accuracy"):
         return metric(m.name, value)
     return f"{value:.17g}" if m.kept != m.again and isinstance(value, float) else f"{value:.6g}"

@@ -40,7 +40,7 @@ def style() -> AbstractContextManager[None]:
     return styles.context(["default", STYLE])
 
 
-def single(title: str, width: float = 7.5, height: float = 4.5) -> tuple[Figure, Axes]:
+def new_plot(title: str, width: float = 7.5, height: float = 4.5) -> tuple[Figure, Axes]:
     """A figure of one plot, in inches."""
     figure = _titled(title, width, height)
     axes = figure.add_subplot()
@@ -48,7 +48,7 @@ def single(title: str, width: float = 7.5, height: float = 4.5) -> tuple[Figure,
     return figure, axes
 
 
-def panels(title: str, rows: int, columns: int, side: float) -> tuple[Figure, np.ndarray]:
+def new_image_grid(title: str, rows: int, columns: int, side: float) -> tuple[Figure, np.ndarray]:
     """A figure of (rows, columns) plots without ticks, each `side` inches square with space for text above."""
     figure = _titled(title, max(columns * side, 6.0), rows * (side + 0.3) + 0.5)
     grid = figure.subplots(rows, columns, squeeze=False)
@@ -58,7 +58,7 @@ def panels(title: str, rows: int, columns: int, side: float) -> tuple[Figure, np
     return figure, grid
 
 
-def text(title: str, lines: Sequence[str] = ()) -> Figure:
+def text_figure(title: str, lines: Sequence[str] = ()) -> Figure:
     """A figure of text alone: a title, and lines in columns."""
     height = 0.6 + 0.17 * len(lines)
     figure = _titled(title, 7.5, height)

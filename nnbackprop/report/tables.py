@@ -18,9 +18,9 @@ from nnbackprop.training.callbacks import LayerRow
 
 from .formatting import count, duration, metric, percent, plural, shape, size
 
-NONE = "–"
-LEVELS = {"fault": "bold red", "warning": "yellow", "note": "cyan"}
-ROWS = 20  # samples of one file shown before the rest is only counted
+MISSING = "–"
+LEVEL_STYLES = {"fault": "bold red", "warning": "yellow", "note": "cyan"}
+MAX_ROWS = 20  # samples of one file shown before the rest is only counted
 
 
 def new_table(*columns: str, right: Sequence[str] = (), **options: Any) -> Table:
@@ -39,8 +39,8 @@ def layer_table(layers: Sequence[LayerRow], width: int = 80) -> Table:
     columns = {
         "layer": [*(layer.name for layer in layers), "total"],
         "shape": [*(shape(row.out_shape) for row in layers), ""],
-        "parameters": [count(n) if n else NONE for n in _with_sum(row.parameters for row in layers)],
-        "bytes": [size(n) if n else NONE for n in _with_sum(row.bytes for row in layers)],
+        "parameters": [count(n) if n else MISSING for n in _with_sum(row.parameters for row in layers)],
+        "bytes": [size(n) if n else MISSING for n in _with_sum(row.bytes for row in layers)],
         "FLOPs": [count(n) for n in _with_sum(row.flops for row in layers)],
     }
     for name in ("bytes", "FLOPs", "shape"):
@@ -66,7 +66,7 @@ def backends_table(rows: Sequence[BackendStatus]) -> Table:
     for row in rows:
         name = f"[bold green]{row.name}[/]" if row.usable else f"[dim]{row.name}[/]"
         free = row.memory.free if row.memory else None
-        memory = NONE if free is None else f"{size(free)} free"
+        memory = MISSING if free is None else f"{size(free)} free"
         if not row.usable:
             remarks = f"{row.reason} {row.fix}"
         elif row.name == "numpy":
@@ -77,7 +77,7 @@ def backends_table(rows: Sequence[BackendStatus]) -> Table:
             )
         else:
             remarks = f"works: {row.description}" if row.description else "works"
-        table.add_row(name, row.version or NONE, row.device or NONE, memory, escape(remarks))
+        table.add_row(name, row.version or MISSING, row.device or MISSING, memory, escape(remarks))
     return table
 
 
@@ -90,17 +90,17 @@ def recipes_table(recipes: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def summary_table(summary: Mapping[str, Any]) -> Group:
-    """A finished run: loss and metrics of each part, and in a line what its steps took and where."""
+    """A finished run: loss and metrics of each part, and a line with its steps, time, speed and device."""
     names = [key.removeprefix("train_") for key in summary if key.startswith("train_")]
     heads = [name.replace("_", " ") for name in names]
     table = new_table("", *heads, right=heads)
     for part in ("train", "validation", "test"):
         values = ((name, summary[f"{part}_{name}"]) for name in names)
-        table.add_row(part, *(NONE if value is None else metric(name, value) for name, value in values))
-    pace, steps = summary["samples_per_second"], plural(summary["steps"], "step")
+        table.add_row(part, *(MISSING if value is None else metric(name, value) for name, value in values))
+    speed, steps = summary["samples_per_second"], plural(summary["steps"], "step")
     line = (
         f"{plural(summary['epochs'], 'epoch')}, {steps} in {duration(summary['seconds'])}"
-        + (f", {count(pace)} samples/s" if pace else "")
+        + (f", {count(speed)} samples/s" if speed else "")
         + f", on {summary['backend']} ({summary['device']}, {summary['dtype']})"
     )
     return Group(table, Text(line))
@@ -109,15 +109,20 @@ def summary_table(summary: Mapping[str, Any]) -> Group:
 def prediction_table(name: str, classes: Sequence[str], predicted: np.ndarray, probabilities: np.ndarray) -> Table:
     """Predicted class of each sample (n,) and the probabilities (n, k) of the three likeliest classes."""
     table = new_table("sample", "class", "likeliest", title=escape(name), title_justify="left")
-    if probabilities.shape[1] == 1:
-        probabilities = np.concatenate([1 - probabilities, probabilities], axis=1)
-    for i, (label, row) in enumerate(zip(predicted[:ROWS], probabilities, strict=False)):
+    for i, (label, row) in enumerate(zip(predicted[:MAX_ROWS], by_class(probabilities), strict=False)):
         likeliest = np.argsort(-row, kind="stable")[:3]
         listed = ", ".join(f"{classes[k]} {percent(float(row[k]))}" for k in likeliest)
         table.add_row(str(i + 1), f"[bold]{escape(classes[label])}[/]", escape(listed))
-    if len(predicted) > ROWS:
-        table.caption = f"and {count(len(predicted) - ROWS)} more"
+    if len(predicted) > MAX_ROWS:
+        table.caption = f"and {count(len(predicted) - MAX_ROWS)} more"
     return table
+
+
+def by_class(probabilities: np.ndarray) -> np.ndarray:
+    """Probabilities (n, k) of all classes; a single column is that of class 1."""
+    if probabilities.shape[1] > 1:
+        return probabilities
+    return np.concatenate([1 - probabilities, probabilities], axis=1)
 
 
 def diagnosis_report(diagnosis: Diagnosis) -> RenderableType:
@@ -127,7 +132,7 @@ def diagnosis_report(diagnosis: Diagnosis) -> RenderableType:
     grid.add_column(overflow="fold")
     lines: list[RenderableType] = [grid] if diagnosis.findings else []
     counts = []
-    for level, colour in LEVELS.items():
+    for level, colour in LEVEL_STYLES.items():
         found = [finding for finding in diagnosis.findings if finding.level == level]
         counts += [plural(len(found), level)] if found else []
         for finding in found:

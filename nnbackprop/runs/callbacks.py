@@ -17,6 +17,7 @@ from nnbackprop.training.trainer import Trainer
 from .checkpoint import save
 from .checkpoint_manager import CheckpointManager
 from .run_dir import RunDir
+from .threads import ThreadControl
 from .trainer_state import best_checkpoint, last_checkpoint
 
 PACE = 1.0  # seconds between writes, so that ten thousand short epochs do not cost ten thousand fsyncs
@@ -50,11 +51,13 @@ class JsonlLogger(Callback):
     """Collects a row an epoch for metrics.jsonl; `flush` appends them, all or none."""
 
     folder: RunDir
+    threads: ThreadControl | None = None
     rows: list[str] = field(default_factory=list)
 
     def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
-        """Keep the row."""
-        self.rows.append(json.dumps(row(event)) + "\n")
+        """Keep the row, with the threads of products where they may change."""
+        threads = {} if self.threads is None else {"threads": self.threads.threads}
+        self.rows.append(json.dumps(row(event) | threads) + "\n")
 
     def flush(self) -> None:
         """Append what has been collected."""

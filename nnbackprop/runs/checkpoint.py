@@ -18,7 +18,7 @@ import numpy as np
 
 from backends import Tree
 from nnbackprop._files import open_file, size_of, write_atomically
-from nnbackprop.data.limits import JSON_GROWTH, Budget
+from nnbackprop.data.limits import JSON_GROWTH, MemoryBudget
 from nnbackprop.errors import RunFolderError, TooLargeError
 
 FORMAT = 2
@@ -166,4 +166,4 @@ def _header_length(content: bytes) -> int:
 
 def _count(path: Path, size: int, header: int) -> None:
     """TooLargeError where `size` bytes, `header` of them JSON, are beyond the limit of one file."""
-    Budget(str(path), error=TooLargeError).take(size + JSON_GROWTH * header)
+    MemoryBudget(str(path), error=TooLargeError).reserve(size + JSON_GROWTH * header)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nnbackprop.data import load
-from nnbackprop.data.catalog import NAMES
+from nnbackprop.data.catalog import DATASETS
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.split import split
 from nnbackprop.errors import DataError, UsageError
@@ -20,7 +20,7 @@ from .config import Config
 
 def absolute(spec: str) -> str:
     """The data `spec` means from whatever working folder: the name of a data set, or an absolute path."""
-    return spec if spec in NAMES else str(Path(spec).expanduser().absolute())
+    return spec if spec in DATASETS else str(Path(spec).expanduser().absolute())
 
 
 @dataclass(frozen=True)

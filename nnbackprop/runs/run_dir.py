@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from nnbackprop._files import open_file, remove_temporaries, size_of, write_atomically
 from nnbackprop._system_info import Blas, cores, processor, threads, versions
-from nnbackprop.data.limits import JSON_GROWTH, Budget
+from nnbackprop.data.limits import JSON_GROWTH, MemoryBudget
 from nnbackprop.errors import RunFolderError, TooLargeError, UsageError
 
 
@@ -171,7 +171,7 @@ class RunDir:
 def _text(path: Path) -> str:
     """A file of JSON as text; TooLargeError before memory is taken for more than one file may have."""
     with open_file(path) as stream:
-        Budget(str(path), error=TooLargeError).take(JSON_GROWTH * (size := size_of(stream)))
+        MemoryBudget(str(path), error=TooLargeError).reserve(JSON_GROWTH * (size := size_of(stream)))
         return stream.read(size).decode()
 
 

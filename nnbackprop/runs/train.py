@@ -28,6 +28,7 @@ from .divergence_recovery import DivergenceRecovery
 from .run_dir import RunDir, environment
 from .signals import stop_on_signals
 from .summary import checkpoint_info, summarise
+from .threads import ThreadControl, thread_control
 from .trainer_state import check_settings, restore, scaling_of
 
 Say = Callable[[str], None]
@@ -48,7 +49,11 @@ class Run:
     early_stopping: EarlyStopping
     checkpoints: CheckpointManager
     began: CpuTimes  # before the data was read
+    threads: ThreadControl | None = field(init=False)
     signal: int = field(default=0, init=False)  # that interrupted `fit`, 0 for none
+
+    def __post_init__(self) -> None:
+        self.threads = thread_control(self.config, self.trainer.backend, self.began)
 
     def fit(
         self,
@@ -71,6 +76,8 @@ class Run:
                     if self.trainer.stop_reason == "interrupted":
                         break
                     summary = summarise(self.config, self.trainer, self.early_stopping, self.data)
+                    if self.threads is not None:
+                        summary["thread_changes"] = self.threads.changes
                 except DivergedError as error:
                     if recovery is None or recovery.exhausted:
                         raise explain(self.trainer, error) from error
@@ -88,7 +95,9 @@ class Run:
         backend, found = self.trainer.backend, {}
         if backend.name == "numpy" and not backend.fused:
             found["kernels"] = "one operator at a time; pip install numba compiles them"
-        if backend.device == "cpu":
+        if self.threads is not None and self.threads.remark:
+            found["machine"] = self.threads.remark
+        elif self.threads is None and backend.device == "cpu":
             others = load_of_others(self.began, CpuTimes.now())
             if words := load_warning(others, threads(), cores()):
                 found["machine"] = words
@@ -102,7 +111,7 @@ class Run:
 
     def _attach(self, callbacks: Sequence[Callback]) -> DivergenceRecovery | None:
         """Give the trainer its callbacks; what to do where it diverges."""
-        logger = JsonlLogger(self.folder)
+        logger = JsonlLogger(self.folder, self.threads)
         saves = CheckpointCallback(
             self.folder,
             self.checkpoints,
@@ -113,7 +122,8 @@ class Run:
             best_is_new=self.early_stopping.params is not None,
         )
         limits = () if self.config.max_time is None else (TimeLimit(self.config.max_time),)
-        self.trainer.callbacks = (self.early_stopping, logger, saves, *callbacks, *limits)
+        control = () if self.threads is None else (self.threads,)
+        self.trainer.callbacks = (self.early_stopping, *control, logger, saves, *callbacks, *limits)
         if self.config.on_nan == "stop":
             return None
         parts = self.trainer, self.early_stopping, self.data.train, self.folder, self.checkpoints

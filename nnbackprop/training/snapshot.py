@@ -63,10 +63,7 @@ def retry_in_microbatches(trainer: Trainer, chunk: Chunk) -> tuple[TrainStep, Tr
         except MemoryError:
             state = None  # before another is made
             continue
-        for callback in t.callbacks:
-            callback.message(
-                f"memory ran out: each batch is worked through in {step.microbatches} microbatches from here on"
-            )
+        t.message(f"memory ran out: each batch is worked through in {step.microbatches} microbatches from here on")
         return step, state
     raise OutOfMemoryError(
         f"Memory ran out at step {t.progress.step + 1}, with batches worked through a sample at a time: train a "

@@ -160,6 +160,11 @@ class Trainer:
         """End the run after the chunk under way; safe to call from a signal handler or a callback."""
         self.stop_reason = self.stop_reason or reason
 
+    def message(self, text: str) -> None:
+        """Tell every callback of something that happened on the way."""
+        for callback in self.callbacks:
+            callback.message(text)
+
     def evaluate(self, dataset: Dataset) -> Score:
         """Mean loss and metrics of the parameters as they stand, dropout off."""
         return self.evaluator.evaluate(self.params, self._loader(dataset))

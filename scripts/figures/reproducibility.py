@@ -139,20 +139,20 @@ def replays(cases: Sequence[Case], bits: bool) -> str:
         found = [list(pool.map(lambda case: case.replay(dtype), cases)) for dtype in ("float32", "float64")]  # noqa: B023
     rows = []
     for case, single, double in zip(cases, *found, strict=True):
-        if not (single["exact"] and double["exact"] if bits else distance(double) <= BOUND):
-            sys.exit(f"{case.words}: {apart(single)} in float32, {apart(double)} in float64.")
-        rows.append((case.words, apart(single), accuracy(single), apart(double)))
+        if not (single["exact"] and double["exact"] if bits else largest_difference(double) <= BOUND):
+            sys.exit(f"{case.words}: {difference_text(single)} in float32, {difference_text(double)} in float64.")
+        rows.append((case.words, difference_text(single), accuracy(single), difference_text(double)))
     return table(("trained so, replayed so", "float32", "its accuracy", "float64"), rows)
 
 
-def distance(found: Mapping[str, Any]) -> float:
-    """The largest relative distance of a tensor."""
+def largest_difference(found: Mapping[str, Any]) -> float:
+    """The largest relative difference of a tensor."""
     return max(tensor["relative"] for tensor in found["tensors"])
 
 
-def apart(found: Mapping[str, Any]) -> str:
-    """How far apart weights and figures are, in a word."""
-    return "bit for bit" if found["exact"] else f"{distance(found):.1e}"
+def difference_text(found: Mapping[str, Any]) -> str:
+    """Largest relative difference of the weights."""
+    return "bit for bit" if found["exact"] else f"{largest_difference(found):.1e}"
 
 
 def accuracy(found: Mapping[str, Any]) -> str:

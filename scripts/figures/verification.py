@@ -23,7 +23,7 @@ STEPS = 100
 
 
 def measure() -> dict[str, str]:
-    """The blocks; SystemExit if a gradient is wrong or libraries are apart."""
+    """The blocks; SystemExit if a gradient is wrong or libraries differ."""
     command = "python scripts/make_figures.py --run verification"
     made = f"Made by `{command}` on {machine()}, {datetime.now(UTC).date().isoformat()}."
     blocks = {"gradients": gradients(), "parity": parity(), "learner": learner()}
@@ -55,7 +55,7 @@ def parity() -> str:
     """The default recipe for a hundred steps on every library here, each against the first."""
     result, rows = compare(config.resolve("mnist", {}), usable(), STEPS), []
     if not result.passed:
-        sys.exit("Libraries are too far apart: see `nnbackprop parity`.")
+        sys.exit("A library differs by more than the tolerance: see `nnbackprop parity`.")
     for one in result.comparisons:
         judged = [difference for difference in one.differences if not difference.excuse]
         worst = max(judged, key=lambda difference: difference.relative)
@@ -63,7 +63,7 @@ def parity() -> str:
         left_out = f"{len(one.differences) - len(judged)} of {len(one.differences):,}"
         rows.append((one.library, one.dtype, one.begin, where, f"{one.tolerance:g}", left_out))
     head = ("library", "dtype", "steps begin from", "largest relative difference", "tolerance")
-    return table((*head, "left out (kinks, rounding)"), rows)
+    return table((*head, "not judged (kinks, rounding)"), rows)
 
 
 def learner() -> str:

@@ -88,7 +88,7 @@ def test_absent_libraries_are_listed_with_the_fix(
 
     monkeypatch.setattr("nnbackprop.diagnostics.parity.compare.select", without_cupy)
     assert run(recipe, "--backends", "cupy,numpy,strict", "--steps", "1", "--dtype", "float64") == 0
-    assert "cupy left out: CuPy is not installed. Install it." in capsys.readouterr().out
+    assert "cupy not compared: CuPy is not installed. Install it." in capsys.readouterr().out
     assert run(recipe, "--backends", "numpy,cupy", "--json") == 2
     out, err = capsys.readouterr()
     assert out == ""

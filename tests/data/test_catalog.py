@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnbackprop.data import NAMES, Table, Tables, load, read
+from nnbackprop.data import DATASETS, RawDataset, RawSplits, load, load_raw
 from nnbackprop.data.catalog import to_splits
 from nnbackprop.errors import DataError
 from tests.support.data_files import idx_of, refused, written
@@ -64,7 +64,7 @@ def test_a_test_csv_without_labels_is_left_out_with_a_note(tmp_path: Path) -> No
     (tmp_path / "sample_submission.csv").write_text("ImageId,Label\n1,0\n")
     splits = load(tmp_path, test_fraction=0.2)
     assert (len(splits.train), len(splits.test)) == (16, 4)
-    assert any("test.csv has no labels" in note for note in splits.train.notes)
+    assert any("test.csv has no labels" in note for note in splits.train.reader_notes)
 
 
 def test_folders_of_train_and_test_npz_give_both_parts(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=r"Did you mean fashion-mnist\?") as error:
         load("fashion-mnst")
-    assert all(name in str(error.value) for name in NAMES)
+    assert all(name in str(error.value) for name in DATASETS)
     assert "no such file or folder" in str(error.value)
     assert str(tmp_path) in str(error.value)
 
@@ -109,11 +109,11 @@ def test_a_single_array_needs_images_or_labels_in_its_name(tmp_path: Path) -> No
     refused(tmp_path / "digits.idx", "must hold 'images' or 'labels'")
 
 
-def tables(train: list, test: list, dtype: str | None = None) -> Tables:
-    def table(labels: list) -> Table:
-        return Table.of(np.ones((len(labels), 3)), np.array(labels, dtype), "here")
+def tables(train: list, test: list, dtype: str | None = None) -> RawSplits:
+    def table(labels: list) -> RawDataset:
+        return RawDataset.from_arrays(np.ones((len(labels), 3)), np.array(labels, dtype), "here")
 
-    return Tables(table(train), table(test))
+    return RawSplits(table(train), table(test))
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int64", "float32", "str"])
@@ -125,40 +125,40 @@ def test_both_parts_share_one_class_map_in_numeric_order(dtype: str) -> None:
 
 
 def test_labels_of_different_dtypes_share_one_class_map() -> None:
-    train = Table.of(np.ones((2, 3)), np.array(["-1", "1.0"]), "a")
-    test = Table.of(np.ones((2, 3)), np.array([1, -1], np.int16), "b")
-    splits = to_splits(Tables(train, test))
+    train = RawDataset.from_arrays(np.ones((2, 3)), np.array(["-1", "1.0"]), "a")
+    test = RawDataset.from_arrays(np.ones((2, 3)), np.array([1, -1], np.int16), "b")
+    splits = to_splits(RawSplits(train, test))
     assert splits.train.classes == ("-1", "1")
     assert (splits.train.targets.tolist(), splits.test.targets.tolist()) == ([0, 1], [1, 0])
 
 
 def test_whole_float_labels_are_noted() -> None:
-    notes = to_splits(tables([0.0, 1.0, 0.0], [1.0], "float64")).train.notes
-    assert any("floating point" in note for note in notes)
+    reader_notes = to_splits(tables([0.0, 1.0, 0.0], [1.0], "float64")).train.reader_notes
+    assert any("floating point" in note for note in reader_notes)
 
 
 def test_sorted_samples_are_noted_and_shuffled_ones_not() -> None:
     splits = to_splits(tables([3, 3, 1, 1], [3, 1, 3, 1]))
-    assert any("sorted by class" in note for note in splits.train.notes)
-    assert not any("sorted by class" in note for note in splits.test.notes)
+    assert any("sorted by class" in note for note in splits.train.reader_notes)
+    assert not any("sorted by class" in note for note in splits.test.reader_notes)
 
 
 def test_parts_of_two_dtypes_are_read_as_the_wider() -> None:
-    train = Table.of(np.full((2, 3), 200, np.uint8), np.array([0, 1]), "a")
-    test = Table.of(np.full((2, 3), 0.5, np.float32), np.array([0, 1]), "b")
-    splits = to_splits(Tables(train, test))
+    train = RawDataset.from_arrays(np.full((2, 3), 200, np.uint8), np.array([0, 1]), "a")
+    test = RawDataset.from_arrays(np.full((2, 3), 0.5, np.float32), np.array([0, 1]), "b")
+    splits = to_splits(RawSplits(train, test))
     assert splits.train.inputs.dtype == splits.test.inputs.dtype == np.float32
-    assert any("uint8" in note for note in splits.train.notes)
+    assert any("uint8" in note for note in splits.train.reader_notes)
 
 
 def test_parts_with_other_features_are_refused() -> None:
-    train = Table.of(np.ones((2, 9, 9)), np.array([0, 1]), "a")
+    train = RawDataset.from_arrays(np.ones((2, 9, 9)), np.array([0, 1]), "a")
     for shape, words in (
         ((2, 80), r"sample_shape is \(81,\) in a, \(80,\) in b"),
         ((2, 3, 27), r"image_shape is \(9, 9\) in a, \(3, 27\) in b"),
     ):
         with pytest.raises(DataError, match=words):
-            to_splits(Tables(train, Table.of(np.ones(shape), np.array([0, 1]), "b")))
+            to_splits(RawSplits(train, RawDataset.from_arrays(np.ones(shape), np.array([0, 1]), "b")))
 
 
 def test_faulty_data_can_be_loaded_without_checks(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_faulty_data_can_be_loaded_without_checks(tmp_path: Path) -> None:
     train = load(path, split=False, strict=False).train
     assert train.classes == ("1", "2.5", "cat")
     assert np.isnan(train.inputs[0, 0])
-    assert read(path).train.labels.tolist() == ["1", "2.5", "cat"]
+    assert load_raw(path).train.labels.tolist() == ["1", "2.5", "cat"]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")

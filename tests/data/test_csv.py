@@ -25,11 +25,11 @@ HEADER = ",".join(["label", *(f"pixel{i}" for i in range(64))])
 
 
 def check_same(path: Path) -> None:
-    table = csv.read(path)
-    assert table.inputs.dtype == np.uint8
-    assert np.array_equal(table.inputs, PIXELS)
-    assert table.labels.astype(int).tolist() == LABELS.tolist()
-    assert table.image_shape == (8, 8)
+    raw = csv.read(path)
+    assert raw.inputs.dtype == np.uint8
+    assert np.array_equal(raw.inputs, PIXELS)
+    assert raw.labels.astype(int).tolist() == LABELS.tolist()
+    assert raw.image_shape == (8, 8)
 
 
 def test_kaggle_and_pjreddie_layouts_are_read(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_floats_are_read_as_float32(tmp_path: Path) -> None:
 
 
 def test_a_float_in_a_late_block_makes_all_blocks_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv, "BLOCK", 1000)
+    monkeypatch.setattr(csv, "BLOCK_SIZE", 1000)
     values = PIXELS.astype(float)
     values[-1, -1] = 0.5
     rows = [[label, *row] for label, row in zip(LABELS.tolist(), values.tolist(), strict=True)]
@@ -76,7 +76,7 @@ def test_a_float_in_a_late_block_makes_all_blocks_float32(tmp_path: Path, monkey
 def test_the_table_does_not_depend_on_the_block_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savetxt(tmp_path / "x.csv", TABLE, fmt="%d", delimiter=",", header=HEADER, comments="")
     for size in (1, 300, 301, 5000):
-        monkeypatch.setattr(csv, "BLOCK", size)
+        monkeypatch.setattr(csv, "BLOCK_SIZE", size)
         check_same(tmp_path / "x.csv")
 
 
@@ -130,7 +130,7 @@ def test_an_unclosed_quote_at_the_end_is_refused(data: bytes, tmp_path: Path) ->
 
 
 def test_a_block_may_begin_with_a_blank_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv, "BLOCK", 6)
+    monkeypatch.setattr(csv, "BLOCK_SIZE", 6)
     path = written(tmp_path / "x.csv", "7,1,2\n\n\n9,3,4\n8,5,6\n")
     assert csv.read(path).inputs.tolist() == [[1, 2], [3, 4], [5, 6]]
 

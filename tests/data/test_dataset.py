@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnbackprop.data import Dataset, Splits, permutation, split
-from nnbackprop.data.split import quotas
+from nnbackprop.data.split import stratified_counts
 from nnbackprop.errors import DataError, UsageError
 
 LETTERS = ("a", "b", "c", "d", "e", "f", "g", "h")
@@ -153,7 +153,7 @@ def test_split_depends_on_the_seed_alone() -> None:
     st.integers(1, 99).map(lambda percent: percent / 100),
 )
 def test_every_class_gives_its_share_up_to_rounding(counts: list[int], fraction: float) -> None:
-    quota = quotas(np.array(counts), fraction).tolist()
+    quota = stratified_counts(np.array(counts), fraction).tolist()
     share = Fraction(round(fraction * 100), 100)
     for count, drawn in zip(counts, quota, strict=True):
         assert abs(drawn - count * share) < 1
@@ -164,7 +164,10 @@ def test_every_class_gives_its_share_up_to_rounding(counts: list[int], fraction:
 
 
 def test_quotas_of_decimal_fractions_are_exact() -> None:
-    assert quotas(np.array([100, 100]), 0.29).tolist() == [29, 29]  # 0.29 * 100 is 28.999999999999996 in floats
+    assert stratified_counts(np.array([100, 100]), 0.29).tolist() == [
+        29,
+        29,
+    ]  # 0.29 * 100 is 28.999999999999996 in floats
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, 1.5, float("nan")])

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from nnbackprop.data import Dataset, Splits, load
-from nnbackprop.data.inspect import Pictures, describe
+from nnbackprop.data.inspect import SampleImages, describe
 
 FLAG = np.zeros((8, 8))
 FLAG[:, 0] = 1  # a pole on the left,
@@ -21,7 +21,7 @@ def dataset(images: np.ndarray, labels: list[int], classes: tuple[str, ...]) -> 
     return Dataset(inputs, np.array(labels, np.int32), classes, images.shape[1:])
 
 
-PICTURE = Pictures(dataset(FLAG[None], [0], ("flag",)))
+FLAG_IMAGE = SampleImages(dataset(FLAG[None], [0], ("flag",)))
 
 
 def drawn(what: object, **options: object) -> str:
@@ -34,19 +34,19 @@ def drawn(what: object, **options: object) -> str:
 
 
 def test_a_picture_is_upright() -> None:
-    lines = drawn(PICTURE).splitlines()
+    lines = drawn(FLAG_IMAGE).splitlines()
     assert [line.rstrip() for line in lines] == ["████████", "█▀▀▀▀▀▀▀", "█", "█", "  flag"]
 
 
 def test_ascii_terminals_get_shades() -> None:
-    lines = drawn(PICTURE, encoding="ascii").splitlines()
+    lines = drawn(FLAG_IMAGE, encoding="ascii").splitlines()
     grey = lines[1][1]  # half of the cell is lit
     assert grey in " .:-=+*#%@"[4:6]
     assert [line.rstrip() for line in lines] == ["@@@@@@@@", "@" + 7 * grey, "@", "@", "  flag"]
 
 
 def test_colour_paints_both_pixels_of_a_cell() -> None:
-    text = drawn(PICTURE, no_color=False, color_system="truecolor", force_terminal=True)
+    text = drawn(FLAG_IMAGE, no_color=False, color_system="truecolor", force_terminal=True)
     white, black = "255;255;255", "0;0;0"
     assert f"\x1b[38;2;{white};48;2;{black}m▀" in text  # the lower edge of the cloth
     assert f"\x1b[38;2;{black};48;2;{white}m" not in text
@@ -56,7 +56,7 @@ def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     text = drawn(describe(load("weight-height", split=False)), no_color=None, force_terminal=True)
     assert "38;2" not in text
-    picture = drawn(PICTURE, no_color=None, force_terminal=True)
+    picture = drawn(FLAG_IMAGE, no_color=None, force_terminal=True)
     assert "█▀▀▀▀▀▀▀" in picture
 
 
@@ -77,7 +77,7 @@ def test_counts_ranges_classes_and_notes_are_shown() -> None:
 def test_one_picture_of_each_class_as_many_as_two_rows_hold() -> None:
     images = np.repeat(FLAG[None], 6, axis=0)
     data = dataset(images, [0, 0, 1, 2, 3, 4], ("a", "b", "c", "d", "e"))
-    names = drawn(Pictures(data), width=18).split()
+    names = drawn(SampleImages(data), width=18).split()
     assert [name for name in names if name.isalpha() and name.isascii()] == ["a", "b", "c", "d"]
 
 

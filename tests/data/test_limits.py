@@ -30,7 +30,7 @@ LABELS = np.arange(2) % 2
 
 @pytest.fixture(autouse=True)
 def cap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(limits.VARIABLE, str(CAP))
+    monkeypatch.setenv(limits.ENVIRONMENT_VARIABLE, str(CAP))
 
 
 def long_header() -> bytes:
@@ -115,13 +115,13 @@ def test_a_file_as_large_as_it_may_be_takes_less_than_four_times_the_limit(
         try:
             load(path, split=False)
         except DataError as error:
-            return str(error).partition(f"{limits.VARIABLE}=")[2].partition(" ")[0]
+            return str(error).partition(f"{limits.ENVIRONMENT_VARIABLE}=")[2].partition(" ")[0]
         return ""
 
     asked = ["1"]
     while asked[-1]:
         limit = int(asked[-1])
-        monkeypatch.setenv(limits.VARIABLE, asked[-1])
+        monkeypatch.setenv(limits.ENVIRONMENT_VARIABLE, asked[-1])
         peak = peak_of(lambda: asked.append(needed()))
     assert 10**6 < limit < peak * 8
     assert peak < 4 * limit
@@ -130,13 +130,13 @@ def test_a_file_as_large_as_it_may_be_takes_less_than_four_times_the_limit(
 @pytest.mark.parametrize("words", ["0", "-1", "4GiB", "1e9", "9" * 30, "²"])
 def test_a_limit_that_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, words: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", X=np.zeros((2, 2)), y=[0, 1])
-    monkeypatch.setenv(limits.VARIABLE, words)
+    monkeypatch.setenv(limits.ENVIRONMENT_VARIABLE, words)
     with pytest.raises(UsageError, match="NNBACKPROP_MAX_BYTES is"):
         load(tmp_path / "x.npz")
 
 
 def test_an_empty_limit_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(limits.VARIABLE, "")
+    monkeypatch.setenv(limits.ENVIRONMENT_VARIABLE, "")
     assert limits.max_bytes() == 4 * 2**30
 
 
@@ -160,7 +160,7 @@ TEXT_BOMBS = {
 @pytest.mark.parametrize("name", TEXT_BOMBS)
 def test_text_that_would_grow_is_refused(tmp_path: Path, name: str) -> None:
     files = written(tmp_path / "small.csv", SMALL), written(tmp_path / "x.csv", TEXT_BOMBS[name][0])
-    environment = {limits.VARIABLE: str(2**28), "POLARS_MAX_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment = {limits.ENVIRONMENT_VARIABLE: str(2**28), "POLARS_MAX_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     said, grown = load_in_a_process(*files, **environment)
     assert any(words in said for words in TEXT_BOMBS[name][1].split("|")), said
     assert grown < 2**26

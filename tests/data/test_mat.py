@@ -16,9 +16,9 @@ from nnbackprop.data.readers import mat
 from tests.support.data_files import refused, written
 
 RNG = np.random.default_rng(4)
-UPRIGHT = RNG.random((40, 20, 20))
+TRANSPOSED = RNG.random((40, 20, 20))
 DIGITS = np.arange(40) % 10
-COLUMNS = np.stack([image.ravel(order="F") for image in UPRIGHT])  # what MATLAB's img(:)' is
+COLUMNS = np.stack([image.ravel(order="F") for image in TRANSPOSED])  # what MATLAB's img(:)' is
 
 
 def ex4(path: Path, **changes: np.ndarray) -> Path:
@@ -28,13 +28,13 @@ def ex4(path: Path, **changes: np.ndarray) -> Path:
 
 def test_the_layout_of_ex4data1_comes_out_upright(tmp_path: Path) -> None:
     train = load(ex4(tmp_path / "ex4data1.mat"), split=False).train
-    assert np.array_equal(train.inputs.reshape(UPRIGHT.shape), UPRIGHT)
+    assert np.array_equal(train.inputs.reshape(TRANSPOSED.shape), TRANSPOSED)
     assert not np.array_equal(train.inputs, COLUMNS)
-    assert np.array_equal(train.image(3), UPRIGHT[3])
+    assert np.array_equal(train.image(3), TRANSPOSED[3])
     assert train.classes == ("1", "2", "3", "4", "5", "6", "7", "8", "9", "0")
     assert [train.classes[k] for k in train.targets] == [str(digit) for digit in DIGITS]
-    assert any("column by column" in note for note in train.notes)
-    assert any("from 1 to 10" in note for note in train.notes)
+    assert any("column by column" in note for note in train.reader_notes)
+    assert any("from 1 to 10" in note for note in train.reader_notes)
 
 
 def test_rows_written_by_scipy_with_labels_from_0_stay_as_they_are(tmp_path: Path) -> None:

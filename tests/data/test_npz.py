@@ -33,7 +33,7 @@ def test_one_table_is_split_unless_kept_whole(tmp_path: Path) -> None:
     assert splits.train.counts().tolist() == [3, 3, 3]
     assert splits.test.counts().tolist() == [1, 1, 1]
     assert splits.train.inputs.dtype == np.float64
-    assert "(12, 1)" in splits.train.notes[0]
+    assert "(12, 1)" in splits.train.reader_notes[0]
 
 
 def test_a_pair_of_npy_files_is_found_from_either(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_a_truncated_image_and_a_wrong_checksum_are_refused(tmp_path: Path) -> N
 
 
 def test_a_large_image_is_refused_undecoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(limits.VARIABLE, str(2**20))
+    monkeypatch.setenv(limits.ENVIRONMENT_VARIABLE, str(2**20))
     path = written(tmp_path / "x.png", data_files.png(1, 0, 40_000, 40_000, bytes(5001) * 10_000))
 
     def refuse() -> None:

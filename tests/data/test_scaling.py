@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from nnbackprop.data import Dataset, fit_scaling
-from nnbackprop.data.scaling import ROWS, moments
+from nnbackprop.data.scaling import CHUNK_ROWS, moments
 from nnbackprop.errors import DataError, UsageError
 
 RNG = np.random.default_rng(8)
-BYTES = RNG.integers(0, 256, (3 * ROWS + 7, 6), np.uint8)
+BYTES = RNG.integers(0, 256, (3 * CHUNK_ROWS + 7, 6), np.uint8)
 BYTES[:, 2] = 9  # a constant feature
 
 

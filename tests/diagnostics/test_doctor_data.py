@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nnbackprop.data import read
-from nnbackprop.data.table import Table
+from nnbackprop.data import load_raw
+from nnbackprop.data.raw import RawDataset
 from nnbackprop.diagnostics.doctor import DATA_CHECKS
 from nnbackprop.diagnostics.doctor.image_layout import correlations
 from nnbackprop.diagnostics.doctor.run import diagnose
@@ -46,7 +46,7 @@ def csv(x: np.ndarray = X, t: np.ndarray = T) -> str:
 
 def digits(n: int = 600) -> tuple[np.ndarray, np.ndarray]:
     """The first test digits of MNIST, (n, 28, 28)."""
-    test = read("mnist").test
+    test = load_raw("mnist").test
     assert test is not None
     return test.inputs[:n].reshape(n, 28, 28), test.labels[:n]
 
@@ -269,14 +269,14 @@ def test_a_random_order_is_not_sorted() -> None:
 
 def test_inverted_digits_are_recognised_too() -> None:
     x, t = digits()
-    table = Table((255 - x).reshape(600, -1), t, "paper", (28, 28))
+    table = RawDataset((255 - x).reshape(600, -1), t, "paper", (28, 28))
     upright, across = correlations(table, t.astype(int)) or (0, 0)
     assert upright > 0.9 > 0.5 > across
 
 
 def test_other_images_in_ten_classes_are_not_judged_as_digits() -> None:
     x, t = digits()
-    table = Table(x.reshape(600, -1), t, "other", (28, 28))
+    table = RawDataset(x.reshape(600, -1), t, "other", (28, 28))
     assert max(correlations(table, (t.astype(int) * 3) % 10) or (1, 1)) < 0.6
     assert correlations(replace(table, image_shape=None), t.astype(int)) is None
 

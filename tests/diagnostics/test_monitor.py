@@ -12,7 +12,7 @@ import pytest
 
 from backends import Backend, NumpyBackend, Tree, leaves, select
 from backends.base import Step
-from backends.memory import memory_errors
+from backends.memory import raise_memory_error
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.diagnostics.monitor import RUN_CHECKS, History, Monitor, Point, check_history
 from nnbackprop.diagnostics.monitor.activation_stats import ActivationStats, LayerStats
@@ -153,7 +153,7 @@ def test_a_monitor_without_memory_at_all_gives_up_with_one_message() -> None:
 
     class OwnErrors(NumpyBackend):
         def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
-            with memory_errors(RuntimeError, "RESOURCE_EXHAUSTED"):
+            with raise_memory_error(RuntimeError, "RESOURCE_EXHAUSTED"):
                 return super().scan(step, state, data, xs, last)
 
     class NoEvaluation(Identity):

@@ -1,10 +1,10 @@
-"""What a terminal shows of a run: bars, figures and a row an epoch, at any width; and that it is restored."""
+"""What a terminal shows of a run: bars, values and a row an epoch, at any width; and that it is restored."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from typing import Any, Self
 
 import pyte
 import pytest
@@ -12,186 +12,160 @@ from rich.console import Console
 
 from nnbackprop.report.progress import RichProgress
 from nnbackprop.training.callbacks import EpochBegin, EpochEnd, Score, TrainEnd
-from tests.support.report_runs import TRAINER, Clock, begin, chunk, end
-
-DESCRIPTION = {"recipe": "[red]net[/red] of [0, 1]"}
+from tests.support.report_runs import Clock, chunk_end_event, epoch_end_event, send, train_begin_event
 
 
-def rich(width: int = 80) -> tuple[RichProgress, io.StringIO, Clock]:
-    out, clock = io.StringIO(), Clock()
-    console = Console(
-        file=out, force_terminal=True, width=width, height=40, legacy_windows=False, color_system="truecolor"
-    )
-    return RichProgress(console, DESCRIPTION, clock), out, clock
+class Window:
+    """A display on an emulated terminal of some width."""
+
+    def __init__(self, width: int = 80) -> None:
+        self.sent, self.width = io.StringIO(), width
+        options: dict[str, Any] = {"legacy_windows": False, "color_system": "truecolor"}
+        self.console = Console(file=self.sent, force_terminal=True, width=width, height=40, **options)
+        self.display = RichProgress(self.console, {"recipe": "[red]net[/red] of [0, 1]"}, Clock())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.display.close()
+
+    def refresh(self) -> None:
+        self.display.bars.refresh()
+
+    def screen(self, before: str = "") -> pyte.Screen:
+        screen = pyte.Screen(self.width, 40)
+        pyte.Stream(screen).feed((before + self.sent.getvalue()).replace("\n", "\r\n"))
+        return screen
+
+    def lines(self, before: str = "") -> list[str]:
+        return [line.rstrip() for line in self.screen(before).display]
+
+    def narrow(self, width: int) -> str:
+        """Make the window narrower; returns what a terminal that wraps lines anew has on it then."""
+        screen = self.screen()
+        lines = [line.rstrip() for line in screen.display[: screen.cursor.y + 1]]
+        rows = [line[at : at + width] for line in lines for at in range(0, max(len(line), 1), width)]
+        self.console.width = self.width = width
+        self.sent.seek(0)
+        self.sent.truncate()
+        return "\n".join(rows)
 
 
-def emulate(shown: str, width: int) -> pyte.Screen:
-    """The screen of a terminal that was sent `shown`."""
-    screen = pyte.Screen(width, 40)
-    pyte.Stream(screen).feed(shown.replace("\n", "\r\n"))
-    return screen
-
-
-def screen_of(width: int, events: int, steps: int = 10) -> list[str]:
-    """What an emulated terminal shows after `events` events of a run."""
-    callback, out, _ = rich(width)
-    calls: list[Callable[[], object]] = [
-        lambda: callback.train_begin(TRAINER, begin(steps=steps)),
-        lambda: callback.epoch_begin(TRAINER, EpochBegin(1, 0)),
-        lambda: callback.chunk_end(TRAINER, chunk(1, steps)),
-        lambda: (callback.epoch_end(TRAINER, end(1)), callback.epoch_begin(TRAINER, EpochBegin(2, steps))),
-        lambda: callback.chunk_end(TRAINER, chunk(2, steps + steps // 2)),
-        lambda: callback.train_end(TRAINER, TrainEnd(3, 3 * steps, "finished", 6.0)),
-    ]
-    for call in calls[:events]:
-        call()
-    if events < len(calls):
-        callback.bars.refresh()
-    shown = out.getvalue()
-    callback.close(TRAINER)
-    return [line.rstrip() for line in emulate(shown, width).display]
+def send_epoch_and_a_half(window: Window, steps: int = 10) -> None:
+    send(window.display, train_begin_event(steps=steps), EpochBegin(1, 0), chunk_end_event(1, steps))
+    send(window.display, epoch_end_event(1), EpochBegin(2, steps), chunk_end_event(2, steps + steps // 2))
+    window.refresh()
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_the_terminal_shows_bars_figures_and_finished_epochs(width: int) -> None:
-    screen = screen_of(width, 5)
-    text = "\n".join(screen)
-    assert "numpy on cpu, float32 (auto chose it)" in text
-    assert any(re.fullmatch(r" dense1 +10 +7,850 +30\.7 KiB +15,690", line) for line in screen)
-    assert any(re.fullmatch(r" total +7,850 +30\.7 KiB +15,700", line) for line in screen)
-    heads = screen.index(" epoch  train loss  train acc  test loss  test acc     time")
-    assert screen[heads + 1] == "     1      0.5000     80.00%     0.4000    85.00%    2.00s"
-    assert re.fullmatch(r"epochs ━.*━  2/3 [-\d:]+", screen[heads + 2])
-    assert re.fullmatch(r"steps  ━.*━ 5/10 [-\d:]+", screen[heads + 3])
-    figures = re.split(r"\s{2,}", "  ".join(screen[heads + 4 :]).strip())
-    assert figures == ["loss 0.2500", "accuracy 90.00%", "1,000 samples/s", "lr 0.1", "memory 3.0 MiB"]
+def test_the_terminal_shows_bars_values_and_finished_epochs(width: int) -> None:
+    with Window(width) as window:
+        send_epoch_and_a_half(window)
+        screen = window.lines()
+        text = "\n".join(screen)
+        assert "numpy on cpu, float32 (auto chose it)" in text
+        assert "[red]net[/red] of [0, 1]" in text  # not parsed as markup
+        assert any(re.fullmatch(r" dense1 +10 +7,850 +30\.7 KiB +15,690", line) for line in screen)
+        assert any(re.fullmatch(r" total +7,850 +30\.7 KiB +15,700", line) for line in screen)
+        names = screen.index(" epoch  train loss  train acc  test loss  test acc     time")
+        assert screen[names + 1] == "     1      0.5000     80.00%     0.4000    85.00%    2.00s"
+        assert re.fullmatch(r"epochs ━.*━  2/3 [-\d:]+", screen[names + 2])
+        assert re.fullmatch(r"steps  ━.*━ 5/10 [-\d:]+", screen[names + 3])
+        values = re.split(r"\s{2,}", "  ".join(screen[names + 4 :]).strip())
+        assert values == ["loss 0.2500", "accuracy 90.00%", "1,000 samples/s", "lr 0.1", "memory 3.0 MiB"]
 
 
-def test_other_metrics_have_columns_and_figures_in_plain_numbers() -> None:
-    callback, out, _ = rich()
-    callback.train_begin(TRAINER, begin())
-    callback.epoch_begin(TRAINER, EpochBegin(1, 0))
+def test_other_metrics_have_columns_and_values_in_plain_numbers() -> None:
     f1 = {"subset_accuracy": 0.5, "f1": 0.75}
-    train, test = (Score(loss, f1, 50) for loss in (0.25, 0.16))
-    callback.epoch_end(TRAINER, EpochEnd(1, 10, 0.1, train, None, test, {}, 2.0, 500.0))
-    callback.chunk_end(TRAINER, chunk(1, 10, f1))
-    callback.bars.refresh()
-    screen = [line.rstrip() for line in emulate(out.getvalue(), 80).display]
-    callback.close(TRAINER)
-    heads = screen.index(" epoch  train loss  train subset acc  test loss  test subset acc     time")
-    assert screen[heads + 1] == "     1      0.2500            50.00%     0.1600           50.00%    2.00s"
-    assert "subset accuracy 50.00%  f1 0.7500" in " ".join(screen[heads + 4 :]).replace("   ", "  ")
+    with Window() as window:
+        train, test = (Score(loss, f1, 50) for loss in (0.25, 0.16))
+        epoch_end = EpochEnd(1, 10, 0.1, train, None, test, {}, 2.0, 500.0)
+        send(window.display, train_begin_event(), EpochBegin(1, 0), epoch_end, chunk_end_event(1, 10, f1))
+        window.refresh()
+        screen = window.lines()
+        names = screen.index(" epoch  train loss  train subset acc  test loss  test subset acc     time")
+        assert screen[names + 1] == "     1      0.2500            50.00%     0.1600           50.00%    2.00s"
+        assert "subset accuracy 50.00%  f1 0.7500" in " ".join(screen[names + 4 :]).replace("   ", "  ")
 
 
 def test_epochs_of_one_step_have_no_bar_of_steps() -> None:
-    screen = screen_of(80, 5, steps=1)
-    assert any(line.startswith("epochs") for line in screen)
-    assert not any(line.startswith("steps  ━") for line in screen)
+    with Window() as window:
+        send_epoch_and_a_half(window, steps=1)
+        assert any(line.startswith("epochs") for line in window.lines())
+        assert not any(line.startswith("steps  ━") for line in window.lines())
 
 
-def reflow(shown: str, before: int, after: int) -> str:
-    """What a terminal that wraps lines anew has on it when it is made narrower, as what was sent to it."""
-    screen = emulate(shown, before)
-    lines = [line.rstrip() for line in screen.display[: screen.cursor.y + 1]]
-    rows = [line[at : at + after] for line in lines for at in range(0, max(len(line), 1), after)]
-    return "\n".join(rows)
+def test_a_finished_run_has_no_bars() -> None:
+    with Window() as window:
+        send_epoch_and_a_half(window)
+        send(window.display, TrainEnd(3, 30, "finished", 6.0))
+        assert not any(line.startswith(("epochs", "steps", "loss")) for line in window.lines())
+        assert "finished after 3 epochs: 30 steps in 6.00s" in window.lines()
 
 
 @pytest.mark.parametrize(("before", "after"), [(100, 60), (80, 40), (60, 45), (120, 80)])
 @pytest.mark.parametrize("refresh", [True, False])
 def test_a_narrower_window_leaves_no_stale_line(before: int, after: int, refresh: bool) -> None:
-    """Also where the next thing shown is a row rather than the bars."""
-    callback, out, _ = rich(before)
-    callback.train_begin(TRAINER, begin())
-    callback.epoch_begin(TRAINER, EpochBegin(1, 0))
-    callback.chunk_end(TRAINER, chunk(1, 10))
-    callback.bars.refresh()
-    shown = reflow(out.getvalue(), before, after)
-    sent = len(out.getvalue())
-    callback.console.width = after
-    if refresh:
-        callback.bars.refresh()
-    callback.epoch_end(TRAINER, end(1))
-    callback.bars.refresh()
-    screen = [line.rstrip() for line in emulate(shown + out.getvalue()[sent:], after).display]
-    callback.close(TRAINER)
-    first = next(i for i, line in enumerate(screen) if line.endswith("time"))
-    assert re.fullmatch(r" +1 .*2\.00s", screen[first + 1])
-    assert screen[first + 2].startswith("epochs ━")
-    assert screen[first + 3].startswith("steps  ━")
-    above = "".join(screen[:first])
-    assert "epochs ━" not in above
-    assert "loss" not in above
-    assert "total" in above  # nothing else is erased
+    """Also where the next thing window is a row rather than the bars."""
+    with Window(before) as window:
+        send(window.display, train_begin_event(), EpochBegin(1, 0), chunk_end_event(1, 10))
+        window.refresh()
+        wrapped = window.narrow(after)
+        if refresh:
+            window.refresh()
+        send(window.display, epoch_end_event(1))
+        window.refresh()
+        screen = window.lines(wrapped)
+        first = next(i for i, line in enumerate(screen) if line.endswith("time"))
+        assert re.fullmatch(r" +1 .*2\.00s", screen[first + 1])
+        assert screen[first + 2].startswith("epochs ━")
+        assert screen[first + 3].startswith("steps  ━")
+        above = "".join(screen[:first])
+        assert "epochs ━" not in above
+        assert "loss" not in above
+        assert "total" in above  # nothing else is erased
 
 
 def test_a_row_leaves_out_the_training_scores_in_a_narrow_window() -> None:
-    callback, out, _ = rich(40)
-    callback.train_begin(TRAINER, begin())
-    callback.epoch_end(TRAINER, end(1))
-    callback.close(TRAINER)
-    screen = [line.rstrip() for line in emulate(out.getvalue(), 40).display]
-    heads = screen.index(" epoch  test loss  test acc     time")
-    assert screen[heads + 1] == "     1     0.4000    85.00%    2.00s"
-
-
-def test_when_the_run_is_over_the_bars_are_gone() -> None:
-    screen = screen_of(80, 6)
-    assert not any(line.startswith(("epochs", "steps", "loss")) for line in screen)
-    assert "finished after 3 epochs: 30 steps in 6.00s" in screen
+    with Window(40) as window:
+        send(window.display, train_begin_event(), epoch_end_event(1))
+        names = window.lines().index(" epoch  test loss  test acc     time")
+        assert window.lines()[names + 1] == "     1     0.4000    85.00%    2.00s"
 
 
 def test_a_run_that_raises_gives_the_terminal_back() -> None:
-    callback, out, _ = rich()
-    callback.train_begin(TRAINER, begin())
-    assert emulate(out.getvalue(), 80).cursor.hidden
-    callback.close(TRAINER)
-    screen = emulate(out.getvalue(), 80)
-    assert not screen.cursor.hidden
-    assert screen.cursor.x == 0
-    assert not any("━" in line for line in screen.display)
-
-
-def test_closing_twice_or_before_the_run_does_nothing() -> None:
-    callback, out, _ = rich()
-    callback.close(TRAINER)
-    callback.close(TRAINER)
-    assert out.getvalue() == ""
+    with Window() as window:
+        window.display.close()
+        assert window.sent.getvalue() == ""  # before the run there is nothing to give back
+        send(window.display, train_begin_event())
+        assert window.screen().cursor.hidden
+        window.display.close()
+        window.display.close()
+        screen = window.screen()
+        assert not screen.cursor.hidden
+        assert screen.cursor.x == 0
+        assert not any("━" in line for line in screen.display)
 
 
 def test_a_thousand_chunks_in_a_moment_are_drawn_a_few_times() -> None:
-    callback, out, _ = rich()
-    callback.train_begin(TRAINER, begin(steps=1000))
-    callback.epoch_begin(TRAINER, EpochBegin(1, 0))
-    for step in range(1, 1000):
-        callback.chunk_end(TRAINER, chunk(1, step))
-    drawings = out.getvalue().count("epochs ")
-    callback.close(TRAINER)
-    assert drawings < 50  # ten a second; the chunks take some hundredths of one
+    with Window() as window:
+        chunks = (chunk_end_event(1, step) for step in range(1, 1000))
+        send(window.display, train_begin_event(steps=1000), EpochBegin(1, 0), *chunks)
+        assert window.sent.getvalue().count("epochs ") < 50  # ten a second; the chunks take some hundredths of one
 
 
-def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
-    colour = re.compile(r"\x1b\[[\d;]*?(3[0-8]|9[0-7])[;m]")
-    for environment, coloured in (("", True), ("1", False)):
-        monkeypatch.setenv("NO_COLOR", environment)
-        callback, out, _ = rich()
-        callback.train_begin(TRAINER, begin())
-        callback.bars.refresh()
-        callback.close(TRAINER)
-        assert bool(colour.search(out.getvalue())) is coloured
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_no_color_is_honoured(no_color: str, coloured: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", no_color)
+    with Window() as window:
+        send(window.display, train_begin_event())
+        window.refresh()
+        assert bool(re.search(r"\x1b\[[\d;]*?(3[0-8]|9[0-7])[;m]", window.sent.getvalue())) is coloured
 
 
 def test_a_resumed_run_starts_its_bars_where_it_stopped() -> None:
-    callback, out, _ = rich()
-    callback.train_begin(TRAINER, begin(first=15))
-    callback.epoch_begin(TRAINER, EpochBegin(2, 15))
-    callback.close(TRAINER)
-    assert re.search(r"resumed\S* +after step 15", out.getvalue().replace("\x1b[0m", ""))
-    assert [task.completed for task in callback.bars.tasks] == [15, 5]
-
-
-def test_the_header_is_not_parsed_as_markup() -> None:
-    callback, out, _ = rich()
-    callback.train_begin(TRAINER, begin())
-    callback.close(TRAINER)
-    assert "[red]net[/red] of [0, 1]" in out.getvalue()
+    with Window() as window:
+        send(window.display, train_begin_event(first=15), EpochBegin(2, 15))
+        assert re.search(r"resumed\S* +after step 15", window.sent.getvalue().replace("\x1b[0m", ""))
+        assert [task.completed for task in window.display.bars.tasks] == [15, 5]

@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +18,23 @@ from matplotlib.image import imread
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import RunFolderError
 from nnbackprop.report import plots
-from nnbackprop.report.curves import curves, gradient_norms
+from nnbackprop.report.curves import gradient_norms, learning_curves
 from nnbackprop.report.plots import (
     attack_plot,
-    confidence,
     confusion_plot,
     draw_all,
     first_layer_plot,
-    image_grid,
-    mistakes_plot,
+    misclassified_plot,
     most_confused,
 )
 from nnbackprop.report.style import DPI, printable, save, style
 from nnbackprop.runs.trained_model import Attack
-from tests.support.plot_rows import digits, row, shown
+from tests.support.plot_rows import drawn_images, metrics_row, small_images
 
 NAMES = ("accuracy", "confusion-matrix", "first-layer-weights", "gradient-norms", "loss", "wrongest-samples")
 
 
-def listed(figure: Any) -> list[str]:
+def text_lines(figure: Any) -> list[str]:
     """The lines of a figure of text."""
     return next(text.get_text() for text in figure.texts if text.get_family() == ["monospace"]).splitlines()
 
@@ -52,34 +51,24 @@ def assert_within_the_page(figure: Any) -> None:
 # The first layer.
 
 
-def test_an_image_grid_has_its_images_row_by_row() -> None:
-    images = np.arange(18.0).reshape(3, 2, 3)
-    grid = image_grid(images, 2)
-    assert grid.shape == (2 * 4, 2 * 5)
-    assert np.array_equal(grid[1:3, 1:4], images[0])
-    assert np.array_equal(grid[1:3, 6:9], images[1])
-    assert np.array_equal(grid[5:7, 1:4], images[2])
-    assert np.isfinite(grid).sum() == 18
-
-
 def test_the_first_layer_has_an_upright_image_for_each_unit() -> None:
     weights = np.random.default_rng(0).standard_normal((6, 5))
     figure = first_layer_plot(weights, (2, 3))
-    grid = shown(figure)[0]
+    grid = drawn_images(figure)[0]
     assert np.array_equal(grid[1:3, 6:9], weights[:, 1].reshape(2, 3))
     assert np.array_equal(grid[5:7, 1:4], weights[:, 3].reshape(2, 3))
+    assert grid.shape == (2 * 4, 3 * 5)
+    assert np.isfinite(grid).sum() == 5 * 6
     limit = np.abs(weights).max()
     assert figure.axes[0].images[0].get_clim() == (-limit, limit)
 
 
-def test_a_thousand_units_are_cut_to_64() -> None:
+def test_a_thousand_units_are_cut_to_64_and_zeros_are_drawn() -> None:
     figure = first_layer_plot(np.ones((6, 1000)), (2, 3))
-    assert np.isfinite(shown(figure)[0]).sum() == 64 * 6
+    assert np.isfinite(drawn_images(figure)[0]).sum() == 64 * 6
     assert figure.get_suptitle().startswith("First-layer weights of 64 of 1,000 units")
-
-
-def test_weights_all_zero_are_drawn() -> None:
-    assert first_layer_plot(np.zeros((6, 4)), (2, 3)).axes[0].images[0].get_clim() == (-1.0, 1.0)
+    zero = first_layer_plot(np.zeros((6, 4)), (2, 3))
+    assert zero.axes[0].images[0].get_clim() == (-1.0, 1.0)
 
 
 # The confusion matrix.
@@ -120,18 +109,12 @@ def test_ten_thousand_classes_are_a_list_of_the_most_confused_pairs() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**25
-    assert [line.split() for line in listed(figure)[1:]] == [
+    assert [line.split() for line in text_lines(figure)[1:]] == [
         ["c0", "c4242", "2", "100.00%"],
         ["c3", "c17", "1", "50.00%"],
     ]
     assert figure.get_suptitle() == "Accuracy 99.98%: 3 of 20,000 misclassified"
-
-
-def test_the_most_confused_pairs_are_cut_to_the_plot() -> None:
-    targets = np.arange(1000) % 500
-    lines = most_confused(targets, (targets + 1) % 500, tuple(f"class {i}" for i in range(500)))
-    assert len(lines) == 1 + 25
-    assert all(line.endswith("100.00%") for line in lines[1:])
+    assert len(most_confused(targets, (targets + 1) % 10_000, classes)) == 1 + 25  # as many as there is room for
 
 
 def test_names_the_font_cannot_write_become_numbers() -> None:
@@ -139,33 +122,32 @@ def test_names_the_font_cannot_write_become_numbers() -> None:
 
 
 def test_mistakes_are_in_the_order_of_their_confidence() -> None:
-    data = digits()
+    data = small_images()
     predicted = np.array([0, 0, 1, 1, 0, 0], np.int32)  # wrong: samples 1, 2 and 5
     probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.1, 0.9], [0.7, 0.3], [0.95, 0.05]])
-    figure = mistakes_plot(data, predicted, probabilities)
+    figure = misclassified_plot(data, predicted, probabilities)
     titles = [axes.get_title() for axes in figure.axes if axes.images]
     assert titles == ["one → zero   95.00%", "zero → one   80.00%", "one → zero   60.00%"]
-    for image, i in zip(shown(figure), (5, 2, 1), strict=True):
+    for image, i in zip(drawn_images(figure), (5, 2, 1), strict=True):
         assert np.array_equal(image, data.image(i))
     assert figure.get_suptitle() == "3 mistakes in 6 samples, the most confident first"
 
 
-def test_sixteen_of_many_mistakes_are_shown() -> None:
-    data = digits(40)
-    predicted = 1 - data.targets
-    figure = mistakes_plot(data, predicted, np.eye(2)[predicted])
-    assert len(shown(figure)) == 16
-    assert figure.get_suptitle() == "The 16 most confident of 40 mistakes in 40 samples"
-
-
-def test_a_single_output_is_the_probability_of_class_1() -> None:
-    assert confidence(np.array([0, 1]), np.array([[0.2], [0.9]])).tolist() == [0.8, 0.9]
-
-
-def test_no_mistakes_is_a_message() -> None:
-    data = digits()
-    figure = mistakes_plot(data, data.targets, np.eye(2)[data.targets])
-    assert figure.get_suptitle() == "None of the 6 samples is misclassified"
+@pytest.mark.parametrize(
+    ("predicted", "images", "title"),
+    [
+        (lambda t: 1 - t, 16, "The 16 most confident of 40 mistakes in 40 samples"),
+        (lambda t: t, 0, "None of the 40 samples is misclassified"),
+    ],
+)
+def test_at_most_sixteen_mistakes_are_shown(
+    predicted: Callable[[np.ndarray], np.ndarray], images: int, title: str
+) -> None:
+    data = small_images(40)
+    classes = predicted(data.targets)
+    figure = misclassified_plot(data, classes, np.eye(2)[classes])
+    assert len(drawn_images(figure)) == images
+    assert figure.get_suptitle() == title
 
 
 # An attack.
@@ -177,32 +159,27 @@ def attacked(data: Dataset, moved: np.ndarray, before: np.ndarray, after: np.nda
 
 
 def test_an_attack_shows_clean_added_and_attacked() -> None:
-    data = digits()
+    data = small_images()
     clean = data.inputs.astype(float)
     moved = clean + 0.5
     after = np.where(np.arange(6) == 3, 0, data.targets).astype(np.int32)
     figure = attacked(data, moved, data.targets, after)
-    assert [a.ravel().tolist() for a in shown(figure)] == [clean[3].tolist(), [0.5] * 6, moved[3].tolist()]
+    assert [a.ravel().tolist() for a in drawn_images(figure)] == [clean[3].tolist(), [0.5] * 6, moved[3].tolist()]
     assert [axes.get_title() for axes in figure.axes] == ["one", "", "→ zero"]
     assert [axes.get_ylabel() for axes in figure.axes] == ["clean", "added", "attacked"]
     low, high = figure.axes[1].images[0].get_clim()
     assert low == -high
     assert figure.get_suptitle() == "1 of 6 samples fooled by moving each input by 0.1 of its range"
-
-
-def test_a_sample_mistaken_before_the_attack_was_not_fooled_by_it() -> None:
-    data = digits()
-    wrong = 1 - data.targets
-    figure = attacked(data, data.inputs, wrong, wrong)
-    assert figure.get_suptitle().startswith("0 of 6 samples fooled")
+    wrong = 1 - data.targets  # before the attack too: not fooled by it
+    assert attacked(data, moved, wrong, wrong).get_suptitle().startswith("0 of 6 samples fooled")
 
 
 # Files.
 
 
-@pytest.mark.parametrize("rows", [[], [row(1)], [row(e, test_accuracy=0.5) for e in range(1, 40)]])
+@pytest.mark.parametrize("rows", [[], [metrics_row(1)], [metrics_row(e, test_accuracy=0.5) for e in range(1, 40)]])
 def test_all_six_plots_are_written(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    data = digits()
+    data = small_images()
     args = np.ones((6, 3)), data, data.targets, np.eye(2)[data.targets]
     assert draw_all(tmp_path / "plots", rows, *args) == []
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == [f"{name}.png" for name in NAMES]
@@ -215,11 +192,11 @@ def test_all_six_plots_are_written(tmp_path: Path, rows: list[dict[str, Any]]) -
 
 
 def test_the_users_matplotlibrc_changes_nothing_and_is_left_alone(tmp_path: Path) -> None:
-    draw_all(tmp_path, [row(1)], np.eye(6), digits(), np.zeros(6, int), np.eye(2)[[0] * 6])
+    draw_all(tmp_path, [metrics_row(1)], np.eye(6), small_images(), np.zeros(6, int), np.eye(2)[[0] * 6])
     plain = (tmp_path / "loss.png").read_bytes()
     with mpl.rc_context({"lines.linewidth": 9, "axes.facecolor": "black", "font.size": 30}):
         with style():
-            save(curves([row(1)], "loss"), tmp_path / "loss.png")
+            save(learning_curves([metrics_row(1)], "loss"), tmp_path / "loss.png")
         assert mpl.rcParams["font.size"] == 30
     assert (tmp_path / "loss.png").read_bytes() == plain
 
@@ -228,8 +205,8 @@ def test_no_name_overflows_its_plot() -> None:
     long = tuple(f"a class with a long name {i}" for i in range(5))
     with style():
         figures = [
-            curves([row(e, validation_loss=2 / e) for e in (1, 2)], "loss"),
-            gradient_norms([row(e, gradient_norms={"a" * 30: 1.0}) for e in (1, 2)]),
+            learning_curves([metrics_row(e, validation_loss=2 / e) for e in (1, 2)], "loss"),
+            gradient_norms([metrics_row(e, gradient_norms={"a" * 30: 1.0}) for e in (1, 2)]),
             confusion_plot(np.arange(5), np.arange(5), long),
             first_layer_plot(np.ones((6, 1)), (2, 3)),
         ]
@@ -244,7 +221,7 @@ def test_long_names_under_images_do_not_overlap() -> None:
     wrong = 1 - data.targets
     with style():
         for figure in (
-            mistakes_plot(data, wrong, np.eye(2)[wrong]),
+            misclassified_plot(data, wrong, np.eye(2)[wrong]),
             attacked(data, inputs + 1, data.targets, wrong),
         ):
             figure.draw_without_rendering()
@@ -254,40 +231,47 @@ def test_long_names_under_images_do_not_overlap() -> None:
             assert_within_the_page(figure)
 
 
-def test_pyplot_is_never_imported(tmp_path: Path) -> None:
-    code = (
-        "import sys, numpy as np\n"
+@pytest.mark.parametrize(
+    "code",
+    [
         "from pathlib import Path\n"
         "from nnbackprop.report.plots import draw_all\n"
         "from nnbackprop.data.dataset import Dataset\n"
         "data = Dataset(np.zeros((2, 6)), np.zeros(2, np.int32), ('a', 'b'), (2, 3))\n"
         "assert not draw_all(Path(sys.argv[1]), [], np.ones((6, 1)), data, data.targets, np.ones((2, 2)))\n"
-        "assert 'matplotlib.pyplot' not in sys.modules\n"
-    )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+        "assert 'matplotlib.pyplot' not in sys.modules\n",
+        "import nnbackprop.cli, nnbackprop.runs.train, nnbackprop.report.tables, nnbackprop.report.progress\n"
+        "assert 'matplotlib' not in sys.modules\n",
+    ],
+    ids=["no pyplot for plots", "no matplotlib for commands"],
+)
+def test_no_more_of_matplotlib_is_imported_than_is_needed(code: str, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", "import sys, numpy as np\n" + code, str(tmp_path)], check=True)
 
 
-def test_commands_import_matplotlib_when_something_is_drawn() -> None:
-    code = (
-        "import sys, nnbackprop.cli, nnbackprop.runs.train, nnbackprop.report.tables, nnbackprop.report.progress\n"
-    )
-    code += "assert 'matplotlib' not in sys.modules\n"
-    subprocess.run([sys.executable, "-c", code], check=True)
+TABLE = np.ones((4, 3))
 
 
-def test_regression_on_a_table_has_curves_alone(tmp_path: Path) -> None:
-    data = Dataset(np.ones((4, 3)), np.ones((4, 1), np.float32))
-    rows = [{k: v for k, v in row(e, train_rmse=1 / e).items() if "accuracy" not in k} for e in (1, 2)]
-    outputs = np.ones((4, 1))
-    assert draw_all(tmp_path, rows, np.ones((3, 1)), data, outputs, outputs) == []
-    assert sorted(path.stem for path in tmp_path.iterdir()) == ["gradient-norms", "loss", "rmse"]
-
-
-def test_a_table_of_classes_has_no_plots_of_images(tmp_path: Path) -> None:
-    data = Dataset(np.ones((2, 3)), np.array([0, 1], np.int32), ("M", "F"))
-    assert draw_all(tmp_path, [row(1)], np.ones((3, 2)), data, data.targets, np.eye(2)) == []
-    names = sorted(path.stem for path in tmp_path.iterdir())
-    assert names == ["accuracy", "confusion-matrix", "gradient-norms", "loss"]
+@pytest.mark.parametrize(
+    ("data", "metrics", "names"),
+    [
+        (Dataset(TABLE, np.ones((4, 1), np.float32)), ["rmse"], ["gradient-norms", "loss", "rmse"]),
+        (
+            Dataset(TABLE, np.array([0, 1, 0, 1], np.int32), ("M", "F")),
+            ["accuracy"],
+            ["accuracy", "confusion-matrix", "gradient-norms", "loss"],
+        ),
+    ],
+    ids=["regression", "classes"],
+)
+def test_a_table_has_no_plots_of_images(
+    data: Dataset, metrics: list[str], names: list[str], tmp_path: Path
+) -> None:
+    rows = [{k: v for k, v in metrics_row(e).items() if "accuracy" not in k} for e in (1, 2)]
+    rows = [{**r, **{f"train_{name}": 0.5 for name in metrics}} for r in rows]
+    predicted, outputs = (data.targets, np.eye(2)[data.targets]) if data.classes else (np.ones((4, 1)),) * 2
+    assert draw_all(tmp_path, rows, np.ones((3, 1)), data, predicted, outputs) == []
+    assert sorted(path.stem for path in tmp_path.iterdir()) == names
 
 
 def test_a_plot_that_fails_is_a_message_and_the_others_are_drawn(
@@ -297,8 +281,8 @@ def test_a_plot_that_fails_is_a_message_and_the_others_are_drawn(
         raise MemoryError("Unable to allocate 745 GiB")
 
     monkeypatch.setattr(plots, "first_layer_plot", fail)
-    data = digits()
-    failed = draw_all(tmp_path, [row(1)], np.eye(6), data, data.targets, np.eye(2)[data.targets])
+    data = small_images()
+    failed = draw_all(tmp_path, [metrics_row(1)], np.eye(6), data, data.targets, np.eye(2)[data.targets])
     assert failed == [
         "The plot first-layer-weights.png could not be drawn: MemoryError: Unable to allocate 745 GiB"
     ]
@@ -312,6 +296,6 @@ def test_a_plot_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkey
     (tmp_path / "loss.png").write_bytes(b"the old one")
     monkeypatch.setattr("os.replace", full)
     with pytest.raises(RunFolderError, match="No space left"):
-        save(curves([row(1)], "loss"), tmp_path / "loss.png")
+        save(learning_curves([metrics_row(1)], "loss"), tmp_path / "loss.png")
     assert [path.name for path in tmp_path.iterdir()] == ["loss.png"]
     assert (tmp_path / "loss.png").read_bytes() == b"the old one"

@@ -222,11 +222,11 @@ LARGE = Checkpoint({"params/0/W": np.ones((2**9, 2**9))}, {"progress": {"step": 
 
 def asked_limit(error: Exception) -> int:
     """The limit that a refusal says is needed."""
-    return int(str(error).partition(f"{limits.VARIABLE}=")[2].partition(" ")[0])
+    return int(str(error).partition(f"{limits.ENVIRONMENT_VARIABLE}=")[2].partition(" ")[0])
 
 
 def test_a_checkpoint_beyond_the_limit_is_refused_unread(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(limits.VARIABLE, str(CAP))
+    monkeypatch.setenv(limits.ENVIRONMENT_VARIABLE, str(CAP))
     save(path, SMALL)
     os.truncate(path, 2**28)
 
@@ -262,11 +262,11 @@ def test_a_checkpoint_at_the_limit_takes_less_than_four_times_the_limit(
     save(path, SMALL)
     load(path)  # imports are not the file's memory
     path.write_bytes(FULL[name])
-    monkeypatch.setenv(limits.VARIABLE, "1")
+    monkeypatch.setenv(limits.ENVIRONMENT_VARIABLE, "1")
     with pytest.raises(TooLargeError) as error:
         load(path)
     asked = asked_limit(error.value)
-    monkeypatch.setenv(limits.VARIABLE, str(asked))
+    monkeypatch.setenv(limits.ENVIRONMENT_VARIABLE, str(asked))
     refusals: list[str] = []
 
     def read() -> None:
@@ -282,15 +282,15 @@ def test_a_checkpoint_at_the_limit_takes_less_than_four_times_the_limit(
 
 
 def test_no_checkpoint_is_written_that_could_not_be_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(limits.VARIABLE, "1000")
+    monkeypatch.setenv(limits.ENVIRONMENT_VARIABLE, "1000")
     with pytest.raises(TooLargeError, match="one file may take 1,000") as error:
         save(path, LARGE)
     assert not path.exists()
     asked = asked_limit(error.value)
-    monkeypatch.setenv(limits.VARIABLE, str(asked))
+    monkeypatch.setenv(limits.ENVIRONMENT_VARIABLE, str(asked))
     save(path, LARGE)
     assert np.array_equal(load(path).arrays["params/0/W"], LARGE.arrays["params/0/W"])
-    monkeypatch.setenv(limits.VARIABLE, str(asked - 1))
+    monkeypatch.setenv(limits.ENVIRONMENT_VARIABLE, str(asked - 1))
     for call in (lambda: load(path), lambda: save(path, LARGE)):
         with pytest.raises(TooLargeError, match=f"NNBACKPROP_MAX_BYTES={asked} "):
             call()

@@ -128,7 +128,7 @@ def test_a_damaged_newest_is_not_kept_as_an_older_one(tmp_path: Path) -> None:
 def test_one_that_is_only_too_large_is_not_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manager = filled(tmp_path, 3, 1)
     manager.put(Checkpoint({"params/0/W": np.ones((2**9, 2**9))}, {}), 2)
-    monkeypatch.setenv(limits.VARIABLE, str(2**20))
+    monkeypatch.setenv(limits.ENVIRONMENT_VARIABLE, str(2**20))
     with pytest.raises(TooLargeError, match=r"last\.safetensors: would take"):
         manager.newest()
 

@@ -113,7 +113,7 @@ def test_lines_that_are_no_rows_are_refused_and_left_as_they_are(content: bytes,
 
 
 def test_rows_and_json_are_held_to_the_limit_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(limits.VARIABLE, str(CAP))
+    monkeypatch.setenv(limits.ENVIRONMENT_VARIABLE, str(CAP))
     folder = RunDir(tmp_path)
     folder.metrics.write_text('{"epoch": 1}\n' * 10**4)
     (tmp_path / "summary.json").write_text("[" + "{}," * 10**5 + "0]")

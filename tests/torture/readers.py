@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nnbackprop.data import check
+from nnbackprop.data import validate
 from nnbackprop.data.catalog import to_splits
+from nnbackprop.data.raw import RawDataset, RawSplits
 from nnbackprop.data.readers import csv, idx, mat, npz, png
-from nnbackprop.data.table import Table, Tables
 from nnbackprop.errors import DataError, NnbackpropError, RunFolderError, UsageError
 from nnbackprop.runs import checkpoint as checkpoints
 from nnbackprop.runs import config
@@ -58,17 +58,17 @@ def plain(content: bytes) -> bytes:
     return content
 
 
-def _judged(table: Table) -> None:
+def _judged(table: RawDataset) -> None:
     """Go on as `load` does, leaving out what only judges: a doctor opens what training refuses."""
-    splits = to_splits(Tables(table))
+    splits = to_splits(RawSplits(table))
     assert len(splits.train) == len(table.labels) > 0
-    check(Tables(table))
+    validate(RawSplits(table))
     assert np.isfinite(splits.train.inputs).all()
 
 
 def _read_idx(path: Path) -> None:
     array = idx.read(path)
-    _judged(Table.of(array, array.reshape(len(array), -1)[:, 0], str(path)))
+    _judged(RawDataset.from_arrays(array, array.reshape(len(array), -1)[:, 0], str(path)))
 
 
 def _read_npz(path: Path) -> None:

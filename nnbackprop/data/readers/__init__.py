@@ -1,1 +1,1 @@
-"""Readers of file formats: a file in, a Table out, without judging its values."""
+"""Readers of file formats: a file in, a RawDataset out, without judging its values."""

@@ -7,7 +7,6 @@ Source: http://yann.lecun.com/exdb/mnist/, "The IDX file format".
 from __future__ import annotations
 
 import gzip
-import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,65 +15,58 @@ from typing import BinaryIO
 import numpy as np
 
 from nnbackprop._files import open_data, size_of
-from nnbackprop.data.limits import DEFLATE_RATIO, Budget
-from nnbackprop.data.table import Table
+from nnbackprop.data.limits import DEFLATE_RATIO, MemoryBudget
+from nnbackprop.data.raw import RawDataset
 from nnbackprop.errors import DataError
 
 TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-GZIP = b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b"
 MAX_AXES = 32
-PIECE = 2**18
+READ_SIZE = 2**18
 
 
-def read_part(
-    folder: Path, part: str, names: Mapping[int, str] | None = None, digests: Mapping[str, str] | None = None
-) -> Table:
-    """The table of the part "train" or "t10k", whose two gzipped files in `folder` are named as MNIST's are."""
+def read_part(folder: Path, part: str, label_names: Mapping[int, str] | None = None) -> RawDataset:
+    """The part "train" or "t10k", whose two gzipped files in `folder` are named as MNIST's are."""
     images, labels = (folder / f"{part}-{kind}-ubyte.gz" for kind in ("images-idx3", "labels-idx1"))
-    return read_table(images, labels, names, digests)
+    return read_pair(images, labels, label_names)
 
 
-def read_table(
-    images: Path, labels: Path, names: Mapping[int, str] | None = None, digests: Mapping[str, str] | None = None
-) -> Table:
-    """The table of a file of images and a file of labels; `digests` by file name, see `read`."""
-    x, t = (read(path, (digests or {}).get(path.name)) for path in (images, labels))
+def read_pair(images: Path, labels: Path, label_names: Mapping[int, str] | None = None) -> RawDataset:
+    """A file of images with its file of labels."""
+    x, t = read(images), read(labels)
     if t.ndim != 1 and x.ndim == 1:
         raise DataError(f"{images} holds labels and {labels} holds images: swap the two.")
-    return Table.of(x, t, str(images), names)
+    return RawDataset.from_arrays(x, t, str(images), label_names)
 
 
-def read(path: Path, digest: str | None = None) -> np.ndarray:
+def read(path: Path) -> np.ndarray:
     """The array of an IDX file, plain or gzipped, in native byte order; any of the format's six types.
 
-    `digest` is the SHA-256 that the decompressed bytes must have. Raises DataError, naming the file and
-    the fault. Memory is taken for bytes that are there, never for what a header claims, and within `limits`.
+    Raises DataError, naming the file and the fault. Memory is allocated for bytes that are there, never for what a
+    header claims, and within `limits`.
     """
     with open_data(path, "IDX") as file:
-        zipped = file.read(len(GZIP)) == GZIP
+        zipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
         file.seek(0)
-        limit = size_of(file) * (DEFLATE_RATIO if zipped else 1)
-        return _parse(gzip.GzipFile(fileobj=file) if zipped else file, limit, path, digest)
+        max_size = size_of(file) * (DEFLATE_RATIO if zipped else 1)
+        return _parse(gzip.GzipFile(fileobj=file) if zipped else file, max_size, path)
 
 
-def _parse(stream: BinaryIO | gzip.GzipFile, limit: int, path: Path, digest: str | None) -> np.ndarray:
-    header, shape, dtype = _header(stream, path)
+def _parse(stream: BinaryIO | gzip.GzipFile, max_size: int, path: Path) -> np.ndarray:
+    shape, dtype = _read_header(stream, path)
     size = math.prod(shape) * dtype.itemsize
     claim = f"its header promises {shape} values of {dtype.name}, {size} bytes"
-    if size > limit:
+    if size > max_size:
         raise DataError(f"{path}: {claim}, more than the file can hold. Copy or download it again.")
-    Budget(str(path)).take_array(shape, dtype)
+    MemoryBudget(str(path)).reserve_array(shape, dtype)
     body = read_up_to(stream, size + 1)
     if len(body) != size:
         found = f"only {len(body)} follow; it is truncated" if len(body) < size else "further bytes follow"
         raise DataError(f"{path}: {claim}, but {found}. Copy or download it again.")
-    if digest is not None and hashlib.sha256(header + body).hexdigest() != digest:
-        raise DataError(f"{path}: its contents do not have SHA-256 {digest}. Copy or download it again.")
     return np.frombuffer(body, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
-def _header(stream: BinaryIO | gzip.GzipFile, path: Path) -> tuple[bytes, tuple[int, ...], np.dtype]:
-    """The header's bytes, and the shape and type it states."""
+def _read_header(stream: BinaryIO | gzip.GzipFile, path: Path) -> tuple[tuple[int, ...], np.dtype]:
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in TYPES:
         raise DataError(
@@ -88,12 +80,12 @@ def _header(stream: BinaryIO | gzip.GzipFile, path: Path) -> tuple[bytes, tuple[
             f"{path}: its header promises {magic[3]} axes and gives their lengths as {shape}; "
             f"1 to {MAX_AXES} of at least 1 are needed."
         )
-    return magic + axes, shape, np.dtype(TYPES[magic[2]])
+    return shape, np.dtype(TYPES[magic[2]])
 
 
 def read_up_to(stream: BinaryIO | gzip.GzipFile, size: int) -> bytearray:
-    """At most `size` bytes, growing with what arrives."""
+    """At most `size` bytes; memory grows with what has been read."""
     body = bytearray()
-    while len(body) < size and (piece := stream.read(min(PIECE, size - len(body)))):
+    while len(body) < size and (piece := stream.read(min(READ_SIZE, size - len(body)))):
         body += piece
     return body

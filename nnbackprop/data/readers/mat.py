@@ -21,32 +21,32 @@ from pathlib import Path
 import numpy as np
 
 from nnbackprop._files import open_data, size_of
-from nnbackprop.data.limits import DEFLATE_RATIO, Budget, listed
-from nnbackprop.data.table import Table, integer_labels, square
+from nnbackprop.data.limits import DEFLATE_RATIO, MemoryBudget, format_names
+from nnbackprop.data.raw import RawDataset, integer_labels, square_image_shape
 from nnbackprop.errors import DataError
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
-UPRIGHT = "images were stored column by column, as MATLAB does, and are transposed to upright"
+TRANSPOSED = "images were stored column by column, as MATLAB does, and are transposed to upright"
 TEN_IS_ZERO = 'labels run from 1 to 10, as MATLAB counts; they are 0..9 here, and 10 is called "0"'
-HEADER = 128  # bytes: text, version, and "MI" in the byte order of the writer
-ORDERS = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}
-MATRIX, COMPRESSED = 14, 15
+HEADER_SIZE = 128  # bytes: text, version, and "MI" in the byte order of the writer
+BYTE_ORDERS = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}
+MATRIX, COMPRESSED = 14, 15  # types of elements
 TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
-OTHER_CLASSES = {1: "a cell array", 2: "a struct", 3: "an object", 4: "text", 5: "a sparse matrix"}
-COMPLEX = 0x800
-SAVE_ANEW = "load it in MATLAB or Octave and save it as version 5: save('new.mat', 'X', 'y', '-v7')"
+UNSUPPORTED_CLASSES = {1: "a cell array", 2: "a struct", 3: "an object", 4: "text", 5: "a sparse matrix"}
+COMPLEX_FLAG = 0x800
+HOW_TO_CONVERT = "load it in MATLAB or Octave and save it as version 5: save('new.mat', 'X', 'y', '-v7')"
 MAX_AXES = 32
 
 
-def read(path: Path) -> Table:
-    """The table of a .mat file with X (m, features) and y (m, 1) or (m,).
+def read(path: Path) -> RawDataset:
+    """A .mat file with X (m, features) and y (m, 1) or (m,).
 
     Raises DataError for version 7.3, which is HDF5, with the way to convert it; for a file without X and
     y, or where these are not plain arrays of numbers.
     """
     variables = read_variables(path)
-    return table_of(_variable(variables, "X", path), _variable(variables, "y", path), str(path))
+    return from_matlab_arrays(_variable(variables, "X", path), _variable(variables, "y", path), str(path))
 
 
 def is_hdf5(head: bytes) -> bool:
@@ -54,14 +54,15 @@ def is_hdf5(head: bytes) -> bool:
     return HDF5 in (head[: len(HDF5)], head[512 : 512 + len(HDF5)])
 
 
-def table_of(x: np.ndarray, y: np.ndarray, source: str) -> Table:
-    """The table of X and y as MATLAB has them; see the module for what is detected."""
-    table = Table.of(x, y, source)
-    labels, shape = integer_labels(table.labels), square(table.inputs.shape[1])
+def from_matlab_arrays(x: np.ndarray, y: np.ndarray, source: str) -> RawDataset:
+    """X and y as MATLAB has them; see the module for what is detected."""
+    raw = RawDataset.from_arrays(x, y, source)
+    labels, shape = integer_labels(raw.labels), square_image_shape(raw.inputs.shape[1])
     if x.ndim != 2 or shape is None or labels is None or (labels.min(), labels.max()) != (1, 10):
-        return table
-    upright = table.inputs.reshape(-1, *shape).transpose(0, 2, 1)
-    return Table.of(upright, labels, source, {10: "0"}, (*table.notes, UPRIGHT, TEN_IS_ZERO))
+        return raw
+    upright = raw.inputs.reshape(-1, *shape).transpose(0, 2, 1)
+    notes = (*raw.reader_notes, TRANSPOSED, TEN_IS_ZERO)
+    return RawDataset.from_arrays(upright, labels, source, {10: "0"}, notes)
 
 
 def read_variables(path: Path) -> dict[str, np.ndarray | str]:
@@ -71,30 +72,32 @@ def read_variables(path: Path) -> dict[str, np.ndarray | str]:
     """
     with open_data(path, "MAT") as stream:
         if is_hdf5(stream.read(512 + len(HDF5))):
-            raise DataError(f"{path}: is a .mat file of version 7.3 (HDF5), which is not read here; {SAVE_ANEW}.")
+            raise DataError(
+                f"{path}: is a .mat file of version 7.3 (HDF5), which is not read here; {HOW_TO_CONVERT}."
+            )
         stream.seek(0)
-        Budget(str(path)).take(size := size_of(stream))
+        MemoryBudget(str(path)).reserve(size := size_of(stream))
         data = memoryview(stream.read(size))
-        order = ORDERS.get(bytes(data[HEADER - 4 : HEADER]))
+        order = BYTE_ORDERS.get(bytes(data[HEADER_SIZE - 4 : HEADER_SIZE]))
         if order is None:
-            raise DataError(f"{path}: has no header of a .mat file of version 5; {SAVE_ANEW}.")
-        return dict(_variables(data[HEADER:], order, Budget(str(path))))
+            raise DataError(f"{path}: has no header of a .mat file of version 5; {HOW_TO_CONVERT}.")
+        return dict(_variables(data[HEADER_SIZE:], order, MemoryBudget(str(path))))
 
 
 def _variable(variables: Mapping[str, np.ndarray | str], name: str, path: Path) -> np.ndarray:
     if name not in variables:
-        raise DataError(f"{path}: holds {listed(variables)}; X (m, features) and y (m, 1) are needed.")
+        raise DataError(f"{path}: holds {format_names(variables)}; X (m, features) and y (m, 1) are needed.")
     if isinstance(variable := variables[name], str):
         raise DataError(f"{path}: {name} is {variable}; a plain array of numbers is needed.")
     return variable
 
 
-def _variables(data: memoryview, order: str, budget: Budget) -> Iterator[tuple[str, np.ndarray | str]]:
+def _variables(data: memoryview, order: str, budget: MemoryBudget) -> Iterator[tuple[str, np.ndarray | str]]:
     for kind, body in _elements(data, order):
         if kind == COMPRESSED:
-            kind, body = _inflated(body, order, Budget(budget.source))
+            kind, body = _decompress(body, order, MemoryBudget(budget.source))
         if kind == MATRIX:
-            yield _matrix(body, order, budget)
+            yield _read_matrix(body, order, budget)
 
 
 def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
@@ -111,21 +114,21 @@ def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
         at = start + size if kind == COMPRESSED else at + 8 + (-(-size // 8) * 8 if start == at + 8 else 0)
 
 
-def _inflated(body: memoryview, order: str, budget: Budget) -> tuple[int, memoryview]:
+def _decompress(body: memoryview, order: str, budget: MemoryBudget) -> tuple[int, memoryview]:
     """The one element inside a compressed one."""
     unzip = zlib.decompressobj()
     tag = unzip.decompress(body, 8)
     kind, size = struct.unpack(f"{order}II", tag)
     if size > DEFLATE_RATIO * len(body):
         raise ValueError(f"a compressed element claims {size} bytes, more than {len(body)} can hold")
-    budget.take(size)
+    budget.reserve(size)
     data = unzip.decompress(unzip.unconsumed_tail, size + 8)
     if len(data) < size or not unzip.eof:
         raise ValueError(f"a compressed element of {size} bytes does not end where it should")
     return kind, memoryview(data)[:size]
 
 
-def _matrix(body: memoryview, order: str, budget: Budget) -> tuple[str, np.ndarray | str]:
+def _read_matrix(body: memoryview, order: str, budget: MemoryBudget) -> tuple[str, np.ndarray | str]:
     parts = _elements(body, order)
     try:
         (_, flags), (_, axes), (_, name) = next(parts), next(parts), next(parts)
@@ -135,17 +138,17 @@ def _matrix(body: memoryview, order: str, budget: Budget) -> tuple[str, np.ndarr
     label = bytes(name).decode("ascii", "replace")
     if not label.isidentifier():
         raise ValueError(f"a variable is called {label!r}, which is no name")
-    if flag & COMPLEX or flag & 0xFF not in CLASSES:
-        return label, "complex" if flag & COMPLEX else OTHER_CLASSES.get(flag & 0xFF, "no array")
+    if flag & COMPLEX_FLAG or flag & 0xFF not in CLASSES:
+        return label, "complex" if flag & COMPLEX_FLAG else UNSUPPORTED_CLASSES.get(flag & 0xFF, "no array")
     shape = tuple(np.frombuffer(axes, f"{order}i4").tolist())
     kind, values = next(parts, (0, memoryview(b"")))
-    stored, dtype = _array(values, TYPES.get(kind), shape, order), np.dtype(CLASSES[flag & 0xFF])
-    budget.take_array(shape, dtype)
+    stored, dtype = _read_values(values, TYPES.get(kind), shape, order), np.dtype(CLASSES[flag & 0xFF])
+    budget.reserve_array(shape, dtype)
     with np.errstate(invalid="ignore"):  # NaN among integers, which only a damaged file has
         return label, stored.astype(dtype)
 
 
-def _array(values: memoryview, kind: str | None, shape: tuple[int, ...], order: str) -> np.ndarray:
+def _read_values(values: memoryview, kind: str | None, shape: tuple[int, ...], order: str) -> np.ndarray:
     """Values as they are stored, which may be in fewer bytes than their class has, by columns."""
     if kind is None or not 2 <= len(shape) <= MAX_AXES or min(shape) < 0:
         raise ValueError(f"a variable has shape {shape} and values of type {kind}")

@@ -14,38 +14,41 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from nnbackprop._files import open_data, size_of
-from nnbackprop.data.limits import Budget, listed
-from nnbackprop.data.table import Table, Tables
+from nnbackprop.data.limits import MemoryBudget, format_names
+from nnbackprop.data.raw import RawDataset, RawSplits
 from nnbackprop.errors import DataError
 
 from .idx import read_up_to
 
-LONGEST_HEADER = 10_000  # NumPy's own limit, beyond which Python's parser may be brought down
-HEADERS = {  # by version: bytes of the header's length, and what parses both
+MAX_HEADER_SIZE = 10_000  # NumPy's own limit: Python's parser may crash beyond it
+HEADER_PARSERS = {  # by version: bytes of the header's length, and the parser of both
     (1, 0): (2, np.lib.format.read_array_header_1_0),
     (2, 0): (4, np.lib.format.read_array_header_2_0),
 }
-PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # savez's; zipfile inflates others without bound
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # savez's; zipfile inflates others without bound
 
 
-def read_npz(path: Path) -> Tables:
-    """The tables of a .npz file: x_train, y_train and, where present, x_test, y_test; or else X, y.
+def read_npz(path: Path) -> RawSplits:
+    """The arrays of a .npz file: x_train, y_train and, where present, x_test, y_test; or else X, y.
 
     Names are matched without regard to case. Raises DataError naming the file and the arrays it has.
     """
     with open_data(path, "npz") as stream, zipfile.ZipFile(stream) as archive:
         members = {name.removesuffix(".npy").lower(): name for name in archive.namelist()}
-        budget = Budget(str(path))
-        return Tables(*(_table(archive, budget, members, *pair) for pair in _pairs(members, path)))
+        budget, parts = MemoryBudget(str(path)), []
+        for x, y in _pairs(members, path):
+            inputs, labels = (_read_member(archive, members[name], budget) for name in (x, y))
+            parts.append(RawDataset.from_arrays(inputs, labels, f"{path}, {x}"))
+        return RawSplits(*parts)
 
 
-def read_pair(images: Path, labels: Path) -> Table:
-    """The table of two .npy files."""
+def read_pair(images: Path, labels: Path) -> RawDataset:
+    """Two .npy files."""
     arrays = []
     for path in (images, labels):
         with open_data(path, "npy") as stream:
-            arrays.append(_read_npy(stream, size_of(stream), Budget(str(path)), str(path)))
-    return Table.of(arrays[0], arrays[1], str(images))
+            arrays.append(_read_npy(stream, size_of(stream), MemoryBudget(str(path)), str(path)))
+    return RawDataset.from_arrays(arrays[0], arrays[1], str(images))
 
 
 def _pairs(members: dict[str, str], path: Path) -> list[tuple[str, str]]:
@@ -53,25 +56,22 @@ def _pairs(members: dict[str, str], path: Path) -> list[tuple[str, str]]:
         if set(pairs[0]) <= members.keys():
             return [pair for pair in pairs if set(pair) <= members.keys()]
     raise DataError(
-        f"{path}: holds {listed(members)}; x_train and y_train (and x_test, y_test), "
+        f"{path}: holds {format_names(members)}; x_train and y_train (and x_test, y_test), "
         "or X and y, are needed. Save them so with numpy.savez."
     )
 
 
-def _table(archive: zipfile.ZipFile, budget: Budget, members: dict[str, str], x: str, y: str) -> Table:
-    path, arrays = budget.source, []
-    for name in (members[x], members[y]):
-        member = archive.getinfo(name)
-        if member.compress_type not in PACKINGS:
-            raise DataError(f"{path}, {name}: is not compressed as numpy.savez does; save it anew with that.")
-        with archive.open(member) as stream:
-            arrays.append(_read_npy(stream, member.file_size, budget, f"{path}, {name.removesuffix('.npy')}"))
-    return Table.of(arrays[0], arrays[1], f"{path}, {x}")
+def _read_member(archive: zipfile.ZipFile, name: str, budget: MemoryBudget) -> np.ndarray:
+    source, member = f"{budget.source}, {name.removesuffix('.npy')}", archive.getinfo(name)
+    if member.compress_type not in COMPRESSIONS:
+        raise DataError(f"{source}: is not compressed as numpy.savez does; save it anew with that.")
+    with archive.open(member) as stream:
+        return _read_npy(stream, member.file_size, budget, source)
 
 
-def _read_npy(stream: Any, there: int, budget: Budget, source: str) -> np.ndarray:
-    """One array; its header's claims are held against the bytes that are `there` before it is believed."""
-    shape, fortran, dtype = _header(stream, source)
+def _read_npy(stream: Any, available: int, budget: MemoryBudget, source: str) -> np.ndarray:
+    """One array, if its header claims as many bytes as are available."""
+    shape, fortran, dtype = _read_header(stream, source)
     if dtype.hasobject:
         raise DataError(
             f"{source}: holds Python objects, which only pickle reads and which can run code. "
@@ -79,8 +79,8 @@ def _read_npy(stream: Any, there: int, budget: Budget, source: str) -> np.ndarra
         )
     size = math.prod(shape) * dtype.itemsize
     body = bytearray()
-    if min(shape, default=1) >= 0 and size <= there:
-        budget.take_array(shape, dtype)
+    if min(shape, default=1) >= 0 and size <= available:
+        budget.reserve_array(shape, dtype)
         body = read_up_to(stream, size + 1)
     if len(body) != size or min(shape, default=1) < 0:
         raise DataError(
@@ -90,18 +90,18 @@ def _read_npy(stream: Any, there: int, budget: Budget, source: str) -> np.ndarra
     return np.frombuffer(body, dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _header(stream: BinaryIO, source: str) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, order and type; NumPy parses the header, but would read all of it before it looks at its length."""
+def _read_header(stream: BinaryIO, source: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether by columns, and type. NumPy parses the header; it would check its length after reading it."""
     version = np.lib.format.read_magic(stream)
-    if version not in HEADERS:
+    if version not in HEADER_PARSERS:
         raise DataError(
             f"{source}: is .npy of version {version}; 1.0 and 2.0, which hold arrays of numbers, are read."
         )
-    width, parse = HEADERS[version]
-    claim = stream.read(width)
-    length = int.from_bytes(claim, "little")
-    if length > LONGEST_HEADER:
+    width, parse = HEADER_PARSERS[version]
+    length = stream.read(width)
+    size = int.from_bytes(length, "little")
+    if size > MAX_HEADER_SIZE:
         raise DataError(
-            f"{source}: its header is longer than {LONGEST_HEADER} bytes; that of an array of numbers is shorter."
+            f"{source}: its header is longer than {MAX_HEADER_SIZE} bytes; that of an array of numbers is shorter."
         )
-    return parse(io.BytesIO(claim + stream.read(length)))
+    return parse(io.BytesIO(length + stream.read(size)))

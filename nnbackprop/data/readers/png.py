@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nnbackprop._files import open_data
-from nnbackprop.data.limits import Budget
+from nnbackprop.data.limits import MemoryBudget
 from nnbackprop.errors import DataError
 
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue: ITU-R BT.601
@@ -35,7 +35,7 @@ def read(path: Path, shape: tuple[int, int] | None = None) -> np.ndarray:
             )
         if image.is_animated:
             raise DataError(f"{path} is an animation of {image.n_frames} images: save one of them as a file.")
-        Budget(str(path)).take(rows * columns * BYTES_PER_PIXEL)
+        MemoryBudget(str(path)).reserve(rows * columns * BYTES_PER_PIXEL)
         return _grey(image)
 
 

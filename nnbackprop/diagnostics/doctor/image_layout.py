@@ -11,8 +11,8 @@ from functools import lru_cache
 import numpy as np
 
 from nnbackprop.data import bundled
-from nnbackprop.data.readers.mat import UPRIGHT
-from nnbackprop.data.table import Table
+from nnbackprop.data.raw import RawDataset
+from nnbackprop.data.readers.mat import TRANSPOSED
 from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding
 
 from .probes import Samples
@@ -30,8 +30,8 @@ CAUSE = (
 
 def images_column_major(samples: Samples) -> CheckResult:
     """Images of digits read in the other order."""
-    if UPRIGHT in samples.notes:
-        evidence = f"{UPRIGHT[0].upper()}{UPRIGHT[1:]}."
+    if TRANSPOSED in samples.reader_notes:
+        evidence = f"{TRANSPOSED[0].upper()}{TRANSPOSED[1:]}."
         return Finding("images-column-major", "note", evidence, CAUSE, "Nothing; the reader did it.")
     if samples.labels is None or not samples.finite:
         return NOT_APPLICABLE
@@ -52,7 +52,7 @@ def images_column_major(samples: Samples) -> CheckResult:
     )
 
 
-def correlations(table: Table, labels: np.ndarray) -> tuple[float, float] | None:
+def correlations(table: RawDataset, labels: np.ndarray) -> tuple[float, float] | None:
     """Correlation of the digits' mean images with MNIST's, upright and transposed; None if not ten digits."""
     shape, (values, counts) = table.image_shape, np.unique(labels, return_counts=True)
     first, last = int(values[0]), int(values[-1])

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.raw import RawDataset
 from nnbackprop.data.scaling import fit_scaling, moments
-from nnbackprop.data.table import Table
 from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding, Level
 
 from .probes import Samples
@@ -119,7 +119,7 @@ def inputs_constant(samples: Samples) -> CheckResult:
     return None
 
 
-def _all_equal(table: Table) -> bool:
+def _all_equal(table: RawDataset) -> bool:
     return bool((table.inputs == table.inputs[:1]).all())
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from nnbackprop.data.raw import integer_labels
 from nnbackprop.data.readers.mat import TEN_IS_ZERO
-from nnbackprop.data.table import integer_labels
 from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding, Level
 
 from .probes import Samples
@@ -84,7 +84,11 @@ def labels_off_by_one(samples: Samples) -> CheckResult:
     k = len(values)
     if not values[0] == 1 < k == values[-1]:
         return None
-    known = TEN_IS_ZERO if TEN_IS_ZERO in samples.notes else f"Labels run from 1 to {k}; they are 0..{k - 1} here"
+    known = (
+        TEN_IS_ZERO
+        if TEN_IS_ZERO in samples.reader_notes
+        else f"Labels run from 1 to {k}; they are 0..{k - 1} here"
+    )
     return Finding(
         "labels-off-by-one",
         "note",

@@ -10,10 +10,10 @@ import numpy as np
 from backends import Array, Backend, tree_map
 from nnbackprop.data.catalog import to_splits
 from nnbackprop.data.dataset import Dataset, Splits
+from nnbackprop.data.raw import RawDataset, RawSplits, integer_labels
 from nnbackprop.data.sampler import permutation
 from nnbackprop.data.scaling import Scaling
-from nnbackprop.data.split import quotas, split
-from nnbackprop.data.table import Table, Tables, integer_labels
+from nnbackprop.data.split import split, stratified_counts
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
 from nnbackprop.nn.metrics import predicted_classes
@@ -26,13 +26,13 @@ MOST = 200  # samples: means over them are good to a few percent, and a pass tak
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Tables with any fault in them, and the settings of the run that would use them.
+    """Raw data with any fault in it, and the settings of the run that would use it.
 
     outputs      how many outputs the network is to have, where that is known
     full_batch   whether every step sees all samples, so that their order means nothing
     """
 
-    tables: Tables
+    tables: RawSplits
     scale: str = "standard"
     shuffle: bool = True
     full_batch: bool = False
@@ -41,19 +41,19 @@ class Samples:
     outputs: int | None = None
 
     @property
-    def train(self) -> Table:
+    def train(self) -> RawDataset:
         """The table that is trained on, before a test part is split off."""
         return self.tables.train
 
     @property
-    def parts(self) -> tuple[Table, ...]:
+    def parts(self) -> tuple[RawDataset, ...]:
         """The training table and, where there is one, the test table."""
         return tuple(table for table in self.tables if table is not None)
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def reader_notes(self) -> tuple[str, ...]:
         """The readers' notes."""
-        return tuple(dict.fromkeys(note for table in self.parts for note in table.notes))
+        return tuple(dict.fromkeys(note for table in self.parts for note in table.reader_notes))
 
     @cached_property
     def labels(self) -> tuple[np.ndarray, ...] | None:
@@ -72,7 +72,7 @@ class Samples:
         everything = to_splits(self.tables)
         if everything.test is not None or not self.test_fraction:
             return everything
-        if not quotas(everything.train.counts(), self.test_fraction).any():
+        if not stratified_counts(everything.train.counts(), self.test_fraction).any():
             return everything
         return Splits(*split(everything.train, self.test_fraction, self.seed))
 

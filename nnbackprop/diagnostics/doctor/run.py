@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backends import select
-from nnbackprop.data import read
+from nnbackprop.data import load_raw
 from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.diagnostics.findings import Diagnosis, run_checks
 from nnbackprop.diagnostics.monitor import RUN_CHECKS, History, Monitor, check_history
@@ -105,7 +105,7 @@ def _open(runs: Path, run: str) -> RunDir:
 def _check_data(config: Config, outputs: int | None = None) -> tuple[Diagnosis, DataSplits | None]:
     """The diagnosis of the data, and its parts, or None where nothing can be trained on them."""
     try:
-        tables = read(config.data)
+        tables = load_raw(config.data)
     except (LabelError, InputError) as error:
         kinds = {OneHotError: encoded_twice, LabelError: out_of_range, InputError: not_finite}
         found = next(finding for kind, finding in kinds.items() if isinstance(error, kind))

@@ -1,4 +1,4 @@
-"""What a reader finds in a file, and whether a network can be trained on it."""
+"""Samples and labels as a reader finds them in a file, and whether a network can be trained on them."""
 
 from __future__ import annotations
 
@@ -13,37 +13,38 @@ import numpy as np
 
 from nnbackprop.errors import DataError, LabelError, OneHotError
 
-from .limits import LONGEST_LABEL
+from .limits import MAX_LABEL_LENGTH
 
-SMALLEST_IMAGE = 8  # rows without a shape count as square images from 8 x 8 on: 4 features are not a 2 x 2 image
+MIN_IMAGE_SIDE = 8  # without a shape, samples count as square images from 8 x 8: 4 features are not a 2 x 2 image
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
-    """Samples and labels as a file has them: shapes fit together, values may be anything.
+class RawDataset:
+    """Samples and labels as a file has them: their shapes fit together, their values may be anything.
 
-    inputs       (n, features) uint8, float32 or float64, C-contiguous; may hold NaN
-    labels       (n,) of any integer, float or text dtype
-    names        what a label value is called, where that is not the value itself (10: "0")
+    inputs        (n, features) uint8, float32 or float64, C-contiguous; may hold NaN
+    labels        (n,) of any integer, float or text dtype
+    label_names   the class names of labels that are not named after themselves (10: "0")
+    reader_notes  what the reader noticed and converted, a sentence each
     """
 
     inputs: np.ndarray
     labels: np.ndarray
     source: str
     image_shape: tuple[int, int] | None = None
-    names: Mapping[int, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    label_names: Mapping[int, str] = field(default_factory=dict)
+    reader_notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(
+    def from_arrays(
         cls,
         images: np.ndarray,
         labels: np.ndarray,
         source: str,
-        names: Mapping[int, str] | None = None,
-        notes: tuple[str, ...] = (),
-    ) -> Table:
-        """Bring arrays of the usual shapes to a table; DataError if they cannot be samples and labels.
+        label_names: Mapping[int, str] | None = None,
+        reader_notes: tuple[str, ...] = (),
+    ) -> RawDataset:
+        """Reshape and convert arrays of the usual shapes; DataError if they cannot be samples and labels.
 
         images (n, features), (n, rows, columns), or with a channel axis of 1 before or after; labels (n,),
         (n, 1) or (1, n). Integers within 0..255 become uint8, others float32 or float64 exactly.
@@ -54,15 +55,17 @@ class Table:
                 "is needed, with at least one of each."
             )
         inputs = to_input_dtype(images, source).reshape(len(images), -1)
-        flat, label_notes = _flat_labels(labels, len(images), source)
-        return cls(inputs, flat, source, _image_shape(images.shape), names or {}, notes + label_notes)
+        flat_labels = _flatten_labels(labels, len(images), source)
+        if labels.shape != flat_labels.shape:
+            reader_notes += (f"labels of shape {labels.shape} were read as {flat_labels.shape}",)
+        return cls(inputs, flat_labels, source, _image_shape(images.shape), label_names or {}, reader_notes)
 
 
-class Tables(NamedTuple):
-    """The train and test tables of a source; `test` is None if it has one table only."""
+class RawSplits(NamedTuple):
+    """The train and test parts of a source; `test` is None if it has one part only."""
 
-    train: Table
-    test: Table | None = None
+    train: RawDataset
+    test: RawDataset | None = None
 
 
 def to_input_dtype(array: np.ndarray, source: str) -> np.ndarray:
@@ -71,19 +74,18 @@ def to_input_dtype(array: np.ndarray, source: str) -> np.ndarray:
     if kind not in "buif":
         raise DataError(f"{source}: inputs are of type {array.dtype}; real numbers are needed.")
     if kind == "f":
-        wide = array.dtype.itemsize > 4
-        with np.errstate(over="ignore"):  # a long double beyond float64 is infinite, and `check` refuses it
-            return np.ascontiguousarray(array, np.float64 if wide else np.float32)
+        with np.errstate(over="ignore"):  # a long double beyond float64 is infinite, and `validate` refuses it
+            return np.ascontiguousarray(array, np.float64 if array.dtype.itemsize > 4 else np.float32)
     low, high = int(array.min()), int(array.max())
     if low >= 0 and high <= 255:
         return np.ascontiguousarray(array, np.uint8)
     return np.ascontiguousarray(array, np.float32 if max(-low, high) <= 2**24 else np.float64)
 
 
-def square(features: int) -> tuple[int, int] | None:
+def square_image_shape(features: int) -> tuple[int, int] | None:
     """The shape of a square image of so many pixels, or None if the number is not a square."""
     side = math.isqrt(features)
-    return (side, side) if side * side == features and side >= SMALLEST_IMAGE else None
+    return (side, side) if side * side == features and side >= MIN_IMAGE_SIDE else None
 
 
 def _image_shape(shape: tuple[int, ...]) -> tuple[int, int] | None:
@@ -91,30 +93,27 @@ def _image_shape(shape: tuple[int, ...]) -> tuple[int, int] | None:
         shape = (shape[0], *shape[2:]) if shape[1] == 1 else shape[:3]
     if len(shape) == 3:
         return (shape[1], shape[2])
-    return square(shape[1]) if len(shape) == 2 else None
+    return square_image_shape(shape[1]) if len(shape) == 2 else None
 
 
-def _flat_labels(labels: np.ndarray, n: int, source: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(n,) labels, and a note if they had a further axis of 1."""
+def _flatten_labels(labels: np.ndarray, n: int, source: str) -> np.ndarray:
     if labels.dtype.kind not in "buifUS":
         raise LabelError(f"{source}: labels are of type {labels.dtype}; numbers or text are needed.")
     if labels.dtype.kind in "US":
-        labels = _text(labels, source)
-    if labels.shape == (n,):
-        return labels, ()
-    if labels.shape in ((n, 1), (1, n)):
-        return labels.reshape(n), (f"labels of shape {labels.shape} were read as ({n},)",)
+        labels = _decode_text(labels, source)
+    if labels.shape in ((n,), (n, 1), (1, n)):
+        return labels.reshape(n)
     hint = " If they are one-hot, keep their argmax(axis=1) instead." if labels.shape[:1] == (n,) else ""
     kind = OneHotError if _is_one_hot(labels, n) else LabelError
     raise kind(f"{source}: {n} images but labels of shape {labels.shape}; one label for each is needed.{hint}")
 
 
-def _text(labels: np.ndarray, source: str) -> np.ndarray:
-    """Labels of bytes or code points as text, within the longest width allowed."""
+def _decode_text(labels: np.ndarray, source: str) -> np.ndarray:
+    """Labels of bytes or code points as text of at most MAX_LABEL_LENGTH characters."""
     width = labels.dtype.itemsize // (4 if labels.dtype.kind == "U" else 1)
-    if width > LONGEST_LABEL:
+    if width > MAX_LABEL_LENGTH:
         raise LabelError(
-            f"{source}: labels are text of {width} characters; {LONGEST_LABEL} are enough to name a class.",
+            f"{source}: labels are text of {width} characters; {MAX_LABEL_LENGTH} are enough to name a class."
         )
     if labels.dtype.kind == "S":
         return np.char.decode(labels, "utf-8", "backslashreplace")
@@ -141,44 +140,39 @@ def integer_labels(labels: np.ndarray) -> np.ndarray | None:
         floats = values.astype(np.float64)
     except ValueError:
         return None
-    fit = np.abs(floats) < 2**53  # False for NaN and infinities
-    if not np.all(fit) or np.any(floats != np.floor(floats)):
-        return None
-    return floats.astype(np.int64)[inverse]
+    if np.all(np.abs(floats) < 2**53) and np.all(floats == np.floor(floats)):  # False for NaN and infinities
+        return floats.astype(np.int64)[inverse]
+    return None
 
 
-def check(tables: Tables) -> None:
+def validate(raw: RawSplits) -> None:
     """Raise DataError, naming source and place, at the first value no network can be trained on.
 
     Inputs must be finite and labels whole numbers.
     """
-    for table in tables:
-        if table is not None:
-            _check_labels(table)
-            _check_finite(table)
+    for part in raw:
+        if part is not None:
+            _validate_labels(part.labels, part.source)
+            _validate_inputs(part.inputs, part.source)
 
 
-def _check_labels(table: Table) -> None:
-    if integer_labels(table.labels) is not None:
+def _validate_labels(labels: np.ndarray, source: str) -> None:
+    if integer_labels(labels) is not None:
         return
-    row = bisect.bisect_left(
-        range(len(table.labels)), True, key=lambda k: integer_labels(table.labels[: k + 1]) is None
-    )
+    i = bisect.bisect_left(range(len(labels)), True, key=lambda k: integer_labels(labels[: k + 1]) is None)
     raise DataError(
-        f"{table.source}: label {table.labels[row].item()!r} of sample {row} is not a whole number. Class "
-        "labels are whole numbers (0, 1, 2, ...); use such numbers in the file."
+        f"{source}: label {labels[i].item()!r} of sample {i} is not a whole number. Class labels are whole "
+        "numbers (0, 1, 2, ...); use such numbers in the file."
     )
 
 
-def _check_finite(table: Table) -> None:
-    if table.inputs.dtype == np.uint8:
-        return
-    finite = np.isfinite(table.inputs)
+def _validate_inputs(inputs: np.ndarray, source: str) -> None:
+    finite = np.isfinite(inputs) if inputs.dtype.kind == "f" else np.True_
     if finite.all():
         return
-    row, column = divmod(int(np.argmin(finite)), finite.shape[1])
+    row, column = divmod(int(np.argmin(finite)), inputs.shape[1])
     raise DataError(
-        f"{table.source}: {np.count_nonzero(~finite)} of {finite.size} input values are not finite, the first "
-        f"({table.inputs[row, column]}) at sample {row}, feature {column}, both counted from 0. Every step "
-        "would turn the weights into NaN; fix or remove these samples."
+        f"{source}: {np.count_nonzero(~finite)} of {finite.size} input values are not finite, the first "
+        f"({inputs[row, column]}) at sample {row}, feature {column}, both counted from 0. Every step would turn "
+        "the weights into NaN; fix or remove these samples."
     )

@@ -1,0 +1,107 @@
+"""Threads of matrix products on a machine that other processes use too.
+
+A product on several threads waits for the slowest of them: with one other busy process on two cores, an epoch on
+two threads took 5 to 13 times as long as on one. So a run takes as many threads as there are free cores, and looks
+again as it goes.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from backends import Backend
+from nnbackprop._system_info import POOLS, CpuTimes, cores, free_cores, load_of_others, set_threads, threads
+from nnbackprop.training.callbacks import Callback, ChunkEnd, TrainBegin
+from nnbackprop.training.trainer import Trainer
+
+from .config import Config
+
+SECONDS = 0.5  # of training between two readings of the load
+SLOW = 2.0  # times as long for a sample as it took before, on as many threads
+PATIENCE = 4  # readings in a row that find more free cores, before threads are added
+
+
+@dataclass(eq=False)
+class ThreadControl(Callback):
+    """Sets the threads of matrix products by the load of other processes, and says each change.
+
+    Down where others hold the cores and samples take `SLOW` times as long as they did; up where cores stay free,
+    for twice as many readings each time that going up turned out too early. `measure` gives the times of the
+    cores, `use` sets the threads.
+    """
+
+    last: CpuTimes
+    cores: int = field(default_factory=cores)
+    measure: Callable[[], CpuTimes] = CpuTimes.now
+    use: Callable[[int], None] = set_threads
+    changes: list[tuple[int, int]] = field(default_factory=list)  # (after this step, threads)
+
+    def __post_init__(self) -> None:
+        self.at_start, self.threads = threads(), self._free_cores()
+        self.use(self.threads)
+
+    @property
+    def remark(self) -> str | None:
+        """For the header of a run that begins on fewer threads than there are cores."""
+        if self.threads == self.cores:
+            return None
+        number = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        busy = f"{self.others:.1f} of {self.cores} cores are busy"
+        return f"{number}: {busy}; --threads {self.cores} to insist"
+
+    def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
+        """Measure from here on."""
+        self.last = self.measure()
+        self.seconds, self.samples = 0.0, 0
+        self.fastest: dict[int, float] = {}  # seconds a sample, by the number of threads
+        self.free_readings, self.patience, self.raised = 0, PATIENCE, False
+
+    def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
+        """Compare speed with that before, and threads with free cores."""
+        self.seconds += event.seconds
+        self.samples += event.samples
+        if self.seconds < SECONDS:
+            return
+        now, fastest = self.seconds / self.samples, self.fastest.get(self.threads, math.inf)
+        self.seconds, self.samples = 0.0, 0
+        free = self._free_cores()
+        self.free_readings = self.free_readings + 1 if free > self.threads else 0
+        if free < self.threads and not now < SLOW * fastest < math.inf:
+            self.patience *= 2 if self.raised else 1
+            self._change(trainer, event.step, free)
+        elif self.free_readings >= self.patience:
+            self._change(trainer, event.step, free)
+        else:
+            self.fastest[self.threads] = min(now, fastest)
+
+    def close(self, trainer: Trainer) -> None:
+        """Leave the process as many threads as it had."""
+        self.use(self.at_start)
+
+    def _free_cores(self) -> int:
+        now = self.measure()
+        self.others, self.last = load_of_others(self.last, now), now
+        return free_cores(self.others, self.cores)
+
+    def _change(self, trainer: Trainer, step: int, threads: int) -> None:
+        self.raised, self.free_readings = threads > self.threads, 0
+        why = "cores are free again" if self.raised else f"others keep {self.others:.1f} cores busy"
+        trainer.message(f"step {step}: products go on with {threads} of {self.cores} threads, as {why}")
+        self.threads = threads
+        self.use(threads)
+        self.changes.append((step, threads))
+
+
+def thread_control(config: Config, backend: Backend, before: CpuTimes) -> ThreadControl | None:
+    """Control of the threads from the load since `before`, or None where their number is fixed.
+
+    It is by --threads, --deterministic or a library's own variable, such as OMP_NUM_THREADS; and on JAX, whose
+    threads are those of its start.
+    """
+    fixed = config.threads or config.deterministic or any(name in os.environ for name in POOLS)
+    if fixed or backend.device != "cpu" or backend.name not in ("numpy", "torch"):
+        return None
+    return ThreadControl(before)

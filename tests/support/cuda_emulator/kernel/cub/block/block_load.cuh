@@ -1,0 +1,2 @@
+// cub::BlockLoad, which stands beside the reduction.
+#include "block_reduce.cuh"
