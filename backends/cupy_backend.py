@@ -117,7 +117,9 @@ class CupyBackend(Backend):
         float64 and answers in float64 (cupy issue 9400).
         """
 
-        @cupy.fuse(kernel_name=kernel.__name__)  # type: ignore[untyped-decorator]
+        name = kernel.__name__ if kernel.__name__.isidentifier() else "kernel"  # a lambda's name is none of C's
+
+        @cupy.fuse(kernel_name=name)  # type: ignore[untyped-decorator]
         def cuda_kernel(*numbers: Any) -> Any:
             result = kernel(self.xp, *numbers)
             if not donated:

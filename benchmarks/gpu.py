@@ -1,8 +1,8 @@
 """What is checked on a GPU besides speed: NumPy's numbers, captured graphs, streaming, memory.
 
 Each part is a generator of figures and runs in a process of its own: an error of CUDA's ends that process alone.
-On a CPU the same parts run with small networks, as a rehearsal. None needs more than NumPy, CuPy and
-array-api-compat.
+On a CPU the same parts run with small networks, as a rehearsal; on an emulated CUDA device too. None needs more
+than NumPy, CuPy and array-api-compat.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ class GpuCheck:
 
     @property
     def on_gpu(self) -> bool:
-        return self.backend.device.startswith("cuda")
+        """Not so on the emulated CUDA device of the tests."""
+        return self.backend.device.startswith("cuda") and not self.backend.description.startswith("emulated")
 
     def ours(self, dtype: str = "float32", backend: Backend | None = None, **options: Any) -> Ours:
         """784-512-256-10 with dropout on this backend, or another; on a CPU a small network."""

@@ -6,7 +6,9 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Generator, Iterator
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import TypeVar
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a process a core; and products of the same bits
@@ -18,6 +20,7 @@ import pytest
 import backends
 from backends import Backend, BackendError
 from nnbackprop.runs.signals import SIGNALS
+from tests.support import cuda_emulator, small_runs
 from tests.support.commands import draw_no_plots
 from tests.torture import child_run
 
@@ -38,6 +41,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAMES",
         help="comma-separated libraries, such as torch,jax: a test skipped for want of one of them fails",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    asked = config.getoption("--backend") or "numpy"
+    small_runs.default_backend = asked.removesuffix("-readonly")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -97,6 +105,17 @@ def backend(request: pytest.FixtureRequest) -> Backend:
         if request.config.getoption("--backend"):
             pytest.fail(f"--backend {request.param} was asked for: {error}")
         pytest.skip(f"{request.param}: {error.reason}")
+
+
+@pytest.fixture
+def emulated_device() -> Iterator[ModuleType]:
+    """The emulated CUDA device, as it was made, and so again afterwards."""
+    if not cuda_emulator.active():
+        pytest.skip("needs the emulated CUDA device: make test-cuda")
+    device = import_module("tests.support.cuda_emulator.device")
+    device.reset()
+    yield device
+    device.reset()
 
 
 @pytest.fixture

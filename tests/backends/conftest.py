@@ -1,33 +1,31 @@
-"""A CuPy backend without a GPU, for the tests of what only CUDA needs."""
+"""CuPy on an emulated CUDA device, for the tests of what only CUDA needs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import SimpleNamespace
+from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.support import fake_cupy
+from backends import Backend, select
 
 
 @pytest.fixture
-def blas() -> fake_cupy.Blas:
-    return fake_cupy.Blas()
+def gpu(emulated_device: Any) -> Iterator[Any]:
+    """The CuPy backend on the second of two devices."""
+    import cupy
+
+    backend: Any = select("cupy", "cuda:1")
+    yield backend
+    backend.limit_memory(0)
+    backend.empty_cache()
+    cupy.cuda.Device(0).use()
 
 
 @pytest.fixture
-def cupy(monkeypatch: pytest.MonkeyPatch, blas: fake_cupy.Blas) -> Iterator[SimpleNamespace]:
-    with fake_cupy.installed(monkeypatch, blas) as cupy:
-        yield cupy
-
-
-@pytest.fixture
-def gpu(cupy: Any) -> Any:
-    return fake_cupy.backend()
-
-
-@pytest.fixture
-def eager(cupy: Any) -> Any:
-    """The same backend with `Backend.scan`: a Python loop."""
-    return fake_cupy.backend(eager=True)
+def eager(gpu: Any) -> Any:
+    """The same with `Backend.scan`: a Python loop, which captures nothing."""
+    backend: Any = select("cupy", "cuda:1")
+    backend.scan = partial(Backend.scan, backend)
+    return backend

@@ -1,4 +1,4 @@
-"""Captured scans have the bits of an eager loop, on a fake CuPy that captures and replays as CUDA graphs do."""
+"""Captured scans have the bits of an eager loop, on CuPy on an emulated CUDA device."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ import pytest
 import nnbackprop as nb
 from backends import leaves, tree_map
 from backends.cuda.captured_scan import MAX_GRAPHS, STEPS
-from tests.support.fake_cupy import trained
+from tests.support.small_runs import fit_captured
 
 
 def host(backend: Any, tree: Any) -> Any:
     return tree_map(backend.to_numpy, tree)
+
+
+def values(array: Any) -> np.ndarray:
+    """Of a CuPy array."""
+    return array.get()
 
 
 def captured(gpu: Any) -> int:
@@ -34,7 +39,7 @@ def same(a: Any, b: Any) -> None:
 @pytest.mark.parametrize("optimizer", [nb.SGD(), nb.Momentum(), nb.Adam()], ids=["sgd", "momentum", "adam"])
 def test_training_run_has_the_bits_of_the_eager_loop(gpu: Any, eager: Any, optimizer: Any) -> None:
     """Dropout's masks, scalars by step, an epoch's ragged batch of 3 and chunks of other lengths are in it."""
-    a, b = trained(gpu, optimizer), trained(eager, optimizer)
+    a, b = fit_captured(gpu, optimizer), fit_captured(eager, optimizer)
     same(host(gpu, a.state), host(eager, b.state))
     assert [row.train for row in a.history] == [row.train for row in b.history]
     assert [row.test for row in a.history] == [row.test for row in b.history]
@@ -47,7 +52,8 @@ def test_streamed_and_clipped_run_has_the_bits_of_the_eager_loop(gpu: Any, eager
         "clip": partial(nb.clip_by_global_norm, limit=0.1),
         "penalty": nb.WeightPenalty(l2=1e-3),
     }
-    same(host(gpu, trained(gpu, **options).state), host(eager, trained(eager, **options).state))
+    a, b = fit_captured(gpu, **options), fit_captured(eager, **options)
+    same(host(gpu, a.state), host(eager, b.state))
     assert captured(gpu)
 
 
@@ -76,7 +82,7 @@ def check_state(state: Any, numbers: np.ndarray, scale: float = 0.5) -> None:
     for a in numbers:
         left, right, total = right, left + a, total + a * scale
     for name, value in {"left": left, "right": right, "kept": 3.0, "total": total}.items():
-        np.testing.assert_array_equal(state[name], [value] * 2)
+        np.testing.assert_array_equal(values(state[name]), [value] * 2)
 
 
 def data(gpu: Any, scale: float = 0.5) -> Any:
@@ -88,9 +94,9 @@ def test_state_arrays_may_swap_and_chunk_lengths_may_change(gpu: Any, lengths: t
     state, given, seen = initial_state(gpu), data(gpu), [np.zeros(0)]
     for length in lengths:
         numbers = xs(gpu, length, first=len(seen))
-        seen.append(np.array(numbers["a"]))
+        seen.append(values(numbers["a"]))
         state = gpu.scan(count, dict(reversed(state.items())), given, numbers)
-        np.testing.assert_array_equal(numbers["a"], seen[-1])
+        np.testing.assert_array_equal(values(numbers["a"]), seen[-1])
     assert captured(gpu)
     check_state(state, np.concatenate(seen))
 
@@ -134,7 +140,7 @@ def test_copies_of_a_state_stay_and_replaced_arrays_are_read(gpu: Any, eager: An
     for _ in range(2):
         state = gpu.scan(count, {**state, "total": gpu.asarray(np.full(2, 7.0))}, given, xs(gpu, STEPS))
     same(host(gpu, snapshot), kept)
-    np.testing.assert_array_equal(state["total"], [7.0 + sum(range(STEPS)) / 2] * 2)
+    np.testing.assert_array_equal(values(state["total"]), [7.0 + sum(range(STEPS)) / 2] * 2)
     again = gpu.scan(count, snapshot, given, xs(gpu, STEPS))
     expected = eager.scan(count, tree_map(eager.asarray, kept), data(eager), xs(eager, STEPS))
     same(host(gpu, {k: again[k] for k in sorted(again)}), host(eager, {k: expected[k] for k in sorted(expected)}))
@@ -153,7 +159,7 @@ def test_changed_data_is_read_anew(gpu: Any) -> None:
     given["scale"][...] = 0.0
     before = host(gpu, state)["total"]
     state = gpu.scan(count, state, given, xs(gpu, 3 * STEPS))
-    np.testing.assert_array_equal(state["total"], before)
+    np.testing.assert_array_equal(values(state["total"]), before)
 
 
 def test_one_array_in_two_places_of_a_state_becomes_two(gpu: Any) -> None:
@@ -167,8 +173,8 @@ def test_one_array_in_two_places_of_a_state_becomes_two(gpu: Any) -> None:
         state = gpu.scan(step, (zero, gpu.asarray(np.zeros(2))), (), xs(gpu, STEPS))
         shared = state[1]
         state = gpu.scan(step, (shared, shared), (), xs(gpu, steps))
-    np.testing.assert_array_equal(state[0], [sum(range(STEPS)) + sum(range(STEPS, 2 * STEPS))] * 2)
-    np.testing.assert_array_equal(state[1], [0.0, 0.0])
+    np.testing.assert_array_equal(values(state[0]), [sum(range(STEPS)) + sum(range(STEPS, 2 * STEPS))] * 2)
+    np.testing.assert_array_equal(values(state[1]), [0.0, 0.0])
 
 
 # Several states of one step
@@ -181,7 +187,7 @@ def test_two_states_take_turns_in_one_captured_step(gpu: Any) -> None:
     for chunk in range(5):
         for k in range(2):
             new = xs(gpu, STEPS + chunk % 2, first=100 * chunk + 7 * k)
-            numbers[k] = np.concatenate([numbers[k], new["a"]])
+            numbers[k] = np.concatenate([numbers[k], values(new["a"])])
             states[k] = gpu.scan(count, states[k], given, new)
     assert captured(gpu)
     for state, seen in zip(states, numbers, strict=True):
@@ -193,7 +199,7 @@ def test_a_result_that_is_kept_is_not_overwritten(gpu: Any) -> None:
     given = data(gpu)
     kept = [gpu.scan(count, initial_state(gpu), given, xs(gpu, STEPS, first))["total"] for first in range(5)]
     for first, total in enumerate(kept):
-        np.testing.assert_array_equal(total, [4.0 + (first + np.arange(STEPS)).sum() / 2] * 2)
+        np.testing.assert_array_equal(values(total), [4.0 + (first + np.arange(STEPS)).sum() / 2] * 2)
 
 
 def test_buffers_of_a_dropped_state_are_reused(gpu: Any) -> None:
@@ -213,7 +219,7 @@ def test_captured_data_does_not_count_as_a_held_state(gpu: Any) -> None:
     for _ in range(4):
         state = gpu.scan(count, initial_state(gpu), given, xs(gpu, STEPS))
         result = gpu.scan(evaluate, {"sum": gpu.asarray(np.zeros(2))}, state, xs(gpu, STEPS))
-        np.testing.assert_array_equal(result["sum"], STEPS * np.array(state["total"]))
+        np.testing.assert_array_equal(values(result["sum"]), STEPS * values(state["total"]))
         del state, result
     assert captured(gpu) == 2
 

@@ -62,12 +62,12 @@ INTEGER_KERNELS = [
 ]
 
 
-def as_tuple(answer: Any) -> tuple[Any, ...]:
-    return answer if isinstance(answer, tuple) else (answer,)
+def as_tuple(result: Any) -> tuple[Any, ...]:
+    return result if isinstance(result, tuple) else (result,)
 
 
-def plain(kernel: Any, *numbers: Any) -> tuple[np.ndarray, ...]:
-    """The formula as NumPy evaluates it, operator by operator."""
+def evaluated_by_numpy(kernel: Any, *numbers: Any) -> tuple[np.ndarray, ...]:
+    """The formula, operator by operator."""
     return as_tuple(kernel(np, *numbers))
 
 
@@ -76,47 +76,46 @@ def plain(kernel: Any, *numbers: Any) -> tuple[np.ndarray, ...]:
 def test_floats_agree_within_2_ulp(backend: Backend, kernel: Any, count: int, scalars: Any, dtype: str) -> None:
     arrays = [backend.asarray(a) for a in floats(count, dtype)]
     for numbers in (scalars, [backend.asarray(np.asarray(s, dtype)) for s in scalars]):
-        expected = as_tuple(kernel(backend.xp, *arrays, *numbers))
-        answer = as_tuple(backend.xp.fuse(kernel)(*arrays, *numbers))
-        for got, wanted in zip(map(backend.to_numpy, answer), map(backend.to_numpy, expected), strict=True):
-            assert got.dtype == dtype
-            np.testing.assert_array_max_ulp(got, wanted, maxulp=2)
+        unfused = as_tuple(kernel(backend.xp, *arrays, *numbers))
+        fused = as_tuple(backend.xp.fuse(kernel)(*arrays, *numbers))
+        for result, expected in zip(map(backend.to_numpy, fused), map(backend.to_numpy, unfused), strict=True):
+            assert result.dtype == dtype
+            np.testing.assert_array_max_ulp(result, expected, maxulp=2)
 
 
 @pytest.mark.parametrize(("kernel", "count", "scalars"), INTEGER_KERNELS)
 def test_integers_agree_bit_for_bit(backend: Backend, kernel: Any, count: int, scalars: Any) -> None:
     arrays = integers(count)
-    answer = backend.xp.fuse(kernel)(*map(backend.asarray, arrays), *scalars)
-    for got, wanted in zip(map(backend.to_numpy, answer), plain(kernel, *arrays, *scalars), strict=True):
-        assert got.dtype == np.int32
-        np.testing.assert_array_equal(got, wanted)
+    fused = backend.xp.fuse(kernel)(*map(backend.asarray, arrays), *scalars)
+    for result, expected in zip(fused, evaluated_by_numpy(kernel, *arrays, *scalars), strict=True):
+        np.testing.assert_array_equal(backend.to_numpy(result), expected, strict=True)
 
 
 def test_integers_wrap_modulo_2_to_the_32(backend: Backend) -> None:
     """Against Python's integers of any width, reduced in the end."""
     key, mask = -1234567890, 2**32 - 1
     a, b = integers(2)
-    answer = backend.xp.fuse(mix_kernel)(backend.asarray(a), backend.asarray(b), key)
+    fused = backend.xp.fuse(mix_kernel)(backend.asarray(a), backend.asarray(b), key)
     for place in ((0, 0), (40, 99), (95, 127)):
         x, y = int(a[place]) & mask, int(b[place]) & mask
         for k in (13, 15, 26, 6):
             x = (x + y) & mask
             y = (((y << k) | (y >> (32 - k))) & mask) ^ x
             x = (x + key) & mask
-        assert [int(backend.to_numpy(w)[place]) & mask for w in answer] == [x, y]
+        assert [int(backend.to_numpy(w)[place]) & mask for w in fused] == [x, y]
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3, 5), SHAPE])
 def test_inputs_are_not_written_to_without_donation(backend: Backend, shape: tuple[int, ...]) -> None:
     arrays = floats(4, "float32", shape)
     inside = [backend.asarray(a) for a in arrays]
-    answer = backend.xp.fuse(adam_kernel)(*inside, *ADAM_SCALARS)
-    assert [backend.to_numpy(a).shape for a in answer] == [shape] * 3
+    fused = backend.xp.fuse(adam_kernel)(*inside, *ADAM_SCALARS)
+    assert [backend.to_numpy(a).shape for a in fused] == [shape] * 3
     for a, before in zip(inside, arrays, strict=True):
         np.testing.assert_array_equal(backend.to_numpy(a), before)
 
 
-DONORS = (0, 2, 3)
+DONATED = (0, 2, 3)
 """Adam's w, m and v."""
 
 
@@ -124,10 +123,10 @@ DONORS = (0, 2, 3)
 def test_donation_changes_no_number_and_no_other_array(backend: Backend, size: int) -> None:
     arrays = floats(4, "float32", (size,))
     inside = [backend.asarray(a) for a in arrays]
-    expected = plain(adam_kernel, *arrays, *ADAM_SCALARS)
-    answer = without_autograd(backend, lambda: backend.xp.fuse(adam_kernel, DONORS)(*inside, *ADAM_SCALARS))
-    for got, wanted in zip(answer, expected, strict=True):
-        np.testing.assert_array_max_ulp(backend.to_numpy(got), wanted, maxulp=2)
+    unfused = evaluated_by_numpy(adam_kernel, *arrays, *ADAM_SCALARS)
+    fused = without_autograd(backend, lambda: backend.xp.fuse(adam_kernel, DONATED)(*inside, *ADAM_SCALARS))
+    for result, expected in zip(fused, unfused, strict=True):
+        np.testing.assert_array_max_ulp(backend.to_numpy(result), expected, maxulp=2)
     np.testing.assert_array_equal(backend.to_numpy(inside[1]), arrays[1])
 
 
@@ -135,9 +134,9 @@ def test_donation_changes_no_number_and_no_other_array(backend: Backend, size: i
 def test_blockwise_agrees_with_the_whole_array(backend: Backend, size: int) -> None:
     """With an exponential, which numba does not compile; the last block is shorter."""
     (z,) = floats(1, "float32", (size,))
-    got = without_autograd(backend, lambda: backend.xp.fuse(sigmoid_kernel)(backend.asarray(z), 1.0))
-    wanted = without_autograd(backend, lambda: sigmoid_kernel(backend.xp, backend.asarray(z), 1.0))
-    np.testing.assert_array_equal(backend.to_numpy(got), backend.to_numpy(wanted))
+    result = without_autograd(backend, lambda: backend.xp.fuse(sigmoid_kernel)(backend.asarray(z), 1.0))
+    expected = without_autograd(backend, lambda: sigmoid_kernel(backend.xp, backend.asarray(z), 1.0))
+    np.testing.assert_array_equal(backend.to_numpy(result), backend.to_numpy(expected))
 
 
 def test_donated_read_only_array_is_not_written_to() -> None:
@@ -145,7 +144,7 @@ def test_donated_read_only_array_is_not_written_to() -> None:
     before = [a.copy() for a in arrays]
     for a in arrays:
         a.flags.writeable = False
-    NumpyBackend().xp.fuse(adam_kernel, DONORS)(*arrays, *ADAM_SCALARS)
+    NumpyBackend().xp.fuse(adam_kernel, DONATED)(*arrays, *ADAM_SCALARS)
     for a, was in zip(arrays, before, strict=True):
         np.testing.assert_array_equal(a, was)
 
@@ -181,21 +180,24 @@ W, DW, DOUBLE = *floats(2, "float32"), floats(1, "float64")[0]
         pytest.param((integers(1)[0], integers(1)[0]), id="integers and a float"),
     ],
 )
-def test_arrays_that_one_loop_cannot_cover_are_evaluated_plainly(numbers: tuple[np.ndarray, ...]) -> None:
+def test_arrays_that_one_loop_cannot_cover_are_evaluated_operator_by_operator(
+    numbers: tuple[np.ndarray, ...],
+) -> None:
     def kernel(xp: Any, w: Any, dw: Any, lr: Any) -> Any:
         return w - lr * dw
 
-    got, (wanted,) = NumpyBackend().xp.fuse(kernel)(*numbers, 0.1), plain(kernel, *numbers, 0.1)
-    assert (got.dtype, got.shape) == (wanted.dtype, wanted.shape)
-    np.testing.assert_array_equal(got, wanted)
+    result = NumpyBackend().xp.fuse(kernel)(*numbers, 0.1)
+    (expected,) = evaluated_by_numpy(kernel, *numbers, 0.1)
+    assert (result.dtype, result.shape) == (expected.dtype, expected.shape)
+    np.testing.assert_array_equal(result, expected)
 
 
 def test_broadcast_number_is_a_scalar(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr(numpy_backend, "compile_loop", lambda kernel, varies, dtype, donated: asked.append(varies))
+    calls = []
+    monkeypatch.setattr(numpy_backend, "compile_loop", lambda kernel, is_array, *_: calls.append(is_array))
     step = np.broadcast_to(np.asarray(5, np.int32), SHAPE)
     NumpyBackend().xp.fuse(threefry)(integers(1)[0], step, 1, 2)
-    assert asked == [(True, False, False, False)]
+    assert calls == [(True, False, False, False)]
 
 
 def test_small_arrays_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +206,7 @@ def test_small_arrays_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     NumpyBackend().xp.fuse(adam_kernel)(*arrays, *ADAM_SCALARS)
 
 
-def test_without_numba_kernels_are_evaluated_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_numba_kernels_are_evaluated_operator_by_operator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
     numba_fuse.compiler.cache_clear()
     numba_fuse.compile_loop.cache_clear()
@@ -224,9 +226,9 @@ class TestCompiled:
 
     @pytest.mark.parametrize(("kernel", "count", "scalars"), FLOAT_KERNELS + INTEGER_KERNELS)
     def test_kernels_of_the_library_are_compiled(self, kernel: Any, count: int, scalars: Any) -> None:
-        varies = (True,) * count + (False,) * len(scalars)
+        is_array = (True,) * count + (False,) * len(scalars)
         for dtype in ("int32",) if isinstance(scalars[0], int) else ("float32", "float64"):
-            assert numba_fuse.compile_loop(kernel, varies, np.dtype(dtype)) is not None
+            assert numba_fuse.compile_loop(kernel, is_array, np.dtype(dtype)) is not None
         assert NumpyBackend().fused
 
     def test_kernel_with_exp_is_not_compiled(self) -> None:
@@ -234,7 +236,7 @@ class TestCompiled:
         assert numba_fuse.compile_loop(sigmoid_kernel, (True, False), np.dtype("float32")) is None
         (z,) = floats(1, "float32")
         np.testing.assert_array_equal(
-            NumpyBackend().xp.fuse(sigmoid_kernel)(z, 1.0), *plain(sigmoid_kernel, z, 1.0)
+            NumpyBackend().xp.fuse(sigmoid_kernel)(z, 1.0), *evaluated_by_numpy(sigmoid_kernel, z, 1.0)
         )
 
     def test_kernel_that_numba_cannot_type_is_not_compiled(self) -> None:
@@ -247,7 +249,7 @@ class TestCompiled:
 
         assert numba_fuse.compile_loop(kernel, (True, False), np.dtype("float32")) is None
         (w,) = floats(1, "float32")
-        np.testing.assert_array_equal(NumpyBackend().xp.fuse(kernel)(w, 0.5), *plain(kernel, w, 0.5))
+        np.testing.assert_array_equal(NumpyBackend().xp.fuse(kernel)(w, 0.5), *evaluated_by_numpy(kernel, w, 0.5))
 
     def test_kernel_that_returns_a_scalar_is_not_compiled(self) -> None:
         assert numba_fuse.compile_loop(lambda xp, w, lr: (w, lr), (True, False), np.dtype("float32")) is None

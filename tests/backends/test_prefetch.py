@@ -1,15 +1,15 @@
 """Chunks fetched ahead on a thread; on CUDA into two buffers: every chunk arrives whole, and each wait is needed.
 
-The device here executes late and out of order: a kernel reads its chunk when it runs, not when it is launched.
+The emulated device executes late and out of order: a kernel reads its chunk when it runs, not when it is launched.
 Memory comes from pools: its last owner is still writing to it, and its next owner writes at once.
 """
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,6 @@ import pytest
 
 from backends import NumpyBackend, leaves, tree_map
 from backends.prefetch import prefetch
-from tests.support import fake_streams
-from tests.support.fake_graphs import Taped
-from tests.support.fake_streams import Device, Event, Stream
 
 SEEDS = range(60)
 
@@ -58,65 +55,122 @@ def test_prefetch_ends_its_thread_when_it_is_left_early() -> None:
 # Two buffers on CUDA
 
 
-class IgnoresRecordsOfTheThread(Stream):
-    def record(self, event: Event) -> Event:
-        return event if threading.current_thread() is not threading.main_thread() else super().record(event)
+def forgets_records_of_the_thread(cupy: Any) -> type:
+    class Stream(cupy.cuda.Stream):
+        def record(self, event: Any = None) -> Any:
+            on_thread = threading.current_thread() is not threading.main_thread()
+            return event if on_thread else super().record(event)
+
+    return Stream
 
 
-class NeverWaits(Stream):
-    def wait_event(self, event: Event) -> None: ...
+def never_waits(cupy: Any) -> type:
+    class Stream(cupy.cuda.Stream):
+        def wait_event(self, event: Any) -> None: ...
+
+    return Stream
 
 
-class NeverWaitedFor(Event):
-    def synchronize(self) -> None: ...
+def never_waited_for(cupy: Any) -> type:
+    class Event(cupy.cuda.Event):
+        def synchronize(self) -> None: ...
+
+    return Event
 
 
-class NotWaitedForAtTheEnd(Event):
-    def synchronize(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            super().synchronize()
+def not_waited_for_at_the_end(cupy: Any) -> type:
+    class Event(cupy.cuda.Event):
+        def synchronize(self) -> None:
+            if threading.current_thread() is not threading.main_thread():
+                super().synchronize()
+
+    return Event
 
 
 class Gpu:
-    """Double buffering on device 1 of a machine; streams and events may be faulty kinds."""
+    """Double buffering on device 1, in an order drawn by `seed`; streams and events may be of faulty kinds."""
 
-    def __init__(self, cupy: Any, seed: int, uses: Any = Stream, copies: Any = Stream, event: Any = Event) -> None:
-        fake_streams.reset(seed)
+    def __init__(self, library: Any, seed: int, uses: Any = None, copies: Any = None, event: Any = None) -> None:
+        self.cupy, self.emulator = library.cupy, library.emulator
+        self.emulator.run_in_random_order(seed)
         self.pinned: list[np.ndarray] = []
-        self.memory: list[np.ndarray] = []
-        self.seen: list[Any] = []
-        cupy.cuda.Stream, cupy.cuda.Event, cupy.empty = copies, event, self.allocate
-        sys.modules["cupyx"].empty_pinned = self.allocate_pinned
-        with Device(1):
-            self.uses = uses(non_blocking=True)
+        self.memory: list[Any] = []
+        self.read_arrays: list[Any] = []
+        cuda = self.cupy.cuda
+        kinds = {
+            "Stream": copies(self.cupy) if copies else cuda.Stream,
+            "Event": event(self.cupy) if event else cuda.Event,
+        }
+        self.module = import_module("backends.cuda.double_buffer")
+        library.monkeypatch.setattr(
+            self.module,
+            "cupy",
+            SimpleNamespace(
+                cuda=SimpleNamespace(get_current_stream=cuda.get_current_stream, **kinds),
+                empty=self.allocate,
+                uint8=self.cupy.uint8,
+            ),
+        )
+        library.monkeypatch.setattr(self.module, "cupyx", SimpleNamespace(empty_pinned=self.allocate_pinned))
+        self.empty_pinned = library.empty_pinned
+        self.device = cuda.Device(1)
+        with self.device:
+            self.uses = (uses(self.cupy) if uses else cuda.Stream)(non_blocking=True)
 
     def allocate(self, size: int, dtype: Any) -> Any:
-        assert fake_streams.current() is self.uses
-        self.memory.append(np.zeros(size, dtype))
-        self.uses.enqueue(lambda memory=self.memory[-1]: memory.fill(0xAA))
-        return self.memory[-1].view(Taped)
+        """Device memory whose last owner is not done with it."""
+        assert self.cupy.cuda.get_current_stream().ptr == self.uses.ptr
+        self.memory.append(self.cupy.empty(size, dtype))
+        self.memory[-1].fill(0xAA)
+        return self.memory[-1]
 
     def allocate_pinned(self, size: int, dtype: Any) -> Any:
-        self.pinned.append(np.empty(size, dtype))
+        self.pinned.append(self.empty_pinned(size, dtype))
         return self.pinned[-1]
 
     def prefetch(self, items: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
-        double_buffered = import_module("backends.cuda.double_buffer").double_buffered
-        with Device(1), self.uses:
-            yield from double_buffered(Device(1), items)
+        with self.device, self.uses:
+            yield from self.module.double_buffered(self.device, items)
 
     def read(self, xs: Any) -> None:
-        """Launch a kernel that reads `xs`."""
-        self.uses.enqueue(lambda: self.seen.append(tree_map(lambda a: np.array(a), xs)))
+        """Launch kernels that read `xs`."""
+        with self.device, self.uses:
+            self.read_arrays.append(tree_map(lambda a: a.copy(), xs))
+
+    @property
+    def seen(self) -> list[Any]:
+        """What the kernels have read, once they have run."""
+        return [self.host(xs) for xs in self.read_arrays]
+
+    def host(self, xs: Any) -> Any:
+        self.finish()
+        return tree_map(lambda a: a.get(), xs)
+
+    def finish(self) -> None:
+        with self.device:
+            self.device.synchronize()
 
     def free(self) -> None:
         """Give the memory to other owners, who write to it, and wait for the device."""
         for host in self.pinned:
             host.fill(0x55)
-        for memory in self.memory:
-            self.uses.enqueue(lambda memory=memory: memory.fill(0x55))
-        Stream.machine.finish()
-        assert all((memory == 0x55).all() for memory in self.memory), "a copy came when the memory was another's"
+        with self.device, self.uses:
+            for memory in self.memory:
+                memory.fill(0x55)
+            self.finish()
+            assert all((memory.get() == 0x55).all() for memory in self.memory), "a copy came into another's memory"
+
+
+@pytest.fixture
+def library(emulated_device: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """CuPy and the device that it is on."""
+    import cupy
+    import cupyx
+
+    yield SimpleNamespace(
+        cupy=cupy, emulator=emulated_device, monkeypatch=monkeypatch, empty_pinned=cupyx.empty_pinned
+    )
+    cupy.cuda.Device(0).use()
 
 
 def chunks(count: int = 7) -> Iterator[tuple[int, Any]]:
@@ -163,22 +217,22 @@ def fails(work: Callable[[], Any]) -> bool:
         return True
 
 
-def test_every_chunk_arrives_whole_in_any_order_of_streams(cupy: Any) -> None:
-    assert all(whole(Gpu(cupy, seed)) for seed in SEEDS)
+def test_every_chunk_arrives_whole_in_any_order_of_streams(library: Any) -> None:
+    assert all(whole(Gpu(library, seed)) for seed in SEEDS)
 
 
 @pytest.mark.parametrize(
     "without",
     [
-        {"event": NeverWaitedFor},
-        {"copies": NeverWaits},
-        {"uses": NeverWaits},
-        {"uses": IgnoresRecordsOfTheThread},
+        {"event": never_waited_for},
+        {"copies": never_waits},
+        {"uses": never_waits},
+        {"uses": forgets_records_of_the_thread},
     ],
     ids=["host for the last copy", "copy for the last use", "use for the copy", "copy for the last owner"],
 )
-def test_each_wait_is_needed(cupy: Any, without: dict) -> None:
-    assert any(fails(lambda: whole(Gpu(cupy, seed, **without))) for seed in SEEDS)  # noqa: B023
+def test_each_wait_is_needed(library: Any, without: dict) -> None:
+    assert any(fails(lambda: whole(Gpu(library, seed, **without))) for seed in SEEDS)  # noqa: B023
 
 
 def leave_early(gpu: Gpu) -> None:
@@ -192,29 +246,29 @@ def leave_early(gpu: Gpu) -> None:
     np.testing.assert_array_equal(gpu.seen[-1]["inputs"], dict(chunks())[2]["inputs"])
 
 
-def test_leaving_early_waits_for_the_copies_and_ends_the_thread(cupy: Any) -> None:
+def test_leaving_early_waits_for_the_copies_and_ends_the_thread(library: Any) -> None:
     before = threading.active_count()
     for seed in SEEDS:
-        without_deadlock(lambda: leave_early(Gpu(cupy, seed)))  # noqa: B023
+        without_deadlock(lambda: leave_early(Gpu(library, seed)))  # noqa: B023
     assert threading.active_count() == before
-    assert any(fails(lambda: leave_early(Gpu(cupy, seed, event=NotWaitedForAtTheEnd))) for seed in SEEDS)  # noqa: B023
+    assert any(fails(lambda: leave_early(Gpu(library, seed, event=not_waited_for_at_the_end))) for seed in SEEDS)  # noqa: B023
 
 
-def test_the_last_chunk_asked_for_lasts(cupy: Any) -> None:
+def test_the_last_chunk_asked_for_lasts(library: Any) -> None:
     for seed in SEEDS:
-        _, xs = next(Gpu(cupy, seed).prefetch(chunks()))
-        Stream.machine.finish()
-        assert same(xs, dict(chunks())[0])
+        gpu = Gpu(library, seed)
+        _, xs = next(gpu.prefetch(chunks()))
+        assert same(gpu.host(xs), dict(chunks())[0])
 
 
-def test_an_error_of_the_source_is_raised_after_the_chunks_before_it(cupy: Any) -> None:
+def test_an_error_of_the_source_is_raised_after_the_chunks_before_it(library: Any) -> None:
     def broken() -> Iterator[tuple[int, Any]]:
         yield from chunks(3)
         raise OSError("the disk is gone")
 
     before = threading.active_count()
     for seed in SEEDS:
-        gpu = Gpu(cupy, seed)
+        gpu = Gpu(library, seed)
         coming = gpu.prefetch(broken())
         for _ in range(3):
             gpu.read(next(coming)[1])
@@ -225,29 +279,43 @@ def test_an_error_of_the_source_is_raised_after_the_chunks_before_it(cupy: Any) 
     assert threading.active_count() == before
 
 
-def test_the_host_runs_ahead_of_the_kernels(cupy: Any) -> None:
+def test_the_host_runs_ahead_of_the_kernels(library: Any) -> None:
     """Three chunks are available before the first one has been read."""
-    gpu = Gpu(cupy, 0)
-    Stream.machine.eagerness, gpu.uses.speed = 0, 1e-12
-    coming = gpu.prefetch(chunks())
-    for _ in range(3):
+    both_filled = threading.Event()
+
+    def alike() -> Iterator[tuple[int, Any]]:
+        for k in range(3):
+            if k == 2:
+                both_filled.set()
+            yield k, {"inputs": np.full((4, 33), k, np.float32)}
+
+    gpu = Gpu(library, 0)
+    gpu.emulator.set_speed(gpu.uses, 1e-12)
+    coming = gpu.prefetch(alike())
+    with gpu.device:
+        first_read = library.cupy.cuda.Event()
+    for k in range(3):
         _, xs = next(coming)
-        assert not gpu.seen
+        assert both_filled.wait(60)
         gpu.read(xs)
+        if k == 0:
+            gpu.uses.record(first_read)
+        assert not first_read.done
     coming.close()
 
 
-def test_arrays_are_aligned_and_buffers_grow_once(cupy: Any) -> None:
-    gpu = Gpu(cupy, 0)
+def test_arrays_are_aligned_and_buffers_grow_once(library: Any) -> None:
+    gpu = Gpu(library, 0)
     for _, xs in gpu.prefetch(chunks()):
-        memory = next(m for m in reversed(gpu.memory) if np.may_share_memory(m, xs["inputs"]))
-        assert {(a.ctypes.data - memory.ctypes.data) % 256 for a in leaves(xs)} == {0}
+        begin, inputs = [(m.data.ptr, m.size) for m in reversed(gpu.memory)], xs["inputs"].data.ptr
+        start = next(at for at, size in begin if at <= inputs < at + size)
+        assert {(a.data.ptr - start) % 256 for a in leaves(xs)} == {0}
     assert len(gpu.memory) == 3
 
 
-def test_prefetch_gives_what_asarray_gives(cupy: Any) -> None:
-    pairs = zip(Gpu(cupy, 1).prefetch(chunks()), NumpyBackend().prefetch(chunks()), strict=True)
+def test_prefetch_gives_what_asarray_gives(library: Any) -> None:
+    gpu = Gpu(library, 1)
+    pairs = zip(gpu.prefetch(chunks()), NumpyBackend().prefetch(chunks()), strict=True)
     for (label, mine), (expected, theirs) in pairs:
-        Stream.machine.finish()
         assert label == expected
-        assert same(mine, theirs)
+        assert same(gpu.host(mine), theirs)

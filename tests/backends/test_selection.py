@@ -15,6 +15,8 @@ import backends
 from backends import Backend, BackendError, NumpyBackend, devices, selection
 from backends.cuda import errors
 
+TORCH = "PyTorch {version}"
+NO_DEVICE = RuntimeError("cudaErrorNoDevice")
 CUDA_EXTRAS = 'pip install "cupy-cuda12x[ctk]", or "cupy-cuda13x[ctk]" with a driver for CUDA 13'
 
 
@@ -144,9 +146,9 @@ def test_unknown_backend_or_device_lists_the_known_ones(
 ) -> None:
     if name in ("torch", "jax"):
         pytest.importorskip(name)
-    said, command = refusal(name, device)
-    assert said == reason
-    assert fix in command
+    actual_reason, actual_fix = refusal(name, device)
+    assert actual_reason == reason
+    assert fix in actual_fix
 
 
 def test_cupy_on_the_cpu_is_refused() -> None:
@@ -154,23 +156,23 @@ def test_cupy_on_the_cpu_is_refused() -> None:
         devices.cuda_index("cupy", "cpu", cpu=False)
 
 
-@pytest.mark.parametrize(("count", "there"), [(1, "only cuda:0"), (4, "cuda:0 to cuda:3")])
-def test_cuda_device_out_of_range_is_refused(monkeypatch: pytest.MonkeyPatch, count: int, there: str) -> None:
+@pytest.mark.parametrize(
+    ("cuda", "count", "reason"),
+    [
+        (None, 0, TORCH + " is a build without CUDA."),
+        ("12.8", 0, TORCH + " finds no CUDA device."),
+        ("12.8", 1, "The backend torch has no device cuda:7: this machine has only cuda:0."),
+        ("12.8", 4, "The backend torch has no device cuda:7: this machine has cuda:0 to cuda:3."),
+    ],
+)
+def test_torch_without_the_cuda_device_says_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch, cuda: str | None, count: int, reason: str
+) -> None:
     torch = pytest.importorskip("torch")
-    monkeypatch.setattr(torch.version, "cuda", "12.8")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
-    reason, _ = refusal("torch", "cuda:7")
-    assert reason == f"The backend torch has no device cuda:7: this machine has {there}."
-
-
-def test_torch_without_cuda_says_which_half_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch = pytest.importorskip("torch")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.version, "cuda", None)
-    assert refusal("torch", "cuda")[0].endswith("is a build without CUDA.")
-    monkeypatch.setattr(torch.version, "cuda", "12.8")
-    assert refusal("torch", "cuda")[0].endswith("finds no CUDA device.")
+    assert refusal("torch", "cuda:7")[0] == reason.format(version=torch.__version__)
 
 
 def test_jax_without_cuda_names_its_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,28 +188,30 @@ def test_jax_without_cuda_names_its_plugin(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize(
-    ("driver", "built", "reason", "fix"),
+    ("error", "reason", "fix"),
     [
-        (0, 12090, "CuPy finds no NVIDIA driver.", "Install the driver"),
+        (errors.no_device(0, 12090, NO_DEVICE), "CuPy finds no NVIDIA driver.", "Install the driver"),
         (
-            12040,
-            13000,
+            errors.no_device(12040, 13000, NO_DEVICE),
             "CuPy is built for CUDA 13, and the NVIDIA driver supports up to CUDA 12.4.",
             'pip uninstall -y cupy-cuda13x && pip install "cupy-cuda12x[ctk]"',
         ),
-        (13000, 12090, "The NVIDIA driver shows CuPy no CUDA device (cudaErrorNoDevice).", "CUDA_VISIBLE_DEVICES"),
+        (
+            errors.no_device(13000, 12090, NO_DEVICE),
+            "The NVIDIA driver shows CuPy no CUDA device (cudaErrorNoDevice).",
+            "CUDA_VISIBLE_DEVICES",
+        ),
+        (
+            errors.no_product("cuda:0", 12090, ImportError("libcublas.so.12 is missing")),
+            "CuPy sees cuda:0 but cannot multiply two matrices there (ImportError: libcublas.so.12 is missing).",
+            'pip install "cupy-cuda12x[ctk]"',
+        ),
     ],
+    ids=["no driver", "old driver", "no device", "no cuBLAS"],
 )
-def test_cupy_without_a_device_says_why(driver: int, built: int, reason: str, fix: str) -> None:
-    error = errors.no_device(driver, built, RuntimeError("cudaErrorNoDevice"))
+def test_cupy_that_does_not_work_says_why(error: BackendError, reason: str, fix: str) -> None:
     assert error.reason == reason
     assert fix in error.fix
-
-
-def test_cupy_that_cannot_multiply_names_the_package() -> None:
-    error = errors.no_product("cuda:0", 12090, ImportError("libcublas.so.12 is missing"))
-    assert "cannot multiply two matrices there (ImportError: libcublas.so.12 is missing)" in error.reason
-    assert error.fix.endswith('pip install "cupy-cuda12x[ctk]"')
 
 
 def test_available_lists_every_backend_but_strict(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,11 +220,9 @@ def test_available_lists_every_backend_but_strict(monkeypatch: pytest.MonkeyPatc
     assert list(rows) == ["numpy", "cupy", "torch", "jax"]
     assert rows["numpy"].usable
     assert (rows["numpy"].version, rows["numpy"].device) == (np.__version__, "cpu")
-    assert (rows["torch"].usable, rows["torch"].version) == (False, None)
-    assert (rows["torch"].reason, rows["torch"].fix) == (
-        "PyTorch is not installed.",
-        "Install it: pip install torch",
-    )
+    torch = rows["torch"]
+    assert (torch.usable, torch.version) == (False, None)
+    assert (torch.reason, torch.fix) == ("PyTorch is not installed.", "Install it: pip install torch")
     assert [row.name for row in backends.available(("strict",))] == ["strict"]
 
 

@@ -52,10 +52,7 @@ def test_mnist_is_upright(mnist) -> None:
 
 def test_crops_are_laid_out_as_ex4data1() -> None:
     x, y = bundled.ex4_arrays(bundled.mnist().train)
-    assert x.shape == (5000, 400)
-    assert x.dtype == np.float64
-    assert (x.min(), x.max()) == (0, 1)
-    assert y.shape == (5000, 1)
+    assert (x.shape, x.dtype, x.min(), x.max(), y.shape) == ((5000, 400), np.float64, 0, 1, (5000, 1))
     assert y[:, 0].tolist() == [label for label in (10, *range(1, 10)) for _ in range(500)]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from nnbackprop.data.readers import idx
 from tests.support import data_files
-from tests.support.data_files import refused, written
+from tests.support.data_files import assert_refused, write_file
 from tests.support.memory import peak_of
 
 FORMATS = {
@@ -25,28 +25,28 @@ FORMATS = {
 GOOD = data_files.idx((2, 2, 3), bytes(range(12)))
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+@pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["plain", "gzip"])
 @pytest.mark.parametrize("kind", FORMATS)
-def test_every_type_of_the_format_is_read(tmp_path: Path, kind: int, pack: type) -> None:
+def test_every_type_of_the_format_is_read(tmp_path: Path, kind: int, compress: type) -> None:
     letter, dtype = FORMATS[kind]
     values = [0, 1, 2, 3, 100, 127] if kind == 0x08 else [0, -1, 2, -3, 100, -128]
     content = data_files.idx((2, 3), struct.pack(f">6{letter}", *values), kind)
-    array = idx.read(written(tmp_path / "x", pack(content)))
+    array = idx.read(write_file(tmp_path / "x", compress(content)))
     assert array.dtype == dtype
     assert array.dtype.isnative
     assert array.tolist() == [values[:3], values[3:]]
 
 
 def test_a_pair_becomes_a_table_of_images(tmp_path: Path) -> None:
-    images = written(tmp_path / "images", GOOD)
-    labels = written(tmp_path / "labels", data_files.idx((2,), b"\7\x09"))
+    images = write_file(tmp_path / "images", GOOD)
+    labels = write_file(tmp_path / "labels", data_files.idx((2,), b"\7\x09"))
     raw = idx.read_pair(images, labels)
     assert raw.image_shape == (2, 3)
     assert raw.inputs.tolist() == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
     assert raw.labels.tolist() == [7, 9]
-    refused(labels, "swap the two", lambda path: idx.read_pair(path, images))
-    written(labels, data_files.idx((3,), b"\7\x09\1"))
-    refused(images, r"2 images but labels of shape \(3,\)", lambda path: idx.read_pair(path, labels))
+    assert_refused(labels, "swap the two", lambda path: idx.read_pair(path, images))
+    write_file(labels, data_files.idx((3,), b"\7\x09\1"))
+    assert_refused(images, r"2 images but labels of shape \(3,\)", lambda path: idx.read_pair(path, labels))
 
 
 @pytest.mark.parametrize(
@@ -66,24 +66,21 @@ def test_a_pair_becomes_a_table_of_images(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_file_is_refused_by_name_and_fault(tmp_path: Path, data: bytes, words: str) -> None:
-    refused(written(tmp_path / "x", data), words, idx.read)
+    assert_refused(write_file(tmp_path / "x", data), words, idx.read)
     if "follow" in words:
-        refused(written(tmp_path / "x", gzip.compress(data)), words, idx.read)
+        assert_refused(write_file(tmp_path / "x", gzip.compress(data)), words, idx.read)
 
 
-def test_broken_gzip_is_refused(tmp_path: Path) -> None:
+def test_broken_gzip_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     whole = gzip.compress(GOOD)
     flipped = whole[:-6] + bytes([whole[-6] ^ 1]) + whole[-5:]  # a bit of the checksum
     for content in (whole[:-9], flipped, whole[:12] + b"\xff\xff\xff" + whole[15:], whole + b"rubbish"):
-        refused(written(tmp_path / "x", content), "cannot be read", idx.read)
-
-
-def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+        assert_refused(write_file(tmp_path / "x", content), "cannot be read", idx.read)
     for path in (tmp_path, tmp_path / "absent"):
-        refused(path, "cannot be read", idx.read)
+        assert_refused(path, "cannot be read", idx.read)
 
 
 def test_memory_is_taken_for_bytes_not_for_claims(tmp_path: Path) -> None:
     body = np.random.default_rng(0).bytes(60_000)
-    path = written(tmp_path / "x", gzip.compress(data_files.idx((50_000_000,), body)))
-    assert peak_of(lambda: refused(path, "only 60000 follow", idx.read)) < 2_000_000
+    path = write_file(tmp_path / "x", gzip.compress(data_files.idx((50_000_000,), body)))
+    assert peak_of(lambda: assert_refused(path, "only 60000 follow", idx.read)) < 2_000_000

@@ -24,7 +24,7 @@ def dataset(images: np.ndarray, labels: list[int], classes: tuple[str, ...]) -> 
 FLAG_IMAGE = SampleImages(dataset(FLAG[None], [0], ("flag",)))
 
 
-def drawn(what: object, **options: object) -> str:
+def render(what: object, **options: object) -> str:
     encoding = options.pop("encoding", "utf-8")
     stream = io.TextIOWrapper(io.BytesIO(), encoding)
     console = Console(file=stream, **{"width": 60, "no_color": True, "legacy_windows": False} | options)
@@ -34,19 +34,19 @@ def drawn(what: object, **options: object) -> str:
 
 
 def test_a_picture_is_upright() -> None:
-    lines = drawn(FLAG_IMAGE).splitlines()
+    lines = render(FLAG_IMAGE).splitlines()
     assert [line.rstrip() for line in lines] == ["████████", "█▀▀▀▀▀▀▀", "█", "█", "  flag"]
 
 
 def test_ascii_terminals_get_shades() -> None:
-    lines = drawn(FLAG_IMAGE, encoding="ascii").splitlines()
+    lines = render(FLAG_IMAGE, encoding="ascii").splitlines()
     grey = lines[1][1]  # half of the cell is lit
     assert grey in " .:-=+*#%@"[4:6]
     assert [line.rstrip() for line in lines] == ["@@@@@@@@", "@" + 7 * grey, "@", "@", "  flag"]
 
 
 def test_colour_paints_both_pixels_of_a_cell() -> None:
-    text = drawn(FLAG_IMAGE, no_color=False, color_system="truecolor", force_terminal=True)
+    text = render(FLAG_IMAGE, no_color=False, color_system="truecolor", force_terminal=True)
     white, black = "255;255;255", "0;0;0"
     assert f"\x1b[38;2;{white};48;2;{black}m▀" in text  # the lower edge of the cloth
     assert f"\x1b[38;2;{black};48;2;{white}m" not in text
@@ -54,21 +54,21 @@ def test_colour_paints_both_pixels_of_a_cell() -> None:
 
 def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    text = drawn(describe(load("weight-height", split=False)), no_color=None, force_terminal=True)
+    text = render(describe(load("weight-height", split=False)), no_color=None, force_terminal=True)
     assert "38;2" not in text
-    picture = drawn(FLAG_IMAGE, no_color=None, force_terminal=True)
+    picture = render(FLAG_IMAGE, no_color=None, force_terminal=True)
     assert "█▀▀▀▀▀▀▀" in picture
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
 def test_nothing_is_wider_than_the_terminal(width: int, encoding: str) -> None:
-    text = drawn(describe(load("mnist-20x20")), width=width, encoding=encoding)
+    text = render(describe(load("mnist-20x20")), width=width, encoding=encoding)
     assert max(map(len, text.splitlines())) <= width
 
 
 def test_counts_ranges_classes_and_notes_are_shown() -> None:
-    text = drawn(describe(load("mnist-20x20")), width=100)
+    text = render(describe(load("mnist-20x20")), width=100)
     for words in ("4,000", "1,000", "400 (20 x 20)", "float64", "0 .. 1", "400", "100", "column by column"):
         assert words in text
     assert text.count("column by column") == 1
@@ -77,18 +77,18 @@ def test_counts_ranges_classes_and_notes_are_shown() -> None:
 def test_one_picture_of_each_class_as_many_as_two_rows_hold() -> None:
     images = np.repeat(FLAG[None], 6, axis=0)
     data = dataset(images, [0, 0, 1, 2, 3, 4], ("a", "b", "c", "d", "e"))
-    names = drawn(SampleImages(data), width=18).split()
+    names = render(SampleImages(data), width=18).split()
     assert [name for name in names if name.isalpha() and name.isascii()] == ["a", "b", "c", "d"]
 
 
 def test_odd_heights_wide_images_faults_and_names_with_markup_are_drawn() -> None:
     images = np.full((2, 3, 50), np.nan)
     data = dataset(images, [0, 1], ("[red]", "x" * 70))
-    text = drawn(describe(Splits(data)), width=30)
+    text = render(describe(Splits(data)), width=30)
     assert "[red]" in text
     assert max(map(len, text.splitlines())) <= 30
 
 
 def test_many_classes_are_abridged() -> None:
     data = Dataset(np.zeros((30, 2)), np.arange(30, dtype=np.int32), tuple(map(str, range(30))))
-    assert "10 more classes" in drawn(describe(Splits(data)))
+    assert "10 more classes" in render(describe(Splits(data)))

@@ -1,4 +1,4 @@
-"""Small files that would become large ones: refused by what they claim, or as soon as they have grown too far.
+"""Small files that would become large ones: refused by what they claim, or as soon as they have growth too far.
 
 Memory is judged where it is taken: by tracemalloc for Python and NumPy, by the process's peak where polars reads.
 """
@@ -20,8 +20,8 @@ from scipy.io import savemat
 
 from nnbackprop.data import limits, load
 from nnbackprop.errors import DataError, UsageError
-from tests.support.data_files import idx, npy, refused, written
-from tests.support.memory import load_in_a_process, peak_of
+from tests.support.data_files import assert_refused, idx, npy, write_file
+from tests.support.memory import load_in_subprocess, peak_of
 
 CAP = 2**20
 ZEROS = 2**26
@@ -71,10 +71,10 @@ BOMBS: dict[str, tuple[Callable[[Path], bytes], str]] = {
 def test_a_bomb_is_refused_before_it_takes_its_memory(tmp_path: Path, name: str) -> None:
     make, words = BOMBS[name]
     path, labels = tmp_path / "x-images", tmp_path / "x-labels"
-    written(path, make(path))
-    written(labels, idx((2,), b"\0\1"))
+    write_file(path, make(path))
+    write_file(labels, idx((2,), b"\0\1"))
     load("weight-height")  # what is imported late is not the file's
-    assert peak_of(lambda: refused(path, words)) < 4 * CAP
+    assert peak_of(lambda: assert_refused(path, words)) < 4 * CAP
 
 
 N = 4000
@@ -159,11 +159,11 @@ TEXT_BOMBS = {
 @pytest.mark.skipif(sys.platform == "win32", reason="the resource module is POSIX's")
 @pytest.mark.parametrize("name", TEXT_BOMBS)
 def test_text_that_would_grow_is_refused(tmp_path: Path, name: str) -> None:
-    files = written(tmp_path / "small.csv", SMALL), written(tmp_path / "x.csv", TEXT_BOMBS[name][0])
+    files = write_file(tmp_path / "small.csv", SMALL), write_file(tmp_path / "x.csv", TEXT_BOMBS[name][0])
     environment = {limits.ENVIRONMENT_VARIABLE: str(2**28), "POLARS_MAX_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    said, grown = load_in_a_process(*files, **environment)
-    assert any(words in said for words in TEXT_BOMBS[name][1].split("|")), said
-    assert grown < 2**26
+    output, growth = load_in_subprocess(*files, **environment)
+    assert any(words in output for words in TEXT_BOMBS[name][1].split("|")), output
+    assert growth < 2**26
 
 
 def test_control_characters_in_names_are_escaped(tmp_path: Path) -> None:
@@ -172,5 +172,5 @@ def test_control_characters_in_names_are_escaped(tmp_path: Path) -> None:
         load(tmp_path / "x.npz")
     assert "z49" not in str(error.value)
     savemat(tmp_path / "x.mat", {"ab": LABELS})
-    written(tmp_path / "x.mat", (tmp_path / "x.mat").read_bytes().replace(b"ab", b"\x1b["))
-    refused(tmp_path / "x.mat", r"called '\\x1b\[', which is no name")
+    write_file(tmp_path / "x.mat", (tmp_path / "x.mat").read_bytes().replace(b"ab", b"\x1b["))
+    assert_refused(tmp_path / "x.mat", r"called '\\x1b\[', which is no name")

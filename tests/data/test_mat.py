@@ -13,53 +13,51 @@ from scipy.sparse import csc_array
 
 from nnbackprop.data import load
 from nnbackprop.data.readers import mat
-from tests.support.data_files import refused, written
+from tests.support.data_files import assert_refused, write_file
 
 RNG = np.random.default_rng(4)
-TRANSPOSED = RNG.random((40, 20, 20))
+UPRIGHT = RNG.random((40, 20, 20))
 DIGITS = np.arange(40) % 10
-COLUMNS = np.stack([image.ravel(order="F") for image in TRANSPOSED])  # what MATLAB's img(:)' is
+LABELS = np.where(DIGITS == 0, 10, DIGITS)
+COLUMNS = np.stack([image.ravel(order="F") for image in UPRIGHT])  # what MATLAB's img(:)' is
 
 
 def ex4(path: Path, **changes: np.ndarray) -> Path:
-    savemat(path, {"X": COLUMNS, "y": np.where(DIGITS == 0, 10, DIGITS)[:, None].astype(np.uint8)} | changes)
+    savemat(path, {"X": COLUMNS, "y": LABELS[:, None].astype(np.uint8)} | changes)
     return path
 
 
-def test_the_layout_of_ex4data1_comes_out_upright(tmp_path: Path) -> None:
-    train = load(ex4(tmp_path / "ex4data1.mat"), split=False).train
-    assert np.array_equal(train.inputs.reshape(TRANSPOSED.shape), TRANSPOSED)
+@pytest.mark.parametrize("y", [LABELS[:, None].astype(np.uint8), LABELS[None, :].astype(float)])
+def test_the_layout_of_ex4data1_comes_out_upright(tmp_path: Path, y: np.ndarray) -> None:
+    train = load(ex4(tmp_path / "ex4data1.mat", y=y), split=False).train
+    assert np.array_equal(train.inputs.reshape(UPRIGHT.shape), UPRIGHT)
     assert not np.array_equal(train.inputs, COLUMNS)
-    assert np.array_equal(train.image(3), TRANSPOSED[3])
+    assert np.array_equal(train.image(3), UPRIGHT[3])
     assert train.classes == ("1", "2", "3", "4", "5", "6", "7", "8", "9", "0")
     assert [train.classes[k] for k in train.targets] == [str(digit) for digit in DIGITS]
     assert any("column by column" in note for note in train.reader_notes)
     assert any("from 1 to 10" in note for note in train.reader_notes)
 
 
-def test_rows_written_by_scipy_with_labels_from_0_stay_as_they_are(tmp_path: Path) -> None:
-    train = load(ex4(tmp_path / "x.mat", y=DIGITS[:, None]), split=False).train
-    assert np.array_equal(train.inputs, COLUMNS)
-    assert train.classes == tuple("0123456789")
+@pytest.mark.parametrize(
+    ("changes", "image_shape", "classes"),
+    [({"y": DIGITS[:, None]}, (20, 20), range(10)), ({"X": COLUMNS[:, :21]}, None, range(1, 11))],
+    ids=["SciPy's rows with labels from 0", "ten classes that are no images"],
+)
+def test_other_layouts_stay_as_they_are(
+    tmp_path: Path, changes: dict, image_shape: tuple[int, int] | None, classes: range
+) -> None:
+    train = load(ex4(tmp_path / "x.mat", **changes), split=False).train
+    assert np.array_equal(train.inputs, changes.get("X", COLUMNS))
+    assert train.image_shape == image_shape
+    assert train.classes == tuple(map(str, classes))
 
 
-def test_ten_classes_that_are_no_images_stay_as_they_are(tmp_path: Path) -> None:
-    train = load(ex4(tmp_path / "x.mat", X=COLUMNS[:, :21]), split=False).train
-    assert np.array_equal(train.inputs, COLUMNS[:, :21])
-    assert train.image_shape is None
-    assert train.classes == tuple(map(str, range(1, 11)))
-
-
-def test_labels_may_be_doubles(tmp_path: Path) -> None:
-    y = np.where(DIGITS == 0, 10, DIGITS).astype(float)
-    train = load(ex4(tmp_path / "x.mat", y=y[None, :]), split=False).train  # a row vector
-    assert [train.classes[k] for k in train.targets] == [str(digit) for digit in DIGITS]
-
-
-@pytest.mark.parametrize("userblock", [b"", b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512)])
-def test_version_7_3_says_how_to_convert(tmp_path: Path, userblock: bytes) -> None:
-    path = written(tmp_path / "x.mat", userblock + b"\x89HDF\r\n\x1a\n" + bytes(100))
-    refused(path, r"7\.3 \(HDF5\).*'-v7'")
+def test_other_versions_say_how_to_convert(tmp_path: Path) -> None:
+    for userblock in (b"", b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512)):
+        assert_refused(write_file(tmp_path / "x.mat", userblock + mat.HDF5 + bytes(100)), r"7\.3 \(HDF5\).*'-v7'")
+    savemat(tmp_path / "x.mat", {"X": COLUMNS, "y": DIGITS}, format="4")
+    assert_refused(tmp_path / "x.mat", r"no header of a .mat file of version 5.*'-v7'")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +79,7 @@ def test_version_7_3_says_how_to_convert(tmp_path: Path, userblock: bytes) -> No
 def test_other_contents_are_refused_by_name(tmp_path: Path, variables: dict, words: str) -> None:
     for compressed in (False, True):
         savemat(tmp_path / "x.mat", variables, do_compression=compressed)
-        refused(tmp_path / "x.mat", words)
+        assert_refused(tmp_path / "x.mat", words)
 
 
 def test_files_of_matlab_5_3_to_8_are_read_as_scipy_reads_them() -> None:
@@ -113,20 +111,9 @@ def test_every_class_of_numbers_is_read(tmp_path: Path, dtype: str, compressed: 
     assert np.array_equal(array, values)
 
 
-def test_version_4_says_how_to_convert(tmp_path: Path) -> None:
-    savemat(tmp_path / "x.mat", {"X": COLUMNS, "y": DIGITS}, format="4")
-    refused(tmp_path / "x.mat", r"no header of a .mat file of version 5.*'-v7'")
-
-
-def test_a_claim_is_held_against_the_bytes(tmp_path: Path) -> None:
-    path = ex4(tmp_path / "x.mat")
-    data = bytearray(path.read_bytes())
-    data[132:136] = (2**31).to_bytes(4, "little")  # the size of the first variable
-    path.write_bytes(data)
-    refused(path, "claims 2147483648 bytes, more than there are")
-
-
 def test_damage_is_refused(tmp_path: Path) -> None:
     whole = ex4(tmp_path / "x.mat").read_bytes()
     for content in (b"", whole[:60], whole[:200], whole[: len(whole) // 2], whole[:128] + bytes(range(256)) * 4):
-        refused(written(tmp_path / "x.mat", content))
+        assert_refused(write_file(tmp_path / "x.mat", content))
+    large = whole[:132] + (2**31).to_bytes(4, "little") + whole[136:]  # the size of the first variable
+    assert_refused(write_file(tmp_path / "x.mat", large), "claims 2147483648 bytes, more than there are")

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from nnbackprop.data import load
-from tests.support.data_files import npy, refused
+from nnbackprop.data import RawDataset, load
+from tests.support.data_files import assert_refused, npy
 
 IMAGES = np.random.default_rng(2).integers(0, 256, (12, 5, 4))
 LABELS = np.arange(12) % 3
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_keras_names_give_both_parts(tmp_path: Path, save) -> None:
+def test_keras_names_give_both_parts(tmp_path: Path, save: Any) -> None:
     save(tmp_path / "x.npz", x_train=IMAGES.astype(np.uint8), y_train=LABELS, x_test=IMAGES[:4], y_test=LABELS[:4])
     splits = load(tmp_path / "x.npz")
     assert splits.train.image_shape == splits.test.image_shape == (5, 4)
@@ -44,24 +45,22 @@ def test_a_pair_of_npy_files_is_found_from_either(tmp_path: Path) -> None:
         assert np.array_equal(train.inputs, IMAGES.reshape(12, 20))
         assert train.targets.tolist() == LABELS.tolist()
     (tmp_path / "labels.npy").unlink()
-    refused(tmp_path / "images.npy", r"are needed in .*labels\.npy")
+    assert_refused(tmp_path / "images.npy", r"are needed in .*labels\.npy")
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 8), (3, 8, 8, 1), (3, 1, 8, 8), (3, 64)])
-def test_a_channel_axis_of_one_is_dropped(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    x = np.arange(192, dtype=np.uint8).reshape(shape)
-    np.savez(tmp_path / "x.npz", X=x, y=[1, 2, 1])
-    train = load(tmp_path / "x.npz", split=False).train
-    assert train.image_shape == (8, 8)
-    assert train.inputs.ravel().tolist() == list(range(192))
+def test_channel_axis_of_one_is_dropped(shape: tuple[int, ...]) -> None:
+    raw = RawDataset.from_arrays(np.arange(192, dtype=np.uint8).reshape(shape), np.array([1, 2, 1]), "memory")
+    assert raw.image_shape == (8, 8)
+    assert raw.inputs.tolist() == np.arange(192).reshape(3, 64).tolist()
 
 
-def test_integers_are_kept_exactly_in_the_smallest_type(tmp_path: Path) -> None:
-    for values, dtype in (([0, 255], "uint8"), ([-1, 255], "float32"), ([0, 2**24 + 1], "float64")):
-        np.savez(tmp_path / "x.npz", X=np.array([values]), y=[1])
-        inputs = load(tmp_path / "x.npz", split=False).train.inputs
-        assert inputs.dtype == dtype
-        assert inputs.tolist() == [values]
+@pytest.mark.parametrize(
+    ("values", "dtype"), [([0, 255], "uint8"), ([-1, 255], "float32"), ([0, 2**24 + 1], "float64")]
+)
+def test_integers_are_kept_exactly_in_the_smallest_type(values: list[int], dtype: str) -> None:
+    inputs = RawDataset.from_arrays(np.array([values]), np.array([1]), "memory").inputs
+    assert (inputs.dtype, inputs.tolist()) == (dtype, [values])
 
 
 @pytest.mark.parametrize(
@@ -83,7 +82,7 @@ def test_integers_are_kept_exactly_in_the_smallest_type(tmp_path: Path) -> None:
 )
 def test_arrays_that_are_not_a_data_set_are_refused(tmp_path: Path, arrays: dict, words: str) -> None:
     np.savez(tmp_path / "x.npz", **arrays)
-    refused(tmp_path / "x.npz", words)
+    assert_refused(tmp_path / "x.npz", words)
 
 
 @pytest.mark.parametrize(
@@ -103,4 +102,4 @@ def test_headers_are_held_against_the_bytes(tmp_path: Path, member: bytes, words
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("X.npy", member)
         archive.writestr("y.npy", npy("(1,)", b"a"))
-    refused(path, words)
+    assert_refused(path, words)

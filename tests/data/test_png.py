@@ -11,14 +11,16 @@ from PIL import Image
 from nnbackprop.data import limits
 from nnbackprop.data.readers import png
 from tests.support import data_files
-from tests.support.data_files import refused, written
+from tests.support.data_files import assert_refused, write_file
 from tests.support.memory import peak_of
 
 RNG = np.random.default_rng(8)
 
 
 def unfiltered(path: Path, bits: int, colours: int, rows: list[bytes], columns: int) -> Path:
-    return written(path, data_files.png(bits, colours, len(rows), columns, b"".join(b"\0" + row for row in rows)))
+    return write_file(
+        path, data_files.png(bits, colours, len(rows), columns, b"".join(b"\0" + row for row in rows))
+    )
 
 
 @pytest.mark.parametrize(
@@ -56,30 +58,30 @@ def test_palette_images_are_read(tmp_path: Path) -> None:
 def test_an_animation_is_refused(tmp_path: Path) -> None:
     frames = [Image.fromarray(RNG.integers(0, 256, (6, 6), np.uint8)) for _ in range(3)]
     frames[0].save(tmp_path / "x.png", save_all=True, append_images=frames[1:])
-    refused(tmp_path / "x.png", "an animation of 3 images", png.read)
+    assert_refused(tmp_path / "x.png", "an animation of 3 images", png.read)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "JPEG", "BMP", "TIFF", "PPM"])
 def test_another_format_of_the_name_is_refused(tmp_path: Path, kind: str) -> None:
     Image.fromarray(RNG.integers(0, 256, (6, 6), np.uint8)).save(tmp_path / "x.png", kind)
-    refused(tmp_path / "x.png", r"x\.png cannot be read as PNG", png.read)
+    assert_refused(tmp_path / "x.png", r"x\.png cannot be read as PNG", png.read)
 
 
 def test_a_truncated_image_and_a_wrong_checksum_are_refused(tmp_path: Path) -> None:
     whole = unfiltered(tmp_path / "x.png", 8, 0, [RNG.bytes(30)] * 30, 30).read_bytes()
     for length in range(0, len(whole) - 12 - 8, 7):  # up to the checksum of the pixels: what follows holds nothing
-        refused(written(tmp_path / "x.png", whole[:length]), None, png.read)
+        assert_refused(write_file(tmp_path / "x.png", whole[:length]), None, png.read)
     wrong_checksum = whole[:60] + bytes([whole[60] ^ 1]) + whole[61:]
-    refused(written(tmp_path / "x.png", wrong_checksum), None, png.read)
+    assert_refused(write_file(tmp_path / "x.png", wrong_checksum), None, png.read)
 
 
 def test_a_large_image_is_refused_undecoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(limits.ENVIRONMENT_VARIABLE, str(2**20))
-    path = written(tmp_path / "x.png", data_files.png(1, 0, 40_000, 40_000, bytes(5001) * 10_000))
+    path = write_file(tmp_path / "x.png", data_files.png(1, 0, 40_000, 40_000, bytes(5001) * 10_000))
 
     def refuse() -> None:
-        refused(path, r"would take [\d,]+ bytes of memory", png.read)
+        assert_refused(path, r"would take [\d,]+ bytes of memory", png.read)
         words = "40000 x 40000 and this network takes images of 28 x 28"
-        refused(path, words, lambda path: png.read(path, (28, 28)))
+        assert_refused(path, words, lambda path: png.read(path, (28, 28)))
 
     assert peak_of(refuse) < 2**22

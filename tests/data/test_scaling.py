@@ -32,22 +32,17 @@ def test_float_moments_do_not_cancel() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float64"])
-def test_standard_score_has_mean_0_and_deviation_1_over_all_values(dtype: str) -> None:
-    x = fit_scaling("standard", dataset(BYTES.astype(dtype))).apply(BYTES, "float64")
-    assert abs(x.mean()) < 1e-12
-    assert abs(x.std() - 1) < 1e-12
+def test_standard_and_per_feature_subtract_the_mean_and_divide_by_the_deviation(dtype: str) -> None:
+    data = dataset(BYTES.astype(dtype))
+    x = fit_scaling("standard", data).apply(BYTES, "float64")
     np.testing.assert_allclose(x, (BYTES - BYTES.mean()) / BYTES.std(), rtol=1e-10, atol=1e-12)
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "float64"])
-def test_per_feature_score_leaves_constant_features_at_0(dtype: str) -> None:
-    scaling = fit_scaling("per-feature", dataset(BYTES.astype(dtype)))
-    x = scaling.apply(BYTES, "float64")
-    others = [0, 1, 3, 4, 5]
-    np.testing.assert_allclose(x[:, others].mean(axis=0), 0, atol=1e-12)
-    np.testing.assert_allclose(x[:, others].std(axis=0), 1, rtol=1e-12)
-    assert not x[:, 2].any()
-    assert not scaling.apply(np.full((1, 6), 255, np.uint8), "float64")[:, 2].any()
+    per_feature = fit_scaling("per-feature", data)
+    varying = BYTES[:, [0, 1, 3, 4, 5]]
+    x = per_feature.apply(BYTES, "float64")
+    expected = (varying - varying.mean(axis=0)) / varying.std(axis=0)
+    np.testing.assert_allclose(x[:, [0, 1, 3, 4, 5]], expected, rtol=1e-10, atol=1e-12)
+    assert not x[:, 2].any()  # of a constant feature, other values become 0 as well
+    assert not per_feature.apply(np.full((1, 6), 255, np.uint8), "float64")[:, 2].any()
 
 
 @pytest.mark.parametrize("kind", ["standard", "per-feature"])
@@ -65,25 +60,20 @@ def test_a_constant_feature_whose_mean_rounds_is_0() -> None:
         assert not fit_scaling(kind, dataset(x)).apply(x, "float64").any()
 
 
-def test_unit_and_rashid_and_none() -> None:
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("none", [0, 51, 255]), ("unit", [0, 0.2, 1]), ("rashid", [0.01, 0.208, 1.0])],  # x / 255 * 0.99 + 0.01
+)
+def test_bytes_are_divided_by_255(kind: str, expected: list[float]) -> None:
     data = dataset(np.array([[0, 51, 255]], np.uint8))
-    for kind, expected in (
-        ("none", [0, 51, 255]),
-        ("unit", [0, 0.2, 1]),
-        ("rashid", [0.01, 0.208, 1.0]),  # x / 255 * 0.99 + 0.01
-    ):
-        np.testing.assert_allclose(fit_scaling(kind, data).apply(data.inputs, "float64"), [expected], rtol=1e-15)
+    np.testing.assert_allclose(fit_scaling(kind, data).apply(data.inputs, "float64"), [expected], rtol=1e-15)
 
 
-def test_unit_leaves_floats_that_have_their_scale_already() -> None:
-    for values, scale in (
-        ([0.0, 0.5], 1),
-        ([0.0, 1.0], 1),
-        ([-2.0, 25.0], 1),
-        ([0.0, 300.0], 1),
-        ([0.0, 255.0], 1 / 255),
-    ):
-        assert float(fit_scaling("unit", dataset(np.array([values]))).scale) == scale
+@pytest.mark.parametrize(
+    ("values", "scale"), [([0, 0.5], 1), ([0, 1], 1), ([-2, 25], 1), ([0, 300], 1), ([0, 255], 1 / 255)]
+)
+def test_unit_scales_floats_that_are_bytes_alone(values: list[float], scale: float) -> None:
+    assert float(fit_scaling("unit", dataset(np.array([values], float))).scale) == scale
 
 
 def test_apply_computes_in_the_dtype_asked_and_leaves_its_input() -> None:

@@ -17,6 +17,7 @@ from benchmarks import gpu
 from benchmarks.machine import Machine
 from benchmarks.report import page
 from benchmarks.results import RESULTS, Figure, Part, Result, saved
+from benchmarks.rivals.products import CapturedProducts, Products
 from benchmarks.workloads import WORKLOADS
 from nnbackprop.data.catalog import load
 
@@ -79,6 +80,29 @@ def test_a_backend_that_cannot_be_used_is_exit_status_1(monkeypatch: pytest.Monk
     done = command()
     assert done.returncode == 1
     assert "The backend cupy cannot be used here. " in done.stdout
+
+
+@pytest.mark.usefixtures("emulated_device")
+@pytest.mark.parametrize("name", gpu.PARTS)
+def test_every_part_passes_on_the_emulated_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a rehearsal's small network, with fewer replays."""
+    monkeypatch.setattr(gpu, "REPLAYS", 200)
+    monkeypatch.setattr(captured_scan, "STEPS", captured_scan.STEPS)  # the parts set it
+    check = replace(CHECK, backend_name="cupy")
+    check.backend.empty_cache()  # of what tests before it have left: a part has a process of its own
+    part = check.run(name)
+    assert (part.status, part.reason) == ("passed", "")
+    assert part.figures
+
+
+@pytest.mark.usefixtures("emulated_device")
+def test_captured_products_are_those_of_numpy() -> None:
+    problem = replace(CHECK.ours("float64").problem, device="cuda")
+    plain, captured = Products(problem), CapturedProducts(problem, "cupy")
+    for products in (plain, captured):
+        products.run(products.prepare(problem.rows(0, 50)))
+    assert captured.backend.graphs  # type: ignore[attr-defined]
+    np.testing.assert_allclose(captured.backend.to_numpy(captured.state["y"]), plain.y[-1], rtol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
-from backends import Backend, leaves, select, tree_map
+from backends import Backend, BackendError, leaves, select, tree_map
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers import ACTIVATIONS, Dense, Dropout, ReLU
@@ -19,22 +18,18 @@ from nnbackprop.nn.sequential import Residual, Sequential
 from nnbackprop.optim import SGD
 from nnbackprop.training.step import Objective
 from nnbackprop.training.trainer import Trainer
-from tests.support import fake_cupy
 from tests.support.small_runs import clouds
 
 DIGITS = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
 """Half of the distance between 1 and the next number."""
 
 
-@pytest.fixture(params=["numpy", "torch", "jax", "fake cupy"])
-def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
-    if request.param == "fake cupy":
-        pytest.importorskip("ml_dtypes", reason="ml_dtypes is not installed")
-        with fake_cupy.installed(monkeypatch, fake_cupy.Blas()):
-            yield fake_cupy.backend()
-    else:
-        pytest.importorskip(request.param, reason=f"{request.param} is not installed")
-        yield select(request.param)
+@pytest.fixture(params=["numpy", "torch", "jax", "cupy"])
+def library(request: pytest.FixtureRequest) -> Backend:
+    try:
+        return select(request.param)
+    except BackendError as error:
+        pytest.skip(f"{request.param}: {error.reason}")
 
 
 def narrow(backend: Backend, network: Sequential, dtype: str) -> MixedPrecision:

@@ -35,15 +35,16 @@ def test_running_statistics_are_those_of_the_batches() -> None:
     network = Sequential(Dense(3), BatchNorm(), Dense(3))
     trainer = make_trainer(network=network, lr=1e-300, epochs=2, shuffle=False)
     trainer.initialize(clouds())
-    W, b = (np.array(a) for a in (trainer.params[0]["W"], trainer.params[0]["b"]))
+    host = trainer.backend.to_numpy
+    W, b = (np.array(host(trainer.params[0][name])) for name in ("W", "b"))
     mean, var = np.zeros(3), np.ones(3)
     for _ in range(2):
         for begin in range(0, 46, 16):
             z = clouds().inputs[begin : begin + 16] @ W + b
             mean, var = 0.9 * mean + 0.1 * z.mean(axis=0), 0.9 * var + 0.1 * z.var(axis=0, ddof=1)
     trainer.fit(clouds())
-    np.testing.assert_allclose(trainer.params[1]["mean"], mean, rtol=1e-13)
-    np.testing.assert_allclose(trainer.params[1]["var"], var, rtol=1e-13)
+    np.testing.assert_allclose(host(trainer.params[1]["mean"]), mean, rtol=1e-13)
+    np.testing.assert_allclose(host(trainer.params[1]["var"]), var, rtol=1e-13)
 
 
 @pytest.mark.parametrize("norm", NORMS)

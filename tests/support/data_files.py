@@ -15,12 +15,12 @@ from nnbackprop.data import load
 from nnbackprop.errors import DataError
 
 
-def written(path: Path, content: bytes | str) -> Path:
+def write_file(path: Path, content: bytes | str) -> Path:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
 
 
-def refused(path: Path, words: str | None = None, read: Callable[[Path], Any] = load) -> None:
+def assert_refused(path: Path, words: str | None = None, read: Callable[[Path], Any] = load) -> None:
     """Assert that reading `path` raises a DataError that names it and matches `words`."""
     with pytest.raises(DataError, match=words) as error:
         read(path)

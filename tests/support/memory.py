@@ -37,9 +37,9 @@ def peak_of(call: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
-def load_in_a_process(small: Path, large: Path, **environment: str) -> tuple[str, int]:
+def load_in_subprocess(small: Path, large: Path, **environment: str) -> tuple[str, int]:
     """What `load(large)` gives, a shape or an error, and the bytes it takes beyond `load(small)`, on POSIX."""
     command = [sys.executable, "-c", LOAD, small, large]
     done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=True)
-    said, grown = done.stdout.strip().rsplit("\n", 1)
-    return said, int(grown)
+    output, growth = done.stdout.strip().rsplit("\n", 1)
+    return output, int(growth)

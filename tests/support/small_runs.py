@@ -9,7 +9,7 @@ import numpy as np
 
 from backends import Backend, leaves, select
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.nn.layers import Dense, Dropout, Tanh
+from nnbackprop.nn.layers import Dense, Dropout, ReLU, Tanh
 from nnbackprop.nn.losses import SoftmaxCrossEntropy
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Adam
@@ -28,12 +28,31 @@ def clouds(n: int = 46, seed: int = 0, spread: float = 1.0) -> Dataset:
     return Dataset(centres[labels] + spread * rng.standard_normal((n, 2)), labels, ("a", "b", "c"))
 
 
+default_backend = "numpy"
+"""Of small runs for which a test names none; `--backend` sets it."""
+
+
 def make_trainer(backend: Backend | None = None, **options: Any) -> Trainer:
     """Dropout, Adam's moments and, on 46 samples, a last batch of 14: three steps an epoch."""
     given = {"epochs": 4, "batch_size": 16, "dtype": "float64", "seed": 1, **options}
     network = given.pop("network", Sequential(Dense(8), Tanh(), Dropout(0.3), Dense(3)))
     loss, optimizer = given.pop("loss", SoftmaxCrossEntropy()), given.pop("optimizer", Adam())
-    return Trainer(network, loss, optimizer, given.pop("lr", 0.05), backend=backend or select("numpy"), **given)
+    return Trainer(
+        network, loss, optimizer, given.pop("lr", 0.05), backend=backend or select(default_backend), **given
+    )
+
+
+def fit_captured(backend: Backend, optimizer: Any = None, **options: Any) -> Trainer:
+    """A trainer after three epochs with dropout, ragged batches and an evaluation, long enough to be captured."""
+    rng = np.random.default_rng(5)
+    train, test = (
+        Dataset(rng.integers(0, 255, (n, 6), np.uint8), rng.integers(0, 3, n), ("a", "b", "c")) for n in (203, 40)
+    )
+    network = Sequential(Dense(8), ReLU(), Dropout(0.3), Dense(3))
+    options = {"epochs": 3, "batch_size": 4, "lr": 0.01, **options}
+    trainer = Trainer(network, SoftmaxCrossEntropy(), optimizer or Adam(), backend=backend, **options)
+    trainer.fit(train, test=test)
+    return trainer
 
 
 def run_callbacks(

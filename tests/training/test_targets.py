@@ -18,7 +18,7 @@ from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import SGD
 from nnbackprop.training.callbacks import Callback, ChunkEnd, TimeLimit
 from nnbackprop.training.trainer import Trainer
-from tests.support.small_runs import make_trainer
+from tests.support.small_runs import make_trainer, state_arrays
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((46, 3))
@@ -144,7 +144,7 @@ def test_weighted_microbatches_sum_to_the_batch(name: str, parts: int) -> None:
         trainer.initialize(data)
         trainer.step = replace(trainer.step, microbatches=microbatches)
         trainer.fit(data)
-    for a, b in zip(*(leaves(trainer.params) for trainer in trainers), strict=True):
+    for a, b in zip(*map(state_arrays, trainers), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
     assert trainers[0].history[-1].train.loss == pytest.approx(trainers[1].history[-1].train.loss, rel=1e-12)
 
@@ -170,7 +170,7 @@ def test_a_weight_of_two_is_a_sample_twice() -> None:
     trainers = [trainer_of(task, batch_size=None) for _ in range(2)]
     trainers[0].fit(Dataset(X, LABELS, task.classes, weights=weights))
     trainers[1].fit(Dataset(X[twice], LABELS[twice], task.classes))
-    for a, b in zip(*(leaves(trainer.params) for trainer in trainers), strict=True):
+    for a, b in zip(*map(state_arrays, trainers), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
 
 

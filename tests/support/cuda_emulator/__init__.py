@@ -2,5 +2,7 @@
 
 import sys
 
-ACTIVE = f"{__name__}.on_import" in sys.modules
-"""Whether CuPy in this process is on the emulated device: in the environment of `make test-cuda`."""
+
+def active() -> bool:
+    """Whether CuPy in this process is on the emulated device: in the environment of `make test-cuda`."""
+    return f"{__name__}.on_import" in sys.modules

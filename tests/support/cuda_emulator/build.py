@@ -69,10 +69,8 @@ def libraries() -> tuple[Path, Path, Path]:
         _link(cuda, "{ global: cu*; emulat*; local: *; };", sorted(source.glob("*.cpp")))
         _link(lt, "{ global: cublas*; local: *; };", [source / "cublas" / "cublaslt.cpp"])
         refusals = write(cublas.with_name(f"refusals.{os.getpid()}.cpp"), _refusals())
-        version_script = (
-            f"{cublas.name} {{ global: cublas*; local: *; }};"  # CuPy asks for symbols of this version
-        )
-        _link(cublas, version_script, [source / "cublas" / "cublas.cpp", refusals, cuda])
+        versioned = f"{cublas.name} {{ global: cublas*; local: *; }};"  # CuPy asks for symbols of this version
+        _link(cublas, versioned, [source / "cublas" / "cublas.cpp", refusals, cuda])
     return cuda, lt, cublas
 
 
@@ -84,9 +82,11 @@ def _link(library: Path, exported: str, sources: list[Path]) -> None:
 
 
 def write(path: Path, text: str) -> Path:
+    """A file with this text, whole whenever another process sees it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
+    part = path.with_name(f"{path.name}.{os.getpid()}")
+    part.write_text(text, encoding="utf-8")
+    return part.replace(path)
 
 
 def _refusals() -> str:
@@ -96,7 +96,6 @@ def _refusals() -> str:
     wanted = {word for word in listed.stdout.split() if word.startswith("cublas")}
     own = (HERE / "device" / "cublas" / "cublas.cpp").read_text()
     missing = sorted(name for name in (word.split("@")[0] for word in wanted) if f" {name}(" not in own)
-    refusal = (
-        'extern "C" __attribute__((visibility("default"))) int {0}() {{ return emulator_refuse_cublas("{0}"); }}'
-    )
-    return "\n".join(['extern "C" int emulator_refuse_cublas(const char*);', *map(refusal.format, missing)])
+    declaration = 'extern "C" int emulator_refuse_cublas(const char*);'
+    refusal = 'extern "C" int {0}() {{ return emulator_refuse_cublas("{0}"); }}'
+    return "\n".join([declaration, *map(refusal.format, missing)])

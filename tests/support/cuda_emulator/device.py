@@ -1,8 +1,9 @@
-"""The emulated device, for tests: how late its streams run, its memory, and what happened on it."""
+"""The emulated device, for tests: when its streams run, its memory, its failures, and what happened on it."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 from collections import Counter
 from functools import cache
 from typing import Any
@@ -29,13 +30,14 @@ def load() -> ctypes.CDLL:
 
 
 def take_over() -> None:
-    """Patch CuPy's modules, which have been loaded."""
+    """Patch the modules of CuPy, which is loaded."""
     from cupy.cuda import compiler, cub
     from cupy_backends.cuda.api import runtime
 
     for module in (runtime, cub):
         patching.patch(module, load())
     compiler._compile_using_nvrtc_no_warning = kernels.compiler(compiler._compile_using_nvrtc_no_warning)
+    reset()
 
 
 # When streams run
@@ -72,6 +74,25 @@ def set_memory(size: int = 8 * 2**30) -> None:
 def used_memory(device: int = 0) -> int:
     """Bytes that are allocated on a device, by CuPy's pools or for themselves."""
     return load().emulator_used(device)
+
+
+# Failures
+
+
+def answer_products(status: int = 0) -> None:
+    """Let cuBLAS answer each product with this status from now on: 15 is not supported, 0 is success."""
+    ctypes.CDLL("libcublas.so.13").cublas_emulator_answer(status)
+
+
+def reset() -> None:
+    """All memory, products that succeed, nothing has happened; eager streams, unless CUDA_EMULATOR_SEED is set."""
+    if seed := os.environ.get("CUDA_EMULATOR_SEED"):
+        run_in_random_order(int(seed))
+    else:
+        run_eagerly()
+    set_memory()
+    answer_products()
+    forget()
 
 
 # What happened

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from functools import cache
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from .build import CACHE, GXX, HERE, compile_with, digest, site_packages, write
+
+Names = dict[str, str] | None
+"""Instances of templates, such as `f<int>`, and the symbols that NVRTC gives them."""
 
 IMAGE = b"EMULATED:%s\0"
 """What the emulated driver loads as a module: the path of a shared library."""
@@ -26,37 +30,45 @@ def folder() -> Path:
     return CACHE / f"kernels-{digest([*own, *_cupy_headers().glob('cupy/*.cuh')], *FLAGS)}"
 
 
-def compiler(nvrtc: Callable[..., tuple[bytes, Any]]) -> Callable[..., tuple[bytes, None]]:
+def compiler(nvrtc: Callable[..., tuple[bytes, Names]]) -> Callable[..., tuple[bytes, Names]]:
     """The function of CuPy's that compiles a source, which is `nvrtc`, with g++ after it."""
 
-    def compile_twice(source: str, options: tuple[str, ...] = (), *rest: Any, **named: Any) -> tuple[bytes, None]:
-        name = digest([], source, *options)
-        checked = folder() / f"{name}.nvrtc"
+    def compile_twice(
+        source: str,
+        options: tuple[str, ...] = (),
+        arch: str | None = None,
+        filename: str = "kern.cu",
+        name_expressions: tuple[str, ...] | None = None,
+        *rest: Any,
+    ) -> tuple[bytes, Names]:
+        key = digest([], source, *options, *(name_expressions or ()))
+        checked = folder() / f"{key}.nvrtc.json"
         if not checked.exists():
-            nvrtc(source, options, *rest, **named)
-            checked.touch()
-        return IMAGE % bytes(host_library(source, name, options)), None
+            _, names = nvrtc(source, options, arch, filename, name_expressions, *rest)
+            write(checked, json.dumps(names))
+        names = json.loads(checked.read_text())
+        return IMAGE % bytes(host_library(source, key, options, names)), names
 
     return compile_twice
 
 
-def host_library(source: str, name: str, options: tuple[str, ...] = ()) -> Path:
+def host_library(source: str, key: str, options: tuple[str, ...], names: Names) -> Path:
     """A shared library with the source's kernels, as the emulated driver calls them."""
-    library = folder() / f"{name}.so"
+    library = folder() / f"{key}.so"
     if not library.exists():
-        kernels = dict.fromkeys(_KERNEL.findall(source))
+        kernels = names or {kernel: kernel for kernel in _KERNEL.findall(source)}
         one_thread = "CUPY_FOR" in source and not _SYNCHRONISES.search(source)
         lines = [
             '#include "cupy_headers.h"',
             "#define EMULATOR_ONE_THREAD" if one_thread else "",
             '#include "launch.h"',
             source,
-            *(f"EMULATOR_EXPORT({kernel})" for kernel in kernels),
+            *(f"EMULATOR_EXPORT({symbol}, {kernel})" for kernel, symbol in kernels.items()),
         ]
         cpp = write(library.with_suffix(".cpp"), "\n".join(lines))
         defined = [option for option in options if option.startswith("-D")]
         command = [*GXX, *FLAGS, f"-I{precompiled().parent}", *_include(), *defined]
-        compile_with(command, library, cpp, log=f"The kernel {', '.join(kernels)} does not compile by g++ ({cpp})")
+        compile_with(command, library, cpp, log=f"g++ does not compile {', '.join(kernels)} ({cpp})")
     return library
 
 

@@ -41,20 +41,46 @@ void reduce(const void* input, void* output, size_t segments, size_t length, int
   }
 }
 
+// cub::KeyValuePair
+template <class T>
+struct Pair {
+  int key;
+  T value;
+};
+
+// The first of the least or largest; NaN is beyond any other number.
+template <class T>
+void argument_of(const void* input, void* output, size_t segments, size_t length, int operation) {
+  auto* x = static_cast<const T*>(input);
+  for (size_t s = 0; s < segments; s++, x += length) {
+    size_t best = 0;
+    for (size_t i = 1; i < length && x[best] == x[best]; i++) {
+      bool nan = x[i] != x[i], beyond = operation == argmin ? x[i] < x[best] : x[i] > x[best];
+      if (nan || beyond) best = i;
+    }
+    static_cast<Pair<T>*>(output)[s] = {int(best), x[best]};
+  }
+}
+
+template <class T>
+decltype(&reduce<T>) reduction(int operation) {
+  return operation == argmin || operation == argmax ? argument_of<T> : reduce<T>;
+}
+
 void launch(const char* what, const void* x, void* y, size_t segments, size_t length, void* stream, int operation,
             int type) {
-  bool known = operation == sum || operation == min || operation == max || operation == prod;
-  decltype(&reduce<float>) by_type = type == int32     ? reduce<int>
-                                     : type == int64   ? reduce<int64_t>
-                                     : type == float16 ? reduce<_Float16>
-                                     : type == float32 ? reduce<float>
-                                     : type == float64 ? reduce<double>
-                                                       : nullptr;
-  if (!known || !by_type) {
+  bool known = operation <= argmax || operation == prod;
+  auto run = type == int32     ? reduction<int>(operation)
+             : type == int64   ? reduction<int64_t>(operation)
+             : type == float16 ? reduction<_Float16>(operation)
+             : type == float32 ? reduction<float>(operation)
+             : type == float64 ? reduction<double>(operation)
+                               : nullptr;
+  if (!known || !run) {
     fail(cudaErrorNotSupported, std::string(what) + " of this kind is not emulated");
     return;
   }
-  enqueue(stream_of(stream), what, [=] { by_type(x, y, segments, length, operation); });
+  enqueue(stream_of(stream), what, [=] { run(x, y, segments, length, operation); });
 }
 
 }  // namespace

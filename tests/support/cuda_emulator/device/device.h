@@ -34,6 +34,7 @@ struct Stream {
   int device = 0;
   bool blocking = true;  // waits for the null stream, and the null stream for it
   bool null = false;
+  bool destroyed = false;
   double speed = 1;  // the chance to be next, where the order is drawn
   std::deque<Work> queue;
   uint64_t asked = 0, done = 0;

@@ -95,6 +95,11 @@ EXPORT const char* emulator_report(const char* which, const Graph* graph) {
   return text.c_str();
 }
 
+EXPORT void emulator_count(const char* what) {
+  Lock lock(mutex);
+  count(what);
+}
+
 EXPORT void emulator_forget() {
   Lock lock(mutex);
   notes.clear();

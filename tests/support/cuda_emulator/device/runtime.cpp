@@ -10,7 +10,7 @@
 #undef cudaGetDeviceProperties
 
 EXPORT void emulator_add_stream(emulator::Stream* stream);
-EXPORT void emulator_remove_stream(emulator::Stream* stream);
+EXPORT void emulator_destroy_stream(emulator::Stream* stream);
 
 namespace emulator {
 
@@ -154,8 +154,7 @@ EXPORT cudaError_t emulated_cudaStreamCreateWithPriority(Stream** made, unsigned
 
 EXPORT cudaError_t emulated_cudaStreamDestroy(Stream* stream) {
   Lock lock(mutex);
-  drain(stream);
-  emulator_remove_stream(stream);  // not deleted: captures and work may still name it
+  emulator_destroy_stream(stream);
   return cudaSuccess;
 }
 

@@ -41,6 +41,7 @@ bool step() {
   next->queue.pop_front();
   work.run();
   next->done++;
+  if (next->destroyed && next->queue.empty()) of_device[next->device].erase(next);
   return true;
 }
 
@@ -134,4 +135,8 @@ EXPORT void emulator_add_stream(Stream* stream) {
   of_device[stream->device].insert(stream);
 }
 
-EXPORT void emulator_remove_stream(Stream* stream) { of_device[stream->device].erase(stream); }
+// What it has been asked for is still done. It is not deleted: captures and other work may name it.
+EXPORT void emulator_destroy_stream(Stream* stream) {
+  stream->destroyed = true;
+  if (stream->queue.empty()) of_device[stream->device].erase(stream);
+}

@@ -128,8 +128,9 @@ struct EmulatorCall<void (*)(A...)> {
   }
 };
 
-#define EMULATOR_EXPORT(name)                                                             \
-  extern "C" void emulated_run_##name(void** parameters, const unsigned* dimensions) {    \
-    EmulatorCall<decltype(&name)>::run(&name, parameters, dimensions);                    \
-  }                                                                                       \
-  extern "C" int emulated_sizes_##name(size_t* out) { return EmulatorCall<decltype(&name)>::sizes(out); }
+// The kernel may be an instance of a template, whose name has commas.
+#define EMULATOR_EXPORT(symbol, ...)                                                        \
+  extern "C" void emulated_run_##symbol(void** parameters, const unsigned* dimensions) {    \
+    EmulatorCall<decltype(&__VA_ARGS__)>::run(&__VA_ARGS__, parameters, dimensions);        \
+  }                                                                                         \
+  extern "C" int emulated_sizes_##symbol(size_t* out) { return EmulatorCall<decltype(&__VA_ARGS__)>::sizes(out); }

@@ -7,6 +7,7 @@
 
 EXPORT int emulator_enqueue(void* stream, const char* what, void (*run)(void*), void* argument, size_t size);
 EXPORT int emulator_on_device(const void* address);
+EXPORT void emulator_count(const char* what);
 
 namespace {
 
@@ -44,9 +45,11 @@ struct Bfloat16 {
 };
 
 struct Handle {
-  void* stream = nullptr;
+  void *stream = nullptr, *workspace = nullptr;
   int pointer_mode = 0, math_mode = 0;
 };
+
+int answer_to_products = ok;
 
 // C = alpha op(A) op(B) + beta C, stored by columns; op transposes where `ta`, or `tb`, is set.
 struct Gemm {
@@ -96,8 +99,35 @@ void multiply(void* argument) {
   }
 }
 
+// `count` products of matrices whose addresses lie on the device.
+struct Addresses {
+  Gemm gemm;
+  int count;
+  const void *const *a, *const *b;
+  void* const* c;
+};
+
+template <class T>
+void multiply_at(void* argument) {
+  auto& given = *static_cast<Addresses*>(argument);
+  for (int k = 0; k < given.count; k++) {
+    Gemm gemm = given.gemm;
+    gemm.a = given.a[k];
+    gemm.b = given.b[k];
+    gemm.c = given.c[k];
+    multiply_one<T, T>(gemm);
+  }
+}
+
+int launch_at(Handle* handle, const char* what, Addresses given, void (*run)(void*)) {
+  for (const void* list : {static_cast<const void*>(given.a), static_cast<const void*>(given.b), static_cast<const void*>(given.c)})
+    if (!emulator_on_device(list)) return execution_failed;
+  return emulator_enqueue(handle->stream, what, run, &given, sizeof given) ? execution_failed : ok;
+}
+
 int launch(Handle* handle, const char* what, Batch batch, void (*run)(void*)) {
   if (!handle) return not_initialized;
+  if (answer_to_products) return answer_to_products;
   Gemm& gemm = batch.first;
   bool sizes = gemm.m >= 0 && gemm.n >= 0 && gemm.k >= 0 && gemm.lda >= std::max(1, gemm.ta ? gemm.k : gemm.m) &&
                gemm.ldb >= std::max(1, gemm.tb ? gemm.n : gemm.k) && gemm.ldc >= std::max(1, gemm.m);
@@ -140,6 +170,8 @@ EXPORT int cublasGetVersion_v2(Handle*, int* version) {
 
 EXPORT int cublasSetStream_v2(Handle* handle, void* stream) {
   handle->stream = stream;
+  handle->workspace = nullptr;  // as the manual says
+  emulator_count("cublasSetStream");
   return ok;
 }
 
@@ -148,8 +180,11 @@ EXPORT int cublasGetStream_v2(Handle* handle, void** stream) {
   return ok;
 }
 
-EXPORT int cublasSetWorkspace_v2(Handle*, void* workspace, size_t) {
-  return uintptr_t(workspace) % 256 || !emulator_on_device(workspace) ? invalid_value : ok;
+EXPORT int cublasSetWorkspace_v2(Handle* handle, void* workspace, size_t) {
+  if (uintptr_t(workspace) % 256 || !emulator_on_device(workspace)) return invalid_value;
+  handle->workspace = workspace;
+  emulator_count("cublasSetWorkspace");
+  return ok;
 }
 
 EXPORT int cublasSetMathMode(Handle* handle, int mode) {
@@ -195,8 +230,9 @@ EXPORT int cublasGemmStridedBatchedEx(Handle* handle, int ta, int tb, int m, int
     return double(*static_cast<const float*>(at));
   };
   Gemm gemm{ta != 0, tb != 0, m, n, k, number(alpha), number(beta), a, b, c, lda, ldb, ldc};
-  return launch(handle, compute == in_tf32 ? "cublasGemmEx in TF32" : "cublasGemmEx",
-                {gemm, count, stride_a, stride_b, stride_c}, run);
+  const char* what = compute == in_tf32 ? "cublasGemmEx in TF32" : "cublasGemmEx";
+  if (handle && !handle->workspace) emulator_count("products without a workspace of the caller's");
+  return launch(handle, what, {gemm, count, stride_a, stride_b, stride_c}, run);
 }
 
 EXPORT int cublasGemmEx(Handle* handle, int ta, int tb, int m, int n, int k, const void* alpha, const void* a, int a_type,
@@ -216,3 +252,20 @@ EXPORT int cublasDgemm_v2(Handle* handle, int ta, int tb, int m, int n, int k, c
   return cublasGemmEx(handle, ta, tb, m, n, k, alpha, a, real_double, lda, b, real_double, ldb, beta, c, real_double, ldc,
                       in_double, -1);
 }
+
+EXPORT int cublasSgemmBatched(Handle* handle, int ta, int tb, int m, int n, int k, const float* alpha,
+                              const void* const* a, int lda, const void* const* b, int ldb, const float* beta,
+                              void* const* c, int ldc, int count) {
+  Gemm gemm{ta != 0, tb != 0, m, n, k, *alpha, *beta, nullptr, nullptr, nullptr, lda, ldb, ldc};
+  return launch_at(handle, "cublasSgemmBatched", {gemm, count, a, b, c}, multiply_at<float>);
+}
+
+EXPORT int cublasDgemmBatched(Handle* handle, int ta, int tb, int m, int n, int k, const double* alpha,
+                              const void* const* a, int lda, const void* const* b, int ldb, const double* beta,
+                              void* const* c, int ldc, int count) {
+  Gemm gemm{ta != 0, tb != 0, m, n, k, *alpha, *beta, nullptr, nullptr, nullptr, lda, ldb, ldc};
+  return launch_at(handle, "cublasDgemmBatched", {gemm, count, a, b, c}, multiply_at<double>);
+}
+
+// What every product is answered from now on, for tests; 0 is success.
+EXPORT void cublas_emulator_answer(int status) { answer_to_products = status; }
