@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.cuda_emulator import nodes
+
 
 @pytest.fixture
 def cupy(emulated_device: Any) -> Any:
@@ -175,6 +177,14 @@ def test_a_captured_event_cannot_be_waited_for(cupy: Any) -> None:
         event = stream.record()
         with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="CapturedEvent"):
             event.synchronize()
+
+
+def test_the_nodes_of_w1_are_listed_by_kernel(emulated_device: Any) -> None:
+    found = {steps: emulated_device.nodes(graph.graph) for steps, graph in nodes.graphs()}
+    assert set(found) == {1, 16}
+    for steps, names in found.items():
+        assert names.count("cublasGemmEx") == 11 * steps  # z, dW and db of three layers, dx of two
+        assert names.count("sgd_kernel") == 6 * steps
 
 
 # Memory and kernels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections import Counter
 from functools import cache
 from typing import Any
@@ -29,13 +30,14 @@ def load() -> ctypes.CDLL:
 
 
 def take_over() -> None:
-    """Patch CuPy's modules, which have been loaded."""
+    """Patch the modules of CuPy, which is loaded."""
     from cupy.cuda import compiler, cub
     from cupy_backends.cuda.api import runtime
 
     for module in (runtime, cub):
         patching.patch(module, load())
     compiler._compile_using_nvrtc_no_warning = kernels.compiler(compiler._compile_using_nvrtc_no_warning)
+    reset()
 
 
 # When streams run
@@ -83,8 +85,11 @@ def answer_products(status: int = 0) -> None:
 
 
 def reset() -> None:
-    """Streams that run eagerly, all memory, products that succeed; nothing has happened."""
-    run_eagerly()
+    """All memory, products that succeed, nothing has happened; eager streams, unless CUDA_EMULATOR_SEED is set."""
+    if seed := os.environ.get("CUDA_EMULATOR_SEED"):
+        run_in_random_order(int(seed))
+    else:
+        run_eagerly()
     set_memory()
     answer_products()
     forget()

@@ -13,7 +13,7 @@ from nnbackprop import Dataset, Trainer
 
 from . import device
 
-SAMPLES = 120 * 100
+SAMPLES = 120 * 35  # twice a graph of 16 steps, and single ones
 
 
 def graphs() -> list[tuple[int, Any]]:
@@ -22,7 +22,7 @@ def graphs() -> list[tuple[int, Any]]:
     images = rng.integers(0, 256, (SAMPLES, 784), np.uint8)
     data = Dataset(images, rng.integers(0, 10, SAMPLES, np.int32), tuple("0123456789"))
     backend: Any = select("cupy")
-    trainer = Trainer(w1.network, w1.loss, w1.optimizer, w1.lr, backend=backend, batch_size=w1.batch, epochs=2)
+    trainer = Trainer(w1.network, w1.loss, w1.optimizer, w1.lr, backend=backend, batch_size=w1.batch, epochs=4)
     trainer.fit(data)
     return sorted(backend._captured.graphs(), key=lambda found: found[0])
 
