@@ -1,4 +1,4 @@
-"""What a run found: slices of time by rival, and figures of a GPU; kept as JSON in benchmarks/results.
+"""What a run measured: times by rival, and figures of a GPU; kept as JSON in benchmarks/results.
 
 Plain dataclasses, as a machine with a GPU may have no more than NumPy and CuPy.
 """
@@ -10,17 +10,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
 from .machine import Machine
 from .rivals import Kind
 
 RESULTS = Path(__file__).parent / "results"
 
-Status = Literal["passed", "failed", "skipped"]
-
-OTHERS_LIMIT = 0.1
-"""Cores' worth of other processes' work, on the cores we use, that spoils a slice."""
+MAX_OTHER_LOAD = 0.1
+"""Cores' worth of other processes' work, on the cores we use, above which a slice is disturbed."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +30,13 @@ class Slice:
     others: float
 
     @property
-    def spoilt(self) -> bool:
-        return self.others > OTHERS_LIMIT
+    def disturbed(self) -> bool:
+        return self.others > MAX_OTHER_LOAD
 
 
 @dataclass(frozen=True)
 class Row:
-    """A rival at a workload: a slice a round."""
+    """A rival at a workload: a slice for each round."""
 
     rival: str
     title: str
@@ -46,13 +44,9 @@ class Row:
     slices: tuple[Slice, ...]
 
     @property
-    def left_out(self) -> int:
-        """Slices that do not count: the spoilt ones, unless all are, and then all of them count."""
-        return 0 if self.all_spoilt else sum(s.spoilt for s in self.slices)
-
-    @property
-    def all_spoilt(self) -> bool:
-        return all(s.spoilt for s in self.slices)
+    def disturbed(self) -> int:
+        """Slices that do not count; if all are disturbed, all count."""
+        return sum(s.disturbed for s in self.slices)
 
     @property
     def seconds(self) -> list[float]:
@@ -65,22 +59,23 @@ class Row:
 
 
 def _rounds(*rows: Row) -> list[int]:
-    """The rounds that no other process spoilt for any of these, or all where there is no such round."""
+    """The rounds in which no slice of these rows is disturbed, or all where there is no such round."""
     rounds = range(len(rows[0].slices))
-    return [i for i in rounds if not any(row.slices[i].spoilt for row in rows)] or list(rounds)
+    return [i for i in rounds if not any(row.slices[i].disturbed for row in rows)] or list(rounds)
 
 
 @dataclass(frozen=True)
 class Check:
-    """How far a rival is from us after the same steps, relative: its weights by norm, or its loss.
+    """How far a rival is from us: ||a - b|| / ||b|| of its worst tensor, or of its loss.
 
-    None is NaN, infinity, or weights of other shapes.
+    `step` is the last, or where the check fails the first beyond the limit. `difference` is None for NaN, infinity
+    or another shape.
     """
 
     rival: str
     title: str
-    by: Literal["weights", "loss"]
-    steps: int
+    tensor: str
+    step: int
     difference: float | None
     limit: float
 
@@ -100,14 +95,14 @@ class Absent:
 
 @dataclass(frozen=True)
 class Timing:
-    """A workload: its rows, who could not take part, the checks that came first. `us` is the row compared with."""
+    """A workload: its rows, who could not take part, the checks that came first."""
 
     workload: str
+    label: str
     title: str
     unit: str
     steps: int
     on_gpu: bool
-    us: str
     rows: tuple[Row, ...]
     absent: tuple[Absent, ...]
     checks: tuple[Check, ...]
@@ -117,43 +112,42 @@ class Timing:
         """Rivals that do not compute the same."""
         return tuple(check for check in self.checks if not check.passed)
 
+    @property
+    def base(self) -> Row:
+        """The row that others are compared with: the first of our own."""
+        return next(row for row in self.rows if row.kind == "ours")
+
     def row(self, rival: str) -> Row | None:
         return next((row for row in self.rows if row.rival == rival), None)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A fact in words, or a number; a median where `low` and `high`, the least and the greatest, are given.
-
-    A number above its `limit` fails its part. `goal` is what was hoped for, in words, and fails nothing.
-    """
+    """A number, or a median with the least and the greatest; a number above its `limit` fails its part."""
 
     what: str
-    value: float | str
+    value: float
     unit: str = ""
     low: float | None = None
     high: float | None = None
     limit: float | None = None
-    goal: str = ""
 
     @classmethod
-    def of(cls, what: str, values: Sequence[float], unit: str, **further: Any) -> Figure:
-        """The median of `values`."""
-        return cls(what, median(values), unit, min(values), max(values), **further)
+    def median(cls, what: str, values: Sequence[float], unit: str) -> Figure:
+        return cls(what, median(values), unit, min(values), max(values))
 
     @property
-    def holds(self) -> bool:
+    def passed(self) -> bool:
         """Whether it is within its limit, as NaN is not."""
-        return self.limit is None or (not isinstance(self.value, str) and self.value <= self.limit)
+        return self.limit is None or self.value <= self.limit
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a GPU's check: what it found, as far as it came, and why it failed or was skipped."""
+    """A part of a GPU's check: what it measured, as far as it came, and why it failed or was skipped."""
 
     name: str
-    status: Status
-    seconds: float
+    status: Literal["passed", "failed", "skipped"]
     figures: tuple[Figure, ...] = ()
     reason: str = ""
 
@@ -176,11 +170,9 @@ class Result:
 
     @property
     def rivals(self) -> dict[str, Row]:
-        """A row of each rival, in the order of their first."""
-        found: dict[str, Row] = {}
-        for row in (row for timing in self.timings for row in timing.rows):
-            found.setdefault(row.rival, row)
-        return found
+        """The first row of each rival."""
+        rows = [row for timing in self.timings for row in timing.rows]
+        return {**{row.rival: row for row in rows}, **{row.rival: row for row in reversed(rows)}}
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
@@ -194,7 +186,6 @@ class Result:
 
 
 def saved() -> list[Result]:
-    """One result a machine: GPUs first, then OpenBLAS's own choice of kernels, and of these the newest."""
-    found = [Result.from_json(path.read_bytes()) for path in sorted(RESULTS.glob("*.json"))]
-    order = [(r.machine.gpu is not None, r.machine.coretype is None, r.date) for r in found]
-    return [found[i] for i in sorted(range(len(found)), key=order.__getitem__, reverse=True)]
+    """The kept results, one a machine: GPUs first, then the newest."""
+    found = [Result.from_json(path.read_bytes()) for path in RESULTS.glob("*.json")]
+    return sorted(found, key=lambda r: (r.machine.gpu is not None, r.date, r.machine.name), reverse=True)

@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, which need not be installed
-from backends import BackendError, select
-from benchmarks import gpu
+from backends import BackendError
+from benchmarks.gpu import PARTS, GpuCheck
 from benchmarks.machine import Machine
 from benchmarks.report import page
 from benchmarks.results import RESULTS, Absent, Part, Result, Timing
@@ -34,68 +33,65 @@ SECONDS = 8 * 60.0
 PART_SECONDS = 150.0
 """A part is ended after this."""
 
-say = partial(print, flush=True)
-
 
 def main() -> int:
-    """Run every part and the suite, print the page, and keep what a GPU did."""
+    """Run every part and the suite, print the page, and keep the result of a GPU."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", default="cupy", help="numpy, cupy, torch, jax or strict (default: cupy)")
     parser.add_argument("--device", help="such as cuda:1 (default: the backend's first)")
     parser.add_argument("--data", default="mnist", help="a folder with MNIST (default: the package's own)")
-    setting = gpu.Setting(**vars(parser.parse_args()))
+    options = parser.parse_args()
+    check = GpuCheck(options.backend, options.device, options.data)
     try:
-        backend = select(setting.backend, setting.device)
+        backend = check.backend
     except BackendError as error:
-        say(f"The backend {setting.backend} cannot be used here. {error}")
+        print(f"The backend {options.backend} cannot be used here. {error}")
         return 1
-    on_gpu = setting.on_gpu
-    result = check(
-        setting, backend.device if on_gpu else "cpu", (backend.description or backend.device) if on_gpu else None
-    )
-    say(f"\n{page(result)}")
-    if on_gpu:
-        path = RESULTS / result.machine.file_name
-        write_atomically(path, result.to_json().encode())
-        write_atomically(path.with_suffix(".md"), page(result).encode())
-    say(f"Kept: {path}" if on_gpu else "Nothing is kept: no part of it ran on a GPU.")
+    gpu = (backend.description or backend.device) if check.on_gpu else None
+    result = run_all(check, backend.device if gpu else "cpu", gpu)
+    print(f"\n{page(result)}")
+    if not gpu:
+        print("Nothing is kept: no part of it ran on a GPU.")
+        return int(not result.passed)
+    path = RESULTS / result.machine.file_name
+    write_atomically(path, result.to_json().encode())
+    write_atomically(path.with_suffix(".md"), page(result).encode())
+    print(f"Wrote {path}")
     return int(not result.passed)
 
 
-def check(setting: gpu.Setting, device: str, about: str | None) -> Result:
+def run_all(check: GpuCheck, device: str, gpu: str | None) -> Result:
     """The parts and the suite, in the order of what matters, until the time is up."""
     until, timings, absent = time.monotonic() + SECONDS, list[Timing](), dict[str, Absent]()
 
-    def suite(name: str, seconds: float, workloads: Sequence[str], tf32: bool = False) -> Part:
-        if tf32 and device == "cpu":
-            return Part(name, "skipped", 0.0, reason="TF32 is a precision of NVIDIA GPUs")
-        names = ("numpy", "products") if device == "cpu" else tuple(RIVALS)
-        begin = time.monotonic()
+    def suite(name: str, workloads: Sequence[str], tf32: bool = False) -> Part:
+        if tf32 and not gpu:
+            return Part(name, "skipped", reason="TF32 is a precision of NVIDIA GPUs")
+        names = tuple(RIVALS) if gpu else ("numpy", "products")
         try:
-            found, gone = run_suite(workloads, device, tf32=tf32, quick=True, names=names, say=say, until=until)
+            timed, missing = run_suite(workloads, device, tf32=tf32, quick=True, names=names, until=until)
         except NnbackpropError as error:
-            return Part(name, "failed", time.monotonic() - begin, reason=str(error))
-        timings.extend(found)
-        absent.update({one.rival: one for one in gone})
-        return Part(name, "passed", time.monotonic() - begin)
+            return Part(name, "failed", reason=str(error))
+        timings.extend(timed)
+        absent.update({one.rival: one for one in missing})
+        return Part(name, "passed")
 
-    part = {name: partial(gpu.run, setting=setting) for name in gpu.PARTS}
-    calls: dict[str, Callable[..., Part]] = {
-        **{name: part.pop(name) for name in ("parity", "gradients", "captures")},
-        "times in float32": partial(suite, workloads=("W1", "W4", "W1n", "W2", "W3") if about else ("W2",)),
-        "times in TF32": partial(suite, workloads=("W1", "W4"), tf32=True),
-        **part,
-    }
     parts = list[Part]()
-    for name, call in calls.items():
+    for name in ("parity", "gradients", "captures", "times in float32", "times in TF32", "streaming", "memory"):
         left = until - time.monotonic()
-        late = Part(name, "skipped", 0.0, reason=f"{SECONDS / 60:.0f} minutes were over")
-        parts.append(call(name, seconds=min(left, PART_SECONDS)) if left > 0 else late)
-        say(f"{parts[-1].status:<8} {name} ({parts[-1].seconds:.1f} s) {parts[-1].reason}".rstrip())
+        if left <= 0:
+            part = Part(name, "skipped", reason=f"{SECONDS / 60:.0f} minutes were over")
+        elif name in PARTS:
+            part = check.run_in_process(name, min(left, PART_SECONDS))
+        elif name == "times in TF32":
+            part = suite(name, ("W1", "W4"), tf32=True)
+        else:
+            part = suite(name, ("W1", "W4", "W1n", "W2", "W3") if gpu else ("W2",))
+        parts.append(part)
+        print(f"{part.status:<8} {name} {part.reason}".rstrip(), flush=True)
     command = " ".join(["python", "scripts/gpu_check.py", *sys.argv[1:]])
     today = datetime.now(UTC).date().isoformat()
-    machine = Machine.here(gpu=about)
-    return Result(command, today, machine, tuple(timings), tuple(absent.values()), tuple(parts))
+    return Result(command, today, Machine.here(gpu=gpu), tuple(timings), tuple(absent.values()), tuple(parts))
 
 
 if __name__ == "__main__":

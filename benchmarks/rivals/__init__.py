@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, Literal, Protocol
 
@@ -38,10 +38,10 @@ class Entry:
     title: str
     module: str
     needs: str
-    kind: Kind = "rival"
-    options: dict[str, Any] = field(default_factory=dict)
-    workloads: Sequence[str] = ("W1", "W1n", "W1a", "W2", "W3", "W4")
     devices: Sequence[str] = ("cpu",)
+    options: dict[str, Any] = field(default_factory=dict)
+    kind: Kind = "rival"
+    workloads: Sequence[str] = ("W1", "W1n", "W1a", "W2", "W3", "W4")
     blocked: str | None = None
 
     def make(self, problem: Problem) -> Rival:
@@ -49,43 +49,29 @@ class Entry:
         return import_module(f"benchmarks.rivals.{self.module}").make(problem, **self.options)
 
 
-def _ours(title: str, backend: str, needs: str = "", devices: Sequence[str] = ("cpu",), **further: Any) -> Entry:
-    options = {"backend": backend, **further.pop("options", {})}
-    return Entry(
-        f"nnbackprop, {title}", "nnbackprop_steps", needs or backend, "ours", options, devices=devices, **further
-    )
+def _ours(title: str, backend: str, devices: Sequence[str], needs: str = "", **options: Any) -> Entry:
+    options["backend"] = backend
+    return Entry(f"nnbackprop, {title}", "nnbackprop_steps", needs or backend, devices, options, "ours")
 
 
-ANY, CUDA = ("cpu", "cuda"), ("cuda",)
-PLAIN = ("W1n", "W1a")
+CPU, ANY, CUDA = ("cpu",), ("cpu", "cuda"), ("cuda",)
 RIVALS = {
-    "numpy-fast": _ours("NumPy and numba", "numpy", "numba"),
-    "numpy": _ours("NumPy", "numpy", blocked="numba"),
-    "cupy": _ours("CuPy", "cupy", devices=CUDA),
-    "cupy-single": _ours("CuPy, graphs of 1 step", "cupy", devices=CUDA, options={"graph_steps": 1}),
-    "cupy-eager": _ours("CuPy, kernel by kernel", "cupy", devices=CUDA, options={"eager": True}),
-    "jax": _ours("JAX arrays", "jax", devices=ANY),
-    "torch": _ours("PyTorch arrays", "torch", devices=ANY),
-    "products": Entry("the matrix products alone, NumPy", "products", "numpy", "floor"),
-    "cublas": Entry("the matrix products alone, cuBLAS", "products", "cupy", "floor", devices=CUDA),
+    "numpy-fast": _ours("NumPy and numba", "numpy", CPU, needs="numba"),
+    "numpy": replace(_ours("NumPy", "numpy", CPU), blocked="numba"),
+    "cupy": _ours("CuPy", "cupy", CUDA),
+    "cupy-single": _ours("CuPy, graphs of 1 step", "cupy", CUDA, graph_steps=1),
+    "cupy-eager": _ours("CuPy, kernel by kernel", "cupy", CUDA, eager=True),
+    "jax": _ours("JAX arrays", "jax", ANY),
+    "torch": _ours("PyTorch arrays", "torch", ANY),
+    "products": Entry("matrix products only, NumPy", "products", "numpy", kind="floor"),
+    "cublas": Entry("matrix products only, cuBLAS", "products", "cupy", CUDA, {"backend": "cupy"}, "floor"),
     "tutorial": Entry("plain NumPy, as in tutorials", "tutorial", "numpy"),
-    "torch-eager": Entry("PyTorch, eager", "torch_rival", "torch", devices=ANY),
-    "torch-fused": Entry("PyTorch, fused optimizer", "torch_rival", "torch", options={"fused": True}, devices=ANY),
-    "torch-graph-1": Entry(
-        "PyTorch, a CUDA graph of 1 step", "torch_rival", "torch", options={"graph": 1}, devices=CUDA
-    ),
-    "torch-graph-10": Entry(
-        "PyTorch, a CUDA graph of 10 steps", "torch_rival", "torch", options={"graph": 10}, devices=CUDA
-    ),
-    "torch-compile": Entry(
-        "PyTorch, compile reduce-overhead",
-        "torch_rival",
-        "torch",
-        options={"fused": True, "compiled": True},
-        devices=CUDA,
-    ),
-    "jax-jit": Entry("JAX autodiff, jit", "jax_rival", "jax", options={"scan": False}, devices=CUDA),
-    "jax-grad": Entry("JAX autodiff, jit and scan", "jax_rival", "jax", devices=ANY),
-    "keras": Entry("Keras on JAX", "keras_rival", "keras", workloads=("W1", *PLAIN)),
-    "sklearn": Entry("scikit-learn", "sklearn_rival", "sklearn", workloads=PLAIN),
+    "torch-eager": Entry("PyTorch, eager", "torch_rival", "torch", ANY),
+    "torch-fused": Entry("PyTorch, fused optimizer", "torch_rival", "torch", ANY, {"fused": True}),
+    "torch-graph": Entry("PyTorch, a CUDA graph of 10 steps", "torch_rival", "torch", CUDA, {"graph_steps": 10}),
+    "torch-compile": Entry("PyTorch, torch.compile", "torch_rival", "torch", CUDA, {"compiled": True}),
+    "jax-jit": Entry("JAX autodiff, jit", "jax_rival", "jax", CUDA, {"scan": False}),
+    "jax-grad": Entry("JAX autodiff, jit and scan", "jax_rival", "jax", ANY),
+    "keras": Entry("Keras on JAX", "keras_rival", "keras", workloads=("W1", "W1n", "W1a")),
+    "sklearn": Entry("scikit-learn", "sklearn_rival", "sklearn", workloads=("W1n", "W1a")),
 }

@@ -22,19 +22,19 @@ class Jax:
         kind, _, index = problem.device.partition(":")
         self.device = jax.devices(kind)[int(index or 0)]
         self.length = problem.workload.chunk_on(problem.device) if scan else 1
-        self.x, self.t = self.put((problem.x, problem.t))
+        self.x, self.t = self.to_device((problem.x, problem.t))
         params = tuple(problem.weights)
         zeros = jax.tree.map(np.zeros_like, params)
-        self.state = self.put((params, zeros, zeros, np.int32(0)))
+        self.state = self.to_device((params, zeros, zeros, np.int32(0)))
         self.call = jax.jit(partial(steps, problem), donate_argnums=0)
 
-    def put(self, tree: Any) -> Any:
+    def to_device(self, tree: Any) -> Any:
         """Copies on the device."""
         return jax.tree.map(lambda a: jax.device_put(a, self.device, may_alias=False), tree)
 
     def prepare(self, rows: np.ndarray) -> list[jax.Array]:
         """An array a call."""
-        return [self.put(rows[k : k + self.length]) for k in range(0, len(rows), self.length)]
+        return [self.to_device(rows[k : k + self.length]) for k in range(0, len(rows), self.length)]
 
     def run(self, batches: list[jax.Array]) -> None:
         for rows in batches:
@@ -64,7 +64,7 @@ def loss(problem: Problem, params: Any, x: jax.Array, t: jax.Array, key: jax.Arr
 
 def steps(problem: Problem, state: Any, x: jax.Array, t: jax.Array, batches: jax.Array) -> Any:
     """A step for each of `batches` (steps, batch)."""
-    adam, lr = problem.workload.adam, problem.workload.lr
+    adam, lr, eps = problem.workload.adam, problem.workload.lr, problem.workload.epsilon
 
     def step(state: Any, rows: jax.Array) -> Any:
         params, m, v, count = state
@@ -76,7 +76,7 @@ def steps(problem: Problem, state: Any, x: jax.Array, t: jax.Array, batches: jax
         m = jax.tree.map(lambda m, dw: 0.9 * m + 0.1 * dw, m, grads)
         v = jax.tree.map(lambda v, dw: 0.999 * v + 0.001 * dw * dw, v, grads)
         c1, c2 = 1 - 0.9**count, 1 - 0.999**count
-        params = jax.tree.map(lambda w, m, v: w - lr * (m / c1) / (jnp.sqrt(v / c2) + 1e-8), params, m, v)
+        params = jax.tree.map(lambda w, m, v: w - lr * (m / c1) / (jnp.sqrt(v / c2) + eps), params, m, v)
         return (params, m, v, count), None
 
     return jax.lax.scan(step, state, batches)[0]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 os.environ["KERAS_BACKEND"] = "jax"
+import jax
 import keras
 
 from benchmarks.workloads import Problem
@@ -20,12 +21,17 @@ class Keras:
 
     def __init__(self, problem: Problem) -> None:
         self.problem, workload = problem, problem.workload
+        jax.config.update("jax_enable_x64", workload.dtype == "float64")  # type: ignore[no-untyped-call]
+        keras.config.set_floatx(workload.dtype)
+        keras.config.set_dtype_policy(workload.dtype)
         self.net = keras.Sequential([keras.Input(problem.x.shape[1:]), *layers(problem)])
         dense = [layer for layer in self.net.layers if isinstance(layer, keras.layers.Dense)]
         for layer, first in zip(dense, problem.weights, strict=True):
             layer.set_weights([first["W"], first["b"]])
         adam: Any = keras.optimizers.Adam
-        optimizer = adam(workload.lr, epsilon=1e-8) if workload.adam else keras.optimizers.SGD(workload.lr)
+        optimizer = (
+            adam(workload.lr, epsilon=workload.epsilon) if workload.adam else keras.optimizers.SGD(workload.lr)
+        )
         self.net.compile(optimizer=optimizer, loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
 
     def prepare(self, rows: np.ndarray) -> np.ndarray:
@@ -37,7 +43,7 @@ class Keras:
         self.net.fit(x, t, batch_size=self.problem.batch, epochs=1, shuffle=False, verbose=0)
 
     def weights(self) -> Params:
-        arrays = [np.array(w) for w in self.net.get_weights()]
+        arrays = [np.array(w.value) for w in self.net.weights]
         W, b = ([a for a in arrays if a.ndim == n and a.dtype.kind == "f"] for n in (2, 1))
         return tuple({"W": each, "b": bias} for each, bias in zip(W, b, strict=True))
 

@@ -40,7 +40,7 @@ class Ours:
             backend.use_tf32()
         captured_scan.STEPS = graph_steps or captured_scan.STEPS  # of this process
         workload = problem.workload
-        self.problem, self.backend, self.steps = problem, backend, 0
+        self.problem, self.backend, self.step_number = problem, backend, 0
         self.scan = partial(Backend.scan, backend) if eager else backend.scan
         metrics = metrics_for(workload.loss)
         self.step: Any = TrainStep(backend.xp, workload.objective, workload.optimizer, metrics, seed=0)
@@ -52,18 +52,18 @@ class Ours:
         workload, chunks = self.problem.workload, []
         length = workload.chunk_on(self.problem.device)
         for begin in range(0, len(rows), length):
-            some = rows[begin : begin + length]
-            numbers = np.arange(self.steps, self.steps + len(some))
+            part = rows[begin : begin + length]
+            numbers = np.arange(self.step_number, self.step_number + len(part))
             scalars = scalars_of(workload.optimizer, lambda _: workload.lr, numbers, workload.dtype)
-            chunks.append({**self.loader.batches(some), "step": numbers.astype(np.int32), "scalars": scalars})
-            self.steps += len(some)
+            chunks.append({**self.loader.batches(part), "step": numbers.astype(np.int32), "scalars": scalars})
+            self.step_number += len(part)
         return [tree_map(self.backend.asarray, xs) for xs in chunks] if self.loader.resident else chunks
 
     def run(self, batches: list[Tree]) -> None:
-        moved: Any = batches
+        on_device: Any = batches
         if not self.loader.resident:
-            moved = (xs for _, xs in self.loader.to_device((None, xs) for xs in batches))
-        for xs in moved:
+            on_device = (xs for _, xs in self.loader.to_device((None, xs) for xs in batches))
+        for xs in on_device:
             self.state = self.scan(self.step, self.state, self.loader.data, xs, last=self.step.with_norms)
         self.backend.synchronize()
 

@@ -18,6 +18,7 @@ class Sklearn:
             workload.hidden,
             solver="adam" if workload.adam else "sgd",
             alpha=0.0,
+            epsilon=workload.epsilon,
             batch_size=problem.batch,
             learning_rate_init=workload.lr,
             momentum=0.0,
@@ -25,7 +26,7 @@ class Sklearn:
             shuffle=False,
         )
         rows = problem.order[0]
-        self.net.partial_fit(problem.x[rows], problem.t[rows], classes=np.unique(problem.t))
+        self.net.partial_fit(problem.x[rows], problem.t[rows], classes=np.arange(10))
         for k, layer in enumerate(problem.weights):
             self.net.coefs_[k][...] = layer["W"]
             self.net.intercepts_[k][...] = layer["b"]

@@ -19,13 +19,15 @@ WARM_UP = 3
 class Torch:
     """`nn.Sequential`, `backward()`, `step()`.
 
-    `fused` asks the optimizer for its one-pass form, `compiled` torch.compile for its mode for small steps, and
-    `graph` captures so many whole steps as one CUDA graph.
+    `fused` asks the optimizer for its one-pass form, `compiled` also torch.compile for its mode for small steps,
+    and `graph_steps` captures so many whole steps as one CUDA graph.
     """
 
-    def __init__(self, problem: Problem, fused: bool = False, compiled: bool = False, graph: int = 0) -> None:
+    def __init__(
+        self, problem: Problem, fused: bool = False, compiled: bool = False, graph_steps: int = 0
+    ) -> None:
         torch.set_float32_matmul_precision("high" if problem.tf32 else "highest")
-        self.problem, self.device, self.length = problem, torch.device(problem.device), graph
+        self.problem, self.device, self.graph_steps = problem, torch.device(problem.device), graph_steps
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         self.net = nn.Sequential(*modules(problem)).to(self.device)
@@ -33,7 +35,7 @@ class Torch:
         self.t = torch.from_numpy(np.array(problem.t)).to(self.device)
         if not problem.workload.sigmoid:
             self.t = self.t.long()
-        self.optimizer = self.make_optimizer(fused)
+        self.optimizer = self.make_optimizer(fused or compiled)
         self.loss: Any = torch.compile(self.plain_loss, mode="reduce-overhead") if compiled else self.plain_loss
         self.graph: Any = None
 
@@ -44,7 +46,7 @@ class Torch:
         weights, biases = [m.weight for m in dense], [m.bias for m in dense if m.bias is not None]
         groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": workload.l2}, {"params": biases}]
         kind: Any = torch.optim.Adam if workload.adam else torch.optim.SGD
-        options = {"capturable": True} if workload.adam and self.length else {}
+        options = {"eps": workload.epsilon, "capturable": bool(self.graph_steps)} if workload.adam else {}
         return kind([g for g in groups if g["params"]], lr=workload.lr, fused=fused or None, **options)
 
     def plain_loss(self, rows: torch.Tensor) -> torch.Tensor:
@@ -64,11 +66,11 @@ class Torch:
     def prepare(self, rows: np.ndarray) -> list[torch.Tensor]:
         """A tensor a batch, or a replay of the graph."""
         moved = torch.from_numpy(rows.astype(np.int64)).to(self.device)
-        if not self.length:
+        if not self.graph_steps:
             return list(moved)
         if self.graph is None:
-            self.capture(moved[: self.length])
-        return list(moved.reshape(-1, self.length, moved.shape[1]))
+            self.capture(moved[: self.graph_steps])
+        return list(moved.reshape(-1, self.graph_steps, moved.shape[1]))
 
     def run(self, batches: list[torch.Tensor]) -> None:
         for rows in batches:
@@ -93,7 +95,7 @@ class Torch:
         self.optimizer.zero_grad(set_to_none=True)
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
-            for k in range(self.length):
+            for k in range(self.graph_steps):
                 self.step(self.rows[k])
         with torch.no_grad():
             for parameter, saved in zip(self.net.parameters(), first, strict=True):

@@ -84,7 +84,7 @@ class Tutorial:
         v = self.v[k][name] = 0.999 * self.v[k][name] + 0.001 * dw**2
         m_hat = m / (1 - 0.9**self.steps)
         v_hat = v / (1 - 0.999**self.steps)
-        self.layers[k][name] -= lr * m_hat / (np.sqrt(v_hat) + 1e-8)
+        self.layers[k][name] -= lr * m_hat / (np.sqrt(v_hat) + self.workload.epsilon)
 
     def weights(self) -> Params:
         return tuple({name: np.array(w) for name, w in layer.items()} for layer in self.layers)

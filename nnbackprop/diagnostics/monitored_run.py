@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnbackprop.errors import DivergedError
-from nnbackprop.runs.train import Run, Say
+from nnbackprop.runs.train import Notify, Run
 from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.trainer import Trainer
 
@@ -26,19 +26,20 @@ class MonitoredRun:
         self.monitor = Monitor() if run.config.doctor else None
         self.diagnosis: Diagnosis | None = None
 
-    def fit(self, callbacks: Sequence[Callback], say: Say) -> dict[str, Any] | None:
+    def fit(self, callbacks: Sequence[Callback], notify: Notify) -> dict[str, Any] | None:
         """The summary, or None where a signal interrupted; DivergedError names the step and the layer."""
         watched = [self.monitor] if self.monitor else []
         try:
-            summary = self.run.fit([*watched, *callbacks], say, self._explain)
+            summary = self.run.fit([*watched, *callbacks], notify, self._diagnose)
         except DivergedError:
             self._keep()
             raise
+        self.diagnosis = None  # of a divergence that the run recovered from
         if self.monitor:
             self._keep()
         return summary
 
-    def _explain(self, trainer: Trainer, error: DivergedError) -> DivergedError:
+    def _diagnose(self, trainer: Trainer, error: DivergedError) -> DivergedError:
         monitor = self.monitor or Monitor.of_snapshot(trainer)
         fault = monitor.history.fault = trace_nan(trainer, error)
         self.diagnosis = monitor.diagnosis

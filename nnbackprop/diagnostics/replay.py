@@ -132,7 +132,7 @@ def replay(
     config, title = configuration.of_run(folder.config), "The run to be trained again with the given flags"
     config = configuration.changed(config, {**unlimited, **overrides}, title)
     build.check(config)
-    check_settings(last, config.settled, path, folder.config)
+    check_settings(last, config.fixed_settings, path, folder.config)
     splits = DataSplits.load(config)
     splits.check(last.meta.get("fingerprint"), path)
     _check_learning_rates(config, folder, len(splits.train), progress_of(last))

@@ -75,8 +75,7 @@ def dropout_rates(config: Config) -> Sequence[float]:
         return rates
     raise UsageError(
         f"There are {len(rates)} dropout rates ({' '.join(map(str, rates))}) for {hidden} hidden layers: give "
-        f"--dropout one rate for all hidden layers (0 for none), or {hidden + 1}, the first for the input. A "
-        "recipe's own rates are for its own --hidden."
+        f"--dropout one rate for all hidden layers (0 for none), or {hidden + 1}, the first for the input."
     )
 
 
@@ -195,7 +194,7 @@ def steps_per_epoch(config: Config, samples: int) -> int:
 def learning_rate(config: Config, samples: int) -> Schedule:
     """The schedule over all steps of a run on `samples` training samples."""
     steps = steps_per_epoch(config, samples)
-    return schedule(config.schedule, config.lr, config.epochs * steps, steps)
+    return schedule(config.schedule, config.lr, (config.schedule_epochs or config.epochs) * steps, steps)
 
 
 def objective(config: Config, outputs: int) -> Objective:

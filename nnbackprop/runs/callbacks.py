@@ -120,7 +120,7 @@ class CheckpointCallback(Callback):
             best = best_checkpoint(trainer, self.early_stopping, self.meta)
             save(self.folder.checkpoint("best"), best)
             self.best_is_new = False
-        self.checkpoints.put(last_checkpoint(trainer, self.early_stopping, self.meta), step)
+        self.checkpoints.save(last_checkpoint(trainer, self.early_stopping, self.meta), step)
         self.written = time.monotonic()
         self.cost = self.written - begin
 

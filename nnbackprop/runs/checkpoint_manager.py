@@ -30,7 +30,7 @@ class CheckpointManager:
         """The newest."""
         return self.folder / "last.safetensors"
 
-    def put(self, checkpoint: Checkpoint, step: int) -> None:
+    def save(self, checkpoint: Checkpoint, step: int) -> None:
         """Make `checkpoint`, taken at `step`, the newest; the newest before it is kept, and the oldest goes."""
         if self.keep > 1 and self.step is not None and self.step < step:
             link(self.last, self.folder / f"step-{self.step:08d}.safetensors")
@@ -39,7 +39,7 @@ class CheckpointManager:
         for path in self.older()[max(0, self.keep - 1) :]:
             remove(path)
 
-    def step_back(self) -> bool:
+    def drop_newest(self) -> bool:
         """Make the one before the newest the newest again, as what came after it was no good; False for none."""
         older = self.older()
         if older:

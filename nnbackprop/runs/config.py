@@ -123,6 +123,9 @@ class Config:
             "constant, step:EPOCHS:FACTOR, exponential:FACTOR, cosine, one-cycle, warmup:STEPS+cosine ...",
         ),
     ] = "constant"
+    schedule_epochs: Annotated[
+        Units | None, Setting("Learning", "Epochs that the schedule spans; those of --epochs if not given.")
+    ] = None
     l1: Annotated[AtLeast0, Setting("Learning", "Adds l1 times the sum of |w| to the loss.")] = 0.0
     l2: Annotated[AtLeast0, Setting("Learning", "Adds l2 / 2 times the sum of w^2 to the loss.")] = 0.0
     penalize_biases: Annotated[bool, Setting("Learning", "Whether l1 and l2 count biases too.")] = False
@@ -179,11 +182,11 @@ class Config:
         return "float64" if self.dtype == "float64" else "float32"
 
     @property
-    def settled(self) -> dict[str, Any]:
+    def fixed_settings(self) -> dict[str, Any]:
         """What stays as it is from a run's first step to its last, as JSON has it."""
         left_out = {*MAY_CHANGE, *NO_FLAGS, "name"}
-        settled = {name: value for name, value in asdict(self).items() if name not in left_out}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in settled.items()}
+        settings = {name: value for name, value in asdict(self).items() if name not in left_out}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
 
 
 KNOWN = tuple(field.name for field in fields(Config))
@@ -191,6 +194,7 @@ NO_FLAGS = ("recipe", "title")
 MAY_CHANGE = (
     "data",
     "epochs",
+    "schedule_epochs",
     "patience",
     "max_time",
     "progress",
@@ -208,7 +212,7 @@ MAY_CHANGE = (
 )
 """How long and where a run goes on, which a resume may change; its data are known by their fingerprint."""
 
-FORMER = {("scale", "book"): "rashid", ("init", "book"): "fan-out-normal"}
+RENAMED_VALUES = {("scale", "book"): "rashid", ("init", "book"): "fan-out-normal"}
 """Values under their former names, which configurations and checkpoints written before still have."""
 
 
@@ -221,7 +225,7 @@ def parse(settings: dict[str, Any], source: str) -> Config:
             raise UsageError(f"{source} has a setting {name!r} that does not exist.{hint}")
         if isinstance(value := settings[name], str) and not value.isprintable():
             raise UsageError(f"{source} has {name} = {value!r}, which holds control characters. {BACKSLASH}.")
-    settings = current(settings)
+    settings = with_renamed_values(settings)
     try:
         return msgspec.convert(settings, Config)
     except msgspec.ValidationError as error:
@@ -230,10 +234,10 @@ def parse(settings: dict[str, Any], source: str) -> Config:
         raise UsageError(f"{source} has {name} = {settings.get(name)!r}: {what[0].lower() + what[1:]}.") from None
 
 
-def current(settings: Mapping[str, Any]) -> dict[str, Any]:
+def with_renamed_values(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The same settings with values under their present names."""
     return {
-        name: FORMER.get((name, value), value) if isinstance(value, str) else value
+        name: RENAMED_VALUES.get((name, value), value) if isinstance(value, str) else value
         for name, value in settings.items()
     }
 
@@ -274,9 +278,15 @@ def _toml(path: Path) -> dict[str, Any]:
 
 
 def resolve(recipe: str, overrides: dict[str, Any]) -> Config:
-    """A recipe's settings with `overrides` laid over them."""
+    """A recipe's settings with `overrides` laid over them.
+
+    A recipe's own dropout rates fit other hidden layers: the last is repeated, or those too many are left out.
+    """
     settings = {"recipe": Path(recipe).stem, **read(recipe)}
-    parse(settings, f"The recipe {recipe}")
+    of_input, *of_hidden = parse(settings, f"The recipe {recipe}").dropout or (0.0,)
+    if "hidden" in overrides and of_hidden:
+        last = len(of_hidden) - 1
+        settings["dropout"] = [of_input, *(of_hidden[min(i, last)] for i in range(len(overrides["hidden"])))]
     return parse({**settings, **overrides}, f"The recipe {recipe} with the given flags")
 
 

@@ -45,7 +45,7 @@ class DivergenceRecovery:
         factor, reached = progress.lr_factor / 2, progress.step
         messages = self._restore()
         if self._step is not None and reached - self._step <= 2 * self._far:
-            while self._trainer.progress.step >= self._step and self._checkpoints.step_back():
+            while self._trainer.progress.step >= self._step and self._checkpoints.drop_newest():
                 messages += self._restore()
             if self._trainer.progress.step >= self._step:
                 restore(self._trainer, self._best, self._train, self._first)

@@ -56,16 +56,16 @@ class RunDir:
             found = [folder for folder in found if any(folder.checkpoints.glob("*.safetensors"))]
             if not found:
                 raise RunFolderError(f"There is no run in {runs}: train one first, or name --runs-dir.")
-            return max(found, key=lambda folder: _touched(folder.path))._whole()
+            return max(found, key=lambda folder: _touched(folder.path))._check_links()
         for path in (Path(run), runs / run):
             if os.path.isfile(path / "config.toml"):  # also of a name no system would take
-                return cls(path)._whole()
+                return cls(path)._check_links()
         raise RunFolderError(
             f"{run} is no run folder (there is no config.toml in {Path(run)} nor in {runs / run}): "
             "name a folder that `nnbackprop train` wrote, or `last`."
         )
 
-    def _whole(self) -> RunDir:
+    def _check_links(self) -> RunDir:
         """The folder itself; RunFolderError if a link in it leads out, as what is written there would."""
         inside = self.path.resolve()
         for path in self.path.rglob("*"):
@@ -83,7 +83,7 @@ class RunDir:
         return self
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def lock(self) -> Iterator[None]:
         """Within it no other process writes to the folder; the system's lock goes when its holder does."""
         with contextlib.ExitStack() as stack:
             try:
@@ -107,7 +107,7 @@ class RunDir:
         return self.path / "metrics.jsonl"
 
     @property
-    def begun(self) -> bool:
+    def has_progress(self) -> bool:
         """Whether there ever was anything to go on from; a run may be killed before."""
         return any(self.checkpoints.glob("*.safetensors")) or bool(self.rows())
 

@@ -27,7 +27,7 @@ def checkpoint_info(config: Config, data: DataSplits) -> dict[str, Any]:
         classes=train.classes,
         highest=float(train.inputs.max()),
         image_shape=train.image_shape,
-        settings=config.settled,
+        settings=config.fixed_settings,
     )
     return structs.asdict(info)
 

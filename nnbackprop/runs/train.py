@@ -20,7 +20,6 @@ from nnbackprop.training.trainer import Trainer
 from . import build
 from . import config as configuration
 from .callbacks import CheckpointCallback, JsonlLogger, SaveEvery
-from .checkpoint import Checkpoint
 from .checkpoint_manager import CheckpointManager
 from .config import MAY_CHANGE, Config
 from .data_splits import DataSplits, absolute
@@ -31,10 +30,10 @@ from .summary import checkpoint_info, summarise
 from .threads import ThreadControl, thread_control
 from .trainer_state import check_settings, restore, scaling_of
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 """Takes a message for people."""
 
-Explain = Callable[[Trainer, DivergedError], DivergedError]
+Diagnose = Callable[[Trainer, DivergedError], DivergedError]
 """Turns the error of a diverged trainer into one that says more."""
 
 
@@ -58,12 +57,12 @@ class Run:
     def fit(
         self,
         callbacks: Sequence[Callback] = (),
-        say: Say = print,
-        explain: Explain = lambda trainer, error: error,
+        notify: Notify = print,
+        diagnose: Diagnose = lambda trainer, error: error,
     ) -> dict[str, Any] | None:
         """Train to the end; returns the summary, written to summary.json too, or None where a signal interrupted.
 
-        DivergedError as `explain` gives it, unless the configuration asks to go on from a checkpoint at half the
+        DivergedError as `diagnose` gives it, unless the configuration asks to go on from a checkpoint at half the
         learning rate.
         """
         self._begin_folder()
@@ -80,10 +79,10 @@ class Run:
                         summary["thread_changes"] = self.threads.changes
                 except DivergedError as error:
                     if recovery is None or recovery.exhausted:
-                        raise explain(self.trainer, error) from error
-                    say(str(explain(self.trainer, error)))
+                        raise diagnose(self.trainer, error) from error
+                    notify(str(diagnose(self.trainer, error)))
                     for message in recovery.recover():
-                        say(message)
+                        notify(message)
         if summary is None:
             self.signal = received[0] if received else 0
             return None
@@ -141,23 +140,23 @@ def start(config: Config) -> Iterator[Run]:
     name = config.recipe if config.name is None else config.name
     folder = RunDir.create(Path(config.runs_dir), name)
     try:
-        with folder.held():
+        with folder.lock():
             checkpoints = CheckpointManager(folder.checkpoints, config.keep)
             yield Run(config, folder, data, trainer, EarlyStopping(config.patience), checkpoints, began)
     finally:
-        if not folder.begun:
+        if not folder.has_progress:
             shutil.rmtree(folder.path, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def resume(run: str, overrides: Mapping[str, Any], runs_dir: Path, say: Say = print) -> Iterator[Run]:
+def resume(run: str, overrides: Mapping[str, Any], runs_dir: Path, notify: Notify = print) -> Iterator[Run]:
     """A run that exists, where its newest sound checkpoint was taken.
 
     `overrides` may change how long and where it goes on, not what is trained.
     """
     folder = RunDir.open(runs_dir, run)
-    with folder.held():
-        yield _resumed(folder, overrides, say)
+    with folder.lock():
+        yield _resumed(folder, overrides, notify)
 
 
 def first_trainer(config: Config, backend: Backend, data: DataSplits) -> Trainer:
@@ -181,15 +180,15 @@ def open_backend(config: Config) -> Backend:
     return backend
 
 
-def _resumed(folder: RunDir, overrides: Mapping[str, Any], say: Say) -> Run:
+def _resumed(folder: RunDir, overrides: Mapping[str, Any], notify: Notify) -> Run:
     kept = configuration.of_run(folder.config)
     config = _changed(kept, overrides)
     build.check(config)
     began, backend = CpuTimes.now(), open_backend(config)
     checkpoints, best = CheckpointManager(folder.checkpoints, config.keep), EarlyStopping(config.patience)
     data = DataSplits.load(config)
-    if folder.begun:
-        trainer = _restored(config, backend, folder, checkpoints, best, data, say)
+    if folder.has_progress:
+        trainer = _restored(config, backend, folder, checkpoints, best, data, notify)
     else:  # killed before its first checkpoint
         trainer = first_trainer(config, backend, data)
     done, within = trainer.progress.epoch - 1, trainer.progress.samples > 0
@@ -198,8 +197,8 @@ def _resumed(folder: RunDir, overrides: Mapping[str, Any], say: Say) -> Run:
         raise UsageError(
             f"{folder.path} has {done} epochs done{begun}: --epochs {config.epochs} is less, ask for more."
         )
-    _tell_missing_rows(folder, done, say)
-    _tell_changed_rate(kept, config, trainer, len(data.train), say)
+    _tell_missing_rows(folder, done, notify)
+    _tell_changed_rate(kept, config, trainer, len(data.train), notify)
     folder.keep_rows(before=done + 1)
     if best.params is None:  # the last weights were the best, and will not be any more
         remove(folder.checkpoint("best"))
@@ -215,48 +214,44 @@ def _restored(
     checkpoints: CheckpointManager,
     best: EarlyStopping,
     data: DataSplits,
-    say: Say,
+    notify: Notify,
 ) -> Trainer:
     """The trainer where the newest sound checkpoint was taken; a message for each damaged one."""
-    path, found, damaged = _newest(checkpoints, say)
-    check_settings(found, config.settled, path, folder.config)
+    path, found, damaged = checkpoints.newest()
+    for message in damaged:
+        notify(f"skipped: {message}")
+    check_settings(found, config.fixed_settings, path, folder.config)
     data.check(found.meta.get("fingerprint"), path)
     trainer = build.trainer(config, backend, data.train, scaling_of(found))
     restore(trainer, best, data.train, found)
     if damaged:
-        say(f"Going on from {path}, step {trainer.progress.step}.")
+        notify(f"Going on from {path}, step {trainer.progress.step}.")
     else:
         checkpoints.step = trainer.progress.step
     return trainer
 
 
-def _newest(checkpoints: CheckpointManager, say: Say) -> tuple[Path, Checkpoint, bool]:
-    path, found, damaged = checkpoints.newest()
-    for message in damaged:
-        say(f"skipped: {message}")
-    return path, found, bool(damaged)
-
-
-def _tell_missing_rows(folder: RunDir, done: int, say: Say) -> None:
+def _tell_missing_rows(folder: RunDir, done: int, notify: Notify) -> None:
     """A message if epochs that were trained have no row: no crash loses one, so that somebody took it out."""
     missing = sorted({*range(1, done + 1)} - {row["epoch"] for row in folder.rows()})
     if missing:
         which = f"{missing[0]} to {missing[-1]}" if len(missing) > 1 else f"{missing[0]}"
-        say(
+        notify(
             f"{folder.metrics} lacks {len(missing)} of its rows, of epoch {which}: they are lost, and the run "
             "goes on."
         )
 
 
-def _tell_changed_rate(kept: Config, config: Config, trainer: Trainer, samples: int, say: Say) -> None:
+def _tell_changed_rate(kept: Config, config: Config, trainer: Trainer, samples: int, notify: Notify) -> None:
     """A message where other --epochs bend the schedule, with the rate before and after."""
     step, factor = trainer.progress.step, trainer.progress.lr_factor
     before, now = (build.learning_rate(c, samples) for c in (kept, config))
     if step and before(step) != now(step):
         last, following = factor * before(step - 1), factor * now(step)
-        say(
+        notify(
             f"The learning rate goes from {last:g} at step {step} to {following:g} at step {step + 1}: the "
-            f"schedule {config.schedule} spans --epochs {config.epochs}, and spanned {kept.epochs}."
+            f"schedule {config.schedule} spans --epochs {config.epochs}, and spanned {kept.epochs}. "
+            f"--schedule-epochs {kept.epochs} keeps it as it was."
         )
 
 
@@ -268,4 +263,10 @@ def _changed(config: Config, overrides: Mapping[str, Any]) -> Config:
                 f"A resumed run keeps its {name}: it is {before!r} there, and {value!r} was asked for. Leave "
                 f"the flag out, or begin a new run. What may change is {', '.join(MAY_CHANGE)}."
             )
+    span = config.schedule_epochs or config.epochs
+    if overrides.get("schedule_epochs", span) != span:
+        raise UsageError(
+            f"--schedule-epochs {overrides['schedule_epochs']} is not what the run's schedule has spanned so far, "
+            f"{span} epochs: --schedule-epochs {span} keeps that; without it the schedule spans --epochs."
+        )
     return configuration.changed(config, overrides, "The resumed run with the given flags")

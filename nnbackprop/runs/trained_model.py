@@ -47,7 +47,7 @@ class TrainedModel:
         best = folder.checkpoint("best")
         path = best if best.is_file() else folder.checkpoint("last")
         checkpoint = checkpoints.load(path)
-        state.check_settings(checkpoint, config.settled, path, folder.config)
+        state.check_settings(checkpoint, config.fixed_settings, path, folder.config)
         info = state.info_of(checkpoint)
         backend = backend or select(config.backend, config.device)
         objective = build.objective(config, config.outputs or len(info.classes))

@@ -18,7 +18,7 @@ from nnbackprop.training.progress import Progress
 from nnbackprop.training.trainer import Trainer
 
 from .checkpoint import Checkpoint, fill, flatten
-from .config import Config, current
+from .config import Config, with_renamed_values
 
 T = TypeVar("T")
 Count = Annotated[int, Meta(ge=0)]
@@ -95,7 +95,9 @@ def progress_of(checkpoint: Checkpoint) -> Progress:
 
 def check_settings(checkpoint: Checkpoint, settings: Mapping[str, Any], path: Path, source: Path) -> None:
     """RunFolderError unless the checkpoint at `path` was trained with `settings`, which `source` holds."""
-    then = Config().settled | current(info_of(checkpoint).settings)  # a setting added since has its default
+    then = Config().fixed_settings | with_renamed_values(
+        info_of(checkpoint).settings
+    )  # a setting added since has its default
     for name, value in settings.items():
         if then[name] != value:
             raise RunFolderError(

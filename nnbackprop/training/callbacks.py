@@ -238,10 +238,14 @@ class TimeLimit(Callback):
             raise UsageError(f"A time limit is a finite number of seconds above 0; got {self.seconds!r}.")
 
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
-        """Start the clock."""
-        self.began = time.monotonic()
+        """Start the clock, which goes on where training does after a divergence."""
+        self.began = self.began or time.monotonic()
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         """Stop when time is up."""
         if time.monotonic() - self.began > self.seconds:
             trainer.stop("max-time")
+
+    def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
+        """Stop the clock: another `fit` has as much time again."""
+        self.began = 0.0

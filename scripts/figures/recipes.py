@@ -67,50 +67,37 @@ def run(name: str, runs: Path) -> dict[str, Any]:
 def blocks(runs: dict[str, Any]) -> dict[str, str]:
     """The README's table, and each recipe's page's."""
     head = ("experiment", "the original", "here", "training time", "command")
-    recipes = ((what, original, *row(runs[key])) for key, what, original in ROWS)
-    people = runs["weight-height"]
+    rows = [(what, original, *outcome(runs[key])) for key, what, original in ROWS]
+    ex4, people = ("ex4-50", "ex4", "ex4-10000"), runs["weight-height"]
+    said = (f"**{probability:.3f}**" for probability in people["woman"])
+    loss = f"loss after {people['summary']['epochs']:,} epochs", f"**{people['summary']['train_loss']:.5f}**"
+    about = ("weight -7, height -3: a woman with probability", "weight 20, height 2: a woman with probability")
+    ex4_head = ("iterations", "loss", "honest: (m,) against (m,)", "broken: (m,) against (m, 1)")
     return {
-        "recipes": block(runs, [key for key, *_ in ROWS], head, recipes),
+        "recipes": block(runs, [key for key, *_ in ROWS], head, rows),
         "mnist": accuracies(runs, ("mnist", "mnist-50")),
         "rashid": accuracies(runs, ("rashid", "rashid-200")),
-        "ex4": block(
-            runs,
-            ("ex4-50", "ex4", "ex4-10000"),
-            ("iterations", "loss", "honest: (m,) against (m,)", "broken: (m,) against (m, 1)"),
-            (ex4(runs[key]) for key in ("ex4-50", "ex4", "ex4-10000")),
-        ),
-        "weight-height": block(
-            runs,
-            ("weight-height",),
-            ("", ""),
-            (
-                (
-                    f"loss after {people['summary']['epochs']:,} epochs",
-                    f"**{people['summary']['train_loss']:.5f}**",
-                ),
-                ("weight -7, height -3: a woman with probability", f"**{people['woman'][0]:.3f}**"),
-                ("weight 20, height 2: a woman with probability", f"**{people['woman'][1]:.3f}**"),
-            ),
-        ),
+        "ex4": block(runs, ex4, ex4_head, [metrics(runs[key]) for key in ex4]),
+        "weight-height": block(runs, ["weight-height"], ("", ""), [loss, *zip(about, said, strict=True)]),
     }
 
 
-def block(runs: dict[str, Any], used: Sequence[str], head: Sequence[str], rows: Any) -> str:
+def block(runs: dict[str, Any], keys: Sequence[str], head: Sequence[str], rows: Any) -> str:
     """A table, and under it how its figures were made."""
-    notes = "; ".join(sorted({f"{runs[key]['machine']}, {runs[key]['date']}" for key in used}))
-    made = (
-        f"Made by `python scripts/make_figures.py --run recipes` on {notes}. Seconds are the training steps alone."
-    )
-    return f"{table(head, rows)}\n\n{made}\n"
+    machines = "; ".join(sorted({f"{runs[key]['machine']}, {runs[key]['date']}" for key in keys}))
+    made = f"Made by `python scripts/make_figures.py --run recipes` on {machines}."
+    return f"{table(head, rows)}\n\n{made} Training time is that of the training steps alone.\n"
 
 
-def row(entry: dict[str, Any]) -> tuple[str, str, str]:
-    """What a run reached, its seconds, its command."""
+def outcome(entry: dict[str, Any]) -> tuple[str, str, str]:
+    """What a run reached, its training time, its command."""
     summary = entry["summary"]
-    result = f"**{share(summary['test_accuracy'])}** on the test set" if summary["test_accuracy"] else ""
     if summary["recipe"] == "weight-height":
         result = f"loss {summary['train_loss']:.4f}"
-    result = result or f"{share(summary['train_accuracy'])} of its training set"
+    elif summary["test_accuracy"]:
+        result = f"**{summary['test_accuracy']:.2%}** on the test set"
+    else:
+        result = f"{summary['train_accuracy']:.2%} of its training set"
     return result, f"{summary['seconds']:.3g} s", f"`{entry['command']}`"
 
 
@@ -119,18 +106,13 @@ def accuracies(runs: dict[str, Any], keys: Sequence[str]) -> str:
     rows = []
     for entry in map(runs.__getitem__, keys):
         s = entry["summary"]
-        figures = share(s["train_accuracy"]), f"**{share(s['test_accuracy'])}**", f"{s['test_loss']:.4f}"
-        rows.append((f"`{entry['command']}`", s["epochs"], *figures, f"{s['seconds']:.3g} s"))
+        scores = f"{s['train_accuracy']:.2%}", f"**{s['test_accuracy']:.2%}**", f"{s['test_loss']:.4f}"
+        rows.append((f"`{entry['command']}`", s["epochs"], *scores, f"{s['seconds']:.3g} s"))
     head = ("command", "epochs", "train accuracy", "test accuracy", "test loss", "training time")
     return block(runs, keys, head, rows)
 
 
-def ex4(entry: dict[str, Any]) -> tuple[str, ...]:
-    """The honest and the broken metric of the same weights."""
+def metrics(entry: dict[str, Any]) -> tuple[str, ...]:
+    """The honest and the broken accuracy of the same weights."""
     loss, epochs = entry["summary"]["train_loss"], entry["summary"]["epochs"]
-    return f"{epochs:,}", f"{loss:.4f}", f"**{share(entry['honest'])}**", share(entry["broken"])
-
-
-def share(x: float) -> str:
-    """0.98 as 98.00%."""
-    return f"{x:.2%}"
+    return f"{epochs:,}", f"{loss:.4f}", f"**{entry['honest']:.2%}**", f"{entry['broken']:.2%}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from benchmarks.report import everything, summary, timing_table
+from benchmarks.report import pages, summary, timing_table
 from benchmarks.results import saved
 
 from . import ROOT, table
@@ -16,7 +16,7 @@ RELIABILITY = ROOT / "docs" / "reliability.json"
 
 def blocks() -> dict[str, str]:
     """Of docs/performance.md, README.md, docs/verification.md and docs/reliability.md."""
-    return {**speed(), **claims(), "torture": torture()}
+    return {**speed(), **claims(), "reliability": reliability()}
 
 
 def speed() -> dict[str, str]:
@@ -25,9 +25,9 @@ def speed() -> dict[str, str]:
     gpus = [result for result in results if result.machine.gpu]
     cpus = [result for result in results if not result.machine.gpu]
     return {
-        "performance": everything(cpus),
+        "performance": pages(cpus),
         "performance-summary": summary(cpus[0]),
-        "gpu": everything(gpus),
+        "gpu": pages(gpus),
         "gpu-summary": "\n\n".join([*map(timing_table, gpus[0].timings), ""]) if gpus else "",
     }
 
@@ -59,8 +59,8 @@ def claims() -> dict[str, str]:
     }
 
 
-def torture() -> str:
+def reliability() -> str:
     """From `python -m tests.torture --json`."""
     found = json.loads(RELIABILITY.read_text())
-    lines = [f"{found['date']}, {found['machine']}", *(f"{what:<22} {words}" for what, words in found["trials"])]
-    return "\n".join(["```", *lines, "```", "", f"Made by `{found['command']}`, on that machine and day.", ""])
+    made = f"Made by `{found['command']}` on {found['machine']}, {found['date']}."
+    return "\n".join(["```", *(f"{what:<22} {result}" for what, result in found["trials"]), "```", "", made, ""])

@@ -43,7 +43,7 @@ def test_ten_thousand_short_epochs_write_a_row_each_and_few_checkpoints(
     """By a clock on which an epoch takes a millisecond: one checkpoint a second."""
     saved, now = [], [0.0]
     monkeypatch.setattr(callbacks, "save", lambda path, _: saved.append(path.name))
-    monkeypatch.setattr(CheckpointManager, "put", lambda *_: saved.append("last.safetensors"))
+    monkeypatch.setattr(CheckpointManager, "save", lambda *_: saved.append("last.safetensors"))
     monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
     for number in range(1, 10_001):
         now[0] += 0.001

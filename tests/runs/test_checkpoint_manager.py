@@ -22,7 +22,7 @@ def taken_at(step: int) -> Checkpoint:
 def filled(folder: Path, keep: int, *steps: int) -> CheckpointManager:
     manager = CheckpointManager(folder, keep)
     for step in steps:
-        manager.put(taken_at(step), step)
+        manager.save(taken_at(step), step)
     return manager
 
 
@@ -54,13 +54,13 @@ def test_the_oldest_is_removed_only_when_the_newest_is_there(
         unlink(path, missing_ok)
 
     monkeypatch.setattr(Path, "unlink", unlink_checked)
-    manager.put(taken_at(4), 4)
+    manager.save(taken_at(4), 4)
     assert seen == [{2, 3, 4}]
 
 
 def test_saving_the_same_step_again_replaces_only_the_newest(tmp_path: Path) -> None:
     manager = filled(tmp_path, 3, 1, 2)
-    manager.put(Checkpoint({}, {"progress": {"step": 2}, "again": True}), 2)
+    manager.save(Checkpoint({}, {"progress": {"step": 2}, "again": True}), 2)
     assert load(manager.last).meta["again"]
     assert [step_in(path) for path in manager.older()] == [1]
 
@@ -68,7 +68,7 @@ def test_saving_the_same_step_again_replaces_only_the_newest(tmp_path: Path) -> 
 def test_step_back_makes_the_one_before_the_newest(tmp_path: Path) -> None:
     manager = filled(tmp_path, 3, 1, 2, 3)
     for steps in ([2, 1], [1], [1]):  # where there is none before it, it stays
-        manager.step_back()
+        manager.drop_newest()
         assert [step_in(path) for path in (manager.last, *manager.older())] == steps
     assert [path.name for path in tmp_path.iterdir()] == ["last.safetensors"]
 
@@ -76,7 +76,7 @@ def test_step_back_makes_the_one_before_the_newest(tmp_path: Path) -> None:
 def test_a_smaller_keep_removes_the_rest(tmp_path: Path) -> None:
     filled(tmp_path, 5, 1, 2, 3, 4, 5)
     manager = CheckpointManager(tmp_path, 2, step=5)
-    manager.put(taken_at(6), 6)
+    manager.save(taken_at(6), 6)
     assert [step_in(path) for path in (manager.last, *manager.older())] == [6, 5]
 
 
@@ -120,14 +120,14 @@ def test_a_damaged_newest_is_not_kept_as_an_older_one(tmp_path: Path) -> None:
     manager = filled(tmp_path, 3, 3, 4, 5)
     damage(manager.last)
     again = CheckpointManager(tmp_path, 3)  # its step is not known, as nothing sound is there
-    again.put(taken_at(4), 4)
-    again.put(taken_at(6), 6)
+    again.save(taken_at(4), 4)
+    again.save(taken_at(6), 6)
     assert [step_in(path) for path in (again.last, *again.older())] == [6, 4, 3]
 
 
 def test_one_that_is_only_too_large_is_not_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manager = filled(tmp_path, 3, 1)
-    manager.put(Checkpoint({"params/0/W": np.ones((2**9, 2**9))}, {}), 2)
+    manager.save(Checkpoint({"params/0/W": np.ones((2**9, 2**9))}, {}), 2)
     monkeypatch.setenv(limits.ENVIRONMENT_VARIABLE, str(2**20))
     with pytest.raises(TooLargeError, match=r"last\.safetensors: would take"):
         manager.newest()
@@ -137,5 +137,5 @@ def test_an_old_checkpoint_that_cannot_be_removed_is_named(tmp_path: Path) -> No
     manager = filled(tmp_path, 2, 1, 2)
     (tmp_path / "step-00000000.safetensors").mkdir()  # which no unlink removes
     with pytest.raises(RunFolderError, match=r"step-00000000\.safetensors could not be written"):
-        manager.put(taken_at(3), 3)
+        manager.save(taken_at(3), 3)
     assert step_in(manager.newest()[0]) == 3

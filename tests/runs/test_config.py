@@ -180,6 +180,19 @@ def test_the_default_recipe_is_784_512_256_10_with_dropout() -> None:
     assert [layer.rate for layer in layers if isinstance(layer, Dropout)] == [0.4, 0.2, 0.1]
 
 
+@pytest.mark.parametrize(
+    ("flags", "rates"),
+    [
+        ({"hidden": (16,)}, (0.4, 0.2)),
+        ({"hidden": (8, 8, 8, 8)}, (0.4, 0.2, 0.1, 0.1, 0.1)),
+        ({"hidden": ()}, (0.4,)),
+        ({"hidden": (16,), "dropout": (0.3,)}, (0.3,)),
+    ],
+)
+def test_a_recipes_dropout_fits_other_hidden_layers(flags: dict[str, object], rates: tuple[float, ...]) -> None:
+    assert resolve("mnist", flags).dropout == rates
+
+
 def test_the_rashid_recipe_has_no_biases() -> None:
     layers = build.network(resolve("rashid", {}), 10).layers
     assert [type(layer) for layer in layers] == [Dense, Sigmoid, Dense, Sigmoid]

@@ -125,6 +125,8 @@ class TestCommand:
         assert rates[-1] < 2
         assert set(rates) <= {2 * 0.5**k for k in range(11)}
         assert f"on at {rates[-1] / 2:g} of the learning rate" in messages
+        assert "not-finite" not in messages  # it is over
+        assert not Path("runs/a/doctor.json").exists()
         assert np.isfinite(json.loads(Path("runs/a/summary.json").read_text())["train_loss"])
         assert run("train", "--resume", "a", "--epochs", "31", "--progress", "off") == 0  # which keeps the rate
         assert json.loads(Path("runs/a/metrics.jsonl").read_text().splitlines()[-1])["lr"] == rates[-1]

@@ -181,6 +181,19 @@ def test_more_epochs_under_a_schedule_that_spans_the_run_name_both_rates(
     assert f"{schedule} spans --epochs 8, and spanned 4." in text
 
 
+def test_schedule_epochs_keep_the_schedule_of_a_run_that_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    train("--schedule", "cosine", "--epochs", "4")
+    said(capsys)
+    assert resume("--epochs", "8", "--schedule-epochs", "5") == 2
+    assert "--schedule-epochs 4 keeps that" in said(capsys)
+    assert resume("--epochs", "8", "--schedule-epochs", "4") == 0
+    assert "learning rate goes" not in said(capsys)
+    rates = [json.loads(line)["lr"] for line in (FOLDER / "metrics.jsonl").read_text().splitlines()]
+    assert len(rates) == 8
+    assert rates[3] > 0
+    assert rates[4:] == [0.0] * 4
+
+
 @pytest.mark.parametrize("schedule", ["constant", "step:2:0.5", "exponential:0.9"])
 def test_more_epochs_under_other_schedules_change_no_rate(
     schedule: str, capsys: pytest.CaptureFixture[str]

@@ -151,7 +151,7 @@ RESUME = ["train", "--resume", "small", "--epochs", "5", "--progress", "off"]
 
 
 def test_one_process_writes_to_a_folder(folder: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
-    with folder.held():
+    with folder.lock():
         assert run(*RESUME) == 5
         assert "another process" in said(capsys)
 

@@ -1,4 +1,4 @@
-"""The nodes of a captured step of W1, 784-512-256-10 with dropout and SGD on batches of 120, by kernel."""
+"""The nodes of a captured training step, by kernel: 784-512-256-10, dropout, SGD, batches of 120."""
 
 from __future__ import annotations
 
