@@ -18,7 +18,8 @@ _MAX_COMPILED = 16  # compiled steps cached; a run has a handful
 class MlxBackend(Backend):
     """mlx.core.array on `cpu` or `gpu`, which becomes MLX's default device; by default the GPU where there is one.
 
-    The GPU has no float64. On a CPU without enough memory MLX ends the process: there is no MemoryError.
+    The GPU has no float64. MLX 0.32 on Linux ends the process when memory runs out: there is no MemoryError. And
+    where another thread than the main one has computed, it aborts when the process exits.
     """
 
     name = "mlx"
@@ -98,8 +99,8 @@ def _queued(step: Step) -> Step:
 def _compiled(step: Step) -> Step:
     """The same with its elementwise kernels fused.
 
-    Not on a CPU: MLX calls g++ there for every kernel, 20 s for a network of three layers, which then took 1.75 ms
-    a step for 2.0 ms (784-25-10, batch 120), and 45 ms for 46 ms (784-512-256-10).
+    Not on a CPU, where MLX calls g++ for every kernel: 10 s for 784-25-10 at batch 120, which then took 1.75 ms a
+    step for 2.1 ms; 784-512-256-10 took 45 ms for 46 ms.
     """
     return _queued(mx.compile(step))
 
