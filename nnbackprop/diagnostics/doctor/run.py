@@ -145,7 +145,7 @@ def _train_briefly(config: Config, parts: DataSplits) -> Diagnosis:
     try:
         trainer.fit(parts.train, parts.validation, parts.test)
     except DivergedError as error:
-        monitor.history.fault = trace_nan(trainer, error)
+        monitor.history.divergence = trace_nan(trainer, error)
     return monitor.diagnosis
 
 
