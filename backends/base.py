@@ -175,7 +175,7 @@ class Backend(ABC):
         gc.collect()
 
     def memory_errors(self) -> contextlib.AbstractContextManager[None]:
-        """A context that raises MemoryError where the library would raise an error of its own for want of memory."""
+        """A context that raises MemoryError where the library has an error of its own for want of memory."""
         return contextlib.nullcontext()
 
     def prefetch(self, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:

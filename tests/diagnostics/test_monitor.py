@@ -14,7 +14,7 @@ import pytest
 from backends import Backend, NumpyBackend, leaves, select
 from backends.memory import raise_memory_error
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.diagnostics.monitor import RUN_CHECKS, History, Monitor, CurvePoint, check_history
+from nnbackprop.diagnostics.monitor import RUN_CHECKS, CurvePoint, History, Monitor, check_history
 from nnbackprop.diagnostics.monitor.activation_stats import ActivationStats, LayerStats
 from nnbackprop.diagnostics.nan_tracing import trace_nan
 from nnbackprop.errors import DivergedError

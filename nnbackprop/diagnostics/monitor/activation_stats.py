@@ -14,12 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from backends import Array, Backend, Tree, device_of, leaves, tree_map
-from backends.base import Step
+from backends import Array, Tree, device_of, leaves, tree_map
 from nnbackprop.data.loader import DataLoader, get_batch
 from nnbackprop.nn.layers import ReLU, Sigmoid, Tanh
 from nnbackprop.nn.metrics import predicted_classes
-from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.nn.trace import LayerTrace
 from nnbackprop.training.step import TrainStep
@@ -76,7 +74,7 @@ class ActivationStats:
 
     @property
     def largest_update(self) -> LayerStats:
-        """The layer with the largest update-to-weight ratio; one without a name and with ratio 0 if none has any."""
+        """The layer with the largest update-to-weight ratio; without layers, one whose ratio is 0."""
         return max(self.weighted, key=lambda layer: layer.update_ratio, default=LayerStats(""))
 
 
@@ -101,10 +99,10 @@ def measure(
     units = {row.name: math.prod(row.out_shape) for row in trainer.layers}
     stats: list[LayerStats] = []
     for (name, layer, params), row in zip(layers, rows, strict=True):
-        norms = row[:3] if matrices(params) else (None, None, 0.0)
+        weight_norm, update_norm, dy_norm = row[:3] if matrices(params) else (None, None, 0.0)
         inactive = row[3] if isinstance(layer, ReLU | Sigmoid | Tanh) else None
         kind, last = type(layer).__name__.lower(), len(stats) == len(rows) - 1
-        stats.append(LayerStats(name, kind, units[name], last, *norms, inactive))
+        stats.append(LayerStats(name, kind, units[name], last, weight_norm, update_norm, dy_norm, inactive))
     n = targets.shape[0]
     accuracy = correct / n if len(targets.shape) == 1 else math.nan
     return ActivationStats(step, n, lr, J, accuracy, tuple(stats))

@@ -96,8 +96,8 @@ def rate_too_high(history: History) -> CheckResult:
         if layer.update_ratio < HIGH_RATIO:
             return None
         evidence = (
-            f"Step {worst.step + 1} changes the weights of {layer.name} by {layer.update_ratio:.2g} of their norm, "
-            f"where {USUAL_RATIO:g} is usual; {effect}."
+            f"Step {worst.step + 1} changes the weights of {layer.name} by {layer.update_ratio:.2g} of their "
+            f"norm, where {USUAL_RATIO:g} is usual; {effect}."
         )
     return Finding("rate-too-high", "warning", evidence, "Each step overshoots the minimum.", suggest_lr(history))
 
@@ -181,10 +181,8 @@ def vanishing(history: History) -> CheckResult:
     ratios = _gradient_ratios(history)
     if not ratios:
         return NOT_APPLICABLE
-    learnt = (
-        history.stats[-1].accuracy > (1 + (history.majority_share or 0.0)) / 2
-    )  # over halfway from chance to 1
-    if median(ratios) > VANISHED or learnt:
+    halfway = (1 + (history.majority_share or 0.0)) / 2  # from chance to 1
+    if median(ratios) > VANISHED or history.stats[-1].accuracy > halfway:
         return None
     cause = "Each layer passes back a part of what it gets: slopes or weights are too small."
     fix = "--activation relu --init he-normal, or fewer layers (--hidden)"
@@ -221,8 +219,8 @@ def _gradient_flow(history: History, ratios: list[float]) -> str:
 def plateau(history: History) -> CheckResult:
     """In the second half of the curve the loss does not fall and the accuracy is no better than chance.
 
-    Chance is always to predict the most common class. Rows do not tell its share; without it, an accuracy that does
-    not rise and is below 0.6 counts.
+    Chance is to predict the most common class always. Rows do not tell its share; without it, an accuracy that
+    does not rise and is below 0.6 counts.
     """
     curve = history.curve
     if len(curve) < CURVE_POINTS or history.steps < CURVE_STEPS or math.isnan(mean(curve).accuracy):
@@ -240,8 +238,8 @@ def plateau(history: History) -> CheckResult:
     if not at_chance or before - mean(after).loss >= max(PLATEAU_FALL * before, noise):
         return None
     evidence = (
-        f"From step {curve[middle - 1].step} to {second_half.step} the loss stays at {second_half.loss:.4g} and the "
-        f"accuracy at {second_half.accuracy:.3f}."
+        f"From step {curve[middle - 1].step} to {second_half.step} the loss stays at {second_half.loss:.4g} and "
+        f"the accuracy at {second_half.accuracy:.3f}."
     )
     cause = (
         "The network has learnt only how common each class is: likely its units are all alike, or labels belong "

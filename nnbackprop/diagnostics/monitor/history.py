@@ -16,7 +16,7 @@ MAX_POINTS = 1024  # of the curve
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """Mean loss and accuracy, in training mode, over the `samples` seen up to `step`, and the learning rate there."""
+    """Mean loss and accuracy, in training mode, over the `samples` seen up to `step`, and the rate there."""
 
     step: int
     loss: float
