@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .base import Array, Backend, BackendError, Memory, Namespace, Step, Tree, leaves, tree_map
-from .devices import check_index, cuda_index
+from .devices import check_index, parse_device
 from .memory import raise_memory_error
 
 _MAX_COMPILED = 16  # compiled steps cached; a run has a handful
@@ -119,10 +119,10 @@ def _reorder_like(like: Tree, tree: Tree) -> Tree:
 
 
 def _find_device(name: str | None) -> Any:
-    index = None if name is None else cuda_index("jax", name)
     if name is None:
         return jax.devices()[0]
-    if index is None:
+    kind, index = parse_device("jax", name, ("cpu", "cuda"))
+    if kind == "cpu":
         return jax.devices("cpu")[0]
     try:
         devices = jax.devices("cuda")
