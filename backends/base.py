@@ -6,6 +6,7 @@ moves arrays in and out by `asarray` and `to_numpy` alone. A new library is one 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -183,6 +184,10 @@ class Backend(ABC):
     def empty_cache(self) -> None:
         """Free the memory that the library keeps for new arrays."""
         gc.collect()
+
+    def memory_errors(self) -> contextlib.AbstractContextManager[None]:
+        """A context that raises MemoryError where the library has an error of its own for want of memory."""
+        return contextlib.nullcontext()
 
     def prefetch(self, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:
         """Each chunk's host arrays on the device, copied ahead of their use by a thread.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -80,8 +81,11 @@ class TorchBackend(Backend):
         used = torch.cuda.memory_allocated(self._device)
         return Memory(used, free + torch.cuda.memory_reserved(self._device) - used)
 
+    def memory_errors(self) -> contextlib.AbstractContextManager[None]:
+        return raise_memory_error(RuntimeError, "memory")
+
     def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
-        with torch.no_grad(), raise_memory_error(RuntimeError, "memory"):
+        with torch.no_grad(), self.memory_errors():
             if self._captured is None:
                 return super().scan(step, state, data, xs, last)
             with torch.cuda.device(self._device):
