@@ -13,7 +13,7 @@ from .base import (
     tree_map,
 )
 from .numpy_backend import NumpyBackend
-from .selection import BackendStatus, available, select
+from .selection import BackendStatus, available, select, with_float64
 
 __all__ = [
     "Array",
@@ -30,4 +30,5 @@ __all__ = [
     "leaves",
     "select",
     "tree_map",
+    "with_float64",
 ]

@@ -6,6 +6,7 @@ moves arrays in and out by `asarray` and `to_numpy` alone. A new library is one 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -112,6 +113,7 @@ class Backend(ABC):
     """One array library on one device; no other code calls the library.
 
     `name` is its name in `select`, `device` is `cpu`, `cuda:0` or the like, `why` says why it was chosen.
+    `has_float64` is False on the GPUs of laptops, which compute in float32 at most.
     """
 
     name: ClassVar[str]
@@ -119,6 +121,7 @@ class Backend(ABC):
     xp: Namespace
     version: str
     why: str = "asked for by name"
+    has_float64: bool = True
 
     def __reduce__(self) -> Any:
         """Pickled and deep-copied as its class and device; arrays, compiled steps and TF32 are not part of it."""
@@ -133,7 +136,8 @@ class Backend(ABC):
     def asarray(self, array: np.ndarray, copy: bool = True) -> Array:
         """Move a host array to the device; dtype and shape stay.
 
-        With `copy=False` the result may share the host's memory: for arrays that nobody writes to.
+        With `copy=False` the result may share the host's memory: for arrays that nobody writes to. BackendError
+        for float64 where the device has none.
         """
 
     @abstractmethod
@@ -151,6 +155,14 @@ class Backend(ABC):
     def description(self) -> str:
         """One line on the device and its libraries; "" where `name` and `device` say it all."""
         return ""
+
+    def check_dtype(self, dtype: np.dtype) -> None:
+        """BackendError for float64 on a device that has none."""
+        if dtype == np.float64 and not self.has_float64:
+            raise BackendError(
+                f"The backend {self.name} on {self.device} has no float64, only float32.",
+                "Use --dtype float32, or --device cpu.",
+            )
 
     def use_tf32(self) -> None:
         """Round the factors of float32 products to 10 bits, from now on; BackendError off NVIDIA GPUs."""
@@ -172,6 +184,10 @@ class Backend(ABC):
     def empty_cache(self) -> None:
         """Free the memory that the library keeps for new arrays."""
         gc.collect()
+
+    def memory_errors(self) -> contextlib.AbstractContextManager[None]:
+        """A context that raises MemoryError where the library has an error of its own for want of memory."""
+        return contextlib.nullcontext()
 
     def prefetch(self, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:
         """Each chunk's host arrays on the device, copied ahead of their use by a thread.

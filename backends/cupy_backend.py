@@ -18,7 +18,7 @@ from backends.cuda.double_buffer import double_buffered
 from backends.cuda.errors import cuda_version, no_device, no_product
 
 from .base import Array, Backend, ElementwiseKernel, Memory, Step, T, Tree
-from .devices import check_index, cuda_index
+from .devices import check_index, parse_device
 
 
 class CupyBackend(Backend):
@@ -30,7 +30,7 @@ class CupyBackend(Backend):
     name = "cupy"
 
     def __init__(self, device: str | None = None) -> None:
-        index = cuda_index(self.name, device or "cuda", cpu=False) or 0
+        _, index = parse_device(self.name, device or "cuda", ("cuda",))
         check_index(self.name, index, _device_count())
         self.device = f"cuda:{index}"
         self.version = cupy.__version__

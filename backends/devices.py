@@ -1,4 +1,4 @@
-"""Device names: `cpu`, `cuda` and `cuda:N`."""
+"""Device names: `cpu`, `cuda`, `cuda:N`, and those of single libraries, such as `mps`."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ import re
 
 from .base import BackendError
 
+_NUMBERED = ("cuda", "xpu")
 
-def cuda_index(backend: str, device: str, cpu: bool = True) -> int | None:
-    """The number of the CUDA device called `device`, 0 for `cuda` alone; None for the CPU.
 
-    `cpu` says whether the backend works on the CPU. Raises BackendError for every other name.
+def parse_device(backend: str, device: str, kinds: tuple[str, ...]) -> tuple[str, int]:
+    """The kind and number of a device: ("cuda", 1) of `cuda:1`, and 0 where there is no number.
+
+    Raises BackendError unless the kind is among `kinds`, those that `backend` works on.
     """
-    if device == "cpu" and cpu:
-        return None
-    match = re.fullmatch(r"cuda(?::(0|[1-9]\d*))?", device)
-    if match is None:
-        known = "cpu, cuda or cuda:N" if cpu else "cuda or cuda:N"
+    match = re.fullmatch(r"([a-z]+)(?::(0|[1-9]\d*))?", device)
+    if match is None or match[1] not in kinds or (match[2] and match[1] not in _NUMBERED):
+        words = [word for kind in kinds for word in ([kind, f"{kind}:N"] if kind in _NUMBERED else [kind])]
+        known = " or ".join(", ".join(words).rsplit(", ", 1))
         raise BackendError(f"The backend {backend} knows no device {device!r}.", f"Use --device {known}.")
-    return int(match[1] or 0)
+    return match[1], int(match[2] or 0)
 
 
-def check_index(backend: str, index: int, count: int) -> None:
-    """Raise BackendError unless CUDA device `index` is among the `count` there are."""
+def check_index(backend: str, index: int, count: int, kind: str = "cuda") -> None:
+    """Raise BackendError unless device `index` of its kind is among the `count` there are."""
     if index >= count:
-        there = "only cuda:0" if count == 1 else f"cuda:0 to cuda:{count - 1}"
+        there = f"only {kind}:0" if count == 1 else f"{kind}:0 to {kind}:{count - 1}"
+        listed = "; nvidia-smi lists them" if kind == "cuda" else ""
         raise BackendError(
-            f"The backend {backend} has no device cuda:{index}: this machine has {there}.",
-            "Use --device cuda, or a number that exists; nvidia-smi lists them.",
+            f"The backend {backend} has no device {kind}:{index}: this machine has {there}.",
+            f"Use --device {kind}, or a number that exists{listed}.",
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -12,12 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from .base import Array, Backend, BackendError, Memory, Namespace, Step, Tree, leaves, tree_map
-from .devices import check_index, cuda_index
+from .devices import check_index, parse_device
 from .memory import raise_memory_error
 
 _MAX_COMPILED = 16  # compiled steps cached; a run has a handful
 _DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops=true"
-_out_of_memory = partial(raise_memory_error, jax.errors.JaxRuntimeError, "RESOURCE_EXHAUSTED")
 
 
 class JaxBackend(Backend):
@@ -57,7 +57,7 @@ class JaxBackend(Backend):
         return moved
 
     def to_numpy(self, array: Array) -> np.ndarray:
-        with _out_of_memory():  # JAX computes asynchronously: this waits for the array
+        with self.memory_errors():  # JAX computes asynchronously: this waits for the array
             return np.array(array, order="C")
 
     def synchronize(self) -> None:
@@ -84,8 +84,11 @@ class JaxBackend(Backend):
                 f"Start with XLA_FLAGS={_DETERMINISTIC_FLAG} in the environment.",
             )
 
+    def memory_errors(self) -> contextlib.AbstractContextManager[None]:
+        return raise_memory_error(jax.errors.JaxRuntimeError, "RESOURCE_EXHAUSTED")
+
     def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
-        with jax.default_device(self._device), _out_of_memory():
+        with jax.default_device(self._device), self.memory_errors():
             return _reorder_like(state, self._compiled(step, last)(state, data, xs))
 
     def _matmul(self, a: Array, b: Array) -> Array:
@@ -116,10 +119,10 @@ def _reorder_like(like: Tree, tree: Tree) -> Tree:
 
 
 def _find_device(name: str | None) -> Any:
-    index = None if name is None else cuda_index("jax", name)
     if name is None:
         return jax.devices()[0]
-    if index is None:
+    kind, index = parse_device("jax", name, ("cpu", "cuda"))
+    if kind == "cpu":
         return jax.devices("cpu")[0]
     try:
         devices = jax.devices("cuda")

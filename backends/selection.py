@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import platform
+import sys
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 
 from .base import Backend, BackendError, Memory
-from .devices import cuda_index
+from .devices import parse_device
 
 _CUPY_WHEELS = '"cupy-cuda12x[ctk]", or "cupy-cuda13x[ctk]" with a driver for CUDA 13'
+
+_MLX_PACKAGE = "mlx" if sys.platform == "darwin" else '"mlx[cpu]"'
 
 # name -> (the library's own name, its module, the backend's class, what pip installs)
 _LIBRARIES = {
@@ -17,8 +21,12 @@ _LIBRARIES = {
     "cupy": ("CuPy", "cupy", "CupyBackend", _CUPY_WHEELS),
     "torch": ("PyTorch", "torch", "TorchBackend", "torch"),
     "jax": ("JAX", "jax", "JaxBackend", "jax"),
+    "mlx": ("MLX", "mlx", "MlxBackend", _MLX_PACKAGE),
     "strict": ("array-api-strict", "array_api_strict", "StrictBackend", "array-api-strict"),
 }
+
+# devices that a single library knows -> the backend that `auto` takes there
+_OF_DEVICE = {"cpu": "numpy", "mps": "torch", "xpu": "torch", "gpu": "mlx"}
 
 
 @dataclass(frozen=True)
@@ -39,16 +47,19 @@ class BackendStatus:
 def select(name: str = "auto", device: str | None = None) -> Backend:
     """Return the backend called `name` on `device`: None is the library's best, else `cpu`, `cuda`, `cuda:N`.
 
-    `auto` is CuPy where a CUDA device works, else NumPy; `device` narrows that down. `Backend.why` says
-    in one line what was chosen and why. A backend asked for by name never falls back.
+    PyTorch knows `mps` and `xpu` too, MLX `gpu`. `auto` is CuPy where a CUDA device works, else NumPy; `device`
+    narrows that down. `Backend.why` says in one line what was chosen and why. A backend asked for by name never
+    falls back.
 
     Raises:
         BackendError: the backend cannot be used; it holds the reason and the fix.
     """
     if name != "auto":
         return _create(name, device)
-    if device is not None and cuda_index(name, device) is None:
-        backend, why = _create("numpy", device), "auto chose NumPy: the device cpu was asked for."
+    kind = "cuda" if device is None else parse_device(name, device, ("cpu", "cuda", "mps", "xpu", "gpu"))[0]
+    if kind != "cuda":
+        backend = _create(_OF_DEVICE[kind], device)
+        why = f"auto chose {_LIBRARIES[backend.name][0]}: the device {device} was asked for."
     else:
         try:
             backend = _create("cupy", device)
@@ -56,12 +67,21 @@ def select(name: str = "auto", device: str | None = None) -> Backend:
         except BackendError as error:
             if device is not None:
                 raise
-            backend, why = _create("numpy", device), f"auto chose NumPy: {error.reason}"
+            backend, why = _create("numpy", device), f"auto chose NumPy: {error.reason}{_mac_gpu()}"
     backend.why = why
     return backend
 
 
-def available(names: tuple[str, ...] = ("numpy", "cupy", "torch", "jax")) -> list[BackendStatus]:
+def with_float64(backend: Backend) -> Backend:
+    """The backend itself, or its library on the CPU where its device has no float64; `why` says so then."""
+    if backend.has_float64:
+        return backend
+    on_cpu = _create(backend.name, "cpu")
+    on_cpu.why = f"{backend.name} computes on the CPU: float64 is needed, and {backend.device} has none."
+    return on_cpu
+
+
+def available(names: tuple[str, ...] = ("numpy", "cupy", "torch", "jax", "mlx")) -> list[BackendStatus]:
     """Try each backend; any error that its library raises becomes the reason why it is not usable."""
     statuses = []
     for name in names:
@@ -74,10 +94,21 @@ def available(names: tuple[str, ...] = ("numpy", "cupy", "torch", "jax")) -> lis
     return statuses
 
 
+def _mac_gpu() -> str:
+    """How an Apple chip's GPU can be used, with what is installed; "" on other machines."""
+    if sys.platform != "darwin" or platform.machine() != "arm64":
+        return ""
+    ways = {"mlx": "--backend mlx", "torch": "--backend torch --device mps"}
+    there = [words for module, words in ways.items() if find_spec(module)]
+    return f" For its GPU use {' or '.join(there) or 'MLX: pip install mlx, then --backend mlx'}."
+
+
 def _create(name: str, device: str | None) -> Backend:
     if name not in _LIBRARIES:
         raise BackendError(f"There is no backend {name!r}.", f"Use one of auto, {', '.join(_LIBRARIES)}.")
     title, module, class_name, packages = _LIBRARIES[name]
+    if name == "cupy" and sys.platform == "darwin":
+        raise BackendError("CuPy needs an NVIDIA GPU, and a Mac has none.", "Use --backend mlx for a Mac's GPU.")
     if find_spec(module) is None:
         raise BackendError(f"{title} is not installed.", f"Install it: pip install {packages}")
     try:

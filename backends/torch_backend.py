@@ -1,7 +1,8 @@
-"""PyTorch: its tensors as plain arrays, on the CPU or a CUDA device. Its autograd is not used."""
+"""PyTorch: its tensors as plain arrays, on the CPU or a GPU. Its autograd is not used."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -13,25 +14,33 @@ import torch
 from backends.cuda.captured_scan import CapturedScan
 
 from .base import Array, Backend, BackendError, ElementwiseKernel, Memory, Namespace, Step, Tree
-from .devices import check_index, cuda_index
+from .devices import check_index, parse_device
 from .elementwise import LARGE, blockwise, unflatten
 from .memory import keep_freed_memory, raise_memory_error
 
 
 class TorchBackend(Backend):
-    """torch.Tensor on `cpu` or `cuda:N`; by default CUDA where PyTorch finds it."""
+    """torch.Tensor on `cpu`, `cuda:N`, `mps` (a Mac's GPU) or `xpu:N` (Intel's); by default CUDA, or the CPU.
+
+    On `mps` and `xpu` in float32 only, and step by step.
+    """
 
     name = "torch"
 
     def __init__(self, device: str | None = None) -> None:
-        index = cuda_index(self.name, device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        if index is not None:
+        kind, index = parse_device(
+            self.name, device or ("cuda" if torch.cuda.is_available() else "cpu"), ("cpu", "cuda", "mps", "xpu")
+        )
+        if kind == "cuda":
             _check_cuda(index)
-        self.device = "cpu" if index is None else f"cuda:{index}"
+        elif kind != "cpu":
+            _check_laptop_gpu(kind, index)
+        self.device = kind if kind in ("cpu", "mps") else f"{kind}:{index}"
+        self.has_float64 = kind in ("cpu", "cuda")
         self.version = torch.__version__
         self.xp = Namespace(
             array_api_compat.torch,
-            self._fuse if index is None else None,
+            self._fuse if kind == "cpu" else None,
             # torch's own functions: those of array_api_compat spend time on the promotion of dtypes
             matmul=torch.matmul,
             take=_take,
@@ -42,29 +51,41 @@ class TorchBackend(Backend):
         keep_freed_memory()
         self._device = torch.device(self.device)
         self._captured: CapturedScan | None = None
-        if index is not None:
+        if kind == "cuda":
             with torch.cuda.device(self._device):
                 self._captured = CapturedScan(TorchGraphRecorder())
 
     def asarray(self, array: np.ndarray, copy: bool = True) -> Array:
+        self.check_dtype(array.dtype)
         return torch.from_numpy(np.array(array, order="C")).to(self._device)
 
     def to_numpy(self, array: Array) -> np.ndarray:
         return np.array(array.detach().cpu().numpy(), order="C")
 
     def synchronize(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        if self._device.type == "mps":
+            torch.mps.synchronize()
+        elif self._device.type != "cpu":
+            torch.get_device_module(self._device).synchronize(self._device)
 
     def memory(self) -> Memory:
-        if self._device.type != "cuda":
+        if self._device.type == "cpu":
             return Memory(None, None)
+        if self._device.type == "mps":
+            used = torch.mps.current_allocated_memory()
+            return Memory(used, torch.mps.recommended_max_memory() - used)
+        if self._device.type == "xpu":
+            used = torch.xpu.memory_allocated(self._device)
+            return Memory(used, torch.xpu.get_device_properties(self._device).total_memory - used)
         free, _ = torch.cuda.mem_get_info(self._device)
         used = torch.cuda.memory_allocated(self._device)
         return Memory(used, free + torch.cuda.memory_reserved(self._device) - used)
 
+    def memory_errors(self) -> contextlib.AbstractContextManager[None]:
+        return raise_memory_error(RuntimeError, "memory")
+
     def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
-        with torch.no_grad(), raise_memory_error(RuntimeError, "memory"):
+        with torch.no_grad(), self.memory_errors():
             if self._captured is None:
                 return super().scan(step, state, data, xs, last)
             with torch.cuda.device(self._device):
@@ -72,7 +93,10 @@ class TorchBackend(Backend):
 
     @property
     def description(self) -> str:
-        return "" if self._captured is None else torch.cuda.get_device_name(self._device)
+        if self._device.type in ("cuda", "xpu"):
+            return torch.get_device_module(self._device).get_device_name(self._device)
+        others = [kind for kind in ("mps", "xpu") if self._device.type == "cpu" and _has(kind)]
+        return "".join(f"also on this machine's GPU, with --device {kind}" for kind in others)
 
     def use_tf32(self) -> None:
         # PyTorch has one such switch for the whole process
@@ -101,7 +125,8 @@ class TorchBackend(Backend):
         super().empty_cache()
         if self._captured is not None:
             self._captured.clear()
-            torch.cuda.empty_cache()
+        if self._device.type != "cpu":
+            torch.get_device_module(self._device).empty_cache()
 
     def _fuse(self, kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> ElementwiseKernel:
         def fused(*numbers: Any) -> Any:
@@ -175,3 +200,19 @@ def _check_cuda(index: int) -> None:
             "Check the driver with nvidia-smi, or use --device cpu.",
         )
     check_index("torch", index, torch.cuda.device_count())
+
+
+def _has(kind: str) -> bool:
+    """Whether this build of PyTorch works with the machine's GPU of that kind, `mps` or `xpu`."""
+    module = torch.backends.mps if kind == "mps" else torch.xpu
+    return module.is_available()
+
+
+def _check_laptop_gpu(kind: str, index: int) -> None:
+    if not _has(kind):
+        needed = "a Mac with an Apple chip" if kind == "mps" else "an Intel GPU, its driver and a build for XPU"
+        raise BackendError(
+            f"PyTorch {torch.__version__} finds no device {kind}.",
+            f"It needs {needed} (https://pytorch.org/get-started/locally): use --device cpu.",
+        )
+    check_index("torch", index, 1 if kind == "mps" else torch.xpu.device_count(), kind)

@@ -33,10 +33,16 @@ class Session:
         self.name, self.entry, self.threads, self.step = name, RIVALS[name], threads, 0
         self.problem: Problem | None = None
         self.rival: Rival | None = None
-        if self.entry.blocked:
-            sys.modules[self.entry.blocked] = None  # type: ignore[assignment]  # as if it were not installed
+
+    @classmethod
+    def of_process(cls, name: str, threads: int | None = None) -> Session:
+        """The only session of this process: some packages and cores are out of its reach from here on."""
+        session = cls(name, threads)
+        if session.entry.blocked:
+            sys.modules[session.entry.blocked] = None  # type: ignore[assignment]  # as if it were not installed
         if threads and hasattr(os, "sched_setaffinity"):  # XLA takes a thread a core
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+        return session
 
     def load(self, workload: str, device: str = "cpu", tf32: bool = False) -> None:
         """Read the data."""

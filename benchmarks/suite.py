@@ -64,7 +64,7 @@ def run_suite(
         os.environ["NUMBA_NUM_THREADS"] = str(threads)
     rounds, timings = ON_GPU if device != "cpu" else QUICK if quick else FULL, []
     with ExitStack() as stack:
-        workers = {name: Worker(Session, name, threads) for name in here if name not in absent}
+        workers = {name: Worker(Session.of_process, name, threads) for name in here if name not in absent}
         for worker in workers.values():
             stack.callback(worker.end)
         for name in workloads:

@@ -26,7 +26,7 @@ from tests.torture import child_run
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
-EVERY = ("numpy", "numpy-readonly", "strict", "torch", "jax", "cupy")
+EVERY = ("numpy", "numpy-readonly", "strict", "torch", "jax", "mlx", "cupy")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -24,7 +24,7 @@ from .train import train
 app = App(
     suppress_keyboard_interrupt=False,
     name="nnbackprop",
-    help="Neural networks trained with backpropagation derived by hand, on NumPy, CuPy, PyTorch and JAX arrays.",
+    help="Neural networks trained with backpropagation derived by hand, on NumPy, PyTorch, JAX, CuPy or MLX.",
     version_flags=["--version"],
 )
 data = App(

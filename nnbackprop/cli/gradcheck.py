@@ -18,13 +18,14 @@ def gradcheck(
     """Check a recipe's gradients by central differences, in float64, on the library you run; 1 if one is wrong."""
     from rich.text import Text
 
-    from backends import select
+    from backends import select, with_float64
     from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck_recipe
     from nnbackprop.runs import config as configuration
 
     config = configuration.resolve(recipe, given(flags))
-    backend = select(config.backend, config.device)
-    if config.backend == "auto":
+    asked = select(config.backend, config.device)
+    backend = with_float64(asked)
+    if config.backend == "auto" or backend is not asked:
         err.print(backend.why, style="dim")
     report = gradcheck_recipe(config, backend)
     text = Text(str(report))

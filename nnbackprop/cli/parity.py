@@ -18,7 +18,7 @@ def parity(
     *,
     backends: Annotated[
         str, Parameter(help="Libraries, the first the one compared with.")
-    ] = "numpy,torch,jax,cupy,strict",
+    ] = "numpy,torch,jax,mlx,cupy,strict",
     steps: Annotated[int, Parameter(help="Training steps.")] = 100,
     plot: Annotated[Path | None, Parameter(help="Plot the differences against the step to this PNG file.")] = None,
     as_json: AsJson = False,

@@ -33,7 +33,7 @@ class DataLoader:
     def __init__(
         self, backend: Backend, dataset: Dataset, scaling: Scaling, dtype: str, resident: str = "auto"
     ) -> None:
-        self.backend, self.dataset = backend, dataset
+        self.backend, self.dataset, self._dtype = backend, dataset, dtype
         self.resident = resident == "yes" or (resident == "auto" and _fits(backend, dataset))
         self._samples = {"inputs": dataset.inputs, "targets": dataset.targets}
         if not dataset.classes:
@@ -53,7 +53,10 @@ class DataLoader:
         A batch that is the whole resident set needs neither: it is taken as it lies, in the set's own order.
         """
         if not self.resident:
-            return {name: array[rows] for name, array in self._samples.items()}
+            samples = {name: array[rows] for name, array in self._samples.items()}
+            if samples["inputs"].dtype == np.float64:  # half as much to move, and some GPUs have no float64
+                samples["inputs"] = samples["inputs"].astype(self._dtype, copy=False)
+            return samples
         if rows.shape[1] == len(self.dataset):
             return {"all": np.zeros(len(rows), np.int32)}
         return {"rows": rows.astype(np.int32)}

@@ -11,42 +11,40 @@ from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.trainer import Trainer
 
 from .findings import Diagnosis
-from .monitor import Monitor, lower_rate
+from .monitor import Monitor, suggest_lr
 from .nan_tracing import trace_nan
 
 
 class MonitoredRun:
-    """Fits a run, and keeps its diagnosis in doctor.json.
+    """Fits a run, and writes its diagnosis to doctor.json.
 
-    `diagnosis` is None where the run was not monitored and did not diverge.
+    `diagnosis` is None where the run was not monitored and did not end by a divergence.
     """
 
     def __init__(self, run: Run) -> None:
         self.run = run
         self.monitor = Monitor() if run.config.doctor else None
+        self._last_monitor = self.monitor or Monitor()  # or one of the last divergence alone
         self.diagnosis: Diagnosis | None = None
 
     def fit(self, callbacks: Sequence[Callback], notify: Notify) -> dict[str, Any] | None:
         """The summary, or None where a signal interrupted; DivergedError names the step and the layer."""
-        watched = [self.monitor] if self.monitor else []
+        monitors = [self.monitor] if self.monitor else []
         try:
-            summary = self.run.fit([*watched, *callbacks], notify, self._diagnose)
+            summary = self.run.fit([*monitors, *callbacks], notify, self._diagnose)
         except DivergedError:
-            self._keep()
+            self._write(self._last_monitor.diagnosis)
             raise
-        self.diagnosis = None  # of a divergence that the run recovered from
         if self.monitor:
-            self._keep()
+            self._write(self.monitor.diagnosis)
         return summary
 
     def _diagnose(self, trainer: Trainer, error: DivergedError) -> DivergedError:
-        monitor = self.monitor or Monitor.of_snapshot(trainer)
-        fault = monitor.history.fault = trace_nan(trainer, error)
-        self.diagnosis = monitor.diagnosis
-        return fault.error(lower_rate(monitor.history))
+        """The error with its step, layer and a learning rate to try; the run may recover from it."""
+        monitor = self._last_monitor = self.monitor or Monitor.of_snapshot(trainer)
+        monitor.history.divergence = trace_nan(trainer, error)
+        return monitor.history.divergence.error(suggest_lr(monitor.history))
 
-    def _keep(self) -> None:
-        if self.monitor:
-            self.diagnosis = self.monitor.diagnosis
-        if self.diagnosis is not None:
-            self.run.folder.write_json("doctor.json", self.diagnosis.to_json())
+    def _write(self, diagnosis: Diagnosis) -> None:
+        self.diagnosis = diagnosis
+        self.run.folder.write_json("doctor.json", diagnosis.to_json())

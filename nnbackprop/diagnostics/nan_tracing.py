@@ -21,7 +21,7 @@ from nnbackprop.training.trainer import Trainer
 Kind = Literal["inputs", "parameters", "output", "loss", "gradient", "evaluation"]
 """What was NaN or infinite first; `evaluation` is the loss of the validation or test part."""
 
-SAFE_LR = 0.01  # to try after a learning rate above any that people use
+SAFE_LR = 0.01  # to try after a learning rate above 1
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,18 @@ class NotFinite:
     layer: str | None = None
     lr: float | None = None  # of that step
 
-    def error(self, try_lr: str | None = None) -> DivergedError:
-        """The same as an error, with what to do; `try_lr` is a better flag to try than a tenth of the rate."""
+    def error(self, lr_flag: str | None = None) -> DivergedError:
+        """The same as an error, with what to do: try `lr_flag`, by default `lower_lr`."""
         if self.kind == "inputs":
             advice = "The data or its scaling is the cause: correct or remove those samples."
         else:
-            tenth = "a tenth of it (--lr)" if self.lr is None else f"--lr {lower_lr(self.lr):.2g}"
-            advice = f"The usual cause is the learning rate: try {try_lr or tenth}, or --clip-norm 1."
+            lower = "a tenth of it (--lr)" if self.lr is None else f"--lr {lower_lr(self.lr):.2g}"
+            advice = f"The usual cause is the learning rate: try {lr_flag or lower}, or --clip-norm 1."
         return DivergedError(f"Training diverged. {self.text} {advice}", self.step, self.kind == "evaluation")
 
 
 def lower_lr(lr: float) -> float:
-    """A learning rate to try after one too high: a tenth, and not above 1/100 after one above 1."""
+    """A learning rate to try after one too high: a tenth, or SAFE_LR after one above 1."""
     return lr / 10 if lr <= 1 else SAFE_LR
 
 
@@ -58,22 +58,31 @@ def trace_nan(trainer: Trainer, error: DivergedError) -> NotFinite:
     if error.in_evaluation:
         text = f"After step {error.step} the loss in evaluation is NaN or infinite."
         return NotFinite(error.step, "evaluation", text)
-    begin, step, data = trainer.snapshot.progress.step, trainer.step, trainer.loader.data
-    state, lr = trainer.snapshot.copy(), None
-    xs = islice(trainer.steps_since_snapshot(), error.step - begin)
-    with np.errstate(all="ignore"):  # the replay overflows as the run did
-        for number, x in enumerate(xs, start=begin + 1):
-            rate = float(trainer.backend.to_numpy(x["scalars"]["lr"]))
-            lr = rate if math.isfinite(rate) else None
-            found = _first(step.xp, _before_update(step, state["params"], data, x))
-            if not found:
-                state = step(state, data, x)
-                found = _first(step.xp, _parameters(step, state["params"], "after the update"))
-            if found:
-                kind, what, layer = found
-                return NotFinite(number, kind, f"Step {number}: {what} is NaN or infinite.", layer, lr)
-    text = f"By step {error.step} the loss became NaN or infinite; a replay from step {begin} on did not."
-    return NotFinite(error.step, "loss", text, lr=lr)
+    first = trainer.snapshot.progress.step
+    reason = f"a replay from step {first} on did not"
+    try:
+        with np.errstate(all="ignore"), trainer.backend.memory_errors():  # the replay overflows as the run did
+            if found := _replay(trainer, first, error.step):
+                return found
+    except MemoryError:
+        reason = "memory ran out in the replay that would name the layer"
+    return NotFinite(error.step, "loss", f"By step {error.step} the loss became NaN or infinite; {reason}.")
+
+
+def _replay(trainer: Trainer, first: int, last: int) -> NotFinite | None:
+    """The steps from `first`, where the snapshot was taken, to `last`; None if all is finite."""
+    step, data, state = trainer.step, trainer.loader.data, trainer.snapshot.copy()
+    for number, x in enumerate(islice(trainer.steps_since_snapshot(), last - first), start=first + 1):
+        found = _first(step.xp, _before_update(step, state["params"], data, x))
+        if not found:
+            state = step(state, data, x)
+            found = _first(step.xp, _parameters(step, state["params"], "after the update"))
+        if found:
+            kind, name, layer = found
+            lr = float(trainer.backend.to_numpy(x["scalars"]["lr"]))
+            text = f"Step {number}: {name} is NaN or infinite."
+            return NotFinite(number, kind, text, layer, lr if math.isfinite(lr) else None)
+    return None
 
 
 Named = tuple[Kind, str, str | None]

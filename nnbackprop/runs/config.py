@@ -62,7 +62,7 @@ class Config:
     lr: Annotated[Above0, Setting("Common", "Learning rate, where the schedule begins or peaks.")] = 0.08
     seed: Annotated[Seed, Setting("Common", "Decides weights, shuffles, splits and masks.")] = 0
     backend: Annotated[
-        Literal["auto", "numpy", "cupy", "torch", "jax"],
+        Literal["auto", "numpy", "cupy", "torch", "jax", "mlx"],
         Setting(
             "Common",
             "Array library; auto is CuPy where a CUDA device works, else NumPy.",
@@ -71,7 +71,7 @@ class Config:
     ] = "auto"
     device: Annotated[
         str | None,
-        Setting("Common", "cpu, cuda, cuda:N ... as the backend knows them.", env_var="NNBACKPROP_DEVICE"),
+        Setting("Common", "cpu, cuda or cuda:N; mps or xpu for torch; gpu for mlx.", env_var="NNBACKPROP_DEVICE"),
     ] = None
 
     hidden: Annotated[

@@ -202,7 +202,7 @@ def _touched(folder: Path) -> float:
 def environment(backend: Any) -> dict[str, Any]:
     """What a run was made with: the backend it became, versions, the machine, and who multiplies there."""
     blas = Blas.loaded()
-    names = ("nnbackprop", "numpy", "array-api-compat", "safetensors", "torch", "jax", "numba")
+    names = ("nnbackprop", "numpy", "array-api-compat", "safetensors", "torch", "jax", "mlx", "numba")
     return {
         "backend": backend.name,
         "device": backend.device,

@@ -79,7 +79,7 @@ def chunk_length(rows: Sequence[LayerRow], batch: int, device: str) -> int:
     From the arithmetic (forward, and twice that backward), a nominal speed and a cost a layer, not from the
     clock: so what is recorded at chunk ends is the same in every run.
     """
-    on_gpu = device.startswith("cuda")
+    on_gpu = device.startswith(("cuda", "mps", "xpu", "gpu"))
     speed, overhead = (2e13, 2e-5) if on_gpu else (1e11, 1e-5)
     seconds = 3 * batch * sum(row.flops for row in rows) / speed + overhead * len(rows)
     return 1 << max(0, min(LONGEST_CHUNK, int(CHUNK_SECONDS / seconds)).bit_length() - 1)

@@ -56,10 +56,11 @@ def retry_in_microbatches(trainer: Trainer, chunk: Chunk) -> tuple[TrainStep, Tr
         step = replace(step, microbatches=2 * step.microbatches)
         t.backend.empty_cache()
         try:
-            state = t.snapshot.copy()
-            for batch in islice(t.steps_since_snapshot(), t.progress.step - t.snapshot.progress.step):
-                state = step(state, data, batch)
-            state = t.backend.scan(step, step.clear(state), data, chunk.batches, last=step.with_norms)
+            with t.backend.memory_errors():
+                state = t.snapshot.copy()
+                for batch in islice(t.steps_since_snapshot(), t.progress.step - t.snapshot.progress.step):
+                    state = step(state, data, batch)
+                state = t.backend.scan(step, step.clear(state), data, chunk.batches, last=step.with_norms)
         except MemoryError:
             state = None  # before another is made
             continue

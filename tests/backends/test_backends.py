@@ -11,6 +11,7 @@ import pytest
 
 import backends
 from backends import Backend, BackendError, NumpyBackend, device_of
+from nnbackprop.nn.rng import RngKey
 
 # asarray and to_numpy
 
@@ -58,14 +59,14 @@ def test_jax_without_x64_is_refused() -> None:
         backend.asarray(np.ones(2))
 
 
-def test_a_backend_describes_itself_and_memory_is_known_on_cuda_alone(backend: Backend) -> None:
-    assert backend.name in ("numpy", "cupy", "torch", "jax", "strict")
+def test_a_backend_describes_itself_and_memory_is_known_on_gpus_alone(backend: Backend) -> None:
+    assert backend.name in ("numpy", "cupy", "torch", "jax", "mlx", "strict")
     assert backend.version[0].isdigit()
     assert backend.why == "asked for by name"
     assert isinstance(backend.fused, bool)
     backend.synchronize()
     memory = backend.memory()
-    assert {memory.used is None, memory.free is None} == {not backend.device.startswith("cuda")}
+    assert {memory.used is None, memory.free is None} == {backend.device in ("cpu", "device1")}
 
 
 @pytest.mark.parametrize("copy", [copy.deepcopy, lambda backend: pickle.loads(pickle.dumps(backend))])
@@ -75,6 +76,21 @@ def test_pickled_backend_has_the_same_library_and_device(backend: Backend, copy:
     assert (type(twin), twin.device, twin.why) == (type(backend), backend.device, "auto chose it")
     ones = twin.asarray(np.ones((2, 2)))
     np.testing.assert_array_equal(twin.to_numpy(twin.xp.matmul(ones, ones)), np.full((2, 2), 2.0))
+
+
+@pytest.mark.parametrize("name", ["torch", "mlx"])
+def test_float64_is_refused_where_the_device_has_none(name: str) -> None:
+    pytest.importorskip(name, reason=f"{name} is not installed")
+    backend = backends.select(name, "cpu")
+    backend.device, backend.has_float64 = "mps", False
+    with pytest.raises(BackendError, match=rf"{name} on mps has no float64.*--dtype float32, or --device cpu"):
+        backend.asarray(np.ones(2))
+    assert backend.asarray(np.ones(2, np.float32)).dtype == backend.xp.float32
+    assert backends.with_float64(backend).device == "cpu"
+
+
+def test_a_backend_with_float64_is_kept(backend: Backend) -> None:
+    assert backends.with_float64(backend) is backend
 
 
 # scan
@@ -190,6 +206,39 @@ def test_scan_out_of_memory_raises_memory_error(name: str) -> None:
     state, xs = backend.asarray(np.zeros(())), backend.asarray(np.ones(1))
     with pytest.raises(MemoryError):
         backend.to_numpy(backend.scan(greedy, state, (), xs))
+
+
+def test_a_compiled_step_on_mlx_is_the_same() -> None:
+    """As on its GPU. On a CPU that is a call of g++ for each kernel, and otherwise not used."""
+    pytest.importorskip("mlx", reason="mlx is not installed")
+    from backends.mlx_backend import _compiled
+
+    backend = backends.select("mlx", "cpu")
+    xp, step = backend.xp, step_on(backend.xp)
+    expected = run(backend, step, ROWS)
+    backend._prepare = _compiled
+    for a, b in zip(backends.leaves(run(backend, step, ROWS)), backends.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-14)
+
+    def mask(state: Any, data: Any, x: Any) -> Any:
+        return RngKey(3, x).dropout_mask(xp, (5, 7), 0.3, xp.float32)
+
+    state, steps = backend.asarray(np.zeros((5, 7), np.float32)), backend.asarray(np.asarray([8], np.int32))
+    compiled = backend.to_numpy(backend.scan(mask, state, (), steps))
+    host = NumpyBackend()
+    expected = RngKey(3, np.asarray(8, np.int32)).dropout_mask(host.xp, (5, 7), 0.3, np.float32)
+    np.testing.assert_array_equal(compiled, expected)
+
+
+@pytest.mark.parametrize(("x", "rtol"), [(np.linspace(-700, 700, 2001), 4e-16), (np.array([-800.0, 0, 800]), 0)])
+def test_mlx_exp_in_float64_is_numpys(x: np.ndarray, rtol: float) -> None:
+    """MLX's own is right to 7 digits."""
+    pytest.importorskip("mlx", reason="mlx is not installed")
+    backend = backends.select("mlx", "cpu")
+    with np.errstate(over="ignore"):
+        expected = np.exp(x)
+    np.testing.assert_allclose(backend.to_numpy(backend.xp.exp(backend.asarray(x))), expected, rtol=rtol)
+    assert np.isnan(backend.to_numpy(backend.xp.exp(backend.asarray(np.array([np.nan]))))).all()
 
 
 def test_torch_scan_runs_without_autograd() -> None:

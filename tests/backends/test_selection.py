@@ -17,6 +17,9 @@ from backends.cuda import errors
 
 TORCH = "PyTorch {version}"
 NO_DEVICE = RuntimeError("cudaErrorNoDevice")
+CUDA = "--device cpu, cuda or cuda:N"
+TORCH_DEVICES = "--device cpu, cuda, cuda:N, mps, xpu or xpu:N"
+AUTO_DEVICES = "--device cpu, cuda, cuda:N, mps, xpu, xpu:N or gpu"
 CUDA_EXTRAS = 'pip install "cupy-cuda12x[ctk]", or "cupy-cuda13x[ctk]" with a driver for CUDA 13'
 
 
@@ -81,6 +84,33 @@ def test_auto_is_cupy_where_it_works_else_numpy(
     assert backend.why == why
 
 
+@pytest.mark.parametrize(
+    ("installed", "ways"),
+    [
+        (("mlx", "torch"), "For its GPU use --backend mlx or --backend torch --device mps."),
+        (("torch",), "For its GPU use --backend torch --device mps."),
+        ((), "For its GPU use MLX: pip install mlx, then --backend mlx."),
+    ],
+)
+def test_auto_on_a_mac_is_numpy_and_names_what_uses_its_gpu(
+    monkeypatch: pytest.MonkeyPatch, installed: tuple[str, ...], ways: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(selection.platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(selection, "find_spec", lambda name: name in ("numpy", *installed) or None)
+    backend = backends.select()
+    assert backend.name == "numpy"
+    assert backend.why == f"auto chose NumPy: CuPy needs an NVIDIA GPU, and a Mac has none. {ways}"
+
+
+def test_auto_on_mps_is_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    backend = backends.select("auto", "mps")
+    assert (backend.name, backend.device, backend.has_float64) == ("torch", "mps", False)
+    assert backend.why == "auto chose PyTorch: the device mps was asked for."
+
+
 def test_auto_without_cupy_is_numpy_and_on_cuda_an_error(monkeypatch: pytest.MonkeyPatch, cupy: Any) -> None:
     cupy(broken_cupy)
     assert refusal("auto", "cuda")[0] == "CuPy finds no NVIDIA driver."
@@ -95,6 +125,7 @@ def test_auto_without_cupy_is_numpy_and_on_cuda_an_error(monkeypatch: pytest.Mon
         ("cupy", "cupy", "CuPy", CUDA_EXTRAS),
         ("torch", "torch", "PyTorch", "pip install torch"),
         ("jax", "jax", "JAX", "pip install jax"),
+        ("mlx", "mlx", "MLX", "pip install mlx" if sys.platform == "darwin" else 'pip install "mlx[cpu]"'),
         ("strict", "array_api_strict", "array-api-strict", "pip install array-api-strict"),
     ],
 )
@@ -132,19 +163,36 @@ def test_library_that_fails_to_load_gives_its_first_line(
 @pytest.mark.parametrize(
     ("name", "device", "reason", "fix"),
     [
-        ("tensorflow", None, "There is no backend 'tensorflow'.", "one of auto, numpy, cupy, torch, jax, strict."),
+        (
+            "tensorflow",
+            None,
+            "There is no backend 'tensorflow'.",
+            "one of auto, numpy, cupy, torch, jax, mlx, strict.",
+        ),
         ("numpy", "cuda", "The backend numpy works on the CPU alone and knows no device 'cuda'.", "--device cpu"),
         ("strict", "cpu", "The backend strict knows no device 'cpu'.", "--device device1"),
-        ("torch", "gpu", "The backend torch knows no device 'gpu'.", "--device cpu, cuda or cuda:N"),
-        ("jax", "cuda:", "The backend jax knows no device 'cuda:'.", "--device cpu, cuda or cuda:N"),
-        ("torch", "cuda:01", "The backend torch knows no device 'cuda:01'.", "--device cpu, cuda or cuda:N"),
-        ("auto", "tpu", "The backend auto knows no device 'tpu'.", "--device cpu, cuda or cuda:N"),
+        (
+            "torch",
+            "gpu",
+            "The backend torch knows no device 'gpu'.",
+            "--device cpu, cuda, cuda:N, mps, xpu or xpu:N",
+        ),
+        ("jax", "cuda:", "The backend jax knows no device 'cuda:'.", CUDA),
+        ("torch", "cuda:01", "The backend torch knows no device 'cuda:01'.", TORCH_DEVICES),
+        ("torch", "mps:1", "The backend torch knows no device 'mps:1'.", TORCH_DEVICES),
+        ("mlx", "cuda", "The backend mlx knows no device 'cuda'.", "--device cpu or gpu"),
+        (
+            "auto",
+            "tpu",
+            "The backend auto knows no device 'tpu'.",
+            "--device cpu, cuda, cuda:N, mps, xpu, xpu:N or gpu",
+        ),
     ],
 )
 def test_unknown_backend_or_device_lists_the_known_ones(
     name: str, device: str | None, reason: str, fix: str
 ) -> None:
-    if name in ("torch", "jax"):
+    if name in ("torch", "jax", "mlx"):
         pytest.importorskip(name)
     actual_reason, actual_fix = refusal(name, device)
     assert actual_reason == reason
@@ -153,7 +201,7 @@ def test_unknown_backend_or_device_lists_the_known_ones(
 
 def test_cupy_on_the_cpu_is_refused() -> None:
     with pytest.raises(BackendError, match=r"cupy knows no device 'cpu'\. Use --device cuda or cuda:N"):
-        devices.cuda_index("cupy", "cpu", cpu=False)
+        devices.parse_device("cupy", "cpu", ("cuda",))
 
 
 @pytest.mark.parametrize(
@@ -173,6 +221,39 @@ def test_torch_without_the_cuda_device_says_what_is_missing(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     assert refusal("torch", "cuda:7")[0] == reason.format(version=torch.__version__)
+
+
+@pytest.mark.parametrize(
+    ("kind", "needed"),
+    [("mps", "a Mac with an Apple chip"), ("xpu", "an Intel GPU, its driver and a build for XPU")],
+)
+def test_torch_without_a_laptop_gpu_says_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch, kind: str, needed: str
+) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.xpu, "is_available", lambda: False)
+    reason, fix = refusal("torch", kind)
+    assert reason == f"PyTorch {torch.__version__} finds no device {kind}."
+    assert fix.startswith(f"It needs {needed} (")
+
+
+def test_torch_lists_the_xpus_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.xpu, "is_available", lambda: True)
+    monkeypatch.setattr(torch.xpu, "device_count", lambda: 2)
+    assert backends.select("torch", "xpu:1").device == "xpu:1"
+    reason, fix = refusal("torch", "xpu:2")
+    assert reason == "The backend torch has no device xpu:2: this machine has xpu:0 to xpu:1."
+    assert fix == "Use --device xpu, or a number that exists."
+    assert backends.select("torch", "cpu").description == "also on this machine's GPU, with --device xpu"
+
+
+def test_mlx_without_a_gpu_says_what_it_needs() -> None:
+    mx = pytest.importorskip("mlx.core", reason="mlx is not installed")
+    if mx.is_available(mx.gpu):
+        pytest.skip("this machine has a GPU that MLX works with")
+    assert refusal("mlx", "gpu")[1] == "It needs a Mac with an Apple chip: use --device cpu."
 
 
 def test_jax_without_cuda_names_its_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +298,7 @@ def test_cupy_that_does_not_work_says_why(error: BackendError, reason: str, fix:
 def test_available_lists_every_backend_but_strict(monkeypatch: pytest.MonkeyPatch) -> None:
     absent(monkeypatch, "cupy", "torch")
     rows = {row.name: row for row in backends.available()}
-    assert list(rows) == ["numpy", "cupy", "torch", "jax"]
+    assert list(rows) == ["numpy", "cupy", "torch", "jax", "mlx"]
     assert rows["numpy"].usable
     assert (rows["numpy"].version, rows["numpy"].device) == (np.__version__, "cpu")
     torch = rows["torch"]

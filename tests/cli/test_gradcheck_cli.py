@@ -56,6 +56,17 @@ def test_a_wrong_derivative_fails_and_is_named(
     assert "worst [" in printed
 
 
+def test_a_device_without_float64_is_checked_on_the_cpu_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert run("weight-height", "--backend", "torch", "--device", "mps") == 0
+    printed = capsys.readouterr()
+    assert "passed" in printed.out
+    assert printed.err.strip() == "torch computes on the CPU: float64 is needed, and mps has none."
+
+
 def test_a_library_that_is_absent_is_a_matter_of_usage(capsys: pytest.CaptureFixture) -> None:
     assert run("mnist", "--backend", "cupy") == 2
     assert "CuPy" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends import Backend, NumpyBackend, Tree, leaves, select
-from backends.base import Step
+from backends import Backend, NumpyBackend, leaves, select
 from backends.memory import raise_memory_error
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.diagnostics.monitor import RUN_CHECKS, History, Monitor, Point, check_history
+from nnbackprop.diagnostics.monitor import RUN_CHECKS, CurvePoint, History, Monitor, check_history
 from nnbackprop.diagnostics.monitor.activation_stats import ActivationStats, LayerStats
 from nnbackprop.diagnostics.nan_tracing import trace_nan
 from nnbackprop.errors import DivergedError
@@ -28,11 +28,11 @@ from tests.support.commands import run
 from tests.support.small_runs import Messages, clouds
 
 
-def monitored(*layers: Any, share: float = 0, **settings: Any) -> tuple[Trainer, Monitor]:
+def monitored(*layers: Any, time_ratio: float = 0, **settings: Any) -> tuple[Trainer, Monitor]:
     """A trainer and its monitor, whose measurements depend on the steps alone."""
     given = {"backend": select("numpy"), "epochs": 10, "batch_size": 12, "dtype": "float64", **settings}
     optimizer, lr = given.pop("optimizer", SGD()), given.pop("lr", 0.2)
-    loss, monitor = given.pop("loss", SoftmaxCrossEntropy()), Monitor(share)
+    loss, monitor = given.pop("loss", SoftmaxCrossEntropy()), Monitor(time_ratio)
     return Trainer(Sequential(*layers), loss, optimizer, lr, callbacks=(monitor,), **given), monitor
 
 
@@ -67,9 +67,9 @@ def test_a_measurement_is_of_the_next_step_and_the_gradients() -> None:
     p, hot = e / e.sum(axis=1, keepdims=True), np.eye(3)[data.targets]
     stats = monitor.history.stats[0]
     (layer,) = stats.weighted
-    assert layer.weights == pytest.approx(np.linalg.norm(W), rel=1e-12)
-    assert layer.update == pytest.approx(0.5 * np.linalg.norm(data.inputs.T @ (p - hot) / 96), rel=1e-12)
-    assert layer.delta == pytest.approx(np.linalg.norm(p - hot) / 96, rel=1e-12)
+    assert layer.weight_norm == pytest.approx(np.linalg.norm(W), rel=1e-12)
+    assert layer.update_norm == pytest.approx(0.5 * np.linalg.norm(data.inputs.T @ (p - hot) / 96), rel=1e-12)
+    assert layer.dy_norm == pytest.approx(np.linalg.norm(p - hot) / 96, rel=1e-12)
     assert stats.loss == pytest.approx(-np.mean(np.log(p[np.arange(96), data.targets])), rel=1e-12)
     assert stats.accuracy == np.mean(np.argmax(p, axis=1) == data.targets)
     assert (stats.step, stats.samples, stats.lr) == (0, 96, 0.5)
@@ -89,9 +89,10 @@ def test_idle_units_are_counted_and_the_run_is_unchanged(backend: Backend) -> No
         return trainer, monitor
 
     (a, monitor), (b, _) = run(1), run(0)
-    shares = {layer.name: layer.idle for layer in monitor.history.stats[0].layers if layer.idle is not None}
+    shares = {
+        layer.name: layer.inactive for layer in monitor.history.stats[0].layers if layer.inactive is not None
+    }
     assert shares == {"relu1": 0.25, "sigmoid1": 0.5}
-    assert "dropout-in-evaluation" in monitor.diagnosis.passed
     for x, y in zip(leaves(a.state["params"]), leaves(b.state["params"]), strict=True):
         np.testing.assert_array_equal(backend.to_numpy(x), backend.to_numpy(y))
     assert [row.train for row in a.history] == [row.train for row in b.history]
@@ -106,7 +107,7 @@ def test_flat_outputs_count_where_they_are_wrong_alone() -> None:
     trainer.initialize(data)
     trainer.state["params"][0]["b"][...] = [50.0, -50.0, -50.0]
     trainer.fit(data)
-    assert monitor.history.stats[0].layers[1].idle == pytest.approx(2 / 3)
+    assert monitor.history.stats[0].layers[1].inactive == pytest.approx(2 / 3)
 
 
 # When.
@@ -124,7 +125,7 @@ def test_measurements_are_few_and_span_the_run(settings: dict[str, Any]) -> None
 
 
 def test_a_measurement_waits_until_its_cost_is_a_small_share_of_the_time() -> None:
-    trainer, monitor = monitored(Dense(4), Tanh(), Dense(3), share=1e9)
+    trainer, monitor = monitored(Dense(4), Tanh(), Dense(3), time_ratio=1e9)
     trainer.fit(clouds(96))
     assert [stats.step for stats in monitor.history.stats][2:] == [trainer.progress.step]
 
@@ -152,9 +153,8 @@ def test_a_monitor_without_memory_at_all_gives_up_with_one_message() -> None:
     """Errors of a library's own are MemoryErrors where they come out of `scan`, and there alone."""
 
     class OwnErrors(NumpyBackend):
-        def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
-            with raise_memory_error(RuntimeError, "RESOURCE_EXHAUSTED"):
-                return super().scan(step, state, data, xs, last)
+        def memory_errors(self) -> AbstractContextManager[None]:
+            return raise_memory_error(RuntimeError, "RESOURCE_EXHAUSTED")
 
     class NoEvaluation(Identity):
         def forward(self, xp: Any, params: Any, x: Any, key: Any) -> Any:
@@ -206,7 +206,7 @@ def diverge(trainer: Trainer) -> DivergedError:
 
 def test_a_divergence_is_a_finding_with_its_step_and_layer() -> None:
     trainer, monitor = monitored(Dense(8), ReLU(), Dense(3), lr=lambda step: 1e200 if step == 9 else 0.1, epochs=5)
-    fault = monitor.history.fault = trace_nan(trainer, diverge(trainer))
+    fault = monitor.history.divergence = trace_nan(trainer, diverge(trainer))
     assert fault.step == 11
     assert fault.layer is not None
     finding = monitor.diagnosis.findings[0]
@@ -219,7 +219,7 @@ def test_a_diverged_run_without_a_monitor_is_diagnosed_from_its_snapshot() -> No
     trainer, monitor = monitored(Dense(8), ReLU(), Dense(3), lr=1e150, epochs=5)
     fault = trace_nan(trainer, diverge(trainer))
     afterwards = Monitor.of_snapshot(trainer)
-    monitor.history.fault = afterwards.history.fault = fault
+    monitor.history.divergence = afterwards.history.divergence = fault
     found = {finding.id: finding for finding in afterwards.diagnosis.findings}
     assert {"not-finite", "rate-too-high"} <= set(found)
     assert "Step 1 changes the weights" in found["rate-too-high"].evidence
@@ -230,7 +230,7 @@ def test_a_diverged_run_without_a_monitor_is_diagnosed_from_its_snapshot() -> No
 def test_the_rate_to_try_after_a_divergence_trains(lr: float) -> None:
     layers = Dense(8), ReLU(), Dense(3)
     trainer, monitor = monitored(*layers, lr=lr, dtype="float32", loss=MeanSquaredError())
-    monitor.history.fault = trace_nan(trainer, diverge(trainer))
+    monitor.history.divergence = trace_nan(trainer, diverge(trainer))
     fix = next(f.fix for f in monitor.diagnosis.findings if f.id == "rate-too-high")
     rate = float(fix.removeprefix("--lr "))
     assert 1e-4 < rate <= 1
@@ -273,23 +273,23 @@ def test_rows_of_metrics_jsonl_alone_are_diagnosed(rows: list[dict[str, Any]], i
 
 def test_overfitting_is_a_note_after_early_stopping() -> None:
     (finding,) = check_history(
-        replace(History.of_rows(epochs(FALLING, RISING)), stopped="early-stopping")
+        replace(History.of_rows(epochs(FALLING, RISING)), stop_reason="early-stopping")
     ).findings
     assert (finding.id, finding.level) == ("overfitting", "note")
 
 
 def stats(step: int, ratio: float, loss: float = 1.0, idle: LayerStats | None = None) -> ActivationStats:
-    layers = (LayerStats("dense1", weights=1.0, update=ratio, delta=1.0), *((idle,) if idle else ()))
+    layers = (LayerStats("dense1", weight_norm=1.0, update_norm=ratio, dy_norm=1.0), *((idle,) if idle else ()))
     return ActivationStats(step, 256, 0.1, loss, 0.5, layers)
 
 
 def relu(share: float, units: int = 64) -> LayerStats:
-    return LayerStats("relu1", "relu", units, idle=share)
+    return LayerStats("relu1", "relu", units, inactive=share)
 
 
 def found_in(*run: ActivationStats) -> list[str]:
-    curve = [Point(s.step + 1, s.loss, s.accuracy, s.lr) for s in run]
-    return [finding.id for finding in check_history(History(list(run), curve, commonest=0.1)).findings]
+    curve = [CurvePoint(s.step + 1, s.loss, s.accuracy, s.lr) for s in run]
+    return [finding.id for finding in check_history(History(list(run), curve, majority_share=0.1)).findings]
 
 
 def test_a_small_ratio_counts_over_the_run_and_with_the_loss() -> None:

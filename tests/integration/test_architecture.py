@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("cli", "report", "diagnostics", "runs", "training", "optim", "nn", "data")
 """From the top down; below them are the modules with an underscore, errors, and backends."""
 
-LIBRARIES = {"cupy", "torch", "jax", "scipy", "numba", "array_api_compat"}
+LIBRARIES = {"cupy", "torch", "jax", "mlx", "scipy", "numba", "array_api_compat"}
 FILES = sorted([*(ROOT / "nnbackprop").rglob("*.py"), *(ROOT / "backends").rglob("*.py")])
 
 

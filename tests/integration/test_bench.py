@@ -190,7 +190,7 @@ def test_products_of_a_backend_are_those_of_numpy(small: Problem) -> None:
 
 
 def test_a_worker_checks_and_times_in_its_process() -> None:
-    worker = Worker(Session, "tutorial", 1)
+    worker = Worker(Session.of_process, "tutorial", 1)
     try:
         worker.send("run", 1)
         with pytest.raises(WorkerError, match="no data were loaded"):
@@ -229,7 +229,7 @@ class Importing:
     """A session without numba that says whether numba can be imported."""
 
     def __init__(self) -> None:
-        Session("numpy")
+        Session.of_process("numpy")
 
     def numba(self) -> bool:
         print("what is printed is not the command's output")

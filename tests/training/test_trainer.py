@@ -5,20 +5,23 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
-from backends import Backend, leaves, select, tree_map
+from backends import Backend, BackendError, leaves, select, tree_map
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.sampler import permutation
 from nnbackprop.errors import DivergedError
-from nnbackprop.nn.layers import Dense, ReLU, Tanh
-from nnbackprop.nn.losses import MeanSquaredError
+from nnbackprop.nn.layers import BatchNorm, Dense, Dropout, LayerNorm, ReLU, Tanh
+from nnbackprop.nn.losses import MeanSquaredError, SigmoidBinaryCrossEntropy
+from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import SGD, Adam
+from nnbackprop.optim.clipping import clip_by_global_norm
 from nnbackprop.training.callbacks import (
     Callback,
     ChunkEnd,
@@ -67,6 +70,41 @@ def test_three_clouds_are_classified_on_every_backend(backend: Backend) -> None:
     trainer = make(backend, epochs=20)
     trainer.fit(clouds())
     assert trainer.evaluate(small_runs.clouds(300, 9, 0.3)).accuracy > 0.97
+
+
+NUMBERS = np.random.default_rng(3).standard_normal((40, 2))
+
+
+@pytest.mark.parametrize(
+    ("data", "options"),
+    [
+        (
+            clouds(),
+            {
+                "network": Sequential(Dense(8), BatchNorm(), ReLU(), Dropout(0.2), Dense(3)),
+                "clip": partial(clip_by_global_norm, limit=0.5),
+            },
+        ),
+        (replace(clouds(), weights=np.linspace(0.5, 2, 90)), {"penalty": WeightPenalty(0.01, 0.1)}),
+        (Dataset(NUMBERS, NUMBERS), {"loss": MeanSquaredError("mean"), "network": Sequential(Dense(2))}),
+        (
+            Dataset(NUMBERS, (NUMBERS > 0).astype("float64")),
+            {"loss": SigmoidBinaryCrossEntropy(), "network": Sequential(LayerNorm(), Dense(2))},
+        ),
+    ],
+)
+@pytest.mark.parametrize("resident", ["yes", "no"])
+def test_float32_training_needs_no_float64_on_the_device(
+    data: Dataset, options: dict[str, Any], resident: str
+) -> None:
+    """As GPUs of laptops have none."""
+    pytest.importorskip("torch", reason="torch is not installed")
+    backend = select("torch", "cpu")
+    backend.has_float64 = False
+    trainer = make(backend, dtype="float32", resident=resident, optimizer=Adam(), **options)
+    trainer.fit(data, validation=data)
+    with pytest.raises(BackendError, match="has no float64"):
+        make(backend, dtype="float64", **options).fit(data)
 
 
 def test_a_step_is_the_textbook_update() -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 from nnbackprop.diagnostics.findings import Check
 
 from .behaviour import batch_leak, evaluation_not_deterministic
-from .image_layout import images_column_major
-from .inputs import inputs_constant, inputs_not_finite, inputs_unscaled, train_test_duplicates
+from .inputs import images_column_major, inputs_constant, inputs_not_finite, inputs_unscaled, train_test_duplicates
 from .labels import classes_imbalanced, classes_sorted, labels_encoded_twice, labels_off_by_one, labels_range
 from .learning import cannot_overfit, input_ignored
 from .metric import check_metric

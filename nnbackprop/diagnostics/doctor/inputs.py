@@ -1,4 +1,4 @@
-"""Checks of input values: finite, of a suitable size, varying, and not in both parts."""
+"""Checks of input values: finite, of a suitable size, varying, of one orientation, and not in both parts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.raw import RawDataset
+from nnbackprop.data.readers.mat import TRANSPOSED
 from nnbackprop.data.scaling import fit_scaling, moments
 from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding, Level
 
@@ -19,7 +20,8 @@ from .probes import Samples
 LARGE = 20.0
 SMALL = 0.01  # bytes divided by 255 twice lie near 0.001, and nothing that was scaled once is so small
 DISPARATE = 100.0  # the loss is then 10,000 times steeper along one feature than along another
-BLANK = 0.01  # images of one single value: a share of them, for a few may be so by nature
+MIN_PER_CLASS = 10  # images, for a mean image to look like one
+MIN_CORRELATION, MARGIN = 0.6, 0.3  # of transposed mean images, and over that of the images as read
 SHARED_NOTE, SHARED_FAULT = 0.01, 0.1  # of the test part; from a tenth on, the test accuracy says little
 
 
@@ -27,7 +29,7 @@ def inputs_not_finite(samples: Samples) -> CheckResult:
     """NaN or infinity among the inputs."""
     if samples.finite:
         return None
-    table = next(t for t in samples.parts if not np.isfinite(t.inputs).all())
+    table = next(t for t in samples.tables if not np.isfinite(t.inputs).all())
     finite = np.isfinite(table.inputs)
     row, column = np.argwhere(~finite)[0].tolist()
     rows = np.count_nonzero(~finite.all(axis=1))
@@ -93,30 +95,21 @@ def _disparate_features(samples: Samples, train: Dataset, std: np.ndarray) -> Fi
 
 
 def inputs_constant(samples: Samples) -> CheckResult:
-    """Inputs without information: all samples equal, or many images of one single value."""
+    """Inputs without information: all samples of a part equal."""
     if not samples.finite or len(samples.train.inputs) < 2:
         return NOT_APPLICABLE
-    for table in samples.parts:
-        if _all_equal(table):
-            return Finding(
-                "inputs-constant",
-                "fault",
-                f"{table.source}: all {len(table.inputs)} samples are the same, feature by feature.",
-                "Likely one sample written over and over, or zeros that were never filled in.",
-                "Look at them with `nnbackprop data inspect PATH`, and write the file again.",
-            )
-        x = table.inputs
-        blank = np.flatnonzero(x.min(axis=1) == x.max(axis=1))
-        if table.image_shape and len(blank) > BLANK * len(x):
-            return Finding(
-                "inputs-constant",
-                "warning",
-                f"{table.source}: {len(blank)} of {len(x)} images have one single value (the first is sample "
-                f"{blank[0]}).",
-                "Likely images that could not be read, and were left blank.",
-                "Leave them out, x = x[x.min(axis=1) < x.max(axis=1)], or read them again.",
-            )
-    return None
+    table = next((table for table in samples.tables if _all_equal(table)), None)
+    return (
+        table
+        if table is None
+        else Finding(
+            "inputs-constant",
+            "fault",
+            f"{table.source}: all {len(table.inputs)} samples are the same, feature by feature.",
+            "Likely one sample written over and over, or zeros that were never filled in.",
+            "Look at them with `nnbackprop data inspect PATH`, and write the file again.",
+        )
+    )
 
 
 def _all_equal(table: RawDataset) -> bool:
@@ -143,3 +136,40 @@ def train_test_duplicates(samples: Samples) -> CheckResult:
         cause,
         "Remove duplicates before splitting, keep = np.unique(x, axis=0, return_index=True)[1].",
     )
+
+
+def images_column_major(samples: Samples) -> CheckResult:
+    """Images of one part that are transposed: its mean images of the classes are like the other's transposed."""
+    cause = "MATLAB and Fortran store by columns, NumPy reads by rows, so each image is transposed."
+    if TRANSPOSED in samples.reader_notes:
+        evidence = f"{TRANSPOSED[0].upper()}{TRANSPOSED[1:]}."
+        return Finding("images-column-major", "note", evidence, cause, "Nothing; the reader did it.")
+    shape = samples.train.image_shape
+    square = shape is not None and shape[0] == shape[1] and all(t.image_shape == shape for t in samples.tables)
+    if not square or samples.labels is None or len(samples.tables) < 2 or not samples.finite:
+        return NOT_APPLICABLE
+    means = [_class_means(table, column) for table, column in zip(samples.tables, samples.labels, strict=True)]
+    classes = sorted(means[0].keys() & means[1].keys())
+    if len(classes) < 2:
+        return NOT_APPLICABLE
+    train, test = (np.stack([mean[label] for label in classes]) for mean in means)
+    # each less the mean of all, which is a blot in the middle for any set
+    train, test = train - train.mean(axis=0), test - test.mean(axis=0)
+    as_read, transposed = (float(np.corrcoef(train.flat, a.flat)[0, 1]) for a in (test, test.transpose(0, 2, 1)))
+    if not transposed > max(MIN_CORRELATION, as_read + MARGIN):
+        return None
+    return Finding(
+        "images-column-major",
+        "fault",
+        f"The mean images of {len(classes)} classes in the training and the test part have a correlation of "
+        f"{as_read:.2f}, and of {transposed:.2f} where one part is transposed.",
+        f"{cause} One part was stored one way and one the other.",
+        "x = x.reshape(-1, rows, columns).transpose(0, 2, 1) for the part that nnbackprop data inspect draws so",
+    )
+
+
+def _class_means(table: RawDataset, labels: np.ndarray) -> dict[int, np.ndarray]:
+    """The mean image of each class with enough of them."""
+    values, counts = np.unique(labels, return_counts=True)
+    enough = values[counts >= MIN_PER_CLASS].tolist()
+    return {label: table.inputs[labels == label].mean(axis=0).reshape(table.image_shape) for label in enough}

@@ -10,14 +10,17 @@ from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding
 
 from .probes import Samples
 
-FEW = 20  # samples: with fewer, order and balance are a matter of chance
-SCARCE, RARE = 3, 10  # largest class over smallest: MNIST's is 1.2; from 10 on the rare class is hardly learnt
+MIN_SAMPLES = 20  # with fewer, order and balance are a matter of chance
+NOTE_RATIO, WARNING_RATIO = (
+    3,
+    10,
+)  # largest class over smallest: MNIST's is 1.2; from 10 on the rare class is hardly learnt
 
 
 def labels_range(samples: Samples) -> CheckResult:
     """Labels that are not class numbers, or not as many classes as there are outputs."""
     if samples.labels is None:
-        table = next(table for table in samples.parts if integer_labels(table.labels) is None)
+        table = next(table for table in samples.tables if integer_labels(table.labels) is None)
         row = next(i for i in range(len(table.labels)) if integer_labels(table.labels[i : i + 1]) is None)
         return out_of_range(
             f"{table.source}: label {table.labels[row].item()!r} of sample {row}, counted from 0, is not a whole "
@@ -29,19 +32,20 @@ def labels_range(samples: Samples) -> CheckResult:
         return out_of_range(f"All samples have label {values[0]}.", "There are no two classes to tell apart.")
     if samples.outputs is not None and len(values) not in (samples.outputs, 2 * (samples.outputs == 1)):
         return out_of_range(
-            f"There are {len(values)} {_some(values)}, and the network has {samples.outputs} outputs.",
+            f"There are {len(values)} {_first_labels(values)}, and the network has {samples.outputs} outputs.",
             "A class without an output cannot be predicted.",
         )
-    if _continuous(samples):
+    if _not_classes(samples):
         return out_of_range(
-            f"{len(values)} different labels for {len(samples.train.labels)} training samples ({_some(values)}).",
+            f"{len(values)} different labels for {len(samples.train.labels)} training samples "
+            f"({_first_labels(values)}).",
             "Likely a measured quantity, or a row number, taken for the class.",
         )
     new = np.setdiff1d(samples.labels[-1], samples.labels[0])  # of the test part, where there is one
     if not len(new) or _shifted(samples):
         return None
     return out_of_range(
-        f"{_some(new).capitalize()} occur in the test part and in no training sample.",
+        f"{_first_labels(new).capitalize()} occur in the test part and in no training sample.",
         "Likely the parts were numbered differently, or split class by class.",
         "warning",
     )
@@ -57,12 +61,12 @@ def out_of_range(
     return Finding("labels-range", level, evidence, cause, fix)
 
 
-def _continuous(samples: Samples) -> bool:
+def _not_classes(samples: Samples) -> bool:
     n = len(samples.train.labels)
-    return n >= FEW and len(np.unique(samples.train.labels)) > n / 2
+    return n >= MIN_SAMPLES and len(np.unique(samples.train.labels)) > n / 2
 
 
-def _some(values: np.ndarray) -> str:
+def _first_labels(values: np.ndarray) -> str:
     shown = ", ".join(map(str, values[:5].tolist()))
     return f"labels {shown}{' ...' if len(values) > 5 else ''}"
 
@@ -110,11 +114,11 @@ def labels_encoded_twice(samples: Samples) -> CheckResult:
     """A label that is one column of a one-hot row, whose other columns are among the features."""
     if samples.labels is None:
         return NOT_APPLICABLE
-    hot, x = samples.labels[0], samples.train.inputs
-    if set(np.unique(hot).tolist()) != {0, 1} or not samples.finite:
+    indicator, x = samples.labels[0], samples.train.inputs
+    if set(np.unique(indicator).tolist()) != {0, 1} or not samples.finite:
         return None
     for columns, where in ((x, "first"), (x[:, ::-1], "last")):
-        total = hot.astype(np.float64)
+        total = indicator.astype(np.float64)
         for m in range(columns.shape[1]):
             total = total + columns[:, m]
             if not np.isin(columns[:, m], (0, 1)).all() or total.max() > 1:
@@ -142,7 +146,7 @@ def classes_sorted(samples: Samples) -> CheckResult:
     """Samples in order of class, which harms where nothing shuffles them."""
     codes = np.unique(samples.train.labels.astype(str), return_inverse=True)[1]
     n, shares = len(codes), np.bincount(codes) / len(codes)
-    if n < FEW or len(shares) < 2 or _continuous(samples):
+    if n < MIN_SAMPLES or len(shares) < 2 or _not_classes(samples):
         return NOT_APPLICABLE
     changes = int(np.count_nonzero(np.diff(codes)))
     expected = (n - 1) * (1 - float(np.sum(shares * shares)))  # in a random order
@@ -166,15 +170,20 @@ def classes_sorted(samples: Samples) -> CheckResult:
 def classes_imbalanced(samples: Samples) -> CheckResult:
     """A class with far fewer samples than another."""
     names, counts = np.unique(samples.train.labels.astype(str), return_counts=True)
-    if len(samples.train.labels) < FEW or len(names) < 2 or samples.labels is None or _continuous(samples):
+    if (
+        len(samples.train.labels) < MIN_SAMPLES
+        or len(names) < 2
+        or samples.labels is None
+        or _not_classes(samples)
+    ):
         return NOT_APPLICABLE
     least, most = int(counts.argmin()), int(counts.argmax())
     ratio = counts[most] / counts[least]
-    if ratio < SCARCE:
+    if ratio < NOTE_RATIO:
         return None
     return Finding(
         "classes-imbalanced",
-        "warning" if ratio >= RARE else "note",
+        "warning" if ratio >= WARNING_RATIO else "note",
         f"Label {names[most]} has {counts[most]} samples and label {names[least]} {counts[least]}, "
         f"{ratio:.3g} times fewer. Always predicting {names[most]} would be right in "
         f"{counts[most] / counts.sum():.1%} of cases.",

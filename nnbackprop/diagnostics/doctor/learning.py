@@ -22,11 +22,11 @@ from .probes import ModelProbe
 from .start import baseline_loss
 
 SAMPLES = 20
-RATES = (0.01, 0.001, 0.1)  # a network that learns at one of them can learn
-STEPS, CHUNK = 400, 50  # a rate: Adam moves a weight by up to 4, 0.4 and 40 in these
+LEARNING_RATES = (0.01, 0.001, 0.1)  # a network that learns at one of them can learn
+MAX_STEPS, CHUNK = 400, 50  # a rate: Adam moves a weight by up to 4, 0.4 and 40 in these
 SECONDS = 6.0  # of all rates together; then the check does not apply
-CHANGE, FALL = 0.05, 0.2  # of the weights' norm, and of the loss: less is hardly trained
-ALIKE = 1e-4  # of the outputs' size: rounding of float32 is a thousand times less
+WEIGHT_CHANGE, LOSS_FALL = 0.05, 0.2  # of the weights' norm, and of the loss: less is hardly trained
+EQUAL = 1e-4  # of the outputs' size: rounding of float32 is a thousand times less
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Attempt:
     before: float
     after: float
     accuracy: float
-    best: float
-    finished: bool
+    constant: float
+    finished: bool  # in time
 
     @property
     def solved(self) -> bool:
         """All right, or half of the loss of the best constant guess gone."""
-        return self.accuracy == 1.0 or self.after <= 0.5 * min(self.before, self.best)
+        return self.accuracy == 1.0 or self.after <= 0.5 * min(self.before, self.constant)
 
 
 @lru_cache(maxsize=4)
@@ -57,46 +57,44 @@ def overfit(probe: ModelProbe) -> Attempt | None:
     objective = replace(probe.objective, network=Sequential(*layers), penalty=None)
     outputs = int(probe.trace(probe.x).y.shape[1])
     room = sum(math.prod(p.shape) for p in leaves(probe.params)) // (2 * outputs)
-    data = probe.few(min(SAMPLES, room)).dataset
+    data = probe.subset(min(SAMPLES, room)).dataset
     if len(data) < 2 or len(np.unique(data.targets, axis=0)) < 2:
         return None
-    few = replace(probe, objective=objective, dataset=data, trained=None)
-    before, _ = few.score(few.x)
-    baseline = baseline_loss(objective, data.targets, outputs)
-    best = baseline.best if baseline else before
+    probe = replace(probe, objective=objective, dataset=data, trained=None)
+    before, _ = probe.loss_and_accuracy(probe.x)
+    constant, _ = baseline_loss(objective, data.targets, outputs) or (before, "")
     deadline, attempts = time.monotonic() + SECONDS, []
-    for rate in RATES:
-        learnt = _train(few, rate, deadline)
+    for lr in LEARNING_RATES:
+        trained = _train(probe, lr, deadline)
         finished = time.monotonic() < deadline
-        attempts.append(Attempt(learnt, before, *learnt.score(learnt.x), best, finished))
+        attempts.append(Attempt(trained, before, *trained.loss_and_accuracy(trained.x), constant, finished))
         if attempts[-1].solved or not finished:
             break
-    return min(attempts, key=lambda t: (not t.solved, t.after if math.isfinite(t.after) else math.inf))
+    return min(attempts, key=lambda a: (not a.solved, a.after if math.isfinite(a.after) else math.inf))
 
 
-def _train(few: ModelProbe, rate: float, deadline: float) -> ModelProbe:
-    """The probe after at most STEPS steps on its samples, fewer if they suffice."""
-    objective = few.objective
+def _train(probe: ModelProbe, lr: float, deadline: float) -> ModelProbe:
+    """The probe after at most MAX_STEPS steps on its samples, fewer if they suffice."""
     trainer = Trainer(
-        objective.network,
-        objective.loss,
+        probe.objective.network,
+        probe.objective.loss,
         Adam(),
-        rate,
-        backend=few.backend,
-        dtype=few.dtype,
-        scaling=few.scaling,
+        lr,
+        backend=probe.backend,
+        dtype=probe.dtype,
+        scaling=probe.scaling,
         batch_size=None,
-        seed=few.seed,
+        seed=probe.seed,
         resident="yes",
     )
     with contextlib.suppress(DivergedError, InitialValueError, ScalingError):  # another rate may do
-        for epochs in range(CHUNK, STEPS + 1, CHUNK):  # of one step each
+        for epochs in range(CHUNK, MAX_STEPS + 1, CHUNK):  # of one step each
             trainer.epochs = epochs
-            trainer.fit(few.dataset)
-            few = replace(few, trained=trainer.params)
-            if few.score(few.x)[1] == 1.0 or time.monotonic() > deadline:
+            trainer.fit(probe.dataset)
+            probe = replace(probe, trained=trainer.params)
+            if probe.loss_and_accuracy(probe.x)[1] == 1.0 or time.monotonic() > deadline:
                 break
-    return few
+    return probe
 
 
 def cannot_overfit(probe: ModelProbe) -> CheckResult:
@@ -106,12 +104,13 @@ def cannot_overfit(probe: ModelProbe) -> CheckResult:
         return NOT_APPLICABLE
     if attempt.solved:
         return None
+    rates = ", ".join(f"{lr:g}" for lr in LEARNING_RATES)
     return Finding(
         "cannot-overfit",
         "fault",
-        f"{len(attempt.probe.dataset)} samples alone, {STEPS} steps of Adam at each of the rates "
-        f"{', '.join(f'{rate:g}' for rate in RATES)}, without dropout: the loss went from {attempt.before:.4g} to "
-        f"{attempt.after:.4g} at best{_accuracy(attempt.accuracy)}. A constant guess has {attempt.best:.4g}.",
+        f"{len(attempt.probe.dataset)} samples alone, {MAX_STEPS} steps of Adam at each of the rates {rates}, "
+        f"without dropout: the loss went from {attempt.before:.4g} to {attempt.after:.4g} at best"
+        f"{_accuracy(attempt.accuracy)}. A constant guess has {attempt.constant:.4g}.",
         "Gradient descent does not lower the loss: likely a mistake in a layer's backward or in the loss, units "
         "saturated from the start, or labels that contradict one another.",
         "Check the gradients: nnbackprop gradcheck, or nb.gradcheck for a network of your own.",
@@ -124,14 +123,14 @@ def input_ignored(probe: ModelProbe) -> CheckResult:
         return NOT_APPLICABLE
     if trained := probe.trained is not None:
         ignored = _same_outputs(probe)
-        if not ignored and weight_change(probe) < CHANGE:
+        if not ignored and weight_change(probe) < WEIGHT_CHANGE:
             return NOT_APPLICABLE  # hardly trained
     else:
         if (attempt := overfit(probe)) is None:
             return NOT_APPLICABLE
         probe = attempt.probe
         ignored = not attempt.solved and _same_outputs(probe)
-    (loss, accuracy), (loss0, accuracy0) = probe.score(probe.x), probe.score(probe.zeros)
+    (loss, accuracy), (loss0, accuracy0) = probe.loss_and_accuracy(probe.x), probe.loss_and_accuracy(probe.zeros)
     no_better = loss >= loss0 and not accuracy > accuracy0
     if not ignored and not (trained and no_better):
         return None
@@ -140,7 +139,7 @@ def input_ignored(probe: ModelProbe) -> CheckResult:
         f"{loss0:.4g}{_accuracy(accuracy0)}."
     )
     for layer, y in probe.outputs(probe.x).items():
-        if y.std(axis=0).max() <= ALIKE * (np.abs(y).max() + 1e-30):
+        if y.std(axis=0).max() <= EQUAL * (np.abs(y).max() + 1e-30):
             evidence += f" All samples are equal from {layer} on."
             break
     return Finding(
@@ -157,8 +156,8 @@ def hardly_trained(probe: ModelProbe) -> CheckResult:
     """Trained weights that are nearly those the run started with, and a loss that has hardly fallen."""
     if not (change := weight_change(probe)) > 0:
         return NOT_APPLICABLE
-    start, end = replace(probe, trained=None).score(probe.x)[0], probe.score(probe.x)[0]
-    if change > CHANGE or end < (1 - FALL) * start:
+    start, end = replace(probe, trained=None).loss_and_accuracy(probe.x)[0], probe.loss_and_accuracy(probe.x)[0]
+    if change > WEIGHT_CHANGE or end < (1 - LOSS_FALL) * start:
         return None
     return Finding(
         "rate-too-low",
@@ -173,7 +172,7 @@ def hardly_trained(probe: ModelProbe) -> CheckResult:
 def weight_change(probe: ModelProbe) -> float:
     """||W - W0|| / ||W0|| over all weight matrices: 0 where no step was made."""
     pairs = zip(leaves(probe.params), leaves(probe.initial), strict=True)
-    matrices = [(probe.host(W), probe.host(W0)) for W, W0 in pairs if len(W.shape) > 1]
+    matrices = [(probe.to_numpy(W), probe.to_numpy(W0)) for W, W0 in pairs if len(W.shape) > 1]
     change = math.sqrt(sum(float(np.sum((W - W0) ** 2)) for W, W0 in matrices))
     size = math.sqrt(sum(float(np.sum(W0 * W0)) for _, W0 in matrices))
     return change / size if size else math.inf
@@ -181,9 +180,9 @@ def weight_change(probe: ModelProbe) -> float:
 
 def _same_outputs(probe: ModelProbe) -> bool:
     """Whether all samples, and zeros, get the same outputs."""
-    y, zero = probe.host(probe.trace(probe.x).y), probe.host(probe.trace(probe.zeros).y)
+    y, zero = probe.to_numpy(probe.trace(probe.x).y), probe.to_numpy(probe.trace(probe.zeros).y)
     apart = max(float(y.std(axis=0).max()), float(np.abs(y - zero).max()))
-    return apart <= ALIKE * float(np.abs(y).max() + 1e-30)
+    return apart <= EQUAL * float(np.abs(y).max() + 1e-30)
 
 
 def _accuracy(accuracy: float) -> str:

@@ -14,8 +14,8 @@ from nnbackprop.diagnostics.findings import Diagnosis, Finding
 from nnbackprop.errors import ShapeError
 
 ID = "metric-broadcast"
-NEAR = 5e-4  # an accuracy printed as 10.0% is within this
-FALLS = 0.95  # the last loss over the first
+TOLERANCE = 5e-4  # an accuracy printed as 10.0% is within this
+LOSS_FALL = 0.95  # the last loss over the first
 
 
 def check_metric(
@@ -32,23 +32,24 @@ def check_metric(
     Raises ShapeError if they are not of the same number of samples.
     """
     p, t = np.asarray(predictions), np.asarray(labels)
-    classes, truth = _classes(p), _classes(t)
+    classes, truth = _class_numbers(p), _class_numbers(t)
     if classes is None or truth is None or len(classes) != len(truth):
         raise ShapeError(
             f"check_metric got predictions {p.shape} and labels {t.shape}, and needs as many of one as of the "
             "other, at least 1: (m,) or (m, 1) class numbers, or (m, K) rows with a number a class."
         )
-    m, right, table = len(truth), float(np.mean(classes == truth)), _table(classes, truth)
+    m, accuracy, broadcast_mean = len(truth), float(np.mean(classes == truth)), _broadcast_mean(classes, truth)
     share = reported / 100 if reported is not None and reported > 1 else reported
     evidence = (
-        f"Predictions {p.shape} and labels {t.shape}: sample by sample {right:.2%} are right, and as an "
-        f"({m}, {m}) table of all against all {table:.2%}.{'' if share is None else f' Reported: {share:.2%}.'}"
+        f"Predictions {p.shape} and labels {t.shape}: sample by sample {accuracy:.2%} are right, and as an "
+        f"({m}, {m}) table of all against all {broadcast_mean:.2%}."
+        f"{'' if share is None else f' Reported: {share:.2%}.'}"
     )
-    if losses is not None and len(losses) > 1 and losses[-1] <= FALLS * losses[0]:
+    if losses is not None and len(losses) > 1 and losses[-1] <= LOSS_FALL * losses[0]:
         evidence += f" Meanwhile the loss fell from {losses[0]:.4g} to {losses[-1]:.4g}: the network does learn."
     broadcasts = m > 1 and p.shape != t.shape and p.size == t.size == m
-    by_table = share is not None and abs(share - table) <= NEAR
-    if share is not None and abs(share - right) <= NEAR and not (broadcasts and by_table):
+    by_table = share is not None and abs(share - broadcast_mean) <= TOLERANCE
+    if share is not None and abs(share - accuracy) <= TOLERANCE and not (broadcasts and by_table):
         return Diagnosis(passed=(ID,))
     if broadcasts or by_table:
         cause = (
@@ -60,7 +61,7 @@ def check_metric(
     if share is None:
         return Diagnosis(passed=(ID,))
     fix = "np.mean(predictions.argmax(axis=1) == labels.argmax(axis=1))"
-    if p.shape == t.shape and p.ndim == 2 and abs(share - float(np.mean(p == t))) <= NEAR:
+    if p.shape == t.shape and p.ndim == 2 and abs(share - float(np.mean(p == t))) <= TOLERANCE:
         cause = "One-hot rows were compared entry by entry: a wrong row is right in K - 2 of K places."
         return Diagnosis((Finding(ID, "fault", evidence, cause, fix),))
     cause = (
@@ -69,7 +70,7 @@ def check_metric(
     return Diagnosis((Finding(ID, "warning", evidence, cause, f"{fix}, on the arrays passed here."),))
 
 
-def _classes(a: np.ndarray) -> np.ndarray | None:
+def _class_numbers(a: np.ndarray) -> np.ndarray | None:
     """Class numbers (m,) from an array of any of the usual shapes; None if it has none of them."""
     if a.ndim == 2 and 1 not in a.shape and a.size:
         return a.argmax(axis=1)
@@ -81,7 +82,7 @@ def _classes(a: np.ndarray) -> np.ndarray | None:
     return (flat >= 0.5).astype(np.int64)  # probabilities of class 1
 
 
-def _table(p: np.ndarray, t: np.ndarray) -> float:
+def _broadcast_mean(p: np.ndarray, t: np.ndarray) -> float:
     """The mean of the (m, m) table of every prediction against every label, sum_k p_k q_k, without the table."""
     values, codes = np.unique(np.concatenate([p, t]), return_inverse=True)
     shares = (np.bincount(part, minlength=len(values)) / len(p) for part in np.split(codes, [len(p)]))

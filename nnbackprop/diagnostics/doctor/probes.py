@@ -21,7 +21,7 @@ from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.trace import Trace
 from nnbackprop.training.step import Objective
 
-MOST = 200  # samples: means over them are good to a few percent, and a pass takes milliseconds
+MAX_SAMPLES = 200  # means over them are good to a few percent, and a pass takes milliseconds
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Samples:
     full_batch   whether every step sees all samples, so that their order means nothing
     """
 
-    tables: RawSplits
+    raw: RawSplits
     scale: str = "standard"
     shuffle: bool = True
     full_batch: bool = False
@@ -43,33 +43,33 @@ class Samples:
     @property
     def train(self) -> RawDataset:
         """The table that is trained on, before a test part is split off."""
-        return self.tables.train
+        return self.raw.train
 
     @property
-    def parts(self) -> tuple[RawDataset, ...]:
+    def tables(self) -> tuple[RawDataset, ...]:
         """The training table and, where there is one, the test table."""
-        return tuple(table for table in self.tables if table is not None)
+        return tuple(table for table in self.raw if table is not None)
 
     @property
     def reader_notes(self) -> tuple[str, ...]:
         """The readers' notes."""
-        return tuple(dict.fromkeys(note for table in self.parts for note in table.reader_notes))
+        return tuple(dict.fromkeys(note for table in self.tables for note in table.reader_notes))
 
     @cached_property
     def labels(self) -> tuple[np.ndarray, ...] | None:
-        """The labels (n,) int64 of each part; None if one is not a whole number."""
-        columns = [integer_labels(table.labels) for table in self.parts]
+        """The labels (n,) int64 of each table; None if one is not a whole number."""
+        columns = [integer_labels(table.labels) for table in self.tables]
         return None if any(column is None for column in columns) else tuple(c for c in columns if c is not None)
 
     @cached_property
     def finite(self) -> bool:
         """Whether all input values are finite numbers."""
-        return all(table.inputs.dtype == np.uint8 or np.isfinite(table.inputs).all() for table in self.parts)
+        return all(table.inputs.dtype == np.uint8 or np.isfinite(table.inputs).all() for table in self.tables)
 
     @cached_property
     def splits(self) -> Splits:
         """The parts with one class map; the test part is split off as a run does it, where there is none."""
-        everything = to_splits(self.tables)
+        everything = to_splits(self.raw)
         if everything.test is not None or not self.test_fraction:
             return everything
         if not stratified_counts(everything.train.counts(), self.test_fraction).any():
@@ -103,8 +103,8 @@ class ModelProbe:
         """The trained parameters where there are some, else the initial ones."""
         return self.initial if self.trained is None else self.trained
 
-    def few(self, most: int) -> ModelProbe:
-        """The same with at most `most` samples, shuffled by the seed, the classes in turn."""
+    def subset(self, size: int) -> ModelProbe:
+        """The same with at most `size` samples, shuffled by the seed, the classes in turn."""
         rows = permutation(self.seed, 0, len(self.dataset))
         if self.dataset.classes:
             labels, counts = self.dataset.targets[rows], self.dataset.counts()
@@ -112,7 +112,7 @@ class ModelProbe:
             by_class = np.argsort(labels, kind="stable")
             turn[by_class] = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
             rows = rows[np.argsort(turn, kind="stable")]
-        return replace(self, dataset=self.dataset.take(rows[:most]))
+        return replace(self, dataset=self.dataset.take(rows[:size]))
 
     @cached_property
     def x(self) -> Array:
@@ -133,9 +133,9 @@ class ModelProbe:
         return self.backend.asarray(self.dataset.targets)
 
     @property
-    def varied(self) -> bool:
+    def inputs_vary(self) -> bool:
         """Whether the scaled samples differ at all."""
-        x = self.backend.to_numpy(self.x)
+        x = self.to_numpy(self.x)
         return bool((x != x[:1]).any())
 
     @property
@@ -147,21 +147,21 @@ class ModelProbe:
         """A forward pass, layer by layer."""
         return self.objective.network.trace(self.backend.xp, self.params, x, key)
 
-    def host(self, array: Array) -> np.ndarray:
+    def to_numpy(self, array: Array) -> np.ndarray:
         """A device array as float64 on the host."""
         return self.backend.to_numpy(array).astype(np.float64)
 
     def outputs(self, x: Array, key: RngKey | None = None) -> dict[str, np.ndarray]:
         """The scaled input and each layer's output, by name, on the host in float64."""
         layers = self.trace(x, key).layers
-        return {"the scaled input": self.host(x)} | {f"layer {t.name}": self.host(t.y) for t in layers}
+        return {"the scaled input": self.to_numpy(x)} | {f"layer {t.name}": self.to_numpy(t.y) for t in layers}
 
-    def score(self, x: Array) -> tuple[float, float]:
+    def loss_and_accuracy(self, x: Array) -> tuple[float, float]:
         """Loss without penalties, and accuracy (NaN where targets are no class labels), in evaluation mode."""
         xp, objective = self.backend.xp, self.objective
         y = self.trace(x).y
         J, _ = objective.loss(xp, y, objective.loss.encode(xp, y, self.targets))
         if not self.dataset.classes:
-            return float(self.host(J)), float("nan")
+            return float(self.to_numpy(J)), float("nan")
         right = predicted_classes(xp, y, objective.loss.threshold) == self.targets
-        return float(self.host(J)), float(self.host(right).mean())
+        return float(self.to_numpy(J)), float(self.to_numpy(right).mean())

@@ -28,6 +28,7 @@ from nnbackprop.runs import config as configuration
 from nnbackprop.runs.config import Config
 from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.runs.run_dir import RunDir
+from nnbackprop.runs.train import first_trainer
 from nnbackprop.runs.trained_model import TrainedModel
 from nnbackprop.training.callbacks import TimeLimit
 
@@ -35,11 +36,11 @@ from . import DATA_CHECKS, START_CHECKS, TRAINED_CHECKS, ModelProbe, Samples
 from .inputs import not_finite
 from .labels import encoded_twice, out_of_range
 from .learning import hardly_trained
-from .probes import MOST
+from .probes import MAX_SAMPLES
 from .start import overflow
 
-SECONDS = 3.0  # of training: hundreds of steps of every recipe
-WITH_A_RUN = ("data", "backend", "device", "runs_dir", "resident")
+TRAINING_SECONDS = 3.0  # hundreds of steps of every recipe
+RUN_SETTINGS = ("data", "backend", "device", "runs_dir", "resident")
 UNUSABLE = ("labels-range", "labels-encoded-twice", "inputs-not-finite")
 """Faults of data on which no network can be built or trained."""
 
@@ -60,38 +61,39 @@ def diagnose(target: str | None, overrides: Mapping[str, Any]) -> Diagnosis:
 def _diagnose_recipe(config: Config) -> Diagnosis:
     """The data, the network at its start, and a few seconds of training."""
     build.check(config)
-    data, parts = _check_data(config, outputs=config.outputs)
-    if parts is None:
-        return Diagnosis.merge(data, Diagnosis(not_applicable=tuple(START_CHECKS)))
-    start = run_checks(START_CHECKS, _at_start(config, parts).few(MOST))
-    return Diagnosis.merge(data, start, _train_briefly(config, parts))
+    diagnosis, data = _check_data(config, config.outputs)
+    if data is None:
+        return Diagnosis.merge(diagnosis, Diagnosis(not_applicable=tuple(START_CHECKS)))
+    initial = _initial_probe(config, data).subset(MAX_SAMPLES)
+    return Diagnosis.merge(diagnosis, run_checks(START_CHECKS, initial), _train_briefly(config, data))
 
 
 def _diagnose_run(run: str, overrides: Mapping[str, Any]) -> Diagnosis:
     """The data, the start and, once there was a step, the weights of a run, and what it recorded."""
-    if other := [name for name in overrides if name not in WITH_A_RUN]:
+    if other := [name for name in overrides if name not in RUN_SETTINGS]:
         raise UsageError(
             f"A run is diagnosed as it was trained: leave out --{other[0].replace('_', '-')}, or name its "
-            f"config.toml to diagnose that with changes. With a run go {', '.join(WITH_A_RUN)}."
+            f"config.toml to diagnose that with changes. With a run go {', '.join(RUN_SETTINGS)}."
         )
     runs = Path(overrides.get("runs_dir", "runs"))
     folder = _open(runs, run)
     settings = {k: v for k, v in asdict(configuration.of_run(folder.config)).items() if v is not None}
     config = configuration.parse({**settings, **overrides}, f"The run {folder.path} with the given flags")
-    data, parts = _check_data(config, outputs=config.outputs)
-    if parts is None:
-        return Diagnosis.merge(data, Diagnosis(not_applicable=tuple(START_CHECKS)), _recorded(folder))
-    start = _at_start(config, parts)
-    model = TrainedModel.open(str(folder.path), runs, start.backend)
+    diagnosis, data = _check_data(config, config.outputs)
+    if data is None:
+        return Diagnosis.merge(diagnosis, Diagnosis(not_applicable=tuple(START_CHECKS)), _recorded(folder))
+    initial = _initial_probe(config, data)
+    model = TrainedModel.open(str(folder.path), runs, initial.backend)
     trained = replace(
-        start,
+        initial,
         objective=model.evaluator.objective,
-        dataset=(parts.test or parts.train).with_classes(model.classes),
+        dataset=(data.test or data.train).with_classes(model.classes),
         scaling=model.evaluator.scaling,
         trained=model.params,
     )
-    weights = run_checks({**TRAINED_CHECKS, "rate-too-low": hardly_trained}, trained.few(MOST))
-    return Diagnosis.merge(data, weights, run_checks(START_CHECKS, start.few(MOST)), _recorded(folder))
+    of_weights = run_checks({**TRAINED_CHECKS, "rate-too-low": hardly_trained}, trained.subset(MAX_SAMPLES))
+    of_start = run_checks(START_CHECKS, initial.subset(MAX_SAMPLES))
+    return Diagnosis.merge(diagnosis, of_weights, of_start, _recorded(folder))
 
 
 def _open(runs: Path, run: str) -> RunDir:
@@ -103,49 +105,40 @@ def _open(runs: Path, run: str) -> RunDir:
 
 
 def _check_data(config: Config, outputs: int | None = None) -> tuple[Diagnosis, DataSplits | None]:
-    """The diagnosis of the data, and its parts, or None where nothing can be trained on them."""
+    """The diagnosis of the data, and the data, or None where nothing can be trained on it."""
     try:
-        tables = load_raw(config.data)
+        raw = load_raw(config.data)
     except (LabelError, InputError) as error:
         kinds = {OneHotError: encoded_twice, LabelError: out_of_range, InputError: not_finite}
-        found = next(finding for kind, finding in kinds.items() if isinstance(error, kind))
-        return Diagnosis.merge(Diagnosis((found(str(error)),), (), tuple(DATA_CHECKS))), None
-    samples = Samples(
-        tables,
-        scale=config.scale,
-        shuffle=config.shuffle,
-        full_batch=config.batch_size == "full",
-        test_fraction=config.test_fraction,
-        seed=config.seed,
-        outputs=outputs,
-    )
+        finding = next(finding for kind, finding in kinds.items() if isinstance(error, kind))
+        return Diagnosis.merge(Diagnosis((finding(str(error)),), (), tuple(DATA_CHECKS))), None
+    full_batch = config.batch_size == "full"
+    samples = Samples(raw, config.scale, config.shuffle, full_batch, config.test_fraction, config.seed, outputs)
     diagnosis = run_checks(DATA_CHECKS, samples)
     unusable = any(f.id in UNUSABLE and f.level == "fault" for f in diagnosis.findings)
     return diagnosis, None if unusable else DataSplits.load(config)
 
 
-def _at_start(config: Config, parts: DataSplits) -> ModelProbe:
+def _initial_probe(config: Config, data: DataSplits) -> ModelProbe:
     """The network as a run of `config` starts it."""
-    backend, train = select(config.backend, config.device), parts.train
+    backend, train = select(config.backend, config.device), data.train
     objective = build.objective(config, config.outputs or len(train.classes))
     scaling = fit_scaling(config.scale, train)
     return ModelProbe(backend, objective, train, scaling, config.params_dtype, config.seed)
 
 
-def _train_briefly(config: Config, parts: DataSplits) -> Diagnosis:
+def _train_briefly(config: Config, data: DataSplits) -> Diagnosis:
     """A few seconds of the run itself, with a monitor."""
-    scaling = fit_scaling(config.scale, parts.train)
-    trainer = build.trainer(config, select(config.backend, config.device), parts.train, scaling)
     try:
-        trainer.initialize(parts.train)
+        trainer = first_trainer(config, select(config.backend, config.device), data)
     except (InitialValueError, ScalingError) as error:
         return Diagnosis((overflow(str(error)),), (), tuple(RUN_CHECKS))
     monitor = Monitor()
-    trainer.callbacks = (monitor, TimeLimit(min(SECONDS, config.max_time or SECONDS)))
+    trainer.callbacks = (monitor, TimeLimit(min(TRAINING_SECONDS, config.max_time or TRAINING_SECONDS)))
     try:
-        trainer.fit(parts.train, parts.validation, parts.test)
+        trainer.fit(data.train, data.validation, data.test)
     except DivergedError as error:
-        monitor.history.fault = trace_nan(trainer, error)
+        monitor.history.divergence = trace_nan(trainer, error)
     return monitor.diagnosis
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,29 +17,18 @@ from .probes import ModelProbe
 # He's and Glorot's rules keep a signal within a factor of 2 a layer, and a sigmoid takes a factor of 3 to 4 away:
 # four sigmoids of Glorot's leave 1/200 and still learn MNIST, five 1/1000 and hardly do; ReLUs, which gain as they
 # learn, still do so from 1/1000. Forward, N(0, 1) weights make 180 of one hidden layer, which learns, 1000 of two.
-LEAST, MOST = 3e-4, 300.0
-GOOD = 0.1  # of the best constant's loss: by chance initial weights come to half of it where classes lie apart
-# More than initial weights should give: He's rule gives 1.4, N(0, 1) after 30 sigmoids, which trains, about 4.
-LARGE = 6.0
+MIN_RATIO, MAX_RATIO = 3e-4, 300.0
+BETTER_THAN_CONSTANT = 0.1  # of the best constant's loss: initial weights may reach half of it by chance
+# Of standard deviation: He's rule gives 1.4, N(0, 1) after 30 sigmoids, which trains, about 4.
+LARGE_OUTPUTS = 6.0
 INIT = "--init he-normal (ReLU) or --init glorot-uniform (tanh, sigmoid), with --scale standard."
 
 
-@dataclass(frozen=True)
-class BaselineLoss:
-    """Losses of models that ignore their input.
+def baseline_loss(objective: Objective, targets: np.ndarray, outputs: int) -> tuple[float, str] | None:
+    """The least loss of constant outputs on host targets, and in words the loss of equal outputs: ln 10 = 2.303.
 
-    best    the constant that fits these targets best: their entropy, or their variance
-    large   random outputs of standard deviation LARGE
-    equal   all outputs equal, in words: ln 10 = 2.303
+    The first is the targets' entropy or variance. None for a loss that is not one of this package's.
     """
-
-    best: float
-    large: float
-    equal: str
-
-
-def baseline_loss(objective: Objective, targets: np.ndarray, outputs: int) -> BaselineLoss | None:
-    """For host targets and that many outputs; None for a loss that is not one of this package's."""
     xp, n, k = NumpyBackend().xp, len(targets), outputs
     targets = targets if targets.ndim == 1 else targets.astype(np.float64)
     t = objective.loss.encode(xp, np.zeros((n, k)), targets)
@@ -49,49 +37,46 @@ def baseline_loss(objective: Objective, targets: np.ndarray, outputs: int) -> Ba
     with np.errstate(divide="ignore"):
         match objective.loss:  # of a subclass, the loss it should compute
             case SoftmaxCrossEntropy(label_smoothing=s):
-                loss, best = SoftmaxCrossEntropy(s), np.log(q * (1 - s) + s / k)
-                equal = f"ln {k} = {math.log(k):.3f}"
+                loss, constant = SoftmaxCrossEntropy(s), np.log(q * (1 - s) + s / k)
+                of_equal_outputs = f"ln {k} = {math.log(k):.3f}"
             case SigmoidBinaryCrossEntropy(label_smoothing=s):
                 q = q * (1 - s) + s / 2
-                loss, best = SigmoidBinaryCrossEntropy(s), np.log(q) - np.log(1 - q)
-                equal = f"{k if k > 1 else ''} ln 2 = {k * math.log(2):.3f}".strip()
+                loss, constant = SigmoidBinaryCrossEntropy(s), np.log(q) - np.log(1 - q)
+                of_equal_outputs = f"{k if k > 1 else ''} ln 2 = {k * math.log(2):.3f}".strip()
             case MeanSquaredError(reduction, off, on):
-                loss, best = MeanSquaredError(reduction), q
-                equal = f"the loss of outputs of {(off + on) / 2 if targets.ndim == 1 else 0.0:g}"
+                loss, constant = MeanSquaredError(reduction), q
+                of_equal_outputs = f"the loss of outputs of {(off + on) / 2 if targets.ndim == 1 else 0.0:g}"
             case _:
                 return None
-    constant = np.broadcast_to(np.clip(best, -1e3, 1e3), (n, k))
-    repeats = 1 + 1000 // n  # enough for a mean
-    random = LARGE * np.random.default_rng(0).standard_normal((n * repeats, k))
-    of_random = loss(xp, random, np.repeat(t, repeats, axis=0))[0]
-    return BaselineLoss(float(loss(xp, constant, t)[0]), float(of_random), equal)
+    least, _ = loss(xp, np.broadcast_to(np.clip(constant, -1e3, 1e3), (n, k)), t)
+    return float(least), of_equal_outputs
 
 
 def initial_loss(probe: ModelProbe) -> CheckResult:
     """The first loss against that of a model that ignores its input."""
-    J, _ = probe.score(probe.x)
+    J, _ = probe.loss_and_accuracy(probe.x)
     if not math.isfinite(J):
         return overflow(f"The first loss is {J}.")
-    y = probe.host(probe.trace(probe.x).y)
+    y = probe.to_numpy(probe.trace(probe.x).y)
     baseline = baseline_loss(probe.objective, probe.dataset.targets, y.shape[1])
     if baseline is None:
         return NOT_APPLICABLE
-    evidence = f"The first loss is {J:.4g}; an untrained network starts near {baseline.equal}, and "
-    if baseline.large < J:
+    least, of_equal_outputs = baseline
+    evidence = f"The first loss is {J:.4g}; an untrained network starts near {of_equal_outputs}"
+    if y.std() > LARGE_OUTPUTS and 2 * least < J:
         return Finding(
             "initial-loss",
             "warning",
-            f"{evidence}below {baseline.large:.3g} even with large random outputs. The outputs have a standard "
-            f"deviation of {y.std():.3g}.",
+            f"{evidence}. Its outputs have a standard deviation of {y.std():.3g}, where about 1 is usual.",
             "Initial weights or inputs are too large: the first predictions are random and confident.",
             INIT,
         )
-    if GOOD * baseline.best <= J:
+    if BETTER_THAN_CONSTANT * least <= J:
         return None
     return Finding(
         "initial-loss",
         "fault",
-        f"{evidence}the best constant guess has a loss of {baseline.best:.4g}.",
+        f"{evidence}, and the best constant guess has a loss of {least:.4g}.",
         "No untrained network is so good: likely the loss is divided twice, or the answer is among the inputs.",
         "Take the mean over the batch once; remove features that are made from the label.",
     )
@@ -106,10 +91,10 @@ def overflow(evidence: str) -> Finding:
 def variance_forward(probe: ModelProbe) -> CheckResult:
     """The standard deviation over samples, averaged over units, of the outputs of each layer with parameters."""
     layers = [layer for layer in probe.trace(probe.x).layers if layer.params]
-    if len(layers) < 2 or not probe.varied:
+    if len(layers) < 2 or not probe.inputs_vary:
         return NOT_APPLICABLE
     outputs = {"input": probe.x} | {layer.name: layer.y for layer in layers}
-    sizes = [math.sqrt(float(np.mean(probe.host(y).var(axis=0)))) for y in outputs.values()]
+    sizes = [math.sqrt(float(np.mean(probe.to_numpy(y).var(axis=0)))) for y in outputs.values()]
     return _signal("variance-forward", "signal", list(outputs), sizes)
 
 
@@ -120,10 +105,10 @@ def variance_backward(probe: ModelProbe) -> CheckResult:
     """
     xp, objective, trace = probe.backend.xp, probe.objective, probe.trace(probe.x)
     layers = [layer for layer in trace.layers if layer.params]
-    if len(layers) < 2 or not probe.varied:
+    if len(layers) < 2 or not probe.inputs_vary:
         return NOT_APPLICABLE
     _, dy = objective.loss(xp, trace.y, objective.loss.encode(xp, trace.y, probe.targets))
-    norms = {t.name: float(np.linalg.norm(probe.host(dy))) for t, dy, _, _ in trace.backward(xp, dy)}
+    norms = {t.name: float(np.linalg.norm(probe.to_numpy(dy))) for t, dy, _, _ in trace.backward(xp, dy)}
     names = [layer.name for layer in layers][::-1]
     if not norms[names[0]]:
         return NOT_APPLICABLE  # the loss has no slope at all
@@ -131,14 +116,14 @@ def variance_backward(probe: ModelProbe) -> CheckResult:
 
 
 def _signal(id: str, what: str, names: Sequence[str], sizes: Sequence[float]) -> CheckResult:
-    """A finding if some size is not within LEAST .. MOST of the first."""
+    """A finding if some size is not within MIN_RATIO .. MAX_RATIO of the first."""
     ratios = [size / sizes[0] for size in sizes]
     orders = [abs(math.log10(ratio)) if 0 < ratio < math.inf else math.inf for ratio in ratios]
     worst = orders.index(max(orders))
-    if LEAST <= ratios[worst] <= MOST:
+    if MIN_RATIO <= ratios[worst] <= MAX_RATIO:
         return None
     path = ", ".join(f"{name} {size:.3g}" for name, size in zip(names, sizes, strict=True))
-    vanishes = ratios[worst] < LEAST
+    vanishes = ratios[worst] < MIN_RATIO
     cause = f"Initial weights too {'small' if vanishes else 'large'} for the layers' widths"
     return Finding(
         id,

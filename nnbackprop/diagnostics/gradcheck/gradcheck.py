@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backends import Backend, select, tree_map
+from backends import Backend, select, tree_map, with_float64
 from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.errors import DataError, ShapeError, UsageError
 from nnbackprop.nn.layers.base import Params
@@ -138,12 +138,13 @@ def gradcheck(
     x (n, ...) are inputs as the network takes them, targets integer labels (n,) or floats (n, k), weights (n,)
     those of the samples. Dropout uses the masks of `seed`'s first step. `params` are host arrays; without them
     the initial parameters of `seed` are used. Tensors that are all zero, as biases are at first, are moved to
-    small random numbers: a mistake such as a penalty on biases would not show at zero.
+    small random numbers: a mistake such as a penalty on biases would not show at zero. Where the backend's device
+    has no float64, its library checks them on the CPU.
 
     Raises:
         ShapeError, DataError: inputs or targets that do not fit the network.
     """
-    backend = backend or select("numpy")
+    backend = with_float64(backend or select("numpy"))
     x, targets = np.asarray(x, np.float64), np.asarray(targets)
     if len(targets) != len(x) or not np.isfinite(x).all():
         raise DataError(

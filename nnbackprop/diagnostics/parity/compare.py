@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from backends import Backend, BackendError, BackendStatus, select
+from backends import Backend, BackendError, BackendStatus, select, with_float64
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.diagnostics.difference import difference, norm
@@ -30,7 +30,8 @@ DTYPES: tuple[DType, ...] = ("float64", "float32")
 def parity(config: Config, names: Sequence[str], steps: int, dtypes: Sequence[DType] = DTYPES) -> Parity:
     """Train a recipe for `steps` steps on every library of `names` that works here, in each of `dtypes`.
 
-    The configuration's device is that of every library that has a choice. UsageError if fewer than two work.
+    The configuration's device is that of every library that has a choice; without one, a library whose own has no
+    float64 computes on the CPU. UsageError if fewer than two work.
     """
     build.check(config)
     if steps < 1:
@@ -38,6 +39,8 @@ def parity(config: Config, names: Sequence[str], steps: int, dtypes: Sequence[DT
     if not set(dtypes) <= set(DTYPES):
         raise UsageError(f"Libraries are compared in {' or '.join(DTYPES)}; got --dtype {dtypes[0]}.")
     backends, absent = _open(names, config.device)
+    if config.device is None and "float64" in dtypes:
+        backends = [with_float64(backend) for backend in backends]
     train = DataSplits.load(config).train
     scaling = fit_scaling(config.scale, train)
     comparisons = []
