@@ -10,7 +10,6 @@
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from ._guard import check_backends
 
@@ -39,6 +38,7 @@ _NAMES_BY_MODULE = {
 _MODULES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()}
 __all__ = sorted(_MODULES)
 
+TYPE_CHECKING = False  # as type checkers know it: typing takes time to import, in which Ctrl-C shows a traceback
 if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
     # fmt: off
     # isort: off
@@ -92,7 +92,7 @@ if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
     # isort: on
 else:
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         """Import a name's module when the name is first used, so that `import nnbackprop` is free."""
         if name not in _MODULES:
             raise AttributeError(f"module 'nnbackprop' has no attribute {name!r}")

@@ -3,13 +3,26 @@
 import sys
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C. After a plain KeyboardInterrupt out of `exec`, `python -m` ends by the signal, not by our status."""
+
+
 def main() -> None:
-    """The command line; Ctrl-C while it is still being imported ends it without a traceback."""
+    """Run the command line; Ctrl-C, also while it is being imported, ends it without a traceback."""
     try:
+        import signal
+
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nohup ignores it
+            signal.signal(signal.SIGINT, _interrupt)
         from nnbackprop.cli import main as command_line
+
+        command_line()
     except KeyboardInterrupt:
         sys.exit(130)
-    command_line()
+
+
+def _interrupt(*_: object) -> None:
+    raise Interrupted
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 
-OURS = Path(__file__).resolve().parents[1] / "backends" / "__init__.py"
+OURS = os.path.join(os.path.dirname(os.path.dirname(os.path.realpath(__file__))), "backends", "__init__.py")
 
 
 def check_backends() -> None:
@@ -17,7 +17,7 @@ def check_backends() -> None:
     loaded = sys.modules.get("backends")
     spec = getattr(loaded, "__spec__", None) if loaded else find_spec("backends")
     place = None if spec is None else spec.origin or next(iter(spec.submodule_search_locations or ()), None)
-    if place is None or Path(place).resolve() != OURS:
+    if place is None or os.path.realpath(place) != OURS:
         raise ImportError(
             f"nnbackprop needs its own package `backends`, {OURS}, but Python finds "
             f"{'no file' if place is None else place} under that name. Rename the other module, start Python "

@@ -43,13 +43,13 @@ GROUPS = {
 
 def _flag(hint: Any) -> Any:
     """A setting's type and how it is shown, as cyclopts wants them: optional, and None if not given."""
-    kind, *notes = get_args(hint)
+    kind, *annotations = get_args(hint)
     several = True if get_origin(kind) is tuple else None
     shown = [
         Parameter(group=GROUPS[s.group], help=s.help, env_var=s.env_var, consume_multiple=several)
         if isinstance(s, Setting)
         else s
-        for s in notes
+        for s in annotations
     ]
     return Annotated[(Optional[kind], *shown)]  # noqa: UP045 (kind is a value here)
 

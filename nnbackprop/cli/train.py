@@ -37,7 +37,8 @@ def train(
         else runs.resume(resume, overrides, Path(overrides.get("runs_dir", "runs")), say)
     )
     with opened as run:
-        header = {**build.description(run.config), **run.remarks()}
+        fitted = {} if resume else build.dropout_remark(run.config, recipe or "mnist", overrides)
+        header = {**build.description(run.config), **fitted, **run.remarks()}
         monitored = MonitoredRun(run)
         try:
             summary = monitored.fit([progress(run.config.progress, out, header)], say)

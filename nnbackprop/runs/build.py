@@ -23,7 +23,7 @@ from nnbackprop.training.step import Clip, Objective
 from nnbackprop.training.trainer import Trainer
 
 from .callbacks import SaveEvery
-from .config import Config
+from .config import Config, read
 
 T = TypeVar("T")
 
@@ -220,6 +220,15 @@ def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) 
         seed=config.seed,
         resident=config.resident,
     )
+
+
+def dropout_remark(config: Config, recipe: str, overrides: Mapping[str, Any]) -> dict[str, str]:
+    """What a run's header says where `config` has the recipe's dropout fitted to other hidden layers."""
+    own = read(recipe).get("dropout", [])
+    if "dropout" in overrides or list(config.dropout) == own:
+        return {}
+    before, fitted = (" ".join(f"{rate:g}" for rate in rates) or "none" for rates in (own, config.dropout))
+    return {"dropout": f"the recipe's {before}, fitted to --hidden: {fitted}"}
 
 
 def description(config: Config) -> dict[str, str]:

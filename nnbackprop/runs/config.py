@@ -75,9 +75,7 @@ class Config:
     ] = None
 
     hidden: Annotated[
-        tuple[Width, ...],
-        Depth,
-        Setting("Network", "Units of each hidden layer, such as 512 256."),
+        tuple[Width, ...], Depth, Setting("Network", "Units of each hidden layer, such as 512 256.")
     ] = (512, 256)
     activation: Annotated[str, Setting("Network", "Of the hidden layers: relu, sigmoid, tanh, gelu ...")] = "relu"
     output: Annotated[
@@ -112,8 +110,7 @@ class Config:
         "sgd"
     )
     momentum: Annotated[
-        Rate | None,
-        Setting("Learning", "Of momentum and nesterov, and beta1 of adam and adamw."),
+        Rate | None, Setting("Learning", "Of momentum and nesterov, and beta1 of adam and adamw.")
     ] = None
     weight_decay: Annotated[AtLeast0, Setting("Learning", "Decoupled decay, of adamw.")] = 0.01
     schedule: Annotated[
@@ -192,23 +189,9 @@ class Config:
 KNOWN = tuple(field.name for field in fields(Config))
 NO_FLAGS = ("recipe", "title")
 MAY_CHANGE = (
-    "data",
-    "epochs",
-    "schedule_epochs",
-    "patience",
-    "max_time",
-    "progress",
-    "backend",
-    "device",
-    "threads",
-    "deterministic",
-    "save_every",
-    "keep",
-    "on_nan",
-    "resident",
-    "gpu_memory_limit",
-    "doctor",
-    "runs_dir",
+    *("epochs", "schedule_epochs", "patience", "max_time", "on_nan"),
+    *("data", "backend", "device", "threads", "deterministic", "resident", "gpu_memory_limit"),
+    *("progress", "doctor", "save_every", "keep", "runs_dir"),
 )
 """How long and where a run goes on, which a resume may change; its data are known by their fingerprint."""
 
@@ -280,13 +263,14 @@ def _toml(path: Path) -> dict[str, Any]:
 def resolve(recipe: str, overrides: dict[str, Any]) -> Config:
     """A recipe's settings with `overrides` laid over them.
 
-    A recipe's own dropout rates fit other hidden layers: the last is repeated, or those too many are left out.
+    A recipe's own dropout rates are fitted to other hidden layers: the last is repeated, or those too many are
+    left out. Without hidden layers there is no dropout, as one rate alone is that of the hidden layers.
     """
     settings = {"recipe": Path(recipe).stem, **read(recipe)}
     of_input, *of_hidden = parse(settings, f"The recipe {recipe}").dropout or (0.0,)
     if "hidden" in overrides and of_hidden:
-        last = len(of_hidden) - 1
-        settings["dropout"] = [of_input, *(of_hidden[min(i, last)] for i in range(len(overrides["hidden"])))]
+        fitted = [of_hidden[min(i, len(of_hidden) - 1)] for i in range(len(overrides["hidden"]))]
+        settings["dropout"] = [of_input, *fitted] if fitted else []
     return parse({**settings, **overrides}, f"The recipe {recipe} with the given flags")
 
 

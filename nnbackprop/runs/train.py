@@ -39,7 +39,7 @@ Diagnose = Callable[[Trainer, DivergedError], DivergedError]
 
 @dataclass(eq=False)
 class Run:
-    """A run folder held for writing, its data, and a trainer that stands where the run does."""
+    """A run folder locked for writing, its data, and a trainer that stands where the run does."""
 
     config: Config
     folder: RunDir
@@ -193,9 +193,9 @@ def _resumed(folder: RunDir, overrides: Mapping[str, Any], notify: Notify) -> Ru
         trainer = first_trainer(config, backend, data)
     done, within = trainer.progress.epoch - 1, trainer.progress.samples > 0
     if config.epochs < done + within:
-        begun = f", and is within epoch {done + 1}" if within else ""
+        unfinished = f", and is within epoch {done + 1}" if within else ""
         raise UsageError(
-            f"{folder.path} has {done} epochs done{begun}: --epochs {config.epochs} is less, ask for more."
+            f"{folder.path} has {done} epochs done{unfinished}: --epochs {config.epochs} is less, ask for more."
         )
     _tell_missing_rows(folder, done, notify)
     _tell_changed_rate(kept, config, trainer, len(data.train), notify)

@@ -95,9 +95,8 @@ def progress_of(checkpoint: Checkpoint) -> Progress:
 
 def check_settings(checkpoint: Checkpoint, settings: Mapping[str, Any], path: Path, source: Path) -> None:
     """RunFolderError unless the checkpoint at `path` was trained with `settings`, which `source` holds."""
-    then = Config().fixed_settings | with_renamed_values(
-        info_of(checkpoint).settings
-    )  # a setting added since has its default
+    saved = with_renamed_values(info_of(checkpoint).settings)
+    then = Config().fixed_settings | saved  # a setting added since has its default
     for name, value in settings.items():
         if then[name] != value:
             raise RunFolderError(

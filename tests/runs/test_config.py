@@ -181,16 +181,22 @@ def test_the_default_recipe_is_784_512_256_10_with_dropout() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "rates"),
+    ("flags", "rates", "fitted"),
     [
-        ({"hidden": (16,)}, (0.4, 0.2)),
-        ({"hidden": (8, 8, 8, 8)}, (0.4, 0.2, 0.1, 0.1, 0.1)),
-        ({"hidden": ()}, (0.4,)),
-        ({"hidden": (16,), "dropout": (0.3,)}, (0.3,)),
+        ({"hidden": (16,)}, [0.4, 0.2], "0.4 0.2"),
+        ({"hidden": (8, 8, 8, 8)}, [0.4, 0.2, 0.1, 0.1, 0.1], "0.4 0.2 0.1 0.1 0.1"),
+        ({"hidden": ()}, [], "none"),
+        ({"hidden": (16, 8)}, [0.4, 0.2, 0.1], None),
+        ({"hidden": (16,), "dropout": (0.3,)}, [0.3], None),
     ],
 )
-def test_a_recipes_dropout_fits_other_hidden_layers(flags: dict[str, object], rates: tuple[float, ...]) -> None:
-    assert resolve("mnist", flags).dropout == rates
+def test_a_recipes_dropout_is_fitted_to_other_hidden_layers_and_the_header_says_so(
+    flags: dict[str, object], rates: list[float], fitted: str | None
+) -> None:
+    config = resolve("mnist", flags)
+    assert [layer.rate for layer in build.network(config, 10).layers if isinstance(layer, Dropout)] == rates
+    remark = {} if fitted is None else {"dropout": f"the recipe's 0.4 0.2 0.1, fitted to --hidden: {fitted}"}
+    assert build.dropout_remark(config, "mnist", flags) == remark
 
 
 def test_the_rashid_recipe_has_no_biases() -> None:

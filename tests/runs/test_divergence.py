@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from nnbackprop import TrainedModel
+from nnbackprop.errors import DivergedError
 from nnbackprop.nn.layers import Dense
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Momentum
 from nnbackprop.runs.divergence_recovery import DivergenceRecovery
 from nnbackprop.runs.run_dir import RunDir
-from nnbackprop.training.callbacks import EarlyStopping
+from nnbackprop.training.callbacks import Callback, ChunkEnd, EarlyStopping, TimeLimit
 from nnbackprop.training.trainer import Trainer
 from tests.support.commands import run, said
 from tests.support.small_runs import assert_equal_state, clouds, make_trainer, run_callbacks
@@ -88,6 +89,28 @@ def test_a_run_put_back_to_its_beginning_repeats_bit_for_bit(tmp_path: Path) -> 
     again.progress.lr_factor = 1.0
     again.fit(DATA)
     assert_equal_state(whole, again)
+
+
+def test_a_time_limit_counts_on_after_a_divergence_and_anew_after_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock on which each step takes 6 of 10 seconds."""
+    now = [100.0]
+    monkeypatch.setattr("nnbackprop.training.callbacks.time.monotonic", lambda: now[0])
+
+    class Diverges(Callback):
+        steps_per_save = 1
+
+        def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
+            now[0] += 6
+            if event.step == 1:
+                raise DivergedError.at_step(1)
+
+    trainer = make_trainer(epochs=10, callbacks=(Diverges(), TimeLimit(10)))
+    with pytest.raises(DivergedError):
+        trainer.fit(DATA)
+    trainer.fit(DATA)
+    assert (trainer.stop_reason, now) == ("max-time", [112])
+    trainer.fit(DATA)
+    assert (trainer.stop_reason, now) == ("max-time", [124])
 
 
 # train --on-nan.

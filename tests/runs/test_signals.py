@@ -20,6 +20,9 @@ from tests.support.small_runs import clouds, make_trainer
 from tests.torture import child_run
 from tests.torture.child_run import assert_same_outcome
 
+ROOT = Path(__file__).parents[2]
+SLOW = {"typing", "pathlib", "re", "dataclasses", "numpy", "cyclopts"}
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has none of these signals")
 
 
@@ -181,9 +184,16 @@ def test_ctrl_c_before_the_first_checkpoint_leaves_no_folder(
     assert RunDir.open(Path("runs"), "last").path == Path("runs/before")
 
 
+def test_importing_the_package_is_quick() -> None:
+    """It comes before any handler of Ctrl-C; -S, as site may load the same modules first."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import nnbackprop; print({SLOW} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
 def test_ctrl_c_while_the_command_is_imported_has_no_traceback(tmp_path: Path) -> None:
-    """A module that the command imports raises what Ctrl-C raises."""
-    (tmp_path / "cyclopts.py").write_text("raise KeyboardInterrupt")
+    """While a dataclass of a module is made: `python -m` would end by the signal, as `exec` makes it."""
+    (tmp_path / "cyclopts.py").write_text("import os, signal\nexec('os.kill(os.getpid(), signal.SIGINT)')")
     for words in (["-m", "nnbackprop"], ["-c", "from nnbackprop.__main__ import main; main()"]):
         environment = {
             **os.environ,
