@@ -37,10 +37,10 @@ def quantise(rate: float) -> int:
     return level
 
 
-def threefry(xp: Any, c0: Array, c1: Array, k0: int, k1: int) -> tuple[Array, Array]:
+def threefry(xp: Any, c0: Array, c1: Array, k0: int, k1: int) -> tuple[Array, Array, Array, Array]:
     """Encrypt the counter (c0, c1) under the key (k0, k1): an elementwise kernel for `xp.fuse`, all of it int32.
 
-    Every operator is right modulo 2^32 whatever stands above bit 31 (a right shift keeps only bits that came
+    Gives the two words, and the two again with their lower halves at the top. Every operator is right modulo 2^32 whatever stands above bit 31 (a right shift keeps only bits that came
     from below 32), so a fuser that computes in wider integers and stores int32 gives the same words.
     """
     keys = (k0, k1, k0 ^ k1 ^ PARITY)
@@ -53,7 +53,7 @@ def threefry(xp: Any, c0: Array, c1: Array, k0: int, k1: int) -> tuple[Array, Ar
             i = r // 4 + 1
             x0 = x0 + keys[i % 3]
             x1 = x1 + keys[(i + 1) % 3] + i
-    return x0, x1
+    return x0, x1, x0 << 16, x1 << 16
 
 
 def survivors(xp: Any, lane: Array, threshold: int, scale: Array) -> Array:
@@ -94,10 +94,10 @@ class RngKey:
         element = xp.arange(first, first + rows * q, dtype=xp.int32, device=device_of(self.step))
         element = xp.reshape(element, (rows, q))
         step = xp.broadcast_to(self.step, (rows, q))
-        word0, word1 = xp.fuse(threefry)(element, step, *threefry_key(self.seed, self.path, "dropout"))
+        words = xp.fuse(threefry)(element, step, *threefry_key(self.seed, self.path, "dropout"))
         # a half at the top of its word compares as the 16-bit number would, against a threshold moved up too
         threshold = (level - LEVELS // 2) * LEVELS
-        lanes = xp.concat([word0, word1, word0 << 16, word1 << 16], axis=1)[:, :width]
+        lanes = xp.concat(words, axis=1)[:, :width]
         scale = xp.full((), LEVELS / (LEVELS - level), dtype=dtype, device=device_of(self.step))
         mask = xp.fuse(survivors)(lanes, threshold, scale)
         return mask if len(shape) == 2 else xp.reshape(mask, shape)
