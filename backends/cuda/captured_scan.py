@@ -95,9 +95,12 @@ class CapturedScan:
             key = leaves(xs)[0].shape[0], signature, data_key, buffers
             if key not in captured.graphs:
                 own_xs = tree_map(self._recorder.copy, xs)
-                graph = self._recorder.record(
-                    lambda: self._refill(buffers.arrays, scan_loop(step, last, buffers.arrays, data, own_xs))
-                )
+                prepare(step, data, own_xs)  # compiles its kernels
+
+                def steps() -> Tree:
+                    return scan_loop(step, last, buffers.arrays, data, prepare(step, data, own_xs))
+
+                graph = self._recorder.record(lambda: self._refill(buffers.arrays, steps()))
                 captured.cache(key, _CachedGraph(buffers, tree_map(_view, data), own_xs, graph))
         except Exception as error:  # a library can run what it cannot capture
             captured.eager = True
@@ -182,6 +185,11 @@ class _CapturedStep:
             state = tree_map(_view, state)
             buffers.views = [ref(view) for view in leaves(state)]
         return state
+
+
+def prepare(step: Step, data: Tree, xs: Tree) -> Tree:
+    """`xs` with what the step can compute ahead for all of them: by its own `prepare(data, xs)`, if it has one."""
+    return step.prepare(data, xs) if hasattr(step, "prepare") else xs
 
 
 def _view(array: Array) -> Array:

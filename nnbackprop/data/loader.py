@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from backends import Backend, Tree, tree_map
+from backends import Backend, Tree, leaves, tree_map
 
 from .dataset import Dataset
 from .scaling import Scaling
@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 RESIDENT_FRACTION = 4  # a set is kept on the device when it takes less than 1/4 of what is free there
 STREAMED_BYTES = 2**24  # of a chunk that streams; up to four are under way at once
+SAMPLES = "inputs", "targets", "weights"
 RESIDENT_BYTES = 2**30  # or less than this, if the library does not say how much is free
 
 
@@ -80,6 +81,8 @@ def get_batch(xp: Any, data: Tree, batch: Tree) -> tuple[Array, Array, Array | N
 
     Weights are None where the data set has none. Inputs that are not scaled yet are scaled here.
     """
+    if "scaled" in batch:
+        return batch["scaled"], batch["targets"], batch.get("weights")
     samples = _samples(data if "all" in batch or "rows" in batch else batch)
     if "rows" in batch:
         samples = {name: xp.take(array, batch["rows"], axis=0) for name, array in samples.items()}
@@ -89,6 +92,16 @@ def get_batch(xp: Any, data: Tree, batch: Tree) -> tuple[Array, Array, Array | N
         inputs *= data["scale"]
         inputs += data["shift"]
     return inputs, samples["targets"], samples.get("weights")
+
+
+def get_batches(xp: Any, data: Tree, batches: Tree) -> Tree:
+    """What `get_batch` returns for each of several steps, (steps, n, ...), as it takes them from their batch."""
+    given = {"rows": batches["rows"]} if "rows" in batches else _samples(batches)
+    steps, n = leaves(given)[0].shape[:2]
+    as_one = {name: xp.reshape(a, (steps * n, *a.shape[2:])) for name, a in given.items()}
+    inputs, targets, weights = get_batch(xp, data, as_one)
+    arrays = {"scaled": inputs, "targets": targets} | ({} if weights is None else {"weights": weights})
+    return {name: xp.reshape(a, (steps, n, *a.shape[1:])) for name, a in arrays.items()}
 
 
 def batch_weights(xp: Any, data: Tree, batch: Tree) -> Array | None:
@@ -105,15 +118,16 @@ def batch_size(data: Tree, batch: Tree) -> int:
 
 
 def microbatch(data: Tree, batch: Tree, begin: int, end: int) -> tuple[Tree, Tree]:
-    """`data` and `batch` of which `get_batch` returns samples `begin` to `end` - 1."""
+    """`data` and `batch` of which `get_batch` returns samples `begin` to `end` - 1; masks are cut alike."""
     if "all" in batch:
         return {**data, **{name: array[begin:end, ...] for name, array in _samples(data).items()}}, batch
-    arrays = {"rows": batch["rows"]} if "rows" in batch else _samples(batch)
-    return data, {**batch, **{name: array[begin:end, ...] for name, array in arrays.items()}}
+    by_row = ("rows", "scaled", "masks", *SAMPLES)
+    arrays = {name: batch[name] for name in by_row if name in batch}
+    return data, {**batch, **tree_map(lambda a: a[begin:end, ...], arrays)}
 
 
 def _samples(tree: Tree) -> Tree:
-    return {name: tree[name] for name in ("inputs", "targets", "weights") if name in tree}
+    return {name: tree[name] for name in SAMPLES if name in tree}
 
 
 def chunk_rows(

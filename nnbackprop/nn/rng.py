@@ -8,6 +8,7 @@ replaying are exact. Threefry2x32 with 13 rounds, the fewest that pass BigCrush:
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +41,9 @@ def quantise(rate: float) -> int:
 def threefry(xp: Any, c0: Array, c1: Array, k0: int, k1: int) -> tuple[Array, Array, Array, Array]:
     """Encrypt the counter (c0, c1) under the key (k0, k1): an elementwise kernel for `xp.fuse`, all of it int32.
 
-    Gives the two words, and the two again with their lower halves at the top. Every operator is right modulo 2^32 whatever stands above bit 31 (a right shift keeps only bits that came
-    from below 32), so a fuser that computes in wider integers and stores int32 gives the same words.
+    Returns the two words, and both again with their lower halves at the top. Every operator is right modulo 2^32
+    whatever stands above bit 31 (a right shift keeps only bits that came from below 32), so a fuser that computes
+    in wider integers and stores int32 gives the same words.
     """
     keys = (k0, k1, k0 ^ k1 ^ PARITY)
     x0, x1 = c0 + k0, c1 + k1
@@ -67,16 +69,20 @@ class RngKey:
 
     `step` is a 0-d int32 array on the device (it may be traced). `row0` is the row of the whole batch at which
     this shard or microbatch begins, `path` the layer's place in the network: "2", or "2.0" in a nested one.
+    `masks` holds, by path, masks that were made ahead; `step` may then be an array (k,), of k batches one after
+    the other.
     """
 
     seed: int
     step: Array
     row0: int = 0
     path: str = ""
+    masks: Mapping[str, Array] | None = None
 
     def at(self, i: int) -> RngKey:
         """The key of child `i` of the layer at this path."""
-        return RngKey(self.seed, self.step, self.row0, f"{self.path}.{i}" if self.path else str(i))
+        path = f"{self.path}.{i}" if self.path else str(i)
+        return RngKey(self.seed, self.step, self.row0, path, self.masks)
 
     def dropout_mask(self, xp: Any, shape: tuple[int, ...], rate: float, dtype: Any) -> Array:
         """Inverted-dropout mask: 0 with probability p, else 1 / (1 - p), p = round(rate 2^16) / 2^16.
@@ -87,17 +93,20 @@ class RngKey:
 
         `shape` is (rows, *sample_shape), width the size of a sample; UsageError as of `quantise`.
         """
-        rows, width = shape[0], math.prod(shape[1:])
+        if self.masks and self.path in self.masks:
+            return self.masks[self.path]
+        batches = self.step.shape  # () or (k,)
+        rows, width = shape[0] // math.prod(batches), math.prod(shape[1:])
         q = -(-width // 4)
         level = quantise(rate)
         first = self.row0 * q
         element = xp.arange(first, first + rows * q, dtype=xp.int32, device=device_of(self.step))
         element = xp.reshape(element, (rows, q))
-        step = xp.broadcast_to(self.step, (rows, q))
+        step = xp.broadcast_to(xp.reshape(self.step, (*batches, 1, 1)), (*batches, rows, q))
         words = xp.fuse(threefry)(element, step, *threefry_key(self.seed, self.path, "dropout"))
         # a half at the top of its word compares as the 16-bit number would, against a threshold moved up too
         threshold = (level - LEVELS // 2) * LEVELS
-        lanes = xp.concat(words, axis=1)[:, :width]
+        lanes = xp.concat(words, axis=len(batches) + 1)[..., :width]
         scale = xp.full((), LEVELS / (LEVELS - level), dtype=dtype, device=device_of(self.step))
         mask = xp.fuse(survivors)(lanes, threshold, scale)
-        return mask if len(shape) == 2 else xp.reshape(mask, shape)
+        return mask if mask.shape == shape else xp.reshape(mask, shape)

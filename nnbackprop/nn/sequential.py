@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 from backends import Array, Tree, leaves
@@ -83,6 +83,15 @@ class Sequential:
             in_shape, dtype=dtype
         )
         return tuple(records)
+
+    def draw_masks(self, xp: Any, key: RngKey, shape: Shape, dtype: Any) -> dict[str, Array]:
+        """What the layers draw for a batch x of this shape and dtype, by path, to be made a key's `masks`."""
+        masks = {}
+        for place in self.summary(shape[1:]):
+            if place.draws:
+                k = reduce(RngKey.at, place.path, key)
+                masks[k.path] = place.layer.draw(xp, k, (shape[0], *place.in_shape), dtype)
+        return masks
 
     def trace(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> Trace:
         """Forward as `forward`, keeping every layer's input, output and cache."""

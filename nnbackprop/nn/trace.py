@@ -16,11 +16,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """A layer in its place: its dotted name, the shape it gives a sample, and arrays of its parameters' shapes."""
+    """A layer in its place: its dotted name and path, a sample's shapes, and arrays of its parameters' shapes."""
 
     name: str
+    path: tuple[int, ...]
+    layer: Any
     params: LayerParams
+    in_shape: Shape
     out_shape: Shape
+
+    @property
+    def draws(self) -> bool:
+        """Whether the layer draws random numbers in training."""
+        return hasattr(self.layer, "draw")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +77,7 @@ class LayerRecorder:
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[Params, Shape]:
         """Records a `LayerSummary`."""
         params, out_shape = self.recorded.build(rng, in_shape, dtype)
-        self.records.append(LayerSummary(self.name, _own(params), out_shape))
+        self.records.append(LayerSummary(self.name, self.path, self.recorded, _own(params), in_shape, out_shape))
         return params, out_shape
 
     def forward(self, xp: Any, params: Params, x: Array, key: RngKey | None) -> tuple[Array, LayerTrace]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice, pairwise
 from typing import Any, NamedTuple, Protocol
 
 from backends import Array, Tree, device_of, leaves, tree_map
-from nnbackprop.data.loader import batch_size, batch_weights, get_batch, microbatch
+from nnbackprop.data.loader import batch_size, batch_weights, get_batch, get_batches, microbatch
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss
 from nnbackprop.nn.metrics import Metrics
@@ -16,6 +17,9 @@ from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Sequential, replace_buffers
 from nnbackprop.optim import Optimizer
+
+LARGE_BATCH = 1 << 21
+"""Numbers in a batch's samples and masks that are not prepared for many steps at once."""
 
 
 class Clip(Protocol):
@@ -134,7 +138,8 @@ class TrainStep:
         total = None if len(parts) == 1 else total_weight(xp, data, batch)
         for row0, *part in parts:
             inputs, targets, weights = get_batch(xp, *part)
-            key = RngKey(self.seed, batch["step"], row0)  # masks depend on the row of the whole batch
+            # masks depend on the row of the whole batch
+            key = RngKey(self.seed, batch["step"], row0, masks=part[1].get("masks"))
             J, y, _, g, caches = self.objective.gradients(xp, params, inputs, targets, key, weights)
             sums = add_batch(xp, self.metrics, sums, J, y, targets, weights)
             if self.objective.network.has_buffers:
@@ -148,6 +153,26 @@ class TrainStep:
         grads = self.clip(xp, grads) if self.clip else grads
         params, optimizer = self.optimizer.step(xp, params, grads, state["optimizer"], batch["scalars"])
         return {**state, "params": params, "optimizer": optimizer}
+
+    def prepare(self, data: Tree, batches: Tree) -> Tree:
+        """`batches` of several steps with what needs no parameters made ahead: their samples and dropout masks.
+
+        A step takes them from its batch, and makes them itself where they are not there, with the same numbers. In
+        a captured graph one kernel then does for all of its steps. Large batches are left as they are: they would
+        take much memory, and the kernels' launches cost them nothing.
+        """
+        if "all" in batches:
+            return batches
+        xp, network, key = self.xp, self.objective.network, RngKey(self.seed, batches["step"])
+        steps, n = batches["rows" if "rows" in batches else "targets"].shape[:2]
+        shape = data["inputs"].shape[1:] if "rows" in batches else batches["inputs"].shape[2:]
+        drawn = sum(math.prod(place.in_shape) for place in network.summary(shape) if place.draws)
+        if n * (math.prod(shape) + drawn) > LARGE_BATCH:
+            return batches
+        samples = get_batches(xp, data, batches)
+        masks = network.draw_masks(xp, key, (steps * n, *shape), samples["scaled"].dtype)
+        masks = tree_map(lambda m: xp.reshape(m, (steps, n, *m.shape[1:])), masks)
+        return {"step": batches["step"], "scalars": batches["scalars"], **samples, "masks": masks}
 
     def split(self, data: Tree, batch: Tree) -> list[tuple[int, Tree, Tree]]:
         """The microbatches of a batch: the row where each begins, and its `data` and `batch` for `get_batch`.

@@ -37,6 +37,9 @@ class Layer(Protocol):
     `buffers` names those that are not trained, such as running statistics: they have no gradients, and
     `new_buffers(xp, params, cache) -> dict` gives their values after a training step. `full_precision = True`
     keeps a layer's parameters as they are in mixed precision: the layer casts x to their dtype, and y back.
+
+    `draw(xp, key, shape, dtype) -> array (n, ...)`, optional too, gives the random numbers for an x of this shape
+    and dtype, so that those of many steps can be drawn at once.
     """
 
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[Any, Shape]:

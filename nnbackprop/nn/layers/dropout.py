@@ -36,8 +36,12 @@ class Dropout:
         """y = m x, or x without a key (derivation, D30)."""
         if key is None:
             return x, None
-        m = key.dropout_mask(xp, x.shape, self.rate, x.dtype)
+        m = self.draw(xp, key, x.shape, x.dtype)
         return m * x, m
+
+    def draw(self, xp: Any, key: RngKey, shape: Shape, dtype: Any) -> Array:
+        """The mask m for x of this shape and dtype."""
+        return key.dropout_mask(xp, shape, self.rate, dtype)
 
     def backward(self, xp: Any, params: LayerParams, cache: Array | None, dy: Array, need_dx: bool) -> Backward:
         """dx = m dy (derivation, D31)."""
