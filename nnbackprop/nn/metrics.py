@@ -42,8 +42,8 @@ class ClassificationMetrics:
 
     def update(self, xp: Any, sums: Tree, y: Array, targets: Array, weights: Array | None = None) -> Tree:
         """Add the number of labels (n,) that y predicts."""
-        correct = predicted_classes(xp, y, self.threshold) == targets
-        return {"correct": sums["correct"] + _total(xp, correct, weights, sums["correct"].dtype)}
+        correct = xp.fuse(matches)(_largest_output(xp, y, self.threshold), targets, sums["correct"])
+        return {"correct": sums["correct"] + _total(xp, correct, weights)}
 
     def compute(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
         """correct / weight."""
@@ -100,11 +100,15 @@ class MultilabelMetrics:
     def update(self, xp: Any, sums: Tree, y: Array, targets: Array, weights: Array | None = None) -> Tree:
         """Add samples with every label right; labels predicted and true; labels predicted plus true."""
         dtype, predicted, true = y.dtype, y >= self.threshold, targets >= 0.5
-        matches = xp.all(predicted == true, axis=1)
+        exact = xp.all(predicted == true, axis=1)
         p, t = xp.astype(predicted, dtype), xp.astype(true, dtype)
         true_positives, positives = xp.sum(p * t, axis=1), xp.sum(p + t, axis=1)
-        added = {"exact_matches": matches, "true_positives": true_positives, "positives": positives}
-        return {name: sums[name] + _total(xp, a, weights, dtype) for name, a in added.items()}
+        added = {
+            "exact_matches": xp.astype(exact, dtype),
+            "true_positives": true_positives,
+            "positives": positives,
+        }
+        return {name: sums[name] + _total(xp, a, weights) for name, a in added.items()}
 
     def compute(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
         """exact matches / weight, and 2 TP / (predicted + true), or 0 without any positive."""
@@ -128,9 +132,12 @@ def predicted_classes(xp: Any, y: Array, threshold: float) -> Array:
 
     The largest output wins; a single output (k = 1) predicts class 1 from `threshold` on.
     """
-    if y.shape[1] == 1:
-        return xp.astype(y[:, 0] >= threshold, xp.int32)
-    return xp.astype(xp.argmax(y, axis=1), xp.int32)
+    return xp.astype(_largest_output(xp, y, threshold), xp.int32)
+
+
+def matches(xp: Any, predicted: Array, label: Array, like: Array) -> Array:
+    """[predicted = label] in the dtype of `like`: an elementwise kernel, for integers of any two widths."""
+    return xp.astype(predicted == label, like.dtype)
 
 
 def accuracy(predictions: np.ndarray, labels: np.ndarray) -> float:
@@ -154,7 +161,11 @@ def _zeros(xp: Any, shape: tuple[int, ...], like: Array) -> Array:
     return xp.zeros(shape, dtype=like.dtype, device=device_of(like))
 
 
-def _total(xp: Any, values: Array, weights: Array | None, dtype: Any) -> Array:
+def _largest_output(xp: Any, y: Array, threshold: float) -> Array:
+    """`predicted_classes` in the integers that the library's argmax gives."""
+    return xp.astype(y[:, 0] >= threshold, xp.int32) if y.shape[1] == 1 else xp.argmax(y, axis=1)
+
+
+def _total(xp: Any, values: Array, weights: Array | None) -> Array:
     """The sum of values (n,), each times its weight."""
-    values = xp.astype(values, dtype)
     return xp.sum(values if weights is None else values * weights)

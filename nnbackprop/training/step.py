@@ -92,10 +92,15 @@ def add_batch(
     """`sums` with a batch's mean loss J and its metrics added."""
     total = targets.shape[0] if weights is None else xp.sum(weights)
     added = {
-        "loss": sums["loss"] + J * total,
+        "loss": xp.fuse(add_product)(sums["loss"], J, total),
         "metrics": metrics.update(xp, sums["metrics"], y, targets, weights),
     }
     return added if weights is None else {**added, "weight": sums["weight"] + total}
+
+
+def add_product(xp: Any, total: Array, a: Array, b: Array) -> Array:
+    """total + a b: an elementwise kernel."""
+    return total + a * b
 
 
 @dataclass(frozen=True, eq=False)
