@@ -12,7 +12,7 @@ from typing import Annotated, Any, Optional, get_args, get_origin, get_type_hint
 
 from cyclopts import Group, Parameter
 
-from nnbackprop.report.formatting import Terminal
+from nnbackprop.report.terminal import Terminal
 from nnbackprop.runs.config import NO_FLAGS, Config, Setting
 
 

@@ -23,6 +23,7 @@ def train(
     """Train a network by a recipe; every flag overrides one of its settings."""
     from nnbackprop.diagnostics.monitored_run import MonitoredRun
     from nnbackprop.errors import UsageError
+    from nnbackprop.report.plot_process import draw_run
     from nnbackprop.report.progress import progress
     from nnbackprop.report.tables import diagnosis_report, summary_table
     from nnbackprop.runs import build, config
@@ -49,8 +50,6 @@ def train(
         if summary is None:
             out.print(f"Interrupted and saved. Go on with: nnbackprop train --resume {path}", soft_wrap=True)
             return 128 + run.signal
-        from nnbackprop.report.plots import draw_run  # matplotlib, when training is done
-
         for failed in draw_run(run):
             say(failed)
     if run.config.progress != "off":

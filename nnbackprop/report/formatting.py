@@ -1,14 +1,6 @@
-"""Text for people: counts, sizes, times and metrics, and a console on which data cannot send commands."""
+"""Text for people: counts, sizes, times and metrics."""
 
 from __future__ import annotations
-
-import re
-from collections.abc import Iterator
-
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.segment import Segment
-
-CONTROLS = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f]")  # all control characters but tab and newline
 
 
 def count(n: float) -> str:
@@ -59,16 +51,3 @@ def loss(x: float) -> str:
 def metric(name: str, x: float) -> str:
     """A metric by its name: accuracies as 98.00%, all others as a loss."""
     return percent(x) if name.endswith("accuracy") else loss(x)
-
-
-class Terminal(Console):
-    """A console that shows control characters in text escaped: a name out of a file cannot command a terminal."""
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        """The segments of what is printed; those of colours and movements are rich's own."""
-        for segment in super().render(renderable, options):
-            yield segment if segment.control else segment._replace(text=CONTROLS.sub(_escaped, segment.text))
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return f"\\x{ord(found[0]):02x}"

@@ -1,28 +1,26 @@
-"""The plots of a run, as PNG files. Imports matplotlib: import it where something is drawn."""
+"""The plots of a run, as PNG files. Imports matplotlib: `plot_process` imports it in a process of its own."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from backends import leaves
-from nnbackprop.data.dataset import Dataset
-from nnbackprop.runs.train import Run
-from nnbackprop.runs.trained_model import Attack
-
 from .curves import gradient_norms, learning_curves, metric_names
 from .formatting import percent, plural
+from .plot_process import Mistakes, PlotData
 from .style import draw, new_image_grid, new_plot, printable, shorten, text_figure
-from .tables import by_class
+
+if TYPE_CHECKING:
+    from nnbackprop.data.dataset import Dataset
+    from nnbackprop.runs.trained_model import Attack
 
 MAX_UNITS = 64  # of the first layer, shown at most
-MAX_MISTAKES = 16
 MAX_ATTACKED = 10
 NAME_LENGTH = 11  # characters of a class's name above an image
 MAX_CELL_LABELS = 12  # classes up to which each cell of the confusion matrix has its count and its share
@@ -31,44 +29,23 @@ MAX_PAIRS = 25  # most confused pairs listed beyond that
 MAX_TICKS = 25
 
 
-def draw_run(run: Run) -> list[str]:
-    """Write the plots of a finished run, of its test part or else its training part; see `draw_all`."""
-    trainer, data = run.trainer, run.data.test or run.data.train
-    weights = next((a for a in leaves(trainer.params) if a.ndim == 2), None)
-    matrix = None if weights is None else trainer.backend.to_numpy(weights)
-    try:
-        probabilities = trainer.predict_proba(data.inputs)
-    except MemoryError as error:  # n samples of 10,000 classes
-        return [f"The plots could not be drawn: {error}"]
-    predicted = trainer.evaluator.predicted_classes(probabilities)
-    return draw_all(run.folder.plots, run.folder.rows(), matrix, data, predicted, probabilities)
+def draw_all(folder: Path, data: PlotData) -> list[str]:
+    """Write a run's plots to `folder`; returns a message for each that failed.
 
-
-def draw_all(
-    folder: Path,
-    rows: Sequence[Mapping[str, Any]],
-    weights: np.ndarray | None,
-    data: Dataset,
-    predicted: np.ndarray,
-    probabilities: np.ndarray,
-) -> list[str]:
-    """Write a run's plots to `folder`; returns a message for each that failed: no plot fails a finished run.
-
-    rows are those of metrics.jsonl, weights (in, units) of the first layer or None, predicted (n,) and
-    probabilities (n, k) of the n samples of `data`. Plots of images are left out where samples are none, and
-    without classes there are curves and weights alone.
+    Plots of images are left out where samples are none, and without classes there are curves and weights alone.
     """
+    rows, weights, image_shape, mistakes = data.rows, data.weights, data.image_shape, data.mistakes
+    targets, predicted = data.targets, data.predicted
     figures: dict[str, Callable[[], Figure]] = {"loss": lambda: learning_curves(rows, "loss")}
     for name in metric_names(rows) or (["accuracy"] if data.classes else []):
         figures[name.replace("_", "-")] = lambda name=name: learning_curves(rows, name)  # type: ignore[misc]
     figures["gradient-norms"] = lambda: gradient_norms(rows)
-    image_shape = data.image_shape
-    if weights is not None and image_shape and math.prod(image_shape) == len(weights):
+    if weights is not None and image_shape:
         figures["first-layer-weights"] = lambda: first_layer_plot(weights, image_shape)
-    if data.classes:
-        figures["confusion-matrix"] = lambda: confusion_plot(data.targets, predicted, data.classes)
-    if data.classes and image_shape:
-        figures["wrongest-samples"] = lambda: misclassified_plot(data, predicted, probabilities)
+    if targets is not None and predicted is not None:
+        figures["confusion-matrix"] = lambda: confusion_plot(targets, predicted, data.classes)
+    if mistakes is not None:
+        figures["wrongest-samples"] = lambda: misclassified_plot(mistakes, data.classes)
     failed = []
     for name, figure in figures.items():
         try:
@@ -105,24 +82,23 @@ def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
     return grid.reshape(lines * (height + 2), columns * (width + 2))
 
 
-def misclassified_plot(data: Dataset, predicted: np.ndarray, probabilities: np.ndarray) -> Figure:
+def misclassified_plot(mistakes: Mistakes, classes: Sequence[str]) -> Figure:
     """The misclassified images of the greatest confidence."""
-    confidence = by_class(probabilities)[np.arange(len(predicted)), predicted]
-    wrong = np.flatnonzero(predicted != data.targets)
-    order = wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_MISTAKES]
-    if not len(order):
-        return text_figure(f"None of the {len(predicted):,} samples is misclassified")
-    title = f"The {len(order)} most confident of {len(wrong):,} mistakes in {len(predicted):,} samples"
-    if len(order) == len(wrong):
-        title = f"{plural(len(wrong), 'mistake')} in {len(predicted):,} samples, the most confident first"
-    names = _short_names(data)
-    columns = min(len(order), 4)
-    figure, grid = new_image_grid(title, math.ceil(len(order) / columns), columns, 1.9)
-    for axes, i in zip(grid.flat, order, strict=False):
-        _draw_image(axes, data.image(int(i)), data.inputs[order])
-        pair, percentage = f"{names[data.targets[i]]} → {names[predicted[i]]}", percent(float(confidence[i]))
+    shown, wrong, samples = len(mistakes.images), mistakes.wrong, f"{mistakes.samples:,} samples"
+    if not shown:
+        return text_figure(f"None of the {samples} is misclassified")
+    title = f"The {shown} most confident of {wrong:,} mistakes in {samples}"
+    if shown == wrong:
+        title = f"{plural(wrong, 'mistake')} in {samples}, the most confident first"
+    names = _short_names(classes)
+    columns = min(shown, 4)
+    figure, grid = new_image_grid(title, math.ceil(shown / columns), columns, 1.9)
+    each = zip(mistakes.images, mistakes.targets, mistakes.predicted, mistakes.confidence, strict=True)
+    for axes, (image, target, predicted, confidence) in zip(grid.flat, each, strict=False):
+        _draw_image(axes, image, mistakes.images)
+        pair, percentage = f"{names[target]} → {names[predicted]}", percent(float(confidence))
         _caption(axes, f"{pair}   {percentage}" if len(pair) < 12 else f"{pair}\n{percentage}")
-    for axes in grid.flat[len(order) :]:
+    for axes in grid.flat[shown:]:
         axes.set_axis_off()
     return figure
 
@@ -135,7 +111,7 @@ def attack_plot(data: Dataset, result: Attack, epsilon: float) -> Figure:
     order = fooled[:MAX_ATTACKED]
     if not len(order):
         return text_figure(title)
-    names = _short_names(data)
+    names = _short_names(data.classes)
     figure, grid = new_image_grid(title, 3, len(order), 1.15)
     step = float(np.abs(moved - clean)[order].max()) or 1.0
     for column, i in zip(grid.T, order, strict=True):
@@ -150,8 +126,8 @@ def attack_plot(data: Dataset, result: Attack, epsilon: float) -> Figure:
     return figure
 
 
-def _short_names(data: Dataset) -> list[str]:
-    return [shorten(name, NAME_LENGTH) for name in printable(data.classes)]
+def _short_names(classes: Sequence[str]) -> list[str]:
+    return [shorten(name, NAME_LENGTH) for name in printable(classes)]
 
 
 def _draw_image(axes: Axes, image: np.ndarray, among: np.ndarray) -> None:

@@ -87,6 +87,11 @@ def printable(classes: Sequence[str]) -> list[str]:
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all, and make its folder if need be."""
     content = io.BytesIO()
+    layout = figure.get_layout_engine()
+    if figure.axes and layout:  # savefig would draw the figure twice, once to lay it out
+        figure.set_dpi(DPI)
+        layout.execute(figure)
+        figure.set_layout_engine("none")
     figure.savefig(content, format="png", dpi=DPI)
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, content.getvalue())

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ class Run:
     def remarks(self) -> dict[str, str]:
         """What the run's header says of the machine, where something slows it down."""
         backend, found = self.trainer.backend, {}
-        if backend.name == "numpy" and not backend.fused:
+        if backend.name == "numpy" and find_spec("numba") is None:  # not imported before a kernel needs it
             found["kernels"] = "one operator at a time; pip install numba compiles them"
         if self.threads is not None and self.threads.remark:
             found["machine"] = self.threads.remark

@@ -28,8 +28,8 @@ BOUND = 1e-12
 COMMAND = """
 import json, sys
 sys.modules.update(dict.fromkeys(json.loads(sys.argv[1])))  # what is None there is not found
-from nnbackprop.report import plots
-plots.draw_run = lambda *_: ()  # plots would take longer than these runs
+from nnbackprop.report import plot_process
+plot_process.draw_run = lambda *_: ()  # plots would take longer than these runs
 from nnbackprop.cli import main
 main(sys.argv[2:])
 """

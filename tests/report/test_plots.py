@@ -19,6 +19,7 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import RunFolderError
 from nnbackprop.report import plots
 from nnbackprop.report.curves import gradient_norms, learning_curves
+from nnbackprop.report.plot_process import Mistakes, PlotData
 from nnbackprop.report.plots import (
     attack_plot,
     confusion_plot,
@@ -125,7 +126,7 @@ def test_mistakes_are_in_the_order_of_their_confidence() -> None:
     data = small_images()
     predicted = np.array([0, 0, 1, 1, 0, 0], np.int32)  # wrong: samples 1, 2 and 5
     probabilities = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.1, 0.9], [0.7, 0.3], [0.95, 0.05]])
-    figure = misclassified_plot(data, predicted, probabilities)
+    figure = misclassified_plot(Mistakes.of(data, predicted, probabilities), data.classes)
     titles = [axes.get_title() for axes in figure.axes if axes.images]
     assert titles == ["one → zero   95.00%", "zero → one   80.00%", "one → zero   60.00%"]
     for image, i in zip(drawn_images(figure), (5, 2, 1), strict=True):
@@ -145,7 +146,7 @@ def test_at_most_sixteen_mistakes_are_shown(
 ) -> None:
     data = small_images(40)
     classes = predicted(data.targets)
-    figure = misclassified_plot(data, classes, np.eye(2)[classes])
+    figure = misclassified_plot(Mistakes.of(data, classes, np.eye(2)[classes]), data.classes)
     assert len(drawn_images(figure)) == images
     assert figure.get_suptitle() == title
 
@@ -181,7 +182,7 @@ def test_an_attack_shows_clean_added_and_attacked() -> None:
 def test_all_six_plots_are_written(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     data = small_images()
     args = np.ones((6, 3)), data, data.targets, np.eye(2)[data.targets]
-    assert draw_all(tmp_path / "plots", rows, *args) == []
+    assert draw_all(tmp_path / "plots", PlotData.of(rows, *args)) == []
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == [f"{name}.png" for name in NAMES]
     for path in (tmp_path / "plots").iterdir():
         assert path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
@@ -192,7 +193,8 @@ def test_all_six_plots_are_written(tmp_path: Path, rows: list[dict[str, Any]]) -
 
 
 def test_the_users_matplotlibrc_changes_nothing_and_is_left_alone(tmp_path: Path) -> None:
-    draw_all(tmp_path, [metrics_row(1)], np.eye(6), small_images(), np.zeros(6, int), np.eye(2)[[0] * 6])
+    zeros = np.zeros(6, int)
+    draw_all(tmp_path, PlotData.of([metrics_row(1)], np.eye(6), small_images(), zeros, np.eye(2)[zeros]))
     plain = (tmp_path / "loss.png").read_bytes()
     with mpl.rc_context({"lines.linewidth": 9, "axes.facecolor": "black", "font.size": 30}):
         with style():
@@ -221,7 +223,7 @@ def test_long_names_under_images_do_not_overlap() -> None:
     wrong = 1 - data.targets
     with style():
         for figure in (
-            misclassified_plot(data, wrong, np.eye(2)[wrong]),
+            misclassified_plot(Mistakes.of(data, wrong, np.eye(2)[wrong]), names),
             attacked(data, inputs + 1, data.targets, wrong),
         ):
             figure.draw_without_rendering()
@@ -231,22 +233,18 @@ def test_long_names_under_images_do_not_overlap() -> None:
             assert_within_the_page(figure)
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
+def test_no_pyplot_for_plots(tmp_path: Path) -> None:
+    code = (
+        "import sys, numpy as np\n"
         "from pathlib import Path\n"
-        "from nnbackprop.report.plots import draw_all\n"
+        "from nnbackprop.report.plots import PlotData, draw_all\n"
         "from nnbackprop.data.dataset import Dataset\n"
         "data = Dataset(np.zeros((2, 6)), np.zeros(2, np.int32), ('a', 'b'), (2, 3))\n"
-        "assert not draw_all(Path(sys.argv[1]), [], np.ones((6, 1)), data, data.targets, np.ones((2, 2)))\n"
-        "assert 'matplotlib.pyplot' not in sys.modules\n",
-        "import nnbackprop.cli, nnbackprop.runs.train, nnbackprop.report.tables, nnbackprop.report.progress\n"
-        "assert 'matplotlib' not in sys.modules\n",
-    ],
-    ids=["no pyplot for plots", "no matplotlib for commands"],
-)
-def test_no_more_of_matplotlib_is_imported_than_is_needed(code: str, tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-c", "import sys, numpy as np\n" + code, str(tmp_path)], check=True)
+        "drawn = PlotData.of([], np.ones((6, 1)), data, data.targets, np.ones((2, 2)))\n"
+        "assert not draw_all(Path(sys.argv[1]), drawn)\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
 
 
 TABLE = np.ones((4, 3))
@@ -270,7 +268,7 @@ def test_a_table_has_no_plots_of_images(
     rows = [{k: v for k, v in metrics_row(e).items() if "accuracy" not in k} for e in (1, 2)]
     rows = [{**r, **{f"train_{name}": 0.5 for name in metrics}} for r in rows]
     predicted, outputs = (data.targets, np.eye(2)[data.targets]) if data.classes else (np.ones((4, 1)),) * 2
-    assert draw_all(tmp_path, rows, np.ones((3, 1)), data, predicted, outputs) == []
+    assert draw_all(tmp_path, PlotData.of(rows, np.ones((3, 1)), data, predicted, outputs)) == []
     assert sorted(path.stem for path in tmp_path.iterdir()) == names
 
 
@@ -282,7 +280,8 @@ def test_a_plot_that_fails_is_a_message_and_the_others_are_drawn(
 
     monkeypatch.setattr(plots, "first_layer_plot", fail)
     data = small_images()
-    failed = draw_all(tmp_path, [metrics_row(1)], np.eye(6), data, data.targets, np.eye(2)[data.targets])
+    drawn = PlotData.of([metrics_row(1)], np.eye(6), data, data.targets, np.eye(2)[data.targets])
+    failed = draw_all(tmp_path, drawn)
     assert failed == [
         "The plot first-layer-weights.png could not be drawn: MemoryError: Unable to allocate 745 GiB"
     ]

@@ -24,7 +24,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 
 def draw_no_plots(patch: pytest.MonkeyPatch) -> None:
     """Runs end without their pictures, which take longer than all the rest."""
-    patch.setattr("nnbackprop.report.plots.draw_run", lambda run: ())
+    patch.setattr("nnbackprop.report.plot_process.draw_run", lambda run: ())
 
 
 def resumed(place: Path, name: str, *words: str) -> Path:

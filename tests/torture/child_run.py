@@ -131,7 +131,7 @@ class StepPrinter(Callback):
 def main() -> None:
     """The command, printing its steps."""
     from nnbackprop import cli
-    from nnbackprop.report import plots, progress
+    from nnbackprop.report import plot_process, progress
 
     def stop(trainer: Trainer, reason: str = "interrupted") -> None:
         os.write(1, b"asked to stop\n")
@@ -139,7 +139,7 @@ def main() -> None:
 
     original, Trainer.stop = Trainer.stop, stop  # type: ignore[method-assign]
     progress.progress = lambda *_: StepPrinter()  # type: ignore[assignment]
-    plots.draw_run = lambda run: ()  # type: ignore[assignment]
+    plot_process.draw_run = lambda run: ()  # type: ignore[assignment]
     os.write(1, b"0\n")
     cli.main()
 

@@ -1,0 +1,132 @@
+"""The plots of a finished run, drawn by a process of their own from the arrays it is sent.
+
+matplotlib takes 70 MB and a quarter of a second to import. The run's process needs neither, nor does it end where
+drawing ends by a crash; it makes its predictions while matplotlib is imported.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from nnbackprop.data.dataset import Dataset
+    from nnbackprop.runs.train import Run
+
+MAX_MISTAKES = 16
+COMMAND = "import gc; gc.disable(); from nnbackprop.report.plot_process import main; main()"
+"""What the process runs. Garbage collection would be a tenth of its short life."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mistakes:
+    """The misclassified samples of the greatest confidence, that first; `wrong` of `samples` are misclassified."""
+
+    images: np.ndarray  # (m, rows, columns)
+    targets: np.ndarray  # (m,) classes
+    predicted: np.ndarray  # (m,) classes
+    confidence: np.ndarray  # (m,)
+    wrong: int
+    samples: int
+
+    @classmethod
+    def of(cls, data: Dataset, predicted: np.ndarray, probabilities: np.ndarray) -> Mistakes:
+        """Of images with `predicted` classes (n,) and `probabilities` (n, k), or (n, 1) of class 1."""
+        columns = probabilities.shape[1]
+        chosen = probabilities[np.arange(len(predicted)), predicted if columns > 1 else 0]
+        confidence = np.where(predicted == 0, 1 - chosen, chosen) if columns == 1 else chosen
+        wrong = np.flatnonzero(predicted != data.targets)
+        order = wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_MISTAKES]
+        images = np.reshape(data.inputs[order], (len(order), *(data.image_shape or ())))
+        return cls(images, data.targets[order], predicted[order], confidence[order], len(wrong), len(data.targets))
+
+
+@dataclass(frozen=True, eq=False)
+class PlotData:
+    """What a run's plots are made of, on the host, of one part of the data.
+
+    rows are those of metrics.jsonl, weights (in, units) of the first layer where its inputs are images. Without
+    classes there are no predictions, without images no mistakes.
+    """
+
+    rows: Sequence[dict[str, Any]]
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int] | None
+    weights: np.ndarray | None
+    targets: np.ndarray | None = None  # (n,)
+    predicted: np.ndarray | None = None  # (n,)
+    mistakes: Mistakes | None = None
+
+    @classmethod
+    def of(
+        cls,
+        rows: Sequence[dict[str, Any]],
+        weights: np.ndarray | None,
+        data: Dataset,
+        predicted: np.ndarray,
+        probabilities: np.ndarray,
+    ) -> PlotData:
+        """The plots' data, given predicted classes (n,) and probabilities (n, k) of the n samples of `data`."""
+        shape = data.image_shape
+        images = weights if weights is not None and shape and np.prod(shape) == len(weights) else None
+        if not data.classes:
+            return cls(rows, (), shape, images)
+        mistakes = Mistakes.of(data, predicted, probabilities) if shape else None
+        return cls(rows, data.classes, shape, images, data.targets, predicted, mistakes)
+
+    @classmethod
+    def of_run(cls, run: Run) -> PlotData:
+        """Of a run's test part, or else its training part."""
+        from backends import leaves
+
+        trainer, data = run.trainer, run.data.test or run.data.train
+        weights = next((a for a in leaves(trainer.params) if a.ndim == 2), None)
+        matrix = None if weights is None else trainer.backend.to_numpy(weights)
+        probabilities = trainer.predict_proba(data.inputs)
+        predicted = trainer.evaluator.predicted_classes(probabilities)
+        return cls.of(run.folder.rows(), matrix, data, predicted, probabilities)
+
+
+def draw_run(run: Run) -> list[str]:
+    """Write the plots of a finished run; a message for each that failed: no plot fails a finished run."""
+    paths = os.pathsep.join(map(os.path.abspath, sys.path))
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-P", "-c", COMMAND, str(run.folder.plots)],
+            env={**os.environ, "PYTHONPATH": paths},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            data = PlotData.of_run(run)
+            output, errors = process.communicate(pickle.dumps(data))
+    except (MemoryError, OSError) as error:  # n samples of 10,000 classes; no process can be started
+        return [f"The plots could not be drawn: {error}"]
+    if process.returncode == 0:
+        return list(json.loads(output))
+    return [f"The plots could not be drawn: their process {_ending(process.returncode, errors)}."]
+
+
+def _ending(status: int, errors: bytes) -> str:
+    if status < 0:
+        return f"was ended by {signal.Signals(-status).name}"
+    last = errors.decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
+    return f"ended with status {status}: {last[0]}"
+
+
+def main() -> None:
+    """Draw the pickled PlotData on the standard input into the folder sys.argv[1]; print what failed as JSON."""
+    from .plots import draw_all
+
+    if data := sys.stdin.buffer.read():  # nothing where the run gave up
+        print(json.dumps(draw_all(Path(sys.argv[1]), pickle.loads(data))))
