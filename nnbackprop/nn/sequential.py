@@ -132,7 +132,7 @@ class Sequential:
         the layer before it (derivation, D21). Nothing is computed below the first layer with parameters unless
         asked for.
         """
-        stop = 0 if need_dx else next((i for i, p in enumerate(params) if leaves(p)), len(params))
+        stop = 0 if need_dx else first_trained(params)
         grads = list(params)  # of layers below `stop`: no arrays
         for i in range(len(params) - 1, stop - 1, -1):
             dy, grads[i] = self.layers[i].backward(xp, params[i], caches[i], dy, need_dx or i > stop)
@@ -203,6 +203,11 @@ class Residual(Sequential):
         """dx = dy + the dx of f."""
         dx, grads = super().backward(xp, params, caches, dy, need_dx)
         return (None if dx is None else dy + dx), grads
+
+
+def first_trained(params: Params) -> int:
+    """The index of the first layer with parameters; their number if none has any."""
+    return next((i for i, p in enumerate(params) if leaves(p)), len(params))
 
 
 def replace_buffers(params: Params, buffers: Params) -> Params:
