@@ -32,11 +32,22 @@ class FusedSequential(Sequential):
     network are not fused.
     """
 
+    def prepare(self, xp: Any, x: Array, key: RngKey) -> tuple[Array, dict[str, Array]]:
+        """As `Sequential.prepare`; a Dropout at the input is applied to x."""
+        x, masks = super().prepare(xp, x, key)
+        return (masks["0"] * x if self._dropout_at_input else x), masks
+
     def forward(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> tuple[Array, tuple]:
-        """Outputs y (n, ...); a fused layer's cache stands in the place of its first."""
-        caches = [None] * len(self.layers)
+        """Outputs y (n, ...), of a prepared x where the key has masks.
+
+        The cache of fused layers stands in the place of the first one's.
+        """
+        caches: list[Any] = [None] * len(self.layers)
         for i, last, layer in self._fused():
-            x, caches[i] = layer.forward(xp, params[i], x, key and key.at(last))
+            if i == 0 and self._dropout_at_input and key and key.masks:
+                caches[0] = key.masks["0"]
+            else:
+                x, caches[i] = layer.forward(xp, params[i], x, key and key.at(last))
         return x, tuple(caches)
 
     def backward(
@@ -49,6 +60,10 @@ class FusedSequential(Sequential):
             if i >= stop:
                 dy, grads[i] = layer.backward(xp, params[i], caches[i], dy, need_dx or i > stop)
         return (dy if need_dx else None), tuple(grads)
+
+    @property
+    def _dropout_at_input(self) -> bool:
+        return type(self.layers[0]) is Dropout
 
     def _fused(self) -> Iterator[tuple[int, int, Any]]:
         """The layers to compute, each with the indices of the first and the last that it stands for."""

@@ -84,8 +84,11 @@ class Sequential:
         )
         return tuple(records)
 
-    def draw_masks(self, xp: Any, key: RngKey, shape: Shape, dtype: Any) -> dict[str, Array]:
-        """What the layers draw for a batch x of this shape and dtype, by path, to be made a key's `masks`."""
+    def prepare(self, xp: Any, x: Array, key: RngKey) -> tuple[Array, dict[str, Array]]:
+        """x for a forward pass, and what the layers draw for it, by path: the `masks` of that pass's key."""
+        return x, self._draw(xp, x.shape, x.dtype, key)
+
+    def _draw(self, xp: Any, shape: Shape, dtype: Any, key: RngKey) -> dict[str, Array]:
         masks = {}
         for place in self.summary(shape[1:]):
             if place.draws:
