@@ -113,7 +113,8 @@ class Backend(ABC):
     """One array library on one device; no other code calls the library.
 
     `name` is its name in `select`, `device` is `cpu`, `cuda:0` or the like, `why` says why it was chosen.
-    `has_float64` is False on the GPUs of laptops, which compute in float32 at most.
+    `has_float64` is False on the GPUs of laptops, which compute in float32 at most. `launch_bound` says that small
+    steps pay for each kernel, so that fewer and longer ones for `xp.fuse` are faster.
     """
 
     name: ClassVar[str]
@@ -122,6 +123,7 @@ class Backend(ABC):
     version: str
     why: str = "asked for by name"
     has_float64: bool = True
+    launch_bound: ClassVar[bool] = False
 
     def __reduce__(self) -> Any:
         """Pickled and deep-copied as its class and device; arrays, compiled steps and TF32 are not part of it."""

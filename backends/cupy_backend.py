@@ -28,6 +28,7 @@ class CupyBackend(Backend):
     """
 
     name = "cupy"
+    launch_bound = True
 
     def __init__(self, device: str | None = None) -> None:
         _, index = parse_device(self.name, device or "cuda", ("cuda",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,7 @@ from backends import Backend, Tree, select, tree_map
 from backends.cuda import captured_scan
 from benchmarks.workloads import Problem
 from nnbackprop.data.loader import DataLoader
+from nnbackprop.nn.fusion import fuse_layers
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.metrics import metrics_for
 from nnbackprop.training.batch_schedule import scalars_of
@@ -43,7 +45,8 @@ class Ours:
         self.problem, self.backend, self.step_number = problem, backend, 0
         self.scan = partial(Backend.scan, backend) if eager else backend.scan
         metrics = metrics_for(workload.loss)
-        self.step: Any = TrainStep(backend.xp, workload.objective, workload.optimizer, metrics, seed=0)
+        objective = replace(workload.objective, network=fuse_layers(workload.network, backend))
+        self.step: Any = TrainStep(backend.xp, objective, workload.optimizer, metrics, seed=0)
         self.state: Tree = self.step.init(tree_map(backend.asarray, problem.params))
         self.loader = DataLoader(backend, problem.train, problem.scaling, workload.dtype, resident)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from backends import Array, Backend, Tree, tree_map
 from nnbackprop.errors import UsageError
-from nnbackprop.nn.layers.base import LayerParams, Params, Shape, map_layers
+from nnbackprop.nn.layers.base import LayerParams, Params, map_layers
 
 from .rng import RngKey
 from .sequential import Sequential
@@ -57,9 +57,9 @@ class MixedPrecision(Sequential):
         dx, grads = super().backward(xp, half, caches, self._cast(xp, dy * s), need_dx)
         return (self.unscale(xp, dx, dy) if need_dx else None), self.unscale(xp, grads, dy)
 
-    def draw_masks(self, xp: Any, key: RngKey, shape: Shape, dtype: Any) -> dict[str, Array]:
-        """The layers' masks, in half precision."""
-        return super().draw_masks(xp, key, shape, getattr(xp, self.dtype))
+    def prepare(self, xp: Any, x: Array, key: RngKey) -> tuple[Array, dict[str, Array]]:
+        """x, and the layers' masks in half precision."""
+        return x, self._draw(xp, x.shape, getattr(xp, self.dtype), key)
 
     def new_buffers(self, xp: Any, params: Params, caches: tuple) -> Params:
         """The buffers' next values, in their own dtype."""

@@ -84,8 +84,11 @@ class Sequential:
         )
         return tuple(records)
 
-    def draw_masks(self, xp: Any, key: RngKey, shape: Shape, dtype: Any) -> dict[str, Array]:
-        """What the layers draw for a batch x of this shape and dtype, by path, to be made a key's `masks`."""
+    def prepare(self, xp: Any, x: Array, key: RngKey) -> tuple[Array, dict[str, Array]]:
+        """x for a forward pass, and what the layers draw for it, by path: the `masks` of that pass's key."""
+        return x, self._draw(xp, x.shape, x.dtype, key)
+
+    def _draw(self, xp: Any, shape: Shape, dtype: Any, key: RngKey) -> dict[str, Array]:
         masks = {}
         for place in self.summary(shape[1:]):
             if place.draws:
@@ -132,7 +135,7 @@ class Sequential:
         the layer before it (derivation, D21). Nothing is computed below the first layer with parameters unless
         asked for.
         """
-        stop = 0 if need_dx else next((i for i, p in enumerate(params) if leaves(p)), len(params))
+        stop = 0 if need_dx else first_trained(params)
         grads = list(params)  # of layers below `stop`: no arrays
         for i in range(len(params) - 1, stop - 1, -1):
             dy, grads[i] = self.layers[i].backward(xp, params[i], caches[i], dy, need_dx or i > stop)
@@ -203,6 +206,11 @@ class Residual(Sequential):
         """dx = dy + the dx of f."""
         dx, grads = super().backward(xp, params, caches, dy, need_dx)
         return (None if dx is None else dy + dx), grads
+
+
+def first_trained(params: Params) -> int:
+    """The index of the first layer with parameters; their number if none has any."""
+    return next((i for i, p in enumerate(params) if leaves(p)), len(params))
 
 
 def replace_buffers(params: Params, buffers: Params) -> Params:

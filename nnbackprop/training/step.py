@@ -175,9 +175,9 @@ class TrainStep:
         if n * (math.prod(shape) + drawn) > LARGE_BATCH:
             return batches
         samples = get_batches(xp, data, batches)
-        masks = network.draw_masks(xp, key, (steps * n, *shape), samples["scaled"].dtype)
-        masks = tree_map(lambda m: xp.reshape(m, (steps, n, *m.shape[1:])), masks)
-        return {"step": batches["step"], "scalars": batches["scalars"], **samples, "masks": masks}
+        x, masks = network.prepare(xp, xp.reshape(samples["scaled"], (steps * n, *shape)), key)
+        arrays = tree_map(lambda a: xp.reshape(a, (steps, n, *a.shape[1:])), {"scaled": x, "masks": masks})
+        return {"step": batches["step"], "scalars": batches["scalars"], **samples, **arrays}
 
     def split(self, data: Tree, batch: Tree) -> list[tuple[int, Tree, Tree]]:
         """The microbatches of a batch: the row where each begins, and its `data` and `batch` for `get_batch`.

@@ -16,6 +16,7 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DivergedError, UsageError
+from nnbackprop.nn.fusion import fuse_layers
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss
 from nnbackprop.nn.metrics import Metrics, metrics_for
@@ -87,7 +88,10 @@ class Trainer:
         self.metrics = metrics
         self.evaluator = Evaluator(self.backend, objective, metrics, self.scaling, self.params_dtype)
         if self.dtype in LOSS_SCALES:
-            objective = replace(objective, network=MixedPrecision(self.network, self.dtype, self.backend))
+            network: Sequential = MixedPrecision(self.network, self.dtype, self.backend)
+        else:
+            network = fuse_layers(self.network, self.backend)
+        objective = replace(objective, network=network)
         self.step = TrainStep(self.backend.xp, objective, self.optimizer, metrics, self.clip, self.seed)
         self.snapshot = Snapshot(self.backend.xp)
         self._loaders: dict[str, DataLoader] = {}  # of the parts that the last `fit` trains on and evaluates

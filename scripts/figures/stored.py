@@ -11,12 +11,13 @@ from . import ROOT, table
 
 CHART = ROOT / "docs" / "figures" / "performance.png"
 CLAIMS = ROOT / "docs" / "claims.json"
+NODES = ROOT / "docs" / "nodes.json"
 RELIABILITY = ROOT / "docs" / "reliability.json"
 
 
 def blocks() -> dict[str, str]:
     """Of docs/performance.md, README.md, docs/verification.md and docs/reliability.md."""
-    return {**speed(), **claims(), "reliability": reliability()}
+    return {**speed(), **claims(), "nodes": nodes(), "reliability": reliability()}
 
 
 def speed() -> dict[str, str]:
@@ -57,6 +58,21 @@ def claims() -> dict[str, str]:
         )
         + f"\n\n{made}\n",
     }
+
+
+def nodes() -> str:
+    """From `python -m tests.support.cuda_emulator nodes --json`."""
+    found = json.loads(NODES.read_text())
+    steps, counts = found["steps"], found["nodes"]
+    rows = [(f"`{kernel}`", number, f"{number / steps:.2f}") for kernel, number in counts.items()]
+    total = sum(counts.values())
+    rows.append(("**all**", f"**{total}**", f"**{total / steps:.1f}**"))
+    made = f"Made by `{found['command']}` with CuPy {found['cupy']}, {found['date']}."
+    return (
+        f"{found['workload']}:\n\n"
+        + table(("kernel", f"nodes of a graph of {steps} steps", "nodes a step"), rows)
+        + f"\n\n{made}\n"
+    )
 
 
 def reliability() -> str:

@@ -13,6 +13,7 @@ from backends.base import scan_loop
 from nnbackprop import MeanSquaredError, RngKey, Trainer
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader
+from nnbackprop.nn.fusion import FusedSequential
 from nnbackprop.nn.layers import Dense, Dropout, Flatten, Tanh
 from nnbackprop.nn.sequential import Residual, Sequential
 from nnbackprop.training import step as training_step
@@ -52,15 +53,21 @@ def prepared_and_not(
     return trainer, loader.data, trainer.step.prepare(loader.data, batches), batches
 
 
+@pytest.mark.parametrize("network", [Sequential, FusedSequential])
 @pytest.mark.parametrize("microbatches", [1, 2])
 @pytest.mark.parametrize("resident", ["yes", "no"])
 @pytest.mark.parametrize("name", SETS)
 def test_steps_on_prepared_batches_have_the_same_bits(
-    backend: Backend, name: str, resident: str, microbatches: int
+    backend: Backend, name: str, resident: str, microbatches: int, network: type[Sequential]
 ) -> None:
-    trainer, data, prepared, batches = prepared_and_not(backend, name, resident=resident)
+    trainer, data, _, batches = prepared_and_not(backend, name, resident=resident)
+    step = replace(
+        trainer.step,
+        objective=replace(trainer.step.objective, network=network(*NETWORK.layers)),
+        microbatches=microbatches,
+    )
+    prepared = step.prepare(data, batches)
     assert set(prepared["masks"]) == {"0", "4.0", "4.2.1"}
-    step = replace(trainer.step, microbatches=microbatches)
     results = []
     for given in (prepared, batches):
         state = tree_map(lambda a: backend.asarray(backend.to_numpy(a)), trainer.state)

@@ -25,9 +25,12 @@ def main() -> None:
     commands.add_parser("prepare", help="set up this Python environment")
     counted = commands.add_parser("nodes", help="count the nodes of a captured training step of W1, by kernel")
     counted.add_argument("--edges", action="store_true", help="list each node with those that it comes after")
+    counted.add_argument("--json", type=Path, metavar="FILE", help="write the count, such as docs/nodes.json")
     words = parser.parse_args()
     if words.command == "prepare":
         prepare()
+    elif words.json:
+        nodes.keep(words.json, f"python -m tests.support.cuda_emulator nodes --json {words.json}")
     else:
         nodes.show(words.edges)
 

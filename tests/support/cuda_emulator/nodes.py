@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +29,20 @@ def graphs() -> list[tuple[int, Any]]:
     trainer = Trainer(w1.network, w1.loss, w1.optimizer, w1.lr, backend=backend, batch_size=w1.batch, epochs=4)
     trainer.fit(data)
     return sorted(backend._captured.graphs(), key=lambda found: found[0])
+
+
+def keep(file: Path, command: str) -> None:
+    """Write the nodes of the graph of most steps, without norms, as docs/verification.md shows them."""
+    steps, names = min(((s, device.nodes(g.graph)) for s, g in graphs()), key=lambda n: (-n[0], len(n[1])))
+    kept = {
+        "command": command,
+        "date": datetime.now(UTC).date().isoformat(),
+        "cupy": version("cupy-cuda13x"),
+        "workload": WORKLOADS["W1"].title,
+        "steps": steps,
+        "nodes": dict(Counter(names).most_common()),
+    }
+    file.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
 
 
 def show(edges: bool = False) -> None:
