@@ -15,6 +15,7 @@ from nnbackprop._files import remove
 from nnbackprop._system_info import CpuTimes, cores, load_of_others, load_warning, threads, use_threads
 from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.errors import DivergedError, UsageError
+from nnbackprop.training.batch_schedule import steps_per_epoch
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
 from nnbackprop.training.trainer import Trainer
 
@@ -25,6 +26,7 @@ from .checkpoint_manager import CheckpointManager
 from .config import MAY_CHANGE, Config
 from .data_splits import DataSplits, absolute
 from .divergence_recovery import DivergenceRecovery
+from .jax_estimate import jax_remark
 from .run_dir import RunDir, environment
 from .signals import stop_on_signals
 from .summary import checkpoint_info, summarise
@@ -91,7 +93,7 @@ class Run:
         return summary
 
     def remarks(self) -> dict[str, str]:
-        """What the run's header says of the machine, where something slows it down."""
+        """What the header says of the machine: what slows the run down, and a faster library that is installed."""
         backend, found = self.trainer.backend, {}
         if backend.name == "numpy" and find_spec("numba") is None:  # not imported before a kernel needs it
             found["kernels"] = "one operator at a time; pip install numba compiles them"
@@ -101,7 +103,18 @@ class Run:
             others = load_of_others(self.began, CpuTimes.now())
             if words := load_warning(others, threads(), cores()):
                 found["machine"] = words
+        if backend.name == "numpy" and find_spec("jax") is not None and (words := self._jax_remark()):
+            found["faster"] = words
         return found
+
+    def _jax_remark(self) -> str | None:
+        t, samples = self.trainer, len(self.data.train)
+        if t.dtype not in ("float32", "float64"):  # of others nothing was measured
+            return None
+        batch = min(t.batch_size or samples, samples)
+        steps = steps_per_epoch(samples, batch) * t.epochs - t.progress.step
+        layers = t.network.summary(t.sample_shape, t.params_dtype)
+        return jax_remark(layers, batch, steps, cores())
 
     def _begin_folder(self) -> None:
         for outdated in ("summary.json", "doctor.json"):

@@ -1,0 +1,50 @@
+"""How long a step takes on NumPy and on JAX on a CPU, estimated from the network's shape: JAX is not imported."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from backends import leaves
+from nnbackprop.nn.trace import LayerSummary
+
+WORTH_SAYING = 1.5  # times as fast
+START = 3.0  # seconds that JAX takes to be imported and to compile its loops
+
+
+class Cost(NamedTuple):
+    """Seconds of a library on a CPU, fitted to benchmarks/results (two cores): a test compares them."""
+
+    layer: float  # a layer with parameters, forward and backward, however small
+    flop: float  # of a product, on one core
+    drawn: float  # a random number
+
+
+NUMPY = Cost(layer=46e-6, flop=1 / 1.1e11, drawn=3.5e-9)
+JAX = Cost(layer=5.5e-6, flop=1 / 1.25e11, drawn=0.6e-9)
+
+
+def step_seconds(cost: Cost, layers: Sequence[LayerSummary], batch: int, cores: int) -> float:
+    """Seconds of a training step of `batch` samples, as products, random numbers and calls add up."""
+    matrices = [[a.size for a in leaves(layer.params) if a.ndim > 1] for layer in layers]
+    flops = 6 * sum(map(sum, matrices))
+    flops -= 2 * sum(next(filter(None, matrices), []))  # the first layer's gradient of its input is not computed
+    drawn = sum(math.prod(layer.out_shape) for layer in layers if layer.draws)
+    calls = cost.layer * sum(bool(leaves(layer.params)) for layer in layers)
+    return calls + batch * (flops * cost.flop / cores + drawn * cost.drawn)
+
+
+def jax_speedup(layers: Sequence[LayerSummary], batch: int, cores: int) -> float:
+    """Times as fast as NumPy's that JAX's step is."""
+    numpy, jax = (step_seconds(cost, layers, batch, cores) for cost in (NUMPY, JAX))
+    return numpy / jax
+
+
+def jax_remark(layers: Sequence[LayerSummary], batch: int, steps: int, cores: int) -> str | None:
+    """A header's line where a run of so many steps on NumPy would take less time on JAX, its start included."""
+    ratio = jax_speedup(layers, batch, cores)
+    saved = steps * (1 - 1 / ratio) * step_seconds(NUMPY, layers, batch, cores)
+    if ratio < WORTH_SAYING or saved < START:
+        return None
+    return f"--backend jax is about {ratio:.{0 if ratio >= 3 else 1}f} times as fast at batch {batch:,}"
