@@ -55,12 +55,12 @@ def compile_loop(
     Integers agree with NumPy's, floats to 2 ulp. Scalars are cast to the arrays' dtype. numba computes integers in
     64 bits: a kernel must be right modulo 2^32 whatever stands above, so no comparison and no division.
     """
-    numba, xp = compiler(), _NameRecorder()
+    xp = _NameRecorder()
     probe = [np.ones(1, dtype) if array else dtype.type(1) for array in is_array]
     with np.errstate(all="ignore"):
         result = kernel(xp, *probe)
     outs: tuple[Array, ...] = result if isinstance(result, tuple) else (result,)
-    if numba is None or not xp.used <= EXACT or any(np.shape(o) != (1,) for o in outs):
+    if not xp.used <= EXACT or any(np.shape(o) != (1,) for o in outs) or (numba := compiler()) is None:
         return None
     # not inlined, a long kernel is not vectorised
     inner = numba.njit(kernel, error_model="numpy", forceinline=True)

@@ -6,14 +6,15 @@ drawing ends by a crash; it makes its predictions while matplotlib is imported.
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import pickle
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,30 @@ class PlotData:
         mistakes = Mistakes.of(data, predicted, probabilities) if shape else None
         return cls(rows, data.classes, shape, images, data.targets, predicted, mistakes)
 
+    def to_bytes(self) -> bytes:
+        """A line of JSON, then the arrays as `.npy` files one after the other."""
+        own = {name: value for name, value in vars(self).items() if name != "mistakes"}
+        mistakes = vars(self.mistakes) if self.mistakes else {}
+        stream = io.BytesIO()
+        header: list[dict[str, Any]] = []
+        for part in (own, mistakes):
+            arrays = {name: value for name, value in part.items() if isinstance(value, np.ndarray)}
+            rest = {name: value for name, value in part.items() if name not in arrays}
+            header.append({"arrays": list(arrays), "rest": rest})
+            for value in arrays.values():
+                np.lib.format.write_array(stream, value, allow_pickle=False)
+        return json.dumps(header).encode() + b"\n" + stream.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> PlotData:
+        """What `to_bytes` wrote."""
+        stream = io.BytesIO(content)
+        read = partial(np.lib.format.read_array, stream, allow_pickle=False)
+        own, mistakes = (
+            {**part["rest"], **{name: read() for name in part["arrays"]}} for part in json.loads(stream.readline())
+        )
+        return cls(**own, mistakes=Mistakes(**mistakes) if mistakes else None)
+
     @classmethod
     def of_run(cls, run: Run) -> PlotData:
         """Of a run's test part, or else its training part."""
@@ -109,7 +134,7 @@ def draw_run(run: Run) -> list[str]:
             stderr=subprocess.PIPE,
         ) as process:
             data = PlotData.of_run(run)
-            output, errors = process.communicate(pickle.dumps(data))
+            output, errors = process.communicate(data.to_bytes())
     except (MemoryError, OSError) as error:  # n samples of 10,000 classes; no process can be started
         return [f"The plots could not be drawn: {error}"]
     if process.returncode == 0:
@@ -125,8 +150,8 @@ def _ending(status: int, errors: bytes) -> str:
 
 
 def main() -> None:
-    """Draw the pickled PlotData on the standard input into the folder sys.argv[1]; print what failed as JSON."""
+    """Draw the PlotData on the standard input into the folder sys.argv[1]; print what failed as JSON."""
     from .plots import draw_all
 
     if data := sys.stdin.buffer.read():  # nothing where the run gave up
-        print(json.dumps(draw_all(Path(sys.argv[1]), pickle.loads(data))))
+        print(json.dumps(draw_all(Path(sys.argv[1]), PlotData.from_bytes(data))))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nnbackprop.data.dataset import Dataset
 from nnbackprop.report import plot_process
 from nnbackprop.report.plot_process import Mistakes, PlotData
 from tests.support.commands import run, said
@@ -102,3 +103,21 @@ def test_a_single_output_is_the_probability_of_class_1() -> None:
     right = data.targets == predicted
     expected = np.sort(np.array([0.9, 0.8, 0.7, 0.6])[~right])[::-1]
     np.testing.assert_allclose(mistakes.confidence, expected)
+
+
+@pytest.mark.parametrize("classes", [(), ("ä", "two\nlines")], ids=["numbers", "classes"])
+def test_plot_data_comes_back_from_bytes(classes: tuple[str, ...]) -> None:
+    images = small_images()
+    data = Dataset(images.inputs, images.targets if classes else np.ones((6, 1)), classes, (2, 3))
+    rows = [metrics_row(1, train_loss=float("inf"))]
+    weights = np.asfortranarray(np.random.default_rng(0).standard_normal((6, 5)))
+    drawn = PlotData.of(rows, weights, data, 1 - images.targets, np.full((6, 2), 0.5))
+    back = PlotData.from_bytes(drawn.to_bytes())
+    assert (back.rows, tuple(back.classes), tuple(back.image_shape or ())) == (rows, classes, (2, 3))
+    assert (back.mistakes is None) == (drawn.mistakes is None) == (not classes)
+    for one, other in ((drawn, back), (drawn.mistakes, back.mistakes)):
+        for name, value in vars(one).items() if one else ():
+            if isinstance(value, np.ndarray):
+                found = getattr(other, name)
+                assert found.dtype == value.dtype
+                np.testing.assert_array_equal(found, value)
