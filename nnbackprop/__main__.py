@@ -10,8 +10,12 @@ class Interrupted(KeyboardInterrupt):
 def main() -> None:
     """Run the command line; Ctrl-C, also while it is being imported, ends it without a traceback."""
     try:
+        import gc
         import signal
 
+        gc.set_threshold(
+            20_000
+        )  # imports make many objects and free none: a tenth of their time went into looking
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nohup ignores it
             signal.signal(signal.SIGINT, _interrupt)
         from nnbackprop.cli import main as command_line

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib import style as styles
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
@@ -87,12 +88,9 @@ def printable(classes: Sequence[str]) -> list[str]:
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all, and make its folder if need be."""
     content = io.BytesIO()
-    layout = figure.get_layout_engine()
-    if figure.axes and layout:  # savefig would draw the figure twice, once to lay it out
-        figure.set_dpi(DPI)
-        layout.execute(figure)
-        figure.set_layout_engine("none")
-    figure.savefig(content, format="png", dpi=DPI)
+    figure.set_dpi(DPI)
+    canvas: Any = FigureCanvasAgg(figure)
+    canvas.print_png(content)  # figure.savefig would draw twice, once to lay the figure out
     path.parent.mkdir(exist_ok=True)
     write_atomically(path, content.getvalue())
 
