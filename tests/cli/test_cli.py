@@ -24,7 +24,7 @@ from tests.support.commands import run, said
 
 SMALL = ["mnist", "--hidden", "16", "--dropout", "0", "--epochs", "1"]
 """An epoch of real MNIST through a small network: under a second of steps, about 92% right."""
-
+PLOTS = ("loss", "accuracy", "gradient-norms", "first-layer-weights", "confusion-matrix", "wrongest-samples")
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
@@ -48,29 +48,14 @@ def test_a_run_leaves_its_whole_folder(trained: Path) -> None:
         "checkpoints/best.safetensors",
         "checkpoints/last.safetensors",
         "checkpoints/step-00000000.safetensors",
-        *(
-            f"plots/{name}.png"
-            for name in (
-                "loss",
-                "accuracy",
-                "gradient-norms",
-                "first-layer-weights",
-                "confusion-matrix",
-                "wrongest-samples",
-            )
-        ),
+        *(f"plots/{name}.png" for name in PLOTS),
     }
 
 
 def test_the_summary_has_the_figures_of_the_run(trained: Path) -> None:
     summary = json.loads((trained / "summary.json").read_text())
     assert summary["recipe"] == "mnist"
-    assert (summary["backend"], summary["device"], summary["dtype"], summary["seed"]) == (
-        "numpy",
-        "cpu",
-        "float32",
-        0,
-    )
+    assert [summary[name] for name in ("backend", "device", "dtype", "seed")] == ["numpy", "cpu", "float32", 0]
     assert summary["parameters"] == 784 * 16 + 16 + 16 * 10 + 10
     assert (summary["epochs"], summary["steps"]) == (1, 500)
     assert 0.88 < summary["test_accuracy"] < 0.97

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from nnbackprop.cli import main
 from nnbackprop.nn.layers import ReLU, Sigmoid
+from tests.support import commands
 
 
 @pytest.fixture(autouse=True)
@@ -18,9 +18,7 @@ def a_wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(*words: str) -> int:
-    with pytest.raises(SystemExit) as stop:
-        main(["gradcheck", *words])
-    return int(stop.value.code or 0)
+    return commands.run("gradcheck", *words)
 
 
 @pytest.mark.parametrize("recipe", ["mnist", "ex4", "rashid", "weight-height"])

@@ -27,7 +27,7 @@ from tests.support.commands import draw_no_plots, resumed, run, said
 from tests.support.small_runs import clouds, make_trainer, run_callbacks, state_arrays
 from tests.torture import child_run
 from tests.torture.child_run import assert_same_outcome, checkpoint_files, outcome
-from tests.torture.kills import survive
+from tests.torture.kills import kill_and_resume
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither these signals nor flock")
 
@@ -41,7 +41,7 @@ def temporaries(folder: Path) -> list[Path]:
 
 @POSIX
 def test_kill_9_at_random_moments_loses_less_than_a_save(tmp_path: Path) -> None:
-    figures = survive(tmp_path, child_run.EPOCHS, 5, random.Random(6))
+    figures = kill_and_resume(tmp_path, child_run.EPOCHS, 5, random.Random(6))
     assert (figures.kills, figures.runs > 0) == (5, True)
     assert figures.lost < child_run.EVERY
 

@@ -44,16 +44,16 @@ def main() -> int:
     machine = f"{processor()}, {cores()} cores, {platform.system()}, Python {platform.python_version()}"
     print(f"{datetime.date.today()}, {machine}", flush=True)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
-        begun = [(what, pool.submit(_tried, trial)) for what, trial in _trials(Path(folder), asked)]
-        faults, found = 0, []
-        for what, trial in begun:
-            held, words = trial.result()
-            faults += not held
-            found.append((what, words))
-            print(f"{what:<22} {words if held else 'FAULT: ' + words}", flush=True)
+        running = [(what, pool.submit(_run_trial, trial)) for what, trial in _trials(Path(folder), asked)]
+        faults, results = 0, []
+        for what, trial in running:
+            passed, result = trial.result()
+            faults += not passed
+            results.append((what, result))
+            print(f"{what:<22} {result if passed else 'FAULT: ' + result}", flush=True)
     if asked.json and not faults:
         command = " ".join(["python -m tests.torture", *sys.argv[1:]])
-        made = {"command": command, "date": str(datetime.date.today()), "machine": machine, "trials": found}
+        made = {"command": command, "date": str(datetime.date.today()), "machine": machine, "trials": results}
         asked.json.write_text(json.dumps(made, indent=1) + "\n")
     return faults
 
@@ -71,8 +71,8 @@ def _trials(folder: Path, asked: argparse.Namespace) -> list[tuple[str, Trial]]:
     return [trial for kind, trials in kinds.items() if kind in asked.only for trial in trials]
 
 
-def _tried(trial: Trial) -> tuple[bool, str]:
-    """Whether it held, and its figures or what did not hold."""
+def _run_trial(trial: Trial) -> tuple[bool, str]:
+    """Whether it passed, and its figures or its error."""
     try:
         return True, trial()
     except Exception as error:
@@ -81,7 +81,7 @@ def _tried(trial: Trial) -> tuple[bool, str]:
 
 def _kills(place: Path, count: int, seed: int) -> str:
     place.mkdir()
-    found = kills.survive(place, EPOCHS, count, random.Random(seed))
+    found = kills.kill_and_resume(place, EPOCHS, count, random.Random(seed))
     return (
         f"{found.kills} survived, {found.resumes} resumes, at most {found.lost} of {child_run.EVERY} steps lost; "
         f"{found.runs} runs ended bit for bit as one that was not killed"
@@ -95,8 +95,8 @@ def _damage(place: Path) -> str:
     child_run.write_clouds(place)
     child_run.run_to_end(place, *child_run.train_words("run", 2))
     whole = (place / "runs" / "run" / "checkpoints" / "last.safetensors").read_bytes()
-    for content in damage.every_damage(whole):
-        damage.refused(place / "last.safetensors", content)
+    for content in damage.all_damaged(whole):
+        damage.assert_refused(place / "last.safetensors", content)
         caught += 1
     return f"{caught:,} caught: every bit of {len(whole):,} bytes flipped, and the file cut at every one"
 
@@ -104,8 +104,8 @@ def _damage(place: Path) -> str:
 def _module(name: str, *words: str) -> str:
     """The last line that a module of this package says in a process of its own, which is to end with 0."""
     command = [sys.executable, "-m", f"tests.torture.{name}", *words]
-    surroundings = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=surroundings, capture_output=True, text=True)
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     said = done.stdout.strip() or done.stderr.strip()
     if done.returncode:
         raise RuntimeError(said)

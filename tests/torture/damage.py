@@ -15,22 +15,18 @@ REASONS = (
 )
 
 
-def refused(path: Path, content: bytes) -> None:
+def assert_refused(path: Path, content: bytes) -> None:
     """AssertionError unless `content` is refused by an error that names `path` and says what is wrong."""
     path.write_bytes(content)
-    message = _refusal(path)
+    try:
+        load(path)
+        message = f"{path} is damaged, and was loaded all the same"
+    except RunFolderError as error:
+        message = str(error)
     assert re.match(f"{re.escape(str(path))} cannot be used as a checkpoint: ({REASONS})", message), message
 
 
-def _refusal(path: Path) -> str:
-    try:
-        load(path)
-    except RunFolderError as error:
-        return str(error)
-    return f"{path} is damaged, and was loaded all the same"
-
-
-def flipped(content: bytes, bit: int) -> bytes:
+def flip_bit(content: bytes, bit: int) -> bytes:
     """`content` with one bit the other way."""
     changed = bytearray(content)
     changed[bit // 8] ^= 1 << bit % 8
@@ -40,10 +36,10 @@ def flipped(content: bytes, bit: int) -> bytes:
 def damage(path: Path) -> None:
     """Flip one bit of a file."""
     content = path.read_bytes()
-    path.write_bytes(flipped(content, 8 * (len(content) - 1)))
+    path.write_bytes(flip_bit(content, 8 * (len(content) - 1)))
 
 
-def every_damage(content: bytes) -> Iterator[bytes]:
+def all_damaged(content: bytes) -> Iterator[bytes]:
     """Each bit flipped, and each length cut to."""
-    yield from (flipped(content, bit) for bit in range(8 * len(content)))
+    yield from (flip_bit(content, bit) for bit in range(8 * len(content)))
     yield from (content[:length] for length in range(len(content)))

@@ -33,19 +33,19 @@ def main() -> int:
     words = parser.parse_args()
     if importlib.util.find_spec("atheris") is None:
         sys.exit("atheris is needed to guide the inputs: python -m pip install atheris (Linux and macOS)")
-    return sum(not _tried(name, words.inputs, words.seconds) for name in words.readers or NAMES)
+    return sum(not _fuzz_reader(name, words.inputs, words.seconds) for name in words.readers or NAMES)
 
 
-def _tried(name: str, inputs: int, seconds: int) -> bool:
+def _fuzz_reader(name: str, inputs: int, seconds: int) -> bool:
     """Run one reader's process and print its line."""
     FOUND.mkdir(parents=True, exist_ok=True)
     flags = [f"-runs={inputs}", f"-max_total_time={seconds}", "-timeout=2", f"-max_len={LARGEST}"]
     flags += [f"-rss_limit_mb={ITSELF + 4 * LIMIT // 2**20}", f"-artifact_prefix={FOUND}/{name}-"]
-    surroundings = {"NNBACKPROP_MAX_BYTES": str(LIMIT), "POLARS_MAX_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment = {"NNBACKPROP_MAX_BYTES": str(LIMIT), "POLARS_MAX_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "tests.torture.fuzz_one", name, folder, *flags, "-print_final_stats=1"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
-        done = subprocess.run(command, cwd=ROOT, env=os.environ | surroundings, **pipes)
+        done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, **pipes)
     figures = dict(re.findall(r"stat::(\w+):\s*(\d+)", done.stdout))
     tried, memory = int(figures.get("number_of_executed_units", 0)), figures.get("peak_rss_mb", "?")
     fault = "none at fault" if done.returncode == 0 else f"FAULT\n{done.stdout[-3000:]}"

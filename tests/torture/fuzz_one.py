@@ -20,11 +20,11 @@ def main() -> None:
     warnings.simplefilter("ignore")
     corpus = folder / "corpus"
     corpus.mkdir()
-    for number, content in enumerate(READERS[name].beginnings()):
+    for number, content in enumerate(READERS[name].seed_files()):
         (corpus / str(number)).write_bytes(content)
     atheris.Setup(
         [sys.argv[0], *flags, str(corpus)],
-        lambda content: READERS[name].survives(folder / "file", content) and None,
+        lambda content: READERS[name].accepts(folder / "file", content) and None,
     )
     atheris.Fuzz()
 

@@ -16,8 +16,8 @@ LONGEST_LIFE = 0.3  # seconds of a process after its first steps
 
 
 @dataclass
-class Figures:
-    """What was survived."""
+class KillCounts:
+    """Kills, and what they cost."""
 
     kills: int = 0
     resumes: int = 0
@@ -25,16 +25,18 @@ class Figures:
     runs: int = 0  # that ended as the one that was not killed
 
 
-def survive(folder: Path, epochs: int, kills: int, rng: random.Random) -> Figures:
+def kill_and_resume(folder: Path, epochs: int, kills: int, rng: random.Random) -> KillCounts:
     """Kill runs in `folder`, each again and again until it ends, `kills` times in all.
 
     AssertionError where more is lost than since the last save, or a run does not end as one that was not killed.
     """
-    figures, run = Figures(), folder / "runs" / "killed"
+    figures, run = KillCounts(), folder / "runs" / "killed"
     child_run.write_clouds(folder)
     child_run.run_to_end(folder, *child_run.train_words("alone", epochs))
     while figures.kills < kills:
-        while not _ended(folder, run, epochs, figures, _life(rng) if figures.kills < kills else None):
+        while not _run_once(
+            folder, run, epochs, figures, rng.uniform(0, LONGEST_LIFE) if figures.kills < kills else None
+        ):
             pass
         child_run.assert_same_outcome(run, folder / "runs" / "alone")
         figures.runs += 1
@@ -42,28 +44,24 @@ def survive(folder: Path, epochs: int, kills: int, rng: random.Random) -> Figure
     return figures
 
 
-def _life(rng: random.Random) -> float:
-    return rng.uniform(0, LONGEST_LIFE)
-
-
-def _ended(folder: Path, run: Path, epochs: int, figures: Figures, kill_after: float | None) -> bool:
-    """One life of the run: whether it came to its end before it was killed."""
+def _run_once(folder: Path, run: Path, epochs: int, figures: KillCounts, kill_after: float | None) -> bool:
+    """Run or resume it in a process; whether it ended before it was killed."""
     resumes = (run / "config.toml").is_file()
     if not resumes:  # killed, if at all, before there was anything to go on with
         shutil.rmtree(run, ignore_errors=True)
     words = ("--resume", "killed") if resumes else child_run.train_words("killed", epochs)
     figures.resumes += resumes
-    steps, status, errors = _live(folder, words, kill_after)
+    steps, status, errors = _run_process(folder, words, kill_after)
     if status == 0:
         return True
     assert status == -9, f"exit {status}: {errors}"
     figures.kills += 1
     if steps >= child_run.EVERY:
-        figures.lost = max(figures.lost, _lost(run, steps))
+        figures.lost = max(figures.lost, _steps_lost(run, steps))
     return False
 
 
-def _live(folder: Path, words: tuple[str, ...], kill_after: float | None) -> tuple[int, int, str]:
+def _run_process(folder: Path, words: tuple[str, ...], kill_after: float | None) -> tuple[int, int, str]:
     """The last step a process printed, its exit status, and its errors."""
     with child_run.start(folder, *words) as process:
         assert process.stdout is not None
@@ -77,7 +75,7 @@ def _live(folder: Path, words: tuple[str, ...], kill_after: float | None) -> tup
     return max((int(line) for line in whole if line.isdigit()), default=0), process.returncode, errors
 
 
-def _lost(run: Path, steps: int) -> int:
+def _steps_lost(run: Path, steps: int) -> int:
     """Of `steps` made those not saved; the newest checkpoint is sound, and no older than the last save."""
     _, newest, wrong = CheckpointManager(run / "checkpoints").newest()
     assert not wrong, wrong

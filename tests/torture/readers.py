@@ -1,8 +1,7 @@
 """Everything that reads a stranger's bytes: what each may raise, and files to begin from.
 
 A reader returns or raises one of the errors it promises; anything else, or more than two seconds, is a fault.
-What is dressed (zipped, signed, given its checksums) is changed before it is dressed, or no change would get past
-the first checksum.
+A file is changed before it is zipped or given its checksums, or no change would get past the first of these.
 """
 
 from __future__ import annotations
@@ -28,37 +27,37 @@ from nnbackprop.runs import checkpoint as checkpoints
 from nnbackprop.runs import config
 from nnbackprop.runs.run_dir import RunDir
 
-Dress = Callable[[bytes], bytes]
+Encoder = Callable[[bytes], bytes]
 
 
 @dataclass(frozen=True)
 class Reader:
-    """A reader, the error it promises, how its bytes may be dressed, and good files to begin from."""
+    """A reader, the error it raises for a bad file, how its bytes may be encoded, and good files."""
 
     read: Callable[[Path], object]
-    promised: type[NnbackpropError]
-    dresses: tuple[Dress, ...]
+    error: type[NnbackpropError]
+    encoders: tuple[Encoder, ...]
     seeds: tuple[bytes, ...]
 
-    def survives(self, path: Path, content: bytes) -> bool:
-        """Write the first byte's dress of the rest to `path` and read it; whether it was accepted."""
-        path.write_bytes(self.dresses[content[0] % len(self.dresses)](content[1:]) if content else b"")
+    def accepts(self, path: Path, content: bytes) -> bool:
+        """Whether the file is read and not refused; its first byte chooses the encoder of the others."""
+        path.write_bytes(self.encoders[content[0] % len(self.encoders)](content[1:]) if content else b"")
         try:
             self.read(path)
-        except self.promised:
+        except self.error:
             return False
         return True
 
-    def beginnings(self) -> list[bytes]:
-        """The seeds as `survives` takes them, in every dress."""
-        return [bytes([number]) + seed for number in range(len(self.dresses)) for seed in self.seeds]
+    def seed_files(self) -> list[bytes]:
+        """The seeds as `accepts` takes them, for every encoder."""
+        return [bytes([number]) + seed for number in range(len(self.encoders)) for seed in self.seeds]
 
 
 def plain(content: bytes) -> bytes:
     return content
 
 
-def _judged(table: RawDataset) -> None:
+def _check_dataset(table: RawDataset) -> None:
     """Go on as `load` does, leaving out what only judges: a doctor opens what training refuses."""
     splits = to_splits(RawSplits(table))
     assert len(splits.train) == len(table.labels) > 0
@@ -68,17 +67,17 @@ def _judged(table: RawDataset) -> None:
 
 def _read_idx(path: Path) -> None:
     array = idx.read(path)
-    _judged(RawDataset.from_arrays(array, array.reshape(len(array), -1)[:, 0], str(path)))
+    _check_dataset(RawDataset.from_arrays(array, array.reshape(len(array), -1)[:, 0], str(path)))
 
 
 def _read_npz(path: Path) -> None:
     for table in npz.read_npz(path):
         if table is not None:
-            _judged(table)
+            _check_dataset(table)
 
 
 def _read_npy(path: Path) -> None:
-    _judged(npz.read_pair(path, path))
+    _check_dataset(npz.read_pair(path, path))
 
 
 def _read_config(path: Path) -> None:
@@ -104,17 +103,17 @@ def _npy(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def _npz(packing: int) -> Dress:
+def _npz(packing: int) -> Encoder:
     """The bytes as array X beside good labels."""
 
-    def dress(content: bytes) -> bytes:
+    def encode(content: bytes) -> bytes:
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", packing) as archive:
             archive.writestr("X.npy", content)
             archive.writestr("y.npy", _npy(np.arange(3)))
         return buffer.getvalue()
 
-    return dress
+    return encode
 
 
 def _element(kind: int, content: bytes) -> bytes:
@@ -160,13 +159,13 @@ def _checkpoint() -> bytes:
     return checkpoints.to_bytes(checkpoints.Checkpoint(arrays, {"epoch": 1}))
 
 
-def unsigned(checkpoint: bytes) -> bytes:
-    """What `signed` makes a checkpoint of."""
+def without_digest(checkpoint: bytes) -> bytes:
+    """What `with_digest` makes a checkpoint of."""
     end = 8 + struct.unpack_from("<Q", checkpoint)[0]
     return checkpoint[8:end] + b"\n" + checkpoint[end:]
 
 
-def signed(content: bytes) -> bytes:
+def with_digest(content: bytes) -> bytes:
     """A header's JSON, a line feed and arrays, as a checkpoint whose digest is right."""
     header, _, arrays = content.partition(b"\n")
     whole = struct.pack("<Q", len(header)) + header + arrays
@@ -207,7 +206,7 @@ READERS = {
         _read_npy, DataError, (plain,), (_npy(ROWS[:, :1]), _npy(np.array([["a"], ["bc"]])), _npy(ROWS))
     ),
     "mat": Reader(
-        lambda path: _judged(mat.read(path)),
+        lambda path: _check_dataset(mat.read(path)),
         DataError,
         (plain, _mat, _zipped_mat),
         (
@@ -232,5 +231,7 @@ READERS = {
         (plain,),
         (b'{"loss": 1e-3, "a": {"b": [1, NaN]}}\n', b'"\xc3\xbc\\ud800"'),
     ),
-    "checkpoint": Reader(checkpoints.load, RunFolderError, (plain, signed), (CHECKPOINT, unsigned(CHECKPOINT))),
+    "checkpoint": Reader(
+        checkpoints.load, RunFolderError, (plain, with_digest), (CHECKPOINT, without_digest(CHECKPOINT))
+    ),
 }

@@ -33,7 +33,7 @@ MOST = 0.01  # that memory may grow from the first third of the rest to the last
 
 
 @dataclass(frozen=True)
-class Held:
+class Resources:
     """What a process holds: resident bytes, open files, threads."""
 
     memory: int
@@ -41,7 +41,7 @@ class Held:
     threads: int
 
     @classmethod
-    def now(cls) -> Held:
+    def now(cls) -> Resources:
         """This process now, once free memory has gone back to the system.
 
         CPython rebuilds its table of interned strings now and then; the allocator keeps the 4 MB of the old one,
@@ -56,14 +56,14 @@ class Held:
 
 def main(minutes: float) -> int:
     """Train for so long, say what it came to; 1 if anything grew."""
-    held, steps, runs = [], 0, 0
+    readings, steps, runs = [], 0, 0
     begin = time.monotonic()
     while (passed := (time.monotonic() - begin) / (60 * minutes)) < 1:
         steps += _run(runs)
         runs += 1
         if passed >= WARM:
-            held.append(Held.now())
-    grown, words = _growth(held)
+            readings.append(Resources.now())
+    grown, words = _growth(readings)
     print(f"{steps:,} steps, {steps // child_run.EVERY:,} saves, {runs} resumes: {words}")
     return int(grown)
 
@@ -86,11 +86,11 @@ def _ignore(message: str) -> None:
     pass
 
 
-def _growth(held: list[Held]) -> tuple[bool, str]:
+def _growth(readings: list[Resources]) -> tuple[bool, str]:
     """Whether anything grew, and the figures."""
-    third = max(1, len(held) // 3)
-    early, late = (statistics.median(h.memory for h in part) for part in (held[:third], held[-third:]))
-    files, threads = ({getattr(h, what) for h in held} for what in ("files", "threads"))
+    third = max(1, len(readings) // 3)
+    early, late = (statistics.median(r.memory for r in part) for part in (readings[:third], readings[-third:]))
+    files, threads = ({getattr(r, what) for r in readings} for what in ("files", "threads"))
     grown = late > (1 + MOST) * early or len(files) > 1 or len(threads) > 1
     words = f"memory {early / 2**20:.1f} MB and at the end {late / 2**20:.1f} ({late / early - 1:+.2%})"
     return grown, f"{words}, {_range(files)} open files, {_range(threads)} threads"
