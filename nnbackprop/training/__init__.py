@@ -1,1 +1,1 @@
-"""The training loop, its events, checkpoints and early stopping."""
+"""The training loop: trainer, steps, batches, evaluation, callbacks. It touches no file and no console."""
