@@ -14,7 +14,13 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-POOLS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NPROC")
+THREAD_VARIABLES = (
+    "OPENBLAS_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NPROC",
+)
 """Variables that libraries read when they are loaded; NPROC is XLA's, the only one it has."""
 
 BUSY = ("user", "nice", "system", "irq", "softirq", "steal")
@@ -52,7 +58,7 @@ def use_threads(threads: int) -> None:
     XLA reads its variable when JAX starts, and never again.
     """
     set_threads(threads)
-    os.environ.update(dict.fromkeys(POOLS, str(threads)))
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
 
 
 def set_threads(threads: int) -> None:

@@ -16,7 +16,7 @@ from .scaling import Scaling
 Array = Any
 T = TypeVar("T")
 
-RESIDENT_FRACTION = 4  # a set is kept on the device when it takes less than 1/4 of what is free there
+RESIDENT_FRACTION = 1 / 4  # of the free memory of a device that a resident set may take
 STREAMED_BYTES = 2**24  # of a chunk that streams; up to four are under way at once
 SAMPLES = "inputs", "targets", "weights"
 RESIDENT_BYTES = 2**30  # or less than this, if the library does not say how much is free
@@ -152,4 +152,4 @@ def chunk_rows(
 
 def _fits(backend: Backend, dataset: Dataset) -> bool:
     free = backend.memory().free
-    return dataset.inputs.nbytes <= (RESIDENT_BYTES if free is None else free // RESIDENT_FRACTION)
+    return dataset.inputs.nbytes <= (RESIDENT_BYTES if free is None else free * RESIDENT_FRACTION)

@@ -139,17 +139,19 @@ def replay(
     before, backend = folder.read_json("env.json") or {}, open_backend(config)
     if not (config.threads or config.deterministic) and before.get("threads") in range(1, cores() + 1):
         set_threads(before["threads"])
-    trainer, best = first_trainer(config, backend, splits), EarlyStopping()
+    trainer, early_stopping = first_trainer(config, backend, splits), EarlyStopping()
     trainer.epochs = -(-steps // build.steps_per_epoch(config, len(splits.train)))
-    stop = StopAtStep(best, steps)
-    trainer.callbacks = (best, stop, display(build.description(config)))
+    stop = StopAtStep(early_stopping, steps)
+    trainer.callbacks = (early_stopping, stop, display(build.description(config)))
     trainer.fit(splits.train, splits.validation, splits.test)
     kept: dict[CheckpointName, Checkpoint] = {"last": last}
     metrics: list[MetricDifference] = []
     if summary is not None:
         kept["best"] = load(folder.checkpoint("best"))
         samples = {name: len(part) for name, part in splits.parts.items() if part}
-        metrics += compare_metrics(summary, summarise(config, trainer, best, splits), samples, config.dtype)
+        metrics += compare_metrics(
+            summary, summarise(config, trainer, early_stopping, splits), samples, config.dtype
+        )
     changes = [*compare_environments(before, environment(backend)), *_thread_changes(folder.rows(), summary)]
     return Replay(
         run=folder.path,
@@ -166,8 +168,8 @@ def replay(
 class StopAtStep(Callback):
     """Ends a training after `steps` steps and keeps what a run folder's checkpoints would hold then."""
 
-    def __init__(self, best: EarlyStopping, steps: int) -> None:
-        self.best, self.steps = best, steps
+    def __init__(self, early_stopping: EarlyStopping, steps: int) -> None:
+        self.early_stopping, self.steps = early_stopping, steps
         self.steps_per_save = steps  # a chunk ends where the run's last one did
         self.checkpoints: dict[CheckpointName, Checkpoint] = {}
 
@@ -178,7 +180,10 @@ class StopAtStep(Callback):
 
     def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
         """Before the best weights take the place of the last."""
-        last, best = last_checkpoint(trainer, self.best, {}), best_checkpoint(trainer, self.best, {})
+        last, best = (
+            last_checkpoint(trainer, self.early_stopping, {}),
+            best_checkpoint(trainer, self.early_stopping, {}),
+        )
         self.checkpoints = {"last": last, "best": best}
 
 

@@ -22,7 +22,7 @@ class Loss(Protocol):
     J is the mean of the samples' own losses J_i, or sum w_i J_i / sum w_i with weights w (n,).
     """
 
-    labels: ClassVar[bool]
+    takes_labels: ClassVar[bool]
     """Whether t is integer labels (n,); otherwise it is targets (n, k) of y's dtype."""
 
     @property
@@ -30,7 +30,7 @@ class Loss(Protocol):
         """The value from which a single output (k = 1) predicts class 1, and an output of several is on."""
 
     def __call__(self, xp: Any, y: Array, t: Array, weights: Array | None = None) -> tuple[Array, Array]:
-        """J and dJ/dy; ShapeError if t is not what `labels` says."""
+        """J and dJ/dy; ShapeError if t is not what `takes_labels` says."""
 
     def encode(self, xp: Any, y: Array, targets: Array) -> Array:
         """What the loss compares y (n, k) with, from targets of a data set: labels (n,) or floats (n, k)."""
@@ -51,7 +51,7 @@ class MeanSquaredError:
     reduction: Literal["half-sum", "mean"] = "half-sum"
     off: float = 0.0
     on: float = 1.0
-    labels: ClassVar[bool] = False
+    takes_labels: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.reduction not in ("half-sum", "mean"):
@@ -95,7 +95,7 @@ class SoftmaxCrossEntropy:
     """
 
     label_smoothing: float = 0.0
-    labels: ClassVar[bool] = True
+    takes_labels: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_smoothing(self.label_smoothing)
@@ -167,7 +167,7 @@ class SigmoidBinaryCrossEntropy:
     label_smoothing: float = 0.0
     off: float = 0.0
     on: float = 1.0
-    labels: ClassVar[bool] = False
+    takes_labels: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _check_smoothing(self.label_smoothing)

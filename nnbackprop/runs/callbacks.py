@@ -20,8 +20,8 @@ from .run_dir import RunDir
 from .threads import ThreadControl
 from .trainer_state import best_checkpoint, last_checkpoint
 
-PACE = 1.0  # seconds between writes, so that ten thousand short epochs do not cost ten thousand fsyncs
-SHARE = 20  # and a write costs at most 1/20 of the time between two
+MIN_SECONDS = 1.0  # between writes, so that ten thousand short epochs do not cost ten thousand fsyncs
+MAX_SAVE_FRACTION = 1 / 20  # of the time between two writes, that a write takes
 
 EVERY = re.compile(r"([1-9]\d{0,8})(s?)")
 
@@ -82,9 +82,9 @@ class CheckpointCallback(Callback):
     early_stopping: EarlyStopping
     meta: Mapping[str, Any]
     every: SaveEvery = SaveEvery()
-    best_is_new: bool = False  # best weights that are not written yet
-    written: float = 0.0
-    cost: float = 0.0  # seconds of the last write
+    best_unsaved: bool = False  # best weights that are not written yet
+    saved_at: float = 0.0
+    save_seconds: float = 0.0  # that the last write took
 
     def __post_init__(self) -> None:
         self.steps_per_save = self.every.steps
@@ -95,7 +95,7 @@ class CheckpointCallback(Callback):
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         """Save where `every` says so: after a multiple of its steps, or when its time is up."""
-        seconds = time.monotonic() - self.written
+        seconds = time.monotonic() - self.saved_at
         if (self.every.steps and not event.step % self.every.steps) or (
             self.every.seconds and seconds >= self.every.seconds
         ):
@@ -103,26 +103,26 @@ class CheckpointCallback(Callback):
 
     def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
         """Save if the last write was long enough ago."""
-        self.best_is_new = self.best_is_new or self.early_stopping.improved
-        if time.monotonic() - self.written >= max(PACE, SHARE * self.cost):
+        self.best_unsaved = self.best_unsaved or self.early_stopping.improved
+        if time.monotonic() - self.saved_at >= max(MIN_SECONDS, self.save_seconds / MAX_SAVE_FRACTION):
             self.save(trainer, event.step)
 
     def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
         """Save what is left; the last weights are the best where nothing was validated."""
-        self.best_is_new = self.best_is_new or event.reason != "interrupted"
+        self.best_unsaved = self.best_unsaved or event.reason != "interrupted"
         self.save(trainer, event.step)
 
     def save(self, trainer: Trainer, step: int) -> None:
         """Write rows, best weights if they are new, and everything that a resume needs."""
         begin = time.monotonic()
         self.logger.flush()
-        if self.best_is_new:
+        if self.best_unsaved:
             best = best_checkpoint(trainer, self.early_stopping, self.meta)
             save(self.folder.checkpoint("best"), best)
-            self.best_is_new = False
+            self.best_unsaved = False
         self.checkpoints.save(last_checkpoint(trainer, self.early_stopping, self.meta), step)
-        self.written = time.monotonic()
-        self.cost = self.written - begin
+        self.saved_at = time.monotonic()
+        self.save_seconds = self.saved_at - begin
 
 
 def row(event: EpochEnd) -> dict[str, Any]:

@@ -23,14 +23,14 @@ class DivergenceRecovery:
     def __init__(
         self,
         trainer: Trainer,
-        best: EarlyStopping,
+        early_stopping: EarlyStopping,
         train: Dataset,
         folder: RunDir,
         checkpoints: CheckpointManager,
     ) -> None:
-        self._trainer, self._best, self._train = trainer, best, train
+        self._trainer, self._early_stopping, self._train = trainer, early_stopping, train
         self._folder, self._checkpoints = folder, checkpoints
-        self._first = last_checkpoint(trainer, best, {})
+        self._first = last_checkpoint(trainer, early_stopping, {})
         self._step: int | None = None  # where it was last put back to
         self._far = 0  # steps it had got from there on, before
 
@@ -48,7 +48,7 @@ class DivergenceRecovery:
             while self._trainer.progress.step >= self._step and self._checkpoints.drop_newest():
                 messages += self._restore()
             if self._trainer.progress.step >= self._step:
-                restore(self._trainer, self._best, self._train, self._first)
+                restore(self._trainer, self._early_stopping, self._train, self._first)
         progress = self._trainer.progress
         progress.lr_factor = factor
         self._step, self._far = progress.step, reached - progress.step
@@ -59,5 +59,5 @@ class DivergenceRecovery:
     def _restore(self) -> list[str]:
         """To the newest sound checkpoint; what is wrong with newer ones."""
         _, newest, damaged = self._checkpoints.newest()
-        restore(self._trainer, self._best, self._train, newest)
+        restore(self._trainer, self._early_stopping, self._train, newest)
         return [f"skipped: {message}" for message in damaged]

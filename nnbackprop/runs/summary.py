@@ -32,7 +32,7 @@ def checkpoint_info(config: Config, data: DataSplits) -> dict[str, Any]:
     return structs.asdict(info)
 
 
-def summarise(config: Config, trainer: Trainer, best: EarlyStopping, data: DataSplits) -> dict[str, Any]:
+def summarise(config: Config, trainer: Trainer, early_stopping: EarlyStopping, data: DataSplits) -> dict[str, Any]:
     """The figures of a finished run; losses and metrics in evaluation mode, with the weights it ends with.
 
     DivergedError if a loss is NaN or infinite.
@@ -57,7 +57,7 @@ def summarise(config: Config, trainer: Trainer, best: EarlyStopping, data: DataS
         "parameters": sum(row.parameters for row in trainer.layers),
         "epochs": p.epoch - 1,
         "steps": p.step,
-        "best_epoch": best.epoch or None,
+        "best_epoch": early_stopping.best_epoch or None,
         "reason": trainer.stop_reason,
         **figures,
         "seconds": p.seconds,

@@ -13,7 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from backends import Backend
-from nnbackprop._system_info import POOLS, CpuTimes, cores, free_cores, load_of_others, set_threads, threads
+from nnbackprop._system_info import (
+    THREAD_VARIABLES,
+    CpuTimes,
+    cores,
+    free_cores,
+    load_of_others,
+    set_threads,
+    threads,
+)
 from nnbackprop.training.callbacks import Callback, ChunkEnd, TrainBegin
 from nnbackprop.training.trainer import Trainer
 
@@ -21,7 +29,7 @@ from .config import Config
 
 SECONDS = 0.5  # of training between two readings of the load
 SLOW = 2.0  # times as long for a sample as it took before, on as many threads
-PATIENCE = 4  # readings in a row that find more free cores, before threads are added
+FREE_READINGS = 4  # readings in a row that find more free cores, before threads are added
 
 
 @dataclass(eq=False)
@@ -57,7 +65,7 @@ class ThreadControl(Callback):
         self.last = self.measure()
         self.seconds, self.samples = 0.0, 0
         self.fastest: dict[int, float] = {}  # seconds a sample, by the number of threads
-        self.free_readings, self.patience, self.raised = 0, PATIENCE, False
+        self.free_readings, self.patience, self.increased = 0, FREE_READINGS, False
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         """Compare speed with that before, and threads with free cores."""
@@ -70,7 +78,7 @@ class ThreadControl(Callback):
         free = self._free_cores()
         self.free_readings = self.free_readings + 1 if free > self.threads else 0
         if free < self.threads and not now < SLOW * fastest < math.inf:
-            self.patience *= 2 if self.raised else 1
+            self.patience *= 2 if self.increased else 1
             self._change(trainer, event.step, free)
         elif self.free_readings >= self.patience:
             self._change(trainer, event.step, free)
@@ -87,9 +95,9 @@ class ThreadControl(Callback):
         return free_cores(self.others, self.cores)
 
     def _change(self, trainer: Trainer, step: int, threads: int) -> None:
-        self.raised, self.free_readings = threads > self.threads, 0
-        why = "cores are free again" if self.raised else f"others keep {self.others:.1f} cores busy"
-        trainer.message(f"step {step}: products go on with {threads} of {self.cores} threads, as {why}")
+        self.increased, self.free_readings = threads > self.threads, 0
+        why = "cores are free again" if self.increased else f"others keep {self.others:.1f} cores busy"
+        trainer.message(f"step {step}: matrix products go on with {threads} of {self.cores} threads, as {why}")
         self.threads = threads
         self.use(threads)
         self.changes.append((step, threads))
@@ -101,7 +109,7 @@ def thread_control(config: Config, backend: Backend, before: CpuTimes) -> Thread
     It is by --threads, --deterministic or a library's own variable, such as OMP_NUM_THREADS; and on JAX, whose
     threads are those of its start.
     """
-    fixed = config.threads or config.deterministic or any(name in os.environ for name in POOLS)
+    fixed = config.threads or config.deterministic or any(name in os.environ for name in THREAD_VARIABLES)
     if fixed or backend.device != "cpu" or backend.name not in ("numpy", "torch"):
         return None
     return ThreadControl(before)

@@ -132,7 +132,7 @@ class Run:
             self.early_stopping,
             checkpoint_info(self.config, self.data),
             SaveEvery.parse(self.config.save_every),
-            best_is_new=self.early_stopping.params is not None,
+            best_unsaved=self.early_stopping.best_params is not None,
         )
         limits = () if self.config.max_time is None else (TimeLimit(self.config.max_time),)
         control = () if self.threads is None else (self.threads,)
@@ -199,10 +199,13 @@ def _resumed(folder: RunDir, overrides: Mapping[str, Any], notify: Notify) -> Ru
     config = _changed(kept, overrides)
     build.check(config)
     began, backend = CpuTimes.now(), open_backend(config)
-    checkpoints, best = CheckpointManager(folder.checkpoints, config.keep), EarlyStopping(config.patience)
+    checkpoints, early_stopping = (
+        CheckpointManager(folder.checkpoints, config.keep),
+        EarlyStopping(config.patience),
+    )
     data = DataSplits.load(config)
     if folder.has_progress:
-        trainer = _restored(config, backend, folder, checkpoints, best, data, notify)
+        trainer = _restored(config, backend, folder, checkpoints, early_stopping, data, notify)
     else:  # killed before its first checkpoint
         trainer = first_trainer(config, backend, data)
     done, within = trainer.progress.epoch - 1, trainer.progress.samples > 0
@@ -214,11 +217,11 @@ def _resumed(folder: RunDir, overrides: Mapping[str, Any], notify: Notify) -> Ru
     _tell_missing_rows(folder, done, notify)
     _tell_changed_rate(kept, config, trainer, len(data.train), notify)
     folder.keep_rows(before=done + 1)
-    if best.params is None:  # the last weights were the best, and will not be any more
+    if early_stopping.best_params is None:  # the last weights were the best, and will not be any more
         remove(folder.checkpoint("best"))
     # where a run goes on is not where it was asked to run: a GPU run repeats on a laptop
     stored = replace(config, backend=kept.backend, device=kept.device, data=absolute(config.data))
-    return Run(stored, folder, data, trainer, best, checkpoints, began)
+    return Run(stored, folder, data, trainer, early_stopping, checkpoints, began)
 
 
 def _restored(
@@ -226,7 +229,7 @@ def _restored(
     backend: Backend,
     folder: RunDir,
     checkpoints: CheckpointManager,
-    best: EarlyStopping,
+    early_stopping: EarlyStopping,
     data: DataSplits,
     notify: Notify,
 ) -> Trainer:
@@ -237,7 +240,7 @@ def _restored(
     check_settings(found, config.fixed_settings, path, folder.config)
     data.check(found.meta.get("fingerprint"), path)
     trainer = build.trainer(config, backend, data.train, scaling_of(found))
-    restore(trainer, best, data.train, found)
+    restore(trainer, early_stopping, data.train, found)
     if damaged:
         notify(f"Going on from {path}, step {trainer.progress.step}.")
     else:

@@ -44,24 +44,26 @@ class BestSoFar(Struct, frozen=True, rename={"wait": "waited"}):
     wait: Count
 
 
-def last_checkpoint(trainer: Trainer, best: EarlyStopping, meta: Mapping[str, Any]) -> Checkpoint:
+def last_checkpoint(trainer: Trainer, early_stopping: EarlyStopping, meta: Mapping[str, Any]) -> Checkpoint:
     """Everything as it stands after the last step, the best weights so far, and `meta` beside it."""
     state = trainer.state_dict()
     arrays = {**flatten(state["params"], "params"), **flatten(state["optimizer"], "optimizer")}
-    if best.params is not None:
-        arrays |= flatten(best.params, "best")
-    so_far = msgspec.to_builtins(BestSoFar(best.epoch, best.loss, best.wait))
+    if early_stopping.best_params is not None:
+        arrays |= flatten(early_stopping.best_params, "best")
+    so_far = msgspec.to_builtins(
+        BestSoFar(early_stopping.best_epoch, early_stopping.best_loss, early_stopping.wait)
+    )
     return Checkpoint(arrays | _scaling(trainer.scaling), {**meta, "progress": state["progress"], "best": so_far})
 
 
-def best_checkpoint(trainer: Trainer, best: EarlyStopping, meta: Mapping[str, Any]) -> Checkpoint:
+def best_checkpoint(trainer: Trainer, early_stopping: EarlyStopping, meta: Mapping[str, Any]) -> Checkpoint:
     """The best weights so far, or the last where nothing was validated."""
-    params = trainer.host_params() if best.params is None else best.params
-    epoch = best.epoch or trainer.progress.epoch - 1
+    params = trainer.host_params() if early_stopping.best_params is None else early_stopping.best_params
+    epoch = early_stopping.best_epoch or trainer.progress.epoch - 1
     return Checkpoint(flatten(params, "params") | _scaling(trainer.scaling), {**meta, "best": {"epoch": epoch}})
 
 
-def restore(trainer: Trainer, best: EarlyStopping, train: Dataset, last: Checkpoint) -> None:
+def restore(trainer: Trainer, early_stopping: EarlyStopping, train: Dataset, last: Checkpoint) -> None:
     """Put a trainer where `last` was taken, the best weights so far with it."""
     progress = progress_of(last)
     so_far = _typed(last.meta.get("best"), BestSoFar)
@@ -77,7 +79,7 @@ def restore(trainer: Trainer, best: EarlyStopping, train: Dataset, last: Checkpo
         trainer.initialize(train)
     optimizer = fill(trainer.state["optimizer"], last.arrays, "optimizer")
     trainer.load_state_dict({"params": params, "optimizer": optimizer, "progress": progress.to_dict()})
-    best.restore(so_far.epoch, so_far.loss, so_far.wait, kept)
+    early_stopping.restore(so_far.epoch, so_far.loss, so_far.wait, kept)
 
 
 def info_of(checkpoint: Checkpoint) -> CheckpointInfo:

@@ -171,9 +171,9 @@ class EarlyStopping(Callback):
     """
 
     patience: int | None = None
-    epoch: int = 0  # of the best parameters, 0 for none
-    loss: float = math.inf
-    params: Any = None
+    best_epoch: int = 0  # 0 for none
+    best_loss: float = math.inf
+    best_params: Any = None
     wait: int = 0  # epochs since
     resumed: bool = False
 
@@ -186,11 +186,12 @@ class EarlyStopping(Callback):
     @property
     def improved(self) -> bool:
         """Whether the last epoch evaluated was the best."""
-        return self.epoch > 0 and self.wait == 0
+        return self.best_epoch > 0 and self.wait == 0
 
     def restore(self, epoch: int, loss: float, wait: int, params: Any) -> None:
         """Go on from what a checkpoint has: a run that had stopped stays stopped."""
-        self.epoch, self.loss, self.wait, self.params, self.resumed = epoch, loss, wait, params, True
+        self.best_epoch, self.best_loss, self.wait = epoch, loss, wait
+        self.best_params, self.resumed = params, True
 
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
         """Check for a validation part; `fit` called again after an early stop waits anew."""
@@ -211,9 +212,9 @@ class EarlyStopping(Callback):
         """Compare this epoch with the best."""
         if event.validation is None:
             return
-        if event.validation.loss < self.loss:
-            self.epoch, self.loss, self.wait = event.epoch, event.validation.loss, 0
-            self.params = trainer.host_params()
+        if event.validation.loss < self.best_loss:
+            self.best_epoch, self.best_loss, self.wait = event.epoch, event.validation.loss, 0
+            self.best_params = trainer.host_params()
             return
         self.wait += 1
         if self.patience is not None and self.wait >= self.patience:
@@ -221,8 +222,8 @@ class EarlyStopping(Callback):
 
     def close(self, trainer: Trainer) -> None:
         """Give a run that ended its best parameters."""
-        if self.params is not None and trainer.stop_reason not in (None, "interrupted"):
-            trainer.load_params(self.params)
+        if self.best_params is not None and trainer.stop_reason not in (None, "interrupted"):
+            trainer.load_params(self.best_params)
 
 
 @dataclass(eq=False)

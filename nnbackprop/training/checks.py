@@ -103,7 +103,7 @@ def check_outputs(layers: Sequence[LayerRow], train: Dataset, loss: Loss) -> Non
                 f"The last layer, {last.name}, gives outputs of shape {last.out_shape} and the data has "
                 f"{train.targets.shape[1]} targets a sample: it must give ({train.targets.shape[1]},)."
             )
-        if loss.labels:
+        if loss.takes_labels:
             raise UsageError(
                 f"{type(loss).__name__} takes class labels (n,) and the data has targets of shape "
                 f"{train.targets.shape}: use MeanSquaredError for numbers, SigmoidBinaryCrossEntropy for several "

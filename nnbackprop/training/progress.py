@@ -13,7 +13,18 @@ Sum = float | list[float]
 """A sum over samples, or one for each output."""
 
 
-class Progress(Struct, rename={"lr_factor": "rate", "planned_epochs": "aims"}):
+KEYS = {
+    "lr_factor": "rate",
+    "planned_epochs": "aims",
+    "loss_sum": "loss",
+    "weight_sum": "weight",
+    "metric_sums": "metrics",
+    "norm_sums": "norms",
+}
+"""Names in checkpoints, which stay as they were in 0.1.0."""
+
+
+class Progress(Struct, rename=KEYS):
     """Counters of a run and the sums of the epoch under way; plain numbers, kept in every checkpoint."""
 
     epoch: Annotated[int, Meta(ge=1, le=2**53)] = 1  # the epoch under way, counted from 1
@@ -21,11 +32,11 @@ class Progress(Struct, rename={"lr_factor": "rate", "planned_epochs": "aims"}):
     seconds: float = 0.0  # of all steps
     samples: Count = 0  # seen in this epoch: also the place in its shuffled order
     chunks: Count = 0
-    loss: float = 0.0  # sum over the samples of this epoch
-    weight: float = 0.0  # sum of their weights: their number where they have none
-    metrics: dict[str, Sum] = field(default_factory=dict)  # sums, see `nn.metrics`
+    loss_sum: float = 0.0  # over the samples of this epoch
+    weight_sum: float = 0.0  # of their weights: their number where they have none
+    metric_sums: dict[str, Sum] = field(default_factory=dict)  # see `nn.metrics`
     epoch_seconds: float = 0.0
-    norms: dict[str, float] = field(default_factory=dict)  # sums over the chunks of this epoch, by layer
+    norm_sums: dict[str, float] = field(default_factory=dict)  # over the chunks of this epoch, by layer
     lr_factor: Share = 1.0  # every learning rate is multiplied by it: less than 1 after a recovery from divergence
     planned_epochs: list[tuple[Count, Count]] = field(default_factory=list)  # (after this step, to this epoch)
 
@@ -38,7 +49,7 @@ class Progress(Struct, rename={"lr_factor": "rate", "planned_epochs": "aims"}):
 
     def mean_norms(self) -> dict[str, float]:
         """Gradient norm of each layer, mean over this epoch's chunks."""
-        return {layer: total / self.chunks for layer, total in self.norms.items()}
+        return {layer: total / self.chunks for layer, total in self.norm_sums.items()}
 
     def add_chunk(
         self, steps: int, samples: int, seconds: float, sums: Mapping[str, Any], norms: Mapping[str, float]
@@ -48,18 +59,20 @@ class Progress(Struct, rename={"lr_factor": "rate", "planned_epochs": "aims"}):
         self.seconds += seconds
         self.samples += samples
         self.chunks += 1
-        self.loss += sums["loss"]
-        self.weight += sums.get("weight", samples)
-        self.metrics = {name: add_sums(self.metrics.get(name), value) for name, value in sums["metrics"].items()}
+        self.loss_sum += sums["loss"]
+        self.weight_sum += sums.get("weight", samples)
+        self.metric_sums = {
+            name: add_sums(self.metric_sums.get(name), value) for name, value in sums["metrics"].items()
+        }
         self.epoch_seconds += seconds
-        self.norms = {layer: self.norms.get(layer, 0.0) + norm for layer, norm in norms.items()}
+        self.norm_sums = {layer: self.norm_sums.get(layer, 0.0) + norm for layer, norm in norms.items()}
 
     def next_epoch(self) -> None:
         """Begin the next epoch with empty sums."""
         self.epoch += 1
         self.samples = self.chunks = 0
-        self.loss = self.weight = self.epoch_seconds = 0.0
-        self.metrics, self.norms = {}, {}
+        self.loss_sum = self.weight_sum = self.epoch_seconds = 0.0
+        self.metric_sums, self.norm_sums = {}, {}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""

@@ -17,7 +17,7 @@ from .step import TrainStep
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-COST_RATIO = 100  # a snapshot may take 1/100 of the time between snapshots
+MAX_COPY_FRACTION = 1 / 100  # of the time between two snapshots, that a snapshot takes
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Snapshot:
     def update(self, state: Tree, progress: Progress) -> None:
         """Copy `state` if the last copy is old enough."""
         begin = time.perf_counter()
-        if self.state is not None and begin - self.copied_at < COST_RATIO * self.copy_seconds:
+        if self.state is not None and begin - self.copied_at < self.copy_seconds / MAX_COPY_FRACTION:
             return
         self.state = state
         self.state = self.copy()
@@ -60,7 +60,7 @@ def retry_in_microbatches(trainer: Trainer, chunk: Chunk) -> tuple[TrainStep, Tr
                 state = t.snapshot.copy()
                 for batch in islice(t.steps_since_snapshot(), t.progress.step - t.snapshot.progress.step):
                     state = step(state, data, batch)
-                state = t.backend.scan(step, step.clear(state), data, chunk.batches, last=step.with_norms)
+                state = t.backend.scan(step, step.reset_sums(state), data, chunk.batches, last=step.with_norms)
         except MemoryError:
             state = None  # before another is made
             continue

@@ -108,8 +108,8 @@ class TrainStep:
     """`state, data, batch -> state`, for `Backend.scan`.
 
     `batch` has samples or their row numbers, the step's number and the optimizer's scalars. It is worked
-    through in `microbatches` parts, 1 where memory allows, whose gradients sum to its own. With `norms` the state
-    gets the norm of each layer's gradients, before any clipping.
+    through in `microbatches` parts, 1 where memory allows, whose gradients sum to its own. With `record_norms` the
+    state gets the norm of each layer's gradients, before any clipping.
     """
 
     xp: Any
@@ -119,12 +119,12 @@ class TrainStep:
     clip: Clip | None = None
     seed: int = 0
     microbatches: int = 1
-    norms: bool = False
+    record_norms: bool = False
 
     @cached_property
     def with_norms(self) -> TrainStep:
         """The step for the last of a chunk: no norm is taken in steps nobody looks at."""
-        return replace(self, norms=True)
+        return replace(self, record_norms=True)
 
     def init(self, params: Params, weighted: bool = False) -> Tree:
         """The state before the first step; `weighted` where samples have weights."""
@@ -153,7 +153,7 @@ class TrainStep:
                 g = add_scaled(grads, g, weight_fraction(xp, total_weight(xp, *part), total))
             grads = g
         state = {**state, "sums": sums}
-        if self.norms:
+        if self.record_norms:
             state["norms"] = layer_norms(xp, self.objective.network, grads)
         grads = self.clip(xp, grads) if self.clip else grads
         params, optimizer = self.optimizer.step(xp, params, grads, state["optimizer"], batch["scalars"])
@@ -192,11 +192,11 @@ class TrainStep:
         bounds = pairwise(rows * i // parts for i in range(parts + 1))
         return [(begin, *microbatch(data, batch, begin, end)) for begin, end in bounds]
 
-    def clear(self, state: Tree) -> Tree:
+    def reset_sums(self, state: Tree) -> Tree:
         """The same state with its sums at zero."""
         return {**state, "sums": tree_map(self.xp.zeros_like, state["sums"])}
 
-    def read_metrics(self, state: Tree) -> Array:
+    def pack_metrics(self, state: Tree) -> Array:
         """All that a chunk has to show in one array, so that reading it waits for the device once.
 
         1 if losses, norms and parameters are finite, else 0; the sums, flat, in the order of `leaves`; the norm of
@@ -208,8 +208,8 @@ class TrainStep:
         flat = [xp.reshape(xp.astype(a, norms.dtype), (-1,)) for a in (finite, *sums)]
         return xp.concat([*flat, norms])
 
-    def unpack(self, flat: Any, state: Tree) -> tuple[bool, Tree, dict[str, float]]:
-        """What `read_metrics` gave, on the host: whether all was finite, the sums as numbers, norms by layer."""
+    def unpack_metrics(self, flat: Any, state: Tree) -> tuple[bool, Tree, dict[str, float]]:
+        """What `pack_metrics` gave, on the host: whether all was finite, the sums as numbers, norms by layer."""
         finite, *numbers = flat.tolist()
         left = iter(numbers)
         sums = tree_map(lambda a: list(islice(left, a.shape[0])) if a.ndim else next(left), state["sums"])

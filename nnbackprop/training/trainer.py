@@ -197,7 +197,7 @@ class Trainer:
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on where `saved` was taken; the trainer must have been built. Rows of later epochs are forgotten."""
         restored = {name: tree_map(self.backend.asarray, saved[name]) for name in ("params", "optimizer")}
-        self._go_back(self.step.clear({**self.state, **restored}), Progress.from_dict(saved["progress"]))
+        self._go_back(self.step.reset_sums({**self.state, **restored}), Progress.from_dict(saved["progress"]))
 
     def steps_since_snapshot(self) -> Iterator[Tree]:
         """The single steps from `snapshot` on, as they were made."""
@@ -286,11 +286,11 @@ class Trainer:
     def _end_chunk(self, chunk: Chunk, begin: float) -> None:
         p, (steps, samples, _) = self.progress, chunk
         with np.errstate(all="ignore"):  # an overflow is reported below
-            read = self.backend.to_numpy(self.step.read_metrics(self.state))  # the only wait for the device
-        finite, sums, norms = self.step.unpack(read, self.state)
+            read = self.backend.to_numpy(self.step.pack_metrics(self.state))  # the only wait for the device
+        finite, sums, norms = self.step.unpack_metrics(read, self.state)
         if not finite:
             raise DivergedError.at_step(p.step + steps)
-        self.state = self.step.clear(self.state)
+        self.state = self.step.reset_sums(self.state)
         seconds = time.perf_counter() - begin
         p.add_chunk(steps, samples, seconds, sums, norms)
         weight = sums.get("weight", samples) or 1.0  # a chunk whose samples all weigh 0
@@ -306,7 +306,7 @@ class Trainer:
             if not math.isfinite(score.loss):
                 raise DivergedError.evaluating(p.step, f"after epoch {p.epoch}", score.loss)
         validation, test = scores.get("validation"), scores.get("test")
-        train = Score(p.loss / p.weight, self.metrics.compute(p.metrics, p.weight), p.samples)
+        train = Score(p.loss_sum / p.weight_sum, self.metrics.compute(p.metric_sums, p.weight_sum), p.samples)
         lr, samples_per_second = self._lr(p.step - 1), p.samples / p.epoch_seconds
         row = EpochEnd(
             p.epoch, p.step, lr, train, validation, test, p.mean_norms(), p.epoch_seconds, samples_per_second

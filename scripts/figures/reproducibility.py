@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from backends import Backend, select
-from nnbackprop._system_info import POOLS, Blas
+from nnbackprop._system_info import THREAD_VARIABLES, Blas
 from nnbackprop.nn.rng import RngKey
 
 from . import machine, table
@@ -50,7 +50,7 @@ class Place:
 
     def run(self, *words: str) -> str:
         """What a command of ours prints; status 1 of `replay` says that runs differ, which is what is asked."""
-        environment = {**os.environ, **dict.fromkeys(POOLS, str(self.threads))}
+        environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(self.threads))}
         if self.kernel:
             environment["OPENBLAS_CORETYPE"] = self.kernel
         command = [sys.executable, "-c", COMMAND, json.dumps(self.absent), *words]

@@ -84,7 +84,7 @@ def test_a_fault_backward_is_traced_to_the_gradient_it_reaches() -> None:
 
 def test_the_fault_is_found_epochs_after_the_last_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rate that explodes in the third epoch, with a snapshot taken only before the first step."""
-    monkeypatch.setattr("nnbackprop.training.snapshot.COST_RATIO", 1e12)
+    monkeypatch.setattr("nnbackprop.training.snapshot.MAX_COPY_FRACTION", 1e-12)
     found = traced(Dense(2), dataset=data(4), lr=lambda step: math.inf if step == 14 else 0.1, shuffle=True)
     assert found.text == "Step 15: W of layer dense1 after the update is NaN or infinite."
     assert found.lr is None

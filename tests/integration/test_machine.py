@@ -14,10 +14,10 @@ from nnbackprop._system_info import CpuTimes, cores, load_of_others, load_warnin
 THREADS = """
 from threadpoolctl import threadpool_info
 import numpy
-from nnbackprop._system_info import POOLS, use_threads
+from nnbackprop._system_info import THREAD_VARIABLES, use_threads
 use_threads(1)
 import os
-print([pool["num_threads"] for pool in threadpool_info()], {os.environ[name] for name in POOLS})
+print([pool["num_threads"] for pool in threadpool_info()], {os.environ[name] for name in THREAD_VARIABLES})
 """
 
 

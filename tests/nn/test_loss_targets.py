@@ -70,7 +70,7 @@ def test_targets_of_another_kind_are_refused(backend, loss, t):
 def test_outputs_that_are_no_rows_are_refused(backend, row):
     y, t = loss_rows.example(row.loss)
     with pytest.raises(ShapeError, match=r"\(n, k\)"):
-        run(backend, row.loss, y[:, 0], t if row.loss.labels else t[:, 0])
+        run(backend, row.loss, y[:, 0], t if row.loss.takes_labels else t[:, 0])
 
 
 SHAPES = array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)

@@ -74,7 +74,7 @@ def test_weights_of_another_shape_are_refused(backend, row):
 @every_row
 def test_facts_on_paper(backend, row):
     for y, t, want in row.facts:
-        t = np.array([t], np.int32 if row.loss.labels else np.float64)
+        t = np.array([t], np.int32 if row.loss.takes_labels else np.float64)
         J, _ = run(backend, row.loss, np.array([y], np.float64), t)
         assert J.shape == ()
         assert float(J) == pytest.approx(want, rel=1e-15, abs=1e-15)
@@ -117,7 +117,9 @@ def test_float32_stays_float32_and_near_float64(backend, row):
     ],
 )
 def test_huge_logits(backend, loss, y, t, J, dy, dtype):
-    got_J, got_dy = run(backend, loss, np.array([y], dtype), np.array([t], np.int32 if loss.labels else dtype))
+    got_J, got_dy = run(
+        backend, loss, np.array([y], dtype), np.array([t], np.int32 if loss.takes_labels else dtype)
+    )
     assert float(got_J) == pytest.approx(J, rel=1e-6, abs=0)
     np.testing.assert_array_equal(got_dy, [dy])
 

@@ -47,7 +47,7 @@ def test_ten_thousand_short_epochs_write_a_row_each_and_few_checkpoints(
     monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
     for number in range(1, 10_001):
         now[0] += 0.001
-        saves.early_stopping.epoch = number  # better every time
+        saves.early_stopping.best_epoch = number  # better every time
         for callback in (saves.logger, saves):
             callback.epoch_end(trainer, epoch(number))
     saves.train_end(trainer, TrainEnd(10_000, 10_000, "finished", 10.0))
@@ -108,10 +108,10 @@ def test_best_weights_are_those_of_the_epoch_with_the_least_validation_loss(tmp_
     saves = run_callbacks(RunDir.create(tmp_path, "x"), early_stopping=best)
     trainer = make_trainer(lr=1.0, epochs=9, callbacks=[Keep(), best, saves.logger, saves])
     losses = [row.validation.loss for row in trainer.fit(clouds(), clouds(30, seed=3)) if row.validation]
-    assert best.epoch == losses.index(min(losses)) + 1 < 9
+    assert best.best_epoch == losses.index(min(losses)) + 1 < 9
     written = load(saves.folder.checkpoint("best"))
-    assert written.meta["best"] == {"epoch": best.epoch}
-    assert written.arrays["params/0/W"].tobytes() == weights[best.epoch].tobytes()
+    assert written.meta["best"] == {"epoch": best.best_epoch}
+    assert written.arrays["params/0/W"].tobytes() == weights[best.best_epoch].tobytes()
 
 
 @pytest.mark.parametrize(

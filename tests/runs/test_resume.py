@@ -72,7 +72,11 @@ def assert_resumes_exactly(**options: Any) -> tuple[Trainer, EarlyStopping]:
     for file in files:
         other, its_best = resumed(file, **options)
         assert_equal_state(whole, other)
-        assert (best.epoch, best.loss, best.wait) == (its_best.epoch, its_best.loss, its_best.wait)
+        assert (best.best_epoch, best.best_loss, best.wait) == (
+            its_best.best_epoch,
+            its_best.best_loss,
+            its_best.wait,
+        )
         for name in ("epoch", "step", "planned_epochs"):
             assert getattr(whole.progress, name) == getattr(other.progress, name)
         assert whole.stop_reason == other.stop_reason
@@ -95,7 +99,7 @@ def test_resume_goes_on_counting_epochs_without_improvement() -> None:
     """At a rate that overshoots the run stops early, some epochs after its best, with whose weights it ends."""
     whole, best = assert_resumes_exactly(lr=1.0, epochs=40, patience=3)
     assert (whole.stop_reason, best.wait) == ("early-stopping", 3)
-    assert len(whole.history) == best.epoch + 3 < 40
+    assert len(whole.history) == best.best_epoch + 3 < 40
 
 
 @pytest.mark.parametrize("at", [0, 5, 9])

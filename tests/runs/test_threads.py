@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backends import select
-from nnbackprop._system_info import POOLS, CpuTimes, free_cores, threads
+from nnbackprop._system_info import THREAD_VARIABLES, CpuTimes, free_cores, threads
 from nnbackprop.runs import config as configuration
 from nnbackprop.runs.callbacks import JsonlLogger
 from nnbackprop.runs.run_dir import RunDir
@@ -68,7 +68,9 @@ def test_threads_go_down_only_where_others_are_busy_and_samples_take_longer() ->
     assert machine.chunks([0.01, 0.019, 0.021]) == [4, 4, 1]  # busy; and then twice as slow as the fastest
     assert machine.used == [4, 1]
     assert machine.control.changes == [(20, 1)]
-    assert machine.messages == ["step 20: products go on with 1 of 4 threads, as others keep 3.0 cores busy"]
+    assert machine.messages == [
+        "step 20: matrix products go on with 1 of 4 threads, as others keep 3.0 cores busy"
+    ]
 
 
 def test_a_reading_needs_half_a_second_of_training() -> None:
@@ -109,7 +111,7 @@ def test_one_busy_reading_begins_the_count_of_free_ones_anew() -> None:
 def test_threads_that_are_asked_for_never_change(
     overrides: dict[str, object], variable: str | None, controlled: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in POOLS:
+    for name in THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     if variable:
         monkeypatch.setenv(variable, "2")

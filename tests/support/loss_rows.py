@@ -86,7 +86,7 @@ def example(loss: Loss, dtype: str = "float64", n: int = N) -> tuple[np.ndarray,
     """Outputs y (n, K) and targets: labels (n,), or numbers (n, K) in 0..1."""
     rng = np.random.default_rng(13)
     y = 2 * rng.standard_normal((n, K)).astype(dtype)
-    return y, rng.integers(0, K, n).astype(np.int32) if loss.labels else rng.random((n, K)).astype(dtype)
+    return y, rng.integers(0, K, n).astype(np.int32) if loss.takes_labels else rng.random((n, K)).astype(dtype)
 
 
 WEIGHTS = np.array([0.5, 0, 2, 1, 0.25])
