@@ -13,9 +13,7 @@ def main() -> None:
         import gc
         import signal
 
-        gc.set_threshold(
-            20_000
-        )  # imports make many objects and free none: a tenth of their time went into looking
+        gc.set_threshold(20_000)  # imports free nothing: a tenth of their time went into looking
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nohup ignores it
             signal.signal(signal.SIGINT, _interrupt)
         from nnbackprop.cli import main as command_line

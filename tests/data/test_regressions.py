@@ -29,11 +29,11 @@ def test_each_file_is_described_above() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_each_file_is_refused_in_little_memory(path: Path) -> None:
     reader = READERS[path.stem.split("-")[0]]
-    with pytest.raises(reader.promised, match=path.name):  # and imports what it needs
+    with pytest.raises(reader.error, match=path.name):  # and imports what it needs
         reader.read(path)
 
     def refuse() -> None:
-        with pytest.raises(reader.promised):
+        with pytest.raises(reader.error):
             reader.read(path)
 
     assert peak_of(refuse) < 5 * 10**6  # a block of CSV is 4 MB

@@ -88,7 +88,7 @@ class Noisy(Factor):
     calls = itertools.count()
 
     def forward(self, xp: Any, params: Any, x: Array, key: Any) -> tuple[Array, Any]:
-        return x + 0.01 * math.sin(next(self.calls)), None
+        return x + 0.01 * (next(self.calls) % 97), None
 
 
 @dataclass(frozen=True)

@@ -199,5 +199,11 @@ def test_ctrl_c_while_the_command_is_imported_has_no_traceback(tmp_path: Path) -
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
         }
-        done = subprocess.run([sys.executable, *words, "train"], env=environment, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, *words, "train"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # where the tests ignore it
+        )
         assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

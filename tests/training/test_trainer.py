@@ -194,7 +194,7 @@ def test_validation_chooses_the_best_and_patience_stops() -> None:
     best = int(np.argmin(losses))
     assert trainer.stop_reason == "early-stopping"
     assert len(losses) == best + 1 + 3
-    assert stopping.epoch == best + 1
+    assert stopping.best_epoch == best + 1
     assert trainer.evaluate(crowded(seed=5)).loss == pytest.approx(losses[best], rel=1e-12)
     assert recorder.of(TrainEnd)[0].reason == "early-stopping"
 
@@ -205,7 +205,7 @@ def test_the_test_part_chooses_nothing() -> None:
     history = seen.fit(crowded(), test=crowded(seed=5))
     unseen.fit(crowded())
     assert same(seen, unseen)
-    assert stopping.params is None
+    assert stopping.best_params is None
     assert all(row.test is not None and row.validation is None for row in history)
 
 
