@@ -7,7 +7,6 @@ again as it goes.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -38,7 +37,7 @@ class ThreadControl(Callback):
 
     Down where others hold the cores and samples take `SLOW` times as long as they did; up where cores stay free,
     for twice as many readings each time that going up turned out too early. `measure` gives the times of the
-    cores, `use` sets the threads.
+    cores, `use` sets the threads, of the whole process until `restore`.
     """
 
     last: CpuTimes
@@ -48,7 +47,7 @@ class ThreadControl(Callback):
     changes: list[tuple[int, int]] = field(default_factory=list)  # (after this step, threads)
 
     def __post_init__(self) -> None:
-        self.at_start, self.threads = threads(), self._free_cores()
+        self.before, self.threads = threads(), self._free_cores()
         self.use(self.threads)
 
     @property
@@ -73,21 +72,22 @@ class ThreadControl(Callback):
         self.samples += event.samples
         if self.seconds < SECONDS:
             return
-        now, fastest = self.seconds / self.samples, self.fastest.get(self.threads, math.inf)
+        now, fastest = self.seconds / self.samples, self.fastest.get(self.threads)
+        slowed = fastest is None or now >= SLOW * fastest
         self.seconds, self.samples = 0.0, 0
         free = self._free_cores()
         self.free_readings = self.free_readings + 1 if free > self.threads else 0
-        if free < self.threads and not now < SLOW * fastest < math.inf:
+        if free < self.threads and slowed:
             self.patience *= 2 if self.increased else 1
             self._change(trainer, event.step, free)
         elif self.free_readings >= self.patience:
             self._change(trainer, event.step, free)
         else:
-            self.fastest[self.threads] = min(now, fastest)
+            self.fastest[self.threads] = now if fastest is None else min(now, fastest)
 
-    def close(self, trainer: Trainer) -> None:
-        """Leave the process as many threads as it had."""
-        self.use(self.at_start)
+    def restore(self) -> None:
+        """Give the process as many threads as it had: not at the end of `fit`, after which a run evaluates."""
+        self.use(self.before)
 
     def _free_cores(self) -> int:
         now = self.measure()

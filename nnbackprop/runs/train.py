@@ -15,7 +15,6 @@ from nnbackprop._files import remove
 from nnbackprop._system_info import CpuTimes, cores, load_of_others, load_warning, threads, use_threads
 from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.errors import DivergedError, UsageError
-from nnbackprop.training.batch_schedule import steps_per_epoch
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
 from nnbackprop.training.trainer import Trainer
 
@@ -92,6 +91,11 @@ class Run:
         self.folder.write_json("summary.json", summary)
         return summary
 
+    def close(self) -> None:
+        """Give the process as many threads as it had before the run."""
+        if self.threads is not None:
+            self.threads.restore()
+
     def remarks(self) -> dict[str, str]:
         """What the header says of the machine: what slows the run down, and a faster library that is installed."""
         backend, found = self.trainer.backend, {}
@@ -111,10 +115,9 @@ class Run:
         t, samples = self.trainer, len(self.data.train)
         if t.dtype not in ("float32", "float64"):  # of others nothing was measured
             return None
-        batch = min(t.batch_size or samples, samples)
-        steps = steps_per_epoch(samples, batch) * t.epochs - t.progress.step
+        steps = build.steps_per_epoch(self.config, samples) * t.epochs - t.progress.step
         layers = t.network.summary(t.sample_shape, t.params_dtype)
-        return jax_remark(layers, batch, steps, cores())
+        return jax_remark(layers, build.batch_size(self.config, samples), steps, cores())
 
     def _begin_folder(self) -> None:
         for outdated in ("summary.json", "doctor.json"):
@@ -156,7 +159,9 @@ def start(config: Config) -> Iterator[Run]:
     try:
         with folder.lock():
             checkpoints = CheckpointManager(folder.checkpoints, config.keep)
-            yield Run(config, folder, data, trainer, EarlyStopping(config.patience), checkpoints, began)
+            run = Run(config, folder, data, trainer, EarlyStopping(config.patience), checkpoints, began)
+            with contextlib.closing(run):
+                yield run
     finally:
         if not folder.has_progress:
             shutil.rmtree(folder.path, ignore_errors=True)
@@ -169,8 +174,8 @@ def resume(run: str, overrides: Mapping[str, Any], runs_dir: Path, notify: Notif
     `overrides` may change how long and where it goes on, not what is trained.
     """
     folder = RunDir.open(runs_dir, run)
-    with folder.lock():
-        yield _resumed(folder, overrides, notify)
+    with folder.lock(), contextlib.closing(_resumed(folder, overrides, notify)) as resumed:
+        yield resumed
 
 
 def first_trainer(config: Config, backend: Backend, data: DataSplits) -> Trainer:

@@ -14,6 +14,7 @@ from nnbackprop.runs import config as configuration
 from nnbackprop.runs.callbacks import JsonlLogger
 from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.runs.threads import ThreadControl, thread_control
+from nnbackprop.runs.train import start
 from nnbackprop.training.callbacks import ChunkEnd
 from tests.support.small_runs import clouds, make_trainer
 
@@ -120,7 +121,7 @@ def test_threads_that_are_asked_for_never_change(
     assert (control is not None) == controlled
     if control is not None:
         assert threads() == control.threads
-        control.close(make_trainer())
+        control.restore()
     assert threads() == before
 
 
@@ -129,3 +130,28 @@ def test_rows_of_an_epoch_have_the_threads_it_ended_with(tmp_path: Path) -> None
     control = ThreadControl(CpuTimes(0.0, 0.0, 0.0), 4, lambda: CpuTimes(1.0, 2.0, 0.0), lambda threads: None)
     make_trainer(epochs=2, callbacks=[control, JsonlLogger(folder, control)]).fit(clouds())
     assert [json.loads(line)["threads"] for line in folder.metrics.read_text().splitlines()] == [2, 2]
+
+
+def test_threads_stay_where_they_are_between_the_fits_of_a_run() -> None:
+    """After a divergence a run calls `fit` again, and after `fit` it evaluates."""
+    used: list[int] = []
+    control = ThreadControl(CpuTimes(0.0, 0.0, 0.0), 4, lambda: CpuTimes(1.0, 2.0, 0.0), used.append)
+    trainer = make_trainer(epochs=1, callbacks=[control])
+    trainer.fit(clouds())
+    trainer.epochs = 2
+    trainer.fit(clouds())
+    assert used == [2]
+
+
+def test_a_process_has_the_threads_it_had_once_its_run_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    config = configuration.resolve("weight-height", {"runs_dir": str(tmp_path), "backend": "numpy"})
+    before = threads()
+    with start(config) as run:
+        assert run.threads is not None
+        run.threads.use(before + 1)
+        assert threads() == before + 1
+    assert threads() == before
