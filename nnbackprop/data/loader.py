@@ -17,9 +17,9 @@ Array = Any
 T = TypeVar("T")
 
 RESIDENT_FRACTION = 1 / 4  # of the free memory of a device that a resident set may take
+RESIDENT_BYTES = 2**30  # or that many bytes, if the library does not say how much is free
 STREAMED_BYTES = 2**24  # of a chunk that streams; up to four are under way at once
 SAMPLES = "inputs", "targets", "weights"
-RESIDENT_BYTES = 2**30  # or less than this, if the library does not say how much is free
 
 
 class DataLoader:

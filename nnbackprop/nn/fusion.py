@@ -5,8 +5,8 @@ For a backend on which a small step takes as long as the launches of its kernels
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from backends import Array, Backend
@@ -43,7 +43,7 @@ class FusedSequential(Sequential):
         The cache of fused layers stands in the place of the first one's.
         """
         caches: list[Any] = [None] * len(self.layers)
-        for i, last, layer in self._fused():
+        for i, last, layer in self._fused:
             if i == 0 and self._dropout_at_input and key and key.masks:
                 caches[0] = key.masks["0"]
             else:
@@ -56,7 +56,7 @@ class FusedSequential(Sequential):
         """As `Sequential.backward`."""
         stop = 0 if need_dx else first_trained(params)
         grads = list(params)
-        for i, _, layer in reversed(list(self._fused())):
+        for i, _, layer in reversed(self._fused):
             if i >= stop:
                 dy, grads[i] = layer.backward(xp, params[i], caches[i], dy, need_dx or i > stop)
         return (dy if need_dx else None), tuple(grads)
@@ -65,20 +65,20 @@ class FusedSequential(Sequential):
     def _dropout_at_input(self) -> bool:
         return type(self.layers[0]) is Dropout
 
-    def _fused(self) -> Iterator[tuple[int, int, Any]]:
+    @cached_property
+    def _fused(self) -> tuple[tuple[int, int, Any], ...]:
         """The layers to compute, each with the indices of the first and the last that it stands for."""
-        i = 0
+        i, fused = 0, list[tuple[int, int, Any]]()
         while i < len(self.layers):
             dense, relu, dropout = (*self.layers[i:], None, None)[:3]
             if type(dense) is not Dense or not dense.bias or type(relu) is not ReLU:
-                yield i, i, dense
-                i += 1
+                fused.append((i, i, dense))
             elif type(dropout) is Dropout:
-                yield i, i + 2, DenseReLU(dense, dropout)
-                i += 3
+                fused.append((i, i + 2, DenseReLU(dense, dropout)))
             else:
-                yield i, i + 1, DenseReLU(dense)
-                i += 2
+                fused.append((i, i + 1, DenseReLU(dense)))
+            i = fused[-1][1] + 1
+        return tuple(fused)
 
 
 @dataclass(frozen=True)

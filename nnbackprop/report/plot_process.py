@@ -43,9 +43,9 @@ class Mistakes:
     @classmethod
     def of(cls, data: Dataset, predicted: np.ndarray, probabilities: np.ndarray) -> Mistakes:
         """Of images with `predicted` classes (n,) and `probabilities` (n, k), or (n, 1) of class 1."""
-        columns = probabilities.shape[1]
-        chosen = probabilities[np.arange(len(predicted)), predicted if columns > 1 else 0]
-        confidence = np.where(predicted == 0, 1 - chosen, chosen) if columns == 1 else chosen
+        from .tables import by_class  # rich, which the process that draws does without
+
+        confidence = by_class(probabilities)[np.arange(len(predicted)), predicted]
         wrong = np.flatnonzero(predicted != data.targets)
         order = wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_MISTAKES]
         images = np.reshape(data.inputs[order], (len(order), *(data.image_shape or ())))
