@@ -88,7 +88,7 @@ class Case:
 
 
 def small(library: str, *further: str, epochs: int = 3) -> Words:
-    """784-128-64-10 with the ReLU, dropout and SGD of mnist-original; 34 steps an epoch, the last of fewer samples."""
+    """784-128-64-10 with the settings of mnist-original; 34 steps an epoch, the last of fewer samples."""
     layers = ("--hidden", "128", "64", "--data", "mnist-20x20")
     return ("mnist-original", *layers, "--epochs", str(epochs), "--backend", library, *further)
 
