@@ -32,7 +32,28 @@ def _gives_probabilities(estimator: NNClassifier) -> bool:
 
 @dataclass(eq=False, repr=False)
 class NNClassifier(ClassifierMixin, NNEstimator):
-    """A network that tells classes apart, in the place of scikit-learn's MLPClassifier."""
+    """A network that tells classes apart: a drop-in for scikit-learn's MLPClassifier.
+
+    y is (n,), of two or more classes, or (n, k) of 0 and 1, several labels at once. The parameters of
+    MLPClassifier mean what they mean there. Besides:
+
+    activation          any word of `ACTIVATIONS` too, such as "gelu", or an `Activation`
+    solver              "adam", "sgd", or an `Optimizer`, such as nb.AdamW(weight_decay=0.01)
+    loss                "log_loss", any word of `LOSSES`, or a `Loss`, such as
+                        nb.SoftmaxCrossEntropy(label_smoothing=0.1)
+    class_weight        None, "balanced" or a dict, as in other classifiers of scikit-learn; times sample_weight
+    dropout             the share of each hidden layer's units that is dropped in training
+    normalization       None, "batch" or "layer": before each hidden activation
+    schedule            a word, such as "cosine", "one-cycle" or "warmup:500+cosine", over max_iter epochs from
+                        learning_rate_init; or a function of the step, such as nb.CosineDecay(0.01, 1000)
+    backend, device     where arrays live: "numpy", "torch", "jax", "cupy", "mlx", or "auto"; see `nb.select`
+    dtype               "float32", "float64", "float16" or "bfloat16"; None is that of X
+
+    solver="lbfgs" and max_fun are refused. After fit, besides what MLPClassifier has: validation_loss_curve_.
+
+    The L2 penalty is alpha divided by the samples of a batch, or by their weights: where batches differ, by the
+    samples of a full one, or by their mean weight.
+    """
 
     loss: Any = field(default="log_loss", kw_only=True)
     class_weight: Any = field(default=None, kw_only=True)
@@ -108,7 +129,13 @@ class NNClassifier(ClassifierMixin, NNEstimator):
 
 @dataclass(eq=False, repr=False)
 class NNRegressor(RegressorMixin, NNEstimator):
-    """A network that predicts numbers, one or several a sample, in the place of scikit-learn's MLPRegressor."""
+    """A network that predicts numbers: a drop-in for scikit-learn's MLPRegressor.
+
+    y is (n,), or (n, k) for several numbers a sample. The parameters are those of `NNClassifier`, without
+    class_weight; loss is "squared_error", any word of `LOSSES` for numbers, or a `Loss`, given by keyword.
+    loss="poisson" is refused. "squared_error" is half the sum over the k numbers; scikit-learn follows its
+    gradient too, and reports the k-th part as `loss_`.
+    """
 
     loss: Any = field(default="squared_error", kw_only=True)
 
