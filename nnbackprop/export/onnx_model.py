@@ -55,12 +55,19 @@ class OnnxModel:
     def data(self, spec: str) -> Dataset:
         """The data set `spec`, its test part if it has one, with labels that index this network's classes."""
         splits = load(spec, split=False)
-        return (splits.test or splits.train).with_classes(self.classes)
+        dataset = (splits.test or splits.train).with_classes(self.classes)
+        if dataset.sample_shape != self.sample_shape:
+            raise DataError(
+                f"{dataset.source} has samples of shape {dataset.sample_shape} and {self.path} takes "
+                f"{self.sample_shape}: name the data it was trained on."
+            )
+        return dataset
 
     def predict(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Predicted class (n,) and probabilities (n, k) of raw inputs (n, *sample_shape)."""
         inputs = check_inputs(inputs, self.sample_shape)
-        x = inputs.astype(self.dtype)
+        with np.errstate(all="ignore"):  # what is no byte is refused below
+            x = inputs.astype(self.dtype)
         if self.dtype == "uint8" and not np.array_equal(x, inputs):
             raise DataError(
                 f"{self.path} takes bytes, whole numbers in 0..255, and these inputs lie in {inputs.min():g} .. "
