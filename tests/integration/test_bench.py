@@ -87,9 +87,9 @@ def run_with(**workers: InProcess) -> Timing:
 @pytest.mark.parametrize(
     ("name", "recipe", "flags"),
     [
-        ("W1", "mnist", {}),
-        ("W1n", "mnist", {"dropout": (0.0,)}),
-        ("W1a", "mnist", {"dropout": (0.0,), "optimizer": "adam", "lr": 0.001}),
+        ("W1", "mnist-original", {}),
+        ("W1n", "mnist-original", {"dropout": (0.0,)}),
+        ("W1a", "mnist-original", {"dropout": (0.0,), "optimizer": "adam", "lr": 0.001}),
         ("W2", "ex4", {}),
         ("W3", "rashid", {}),
     ],
