@@ -146,7 +146,7 @@ def test_images_are_flattened_in_batches_of_any_size(
         (Sequential(Dense(3)), SigmoidBinaryCrossEntropy(), labelled()),
         (Sequential(Dense(1)), SigmoidBinaryCrossEntropy(), labelled(2)),
         (Sequential(Dense(3)), MeanSquaredError(), labelled()),
-        (Sequential(Dense(1), Tanh()), MeanSquaredError("mean", off=-1, on=0.5), labelled(2)),
+        (Sequential(Dense(1), Tanh()), MeanSquaredError("mean", off_value=-1, on_value=0.5), labelled(2)),
         (Sequential(Dense(3), Softmax()), MeanSquaredError(), labelled()),
     ],
     ids=str,
