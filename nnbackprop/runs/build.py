@@ -11,13 +11,13 @@ from backends import Backend
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import UsageError
-from nnbackprop.nn.initializers import initializer
+from nnbackprop.nn.initializers import parse_initializer
 from nnbackprop.nn.layers import ACTIVATIONS, BatchNorm, Dense, Dropout, Layer, LayerNorm
 from nnbackprop.nn.losses import LOSSES, Loss
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import OPTIMIZERS, Optimizer, clip_by_global_norm, clip_by_value
-from nnbackprop.optim.schedules import Schedule, schedule
+from nnbackprop.optim.schedules import Schedule, parse_schedule
 from nnbackprop.training import batch_schedule
 from nnbackprop.training.step import Clip, Objective
 from nnbackprop.training.trainer import Trainer
@@ -47,14 +47,13 @@ def network(config: Config, n_outputs: int) -> Sequential:
 def _layers(config: Config, n_outputs: int) -> Iterator[Layer]:
     hidden_activation = _by_name(ACTIVATIONS, config.activation, "activation")
     output_activation = _by_name(ACTIVATIONS, config.output_activation, "output-activation")
-    weights = initializer(config.init)
-    dense = partial(Dense, weights=weights) if config.bias else partial(Dense, weights=weights, bias=None)
+    dense = partial(Dense, weight_init=parse_initializer(config.init), bias=config.bias)
     input_rate, *hidden_rates = dropout_rates(config)
     if input_rate:
         yield Dropout(input_rate)
     for units, rate in zip(config.hidden, hidden_rates, strict=True):
         layer = dense(units)
-        yield replace(layer, bias=None) if config.norm == "batch" else layer  # its mean takes a bias off again
+        yield replace(layer, bias=False) if config.norm == "batch" else layer  # its mean takes a bias off again
         if config.norm is not None:
             yield NORMS[config.norm]()
         yield hidden_activation()
@@ -83,7 +82,7 @@ def loss(config: Config) -> Loss:
     loss_class = _by_name(LOSSES, config.loss, "loss")
     options: dict[str, float] = {}
     if config.target_values != (0, 1) and config.loss != "softmax-cross-entropy":
-        options |= dict(zip(("off", "on"), config.target_values, strict=True))
+        options |= dict(zip(("off_value", "on_value"), config.target_values, strict=True))
     if config.label_smoothing:
         options["label_smoothing"] = config.label_smoothing
     try:
@@ -116,8 +115,8 @@ def check(config: Config) -> None:
     """UsageError for names that are not known and settings that do not go together, before any data is read."""
     if config.loss not in ("mse", "half-mse") and config.output_activation != "identity":
         raise UsageError(
-            f"--loss {config.loss} takes logits and --output-activation {config.output_activation} comes before it, "
-            "so twice: leave it at identity, or use --loss mse."
+            f"--loss {config.loss} takes logits and --output-activation {config.output_activation} comes before "
+            "it, so twice: leave it at identity, or use --loss mse."
         )
     if config.n_outputs == 1 and "softmax" in (config.output_activation, config.loss.partition("-")[0]):
         raise UsageError(
@@ -198,7 +197,7 @@ def steps_per_epoch(config: Config, samples: int) -> int:
 def learning_rate(config: Config, samples: int) -> Schedule:
     """The schedule over all steps of a run on `samples` training samples."""
     steps = steps_per_epoch(config, samples)
-    return schedule(config.schedule, config.lr, (config.schedule_epochs or config.epochs) * steps, steps)
+    return parse_schedule(config.schedule, config.lr, (config.schedule_epochs or config.epochs) * steps, steps)
 
 
 def objective(config: Config, n_outputs: int) -> Objective:
