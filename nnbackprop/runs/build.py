@@ -83,7 +83,7 @@ def loss(config: Config) -> Loss:
     kind = pick(LOSSES, config.loss, "loss")
     options: dict[str, float] = {}
     if config.targets != (0, 1) and config.loss != "softmax-cross-entropy":
-        options |= dict(zip(("off", "on"), config.targets, strict=True))
+        options |= dict(zip(("off_value", "on_value"), config.targets, strict=True))
     if config.label_smoothing:
         options["label_smoothing"] = config.label_smoothing
     try:
