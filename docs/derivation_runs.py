@@ -47,7 +47,7 @@ class Net:
 
     def gradients(self, who: slice) -> dict[str, float]:
         """The nine derivatives of the mean loss of some people, by the package."""
-        return read(self.objective.gradients(XP, self.params, self.x[who], self.t[who], None).grads)
+        return read(self.objective.value_and_grad(XP, self.params, self.x[who], self.t[who], None).grads)
 
     def measured(self, who: slice, step: float = 1e-5) -> dict[str, float]:
         """The nine slopes by central differences."""
@@ -211,7 +211,7 @@ def step_errors() -> dict[str, np.ndarray]:
         moved = ({**params[0], "W": at}, *params[1:])
         return float(objective.value(XP, moved, x, some.targets)[0])
 
-    g = objective.gradients(XP, params, x, some.targets, None).grads[0]["W"]
+    g = objective.value_and_grad(XP, params, x, some.targets, None).grads[0]["W"]
     directions = np.random.default_rng(0).choice((-1.0, 1.0), (8, *W.shape))
     rows = [measure(value, W, v, float(np.sum(g * v))) for v in directions]
     scale = np.sqrt(np.mean([exact**2 for _, exact in rows]))

@@ -73,7 +73,7 @@ class DataLoader:
         """Each chunk's arrays on the device, to be used before the next is asked for; streamed ones come ahead."""
         if not self.resident:
             return self.backend.prefetch(chunks)
-        return ((label, tree_map(self.backend.asarray, xs)) for label, xs in chunks)
+        return ((label, tree_map(self.backend.asarray, arrays)) for label, arrays in chunks)
 
 
 def get_batch(xp: Any, data: Tree, batch: Tree) -> tuple[Array, Array, Array | None]:

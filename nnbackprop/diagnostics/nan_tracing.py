@@ -71,7 +71,7 @@ def trace_nan(trainer: Trainer, error: DivergedError) -> NotFinite:
 
 def _replay(trainer: Trainer, first: int, last: int) -> NotFinite | None:
     """The steps from `first`, where the snapshot was taken, to `last`; None if all is finite."""
-    step, data, state = trainer.step, trainer.loader.data, trainer.snapshot.copy()
+    step, data, state = trainer.train_step, trainer.loader.data, trainer.snapshot.copy()
     for number, x in enumerate(islice(trainer.steps_since_snapshot(), last - first), start=first + 1):
         found = _first(step.xp, _before_update(step, state["params"], data, x))
         if not found:
@@ -104,10 +104,10 @@ def _before_update(step: TrainStep, params: Params, data: Tree, x: Tree) -> Iter
     """The arrays of a step in the order in which they are computed."""
     yield from _parameters(step, params, "before the step")
     xp, objective = step.xp, step.objective
-    for row0, *microbatch in step.split(data, x):
+    for first_row, *microbatch in step.split(data, x):
         inputs, targets, weights = get_batch(xp, *microbatch)
         yield ("inputs", "a value of the inputs", None), inputs
-        trace = objective.network.trace(xp, params, inputs, RngKey(step.seed, x["step"], row0))
+        trace = objective.network.trace(xp, params, inputs, RngKey(step.seed, x["step"], first_row))
         for layer in trace.layers:
             yield ("output", f"the output of layer {layer.name}", layer.name), layer.y
         J, dy = objective.loss(xp, trace.y, objective.loss.encode(xp, trace.y, targets), weights)

@@ -11,13 +11,13 @@ from backends import Backend
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import UsageError
-from nnbackprop.nn.initializers import initializer
+from nnbackprop.nn.initializers import parse_initializer
 from nnbackprop.nn.layers import ACTIVATIONS, BatchNorm, Dense, Dropout, Layer, LayerNorm
 from nnbackprop.nn.losses import LOSSES, Loss
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import OPTIMIZERS, Optimizer, clip_by_global_norm, clip_by_value
-from nnbackprop.optim.schedules import Schedule, schedule
+from nnbackprop.optim.schedules import Schedule, parse_schedule
 from nnbackprop.training import batch_schedule
 from nnbackprop.training.step import Clip, Objective
 from nnbackprop.training.trainer import Trainer
@@ -48,14 +48,13 @@ def network(config: Config, outputs: int) -> Sequential:
 def _layers(config: Config, outputs: int) -> Iterator[Layer]:
     activation = pick(ACTIVATIONS, config.activation, "activation")
     output = pick(ACTIVATIONS, config.output, "output")
-    weights = initializer(config.init)
-    dense = partial(Dense, weights=weights) if config.bias else partial(Dense, weights=weights, bias=None)
+    dense = partial(Dense, weight_init=parse_initializer(config.init), bias=config.bias)
     of_input, *of_hidden = dropout_rates(config)
     if of_input:
         yield Dropout(of_input)
     for units, rate in zip(config.hidden, of_hidden, strict=True):
         layer = dense(units)
-        yield replace(layer, bias=None) if config.norm == "batch" else layer  # its mean takes a bias off again
+        yield replace(layer, bias=False) if config.norm == "batch" else layer  # its mean takes a bias off again
         if config.norm is not None:
             yield NORMS[config.norm]()
         yield activation()
@@ -84,7 +83,7 @@ def loss(config: Config) -> Loss:
     kind = pick(LOSSES, config.loss, "loss")
     options: dict[str, float] = {}
     if config.targets != (0, 1) and config.loss != "softmax-cross-entropy":
-        options |= dict(zip(("off", "on"), config.targets, strict=True))
+        options |= dict(zip(("off_value", "on_value"), config.targets, strict=True))
     if config.label_smoothing:
         options["label_smoothing"] = config.label_smoothing
     try:
@@ -194,7 +193,7 @@ def steps_per_epoch(config: Config, samples: int) -> int:
 def learning_rate(config: Config, samples: int) -> Schedule:
     """The schedule over all steps of a run on `samples` training samples."""
     steps = steps_per_epoch(config, samples)
-    return schedule(config.schedule, config.lr, (config.schedule_epochs or config.epochs) * steps, steps)
+    return parse_schedule(config.schedule, config.lr, (config.schedule_epochs or config.epochs) * steps, steps)
 
 
 def objective(config: Config, outputs: int) -> Objective:

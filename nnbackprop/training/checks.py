@@ -13,7 +13,7 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import DataError, InitialValueError, ShapeError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss
-from nnbackprop.nn.mixed_precision import LOSS_SCALES
+from nnbackprop.nn.mixed_precision import HALF_DTYPES
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.nn.trace import LayerSummary
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 LONGEST_CHUNK = 1024
-DTYPES = ("float32", "float64", *LOSS_SCALES)
+DTYPES = ("float32", "float64", *HALF_DTYPES)
 
 
 def check_options(trainer: Trainer) -> None:

@@ -86,7 +86,7 @@ class Evaluator:
         parts = []
         for at, x in enumerate(self._batches(inputs, inputs.shape[1:])):
             t = self.backend.asarray(targets[at * ROWS : (at + 1) * ROWS])
-            dx = self.objective.gradients(self.backend.xp, params, x, t, None, need_dx=True).dx
+            dx = self.objective.value_and_grad(self.backend.xp, params, x, t, None, need_dx=True).dx
             parts.append(self.backend.to_numpy(dx) * x.shape[0])
         return np.concatenate(parts) * self.scaling.scale.astype(self.dtype)
 

@@ -51,7 +51,7 @@ def retry_in_microbatches(trainer: Trainer, chunk: Chunk) -> tuple[TrainStep, Tr
 
     OutOfMemoryError if not even microbatches of one sample fit.
     """
-    t, step, state, data = trainer, trainer.step, None, trainer.loader.data
+    t, step, state, data = trainer, trainer.train_step, None, trainer.loader.data
     while step.microbatches < t.batch_schedule.batch_size:
         step = replace(step, microbatches=2 * step.microbatches)
         t.backend.empty_cache()

@@ -29,7 +29,7 @@ class Clip(Protocol):
         """Clipped gradients."""
 
 
-class Gradients(NamedTuple):
+class ValueAndGrad(NamedTuple):
     """What one pass forward and back gives: J, the outputs y, dJ/dx or None, dJ/dparams, the layers' caches."""
 
     J: Array
@@ -55,7 +55,7 @@ class Objective:
         J, _ = self.loss(xp, y, self.loss.encode(xp, y, targets), weights)
         return self.penalised(xp, params, J), y
 
-    def gradients(
+    def value_and_grad(
         self,
         xp: Any,
         params: Params,
@@ -64,14 +64,14 @@ class Objective:
         key: RngKey | None,
         weights: Array | None = None,
         need_dx: bool = False,
-    ) -> Gradients:
+    ) -> ValueAndGrad:
         """J and its gradients (derivation, D29), in training mode where a key is given."""
         y, caches = self.network.forward(xp, params, x, key)
         J, dy = self.loss(xp, y, self.loss.encode(xp, y, targets), weights)
         dx, grads = self.network.backward(xp, params, caches, dy, need_dx)
         if self.penalty:
-            grads = self.penalty.gradients(xp, self.network, params, grads)
-        return Gradients(self.penalised(xp, params, J), y, dx, grads, caches)
+            grads = self.penalty.add_gradients(xp, self.network, params, grads)
+        return ValueAndGrad(self.penalised(xp, params, J), y, dx, grads, caches)
 
     def penalised(self, xp: Any, params: Params, J: Array) -> Array:
         """The loss of the batch plus the penalty on the weights (derivation, D28)."""
@@ -141,11 +141,11 @@ class TrainStep:
         xp, params, sums, grads = self.xp, state["params"], state["sums"], None
         parts = self.split(data, batch)
         total = None if len(parts) == 1 else total_weight(xp, data, batch)
-        for row0, *part in parts:
+        for first_row, *part in parts:
             inputs, targets, weights = get_batch(xp, *part)
             # masks depend on the row of the whole batch
-            key = RngKey(self.seed, batch["step"], row0, masks=part[1].get("masks"))
-            J, y, _, g, caches = self.objective.gradients(xp, params, inputs, targets, key, weights)
+            key = RngKey(self.seed, batch["step"], first_row, precomputed_masks=part[1].get("masks"))
+            J, y, _, g, caches = self.objective.value_and_grad(xp, params, inputs, targets, key, weights)
             sums = add_batch(xp, self.metrics, sums, J, y, targets, weights)
             if self.objective.network.has_buffers:
                 params = replace_buffers(params, self.objective.network.new_buffers(xp, params, caches))

@@ -20,7 +20,7 @@ from nnbackprop.nn.fusion import fuse_layers
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss
 from nnbackprop.nn.metrics import Metrics, metrics_for
-from nnbackprop.nn.mixed_precision import LOSS_SCALES, MixedPrecision
+from nnbackprop.nn.mixed_precision import HALF_DTYPES, MixedPrecision
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Optimizer
@@ -77,6 +77,7 @@ class Trainer:
         self.layers: tuple[LayerRow, ...] = ()
         self.sample_shape: tuple[int, ...] = ()
         self.classes: tuple[str, ...] = ()
+        self.input_dtype = ""
         self.state: Tree = None
         self.progress = Progress()
         self.history: list[EpochEnd] = []
@@ -87,12 +88,12 @@ class Trainer:
         objective = Objective(self.network, self.loss, self.penalty)
         self.metrics = metrics
         self.evaluator = Evaluator(self.backend, objective, metrics, self.scaling, self.params_dtype)
-        if self.dtype in LOSS_SCALES:
+        if self.dtype in HALF_DTYPES:
             network: Sequential = MixedPrecision(self.network, self.dtype, self.backend)
         else:
             network = fuse_layers(self.network, self.backend)
         objective = replace(objective, network=network)
-        self.step = TrainStep(self.backend.xp, objective, self.optimizer, metrics, self.clip, self.seed)
+        self.train_step = TrainStep(self.backend.xp, objective, self.optimizer, metrics, self.clip, self.seed)
         self.snapshot = Snapshot(self.backend.xp)
         self._loaders: dict[str, DataLoader] = {}  # of the parts that the last `fit` trains on and evaluates
         self._batch_schedule: BatchSchedule | None = None
@@ -130,9 +131,10 @@ class Trainer:
         check_initial(self.network, params, self.params_dtype)
         self.scaling.check(train, self.params_dtype)
         self.sample_shape, self.classes = train.sample_shape, train.classes
+        self.input_dtype = str(train.inputs.dtype)
         if (metrics := metrics_for(self.loss, train.targets)) != self.metrics:
             self._compile(metrics)
-        self.state = self.step.init(tree_map(self.backend.asarray, params), train.weights is not None)
+        self.state = self.train_step.init(tree_map(self.backend.asarray, params), train.weights is not None)
 
     def fit(
         self, train: Dataset, validation: Dataset | None = None, test: Dataset | None = None
@@ -197,7 +199,9 @@ class Trainer:
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on where `saved` was taken; the trainer must have been built. Rows of later epochs are forgotten."""
         restored = {name: tree_map(self.backend.asarray, saved[name]) for name in ("params", "optimizer")}
-        self._go_back(self.step.reset_sums({**self.state, **restored}), Progress.from_dict(saved["progress"]))
+        self._go_back(
+            self.train_step.reset_sums({**self.state, **restored}), Progress.from_dict(saved["progress"])
+        )
 
     def steps_since_snapshot(self) -> Iterator[Tree]:
         """The single steps from `snapshot` on, as they were made."""
@@ -206,7 +210,7 @@ class Trainer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Options and state, on the host; data and compiled steps are left out."""
-        left_out = ("evaluator", "step", "snapshot", "_loaders", "_batch_schedule")
+        left_out = ("evaluator", "train_step", "snapshot", "_loaders", "_batch_schedule")
         kept = {name: value for name, value in vars(self).items() if name not in left_out}
         return {**kept, "state": self.state and tree_map(self.backend.to_numpy, self.state)}
 
@@ -260,11 +264,11 @@ class Trainer:
             state, self.state = self.state, None  # donated
             try:
                 with contextlib.suppress(MemoryError):
-                    step, data = self.step, self.loader.data
+                    step, data = self.train_step, self.loader.data
                     self.state = self.backend.scan(step, state, data, chunk.batches, last=step.with_norms)
                 state = None
                 if self.state is None:
-                    self.step, self.state = retry_in_microbatches(self, chunk)
+                    self.train_step, self.state = retry_in_microbatches(self, chunk)
             except BaseException:  # such as Ctrl-C in a notebook
                 self._go_back(self.snapshot.state, self.snapshot.progress)
                 raise
@@ -286,11 +290,11 @@ class Trainer:
     def _end_chunk(self, chunk: Chunk, begin: float) -> None:
         p, (steps, samples, _) = self.progress, chunk
         with np.errstate(all="ignore"):  # an overflow is reported below
-            read = self.backend.to_numpy(self.step.pack_metrics(self.state))  # the only wait for the device
-        finite, sums, norms = self.step.unpack_metrics(read, self.state)
+            read = self.backend.to_numpy(self.train_step.pack_metrics(self.state))  # the only wait for the device
+        finite, sums, norms = self.train_step.unpack_metrics(read, self.state)
         if not finite:
             raise DivergedError.at_step(p.step + steps)
-        self.state = self.step.reset_sums(self.state)
+        self.state = self.train_step.reset_sums(self.state)
         seconds = time.perf_counter() - begin
         p.add_chunk(steps, samples, seconds, sums, norms)
         weight = sums.get("weight", samples) or 1.0  # a chunk whose samples all weigh 0

@@ -104,7 +104,7 @@ class Scaled(SoftmaxCrossEntropy):
 
 
 def hidden(*between: Layer, weights: Any = He(), outputs: int = 4) -> tuple[Layer, ...]:  # noqa: B008 (frozen)
-    return (Dense(16, weights=weights), ReLU(), *between, Dense(outputs, weights=weights))
+    return (Dense(16, weight_init=weights), ReLU(), *between, Dense(outputs, weight_init=weights))
 
 
 def stack(depth: int, activation: Layer, *dense: Any) -> tuple[Layer, ...]:
@@ -133,14 +133,14 @@ def test_the_recipes_are_healthy_from_any_seed(recipe: str) -> None:
     ("layers", "loss"),
     [
         ((Dense(4),), None),
-        ((Dense(4, weights=Zeros()),), None),  # right where there is no hidden layer
+        ((Dense(4, weight_init=Zeros()),), None),  # right where there is no hidden layer
         ((Dense(30), ReLU(), Dense(20), ReLU(), Dense(4)), None),
         (stack(8, ReLU(), 32), None),
         (stack(5, Tanh(), 32, Glorot("uniform")), None),
         (stack(4, Sigmoid(), 32, Glorot("normal")), None),
         (stack(1, Sigmoid(), 16, Normal(1.0)), None),
         (stack(1, Tanh(), 16, Normal(0.05)), None),
-        ((Dense(16, weights=He()), Residual(Dense(16), ReLU()), Dense(4)), None),
+        ((Dense(16, weight_init=He()), Residual(Dense(16), ReLU()), Dense(4)), None),
         (hidden(), MeanSquaredError()),
         (hidden(), MeanSquaredError("mean")),
         (hidden(), SigmoidBinaryCrossEntropy()),

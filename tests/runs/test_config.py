@@ -205,7 +205,7 @@ def test_a_recipes_dropout_is_fitted_to_other_hidden_layers_and_the_header_says_
 def test_the_rashid_recipe_has_no_biases() -> None:
     layers = build.network(resolve("rashid", {}), 10).layers
     assert [type(layer) for layer in layers] == [Dense, Sigmoid, Dense, Sigmoid]
-    assert all(layer.bias is None for layer in layers if isinstance(layer, Dense))
+    assert all(not layer.bias for layer in layers if isinstance(layer, Dense))
 
 
 @pytest.mark.parametrize(

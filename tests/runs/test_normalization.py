@@ -26,7 +26,7 @@ NORMS = {"batch": BatchNorm, "layer": LayerNorm}
 
 
 def normalized(norm: str, backend: Backend | None = None, **options: object) -> Trainer:
-    network = Sequential(Dense(8, bias=None), NORMS[norm](), Tanh(), Dropout(0.3), Dense(3))
+    network = Sequential(Dense(8, bias=False), NORMS[norm](), Tanh(), Dropout(0.3), Dense(3))
     return make_trainer(backend, network=network, **options)
 
 
@@ -71,10 +71,10 @@ def test_batch_normalization_in_microbatches_takes_the_statistics_of_each(microb
     """Of two samples at least: no microbatch has a single one, whatever the batch."""
     trainer = normalized("batch")
     trainer.initialize(clouds())
-    trainer.step = replace(trainer.step, microbatches=microbatches)
+    trainer.train_step = replace(trainer.train_step, microbatches=microbatches)
     trainer.fit(clouds())
     x = next(trainer.batch_schedule.steps(1, 0, 0))
-    bounds = [begin for begin, *_ in trainer.step.split(trainer.loader.data, x)] + [16]
+    bounds = [begin for begin, *_ in trainer.train_step.split(trainer.loader.data, x)] + [16]
     assert min(np.diff(bounds)) >= 2
     assert len(bounds) - 1 == min(microbatches, 8)
 
@@ -166,4 +166,4 @@ def test_a_layer_before_batch_normalization_has_no_bias() -> None:
     """It would be taken off with the mean."""
     for norm, biases in (("batch", [False, False, True]), ("layer", [True, True, True])):
         layers = build.network(config.resolve("mnist", {"norm": norm}), 10).layers
-        assert [layer.bias is not None for layer in layers if isinstance(layer, Dense)] == biases
+        assert [layer.bias for layer in layers if isinstance(layer, Dense)] == biases

@@ -74,7 +74,7 @@ class Steps:
         self.trainer = Trainer(net, SoftmaxCrossEntropy(), optimizer, 0.01, backend=backend, batch_size=batch)
         self.trainer.initialize(data)
         self.loader = DataLoader(backend, data, self.trainer.scaling, "float32")
-        self.batch, self.state, self.step = batch, self.trainer.state, self.trainer.step
+        self.batch, self.state, self.step = batch, self.trainer.state, self.trainer.train_step
         self.run(2)
         self.xp.calls.clear()
         self.xp.products.clear()

@@ -156,7 +156,7 @@ def test_gradient_norms_are_those_of_the_last_step() -> None:
     params = tree_map(lambda a: b.xp.asarray(a, copy=True), trainer.params)
     trainer.fit(data)
     x, t = b.asarray(data.inputs), b.asarray(data.targets)
-    grads = trainer.step.objective.gradients(b.xp, params, x, t, None).grads
+    grads = trainer.train_step.objective.value_and_grad(b.xp, params, x, t, None).grads
     norm = math.sqrt(sum(float(np.sum(b.to_numpy(g) ** 2)) for g in leaves(grads)))
     assert recorder.of(EpochEnd)[0].gradient_norms == {"dense1": pytest.approx(norm, rel=1e-12)}
 

@@ -101,7 +101,7 @@ class Monitor(Callback):
                     trainer.message("memory ran out in a measurement of the monitor: it makes no more of them")
 
     def _measure(self, trainer: Trainer, xs: Tree, step: int, state: Tree) -> None:
-        dataset, train_step = trainer.loader.dataset, trainer.step
+        dataset, train_step = trainer.loader.dataset, trainer.train_step
         if self._batch is None:
             self._batch = probe_batch(trainer.loader, SAMPLES // self._divisor)
             self._stats_step = StatsStep(

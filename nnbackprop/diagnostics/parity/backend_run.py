@@ -36,7 +36,7 @@ class TracedStep:
         xp, params, key = self.step.xp, state["params"], RngKey(self.step.seed, x["step"])
         inputs, targets, weights = get_batch(xp, data, x)
         trace = self.network.trace(xp, params, inputs, key)
-        grads = self.step.objective.gradients(xp, params, inputs, targets, key, weights).grads
+        grads = self.step.objective.value_and_grad(xp, params, inputs, targets, key, weights).grads
         outputs = tuple(layer.y for layer in trace.layers)
         return {**self.step(state, data, x), "outputs": outputs, "gradients": grads}
 
@@ -47,7 +47,7 @@ class BackendRun:
     def __init__(self, trainer: Trainer, train: Dataset) -> None:
         trainer.initialize(train)
         self.backend, self.network, self.state = trainer.backend, trainer.network, trainer.state
-        self.traced_step = TracedStep(trainer.network, trainer.step)
+        self.traced_step = TracedStep(trainer.network, trainer.train_step)
         self.loader = DataLoader(self.backend, train, trainer.scaling, trainer.dtype, trainer.resident)
         lr = trainer.lr
         schedule = BatchSchedule(
