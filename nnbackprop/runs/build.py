@@ -148,7 +148,7 @@ def check(config: Config) -> None:
     loss(config)
     optimizer(config)
     penalty(config)
-    learning_rate(config, samples=10**6)
+    learning_rate(replace(config, lr=1.0) if config.lr == "auto" else config, samples=10**6)
     SaveInterval.parse(config.save_every)
 
 
@@ -196,6 +196,11 @@ def steps_per_epoch(config: Config, samples: int) -> int:
 
 def learning_rate(config: Config, samples: int) -> Schedule:
     """The schedule over all steps of a run on `samples` training samples."""
+    if config.lr == "auto":
+        raise UsageError(
+            "lr is auto, which nnbackprop train finds as a run begins: here, give --lr a number, such as one that "
+            "nnbackprop lr-find suggests."
+        )
     steps = steps_per_epoch(config, samples)
     return parse_schedule(config.schedule, config.lr, (config.schedule_epochs or config.epochs) * steps, steps)
 
@@ -235,11 +240,12 @@ def description(config: Config, recipe: Config | None = None) -> dict[str, str]:
     dropout = f", dropout {' '.join(f'{rate:g}' for rate in config.dropout)}" if any(config.dropout) else ""
     norm = "" if config.norm is None else f", {config.norm} normalization"
     schedule = "" if config.schedule == "constant" else f", {config.schedule}"
+    lr = config.lr if isinstance(config.lr, str) else f"{config.lr:g}"
     lines = {
         "recipe": config.recipe,
         "network": f"{hidden} hidden units, {config.activation}{norm}{dropout}",
         "loss": config.loss + penalties,
-        "optimizer": f"{config.optimizer}, learning rate {config.lr:g}{schedule}",
+        "optimizer": f"{config.optimizer}, learning rate {lr}{schedule}",
     }
     if recipe is not None and recipe.dropout != config.dropout:
         before, fitted = (
