@@ -188,7 +188,7 @@ class _CapturedStep:
 
 
 def prepare(step: Step, data: Tree, batches: Tree) -> Tree:
-    """`batches` with what the step can compute ahead for them all, by its `prepare(data, batches)` if it has one."""
+    """`batches` with what the step computes ahead for all of them, by its own `prepare`, if it has one."""
     return step.prepare(data, batches) if hasattr(step, "prepare") else batches
 
 
