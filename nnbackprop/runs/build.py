@@ -145,7 +145,10 @@ def check(config: Config) -> None:
         if idle:
             raise UsageError(f"--{flag} would do nothing: leave it out, or give what it goes with.")
     network(config, config.outputs or 2), loss(config), optimizer(config), penalty(config), clipping(config)
-    learning_rate(config, 10**6), SaveEvery.parse(config.save_every)
+    (
+        learning_rate(replace(config, lr=1.0) if config.lr == "auto" else config, 10**6),
+        SaveEvery.parse(config.save_every),
+    )
 
 
 def penalty(config: Config) -> WeightPenalty | None:
@@ -192,6 +195,11 @@ def steps_per_epoch(config: Config, samples: int) -> int:
 
 def learning_rate(config: Config, samples: int) -> Schedule:
     """The schedule over all steps of a run on `samples` training samples."""
+    if config.lr == "auto":
+        raise UsageError(
+            "lr is auto, which nnbackprop train finds as a run begins: here, give --lr a number, such as one that "
+            "nnbackprop lr-find suggests."
+        )
     steps = steps_per_epoch(config, samples)
     return parse_schedule(config.schedule, config.lr, (config.schedule_epochs or config.epochs) * steps, steps)
 
@@ -237,9 +245,10 @@ def description(config: Config) -> dict[str, str]:
     dropout = f", dropout {' '.join(f'{rate:g}' for rate in config.dropout)}" if any(config.dropout) else ""
     norm = "" if config.norm is None else f", {config.norm} normalization"
     schedule = "" if config.schedule == "constant" else f", {config.schedule}"
+    lr = config.lr if isinstance(config.lr, str) else f"{config.lr:g}"
     return {
         "recipe": config.recipe,
         "network": f"{hidden} hidden units, {config.activation}{norm}{dropout}",
         "loss": config.loss + penalties,
-        "optimizer": f"{config.optimizer}, learning rate {config.lr:g}{schedule}",
+        "optimizer": f"{config.optimizer}, learning rate {lr}{schedule}",
     }

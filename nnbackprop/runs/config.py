@@ -59,7 +59,10 @@ class Config:
         Units | Literal["full", "auto"],
         Setting("Common", "Samples a step; `full` is all of them, `auto` a power of two near 1/500 of them."),
     ] = 120
-    lr: Annotated[Above0, Setting("Common", "Learning rate, where the schedule begins or peaks.")] = 0.08
+    lr: Annotated[
+        Above0 | Literal["auto"],
+        Setting("Common", "Learning rate, where the schedule begins or peaks; `auto` is found by `lr-find`."),
+    ] = 0.08
     seed: Annotated[Seed, Setting("Common", "Decides weights, shuffles, splits and masks.")] = 0
     backend: Annotated[
         Literal["auto", "numpy", "cupy", "torch", "jax", "mlx"],

@@ -26,6 +26,7 @@ from .config import MAY_CHANGE, Config
 from .data_splits import DataSplits, absolute
 from .divergence_recovery import DivergenceRecovery
 from .jax_estimate import jax_remark
+from .lr_find import resolve_lr
 from .run_dir import RunDir, environment
 from .signals import stop_on_signals
 from .summary import checkpoint_info, summarise
@@ -152,7 +153,7 @@ def start(config: Config) -> Iterator[Run]:
     build.check(config)
     began, backend = CpuTimes.now(), open_backend(config)
     data = DataSplits.load(config)
-    config = replace(config, data=absolute(config.data))
+    config = resolve_lr(replace(config, data=absolute(config.data)), backend, data)
     trainer = first_trainer(config, backend, data)
     name = config.recipe if config.name is None else config.name
     folder = RunDir.create(Path(config.runs_dir), name)
