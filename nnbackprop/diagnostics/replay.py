@@ -26,7 +26,8 @@ from nnbackprop.runs.run_dir import RunDir, environment
 from nnbackprop.runs.summary import summarise
 from nnbackprop.runs.train import first_trainer, open_backend
 from nnbackprop.runs.trainer_state import best_checkpoint, check_settings, last_checkpoint, progress_of
-from nnbackprop.training.callbacks import Callback, ChunkEnd, EarlyStopping, TrainEnd
+from nnbackprop.training.callbacks import Callback, EarlyStopping
+from nnbackprop.training.events import ChunkEnd, TrainEnd
 from nnbackprop.training.progress import Progress
 from nnbackprop.training.trainer import Trainer
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from backends import BackendStatus
 from nnbackprop.diagnostics.findings import Diagnosis
 from nnbackprop.runs.config import Config
-from nnbackprop.training.callbacks import LayerRow
+from nnbackprop.training.events import LayerRow
 
 from .formatting import count, duration, metric, percent, plural, shape, size
 

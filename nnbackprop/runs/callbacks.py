@@ -11,7 +11,8 @@ from typing import Any
 
 from nnbackprop._files import append
 from nnbackprop.errors import UsageError
-from nnbackprop.training.callbacks import Callback, ChunkEnd, EarlyStopping, EpochEnd, TrainBegin, TrainEnd
+from nnbackprop.training.callbacks import Callback, EarlyStopping
+from nnbackprop.training.events import ChunkEnd, EpochEnd, TrainBegin, TrainEnd
 from nnbackprop.training.trainer import Trainer
 
 from .checkpoint import save

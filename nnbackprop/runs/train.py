@@ -214,7 +214,7 @@ def _resumed(folder: RunDir, overrides: Mapping[str, Any], notify: Notify) -> Ru
         trainer = _restored(config, backend, folder, checkpoints, early_stopping, data, notify)
     else:  # killed before its first checkpoint
         trainer = first_trainer(config, backend, data)
-    done, within = trainer.progress.epoch - 1, trainer.progress.samples > 0
+    done, within = trainer.progress.epoch - 1, trainer.progress.samples_seen > 0
     if config.epochs < done + within:
         unfinished = f", and is within epoch {done + 1}" if within else ""
         raise UsageError(

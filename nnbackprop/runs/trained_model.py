@@ -15,8 +15,8 @@ from nnbackprop.data.readers import csv, png
 from nnbackprop.errors import DataError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.metrics import accuracy, metrics_for
-from nnbackprop.training.callbacks import Score
 from nnbackprop.training.evaluator import Evaluator
+from nnbackprop.training.events import Score
 
 from . import build
 from . import checkpoint as checkpoints

@@ -68,9 +68,9 @@ def restore(trainer: Trainer, early_stopping: EarlyStopping, train: Dataset, las
     """Put a trainer where `last` was taken, the best weights so far with it."""
     progress = progress_of(last)
     so_far = _typed(last.meta.get("best"), BestSoFar)
-    if progress.samples > len(train):
+    if progress.samples_seen > len(train):
         raise RunFolderError(
-            f"The checkpoint is {progress.samples} samples into an epoch, and there are {len(train)}: it was "
+            f"The checkpoint is {progress.samples_seen} samples into an epoch, and there are {len(train)}: it was "
             "written for other data. Resume from checkpoints/last.safetensors of the run's own folder."
         )
     outline = trainer.network.empty_params(train.sample_shape, trainer.params_dtype)

@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from backends import BackendStatus, Memory
 from nnbackprop.report.tables import backends_table, layer_table, prediction_table, recipes_table, summary_table
 from nnbackprop.runs.config import Config
-from nnbackprop.training.callbacks import LayerRow
+from nnbackprop.training.events import LayerRow
 
 SUMMARY: dict[str, Any] = {
     "recipe": "mnist",

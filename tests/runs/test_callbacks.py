@@ -14,7 +14,8 @@ from nnbackprop.runs.callbacks import CheckpointCallback, SaveInterval
 from nnbackprop.runs.checkpoint import load
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
 from nnbackprop.runs.run_dir import RunDir
-from nnbackprop.training.callbacks import Callback, EarlyStopping, EpochEnd, Score, TrainEnd
+from nnbackprop.training.callbacks import Callback, EarlyStopping
+from nnbackprop.training.events import EpochEnd, Score, TrainEnd
 from nnbackprop.training.trainer import Trainer
 from tests.support.small_runs import clouds, make_trainer, run_callbacks
 

@@ -61,7 +61,7 @@ def test_training_is_the_same_on_every_backend(norm: str, backend: Backend) -> N
 def test_layer_normalization_in_microbatches_has_the_gradients_of_the_batch() -> None:
     whole, parts = normalized("layer"), normalized("layer")
     parts.initialize(clouds())
-    parts.step = replace(parts.step, microbatches=4)
+    parts.train_step = replace(parts.train_step, microbatches=4)
     for trainer in (whole, parts):
         trainer.fit(clouds())
     assert_close_state(whole, parts)

@@ -15,7 +15,7 @@ from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.runs.threads import ThreadControl, thread_control
 from nnbackprop.runs.train import start
-from nnbackprop.training.callbacks import ChunkEnd
+from nnbackprop.training.events import ChunkEnd
 from tests.support.small_runs import clouds, make_trainer
 
 

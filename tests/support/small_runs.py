@@ -16,7 +16,8 @@ from nnbackprop.optim import Adam
 from nnbackprop.runs.callbacks import CheckpointCallback, JsonlLogger, SaveInterval
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
 from nnbackprop.runs.run_dir import RunDir
-from nnbackprop.training.callbacks import Callback, EarlyStopping, EpochEnd
+from nnbackprop.training.callbacks import Callback, EarlyStopping
+from nnbackprop.training.events import EpochEnd
 from nnbackprop.training.trainer import Trainer
 
 
