@@ -48,7 +48,7 @@ def train(
         finally:
             if monitored.diagnosis and monitored.diagnosis.findings:
                 out.print(diagnosis_report(monitored.diagnosis))
-        path = escape(str(run.folder.path))
+        path = escape(str(run.run_dir.path))
         if summary is None:
             out.print(f"Interrupted and saved. Go on with: nnbackprop train --resume {path}", soft_wrap=True)
             return 128 + run.signal

@@ -6,7 +6,7 @@ import math
 from importlib.metadata import version
 from typing import Any
 
-from msgspec import structs
+from msgspec import to_builtins
 
 from nnbackprop.errors import DivergedError
 from nnbackprop.training.callbacks import EarlyStopping
@@ -25,12 +25,12 @@ def checkpoint_info(config: Config, data: DataSplits) -> dict[str, Any]:
         fingerprint=data.fingerprint,
         features=train.features,
         classes=train.classes,
-        highest=float(train.inputs.max()),
+        max_input=float(train.inputs.max()),
         image_shape=train.image_shape,
         settings=config.fixed_settings,
         input_dtype=str(train.inputs.dtype),
     )
-    return structs.asdict(info)
+    return to_builtins(info)
 
 
 def summarise(config: Config, trainer: Trainer, early_stopping: EarlyStopping, data: DataSplits) -> dict[str, Any]:

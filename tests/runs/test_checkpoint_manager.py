@@ -110,7 +110,7 @@ def test_where_none_is_sound_each_is_named(tmp_path: Path) -> None:
     paths = [manager.last, *manager.older()]
     for path in paths:
         damage(path)
-    with pytest.raises(RunFolderError, match=r"^No checkpoint is sound\.") as error:
+    with pytest.raises(RunFolderError, match=r"^All checkpoints are damaged\.") as error:
         manager.newest()
     assert error.value.exit_code == 5
     assert all(str(error.value).count(f"{path} cannot be used") == 1 for path in paths)
