@@ -25,7 +25,7 @@ from rich.markdown import Markdown
 
 from nnbackprop._files import write_atomically
 from nnbackprop._system_info import CpuTimes, cores
-from nnbackprop.runs.config import resolve
+from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.runs.threads import thread_control
 from nnbackprop.runs.train import first_trainer, open_backend

@@ -18,7 +18,7 @@ from nnbackprop.training.progress import Progress
 from nnbackprop.training.trainer import Trainer
 
 from .checkpoint import Checkpoint, fill, flatten
-from .config import Config, with_renamed_values
+from .config import Config, with_present_names
 
 T = TypeVar("T")
 Count = Annotated[int, Meta(ge=0)]
@@ -98,7 +98,7 @@ def progress_of(checkpoint: Checkpoint) -> Progress:
 
 def check_settings(checkpoint: Checkpoint, settings: Mapping[str, Any], path: Path, source: Path) -> None:
     """RunFolderError unless the checkpoint at `path` was trained with `settings`, which `source` holds."""
-    saved = with_renamed_values(info_of(checkpoint).settings)
+    saved = with_present_names(info_of(checkpoint).settings)
     then = Config().fixed_settings | saved  # a setting added since has its default
     for name, value in settings.items():
         if then[name] != value:

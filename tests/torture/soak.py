@@ -23,7 +23,8 @@ from rich.console import Console
 
 from nnbackprop.diagnostics.monitored_run import MonitoredRun
 from nnbackprop.report.progress import progress
-from nnbackprop.runs import config, train
+from nnbackprop.runs import train
+from nnbackprop.runs.config_files import resolve
 
 from . import child_run
 
@@ -73,9 +74,7 @@ def _run(number: int) -> int:
     changes = {"doctor": bool(number % 2), "resident": ("yes", "no")[number // 2 % 2], "epochs": EPOCHS // 2}
     with Path(os.devnull).open("w") as nowhere:
         shown = progress(("plain", "off")[number % 2], Console(file=nowhere), {})
-        with train.start(
-            config.resolve("mnist-original", {**child_run.SETTINGS, **changes, "name": "soak"})
-        ) as run:
+        with train.start(resolve("mnist-original", {**child_run.SETTINGS, **changes, "name": "soak"})) as run:
             MonitoredRun(run).fit([shown], _ignore)
         with train.resume("soak", {"epochs": EPOCHS}, Path("runs"), _ignore) as run:
             summary = MonitoredRun(run).fit([shown], _ignore)
