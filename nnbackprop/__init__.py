@@ -21,6 +21,8 @@ _NAMES_BY_MODULE = {
     "nnbackprop.diagnostics.gradcheck.gradcheck": "gradcheck gradcheck_function",
     "nnbackprop.diagnostics.nan_tracing": "trace_nan",
     "nnbackprop.errors": "DataError DivergedError NnbackpropError RunFolderError ShapeError UsageError",
+    "nnbackprop.export.onnx": "export_onnx",
+    "nnbackprop.export.safetensors": "export_safetensors",
     "nnbackprop.nn.initializers": "FanOutNormal Glorot He LeCun Normal Uniform Zeros",
     "nnbackprop.nn.layers": "ELU GELU BatchNorm Dense Dropout Flatten Identity LayerNorm LeakyReLU ReLU SiLU "
     "Sigmoid Softmax Softplus Tanh",
@@ -55,6 +57,8 @@ if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
         DataError as DataError, DivergedError as DivergedError, NnbackpropError as NnbackpropError,
         RunFolderError as RunFolderError, ShapeError as ShapeError, UsageError as UsageError,
     )
+    from nnbackprop.export.onnx import export_onnx as export_onnx
+    from nnbackprop.export.safetensors import export_safetensors as export_safetensors
     from nnbackprop.nn.initializers import (
         FanOutNormal as FanOutNormal, Glorot as Glorot, He as He, LeCun as LeCun, Normal as Normal,
         Uniform as Uniform, Zeros as Zeros,

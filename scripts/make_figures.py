@@ -1,8 +1,8 @@
 """Write every generated block of README.md and docs/*.md, between the marks that name it.
 
 python scripts/make_figures.py                    from what is kept in docs/*.json and benchmarks/results
-python scripts/make_figures.py --run recipes      measure or draw first: recipes, verification, reproducibility,
-                                                  derivation, chart, terminal
+python scripts/make_figures.py --run recipes      measure or draw first: recipes, seeds, verification,
+                                                  reproducibility, derivation, chart, terminal
 python scripts/make_figures.py --check            write nothing; exit status 1 if a page would change
 
 Kept by others: `python -m benchmarks` (speed), `scripts/gpu_check.py`, `python -m tests.torture --json
@@ -20,10 +20,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]  # this checkout
 
-from figures import PAGES, filled, recipes, reproducibility, stored, verification, write  # noqa: E402
+from figures import PAGES, filled, recipes, reproducibility, seeds, stored, verification, write  # noqa: E402
 
 STORE = ROOT / "docs" / "figures.json"
-MEASURED = {module.__name__.split(".")[1]: module.measure for module in (recipes, verification, reproducibility)}
+MEASURED = {
+    module.__name__.split(".")[1]: module.measure for module in (recipes, seeds, verification, reproducibility)
+}
 
 
 def blocks() -> dict[str, str]:
@@ -31,6 +33,7 @@ def blocks() -> dict[str, str]:
     found = json.loads(STORE.read_text())
     return {
         **recipes.blocks(found["recipes"]),
+        "mnist-seeds": seeds.block(found["seeds"]),
         **found["verification"],
         **found["reproducibility"],
         **stored.blocks(),

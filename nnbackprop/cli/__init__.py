@@ -14,6 +14,7 @@ from nnbackprop.errors import NnbackpropError, OutOfMemoryError, RunFolderError,
 
 from .doctor import doctor
 from .evaluate import attack, evaluate, predict
+from .export import export
 from .flags import err
 from .gradcheck import gradcheck
 from .info import backends, inspect, recipes
@@ -30,7 +31,7 @@ app = App(
 data = App(
     name="data", help="Look at data sets: mnist, mnist-20x20, weight-height, fashion-mnist, kmnist, or files."
 )
-for command in (train, evaluate, predict, attack, gradcheck, doctor, parity, replay, backends, recipes):
+for command in (train, evaluate, predict, export, attack, gradcheck, doctor, parity, replay, backends, recipes):
     app.command(command)
 app.command(data)
 data.command(inspect)

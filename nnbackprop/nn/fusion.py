@@ -6,7 +6,6 @@ For a backend on which a small step takes as long as the launches of its kernels
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from backends import Array, Backend
@@ -65,7 +64,7 @@ class FusedSequential(Sequential):
     def _dropout_at_input(self) -> bool:
         return type(self.layers[0]) is Dropout
 
-    @cached_property
+    @property
     def _fused(self) -> tuple[tuple[int, int, Any], ...]:
         """The layers to compute, each with the indices of the first and the last that it stands for."""
         i, fused = 0, list[tuple[int, int, Any]]()

@@ -228,7 +228,7 @@ def with_renamed_values(settings: Mapping[str, Any]) -> dict[str, Any]:
 def recipes() -> dict[str, Path]:
     """The recipes that come with the package, by name."""
     folder = resources.files("nnbackprop") / "recipes"
-    return {path.stem: path for path in sorted(Path(str(folder)).glob("*.toml"))}
+    return {path.stem: path for path in sorted(Path(str(folder)).glob("*.toml"), key=lambda path: path.stem)}
 
 
 def read(recipe: str) -> dict[str, Any]:

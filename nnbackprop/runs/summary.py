@@ -28,6 +28,7 @@ def checkpoint_info(config: Config, data: DataSplits) -> dict[str, Any]:
         highest=float(train.inputs.max()),
         image_shape=train.image_shape,
         settings=config.fixed_settings,
+        input_dtype=str(train.inputs.dtype),
     )
     return structs.asdict(info)
 

@@ -38,6 +38,7 @@ class TrainedModel:
     classes: tuple[str, ...]
     image_shape: tuple[int, int] | None
     highest: float  # input value of the training data: tells pixels of 0..255 from pixels of 0..1
+    input_dtype: str = ""  # of the training data; older runs do not say
 
     @classmethod
     def open(cls, run: str, runs: Path = Path("runs"), backend: Backend | None = None) -> TrainedModel:
@@ -55,7 +56,13 @@ class TrainedModel:
         params = tree_map(backend.asarray, checkpoints.fill(outline, checkpoint.arrays, "params"))
         metrics = metrics_for(objective.loss)
         evaluator = Evaluator(backend, objective, metrics, state.scaling_of(checkpoint), config.params_dtype)
-        return cls(folder, config, evaluator, params, info.features, info.classes, info.image_shape, info.highest)
+        data = info.features, info.classes, info.image_shape, info.highest, info.input_dtype
+        return cls(folder, config, evaluator, params, *data)
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """The shape of one sample."""
+        return (self.features,)
 
     def data(self, spec: str | None = None) -> Dataset:
         """The data to evaluate on: `spec`, or the run's own; its test part, or all of it where it has none."""

@@ -34,6 +34,7 @@ class CheckpointInfo(Struct, frozen=True):
     highest: float  # input value of the training data
     image_shape: tuple[Count, Count] | None
     settings: dict[str, Any]
+    input_dtype: str = ""  # of the data; older checkpoints do not say
 
 
 class BestSoFar(Struct, frozen=True, rename={"wait": "waited"}):

@@ -77,6 +77,7 @@ class Trainer:
         self.layers: tuple[LayerRow, ...] = ()
         self.sample_shape: tuple[int, ...] = ()
         self.classes: tuple[str, ...] = ()
+        self.input_dtype = ""
         self.state: Tree = None
         self.progress = Progress()
         self.history: list[EpochEnd] = []
@@ -130,6 +131,7 @@ class Trainer:
         check_initial(self.network, params, self.params_dtype)
         self.scaling.check(train, self.params_dtype)
         self.sample_shape, self.classes = train.sample_shape, train.classes
+        self.input_dtype = str(train.inputs.dtype)
         if (metrics := metrics_for(self.loss, train.targets)) != self.metrics:
             self._compile(metrics)
         self.state = self.step.init(tree_map(self.backend.asarray, params), train.weights is not None)

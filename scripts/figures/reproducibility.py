@@ -88,9 +88,9 @@ class Case:
 
 
 def small(library: str, *further: str, epochs: int = 3) -> Words:
-    """784-128-64-10 with the default recipe's ReLU and dropout; 34 steps an epoch, the last of fewer samples."""
+    """784-128-64-10 with the settings of mnist-original; 34 steps an epoch, the last of fewer samples."""
     layers = ("--hidden", "128", "64", "--data", "mnist-20x20")
-    return ("mnist", *layers, "--epochs", str(epochs), "--backend", library, *further)
+    return ("mnist-original", *layers, "--epochs", str(epochs), "--backend", library, *further)
 
 
 def full(library: str, *further: str) -> Words:
@@ -162,7 +162,7 @@ def accuracy(found: Mapping[str, Any]) -> str:
 
 
 def masks(backend: Backend) -> np.ndarray:
-    """The input's dropout masks of the first hundred steps of the default recipe."""
+    """The input's dropout masks of the first hundred steps of mnist-original."""
     xp, steps = backend.xp, (backend.asarray(np.asarray(step, np.int32)) for step in range(100))
     drawn = (RngKey(0, step).at(0).dropout_mask(xp, (120, 784), 0.4, xp.float32) for step in steps)
     return np.stack([backend.to_numpy(mask) for mask in drawn])

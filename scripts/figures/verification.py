@@ -17,7 +17,7 @@ from nnbackprop.runs import config
 
 from . import ROOT, machine, table
 
-RECIPES = ("mnist", "ex4", "rashid", "weight-height")
+RECIPES = ("mnist", "mnist-original", "ex4", "rashid", "weight-height")
 LARGE = ("gradcheck", "mnist", "--hidden", "1000", "200", "--backend", "numpy")
 STEPS = 100
 

@@ -58,7 +58,7 @@ def test_a_recipe_is_checked_from_data_to_training(seed: str, capsys: pytest.Cap
 
 
 def test_a_healthy_set_under_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
-    values = diagnose(capsys, "mnist", "--data", written(), *SMALL, "--epochs", "30", status=0)
+    values = diagnose(capsys, "mnist-original", "--data", written(), *SMALL, "--epochs", "30", status=0)
     assert values["findings"] == []
     assert checked(values) == EVERY
 
@@ -94,22 +94,24 @@ def test_the_report_names_the_finding_and_its_fix(capsys: pytest.CaptureFixture[
 
 def test_data_that_cannot_be_trained_on_is_a_finding(capsys: pytest.CaptureFixture[str]) -> None:
     data = written(inputs=np.where(X[3, 1] == X, np.nan, X))
-    assert run("train", "mnist", "--data", data, *SMALL) == 3
-    values = diagnose(capsys, "mnist", "--data", data, *SMALL, status=1)
+    assert run("train", "mnist-original", "--data", data, *SMALL) == 3
+    values = diagnose(capsys, "mnist-original", "--data", data, *SMALL, status=1)
     assert ids(values) == {"inputs-not-finite": "fault"}
     assert set(START_CHECKS) <= set(values["not_applicable"])
-    values = diagnose(capsys, "mnist", "--data", written(labels=np.eye(4)[T]), *SMALL, status=1)
+    values = diagnose(capsys, "mnist-original", "--data", written(labels=np.eye(4)[T]), *SMALL, status=1)
     assert ids(values) == {"labels-encoded-twice": "fault"}
     assert "argmax(axis=1)" in values["findings"][0]["fix"]
 
 
 def test_more_classes_than_outputs(capsys: pytest.CaptureFixture[str]) -> None:
-    values = diagnose(capsys, "mnist", "--data", written(), *SMALL, "--outputs", "3", status=1)
+    values = diagnose(capsys, "mnist-original", "--data", written(), *SMALL, "--outputs", "3", status=1)
     assert ids(values) == {"labels-range": "fault"}
 
 
 def test_first_weights_that_are_too_large(capsys: pytest.CaptureFixture[str]) -> None:
-    values = diagnose(capsys, "mnist", "--data", written(), *SMALL, "--init", "normal:5", "--lr", "1e-5", status=1)
+    values = diagnose(
+        capsys, "mnist-original", "--data", written(), *SMALL, "--init", "normal:5", "--lr", "1e-5", status=1
+    )
     assert ids(values)["initial-loss"] == "warning"
 
 
@@ -119,14 +121,14 @@ def test_first_weights_that_are_too_large(capsys: pytest.CaptureFixture[str]) ->
 def test_a_start_that_cannot_be_trained_is_a_finding(
     unit: float, flags: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    values = diagnose(capsys, "mnist", "--data", written(inputs=unit * X), *SMALL, *flags, status=1)
+    values = diagnose(capsys, "mnist-original", "--data", written(inputs=unit * X), *SMALL, *flags, status=1)
     assert ids(values)["initial-loss"] == "fault"
     assert set(RUN_CHECKS) <= set(values["not_applicable"])
     assert checked(values) == EVERY
 
 
 def test_training_that_diverges(capsys: pytest.CaptureFixture[str]) -> None:
-    values = diagnose(capsys, "mnist", "--data", written(), *SMALL, "--lr", "1e30", status=1)
+    values = diagnose(capsys, "mnist-original", "--data", written(), *SMALL, "--lr", "1e30", status=1)
     assert ids(values)["not-finite"] == "fault"
     assert (set(START_CHECKS) - set(TRAINED_CHECKS)) <= set(values["passed"])
 
@@ -144,7 +146,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(folder)
         data = str(folder / written())
         words = ("--epochs", "30", "--progress", "off", "--doctor", "--name", "kept")
-        assert run("train", "mnist", "--data", data, *SMALL, *words) == 0
+        assert run("train", "mnist-original", "--data", data, *SMALL, *words) == 0
     return folder / "runs/kept"
 
 
@@ -188,14 +190,14 @@ def test_a_run_that_diverged_at_once_is_not_told_that_it_ignores_its_input(
 ) -> None:
     """With seed 1 the initial weights do worse than an input of zeros, by chance."""
     words = ["--data", written(), *SMALL, "--seed", "1", "--lr", "1e30", "--progress", "off", "--name", "a"]
-    assert run("train", "mnist", *words) == 4
+    assert run("train", "mnist-original", *words) == 4
     assert ids(diagnose(capsys, "a", status=1)) == {"not-finite": "fault", "rate-too-high": "warning"}
 
 
 @pytest.mark.parametrize("flags", [[], ["--doctor"]])
 def test_a_rate_too_low_is_not_an_ignored_input(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--data", written(), *SMALL, "--seed", "1", "--activation", "sigmoid", "--lr", "1e-4", *flags]
-    assert run("train", "mnist", *words, "--epochs", "2", "--progress", "off", "--name", "a") == 0
+    assert run("train", "mnist-original", *words, "--epochs", "2", "--progress", "off", "--name", "a") == 0
     assert ids(diagnose(capsys, "a", status=1)) == {"rate-too-low": "warning"}
 
 
@@ -215,7 +217,8 @@ def test_settings_of_a_run_cannot_be_overridden(trained: Path, capsys: pytest.Ca
 def test_an_unknown_target_lists_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("doctor", "minst") == 2
     assert (
-        "names no recipe (ex4, mnist, rashid, weight-height), no .toml file and no run" in capsys.readouterr().err
+        "names no recipe (ex4, mnist, mnist-original, rashid, weight-height), no .toml file and no run"
+        in capsys.readouterr().err
     )
 
 

@@ -21,11 +21,11 @@ def run(*words: str) -> int:
     return commands.run("gradcheck", *words)
 
 
-@pytest.mark.parametrize("recipe", ["mnist", "ex4", "rashid", "weight-height"])
+@pytest.mark.parametrize("recipe", ["mnist", "mnist-original", "ex4", "rashid", "weight-height"])
 def test_the_recipes_pass(recipe: str, capsys: pytest.CaptureFixture) -> None:
     assert run(recipe, "--backend", "numpy") == 0
     printed = capsys.readouterr().out
-    tensors = {"mnist": 7, "ex4": 5, "rashid": 3, "weight-height": 5}[recipe]
+    tensors = {"mnist": 7, "mnist-original": 7, "ex4": 5, "rashid": 3, "weight-height": 5}[recipe]
     assert printed.count(" ok") == tensors
     assert "WRONG" not in printed
     assert "passed" in printed

@@ -119,7 +119,7 @@ def test_a_healthy_network_passes_every_check(backend: Backend) -> None:
     assert check_start(network) == HEALTHY
 
 
-@pytest.mark.parametrize("recipe", ["mnist", "ex4", "rashid", "weight-height"])
+@pytest.mark.parametrize("recipe", ["mnist", "mnist-original", "ex4", "rashid", "weight-height"])
 def test_the_recipes_are_healthy_from_any_seed(recipe: str) -> None:
     config = configuration.resolve(recipe, {})
     train = DataSplits.load(config).train

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nnbackprop.diagnostics.monitor import History, check_history
+from nnbackprop.runs import config
 from nnbackprop.runs.callbacks import row
 from tests.support.healthy_runs import RUNS, HealthyRun, trained
 
@@ -13,9 +14,9 @@ CHEAP = [run for run in RUNS if run.cheap]
 
 def test_the_list_is_what_it_says() -> None:
     assert len(RUNS) == 40
-    assert {run.recipe for run in RUNS} == {"mnist", "ex4", "rashid", "weight-height"}
+    assert {run.recipe for run in RUNS} == {"mnist", "mnist-original", "ex4", "rashid", "weight-height"}
     optimizers = {"sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adam", "adamw"}
-    assert {run.overrides.get("optimizer", "sgd") for run in RUNS} == optimizers
+    assert {config.resolve(run.recipe, run.overrides).optimizer for run in RUNS} == optimizers
     assert {run.recipe for run in CHEAP} == {run.recipe for run in RUNS}
 
 

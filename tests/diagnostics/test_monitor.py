@@ -335,7 +335,7 @@ def test_findings_of_a_diverged_run_are_shown_and_its_error_has_their_fix(
     flags: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--data", "two.npz", "--hidden", "8", "--dropout", "0", "--lr", "1e30", "--name", "a", *flags]
-    assert run("train", "mnist", *words, "--progress", "off") == 4
+    assert run("train", "mnist-original", *words, "--progress", "off") == 4
     finding, *_ = json.loads(Path("runs/a/doctor.json").read_text())["findings"]
     assert (finding["id"], finding["level"]) == ("not-finite", "fault")
     printed = capsys.readouterr()

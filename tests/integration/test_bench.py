@@ -11,10 +11,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import suite
+from benchmarks import busy, suite
 from benchmarks.chart import chart, draw
 from benchmarks.machine import Machine
 from benchmarks.profile import profile
@@ -86,9 +87,9 @@ def run_with(**workers: InProcess) -> Timing:
 @pytest.mark.parametrize(
     ("name", "recipe", "flags"),
     [
-        ("W1", "mnist", {}),
-        ("W1n", "mnist", {"dropout": (0.0,)}),
-        ("W1a", "mnist", {"dropout": (0.0,), "optimizer": "adam", "lr": 0.001}),
+        ("W1", "mnist-original", {}),
+        ("W1n", "mnist-original", {"dropout": (0.0,)}),
+        ("W1a", "mnist-original", {"dropout": (0.0,), "optimizer": "adam", "lr": 0.001}),
         ("W2", "ex4", {}),
         ("W3", "rashid", {}),
     ],
@@ -382,3 +383,19 @@ def test_the_chart_has_a_bar_from_1_to_each_ratio(result: Result, tmp_path: Path
     assert titles == [RIVALS[name].title for name in ("products", "torch-eager", "jax-grad")]
     draw(result, tmp_path / "chart.png")
     assert (tmp_path / "chart.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_busy_neighbours_are_processes_that_end_with_the_measurement() -> None:
+    before = set(psutil.Process().children())
+    with busy.neighbours(2):
+        counting = set(psutil.Process().children()) - before
+        assert len(counting) >= 2
+    _, alive = psutil.wait_procs(counting, timeout=10)
+    assert all("resource_tracker" in " ".join(process.cmdline()) for process in alive)
+
+
+def test_busy_table_has_a_row_for_each_choice_of_threads() -> None:
+    row = {"title": "PyTorch, eager", "threads": "1", "epochs": {"0": 1.5, "1": 2.25, "2": 30.0}}
+    text = busy.table({"rows": [row], "command": "busy", "date": "2026-01-01", "machine": "M"})
+    assert "| PyTorch, eager | 1 | 1.50 | 2.25 | 30.00 |" in text
+    assert "| seconds an epoch | threads | no neighbour | 1 busy neighbour | 2 busy neighbours |" in text

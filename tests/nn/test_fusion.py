@@ -72,13 +72,15 @@ def test_outputs_and_gradients_are_those_of_the_plain_network(
         np.testing.assert_array_equal(fused, plain)
 
 
-def test_a_trace_shows_every_layer(network: Sequential) -> None:
+def test_a_trace_shows_every_layer_of_a_network_that_has_computed_before(network: Sequential) -> None:
     backend, params, key = (
         NumpyBackend(),
         network.init(X.shape[1:], 1, "float64"),
         RngKey(3, np.array(5, np.int32)),
     )
-    traces = [net.trace(backend.xp, params, X, key) for net in (network, FusedSequential(*network.layers))]
+    fused_network = FusedSequential(*network.layers)
+    fused_network.forward(backend.xp, params, X, key)
+    traces = [net.trace(backend.xp, params, X, key) for net in (network, fused_network)]
     plain, fused = ([(t.name, t.path, t.y.tolist()) for t in trace.layers] for trace in traces)
     assert fused == plain
     backward = [trace.backward(backend.xp, trace.y) for trace in traces]

@@ -18,10 +18,10 @@ from nnbackprop.runs import build
 from nnbackprop.runs.config import Config, of_run, parse, recipes, resolve, to_toml
 from tests.support.commands import run, said
 
-RECIPES = ("ex4", "mnist", "rashid", "weight-height")
+RECIPES = ("ex4", "mnist", "mnist-original", "rashid", "weight-height")
 
 
-def test_there_are_four_recipes() -> None:
+def test_these_are_the_recipes() -> None:
     assert tuple(recipes()) == RECIPES
 
 
@@ -122,7 +122,9 @@ def test_a_recipe_file_is_read_and_overridden(mark: bytes, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("recipe", ["minst", "a\0b", "x" * 5000, "."])
 def test_a_recipe_that_does_not_exist_lists_those_that_do(recipe: str) -> None:
-    with pytest.raises(UsageError, match=r"neither a recipe nor a TOML file.*ex4, mnist, rashid|cannot be read"):
+    with pytest.raises(
+        UsageError, match=r"neither a recipe nor a TOML file.*ex4, mnist, mnist-original, |cannot be read"
+    ):
         resolve(recipe, {})
 
 
@@ -173,11 +175,12 @@ def test_a_windows_path_as_the_error_says_is_read(line: str, tmp_path: Path) -> 
 # What is built.
 
 
-def test_the_default_recipe_is_784_512_256_10_with_dropout() -> None:
-    layers = build.network(resolve("mnist", {}), 10).layers
+@pytest.mark.parametrize(("recipe", "rates"), [("mnist", [0.2, 0.2, 0.2]), ("mnist-original", [0.4, 0.2, 0.1])])
+def test_both_mnist_recipes_are_784_512_256_10_with_dropout(recipe: str, rates: list[float]) -> None:
+    layers = build.network(resolve(recipe, {}), 10).layers
     assert [type(layer) for layer in layers] == [Dropout, Dense, ReLU, Dropout, Dense, ReLU, Dropout, Dense]
     assert [layer.units for layer in layers if isinstance(layer, Dense)] == [512, 256, 10]
-    assert [layer.rate for layer in layers if isinstance(layer, Dropout)] == [0.4, 0.2, 0.1]
+    assert [layer.rate for layer in layers if isinstance(layer, Dropout)] == rates
 
 
 @pytest.mark.parametrize(
@@ -193,10 +196,10 @@ def test_the_default_recipe_is_784_512_256_10_with_dropout() -> None:
 def test_a_recipes_dropout_is_fitted_to_other_hidden_layers_and_the_header_says_so(
     flags: dict[str, object], rates: list[float], fitted: str | None
 ) -> None:
-    config = resolve("mnist", flags)
+    config = resolve("mnist-original", flags)
     assert [layer.rate for layer in build.network(config, 10).layers if isinstance(layer, Dropout)] == rates
     remark = {} if fitted is None else {"dropout": f"the recipe's 0.4 0.2 0.1, fitted to --hidden: {fitted}"}
-    assert build.dropout_remark(config, "mnist", flags) == remark
+    assert build.dropout_remark(config, "mnist-original", flags) == remark
 
 
 def test_the_rashid_recipe_has_no_biases() -> None:

@@ -115,7 +115,18 @@ def test_a_time_limit_counts_on_after_a_divergence_and_anew_after_an_end(monkeyp
 
 # train --on-nan.
 
-DIVERGES = ["train", "mnist", "--data", "two.npz", "--loss", "half-mse", "--dropout", "0", "--epochs", "30"]
+DIVERGES = [
+    "train",
+    "mnist-original",
+    "--data",
+    "two.npz",
+    "--loss",
+    "half-mse",
+    "--dropout",
+    "0",
+    "--epochs",
+    "30",
+]
 DIVERGES += ["--lr", "2", "--name", "a"]
 """Outputs without an activation, at a rate that overshoots until it is halved often enough."""
 
@@ -135,7 +146,7 @@ class TestCommand:
 
     def test_a_last_update_that_diverges_is_noticed(self) -> None:
         words = ["--data", "two.npz", "--epochs", "1", "--lr", "1e30", "--dropout", "0", "--progress", "off"]
-        assert run("train", "mnist", *words, "--name", "a") == 4
+        assert run("train", "mnist-original", *words, "--name", "a") == 4
         assert not Path("runs/a/summary.json").exists()
         assert "NaN" not in Path("runs/a/metrics.jsonl").read_text()
 

@@ -107,7 +107,19 @@ def train(in_a_folder_of_its_own: None, monkeypatch: pytest.MonkeyPatch) -> Any:
     np.savez("two.npz", X=np.random.default_rng(0).standard_normal((300, 3)) + 4 * labels[:, None], y=labels)
     draw_no_plots(monkeypatch)
     monkeypatch.setitem(ACTIVATIONS, "relu", ThirtyRows)
-    words = ["mnist", "--data", "two.npz", "--hidden", "8", "--dropout", "0", "--batch-size", "100", "--name", "a"]
+    words = [
+        "mnist-original",
+        "--data",
+        "two.npz",
+        "--hidden",
+        "8",
+        "--dropout",
+        "0",
+        "--batch-size",
+        "100",
+        "--name",
+        "a",
+    ]
     words += ["--test-fraction", "0", "--epochs", "20", "--progress", "plain", "--backend", "numpy"]
     return lambda *flags: run("train", *words, *flags)
 

@@ -98,7 +98,19 @@ def test_the_best_weights_bring_their_running_statistics() -> None:
 
 # The command.
 
-TRAIN = ["train", "mnist", "--data", "two.npz", "--hidden", "8", "6", "--dropout", "0.2", "--validation", "0.2"]
+TRAIN = [
+    "train",
+    "mnist-original",
+    "--data",
+    "two.npz",
+    "--hidden",
+    "8",
+    "6",
+    "--dropout",
+    "0.2",
+    "--validation",
+    "0.2",
+]
 TRAIN += [
     "--batch-size",
     "7",

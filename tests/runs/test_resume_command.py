@@ -17,7 +17,7 @@ from tests.support.commands import run, said
 from tests.torture.child_run import outcome
 from tests.torture.damage import damage
 
-SMALL = ["train", "mnist", "--data", "two.npz", "--hidden", "4", "--dropout", "0", "--progress", "off"]
+SMALL = ["train", "mnist-original", "--data", "two.npz", "--hidden", "4", "--dropout", "0", "--progress", "off"]
 SMALL += ["--batch-size", "7"]
 FOLDER = Path("runs/a")
 LAST = FOLDER / "checkpoints" / "last.safetensors"

@@ -175,7 +175,18 @@ def test_ctrl_c_before_the_first_checkpoint_leaves_no_folder(
     two_clouds: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As the run begins, after its folder is made: what is there as `last` is still the run before."""
-    train = ["train", "mnist", "--data", "two.npz", "--hidden", "4", "--dropout", "0", "--progress", "off"]
+    train = [
+        "train",
+        "mnist-original",
+        "--data",
+        "two.npz",
+        "--hidden",
+        "4",
+        "--dropout",
+        "0",
+        "--progress",
+        "off",
+    ]
     assert run(*train, "--epochs", "2", "--name", "before") == 0
     monkeypatch.setattr(Run, "fit", lambda *_: os.kill(os.getpid(), signal.SIGINT))
     assert run(*train, "--name", "interrupted") == 130

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("two_clouds")
 
 TRAIN = [
     "train",
-    "mnist",
+    "mnist-original",
     "--data",
     "two.npz",
     "--hidden",

@@ -46,7 +46,7 @@ SETTINGS = {
 def train_words(name: str, epochs: int, progress: str = "off") -> tuple[str, ...]:
     """Arguments of `train` for the run called `name`."""
     flags = {**SETTINGS, "hidden": 8, "dropout": 0.2, "name": name, "epochs": epochs, "progress": progress}
-    return ("mnist", *(f"--{flag.replace('_', '-')}={value}" for flag, value in flags.items()))
+    return ("mnist-original", *(f"--{flag.replace('_', '-')}={value}" for flag, value in flags.items()))
 
 
 def write_clouds(folder: Path) -> None:

@@ -73,7 +73,9 @@ def _run(number: int) -> int:
     changes = {"doctor": bool(number % 2), "resident": ("yes", "no")[number // 2 % 2], "epochs": EPOCHS // 2}
     with Path(os.devnull).open("w") as nowhere:
         shown = progress(("plain", "off")[number % 2], Console(file=nowhere), {})
-        with train.start(config.resolve("mnist", {**child_run.SETTINGS, **changes, "name": "soak"})) as run:
+        with train.start(
+            config.resolve("mnist-original", {**child_run.SETTINGS, **changes, "name": "soak"})
+        ) as run:
             MonitoredRun(run).fit([shown], _ignore)
         with train.resume("soak", {"epochs": EPOCHS}, Path("runs"), _ignore) as run:
             summary = MonitoredRun(run).fit([shown], _ignore)
