@@ -12,7 +12,10 @@ from .flags import GROUPS, Flags, given, out
 
 
 def train(
-    recipe: Annotated[str | None, Parameter(help="A recipe's name or a TOML file; mnist if not given.")] = None,
+    recipe: Annotated[
+        str | None,
+        Parameter(help="A recipe's name, a TOML file, or a file or folder of data; mnist if not given."),
+    ] = None,
     /,
     *,
     resume: Annotated[
@@ -32,14 +35,15 @@ def train(
     overrides = given(flags)
     if resume is not None and recipe is not None:
         raise UsageError(f"--resume goes on with a run as it was configured: leave out the recipe {recipe!r}.")
+    named = config.recipe_for(recipe, overrides)
     opened = (
-        runs.start(config.resolve(recipe or "mnist", overrides))
+        runs.start(config.resolve(*named))
         if resume is None
         else runs.resume(resume, overrides, Path(overrides.get("runs_dir", "runs")), say)
     )
     with opened as run:
-        fitted = {} if resume else build.dropout_remark(run.config, recipe or "mnist", overrides)
-        header = {**build.description(run.config), **fitted, **run.remarks()}
+        fitted = {} if resume else build.dropout_remark(run.config, *named)
+        header = {**build.description(run.config), **run.data.description, **fitted, **run.remarks()}
         monitored = MonitoredRun(run)
         try:
             summary = monitored.fit([progress(run.config.progress, out, header)], say)

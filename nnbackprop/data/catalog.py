@@ -52,7 +52,7 @@ def load(
 ) -> Splits:
     """The train and test parts of a data set.
 
-    source     a name (see DATASETS), the path of a file or folder, a DataFrame of pandas or polars, a dict of arrays
+    source     a name (see DATASETS), a path, a pandas or polars DataFrame, or a dict of arrays
     target     of a table: the column to predict, by name or place, or several
     task       of a table: what is learnt; auto chooses by the target's values
     features   of a table: the columns to use; all others but `drop` and the target if not given
@@ -152,7 +152,8 @@ def to_splits(raw: RawSplits) -> Splits:
     classes = tuple(names.get(value, str(value)) for value in values.tolist())
     dtype = np.result_type(*(part.inputs for part in parts))
     targets = [np.searchsorted(values, column).astype(np.int32) for column in labels]
-    return Splits(*(_to_dataset(*pair, classes, dtype) for pair in zip(parts, targets, strict=True)))
+    datasets = [_to_dataset(*pair, classes, dtype) for pair in zip(parts, targets, strict=True)]
+    return Splits(datasets[0], datasets[1] if len(datasets) > 1 else None)
 
 
 def _to_dataset(raw: RawDataset, targets: np.ndarray, classes: tuple[str, ...], dtype: np.dtype) -> Dataset:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from .raw import to_input_dtype
 
 if TYPE_CHECKING:
     from .preprocessing import Preprocessing
+    from .target import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +29,6 @@ class Dataset:
     source        where it came from
     reader_notes  what the file reader noticed and converted, a sentence each
     preprocessing how the rows of a table became the inputs; None where there was no table
-    target_names  the columns of a table that are the targets
 
     Lists and arrays of other dtypes are converted where that is exact, numbers (n,) become (n, 1), and samples of
     shape (rows, columns) or (rows, columns, 1) are images. Raises DataError for anything else.
@@ -41,7 +42,6 @@ class Dataset:
     source: str = "memory"
     reader_notes: tuple[str, ...] = ()
     preprocessing: Preprocessing | None = None
-    target_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._set(inputs=self._check_inputs(), classes=self._check_classes())
@@ -148,8 +148,15 @@ class Dataset:
         return () if self.preprocessing is None else self.preprocessing.feature_names
 
     @property
-    def task(self) -> Literal["classification", "regression", "multilabel"]:
+    def target_names(self) -> tuple[str, ...]:
+        """The target columns, where the samples are rows of a table; else empty."""
+        return () if self.preprocessing is None else self.preprocessing.targets
+
+    @property
+    def task(self) -> Task:
         """What is learnt: classes, numbers, or several labels of 0 and 1 at once."""
+        if self.preprocessing is not None:
+            return self.preprocessing.task
         if self.classes:
             return "classification"
         several = self.targets.shape[1] > 1 and np.isin(self.targets, (0, 1)).all()
@@ -195,11 +202,15 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Splits:
-    """The parts of a data set, which share sample shape and classes. `test` and `validation` may be absent."""
+    """The parts of a data set, which share sample shape and classes. `test` and `validation` may be absent.
+
+    `description` says of a table what was chosen, and why: its target, its task, columns that were left out.
+    """
 
     train: Dataset
     test: Dataset | None = None
     validation: Dataset | None = None
+    description: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for part in (self.test, self.validation):

@@ -1,9 +1,9 @@
-"""Preprocessing of a table's features: fitted to the training part, applied by column name, kept as plain data."""
+"""Preprocessing of a table: fitted to the training part, applied by column name, kept as plain data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from msgspec import Struct
@@ -12,6 +12,7 @@ from nnbackprop.errors import DataError
 
 from .limits import MAX_LABEL_LENGTH, MemoryBudget, format_names
 from .table import Table, is_date, missing_columns
+from .target import Roles, Task, image_shape
 
 if TYPE_CHECKING:
     import polars
@@ -21,9 +22,11 @@ MAX_LOSS = 2.0**-10  # of a column's standard deviation that rounding to float32
 
 
 class Preprocessing(Struct, frozen=True, kw_only=True):
-    """How rows of a table become the inputs of a network.
+    """How rows of a table become inputs and targets of a network.
 
     columns     the feature columns, in order
+    targets     the target columns, and the `task` they make; `classes` are the names of classification
+    image_shape (rows, columns) where the features are pixels
     has_names   whether the names are those of the training file; else columns are told by their place
     missing     error, mean or median: what a missing number is replaced by
     categories  of each text column, in the order of their features
@@ -37,6 +40,10 @@ class Preprocessing(Struct, frozen=True, kw_only=True):
     """
 
     columns: tuple[str, ...]
+    targets: tuple[str, ...] = ()
+    task: Task = "classification"
+    classes: tuple[str, ...] = ()
+    image_shape: tuple[int, int] | None = None
     has_names: bool = True
     missing: str = "error"
     categories: dict[str, tuple[str | None, ...]] = {}
@@ -45,17 +52,19 @@ class Preprocessing(Struct, frozen=True, kw_only=True):
     offsets: dict[str, float] = {}
 
     @classmethod
-    def fit(cls, table: Table, columns: Sequence[str], missing: str = "error") -> Preprocessing:
-        """Preprocessing of `columns`, with categories and means of this table; DataError names a bad cell."""
+    def fit(
+        cls, table: Table, roles: Roles, classes: tuple[str, ...] = (), missing: str = "error"
+    ) -> Preprocessing:
+        """Preprocessing with the categories and means of this table; DataError names a bad cell."""
         import polars
 
         categories: dict[str, tuple[str | None, ...]] = {}
         fill: dict[str, float] = {}
         offsets: dict[str, float] = {}
         indicators = []
-        for name in columns:
+        for name in roles.features:
             column = table.frame[name]
-            _check(table, column, missing)
+            check_column(table, column, missing)
             if column.dtype == polars.String:
                 categories[name] = (*sorted(column.drop_nulls().unique()), *((None,) * column.has_nulls()))
                 continue
@@ -64,8 +73,13 @@ class Preprocessing(Struct, frozen=True, kw_only=True):
                 indicators += [name] * column.has_nulls()
             if offset := _offset(column):
                 offsets[name] = offset
+        plain = not (categories or indicators or offsets)
         return cls(
-            columns=tuple(columns),
+            columns=roles.features,
+            targets=roles.targets,
+            task=roles.task,
+            classes=classes,
+            image_shape=image_shape(table, roles.features) if plain else None,
             has_names=table.has_names,
             missing=missing,
             categories=categories,
@@ -136,14 +150,14 @@ class Preprocessing(Struct, frozen=True, kw_only=True):
         if len(table.columns) != len(self.columns):
             raise DataError(
                 f"{table.source}: has {len(table.columns)} columns without names and the network takes "
-                f"{len(self.columns)}: {format_names(self.columns)}. Give these columns in this order, or a header."
+                f"{len(self.columns)}: {format_names(self.columns)}. Give these in this order, or a header."
             )
         return table.frame.select(polars_rename(table.columns, self.columns))
 
     def _encode(self, out: np.ndarray, name: str, column: polars.Series, table: Table, notes: list[str]) -> int:
         import polars
 
-        _check(table, column.alias(name), self.missing)
+        check_column(table, column.alias(name), self.missing)
         known, text = self.categories[name], column.cast(polars.String)
         for k, category in enumerate(known):
             here = text.is_null() if category is None else text.eq_missing(category)
@@ -151,8 +165,8 @@ class Preprocessing(Struct, frozen=True, kw_only=True):
         unseen = text.filter(~text.is_in([c for c in known if c is not None]) & text.is_not_null()).unique().sort()
         if len(unseen):
             notes.append(
-                f"column {name!r} has {format_names(map(repr, unseen.to_list()))}, which the training part did not "
-                "have: 0 in all of its features"
+                f"column {name!r} has {format_names(map(repr, unseen.to_list()))}, which training did not have: "
+                "0 in all of its features"
             )
         return len(known)
 
@@ -164,7 +178,7 @@ class Preprocessing(Struct, frozen=True, kw_only=True):
             raise DataError(
                 f"{table.at(name, row)}: {column[row]!r} is text, and the network was trained on numbers there."
             )
-        _check(table, column.alias(name), self.missing)
+        check_column(table, column.alias(name), self.missing)
         values = column.cast(polars.Float64)
         filled = values.fill_null(self.fill.get(name, 0.0)).to_numpy()
         out[:, 0] = filled - self.offsets.get(name, 0.0)
@@ -181,32 +195,33 @@ def polars_rename(old: Sequence[str], new: Sequence[str]) -> list[polars.Expr]:
     return [polars.col(a).alias(b) for a, b in zip(old, new, strict=True)]
 
 
-def _check(table: Table, column: polars.Series, missing: str) -> None:
+def check_column(table: Table, column: polars.Series, missing: str) -> None:
     """DataError for a column that no network can be trained on as it is."""
     import polars
 
     name = column.name
     if is_date(column):
         raise DataError(
-            f"{table.source}: column {name!r} holds dates, such as {column.drop_nulls()[0]!s}, and a network takes "
-            f"numbers. Leave it out with --drop {name!r}, or put year, month or days since a day in columns of their own."
+            f"{table.source}: column {name!r} holds dates, such as {column.drop_nulls().to_list()[0]!s}, and a "
+            f"network takes numbers. Leave it out with --drop {name!r}, or put year, month or days since a day in "
+            "columns of their own."
         )
     if column.has_nulls() and missing == "error":
         row = int(column.is_null().arg_true()[0])
         raise DataError(
             f"{table.at(name, row)}: the value is missing, as {column.null_count()} of {len(column)} are in this "
-            "column. Give --missing mean or --missing median to fill in numbers (each such column gets an indicator, "
+            "column. Give --missing mean or median to fill in numbers (each such column gets an indicator, "
             f"and missing text is a category), leave the column out with --drop {name!r}, or remove such rows."
         )
     if column.dtype == polars.Float64 and column.is_infinite().any():
         row = int(column.is_infinite().fill_null(False).arg_true()[0])
         raise DataError(f"{table.at(name, row)}: the value is infinite. Fix it, or remove the row.")
     if column.dtype == polars.String:
-        longest = column.str.len_chars().max() or 0
-        if longest > MAX_LABEL_LENGTH:  # type: ignore[operator]
+        longest: Any = column.str.len_chars().max() or 0
+        if longest > MAX_LABEL_LENGTH:
             raise DataError(
-                f"{table.source}: column {name!r} holds text of up to {longest} characters, and {MAX_LABEL_LENGTH} "
-                f"are enough to name a category. Leave it out with --drop {name!r}."
+                f"{table.source}: column {name!r} holds text of up to {longest} characters, and "
+                f"{MAX_LABEL_LENGTH} are enough to name a category. Leave it out with --drop {name!r}."
             )
 
 

@@ -11,11 +11,12 @@ import numpy as np
 from nnbackprop.errors import DataError, UsageError
 
 from .dataset import Dataset, Splits
-from .preprocessing import Preprocessing
+from .limits import format_names
+from .preprocessing import Preprocessing, check_column
 from .raw import RawDataset, RawSplits
 from .split import split_rows
 from .table import Table, TableOptions
-from .target import Roles, Task, choose_roles, image_shape
+from .target import Roles, Task, choose_roles, require_targets
 
 if TYPE_CHECKING:
     import polars
@@ -35,33 +36,19 @@ class TableSplits:
         return choose_roles(self.train, self.options)
 
 
-@dataclass(frozen=True)
-class TabularModel:
-    """What a table becomes inputs and targets by: everything that was fitted to the training part.
-
-    classes       names of the classes; empty unless the task is classification
-    target_names  of the target columns
-    """
-
-    preprocessing: Preprocessing
-    target_names: tuple[str, ...]
-    task: Task
-    classes: tuple[str, ...] = ()
-    image_shape: tuple[int, int] | None = None
-
-    def dataset(self, table: Table, notes: Sequence[str] = ()) -> Dataset:
-        """The rows of a table that has the targets; DataError for a class that is not known."""
-        inputs, found = self.preprocessing.transform(table)
-        return Dataset(
-            inputs,
-            targets_of(table, self.target_names, self.task, self.classes),
-            self.classes,
-            self.image_shape,
-            source=table.source,
-            reader_notes=tuple(dict.fromkeys((*table.reader_notes, *notes, *found))),
-            preprocessing=self.preprocessing,
-            target_names=self.target_names,
-        )
+def dataset_of(table: Table, preprocessing: Preprocessing, notes: Sequence[str] = ()) -> Dataset:
+    """The rows of a table that has the targets, preprocessed; DataError for a class that is not known."""
+    require_targets(table, preprocessing.targets)
+    inputs, found = preprocessing.transform(table)
+    return Dataset(
+        inputs,
+        targets_of(table, preprocessing.targets, preprocessing.task, preprocessing.classes),
+        preprocessing.classes,
+        preprocessing.image_shape,
+        source=table.source,
+        reader_notes=tuple(dict.fromkeys((*table.reader_notes, *notes, *found))),
+        preprocessing=preprocessing,
+    )
 
 
 def to_splits(tables: TableSplits, test_fraction: float, validation_fraction: float, seed: int) -> Splits:
@@ -72,8 +59,12 @@ def to_splits(tables: TableSplits, test_fraction: float, validation_fraction: fl
     roles = tables.roles
     table, test, notes = tables.train, tables.test, [*roles.notes]
     if test is not None and not set(roles.targets) <= set(test.columns):
-        notes.append(f"{test.source} has no {', '.join(roles.targets)}: it has no labels and was left out")
+        notes.append(f"{test.source} has no labels (column {format_names(roles.targets)}) and was left out")
         test = None
+    for part in (table, test):
+        for name in roles.features if part else ():
+            if name in part.columns:  # type: ignore[union-attr]
+                check_column(part, part.frame[name], tables.options.missing)  # type: ignore[union-attr, arg-type]
     classes = _classes([t for t in (table, test) if t is not None], roles)
     rows = np.arange(len(table))
     labels = targets_of(table, roles.targets, roles.task, classes) if classes else None
@@ -83,15 +74,16 @@ def to_splits(tables: TableSplits, test_fraction: float, validation_fraction: fl
     if validation_fraction:
         rows, validation_rows = _split(rows, labels, classes, validation_fraction, seed, table.source)
     train = take(table, rows)
-    preprocessing = Preprocessing.fit(train, roles.features, tables.options.missing)
-    shape = image_shape(table, roles.features) if preprocessing.is_plain else None
-    model = TabularModel(preprocessing, roles.targets, roles.task, classes, shape)
+    preprocessing = Preprocessing.fit(train, roles, classes, tables.options.missing)
     notes += _order_notes(labels, rows)
     if test_rows is not None:
         test = take(table, test_rows)
     validation = None if validation_rows is None else take(table, validation_rows)
-    others = (model.dataset(part, notes) if part else None for part in (test, validation))
-    return _with_one_dtype(model.dataset(train, notes), *others)
+    parts = [dataset_of(part, preprocessing, notes) if part else None for part in (train, test, validation)]
+    widest = np.result_type(*(part.inputs for part in parts if part))
+    train_part, test_part, validation_part = (part and _as_dtype(part, widest) for part in parts)
+    assert train_part is not None
+    return Splits(train_part, test_part, validation_part, roles.description)
 
 
 def take(table: Table, rows: np.ndarray) -> Table:
@@ -130,8 +122,8 @@ def class_names(table: Table, name: str) -> polars.Series:
     if fraction is not None and (bad := fraction | column.is_infinite()).any():
         row = int(bad.arg_true()[0])
         raise DataError(
-            f"{table.at(name, row)}: label {column[row]:g} is not a whole number. Class labels are whole numbers or "
-            "names; for amounts give --task regression."
+            f"{table.at(name, row)}: label {column[row]:g} is not a whole number. Class labels are whole numbers "
+            "or names; for amounts give --task regression."
         )
     return column.cast(polars.Int64).cast(polars.String)
 
@@ -169,20 +161,14 @@ def _order_notes(labels: np.ndarray | None, rows: np.ndarray) -> list[str]:
     return ["samples come sorted by class; training shuffles them"] if is_sorted else []
 
 
-def _with_one_dtype(train: Dataset, *others: Dataset | None) -> Splits:
-    """The parts with inputs of the widest of their dtypes."""
-    dtype = np.result_type(train.inputs, *(part.inputs for part in others if part))
-
-    def wide(part: Dataset) -> Dataset:
-        return replace(part, inputs=part.inputs.astype(dtype, copy=False))
-
-    return Splits(wide(train), *(part and wide(part) for part in others))
+def _as_dtype(part: Dataset, dtype: np.dtype) -> Dataset:
+    return replace(part, inputs=part.inputs.astype(dtype, copy=False))
 
 
 def to_raw(tables: TableSplits) -> RawSplits:
     """The tables as arrays that nothing was checked of: what the doctor examines."""
     splits = to_splits(tables, 0, 0, 0)
-    return RawSplits(_raw(splits.train), splits.test and _raw(splits.test))
+    return RawSplits(_raw(splits.train), _raw(splits.test) if splits.test else None)
 
 
 def _raw(part: Dataset) -> RawDataset:

@@ -49,9 +49,11 @@ class Roles:
 
     @property
     def description(self) -> dict[str, str]:
-        """The two lines of a run's header."""
-        names = ", ".join(map(repr, self.targets[:5])) + (" ..." if len(self.targets) > 5 else "")
-        return {"target": f"{names} ({self.target_why})", "task": f"{self.task} ({self.task_why})"}
+        """The lines of a run's header."""
+        names = ", ".join(self.targets[:5]) + (" ..." if len(self.targets) > 5 else "")
+        left_out = {"left out": "; ".join(self.notes)} if self.notes else {}
+        chosen = {"target": f"{names} ({self.target_why})", "task": f"{self.task} ({self.task_why})"}
+        return chosen | left_out
 
 
 def choose_roles(table: Table, options: TableOptions) -> Roles:
@@ -194,8 +196,8 @@ def _task_of_several(table: Table, columns: Sequence[polars.Series]) -> tuple[Ta
     for column in columns:
         if not (column.dtype.is_numeric() or column.dtype == polars.Boolean):
             raise DataError(
-                f"{table.source}: the target {column.name!r} is text and one of {len(columns)}: several targets are "
-                "numbers, or 0 and 1 for several labels at once. Name one target, or drop this one."
+                f"{table.source}: the target {column.name!r} is text and one of {len(columns)}: several targets "
+                "are numbers, or 0 and 1 for several labels at once. Name one target, or drop this one."
             )
     if all(column.drop_nulls().cast(polars.Float64).is_in([0.0, 1.0]).all() for column in columns):
         return "multilabel", f"{len(columns)} targets of 0 and 1; --task regression for amounts"
@@ -226,8 +228,8 @@ def _check_targets(table: Table, targets: Sequence[str], task: Task) -> None:
         if task != "classification":
             if not (column.dtype.is_numeric() or column.dtype == polars.Boolean):
                 raise DataError(
-                    f"{table.source}: {task} needs numbers and the target {name!r} is text, such as {column[0]!r}: "
-                    "leave --task out, or name another column by --target."
+                    f"{table.source}: {task} needs numbers and the target {name!r} is text, such as "
+                    f"{column[0]!r}: leave --task out, or name another column by --target."
                 )
             if task == "multilabel" and not column.cast(polars.Float64).is_in([0.0, 1.0]).all():
                 raise DataError(f"{table.source}: multilabel targets are 0 or 1, and {name!r} has other values.")

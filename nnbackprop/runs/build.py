@@ -79,6 +79,32 @@ def dropout_rates(config: Config) -> Sequence[float]:
     )
 
 
+LOSS_OF_TASK = {
+    "classification": "softmax-cross-entropy",
+    "regression": "mse",
+    "multilabel": "binary-cross-entropy",
+}
+
+
+def for_data(config: Config, train: Dataset) -> Config:
+    """The configuration with what `train` decides: target and task of a table, and the loss where it is auto."""
+    if train.target_names:
+        config = replace(config, target=train.target_names, task=train.task)
+    if config.loss == "auto":
+        config = replace(config, loss=LOSS_OF_TASK[train.task])
+    if not train.classes and loss(config).takes_labels:
+        raise UsageError(
+            f"--loss {config.loss} is for classes and the task of {train.source} is {train.task}: give "
+            f"--loss {LOSS_OF_TASK[train.task]}, or --loss auto, or train by the recipe `table`."
+        )
+    return config
+
+
+def outputs(config: Config, train: Dataset) -> int:
+    """Outputs of the network: one a class or a number, unless the configuration says how many."""
+    return config.outputs or len(train.classes) or train.targets.shape[1]
+
+
 def loss(config: Config) -> Loss:
     """The loss, with label smoothing and target values where it takes any."""
     kind = pick(LOSSES, config.loss, "loss")
@@ -145,7 +171,9 @@ def check(config: Config) -> None:
     ):
         if idle:
             raise UsageError(f"--{flag} would do nothing: leave it out, or give what it goes with.")
-    network(config, config.outputs or 2), loss(config), optimizer(config), penalty(config), clipping(config)
+    if config.loss != "auto":
+        loss(config)
+    network(config, config.outputs or 2), optimizer(config), penalty(config), clipping(config)
     learning_rate(config, 10**6), SaveEvery.parse(config.save_every)
 
 
@@ -205,7 +233,7 @@ def objective(config: Config, outputs: int) -> Objective:
 def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) -> Trainer:
     """A trainer for `config`, ready to fit; its callbacks are the run's."""
     return Trainer(
-        network(config, config.outputs or len(train.classes)),
+        network(config, outputs(config, train)),
         loss(config),
         optimizer(config),
         learning_rate(config, len(train)),

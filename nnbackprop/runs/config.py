@@ -15,6 +15,8 @@ import msgspec
 from msgspec import Meta
 
 from nnbackprop._files import open_file
+from nnbackprop.data.catalog import DATASETS
+from nnbackprop.data.readers.paths import is_table
 from nnbackprop.errors import RunFolderError, UsageError
 
 Units = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -98,9 +100,10 @@ class Config:
         str, Setting("Network", "First weights: he-normal, glorot-uniform, uniform:0.12, normal:1 ...")
     ] = "he-normal"
 
-    loss: Annotated[str, Setting("Learning", "softmax-cross-entropy, binary-cross-entropy, mse or half-mse.")] = (
-        "softmax-cross-entropy"
-    )
+    loss: Annotated[
+        str,
+        Setting("Learning", "softmax-cross-entropy, binary-cross-entropy, mse, half-mse; auto is by the task."),
+    ] = "softmax-cross-entropy"
     label_smoothing: Annotated[Rate, Setting("Learning", "Share of each target spread over all classes.")] = 0.0
     targets: Annotated[
         tuple[Finite, Finite],
@@ -133,6 +136,28 @@ class Config:
     ] = None
     shuffle: Annotated[bool, Setting("Learning", "Whether each epoch has an order of its own.")] = True
 
+    target: Annotated[
+        tuple[str, ...],
+        Setting("Data", "Column to predict, by name or place (from 0; -1 is the last), or several."),
+    ] = ()
+    task: Annotated[
+        Literal["auto", "classification", "regression", "multilabel"],
+        Setting("Data", "What to learn from a table; auto chooses by the target's values."),
+    ] = "auto"
+    features: Annotated[tuple[str, ...], Setting("Data", "Columns to use; all others if not given.")] = ()
+    drop: Annotated[tuple[str, ...], Setting("Data", "Columns to leave out.")] = ()
+    missing: Annotated[
+        Literal["error", "mean", "median"],
+        Setting("Data", "What missing numbers become; the mean and median are those of the training part."),
+    ] = "error"
+    separator: Annotated[
+        str | None, Setting("Data", "What separates values of a CSV file: ; | , or tab; detected if not given.")
+    ] = None
+    decimal: Annotated[Literal[".", ","] | None, Setting("Data", "Decimal sign of a CSV file.")] = None
+    encoding: Annotated[str | None, Setting("Data", "Encoding of a CSV file: utf-8, utf-16 or latin-1.")] = None
+    header: Annotated[
+        Literal["auto", "yes", "no"], Setting("Data", "Whether the first line of a CSV file names the columns.")
+    ] = "auto"
     scale: Annotated[
         Literal["none", "unit", "standard", "per-feature", "rashid"],
         Setting("Data", "Inputs: as they are, /255, standard score (global or per feature), or x*0.99+0.01."),
@@ -258,6 +283,24 @@ def _toml(path: Path) -> dict[str, Any]:
         raise ValueError("it is nested too deeply") from None
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{error}. {BACKSLASH}" if BACKSLASHED.search(text) else str(error)) from None
+
+
+def recipe_for(recipe: str | None, overrides: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The recipe and settings of a command: a file or folder in a recipe's place is its data.
+
+    Without a recipe, tables have the recipe `table` and other data `mnist`.
+    """
+    settings = dict(overrides)
+    if recipe is not None:
+        if recipe in recipes() or recipe.endswith(".toml") or not Path(recipe).exists():
+            return recipe, settings
+        if "data" in settings:
+            raise UsageError(f"{recipe} is data and --data {settings['data']} too: name one of them.")
+        settings["data"] = recipe
+        settings.setdefault("name", Path(recipe).name.split(".")[0] or "table")
+    data = settings.get("data")
+    table = data is not None and data not in DATASETS and is_table(Path(data).expanduser())
+    return "table" if table else "mnist", settings
 
 
 def resolve(recipe: str, overrides: dict[str, Any]) -> Config:

@@ -83,7 +83,10 @@ def _separator(lines: Sequence[str], options: TableOptions) -> str:
             )
         return separator
     for separator in ("\t", ";", "|", ","):
-        lengths = {len(row) for row in csv.reader(lines, delimiter=separator) if row}
+        try:
+            lengths = {len(row) for row in csv.reader(lines, delimiter=separator) if row}
+        except csv.Error:  # a cell longer than any
+            continue
         same = len(lengths) == 1 or (max(lengths, default=0) == min(lengths, default=0) + 1 > 2)
         if lengths and same and max(lengths) > 1 and (separator != "," or len(lengths) == 1):
             return separator

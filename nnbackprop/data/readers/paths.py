@@ -18,7 +18,8 @@ from . import csv, idx, mat, npz, parquet
 FORMATS = "CSV, TSV (or .gz), Parquet, Arrow, IDX or IDX.gz, .npz, images.npy beside labels.npy, .mat (version 5)"
 IDX_NAME = re.compile(r"(train|t10k|test)[-_.](images|labels)[-_.]idx[13][-_.]ubyte(\.gz)?")
 TABLE_NAME = re.compile(r"(.*[-_.])?train\.((csv|tsv)(\.gz)?|parquet|arrow|feather)")
-TABLE_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".arrow", ".feather")
+TABLE_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".arrow", ".feather", ".txt", ".data")
+KNOWN_SUFFIXES = (*TABLE_SUFFIXES, ".npz", ".mat", ".gz", "-ubyte", ".npy")
 FOLDERS = (
     "train-images-idx3-ubyte and train-labels-idx1-ubyte, plain or .gz, with t10k-... or test-... beside them; "
     "train.npz; train.csv or ..._train.csv (.tsv, .parquet ...); images.npy and labels.npy; "
@@ -63,6 +64,15 @@ def _inflated(content: bytes) -> bytes:
         return zlib.decompressobj(31).decompress(content, 520)
     except zlib.error:
         return b""
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file, or what a folder holds, is a table by its name."""
+    names = [path.name.lower()]
+    if path.is_dir():
+        names = [name for name in (file.name.lower() for file in path.iterdir()) if name.endswith(KNOWN_SUFFIXES)]
+        names = [name for name in names if TABLE_NAME.fullmatch(name)] or names
+    return len(names) == 1 and names[0].endswith(TABLE_SUFFIXES)
 
 
 def read_folder(folder: Path, options: TableOptions = TableOptions()) -> RawSplits | TableSplits:  # noqa: B008

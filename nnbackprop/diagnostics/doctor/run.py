@@ -122,7 +122,7 @@ def _check_data(config: Config, outputs: int | None = None) -> tuple[Diagnosis, 
 def _initial_probe(config: Config, data: DataSplits) -> ModelProbe:
     """The network as a run of `config` starts it."""
     backend, train = select(config.backend, config.device), data.train
-    objective = build.objective(config, config.outputs or len(train.classes))
+    objective = build.objective(config, build.outputs(config, train))
     scaling = fit_scaling(config.scale, train)
     return ModelProbe(backend, objective, train, scaling, config.params_dtype, config.seed)
 
