@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from msgspec import Struct
 
-from nnbackprop.errors import DataError
+from nnbackprop.errors import DataError, InputError
 
 from .limits import MAX_LABEL_LENGTH, MemoryBudget, format_names
 from .table import Table, is_date, missing_columns
@@ -196,30 +196,30 @@ def polars_rename(old: Sequence[str], new: Sequence[str]) -> list[polars.Expr]:
 
 
 def check_column(table: Table, column: polars.Series, missing: str) -> None:
-    """DataError for a column that no network can be trained on as it is."""
+    """InputError for a column that no network can be trained on as it is."""
     import polars
 
     name = column.name
     if is_date(column):
-        raise DataError(
+        raise InputError(
             f"{table.source}: column {name!r} holds dates, such as {column.drop_nulls().to_list()[0]!s}, and a "
             f"network takes numbers. Leave it out with --drop {name!r}, or put year, month or days since a day in "
             "columns of their own."
         )
     if column.has_nulls() and missing == "error":
         row = int(column.is_null().arg_true()[0])
-        raise DataError(
+        raise InputError(
             f"{table.at(name, row)}: the value is missing, as {column.null_count()} of {len(column)} are in this "
             "column. Give --missing mean or median to fill in numbers (each such column gets an indicator, "
             f"and missing text is a category), leave the column out with --drop {name!r}, or remove such rows."
         )
     if column.dtype == polars.Float64 and column.is_infinite().any():
         row = int(column.is_infinite().fill_null(False).arg_true()[0])
-        raise DataError(f"{table.at(name, row)}: the value is infinite. Fix it, or remove the row.")
+        raise InputError(f"{table.at(name, row)}: the value is infinite. Fix it, or remove the row.")
     if column.dtype == polars.String:
         longest: Any = column.str.len_chars().max() or 0
         if longest > MAX_LABEL_LENGTH:
-            raise DataError(
+            raise InputError(
                 f"{table.source}: column {name!r} holds text of up to {longest} characters, and "
                 f"{MAX_LABEL_LENGTH} are enough to name a category. Leave it out with --drop {name!r}."
             )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nnbackprop.errors import DataError, UsageError
+from nnbackprop.errors import DataError
 
 from .dataset import Dataset, Splits
 from .limits import format_names
@@ -172,7 +172,9 @@ def to_raw(tables: TableSplits) -> RawSplits:
 
 
 def _raw(part: Dataset) -> RawDataset:
-    if not part.classes:
-        raise UsageError(f"{part.source}: its targets are numbers, of which there is nothing to check here.")
-    labels = np.array(part.classes)[part.targets]
-    return RawDataset(part.inputs, labels, part.source, part.image_shape, {}, part.reader_notes)
+    """Class labels as the numbers they are, or indices with names; targets that are numbers are all class 0."""
+    labels = part.targets if part.classes else np.zeros(len(part), np.int32)
+    names = dict(enumerate(part.classes))
+    if all(name.lstrip("-").isdecimal() for name in part.classes) and part.classes:
+        labels, names = np.array(part.classes).astype(np.int64)[labels], {}
+    return RawDataset(part.inputs, labels, part.source, part.image_shape, names, part.reader_notes)

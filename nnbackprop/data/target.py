@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from nnbackprop.errors import DataError, UsageError
+from nnbackprop.errors import DataError, LabelError, UsageError
 
 from .limits import format_names
 from .raw import square_image_shape
@@ -209,32 +209,32 @@ def _whole(values: polars.Series) -> bool:
 
 
 def _check_targets(table: Table, targets: Sequence[str], task: Task) -> None:
-    """DataError for a target with missing values or that does not suit the task."""
+    """LabelError for a target with missing values or that does not suit the task."""
     import polars
 
     for name in targets:
         column = table.frame[name]
         if column.null_count():
             row = int(column.is_null().arg_true()[0])
-            raise DataError(
+            raise LabelError(
                 f"{table.at(name, row)}: the target is missing, in {column.null_count()} of {len(column)} rows. "
                 "Remove such rows, or name another column by --target."
             )
         if is_date(column):
-            raise DataError(
+            raise LabelError(
                 f"{table.source}: the target {name!r} holds dates, such as {column[0]}. Name another column by "
                 "--target, or turn dates into numbers, such as days since the first."
             )
         if task != "classification":
             if not (column.dtype.is_numeric() or column.dtype == polars.Boolean):
-                raise DataError(
+                raise LabelError(
                     f"{table.source}: {task} needs numbers and the target {name!r} is text, such as "
                     f"{column[0]!r}: leave --task out, or name another column by --target."
                 )
             if task == "multilabel" and not column.cast(polars.Float64).is_in([0.0, 1.0]).all():
-                raise DataError(f"{table.source}: multilabel targets are 0 or 1, and {name!r} has other values.")
+                raise LabelError(f"{table.source}: multilabel targets are 0 or 1, and {name!r} has other values.")
         elif len(column) > 2 and _all_different(column):
-            raise DataError(
+            raise LabelError(
                 f"{table.source}: every row has its own label in column {name!r} (the first are "
                 f"{format_names([str(v) for v in column.head(3)])}), so there are no classes to learn. Name the "
                 "column of the classes by --target, or give --task regression for numbers."

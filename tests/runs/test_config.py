@@ -18,7 +18,7 @@ from nnbackprop.runs import build
 from nnbackprop.runs.config import Config, of_run, parse, recipes, resolve, to_toml
 from tests.support.commands import run, said
 
-RECIPES = ("ex4", "mnist", "mnist-original", "rashid", "weight-height")
+RECIPES = ("ex4", "mnist", "mnist-original", "rashid", "table", "weight-height")
 
 
 def test_these_are_the_recipes() -> None:

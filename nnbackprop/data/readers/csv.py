@@ -172,7 +172,8 @@ def _read_text(
         column, slip = typed(frame[name], dialect.decimal_comma)
         if slip is not None:
             raise InputError(
-                f"{path}, {_place(path, 'utf-8', dialect, slip)}, column {name!r}: {frame[name][slip][:40]!r} is not "
+                f"{path}, {_place(path, 'utf-8', dialect, slip)}, column {name!r}: "
+                f"{frame[name][slip][:40]!r} is not "
                 f"a number, and nearly all others in this column are. Fix it, or leave it empty."
             )
         columns.append(column)
