@@ -35,6 +35,7 @@ _NAMES_BY_MODULE = {
     "nnbackprop.optim.schedules": "Constant CosineDecay ExponentialDecay OneCycle StepDecay Warmup",
     "nnbackprop.runs.trained_model": "TrainedModel",
     "nnbackprop.training.callbacks": "Callback EarlyStopping TimeLimit",
+    "nnbackprop.training.lr_finder": "lr_find",
     "nnbackprop.training.trainer": "Trainer",
 }
 _MODULES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()}
@@ -91,6 +92,7 @@ if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
     from nnbackprop.training.callbacks import (
         Callback as Callback, EarlyStopping as EarlyStopping, TimeLimit as TimeLimit,
     )
+    from nnbackprop.training.lr_finder import lr_find as lr_find
     from nnbackprop.training.trainer import Trainer as Trainer
     # fmt: on
     # isort: on

@@ -18,6 +18,7 @@ from .export import export
 from .flags import err
 from .gradcheck import gradcheck
 from .info import backends, inspect, recipes
+from .lr_find import lr_find
 from .parity import parity
 from .replay import replay
 from .train import train
@@ -31,7 +32,20 @@ app = App(
 data = App(
     name="data", help="Look at data sets: mnist, mnist-20x20, weight-height, fashion-mnist, kmnist, or files."
 )
-for command in (train, evaluate, predict, export, attack, gradcheck, doctor, parity, replay, backends, recipes):
+for command in (
+    train,
+    evaluate,
+    predict,
+    export,
+    attack,
+    gradcheck,
+    doctor,
+    lr_find,
+    parity,
+    replay,
+    backends,
+    recipes,
+):
     app.command(command)
 app.command(data)
 data.command(inspect)

@@ -19,7 +19,7 @@ def export(
         Path | None, Parameter(help="An ONNX file: raw inputs in, labels and probabilities out.")
     ] = None,
     safetensors: Annotated[
-        Path | None, Parameter(help="The weights alone, named and laid out as PyTorch's nn.Sequential has them.")
+        Path | None, Parameter(help="The weights, named and laid out as PyTorch's nn.Sequential has them.")
     ] = None,
     runs_dir: RunsDir = Path("runs"),
 ) -> int:

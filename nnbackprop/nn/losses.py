@@ -45,23 +45,23 @@ class MeanSquaredError:
 
     "half-sum": J = 1/(2n) sum_i sum_j (y_ij - t_ij)^2, dy = (y - t) / n: the sum over outputs, halved so that the
     2 of the derivative goes. "mean": J = 1/(nk) sum_i sum_j (y_ij - t_ij)^2, dy = 2 (y - t) / (nk), as PyTorch's.
-    A class label is a row of targets: `on` in the label's column and `off` elsewhere.
+    A class label is a row of targets: `on_value` in the label's column and `off_value` elsewhere.
     """
 
     reduction: Literal["half-sum", "mean"] = "half-sum"
-    off: float = 0.0
-    on: float = 1.0
+    off_value: float = 0.0
+    on_value: float = 1.0
     takes_labels: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.reduction not in ("half-sum", "mean"):
             raise UsageError(f"MeanSquaredError reduces by 'half-sum' or 'mean', not by {self.reduction!r}.")
-        _check_off_on(self.off, self.on, -math.inf, math.inf)
+        _check_off_on(self.off_value, self.on_value, -math.inf, math.inf)
 
     @property
     def threshold(self) -> float:
         """Halfway between the targets of the two classes."""
-        return (self.off + self.on) / 2
+        return (self.off_value + self.on_value) / 2
 
     def __call__(self, xp: Any, y: Array, t: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """J = f/2 sum (y - t)^2, dy = f (y - t), with f = 1/n or 2/(nk) (derivation, D3, D15)."""
@@ -75,8 +75,8 @@ class MeanSquaredError:
         return xp.sum(e * dy) * 0.5, dy
 
     def encode(self, xp: Any, y: Array, targets: Array) -> Array:
-        """Floats (n, k) as they are; of labels (n,), rows of `off` and `on`."""
-        return _rows_of_targets(xp, y, targets, self.off, self.on)
+        """Floats (n, k) as they are; of labels (n,), rows of `off_value` and `on_value`."""
+        return _rows_of_targets(xp, y, targets, self.off_value, self.on_value)
 
     def probabilities(self, xp: Any, y: Array) -> Array:
         """The outputs themselves, which need not sum to 1."""
@@ -112,10 +112,10 @@ class SoftmaxCrossEntropy:
         z, e = xp.fuse(shifted_exp)(y, xp.max(y, axis=1, keepdims=True))
         total = xp.sum(e, axis=1, keepdims=True)
         columns = xp.reshape(xp.arange(k, dtype=xp.int32, device=device_of(t)), (1, -1))
-        off, on = s / k, 1 - s + s / k  # q besides the label, and there
+        off_value, on_value = s / k, 1 - s + s / k  # q besides the label, and there
         kernel, labels = xp.fuse(softmax_cross_entropy), xp.reshape(t, (-1, 1))
         weight = 1 / n if weights is None else _normalized_weights(xp, weights, n)
-        J, dy = kernel(z, e, total, labels, columns, k, off, on, weight, NAN)  # of each entry: (n, k)
+        J, dy = kernel(z, e, total, labels, columns, k, off_value, on_value, weight, NAN)  # of each entry: (n, k)
         return xp.sum(J), dy
 
     def encode(self, xp: Any, y: Array, targets: Array) -> Array:
@@ -141,16 +141,16 @@ def softmax_cross_entropy(
     label: Array,
     column: Array,
     classes: int,
-    off: float,
-    on: float,
+    off_value: float,
+    on_value: float,
     weight: float,
     nan: float,
 ) -> tuple[Array, Array]:
     """-q log p and p - q, each times the sample's weight, with log p = z - log total: an elementwise kernel.
 
-    q is `on` in the label's column, else `off`. A label out of 0 .. classes - 1 gives NaN.
+    q is `on_value` in the label's column, else `off_value`. A label out of 0 .. classes - 1 gives NaN.
     """
-    q = xp.astype(label == column, z.dtype) * (on - off) + off
+    q = xp.astype(label == column, z.dtype) * (on_value - off_value) + off_value
     known = xp.logical_and(label >= 0, label < classes)
     return xp.where(known, q * (xp.log(total) - z) * weight, nan), (e / total - q) * weight
 
@@ -165,13 +165,13 @@ class SigmoidBinaryCrossEntropy:
     """
 
     label_smoothing: float = 0.0
-    off: float = 0.0
-    on: float = 1.0
+    off_value: float = 0.0
+    on_value: float = 1.0
     takes_labels: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         _check_smoothing(self.label_smoothing)
-        _check_off_on(self.off, self.on, 0, 1)
+        _check_off_on(self.off_value, self.on_value, 0, 1)
 
     @property
     def threshold(self) -> float:
@@ -190,8 +190,8 @@ class SigmoidBinaryCrossEntropy:
         return xp.sum(terms * weight), (sigmoid(xp, y) - q) * weight
 
     def encode(self, xp: Any, y: Array, targets: Array) -> Array:
-        """Floats (n, k), several labels at once, as they are; of labels (n,), rows of `off` and `on`."""
-        return _rows_of_targets(xp, y, targets, self.off, self.on)
+        """Floats (n, k), several labels at once, as they are; of labels (n,), rows of the two values."""
+        return _rows_of_targets(xp, y, targets, self.off_value, self.on_value)
 
     def probabilities(self, xp: Any, y: Array) -> Array:
         """sigmoid(y)."""
@@ -213,17 +213,19 @@ LOSSES: dict[str, Callable[..., Loss]] = {
     "half-mse": partial(MeanSquaredError, "half-sum"),
     "mse": partial(MeanSquaredError, "mean"),
 }
-"""Losses by the word a configuration names them with."""
+"""Losses by their names in a configuration."""
 
 
-def one_hot(xp: Any, labels: Array, classes: int, dtype: Any, off: float = 0.0, on: float = 1.0) -> Array:
-    """(n, classes) of `dtype`: `on` where the column is the label in `labels` (n,), else `off`."""
+def one_hot(
+    xp: Any, labels: Array, classes: int, dtype: Any, off_value: float = 0.0, on_value: float = 1.0
+) -> Array:
+    """(n, classes) of `dtype`: `on_value` where the column is the label in `labels` (n,), else `off_value`."""
     columns = xp.arange(classes, dtype=xp.int32, device=device_of(labels))  # int8 ends at 127
     hot = xp.astype(xp.reshape(labels, (-1, 1)) == xp.reshape(columns, (1, -1)), dtype)
-    return hot if (off, on) == (0.0, 1.0) else hot * (on - off) + off
+    return hot if (off_value, on_value) == (0.0, 1.0) else hot * (on_value - off_value) + off_value
 
 
-def _rows_of_targets(xp: Any, y: Array, targets: Array, off: float, on: float) -> Array:
+def _rows_of_targets(xp: Any, y: Array, targets: Array, off_value: float, on_value: float) -> Array:
     """Labels (n,) as rows like y's; for a single output, which stands for class 1, as a column."""
     if not xp.isdtype(targets.dtype, "integral"):
         return targets
@@ -233,8 +235,8 @@ def _rows_of_targets(xp: Any, y: Array, targets: Array, off: float, on: float) -
             "once are floats, 0 or 1 each: targets.astype('float32')."
         )
     if y.shape[1] == 1:
-        return one_hot(xp, targets, 2, y.dtype, off, on)[:, 1:]
-    return one_hot(xp, targets, y.shape[1], y.dtype, off, on)
+        return one_hot(xp, targets, 2, y.dtype, off_value, on_value)[:, 1:]
+    return one_hot(xp, targets, y.shape[1], y.dtype, off_value, on_value)
 
 
 def _normalized_weights(xp: Any, weights: Array, n: int) -> Array:
@@ -285,12 +287,12 @@ def _check_labels_array(xp: Any, y: Array, t: Array) -> None:
         )
 
 
-def _check_off_on(off: float, on: float, least: float, most: float) -> None:
-    if not (least <= off < on <= most and math.isfinite(on - off)):
+def _check_off_on(off_value: float, on_value: float, least: float, most: float) -> None:
+    if not (least <= off_value < on_value <= most and math.isfinite(on_value - off_value)):
         within = "" if math.isinf(most) else f", both within {least}..{most}"
         raise UsageError(
-            f"The target of the wrong class, off, must be below that of the right one, on{within}; got off {off}, "
-            f"on {on}."
+            f"The target of wrong classes, off_value, must be below that of the right one, on_value{within}; "
+            f"got {off_value} and {on_value}."
         )
 
 

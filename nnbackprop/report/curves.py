@@ -1,4 +1,4 @@
-"""Plots of what changes from epoch to epoch: the loss, each metric, and the gradient norm of each layer."""
+"""Curves: loss, metrics and gradient norms by epoch, and the loss of a range test by learning rate."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+from nnbackprop.training.lr_finder import LRFinderResult
 
 from . import formatting
 from .style import PALETTE, new_plot
@@ -59,6 +61,24 @@ def gradient_norms(rows: Sequence[Row]) -> Figure:
         _set_log_scale(axes)
     _label_axes(axes, rows, "norm")
     _add_legend(figure, axes, lambda _: "")
+    return figure
+
+
+def lr_plot(found: LRFinderResult) -> Figure:
+    """The loss of a range test against the learning rate, as it was and smoothed, and the suggestions."""
+    figure, axes = new_plot("Loss while the learning rate grows")
+    axes.plot(found.lrs, found.losses, color="#BBBBBB", lw=1, label="loss of a batch")
+    axes.plot(found.lrs, found.smoothed, color=PALETTE[0], lw=2, label="smoothed")
+    suggestions = {"least loss / 10": found.minimum_over_ten, "steepest fall": found.steepest}
+    for (name, lr), colour in zip(suggestions.items(), PALETTE[1:], strict=False):
+        if lr is not None:
+            axes.axvline(lr, color=colour, ls="--", lw=1.4, label=f"{name}: {lr:.2g}")
+    low, high = found.smoothed.min(), found.smoothed.max()
+    room = 0.1 * (high - low) or 1.0
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss", ylim=(low - room, high + room))
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    axes.grid(color="#E6E6E6")
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 

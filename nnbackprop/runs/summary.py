@@ -30,7 +30,7 @@ def checkpoint_info(config: Config, data: DataSplits) -> dict[str, Any]:
         image_shape=train.image_shape,
         settings=config.fixed_settings,
         input_dtype=str(train.inputs.dtype),
-        outputs=build.outputs(config, train),
+        outputs=build.n_outputs(config, train),
         preprocessing=train.preprocessing,
     )
     return msgspec.to_builtins(info)
@@ -42,7 +42,7 @@ def summarise(config: Config, trainer: Trainer, early_stopping: EarlyStopping, d
     DivergedError if a loss is NaN or infinite.
     """
     p = trainer.progress
-    samples = (p.epoch - 1) * len(data.train) + p.samples
+    samples = (p.epoch - 1) * len(data.train) + p.samples_seen
     figures: dict[str, float | None] = {}
     known: tuple[str, ...] = ()
     for name, part in data.parts.items():

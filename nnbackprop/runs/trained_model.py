@@ -18,14 +18,14 @@ from nnbackprop.data.tabular import TableSplits, dataset_of
 from nnbackprop.errors import DataError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.metrics import accuracy, metrics_for
-from nnbackprop.training.callbacks import Score
 from nnbackprop.training.evaluator import Evaluator
+from nnbackprop.training.events import Score
 
 from . import build
 from . import checkpoint as checkpoints
-from . import config as configuration
 from . import trainer_state as state
 from .config import Config
+from .config_files import load_run_config
 from .data_splits import DataSplits, table_options_of
 from .run_dir import RunDir
 
@@ -51,14 +51,14 @@ class TrainedModel:
     def open(cls, run: str, runs: Path = Path("runs"), backend: Backend | None = None) -> TrainedModel:
         """Open a run folder by path, by name, or as `last`; on any backend, whichever trained it."""
         folder = RunDir.open(runs, run)
-        config = configuration.of_run(folder.config)
+        config = load_run_config(folder.config)
         best = folder.checkpoint("best")
         path = best if best.is_file() else folder.checkpoint("last")
         checkpoint = checkpoints.load(path)
         state.check_settings(checkpoint, config.fixed_settings, path, folder.config)
         info = state.info_of(checkpoint)
         backend = backend or select(config.backend, config.device)
-        outputs = config.outputs or info.outputs or len(info.classes)
+        outputs = config.n_outputs or info.outputs or len(info.classes)
         objective = build.objective(config, outputs)
         outline = objective.network.empty_params((info.features,), config.params_dtype)
         params = tree_map(backend.asarray, checkpoints.fill(outline, checkpoint.arrays, "params"))

@@ -36,9 +36,10 @@ from nnbackprop import (
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import RunFolderError, UsageError
 from nnbackprop.export.libraries import PIP_INSTALL
+from nnbackprop.export.onnx_graph import OnnxGraph
 from nnbackprop.nn.layers import Layer
 from nnbackprop.optim import SGD
-from tests.support.layer_rows import ROWS, moved
+from tests.support.layer_rows import ROWS, Row, every_pointwise, moved
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 NESTED = [
@@ -110,6 +111,19 @@ def test_a_layer_computes_the_same(onnx: Any, layer: Layer, dtype: str, tmp_path
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
+@every_pointwise
+def test_an_activation_is_right_far_out_and_near_zero(onnx: Any, row: Row, dtype: str, tmp_path: Path) -> None:
+    sizes = np.concatenate([np.geomspace(1e-9, 1e4, 40), [0]])
+    x = np.concatenate([sizes, -sizes]).reshape(-1, 2).astype(dtype)
+    graph = OnnxGraph()
+    y, _ = row.layer.forward(graph.xp, {}, graph.input("inputs", dtype, (2,)), None)
+    (tmp_path / "model.onnx").write_bytes(graph.to_bytes({"y": y}, {}))
+    want, _ = row.layer.forward(NumpyBackend().xp, {}, x, None)
+    tolerance = TOLERANCE[dtype]
+    np.testing.assert_allclose(run(tmp_path / "model.onnx", x)["y"], want, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("n", [1, 7, 0])
 @pytest.mark.parametrize("shape", [(3, 5), (3, 5, 2)])
 def test_images_are_flattened_in_batches_of_any_size(
@@ -132,7 +146,7 @@ def test_images_are_flattened_in_batches_of_any_size(
         (Sequential(Dense(3)), SigmoidBinaryCrossEntropy(), labelled()),
         (Sequential(Dense(1)), SigmoidBinaryCrossEntropy(), labelled(2)),
         (Sequential(Dense(3)), MeanSquaredError(), labelled()),
-        (Sequential(Dense(1), Tanh()), MeanSquaredError("mean", off=-1, on=0.5), labelled(2)),
+        (Sequential(Dense(1), Tanh()), MeanSquaredError("mean", off_value=-1, on_value=0.5), labelled(2)),
         (Sequential(Dense(3), Softmax()), MeanSquaredError(), labelled()),
     ],
     ids=str,

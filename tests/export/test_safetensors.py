@@ -41,7 +41,7 @@ def test_pytorch_loads_every_layer_and_computes_the_same(tmp_path: Path) -> None
     rng = np.random.default_rng(0)
     data = Dataset(rng.standard_normal((7, 4)), np.arange(7) % 3, ("a", "b", "c"))
     inner = Sequential(Dense(6), LayerNorm(), Tanh())
-    network = Sequential(Dropout(0.5), Dense(5, bias=None), BatchNorm(), ReLU(), inner, Dense(3))
+    network = Sequential(Dropout(0.5), Dense(5, bias=False), BatchNorm(), ReLU(), inner, Dense(3))
     options: dict[str, Any] = {"dtype": "float64", "scaling": fit_scaling("per-feature", data)}
     trainer = Trainer(network, SoftmaxCrossEntropy(), SGD(), 0.1, backend=NumpyBackend(), **options)
     trainer.initialize(data)

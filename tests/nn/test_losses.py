@@ -164,18 +164,20 @@ def test_an_unknown_reduction_is_refused():
     ],
 )
 def test_class_targets_that_cannot_be_are_refused(make, off, on):
-    with pytest.raises(UsageError, match=r"off, must be below .* got off"):
-        make(off=off, on=on)
+    with pytest.raises(UsageError, match=r"off_value, must be below .* got "):
+        make(off_value=off, on_value=on)
 
 
 def test_a_threshold_lies_between_the_classes():
     """Of outputs halfway between the targets, of logits at 0."""
     assert MeanSquaredError().threshold == 0.5
-    assert MeanSquaredError(off=-1.0, on=1.0).threshold == 0.0
-    assert SigmoidBinaryCrossEntropy(off=0.1).threshold == SoftmaxCrossEntropy().threshold == 0.0
+    assert MeanSquaredError(off_value=-1.0, on_value=1.0).threshold == 0.0
+    assert SigmoidBinaryCrossEntropy(off_value=0.1).threshold == SoftmaxCrossEntropy().threshold == 0.0
 
 
-@pytest.mark.parametrize("loss", [MeanSquaredError(off=0.01, on=0.99), SigmoidBinaryCrossEntropy(0.0, 0.01, 0.99)])
+@pytest.mark.parametrize(
+    "loss", [MeanSquaredError(off_value=0.01, on_value=0.99), SigmoidBinaryCrossEntropy(0.0, 0.01, 0.99)]
+)
 def test_labels_are_encoded_as_rows_of_off_and_on(backend, loss):
     xp, labels = backend.xp, backend.asarray(np.array([2, 0], np.int32))
     three, one = (backend.asarray(np.zeros((2, k))) for k in (3, 1))
