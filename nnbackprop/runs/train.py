@@ -153,7 +153,8 @@ def start(config: Config) -> Iterator[Run]:
     build.check(config)
     began, backend = CpuTimes.now(), open_backend(config)
     data = DataSplits.load(config)
-    config = resolve_lr(replace(config, data=absolute(config.data)), backend, data)
+    config = build.for_data(replace(config, data=absolute(config.data)), data.train)
+    config = resolve_lr(config, backend, data)
     trainer = first_trainer(config, backend, data)
     name = config.recipe if config.name is None else config.name
     folder = RunDir.create(Path(config.runs_dir), name)
