@@ -154,7 +154,8 @@ def start(config: Config) -> Iterator[Run]:
     build.check(config)
     cpu_times, backend = CpuTimes.now(), open_backend(config)
     data = DataSplits.load(config)
-    config = resolve_lr(replace(config, data=absolute(config.data)), backend, data)
+    config = build.for_data(replace(config, data=absolute(config.data)), data.train)
+    config = resolve_lr(config, backend, data)
     trainer = first_trainer(config, backend, data)
     name = config.recipe if config.name is None else config.name
     run_dir = RunDir.create(Path(config.runs_dir), name)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from backends import Backend, select, tree_map
-from nnbackprop.data import load
+from nnbackprop.data.catalog import load_splits, open_source
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader
-from nnbackprop.data.readers import csv, png
+from nnbackprop.data.preprocessing import Preprocessing
+from nnbackprop.data.table import is_frame, table_of
+from nnbackprop.data.tabular import TableSplits, dataset_of
 from nnbackprop.errors import DataError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.metrics import accuracy, metrics_for
@@ -24,6 +27,7 @@ from .checkpoint import load as load_checkpoint
 from .checkpoint import unflatten
 from .config import Config
 from .config_files import load_run_config
+from .data_splits import DataSplits, table_options_of
 from .run_dir import RunDir
 
 
@@ -40,6 +44,9 @@ class TrainedModel:
     image_shape: tuple[int, int] | None
     max_input: float  # largest input of the training data: tells pixels of 0..255 from pixels of 0..1
     input_dtype: str = ""  # of the training data; older runs do not say
+    preprocessing: Preprocessing | None = None  # of the table it was trained on
+    outputs: int = 0
+    fingerprint: str = ""  # of the data it was trained and evaluated on
 
     @classmethod
     def open(cls, run: str, runs: Path = Path("runs"), backend: Backend | None = None) -> TrainedModel:
@@ -52,13 +59,30 @@ class TrainedModel:
         state.check_settings(checkpoint, config.fixed_settings, path, run_dir.config_path)
         info = state.info_of(checkpoint)
         backend = backend or select(config.backend, config.device)
-        objective = build.objective(config, config.n_outputs or len(info.classes))
+        outputs = config.n_outputs or info.outputs or len(info.classes)
+        objective = build.objective(config, outputs)
         template = objective.network.empty_params((info.features,), config.params_dtype)
         params = tree_map(backend.asarray, unflatten(template, checkpoint.arrays, "params"))
-        metrics = metrics_for(objective.loss)
+        metrics = metrics_for(objective.loss, None if info.classes else np.zeros((1, outputs)))
         evaluator = Evaluator(backend, objective, metrics, state.scaling_of(checkpoint), config.params_dtype)
         data = info.features, info.classes, info.image_shape, info.max_input, info.input_dtype
-        return cls(run_dir, config, evaluator, params, *data)
+        return cls(
+            run_dir,
+            config,
+            evaluator,
+            params,
+            *data,
+            info.preprocessing,
+            outputs=outputs,
+            fingerprint=info.fingerprint,
+        )
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The names of the targets: those of the table's columns, where there was one."""
+        if self.preprocessing is not None:
+            return self.preprocessing.targets
+        return tuple(f"output {k}" for k in range(self.outputs))
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -67,21 +91,30 @@ class TrainedModel:
 
     def data(self, spec: str | None = None) -> Dataset:
         """The data to evaluate on: `spec`, or the run's own; its test part, or all of it where it has none."""
-        split = self.config.test_fraction > 0 and spec is None
-        splits = load(
-            spec or self.config.data, test_fraction=self.config.test_fraction, seed=self.config.seed, split=split
-        )
+        if spec is None:
+            data = DataSplits.load(self.config)
+            data.check(self.fingerprint, self.run_dir.checkpoint_path("best"))
+            return data.test or data.train
+        source = open_source(spec, table_options_of(self.config))
+        if self.preprocessing is not None and isinstance(source, TableSplits):
+            return dataset_of(source.test or source.train, self.preprocessing)
+        splits = load_splits(spec, table_options_of(self.config), 0.0)
         dataset = (splits.test or splits.train).with_classes(self.classes)
         self._check(dataset.inputs, dataset.source)
         return dataset
 
     def evaluate(self, dataset: Dataset) -> Score:
         """Mean loss and accuracy, dropout off."""
-        e = self.evaluator
+        e = replace(self.evaluator, metrics=metrics_for(self.evaluator.objective.loss, dataset.targets))
         return e.evaluate(self.params, DataLoader(e.backend, dataset, e.scaling, e.dtype, self.config.resident))
 
-    def predict(self, inputs: np.ndarray, source: str = "the input") -> tuple[np.ndarray, np.ndarray]:
-        """Predicted class (n,) and probabilities (n, k) of raw inputs (n, features)."""
+    def predict(self, inputs: Any, source: str = "the input") -> tuple[np.ndarray, np.ndarray]:
+        """Predicted class (n,) and probabilities (n, k) of raw inputs (n, features), or of the rows of a table.
+
+        Where the targets are numbers, both are the numbers (n, k).
+        """
+        if self.preprocessing is not None and is_frame(inputs):
+            inputs, _ = self.preprocessing.transform(table_of(inputs, source))
         self._check(inputs, source)
         probabilities = self.evaluator.predict_proba(self.params, inputs, (self.features,))
         return self.evaluator.predicted_classes(probabilities), probabilities
@@ -100,10 +133,18 @@ class TrainedModel:
         return Attack(x, moved, before, after, accuracy(before, dataset.targets), accuracy(after, dataset.targets))
 
     def _check(self, inputs: np.ndarray, source: str) -> None:
+        inputs = np.asarray(inputs)
+        if inputs.ndim != 2 or inputs.dtype.kind not in "buif":
+            raise DataError(
+                f"{source} is {inputs.dtype} of shape {inputs.shape}; numbers of shape (n, {self.features}) are "
+                "needed, one row a sample."
+            )
         if not np.isfinite(inputs).all():
             raise DataError(f"{source} holds values that are not finite: repair or leave out those samples.")
         largest = float(inputs.max(initial=0))
-        if (self.max_input > 2 and 0 < largest <= 1) or (self.max_input <= 1 and largest > 2):
+        if self.preprocessing is None and (
+            (self.max_input > 2 and 0 < largest <= 1) or (self.max_input <= 1 and largest > 2)
+        ):
             raise DataError(
                 f"{source} has values up to {largest:g} and this network was trained on up to {self.max_input:g}: "
                 "bring the pixels to the same range first."
@@ -126,17 +167,3 @@ class Attack:
     after: np.ndarray
     accuracy_before: float
     accuracy_after: float
-
-
-def read_samples(paths: list[str], trained: TrainedModel) -> list[tuple[str, np.ndarray]]:
-    """Samples to predict, as (name, (n, features)): a PNG of the network's image size, or rows of a CSV."""
-    return [
-        (path, _read_png(Path(path), trained) if path.lower().endswith(".png") else csv.read_rows(Path(path)))
-        for path in paths
-    ]
-
-
-def _read_png(path: Path, trained: TrainedModel) -> np.ndarray:
-    """A grey image as (1, features), black 0 and white as in the training data."""
-    white = 255 if trained.max_input > 2 else 1
-    return (png.read(path, trained.image_shape) * white).reshape(1, -1)

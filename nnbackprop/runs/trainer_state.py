@@ -11,6 +11,7 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import RunFolderError
 from nnbackprop.training.callbacks import EarlyStopping
@@ -30,11 +31,13 @@ class CheckpointInfo(Struct, frozen=True, rename={"max_input": "highest"}):
     version: str
     fingerprint: str
     features: Annotated[int, Meta(ge=1, le=2**31 - 1)]
-    classes: Annotated[tuple[str, ...], Meta(min_length=1)]
+    classes: tuple[str, ...]  # none where the targets are numbers
     max_input: float  # of the training data
     image_shape: tuple[Count, Count] | None
     settings: dict[str, Any]
     input_dtype: str = ""  # of the data; older checkpoints do not say
+    outputs: Count = 0  # of the network; 0 is one a class
+    preprocessing: Preprocessing | None = None  # of a table
 
 
 class BestSoFar(Struct, frozen=True, rename={"wait": "waited"}):
