@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.markup import escape
 
 from .flags import GROUPS, Flags, given, out
+
+if TYPE_CHECKING:
+    from nnbackprop.runs.config import Config
+    from nnbackprop.runs.train import Run
 
 
 def train(
@@ -25,25 +30,12 @@ def train(
 ) -> int:
     """Train a network by a recipe; every flag overrides one of its settings."""
     from nnbackprop.diagnostics.monitored_run import MonitoredRun
-    from nnbackprop.errors import UsageError
     from nnbackprop.report.plot_process import draw_run
     from nnbackprop.report.progress import progress
     from nnbackprop.report.tables import diagnosis_report, summary_table
     from nnbackprop.runs import build
-    from nnbackprop.runs import train as runs
-    from nnbackprop.runs.config_files import apply_overrides, load_recipe, recipe_for
 
-    overrides = given(flags)
-    if resume is not None and recipe is not None:
-        raise UsageError(f"--resume goes on with a run as it was configured: leave out the recipe {recipe!r}.")
-    fitted_from = None  # the recipe, where its dropout was fitted to other hidden layers
-    if resume is None:
-        name, overrides = recipe_for(recipe, overrides)
-        loaded = load_recipe(name)
-        fitted_from = None if "dropout" in overrides else loaded
-        opened = runs.start(apply_overrides(loaded, overrides))
-    else:
-        opened = runs.resume(resume, overrides, Path(overrides.get("runs_dir", "runs")), print_message)
+    opened, fitted_from = _open_run(recipe, resume, given(flags))
     with opened as run:
         header = {**build.description(run.config, fitted_from), **run.data.description, **run.remarks()}
         monitored = MonitoredRun(run)
@@ -62,6 +54,24 @@ def train(
         out.print(summary_table(summary))
     out.print(f"Run folder: {path}", soft_wrap=True)
     return 0
+
+
+def _open_run(
+    recipe: str | None, resume: str | None, overrides: dict[str, Any]
+) -> tuple[AbstractContextManager[Run], Config | None]:
+    """A run to be trained, and the recipe if its dropout may have been fitted to other hidden layers."""
+    from nnbackprop.errors import UsageError
+    from nnbackprop.runs import train as runs
+    from nnbackprop.runs.config_files import apply_overrides, load_recipe, recipe_for
+
+    if resume is not None:
+        if recipe is not None:
+            raise UsageError(f"--resume goes on with a run as it was configured: leave out the recipe {recipe!r}.")
+        runs_dir = Path(overrides.get("runs_dir", "runs"))
+        return runs.resume(resume, overrides, runs_dir, print_message), None
+    name, overrides = recipe_for(recipe, overrides)
+    loaded = load_recipe(name)
+    return runs.start(apply_overrides(loaded, overrides)), None if "dropout" in overrides else loaded
 
 
 def print_message(message: str) -> None:
