@@ -12,7 +12,10 @@ from .flags import GROUPS, Flags, given, out
 
 
 def train(
-    recipe: Annotated[str | None, Parameter(help="A recipe's name or a TOML file; mnist if not given.")] = None,
+    recipe: Annotated[
+        str | None,
+        Parameter(help="A recipe's name, a TOML file, or a file or folder of data; mnist if not given."),
+    ] = None,
     /,
     *,
     resume: Annotated[
@@ -28,27 +31,28 @@ def train(
     from nnbackprop.report.tables import diagnosis_report, summary_table
     from nnbackprop.runs import build
     from nnbackprop.runs import train as runs
-    from nnbackprop.runs.config_files import apply_overrides, load_recipe
+    from nnbackprop.runs.config_files import apply_overrides, load_recipe, recipe_for
 
     overrides = given(flags)
     if resume is not None and recipe is not None:
         raise UsageError(f"--resume goes on with a run as it was configured: leave out the recipe {recipe!r}.")
     fitted_from = None  # the recipe, where its dropout was fitted to other hidden layers
     if resume is None:
-        loaded = load_recipe(recipe or "mnist")
+        name, overrides = recipe_for(recipe, overrides)
+        loaded = load_recipe(name)
         fitted_from = None if "dropout" in overrides else loaded
         opened = runs.start(apply_overrides(loaded, overrides))
     else:
         opened = runs.resume(resume, overrides, Path(overrides.get("runs_dir", "runs")), print_message)
     with opened as run:
-        header = {**build.description(run.config, fitted_from), **run.remarks()}
+        header = {**build.description(run.config, fitted_from), **run.data.description, **run.remarks()}
         monitored = MonitoredRun(run)
         try:
             summary = monitored.fit([progress(run.config.progress, out, header)], print_message)
         finally:
             if monitored.diagnosis and monitored.diagnosis.findings:
                 out.print(diagnosis_report(monitored.diagnosis))
-        path = escape(str(run.folder.path))
+        path = escape(str(run.run_dir.path))
         if summary is None:
             out.print(f"Interrupted and saved. Go on with: nnbackprop train --resume {path}", soft_wrap=True)
             return 128 + run.signal

@@ -72,11 +72,11 @@ def layer_rows(layers: Sequence[LayerSummary], itemsize: int) -> tuple[LayerRow,
 
 
 def check_batches(network: Sequential, n_samples: int, batch_size: int) -> None:
-    """UsageError where batches of `batch_size` leave a single sample, of which batch statistics cannot be taken."""
+    """UsageError where batches leave a single sample, of which batch statistics cannot be taken."""
     if network.has_buffers and (n_samples % batch_size == 1 or batch_size == 1):
         raise UsageError(
-            f"{n_samples} training samples in batches of {batch_size} leave a batch of 1, and batch normalization needs "
-            "at least 2: choose another batch size (--batch-size), or layer normalization."
+            f"{n_samples} training samples in batches of {batch_size} leave a batch of 1, and batch normalization "
+            "needs at least 2: choose another batch size (--batch-size), or layer normalization."
         )
 
 

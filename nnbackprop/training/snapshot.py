@@ -58,15 +58,14 @@ def retry_in_microbatches(trainer: Trainer, chunk: Chunk) -> tuple[TrainStep, Tr
     OutOfMemoryError if not even microbatches of one sample fit.
     """
     t, step, state, data = trainer, trainer.train_step, None, trainer.loader.data
+    steps_since = t.progress.step - t.snapshot.progress.step
     while step.microbatches < t.batch_schedule.batch_size:
         step = replace(step, microbatches=2 * step.microbatches)
         t.backend.empty_cache()
         try:
             with t.backend.memory_errors():
                 state = t.snapshot.copy()
-                for batch in islice(
-                    t.snapshot.steps(t.batch_schedule), t.progress.step - t.snapshot.progress.step
-                ):
+                for batch in islice(t.snapshot.steps(t.batch_schedule), steps_since):
                     state = step(state, data, batch)
                 state = t.backend.scan(step, step.reset_sums(state), data, chunk.batches, last=step.with_norms)
         except MemoryError:
