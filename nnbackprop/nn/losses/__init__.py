@@ -9,6 +9,7 @@ from .regression import Huber, MeanAbsoluteError, MeanSquaredError, Pinball, Poi
 
 __all__ = [
     "LOSSES",
+    "PARAMETERS",
     "Huber",
     "Loss",
     "MeanAbsoluteError",
@@ -32,3 +33,6 @@ LOSSES: dict[str, Callable[..., Loss]] = {
     "pinball": Pinball,
 }
 """Losses by their names in a configuration."""
+
+PARAMETERS = {"huber": "delta", "pinball": "quantile"}
+"""What a number after a loss's name stands for, as in huber:1.5 or pinball:0.9."""
