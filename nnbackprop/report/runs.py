@@ -67,8 +67,10 @@ def _settings(found: RunTable) -> Table:
 
 def _value(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return " ".join(map(str, value)) or MISSING
-    return MISSING if value is None else str(value)
+        return " ".join(map(_value, value)) or MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return MISSING if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _name(run: RunInfo) -> str:
