@@ -20,7 +20,7 @@ import numpy as np
 from nnbackprop._system_info import use_threads
 from nnbackprop.data import load
 from nnbackprop.runs import train as runs
-from nnbackprop.runs.config import resolve
+from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.data_splits import DataSplits
 
 from .report import format_ratio, spread, three_digits

@@ -54,7 +54,7 @@ def evaluate(
     dataset = trained.data(data)
     score = trained.evaluate(dataset)
     metrics = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in score.metrics.items())
-    line = f"{escape(dataset.source)}: loss {score.loss:.4f}, {metrics} of {score.samples} samples"
+    line = f"{escape(dataset.source)}: loss {score.loss:.4f}, {metrics} of {score.n_samples} samples"
     out.print(line, soft_wrap=True)
     return 0
 

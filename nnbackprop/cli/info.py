@@ -21,10 +21,10 @@ def backends() -> int:
 def recipes() -> int:
     """List the recipes that come with the package."""
     from nnbackprop.report.tables import recipes_table
-    from nnbackprop.runs.config import read
-    from nnbackprop.runs.config import recipes as known
+    from nnbackprop.runs.config_files import load_recipe
+    from nnbackprop.runs.config_files import recipes as recipe_paths
 
-    out.print(recipes_table({name: read(name) for name in known()}))
+    out.print(recipes_table([load_recipe(name) for name in recipe_paths()]))
     return 0
 
 

@@ -31,12 +31,12 @@ def lr_find(
     """
     from nnbackprop.report.lr_find import lr_find_report
     from nnbackprop.runs import build
-    from nnbackprop.runs import config as configuration
+    from nnbackprop.runs.config_files import resolve
     from nnbackprop.runs.data_splits import DataSplits
     from nnbackprop.runs.lr_find import find_lr
     from nnbackprop.runs.train import open_backend
 
-    config = configuration.resolve(recipe, given(flags))
+    config = resolve(recipe, given(flags))
     build.check(config)
     backend = open_backend(config)
     if config.backend == "auto":

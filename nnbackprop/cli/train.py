@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.markup import escape
@@ -38,43 +39,45 @@ def train(
 ) -> int:
     """Train a network by a recipe; every flag overrides one of its settings."""
     from nnbackprop.errors import UsageError
-    from nnbackprop.runs import config
     from nnbackprop.runs import train as runs
+    from nnbackprop.runs.config_files import apply_overrides, load_recipe, load_run_config
     from nnbackprop.runs.run_dir import RunDir
 
     overrides = given(flags)
     if resume is None:
-        settings = config.resolve(recipe or "mnist", overrides)
+        loaded = load_recipe(recipe or "mnist")
+        config = apply_overrides(loaded, overrides)
         if dry_run:
-            return show_dry_run(settings)
-        return fit(runs.start(settings), recipe or "mnist", overrides, console_for(settings.progress))
+            return show_dry_run(config)
+        fitted_from = None if "dropout" in overrides else loaded
+        return fit(runs.start(config), message_console(config.progress), fitted_from)
     if recipe is not None:
         raise UsageError(f"--resume goes on with a run as it was configured: leave out the recipe {recipe!r}.")
     if dry_run:
         raise UsageError("--dry-run is of a run that has not begun, and --resume goes on with one: leave one out.")
     runs_dir = Path(overrides.get("runs_dir", "runs"))
-    kept = config.of_run(RunDir.open(runs_dir, resume).config)
-    console = console_for(overrides.get("progress", kept.progress))
-    return fit(runs.resume(resume, overrides, runs_dir, notifier(console)), None, overrides, console)
+    kept = load_run_config(RunDir.open(runs_dir, resume).config)
+    console = message_console(overrides.get("progress", kept.progress))
+    return fit(runs.resume(resume, overrides, runs_dir, message_printer(console)), console)
 
 
-def fit(
-    opened: AbstractContextManager[Run], recipe: str | None, overrides: dict[str, Any], console: Terminal
-) -> int:
-    """Train a run to its end and print its summary; `recipe` is None where it is resumed."""
+def fit(opened: AbstractContextManager[Run], console: Terminal, fitted_from: Config | None = None) -> int:
+    """Train a run to its end and print its summary.
+
+    `fitted_from` is the recipe where its dropout was fitted to other hidden layers.
+    """
     from nnbackprop.diagnostics.monitored_run import MonitoredRun
     from nnbackprop.report.plot_process import draw_run
     from nnbackprop.report.progress import progress
     from nnbackprop.report.tables import diagnosis_report, summary_table
     from nnbackprop.runs import build
 
-    say = notifier(console)
+    print_message = message_printer(console)
     with opened as run:
-        fitted = build.dropout_remark(run.config, recipe, overrides) if recipe else {}
-        header = {**build.description(run.config), **fitted, **run.remarks()}
+        header = {**build.description(run.config, fitted_from), **run.remarks()}
         monitored = MonitoredRun(run)
         try:
-            summary = monitored.fit([progress(run.config.progress, out, header)], say)
+            summary = monitored.fit([progress(run.config.progress, out, header)], print_message)
         finally:
             if monitored.diagnosis and monitored.diagnosis.findings:
                 console.print(diagnosis_report(monitored.diagnosis))
@@ -83,7 +86,7 @@ def fit(
             console.print(f"Interrupted and saved. Go on with: nnbackprop train --resume {path}", soft_wrap=True)
             return 128 + run.signal
         for failed in draw_run(run):
-            say(failed)
+            print_message(failed)
     if run.config.progress != "off":
         console.print(summary_table(summary))
     console.print(f"Run folder: {path}", soft_wrap=True)
@@ -99,15 +102,11 @@ def show_dry_run(config: Config) -> int:
     return 0
 
 
-def console_for(progress: str) -> Terminal:
+def message_console(progress: str) -> Terminal:
     """Where a run's messages go: with --progress json the standard output has JSON alone."""
     return err if progress == "json" else out
 
 
-def notifier(console: Terminal) -> Callable[[str], None]:
-    """Prints messages about the run as it goes."""
-
-    def say(message: str) -> None:
-        console.print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
-
-    return say
+def message_printer(console: Terminal) -> Callable[[str], None]:
+    """A function that prints a message about the run as it goes."""
+    return partial(console.print, style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -18,15 +18,16 @@ from nnbackprop._system_info import cores, set_threads
 from nnbackprop.diagnostics.difference import difference, json_values
 from nnbackprop.errors import RunFolderError, UsageError
 from nnbackprop.runs import build
-from nnbackprop.runs import config as configuration
 from nnbackprop.runs.checkpoint import Checkpoint, flatten, load
-from nnbackprop.runs.config import Config
+from nnbackprop.runs.config import Config, with_changes
+from nnbackprop.runs.config_files import load_run_config
 from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.runs.run_dir import RunDir, environment
 from nnbackprop.runs.summary import summarise
 from nnbackprop.runs.train import first_trainer, open_backend
 from nnbackprop.runs.trainer_state import best_checkpoint, check_settings, last_checkpoint, progress_of
-from nnbackprop.training.callbacks import Callback, ChunkEnd, EarlyStopping, TrainEnd
+from nnbackprop.training.callbacks import Callback, EarlyStopping
+from nnbackprop.training.events import ChunkEnd, TrainEnd
 from nnbackprop.training.progress import Progress
 from nnbackprop.training.trainer import Trainer
 
@@ -129,8 +130,8 @@ def replay(
     _check_steps(folder, steps, summary)
     # what ended the run, such as the clock, does not apply again
     unlimited = {"patience": None, "max_time": None, "doctor": False, "save_every": None}
-    config, title = configuration.of_run(folder.config), "The run to be trained again with the given flags"
-    config = configuration.changed(config, {**unlimited, **overrides}, title)
+    config, title = load_run_config(folder.config), "The run to be trained again with the given flags"
+    config = with_changes(config, {**unlimited, **overrides}, title)
     build.check(config)
     check_settings(last, config.fixed_settings, path, folder.config)
     splits = DataSplits.load(config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from nnbackprop.runs.config import to_toml
+from nnbackprop.runs.config_files import to_toml
 from nnbackprop.runs.dry_run import DryRun
 
 from .formatting import count, duration, plural, size

@@ -18,16 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from nnbackprop.runs.callbacks import row
-from nnbackprop.training.callbacks import (
-    Callback,
-    ChunkEnd,
-    EpochBegin,
-    EpochEnd,
-    LayerRow,
-    Score,
-    TrainBegin,
-    TrainEnd,
-)
+from nnbackprop.training.callbacks import Callback
+from nnbackprop.training.events import ChunkEnd, EpochBegin, EpochEnd, LayerRow, Score, TrainBegin, TrainEnd
 
 from .formatting import count, duration, loss, metric, plural, size
 from .tables import layer_table
@@ -93,7 +85,7 @@ class Display(Callback):
         lines = {
             **self.description,
             "backend": f"{event.backend} on {event.device}, {event.dtype} ({event.why.rstrip('.')})",
-            "samples": ", ".join(f"{count(n)} {part}" for part, n in event.samples.items() if n),
+            "samples": ", ".join(f"{count(n)} {part}" for part, n in event.n_samples.items() if n),
             "steps": f"{plural(event.epochs, 'epoch')} of {plural(event.steps_per_epoch, 'step')}, "
             f"{plural(event.batch_size, 'sample')} a step",
         }
@@ -158,7 +150,7 @@ class PlainProgress(Display):
 
 
 class JsonProgress(Callback):
-    """A JSON object a line for each epoch, with the keys of metrics.jsonl, and nothing else; messages to stderr."""
+    """A line of JSON an epoch, with the keys of metrics.jsonl, and nothing else; messages go to stderr."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -224,7 +216,7 @@ class RichProgress(Display):
         self._update_bars(event.epoch, event.step)
         values = [f"loss {loss(event.loss)}"]
         values += [f"{name.replace('_', ' ')} {metric(name, value)}" for name, value in event.metrics.items()]
-        values += [f"{count(event.samples / event.seconds)} samples/s", f"lr {event.lr:.4g}"]
+        values += [f"{count(event.n_samples / event.seconds)} samples/s", f"lr {event.lr:.4g}"]
         if event.memory_used is not None:
             values.append(f"memory {size(event.memory_used)}")
         self.bars.values = values

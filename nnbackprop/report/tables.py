@@ -14,7 +14,8 @@ from rich.text import Text
 
 from backends import BackendStatus
 from nnbackprop.diagnostics.findings import Diagnosis
-from nnbackprop.training.callbacks import LayerRow
+from nnbackprop.runs.config import Config
+from nnbackprop.training.events import LayerRow
 
 from .formatting import count, duration, metric, percent, plural, shape, size
 
@@ -81,11 +82,11 @@ def backends_table(rows: Sequence[BackendStatus]) -> Table:
     return table
 
 
-def recipes_table(recipes: Mapping[str, Mapping[str, Any]]) -> Table:
+def recipes_table(recipes: Sequence[Config]) -> Table:
     """The recipes that come with the package."""
     table = new_table("recipe", "what it is")
-    for name, settings in recipes.items():
-        table.add_row(f"[bold]{name}[/]", escape(settings["title"]))
+    for recipe in recipes:
+        table.add_row(f"[bold]{recipe.recipe}[/]", escape(recipe.title))
     return table
 
 

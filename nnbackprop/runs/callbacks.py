@@ -11,7 +11,8 @@ from typing import Any
 
 from nnbackprop._files import append
 from nnbackprop.errors import UsageError
-from nnbackprop.training.callbacks import Callback, ChunkEnd, EarlyStopping, EpochEnd, TrainBegin, TrainEnd
+from nnbackprop.training.callbacks import Callback, EarlyStopping
+from nnbackprop.training.events import ChunkEnd, EpochEnd, TrainBegin, TrainEnd
 from nnbackprop.training.trainer import Trainer
 
 from .checkpoint import save
@@ -27,14 +28,14 @@ EVERY = re.compile(r"([1-9]\d{0,8})(s?)")
 
 
 @dataclass(frozen=True)
-class SaveEvery:
+class SaveInterval:
     """How often to save within an epoch: after so many steps, or so many seconds, or not at all."""
 
     steps: int | None = None
     seconds: int | None = None
 
     @classmethod
-    def parse(cls, words: str | None) -> SaveEvery:
+    def parse(cls, words: str | None) -> SaveInterval:
         """`500` is steps and `60s` seconds; UsageError for anything else."""
         if words is None:
             return cls()
@@ -81,7 +82,7 @@ class CheckpointCallback(Callback):
     logger: JsonlLogger
     early_stopping: EarlyStopping
     meta: Mapping[str, Any]
-    every: SaveEvery = SaveEvery()
+    every: SaveInterval = SaveInterval()
     best_unsaved: bool = False  # best weights that are not written yet
     saved_at: float = 0.0
     save_seconds: float = 0.0  # that the last write took

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from nnbackprop._system_info import cores
-from nnbackprop.training.callbacks import LayerRow
+from nnbackprop.training.events import LayerRow
 from nnbackprop.training.trainer import Trainer
 
 from . import build
@@ -58,8 +58,8 @@ def dry_run(config: Config) -> DryRun:
 def memory_of(trainer: Trainer, data: DataSplits, batch: int) -> dict[str, int]:
     """Bytes that training holds, by what they are for.
 
-    Training state is kept twice, as there is a snapshot to go back to. Activations are each layer's outputs and their
-    gradients; a float data set is there as it was read and once more as it is scaled.
+    Training state is kept twice, as there is a snapshot to go back to. Activations are each layer's outputs and
+    their gradients; a float data set is there as it was read and once more as it is scaled.
     """
     itemsize = 8 if trainer.params_dtype == "float64" else 4
     params = sum(row.bytes for row in trainer.layers)

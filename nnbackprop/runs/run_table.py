@@ -9,11 +9,11 @@ from typing import Any
 
 from nnbackprop.errors import NnbackpropError, RunFolderError
 
-from . import config as configuration
 from .config import NO_FLAGS, Config
+from .config_files import load_run_config
 from .run_dir import RunDir
 
-NOT_COMPARED = {*NO_FLAGS, "name", "tags", "runs_dir", "progress", "keep", "save_every", "log"}
+NOT_COMPARED = {*NO_FLAGS, "name", "tags", "runs_dir", "progress", "keep_checkpoints", "save_every", "log"}
 """Settings that say nothing of what was trained."""
 
 
@@ -125,7 +125,7 @@ def compare_runs(names: Sequence[str], runs_dir: Path) -> RunTable:
 def _info(folder: RunDir) -> RunInfo:
     changed = max(path.stat().st_mtime for path in (folder.config, folder.metrics) if path.exists())
     try:
-        config, rows = configuration.of_run(folder.config), folder.rows()
+        config, rows = load_run_config(folder.config), folder.rows()
         summary = folder.read_json("summary.json")
         return RunInfo(folder.path.name, _status(folder, summary), changed, config, rows, summary)
     except NnbackpropError as error:

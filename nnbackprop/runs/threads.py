@@ -21,7 +21,8 @@ from nnbackprop._system_info import (
     set_threads,
     threads,
 )
-from nnbackprop.training.callbacks import Callback, ChunkEnd, TrainBegin
+from nnbackprop.training.callbacks import Callback
+from nnbackprop.training.events import ChunkEnd, TrainBegin
 from nnbackprop.training.trainer import Trainer
 
 from .config import Config
@@ -69,7 +70,7 @@ class ThreadControl(Callback):
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         """Compare speed with that before, and threads with free cores."""
         self.seconds += event.seconds
-        self.samples += event.samples
+        self.samples += event.n_samples
         if self.seconds < SECONDS:
             return
         now, fastest = self.seconds / self.samples, self.fastest.get(self.threads)

@@ -19,10 +19,10 @@ from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
 from nnbackprop.training.trainer import Trainer
 
 from . import build
-from . import config as configuration
-from .callbacks import CheckpointCallback, JsonlLogger, SaveEvery
+from .callbacks import CheckpointCallback, JsonlLogger, SaveInterval
 from .checkpoint_manager import CheckpointManager
-from .config import MAY_CHANGE, Config
+from .config import CHANGEABLE_ON_RESUME, Config, with_changes
+from .config_files import load_run_config, to_toml
 from .data_splits import DataSplits, absolute
 from .divergence_recovery import DivergenceRecovery
 from .jax_estimate import jax_remark
@@ -123,7 +123,7 @@ class Run:
     def _begin_folder(self) -> None:
         for outdated in ("summary.json", "doctor.json"):
             remove(self.folder.path / outdated)
-        self.folder.write("config.toml", configuration.to_toml(self.config))
+        self.folder.write("config.toml", to_toml(self.config))
         self.folder.write_json("env.json", environment(self.trainer.backend))
 
     def _attach(self, callbacks: Sequence[Callback]) -> DivergenceRecovery | None:
@@ -135,7 +135,7 @@ class Run:
             logger,
             self.early_stopping,
             checkpoint_info(self.config, self.data),
-            SaveEvery.parse(self.config.save_every),
+            SaveInterval.parse(self.config.save_every),
             best_unsaved=self.early_stopping.best_params is not None,
         )
         limits = () if self.config.max_time is None else (TimeLimit(self.config.max_time),)
@@ -159,7 +159,7 @@ def start(config: Config) -> Iterator[Run]:
     folder = RunDir.create(Path(config.runs_dir), name)
     try:
         with folder.lock():
-            checkpoints = CheckpointManager(folder.checkpoints, config.keep)
+            checkpoints = CheckpointManager(folder.checkpoints, config.keep_checkpoints)
             run = Run(config, folder, data, trainer, EarlyStopping(config.patience), checkpoints, began)
             with contextlib.closing(run):
                 yield run
@@ -201,12 +201,12 @@ def open_backend(config: Config) -> Backend:
 
 
 def _resumed(folder: RunDir, overrides: Mapping[str, Any], notify: Notify) -> Run:
-    kept = configuration.of_run(folder.config)
+    kept = load_run_config(folder.config)
     config = _changed(kept, overrides)
     build.check(config)
     began, backend = CpuTimes.now(), open_backend(config)
     checkpoints, early_stopping = (
-        CheckpointManager(folder.checkpoints, config.keep),
+        CheckpointManager(folder.checkpoints, config.keep_checkpoints),
         EarlyStopping(config.patience),
     )
     data = DataSplits.load(config)
@@ -214,7 +214,7 @@ def _resumed(folder: RunDir, overrides: Mapping[str, Any], notify: Notify) -> Ru
         trainer = _restored(config, backend, folder, checkpoints, early_stopping, data, notify)
     else:  # killed before its first checkpoint
         trainer = first_trainer(config, backend, data)
-    done, within = trainer.progress.epoch - 1, trainer.progress.samples > 0
+    done, within = trainer.progress.epoch - 1, trainer.progress.samples_seen > 0
     if config.epochs < done + within:
         unfinished = f", and is within epoch {done + 1}" if within else ""
         raise UsageError(
@@ -281,10 +281,10 @@ def _tell_changed_rate(kept: Config, config: Config, trainer: Trainer, samples: 
 def _changed(config: Config, overrides: Mapping[str, Any]) -> Config:
     for name, value in overrides.items():
         before = getattr(config, name)
-        if name not in MAY_CHANGE and before != value:
+        if name not in CHANGEABLE_ON_RESUME and before != value:
             raise UsageError(
                 f"A resumed run keeps its {name}: it is {before!r} there, and {value!r} was asked for. Leave "
-                f"the flag out, or begin a new run. What may change is {', '.join(MAY_CHANGE)}."
+                f"the flag out, or begin a new run. What may change is {', '.join(CHANGEABLE_ON_RESUME)}."
             )
     span = config.schedule_epochs or config.epochs
     if overrides.get("schedule_epochs", span) != span:
@@ -292,4 +292,4 @@ def _changed(config: Config, overrides: Mapping[str, Any]) -> Config:
             f"--schedule-epochs {overrides['schedule_epochs']} is not what the run's schedule has spanned so far, "
             f"{span} epochs: --schedule-epochs {span} keeps that; without it the schedule spans --epochs."
         )
-    return configuration.changed(config, overrides, "The resumed run with the given flags")
+    return with_changes(config, overrides, "The resumed run with the given flags")

@@ -15,14 +15,14 @@ from nnbackprop.data.readers import csv, png
 from nnbackprop.errors import DataError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.metrics import accuracy, metrics_for
-from nnbackprop.training.callbacks import Score
 from nnbackprop.training.evaluator import Evaluator
+from nnbackprop.training.events import Score
 
 from . import build
 from . import checkpoint as checkpoints
-from . import config as configuration
 from . import trainer_state as state
 from .config import Config
+from .config_files import load_run_config
 from .run_dir import RunDir
 
 
@@ -44,14 +44,14 @@ class TrainedModel:
     def open(cls, run: str, runs: Path = Path("runs"), backend: Backend | None = None) -> TrainedModel:
         """Open a run folder by path, by name, or as `last`; on any backend, whichever trained it."""
         folder = RunDir.open(runs, run)
-        config = configuration.of_run(folder.config)
+        config = load_run_config(folder.config)
         best = folder.checkpoint("best")
         path = best if best.is_file() else folder.checkpoint("last")
         checkpoint = checkpoints.load(path)
         state.check_settings(checkpoint, config.fixed_settings, path, folder.config)
         info = state.info_of(checkpoint)
         backend = backend or select(config.backend, config.device)
-        objective = build.objective(config, config.outputs or len(info.classes))
+        objective = build.objective(config, config.n_outputs or len(info.classes))
         outline = objective.network.empty_params((info.features,), config.params_dtype)
         params = tree_map(backend.asarray, checkpoints.fill(outline, checkpoint.arrays, "params"))
         metrics = metrics_for(objective.loss)

@@ -18,7 +18,7 @@ from nnbackprop.training.progress import Progress
 from nnbackprop.training.trainer import Trainer
 
 from .checkpoint import Checkpoint, fill, flatten
-from .config import Config, with_renamed_values
+from .config import Config, with_present_names
 
 T = TypeVar("T")
 Count = Annotated[int, Meta(ge=0)]
@@ -68,9 +68,9 @@ def restore(trainer: Trainer, early_stopping: EarlyStopping, train: Dataset, las
     """Put a trainer where `last` was taken, the best weights so far with it."""
     progress = progress_of(last)
     so_far = _typed(last.meta.get("best"), BestSoFar)
-    if progress.samples > len(train):
+    if progress.samples_seen > len(train):
         raise RunFolderError(
-            f"The checkpoint is {progress.samples} samples into an epoch, and there are {len(train)}: it was "
+            f"The checkpoint is {progress.samples_seen} samples into an epoch, and there are {len(train)}: it was "
             "written for other data. Resume from checkpoints/last.safetensors of the run's own folder."
         )
     outline = trainer.network.empty_params(train.sample_shape, trainer.params_dtype)
@@ -98,7 +98,7 @@ def progress_of(checkpoint: Checkpoint) -> Progress:
 
 def check_settings(checkpoint: Checkpoint, settings: Mapping[str, Any], path: Path, source: Path) -> None:
     """RunFolderError unless the checkpoint at `path` was trained with `settings`, which `source` holds."""
-    saved = with_renamed_values(info_of(checkpoint).settings)
+    saved = with_present_names(info_of(checkpoint).settings)
     then = Config().fixed_settings | saved  # a setting added since has its default
     for name, value in settings.items():
         if then[name] != value:

@@ -17,7 +17,7 @@ from nnbackprop.nn.layers import ACTIVATIONS, Activation, BatchNorm, Dense, Drop
 from nnbackprop.nn.losses import LOSSES, Loss
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import SGD, Adam, Momentum, Nesterov, Optimizer
-from nnbackprop.optim.schedules import Schedule, schedule
+from nnbackprop.optim.schedules import Schedule, parse_schedule
 from nnbackprop.training.batch_schedule import steps_per_epoch
 
 T = TypeVar("T")
@@ -108,7 +108,7 @@ def make_network(p: Parameters, features: int, outputs: int) -> Sequential:
     factor = 2.0 if isinstance(p["activation"], str) and p["activation"] == "logistic" else 6.0
     sizes = [features, *hidden_sizes(p["hidden_layer_sizes"]), outputs]
     limits = [Uniform(math.sqrt(factor / (a + b))) for a, b in pairwise(sizes)]
-    dense = [Dense(units, limit, limit) for units, limit in zip(sizes[1:], limits, strict=True)]
+    dense = [Dense(units, limit, bias_init=limit) for units, limit in zip(sizes[1:], limits, strict=True)]
     layers: list[Layer] = []
     for hidden in dense[:-1]:
         layers.append(hidden)
@@ -144,9 +144,9 @@ class KingmaAdam(Adam):
         scalars = super().step_scalars(t, lr)
         return {**scalars, "eps": self.eps * scalars["correction"]}
 
-    def arguments(self, s: dict[str, Any]) -> tuple[Any, ...]:
-        """Return Adam's arguments with the step's eps."""
-        return *super().arguments(s)[:-1], s["eps"]
+    def kernel_scalars(self, s: dict[str, Any]) -> tuple[Any, ...]:
+        """Return Adam's, with the step's eps."""
+        return *super().kernel_scalars(s)[:-1], s["eps"]
 
 
 def make_optimizer(p: Parameters) -> Optimizer:
@@ -195,7 +195,7 @@ def make_lr(p: Parameters, samples: int, batch_size: int, first: int) -> float |
     if callable(p["schedule"]):
         return StartAt(p["schedule"], first)
     if p["schedule"] is not None:
-        return StartAt(schedule(p["schedule"], lr, p["max_iter"] * epoch, epoch), first)
+        return StartAt(parse_schedule(p["schedule"], lr, p["max_iter"] * epoch, epoch), first)
     words = {word: word for word in ("constant", "invscaling", "adaptive")}
     if pick("learning_rate", p["learning_rate"], words) == "invscaling" and p["solver"] == "sgd":
         return InverseScaling(lr, p["power_t"], samples, epoch)

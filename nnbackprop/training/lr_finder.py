@@ -15,7 +15,8 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import DivergedError, UsageError
 
 from .batch_schedule import steps_per_epoch
-from .callbacks import Callback, ChunkEnd
+from .callbacks import Callback
+from .events import ChunkEnd
 from .trainer import Trainer
 
 EXPLODED = 4.0  # times the least smoothed loss, and above the first

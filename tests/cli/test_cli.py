@@ -150,7 +150,7 @@ def test_attack_lowers_the_accuracy_and_draws(trained: Path, capsys: pytest.Capt
         (["evaluate", "nothing"], 5, "no run folder"),
         (["attack", "nothing", "--epsilon", "0"], 2, "--epsilon"),
         (["data", "inspect", "nowhere"], 3, "nowhere"),
-        (["train", "weight-height", "--outputs", "3", "--epochs", "1"], 2, "(3,)"),
+        (["train", "weight-height", "--n-outputs", "3", "--epochs", "1"], 2, "(3,)"),
     ],
 )
 def test_a_mistake_is_one_paragraph_and_an_exit_status(

@@ -104,7 +104,7 @@ def test_data_that_cannot_be_trained_on_is_a_finding(capsys: pytest.CaptureFixtu
 
 
 def test_more_classes_than_outputs(capsys: pytest.CaptureFixture[str]) -> None:
-    values = diagnose(capsys, "mnist-original", "--data", written(), *SMALL, "--outputs", "3", status=1)
+    values = diagnose(capsys, "mnist-original", "--data", written(), *SMALL, "--n-outputs", "3", status=1)
     assert ids(values) == {"labels-range": "fault"}
 
 

@@ -22,12 +22,13 @@ from nnbackprop.diagnostics.replay import (
     replay,
 )
 from nnbackprop.report.replay import verdict
-from nnbackprop.runs import config as configuration
 from nnbackprop.runs import train as runs
 from nnbackprop.runs.checkpoint import load, save
+from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.runs.run_dir import RunDir
-from nnbackprop.training.callbacks import Callback, ChunkEnd
+from nnbackprop.training.callbacks import Callback
+from nnbackprop.training.events import ChunkEnd
 from nnbackprop.training.trainer import Trainer
 from tests.support.commands import run, said
 
@@ -78,7 +79,7 @@ def train(recipe_folder: Path, tmp_path: Path) -> Train:
 
     def train(stop_at: int | None = None, **settings: Any) -> RunDir:
         where = {"runs_dir": str(tmp_path / "runs"), "progress": "off"}
-        made = configuration.resolve(str(recipe_folder / "small.toml"), {**where, **settings})
+        made = resolve(str(recipe_folder / "small.toml"), {**where, **settings})
         with runs.start(made) as started:
             started.fit([StopAt(stop_at)] if stop_at else [])
         return started.folder

@@ -10,11 +10,12 @@ import pytest
 
 from nnbackprop.errors import UsageError
 from nnbackprop.runs import callbacks
-from nnbackprop.runs.callbacks import CheckpointCallback, SaveEvery
+from nnbackprop.runs.callbacks import CheckpointCallback, SaveInterval
 from nnbackprop.runs.checkpoint import load
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
 from nnbackprop.runs.run_dir import RunDir
-from nnbackprop.training.callbacks import Callback, EarlyStopping, EpochEnd, Score, TrainEnd
+from nnbackprop.training.callbacks import Callback, EarlyStopping
+from nnbackprop.training.events import EpochEnd, Score, TrainEnd
 from nnbackprop.training.trainer import Trainer
 from tests.support.small_runs import clouds, make_trainer, run_callbacks
 
@@ -115,10 +116,10 @@ def test_best_weights_are_those_of_the_epoch_with_the_least_validation_loss(tmp_
 
 
 @pytest.mark.parametrize(
-    ("text", "every"), [(None, SaveEvery()), ("500", SaveEvery(500)), ("60s", SaveEvery(None, 60))]
+    ("text", "every"), [(None, SaveInterval()), ("500", SaveInterval(500)), ("60s", SaveInterval(None, 60))]
 )
-def test_save_every_is_steps_or_seconds(text: str | None, every: SaveEvery) -> None:
-    assert SaveEvery.parse(text) == every
+def test_save_every_is_steps_or_seconds(text: str | None, every: SaveInterval) -> None:
+    assert SaveInterval.parse(text) == every
 
 
 @pytest.mark.parametrize("text", ["0", "5m", "-1", "1.5", ""])
@@ -126,4 +127,4 @@ def test_save_every_refuses_anything_else(text: str) -> None:
     with pytest.raises(
         UsageError, match=rf"number of steps, such as 500, or of seconds, such as 60s; got '{text}'"
     ):
-        SaveEvery.parse(text)
+        SaveInterval.parse(text)

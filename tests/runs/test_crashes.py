@@ -21,7 +21,8 @@ from nnbackprop._files import write_atomically
 from nnbackprop.errors import RunFolderError
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
 from nnbackprop.runs.run_dir import RunDir
-from nnbackprop.training.callbacks import Callback, ChunkEnd
+from nnbackprop.training.callbacks import Callback
+from nnbackprop.training.events import ChunkEnd
 from nnbackprop.training.trainer import Trainer
 from tests.support.commands import draw_no_plots, resumed, run, said
 from tests.support.small_runs import clouds, make_trainer, run_callbacks, state_arrays

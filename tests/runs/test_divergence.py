@@ -16,7 +16,8 @@ from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Momentum
 from nnbackprop.runs.divergence_recovery import DivergenceRecovery
 from nnbackprop.runs.run_dir import RunDir
-from nnbackprop.training.callbacks import Callback, ChunkEnd, EarlyStopping, TimeLimit
+from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
+from nnbackprop.training.events import ChunkEnd
 from nnbackprop.training.trainer import Trainer
 from tests.support.commands import run, said
 from tests.support.small_runs import assert_equal_state, clouds, make_trainer, run_callbacks

@@ -13,8 +13,8 @@ import pytest
 from backends import select
 from nnbackprop import TrainedModel
 from nnbackprop.diagnostics.findings import Diagnosis
-from nnbackprop.runs import config
 from nnbackprop.runs.checkpoint import load
+from nnbackprop.runs.config_files import load_run_config
 from nnbackprop.runs.run_dir import RunDir, environment
 from tests.support.commands import draw_no_plots, run, said
 
@@ -45,7 +45,7 @@ def same_environment() -> bool:
 
 
 def test_its_configuration_is_read_with_the_present_names() -> None:
-    read = config.of_run(KEPT / "config.toml")
+    read = load_run_config(KEPT / "config.toml")
     assert (read.scale, read.init, read.hidden, read.norm) == ("rashid", "fan-out-normal", (6, 5), None)
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from nnbackprop.data import limits
 from nnbackprop.errors import RunFolderError, TooLargeError
-from nnbackprop.runs import config
 from nnbackprop.runs.checkpoint import load, save
+from nnbackprop.runs.config_files import load_run_config, to_toml
 from nnbackprop.runs.run_dir import RunDir
 from tests.support.commands import draw_no_plots, run, said
 from tests.support.memory import peak_of
@@ -207,8 +207,8 @@ def test_a_socket_in_the_folder_is_refused(folder: RunDir, monkeypatch: pytest.M
 def test_a_network_larger_than_its_checkpoint_is_refused_before_memory_is_taken(
     words: list[str], hidden: tuple[int, ...], folder: RunDir, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept = config.of_run(folder.config)
-    folder.write("config.toml", config.to_toml(replace(kept, hidden=hidden)))
+    kept = load_run_config(folder.config)
+    folder.write("config.toml", to_toml(replace(kept, hidden=hidden)))
     for path in folder.checkpoints.iterdir():
         found = load(path)
         settings = {**found.meta["settings"], "hidden": list(hidden)}  # as whoever means harm would

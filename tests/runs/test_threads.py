@@ -10,12 +10,12 @@ import pytest
 
 from backends import select
 from nnbackprop._system_info import THREAD_VARIABLES, CpuTimes, free_cores, threads
-from nnbackprop.runs import config as configuration
 from nnbackprop.runs.callbacks import JsonlLogger
+from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.runs.threads import ThreadControl, thread_control
 from nnbackprop.runs.train import start
-from nnbackprop.training.callbacks import ChunkEnd
+from nnbackprop.training.events import ChunkEnd
 from tests.support.small_runs import clouds, make_trainer
 
 
@@ -117,7 +117,7 @@ def test_threads_that_are_asked_for_never_change(
     if variable:
         monkeypatch.setenv(variable, "2")
     before = threads()
-    control = thread_control(configuration.resolve("ex4", overrides), select("numpy"), CpuTimes.now())
+    control = thread_control(resolve("ex4", overrides), select("numpy"), CpuTimes.now())
     assert (control is not None) == controlled
     if control is not None:
         assert threads() == control.threads
@@ -148,7 +148,7 @@ def test_a_process_has_the_threads_it_had_once_its_run_is_over(
 ) -> None:
     for name in THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    config = configuration.resolve("weight-height", {"runs_dir": str(tmp_path), "backend": "numpy"})
+    config = resolve("weight-height", {"runs_dir": str(tmp_path), "backend": "numpy"})
     before = threads()
     with start(config) as run:
         assert run.threads is not None

@@ -13,10 +13,11 @@ from nnbackprop.nn.layers import Dense, Dropout, ReLU, Tanh
 from nnbackprop.nn.losses import SoftmaxCrossEntropy
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Adam
-from nnbackprop.runs.callbacks import CheckpointCallback, JsonlLogger, SaveEvery
+from nnbackprop.runs.callbacks import CheckpointCallback, JsonlLogger, SaveInterval
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
 from nnbackprop.runs.run_dir import RunDir
-from nnbackprop.training.callbacks import Callback, EarlyStopping, EpochEnd
+from nnbackprop.training.callbacks import Callback, EarlyStopping
+from nnbackprop.training.events import EpochEnd
 from nnbackprop.training.trainer import Trainer
 
 
@@ -60,7 +61,7 @@ def run_callbacks(
 ) -> CheckpointCallback:
     """What writes a run's rows and checkpoints, the latter every so many steps too."""
     logger, best = JsonlLogger(folder), early_stopping or EarlyStopping()
-    return CheckpointCallback(folder, CheckpointManager(folder.checkpoints), logger, best, {}, SaveEvery(every))
+    return CheckpointCallback(folder, CheckpointManager(folder.checkpoints), logger, best, {}, SaveInterval(every))
 
 
 class EveryStep(Callback):

@@ -24,7 +24,7 @@ from nnbackprop.data.raw import RawDataset, RawSplits
 from nnbackprop.data.readers import csv, idx, mat, npz, png
 from nnbackprop.errors import DataError, NnbackpropError, RunFolderError, UsageError
 from nnbackprop.runs import checkpoint as checkpoints
-from nnbackprop.runs import config
+from nnbackprop.runs.config_files import resolve, to_toml
 from nnbackprop.runs.run_dir import RunDir
 
 Encoder = Callable[[bytes], bytes]
@@ -81,9 +81,9 @@ def _read_npy(path: Path) -> None:
 
 
 def _read_config(path: Path) -> None:
-    settings = config.resolve(str(path), {})
-    path.write_text(config.to_toml(settings), encoding="utf-8")
-    assert config.resolve(str(path), {}) == settings
+    settings = resolve(str(path), {})
+    path.write_text(to_toml(settings), encoding="utf-8")
+    assert resolve(str(path), {}) == settings
 
 
 def _read_rows(path: Path) -> None:

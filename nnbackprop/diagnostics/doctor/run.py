@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,8 @@ from nnbackprop.errors import (
     UsageError,
 )
 from nnbackprop.runs import build
-from nnbackprop.runs import config as configuration
-from nnbackprop.runs.config import Config
+from nnbackprop.runs.config import Config, with_changes
+from nnbackprop.runs.config_files import load_run_config, recipes, resolve
 from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.runs.train import first_trainer
@@ -52,16 +52,16 @@ def diagnose(target: str | None, overrides: Mapping[str, Any]) -> Diagnosis:
     overrides  settings by name, as flags give them
     """
     if target is None and "data" in overrides:
-        return _check_data(configuration.resolve("mnist", dict(overrides)))[0]
-    if target is None or target in configuration.recipes() or target.endswith(".toml"):
-        return _diagnose_recipe(configuration.resolve(target or "mnist", dict(overrides)))
+        return _check_data(resolve("mnist", dict(overrides)))[0]
+    if target is None or target in recipes() or target.endswith(".toml"):
+        return _diagnose_recipe(resolve(target or "mnist", dict(overrides)))
     return _diagnose_run(target, overrides)
 
 
 def _diagnose_recipe(config: Config) -> Diagnosis:
     """The data, the network at its start, and a few seconds of training."""
     build.check(config)
-    diagnosis, data = _check_data(config, config.outputs)
+    diagnosis, data = _check_data(config, config.n_outputs)
     if data is None:
         return Diagnosis.merge(diagnosis, Diagnosis(not_applicable=tuple(START_CHECKS)))
     initial = _initial_probe(config, data).subset(MAX_SAMPLES)
@@ -77,9 +77,8 @@ def _diagnose_run(run: str, overrides: Mapping[str, Any]) -> Diagnosis:
         )
     runs = Path(overrides.get("runs_dir", "runs"))
     folder = _open(runs, run)
-    settings = {k: v for k, v in asdict(configuration.of_run(folder.config)).items() if v is not None}
-    config = configuration.parse({**settings, **overrides}, f"The run {folder.path} with the given flags")
-    diagnosis, data = _check_data(config, config.outputs)
+    config = with_changes(load_run_config(folder.config), overrides, f"The run {folder.path} with the given flags")
+    diagnosis, data = _check_data(config, config.n_outputs)
     if data is None:
         return Diagnosis.merge(diagnosis, Diagnosis(not_applicable=tuple(START_CHECKS)), _recorded(folder))
     initial = _initial_probe(config, data)
@@ -100,8 +99,9 @@ def _open(runs: Path, run: str) -> RunDir:
     try:
         return RunDir.open(runs, run)
     except RunFolderError as error:
-        recipes = ", ".join(configuration.recipes())
-        raise UsageError(f"{run!r} names no recipe ({recipes}), no .toml file and no run: {error}") from error
+        raise UsageError(
+            f"{run!r} names no recipe ({', '.join(recipes())}), no .toml file and no run: {error}"
+        ) from error
 
 
 def _check_data(config: Config, outputs: int | None = None) -> tuple[Diagnosis, DataSplits | None]:
@@ -122,7 +122,7 @@ def _check_data(config: Config, outputs: int | None = None) -> tuple[Diagnosis, 
 def _initial_probe(config: Config, data: DataSplits) -> ModelProbe:
     """The network as a run of `config` starts it."""
     backend, train = select(config.backend, config.device), data.train
-    objective = build.objective(config, config.outputs or len(train.classes))
+    objective = build.objective(config, config.n_outputs or len(train.classes))
     scaling = fit_scaling(config.scale, train)
     return ModelProbe(backend, objective, train, scaling, config.params_dtype, config.seed)
 

@@ -181,7 +181,7 @@ def gradcheck_recipe(config: Config, backend: Backend) -> Report:
     train = DataSplits.load(config).train
     samples = train.take(np.unique(np.linspace(0, len(train) - 1, SAMPLES).astype(int)))
     return gradcheck(
-        build.network(config, config.outputs or len(train.classes)),
+        build.network(config, config.n_outputs or len(train.classes)),
         build.loss(config),
         fit_scaling(config.scale, train).apply(samples.inputs, "float64"),
         samples.targets,
