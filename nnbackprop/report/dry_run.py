@@ -20,7 +20,7 @@ def dry_run_report(found: DryRun, width: int = 80) -> RenderableType:
         time = f"no estimate for {found.backend} on {found.device}"
     else:
         each, every = duration(found.seconds), duration(found.seconds * found.config.epochs)
-        time = f"about {each} an epoch, {every} in all, of training steps on an idle machine"
+        time = f"about {each} an epoch, {every} in all, of training steps on an idle machine, within a factor of 3"
     lines = [
         f"backend  {found.backend} on {found.device}",
         f"samples  {samples}",
