@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 def train(
-    recipe: Annotated[str | None, Parameter(help="A recipe's name or a TOML file; mnist if not given.")] = None,
+    recipe: Annotated[
+        str | None,
+        Parameter(help="A recipe's name, a TOML file, or a file or folder of data; mnist if not given."),
+    ] = None,
     /,
     *,
     resume: Annotated[
@@ -40,12 +43,13 @@ def train(
     """Train a network by a recipe; every flag overrides one of its settings."""
     from nnbackprop.errors import UsageError
     from nnbackprop.runs import train as runs
-    from nnbackprop.runs.config_files import apply_overrides, load_recipe, load_run_config
+    from nnbackprop.runs.config_files import apply_overrides, load_recipe, load_run_config, recipe_for
     from nnbackprop.runs.run_dir import RunDir
 
     overrides = given(flags)
     if resume is None:
-        loaded = load_recipe(recipe or "mnist")
+        name, overrides = recipe_for(recipe, overrides)
+        loaded = load_recipe(name)
         config = apply_overrides(loaded, overrides)
         if dry_run:
             return show_dry_run(config)
@@ -56,7 +60,7 @@ def train(
     if dry_run:
         raise UsageError("--dry-run is of a run that has not begun, and --resume goes on with one: leave one out.")
     runs_dir = Path(overrides.get("runs_dir", "runs"))
-    kept = load_run_config(RunDir.open(runs_dir, resume).config)
+    kept = load_run_config(RunDir.open(runs_dir, resume).config_path)
     console = message_console(overrides.get("progress", kept.progress))
     return fit(runs.resume(resume, overrides, runs_dir, message_printer(console)), console)
 
@@ -74,14 +78,14 @@ def fit(opened: AbstractContextManager[Run], console: Terminal, fitted_from: Con
 
     print_message = message_printer(console)
     with opened as run:
-        header = {**build.description(run.config, fitted_from), **run.remarks()}
+        header = {**build.description(run.config, fitted_from), **run.data.description, **run.remarks()}
         monitored = MonitoredRun(run)
         try:
             summary = monitored.fit([progress(run.config.progress, out, header)], print_message)
         finally:
             if monitored.diagnosis and monitored.diagnosis.findings:
                 console.print(diagnosis_report(monitored.diagnosis))
-        path = escape(str(run.folder.path))
+        path = escape(str(run.run_dir.path))
         if summary is None:
             console.print(f"Interrupted and saved. Go on with: nnbackprop train --resume {path}", soft_wrap=True)
             return 128 + run.signal

@@ -22,6 +22,7 @@ def dry_run_report(found: DryRun, width: int = 80) -> RenderableType:
         each, every = duration(found.seconds), duration(found.seconds * found.config.epochs)
         time = f"about {each} an epoch, {every} in all, of training steps on an idle machine, within a factor of 3"
     lines = [
+        *(f"{subject}  {line}" for subject, line in found.data.items()),
         f"backend  {found.backend} on {found.device}",
         f"samples  {samples}",
         f"steps    {plural(found.steps_per_epoch, 'step')} an epoch of {plural(found.batch_size, 'sample')}, "

@@ -77,6 +77,32 @@ def dropout_rates(config: Config) -> Sequence[float]:
     )
 
 
+LOSS_OF_TASK = {
+    "classification": "softmax-cross-entropy",
+    "regression": "mse",
+    "multilabel": "binary-cross-entropy",
+}
+
+
+def for_data(config: Config, train: Dataset) -> Config:
+    """The configuration with what `train` decides: target and task of a table, and the loss where it is auto."""
+    if train.target_names:
+        config = replace(config, target=train.target_names, task=train.task)
+    if config.loss == "auto":
+        config = replace(config, loss=LOSS_OF_TASK[train.task])
+    if not train.classes and loss(config).takes_labels:
+        raise UsageError(
+            f"--loss {config.loss} is for classes and the task of {train.source} is {train.task}: give "
+            f"--loss {LOSS_OF_TASK[train.task]}, or --loss auto, or train by the recipe `table`."
+        )
+    return config
+
+
+def n_outputs(config: Config, train: Dataset) -> int:
+    """Outputs of the network: one a class or a number, unless the configuration says how many."""
+    return config.n_outputs or len(train.classes) or train.targets.shape[1]
+
+
 def loss(config: Config) -> Loss:
     """The loss, with label smoothing and target values where it takes any."""
     loss_class = _by_name(LOSSES, config.loss, "loss")
@@ -145,7 +171,8 @@ def check(config: Config) -> None:
             raise UsageError(f"--{flag} would do nothing: leave it out, or give what it goes with.")
     # each raises UsageError for a name that is not known; what they return depends on the data and is built later
     network(config, config.n_outputs or 2)
-    loss(config)
+    if config.loss != "auto":
+        loss(config)
     optimizer(config)
     penalty(config)
     learning_rate(replace(config, lr=1.0) if config.lr == "auto" else config, samples=10**6)
@@ -213,7 +240,7 @@ def objective(config: Config, n_outputs: int) -> Objective:
 def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) -> Trainer:
     """A trainer for `config`, ready to fit; its callbacks are the run's."""
     return Trainer(
-        network(config, config.n_outputs or len(train.classes)),
+        network(config, n_outputs(config, train)),
         loss(config),
         optimizer(config),
         learning_rate(config, len(train)),

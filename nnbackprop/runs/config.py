@@ -96,9 +96,10 @@ class Config:
         str, Setting("Network", "Initial weights: he-normal, glorot-uniform, uniform:0.12, normal:1 ...")
     ] = "he-normal"
 
-    loss: Annotated[str, Setting("Learning", "softmax-cross-entropy, binary-cross-entropy, mse or half-mse.")] = (
-        "softmax-cross-entropy"
-    )
+    loss: Annotated[
+        str,
+        Setting("Learning", "softmax-cross-entropy, binary-cross-entropy, mse, half-mse; auto is by the task."),
+    ] = "softmax-cross-entropy"
     label_smoothing: Annotated[Rate, Setting("Learning", "Fraction of each target spread over all classes.")] = 0.0
     target_values: Annotated[
         tuple[Finite, Finite],
@@ -133,6 +134,28 @@ class Config:
     ] = None
     shuffle: Annotated[bool, Setting("Learning", "Whether each epoch has an order of its own.")] = True
 
+    target: Annotated[
+        tuple[str, ...],
+        Setting("Data", "Column to predict, by name or place (from 0; -1 is the last), or several."),
+    ] = ()
+    task: Annotated[
+        Literal["auto", "classification", "regression", "multilabel"],
+        Setting("Data", "What to learn from a table; auto chooses by the target's values."),
+    ] = "auto"
+    features: Annotated[tuple[str, ...], Setting("Data", "Columns to use; all others if not given.")] = ()
+    drop: Annotated[tuple[str, ...], Setting("Data", "Columns to leave out.")] = ()
+    missing: Annotated[
+        Literal["error", "mean", "median"],
+        Setting("Data", "What missing numbers become; the mean and median are those of the training part."),
+    ] = "error"
+    separator: Annotated[
+        str | None, Setting("Data", "What separates values of a CSV file: ; | , or tab; detected if not given.")
+    ] = None
+    decimal: Annotated[Literal[".", ","] | None, Setting("Data", "Decimal sign of a CSV file.")] = None
+    encoding: Annotated[str | None, Setting("Data", "Encoding of a CSV file: utf-8, utf-16 or latin-1.")] = None
+    header: Annotated[
+        Literal["auto", "yes", "no"], Setting("Data", "Whether the first line of a CSV file names the columns.")
+    ] = "auto"
     scale: Annotated[
         Literal["none", "unit", "standard", "per-feature", "rashid"],
         Setting(

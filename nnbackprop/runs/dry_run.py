@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nnbackprop._system_info import cores
@@ -30,6 +30,7 @@ class DryRun:
     """
 
     config: Config
+    data: Mapping[str, str]  # of a table: what was chosen, and why
     backend: str
     device: str
     layers: tuple[LayerRow, ...]
@@ -54,7 +55,7 @@ def dry_run(config: Config) -> DryRun:
         seconds = steps * estimate_step(cost, layers, batch, config.threads or cores(), trainer.dtype)
     memory = memory_of(trainer, data, batch)
     where = backend.name, backend.device, trainer.layers
-    return DryRun(config, *where, samples, batch, steps, memory, seconds)
+    return DryRun(config, data.description, *where, samples, batch, steps, memory, seconds)
 
 
 def estimate_step(cost: Cost, layers: Sequence[LayerSummary], batch: int, cores: int, dtype: str) -> float:

@@ -108,8 +108,8 @@ class RunTable:
 
 def list_runs(runs_dir: Path, tags: Iterable[str] = ()) -> RunTable:
     """The runs in a folder that have all of `tags`, the newest last; a damaged one is listed as such."""
-    folders = [RunDir(path.parent) for path in runs_dir.glob("*/config.toml")]
-    found = sorted((_info(folder) for folder in folders), key=lambda run: run.changed)
+    run_dirs = [RunDir(path.parent) for path in runs_dir.glob("*/config.toml")]
+    found = sorted((_info(run_dir) for run_dir in run_dirs), key=lambda run: run.changed)
     return RunTable(tuple(run for run in found if set(tags) <= set(run.tags)))
 
 
@@ -122,22 +122,22 @@ def compare_runs(names: Sequence[str], runs_dir: Path) -> RunTable:
     return RunTable(found)
 
 
-def _info(folder: RunDir) -> RunInfo:
-    changed = max(path.stat().st_mtime for path in (folder.config, folder.metrics) if path.exists())
+def _info(run_dir: RunDir) -> RunInfo:
+    changed = max(path.stat().st_mtime for path in (run_dir.config_path, run_dir.metrics_path) if path.exists())
     try:
-        config, rows = load_run_config(folder.config), folder.rows()
-        summary = folder.read_json("summary.json")
-        return RunInfo(folder.path.name, _status(folder, summary), changed, config, rows, summary)
+        config, rows = load_run_config(run_dir.config_path), run_dir.read_metrics()
+        summary = run_dir.read_json("summary.json")
+        return RunInfo(run_dir.path.name, _status(run_dir, summary), changed, config, rows, summary)
     except NnbackpropError as error:
-        return RunInfo(folder.path.name, "damaged", changed, problem=str(error))
+        return RunInfo(run_dir.path.name, "damaged", changed, problem=str(error))
 
 
-def _status(folder: RunDir, summary: Mapping[str, Any] | None) -> str:
-    if folder.in_use:
+def _status(run_dir: RunDir, summary: Mapping[str, Any] | None) -> str:
+    if run_dir.in_use:
         return "running"
     if summary:
         return str(summary.get("reason"))
-    diagnosis = folder.read_json("doctor.json") or {}
+    diagnosis = run_dir.read_json("doctor.json") or {}
     if any(finding.get("id") == "not-finite" for finding in diagnosis.get("findings", ())):
         return "diverged"
-    return "unfinished" if folder.has_progress else "empty"
+    return "unfinished" if run_dir.has_progress else "empty"

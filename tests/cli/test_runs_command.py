@@ -22,7 +22,7 @@ WORDS = ("--data", "two.npz", "--hidden", "4", "--epochs", "3", "--backend", "nu
 def train(name: str, *words: str) -> list[dict[str, Any]]:
     """The rows of a run of that name."""
     assert run("train", *WORDS, "--name", name, *words) == 0
-    return RunDir(Path("runs") / name).rows()
+    return RunDir(Path("runs") / name).read_metrics()
 
 
 def as_json(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
