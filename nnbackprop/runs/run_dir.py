@@ -97,6 +97,18 @@ class RunDir:
             yield
 
     @property
+    def in_use(self) -> bool:
+        """Whether a process holds the folder's lock."""
+        try:
+            with (self.path / ".lock").open() as file:
+                _lock(file)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
+
+    @property
     def config_path(self) -> Path:
         """The whole configuration, runnable again."""
         return self.path / "config.toml"

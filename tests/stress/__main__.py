@@ -1,4 +1,4 @@
-"""Stress tests at full size, as a table: crashes, damage, hostile files, long training: `make stress`, on two cores.
+"""Stress tests at full size, as a table: crashes, damage, hostile files, long training. `make stress`, two cores.
 
 Anything that does not hold is a line with FAULT, and an exit status that is not 0.
 """
