@@ -22,6 +22,7 @@ from nnbackprop.runs.checkpoint import Checkpoint, flatten, load
 from nnbackprop.runs.config import Config, with_changes
 from nnbackprop.runs.config_files import load_run_config
 from nnbackprop.runs.data_splits import DataSplits
+from nnbackprop.runs.header import describe_config
 from nnbackprop.runs.run_dir import RunDir, environment
 from nnbackprop.runs.summary import summarise
 from nnbackprop.runs.train import first_trainer, open_backend
@@ -139,7 +140,7 @@ def replay(
     trainer, early_stopping = first_trainer(config, backend, splits), EarlyStopping()
     trainer.epochs = -(-steps // build.steps_per_epoch(config, len(splits.train)))
     stop = StopAtStep(early_stopping, steps)
-    trainer.callbacks = (early_stopping, stop, display(build.description(config)))
+    trainer.callbacks = (early_stopping, stop, display(describe_config(config)))
     trainer.fit(splits.train, splits.validation, splits.test)
     kept: dict[CheckpointName, Checkpoint] = {"last": last}
     metrics: Iterable[MetricDifference] = ()
