@@ -272,9 +272,8 @@ def _check_targets(y: Array, t: Array) -> None:
     if not _is_batch(y) or tuple(t.shape) != tuple(y.shape) or t.dtype != y.dtype:
         raise ShapeError(
             f"The loss got outputs {tuple(y.shape)} of {y.dtype} and targets {tuple(t.shape)} of {t.dtype}, and "
-            "needs both (n, k), n and k at least 1, and of one dtype: a row of targets a sample, "
-            "one_hot(xp, labels, k, y.dtype). "
-            "Broadcasting would compare every sample with every other."
+            "needs both (n, k), n and k at least 1, and of one dtype: a row of targets a sample, one_hot(xp, labels, "
+            "k, y.dtype). Broadcasting would compare every sample with every other."
         )
 
 
