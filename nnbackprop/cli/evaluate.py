@@ -86,12 +86,16 @@ def predict(
     options: RunOptions = RunOptions(),
 ) -> int:
     """Print the predicted class of each image, and how likely each class is."""
-    from nnbackprop.report.tables import prediction_table
-    from nnbackprop.runs.trained_model import read_samples
+    from nnbackprop.report.tables import prediction_table, value_table
+    from nnbackprop.runs.samples import read_samples
 
     trained = options.open(run)
-    for name, inputs in read_samples(images, trained):
-        out.print(prediction_table(name, trained.classes, *trained.predict(inputs, name)))
+    for name, inputs in read_samples(images, trained, lambda note: err.print(note, markup=False)):
+        predicted, probabilities = trained.predict(inputs, name)
+        if trained.classes:
+            out.print(prediction_table(name, trained.classes, predicted, probabilities))
+        else:
+            out.print(value_table(name, trained.target_names, predicted))
     return 0
 
 
@@ -119,7 +123,7 @@ def attack(
         from nnbackprop.report.plots import attack_plot
         from nnbackprop.report.style import draw
 
-        picture = trained.folder.plots / "attack.png"
+        picture = trained.run_dir.plots_dir / "attack.png"
         draw(picture, attack_plot, dataset, result, epsilon)
         out.print(f"Picture: {escape(str(picture))}", soft_wrap=True)
     return 0

@@ -119,6 +119,16 @@ def prediction_table(name: str, classes: Sequence[str], predicted: np.ndarray, p
     return table
 
 
+def value_table(name: str, targets: Sequence[str], values: np.ndarray) -> Table:
+    """Predicted numbers (n, k) under the targets' names."""
+    table = new_table("sample", *targets, right=targets, title=escape(name), title_justify="left")
+    for i, row in enumerate(values[:MAX_ROWS]):
+        table.add_row(str(i + 1), *(f"{value:.6g}" for value in row))
+    if len(values) > MAX_ROWS:
+        table.caption = f"and {count(len(values) - MAX_ROWS)} more"
+    return table
+
+
 def by_class(probabilities: np.ndarray) -> np.ndarray:
     """Probabilities (n, k) of all classes; a single column is that of class 1."""
     if probabilities.shape[1] > 1:

@@ -13,7 +13,7 @@ from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.initializers import parse_initializer
 from nnbackprop.nn.layers import ACTIVATIONS, BatchNorm, Dense, Dropout, Layer, LayerNorm
-from nnbackprop.nn.losses import LOSSES, Loss
+from nnbackprop.nn.losses import LOSSES, PARAMETERS, Loss
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import OPTIMIZERS, Optimizer, clip_by_global_norm, clip_by_value
@@ -77,10 +77,39 @@ def dropout_rates(config: Config) -> Sequence[float]:
     )
 
 
+LOSS_OF_TASK = {
+    "classification": "softmax-cross-entropy",
+    "regression": "mse",
+    "multilabel": "binary-cross-entropy",
+}
+
+
+def for_data(config: Config, train: Dataset) -> Config:
+    """The configuration with what `train` decides: target and task of a table, and the loss where it is auto."""
+    if train.target_names:
+        config = replace(config, target=train.target_names, task=train.task)
+    if config.loss == "auto":
+        config = replace(config, loss=LOSS_OF_TASK[train.task])
+    if not train.classes and loss(config).takes_labels:
+        raise UsageError(
+            f"--loss {config.loss} is for classes and the task of {train.source} is {train.task}: give "
+            f"--loss {LOSS_OF_TASK[train.task]}, or --loss auto, or train by the recipe `table`."
+        )
+    return config
+
+
+def n_outputs(config: Config, train: Dataset) -> int:
+    """Outputs of the network: one a class or a number, unless the configuration says how many."""
+    return config.n_outputs or len(train.classes) or train.targets.shape[1]
+
+
 def loss(config: Config) -> Loss:
-    """The loss, with label smoothing and target values where it takes any."""
-    loss_class = _by_name(LOSSES, config.loss, "loss")
+    """The loss, with its own parameter, label smoothing and target values where it takes any."""
+    name = config.loss.partition(":")[0]
+    loss_class = _by_name(LOSSES, name, "loss")
     options: dict[str, float] = {}
+    if ":" in config.loss:
+        options[PARAMETERS.get(name, "")] = _loss_parameter(config.loss)
     if config.target_values != (0, 1) and config.loss != "softmax-cross-entropy":
         options |= dict(zip(("off_value", "on_value"), config.target_values, strict=True))
     if config.label_smoothing:
@@ -92,6 +121,20 @@ def loss(config: Config) -> Loss:
             f"--label-smoothing goes with softmax-cross-entropy and binary-cross-entropy, not with {config.loss}: "
             "there, use --target-values 0.1 0.9."
         ) from None
+
+
+def _loss_parameter(spec: str) -> float:
+    """The number of a loss such as huber:1.5; UsageError where there is none, or the loss takes none."""
+    name, _, number = spec.partition(":")
+    try:
+        if name in PARAMETERS:
+            return float(number)
+    except ValueError:
+        pass
+    raise UsageError(
+        f"--loss {spec} cannot be: a number follows huber, as in huber:1.5 (its delta), and pinball, as in "
+        "pinball:0.9 (its quantile), and no other loss."
+    )
 
 
 def optimizer(config: Config) -> Optimizer:
@@ -145,7 +188,8 @@ def check(config: Config) -> None:
             raise UsageError(f"--{flag} would do nothing: leave it out, or give what it goes with.")
     # each raises UsageError for a name that is not known; what they return depends on the data and is built later
     network(config, config.n_outputs or 2)
-    loss(config)
+    if config.loss != "auto":
+        loss(config)
     optimizer(config)
     penalty(config)
     learning_rate(replace(config, lr=1.0) if config.lr == "auto" else config, samples=10**6)
@@ -213,7 +257,7 @@ def objective(config: Config, n_outputs: int) -> Objective:
 def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) -> Trainer:
     """A trainer for `config`, ready to fit; its callbacks are the run's."""
     return Trainer(
-        network(config, config.n_outputs or len(train.classes)),
+        network(config, n_outputs(config, train)),
         loss(config),
         optimizer(config),
         learning_rate(config, len(train)),

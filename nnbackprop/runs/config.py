@@ -96,9 +96,10 @@ class Config:
         str, Setting("Network", "Initial weights: he-normal, glorot-uniform, uniform:0.12, normal:1 ...")
     ] = "he-normal"
 
-    loss: Annotated[str, Setting("Learning", "softmax-cross-entropy, binary-cross-entropy, mse or half-mse.")] = (
-        "softmax-cross-entropy"
-    )
+    loss: Annotated[
+        str,
+        Setting("Learning", "softmax-cross-entropy, binary-cross-entropy, mse, half-mse; auto is by the task."),
+    ] = "softmax-cross-entropy"
     label_smoothing: Annotated[Rate, Setting("Learning", "Fraction of each target spread over all classes.")] = 0.0
     target_values: Annotated[
         tuple[Finite, Finite],
@@ -133,6 +134,28 @@ class Config:
     ] = None
     shuffle: Annotated[bool, Setting("Learning", "Whether each epoch has an order of its own.")] = True
 
+    target: Annotated[
+        tuple[str, ...],
+        Setting("Data", "Column to predict, by name or place (from 0; -1 is the last), or several."),
+    ] = ()
+    task: Annotated[
+        Literal["auto", "classification", "regression", "multilabel"],
+        Setting("Data", "What to learn from a table; auto chooses by the target's values."),
+    ] = "auto"
+    features: Annotated[tuple[str, ...], Setting("Data", "Columns to use; all others if not given.")] = ()
+    drop: Annotated[tuple[str, ...], Setting("Data", "Columns to leave out.")] = ()
+    missing: Annotated[
+        Literal["error", "mean", "median"],
+        Setting("Data", "What missing numbers become; the mean and median are those of the training part."),
+    ] = "error"
+    separator: Annotated[
+        str | None, Setting("Data", "What separates values of a CSV file: ; | , or tab; detected if not given.")
+    ] = None
+    decimal: Annotated[Literal[".", ","] | None, Setting("Data", "Decimal sign of a CSV file.")] = None
+    encoding: Annotated[str | None, Setting("Data", "Encoding of a CSV file: utf-8, utf-16 or latin-1.")] = None
+    header: Annotated[
+        Literal["auto", "yes", "no"], Setting("Data", "Whether the first line of a CSV file names the columns.")
+    ] = "auto"
     scale: Annotated[
         Literal["none", "unit", "standard", "per-feature", "rashid"],
         Setting(
@@ -175,11 +198,14 @@ class Config:
         Setting("Run", "What to do when numbers become NaN or infinite."),
     ] = "stop"
     progress: Annotated[
-        Literal["auto", "rich", "plain", "off"],
-        Setting("Run", "Display; auto is rich on a terminal, else plain lines."),
+        Literal["auto", "rich", "plain", "json", "off"],
+        Setting("Run", "Display; auto is rich on a terminal, else plain lines; json is a line an epoch."),
     ] = "auto"
     runs_dir: Annotated[str, Setting("Run", "Where run folders are kept.")] = "runs"
     name: Annotated[str | None, Setting("Run", "Name of the run folder; the recipe's if not given.")] = None
+    tags: Annotated[
+        tuple[str, ...], Depth, Setting("Run", "Words to find the run again by: nnbackprop runs --tags WORD.")
+    ] = ()
 
     @property
     def params_dtype(self) -> Literal["float32", "float64"]:
@@ -199,7 +225,7 @@ NO_FLAGS = ("recipe", "title")
 CHANGEABLE_ON_RESUME = (
     *("epochs", "schedule_epochs", "patience", "max_time", "on_nan"),
     *("data", "backend", "device", "threads", "deterministic", "resident", "gpu_memory_limit"),
-    *("progress", "doctor", "save_every", "keep_checkpoints", "runs_dir"),
+    *("progress", "doctor", "save_every", "keep_checkpoints", "runs_dir", "tags"),
 )
 """How long and where a run goes on, which a resume may change; its data are known by their fingerprint."""
 

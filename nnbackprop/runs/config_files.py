@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from nnbackprop._files import open_file
+from nnbackprop.data.catalog import DATASETS
+from nnbackprop.data.readers.paths import is_table
 from nnbackprop.errors import RunFolderError, UsageError
 
 from .config import BACKSLASH, Config, parse, with_changes, with_present_names, without_none
@@ -38,6 +40,24 @@ def load_recipe(recipe: str) -> Config:
     except (ValueError, OSError) as error:
         raise UsageError(f"{path} cannot be read as TOML: {error}. Compare it with a run's config.toml.") from None
     return parse({"recipe": Path(recipe).stem, **settings}, f"The recipe {recipe}")
+
+
+def recipe_for(recipe: str | None, overrides: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The recipe and settings of a command: a file or folder in a recipe's place is its data.
+
+    Without a recipe, tables have the recipe `table` and other data `mnist`.
+    """
+    settings = dict(overrides)
+    if recipe is not None:
+        if recipe in recipes() or recipe.endswith(".toml") or not Path(recipe).exists():
+            return recipe, settings
+        if "data" in settings:
+            raise UsageError(f"{recipe} is data and --data {settings['data']} too: name one of them.")
+        settings["data"] = recipe
+        settings.setdefault("name", Path(recipe).name.split(".")[0] or "table")
+    data = settings.get("data")
+    table = data is not None and data not in DATASETS and is_table(Path(data).expanduser())
+    return "table" if table else "mnist", settings
 
 
 def apply_overrides(recipe: Config, overrides: Mapping[str, Any]) -> Config:

@@ -6,12 +6,13 @@ import math
 from importlib.metadata import version
 from typing import Any
 
-from msgspec import structs
+import msgspec
 
 from nnbackprop.errors import DivergedError
 from nnbackprop.training.callbacks import EarlyStopping
 from nnbackprop.training.trainer import Trainer
 
+from . import build
 from .config import Config
 from .data_splits import DataSplits
 from .trainer_state import CheckpointInfo
@@ -25,12 +26,14 @@ def checkpoint_info(config: Config, data: DataSplits) -> dict[str, Any]:
         fingerprint=data.fingerprint,
         features=train.features,
         classes=train.classes,
-        highest=float(train.inputs.max()),
+        max_input=float(train.inputs.max()),
         image_shape=train.image_shape,
         settings=config.fixed_settings,
         input_dtype=str(train.inputs.dtype),
+        outputs=build.n_outputs(config, train),
+        preprocessing=train.preprocessing,
     )
-    return structs.asdict(info)
+    return msgspec.to_builtins(info)
 
 
 def summarise(config: Config, trainer: Trainer, early_stopping: EarlyStopping, data: DataSplits) -> dict[str, Any]:

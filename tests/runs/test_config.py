@@ -19,7 +19,7 @@ from nnbackprop.runs.config import Config, parse
 from nnbackprop.runs.config_files import apply_overrides, load_recipe, load_run_config, recipes, resolve, to_toml
 from tests.support.commands import run, said
 
-RECIPES = ("ex4", "mnist", "mnist-original", "rashid", "weight-height")
+RECIPES = ("ex4", "mnist", "mnist-original", "rashid", "table", "weight-height")
 
 
 def test_these_are_the_recipes() -> None:

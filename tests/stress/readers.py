@@ -22,10 +22,13 @@ from nnbackprop.data import validate
 from nnbackprop.data.catalog import to_splits
 from nnbackprop.data.raw import RawDataset, RawSplits
 from nnbackprop.data.readers import csv, idx, mat, npz, png
+from nnbackprop.data.tabular import TableSplits
+from nnbackprop.data.tabular import to_splits as to_datasets
 from nnbackprop.errors import DataError, NnbackpropError, RunFolderError, UsageError
 from nnbackprop.runs import checkpoint as checkpoints
 from nnbackprop.runs.config_files import resolve, to_toml
 from nnbackprop.runs.run_dir import RunDir
+from nnbackprop.runs.samples import rows_of_numbers
 
 Encoder = Callable[[bytes], bytes]
 
@@ -90,7 +93,7 @@ def _read_rows(path: Path) -> None:
     """As a run's metrics.jsonl, a link to it, as whoever reads one takes it."""
     (path.parent / "metrics.jsonl").unlink(missing_ok=True)
     (path.parent / "metrics.jsonl").symlink_to(path)
-    RunDir(path.parent).rows()
+    RunDir(path.parent).read_metrics()
 
 
 def _idx(kind: int, array: np.ndarray) -> bytes:
@@ -187,13 +190,15 @@ READERS = {
         _read_idx, DataError, (plain, gzip.compress), (_idx(8, PIXELS), _idx(0x0E, PIXELS.astype(">f8")), b"\0\0")
     ),
     "csv": Reader(
-        csv.read,
+        lambda path: to_datasets(TableSplits(csv.read(path)), 0, 0, 0),
         DataError,
-        (plain,),
+        (plain, gzip.compress, lambda content: content.decode("latin-1").encode("utf-16")),
         (
             b"label,a,b\n1,2,3\n0,4,5\n",
             b"\xef\xbb\xbf7,0.5,1e3\r\n\r\n3,-1,nan\r\n",
             b'"cat","1","2"\n"a""b",3,4\n',
+            b"a;b;class\n1,5;x;yes\n2,25;;no\n;y;yes\n",
+            b"id\twhen\tsex\n7\t2024-01-02\tm\n9\t2024-01-03\tf\n",
         ),
     ),
     "npz": Reader(
@@ -220,7 +225,12 @@ READERS = {
         (plain, _png),
         (_image(8, 0, b"\0\x80"), _image(1, 3, b"\x80"), _image(16, 6, bytes(16)), _png(_image(8, 2, bytes(6)))),
     ),
-    "rows": Reader(csv.read_rows, DataError, (plain,), (b"1,2\n3,4\n", b"\xef\xbb\xbf1e5,nan\r\n# a,b\n")),
+    "rows": Reader(
+        lambda path: rows_of_numbers(csv.read(path), 2),
+        DataError,
+        (plain,),
+        (b"1,2\n3,4\n", b"\xef\xbb\xbf1e5,nan\r\n# a,b\n"),
+    ),
     "config": Reader(_read_config, UsageError, (plain,), (TOML, b"\xef\xbb\xbfseed = 0x10\r\n[data]\na.b = 1\n")),
     "metrics": Reader(
         _read_rows, RunFolderError, (plain,), (b'{"epoch": 1, "lr": 0.5}\n{"epoch": 2, "a": [{}, null]}\n{"ep',)
