@@ -105,6 +105,8 @@ def load_splits(
 def table_options(**options: Any) -> TableOptions:
     """Options of a table; UsageError for one that does not exist or has a wrong value."""
     try:
+        if unknown := sorted(options.keys() - set(OPTIONS)):
+            raise TypeError(f"there is no option {unknown[0]!r}")
         return msgspec.convert(options, TableOptions)
     except (msgspec.ValidationError, TypeError) as error:
         raise UsageError(f"A table cannot be read so: {error}. The options are {', '.join(OPTIONS)}.") from None
