@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from nnbackprop._files import write_atomically
-from nnbackprop._system_info import cores, use_threads
+from nnbackprop._system_info import cores, set_num_threads
 from nnbackprop.errors import NnbackpropError, UsageError
 
 from . import to_accuracy
@@ -50,7 +50,7 @@ def main(words: list[str] | None = None) -> int:
         if not 1 <= options.threads <= cores():
             raise UsageError(f"--threads is 1 to {cores()}, the cores of this process; got {options.threads}.")
         if options.profile:
-            use_threads(options.threads)
+            set_num_threads(options.threads, later_imports=True)
             out.print(Markdown(profile(options.profile, options.backend)))
             return 0
         return _run_to_accuracy(options) if options.to is not None else _run_suite(options)

@@ -123,7 +123,7 @@ def attack(
         from nnbackprop.report.plots import attack_plot
         from nnbackprop.report.style import draw
 
-        picture = trained.folder.plots / "attack.png"
+        picture = trained.run_dir.plots_dir / "attack.png"
         draw(picture, attack_plot, dataset, result, epsilon)
         out.print(f"Picture: {escape(str(picture))}", soft_wrap=True)
     return 0

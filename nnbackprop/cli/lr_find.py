@@ -12,7 +12,9 @@ from .flags import AsJson, Flags, err, given, show
 
 
 def lr_find(
-    recipe: Annotated[str, Parameter(help="A recipe's name or a TOML file.")] = "mnist",
+    recipe: Annotated[
+        str | None, Parameter(help="A recipe's name, a TOML file, or data; mnist if not given.")
+    ] = None,
     /,
     *,
     steps: Annotated[
@@ -31,12 +33,12 @@ def lr_find(
     """
     from nnbackprop.report.lr_find import lr_find_report
     from nnbackprop.runs import build
-    from nnbackprop.runs.config_files import resolve
+    from nnbackprop.runs.config_files import recipe_for, resolve
     from nnbackprop.runs.data_splits import DataSplits
     from nnbackprop.runs.lr_find import find_lr
     from nnbackprop.runs.train import open_backend
 
-    config = resolve(recipe, given(flags))
+    config = resolve(*recipe_for(recipe, given(flags)))
     build.check(config)
     backend = open_backend(config)
     if config.backend == "auto":

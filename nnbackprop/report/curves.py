@@ -11,10 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from nnbackprop.runs.run_table import RunTable
 from nnbackprop.training.lr_finder import LRFinderResult
 
 from . import formatting
-from .style import PALETTE, new_plot
+from .style import PALETTE, new_plot, new_plots
 
 Row = Mapping[str, Any]
 
@@ -61,6 +62,26 @@ def gradient_norms(rows: Sequence[Row]) -> Figure:
         _set_log_scale(axes)
     _label_axes(axes, rows, "norm")
     _add_legend(figure, axes, lambda _: "")
+    return figure
+
+
+def comparison_plot(found: RunTable) -> Figure:
+    """Loss, and the first metric where there is one, by epoch: a colour a run, the training part dashed."""
+    names = ["loss", *dict.fromkeys(name for run in found.runs for name in metric_names(run.rows)[:1])][:2]
+    figure, plots = new_plots("Runs by epoch (dashed: training part)", len(names), 5.5 * len(names))
+    for axes, name in zip(plots, names, strict=True):
+        for i, run in enumerate(found.runs):
+            colour = PALETTE[i % len(PALETTE)]
+            for part in dict.fromkeys((run.part, "train")):
+                values = [row.get(f"{part}_{name}") for row in run.rows]
+                label = run.name if part == run.part else f"_{run.name}"  # an underscore: not in the legend
+                _plot_line(axes, run.rows, values, label, color=colour, ls="-" if part == run.part else "--")
+        _label_axes(axes, max((run.rows for run in found.runs), key=len), name.replace("_", " "))
+        if name.endswith("accuracy"):
+            axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
+    handles, labels = plots[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 

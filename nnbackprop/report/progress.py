@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from rich.segment import ControlType
 from rich.table import Table
 from rich.text import Text
 
+from nnbackprop.runs.callbacks import row
 from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import ChunkEnd, EpochBegin, EpochEnd, LayerRow, Score, TrainBegin, TrainEnd
 
@@ -37,13 +40,15 @@ ENDINGS = {
 
 
 def progress(kind: str, console: Console, description: Mapping[str, str] | None = None) -> Callback:
-    """The display called auto, rich, plain or off; auto is rich on a terminal, else plain.
+    """The display called auto, rich, plain, json or off; auto is rich on a terminal, else plain.
 
     `description` has lines for its header, by subject. FORCE_COLOR makes rich take a pipe for a terminal; bars are
     of no use in a log, so the file is asked too.
     """
     if kind == "off":
         return Callback()
+    if kind == "json":
+        return JsonProgress(console)
     if kind == "rich" or (kind == "auto" and console.is_interactive and console.file.isatty()):
         return RichProgress(console, description)
     return PlainProgress(console, description)
@@ -142,6 +147,22 @@ class PlainProgress(Display):
         scores = (f"{part} {score_text(score)}" for part, score in epoch_scores(event))
         speed = f"{count(event.samples_per_second)}/s"
         self.message("  ".join([number, *scores, speed, duration(event.seconds)]))
+
+
+class JsonProgress(Callback):
+    """A line of JSON an epoch, with the keys of metrics.jsonl, and nothing else; messages go to stderr."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def message(self, text: str) -> None:
+        """A line for people, on the standard error stream."""
+        print(text, file=sys.stderr, flush=True)
+
+    def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
+        """The epoch's line, at once."""
+        self.console.out(json.dumps(row(event)), highlight=False)
+        self.console.file.flush()
 
 
 class RichProgress(Display):

@@ -198,11 +198,14 @@ class Config:
         Setting("Run", "What to do when numbers become NaN or infinite."),
     ] = "stop"
     progress: Annotated[
-        Literal["auto", "rich", "plain", "off"],
-        Setting("Run", "Display; auto is rich on a terminal, else plain lines."),
+        Literal["auto", "rich", "plain", "json", "off"],
+        Setting("Run", "Display; auto is rich on a terminal, else plain lines; json is a line an epoch."),
     ] = "auto"
     runs_dir: Annotated[str, Setting("Run", "Where run folders are kept.")] = "runs"
     name: Annotated[str | None, Setting("Run", "Name of the run folder; the recipe's if not given.")] = None
+    tags: Annotated[
+        tuple[str, ...], Depth, Setting("Run", "Words to find the run again by: nnbackprop runs --tags WORD.")
+    ] = ()
 
     @property
     def params_dtype(self) -> Literal["float32", "float64"]:
@@ -222,7 +225,7 @@ NO_FLAGS = ("recipe", "title")
 CHANGEABLE_ON_RESUME = (
     *("epochs", "schedule_epochs", "patience", "max_time", "on_nan"),
     *("data", "backend", "device", "threads", "deterministic", "resident", "gpu_memory_limit"),
-    *("progress", "doctor", "save_every", "keep_checkpoints", "runs_dir"),
+    *("progress", "doctor", "save_every", "keep_checkpoints", "runs_dir", "tags"),
 )
 """How long and where a run goes on, which a resume may change; its data are known by their fingerprint."""
 

@@ -21,11 +21,11 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
 
 
 def read_samples(
-    paths: list[str], trained: TrainedModel, notify: Callable[[str], None]
+    paths: list[str], trained: TrainedModel, on_message: Callable[[str], None]
 ) -> list[tuple[str, np.ndarray]]:
     """Samples as (name, (n, features)): an image of the network's size, or the rows of a table.
 
-    `notify` is told what was noticed, such as categories that training did not have.
+    `on_message` gets what was noticed, such as categories that training did not have.
     """
     samples = []
     for name in paths:
@@ -35,14 +35,14 @@ def read_samples(
             continue
         inputs, notes = _read_rows(path, trained)
         for note in notes:
-            notify(f"{name}: {note}")
+            on_message(f"{name}: {note}")
         samples.append((name, inputs))
     return samples
 
 
 def _read_image(path: Path, trained: TrainedModel) -> np.ndarray:
     """A grey image as (1, features), black 0 and white as in the training data."""
-    white = 255 if trained.highest > 2 else 1
+    white = 255 if trained.max_input > 2 else 1
     return (png.read(path, trained.image_shape) * white).reshape(1, -1)
 
 

@@ -26,7 +26,7 @@ def checkpoint_info(config: Config, data: DataSplits) -> dict[str, Any]:
         fingerprint=data.fingerprint,
         features=train.features,
         classes=train.classes,
-        highest=float(train.inputs.max()),
+        max_input=float(train.inputs.max()),
         image_shape=train.image_shape,
         settings=config.fixed_settings,
         input_dtype=str(train.inputs.dtype),

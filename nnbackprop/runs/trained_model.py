@@ -22,8 +22,9 @@ from nnbackprop.training.evaluator import Evaluator
 from nnbackprop.training.events import Score
 
 from . import build
-from . import checkpoint as checkpoints
 from . import trainer_state as state
+from .checkpoint import load as load_checkpoint
+from .checkpoint import unflatten
 from .config import Config
 from .config_files import load_run_config
 from .data_splits import DataSplits, table_options_of
@@ -34,14 +35,14 @@ from .run_dir import RunDir
 class TrainedModel:
     """The best weights of a run and what they need to be used: `TrainedModel.open("runs/mnist")`."""
 
-    folder: RunDir
+    run_dir: RunDir
     config: Config
     evaluator: Evaluator
     params: Params
     features: int
     classes: tuple[str, ...]
     image_shape: tuple[int, int] | None
-    highest: float  # input value of the training data: tells pixels of 0..255 from pixels of 0..1
+    max_input: float  # largest input of the training data: tells pixels of 0..255 from pixels of 0..1
     input_dtype: str = ""  # of the training data; older runs do not say
     preprocessing: Preprocessing | None = None  # of the table it was trained on
     outputs: int = 0
@@ -50,23 +51,23 @@ class TrainedModel:
     @classmethod
     def open(cls, run: str, runs: Path = Path("runs"), backend: Backend | None = None) -> TrainedModel:
         """Open a run folder by path, by name, or as `last`; on any backend, whichever trained it."""
-        folder = RunDir.open(runs, run)
-        config = load_run_config(folder.config)
-        best = folder.checkpoint("best")
-        path = best if best.is_file() else folder.checkpoint("last")
-        checkpoint = checkpoints.load(path)
-        state.check_settings(checkpoint, config.fixed_settings, path, folder.config)
+        run_dir = RunDir.open(runs, run)
+        config = load_run_config(run_dir.config_path)
+        best = run_dir.checkpoint_path("best")
+        path = best if best.is_file() else run_dir.checkpoint_path("last")
+        checkpoint = load_checkpoint(path)
+        state.check_settings(checkpoint, config.fixed_settings, path, run_dir.config_path)
         info = state.info_of(checkpoint)
         backend = backend or select(config.backend, config.device)
         outputs = config.n_outputs or info.outputs or len(info.classes)
         objective = build.objective(config, outputs)
-        outline = objective.network.empty_params((info.features,), config.params_dtype)
-        params = tree_map(backend.asarray, checkpoints.fill(outline, checkpoint.arrays, "params"))
+        template = objective.network.empty_params((info.features,), config.params_dtype)
+        params = tree_map(backend.asarray, unflatten(template, checkpoint.arrays, "params"))
         metrics = metrics_for(objective.loss, None if info.classes else np.zeros((1, outputs)))
         evaluator = Evaluator(backend, objective, metrics, state.scaling_of(checkpoint), config.params_dtype)
-        data = info.features, info.classes, info.image_shape, info.highest, info.input_dtype
+        data = info.features, info.classes, info.image_shape, info.max_input, info.input_dtype
         return cls(
-            folder,
+            run_dir,
             config,
             evaluator,
             params,
@@ -92,7 +93,7 @@ class TrainedModel:
         """The data to evaluate on: `spec`, or the run's own; its test part, or all of it where it has none."""
         if spec is None:
             data = DataSplits.load(self.config)
-            data.check(self.fingerprint, self.folder.checkpoint("best"))
+            data.check(self.fingerprint, self.run_dir.checkpoint_path("best"))
             return data.test or data.train
         source = open_source(spec, table_options_of(self.config))
         if self.preprocessing is not None and isinstance(source, TableSplits):
@@ -140,12 +141,12 @@ class TrainedModel:
             )
         if not np.isfinite(inputs).all():
             raise DataError(f"{source} holds values that are not finite: repair or leave out those samples.")
-        bright = float(inputs.max(initial=0))
+        largest = float(inputs.max(initial=0))
         if self.preprocessing is None and (
-            (self.highest > 2 and 0 < bright <= 1) or (self.highest <= 1 and bright > 2)
+            (self.max_input > 2 and 0 < largest <= 1) or (self.max_input <= 1 and largest > 2)
         ):
             raise DataError(
-                f"{source} has values up to {bright:g} and this network was trained on up to {self.highest:g}: "
+                f"{source} has values up to {largest:g} and this network was trained on up to {self.max_input:g}: "
                 "bring the pixels to the same range first."
             )
         if inputs.shape[1] != self.features:

@@ -18,21 +18,21 @@ from nnbackprop.training.callbacks import EarlyStopping
 from nnbackprop.training.progress import Progress
 from nnbackprop.training.trainer import Trainer
 
-from .checkpoint import Checkpoint, fill, flatten
+from .checkpoint import Checkpoint, flatten, unflatten
 from .config import Config, with_present_names
 
 T = TypeVar("T")
 Count = Annotated[int, Meta(ge=0)]
 
 
-class CheckpointInfo(Struct, frozen=True):
+class CheckpointInfo(Struct, frozen=True, rename={"max_input": "highest"}):
     """What a checkpoint says of its run: of the data enough to use the weights without it, and its settings."""
 
     version: str
     fingerprint: str
     features: Annotated[int, Meta(ge=1, le=2**31 - 1)]
     classes: tuple[str, ...]  # none where the targets are numbers
-    highest: float  # input value of the training data
+    max_input: float  # of the training data
     image_shape: tuple[Count, Count] | None
     settings: dict[str, Any]
     input_dtype: str = ""  # of the data; older checkpoints do not say
@@ -76,12 +76,12 @@ def restore(trainer: Trainer, early_stopping: EarlyStopping, train: Dataset, las
             f"The checkpoint is {progress.samples_seen} samples into an epoch, and there are {len(train)}: it was "
             "written for other data. Resume from checkpoints/last.safetensors of the run's own folder."
         )
-    outline = trainer.network.empty_params(train.sample_shape, trainer.params_dtype)
-    params = fill(outline, last.arrays, "params")  # before initial weights are drawn
-    kept = fill(outline, last.arrays, "best") if so_far.epoch else None
+    template = trainer.network.empty_params(train.sample_shape, trainer.params_dtype)
+    params = unflatten(template, last.arrays, "params")  # before initial weights are drawn
+    kept = unflatten(template, last.arrays, "best") if so_far.epoch else None
     if trainer.state is None:
         trainer.initialize(train)
-    optimizer = fill(trainer.state["optimizer"], last.arrays, "optimizer")
+    optimizer = unflatten(trainer.state["optimizer"], last.arrays, "optimizer")
     trainer.load_state_dict({"params": params, "optimizer": optimizer, "progress": progress.to_dict()})
     early_stopping.restore(so_far.epoch, so_far.loss, so_far.wait, kept)
 

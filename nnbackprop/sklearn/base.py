@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
@@ -98,7 +98,7 @@ class NNEstimator(BaseEstimator):
     device: str | None = None
     dtype: str | None = None
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train until converged, or for `max_iter` epochs, and return the estimator.
 
         X (n, features) is an array, a data frame, or a sparse matrix, which is made dense. sample_weight is (n,).
@@ -109,8 +109,10 @@ class NNEstimator(BaseEstimator):
             DivergedError: the loss or a parameter became NaN or infinite.
             BackendError: the backend or device cannot be used.
         """
-        converged = self._fit(X, y, sample_weight)
-        del self._last_trainer  # which holds the data
+        try:
+            converged = self._fit(X, y, sample_weight)
+        finally:
+            self.__dict__.pop("_last_trainer", None)  # which holds the data
         if not converged and self.n_iter_ == self.max_iter:
             warnings.warn(
                 f"Training ended after max_iter={self.max_iter} epochs and had not converged by tol={self.tol}: "

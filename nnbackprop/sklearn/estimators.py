@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
@@ -58,7 +58,7 @@ class NNClassifier(ClassifierMixin, NNEstimator):
     loss: Any = field(default="log_loss", kw_only=True)
     class_weight: Any = field(default=None, kw_only=True)
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> NNClassifier:
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Train for one epoch and return the estimator; `classes`, all there will be, are for the first call."""
         if classes is None and not hasattr(self, "_fitted") and type_of_target(y) != SEVERAL_LABELS:
             raise UsageError(
@@ -139,7 +139,7 @@ class NNRegressor(RegressorMixin, NNEstimator):
 
     loss: Any = field(default="squared_error", kw_only=True)
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> NNRegressor:
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train for one epoch, and return the estimator."""
         self._fit(X, y, sample_weight, partial=True)
         return self

@@ -79,21 +79,26 @@ def check_parameters(p: Parameters) -> None:
         )
 
 
-def pick(name: str, value: Any, words: Mapping[str, T], own: type | None = None) -> Any:
-    """What the word `value` stands for, or `value` itself if it is an `own`; UsageError lists the words."""
+def pick(name: str, value: Any, words: Mapping[str, T], own: str = "") -> T:
+    """What the word `value` stands for; UsageError lists the words, and `own`, what may be given besides."""
     if isinstance(value, str) and value in words:
         return words[value]
-    if own is not None and isinstance(value, own):
-        return value
-    or_own = f", or an instance of nnbackprop's {own.__name__}" if own else ""
-    raise UsageError(f"{name} is {value!r} and must be one of {', '.join(map(repr, words))}{or_own}.")
+    known = ", ".join(map(repr, words)) + (f", or {own} of your own" if own else "")
+    raise UsageError(f"{name} is {value!r} and must be one of {known}.")
 
 
 def make_loss(value: Any, word: str, default: Callable[[], Loss]) -> Loss:
     """The loss that `value` names, where `word` stands for the `default` of the task, or `value` itself."""
-    if not isinstance(value, (str, type)) and hasattr(value, "takes_labels"):  # a Loss, which is a protocol
+    if not isinstance(value, (str, type)) and hasattr(value, "takes_labels"):  # Loss is a protocol
         return value
-    return pick("loss", value, {word: default, **LOSSES})()
+    return pick("loss", value, {word: default, **LOSSES}, "a Loss")()
+
+
+def make_activation(value: Any) -> Activation:
+    """The activation that `value` names, or `value` itself."""
+    if isinstance(value, Activation):
+        return value
+    return pick("activation", value, {"logistic": ACTIVATIONS["sigmoid"], **ACTIVATIONS}, "an Activation")()
 
 
 def make_network(p: Parameters, features: int, outputs: int) -> Sequential:
@@ -102,10 +107,8 @@ def make_network(p: Parameters, features: int, outputs: int) -> Sequential:
     The limit is sqrt(6 / (fan_in + fan_out)), or sqrt(2 / ...) for logistic units (Glorot and Bengio,
     Understanding the difficulty of training deep feedforward neural networks, AISTATS 2010, eq. 16).
     """
-    activation = pick(
-        "activation", p["activation"], {"logistic": ACTIVATIONS["sigmoid"], **ACTIVATIONS}, Activation
-    )
-    factor = 2.0 if isinstance(p["activation"], str) and p["activation"] == "logistic" else 6.0
+    activation = make_activation(p["activation"])
+    factor = 2.0 if activation == ACTIVATIONS["sigmoid"]() else 6.0
     sizes = [features, *hidden_sizes(p["hidden_layer_sizes"]), outputs]
     limits = [Uniform(math.sqrt(factor / (a + b))) for a, b in pairwise(sizes)]
     dense = [Dense(units, limit, bias_init=limit) for units, limit in zip(sizes[1:], limits, strict=True)]
@@ -114,7 +117,7 @@ def make_network(p: Parameters, features: int, outputs: int) -> Sequential:
         layers.append(hidden)
         if p["normalization"] is not None:
             layers.append(pick("normalization", p["normalization"], NORMALIZATIONS)())
-        layers.append(activation() if isinstance(activation, type) else activation)
+        layers.append(activation)
         if p["dropout"]:
             layers.append(Dropout(p["dropout"]))
     return Sequential(*layers, dense[-1])
@@ -132,11 +135,11 @@ def hidden_sizes(value: Any) -> list[int]:
 
 
 @dataclass(frozen=True)
-class KingmaAdam(Adam):
-    """w <- w - lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps): eps beside the moment as it is.
+class EpsilonHatAdam(Adam):
+    """w <- w - lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps), the Adam of scikit-learn and Keras.
 
-    So Adam is in scikit-learn and Keras, by the last lines of section 2 of the paper. `Adam` has eps beside the
-    corrected moment, which is this eps times 1 / sqrt(1 - b2^t).
+    This eps is the "epsilon hat" of the paper's section 2. It is added to sqrt(v), and that of `Adam` to sqrt(v^),
+    so it acts as an eps of `Adam` of eps / sqrt(1 - b2^t).
     """
 
     def step_scalars(self, t: int, lr: float) -> dict[str, float]:
@@ -150,14 +153,15 @@ class KingmaAdam(Adam):
 
 
 def make_optimizer(p: Parameters) -> Optimizer:
-    """The optimizer of `solver`, with the parameters that belong to it."""
+    """The optimizer that `solver` names, with the parameters that belong to it, or the optimizer itself."""
     if isinstance(p["solver"], Optimizer):
         return p["solver"]
-    if pick("solver", p["solver"], {"adam": "adam", "sgd": "sgd"}, Optimizer) == "adam":
-        return KingmaAdam(p["beta_1"], p["beta_2"], p["epsilon"])
-    if not p["momentum"]:
-        return SGD()
-    return Nesterov(p["momentum"]) if p["nesterovs_momentum"] else Momentum(p["momentum"])
+    momentum = Nesterov if p["nesterovs_momentum"] else Momentum
+    solvers: dict[str, Callable[[], Optimizer]] = {
+        "adam": lambda: EpsilonHatAdam(p["beta_1"], p["beta_2"], p["epsilon"]),
+        "sgd": lambda: momentum(p["momentum"]) if p["momentum"] else SGD(),
+    }
+    return pick("solver", p["solver"], solvers, "an Optimizer")()
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def test_of_two_blas_libraries_that_of_numpy_is_named(monkeypatch: pytest.Monkey
     pools = [openmp, pool("scipy.libs", "Zen"), pool("numpy.libs", "Haswell")]
     monkeypatch.setattr("threadpoolctl.threadpool_info", lambda: pools)
     assert Blas.loaded() == Blas("openblas", "0.3", "Haswell", 4)
-    assert _system_info.threads() == 8
+    assert _system_info.get_num_threads() == 8
     monkeypatch.setattr("threadpoolctl.threadpool_info", list)
     assert Blas.loaded() is None
-    assert _system_info.threads() == cores()
+    assert _system_info.get_num_threads() == cores()

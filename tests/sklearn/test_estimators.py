@@ -212,7 +212,7 @@ def test_verbose_prints_a_line_an_epoch(capsys: pytest.CaptureFixture[str]) -> N
     ("options", "message"),
     [
         ({"solver": "lbfgs"}, "solver='lbfgs' is a quasi-Newton method.*use solver='adam'"),
-        ({"solver": "newton"}, "solver is 'newton' and must be one of 'adam', 'sgd', or an instance of"),
+        ({"solver": "newton"}, "solver is 'newton' and must be one of 'adam', 'sgd', or an Optimizer of your own"),
         ({"max_fun": 15000}, "max_fun is 15000 and must be left out.*max_iter"),
         ({"loss": "poisson"}, "loss='poisson' is not among the losses here.*TransformedTargetRegressor"),
         ({"loss": "hinge"}, "loss is 'hinge' and must be one of 'log_loss', 'softmax-cross-entropy'"),

@@ -57,11 +57,13 @@ def fit_captured(backend: Backend, optimizer: Any = None, **options: Any) -> Tra
 
 
 def run_callbacks(
-    folder: RunDir, every: int | None = None, early_stopping: EarlyStopping | None = None
+    run_dir: RunDir, every: int | None = None, early_stopping: EarlyStopping | None = None
 ) -> CheckpointCallback:
     """What writes a run's rows and checkpoints, the latter every so many steps too."""
-    logger, best = JsonlLogger(folder), early_stopping or EarlyStopping()
-    return CheckpointCallback(folder, CheckpointManager(folder.checkpoints), logger, best, {}, SaveInterval(every))
+    logger, best = JsonlLogger(run_dir), early_stopping or EarlyStopping()
+    return CheckpointCallback(
+        run_dir, CheckpointManager(run_dir.checkpoints_dir), logger, best, {}, SaveInterval(every)
+    )
 
 
 class EveryStep(Callback):

@@ -93,7 +93,7 @@ def _read_rows(path: Path) -> None:
     """As a run's metrics.jsonl, a link to it, as whoever reads one takes it."""
     (path.parent / "metrics.jsonl").unlink(missing_ok=True)
     (path.parent / "metrics.jsonl").symlink_to(path)
-    RunDir(path.parent).rows()
+    RunDir(path.parent).read_metrics()
 
 
 def _idx(kind: int, array: np.ndarray) -> bytes:

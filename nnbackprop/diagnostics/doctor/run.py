@@ -81,13 +81,15 @@ def _diagnose_run(run: str, overrides: Mapping[str, Any]) -> Diagnosis:
             f"config.toml to diagnose that with changes. With a run go {', '.join(RUN_SETTINGS)}."
         )
     runs = Path(overrides.get("runs_dir", "runs"))
-    folder = _open(runs, run)
-    config = with_changes(load_run_config(folder.config), overrides, f"The run {folder.path} with the given flags")
+    run_dir = _open(runs, run)
+    config = with_changes(
+        load_run_config(run_dir.config_path), overrides, f"The run {run_dir.path} with the given flags"
+    )
     diagnosis, data = _check_data(config, config.n_outputs)
     if data is None:
-        return Diagnosis.merge(diagnosis, Diagnosis(not_applicable=tuple(START_CHECKS)), _recorded(folder))
+        return Diagnosis.merge(diagnosis, Diagnosis(not_applicable=tuple(START_CHECKS)), _recorded(run_dir))
     initial = _initial_probe(config, data)
-    model = TrainedModel.open(str(folder.path), runs, initial.backend)
+    model = TrainedModel.open(str(run_dir.path), runs, initial.backend)
     trained = replace(
         initial,
         objective=model.evaluator.objective,
@@ -97,7 +99,7 @@ def _diagnose_run(run: str, overrides: Mapping[str, Any]) -> Diagnosis:
     )
     of_weights = run_checks({**TRAINED_CHECKS, "rate-too-low": hardly_trained}, trained.subset(MAX_SAMPLES))
     of_start = run_checks(START_CHECKS, initial.subset(MAX_SAMPLES))
-    return Diagnosis.merge(diagnosis, of_weights, of_start, _recorded(folder))
+    return Diagnosis.merge(diagnosis, of_weights, of_start, _recorded(run_dir))
 
 
 def _open(runs: Path, run: str) -> RunDir:
@@ -150,15 +152,15 @@ def _train_briefly(config: Config, data: DataSplits) -> Diagnosis:
     return monitor.diagnosis
 
 
-def _recorded(folder: RunDir) -> Diagnosis:
+def _recorded(run_dir: RunDir) -> Diagnosis:
     """The diagnosis that the run kept, and what its metrics show."""
-    rows, kept = check_history(History.of_rows(folder.rows())), folder.read_json("doctor.json")
+    rows, kept = check_history(History.of_rows(run_dir.read_metrics())), run_dir.read_json("doctor.json")
     if kept is None:
         return rows
     try:
         return Diagnosis.merge(Diagnosis.from_json(kept), rows)
     except (ValueError, KeyError, TypeError) as error:
         raise RunFolderError(
-            f"{folder.path / 'doctor.json'} cannot be read as a diagnosis ({error}): delete it, and the run is "
+            f"{run_dir.path / 'doctor.json'} cannot be read as a diagnosis ({error}): delete it, and the run is "
             "diagnosed by its metrics."
         ) from error
