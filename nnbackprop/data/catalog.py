@@ -88,7 +88,7 @@ def load_splits(
     strict: bool = True,
 ) -> Splits:
     """The parts of a data set; a fraction of 0 splits nothing off."""
-    found = open_source(source, options)
+    found = source if isinstance(source, (RawSplits, TableSplits)) else open_source(source, options)
     if isinstance(found, TableSplits):
         return tables_to_splits(found, test_fraction, validation_fraction, seed)
     if strict:
