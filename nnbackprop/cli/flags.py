@@ -84,12 +84,12 @@ AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Everything 
 DeviceName = Annotated[Optional[str], Parameter(help="Its device.", env_var="NNBACKPROP_DEVICE")]  # noqa: UP045
 
 
-def given(flags: Any) -> dict[str, Any]:
+def given_settings(flags: Any) -> dict[str, Any]:
     """The settings that were given as flags, by name."""
     return {f.name: value for f in fields(flags) if (value := getattr(flags, f.name)) is not None}
 
 
-def show(found: Any, report: Callable[[Any], Any], as_json: bool) -> None:
+def print_result(found: Any, report: Callable[[Any], Any], as_json: bool) -> None:
     """Print what a command found, as its `report` or as JSON."""
     if as_json:
         print(json.dumps(found.to_json(), indent=2, allow_nan=False))

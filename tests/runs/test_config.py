@@ -17,6 +17,7 @@ from nnbackprop.optim import Momentum
 from nnbackprop.runs import build
 from nnbackprop.runs.config import Config, parse
 from nnbackprop.runs.config_files import apply_overrides, load_recipe, load_run_config, recipes, resolve, to_toml
+from nnbackprop.runs.header import describe_config
 from tests.support.commands import run, said
 
 RECIPES = ("ex4", "mnist", "mnist-original", "rashid", "table", "weight-height")
@@ -219,7 +220,7 @@ def test_a_recipes_dropout_is_fitted_to_other_hidden_layers_and_the_header_says_
     config = apply_overrides(recipe, flags)
     assert [layer.rate for layer in build.network(config, 10).layers if isinstance(layer, Dropout)] == rates
     line = None if fitted is None else f"the recipe's 0.4 0.2 0.1, fitted to --hidden: {fitted}"
-    assert build.description(config, None if "dropout" in flags else recipe).get("dropout") == line
+    assert describe_config(config, None if "dropout" in flags else recipe).get("dropout") == line
 
 
 def test_the_rashid_recipe_has_no_biases() -> None:
