@@ -12,6 +12,7 @@ from rich.markup import escape
 from backends import BackendError
 from nnbackprop.errors import NnbackpropError, OutOfMemoryError, RunFolderError, UsageError
 
+from .describe import describe
 from .doctor import doctor
 from .evaluate import attack, evaluate, predict
 from .export import export
@@ -34,7 +35,7 @@ data = App(
     name="data", help="Look at data sets: mnist, mnist-20x20, weight-height, fashion-mnist, kmnist, or files."
 )
 COMMANDS = (
-    *(train, evaluate, predict, export, attack, gradcheck, doctor, lr_find),
+    *(train, evaluate, predict, describe, export, attack, gradcheck, doctor, lr_find),
     *(parity, replay, runs, compare, backends, recipes),
 )
 for command in COMMANDS:
