@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from .flags import TableFlags, given, out
+from .flags import TableFlags, given_settings, out
 
 
 def backends() -> int:
@@ -44,7 +44,7 @@ def inspect(
     from nnbackprop.data.inspect_table import describe_table
     from nnbackprop.data.tabular import TableSplits
 
-    reading = table_options(**given(options))
+    reading = table_options(**given_settings(options))
     source = open_source(path, reading)
     if isinstance(source, TableSplits):
         out.print(describe_table(source))
