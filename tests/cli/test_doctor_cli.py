@@ -57,7 +57,7 @@ def test_a_recipe_is_checked_from_data_to_training(seed: str, capsys: pytest.Cap
     assert checked(values) == ALL_CHECKS
 
 
-def test_a_healthy_set_under_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_healthy_data_set_passes_every_check(capsys: pytest.CaptureFixture[str]) -> None:
     values = diagnose(capsys, "mnist-original", "--data", written(), *SMALL, "--epochs", "30", status=0)
     assert values["findings"] == []
     assert checked(values) == ALL_CHECKS
@@ -103,12 +103,12 @@ def test_data_that_cannot_be_trained_on_is_a_finding(capsys: pytest.CaptureFixtu
     assert "argmax(axis=1)" in values["findings"][0]["fix"]
 
 
-def test_more_classes_than_outputs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_more_classes_than_outputs_are_a_fault(capsys: pytest.CaptureFixture[str]) -> None:
     values = diagnose(capsys, "mnist-original", "--data", written(), *SMALL, "--n-outputs", "3", status=1)
     assert ids(values) == {"labels-range": "fault"}
 
 
-def test_first_weights_that_are_too_large(capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_large_initial_weights_are_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     values = diagnose(
         capsys, "mnist-original", "--data", written(), *SMALL, "--init", "normal:5", "--lr", "1e-5", status=1
     )

@@ -124,7 +124,7 @@ def test_no_setting_takes_a_table_and_a_misspelt_one_names_the_nearest(name: str
         parse({f"{name}_x": 1}, "my.toml")
 
 
-def test_a_setting_like_no_other_lists_all() -> None:
+def test_an_unknown_setting_lists_all_settings() -> None:
     with pytest.raises(UsageError, match=r"'zork' that does not exist\. Known are: recipe, "):
         parse({"zork": 1}, "my.toml")
 
@@ -250,7 +250,7 @@ def test_one_dropout_rate_is_for_all_hidden_layers(given: tuple[float, ...], rat
         ({"schedule": "step:1:10", "epochs": 4000}, "'step:1:10' grows beyond the largest number"),
     ],
 )
-def test_an_unknown_word_is_refused_before_the_trainer_is_built(settings: dict[str, object], said: str) -> None:
+def test_an_unknown_name_is_refused_before_the_trainer_is_built(settings: dict[str, object], said: str) -> None:
     data = Dataset(np.zeros((9, 4)), np.zeros(9, np.int32), ("a", "b"))
     config = parse(settings, "x")
     with pytest.raises(UsageError) as error:
