@@ -20,15 +20,13 @@ def write_table(path: str | Path, columns: Mapping[str, Sequence[Any]], header: 
 
 
 def income_table(n: int, seed: int = 0) -> dict[str, Sequence[Any]]:
-    """Like the census income set (Adult) of the UCI repository: numbers and text, some missing, and two classes."""
+    """Like UCI's census income set (Adult): numbers and text, some missing, and two classes."""
     rng = np.random.default_rng(seed)
     age = rng.normal(40, 12, n).clip(17, 90).round()
     hours = rng.normal(40, 10, n).clip(1, 99).round()
     gain = np.where(rng.random(n) < 0.08, rng.lognormal(8, 1, n), 0).round()
-    education = rng.choice(
-        ["school", "some college", "bachelor", "master", "doctor"], n, p=[0.35, 0.25, 0.25, 0.1, 0.05]
-    )
     years = {"school": -1, "some college": -0.3, "bachelor": 0.7, "master": 1.1, "doctor": 1.8}
+    education = rng.choice(list(years), n, p=[0.35, 0.25, 0.25, 0.1, 0.05])
     work = rng.choice(["private", "gov", "self"], n, p=[0.7, 0.15, 0.15])
     sex = rng.choice(["f", "m"], n)
     z = 0.06 * (age - 40) - 0.0025 * (age - 45) ** 2 + np.vectorize(years.get)(education) + 0.04 * (hours - 40)
