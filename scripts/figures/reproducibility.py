@@ -175,9 +175,9 @@ def measure() -> dict[str, str]:
     drawn = [masks(select(name)) for name in LIBRARIES]
     if not all(np.array_equal(each, drawn[0]) for each in drawn):
         sys.exit("Dropout masks differ between libraries.")
-    masks = f"100 dropout masks of 120 x 784 have the same bits on {', '.join(LIBRARIES.values())}."
+    same_masks = f"100 dropout masks of 120 x 784 have the same bits on {', '.join(LIBRARIES.values())}."
     kernel = f"{blas.library} for {blas.kernel}" if (blas := Blas.loaded()) else "a BLAS of the system's"
     command = "python scripts/make_figures.py --run reproducibility"
     made = f"Made by `{command}` on {machine()}, {kernel}, {datetime.now(UTC).date()}."
-    reproducible = f"{replays(same_bits(), bits=True)}\n\n{masks}\n\n{made}\n"
+    reproducible = f"{replays(same_bits(), bits=True)}\n\n{same_masks}\n\n{made}\n"
     return {"reproducible": reproducible, "near": f"{replays(close(), bits=False)}\n\n{made}\n"}
