@@ -29,10 +29,9 @@ class Dataset:
     reader_notes  what the file reader noticed and converted, a sentence each
     preprocessing how the rows of a table became the inputs; None where there was no table
 
-    Lists, data frames of numbers and arrays of other dtypes are converted where that is exact, numbers (n,) become
-    (n, 1), and samples of shape (rows, columns) or (rows, columns, 1) are images. Where `classes` is left out, they
-    are found: targets (n,) that are text, whole numbers or truth values are class labels, 0 and 1 in k columns are
-    several labels at once. Raises DataError for anything else.
+    Lists, data frames and arrays of other dtypes are converted where that is exact, numbers (n,) become (n, 1), and
+    samples of shape (rows, columns) or (rows, columns, 1) are images. Without `classes`, they are found: targets (n,)
+    that are text, whole numbers or truth values are class labels, 0 and 1 in k columns several labels at once. Raises DataError for anything else.
     """
 
     inputs: np.ndarray

@@ -182,7 +182,7 @@ def with_digest(content: bytes) -> bytes:
 
 def _columnar(write: str) -> bytes:
     stream = io.BytesIO()
-    getattr(polars.DataFrame({"a": [1, 2, 3], "b": [0.5, None, 1], "c": ["x", "y", "x"]}), write)(stream)
+    getattr(polars.DataFrame({"a": [1, 2, 3], "b": [0.5, 2, 1], "c": ["x", "y", "x"]}), write)(stream)
     return stream.getvalue()
 
 
