@@ -15,6 +15,7 @@ from . import bundled, download
 from .dataset import Dataset, Splits
 from .limits import MemoryBudget
 from .raw import RawDataset, RawSplits, integer_labels, validate
+from .readers.image import Channels
 from .readers.paths import read_file, read_folder
 from .split import split as stratified_split
 
@@ -28,17 +29,25 @@ DATASETS: dict[str, Callable[[], RawSplits]] = {
 
 
 def load(
-    spec: str | Path, *, test_fraction: float = 0.2, seed: int = 0, split: bool = True, strict: bool = True
+    spec: str | Path,
+    *,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    split: bool = True,
+    strict: bool = True,
+    size: tuple[int, int] | None = None,
+    channels: Channels = "auto",
 ) -> Splits:
     """The train and test parts of a data set given by name (see DATASETS) or by the path of a file or folder.
 
     A source without a test part is split by `test_fraction`, class by class, drawn by `seed`; split=False keeps
     it whole. strict=False leaves out `validate`, to open data that training refuses: inputs may then hold NaN,
-    and labels that are not whole numbers are classes named after themselves.
+    and labels that are not whole numbers are classes named after themselves. Images in a folder a class are resized
+    to `size`, (rows, columns), and are grey if all of them are, or as `channels` says: grey, rgb.
     A name wins over a file of that name; write ./mnist for the latter.
     Raises DataError for anything that cannot be read, UsageError for a fraction outside 0..1.
     """
-    raw = load_raw(spec)
+    raw = load_raw(spec, size, channels)
     if strict:
         validate(raw)
     splits = to_splits(raw)
@@ -47,7 +56,9 @@ def load(
     return Splits(*stratified_split(splits.train, test_fraction, seed))
 
 
-def load_raw(spec: str | Path) -> RawSplits:
+def load_raw(
+    spec: str | Path, size: tuple[int, int] | None = None, channels: Channels = "auto"
+) -> RawSplits:
     """A data set as its source has it, neither validated nor split."""
     if isinstance(spec, str) and spec in DATASETS:
         return DATASETS[spec]()
@@ -62,7 +73,7 @@ def load_raw(spec: str | Path) -> RawSplits:
             f"{str(spec)!r} is not the name of a data set ({', '.join(DATASETS)}), and no such file or folder "
             f"exists: {path.absolute()}.{f' Did you mean {similar[0]}?' if similar else ''}"
         )
-    return read_folder(path) if is_folder else read_file(path)
+    return read_folder(path, size, channels) if is_folder else read_file(path)
 
 
 def to_splits(raw: RawSplits) -> Splits:

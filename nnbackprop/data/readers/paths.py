@@ -11,14 +11,15 @@ from nnbackprop._files import open_data
 from nnbackprop.data.raw import RawSplits
 from nnbackprop.errors import DataError
 
-from . import csv, idx, mat, npz
+from . import csv, idx, image, image_folder, mat, npz
 
 FORMATS = "IDX or IDX.gz, .csv, .npz, images.npy beside labels.npy, .mat (version 5)"
 IDX_NAME = re.compile(r"(train|t10k|test)[-_.](images|labels)[-_.]idx[13][-_.]ubyte(\.gz)?")
 CSV_NAME = re.compile(r"(.*[-_.])?train\.csv")
 FOLDERS = (
     "train-images-idx3-ubyte and train-labels-idx1-ubyte, plain or .gz, with t10k-... or test-... beside them; "
-    "train.npz; train.csv or ..._train.csv; images.npy and labels.npy; or a single .csv, .npz or .mat file"
+    "train.npz; train.csv or ..._train.csv; images.npy and labels.npy; a single .csv, .npz or .mat file; or "
+    "images in a folder a class"
 )
 Files = Mapping[str, Path]
 
@@ -40,15 +41,17 @@ def read_file(path: Path) -> RawSplits:
     return RawSplits(csv.read(path))
 
 
-def read_folder(folder: Path) -> RawSplits:
-    """A folder: the first of these that it has, IDX, .npz, .csv, .npy, one single file.
+def read_folder(
+    folder: Path, size: tuple[int, int] | None = None, channels: image.Channels = "auto"
+) -> RawSplits:
+    """A folder: the first of these that it has, IDX, .npz, .csv, .npy, one single file, images by class.
 
-    Raises DataError, saying what was looked for, if it has none.
+    `size` and `channels` are those of images, as of `image_folder.read_folder`. Raises DataError, saying what was looked for, if it has none.
     """
     try:
         files = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_file()}
     except OSError as error:
-        raise DataError(f"{folder}: cannot be format_names: {error}.") from error
+        raise DataError(f"{folder}: cannot be listed: {error}.") from error
     for find in (_find_idx, _find_npz, _find_csv):
         if (splits := find(files)) is not None:
             return splits
@@ -57,6 +60,8 @@ def read_folder(folder: Path) -> RawSplits:
     readable = [path for path in files.values() if path.suffix.lower() in (".csv", ".npz", ".mat")]
     if len(readable) == 1:
         return read_file(readable[0])
+    if image_folder.has_images(folder):
+        return image_folder.read_folder(folder, size, channels)
     found = ", ".join(path.name for path in readable) or "none of them"
     raise DataError(f"{folder}: no data set is found in this folder. Looked for: {FOLDERS}. Found: {found}.")
 
