@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from .flags import out
+
+PREVIEW = (28, 28)  # rows and columns of images whose sizes differ
 
 
 def backends() -> int:
@@ -36,10 +38,26 @@ def inspect(
         float, Parameter(help="Share of a single table kept for the test; 0 for none.")
     ] = 0.2,
     seed: Annotated[int, Parameter(help="Decides that split.")] = 0,
+    size: Annotated[
+        str | None, Parameter(help="Rows x columns to which the images of a folder are resized, such as 28x28.")
+    ] = None,
+    channels: Annotated[
+        Literal["auto", "grey", "rgb"], Parameter(help="Of the images of a folder; auto is grey where all are.")
+    ] = "auto",
 ) -> int:
     """Count, range, class balance, and a few samples drawn upright."""
+    from functools import partial
+
     from nnbackprop.data import load
     from nnbackprop.data.inspect import describe
+    from nnbackprop.data.readers.image import parse_size
+    from nnbackprop.errors import ImageSizesError
 
-    out.print(describe(load(path, test_fraction=test_fraction, seed=seed, split=test_fraction > 0)))
+    read = partial(load, path, test_fraction=test_fraction, seed=seed, split=test_fraction > 0, channels=channels)
+    try:
+        splits = read(size=None if size is None else parse_size(size))
+    except ImageSizesError as error:
+        out.print(f"{error} They are shown at {PREVIEW[0]} x {PREVIEW[1]}.", style="yellow", markup=False)
+        splits = read(size=PREVIEW)
+    out.print(describe(splits))
     return 0

@@ -42,8 +42,8 @@ def load(
 
     A source without a test part is split by `test_fraction`, class by class, drawn by `seed`; split=False keeps
     it whole. strict=False leaves out `validate`, to open data that training refuses: inputs may then hold NaN,
-    and labels that are not whole numbers are classes named after themselves. Images in a folder a class are resized
-    to `size`, (rows, columns), and are grey if all of them are, or as `channels` says: grey, rgb.
+    and labels that are not whole numbers are classes named after themselves. Images in folders are resized
+    to `size`, (rows, columns), and are grey if all of them are, or as `channels` says.
     A name wins over a file of that name; write ./mnist for the latter.
     Raises DataError for anything that cannot be read, UsageError for a fraction outside 0..1.
     """
@@ -56,9 +56,7 @@ def load(
     return Splits(*stratified_split(splits.train, test_fraction, seed))
 
 
-def load_raw(
-    spec: str | Path, size: tuple[int, int] | None = None, channels: Channels = "auto"
-) -> RawSplits:
+def load_raw(spec: str | Path, size: tuple[int, int] | None = None, channels: Channels = "auto") -> RawSplits:
     """A data set as its source has it, neither validated nor split."""
     if isinstance(spec, str) and spec in DATASETS:
         return DATASETS[spec]()

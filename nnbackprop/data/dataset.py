@@ -120,8 +120,8 @@ class Dataset:
             or math.prod(shape) != self.features
         ):
             raise DataError(
-                f"{self.source}: image_shape is {shape} and a sample has {self.features} features; (rows, columns) "
-                "or (rows, columns, 3) whose product this is is needed."
+                f"{self.source}: image_shape is {shape} and a sample has {self.features} features; rows and "
+                "columns whose product this is are needed, or (rows, columns, 3)."
             )
         return tuple(shape)
 

@@ -47,7 +47,8 @@ class RawDataset:
         """Reshape and convert arrays of the usual shapes; DataError if they cannot be samples and labels.
 
         images (n, features), (n, rows, columns), or with a channel axis of 1 or 3 before or after, which is last
-        in what comes back; labels (n,), (n, 1) or (1, n). Integers within 0..255 become uint8, others float32 or float64 exactly.
+        in what comes back; labels (n,), (n, 1) or (1, n). Integers within 0..255 become uint8, others float32 or
+        float64 exactly.
         """
         if images.ndim < 2 or 0 in images.shape:
             raise DataError(

@@ -146,7 +146,7 @@ def check(config: Config) -> None:
         if idle:
             raise UsageError(f"--{flag} would do nothing: leave it out, or give what it goes with.")
     network(config, config.outputs or 2), loss(config), optimizer(config), penalty(config), clipping(config)
-    learning_rate(config, 10**6), SaveEvery.parse(config.save_every)
+    learning_rate(config, 10**6), SaveEvery.parse(config.save_every), config.image_size
 
 
 def penalty(config: Config) -> WeightPenalty | None:

@@ -139,6 +139,14 @@ class Config:
     ] = "standard"
     validation: Annotated[Rate, Setting("Data", "Share of the training data kept for validation.")] = 0.0
     test_fraction: Annotated[Rate, Setting("Data", "Share of a single table kept for the test; 0 for none.")] = 0.2
+    size: Annotated[
+        str | None,
+        Setting("Data", "Rows x columns to which the images of a folder are resized, such as 28x28."),
+    ] = None
+    channels: Annotated[
+        Literal["auto", "grey", "rgb"],
+        Setting("Data", "Of the images of a folder; auto is grey where all of them are, else rgb."),
+    ] = "auto"
     resident: Annotated[
         Literal["auto", "yes", "no"], Setting("Data", "Whether the data stays on the device or streams to it.")
     ] = "auto"
@@ -177,6 +185,13 @@ class Config:
     def params_dtype(self) -> Literal["float32", "float64"]:
         """The dtype of parameters, losses and evaluations."""
         return "float64" if self.dtype == "float64" else "float32"
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """(rows, columns) of `size`; UsageError if it is none."""
+        from nnbackprop.data.readers.image import parse_size
+
+        return None if self.size is None else parse_size(self.size)
 
     @property
     def fixed_settings(self) -> dict[str, Any]:

@@ -34,9 +34,19 @@ class DataSplits:
     @classmethod
     def load(cls, config: Config) -> DataSplits:
         """Read and split the data of `config`."""
+        size = config.image_size
         splits = load(
-            config.data, test_fraction=config.test_fraction, seed=config.seed, split=config.test_fraction > 0
+            config.data,
+            test_fraction=config.test_fraction,
+            seed=config.seed,
+            split=config.test_fraction > 0,
+            size=size,
+            channels=config.channels,
         )
+        if size and (splits.train.image_shape or ())[:2] != size:
+            raise UsageError(
+                f"--size {config.size} resizes the images of a folder, and {config.data} is none: leave it out."
+            )
         if not config.validation:
             if config.patience is not None:
                 raise UsageError(

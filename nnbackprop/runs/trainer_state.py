@@ -32,7 +32,7 @@ class CheckpointInfo(Struct, frozen=True):
     features: Annotated[int, Meta(ge=1, le=2**31 - 1)]
     classes: Annotated[tuple[str, ...], Meta(min_length=1)]
     highest: float  # input value of the training data
-    image_shape: tuple[Count, Count] | None
+    image_shape: Annotated[tuple[Count, ...], Meta(min_length=2, max_length=3)] | None
     settings: dict[str, Any]
 
 

@@ -1,6 +1,6 @@
 """One image file, PNG, JPEG, BMP or WebP, as uint8 pixels; its size is checked before a pixel is decoded.
 
-Pillow decodes it, by one of four decoders that the first bytes choose: a name does not choose among Pillow's forty.
+Pillow decodes it, by one of four decoders, which the first bytes choose: a name does not choose among its forty.
 """
 
 from __future__ import annotations
@@ -10,16 +10,13 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from nnbackprop._files import open_data, size_of
 from nnbackprop.data.limits import MemoryBudget
 from nnbackprop.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 Channels = Literal["auto", "grey", "rgb"]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -99,19 +96,19 @@ def read_layers(path: Path, max_side: int) -> tuple[np.ndarray, np.ndarray | Non
     return grey, np.asarray(upright.getchannel("A")) if upright.mode.endswith("A") else None
 
 
-def compose(image: Image, ground: tuple[int, ...]) -> Image:
+def compose(image: Any, ground: tuple[int, ...]) -> Any:
     """A grey or coloured image without transparency: over `ground`, one value or three."""
-    from PIL import Image as images
+    from PIL import Image
 
     if not image.mode.endswith("A"):
         return image
     grey = image.mode == "LA" and len(set(ground)) == 1
-    opaque = images.new("L" if grey else "RGB", image.size, ground[0] if grey else (*ground, *ground[:1] * 2)[:3])
+    opaque = Image.new("L" if grey else "RGB", image.size, ground[0] if grey else (*ground, *ground[:1] * 2)[:3])
     opaque.paste(image.convert(opaque.mode), mask=image.getchannel("A"))
     return opaque
 
 
-def to_array(image: Image, channels: Channels, size: tuple[int, int] | None) -> np.ndarray:
+def to_array(image: Any, channels: Channels, size: tuple[int, int] | None) -> np.ndarray:
     """Pixels of a grey or coloured image, as `read` gives them."""
     from PIL.Image import Resampling
 
@@ -133,7 +130,7 @@ def quiet() -> Iterator[None]:
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[Any]:
     """An image that is not decoded yet, of a size within the limits."""
-    with open_data(path, "an image") as stream:
+    with open_data(path, FORMATS) as stream:
         budget = MemoryBudget(str(path))
         budget.reserve(size_of(stream))  # WebP's decoder takes the file as a whole
         decoder = _decoder(stream.read(16))
@@ -172,16 +169,15 @@ def _upright_size(image: Any) -> tuple[int, int]:
     return (columns, rows) if _orientation(image) >= 5 else (rows, columns)
 
 
-def _upright(image: Any) -> Image:
+def _upright(image: Any) -> Any:
     """A decoded image in 8 bits: L, LA, RGB or RGBA, turned upright."""
-    from PIL import Image as images
+    from PIL import Image
 
     orientation = _orientation(image)
     if image.mode.startswith("I"):  # 16 bits
-        eight = images.fromarray(np.rint(np.asarray(image, np.float32) / 257).clip(0, 255).astype(np.uint8))
+        eight = Image.fromarray(np.rint(np.asarray(image, np.float32) / 257).clip(0, 255).astype(np.uint8))
     else:
         mode = "L" if image.mode in GREY_MODES else "RGB"
         alpha = {"L": "LA", "RGB": "RGBA"}
         eight = image.convert(alpha[mode] if image.has_transparency_data else mode)
-    return eight if orientation == 1 else eight.transpose(images.Transpose(UPRIGHT[orientation]))
-
+    return eight if orientation == 1 else eight.transpose(Image.Transpose(UPRIGHT[orientation]))

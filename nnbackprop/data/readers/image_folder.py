@@ -44,7 +44,7 @@ def read_folder(
 ) -> RawSplits:
     """The images below `folder`, labelled by the names of their folders: sorted, numbers by value.
 
-    Images of several sizes need a `size`, (rows, columns). auto is grey if every image is, else rgb. Links are not
+    Images of several sizes need a `size`, (rows, columns); auto is grey if all of them are, else rgb. No link is
     followed, and files that are no images are left out; both are noted. Raises DataError that names the files that
     cannot be read, or two that differ in size.
     """

@@ -1,6 +1,6 @@
 """The pixels of many images of one size, in memory, or, of a large set, by memory map from the cache folder.
 
-A file of the cache is a `.npy` named by a digest of the images' paths, sizes and times, and of how they are decoded.
+Files of the cache are `.npy`, named by a digest of the images' paths, sizes and times and of how they are decoded.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from nnbackprop.data.download import cache_folder
-from nnbackprop.data.limits import MemoryBudget
-from nnbackprop.errors import DataError, NnbackpropError
+from nnbackprop.errors import DataError, ImageSizesError, NnbackpropError
 
 from .image import Channels, Header, quiet, read, read_header
 
@@ -86,7 +85,7 @@ def _common_shape(
     if size is None:
         for path, header in others:
             if (header.rows, header.columns) != (first[1].rows, first[1].columns):
-                raise DataError(
+                raise ImageSizesError(
                     f"{first[0]} is {first[1].rows} x {first[1].columns} and {path} is {header.rows} x "
                     f"{header.columns}: the images of a set have one size. Give one to which all are resized, "
                     "rows x columns: --size 28x28."
@@ -94,7 +93,11 @@ def _common_shape(
         size = first[1].rows, first[1].columns
     resized = [header for header in headers.values() if (header.rows, header.columns) != size]
     if resized:
-        notes.append(f"{len(resized)} of {len(headers)} images were resized to {size[0]} x {size[1]}")
+        smallest, largest = (pick(resized, key=lambda h: h.rows * h.columns) for pick in (min, max))
+        notes.append(
+            f"{len(resized)} of {len(headers)} images, {smallest.rows} x {smallest.columns} to {largest.rows} x "
+            f"{largest.columns}, were resized to {size[0]} x {size[1]}"
+        )
     if stretched := sum(header.rows * size[1] != header.columns * size[0] for header in resized):
         notes[-1] += f", {stretched} of them from another ratio of height to width"
     if transparent := sum(header.transparent for header in headers.values()):

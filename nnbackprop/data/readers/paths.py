@@ -41,12 +41,11 @@ def read_file(path: Path) -> RawSplits:
     return RawSplits(csv.read(path))
 
 
-def read_folder(
-    folder: Path, size: tuple[int, int] | None = None, channels: image.Channels = "auto"
-) -> RawSplits:
+def read_folder(folder: Path, size: tuple[int, int] | None = None, channels: image.Channels = "auto") -> RawSplits:
     """A folder: the first of these that it has, IDX, .npz, .csv, .npy, one single file, images by class.
 
-    `size` and `channels` are those of images, as of `image_folder.read_folder`. Raises DataError, saying what was looked for, if it has none.
+    `size` and `channels` are those of `image_folder.read_folder`. Raises DataError, saying what was looked for, if
+    it has none.
     """
     try:
         files = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_file()}

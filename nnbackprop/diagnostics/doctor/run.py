@@ -107,7 +107,7 @@ def _open(runs: Path, run: str) -> RunDir:
 def _check_data(config: Config, outputs: int | None = None) -> tuple[Diagnosis, DataSplits | None]:
     """The diagnosis of the data, and the data, or None where nothing can be trained on it."""
     try:
-        raw = load_raw(config.data)
+        raw = load_raw(config.data, config.image_size, config.channels)
     except (LabelError, InputError) as error:
         kinds = {OneHotError: encoded_twice, LabelError: out_of_range, InputError: not_finite}
         finding = next(finding for kind, finding in kinds.items() if isinstance(error, kind))
