@@ -11,6 +11,8 @@ from .base import (
     device_of,
     leaves,
     tree_map,
+    tree_unflatten,
+    zip_leaves,
 )
 from .numpy_backend import NumpyBackend
 from .selection import BackendStatus, available, select, with_float64
@@ -30,5 +32,7 @@ __all__ = [
     "leaves",
     "select",
     "tree_map",
+    "tree_unflatten",
     "with_float64",
+    "zip_leaves",
 ]

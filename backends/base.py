@@ -28,10 +28,10 @@ Tree = Any
 T = TypeVar("T")
 
 ElementwiseKernel = Callable[..., Any]
-"""An elementwise formula for one element: `kernel(xp, *numbers) -> number or tuple of numbers`."""
+"""An elementwise formula for one element: `kernel(xp, *operands) -> number or tuple of numbers`."""
 
 Step = Callable[[Tree, Tree, Tree], Tree]
-"""One training step: `step(state, data, x) -> state`. `state` is donated, `data` is only read."""
+"""One training step: `step(state, data, batch) -> state`. `state` is donated, `data` is only read."""
 
 
 class Namespace:
@@ -100,12 +100,30 @@ def leaves(tree: Tree) -> list[Array]:
     return arrays
 
 
-def scan_loop(step: Step, last: Step | None, state: Tree, data: Tree, xs: Tree) -> Tree:
+def tree_unflatten(tree: Tree, arrays: Iterable[Array]) -> Tree:
+    """`arrays`, in the order of `leaves`, in the structure of `tree`."""
+    in_order = iter(arrays)
+    return tree_map(lambda _: next(in_order), tree)
+
+
+def zip_leaves(tree: Tree, *others: Tree) -> list[tuple[Any, ...]]:
+    """Each array of `tree` with those in the same place of `others`: None where another has none by its name.
+
+    Arrays are paired by name, as dicts of one structure may differ in order.
+    """
+    if isinstance(tree, dict):
+        return [row for name in tree for row in zip_leaves(tree[name], *(other.get(name) for other in others))]
+    if isinstance(tree, tuple):
+        return [row for branches in zip(tree, *others, strict=True) for row in zip_leaves(*branches)]
+    return [(tree, *others)]
+
+
+def scan_loop(step: Step, last: Step | None, state: Tree, data: Tree, batches: Tree) -> Tree:
     """`Backend.scan` as a Python loop."""
-    steps = leaves(xs)[0].shape[0]
+    steps = leaves(batches)[0].shape[0]
     for k in range(steps):
         step_function = step if last is None or k < steps - 1 else last
-        state = step_function(state, data, tree_map(lambda a: a[k, ...], xs))  # noqa: B023
+        state = step_function(state, data, tree_map(lambda a: a[k, ...], batches))  # noqa: B023
     return state
 
 
@@ -196,14 +214,14 @@ class Backend(ABC):
 
         They may be overwritten when the next chunk is requested; those of the last one stay.
         """
-        return prefetch((label, tree_map(self.asarray, xs)) for label, xs in chunks)
+        return prefetch((label, tree_map(self.asarray, arrays)) for label, arrays in chunks)
 
-    def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
-        """Run `step` over the leading axis of every array in `xs`, and return the last state.
+    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last: Step | None = None) -> Tree:
+        """Run `step` over the leading axis of every array in `batches`, as `jax.lax.scan`; returns the last state.
 
         `last`, where it is given, makes the last of the steps in its place. Both must be persistent callables, as
         compiled forms are cached by them. `state` is donated: its arrays may be overwritten or deleted, and the
-        returned ones take their place. `data` is only read. `x` of step k is `a[k, ...]` of each array `a` in
-        `xs`: a vector of numbers gives 0-d arrays, dtype kept.
+        returned ones take their place. `data` is only read. The batch of step k is `a[k, ...]` of each array `a`
+        in `batches`: a vector of numbers gives 0-d arrays, dtype kept.
         """
-        return scan_loop(step, last, state, data, xs)
+        return scan_loop(step, last, state, data, batches)

@@ -107,9 +107,9 @@ class CupyBackend(Backend):
     def prefetch(self, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:
         return double_buffered(self._device, chunks)
 
-    def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
+    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last: Step | None = None) -> Tree:
         with self._device:
-            return self._captured.scan(step, state, data, xs, last)
+            return self._captured.scan(step, state, data, batches, last)
 
     def _fuse(self, kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> ElementwiseKernel:
         """One CUDA kernel of the formula, by `cupy.fuse`; it writes over what is donated.
@@ -121,18 +121,18 @@ class CupyBackend(Backend):
         name = kernel.__name__ if kernel.__name__.isidentifier() else "kernel"  # a lambda's name is none of C's
 
         @cupy.fuse(kernel_name=name)  # type: ignore[untyped-decorator]
-        def cuda_kernel(*numbers: Any) -> Any:
-            result = kernel(self.xp, *numbers)
+        def cuda_kernel(*operands: Any) -> Any:
+            result = kernel(self.xp, *operands)
             if not donated:
                 return result
             values = result if isinstance(result, tuple) else (result,)
             for k, value in zip(donated, values, strict=True):
-                numbers[k][...] = value
+                operands[k][...] = value
             return None
 
-        def fused(*numbers: Any) -> Any:
-            dtype = numbers[0].dtype
-            arrays = [a if isinstance(a, cupy.ndarray) else self._full((), a, dtype=dtype) for a in numbers]
+        def fused(*operands: Any) -> Any:
+            dtype = operands[0].dtype
+            arrays = [a if isinstance(a, cupy.ndarray) else self._full((), a, dtype=dtype) for a in operands]
             result = cuda_kernel(*arrays)
             if not donated:
                 return result

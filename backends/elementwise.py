@@ -24,16 +24,16 @@ LARGE = 4 * BLOCK
 DTYPES = frozenset(np.dtype(name) for name in ("float32", "float64", "int32"))
 
 
-def flatten(numbers: Sequence[Any]) -> list[Any] | None:
+def flatten(operands: Sequence[Any]) -> list[Any] | None:
     """NumPy arrays as flat views, and Python numbers for scalars and for `broadcast_to` of one number.
 
     None where one loop cannot run over them: the first is no array, shapes or dtypes differ or are not of
     `DTYPES`, an array is not contiguous, or a float is among integers.
     """
-    like, flat = numbers[0], []
+    like, flat = operands[0], []
     if like.dtype not in DTYPES or not any(like.strides):
         return None
-    for a in numbers:
+    for a in operands:
         if not isinstance(a, np.ndarray):
             if like.dtype.kind == "i" and not isinstance(a, Integral):
                 return None

@@ -75,9 +75,9 @@ class MlxBackend(Backend):
     def description(self) -> str:
         return str(mx.device_info().get("device_name", "")) if self.device == "gpu" else ""
 
-    def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
+    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last: Step | None = None) -> Tree:
         with mx.stream(self._device):
-            state = scan_loop(self._prepare(step), last and self._prepare(last), state, data, xs)
+            state = scan_loop(self._prepare(step), last and self._prepare(last), state, data, batches)
             mx.eval(state)
         return state
 
@@ -88,8 +88,8 @@ def _queued(step: Step) -> Step:
     MLX is lazy: left alone, it would keep the graph of a whole chunk and all of its arrays.
     """
 
-    def queued(state: Tree, data: Tree, x: Tree) -> Tree:
-        state = step(state, data, x)
+    def queued(state: Tree, data: Tree, batch: Tree) -> Tree:
+        state = step(state, data, batch)
         mx.async_eval(state)
         return state
 

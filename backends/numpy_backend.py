@@ -63,17 +63,17 @@ def _fuse(kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> Elementwi
     Read-only arrays are not donated.
     """
 
-    def fused(*numbers: Any) -> Any:
-        like = numbers[0]
-        if like.size < SMALLEST or (flat := flatten(numbers)) is None:
-            return kernel(np, *numbers)
+    def fused(*operands: Any) -> Any:
+        like = operands[0]
+        if like.size < SMALLEST or (flat := flatten(operands)) is None:
+            return kernel(np, *operands)
         writable = all(isinstance(flat[k], np.ndarray) and flat[k].flags.writeable for k in donated)
         outputs = donated if writable else ()
         loop = compile_loop(kernel, tuple(isinstance(a, np.ndarray) for a in flat), like.dtype, outputs)
         if loop is not None:
             return unflatten(loop(*flat), like.shape)
         if like.size < LARGE:
-            return kernel(np, *numbers)
+            return kernel(np, *operands)
         result = blockwise(kernel, np, flat, outputs, lambda value: np.empty(like.size, value.dtype))
         return unflatten(result, like.shape)
 

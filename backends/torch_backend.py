@@ -84,12 +84,12 @@ class TorchBackend(Backend):
     def memory_errors(self) -> contextlib.AbstractContextManager[None]:
         return raise_memory_error(RuntimeError, "memory")
 
-    def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
+    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last: Step | None = None) -> Tree:
         with torch.no_grad(), self.memory_errors():
             if self._captured is None:
-                return super().scan(step, state, data, xs, last)
+                return super().scan(step, state, data, batches, last)
             with torch.cuda.device(self._device):
-                return self._captured.scan(step, state, data, xs, last)
+                return self._captured.scan(step, state, data, batches, last)
 
     @property
     def description(self) -> str:
@@ -129,13 +129,13 @@ class TorchBackend(Backend):
             torch.get_device_module(self._device).empty_cache()
 
     def _fuse(self, kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> ElementwiseKernel:
-        def fused(*numbers: Any) -> Any:
-            like = numbers[0]
-            arrays = [a for a in numbers if isinstance(a, torch.Tensor) and a.ndim]
+        def fused(*operands: Any) -> Any:
+            like = operands[0]
+            arrays = [a for a in operands if isinstance(a, torch.Tensor) and a.ndim]
             large = like.numel() >= LARGE and not torch.is_grad_enabled()
             if not large or not all(a.shape == like.shape and a.is_contiguous() for a in arrays):
-                return kernel(self.xp, *numbers)
-            flat = [a.reshape(-1) if isinstance(a, torch.Tensor) and a.ndim else a for a in numbers]
+                return kernel(self.xp, *operands)
+            flat = [a.reshape(-1) if isinstance(a, torch.Tensor) and a.ndim else a for a in operands]
             result = blockwise(kernel, self.xp, flat, donated, lambda v: torch.empty(like.numel(), dtype=v.dtype))
             return unflatten(result, like.shape)
 

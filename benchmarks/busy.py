@@ -25,11 +25,12 @@ from rich.markdown import Markdown
 
 from nnbackprop._files import write_atomically
 from nnbackprop._system_info import CpuTimes, cores
-from nnbackprop.runs.config import resolve
+from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.runs.threads import thread_control
 from nnbackprop.runs.train import first_trainer, open_backend
-from nnbackprop.training.callbacks import Callback, ChunkEnd
+from nnbackprop.training.callbacks import Callback
+from nnbackprop.training.events import ChunkEnd
 from nnbackprop.training.trainer import Trainer
 
 from .machine import Machine
@@ -75,7 +76,7 @@ class Stopwatch(Callback):
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         self.seconds += event.seconds
-        self.samples += event.samples
+        self.samples += event.n_samples
         if self.seconds >= self.limit:
             trainer.stop()
 

@@ -116,7 +116,7 @@ def parity(check: GpuCheck) -> Iterator[Figure]:
 def dropout_masks(backend: Backend) -> Iterator[np.ndarray]:
     """On the host."""
     for step in (0, 1, 99, 2**31 - 1):
-        key = RngKey(0, backend.asarray(np.array(step, np.int32))).at(0)
+        key = RngKey(0, backend.asarray(np.array(step, np.int32))).child(0)
         for shape, rate in (((120, 784), 0.4), ((120, 512), 0.2), ((7, 13), 0.5)):
             yield backend.to_numpy(key.dropout_mask(backend.xp, shape, rate, backend.xp.float32))
 

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from nnbackprop._system_info import use_threads
+from nnbackprop._system_info import set_num_threads
 from nnbackprop.diagnostics.difference import difference
 from nnbackprop.nn.layers.base import Params
 
@@ -40,8 +40,8 @@ class Session:
         session = cls(name, threads)
         if session.entry.blocked:
             sys.modules[session.entry.blocked] = None  # type: ignore[assignment]  # as if it were not installed
-        if threads and hasattr(os, "sched_setaffinity"):  # XLA takes a thread a core
-            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+        if threads:
+            limit_cores(threads)
         return session
 
     def load(self, workload: str, device: str = "cpu", tf32: bool = False) -> None:
@@ -51,7 +51,7 @@ class Session:
     def make(self, problem: Problem) -> Rival:
         rival = self.entry.make(problem)
         if self.threads:
-            use_threads(self.threads)  # of the libraries that it has imported
+            set_num_threads(self.threads, later_imports=True)  # of the libraries that it has imported
         return rival
 
     def check(self) -> Check | None:
@@ -109,6 +109,12 @@ class Session:
         """Free the rival and its data."""
         self.rival = self.problem = None
         gc.collect()
+
+
+def limit_cores(count: int) -> None:
+    """Keep this process on so many cores, as XLA takes a thread a core."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
 
 
 def differences(theirs: Params, ours: Params) -> dict[str, float | None]:

@@ -12,7 +12,7 @@ from nnbackprop.data.catalog import load
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.sampler import permutation
 from nnbackprop.data.scaling import Scaling, fit_scaling
-from nnbackprop.nn.initializers import initializer
+from nnbackprop.nn.initializers import parse_initializer
 from nnbackprop.nn.layers import Dense, Dropout, Layer, ReLU, Sigmoid
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy, one_hot
@@ -59,8 +59,7 @@ class Workload:
     @property
     def network(self) -> Sequential:
         """Its layers, to ten classes."""
-        weights = initializer(self.init)
-        dense = partial(Dense, weights=weights) if self.bias else partial(Dense, weights=weights, bias=None)
+        dense = partial(Dense, weight_init=parse_initializer(self.init), bias=self.bias)
         layers: list[Layer] = []
         for units, rate in zip((*self.hidden, 10), self.dropout, strict=True):
             layers += [Dropout(rate)] * bool(rate) + [dense(units), Sigmoid() if self.sigmoid else ReLU()]
@@ -69,7 +68,7 @@ class Workload:
     @property
     def loss(self) -> Loss:
         off, on = self.targets
-        return MeanSquaredError(off=off, on=on) if self.sigmoid else SoftmaxCrossEntropy()
+        return MeanSquaredError(off_value=off, on_value=on) if self.sigmoid else SoftmaxCrossEntropy()
 
     @property
     def objective(self) -> Objective:

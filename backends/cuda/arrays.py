@@ -39,7 +39,7 @@ def concat(arrays: Sequence[Array], axis: int = 0) -> Array:
     before, size, after = first.shape[:axis], first.shape[axis], first.shape[axis + 1 :]
     result = cupy.empty((*before, count * size, *after), dtype=first.dtype)
     leading = (slice(None),) * axis
-    fill(*(result[(*leading, slice(k * size, (k + 1) * size), ...)] for k in range(count)), *arrays)
+    copy_all(*(result[(*leading, slice(k * size, (k + 1) * size), ...)] for k in range(count)), *arrays)
     return result
 
 
@@ -48,8 +48,8 @@ def stack(arrays: Sequence[Array], axis: int = 0) -> Array:
     return concat([a[(*(slice(None),) * axis, None, ...)] for a in arrays], axis)
 
 
-@cupy.fuse(kernel_name="fill")  # type: ignore[untyped-decorator]
-def fill(*arrays: Array) -> None:
+@cupy.fuse(kernel_name="copy_all")  # type: ignore[untyped-decorator]
+def copy_all(*arrays: Array) -> None:
     """Copy the second half of `arrays` into the first."""
     half = len(arrays) // 2
     for target, a in zip(arrays[:half], arrays[half:], strict=True):

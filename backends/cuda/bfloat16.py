@@ -46,10 +46,10 @@ def in_float32(xp: Any, fused: ElementwiseKernel) -> ElementwiseKernel:
     Kernels fused by CuPy 14.2 have no cast to bfloat16.
     """
 
-    def rounded(*numbers: Any) -> Any:
-        wide = [xp.astype(a, cupy.float32) if _is_bfloat16(a) else a for a in numbers]
+    def rounded(*operands: Any) -> Any:
+        wide = [xp.astype(a, cupy.float32) if _is_bfloat16(a) else a for a in operands]
         result = fused(*wide)
-        if not any(map(_is_bfloat16, numbers)):
+        if not any(map(_is_bfloat16, operands)):
             return result
         if isinstance(result, tuple):
             return tuple(xp.astype(a, BFLOAT16) for a in result)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
-from backends.base import Array, Step, Tree, leaves, scan_loop, tree_map
+from backends.base import Array, Step, Tree, leaves, scan_loop, tree_map, zip_leaves
 
 STEPS = 16
 """Steps of a graph: enough that its launch and the copies before it cost little."""
@@ -53,15 +53,15 @@ class CapturedScan:
         self._recorder = recorder
         self._steps: WeakKeyDictionary[Step, _CapturedStep] = WeakKeyDictionary()
 
-    def scan(self, step: Step, state: Tree, data: Tree, xs: Tree, last: Step | None = None) -> Tree:
+    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last: Step | None = None) -> Tree:
         """As `Backend.scan`: by graphs of `STEPS` steps, and of single ones for the rest."""
         captured = self._steps.setdefault(step, _CapturedStep())
         data_key = _shapes(data), tuple(self._recorder.address(a) for a in leaves(data))
-        at, steps = 0, leaves(xs)[0].shape[0]
+        at, steps = 0, leaves(batches)[0].shape[0]
         while at < steps:
             end = at + (STEPS if steps - at >= STEPS else 1)
-            rows = tree_map(lambda a: a[at:end, ...], xs)  # noqa: B023
-            state = self._advance(captured, step, last if end == steps else None, state, data, rows, data_key)
+            taken = tree_map(lambda a: a[at:end, ...], batches)  # noqa: B023
+            state = self._advance(captured, step, last if end == steps else None, state, data, taken, data_key)
             at = end
         return captured.views_of(state)
 
@@ -69,7 +69,7 @@ class CapturedScan:
         """Each cached graph, with its number of steps."""
         for captured in list(self._steps.values()):
             for cached in captured.graphs.values():
-                yield leaves(cached.xs)[0].shape[0], cached.graph
+                yield leaves(cached.batches)[0].shape[0], cached.graph
 
     def clear(self) -> None:
         """Drop all graphs and their memory; they are captured again when they are needed."""
@@ -82,33 +82,33 @@ class CapturedScan:
         last: Step | None,
         state: Tree,
         data: Tree,
-        xs: Tree,
+        batches: Tree,
         data_key: Any,
     ) -> Tree:
-        """The steps of `xs`: eagerly at first, then by a graph, which is captured where there is none."""
-        signature = last and ref(last), _shapes(state), data_key[0], _shapes(xs, 1)
+        """The steps of `batches`: eagerly at first, then by a graph, which is captured where there is none."""
+        signature = last and ref(last), _shapes(state), data_key[0], _shapes(batches, 1)
         if captured.eager or signature not in captured.seen:
             captured.seen.add(signature)
-            return scan_loop(step, last, captured.views_of(state), data, xs)
+            return scan_loop(step, last, captured.views_of(state), data, batches)
         try:
             buffers = self._buffers_for(captured, state)
-            key = leaves(xs)[0].shape[0], signature, data_key, buffers
+            key = leaves(batches)[0].shape[0], signature, data_key, buffers
             if key not in captured.graphs:
-                own_xs = tree_map(self._recorder.copy, xs)
-                prepare(step, data, own_xs)  # compiles its kernels
+                own_batches = tree_map(self._recorder.copy, batches)
+                prepare(step, data, own_batches)  # compiles its kernels
 
                 def steps() -> Tree:
-                    return scan_loop(step, last, buffers.arrays, data, prepare(step, data, own_xs))
+                    return scan_loop(step, last, buffers.arrays, data, prepare(step, data, own_batches))
 
                 graph = self._recorder.record(lambda: self._refill(buffers.arrays, steps()))
-                captured.cache(key, _CachedGraph(buffers, tree_map(_view, data), own_xs, graph))
+                captured.cache(key, _CachedGraph(buffers, tree_map(_view, data), own_batches, graph))
         except Exception as error:  # a library can run what it cannot capture
             captured.eager = True
             _warn(error)
-            return scan_loop(step, last, captured.views_of(state), data, xs)
+            return scan_loop(step, last, captured.views_of(state), data, batches)
         cached = captured.graphs[key]
         self._refill(buffers.arrays, state)
-        self._refill(cached.xs, xs)
+        self._refill(cached.batches, batches)
         cached.graph.replay()
         return buffers.arrays
 
@@ -133,7 +133,7 @@ class CapturedScan:
         if own is new:
             return
         address, overlap, all_own = self._recorder.address, self._recorder.overlap, leaves(own)
-        moved = [(target, a) for target, a in _pairs(own, new) if address(a) != address(target)]
+        moved = [(target, a) for target, a in zip_leaves(own, new) if address(a) != address(target)]
         sources = [self._recorder.copy(a) if any(overlap(a, o) for o in all_own) else a for _, a in moved]
         for (target, _), source in zip(moved, sources, strict=True):
             target[...] = source
@@ -156,7 +156,7 @@ class _CachedGraph:
 
     buffers: _StateBuffers
     data: Tree
-    xs: Tree
+    batches: Tree
     graph: Any
 
 
@@ -187,9 +187,9 @@ class _CapturedStep:
         return state
 
 
-def prepare(step: Step, data: Tree, xs: Tree) -> Tree:
-    """`xs` with what the step can compute ahead for all of them: by its own `prepare(data, xs)`, if it has one."""
-    return step.prepare(data, xs) if hasattr(step, "prepare") else xs
+def prepare(step: Step, data: Tree, batches: Tree) -> Tree:
+    """`batches` with what the step computes ahead for all of them, by its own `prepare`, if it has one."""
+    return step.prepare(data, batches) if hasattr(step, "prepare") else batches
 
 
 def _view(array: Array) -> Array:
@@ -199,15 +199,6 @@ def _view(array: Array) -> Array:
 def _shapes(tree: Tree, axis: int = 0) -> tuple[Hashable, ...]:
     """Shapes, from `axis` on, and dtypes."""
     return tuple((tuple(a.shape[axis:]), a.dtype) for a in leaves(tree))
-
-
-def _pairs(own: Tree, new: Tree) -> list[tuple[Array, Array]]:
-    """The arrays of two trees of one structure, by key: a step may build its dict in another order."""
-    if isinstance(own, dict):
-        return [pair for key in own for pair in _pairs(own[key], new[key])]
-    if isinstance(own, tuple):
-        return [pair for o, n in zip(own, new, strict=True) for pair in _pairs(o, n)]
-    return [(own, new)]
 
 
 def _warn(error: Exception) -> None:

@@ -17,7 +17,7 @@ import cupy
 import cupyx
 import numpy as np
 
-from backends.base import Array, T, Tree, leaves, tree_map
+from backends.base import Array, T, Tree, leaves, tree_unflatten
 from backends.prefetch import prefetch
 
 BUFFERS = 2
@@ -37,17 +37,17 @@ def double_buffered(device: cupy.cuda.Device, chunks: Iterable[tuple[T, Tree]]) 
         free_buffers.put(buffer)
 
     def filled_buffers() -> Iterator[tuple[T, _Buffer, Tree]]:
-        for label, xs in chunks:
+        for label, tree in chunks:
             buffer = free_buffers.get()
             if buffer is None:
                 return
-            yield label, buffer, buffer.fill(xs)
+            yield label, buffer, buffer.fill(tree)
 
     filled = prefetch(filled_buffers(), BUFFERS)
     try:
-        for label, buffer, xs in filled:
+        for label, buffer, arrays in filled:
             buffer.begin_use()
-            yield label, xs
+            yield label, arrays
             buffer.end_use()
             free_buffers.put(buffer)
     finally:
@@ -72,9 +72,9 @@ class _Buffer:
         # `block`: a waiting thread sleeps and does not spin
         self.copied, self._used = (cupy.cuda.Event(block=True, disable_timing=True) for _ in range(2))
 
-    def fill(self, xs: Tree) -> Tree:
-        """Views of the device memory, where `xs` will be once `copied` is reached."""
-        arrays = leaves(xs)
+    def fill(self, tree: Tree) -> Tree:
+        """Views of the device memory, where the arrays of `tree` will be once `copied` is reached."""
+        arrays = leaves(tree)
         *offsets, size = accumulate((-(-a.nbytes // ALIGNMENT) * ALIGNMENT for a in arrays), initial=0)
         with self._device:
             self.copied.synchronize()
@@ -86,7 +86,7 @@ class _Buffer:
             self._memory[:size].set(self._host[:size], stream=self._copy_stream)
             self._copy_stream.record(self.copied)
             views = (_view_at(self._memory, at, a) for at, a in zip(offsets, arrays, strict=True))
-            return tree_map(lambda _: next(views), xs)
+            return tree_unflatten(tree, views)
 
     def begin_use(self) -> None:
         """Make kernels launched from now on wait for the chunk."""

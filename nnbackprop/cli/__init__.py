@@ -14,11 +14,14 @@ from nnbackprop.errors import NnbackpropError, OutOfMemoryError, RunFolderError,
 
 from .doctor import doctor
 from .evaluate import attack, evaluate, predict
+from .export import export
 from .flags import err
 from .gradcheck import gradcheck
 from .info import backends, inspect, recipes
+from .lr_find import lr_find
 from .parity import parity
 from .replay import replay
+from .runs import compare, runs
 from .train import train
 
 app = App(
@@ -30,9 +33,14 @@ app = App(
 data = App(
     name="data", help="Look at data sets: mnist, mnist-20x20, weight-height, fashion-mnist, kmnist, or files."
 )
-for command in (train, evaluate, predict, attack, gradcheck, doctor, parity, replay, backends, recipes):
+COMMANDS = (
+    *(train, evaluate, predict, export, attack, gradcheck, doctor, lr_find),
+    *(parity, replay, runs, compare, backends, recipes),
+)
+for command in COMMANDS:
     app.command(command)
 app.command(data)
+app.register_install_completion_command()
 data.command(inspect)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -39,31 +40,68 @@ class RunOptions:
         return trained
 
 
-def evaluate(run: Run, /, *, data: DataName = None, options: RunOptions = RunOptions()) -> int:
-    """Evaluate a trained network: mean loss and metrics, dropout off."""
+def evaluate(
+    run: Annotated[str, Parameter(help="A run folder, its name, or `last`; or an exported .onnx file.")],
+    /,
+    *,
+    data: DataName = None,
+    options: RunOptions = RunOptions(),
+) -> int:
+    """Evaluate a trained network: mean loss and metrics, dropout off; the accuracy of an ONNX file."""
+    if run.endswith(".onnx"):
+        return _evaluate_onnx(Path(run), data, options)
     trained = options.open(run)
     dataset = trained.data(data)
     score = trained.evaluate(dataset)
     metrics = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in score.metrics.items())
-    line = f"{escape(dataset.source)}: loss {score.loss:.4f}, {metrics} of {score.samples} samples"
+    line = f"{escape(dataset.source)}: loss {score.loss:.4f}, {metrics} of {score.n_samples} samples"
+    out.print(line, soft_wrap=True)
+    return 0
+
+
+def _evaluate_onnx(path: Path, data: str | None, options: RunOptions) -> int:
+    """The accuracy of an ONNX file, by onnxruntime."""
+    from nnbackprop.errors import UsageError
+    from nnbackprop.export.onnx_model import OnnxModel
+
+    if options.backend not in ("auto", os.environ.get("NNBACKPROP_BACKEND")):
+        raise UsageError(
+            f"--backend {options.backend} was asked for, and an ONNX file is run by onnxruntime: leave it out, or "
+            "name the run in the file's place."
+        )
+    if data is None:
+        raise UsageError(f"{path} does not know its data: name some, as in --data mnist.")
+    model = OnnxModel.open(path)
+    dataset = model.data(data)
+    line = f"{escape(dataset.source)}: accuracy {model.accuracy(dataset):.4f} of {len(dataset)} samples"
     out.print(line, soft_wrap=True)
     return 0
 
 
 def predict(
     run: Run,
-    images: Annotated[list[str], Parameter(help="PNG images, or CSV files with a sample a row.", negative="")],
+    images: Annotated[
+        list[str],
+        Parameter(help="Images (PNG, JPEG, BMP, WebP), or tables with a sample a row.", negative=""),
+    ],
     /,
     *,
+    as_is: Annotated[
+        bool, Parameter(help="Do not make a picture of a digit like MNIST's; only resize it.", negative="")
+    ] = False,
     options: RunOptions = RunOptions(),
 ) -> int:
     """Print the predicted class of each image, and how likely each class is."""
-    from nnbackprop.report.tables import prediction_table
-    from nnbackprop.runs.trained_model import read_samples
+    from nnbackprop.report.tables import prediction_table, value_table
+    from nnbackprop.runs.samples import read_samples
 
     trained = options.open(run)
-    for name, inputs in read_samples(images, trained):
-        out.print(prediction_table(name, trained.classes, *trained.predict(inputs, name)))
+    for name, inputs in read_samples(images, trained, lambda note: err.print(note, markup=False), as_is):
+        predicted, probabilities = trained.predict(inputs, name)
+        if trained.classes:
+            out.print(prediction_table(name, trained.classes, predicted, probabilities))
+        else:
+            out.print(value_table(name, trained.target_names, predicted))
     return 0
 
 
@@ -91,7 +129,7 @@ def attack(
         from nnbackprop.report.plots import attack_plot
         from nnbackprop.report.style import draw
 
-        picture = trained.folder.plots / "attack.png"
+        picture = trained.run_dir.plots_dir / "attack.png"
         draw(picture, attack_plot, dataset, result, epsilon)
         out.print(f"Picture: {escape(str(picture))}", soft_wrap=True)
     return 0

@@ -20,9 +20,9 @@ def gradcheck(
 
     from backends import select, with_float64
     from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck_recipe
-    from nnbackprop.runs import config as configuration
+    from nnbackprop.runs.config_files import resolve
 
-    config = configuration.resolve(recipe, given(flags))
+    config = resolve(recipe, given(flags))
     asked = select(config.backend, config.device)
     backend = with_float64(asked)
     if config.backend == "auto" or backend is not asked:

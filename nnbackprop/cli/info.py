@@ -23,10 +23,10 @@ def backends() -> int:
 def recipes() -> int:
     """List the recipes that come with the package."""
     from nnbackprop.report.tables import recipes_table
-    from nnbackprop.runs.config import read
-    from nnbackprop.runs.config import recipes as known
+    from nnbackprop.runs.config_files import load_recipe
+    from nnbackprop.runs.config_files import recipes as recipe_paths
 
-    out.print(recipes_table({name: read(name) for name in known()}))
+    out.print(recipes_table([load_recipe(name) for name in recipe_paths()]))
     return 0
 
 
@@ -50,12 +50,11 @@ def inspect(
 
     from nnbackprop.data import load
     from nnbackprop.data.inspect import describe
-    from nnbackprop.data.readers.image import parse_size
     from nnbackprop.errors import ImageSizesError
 
     read = partial(load, path, test_fraction=test_fraction, seed=seed, split=test_fraction > 0, channels=channels)
     try:
-        splits = read(size=None if size is None else parse_size(size))
+        splits = read(size=size)
     except ImageSizesError as error:
         out.print(f"{error} They are shown at {PREVIEW[0]} x {PREVIEW[1]}.", style="yellow", markup=False)
         splits = read(size=PREVIEW)

@@ -33,7 +33,7 @@ def parity(
     from nnbackprop.errors import UsageError
     from nnbackprop.report.parity import parity_plot, parity_report
     from nnbackprop.report.style import draw
-    from nnbackprop.runs import config as configuration
+    from nnbackprop.runs.config_files import resolve
 
     # the idle thread pools of several libraries in one process take turns spinning: five times the time
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -43,7 +43,7 @@ def parity(
     dtypes = (overrides["dtype"],) if "dtype" in overrides else DTYPES
     names = [name.strip() for name in backends.split(",") if name.strip()]
     with err.status("training step by step on each library"):
-        found = compare(configuration.resolve(recipe, overrides), names, steps, dtypes)
+        found = compare(resolve(recipe, overrides), names, steps, dtypes)
     show(found, parity_report, as_json)
     if plot is not None:
         draw(plot, parity_plot, found)

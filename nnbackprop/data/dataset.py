@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nnbackprop.errors import DataError
 
 from .raw import to_input_dtype
+
+if TYPE_CHECKING:
+    from .preprocessing import Preprocessing
+    from .target import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +30,7 @@ class Dataset:
     weights       (n,) float64, >= 0 with a positive sum: the sample weights of the loss; None is 1 each
     source        where it came from
     reader_notes  what the file reader noticed and converted, a sentence each
+    preprocessing how the rows of a table became the inputs; None where there was no table
 
     Lists and arrays of other dtypes are converted where that is exact, numbers (n,) become (n, 1), and samples of
     shape (rows, columns), (rows, columns, 1) or (rows, columns, 3) are images. Raises DataError for anything else.
@@ -37,6 +43,7 @@ class Dataset:
     weights: np.ndarray | None = None
     source: str = "memory"
     reader_notes: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
 
     def __post_init__(self) -> None:
         self._set(inputs=self._check_inputs(), classes=self._check_classes())
@@ -143,6 +150,26 @@ class Dataset:
         """Numbers in one sample."""
         return self.inputs[0].size
 
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The names of the features, where the samples are rows of a table; else empty."""
+        return () if self.preprocessing is None else self.preprocessing.feature_names
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The target columns, where the samples are rows of a table; else empty."""
+        return () if self.preprocessing is None else self.preprocessing.targets
+
+    @property
+    def task(self) -> Task:
+        """What is learnt: classes, numbers, or several labels of 0 and 1 at once."""
+        if self.preprocessing is not None:
+            return self.preprocessing.task
+        if self.classes:
+            return "classification"
+        several = self.targets.shape[1] > 1 and np.isin(self.targets, (0, 1)).all()
+        return "multilabel" if several else "regression"
+
     def image(self, i: int) -> np.ndarray:
         """Sample i as an upright image of `image_shape`; DataError if samples are not images."""
         if self.image_shape is None:
@@ -183,21 +210,25 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Splits:
-    """The parts of a data set, which share sample shape and classes. `test` may be absent."""
+    """The parts of a data set, which share sample shape and classes. `test` and `validation` may be absent.
+
+    `description` says of a table what was chosen, and why: its target, its task, columns that were left out.
+    """
 
     train: Dataset
     test: Dataset | None = None
+    validation: Dataset | None = None
+    description: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.test is None:
-            return
-        for name in ("sample_shape", "image_shape", "classes", "target_shape"):
-            train, test = getattr(self.train, name), getattr(self.test, name)
-            if train != test:
-                raise DataError(
-                    f"the two parts do not belong together: {name} is {train} in {self.train.source}, "
-                    f"{test} in {self.test.source}."
-                )
+        for part in (self.test, self.validation):
+            for name in ("sample_shape", "image_shape", "classes", "target_shape") if part else ():
+                train, other = getattr(self.train, name), getattr(part, name)
+                if train != other:
+                    raise DataError(
+                        f"the two parts do not belong together: {name} is {train} in {self.train.source}, "
+                        f"{other} in {part.source}."  # type: ignore[union-attr]
+                    )
 
 
 def _array(values: Any, name: str, source: str) -> np.ndarray:

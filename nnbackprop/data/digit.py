@@ -1,8 +1,9 @@
 """A photographed or drawn digit made like MNIST's: bright ink on a dark ground, in the place and size of theirs.
 
-MNIST's digits were "size normalized to fit in a 20x20 pixel box while preserving their aspect ratio" and "centered in
-a 28x28 image by computing the center of mass of the pixels" (LeCun, Cortes and Burges,
-http://yann.lecun.com/exdb/mnist/). Each step is a function from picture to picture, float64 (rows, columns) in 0..1.
+MNIST's digits were "size normalized to fit in a 20x20 pixel box while preserving their aspect ratio" and "centered
+in a 28x28 image by computing the center of mass of the pixels" (LeCun, Cortes and Burges,
+http://yann.lecun.com/exdb/mnist/). Each step is a function from picture to picture, float64 (rows, columns) in
+0..1.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ import numpy as np
 from nnbackprop.errors import DataError
 
 from .dataset import Dataset
+from .ground import border, ground, some_images
 
 DIGITS = frozenset(map(str, range(10)))
 SIDE, BOX = 28, 20  # pixels of MNIST's images, and of the box that holds the ink
-MAX_SIDE = 512  # of a picture while its digit is looked for
+MAX_SIDE = 384  # of a picture while its digit is looked for
 INK = 0.2  # brightness from which a pixel belongs to the digit's strokes
 MIN_CONTRAST = 0.08  # between ink and paper, of the range from black to white
 MAX_INK = 0.6  # share of the picture that ink may cover
 NOISE = 3.0  # standard deviations of the paper that count as paper
 FRAGMENT = 0.05  # of the largest stroke: smaller ones are specks
 FADING = 25  # a stroke fades within the longer side divided by this
-SAMPLES = 1000  # looked at to know a data set of digits
 EMPTY_BORDER = 0.98  # share of the border's pixels without ink in images of MNIST's kind
 
 
@@ -42,26 +43,20 @@ def like_mnist(dataset: Dataset) -> bool:
     """Whether samples are digits prepared as MNIST's: 28 x 28 with a dark, empty border, or its inner 20 x 20."""
     if set(dataset.classes) != DIGITS or dataset.image_shape not in ((SIDE, SIDE), (BOX, BOX)):
         return False
-    every = max(1, len(dataset) // SAMPLES)
-    images = dataset.inputs[::every].reshape(-1, *dataset.image_shape).astype(np.float64)
+    images = some_images(dataset)
     dark = border(images) <= INK * images.max()
     return bool(np.median(dark) and (dark.mean() >= EMPTY_BORDER or dataset.image_shape == (BOX, BOX)))
 
 
-def border(images: np.ndarray) -> np.ndarray:
-    """The outermost pixels of images (n, rows, columns, ...), as (n, 2 (rows + columns), ...)."""
-    sides = images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]
-    return np.concatenate(sides, axis=1)
+def prepare(grey: np.ndarray, opacity: np.ndarray | None, shape: tuple[int, int] = (SIDE, SIDE)) -> list[Step]:
+    """The steps from a picture's luminance and opacity (rows, columns) uint8 to a digit of `shape`.
 
-
-def prepare(grey: np.ndarray, shape: tuple[int, int], opacity: np.ndarray | None = None) -> list[Step]:
-    """The steps from a picture's luminance (rows, columns) uint8, to a digit of `shape`, 28 x 28 or 20 x 20.
-
-    A picture of that shape is only inverted, where its ground is bright. DataError if there is no digit in it.
+    The shape is 28 x 28 or 20 x 20, opacity is None where nothing is transparent. A picture of that shape is only
+    inverted, where its ground is bright. DataError if there is no digit in it.
     """
     picture = grey / 255 if opacity is None else over_paper(grey / 255, opacity / 255)
     steps = [Step("grey", picture, f"{picture.shape[0]} x {picture.shape[1]}")]
-    level, inverted = ground_level(picture), dark_on_light(picture)
+    level, inverted = ground(picture[np.newaxis])[0], dark_on_light(picture)
     if picture.shape == shape:
         if inverted:
             steps.append(Step("inverted", 1 - picture, "dark ink on a light ground: inverted"))
@@ -92,15 +87,10 @@ def over_paper(grey: np.ndarray, opacity: np.ndarray) -> np.ndarray:
     return grey * opacity + paper * (1 - opacity)
 
 
-def ground_level(picture: np.ndarray) -> float:
-    """Brightness of the ground: the median of the border."""
-    return float(np.median(border(picture[np.newaxis])))
-
-
 def dark_on_light(picture: np.ndarray) -> bool:
     """Whether what stands out from the ground is darker than it."""
     low, high = np.percentile(picture, (0.5, 99.5))
-    level = ground_level(picture)
+    level = ground(picture[np.newaxis])[0]
     return bool(level - low > high - level)
 
 
@@ -169,9 +159,9 @@ def fit(ink: np.ndarray) -> np.ndarray:
 
 
 def centre(ink: np.ndarray) -> np.ndarray:
-    """28 x 28, with the centre of mass of `ink`, which fits into 20 x 20, in the pixel below and right of the middle.
+    """28 x 28, with the centre of mass of `ink` in the pixel below and right of the middle, as in MNIST's images.
 
-    That is where it lies in all of MNIST's images. Ink is never moved beyond the edge.
+    `ink` fits into 20 x 20, and is never moved beyond the edge.
     """
     picture = np.zeros((SIDE, SIDE))
     corner = []

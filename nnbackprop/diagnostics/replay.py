@@ -14,19 +14,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from nnbackprop._system_info import cores, set_threads
+from nnbackprop._system_info import cores, set_num_threads
 from nnbackprop.diagnostics.difference import difference, json_values
 from nnbackprop.errors import RunFolderError, UsageError
 from nnbackprop.runs import build
-from nnbackprop.runs import config as configuration
 from nnbackprop.runs.checkpoint import Checkpoint, flatten, load
-from nnbackprop.runs.config import Config
+from nnbackprop.runs.config import Config, with_changes
+from nnbackprop.runs.config_files import load_run_config
 from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.runs.run_dir import RunDir, environment
 from nnbackprop.runs.summary import summarise
 from nnbackprop.runs.train import first_trainer, open_backend
 from nnbackprop.runs.trainer_state import best_checkpoint, check_settings, last_checkpoint, progress_of
-from nnbackprop.training.callbacks import Callback, ChunkEnd, EarlyStopping, TrainEnd
+from nnbackprop.training.callbacks import Callback, EarlyStopping
+from nnbackprop.training.events import ChunkEnd, TrainEnd
 from nnbackprop.training.progress import Progress
 from nnbackprop.training.trainer import Trainer
 
@@ -122,23 +123,23 @@ def replay(
     progress, from the lines of a run's header. UsageError if the run's configuration does not tell all that was
     done; DataError if its data has changed.
     """
-    folder = RunDir.open(runs_dir, run)
-    path = folder.checkpoint("last")
-    last, summary = load(path), folder.read_json("summary.json")
+    run_dir = RunDir.open(runs_dir, run)
+    path = run_dir.checkpoint_path("last")
+    last, summary = load(path), run_dir.read_json("summary.json")
     steps = progress_of(last).step
-    _check_steps(folder, steps, summary)
+    _check_steps(run_dir, steps, summary)
     # what ended the run, such as the clock, does not apply again
     unlimited = {"patience": None, "max_time": None, "doctor": False, "save_every": None}
-    config, title = configuration.of_run(folder.config), "The run to be trained again with the given flags"
-    config = configuration.changed(config, {**unlimited, **overrides}, title)
+    config, title = load_run_config(run_dir.config_path), "The run to be trained again with the given flags"
+    config = with_changes(config, {**unlimited, **overrides}, title)
     build.check(config)
-    check_settings(last, config.fixed_settings, path, folder.config)
+    check_settings(last, config.fixed_settings, path, run_dir.config_path)
     splits = DataSplits.load(config)
     splits.check(last.meta.get("fingerprint"), path)
-    _check_learning_rates(config, folder, len(splits.train), progress_of(last))
-    before, backend = folder.read_json("env.json") or {}, open_backend(config)
+    _check_learning_rates(config, run_dir, len(splits.train), progress_of(last))
+    before, backend = run_dir.read_json("env.json") or {}, open_backend(config)
     if not (config.threads or config.deterministic) and before.get("threads") in range(1, cores() + 1):
-        set_threads(before["threads"])
+        set_num_threads(before["threads"])
     trainer, early_stopping = first_trainer(config, backend, splits), EarlyStopping()
     trainer.epochs = -(-steps // build.steps_per_epoch(config, len(splits.train)))
     stop = StopAtStep(early_stopping, steps)
@@ -147,14 +148,17 @@ def replay(
     kept: dict[CheckpointName, Checkpoint] = {"last": last}
     metrics: list[MetricDifference] = []
     if summary is not None:
-        kept["best"] = load(folder.checkpoint("best"))
+        kept["best"] = load(run_dir.checkpoint_path("best"))
         samples = {name: len(part) for name, part in splits.parts.items() if part}
         metrics += compare_metrics(
             summary, summarise(config, trainer, early_stopping, splits), samples, config.dtype
         )
-    changes = [*compare_environments(before, environment(backend)), *_thread_changes(folder.rows(), summary)]
+    changes = [
+        *compare_environments(before, environment(backend)),
+        *_thread_changes(run_dir.read_metrics(), summary),
+    ]
     return Replay(
-        run=folder.path,
+        run=run_dir.path,
         backend=trainer.backend.name,
         device=trainer.backend.device,
         dtype=config.dtype,
@@ -187,21 +191,21 @@ class StopAtStep(Callback):
         self.checkpoints = {"last": last, "best": best}
 
 
-def _check_steps(folder: RunDir, steps: int, summary: Mapping[str, Any] | None) -> None:
+def _check_steps(run_dir: RunDir, steps: int, summary: Mapping[str, Any] | None) -> None:
     if steps < 1:
-        raise UsageError(f"{folder.path} has made no step yet: go on with it, by nnbackprop train --resume.")
+        raise UsageError(f"{run_dir.path} has made no step yet: go on with it, by nnbackprop train --resume.")
     if summary is not None and summary.get("steps") != steps:
         raise RunFolderError(
-            f"{folder.checkpoint('last')} is of step {steps} and summary.json beside it of step "
+            f"{run_dir.checkpoint_path('last')} is of step {steps} and summary.json beside it of step "
             f"{summary.get('steps')}: put back what was there."
         )
 
 
-def _check_learning_rates(config: Config, folder: RunDir, samples: int, progress: Progress) -> None:
+def _check_learning_rates(config: Config, run_dir: RunDir, samples: int, progress: Progress) -> None:
     """UsageError unless every step of a run had the learning rate of its configuration."""
     if progress.lr_factor != 1.0:
         raise UsageError(
-            f"{folder.path} diverged and went on at {progress.lr_factor:g} of its learning rate from a "
+            f"{run_dir.path} diverged and went on at {progress.lr_factor:g} of its learning rate from a "
             "checkpoint, which its config.toml does not say: train it anew with a lower --lr, and replay that."
         )
     now = build.learning_rate(config, samples)
@@ -210,7 +214,7 @@ def _check_learning_rates(config: Config, folder: RunDir, samples: int, progress
         for step in range(begin, end) if then != now else ():
             if then(step) != now(step):
                 raise UsageError(
-                    f"The learning rate of step {step + 1} was {then(step):g} in {folder.path}, with --epochs "
+                    f"The learning rate of step {step + 1} was {then(step):g} in {run_dir.path}, with --epochs "
                     f"{epochs}, and by its config.toml, with {config.epochs}, it is {now(step):g}: the run was "
                     f"resumed with other --epochs, which its schedule {config.schedule} depends on, and cannot be "
                     "trained again in one piece. Train it anew, and replay that."

@@ -43,10 +43,10 @@ class FusedSequential(Sequential):
         """
         caches: list[Any] = [None] * len(self.layers)
         for i, last, layer in self._fused:
-            if i == 0 and self._dropout_at_input and key and key.masks:
-                caches[0] = key.masks["0"]
+            if i == 0 and self._dropout_at_input and key and key.precomputed_masks:
+                caches[0] = key.precomputed_masks["0"]
             else:
-                x, caches[i] = layer.forward(xp, params[i], x, key and key.at(last))
+                x, caches[i] = layer.forward(xp, params[i], x, key and key.child(last))
         return x, tuple(caches)
 
     def backward(

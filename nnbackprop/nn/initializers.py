@@ -29,7 +29,7 @@ class InitRng(np.random.Generator):
         super().__init__(philox(seed, path, "weights"))
         self.seed, self.path = seed, path
 
-    def at(self, i: int) -> InitRng:
+    def child(self, i: int) -> InitRng:
         """The generator of child `i` of the layer at this path."""
         return InitRng(self.seed, f"{self.path}.{i}" if self.path else str(i))
 
@@ -180,22 +180,22 @@ INITIALIZERS: dict[str, Callable[..., Initializer]] = {
     "fan-out-normal": lambda: FanOutNormal(),
     "zeros": Zeros,
 }
-"""Initializers by the word a configuration names them with; numbers follow the word after colons."""
+"""Initializers by their names in a configuration; numbers follow a name after colons."""
 
 USAGE = "he-normal, he-uniform, glorot-normal, glorot-uniform, lecun-normal, lecun-uniform, uniform:LIMIT, \
 normal:STD, normal:STD:MEAN, fan-out-normal, zeros"
 
 
-def initializer(word: str) -> Initializer:
-    """Return the initializer a word stands for: "he-normal", "uniform:0.12", "normal:1", "fan-out-normal", ...
+def parse_initializer(text: str) -> Initializer:
+    """Return the initializer of a configuration: "he-normal", "uniform:0.12", "normal:1", "fan-out-normal", ...
 
     Raises:
-        UsageError: the word is not known, or its numbers are missing, too many or not numbers.
+        UsageError: the name is not known, or its numbers are missing, too many or not numbers.
     """
-    name, *numbers = word.split(":")
+    name, *numbers = text.split(":")
     try:
         return INITIALIZERS[name](*map(float, numbers))
     except UsageError:  # a ValueError, which says more
         raise
     except (KeyError, TypeError, ValueError):
-        raise UsageError(f"{word!r} is not an initializer; the words are {USAGE}.") from None
+        raise UsageError(f"{text!r} is not an initializer; there are {USAGE}.") from None

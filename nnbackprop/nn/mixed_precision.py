@@ -15,6 +15,10 @@ from nnbackprop.nn.layers.base import LayerParams, Params, map_layers
 
 from .rng import RngKey
 from .sequential import Sequential
+from .trace import LayerTrace, Trace
+
+HALF_DTYPES = "float16", "bfloat16"
+"""The dtypes of mixed precision."""
 
 LOSS_SCALES = {"float16": 1024.0, "bfloat16": 1.0}
 """What dJ/dy is multiplied by before backward, and gradients divided by after it.
@@ -55,7 +59,7 @@ class MixedPrecision(Sequential):
         """Gradients in dy's dtype; on the way s times as large, s of `LOSS_SCALES`: backward is linear."""
         (half, caches), s = caches, LOSS_SCALES[self.dtype]
         dx, grads = super().backward(xp, half, caches, self._cast(xp, dy * s), need_dx)
-        return (self.unscale(xp, dx, dy) if need_dx else None), self.unscale(xp, grads, dy)
+        return (self._unscale(xp, dx, dy) if need_dx else None), self._unscale(xp, grads, dy)
 
     def prepare(self, xp: Any, x: Array, key: RngKey) -> tuple[Array, dict[str, Array]]:
         """x, and the layers' masks in half precision."""
@@ -65,8 +69,12 @@ class MixedPrecision(Sequential):
         """The buffers' next values, in their own dtype."""
         return super().new_buffers(xp, params, caches[1])
 
-    def unscale(self, xp: Any, tree: Tree, dy: Array) -> Tree:
-        """Arrays of a backward pass in dy's dtype, divided by the scale."""
+    def trace(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> Trace:
+        """As `Sequential.trace`; the gradients of its backward are in dy's dtype and scale."""
+        trace = super().trace(xp, params, x, key)
+        return MixedPrecisionTrace(**vars(trace))
+
+    def _unscale(self, xp: Any, tree: Tree, dy: Array) -> Tree:
         return tree_map(lambda g: xp.astype(g, dy.dtype) * (1 / LOSS_SCALES[self.dtype]), tree)
 
     def _cast(self, xp: Any, array: Array) -> Array:
@@ -77,3 +85,15 @@ class MixedPrecision(Sequential):
             return p if getattr(layer, "full_precision", False) else tree_map(lambda a: self._cast(xp, a), p)
 
         return map_layers(half, self, params)
+
+
+@dataclass(frozen=True, eq=False)
+class MixedPrecisionTrace(Trace):
+    """A trace whose layers compute their gradients in half precision, and scaled."""
+
+    network: MixedPrecision
+
+    def backward(self, xp: Any, dy: Array) -> list[tuple[LayerTrace, Array, Array, LayerParams]]:
+        """As `Trace.backward`, in dy's dtype and scale."""
+        layers = super().backward(xp, dy)
+        return [(trace, *self.network._unscale(xp, tuple(arrays), dy)) for trace, *arrays in layers]

@@ -33,31 +33,37 @@ class WeightPenalty:
     def loss(self, xp: Any, network: Sequential, params: Params) -> Array:
         """l1 sum |w| + l2/2 sum w^2, 0-d (derivation, D28)."""
         layers = network.named_layers(params)
-        terms = [self._term(xp, w) for _, layer, p in layers for name, w in p.items() if self._counts(layer, name)]
+        terms = [
+            self._loss_of(xp, w)
+            for _, layer, p in layers
+            for name, w in p.items()
+            if self._is_penalized(layer, name)
+        ]
         if not terms:
             raise UsageError(
                 "A weight penalty needs a layer with regularized parameters, such as Dense; got none."
             )
         return sum(terms[1:], terms[0])
 
-    def gradients(self, xp: Any, network: Sequential, params: Params, grads: Params) -> Params:
+    def add_gradients(self, xp: Any, network: Sequential, params: Params, grads: Params) -> Params:
         """`grads` with l1 sign(w) + l2 w added for every penalised w (derivation, D29)."""
 
         def add(layer: Layer, p: LayerParams, g: LayerParams) -> LayerParams:
             return {
-                name: d + self._slope(xp, p[name]) if self._counts(layer, name) else d for name, d in g.items()
+                name: d + self._gradient(xp, p[name]) if self._is_penalized(layer, name) else d
+                for name, d in g.items()
             }
 
         return map_layers(add, network, params, grads)
 
-    def _term(self, xp: Any, w: Array) -> Array:
+    def _loss_of(self, xp: Any, w: Array) -> Array:
         square = xp.sum(w * w) * (self.l2 / 2)
         return square + xp.sum(xp.abs(w)) * self.l1 if self.l1 else square
 
-    def _slope(self, xp: Any, w: Array) -> Array:
+    def _gradient(self, xp: Any, w: Array) -> Array:
         return self.l2 * w + self.l1 * xp.sign(w) if self.l1 else self.l2 * w
 
-    def _counts(self, layer: Layer, name: str) -> bool:
+    def _is_penalized(self, layer: Layer, name: str) -> bool:
         if self.biases:
             return name not in getattr(layer, "buffers", ())
         return name in getattr(layer, "regularized", ())

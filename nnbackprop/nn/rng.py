@@ -19,21 +19,21 @@ from nnbackprop.errors import UsageError
 PARITY = 0x1BD11BDA
 ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 ROUNDS = 13
-LEVELS = 1 << 16
-"""A rate is held to a multiple of 1 / LEVELS: every lane of the generator is 16 bits wide."""
+RATE_LEVELS = 1 << 16
+"""A rate is a multiple of 1 / RATE_LEVELS: each element of a mask is decided by 16 random bits."""
 
 
-def quantise(rate: float) -> int:
-    """Return `rate` in units of 1 / LEVELS, rounded to the nearest (ties to even), in 0 .. LEVELS - 1.
+def quantize_rate(rate: float) -> int:
+    """Return `rate` in units of 1 / RATE_LEVELS, rounded to the nearest (ties to even), in 0 .. RATE_LEVELS - 1.
 
     Raises:
         UsageError: the rate is not in 0 <= rate < 1, or rounds to 1, where no unit would survive.
     """
-    level = round(rate * LEVELS) if 0 <= rate < 1 else LEVELS
-    if level == LEVELS:
+    level = round(rate * RATE_LEVELS) if 0 <= rate < 1 else RATE_LEVELS
+    if level == RATE_LEVELS:
         raise UsageError(
             f"A dropout rate must be at least 0 and below 1; got {rate!r}. Rates are rounded to multiples of "
-            f"1/{LEVELS}, and one that rounds to 1 would leave no unit alive: use a smaller rate."
+            f"1/{RATE_LEVELS}, and one that rounds to 1 would leave no unit alive: use a smaller rate."
         )
     return level
 
@@ -58,55 +58,56 @@ def threefry(xp: Any, c0: Array, c1: Array, k0: int, k1: int) -> tuple[Array, Ar
     return x0, x1, x0 << 16, x1 << 16
 
 
-def survivors(xp: Any, lane: Array, threshold: int, scale: Array) -> Array:
-    """`scale` where the lane is at least the threshold, else 0: an elementwise kernel."""
-    return xp.astype(lane >= threshold, scale.dtype) * scale
+def scaled_mask(xp: Any, bits: Array, threshold: int, scale: Array) -> Array:
+    """`scale` where the random bits are at least the threshold, else 0: an elementwise kernel."""
+    return xp.astype(bits >= threshold, scale.dtype) * scale
 
 
 @dataclass(frozen=True)
 class RngKey:
     """The random stream of one step, at one layer; each layer of a training step gets its own.
 
-    `step` is a 0-d int32 array on the device (it may be traced). `row0` is the row of the whole batch at which
-    this shard or microbatch begins, `path` the layer's place in the network: "2", or "2.0" in a nested one.
-    `masks` holds, by path, masks that were made ahead; `step` may then be an array (k,), of k batches one after
-    the other.
+    `step` is a 0-d int32 array on the device (it may be traced), or (k,) for the masks of k batches one after the
+    other. `first_row` is the row of the whole batch at which this shard or microbatch begins, `path` the layer's
+    place in the network: "2", or "2.0" in a nested one. `precomputed_masks` has, by path, the masks that
+    `Sequential.prepare` made ahead.
     """
 
     seed: int
     step: Array
-    row0: int = 0
+    first_row: int = 0
     path: str = ""
-    masks: Mapping[str, Array] | None = None
+    precomputed_masks: Mapping[str, Array] | None = None
 
-    def at(self, i: int) -> RngKey:
-        """The key of child `i` of the layer at this path."""
+    def child(self, i: int) -> RngKey:
+        """The key of child `i` of the layer at this path, as JAX's `fold_in`."""
         path = f"{self.path}.{i}" if self.path else str(i)
-        return RngKey(self.seed, self.step, self.row0, path, self.masks)
+        return RngKey(self.seed, self.step, self.first_row, path, self.precomputed_masks)
 
     def dropout_mask(self, xp: Any, shape: tuple[int, ...], rate: float, dtype: Any) -> Array:
         """Inverted-dropout mask: 0 with probability p, else 1 / (1 - p), p = round(rate 2^16) / 2^16.
 
-        One call of the generator serves four columns, q = ceil(width / 4) apart: element (row, column) is
-        lane column // q of counter ((row0 + row) q + column % q, step). Lanes are word 0 high half, word 1
-        high half, word 0 low half, word 1 low half, signed 16-bit numbers, kept from p 2^16 - 2^15 upwards.
+        One call of the generator gives the 16 bits of four elements of a row, q = ceil(width / 4) columns apart:
+        those of (row, column) are half number column // q of counter ((first_row + row) q + column % q, step).
+        The halves are word 0 high, word 1 high, word 0 low, word 1 low: signed 16-bit numbers, and an element is
+        kept if its own is at least p 2^16 - 2^15.
 
-        `shape` is (rows, *sample_shape), width the size of a sample; UsageError as of `quantise`.
+        `shape` is (rows, *sample_shape), width the size of a sample; UsageError as of `quantize_rate`.
         """
-        if self.masks and self.path in self.masks:
-            return self.masks[self.path]
+        if self.precomputed_masks and self.path in self.precomputed_masks:
+            return self.precomputed_masks[self.path]
         batches = self.step.shape  # () or (k,)
         rows, width = shape[0] // math.prod(batches), math.prod(shape[1:])
         q = -(-width // 4)
-        level = quantise(rate)
-        first = self.row0 * q
-        element = xp.arange(first, first + rows * q, dtype=xp.int32, device=device_of(self.step))
-        element = xp.reshape(element, (rows, q))
+        level = quantize_rate(rate)
+        begin = self.first_row * q
+        counter = xp.arange(begin, begin + rows * q, dtype=xp.int32, device=device_of(self.step))
+        counter = xp.reshape(counter, (rows, q))
         step = xp.broadcast_to(xp.reshape(self.step, (*batches, 1, 1)), (*batches, rows, q))
-        words = xp.fuse(threefry)(element, step, *threefry_key(self.seed, self.path, "dropout"))
+        words = xp.fuse(threefry)(counter, step, *threefry_key(self.seed, self.path, "dropout"))
         # a half at the top of its word compares as the 16-bit number would, against a threshold moved up too
-        threshold = (level - LEVELS // 2) * LEVELS
-        lanes = xp.concat(words, axis=len(batches) + 1)[..., :width]
-        scale = xp.full((), LEVELS / (LEVELS - level), dtype=dtype, device=device_of(self.step))
-        mask = xp.fuse(survivors)(lanes, threshold, scale)
+        threshold = (level - RATE_LEVELS // 2) * RATE_LEVELS
+        bits = xp.concat(words, axis=len(batches) + 1)[..., :width]
+        scale = xp.full((), RATE_LEVELS / (RATE_LEVELS - level), dtype=dtype, device=device_of(self.step))
+        mask = xp.fuse(scaled_mask)(bits, threshold, scale)
         return mask if mask.shape == shape else xp.reshape(mask, shape)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cached_property, reduce
 from typing import Any
 
-from backends import Array, Tree, leaves
+from backends import Array, leaves
 from nnbackprop.errors import ShapeError, UsageError
 from nnbackprop.nn.layers.base import Layer, Params, Shape, map_layers
 
@@ -85,14 +85,14 @@ class Sequential:
         return tuple(records)
 
     def prepare(self, xp: Any, x: Array, key: RngKey) -> tuple[Array, dict[str, Array]]:
-        """x for a forward pass, and what the layers draw for it, by path: the `masks` of that pass's key."""
+        """x for a forward pass, and what the layers draw for it, by path: its key's `precomputed_masks`."""
         return x, self._draw(xp, x.shape, x.dtype, key)
 
     def _draw(self, xp: Any, shape: Shape, dtype: Any, key: RngKey) -> dict[str, Array]:
         masks = {}
         for place in self.summary(shape[1:]):
             if place.draws:
-                k = reduce(RngKey.at, place.path, key)
+                k = reduce(RngKey.child, place.path, key)
                 masks[k.path] = place.layer.draw(xp, k, (shape[0], *place.in_shape), dtype)
         return masks
 
@@ -108,7 +108,7 @@ class Sequential:
         params, names = [], self.names
         for i, (name, layer) in enumerate(zip(names, self.layers, strict=True)):
             try:
-                p, in_shape = layer.build(rng.at(i), in_shape, dtype)
+                p, in_shape = layer.build(rng.child(i), in_shape, dtype)
             except ShapeError as error:
                 before = f"after {names[i - 1]}" if i else "at the input"
                 raise ShapeError(f"Layer {i + 1}, {name}, {before}: {error}") from None
@@ -122,7 +122,7 @@ class Sequential:
         """
         caches = []
         for i, (layer, p) in enumerate(zip(self.layers, params, strict=True)):
-            x, cache = layer.forward(xp, p, x, key and key.at(i))
+            x, cache = layer.forward(xp, p, x, key and key.child(i))
             caches.append(cache)
         return x, tuple(caches)
 
@@ -148,10 +148,6 @@ class Sequential:
             return layer.new_buffers(xp, p, cache) if getattr(layer, "buffers", ()) else {}
 
         return map_layers(of_layer, self, params, caches)
-
-    def unscale(self, xp: Any, tree: Tree, dy: Array) -> Tree:
-        """Gradients of inner layers, from a `backward` of dy, in dy's dtype and scale."""
-        return tree
 
     def _replaced(
         self,

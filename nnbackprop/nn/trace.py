@@ -62,7 +62,7 @@ class Trace:
         """(trace, dy, dx, gradients) of each layer as they are computed, from the last to the first."""
         self.records.clear()
         self.network.backward(xp, self.params, self.caches, dy, need_dx=True)
-        return [(trace, *self.network.unscale(xp, arrays, dy)) for trace, arrays in self.records]
+        return [(trace, *arrays) for trace, arrays in self.records]
 
 
 @dataclass(frozen=True, eq=False)

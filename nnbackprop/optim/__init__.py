@@ -33,7 +33,7 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     "adam": Adam,
     "adamw": AdamW,
 }
-"""Optimizers by the word a configuration names them with."""
+"""Optimizers by their names in a configuration."""
 
 __all__ = [
     "OPTIMIZERS",

@@ -2,7 +2,8 @@
 
 Adagrad: Duchi, Hazan and Singer, JMLR 12, 2011. RMSprop: Tieleman and Hinton, Coursera lecture 6e, 2012. Adam:
 Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015, algorithm 1. AdamW: Loshchilov and Hutter,
-"Decoupled weight decay regularization", ICLR 2019, algorithm 2, in PyTorch's form: the rate multiplies the decay.
+"Decoupled weight decay regularization", ICLR 2019, algorithm 2, in PyTorch's form: the learning rate multiplies
+the decay.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class RMSprop(Optimizer):
         check_decay("rho", self.rho)
         check_epsilon(self.eps)
 
-    def arguments(self, s: dict[str, Any]) -> tuple[Any, ...]:
+    def kernel_scalars(self, s: dict[str, Any]) -> tuple[Any, ...]:
         """Return (lr, rho, 1 - rho, eps)."""
         return s["lr"], self.rho, 1 - self.rho, self.eps
 
@@ -98,17 +99,17 @@ def adamw_kernel(
     v: Array,
     step_size: Array,
     correction: Array,
-    keep: Array,
+    decay_factor: Array,
     beta1: float,
     one_minus_beta1: float,
     beta2: float,
     one_minus_beta2: float,
     eps: float,
 ) -> tuple[Array, Array, Array]:
-    """As `adam_kernel`, from keep w in place of w, where keep is 1 - lr decay."""
+    """As `adam_kernel`, from decay_factor w in place of w, decay_factor being 1 - lr weight_decay."""
     m = beta1 * m + one_minus_beta1 * dw
     v = beta2 * v + one_minus_beta2 * dw * dw
-    return keep * w - step_size * m / (correction * xp.sqrt(v) + eps), m, v
+    return decay_factor * w - step_size * m / (correction * xp.sqrt(v) + eps), m, v
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,7 @@ class Adam(Optimizer):
             "correction": 1 / math.sqrt(1 - self.beta2**t),
         }
 
-    def arguments(self, s: dict[str, Any]) -> tuple[Any, ...]:
+    def kernel_scalars(self, s: dict[str, Any]) -> tuple[Any, ...]:
         """Return (step_size, correction, beta1, 1 - beta1, beta2, 1 - beta2, eps)."""
         betas = self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2
         return s["step_size"], s["correction"], *betas, self.eps
@@ -146,7 +147,7 @@ class Adam(Optimizer):
 
 @dataclass(frozen=True)
 class AdamW(Adam):
-    """Adam after w <- (1 - lr decay) w: the decay stays out of the gradient and its moments.
+    """Adam after w <- (1 - lr weight_decay) w: the decay stays out of the gradient and its moments.
 
     It shrinks all parameters, biases too, as PyTorch's AdamW does. For a penalty that spares biases use Adam
     with `WeightPenalty(l2=...)`.
@@ -164,10 +165,10 @@ class AdamW(Adam):
             )
 
     def step_scalars(self, t: int, lr: float) -> dict[str, float]:
-        """Return Adam's scalars and keep = 1 - lr decay."""
-        return super().step_scalars(t, lr) | {"keep": 1 - lr * self.weight_decay}
+        """Return Adam's scalars and decay_factor = 1 - lr weight_decay."""
+        return super().step_scalars(t, lr) | {"decay_factor": 1 - lr * self.weight_decay}
 
-    def arguments(self, s: dict[str, Any]) -> tuple[Any, ...]:
-        """Return Adam's arguments, with keep before the betas."""
-        step_size, correction, *rest = super().arguments(s)
-        return step_size, correction, s["keep"], *rest
+    def kernel_scalars(self, s: dict[str, Any]) -> tuple[Any, ...]:
+        """Return Adam's, with decay_factor before the betas."""
+        step_size, correction, *rest = super().kernel_scalars(s)
+        return step_size, correction, s["decay_factor"], *rest

@@ -9,17 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from backends import ElementwiseKernel, Tree, tree_map
+from backends import Array, ElementwiseKernel, Tree, tree_map, tree_unflatten, zip_leaves
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers.base import Params
 
 
 @dataclass(frozen=True)
 class Optimizer:
-    """One update of all parameters: `kernel(xp, w, dw, *states, *arguments) -> (w, *states)`, element by element.
+    """One update of all parameters: `kernel(xp, w, dw, *states, *scalars) -> (w, *states)`, element by element.
 
     A subclass gives `kernel`, a module-level function, and the names of its states, all zero at first. Where the
-    kernel takes other scalars than lr and the hyperparameters in their order, it gives `arguments`, and
+    kernel takes other scalars than lr and the hyperparameters in their order, it gives `kernel_scalars`, and
     `step_scalars` where these depend on the step.
     """
 
@@ -38,7 +38,7 @@ class Optimizer:
         """
         return {"lr": lr}
 
-    def arguments(self, s: dict[str, Any]) -> tuple[Any, ...]:
+    def kernel_scalars(self, s: dict[str, Any]) -> tuple[Any, ...]:
         """Return the scalar arguments of the kernel, in its order, from the step's scalars `s`."""
         return s["lr"], *(getattr(self, f.name) for f in fields(self))
 
@@ -53,22 +53,20 @@ class Optimizer:
                 'backends.select("numpy").xp, or "torch", "jax" or "cupy".'
             )
         donated = (0, *range(2, 2 + len(self.state_names)))  # w and its states, which the new ones replace
-        kernel, arguments = xp.fuse(type(self).kernel, donated), self.arguments(s)
+        kernel, scalars = xp.fuse(type(self).kernel, donated), self.kernel_scalars(s)
 
-        def update(p: Params, g: Params, *states: Tree) -> tuple[Tree, ...]:
-            """The new parameters, and the new tree of each state."""
-            if isinstance(p, tuple):
-                return tuple(zip(*map(update, p, g, *states), strict=True))
-            if not states:
-                return ({name: kernel(w, g[name], *arguments) if name in g else w for name, w in p.items()},)
-            new = {}
-            for name, w in p.items():
-                old = [branch[name] for branch in states]
-                new[name] = kernel(w, g[name], *old, *arguments) if name in g else (w, *old)
-            return tuple({name: arrays[k] for name, arrays in new.items()} for k in range(1 + len(states)))
+        def update(w: Array, dw: Array | None, *states: Array) -> tuple[Array, ...]:
+            """The new parameter and its new states."""
+            if dw is None:
+                return w, *states
+            new = kernel(w, dw, *states, *scalars)
+            return new if states else (new,)
 
-        params, *states = update(params, grads, *(state[name] for name in self.state_names))
-        return params, dict(zip(self.state_names, states, strict=True)) or state
+        updated = [update(*arrays) for arrays in zip_leaves(params, grads, *(state[k] for k in self.state_names))]
+        new_state = {
+            name: tree_unflatten(params, [new[k] for new in updated]) for k, name in enumerate(self.state_names, 1)
+        }
+        return tree_unflatten(params, [new[0] for new in updated]), new_state or state
 
 
 def check_decay(name: str, value: float) -> None:

@@ -9,7 +9,7 @@ from backends import Array, leaves, tree_map
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers.base import Params
 
-ROUNDING = 1e-6
+NORM_EPS = 1e-6
 """Added to the norm before the division, as PyTorch does: all-zero gradients stay zero, and finite."""
 
 
@@ -25,7 +25,7 @@ def clip_by_global_norm(xp: Any, grads: Params, limit: float) -> Params:
     check_limit(limit)
     squares = [xp.sum(dw * dw) for dw in leaves(grads)]
     norm = xp.sqrt(sum(squares[1:], squares[0]))
-    scale = xp.minimum(limit / (norm + ROUNDING), xp.ones_like(norm))
+    scale = xp.minimum(limit / (norm + NORM_EPS), xp.ones_like(norm))
     return tree_map(lambda dw: dw * scale, grads)
 
 
@@ -36,11 +36,11 @@ def clip_by_value(xp: Any, grads: Params, limit: float) -> Params:
         UsageError: the limit is not above 0.
     """
     check_limit(limit)
-    clip = xp.fuse(between)
+    clip = xp.fuse(clip_element)
     return tree_map(lambda dw: clip(dw, -limit, limit), grads)
 
 
-def between(xp: Any, dw: Array, low: float, high: float) -> Array:
+def clip_element(xp: Any, dw: Array, low: float, high: float) -> Array:
     """dw <- min(max(dw, low), high)."""
     return xp.minimum(xp.maximum(dw, low), high)
 

@@ -124,7 +124,7 @@ def cosine_interpolation(start: float, end: float, fraction: float) -> float:
 
 
 Maker = Callable[..., Schedule]
-"""Makes a schedule of (lr, total steps, steps an epoch, *the numbers of its word, as text)."""
+"""Makes a schedule of (lr, total steps, steps an epoch, *the numbers of its text, as text)."""
 
 SCHEDULES: dict[str, Maker] = {
     "constant": lambda lr, total, epoch: Constant(lr),
@@ -134,34 +134,34 @@ SCHEDULES: dict[str, Maker] = {
     "one-cycle": lambda lr, total, epoch: OneCycle(lr, total),
     "warmup:STEPS": lambda lr, total, epoch, steps: Warmup(int(steps), Constant(lr)),
 }
-"""Schedules by the word a configuration names them with; numbers follow the word after colons."""
+"""Schedules by their names in a configuration; numbers follow a name after colons."""
 
 USAGE = ", ".join(SCHEDULES) + ", warmup:STEPS+ANY"
 
 
-def schedule(word: str, lr: float, total_steps: int, steps_per_epoch: int) -> Schedule:
-    """Return the schedule a word stands for, in a run of `total_steps` steps.
+def parse_schedule(text: str, lr: float, total_steps: int, steps_per_epoch: int) -> Schedule:
+    """Return the schedule of a configuration, in a run of `total_steps` steps.
 
     "constant"; "step:10:0.5" (halved every 10 epochs); "exponential:0.95" (times 0.95 an epoch, smoothly);
-    "cosine"; "one-cycle"; "warmup:500" (500 steps, then constant); "warmup:500+cosine", or any other word
+    "cosine"; "one-cycle"; "warmup:500" (500 steps, then constant); "warmup:500+cosine", or any other name
     after the plus sign: its schedule begins when the warm-up ends and spans the steps that are left.
 
     Raises:
-        UsageError: the word is not known, its numbers cannot be, the warm-up leaves no step to a schedule that
+        UsageError: the name is not known, its numbers cannot be, the warm-up leaves no step to a schedule that
             spans the run, or the rate of the last step is too large for a number.
     """
-    first, plus, rest = word.partition("+")
+    first, plus, rest = text.partition("+")
     warmup = _parse(first, lr, total_steps, steps_per_epoch)
     if not plus:
         return warmup
     if not isinstance(warmup, Warmup):
-        raise UsageError(f"Only a warm-up goes before another schedule, as in warmup:500+cosine; got {word!r}.")
-    return replace(warmup, after=schedule(rest, lr, total_steps - warmup.warmup_steps, steps_per_epoch))
+        raise UsageError(f"Only a warm-up goes before another schedule, as in warmup:500+cosine; got {text!r}.")
+    return replace(warmup, after=parse_schedule(rest, lr, total_steps - warmup.warmup_steps, steps_per_epoch))
 
 
-def _parse(word: str, lr: float, total_steps: int, steps_per_epoch: int) -> Schedule:
-    """The schedule of a word without a plus sign."""
-    name, *numbers = word.split(":")
+def _parse(text: str, lr: float, total_steps: int, steps_per_epoch: int) -> Schedule:
+    """The schedule of a text without a plus sign."""
+    name, *numbers = text.split(":")
     for form, make in SCHEDULES.items():
         if form.split(":")[0] == name and form.count(":") == len(numbers):
             try:
@@ -169,12 +169,12 @@ def _parse(word: str, lr: float, total_steps: int, steps_per_epoch: int) -> Sche
                 made(total_steps - 1)
             except OverflowError:
                 raise UsageError(
-                    f"The schedule {word!r} grows beyond the largest number within {total_steps} steps: use a "
+                    f"The schedule {text!r} grows beyond the largest number within {total_steps} steps: use a "
                     "factor below 1, or a larger interval."
                 ) from None
             except UsageError as error:
-                raise UsageError(f"The schedule {word!r} cannot be: {error}") from None
+                raise UsageError(f"The schedule {text!r} cannot be: {error}") from None
             except ValueError:
                 break
             return made
-    raise UsageError(f"{word!r} is not a schedule; the words are {USAGE}, with whole EPOCHS and STEPS.")
+    raise UsageError(f"{text!r} is not a schedule; there are {USAGE}, with whole EPOCHS and STEPS.")

@@ -119,7 +119,7 @@ class PlotData:
         matrix = None if weights is None else trainer.backend.to_numpy(weights)
         probabilities = trainer.predict_proba(data.inputs)
         predicted = trainer.evaluator.predicted_classes(probabilities)
-        return cls.of(run.folder.rows(), matrix, data, predicted, probabilities)
+        return cls.of(run.run_dir.read_metrics(), matrix, data, predicted, probabilities)
 
 
 def draw_run(run: Run) -> list[str]:
@@ -127,7 +127,7 @@ def draw_run(run: Run) -> list[str]:
     paths = os.pathsep.join(map(os.path.abspath, sys.path))
     try:
         with subprocess.Popen(
-            [sys.executable, "-P", "-c", COMMAND, str(run.folder.plots)],
+            [sys.executable, "-P", "-c", COMMAND, str(run.run_dir.plots_dir)],
             env={**os.environ, "PYTHONPATH": paths},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -43,10 +43,17 @@ def style() -> AbstractContextManager[None]:
 
 def new_plot(title: str, width: float = 7.5, height: float = 4.5) -> tuple[Figure, Axes]:
     """A figure of one plot, in inches."""
-    figure = _titled(title, width, height)
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
+    figure, (axes,) = new_plots(title, 1, width, height)
     return figure, axes
+
+
+def new_plots(title: str, columns: int, width: float, height: float = 4.5) -> tuple[Figure, list[Axes]]:
+    """A figure of plots side by side, `width` and `height` inches in all."""
+    figure = _titled(title, width, height)
+    plots = list(figure.subplots(1, columns, squeeze=False).flat)
+    for axes in plots:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, plots
 
 
 def new_image_grid(title: str, rows: int, columns: int, side: float) -> tuple[Figure, np.ndarray]:

@@ -164,7 +164,7 @@ def accuracy(found: Mapping[str, Any]) -> str:
 def masks(backend: Backend) -> np.ndarray:
     """The input's dropout masks of the first hundred steps of mnist-original."""
     xp, steps = backend.xp, (backend.asarray(np.asarray(step, np.int32)) for step in range(100))
-    drawn = (RngKey(0, step).at(0).dropout_mask(xp, (120, 784), 0.4, xp.float32) for step in steps)
+    drawn = (RngKey(0, step).child(0).dropout_mask(xp, (120, 784), 0.4, xp.float32) for step in steps)
     return np.stack([backend.to_numpy(mask) for mask in drawn])
 
 

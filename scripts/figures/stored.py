@@ -6,6 +6,8 @@ import json
 
 from benchmarks.report import pages, summary, timing_table
 from benchmarks.results import saved
+from benchmarks.to_accuracy import FOLDER as TO_ACCURACY
+from benchmarks.to_accuracy import table as accuracy_table
 
 from . import ROOT, table
 
@@ -25,7 +27,9 @@ def speed() -> dict[str, str]:
     results = saved()
     gpus = [result for result in results if result.machine.gpu]
     cpus = [result for result in results if not result.machine.gpu]
+    to_accuracy = [json.loads(path.read_text()) for path in sorted(TO_ACCURACY.glob("*.json"))]
     return {
+        "to-accuracy": "\n".join(map(accuracy_table, to_accuracy)),
         "performance": pages(cpus),
         "performance-summary": summary(cpus[0]),
         "gpu": pages(gpus),

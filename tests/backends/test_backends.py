@@ -117,10 +117,10 @@ def step_on(xp: Any) -> Any:
 def run(backend: Backend, step: Any, rows: np.ndarray, steps: int = 7) -> Any:
     state = {"w": np.ones(4), "v": (np.zeros(4),), "count": np.asarray(0, np.int32)}
     data = {"rows": rows, "decay": np.asarray(0.9)}
-    xs = {"batch": BATCHES, "lr": RATES, "one": np.ones(7, np.int32)}
+    batches = {"batch": BATCHES, "lr": RATES, "one": np.ones(7, np.int32)}
     inside = [backends.tree_map(backend.asarray, tree) for tree in (state, data)]
-    xs = backends.tree_map(lambda a: backend.asarray(a[:steps]), xs)
-    return backends.tree_map(backend.to_numpy, backend.scan(step, *inside, xs))
+    batches = backends.tree_map(lambda a: backend.asarray(a[:steps]), batches)
+    return backends.tree_map(backend.to_numpy, backend.scan(step, *inside, batches))
 
 
 def by_hand(rows: np.ndarray, steps: int = 7) -> tuple[np.ndarray, np.ndarray]:
@@ -182,13 +182,13 @@ def test_jax_compiles_once_for_a_length_and_frees_the_donated_state() -> None:
         traces.append(x)
         return state + data * x
 
-    data, xs = backend.asarray(np.ones(3)), backend.asarray(np.arange(4.0))
+    data, batches = backend.asarray(np.ones(3)), backend.asarray(np.arange(4.0))
     first = backend.asarray(np.zeros(3))
-    second = backend.scan(step, first, data, xs)
+    second = backend.scan(step, first, data, batches)
     compiled = len(traces)
-    third = backend.scan(step, second, data, xs)
+    third = backend.scan(step, second, data, batches)
     assert len(traces) == compiled
-    assert [a.is_deleted() for a in (first, second, third, data, xs)] == [True, True, False, False, False]
+    assert [a.is_deleted() for a in (first, second, third, data, batches)] == [True, True, False, False, False]
     np.testing.assert_array_equal(backend.to_numpy(third), [12.0] * 3)
 
 
@@ -203,9 +203,9 @@ def test_scan_out_of_memory_raises_memory_error(name: str) -> None:
         wild = xp.sin(xp.arange(2**44, dtype=xp.float64) * x)  # JAX makes no array it need not, but ...
         return state + xp.sort(wild)[0]  # ... this takes all of it
 
-    state, xs = backend.asarray(np.zeros(())), backend.asarray(np.ones(1))
+    state, batches = backend.asarray(np.zeros(())), backend.asarray(np.ones(1))
     with pytest.raises(MemoryError):
-        backend.to_numpy(backend.scan(greedy, state, (), xs))
+        backend.to_numpy(backend.scan(greedy, state, (), batches))
 
 
 def test_a_compiled_step_on_mlx_is_the_same() -> None:

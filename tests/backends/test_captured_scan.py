@@ -72,7 +72,7 @@ def initial_state(gpu: Any) -> Any:
     return {name: gpu.asarray(np.full(2, value)) for name, value in values.items()}
 
 
-def xs(gpu: Any, steps: int, first: float = 0.0) -> Any:
+def make_batches(gpu: Any, steps: int, first: float = 0.0) -> Any:
     return {"a": gpu.asarray(first + np.arange(steps, dtype=float))}
 
 
@@ -93,7 +93,7 @@ def data(gpu: Any, scale: float = 0.5) -> Any:
 def test_state_arrays_may_swap_and_chunk_lengths_may_change(gpu: Any, lengths: tuple[int, ...]) -> None:
     state, given, seen = initial_state(gpu), data(gpu), [np.zeros(0)]
     for length in lengths:
-        numbers = xs(gpu, length, first=len(seen))
+        numbers = make_batches(gpu, length, first=len(seen))
         seen.append(values(numbers["a"]))
         state = gpu.scan(count, dict(reversed(state.items())), given, numbers)
         np.testing.assert_array_equal(values(numbers["a"]), seen[-1])
@@ -109,10 +109,10 @@ def test_step_is_captured_once_and_then_replayed(gpu: Any) -> None:
         return count(state, given, x)
 
     state, given = initial_state(gpu), data(gpu)
-    state = gpu.scan(step, state, given, xs(gpu, 2 * STEPS))
+    state = gpu.scan(step, state, given, make_batches(gpu, 2 * STEPS))
     assert (len(calls), captured(gpu)) == (2 * STEPS, 1)  # eagerly, then while it is captured
     for _ in range(3):
-        state = gpu.scan(step, state, given, xs(gpu, 10 * STEPS))
+        state = gpu.scan(step, state, given, make_batches(gpu, 10 * STEPS))
     assert (len(calls), captured(gpu)) == (2 * STEPS, 1)
 
 
@@ -126,7 +126,7 @@ def test_last_makes_the_last_step_alone(gpu: Any) -> None:
     state = tuple(gpu.asarray(np.asarray(0.0)) for _ in range(2))
     for first in (0.0, 100.0, 200.0):
         before, noted = float(state[0]), float(state[1])
-        state = gpu.scan(add, state, (), xs(gpu, 3 * STEPS + 2, first), note)
+        state = gpu.scan(add, state, (), make_batches(gpu, 3 * STEPS + 2, first), note)
         numbers = first + np.arange(3 * STEPS + 2)
         assert [float(a) for a in state] == [before + numbers.sum(), noted + 10 * numbers[-1]]
 
@@ -134,31 +134,31 @@ def test_last_makes_the_last_step_alone(gpu: Any) -> None:
 def test_copies_of_a_state_stay_and_replaced_arrays_are_read(gpu: Any, eager: Any) -> None:
     """A trainer keeps snapshots, sets the sums to zero between chunks, and may restore its best weights."""
     given = data(gpu)
-    state = gpu.scan(count, initial_state(gpu), given, xs(gpu, 3 * STEPS))
+    state = gpu.scan(count, initial_state(gpu), given, make_batches(gpu, 3 * STEPS))
     snapshot = tree_map(lambda a: gpu.xp.asarray(a, copy=True), state)
     kept = host(gpu, snapshot)
     for _ in range(2):
-        state = gpu.scan(count, {**state, "total": gpu.asarray(np.full(2, 7.0))}, given, xs(gpu, STEPS))
+        state = gpu.scan(count, {**state, "total": gpu.asarray(np.full(2, 7.0))}, given, make_batches(gpu, STEPS))
     same(host(gpu, snapshot), kept)
     np.testing.assert_array_equal(values(state["total"]), [7.0 + sum(range(STEPS)) / 2] * 2)
-    again = gpu.scan(count, snapshot, given, xs(gpu, STEPS))
-    expected = eager.scan(count, tree_map(eager.asarray, kept), data(eager), xs(eager, STEPS))
+    again = gpu.scan(count, snapshot, given, make_batches(gpu, STEPS))
+    expected = eager.scan(count, tree_map(eager.asarray, kept), data(eager), make_batches(eager, STEPS))
     same(host(gpu, {k: again[k] for k in sorted(again)}), host(eager, {k: expected[k] for k in sorted(expected)}))
 
 
 def test_each_data_argument_is_read_at_its_own_address(gpu: Any) -> None:
     for scale in (0.5, 2.0, 0.5):
-        state = gpu.scan(count, initial_state(gpu), data(gpu, scale), xs(gpu, 3 * STEPS))
+        state = gpu.scan(count, initial_state(gpu), data(gpu, scale), make_batches(gpu, 3 * STEPS))
         check_state(state, np.arange(3 * STEPS), scale)
 
 
 def test_changed_data_is_read_anew(gpu: Any) -> None:
     """Parameters are among the data of an evaluation, and training writes to them in between."""
     given, state = data(gpu), initial_state(gpu)
-    state = gpu.scan(count, state, given, xs(gpu, 3 * STEPS))
+    state = gpu.scan(count, state, given, make_batches(gpu, 3 * STEPS))
     given["scale"][...] = 0.0
     before = host(gpu, state)["total"]
-    state = gpu.scan(count, state, given, xs(gpu, 3 * STEPS))
+    state = gpu.scan(count, state, given, make_batches(gpu, 3 * STEPS))
     np.testing.assert_array_equal(values(state["total"]), before)
 
 
@@ -170,9 +170,9 @@ def test_one_array_in_two_places_of_a_state_becomes_two(gpu: Any) -> None:
 
     for steps in (2 * STEPS, 2 * STEPS):
         zero = gpu.asarray(np.zeros(2))
-        state = gpu.scan(step, (zero, gpu.asarray(np.zeros(2))), (), xs(gpu, STEPS))
+        state = gpu.scan(step, (zero, gpu.asarray(np.zeros(2))), (), make_batches(gpu, STEPS))
         shared = state[1]
-        state = gpu.scan(step, (shared, shared), (), xs(gpu, steps))
+        state = gpu.scan(step, (shared, shared), (), make_batches(gpu, steps))
     np.testing.assert_array_equal(values(state[0]), [sum(range(STEPS)) + sum(range(STEPS, 2 * STEPS))] * 2)
     np.testing.assert_array_equal(values(state[1]), [0.0, 0.0])
 
@@ -186,7 +186,7 @@ def test_two_states_take_turns_in_one_captured_step(gpu: Any) -> None:
     states, numbers = [initial_state(gpu), initial_state(gpu)], [np.zeros(0), np.zeros(0)]
     for chunk in range(5):
         for k in range(2):
-            new = xs(gpu, STEPS + chunk % 2, first=100 * chunk + 7 * k)
+            new = make_batches(gpu, STEPS + chunk % 2, first=100 * chunk + 7 * k)
             numbers[k] = np.concatenate([numbers[k], values(new["a"])])
             states[k] = gpu.scan(count, states[k], given, new)
     assert captured(gpu)
@@ -197,7 +197,9 @@ def test_two_states_take_turns_in_one_captured_step(gpu: Any) -> None:
 def test_a_result_that_is_kept_is_not_overwritten(gpu: Any) -> None:
     """An evaluation starts from new sums each time; the caller may read the results later, or keep one array."""
     given = data(gpu)
-    kept = [gpu.scan(count, initial_state(gpu), given, xs(gpu, STEPS, first))["total"] for first in range(5)]
+    kept = [
+        gpu.scan(count, initial_state(gpu), given, make_batches(gpu, STEPS, first))["total"] for first in range(5)
+    ]
     for first, total in enumerate(kept):
         np.testing.assert_array_equal(values(total), [4.0 + (first + np.arange(STEPS)).sum() / 2] * 2)
 
@@ -205,7 +207,7 @@ def test_a_result_that_is_kept_is_not_overwritten(gpu: Any) -> None:
 def test_buffers_of_a_dropped_state_are_reused(gpu: Any) -> None:
     given = data(gpu)
     for _ in range(6):
-        gpu.scan(count, initial_state(gpu), given, xs(gpu, STEPS))
+        gpu.scan(count, initial_state(gpu), given, make_batches(gpu, STEPS))
     assert captured(gpu) == 1
 
 
@@ -217,8 +219,8 @@ def test_captured_data_does_not_count_as_a_held_state(gpu: Any) -> None:
         return {"sum": state["sum"] + params["total"]}
 
     for _ in range(4):
-        state = gpu.scan(count, initial_state(gpu), given, xs(gpu, STEPS))
-        result = gpu.scan(evaluate, {"sum": gpu.asarray(np.zeros(2))}, state, xs(gpu, STEPS))
+        state = gpu.scan(count, initial_state(gpu), given, make_batches(gpu, STEPS))
+        result = gpu.scan(evaluate, {"sum": gpu.asarray(np.zeros(2))}, state, make_batches(gpu, STEPS))
         np.testing.assert_array_equal(values(result["sum"]), STEPS * values(state["total"]))
         del state, result
     assert captured(gpu) == 2
@@ -245,8 +247,8 @@ def test_step_that_cannot_be_captured_warns_once_and_runs_eagerly(
     state, expected = initial_state(gpu), initial_state(eager)
     with warnings.catch_warnings(record=True, action="always") as caught:
         for _ in range(3):
-            state = gpu.scan(count, state, data(gpu), xs(gpu, 40))
-            expected = eager.scan(count, expected, data(eager), xs(eager, 40))
+            state = gpu.scan(count, state, data(gpu), make_batches(gpu, 40))
+            expected = eager.scan(count, expected, data(eager), make_batches(eager, 40))
     same(host(gpu, state), host(eager, expected))
     assert [str(w.message) for w in caught] == [
         f"A step cannot be captured as a CUDA graph ({type(error).__name__}: {str(error).rstrip('.')}). "
@@ -260,7 +262,7 @@ def test_an_error_of_the_step_is_raised_without_a_warning(gpu: Any) -> None:
         raise ValueError("shapes do not fit")
 
     with pytest.raises(ValueError, match="shapes do not fit"):  # and no warning, which here would be an error
-        gpu.scan(step, initial_state(gpu), data(gpu), xs(gpu, 40))
+        gpu.scan(step, initial_state(gpu), data(gpu), make_batches(gpu, 40))
 
 
 # Lifetime of graphs

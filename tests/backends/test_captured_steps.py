@@ -25,7 +25,7 @@ def steps() -> dict[str, dict[str, Any]]:
     for name, make in ACTIVATIONS.items():
         found[name] = {"network": Sequential(Dense(8), make(), Dropout(0.2), Dense(3))}
     norms = Sequential(
-        Dense(8, bias=None), BatchNorm(), ReLU(), Residual(Sequential(Dense(8), LayerNorm())), Dense(3)
+        Dense(8, bias=False), BatchNorm(), ReLU(), Residual(Sequential(Dense(8), LayerNorm())), Dense(3)
     )
     return found | {
         "normalization and a residual block": {"network": norms},

@@ -186,7 +186,7 @@ def test_the_nodes_of_w1_are_listed_by_kernel(emulated_device: Any) -> None:
         assert names.count("cublasGemmEx") == 11 * steps  # z, dW and db of three layers, dx of two
         assert names.count("sgd_kernel") == 6 * steps
         assert names.count("bias_relu_dropout") == names.count("relu_dropout_vjp") == 2 * steps
-        assert names.count("threefry") == names.count("survivors") == 3  # of all steps at once
+        assert names.count("threefry") == names.count("scaled_mask") == 3  # of all steps at once
         assert names.count("cupy_take") == 2
     assert len(found[16]) < 16 * 36
 

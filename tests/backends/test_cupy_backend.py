@@ -196,9 +196,9 @@ def test_step_with_cupys_own_matmul_is_not_captured(gpu: Any, emulated_device: A
     def step(state: Any, data: Any, x: Any) -> Any:
         return state + gpu.xp.matmul(data, data)
 
-    data, xs = gpu.asarray(np.ones((2, 2, 2))), gpu.asarray(np.zeros(40))
+    data, batches = gpu.asarray(np.ones((2, 2, 2))), gpu.asarray(np.zeros(40))
     with pytest.warns(RuntimeWarning, match="NotImplementedError: calling cuBLAS API during stream capture"):
-        state = gpu.scan(step, gpu.asarray(np.zeros((2, 2, 2))), data, xs)
+        state = gpu.scan(step, gpu.asarray(np.zeros((2, 2, 2))), data, batches)
     np.testing.assert_array_equal(state.get(), np.full((2, 2, 2), 80.0))
     assert not cupy.cuda.get_current_stream().is_capturing()
     assert cupy.cuda.get_current_stream().ptr == 0

@@ -54,7 +54,7 @@ FLOAT_KERNELS = [
     pytest.param(relu_mask_kernel, 3, (0.0, 1.0, 1e30), id="relu-mask"),
     pytest.param(adam_kernel, 4, ADAM_SCALARS, id="adam"),
     pytest.param(adamw_kernel, 4, (1e-3, 1.5, 0.99, 0.9, 0.1, 0.999, 0.001, 1e-8), id="adamw"),
-    pytest.param(clipping.between, 1, (-0.5, 0.5), id="clip_by_value"),
+    pytest.param(clipping.clip_element, 1, (-0.5, 0.5), id="clip_by_value"),
 ]
 INTEGER_KERNELS = [
     pytest.param(mix_kernel, 2, (-1234567890,), id="mix"),
@@ -213,7 +213,7 @@ def test_without_numba_kernels_are_evaluated_operator_by_operator(monkeypatch: p
     try:
         backend, (z,) = NumpyBackend(), floats(1, "float32")
         assert not backend.fused
-        np.testing.assert_array_equal(backend.xp.fuse(clipping.between)(z, -1.0, 1.0), np.clip(z, -1, 1))
+        np.testing.assert_array_equal(backend.xp.fuse(clipping.clip_element)(z, -1.0, 1.0), np.clip(z, -1, 1))
     finally:
         numba_fuse.compiler.cache_clear()
         numba_fuse.compile_loop.cache_clear()
@@ -264,5 +264,5 @@ class TestCompiled:
 
     def test_maximum_keeps_nan(self) -> None:
         w = np.full(SHAPE, np.nan, np.float32)
-        assert numba_fuse.compile_loop(clipping.between, (True, False, False), w.dtype) is not None
-        assert np.isnan(NumpyBackend().xp.fuse(clipping.between)(w, -1.0, 1.0)).all()
+        assert numba_fuse.compile_loop(clipping.clip_element, (True, False, False), w.dtype) is not None
+        assert np.isnan(NumpyBackend().xp.fuse(clipping.clip_element)(w, -1.0, 1.0)).all()

@@ -132,19 +132,19 @@ class Gpu:
         with self.device, self.uses:
             yield from self.module.double_buffered(self.device, items)
 
-    def read(self, xs: Any) -> None:
-        """Launch kernels that read `xs`."""
+    def read(self, arrays: Any) -> None:
+        """Launch kernels that read `arrays`."""
         with self.device, self.uses:
-            self.read_arrays.append(tree_map(lambda a: a.copy(), xs))
+            self.read_arrays.append(tree_map(lambda a: a.copy(), arrays))
 
     @property
     def seen(self) -> list[Any]:
         """What the kernels have read, once they have run."""
-        return [self.host(xs) for xs in self.read_arrays]
+        return [self.host(arrays) for arrays in self.read_arrays]
 
-    def host(self, xs: Any) -> Any:
+    def host(self, arrays: Any) -> Any:
         self.finish()
-        return tree_map(lambda a: a.get(), xs)
+        return tree_map(lambda a: a.get(), arrays)
 
     def finish(self) -> None:
         with self.device:
@@ -193,12 +193,12 @@ def same(a: Any, b: Any) -> bool:
 def whole(gpu: Gpu) -> bool:
     """Whether each chunk arrives as it was, and freed memory stays as its next owner leaves it."""
     labels = []
-    for label, xs in gpu.prefetch(chunks()):
+    for label, arrays in gpu.prefetch(chunks()):
         labels.append(label)
-        gpu.read(xs)
+        gpu.read(arrays)
     gpu.free()
     expected = list(chunks())
-    return labels == [k for k, _ in expected] and all(map(same, gpu.seen, [xs for _, xs in expected]))
+    return labels == [k for k, _ in expected] and all(map(same, gpu.seen, [arrays for _, arrays in expected]))
 
 
 def without_deadlock(work: Callable[[], None]) -> None:
@@ -237,8 +237,8 @@ def test_each_wait_is_needed(library: Any, without: dict) -> None:
 
 def leave_early(gpu: Gpu) -> None:
     coming = gpu.prefetch(chunks())
-    for k, xs in coming:
-        gpu.read(xs)
+    for k, arrays in coming:
+        gpu.read(arrays)
         if k == 2:
             break
     coming.close()
@@ -257,8 +257,8 @@ def test_leaving_early_waits_for_the_copies_and_ends_the_thread(library: Any) ->
 def test_the_last_chunk_asked_for_lasts(library: Any) -> None:
     for seed in SEEDS:
         gpu = Gpu(library, seed)
-        _, xs = next(gpu.prefetch(chunks()))
-        assert same(gpu.host(xs), dict(chunks())[0])
+        _, arrays = next(gpu.prefetch(chunks()))
+        assert same(gpu.host(arrays), dict(chunks())[0])
 
 
 def test_an_error_of_the_source_is_raised_after_the_chunks_before_it(library: Any) -> None:
@@ -295,9 +295,9 @@ def test_the_host_runs_ahead_of_the_kernels(library: Any) -> None:
     with gpu.device:
         first_read = library.cupy.cuda.Event()
     for k in range(3):
-        _, xs = next(coming)
+        _, arrays = next(coming)
         assert both_filled.wait(60)
-        gpu.read(xs)
+        gpu.read(arrays)
         if k == 0:
             gpu.uses.record(first_read)
         assert not first_read.done
@@ -306,10 +306,10 @@ def test_the_host_runs_ahead_of_the_kernels(library: Any) -> None:
 
 def test_arrays_are_aligned_and_buffers_grow_once(library: Any) -> None:
     gpu = Gpu(library, 0)
-    for _, xs in gpu.prefetch(chunks()):
-        begin, inputs = [(m.data.ptr, m.size) for m in reversed(gpu.memory)], xs["inputs"].data.ptr
+    for _, arrays in gpu.prefetch(chunks()):
+        begin, inputs = [(m.data.ptr, m.size) for m in reversed(gpu.memory)], arrays["inputs"].data.ptr
         start = next(at for at, size in begin if at <= inputs < at + size)
-        assert {(a.data.ptr - start) % 256 for a in leaves(xs)} == {0}
+        assert {(a.data.ptr - start) % 256 for a in leaves(arrays)} == {0}
     assert len(gpu.memory) == 3
 
 

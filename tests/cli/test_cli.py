@@ -150,7 +150,7 @@ def test_attack_lowers_the_accuracy_and_draws(trained: Path, capsys: pytest.Capt
         (["evaluate", "nothing"], 5, "no run folder"),
         (["attack", "nothing", "--epsilon", "0"], 2, "--epsilon"),
         (["data", "inspect", "nowhere"], 3, "nowhere"),
-        (["train", "weight-height", "--outputs", "3", "--epochs", "1"], 2, "(3,)"),
+        (["train", "weight-height", "--n-outputs", "3", "--epochs", "1"], 2, "(3,)"),
     ],
 )
 def test_a_mistake_is_one_paragraph_and_an_exit_status(
@@ -232,7 +232,7 @@ def test_a_damaged_run_folder_exits_5_and_names_the_file(
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
     code = (
         "import sys\nfrom nnbackprop.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n"
-        "    heavy = {'cupy', 'torch', 'jax', 'mlx', 'scipy', 'matplotlib', 'polars', 'numba', 'pooch'}\n"
+        "    heavy = {'cupy', 'torch', 'jax', 'mlx', 'scipy', 'matplotlib', 'polars', 'numba', 'onnx', 'pooch'}\n"
         "    print('HEAVY', sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

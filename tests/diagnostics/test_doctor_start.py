@@ -25,7 +25,7 @@ from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Residual, Sequential
 from nnbackprop.optim import SGD
 from nnbackprop.runs import build
-from nnbackprop.runs import config as configuration
+from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.training.step import Objective
 from nnbackprop.training.trainer import Trainer
@@ -104,7 +104,7 @@ class Scaled(SoftmaxCrossEntropy):
 
 
 def hidden(*between: Layer, weights: Any = He(), outputs: int = 4) -> tuple[Layer, ...]:  # noqa: B008 (frozen)
-    return (Dense(16, weights=weights), ReLU(), *between, Dense(outputs, weights=weights))
+    return (Dense(16, weight_init=weights), ReLU(), *between, Dense(outputs, weight_init=weights))
 
 
 def stack(depth: int, activation: Layer, *dense: Any) -> tuple[Layer, ...]:
@@ -121,9 +121,9 @@ def test_a_healthy_network_passes_every_check(backend: Backend) -> None:
 
 @pytest.mark.parametrize("recipe", ["mnist", "mnist-original", "ex4", "rashid", "weight-height"])
 def test_the_recipes_are_healthy_from_any_seed(recipe: str) -> None:
-    config = configuration.resolve(recipe, {})
+    config = resolve(recipe, {})
     train = DataSplits.load(config).train
-    objective = build.objective(config, config.outputs or len(train.classes))
+    objective = build.objective(config, config.n_outputs or len(train.classes))
     for seed in range(3):
         start = ModelProbe(NUMPY, objective, train, fit_scaling(config.scale, train), config.dtype, seed)
         assert check_start(start) == HEALTHY
@@ -133,14 +133,14 @@ def test_the_recipes_are_healthy_from_any_seed(recipe: str) -> None:
     ("layers", "loss"),
     [
         ((Dense(4),), None),
-        ((Dense(4, weights=Zeros()),), None),  # right where there is no hidden layer
+        ((Dense(4, weight_init=Zeros()),), None),  # right where there is no hidden layer
         ((Dense(30), ReLU(), Dense(20), ReLU(), Dense(4)), None),
         (stack(8, ReLU(), 32), None),
         (stack(5, Tanh(), 32, Glorot("uniform")), None),
         (stack(4, Sigmoid(), 32, Glorot("normal")), None),
         (stack(1, Sigmoid(), 16, Normal(1.0)), None),
         (stack(1, Tanh(), 16, Normal(0.05)), None),
-        ((Dense(16, weights=He()), Residual(Dense(16), ReLU()), Dense(4)), None),
+        ((Dense(16, weight_init=He()), Residual(Dense(16), ReLU()), Dense(4)), None),
         (hidden(), MeanSquaredError()),
         (hidden(), MeanSquaredError("mean")),
         (hidden(), SigmoidBinaryCrossEntropy()),

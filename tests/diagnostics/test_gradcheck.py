@@ -172,7 +172,7 @@ def test_directions_through_a_kink_are_left_out_and_counted(every_sample: bool) 
     """Inputs of 0 and no bias: z is exactly 0, in ReLU's corner, for one sample or for all."""
     x, t = samples(3, 2)
     x[: None if every_sample else 1] = 0.0
-    network = Sequential(Dense(4, bias=None), ReLU(), Dense(2))
+    network = Sequential(Dense(4, bias=False), ReLU(), Dense(2))
     report = gradcheck(network, SoftmaxCrossEntropy(), x, t)
     of_input = report.tensors[-1]
     assert of_input.kinks >= 4  # every direction moves a sample off the corner

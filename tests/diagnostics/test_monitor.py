@@ -59,7 +59,7 @@ def epochs(
 def test_a_measurement_is_of_the_next_step_and_the_gradients() -> None:
     """Full batch, no hidden layer: by hand, dJ/dz = (p - onehot) / n and the update is -lr x^T dJ/dz."""
     data = clouds(96)
-    trainer, monitor = monitored(Dense(3, bias=None), batch_size=None, epochs=1, lr=0.5)
+    trainer, monitor = monitored(Dense(3, bias=False), batch_size=None, epochs=1, lr=0.5)
     trainer.initialize(data)
     W = np.array(trainer.params[0]["W"])
     trainer.fit(data)
@@ -102,7 +102,7 @@ def test_flat_outputs_count_where_they_are_wrong_alone() -> None:
     """An output of 1 for class a: right for a third of the samples, and each other sample has a wrong one."""
     data = clouds(96)
     trainer, monitor = monitored(
-        Dense(3, weights=Normal(1e-9)), Sigmoid(), loss=MeanSquaredError(), epochs=1, lr=1e-9
+        Dense(3, weight_init=Normal(1e-9)), Sigmoid(), loss=MeanSquaredError(), epochs=1, lr=1e-9
     )
     trainer.initialize(data)
     trainer.state["params"][0]["b"][...] = [50.0, -50.0, -50.0]

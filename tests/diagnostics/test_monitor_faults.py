@@ -37,7 +37,7 @@ def stack(depth: int, activation: Layer, **dense: Any) -> list[Layer]:
     return [layer for _ in range(depth) for layer in (Dense(12, **dense), activation)]
 
 
-WIDE = {"weights": Normal(10)}
+WIDE = {"weight_init": Normal(10)}
 
 FAULTS: dict[str, tuple[str, list[Layer], dict[str, Any]]] = {
     "infinite-inputs": ("not-finite", [Dense(4)], {"data": too_large_for_float32()}),
@@ -51,17 +51,17 @@ FAULTS: dict[str, tuple[str, list[Layer], dict[str, Any]]] = {
     "wide-sigmoids": ("saturation", [*stack(1, Sigmoid(), **WIDE), Dense(4, **WIDE)], {"lr": 0.01}),
     "wide-outputs": (
         "saturation",
-        [Dense(20), Dense(4, weights=Normal(50)), Sigmoid()],
+        [Dense(20), Dense(4, weight_init=Normal(50)), Sigmoid()],
         {"loss": MeanSquaredError()},
     ),
-    "biases-of-minus-100": ("dead-relu", [Dense(20, bias=Normal(1.0, mean=-100.0)), ReLU(), Dense(4)], {}),
+    "biases-of-minus-100": ("dead-relu", [Dense(20, bias_init=Normal(1.0, mean=-100.0)), ReLU(), Dense(4)], {}),
     "twelve-sigmoids": ("vanishing", [*stack(12, Sigmoid()), Dense(4)], {}),
     "wide-weights-in-depth": (
         "exploding",
-        [*stack(5, Identity(), weights=Normal(3.0)), Dense(4)],
+        [*stack(5, Identity(), weight_init=Normal(3.0)), Dense(4)],
         {"clip": lambda xp, grads: clip_by_global_norm(xp, grads, 0.1)},
     ),
-    "weights-of-zero": ("plateau", [Dense(20, weights=Zeros()), Tanh(), Dense(4, weights=Zeros())], {}),
+    "weights-of-zero": ("plateau", [Dense(20, weight_init=Zeros()), Tanh(), Dense(4, weight_init=Zeros())], {}),
     "shuffled-labels": (
         "plateau",
         [Dense(4)],

@@ -93,7 +93,7 @@ def test_the_fault_is_found_epochs_after_the_last_snapshot(monkeypatch: pytest.M
 def test_a_gradient_whose_norm_overflows_is_traced() -> None:
     """Inputs of 1e30 in float32: dW is finite, its square is not."""
     large = Dataset(np.full((20, 1), 1e30, np.float32), np.arange(20, dtype=np.int32) % 2, ("a", "b"))
-    found = traced(Dense(2, weights=Zeros()), dataset=large, lr=1e-30, dtype="float32", batch_size=3)
+    found = traced(Dense(2, weight_init=Zeros()), dataset=large, lr=1e-30, dtype="float32", batch_size=3)
     assert found.text == "Step 1: the norm of the gradient of W of layer dense1 is NaN or infinite."
 
 

@@ -83,7 +83,7 @@ def test_every_step_is_within_the_tolerance(
 def test_nested_layers_and_running_statistics_agree(writable: Backend) -> None:
     """A residual block and batch normalisation: tensors are named by path, and buffers are among the weights."""
     network = Sequential(
-        Dense(6, bias=None), BatchNorm(), Residual(Dense(6), ReLU(), Dropout(0.2)), Dense(CLASSES)
+        Dense(6, bias=False), BatchNorm(), Residual(Dense(6), ReLU(), Dropout(0.2)), Dense(CLASSES)
     )
 
     def make(backend: Backend) -> Trainer:
@@ -203,7 +203,9 @@ def test_the_unit_at_a_kink_is_named(dtype: str) -> None:
         z = product.shape == (3, 2) and np.abs(product) < 1e-7
         return np.where(z, product + noise, product)
 
-    network = Sequential(Dense(2, weights=weights, bias=None), ReLU(), Dense(2, weights=weights, bias=None))
+    network = Sequential(
+        Dense(2, weight_init=weights, bias=False), ReLU(), Dense(2, weight_init=weights, bias=False)
+    )
     options: dict[str, Any] = {"lr": 0.1, "batch_size": 3, "shuffle": False, "dtype": dtype}
     first, other = (
         Trainer(network, MeanSquaredError(), SGD(), backend=b, **options)

@@ -13,10 +13,10 @@ import pytest
 from nnbackprop.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("cli", "report", "diagnostics", "runs", "training", "optim", "nn", "data")
+ROOMS = ("cli", "sklearn", "report", "diagnostics", "export", "runs", "training", "optim", "nn", "data")
 """From the top down; below them are the modules with an underscore, errors, and backends."""
 
-LIBRARIES = {"cupy", "torch", "jax", "mlx", "scipy", "numba", "array_api_compat"}
+LIBRARIES = {"cupy", "torch", "jax", "mlx", "scipy", "sklearn", "numba", "array_api_compat"}
 FILES = sorted([*(ROOT / "nnbackprop").rglob("*.py"), *(ROOT / "backends").rglob("*.py")])
 
 
@@ -71,6 +71,12 @@ def test_the_mathematics_imports_no_array_library(path: Path) -> None:
     names = {name.split(".")[0] for name in imports(path, everywhere=True)}
     hosted = path.name in ("initializers.py", "metrics.py")
     assert not names & (LIBRARIES if hosted else LIBRARIES | {"numpy"})
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent.name != "sklearn"], ids=module_of)
+def test_only_the_estimators_import_scikit_learn(path: Path) -> None:
+    names = set(imports(path, everywhere=True))
+    assert not [name for name in names if name.split(".")[0] == "sklearn" or name.startswith("nnbackprop.sklearn")]
 
 
 def test_a_trainer_has_at_most_fifteen_options() -> None:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import busy, suite
+from benchmarks import busy, suite, to_accuracy
 from benchmarks.chart import chart, draw
 from benchmarks.machine import Machine
 from benchmarks.profile import profile
@@ -29,7 +29,8 @@ from benchmarks.worker import Worker, WorkerError
 from benchmarks.workloads import WORKLOADS, Problem
 from nnbackprop._system_info import CpuTimes
 from nnbackprop.errors import UsageError
-from nnbackprop.runs import build, config
+from nnbackprop.runs import build, data_splits
+from nnbackprop.runs.config_files import resolve
 
 SHORT = Rounds(count=2, slice=0.001, pause=0.0)
 MACHINE = Machine("Some CPU @ 3.00GHz", 4, 2, 2**33, "Linux", "3.11.7", {"numpy": "2.4.6"}, "Zen")
@@ -95,7 +96,7 @@ def run_with(**workers: InProcess) -> Timing:
     ],
 )
 def test_a_workload_is_its_recipe(name: str, recipe: str, flags: dict[str, Any]) -> None:
-    workload, settings = WORKLOADS[name], config.resolve(recipe, flags)
+    workload, settings = WORKLOADS[name], resolve(recipe, flags)
     assert workload.objective == build.objective(settings, 10)
     assert workload.optimizer == build.optimizer(settings)
     assert (workload.lr, workload.scale, workload.data) == (settings.lr, settings.scale, settings.data)
@@ -295,7 +296,11 @@ def test_threads_that_cannot_be_are_refused() -> None:
 def test_a_profile_names_the_functions_of_a_step() -> None:
     table = profile("W3", "numpy", seconds=0.0)
     assert table.startswith("**W3, batch of 1**: 784-100-10")
-    for function in ("layers/dense.py backward", "nn/losses.py __call__", "data/loader.py get_batch"):
+    for function in (
+        "layers/dense.py backward",
+        "nn/losses/classification.py __call__",
+        "data/loader.py get_batch",
+    ):
         assert f"| nnbackprop/{function} |".replace("nnbackprop/layers", "nnbackprop/nn/layers") in table
 
 
@@ -399,3 +404,46 @@ def test_busy_table_has_a_row_for_each_choice_of_threads() -> None:
     text = busy.table({"rows": [row], "command": "busy", "date": "2026-01-01", "machine": "M"})
     assert "| PyTorch, eager | 1 | 1.50 | 2.25 | 30.00 |" in text
     assert "| seconds an epoch | threads | no neighbour | 1 busy neighbour | 2 busy neighbours |" in text
+
+
+# Time to accuracy.
+
+
+def test_seconds_to_accuracy_are_sums_of_epochs_and_their_median_over_seeds() -> None:
+    trials = {
+        "nnbackprop, NumPy": [[(1.0, 0.97), (1.5, 0.981)], [(1.0, 0.97), (3.0, 0.982)], [(2.0, 0.98)]],
+        "scikit-learn": [[(5.0, 0.98)], [(5.0, 0.97), (5.0, 0.979)], [(4.0, 0.96), (4.0, 0.978)]],
+    }
+    found = {"target": 0.98, "trials": trials, "absent": {"Keras on JAX": "keras is not installed"}}
+    text = to_accuracy.table({**found, "command": "c", "date": "2030-01-31", "machine": "M"})
+    assert "| | seconds to 98.0% | time divided by ours | epochs | accuracy |" in text
+    assert "| nnbackprop, NumPy | 2.50 (2.00..4.00) | 1.00 | 2 | 98.10% |" in text
+    assert "| scikit-learn | not reached |  | 2 | 97.90% |" in text
+    assert "Keras on JAX left out: keras is not installed." in text
+
+
+def test_a_trial_ends_with_the_first_epoch_at_the_target() -> None:
+    """The test images are MNIST's; their labels are predicted after the second epoch."""
+    test = to_accuracy.load("mnist").test
+    assert test
+    answers = [np.zeros(len(test), np.int32), test.targets]
+    trial = to_accuracy.Trial.__new__(to_accuracy.Trial)
+    trial.train, trial.predict, trial.epochs = (lambda: 2.0), (lambda: answers.pop(0)), 9
+    assert trial.reach(0.98) == [(2.0, pytest.approx(0.098)), (2.0, 1.0)]
+
+
+@pytest.mark.parametrize("library", to_accuracy.LIBRARIES)
+def test_each_library_trains_the_same_network_to_an_accuracy(
+    library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On 6,000 images, for an epoch."""
+    needs, make = to_accuracy.LIBRARIES[library]
+    pytest.importorskip(needs, reason=f"{needs} is not installed")
+    whole = to_accuracy.load("mnist")
+    part = replace(whole, train=whole.train.take(np.arange(6000)))
+    for module in (to_accuracy, data_splits):
+        monkeypatch.setattr(module, "load", lambda *_, **__: part)
+    train, predict, epochs = make(0, 2)
+    assert (train() or 1.0) > 0
+    assert np.mean(predict() == whole.test.targets) > 0.7  # type: ignore[union-attr]
+    assert epochs >= 2

@@ -296,7 +296,7 @@ def test_the_package_computes_the_nine(seed: int) -> None:
     params = ({"W": W, "b": b[0]}, {}, {"W": V, "b": c[0]}, {})
     objective = Objective(network, MeanSquaredError("mean"))
     X, t = np.array(PEOPLE)[:, :2], np.array(PEOPLE)[:, 2].astype(int)
-    g = objective.gradients(select("numpy").xp, params, X, t, None).grads
+    g = objective.value_and_grad(select("numpy").xp, params, X, t, None).grads
     ours = letters(g[0]["W"], g[0]["b"], g[2]["W"], g[2]["b"])
     each = [scalar_gradients(p, *person) for person in PEOPLE]
     assert ours == pytest.approx({name: sum(e[name] for e in each) / 4 for name in ours}, rel=1e-12)
@@ -361,7 +361,7 @@ def test_the_penalty_and_its_gradient() -> None:
         return float(-np.log(P[np.arange(5), labels]).mean() + l1 * np.abs(W).sum() + l2 / 2 * (W**2).sum())
 
     objective = Objective(network, SoftmaxCrossEntropy(), WeightPenalty(l1=l1, l2=l2))
-    J, _, _, grads, _ = objective.gradients(xp, ({"W": W, "b": b},), X, labels, None)
+    J, _, _, grads, _ = objective.value_and_grad(xp, ({"W": W, "b": b},), X, labels, None)
     assert float(J) == pytest.approx(J_all(W), rel=1e-12)
     np.testing.assert_allclose(grads[0]["W"], slopes(J_all, W), atol=1e-8)
 

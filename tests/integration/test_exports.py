@@ -36,7 +36,10 @@ def test_public_names_of_backends_exist() -> None:
         assert hasattr(backends, name)
 
 
-HEAVY = "array_api_strict cupy jax matplotlib mlx numba polars pooch requests rich scipy torch"
+HEAVY = (
+    "array_api_strict cupy jax matplotlib mlx ndonnx numba onnx onnxruntime polars pooch requests rich scipy "
+    "sklearn torch"
+)
 
 
 @pytest.mark.parametrize("code", ["import nnbackprop.data", "import backends; backends.select('numpy')"])

@@ -14,8 +14,8 @@ from nnbackprop._system_info import CpuTimes, cores, load_of_others, load_warnin
 THREADS = """
 from threadpoolctl import threadpool_info
 import numpy
-from nnbackprop._system_info import THREAD_VARIABLES, use_threads
-use_threads(1)
+from nnbackprop._system_info import THREAD_VARIABLES, set_num_threads
+set_num_threads(1, later_imports=True)
 import os
 print([pool["num_threads"] for pool in threadpool_info()], {os.environ[name] for name in THREAD_VARIABLES})
 """

@@ -55,8 +55,8 @@ def test_squares_after_an_output_layer_by_autodiff(backend, output, squares, jud
         assert distance(ours, other) <= AUTODIFF
 
 
-DENSE = layer_rows.ROWS[0]._replace(layer=Dense(K, bias=Uniform(1.0)))
-LAST = layer_rows.ROWS[1]._replace(layer=Dense(K, bias=None))
+DENSE = layer_rows.ROWS[0]._replace(layer=Dense(K, bias_init=Uniform(1.0)))
+LAST = layer_rows.ROWS[1]._replace(layer=Dense(K, bias=False))
 DROPOUT = layer_rows.ROWS[-1]
 DEEP = [DROPOUT, *(row for each in layer_rows.POINTWISE for row in (DENSE, each, DROPOUT)), LAST]
 """Rows of the table of layers: dropout, and an activation of each kind between layers of weights."""
@@ -81,7 +81,7 @@ def deep_by(judge: str) -> tuple[Any, list[np.ndarray]]:
         for i, (row, names) in enumerate(zip(DEEP, params, strict=True)):
             p = {name: next(weights) for name in names}
             if row is DROPOUT:
-                m = masked.at(i).dropout_mask(NumpyBackend().xp, tuple(x.shape), row.layer.rate, np.float64)
+                m = masked.child(i).dropout_mask(NumpyBackend().xp, tuple(x.shape), row.layer.rate, np.float64)
                 x = x * (library.tensor(m) if judge == "torch" else m)
             else:
                 x = getattr(row, judge)(library, x, p)
@@ -100,7 +100,7 @@ def test_a_deep_network_with_every_activation_dropout_and_penalty(backend, judge
     J = J + penalty.loss(np, network, params)
     want_J, want = deep_by(judge)
     assert distance(J, want_J) <= AUTODIFF
-    for ours, other in zip((dx, *leaves(penalty.gradients(np, network, params, grads))), want, strict=True):
+    for ours, other in zip((dx, *leaves(penalty.add_gradients(np, network, params, grads))), want, strict=True):
         assert np.any(other)
         assert distance(ours, other) <= AUTODIFF
 
@@ -128,7 +128,7 @@ def test_a_whole_step_can_be_traced():
         for row, t in zip(ROWS, targets, strict=True):
             J, dy = row.loss(xp, y, t)
             dx, grads = network.backward(xp, params, caches, dy, need_dx=True)
-            done += (J + penalty.loss(xp, network, params), dx, penalty.gradients(xp, network, params, grads))
+            done += (J + penalty.loss(xp, network, params), dx, penalty.add_gradients(xp, network, params, grads))
         return done
 
     arrays = (

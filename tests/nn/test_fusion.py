@@ -17,7 +17,7 @@ from nnbackprop.nn.sequential import Residual, Sequential
 
 
 def dense(units: int, bias: bool = True) -> Dense:
-    return Dense(units, bias=Normal(0.5) if bias else None)
+    return Dense(units, bias=bias, bias_init=Normal(0.5))
 
 
 NETWORKS = {

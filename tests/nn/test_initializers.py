@@ -20,7 +20,7 @@ from nnbackprop.nn.initializers import (
     Normal,
     Uniform,
     Zeros,
-    initializer,
+    parse_initializer,
 )
 
 FAN_IN, FAN_OUT = 400, 150
@@ -43,7 +43,7 @@ WORDS = [*(row[0] for row in TABLE), "normal:0.5:2", "zeros"]
 
 
 def draw(word: str, dtype: str = "float64", seed: int = 0, layer: int = 0) -> np.ndarray:
-    return initializer(word)(InitRng(seed, str(layer)), (FAN_IN, FAN_OUT), dtype)
+    return parse_initializer(word)(InitRng(seed, str(layer)), (FAN_IN, FAN_OUT), dtype)
 
 
 @pytest.mark.parametrize(("word", "distribution", "variance"), SCALED)
@@ -103,7 +103,7 @@ def test_streams_of_other_seeds_and_paths_are_uncorrelated():
 
 def test_a_generator_is_philox_under_a_blake2b_key():
     """So a stream can be made again without this package."""
-    for rng, key in ((InitRng(7).at(2), b"7/2/weights"), (InitRng(7).at(2).at(0), b"7/2.0/weights")):
+    for rng, key in ((InitRng(7).child(2), b"7/2/weights"), (InitRng(7).child(2).child(0), b"7/2.0/weights")):
         digest = hashlib.blake2b(key, digest_size=16).digest()
         want = np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little"))).random(5)
         assert np.array_equal(rng.random(5), want)
@@ -114,7 +114,7 @@ def test_a_generator_is_philox_under_a_blake2b_key():
     [*(row[:2] for row in TABLE), ("normal:0.5:-3", Normal(std=0.5, mean=-3.0)), ("zeros", Zeros())],
 )
 def test_words_make_initializers(word, want):
-    assert initializer(word) == want
+    assert parse_initializer(word) == want
 
 
 def test_every_word_of_the_table_has_a_test():
@@ -131,7 +131,7 @@ def test_every_word_of_the_table_has_a_test():
 )
 def test_words_that_cannot_be_are_refused(word):
     with pytest.raises(UsageError) as error:
-        initializer(word)
+        parse_initializer(word)
     assert "initializer" in str(error.value) or "weights need" in str(error.value)
 
 

@@ -126,7 +126,7 @@ def test_metrics_without_variance_or_positives_are_nan_or_zero() -> None:
 
 def test_the_loss_and_the_targets_choose_the_metrics() -> None:
     labels, numbers = np.zeros(3, np.int32), np.array([[1.0, 2.0], [3.0, 6.0]], np.float32)
-    assert metrics_for(MeanSquaredError(off=-1.0)) == ClassificationMetrics(0.0)
+    assert metrics_for(MeanSquaredError(off_value=-1.0)) == ClassificationMetrics(0.0)
     assert metrics_for(MeanSquaredError(), labels) == ClassificationMetrics(0.5)
     assert metrics_for(MeanSquaredError(), numbers) == RegressionMetrics((2.0, 4.0))
     assert metrics_for(SigmoidBinaryCrossEntropy(), numbers) == MultilabelMetrics(0.0)

@@ -48,7 +48,7 @@ def gradients(backend: Backend, network: Sequential, x: np.ndarray, t: np.ndarra
     params = tree_map(lambda a: backend.asarray(a.astype(dtype)), network.init((x.shape[1],), 1, "float32"))
     draw = RngKey(3, backend.asarray(np.int32(7)))
     inputs = backend.asarray(x.astype(dtype))
-    J, _, _, grads, _ = Objective(network, SoftmaxCrossEntropy()).gradients(
+    J, _, _, grads, _ = Objective(network, SoftmaxCrossEntropy()).value_and_grad(
         backend.xp, params, inputs, backend.asarray(t), draw
     )
     return tree_map(backend.to_numpy, (J, grads))
@@ -75,13 +75,15 @@ def test_gradients_are_those_of_float64_to_the_digits_there_are(
 def test_gradients_below_the_least_float16_survive_by_the_loss_scale(library: Backend) -> None:
     """dy = (p - q) / n is 1e-8 here; float16 ends at 6e-8, and rounds half of that to nothing."""
     n = 64
-    network = Sequential(Dense(2, bias=None))
+    network = Sequential(Dense(2, bias=False))
     x, t = np.ones((n, 1), "float32"), np.zeros(n, np.int32)
     logit = np.log((1 - 64e-8) / 64e-8)  # so that 1 - p is 64e-8
     params = ({"W": library.asarray(np.array([[logit, 0.0]], "float32"))},)
     mixed = narrow(library, network, "float16")
     inputs, labels = library.asarray(x), library.asarray(t)
-    _, _, _, grads, _ = Objective(mixed, SoftmaxCrossEntropy()).gradients(library.xp, params, inputs, labels, None)
+    _, _, _, grads, _ = Objective(mixed, SoftmaxCrossEntropy()).value_and_grad(
+        library.xp, params, inputs, labels, None
+    )
     found = library.to_numpy(grads[0]["W"])[0]
     assert found == pytest.approx([-64e-8, 64e-8], rel=0.1)  # the logit itself has 11 bits
 
@@ -100,7 +102,7 @@ def test_updates_too_small_for_the_narrow_numbers_add_up_in_the_masters(library:
             J, dy = super().__call__(xp, y, t)
             return J, xp.concat([xp.ones_like(dy[:, :1]) * (-1 / 4), xp.zeros_like(dy[:, 1:])], axis=1)
 
-    network = Sequential(Dense(2, weights=One(), bias=None))
+    network = Sequential(Dense(2, weight_init=One(), bias=False))
     trainer = Trainer(
         network, Steady(), SGD(), 1e-4, backend=library, dtype=dtype, epochs=100, batch_size=None, shuffle=False
     )

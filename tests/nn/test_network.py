@@ -74,7 +74,7 @@ def test_dropout_is_off_without_a_draw_and_follows_the_step_with_one() -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_an_outline_has_the_shapes_of_the_parameters_and_none_of_their_memory(dtype: str) -> None:
-    network = Sequential(Dense(7), Tanh(), Dropout(0.5), Dense(2, bias=None), Softmax())
+    network = Sequential(Dense(7), Tanh(), Dropout(0.5), Dense(2, bias=False), Softmax())
     outline, params = network.empty_params((5,), dtype), network.init((5,), dtype=dtype)
     assert tree_map(lambda a: (a.shape, str(a.dtype)), outline) == tree_map(
         lambda a: (a.shape, str(a.dtype)), params

@@ -47,7 +47,7 @@ def run(backend: Backend, penalty: WeightPenalty, params: Any) -> tuple[np.ndarr
     p = tree_map(backend.asarray, params)
     zeros = tree_map(lambda w: backend.asarray(np.zeros_like(w)), params)
     network = NETWORK if len(params) == 3 else Sequential(Dense(2))
-    grads = penalty.gradients(backend.xp, network, p, zeros)
+    grads = penalty.add_gradients(backend.xp, network, p, zeros)
     return backend.to_numpy(penalty.loss(backend.xp, network, p)), tree_map(backend.to_numpy, grads)
 
 
@@ -110,13 +110,13 @@ def test_l2_is_lambda_over_m_of_the_course(backend):
 def test_float32_stays_float32(backend, penalty):
     params = tree_map(backend.asarray, example("float32"))
     xp = backend.xp
-    for a in (penalty.loss(xp, NETWORK, params), *leaves(penalty.gradients(xp, NETWORK, params, params))):
+    for a in (penalty.loss(xp, NETWORK, params), *leaves(penalty.add_gradients(xp, NETWORK, params, params))):
         assert a.dtype == xp.float32
 
 
 def test_it_is_added_to_gradients_of_the_same_structure(backend):
     params = tree_map(backend.asarray, example())
-    grads = WeightPenalty(l2=2.0).gradients(backend.xp, NETWORK, params, params)
+    grads = WeightPenalty(l2=2.0).add_gradients(backend.xp, NETWORK, params, params)
     assert tree_map(np.shape, grads) == tree_map(np.shape, params)
     for after, before, factor in zip(leaves(grads), leaves(params), (3, 1, 3), strict=True):
         np.testing.assert_array_equal(backend.to_numpy(after), factor * backend.to_numpy(before))

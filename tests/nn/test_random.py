@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import backends
 from nnbackprop._random import threefry_key
 from nnbackprop.errors import UsageError
-from nnbackprop.nn.rng import RngKey, quantise, threefry
+from nnbackprop.nn.rng import RngKey, quantize_rate, threefry
 
 WORD = 0xFFFFFFFF
 
@@ -47,24 +47,26 @@ def reference_words(c: tuple[int, int], k: tuple[int, int]) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=64)
-def reference_kept(seed: int, layer: int, step: int, row0: int, rows: int, width: int, level: int) -> np.ndarray:
-    """Which elements of a mask live, one by one: lane, half, sign and threshold, in Python integers."""
+def reference_kept(
+    seed: int, layer: int, step: int, first_row: int, rows: int, width: int, level: int
+) -> np.ndarray:
+    """Which elements of a mask live, one by one: half, sign and threshold, in Python integers."""
     digest = hashlib.blake2b(f"{seed}/{layer}/dropout".encode(), digest_size=8).digest()
     k = int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
     q = math.ceil(width / 4)
     kept = np.zeros((rows, 4 * q), bool)
     for r in range(rows):
         for c in range(q):
-            w0, w1 = reference_words((((row0 + r) * q + c) & WORD, step & WORD), k)
+            w0, w1 = reference_words((((first_row + r) * q + c) & WORD, step & WORD), k)
             halves = w0 >> 16, w1 >> 16, w0 & 0xFFFF, w1 & 0xFFFF
-            for lane, half in enumerate(halves):
+            for part, half in enumerate(halves):
                 signed = half - 65536 if half >= 32768 else half
-                kept[r, lane * q + c] = signed >= level - 32768
+                kept[r, part * q + c] = signed >= level - 32768
     return kept[:, :width]
 
 
-def draw_mask(backend, shape, rate=0.4, dtype="float64", seed=1, step=7, row0=0, layer=2) -> np.ndarray:
-    draw = RngKey(seed, backend.asarray(np.asarray(step, np.int32)), row0, str(layer))
+def draw_mask(backend, shape, rate=0.4, dtype="float64", seed=1, step=7, first_row=0, layer=2) -> np.ndarray:
+    draw = RngKey(seed, backend.asarray(np.asarray(step, np.int32)), first_row, str(layer))
     return backend.to_numpy(draw.dropout_mask(backend.xp, shape, rate, getattr(backend.xp, dtype)))
 
 
@@ -110,9 +112,11 @@ def test_one_whole_mask_is_pinned(backend):
 @pytest.mark.parametrize("width", [784, 9])
 def test_a_mask_is_the_masks_of_its_shards_stacked(backend, width):
     whole = draw_mask(backend, (120, width))
-    halves = [draw_mask(backend, (60, width), row0=row0) for row0 in (0, 60)]
+    halves = [draw_mask(backend, (60, width), first_row=first_row) for first_row in (0, 60)]
     assert np.array_equal(whole, np.concatenate(halves))
-    thirds = [draw_mask(backend, (rows, width), row0=row0) for rows, row0 in ((1, 0), (77, 1), (42, 78))]
+    thirds = [
+        draw_mask(backend, (rows, width), first_row=first_row) for rows, first_row in ((1, 0), (77, 1), (42, 78))
+    ]
     assert np.array_equal(whole, np.concatenate(thirds))
 
 
@@ -120,15 +124,17 @@ def test_a_mask_is_the_masks_of_its_shards_stacked(backend, width):
 @given(
     rows=st.integers(1, 5),
     width=st.integers(1, 21),
-    row0=st.integers(0, 10**6),
+    first_row=st.integers(0, 10**6),
     step=st.integers(0, 2**31 - 1),
     seed=st.integers(-(2**70), 2**70),
     layer=st.integers(0, 50),
     rate=st.floats(0, 65535 / 65536),
 )
-def test_any_mask_is_the_judges(rows, width, row0, step, seed, layer, rate):
-    mask = draw_mask(backends.NumpyBackend(), (rows, width), rate, seed=seed, step=step, row0=row0, layer=layer)
-    assert np.array_equal(mask > 0, reference_kept(seed, layer, step, row0, rows, width, round(rate * 65536)))
+def test_any_mask_is_the_judges(rows, width, first_row, step, seed, layer, rate):
+    mask = draw_mask(
+        backends.NumpyBackend(), (rows, width), rate, seed=seed, step=step, first_row=first_row, layer=layer
+    )
+    assert np.array_equal(mask > 0, reference_kept(seed, layer, step, first_row, rows, width, round(rate * 65536)))
 
 
 @pytest.mark.parametrize(
@@ -136,8 +142,8 @@ def test_any_mask_is_the_judges(rows, width, row0, step, seed, layer, rate):
     [(0.0, 0), (0.5, 32768), (0.1, 6554), (1e-6, 0), (1 / 65536, 1), (65535 / 65536, 65535)],
 )
 def test_survivors_are_scaled_by_the_rate_that_is_drawn(backend, rate, level):
-    """The threshold and the scale use one quantised rate, so the mask's expectation is 1 exactly."""
-    assert quantise(rate) == level
+    """The threshold and the scale use one quantized rate, so the mask's expectation is 1 exactly."""
+    assert quantize_rate(rate) == level
     mask = draw_mask(backend, (400, 512), rate)
     assert set(np.unique(mask)) <= {0.0, 65536 / (65536 - level)}
     assert (level == 0) == bool(np.all(mask == 1.0))
@@ -146,23 +152,23 @@ def test_survivors_are_scaled_by_the_rate_that_is_drawn(backend, rate, level):
 @pytest.mark.parametrize("rate", [1.0, 0.999999, 65535.5 / 65536, -0.1, 1.5, math.nan, math.inf, -1e-9])
 def test_rates_that_leave_nothing_or_make_no_sense_are_refused(rate):
     with pytest.raises(UsageError, match="dropout rate"):
-        quantise(rate)
+        quantize_rate(rate)
     with pytest.raises(UsageError, match="dropout rate"):
         draw_mask(backends.NumpyBackend(), (2, 3), rate)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.2, 0.4, 0.9])
 def test_every_lane_keeps_its_share(rate):
-    """Binomial counts within five standard deviations, over all and for each of the four lanes."""
+    """Binomial counts within five standard deviations, over all and for each of the four parts of a row."""
     mask = draw_mask(backends.NumpyBackend(), (1000, 512), rate) > 0
-    p = 1 - quantise(rate) / 65536
+    p = 1 - quantize_rate(rate) / 65536
     for part in (mask, *np.split(mask, 4, axis=1)):
         deviation = math.sqrt(part.size * p * (1 - p))
         assert abs(part.sum() - part.size * p) < 5 * deviation
 
 
 @pytest.mark.parametrize(
-    "other", [{"seed": 2}, {"step": 8}, {"layer": 3}, {"row0": 1000}], ids=lambda other: next(iter(other))
+    "other", [{"seed": 2}, {"step": 8}, {"layer": 3}, {"first_row": 1000}], ids=lambda other: next(iter(other))
 )
 def test_masks_of_other_seeds_steps_layers_and_rows_are_independent(other):
     """Agreement of two fair independent masks is a fair coin an element: within five standard deviations."""
@@ -179,9 +185,9 @@ def test_neighbours_within_a_mask_are_independent():
 
 
 def test_at_extends_the_path_alone():
-    key = RngKey(3, np.asarray(5, np.int32), row0=60)
-    assert key.at(4) == RngKey(3, key.step, 60, "4")
-    assert key.at(4).at(0) == RngKey(3, key.step, 60, "4.0")
+    key = RngKey(3, np.asarray(5, np.int32), first_row=60)
+    assert key.child(4) == RngKey(3, key.step, 60, "4")
+    assert key.child(4).child(0) == RngKey(3, key.step, 60, "4.0")
 
 
 def test_a_mask_for_images_is_the_mask_of_their_rows(backend):

@@ -76,27 +76,27 @@ def run(backend: Backend, optimizer: Optimizer, dtype: str, looped: bool) -> tup
     xp = backend.xp
 
     def step(state: Any, data: Any, x: Any) -> Any:
-        params, slots = optimizer.step(xp, state["params"], x["grads"], state["slots"], x["scalars"])
-        return {"params": params, "slots": slots}
+        params, states = optimizer.step(xp, state["params"], x["grads"], state["states"], x["scalars"])
+        return {"params": params, "states": states}
 
     host_params, host_xs = host_inputs(optimizer, dtype)
-    params, xs = tree_map(backend.asarray, host_params), tree_map(backend.asarray, host_xs)
-    state = {"params": params, "slots": optimizer.init(xp, params)}
+    params, batches = tree_map(backend.asarray, host_params), tree_map(backend.asarray, host_xs)
+    state = {"params": params, "states": optimizer.init(xp, params)}
     scan = backend.scan if looped else partial(Backend.scan, backend)
-    state = tree_map(backend.to_numpy, scan(step, state, {}, xs))
-    return state["params"], state["slots"]
+    state = tree_map(backend.to_numpy, scan(step, state, {}, batches))
+    return state["params"], state["states"]
 
 
 def judged(judge: str, arguments: dict[str, Any]) -> list[np.ndarray]:
     """The same fifty steps by PyTorch, in float64."""
     torch = pytest.importorskip("torch", reason="the judge PyTorch is not installed")
-    host_params, xs = host_inputs(SGD(), "float64")
+    host_params, batches = host_inputs(SGD(), "float64")
     params = [torch.tensor(array, requires_grad=True) for array in leaves(host_params)]
     theirs = getattr(torch.optim, judge)(params, lr=1.0, **arguments)
     for k, lr in enumerate(rates()):
         for group in theirs.param_groups:
             group["lr"] = lr
-        for param, grads in zip(params, leaves(xs["grads"]), strict=True):
+        for param, grads in zip(params, leaves(batches["grads"]), strict=True):
             param.grad = torch.tensor(grads[k])
         theirs.step()
     return [param.detach().numpy() for param in params]
@@ -115,8 +115,8 @@ def test_fifty_steps_are_pytorchs(backend, optimizer, judge, arguments, looped):
 @every_optimizer
 @pytest.mark.parametrize("looped", [False, True], ids=["eager", "looped"])
 def test_float32_stays_float32(backend, optimizer, looped):
-    params, slots = run(backend, optimizer, "float32", looped)
-    assert {a.dtype for a in (*leaves(params), *leaves(slots))} == {np.dtype("float32")}
+    params, states = run(backend, optimizer, "float32", looped)
+    assert {a.dtype for a in (*leaves(params), *leaves(states))} == {np.dtype("float32")}
 
 
 @every_optimizer
@@ -128,7 +128,7 @@ def test_float32_follows_float64(backend, optimizer):
         assert distance(a.astype("float64"), b) <= 500 * 2**-24
 
 
-def test_every_exported_optimizer_has_a_row_and_a_word():
+def test_every_exported_optimizer_has_a_row_and_a_name():
     exported = {
         value
         for name in optimizers.__all__
@@ -184,16 +184,16 @@ def describe(tree: Any) -> Any:
 
 @every_optimizer
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_compiled_rules_equal_plain_ones(optimizer, dtype):
+def test_compiled_kernels_equal_plain_ones(optimizer, dtype):
     """Within two units in the last place: the same formula, in one pass."""
     pytest.importorskip("numba", reason="numba is not installed")
     rng = np.random.default_rng(2)
     w, dw = rng.normal(size=(2, 300, 100)).astype(dtype)
-    slots = rng.uniform(0.5, 2, size=(len(optimizer.state_names), 300, 100)).astype(dtype)
+    states = rng.uniform(0.5, 2, size=(len(optimizer.state_names), 300, 100)).astype(dtype)
     s = {name: np.asarray(value, dtype) for name, value in optimizer.step_scalars(3, 0.05).items()}
-    rule, arguments = type(optimizer).kernel, optimizer.arguments(s)
-    fused = backends.NumpyBackend().xp.fuse(rule)(w, dw, *slots, *arguments)
-    plain = rule(np, w, dw, *slots, *arguments)
+    kernel, scalars = type(optimizer).kernel, optimizer.kernel_scalars(s)
+    fused = backends.NumpyBackend().xp.fuse(kernel)(w, dw, *states, *scalars)
+    plain = kernel(np, w, dw, *states, *scalars)
     pairs = zip(fused, plain, strict=True) if optimizer.state_names else [(fused, plain)]
     for ours, want in pairs:
         assert ours.dtype == want.dtype == np.dtype(dtype)
@@ -204,7 +204,7 @@ def test_the_scalars_of_a_step_are_in_closed_form():
     assert SGD().step_scalars(7, 0.3) == {"lr": 0.3}
     s = AdamW(beta1=0.5, beta2=0.75, weight_decay=0.1).step_scalars(2, 0.3)
     assert s == pytest.approx(
-        {"lr": 0.3, "step_size": 0.4, "correction": 1 / math.sqrt(0.4375), "keep": 0.97}, rel=1e-15
+        {"lr": 0.3, "step_size": 0.4, "correction": 1 / math.sqrt(0.4375), "decay_factor": 0.97}, rel=1e-15
     )
 
 

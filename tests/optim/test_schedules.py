@@ -18,7 +18,7 @@ from nnbackprop.optim.schedules import (
     Schedule,
     StepDecay,
     Warmup,
-    schedule,
+    parse_schedule,
 )
 
 LR = 0.3
@@ -112,13 +112,13 @@ def test_a_warm_up_reaches_the_full_rate_and_then_the_next_begins():
 )
 def test_words_make_schedules(word, want):
     """20 epochs of 500 steps; the decays count epochs, the warm-up counts steps."""
-    assert schedule(word, LR, total_steps=10_000, steps_per_epoch=500) == want
+    assert parse_schedule(word, LR, total_steps=10_000, steps_per_epoch=500) == want
 
 
 def test_every_word_of_the_table_is_understood():
     for form in SCHEDULES:
         word = form.replace("EPOCHS", "3").replace("STEPS", "3").replace("FACTOR", "0.5")
-        assert isinstance(schedule(word, LR, 100, 10), Schedule)
+        assert isinstance(parse_schedule(word, LR, 100, 10), Schedule)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_every_word_of_the_table_is_understood():
 )
 def test_words_that_cannot_be_are_refused_with_words(word, says):
     with pytest.raises(UsageError) as error:
-        schedule(word, LR, total_steps=100, steps_per_epoch=10)
+        parse_schedule(word, LR, total_steps=100, steps_per_epoch=10)
     assert says in str(error.value)
 
 
@@ -153,4 +153,4 @@ def test_words_that_cannot_be_are_refused_with_words(word, says):
 @pytest.mark.parametrize("word", ["constant", "step:1:0.5", "exponential:0.9", "cosine", "one-cycle", "warmup:3"])
 def test_learning_rates_that_cannot_be_are_refused(word, lr):
     with pytest.raises(UsageError, match="learning rate"):
-        schedule(word, lr, 100, 10)
+        parse_schedule(word, lr, 100, 10)

@@ -75,7 +75,7 @@ def test_step_back_makes_the_one_before_the_newest(tmp_path: Path) -> None:
 
 def test_a_smaller_keep_removes_the_rest(tmp_path: Path) -> None:
     filled(tmp_path, 5, 1, 2, 3, 4, 5)
-    manager = CheckpointManager(tmp_path, 2, step=5)
+    manager = CheckpointManager(tmp_path, 2, last_step=5)
     manager.save(taken_at(6), 6)
     assert [step_in(path) for path in (manager.last, *manager.older())] == [6, 5]
 
@@ -110,7 +110,7 @@ def test_where_none_is_sound_each_is_named(tmp_path: Path) -> None:
     paths = [manager.last, *manager.older()]
     for path in paths:
         damage(path)
-    with pytest.raises(RunFolderError, match=r"^No checkpoint is sound\.") as error:
+    with pytest.raises(RunFolderError, match=r"^All checkpoints are damaged\.") as error:
         manager.newest()
     assert error.value.exit_code == 5
     assert all(str(error.value).count(f"{path} cannot be used") == 1 for path in paths)

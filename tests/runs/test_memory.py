@@ -29,7 +29,7 @@ def test_gradients_of_microbatches_sum_to_those_of_the_batch(backend: Backend, r
     for microbatches in (1, 3):
         trainer = make_trainer(backend, penalty=WeightPenalty(l1=0.01, l2=0.1), resident=resident)
         trainer._prepare(TRAIN, None, None)
-        step = replace(trainer.step, microbatches=microbatches).with_norms
+        step = replace(trainer.train_step, microbatches=microbatches).with_norms
         x = next(trainer.batch_schedule.steps(1, 0, 0))
         copied = tree_map(partial(backend.xp.asarray, copy=True), trainer.state)
         trainer.state = step(copied, trainer.loader.data, x)
@@ -44,12 +44,12 @@ def test_a_full_batch_can_be_cut_into_microbatches() -> None:
     trainers = [make_trainer(batch_size=None, epochs=3) for _ in range(2)]
     for trainer, microbatches in zip(trainers, (1, 4), strict=True):
         trainer.initialize(TRAIN)
-        trainer.step = replace(trainer.step, microbatches=microbatches)
+        trainer.train_step = replace(trainer.train_step, microbatches=microbatches)
         trainer.fit(TRAIN)
     assert_close_state(*trainers)
 
 
-@pytest.mark.parametrize("where", [(Objective, "gradients"), (TrainStep, "__call__")])
+@pytest.mark.parametrize("where", [(Objective, "value_and_grad"), (TrainStep, "__call__")])
 @pytest.mark.parametrize("at", [1, 5, 8])
 def test_a_chunk_that_ran_out_of_memory_is_repeated_in_microbatches(
     where: tuple[type, str], at: int, monkeypatch: pytest.MonkeyPatch

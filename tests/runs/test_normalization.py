@@ -14,8 +14,9 @@ from nnbackprop import TrainedModel
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers import BatchNorm, Dense, Dropout, LayerNorm, Tanh
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.runs import build, config
+from nnbackprop.runs import build
 from nnbackprop.runs.checkpoint import load
+from nnbackprop.runs.config_files import resolve
 from nnbackprop.training.callbacks import EarlyStopping
 from nnbackprop.training.trainer import Trainer
 from tests.support.commands import run, said
@@ -26,7 +27,7 @@ NORMS = {"batch": BatchNorm, "layer": LayerNorm}
 
 
 def normalized(norm: str, backend: Backend | None = None, **options: object) -> Trainer:
-    network = Sequential(Dense(8, bias=None), NORMS[norm](), Tanh(), Dropout(0.3), Dense(3))
+    network = Sequential(Dense(8, bias=False), NORMS[norm](), Tanh(), Dropout(0.3), Dense(3))
     return make_trainer(backend, network=network, **options)
 
 
@@ -60,7 +61,7 @@ def test_training_is_the_same_on_every_backend(norm: str, backend: Backend) -> N
 def test_layer_normalization_in_microbatches_has_the_gradients_of_the_batch() -> None:
     whole, parts = normalized("layer"), normalized("layer")
     parts.initialize(clouds())
-    parts.step = replace(parts.step, microbatches=4)
+    parts.train_step = replace(parts.train_step, microbatches=4)
     for trainer in (whole, parts):
         trainer.fit(clouds())
     assert_close_state(whole, parts)
@@ -71,10 +72,10 @@ def test_batch_normalization_in_microbatches_takes_the_statistics_of_each(microb
     """Of two samples at least: no microbatch has a single one, whatever the batch."""
     trainer = normalized("batch")
     trainer.initialize(clouds())
-    trainer.step = replace(trainer.step, microbatches=microbatches)
+    trainer.train_step = replace(trainer.train_step, microbatches=microbatches)
     trainer.fit(clouds())
     x = next(trainer.batch_schedule.steps(1, 0, 0))
-    bounds = [begin for begin, *_ in trainer.step.split(trainer.loader.data, x)] + [16]
+    bounds = [begin for begin, *_ in trainer.train_step.split(trainer.loader.data, x)] + [16]
     assert min(np.diff(bounds)) >= 2
     assert len(bounds) - 1 == min(microbatches, 8)
 
@@ -165,5 +166,5 @@ class TestCommand:
 def test_a_layer_before_batch_normalization_has_no_bias() -> None:
     """It would be taken off with the mean."""
     for norm, biases in (("batch", [False, False, True]), ("layer", [True, True, True])):
-        layers = build.network(config.resolve("mnist", {"norm": norm}), 10).layers
-        assert [layer.bias is not None for layer in layers if isinstance(layer, Dense)] == biases
+        layers = build.network(resolve("mnist", {"norm": norm}), 10).layers
+        assert [layer.bias for layer in layers if isinstance(layer, Dense)] == biases

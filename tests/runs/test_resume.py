@@ -14,7 +14,7 @@ from nnbackprop.errors import RunFolderError
 from nnbackprop.nn.layers import Dense
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import OPTIMIZERS
-from nnbackprop.optim.schedules import schedule
+from nnbackprop.optim.schedules import parse_schedule
 from nnbackprop.runs.checkpoint import Checkpoint, from_bytes, to_bytes
 from nnbackprop.runs.trainer_state import CheckpointInfo, last_checkpoint, restore, scaling_of
 from nnbackprop.training.callbacks import Callback, EarlyStopping
@@ -92,7 +92,7 @@ def test_resume_from_any_step_is_bit_identical_with_every_optimizer(optimizer: s
 
 @pytest.mark.parametrize("word", SCHEDULES)
 def test_resume_from_any_step_is_bit_identical_with_every_schedule(word: str) -> None:
-    assert_resumes_exactly(lr=schedule(word, 0.05, EPOCHS * STEPS, STEPS))
+    assert_resumes_exactly(lr=parse_schedule(word, 0.05, EPOCHS * STEPS, STEPS))
 
 
 def test_resume_goes_on_counting_epochs_without_improvement() -> None:

@@ -142,9 +142,9 @@ def test_a_closed_terminal_ends_the_run_as_sighup_does(mode: str, word: bytes, r
             assert process.wait(60) == 128 + signal.SIGHUP
         finally:
             process.kill()
-    folder = RunDir(reference / "runs" / mode)
-    epoch = load(folder.checkpoint("last")).meta["progress"]["epoch"]
-    assert [row["epoch"] for row in folder.rows()] == list(range(1, epoch))
+    run_dir = RunDir(reference / "runs" / mode)
+    epoch = load(run_dir.checkpoint_path("last")).meta["progress"]["epoch"]
+    assert [row["epoch"] for row in run_dir.read_metrics()] == list(range(1, epoch))
 
 
 def test_a_closed_pipe_ends_the_run_as_sighup_does(reference: Path) -> None:
@@ -159,12 +159,12 @@ def test_a_closed_pipe_ends_the_run_as_sighup_does(reference: Path) -> None:
             assert process.poll() is None
         process.stdout.close()
         assert (process.wait(60), process.stderr.read()) == (128 + signal.SIGHUP, "")
-    folder = RunDir(reference / "runs" / "read")
-    epochs = load(folder.checkpoint("last")).meta["progress"]["epoch"]
-    assert [row["epoch"] for row in folder.rows()] == list(range(1, epochs))
+    run_dir = RunDir(reference / "runs" / "read")
+    epochs = load(run_dir.checkpoint_path("last")).meta["progress"]["epoch"]
+    assert [row["epoch"] for row in run_dir.read_metrics()] == list(range(1, epochs))
     child_run.run_to_end(reference, *child_run.train_words("read-alone", epochs))
     resumed(reference, "read", "--epochs", str(epochs))
-    assert_same_outcome(folder.path, reference / "runs" / "read-alone")
+    assert_same_outcome(run_dir.path, reference / "runs" / "read-alone")
 
 
 # Ctrl-C before there is a checkpoint.

@@ -56,12 +56,12 @@ def standardized(jax: Any, x: Any, axis: int, eps: float = 1e-5) -> Any:
 
 ROWS = [
     Row(
-        Dense(3, bias=Uniform(1.0)),
+        Dense(3, bias_init=Uniform(1.0)),
         lambda torch, x, p: torch.nn.functional.linear(x, p["W"].T, p["b"]),
         lambda jax, x, p: jax.numpy.dot(x, p["W"]) + p["b"],
     ),
     Row(
-        Dense(6, bias=None),
+        Dense(6, bias=False),
         lambda torch, x, p: torch.nn.functional.linear(x, p["W"].T),
         lambda jax, x, p: jax.numpy.dot(x, p["W"]),
     ),

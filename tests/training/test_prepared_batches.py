@@ -50,7 +50,7 @@ def prepared_and_not(
     scalars = {n: np.full(STEPS, v, dtype) for n, v in trainer.optimizer.step_scalars(1, 0.1).items()}
     host = {**loader.batches(rows), "step": np.arange(4, 4 + STEPS, dtype=np.int32), "scalars": scalars}
     batches = tree_map(backend.asarray, host)
-    return trainer, loader.data, trainer.step.prepare(loader.data, batches), batches
+    return trainer, loader.data, trainer.train_step.prepare(loader.data, batches), batches
 
 
 @pytest.mark.parametrize("network", [Sequential, FusedSequential])
@@ -62,8 +62,8 @@ def test_steps_on_prepared_batches_have_the_same_bits(
 ) -> None:
     trainer, data, _, batches = prepared_and_not(backend, name, resident=resident)
     step = replace(
-        trainer.step,
-        objective=replace(trainer.step.objective, network=network(*NETWORK.layers)),
+        trainer.train_step,
+        objective=replace(trainer.train_step.objective, network=network(*NETWORK.layers)),
         microbatches=microbatches,
     )
     prepared = step.prepare(data, batches)
@@ -80,16 +80,18 @@ def test_steps_on_prepared_batches_have_the_same_bits(
 
 def test_masks_of_several_steps_are_those_of_each(backend: Backend) -> None:
     xp, steps = backend.xp, np.array([7, 1, 8], np.int32)
-    at_once = RngKey(2, backend.asarray(steps), row0=3, path="1").dropout_mask(xp, (12, 3, 3), 0.4, xp.float32)
+    at_once = RngKey(2, backend.asarray(steps), first_row=3, path="1").dropout_mask(
+        xp, (12, 3, 3), 0.4, xp.float32
+    )
     for k, step in enumerate(steps):
-        mask = RngKey(2, backend.asarray(step), row0=3, path="1").dropout_mask(xp, (4, 3, 3), 0.4, xp.float32)
+        mask = RngKey(2, backend.asarray(step), first_row=3, path="1").dropout_mask(xp, (4, 3, 3), 0.4, xp.float32)
         np.testing.assert_array_equal(backend.to_numpy(at_once)[4 * k : 4 * k + 4], backend.to_numpy(mask))
 
 
 def test_masks_of_mixed_precision_have_its_dtype() -> None:
     _, _, prepared, _ = prepared_and_not(make_trainer().backend, "bytes", dtype="float16")
     assert {a.dtype for a in prepared["masks"].values()} == {np.dtype(np.float16)}
-    assert prepared["scaled"].dtype == np.float32
+    assert prepared["prepared_inputs"].dtype == np.float32
 
 
 def test_large_batches_and_whole_sets_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,8 @@ from nnbackprop.nn.layers import Dense, Tanh
 from nnbackprop.nn.losses import MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import SGD
-from nnbackprop.training.callbacks import Callback, ChunkEnd, TimeLimit
+from nnbackprop.training.callbacks import Callback, TimeLimit
+from nnbackprop.training.events import ChunkEnd
 from nnbackprop.training.trainer import Trainer
 from tests.support.small_runs import make_trainer, state_arrays
 
@@ -142,7 +143,7 @@ def test_weighted_microbatches_sum_to_the_batch(name: str, parts: int) -> None:
     trainers = [trainer_of(task) for _ in range(2)]
     for trainer, microbatches in zip(trainers, (1, parts), strict=True):
         trainer.initialize(data)
-        trainer.step = replace(trainer.step, microbatches=microbatches)
+        trainer.train_step = replace(trainer.train_step, microbatches=microbatches)
         trainer.fit(data)
     for a, b in zip(*map(state_arrays, trainers), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)

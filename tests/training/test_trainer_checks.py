@@ -14,7 +14,8 @@ from nnbackprop.errors import DataError, ShapeError, UsageError
 from nnbackprop.nn.initializers import Normal
 from nnbackprop.nn.layers import Dense, Sigmoid, Tanh
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.training.callbacks import Callback, EarlyStopping, TrainBegin
+from nnbackprop.training.callbacks import Callback, EarlyStopping
+from nnbackprop.training.events import TrainBegin
 from nnbackprop.training.trainer import Trainer
 from tests.support.small_runs import clouds, make_trainer
 
@@ -31,12 +32,14 @@ class EventRecorder(Callback):
 
 def test_initial_parameters_that_are_not_finite_name_their_layer_and_initializer() -> None:
     """1e308 overflows float32 alone; twice 1e308 float64 too."""
-    wide = Sequential(Dense(8), Tanh(), Dense(3, weights=Normal(1e308)))
+    wide = Sequential(Dense(8), Tanh(), Dense(3, weight_init=Normal(1e308)))
     recorder = EventRecorder()
     with pytest.raises(UsageError, match=r"layer dense2 begins with 24 of 24 .*float32.*Normal\(std=1e\+308"):
         make_trainer(network=wide, dtype="float32", callbacks=[recorder]).fit(clouds())
     with pytest.raises(UsageError, match=r"layer dense1 begins with 3 of 3 .*Normal\(std=1\.0, mean=1e\+39"):
-        make_trainer(network=Sequential(Dense(3, bias=Normal(1.0, 1e39))), dtype="float32").initialize(clouds())
+        make_trainer(network=Sequential(Dense(3, bias_init=Normal(1.0, 1e39))), dtype="float32").initialize(
+            clouds()
+        )
     assert not recorder.events
 
 

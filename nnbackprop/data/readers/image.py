@@ -20,6 +20,7 @@ from nnbackprop.errors import DataError, UsageError
 
 Channels = Literal["auto", "grey", "rgb"]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+OTHER_SUFFIXES = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif")  # of images that are not read
 FORMATS = "PNG, JPEG, BMP or WebP"
 GREY_MODES = ("1", "L", "LA", "La")
 WHITE = (255, 255, 255)
@@ -39,18 +40,20 @@ class Header:
     transparent: bool
 
 
-def parse_size(words: str) -> tuple[int, int]:
-    """(rows, columns) of "28x28"; UsageError for anything else."""
-    sides = words.lower().split("x")
+def parse_size(size: str | tuple[int, int]) -> tuple[int, int]:
+    """(rows, columns) of "28x28", or of a pair; UsageError for anything else."""
+    sides = size.lower().split("x") if isinstance(size, str) else [str(side) for side in size]
     if len(sides) == 2 and all(side.isdecimal() and len(side) < 6 and 0 < int(side) <= MAX_SIDE for side in sides):
         return int(sides[0]), int(sides[1])
-    raise UsageError(f"--size {words!r} is no size of an image: give rows x columns, such as 28x28.")
+    raise UsageError(
+        f"size {size!r} is no size of an image: rows x columns of up to {MAX_SIDE} are needed, such as 28x28."
+    )
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file begins as one of the formats read here, or is named as one."""
+    """Whether a file begins as one of the formats read here, or is named as an image."""
     with open_data(path, "data") as stream:
-        return _decoder(stream.read(16)) is not None or path.suffix.lower() in SUFFIXES
+        return _decoder(stream.read(16)) is not None or path.suffix.lower() in SUFFIXES + OTHER_SUFFIXES
 
 
 def read_header(path: Path) -> Header:

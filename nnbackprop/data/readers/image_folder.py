@@ -17,7 +17,7 @@ from nnbackprop.data.limits import format_names
 from nnbackprop.data.raw import RawDataset, RawSplits
 from nnbackprop.errors import DataError
 
-from .image import FORMATS, SUFFIXES, Channels
+from .image import FORMATS, SUFFIXES, Channels, parse_size
 from .image_pixels import read_pixels
 
 TRAIN_NAMES = ("train", "training")
@@ -40,7 +40,10 @@ def has_images(folder: Path) -> bool:
 
 
 def read_folder(
-    folder: Path, size: tuple[int, int] | None = None, channels: Channels = "auto", cache: Path | None = None
+    folder: Path,
+    size: str | tuple[int, int] | None = None,
+    channels: Channels = "auto",
+    cache: Path | None = None,
 ) -> RawSplits:
     """The images below `folder`, labelled by the names of their folders: sorted, numbers by value.
 
@@ -50,7 +53,8 @@ def read_folder(
     """
     parts = [_list(part) for part in _parts(folder)]
     names = sorted({label for part in parts for label in part.classes}, key=_by_number)
-    arrays, notes = read_pixels([part.paths for part in parts], size, channels, cache)
+    common = None if size is None else parse_size(size)
+    arrays, notes = read_pixels([part.paths for part in parts], common, channels, cache)
     return RawSplits(
         *(
             RawDataset(
@@ -89,7 +93,7 @@ def _by_number(name: str) -> tuple[bool, int, str]:
 
 
 def _walk(folder: Path) -> tuple[list[Path], Counter[str], int]:
-    """Images anywhere below a folder, sorted; counts of other files by suffix, and of links, which are left out."""
+    """Images anywhere below a folder, sorted; counts of other files by suffix and of links, both left out."""
     images, others, links = [], Counter[str](), 0
     for parent, folders, files in os.walk(folder):
         links += sum(os.path.islink(os.path.join(parent, name)) for name in folders)

@@ -47,7 +47,7 @@ class NetworkFunction:
         """dJ/dparams and dJ/dx of a training step."""
         params, x = self._arguments(tensors)
         xp = self.backend.xp
-        result = self.objective.gradients(xp, params, x, self.targets, self.key, self.weights, need_dx=True)
+        result = self.objective.value_and_grad(xp, params, x, self.targets, self.key, self.weights, need_dx=True)
         grads = {**self.trained(result.grads), INPUT: result.dx}
         return {name: self.backend.to_numpy(g) for name, g in grads.items()}
 

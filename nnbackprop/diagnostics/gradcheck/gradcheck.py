@@ -179,9 +179,10 @@ def gradcheck_recipe(config: Config, backend: Backend) -> Report:
 
     build.check(config)
     train = DataSplits.load(config).train
+    config = build.for_data(config, train)
     samples = train.take(np.unique(np.linspace(0, len(train) - 1, SAMPLES).astype(int)))
     return gradcheck(
-        build.network(config, config.outputs or len(train.classes)),
+        build.network(config, build.n_outputs(config, train)),
         build.loss(config),
         fit_scaling(config.scale, train).apply(samples.inputs, "float64"),
         samples.targets,

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from backends import Array, Tree, device_of, leaves, tree_map
-from nnbackprop.data.loader import DataLoader, get_batch
+from nnbackprop.data.batch import get_batch
+from nnbackprop.data.loader import DataLoader
 from nnbackprop.nn.layers import ReLU, Sigmoid, Tanh
 from nnbackprop.nn.metrics import predicted_classes
 from nnbackprop.nn.sequential import Sequential

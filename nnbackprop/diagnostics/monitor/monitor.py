@@ -11,7 +11,8 @@ import numpy as np
 from backends import Array, Tree
 from nnbackprop.diagnostics.findings import Diagnosis
 from nnbackprop.runs.callbacks import row
-from nnbackprop.training.callbacks import Callback, ChunkBegin, ChunkEnd, EpochEnd, TrainBegin, TrainEnd
+from nnbackprop.training.callbacks import Callback
+from nnbackprop.training.events import ChunkBegin, ChunkEnd, EpochEnd, TrainBegin, TrainEnd
 from nnbackprop.training.trainer import Trainer
 
 from .activation_stats import SAMPLES, StatsStep, measure, probe_batch
@@ -41,7 +42,7 @@ class Monitor(Callback):
     def of_snapshot(cls, trainer: Trainer) -> Monitor:
         """A monitor that has measured the trainer's snapshot alone, to diagnose a run that had none."""
         monitor, state, p = cls(), trainer.snapshot.state, trainer.snapshot.progress
-        chunk = next(trainer.batch_schedule.chunks(p.epoch, p.samples, p.step))
+        chunk = next(trainer.batch_schedule.chunks(p.epoch, p.samples_seen, p.step))
         monitor.measure(trainer, chunk.batches, p.step, state)
         return monitor
 
@@ -75,7 +76,7 @@ class Monitor(Callback):
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         """A point of the curve."""
         accuracy = event.metrics.get("accuracy", math.nan)
-        self.history.add(CurvePoint(event.step, event.loss, accuracy, event.lr, event.samples))
+        self.history.add(CurvePoint(event.step, event.loss, accuracy, event.lr, event.n_samples))
 
     def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
         """The epoch's row, as metrics.jsonl has it."""
@@ -101,7 +102,7 @@ class Monitor(Callback):
                     trainer.message("memory ran out in a measurement of the monitor: it makes no more of them")
 
     def _measure(self, trainer: Trainer, xs: Tree, step: int, state: Tree) -> None:
-        dataset, train_step = trainer.loader.dataset, trainer.step
+        dataset, train_step = trainer.loader.dataset, trainer.train_step
         if self._batch is None:
             self._batch = probe_batch(trainer.loader, SAMPLES // self._divisor)
             self._stats_step = StatsStep(

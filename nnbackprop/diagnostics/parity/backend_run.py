@@ -9,8 +9,9 @@ from itertools import count
 import numpy as np
 
 from backends import Tree, device_of, leaves, tree_map
+from nnbackprop.data.batch import get_batch
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.loader import DataLoader, get_batch
+from nnbackprop.data.loader import DataLoader
 from nnbackprop.nn.layers.base import LayerParams, Params, map_layers
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Sequential
@@ -36,7 +37,7 @@ class TracedStep:
         xp, params, key = self.step.xp, state["params"], RngKey(self.step.seed, x["step"])
         inputs, targets, weights = get_batch(xp, data, x)
         trace = self.network.trace(xp, params, inputs, key)
-        grads = self.step.objective.gradients(xp, params, inputs, targets, key, weights).grads
+        grads = self.step.objective.value_and_grad(xp, params, inputs, targets, key, weights).grads
         outputs = tuple(layer.y for layer in trace.layers)
         return {**self.step(state, data, x), "outputs": outputs, "gradients": grads}
 
@@ -47,7 +48,7 @@ class BackendRun:
     def __init__(self, trainer: Trainer, train: Dataset) -> None:
         trainer.initialize(train)
         self.backend, self.network, self.state = trainer.backend, trainer.network, trainer.state
-        self.traced_step = TracedStep(trainer.network, trainer.step)
+        self.traced_step = TracedStep(trainer.network, trainer.train_step)
         self.loader = DataLoader(self.backend, train, trainer.scaling, trainer.dtype, trainer.resident)
         lr = trainer.lr
         schedule = BatchSchedule(
@@ -57,7 +58,7 @@ class BackendRun:
             trainer.seed,
             trainer.shuffle,
             batch_size=min(trainer.batch_size or len(train), len(train)),
-            length=1,
+            steps_per_chunk=1,
             save_every=None,
             dtype=trainer.dtype,
         )
@@ -80,7 +81,7 @@ class BackendRun:
         batch, params = next(self.batches), self.state["params"]
         xp, like = self.backend.xp, leaves(params)[0]
         outputs = tuple(
-            xp.zeros((batch.samples, *shape), dtype=like.dtype, device=device_of(like))
+            xp.zeros((batch.n_samples, *shape), dtype=like.dtype, device=device_of(like))
             for shape in self.output_shapes
         )
         gradients = map_layers(self._zero_gradients, self.network, params)

@@ -19,7 +19,7 @@ ACTIVATIONS: dict[str, type[Activation]] = {
     "sigmoid": Sigmoid,
     "softmax": Softmax,
 }
-"""Activations by the word a configuration names them with."""
+"""Activations by their names in a configuration."""
 
 __all__ = [
     "ACTIVATIONS",

@@ -17,39 +17,40 @@ from .base import Backward, LayerParams, Shape, vector_length
 class Dense:
     """z = x W + b, with x (n, in), W (in, units), b (units,) and z (n, units).
 
-    `bias` is an initializer, True for zeros, or False (or None) for no b. Backward, from dz = dJ/dz (n, units):
-    dW = x^T dz, db = the sum of dz over the batch, dx = dz W^T (Rumelhart, Hinton and Williams, Learning
-    representations by back-propagating errors, 1986).
+    W is drawn by `weight_init` and b by `bias_init`; with bias=False there is no b. Backward, from dz = dJ/dz
+    (n, units): dW = x^T dz, db = the sum of dz over the batch, dx = dz W^T (Rumelhart, Hinton and Williams,
+    Learning representations by back-propagating errors, 1986).
 
     Raises:
         ShapeError: fewer than 1 unit, or, when built, samples that are not vectors.
-        UsageError: weights or bias that are not initializers.
+        UsageError: an initializer that is none, a bias that is not True or False.
     """
 
     units: int
-    weights: Initializer = He()
-    bias: Initializer | bool | None = Zeros()
+    weight_init: Initializer = He()
+    bias: bool = True
+    bias_init: Initializer = Zeros()
 
     regularized: ClassVar[tuple[str, ...]] = ("W",)
 
     def __post_init__(self) -> None:
         if not isinstance(self.units, int) or self.units < 1:
             raise ShapeError(f"A Dense layer needs a whole number of units, at least 1; got {self.units!r}.")
-        if isinstance(self.bias, bool):
-            object.__setattr__(self, "bias", Zeros() if self.bias else None)
-        for name, given in (("weights", self.weights), ("bias", self.bias)):
-            if isinstance(given, type) or not (callable(given) or (name == "bias" and given is None)):
-                raise UsageError(
-                    f"The {name} of a Dense layer needs an initializer, such as Normal(0.1); got {given!r}. "
-                    "The bias may also be True (zeros) or False (none)."
-                )
+        if not isinstance(self.bias, bool):
+            raise UsageError(
+                f"The bias of a Dense layer is True or False; got {self.bias!r}. Pass an initializer of it as "
+                "bias_init."
+            )
+        for name, given in (("weight_init", self.weight_init), ("bias_init", self.bias_init)):
+            if isinstance(given, type) or not callable(given):
+                raise UsageError(f"{name} of a Dense layer is an initializer, such as Normal(0.1); got {given!r}.")
 
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
         """Draw W (in, units) and b (units,)."""
         features = vector_length(in_shape, "Dense")
-        params = {"W": self.weights(rng, (features, self.units), dtype)}
-        if callable(self.bias):
-            params["b"] = self.bias(rng, (self.units,), dtype)
+        params = {"W": self.weight_init(rng, (features, self.units), dtype)}
+        if self.bias:
+            params["b"] = self.bias_init(rng, (self.units,), dtype)
         return params, (self.units,)
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Array]:

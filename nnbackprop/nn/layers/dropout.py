@@ -7,7 +7,7 @@ from typing import Any
 
 from backends import Array
 from nnbackprop.nn.initializers import InitRng
-from nnbackprop.nn.rng import RngKey, quantise
+from nnbackprop.nn.rng import RngKey, quantize_rate
 
 from .base import Backward, LayerParams, Shape
 
@@ -27,7 +27,7 @@ class Dropout:
     rate: float
 
     def __post_init__(self) -> None:
-        quantise(self.rate)  # checks the rate
+        quantize_rate(self.rate)  # checks the rate
 
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
         return {}, in_shape

@@ -86,7 +86,7 @@ class BatchNorm:
         if batch is None:
             return {name: params[name] for name in self.buffers}
         n, (mean, var) = xh.shape[0], batch
-        kernel = xp.fuse(running)
+        kernel = xp.fuse(running_average)
         return {
             "mean": kernel(params["mean"], mean[0, :], 1 - self.momentum, self.momentum),
             "var": kernel(params["var"], var[0, :], 1 - self.momentum, self.momentum * n / (n - 1)),
@@ -147,9 +147,9 @@ def normalize_vjp(xp: Any, dy: Array, xh: Array, mean_dy: Array, mean_dy_xh: Arr
     return scale * (dy - mean_dy - xh * mean_dy_xh)
 
 
-def running(xp: Any, old: Array, new: Array, keep: float, share: float) -> Array:
-    """keep old + share new: an elementwise kernel."""
-    return keep * old + share * new
+def running_average(xp: Any, old: Array, new: Array, old_weight: float, new_weight: float) -> Array:
+    """old_weight old + new_weight new: an elementwise kernel."""
+    return old_weight * old + new_weight * new
 
 
 def _sum_rows(xp: Any, x: Array) -> Array:

@@ -1,0 +1,1 @@
+"""Trained networks for other programs: ONNX files, and weights in PyTorch's layout."""

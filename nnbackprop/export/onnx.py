@@ -1,0 +1,84 @@
+"""A network as an ONNX file: raw inputs in, labels and probabilities out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from backends import Array, leaves, tree_map
+from nnbackprop._files import write_atomically
+from nnbackprop.data.scaling import Scaling
+from nnbackprop.errors import NnbackpropError, UsageError
+from nnbackprop.nn.metrics import ClassificationMetrics, RegressionMetrics, predicted_classes
+from nnbackprop.runs.checkpoint import flatten
+
+from .exportable import Exportable
+from .onnx_graph import OnnxGraph
+
+
+def export_onnx(model: Exportable, path: str | Path) -> None:
+    """Write a `TrainedModel`, or a `Trainer` that has been fit, to an ONNX file, whole or not at all.
+
+    The input is `inputs` (n, *sample_shape), n raw samples: uint8 where the network was trained on bytes, else of
+    the parameters' dtype. The outputs are `labels` (n,) int32, which index the class names, JSON in the metadata
+    `classes`, and `probabilities` (n, k) as `predict_proba` gives them. Of several labels at once, `labels` is
+    (n, k), 0 or 1; a regression has `outputs` (n, k) alone.
+
+    The network's own forward pass runs on arrays of ndonnx, which record it as operators.
+
+    Raises:
+        UsageError: ndonnx or onnx is not installed, or a layer cannot be traced.
+        RunFolderError: the file cannot be written.
+    """
+    graph = OnnxGraph()
+    try:
+        outputs = _outputs(graph, model, _network(graph, model, _preprocessed(graph, model)))
+    except NnbackpropError:
+        raise
+    except Exception as error:  # whatever a layer of somebody's own does with an array that has no values
+        raise UsageError(
+            f"The network cannot be traced to ONNX ({type(error).__name__}: {error}). Every layer's forward pass "
+            "must be made of Array API functions of xp and look at no value; x.shape[0], which is None there, may "
+            "only be handed to xp.reshape."
+        ) from error
+    metadata = {"classes": json.dumps(model.classes)} if model.classes else {}
+    write_atomically(Path(path), graph.to_bytes(outputs, metadata))
+
+
+def _preprocessed(graph: OnnxGraph, model: Exportable) -> Array:
+    """Raw inputs as the network takes them; each step is a function of the graph and an array, called here."""
+    e = model.evaluator
+    raw = graph.input("inputs", "uint8" if model.input_dtype == "uint8" else e.dtype, model.sample_shape)
+    return _scaled(graph, e.scaling, raw, e.dtype)
+
+
+def _scaled(graph: OnnxGraph, scaling: Scaling, raw: Array, dtype: str) -> Array:
+    """raw * scale + shift in `dtype`, as `Scaling.apply`."""
+    x = graph.xp.astype(raw, getattr(graph.xp, dtype))
+    if (scaling.scale != 1).any() or (scaling.shift != 0).any():
+        x = x * graph.constant("scale", scaling.scale.astype(dtype))
+        x = x + graph.constant("shift", scaling.shift.astype(dtype))
+    return x
+
+
+def _network(graph: OnnxGraph, model: Exportable, x: Array) -> Array:
+    """The network's outputs y (n, k) in evaluation; parameters are named by layer, such as dense1/W."""
+    network = model.evaluator.objective.network
+    params = tree_map(model.evaluator.backend.to_numpy, model.params)
+    names = [name for layer, _, branch in network.named_layers(params) for name in flatten(branch, layer)]
+    constants = iter([graph.constant(*pair) for pair in zip(names, leaves(params), strict=True)])
+    y, _ = network.forward(graph.xp, tree_map(lambda _: next(constants), params), x, None)
+    return y
+
+
+def _outputs(graph: OnnxGraph, model: Exportable, y: Array) -> dict[str, Array]:
+    """Labels and probabilities of the outputs y, or y itself for a regression."""
+    xp, e = graph.xp, model.evaluator
+    if isinstance(e.metrics, RegressionMetrics):
+        return {"outputs": y}
+    threshold = e.objective.loss.threshold
+    if isinstance(e.metrics, ClassificationMetrics):
+        labels = predicted_classes(xp, y, threshold)
+    else:
+        labels = xp.astype(y >= threshold, xp.int32)
+    return {"labels": labels, "probabilities": e.objective.loss.probabilities(xp, y)}

@@ -1,0 +1,312 @@
+"""What the estimators share: parameters in scikit-learn's words, training by a `Trainer`, what is fitted."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from backends import select, tree_map
+from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.scaling import Scaling
+from nnbackprop.errors import DataError, DivergedError, UsageError
+from nnbackprop.nn.layers.base import Params
+from nnbackprop.nn.losses import Loss, PoissonNLL, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
+from nnbackprop.nn.metrics import metrics_for
+from nnbackprop.nn.regularization import WeightPenalty
+from nnbackprop.nn.sequential import Sequential
+from nnbackprop.training.evaluator import Evaluator
+from nnbackprop.training.progress import Progress
+from nnbackprop.training.step import Objective
+from nnbackprop.training.trainer import Trainer
+
+from .convergence import Convergence
+from .options import check_parameters, make_lr, make_network, make_optimizer
+
+SPARSE = ("csr", "csc")
+FLOATS = (np.float64, np.float32)
+AUTO_BATCH = 200
+"""Samples a step, where there are as many, for a batch_size of "auto"."""
+
+OUT_ACTIVATIONS: dict[type, str] = {
+    SoftmaxCrossEntropy: "softmax",
+    SigmoidBinaryCrossEntropy: "logistic",
+    PoissonNLL: "exp",
+}
+"""What the loss makes of the last layer's outputs; nothing ("identity") where it is another."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learnt: the targets of a data set, the names of its classes if it has any, outputs and loss."""
+
+    targets: np.ndarray
+    names: tuple[str, ...]
+    outputs: int
+    loss: Loss
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A network as it was fitted, and what training needs to go on: hyperparameters, host arrays and counts."""
+
+    network: Sequential
+    loss: Loss
+    dtype: str
+    seed: int
+    state: Any = None  # params, optimizer and progress, as `Trainer.state_dict` gives them
+    first_step: int = 0  # where the schedule began
+
+
+@dataclass(eq=False, repr=False)
+class NNEstimator(BaseEstimator):
+    """Base of the estimators. `coefs_` and `intercepts_` are the weights: what is assigned to them is used."""
+
+    hidden_layer_sizes: Any = (100,)
+    activation: Any = "relu"
+    _: KW_ONLY
+    solver: Any = "adam"
+    alpha: float = 0.0001
+    batch_size: Any = "auto"
+    learning_rate: str = "constant"
+    learning_rate_init: float = 0.001
+    power_t: float = 0.5
+    max_iter: int = 200
+    loss: Any = None
+    shuffle: bool = True
+    random_state: Any = None
+    tol: float = 1e-4
+    verbose: bool = False
+    warm_start: bool = False
+    momentum: float = 0.9
+    nesterovs_momentum: bool = True
+    early_stopping: bool = False
+    validation_fraction: float = 0.1
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    n_iter_no_change: float = 10
+    max_fun: None = None
+    dropout: float = 0.0
+    normalization: str | None = None
+    schedule: Any = None
+    backend: str = "numpy"
+    device: str | None = None
+    dtype: str | None = None
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train until converged, or for `max_iter` epochs, and return the estimator.
+
+        X (n, features) is an array, a data frame, or a sparse matrix, which is made dense. sample_weight is (n,).
+        With `warm_start` training goes on from the last fit, the optimizer's state included.
+
+        Raises:
+            UsageError, DataError: ValueErrors that name the parameter, or what is wrong with the data.
+            DivergedError: the loss or a parameter became NaN or infinite.
+            BackendError: the backend or device cannot be used.
+        """
+        try:
+            converged = self._fit(X, y, sample_weight)
+        finally:
+            self.__dict__.pop("_last_trainer", None)  # which holds the data
+        if not converged and self.n_iter_ == self.max_iter:
+            warnings.warn(
+                f"Training ended after max_iter={self.max_iter} epochs and had not converged by tol={self.tol}: "
+                "raise max_iter or learning_rate_init.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def _fit(self, X: Any, y: Any, weights: Any, partial: bool = False, classes: Any = None) -> bool:
+        """Train for `max_iter` epochs, or for one if `partial`; returns whether training converged."""
+        p = self.get_params(deep=False)
+        check_parameters(p)
+        if partial and self.early_stopping:
+            raise UsageError(
+                "partial_fit trains for one epoch and early_stopping=True waits over many: leave it out, or "
+                "use fit."
+            )
+        before = getattr(self, "_fitted", None) if partial or self.warm_start else None
+        X, y = self._check_data(X, y, reset=before is None)
+        task = self._task(y, classes, new=before is None)
+        weights = self._weights(X, y, weights)
+        train = Dataset(X, task.targets, task.names, weights=weights, source="the training data")
+        network = make_network(p, X.shape[1], task.outputs)
+        if before is None:
+            seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+            fitted = Fitted(network, task.loss, self._choose_dtype(X), seed)
+        else:
+            _check_same(before, network, task.loss)
+            fitted = before if partial else replace(before, first_step=before.state["progress"]["step"])
+        validation = None
+        if self.early_stopping:
+            train, validation = self._split(train, fitted.seed)
+        return self._train(fitted, train, validation, 1 if partial else self.max_iter)
+
+    def _check_data(self, X: Any, y: Any, reset: bool) -> tuple[np.ndarray, np.ndarray]:
+        X, y = validate_data(
+            self,
+            X,
+            y,
+            accept_sparse=SPARSE,
+            dtype=FLOATS,
+            multi_output=True,
+            y_numeric=isinstance(self, RegressorMixin),
+            reset=reset,
+        )
+        X, y = _dense(X), _dense(y)
+        return X, column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+
+    def _task(self, y: np.ndarray, classes: Any, new: bool) -> Task:
+        raise NotImplementedError
+
+    def _weights(self, X: np.ndarray, y: np.ndarray, weights: Any) -> np.ndarray | None:
+        return None if weights is None else _check_sample_weight(weights, X, dtype=np.float64)
+
+    def _choose_dtype(self, X: np.ndarray) -> str:
+        """As asked for; else that of X, where the device has float64."""
+        if self.dtype is not None:
+            return self.dtype
+        double = X.dtype == np.float64 and select(self.backend, self.device).has_float64
+        return "float64" if double else "float32"
+
+    def _split(self, train: Dataset, seed: int) -> tuple[Dataset, Dataset]:
+        """The training data without its validation part, and that; the same parts in each fit of a warm start."""
+        rest, part = train_test_split(
+            np.arange(len(train)),
+            test_size=self.validation_fraction,
+            random_state=seed,
+            stratify=train.targets if train.classes else None,
+        )
+        if len(part) < 2:
+            raise DataError(
+                f"validation_fraction={self.validation_fraction} of {len(train)} samples is {len(part)}, and at "
+                "least 2 are needed to validate: raise it, or give more samples."
+            )
+        return train.take(rest), train.take(part)
+
+    def _train(self, fitted: Fitted, train: Dataset, validation: Dataset | None, epochs: int) -> bool:
+        trainer = self._trainer(fitted, train)
+        watch = self._convergence(new=fitted.state is None)
+        trainer.callbacks, trainer.epochs = (watch,), trainer.progress.epoch - 1 + epochs
+        try:
+            rows = trainer.fit(train, validation)
+        except DivergedError as error:
+            raise DivergedError(
+                f"Training diverged by step {error.step}: the loss or a parameter became NaN or infinite. The "
+                "usual cause is features of very different sizes, or a large learning rate: scale X, as by "
+                "StandardScaler, or try a tenth of learning_rate_init.",
+                error.step,
+            ) from error
+        self.n_iter_ = len(rows)
+        self.t_: int = len(rows) * len(train) + (0 if fitted.state is None else self.t_)
+        self._keep(fitted, trainer, watch)
+        return watch.converged
+
+    def _trainer(self, fitted: Fitted, train: Dataset) -> Trainer:
+        """A trainer that stands where `fitted` does; if it may, the last one, with what it has compiled."""
+        p, samples = self.get_params(deep=False), len(train)
+        batch = min(samples, AUTO_BATCH if self.batch_size == "auto" else self.batch_size)
+        weight = batch * (1.0 if train.weights is None else float(train.weights.mean()))
+        options: dict[str, Any] = {
+            "network": fitted.network,
+            "loss": fitted.loss,
+            "optimizer": make_optimizer(p),
+            "lr": make_lr(p, samples, batch, fitted.first_step),
+            "dtype": fitted.dtype,
+            "penalty": WeightPenalty(l2=self.alpha / weight) if self.alpha else None,
+            "batch_size": batch,
+            "shuffle": self.shuffle,
+            "seed": fitted.seed,
+        }
+        key = self.backend, self.device, options
+        last_key, trainer = getattr(self, "_last_trainer", (None, None))
+        if trainer is None or fitted.state is None or last_key != key:
+            trainer = Trainer(**options, backend=select(self.backend, self.device))
+            trainer.initialize(train)
+        if fitted.state is not None:
+            trainer.load_state_dict({**fitted.state, "params": self._params()})
+        self._last_trainer = key, trainer
+        return trainer
+
+    def _convergence(self, new: bool) -> Convergence:
+        adaptive = self.learning_rate == "adaptive" and self.solver == "sgd"
+        watch = Convergence(self.tol, self.n_iter_no_change, self.early_stopping, adaptive, self.verbose)
+        if not new:
+            watch.wait = self._no_improvement_count
+            watch.loss_curve = list(self.loss_curve_)
+            watch.validation_scores = list(self.validation_scores_ or ())
+            watch.validation_loss_curve = list(self.validation_loss_curve_ or ())
+            watch.best_loss = math.inf if self.best_loss_ is None else self.best_loss_
+            watch.best_score = max(watch.validation_scores, default=-math.inf)
+        return watch
+
+    def _keep(self, fitted: Fitted, trainer: Trainer, watch: Convergence) -> None:
+        """What was fitted, under scikit-learn's names."""
+        progress = trainer.progress
+        counts = Progress(epoch=progress.epoch, step=progress.step, lr_factor=progress.lr_factor)
+        self._fitted = replace(fitted, state={**trainer.state_dict(), "progress": counts.to_dict()})
+        dense = [p for p in self._fitted.state["params"] if "W" in p]
+        self.coefs_, self.intercepts_ = [p["W"] for p in dense], [p["b"] for p in dense]
+        self.n_layers_, self.n_outputs_ = len(dense) + 1, len(self.intercepts_[-1])
+        self.out_activation_ = OUT_ACTIVATIONS.get(type(fitted.loss), "identity")
+        self.loss_curve_, self.loss_ = watch.loss_curve, watch.loss_curve[-1]
+        self._no_improvement_count = watch.wait
+        validated = self.early_stopping
+        self.best_loss_ = None if validated else watch.best_loss
+        self.validation_scores_ = watch.validation_scores if validated else None
+        self.validation_loss_curve_ = watch.validation_loss_curve if validated else None
+        self.best_validation_score_ = watch.best_score if validated else None
+
+    def _params(self) -> Params:
+        """The network's parameters, host arrays, with the weights of `coefs_` and `intercepts_`."""
+        weights = iter(zip(self.coefs_, self.intercepts_, strict=True))
+
+        def with_weights(p: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            if "W" not in p:
+                return p
+            W, b = next(weights)
+            return {"W": np.asarray(W, p["W"].dtype), "b": np.asarray(b, p["b"].dtype)}
+
+        return tuple(map(with_weights, self._fitted.state["params"]))
+
+    def _outputs(self, X: Any) -> tuple[np.ndarray, Evaluator]:
+        """What the loss makes of the network's outputs, (n, k), by an evaluator on the estimator's backend."""
+        check_is_fitted(self)
+        X = _dense(validate_data(self, X, accept_sparse=SPARSE, dtype=FLOATS, reset=False))
+        f, backend = self._fitted, select(self.backend, self.device)
+        objective = Objective(f.network, f.loss)
+        dtype = "float64" if f.dtype == "float64" else "float32"
+        evaluator = Evaluator(backend, objective, metrics_for(f.loss), Scaling.identity(), dtype)
+        return evaluator.predict_proba(tree_map(backend.asarray, self._params()), X, X.shape[1:]), evaluator
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Parameters and what is fitted; compiled steps are left out."""
+        return {name: value for name, value in super().__getstate__().items() if name != "_last_trainer"}
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _check_same(fitted: Fitted, network: Sequential, loss: Loss) -> None:
+    if (network, loss) != (fitted.network, fitted.loss):
+        raise UsageError(
+            f"Training would go on with the network that was fitted, {fitted.network} with {fitted.loss}; the "
+            f"parameters and the targets now describe {network} with {loss}. Leave them as they were, or fit anew "
+            "with warm_start=False."
+        )
+
+
+def _dense(array: Any) -> np.ndarray:
+    return array.toarray() if hasattr(array, "toarray") else array

@@ -1,0 +1,159 @@
+"""`NNClassifier` and `NNRegressor`: what they learn, and how outputs become predictions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
+
+from nnbackprop.errors import DataError, UsageError
+from nnbackprop.nn.losses import MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
+
+from .base import NNEstimator, Task
+from .options import make_loss
+
+SEVERAL_LABELS = "multilabel-indicator"
+"""What scikit-learn calls targets (n, k) of 0 or 1, several labels at once."""
+
+
+def _gives_probabilities(estimator: NNClassifier) -> bool:
+    if isinstance(estimator.loss, MeanSquaredError) or str(estimator.loss) in ("mse", "half-mse"):
+        raise AttributeError(
+            f"loss={estimator.loss!r} gives outputs that need not sum to 1, and no probabilities: use predict, or "
+            "loss='log_loss'."
+        )
+    return True
+
+
+@dataclass(eq=False, repr=False)
+class NNClassifier(ClassifierMixin, NNEstimator):
+    """A network that tells classes apart: a drop-in for scikit-learn's MLPClassifier.
+
+    y is (n,), of two or more classes, or (n, k) of 0 and 1, several labels at once. The parameters of
+    MLPClassifier mean what they mean there. Besides:
+
+    activation          any word of `ACTIVATIONS` too, such as "gelu", or an `Activation`
+    solver              "adam", "sgd", or an `Optimizer`, such as nb.AdamW(weight_decay=0.01)
+    loss                "log_loss", any word of `LOSSES`, or a `Loss`, such as
+                        nb.SoftmaxCrossEntropy(label_smoothing=0.1)
+    class_weight        None, "balanced" or a dict, as in other classifiers of scikit-learn; times sample_weight
+    dropout             the share of each hidden layer's units that is dropped in training
+    normalization       None, "batch" or "layer": before each hidden activation
+    schedule            a word, such as "cosine", "one-cycle" or "warmup:500+cosine", over max_iter epochs from
+                        learning_rate_init; or a function of the step, such as nb.CosineDecay(0.01, 1000)
+    backend, device     where arrays live: "numpy", "torch", "jax", "cupy", "mlx", or "auto"; see `nb.select`
+    dtype               "float32", "float64", "float16" or "bfloat16"; None is that of X
+
+    solver="lbfgs" and max_fun are refused. After fit, besides what MLPClassifier has: validation_loss_curve_.
+
+    The L2 penalty is alpha divided by the samples of a batch, or by their weights: where batches differ, by the
+    samples of a full one, or by their mean weight.
+    """
+
+    loss: Any = field(default="log_loss", kw_only=True)
+    class_weight: Any = field(default=None, kw_only=True)
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
+        """Train for one epoch and return the estimator; `classes`, all there will be, are for the first call."""
+        if classes is None and not hasattr(self, "_fitted") and type_of_target(y) != SEVERAL_LABELS:
+            raise UsageError(
+                "The first partial_fit got no classes and cannot know them from a part of the data: give all "
+                "there will be, classes=np.unique(all_y)."
+            )
+        if isinstance(self.class_weight, str):
+            raise UsageError(
+                f"class_weight={self.class_weight!r} needs all samples, and partial_fit gets some of them: give a "
+                "dict of compute_class_weight('balanced', classes=classes, y=y) from all of y."
+            )
+        self._fit(X, y, sample_weight, partial=True, classes=classes)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The class of each sample, (n,); of several labels at once 0 or 1 each, (n, k)."""
+        outputs, evaluator = self._outputs(X)
+        if self._several_labels:
+            loss = evaluator.objective.loss
+            return (outputs >= (loss.threshold or 0.5)).astype(self.classes_.dtype)
+        return self.classes_[evaluator.predicted_classes(outputs)]
+
+    @available_if(_gives_probabilities)  # type: ignore[untyped-decorator]
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities (n, k) of `classes_`, or of each label for itself where there are several at once."""
+        outputs, _ = self._outputs(X)
+        return outputs if outputs.shape[1] > 1 or self._several_labels else np.hstack([1 - outputs, outputs])
+
+    @available_if(_gives_probabilities)  # type: ignore[untyped-decorator]
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """log of `predict_proba`."""
+        with np.errstate(divide="ignore"):  # a probability may be 0
+            return np.log(self.predict_proba(X))
+
+    def _task(self, y: np.ndarray, classes: Any, new: bool) -> Task:
+        check_classification_targets(y)
+        several = type_of_target(y) == SEVERAL_LABELS
+        labels = np.arange(y.shape[1]) if several else unique_labels(y)
+        if new:
+            self._several_labels = several
+            self.classes_ = labels if classes is None else unique_labels(classes)
+        if several != self._several_labels or len(np.setdiff1d(labels, self.classes_)):
+            raise DataError(
+                f"y has the classes {labels} and must have some of {self.classes_}, which the first fit had: give "
+                "all there will be to the first partial_fit, as classes=..., or fit anew."
+            )
+        k = len(self.classes_)
+        loss = make_loss(
+            self.loss, "log_loss", SigmoidBinaryCrossEntropy if several or k < 3 else SoftmaxCrossEntropy
+        )
+        if several:
+            return Task(y.astype(np.float64), (), k, loss)
+        targets = np.searchsorted(self.classes_, y).astype(np.int32)
+        return Task(targets, tuple(map(str, self.classes_)), 1 if k == 2 and not loss.takes_labels else k, loss)
+
+    def _weights(self, X: np.ndarray, y: np.ndarray, weights: Any) -> np.ndarray | None:
+        weights = super()._weights(X, y, weights)
+        if self.class_weight is None:
+            return weights
+        by_class = compute_sample_weight(self.class_weight, y)
+        return by_class if weights is None else weights * by_class
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+@dataclass(eq=False, repr=False)
+class NNRegressor(RegressorMixin, NNEstimator):
+    """A network that predicts numbers: a drop-in for scikit-learn's MLPRegressor.
+
+    y is (n,), or (n, k) for several numbers a sample. The parameters are those of `NNClassifier`, without
+    class_weight; loss is "squared_error", "poisson" for counts, any word of `LOSSES` for numbers, or a
+    `Loss`, given by keyword. "squared_error" is half the sum over the k numbers; scikit-learn follows its
+    gradient too, and reports the k-th part as `loss_`.
+    """
+
+    loss: Any = field(default="squared_error", kw_only=True)
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train for one epoch, and return the estimator."""
+        self._fit(X, y, sample_weight, partial=True)
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The numbers of each sample: (n,), or (n, k) where it was fitted to several."""
+        outputs, _ = self._outputs(X)
+        return outputs if outputs.shape[1] > 1 else outputs[:, 0]
+
+    def _task(self, y: np.ndarray, classes: Any, new: bool) -> Task:
+        targets = y.reshape(len(y), -1).astype(np.float64, copy=False)
+        return Task(targets, (), targets.shape[1], make_loss(self.loss, "squared_error", MeanSquaredError))
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

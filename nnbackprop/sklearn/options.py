@@ -1,0 +1,204 @@
+"""From an estimator's parameters, in scikit-learn's words, to the parts of a trainer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from numbers import Integral, Real
+from typing import Any, TypeVar
+
+import numpy as np
+
+from nnbackprop.errors import UsageError
+from nnbackprop.nn.initializers import Uniform
+from nnbackprop.nn.layers import ACTIVATIONS, Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm
+from nnbackprop.nn.losses import LOSSES, Loss
+from nnbackprop.nn.sequential import Sequential
+from nnbackprop.optim import SGD, Adam, Momentum, Nesterov, Optimizer
+from nnbackprop.optim.schedules import Schedule, parse_schedule
+from nnbackprop.training.batch_schedule import steps_per_epoch
+
+T = TypeVar("T")
+Parameters = Mapping[str, Any]
+"""An estimator's `get_params(deep=False)`."""
+
+REFUSED = {
+    ("solver", "lbfgs"): "is a quasi-Newton method, which is not here: use solver='adam', or 'sgd', with "
+    "batch_size=len(X) for the full batch.",
+}
+"""Values that scikit-learn knows and this package does not, with what to use."""
+
+NORMALIZATIONS: dict[str, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
+
+
+def _number(low: float, below: float = math.inf, low_too: bool = False) -> Callable[[Any], bool]:
+    def is_right(value: Any) -> bool:
+        is_real = isinstance(value, Real) and not isinstance(value, bool)
+        return is_real and (low < float(value) < below or (low_too and float(value) == low))
+
+    return is_right
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
+
+
+NEEDED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "alpha": (_number(0, low_too=True), "a finite number of at least 0"),
+    "tol": (_number(0, low_too=True), "a finite number of at least 0"),
+    "power_t": (_number(0, low_too=True), "a finite number of at least 0"),
+    "learning_rate_init": (_number(0), "a finite number above 0"),
+    "validation_fraction": (_number(0, below=1), "a number above 0 and below 1"),
+    "max_iter": (_count, "a whole number of at least 1"),
+    "n_iter_no_change": (lambda v: _count(v) or v == math.inf, "a whole number of at least 1, or np.inf"),
+    "batch_size": (
+        lambda v: _count(v) or (isinstance(v, str) and v == "auto"),
+        "'auto', or a whole number from 1",
+    ),
+    "max_fun": (lambda v: v is None, "left out: it goes with solver='lbfgs'; max_iter limits the epochs"),
+}
+"""Parameters whose values are checked here; other values are checked by the objects that are made of them."""
+
+
+def check_parameters(p: Parameters) -> None:
+    """UsageError naming the first parameter that cannot be right."""
+    for (name, word), why in REFUSED.items():
+        if isinstance(p[name], str) and p[name] == word:
+            raise UsageError(f"{name}={word!r} {why}")
+    for name, (is_right, needed) in NEEDED.items():
+        if not is_right(p[name]):
+            raise UsageError(f"{name} is {p[name]!r} and must be {needed}.")
+    if p["schedule"] is not None and p["learning_rate"] != "constant":
+        raise UsageError(
+            f"schedule={p['schedule']!r} and learning_rate={p['learning_rate']!r} both say how the learning rate "
+            "changes: leave learning_rate at 'constant', or schedule at None."
+        )
+
+
+def pick(name: str, value: Any, words: Mapping[str, T], own: str = "") -> T:
+    """What the word `value` stands for; UsageError lists the words, and `own`, what may be given besides."""
+    if isinstance(value, str) and value in words:
+        return words[value]
+    known = ", ".join(map(repr, words)) + (f", or {own} of your own" if own else "")
+    raise UsageError(f"{name} is {value!r} and must be one of {known}.")
+
+
+def make_loss(value: Any, word: str, default: Callable[[], Loss]) -> Loss:
+    """The loss that `value` names, where `word` stands for the `default` of the task, or `value` itself."""
+    if not isinstance(value, (str, type)) and hasattr(value, "takes_labels"):  # Loss is a protocol
+        return value
+    return pick("loss", value, {word: default, **LOSSES}, "a Loss")()
+
+
+def make_activation(value: Any) -> Activation:
+    """The activation that `value` names, or `value` itself."""
+    if isinstance(value, Activation):
+        return value
+    return pick("activation", value, {"logistic": ACTIVATIONS["sigmoid"], **ACTIVATIONS}, "an Activation")()
+
+
+def make_network(p: Parameters, features: int, outputs: int) -> Sequential:
+    """Dense layers with scikit-learn's initial distribution: uniform by Glorot's limit, the biases too.
+
+    The limit is sqrt(6 / (fan_in + fan_out)), or sqrt(2 / ...) for logistic units (Glorot and Bengio,
+    Understanding the difficulty of training deep feedforward neural networks, AISTATS 2010, eq. 16).
+    """
+    activation = make_activation(p["activation"])
+    factor = 2.0 if activation == ACTIVATIONS["sigmoid"]() else 6.0
+    sizes = [features, *hidden_sizes(p["hidden_layer_sizes"]), outputs]
+    limits = [Uniform(math.sqrt(factor / (a + b))) for a, b in pairwise(sizes)]
+    dense = [Dense(units, limit, bias_init=limit) for units, limit in zip(sizes[1:], limits, strict=True)]
+    layers: list[Layer] = []
+    for hidden in dense[:-1]:
+        layers.append(hidden)
+        if p["normalization"] is not None:
+            layers.append(pick("normalization", p["normalization"], NORMALIZATIONS)())
+        layers.append(activation)
+        if p["dropout"]:
+            layers.append(Dropout(p["dropout"]))
+    return Sequential(*layers, dense[-1])
+
+
+def hidden_sizes(value: Any) -> list[int]:
+    """The units of each hidden layer, of a number or an array of them; UsageError for anything else."""
+    sizes = np.atleast_1d(np.asarray(value)).tolist()
+    if not all(map(_count, sizes)):
+        raise UsageError(
+            f"hidden_layer_sizes is {value!r} and must be the number of units of each hidden layer, whole numbers "
+            "from 1, such as (100, 50). A loss is given by its name: loss='squared_error'."
+        )
+    return sizes
+
+
+@dataclass(frozen=True)
+class EpsilonHatAdam(Adam):
+    """w <- w - lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps), the Adam of scikit-learn and Keras.
+
+    This eps is the "epsilon hat" of the paper's section 2. It is added to sqrt(v), and that of `Adam` to sqrt(v^),
+    so it acts as an eps of `Adam` of eps / sqrt(1 - b2^t).
+    """
+
+    def step_scalars(self, t: int, lr: float) -> dict[str, float]:
+        """Return Adam's scalars and eps / sqrt(1 - beta2^t)."""
+        scalars = super().step_scalars(t, lr)
+        return {**scalars, "eps": self.eps * scalars["correction"]}
+
+    def kernel_scalars(self, s: dict[str, Any]) -> tuple[Any, ...]:
+        """Return Adam's, with the step's eps."""
+        return *super().kernel_scalars(s)[:-1], s["eps"]
+
+
+def make_optimizer(p: Parameters) -> Optimizer:
+    """The optimizer that `solver` names, with the parameters that belong to it, or the optimizer itself."""
+    if isinstance(p["solver"], Optimizer):
+        return p["solver"]
+    momentum = Nesterov if p["nesterovs_momentum"] else Momentum
+    solvers: dict[str, Callable[[], Optimizer]] = {
+        "adam": lambda: EpsilonHatAdam(p["beta_1"], p["beta_2"], p["epsilon"]),
+        "sgd": lambda: momentum(p["momentum"]) if p["momentum"] else SGD(),
+    }
+    return pick("solver", p["solver"], solvers, "an Optimizer")()
+
+
+@dataclass(frozen=True)
+class InverseScaling(Schedule):
+    """lr / (samples + 1)^power_t, with the samples seen before the epoch under way."""
+
+    lr: float
+    power_t: float
+    samples: int
+    steps_per_epoch: int
+
+    def __call__(self, step: int) -> float:
+        """The learning rate of a step."""
+        return self.lr / (step // self.steps_per_epoch * self.samples + 1) ** self.power_t
+
+
+@dataclass(frozen=True)
+class StartAt(Schedule):
+    """`schedule` from step `first` on, as if that were its step 0."""
+
+    schedule: Callable[[int], float]
+    first: int
+
+    def __call__(self, step: int) -> float:
+        """The learning rate of a step."""
+        return self.schedule(step - self.first)
+
+
+def make_lr(p: Parameters, samples: int, batch_size: int, first: int) -> float | Callable[[int], float]:
+    """The learning rate of a run on `samples` samples, which begins at step `first`.
+
+    "adaptive" is done by `Convergence`; as in scikit-learn, only "sgd" has rates that change by `learning_rate`.
+    """
+    lr, epoch = p["learning_rate_init"], steps_per_epoch(samples, batch_size)
+    if callable(p["schedule"]):
+        return StartAt(p["schedule"], first)
+    if p["schedule"] is not None:
+        return StartAt(parse_schedule(p["schedule"], lr, p["max_iter"] * epoch, epoch), first)
+    words = {word: word for word in ("constant", "invscaling", "adaptive")}
+    if pick("learning_rate", p["learning_rate"], words) == "invscaling" and p["solver"] == "sgd":
+        return InverseScaling(lr, p["power_t"], samples, epoch)
+    return lr

@@ -1,0 +1,277 @@
+"""Every layer, loss head and scaling in an ONNX file computes what it computes here: onnxruntime is the judge."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backends import NumpyBackend, tree_map
+from nnbackprop import (
+    Dataset,
+    Dense,
+    Dropout,
+    Flatten,
+    MeanSquaredError,
+    ReLU,
+    Residual,
+    Sequential,
+    SigmoidBinaryCrossEntropy,
+    Softmax,
+    SoftmaxCrossEntropy,
+    Tanh,
+    Trainer,
+    export_onnx,
+    fit_scaling,
+)
+from nnbackprop.data.scaling import Scaling
+from nnbackprop.errors import RunFolderError, UsageError
+from nnbackprop.export.libraries import PIP_INSTALL
+from nnbackprop.export.onnx_graph import OnnxGraph
+from nnbackprop.nn.layers import Layer
+from nnbackprop.optim import SGD
+from tests.support.layer_rows import ROWS, Row, every_pointwise, moved
+
+TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
+NESTED = [
+    Residual(Dense(5), Tanh(), Dense(4)),
+    Sequential(Dense(5), Sequential(ReLU(), Dense(4))),
+    Sequential(Residual(Residual(Dense(4)), ReLU())),
+]
+
+
+def onnxruntime() -> Any:
+    return pytest.importorskip(
+        "onnxruntime", reason="onnxruntime is not installed: nothing to run ONNX files with"
+    )
+
+
+@pytest.fixture
+def onnx() -> Any:
+    pytest.importorskip("ndonnx", reason="ndonnx is not installed: no ONNX files can be made")
+    return pytest.importorskip("onnx", reason="onnx is not installed")
+
+
+def untrained(
+    network: Sequential, loss: Any, data: Dataset, dtype: str, scaling: Scaling | None = None
+) -> Trainer:
+    """A trainer of the data, whose parameters are none of them 0 or 1, batch statistics among them."""
+    trainer = Trainer(
+        network, loss, SGD(), 0.1, backend=NumpyBackend(), dtype=dtype, scaling=scaling or Scaling.identity()
+    )
+    trainer.initialize(data)
+    rng = np.random.default_rng(1)
+    trainer.load_params(tree_map(lambda w: moved(rng, w).astype(dtype), trainer.host_params()))
+    return trainer
+
+
+def run(path: Path, inputs: np.ndarray) -> Mapping[str, np.ndarray]:
+    """What onnxruntime computes of `inputs`, by the outputs' names."""
+    session = onnxruntime().InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(None, {"inputs": inputs}), strict=True))
+
+
+def numbers(shape: tuple[int, ...] = (4,), n: int = 7, outputs: int = 3) -> Dataset:
+    """A regression's data: n samples of `shape`, float64."""
+    rng = np.random.default_rng(0)
+    return Dataset(rng.standard_normal((n, *shape)), rng.standard_normal((n, outputs)))
+
+
+def labelled(classes: int = 3, n: int = 7) -> Dataset:
+    inputs = np.random.default_rng(0).standard_normal((n, 4))
+    return Dataset(inputs, np.arange(n) % classes, tuple("abcdefgh"[:classes]))
+
+
+def saved(trainer: Trainer, folder: Path) -> Path:
+    """Its ONNX file, which the checker of onnx accepts."""
+    import onnx
+
+    export_onnx(trainer, folder / "model.onnx")
+    onnx.checker.check_model(folder / "model.onnx", full_check=True)
+    return folder / "model.onnx"
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("layer", [*(row.layer for row in ROWS), *NESTED], ids=str)
+def test_a_layer_computes_the_same(onnx: Any, layer: Layer, dtype: str, tmp_path: Path) -> None:
+    data = numbers()
+    trainer = untrained(Sequential(Dense(4), layer, Dense(3)), MeanSquaredError(), data, dtype)
+    (got,) = run(saved(trainer, tmp_path), data.inputs.astype(dtype)).values()
+    np.testing.assert_allclose(got, trainer.predict(data.inputs), rtol=0, atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@every_pointwise
+def test_an_activation_is_right_far_out_and_near_zero(onnx: Any, row: Row, dtype: str, tmp_path: Path) -> None:
+    sizes = np.concatenate([np.geomspace(1e-9, 1e4, 40), [0]])
+    x = np.concatenate([sizes, -sizes]).reshape(-1, 2).astype(dtype)
+    graph = OnnxGraph()
+    y, _ = row.layer.forward(graph.xp, {}, graph.input("inputs", dtype, (2,)), None)
+    (tmp_path / "model.onnx").write_bytes(graph.to_bytes({"y": y}, {}))
+    want, _ = row.layer.forward(NumpyBackend().xp, {}, x, None)
+    tolerance = TOLERANCE[dtype]
+    np.testing.assert_allclose(run(tmp_path / "model.onnx", x)["y"], want, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("n", [1, 7, 0])
+@pytest.mark.parametrize("shape", [(3, 5), (3, 5, 2)])
+def test_images_are_flattened_in_batches_of_any_size(
+    onnx: Any, shape: tuple[int, ...], n: int, dtype: str, tmp_path: Path
+) -> None:
+    data = numbers(shape)
+    trainer = untrained(Sequential(Flatten(), Dense(3)), MeanSquaredError(), data, dtype)
+    inputs = data.inputs[:n].astype(dtype)
+    (got,) = run(saved(trainer, tmp_path), inputs).values()
+    assert got.shape == (n, 3)
+    np.testing.assert_allclose(got, trainer.predict(inputs), rtol=0, atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize(
+    ("network", "loss", "data"),
+    [
+        (Sequential(Dense(3)), SoftmaxCrossEntropy(), labelled()),
+        (Sequential(Dense(3)), SoftmaxCrossEntropy(label_smoothing=0.1), labelled()),
+        (Sequential(Dense(3)), SigmoidBinaryCrossEntropy(), labelled()),
+        (Sequential(Dense(1)), SigmoidBinaryCrossEntropy(), labelled(2)),
+        (Sequential(Dense(3)), MeanSquaredError(), labelled()),
+        (Sequential(Dense(1), Tanh()), MeanSquaredError("mean", off_value=-1, on_value=0.5), labelled(2)),
+        (Sequential(Dense(3), Softmax()), MeanSquaredError(), labelled()),
+    ],
+    ids=str,
+)
+def test_a_loss_has_its_labels_and_probabilities(
+    onnx: Any, network: Sequential, loss: Any, data: Dataset, dtype: str, tmp_path: Path
+) -> None:
+    trainer = untrained(network, loss, data, dtype)
+    got = run(saved(trainer, tmp_path), data.inputs.astype(dtype))
+    assert got["labels"].dtype == np.int32
+    assert len(set(got["labels"].tolist())) > 1
+    np.testing.assert_array_equal(got["labels"], trainer.predict(data.inputs))
+    want = trainer.predict_proba(data.inputs)
+    np.testing.assert_allclose(got["probabilities"], want, rtol=0, atol=TOLERANCE[dtype])
+
+
+def test_several_labels_at_once_are_rows_of_zeros_and_ones(onnx: Any, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    data = Dataset(rng.standard_normal((20, 4)), rng.integers(0, 2, (20, 3)).astype(np.float64))
+    trainer = untrained(Sequential(Dense(3)), SigmoidBinaryCrossEntropy(), data, "float64")
+    got = run(saved(trainer, tmp_path), data.inputs)
+    np.testing.assert_allclose(got["probabilities"], trainer.predict_proba(data.inputs), rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(got["labels"], got["probabilities"] >= 0.5)
+    assert 0 < got["labels"].mean() < 1
+
+
+@pytest.mark.parametrize("kind", ["none", "unit", "standard", "per-feature", "rashid"])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_raw_bytes_are_scaled_in_the_graph(onnx: Any, kind: str, dtype: str, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 4), np.uint8)
+    data = Dataset(pixels, np.zeros((7, 3)))
+    network = Sequential(Dense(3), Tanh())
+    trainer = untrained(network, MeanSquaredError(), data, dtype, fit_scaling(kind, data))
+    (got,) = run(saved(trainer, tmp_path), pixels).values()
+    np.testing.assert_allclose(got, trainer.predict(pixels), rtol=0, atol=TOLERANCE[dtype])
+
+
+def test_class_names_come_back_in_the_metadata(onnx: Any, tmp_path: Path) -> None:
+    names = ('rose "red"', "Nelke", "雏菊")
+    data = Dataset(np.eye(3), [0, 1, 2], names)
+    path = saved(untrained(Sequential(Dense(3)), SoftmaxCrossEntropy(), data, "float32"), tmp_path)
+    session = onnxruntime().InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == list(names)
+
+
+def test_a_small_network_is_a_small_file_with_named_parameters(onnx: Any, tmp_path: Path) -> None:
+    """12-5-3 has 83 parameters; ndonnx's own matmul and zeros_like take 60 kB."""
+    data = Dataset(np.zeros((3, 12)), [0, 1, 2], ("a", "b", "c"))
+    network = Sequential(Dense(5), ReLU(), Dense(3))
+    path = saved(untrained(network, SoftmaxCrossEntropy(), data, "float32"), tmp_path)
+    model = onnx.load(path)
+    assert [(w.name, tuple(w.dims)) for w in model.graph.initializer] == [
+        ("dense1/W", (12, 5)),
+        ("dense1/b", (5,)),
+        ("dense2/W", (5, 3)),
+        ("dense2/b", (3,)),
+    ]
+    assert [node.op_type for node in model.graph.node if node.op_type in ("If", "Expand")] == []
+    assert path.stat().st_size < 2500
+
+
+def test_the_same_network_is_the_same_file(onnx: Any, tmp_path: Path) -> None:
+    trainer = untrained(Sequential(Dense(5), ReLU(), Dense(3)), SoftmaxCrossEntropy(), labelled(), "float32")
+    assert saved(trainer, tmp_path).read_bytes() == saved(trainer, tmp_path).read_bytes()
+
+
+@dataclass(frozen=True)
+class Own:
+    """A layer that this library does not know: y = x sin(w x) + max x."""
+
+    def build(self, rng: Any, in_shape: tuple[int, ...], dtype: str) -> Any:
+        return {"w": np.full(in_shape, 0.5, dtype)}, in_shape
+
+    def forward(self, xp: Any, params: Any, x: Any, key: Any) -> Any:
+        return x * xp.sin(params["w"] * x) + xp.max(x, axis=1, keepdims=True), None
+
+    def backward(self, xp: Any, params: Any, cache: Any, dy: Any, need_dx: bool) -> Any:
+        raise NotImplementedError
+
+
+def test_a_layer_of_somebodys_own_exports_itself(onnx: Any, tmp_path: Path) -> None:
+    trainer = untrained(Sequential(Own(), Dense(3)), MeanSquaredError(), numbers(), "float64")
+    (got,) = run(saved(trainer, tmp_path), numbers().inputs).values()
+    np.testing.assert_allclose(got, trainer.predict(numbers().inputs), rtol=0, atol=1e-12)
+
+
+class Looks(Own):
+    def forward(self, xp: Any, params: Any, x: Any, key: Any) -> Any:
+        return (x if float(xp.sum(x)) > 0 else -x), None
+
+
+def test_a_layer_that_looks_at_values_is_refused_and_no_file_written(onnx: Any, tmp_path: Path) -> None:
+    trainer = untrained(Sequential(Looks(), Dense(3)), MeanSquaredError(), numbers(), "float64")
+    with pytest.raises(UsageError, match=r"cannot be traced to ONNX .*look at no value"):
+        export_onnx(trainer, tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trainer_without_parameters_is_refused(onnx: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="call fit"):
+        export_onnx(Trainer(Sequential(Dense(3)), MeanSquaredError(), SGD(), 0.1), tmp_path / "model.onnx")
+
+
+def test_what_a_file_held_stays_where_its_successor_cannot_be_written(onnx: Any, tmp_path: Path) -> None:
+    trainer = untrained(Sequential(Dropout(0.5), Dense(3)), MeanSquaredError(), numbers(), "float64")
+    with pytest.raises(RunFolderError, match="could not be written"):
+        export_onnx(trainer, tmp_path / "nowhere" / "model.onnx")
+    (tmp_path / "model.onnx").mkdir()
+    with pytest.raises(RunFolderError, match="could not be written"):
+        export_onnx(trainer, tmp_path / "model.onnx")
+    assert os.listdir(tmp_path) == ["model.onnx"]
+
+
+def test_without_the_libraries_the_error_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ndonnx", None)
+    trainer = untrained(Sequential(Dense(3)), MeanSquaredError(), numbers(), "float64")
+    with pytest.raises(UsageError, match=re.escape("ndonnx cannot be imported")) as raised:
+        export_onnx(trainer, tmp_path / "model.onnx")
+    assert str(raised.value).endswith(f"Install them: {PIP_INSTALL}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_libraries_named_are_those_of_the_extra() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    words = PIP_INSTALL.removeprefix("pip install ").replace('"', "").split()
+    assert words == project["optional-dependencies"]["onnx"]

@@ -1,0 +1,349 @@
+"""What NNClassifier and NNRegressor have besides scikit-learn's, and their life within its tools."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import backends
+import nnbackprop as nb
+
+pytest.importorskip("sklearn", reason="sklearn is not installed: pip install scikit-learn")
+
+import joblib
+import sklearn
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer
+from sklearn.datasets import load_iris
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import accuracy_score
+from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.utils.class_weight import compute_sample_weight
+
+from nnbackprop.sklearn import NNClassifier, NNRegressor
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X, FLOWER = load_iris(return_X_y=True)
+X = (X - X.mean(axis=0)) / X.std(axis=0)
+NAMES = np.array(["setosa", "versicolor", "virginica"], dtype=object)[FLOWER]
+
+
+def small(**options: Any) -> NNClassifier:
+    return NNClassifier((8,), **{"max_iter": 5, "random_state": 0, "learning_rate_init": 0.02, **options})
+
+
+def assert_same_weights(a: Any, b: Any) -> None:
+    for ours, others in zip(a.coefs_ + a.intercepts_, b.coefs_ + b.intercepts_, strict=True):
+        np.testing.assert_array_equal(ours, others)
+
+
+# --- going on
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_a_warm_start_goes_on_as_if_never_stopped(solver: str) -> None:
+    """Bit for bit: the optimizer's state and the order of samples are part of it."""
+    whole = small(solver=solver, max_iter=6, batch_size=40, dropout=0.2).fit(X, NAMES)
+    halves = small(solver=solver, max_iter=3, batch_size=40, dropout=0.2, warm_start=True).fit(X, NAMES)
+    halves = pickle.loads(pickle.dumps(halves)).fit(X, NAMES)
+    assert_same_weights(halves, whole)
+    assert halves.loss_curve_ == whole.loss_curve_
+    assert (halves.n_iter_, halves.t_) == (3, whole.t_) == (3, 6 * 150)
+
+
+@pytest.mark.parametrize("name", ["numpy", "torch", "jax"])
+def test_partial_fit_is_an_epoch_of_fit(name: str) -> None:
+    try:
+        backends.select(name)
+    except backends.BackendError as error:
+        pytest.skip(f"{name}: {error.reason}")
+    whole = small(max_iter=3, backend=name).fit(X, NAMES)
+    parts = small(backend=name)
+    for _ in range(3):
+        parts.partial_fit(X, NAMES, classes=np.unique(NAMES))
+    assert_same_weights(parts, whole)
+    assert (parts.n_iter_, parts.t_) == (1, whole.t_)
+
+
+def test_partial_fit_of_some_classes_predicts_all() -> None:
+    model = small().partial_fit(X[:100], NAMES[:100], classes=["virginica", "setosa", "versicolor"])
+    for _ in range(100):
+        model.partial_fit(X[50:], NAMES[50:]).partial_fit(X[:50], NAMES[:50])
+    assert set(model.predict(X)) == set(NAMES)
+
+
+def test_what_is_assigned_to_coefs_predicts_and_is_trained_on() -> None:
+    model = small(warm_start=True, max_iter=1).fit(X, FLOWER)
+    model.coefs_ = [np.zeros_like(W) for W in model.coefs_]
+    model.intercepts_[1] = np.array([0.0, 1000.0, 0.0])
+    np.testing.assert_array_equal(model.predict(X), 1)
+    model.set_params(learning_rate_init=1e-300, warm_start=True).fit(X, FLOWER)
+    np.testing.assert_array_equal(model.predict(X), 1)
+
+
+def test_a_fit_that_diverges_leaves_the_fitted_weights() -> None:
+    model = small(warm_start=True).fit(X, FLOWER)
+    before = [W.copy() for W in model.coefs_]
+    with pytest.raises(nb.DivergedError, match="learning_rate_init"):
+        model.set_params(solver=nb.SGD(), learning_rate_init=1e300).fit(X, FLOWER)
+    np.testing.assert_array_equal(model.coefs_[0], before[0])
+    model.predict(X)
+
+
+# --- validation
+
+
+@pytest.mark.parametrize("kind", [NNClassifier, NNRegressor])
+def test_early_stopping_ends_with_the_weights_of_the_best_epoch(kind: Any) -> None:
+    options = {"random_state": 1, "early_stopping": True, "validation_fraction": 0.3, "n_iter_no_change": np.inf}
+    y = FLOWER if kind is NNClassifier else np.random.default_rng(0).normal(size=150)  # nothing to learn
+    model = kind((8,), max_iter=40, learning_rate_init=0.1, **options).fit(X, y)
+    best = int(np.argmax(model.validation_scores_)) + 1
+    assert best < 40
+    assert_same_weights(model, kind((8,), max_iter=best, learning_rate_init=0.1, **options).fit(X, y))
+    assert model.best_validation_score_ == max(model.validation_scores_)
+    assert len(model.validation_loss_curve_) == len(model.validation_scores_) == len(model.loss_curve_) == 40
+    assert model.best_loss_ is None
+
+
+def test_without_early_stopping_there_are_no_validation_scores() -> None:
+    model = small().fit(X, FLOWER)
+    assert model.validation_scores_ is model.validation_loss_curve_ is model.best_validation_score_ is None
+
+
+def test_fit_warns_where_max_iter_ends_it() -> None:
+    with pytest.warns(sklearn.exceptions.ConvergenceWarning, match="max_iter=5 epochs"):
+        small().fit(X, FLOWER)
+
+
+# --- what scikit-learn's have not
+
+
+@pytest.mark.parametrize("name", ["torch", "jax"])
+def test_backends_agree_and_a_pickle_moves_between_them(name: str) -> None:
+    try:
+        backends.select(name)
+    except backends.BackendError as error:
+        pytest.skip(f"{name}: {error.reason}")
+    there, here = small(backend=name, dropout=0.3).fit(X, NAMES), small(dropout=0.3).fit(X, NAMES)
+    for a, b in zip(there.coefs_, here.coefs_, strict=True):
+        assert isinstance(a, np.ndarray)
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-10)
+    moved = pickle.loads(pickle.dumps(there)).set_params(backend="numpy")
+    np.testing.assert_allclose(moved.predict_proba(X), there.predict_proba(X), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"normalization": "batch"},
+        {"normalization": "layer", "activation": "gelu"},
+        {"dropout": 0.1, "activation": nb.LeakyReLU(0.1)},
+        {"solver": nb.AdamW(weight_decay=0.1)},
+        {"schedule": "warmup:10+cosine"},
+        {"schedule": nb.OneCycle(0.1, 60)},
+        {"loss": nb.SoftmaxCrossEntropy(label_smoothing=0.1)},
+        {"loss": "mse", "solver": "sgd", "learning_rate_init": 0.1},
+        {"loss": "binary-cross-entropy"},
+        {"dtype": "float32", "class_weight": "balanced"},
+    ],
+    ids=str,
+)
+def test_each_option_learns_iris(options: dict[str, Any]) -> None:
+    model = small(**{"max_iter": 60, "batch_size": 32, **options}).fit(X, NAMES)
+    assert model.score(X, NAMES) > 0.9
+    assert clone(model).get_params() == model.get_params()
+
+
+def test_a_schedule_spans_each_fit() -> None:
+    """Cosine ends at a rate of 0; a warm start begins it anew."""
+    model = small(schedule="cosine", warm_start=True, max_iter=20).fit(X, FLOWER)
+    first = model.loss_
+    model.fit(X, FLOWER)
+    assert model.loss_ < first - 0.01
+
+
+def test_class_weights_are_sample_weights() -> None:
+    by_class = {"setosa": 1.0, "versicolor": 2.0, "virginica": 0.5}
+    weights = np.array([by_class[name] for name in NAMES])
+    assert_same_weights(small(class_weight=by_class).fit(X, NAMES), small().fit(X, NAMES, weights))
+    X7, names7 = X[:107], NAMES[:107]
+    balanced = compute_sample_weight("balanced", names7)
+    assert_same_weights(small(class_weight="balanced").fit(X7, names7), small().fit(X7, names7, balanced))
+    twice = small(class_weight=by_class).fit(X, NAMES, weights)
+    assert_same_weights(twice, small().fit(X, NAMES, weights**2))
+
+
+def test_float32_is_kept() -> None:
+    model = small().fit(X.astype(np.float32), FLOWER)
+    assert {a.dtype for a in model.coefs_ + model.intercepts_} == {np.dtype(np.float32)}
+    assert model.predict_proba(X).dtype == np.float32
+    assert small(dtype="float64").fit(X.astype(np.float32), FLOWER).coefs_[0].dtype == np.float64
+
+
+def test_a_random_state_gives_another_start_to_each_fit() -> None:
+    state = np.random.RandomState(3)
+    first, second = small(random_state=state).fit(X, FLOWER), small(random_state=state).fit(X, FLOWER)
+    assert not np.array_equal(first.coefs_[0], second.coefs_[0])
+    assert_same_weights(first, small(random_state=np.random.RandomState(3)).fit(X, FLOWER))
+
+
+def test_verbose_prints_a_line_an_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    model = small(verbose=True, max_iter=2).fit(X, FLOWER)
+    assert capsys.readouterr().out.splitlines() == [
+        f"Iteration {k}, loss = {loss:.8f}" for k, loss in enumerate(model.loss_curve_, start=1)
+    ]
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"solver": "lbfgs"}, "solver='lbfgs' is a quasi-Newton method.*use solver='adam'"),
+        ({"solver": "newton"}, "solver is 'newton' and must be one of 'adam', 'sgd', or an Optimizer of your own"),
+        ({"max_fun": 15000}, "max_fun is 15000 and must be left out.*max_iter"),
+        ({"loss": "hinge"}, "loss is 'hinge' and must be one of 'log_loss', 'softmax-cross-entropy'"),
+        ({"activation": "softsign"}, "activation is 'softsign' and must be one of 'logistic'"),
+        ({"normalization": "group"}, "normalization is 'group' and must be one of 'batch', 'layer'"),
+        ({"learning_rate": "cosine"}, "learning_rate is 'cosine' and must be one of 'constant', 'invscaling'"),
+        ({"learning_rate": "adaptive", "schedule": "cosine"}, "both say how the learning rate changes"),
+        ({"alpha": -1}, "alpha is -1 and must be a finite number of at least 0"),
+        ({"max_iter": 0}, "max_iter is 0 and must be a whole number of at least 1"),
+        ({"batch_size": "full"}, "batch_size is 'full' and must be 'auto'"),
+        ({"tol": None}, "tol is None and must be a finite number"),
+        ({"hidden_layer_sizes": "squared_error"}, "must be the number of units of each hidden layer"),
+        ({"dropout": 1.0}, "dropout"),
+        ({"dtype": "int8"}, "dtype is 'int8' and must be one of float32"),
+    ],
+)  # fmt: skip
+def test_a_parameter_that_cannot_be_is_refused_by_name(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=f"(?is){message}"):
+        NNClassifier(**options).fit(X, FLOWER)
+
+
+def test_calls_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"classes=np\.unique"):
+        small().partial_fit(X, FLOWER)
+    with pytest.raises(ValueError, match="early_stopping=True"):
+        small(early_stopping=True).partial_fit(X, FLOWER, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match="compute_class_weight"):
+        small(class_weight="balanced").partial_fit(X, FLOWER, classes=[0, 1, 2])
+    with pytest.raises(ValueError, match="has the classes"):
+        small().partial_fit(X, FLOWER, classes=[0, 1])
+    with pytest.raises(ValueError, match="warm_start=False"):
+        small(warm_start=True).fit(X, FLOWER).set_params(hidden_layer_sizes=(9,)).fit(X, FLOWER)
+    with pytest.raises(ValueError, match="raise it, or give more samples"):
+        NNRegressor(early_stopping=True).fit(X[:10], X[:10, 0])
+    with pytest.raises(backends.BackendError, match="no backend 'tensorflow'"):
+        small(backend="tensorflow").fit(X, FLOWER)
+    with pytest.raises(NotFittedError):
+        small().predict(X)
+
+
+def test_losses_without_probabilities_have_no_predict_proba() -> None:
+    assert hasattr(small(), "predict_proba")
+    assert not hasattr(small(loss="mse"), "predict_proba")
+
+
+# --- within scikit-learn's tools
+
+
+def test_clone_has_the_parameters_alone() -> None:
+    fitted = small(solver=nb.RMSprop(rho=0.8)).fit(X, FLOWER)
+    copy = clone(fitted)
+    assert copy.get_params() == fitted.get_params()
+    assert not hasattr(copy, "coefs_")
+
+
+def test_a_joblib_file_predicts_in_another_process(tmp_path: Path) -> None:
+    model = small().partial_fit(X, NAMES, classes=np.unique(NAMES))
+    joblib.dump(model, tmp_path / "model.joblib")
+    np.save(tmp_path / "X.npy", X)
+    code = "import sys, joblib, numpy as np; model, X, out = sys.argv[1:]; "
+    code += "np.save(out, joblib.load(model).predict_proba(np.load(X)))"
+    files = [str(tmp_path / name) for name in ("model.joblib", "X.npy", "out.npy")]
+    subprocess.run([sys.executable, "-c", code, *files], cwd=Path(__file__).parents[2], check=True)
+    np.testing.assert_allclose(np.load(files[2]), model.predict_proba(X), rtol=0, atol=1e-12)
+    assert (tmp_path / "model.joblib").stat().st_size < 20_000  # no data, and nothing compiled
+
+
+def test_a_fitted_estimator_does_not_hold_its_data() -> None:
+    assert len(pickle.dumps(small().fit(np.repeat(X, 100, axis=0), np.repeat(FLOWER, 100)))) < 20_000
+    assert not [object_ for object_ in vars(small().fit(X, FLOWER)).values() if "Trainer" in repr(object_)]
+
+
+def test_grid_search_in_two_processes_chooses_the_network_that_learns() -> None:
+    grid = {"learning_rate_init": [1e-6, 0.05], "dropout": [0.0, 0.1]}
+    search = GridSearchCV(small(max_iter=30), grid, cv=3, n_jobs=2).fit(X, NAMES)
+    assert search.best_params_["learning_rate_init"] == 0.05
+    assert search.score(X, NAMES) > 0.9
+
+
+def test_a_pipeline_of_columns_of_a_data_frame() -> None:
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"size": rng.normal(size=300) * 100, "colour": rng.choice(["red", "green", "blue"], 300)})
+    y = np.where((frame["size"] > 0) ^ (frame["colour"] == "red"), "yes", "no")
+    columns = ColumnTransformer([("size", StandardScaler(), ["size"]), ("colour", OneHotEncoder(), ["colour"])])
+    model = make_pipeline(columns, NNClassifier((16,), random_state=0, learning_rate_init=0.02, max_iter=100))
+    assert model.fit(frame, y).score(frame, y) > 0.95
+    columns.set_params(colour__sparse_output=False).set_output(transform="pandas")
+    names = model.fit(frame, y)[-1].feature_names_in_
+    assert names.tolist() == ["size__size", "colour__colour_blue", "colour__colour_green", "colour__colour_red"]
+    with pytest.raises(ValueError, match="feature names should match"):
+        model[-1].predict(columns.transform(frame).rename(columns={"size__size": "weight"}))
+
+
+def test_a_calibrated_classifier_has_probabilities_near_the_shares() -> None:
+    model = CalibratedClassifierCV(small(max_iter=30), cv=3).fit(X, NAMES)
+    probabilities = model.predict_proba(X)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    np.testing.assert_allclose(probabilities.mean(axis=0), 1 / 3, atol=0.05)
+    assert model.score(X, NAMES) > 0.9
+
+
+def test_sample_weights_are_routed_to_fit_and_score() -> None:
+    """Samples of one class weigh nothing: neither what is learnt nor what is scored knows them."""
+    weights = np.where(FLOWER == 2, 0.0, 1.0)
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = small(max_iter=60).set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        kept = {"return_estimator": True, "return_indices": True}
+        folds = cross_validate(model, X, FLOWER, params={"sample_weight": weights}, **kept)
+    for score, fitted, rows in zip(folds["test_score"], folds["estimator"], folds["indices"]["test"], strict=True):
+        assert score == accuracy_score(FLOWER[rows], fitted.predict(X[rows]), sample_weight=weights[rows]) > 0.9
+        assert 2 not in fitted.predict(X)
+
+
+def test_several_numbers_and_several_labels() -> None:
+    y = np.stack([X[:, 0] - X[:, 1], X[:, 2] ** 2], axis=1)
+    regressor = NNRegressor((32,), max_iter=300, learning_rate_init=0.02, random_state=0).fit(X, y)
+    assert regressor.predict(X).shape == (150, 2)
+    assert regressor.score(X, y) > 0.95
+    labels = (y > 0.5).astype(int)
+    classifier = small(max_iter=100, batch_size=16, early_stopping=True).fit(X, labels)
+    assert set(np.unique(classifier.predict(X))) == {0, 1}
+    assert classifier.score(X, labels) > 0.8
+    np.testing.assert_array_equal(classifier.predict(X), classifier.predict_proba(X) >= 0.5)
+
+
+def test_without_scikit_learn_the_import_says_what_to_install() -> None:
+    code = "import sys; sys.modules['sklearn'] = None; import nnbackprop, nnbackprop.sklearn"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True
+    )
+    assert done.stderr.splitlines()[-1] == (
+        "ImportError: scikit-learn is not installed, and nnbackprop.sklearn needs version 1.6 or newer: "
+        'pip install "nnbackprop[sklearn]".'
+    )
