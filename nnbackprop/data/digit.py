@@ -55,6 +55,7 @@ def prepare(grey: np.ndarray, opacity: np.ndarray | None, shape: tuple[int, int]
     inverted, where its ground is bright. DataError if there is no digit in it.
     """
     picture = grey / 255 if opacity is None else over_paper(grey / 255, opacity / 255)
+    check_ink(picture, 0.0, most=1.0)
     steps = [Step("grey", picture, f"{picture.shape[0]} x {picture.shape[1]}")]
     level, inverted = ground(picture[np.newaxis])[0], dark_on_light(picture)
     if picture.shape == shape:
@@ -107,7 +108,7 @@ def without_paper(picture: np.ndarray) -> tuple[np.ndarray, float]:
     for _ in range(4):
         on_paper = terms * paper
         rest = values - np.linalg.lstsq(on_paper @ terms.T, on_paper @ values, rcond=None)[0] @ terms
-        paper = rest <= otsu(rest)
+        paper = rest <= max(otsu(rest), rest.min())
     noise = 1.4826 * float(np.median(np.abs(rest[paper] - np.median(rest[paper]))))
     return np.maximum(rest - NOISE * noise, 0).reshape(picture.shape), noise
 
@@ -125,14 +126,14 @@ def otsu(values: np.ndarray) -> float:
     return float(edges[1 + int(np.argmax(between))])
 
 
-def check_ink(ink: np.ndarray, noise: float) -> None:
-    """DataError unless a picture on a dark ground has ink that stands out from the noise, and not all over."""
+def check_ink(ink: np.ndarray, noise: float, most: float = MAX_INK) -> None:
+    """DataError unless a picture has ink that stands out from a dark ground, and covers `most` of it at most."""
     if ink.max() - ink.min() < max(MIN_CONTRAST, 2 * NOISE * noise):
         raise DataError(
             "is blank: all of its pixels are nearly the same. Give a picture of one digit, or --as-is to predict "
             "it all the same."
         )
-    if (share := float((ink > INK * ink.max()).mean())) > MAX_INK:
+    if (share := float((ink > INK * ink.max()).mean())) > most:
         raise DataError(
             f"has ink on {share:.0%} of it, so no digit is found. Give a picture of one digit on plain paper, or "
             "--as-is to predict it as it is."

@@ -1,4 +1,4 @@
-"""Image files: each kind of pixel becomes grey or colour; what is cut off, moves or is another format is refused."""
+"""Image files: each kind of pixel becomes grey or colour; what is cut off, moves or is no such file is refused."""
 
 from __future__ import annotations
 
