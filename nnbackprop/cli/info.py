@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from .flags import out
+from .flags import TableFlags, given_settings, out
 
 PREVIEW = (28, 28)  # rows and columns of images whose sizes differ
 
@@ -34,29 +35,26 @@ def inspect(
     path: Annotated[str, Parameter(help="A data set's name, or a file or folder.")],
     /,
     *,
+    options: Annotated[TableFlags, Parameter(name="*")] = TableFlags(),  # type: ignore[valid-type]  # noqa: B008
     test_fraction: Annotated[
         float, Parameter(help="Share of a single table kept for the test; 0 for none.")
     ] = 0.2,
     seed: Annotated[int, Parameter(help="Decides that split.")] = 0,
-    size: Annotated[
-        str | None, Parameter(help="Rows x columns to which the images of a folder are resized, such as 28x28.")
-    ] = None,
-    channels: Annotated[
-        Literal["auto", "grey", "rgb"], Parameter(help="Of the images of a folder; auto is grey where all are.")
-    ] = "auto",
 ) -> int:
-    """Count, range, class balance, and a few samples drawn upright."""
-    from functools import partial
-
-    from nnbackprop.data import load
+    """Columns of a table with what they are used as; count, range, class balance; a few samples drawn upright."""
+    from nnbackprop.data.catalog import load_splits, open_source, table_options
     from nnbackprop.data.inspect import describe
+    from nnbackprop.data.inspect_table import describe_table
+    from nnbackprop.data.tabular import TableSplits
     from nnbackprop.errors import ImageSizesError
 
-    read = partial(load, path, test_fraction=test_fraction, seed=seed, split=test_fraction > 0, channels=channels)
+    reading = table_options(**given_settings(options))
     try:
-        splits = read(size=size)
+        source = open_source(path, reading)
     except ImageSizesError as error:
         out.print(f"{error} They are shown at {PREVIEW[0]} x {PREVIEW[1]}.", style="yellow", markup=False)
-        splits = read(size=PREVIEW)
-    out.print(describe(splits))
+        source = open_source(path, replace(reading, size=PREVIEW))
+    if isinstance(source, TableSplits):
+        out.print(describe_table(source))
+    out.print(describe(load_splits(source, reading, test_fraction, seed=seed)))
     return 0

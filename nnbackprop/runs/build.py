@@ -275,28 +275,3 @@ def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) 
         seed=config.seed,
         resident=config.resident,
     )
-
-
-def description(config: Config, recipe: Config | None = None) -> dict[str, str]:
-    """A configuration as lines for a run's header, by subject.
-
-    `recipe` is the one whose dropout was fitted to the hidden layers of `config`, where it has been.
-    """
-    penalties = "".join(f", {name} {value:g}" for name, value in (("L1", config.l1), ("L2", config.l2)) if value)
-    hidden = "-".join(map(str, config.hidden)) or "no"
-    dropout = f", dropout {' '.join(f'{rate:g}' for rate in config.dropout)}" if any(config.dropout) else ""
-    norm = "" if config.norm is None else f", {config.norm} normalization"
-    schedule = "" if config.schedule == "constant" else f", {config.schedule}"
-    lr = config.lr if isinstance(config.lr, str) else f"{config.lr:g}"
-    lines = {
-        "recipe": config.recipe,
-        "network": f"{hidden} hidden units, {config.activation}{norm}{dropout}",
-        "loss": config.loss + penalties,
-        "optimizer": f"{config.optimizer}, learning rate {lr}{schedule}",
-    }
-    if recipe is not None and recipe.dropout != config.dropout:
-        before, fitted = (
-            " ".join(f"{rate:g}" for rate in rates) or "none" for rates in (recipe.dropout, config.dropout)
-        )
-        lines["dropout"] = f"the recipe's {before}, fitted to --hidden: {fitted}"
-    return lines

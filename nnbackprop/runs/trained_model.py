@@ -103,7 +103,7 @@ class TrainedModel:
         source = open_source(spec, options)
         if self.preprocessing is not None and isinstance(source, TableSplits):
             return dataset_of(source.test or source.train, self.preprocessing)
-        splits = load_splits(spec, options, 0.0)
+        splits = load_splits(source, options, 0.0)
         dataset = (splits.test or splits.train).with_classes(self.classes)
         self._check(dataset.inputs, dataset.source)
         return dataset
