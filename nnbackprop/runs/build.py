@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -239,7 +239,7 @@ def objective(config: Config, n_outputs: int) -> Objective:
 
 def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) -> Trainer:
     """A trainer for `config`, ready to fit; its callbacks are the run's."""
-    return Trainer(
+    built = Trainer(
         network(config, n_outputs(config, train)),
         loss(config),
         optimizer(config),
@@ -255,6 +255,8 @@ def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) 
         seed=config.seed,
         resident=config.resident,
     )
+    built.config = asdict(config)
+    return built
 
 
 def description(config: Config, recipe: Config | None = None) -> dict[str, str]:
