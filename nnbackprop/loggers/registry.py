@@ -21,7 +21,7 @@ OWN = {
     "wandb": "nnbackprop.loggers.wandb",
     "trackio": "nnbackprop.loggers.trackio",
 }
-"""Modules of this package; each has `for_run`."""
+"""Their modules; each has `for_run`."""
 
 LoggerFactory = Callable[[Run], Callback]
 
@@ -52,8 +52,8 @@ def _of_others(name: str, points: dict[str, Any]) -> LoggerFactory:
         factory: LoggerFactory = points[name].load()
     except (ImportError, AttributeError) as error:
         raise UsageError(
-            f"--log {name}: its entry point {points[name].value} cannot be loaded ({error}). Install or repair the "
-            "package it belongs to, or leave it out."
+            f"--log {name}: its entry point {points[name].value} cannot be loaded ({error}). Install or repair "
+            "its package, or leave it out."
         ) from error
     return factory
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+
 from nnbackprop.errors import UsageError
 from nnbackprop.runs.train import Run
 from nnbackprop.training.callbacks import Callback
@@ -31,7 +34,8 @@ class WandbLogger(Callback):
         self._module = import_library(self.library)
         config = flat_config(event.config)
         try:
-            self._module.init(project=self.project, name=self.name, config=config, resume="allow")
+            with contextlib.redirect_stdout(sys.stderr):  # the standard output may be for JSON alone
+                self._module.init(project=self.project, name=self.name, config=config, resume="allow")
         except Exception as error:  # no account, no network, a folder that cannot be written: each of its own kind
             raise UsageError(
                 f"{self.library} could not begin a run: {error}. Log in as its documentation says, set "
@@ -50,7 +54,8 @@ class WandbLogger(Callback):
     def close(self, trainer: Trainer) -> None:
         """End the run, also when training raised."""
         if self._begun:
-            self._module.finish()
+            with contextlib.redirect_stdout(sys.stderr):
+                self._module.finish()
             self._begun = False
 
 
