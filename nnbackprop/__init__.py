@@ -29,7 +29,8 @@ _NAMES_BY_MODULE = {
     "nnbackprop.nn.initializers": "FanOutNormal Glorot He LeCun Normal Uniform Zeros",
     "nnbackprop.nn.layers": "ELU GELU BatchNorm Dense Dropout Flatten Identity LayerNorm LeakyReLU ReLU SiLU "
     "Sigmoid Softmax Softplus Tanh",
-    "nnbackprop.nn.losses": "MeanSquaredError SigmoidBinaryCrossEntropy SoftmaxCrossEntropy one_hot",
+    "nnbackprop.nn.losses": "Huber MeanAbsoluteError MeanSquaredError Pinball PoissonNLL "
+    "SigmoidBinaryCrossEntropy SoftmaxCrossEntropy one_hot",
     "nnbackprop.nn.metrics": "ClassificationMetrics MultilabelMetrics RegressionMetrics accuracy",
     "nnbackprop.nn.regularization": "WeightPenalty",
     "nnbackprop.nn.rng": "RngKey",
@@ -76,7 +77,8 @@ if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
         Sigmoid as Sigmoid, Softmax as Softmax, Softplus as Softplus, Tanh as Tanh,
     )
     from nnbackprop.nn.losses import (
-        MeanSquaredError as MeanSquaredError, SigmoidBinaryCrossEntropy as SigmoidBinaryCrossEntropy,
+        Huber as Huber, MeanAbsoluteError as MeanAbsoluteError, MeanSquaredError as MeanSquaredError,
+        Pinball as Pinball, PoissonNLL as PoissonNLL, SigmoidBinaryCrossEntropy as SigmoidBinaryCrossEntropy,
         SoftmaxCrossEntropy as SoftmaxCrossEntropy, one_hot as one_hot,
     )
     from nnbackprop.nn.metrics import (

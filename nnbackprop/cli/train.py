@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from nnbackprop.report.terminal import Terminal
 
-from .flags import GROUPS, Flags, err, given, out
+from .flags import GROUPS, Flags, err, given_settings, out
 
 if TYPE_CHECKING:
     from nnbackprop.loggers.registry import LoggerFactory
@@ -48,7 +48,7 @@ def train(
     from nnbackprop.runs.config_files import apply_overrides, load_recipe, load_run_config, recipe_for
     from nnbackprop.runs.run_dir import RunDir
 
-    overrides = given(flags)
+    overrides = given_settings(flags)
     if resume is None:
         name, overrides = recipe_for(recipe, overrides)
         loaded = load_recipe(name)
@@ -83,11 +83,11 @@ def fit(
     from nnbackprop.report.plot_process import draw_run
     from nnbackprop.report.progress import progress
     from nnbackprop.report.tables import diagnosis_report, summary_table
-    from nnbackprop.runs import build
+    from nnbackprop.runs.header import describe_config, describe_machine
 
     print_message = message_printer(console)
     with opened as run:
-        header = {**build.description(run.config, fitted_from), **run.data.description, **run.remarks()}
+        header = {**describe_config(run.config, fitted_from), **run.data.description, **describe_machine(run)}
         monitored = MonitoredRun(run)
         try:
             display = progress(run.config.progress, out, header)

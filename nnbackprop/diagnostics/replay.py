@@ -8,7 +8,7 @@ the accuracy can be judged. docs/reproducibility.md has the measurements.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +22,7 @@ from nnbackprop.runs.checkpoint import Checkpoint, flatten, load
 from nnbackprop.runs.config import Config, with_changes
 from nnbackprop.runs.config_files import load_run_config
 from nnbackprop.runs.data_splits import DataSplits
+from nnbackprop.runs.header import describe_config
 from nnbackprop.runs.run_dir import RunDir, environment
 from nnbackprop.runs.summary import summarise
 from nnbackprop.runs.train import first_trainer, open_backend
@@ -125,55 +126,55 @@ def replay(
     """
     run_dir = RunDir.open(runs_dir, run)
     path = run_dir.checkpoint_path("last")
-    last, summary = load(path), run_dir.read_json("summary.json")
+    last, summary, env = load(path), run_dir.read_json("summary.json"), run_dir.read_json("env.json") or {}
     steps = progress_of(last).step
     _check_steps(run_dir, steps, summary)
-    # what ended the run, such as the clock, does not apply again
-    unlimited = {"patience": None, "max_time": None, "doctor": False, "save_every": None}
-    config, title = load_run_config(run_dir.config_path), "The run to be trained again with the given flags"
-    config = with_changes(config, {**unlimited, **overrides}, title)
-    build.check(config)
+    config = _replay_config(run_dir, overrides)
     check_settings(last, config.fixed_settings, path, run_dir.config_path)
     splits = DataSplits.load(config)
     splits.check(last.meta.get("fingerprint"), path)
     _check_learning_rates(config, run_dir, len(splits.train), progress_of(last))
-    before, backend = run_dir.read_json("env.json") or {}, open_backend(config)
-    if not (config.threads or config.deterministic) and before.get("threads") in range(1, cores() + 1):
-        set_num_threads(before["threads"])
-    trainer, early_stopping = first_trainer(config, backend, splits), EarlyStopping()
+    backend = open_backend(config)
+    if not (config.threads or config.deterministic) and env.get("threads") in range(1, cores() + 1):
+        set_num_threads(env["threads"])
+    trainer, stop = first_trainer(config, backend, splits), StopAtStep(steps)
     trainer.epochs = -(-steps // build.steps_per_epoch(config, len(splits.train)))
-    stop = StopAtStep(early_stopping, steps)
-    trainer.callbacks = (early_stopping, stop, display(build.description(config)))
+    trainer.callbacks = (stop.early_stopping, stop, display(describe_config(config)))
     trainer.fit(splits.train, splits.validation, splits.test)
     kept: dict[CheckpointName, Checkpoint] = {"last": last}
-    metrics: list[MetricDifference] = []
+    metrics: Iterable[MetricDifference] = ()
     if summary is not None:
         kept["best"] = load(run_dir.checkpoint_path("best"))
+        again = summarise(config, trainer, stop.early_stopping, splits)
         samples = {name: len(part) for name, part in splits.parts.items() if part}
-        metrics += compare_metrics(
-            summary, summarise(config, trainer, early_stopping, splits), samples, config.dtype
-        )
-    changes = [
-        *compare_environments(before, environment(backend)),
-        *_thread_changes(run_dir.read_metrics(), summary),
-    ]
+        metrics = compare_metrics(summary, again, samples, config.dtype)
+    changes = compare_environments(env, environment(backend))
     return Replay(
         run=run_dir.path,
-        backend=trainer.backend.name,
-        device=trainer.backend.device,
+        backend=backend.name,
+        device=backend.device,
         dtype=config.dtype,
         steps=steps,
         tensors=tuple(_compare_weights(trainer, kept, stop.checkpoints)),
         metrics=tuple(metrics),
-        changes=tuple(changes),
+        changes=(*changes, *_thread_changes(run_dir.read_metrics(), summary)),
     )
+
+
+def _replay_config(run_dir: RunDir, overrides: Mapping[str, Any]) -> Config:
+    """The run's configuration without what ended it, such as the clock, which does not apply again."""
+    unlimited = {"patience": None, "max_time": None, "doctor": False, "save_every": None}
+    source = "The run to be trained again with the given flags"
+    config = with_changes(load_run_config(run_dir.config_path), {**unlimited, **overrides}, source)
+    build.check(config)
+    return config
 
 
 class StopAtStep(Callback):
     """Ends a training after `steps` steps and keeps what a run folder's checkpoints would hold then."""
 
-    def __init__(self, early_stopping: EarlyStopping, steps: int) -> None:
-        self.early_stopping, self.steps = early_stopping, steps
+    def __init__(self, steps: int) -> None:
+        self.early_stopping, self.steps = EarlyStopping(), steps
         self.steps_per_save = steps  # a chunk ends where the run's last one did
         self.checkpoints: dict[CheckpointName, Checkpoint] = {}
 

@@ -13,7 +13,7 @@ from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.initializers import parse_initializer
 from nnbackprop.nn.layers import ACTIVATIONS, BatchNorm, Dense, Dropout, Layer, LayerNorm
-from nnbackprop.nn.losses import LOSSES, Loss
+from nnbackprop.nn.losses import LOSSES, PARAMETERS, Loss
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import OPTIMIZERS, Optimizer, clip_by_global_norm, clip_by_value
@@ -104,9 +104,12 @@ def n_outputs(config: Config, train: Dataset) -> int:
 
 
 def loss(config: Config) -> Loss:
-    """The loss, with label smoothing and target values where it takes any."""
-    loss_class = _by_name(LOSSES, config.loss, "loss")
+    """The loss, with its own parameter, label smoothing and target values where it takes any."""
+    name = config.loss.partition(":")[0]
+    loss_class = _by_name(LOSSES, name, "loss")
     options: dict[str, float] = {}
+    if ":" in config.loss:
+        options[PARAMETERS.get(name, "")] = _loss_parameter(config.loss)
     if config.target_values != (0, 1) and config.loss != "softmax-cross-entropy":
         options |= dict(zip(("off_value", "on_value"), config.target_values, strict=True))
     if config.label_smoothing:
@@ -118,6 +121,20 @@ def loss(config: Config) -> Loss:
             f"--label-smoothing goes with softmax-cross-entropy and binary-cross-entropy, not with {config.loss}: "
             "there, use --target-values 0.1 0.9."
         ) from None
+
+
+def _loss_parameter(spec: str) -> float:
+    """The number of a loss such as huber:1.5; UsageError where there is none, or the loss takes none."""
+    name, _, number = spec.partition(":")
+    try:
+        if name in PARAMETERS:
+            return float(number)
+    except ValueError:
+        pass
+    raise UsageError(
+        f"--loss {spec} cannot be: a number follows huber, as in huber:1.5 (its delta), and pinball, as in "
+        "pinball:0.9 (its quantile), and no other loss."
+    )
 
 
 def optimizer(config: Config) -> Optimizer:
@@ -257,28 +274,3 @@ def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) 
     )
     built.config = asdict(config)
     return built
-
-
-def description(config: Config, recipe: Config | None = None) -> dict[str, str]:
-    """A configuration as lines for a run's header, by subject.
-
-    `recipe` is the one whose dropout was fitted to the hidden layers of `config`, where it has been.
-    """
-    penalties = "".join(f", {name} {value:g}" for name, value in (("L1", config.l1), ("L2", config.l2)) if value)
-    hidden = "-".join(map(str, config.hidden)) or "no"
-    dropout = f", dropout {' '.join(f'{rate:g}' for rate in config.dropout)}" if any(config.dropout) else ""
-    norm = "" if config.norm is None else f", {config.norm} normalization"
-    schedule = "" if config.schedule == "constant" else f", {config.schedule}"
-    lr = config.lr if isinstance(config.lr, str) else f"{config.lr:g}"
-    lines = {
-        "recipe": config.recipe,
-        "network": f"{hidden} hidden units, {config.activation}{norm}{dropout}",
-        "loss": config.loss + penalties,
-        "optimizer": f"{config.optimizer}, learning rate {lr}{schedule}",
-    }
-    if recipe is not None and recipe.dropout != config.dropout:
-        before, fitted = (
-            " ".join(f"{rate:g}" for rate in rates) or "none" for rates in (recipe.dropout, config.dropout)
-        )
-        lines["dropout"] = f"the recipe's {before}, fitted to --hidden: {fitted}"
-    return lines

@@ -225,6 +225,12 @@ class Config:
 
 NAMES = tuple(field.name for field in fields(Config))
 NO_FLAGS = ("recipe", "title")
+TABLE_SETTINGS = (
+    *("target", "task", "features", "drop", "missing"),
+    *("separator", "decimal", "encoding", "header"),
+)
+"""How a table is read and used: the fields of `TableOptions`."""
+
 CHANGEABLE_ON_RESUME = (
     *("epochs", "schedule_epochs", "patience", "max_time", "on_nan"),
     *("data", "backend", "device", "threads", "deterministic", "resident", "gpu_memory_limit"),

@@ -19,7 +19,7 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DataError, DivergedError, UsageError
 from nnbackprop.nn.layers.base import Params
-from nnbackprop.nn.losses import Loss, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
+from nnbackprop.nn.losses import Loss, PoissonNLL, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
 from nnbackprop.nn.metrics import metrics_for
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
@@ -36,7 +36,11 @@ FLOATS = (np.float64, np.float32)
 AUTO_BATCH = 200
 """Samples a step, where there are as many, for a batch_size of "auto"."""
 
-OUT_ACTIVATIONS: dict[type, str] = {SoftmaxCrossEntropy: "softmax", SigmoidBinaryCrossEntropy: "logistic"}
+OUT_ACTIVATIONS: dict[type, str] = {
+    SoftmaxCrossEntropy: "softmax",
+    SigmoidBinaryCrossEntropy: "logistic",
+    PoissonNLL: "exp",
+}
 """What the loss makes of the last layer's outputs; nothing ("identity") where it is another."""
 
 

@@ -132,8 +132,8 @@ class NNRegressor(RegressorMixin, NNEstimator):
     """A network that predicts numbers: a drop-in for scikit-learn's MLPRegressor.
 
     y is (n,), or (n, k) for several numbers a sample. The parameters are those of `NNClassifier`, without
-    class_weight; loss is "squared_error", any word of `LOSSES` for numbers, or a `Loss`, given by keyword.
-    loss="poisson" is refused. "squared_error" is half the sum over the k numbers; scikit-learn follows its
+    class_weight; loss is "squared_error", "poisson" for counts, any word of `LOSSES` for numbers, or a
+    `Loss`, given by keyword. "squared_error" is half the sum over the k numbers; scikit-learn follows its
     gradient too, and reports the k-th part as `loss_`.
     """
 

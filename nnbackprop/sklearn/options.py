@@ -27,8 +27,6 @@ Parameters = Mapping[str, Any]
 REFUSED = {
     ("solver", "lbfgs"): "is a quasi-Newton method, which is not here: use solver='adam', or 'sgd', with "
     "batch_size=len(X) for the full batch.",
-    ("loss", "poisson"): "is not among the losses here: use loss='squared_error' in a TransformedTargetRegressor("
-    "..., func=np.log1p, inverse_func=np.expm1), or pass a Loss of your own.",
 }
 """Values that scikit-learn knows and this package does not, with what to use."""
 

@@ -12,7 +12,7 @@ from backends import leaves
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import DataError, InitialValueError, ShapeError, UsageError
 from nnbackprop.nn.layers.base import Params
-from nnbackprop.nn.losses import Loss
+from nnbackprop.nn.losses import Loss, PoissonNLL
 from nnbackprop.nn.mixed_precision import HALF_DTYPES
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.nn.trace import LayerSummary
@@ -94,6 +94,11 @@ def check_outputs(layers: Sequence[LayerRow], train: Dataset, loss: Loss) -> Non
                 f"{type(loss).__name__} takes class labels (n,) and the data has targets of shape "
                 f"{train.targets.shape}: use MeanSquaredError for numbers, SigmoidBinaryCrossEntropy for several "
                 "labels at once."
+            )
+        if isinstance(loss, PoissonNLL) and (least := float(train.targets.min())) < 0:
+            raise DataError(
+                f"{train.source}: PoissonNLL is for counts of at least 0 and the targets go down to {least:g}: "
+                "take MeanSquaredError, MeanAbsoluteError or Huber for such numbers."
             )
         return
     if n_classes < 2:

@@ -296,7 +296,11 @@ def test_threads_that_cannot_be_are_refused() -> None:
 def test_a_profile_names_the_functions_of_a_step() -> None:
     table = profile("W3", "numpy", seconds=0.0)
     assert table.startswith("**W3, batch of 1**: 784-100-10")
-    for function in ("layers/dense.py backward", "nn/losses.py __call__", "data/loader.py get_batch"):
+    for function in (
+        "layers/dense.py backward",
+        "nn/losses/classification.py __call__",
+        "data/loader.py get_batch",
+    ):
         assert f"| nnbackprop/{function} |".replace("nnbackprop/layers", "nnbackprop/nn/layers") in table
 
 

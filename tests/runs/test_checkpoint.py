@@ -21,9 +21,9 @@ from nnbackprop.data import limits
 from nnbackprop.errors import RunFolderError, TooLargeError
 from nnbackprop.runs import checkpoint as checkpoints
 from nnbackprop.runs.checkpoint import FORMAT, Checkpoint, flatten, load, save, to_bytes, unflatten
+from tests.stress.damage import assert_refused, flip_bit
+from tests.stress.readers import with_digest, without_digest
 from tests.support.memory import peak_of
-from tests.torture.damage import assert_refused, flip_bit
-from tests.torture.readers import with_digest, without_digest
 
 TREE = ({"W": np.arange(6.0).reshape(2, 3), "b": np.zeros(3)}, {}, ({"W": np.ones((3, 1))}, {}))
 
@@ -63,7 +63,7 @@ def test_a_nested_tree_survives_flattening() -> None:
         ({"params/0/b": np.zeros(3, np.float32)}, r"shape \(3,\) of float32 at params/0/b.*of float64"),
     ],
 )
-def test_fill_names_the_array_that_does_not_fit(change: dict[str, Any], said: str) -> None:
+def test_unflatten_names_the_array_that_does_not_fit(change: dict[str, Any], said: str) -> None:
     arrays = {name: a for name, a in {**flatten(TREE, "params"), **change}.items() if a is not None}
     with pytest.raises(RunFolderError, match=said):
         unflatten(TREE, arrays, "params")

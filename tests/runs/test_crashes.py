@@ -24,11 +24,11 @@ from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import ChunkEnd
 from nnbackprop.training.trainer import Trainer
+from tests.stress import child_run
+from tests.stress.child_run import assert_same_outcome, checkpoint_files, outcome
+from tests.stress.kills import kill_and_resume
 from tests.support.commands import draw_no_plots, resumed, run, said
 from tests.support.small_runs import clouds, make_trainer, run_callbacks, state_arrays
-from tests.torture import child_run
-from tests.torture.child_run import assert_same_outcome, checkpoint_files, outcome
-from tests.torture.kills import kill_and_resume
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither these signals nor flock")
 
@@ -44,7 +44,7 @@ def temporaries(run_dir: Path) -> list[Path]:
 def test_kill_9_at_random_moments_loses_less_than_a_save(tmp_path: Path) -> None:
     figures = kill_and_resume(tmp_path, child_run.EPOCHS, 5, random.Random(6))
     assert (figures.kills, figures.runs > 0) == (5, True)
-    assert figures.lost < child_run.EVERY
+    assert figures.lost < child_run.SAVE_EVERY
 
 
 @POSIX
@@ -240,7 +240,7 @@ def test_a_temporary_that_is_a_link_to_a_checkpoint_is_not_written_through(tmp_p
 # A trainer whose disk fails: nothing is lost on disk or in memory, and it goes on when the disk does.
 
 FAULT_AT = 14  # the step after whose chunk the disk fails
-EVERY = 3
+SAVE_EVERY = 3
 DATA = clouds(90)  # six steps an epoch, the last of 10 samples
 
 
@@ -259,7 +259,7 @@ class Watch(Callback):
 
 def watched(run_dir: RunDir, watch: Watch) -> Trainer:
     """A small run that saves every few steps, watched before each save."""
-    saves = run_callbacks(run_dir, EVERY)
+    saves = run_callbacks(run_dir, SAVE_EVERY)
     return make_trainer(epochs=6, lr=0.01, callbacks=(watch, saves.logger, saves))
 
 

@@ -1,4 +1,4 @@
-"""Minutes of training in one process, whose memory, files and threads must not grow. `... tests.torture.soak 10`.
+"""Minutes of training in one process, whose memory, files and threads must not grow. `... tests.stress.soak 10`.
 
 Runs that save every few steps, each resumed once, by turns with and without monitor, their data resident and
 streamed. Without plots, since matplotlib's caches fill for a dozen runs.
@@ -65,7 +65,7 @@ def main(minutes: float) -> int:
         if passed >= WARM:
             readings.append(Resources.now())
     grown, words = _growth(readings)
-    print(f"{steps:,} steps, {steps // child_run.EVERY:,} saves, {runs} resumes: {words}")
+    print(f"{steps:,} steps, {steps // child_run.SAVE_EVERY:,} saves, {runs} resumes: {words}")
     return int(grown)
 
 
