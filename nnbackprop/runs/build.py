@@ -27,9 +27,9 @@ from .config import Config
 
 T = TypeVar("T")
 
-NORMS: dict[str, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
+NORMALIZATIONS: dict[str, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
 
-MOMENTUM = {"momentum": "momentum", "nesterov": "momentum", "adam": "beta1", "adamw": "beta1"}
+MOMENTUM_NAMES = {"momentum": "momentum", "nesterov": "momentum", "adam": "beta1", "adamw": "beta1"}
 """What an optimizer calls its momentum."""
 
 
@@ -55,7 +55,7 @@ def _layers(config: Config, n_outputs: int) -> Iterator[Layer]:
         layer = dense(units)
         yield replace(layer, bias=False) if config.norm == "batch" else layer  # its mean takes a bias off again
         if config.norm is not None:
-            yield NORMS[config.norm]()
+            yield NORMALIZATIONS[config.norm]()
         yield hidden_activation()
         if rate:
             yield Dropout(rate)
@@ -142,7 +142,7 @@ def optimizer(config: Config) -> Optimizer:
     optimizer_class = _by_name(OPTIMIZERS, config.optimizer, "optimizer")
     options: dict[str, Any] = {}
     if config.momentum is not None:
-        name = MOMENTUM.get(config.optimizer)
+        name = MOMENTUM_NAMES.get(config.optimizer)
         if name is None:
             raise UsageError(
                 f"--momentum goes with momentum, nesterov, adam and adamw (their beta1), not with "
