@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -28,9 +28,9 @@ from .config import Config
 
 T = TypeVar("T")
 
-NORMS: dict[str, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
+NORMALIZATIONS: dict[str, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
 
-MOMENTUM = {"momentum": "momentum", "nesterov": "momentum", "adam": "beta1", "adamw": "beta1"}
+MOMENTUM_NAMES = {"momentum": "momentum", "nesterov": "momentum", "adam": "beta1", "adamw": "beta1"}
 """What an optimizer calls its momentum."""
 
 
@@ -56,7 +56,7 @@ def _layers(config: Config, n_outputs: int) -> Iterator[Layer]:
         layer = dense(units)
         yield replace(layer, bias=False) if config.norm == "batch" else layer  # its mean takes a bias off again
         if config.norm is not None:
-            yield NORMS[config.norm]()
+            yield NORMALIZATIONS[config.norm]()
         yield hidden_activation()
         if rate:
             yield Dropout(rate)
@@ -143,7 +143,7 @@ def optimizer(config: Config) -> Optimizer:
     optimizer_class = _by_name(OPTIMIZERS, config.optimizer, "optimizer")
     options: dict[str, Any] = {}
     if config.momentum is not None:
-        name = MOMENTUM.get(config.optimizer)
+        name = MOMENTUM_NAMES.get(config.optimizer)
         if name is None:
             raise UsageError(
                 f"--momentum goes with momentum, nesterov, adam and adamw (their beta1), not with "
@@ -259,7 +259,7 @@ def objective(config: Config, n_outputs: int) -> Objective:
 
 def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) -> Trainer:
     """A trainer for `config`, ready to fit; its callbacks are the run's."""
-    return Trainer(
+    built = Trainer(
         network(config, n_outputs(config, train)),
         loss(config),
         optimizer(config),
@@ -275,3 +275,5 @@ def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) 
         seed=config.seed,
         resident=config.resident,
     )
+    built.config = asdict(config)
+    return built
