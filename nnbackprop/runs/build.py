@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
 from backends import Backend
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.readers.image import parse_size
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.initializers import parse_initializer
@@ -194,6 +195,8 @@ def check(config: Config) -> None:
     penalty(config)
     learning_rate(replace(config, lr=1.0) if config.lr == "auto" else config, samples=10**6)
     SaveInterval.parse(config.save_every)
+    if config.size is not None:
+        parse_size(config.size)
 
 
 def penalty(config: Config) -> WeightPenalty | None:
@@ -256,7 +259,7 @@ def objective(config: Config, n_outputs: int) -> Objective:
 
 def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) -> Trainer:
     """A trainer for `config`, ready to fit; its callbacks are the run's."""
-    return Trainer(
+    built = Trainer(
         network(config, n_outputs(config, train)),
         loss(config),
         optimizer(config),
@@ -272,3 +275,5 @@ def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) 
         seed=config.seed,
         resident=config.resident,
     )
+    built.config = asdict(config)
+    return built
