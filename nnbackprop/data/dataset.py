@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -24,20 +25,21 @@ class Dataset:
     inputs        (n, *sample_shape) uint8, float32 or float64, C-contiguous
     targets       class labels (n,) int32 in 0 .. K-1; without classes, numbers (n, k) float32 or float64
     classes       K names: `classes[targets[i]]` is the class of sample i ("0" for label 9 of an ex4 set)
-    image_shape   (rows, columns) where a sample is an image: `inputs[i].reshape(image_shape)` is upright
+    image_shape   (rows, columns), or (rows, columns, 3) of colours, where a sample is an image:
+                  `inputs[i].reshape(image_shape)` is upright
     weights       (n,) float64, >= 0 with a positive sum: the sample weights of the loss; None is 1 each
     source        where it came from
     reader_notes  what the file reader noticed and converted, a sentence each
     preprocessing how the rows of a table became the inputs; None where there was no table
 
     Lists and arrays of other dtypes are converted where that is exact, numbers (n,) become (n, 1), and samples of
-    shape (rows, columns) or (rows, columns, 1) are images. Raises DataError for anything else.
+    shape (rows, columns), (rows, columns, 1) or (rows, columns, 3) are images. Raises DataError for anything else.
     """
 
     inputs: np.ndarray
     targets: np.ndarray
     classes: tuple[str, ...] = ()
-    image_shape: tuple[int, int] | None = None
+    image_shape: tuple[int, ...] | None = None
     weights: np.ndarray | None = None
     source: str = "memory"
     reader_notes: tuple[str, ...] = ()
@@ -113,16 +115,22 @@ class Dataset:
             )
         return w
 
-    def _check_image_shape(self) -> tuple[int, int] | None:
+    def _check_image_shape(self) -> tuple[int, ...] | None:
         shape, sample = self.image_shape, self.sample_shape
+        if shape is None and (len(sample) == 2 or sample[2:] in ((1,), (3,))):
+            return sample if sample[2:] == (3,) else sample[:2]
         if shape is None:
-            return (sample[0], sample[1]) if len(sample) == 2 or sample[2:] == (1,) else None
-        if not isinstance(shape, (tuple, list)) or len(shape) != 2 or shape[0] * shape[1] != self.features:
+            return None
+        if (
+            not isinstance(shape, (tuple, list))
+            or not (len(shape) == 2 or tuple(shape[2:]) == (3,))
+            or math.prod(shape) != self.features
+        ):
             raise DataError(
                 f"{self.source}: image_shape is {shape} and a sample has {self.features} features; rows and "
-                "columns whose product this is are needed."
+                "columns whose product this is are needed, or (rows, columns, 3)."
             )
-        return (shape[0], shape[1])
+        return tuple(shape)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -163,7 +171,7 @@ class Dataset:
         return "multilabel" if several else "regression"
 
     def image(self, i: int) -> np.ndarray:
-        """Sample i as an upright (rows, columns) image; DataError if samples are not images."""
+        """Sample i as an upright image of `image_shape`; DataError if samples are not images."""
         if self.image_shape is None:
             raise DataError(f"{self.source}: its samples of {self.features} features are not images.")
         return self.inputs[i].reshape(self.image_shape)

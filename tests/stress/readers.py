@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from nnbackprop.data import validate
+from nnbackprop.data import digit, validate
 from nnbackprop.data.catalog import to_splits
 from nnbackprop.data.raw import RawDataset, RawSplits
-from nnbackprop.data.readers import csv, idx, mat, npz, png
+from nnbackprop.data.readers import csv, idx, image, mat, npz
 from nnbackprop.data.tabular import TableSplits
 from nnbackprop.data.tabular import to_splits as to_datasets
 from nnbackprop.errors import DataError, NnbackpropError, RunFolderError, UsageError
@@ -157,6 +158,25 @@ def _image(bits: int, colours: int, row: bytes) -> bytes:
     return _chunks((b"IHDR", header), (b"PLTE", bytes(9)), (b"IDAT", pixels), (b"IEND", b""))
 
 
+def _saved(kind: str, mode: str) -> bytes:
+    """A picture as Pillow saves it, turned on its side by its EXIF data."""
+    stream, exif = io.BytesIO(), Image.Exif()
+    exif[image.ORIENTATION] = 6
+    grey = Image.fromarray(np.pad(np.full((6, 3), 200, np.uint8), 4))
+    grey.convert(mode).save(stream, kind, **({} if kind == "BMP" else {"exif": exif}))
+    return stream.getvalue()
+
+
+def _read_image(path: Path) -> None:
+    """An image in each of the ways it is read, and as a digit."""
+    with image.quiet():
+        header, pixels = image.read_header(path), image.read(path)
+        assert pixels.dtype == np.uint8
+        assert pixels.shape in ((header.rows, header.columns), (header.rows, header.columns, 3))
+        assert image.read(path, "rgb", (5, 7), (3,)).shape == (5, 7, 3)
+        assert digit.prepare(*image.read_layers(path, 16))[-1].picture.shape == (28, 28)
+
+
 def _checkpoint() -> bytes:
     arrays = {"params/0/W": np.ones((2, 3), np.float32), "params/0/b": np.zeros(3), "state/step": np.array(7)}
     return checkpoints.to_bytes(checkpoints.Checkpoint(arrays, {"epoch": 1}))
@@ -219,11 +239,19 @@ READERS = {
             _mat(_variable(b"X", 8, ROWS) + _variable(b"y", 6, ROWS[:, :1])),
         ),
     ),
-    "png": Reader(
-        png.read,
+    "image": Reader(
+        _read_image,
         DataError,
         (plain, _png),
-        (_image(8, 0, b"\0\x80"), _image(1, 3, b"\x80"), _image(16, 6, bytes(16)), _png(_image(8, 2, bytes(6)))),
+        (
+            *(
+                _image(8, 0, b"\0\x80"),
+                _image(1, 3, b"\x80"),
+                _image(16, 6, bytes(16)),
+                _png(_image(8, 2, bytes(6))),
+            ),
+            *(_saved(kind, mode) for kind in ("PNG", "JPEG", "BMP", "WEBP") for mode in ("L", "RGB")),
+        ),
     ),
     "rows": Reader(
         lambda path: rows_of_numbers(csv.read(path), 2),
