@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from nnbackprop._files import write_atomically
-from nnbackprop._system_info import cores, use_threads
+from nnbackprop._system_info import cores, set_num_threads
 from nnbackprop.errors import NnbackpropError, UsageError
 
 from . import to_accuracy
@@ -29,7 +29,7 @@ from .workloads import WORKLOADS
 out, err = Console(), Console(stderr=True)
 
 
-def main(words: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """The command."""
     epilog = "Workloads: " + "; ".join(f"{name}: {workload.title}" for name, workload in WORKLOADS.items())
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, epilog=epilog)
@@ -45,12 +45,12 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=5, help="of the schedules of --to (default: 5)")
     parser.add_argument("--profile", choices=WORKLOADS, metavar="W", help="show where a step of W spends its time")
     parser.add_argument("--backend", default="numpy", help="of --profile (default: numpy)")
-    options = parser.parse_args(words)
+    options = parser.parse_args(argv)
     try:
         if not 1 <= options.threads <= cores():
             raise UsageError(f"--threads is 1 to {cores()}, the cores of this process; got {options.threads}.")
         if options.profile:
-            use_threads(options.threads)
+            set_num_threads(options.threads, later_imports=True)
             out.print(Markdown(profile(options.profile, options.backend)))
             return 0
         return _run_to_accuracy(options) if options.to is not None else _run_suite(options)

@@ -25,11 +25,12 @@ from rich.markdown import Markdown
 
 from nnbackprop._files import write_atomically
 from nnbackprop._system_info import CpuTimes, cores
-from nnbackprop.runs.config import resolve
+from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.runs.threads import thread_control
 from nnbackprop.runs.train import first_trainer, open_backend
-from nnbackprop.training.callbacks import Callback, ChunkEnd
+from nnbackprop.training.callbacks import Callback
+from nnbackprop.training.events import ChunkEnd
 from nnbackprop.training.trainer import Trainer
 
 from .machine import Machine
@@ -75,7 +76,7 @@ class Stopwatch(Callback):
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         self.seconds += event.seconds
-        self.samples += event.samples
+        self.samples += event.n_samples
         if self.seconds >= self.limit:
             trainer.stop()
 
@@ -154,16 +155,16 @@ def table(found: dict) -> str:
     return "\n".join([*lines, "", made]) + "\n"
 
 
-def main(words: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.busy", description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
     parser.add_argument("--seconds", type=float, default=5.0, help="that everybody trains in a round (default: 5)")
-    options = parser.parse_args(words)
+    options = parser.parse_args(argv)
     rows = measure(options.rounds, options.seconds)
     machine = Machine.here()
     found = {
-        "command": " ".join(["python -m benchmarks.busy", *(words or sys.argv[1:])]),
+        "command": " ".join(["python -m benchmarks.busy", *(argv or sys.argv[1:])]),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": str(machine),
         "rows": rows,

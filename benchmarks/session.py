@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from nnbackprop._system_info import use_threads
+from nnbackprop._system_info import set_num_threads
 from nnbackprop.diagnostics.difference import difference
 from nnbackprop.nn.layers.base import Params
 
@@ -51,7 +51,7 @@ class Session:
     def make(self, problem: Problem) -> Rival:
         rival = self.entry.make(problem)
         if self.threads:
-            use_threads(self.threads)  # of the libraries that it has imported
+            set_num_threads(self.threads, later_imports=True)  # of the libraries that it has imported
         return rival
 
     def check(self) -> Check | None:

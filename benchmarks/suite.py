@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from nnbackprop._system_info import CpuTimes, load_of_others, use_threads
+from nnbackprop._system_info import CpuTimes, load_of_others, set_num_threads
 from nnbackprop.errors import UsageError
 
 from .results import Absent, Check, Row, Slice, Timing
@@ -60,7 +60,7 @@ def run_suite(
     absent = {name: reason for name in here if (reason := not_installed(name))}
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if threads:
-        use_threads(threads)  # of the processes that are started here
+        set_num_threads(threads, later_imports=True)  # of the processes that are started here
         os.environ["NUMBA_NUM_THREADS"] = str(threads)
     rounds, timings = ON_GPU if device != "cpu" else QUICK if quick else FULL, []
     with ExitStack() as stack:

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from nnbackprop._system_info import use_threads
+from nnbackprop._system_info import set_num_threads
 from nnbackprop.data import load
 from nnbackprop.runs import train as runs
-from nnbackprop.runs.config import resolve
+from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.data_splits import DataSplits
 
 from .report import format_ratio, spread, three_digits
@@ -144,7 +144,7 @@ class Trial:
     def __init__(self, title: str, threads: int, seed: int, epochs: int) -> None:
         limit_cores(threads)
         self.train, self.predict, self.epochs = LIBRARIES[title][1](seed, epochs)
-        use_threads(threads)  # of the libraries that it has imported
+        set_num_threads(threads, later_imports=True)  # of the libraries that it has imported
 
     def reach(self, target: float) -> list[tuple[float, float]]:
         """Seconds and accuracy of each epoch, until one ends at the target or all are over."""
@@ -166,7 +166,7 @@ def measure(
     target: float, epochs: int, threads: int, seeds: Iterable[int], report: Callable[[str], Any]
 ) -> tuple[dict[str, list], dict[str, str]]:
     """The trials of each library, by title, and why another is left out."""
-    use_threads(threads)  # of the processes that are started here
+    set_num_threads(threads, later_imports=True)  # of the processes that are started here
     trials: dict[str, list] = {title: [] for title, (needs, _) in LIBRARIES.items() if find_spec(needs)}
     absent = {title: f"{needs} is not installed" for title, (needs, _) in LIBRARIES.items() if title not in trials}
     for seed in seeds:

@@ -13,7 +13,8 @@ import nnbackprop as nb
 from backends import select
 from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.nn.layers.base import Params
-from nnbackprop.runs import build, config
+from nnbackprop.runs import build
+from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.training.step import Objective
 
@@ -78,7 +79,7 @@ class Net:
 @cache
 def net() -> Net:
     """The recipe weight-height as it begins."""
-    settings = config.resolve("weight-height", {})
+    settings = resolve("weight-height", {})
     objective, people = build.objective(settings, 1), DataSplits.load(settings).train
     params = objective.network.init((2,), settings.seed, "float64")
     return Net(objective, params, np.asarray(people.inputs, np.float64), np.asarray(people.targets))
@@ -163,7 +164,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 def split_runs() -> dict[str, tuple[float, float]]:
     """Mean cosine to the chain rule's of what is sent back, by shares and raw, before and after an epoch."""
-    settings = config.resolve("rashid", {"epochs": 1})
+    settings = resolve("rashid", {"epochs": 1})
     data = DataSplits.load(settings)
     trainer = build.trainer(settings, select("numpy"), data.train, fit_scaling(settings.scale, data.train))
     trainer.initialize(data.train)
@@ -199,7 +200,7 @@ def step_errors() -> dict[str, np.ndarray]:
 
     A step is a share of the norm of the tensor, as in `nnbackprop.diagnostics`.
     """
-    settings = config.resolve("ex4", {})
+    settings = resolve("ex4", {})
     train = DataSplits.load(settings).train
     some = train.take(np.arange(0, len(train), len(train) // 20))
     objective = build.objective(settings, 10)

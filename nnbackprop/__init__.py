@@ -23,10 +23,14 @@ _NAMES_BY_MODULE = {
     "nnbackprop.errors": "DataError DivergedError NnbackpropError RunFolderError ShapeError UsageError",
     "nnbackprop.export.onnx": "export_onnx",
     "nnbackprop.export.safetensors": "export_safetensors",
+    "nnbackprop.loggers.csv": "CSVLogger",
+    "nnbackprop.loggers.tensorboard": "TensorBoardLogger",
+    "nnbackprop.loggers.wandb": "WandbLogger",
     "nnbackprop.nn.initializers": "FanOutNormal Glorot He LeCun Normal Uniform Zeros",
     "nnbackprop.nn.layers": "ELU GELU BatchNorm Dense Dropout Flatten Identity LayerNorm LeakyReLU ReLU SiLU "
     "Sigmoid Softmax Softplus Tanh",
-    "nnbackprop.nn.losses": "MeanSquaredError SigmoidBinaryCrossEntropy SoftmaxCrossEntropy one_hot",
+    "nnbackprop.nn.losses": "Huber MeanAbsoluteError MeanSquaredError Pinball PoissonNLL "
+    "SigmoidBinaryCrossEntropy SoftmaxCrossEntropy one_hot",
     "nnbackprop.nn.metrics": "ClassificationMetrics MultilabelMetrics RegressionMetrics accuracy",
     "nnbackprop.nn.regularization": "WeightPenalty",
     "nnbackprop.nn.rng": "RngKey",
@@ -35,6 +39,7 @@ _NAMES_BY_MODULE = {
     "nnbackprop.optim.schedules": "Constant CosineDecay ExponentialDecay OneCycle StepDecay Warmup",
     "nnbackprop.runs.trained_model": "TrainedModel",
     "nnbackprop.training.callbacks": "Callback EarlyStopping TimeLimit",
+    "nnbackprop.training.lr_finder": "lr_find",
     "nnbackprop.training.trainer": "Trainer",
 }
 _MODULES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()}
@@ -59,6 +64,9 @@ if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
     )
     from nnbackprop.export.onnx import export_onnx as export_onnx
     from nnbackprop.export.safetensors import export_safetensors as export_safetensors
+    from nnbackprop.loggers.csv import CSVLogger as CSVLogger
+    from nnbackprop.loggers.tensorboard import TensorBoardLogger as TensorBoardLogger
+    from nnbackprop.loggers.wandb import WandbLogger as WandbLogger
     from nnbackprop.nn.initializers import (
         FanOutNormal as FanOutNormal, Glorot as Glorot, He as He, LeCun as LeCun, Normal as Normal,
         Uniform as Uniform, Zeros as Zeros,
@@ -69,7 +77,8 @@ if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
         Sigmoid as Sigmoid, Softmax as Softmax, Softplus as Softplus, Tanh as Tanh,
     )
     from nnbackprop.nn.losses import (
-        MeanSquaredError as MeanSquaredError, SigmoidBinaryCrossEntropy as SigmoidBinaryCrossEntropy,
+        Huber as Huber, MeanAbsoluteError as MeanAbsoluteError, MeanSquaredError as MeanSquaredError,
+        Pinball as Pinball, PoissonNLL as PoissonNLL, SigmoidBinaryCrossEntropy as SigmoidBinaryCrossEntropy,
         SoftmaxCrossEntropy as SoftmaxCrossEntropy, one_hot as one_hot,
     )
     from nnbackprop.nn.metrics import (
@@ -91,6 +100,7 @@ if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
     from nnbackprop.training.callbacks import (
         Callback as Callback, EarlyStopping as EarlyStopping, TimeLimit as TimeLimit,
     )
+    from nnbackprop.training.lr_finder import lr_find as lr_find
     from nnbackprop.training.trainer import Trainer as Trainer
     # fmt: on
     # isort: on

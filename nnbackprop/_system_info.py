@@ -52,22 +52,27 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
     return installed
 
 
-def use_threads(threads: int) -> None:
-    """Set the threads of matrix products, of loaded libraries and of those loaded later.
+def set_num_threads(threads: int, later_imports: bool = False) -> None:
+    """Set the threads of matrix products, of loaded libraries.
 
-    XLA reads its variable when JAX starts, and never again.
+    `later_imports` sets those of libraries that are imported later too, by environment variables. XLA reads its
+    own when JAX starts, and never again.
     """
-    set_threads(threads)
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
-
-
-def set_threads(threads: int) -> None:
-    """Set the threads of matrix products, of loaded libraries."""
     from threadpoolctl import threadpool_limits
+
+    if later_imports:
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
 
     threadpool_limits(threads)
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(threads)
+
+
+def get_num_threads() -> int:
+    """The threads of matrix products, of the libraries that are loaded."""
+    from threadpoolctl import threadpool_info
+
+    return max((pool["num_threads"] for pool in threadpool_info()), default=cores())
 
 
 @dataclass(frozen=True)
@@ -89,13 +94,6 @@ class Blas:
         if pool is None:
             return None
         return cls(pool["internal_api"], pool["version"], pool.get("architecture"), pool["num_threads"])
-
-
-def threads() -> int:
-    """The threads of matrix products, of the libraries that are loaded."""
-    from threadpoolctl import threadpool_info
-
-    return max((pool["num_threads"] for pool in threadpool_info()), default=cores())
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,17 @@ from rich.markup import escape
 from backends import BackendError
 from nnbackprop.errors import NnbackpropError, OutOfMemoryError, RunFolderError, UsageError
 
+from .describe import describe
 from .doctor import doctor
 from .evaluate import attack, evaluate, predict
 from .export import export
 from .flags import err
 from .gradcheck import gradcheck
 from .info import backends, inspect, recipes
+from .lr_find import lr_find
 from .parity import parity
 from .replay import replay
+from .runs import compare, runs
 from .train import train
 
 app = App(
@@ -31,13 +34,18 @@ app = App(
 data = App(
     name="data", help="Look at data sets: mnist, mnist-20x20, weight-height, fashion-mnist, kmnist, or files."
 )
-for command in (train, evaluate, predict, export, attack, gradcheck, doctor, parity, replay, backends, recipes):
+COMMANDS = (
+    *(train, evaluate, predict, describe, export, attack, gradcheck, doctor, lr_find),
+    *(parity, replay, runs, compare, backends, recipes),
+)
+for command in COMMANDS:
     app.command(command)
 app.command(data)
+app.register_install_completion_command()
 data.command(inspect)
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit with its status; errors are one paragraph, and a traceback with --debug."""
     for stream in (sys.stdout, sys.stderr):  # a console of another encoding gets ? for what it has no sign for
         if isinstance(stream, io.TextIOWrapper):
@@ -45,14 +53,14 @@ def main(arguments: list[str] | None = None) -> None:
     for name in ("NNBACKPROP_BACKEND", "NNBACKPROP_DEVICE"):
         if os.environ.get(name) == "":  # as good as not set
             del os.environ[name]
-    given = sys.argv[1:] if arguments is None else arguments
-    words = [word for word in given if word != "--debug"]
-    sys.exit(_status(words, debug=words != list(given)))
+    argv = sys.argv[1:] if argv is None else list(argv)
+    without_debug = [argument for argument in argv if argument != "--debug"]
+    sys.exit(_run(without_debug, debug=without_debug != argv))
 
 
-def _status(words: list[str], debug: bool) -> int:
+def _run(argv: list[str], debug: bool) -> int:
     try:
-        return int(app(words, exit_on_error=False, print_error=False, result_action="return_value") or 0)
+        return int(app(argv, exit_on_error=False, print_error=False, result_action="return_value") or 0)
     except (NnbackpropError, BackendError, CycloptsError, OSError, MemoryError) as error:
         if debug:
             raise

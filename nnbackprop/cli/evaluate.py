@@ -54,7 +54,7 @@ def evaluate(
     dataset = trained.data(data)
     score = trained.evaluate(dataset)
     metrics = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in score.metrics.items())
-    line = f"{escape(dataset.source)}: loss {score.loss:.4f}, {metrics} of {score.samples} samples"
+    line = f"{escape(dataset.source)}: loss {score.loss:.4f}, {metrics} of {score.n_samples} samples"
     out.print(line, soft_wrap=True)
     return 0
 
@@ -80,18 +80,28 @@ def _evaluate_onnx(path: Path, data: str | None, options: RunOptions) -> int:
 
 def predict(
     run: Run,
-    images: Annotated[list[str], Parameter(help="PNG images, or CSV files with a sample a row.", negative="")],
+    images: Annotated[
+        list[str],
+        Parameter(help="Images (PNG, JPEG, BMP, WebP), or tables with a sample a row.", negative=""),
+    ],
     /,
     *,
+    as_is: Annotated[
+        bool, Parameter(help="Do not make a picture of a digit like MNIST's; only resize it.", negative="")
+    ] = False,
     options: RunOptions = RunOptions(),
 ) -> int:
     """Print the predicted class of each image, and how likely each class is."""
-    from nnbackprop.report.tables import prediction_table
-    from nnbackprop.runs.trained_model import read_samples
+    from nnbackprop.report.tables import prediction_table, value_table
+    from nnbackprop.runs.samples import read_samples
 
     trained = options.open(run)
-    for name, inputs in read_samples(images, trained):
-        out.print(prediction_table(name, trained.classes, *trained.predict(inputs, name)))
+    for name, inputs in read_samples(images, trained, lambda note: err.print(note, markup=False), as_is):
+        predicted, probabilities = trained.predict(inputs, name)
+        if trained.classes:
+            out.print(prediction_table(name, trained.classes, predicted, probabilities))
+        else:
+            out.print(value_table(name, trained.target_names, predicted))
     return 0
 
 
@@ -99,7 +109,9 @@ def attack(
     run: Run,
     /,
     *,
-    epsilon: Annotated[float, Parameter(help="How far each input moves, as a share of the data's range.")] = 0.1,
+    epsilon: Annotated[
+        float, Parameter(help="How far each input moves, as a fraction of the data's range.")
+    ] = 0.1,
     data: DataName = None,
     options: RunOptions = RunOptions(),
 ) -> int:
@@ -107,7 +119,7 @@ def attack(
     from nnbackprop.errors import UsageError
 
     if not 0 < epsilon <= 1:
-        raise UsageError(f"--epsilon is a share of the data's range, above 0 and at most 1; got {epsilon}.")
+        raise UsageError(f"--epsilon is a fraction of the data's range, above 0 and at most 1; got {epsilon}.")
     trained = options.open(run)
     dataset = trained.data(data)
     result = trained.attack(dataset, epsilon)
@@ -119,7 +131,7 @@ def attack(
         from nnbackprop.report.plots import attack_plot
         from nnbackprop.report.style import draw
 
-        picture = trained.folder.plots / "attack.png"
+        picture = trained.run_dir.plots_dir / "attack.png"
         draw(picture, attack_plot, dataset, result, epsilon)
         out.print(f"Picture: {escape(str(picture))}", soft_wrap=True)
     return 0

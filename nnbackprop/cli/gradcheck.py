@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from .flags import Flags, err, given, out
+from .flags import Flags, err, given_settings, out
 
 
 def gradcheck(
@@ -20,9 +20,9 @@ def gradcheck(
 
     from backends import select, with_float64
     from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck_recipe
-    from nnbackprop.runs import config as configuration
+    from nnbackprop.runs.config_files import resolve
 
-    config = configuration.resolve(recipe, given(flags))
+    config = resolve(recipe, given_settings(flags))
     asked = select(config.backend, config.device)
     backend = with_float64(asked)
     if config.backend == "auto" or backend is not asked:

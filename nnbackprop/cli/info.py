@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from .flags import out
+from .flags import TableFlags, given_settings, out
+
+PREVIEW = (28, 28)  # rows and columns of images whose sizes differ
 
 
 def backends() -> int:
@@ -21,10 +24,10 @@ def backends() -> int:
 def recipes() -> int:
     """List the recipes that come with the package."""
     from nnbackprop.report.tables import recipes_table
-    from nnbackprop.runs.config import read
-    from nnbackprop.runs.config import recipes as known
+    from nnbackprop.runs.config_files import load_recipe
+    from nnbackprop.runs.config_files import recipes as recipe_paths
 
-    out.print(recipes_table({name: read(name) for name in known()}))
+    out.print(recipes_table([load_recipe(name) for name in recipe_paths()]))
     return 0
 
 
@@ -32,14 +35,26 @@ def inspect(
     path: Annotated[str, Parameter(help="A data set's name, or a file or folder.")],
     /,
     *,
+    options: Annotated[TableFlags, Parameter(name="*")] = TableFlags(),  # type: ignore[valid-type]  # noqa: B008
     test_fraction: Annotated[
         float, Parameter(help="Share of a single table kept for the test; 0 for none.")
     ] = 0.2,
     seed: Annotated[int, Parameter(help="Decides that split.")] = 0,
 ) -> int:
-    """Count, range, class balance, and a few samples drawn upright."""
-    from nnbackprop.data import load
+    """Columns of a table with what they are used as; count, range, class balance; a few samples drawn upright."""
+    from nnbackprop.data.catalog import load_splits, open_source, table_options
     from nnbackprop.data.inspect import describe
+    from nnbackprop.data.inspect_table import describe_table
+    from nnbackprop.data.tabular import TableSplits
+    from nnbackprop.errors import ImageSizesError
 
-    out.print(describe(load(path, test_fraction=test_fraction, seed=seed, split=test_fraction > 0)))
+    reading = table_options(**given_settings(options))
+    try:
+        source = open_source(path, reading)
+    except ImageSizesError as error:
+        out.print(f"{error} They are shown at {PREVIEW[0]} x {PREVIEW[1]}.", style="yellow", markup=False)
+        source = open_source(path, replace(reading, size=PREVIEW))
+    if isinstance(source, TableSplits):
+        out.print(describe_table(source))
+    out.print(describe(load_splits(source, reading, test_fraction, seed=seed)))
     return 0

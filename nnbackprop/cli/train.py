@@ -2,62 +2,125 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.markup import escape
 
-from .flags import GROUPS, Flags, given, out
+from nnbackprop.report.terminal import Terminal
+
+from .flags import GROUPS, Flags, err, given_settings, out
+
+if TYPE_CHECKING:
+    from nnbackprop.loggers.registry import LoggerFactory
+    from nnbackprop.runs.config import Config
+    from nnbackprop.runs.train import Run
 
 
 def train(
-    recipe: Annotated[str | None, Parameter(help="A recipe's name or a TOML file; mnist if not given.")] = None,
+    recipe: Annotated[
+        str | None,
+        Parameter(help="A recipe's name, a TOML file, or a file or folder of data; mnist if not given."),
+    ] = None,
     /,
     *,
     resume: Annotated[
         str | None, Parameter(group=GROUPS["Run"], help="Go on with this run, or `last`, in place.")
     ] = None,
+    dry_run: Annotated[
+        bool,
+        Parameter(
+            group=GROUPS["Run"],
+            negative="",
+            help="Show the configuration, layers, and estimates of memory and time; train and write nothing.",
+        ),
+    ] = False,
     flags: Annotated[Flags, Parameter(name="*")] = Flags(),  # type: ignore[valid-type]  # noqa: B008 (frozen)
 ) -> int:
     """Train a network by a recipe; every flag overrides one of its settings."""
-    from nnbackprop.diagnostics.monitored_run import MonitoredRun
     from nnbackprop.errors import UsageError
+    from nnbackprop.loggers.registry import load_loggers
+    from nnbackprop.runs import train as runs
+    from nnbackprop.runs.config_files import apply_overrides, load_recipe, load_run_config, recipe_for
+    from nnbackprop.runs.run_dir import RunDir
+
+    overrides = given_settings(flags)
+    if resume is None:
+        name, overrides = recipe_for(recipe, overrides)
+        loaded = load_recipe(name)
+        config = apply_overrides(loaded, overrides)
+        if dry_run:
+            return show_dry_run(config)
+        fitted_from = None if "dropout" in overrides else loaded
+        loggers = load_loggers(config.log)
+        return fit(runs.start(config), message_console(config.progress), loggers, fitted_from)
+    if recipe is not None:
+        raise UsageError(f"--resume goes on with a run as it was configured: leave out the recipe {recipe!r}.")
+    if dry_run:
+        raise UsageError("--dry-run is of a run that has not begun, and --resume goes on with one: leave one out.")
+    runs_dir = Path(overrides.get("runs_dir", "runs"))
+    kept = load_run_config(RunDir.open(runs_dir, resume).config_path)
+    console = message_console(overrides.get("progress", kept.progress))
+    loggers = load_loggers(overrides.get("log", kept.log))
+    return fit(runs.resume(resume, overrides, runs_dir, message_printer(console)), console, loggers)
+
+
+def fit(
+    opened: AbstractContextManager[Run],
+    console: Terminal,
+    loggers: Sequence[LoggerFactory],
+    fitted_from: Config | None = None,
+) -> int:
+    """Train a run to its end, with a display and the loggers, and print its summary.
+
+    `fitted_from` is the recipe where its dropout was fitted to other hidden layers.
+    """
+    from nnbackprop.diagnostics.monitored_run import MonitoredRun
     from nnbackprop.report.plot_process import draw_run
     from nnbackprop.report.progress import progress
     from nnbackprop.report.tables import diagnosis_report, summary_table
-    from nnbackprop.runs import build, config
-    from nnbackprop.runs import train as runs
+    from nnbackprop.runs.header import describe_config, describe_machine
 
-    overrides = given(flags)
-    if resume is not None and recipe is not None:
-        raise UsageError(f"--resume goes on with a run as it was configured: leave out the recipe {recipe!r}.")
-    opened = (
-        runs.start(config.resolve(recipe or "mnist", overrides))
-        if resume is None
-        else runs.resume(resume, overrides, Path(overrides.get("runs_dir", "runs")), say)
-    )
+    print_message = message_printer(console)
     with opened as run:
-        fitted = {} if resume else build.dropout_remark(run.config, recipe or "mnist", overrides)
-        header = {**build.description(run.config), **fitted, **run.remarks()}
+        header = {**describe_config(run.config, fitted_from), **run.data.description, **describe_machine(run)}
         monitored = MonitoredRun(run)
         try:
-            summary = monitored.fit([progress(run.config.progress, out, header)], say)
+            display = progress(run.config.progress, out, header)
+            summary = monitored.fit([display, *(make(run) for make in loggers)], print_message)
         finally:
             if monitored.diagnosis and monitored.diagnosis.findings:
-                out.print(diagnosis_report(monitored.diagnosis))
-        path = escape(str(run.folder.path))
+                console.print(diagnosis_report(monitored.diagnosis))
+        path = escape(str(run.run_dir.path))
         if summary is None:
-            out.print(f"Interrupted and saved. Go on with: nnbackprop train --resume {path}", soft_wrap=True)
+            console.print(f"Interrupted and saved. Go on with: nnbackprop train --resume {path}", soft_wrap=True)
             return 128 + run.signal
         for failed in draw_run(run):
-            say(failed)
+            print_message(failed)
     if run.config.progress != "off":
-        out.print(summary_table(summary))
-    out.print(f"Run folder: {path}", soft_wrap=True)
+        console.print(summary_table(summary))
+    console.print(f"Run folder: {path}", soft_wrap=True)
     return 0
 
 
-def say(message: str) -> None:
-    """Print a message about the run as it goes."""
-    out.print(message, style="yellow", markup=False, highlight=False, soft_wrap=True)
+def show_dry_run(config: Config) -> int:
+    """Print what a run would be."""
+    from nnbackprop.report.dry_run import dry_run_report
+    from nnbackprop.runs.dry_run import dry_run
+
+    out.print(dry_run_report(dry_run(config), out.width))
+    return 0
+
+
+def message_console(progress: str) -> Terminal:
+    """Where a run's messages go: with --progress json the standard output has JSON alone."""
+    return err if progress == "json" else out
+
+
+def message_printer(console: Terminal) -> Callable[[str], None]:
+    """A function that prints a message about the run as it goes."""
+    return partial(console.print, style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
 
-from nnbackprop.errors import DataError
+from nnbackprop.errors import DataError, UsageError
 
 from . import bundled, download
 from .dataset import Dataset, Splits
@@ -17,6 +19,12 @@ from .limits import MemoryBudget
 from .raw import RawDataset, RawSplits, integer_labels, validate
 from .readers.paths import read_file, read_folder
 from .split import split as stratified_split
+from .table import Table, TableOptions, is_frame, table_of
+from .tabular import TableSplits
+from .tabular import to_raw as tables_to_raw
+from .tabular import to_splits as tables_to_splits
+
+OPTIONS = tuple(field.name for field in fields(TableOptions))
 
 DATASETS: dict[str, Callable[[], RawSplits]] = {
     "mnist": bundled.mnist,
@@ -28,41 +36,113 @@ DATASETS: dict[str, Callable[[], RawSplits]] = {
 
 
 def load(
-    spec: str | Path, *, test_fraction: float = 0.2, seed: int = 0, split: bool = True, strict: bool = True
+    source: Any,
+    *,
+    target: str | int | Sequence[str | int] = (),
+    task: Literal["auto", "classification", "regression", "multilabel"] = "auto",
+    features: Sequence[str] = (),
+    drop: Sequence[str] = (),
+    missing: Literal["error", "mean", "median"] = "error",
+    test_fraction: float = 0.2,
+    validation_fraction: float = 0.0,
+    seed: int = 0,
+    split: bool = True,
+    strict: bool = True,
+    **reading: Any,
 ) -> Splits:
-    """The train and test parts of a data set given by name (see DATASETS) or by the path of a file or folder.
+    """The train and test parts of a data set.
+
+    source     a name (see DATASETS), a path, a pandas or polars DataFrame, or a dict of arrays
+    target     of a table: the column to predict, by name or place, or several
+    task       of a table: what is learnt; auto chooses by the target's values
+    features   of a table: the columns to use; all others but `drop` and the target if not given
+    missing    of a table: error, or what missing numbers are replaced by
+    reading    how a CSV file is written, where that is not detected: separator, decimal, encoding, header; of
+               images in folders of their classes, the size to which they are resized, such as "28x28", and their
+               channels, grey or rgb
+    strict     whether `validate` looks at arrays: without it inputs may hold NaN, and labels that are not whole
+               numbers are classes named after themselves
 
     A source without a test part is split by `test_fraction`, class by class, drawn by `seed`; split=False keeps
-    it whole. strict=False leaves out `validate`, to open data that training refuses: inputs may then hold NaN,
-    and labels that are not whole numbers are classes named after themselves.
-    A name wins over a file of that name; write ./mnist for the latter.
-    Raises DataError for anything that cannot be read, UsageError for a fraction outside 0..1.
+    it whole. Preprocessing of a table is fitted to the training part. A name wins over a file of that name; write
+    ./mnist for the latter.
+    Raises DataError for anything that cannot be read, UsageError for an option that cannot be.
     """
-    raw = load_raw(spec)
+    names = (target,) if isinstance(target, (str, int)) else tuple(target)
+    options = table_options(
+        target=tuple(map(str, names)),
+        task=task,
+        features=tuple(features),
+        drop=tuple(drop),
+        missing=missing,
+        **reading,
+    )
+    return load_splits(source, options, test_fraction if split else 0.0, validation_fraction, seed, strict=strict)
+
+
+def load_splits(
+    source: Any,
+    options: TableOptions,
+    test_fraction: float,
+    validation_fraction: float = 0.0,
+    seed: int = 0,
+    *,
+    strict: bool = True,
+) -> Splits:
+    """The parts of a data set; a fraction of 0 splits nothing off."""
+    found = source if isinstance(source, (RawSplits, TableSplits)) else open_source(source, options)
+    if isinstance(found, TableSplits):
+        return tables_to_splits(found, test_fraction, validation_fraction, seed)
     if strict:
-        validate(raw)
-    splits = to_splits(raw)
-    if splits.test is not None or not split:
-        return splits
-    return Splits(*stratified_split(splits.train, test_fraction, seed))
+        validate(found)
+    splits = to_splits(found)
+    train, test, validation = splits.train, splits.test, None
+    if test is None and test_fraction:
+        train, test = stratified_split(train, test_fraction, seed)
+    if validation_fraction:
+        train, validation = stratified_split(train, validation_fraction, seed)
+    return Splits(train, test, validation)
 
 
-def load_raw(spec: str | Path) -> RawSplits:
-    """A data set as its source has it, neither validated nor split."""
-    if isinstance(spec, str) and spec in DATASETS:
-        return DATASETS[spec]()
+def table_options(**options: Any) -> TableOptions:
+    """Options of a table; UsageError for one that does not exist or has a wrong value."""
     try:
-        path = Path(spec).expanduser()
+        if unknown := sorted(options.keys() - set(OPTIONS)):
+            raise TypeError(f"there is no option {unknown[0]!r}")
+        return msgspec.convert(options, TableOptions)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise UsageError(f"A table cannot be read so: {error}. The options are {', '.join(OPTIONS)}.") from None
+
+
+def load_raw(spec: Any, options: TableOptions = TableOptions()) -> RawSplits:  # noqa: B008 (frozen)
+    """A data set as its source has it, neither validated nor split."""
+    found = open_source(spec, options)
+    return tables_to_raw(found) if isinstance(found, TableSplits) else found
+
+
+def open_source(source: Any, options: TableOptions = TableOptions()) -> RawSplits | TableSplits:  # noqa: B008
+    """What a source holds: arrays of samples and labels, or tables."""
+    if is_frame(source) or isinstance(source, Table):
+        return TableSplits(table_of(source), options=options)
+    if isinstance(source, str) and source in DATASETS:
+        return DATASETS[source]()
+    try:
+        path = Path(source).expanduser()
         is_folder, exists = path.is_dir(), path.exists()
-    except (OSError, RuntimeError) as error:  # longer than the system allows, or in the home of nobody
-        raise DataError(f"{str(spec)[:80]!r} cannot be the name of a file: {error}.") from error
-    if not exists:
-        similar = difflib.get_close_matches(str(spec), DATASETS, 1)
+    except TypeError:
         raise DataError(
-            f"{str(spec)!r} is not the name of a data set ({', '.join(DATASETS)}), and no such file or folder "
+            f"A {type(source).__name__} cannot be loaded: pass the name of a data set, a path, a pandas or polars "
+            "DataFrame or a dict of arrays; of arrays make nb.Dataset(inputs, targets)."
+        ) from None
+    except (OSError, RuntimeError) as error:  # longer than the system allows, or in the home of nobody
+        raise DataError(f"{str(source)[:80]!r} cannot be the name of a file: {error}.") from error
+    if not exists:
+        similar = difflib.get_close_matches(str(source), DATASETS, 1)
+        raise DataError(
+            f"{str(source)!r} is not the name of a data set ({', '.join(DATASETS)}), and no such file or folder "
             f"exists: {path.absolute()}.{f' Did you mean {similar[0]}?' if similar else ''}"
         )
-    return read_folder(path) if is_folder else read_file(path)
+    return read_folder(path, options) if is_folder else read_file(path, options)
 
 
 def to_splits(raw: RawSplits) -> Splits:
@@ -76,7 +156,8 @@ def to_splits(raw: RawSplits) -> Splits:
     classes = tuple(names.get(value, str(value)) for value in values.tolist())
     dtype = np.result_type(*(part.inputs for part in parts))
     targets = [np.searchsorted(values, column).astype(np.int32) for column in labels]
-    return Splits(*(_to_dataset(*pair, classes, dtype) for pair in zip(parts, targets, strict=True)))
+    datasets = [_to_dataset(*pair, classes, dtype) for pair in zip(parts, targets, strict=True)]
+    return Splits(datasets[0], datasets[1] if len(datasets) > 1 else None)
 
 
 def _to_dataset(raw: RawDataset, targets: np.ndarray, classes: tuple[str, ...], dtype: np.dtype) -> Dataset:

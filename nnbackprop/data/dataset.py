@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nnbackprop.errors import DataError
 
 from .raw import to_input_dtype
+
+if TYPE_CHECKING:
+    from .preprocessing import Preprocessing
+    from .target import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,22 +25,25 @@ class Dataset:
     inputs        (n, *sample_shape) uint8, float32 or float64, C-contiguous
     targets       class labels (n,) int32 in 0 .. K-1; without classes, numbers (n, k) float32 or float64
     classes       K names: `classes[targets[i]]` is the class of sample i ("0" for label 9 of an ex4 set)
-    image_shape   (rows, columns) where a sample is an image: `inputs[i].reshape(image_shape)` is upright
+    image_shape   (rows, columns), or (rows, columns, 3) of colours, where a sample is an image:
+                  `inputs[i].reshape(image_shape)` is upright
     weights       (n,) float64, >= 0 with a positive sum: the sample weights of the loss; None is 1 each
     source        where it came from
     reader_notes  what the file reader noticed and converted, a sentence each
+    preprocessing how the rows of a table became the inputs; None where there was no table
 
     Lists and arrays of other dtypes are converted where that is exact, numbers (n,) become (n, 1), and samples of
-    shape (rows, columns) or (rows, columns, 1) are images. Raises DataError for anything else.
+    shape (rows, columns), (rows, columns, 1) or (rows, columns, 3) are images. Raises DataError for anything else.
     """
 
     inputs: np.ndarray
     targets: np.ndarray
     classes: tuple[str, ...] = ()
-    image_shape: tuple[int, int] | None = None
+    image_shape: tuple[int, ...] | None = None
     weights: np.ndarray | None = None
     source: str = "memory"
     reader_notes: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
 
     def __post_init__(self) -> None:
         self._set(inputs=self._check_inputs(), classes=self._check_classes())
@@ -106,16 +115,22 @@ class Dataset:
             )
         return w
 
-    def _check_image_shape(self) -> tuple[int, int] | None:
+    def _check_image_shape(self) -> tuple[int, ...] | None:
         shape, sample = self.image_shape, self.sample_shape
+        if shape is None and (len(sample) == 2 or sample[2:] in ((1,), (3,))):
+            return sample if sample[2:] == (3,) else sample[:2]
         if shape is None:
-            return (sample[0], sample[1]) if len(sample) == 2 or sample[2:] == (1,) else None
-        if not isinstance(shape, (tuple, list)) or len(shape) != 2 or shape[0] * shape[1] != self.features:
+            return None
+        if (
+            not isinstance(shape, (tuple, list))
+            or not (len(shape) == 2 or tuple(shape[2:]) == (3,))
+            or math.prod(shape) != self.features
+        ):
             raise DataError(
                 f"{self.source}: image_shape is {shape} and a sample has {self.features} features; rows and "
-                "columns whose product this is are needed."
+                "columns whose product this is are needed, or (rows, columns, 3)."
             )
-        return (shape[0], shape[1])
+        return tuple(shape)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -135,8 +150,28 @@ class Dataset:
         """Numbers in one sample."""
         return self.inputs[0].size
 
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The names of the features, where the samples are rows of a table; else empty."""
+        return () if self.preprocessing is None else self.preprocessing.feature_names
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The target columns, where the samples are rows of a table; else empty."""
+        return () if self.preprocessing is None else self.preprocessing.targets
+
+    @property
+    def task(self) -> Task:
+        """What is learnt: classes, numbers, or several labels of 0 and 1 at once."""
+        if self.preprocessing is not None:
+            return self.preprocessing.task
+        if self.classes:
+            return "classification"
+        several = self.targets.shape[1] > 1 and np.isin(self.targets, (0, 1)).all()
+        return "multilabel" if several else "regression"
+
     def image(self, i: int) -> np.ndarray:
-        """Sample i as an upright (rows, columns) image; DataError if samples are not images."""
+        """Sample i as an upright image of `image_shape`; DataError if samples are not images."""
         if self.image_shape is None:
             raise DataError(f"{self.source}: its samples of {self.features} features are not images.")
         return self.inputs[i].reshape(self.image_shape)
@@ -175,21 +210,25 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Splits:
-    """The parts of a data set, which share sample shape and classes. `test` may be absent."""
+    """The parts of a data set, which share sample shape and classes. `test` and `validation` may be absent.
+
+    `description` says of a table what was chosen, and why: its target, its task, columns that were left out.
+    """
 
     train: Dataset
     test: Dataset | None = None
+    validation: Dataset | None = None
+    description: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.test is None:
-            return
-        for name in ("sample_shape", "image_shape", "classes", "target_shape"):
-            train, test = getattr(self.train, name), getattr(self.test, name)
-            if train != test:
-                raise DataError(
-                    f"the two parts do not belong together: {name} is {train} in {self.train.source}, "
-                    f"{test} in {self.test.source}."
-                )
+        for part in (self.test, self.validation):
+            for name in ("sample_shape", "image_shape", "classes", "target_shape") if part else ():
+                train, other = getattr(self.train, name), getattr(part, name)
+                if train != other:
+                    raise DataError(
+                        f"the two parts do not belong together: {name} is {train} in {self.train.source}, "
+                        f"{other} in {part.source}."  # type: ignore[union-attr]
+                    )
 
 
 def _array(values: Any, name: str, source: str) -> np.ndarray:

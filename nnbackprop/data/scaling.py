@@ -58,12 +58,16 @@ def fit_scaling(kind: str, train: Dataset) -> Scaling:
     unit         x / 255 for uint8 and for floats that are all whole numbers in 0..255 and not just 0 and 1;
                  other floats have their scale already, and stay
     standard     (x - mean) / std, both over all values of all samples (0.1307 and 0.3081 of 255 for MNIST)
-    per-feature  (x - mean) / std of each feature; a feature constant in training is 0 everywhere
+    per-feature  (x - mean) / std of each feature; a feature constant in training is 0 everywhere;
+                 a table's features of categories and missing values stay 0 and 1
     rashid       0.99 unit + 0.01, so that no input is 0 (Rashid, Make Your Own Neural Network, 2016)
     Raises UsageError for any other kind.
     """
     if kind not in get_args(ScalingKind):
         raise UsageError(f"scaling {kind!r} is unknown; {', '.join(get_args(ScalingKind))} are known.")
+    if kind == "per-feature" and train.preprocessing is not None:
+        scaling, fixed = _standardize(train.inputs, axis=0), train.preprocessing.is_indicator
+        return Scaling(np.where(fixed, 1.0, scaling.scale), np.where(fixed, 0.0, scaling.shift))
     if kind in ("standard", "per-feature"):
         return _standardize(train.inputs, axis=0 if kind == "per-feature" else None)
     unit = 1 / 255 if kind != "none" and _has_byte_values(train.inputs) else 1.0

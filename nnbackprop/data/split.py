@@ -22,22 +22,31 @@ def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
     never in `part`. Both keep the order of `dataset`. The split is the same on every machine.
     Raises UsageError unless 0 < fraction < 1, DataError if `part` would be empty.
     """
+    labels = dataset.targets if dataset.classes else None
+    rest, part = split_rows(len(dataset), labels, len(dataset.classes), fraction, seed, dataset.source)
+    return dataset.take(rest), dataset.take(part)
+
+
+def split_rows(
+    n: int, labels: np.ndarray | None, classes: int, fraction: float, seed: int, source: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of `rest` and of `part`, as `split` draws them; `labels` (n,) are None for numbers."""
     if not 0 < fraction < 1:
         raise UsageError(
             f"cannot split off a fraction of {fraction}; one between 0 and 1, both excluded, is needed."
         )
-    labels = dataset.targets if dataset.classes else np.zeros(len(dataset), np.int32)
-    class_counts = stratified_counts(np.bincount(labels, minlength=len(dataset.classes)), fraction)
+    labels = np.zeros(n, np.int32) if labels is None else labels
+    class_counts = stratified_counts(np.bincount(labels, minlength=classes), fraction)
     if not class_counts.any():
         raise DataError(
-            f"{dataset.source}: splitting {fraction} off {len(dataset)} samples in {len(dataset.classes)} classes "
+            f"{source}: splitting {fraction} off {n} samples in {classes} classes "
             "leaves that part empty. Use a larger fraction, or none."
         )
-    order = permutation(seed, SPLIT_EPOCH, len(dataset))
-    in_part = np.zeros(len(dataset), bool)
+    order = permutation(seed, SPLIT_EPOCH, n)
+    in_part = np.zeros(n, bool)
     for label, count in enumerate(class_counts):
         in_part[order[labels[order] == label][:count]] = True
-    return dataset.take(np.flatnonzero(~in_part)), dataset.take(np.flatnonzero(in_part))
+    return np.flatnonzero(~in_part), np.flatnonzero(in_part)
 
 
 def stratified_counts(class_counts: np.ndarray, fraction: float) -> np.ndarray:

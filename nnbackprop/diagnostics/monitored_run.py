@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nnbackprop.errors import DivergedError
-from nnbackprop.runs.train import Notify, Run
+from nnbackprop.runs.train import OnMessage, Run
 from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.trainer import Trainer
 
@@ -27,11 +27,11 @@ class MonitoredRun:
         self._last_monitor = self.monitor or Monitor()  # or one of the last divergence alone
         self.diagnosis: Diagnosis | None = None
 
-    def fit(self, callbacks: Sequence[Callback], notify: Notify) -> dict[str, Any] | None:
+    def fit(self, callbacks: Sequence[Callback], on_message: OnMessage) -> dict[str, Any] | None:
         """The summary, or None where a signal interrupted; DivergedError names the step and the layer."""
         monitors = [self.monitor] if self.monitor else []
         try:
-            summary = self.run.fit([*monitors, *callbacks], notify, self._diagnose)
+            summary = self.run.fit([*monitors, *callbacks], on_message, self._diagnose)
         except DivergedError:
             self._write(self._last_monitor.diagnosis)
             raise
@@ -47,4 +47,4 @@ class MonitoredRun:
 
     def _write(self, diagnosis: Diagnosis) -> None:
         self.diagnosis = diagnosis
-        self.run.folder.write_json("doctor.json", diagnosis.to_json())
+        self.run.run_dir.write_json("doctor.json", diagnosis.to_json())

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from backends import Array, Tree
-from nnbackprop.data.loader import get_batch
+from nnbackprop.data.batch import get_batch
 from nnbackprop.errors import DivergedError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.rng import RngKey
@@ -72,7 +72,8 @@ def trace_nan(trainer: Trainer, error: DivergedError) -> NotFinite:
 def _replay(trainer: Trainer, first: int, last: int) -> NotFinite | None:
     """The steps from `first`, where the snapshot was taken, to `last`; None if all is finite."""
     step, data, state = trainer.train_step, trainer.loader.data, trainer.snapshot.copy()
-    for number, x in enumerate(islice(trainer.steps_since_snapshot(), last - first), start=first + 1):
+    batches = islice(trainer.snapshot.steps(trainer.batch_schedule), last - first)
+    for number, x in enumerate(batches, start=first + 1):
         found = _first(step.xp, _before_update(step, state["params"], data, x))
         if not found:
             state = step(state, data, x)
@@ -104,10 +105,10 @@ def _before_update(step: TrainStep, params: Params, data: Tree, x: Tree) -> Iter
     """The arrays of a step in the order in which they are computed."""
     yield from _parameters(step, params, "before the step")
     xp, objective = step.xp, step.objective
-    for first_row, *microbatch in step.split(data, x):
-        inputs, targets, weights = get_batch(xp, *microbatch)
+    for part in step.split(data, x):
+        inputs, targets, weights = get_batch(xp, part.data, part.batch)
         yield ("inputs", "a value of the inputs", None), inputs
-        trace = objective.network.trace(xp, params, inputs, RngKey(step.seed, x["step"], first_row))
+        trace = objective.network.trace(xp, params, inputs, RngKey(step.seed, x["step"], part.first_row))
         for layer in trace.layers:
             yield ("output", f"the output of layer {layer.name}", layer.name), layer.y
         J, dy = objective.loss(xp, trace.y, objective.loss.encode(xp, trace.y, targets), weights)

@@ -8,25 +8,27 @@ the accuracy can be judged. docs/reproducibility.md has the measurements.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from nnbackprop._system_info import cores, set_threads
+from nnbackprop._system_info import cores, set_num_threads
 from nnbackprop.diagnostics.difference import difference, json_values
 from nnbackprop.errors import RunFolderError, UsageError
 from nnbackprop.runs import build
-from nnbackprop.runs import config as configuration
 from nnbackprop.runs.checkpoint import Checkpoint, flatten, load
-from nnbackprop.runs.config import Config
+from nnbackprop.runs.config import Config, with_changes
+from nnbackprop.runs.config_files import load_run_config
 from nnbackprop.runs.data_splits import DataSplits
+from nnbackprop.runs.header import describe_config
 from nnbackprop.runs.run_dir import RunDir, environment
 from nnbackprop.runs.summary import summarise
 from nnbackprop.runs.train import first_trainer, open_backend
 from nnbackprop.runs.trainer_state import best_checkpoint, check_settings, last_checkpoint, progress_of
-from nnbackprop.training.callbacks import Callback, ChunkEnd, EarlyStopping, TrainEnd
+from nnbackprop.training.callbacks import Callback, EarlyStopping
+from nnbackprop.training.events import ChunkEnd, TrainEnd
 from nnbackprop.training.progress import Progress
 from nnbackprop.training.trainer import Trainer
 
@@ -122,54 +124,57 @@ def replay(
     progress, from the lines of a run's header. UsageError if the run's configuration does not tell all that was
     done; DataError if its data has changed.
     """
-    folder = RunDir.open(runs_dir, run)
-    path = folder.checkpoint("last")
-    last, summary = load(path), folder.read_json("summary.json")
+    run_dir = RunDir.open(runs_dir, run)
+    path = run_dir.checkpoint_path("last")
+    last, summary, env = load(path), run_dir.read_json("summary.json"), run_dir.read_json("env.json") or {}
     steps = progress_of(last).step
-    _check_steps(folder, steps, summary)
-    # what ended the run, such as the clock, does not apply again
-    unlimited = {"patience": None, "max_time": None, "doctor": False, "save_every": None}
-    config, title = configuration.of_run(folder.config), "The run to be trained again with the given flags"
-    config = configuration.changed(config, {**unlimited, **overrides}, title)
-    build.check(config)
-    check_settings(last, config.fixed_settings, path, folder.config)
+    _check_steps(run_dir, steps, summary)
+    config = _replay_config(run_dir, overrides)
+    check_settings(last, config.fixed_settings, path, run_dir.config_path)
     splits = DataSplits.load(config)
     splits.check(last.meta.get("fingerprint"), path)
-    _check_learning_rates(config, folder, len(splits.train), progress_of(last))
-    before, backend = folder.read_json("env.json") or {}, open_backend(config)
-    if not (config.threads or config.deterministic) and before.get("threads") in range(1, cores() + 1):
-        set_threads(before["threads"])
-    trainer, early_stopping = first_trainer(config, backend, splits), EarlyStopping()
+    _check_learning_rates(config, run_dir, len(splits.train), progress_of(last))
+    backend = open_backend(config)
+    if not (config.threads or config.deterministic) and env.get("threads") in range(1, cores() + 1):
+        set_num_threads(env["threads"])
+    trainer, stop = first_trainer(config, backend, splits), StopAtStep(steps)
     trainer.epochs = -(-steps // build.steps_per_epoch(config, len(splits.train)))
-    stop = StopAtStep(early_stopping, steps)
-    trainer.callbacks = (early_stopping, stop, display(build.description(config)))
+    trainer.callbacks = (stop.early_stopping, stop, display(describe_config(config)))
     trainer.fit(splits.train, splits.validation, splits.test)
     kept: dict[CheckpointName, Checkpoint] = {"last": last}
-    metrics: list[MetricDifference] = []
+    metrics: Iterable[MetricDifference] = ()
     if summary is not None:
-        kept["best"] = load(folder.checkpoint("best"))
+        kept["best"] = load(run_dir.checkpoint_path("best"))
+        again = summarise(config, trainer, stop.early_stopping, splits)
         samples = {name: len(part) for name, part in splits.parts.items() if part}
-        metrics += compare_metrics(
-            summary, summarise(config, trainer, early_stopping, splits), samples, config.dtype
-        )
-    changes = [*compare_environments(before, environment(backend)), *_thread_changes(folder.rows(), summary)]
+        metrics = compare_metrics(summary, again, samples, config.dtype)
+    changes = compare_environments(env, environment(backend))
     return Replay(
-        run=folder.path,
-        backend=trainer.backend.name,
-        device=trainer.backend.device,
+        run=run_dir.path,
+        backend=backend.name,
+        device=backend.device,
         dtype=config.dtype,
         steps=steps,
         tensors=tuple(_compare_weights(trainer, kept, stop.checkpoints)),
         metrics=tuple(metrics),
-        changes=tuple(changes),
+        changes=(*changes, *_thread_changes(run_dir.read_metrics(), summary)),
     )
+
+
+def _replay_config(run_dir: RunDir, overrides: Mapping[str, Any]) -> Config:
+    """The run's configuration without what ended it, such as the clock, which does not apply again."""
+    unlimited = {"patience": None, "max_time": None, "doctor": False, "save_every": None}
+    source = "The run to be trained again with the given flags"
+    config = with_changes(load_run_config(run_dir.config_path), {**unlimited, **overrides}, source)
+    build.check(config)
+    return config
 
 
 class StopAtStep(Callback):
     """Ends a training after `steps` steps and keeps what a run folder's checkpoints would hold then."""
 
-    def __init__(self, early_stopping: EarlyStopping, steps: int) -> None:
-        self.early_stopping, self.steps = early_stopping, steps
+    def __init__(self, steps: int) -> None:
+        self.early_stopping, self.steps = EarlyStopping(), steps
         self.steps_per_save = steps  # a chunk ends where the run's last one did
         self.checkpoints: dict[CheckpointName, Checkpoint] = {}
 
@@ -187,21 +192,21 @@ class StopAtStep(Callback):
         self.checkpoints = {"last": last, "best": best}
 
 
-def _check_steps(folder: RunDir, steps: int, summary: Mapping[str, Any] | None) -> None:
+def _check_steps(run_dir: RunDir, steps: int, summary: Mapping[str, Any] | None) -> None:
     if steps < 1:
-        raise UsageError(f"{folder.path} has made no step yet: go on with it, by nnbackprop train --resume.")
+        raise UsageError(f"{run_dir.path} has made no step yet: go on with it, by nnbackprop train --resume.")
     if summary is not None and summary.get("steps") != steps:
         raise RunFolderError(
-            f"{folder.checkpoint('last')} is of step {steps} and summary.json beside it of step "
+            f"{run_dir.checkpoint_path('last')} is of step {steps} and summary.json beside it of step "
             f"{summary.get('steps')}: put back what was there."
         )
 
 
-def _check_learning_rates(config: Config, folder: RunDir, samples: int, progress: Progress) -> None:
+def _check_learning_rates(config: Config, run_dir: RunDir, samples: int, progress: Progress) -> None:
     """UsageError unless every step of a run had the learning rate of its configuration."""
     if progress.lr_factor != 1.0:
         raise UsageError(
-            f"{folder.path} diverged and went on at {progress.lr_factor:g} of its learning rate from a "
+            f"{run_dir.path} diverged and went on at {progress.lr_factor:g} of its learning rate from a "
             "checkpoint, which its config.toml does not say: train it anew with a lower --lr, and replay that."
         )
     now = build.learning_rate(config, samples)
@@ -210,7 +215,7 @@ def _check_learning_rates(config: Config, folder: RunDir, samples: int, progress
         for step in range(begin, end) if then != now else ():
             if then(step) != now(step):
                 raise UsageError(
-                    f"The learning rate of step {step + 1} was {then(step):g} in {folder.path}, with --epochs "
+                    f"The learning rate of step {step + 1} was {then(step):g} in {run_dir.path}, with --epochs "
                     f"{epochs}, and by its config.toml, with {config.epochs}, it is {now(step):g}: the run was "
                     f"resumed with other --epochs, which its schedule {config.schedule} depends on, and cannot be "
                     "trained again in one piece. Train it anew, and replay that."

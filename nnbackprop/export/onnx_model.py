@@ -15,7 +15,7 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.limits import MemoryBudget
 from nnbackprop.errors import DataError
 from nnbackprop.nn.metrics import accuracy
-from nnbackprop.training.evaluator import ROWS, check_inputs
+from nnbackprop.training.evaluator import EVAL_BATCH_SIZE, check_inputs
 
 from .libraries import import_library
 
@@ -73,7 +73,8 @@ class OnnxModel:
                 f"{self.path} takes bytes, whole numbers in 0..255, and these inputs lie in {inputs.min():g} .. "
                 f"{inputs.max():g}: bring the pixels to that range first."
             )
-        parts = [self.session.run(None, {"inputs": x[at : at + ROWS]}) for at in range(0, max(1, len(x)), ROWS)]
+        begins = range(0, max(1, len(x)), EVAL_BATCH_SIZE)
+        parts = [self.session.run(None, {"inputs": x[at : at + EVAL_BATCH_SIZE]}) for at in begins]
         labels, probabilities = (np.concatenate(part) for part in zip(*parts, strict=True))
         return labels, probabilities
 

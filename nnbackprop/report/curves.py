@@ -1,4 +1,4 @@
-"""Plots of what changes from epoch to epoch: the loss, each metric, and the gradient norm of each layer."""
+"""Curves: loss, metrics and gradient norms by epoch, and the loss of a range test by learning rate."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from nnbackprop.runs.run_table import RunTable
+from nnbackprop.training.lr_finder import LRFinderResult
+
 from . import formatting
-from .style import PALETTE, new_plot
+from .style import PALETTE, new_plot, new_plots
 
 Row = Mapping[str, Any]
 
@@ -59,6 +62,44 @@ def gradient_norms(rows: Sequence[Row]) -> Figure:
         _set_log_scale(axes)
     _label_axes(axes, rows, "norm")
     _add_legend(figure, axes, lambda _: "")
+    return figure
+
+
+def comparison_plot(found: RunTable) -> Figure:
+    """Loss, and the first metric where there is one, by epoch: a colour a run, the training part dashed."""
+    names = ["loss", *dict.fromkeys(name for run in found.runs for name in metric_names(run.rows)[:1])][:2]
+    figure, plots = new_plots("Runs by epoch (dashed: training part)", len(names), 5.5 * len(names))
+    for axes, name in zip(plots, names, strict=True):
+        for i, run in enumerate(found.runs):
+            colour = PALETTE[i % len(PALETTE)]
+            for part in dict.fromkeys((run.part, "train")):
+                values = [row.get(f"{part}_{name}") for row in run.rows]
+                label = run.name if part == run.part else f"_{run.name}"  # an underscore: not in the legend
+                _plot_line(axes, run.rows, values, label, color=colour, ls="-" if part == run.part else "--")
+        _label_axes(axes, max((run.rows for run in found.runs), key=len), name.replace("_", " "))
+        if name.endswith("accuracy"):
+            axes.yaxis.set_major_formatter(lambda y, _: f"{100 * y:g}%")
+    handles, labels = plots[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def lr_plot(found: LRFinderResult) -> Figure:
+    """The loss of a range test against the learning rate, as it was and smoothed, and the suggestions."""
+    figure, axes = new_plot("Loss while the learning rate grows")
+    axes.plot(found.lrs, found.losses, color="#BBBBBB", lw=1, label="loss of a batch")
+    axes.plot(found.lrs, found.smoothed, color=PALETTE[0], lw=2, label="smoothed")
+    suggestions = {"least loss / 10": found.minimum_over_ten, "steepest fall": found.steepest}
+    for (name, lr), colour in zip(suggestions.items(), PALETTE[1:], strict=False):
+        if lr is not None:
+            axes.axvline(lr, color=colour, ls="--", lw=1.4, label=f"{name}: {lr:.2g}")
+    low, high = found.smoothed.min(), found.smoothed.max()
+    room = 0.1 * (high - low) or 1.0
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss", ylim=(low - room, high + room))
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
+    axes.grid(color="#E6E6E6")
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
     return figure
 
 

@@ -28,6 +28,14 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def age(seconds: float) -> str:
+    """A time that has passed, in its largest whole unit: 40 s, 3 min, 2 h, 5 d."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{max(0, int(seconds))} s"
+
+
 def percent(x: float) -> str:
     """0.98 as 98.00%."""
     return f"{100 * x:.2f}%"

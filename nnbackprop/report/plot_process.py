@@ -33,7 +33,7 @@ COMMAND = "import gc; gc.disable(); from nnbackprop.report.plot_process import m
 class Mistakes:
     """The misclassified samples of the greatest confidence, that first; `wrong` of `samples` are misclassified."""
 
-    images: np.ndarray  # (m, rows, columns)
+    images: np.ndarray  # (m, rows, columns), or (m, rows, columns, 3)
     targets: np.ndarray  # (m,) classes
     predicted: np.ndarray  # (m,) classes
     confidence: np.ndarray  # (m,)
@@ -62,7 +62,7 @@ class PlotData:
 
     rows: Sequence[dict[str, Any]]
     classes: tuple[str, ...]
-    image_shape: tuple[int, int] | None
+    image_shape: tuple[int, ...] | None
     weights: np.ndarray | None
     targets: np.ndarray | None = None  # (n,)
     predicted: np.ndarray | None = None  # (n,)
@@ -119,7 +119,7 @@ class PlotData:
         matrix = None if weights is None else trainer.backend.to_numpy(weights)
         probabilities = trainer.predict_proba(data.inputs)
         predicted = trainer.evaluator.predicted_classes(probabilities)
-        return cls.of(run.folder.rows(), matrix, data, predicted, probabilities)
+        return cls.of(run.run_dir.read_metrics(), matrix, data, predicted, probabilities)
 
 
 def draw_run(run: Run) -> list[str]:
@@ -127,7 +127,7 @@ def draw_run(run: Run) -> list[str]:
     paths = os.pathsep.join(map(os.path.abspath, sys.path))
     try:
         with subprocess.Popen(
-            [sys.executable, "-P", "-c", COMMAND, str(run.folder.plots)],
+            [sys.executable, "-P", "-c", COMMAND, str(run.run_dir.plots_dir)],
             env={**os.environ, "PYTHONPATH": paths},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

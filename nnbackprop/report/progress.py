@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,16 +17,9 @@ from rich.segment import ControlType
 from rich.table import Table
 from rich.text import Text
 
-from nnbackprop.training.callbacks import (
-    Callback,
-    ChunkEnd,
-    EpochBegin,
-    EpochEnd,
-    LayerRow,
-    Score,
-    TrainBegin,
-    TrainEnd,
-)
+from nnbackprop.runs.callbacks import row
+from nnbackprop.training.callbacks import Callback
+from nnbackprop.training.events import ChunkEnd, EpochBegin, EpochEnd, LayerRow, Score, TrainBegin, TrainEnd
 
 from .formatting import count, duration, loss, metric, plural, size
 from .tables import layer_table
@@ -45,13 +40,15 @@ ENDINGS = {
 
 
 def progress(kind: str, console: Console, description: Mapping[str, str] | None = None) -> Callback:
-    """The display called auto, rich, plain or off; auto is rich on a terminal, else plain.
+    """The display called auto, rich, plain, json or off; auto is rich on a terminal, else plain.
 
     `description` has lines for its header, by subject. FORCE_COLOR makes rich take a pipe for a terminal; bars are
     of no use in a log, so the file is asked too.
     """
     if kind == "off":
         return Callback()
+    if kind == "json":
+        return JsonProgress(console)
     if kind == "rich" or (kind == "auto" and console.is_interactive and console.file.isatty()):
         return RichProgress(console, description)
     return PlainProgress(console, description)
@@ -88,7 +85,7 @@ class Display(Callback):
         lines = {
             **self.description,
             "backend": f"{event.backend} on {event.device}, {event.dtype} ({event.why.rstrip('.')})",
-            "samples": ", ".join(f"{count(n)} {part}" for part, n in event.samples.items() if n),
+            "samples": ", ".join(f"{count(n)} {part}" for part, n in event.n_samples.items() if n),
             "steps": f"{plural(event.epochs, 'epoch')} of {plural(event.steps_per_epoch, 'step')}, "
             f"{plural(event.batch_size, 'sample')} a step",
         }
@@ -152,6 +149,22 @@ class PlainProgress(Display):
         self.message("  ".join([number, *scores, speed, duration(event.seconds)]))
 
 
+class JsonProgress(Callback):
+    """A line of JSON an epoch, with the keys of metrics.jsonl, and nothing else; messages go to stderr."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def message(self, text: str) -> None:
+        """A line for people, on the standard error stream."""
+        print(text, file=sys.stderr, flush=True)
+
+    def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
+        """The epoch's line, at once."""
+        self.console.out(json.dumps(row(event)), highlight=False)
+        self.console.file.flush()
+
+
 class RichProgress(Display):
     """A header, the layer table, a bar of all steps, a bar of the epoch's, and a row for each epoch done."""
 
@@ -203,7 +216,7 @@ class RichProgress(Display):
         self._update_bars(event.epoch, event.step)
         values = [f"loss {loss(event.loss)}"]
         values += [f"{name.replace('_', ' ')} {metric(name, value)}" for name, value in event.metrics.items()]
-        values += [f"{count(event.samples / event.seconds)} samples/s", f"lr {event.lr:.4g}"]
+        values += [f"{count(event.n_samples / event.seconds)} samples/s", f"lr {event.lr:.4g}"]
         if event.memory_used is not None:
             values.append(f"memory {size(event.memory_used)}")
         self.bars.values = values

@@ -43,10 +43,17 @@ def style() -> AbstractContextManager[None]:
 
 def new_plot(title: str, width: float = 7.5, height: float = 4.5) -> tuple[Figure, Axes]:
     """A figure of one plot, in inches."""
-    figure = _titled(title, width, height)
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
+    figure, (axes,) = new_plots(title, 1, width, height)
     return figure, axes
+
+
+def new_plots(title: str, columns: int, width: float, height: float = 4.5) -> tuple[Figure, list[Axes]]:
+    """A figure of plots side by side, `width` and `height` inches in all."""
+    figure = _titled(title, width, height)
+    plots = list(figure.subplots(1, columns, squeeze=False).flat)
+    for axes in plots:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, plots
 
 
 def new_image_grid(title: str, rows: int, columns: int, side: float) -> tuple[Figure, np.ndarray]:
@@ -85,14 +92,20 @@ def printable(classes: Sequence[str]) -> list[str]:
     return [name if all(map(font.get_char_index, map(ord, name))) else str(i) for i, name in enumerate(classes)]
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all, and make its folder if need be."""
+def png(figure: Figure) -> bytes:
+    """A figure as PNG."""
     content = io.BytesIO()
     figure.set_dpi(DPI)
     canvas: Any = FigureCanvasAgg(figure)
     canvas.print_png(content)  # figure.savefig would draw twice, once to lay the figure out
+    return content.getvalue()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all, and make its folder if need be."""
+    content = png(figure)
     path.parent.mkdir(exist_ok=True)
-    write_atomically(path, content.getvalue())
+    write_atomically(path, content)
 
 
 def draw(path: Path, plot: Callable[..., Figure], *arguments: Any) -> None:

@@ -14,7 +14,8 @@ from rich.text import Text
 
 from backends import BackendStatus
 from nnbackprop.diagnostics.findings import Diagnosis
-from nnbackprop.training.callbacks import LayerRow
+from nnbackprop.runs.config import Config
+from nnbackprop.training.events import LayerRow
 
 from .formatting import count, duration, metric, percent, plural, shape, size
 
@@ -81,11 +82,11 @@ def backends_table(rows: Sequence[BackendStatus]) -> Table:
     return table
 
 
-def recipes_table(recipes: Mapping[str, Mapping[str, Any]]) -> Table:
+def recipes_table(recipes: Sequence[Config]) -> Table:
     """The recipes that come with the package."""
     table = new_table("recipe", "what it is")
-    for name, settings in recipes.items():
-        table.add_row(f"[bold]{name}[/]", escape(settings["title"]))
+    for recipe in recipes:
+        table.add_row(f"[bold]{recipe.recipe}[/]", escape(recipe.title))
     return table
 
 
@@ -115,6 +116,16 @@ def prediction_table(name: str, classes: Sequence[str], predicted: np.ndarray, p
         table.add_row(str(i + 1), f"[bold]{escape(classes[label])}[/]", escape(listed))
     if len(predicted) > MAX_ROWS:
         table.caption = f"and {count(len(predicted) - MAX_ROWS)} more"
+    return table
+
+
+def value_table(name: str, targets: Sequence[str], values: np.ndarray) -> Table:
+    """Predicted numbers (n, k) under the targets' names."""
+    table = new_table("sample", *targets, right=targets, title=escape(name), title_justify="left")
+    for i, row in enumerate(values[:MAX_ROWS]):
+        table.add_row(str(i + 1), *(f"{value:.6g}" for value in row))
+    if len(values) > MAX_ROWS:
+        table.caption = f"and {count(len(values) - MAX_ROWS)} more"
     return table
 
 

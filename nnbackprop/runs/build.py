@@ -1,19 +1,20 @@
-"""From words to things: the network, loss, optimizer and trainer that a configuration describes."""
+"""The network, loss, optimizer and trainer that a configuration describes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
 from backends import Backend
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.readers.image import parse_size
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.initializers import parse_initializer
 from nnbackprop.nn.layers import ACTIVATIONS, BatchNorm, Dense, Dropout, Layer, LayerNorm
-from nnbackprop.nn.losses import LOSSES, Loss
+from nnbackprop.nn.losses import LOSSES, PARAMETERS, Loss
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import OPTIMIZERS, Optimizer, clip_by_global_norm, clip_by_value
@@ -22,47 +23,46 @@ from nnbackprop.training import batch_schedule
 from nnbackprop.training.step import Clip, Objective
 from nnbackprop.training.trainer import Trainer
 
-from .callbacks import SaveEvery
-from .config import Config, read
+from .callbacks import SaveInterval
+from .config import Config
 
 T = TypeVar("T")
 
-NORMS: dict[str, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
+NORMALIZATIONS: dict[str, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
 
-MOMENTUM = {"momentum": "momentum", "nesterov": "momentum", "adam": "beta1", "adamw": "beta1"}
+MOMENTUM_NAMES = {"momentum": "momentum", "nesterov": "momentum", "adam": "beta1", "adamw": "beta1"}
 """What an optimizer calls its momentum."""
 
 
-def pick(table: Mapping[str, T], word: str, flag: str) -> T:
-    """The entry `word` of a table; UsageError lists the words there are."""
-    if word not in table:
-        raise UsageError(f"--{flag} {word!r} is not known. Choose one of {', '.join(table)}.")
-    return table[word]
+def _by_name(table: Mapping[str, T], name: str, flag: str) -> T:
+    if name not in table:
+        raise UsageError(f"--{flag} {name!r} is not known. Choose one of {', '.join(table)}.")
+    return table[name]
 
 
-def network(config: Config, outputs: int) -> Sequential:
-    """The layers a configuration describes, ending in `outputs` outputs."""
-    return Sequential(*_layers(config, outputs))
+def network(config: Config, n_outputs: int) -> Sequential:
+    """The layers a configuration describes, ending in `n_outputs` outputs."""
+    return Sequential(*_layers(config, n_outputs))
 
 
-def _layers(config: Config, outputs: int) -> Iterator[Layer]:
-    activation = pick(ACTIVATIONS, config.activation, "activation")
-    output = pick(ACTIVATIONS, config.output, "output")
+def _layers(config: Config, n_outputs: int) -> Iterator[Layer]:
+    hidden_activation = _by_name(ACTIVATIONS, config.activation, "activation")
+    output_activation = _by_name(ACTIVATIONS, config.output_activation, "output-activation")
     dense = partial(Dense, weight_init=parse_initializer(config.init), bias=config.bias)
-    of_input, *of_hidden = dropout_rates(config)
-    if of_input:
-        yield Dropout(of_input)
-    for units, rate in zip(config.hidden, of_hidden, strict=True):
+    input_rate, *hidden_rates = dropout_rates(config)
+    if input_rate:
+        yield Dropout(input_rate)
+    for units, rate in zip(config.hidden, hidden_rates, strict=True):
         layer = dense(units)
         yield replace(layer, bias=False) if config.norm == "batch" else layer  # its mean takes a bias off again
         if config.norm is not None:
-            yield NORMS[config.norm]()
-        yield activation()
+            yield NORMALIZATIONS[config.norm]()
+        yield hidden_activation()
         if rate:
             yield Dropout(rate)
-    yield dense(outputs)
-    if config.output != "identity":
-        yield output()
+    yield dense(n_outputs)
+    if config.output_activation != "identity":
+        yield output_activation()
 
 
 def dropout_rates(config: Config) -> Sequence[float]:
@@ -78,29 +78,72 @@ def dropout_rates(config: Config) -> Sequence[float]:
     )
 
 
+LOSS_OF_TASK = {
+    "classification": "softmax-cross-entropy",
+    "regression": "mse",
+    "multilabel": "binary-cross-entropy",
+}
+
+
+def for_data(config: Config, train: Dataset) -> Config:
+    """The configuration with what `train` decides: target and task of a table, and the loss where it is auto."""
+    if train.target_names:
+        config = replace(config, target=train.target_names, task=train.task)
+    if config.loss == "auto":
+        config = replace(config, loss=LOSS_OF_TASK[train.task])
+    if not train.classes and loss(config).takes_labels:
+        raise UsageError(
+            f"--loss {config.loss} is for classes and the task of {train.source} is {train.task}: give "
+            f"--loss {LOSS_OF_TASK[train.task]}, or --loss auto, or train by the recipe `table`."
+        )
+    return config
+
+
+def n_outputs(config: Config, train: Dataset) -> int:
+    """Outputs of the network: one a class or a number, unless the configuration says how many."""
+    return config.n_outputs or len(train.classes) or train.targets.shape[1]
+
+
 def loss(config: Config) -> Loss:
-    """The loss, with label smoothing and target values where it takes any."""
-    kind = pick(LOSSES, config.loss, "loss")
+    """The loss, with its own parameter, label smoothing and target values where it takes any."""
+    name = config.loss.partition(":")[0]
+    loss_class = _by_name(LOSSES, name, "loss")
     options: dict[str, float] = {}
-    if config.targets != (0, 1) and config.loss != "softmax-cross-entropy":
-        options |= dict(zip(("off_value", "on_value"), config.targets, strict=True))
+    if ":" in config.loss:
+        options[PARAMETERS.get(name, "")] = _loss_parameter(config.loss)
+    if config.target_values != (0, 1) and config.loss != "softmax-cross-entropy":
+        options |= dict(zip(("off_value", "on_value"), config.target_values, strict=True))
     if config.label_smoothing:
         options["label_smoothing"] = config.label_smoothing
     try:
-        return kind(**options)
+        return loss_class(**options)
     except TypeError:
         raise UsageError(
             f"--label-smoothing goes with softmax-cross-entropy and binary-cross-entropy, not with {config.loss}: "
-            "there, use --targets 0.1 0.9."
+            "there, use --target-values 0.1 0.9."
         ) from None
+
+
+def _loss_parameter(spec: str) -> float:
+    """The number of a loss such as huber:1.5; UsageError where there is none, or the loss takes none."""
+    name, _, number = spec.partition(":")
+    try:
+        if name in PARAMETERS:
+            return float(number)
+    except ValueError:
+        pass
+    raise UsageError(
+        f"--loss {spec} cannot be: a number follows huber, as in huber:1.5 (its delta), and pinball, as in "
+        "pinball:0.9 (its quantile), and no other loss."
+    )
 
 
 def optimizer(config: Config) -> Optimizer:
     """The optimizer; momentum and decay reach the ones that have them."""
-    kind = pick(OPTIMIZERS, config.optimizer, "optimizer")
+    optimizer_class = _by_name(OPTIMIZERS, config.optimizer, "optimizer")
     options: dict[str, Any] = {}
     if config.momentum is not None:
-        name = MOMENTUM.get(config.optimizer)
+        name = MOMENTUM_NAMES.get(config.optimizer)
         if name is None:
             raise UsageError(
                 f"--momentum goes with momentum, nesterov, adam and adamw (their beta1), not with "
@@ -109,24 +152,24 @@ def optimizer(config: Config) -> Optimizer:
         options[name] = config.momentum
     if config.optimizer == "adamw":
         options["weight_decay"] = config.weight_decay
-    return kind(**options)
+    return optimizer_class(**options)
 
 
 def check(config: Config) -> None:
-    """UsageError if a word means nothing or parts do not go together: found before any data is read."""
-    if config.loss not in ("mse", "half-mse") and config.output != "identity":
+    """UsageError for names that are not known and settings that do not go together, before any data is read."""
+    if config.loss not in ("mse", "half-mse") and config.output_activation != "identity":
         raise UsageError(
-            f"--loss {config.loss} takes logits and --output {config.output} comes before it, so twice: "
-            "leave the output at identity, or use --loss mse."
+            f"--loss {config.loss} takes logits and --output-activation {config.output_activation} comes before "
+            "it, so twice: leave it at identity, or use --loss mse."
         )
-    if config.outputs == 1 and "softmax" in (config.output, config.loss.partition("-")[0]):
+    if config.n_outputs == 1 and "softmax" in (config.output_activation, config.loss.partition("-")[0]):
         raise UsageError(
-            "A softmax over --outputs 1 is always 1: use binary-cross-entropy, or one output a class."
+            "A softmax over --n-outputs 1 is always 1: use binary-cross-entropy, or one output a class."
         )
-    off, on = config.targets
+    off, on = config.target_values
     if not off < on or (config.loss == "binary-cross-entropy" and not (off >= 0 and on <= 1)):
         raise UsageError(
-            f"--targets {off:g} {on:g} cannot be: the wrong class's comes first and is less, and "
+            f"--target-values {off:g} {on:g} cannot be: that of the other classes comes first and is less, and "
             "binary-cross-entropy takes probabilities, 0 to 1."
         )
     if config.deterministic and config.threads not in (None, 1):
@@ -134,18 +177,26 @@ def check(config: Config) -> None:
             f"--deterministic is one thread, as products add up in another order on more, and --threads "
             f"{config.threads} was asked for: leave one of the two out."
         )
-    for flag, idle in (
-        (
-            "targets with softmax-cross-entropy",
-            config.targets != (0, 1) and config.loss == "softmax-cross-entropy",
+    without_effect = {
+        "target-values with softmax-cross-entropy": (
+            config.target_values != (0, 1) and config.loss == "softmax-cross-entropy"
         ),
-        ("weight-decay without adamw", config.weight_decay != 0.01 and config.optimizer != "adamw"),
-        ("penalize-biases without l1 or l2", config.penalize_biases and not (config.l1 or config.l2)),
-    ):
-        if idle:
+        "weight-decay without adamw": config.weight_decay != 0.01 and config.optimizer != "adamw",
+        "penalize-biases without l1 or l2": config.penalize_biases and not (config.l1 or config.l2),
+    }
+    for flag, given in without_effect.items():
+        if given:
             raise UsageError(f"--{flag} would do nothing: leave it out, or give what it goes with.")
-    network(config, config.outputs or 2), loss(config), optimizer(config), penalty(config), clipping(config)
-    learning_rate(config, 10**6), SaveEvery.parse(config.save_every)
+    # each raises UsageError for a name that is not known; what they return depends on the data and is built later
+    network(config, config.n_outputs or 2)
+    if config.loss != "auto":
+        loss(config)
+    optimizer(config)
+    penalty(config)
+    learning_rate(replace(config, lr=1.0) if config.lr == "auto" else config, samples=10**6)
+    SaveInterval.parse(config.save_every)
+    if config.size is not None:
+        parse_size(config.size)
 
 
 def penalty(config: Config) -> WeightPenalty | None:
@@ -177,7 +228,7 @@ def clipping(config: Config) -> Clip | None:
 
 
 def batch_size(config: Config, samples: int) -> int:
-    """Samples a step, of `samples` there are; `auto` is the power of two up to 1/500 of them, in 16 .. 1024."""
+    """Samples a step, of `samples` in all; `auto` is the power of two up to 1/500 of them, in 16 .. 1024."""
     if config.batch_size == "full":
         return samples
     if config.batch_size == "auto":
@@ -192,19 +243,24 @@ def steps_per_epoch(config: Config, samples: int) -> int:
 
 def learning_rate(config: Config, samples: int) -> Schedule:
     """The schedule over all steps of a run on `samples` training samples."""
+    if config.lr == "auto":
+        raise UsageError(
+            "lr is auto, which nnbackprop train finds as a run begins: here, give --lr a number, such as one that "
+            "nnbackprop lr-find suggests."
+        )
     steps = steps_per_epoch(config, samples)
     return parse_schedule(config.schedule, config.lr, (config.schedule_epochs or config.epochs) * steps, steps)
 
 
-def objective(config: Config, outputs: int) -> Objective:
-    """What is minimised: for a trained network too, which needs no trainer."""
-    return Objective(network(config, outputs), loss(config), penalty(config))
+def objective(config: Config, n_outputs: int) -> Objective:
+    """Network, loss and penalty; all that a trained network needs of them."""
+    return Objective(network(config, n_outputs), loss(config), penalty(config))
 
 
 def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) -> Trainer:
     """A trainer for `config`, ready to fit; its callbacks are the run's."""
-    return Trainer(
-        network(config, config.outputs or len(train.classes)),
+    built = Trainer(
+        network(config, n_outputs(config, train)),
         loss(config),
         optimizer(config),
         learning_rate(config, len(train)),
@@ -219,27 +275,5 @@ def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) 
         seed=config.seed,
         resident=config.resident,
     )
-
-
-def dropout_remark(config: Config, recipe: str, overrides: Mapping[str, Any]) -> dict[str, str]:
-    """What a run's header says where `config` has the recipe's dropout fitted to other hidden layers."""
-    own = read(recipe).get("dropout", [])
-    if "dropout" in overrides or list(config.dropout) == own:
-        return {}
-    before, fitted = (" ".join(f"{rate:g}" for rate in rates) or "none" for rates in (own, config.dropout))
-    return {"dropout": f"the recipe's {before}, fitted to --hidden: {fitted}"}
-
-
-def description(config: Config) -> dict[str, str]:
-    """What a run's header says of its configuration."""
-    penalties = "".join(f", {name} {value:g}" for name, value in (("L1", config.l1), ("L2", config.l2)) if value)
-    hidden = "-".join(map(str, config.hidden)) or "no"
-    dropout = f", dropout {' '.join(f'{rate:g}' for rate in config.dropout)}" if any(config.dropout) else ""
-    norm = "" if config.norm is None else f", {config.norm} normalization"
-    schedule = "" if config.schedule == "constant" else f", {config.schedule}"
-    return {
-        "recipe": config.recipe,
-        "network": f"{hidden} hidden units, {config.activation}{norm}{dropout}",
-        "loss": config.loss + penalties,
-        "optimizer": f"{config.optimizer}, learning rate {config.lr:g}{schedule}",
-    }
+    built.config = asdict(config)
+    return built

@@ -1,4 +1,4 @@
-"""What a run writes as it goes: a row an epoch, and checkpoints to resume from."""
+"""Callbacks that write files: a row of metrics an epoch, and checkpoints to resume from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 
 from nnbackprop._files import append
 from nnbackprop.errors import UsageError
-from nnbackprop.training.callbacks import Callback, ChunkEnd, EarlyStopping, EpochEnd, TrainBegin, TrainEnd
+from nnbackprop.training.callbacks import Callback, EarlyStopping
+from nnbackprop.training.events import ChunkEnd, EpochEnd, TrainBegin, TrainEnd
 from nnbackprop.training.trainer import Trainer
 
 from .checkpoint import save
@@ -23,24 +24,24 @@ from .trainer_state import best_checkpoint, last_checkpoint
 MIN_SECONDS = 1.0  # between writes, so that ten thousand short epochs do not cost ten thousand fsyncs
 MAX_SAVE_FRACTION = 1 / 20  # of the time between two writes, that a write takes
 
-EVERY = re.compile(r"([1-9]\d{0,8})(s?)")
+INTERVAL = re.compile(r"([1-9]\d{0,8})(s?)")
 
 
 @dataclass(frozen=True)
-class SaveEvery:
+class SaveInterval:
     """How often to save within an epoch: after so many steps, or so many seconds, or not at all."""
 
     steps: int | None = None
     seconds: int | None = None
 
     @classmethod
-    def parse(cls, words: str | None) -> SaveEvery:
+    def parse(cls, text: str | None) -> SaveInterval:
         """`500` is steps and `60s` seconds; UsageError for anything else."""
-        if words is None:
+        if text is None:
             return cls()
-        if (found := EVERY.fullmatch(words)) is None:
+        if (found := INTERVAL.fullmatch(text)) is None:
             raise UsageError(
-                f"--save-every takes a number of steps, such as 500, or of seconds, such as 60s; got {words!r}."
+                f"--save-every takes a number of steps, such as 500, or of seconds, such as 60s; got {text!r}."
             )
         number = int(found[1])
         return cls(seconds=number) if found[2] else cls(steps=number)
@@ -50,7 +51,7 @@ class SaveEvery:
 class JsonlLogger(Callback):
     """Collects a row an epoch for metrics.jsonl; `flush` appends them, all or none."""
 
-    folder: RunDir
+    run_dir: RunDir
     threads: ThreadControl | None = None
     rows: list[str] = field(default_factory=list)
 
@@ -61,7 +62,7 @@ class JsonlLogger(Callback):
 
     def flush(self) -> None:
         """Append what has been collected."""
-        append(self.folder.metrics, "".join(self.rows).encode())
+        append(self.run_dir.metrics_path, "".join(self.rows).encode())
         self.rows.clear()
 
     def close(self, trainer: Trainer) -> None:
@@ -71,33 +72,33 @@ class JsonlLogger(Callback):
 
 @dataclass(eq=False)
 class CheckpointCallback(Callback):
-    """Writes checkpoints: at an epoch's end if the last write was long enough ago, within one as `every` says.
+    """Writes checkpoints: at the end of an epoch if the last write was long enough ago, and by `save_every`.
 
     Rows are written first, so that a checkpoint never tells of an epoch whose row is missing.
     """
 
-    folder: RunDir
-    checkpoints: CheckpointManager
+    run_dir: RunDir
+    checkpoint_manager: CheckpointManager
     logger: JsonlLogger
     early_stopping: EarlyStopping
     meta: Mapping[str, Any]
-    every: SaveEvery = SaveEvery()
+    save_every: SaveInterval = SaveInterval()
     best_unsaved: bool = False  # best weights that are not written yet
     saved_at: float = 0.0
     save_seconds: float = 0.0  # that the last write took
 
     def __post_init__(self) -> None:
-        self.steps_per_save = self.every.steps
+        self.steps_per_save = self.save_every.steps
 
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
         """There is a checkpoint to resume from before the first step."""
         self.save(trainer, event.first_step)
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
-        """Save where `every` says so: after a multiple of its steps, or when its time is up."""
+        """Save where `save_every` says so: after a multiple of its steps, or when its time is up."""
         seconds = time.monotonic() - self.saved_at
-        if (self.every.steps and not event.step % self.every.steps) or (
-            self.every.seconds and seconds >= self.every.seconds
+        if (self.save_every.steps and not event.step % self.save_every.steps) or (
+            self.save_every.seconds and seconds >= self.save_every.seconds
         ):
             self.save(trainer, event.step)
 
@@ -118,9 +119,9 @@ class CheckpointCallback(Callback):
         self.logger.flush()
         if self.best_unsaved:
             best = best_checkpoint(trainer, self.early_stopping, self.meta)
-            save(self.folder.checkpoint("best"), best)
+            save(self.run_dir.checkpoint_path("best"), best)
             self.best_unsaved = False
-        self.checkpoints.save(last_checkpoint(trainer, self.early_stopping, self.meta), step)
+        self.checkpoint_manager.save(last_checkpoint(trainer, self.early_stopping, self.meta), step)
         self.saved_at = time.monotonic()
         self.save_seconds = self.saved_at - begin
 

@@ -22,8 +22,8 @@ from nnbackprop.data.limits import JSON_GROWTH, MemoryBudget
 from nnbackprop.errors import RunFolderError, TooLargeError
 
 FORMAT = 2
-LENGTH = 8  # bytes that say how long the header is, which follows them
-LONGEST_HEADER = 2**24  # bytes: names of arrays and classes, of which a million fit
+LENGTH_SIZE = 8  # bytes that say how long the header is, which follows them
+MAX_HEADER_SIZE = 2**24  # bytes: names of arrays and classes, of which a million fit
 NO_DIGEST = b"0" * 64
 DIGEST = re.compile(rb'\\"sha256\\": \\"([0-9a-f]{64})\\"')  # in JSON that is a string of JSON
 
@@ -37,7 +37,7 @@ class Checkpoint:
 
 
 def flatten(tree: Tree, prefix: str) -> dict[str, Any]:
-    """Arrays of a tree by path: {"params/0/W": W, ...}; the inverse of `fill`."""
+    """Arrays of a tree by path: {"params/0/W": W, ...}; the inverse of `unflatten`."""
     if not isinstance(tree, (dict, tuple)):
         return {prefix: tree}
     flat: dict[str, Any] = {}
@@ -46,12 +46,12 @@ def flatten(tree: Tree, prefix: str) -> dict[str, Any]:
     return flat
 
 
-def fill(template: Tree, arrays: dict[str, np.ndarray], prefix: str) -> Tree:
+def unflatten(template: Tree, arrays: dict[str, np.ndarray], prefix: str) -> Tree:
     """A tree shaped like `template` with the arrays found under `prefix`; RunFolderError if one does not fit."""
     if isinstance(template, dict):
-        return {name: fill(branch, arrays, f"{prefix}/{name}") for name, branch in template.items()}
+        return {name: unflatten(branch, arrays, f"{prefix}/{name}") for name, branch in template.items()}
     if isinstance(template, tuple):
-        return tuple(fill(branch, arrays, f"{prefix}/{i}") for i, branch in enumerate(template))
+        return tuple(unflatten(branch, arrays, f"{prefix}/{i}") for i, branch in enumerate(template))
     found = arrays.get(prefix)
     dtype = str(template.dtype).rpartition(".")[2]  # torch's are called torch.float32
     if found is None or found.shape != tuple(template.shape) or found.dtype != dtype:
@@ -66,12 +66,12 @@ def fill(template: Tree, arrays: dict[str, np.ndarray], prefix: str) -> Tree:
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Write `checkpoint` to `path` whole or not at all; TooLargeError for one that `load` would not read."""
     content = to_bytes(checkpoint)
-    if (header := _header_length(content)) > LONGEST_HEADER:
+    if (header := _header_length(content)) > MAX_HEADER_SIZE:
         raise TooLargeError(
-            f"{path}: would have {header:,} bytes of names beside its numbers, and {LONGEST_HEADER:,} are read: "
+            f"{path}: would have {header:,} bytes of names beside its numbers, and {MAX_HEADER_SIZE:,} are read: "
             "give the classes shorter names, or have fewer of them."
         )
-    _count(path, len(content), header)
+    _check_size(path, len(content), header)
     write_atomically(path, content)
 
 
@@ -83,7 +83,7 @@ def load(path: Path) -> Checkpoint:
     try:
         with open_file(path) as stream:
             size = size_of(stream)
-            _count(path, size, min(_header_length(stream.read(LENGTH)), size, LONGEST_HEADER))
+            _check_size(path, size, min(_header_length(stream.read(LENGTH_SIZE)), size, MAX_HEADER_SIZE))
             stream.seek(0)
             content = stream.read(size)
     except TooLargeError:
@@ -119,9 +119,9 @@ def from_bytes(content: bytes) -> Checkpoint:
     from safetensors.numpy import load as parse
 
     try:
-        if (length := _header_length(content)) > min(len(content) - LENGTH, LONGEST_HEADER):
+        if (length := _header_length(content)) > min(len(content) - LENGTH_SIZE, MAX_HEADER_SIZE):
             raise ValueError("its header is longer than it can be")
-        header = json.loads(content[LENGTH : LENGTH + length])
+        header = json.loads(content[LENGTH_SIZE : LENGTH_SIZE + length])
         meta = json.loads(header["__metadata__"]["nnbackprop"])
         number = meta["format"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -161,9 +161,9 @@ def _sealed(content: bytes, digest: bytes) -> tuple[memoryview, bytes, memoryvie
 
 
 def _header_length(content: bytes) -> int:
-    return int.from_bytes(content[:LENGTH], "little")
+    return int.from_bytes(content[:LENGTH_SIZE], "little")
 
 
-def _count(path: Path, size: int, header: int) -> None:
+def _check_size(path: Path, size: int, header: int) -> None:
     """TooLargeError where `size` bytes, `header` of them JSON, are beyond the limit of one file."""
     MemoryBudget(str(path), error=TooLargeError).reserve(size + JSON_GROWTH * header)

@@ -11,7 +11,7 @@ from nnbackprop.errors import RunFolderError, TooLargeError
 
 from .checkpoint import Checkpoint, load, save
 
-OLDER = re.compile(r"step-(\d{8,})\.safetensors")
+OLDER_NAME = re.compile(r"step-(\d{8,})\.safetensors")
 
 
 @dataclass
@@ -23,24 +23,24 @@ class CheckpointManager:
 
     folder: Path
     keep: int = 3
-    step: int | None = None  # at which a sound `last` was taken, once there is one
+    last_step: int | None = None  # at which `last` was taken; None until there is an undamaged one
 
     @property
     def last(self) -> Path:
-        """The newest."""
+        """The file of the newest."""
         return self.folder / "last.safetensors"
 
     def save(self, checkpoint: Checkpoint, step: int) -> None:
-        """Make `checkpoint`, taken at `step`, the newest; the newest before it is kept, and the oldest goes."""
-        if self.keep > 1 and self.step is not None and self.step < step:
-            link(self.last, self.folder / f"step-{self.step:08d}.safetensors")
+        """Write `checkpoint`, taken at `step`, as `last`; the one before it is kept, the oldest is removed."""
+        if self.keep > 1 and self.last_step is not None and self.last_step < step:
+            link(self.last, self.folder / f"step-{self.last_step:08d}.safetensors")
         save(self.last, checkpoint)
-        self.step = step
+        self.last_step = step
         for path in self.older()[max(0, self.keep - 1) :]:
             remove(path)
 
     def drop_newest(self) -> bool:
-        """Make the one before the newest the newest again, as what came after it was no good; False for none."""
+        """Remove `last` and put the checkpoint before it in its place; False where there is none before it."""
         older = self.older()
         if older:
             link(older[0], self.last)
@@ -48,21 +48,21 @@ class CheckpointManager:
         return bool(older)
 
     def newest(self) -> tuple[Path, Checkpoint, list[str]]:
-        """The newest sound checkpoint, and what is wrong with each newer one, which is skipped.
+        """The newest undamaged checkpoint, its path, and a message for each newer one, which is damaged.
 
-        RunFolderError if there is none, or if one that may be sound is larger than may be read.
+        RunFolderError if all are damaged, or if one is larger than may be read.
         """
-        wrong: list[str] = []
+        errors: list[str] = []
         for path in (self.last, *self.older()):
             try:
-                return path, load(path), wrong
+                return path, load(path), errors
             except TooLargeError:
                 raise
             except RunFolderError as error:
-                wrong.append(str(error))
-        raise RunFolderError(wrong[0] if len(wrong) == 1 else f"No checkpoint is sound. {' '.join(wrong)}")
+                errors.append(str(error))
+        raise RunFolderError(errors[0] if len(errors) == 1 else f"All checkpoints are damaged. {' '.join(errors)}")
 
     def older(self) -> list[Path]:
         """Those before the last, newest first."""
-        found = {int(name[1]): path for path in self.folder.glob("*") if (name := OLDER.fullmatch(path.name))}
+        found = {int(name[1]): path for path in self.folder.glob("*") if (name := OLDER_NAME.fullmatch(path.name))}
         return [found[step] for step in sorted(found, reverse=True)]

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from nnbackprop.data import load
-from nnbackprop.data.catalog import DATASETS
+from nnbackprop.data.catalog import DATASETS, load_splits, table_options
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.split import split
+from nnbackprop.data.readers.image import parse_size
+from nnbackprop.data.table import TableOptions
 from nnbackprop.errors import DataError, UsageError
 
-from .config import Config
+from .config import TABLE_SETTINGS, Config
 
 
 def absolute(spec: str) -> str:
     """The data `spec` means from whatever working folder: the name of a data set, or an absolute path."""
     return spec if spec in DATASETS else str(Path(spec).expanduser().absolute())
+
+
+def table_options_of(config: Config) -> TableOptions:
+    """What the configuration says of a table."""
+    return table_options(**{name: getattr(config, name) for name in TABLE_SETTINGS})
 
 
 @dataclass(frozen=True)
@@ -30,22 +36,23 @@ class DataSplits:
     train: Dataset
     validation: Dataset | None
     test: Dataset | None
+    description: Mapping[str, str] = field(default_factory=dict)  # of a table: what was chosen, and why
 
     @classmethod
     def load(cls, config: Config) -> DataSplits:
         """Read and split the data of `config`."""
-        splits = load(
-            config.data, test_fraction=config.test_fraction, seed=config.seed, split=config.test_fraction > 0
-        )
-        if not config.validation:
-            if config.patience is not None:
-                raise UsageError(
-                    "--patience waits for a better validation loss and there is no validation part: "
-                    "keep some of the training data for it, with --validation 0.1."
-                )
-            return cls(splits.train, None, splits.test)
-        train, validation = split(splits.train, config.validation, config.seed)
-        return cls(train, validation, splits.test)
+        if config.patience is not None and not config.validation:
+            raise UsageError(
+                "--patience waits for a better validation loss and there is no validation part: "
+                "keep some of the training data for it, with --validation 0.1."
+            )
+        fractions = config.test_fraction, config.validation
+        splits = load_splits(config.data, table_options_of(config), *fractions, config.seed)
+        if config.size and (splits.train.image_shape or ())[:2] != parse_size(config.size):
+            raise UsageError(
+                f"--size {config.size} resizes the images of a folder, and {config.data} is none: leave it out."
+            )
+        return cls(splits.train, splits.validation, splits.test, splits.description)
 
     @property
     def parts(self) -> dict[str, Dataset | None]:

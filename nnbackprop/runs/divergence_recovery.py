@@ -1,4 +1,4 @@
-"""Recovery from divergence: which checkpoint a run goes back to, to go on at half the learning rate."""
+"""Recovery from divergence: a run resumes from a checkpoint at half the learning rate."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .checkpoint_manager import CheckpointManager
 from .run_dir import RunDir
 from .trainer_state import last_checkpoint, restore
 
-LEAST_FACTOR = 2**-10  # of the learning rate: a run that diverges even at it is not helped by less
+MIN_LR_FACTOR = 2**-10  # a run that diverges even at it is not helped by less
 
 
 class DivergenceRecovery:
     """Puts `trainer`, which trains on `train`, back to a checkpoint of its run.
 
-    A checkpoint may be finite and beyond help all the same. So a run that does not get twice as far as it got
-    before is put back to the one before that, and in the end to where it began.
+    A checkpoint may be finite and lead to divergence at any learning rate. So where training gets less than twice
+    as far from it as the last time, the one before it is restored, and in the end the state the run began with.
     """
 
     def __init__(
@@ -25,39 +25,40 @@ class DivergenceRecovery:
         trainer: Trainer,
         early_stopping: EarlyStopping,
         train: Dataset,
-        folder: RunDir,
-        checkpoints: CheckpointManager,
+        run_dir: RunDir,
+        checkpoint_manager: CheckpointManager,
     ) -> None:
         self._trainer, self._early_stopping, self._train = trainer, early_stopping, train
-        self._folder, self._checkpoints = folder, checkpoints
-        self._first = last_checkpoint(trainer, early_stopping, {})
-        self._step: int | None = None  # where it was last put back to
-        self._far = 0  # steps it had got from there on, before
+        self._run_dir, self._checkpoint_manager = run_dir, checkpoint_manager
+        self._initial = last_checkpoint(trainer, early_stopping, {})
+        self._restored_step: int | None = None  # by the last recovery
+        self._steps_survived = 0  # from the step restored to the divergence, the last time
 
     @property
     def exhausted(self) -> bool:
-        """Whether half the rate would be too little."""
-        return self._trainer.progress.lr_factor <= LEAST_FACTOR
+        """Whether the learning rate has been halved as often as it may be."""
+        return self._trainer.progress.lr_factor <= MIN_LR_FACTOR
 
     def recover(self) -> list[str]:
-        """Restore what the trainer goes on from; returns messages of what was done."""
+        """Restore a checkpoint and halve the learning rate; returns messages of what was done."""
         progress = self._trainer.progress
-        factor, reached = progress.lr_factor / 2, progress.step
-        messages = self._restore()
-        if self._step is not None and reached - self._step <= 2 * self._far:
-            while self._trainer.progress.step >= self._step and self._checkpoints.drop_newest():
-                messages += self._restore()
-            if self._trainer.progress.step >= self._step:
-                restore(self._trainer, self._early_stopping, self._train, self._first)
+        lr_factor, diverged_at = progress.lr_factor / 2, progress.step
+        messages = self._restore_newest()
+        previous = self._restored_step
+        if previous is not None and diverged_at - previous <= 2 * self._steps_survived:
+            while self._trainer.progress.step >= previous and self._checkpoint_manager.drop_newest():
+                messages += self._restore_newest()
+            if self._trainer.progress.step >= previous:
+                restore(self._trainer, self._early_stopping, self._train, self._initial)
         progress = self._trainer.progress
-        progress.lr_factor = factor
-        self._step, self._far = progress.step, reached - progress.step
-        self._checkpoints.step = progress.step
-        self._folder.keep_rows(before=progress.epoch)
-        return [*messages, f"Back to step {progress.step}, and on at {factor:g} of the learning rate."]
+        progress.lr_factor = lr_factor
+        self._restored_step, self._steps_survived = progress.step, diverged_at - progress.step
+        self._checkpoint_manager.last_step = progress.step
+        self._run_dir.drop_metrics(from_epoch=progress.epoch)
+        return [*messages, f"Back to step {progress.step}, and on at {lr_factor:g} of the learning rate."]
 
-    def _restore(self) -> list[str]:
-        """To the newest sound checkpoint; what is wrong with newer ones."""
-        _, newest, damaged = self._checkpoints.newest()
+    def _restore_newest(self) -> list[str]:
+        """Restore the newest undamaged checkpoint; returns a message for each damaged one."""
+        _, newest, damaged = self._checkpoint_manager.newest()
         restore(self._trainer, self._early_stopping, self._train, newest)
         return [f"skipped: {message}" for message in damaged]

@@ -1,4 +1,4 @@
-"""A run's folder: where its configuration, surroundings, rows, checkpoints and summary lie, and whose it is."""
+"""A run's folder: the paths of its files, how they are written, and the lock of the process that writes them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from nnbackprop._files import open_file, remove_temporaries, size_of, write_atomically
-from nnbackprop._system_info import Blas, cores, processor, threads, versions
+from nnbackprop._system_info import Blas, cores, get_num_threads, processor, versions
 from nnbackprop.data.limits import JSON_GROWTH, MemoryBudget
 from nnbackprop.errors import RunFolderError, TooLargeError, UsageError
 
@@ -53,10 +53,10 @@ class RunDir:
         """The folder called `run`, a path or a name in `runs`; `last` is the latest with a checkpoint."""
         if run == "last":
             found = [cls(path.parent) for path in runs.glob("*/config.toml")]
-            found = [folder for folder in found if any(folder.checkpoints.glob("*.safetensors"))]
+            found = [run_dir for run_dir in found if any(run_dir.checkpoints_dir.glob("*.safetensors"))]
             if not found:
                 raise RunFolderError(f"There is no run in {runs}: train one first, or name --runs-dir.")
-            return max(found, key=lambda folder: _touched(folder.path))._check_links()
+            return max(found, key=lambda run_dir: _written_at(run_dir.path))._check_links()
         for path in (Path(run), runs / run):
             if os.path.isfile(path / "config.toml"):  # also of a name no system would take
                 return cls(path)._check_links()
@@ -97,33 +97,45 @@ class RunDir:
             yield
 
     @property
-    def config(self) -> Path:
+    def in_use(self) -> bool:
+        """Whether a process holds the folder's lock."""
+        try:
+            with (self.path / ".lock").open() as file:
+                _lock(file, shared=True)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
+
+    @property
+    def config_path(self) -> Path:
         """The whole configuration, runnable again."""
         return self.path / "config.toml"
 
     @property
-    def metrics(self) -> Path:
+    def metrics_path(self) -> Path:
         """One JSON object an epoch, one a line."""
         return self.path / "metrics.jsonl"
 
     @property
     def has_progress(self) -> bool:
-        """Whether there ever was anything to go on from; a run may be killed before."""
-        return any(self.checkpoints.glob("*.safetensors")) or bool(self.rows())
+        """Whether there is a checkpoint or a row of metrics; a run may be killed before its first."""
+        return any(self.checkpoints_dir.glob("*.safetensors")) or bool(self.read_metrics())
 
     @property
-    def plots(self) -> Path:
-        """Pictures of the run."""
+    def plots_dir(self) -> Path:
+        """Plots of the run, as PNG."""
         return self.path / "plots"
 
     @property
-    def checkpoints(self) -> Path:
-        """What to go on from, and the best weights."""
+    def checkpoints_dir(self) -> Path:
+        """The last checkpoints, and the best weights."""
         return self.path / "checkpoints"
 
-    def checkpoint(self, which: str) -> Path:
-        """The file of the `last` or the `best` weights."""
-        return self.checkpoints / f"{which}.safetensors"
+    def checkpoint_path(self, which: str) -> Path:
+        """The file of the `last` checkpoint or of the `best` weights."""
+        return self.checkpoints_dir / f"{which}.safetensors"
 
     def write(self, name: str, content: str) -> None:
         """Write a text file whole or not at all."""
@@ -137,7 +149,7 @@ class RunDir:
         """What `write_json` wrote; None where there is no such file."""
         path = self.path / name
         try:
-            found = json.loads(_text(path))
+            found = json.loads(_read_text(path))
         except FileNotFoundError:
             return None
         except TooLargeError:
@@ -148,42 +160,42 @@ class RunDir:
             raise RunFolderError(f"{path} holds no table of names and values: put back what was there.")
         return found
 
-    def rows(self) -> list[dict[str, Any]]:
+    def read_metrics(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl; a last line cut off by a crash is left out."""
         try:
-            return [_row(line) for line in _text(self.metrics).split("\n")[:-1]]
+            return [_parse_row(line) for line in _read_text(self.metrics_path).split("\n")[:-1]]
         except FileNotFoundError:
             return []
         except TooLargeError:
             raise
         except (OSError, ValueError, RecursionError) as error:
             raise RunFolderError(
-                f"{self.metrics} holds a line that is no row of an epoch ({error}): take the line out, and the "
-                "run goes on."
+                f"{self.metrics_path} holds a line that is no row of an epoch ({error}): take the line out, and "
+                "the run goes on."
             ) from error
 
-    def keep_rows(self, before: int) -> None:
-        """Drop rows of epoch `before` and later, which a run resumed from an older checkpoint writes again."""
-        kept = [json.dumps(row) + "\n" for row in self.rows() if row["epoch"] < before]
+    def drop_metrics(self, from_epoch: int) -> None:
+        """Drop the rows of `from_epoch` and later, which a run resumed from an older checkpoint writes again."""
+        kept = [json.dumps(row) + "\n" for row in self.read_metrics() if row["epoch"] < from_epoch]
         self.write("metrics.jsonl", "".join(kept))
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     """A file of JSON as text; TooLargeError before memory is taken for more than one file may have."""
     with open_file(path) as stream:
         MemoryBudget(str(path), error=TooLargeError).reserve(JSON_GROWTH * (size := size_of(stream)))
         return stream.read(size).decode()
 
 
-def _row(line: str) -> dict[str, Any]:
+def _parse_row(line: str) -> dict[str, Any]:
     row = json.loads(line)
     if not isinstance(row, dict) or not isinstance(row.get("epoch"), int):
         raise ValueError("it names no epoch")
     return row
 
 
-def _lock(file: TextIO) -> None:
-    """Take the system's lock on an open file, or raise OSError at once."""
+def _lock(file: TextIO, shared: bool = False) -> None:
+    """Take the system's lock on an open file, or raise OSError at once; several may share one, but on Windows."""
     if sys.platform == "win32":
         import msvcrt
 
@@ -191,16 +203,16 @@ def _lock(file: TextIO) -> None:
     else:
         import fcntl
 
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
 
 
-def _touched(folder: Path) -> float:
+def _written_at(folder: Path) -> float:
     last = folder / "checkpoints" / "last.safetensors"
     return (last if last.is_file() else folder / "config.toml").stat().st_mtime
 
 
 def environment(backend: Any) -> dict[str, Any]:
-    """What a run was made with: the backend it became, versions, the machine, and who multiplies there."""
+    """What a run was made with: the backend, versions, the machine, and the BLAS library."""
     blas = Blas.loaded()
     names = ("nnbackprop", "numpy", "array-api-compat", "safetensors", "torch", "jax", "mlx", "numba")
     return {
@@ -212,7 +224,7 @@ def environment(backend: Any) -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": processor(),
         "cores": cores(),
-        "threads": threads(),
+        "threads": get_num_threads(),
         "blas": asdict(blas) if blas else None,
         "packages": versions(names),
     }

@@ -6,12 +6,15 @@ import math
 from importlib.metadata import version
 from typing import Any
 
-from msgspec import structs
+import msgspec
 
+from nnbackprop.data.digit import like_mnist
+from nnbackprop.data.ground import ground, some_images
 from nnbackprop.errors import DivergedError
 from nnbackprop.training.callbacks import EarlyStopping
 from nnbackprop.training.trainer import Trainer
 
+from . import build
 from .config import Config
 from .data_splits import DataSplits
 from .trainer_state import CheckpointInfo
@@ -25,12 +28,16 @@ def checkpoint_info(config: Config, data: DataSplits) -> dict[str, Any]:
         fingerprint=data.fingerprint,
         features=train.features,
         classes=train.classes,
-        highest=float(train.inputs.max()),
+        max_input=float(train.inputs.max()),
         image_shape=train.image_shape,
         settings=config.fixed_settings,
         input_dtype=str(train.inputs.dtype),
+        outputs=build.n_outputs(config, train),
+        preprocessing=train.preprocessing,
+        ground=ground(some_images(train)) if train.image_shape else (),
+        digits=like_mnist(train),
     )
-    return structs.asdict(info)
+    return msgspec.to_builtins(info)
 
 
 def summarise(config: Config, trainer: Trainer, early_stopping: EarlyStopping, data: DataSplits) -> dict[str, Any]:
@@ -39,7 +46,7 @@ def summarise(config: Config, trainer: Trainer, early_stopping: EarlyStopping, d
     DivergedError if a loss is NaN or infinite.
     """
     p = trainer.progress
-    samples = (p.epoch - 1) * len(data.train) + p.samples
+    samples = (p.epoch - 1) * len(data.train) + p.samples_seen
     figures: dict[str, float | None] = {}
     known: tuple[str, ...] = ()
     for name, part in data.parts.items():

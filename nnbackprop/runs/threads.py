@@ -17,38 +17,45 @@ from nnbackprop._system_info import (
     CpuTimes,
     cores,
     free_cores,
+    get_num_threads,
     load_of_others,
-    set_threads,
-    threads,
+    set_num_threads,
 )
-from nnbackprop.training.callbacks import Callback, ChunkEnd, TrainBegin
+from nnbackprop.training.callbacks import Callback
+from nnbackprop.training.events import ChunkEnd, TrainBegin
 from nnbackprop.training.trainer import Trainer
 
 from .config import Config
 
-SECONDS = 0.5  # of training between two readings of the load
-SLOW = 2.0  # times as long for a sample as it took before, on as many threads
+READING_INTERVAL = 0.5  # seconds of training between two readings of the load
+MIN_SLOWDOWN = 2.0  # times as long for a sample as it took before, on as many threads
 FREE_READINGS = 4  # readings in a row that find more free cores, before threads are added
 
 
 @dataclass(eq=False)
 class ThreadControl(Callback):
-    """Sets the threads of matrix products by the load of other processes, and says each change.
+    """Sets the threads of matrix products by the load of other processes, and reports each change.
 
-    Down where others hold the cores and samples take `SLOW` times as long as they did; up where cores stay free,
-    for twice as many readings each time that going up turned out too early. `measure` gives the times of the
-    cores, `use` sets the threads, of the whole process until `restore`.
+    Fewer where others hold the cores and samples take `MIN_SLOWDOWN` times as long as they did; more where cores
+    stay free, for twice as many readings each time that an increase turned out too early. `read_cpu_times` and
+    `set_threads` are those of the machine; threads are the whole process's until `restore`.
     """
 
-    last: CpuTimes
+    cpu_times: CpuTimes  # when the load was last read
     cores: int = field(default_factory=cores)
-    measure: Callable[[], CpuTimes] = CpuTimes.now
-    use: Callable[[int], None] = set_threads
+    read_cpu_times: Callable[[], CpuTimes] = CpuTimes.now
+    set_threads: Callable[[int], None] = set_num_threads
     changes: list[tuple[int, int]] = field(default_factory=list)  # (after this step, threads)
 
     def __post_init__(self) -> None:
-        self.before, self.threads = threads(), self._free_cores()
-        self.use(self.threads)
+        self.initial_threads, self.threads = get_num_threads(), self._free_cores()
+        self.free_readings, self.required_readings, self.increased = 0, FREE_READINGS, False
+        self._reset_speed()
+        self.set_threads(self.threads)
+
+    def _reset_speed(self) -> None:
+        self.seconds, self.samples = 0.0, 0  # since the last reading
+        self.fastest: dict[int, float] = {}  # seconds a sample, by the number of threads
 
     @property
     def remark(self) -> str | None:
@@ -61,45 +68,44 @@ class ThreadControl(Callback):
 
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
         """Measure from here on."""
-        self.last = self.measure()
-        self.seconds, self.samples = 0.0, 0
-        self.fastest: dict[int, float] = {}  # seconds a sample, by the number of threads
-        self.free_readings, self.patience, self.increased = 0, FREE_READINGS, False
+        self.cpu_times = self.read_cpu_times()
+        self.free_readings, self.required_readings, self.increased = 0, FREE_READINGS, False
+        self._reset_speed()
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         """Compare speed with that before, and threads with free cores."""
         self.seconds += event.seconds
-        self.samples += event.samples
-        if self.seconds < SECONDS:
+        self.samples += event.n_samples
+        if self.seconds < READING_INTERVAL:
             return
         now, fastest = self.seconds / self.samples, self.fastest.get(self.threads)
-        slowed = fastest is None or now >= SLOW * fastest
+        slowed = fastest is None or now >= MIN_SLOWDOWN * fastest
         self.seconds, self.samples = 0.0, 0
         free = self._free_cores()
         self.free_readings = self.free_readings + 1 if free > self.threads else 0
         if free < self.threads and slowed:
-            self.patience *= 2 if self.increased else 1
+            self.required_readings *= 2 if self.increased else 1
             self._change(trainer, event.step, free)
-        elif self.free_readings >= self.patience:
+        elif self.free_readings >= self.required_readings:
             self._change(trainer, event.step, free)
         else:
             self.fastest[self.threads] = now if fastest is None else min(now, fastest)
 
     def restore(self) -> None:
         """Give the process as many threads as it had: not at the end of `fit`, after which a run evaluates."""
-        self.use(self.before)
+        self.set_threads(self.initial_threads)
 
     def _free_cores(self) -> int:
-        now = self.measure()
-        self.others, self.last = load_of_others(self.last, now), now
+        now = self.read_cpu_times()
+        self.others, self.cpu_times = load_of_others(self.cpu_times, now), now
         return free_cores(self.others, self.cores)
 
     def _change(self, trainer: Trainer, step: int, threads: int) -> None:
         self.increased, self.free_readings = threads > self.threads, 0
-        why = "cores are free again" if self.increased else f"others keep {self.others:.1f} cores busy"
-        trainer.message(f"step {step}: matrix products go on with {threads} of {self.cores} threads, as {why}")
+        reason = "cores are free again" if self.increased else f"others keep {self.others:.1f} cores busy"
+        trainer.message(f"step {step}: matrix products go on with {threads} of {self.cores} threads, as {reason}")
         self.threads = threads
-        self.use(threads)
+        self.set_threads(threads)
         self.changes.append((step, threads))
 
 

@@ -6,34 +6,33 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from backends import Backend, select
 from nnbackprop._files import remove
-from nnbackprop._system_info import CpuTimes, cores, load_of_others, load_warning, threads, use_threads
+from nnbackprop._system_info import CpuTimes, set_num_threads
 from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.errors import DivergedError, UsageError
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
 from nnbackprop.training.trainer import Trainer
 
 from . import build
-from . import config as configuration
-from .callbacks import CheckpointCallback, JsonlLogger, SaveEvery
+from .callbacks import CheckpointCallback, JsonlLogger, SaveInterval
 from .checkpoint_manager import CheckpointManager
-from .config import MAY_CHANGE, Config
+from .config import CHANGEABLE_ON_RESUME, Config, with_changes
+from .config_files import load_run_config, to_toml
 from .data_splits import DataSplits, absolute
 from .divergence_recovery import DivergenceRecovery
-from .jax_estimate import jax_remark
+from .lr_find import resolve_lr
 from .run_dir import RunDir, environment
 from .signals import stop_on_signals
 from .summary import checkpoint_info, summarise
 from .threads import ThreadControl, thread_control
 from .trainer_state import check_settings, restore, scaling_of
 
-Notify = Callable[[str], None]
-"""Takes a message for people."""
+OnMessage = Callable[[str], None]
+"""Gets a line of text for the user."""
 
 Diagnose = Callable[[Trainer, DivergedError], DivergedError]
 """Turns the error of a diverged trainer into one that says more."""
@@ -44,22 +43,22 @@ class Run:
     """A run folder locked for writing, its data, and a trainer that stands where the run does."""
 
     config: Config
-    folder: RunDir
+    run_dir: RunDir
     data: DataSplits
     trainer: Trainer
     early_stopping: EarlyStopping
-    checkpoints: CheckpointManager
-    began: CpuTimes  # before the data was read
+    checkpoint_manager: CheckpointManager
+    initial_cpu_times: CpuTimes  # before the data was read
     threads: ThreadControl | None = field(init=False)
     signal: int = field(default=0, init=False)  # that interrupted `fit`, 0 for none
 
     def __post_init__(self) -> None:
-        self.threads = thread_control(self.config, self.trainer.backend, self.began)
+        self.threads = thread_control(self.config, self.trainer.backend, self.initial_cpu_times)
 
     def fit(
         self,
         callbacks: Sequence[Callback] = (),
-        notify: Notify = print,
+        on_message: OnMessage = print,
         diagnose: Diagnose = lambda trainer, error: error,
     ) -> dict[str, Any] | None:
         """Train to the end; returns the summary, written to summary.json too, or None where a signal interrupted.
@@ -67,7 +66,7 @@ class Run:
         DivergedError as `diagnose` gives it, unless the configuration asks to go on from a checkpoint at half the
         learning rate.
         """
-        self._begin_folder()
+        self._write_start()
         summary = None
         with stop_on_signals(self.trainer.stop) as received:
             recovery = self._attach(callbacks)
@@ -82,13 +81,13 @@ class Run:
                 except DivergedError as error:
                     if recovery is None or recovery.exhausted:
                         raise diagnose(self.trainer, error) from error
-                    notify(str(diagnose(self.trainer, error)))
+                    on_message(str(diagnose(self.trainer, error)))
                     for message in recovery.recover():
-                        notify(message)
+                        on_message(message)
         if summary is None:
             self.signal = received[0] if received else 0
             return None
-        self.folder.write_json("summary.json", summary)
+        self.run_dir.write_json("summary.json", summary)
         return summary
 
     def close(self) -> None:
@@ -96,45 +95,22 @@ class Run:
         if self.threads is not None:
             self.threads.restore()
 
-    def remarks(self) -> dict[str, str]:
-        """What the header says of the machine: what slows the run down, and a faster library that is installed."""
-        backend, found = self.trainer.backend, {}
-        if backend.name == "numpy" and find_spec("numba") is None:  # not imported before a kernel needs it
-            found["kernels"] = "one operator at a time; pip install numba compiles them"
-        if self.threads is not None and self.threads.remark:
-            found["machine"] = self.threads.remark
-        elif self.threads is None and backend.device == "cpu":
-            others = load_of_others(self.began, CpuTimes.now())
-            if words := load_warning(others, threads(), cores()):
-                found["machine"] = words
-        if backend.name == "numpy" and find_spec("jax") is not None and (words := self._jax_remark()):
-            found["faster"] = words
-        return found
-
-    def _jax_remark(self) -> str | None:
-        t, samples = self.trainer, len(self.data.train)
-        if t.dtype not in ("float32", "float64"):  # of others nothing was measured
-            return None
-        steps = build.steps_per_epoch(self.config, samples) * t.epochs - t.progress.step
-        layers = t.network.summary(t.sample_shape, t.params_dtype)
-        return jax_remark(layers, build.batch_size(self.config, samples), steps, cores())
-
-    def _begin_folder(self) -> None:
+    def _write_start(self) -> None:
         for outdated in ("summary.json", "doctor.json"):
-            remove(self.folder.path / outdated)
-        self.folder.write("config.toml", configuration.to_toml(self.config))
-        self.folder.write_json("env.json", environment(self.trainer.backend))
+            remove(self.run_dir.path / outdated)
+        self.run_dir.write("config.toml", to_toml(self.config))
+        self.run_dir.write_json("env.json", environment(self.trainer.backend))
 
     def _attach(self, callbacks: Sequence[Callback]) -> DivergenceRecovery | None:
         """Give the trainer its callbacks; what to do where it diverges."""
-        logger = JsonlLogger(self.folder, self.threads)
+        logger = JsonlLogger(self.run_dir, self.threads)
         saves = CheckpointCallback(
-            self.folder,
-            self.checkpoints,
+            self.run_dir,
+            self.checkpoint_manager,
             logger,
             self.early_stopping,
             checkpoint_info(self.config, self.data),
-            SaveEvery.parse(self.config.save_every),
+            SaveInterval.parse(self.config.save_every),
             best_unsaved=self.early_stopping.best_params is not None,
         )
         limits = () if self.config.max_time is None else (TimeLimit(self.config.max_time),)
@@ -142,39 +118,43 @@ class Run:
         self.trainer.callbacks = (self.early_stopping, *control, logger, saves, *callbacks, *limits)
         if self.config.on_nan == "stop":
             return None
-        parts = self.trainer, self.early_stopping, self.data.train, self.folder, self.checkpoints
-        return DivergenceRecovery(*parts)
+        return DivergenceRecovery(
+            self.trainer, self.early_stopping, self.data.train, self.run_dir, self.checkpoint_manager
+        )
 
 
 @contextlib.contextmanager
 def start(config: Config) -> Iterator[Run]:
     """A new run in a new folder, which goes again if it is left before its first checkpoint."""
     build.check(config)
-    began, backend = CpuTimes.now(), open_backend(config)
+    cpu_times, backend = CpuTimes.now(), open_backend(config)
     data = DataSplits.load(config)
-    config = replace(config, data=absolute(config.data))
+    config = build.for_data(replace(config, data=absolute(config.data)), data.train)
+    config = resolve_lr(config, backend, data)
     trainer = first_trainer(config, backend, data)
     name = config.recipe if config.name is None else config.name
-    folder = RunDir.create(Path(config.runs_dir), name)
+    run_dir = RunDir.create(Path(config.runs_dir), name)
     try:
-        with folder.lock():
-            checkpoints = CheckpointManager(folder.checkpoints, config.keep)
-            run = Run(config, folder, data, trainer, EarlyStopping(config.patience), checkpoints, began)
+        with run_dir.lock():
+            checkpoint_manager = CheckpointManager(run_dir.checkpoints_dir, config.keep_checkpoints)
+            run = Run(
+                config, run_dir, data, trainer, EarlyStopping(config.patience), checkpoint_manager, cpu_times
+            )
             with contextlib.closing(run):
                 yield run
     finally:
-        if not folder.has_progress:
-            shutil.rmtree(folder.path, ignore_errors=True)
+        if not run_dir.has_progress:
+            shutil.rmtree(run_dir.path, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def resume(run: str, overrides: Mapping[str, Any], runs_dir: Path, notify: Notify = print) -> Iterator[Run]:
+def resume(run: str, overrides: Mapping[str, Any], runs_dir: Path, on_message: OnMessage = print) -> Iterator[Run]:
     """A run that exists, where its newest sound checkpoint was taken.
 
     `overrides` may change how long and where it goes on, not what is trained.
     """
-    folder = RunDir.open(runs_dir, run)
-    with folder.lock(), contextlib.closing(_resumed(folder, overrides, notify)) as resumed:
+    run_dir = RunDir.open(runs_dir, run)
+    with run_dir.lock(), contextlib.closing(_resumed(run_dir, overrides, on_message)) as resumed:
         yield resumed
 
 
@@ -188,7 +168,7 @@ def first_trainer(config: Config, backend: Backend, data: DataSplits) -> Trainer
 def open_backend(config: Config) -> Backend:
     """The array library that `config` asks for, set up as it says."""
     if config.deterministic or config.threads:
-        use_threads(config.threads or 1)
+        set_num_threads(config.threads or 1, later_imports=True)
     backend = select(config.backend, config.device)
     if config.dtype == "tf32":
         backend.use_tf32()
@@ -199,78 +179,80 @@ def open_backend(config: Config) -> Backend:
     return backend
 
 
-def _resumed(folder: RunDir, overrides: Mapping[str, Any], notify: Notify) -> Run:
-    kept = configuration.of_run(folder.config)
+def _resumed(run_dir: RunDir, overrides: Mapping[str, Any], on_message: OnMessage) -> Run:
+    kept = load_run_config(run_dir.config_path)
     config = _changed(kept, overrides)
     build.check(config)
-    began, backend = CpuTimes.now(), open_backend(config)
-    checkpoints, early_stopping = (
-        CheckpointManager(folder.checkpoints, config.keep),
+    cpu_times, backend = CpuTimes.now(), open_backend(config)
+    checkpoint_manager, early_stopping = (
+        CheckpointManager(run_dir.checkpoints_dir, config.keep_checkpoints),
         EarlyStopping(config.patience),
     )
     data = DataSplits.load(config)
-    if folder.has_progress:
-        trainer = _restored(config, backend, folder, checkpoints, early_stopping, data, notify)
+    if run_dir.has_progress:
+        trainer = _restored(config, backend, run_dir, checkpoint_manager, early_stopping, data, on_message)
     else:  # killed before its first checkpoint
         trainer = first_trainer(config, backend, data)
-    done, within = trainer.progress.epoch - 1, trainer.progress.samples > 0
+    done, within = trainer.progress.epoch - 1, trainer.progress.samples_seen > 0
     if config.epochs < done + within:
         unfinished = f", and is within epoch {done + 1}" if within else ""
         raise UsageError(
-            f"{folder.path} has {done} epochs done{unfinished}: --epochs {config.epochs} is less, ask for more."
+            f"{run_dir.path} has {done} epochs done{unfinished}: --epochs {config.epochs} is less, ask for more."
         )
-    _tell_missing_rows(folder, done, notify)
-    _tell_changed_rate(kept, config, trainer, len(data.train), notify)
-    folder.keep_rows(before=done + 1)
+    _report_missing_rows(run_dir, done, on_message)
+    _report_changed_lr(kept, config, trainer, len(data.train), on_message)
+    run_dir.drop_metrics(from_epoch=done + 1)
     if early_stopping.best_params is None:  # the last weights were the best, and will not be any more
-        remove(folder.checkpoint("best"))
+        remove(run_dir.checkpoint_path("best"))
     # where a run goes on is not where it was asked to run: a GPU run repeats on a laptop
     stored = replace(config, backend=kept.backend, device=kept.device, data=absolute(config.data))
-    return Run(stored, folder, data, trainer, early_stopping, checkpoints, began)
+    return Run(stored, run_dir, data, trainer, early_stopping, checkpoint_manager, cpu_times)
 
 
 def _restored(
     config: Config,
     backend: Backend,
-    folder: RunDir,
-    checkpoints: CheckpointManager,
+    run_dir: RunDir,
+    checkpoint_manager: CheckpointManager,
     early_stopping: EarlyStopping,
     data: DataSplits,
-    notify: Notify,
+    on_message: OnMessage,
 ) -> Trainer:
     """The trainer where the newest sound checkpoint was taken; a message for each damaged one."""
-    path, found, damaged = checkpoints.newest()
+    path, found, damaged = checkpoint_manager.newest()
     for message in damaged:
-        notify(f"skipped: {message}")
-    check_settings(found, config.fixed_settings, path, folder.config)
+        on_message(f"skipped: {message}")
+    check_settings(found, config.fixed_settings, path, run_dir.config_path)
     data.check(found.meta.get("fingerprint"), path)
     trainer = build.trainer(config, backend, data.train, scaling_of(found))
     restore(trainer, early_stopping, data.train, found)
     if damaged:
-        notify(f"Going on from {path}, step {trainer.progress.step}.")
+        on_message(f"Going on from {path}, step {trainer.progress.step}.")
     else:
-        checkpoints.step = trainer.progress.step
+        checkpoint_manager.last_step = trainer.progress.step
     return trainer
 
 
-def _tell_missing_rows(folder: RunDir, done: int, notify: Notify) -> None:
+def _report_missing_rows(run_dir: RunDir, done: int, on_message: OnMessage) -> None:
     """A message if epochs that were trained have no row: no crash loses one, so that somebody took it out."""
-    missing = sorted({*range(1, done + 1)} - {row["epoch"] for row in folder.rows()})
+    missing = sorted({*range(1, done + 1)} - {row["epoch"] for row in run_dir.read_metrics()})
     if missing:
         which = f"{missing[0]} to {missing[-1]}" if len(missing) > 1 else f"{missing[0]}"
-        notify(
-            f"{folder.metrics} lacks {len(missing)} of its rows, of epoch {which}: they are lost, and the run "
-            "goes on."
+        on_message(
+            f"{run_dir.metrics_path} lacks {len(missing)} of its rows, of epoch {which}: they are lost, and the "
+            "run goes on."
         )
 
 
-def _tell_changed_rate(kept: Config, config: Config, trainer: Trainer, samples: int, notify: Notify) -> None:
+def _report_changed_lr(
+    kept: Config, config: Config, trainer: Trainer, samples: int, on_message: OnMessage
+) -> None:
     """A message where other --epochs bend the schedule, with the rate before and after."""
     step, factor = trainer.progress.step, trainer.progress.lr_factor
     before, now = (build.learning_rate(c, samples) for c in (kept, config))
     if step and before(step) != now(step):
         last, following = factor * before(step - 1), factor * now(step)
-        notify(
+        on_message(
             f"The learning rate goes from {last:g} at step {step} to {following:g} at step {step + 1}: the "
             f"schedule {config.schedule} spans --epochs {config.epochs}, and spanned {kept.epochs}. "
             f"--schedule-epochs {kept.epochs} keeps it as it was."
@@ -280,10 +262,10 @@ def _tell_changed_rate(kept: Config, config: Config, trainer: Trainer, samples: 
 def _changed(config: Config, overrides: Mapping[str, Any]) -> Config:
     for name, value in overrides.items():
         before = getattr(config, name)
-        if name not in MAY_CHANGE and before != value:
+        if name not in CHANGEABLE_ON_RESUME and before != value:
             raise UsageError(
                 f"A resumed run keeps its {name}: it is {before!r} there, and {value!r} was asked for. Leave "
-                f"the flag out, or begin a new run. What may change is {', '.join(MAY_CHANGE)}."
+                f"the flag out, or begin a new run. What may change is {', '.join(CHANGEABLE_ON_RESUME)}."
             )
     span = config.schedule_epochs or config.epochs
     if overrides.get("schedule_epochs", span) != span:
@@ -291,4 +273,4 @@ def _changed(config: Config, overrides: Mapping[str, Any]) -> Config:
             f"--schedule-epochs {overrides['schedule_epochs']} is not what the run's schedule has spanned so far, "
             f"{span} epochs: --schedule-epochs {span} keeps that; without it the schedule spans --epochs."
         )
-    return configuration.changed(config, overrides, "The resumed run with the given flags")
+    return with_changes(config, overrides, "The resumed run with the given flags")

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from backends import Backend, select, tree_map
-from nnbackprop.data import load
+from nnbackprop.data.catalog import load_splits, open_source
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader
-from nnbackprop.data.readers import csv, png
+from nnbackprop.data.preprocessing import Preprocessing
+from nnbackprop.data.table import TableOptions, is_frame, table_of
+from nnbackprop.data.tabular import TableSplits, dataset_of
 from nnbackprop.errors import DataError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.metrics import accuracy, metrics_for
-from nnbackprop.training.callbacks import Score
 from nnbackprop.training.evaluator import Evaluator
+from nnbackprop.training.events import Score
 
 from . import build
-from . import checkpoint as checkpoints
-from . import config as configuration
 from . import trainer_state as state
+from .checkpoint import load as load_checkpoint
+from .checkpoint import unflatten
 from .config import Config
+from .config_files import load_run_config
+from .data_splits import DataSplits, table_options_of
 from .run_dir import RunDir
 
 
@@ -30,34 +35,58 @@ from .run_dir import RunDir
 class TrainedModel:
     """The best weights of a run and what they need to be used: `TrainedModel.open("runs/mnist")`."""
 
-    folder: RunDir
+    run_dir: RunDir
     config: Config
     evaluator: Evaluator
     params: Params
     features: int
     classes: tuple[str, ...]
-    image_shape: tuple[int, int] | None
-    highest: float  # input value of the training data: tells pixels of 0..255 from pixels of 0..1
+    image_shape: tuple[int, ...] | None
+    max_input: float  # largest input of the training data: tells pixels of 0..255 from pixels of 0..1
     input_dtype: str = ""  # of the training data; older runs do not say
+    preprocessing: Preprocessing | None = None  # of the table it was trained on
+    outputs: int = 0
+    fingerprint: str = ""  # of the data it was trained and evaluated on
+    ground: tuple[float, ...] = ()  # of the training images, a value for each channel
+    digits: bool = False  # whether it was trained on digits of MNIST's kind
 
     @classmethod
     def open(cls, run: str, runs: Path = Path("runs"), backend: Backend | None = None) -> TrainedModel:
         """Open a run folder by path, by name, or as `last`; on any backend, whichever trained it."""
-        folder = RunDir.open(runs, run)
-        config = configuration.of_run(folder.config)
-        best = folder.checkpoint("best")
-        path = best if best.is_file() else folder.checkpoint("last")
-        checkpoint = checkpoints.load(path)
-        state.check_settings(checkpoint, config.fixed_settings, path, folder.config)
+        run_dir = RunDir.open(runs, run)
+        config = load_run_config(run_dir.config_path)
+        best = run_dir.checkpoint_path("best")
+        path = best if best.is_file() else run_dir.checkpoint_path("last")
+        checkpoint = load_checkpoint(path)
+        state.check_settings(checkpoint, config.fixed_settings, path, run_dir.config_path)
         info = state.info_of(checkpoint)
         backend = backend or select(config.backend, config.device)
-        objective = build.objective(config, config.outputs or len(info.classes))
-        outline = objective.network.empty_params((info.features,), config.params_dtype)
-        params = tree_map(backend.asarray, checkpoints.fill(outline, checkpoint.arrays, "params"))
-        metrics = metrics_for(objective.loss)
+        outputs = config.n_outputs or info.outputs or len(info.classes)
+        objective = build.objective(config, outputs)
+        template = objective.network.empty_params((info.features,), config.params_dtype)
+        params = tree_map(backend.asarray, unflatten(template, checkpoint.arrays, "params"))
+        metrics = metrics_for(objective.loss, None if info.classes else np.zeros((1, outputs)))
         evaluator = Evaluator(backend, objective, metrics, state.scaling_of(checkpoint), config.params_dtype)
-        data = info.features, info.classes, info.image_shape, info.highest, info.input_dtype
-        return cls(folder, config, evaluator, params, *data)
+        data = info.features, info.classes, info.image_shape, info.max_input, info.input_dtype
+        return cls(
+            run_dir,
+            config,
+            evaluator,
+            params,
+            *data,
+            info.preprocessing,
+            outputs=outputs,
+            fingerprint=info.fingerprint,
+            ground=info.ground,
+            digits=info.digits,
+        )
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The names of the targets: those of the table's columns, where there was one."""
+        if self.preprocessing is not None:
+            return self.preprocessing.targets
+        return tuple(f"output {k}" for k in range(self.outputs))
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -66,21 +95,39 @@ class TrainedModel:
 
     def data(self, spec: str | None = None) -> Dataset:
         """The data to evaluate on: `spec`, or the run's own; its test part, or all of it where it has none."""
-        split = self.config.test_fraction > 0 and spec is None
-        splits = load(
-            spec or self.config.data, test_fraction=self.config.test_fraction, seed=self.config.seed, split=split
-        )
+        if spec is None:
+            data = DataSplits.load(self.config)
+            data.check(self.fingerprint, self.run_dir.checkpoint_path("best"))
+            return data.test or data.train
+        options = self._reading_options()
+        source = open_source(spec, options)
+        if self.preprocessing is not None and isinstance(source, TableSplits):
+            return dataset_of(source.test or source.train, self.preprocessing)
+        splits = load_splits(source, options, 0.0)
         dataset = (splits.test or splits.train).with_classes(self.classes)
         self._check(dataset.inputs, dataset.source)
         return dataset
 
+    def _reading_options(self) -> TableOptions:
+        """How other data is read: as the run's own, images in the size and channels that the network takes."""
+        options = table_options_of(self.config)
+        if self.image_shape is None:
+            return options
+        rows, columns, *colours = self.image_shape
+        return replace(options, size=(rows, columns), channels="rgb" if colours else "grey")
+
     def evaluate(self, dataset: Dataset) -> Score:
         """Mean loss and accuracy, dropout off."""
-        e = self.evaluator
+        e = replace(self.evaluator, metrics=metrics_for(self.evaluator.objective.loss, dataset.targets))
         return e.evaluate(self.params, DataLoader(e.backend, dataset, e.scaling, e.dtype, self.config.resident))
 
-    def predict(self, inputs: np.ndarray, source: str = "the input") -> tuple[np.ndarray, np.ndarray]:
-        """Predicted class (n,) and probabilities (n, k) of raw inputs (n, features)."""
+    def predict(self, inputs: Any, source: str = "the input") -> tuple[np.ndarray, np.ndarray]:
+        """Predicted class (n,) and probabilities (n, k) of raw inputs (n, features), or of the rows of a table.
+
+        Where the targets are numbers, both are the numbers (n, k).
+        """
+        if self.preprocessing is not None and is_frame(inputs):
+            inputs, _ = self.preprocessing.transform(table_of(inputs, source))
         self._check(inputs, source)
         probabilities = self.evaluator.predict_proba(self.params, inputs, (self.features,))
         return self.evaluator.predicted_classes(probabilities), probabilities
@@ -99,18 +146,26 @@ class TrainedModel:
         return Attack(x, moved, before, after, accuracy(before, dataset.targets), accuracy(after, dataset.targets))
 
     def _check(self, inputs: np.ndarray, source: str) -> None:
+        inputs = np.asarray(inputs)
+        if inputs.ndim != 2 or inputs.dtype.kind not in "buif":
+            raise DataError(
+                f"{source} is {inputs.dtype} of shape {inputs.shape}; numbers of shape (n, {self.features}) are "
+                "needed, one row a sample."
+            )
         if not np.isfinite(inputs).all():
             raise DataError(f"{source} holds values that are not finite: repair or leave out those samples.")
-        bright = float(inputs.max(initial=0))
-        if (self.highest > 2 and 0 < bright <= 1) or (self.highest <= 1 and bright > 2):
+        largest = float(inputs.max(initial=0))
+        if self.preprocessing is None and (
+            (self.max_input > 2 and 0 < largest <= 1) or (self.max_input <= 1 and largest > 2)
+        ):
             raise DataError(
-                f"{source} has values up to {bright:g} and this network was trained on up to {self.highest:g}: "
+                f"{source} has values up to {largest:g} and this network was trained on up to {self.max_input:g}: "
                 "bring the pixels to the same range first."
             )
         if inputs.shape[1] != self.features:
             raise DataError(
                 f"{source} has {inputs.shape[1]} numbers a sample and this network takes {self.features}"
-                + (f" (images of {self.image_shape[0]} x {self.image_shape[1]})" if self.image_shape else "")
+                + (f" (images of {' x '.join(map(str, self.image_shape))})" if self.image_shape else "")
                 + f": it was trained on {self.config.data}."
             )
 
@@ -125,17 +180,3 @@ class Attack:
     after: np.ndarray
     accuracy_before: float
     accuracy_after: float
-
-
-def read_samples(paths: list[str], trained: TrainedModel) -> list[tuple[str, np.ndarray]]:
-    """Samples to predict, as (name, (n, features)): a PNG of the network's image size, or rows of a CSV."""
-    return [
-        (path, _read_png(Path(path), trained) if path.lower().endswith(".png") else csv.read_rows(Path(path)))
-        for path in paths
-    ]
-
-
-def _read_png(path: Path, trained: TrainedModel) -> np.ndarray:
-    """A grey image as (1, features), black 0 and white as in the training data."""
-    white = 255 if trained.highest > 2 else 1
-    return (png.read(path, trained.image_shape) * white).reshape(1, -1)

@@ -11,30 +11,35 @@ import numpy as np
 from msgspec import Meta, Struct
 
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import RunFolderError
 from nnbackprop.training.callbacks import EarlyStopping
 from nnbackprop.training.progress import Progress
 from nnbackprop.training.trainer import Trainer
 
-from .checkpoint import Checkpoint, fill, flatten
-from .config import Config, with_renamed_values
+from .checkpoint import Checkpoint, flatten, unflatten
+from .config import Config, with_present_names
 
 T = TypeVar("T")
 Count = Annotated[int, Meta(ge=0)]
 
 
-class CheckpointInfo(Struct, frozen=True):
+class CheckpointInfo(Struct, frozen=True, rename={"max_input": "highest"}):
     """What a checkpoint says of its run: of the data enough to use the weights without it, and its settings."""
 
     version: str
     fingerprint: str
     features: Annotated[int, Meta(ge=1, le=2**31 - 1)]
-    classes: Annotated[tuple[str, ...], Meta(min_length=1)]
-    highest: float  # input value of the training data
-    image_shape: tuple[Count, Count] | None
+    classes: tuple[str, ...]  # none where the targets are numbers
+    max_input: float  # of the training data
+    image_shape: Annotated[tuple[Count, ...], Meta(min_length=2, max_length=3)] | None
     settings: dict[str, Any]
     input_dtype: str = ""  # of the data; older checkpoints do not say
+    outputs: Count = 0  # of the network; 0 is one a class
+    preprocessing: Preprocessing | None = None  # of a table
+    ground: tuple[float, ...] = ()  # of images, a value for each channel
+    digits: bool = False  # whether the images are digits of MNIST's kind
 
 
 class BestSoFar(Struct, frozen=True, rename={"wait": "waited"}):
@@ -68,17 +73,17 @@ def restore(trainer: Trainer, early_stopping: EarlyStopping, train: Dataset, las
     """Put a trainer where `last` was taken, the best weights so far with it."""
     progress = progress_of(last)
     so_far = _typed(last.meta.get("best"), BestSoFar)
-    if progress.samples > len(train):
+    if progress.samples_seen > len(train):
         raise RunFolderError(
-            f"The checkpoint is {progress.samples} samples into an epoch, and there are {len(train)}: it was "
+            f"The checkpoint is {progress.samples_seen} samples into an epoch, and there are {len(train)}: it was "
             "written for other data. Resume from checkpoints/last.safetensors of the run's own folder."
         )
-    outline = trainer.network.empty_params(train.sample_shape, trainer.params_dtype)
-    params = fill(outline, last.arrays, "params")  # before initial weights are drawn
-    kept = fill(outline, last.arrays, "best") if so_far.epoch else None
+    template = trainer.network.empty_params(train.sample_shape, trainer.params_dtype)
+    params = unflatten(template, last.arrays, "params")  # before initial weights are drawn
+    kept = unflatten(template, last.arrays, "best") if so_far.epoch else None
     if trainer.state is None:
         trainer.initialize(train)
-    optimizer = fill(trainer.state["optimizer"], last.arrays, "optimizer")
+    optimizer = unflatten(trainer.state["optimizer"], last.arrays, "optimizer")
     trainer.load_state_dict({"params": params, "optimizer": optimizer, "progress": progress.to_dict()})
     early_stopping.restore(so_far.epoch, so_far.loss, so_far.wait, kept)
 
@@ -98,7 +103,7 @@ def progress_of(checkpoint: Checkpoint) -> Progress:
 
 def check_settings(checkpoint: Checkpoint, settings: Mapping[str, Any], path: Path, source: Path) -> None:
     """RunFolderError unless the checkpoint at `path` was trained with `settings`, which `source` holds."""
-    saved = with_renamed_values(info_of(checkpoint).settings)
+    saved = with_present_names(info_of(checkpoint).settings)
     then = Config().fixed_settings | saved  # a setting added since has its default
     for name, value in settings.items():
         if then[name] != value:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
@@ -19,7 +19,7 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DataError, DivergedError, UsageError
 from nnbackprop.nn.layers.base import Params
-from nnbackprop.nn.losses import Loss, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
+from nnbackprop.nn.losses import Loss, PoissonNLL, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
 from nnbackprop.nn.metrics import metrics_for
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
@@ -36,7 +36,11 @@ FLOATS = (np.float64, np.float32)
 AUTO_BATCH = 200
 """Samples a step, where there are as many, for a batch_size of "auto"."""
 
-OUT_ACTIVATIONS: dict[type, str] = {SoftmaxCrossEntropy: "softmax", SigmoidBinaryCrossEntropy: "logistic"}
+OUT_ACTIVATIONS: dict[type, str] = {
+    SoftmaxCrossEntropy: "softmax",
+    SigmoidBinaryCrossEntropy: "logistic",
+    PoissonNLL: "exp",
+}
 """What the loss makes of the last layer's outputs; nothing ("identity") where it is another."""
 
 
@@ -98,7 +102,7 @@ class NNEstimator(BaseEstimator):
     device: str | None = None
     dtype: str | None = None
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train until converged, or for `max_iter` epochs, and return the estimator.
 
         X (n, features) is an array, a data frame, or a sparse matrix, which is made dense. sample_weight is (n,).
@@ -109,8 +113,10 @@ class NNEstimator(BaseEstimator):
             DivergedError: the loss or a parameter became NaN or infinite.
             BackendError: the backend or device cannot be used.
         """
-        converged = self._fit(X, y, sample_weight)
-        del self._last_trainer  # which holds the data
+        try:
+            converged = self._fit(X, y, sample_weight)
+        finally:
+            self.__dict__.pop("_last_trainer", None)  # which holds the data
         if not converged and self.n_iter_ == self.max_iter:
             warnings.warn(
                 f"Training ended after max_iter={self.max_iter} epochs and had not converged by tol={self.tol}: "

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from nnbackprop.training.callbacks import Callback, EpochEnd, Score, TrainBegin
+from nnbackprop.training.callbacks import Callback
+from nnbackprop.training.events import EpochEnd, Score, TrainBegin
 from nnbackprop.training.trainer import Trainer
 
 LEAST_LR = 1e-6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import ClassifierMixin, RegressorMixin
@@ -58,7 +58,7 @@ class NNClassifier(ClassifierMixin, NNEstimator):
     loss: Any = field(default="log_loss", kw_only=True)
     class_weight: Any = field(default=None, kw_only=True)
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> NNClassifier:
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Train for one epoch and return the estimator; `classes`, all there will be, are for the first call."""
         if classes is None and not hasattr(self, "_fitted") and type_of_target(y) != SEVERAL_LABELS:
             raise UsageError(
@@ -132,14 +132,14 @@ class NNRegressor(RegressorMixin, NNEstimator):
     """A network that predicts numbers: a drop-in for scikit-learn's MLPRegressor.
 
     y is (n,), or (n, k) for several numbers a sample. The parameters are those of `NNClassifier`, without
-    class_weight; loss is "squared_error", any word of `LOSSES` for numbers, or a `Loss`, given by keyword.
-    loss="poisson" is refused. "squared_error" is half the sum over the k numbers; scikit-learn follows its
+    class_weight; loss is "squared_error", "poisson" for counts, any word of `LOSSES` for numbers, or a
+    `Loss`, given by keyword. "squared_error" is half the sum over the k numbers; scikit-learn follows its
     gradient too, and reports the k-th part as `loss_`.
     """
 
     loss: Any = field(default="squared_error", kw_only=True)
 
-    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> NNRegressor:
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train for one epoch, and return the estimator."""
         self._fit(X, y, sample_weight, partial=True)
         return self

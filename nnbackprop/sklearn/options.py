@@ -17,7 +17,7 @@ from nnbackprop.nn.layers import ACTIVATIONS, Activation, BatchNorm, Dense, Drop
 from nnbackprop.nn.losses import LOSSES, Loss
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import SGD, Adam, Momentum, Nesterov, Optimizer
-from nnbackprop.optim.schedules import Schedule, schedule
+from nnbackprop.optim.schedules import Schedule, parse_schedule
 from nnbackprop.training.batch_schedule import steps_per_epoch
 
 T = TypeVar("T")
@@ -27,8 +27,6 @@ Parameters = Mapping[str, Any]
 REFUSED = {
     ("solver", "lbfgs"): "is a quasi-Newton method, which is not here: use solver='adam', or 'sgd', with "
     "batch_size=len(X) for the full batch.",
-    ("loss", "poisson"): "is not among the losses here: use loss='squared_error' in a TransformedTargetRegressor("
-    "..., func=np.log1p, inverse_func=np.expm1), or pass a Loss of your own.",
 }
 """Values that scikit-learn knows and this package does not, with what to use."""
 
@@ -79,21 +77,26 @@ def check_parameters(p: Parameters) -> None:
         )
 
 
-def pick(name: str, value: Any, words: Mapping[str, T], own: type | None = None) -> Any:
-    """What the word `value` stands for, or `value` itself if it is an `own`; UsageError lists the words."""
+def pick(name: str, value: Any, words: Mapping[str, T], own: str = "") -> T:
+    """What the word `value` stands for; UsageError lists the words, and `own`, what may be given besides."""
     if isinstance(value, str) and value in words:
         return words[value]
-    if own is not None and isinstance(value, own):
-        return value
-    or_own = f", or an instance of nnbackprop's {own.__name__}" if own else ""
-    raise UsageError(f"{name} is {value!r} and must be one of {', '.join(map(repr, words))}{or_own}.")
+    known = ", ".join(map(repr, words)) + (f", or {own} of your own" if own else "")
+    raise UsageError(f"{name} is {value!r} and must be one of {known}.")
 
 
 def make_loss(value: Any, word: str, default: Callable[[], Loss]) -> Loss:
     """The loss that `value` names, where `word` stands for the `default` of the task, or `value` itself."""
-    if not isinstance(value, (str, type)) and hasattr(value, "takes_labels"):  # a Loss, which is a protocol
+    if not isinstance(value, (str, type)) and hasattr(value, "takes_labels"):  # Loss is a protocol
         return value
-    return pick("loss", value, {word: default, **LOSSES})()
+    return pick("loss", value, {word: default, **LOSSES}, "a Loss")()
+
+
+def make_activation(value: Any) -> Activation:
+    """The activation that `value` names, or `value` itself."""
+    if isinstance(value, Activation):
+        return value
+    return pick("activation", value, {"logistic": ACTIVATIONS["sigmoid"], **ACTIVATIONS}, "an Activation")()
 
 
 def make_network(p: Parameters, features: int, outputs: int) -> Sequential:
@@ -102,19 +105,17 @@ def make_network(p: Parameters, features: int, outputs: int) -> Sequential:
     The limit is sqrt(6 / (fan_in + fan_out)), or sqrt(2 / ...) for logistic units (Glorot and Bengio,
     Understanding the difficulty of training deep feedforward neural networks, AISTATS 2010, eq. 16).
     """
-    activation = pick(
-        "activation", p["activation"], {"logistic": ACTIVATIONS["sigmoid"], **ACTIVATIONS}, Activation
-    )
-    factor = 2.0 if isinstance(p["activation"], str) and p["activation"] == "logistic" else 6.0
+    activation = make_activation(p["activation"])
+    factor = 2.0 if activation == ACTIVATIONS["sigmoid"]() else 6.0
     sizes = [features, *hidden_sizes(p["hidden_layer_sizes"]), outputs]
     limits = [Uniform(math.sqrt(factor / (a + b))) for a, b in pairwise(sizes)]
-    dense = [Dense(units, limit, limit) for units, limit in zip(sizes[1:], limits, strict=True)]
+    dense = [Dense(units, limit, bias_init=limit) for units, limit in zip(sizes[1:], limits, strict=True)]
     layers: list[Layer] = []
     for hidden in dense[:-1]:
         layers.append(hidden)
         if p["normalization"] is not None:
             layers.append(pick("normalization", p["normalization"], NORMALIZATIONS)())
-        layers.append(activation() if isinstance(activation, type) else activation)
+        layers.append(activation)
         if p["dropout"]:
             layers.append(Dropout(p["dropout"]))
     return Sequential(*layers, dense[-1])
@@ -132,11 +133,11 @@ def hidden_sizes(value: Any) -> list[int]:
 
 
 @dataclass(frozen=True)
-class KingmaAdam(Adam):
-    """w <- w - lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps): eps beside the moment as it is.
+class EpsilonHatAdam(Adam):
+    """w <- w - lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + eps), the Adam of scikit-learn and Keras.
 
-    So Adam is in scikit-learn and Keras, by the last lines of section 2 of the paper. `Adam` has eps beside the
-    corrected moment, which is this eps times 1 / sqrt(1 - b2^t).
+    This eps is the "epsilon hat" of the paper's section 2. It is added to sqrt(v), and that of `Adam` to sqrt(v^),
+    so it acts as an eps of `Adam` of eps / sqrt(1 - b2^t).
     """
 
     def step_scalars(self, t: int, lr: float) -> dict[str, float]:
@@ -144,20 +145,21 @@ class KingmaAdam(Adam):
         scalars = super().step_scalars(t, lr)
         return {**scalars, "eps": self.eps * scalars["correction"]}
 
-    def arguments(self, s: dict[str, Any]) -> tuple[Any, ...]:
-        """Return Adam's arguments with the step's eps."""
-        return *super().arguments(s)[:-1], s["eps"]
+    def kernel_scalars(self, s: dict[str, Any]) -> tuple[Any, ...]:
+        """Return Adam's, with the step's eps."""
+        return *super().kernel_scalars(s)[:-1], s["eps"]
 
 
 def make_optimizer(p: Parameters) -> Optimizer:
-    """The optimizer of `solver`, with the parameters that belong to it."""
+    """The optimizer that `solver` names, with the parameters that belong to it, or the optimizer itself."""
     if isinstance(p["solver"], Optimizer):
         return p["solver"]
-    if pick("solver", p["solver"], {"adam": "adam", "sgd": "sgd"}, Optimizer) == "adam":
-        return KingmaAdam(p["beta_1"], p["beta_2"], p["epsilon"])
-    if not p["momentum"]:
-        return SGD()
-    return Nesterov(p["momentum"]) if p["nesterovs_momentum"] else Momentum(p["momentum"])
+    momentum = Nesterov if p["nesterovs_momentum"] else Momentum
+    solvers: dict[str, Callable[[], Optimizer]] = {
+        "adam": lambda: EpsilonHatAdam(p["beta_1"], p["beta_2"], p["epsilon"]),
+        "sgd": lambda: momentum(p["momentum"]) if p["momentum"] else SGD(),
+    }
+    return pick("solver", p["solver"], solvers, "an Optimizer")()
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ def make_lr(p: Parameters, samples: int, batch_size: int, first: int) -> float |
     if callable(p["schedule"]):
         return StartAt(p["schedule"], first)
     if p["schedule"] is not None:
-        return StartAt(schedule(p["schedule"], lr, p["max_iter"] * epoch, epoch), first)
+        return StartAt(parse_schedule(p["schedule"], lr, p["max_iter"] * epoch, epoch), first)
     words = {word: word for word in ("constant", "invscaling", "adaptive")}
     if pick("learning_rate", p["learning_rate"], words) == "invscaling" and p["solver"] == "sgd":
         return InverseScaling(lr, p["power_t"], samples, epoch)

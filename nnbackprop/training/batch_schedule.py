@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from backends import Tree, tree_map
-from nnbackprop.data.loader import DataLoader, chunk_rows
+from nnbackprop.data.loader import DataLoader, chunk_indices, power_of_two
 from nnbackprop.data.sampler import permutation
 from nnbackprop.optim import Optimizer
 
+from .checks import check_batches
+from .events import LayerRow
+from .progress import Progress
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
 CHUNK_SECONDS = 0.1  # metrics are read about ten times a second
+MAX_STEPS_PER_CHUNK = 1024
 
 
 class Chunk(NamedTuple):
@@ -24,7 +33,7 @@ class Chunk(NamedTuple):
     """
 
     steps: int
-    samples: int
+    n_samples: int
     batches: Tree
 
 
@@ -32,8 +41,8 @@ class Chunk(NamedTuple):
 class BatchSchedule:
     """The steps of a run on the samples of `loader`, from any of them on, always the same.
 
-    `lr(step)` is the learning rate after `step` steps. Chunks have up to `length` steps of `batch_size` samples,
-    and end wherever the number of steps is a multiple of `save_every`.
+    `lr(step)` is the learning rate after `step` steps. Chunks have up to `steps_per_chunk` steps of `batch_size`
+    samples, and end wherever the number of steps is a multiple of `save_every`.
     """
 
     loader: DataLoader
@@ -42,62 +51,99 @@ class BatchSchedule:
     seed: int
     shuffle: bool
     batch_size: int
-    length: int
+    steps_per_chunk: int
     save_every: int | None
     dtype: str
 
     @property
-    def samples(self) -> int:
+    def n_samples(self) -> int:
         """Samples an epoch."""
         return len(self.loader.dataset)
 
     @property
     def steps_per_epoch(self) -> int:
         """Steps an epoch; the last may have fewer samples than the others."""
-        return steps_per_epoch(self.samples, self.batch_size)
+        return steps_per_epoch(self.n_samples, self.batch_size)
 
-    def chunks(self, epoch: int, samples: int, step: int, by_clock: bool = False) -> Iterator[Chunk]:
-        """What is left of an epoch's order after `samples`.
-
-        `length` is an estimate from the arithmetic, so that what is recorded at chunk ends is the same in every
-        run. `by_clock` makes chunks shorter where steps take longer than that: the first two have one step each,
-        and the second is timed.
-        """
-        length = self.length
-        for _ in range(2 if by_clock else 0):
-            begin = time.perf_counter()
-            chunk = next(replace(self, length=1).chunks(epoch, samples, step), None)
-            if chunk is None:
-                return
-            yield chunk
-            samples, step = samples + chunk.samples, step + chunk.steps
-            fitting = int(CHUNK_SECONDS / max(time.perf_counter() - begin, 1e-9))
-            length = min(self.length, 1 << max(0, fitting.bit_length() - 1))
-        for sizes, batches in self.loader.to_device(self._on_host(epoch, samples, step, length)):
+    def chunks(
+        self, epoch: int, samples_seen: int, step: int, steps_per_chunk: int | None = None
+    ) -> Iterator[Chunk]:
+        """What is left of an epoch's order after `samples_seen`, from step `step` on."""
+        chunks = self._host_chunks(epoch, samples_seen, step, steps_per_chunk or self.steps_per_chunk)
+        for sizes, batches in self.loader.to_device(chunks):
             yield Chunk(*sizes, batches)
 
-    def steps(self, epoch: int, samples: int, step: int) -> Iterator[Tree]:
+    def short_chunks(self, progress: Progress) -> Iterator[Chunk]:
+        """What is left of an epoch, in chunks that take a tenth of a second by the clock and not by estimate.
+
+        The first two have one step each. `progress` must count every chunk before the next is asked for: how long
+        the second took says how many steps the others have.
+        """
+        seconds = 0.0
+        for _ in range(2):  # the first compiles, where the library does
+            seconds_before = progress.seconds
+            yield from islice(self.chunks(progress.epoch, progress.samples_seen, progress.step, 1), 1)
+            seconds = progress.seconds - seconds_before
+        steps = power_of_two(min(CHUNK_SECONDS / max(seconds, 1e-9), self.steps_per_chunk))
+        yield from self.chunks(progress.epoch, progress.samples_seen, progress.step, steps)
+
+    def steps(self, epoch: int, samples_seen: int, step: int) -> Iterator[Tree]:
         """The single steps from there on, over the ends of epochs, as `Backend.scan` hands them to a step."""
         while True:
-            for chunk in self.chunks(epoch, samples, step):
+            for chunk in self.chunks(epoch, samples_seen, step):
                 for k in range(chunk.steps):
                     yield tree_map(lambda a: a[k, ...], chunk.batches)  # noqa: B023
                 step += chunk.steps
-            epoch, samples = epoch + 1, 0
+            epoch, samples_seen = epoch + 1, 0
 
-    def _on_host(self, epoch: int, samples: int, step: int, length: int) -> Iterator[tuple[tuple[int, int], Tree]]:
-        order = permutation(self.seed, epoch, self.samples) if self.shuffle else np.arange(self.samples)
-        for rows in chunk_rows(order[samples:], self.batch_size, length, step, self.save_every):
-            steps = np.arange(step, step + len(rows))
+    def _host_chunks(
+        self, epoch: int, samples_seen: int, step: int, steps_per_chunk: int
+    ) -> Iterator[tuple[tuple[int, int], Tree]]:
+        """((steps, samples), batches on the host) of each chunk."""
+        order = permutation(self.seed, epoch, self.n_samples) if self.shuffle else np.arange(self.n_samples)
+        left = order[samples_seen:]
+        for indices in chunk_indices(left, self.batch_size, steps_per_chunk, step, self.save_every):
+            steps = np.arange(step, step + len(indices))
             scalars = scalars_of(self.optimizer, self.lr, steps, self.dtype)
-            batches = {**self.loader.batches(rows), "step": steps.astype(np.int32), "scalars": scalars}
-            yield (len(rows), rows.size), batches
-            step += len(rows)
+            batches = {**self.loader.batches(indices), "step": steps.astype(np.int32), "scalars": scalars}
+            yield (len(indices), indices.size), batches
+            step += len(indices)
 
 
-def steps_per_epoch(samples: int, batch_size: int) -> int:
+def make_schedule(trainer: Trainer, loader: DataLoader) -> BatchSchedule:
+    """The batches of `loader` that a trainer trains on; UsageError where their size cannot be."""
+    n_samples = len(loader.dataset)
+    batch_size = min(trainer.batch_size or n_samples, n_samples)
+    check_batches(trainer.network, n_samples, batch_size)
+    steps = steps_per_chunk(trainer.layers, batch_size, trainer.backend.device)
+    return BatchSchedule(
+        loader=loader,
+        optimizer=trainer.optimizer,
+        lr=trainer.lr_at,
+        seed=trainer.seed,
+        shuffle=trainer.shuffle,
+        batch_size=batch_size,
+        steps_per_chunk=loader.limit_steps(steps, batch_size),
+        save_every=math.gcd(*(callback.steps_per_save or 0 for callback in trainer.callbacks)) or None,
+        dtype=trainer.params_dtype,
+    )
+
+
+def steps_per_chunk(layers: Sequence[LayerRow], batch_size: int, device: str) -> int:
+    """Steps between two readings of the metrics: the power of two that fits in a tenth of a second by estimate.
+
+    From the arithmetic (forward, and twice that backward), a nominal speed and a cost a layer, not from the
+    clock: so what is recorded at chunk ends is the same in every run.
+    """
+    on_gpu = device.startswith(("cuda", "mps", "xpu", "gpu"))
+    speed, overhead = (2e13, 2e-5) if on_gpu else (1e11, 1e-5)
+    seconds = 3 * batch_size * sum(layer.flops for layer in layers) / speed + overhead * len(layers)
+    return power_of_two(min(CHUNK_SECONDS / seconds, MAX_STEPS_PER_CHUNK))
+
+
+def steps_per_epoch(n_samples: int, batch_size: int) -> int:
     """Steps that see each sample once."""
-    return -(-samples // batch_size)
+    return -(-n_samples // batch_size)
 
 
 def scalars_of(

@@ -1,127 +1,18 @@
-"""Callbacks: called where training, an epoch or a chunk begins and ends; and the events they get.
-
-A chunk is the steps between two readings of the metrics. Events hold host numbers, so that a callback costs no
-device synchronisation; one that needs arrays takes them from the trainer.
-"""
+"""Callbacks: called where training, an epoch or a chunk begins and ends; what they get is in events.py."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from backends import Tree
 from nnbackprop.errors import UsageError
+
+from .events import ChunkBegin, ChunkEnd, EpochBegin, EpochEnd, TrainBegin, TrainEnd
 
 if TYPE_CHECKING:
     from .trainer import Trainer
-
-
-@dataclass(frozen=True)
-class Score:
-    """Mean loss (penalties included) and metrics over `samples` samples: accuracy in 0..1 for classes."""
-
-    loss: float
-    metrics: Mapping[str, float]
-    samples: int
-
-    @property
-    def accuracy(self) -> float:
-        """Share of right answers in 0..1; KeyError unless the targets are classes."""
-        return self.metrics["accuracy"]
-
-
-@dataclass(frozen=True)
-class LayerRow:
-    """One line of the layer table; FLOPs count the forward pass of one sample."""
-
-    index: int
-    name: str
-    out_shape: tuple[int, ...]
-    parameters: int
-    bytes: int
-    flops: int
-
-
-@dataclass(frozen=True)
-class TrainBegin:
-    """Everything about the run that is known before its first step."""
-
-    backend: str
-    device: str
-    dtype: str
-    why: str  # how the backend came to be chosen
-    layers: tuple[LayerRow, ...]
-    samples: Mapping[str, int]  # {"train": 60000, "validation": 0, "test": 10000}
-    batch_size: int
-    steps_per_epoch: int
-    epochs: int
-    first_step: int  # steps done before: 0, or more when the run resumes
-
-
-@dataclass(frozen=True)
-class EpochBegin:
-    """Epoch `epoch` (counted from 1) starts; `step` steps have been done."""
-
-    epoch: int
-    step: int
-
-
-@dataclass(frozen=True)
-class ChunkBegin:
-    """`steps` steps are about to run; `batches` are their arrays on the device, leading axis the step."""
-
-    epoch: int
-    step: int
-    steps: int
-    batches: Tree
-
-
-@dataclass(frozen=True)
-class ChunkEnd:
-    """What a chunk's steps came to: loss and metrics are means over the chunk, in training mode."""
-
-    epoch: int
-    step: int  # steps done since the beginning of training
-    steps: int  # steps in this chunk
-    samples: int
-    seconds: float  # of the chunk's steps alone
-    loss: float
-    metrics: Mapping[str, float]
-    lr: float
-    gradient_norms: Mapping[str, float]  # by layer, of the chunk's last step
-    memory_used: int | None  # bytes on the device
-
-
-@dataclass(frozen=True)
-class EpochEnd:
-    """An epoch's row: `train` is the mean over its batches in training mode.
-
-    `validation` is None without a validation part, `test` is None without a test part or where a validation part
-    is evaluated instead. Nothing is ever chosen by `test`.
-    """
-
-    epoch: int
-    step: int
-    lr: float
-    train: Score
-    validation: Score | None
-    test: Score | None
-    gradient_norms: Mapping[str, float]  # by layer, mean over the epoch's chunks
-    seconds: float  # of the epoch's steps alone
-    samples_per_second: float
-
-
-@dataclass(frozen=True)
-class TrainEnd:
-    """The run is over: `reason` is one of finished, early-stopping, max-time, interrupted."""
-
-    epoch: int
-    step: int
-    reason: str
-    seconds: float  # of all steps of the run, resumed parts included
 
 
 class Callback:
@@ -197,7 +88,7 @@ class EarlyStopping(Callback):
         """Check for a validation part; `fit` called again after an early stop waits anew."""
         if self.patience is None:
             return
-        if not event.samples["validation"]:
+        if not event.n_samples["validation"]:
             raise UsageError(
                 f"patience={self.patience} waits for a better validation loss and there is no validation part: "
                 "give fit one, fit(train, validation=...), or leave patience out."
@@ -232,7 +123,7 @@ class TimeLimit(Callback):
 
     seconds: float
     needs_short_chunks: bool = field(default=True, init=False)
-    began: float = field(default=0.0, init=False)
+    started_at: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.seconds < math.inf:
@@ -240,13 +131,14 @@ class TimeLimit(Callback):
 
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
         """Start the clock, which goes on where training does after a divergence."""
-        self.began = self.began or time.monotonic()
+        if self.started_at is None:
+            self.started_at = time.monotonic()
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         """Stop when time is up."""
-        if time.monotonic() - self.began > self.seconds:
+        if self.started_at is not None and time.monotonic() - self.started_at > self.seconds:
             trainer.stop("max-time")
 
     def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
         """Stop the clock: another `fit` has as much time again."""
-        self.began = 0.0
+        self.started_at = None

@@ -1,4 +1,4 @@
-"""Before the first step: that a run can begin, its layer table, and its chunk length."""
+"""Before the first step: that a run can begin, its layer table and its initial parameters."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ from backends import leaves
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import DataError, InitialValueError, ShapeError, UsageError
 from nnbackprop.nn.layers.base import Params
-from nnbackprop.nn.losses import Loss
+from nnbackprop.nn.losses import Loss, PoissonNLL
 from nnbackprop.nn.mixed_precision import HALF_DTYPES
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.nn.trace import LayerSummary
 
-from .batch_schedule import CHUNK_SECONDS
-from .callbacks import LayerRow
+from .events import LayerRow
 
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-LONGEST_CHUNK = 1024
 DTYPES = ("float32", "float64", *HALF_DTYPES)
 
 
@@ -73,30 +71,18 @@ def layer_rows(layers: Sequence[LayerSummary], itemsize: int) -> tuple[LayerRow,
     return tuple(rows)
 
 
-def chunk_length(rows: Sequence[LayerRow], batch: int, device: str) -> int:
-    """Steps between two readings of the metrics: the power of two that fits in a tenth of a second by estimate.
-
-    From the arithmetic (forward, and twice that backward), a nominal speed and a cost a layer, not from the
-    clock: so what is recorded at chunk ends is the same in every run.
-    """
-    on_gpu = device.startswith(("cuda", "mps", "xpu", "gpu"))
-    speed, overhead = (2e13, 2e-5) if on_gpu else (1e11, 1e-5)
-    seconds = 3 * batch * sum(row.flops for row in rows) / speed + overhead * len(rows)
-    return 1 << max(0, min(LONGEST_CHUNK, int(CHUNK_SECONDS / seconds)).bit_length() - 1)
-
-
-def check_batches(network: Sequential, samples: int, batch: int) -> None:
-    """UsageError where batches of `batch` leave a single sample, of which batch statistics cannot be taken."""
-    if network.has_buffers and (samples % batch == 1 or batch == 1):
+def check_batches(network: Sequential, n_samples: int, batch_size: int) -> None:
+    """UsageError where batches leave a single sample, of which batch statistics cannot be taken."""
+    if network.has_buffers and (n_samples % batch_size == 1 or batch_size == 1):
         raise UsageError(
-            f"{samples} training samples in batches of {batch} leave a batch of 1, and batch normalization needs "
-            "at least 2: choose another batch size (--batch-size), or layer normalization."
+            f"{n_samples} training samples in batches of {batch_size} leave a batch of 1, and batch normalization "
+            "needs at least 2: choose another batch size (--batch-size), or layer normalization."
         )
 
 
 def check_outputs(layers: Sequence[LayerRow], train: Dataset, loss: Loss) -> None:
     """ShapeError unless the network's outputs fit the targets: one a class, or a single one for two classes."""
-    last, known = layers[-1], len(train.classes)
+    last, n_classes = layers[-1], len(train.classes)
     if train.targets.ndim == 2:
         if last.out_shape != train.targets.shape[1:]:
             raise ShapeError(
@@ -109,17 +95,33 @@ def check_outputs(layers: Sequence[LayerRow], train: Dataset, loss: Loss) -> Non
                 f"{train.targets.shape}: use MeanSquaredError for numbers, SigmoidBinaryCrossEntropy for several "
                 "labels at once."
             )
+        if isinstance(loss, PoissonNLL) and (least := float(train.targets.min())) < 0:
+            raise DataError(
+                f"{train.source}: PoissonNLL is for counts of at least 0 and the targets go down to {least:g}: "
+                "take MeanSquaredError, MeanAbsoluteError or Huber for such numbers."
+            )
         return
-    if known < 2:
+    if n_classes < 2:
         raise DataError(
             f"All samples are of one class ({train.classes[0]}): there is nothing to tell apart. Add another."
         )
-    if last.out_shape != (known,) and not (last.out_shape == (1,) and known == 2):
+    if last.out_shape != (n_classes,) and not (last.out_shape == (1,) and n_classes == 2):
         raise ShapeError(
-            f"The last layer, {last.name}, gives outputs of shape {last.out_shape} and the data has {known} "
-            f"classes ({', '.join(train.classes[:12])}): it must give ({known},), one output a class"
-            + (", or (1,) for two classes." if known == 2 else ".")
+            f"The last layer, {last.name}, gives outputs of shape {last.out_shape} and the data has {n_classes} "
+            f"classes ({', '.join(train.classes[:12])}): it must give ({n_classes},), one output a class"
+            + (", or (1,) for two classes." if n_classes == 2 else ".")
         )
+
+
+def initial_params(trainer: Trainer, train: Dataset) -> tuple[tuple[LayerRow, ...], Params]:
+    """The layer table, and host parameters for data such as `train`; an error where they do not go together."""
+    network, dtype = trainer.network, trainer.params_dtype
+    layers = layer_rows(network.summary(train.sample_shape, dtype), np.dtype(dtype).itemsize)
+    check_outputs(layers, train, trainer.loss)
+    params = network.init(train.sample_shape, trainer.seed, dtype)
+    check_initial(network, params, dtype)
+    trainer.scaling.check(train, dtype)
+    return layers, params
 
 
 def check_initial(network: Sequential, params: Params, dtype: str) -> None:

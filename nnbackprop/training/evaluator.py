@@ -11,18 +11,18 @@ import numpy as np
 
 from backends import Array, Backend, tree_map
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.loader import DataLoader, chunk_rows
+from nnbackprop.data.loader import DataLoader, chunk_indices
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DataError, ShapeError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
 from nnbackprop.nn.metrics import ClassificationMetrics, Metrics, predicted_classes
 
-from .callbacks import Score
+from .events import Score
 from .step import EvalStep, Objective, zero_sums
 
-ROWS = 1000  # samples evaluated at once: enough to keep the products busy, small beside the parameters
-CHUNK = 64
+EVAL_BATCH_SIZE = 1000  # enough to keep the products busy, small beside the parameters
+EVAL_STEPS_PER_CHUNK = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,15 +42,16 @@ class Evaluator:
 
     def evaluate(self, params: Params, loader: DataLoader) -> Score:
         """Mean loss (penalties included) and metrics over a data set on the device."""
-        samples, weighted = len(loader.dataset), loader.dataset.weights is not None
+        n_samples, weighted = len(loader.dataset), loader.dataset.weights is not None
         sums = zero_sums(self.backend.xp, self.metrics, params, weighted)
         data = {**loader.data, "params": params}
-        chunks = chunk_rows(np.arange(samples), ROWS, loader.limit_chunk(CHUNK, ROWS))
-        for _, batches in loader.to_device((None, loader.batches(rows)) for rows in chunks):
+        steps = loader.limit_steps(EVAL_STEPS_PER_CHUNK, EVAL_BATCH_SIZE)
+        chunks = chunk_indices(np.arange(n_samples), EVAL_BATCH_SIZE, steps)
+        for _, batches in loader.to_device((None, loader.batches(indices)) for indices in chunks):
             sums = self.backend.scan(self.step, sums, data, batches)
         host = tree_map(lambda a: self.backend.to_numpy(a).tolist(), sums)
-        weight = host.get("weight", samples)
-        return Score(host["loss"] / weight, self.metrics.compute(host["metrics"], weight), samples)
+        weight = host.get("weight", n_samples)
+        return Score(host["loss"] / weight, self.metrics.compute(host["metrics"], weight), n_samples)
 
     def predict_proba(self, params: Params, inputs: np.ndarray, sample_shape: tuple[int, ...]) -> np.ndarray:
         """Probability of each class, host (n, k), for raw inputs (n, *sample_shape).
@@ -60,7 +61,7 @@ class Evaluator:
         """
         xp, parts = self.backend.xp, []
         with np.errstate(all="ignore"):  # an underflow in a tail
-            for x in self._batches(inputs, sample_shape):
+            for _, x in self._batches(inputs, sample_shape):
                 y, _ = self.objective.network.forward(xp, params, x, None)
                 parts.append(self.backend.to_numpy(self.objective.loss.probabilities(xp, y)))
         return np.concatenate(parts)
@@ -84,8 +85,8 @@ class Evaluator:
         through x' = x * scale + shift then multiplies by the scale.
         """
         parts = []
-        for at, x in enumerate(self._batches(inputs, inputs.shape[1:])):
-            t = self.backend.asarray(targets[at * ROWS : (at + 1) * ROWS])
+        for begin, x in self._batches(inputs, inputs.shape[1:]):
+            t = self.backend.asarray(targets[begin : begin + EVAL_BATCH_SIZE])
             dx = self.objective.value_and_grad(self.backend.xp, params, x, t, None, need_dx=True).dx
             parts.append(self.backend.to_numpy(dx) * x.shape[0])
         return np.concatenate(parts) * self.scaling.scale.astype(self.dtype)
@@ -100,11 +101,12 @@ class Evaluator:
         if isinstance(self.metrics, ClassificationMetrics):
             check_labels(dataset.targets, max(2, out_shape[0]))
 
-    def _batches(self, inputs: np.ndarray, sample_shape: tuple[int, ...]) -> Iterator[Array]:
-        """Raw host inputs as the network sees them, on the device, `ROWS` at a time."""
+    def _batches(self, inputs: np.ndarray, sample_shape: tuple[int, ...]) -> Iterator[tuple[int, Array]]:
+        """Raw host inputs as the network sees them, on the device, a batch at a time, and where each begins."""
         inputs = check_inputs(inputs, sample_shape)
-        for at in range(0, max(1, len(inputs)), ROWS):
-            yield self.backend.asarray(self.scaling.apply(inputs[at : at + ROWS], self.dtype))
+        for begin in range(0, max(1, len(inputs)), EVAL_BATCH_SIZE):
+            batch = inputs[begin : begin + EVAL_BATCH_SIZE]
+            yield begin, self.backend.asarray(self.scaling.apply(batch, self.dtype))
 
 
 def check_inputs(inputs: Any, sample_shape: tuple[int, ...]) -> np.ndarray:

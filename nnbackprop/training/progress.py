@@ -16,6 +16,7 @@ Sum = float | list[float]
 KEYS = {
     "lr_factor": "rate",
     "planned_epochs": "aims",
+    "samples_seen": "samples",
     "loss_sum": "loss",
     "weight_sum": "weight",
     "metric_sums": "metrics",
@@ -30,7 +31,7 @@ class Progress(Struct, rename=KEYS):
     epoch: Annotated[int, Meta(ge=1, le=2**53)] = 1  # the epoch under way, counted from 1
     step: Count = 0  # steps done in all
     seconds: float = 0.0  # of all steps
-    samples: Count = 0  # seen in this epoch: also the place in its shuffled order
+    samples_seen: Count = 0  # in this epoch: also the place in its shuffled order
     chunks: Count = 0
     loss_sum: float = 0.0  # over the samples of this epoch
     weight_sum: float = 0.0  # of their weights: their number where they have none
@@ -52,15 +53,15 @@ class Progress(Struct, rename=KEYS):
         return {layer: total / self.chunks for layer, total in self.norm_sums.items()}
 
     def add_chunk(
-        self, steps: int, samples: int, seconds: float, sums: Mapping[str, Any], norms: Mapping[str, float]
+        self, steps: int, n_samples: int, seconds: float, sums: Mapping[str, Any], norms: Mapping[str, float]
     ) -> None:
         """Count a chunk: its sums of losses, metrics and weights, and its gradient norms."""
         self.step += steps
         self.seconds += seconds
-        self.samples += samples
+        self.samples_seen += n_samples
         self.chunks += 1
         self.loss_sum += sums["loss"]
-        self.weight_sum += sums.get("weight", samples)
+        self.weight_sum += sums.get("weight", n_samples)
         self.metric_sums = {
             name: add_sums(self.metric_sums.get(name), value) for name, value in sums["metrics"].items()
         }
@@ -70,7 +71,7 @@ class Progress(Struct, rename=KEYS):
     def next_epoch(self) -> None:
         """Begin the next epoch with empty sums."""
         self.epoch += 1
-        self.samples = self.chunks = 0
+        self.samples_seen = self.chunks = 0
         self.loss_sum = self.weight_sum = self.epoch_seconds = 0.0
         self.metric_sums, self.norm_sums = {}, {}
 

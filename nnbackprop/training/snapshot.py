@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from backends import Tree, tree_map
 from nnbackprop.errors import OutOfMemoryError
 
-from .batch_schedule import Chunk
+from .batch_schedule import BatchSchedule, Chunk
 from .progress import Progress
 from .step import TrainStep
 
@@ -41,6 +42,11 @@ class Snapshot:
         self.copied_at = time.perf_counter()
         self.copy_seconds = self.copied_at - begin
 
+    def steps(self, schedule: BatchSchedule) -> Iterator[Tree]:
+        """The single steps of `schedule` from here on, as they were made."""
+        p = self.progress
+        return schedule.steps(p.epoch, p.samples_seen, p.step)
+
     def copy(self) -> Tree:
         """A copy of the copy, to be donated to a step."""
         return tree_map(lambda a: self.xp.asarray(a, copy=True), self.state)
@@ -52,13 +58,14 @@ def retry_in_microbatches(trainer: Trainer, chunk: Chunk) -> tuple[TrainStep, Tr
     OutOfMemoryError if not even microbatches of one sample fit.
     """
     t, step, state, data = trainer, trainer.train_step, None, trainer.loader.data
+    steps_since = t.progress.step - t.snapshot.progress.step
     while step.microbatches < t.batch_schedule.batch_size:
         step = replace(step, microbatches=2 * step.microbatches)
         t.backend.empty_cache()
         try:
             with t.backend.memory_errors():
                 state = t.snapshot.copy()
-                for batch in islice(t.steps_since_snapshot(), t.progress.step - t.snapshot.progress.step):
+                for batch in islice(t.snapshot.steps(t.batch_schedule), steps_since):
                     state = step(state, data, batch)
                 state = t.backend.scan(step, step.reset_sums(state), data, chunk.batches, last=step.with_norms)
         except MemoryError:

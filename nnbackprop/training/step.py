@@ -8,8 +8,16 @@ from functools import cached_property
 from itertools import islice, pairwise
 from typing import Any, NamedTuple, Protocol
 
-from backends import Array, Tree, device_of, leaves, tree_map
-from nnbackprop.data.loader import batch_size, batch_weights, get_batch, get_batches, microbatch
+from backends import Array, Tree, device_of, leaves, tree_map, tree_unflatten, zip_leaves
+from nnbackprop.data.batch import (
+    BatchKind,
+    batch_kind,
+    batch_size,
+    batch_weights,
+    get_batch,
+    microbatch,
+    prepare_batches,
+)
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss
 from nnbackprop.nn.metrics import Metrics
@@ -19,7 +27,7 @@ from nnbackprop.nn.sequential import Sequential, replace_buffers
 from nnbackprop.optim import Optimizer
 
 LARGE_BATCH = 1 << 21
-"""Numbers in a batch's samples and masks that are not prepared for many steps at once."""
+"""Numbers in the samples and masks of a batch from which on it is not prepared ahead."""
 
 
 class Clip(Protocol):
@@ -103,11 +111,23 @@ def add_product(xp: Any, total: Array, a: Array, b: Array) -> Array:
     return total + a * b
 
 
+class Microbatch(NamedTuple):
+    """A part of a batch: the row where it begins, its `data` and `batch` for `get_batch`, its share of the weight.
+
+    `fraction`, the share, is None where the part is the whole batch.
+    """
+
+    first_row: int
+    data: Tree
+    batch: Tree
+    fraction: Array | float | None
+
+
 @dataclass(frozen=True, eq=False)
 class TrainStep:
     """`state, data, batch -> state`, for `Backend.scan`.
 
-    `batch` has samples or their row numbers, the step's number and the optimizer's scalars. It is worked
+    `batch` has samples or their indices, the step's number and the optimizer's scalars. It is worked
     through in `microbatches` parts, 1 where memory allows, whose gradients sum to its own. With `record_norms` the
     state gets the norm of each layer's gradients, before any clipping.
     """
@@ -139,19 +159,15 @@ class TrainStep:
     def __call__(self, state: Tree, data: Tree, batch: Tree) -> Tree:
         """One update of the parameters by the gradients of one batch (derivation, D22)."""
         xp, params, sums, grads = self.xp, state["params"], state["sums"], None
-        parts = self.split(data, batch)
-        total = None if len(parts) == 1 else total_weight(xp, data, batch)
-        for first_row, *part in parts:
-            inputs, targets, weights = get_batch(xp, *part)
+        for part in self.split(data, batch):  # one, unless memory ran out
+            inputs, targets, weights = get_batch(xp, part.data, part.batch)
             # masks depend on the row of the whole batch
-            key = RngKey(self.seed, batch["step"], first_row, precomputed_masks=part[1].get("masks"))
-            J, y, _, g, caches = self.objective.value_and_grad(xp, params, inputs, targets, key, weights)
-            sums = add_batch(xp, self.metrics, sums, J, y, targets, weights)
+            key = RngKey(self.seed, batch["step"], part.first_row, precomputed_masks=part.batch.get("masks"))
+            found = self.objective.value_and_grad(xp, params, inputs, targets, key, weights)
+            grads = found.grads if part.fraction is None else add_scaled(grads, found.grads, part.fraction)
+            sums = add_batch(xp, self.metrics, sums, found.J, found.y, targets, weights)
             if self.objective.network.has_buffers:
-                params = replace_buffers(params, self.objective.network.new_buffers(xp, params, caches))
-            if total is not None:
-                g = add_scaled(grads, g, weight_fraction(xp, total_weight(xp, *part), total))
-            grads = g
+                params = replace_buffers(params, self.objective.network.new_buffers(xp, params, found.caches))
         state = {**state, "sums": sums}
         if self.record_norms:
             state["norms"] = layer_norms(xp, self.objective.network, grads)
@@ -166,31 +182,35 @@ class TrainStep:
         a captured graph one kernel then does for all of its steps. Large batches are left as they are: they would
         take much memory, and the kernels' launches cost them nothing.
         """
-        if "all" in batches:
+        kind = batch_kind(batches)
+        if kind is BatchKind.WHOLE_SET:
             return batches
         xp, network, key = self.xp, self.objective.network, RngKey(self.seed, batches["step"])
-        steps, n = batches["rows" if "rows" in batches else "targets"].shape[:2]
-        shape = data["inputs"].shape[1:] if "rows" in batches else batches["inputs"].shape[2:]
+        steps, n = batches[kind.value].shape[:2]
+        shape = data["inputs"].shape[1:] if kind.resident else batches["inputs"].shape[2:]
         drawn = sum(math.prod(place.in_shape) for place in network.summary(shape) if place.draws)
         if n * (math.prod(shape) + drawn) > LARGE_BATCH:
             return batches
-        samples = get_batches(xp, data, batches)
-        x, masks = network.prepare(xp, xp.reshape(samples["scaled"], (steps * n, *shape)), key)
-        arrays = tree_map(lambda a: xp.reshape(a, (steps, n, *a.shape[1:])), {"scaled": x, "masks": masks})
-        return {"step": batches["step"], "scalars": batches["scalars"], **samples, **arrays}
+        samples = prepare_batches(xp, data, batches)
+        x, masks = network.prepare(xp, xp.reshape(samples["prepared_inputs"], (steps * n, *shape)), key)
+        made = tree_map(lambda a: xp.reshape(a, (steps, n, *a.shape[1:])), {"prepared_inputs": x, "masks": masks})
+        return {"step": batches["step"], "scalars": batches["scalars"], **samples, **made}
 
-    def split(self, data: Tree, batch: Tree) -> list[tuple[int, Tree, Tree]]:
-        """The microbatches of a batch: the row where each begins, and its `data` and `batch` for `get_batch`.
+    def split(self, data: Tree, batch: Tree) -> list[Microbatch]:
+        """The microbatches of a batch.
 
         Their sizes differ by one at most. Running statistics need two samples in each.
         """
-        rows = batch_size(data, batch)
+        xp, n = self.xp, batch_size(data, batch)
         least = 2 if self.objective.network.has_buffers else 1
-        parts = min(self.microbatches, max(1, rows // least))
-        if parts == 1:
-            return [(0, data, batch)]
-        bounds = pairwise(rows * i // parts for i in range(parts + 1))
-        return [(begin, *microbatch(data, batch, begin, end)) for begin, end in bounds]
+        count = min(self.microbatches, max(1, n // least))
+        if count == 1:
+            return [Microbatch(0, data, batch, None)]
+        total, parts = total_weight(xp, data, batch), []
+        for begin, end in pairwise(n * i // count for i in range(count + 1)):
+            part = microbatch(data, batch, begin, end)
+            parts.append(Microbatch(begin, *part, weight_fraction(xp, total_weight(xp, *part), total)))
+        return parts
 
     def reset_sums(self, state: Tree) -> Tree:
         """The same state with its sums at zero."""
@@ -231,13 +251,11 @@ def weight_fraction(xp: Any, part: Array | int, total: Array | int) -> Array | f
     return part / total if isinstance(total, int) else part / xp.where(total > 0, total, xp.ones_like(total))
 
 
-def add_scaled(total: Tree, tree: Tree, fraction: Array | float) -> Tree:
-    """total + fraction tree, array by array; fraction tree where there is no total yet."""
-    if isinstance(tree, dict):
-        return {name: add_scaled(total and total[name], branch, fraction) for name, branch in tree.items()}
-    if isinstance(tree, tuple):
-        return tuple(add_scaled(total and total[i], branch, fraction) for i, branch in enumerate(tree))
-    return tree * fraction if total is None else total + tree * fraction
+def add_scaled(total: Params | None, grads: Params, fraction: Array | float) -> Params:
+    """total + fraction grads, array by array; fraction grads where there is no total yet."""
+    if total is None:
+        return tree_map(lambda g: g * fraction, grads)
+    return tree_unflatten(grads, [t + g * fraction for g, t in zip_leaves(grads, total)])
 
 
 def layer_norms(xp: Any, network: Sequential, grads: Params) -> Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
@@ -25,18 +25,12 @@ from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Optimizer
 
-from .batch_schedule import BatchSchedule, Chunk
-from .callbacks import Callback, ChunkBegin, ChunkEnd, EpochBegin, EpochEnd, LayerRow, Score, TrainBegin, TrainEnd
-from .checks import (
-    check_batches,
-    check_datasets,
-    check_initial,
-    check_options,
-    check_outputs,
-    chunk_length,
-    layer_rows,
-)
+from . import events
+from .batch_schedule import BatchSchedule, Chunk, make_schedule
+from .callbacks import Callback
+from .checks import check_datasets, check_options, initial_params
 from .evaluator import Evaluator
+from .events import ChunkBegin, EpochBegin, EpochEnd, LayerRow, Score, TrainBegin
 from .progress import Progress
 from .snapshot import Snapshot, retry_in_microbatches
 from .step import Clip, Objective, TrainStep, zero_sums
@@ -52,7 +46,7 @@ class Trainer:
 
     lr is a number or a schedule (step -> learning rate). dtype is float32 or float64, or float16 or bfloat16 for
     products in these with parameters in float32. scaling is applied to every input. batch_size None is the full
-    batch. resident (auto, yes, no) says whether the data stays on the device.
+    batch. resident (auto, yes, no) says whether the whole data set stays on the device.
     """
 
     network: Sequential
@@ -78,6 +72,7 @@ class Trainer:
         self.sample_shape: tuple[int, ...] = ()
         self.classes: tuple[str, ...] = ()
         self.input_dtype = ""
+        self.config: Mapping[str, Any] = {}  # the settings of a run, for `TrainBegin`
         self.state: Tree = None
         self.progress = Progress()
         self.history: list[EpochEnd] = []
@@ -124,12 +119,7 @@ class Trainer:
 
     def initialize(self, train: Dataset) -> None:
         """Draw initial parameters for data such as `train`, which must fit; `fit` does so unless it is done."""
-        layers = self.network.summary(train.sample_shape, self.params_dtype)
-        self.layers = layer_rows(layers, np.dtype(self.params_dtype).itemsize)
-        check_outputs(self.layers, train, self.loss)
-        params = self.network.init(train.sample_shape, self.seed, self.params_dtype)
-        check_initial(self.network, params, self.params_dtype)
-        self.scaling.check(train, self.params_dtype)
+        self.layers, params = initial_params(self, train)
         self.sample_shape, self.classes = train.sample_shape, train.classes
         self.input_dtype = str(train.inputs.dtype)
         if (metrics := metrics_for(self.loss, train.targets)) != self.metrics:
@@ -149,17 +139,16 @@ class Trainer:
             OutOfMemoryError: not even a batch of one sample fits.
         """
         self.stop_reason = None  # from here on `stop` is heard
-        train_begin, done = self._prepare(train, validation, test), len(self.history)
+        event, done = self._prepare(train, validation, test), len(self.history)
         self.progress.plan_epochs(self.epochs)
         with contextlib.ExitStack() as closing:
             for callback in reversed(self.callbacks):
                 closing.callback(callback.close, self)  # each, also where another raises
-            self._call("train_begin", train_begin)
+            self._call("train_begin", event)
             while self.progress.epoch <= self.epochs and not self.stop_reason:
                 self._train_epoch()
             self.stop_reason = self.stop_reason or "finished"  # a signal from here on finds a run that is over
-            p = self.progress
-            self._call("train_end", TrainEnd(p.epoch - (not p.samples), p.step, self.stop_reason, p.seconds))
+            self._call("train_end", events.train_end(self))
         return self.history[done:]
 
     def stop(self, reason: str = "interrupted") -> None:
@@ -203,11 +192,6 @@ class Trainer:
             self.train_step.reset_sums({**self.state, **restored}), Progress.from_dict(saved["progress"])
         )
 
-    def steps_since_snapshot(self) -> Iterator[Tree]:
-        """The single steps from `snapshot` on, as they were made."""
-        p = self.snapshot.progress
-        return self.batch_schedule.steps(p.epoch, p.samples, p.step)
-
     def __getstate__(self) -> dict[str, Any]:
         """Options and state, on the host; data and compiled steps are left out."""
         left_out = ("evaluator", "train_step", "snapshot", "_loaders", "_batch_schedule")
@@ -225,22 +209,12 @@ class Trainer:
         check_datasets(parts)
         if self.state is None:
             self.initialize(train)
-        backend, dtype = self.backend, self.params_dtype
-        sums = zero_sums(backend.xp, self.metrics, self.params, train.weights is not None)
+        sums = zero_sums(self.backend.xp, self.metrics, self.params, train.weights is not None)
         self.state = {**self.state, "sums": sums}
-        loader = self._loader(train)
-        batch = min(self.batch_size or len(train), len(train))
-        check_batches(self.network, len(train), batch)
-        length = loader.limit_chunk(chunk_length(self.layers, batch, backend.device), batch)
-        save_every = math.gcd(*(callback.steps_per_save or 0 for callback in self.callbacks)) or None
-        self._batch_schedule = schedule = BatchSchedule(
-            loader, self.optimizer, self._lr, self.seed, self.shuffle, batch, length, save_every, dtype
-        )
         evaluated = {"validation": validation} if validation else {"test": test} if test else {}
-        self._loaders = {"train": loader, **{name: self._loader(part) for name, part in evaluated.items()}}
-        sizes = {name: len(part) if part else 0 for name, part in parts.items()}
-        run = batch, schedule.steps_per_epoch, self.epochs, self.progress.step
-        return TrainBegin(backend.name, backend.device, self.dtype, backend.why, self.layers, sizes, *run)
+        self._loaders = {name: self._loader(part) for name, part in {"train": train, **evaluated}.items()}
+        self._batch_schedule = make_schedule(self, self._loaders["train"])
+        return events.train_begin(self, {name: len(part) if part else 0 for name, part in parts.items()})
 
     def _loader(self, dataset: Dataset) -> DataLoader:
         """`dataset` as the device sees it, its labels by the class map of the training data; the last are kept."""
@@ -252,31 +226,38 @@ class Trainer:
         return DataLoader(self.backend, dataset, self.scaling, self.params_dtype, self.resident)
 
     def _train_epoch(self) -> None:
-        p = self.progress
-        self._call("epoch_begin", EpochBegin(p.epoch, p.step))
+        p, schedule = self.progress, self.batch_schedule
+        self._call("epoch_begin", EpochBegin(epoch=p.epoch, step=p.step))
+        short = any(callback.needs_short_chunks for callback in self.callbacks)
+        chunks = schedule.short_chunks(p) if short else schedule.chunks(p.epoch, p.samples_seen, p.step)
         begin = time.perf_counter()
-        by_clock = any(callback.needs_short_chunks for callback in self.callbacks)
-        for chunk in self.batch_schedule.chunks(p.epoch, p.samples, p.step, by_clock):
-            waited = time.perf_counter() - begin
-            self._call("chunk_begin", ChunkBegin(p.epoch, p.step, chunk.steps, chunk.batches))
-            begin = time.perf_counter() - waited
+        for chunk in chunks:
+            batch_seconds = time.perf_counter() - begin
+            event = ChunkBegin(epoch=p.epoch, step=p.step, steps=chunk.steps, batches=chunk.batches)
+            self._call("chunk_begin", event)
+            begin = time.perf_counter()
             self.snapshot.update(self.state, p)
-            state, self.state = self.state, None  # donated
+            step, data = self.train_step, self.loader.data
             try:
                 with contextlib.suppress(MemoryError):
-                    step, data = self.train_step, self.loader.data
-                    self.state = self.backend.scan(step, state, data, chunk.batches, last=step.with_norms)
-                state = None
-                if self.state is None:
+                    self.state = self.backend.scan(
+                        step, self._donate_state(), data, chunk.batches, last=step.with_norms
+                    )
+                if self.state is None:  # memory ran out; the error, which holds arrays, is gone by now
                     self.train_step, self.state = retry_in_microbatches(self, chunk)
             except BaseException:  # such as Ctrl-C in a notebook
                 self._go_back(self.snapshot.state, self.snapshot.progress)
                 raise
-            self._end_chunk(chunk, begin)
-            if self.stop_reason and p.samples < self.batch_schedule.samples:
+            self._end_chunk(chunk, begin - batch_seconds)
+            if self.stop_reason and p.samples_seen < schedule.n_samples:
                 return
             begin = time.perf_counter()
         self._end_epoch()
+
+    def _donate_state(self) -> Tree:
+        """The state, which the trainer has no longer: the steps that take it overwrite its arrays."""
+        state, self.state = self.state, None
+        return state
 
     def _go_back(self, state: Tree, progress: Progress) -> None:
         """Stand where `state` and `progress` were taken, so that `fit` goes on from there."""
@@ -284,37 +265,30 @@ class Trainer:
         self.history = [row for row in self.history if row.epoch < progress.epoch]
         self.snapshot = Snapshot(self.backend.xp)
 
-    def _lr(self, step: int) -> float:
+    def lr_at(self, step: int) -> float:
+        """The learning rate of the update after `step` steps."""
         return self.progress.lr_factor * (self.lr(step) if callable(self.lr) else self.lr)
 
     def _end_chunk(self, chunk: Chunk, begin: float) -> None:
-        p, (steps, samples, _) = self.progress, chunk
+        p = self.progress
         with np.errstate(all="ignore"):  # an overflow is reported below
             read = self.backend.to_numpy(self.train_step.pack_metrics(self.state))  # the only wait for the device
         finite, sums, norms = self.train_step.unpack_metrics(read, self.state)
         if not finite:
-            raise DivergedError.at_step(p.step + steps)
+            raise DivergedError.at_step(p.step + chunk.steps)
         self.state = self.train_step.reset_sums(self.state)
         seconds = time.perf_counter() - begin
-        p.add_chunk(steps, samples, seconds, sums, norms)
-        weight = sums.get("weight", samples) or 1.0  # a chunk whose samples all weigh 0
-        loss, metrics = sums["loss"] / weight, self.metrics.compute(sums["metrics"], weight)
-        shown = loss, metrics, self._lr(p.step - 1), norms, self.backend.memory().used
-        self._call("chunk_end", ChunkEnd(p.epoch, p.step, steps, samples, seconds, *shown))
+        p.add_chunk(chunk.steps, chunk.n_samples, seconds, sums, norms)
+        self._call("chunk_end", events.chunk_end(self, chunk, seconds, sums, norms))
 
     def _end_epoch(self) -> None:
         p = self.progress
-        parts = [(name, loader) for name, loader in self._loaders.items() if name != "train"]
-        scores = {name: self.evaluator.evaluate(self.params, loader) for name, loader in parts}
+        parts = {name: loader for name, loader in self._loaders.items() if name != "train"}
+        scores = {name: self.evaluator.evaluate(self.params, loader) for name, loader in parts.items()}
         for score in scores.values():
             if not math.isfinite(score.loss):
                 raise DivergedError.evaluating(p.step, f"after epoch {p.epoch}", score.loss)
-        validation, test = scores.get("validation"), scores.get("test")
-        train = Score(p.loss_sum / p.weight_sum, self.metrics.compute(p.metric_sums, p.weight_sum), p.samples)
-        lr, samples_per_second = self._lr(p.step - 1), p.samples / p.epoch_seconds
-        row = EpochEnd(
-            p.epoch, p.step, lr, train, validation, test, p.mean_norms(), p.epoch_seconds, samples_per_second
-        )
+        row = events.epoch_end(self, scores)
         self.history.append(row)
         p.next_epoch()
         self._call("epoch_end", row)

@@ -13,7 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two libraries' threads in one p
 from backends import available, select
 from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck_recipe
 from nnbackprop.diagnostics.parity.compare import parity as compare
-from nnbackprop.runs import config
+from nnbackprop.runs.config_files import resolve
 
 from . import ROOT, machine, table
 
@@ -35,15 +35,15 @@ def gradients() -> str:
     rows = []
     for recipe in RECIPES:
         for name in usable():
-            report = gradcheck_recipe(config.resolve(recipe, {}), select(name))
+            report = gradcheck_recipe(resolve(recipe, {}), select(name))
             if not report.passed:
                 sys.exit(f"{recipe} on {name}: a gradient is wrong.\n{report}")
             rows.append((recipe, name, f"{report.numbers:,}", f"{max(t.error for t in report.tensors):.1e}"))
     begin = time.perf_counter()
     done = subprocess.run([sys.executable, "-m", "nnbackprop", *LARGE], capture_output=True, text=True, check=True)
     seconds, verdict = time.perf_counter() - begin, done.stdout.strip().splitlines()[-1]
-    words = f"`nnbackprop {' '.join(LARGE)}`, start and import included, takes **{seconds:.1f} s**: {verdict}."
-    return f"{table(('recipe', 'library', 'numbers', 'largest relative error'), rows)}\n\n{words}"
+    timing = f"`nnbackprop {' '.join(LARGE)}`, start and import included, takes **{seconds:.1f} s**: {verdict}."
+    return f"{table(('recipe', 'library', 'numbers', 'largest relative error'), rows)}\n\n{timing}"
 
 
 def usable() -> list[str]:
@@ -53,7 +53,7 @@ def usable() -> list[str]:
 
 def parity() -> str:
     """The default recipe for a hundred steps on every library here, each against the first."""
-    result, rows = compare(config.resolve("mnist", {}), usable(), STEPS), []
+    result, rows = compare(resolve("mnist", {}), usable(), STEPS), []
     if not result.passed:
         sys.exit("A library differs by more than the tolerance: see `nnbackprop parity`.")
     for one in result.comparisons:

@@ -15,8 +15,8 @@ from backends import Backend, BackendError, NumpyBackend, select
 from backends.base import Namespace
 from nnbackprop.diagnostics.parity.compare import parity
 from nnbackprop.report.parity import parity_plot
-from nnbackprop.runs import config
 from nnbackprop.runs.config import Config
+from nnbackprop.runs.config_files import resolve
 from tests.support import commands
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "parity.py"
@@ -45,7 +45,7 @@ def run(*words: str) -> int:
 
 
 def small(recipe: str, **changes: Any) -> Config:
-    return config.resolve(recipe, changes)
+    return resolve(recipe, changes)
 
 
 def test_the_command_shows_kinds_tolerances_and_a_verdict(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:

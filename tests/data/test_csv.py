@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from nnbackprop.data import load
 from nnbackprop.data.readers import csv
 from nnbackprop.errors import DataError
+from nnbackprop.runs.samples import rows_of_numbers
 from tests.support.data_files import assert_refused, write_file
 from tests.support.memory import load_in_subprocess
 
@@ -43,11 +45,11 @@ def test_layout_and_block_size_do_not_change_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, block_size: int
 ) -> None:
     monkeypatch.setattr(csv, "BLOCK_SIZE", block_size)
-    raw = csv.read(write_file(tmp_path / "x.csv", text))
-    assert raw.inputs.dtype == np.uint8
-    assert np.array_equal(raw.inputs, PIXELS)
-    assert raw.labels.astype(int).tolist() == LABELS.tolist()
-    assert raw.image_shape == (8, 8)
+    train = load(write_file(tmp_path / "x.csv", text), split=False).train
+    assert train.inputs.dtype == np.uint8
+    assert np.array_equal(train.inputs, PIXELS)
+    assert train.targets.tolist() == LABELS.tolist()
+    assert train.image_shape == (8, 8)
 
 
 def test_floats_are_read_as_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,37 +61,38 @@ def test_floats_are_read_as_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert train.targets.tolist() == LABELS.tolist()
     assert train.classes == tuple("0123456789")
     monkeypatch.setattr(csv, "BLOCK_SIZE", 1000)  # of several blocks, the last one alone has a float
-    raw = csv.read(write_file(tmp_path / "x.csv", ROWS + ".5"))
-    assert (raw.inputs.dtype, raw.inputs[-1, -1]) == (np.float32, PIXELS[-1, -1] + 0.5)
-    assert np.array_equal(raw.inputs[:-1], PIXELS[:-1])
+    inputs = load(write_file(tmp_path / "x.csv", ROWS + ".5"), split=False).train.inputs
+    assert (inputs.dtype, inputs[-1, -1]) == (np.float32, PIXELS[-1, -1] + 0.5)
+    assert np.array_equal(inputs[:-1], PIXELS[:-1])
 
 
 @pytest.mark.parametrize("text", [f"{PIXEL_NAMES}\n{'1,' * 63}1\n", f"{'1,' * 63}1\n"], ids=["header", "bare"])
 def test_file_without_labels_is_refused(tmp_path: Path, text: str) -> None:
-    assert_refused(write_file(tmp_path / "x.csv", text), "has 64 columns and none of them is the label", csv.read)
+    assert_refused(write_file(tmp_path / "x.csv", text), "has 64 columns and none of them is the label")
+
+
+MANY = "".join(f"{i % 3},{i}.5\n" for i in range(20))
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "not a row of a label and features"),
+        ("", "holds no rows"),
         ("label,a,b\n", "holds no samples, only a header"),
-        ("just words\n", "not a row of a label and features"),
+        ("just words\n", "holds no samples, only a header"),
+        ("7\n8\n", "no feature is left beside the target"),
         ("label,a,b\n1,2,3\n4,5\n", "line 3: has 2 values; 3 are needed"),
         ("label,a,b\n1,2,3\n4,5,6,7\n", "line 3: has 4 values; 3 are needed"),
-        ("1,2,3\n4,5,x\n", "line 2, column 3: 'x' is not a number"),
-        ("1,2,3\n4,,6\n", "line 2, column 2: '' is not a number"),
-        ("1,2,3\n,5,6\n", "line 2, column 1: '' is not a number"),
-        ("1,2,3\n4,5,0x1F\n", "line 2, column 3: '0x1F'"),
-        ('1,2,3\n"4,5,6\n', "after line 0"),
-        (b"label,a,b\n1,2,\xff\n", "after line 1"),
-        (b"\xff\xfe1,2\n", "cannot be read as CSV: 'utf-8'"),
-        ("label,a,b\n1,2,nan\n", r"1 of 2 input values are not finite, the first \(nan\) at sample 0, feature 1"),
-        ("label,a,b\n1,2,3\n1,1e999,3\n", r"\(inf\) at sample 1, feature 0"),
-        ("label,a,b\ncat,2,3\n", "label 'cat' of sample 0 is not a whole number"),
-        ("label,a,b\n1,2,3\n1.5,2,3\n", "label '1.5' of sample 1"),
+        (f"label,a\n\n{MANY}1,x\n", "line 23, column 'a': 'x' is not a number, and nearly all others"),
+        (f"{MANY}1,0x1F\n", "line 21, column 'column_2': '0x1F' is not a number"),
+        ("a,label\n4,1\n,0\n", "line 3, column 'a': the value is missing, as 1 of 2 are"),
+        ("a,label\n4,1\nnan,0\n", "line 3, column 'a': the value is missing"),
+        ('a,label\n"4\n",1\n\n,0\n', "line 5, column 'a': the value is missing"),
+        ("a,label\n4,1\n5,\n", "line 3, column 'label': the target is missing, in 1 of 2 rows"),
+        ('1,2,3\n"4,5,6\n', "after line"),
+        (b"\xff\xfe1,2\n\n", "cannot be read as CSV: 'utf-16"),
+        ("label,a,b\n1,2,3\n1,1e999,3\n", "line 3, column 'a': the value is infinite"),
         ('1,2\n1,"', "after line"),  # polars panics at a quote that is not closed, and a panic is no Exception
-        ('0,1\n1,2\n,\n"', "line 3, column 1"),
         ('a,b\n1,3\n2,"', "after line"),
     ],
 )
@@ -108,28 +111,35 @@ def test_reading_mnist_as_csv_takes_at_most_three_times_the_memory_of_the_file(t
     assert growth <= 3 * (tmp_path / "large.csv").stat().st_size
 
 
+def read_rows(path: Path) -> np.ndarray:
+    return rows_of_numbers(csv.read(path), 2)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (b"", "holds no samples"),
-        (b"# only words\n", "holds no samples"),
-        (b"1,2\n3\n", "cannot be read as rows of numbers"),
-        (b"1,two\n", "cannot be read as rows of numbers"),
-        (b"\xff\xfe1\n", "cannot be read as rows of numbers"),
+        (b"", "holds no rows"),
+        (b"1,2\n3\n", "line 2: has 1 values; 2 are needed"),
+        (b"1,two\n", "line 1, column 'column_2': 'two' is not a number"),
+        (b"1,2\n3,\n", "line 2, column 'column_2': the value is missing"),
+        (b"1,2,3\n", "has 3 numbers a row .* and this network takes 2"),
+        (b"\xff\xfe1", "cannot be read as CSV"),
     ],
 )
 def test_rows_to_predict_are_numbers_or_refused(tmp_path: Path, text: bytes, words: str) -> None:
-    assert_refused(write_file(tmp_path / "x.csv", text), words, csv.read_rows)
+    assert_refused(write_file(tmp_path / "x.csv", text), words, read_rows)
 
 
-def test_rows_to_predict_are_neither_fetched_nor_inflated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("text", ["1,2\r\n3,4\r\n", "\ufeff1,2\n3,4", "a,b\n1,2\n3,4\n", "y,a,b\n7,1,2\n7,3,4\n"])
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_rows_to_predict_may_have_a_header_or_labels(
+    tmp_path: Path, text: str, compress: Callable[[bytes], bytes]
+) -> None:
+    path = write_file(tmp_path / "x.csv", compress(text.encode()))
+    assert read_rows(path).tolist() == [[1, 2], [3, 4]]
+
+
+def test_rows_to_predict_are_not_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    words = "cannot be read as rows"
-    with pytest.raises(DataError, match=words):
-        csv.read_rows(Path("file://" + str(tmp_path / "x.csv")))
-    compressed = write_file(tmp_path / "x.csv.gz", gzip.compress(b"1,2\n"))
-    assert_refused(compressed, words, csv.read_rows)
-    assert csv.read_rows(write_file(tmp_path / "x.csv", b"\xef\xbb\xbf1,2\r\n3,4\r\n")).tolist() == [
-        [1, 2],
-        [3, 4],
-    ]
+    with pytest.raises(DataError, match="cannot be read as CSV"):
+        read_rows(Path("file://" + str(tmp_path / "x.csv")))

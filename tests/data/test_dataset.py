@@ -78,15 +78,16 @@ def test_targets_without_classes_are_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "image_shape"), [((6,), None), ((2, 3), (2, 3)), ((2, 3, 1), (2, 3)), ((2, 3, 4), None)]
+    ("shape", "image_shape"),
+    [((6,), None), ((2, 3), (2, 3)), ((2, 3, 1), (2, 3)), ((2, 3, 3), (2, 3, 3)), ((2, 3, 4), None)],
 )
 def test_samples_keep_their_shape(shape: tuple[int, ...], image_shape: tuple[int, int] | None) -> None:
     data = Dataset(np.arange(4.0 * np.prod(shape)).reshape(4, *shape), [0] * 4, ("a",))
     assert (data.sample_shape, data.features, data.image_shape) == (shape, np.prod(shape), image_shape)
     assert data.take(np.array([2])).inputs.tolist() == [data.inputs[2].tolist()]
     if image_shape:
-        flat = Dataset(data.inputs.reshape(4, 6), data.targets, ("a",), image_shape)
-        assert data.image(1).tolist() == flat.image(1).tolist() == [[6, 7, 8], [9, 10, 11]]
+        flat = Dataset(data.inputs.reshape(4, -1), data.targets, ("a",), image_shape)
+        assert data.image(1).tolist() == flat.image(1).tolist() == data.inputs[1].reshape(image_shape).tolist()
     else:
         with pytest.raises(DataError, match="not images"):
             data.image(0)

@@ -144,15 +144,15 @@ SMALL = b"label,a\n" + b"1,2\n" * 2**20
 TEXT_BOMBS = {
     "zlib, which polars inflates unasked": (
         b"label," + b"a" * 600 + b"\n" + zlib.compress(b"1,2\n" * 2**25, 9),
-        "no rows",
+        "no row of 2 values",
     ),
     "a label as wide as a book, beside short ones": (
         b"label,a\n" + b"x" * 100_000 + b",1\n" + b"1,2\n" * 10**6,
-        "label of more than 128",
+        "is not a number, and nearly all others",
     ),
-    "half a million columns": (b"1," * 2**19 + b"1\n", "65537 columns at most"),
+    "half a million columns": (b"1," * 2**19 + b"1\n", "65537 are read at most"),
     "a line without an end": (b"label,a\n1," + b"1" * 2**25, "after line|line 2"),
-    "a field without an end": (b'label,"' + b"a" * 2**24, "cannot be read as CSV"),
+    "a field without an end": (b'label,"' + b"a" * 2**24, "larger than field limit"),
 }
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from backends import Backend, Memory, tree_map
+from nnbackprop.data.batch import batch_size, get_batch, microbatch
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.loader import DataLoader, batch_size, chunk_rows, get_batch, microbatch
+from nnbackprop.data.loader import DataLoader, chunk_indices
 from nnbackprop.data.scaling import Scaling
 
 SCALING = Scaling(np.array(0.5), np.array(-3.0))
@@ -40,7 +41,7 @@ def check_batch(batch: tuple, data: Dataset, rows: np.ndarray, backend: Backend)
 
 @pytest.mark.parametrize(("n", "batch", "length"), [(10, 3, 4), (12, 3, 4), (7, 10, 8), (1000, 7, 16), (5, 1, 2)])
 def test_chunks_cover_every_row_once_in_order(n: int, batch: int, length: int) -> None:
-    chunks = list(chunk_rows(np.arange(n), batch, length))
+    chunks = list(chunk_indices(np.arange(n), batch, length))
     assert np.concatenate([chunk.ravel() for chunk in chunks]).tolist() == list(range(n))
     assert all(chunk.shape[1] == batch for chunk in chunks[:-1])
     assert all(len(chunk) <= length for chunk in chunks)

@@ -30,7 +30,7 @@ def npz(x: Any = X, t: Any = T) -> str:
 
 
 def parts(train: Any, test: Any, x: np.ndarray = X, t: np.ndarray = T) -> str:
-    """Samples of these indices or slices as the training and the test part."""
+    """DataProbe of these indices or slices as the training and the test part."""
     np.savez("set.npz", x_train=x[train], y_train=t[train], x_test=x[test], y_test=t[test])
     return "set.npz"
 
@@ -118,9 +118,9 @@ CASES = {
         "inputs-not-finite fault",
         "1 of 2400 values are NaN or infinite, in 1 of 400 samples; the first is nan at sample 7, feature 2",
     ),
-    "nan-in-csv": case(lambda: csv(with_value(np.nan, (7, 2))), "inputs-not-finite fault", "1 of 2400 values"),
+    "nan-in-csv": case(lambda: csv(with_value(np.nan, (7, 2))), "inputs-not-finite fault", "line 9, column 'f2'"),
     "infinity": case(lambda: npz(with_value(np.inf, (7, 2))), "inputs-not-finite fault", "is inf at sample"),
-    "an-empty-cell": case(with_an_empty_cell, "inputs-not-finite fault", "line 6, column 4"),
+    "an-empty-cell": case(with_an_empty_cell, "inputs-not-finite fault", "line 6, column 'f2'"),
     "bytes-unscaled": case(idx, "inputs-unscaled warning", "0 .. 255; with --scale none", scale="none"),
     "bytes-standardised": case(idx, scale="standard"),
     "bytes-scaled-once": case(idx, scale="unit"),
@@ -128,7 +128,10 @@ CASES = {
         lambda: npz(digits()[0] / 255.0**2, digits()[1]), "inputs-unscaled warning", scale="none"
     ),
     "a-feature-in-another-unit": case(
-        lambda: csv(X * [1, 1, 5000, 1, 1, 1]), "inputs-unscaled warning", "feature 2 has a standard deviation"
+        lambda: csv(X * [1, 1, 5000, 1, 1, 1]),
+        "inputs-unscaled warning",
+        "feature 2 has a standard deviation",
+        scale="standard",
     ),
     "a-unit-scaled-per-feature": case(lambda: csv(X * [1, 1, 5000, 1, 1, 1]), scale="per-feature"),
     "a-rare-indicator": case(lambda: npz(np.column_stack([X, RARE_INDICATOR]))),
@@ -142,7 +145,7 @@ CASES = {
         lambda: npz(t=with_value(0.5, (11,), T)), "labels-range fault", "label 0.5 of sample 11"
     ),
     "a-label-of-nan": case(lambda: npz(t=with_value(np.nan, (11,), T)), "labels-range fault", "label nan of"),
-    "labels-in-words": case(lambda: csv(t=np.array(["cat", "dog", "cow", "hen"])[T]), "labels-range fault"),
+    "labels-in-words": case(lambda: csv(t=np.array(["cat", "dog", "cow", "hen"])[T])),
     "a-row-number-as-label": case(
         lambda: npz(t=RNG.permutation(400) * 7),
         "labels-range fault",

@@ -25,7 +25,7 @@ from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Residual, Sequential
 from nnbackprop.optim import SGD
 from nnbackprop.runs import build
-from nnbackprop.runs import config as configuration
+from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.training.step import Objective
 from nnbackprop.training.trainer import Trainer
@@ -121,9 +121,9 @@ def test_a_healthy_network_passes_every_check(backend: Backend) -> None:
 
 @pytest.mark.parametrize("recipe", ["mnist", "mnist-original", "ex4", "rashid", "weight-height"])
 def test_the_recipes_are_healthy_from_any_seed(recipe: str) -> None:
-    config = configuration.resolve(recipe, {})
+    config = resolve(recipe, {})
     train = DataSplits.load(config).train
-    objective = build.objective(config, config.outputs or len(train.classes))
+    objective = build.objective(config, config.n_outputs or len(train.classes))
     for seed in range(3):
         start = ModelProbe(NUMPY, objective, train, fit_scaling(config.scale, train), config.dtype, seed)
         assert check_start(start) == HEALTHY

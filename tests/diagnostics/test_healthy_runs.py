@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 
 from nnbackprop.diagnostics.monitor import History, check_history
-from nnbackprop.runs import config
 from nnbackprop.runs.callbacks import row
+from nnbackprop.runs.config_files import resolve
 from tests.support.healthy_runs import RUNS, HealthyRun, trained
 
 CHEAP = [run for run in RUNS if run.cheap]
 
 
-def test_the_list_is_what_it_says() -> None:
+def test_the_40_runs_cover_every_recipe_and_optimizer() -> None:
     assert len(RUNS) == 40
     assert {run.recipe for run in RUNS} == {"mnist", "mnist-original", "ex4", "rashid", "weight-height"}
     optimizers = {"sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adam", "adamw"}
-    assert {config.resolve(run.recipe, run.overrides).optimizer for run in RUNS} == optimizers
+    assert {resolve(run.recipe, run.overrides).optimizer for run in RUNS} == optimizers
     assert {run.recipe for run in CHEAP} == {run.recipe for run in RUNS}
 
 

@@ -22,12 +22,13 @@ from nnbackprop.diagnostics.replay import (
     replay,
 )
 from nnbackprop.report.replay import verdict
-from nnbackprop.runs import config as configuration
 from nnbackprop.runs import train as runs
 from nnbackprop.runs.checkpoint import load, save
+from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.runs.run_dir import RunDir
-from nnbackprop.training.callbacks import Callback, ChunkEnd
+from nnbackprop.training.callbacks import Callback
+from nnbackprop.training.events import ChunkEnd
 from nnbackprop.training.trainer import Trainer
 from tests.support.commands import run, said
 
@@ -48,14 +49,14 @@ backend = "numpy"
 @pytest.fixture(scope="module")
 def recipe_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a recipe and its data, 61 samples of three classes: 12 steps an epoch and a ragged one."""
-    folder = tmp_path_factory.mktemp("replay")
+    run_dir = tmp_path_factory.mktemp("replay")
     noise = np.random.default_rng(7)
     labels = np.arange(76) % 3
     inputs = noise.normal(size=(76, 5)) + labels[:, None]
     rows = (",".join([*(f"{x:.6f}" for x in row), str(label)]) for row, label in zip(inputs, labels, strict=True))
-    (folder / "data.csv").write_text("a,b,c,d,e,label\n" + "\n".join(rows) + "\n")
-    (folder / "small.toml").write_text(RECIPE + f'data = "{(folder / "data.csv").as_posix()}"\n')
-    return folder
+    (run_dir / "data.csv").write_text("a,b,c,d,e,label\n" + "\n".join(rows) + "\n")
+    (run_dir / "small.toml").write_text(RECIPE + f'data = "{(run_dir / "data.csv").as_posix()}"\n')
+    return run_dir
 
 
 class StopAt(Callback):
@@ -78,27 +79,27 @@ def train(recipe_folder: Path, tmp_path: Path) -> Train:
 
     def train(stop_at: int | None = None, **settings: Any) -> RunDir:
         where = {"runs_dir": str(tmp_path / "runs"), "progress": "off"}
-        made = configuration.resolve(str(recipe_folder / "small.toml"), {**where, **settings})
+        made = resolve(str(recipe_folder / "small.toml"), {**where, **settings})
         with runs.start(made) as started:
             started.fit([StopAt(stop_at)] if stop_at else [])
-        return started.folder
+        return started.run_dir
 
     return train
 
 
-def replay_run(folder: RunDir, **overrides: Any) -> Replay:
-    return replay(str(folder.path), overrides, Path("runs"))
+def replay_run(run_dir: RunDir, **overrides: Any) -> Replay:
+    return replay(str(run_dir.path), overrides, Path("runs"))
 
 
-def replay_command(folder: RunDir, *words: str) -> int:
-    return run("replay", str(folder.path), "--progress", "off", *words)
+def replay_command(run_dir: RunDir, *words: str) -> int:
+    return run("replay", str(run_dir.path), "--progress", "off", *words)
 
 
-def change_array(folder: RunDir, which: str, path: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+def change_array(run_dir: RunDir, which: str, path: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
     """Rewrite a checkpoint with one array changed."""
-    kept = load(folder.checkpoint(which))
+    kept = load(run_dir.checkpoint_path(which))
     array = kept.arrays[path]
-    save(folder.checkpoint(which), replace(kept, arrays={**kept.arrays, path: change(array.copy())}))
+    save(run_dir.checkpoint_path(which), replace(kept, arrays={**kept.arrays, path: change(array.copy())}))
 
 
 def flip_last_bit(array: np.ndarray) -> np.ndarray:
@@ -107,29 +108,29 @@ def flip_last_bit(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def change_environment(folder: RunDir) -> None:
+def change_environment(run_dir: RunDir) -> None:
     """Let env.json name another BLAS kernel."""
-    environment = json.loads((folder.path / "env.json").read_text())
+    environment = json.loads((run_dir.path / "env.json").read_text())
     kernel = {**(environment["blas"] or {}), "kernel": "Abacus"}
-    folder.write_json("env.json", {**environment, "blas": kernel})
+    run_dir.write_json("env.json", {**environment, "blas": kernel})
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_replay_is_bit_identical_and_writes_nothing(
     dtype: str, train: Train, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = train(dtype=dtype, validation=0.2)
-    before = sorted(folder.path.parent.rglob("*"))
-    assert replay_command(folder) == 0
+    run_dir = train(dtype=dtype, validation=0.2)
+    before = sorted(run_dir.path.parent.rglob("*"))
+    assert replay_command(run_dir) == 0
     shown = capsys.readouterr().out
     assert shown.splitlines()[-1] == "the same, bit for bit"
     assert shown.count("bit for bit") == 9  # four tensors, among the last and the best
-    assert sorted(folder.path.parent.rglob("*")) == before
+    assert sorted(run_dir.path.parent.rglob("*")) == before
 
 
 def test_json_has_tensors_metrics_and_changes(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = train()
-    assert replay_command(folder, "--json") == 0
+    run_dir = train()
+    assert replay_command(run_dir, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["passed"], found["exact"], found["steps"], found["changes"]) == (True, True, 48, [])
     assert [(row["which"], row["name"]) for row in found["tensors"]] == [
@@ -143,23 +144,23 @@ def test_json_has_tensors_metrics_and_changes(train: Train, capsys: pytest.Captu
 def test_a_flipped_bit_or_a_zero_tensor_fails_and_its_tensor_is_named(
     which: str, train: Train, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = train()
-    change_array(folder, which, "params/3/b", flip_last_bit)
-    unequal = [(tensor.which, tensor.name) for tensor in replay_run(folder).tensors if not tensor.equal]
+    run_dir = train()
+    change_array(run_dir, which, "params/3/b", flip_last_bit)
+    unequal = [(tensor.which, tensor.name) for tensor in replay_run(run_dir).tensors if not tensor.equal]
     assert unequal == [(which, "dense2.b")]
-    assert replay_command(folder) == 1
+    assert replay_command(run_dir) == 1
     assert capsys.readouterr().out.splitlines()[-1].startswith("FAILED")
-    change_array(folder, which, "params/3/b", np.zeros_like)  # infinitely far from zero
-    assert replay_command(folder, "--json") == 1
+    change_array(run_dir, which, "params/3/b", np.zeros_like)  # infinitely far from zero
+    assert replay_command(run_dir, "--json") == 1
     differences = {row["relative"] for row in json.loads(capsys.readouterr().out)["tensors"]}
     assert differences == {0.0, None}
 
 
 def test_an_altered_metric_fails(train: Train) -> None:
-    folder = train()
-    summary = json.loads((folder.path / "summary.json").read_text())
-    folder.write_json("summary.json", {**summary, "test_loss": summary["test_loss"] + 1e-15})
-    found = replay_run(folder)
+    run_dir = train()
+    summary = json.loads((run_dir.path / "summary.json").read_text())
+    run_dir.write_json("summary.json", {**summary, "test_loss": summary["test_loss"] + 1e-15})
+    found = replay_run(run_dir)
     assert [m.name for m in found.metrics if m.kept != m.again] == ["test_loss"]
     assert not found.passed
     assert "metrics are not" in verdict(found)
@@ -170,13 +171,13 @@ def test_altered_data_is_refused_before_the_first_step(
 ) -> None:
     data = tmp_path / "own.csv"
     shutil.copy(recipe_folder / "data.csv", data)
-    folder = train(data=str(data))
+    run_dir = train(data=str(data))
     lines = data.read_text().splitlines()
     data.write_text("\n".join([*lines[:1], *(line.replace(".", ".0", 1) for line in lines[1:])]) + "\n")
-    assert replay_command(folder) == 3
+    assert replay_command(run_dir) == 3
     message = said(capsys)
     assert "is not what" in message
-    assert load(folder.checkpoint("last")).meta["fingerprint"] in message
+    assert load(run_dir.checkpoint_path("last")).meta["fingerprint"] in message
 
 
 def test_the_fingerprint_covers_every_sample_and_its_part() -> None:
@@ -197,26 +198,26 @@ def test_the_fingerprint_covers_every_sample_and_its_part() -> None:
 
 
 def test_float64_in_another_environment_is_judged_by_1e_12(train: Train) -> None:
-    folder = train(dtype="float64")
-    change_environment(folder)
-    change_array(folder, "last", "params/0/W", flip_last_bit)
-    found = replay_run(folder)
+    run_dir = train(dtype="float64")
+    change_environment(run_dir)
+    change_array(run_dir, "last", "params/0/W", flip_last_bit)
+    found = replay_run(run_dir)
     assert (found.exact, found.passed) == (False, True)
     assert [(change.name, change.kept) for change in found.changes] == [("blas kernel", "Abacus")]
-    change_array(folder, "last", "params/0/W", lambda W: W * (1 + 1e-11))
-    assert not replay_run(folder).passed
+    change_array(run_dir, "last", "params/0/W", lambda W: W * (1 + 1e-11))
+    assert not replay_run(run_dir).passed
 
 
 def test_float32_in_another_environment_is_judged_by_accuracy(train: Train) -> None:
-    folder = train()
-    change_environment(folder)
-    change_array(folder, "last", "params/0/W", lambda W: W * np.float32(1.01))
-    found = replay_run(folder)
+    run_dir = train()
+    change_environment(run_dir)
+    change_array(run_dir, "last", "params/0/W", lambda W: W * np.float32(1.01))
+    found = replay_run(run_dir)
     assert found.passed
     assert found.tolerance is None
-    summary = json.loads((folder.path / "summary.json").read_text())
-    folder.write_json("summary.json", {**summary, "test_accuracy": 0.0})
-    assert not replay_run(folder).passed
+    summary = json.loads((run_dir.path / "summary.json").read_text())
+    run_dir.write_json("summary.json", {**summary, "test_accuracy": 0.0})
+    assert not replay_run(run_dir).passed
 
 
 @pytest.mark.parametrize(("kept", "agrees"), [(0.3, True), (0.28, False), (None, False)])
@@ -244,19 +245,19 @@ def test_environment_changes_are_named_down_to_a_package() -> None:
 
 def test_a_run_that_changed_its_threads_is_not_promised_to_be_exact(train: Train) -> None:
     """Nor is it refused: products on other threads sum in another order."""
-    folder = train(dtype="float64")
-    rows = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    run_dir = train(dtype="float64")
+    rows = [json.loads(line) for line in run_dir.metrics_path.read_text().splitlines()]
     changed = [{**row, "threads": 1 + (row["epoch"] > 1)} for row in rows]
-    folder.metrics.write_text("".join(json.dumps(row) + "\n" for row in changed))
-    assert [(change.name, change.kept) for change in replay_run(folder).changes] == [
+    run_dir.metrics_path.write_text("".join(json.dumps(row) + "\n" for row in changed))
+    assert [(change.name, change.kept) for change in replay_run(run_dir).changes] == [
         ("threads during the run", "1 and 2")
     ]
 
 
 def test_a_run_ended_by_max_time_is_replayed_to_its_last_step(train: Train) -> None:
-    folder = train(max_time=1e-9)
-    found = replay_run(folder)
-    assert found.steps == json.loads((folder.path / "summary.json").read_text())["steps"]
+    run_dir = train(max_time=1e-9)
+    found = replay_run(run_dir)
+    assert found.steps == json.loads((run_dir.path / "summary.json").read_text())["steps"]
     assert 0 < found.steps < 16  # it ended within its first epoch
     assert found.exact
 
@@ -264,27 +265,27 @@ def test_a_run_ended_by_max_time_is_replayed_to_its_last_step(train: Train) -> N
 @pytest.mark.parametrize("step", [3, 17])
 def test_a_killed_run_is_replayed_to_its_checkpoint(step: int, train: Train) -> None:
     """Within an epoch, and wherever a chunk would have ended by itself."""
-    folder = train(save_every="1", keep=60)
-    go_back_to(step, folder)
-    (folder.path / "summary.json").unlink()
-    found = replay_run(folder)
+    run_dir = train(save_every="1", keep=60)
+    go_back_to(step, run_dir)
+    (run_dir.path / "summary.json").unlink()
+    found = replay_run(run_dir)
     assert (found.steps, found.exact, found.metrics) == (step, True, ())
     assert {tensor.which for tensor in found.tensors} == {"last"}
 
 
 def test_a_run_stopped_early_and_resumed_is_bit_identical(train: Train, tmp_path: Path) -> None:
-    folder = train(validation=0.3, patience=1, lr=0.2, epochs=30)
-    stopped = json.loads((folder.path / "summary.json").read_text())
+    run_dir = train(validation=0.3, patience=1, lr=0.2, epochs=30)
+    stopped = json.loads((run_dir.path / "summary.json").read_text())
     assert stopped["reason"] == "early-stopping"
-    assert replay_run(folder).exact
-    resume(folder, patience=3)
-    found = replay_run(folder)
+    assert replay_run(run_dir).exact
+    resume(run_dir, patience=3)
+    found = replay_run(run_dir)
     assert found.steps > stopped["steps"]
     assert found.exact
 
 
-def resume(folder: RunDir, stop_at: int | None = None, **settings: Any) -> None:
-    with runs.resume(str(folder.path), settings, Path(), lambda _: None) as resumed:
+def resume(run_dir: RunDir, stop_at: int | None = None, **settings: Any) -> None:
+    with runs.resume(str(run_dir.path), settings, Path(), lambda _: None) as resumed:
         resumed.fit([StopAt(stop_at)] if stop_at else [])
 
 
@@ -304,45 +305,45 @@ def test_a_cosine_resumed_with_other_epochs_is_refused(
 ) -> None:
     """`plans` are the step at which each part of the run stops, and its --epochs."""
     (stop_at, epochs), *later = plans
-    folder = train(stop_at, schedule="cosine", epochs=epochs)
-    assert replay_run(folder).exact
+    run_dir = train(stop_at, schedule="cosine", epochs=epochs)
+    assert replay_run(run_dir).exact
     for stop_at, epochs in later:
-        resume(folder, stop_at, epochs=epochs)
+        resume(run_dir, stop_at, epochs=epochs)
     with pytest.raises(ValueError, match=message):
-        replay_run(folder)
+        replay_run(run_dir)
 
 
 @pytest.mark.parametrize(("schedule", "stop_at"), [("warmup:3+cosine", 2), ("step:1:0.5", 16), ("cosine", 1)])
 def test_other_epochs_that_changed_no_rate_are_bit_identical(schedule: str, stop_at: int, train: Train) -> None:
     """Within a warm-up, under a schedule that does not ask for them, and at the first step of a cosine."""
-    folder = train(stop_at=stop_at, schedule=schedule)
-    resume(folder, epochs=2)
-    found = replay_run(folder)
+    run_dir = train(stop_at=stop_at, schedule=schedule)
+    resume(run_dir, epochs=2)
+    found = replay_run(run_dir)
     assert (found.steps, found.exact) == (32, True)
 
 
 def test_a_run_past_its_configured_epochs_is_replayed_to_its_last_step(train: Train) -> None:
     """Two steps into its second epoch, by a config.toml that says one."""
-    folder = train(epochs=1)
-    resume(folder, stop_at=18, epochs=2)
-    folder.write("config.toml", folder.config.read_text().replace("epochs = 2", "epochs = 1"))
-    found = replay_run(folder)
+    run_dir = train(epochs=1)
+    resume(run_dir, stop_at=18, epochs=2)
+    run_dir.write("config.toml", run_dir.config_path.read_text().replace("epochs = 2", "epochs = 1"))
+    found = replay_run(run_dir)
     assert (found.steps, found.exact) == (18, True)
 
 
-def change_config(folder: RunDir) -> None:
-    folder.write("config.toml", folder.config.read_text().replace("lr = 0.01", "lr = 0.02"))
+def change_config(run_dir: RunDir) -> None:
+    run_dir.write("config.toml", run_dir.config_path.read_text().replace("lr = 0.01", "lr = 0.02"))
 
 
-def go_back_to(step: int, folder: RunDir) -> None:
-    shutil.copy(folder.checkpoints / f"step-{step:08d}.safetensors", folder.checkpoint("last"))
+def go_back_to(step: int, run_dir: RunDir) -> None:
+    shutil.copy(run_dir.checkpoints_dir / f"step-{step:08d}.safetensors", run_dir.checkpoint_path("last"))
 
 
-def halve_learning_rate(folder: RunDir) -> None:
+def halve_learning_rate(run_dir: RunDir) -> None:
     """As after a recovery from divergence."""
-    last = load(folder.checkpoint("last"))
+    last = load(run_dir.checkpoint_path("last"))
     meta = {**last.meta, "progress": {**last.meta["progress"], "rate": 0.5}}
-    save(folder.checkpoint("last"), replace(last, meta=meta))
+    save(run_dir.checkpoint_path("last"), replace(last, meta=meta))
 
 
 @pytest.mark.parametrize(
@@ -358,10 +359,10 @@ def halve_learning_rate(folder: RunDir) -> None:
 def test_a_folder_that_does_not_tell_what_was_done_is_refused(
     change: Callable[[RunDir], None], error: type[Exception], message: str, train: Train
 ) -> None:
-    folder = train(save_every="1", keep=60)
-    change(folder)
+    run_dir = train(save_every="1", keep=60)
+    change(run_dir)
     with pytest.raises(error, match=message):
-        replay_run(folder)
+        replay_run(run_dir)
 
 
 def test_an_invalid_number_of_threads_is_refused(train: Train, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,7 +29,8 @@ from benchmarks.worker import Worker, WorkerError
 from benchmarks.workloads import WORKLOADS, Problem
 from nnbackprop._system_info import CpuTimes
 from nnbackprop.errors import UsageError
-from nnbackprop.runs import build, config, data_splits
+from nnbackprop.runs import build, data_splits
+from nnbackprop.runs.config_files import resolve
 
 SHORT = Rounds(count=2, slice=0.001, pause=0.0)
 MACHINE = Machine("Some CPU @ 3.00GHz", 4, 2, 2**33, "Linux", "3.11.7", {"numpy": "2.4.6"}, "Zen")
@@ -95,7 +96,7 @@ def run_with(**workers: InProcess) -> Timing:
     ],
 )
 def test_a_workload_is_its_recipe(name: str, recipe: str, flags: dict[str, Any]) -> None:
-    workload, settings = WORKLOADS[name], config.resolve(recipe, flags)
+    workload, settings = WORKLOADS[name], resolve(recipe, flags)
     assert workload.objective == build.objective(settings, 10)
     assert workload.optimizer == build.optimizer(settings)
     assert (workload.lr, workload.scale, workload.data) == (settings.lr, settings.scale, settings.data)
@@ -295,7 +296,11 @@ def test_threads_that_cannot_be_are_refused() -> None:
 def test_a_profile_names_the_functions_of_a_step() -> None:
     table = profile("W3", "numpy", seconds=0.0)
     assert table.startswith("**W3, batch of 1**: 784-100-10")
-    for function in ("layers/dense.py backward", "nn/losses.py __call__", "data/loader.py get_batch"):
+    for function in (
+        "layers/dense.py backward",
+        "nn/losses/classification.py __call__",
+        "data/loader.py get_batch",
+    ):
         assert f"| nnbackprop/{function} |".replace("nnbackprop/layers", "nnbackprop/nn/layers") in table
 
 

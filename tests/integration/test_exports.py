@@ -37,8 +37,8 @@ def test_public_names_of_backends_exist() -> None:
 
 
 HEAVY = (
-    "array_api_strict cupy jax matplotlib mlx ndonnx numba onnx onnxruntime polars pooch requests rich scipy sklearn "
-    "torch"
+    "array_api_strict cupy jax matplotlib mlx ndonnx numba onnx onnxruntime polars pooch requests rich scipy "
+    "sklearn torch"
 )
 
 

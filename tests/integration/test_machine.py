@@ -14,14 +14,14 @@ from nnbackprop._system_info import CpuTimes, cores, load_of_others, load_warnin
 THREADS = """
 from threadpoolctl import threadpool_info
 import numpy
-from nnbackprop._system_info import THREAD_VARIABLES, use_threads
-use_threads(1)
+from nnbackprop._system_info import THREAD_VARIABLES, set_num_threads
+set_num_threads(1, later_imports=True)
 import os
 print([pool["num_threads"] for pool in threadpool_info()], {os.environ[name] for name in THREAD_VARIABLES})
 """
 
 
-def test_use_threads_sets_every_library() -> None:
+def test_set_num_threads_sets_every_library() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.endswith("NUM_THREADS")}
     done = subprocess.run(
         [sys.executable, "-c", THREADS], capture_output=True, text=True, check=True, env=environment

@@ -20,7 +20,7 @@ import numpy as np
 import nnbackprop as nb
 from nnbackprop.nn.layers import Layer
 from nnbackprop.nn.layers.base import LayerParams, Shape
-from nnbackprop.training.callbacks import EpochEnd
+from nnbackprop.training.events import EpochEnd
 
 @dataclass(frozen=True)
 class Scale:

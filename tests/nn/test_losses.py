@@ -14,7 +14,16 @@ import pytest
 from backends import NumpyBackend
 from nnbackprop.errors import ShapeError, UsageError
 from nnbackprop.nn import losses
-from nnbackprop.nn.losses import LOSSES, MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
+from nnbackprop.nn.losses import (
+    LOSSES,
+    Huber,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    Pinball,
+    PoissonNLL,
+    SigmoidBinaryCrossEntropy,
+    SoftmaxCrossEntropy,
+)
 from tests.support.gradients import AUTODIFF, DIFFERENCES, JUDGES, central_differences, distance
 from tests.support.loss_rows import ROWS, WEIGHTS, N, every_row, example, ln, run
 
@@ -197,9 +206,64 @@ def test_probabilities_are_what_the_outputs_stand_for(backend):
         (SoftmaxCrossEntropy(), [[0.25, 0.75], [0.5, 0.5]]),
         (SigmoidBinaryCrossEntropy(), [[0.5, 0.75], [0.5, 0.5]]),
         (MeanSquaredError(), [[0, ln(3)], [0, 0]]),
+        (MeanAbsoluteError(), [[0, ln(3)], [0, 0]]),
+        (Huber(), [[0, ln(3)], [0, 0]]),
+        (Pinball(), [[0, ln(3)], [0, 0]]),
+        (PoissonNLL(), [[1, 3], [1, 1]]),
     ):
         p = backend.to_numpy(loss.probabilities(backend.xp, logits))
         np.testing.assert_allclose(p, want, rtol=1e-15)
+
+
+def test_at_the_corner_the_slope_is_the_mean_of_both_sides(backend):
+    """Of |e| that is 0, of the pinball loss (1 - 2q) / 2: autodiff of max gives each side a half too."""
+    y = np.array([[2.0, -1.0]])
+    for loss, slope in ((MeanAbsoluteError(), 0.0), (Pinball(0.875), -0.375), (Huber(), 0.0)):
+        J, dy = run(backend, loss, y, y)
+        assert float(J) == 0
+        np.testing.assert_array_equal(dy, [[slope / 2] * 2])
+
+
+@pytest.mark.parametrize(
+    ("loss", "constant"),
+    [
+        (MeanSquaredError("mean"), 3.0),  # the mean
+        (MeanAbsoluteError(), 2.0),  # the median
+        (Pinball(0.9), 7.0),  # nine targets in ten lie at or below it
+        (PoissonNLL(), ln(3.0)),  # the logarithm of the mean
+    ],
+)
+def test_the_best_constant_is_what_the_loss_aims_at(backend, loss, constant):
+    t = np.array([[0.0], [1], [1], [2], [2], [2], [3], [5], [7], [7]])
+    J, _ = run(backend, loss, np.full_like(t, constant), t)
+    for other in np.linspace(-1, 8, 91):
+        assert float(run(backend, loss, np.full_like(t, other), t)[0]) >= float(J) - 1e-12
+
+
+def test_huber_is_squared_within_delta_and_absolute_far_beyond(backend):
+    y, t = np.array([[1e6, -1e6]]), np.zeros((1, 2))
+    half_squared, absolute = (run(backend, loss, y, t) for loss in (MeanSquaredError(), MeanAbsoluteError()))
+    within, beyond = (run(backend, Huber(delta), y, t) for delta in (1e7, 1e-6))
+    np.testing.assert_allclose(within[1], half_squared[1] / 2, rtol=1e-15)
+    np.testing.assert_allclose(beyond[1], absolute[1] * 1e-6, rtol=1e-15)
+
+
+def test_a_poisson_rate_needs_an_output_a_class(backend):
+    y, labels = backend.asarray(np.zeros((2, 1))), backend.asarray(np.array([0, 1], np.int32))
+    with pytest.raises(ShapeError, match="PoissonNLL is for counts and got class labels"):
+        PoissonNLL().encode(backend.xp, y, labels)
+
+
+@pytest.mark.parametrize("delta", [0, -1, math.inf, math.nan])
+def test_a_delta_is_a_number_above_0(delta):
+    with pytest.raises(UsageError, match="finite number above 0"):
+        Huber(delta)
+
+
+@pytest.mark.parametrize("quantile", [0, 1, -0.5, math.nan])
+def test_a_quantile_lies_between_0_and_1(quantile):
+    with pytest.raises(UsageError, match="between 0 and 1, both excluded"):
+        Pinball(quantile)
 
 
 def test_every_loss_has_a_row_and_a_word():
@@ -210,5 +274,9 @@ def test_every_loss_has_a_row_and_a_word():
         "binary-cross-entropy": SigmoidBinaryCrossEntropy(),
         "half-mse": MeanSquaredError("half-sum"),
         "mse": MeanSquaredError("mean"),
+        "mae": MeanAbsoluteError(),
+        "huber": Huber(delta=1.0),
+        "poisson": PoissonNLL(),
+        "pinball": Pinball(quantile=0.5),
     }
     assert {type(make()) for make in LOSSES.values()} == defined

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from nnbackprop.report.progress import RichProgress
-from nnbackprop.training.callbacks import EpochBegin, EpochEnd, Score, TrainEnd
+from nnbackprop.training.events import EpochBegin, EpochEnd, Score, TrainEnd
 from tests.support.report_runs import Clock, chunk_end_event, epoch_end_event, send, train_begin_event
 
 

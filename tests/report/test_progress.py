@@ -12,7 +12,8 @@ from rich.console import Console
 
 from nnbackprop.report import formatting
 from nnbackprop.report.progress import Display, PlainProgress, RichProgress, progress
-from nnbackprop.training.callbacks import Callback, EpochEnd, Score, TrainEnd
+from nnbackprop.training.callbacks import Callback
+from nnbackprop.training.events import EpochEnd, Score, TrainEnd
 from tests.support.report_runs import (
     Clock,
     Terminal,

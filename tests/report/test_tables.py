@@ -12,7 +12,8 @@ from rich.console import Console, RenderableType
 
 from backends import BackendStatus, Memory
 from nnbackprop.report.tables import backends_table, layer_table, prediction_table, recipes_table, summary_table
-from nnbackprop.training.callbacks import LayerRow
+from nnbackprop.runs.config import Config
+from nnbackprop.training.events import LayerRow
 
 SUMMARY: dict[str, Any] = {
     "recipe": "mnist",
@@ -95,7 +96,7 @@ def test_a_summary_of_a_regression_has_its_metrics_in_plain_numbers() -> None:
     assert cells(lines[3]) == ["validation", "–", "–", "–", "–"]
 
 
-def test_a_summary_of_no_steps_has_no_pace() -> None:
+def test_a_summary_of_no_steps_has_no_speed() -> None:
     lines = printed(
         summary_table({**SUMMARY, "epochs": 1, "steps": 0, "seconds": 0.0, "samples_per_second": None})
     )
@@ -125,7 +126,9 @@ def test_no_text_is_lost_on_narrow_terminals(width: int) -> None:
 
 
 def test_recipes_have_their_titles() -> None:
-    lines = printed(recipes_table({"ex4": {"title": "400-26-10 [sigmoid]"}, "mnist": {"title": "784"}}))
+    lines = printed(
+        recipes_table([Config(recipe="ex4", title="400-26-10 [sigmoid]"), Config(recipe="mnist", title="784")])
+    )
     assert [cells(line) for line in lines[2:]] == [["ex4", "400-26-10 [sigmoid]"], ["mnist", "784"]]
 
 

@@ -10,11 +10,12 @@ import pytest
 
 from nnbackprop.errors import UsageError
 from nnbackprop.runs import callbacks
-from nnbackprop.runs.callbacks import CheckpointCallback, SaveEvery
+from nnbackprop.runs.callbacks import CheckpointCallback, SaveInterval
 from nnbackprop.runs.checkpoint import load
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
 from nnbackprop.runs.run_dir import RunDir
-from nnbackprop.training.callbacks import Callback, EarlyStopping, EpochEnd, Score, TrainEnd
+from nnbackprop.training.callbacks import Callback, EarlyStopping
+from nnbackprop.training.events import EpochEnd, Score, TrainEnd
 from nnbackprop.training.trainer import Trainer
 from tests.support.small_runs import clouds, make_trainer, run_callbacks
 
@@ -51,7 +52,7 @@ def test_ten_thousand_short_epochs_write_a_row_each_and_few_checkpoints(
         for callback in (saves.logger, saves):
             callback.epoch_end(trainer, epoch(number))
     saves.train_end(trainer, TrainEnd(10_000, 10_000, "finished", 10.0))
-    assert [row["epoch"] for row in saves.folder.rows()] == list(range(1, 10_001))
+    assert [row["epoch"] for row in saves.run_dir.read_metrics()] == list(range(1, 10_001))
     assert 10 <= saved.count("last.safetensors") <= 12
     assert saved.count("best.safetensors") <= 12
 
@@ -72,7 +73,7 @@ def test_a_row_has_every_column(
     row = EpochEnd(1, 1, 0.1, train, None, None, {"dense1": 2.0}, 0.001, 1e4)
     saves.logger.epoch_end(trainer, row)
     saves.logger.close(trainer)
-    assert json.loads(saves.folder.metrics.read_text()) == {
+    assert json.loads(saves.run_dir.metrics_path.read_text()) == {
         "epoch": 1,
         "step": 1,
         "lr": 0.1,
@@ -89,10 +90,10 @@ def test_without_validation_the_last_weights_are_the_best_of_a_run_that_ended(
     reason: str, there: bool, saves: CheckpointCallback, trainer: Trainer
 ) -> None:
     saves.train_end(trainer, TrainEnd(1, 1, reason, 1.0))
-    last = load(saves.checkpoints.last).arrays
-    assert saves.folder.checkpoint("best").exists() == there
+    last = load(saves.checkpoint_manager.last).arrays
+    assert saves.run_dir.checkpoint_path("best").exists() == there
     if there:
-        best = load(saves.folder.checkpoint("best")).arrays
+        best = load(saves.run_dir.checkpoint_path("best")).arrays
         assert best.keys() == {name for name in last if not name.startswith("optimizer/")}
         assert all(array.tobytes() == last[name].tobytes() for name, array in best.items())
 
@@ -109,16 +110,16 @@ def test_best_weights_are_those_of_the_epoch_with_the_least_validation_loss(tmp_
     trainer = make_trainer(lr=1.0, epochs=9, callbacks=[Keep(), best, saves.logger, saves])
     losses = [row.validation.loss for row in trainer.fit(clouds(), clouds(30, seed=3)) if row.validation]
     assert best.best_epoch == losses.index(min(losses)) + 1 < 9
-    written = load(saves.folder.checkpoint("best"))
+    written = load(saves.run_dir.checkpoint_path("best"))
     assert written.meta["best"] == {"epoch": best.best_epoch}
     assert written.arrays["params/0/W"].tobytes() == weights[best.best_epoch].tobytes()
 
 
 @pytest.mark.parametrize(
-    ("text", "every"), [(None, SaveEvery()), ("500", SaveEvery(500)), ("60s", SaveEvery(None, 60))]
+    ("text", "every"), [(None, SaveInterval()), ("500", SaveInterval(500)), ("60s", SaveInterval(None, 60))]
 )
-def test_save_every_is_steps_or_seconds(text: str | None, every: SaveEvery) -> None:
-    assert SaveEvery.parse(text) == every
+def test_save_every_is_steps_or_seconds(text: str | None, every: SaveInterval) -> None:
+    assert SaveInterval.parse(text) == every
 
 
 @pytest.mark.parametrize("text", ["0", "5m", "-1", "1.5", ""])
@@ -126,4 +127,4 @@ def test_save_every_refuses_anything_else(text: str) -> None:
     with pytest.raises(
         UsageError, match=rf"number of steps, such as 500, or of seconds, such as 60s; got '{text}'"
     ):
-        SaveEvery.parse(text)
+        SaveInterval.parse(text)

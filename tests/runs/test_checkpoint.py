@@ -20,10 +20,10 @@ from safetensors.numpy import save as serialise
 from nnbackprop.data import limits
 from nnbackprop.errors import RunFolderError, TooLargeError
 from nnbackprop.runs import checkpoint as checkpoints
-from nnbackprop.runs.checkpoint import FORMAT, Checkpoint, fill, flatten, load, save, to_bytes
+from nnbackprop.runs.checkpoint import FORMAT, Checkpoint, flatten, load, save, to_bytes, unflatten
+from tests.stress.damage import assert_refused, flip_bit
+from tests.stress.readers import with_digest, without_digest
 from tests.support.memory import peak_of
-from tests.torture.damage import assert_refused, flip_bit
-from tests.torture.readers import with_digest, without_digest
 
 TREE = ({"W": np.arange(6.0).reshape(2, 3), "b": np.zeros(3)}, {}, ({"W": np.ones((3, 1))}, {}))
 
@@ -50,7 +50,7 @@ def path(tmp_path: Path) -> Path:
 def test_a_nested_tree_survives_flattening() -> None:
     flat = flatten(TREE, "params")
     assert set(flat) == {"params/0/W", "params/0/b", "params/2/0/W"}
-    again = fill(TREE, flat, "params")
+    again = unflatten(TREE, flat, "params")
     assert (again[1], again[2][1]) == ({}, {})
     assert np.array_equal(again[0]["W"], TREE[0]["W"])
 
@@ -63,10 +63,10 @@ def test_a_nested_tree_survives_flattening() -> None:
         ({"params/0/b": np.zeros(3, np.float32)}, r"shape \(3,\) of float32 at params/0/b.*of float64"),
     ],
 )
-def test_fill_names_the_array_that_does_not_fit(change: dict[str, Any], said: str) -> None:
+def test_unflatten_names_the_array_that_does_not_fit(change: dict[str, Any], said: str) -> None:
     arrays = {name: a for name, a in {**flatten(TREE, "params"), **change}.items() if a is not None}
     with pytest.raises(RunFolderError, match=said):
-        fill(TREE, arrays, "params")
+        unflatten(TREE, arrays, "params")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32])
@@ -291,7 +291,7 @@ def test_no_checkpoint_is_written_that_could_not_be_read(path: Path, monkeypatch
 
 
 def test_a_header_longer_than_is_read_is_not_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "LONGEST_HEADER", 2**10)
+    monkeypatch.setattr(checkpoints, "MAX_HEADER_SIZE", 2**10)
     save(path, SMALL)
     with pytest.raises(TooLargeError, match=r"bytes of names beside its numbers, and 1,024 are read"):
         save(path.with_name("other.safetensors"), replace(SMALL, meta={"classes": ["a" * 128] * 10}))

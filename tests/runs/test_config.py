@@ -15,10 +15,12 @@ from nnbackprop.errors import RunFolderError, UsageError
 from nnbackprop.nn.layers import Dense, Dropout, ReLU, Sigmoid
 from nnbackprop.optim import Momentum
 from nnbackprop.runs import build
-from nnbackprop.runs.config import Config, of_run, parse, recipes, resolve, to_toml
+from nnbackprop.runs.config import Config, parse
+from nnbackprop.runs.config_files import apply_overrides, load_recipe, load_run_config, recipes, resolve, to_toml
+from nnbackprop.runs.header import describe_config
 from tests.support.commands import run, said
 
-RECIPES = ("ex4", "mnist", "mnist-original", "rashid", "weight-height")
+RECIPES = ("ex4", "mnist", "mnist-original", "rashid", "table", "weight-height")
 
 
 def test_these_are_the_recipes() -> None:
@@ -34,6 +36,24 @@ def test_a_written_configuration_is_read_back(name: str) -> None:
 def test_former_values_are_read_as_the_present_ones() -> None:
     assert parse({"scale": "book"}, "here") == parse({"scale": "rashid"}, "here")
     assert parse({"init": "book"}, "here") == parse({"init": "fan-out-normal"}, "here")
+
+
+def test_former_names_are_read_as_the_present_ones(tmp_path: Path) -> None:
+    former = {"output": "tanh", "outputs": 1, "targets": [-1.0, 1.0], "keep": 2}
+    present = {"output_activation": "tanh", "n_outputs": 1, "target_values": [-1.0, 1.0], "keep_checkpoints": 2}
+    assert parse(former, "here") == parse(present, "here") != Config()
+    (tmp_path / "former.toml").write_text("outputs = 3")
+    assert resolve(str(tmp_path / "former.toml"), {"n_outputs": 1}).n_outputs == 1
+    assert resolve(str(tmp_path / "former.toml"), {"outputs": 1}).n_outputs == 1
+
+
+@pytest.mark.usefixtures("in_a_folder_of_its_own")
+def test_former_flags_set_the_present_settings() -> None:
+    former = ["--loss", "mse", "--output", "tanh", "--targets", "-1", "1", "--outputs", "1", "--keep", "2"]
+    assert run("train", "weight-height", "--epochs", "2", "--progress", "off", "--name", "former", *former) == 0
+    config = load_run_config(Path("runs/former/config.toml"))
+    assert (config.output_activation, config.target_values, config.n_outputs) == ("tanh", (-1.0, 1.0), 1)
+    assert config.keep_checkpoints == 2
 
 
 # Values.
@@ -60,15 +80,15 @@ ABSURD = [
     ("hidden", [1] * 2000),
     ("hidden", 512),
     ("hidden", [[512]]),
-    ("outputs", 0),
+    ("n_outputs", 0),
     ("seed", -1),
     ("seed", 2**64),
     ("threads", 10**6),
     ("momentum", 1.0),
     ("weight_decay", float("inf")),
     ("label_smoothing", 1),
-    ("targets", [0.0]),
-    ("targets", [0.0, float("nan")]),
+    ("target_values", [0.0]),
+    ("target_values", [0.0, float("nan")]),
     ("l1", -1e-9),
     ("clip_norm", 0),
     ("patience", 0),
@@ -104,7 +124,7 @@ def test_no_setting_takes_a_table_and_a_misspelt_one_names_the_nearest(name: str
         parse({f"{name}_x": 1}, "my.toml")
 
 
-def test_a_setting_like_no_other_lists_all() -> None:
+def test_an_unknown_setting_lists_all_settings() -> None:
     with pytest.raises(UsageError, match=r"'zork' that does not exist\. Known are: recipe, "):
         parse({"zork": 1}, "my.toml")
 
@@ -149,7 +169,7 @@ def test_a_broken_file_is_refused_by_its_path(tmp_path: Path, name: str) -> None
     with pytest.raises(UsageError, match=r"my\.toml cannot be read as TOML"):
         resolve(str(path), {})
     with pytest.raises(RunFolderError, match=r"my\.toml cannot be read as a run's configuration"):
-        of_run(path)
+        load_run_config(path)
 
 
 @pytest.mark.parametrize(
@@ -196,10 +216,11 @@ def test_both_mnist_recipes_are_784_512_256_10_with_dropout(recipe: str, rates: 
 def test_a_recipes_dropout_is_fitted_to_other_hidden_layers_and_the_header_says_so(
     flags: dict[str, object], rates: list[float], fitted: str | None
 ) -> None:
-    config = resolve("mnist-original", flags)
+    recipe = load_recipe("mnist-original")
+    config = apply_overrides(recipe, flags)
     assert [layer.rate for layer in build.network(config, 10).layers if isinstance(layer, Dropout)] == rates
-    remark = {} if fitted is None else {"dropout": f"the recipe's 0.4 0.2 0.1, fitted to --hidden: {fitted}"}
-    assert build.dropout_remark(config, "mnist-original", flags) == remark
+    line = None if fitted is None else f"the recipe's 0.4 0.2 0.1, fitted to --hidden: {fitted}"
+    assert describe_config(config, None if "dropout" in flags else recipe).get("dropout") == line
 
 
 def test_the_rashid_recipe_has_no_biases() -> None:
@@ -229,7 +250,7 @@ def test_one_dropout_rate_is_for_all_hidden_layers(given: tuple[float, ...], rat
         ({"schedule": "step:1:10", "epochs": 4000}, "'step:1:10' grows beyond the largest number"),
     ],
 )
-def test_an_unknown_word_is_refused_before_the_trainer_is_built(settings: dict[str, object], said: str) -> None:
+def test_an_unknown_name_is_refused_before_the_trainer_is_built(settings: dict[str, object], said: str) -> None:
     data = Dataset(np.zeros((9, 4)), np.zeros(9, np.int32), ("a", "b"))
     config = parse(settings, "x")
     with pytest.raises(UsageError) as error:
@@ -251,13 +272,23 @@ def test_the_schedule_spans_the_run() -> None:
 @pytest.mark.parametrize(
     "flags",
     [
-        ["--output", "sigmoid", "--loss", "binary-cross-entropy", "--outputs", "1"],
-        ["--output", "softmax", "--loss", "softmax-cross-entropy"],
-        ["--output", "identity", "--loss", "softmax-cross-entropy", "--outputs", "1"],
-        ["--output", "softmax", "--loss", "mse", "--outputs", "1"],
-        ["--targets", "1", "0"],
-        ["--output", "identity", "--loss", "binary-cross-entropy", "--targets", "-1", "2"],
-        ["--output", "identity", "--loss", "softmax-cross-entropy", "--outputs", "2", "--targets", "0", "2"],
+        ["--output-activation", "sigmoid", "--loss", "binary-cross-entropy", "--n-outputs", "1"],
+        ["--output-activation", "softmax", "--loss", "softmax-cross-entropy"],
+        ["--output-activation", "identity", "--loss", "softmax-cross-entropy", "--n-outputs", "1"],
+        ["--output-activation", "softmax", "--loss", "mse", "--n-outputs", "1"],
+        ["--target-values", "1", "0"],
+        ["--output-activation", "identity", "--loss", "binary-cross-entropy", "--target-values", "-1", "2"],
+        [
+            "--output-activation",
+            "identity",
+            "--loss",
+            "softmax-cross-entropy",
+            "--n-outputs",
+            "2",
+            "--target-values",
+            "0",
+            "2",
+        ],
         ["--weight-decay", "0.5"],
         ["--penalize-biases"],
     ],

@@ -21,19 +21,20 @@ from nnbackprop._files import write_atomically
 from nnbackprop.errors import RunFolderError
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
 from nnbackprop.runs.run_dir import RunDir
-from nnbackprop.training.callbacks import Callback, ChunkEnd
+from nnbackprop.training.callbacks import Callback
+from nnbackprop.training.events import ChunkEnd
 from nnbackprop.training.trainer import Trainer
+from tests.stress import child_run
+from tests.stress.child_run import assert_same_outcome, checkpoint_files, outcome
+from tests.stress.kills import kill_and_resume
 from tests.support.commands import draw_no_plots, resumed, run, said
 from tests.support.small_runs import clouds, make_trainer, run_callbacks, state_arrays
-from tests.torture import child_run
-from tests.torture.child_run import assert_same_outcome, checkpoint_files, outcome
-from tests.torture.kills import kill_and_resume
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither these signals nor flock")
 
 
-def temporaries(folder: Path) -> list[Path]:
-    return list(folder.rglob(".*.tmp"))
+def temporaries(run_dir: Path) -> list[Path]:
+    return list(run_dir.rglob(".*.tmp"))
 
 
 # Processes that are killed, and whose disk or folder fails.
@@ -43,7 +44,7 @@ def temporaries(folder: Path) -> list[Path]:
 def test_kill_9_at_random_moments_loses_less_than_a_save(tmp_path: Path) -> None:
     figures = kill_and_resume(tmp_path, child_run.EPOCHS, 5, random.Random(6))
     assert (figures.kills, figures.runs > 0) == (5, True)
-    assert figures.lost < child_run.EVERY
+    assert figures.lost < child_run.SAVE_EVERY
 
 
 @POSIX
@@ -67,17 +68,17 @@ def test_a_run_under_way_can_be_read(reference: Path) -> None:
     with child_run.start(reference, *child_run.train_words("going", child_run.ENDLESS)) as process:
         child_run.wait_for_step(process, 20)
         for _ in range(100):
-            RunDir.open(reference / "runs", "going").rows()
+            RunDir.open(reference / "runs", "going").read_metrics()
 
 
 def disturbed(reference: Path, name: str, disturb: Callable[[int], object], repair: Callable[[], object]) -> str:
     """The error of a process that is disturbed while it saves every few steps; resumed, it has lost nothing."""
-    folder = RunDir(reference / "runs" / name)
+    run_dir = RunDir(reference / "runs" / name)
     with child_run.start(reference, *child_run.train_words(name, child_run.ENDLESS)) as process:
         child_run.wait_for_step(process, 20)
         process.send_signal(signal.SIGSTOP)
         os.waitpid(process.pid, os.WUNTRACED)  # until it has stopped
-        before = checkpoint_files(folder)
+        before = checkpoint_files(run_dir)
         disturb(process.pid)
         process.send_signal(signal.SIGCONT)
         _, errors = process.communicate(timeout=60)
@@ -85,11 +86,11 @@ def disturbed(reference: Path, name: str, disturb: Callable[[int], object], repa
     assert process.returncode == 5, errors
     assert errors.startswith("error: ")
     assert "Traceback" not in errors
-    assert before[folder.checkpoint("last")] in checkpoint_files(folder).values()
-    assert CheckpointManager(folder.checkpoints).newest()[1].meta["progress"]["epoch"] < child_run.EPOCHS
+    assert before[run_dir.checkpoint_path("last")] in checkpoint_files(run_dir).values()
+    assert CheckpointManager(run_dir.checkpoints_dir).newest()[1].meta["progress"]["epoch"] < child_run.EPOCHS
     resumed(reference, name, "--epochs", str(child_run.EPOCHS))
-    assert temporaries(folder.path) == []
-    assert_same_outcome(folder.path, reference / "runs" / "whole")
+    assert temporaries(run_dir.path) == []
+    assert_same_outcome(run_dir.path, reference / "runs" / "whole")
     return " ".join(errors.split())
 
 
@@ -200,15 +201,15 @@ def test_a_run_that_dies_at_any_call_resumes_to_the_same_end(
             break
         except Died:
             die_at(0)
-        folder = Path("runs") / name
-        if not (folder / "config.toml").is_file():
+        run_dir = Path("runs") / name
+        if not (run_dir / "config.toml").is_file():
             assert not begun
             continue
-        if begun := begun or any((folder / "checkpoints").glob("*.safetensors")):
-            assert CheckpointManager(folder / "checkpoints").newest()[2] == []
+        if begun := begun or any((run_dir / "checkpoints").glob("*.safetensors")):
+            assert CheckpointManager(run_dir / "checkpoints").newest()[2] == []
         assert run("train", "--resume", name, "--progress", "off") == 0
-        assert_same_outcome(folder, Path("runs/whole"))
-        assert temporaries(folder) == []
+        assert_same_outcome(run_dir, Path("runs/whole"))
+        assert temporaries(run_dir) == []
     assert deaths > 60
 
 
@@ -217,12 +218,12 @@ def test_a_run_that_dies_at_any_call_resumes_to_the_same_end(
 )
 def test_temporaries_of_a_crash_are_removed(name: str, reference: Path, tmp_path: Path) -> None:
     shutil.copy(reference / "clouds.npz", tmp_path)
-    folder = Path(shutil.copytree(reference / "runs" / "whole", tmp_path / "runs" / "whole"))
-    (folder / "plots").mkdir()
-    (folder / name).write_bytes(b"half")
-    (folder / "checkpoints" / ".a-folder.tmp").mkdir()  # none of ours
+    run_dir = Path(shutil.copytree(reference / "runs" / "whole", tmp_path / "runs" / "whole"))
+    (run_dir / "plots").mkdir()
+    (run_dir / name).write_bytes(b"half")
+    (run_dir / "checkpoints" / ".a-folder.tmp").mkdir()  # none of ours
     resumed(tmp_path, "whole")
-    assert temporaries(folder) == [folder / "checkpoints" / ".a-folder.tmp"]
+    assert temporaries(run_dir) == [run_dir / "checkpoints" / ".a-folder.tmp"]
 
 
 @POSIX
@@ -239,7 +240,7 @@ def test_a_temporary_that_is_a_link_to_a_checkpoint_is_not_written_through(tmp_p
 # A trainer whose disk fails: nothing is lost on disk or in memory, and it goes on when the disk does.
 
 FAULT_AT = 14  # the step after whose chunk the disk fails
-EVERY = 3
+SAVE_EVERY = 3
 DATA = clouds(90)  # six steps an epoch, the last of 10 samples
 
 
@@ -256,44 +257,44 @@ class Watch(Callback):
             self.at = lambda: None
 
 
-def watched(folder: RunDir, watch: Watch) -> Trainer:
+def watched(run_dir: RunDir, watch: Watch) -> Trainer:
     """A small run that saves every few steps, watched before each save."""
-    saves = run_callbacks(folder, EVERY)
+    saves = run_callbacks(run_dir, SAVE_EVERY)
     return make_trainer(epochs=6, lr=0.01, callbacks=(watch, saves.logger, saves))
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[int, list[np.ndarray]]]:
     """The outcome of the run without a fault, and its state by step."""
-    folder, watch = RunDir.create(tmp_path_factory.mktemp("whole"), "run"), Watch()
-    watched(folder, watch).fit(DATA)
-    return outcome(folder.path), watch.states
+    run_dir, watch = RunDir.create(tmp_path_factory.mktemp("whole"), "run"), Watch()
+    watched(run_dir, watch).fit(DATA)
+    return outcome(run_dir.path), watch.states
 
 
-def fail_and_go_on(folder: RunDir, begin: Callable[[], None], end: Callable[[], None], whole: Any) -> str:
+def fail_and_go_on(run_dir: RunDir, begin: Callable[[], None], end: Callable[[], None], whole: Any) -> str:
     """The error of a run whose disk fails between `begin` and `end`; it loses nothing and goes on to its end."""
     before: list[dict[Path, bytes]] = []
 
     def fault() -> None:
-        before.append(checkpoint_files(folder))
+        before.append(checkpoint_files(run_dir))
         begin()
 
     watch = Watch(fault)
-    trainer = watched(folder, watch)
+    trainer = watched(run_dir, watch)
     with pytest.raises(RunFolderError) as error:
         trainer.fit(DATA)
     end()
     assert error.value.exit_code == 5
-    assert temporaries(folder.path) == []
-    last = folder.checkpoint("last")
+    assert temporaries(run_dir.path) == []
+    last = run_dir.checkpoint_path("last")
     assert last.read_bytes() == before[0][last]
-    assert checkpoint_files(folder).items() >= before[0].items()
+    assert checkpoint_files(run_dir).items() >= before[0].items()
     step = trainer.progress.step
     assert step == max(watch.states) == FAULT_AT + 1
     for state in (state_arrays(trainer), watch.states[step]):
         assert all(map(np.array_equal, state, whole[1][step]))
     trainer.fit(DATA)
-    assert outcome(folder.path) == whole[0]
+    assert outcome(run_dir.path) == whole[0]
     return str(error.value)
 
 
@@ -328,22 +329,22 @@ FAULTS = {
 
 @pytest.mark.parametrize(("call", "number"), [(call, number) for call in FAULTS for number in FAULTS[call]])
 def test_a_call_that_fails_is_one_error(call: str, number: int, disk: Disk, tmp_path: Path, whole: Any) -> None:
-    folder = RunDir.create(tmp_path, "run")
-    error = fail_and_go_on(folder, lambda: disk.fail_at(call, number), lambda: disk.fail_at(""), whole)
+    run_dir = RunDir.create(tmp_path, "run")
+    error = fail_and_go_on(run_dir, lambda: disk.fail_at(call, number), lambda: disk.fail_at(""), whole)
     assert disk.refusals > 0
-    assert error.startswith(str(folder.path))
+    assert error.startswith(str(run_dir.path))
     assert f"could not be written ({os.strerror(number)}): see that its folder is there" in error
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EIO])
 def test_without_hard_links_checkpoints_are_copied(number: int, disk: Disk, tmp_path: Path, whole: Any) -> None:
     disk.fail_at("link", number)
-    folder = RunDir.create(tmp_path, "run")
-    watched(folder, Watch()).fit(DATA)
-    assert outcome(folder.path) == whole[0]
-    older = CheckpointManager(folder.checkpoints).older()
+    run_dir = RunDir.create(tmp_path, "run")
+    watched(run_dir, Watch()).fit(DATA)
+    assert outcome(run_dir.path) == whole[0]
+    older = CheckpointManager(run_dir.checkpoints_dir).older()
     assert [path.stem for path in older] == ["step-00000033", "step-00000030"]
-    assert len(checkpoint_files(folder)) == 3
+    assert len(checkpoint_files(run_dir)) == 3
 
 
 @contextmanager
@@ -365,23 +366,23 @@ def test_a_folder_made_read_only_is_one_error(whole: Any) -> None:
     try:
         place.chmod(0o777)
         with not_root():
-            folder = RunDir.create(place, "run")
-            mode = folder.checkpoints.chmod
-            error = fail_and_go_on(folder, lambda: mode(0o555), lambda: mode(0o755), whole)
+            run_dir = RunDir.create(place, "run")
+            mode = run_dir.checkpoints_dir.chmod
+            error = fail_and_go_on(run_dir, lambda: mode(0o555), lambda: mode(0o755), whole)
         assert "Permission denied" in error
     finally:
         shutil.rmtree(place)
 
 
 def test_a_folder_that_is_gone_for_a_while_is_one_error(tmp_path: Path, whole: Any) -> None:
-    folder, away = RunDir.create(tmp_path, "run"), tmp_path / "away"
+    run_dir, away = RunDir.create(tmp_path, "run"), tmp_path / "away"
 
     def come_back() -> None:
-        assert not folder.path.exists()  # nothing was made in its place
-        away.rename(folder.path)
+        assert not run_dir.path.exists()  # nothing was made in its place
+        away.rename(run_dir.path)
 
-    error = fail_and_go_on(folder, lambda: folder.path.rename(away), come_back, whole)
-    assert f"{folder.metrics} could not be written ({os.strerror(errno.ENOENT)})" in error
+    error = fail_and_go_on(run_dir, lambda: run_dir.path.rename(away), come_back, whole)
+    assert f"{run_dir.metrics_path} could not be written ({os.strerror(errno.ENOENT)})" in error
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="there is no /proc, where nobody may make a folder")

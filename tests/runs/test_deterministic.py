@@ -13,7 +13,8 @@ from backends import BackendError, select
 from nnbackprop import _system_info
 from nnbackprop._system_info import Blas, cores
 from nnbackprop.errors import UsageError
-from nnbackprop.runs import build, config
+from nnbackprop.runs import build
+from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.run_dir import environment
 from nnbackprop.runs.train import open_backend
 
@@ -58,8 +59,8 @@ def test_a_long_sum_has_the_same_bits_whatever_the_threads(library: str) -> None
 
 def test_two_threads_and_one_are_refused_together() -> None:
     with pytest.raises(UsageError, match=r"--deterministic is one thread.*--threads 2"):
-        build.check(config.resolve("mnist", {"deterministic": True, "threads": 2}))
-    build.check(config.resolve("mnist", {"deterministic": True, "threads": 1}))
+        build.check(resolve("mnist", {"deterministic": True, "threads": 2}))
+    build.check(resolve("mnist", {"deterministic": True, "threads": 1}))
 
 
 def test_pytorch_uses_its_deterministic_algorithms(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +87,7 @@ def test_jax_on_a_gpu_asks_for_a_flag_before_it_starts(monkeypatch: pytest.Monke
 
 
 def test_env_json_names_threads_and_blas() -> None:
-    found = environment(open_backend(config.resolve("mnist", {"backend": "numpy"})))
+    found = environment(open_backend(resolve("mnist", {"backend": "numpy"})))
     assert (found["backend"], found["cores"]) == ("numpy", cores())
     assert found["threads"] >= 1
     if found["blas"] is not None:
@@ -102,7 +103,7 @@ def test_of_two_blas_libraries_that_of_numpy_is_named(monkeypatch: pytest.Monkey
     pools = [openmp, pool("scipy.libs", "Zen"), pool("numpy.libs", "Haswell")]
     monkeypatch.setattr("threadpoolctl.threadpool_info", lambda: pools)
     assert Blas.loaded() == Blas("openblas", "0.3", "Haswell", 4)
-    assert _system_info.threads() == 8
+    assert _system_info.get_num_threads() == 8
     monkeypatch.setattr("threadpoolctl.threadpool_info", list)
     assert Blas.loaded() is None
-    assert _system_info.threads() == cores()
+    assert _system_info.get_num_threads() == cores()

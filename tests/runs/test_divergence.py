@@ -16,14 +16,15 @@ from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Momentum
 from nnbackprop.runs.divergence_recovery import DivergenceRecovery
 from nnbackprop.runs.run_dir import RunDir
-from nnbackprop.training.callbacks import Callback, ChunkEnd, EarlyStopping, TimeLimit
+from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
+from nnbackprop.training.events import ChunkEnd
 from nnbackprop.training.trainer import Trainer
+from tests.stress.child_run import checkpoint_files
 from tests.support.commands import run, said
 from tests.support.small_runs import assert_equal_state, clouds, make_trainer, run_callbacks
-from tests.torture.child_run import checkpoint_files
 
 DATA = clouds(12)
-EVERY = 5  # steps between saves; an epoch is one step
+SAVE_EVERY = 5  # steps between saves; an epoch is one step
 
 DivergeAt = Callable[[int], int]
 
@@ -35,13 +36,13 @@ def descent() -> Trainer:
 @pytest.fixture
 def diverge_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DivergeAt:
     """Trains to the step given, calls that divergence, and returns the step the run was put back to."""
-    folder, best, trainer = RunDir.create(tmp_path, "run"), EarlyStopping(), descent()
+    run_dir, best, trainer = RunDir.create(tmp_path, "run"), EarlyStopping(), descent()
     trainer.initialize(DATA)
-    saves = run_callbacks(folder, EVERY, best)
+    saves = run_callbacks(run_dir, SAVE_EVERY, best)
     for method in ("epoch_end", "train_end"):  # which save by the clock
         monkeypatch.setattr(saves, method, lambda *_: None)
     trainer.callbacks = (saves.logger, saves)
-    recovery = DivergenceRecovery(trainer, best, DATA, folder, saves.checkpoints)
+    recovery = DivergenceRecovery(trainer, best, DATA, run_dir, saves.checkpoint_manager)
 
     def train_to(step: int) -> int:
         factor = trainer.progress.lr_factor
@@ -52,9 +53,9 @@ def diverge_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DivergeAt:
         assert progress.lr_factor == factor / 2
         assert message == f"Back to step {progress.step}, and on at {factor / 2:g} of the learning rate."
         if progress.step:  # the beginning may have been removed, and is saved again when the run goes on
-            assert saves.checkpoints.newest()[1].meta["progress"]["step"] == progress.step
-        assert [row["epoch"] for row in folder.rows()] == list(range(1, progress.epoch))
-        assert checkpoint_files(folder)
+            assert saves.checkpoint_manager.newest()[1].meta["progress"]["step"] == progress.step
+        assert [row["epoch"] for row in run_dir.read_metrics()] == list(range(1, progress.epoch))
+        assert checkpoint_files(run_dir)
         return progress.step
 
     return train_to
@@ -79,10 +80,10 @@ def test_a_run_put_back_to_its_beginning_repeats_bit_for_bit(tmp_path: Path) -> 
     again, whole = descent(), descent()
     whole.fit(DATA)
     again.initialize(DATA)
-    best, folder = EarlyStopping(), RunDir.create(tmp_path, "run")
-    saves = run_callbacks(folder, early_stopping=best)
+    best, run_dir = EarlyStopping(), RunDir.create(tmp_path, "run")
+    saves = run_callbacks(run_dir, early_stopping=best)
     saves.save(again, 0)
-    recovery = DivergenceRecovery(again, best, DATA, folder, saves.checkpoints)
+    recovery = DivergenceRecovery(again, best, DATA, run_dir, saves.checkpoint_manager)
     again.fit(DATA)
     recovery.recover()
     assert again.progress.step == 0

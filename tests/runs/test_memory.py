@@ -49,7 +49,7 @@ def test_a_full_batch_can_be_cut_into_microbatches() -> None:
     assert_close_state(*trainers)
 
 
-@pytest.mark.parametrize("where", [(Objective, "gradients"), (TrainStep, "__call__")])
+@pytest.mark.parametrize("where", [(Objective, "value_and_grad"), (TrainStep, "__call__")])
 @pytest.mark.parametrize("at", [1, 5, 8])
 def test_a_chunk_that_ran_out_of_memory_is_repeated_in_microbatches(
     where: tuple[type, str], at: int, monkeypatch: pytest.MonkeyPatch

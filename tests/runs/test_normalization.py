@@ -14,13 +14,14 @@ from nnbackprop import TrainedModel
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers import BatchNorm, Dense, Dropout, LayerNorm, Tanh
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.runs import build, config
+from nnbackprop.runs import build
 from nnbackprop.runs.checkpoint import load
+from nnbackprop.runs.config_files import resolve
 from nnbackprop.training.callbacks import EarlyStopping
 from nnbackprop.training.trainer import Trainer
+from tests.stress.child_run import assert_same_outcome
 from tests.support.commands import run, said
 from tests.support.small_runs import assert_close_state, clouds, make_trainer
-from tests.torture.child_run import assert_same_outcome
 
 NORMS = {"batch": BatchNorm, "layer": LayerNorm}
 
@@ -60,7 +61,7 @@ def test_training_is_the_same_on_every_backend(norm: str, backend: Backend) -> N
 def test_layer_normalization_in_microbatches_has_the_gradients_of_the_batch() -> None:
     whole, parts = normalized("layer"), normalized("layer")
     parts.initialize(clouds())
-    parts.step = replace(parts.step, microbatches=4)
+    parts.train_step = replace(parts.train_step, microbatches=4)
     for trainer in (whole, parts):
         trainer.fit(clouds())
     assert_close_state(whole, parts)
@@ -165,5 +166,5 @@ class TestCommand:
 def test_a_layer_before_batch_normalization_has_no_bias() -> None:
     """It would be taken off with the mean."""
     for norm, biases in (("batch", [False, False, True]), ("layer", [True, True, True])):
-        layers = build.network(config.resolve("mnist", {"norm": norm}), 10).layers
+        layers = build.network(resolve("mnist", {"norm": norm}), 10).layers
         assert [layer.bias for layer in layers if isinstance(layer, Dense)] == biases

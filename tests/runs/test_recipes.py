@@ -16,8 +16,8 @@ from tests.support.commands import run
 def train(runs: Path, recipe: str, *flags: str) -> dict[str, Any]:
     """The summary of a recipe run through the command line, with its rows and its folder."""
     assert run("train", recipe, "--runs-dir", str(runs), "--name", "run", "--progress", "off", *flags) == 0
-    folder = RunDir(runs / "run")
-    return {**(folder.read_json("summary.json") or {}), "rows": folder.rows(), "folder": folder.path}
+    run_dir = RunDir(runs / "run")
+    return {**(run_dir.read_json("summary.json") or {}), "rows": run_dir.read_metrics(), "folder": run_dir.path}
 
 
 @pytest.mark.parametrize(("recipe", "epochs"), [("mnist", 5), ("mnist-original", 20)])

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nnbackprop.runs import config
 from nnbackprop.runs.checkpoint import load
+from nnbackprop.runs.config_files import load_run_config
+from tests.stress.child_run import outcome
+from tests.stress.damage import damage
 from tests.support.commands import run, said
-from tests.torture.child_run import outcome
-from tests.torture.damage import damage
 
 SMALL = ["train", "mnist-original", "--data", "two.npz", "--hidden", "4", "--dropout", "0", "--progress", "off"]
 SMALL += ["--batch-size", "7"]
@@ -124,7 +124,7 @@ def test_resume_skips_damaged_checkpoints_and_ends_the_same(lost: int, capsys: p
     assert outcome(FOLDER) == outcome(Path("runs/whole"))
 
 
-def test_a_resume_without_a_sound_checkpoint_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_resume_without_an_undamaged_checkpoint_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     train("--save-every", "7", "--epochs", "4")
     paths = [path for path in LAST.parent.iterdir() if path.stem != "best"]
     assert len(paths) == 3
@@ -208,7 +208,7 @@ def test_resume_goes_on_from_another_folder(monkeypatch: pytest.MonkeyPatch) -> 
     """As evaluate and replay do: a run keeps the absolute path of its data."""
     train("--epochs", "2")
     place = Path.cwd()
-    assert config.of_run(place / FOLDER / "config.toml").data == str(place / "two.npz")
+    assert load_run_config(place / FOLDER / "config.toml").data == str(place / "two.npz")
     monkeypatch.chdir("/")
     for words in (["evaluate"], ["replay"], ["train", "--epochs", "3", "--progress", "off", "--resume"]):
         assert run(*words, str(place / FOLDER)) == 0
@@ -223,7 +223,7 @@ def test_data_may_lie_elsewhere_if_it_is_the_same(capsys: pytest.CaptureFixture[
     assert resume("--epochs", "3", "--data", "other.npz") == 3
     assert "is not what" in said(capsys)
     assert resume("--epochs", "3", "--data", "elsewhere/moved.npz") == 0
-    assert config.of_run(FOLDER / "config.toml").data == str(Path("elsewhere/moved.npz").absolute())
+    assert load_run_config(FOLDER / "config.toml").data == str(Path("elsewhere/moved.npz").absolute())
     assert resume("--epochs", "4") == 0
 
 
@@ -231,4 +231,4 @@ def test_a_resumed_run_keeps_the_backend_it_asked_for(monkeypatch: pytest.Monkey
     train("--epochs", "2")
     monkeypatch.setenv("NNBACKPROP_BACKEND", "numpy")
     assert resume("--epochs", "3") == 0
-    assert config.of_run(FOLDER / "config.toml").backend == "auto"
+    assert load_run_config(FOLDER / "config.toml").backend == "auto"

@@ -13,8 +13,8 @@ import pytest
 
 from nnbackprop.data import limits
 from nnbackprop.errors import RunFolderError, TooLargeError
-from nnbackprop.runs import config
 from nnbackprop.runs.checkpoint import load, save
+from nnbackprop.runs.config_files import load_run_config, to_toml
 from nnbackprop.runs.run_dir import RunDir
 from tests.support.commands import draw_no_plots, run, said
 from tests.support.memory import peak_of
@@ -24,13 +24,13 @@ PIPES = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no
 
 
 def run_in(runs: Path, name: str, written: float, checkpoint: bool = True) -> RunDir:
-    folder = RunDir.create(runs, name)
-    folder.write("config.toml", "")
-    os.utime(folder.config, (written, written))
+    run_dir = RunDir.create(runs, name)
+    run_dir.write("config.toml", "")
+    os.utime(run_dir.config_path, (written, written))
     if checkpoint:
-        folder.checkpoint("last").touch()
-        os.utime(folder.checkpoint("last"), (written, written))
-    return folder
+        run_dir.checkpoint_path("last").touch()
+        os.utime(run_dir.checkpoint_path("last"), (written, written))
+    return run_dir
 
 
 def test_a_name_is_never_taken_twice(tmp_path: Path) -> None:
@@ -91,11 +91,11 @@ def test_a_name_that_no_file_can_have_is_no_run(name: str, tmp_path: Path) -> No
 
 
 def test_a_row_cut_off_by_a_crash_is_left_out_and_later_rows_can_be_dropped(tmp_path: Path) -> None:
-    folder = RunDir.create(tmp_path, "x")
-    folder.metrics.write_text('{"epoch": 1}\n{"epoch": 2}\n{"epoch": 3}\n{"epo')
-    assert [row["epoch"] for row in folder.rows()] == [1, 2, 3]
-    folder.keep_rows(before=3)
-    assert folder.metrics.read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
+    run_dir = RunDir.create(tmp_path, "x")
+    run_dir.metrics_path.write_text('{"epoch": 1}\n{"epoch": 2}\n{"epoch": 3}\n{"epo')
+    assert [row["epoch"] for row in run_dir.read_metrics()] == [1, 2, 3]
+    run_dir.drop_metrics(from_epoch=3)
+    assert run_dir.metrics_path.read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
 
 
 @pytest.mark.parametrize(
@@ -104,24 +104,24 @@ def test_a_row_cut_off_by_a_crash_is_left_out_and_later_rows_can_be_dropped(tmp_
     ids=lambda content: repr(content[:12]),
 )
 def test_lines_that_are_no_rows_are_refused_and_left_as_they_are(content: bytes, tmp_path: Path) -> None:
-    folder = RunDir.create(tmp_path, "x")
-    folder.metrics.write_bytes(content)
-    for read in (folder.rows, lambda: folder.keep_rows(before=1)):
+    run_dir = RunDir.create(tmp_path, "x")
+    run_dir.metrics_path.write_bytes(content)
+    for read in (run_dir.read_metrics, lambda: run_dir.drop_metrics(from_epoch=1)):
         with pytest.raises(RunFolderError, match=r"metrics\.jsonl holds a line that is no row of an epoch"):
             read()
-    assert folder.metrics.read_bytes() == content
+    assert run_dir.metrics_path.read_bytes() == content
 
 
 def test_rows_and_json_are_held_to_the_limit_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(limits.ENVIRONMENT_VARIABLE, str(CAP))
-    folder = RunDir(tmp_path)
-    folder.metrics.write_text('{"epoch": 1}\n' * 10**4)
+    run_dir = RunDir(tmp_path)
+    run_dir.metrics_path.write_text('{"epoch": 1}\n' * 10**4)
     (tmp_path / "summary.json").write_text("[" + "{}," * 10**5 + "0]")
-    for read in (folder.rows, lambda: folder.read_json("summary.json")):
+    for read in (run_dir.read_metrics, lambda: run_dir.read_json("summary.json")):
         with pytest.raises(TooLargeError, match=r"one file may take 1,048,576"):
             read()
-    folder.metrics.write_text('{"epoch": 1}\n' * 5000)
-    assert peak_of(folder.rows) < 4 * CAP
+    run_dir.metrics_path.write_text('{"epoch": 1}\n' * 5000)
+    assert peak_of(run_dir.read_metrics) < 4 * CAP
 
 
 # Folders of others.
@@ -140,7 +140,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def folder(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
+def run_dir(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
     """A copy of it, to be changed."""
     monkeypatch.chdir(tmp_path)
     return RunDir(shutil.copytree(finished, tmp_path / "runs" / "small"))
@@ -150,8 +150,8 @@ EVALUATE = ["evaluate", "small"]
 RESUME = ["train", "--resume", "small", "--epochs", "5", "--progress", "off"]
 
 
-def test_one_process_writes_to_a_folder(folder: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
-    with folder.lock():
+def test_one_process_writes_to_a_folder(run_dir: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    with run_dir.lock():
         assert run(*RESUME) == 5
         assert "another process" in said(capsys)
 
@@ -161,9 +161,9 @@ def test_one_process_writes_to_a_folder(folder: RunDir, capsys: pytest.CaptureFi
     "name", ["metrics.jsonl", ".lock", "checkpoints", "checkpoints/last.safetensors", "plots", "plots/loss.png"]
 )
 def test_a_link_out_of_the_folder_is_refused(
-    name: str, there: bool, folder: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, there: bool, run_dir: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path, outside = folder.path / name, tmp_path / "outside"
+    path, outside = run_dir.path / name, tmp_path / "outside"
     path.parent.mkdir(exist_ok=True)
     if path.exists():
         path.rename(outside)
@@ -176,9 +176,9 @@ def test_a_link_out_of_the_folder_is_refused(
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_checkpoint_that_links_to_itself_is_skipped(folder: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
-    last = folder.checkpoint("last")
-    last.rename(folder.checkpoints / "step-00000012.safetensors")
+def test_a_checkpoint_that_links_to_itself_is_skipped(run_dir: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    last = run_dir.checkpoint_path("last")
+    last.rename(run_dir.checkpoints_dir / "step-00000012.safetensors")
     last.symlink_to(last.name)
     assert run(*RESUME) == 0
     assert f"skipped: runs/small/checkpoints/{last.name} cannot be read" in said(capsys)
@@ -186,30 +186,30 @@ def test_a_checkpoint_that_links_to_itself_is_skipped(folder: RunDir, capsys: py
 
 @PIPES
 @pytest.mark.parametrize("name", ["checkpoints/best.safetensors", "config.toml"])
-def test_a_pipe_is_refused_and_not_waited_for(name: str, folder: RunDir) -> None:
-    (folder.path / name).unlink()
-    os.mkfifo(folder.path / name)
+def test_a_pipe_is_refused_and_not_waited_for(name: str, run_dir: RunDir) -> None:
+    (run_dir.path / name).unlink()
+    os.mkfifo(run_dir.path / name)
     assert run(*EVALUATE) == 5
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this system has no sockets that are files")
-def test_a_socket_in_the_folder_is_refused(folder: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder.metrics.unlink()
-    monkeypatch.chdir(folder.path)
+def test_a_socket_in_the_folder_is_refused(run_dir: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_dir.metrics_path.unlink()
+    monkeypatch.chdir(run_dir.path)
     with socket.socket(socket.AF_UNIX) as other:
         other.bind("metrics.jsonl")
         with pytest.raises(RunFolderError, match=r"metrics\.jsonl leads to .*, which is no file of its run"):
-            RunDir.open(Path("runs"), str(folder.path))
+            RunDir.open(Path("runs"), str(run_dir.path))
 
 
 @pytest.mark.parametrize("words", [EVALUATE, RESUME], ids=lambda words: words[0])
 @pytest.mark.parametrize("hidden", [(6000, 6000), (2**20, 2**20)])
 def test_a_network_larger_than_its_checkpoint_is_refused_before_memory_is_taken(
-    words: list[str], hidden: tuple[int, ...], folder: RunDir, capsys: pytest.CaptureFixture[str]
+    words: list[str], hidden: tuple[int, ...], run_dir: RunDir, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept = config.of_run(folder.config)
-    folder.write("config.toml", config.to_toml(replace(kept, hidden=hidden)))
-    for path in folder.checkpoints.iterdir():
+    kept = load_run_config(run_dir.config_path)
+    run_dir.write("config.toml", to_toml(replace(kept, hidden=hidden)))
+    for path in run_dir.checkpoints_dir.iterdir():
         found = load(path)
         settings = {**found.meta["settings"], "hidden": list(hidden)}  # as whoever means harm would
         save(path, replace(found, meta={**found.meta, "settings": settings}))
@@ -220,14 +220,17 @@ def test_a_network_larger_than_its_checkpoint_is_refused_before_memory_is_taken(
     assert f"shape (2, 2) of float64 at params/0/W, and this network needs shape (2, {hidden[0]})" in said(capsys)
 
 
-@pytest.mark.parametrize("words", [["predict", "small", "x.csv"], EVALUATE], ids=lambda words: words[0])
+OTHER_DATA = [*EVALUATE, "--data", "weight-height"]  # whose classes the network does not have
+
+
+@pytest.mark.parametrize("words", [["predict", "small", "x.csv"], OTHER_DATA], ids=lambda words: words[0])
 def test_class_names_reach_no_terminal_as_commands(
-    words: list[str], folder: RunDir, capsys: pytest.CaptureFixture[str]
+    words: list[str], run_dir: RunDir, capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd = "\x1b[2J\x9b2J[bold]"
     Path("x.csv").write_text("1,2\n")
-    best = load(folder.checkpoint("best"))
-    save(folder.checkpoint("best"), replace(best, meta={**best.meta, "classes": [odd, odd + "b"]}))
+    best = load(run_dir.checkpoint_path("best"))
+    save(run_dir.checkpoint_path("best"), replace(best, meta={**best.meta, "classes": [odd, odd + "b"]}))
     assert run(*words) in (0, 3)
     both = "".join(capsys.readouterr())
     assert r"\x1b[2J\x9b" in both

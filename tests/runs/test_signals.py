@@ -15,13 +15,13 @@ from nnbackprop.runs.checkpoint import load
 from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.runs.signals import SIGNALS, stop_on_signals
 from nnbackprop.runs.train import Run
+from tests.stress import child_run
+from tests.stress.child_run import assert_same_outcome
 from tests.support.commands import resumed, run, said
 from tests.support.small_runs import clouds, make_trainer
-from tests.torture import child_run
-from tests.torture.child_run import assert_same_outcome
 
 ROOT = Path(__file__).parents[2]
-SLOW = {"typing", "pathlib", "re", "dataclasses", "numpy", "cyclopts"}
+HEAVY_MODULES = {"typing", "pathlib", "re", "dataclasses", "numpy", "cyclopts"}
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has none of these signals")
 
@@ -142,9 +142,9 @@ def test_a_closed_terminal_ends_the_run_as_sighup_does(mode: str, word: bytes, r
             assert process.wait(60) == 128 + signal.SIGHUP
         finally:
             process.kill()
-    folder = RunDir(reference / "runs" / mode)
-    epoch = load(folder.checkpoint("last")).meta["progress"]["epoch"]
-    assert [row["epoch"] for row in folder.rows()] == list(range(1, epoch))
+    run_dir = RunDir(reference / "runs" / mode)
+    epoch = load(run_dir.checkpoint_path("last")).meta["progress"]["epoch"]
+    assert [row["epoch"] for row in run_dir.read_metrics()] == list(range(1, epoch))
 
 
 def test_a_closed_pipe_ends_the_run_as_sighup_does(reference: Path) -> None:
@@ -159,12 +159,12 @@ def test_a_closed_pipe_ends_the_run_as_sighup_does(reference: Path) -> None:
             assert process.poll() is None
         process.stdout.close()
         assert (process.wait(60), process.stderr.read()) == (128 + signal.SIGHUP, "")
-    folder = RunDir(reference / "runs" / "read")
-    epochs = load(folder.checkpoint("last")).meta["progress"]["epoch"]
-    assert [row["epoch"] for row in folder.rows()] == list(range(1, epochs))
+    run_dir = RunDir(reference / "runs" / "read")
+    epochs = load(run_dir.checkpoint_path("last")).meta["progress"]["epoch"]
+    assert [row["epoch"] for row in run_dir.read_metrics()] == list(range(1, epochs))
     child_run.run_to_end(reference, *child_run.train_words("read-alone", epochs))
     resumed(reference, "read", "--epochs", str(epochs))
-    assert_same_outcome(folder.path, reference / "runs" / "read-alone")
+    assert_same_outcome(run_dir.path, reference / "runs" / "read-alone")
 
 
 # Ctrl-C before there is a checkpoint.
@@ -197,7 +197,8 @@ def test_ctrl_c_before_the_first_checkpoint_leaves_no_folder(
 
 def test_importing_the_package_is_quick() -> None:
     """It comes before any handler of Ctrl-C; -S, as site may load the same modules first."""
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import nnbackprop; print({SLOW} & set(sys.modules))"
+    path = f"import sys; sys.path.insert(0, {str(ROOT)!r})"
+    code = f"{path}; import nnbackprop; print({HEAVY_MODULES} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("set()\n", "")
 

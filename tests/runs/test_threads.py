@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from backends import select
-from nnbackprop._system_info import THREAD_VARIABLES, CpuTimes, free_cores, threads
-from nnbackprop.runs import config as configuration
+from nnbackprop._system_info import THREAD_VARIABLES, CpuTimes, free_cores, get_num_threads
 from nnbackprop.runs.callbacks import JsonlLogger
+from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.runs.threads import ThreadControl, thread_control
 from nnbackprop.runs.train import start
-from nnbackprop.training.callbacks import ChunkEnd
+from nnbackprop.training.events import ChunkEnd
 from tests.support.small_runs import clouds, make_trainer
 
 
@@ -116,20 +116,20 @@ def test_threads_that_are_asked_for_never_change(
         monkeypatch.delenv(name, raising=False)
     if variable:
         monkeypatch.setenv(variable, "2")
-    before = threads()
-    control = thread_control(configuration.resolve("ex4", overrides), select("numpy"), CpuTimes.now())
+    before = get_num_threads()
+    control = thread_control(resolve("ex4", overrides), select("numpy"), CpuTimes.now())
     assert (control is not None) == controlled
     if control is not None:
-        assert threads() == control.threads
+        assert get_num_threads() == control.threads
         control.restore()
-    assert threads() == before
+    assert get_num_threads() == before
 
 
 def test_rows_of_an_epoch_have_the_threads_it_ended_with(tmp_path: Path) -> None:
-    folder = RunDir.create(tmp_path, "run")
+    run_dir = RunDir.create(tmp_path, "run")
     control = ThreadControl(CpuTimes(0.0, 0.0, 0.0), 4, lambda: CpuTimes(1.0, 2.0, 0.0), lambda threads: None)
-    make_trainer(epochs=2, callbacks=[control, JsonlLogger(folder, control)]).fit(clouds())
-    assert [json.loads(line)["threads"] for line in folder.metrics.read_text().splitlines()] == [2, 2]
+    make_trainer(epochs=2, callbacks=[control, JsonlLogger(run_dir, control)]).fit(clouds())
+    assert [json.loads(line)["threads"] for line in run_dir.metrics_path.read_text().splitlines()] == [2, 2]
 
 
 def test_threads_stay_where_they_are_between_the_fits_of_a_run() -> None:
@@ -148,10 +148,10 @@ def test_a_process_has_the_threads_it_had_once_its_run_is_over(
 ) -> None:
     for name in THREAD_VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    config = configuration.resolve("weight-height", {"runs_dir": str(tmp_path), "backend": "numpy"})
-    before = threads()
+    config = resolve("weight-height", {"runs_dir": str(tmp_path), "backend": "numpy"})
+    before = get_num_threads()
     with start(config) as run:
         assert run.threads is not None
-        run.threads.use(before + 1)
-        assert threads() == before + 1
-    assert threads() == before
+        run.threads.set_threads(before + 1)
+        assert get_num_threads() == before + 1
+    assert get_num_threads() == before

@@ -33,9 +33,9 @@ TRAIN = [
 @pytest.mark.parametrize(
     "flags",
     [
-        ["--loss", "mse", "--output", "tanh", "--targets", "-1", "1", "--outputs", "1"],
-        ["--loss", "binary-cross-entropy", "--outputs", "1"],
-        ["--loss", "mse", "--output", "sigmoid"],
+        ["--loss", "mse", "--output-activation", "tanh", "--target-values", "-1", "1", "--n-outputs", "1"],
+        ["--loss", "binary-cross-entropy", "--n-outputs", "1"],
+        ["--loss", "mse", "--output-activation", "sigmoid"],
     ],
 )
 def test_predictions_are_those_of_the_test_accuracy(flags: list[str]) -> None:

@@ -11,7 +11,7 @@ import backends
 
 pytest.importorskip("sklearn", reason="sklearn is not installed: pip install scikit-learn")
 
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from nnbackprop.sklearn import NNClassifier, NNRegressor
 
@@ -19,13 +19,20 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning"),
 ]
-ESTIMATORS = [
-    estimator(backend=name) for name in ("numpy", "torch", "jax") for estimator in (NNClassifier, NNRegressor)
-]
 
 
-@parametrize_with_checks(ESTIMATORS)
-def test_estimator_passes_the_checks_of_scikit_learn(estimator: Any, check: Callable[[Any], None]) -> None:
+def cases() -> list[Any]:
+    """Every check, in each estimator and on each library."""
+    return [
+        pytest.param(estimator, check, id=f"{name}-{kind.__name__}-{getattr(check, 'func', check).__name__}")
+        for name in ("numpy", "torch", "jax")
+        for kind in (NNClassifier, NNRegressor)
+        for estimator, check in estimator_checks_generator(kind(backend=name))
+    ]
+
+
+@pytest.mark.parametrize(("estimator", "check"), cases())
+def test_an_estimator_passes_the_check(estimator: Any, check: Callable[[Any], None]) -> None:
     try:
         backends.select(estimator.backend)
     except backends.BackendError as error:

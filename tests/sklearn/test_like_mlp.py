@@ -109,6 +109,17 @@ def test_regressor_has_the_weights_of_mlpregressor(outputs: int) -> None:
     np.testing.assert_allclose(ours.score(X, y), theirs.score(X, y), rtol=1e-12)
 
 
+def test_regressor_of_counts_has_the_weights_of_mlpregressor() -> None:
+    pytest.importorskip("sklearn", "1.7", reason="MLPRegressor has loss='poisson' since sklearn 1.7")
+    counts = np.round(X[:, 20] * 4)
+    options = {"loss": "poisson", "tol": 0, "n_iter_no_change": 100}
+    ours, theirs = fit_both(NNRegressor, MLPRegressor, counts, options)
+    assert_same_fit(ours, theirs)
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-12)
+    with pytest.raises(ValueError, match="PoissonNLL is for counts of at least 0 and the targets go down to -1"):
+        NNRegressor(loss="poisson").fit(X, counts - 1)
+
+
 def test_sample_weights_are_those_of_mlpclassifier() -> None:
     """Full batches: theirs divides alpha by each batch's own weights, from 1.7 on."""
     pytest.importorskip("sklearn", "1.7", reason="MLPClassifier takes sample_weight since sklearn 1.7")

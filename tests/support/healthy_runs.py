@@ -8,7 +8,8 @@ from typing import Any
 from backends import select
 from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.diagnostics.monitor import Monitor
-from nnbackprop.runs import build, config
+from nnbackprop.runs import build
+from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.training.callbacks import EarlyStopping
 from nnbackprop.training.trainer import Trainer
@@ -91,7 +92,7 @@ RUNS = (
 
 def trained(run: HealthyRun) -> tuple[Trainer, Monitor]:
     """The run's trainer after it, on NumPy and in memory, and its monitor."""
-    settings = config.resolve(run.recipe, {**run.overrides, "backend": "numpy"})
+    settings = resolve(run.recipe, {**run.overrides, "backend": "numpy"})
     parts = DataSplits.load(settings)
     trainer = build.trainer(settings, select("numpy"), parts.train, fit_scaling(settings.scale, parts.train))
     monitor = Monitor()

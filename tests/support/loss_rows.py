@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from backends import Backend
-from nnbackprop.nn.losses import Loss, MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
+from nnbackprop.nn.losses import (
+    Huber,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    Pinball,
+    PoissonNLL,
+    SigmoidBinaryCrossEntropy,
+    SoftmaxCrossEntropy,
+)
 
 N, K = 5, 4
 ln = math.log
@@ -41,6 +50,19 @@ def jax_binary(jax: Any, y: Any, t: Any, s: float) -> Any:
     return -jax.numpy.sum(q * jax.nn.log_sigmoid(y) + (1 - q) * jax.nn.log_sigmoid(-y)) / y.shape[0]
 
 
+def jax_huber(jax: Any, y: Any, t: Any, delta: float) -> Any:
+    e = jax.numpy.abs(y - t)
+    return jax.numpy.mean(jax.numpy.where(e <= delta, e * e / 2, delta * (e - delta / 2)))
+
+
+def torch_pinball(y: Any, t: Any, q: float) -> Any:
+    return (q * (t - y)).maximum((q - 1) * (t - y)).mean()
+
+
+def jax_pinball(jax: Any, y: Any, t: Any, q: float) -> Any:
+    return jax.numpy.mean(jax.numpy.maximum(q * (t - y), (q - 1) * (t - y)))
+
+
 ROWS = [
     Row(
         MeanSquaredError("half-sum"),
@@ -53,6 +75,42 @@ ROWS = [
         lambda torch, y, t: torch.mse_loss(y, t),
         lambda jax, y, t: jax.numpy.mean((y - t) ** 2),
         (([1, 2, 2], [0, 0, 0], 3), ([1, 2], [1, 2], 0)),
+    ),
+    Row(
+        MeanAbsoluteError(),
+        lambda torch, y, t: torch.l1_loss(y, t),
+        lambda jax, y, t: jax.numpy.mean(jax.numpy.abs(y - t)),
+        (([1, -2, 3], [0, 0, 0], 2), ([1, 2], [1, 2], 0)),
+    ),
+    Row(
+        Huber(),
+        lambda torch, y, t: torch.huber_loss(y, t),
+        lambda jax, y, t: jax_huber(jax, y, t, 1),
+        (([0.5, -3], [0, 0], (0.125 + 2.5) / 2), ([1, 2], [1, 2], 0)),
+    ),
+    Row(
+        Huber(delta=0.25),
+        lambda torch, y, t: torch.huber_loss(y, t, delta=0.25),
+        lambda jax, y, t: jax_huber(jax, y, t, 0.25),
+        (([0.25], [0], 0.03125), ([4.125], [0], 1)),
+    ),
+    Row(
+        PoissonNLL(),
+        lambda torch, y, t: torch.poisson_nll_loss(y, t, log_input=True, full=False),
+        lambda jax, y, t: jax.numpy.mean(jax.numpy.exp(y) - t * y),
+        (([0, 0], [0, 7], 1), ([ln(2)], [3], 2 - 3 * ln(2))),
+    ),
+    Row(
+        Pinball(),
+        lambda torch, y, t: 0.5 * torch.l1_loss(y, t),
+        lambda jax, y, t: jax_pinball(jax, y, t, 0.5),
+        (([1, -2, 3], [0, 0, 0], 1), ([1, 2], [1, 2], 0)),
+    ),
+    Row(
+        Pinball(quantile=0.875),
+        lambda torch, y, t: torch_pinball(y, t, 0.875),
+        lambda jax, y, t: jax_pinball(jax, y, t, 0.875),
+        (([1], [0], 0.125), ([0], [1], 0.875), ([4, -4], [0, 0], 2)),
     ),
     Row(
         SoftmaxCrossEntropy(),

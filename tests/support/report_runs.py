@@ -7,14 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from nnbackprop.training.callbacks import (
-    Callback,
-    ChunkEnd,
-    EpochEnd,
-    LayerRow,
-    Score,
-    TrainBegin,
-)
+from nnbackprop.training.callbacks import Callback
+from nnbackprop.training.events import ChunkEnd, EpochEnd, LayerRow, Score, TrainBegin
 
 LAYERS = (LayerRow(1, "dense1", (10,), 7850, 31400, 15690), LayerRow(2, "softmax1", (10,), 0, 0, 10))
 

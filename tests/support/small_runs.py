@@ -13,10 +13,11 @@ from nnbackprop.nn.layers import Dense, Dropout, ReLU, Tanh
 from nnbackprop.nn.losses import SoftmaxCrossEntropy
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Adam
-from nnbackprop.runs.callbacks import CheckpointCallback, JsonlLogger, SaveEvery
+from nnbackprop.runs.callbacks import CheckpointCallback, JsonlLogger, SaveInterval
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
 from nnbackprop.runs.run_dir import RunDir
-from nnbackprop.training.callbacks import Callback, EarlyStopping, EpochEnd
+from nnbackprop.training.callbacks import Callback, EarlyStopping
+from nnbackprop.training.events import EpochEnd
 from nnbackprop.training.trainer import Trainer
 
 
@@ -56,11 +57,13 @@ def fit_captured(backend: Backend, optimizer: Any = None, **options: Any) -> Tra
 
 
 def run_callbacks(
-    folder: RunDir, every: int | None = None, early_stopping: EarlyStopping | None = None
+    run_dir: RunDir, every: int | None = None, early_stopping: EarlyStopping | None = None
 ) -> CheckpointCallback:
     """What writes a run's rows and checkpoints, the latter every so many steps too."""
-    logger, best = JsonlLogger(folder), early_stopping or EarlyStopping()
-    return CheckpointCallback(folder, CheckpointManager(folder.checkpoints), logger, best, {}, SaveEvery(every))
+    logger, best = JsonlLogger(run_dir), early_stopping or EarlyStopping()
+    return CheckpointCallback(
+        run_dir, CheckpointManager(run_dir.checkpoints_dir), logger, best, {}, SaveInterval(every)
+    )
 
 
 class EveryStep(Callback):

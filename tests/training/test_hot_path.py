@@ -17,7 +17,8 @@ from nnbackprop import Dense, Dropout, ReLU, Sequential, SoftmaxCrossEntropy, Tr
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader
 from nnbackprop.optim import OPTIMIZERS
-from nnbackprop.training.callbacks import Callback, ChunkEnd
+from nnbackprop.training.callbacks import Callback
+from nnbackprop.training.events import ChunkEnd
 from tests.support.memory import peak_of
 
 WIDTHS, BATCH, CLASSES = (784, 512, 256), 120, 10
@@ -254,7 +255,7 @@ class Hosts(NumpyBackend):
 
 def trainer(monkeypatch: pytest.MonkeyPatch, length: int, **options: Any) -> Trainer:
     """A small one whose chunks have `length` steps."""
-    monkeypatch.setattr("nnbackprop.training.trainer.chunk_length", lambda *_: length)
+    monkeypatch.setattr("nnbackprop.training.batch_schedule.steps_per_chunk", lambda *_: length)
     options = {"loss": SoftmaxCrossEntropy(), "optimizer": OPTIMIZERS["sgd"](), "lr": 0.01, **options}
     return Trainer(network((16,)), batch_size=10, **options)
 

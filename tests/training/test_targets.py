@@ -16,7 +16,8 @@ from nnbackprop.nn.layers import Dense, Tanh
 from nnbackprop.nn.losses import MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import SGD
-from nnbackprop.training.callbacks import Callback, ChunkEnd, TimeLimit
+from nnbackprop.training.callbacks import Callback, TimeLimit
+from nnbackprop.training.events import ChunkEnd
 from nnbackprop.training.trainer import Trainer
 from tests.support.small_runs import make_trainer, state_arrays
 

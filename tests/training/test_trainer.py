@@ -22,15 +22,8 @@ from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import SGD, Adam
 from nnbackprop.optim.clipping import clip_by_global_norm
-from nnbackprop.training.callbacks import (
-    Callback,
-    ChunkEnd,
-    EarlyStopping,
-    EpochEnd,
-    TimeLimit,
-    TrainBegin,
-    TrainEnd,
-)
+from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
+from nnbackprop.training.events import ChunkEnd, EpochEnd, TrainBegin, TrainEnd
 from nnbackprop.training.trainer import Trainer
 from tests.support import small_runs
 from tests.support.small_runs import make_trainer
@@ -126,8 +119,8 @@ def test_every_sample_is_seen_once_an_epoch_with_a_smaller_last_batch() -> None:
     recorder = Recorder()
     make(batch_size=16, epochs=2, callbacks=[recorder]).fit(clouds())
     for row in recorder.of(EpochEnd):
-        assert row.train.samples == 90
-    assert sum(event.samples for event in recorder.of(ChunkEnd)) == 180
+        assert row.train.n_samples == 90
+    assert sum(event.n_samples for event in recorder.of(ChunkEnd)) == 180
     assert recorder.of(EpochEnd)[-1].step == 2 * math.ceil(90 / 16)
 
 
@@ -220,7 +213,7 @@ def test_train_begin_has_the_sizes() -> None:
     recorder = Recorder()
     make(callbacks=[recorder]).fit(clouds(), test=small_runs.clouds(30, spread=0.3))
     (begin,) = recorder.of(TrainBegin)
-    assert begin.samples == {"train": 90, "validation": 0, "test": 30}
+    assert begin.n_samples == {"train": 90, "validation": 0, "test": 30}
     assert begin.steps_per_epoch == 6
     assert [(row.name, row.parameters, row.bytes) for row in begin.layers if row.parameters] == [
         ("dense1", 2 * 8 + 8, 8 * 24),

@@ -14,7 +14,8 @@ from nnbackprop.errors import DataError, ShapeError, UsageError
 from nnbackprop.nn.initializers import Normal
 from nnbackprop.nn.layers import Dense, Sigmoid, Tanh
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.training.callbacks import Callback, EarlyStopping, TrainBegin
+from nnbackprop.training.callbacks import Callback, EarlyStopping
+from nnbackprop.training.events import TrainBegin
 from nnbackprop.training.trainer import Trainer
 from tests.support.small_runs import clouds, make_trainer
 

@@ -1,160 +1,194 @@
-"""CSV, one sample a line: Kaggle's layout (a header with `label`) or pjreddie's (no header, label first).
+"""CSV and its relatives: separated values as a table, whatever separates them, plain or gzipped.
 
-Polars reads it in blocks of lines, as uint8 if that is possible, else as float32.
+A file of numbers alone is read in blocks of lines, as uint8 if that is possible, else as float64. Any other is
+read whole as text, and each column becomes numbers, truth values or text.
 """
 
 from __future__ import annotations
 
 import csv
-import warnings
-from dataclasses import dataclass
+import gzip
+import io
+import itertools
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
+from nnbackprop._files import open_data, open_file
+from nnbackprop.data.limits import MemoryBudget, max_bytes
+from nnbackprop.data.table import Table, TableOptions, as_bytes, typed
+from nnbackprop.errors import DataError, InputError
 
-from nnbackprop._files import open_data, open_file, size_of
-from nnbackprop.data.limits import MAX_LABEL_LENGTH, MemoryBudget
-from nnbackprop.data.raw import RawDataset, square_image_shape
-from nnbackprop.errors import DataError, InputError, LabelError, NnbackpropError
+from .csv_dialect import Dialect, detect, encoding_of
+from .idx import GZIP_MAGIC, read_up_to
 
-LABEL_NAMES = ("label", "labels", "class", "target", "digit", "y")
+if TYPE_CHECKING:
+    import polars
+
 BLOCK_SIZE = 4 * 2**20
+SAMPLE_SIZE = 2**16
 MAX_LINE_SIZE = 2**22
-MAX_COLUMNS = 2**16 + 1  # a label and 256 x 256 pixels; polars takes seconds for more
+CELL_BYTES = 8  # of a number; as text while it is read it takes 16
 BOM = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True)
-class Layout:
-    """The number of columns, the index of the label's, and the number of header lines (0 or 1)."""
+def read(path: Path, options: TableOptions = TableOptions(), expected: Sequence[str] = ()) -> Table:  # noqa: B008
+    """The table in a file of separated values; one of the `expected` names, if there are any, tells a header.
 
-    columns: int
-    label_column: int
-    header_lines: int
-
-
-def read(path: Path) -> RawDataset:
-    """A CSV file; its labels are text.
-
-    The label is the column named so (label, class, target, digit or y) in a header, or the first column
-    without one. Raises DataError naming the file, the line and what is wrong there; for a file without
-    labels (Kaggle's test.csv) as well.
+    Raises DataError naming the file, the line and what is wrong there.
     """
-    with open_data(path, "CSV") as stream:
-        start = len(BOM) if stream.read(len(BOM)) == BOM else 0
-        stream.seek(start)
-        layout = _read_layout(stream, path)
-        stream.seek(start)
-        return RawDataset.from_arrays(*_read_blocks(stream, layout, path), str(path))
+    with open_data(path, "CSV") as file:
+        budget, notes = MemoryBudget(str(path)), []
+        stream = _unzipped(file)
+        head = stream.read(4)
+        stream.seek(0)
+        encoding = encoding_of(head, options)
+        if encoding != "utf-8":
+            stream = _transcoded(stream, encoding, budget)
+        dialect = _detect(stream, path, options, expected)
+        frame = _read_numbers(stream, dialect, path) if dialect.numeric else None
+        if frame is None:
+            frame, found = _read_text(stream, dialect, path, budget, options)
+            notes += found
+        if not frame.height:
+            raise DataError(f"{path}: holds no samples{', only a header' if dialect.header_lines else ''}.")
+        place = partial(_place, path, encoding, dialect)
+        return Table(frame, str(path), bool(dialect.header_lines), dialect.unnamed, tuple(notes), place)
 
 
-def has_labels(path: Path) -> bool:
-    """Whether a CSV file's first line has a column of labels."""
-    with open_data(path, "CSV") as stream:
-        return _label_column(_split_line(stream.readline(MAX_LINE_SIZE))) is not None
+def _unzipped(file: BinaryIO) -> BinaryIO:
+    zipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
+    file.seek(0)
+    return gzip.GzipFile(fileobj=file) if zipped else file  # type: ignore[return-value]
 
 
-def read_rows(path: Path) -> np.ndarray:
-    """(n, features) float64 of a file without header or labels, one sample a line; DataError for any other."""
+def _transcoded(stream: BinaryIO, encoding: str, budget: MemoryBudget) -> BinaryIO:
+    """The text of another encoding as UTF-8."""
+    content = _read_all(stream, budget)
+    return io.BytesIO(content.decode(encoding).encode())
+
+
+def _read_all(stream: BinaryIO, budget: MemoryBudget) -> bytes:
+    content = read_up_to(stream, max_bytes() + 1)
+    budget.reserve(len(content))
+    return bytes(content)
+
+
+def _detect(stream: BinaryIO, path: Path, options: TableOptions, expected: Sequence[str]) -> Dialect:
+    """The dialect; the stream is left behind the header."""
+    sample = (stream.read(SAMPLE_SIZE) + stream.readline(MAX_LINE_SIZE)).removeprefix(BOM)
+    stream.seek(0)
+    if b"\0" in sample[:512]:
+        raise DataError(f"{path} cannot be read as CSV: it holds bytes that are no text.")
     try:
-        with open_file(path) as stream, warnings.catch_warnings():  # by its name NumPy would fetch or inflate it
-            MemoryBudget(str(path)).reserve(4 * size_of(stream))  # a digit and a comma become 8 bytes
-            warnings.simplefilter("ignore", UserWarning)  # of an empty file, which is refused below
-            rows = np.loadtxt(stream, delimiter=",", ndmin=2, dtype=np.float64, encoding="utf-8-sig")
-    except NnbackpropError:
-        raise
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path} cannot be read as rows of numbers ({error}): give a PNG image, or a CSV file without header "
-            "or labels, one sample a row."
-        ) from error
-    if not rows.size:
-        raise DataError(f"{path}: holds no samples.")
-    return rows
-
-
-def _read_layout(stream: BinaryIO, path: Path) -> Layout:
-    fields = _split_line(stream.readline(MAX_LINE_SIZE))
-    if not 2 <= len(fields) <= MAX_COLUMNS:
-        raise DataError(
-            f"{path}: its first line is not a row of a label and features separated by commas, of {MAX_COLUMNS} "
-            "columns at most."
-        )
-    label = _label_column(fields)
-    if label is None:
-        raise DataError(
-            f"{path}: has {len(fields)} columns and none of them is the label, so it can neither train nor "
-            "evaluate a network (as Kaggle's test.csv). Give the train file, or one with a column named label."
-        )
-    return Layout(len(fields), label, 0 if _is_numeric(fields) else 1)
-
-
-def _split_line(line: bytes) -> list[str]:
-    return next(csv.reader([line.removeprefix(BOM).decode()], strict=True), [])
-
-
-def _is_numeric(fields: list[str]) -> bool:
-    return all(_to_float(field) is not None for field in fields)
-
-
-def _label_column(fields: list[str]) -> int | None:
-    """Index of the label; None where a header has pixels only, or a row is all of a square image."""
-    if _is_numeric(fields):
-        return None if square_image_shape(len(fields)) and not square_image_shape(len(fields) - 1) else 0
-    names = [field.strip().lower() for field in fields]
-    label_columns = [names.index(name) for name in LABEL_NAMES if name in names]
-    if label_columns or names[0].startswith("pixel"):
-        return label_columns[0] if label_columns else None
-    return 0
-
-
-def _to_float(text: str) -> float | None:
+        text = sample.decode()
+    except UnicodeDecodeError:
+        text = sample.decode("latin-1")
     try:
-        return float(text)
-    except ValueError:
-        return None
+        dialect = detect(text, path, options, expected)
+    except csv.Error as error:
+        raise DataError(f"{path}, after line 0: no table in its first lines: {error}.") from error
+    skipped = b"\n"
+    while dialect.header_lines and not skipped.removeprefix(BOM).strip():
+        skipped = stream.readline(MAX_LINE_SIZE)
+    if not dialect.header_lines and stream.read(len(BOM)) != BOM:
+        stream.seek(0)
+    return dialect
 
 
-def _read_blocks(stream: BinaryIO, layout: Layout, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs (n, columns - 1) and text labels (n,) of all blocks of lines."""
-    inputs: list[np.ndarray] = []
-    labels: list[np.ndarray] = []
-    budget, line = MemoryBudget(str(path)), 1 + layout.header_lines
-    if layout.header_lines:
-        stream.readline()
-    while block := stream.read(BLOCK_SIZE) + stream.readline(MAX_LINE_SIZE):
-        if block.strip():
-            block_inputs, block_labels = _parse_block(block, layout, line, path)
-            budget.reserve_array(block_inputs.shape, block_inputs.dtype)
-            inputs.append(block_inputs)
-            labels.append(block_labels)
-        line += block.count(b"\n")
-    if not (rows := sum(map(len, inputs))):
-        raise DataError(f"{path}: holds no samples{', only a header' if layout.header_lines else ''}.")
-    MemoryBudget(str(path)).reserve_array((rows, layout.columns - 1), np.result_type(*{a.dtype for a in inputs}))
-    return np.concatenate(inputs), np.concatenate(labels)
-
-
-def _parse_block(block: bytes, layout: Layout, line: int, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The inputs of a block, uint8 or float32, and its labels; `line` is the number of its first line."""
+def _read_numbers(stream: BinaryIO, dialect: Dialect, path: Path) -> polars.DataFrame | None:
+    """All blocks of lines as numbers; None, the stream back where it was, if one holds anything else."""
     import polars
 
-    try:
+    begin, frames, line = stream.tell(), [], 1 + dialect.header_lines
+    budget = MemoryBudget(str(path))
+    while block := stream.read(BLOCK_SIZE) + stream.readline(MAX_LINE_SIZE):
+        if block.strip():
+            if (frame := _parse_numbers(block, dialect, line, path)) is None:
+                stream.seek(begin)
+                return None
+            budget.reserve(sum(dtype_size(dtype) for dtype in frame.dtypes) * frame.height)
+            frames.append(frame)
+        line += block.count(b"\n")
+    if not frames:
+        return polars.DataFrame(schema=dict.fromkeys(dialect.names, polars.Float64))
+    whole = polars.concat(frames, how="vertical_relaxed")
+    del frames
+    return (
+        whole.select(as_bytes(column) for column in whole.get_columns())
+        if polars.Float64 in whole.dtypes
+        else whole
+    )
+
+
+def dtype_size(dtype: Any) -> int:
+    """Bytes of a number of the column types that tables have."""
+    import polars
+
+    return 1 if dtype == polars.UInt8 else CELL_BYTES
+
+
+def _parse_numbers(block: bytes, dialect: Dialect, line: int, path: Path) -> polars.DataFrame | None:
+    """A block as numbers, or None where a cell is none; DataError for a line of another length."""
+    import polars
+
+    for dtype in (polars.UInt8, polars.Float64):
         try:
-            frame = _read_frame(block, layout, polars.UInt8)
-        except polars.exceptions.ComputeError:
-            frame = _read_frame(block, layout, polars.Float32)
+            frame = _read_frame(block, dialect, dtype)
+        except (polars.exceptions.PolarsError, polars.exceptions.PanicException):
+            continue
+        frame = frame.filter(~polars.all_horizontal(polars.all().is_null()))  # blank lines
+        if not sum(frame.null_count().row(0)) and not (
+            dtype == polars.Float64 and any(column.is_nan().any() for column in frame.get_columns())
+        ):
+            return frame
+        break
+    _check_lengths(block, dialect, line, path)
+    return None
+
+
+def _read_text(
+    stream: BinaryIO, dialect: Dialect, path: Path, budget: MemoryBudget, options: TableOptions
+) -> tuple[polars.DataFrame, list[str]]:
+    """The rest of the stream as text, and each column as what it holds."""
+    import polars
+
+    content, notes = _read_all(stream, budget), []
+    budget.reserve((content.count(b"\n") + 1) * len(dialect.names) * CELL_BYTES)
+    if options.encoding is None and not _is_utf8(content):
+        notes.append("is not UTF-8 and was read as latin-1; --encoding says what it is")
+        content = content.decode("latin-1").encode()
+    try:
+        frame = _read_frame(content, dialect, polars.String)
     except (polars.exceptions.PolarsError, polars.exceptions.PanicException) as error:
-        raise _locate_error(block, layout, line, path, error) from error
-    frame = frame.filter(~polars.all_horizontal(polars.all().is_null()))  # blank lines
-    labels = frame.to_series(layout.label_column)
-    if sum(frame.null_count().row(0)) or labels.str.len_chars().gt(MAX_LABEL_LENGTH).any():
-        raise _locate_error(block, layout, line, path)
-    return frame.drop(frame.columns[layout.label_column]).to_numpy(), labels.to_numpy().astype(str)
+        _check_lengths(content, dialect, 1 + dialect.header_lines, path)
+        raise DataError(f"{path}, after line {dialect.header_lines}: no table: {error}.") from error
+    frame = frame.filter(~polars.all_horizontal(polars.all().is_null()))
+    if frame.height and frame.get_columns()[-1].has_nulls():  # as polars has it where a line is too short
+        _check_lengths(content, dialect, 1 + dialect.header_lines, path)
+    columns = []
+    for name in dialect.names:
+        column, slip = typed(frame[name], dialect.decimal_comma)
+        if slip is not None:
+            raise InputError(
+                f"{path}, {_place(path, 'utf-8', dialect, slip)}, column {name!r}: "
+                f"{frame[name][slip][:40]!r} is not "
+                f"a number, and nearly all others in this column are. Fix it, or leave it empty."
+            )
+        columns.append(column)
+    return polars.DataFrame(columns), notes
 
 
-def _read_frame(block: bytes, layout: Layout, dtype: Any) -> Any:
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _read_frame(block: bytes, dialect: Dialect, dtype: Any) -> polars.DataFrame:
     """The block as polars reads it.
 
     A byte-order mark and a line feed are put around it: polars inflates what begins like gzip, zlib or zstd, to
@@ -162,26 +196,43 @@ def _read_frame(block: bytes, layout: Layout, dtype: Any) -> Any:
     """
     import polars
 
-    schema = {f"{i}": polars.String if i == layout.label_column else dtype for i in range(layout.columns)}
-    return polars.read_csv(BOM + block.lstrip(b"\r\n") + b"\n", has_header=False, schema=schema)
+    schema = dict.fromkeys(dialect.names, dtype)
+    body = BOM + block.lstrip(b"\r\n") + b"\n"
+    return polars.read_csv(body, has_header=False, schema=schema, separator=dialect.separator)
 
 
-def _locate_error(
-    block: bytes, layout: Layout, first: int, path: Path, error: BaseException | None = None
-) -> DataError:
-    """The error that names the faulty line, found by reading the block again with the csv module."""
+def _check_lengths(block: bytes, dialect: Dialect, first: int, path: Path) -> None:
+    """DataError that names the first line of another number of values, or that the csv module refuses."""
+    columns, before = len(dialect.names), 0
     try:
-        for line, row in enumerate(csv.reader(block.decode().splitlines(), strict=True), first):
-            if row and len(row) != layout.columns:
-                return DataError(f"{path}, line {line}: has {len(row)} values; {layout.columns} are needed.")
-            if row and len(row[layout.label_column]) > MAX_LABEL_LENGTH:
-                return DataError(f"{path}, line {line}: has a label of more than {MAX_LABEL_LENGTH} characters.")
-            for column, cell in enumerate(row):
-                if not cell or (column != layout.label_column and _to_float(cell) is None):
-                    kind = LabelError if column == layout.label_column else InputError
-                    return kind(f"{path}, line {line}, column {column + 1}: {cell!r} is not a number.")
-    except (UnicodeDecodeError, csv.Error) as csv_error:
-        error = csv_error
-    return DataError(
-        f"{path}, after line {first - 1}: no rows of {layout.columns} numbers: {error or 'one is not'}."
-    )
+        reader = csv.reader(io.StringIO(block.decode(errors="replace")), delimiter=dialect.separator, strict=True)
+        for row in reader:
+            if row and len(row) != columns:
+                raise DataError(f"{path}, line {first + before}: has {len(row)} values; {columns} are needed.")
+            before = reader.line_num
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, after line {first - 1 + before}: no row of {columns} values: {error}."
+        ) from error
+
+
+def _rows(path: Path, encoding: str, dialect: Dialect) -> Iterator[int]:
+    """The line on which each row of the table begins, by reading the file again."""
+    with open_file(path) as file:
+        text = io.TextIOWrapper(_unzipped(file), encoding, errors="replace", newline="")
+        reader, begin = csv.reader(text, delimiter=dialect.separator), 1
+        header = dialect.header_lines
+        for row in reader:
+            if any(cell for cell in row):
+                if not header:
+                    yield begin
+                header = 0
+            begin = reader.line_num + 1
+
+
+def _place(path: Path, encoding: str, dialect: Dialect, row: int) -> str:
+    """The words for a row: its line in the file."""
+    try:
+        return f"line {next(itertools.islice(_rows(path, encoding, dialect), row, None))}"
+    except (OSError, csv.Error, StopIteration, UnicodeError):
+        return f"row {row}"

@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import replace
+import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nnbackprop._files import open_data
 from nnbackprop.data.raw import RawSplits
+from nnbackprop.data.table import Table, TableOptions
+from nnbackprop.data.tabular import TableSplits
 from nnbackprop.errors import DataError
 
-from . import csv, idx, mat, npz
+from . import csv, idx, image_folder, mat, npz, parquet
 
-FORMATS = "IDX or IDX.gz, .csv, .npz, images.npy beside labels.npy, .mat (version 5)"
+FORMATS = "CSV, TSV (or .gz), Parquet, Arrow, IDX or IDX.gz, .npz, images.npy beside labels.npy, .mat (version 5)"
 IDX_NAME = re.compile(r"(train|t10k|test)[-_.](images|labels)[-_.]idx[13][-_.]ubyte(\.gz)?")
-CSV_NAME = re.compile(r"(.*[-_.])?train\.csv")
+TABLE_NAME = re.compile(r"(.*[-_.])?train\.((csv|tsv)(\.gz)?|parquet|arrow|feather)")
+TABLE_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".arrow", ".feather", ".txt", ".data")
+KNOWN_SUFFIXES = (*TABLE_SUFFIXES, ".npz", ".mat", ".gz", "-ubyte", ".npy")
 FOLDERS = (
     "train-images-idx3-ubyte and train-labels-idx1-ubyte, plain or .gz, with t10k-... or test-... beside them; "
-    "train.npz; train.csv or ..._train.csv; images.npy and labels.npy; or a single .csv, .npz or .mat file"
+    "train.npz; train.csv or ..._train.csv (.tsv, .parquet ...); images.npy and labels.npy; "
+    "a single file of a table, .npz or .mat; or images in folders of their classes"
 )
 Files = Mapping[str, Path]
 
 
-def read_file(path: Path) -> RawSplits:
+def read_file(path: Path, options: TableOptions = TableOptions()) -> RawSplits | TableSplits:  # noqa: B008
     """A file, whose format is told from its first bytes; of images and labels, the other file is found by name."""
     with open_data(path, "data") as stream:
         head = stream.read(520)
-    if head[:2] == idx.GZIP_MAGIC or (head[:2] == b"\0\0" and head[2:3] and head[2] in idx.TYPES):
+        stream.seek(0)
+        inner = _inflated(stream.read(2**12)) if head[:2] == idx.GZIP_MAGIC else head
+    if inner[:2] == b"\0\0" and inner[2:3] and inner[2] in idx.TYPES:
         return RawSplits(idx.read_pair(*_images_and_labels(path)))
     if head[:4] == b"PK\x03\x04":
         return npz.read_npz(path)
@@ -35,28 +42,60 @@ def read_file(path: Path) -> RawSplits:
         return RawSplits(npz.read_pair(*_images_and_labels(path)))
     if head[:6] == b"MATLAB" or mat.is_hdf5(head) or path.suffix.lower() == ".mat":
         return RawSplits(mat.read(path))
-    if b"\0" in head[:512]:
+    if head[:4] == parquet.PARQUET_MAGIC or head[:6] == parquet.ARROW_MAGIC:
+        return TableSplits(parquet.read(path), options=options)
+    if b"\0" in inner[:512] and inner[:2] not in (b"\xff\xfe", b"\xfe\xff"):
         raise DataError(f"{path}: its format is not known: it begins with {head[:8]!r}. Known are {FORMATS}.")
-    return RawSplits(csv.read(path))
+    return TableSplits(csv.read(path, options), options=options)
 
 
-def read_folder(folder: Path) -> RawSplits:
-    """A folder: the first of these that it has, IDX, .npz, .csv, .npy, one single file.
+def read_table(path: Path, options: TableOptions = TableOptions(), expected: Sequence[str] = ()) -> Table:  # noqa: B008
+    """A file of one table; `expected` column names tell whether its first line is a header."""
+    with open_data(path, "a table") as stream:
+        head = stream.read(6)
+    if head[:4] == parquet.PARQUET_MAGIC or head == parquet.ARROW_MAGIC:
+        return parquet.read(path)
+    return csv.read(path, options, expected)
+
+
+def _inflated(content: bytes) -> bytes:
+    """The first bytes within a gzipped file."""
+    try:
+        return zlib.decompressobj(31).decompress(content, 520)
+    except zlib.error:
+        return b""
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file, or what a folder holds, is a table by its name."""
+    names = [path.name.lower()]
+    if path.is_dir():
+        names = [name for name in (file.name.lower() for file in path.iterdir()) if name.endswith(KNOWN_SUFFIXES)]
+        names = [name for name in names if TABLE_NAME.fullmatch(name)] or names
+    return len(names) == 1 and names[0].endswith(TABLE_SUFFIXES)
+
+
+def read_folder(folder: Path, options: TableOptions = TableOptions()) -> RawSplits | TableSplits:  # noqa: B008
+    """A folder: the first of these that it has, IDX, .npz, tables, .npy, one single file, images by class.
 
     Raises DataError, saying what was looked for, if it has none.
     """
     try:
         files = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_file()}
     except OSError as error:
-        raise DataError(f"{folder}: cannot be format_names: {error}.") from error
-    for find in (_find_idx, _find_npz, _find_csv):
+        raise DataError(f"{folder}: cannot be read: {error}.") from error
+    for find in (_find_idx, _find_npz):
         if (splits := find(files)) is not None:
             return splits
+    if (tables := _find_tables(files, options)) is not None:
+        return tables
     if {"images.npy", "labels.npy"} <= files.keys():
         return RawSplits(npz.read_pair(files["images.npy"], files["labels.npy"]))
-    readable = [path for path in files.values() if path.suffix.lower() in (".csv", ".npz", ".mat")]
+    readable = [path for name, path in files.items() if name.endswith((*TABLE_SUFFIXES, ".npz", ".mat"))]
     if len(readable) == 1:
-        return read_file(readable[0])
+        return read_file(readable[0], options)
+    if image_folder.has_images(folder):
+        return image_folder.read_folder(folder, options.size, options.channels)
     found = ", ".join(path.name for path in readable) or "none of them"
     raise DataError(f"{folder}: no data set is found in this folder. Looked for: {FOLDERS}. Found: {found}.")
 
@@ -93,13 +132,11 @@ def _find_npz(files: Files) -> RawSplits | None:
     return RawSplits(train.train, npz.read_npz(files["test.npz"]).train) if "test.npz" in files else train
 
 
-def _find_csv(files: Files) -> RawSplits | None:
-    """train.csv and test.csv; Kaggle's test.csv has no labels, and is left out with a note."""
+def _find_tables(files: Files, options: TableOptions) -> TableSplits | None:
+    """train.csv and test.csv, or the like."""
     for name, path in files.items():
-        if match := CSV_NAME.fullmatch(name):
-            train, test = csv.read(path), files.get(f"{match[1] or ''}test.csv")
-            if test is None or csv.has_labels(test):
-                return RawSplits(train, csv.read(test) if test else None)
-            note = f"{test.name} has no labels and was left out"
-            return RawSplits(replace(train, reader_notes=(*train.reader_notes, note)))
+        if match := TABLE_NAME.fullmatch(name):
+            train, test = read_table(path, options), files.get(f"{match[1] or ''}test.{match[2]}")
+            names = train.columns if train.has_names else ()
+            return TableSplits(train, read_table(test, options, names) if test else None, options)
     return None

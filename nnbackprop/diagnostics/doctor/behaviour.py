@@ -11,7 +11,7 @@ from .probes import ModelProbe
 SAMPLES = 20  # as many as `overfit` trains on, so that a library that compiles does so once
 # A product may be summed in another order when a neighbouring row changes; that moves the last bits alone. 1000
 # roundings, by norm, are far above and any leak of the data's own size far below.
-ROUNDINGS = 1000
+ROUNDING_ERRORS = 1000
 
 
 def evaluation_not_deterministic(probe: ModelProbe) -> CheckResult:
@@ -24,10 +24,12 @@ def evaluation_not_deterministic(probe: ModelProbe) -> CheckResult:
     return Finding(
         "evaluation-not-deterministic",
         "fault",
-        f"Two evaluations of the same {len(probe.dataset)} samples differ, by {difference:.3g} in the outputs, "
-        f"from {layer} on.",
-        "A layer draws random numbers, or changes its own state, in evaluation: likely dropout left on.",
-        "In that layer's forward: if key is None: return x, None",
+        evidence=(
+            f"Two evaluations of the same {len(probe.dataset)} samples differ, by {difference:.3g} in the "
+            f"outputs, from {layer} on."
+        ),
+        cause="A layer draws random numbers, or changes its own state, in evaluation: likely dropout left on.",
+        fix="In that layer's forward: if key is None: return x, None",
     )
 
 
@@ -48,10 +50,14 @@ def batch_leak(probe: ModelProbe) -> CheckResult:
             cause = "A layer mixes the rows of a batch: a sum or a norm over axis 0, or a reshape that moves rows."
             if key is not None:
                 cause = f"{cause} Batch normalization does so by design."
-                return Finding("batch-leak", "note", evidence, cause, "Nothing.")
+                return Finding("batch-leak", "note", evidence=evidence, cause=cause, fix="Nothing.")
             fix = "Axis 0 is the samples: reduce over axis 1, reshape to (n, -1)."
             return Finding(
-                "batch-leak", "fault", evidence, f"{cause} A prediction then depends on its batch.", fix
+                "batch-leak",
+                "fault",
+                evidence=evidence,
+                cause=f"{cause} A prediction then depends on its batch.",
+                fix=fix,
             )
     return None
 
@@ -61,7 +67,7 @@ def _first_difference(probe: ModelProbe, a: dict[str, np.ndarray], b: dict[str, 
     for name, x in a.items():
         y, finite = b[name], np.isfinite(x)
         both = finite & np.isfinite(y)
-        rounding = ROUNDINGS * float(np.finfo(probe.dtype).eps) * float(np.abs(x[both]).max(initial=0))
+        rounding = ROUNDING_ERRORS * float(np.finfo(probe.dtype).eps) * float(np.abs(x[both]).max(initial=0))
         if np.any(finite != np.isfinite(y)) or np.abs(x - y)[both].max(initial=0) > rounding:
             return name
     return None

@@ -8,7 +8,7 @@ from nnbackprop.data.raw import integer_labels
 from nnbackprop.data.readers.mat import TEN_IS_ZERO
 from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding, Level
 
-from .probes import Samples
+from .probes import DataProbe
 
 MIN_SAMPLES = 20  # with fewer, order and balance are a matter of chance
 NOTE_RATIO, WARNING_RATIO = (
@@ -17,7 +17,7 @@ NOTE_RATIO, WARNING_RATIO = (
 )  # largest class over smallest: MNIST's is 1.2; from 10 on the rare class is hardly learnt
 
 
-def labels_range(samples: Samples) -> CheckResult:
+def labels_range(samples: DataProbe) -> CheckResult:
     """Labels that are not class numbers, or not as many classes as there are outputs."""
     if samples.labels is None:
         table = next(table for table in samples.tables if integer_labels(table.labels) is None)
@@ -58,10 +58,10 @@ def out_of_range(
 ) -> Finding:
     """Labels that cannot be class numbers of these samples."""
     fix = "Number the classes 0, 1, 2 ...: labels = np.unique(labels, return_inverse=True)[1]."
-    return Finding("labels-range", level, evidence, cause, fix)
+    return Finding("labels-range", level, evidence=evidence, cause=cause, fix=fix)
 
 
-def _not_classes(samples: Samples) -> bool:
+def _not_classes(samples: DataProbe) -> bool:
     n = len(samples.train.labels)
     return n >= MIN_SAMPLES and len(np.unique(samples.train.labels)) > n / 2
 
@@ -71,7 +71,7 @@ def _first_labels(values: np.ndarray) -> str:
     return f"labels {shown}{' ...' if len(values) > 5 else ''}"
 
 
-def labels_off_by_one(samples: Samples) -> CheckResult:
+def labels_off_by_one(samples: DataProbe) -> CheckResult:
     """Labels counted from 1 where the other part counts from 0."""
     if samples.labels is None:
         return NOT_APPLICABLE
@@ -80,9 +80,11 @@ def labels_off_by_one(samples: Samples) -> CheckResult:
         return Finding(
             "labels-off-by-one",
             "fault",
-            f"The training labels are {train[0]}..{train[-1]} and the test labels {test[0]}..{test[-1]}.",
-            "One part is numbered from 0 and the other from 1: every test label means the neighbouring class.",
-            "labels = labels - 1",
+            evidence=f"The training labels are {train[0]}..{train[-1]} and the test labels {test[0]}..{test[-1]}.",
+            cause=(
+                "One part is numbered from 0 and the other from 1: every test label means the neighbouring class."
+            ),
+            fix="labels = labels - 1",
         )
     values = np.unique(np.concatenate(samples.labels))
     k = len(values)
@@ -96,13 +98,13 @@ def labels_off_by_one(samples: Samples) -> CheckResult:
     return Finding(
         "labels-off-by-one",
         "note",
-        f"{known[0].upper()}{known[1:]}.",
-        "They were counted from 1. The reader renumbered them.",
-        "Nothing here; with code of your own, labels - labels.min().",
+        evidence=f"{known[0].upper()}{known[1:]}.",
+        cause="They were counted from 1. The reader renumbered them.",
+        fix="Nothing here; with code of your own, labels - labels.min().",
     )
 
 
-def _shifted(samples: Samples) -> bool:
+def _shifted(samples: DataProbe) -> bool:
     """Whether one part has each label value of the other plus 1."""
     values = [np.unique(column) for column in samples.labels or ()]
     if len(values) < 2 or not 1 < len(values[0]) == len(values[1]):
@@ -110,7 +112,7 @@ def _shifted(samples: Samples) -> bool:
     return np.unique(values[0] - values[1]).tolist() in ([1], [-1])
 
 
-def labels_encoded_twice(samples: Samples) -> CheckResult:
+def labels_encoded_twice(samples: DataProbe) -> CheckResult:
     """A label that is one column of a one-hot row, whose other columns are among the features."""
     if samples.labels is None:
         return NOT_APPLICABLE
@@ -136,14 +138,14 @@ def encoded_twice(evidence: str) -> Finding:
     return Finding(
         "labels-encoded-twice",
         "fault",
-        evidence,
-        "The labels are one-hot already. Encoding them again turns ten classes into two: 'is 0' and 'is 1'.",
-        "Keep one class number a sample: labels = one_hot.argmax(axis=1).",
+        evidence=evidence,
+        cause="The labels are one-hot already. Encoding them again turns ten classes into two: 'is 0' and 'is 1'.",
+        fix="Keep one class number a sample: labels = one_hot.argmax(axis=1).",
     )
 
 
-def classes_sorted(samples: Samples) -> CheckResult:
-    """Samples in order of class, which harms where nothing shuffles them."""
+def classes_sorted(samples: DataProbe) -> CheckResult:
+    """DataProbe in order of class, which harms where nothing shuffles them."""
     codes = np.unique(samples.train.labels.astype(str), return_inverse=True)[1]
     n, shares = len(codes), np.bincount(codes) / len(codes)
     if n < MIN_SAMPLES or len(shares) < 2 or _not_classes(samples):
@@ -160,14 +162,18 @@ def classes_sorted(samples: Samples) -> CheckResult:
     return Finding(
         "classes-sorted",
         "note" if harmless else "fault" if sorted_throughout else "warning",
-        f"From one sample to the next the class changes {changes} times in {n}; in a random order it would "
-        f"change {expected:.0f} times.",
-        f"The samples are sorted by class{'' if sorted_throughout else ', in blocks'}. {effect}",
-        "Nothing." if harmless else "Leave out --no-shuffle, or x, t = x[order], t[order] with a random order.",
+        evidence=(
+            f"From one sample to the next the class changes {changes} times in {n}; in a random order it would "
+            f"change {expected:.0f} times."
+        ),
+        cause=f"The samples are sorted by class{'' if sorted_throughout else ', in blocks'}. {effect}",
+        fix="Nothing."
+        if harmless
+        else "Leave out --no-shuffle, or x, t = x[order], t[order] with a random order.",
     )
 
 
-def classes_imbalanced(samples: Samples) -> CheckResult:
+def classes_imbalanced(samples: DataProbe) -> CheckResult:
     """A class with far fewer samples than another."""
     names, counts = np.unique(samples.train.labels.astype(str), return_counts=True)
     if (
@@ -184,9 +190,9 @@ def classes_imbalanced(samples: Samples) -> CheckResult:
     return Finding(
         "classes-imbalanced",
         "warning" if ratio >= WARNING_RATIO else "note",
-        f"Label {names[most]} has {counts[most]} samples and label {names[least]} {counts[least]}, "
+        evidence=f"Label {names[most]} has {counts[most]} samples and label {names[least]} {counts[least]}, "
         f"{ratio:.3g} times fewer. Always predicting {names[most]} would be right in "
         f"{counts[most] / counts.sum():.1%} of cases.",
-        "The loss is a mean over samples, so the rare class hardly counts, and accuracy hides that.",
-        f"Read the confusion matrix; repeat samples of {names[least]}, or take fewer of {names[most]}.",
+        cause="The loss is a mean over samples, so the rare class hardly counts, and accuracy hides that.",
+        fix=f"Read the confusion matrix; repeat samples of {names[least]}, or take fewer of {names[most]}.",
     )

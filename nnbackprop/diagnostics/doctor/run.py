@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from backends import select
-from nnbackprop.data import load_raw
+from nnbackprop.data.catalog import open_source
 from nnbackprop.data.scaling import fit_scaling
+from nnbackprop.data.tabular import TableSplits, to_raw
 from nnbackprop.diagnostics.findings import Diagnosis, run_checks
 from nnbackprop.diagnostics.monitor import RUN_CHECKS, History, Monitor, check_history
 from nnbackprop.diagnostics.nan_tracing import trace_nan
@@ -24,23 +25,26 @@ from nnbackprop.errors import (
     UsageError,
 )
 from nnbackprop.runs import build
-from nnbackprop.runs import config as configuration
-from nnbackprop.runs.config import Config
-from nnbackprop.runs.data_splits import DataSplits
+from nnbackprop.runs.config import Config, with_changes
+from nnbackprop.runs.config_files import load_run_config, recipe_for, recipes, resolve
+from nnbackprop.runs.data_splits import DataSplits, table_options_of
 from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.runs.train import first_trainer
 from nnbackprop.runs.trained_model import TrainedModel
 from nnbackprop.training.callbacks import TimeLimit
 
-from . import DATA_CHECKS, START_CHECKS, TRAINED_CHECKS, ModelProbe, Samples
+from . import DATA_CHECKS, START_CHECKS, TRAINED_CHECKS, DataProbe, ModelProbe
 from .inputs import not_finite
 from .labels import encoded_twice, out_of_range
-from .learning import hardly_trained
+from .learning import weights_hardly_changed
 from .probes import MAX_SAMPLES
 from .start import overflow
 
 TRAINING_SECONDS = 3.0  # hundreds of steps of every recipe
 RUN_SETTINGS = ("data", "backend", "device", "runs_dir", "resident")
+OF_CLASSES = tuple(id for id in DATA_CHECKS if id.startswith(("labels-", "classes-", "images-")))
+"""Checks that numbers as targets have nothing to do with."""
+
 UNUSABLE = ("labels-range", "labels-encoded-twice", "inputs-not-finite")
 """Faults of data on which no network can be built or trained."""
 
@@ -52,18 +56,19 @@ def diagnose(target: str | None, overrides: Mapping[str, Any]) -> Diagnosis:
     overrides  settings by name, as flags give them
     """
     if target is None and "data" in overrides:
-        return _check_data(configuration.resolve("mnist", dict(overrides)))[0]
-    if target is None or target in configuration.recipes() or target.endswith(".toml"):
-        return _diagnose_recipe(configuration.resolve(target or "mnist", dict(overrides)))
+        return _check_data(resolve(*recipe_for(None, overrides)))[0]
+    if target is None or target in recipes() or target.endswith(".toml"):
+        return _diagnose_recipe(resolve(target or "mnist", dict(overrides)))
     return _diagnose_run(target, overrides)
 
 
 def _diagnose_recipe(config: Config) -> Diagnosis:
     """The data, the network at its start, and a few seconds of training."""
     build.check(config)
-    diagnosis, data = _check_data(config, config.outputs)
+    diagnosis, data = _check_data(config, config.n_outputs)
     if data is None:
         return Diagnosis.merge(diagnosis, Diagnosis(not_applicable=tuple(START_CHECKS)))
+    config = build.for_data(config, data.train)
     initial = _initial_probe(config, data).subset(MAX_SAMPLES)
     return Diagnosis.merge(diagnosis, run_checks(START_CHECKS, initial), _train_briefly(config, data))
 
@@ -76,14 +81,15 @@ def _diagnose_run(run: str, overrides: Mapping[str, Any]) -> Diagnosis:
             f"config.toml to diagnose that with changes. With a run go {', '.join(RUN_SETTINGS)}."
         )
     runs = Path(overrides.get("runs_dir", "runs"))
-    folder = _open(runs, run)
-    settings = {k: v for k, v in asdict(configuration.of_run(folder.config)).items() if v is not None}
-    config = configuration.parse({**settings, **overrides}, f"The run {folder.path} with the given flags")
-    diagnosis, data = _check_data(config, config.outputs)
+    run_dir = _open(runs, run)
+    config = with_changes(
+        load_run_config(run_dir.config_path), overrides, f"The run {run_dir.path} with the given flags"
+    )
+    diagnosis, data = _check_data(config, config.n_outputs)
     if data is None:
-        return Diagnosis.merge(diagnosis, Diagnosis(not_applicable=tuple(START_CHECKS)), _recorded(folder))
+        return Diagnosis.merge(diagnosis, Diagnosis(not_applicable=tuple(START_CHECKS)), _recorded(run_dir))
     initial = _initial_probe(config, data)
-    model = TrainedModel.open(str(folder.path), runs, initial.backend)
+    model = TrainedModel.open(str(run_dir.path), runs, initial.backend)
     trained = replace(
         initial,
         objective=model.evaluator.objective,
@@ -91,30 +97,36 @@ def _diagnose_run(run: str, overrides: Mapping[str, Any]) -> Diagnosis:
         scaling=model.evaluator.scaling,
         trained=model.params,
     )
-    of_weights = run_checks({**TRAINED_CHECKS, "rate-too-low": hardly_trained}, trained.subset(MAX_SAMPLES))
+    of_weights = run_checks(
+        {**TRAINED_CHECKS, "rate-too-low": weights_hardly_changed}, trained.subset(MAX_SAMPLES)
+    )
     of_start = run_checks(START_CHECKS, initial.subset(MAX_SAMPLES))
-    return Diagnosis.merge(diagnosis, of_weights, of_start, _recorded(folder))
+    return Diagnosis.merge(diagnosis, of_weights, of_start, _recorded(run_dir))
 
 
 def _open(runs: Path, run: str) -> RunDir:
     try:
         return RunDir.open(runs, run)
     except RunFolderError as error:
-        recipes = ", ".join(configuration.recipes())
-        raise UsageError(f"{run!r} names no recipe ({recipes}), no .toml file and no run: {error}") from error
+        raise UsageError(
+            f"{run!r} names no recipe ({', '.join(recipes())}), no .toml file and no run: {error}"
+        ) from error
 
 
 def _check_data(config: Config, outputs: int | None = None) -> tuple[Diagnosis, DataSplits | None]:
     """The diagnosis of the data, and the data, or None where nothing can be trained on it."""
     try:
-        raw = load_raw(config.data)
+        source = open_source(config.data, table_options_of(config))
+        raw = to_raw(source) if isinstance(source, TableSplits) else source
     except (LabelError, InputError) as error:
         kinds = {OneHotError: encoded_twice, LabelError: out_of_range, InputError: not_finite}
         finding = next(finding for kind, finding in kinds.items() if isinstance(error, kind))
         return Diagnosis.merge(Diagnosis((finding(str(error)),), (), tuple(DATA_CHECKS))), None
     full_batch = config.batch_size == "full"
-    samples = Samples(raw, config.scale, config.shuffle, full_batch, config.test_fraction, config.seed, outputs)
-    diagnosis = run_checks(DATA_CHECKS, samples)
+    samples = DataProbe(raw, config.scale, config.shuffle, full_batch, config.test_fraction, config.seed, outputs)
+    numbers = isinstance(source, TableSplits) and source.roles.task != "classification"
+    checks = {id: check for id, check in DATA_CHECKS.items() if not (numbers and id in OF_CLASSES)}
+    diagnosis = Diagnosis.merge(run_checks(checks, samples), Diagnosis((), (), OF_CLASSES if numbers else ()))
     unusable = any(f.id in UNUSABLE and f.level == "fault" for f in diagnosis.findings)
     return diagnosis, None if unusable else DataSplits.load(config)
 
@@ -122,7 +134,7 @@ def _check_data(config: Config, outputs: int | None = None) -> tuple[Diagnosis, 
 def _initial_probe(config: Config, data: DataSplits) -> ModelProbe:
     """The network as a run of `config` starts it."""
     backend, train = select(config.backend, config.device), data.train
-    objective = build.objective(config, config.outputs or len(train.classes))
+    objective = build.objective(config, build.n_outputs(config, train))
     scaling = fit_scaling(config.scale, train)
     return ModelProbe(backend, objective, train, scaling, config.params_dtype, config.seed)
 
@@ -142,15 +154,15 @@ def _train_briefly(config: Config, data: DataSplits) -> Diagnosis:
     return monitor.diagnosis
 
 
-def _recorded(folder: RunDir) -> Diagnosis:
+def _recorded(run_dir: RunDir) -> Diagnosis:
     """The diagnosis that the run kept, and what its metrics show."""
-    rows, kept = check_history(History.of_rows(folder.rows())), folder.read_json("doctor.json")
+    rows, kept = check_history(History.of_rows(run_dir.read_metrics())), run_dir.read_json("doctor.json")
     if kept is None:
         return rows
     try:
         return Diagnosis.merge(Diagnosis.from_json(kept), rows)
     except (ValueError, KeyError, TypeError) as error:
         raise RunFolderError(
-            f"{folder.path / 'doctor.json'} cannot be read as a diagnosis ({error}): delete it, and the run is "
+            f"{run_dir.path / 'doctor.json'} cannot be read as a diagnosis ({error}): delete it, and the run is "
             "diagnosed by its metrics."
         ) from error

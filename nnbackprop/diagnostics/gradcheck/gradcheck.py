@@ -38,8 +38,8 @@ TOLERANCE = 1e-7
 USER_TOLERANCE = 1e-5
 """The same for a user's own functions, where an epsilon in a logarithm moves J a little off what was derived."""
 
-DIRECTIONS = 4
-ENTRIES = 200
+MAX_DIRECTIONS = 4
+MAX_ENTRIES_COMPARED = 200
 """Single entries compared in a tensor that failed."""
 SAMPLES = 20
 """Of a recipe's training data: a mean over few has every term that a larger one has, and fewer kinks."""
@@ -146,18 +146,7 @@ def gradcheck(
     """
     backend = with_float64(backend or select("numpy"))
     x, targets = np.asarray(x, np.float64), np.asarray(targets)
-    if len(targets) != len(x) or not np.isfinite(x).all():
-        raise DataError(
-            f"gradcheck got inputs of shape {x.shape} and targets of shape {targets.shape}, and needs finite "
-            "inputs (n, ...) and a label, or a row of targets, for each of the n samples."
-        )
-    outputs = network.summary(x.shape[1:])[-1].out_shape
-    if len(outputs) != 1:
-        raise ShapeError(
-            f"The network gives {outputs} a sample and the losses take vectors (k,): end in a Dense layer."
-        )
-    if targets.dtype.kind != "f":
-        check_labels(targets, max(2, outputs[0]))
+    _check_data(network, x, targets)
     params = network.init(x.shape[1:], seed, "float64") if params is None else params
     function = NetworkFunction(
         backend,
@@ -172,6 +161,21 @@ def gradcheck(
         return _check(function, {**tensors, INPUT: x}, seed, TOLERANCE)
 
 
+def _check_data(network: Sequential, x: np.ndarray, targets: np.ndarray) -> None:
+    if len(targets) != len(x) or not np.isfinite(x).all():
+        raise DataError(
+            f"gradcheck got inputs of shape {x.shape} and targets of shape {targets.shape}, and needs finite "
+            "inputs (n, ...) and a label, or a row of targets, for each of the n samples."
+        )
+    out_shape = network.summary(x.shape[1:])[-1].out_shape
+    if len(out_shape) != 1:
+        raise ShapeError(
+            f"The network gives {out_shape} a sample and the losses take vectors (k,): end in a Dense layer."
+        )
+    if targets.dtype.kind != "f":
+        check_labels(targets, max(2, out_shape[0]))
+
+
 def gradcheck_recipe(config: Config, backend: Backend) -> Report:
     """Check every gradient of the recipe at its initial weights, float64, on `backend`."""
     from nnbackprop.runs import build  # which needs msgspec; the gradients of a network do not
@@ -179,9 +183,10 @@ def gradcheck_recipe(config: Config, backend: Backend) -> Report:
 
     build.check(config)
     train = DataSplits.load(config).train
+    config = build.for_data(config, train)
     samples = train.take(np.unique(np.linspace(0, len(train) - 1, SAMPLES).astype(int)))
     return gradcheck(
-        build.network(config, config.outputs or len(train.classes)),
+        build.network(config, build.n_outputs(config, train)),
         build.loss(config),
         fit_scaling(config.scale, train).apply(samples.inputs, "float64"),
         samples.targets,
@@ -253,14 +258,14 @@ def _check_tensor(
     if analytic.size != point[name].size or not np.isfinite(analytic).all():
         return TensorCheck(name, shape, tolerance, error=math.inf)
     analytic = analytic.reshape(shape)
-    directions = [rng.choice([-1.0, 1.0], shape) for _ in range(min(DIRECTIONS, 2 * analytic.size))]
+    directions = [rng.choice([-1.0, 1.0], shape) for _ in range(min(MAX_DIRECTIONS, 2 * analytic.size))]
     along = np.array([float(np.sum(analytic * v)) for v in directions])
     numerical = derivatives(function.value, point, name, directions, tolerance)
     error, ratio = _compare(along, numerical, tolerance)
     check = TensorCheck(name, shape, tolerance, error, ratio, kinks=numerical.kinks)
     if check.passed:
         return check
-    flat = np.sort(rng.permutation(analytic.size)[:ENTRIES])
+    flat = np.sort(rng.permutation(analytic.size)[:MAX_ENTRIES_COMPARED])
     entries = analytic.reshape(-1)[flat]
     numerical = partial_derivatives(function.value, point, name, flat.tolist(), tolerance)
     entry_error, ratio = _compare(entries, numerical, tolerance)

@@ -9,8 +9,9 @@ from itertools import count
 import numpy as np
 
 from backends import Tree, device_of, leaves, tree_map
+from nnbackprop.data.batch import get_batch
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.loader import DataLoader, get_batch
+from nnbackprop.data.loader import DataLoader
 from nnbackprop.nn.layers.base import LayerParams, Params, map_layers
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Sequential
@@ -57,7 +58,7 @@ class BackendRun:
             trainer.seed,
             trainer.shuffle,
             batch_size=min(trainer.batch_size or len(train), len(train)),
-            length=1,
+            steps_per_chunk=1,
             save_every=None,
             dtype=trainer.dtype,
         )
@@ -80,7 +81,7 @@ class BackendRun:
         batch, params = next(self.batches), self.state["params"]
         xp, like = self.backend.xp, leaves(params)[0]
         outputs = tuple(
-            xp.zeros((batch.samples, *shape), dtype=like.dtype, device=device_of(like))
+            xp.zeros((batch.n_samples, *shape), dtype=like.dtype, device=device_of(like))
             for shape in self.output_shapes
         )
         gradients = map_layers(self._zero_gradients, self.network, params)

@@ -42,6 +42,7 @@ def parity(config: Config, names: Sequence[str], steps: int, dtypes: Sequence[DT
     if config.device is None and "float64" in dtypes:
         backends = [with_float64(backend) for backend in backends]
     train = DataSplits.load(config).train
+    config = build.for_data(config, train)
     scaling = fit_scaling(config.scale, train)
     comparisons = []
     for dtype in dtypes:

@@ -17,15 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from nnbackprop.data import validate
+from nnbackprop.data import digit, validate
 from nnbackprop.data.catalog import to_splits
 from nnbackprop.data.raw import RawDataset, RawSplits
-from nnbackprop.data.readers import csv, idx, mat, npz, png
+from nnbackprop.data.readers import csv, idx, image, mat, npz
+from nnbackprop.data.tabular import TableSplits
+from nnbackprop.data.tabular import to_splits as to_datasets
 from nnbackprop.errors import DataError, NnbackpropError, RunFolderError, UsageError
 from nnbackprop.runs import checkpoint as checkpoints
-from nnbackprop.runs import config
+from nnbackprop.runs.config_files import resolve, to_toml
 from nnbackprop.runs.run_dir import RunDir
+from nnbackprop.runs.samples import rows_of_numbers
 
 Encoder = Callable[[bytes], bytes]
 
@@ -81,16 +85,16 @@ def _read_npy(path: Path) -> None:
 
 
 def _read_config(path: Path) -> None:
-    settings = config.resolve(str(path), {})
-    path.write_text(config.to_toml(settings), encoding="utf-8")
-    assert config.resolve(str(path), {}) == settings
+    settings = resolve(str(path), {})
+    path.write_text(to_toml(settings), encoding="utf-8")
+    assert resolve(str(path), {}) == settings
 
 
 def _read_rows(path: Path) -> None:
     """As a run's metrics.jsonl, a link to it, as whoever reads one takes it."""
     (path.parent / "metrics.jsonl").unlink(missing_ok=True)
     (path.parent / "metrics.jsonl").symlink_to(path)
-    RunDir(path.parent).rows()
+    RunDir(path.parent).read_metrics()
 
 
 def _idx(kind: int, array: np.ndarray) -> bytes:
@@ -154,6 +158,25 @@ def _image(bits: int, colours: int, row: bytes) -> bytes:
     return _chunks((b"IHDR", header), (b"PLTE", bytes(9)), (b"IDAT", pixels), (b"IEND", b""))
 
 
+def _saved(kind: str, mode: str) -> bytes:
+    """A picture as Pillow saves it, turned on its side by its EXIF data."""
+    stream, exif = io.BytesIO(), Image.Exif()
+    exif[image.ORIENTATION] = 6
+    grey = Image.fromarray(np.pad(np.full((6, 3), 200, np.uint8), 4))
+    grey.convert(mode).save(stream, kind, **({} if kind == "BMP" else {"exif": exif}))
+    return stream.getvalue()
+
+
+def _read_image(path: Path) -> None:
+    """An image in each of the ways it is read, and as a digit."""
+    with image.quiet():
+        header, pixels = image.read_header(path), image.read(path)
+        assert pixels.dtype == np.uint8
+        assert pixels.shape in ((header.rows, header.columns), (header.rows, header.columns, 3))
+        assert image.read(path, "rgb", (5, 7), (3,)).shape == (5, 7, 3)
+        assert digit.prepare(*image.read_layers(path, 16))[-1].picture.shape == (28, 28)
+
+
 def _checkpoint() -> bytes:
     arrays = {"params/0/W": np.ones((2, 3), np.float32), "params/0/b": np.zeros(3), "state/step": np.array(7)}
     return checkpoints.to_bytes(checkpoints.Checkpoint(arrays, {"epoch": 1}))
@@ -187,13 +210,15 @@ READERS = {
         _read_idx, DataError, (plain, gzip.compress), (_idx(8, PIXELS), _idx(0x0E, PIXELS.astype(">f8")), b"\0\0")
     ),
     "csv": Reader(
-        csv.read,
+        lambda path: to_datasets(TableSplits(csv.read(path)), 0, 0, 0),
         DataError,
-        (plain,),
+        (plain, gzip.compress, lambda content: content.decode("latin-1").encode("utf-16")),
         (
             b"label,a,b\n1,2,3\n0,4,5\n",
             b"\xef\xbb\xbf7,0.5,1e3\r\n\r\n3,-1,nan\r\n",
             b'"cat","1","2"\n"a""b",3,4\n',
+            b"a;b;class\n1,5;x;yes\n2,25;;no\n;y;yes\n",
+            b"id\twhen\tsex\n7\t2024-01-02\tm\n9\t2024-01-03\tf\n",
         ),
     ),
     "npz": Reader(
@@ -214,13 +239,26 @@ READERS = {
             _mat(_variable(b"X", 8, ROWS) + _variable(b"y", 6, ROWS[:, :1])),
         ),
     ),
-    "png": Reader(
-        png.read,
+    "image": Reader(
+        _read_image,
         DataError,
         (plain, _png),
-        (_image(8, 0, b"\0\x80"), _image(1, 3, b"\x80"), _image(16, 6, bytes(16)), _png(_image(8, 2, bytes(6)))),
+        (
+            *(
+                _image(8, 0, b"\0\x80"),
+                _image(1, 3, b"\x80"),
+                _image(16, 6, bytes(16)),
+                _png(_image(8, 2, bytes(6))),
+            ),
+            *(_saved(kind, mode) for kind in ("PNG", "JPEG", "BMP", "WEBP") for mode in ("L", "RGB")),
+        ),
     ),
-    "rows": Reader(csv.read_rows, DataError, (plain,), (b"1,2\n3,4\n", b"\xef\xbb\xbf1e5,nan\r\n# a,b\n")),
+    "rows": Reader(
+        lambda path: rows_of_numbers(csv.read(path), 2),
+        DataError,
+        (plain,),
+        (b"1,2\n3,4\n", b"\xef\xbb\xbf1e5,nan\r\n# a,b\n"),
+    ),
     "config": Reader(_read_config, UsageError, (plain,), (TOML, b"\xef\xbb\xbfseed = 0x10\r\n[data]\na.b = 1\n")),
     "metrics": Reader(
         _read_rows, RunFolderError, (plain,), (b'{"epoch": 1, "lr": 0.5}\n{"epoch": 2, "a": [{}, null]}\n{"ep',)

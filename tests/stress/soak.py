@@ -1,4 +1,4 @@
-"""Minutes of training in one process, whose memory, files and threads must not grow. `... tests.torture.soak 10`.
+"""Minutes of training in one process, whose memory, files and threads must not grow. `... tests.stress.soak 10`.
 
 Runs that save every few steps, each resumed once, by turns with and without monitor, their data resident and
 streamed. Without plots, since matplotlib's caches fill for a dozen runs.
@@ -23,13 +23,14 @@ from rich.console import Console
 
 from nnbackprop.diagnostics.monitored_run import MonitoredRun
 from nnbackprop.report.progress import progress
-from nnbackprop.runs import config, train
+from nnbackprop.runs import train
+from nnbackprop.runs.config_files import resolve
 
 from . import child_run
 
 EPOCHS = 200  # of a run, half of them before it is resumed
 WARM = 1 / 4  # of the time, when libraries are loaded and pools filled
-MOST = 0.01  # that memory may grow from the first third of the rest to the last
+MAX_GROWTH = 0.01  # of memory in the rest
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def main(minutes: float) -> int:
         if passed >= WARM:
             readings.append(Resources.now())
     grown, words = _growth(readings)
-    print(f"{steps:,} steps, {steps // child_run.EVERY:,} saves, {runs} resumes: {words}")
+    print(f"{steps:,} steps, {steps // child_run.SAVE_EVERY:,} saves, {runs} resumes: {words}")
     return int(grown)
 
 
@@ -73,9 +74,7 @@ def _run(number: int) -> int:
     changes = {"doctor": bool(number % 2), "resident": ("yes", "no")[number // 2 % 2], "epochs": EPOCHS // 2}
     with Path(os.devnull).open("w") as nowhere:
         shown = progress(("plain", "off")[number % 2], Console(file=nowhere), {})
-        with train.start(
-            config.resolve("mnist-original", {**child_run.SETTINGS, **changes, "name": "soak"})
-        ) as run:
+        with train.start(resolve("mnist-original", {**child_run.SETTINGS, **changes, "name": "soak"})) as run:
             MonitoredRun(run).fit([shown], _ignore)
         with train.resume("soak", {"epochs": EPOCHS}, Path("runs"), _ignore) as run:
             summary = MonitoredRun(run).fit([shown], _ignore)
@@ -89,12 +88,16 @@ def _ignore(message: str) -> None:
 
 
 def _growth(readings: list[Resources]) -> tuple[bool, str]:
-    """Whether anything grew, and the figures."""
-    third = max(1, len(readings) // 3)
-    early, late = (statistics.median(r.memory for r in part) for part in (readings[:third], readings[-third:]))
+    """Whether anything grew, and the figures.
+
+    Memory by four times its median growth in a quarter of the time: a table that doubles once is no growth.
+    """
+    memory, quarter = [r.memory for r in readings], max(1, len(readings) // 4)
+    growths = [late - early for early, late in zip(memory, memory[quarter:], strict=False)] or [0]
+    growth = 4 * statistics.median(growths) / memory[0]
     files, threads = ({getattr(r, what) for r in readings} for what in ("files", "threads"))
-    grown = late > (1 + MOST) * early or len(files) > 1 or len(threads) > 1
-    words = f"memory {early / 2**20:.1f} MB and at the end {late / 2**20:.1f} ({late / early - 1:+.2%})"
+    grown = growth > MAX_GROWTH or len(files) > 1 or len(threads) > 1
+    words = f"memory {memory[0] / 2**20:.1f} MB and at the end {memory[-1] / 2**20:.1f} ({growth:+.2%})"
     return grown, f"{words}, {_range(files)} open files, {_range(threads)} threads"
 
 

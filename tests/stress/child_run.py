@@ -1,6 +1,6 @@
 """A small run in a process of its own, to be disturbed, and what must be the same in spite of it.
 
-`python tests/torture/child_run.py train ...` is `nnbackprop train ...` which also prints the number of steps after
+`python tests/stress/child_run.py train ...` is `nnbackprop train ...` which also prints the number of steps after
 each chunk, and draws no plots. With CHILD_WAITS in its environment it waits for ever after its first 20 steps.
 """
 
@@ -20,10 +20,11 @@ import numpy as np
 from nnbackprop.runs.checkpoint import load
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
 from nnbackprop.runs.run_dir import RunDir
-from nnbackprop.training.callbacks import Callback, ChunkEnd
+from nnbackprop.training.callbacks import Callback
+from nnbackprop.training.events import ChunkEnd
 from nnbackprop.training.trainer import Trainer
 
-EVERY = 5
+SAVE_EVERY = 5
 EPOCHS = 80
 """Of the run that others are compared with, in the everyday tests."""
 ENDLESS = 100_000
@@ -38,7 +39,7 @@ SETTINGS = {
     "lr": 0.01,
     "batch_size": 7,
     "backend": "numpy",
-    "save_every": str(EVERY),
+    "save_every": str(SAVE_EVERY),
 }
 """Dropout masks, moments, best weights and a smaller last batch: all that a resume could lose."""
 
@@ -49,29 +50,29 @@ def train_words(name: str, epochs: int, progress: str = "off") -> tuple[str, ...
     return ("mnist-original", *(f"--{flag.replace('_', '-')}={value}" for flag, value in flags.items()))
 
 
-def write_clouds(folder: Path) -> None:
+def write_clouds(run_dir: Path) -> None:
     """The data: three clouds of 32 points in the plane."""
     rng = np.random.default_rng(0)
     labels = np.arange(96) % 3
     centres = np.array([[0.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])
-    np.savez(folder / "clouds.npz", X=centres[labels] + 0.6 * rng.standard_normal((96, 2)), y=labels)
+    np.savez(run_dir / "clouds.npz", X=centres[labels] + 0.6 * rng.standard_normal((96, 2)), y=labels)
 
 
-def run_to_end(folder: Path, *words: str) -> None:
+def run_to_end(run_dir: Path, *words: str) -> None:
     """Run `train WORDS` in a process to its end."""
-    with start(folder, *words) as process:
+    with start(run_dir, *words) as process:
         _, errors = process.communicate()
     assert process.returncode == 0, errors
 
 
 @contextlib.contextmanager
-def start(folder: Path, *words: str, waits: bool = False) -> Iterator[subprocess.Popen[str]]:
+def start(run_dir: Path, *words: str, waits: bool = False) -> Iterator[subprocess.Popen[str]]:
     """`train WORDS` in a process that works in `folder`, and is killed at the end of the block."""
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "COLUMNS": "120"}
     environment |= {"CHILD_WAITS": "1"} if waits else {}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     command = [sys.executable, __file__, "train", *words]
-    with subprocess.Popen(command, cwd=folder, env=environment, **pipes) as process:
+    with subprocess.Popen(command, cwd=run_dir, env=environment, **pipes) as process:
         try:
             yield process
         finally:
@@ -95,12 +96,14 @@ def assert_same_outcome(one: Path, other: Path) -> None:
 
 def outcome(path: Path) -> dict[str, Any]:
     """Every bit a run has come to, without times and the planned epochs; each epoch has one row."""
-    folder = RunDir(path)
-    last, rows = load(folder.checkpoint("last")), folder.rows()
+    run_dir = RunDir(path)
+    last, rows = load(run_dir.checkpoint_path("last")), run_dir.read_metrics()
     epochs = [row["epoch"] for row in rows]
-    assert epochs == list(range(1, last.meta["progress"]["epoch"])), f"{folder.metrics} has the epochs {epochs}"
+    assert epochs == list(range(1, last.meta["progress"]["epoch"])), (
+        f"{run_dir.metrics_path} has the epochs {epochs}"
+    )
     return {
-        "the best weights' file": folder.checkpoint("best").read_bytes(),
+        "the best weights' file": run_dir.checkpoint_path("best").read_bytes(),
         "arrays": {name: (str(a.dtype), a.shape, a.tobytes()) for name, a in last.arrays.items()},
         "metadata": {**last.meta, "progress": _untimed(last.meta["progress"])},
         "rows": [_untimed(row) for row in rows],
@@ -111,9 +114,9 @@ def _untimed(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if "second" not in name and name != "aims"}
 
 
-def checkpoint_files(folder: RunDir) -> dict[Path, bytes]:
+def checkpoint_files(run_dir: RunDir) -> dict[Path, bytes]:
     """The files that a resume could take; AssertionError unless the newest is sound."""
-    checkpoints = CheckpointManager(folder.checkpoints)
+    checkpoints = CheckpointManager(run_dir.checkpoints_dir)
     assert checkpoints.newest()[2] == []
     return {path: path.read_bytes() for path in (checkpoints.last, *checkpoints.older())}
 

@@ -1,0 +1,147 @@
+"""How a file of separated values is written: encoding, separator, decimal sign, header, from its first lines."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnbackprop.data.table import MISSING, TableOptions, column_names
+from nnbackprop.errors import DataError, UsageError
+
+SAMPLE_LINES = 100
+MAX_COLUMNS = 2**16 + 1  # a label and 256 x 256 pixels; polars takes seconds for more
+SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "\\t": "\t"}
+ENCODINGS = ("utf-8", "utf-16", "latin-1")
+BOMS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+([eE][-+]?\d+)?")
+DECIMAL_POINT = re.compile(r"[-+]?\d*\.\d+([eE][-+]?\d+)?")
+MIN_NUMBERED = 8  # columns from which a first line 0,1,2 ... above whole numbers is a header and no data
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How the values are written.
+
+    names         of the columns, from the header or column_1, column_2 ...
+    header_lines  0 or 1
+    unnamed       columns without a name in the header
+    numeric       whether the first lines hold numbers alone
+    """
+
+    separator: str
+    decimal_comma: bool
+    names: tuple[str, ...]
+    header_lines: int
+    unnamed: tuple[str, ...]
+    numeric: bool
+
+
+def encoding_of(head: bytes, options: TableOptions) -> str:
+    """The encoding by the first bytes, or as `options` say; UsageError for one that is not read."""
+    if options.encoding is not None:
+        named = options.encoding.lower().replace("_", "-")
+        if named not in (*ENCODINGS, "utf8", "utf-8-sig", "utf16", "latin1", "iso-8859-1", "cp1252"):
+            raise UsageError(f"--encoding {options.encoding!r} is not read; {', '.join(ENCODINGS)} are.")
+        return {"utf8": "utf-8", "utf-8-sig": "utf-8"}.get(named, named)
+    return next((name for bom, name in BOMS.items() if head.startswith(bom)), "utf-8")
+
+
+def detect(sample: str, path: Path, options: TableOptions, expected: Sequence[str] = ()) -> Dialect:
+    """The dialect of a file that begins with the lines of `sample`.
+
+    `expected` are column names one of which makes the first line a header. DataError for what is no table.
+    """
+    lines = [line for line in sample.splitlines() if line.strip()][:SAMPLE_LINES]
+    separator = _separator(lines, options)
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=separator) if row]
+    if not rows:
+        raise DataError(f"{path}: holds no rows; a table with a target and at least one feature is needed.")
+    first, below = rows[0], rows[1:]
+    decimal_comma = separator != "," and _has_decimal_comma(rows, options)
+    columns = max(len(first), len(below[0]) if below and len(below[0]) == len(first) + 1 else 0)
+    if columns > MAX_COLUMNS:
+        raise DataError(f"{path}: has {columns} columns; {MAX_COLUMNS} are read at most.")
+    header = _has_header(first, below, options, expected, decimal_comma)
+    given = ["", *first] if columns > len(first) and header else first  # R leaves out the name of the row names
+    names = column_names(given if header else [""] * columns, str(path))
+    unnamed = tuple(name for name, cell in zip(names, given, strict=False) if header and not cell)
+    data = below if header else rows
+    numeric = all(_is_number(cell, decimal_comma) and cell not in MISSING for row in data for cell in row)
+    return Dialect(separator, decimal_comma, tuple(names), int(header), unnamed, numeric and not decimal_comma)
+
+
+def _separator(lines: Sequence[str], options: TableOptions) -> str:
+    """The separator that cuts every line alike; a comma only where no other does, as it may be a decimal sign."""
+    if options.separator is not None:
+        separator = SEPARATORS.get(options.separator, options.separator)
+        if len(separator) != 1 or not separator.isascii() or separator in '"\r\n':
+            raise UsageError(
+                f"--separator {options.separator!r}: one character is needed, or tab, such as ; or |."
+            )
+        return separator
+    for separator in ("\t", ";", "|", ","):
+        try:
+            lengths = {len(row) for row in csv.reader(lines, delimiter=separator) if row}
+        except csv.Error:  # a cell longer than any
+            continue
+        same = len(lengths) == 1 or (max(lengths, default=0) == min(lengths, default=0) + 1 > 2)
+        if lengths and same and max(lengths) > 1 and (separator != "," or len(lengths) == 1):
+            return separator
+    return ","
+
+
+def _has_decimal_comma(rows: Sequence[Sequence[str]], options: TableOptions) -> bool:
+    if options.decimal is not None:
+        return options.decimal == ","
+    cells = [cell for row in rows for cell in row]
+    return any(map(DECIMAL_COMMA.fullmatch, cells)) and not any(map(DECIMAL_POINT.fullmatch, cells))
+
+
+def _has_header(
+    first: Sequence[str],
+    below: Sequence[Sequence[str]],
+    options: TableOptions,
+    expected: Sequence[str],
+    decimal_comma: bool,
+) -> bool:
+    """Whether the first line names the columns: it has no number, or text above a column of numbers."""
+    if options.header != "auto":
+        return options.header == "yes"
+    if expected:
+        return bool(set(first) & set(expected))
+    numbers = [_is_number(cell, decimal_comma) for cell in first]
+    if _is_numbered(first):
+        return len(first) >= MIN_NUMBERED or any(DECIMAL_POINT.fullmatch(cell) for row in below for cell in row)
+    if all(number or cell in MISSING for number, cell in zip(numbers, first, strict=True)):
+        return False
+    if not any(numbers):
+        return True
+    shift = 1 if below and len(below[0]) == len(first) + 1 else 0
+    return any(
+        not number
+        and cell
+        and _is_numeric_column([row[j + shift] for row in below if len(row) > j + shift], decimal_comma)
+        for j, (number, cell) in enumerate(zip(numbers, first, strict=True))
+    )
+
+
+def _is_numbered(cells: Sequence[str]) -> bool:
+    """Whether cells are 0, 1, 2 ... or 1, 2, 3 ..., the first of which may be empty: pandas' names of columns."""
+    tail = cells[1:] if cells and not cells[0] else cells
+    return len(tail) > 1 and any(list(tail) == [str(i + start) for i in range(len(tail))] for start in (0, 1))
+
+
+def _is_numeric_column(cells: Sequence[str], decimal_comma: bool) -> bool:
+    there = [cell for cell in cells if cell not in MISSING]
+    return bool(there) and all(_is_number(cell, decimal_comma) for cell in there)
+
+
+def _is_number(cell: str, decimal_comma: bool) -> bool:
+    try:
+        float(cell.replace(",", ".", 1) if decimal_comma else cell)
+    except ValueError:
+        return False
+    return "_" not in cell

@@ -1,0 +1,256 @@
+"""A table: named columns of numbers, truth values, text or dates, from a file, a data frame or arrays."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from nnbackprop.errors import DataError
+
+from .limits import format_names
+
+if TYPE_CHECKING:
+    import polars
+
+MISSING = ("", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "NULL", "null", "None", "<NA>", "#N/A", "?")
+"""Cells that stand for a missing value, as pandas reads them, and the `?` of the UCI repository."""
+
+MOSTLY = 0.9  # of a column's cells are numbers: then one that is none is a slip and no category
+DATE = r"^(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})([ T]\d{1,2}:\d{2}.*)?$"
+MAX_NAME_LENGTH = 1000  # characters of a column's name
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """What a person may say of a table or of images; what is not said is chosen, and the choice is shown.
+
+    target    names or places (from 0, the last is -1) of the target columns
+    features  the columns to use as features; the others are left out
+    drop      columns to leave out
+    missing   error, or what numbers that are missing are replaced by; each such column gets an indicator
+    size      (rows, columns) to which images are resized, or the same as "28x28"
+    channels  of images; auto is grey where all of them are, else rgb
+    """
+
+    target: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    task: Literal["auto", "classification", "regression", "multilabel"] = "auto"
+    missing: Literal["error", "mean", "median"] = "error"
+    separator: str | None = None
+    decimal: Literal[".", ","] | None = None
+    encoding: str | None = None
+    header: Literal["auto", "yes", "no"] = "auto"
+    size: str | tuple[int, int] | None = None
+    channels: Literal["auto", "grey", "rgb"] = "auto"
+
+
+def _row(i: int) -> str:
+    return f"row {i}"
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Named columns of one length.
+
+    frame         a polars DataFrame; numbers are UInt8 or Float64, truth values Boolean, text String, and a
+                  missing value is null
+    source        where it came from
+    has_names     whether the columns are named in the source; else they are column_1, column_2 ...
+    unnamed       columns without a name beside others that have one
+    reader_notes  what the reader noticed and converted, a sentence each
+    place         the words for row i, such as `line 7`
+    """
+
+    frame: polars.DataFrame
+    source: str = "memory"
+    has_names: bool = True
+    unnamed: tuple[str, ...] = ()
+    reader_notes: tuple[str, ...] = ()
+    place: Callable[[int], str] = _row
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of all columns, in order."""
+        return tuple(self.frame.columns)
+
+    def with_notes(self, *notes: str) -> Table:
+        """The same table with more notes."""
+        return replace(self, reader_notes=tuple(dict.fromkeys((*self.reader_notes, *notes))))
+
+    def is_bytes(self, columns: Sequence[str]) -> bool:
+        """Whether the columns are whole numbers in 0..255 without a missing one."""
+        import polars
+
+        return all(self.frame[name].dtype == polars.UInt8 for name in columns)
+
+    def at(self, column: str, row: int) -> str:
+        """The words for a cell."""
+        return f"{self.source}, {self.place(row)}, column {column!r}"
+
+
+def is_frame(data: Any) -> bool:
+    """Whether `data` is a table in memory: a pandas or polars DataFrame, or a dict of arrays."""
+    return isinstance(data, Mapping) or _library_of(data) in ("pandas", "polars")
+
+
+def _library_of(data: Any) -> str | None:
+    """The library whose DataFrame `data` is; none is imported to find out."""
+    for name in ("polars", "pandas"):
+        module = sys.modules.get(name)
+        if module is not None and isinstance(data, getattr(module, "DataFrame", ())):
+            return name
+    return None
+
+
+def table_of(data: Any, source: str = "memory") -> Table:
+    """A table of a pandas or polars DataFrame, a dict of arrays, or a Table; DataError for anything else."""
+    import polars
+
+    if isinstance(data, Table):
+        return data
+    library = _library_of(data)
+    if library is None and not isinstance(data, Mapping):
+        raise DataError(
+            f"{source}: a table is needed and {type(data).__name__} was given: pass a pandas or polars DataFrame, "
+            "a dict of arrays, or the path of a file."
+        )
+    columns = {} if library else dict(data)
+    names = tuple(data.columns) if library else tuple(columns)
+    if not names:
+        raise DataError(f"{source}: the table has no columns; a target and at least one feature are needed.")
+    series = []
+    for i, name in enumerate(column_names(list(map(str, names)), source)):
+        values = data.to_series(i) if library == "polars" else data.iloc[:, i] if library else columns[names[i]]
+        series.append(normalized(_series(values, name, source), source))
+    lengths = {s.name: len(s) for s in series}
+    if len(set(lengths.values())) > 1:
+        raise DataError(f"{source}: the columns have {lengths} values; one length is needed.")
+    return Table(polars.DataFrame(series), source)
+
+
+def _series(values: Any, name: str, source: str) -> polars.Series:
+    """Values of one column as a polars Series; NumPy and pandas mark missing ones by NaN, None or NaT."""
+    import polars
+
+    if isinstance(values, polars.Series):
+        return values.alias(name)
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise DataError(f"{source}: column {name!r} has shape {array.shape}; one value a row is needed.")
+    if array.dtype.kind in "biufM":
+        return polars.Series(name, array.astype("datetime64[us]") if array.dtype.kind == "M" else array)
+    items: list[Any] = [None if v is None or v != v else v for v in array.tolist()]
+    if all(v is None or isinstance(v, (bool, int, float)) for v in items):
+        is_bool = all(v is None or isinstance(v, bool) for v in items)
+        return polars.Series(name, items, polars.Boolean if is_bool else polars.Float64, strict=False)
+    if any(isinstance(v, (list, tuple, dict, set, bytes)) for v in items):
+        raise DataError(f"{source}: column {name!r} holds {type(items[0]).__name__}; numbers or text are needed.")
+    return polars.Series(name, [None if v is None else str(v) for v in items], polars.String)
+
+
+def normalized(column: polars.Series, source: str) -> polars.Series:
+    """A column as UInt8, Float64, Boolean, String or a date; DataError for lists, structures and bytes."""
+    import polars
+
+    kind = column.dtype
+    if kind.is_numeric():
+        return as_bytes(column.cast(polars.Float64).fill_nan(None))
+    if kind in (polars.Categorical, polars.Enum, polars.String):
+        return column.cast(polars.String).replace(dict.fromkeys(MISSING, None))
+    if kind in (polars.Boolean, polars.Date, polars.Datetime):
+        return column
+    if kind == polars.Null:
+        return column.cast(polars.Float64)
+    raise DataError(
+        f"{source}: column {column.name!r} is of type {kind}; numbers, text or truth values are needed. Leave it "
+        f"out with --drop {column.name}, or put what it holds in columns of their own."
+    )
+
+
+def as_bytes(column: polars.Series) -> polars.Series:
+    """A column of numbers as UInt8 where all are whole, in 0..255 and there."""
+    import polars
+
+    if column.dtype == polars.UInt8 or column.null_count() or not len(column):
+        return column
+    low, high = column.min(), column.max()
+    if not (low >= 0 and high <= 255 and (column == column.floor()).all()):  # type: ignore[operator]
+        return column
+    return column.cast(polars.UInt8)
+
+
+def column_names(names: Sequence[str], source: str) -> list[str]:
+    """Distinct, printable names: those that are empty are column_N, and the second `a` is a_2."""
+    found: dict[str, None] = {}
+    for i, name in enumerate(names, 1):
+        stripped = name.strip()
+        if len(stripped) > MAX_NAME_LENGTH:
+            raise DataError(
+                f"{source}: the name of column {i} has {len(stripped)} characters, and {MAX_NAME_LENGTH} are read."
+            )
+        first = (stripped if stripped.isprintable() else ascii(stripped)) or f"column_{i}"
+        unique, number = first, 2
+        while unique in found:
+            unique, number = f"{first}_{number}", number + 1
+        found[unique] = None
+    return list(found)
+
+
+def typed(column: polars.Series, decimal_comma: bool = False) -> tuple[polars.Series, int | None]:
+    """A column of text as what it holds: numbers, truth values, dates, or text; null where a value is missing.
+
+    The second value is the first row that is no number in a column of numbers, which is a slip.
+    """
+    import polars
+
+    text = column.str.strip_chars()
+    text = text.set(text.is_in(MISSING), None) if text.is_in(MISSING).any() else text
+    there = len(text) - text.null_count()
+    dotted = text.str.replace(",", ".", literal=True) if decimal_comma else text
+    numbers = dotted.cast(polars.Float64, strict=False).fill_nan(None)
+    parsed = len(numbers) - numbers.null_count()
+    if parsed == there:
+        return as_bytes(numbers), None
+    if parsed >= MOSTLY * there:
+        return numbers, int((numbers.is_null() & text.is_not_null()).arg_true()[0])
+    lower = text.str.to_lowercase()
+    if lower.drop_nulls().is_in(["true", "false"]).all():
+        return lower == "true", None
+    return text, None
+
+
+def is_date(column: polars.Series) -> bool:
+    """Whether a column holds dates, as such or as text that is written like them throughout."""
+    import polars
+
+    if column.dtype != polars.String:
+        return column.dtype in (polars.Date, polars.Datetime)
+    there = column.drop_nulls()
+    return bool(len(there) and there.str.contains(DATE).all())
+
+
+def kind_of(column: polars.Series) -> str:
+    """The kind of a column for people: byte, number, boolean, date or text."""
+    import polars
+
+    if is_date(column):
+        return "date"
+    kinds: dict[Any, str] = {polars.UInt8: "byte", polars.Float64: "number", polars.Boolean: "boolean"}
+    return kinds.get(column.dtype, "text")
+
+
+def missing_columns(names: Sequence[str], table: Table, where: str) -> DataError:
+    """The error of columns that a table lacks."""
+    lacking = [name for name in names if name not in table.columns]
+    return DataError(
+        f"{table.source} has no column {format_names(lacking)}, which {where}. Its columns are "
+        f"{format_names(table.columns)}."
+    )

@@ -1,0 +1,95 @@
+"""Tables of several runs: the list of a folder, and a comparison."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from nnbackprop.runs.run_table import RunInfo, RunTable
+
+from .formatting import age, duration, loss, metric
+from .lr_find import bars
+from .tables import MISSING, new_table
+
+STATUS_STYLES = {"running": "cyan", "diverged": "red", "damaged": "red", "unfinished": "yellow", "empty": "dim"}
+CURVE = 24  # columns of a loss curve
+
+
+def runs_table(found: RunTable) -> RenderableType:
+    """A row a run: status, epochs, best score, time of training, age, tags."""
+    if not found.runs:
+        return Text("There are no runs here: nnbackprop train makes one; --runs-dir names another folder.")
+    heads = ("run", "status", "epochs", "loss", "score", "of", "time", "age", "tags")
+    table = new_table(*heads, right=("epochs", "loss", "score", "time", "age"))
+    now = time.time()
+    for run in found.runs:
+        planned = f"{run.epochs}/{run.config.epochs}" if run.config else MISSING
+        when = age(now - run.changed)
+        table.add_row(_name(run), _status(run), planned, *_score(run), duration(run.seconds), when, _tags(run))
+    return table
+
+
+def comparison_report(found: RunTable) -> RenderableType:
+    """Scores side by side, the loss by epoch as a row of bars, and the settings that differ."""
+    metrics = list(dict.fromkeys(name for run in found.runs for name in run.score if name != "loss"))
+    heads = [name.replace("_", " ") for name in metrics]
+    columns = ("run", "status", "epochs", "best", "loss", *heads, "of", "time", "loss by epoch")
+    table = new_table(*columns, right=("epochs", "best", "loss", *heads, "time"))
+    for run in found.runs:
+        best = str(run.best_row["epoch"]) if run.best_row else MISSING
+        scores = [metric(name, run.score[name]) if name in run.score else MISSING for name in metrics]
+        cells = (loss(run.score["loss"]) if run.score else MISSING, *scores, run.part)
+        curve = bars(np.array(losses), CURVE) if (losses := part_losses(run)) else MISSING
+        table.add_row(_name(run), _status(run), str(run.epochs), best, *cells, duration(run.seconds), curve)
+    parts = [table, _settings(found)] if found.differences else [table, Text("All settings are the same.")]
+    return Group(*parts)
+
+
+def part_losses(run: RunInfo) -> list[float]:
+    """The loss of each epoch, of the part that the run's score is of."""
+    losses = (row.get(f"{run.part}_loss") for row in run.rows)
+    return [value for value in losses if value is not None]
+
+
+def _settings(found: RunTable) -> Table:
+    table = new_table("setting", *(escape(run.name) for run in found.runs))
+    for name, values in found.differences.items():
+        table.add_row(name.replace("_", "-"), *(escape(_value(value)) for value in values))
+    return table
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return " ".join(map(_value, value)) or MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return MISSING if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _name(run: RunInfo) -> str:
+    return f"[bold]{escape(run.name)}[/]"
+
+
+def _status(run: RunInfo) -> str:
+    style = STATUS_STYLES.get(run.status, "green")
+    return f"[{style}]{escape(run.status)}[/]"
+
+
+def _score(run: RunInfo) -> tuple[str, str, str]:
+    """Loss, first metric and the part they are of."""
+    if not run.score:
+        return MISSING, MISSING, MISSING
+    (_, value), *others = run.score.items()
+    name, first = others[0] if others else ("", None)
+    return loss(value), MISSING if first is None else metric(name, first), run.part
+
+
+def _tags(run: RunInfo) -> str:
+    return escape(" ".join(run.tags))

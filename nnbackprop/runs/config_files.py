@@ -1,0 +1,112 @@
+"""Configurations in TOML files: recipes, and the config.toml of a run folder."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from nnbackprop._files import open_file
+from nnbackprop.data.catalog import DATASETS
+from nnbackprop.data.readers.paths import is_table
+from nnbackprop.errors import RunFolderError, UsageError
+
+from .config import BACKSLASH, Config, parse, with_changes, with_present_names, without_none
+
+BACKSLASH_IN_QUOTES = re.compile(r'"[^"\n]*\\[^"\n]*"')
+MAX_FILE_SIZE = 2**14  # bytes: one of ours has 2,000, and tomllib takes a second for the worst of so many
+
+
+def recipes() -> dict[str, Path]:
+    """The recipes that come with the package, by name."""
+    folder = resources.files("nnbackprop") / "recipes"
+    return {path.stem: path for path in sorted(Path(str(folder)).glob("*.toml"), key=lambda path: path.stem)}
+
+
+def load_recipe(recipe: str) -> Config:
+    """A recipe, by its name or as a TOML file of your own; UsageError if there is none."""
+    path = recipes().get(recipe, Path(recipe))
+    try:
+        settings = _read_toml(path)
+    except (FileNotFoundError, IsADirectoryError):
+        raise UsageError(
+            f"{recipe!r} is neither a recipe nor a TOML file. The recipes are {', '.join(recipes())}; "
+            "a file of your own ends in .toml and holds the same settings."
+        ) from None
+    except (ValueError, OSError) as error:
+        raise UsageError(f"{path} cannot be read as TOML: {error}. Compare it with a run's config.toml.") from None
+    return parse({"recipe": Path(recipe).stem, **settings}, f"The recipe {recipe}")
+
+
+def recipe_for(recipe: str | None, overrides: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The recipe and settings of a command: a file or folder in a recipe's place is its data.
+
+    Without a recipe, tables have the recipe `table` and other data `mnist`.
+    """
+    settings = dict(overrides)
+    if recipe is not None:
+        if recipe in recipes() or recipe.endswith(".toml") or not Path(recipe).exists():
+            return recipe, settings
+        if "data" in settings:
+            raise UsageError(f"{recipe} is data and --data {settings['data']} too: name one of them.")
+        settings["data"] = recipe
+        settings.setdefault("name", Path(recipe).name.split(".")[0] or "table")
+    data = settings.get("data")
+    table = data is not None and data not in DATASETS and is_table(Path(data).expanduser())
+    return "table" if table else "mnist", settings
+
+
+def apply_overrides(recipe: Config, overrides: Mapping[str, Any]) -> Config:
+    """A recipe with other values for the settings in `overrides`.
+
+    A recipe's own dropout rates are fitted to other hidden layers: the last is repeated, or those too many are
+    left out. Without hidden layers there is no dropout, as one rate alone is that of the hidden layers.
+    """
+    overrides = with_present_names(overrides)
+    of_input, *of_hidden = recipe.dropout or (0.0,)
+    if "hidden" in overrides and of_hidden:
+        fitted = [of_hidden[min(i, len(of_hidden) - 1)] for i in range(len(overrides["hidden"]))]
+        overrides = {"dropout": [of_input, *fitted] if fitted else [], **overrides}
+    return with_changes(recipe, overrides, f"The recipe {recipe.recipe} with the given flags")
+
+
+def resolve(recipe: str, overrides: Mapping[str, Any]) -> Config:
+    """The configuration of a recipe with `overrides`, such as {"epochs": 5}."""
+    return apply_overrides(load_recipe(recipe), overrides)
+
+
+def load_run_config(path: Path) -> Config:
+    """The config.toml of a run folder; RunFolderError if it is damaged."""
+    try:
+        return parse(_read_toml(path), str(path))
+    except (ValueError, OSError) as error:
+        reason = str(error).rstrip(".")
+        raise RunFolderError(
+            f"{path} cannot be read as a run's configuration: {reason}. Put back what was there, or train again."
+        ) from error
+
+
+def to_toml(config: Config) -> str:
+    """The whole configuration, runnable again; settings that are None are left out, as TOML has no null."""
+    import tomli_w
+
+    return tomli_w.dumps(without_none(asdict(config)))
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    """The settings in a TOML file; ValueError where it is none, or large or nested beyond any configuration."""
+    with open_file(path) as file:
+        content = file.read(MAX_FILE_SIZE + 1)
+    if len(content) > MAX_FILE_SIZE:
+        raise ValueError(f"it has more than {MAX_FILE_SIZE} bytes, which no configuration needs")
+    text = content.decode("utf-8-sig")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{error}. {BACKSLASH}" if BACKSLASH_IN_QUOTES.search(text) else str(error)) from None

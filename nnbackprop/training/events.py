@@ -1,0 +1,201 @@
+"""What callbacks are told: events, made of a trainer's state where training, an epoch or a chunk begins and ends.
+
+A chunk is the steps between two readings of the metrics. Events hold host numbers, so that a callback costs no
+device synchronisation; one that needs arrays takes them from the trainer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from backends import Tree
+
+if TYPE_CHECKING:
+    from .batch_schedule import Chunk
+    from .trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean loss (penalties included) and metrics over `n_samples` samples: accuracy in 0..1 for classes."""
+
+    loss: float
+    metrics: Mapping[str, float]
+    n_samples: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers in 0..1; KeyError unless the targets are classes."""
+        return self.metrics["accuracy"]
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One line of the layer table; FLOPs count the forward pass of one sample."""
+
+    index: int
+    name: str
+    out_shape: tuple[int, ...]
+    parameters: int
+    bytes: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class TrainBegin:
+    """Everything about the run that is known before its first step."""
+
+    backend: str
+    device: str
+    dtype: str
+    why: str  # how the backend came to be chosen
+    layers: tuple[LayerRow, ...]
+    n_samples: Mapping[str, int]  # {"train": 60000, "validation": 0, "test": 10000}
+    batch_size: int
+    steps_per_epoch: int
+    epochs: int
+    first_step: int  # steps done before: 0, or more when the run resumes
+    config: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # settings of the run, or options of the trainer, by name
+
+
+@dataclass(frozen=True)
+class EpochBegin:
+    """Epoch `epoch` (counted from 1) starts; `step` steps have been done."""
+
+    epoch: int
+    step: int
+
+
+@dataclass(frozen=True)
+class ChunkBegin:
+    """`steps` steps are about to run; `batches` are their arrays on the device, leading axis the step."""
+
+    epoch: int
+    step: int
+    steps: int
+    batches: Tree
+
+
+@dataclass(frozen=True)
+class ChunkEnd:
+    """What a chunk's steps came to: loss and metrics are means over the chunk, in training mode."""
+
+    epoch: int
+    step: int  # steps done since the beginning of training
+    steps: int  # steps in this chunk
+    n_samples: int
+    seconds: float  # of the chunk's steps alone
+    loss: float
+    metrics: Mapping[str, float]
+    lr: float
+    gradient_norms: Mapping[str, float]  # by layer, of the chunk's last step
+    memory_used: int | None  # bytes on the device
+
+
+@dataclass(frozen=True)
+class EpochEnd:
+    """An epoch's row: `train` is the mean over its batches in training mode.
+
+    `validation` is None without a validation part, `test` is None without a test part or where a validation part
+    is evaluated instead. Nothing is ever chosen by `test`.
+    """
+
+    epoch: int
+    step: int
+    lr: float
+    train: Score
+    validation: Score | None
+    test: Score | None
+    gradient_norms: Mapping[str, float]  # by layer, mean over the epoch's chunks
+    seconds: float  # of the epoch's steps alone
+    samples_per_second: float
+
+
+@dataclass(frozen=True)
+class TrainEnd:
+    """The run is over: `reason` is one of finished, early-stopping, max-time, interrupted."""
+
+    epoch: int
+    step: int
+    reason: str
+    seconds: float  # of all steps of the run, resumed parts included
+
+
+def train_begin(trainer: Trainer, n_samples: Mapping[str, int]) -> TrainBegin:
+    """The event before the first step of `fit`, whose parts have `n_samples`."""
+    backend, schedule = trainer.backend, trainer.batch_schedule
+    return TrainBegin(
+        backend=backend.name,
+        device=backend.device,
+        dtype=trainer.dtype,
+        why=backend.why,
+        layers=trainer.layers,
+        n_samples=n_samples,
+        batch_size=schedule.batch_size,
+        steps_per_epoch=schedule.steps_per_epoch,
+        epochs=trainer.epochs,
+        first_step=trainer.progress.step,
+        config=trainer.config or options_of(trainer),
+    )
+
+
+def options_of(trainer: Trainer) -> dict[str, Any]:
+    """The options of a trainer by name: numbers and words as they are, objects as they are written in Python."""
+    names = [f.name for f in fields(trainer) if f.name not in ("backend", "scaling", "callbacks")]
+    values = {name: getattr(trainer, name) for name in names}
+    return {name: v if isinstance(v, str | int | float | None) else repr(v) for name, v in values.items()}
+
+
+def chunk_end(
+    trainer: Trainer, chunk: Chunk, seconds: float, sums: Mapping[str, Any], norms: Mapping[str, float]
+) -> ChunkEnd:
+    """The event after a chunk that `progress` has counted, from its sums of losses and metrics."""
+    p = trainer.progress
+    weight = sums.get("weight", chunk.n_samples) or 1.0  # a chunk whose samples all weigh 0
+    return ChunkEnd(
+        epoch=p.epoch,
+        step=p.step,
+        steps=chunk.steps,
+        n_samples=chunk.n_samples,
+        seconds=seconds,
+        loss=sums["loss"] / weight,
+        metrics=trainer.metrics.compute(sums["metrics"], weight),
+        lr=trainer.lr_at(p.step - 1),
+        gradient_norms=norms,
+        memory_used=trainer.backend.memory().used,
+    )
+
+
+def epoch_end(trainer: Trainer, scores: Mapping[str, Score]) -> EpochEnd:
+    """The event after an epoch that `progress` still counts, and the evaluations of its end."""
+    p = trainer.progress
+    return EpochEnd(
+        epoch=p.epoch,
+        step=p.step,
+        lr=trainer.lr_at(p.step - 1),
+        train=Score(
+            loss=p.loss_sum / p.weight_sum,
+            metrics=trainer.metrics.compute(p.metric_sums, p.weight_sum),
+            n_samples=p.samples_seen,
+        ),
+        validation=scores.get("validation"),
+        test=scores.get("test"),
+        gradient_norms=p.mean_norms(),
+        seconds=p.epoch_seconds,
+        samples_per_second=p.samples_seen / p.epoch_seconds,
+    )
+
+
+def train_end(trainer: Trainer) -> TrainEnd:
+    """The event after the last step of `fit`."""
+    p = trainer.progress
+    return TrainEnd(
+        epoch=p.epoch if p.samples_seen else p.epoch - 1,  # the last that was trained on
+        step=p.step,
+        reason=trainer.stop_reason or "finished",
+        seconds=p.seconds,
+    )

@@ -1,0 +1,118 @@
+"""`nnbackprop runs`, `nnbackprop compare`, and tags."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnbackprop.runs import run_dir
+from nnbackprop.runs.run_dir import RunDir
+from nnbackprop.runs.run_table import list_runs
+from tests.support.commands import run, said
+
+pytestmark = pytest.mark.usefixtures("two_clouds")
+
+WORDS = ("--data", "two.npz", "--hidden", "4", "--epochs", "3", "--backend", "numpy", "--progress", "off")
+
+
+def train(name: str, *words: str) -> list[dict[str, Any]]:
+    """The rows of a run of that name."""
+    assert run("train", *WORDS, "--name", name, *words) == 0
+    return RunDir(Path("runs") / name).read_metrics()
+
+
+def as_json(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    capsys.readouterr()
+    assert run(*words, "--json") == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_list_has_status_best_score_and_tags(capsys: pytest.CaptureFixture[str]) -> None:
+    """With a validation part it is that of the best epoch, without one that of the last, on the test part."""
+    rows = train("old", "--validation", "0.2", "--lr", "3", "--tags", "first", "try")
+    train("new", "--tags", "try")
+    old, new = as_json(capsys, "runs")["runs"]
+    best = min(rows, key=lambda row: row["validation_loss"])
+    assert old["score"] == {"loss": best["validation_loss"], "accuracy": best["validation_accuracy"]}
+    assert (old["part"], old["best_epoch"], old["tags"]) == ("validation", best["epoch"], ["first", "try"])
+    assert (new["name"], new["part"], new["best_epoch"], new["status"]) == ("new", "test", 3, "finished")
+    assert (new["epochs"], new["planned_epochs"]) == (3, 3)
+    assert run("runs") == 0
+    shown = said(capsys)
+    assert shown.index("old") < shown.index("new")
+    assert "3/3" in shown
+
+
+def test_tags_select_runs_and_change_on_resume(capsys: pytest.CaptureFixture[str]) -> None:
+    train("a", "--tags", "one", "two")
+    train("b", "--tags", "two")
+    for tags, names in ((["two"], ["a", "b"]), (["two", "one"], ["a"])):
+        assert [r["name"] for r in as_json(capsys, "runs", "--tags", *tags)["runs"]] == names
+    assert run("train", "--resume", "b", "--epochs", "4", "--progress", "off", "--tags", "three") == 0
+    assert [r["name"] for r in as_json(capsys, "runs", "--tags", "three")["runs"]] == ["b"]
+
+
+def test_a_run_under_way_is_running_and_one_without_a_summary_unfinished() -> None:
+    train("a")
+    folder = RunDir(Path("runs/a"))
+    (folder.path / "summary.json").unlink()
+    with folder.lock():
+        assert [r.status for r in list_runs(Path("runs")).runs] == ["running"]
+    assert [r.status for r in list_runs(Path("runs")).runs] == ["unfinished"]
+    with (folder.path / ".lock").open() as reader:  # another list of the runs, at the same time
+        run_dir._lock(reader, shared=True)
+        assert not folder.in_use
+    assert folder.path.joinpath("metrics.jsonl").read_text().count("\n") == 3  # looking changed nothing
+
+
+def test_a_run_that_diverged_and_a_damaged_one_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        run("train", *WORDS, "--name", "far", "--lr", "1e30", "--optimizer", "sgd", "--schedule", "constant") == 4
+    )
+    train("cut")
+    Path("runs/cut/config.toml").write_text("lr = ")
+    statuses = {r["name"]: r for r in as_json(capsys, "runs")["runs"]}
+    assert statuses["far"]["status"] == "diverged"
+    assert statuses["cut"]["status"] == "damaged"
+    assert "cannot be read as a run's configuration" in statuses["cut"]["problem"]
+    assert run("compare", "far", "cut") == 5
+    assert "cannot be read as a run's configuration" in said(capsys)
+
+
+def test_ages_are_those_of_the_last_write(capsys: pytest.CaptureFixture[str]) -> None:
+    train("a")
+    two_hours_ago = time.time() - 7300
+    for name in ("config.toml", "metrics.jsonl"):
+        os.utime(Path("runs/a") / name, (two_hours_ago, two_hours_ago))
+    assert run("runs") == 0
+    assert "2 h" in said(capsys)
+
+
+def test_a_folder_without_runs_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("runs") == 0
+    assert "There are no runs here" in said(capsys)
+
+
+def test_a_comparison_names_the_settings_that_differ(capsys: pytest.CaptureFixture[str]) -> None:
+    train("sgd", "--optimizer", "sgd", "--lr", "0.5", "--schedule", "constant")
+    train("adam", "--lr", "0.01", "--schedule", "constant", "--tags", "x")
+    found = as_json(capsys, "compare", "sgd", "adam")
+    assert found["differences"] == {"lr": [0.5, 0.01], "optimizer": ["sgd", "adam"]}
+    assert [r["name"] for r in found["runs"]] == ["sgd", "adam"]
+    assert run("compare", "sgd", "adam", "--plot", "curves.png") == 0
+    assert Path("curves.png").read_bytes().startswith(b"\x89PNG")
+    shown = said(capsys)
+    assert "optimizer sgd adam" in shown
+    assert "loss by epoch" in shown
+    assert run("compare", "sgd", "sgd") == 0
+    assert "All settings are the same" in said(capsys)
+
+
+def test_a_run_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("compare", "nothing") == 5
+    assert "nothing is no run folder" in said(capsys)
