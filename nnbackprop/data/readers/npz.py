@@ -67,8 +67,9 @@ def read_table(path: Path) -> Table:
     array = read_array(path)
     if array.ndim != 2 or array.dtype.kind not in "buif" or 0 in array.shape or array.shape[1] > MAX_COLUMNS:
         raise DataError(
-            f"{path}: holds {array.dtype} of shape {array.shape}; a file by itself is a table, numbers of shape "
-            "(rows, columns) with the target among the columns. Of a pair, name the files with 'images' and 'labels'."
+            f"{path}: holds {array.dtype} of shape {array.shape}; a file by itself is a table, numbers of "
+            "shape (rows, columns) with the target among the columns. Of a pair, name the files with 'images' "
+            "and 'labels'."
         )
     names = column_names([""] * array.shape[1], str(path))
     return replace(table_of(dict(zip(names, array.T, strict=True)), str(path)), has_names=False)
