@@ -15,7 +15,7 @@ ARGS ?=
 
 # `make test-cuda` runs the tests that reach the array library on CuPy, on an emulated CUDA device: no GPU is needed.
 
-.PHONY: train test test-cuda check bench figures torture format wheel clean
+.PHONY: train test test-cuda check bench figures stress format wheel clean
 
 train: $(VENV)/.core
 	$(BIN)/nnbackprop train $(ARGS)
@@ -38,8 +38,8 @@ bench: $(VENV)/.bench
 figures: $(VENV)/.bench
 	$(BIN)/python scripts/make_figures.py $(ARGS)
 
-torture: $(VENV)/.torture
-	$(BIN)/python -m tests.torture $(ARGS)
+stress: $(VENV)/.stress
+	$(BIN)/python -m tests.stress $(ARGS)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -72,8 +72,8 @@ $(VENV)/.bench: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench,fast]" "torch==2.13.0"
 	@touch $@ $(VENV)/.core
 
-$(VENV)/.torture: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[torture]"
+$(VENV)/.stress: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[stress]"
 	@touch $@ $(VENV)/.core $(VENV)/.test
 
 $(CUDA_VENV)/.ready: pyproject.toml | $(CUDA_BIN)/python

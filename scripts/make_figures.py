@@ -5,7 +5,7 @@ python scripts/make_figures.py --run recipes      measure or draw first: recipes
                                                   reproducibility, derivation, chart, terminal
 python scripts/make_figures.py --check            write nothing; exit status 1 if a page would change
 
-Kept by others: `python -m benchmarks` (speed), `scripts/gpu_check.py`, `python -m tests.torture --json
+Kept by others: `python -m benchmarks` (speed), `scripts/gpu_check.py`, `python -m tests.stress --json
 docs/reliability.json`, `python -m tests.support.claims --json docs/claims.json`, `python -m
 tests.support.cuda_emulator nodes --json docs/nodes.json`.
 """

@@ -20,9 +20,9 @@ import pytest
 import backends
 from backends import Backend, BackendError
 from nnbackprop.runs.signals import SIGNALS
+from tests.stress import child_run
 from tests.support import cuda_emulator, small_runs
 from tests.support.commands import draw_no_plots
-from tests.torture import child_run
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -148,7 +148,7 @@ def default_signals() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the data of `torture.child_run` and `runs/whole`, a run that nothing disturbed."""
+    """A folder with the data of `stress.child_run` and `runs/whole`, a run that nothing disturbed."""
     folder = tmp_path_factory.mktemp("reference")
     child_run.write_clouds(folder)
     child_run.run_to_end(folder, *child_run.train_words("whole", child_run.EPOCHS))

@@ -8,7 +8,7 @@ the accuracy can be judged. docs/reproducibility.md has the measurements.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -125,48 +125,49 @@ def replay(
     """
     run_dir = RunDir.open(runs_dir, run)
     path = run_dir.checkpoint_path("last")
-    last, summary = load(path), run_dir.read_json("summary.json")
+    last, summary, env = load(path), run_dir.read_json("summary.json"), run_dir.read_json("env.json") or {}
     steps = progress_of(last).step
     _check_steps(run_dir, steps, summary)
-    # what ended the run, such as the clock, does not apply again
-    unlimited = {"patience": None, "max_time": None, "doctor": False, "save_every": None}
-    config, title = load_run_config(run_dir.config_path), "The run to be trained again with the given flags"
-    config = with_changes(config, {**unlimited, **overrides}, title)
-    build.check(config)
+    config = _replay_config(run_dir, overrides)
     check_settings(last, config.fixed_settings, path, run_dir.config_path)
     splits = DataSplits.load(config)
     splits.check(last.meta.get("fingerprint"), path)
     _check_learning_rates(config, run_dir, len(splits.train), progress_of(last))
-    before, backend = run_dir.read_json("env.json") or {}, open_backend(config)
-    if not (config.threads or config.deterministic) and before.get("threads") in range(1, cores() + 1):
-        set_num_threads(before["threads"])
+    backend = open_backend(config)
+    if not (config.threads or config.deterministic) and env.get("threads") in range(1, cores() + 1):
+        set_num_threads(env["threads"])
     trainer, early_stopping = first_trainer(config, backend, splits), EarlyStopping()
     trainer.epochs = -(-steps // build.steps_per_epoch(config, len(splits.train)))
     stop = StopAtStep(early_stopping, steps)
     trainer.callbacks = (early_stopping, stop, display(build.description(config)))
     trainer.fit(splits.train, splits.validation, splits.test)
     kept: dict[CheckpointName, Checkpoint] = {"last": last}
-    metrics: list[MetricDifference] = []
+    metrics: Iterable[MetricDifference] = ()
     if summary is not None:
         kept["best"] = load(run_dir.checkpoint_path("best"))
         samples = {name: len(part) for name, part in splits.parts.items() if part}
-        metrics += compare_metrics(
-            summary, summarise(config, trainer, early_stopping, splits), samples, config.dtype
-        )
-    changes = [
-        *compare_environments(before, environment(backend)),
-        *_thread_changes(run_dir.read_metrics(), summary),
-    ]
+        again = summarise(config, trainer, early_stopping, splits)
+        metrics = compare_metrics(summary, again, samples, config.dtype)
+    changes = compare_environments(env, environment(backend))
     return Replay(
         run=run_dir.path,
-        backend=trainer.backend.name,
-        device=trainer.backend.device,
+        backend=backend.name,
+        device=backend.device,
         dtype=config.dtype,
         steps=steps,
         tensors=tuple(_compare_weights(trainer, kept, stop.checkpoints)),
         metrics=tuple(metrics),
-        changes=tuple(changes),
+        changes=(*changes, *_thread_changes(run_dir.read_metrics(), summary)),
     )
+
+
+def _replay_config(run_dir: RunDir, overrides: Mapping[str, Any]) -> Config:
+    """The run's configuration without what ended it, such as the clock, which does not apply again."""
+    unlimited = {"patience": None, "max_time": None, "doctor": False, "save_every": None}
+    source = "The run to be trained again with the given flags"
+    config = with_changes(load_run_config(run_dir.config_path), {**unlimited, **overrides}, source)
+    build.check(config)
+    return config
 
 
 class StopAtStep(Callback):

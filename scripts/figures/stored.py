@@ -80,7 +80,7 @@ def nodes() -> str:
 
 
 def reliability() -> str:
-    """From `python -m tests.torture --json`."""
+    """From `python -m tests.stress --json`."""
     found = json.loads(RELIABILITY.read_text())
     made = f"Made by `{found['command']}` on {found['machine']}, {found['date']}."
     return "\n".join(["```", *(f"{what:<22} {result}" for what, result in found["trials"]), "```", "", made, ""])

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.stress.readers import READERS
 from tests.support.memory import peak_of
-from tests.torture.readers import READERS
 
 FOLDER = Path(__file__).parent / "regressions"
 FILES = sorted(path for path in FOLDER.iterdir() if path.is_file())

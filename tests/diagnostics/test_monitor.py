@@ -15,7 +15,7 @@ from backends import Backend, NumpyBackend, leaves, select
 from backends.memory import raise_memory_error
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.diagnostics.monitor import RUN_CHECKS, CurvePoint, History, Monitor, check_history
-from nnbackprop.diagnostics.monitor.activation_stats import ActivationStats, LayerStats
+from nnbackprop.diagnostics.monitor.layer_stats import LayerStats, NetworkStats
 from nnbackprop.diagnostics.nan_tracing import trace_nan
 from nnbackprop.errors import DivergedError
 from nnbackprop.nn.initializers import Normal
@@ -278,18 +278,18 @@ def test_overfitting_is_a_note_after_early_stopping() -> None:
     assert (finding.id, finding.level) == ("overfitting", "note")
 
 
-def stats(step: int, ratio: float, loss: float = 1.0, idle: LayerStats | None = None) -> ActivationStats:
+def stats(step: int, ratio: float, loss: float = 1.0, idle: LayerStats | None = None) -> NetworkStats:
     layers = (LayerStats("dense1", weight_norm=1.0, update_norm=ratio, dy_norm=1.0), *((idle,) if idle else ()))
-    return ActivationStats(step, 256, 0.1, loss, 0.5, layers)
+    return NetworkStats(step, 256, 0.1, loss, 0.5, layers)
 
 
 def relu(share: float, units: int = 64) -> LayerStats:
     return LayerStats("relu1", "relu", units, inactive=share)
 
 
-def found_in(*run: ActivationStats) -> list[str]:
+def found_in(*run: NetworkStats) -> list[str]:
     curve = [CurvePoint(s.step + 1, s.loss, s.accuracy, s.lr) for s in run]
-    return [finding.id for finding in check_history(History(list(run), curve, majority_share=0.1)).findings]
+    return [finding.id for finding in check_history(History(list(run), curve, majority_fraction=0.1)).findings]
 
 
 def test_a_small_ratio_counts_over_the_run_and_with_the_loss() -> None:

@@ -21,9 +21,9 @@ from nnbackprop.data import limits
 from nnbackprop.errors import RunFolderError, TooLargeError
 from nnbackprop.runs import checkpoint as checkpoints
 from nnbackprop.runs.checkpoint import FORMAT, Checkpoint, flatten, load, save, to_bytes, unflatten
+from tests.stress.damage import assert_refused, flip_bit
+from tests.stress.readers import with_digest, without_digest
 from tests.support.memory import peak_of
-from tests.torture.damage import assert_refused, flip_bit
-from tests.torture.readers import with_digest, without_digest
 
 TREE = ({"W": np.arange(6.0).reshape(2, 3), "b": np.zeros(3)}, {}, ({"W": np.ones((3, 1))}, {}))
 

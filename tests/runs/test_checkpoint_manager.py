@@ -12,7 +12,7 @@ from nnbackprop.data import limits
 from nnbackprop.errors import RunFolderError, TooLargeError
 from nnbackprop.runs.checkpoint import Checkpoint, load
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
-from tests.torture.damage import damage
+from tests.stress.damage import damage
 
 
 def taken_at(step: int) -> Checkpoint:

@@ -24,11 +24,11 @@ from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import ChunkEnd
 from nnbackprop.training.trainer import Trainer
+from tests.stress import child_run
+from tests.stress.child_run import assert_same_outcome, checkpoint_files, outcome
+from tests.stress.kills import kill_and_resume
 from tests.support.commands import draw_no_plots, resumed, run, said
 from tests.support.small_runs import clouds, make_trainer, run_callbacks, state_arrays
-from tests.torture import child_run
-from tests.torture.child_run import assert_same_outcome, checkpoint_files, outcome
-from tests.torture.kills import kill_and_resume
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither these signals nor flock")
 

@@ -19,9 +19,9 @@ from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
 from nnbackprop.training.events import ChunkEnd
 from nnbackprop.training.trainer import Trainer
+from tests.stress.child_run import checkpoint_files
 from tests.support.commands import run, said
 from tests.support.small_runs import assert_equal_state, clouds, make_trainer, run_callbacks
-from tests.torture.child_run import checkpoint_files
 
 DATA = clouds(12)
 EVERY = 5  # steps between saves; an epoch is one step

@@ -19,9 +19,9 @@ from nnbackprop.runs.checkpoint import load
 from nnbackprop.runs.config_files import resolve
 from nnbackprop.training.callbacks import EarlyStopping
 from nnbackprop.training.trainer import Trainer
+from tests.stress.child_run import assert_same_outcome
 from tests.support.commands import run, said
 from tests.support.small_runs import assert_close_state, clouds, make_trainer
-from tests.torture.child_run import assert_same_outcome
 
 NORMS = {"batch": BatchNorm, "layer": LayerNorm}
 

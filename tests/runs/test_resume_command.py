@@ -13,9 +13,9 @@ import pytest
 
 from nnbackprop.runs.checkpoint import load
 from nnbackprop.runs.config_files import load_run_config
+from tests.stress.child_run import outcome
+from tests.stress.damage import damage
 from tests.support.commands import run, said
-from tests.torture.child_run import outcome
-from tests.torture.damage import damage
 
 SMALL = ["train", "mnist-original", "--data", "two.npz", "--hidden", "4", "--dropout", "0", "--progress", "off"]
 SMALL += ["--batch-size", "7"]

@@ -15,10 +15,10 @@ from nnbackprop.runs.checkpoint import load
 from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.runs.signals import SIGNALS, stop_on_signals
 from nnbackprop.runs.train import Run
+from tests.stress import child_run
+from tests.stress.child_run import assert_same_outcome
 from tests.support.commands import resumed, run, said
 from tests.support.small_runs import clouds, make_trainer
-from tests.torture import child_run
-from tests.torture.child_run import assert_same_outcome
 
 ROOT = Path(__file__).parents[2]
 SLOW = {"typing", "pathlib", "re", "dataclasses", "numpy", "cyclopts"}

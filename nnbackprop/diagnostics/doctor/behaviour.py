@@ -24,10 +24,12 @@ def evaluation_not_deterministic(probe: ModelProbe) -> CheckResult:
     return Finding(
         "evaluation-not-deterministic",
         "fault",
-        f"Two evaluations of the same {len(probe.dataset)} samples differ, by {difference:.3g} in the outputs, "
-        f"from {layer} on.",
-        "A layer draws random numbers, or changes its own state, in evaluation: likely dropout left on.",
-        "In that layer's forward: if key is None: return x, None",
+        evidence=(
+            f"Two evaluations of the same {len(probe.dataset)} samples differ, by {difference:.3g} in the "
+            f"outputs, from {layer} on."
+        ),
+        cause="A layer draws random numbers, or changes its own state, in evaluation: likely dropout left on.",
+        fix="In that layer's forward: if key is None: return x, None",
     )
 
 
@@ -48,10 +50,14 @@ def batch_leak(probe: ModelProbe) -> CheckResult:
             cause = "A layer mixes the rows of a batch: a sum or a norm over axis 0, or a reshape that moves rows."
             if key is not None:
                 cause = f"{cause} Batch normalization does so by design."
-                return Finding("batch-leak", "note", evidence, cause, "Nothing.")
+                return Finding("batch-leak", "note", evidence=evidence, cause=cause, fix="Nothing.")
             fix = "Axis 0 is the samples: reduce over axis 1, reshape to (n, -1)."
             return Finding(
-                "batch-leak", "fault", evidence, f"{cause} A prediction then depends on its batch.", fix
+                "batch-leak",
+                "fault",
+                evidence=evidence,
+                cause=f"{cause} A prediction then depends on its batch.",
+                fix=fix,
             )
     return None
 

@@ -45,10 +45,10 @@ def not_finite(evidence: str) -> Finding:
     return Finding(
         "inputs-not-finite",
         "fault",
-        evidence,
-        "Likely missing values, or a division by zero before the file was written. One such value turns all "
+        evidence=evidence,
+        cause="Likely missing values, or a division by zero before the file was written. One such value turns all "
         "weights into NaN in the step that uses it.",
-        "Leave these samples out, x = x[np.isfinite(x).all(axis=1)], or fill in the feature's mean.",
+        fix="Leave these samples out, x = x[np.isfinite(x).all(axis=1)], or fill in the feature's mean.",
     )
 
 
@@ -68,10 +68,12 @@ def inputs_unscaled(samples: Samples) -> CheckResult:
     return Finding(
         "inputs-unscaled",
         "warning",
-        f"{train.source} holds {low:g} .. {high:g}; with --scale {samples.scale} the network sees a root mean "
-        f"square of {rms:.3g}, where initial weights are made for about 1.",
-        f"Inputs reach the network {cause}: units saturate, or steps are far too large or small.",
-        "--scale standard, or x = (x - x.mean()) / x.std() with the training part's mean and std.",
+        evidence=(
+            f"{train.source} holds {low:g} .. {high:g}; with --scale {samples.scale} the network sees a root mean "
+            f"square of {rms:.3g}, where initial weights are made for about 1."
+        ),
+        cause=f"Inputs reach the network {cause}: units saturate, or steps are far too large or small.",
+        fix="--scale standard, or x = (x - x.mean()) / x.std() with the training part's mean and std.",
     )
 
 
@@ -86,11 +88,15 @@ def _disparate_features(samples: Samples, train: Dataset, std: np.ndarray) -> Fi
     return Finding(
         "inputs-unscaled",
         "warning",
-        f"With --scale {samples.scale} feature {wide} has a standard deviation of {std[wide]:.3g} and feature "
-        f"{narrow} of {std[narrow]:.3g}, {std[wide] / std[narrow]:,.0f} times less.",
-        "Features in different units, scaled by one common factor: the narrow one has hardly any effect, and no "
-        "learning rate suits both.",
-        "--scale per-feature, or x = (x - x.mean(axis=0)) / x.std(axis=0).",
+        evidence=(
+            f"With --scale {samples.scale} feature {wide} has a standard deviation of {std[wide]:.3g} and feature "
+            f"{narrow} of {std[narrow]:.3g}, {std[wide] / std[narrow]:,.0f} times less."
+        ),
+        cause=(
+            "Features in different units, scaled by one common factor: the narrow one has hardly any effect, and "
+            "no learning rate suits both."
+        ),
+        fix="--scale per-feature, or x = (x - x.mean(axis=0)) / x.std(axis=0).",
     )
 
 
@@ -105,9 +111,9 @@ def inputs_constant(samples: Samples) -> CheckResult:
         else Finding(
             "inputs-constant",
             "fault",
-            f"{table.source}: all {len(table.inputs)} samples are the same, feature by feature.",
-            "Likely one sample written over and over, or zeros that were never filled in.",
-            "Look at them with `nnbackprop data inspect PATH`, and write the file again.",
+            evidence=f"{table.source}: all {len(table.inputs)} samples are the same, feature by feature.",
+            cause="Likely one sample written over and over, or zeros that were never filled in.",
+            fix="Look at them with `nnbackprop data inspect PATH`, and write the file again.",
         )
     )
 
@@ -131,10 +137,12 @@ def train_test_duplicates(samples: Samples) -> CheckResult:
     return Finding(
         "train-test-duplicates",
         level,
-        f"{shared.sum()} of {len(test)} test samples ({share:.1%}) are in the training part too, equal in every "
-        f"value (the first is test sample {int(np.argmax(shared))}).",
-        cause,
-        "Remove duplicates before splitting, keep = np.unique(x, axis=0, return_index=True)[1].",
+        evidence=(
+            f"{shared.sum()} of {len(test)} test samples ({share:.1%}) are in the training part too, equal in "
+            f"every value (the first is test sample {int(np.argmax(shared))})."
+        ),
+        cause=cause,
+        fix="Remove duplicates before splitting, keep = np.unique(x, axis=0, return_index=True)[1].",
     )
 
 
@@ -143,7 +151,9 @@ def images_column_major(samples: Samples) -> CheckResult:
     cause = "MATLAB and Fortran store by columns, NumPy reads by rows, so each image is transposed."
     if TRANSPOSED in samples.reader_notes:
         evidence = f"{TRANSPOSED[0].upper()}{TRANSPOSED[1:]}."
-        return Finding("images-column-major", "note", evidence, cause, "Nothing; the reader did it.")
+        return Finding(
+            "images-column-major", "note", evidence=evidence, cause=cause, fix="Nothing; the reader did it."
+        )
     shape = samples.train.image_shape
     square = shape is not None and shape[0] == shape[1] and all(t.image_shape == shape for t in samples.tables)
     if not square or samples.labels is None or len(samples.tables) < 2 or not samples.finite:
@@ -161,10 +171,15 @@ def images_column_major(samples: Samples) -> CheckResult:
     return Finding(
         "images-column-major",
         "fault",
-        f"The mean images of {len(classes)} classes in the training and the test part have a correlation of "
-        f"{as_read:.2f}, and of {transposed:.2f} where one part is transposed.",
-        f"{cause} One part was stored one way and one the other.",
-        "x = x.reshape(-1, rows, columns).transpose(0, 2, 1) for the part that nnbackprop data inspect draws so",
+        evidence=(
+            f"The mean images of {len(classes)} classes in the training and the test part have a correlation of "
+            f"{as_read:.2f}, and of {transposed:.2f} where one part is transposed."
+        ),
+        cause=f"{cause} One part was stored one way and one the other.",
+        fix=(
+            "x = x.reshape(-1, rows, columns).transpose(0, 2, 1) for the part that nnbackprop data inspect "
+            "draws so"
+        ),
     )
 
 

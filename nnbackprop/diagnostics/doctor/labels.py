@@ -58,7 +58,7 @@ def out_of_range(
 ) -> Finding:
     """Labels that cannot be class numbers of these samples."""
     fix = "Number the classes 0, 1, 2 ...: labels = np.unique(labels, return_inverse=True)[1]."
-    return Finding("labels-range", level, evidence, cause, fix)
+    return Finding("labels-range", level, evidence=evidence, cause=cause, fix=fix)
 
 
 def _not_classes(samples: Samples) -> bool:
@@ -80,9 +80,11 @@ def labels_off_by_one(samples: Samples) -> CheckResult:
         return Finding(
             "labels-off-by-one",
             "fault",
-            f"The training labels are {train[0]}..{train[-1]} and the test labels {test[0]}..{test[-1]}.",
-            "One part is numbered from 0 and the other from 1: every test label means the neighbouring class.",
-            "labels = labels - 1",
+            evidence=f"The training labels are {train[0]}..{train[-1]} and the test labels {test[0]}..{test[-1]}.",
+            cause=(
+                "One part is numbered from 0 and the other from 1: every test label means the neighbouring class."
+            ),
+            fix="labels = labels - 1",
         )
     values = np.unique(np.concatenate(samples.labels))
     k = len(values)
@@ -96,9 +98,9 @@ def labels_off_by_one(samples: Samples) -> CheckResult:
     return Finding(
         "labels-off-by-one",
         "note",
-        f"{known[0].upper()}{known[1:]}.",
-        "They were counted from 1. The reader renumbered them.",
-        "Nothing here; with code of your own, labels - labels.min().",
+        evidence=f"{known[0].upper()}{known[1:]}.",
+        cause="They were counted from 1. The reader renumbered them.",
+        fix="Nothing here; with code of your own, labels - labels.min().",
     )
 
 
@@ -136,9 +138,9 @@ def encoded_twice(evidence: str) -> Finding:
     return Finding(
         "labels-encoded-twice",
         "fault",
-        evidence,
-        "The labels are one-hot already. Encoding them again turns ten classes into two: 'is 0' and 'is 1'.",
-        "Keep one class number a sample: labels = one_hot.argmax(axis=1).",
+        evidence=evidence,
+        cause="The labels are one-hot already. Encoding them again turns ten classes into two: 'is 0' and 'is 1'.",
+        fix="Keep one class number a sample: labels = one_hot.argmax(axis=1).",
     )
 
 
@@ -160,10 +162,14 @@ def classes_sorted(samples: Samples) -> CheckResult:
     return Finding(
         "classes-sorted",
         "note" if harmless else "fault" if sorted_throughout else "warning",
-        f"From one sample to the next the class changes {changes} times in {n}; in a random order it would "
-        f"change {expected:.0f} times.",
-        f"The samples are sorted by class{'' if sorted_throughout else ', in blocks'}. {effect}",
-        "Nothing." if harmless else "Leave out --no-shuffle, or x, t = x[order], t[order] with a random order.",
+        evidence=(
+            f"From one sample to the next the class changes {changes} times in {n}; in a random order it would "
+            f"change {expected:.0f} times."
+        ),
+        cause=f"The samples are sorted by class{'' if sorted_throughout else ', in blocks'}. {effect}",
+        fix="Nothing."
+        if harmless
+        else "Leave out --no-shuffle, or x, t = x[order], t[order] with a random order.",
     )
 
 
@@ -184,9 +190,9 @@ def classes_imbalanced(samples: Samples) -> CheckResult:
     return Finding(
         "classes-imbalanced",
         "warning" if ratio >= WARNING_RATIO else "note",
-        f"Label {names[most]} has {counts[most]} samples and label {names[least]} {counts[least]}, "
+        evidence=f"Label {names[most]} has {counts[most]} samples and label {names[least]} {counts[least]}, "
         f"{ratio:.3g} times fewer. Always predicting {names[most]} would be right in "
         f"{counts[most] / counts.sum():.1%} of cases.",
-        "The loss is a mean over samples, so the rare class hardly counts, and accuracy hides that.",
-        f"Read the confusion matrix; repeat samples of {names[least]}, or take fewer of {names[most]}.",
+        cause="The loss is a mean over samples, so the rare class hardly counts, and accuracy hides that.",
+        fix=f"Read the confusion matrix; repeat samples of {names[least]}, or take fewer of {names[most]}.",
     )

@@ -108,12 +108,16 @@ def cannot_overfit(probe: ModelProbe) -> CheckResult:
     return Finding(
         "cannot-overfit",
         "fault",
-        f"{len(attempt.probe.dataset)} samples alone, {MAX_STEPS} steps of Adam at each of the rates {rates}, "
-        f"without dropout: the loss went from {attempt.before:.4g} to {attempt.after:.4g} at best"
-        f"{_accuracy(attempt.accuracy)}. A constant guess has {attempt.constant:.4g}.",
-        "Gradient descent does not lower the loss: likely a mistake in a layer's backward or in the loss, units "
-        "saturated from the start, or labels that contradict one another.",
-        "Check the gradients: nnbackprop gradcheck, or nb.gradcheck for a network of your own.",
+        evidence=(
+            f"{len(attempt.probe.dataset)} samples alone, {MAX_STEPS} steps of Adam at each of the rates {rates}, "
+            f"without dropout: the loss went from {attempt.before:.4g} to {attempt.after:.4g} at "
+            f"best{_accuracy(attempt.accuracy)}. A constant guess has {attempt.constant:.4g}."
+        ),
+        cause=(
+            "Gradient descent does not lower the loss: likely a mistake in a layer's backward or in the loss, "
+            "units saturated from the start, or labels that contradict one another."
+        ),
+        fix="Check the gradients: nnbackprop gradcheck, or nb.gradcheck for a network of your own.",
     )
 
 
@@ -145,10 +149,12 @@ def input_ignored(probe: ModelProbe) -> CheckResult:
     return Finding(
         "input-ignored",
         "fault",
-        evidence,
-        "The input does not reach the outputs: likely a layer whose units are all dead or saturated, weights of "
-        "zero, or a scaling that makes all inputs 0. The network knows only how common each class is.",
-        "--init he-normal, a lower --lr, --scale standard; and check that a layer of your own uses its x.",
+        evidence=evidence,
+        cause=(
+            "The input does not reach the outputs: likely a layer whose units are all dead or saturated, weights "
+            "of zero, or a scaling that makes all inputs 0. The network knows only how common each class is."
+        ),
+        fix="--init he-normal, a lower --lr, --scale standard; and check that a layer of your own uses its x.",
     )
 
 
@@ -162,10 +168,10 @@ def hardly_trained(probe: ModelProbe) -> CheckResult:
     return Finding(
         "rate-too-low",
         "warning",
-        f"The run has changed its weights by {change:.1%} of their norm, and the loss from "
+        evidence=f"The run has changed its weights by {change:.1%} of their norm, and the loss from "
         f"{start:.4g} to {end:.4g}.",
-        "Likely the learning rate is too small, or the run too short, to change the weights.",
-        "ten times the --lr, or more --epochs",
+        cause="Likely the learning rate is too small, or the run too short, to change the weights.",
+        fix="ten times the --lr, or more --epochs",
     )
 
 

@@ -1,7 +1,8 @@
 """The accuracy that a user's own code reports: arrays whose shapes NumPy broadcasts without a warning.
 
 (m, 1) compared with (m,) is an (m, m) table of every prediction against every label. Its mean is sum_k p_k q_k
-with p and q the shares of class k among predictions and labels: 1/K for balanced labels, whatever was predicted.
+with p and q the fractions of class k among predictions and labels: 1/K for balanced labels, whatever the
+predictions.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nnbackprop.diagnostics.findings import Diagnosis, Finding
+from nnbackprop.diagnostics.findings import Diagnosis, Finding, Level
 from nnbackprop.errors import ShapeError
 
 ID = "metric-broadcast"
@@ -39,35 +40,46 @@ def check_metric(
             "other, at least 1: (m,) or (m, 1) class numbers, or (m, K) rows with a number a class."
         )
     m, accuracy, broadcast_mean = len(truth), float(np.mean(classes == truth)), _broadcast_mean(classes, truth)
-    share = reported / 100 if reported is not None and reported > 1 else reported
+    reported_accuracy = reported / 100 if reported is not None and reported > 1 else reported
     evidence = (
         f"Predictions {p.shape} and labels {t.shape}: sample by sample {accuracy:.2%} are right, and as an "
         f"({m}, {m}) table of all against all {broadcast_mean:.2%}."
-        f"{'' if share is None else f' Reported: {share:.2%}.'}"
+        f"{'' if reported_accuracy is None else f' Reported: {reported_accuracy:.2%}.'}"
     )
     if losses is not None and len(losses) > 1 and losses[-1] <= LOSS_FALL * losses[0]:
         evidence += f" Meanwhile the loss fell from {losses[0]:.4g} to {losses[-1]:.4g}: the network does learn."
-    broadcasts = m > 1 and p.shape != t.shape and p.size == t.size == m
-    by_table = share is not None and abs(share - broadcast_mean) <= TOLERANCE
-    if share is not None and abs(share - accuracy) <= TOLERANCE and not (broadcasts and by_table):
+    found = _explain(p, t, m, reported_accuracy, accuracy, broadcast_mean)
+    if found is None:
         return Diagnosis(passed=(ID,))
+    level, cause, fix = found
+    return Diagnosis((Finding(ID, level, evidence=evidence, cause=cause, fix=fix),))
+
+
+def _explain(
+    p: np.ndarray, t: np.ndarray, m: int, reported: float | None, accuracy: float, broadcast_mean: float
+) -> tuple[Level, str, str] | None:
+    """Level, cause and fix where the `reported` accuracy of m samples is wrong, or the shapes make it so."""
+    broadcasts = m > 1 and p.shape != t.shape and p.size == t.size == m
+    by_table = reported is not None and abs(reported - broadcast_mean) <= TOLERANCE
+    if reported is not None and abs(reported - accuracy) <= TOLERANCE and not (broadcasts and by_table):
+        return None
     if broadcasts or by_table:
         cause = (
             "predictions == labels broadcasts a column (m, 1) against a row (m,) to every prediction against "
             "every label; the mean of that is near 1/K for a perfect network and for a broken one."
         )
         fix = "np.mean(predictions.ravel() == labels.ravel()), or nnbackprop.accuracy, which refuses such shapes."
-        return Diagnosis((Finding(ID, "fault", evidence, cause, fix),))
-    if share is None:
-        return Diagnosis(passed=(ID,))
+        return "fault", cause, fix
+    if reported is None:
+        return None
     fix = "np.mean(predictions.argmax(axis=1) == labels.argmax(axis=1))"
-    if p.shape == t.shape and p.ndim == 2 and abs(share - float(np.mean(p == t))) <= TOLERANCE:
+    if p.shape == t.shape and p.ndim == 2 and abs(reported - float(np.mean(p == t))) <= TOLERANCE:
         cause = "One-hot rows were compared entry by entry: a wrong row is right in K - 2 of K places."
-        return Diagnosis((Finding(ID, "fault", evidence, cause, fix),))
+        return "fault", cause, fix
     cause = (
         "The reported number is neither: likely it was computed from other arrays, or from scores, not classes."
     )
-    return Diagnosis((Finding(ID, "warning", evidence, cause, f"{fix}, on the arrays passed here."),))
+    return "warning", cause, f"{fix}, on the arrays passed here."
 
 
 def _class_numbers(a: np.ndarray) -> np.ndarray | None:
@@ -85,5 +97,5 @@ def _class_numbers(a: np.ndarray) -> np.ndarray | None:
 def _broadcast_mean(p: np.ndarray, t: np.ndarray) -> float:
     """The mean of the (m, m) table of every prediction against every label, sum_k p_k q_k, without the table."""
     values, codes = np.unique(np.concatenate([p, t]), return_inverse=True)
-    shares = (np.bincount(part, minlength=len(values)) / len(p) for part in np.split(codes, [len(p)]))
-    return float(np.dot(*shares))
+    fractions = (np.bincount(part, minlength=len(values)) / len(p) for part in np.split(codes, [len(p)]))
+    return float(np.dot(*fractions))

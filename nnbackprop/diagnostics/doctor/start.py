@@ -67,25 +67,29 @@ def initial_loss(probe: ModelProbe) -> CheckResult:
         return Finding(
             "initial-loss",
             "warning",
-            f"{evidence}. Its outputs have a standard deviation of {y.std():.3g}, where about 1 is usual.",
-            "Initial weights or inputs are too large: the first predictions are random and confident.",
-            INIT,
+            evidence=(
+                f"{evidence}. Its outputs have a standard deviation of {y.std():.3g}, where about 1 is usual."
+            ),
+            cause="Initial weights or inputs are too large: the first predictions are random and confident.",
+            fix=INIT,
         )
     if BETTER_THAN_CONSTANT * least <= J:
         return None
     return Finding(
         "initial-loss",
         "fault",
-        f"{evidence}, and the best constant guess has a loss of {least:.4g}.",
-        "No untrained network is so good: likely the loss is divided twice, or the answer is among the inputs.",
-        "Take the mean over the batch once; remove features that are made from the label.",
+        evidence=f"{evidence}, and the best constant guess has a loss of {least:.4g}.",
+        cause=(
+            "No untrained network is so good: likely the loss is divided twice, or the answer is among the inputs."
+        ),
+        fix="Take the mean over the batch once; remove features that are made from the label.",
     )
 
 
 def overflow(evidence: str) -> Finding:
     """Numbers that are NaN or infinite before the first step."""
     cause = "Numbers overflow before the first step: weights or inputs are far too large, or not finite."
-    return Finding("initial-loss", "fault", evidence, cause, INIT)
+    return Finding("initial-loss", "fault", evidence=evidence, cause=cause, fix=INIT)
 
 
 def variance_forward(probe: ModelProbe) -> CheckResult:
@@ -128,7 +132,10 @@ def _signal(id: str, what: str, names: Sequence[str], sizes: Sequence[float]) ->
     return Finding(
         id,
         "warning" if 0 < ratios[worst] < math.inf else "fault",
-        f"The {what} at the start, layer by layer: {path}; a factor of {ratios[worst]:.2g} by {names[worst]}.",
-        cause + (", or too many sigmoids in a row, each of which takes three quarters." if vanishes else "."),
-        INIT + (" Fewer layers, or --activation relu." if vanishes else ""),
+        evidence=(
+            f"The {what} at the start, layer by layer: {path}; a factor of {ratios[worst]:.2g} by {names[worst]}."
+        ),
+        cause=cause
+        + (", or too many sigmoids in a row, each of which takes three quarters." if vanishes else "."),
+        fix=INIT + (" Fewer layers, or --activation relu." if vanishes else ""),
     )

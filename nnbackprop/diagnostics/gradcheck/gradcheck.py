@@ -145,18 +145,7 @@ def gradcheck(
     """
     backend = with_float64(backend or select("numpy"))
     x, targets = np.asarray(x, np.float64), np.asarray(targets)
-    if len(targets) != len(x) or not np.isfinite(x).all():
-        raise DataError(
-            f"gradcheck got inputs of shape {x.shape} and targets of shape {targets.shape}, and needs finite "
-            "inputs (n, ...) and a label, or a row of targets, for each of the n samples."
-        )
-    outputs = network.summary(x.shape[1:])[-1].out_shape
-    if len(outputs) != 1:
-        raise ShapeError(
-            f"The network gives {outputs} a sample and the losses take vectors (k,): end in a Dense layer."
-        )
-    if targets.dtype.kind != "f":
-        check_labels(targets, max(2, outputs[0]))
+    _check_data(network, x, targets)
     params = network.init(x.shape[1:], seed, "float64") if params is None else params
     function = NetworkFunction(
         backend,
@@ -169,6 +158,21 @@ def gradcheck(
     tensors = {name: np.asarray(a, np.float64) for name, a in function.trained(params).items()}
     with np.errstate(over="ignore", under="ignore"):
         return _check(function, {**tensors, INPUT: x}, seed, TOLERANCE)
+
+
+def _check_data(network: Sequential, x: np.ndarray, targets: np.ndarray) -> None:
+    if len(targets) != len(x) or not np.isfinite(x).all():
+        raise DataError(
+            f"gradcheck got inputs of shape {x.shape} and targets of shape {targets.shape}, and needs finite "
+            "inputs (n, ...) and a label, or a row of targets, for each of the n samples."
+        )
+    out_shape = network.summary(x.shape[1:])[-1].out_shape
+    if len(out_shape) != 1:
+        raise ShapeError(
+            f"The network gives {out_shape} a sample and the losses take vectors (k,): end in a Dense layer."
+        )
+    if targets.dtype.kind != "f":
+        check_labels(targets, max(2, out_shape[0]))
 
 
 def gradcheck_recipe(config: Config, backend: Backend) -> Report:

@@ -1,4 +1,4 @@
-"""What is known of a run so far, as numbers on the host: the subject of the checks of a run."""
+"""Statistics, learning curve and rows of a run so far, as numbers on the host: what the checks of a run read."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from nnbackprop.diagnostics.nan_tracing import NotFinite
 
-from .activation_stats import ActivationStats
+from .layer_stats import NetworkStats
 
-MAX_POINTS = 1024  # of the curve
+MAX_CURVE_POINTS = 1024
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,24 @@ class CurvePoint:
 class History:
     """A run's statistics, its learning curve (a point a chunk or an epoch) and its rows, each in order of time."""
 
-    stats: list[ActivationStats] = field(default_factory=list)
+    stats: list[NetworkStats] = field(default_factory=list)
     curve: list[CurvePoint] = field(default_factory=list)
     rows: list[Mapping[str, Any]] = field(default_factory=list)
     divergence: NotFinite | None = None
-    majority_share: float | None = None  # share of the most common class among the training labels
+    majority_fraction: float | None = None  # fraction of the most common class among the training labels
     stop_reason: str | None = None
 
     @classmethod
     def of_rows(cls, rows: Iterable[Mapping[str, Any]]) -> History:
-        """What a metrics.jsonl alone shows."""
+        """The history in a metrics.jsonl, which has no layer statistics."""
         rows = list(rows)
         curve = [
-            CurvePoint(row["step"], row["train_loss"], row.get("train_accuracy", math.nan), row["lr"])
+            CurvePoint(
+                step=row["step"],
+                loss=row["train_loss"],
+                accuracy=row.get("train_accuracy", math.nan),
+                lr=row["lr"],
+            )
             for row in rows
         ]
         return cls(curve=curve, rows=rows)
@@ -49,7 +54,7 @@ class History:
     def add(self, point: CurvePoint) -> None:
         """Extend the curve; once it is long, merge neighbours, so that a long run keeps a short one."""
         self.curve.append(point)
-        if len(self.curve) >= MAX_POINTS:
+        if len(self.curve) >= MAX_CURVE_POINTS:
             self.curve = [mean(self.curve[i : i + 2]) for i in range(0, len(self.curve), 2)]
 
     def restart(self, step: int) -> None:
@@ -70,7 +75,7 @@ class History:
         return self.curve[-1].lr if self.curve else self.stats[-1].lr if self.stats else None
 
     @property
-    def initial_stats(self) -> ActivationStats | None:
+    def initial_stats(self) -> NetworkStats | None:
         """Statistics from before the first step; a resumed run has none."""
         return self.stats[0] if self.stats and self.stats[0].step == 0 else None
 
@@ -79,4 +84,4 @@ def mean(points: list[CurvePoint]) -> CurvePoint:
     """Some points as one, each weighted by its samples."""
     n, last = sum(p.samples for p in points), points[-1]
     loss, accuracy = (sum(getattr(p, a) * p.samples for p in points) / n for a in ("loss", "accuracy"))
-    return CurvePoint(last.step, loss, accuracy, last.lr, n)
+    return CurvePoint(step=last.step, loss=loss, accuracy=accuracy, lr=last.lr, samples=n)

@@ -1,4 +1,4 @@
-"""The callback that measures a run now and then, within a share of its time, and diagnoses it."""
+"""The callback that measures a run now and then, within a fraction of its time, and diagnoses it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import ChunkBegin, ChunkEnd, EpochEnd, TrainBegin, TrainEnd
 from nnbackprop.training.trainer import Trainer
 
-from .activation_stats import SAMPLES, StatsStep, measure, probe_batch
 from .checks import check_history
 from .history import CurvePoint, History
+from .layer_stats import SAMPLES, StatsStep, measure, probe_batch
 
 TIME_RATIO = 30  # measuring may take 1/30 of the time, besides the first and the last, 1.7% of a run of 5 s
 MEASUREMENTS = 40  # spread over a run, after the first few, whose distance doubles
@@ -34,9 +34,11 @@ class Monitor(Callback):
         self.time_ratio = time_ratio
         self.history = History()
         self._batch: tuple[Array, Array] | None = None
-        self._divisor = 1  # of the samples measured and of the step's batch, for want of memory
+        self._divisor = 1  # of the number of samples measured and of the step's batch, where memory is short
         self._next_step, self._interval = 0.0, 1.0
-        self._began, self._spent, self._last_cost = 0.0, 0.0, 0.0  # seconds
+        self._started_at, self._spent, self._last_cost = 0.0, 0.0, 0.0  # seconds
+        self._first_step = 0
+        self._batches: Tree = None  # of the last chunk
 
     @classmethod
     def of_snapshot(cls, trainer: Trainer) -> Monitor:
@@ -56,15 +58,15 @@ class Monitor(Callback):
         total = event.epochs * event.steps_per_epoch
         self._first_step = self._next_step = event.first_step
         self._interval = max(1.0, (total - event.first_step) / MEASUREMENTS)
-        self._began = time.perf_counter()
+        self._started_at = time.perf_counter()
         self._batch = None
         self.history.restart(event.first_step)
 
     def chunk_begin(self, trainer: Trainer, event: ChunkBegin) -> None:
         """Measure the state before this chunk, if it is time."""
         begin = time.perf_counter()
-        self._xs = event.batches
-        too_early = self.time_ratio * (self._spent + self._last_cost) > begin - self._began
+        self._batches = event.batches
+        too_early = self.time_ratio * (self._spent + self._last_cost) > begin - self._started_at
         if event.step < self._next_step or too_early:
             return
         self.measure(trainer, event.batches, event.step, trainer.state)
@@ -86,7 +88,7 @@ class Monitor(Callback):
         """A last measurement, whatever it costs, as the end of a run tells most."""
         self.history.stop_reason = event.reason
         if self.history.stats and self.history.stats[-1].step < event.step:
-            self.measure(trainer, self._xs, event.step, trainer.state)
+            self.measure(trainer, self._batches, event.step, trainer.state)
 
     def measure(self, trainer: Trainer, xs: Tree, step: int, state: Tree) -> None:
         """Measure `state`, which is before step `step` + 1, whose chunk is `xs`."""
@@ -109,5 +111,5 @@ class Monitor(Callback):
                 replace(train_step, microbatches=max(train_step.microbatches, self._divisor))
             )
             if dataset.classes:
-                self.history.majority_share = float(dataset.counts().max()) / len(dataset)
+                self.history.majority_fraction = float(dataset.counts().max()) / len(dataset)
         self.history.stats.append(measure(trainer, self._stats_step, self._batch, state, xs, step))

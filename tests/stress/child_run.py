@@ -1,6 +1,6 @@
 """A small run in a process of its own, to be disturbed, and what must be the same in spite of it.
 
-`python tests/torture/child_run.py train ...` is `nnbackprop train ...` which also prints the number of steps after
+`python tests/stress/child_run.py train ...` is `nnbackprop train ...` which also prints the number of steps after
 each chunk, and draws no plots. With CHILD_WAITS in its environment it waits for ever after its first 20 steps.
 """
 

@@ -1,4 +1,4 @@
-"""Statistics of a state, on a fixed batch of training samples and on the step that comes next.
+"""Statistics of a training state, layer by layer: on a fixed batch of samples, and of the step that comes next.
 
 All of it is computed on the device, within `Backend.scan`, and read in one piece: a measurement is one wait.
 """
@@ -35,9 +35,9 @@ class LayerStats:
     """Statistics of one layer; those it does not have are None.
 
     weight_norm, update_norm, dy_norm   of its weight matrices, of their next update, and of dJ/dy
-    inactive   share, 0..1, that passes no gradient. Of a ReLU: units that are zero on all samples. Of a sigmoid or
-               tanh: outputs, over units and samples, that are saturated; where it is the last layer, samples with
-               an output that is saturated and wrong, as right ones should be saturated.
+    inactive   fraction, 0..1, that passes no gradient. Of a ReLU: units that are zero on all samples. Of a sigmoid
+               or tanh: outputs, over units and samples, that are saturated; where it is the last layer, samples
+               with an output that is saturated and wrong, as right ones should be saturated.
     """
 
     name: str
@@ -58,7 +58,7 @@ class LayerStats:
 
 
 @dataclass(frozen=True)
-class ActivationStats:
+class NetworkStats:
     """Statistics before step `step` + 1, of `samples` samples in evaluation mode."""
 
     step: int
@@ -89,7 +89,7 @@ def probe_batch(loader: DataLoader, samples: int) -> tuple[Array, Array]:
 
 def measure(
     trainer: Trainer, stats_step: StatsStep, batch: tuple[Array, Array], state: Tree, xs: Tree, step: int
-) -> ActivationStats:
+) -> NetworkStats:
     """Statistics of `state`, which is before step `step` + 1 and is not changed; `xs` is that step's chunk."""
     backend, (inputs, targets) = trainer.backend, batch
     layers = list(trainer.network.named_layers(state["params"]))
@@ -103,18 +103,30 @@ def measure(
         weight_norm, update_norm, dy_norm = row[:3] if matrices(params) else (None, None, 0.0)
         inactive = row[3] if isinstance(layer, ReLU | Sigmoid | Tanh) else None
         kind, last = type(layer).__name__.lower(), len(stats) == len(rows) - 1
-        stats.append(LayerStats(name, kind, units[name], last, weight_norm, update_norm, dy_norm, inactive))
+        stats.append(
+            LayerStats(
+                name=name,
+                kind=kind,
+                units=units[name],
+                last=last,
+                weight_norm=weight_norm,
+                update_norm=update_norm,
+                dy_norm=dy_norm,
+                inactive=inactive,
+            )
+        )
     n = targets.shape[0]
     accuracy = correct / n if len(targets.shape) == 1 else math.nan
-    return ActivationStats(step, n, lr, J, accuracy, tuple(stats))
+    return NetworkStats(step=step, samples=n, lr=lr, loss=J, accuracy=accuracy, layers=tuple(stats))
 
 
 @dataclass(frozen=True, eq=False)
 class StatsStep:
     """`table, data, x -> table`, for `Backend.scan`, so that a library that compiles steps compiles this too.
 
-    The table has a row a layer, (weight norm, update norm, dy norm, inactive share), and last (J, correct answers,
-    learning rate, 0); what a layer does not have is 0. `data` holds the training state, which is only read.
+    The table has a row a layer, (weight norm, update norm, dy norm, inactive fraction), and last (J, correct
+    answers, learning rate, 0); what a layer does not have is 0. `data` holds the training state, which is only
+    read.
     """
 
     step: TrainStep
@@ -159,7 +171,7 @@ def norm(xp: Any, arrays: Sequence[Array]) -> Array:
 
 
 def _inactive(xp: Any, t: LayerTrace, targets: Array | None) -> Array | None:
-    """The share of a layer that passes no gradient, as in `LayerStats`; `targets` of the last layer."""
+    """The fraction of a layer that passes no gradient, as in `LayerStats`; `targets` of the last layer."""
     if isinstance(t.layer, ReLU):
         return xp.mean(xp.astype(xp.max(t.y, axis=0) <= 0, t.y.dtype))
     if not isinstance(t.layer, Sigmoid | Tanh):

@@ -1,4 +1,4 @@
-"""Crashes, damage, hostile files and long training at full size, as a table: `make torture`, on two cores.
+"""Stress tests at full size, as a table: crashes, damage, hostile files, long training. `make stress`, two cores.
 
 Anything that does not hold is a line with FAULT, and an exit status that is not 0.
 """
@@ -33,7 +33,7 @@ Trial = Callable[[], str]
 
 def main() -> int:
     """Try everything; the number of trials with a fault."""
-    parser = argparse.ArgumentParser(prog="make torture", description=__doc__)
+    parser = argparse.ArgumentParser(prog="make stress", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, help="some of it")
     parser.add_argument("--kills", type=int, default=200, help="at random moments")
     parser.add_argument("--inputs", type=int, default=1_000_000, help="for each reader")
@@ -52,7 +52,7 @@ def main() -> int:
             results.append((what, result))
             print(f"{what:<22} {result if passed else 'FAULT: ' + result}", flush=True)
     if asked.json and not faults:
-        command = " ".join(["python -m tests.torture", *sys.argv[1:]])
+        command = " ".join(["python -m tests.stress", *sys.argv[1:]])
         made = {"command": command, "date": str(datetime.date.today()), "machine": machine, "trials": results}
         asked.json.write_text(json.dumps(made, indent=1) + "\n")
     return faults
@@ -103,7 +103,7 @@ def _damage(place: Path) -> str:
 
 def _module(name: str, *words: str) -> str:
     """The last line that a module of this package says in a process of its own, which is to end with 0."""
-    command = [sys.executable, "-m", f"tests.torture.{name}", *words]
+    command = [sys.executable, "-m", f"tests.stress.{name}", *words]
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     said = done.stdout.strip() or done.stderr.strip()

@@ -1,4 +1,4 @@
-"""Every reader before a few changed files, each time others; `python -m tests.torture.fuzz` tries millions."""
+"""Every reader before a few changed files, each time others; `python -m tests.stress.fuzz` tries millions."""
 
 from __future__ import annotations
 

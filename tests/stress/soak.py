@@ -1,4 +1,4 @@
-"""Minutes of training in one process, whose memory, files and threads must not grow. `... tests.torture.soak 10`.
+"""Minutes of training in one process, whose memory, files and threads must not grow. `... tests.stress.soak 10`.
 
 Runs that save every few steps, each resumed once, by turns with and without monitor, their data resident and
 streamed. Without plots, since matplotlib's caches fill for a dozen runs.

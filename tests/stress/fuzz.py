@@ -1,4 +1,4 @@
-"""The readers before millions of files that coverage guides: `python -m tests.torture.fuzz --inputs 1000000`.
+"""The readers before millions of files that coverage guides: `python -m tests.stress.fuzz --inputs 1000000`.
 
 atheris (libFuzzer) changes the files; each reader has a process of its own, so that a crash is seen by its parent.
 A file that is neither read nor refused in two seconds, or that ends the process, or takes its memory past four
@@ -43,7 +43,7 @@ def _fuzz_reader(name: str, inputs: int, seconds: int) -> bool:
     flags += [f"-rss_limit_mb={ITSELF + 4 * LIMIT // 2**20}", f"-artifact_prefix={FOUND}/{name}-"]
     environment = {"NNBACKPROP_MAX_BYTES": str(LIMIT), "POLARS_MAX_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "tests.torture.fuzz_one", name, folder, *flags, "-print_final_stats=1"]
+        command = [sys.executable, "-m", "tests.stress.fuzz_one", name, folder, *flags, "-print_final_stats=1"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
         done = subprocess.run(command, cwd=ROOT, env=os.environ | environment, **pipes)
     figures = dict(re.findall(r"stat::(\w+):\s*(\d+)", done.stdout))
