@@ -1,4 +1,4 @@
-"""Scaling of inputs, and of targets that are numbers: affine, x' = x * scale + shift, fitted to the training data."""
+"""Scaling of inputs, and of targets that are numbers: each kind is affine and fitted to the training data."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ CHUNK_ROWS = 256  # 256 * 255^2 fits int32
 class Scaling:
     """x' = x * scale + shift; both float64, 0-d or of a sample's shape.
 
-    `targets`, where there is one, is that of targets that are numbers, scale and shift (k,): the network learns the
-    scaled ones, and metrics and predictions are in the targets' own units again.
+    `targets`, where there is one, is the scaling of targets that are numbers, (k,): the network learns the scaled
+    ones, and metrics and predictions are in the targets' own units again.
     """
 
     scale: np.ndarray
@@ -93,7 +93,10 @@ def fit_scaling(kind: str, train: Dataset) -> Scaling:
 
 
 def fit_target_scaling(train: Dataset, center: bool = True) -> Scaling:
-    """(t - mean) / std of each target (n, k), or t / mean without `center`, for rates; a constant one keeps std 1."""
+    """The scaling (t - mean) / std of each target (n, k), with std 1 where it is constant.
+
+    Without `center` it is t / mean: rates stay positive, and their logarithms near 0.
+    """
     targets = train.targets.astype(np.float64)
     mean = targets.mean(axis=0)
     if not center:

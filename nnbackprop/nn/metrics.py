@@ -128,7 +128,7 @@ class MultilabelMetrics:
 
 
 def metrics_for(loss: Loss, targets: np.ndarray | None = None, scaling: Scaling | None = None) -> Metrics:
-    """The metrics of a task: a loss, host targets, labels (n,) unless they are floats (n, k), and their scaling."""
+    """The metrics of a loss, host targets, labels (n,) unless they are floats (n, k), and the targets' scaling."""
     if targets is None or targets.dtype.kind in "iu":
         return ClassificationMetrics(loss.threshold)
     if isinstance(loss, SigmoidBinaryCrossEntropy):

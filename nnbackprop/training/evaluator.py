@@ -76,8 +76,7 @@ class Evaluator:
         if not isinstance(self.metrics, ClassificationMetrics):
             return probabilities
         loss = self.objective.loss
-        logits = loss.threshold == 0.0  # whose probabilities have their threshold at a half
-        return predicted_classes(np, probabilities, 0.5 if logits else loss.threshold)
+        return predicted_classes(np, probabilities, 0.5 if loss.gives_probabilities else loss.threshold)
 
     def input_gradient(self, params: Params, inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """dJ_i/dx_i of each sample's own loss, host, of the inputs' shape and in units of the raw inputs.
