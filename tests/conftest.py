@@ -26,13 +26,13 @@ from tests.support.commands import draw_no_plots
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
-EVERY = ("numpy", "numpy-readonly", "strict", "torch", "jax", "mlx", "cupy")
+ALL_BACKENDS = ("numpy", "numpy-readonly", "strict", "torch", "jax", "mlx", "cupy")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--backend",
-        choices=EVERY,
+        choices=ALL_BACKENDS,
         help="run the backend tests on this one alone, and fail rather than skip where it is absent",
     )
     parser.addoption(
@@ -82,7 +82,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" in metafunc.fixturenames:
         asked = metafunc.config.getoption("--backend")
-        metafunc.parametrize("backend", [asked] if asked else EVERY, indirect=True)
+        metafunc.parametrize("backend", [asked] if asked else ALL_BACKENDS, indirect=True)
 
 
 class ReadonlyNumpy(backends.NumpyBackend):

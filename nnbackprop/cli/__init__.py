@@ -12,6 +12,7 @@ from rich.markup import escape
 from backends import BackendError
 from nnbackprop.errors import NnbackpropError, OutOfMemoryError, RunFolderError, UsageError
 
+from .describe import describe
 from .doctor import doctor
 from .evaluate import attack, evaluate, predict
 from .export import export
@@ -34,7 +35,7 @@ data = App(
     name="data", help="Look at data sets: mnist, mnist-20x20, weight-height, fashion-mnist, kmnist, or files."
 )
 COMMANDS = (
-    *(train, evaluate, predict, export, attack, gradcheck, doctor, lr_find),
+    *(train, evaluate, predict, describe, export, attack, gradcheck, doctor, lr_find),
     *(parity, replay, runs, compare, backends, recipes),
 )
 for command in COMMANDS:
@@ -44,7 +45,7 @@ app.register_install_completion_command()
 data.command(inspect)
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     """Run the command line and exit with its status; errors are one paragraph, and a traceback with --debug."""
     for stream in (sys.stdout, sys.stderr):  # a console of another encoding gets ? for what it has no sign for
         if isinstance(stream, io.TextIOWrapper):
@@ -52,14 +53,14 @@ def main(arguments: list[str] | None = None) -> None:
     for name in ("NNBACKPROP_BACKEND", "NNBACKPROP_DEVICE"):
         if os.environ.get(name) == "":  # as good as not set
             del os.environ[name]
-    given = sys.argv[1:] if arguments is None else arguments
-    words = [word for word in given if word != "--debug"]
-    sys.exit(_status(words, debug=words != list(given)))
+    argv = sys.argv[1:] if argv is None else list(argv)
+    without_debug = [argument for argument in argv if argument != "--debug"]
+    sys.exit(_run(without_debug, debug=without_debug != argv))
 
 
-def _status(words: list[str], debug: bool) -> int:
+def _run(argv: list[str], debug: bool) -> int:
     try:
-        return int(app(words, exit_on_error=False, print_error=False, result_action="return_value") or 0)
+        return int(app(argv, exit_on_error=False, print_error=False, result_action="return_value") or 0)
     except (NnbackpropError, BackendError, CycloptsError, OSError, MemoryError) as error:
         if debug:
             raise

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from .flags import AsJson, Flags, given, show
+from .flags import AsJson, Flags, given_settings, print_result
 
 
 def doctor(
@@ -23,6 +23,6 @@ def doctor(
     from nnbackprop.diagnostics.doctor.run import diagnose
     from nnbackprop.report.tables import diagnosis_report
 
-    diagnosis = diagnose(target, given(flags))
-    show(diagnosis, diagnosis_report, as_json)
+    diagnosis = diagnose(target, given_settings(flags))
+    print_result(diagnosis, diagnosis_report, as_json)
     return 0 if diagnosis.healthy else 1

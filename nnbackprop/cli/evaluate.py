@@ -115,7 +115,9 @@ def attack(
     run: Run,
     /,
     *,
-    epsilon: Annotated[float, Parameter(help="How far each input moves, as a share of the data's range.")] = 0.1,
+    epsilon: Annotated[
+        float, Parameter(help="How far each input moves, as a fraction of the data's range.")
+    ] = 0.1,
     data: DataName = None,
     options: RunOptions = RunOptions(),
 ) -> int:
@@ -123,7 +125,7 @@ def attack(
     from nnbackprop.errors import UsageError
 
     if not 0 < epsilon <= 1:
-        raise UsageError(f"--epsilon is a share of the data's range, above 0 and at most 1; got {epsilon}.")
+        raise UsageError(f"--epsilon is a fraction of the data's range, above 0 and at most 1; got {epsilon}.")
     trained = options.open(run)
     dataset = trained.data(data)
     result = trained.attack(dataset, epsilon)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Optional, get_args, get_origin, get_type_hint
 from cyclopts import Group, Parameter
 
 from nnbackprop.report.terminal import Terminal
-from nnbackprop.runs.config import NO_FLAGS, RENAMED_SETTINGS, Config, Setting
+from nnbackprop.runs.config import NO_FLAGS, RENAMED_SETTINGS, TABLE_SETTINGS, Config, Setting
 
 
 class Output(Terminal):
@@ -69,6 +69,11 @@ Flags = make_dataclass(
     [(f.name, _flag(f.name), field(default=None)) for f in fields(Config) if f.name not in NO_FLAGS],
     frozen=True,
 )
+TableFlags = make_dataclass(
+    "TableFlags", [(name, _flag(name), field(default=None)) for name in TABLE_SETTINGS], frozen=True
+)
+TableFlags.__doc__ = "An option of a table each, None where it was not given."
+TableFlags.__module__ = __name__
 Flags.__doc__ = "A setting each, None where it was not given."
 Flags.__module__ = __name__  # cyclopts takes a class of the module `types` for a builtin
 
@@ -79,12 +84,12 @@ AsJson = Annotated[bool, Parameter(name="--json", negative="", help="Everything 
 DeviceName = Annotated[Optional[str], Parameter(help="Its device.", env_var="NNBACKPROP_DEVICE")]  # noqa: UP045
 
 
-def given(flags: Any) -> dict[str, Any]:
+def given_settings(flags: Any) -> dict[str, Any]:
     """The settings that were given as flags, by name."""
     return {f.name: value for f in fields(flags) if (value := getattr(flags, f.name)) is not None}
 
 
-def show(found: Any, report: Callable[[Any], Any], as_json: bool) -> None:
+def print_result(found: Any, report: Callable[[Any], Any], as_json: bool) -> None:
     """Print what a command found, as its `report` or as JSON."""
     if as_json:
         print(json.dumps(found.to_json(), indent=2, allow_nan=False))

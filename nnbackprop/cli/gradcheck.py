@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from .flags import Flags, err, given, out
+from .flags import Flags, err, given_settings, out
 
 
 def gradcheck(
@@ -22,7 +22,7 @@ def gradcheck(
     from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck_recipe
     from nnbackprop.runs.config_files import resolve
 
-    config = resolve(recipe, given(flags))
+    config = resolve(recipe, given_settings(flags))
     asked = select(config.backend, config.device)
     backend = with_float64(asked)
     if config.backend == "auto" or backend is not asked:

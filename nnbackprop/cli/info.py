@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from .flags import out
+from .flags import TableFlags, given_settings, out
 
 
 def backends() -> int:
@@ -32,14 +32,21 @@ def inspect(
     path: Annotated[str, Parameter(help="A data set's name, or a file or folder.")],
     /,
     *,
+    options: Annotated[TableFlags, Parameter(name="*")] = TableFlags(),  # type: ignore[valid-type]  # noqa: B008
     test_fraction: Annotated[
         float, Parameter(help="Share of a single table kept for the test; 0 for none.")
     ] = 0.2,
     seed: Annotated[int, Parameter(help="Decides that split.")] = 0,
 ) -> int:
-    """Count, range, class balance, and a few samples drawn upright."""
-    from nnbackprop.data import load
+    """Columns of a table with what they are used as; count, range, class balance; a few samples drawn upright."""
+    from nnbackprop.data.catalog import load_splits, open_source, table_options
     from nnbackprop.data.inspect import describe
+    from nnbackprop.data.inspect_table import describe_table
+    from nnbackprop.data.tabular import TableSplits
 
-    out.print(describe(load(path, test_fraction=test_fraction, seed=seed, split=test_fraction > 0)))
+    reading = table_options(**given_settings(options))
+    source = open_source(path, reading)
+    if isinstance(source, TableSplits):
+        out.print(describe_table(source))
+    out.print(describe(load_splits(source, reading, test_fraction, seed=seed)))
     return 0

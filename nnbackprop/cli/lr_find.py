@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.markup import escape
 
-from .flags import AsJson, Flags, err, given, show
+from .flags import AsJson, Flags, err, given_settings, print_result
 
 
 def lr_find(
@@ -38,14 +38,14 @@ def lr_find(
     from nnbackprop.runs.lr_find import find_lr
     from nnbackprop.runs.train import open_backend
 
-    config = resolve(*recipe_for(recipe, given(flags)))
+    config = resolve(*recipe_for(recipe, given_settings(flags)))
     build.check(config)
     backend = open_backend(config)
     if config.backend == "auto":
         err.print(backend.why, style="dim")
     with err.status("training with a growing learning rate"):
         found = find_lr(config, backend, DataSplits.load(config), steps)
-    show(found, lr_find_report, as_json)
+    print_result(found, lr_find_report, as_json)
     if plot is not None:
         from nnbackprop.report.curves import lr_plot
         from nnbackprop.report.style import draw

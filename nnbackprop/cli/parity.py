@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.markup import escape
 
-from .flags import AsJson, Flags, err, given, show
+from .flags import AsJson, Flags, err, given_settings, print_result
 
 
 def parity(
@@ -37,14 +37,14 @@ def parity(
 
     # the idle thread pools of several libraries in one process take turns spinning: five times the time
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    overrides = given(flags)
+    overrides = given_settings(flags)
     if overrides.get("backend") not in (None, os.environ.get("NNBACKPROP_BACKEND")):
         raise UsageError(f"Parity runs on several: say --backends numpy,{overrides['backend']} for --backend.")
     dtypes = (overrides["dtype"],) if "dtype" in overrides else DTYPES
     names = [name.strip() for name in backends.split(",") if name.strip()]
     with err.status("training step by step on each library"):
         found = compare(resolve(recipe, overrides), names, steps, dtypes)
-    show(found, parity_report, as_json)
+    print_result(found, parity_report, as_json)
     if plot is not None:
         draw(plot, parity_plot, found)
         err.print(f"Plot: {escape(str(plot))}")

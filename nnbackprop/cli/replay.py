@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Optional
 
 from cyclopts import Parameter
 
-from .flags import AsJson, DeviceName, Run, RunsDir, err, show
+from .flags import AsJson, DeviceName, Run, RunsDir, err, print_result
 
 
 def replay(
@@ -40,5 +40,5 @@ def replay(
     places = {"backend": backend, "device": device, "threads": threads}
     overrides = {name: value for name, value in places.items() if value is not None}
     found = train_again(run, overrides, runs_dir, lambda header: display(progress, err, header))
-    show(found, replay_report, as_json)
+    print_result(found, replay_report, as_json)
     return int(not found.passed)

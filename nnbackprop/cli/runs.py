@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.markup import escape
 
-from .flags import AsJson, RunsDir, err, show
+from .flags import AsJson, RunsDir, err, print_result
 
 
 def runs(
@@ -23,7 +23,7 @@ def runs(
     from nnbackprop.report.runs import runs_table
     from nnbackprop.runs.run_table import list_runs
 
-    show(list_runs(runs_dir, tags), runs_table, as_json)
+    print_result(list_runs(runs_dir, tags), runs_table, as_json)
     return 0
 
 
@@ -40,7 +40,7 @@ def compare(
     from nnbackprop.runs.run_table import compare_runs
 
     found = compare_runs(runs, runs_dir)
-    show(found, comparison_report, as_json)
+    print_result(found, comparison_report, as_json)
     if plot is not None:
         from nnbackprop.report.curves import comparison_plot
         from nnbackprop.report.style import draw

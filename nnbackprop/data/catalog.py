@@ -88,7 +88,7 @@ def load_splits(
     strict: bool = True,
 ) -> Splits:
     """The parts of a data set; a fraction of 0 splits nothing off."""
-    found = open_source(source, options)
+    found = source if isinstance(source, (RawSplits, TableSplits)) else open_source(source, options)
     if isinstance(found, TableSplits):
         return tables_to_splits(found, test_fraction, validation_fraction, seed)
     if strict:
@@ -105,6 +105,8 @@ def load_splits(
 def table_options(**options: Any) -> TableOptions:
     """Options of a table; UsageError for one that does not exist or has a wrong value."""
     try:
+        if unknown := sorted(options.keys() - set(OPTIONS)):
+            raise TypeError(f"there is no option {unknown[0]!r}")
         return msgspec.convert(options, TableOptions)
     except (msgspec.ValidationError, TypeError) as error:
         raise UsageError(f"A table cannot be read so: {error}. The options are {', '.join(OPTIONS)}.") from None

@@ -27,7 +27,8 @@ Cell = Callable[[float, float], Segment]  # the character of an upper and a lowe
 def describe(splits: Splits) -> RenderableType:
     """What `nnbackprop data inspect` prints, as a rich renderable."""
     parts = {"train": splits.train} | ({"test": splits.test} if splits.test else {})
-    blocks: list[RenderableType] = [_summary(parts), "", _class_counts(parts)]
+    counts = _class_counts(parts) if splits.train.classes else _target_ranges(parts)
+    blocks: list[RenderableType] = [_summary(parts), "", counts]
     if notes := dict.fromkeys(note for part in parts.values() for note in part.reader_notes):
         blocks += ["", *(Text(f"- {note}") for note in notes)]
     if splits.train.image_shape:
@@ -60,6 +61,16 @@ def _class_counts(parts: dict[str, Dataset]) -> Grid:
         grid.add_row(Text(name), *(f"{count[k]:,}" for count in counts.values()), bar)
     if (more := len(train) - MAX_CLASSES) > 0:
         grid.add_row("...", *("" for _ in counts), f"{more} more classes")
+    return grid
+
+
+def _target_ranges(parts: dict[str, Dataset]) -> Grid:
+    """The range and mean of each target that is a number."""
+    grid, train = _grid("target", *parts), parts["train"]
+    names = train.target_names or [f"target {k}" for k in range(train.targets.shape[1])]
+    for k, name in enumerate(names[:MAX_CLASSES]):
+        columns = [part.targets[:, k] for part in parts.values()]
+        grid.add_row(Text(name), *(f"{t.min():g} .. {t.max():g}, mean {t.mean():.4g}" for t in columns))
     return grid
 
 

@@ -22,6 +22,7 @@ from nnbackprop.runs.checkpoint import Checkpoint, flatten, load
 from nnbackprop.runs.config import Config, with_changes
 from nnbackprop.runs.config_files import load_run_config
 from nnbackprop.runs.data_splits import DataSplits
+from nnbackprop.runs.header import describe_config
 from nnbackprop.runs.run_dir import RunDir, environment
 from nnbackprop.runs.summary import summarise
 from nnbackprop.runs.train import first_trainer, open_backend
@@ -136,17 +137,16 @@ def replay(
     backend = open_backend(config)
     if not (config.threads or config.deterministic) and env.get("threads") in range(1, cores() + 1):
         set_num_threads(env["threads"])
-    trainer, early_stopping = first_trainer(config, backend, splits), EarlyStopping()
+    trainer, stop = first_trainer(config, backend, splits), StopAtStep(steps)
     trainer.epochs = -(-steps // build.steps_per_epoch(config, len(splits.train)))
-    stop = StopAtStep(early_stopping, steps)
-    trainer.callbacks = (early_stopping, stop, display(build.description(config)))
+    trainer.callbacks = (stop.early_stopping, stop, display(describe_config(config)))
     trainer.fit(splits.train, splits.validation, splits.test)
     kept: dict[CheckpointName, Checkpoint] = {"last": last}
     metrics: Iterable[MetricDifference] = ()
     if summary is not None:
         kept["best"] = load(run_dir.checkpoint_path("best"))
+        again = summarise(config, trainer, stop.early_stopping, splits)
         samples = {name: len(part) for name, part in splits.parts.items() if part}
-        again = summarise(config, trainer, early_stopping, splits)
         metrics = compare_metrics(summary, again, samples, config.dtype)
     changes = compare_environments(env, environment(backend))
     return Replay(
@@ -173,8 +173,8 @@ def _replay_config(run_dir: RunDir, overrides: Mapping[str, Any]) -> Config:
 class StopAtStep(Callback):
     """Ends a training after `steps` steps and keeps what a run folder's checkpoints would hold then."""
 
-    def __init__(self, early_stopping: EarlyStopping, steps: int) -> None:
-        self.early_stopping, self.steps = early_stopping, steps
+    def __init__(self, steps: int) -> None:
+        self.early_stopping, self.steps = EarlyStopping(), steps
         self.steps_per_save = steps  # a chunk ends where the run's last one did
         self.checkpoints: dict[CheckpointName, Checkpoint] = {}
 

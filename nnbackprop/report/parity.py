@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.text import Text
 
-from nnbackprop.diagnostics.parity.results import KINDS, TOLERANCES, WHY, Comparison, Kind, Parity
+from nnbackprop.diagnostics.parity.results import KINDS, TOLERANCE_NOTE, TOLERANCES, Comparison, Kind, Parity
 
 from .formatting import count, plural
 from .style import GREY, PALETTE, new_plot
@@ -42,7 +42,7 @@ def parity_report(parity: Parity) -> RenderableType:
         *(f"[yellow]{escape(a.name)} not compared:[/] {escape(f'{a.reason} {a.fix}')}" for a in parity.absent),
         table,
         *(Text(remark) for comparison in parity.comparisons for remark in _remarks(comparison, first)),
-        Text(WHY, style="dim"),
+        Text(TOLERANCE_NOTE, style="dim"),
         Text(verdict, style="bold red" if failed else "bold green"),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -27,9 +27,9 @@ from .config import Config
 
 T = TypeVar("T")
 
-NORMS: dict[str, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
+NORMALIZATIONS: dict[str, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
 
-MOMENTUM = {"momentum": "momentum", "nesterov": "momentum", "adam": "beta1", "adamw": "beta1"}
+MOMENTUM_NAMES = {"momentum": "momentum", "nesterov": "momentum", "adam": "beta1", "adamw": "beta1"}
 """What an optimizer calls its momentum."""
 
 
@@ -55,7 +55,7 @@ def _layers(config: Config, n_outputs: int) -> Iterator[Layer]:
         layer = dense(units)
         yield replace(layer, bias=False) if config.norm == "batch" else layer  # its mean takes a bias off again
         if config.norm is not None:
-            yield NORMS[config.norm]()
+            yield NORMALIZATIONS[config.norm]()
         yield hidden_activation()
         if rate:
             yield Dropout(rate)
@@ -142,7 +142,7 @@ def optimizer(config: Config) -> Optimizer:
     optimizer_class = _by_name(OPTIMIZERS, config.optimizer, "optimizer")
     options: dict[str, Any] = {}
     if config.momentum is not None:
-        name = MOMENTUM.get(config.optimizer)
+        name = MOMENTUM_NAMES.get(config.optimizer)
         if name is None:
             raise UsageError(
                 f"--momentum goes with momentum, nesterov, adam and adamw (their beta1), not with "
@@ -264,7 +264,7 @@ def scaling(config: Config, train: Dataset) -> Scaling:
 
 def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) -> Trainer:
     """A trainer for `config`, ready to fit; its callbacks are the run's."""
-    return Trainer(
+    built = Trainer(
         network(config, n_outputs(config, train)),
         loss(config),
         optimizer(config),
@@ -280,28 +280,5 @@ def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) 
         seed=config.seed,
         resident=config.resident,
     )
-
-
-def description(config: Config, recipe: Config | None = None) -> dict[str, str]:
-    """A configuration as lines for a run's header, by subject.
-
-    `recipe` is the one whose dropout was fitted to the hidden layers of `config`, where it has been.
-    """
-    penalties = "".join(f", {name} {value:g}" for name, value in (("L1", config.l1), ("L2", config.l2)) if value)
-    hidden = "-".join(map(str, config.hidden)) or "no"
-    dropout = f", dropout {' '.join(f'{rate:g}' for rate in config.dropout)}" if any(config.dropout) else ""
-    norm = "" if config.norm is None else f", {config.norm} normalization"
-    schedule = "" if config.schedule == "constant" else f", {config.schedule}"
-    lr = config.lr if isinstance(config.lr, str) else f"{config.lr:g}"
-    lines = {
-        "recipe": config.recipe,
-        "network": f"{hidden} hidden units, {config.activation}{norm}{dropout}",
-        "loss": config.loss + penalties,
-        "optimizer": f"{config.optimizer}, learning rate {lr}{schedule}",
-    }
-    if recipe is not None and recipe.dropout != config.dropout:
-        before, fitted = (
-            " ".join(f"{rate:g}" for rate in rates) or "none" for rates in (recipe.dropout, config.dropout)
-        )
-        lines["dropout"] = f"the recipe's {before}, fitted to --hidden: {fitted}"
-    return lines
+    built.config = asdict(config)
+    return built

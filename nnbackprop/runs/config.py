@@ -208,6 +208,9 @@ class Config:
         Literal["auto", "rich", "plain", "json", "off"],
         Setting("Run", "Display; auto is rich on a terminal, else plain lines; json is a line an epoch."),
     ] = "auto"
+    log: Annotated[
+        tuple[str, ...], Depth, Setting("Run", "Also log to tensorboard, csv, wandb, trackio; several at once.")
+    ] = ()
     runs_dir: Annotated[str, Setting("Run", "Where run folders are kept.")] = "runs"
     name: Annotated[str | None, Setting("Run", "Name of the run folder; the recipe's if not given.")] = None
     tags: Annotated[
@@ -229,10 +232,16 @@ class Config:
 
 NAMES = tuple(field.name for field in fields(Config))
 NO_FLAGS = ("recipe", "title")
+TABLE_SETTINGS = (
+    *("target", "task", "features", "drop", "missing"),
+    *("separator", "decimal", "encoding", "header"),
+)
+"""How a table is read and used: the fields of `TableOptions`."""
+
 CHANGEABLE_ON_RESUME = (
     *("epochs", "schedule_epochs", "patience", "max_time", "on_nan"),
     *("data", "backend", "device", "threads", "deterministic", "resident", "gpu_memory_limit"),
-    *("progress", "doctor", "save_every", "keep_checkpoints", "runs_dir", "tags"),
+    *("progress", "doctor", "save_every", "keep_checkpoints", "runs_dir", "log", "tags"),
 )
 """How long and where a run goes on, which a resume may change; its data are known by their fingerprint."""
 

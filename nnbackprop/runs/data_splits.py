@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from nnbackprop.data.catalog import DATASETS, OPTIONS, load_splits, table_options
+from nnbackprop.data.catalog import DATASETS, load_splits, table_options
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.table import TableOptions
 from nnbackprop.errors import DataError, UsageError
 
-from .config import Config
+from .config import TABLE_SETTINGS, Config
 
 
 def absolute(spec: str) -> str:
@@ -25,7 +25,7 @@ def absolute(spec: str) -> str:
 
 def table_options_of(config: Config) -> TableOptions:
     """What the configuration says of a table."""
-    return table_options(**{name: getattr(config, name) for name in OPTIONS})
+    return table_options(**{name: getattr(config, name) for name in TABLE_SETTINGS})
 
 
 @dataclass(frozen=True)

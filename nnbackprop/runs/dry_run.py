@@ -45,6 +45,7 @@ def dry_run(config: Config) -> DryRun:
     """Read the data and build the trainer of `config`, as a run does; whatever a run would refuse is refused."""
     build.check(config)
     backend, data = open_backend(config), DataSplits.load(config)
+    config = build.for_data(config, data.train)
     number = 1.0 if config.lr == "auto" else config.lr  # a run looks for it
     trainer = first_trainer(replace(config, lr=number), backend, data)
     samples = {name: len(part) if part else 0 for name, part in data.parts.items()}

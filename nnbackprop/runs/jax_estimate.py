@@ -9,8 +9,8 @@ from typing import NamedTuple
 from backends import leaves
 from nnbackprop.nn.trace import LayerSummary
 
-WORTH_SAYING = 1.5  # times as fast
-START = 3.0  # seconds that JAX takes to be imported and to compile its loops
+MIN_SPEEDUP = 1.5  # times as fast
+JAX_STARTUP = 3.0  # seconds that JAX takes to be imported and to compile its loops
 
 
 class Cost(NamedTuple):
@@ -18,11 +18,11 @@ class Cost(NamedTuple):
 
     layer: float  # a layer with parameters, forward and backward, however small
     flop: float  # of a product, on one core
-    drawn: float  # a random number
+    random_number: float
 
 
-NUMPY = Cost(layer=46e-6, flop=1 / 1.1e11, drawn=3.5e-9)
-JAX = Cost(layer=5.5e-6, flop=1 / 1.25e11, drawn=0.6e-9)
+NUMPY = Cost(layer=46e-6, flop=1 / 1.1e11, random_number=3.5e-9)
+JAX = Cost(layer=5.5e-6, flop=1 / 1.25e11, random_number=0.6e-9)
 
 
 def step_seconds(cost: Cost, layers: Sequence[LayerSummary], batch: int, cores: int) -> float:
@@ -32,7 +32,7 @@ def step_seconds(cost: Cost, layers: Sequence[LayerSummary], batch: int, cores: 
     flops -= 2 * sum(next(filter(None, matrices), []))  # the first layer's gradient of its input is not computed
     drawn = sum(math.prod(layer.out_shape) for layer in layers if layer.draws)
     calls = cost.layer * sum(bool(leaves(layer.params)) for layer in layers)
-    return calls + batch * (flops * cost.flop / cores + drawn * cost.drawn)
+    return calls + batch * (flops * cost.flop / cores + drawn * cost.random_number)
 
 
 def jax_speedup(layers: Sequence[LayerSummary], batch: int, cores: int) -> float:
@@ -45,6 +45,6 @@ def jax_remark(layers: Sequence[LayerSummary], batch: int, steps: int, cores: in
     """A header's line where a run of so many steps on NumPy would take less time on JAX, its start included."""
     ratio = jax_speedup(layers, batch, cores)
     saved = steps * (1 - 1 / ratio) * step_seconds(NUMPY, layers, batch, cores)
-    if ratio < WORTH_SAYING or saved < START:
+    if ratio < MIN_SPEEDUP or saved < JAX_STARTUP:
         return None
     return f"--backend jax is about {ratio:.{0 if ratio >= 3 else 1}f} times as fast at batch {batch:,}"

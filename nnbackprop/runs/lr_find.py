@@ -15,6 +15,7 @@ from .data_splits import DataSplits
 
 def find_lr(config: Config, backend: Backend, data: DataSplits, steps: int | None = None) -> LRFinderResult:
     """A range test on the training part, from initial weights; its learning rates replace the schedule."""
+    config = build.for_data(config, data.train)
     trainer = build.trainer(replace(config, lr=1.0), backend, data.train, build.scaling(config, data.train))
     return lr_find(trainer, data.train, steps)
 

@@ -9,8 +9,8 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a polite kill, a terminal that was closed
-SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
+SIGNAL_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a polite kill, a terminal that was closed
+SIGNALS = tuple(getattr(signal, name) for name in SIGNAL_NAMES if hasattr(signal, name))
 
 
 @contextlib.contextmanager
@@ -31,7 +31,7 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
     def first(number: int, _: FrameType | None) -> None:
         for known in before:
             signal.signal(known, signal.default_int_handler if known == signal.SIGINT else signal.SIG_DFL)
-        _leave(terminals)
+        _silence_closed(terminals)
         received.append(number)
         stop()
 
@@ -44,7 +44,7 @@ def stop_on_signals(stop: Callable[[], None]) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _leave(terminals: list[int]) -> None:
+def _silence_closed(terminals: list[int]) -> None:
     """Send what is still printed to terminals that were closed since to the null device: it is no error."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in terminals:

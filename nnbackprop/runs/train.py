@@ -6,13 +6,12 @@ import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from backends import Backend, select
 from nnbackprop._files import remove
-from nnbackprop._system_info import CpuTimes, cores, get_num_threads, load_of_others, load_warning, set_num_threads
+from nnbackprop._system_info import CpuTimes, set_num_threads
 from nnbackprop.errors import DivergedError, UsageError
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
 from nnbackprop.training.trainer import Trainer
@@ -24,7 +23,6 @@ from .config import CHANGEABLE_ON_RESUME, Config, with_changes
 from .config_files import load_run_config, to_toml
 from .data_splits import DataSplits, absolute
 from .divergence_recovery import DivergenceRecovery
-from .jax_estimate import jax_remark
 from .lr_find import resolve_lr
 from .run_dir import RunDir, environment
 from .signals import stop_on_signals
@@ -67,7 +65,7 @@ class Run:
         DivergedError as `diagnose` gives it, unless the configuration asks to go on from a checkpoint at half the
         learning rate.
         """
-        self._begin_folder()
+        self._write_start()
         summary = None
         with stop_on_signals(self.trainer.stop) as received:
             recovery = self._attach(callbacks)
@@ -96,30 +94,7 @@ class Run:
         if self.threads is not None:
             self.threads.restore()
 
-    def remarks(self) -> dict[str, str]:
-        """What the header says of the machine: what slows the run down, and a faster library that is installed."""
-        backend, found = self.trainer.backend, {}
-        if backend.name == "numpy" and find_spec("numba") is None:  # not imported before a kernel needs it
-            found["kernels"] = "one operator at a time; pip install numba compiles them"
-        if self.threads is not None and self.threads.remark:
-            found["machine"] = self.threads.remark
-        elif self.threads is None and backend.device == "cpu":
-            others = load_of_others(self.initial_cpu_times, CpuTimes.now())
-            if line := load_warning(others, get_num_threads(), cores()):
-                found["machine"] = line
-        if backend.name == "numpy" and find_spec("jax") is not None and (line := self._jax_remark()):
-            found["faster"] = line
-        return found
-
-    def _jax_remark(self) -> str | None:
-        t, samples = self.trainer, len(self.data.train)
-        if t.dtype not in ("float32", "float64"):  # of others nothing was measured
-            return None
-        steps = build.steps_per_epoch(self.config, samples) * t.epochs - t.progress.step
-        layers = t.network.summary(t.sample_shape, t.params_dtype)
-        return jax_remark(layers, build.batch_size(self.config, samples), steps, cores())
-
-    def _begin_folder(self) -> None:
+    def _write_start(self) -> None:
         for outdated in ("summary.json", "doctor.json"):
             remove(self.run_dir.path / outdated)
         self.run_dir.write("config.toml", to_toml(self.config))

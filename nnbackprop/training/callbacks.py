@@ -123,7 +123,7 @@ class TimeLimit(Callback):
 
     seconds: float
     needs_short_chunks: bool = field(default=True, init=False)
-    began: float = field(default=0.0, init=False)
+    started_at: float | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.seconds < math.inf:
@@ -131,13 +131,14 @@ class TimeLimit(Callback):
 
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
         """Start the clock, which goes on where training does after a divergence."""
-        self.began = self.began or time.monotonic()
+        if self.started_at is None:
+            self.started_at = time.monotonic()
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         """Stop when time is up."""
-        if time.monotonic() - self.began > self.seconds:
+        if self.started_at is not None and time.monotonic() - self.started_at > self.seconds:
             trainer.stop("max-time")
 
     def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
         """Stop the clock: another `fit` has as much time again."""
-        self.began = 0.0
+        self.started_at = None

@@ -16,7 +16,7 @@ from nnbackprop.runs import checkpoint as checkpoints
 from tests.support.clouds import clouds
 from tests.support.commands import run
 
-EVERY = {*DATA_CHECKS, *START_CHECKS, *RUN_CHECKS}
+ALL_CHECKS = {*DATA_CHECKS, *START_CHECKS, *RUN_CHECKS}
 SMALL = ["--hidden", "16", "--dropout", "0", "--backend", "numpy", "--batch-size", "20"]
 
 
@@ -54,13 +54,13 @@ def checked(values: dict[str, Any]) -> set[str]:
 def test_a_recipe_is_checked_from_data_to_training(seed: str, capsys: pytest.CaptureFixture[str]) -> None:
     values = diagnose(capsys, "weight-height", "--seed", seed, status=0)
     assert values["findings"] == []
-    assert checked(values) == EVERY
+    assert checked(values) == ALL_CHECKS
 
 
-def test_a_healthy_set_under_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_healthy_data_set_passes_every_check(capsys: pytest.CaptureFixture[str]) -> None:
     values = diagnose(capsys, "mnist-original", "--data", written(), *SMALL, "--epochs", "30", status=0)
     assert values["findings"] == []
-    assert checked(values) == EVERY
+    assert checked(values) == ALL_CHECKS
 
 
 @pytest.mark.parametrize(
@@ -103,12 +103,12 @@ def test_data_that_cannot_be_trained_on_is_a_finding(capsys: pytest.CaptureFixtu
     assert "argmax(axis=1)" in values["findings"][0]["fix"]
 
 
-def test_more_classes_than_outputs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_more_classes_than_outputs_are_a_fault(capsys: pytest.CaptureFixture[str]) -> None:
     values = diagnose(capsys, "mnist-original", "--data", written(), *SMALL, "--n-outputs", "3", status=1)
     assert ids(values) == {"labels-range": "fault"}
 
 
-def test_first_weights_that_are_too_large(capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_large_initial_weights_are_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     values = diagnose(
         capsys, "mnist-original", "--data", written(), *SMALL, "--init", "normal:5", "--lr", "1e-5", status=1
     )
@@ -124,7 +124,7 @@ def test_a_start_that_cannot_be_trained_is_a_finding(
     values = diagnose(capsys, "mnist-original", "--data", written(inputs=unit * X), *SMALL, *flags, status=1)
     assert ids(values)["initial-loss"] == "fault"
     assert set(RUN_CHECKS) <= set(values["not_applicable"])
-    assert checked(values) == EVERY
+    assert checked(values) == ALL_CHECKS
 
 
 def test_training_that_diverges(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,7 +135,7 @@ def test_training_that_diverges(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_toml_file_is_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine.toml").write_text(f'data = "{written()}"\nhidden = [16]\nepochs = 5\nbackend = "numpy"\n')
-    assert checked(diagnose(capsys, "mine.toml", status=0)) == EVERY
+    assert checked(diagnose(capsys, "mine.toml", status=0)) == ALL_CHECKS
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_a_run_is_checked_with_its_metrics(trained: Path, capsys: pytest.Capture
     for name in ("last", "kept", str(trained)):
         values = diagnose(capsys, name, status=0)
         assert values["findings"] == []
-        assert checked(values) == EVERY
+        assert checked(values) == ALL_CHECKS
 
 
 def test_findings_kept_by_an_older_version_are_read(

@@ -89,7 +89,7 @@ def test_ages_are_those_of_the_last_write(capsys: pytest.CaptureFixture[str]) ->
     assert "2 h" in said(capsys)
 
 
-def test_no_runs_are_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_runs_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("runs") == 0
     assert "There are no runs here" in said(capsys)
 

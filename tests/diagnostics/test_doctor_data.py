@@ -30,7 +30,7 @@ def npz(x: Any = X, t: Any = T) -> str:
 
 
 def parts(train: Any, test: Any, x: np.ndarray = X, t: np.ndarray = T) -> str:
-    """Samples of these indices or slices as the training and the test part."""
+    """DataProbe of these indices or slices as the training and the test part."""
     np.savez("set.npz", x_train=x[train], y_train=t[train], x_test=x[test], y_test=t[test])
     return "set.npz"
 

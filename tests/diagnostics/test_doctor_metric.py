@@ -66,7 +66,9 @@ def test_a_column_against_a_row_is_a_fault(
         ((PREDICTIONS, LABELS), {"reported": 0.43}, "warning", "neither"),
     ],
 )
-def test_a_reported_accuracy_that_is_wrong(arrays: tuple, more: dict[str, object], level: str, text: str) -> None:
+def test_a_wrong_reported_accuracy_is_a_finding_with_its_cause(
+    arrays: tuple, more: dict[str, object], level: str, text: str
+) -> None:
     found = finding(*arrays, **more)
     assert found is not None
     assert found.level == level

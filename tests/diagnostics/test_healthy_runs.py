@@ -12,7 +12,7 @@ from tests.support.healthy_runs import RUNS, HealthyRun, trained
 CHEAP = [run for run in RUNS if run.cheap]
 
 
-def test_the_list_is_what_it_says() -> None:
+def test_the_40_runs_cover_every_recipe_and_optimizer() -> None:
     assert len(RUNS) == 40
     assert {run.recipe for run in RUNS} == {"mnist", "mnist-original", "ex4", "rashid", "weight-height"}
     optimizers = {"sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adam", "adamw"}

@@ -124,7 +124,7 @@ def test_measurements_are_few_and_span_the_run(settings: dict[str, Any]) -> None
     assert 3 <= len(at) <= 60
 
 
-def test_a_measurement_waits_until_its_cost_is_a_small_share_of_the_time() -> None:
+def test_a_measurement_waits_until_its_cost_is_a_small_fraction_of_the_time() -> None:
     trainer, monitor = monitored(Dense(4), Tanh(), Dense(3), time_ratio=1e9)
     trainer.fit(clouds(96))
     assert [stats.step for stats in monitor.history.stats][2:] == [trainer.progress.step]
@@ -313,7 +313,7 @@ def test_units_that_come_back_are_not_dead(shares: tuple[float, ...], ids: list[
     assert found_in(*(stats(20 * i, 1e-2, 1.0, relu(share)) for i, share in enumerate(shares))) == ids
 
 
-def test_shares_of_two_units_or_four_samples_are_not_judged() -> None:
+def test_fractions_of_two_units_or_four_samples_are_not_judged() -> None:
     assert found_in(stats(50, 1e-2, 1.0, relu(1.0, units=2))) == []
     assert found_in(replace(stats(50, 1e-2, 1.0, relu(1.0)), samples=4)) == []
 

@@ -21,7 +21,7 @@ print([pool["num_threads"] for pool in threadpool_info()], {os.environ[name] for
 """
 
 
-def test_use_threads_sets_every_library() -> None:
+def test_set_num_threads_sets_every_library() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.endswith("NUM_THREADS")}
     done = subprocess.run(
         [sys.executable, "-c", THREADS], capture_output=True, text=True, check=True, env=environment

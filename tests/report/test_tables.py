@@ -96,7 +96,7 @@ def test_a_summary_of_a_regression_has_its_metrics_in_plain_numbers() -> None:
     assert cells(lines[3]) == ["validation", "–", "–", "–", "–"]
 
 
-def test_a_summary_of_no_steps_has_no_pace() -> None:
+def test_a_summary_of_no_steps_has_no_speed() -> None:
     lines = printed(
         summary_table({**SUMMARY, "epochs": 1, "steps": 0, "seconds": 0.0, "samples_per_second": None})
     )

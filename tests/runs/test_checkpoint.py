@@ -63,7 +63,7 @@ def test_a_nested_tree_survives_flattening() -> None:
         ({"params/0/b": np.zeros(3, np.float32)}, r"shape \(3,\) of float32 at params/0/b.*of float64"),
     ],
 )
-def test_fill_names_the_array_that_does_not_fit(change: dict[str, Any], said: str) -> None:
+def test_unflatten_names_the_array_that_does_not_fit(change: dict[str, Any], said: str) -> None:
     arrays = {name: a for name, a in {**flatten(TREE, "params"), **change}.items() if a is not None}
     with pytest.raises(RunFolderError, match=said):
         unflatten(TREE, arrays, "params")

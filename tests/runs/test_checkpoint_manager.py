@@ -65,7 +65,7 @@ def test_saving_the_same_step_again_replaces_only_the_newest(tmp_path: Path) -> 
     assert [step_in(path) for path in manager.older()] == [1]
 
 
-def test_step_back_makes_the_one_before_the_newest(tmp_path: Path) -> None:
+def test_drop_newest_puts_the_checkpoint_before_it_in_its_place(tmp_path: Path) -> None:
     manager = filled(tmp_path, 3, 1, 2, 3)
     for steps in ([2, 1], [1], [1]):  # where there is none before it, it stays
         manager.drop_newest()
@@ -91,7 +91,7 @@ def test_other_files_are_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", [damage, Path.unlink])
 @pytest.mark.parametrize(("lost", "left"), [(0, 5), (1, 4), (2, 3)])
-def test_the_newest_sound_one_is_taken_and_damaged_ones_are_named(
+def test_the_newest_undamaged_checkpoint_is_taken_and_damaged_ones_are_named(
     lost: int, left: int, how: Callable[[Path], None], tmp_path: Path
 ) -> None:
     manager = filled(tmp_path, 3, 3, 4, 5)
@@ -125,7 +125,9 @@ def test_a_damaged_newest_is_not_kept_as_an_older_one(tmp_path: Path) -> None:
     assert [step_in(path) for path in (again.last, *again.older())] == [6, 4, 3]
 
 
-def test_one_that_is_only_too_large_is_not_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_that_is_only_too_large_is_not_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     manager = filled(tmp_path, 3, 1)
     manager.save(Checkpoint({"params/0/W": np.ones((2**9, 2**9))}, {}), 2)
     monkeypatch.setenv(limits.ENVIRONMENT_VARIABLE, str(2**20))

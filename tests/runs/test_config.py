@@ -17,6 +17,7 @@ from nnbackprop.optim import Momentum
 from nnbackprop.runs import build
 from nnbackprop.runs.config import Config, parse
 from nnbackprop.runs.config_files import apply_overrides, load_recipe, load_run_config, recipes, resolve, to_toml
+from nnbackprop.runs.header import describe_config
 from tests.support.commands import run, said
 
 RECIPES = ("ex4", "mnist", "mnist-original", "rashid", "table", "weight-height")
@@ -123,7 +124,7 @@ def test_no_setting_takes_a_table_and_a_misspelt_one_names_the_nearest(name: str
         parse({f"{name}_x": 1}, "my.toml")
 
 
-def test_a_setting_like_no_other_lists_all() -> None:
+def test_an_unknown_setting_lists_all_settings() -> None:
     with pytest.raises(UsageError, match=r"'zork' that does not exist\. Known are: recipe, "):
         parse({"zork": 1}, "my.toml")
 
@@ -219,7 +220,7 @@ def test_a_recipes_dropout_is_fitted_to_other_hidden_layers_and_the_header_says_
     config = apply_overrides(recipe, flags)
     assert [layer.rate for layer in build.network(config, 10).layers if isinstance(layer, Dropout)] == rates
     line = None if fitted is None else f"the recipe's 0.4 0.2 0.1, fitted to --hidden: {fitted}"
-    assert build.description(config, None if "dropout" in flags else recipe).get("dropout") == line
+    assert describe_config(config, None if "dropout" in flags else recipe).get("dropout") == line
 
 
 def test_the_rashid_recipe_has_no_biases() -> None:
@@ -249,7 +250,7 @@ def test_one_dropout_rate_is_for_all_hidden_layers(given: tuple[float, ...], rat
         ({"schedule": "step:1:10", "epochs": 4000}, "'step:1:10' grows beyond the largest number"),
     ],
 )
-def test_an_unknown_word_is_refused_before_the_trainer_is_built(settings: dict[str, object], said: str) -> None:
+def test_an_unknown_name_is_refused_before_the_trainer_is_built(settings: dict[str, object], said: str) -> None:
     data = Dataset(np.zeros((9, 4)), np.zeros(9, np.int32), ("a", "b"))
     config = parse(settings, "x")
     with pytest.raises(UsageError) as error:

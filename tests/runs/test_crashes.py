@@ -44,7 +44,7 @@ def temporaries(run_dir: Path) -> list[Path]:
 def test_kill_9_at_random_moments_loses_less_than_a_save(tmp_path: Path) -> None:
     figures = kill_and_resume(tmp_path, child_run.EPOCHS, 5, random.Random(6))
     assert (figures.kills, figures.runs > 0) == (5, True)
-    assert figures.lost < child_run.EVERY
+    assert figures.lost < child_run.SAVE_EVERY
 
 
 @POSIX
@@ -240,7 +240,7 @@ def test_a_temporary_that_is_a_link_to_a_checkpoint_is_not_written_through(tmp_p
 # A trainer whose disk fails: nothing is lost on disk or in memory, and it goes on when the disk does.
 
 FAULT_AT = 14  # the step after whose chunk the disk fails
-EVERY = 3
+SAVE_EVERY = 3
 DATA = clouds(90)  # six steps an epoch, the last of 10 samples
 
 
@@ -259,7 +259,7 @@ class Watch(Callback):
 
 def watched(run_dir: RunDir, watch: Watch) -> Trainer:
     """A small run that saves every few steps, watched before each save."""
-    saves = run_callbacks(run_dir, EVERY)
+    saves = run_callbacks(run_dir, SAVE_EVERY)
     return make_trainer(epochs=6, lr=0.01, callbacks=(watch, saves.logger, saves))
 
 

@@ -24,7 +24,7 @@ from tests.support.commands import run, said
 from tests.support.small_runs import assert_equal_state, clouds, make_trainer, run_callbacks
 
 DATA = clouds(12)
-EVERY = 5  # steps between saves; an epoch is one step
+SAVE_EVERY = 5  # steps between saves; an epoch is one step
 
 DivergeAt = Callable[[int], int]
 
@@ -38,7 +38,7 @@ def diverge_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DivergeAt:
     """Trains to the step given, calls that divergence, and returns the step the run was put back to."""
     run_dir, best, trainer = RunDir.create(tmp_path, "run"), EarlyStopping(), descent()
     trainer.initialize(DATA)
-    saves = run_callbacks(run_dir, EVERY, best)
+    saves = run_callbacks(run_dir, SAVE_EVERY, best)
     for method in ("epoch_end", "train_end"):  # which save by the clock
         monkeypatch.setattr(saves, method, lambda *_: None)
     trainer.callbacks = (saves.logger, saves)

@@ -44,13 +44,13 @@ def same_environment() -> bool:
     return all(kept[name] == now[name] for name in names) and numba[0] == numba[1]
 
 
-def test_its_configuration_is_read_with_the_present_names() -> None:
+def test_the_former_configuration_is_read_with_the_present_names() -> None:
     read = load_run_config(KEPT / "config.toml")
     assert (read.scale, read.init, read.hidden, read.norm) == ("rashid", "fan-out-normal", (6, 5), None)
 
 
 @pytest.mark.parametrize("part", ["train", "validation", "test"])
-def test_its_parts_have_the_loss_and_accuracy_of_its_summary(part: str) -> None:
+def test_the_former_weights_have_the_loss_and_accuracy_of_their_summary(part: str) -> None:
     from nnbackprop.runs.data_splits import DataSplits
 
     model, kept = TrainedModel.open("v0.1"), read_json("summary.json")
@@ -59,13 +59,13 @@ def test_its_parts_have_the_loss_and_accuracy_of_its_summary(part: str) -> None:
     assert score.accuracy == kept[f"{part}_accuracy"]
 
 
-def test_evaluate_prints_the_figures_of_its_summary(capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_prints_the_figures_of_the_former_summary(capsys: pytest.CaptureFixture[str]) -> None:
     kept = read_json("summary.json")
     assert run("evaluate", "v0.1") == 0
     assert f"loss {kept['test_loss']:.4f}, accuracy {kept['test_accuracy']:.4f} of 12 samples" in said(capsys)
 
 
-def test_resumed_from_step_28_it_ends_with_the_same_bits(run_dir: RunDir) -> None:
+def test_the_former_run_resumed_from_step_28_ends_with_the_same_bits(run_dir: RunDir) -> None:
     shutil.move(run_dir.checkpoints_dir / "step-00000028.safetensors", run_dir.checkpoint_path("last"))
     assert run("train", "--resume", "v0.1", "--progress", "off") == 0
     for which in ("last", "best"):
@@ -81,15 +81,15 @@ def test_resumed_from_step_28_it_ends_with_the_same_bits(run_dir: RunDir) -> Non
     assert ours["train_loss"] == pytest.approx(kept["train_loss"], rel=1e-6)
 
 
-def test_it_replays(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_former_run_replays(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("replay", "v0.1") == 0
 
 
-def test_its_diagnosis_is_read(run_dir: RunDir) -> None:
+def test_the_former_diagnosis_is_read(run_dir: RunDir) -> None:
     kept = read_json("doctor.json")
     assert Diagnosis.from_json(run_dir.read_json("doctor.json") or {}).to_json() == kept
 
 
-def test_doctor_diagnoses_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_diagnoses_the_former_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("doctor", "v0.1") in (0, 1)
     assert "error:" not in said(capsys)

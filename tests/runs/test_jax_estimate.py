@@ -16,9 +16,9 @@ from nnbackprop.nn.sequential import Sequential
 from nnbackprop.nn.trace import LayerSummary
 from nnbackprop.runs.jax_estimate import (
     JAX,
+    JAX_STARTUP,
+    MIN_SPEEDUP,
     NUMPY,
-    START,
-    WORTH_SAYING,
     jax_remark,
     jax_speedup,
     step_seconds,
@@ -60,8 +60,8 @@ def test_the_estimate_is_within_a_factor_of_1_7_of_each_measurement(result: Resu
 @pytest.mark.parametrize("result", ON_CPU)
 def test_jax_is_recommended_only_where_it_was_measured_faster_and_wherever_it_was_3_times(result: Result) -> None:
     for name, (estimated, measured) in estimates(result).items():
-        assert measured > 1.1 or estimated < WORTH_SAYING, name
-        assert estimated >= WORTH_SAYING or measured < 3, name
+        assert measured > 1.1 or estimated < MIN_SPEEDUP, name
+        assert estimated >= MIN_SPEEDUP or measured < 3, name
 
 
 def test_a_step_is_its_calls_products_and_random_numbers() -> None:
@@ -71,7 +71,7 @@ def test_a_step_is_its_calls_products_and_random_numbers() -> None:
     products = (4 * 78_400 + 6 * 1000) * NUMPY.flop
     assert step_seconds(NUMPY, layers, 1, 1) == pytest.approx(2 * NUMPY.layer + products)
     assert step_seconds(NUMPY, layers, 30, 4) == pytest.approx(2 * NUMPY.layer + 30 / 4 * products)
-    drawn = (784 + 512 + 256) * 120 * JAX.drawn
+    drawn = (784 + 512 + 256) * 120 * JAX.random_number
     without, dropout = (step_seconds(JAX, layers_of(name), 120, 2) for name in ("W1n", "W1"))
     assert dropout - without == pytest.approx(drawn)
 
@@ -80,7 +80,7 @@ def test_the_remark_counts_the_start_of_jax() -> None:
     layers = layers_of("W3")
     assert jax_remark(layers, 1, 60_000, 2) == "--backend jax is about 8 times as fast at batch 1"
     saved_by_a_step = step_seconds(NUMPY, layers, 1, 2) - step_seconds(JAX, layers, 1, 2)
-    enough = math.ceil(START / saved_by_a_step) + 1
+    enough = math.ceil(JAX_STARTUP / saved_by_a_step) + 1
     assert jax_remark(layers, 1, enough, 2) is not None
     assert jax_remark(layers, 1, enough - 2, 2) is None
     assert jax_remark(layers_of("W4"), 1024, 10**9, 2) is None  # hardly faster
@@ -93,7 +93,7 @@ def test_the_header_recommends_jax_where_it_is_installed(
     def finder(name: str) -> object:
         return (object() if installed else None) if name == "jax" else find_spec(name)
 
-    monkeypatch.setattr("nnbackprop.runs.train.find_spec", finder)
+    monkeypatch.setattr("nnbackprop.runs.header.find_spec", finder)
     words = "--epochs", "10000", "--max-time", "0.001", "--hidden", "4", "--runs-dir", str(tmp_path)
     assert run("train", "weight-height", *words) == 0
     assert ("faster: --backend jax is about 8 times as fast at batch 1" in said(capsys)) is installed

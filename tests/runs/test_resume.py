@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from msgspec import structs
+from msgspec import to_builtins
 
 from backends import Backend
 from nnbackprop.errors import RunFolderError
@@ -153,7 +153,7 @@ def test_impossible_counters_are_refused_even_with_a_right_digest(name: str, val
 
 @pytest.mark.parametrize("scale", [None, np.ones(3), np.ones((2, 2))])
 def test_a_checkpoint_without_a_scaling_of_its_features_is_refused(scale: np.ndarray | None) -> None:
-    info = structs.asdict(CheckpointInfo("0", "f", 2, ("a", "b", "c"), 1.0, None, {}))
+    info = to_builtins(CheckpointInfo("0", "f", 2, ("a", "b", "c"), 1.0, None, {}))
     arrays = {} if scale is None else {"scaling/scale": scale}
     with pytest.raises(RunFolderError, match="no scaling of its inputs, or one of another number of features"):
         scaling_of(Checkpoint({**arrays, "scaling/shift": np.zeros(())}, info))

@@ -124,7 +124,7 @@ def test_resume_skips_damaged_checkpoints_and_ends_the_same(lost: int, capsys: p
     assert outcome(FOLDER) == outcome(Path("runs/whole"))
 
 
-def test_a_resume_without_a_sound_checkpoint_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_resume_without_an_undamaged_checkpoint_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     train("--save-every", "7", "--epochs", "4")
     paths = [path for path in LAST.parent.iterdir() if path.stem != "best"]
     assert len(paths) == 3

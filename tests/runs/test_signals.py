@@ -21,7 +21,7 @@ from tests.support.commands import resumed, run, said
 from tests.support.small_runs import clouds, make_trainer
 
 ROOT = Path(__file__).parents[2]
-SLOW = {"typing", "pathlib", "re", "dataclasses", "numpy", "cyclopts"}
+HEAVY_MODULES = {"typing", "pathlib", "re", "dataclasses", "numpy", "cyclopts"}
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has none of these signals")
 
@@ -197,7 +197,8 @@ def test_ctrl_c_before_the_first_checkpoint_leaves_no_folder(
 
 def test_importing_the_package_is_quick() -> None:
     """It comes before any handler of Ctrl-C; -S, as site may load the same modules first."""
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import nnbackprop; print({SLOW} & set(sys.modules))"
+    path = f"import sys; sys.path.insert(0, {str(ROOT)!r})"
+    code = f"{path}; import nnbackprop; print({HEAVY_MODULES} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("set()\n", "")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_iris
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score
-from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.model_selection import GridSearchCV, cross_validate, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
@@ -304,6 +305,31 @@ def test_a_pipeline_of_columns_of_a_data_frame() -> None:
     assert names.tolist() == ["size__size", "colour__colour_blue", "colour__colour_green", "colour__colour_red"]
     with pytest.raises(ValueError, match="feature names should match"):
         model[-1].predict(columns.transform(frame).rename(columns={"size__size": "weight"}))
+
+
+def program(page: str) -> Any:
+    """The program of a page that imports the estimators."""
+    text = (Path(__file__).parents[2] / page).read_text()
+    (code,) = (
+        code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "nnbackprop.sklearn" in code
+    )
+    return compile(code, page, "exec")
+
+
+def test_the_readmes_program_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    arrays = dict(zip(("X_train", "X_test", "y_train", "y_test"), train_test_split(X, NAMES), strict=True))
+    exec(program("README.md"), arrays)
+    assert 0 <= float(capsys.readouterr().out) <= 1
+
+
+def test_the_program_of_the_documentation_runs() -> None:
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    rng = np.random.default_rng(0)
+    numbers = {"age": rng.integers(18, 90, 60), "income": rng.lognormal(size=60)}
+    names: dict[str, Any] = {"frame": pd.DataFrame({**numbers, "town": rng.choice(["Ulm", "Jena"], 60)})}
+    names["labels"] = np.where(numbers["age"] > 50, "old", "young")
+    exec(program("docs/sklearn.md"), names)
+    assert set(names["search"].best_params_) == {"nnclassifier__dropout"}
 
 
 def test_a_calibrated_classifier_has_probabilities_near_the_shares() -> None:

@@ -83,8 +83,8 @@ def _kills(place: Path, count: int, seed: int) -> str:
     place.mkdir()
     found = kills.kill_and_resume(place, EPOCHS, count, random.Random(seed))
     return (
-        f"{found.kills} survived, {found.resumes} resumes, at most {found.lost} of {child_run.EVERY} steps lost; "
-        f"{found.runs} runs ended bit for bit as one that was not killed"
+        f"{found.kills} survived, {found.resumes} resumes, at most {found.lost} of {child_run.SAVE_EVERY} steps "
+        f"lost; {found.runs} runs ended bit for bit as one that was not killed"
     )
 
 

@@ -24,7 +24,7 @@ from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import ChunkEnd
 from nnbackprop.training.trainer import Trainer
 
-EVERY = 5
+SAVE_EVERY = 5
 EPOCHS = 80
 """Of the run that others are compared with, in the everyday tests."""
 ENDLESS = 100_000
@@ -39,7 +39,7 @@ SETTINGS = {
     "lr": 0.01,
     "batch_size": 7,
     "backend": "numpy",
-    "save_every": str(EVERY),
+    "save_every": str(SAVE_EVERY),
 }
 """Dropout masks, moments, best weights and a smaller last batch: all that a resume could lose."""
 

@@ -56,7 +56,7 @@ def _run_once(folder: Path, run: Path, epochs: int, figures: KillCounts, kill_af
         return True
     assert status == -9, f"exit {status}: {errors}"
     figures.kills += 1
-    if steps >= child_run.EVERY:
+    if steps >= child_run.SAVE_EVERY:
         figures.lost = max(figures.lost, _steps_lost(run, steps))
     return False
 
@@ -80,5 +80,5 @@ def _steps_lost(run: Path, steps: int) -> int:
     _, newest, wrong = CheckpointManager(run / "checkpoints").newest()
     assert not wrong, wrong
     step = newest.meta["progress"]["step"]
-    assert step >= steps - steps % child_run.EVERY, f"step {steps} was made, and step {step} is saved"
+    assert step >= steps - steps % child_run.SAVE_EVERY, f"step {steps} was made, and step {step} is saved"
     return max(0, steps - step)

@@ -65,7 +65,7 @@ def main(minutes: float) -> int:
         if passed >= WARM:
             readings.append(Resources.now())
     grown, words = _growth(readings)
-    print(f"{steps:,} steps, {steps // child_run.EVERY:,} saves, {runs} resumes: {words}")
+    print(f"{steps:,} steps, {steps // child_run.SAVE_EVERY:,} saves, {runs} resumes: {words}")
     return int(grown)
 
 

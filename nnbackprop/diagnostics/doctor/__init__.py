@@ -12,10 +12,10 @@ from .inputs import images_column_major, inputs_constant, inputs_not_finite, inp
 from .labels import classes_imbalanced, classes_sorted, labels_encoded_twice, labels_off_by_one, labels_range
 from .learning import cannot_overfit, input_ignored
 from .metric import check_metric
-from .probes import ModelProbe, Samples
+from .probes import DataProbe, ModelProbe
 from .start import initial_loss, variance_backward, variance_forward
 
-DATA_CHECKS: dict[str, Check[Samples]] = {
+DATA_CHECKS: dict[str, Check[DataProbe]] = {
     "labels-range": labels_range,
     "labels-off-by-one": labels_off_by_one,
     "labels-encoded-twice": labels_encoded_twice,
@@ -43,4 +43,4 @@ START_CHECKS: dict[str, Check[ModelProbe]] = {
     **TRAINED_CHECKS,
 }
 
-__all__ = ["DATA_CHECKS", "START_CHECKS", "TRAINED_CHECKS", "ModelProbe", "Samples", "check_metric"]
+__all__ = ["DATA_CHECKS", "START_CHECKS", "TRAINED_CHECKS", "DataProbe", "ModelProbe", "check_metric"]

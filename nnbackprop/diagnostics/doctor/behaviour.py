@@ -11,7 +11,7 @@ from .probes import ModelProbe
 SAMPLES = 20  # as many as `overfit` trains on, so that a library that compiles does so once
 # A product may be summed in another order when a neighbouring row changes; that moves the last bits alone. 1000
 # roundings, by norm, are far above and any leak of the data's own size far below.
-ROUNDINGS = 1000
+ROUNDING_ERRORS = 1000
 
 
 def evaluation_not_deterministic(probe: ModelProbe) -> CheckResult:
@@ -67,7 +67,7 @@ def _first_difference(probe: ModelProbe, a: dict[str, np.ndarray], b: dict[str, 
     for name, x in a.items():
         y, finite = b[name], np.isfinite(x)
         both = finite & np.isfinite(y)
-        rounding = ROUNDINGS * float(np.finfo(probe.dtype).eps) * float(np.abs(x[both]).max(initial=0))
+        rounding = ROUNDING_ERRORS * float(np.finfo(probe.dtype).eps) * float(np.abs(x[both]).max(initial=0))
         if np.any(finite != np.isfinite(y)) or np.abs(x - y)[both].max(initial=0) > rounding:
             return name
     return None

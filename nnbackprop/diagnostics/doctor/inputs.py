@@ -12,20 +12,23 @@ from nnbackprop.data.readers.mat import TRANSPOSED
 from nnbackprop.data.scaling import fit_scaling, moments
 from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding, Level
 
-from .probes import Samples
+from .probes import DataProbe
 
 # Initial weights are drawn so that inputs of root mean square 1 give sums of about 1. At 20 a sigmoid is flat
 # for nearly every sample and a gradient 20 times too long. Measurements in everyday units, centred, stay below
 # (pounds and inches of four people: 12), bytes of images lie at 60 to 120.
-LARGE = 20.0
-SMALL = 0.01  # bytes divided by 255 twice lie near 0.001, and nothing that was scaled once is so small
-DISPARATE = 100.0  # the loss is then 10,000 times steeper along one feature than along another
+MAX_RMS = 20.0
+MIN_RMS = 0.01  # bytes divided by 255 twice lie near 0.001, and nothing that was scaled once is so small
+MAX_STD_RATIO = 100.0  # the loss is then 10,000 times steeper along one feature than along another
 MIN_PER_CLASS = 10  # images, for a mean image to look like one
-MIN_CORRELATION, MARGIN = 0.6, 0.3  # of transposed mean images, and over that of the images as read
-SHARED_NOTE, SHARED_FAULT = 0.01, 0.1  # of the test part; from a tenth on, the test accuracy says little
+MIN_CORRELATION, CORRELATION_MARGIN = 0.6, 0.3  # of transposed mean images, and over that of the images as read
+DUPLICATES_WARNING, DUPLICATES_FAULT = (
+    0.01,
+    0.1,
+)  # of the test part; from a tenth on, the test accuracy says little
 
 
-def inputs_not_finite(samples: Samples) -> CheckResult:
+def inputs_not_finite(samples: DataProbe) -> CheckResult:
     """NaN or infinity among the inputs."""
     if samples.finite:
         return None
@@ -52,7 +55,7 @@ def not_finite(evidence: str) -> Finding:
     )
 
 
-def inputs_unscaled(samples: Samples) -> CheckResult:
+def inputs_unscaled(samples: DataProbe) -> CheckResult:
     """Inputs, scaled as the run would scale them, of a size that initial weights are not made for."""
     if not samples.finite or _all_equal(samples.train):
         return NOT_APPLICABLE
@@ -61,10 +64,10 @@ def inputs_unscaled(samples: Samples) -> CheckResult:
     mean, variance = moments(train.inputs)
     mean, std = mean * scaling.scale + scaling.shift, np.sqrt(variance) * np.abs(scaling.scale)
     rms = math.sqrt(float(np.mean(mean * mean + std * std)))
-    if SMALL <= rms <= LARGE:
+    if MIN_RMS <= rms <= MAX_RMS:
         return None if train.image_shape else _disparate_features(samples, train, std)
     low, high = float(train.inputs.min()), float(train.inputs.max())
-    cause = "unscaled, as the file has them" if rms > LARGE else "likely scaled twice"
+    cause = "unscaled, as the file has them" if rms > MAX_RMS else "likely scaled twice"
     return Finding(
         "inputs-unscaled",
         "warning",
@@ -77,13 +80,13 @@ def inputs_unscaled(samples: Samples) -> CheckResult:
     )
 
 
-def _disparate_features(samples: Samples, train: Dataset, std: np.ndarray) -> Finding | None:
+def _disparate_features(samples: DataProbe, train: Dataset, std: np.ndarray) -> Finding | None:
     """Features in units far apart; 0/1 indicators have no unit."""
     measured = [j for j in np.flatnonzero(std) if len(np.unique(train.inputs[:1000, j])) > 2]
     if len(measured) < 2:
         return None
     wide, narrow = max(measured, key=std.__getitem__), min(measured, key=std.__getitem__)
-    if std[wide] <= DISPARATE * std[narrow]:
+    if std[wide] <= MAX_STD_RATIO * std[narrow]:
         return None
     return Finding(
         "inputs-unscaled",
@@ -100,7 +103,7 @@ def _disparate_features(samples: Samples, train: Dataset, std: np.ndarray) -> Fi
     )
 
 
-def inputs_constant(samples: Samples) -> CheckResult:
+def inputs_constant(samples: DataProbe) -> CheckResult:
     """Inputs without information: all samples of a part equal."""
     if not samples.finite or len(samples.train.inputs) < 2:
         return NOT_APPLICABLE
@@ -122,23 +125,25 @@ def _all_equal(table: RawDataset) -> bool:
     return bool((table.inputs == table.inputs[:1]).all())
 
 
-def train_test_duplicates(samples: Samples) -> CheckResult:
+def train_test_duplicates(samples: DataProbe) -> CheckResult:
     """Test samples that are in the training part as well, number for number."""
     train, test = samples.splits.train, samples.splits.test
     if test is None:
         return NOT_APPLICABLE
     known = {row.tobytes() for row in train.inputs}
     shared = np.array([row.tobytes() in known for row in test.inputs])
-    share = float(shared.mean())
-    if not share:
+    fraction = float(shared.mean())
+    if not fraction:
         return None
-    level: Level = "note" if share < SHARED_NOTE else "warning" if share < SHARED_FAULT else "fault"
-    cause = "Samples copied before the split, or one part made from the other: the test accuracy is too high."
+    level: Level = (
+        "note" if fraction < DUPLICATES_WARNING else "warning" if fraction < DUPLICATES_FAULT else "fault"
+    )
+    cause = "DataProbe copied before the split, or one part made from the other: the test accuracy is too high."
     return Finding(
         "train-test-duplicates",
         level,
         evidence=(
-            f"{shared.sum()} of {len(test)} test samples ({share:.1%}) are in the training part too, equal in "
+            f"{shared.sum()} of {len(test)} test samples ({fraction:.1%}) are in the training part too, equal in "
             f"every value (the first is test sample {int(np.argmax(shared))})."
         ),
         cause=cause,
@@ -146,7 +151,7 @@ def train_test_duplicates(samples: Samples) -> CheckResult:
     )
 
 
-def images_column_major(samples: Samples) -> CheckResult:
+def images_column_major(samples: DataProbe) -> CheckResult:
     """Images of one part that are transposed: its mean images of the classes are like the other's transposed."""
     cause = "MATLAB and Fortran store by columns, NumPy reads by rows, so each image is transposed."
     if TRANSPOSED in samples.reader_notes:
@@ -166,7 +171,7 @@ def images_column_major(samples: Samples) -> CheckResult:
     # each less the mean of all, which is a blot in the middle for any set
     train, test = train - train.mean(axis=0), test - test.mean(axis=0)
     as_read, transposed = (float(np.corrcoef(train.flat, a.flat)[0, 1]) for a in (test, test.transpose(0, 2, 1)))
-    if not transposed > max(MIN_CORRELATION, as_read + MARGIN):
+    if not transposed > max(MIN_CORRELATION, as_read + CORRELATION_MARGIN):
         return None
     return Finding(
         "images-column-major",

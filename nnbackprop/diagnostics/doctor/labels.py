@@ -8,7 +8,7 @@ from nnbackprop.data.raw import integer_labels
 from nnbackprop.data.readers.mat import TEN_IS_ZERO
 from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding, Level
 
-from .probes import Samples
+from .probes import DataProbe
 
 MIN_SAMPLES = 20  # with fewer, order and balance are a matter of chance
 NOTE_RATIO, WARNING_RATIO = (
@@ -17,7 +17,7 @@ NOTE_RATIO, WARNING_RATIO = (
 )  # largest class over smallest: MNIST's is 1.2; from 10 on the rare class is hardly learnt
 
 
-def labels_range(samples: Samples) -> CheckResult:
+def labels_range(samples: DataProbe) -> CheckResult:
     """Labels that are not class numbers, or not as many classes as there are outputs."""
     if samples.labels is None:
         table = next(table for table in samples.tables if integer_labels(table.labels) is None)
@@ -61,7 +61,7 @@ def out_of_range(
     return Finding("labels-range", level, evidence=evidence, cause=cause, fix=fix)
 
 
-def _not_classes(samples: Samples) -> bool:
+def _not_classes(samples: DataProbe) -> bool:
     n = len(samples.train.labels)
     return n >= MIN_SAMPLES and len(np.unique(samples.train.labels)) > n / 2
 
@@ -71,7 +71,7 @@ def _first_labels(values: np.ndarray) -> str:
     return f"labels {shown}{' ...' if len(values) > 5 else ''}"
 
 
-def labels_off_by_one(samples: Samples) -> CheckResult:
+def labels_off_by_one(samples: DataProbe) -> CheckResult:
     """Labels counted from 1 where the other part counts from 0."""
     if samples.labels is None:
         return NOT_APPLICABLE
@@ -104,7 +104,7 @@ def labels_off_by_one(samples: Samples) -> CheckResult:
     )
 
 
-def _shifted(samples: Samples) -> bool:
+def _shifted(samples: DataProbe) -> bool:
     """Whether one part has each label value of the other plus 1."""
     values = [np.unique(column) for column in samples.labels or ()]
     if len(values) < 2 or not 1 < len(values[0]) == len(values[1]):
@@ -112,7 +112,7 @@ def _shifted(samples: Samples) -> bool:
     return np.unique(values[0] - values[1]).tolist() in ([1], [-1])
 
 
-def labels_encoded_twice(samples: Samples) -> CheckResult:
+def labels_encoded_twice(samples: DataProbe) -> CheckResult:
     """A label that is one column of a one-hot row, whose other columns are among the features."""
     if samples.labels is None:
         return NOT_APPLICABLE
@@ -144,8 +144,8 @@ def encoded_twice(evidence: str) -> Finding:
     )
 
 
-def classes_sorted(samples: Samples) -> CheckResult:
-    """Samples in order of class, which harms where nothing shuffles them."""
+def classes_sorted(samples: DataProbe) -> CheckResult:
+    """DataProbe in order of class, which harms where nothing shuffles them."""
     codes = np.unique(samples.train.labels.astype(str), return_inverse=True)[1]
     n, shares = len(codes), np.bincount(codes) / len(codes)
     if n < MIN_SAMPLES or len(shares) < 2 or _not_classes(samples):
@@ -173,7 +173,7 @@ def classes_sorted(samples: Samples) -> CheckResult:
     )
 
 
-def classes_imbalanced(samples: Samples) -> CheckResult:
+def classes_imbalanced(samples: DataProbe) -> CheckResult:
     """A class with far fewer samples than another."""
     names, counts = np.unique(samples.train.labels.astype(str), return_counts=True)
     if (

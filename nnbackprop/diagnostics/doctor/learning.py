@@ -23,10 +23,10 @@ from .start import baseline_loss
 
 SAMPLES = 20
 LEARNING_RATES = (0.01, 0.001, 0.1)  # a network that learns at one of them can learn
-MAX_STEPS, CHUNK = 400, 50  # a rate: Adam moves a weight by up to 4, 0.4 and 40 in these
-SECONDS = 6.0  # of all rates together; then the check does not apply
-WEIGHT_CHANGE, LOSS_FALL = 0.05, 0.2  # of the weights' norm, and of the loss: less is hardly trained
-EQUAL = 1e-4  # of the outputs' size: rounding of float32 is a thousand times less
+MAX_STEPS, EPOCHS_PER_FIT = 400, 50  # a rate: Adam moves a weight by up to 4, 0.4 and 40 in these
+MAX_SECONDS = 6.0  # of all rates together; then the check does not apply
+MIN_WEIGHT_CHANGE, MIN_LOSS_DECREASE = 0.05, 0.2  # of the weights' norm, and of the loss: less is hardly trained
+SAME_OUTPUT_TOLERANCE = 1e-4  # of the outputs' size: rounding of float32 is a thousand times less
 
 
 @dataclass(frozen=True)
@@ -50,20 +50,20 @@ class Attempt:
 def overfit(probe: ModelProbe) -> Attempt | None:
     """Train on a few samples with Adam, without dropout and penalties; None if there are too few to tell.
 
-    A network with P parameters has room for about P answers (Cover, Geometrical and statistical properties of
+    A network with P parameters has capacity for about P answers (Cover, Geometrical and statistical properties of
     systems of linear inequalities, 1965, gives 2 P); half of it is asked for, as a few hundred steps must do.
     """
     layers = [layer for layer in probe.objective.network.layers if not isinstance(layer, Dropout)]
     objective = replace(probe.objective, network=Sequential(*layers), penalty=None)
     outputs = int(probe.trace(probe.x).y.shape[1])
-    room = sum(math.prod(p.shape) for p in leaves(probe.params)) // (2 * outputs)
-    data = probe.subset(min(SAMPLES, room)).dataset
+    capacity = sum(math.prod(p.shape) for p in leaves(probe.params)) // (2 * outputs)
+    data = probe.subset(min(SAMPLES, capacity)).dataset
     if len(data) < 2 or len(np.unique(data.targets, axis=0)) < 2:
         return None
     probe = replace(probe, objective=objective, dataset=data, trained=None)
     before, _ = probe.loss_and_accuracy(probe.x)
     constant, _ = baseline_loss(objective, probe.host_targets, outputs) or (before, "")
-    deadline, attempts = time.monotonic() + SECONDS, []
+    deadline, attempts = time.monotonic() + MAX_SECONDS, []
     for lr in LEARNING_RATES:
         trained = _train(probe, lr, deadline)
         finished = time.monotonic() < deadline
@@ -88,7 +88,7 @@ def _train(probe: ModelProbe, lr: float, deadline: float) -> ModelProbe:
         resident="yes",
     )
     with contextlib.suppress(DivergedError, InitialValueError, ScalingError):  # another rate may do
-        for epochs in range(CHUNK, MAX_STEPS + 1, CHUNK):  # of one step each
+        for epochs in range(EPOCHS_PER_FIT, MAX_STEPS + 1, EPOCHS_PER_FIT):  # of one step each
             trainer.epochs = epochs
             trainer.fit(probe.dataset)
             probe = replace(probe, trained=trainer.params)
@@ -127,7 +127,7 @@ def input_ignored(probe: ModelProbe) -> CheckResult:
         return NOT_APPLICABLE
     if trained := probe.trained is not None:
         ignored = _same_outputs(probe)
-        if not ignored and weight_change(probe) < WEIGHT_CHANGE:
+        if not ignored and weight_change(probe) < MIN_WEIGHT_CHANGE:
             return NOT_APPLICABLE  # hardly trained
     else:
         if (attempt := overfit(probe)) is None:
@@ -143,7 +143,7 @@ def input_ignored(probe: ModelProbe) -> CheckResult:
         f"{loss0:.4g}{_accuracy(accuracy0)}."
     )
     for layer, y in probe.outputs(probe.x).items():
-        if y.std(axis=0).max() <= EQUAL * (np.abs(y).max() + 1e-30):
+        if y.std(axis=0).max() <= SAME_OUTPUT_TOLERANCE * (np.abs(y).max() + 1e-30):
             evidence += f" All samples are equal from {layer} on."
             break
     return Finding(
@@ -158,12 +158,12 @@ def input_ignored(probe: ModelProbe) -> CheckResult:
     )
 
 
-def hardly_trained(probe: ModelProbe) -> CheckResult:
+def weights_hardly_changed(probe: ModelProbe) -> CheckResult:
     """Trained weights that are nearly those the run started with, and a loss that has hardly fallen."""
     if not (change := weight_change(probe)) > 0:
         return NOT_APPLICABLE
     start, end = replace(probe, trained=None).loss_and_accuracy(probe.x)[0], probe.loss_and_accuracy(probe.x)[0]
-    if change > WEIGHT_CHANGE or end < (1 - LOSS_FALL) * start:
+    if change > MIN_WEIGHT_CHANGE or end < (1 - MIN_LOSS_DECREASE) * start:
         return None
     return Finding(
         "rate-too-low",
@@ -187,8 +187,8 @@ def weight_change(probe: ModelProbe) -> float:
 def _same_outputs(probe: ModelProbe) -> bool:
     """Whether all samples, and zeros, get the same outputs."""
     y, zero = probe.to_numpy(probe.trace(probe.x).y), probe.to_numpy(probe.trace(probe.zeros).y)
-    apart = max(float(y.std(axis=0).max()), float(np.abs(y - zero).max()))
-    return apart <= EQUAL * float(np.abs(y).max() + 1e-30)
+    distance = max(float(y.std(axis=0).max()), float(np.abs(y - zero).max()))
+    return distance <= SAME_OUTPUT_TOLERANCE * float(np.abs(y).max() + 1e-30)
 
 
 def _accuracy(accuracy: float) -> str:

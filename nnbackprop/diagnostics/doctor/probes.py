@@ -25,7 +25,7 @@ MAX_SAMPLES = 200  # means over them are good to a few percent, and a pass takes
 
 
 @dataclass(frozen=True, eq=False)
-class Samples:
+class DataProbe:
     """Raw data with any fault in it, and the settings of the run that would use it.
 
     outputs      how many outputs the network is to have, where that is known

@@ -32,10 +32,10 @@ from nnbackprop.runs.train import first_trainer
 from nnbackprop.runs.trained_model import TrainedModel
 from nnbackprop.training.callbacks import TimeLimit
 
-from . import DATA_CHECKS, START_CHECKS, TRAINED_CHECKS, ModelProbe, Samples
+from . import DATA_CHECKS, START_CHECKS, TRAINED_CHECKS, DataProbe, ModelProbe
 from .inputs import not_finite
 from .labels import encoded_twice, out_of_range
-from .learning import hardly_trained
+from .learning import weights_hardly_changed
 from .probes import MAX_SAMPLES
 from .start import overflow
 
@@ -96,7 +96,9 @@ def _diagnose_run(run: str, overrides: Mapping[str, Any]) -> Diagnosis:
         scaling=model.evaluator.scaling,
         trained=model.params,
     )
-    of_weights = run_checks({**TRAINED_CHECKS, "rate-too-low": hardly_trained}, trained.subset(MAX_SAMPLES))
+    of_weights = run_checks(
+        {**TRAINED_CHECKS, "rate-too-low": weights_hardly_changed}, trained.subset(MAX_SAMPLES)
+    )
     of_start = run_checks(START_CHECKS, initial.subset(MAX_SAMPLES))
     return Diagnosis.merge(diagnosis, of_weights, of_start, _recorded(run_dir))
 
@@ -120,7 +122,7 @@ def _check_data(config: Config, outputs: int | None = None) -> tuple[Diagnosis, 
         finding = next(finding for kind, finding in kinds.items() if isinstance(error, kind))
         return Diagnosis.merge(Diagnosis((finding(str(error)),), (), tuple(DATA_CHECKS))), None
     full_batch = config.batch_size == "full"
-    samples = Samples(raw, config.scale, config.shuffle, full_batch, config.test_fraction, config.seed, outputs)
+    samples = DataProbe(raw, config.scale, config.shuffle, full_batch, config.test_fraction, config.seed, outputs)
     numbers = isinstance(source, TableSplits) and source.roles.task != "classification"
     checks = {id: check for id, check in DATA_CHECKS.items() if not (numbers and id in OF_CLASSES)}
     diagnosis = Diagnosis.merge(run_checks(checks, samples), Diagnosis((), (), OF_CLASSES if numbers else ()))

@@ -16,19 +16,19 @@ import numpy as np
 Tensors = Mapping[str, np.ndarray]
 Value = Callable[[Tensors], float]
 
-STEPS = (1e-4, 1e-5, 1e-6)
+STEP_LENGTHS = (1e-4, 1e-5, 1e-6)
 """Step lengths as shares of the tensor's norm; each is tried where the one before met a kink."""
 
-ROUNDING = 32 * float(np.finfo(np.float64).eps)
+RELATIVE_ROUNDING_ERROR = 32 * float(np.finfo(np.float64).eps)
 """Relative rounding error allowed in a value of J, as a sum over a batch makes it."""
 
-NOISE_STEPS = (1e-9, 1e-7)
+NOISE_STEP_LENGTHS = (1e-9, 1e-7)
 """Step lengths at which J's noise is measured: rounding shows at the first, a staircase at the second."""
 
 NOISE_DEVIATIONS = 16.0
 """Standard deviations of that noise that are allowed."""
 
-SMALLEST_RMS = 1e-2
+MIN_RMS = 1e-2
 """A tensor with a smaller root mean square than this is moved as if it had this one."""
 
 KINK_TOLERANCE = 0.1
@@ -57,11 +57,13 @@ def derivatives(
     and rounding.
     """
     at = point[name]
-    length = max(float(np.linalg.norm(at)), SMALLEST_RMS * at.size**0.5)
+    length = max(float(np.linalg.norm(at)), MIN_RMS * at.size**0.5)
     J0 = value(point)
-    error = max(ROUNDING * abs(J0), NOISE_DEVIATIONS * _noise(value, point, name, directions[0], length))
+    error = max(
+        RELATIVE_ROUNDING_ERROR * abs(J0), NOISE_DEVIATIONS * _noise(value, point, name, directions[0], length)
+    )
     values, noise = np.full(len(directions), np.nan), 0.0
-    for step in STEPS:
+    for step in STEP_LENGTHS:
         pending = np.flatnonzero(np.isnan(values))
         if not pending.size:
             break
@@ -94,7 +96,7 @@ def _noise(value: Value, point: Tensors, name: str, v: np.ndarray, length: float
     noise, 2011).
     """
     largest = 0.0
-    for step in NOISE_STEPS:
+    for step in NOISE_STEP_LENGTHS:
         t = step * length / float(np.linalg.norm(v))
         line = np.array([value({**point, name: point[name] + i * t * v}) for i in range(1, 10)])
         deviation = float(np.sqrt(np.mean(np.diff(line, 4) ** 2) / 70))

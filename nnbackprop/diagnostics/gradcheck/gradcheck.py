@@ -37,8 +37,8 @@ TOLERANCE = 1e-7
 USER_TOLERANCE = 1e-5
 """The same for a user's own functions, where an epsilon in a logarithm moves J a little off what was derived."""
 
-DIRECTIONS = 4
-ENTRIES = 200
+MAX_DIRECTIONS = 4
+MAX_ENTRIES_COMPARED = 200
 """Single entries compared in a tensor that failed."""
 SAMPLES = 20
 """Of a recipe's training data: a mean over few has every term that a larger one has, and fewer kinks."""
@@ -258,14 +258,14 @@ def _check_tensor(
     if analytic.size != point[name].size or not np.isfinite(analytic).all():
         return TensorCheck(name, shape, tolerance, error=math.inf)
     analytic = analytic.reshape(shape)
-    directions = [rng.choice([-1.0, 1.0], shape) for _ in range(min(DIRECTIONS, 2 * analytic.size))]
+    directions = [rng.choice([-1.0, 1.0], shape) for _ in range(min(MAX_DIRECTIONS, 2 * analytic.size))]
     along = np.array([float(np.sum(analytic * v)) for v in directions])
     numerical = derivatives(function.value, point, name, directions, tolerance)
     error, ratio = _compare(along, numerical, tolerance)
     check = TensorCheck(name, shape, tolerance, error, ratio, kinks=numerical.kinks)
     if check.passed:
         return check
-    flat = np.sort(rng.permutation(analytic.size)[:ENTRIES])
+    flat = np.sort(rng.permutation(analytic.size)[:MAX_ENTRIES_COMPARED])
     entries = analytic.reshape(-1)[flat]
     numerical = partial_derivatives(function.value, point, name, flat.tolist(), tolerance)
     entry_error, ratio = _compare(entries, numerical, tolerance)

@@ -20,10 +20,10 @@ Excuse = Literal["kink", "rounding"]
 TOLERANCES = {"float64": 1e-12, "float32": 1e-5}
 """Largest relative difference by norm, for each dtype."""
 
-ROUNDINGS = 100
+ROUNDING_ERRORS = 100
 """A sum of a thousand terms has some thirty rounding errors; ten thousand have a hundred."""
 
-WHY = (
+TOLERANCE_NOTE = (
     "Differences are by norm, tensor by tensor: ||a - b|| / ||b||, b on the first library. float64: 1e-12 over "
     "100 steps, as rounding is 1.1e-16 and a step adds little to it, while a mistake or one other dropout mask "
     "adds 1e-3. float32: 1e-5 in steps that begin from the same weights, as rounding is 6e-8 and sums of a "
@@ -92,7 +92,7 @@ class Comparison:
         A tensor may be the small difference of large numbers, such as the slope y (1 - y) of a saturated sigmoid
         or the p - t of a sample that is learned: its own norm says little of its rounding error.
         """
-        return ROUNDINGS * float(np.finfo(self.dtype).eps)
+        return ROUNDING_ERRORS * float(np.finfo(self.dtype).eps)
 
     @property
     def begin(self) -> Literal["own weights", "same weights"]:
@@ -193,6 +193,6 @@ class Parity:
             **{name: getattr(self, name) for name in ("recipe", "steps", "batch_size", "seed", "passed")},
             "libraries": [{"name": s.name, "version": s.version, "device": s.device} for s in self.libraries],
             "absent": [{"name": s.name, "reason": s.reason, "fix": s.fix} for s in self.absent],
-            "tolerances": WHY,
+            "tolerances": TOLERANCE_NOTE,
             "comparisons": [comparison.to_json() for comparison in self.comparisons],
         }

@@ -19,7 +19,7 @@ from .output_layer import ELEMENTWISE, bias_gradients, slope, wrong_derivatives
 
 TOLERANCE = 1e-4
 LOOSE_TOLERANCE = 0.02  # the error that comes back changes by less as the layer's output moves
-MOST_UNITS = 16  # of a layer that are compared
+MAX_UNITS = 16  # of a layer that are compared
 INPUTS = np.array([[-1.7], [-0.9], [-0.4], [0.3], [0.8], [1.6]])
 """z at which activations are compared: off zero, where rectifiers have their kink."""
 SMALL = 1e-3
@@ -68,7 +68,7 @@ def dropout_masks(case: Case, layer: int) -> tuple[bool, bool]:
         return False, False
     alike = case.point_with({here.W: 0, here.b: 0.8, above: case.point[above][:1]})
     analytic, numerical = (
-        bool(np.ptp(g) > TOLERANCE * np.abs(g).max()) for g in bias_gradients(case, here.b, alike, MOST_UNITS)
+        bool(np.ptp(g) > TOLERANCE * np.abs(g).max()) for g in bias_gradients(case, here.b, alike, MAX_UNITS)
     )
     return analytic, numerical
 
@@ -105,9 +105,9 @@ def _curves(case: Case, layer: int, b: str, scale: float = SMALL) -> tuple[np.nd
     analytic, numerical = [], []
     for c in INPUTS:
         cut, small, scaled = (case.point_with({**flat, b: c, above: size * W}) for size in (0.0, SMALL, scale))
-        penalty = bias_gradients(case, b, cut, MOST_UNITS)[1]
-        numerical.append(bias_gradients(case, b, small, MOST_UNITS)[1] - penalty)
-        analytic.append(case.gradients(scaled)[b][:MOST_UNITS] - penalty)
+        penalty = bias_gradients(case, b, cut, MAX_UNITS)[1]
+        numerical.append(bias_gradients(case, b, small, MAX_UNITS)[1] - penalty)
+        analytic.append(case.gradients(scaled)[b][:MAX_UNITS] - penalty)
     return np.array(analytic), np.array(numerical)
 
 

@@ -21,7 +21,7 @@ from .evidence import Case, norm
 
 TOLERANCE = 1e-5
 POINTS = 6
-MOST_OUTPUTS = 100
+MAX_OUTPUTS = 100
 ELEMENTWISE: dict[str, Activation] = {name: kind() for name, kind in ACTIVATIONS.items() if name != "softmax"}
 """The activations that map one number to one number."""
 
@@ -69,7 +69,7 @@ def output_curves(case: Case) -> tuple[np.ndarray, np.ndarray, np.ndarray] | Non
         return None
     W, b = case.layers[-1].W, case.layers[-1].b
     k = case.point[W].shape[1]
-    if b is None or k > MOST_OUTPUTS:
+    if b is None or k > MAX_OUTPUTS:
         return None
     cs = np.random.Generator(np.random.Philox(key=7)).standard_normal((POINTS, k))
     rows = [bias_gradients(case, b, case.point_with({W: 0, b: c}), k) for c in cs]

@@ -13,8 +13,8 @@ from .evidence import Case, names_of, norm
 from .hidden_layer import dropout_masks, l2_of_loss
 from .output_layer import loss_of
 
-CLOSE = 1e-6
-MOST_ENTRIES = 1000  # of a tensor that is compared as a whole
+TOLERANCE = 1e-6
+MAX_ENTRIES = 1000  # of a tensor that is compared as a whole
 
 
 def wrong_shapes(value: Value, point: Tensors, analytic: Tensors) -> Mistake | None:
@@ -27,8 +27,8 @@ def wrong_shapes(value: Value, point: Tensors, analytic: Tensors) -> Mistake | N
         if _broadcast_shape(g) == _broadcast_shape(a):
             continue
         evidence = f"The gradient of {name} has shape {g.shape}, and {name} has {a.shape}"
-        if a.size <= MOST_ENTRIES:
-            numerical = partial_derivatives(value, point, name, range(a.size), CLOSE).values
+        if a.size <= MAX_ENTRIES:
+            numerical = partial_derivatives(value, point, name, range(a.size), TOLERANCE).values
             if other := _returned_for(numerical, name, analytic):
                 return Mistake("gradient-order", f"{evidence}; the one returned for {other} is that of {name}.")
             for axis in range(g.ndim) if g.size != a.size else ():
@@ -47,7 +47,7 @@ def _broadcast_shape(a: np.ndarray) -> tuple[int, ...]:
 
 
 def _close(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.size == b.size and bool(b.any()) and norm(a.reshape(-1) - b.reshape(-1)) <= 10 * CLOSE * norm(b)
+    return a.size == b.size and bool(b.any()) and norm(a.reshape(-1) - b.reshape(-1)) <= 10 * TOLERANCE * norm(b)
 
 
 def _returned_for(numerical: np.ndarray, name: str, analytic: Tensors) -> str | None:
@@ -59,7 +59,7 @@ def another_order(case: Case) -> Mistake | None:
     """The right numbers, returned for another tensor or in another order."""
     for name in (t.name for t in case.wrong):
         g = case.analytic[name]
-        if g.size > MOST_ENTRIES or not g.any():
+        if g.size > MAX_ENTRIES or not g.any():
             continue
         values = partial_derivatives(case.value, case.point, name, range(g.size), 1e-4).values
         numerical = np.nan_to_num(values).reshape(g.shape)
@@ -162,7 +162,7 @@ def _one_factor(case: Case, a: float, precision: float, evidence: str) -> Mistak
     k = len(loss.q) if loss else 0
 
     def equal(x: float, y: float) -> bool:
-        return abs(x / y - 1) < max(precision, CLOSE)
+        return abs(x / y - 1) < max(precision, TOLERANCE)
 
     if loss is None or loss.squared:
         known = {2.0, 0.5} | ({float(k), 1 / k, 2 / k, k / 2} - {1.0} if loss else set())
@@ -173,7 +173,7 @@ def _one_factor(case: Case, a: float, precision: float, evidence: str) -> Mistak
     elif loss.s > 1.5 and equal(a, 1 / loss.s):
         return Mistake("missing-batch-mean", f"{evidence}; the loss is a sum over {loss.s:.6g} samples.")
     if n is None:
-        return Mistake("constant-factor", f"{evidence}.", certain=min(abs(a - 2), abs(a - 0.5)) > CLOSE)
+        return Mistake("constant-factor", f"{evidence}.", certain=min(abs(a - 2), abs(a - 0.5)) > TOLERANCE)
     evidence = f"{evidence}. A batch of {n} samples explains it; if yours is another, a factor of your own does."
     return Mistake("missing-batch-mean" if a > 1 else "mean-twice", evidence, certain=False)
 

@@ -1,0 +1,302 @@
+"""Tables as people have them: dialect, target, task and index columns come out right, or are refused in words."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars
+import pytest
+
+import nnbackprop as nb
+from nnbackprop.errors import DataError, UsageError
+from tests.support.data_files import assert_refused, write_file
+
+RNG = np.random.default_rng(3)
+N = 60
+GLUCOSE, BMI, OUTCOME = RNG.integers(0, 200, N), RNG.normal(30, 5, N).round(1), np.arange(N) % 2
+DIABETES = "glucose,bmi,outcome\n" + "".join(
+    f"{g},{b},{o}\n" for g, b, o in zip(GLUCOSE, BMI, OUTCOME, strict=True)
+)
+COLOURS = np.array(["red", "green", "blue"])[np.arange(N) % 3]
+ANIMALS = np.array(["cat", "dog"])[np.arange(N) % 2]
+
+
+def load_text(folder: Path, text: str | bytes, name: str = "x.csv", **options: Any) -> nb.Dataset:
+    return nb.load(write_file(folder / name, text), split=False, **options).train
+
+
+def rows(*columns: Any, separator: str = ",") -> str:
+    return "".join(separator.join(map(str, row)) + "\n" for row in zip(*columns, strict=True))
+
+
+def test_the_target_is_the_column_of_that_name_not_the_first(tmp_path: Path) -> None:
+    train = load_text(tmp_path, DIABETES)
+    assert train.target_names == ("outcome",)
+    assert train.feature_names == ("glucose", "bmi")
+    assert train.targets.tolist() == OUTCOME.tolist()
+    assert np.array_equal(train.inputs, np.column_stack([GLUCOSE, BMI]).astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("header", "target", "why"),
+    [
+        ("a,label,b", "label", "by its name"),
+        ("y,a,b", "y", "by its name"),
+        ("A,B,Class", "Class", "by its name"),
+        ("a,b,c", "c", "the last column"),
+        ("y,class,b", "class", "by its name"),
+    ],
+)
+def test_the_choice_of_the_target_is_said_with_its_reason(
+    tmp_path: Path, header: str, target: str, why: str
+) -> None:
+    columns = np.arange(N) % 2, np.arange(N) % 2, np.arange(N) % 2
+    splits = nb.load(write_file(tmp_path / "x.csv", f"{header}\n{rows(*columns)}"))
+    assert splits.description["target"] == f"{target} ({why})"
+    assert splits.description["task"].startswith("classification (2 different whole numbers")
+
+
+@pytest.mark.parametrize("target", ["glucose", 0, -3, ["glucose"]])
+def test_a_target_is_named_or_counted(tmp_path: Path, target: Any) -> None:
+    train = load_text(tmp_path, DIABETES, target=target)
+    assert train.feature_names == ("bmi", "outcome")
+    assert train.task == "regression"
+    assert train.targets[:, 0].tolist() == GLUCOSE.tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"target": "price"}, r"--target price: .* has no such column\. It has 3: glucose, bmi, outcome"),
+        ({"target": 7}, "--target 7: .* has no such column"),
+        ({"drop": ["outcome"], "target": "outcome"}, "outcome is a target and named by --drop"),
+        ({"task": "guess"}, "cannot be read so: Invalid enum value 'guess'"),
+        ({"colour": 1}, "cannot be read so: there is no option 'colour'"),
+        ({"separator": "ab"}, "one character is needed, or tab"),
+        ({"encoding": "ebcdic"}, "'ebcdic' is not read"),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused(tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        load_text(tmp_path, DIABETES, **options)
+
+
+def test_pandas_numbered_header_is_no_sample(tmp_path: Path) -> None:
+    pixels = RNG.integers(0, 256, (N, 784))
+    text = ",".join(map(str, range(785))) + "\n" + rows(np.arange(N) % 10, *pixels.T)
+    train = load_text(tmp_path, text)
+    assert train.inputs.shape == (N, 784)
+    assert train.inputs.dtype == np.uint8
+    assert np.array_equal(train.inputs, pixels)
+    assert train.targets.tolist() == (np.arange(N) % 10).tolist()
+    assert train.target_names == ("0",)
+    assert train.image_shape == (28, 28)
+
+
+def test_an_id_is_no_feature_and_a_test_csv_without_labels_is_left_out(tmp_path: Path) -> None:
+    write_file(tmp_path / "train.csv", "id,a,b,label\n" + rows(range(N), BMI, GLUCOSE, OUTCOME))
+    write_file(tmp_path / "test.csv", "id,a,b\n" + rows(range(N, 2 * N), BMI, GLUCOSE))
+    train, test = (lambda s: (s.train, s.test))(nb.load(tmp_path))
+    assert train.feature_names == ("a", "b")
+    assert train.classes == test.classes == ("0", "1")
+    assert (len(train), len(test)) == (48, 12)
+    assert any("test.csv has no labels (column label) and was left out" in note for note in train.reader_notes)
+    assert any("'id' has another value in every row" in note for note in train.reader_notes)
+
+
+def test_columns_in_another_order_are_matched_by_name(tmp_path: Path) -> None:
+    write_file(tmp_path / "train.csv", "label,a,b,c\n" + rows(OUTCOME, GLUCOSE, BMI, COLOURS))
+    write_file(tmp_path / "test.csv", "label,c,b,a\n" + rows(OUTCOME, COLOURS, BMI, GLUCOSE))
+    splits = nb.load(tmp_path)
+    assert np.array_equal(splits.train.inputs, splits.test.inputs)
+    write_file(tmp_path / "test.csv", "label,c,a\n" + rows(OUTCOME, COLOURS, GLUCOSE))
+    with pytest.raises(DataError, match=r"test.csv has no column b, which the network was trained on"):
+        nb.load(tmp_path)
+
+
+def test_a_first_line_with_a_missing_value_is_no_header(tmp_path: Path) -> None:
+    train = load_text(tmp_path, f"0,1,NA,0\n{rows(GLUCOSE, GLUCOSE, BMI, OUTCOME)}", missing="mean")
+    assert len(train) == N + 1
+    assert train.inputs[0].tolist() == [0, 1, np.float32(BMI.mean()), 1]  # the last is the indicator
+
+
+@pytest.mark.parametrize("first", ["", '"",', "Unnamed: 0,"])
+def test_row_names_are_no_feature(tmp_path: Path, first: str) -> None:
+    """pandas writes an empty name, R write.csv a quoted one, and R write.table leaves it out."""
+    header = f"{first}a,b,label\n"
+    train = load_text(tmp_path, header + rows(range(1, N + 1), GLUCOSE, BMI, np.sort(OUTCOME)))
+    assert train.feature_names == ("a", "b")
+    assert any(
+        "numbers the rows and was left out" in note or "another value" in note for note in train.reader_notes
+    )
+
+
+def test_every_row_with_its_own_label_is_refused_with_the_column(tmp_path: Path) -> None:
+    text = "label,a\n" + rows(range(N), GLUCOSE)
+    with pytest.raises(
+        DataError, match=r"every row has its own label in column 'label' \(the first are 0, 1, 2\)"
+    ):
+        load_text(tmp_path, text)
+    text = "a,name\n" + rows(GLUCOSE, [f"n{i}" for i in range(N)])
+    with pytest.raises(DataError, match="every row has its own label in column 'name'"):
+        load_text(tmp_path, text)
+
+
+MIXED = {
+    "comma": rows(BMI, COLOURS, ANIMALS),
+    "semicolon": rows(BMI, COLOURS, ANIMALS, separator=";"),
+    "tab": rows(BMI, COLOURS, ANIMALS, separator="\t"),
+    "pipe": rows(BMI, COLOURS, ANIMALS, separator="|"),
+    "semicolon and decimal comma": rows([str(b).replace(".", ",") for b in BMI], COLOURS, ANIMALS, separator=";"),
+    "quotes": rows([f'"{b}"' for b in BMI], [f'"{c}"' for c in COLOURS], ANIMALS),
+}
+SEPARATOR = {"comma": ",", "quotes": ",", "tab": "\t", "pipe": "|"}
+
+
+@pytest.mark.parametrize("name", MIXED)
+@pytest.mark.parametrize("header", [True, False])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_dialects_are_detected(tmp_path: Path, name: str, header: bool, encoding: str, compress: Any) -> None:
+    separator = SEPARATOR.get(name, ";")
+    text = (separator.join(["größe", "colour", "animal"]) + "\n" if header else "") + MIXED[name]
+    train = load_text(tmp_path, compress(text.replace("red", "röt").encode(encoding)))
+    size, colour = ("größe", "colour") if header else ("column_1", "column_2")
+    assert train.feature_names == (size, *(f"{colour}={c}" for c in ("blue", "green", "röt")))
+    assert train.classes == ("cat", "dog")
+    assert np.array_equal(train.inputs[:, 0], BMI.astype(np.float32))
+    assert np.array_equal(train.inputs[:, 2], COLOURS == "green")
+    assert train.targets.tolist() == (np.arange(N) % 2).tolist()
+
+
+def test_dialects_may_be_said(tmp_path: Path) -> None:
+    text = "a;b\n" + rows([f"{b};1" for b in range(N)], ["x"] * N, separator="#")
+    train = load_text(tmp_path, text.replace("a;b", "a#b"), separator="#", header="yes", target="b")
+    assert train.feature_names[0] == "a=0;1"
+    headerless = load_text(tmp_path, "a,b\n" + rows(COLOURS, ANIMALS), header="no", name="y.csv")
+    assert len(headerless) == N + 1
+
+
+def test_a_quoted_separator_and_line_break_are_text(tmp_path: Path) -> None:
+    text = "a,note,label\n" + "".join(f'{i},"x, y\nz",{i % 2}\n' for i in range(N))
+    train = load_text(tmp_path, text)
+    assert train.feature_names == ("a", "note=x, y\nz")
+    text = text.replace("7,", "NA,", 1)
+    with pytest.raises(DataError, match=f"line {2 + 2 * 7}, column 'a': the value is missing"):
+        load_text(tmp_path, text)
+
+
+def test_uci_adult_as_it_is_published(tmp_path: Path) -> None:
+    """No header, a space after each comma, `?` for a missing value, text labels last."""
+    work = ["Private"] * 5 + ["?"] + ["Private"] * (N - 6)
+    text = rows(range(20, 20 + N), work, COLOURS, ANIMALS).replace(",", ", ")
+    with pytest.raises(DataError, match="line 6, column 'column_2': the value is missing"):
+        load_text(tmp_path, text)
+    train = load_text(tmp_path, text, missing="median")
+    assert train.feature_names == (
+        "column_1",
+        "column_2=Private",
+        "column_2=missing",
+        *(f"column_3={c}" for c in ("blue", "green", "red")),
+    )
+    assert train.inputs[5].tolist() == [25, 0, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("column", "task"),
+    [
+        (ANIMALS, "classification"),
+        (np.array(["true", "false"])[OUTCOME], "classification"),
+        (np.arange(N) % 5, "classification"),
+        (np.arange(N) * 1000, "regression"),
+        (BMI, "regression"),
+    ],
+)
+def test_the_task_is_chosen_by_the_targets_values(tmp_path: Path, column: np.ndarray, task: str) -> None:
+    assert load_text(tmp_path, "a,b\n" + rows(GLUCOSE, column)).task == task
+
+
+def test_a_task_that_is_named_is_taken(tmp_path: Path) -> None:
+    text = "a,b\n" + rows(GLUCOSE, np.arange(N) % 5)
+    assert load_text(tmp_path, text, task="regression").targets.dtype == np.float64
+    wide = "a,b\n" + rows(GLUCOSE, np.arange(N) % 30)
+    assert len(load_text(tmp_path, wide, task="classification").classes) == 30
+    with pytest.raises(DataError, match="regression needs numbers and the target 'b' is text"):
+        load_text(tmp_path, "a,b\n" + rows(GLUCOSE, ANIMALS), task="regression")
+    with pytest.raises(DataError, match=r"line 2, column 'b': label 0\.5 is not a whole number"):
+        load_text(tmp_path, "a,b\n" + rows(GLUCOSE, np.arange(N) % 5 + 0.5), task="classification")
+
+
+def test_several_targets_are_several_labels_or_several_numbers(tmp_path: Path) -> None:
+    text = "a,b,c,d\n" + rows(GLUCOSE, BMI, OUTCOME, OUTCOME[::-1])
+    labels = load_text(tmp_path, text, target=["c", "d"])
+    assert (labels.task, labels.target_names, labels.classes) == ("multilabel", ("c", "d"), ())
+    assert np.array_equal(labels.targets, np.column_stack([OUTCOME, OUTCOME[::-1]]))
+    numbers = load_text(tmp_path, text, target=["a", "b"])
+    assert (numbers.task, numbers.targets.shape) == ("regression", (N, 2))
+
+
+def test_dates_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    text = "sold,a,label\n" + rows(["2024-01-02"] * N, BMI, OUTCOME)
+    with pytest.raises(DataError, match=r"column 'sold' holds dates, such as 2024-01-02, .*--drop 'sold'"):
+        load_text(tmp_path, text)
+    assert load_text(tmp_path, text, drop=["sold"]).feature_names == ("a",)
+    frame = polars.DataFrame({"sold": polars.Series(["2024-01-02"] * N).str.to_date(), "a": BMI, "label": OUTCOME})
+    with pytest.raises(DataError, match="holds dates"):
+        nb.load(frame)
+
+
+def test_features_and_drop_choose_columns(tmp_path: Path) -> None:
+    assert load_text(tmp_path, DIABETES, features=["bmi"]).feature_names == ("bmi",)
+    assert load_text(tmp_path, DIABETES, drop=["bmi"]).feature_names == ("glucose",)
+    with_id = "id,a,label\n" + rows(range(N), BMI, OUTCOME)
+    assert load_text(tmp_path, with_id, features=["id", "a"]).feature_names == ("id", "a")
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "feather"])
+def test_parquet_and_arrow_are_read(tmp_path: Path, suffix: str) -> None:
+    frame = polars.DataFrame({"a": GLUCOSE, "b": BMI, "c": COLOURS, "label": ANIMALS})
+    write = frame.write_parquet if suffix == "parquet" else frame.write_ipc
+    write(tmp_path / f"x.{suffix}")
+    train = nb.load(tmp_path / f"x.{suffix}", split=False).train
+    expected = load_text(tmp_path, "a,b,c,label\n" + rows(GLUCOSE, BMI, COLOURS, ANIMALS))
+    assert np.array_equal(train.inputs, expected.inputs)
+    assert train.feature_names == expected.feature_names
+    content = (tmp_path / f"x.{suffix}").read_bytes()
+    assert_refused(write_file(tmp_path / f"cut.{suffix}", content[: len(content) // 2]))
+
+
+def test_frames_and_dicts_are_tables() -> None:
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    columns = {"a": GLUCOSE, "b": BMI, "c": COLOURS, "label": ANIMALS}
+    tables = [columns, polars.DataFrame(columns), pandas.DataFrame(columns)]
+    tables.append(pandas.DataFrame(columns).astype({"c": "category", "a": "Int64"}))
+    parts = [nb.load(table, split=False).train for table in tables]
+    for part in parts[1:]:
+        assert np.array_equal(part.inputs, parts[0].inputs)
+        assert part.feature_names == parts[0].feature_names
+        assert part.classes == ("cat", "dog")
+    holes = pandas.DataFrame({"a": [1.5, None, 2.5], "c": ["x", None, "y"], "label": [0, 1, 0]})
+    with pytest.raises(DataError, match="memory, row 1, column 'a': the value is missing"):
+        nb.load(holes, split=False)
+    filled = nb.load(holes, split=False, missing="mean").train
+    assert filled.inputs.tolist() == [[1.5, 0, 1, 0, 0], [2, 1, 0, 0, 1], [2.5, 0, 0, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({}, "has no columns"),
+        ({"a": [1, 2], "label": [0]}, r"columns have \{'a': 2, 'label': 1\} values"),
+        ({"a": [[1], [2]], "label": [0, 1]}, r"column 'a' has shape \(2, 1\)"),
+        ({"a": polars.Series([[1], [2]]), "label": [0, 1]}, "column 'a' is of type List"),
+        ({"label": [0, 1]}, "no feature is left beside the target label"),
+        (7, "A int cannot be loaded"),
+    ],
+)
+def test_what_is_no_table_is_refused(data: Any, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        nb.load(data)
