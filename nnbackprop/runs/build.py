@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from backends import Backend
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.readers.image import parse_size
 from nnbackprop.data.scaling import Scaling, fit_scaling, fit_target_scaling
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.initializers import parse_initializer
@@ -194,6 +195,8 @@ def check(config: Config) -> None:
     penalty(config)
     learning_rate(replace(config, lr=1.0) if config.lr == "auto" else config, samples=10**6)
     SaveInterval.parse(config.save_every)
+    if config.size is not None:
+        parse_size(config.size)
 
 
 def penalty(config: Config) -> WeightPenalty | None:

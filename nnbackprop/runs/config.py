@@ -175,6 +175,14 @@ class Config:
     test_fraction: Annotated[
         Rate, Setting("Data", "Fraction of a single table kept for the test; 0 for none.")
     ] = 0.2
+    size: Annotated[
+        str | None,
+        Setting("Data", "Rows x columns to which the images of a folder are resized, such as 28x28."),
+    ] = None
+    channels: Annotated[
+        Literal["auto", "grey", "rgb"],
+        Setting("Data", "Of the images of a folder; auto is grey where all of them are, else rgb."),
+    ] = "auto"
     resident: Annotated[
         Literal["auto", "yes", "no"], Setting("Data", "Whether the data stays on the device or streams to it.")
     ] = "auto"
@@ -235,8 +243,9 @@ NO_FLAGS = ("recipe", "title")
 TABLE_SETTINGS = (
     *("target", "task", "features", "drop", "missing"),
     *("separator", "decimal", "encoding", "header"),
+    *("size", "channels"),
 )
-"""How a table is read and used: the fields of `TableOptions`."""
+"""How a table, or a folder of images, is read and used: the fields of `TableOptions`."""
 
 CHANGEABLE_ON_RESUME = (
     *("epochs", "schedule_epochs", "patience", "max_time", "on_nan"),
