@@ -29,7 +29,7 @@ from .workloads import WORKLOADS
 out, err = Console(), Console(stderr=True)
 
 
-def main(words: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """The command."""
     epilog = "Workloads: " + "; ".join(f"{name}: {workload.title}" for name, workload in WORKLOADS.items())
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, epilog=epilog)
@@ -45,7 +45,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=5, help="of the schedules of --to (default: 5)")
     parser.add_argument("--profile", choices=WORKLOADS, metavar="W", help="show where a step of W spends its time")
     parser.add_argument("--backend", default="numpy", help="of --profile (default: numpy)")
-    options = parser.parse_args(words)
+    options = parser.parse_args(argv)
     try:
         if not 1 <= options.threads <= cores():
             raise UsageError(f"--threads is 1 to {cores()}, the cores of this process; got {options.threads}.")

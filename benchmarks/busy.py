@@ -155,16 +155,16 @@ def table(found: dict) -> str:
     return "\n".join([*lines, "", made]) + "\n"
 
 
-def main(words: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.busy", description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
     parser.add_argument("--seconds", type=float, default=5.0, help="that everybody trains in a round (default: 5)")
-    options = parser.parse_args(words)
+    options = parser.parse_args(argv)
     rows = measure(options.rounds, options.seconds)
     machine = Machine.here()
     found = {
-        "command": " ".join(["python -m benchmarks.busy", *(words or sys.argv[1:])]),
+        "command": " ".join(["python -m benchmarks.busy", *(argv or sys.argv[1:])]),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": str(machine),
         "rows": rows,

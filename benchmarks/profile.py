@@ -11,7 +11,7 @@ from .rivals.nnbackprop_steps import Ours
 from .workloads import WORKLOADS, Problem
 
 SECONDS = 3.0
-SHARE = 0.01
+MIN_TIME_FRACTION = 0.01
 """Functions below it are left out."""
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +35,7 @@ def profile(name: str, backend: str, seconds: float = SECONDS) -> str:
         (cumulative, own, f"{Path(path).relative_to(ROOT)} {function}")
         for (path, _, function), (_, _, own, cumulative, _) in stats.stats.items()  # type: ignore[attr-defined]
         if path.startswith((str(ROOT / "nnbackprop"), str(ROOT / "backends")))
-        and cumulative > SHARE * stats.total_tt  # type: ignore[attr-defined]
+        and cumulative > MIN_TIME_FRACTION * stats.total_tt  # type: ignore[attr-defined]
     ]
     lines = [f"**{name}, {workload.label}**: {workload.title}, {backend}, {steps:,} steps", ""]
     lines += ["| function | µs a step | of which its own |", "|---|--:|--:|"]

@@ -23,6 +23,9 @@ _NAMES_BY_MODULE = {
     "nnbackprop.errors": "DataError DivergedError NnbackpropError RunFolderError ShapeError UsageError",
     "nnbackprop.export.onnx": "export_onnx",
     "nnbackprop.export.safetensors": "export_safetensors",
+    "nnbackprop.loggers.csv": "CSVLogger",
+    "nnbackprop.loggers.tensorboard": "TensorBoardLogger",
+    "nnbackprop.loggers.wandb": "WandbLogger",
     "nnbackprop.nn.initializers": "FanOutNormal Glorot He LeCun Normal Uniform Zeros",
     "nnbackprop.nn.layers": "ELU GELU BatchNorm Dense Dropout Flatten Identity LayerNorm LeakyReLU ReLU SiLU "
     "Sigmoid Softmax Softplus Tanh",
@@ -61,6 +64,9 @@ if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
     )
     from nnbackprop.export.onnx import export_onnx as export_onnx
     from nnbackprop.export.safetensors import export_safetensors as export_safetensors
+    from nnbackprop.loggers.csv import CSVLogger as CSVLogger
+    from nnbackprop.loggers.tensorboard import TensorBoardLogger as TensorBoardLogger
+    from nnbackprop.loggers.wandb import WandbLogger as WandbLogger
     from nnbackprop.nn.initializers import (
         FanOutNormal as FanOutNormal, Glorot as Glorot, He as He, LeCun as LeCun, Normal as Normal,
         Uniform as Uniform, Zeros as Zeros,

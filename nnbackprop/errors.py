@@ -37,6 +37,10 @@ class InputError(DataError):
     """Inputs that are NaN, infinite, or not numbers."""
 
 
+class ImageSizesError(DataError):
+    """Images of several sizes where one is needed."""
+
+
 class ScalingError(DataError):
     """A scaling of the inputs that the dtype cannot hold."""
 

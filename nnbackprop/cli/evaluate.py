@@ -80,9 +80,15 @@ def _evaluate_onnx(path: Path, data: str | None, options: RunOptions) -> int:
 
 def predict(
     run: Run,
-    images: Annotated[list[str], Parameter(help="PNG images, or CSV files with a sample a row.", negative="")],
+    images: Annotated[
+        list[str],
+        Parameter(help="Images (PNG, JPEG, BMP, WebP), or tables with a sample a row.", negative=""),
+    ],
     /,
     *,
+    as_is: Annotated[
+        bool, Parameter(help="Do not make a picture of a digit like MNIST's; only resize it.", negative="")
+    ] = False,
     options: RunOptions = RunOptions(),
 ) -> int:
     """Print the predicted class of each image, and how likely each class is."""
@@ -90,7 +96,7 @@ def predict(
     from nnbackprop.runs.samples import read_samples
 
     trained = options.open(run)
-    for name, inputs in read_samples(images, trained, lambda note: err.print(note, markup=False)):
+    for name, inputs in read_samples(images, trained, lambda note: err.print(note, markup=False), as_is):
         predicted, probabilities = trained.predict(inputs, name)
         if trained.classes:
             out.print(prediction_table(name, trained.classes, predicted, probabilities))

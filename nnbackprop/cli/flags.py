@@ -72,7 +72,7 @@ Flags = make_dataclass(
 TableFlags = make_dataclass(
     "TableFlags", [(name, _flag(name), field(default=None)) for name in TABLE_SETTINGS], frozen=True
 )
-TableFlags.__doc__ = "An option of a table each, None where it was not given."
+TableFlags.__doc__ = "An option of a table or of images each, None where it was not given."
 TableFlags.__module__ = __name__
 Flags.__doc__ = "A setting each, None where it was not given."
 Flags.__module__ = __name__  # cyclopts takes a class of the module `types` for a builtin

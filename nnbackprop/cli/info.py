@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from .flags import TableFlags, given_settings, out
+
+PREVIEW = (28, 28)  # rows and columns of images whose sizes differ
 
 
 def backends() -> int:
@@ -43,9 +46,14 @@ def inspect(
     from nnbackprop.data.inspect import describe
     from nnbackprop.data.inspect_table import describe_table
     from nnbackprop.data.tabular import TableSplits
+    from nnbackprop.errors import ImageSizesError
 
     reading = table_options(**given_settings(options))
-    source = open_source(path, reading)
+    try:
+        source = open_source(path, reading)
+    except ImageSizesError as error:
+        out.print(f"{error} They are shown at {PREVIEW[0]} x {PREVIEW[1]}.", style="yellow", markup=False)
+        source = open_source(path, replace(reading, size=PREVIEW))
     if isinstance(source, TableSplits):
         out.print(describe_table(source))
     out.print(describe(load_splits(source, reading, test_fraction, seed=seed)))

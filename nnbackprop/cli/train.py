@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from nnbackprop.report.terminal import Terminal
 from .flags import GROUPS, Flags, err, given_settings, out
 
 if TYPE_CHECKING:
+    from nnbackprop.loggers.registry import LoggerFactory
     from nnbackprop.runs.config import Config
     from nnbackprop.runs.train import Run
 
@@ -42,6 +43,7 @@ def train(
 ) -> int:
     """Train a network by a recipe; every flag overrides one of its settings."""
     from nnbackprop.errors import UsageError
+    from nnbackprop.loggers.registry import load_loggers
     from nnbackprop.runs import train as runs
     from nnbackprop.runs.config_files import apply_overrides, load_recipe, load_run_config, recipe_for
     from nnbackprop.runs.run_dir import RunDir
@@ -54,7 +56,8 @@ def train(
         if dry_run:
             return show_dry_run(config)
         fitted_from = None if "dropout" in overrides else loaded
-        return fit(runs.start(config), message_console(config.progress), fitted_from)
+        loggers = load_loggers(config.log)
+        return fit(runs.start(config), message_console(config.progress), loggers, fitted_from)
     if recipe is not None:
         raise UsageError(f"--resume goes on with a run as it was configured: leave out the recipe {recipe!r}.")
     if dry_run:
@@ -62,11 +65,17 @@ def train(
     runs_dir = Path(overrides.get("runs_dir", "runs"))
     kept = load_run_config(RunDir.open(runs_dir, resume).config_path)
     console = message_console(overrides.get("progress", kept.progress))
-    return fit(runs.resume(resume, overrides, runs_dir, message_printer(console)), console)
+    loggers = load_loggers(overrides.get("log", kept.log))
+    return fit(runs.resume(resume, overrides, runs_dir, message_printer(console)), console, loggers)
 
 
-def fit(opened: AbstractContextManager[Run], console: Terminal, fitted_from: Config | None = None) -> int:
-    """Train a run to its end and print its summary.
+def fit(
+    opened: AbstractContextManager[Run],
+    console: Terminal,
+    loggers: Sequence[LoggerFactory],
+    fitted_from: Config | None = None,
+) -> int:
+    """Train a run to its end, with a display and the loggers, and print its summary.
 
     `fitted_from` is the recipe where its dropout was fitted to other hidden layers.
     """
@@ -81,7 +90,8 @@ def fit(opened: AbstractContextManager[Run], console: Terminal, fitted_from: Con
         header = {**describe_config(run.config, fitted_from), **run.data.description, **describe_machine(run)}
         monitored = MonitoredRun(run)
         try:
-            summary = monitored.fit([progress(run.config.progress, out, header)], print_message)
+            display = progress(run.config.progress, out, header)
+            summary = monitored.fit([display, *(make(run) for make in loggers)], print_message)
         finally:
             if monitored.diagnosis and monitored.diagnosis.findings:
                 console.print(diagnosis_report(monitored.diagnosis))

@@ -57,7 +57,9 @@ def load(
     task       of a table: what is learnt; auto chooses by the target's values
     features   of a table: the columns to use; all others but `drop` and the target if not given
     missing    of a table: error, or what missing numbers are replaced by
-    reading    how a CSV file is written, where that is not detected: separator, decimal, encoding, header
+    reading    how a CSV file is written, where that is not detected: separator, decimal, encoding, header; of
+               images in folders of their classes, the size to which they are resized, such as "28x28", and their
+               channels, grey or rgb
     strict     whether `validate` looks at arrays: without it inputs may hold NaN, and labels that are not whole
                numbers are classes named after themselves
 

@@ -21,7 +21,8 @@ from .dataset import Dataset, Splits
 MAX_CLASSES, MAX_IMAGES = 20, 10
 GAP, BAR_WIDTH = 2, 24
 SHADES = " .:-=+*#%@"
-Cell = Callable[[float, float], Segment]  # the character of an upper and a lower pixel
+Pixel = np.ndarray  # () grey or (3,) colours, in 0..1
+Cell = Callable[[Pixel, Pixel], Segment]  # the character of an upper and a lower pixel
 
 
 def describe(splits: Splits) -> RenderableType:
@@ -86,9 +87,9 @@ class SampleImages:
     dataset: Dataset
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Grey half blocks; lit or not where there is no colour; ASCII shades where there are no blocks."""
-        grey = console.color_system is not None and not console.no_color
-        cell = _ascii_cell if options.ascii_only else _grey_cell if grey else _binary_cell
+        """Half blocks in colour; lit or not where there is no colour; ASCII shades where there are no blocks."""
+        colour = console.color_system is not None and not console.no_color
+        cell = _ascii_cell if options.ascii_only else _colour_cell if colour else _binary_cell
         images = [(name, _downsample(image, options.max_width)) for name, image in _first_images(self.dataset)]
         columns = max(1, (options.max_width + GAP) // (images[0][1].shape[1] + GAP))
         for first in range(0, min(len(images), 2 * columns), columns):
@@ -108,7 +109,7 @@ def _downsample(image: np.ndarray, width: int) -> np.ndarray:
     """Every n-th pixel where the image is wider than `width`, padded to an even number of rows."""
     step = -(-image.shape[1] // max(1, width))
     image = image[::step, ::step]
-    return np.pad(image, ((0, len(image) % 2), (0, 0)))
+    return np.pad(image, ((0, len(image) % 2), *[(0, 0)] * (image.ndim - 1)))
 
 
 def _row(images: list[tuple[str, np.ndarray]], cell: Cell) -> Iterator[Segment]:
@@ -125,14 +126,14 @@ def _row(images: list[tuple[str, np.ndarray]], cell: Cell) -> Iterator[Segment]:
     yield Segment.line()
 
 
-def _grey_cell(top: float, bottom: float) -> Segment:
-    colours = (Color.from_rgb(*[round(255 * value)] * 3) for value in (top, bottom))
+def _colour_cell(top: Pixel, bottom: Pixel) -> Segment:
+    colours = (Color.from_rgb(*np.rint(255 * np.broadcast_to(pixel, 3)).tolist()) for pixel in (top, bottom))
     return Segment("▀", Style.from_color(*colours))
 
 
-def _binary_cell(top: float, bottom: float) -> Segment:
-    return Segment(" ▀▄█"[int(top >= 0.5) + 2 * int(bottom >= 0.5)])
+def _binary_cell(top: Pixel, bottom: Pixel) -> Segment:
+    return Segment(" ▀▄█"[int(top.mean() >= 0.5) + 2 * int(bottom.mean() >= 0.5)])
 
 
-def _ascii_cell(top: float, bottom: float) -> Segment:
-    return Segment(SHADES[round((top + bottom) / 2 * (len(SHADES) - 1))])
+def _ascii_cell(top: Pixel, bottom: Pixel) -> Segment:
+    return Segment(SHADES[round(float(top.mean() + bottom.mean()) / 2 * (len(SHADES) - 1))])

@@ -31,7 +31,7 @@ class RawDataset:
     inputs: np.ndarray
     labels: np.ndarray
     source: str
-    image_shape: tuple[int, int] | None = None
+    image_shape: tuple[int, ...] | None = None
     label_names: Mapping[int, str] = field(default_factory=dict)
     reader_notes: tuple[str, ...] = ()
 
@@ -46,14 +46,18 @@ class RawDataset:
     ) -> RawDataset:
         """Reshape and convert arrays of the usual shapes; DataError if they cannot be samples and labels.
 
-        images (n, features), (n, rows, columns), or with a channel axis of 1 before or after; labels (n,),
-        (n, 1) or (1, n). Integers within 0..255 become uint8, others float32 or float64 exactly.
+        images (n, features), (n, rows, columns), or with a channel axis of 1 or 3 before or after, which is last
+        in what comes back; labels (n,), (n, 1) or (1, n). Integers within 0..255 become uint8, others float32 or
+        float64 exactly.
         """
         if images.ndim < 2 or 0 in images.shape:
             raise DataError(
                 f"{source}: images have shape {images.shape}; (samples, features) or (samples, rows, columns) "
                 "is needed, with at least one of each."
             )
+        if images.ndim == 4 and images.shape[1] == 3 != images.shape[3]:
+            images = np.moveaxis(images, 1, 3)
+            reader_notes += ("colour channels came first and are last here, as in (rows, columns, 3)",)
         inputs = to_input_dtype(images, source).reshape(len(images), -1)
         flat_labels = _flatten_labels(labels, len(images), source)
         if labels.shape != flat_labels.shape:
@@ -76,6 +80,8 @@ def to_input_dtype(array: np.ndarray, source: str) -> np.ndarray:
     if kind == "f":
         with np.errstate(over="ignore"):  # a long double beyond float64 is infinite, and `validate` refuses it
             return np.ascontiguousarray(array, np.float64 if array.dtype.itemsize > 4 else np.float32)
+    if array.dtype == np.uint8:
+        return np.ascontiguousarray(array)  # not looked at: it may be a memory map of a large file
     low, high = int(array.min()), int(array.max())
     if low >= 0 and high <= 255:
         return np.ascontiguousarray(array, np.uint8)
@@ -88,11 +94,11 @@ def square_image_shape(features: int) -> tuple[int, int] | None:
     return (side, side) if side * side == features and side >= MIN_IMAGE_SIDE else None
 
 
-def _image_shape(shape: tuple[int, ...]) -> tuple[int, int] | None:
+def _image_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
     if len(shape) == 4 and 1 in (shape[1], shape[3]):
         shape = (shape[0], *shape[2:]) if shape[1] == 1 else shape[:3]
-    if len(shape) == 3:
-        return (shape[1], shape[2])
+    if len(shape) == 3 or (len(shape) == 4 and shape[3] == 3):
+        return shape[1:]
     return square_image_shape(shape[1]) if len(shape) == 2 else None
 
 

@@ -26,12 +26,14 @@ MAX_NAME_LENGTH = 1000  # characters of a column's name
 
 @dataclass(frozen=True)
 class TableOptions:
-    """What a person may say of a table; what is not said is chosen, and the choice is shown.
+    """What a person may say of a table or of images; what is not said is chosen, and the choice is shown.
 
     target    names or places (from 0, the last is -1) of the target columns
     features  the columns to use as features; the others are left out
     drop      columns to leave out
     missing   error, or what numbers that are missing are replaced by; each such column gets an indicator
+    size      (rows, columns) to which images are resized, or the same as "28x28"
+    channels  of images; auto is grey where all of them are, else rgb
     """
 
     target: tuple[str, ...] = ()
@@ -43,6 +45,8 @@ class TableOptions:
     decimal: Literal[".", ","] | None = None
     encoding: str | None = None
     header: Literal["auto", "yes", "no"] = "auto"
+    size: str | tuple[int, int] | None = None
+    channels: Literal["auto", "grey", "rgb"] = "auto"
 
 
 def _row(i: int) -> str:

@@ -33,7 +33,7 @@ COMMAND = "import gc; gc.disable(); from nnbackprop.report.plot_process import m
 class Mistakes:
     """The misclassified samples of the greatest confidence, that first; `wrong` of `samples` are misclassified."""
 
-    images: np.ndarray  # (m, rows, columns)
+    images: np.ndarray  # (m, rows, columns), or (m, rows, columns, 3)
     targets: np.ndarray  # (m,) classes
     predicted: np.ndarray  # (m,) classes
     confidence: np.ndarray  # (m,)
@@ -62,7 +62,7 @@ class PlotData:
 
     rows: Sequence[dict[str, Any]]
     classes: tuple[str, ...]
-    image_shape: tuple[int, int] | None
+    image_shape: tuple[int, ...] | None
     weights: np.ndarray | None
     targets: np.ndarray | None = None  # (n,)
     predicted: np.ndarray | None = None  # (n,)

@@ -55,17 +55,25 @@ def draw_all(folder: Path, data: PlotData) -> list[str]:
     return failed
 
 
-def first_layer_plot(weights: np.ndarray, image_shape: tuple[int, int]) -> Figure:
-    """Weights (in, units) into the first units as images, red above zero, blue below, white at it."""
+def first_layer_plot(weights: np.ndarray, image_shape: tuple[int, ...]) -> Figure:
+    """Weights (in, units) into the first units as images, red above zero, blue below, white at it.
+
+    Of colour images each weight is the light of its own channel, grey at zero.
+    """
     units = weights.shape[1]
     shown = min(units, MAX_UNITS)
     columns = math.ceil(math.sqrt(shown))
     side = min(7.5 / columns, 2.5)
     of = f"{shown} of {units:,} units" if units > shown else plural(units, "unit")
-    title = f"First-layer weights of {of}: red positive, blue negative"
+    colour = len(image_shape) == 3
+    title = f"First-layer weights of {of}: {'grey is 0' if colour else 'red positive, blue negative'}"
     figure, axes = new_plot(title, max(columns * side, 5.0) + 0.9, math.ceil(shown / columns) * side + 0.5)
     values = image_grid(weights[:, :shown].T.reshape(shown, *image_shape), columns)
     limit = float(np.nanmax(np.abs(values))) or 1.0
+    if colour:
+        axes.imshow(np.nan_to_num(0.5 + values / (2 * limit), nan=1.0), interpolation="nearest")
+        axes.set_axis_off()
+        return figure
     image = axes.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     figure.colorbar(image, ax=axes, shrink=0.6, aspect=30, pad=0.02).outline.set_visible(False)
     axes.set_axis_off()
@@ -73,13 +81,13 @@ def first_layer_plot(weights: np.ndarray, image_shape: tuple[int, int]) -> Figur
 
 
 def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
-    """Images (n, rows, columns) side by side in one array, NaN between them."""
-    n, height, width = images.shape
+    """Images (n, rows, columns) or (n, rows, columns, 3) side by side in one array, NaN between them."""
+    n, height, width, *channels = images.shape
     lines = math.ceil(n / columns)
-    cells = np.full((lines * columns, height + 2, width + 2), np.nan)
+    cells = np.full((lines * columns, height + 2, width + 2, *channels), np.nan)
     cells[:n, 1:-1, 1:-1] = images
-    grid = cells.reshape(lines, columns, height + 2, width + 2).transpose(0, 2, 1, 3)
-    return grid.reshape(lines * (height + 2), columns * (width + 2))
+    grid = cells.reshape(lines, columns, height + 2, width + 2, *channels).swapaxes(1, 2)
+    return grid.reshape(lines * (height + 2), columns * (width + 2), *channels)
 
 
 def misclassified_plot(mistakes: Mistakes, classes: Sequence[str]) -> Figure:
@@ -117,6 +125,8 @@ def attack_plot(data: Dataset, result: Attack, epsilon: float) -> Figure:
     for column, i in zip(grid.T, order, strict=True):
         first, added, last = (values[i].reshape(data.image_shape) for values in (clean, moved - clean, moved))
         _draw_image(column[0], first, clean[order])
+        if added.ndim == 3:
+            added = 0.5 + added / (3.2 * step)
         column[1].imshow(added, cmap="RdBu_r", vmin=-1.6 * step, vmax=1.6 * step)
         _draw_image(column[2], last, clean[order])
         _caption(column[0], names[before[i]])
@@ -131,8 +141,11 @@ def _short_names(classes: Sequence[str]) -> list[str]:
 
 
 def _draw_image(axes: Axes, image: np.ndarray, among: np.ndarray) -> None:
-    """An image as ink on paper, on the scale of those it is shown with."""
-    axes.imshow(image, cmap="gray_r", vmin=float(among.min()), vmax=float(among.max()), interpolation="nearest")
+    """An image on the scale of those it is shown with: in its colours, or a grey one as ink on paper."""
+    low, high = float(among.min()), float(among.max())
+    if image.ndim == 3:
+        image = (image - low) / ((high - low) or 1.0)
+    axes.imshow(image, cmap="gray_r", vmin=low, vmax=high, interpolation="nearest")
 
 
 def _caption(axes: Axes, caption: str) -> None:

@@ -92,14 +92,20 @@ def printable(classes: Sequence[str]) -> list[str]:
     return [name if all(map(font.get_char_index, map(ord, name))) else str(i) for i, name in enumerate(classes)]
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all, and make its folder if need be."""
+def png(figure: Figure) -> bytes:
+    """A figure as PNG."""
     content = io.BytesIO()
     figure.set_dpi(DPI)
     canvas: Any = FigureCanvasAgg(figure)
     canvas.print_png(content)  # figure.savefig would draw twice, once to lay the figure out
+    return content.getvalue()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all, and make its folder if need be."""
+    content = png(figure)
     path.parent.mkdir(exist_ok=True)
-    write_atomically(path, content.getvalue())
+    write_atomically(path, content)
 
 
 def draw(path: Path, plot: Callable[..., Figure], *arguments: Any) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
 from backends import Backend
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.readers.image import parse_size
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.initializers import parse_initializer
@@ -27,9 +28,9 @@ from .config import Config
 
 T = TypeVar("T")
 
-NORMS: dict[str, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
+NORMALIZATIONS: dict[str, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
 
-MOMENTUM = {"momentum": "momentum", "nesterov": "momentum", "adam": "beta1", "adamw": "beta1"}
+MOMENTUM_NAMES = {"momentum": "momentum", "nesterov": "momentum", "adam": "beta1", "adamw": "beta1"}
 """What an optimizer calls its momentum."""
 
 
@@ -55,7 +56,7 @@ def _layers(config: Config, n_outputs: int) -> Iterator[Layer]:
         layer = dense(units)
         yield replace(layer, bias=False) if config.norm == "batch" else layer  # its mean takes a bias off again
         if config.norm is not None:
-            yield NORMS[config.norm]()
+            yield NORMALIZATIONS[config.norm]()
         yield hidden_activation()
         if rate:
             yield Dropout(rate)
@@ -142,7 +143,7 @@ def optimizer(config: Config) -> Optimizer:
     optimizer_class = _by_name(OPTIMIZERS, config.optimizer, "optimizer")
     options: dict[str, Any] = {}
     if config.momentum is not None:
-        name = MOMENTUM.get(config.optimizer)
+        name = MOMENTUM_NAMES.get(config.optimizer)
         if name is None:
             raise UsageError(
                 f"--momentum goes with momentum, nesterov, adam and adamw (their beta1), not with "
@@ -200,6 +201,8 @@ def check(config: Config) -> None:
     penalty(config)
     learning_rate(replace(config, lr=1.0) if config.lr == "auto" else config, samples=10**6)
     SaveInterval.parse(config.save_every)
+    if config.size is not None:
+        parse_size(config.size)
 
 
 def penalty(config: Config) -> WeightPenalty | None:
@@ -267,7 +270,7 @@ def objective(config: Config, n_outputs: int) -> Objective:
 
 def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) -> Trainer:
     """A trainer for `config`, ready to fit; its callbacks are the run's."""
-    return Trainer(
+    built = Trainer(
         network(config, n_outputs(config, train)),
         loss(config),
         optimizer(config),
@@ -283,3 +286,5 @@ def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) 
         seed=config.seed,
         resident=config.resident,
     )
+    built.config = asdict(config)
+    return built

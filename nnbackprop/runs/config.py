@@ -171,6 +171,14 @@ class Config:
     test_fraction: Annotated[
         Rate, Setting("Data", "Fraction of a single table kept for the test; 0 for none.")
     ] = 0.2
+    size: Annotated[
+        str | None,
+        Setting("Data", "Rows x columns to which the images of a folder are resized, such as 28x28."),
+    ] = None
+    channels: Annotated[
+        Literal["auto", "grey", "rgb"],
+        Setting("Data", "Of the images of a folder; auto is grey where all of them are, else rgb."),
+    ] = "auto"
     resident: Annotated[
         Literal["auto", "yes", "no"], Setting("Data", "Whether the data stays on the device or streams to it.")
     ] = "auto"
@@ -204,6 +212,9 @@ class Config:
         Literal["auto", "rich", "plain", "json", "off"],
         Setting("Run", "Display; auto is rich on a terminal, else plain lines; json is a line an epoch."),
     ] = "auto"
+    log: Annotated[
+        tuple[str, ...], Depth, Setting("Run", "Also log to tensorboard, csv, wandb, trackio; several at once.")
+    ] = ()
     runs_dir: Annotated[str, Setting("Run", "Where run folders are kept.")] = "runs"
     name: Annotated[str | None, Setting("Run", "Name of the run folder; the recipe's if not given.")] = None
     tags: Annotated[
@@ -228,13 +239,14 @@ NO_FLAGS = ("recipe", "title", "lr_changes")
 TABLE_SETTINGS = (
     *("target", "task", "features", "drop", "missing"),
     *("separator", "decimal", "encoding", "header"),
+    *("size", "channels"),
 )
-"""How a table is read and used: the fields of `TableOptions`."""
+"""How a table, or a folder of images, is read and used: the fields of `TableOptions`."""
 
 CHANGEABLE_ON_RESUME = (
     *("epochs", "schedule_epochs", "patience", "max_time", "on_nan"),
     *("data", "backend", "device", "threads", "deterministic", "resident", "gpu_memory_limit"),
-    *("progress", "doctor", "save_every", "keep_checkpoints", "runs_dir", "tags"),
+    *("progress", "doctor", "save_every", "keep_checkpoints", "runs_dir", "log", "tags"),
 )
 """How long and where a run goes on, which a resume may change; its data are known by their fingerprint."""
 

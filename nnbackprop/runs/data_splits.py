@@ -12,6 +12,7 @@ import numpy as np
 
 from nnbackprop.data.catalog import DATASETS, load_splits, table_options
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.readers.image import parse_size
 from nnbackprop.data.table import TableOptions
 from nnbackprop.errors import DataError, UsageError
 
@@ -47,6 +48,10 @@ class DataSplits:
             )
         fractions = config.test_fraction, config.validation
         splits = load_splits(config.data, table_options_of(config), *fractions, config.seed)
+        if config.size and (splits.train.image_shape or ())[:2] != parse_size(config.size):
+            raise UsageError(
+                f"--size {config.size} resizes the images of a folder, and {config.data} is none: leave it out."
+            )
         return cls(splits.train, splits.validation, splits.test, splits.description)
 
     @property

@@ -8,42 +8,37 @@ from pathlib import Path
 import numpy as np
 
 from nnbackprop.data.limits import format_names
-from nnbackprop.data.readers import png
+from nnbackprop.data.readers.image import is_image
 from nnbackprop.data.readers.paths import read_table
 from nnbackprop.data.table import Table, TableOptions
 from nnbackprop.data.target import TARGET_NAMES
 from nnbackprop.errors import DataError
 
 from .data_splits import table_options_of
+from .image_samples import read_image
 from .trained_model import TrainedModel
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
 
 
 def read_samples(
-    paths: list[str], trained: TrainedModel, on_message: Callable[[str], None]
+    paths: list[str], trained: TrainedModel, on_message: Callable[[str], None], as_is: bool = False
 ) -> list[tuple[str, np.ndarray]]:
-    """Samples as (name, (n, features)): an image of the network's size, or the rows of a table.
+    """Samples as (name, (n, features)): an image, brought to the network's size, or the rows of a table.
 
-    `on_message` gets what was noticed, such as categories that training did not have.
+    `on_message` gets what was noticed, such as categories that training did not have. `as_is` leaves out what
+    makes a picture like MNIST's digits.
     """
     samples = []
     for name in paths:
         path = Path(name)
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            samples.append((name, _read_image(path, trained)))
-            continue
-        inputs, notes = _read_rows(path, trained)
+        if is_image(path):
+            sample = read_image(path, trained, as_is)
+            inputs, notes = sample.inputs, sample.notes
+        else:
+            inputs, notes = _read_rows(path, trained)
         for note in notes:
             on_message(f"{name}: {note}")
         samples.append((name, inputs))
     return samples
-
-
-def _read_image(path: Path, trained: TrainedModel) -> np.ndarray:
-    """A grey image as (1, features), black 0 and white as in the training data."""
-    white = 255 if trained.max_input > 2 else 1
-    return (png.read(path, trained.image_shape) * white).reshape(1, -1)
 
 
 def _read_rows(path: Path, trained: TrainedModel) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -13,7 +13,7 @@ from nnbackprop.data.catalog import load_splits, open_source
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader
 from nnbackprop.data.preprocessing import Preprocessing
-from nnbackprop.data.table import is_frame, table_of
+from nnbackprop.data.table import TableOptions, is_frame, table_of
 from nnbackprop.data.tabular import TableSplits, dataset_of
 from nnbackprop.errors import DataError
 from nnbackprop.nn.layers.base import Params
@@ -41,12 +41,14 @@ class TrainedModel:
     params: Params
     features: int
     classes: tuple[str, ...]
-    image_shape: tuple[int, int] | None
+    image_shape: tuple[int, ...] | None
     max_input: float  # largest input of the training data: tells pixels of 0..255 from pixels of 0..1
     input_dtype: str = ""  # of the training data; older runs do not say
     preprocessing: Preprocessing | None = None  # of the table it was trained on
     outputs: int = 0
     fingerprint: str = ""  # of the data it was trained and evaluated on
+    ground: tuple[float, ...] = ()  # of the training images, a value for each channel
+    digits: bool = False  # whether it was trained on digits of MNIST's kind
 
     @classmethod
     def open(cls, run: str, runs: Path = Path("runs"), backend: Backend | None = None) -> TrainedModel:
@@ -75,6 +77,8 @@ class TrainedModel:
             info.preprocessing,
             outputs=outputs,
             fingerprint=info.fingerprint,
+            ground=info.ground,
+            digits=info.digits,
         )
 
     @property
@@ -95,13 +99,22 @@ class TrainedModel:
             data = DataSplits.load(self.config)
             data.check(self.fingerprint, self.run_dir.checkpoint_path("best"))
             return data.test or data.train
-        source = open_source(spec, table_options_of(self.config))
+        options = self._reading_options()
+        source = open_source(spec, options)
         if self.preprocessing is not None and isinstance(source, TableSplits):
             return dataset_of(source.test or source.train, self.preprocessing)
-        splits = load_splits(spec, table_options_of(self.config), 0.0)
+        splits = load_splits(source, options, 0.0)
         dataset = (splits.test or splits.train).with_classes(self.classes)
         self._check(dataset.inputs, dataset.source)
         return dataset
+
+    def _reading_options(self) -> TableOptions:
+        """How other data is read: as the run's own, images in the size and channels that the network takes."""
+        options = table_options_of(self.config)
+        if self.image_shape is None:
+            return options
+        rows, columns, *colours = self.image_shape
+        return replace(options, size=(rows, columns), channels="rgb" if colours else "grey")
 
     def evaluate(self, dataset: Dataset) -> Score:
         """Mean loss and accuracy, dropout off."""
@@ -152,7 +165,7 @@ class TrainedModel:
         if inputs.shape[1] != self.features:
             raise DataError(
                 f"{source} has {inputs.shape[1]} numbers a sample and this network takes {self.features}"
-                + (f" (images of {self.image_shape[0]} x {self.image_shape[1]})" if self.image_shape else "")
+                + (f" (images of {' x '.join(map(str, self.image_shape))})" if self.image_shape else "")
                 + f": it was trained on {self.config.data}."
             )
 

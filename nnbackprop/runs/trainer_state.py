@@ -33,11 +33,13 @@ class CheckpointInfo(Struct, frozen=True, rename={"max_input": "highest"}):
     features: Annotated[int, Meta(ge=1, le=2**31 - 1)]
     classes: tuple[str, ...]  # none where the targets are numbers
     max_input: float  # of the training data
-    image_shape: tuple[Count, Count] | None
+    image_shape: Annotated[tuple[Count, ...], Meta(min_length=2, max_length=3)] | None
     settings: dict[str, Any]
     input_dtype: str = ""  # of the data; older checkpoints do not say
     outputs: Count = 0  # of the network; 0 is one a class
     preprocessing: Preprocessing | None = None  # of a table
+    ground: tuple[float, ...] = ()  # of images, a value for each channel
+    digits: bool = False  # whether the images are digits of MNIST's kind
 
 
 class BestSoFar(Struct, frozen=True, rename={"wait": "waited"}):

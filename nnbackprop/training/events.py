@@ -7,7 +7,7 @@ device synchronisation; one that needs arrays takes them from the trainer.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from backends import Tree
@@ -57,6 +57,9 @@ class TrainBegin:
     steps_per_epoch: int
     epochs: int
     first_step: int  # steps done before: 0, or more when the run resumes
+    config: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # settings of the run, or options of the trainer, by name
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,15 @@ def train_begin(trainer: Trainer, n_samples: Mapping[str, int]) -> TrainBegin:
         steps_per_epoch=schedule.steps_per_epoch,
         epochs=trainer.epochs,
         first_step=trainer.progress.step,
+        config=trainer.config or options_of(trainer),
     )
+
+
+def options_of(trainer: Trainer) -> dict[str, Any]:
+    """The options of a trainer by name: numbers and words as they are, objects as they are written in Python."""
+    names = [f.name for f in fields(trainer) if f.name not in ("backend", "scaling", "callbacks")]
+    values = {name: getattr(trainer, name) for name in names}
+    return {name: v if isinstance(v, str | int | float | None) else repr(v) for name, v in values.items()}
 
 
 def chunk_end(

@@ -72,6 +72,7 @@ class Trainer:
         self.sample_shape: tuple[int, ...] = ()
         self.classes: tuple[str, ...] = ()
         self.input_dtype = ""
+        self.config: Mapping[str, Any] = {}  # the settings of a run, for `TrainBegin`
         self.state: Tree = None
         self.progress = Progress()
         self.history: list[EpochEnd] = []

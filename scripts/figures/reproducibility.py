@@ -48,15 +48,15 @@ class Place:
     kernel: str | None = None
     absent: Words = ()
 
-    def run(self, *words: str) -> str:
+    def run(self, *arguments: str) -> str:
         """What a command of ours prints; status 1 of `replay` says that runs differ, which is what is asked."""
         environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(self.threads))}
         if self.kernel:
             environment["OPENBLAS_CORETYPE"] = self.kernel
-        command = [sys.executable, "-c", COMMAND, json.dumps(self.absent), *words]
+        command = [sys.executable, "-c", COMMAND, json.dumps(self.absent), *arguments]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
         if done.returncode not in (0, 1):
-            sys.exit(f"nnbackprop {' '.join(words)} ended with status {done.returncode}.")
+            sys.exit(f"nnbackprop {' '.join(arguments)} ended with status {done.returncode}.")
         return done.stdout
 
 
@@ -64,10 +64,10 @@ class Place:
 class Case:
     """A run as some commands train it, where, and how and where it is replayed.
 
-    `edit` replaces words of its config.toml in between.
+    `edit` replaces text of its config.toml in between.
     """
 
-    words: str
+    arguments: str
     train: tuple[Words, ...]
     flags: Words = ()
     made: Place = Place()
@@ -80,8 +80,8 @@ class Case:
             where = ("--runs-dir", runs, "--progress", "off")
             first, *more = self.train
             self.made.run("train", *first, "--dtype", dtype, "--name", "run", *where)
-            for words in more:
-                self.made.run("train", "--resume", f"{runs}/run", *words, *where)
+            for arguments in more:
+                self.made.run("train", "--resume", f"{runs}/run", *arguments, *where)
             config = Path(runs, "run", "config.toml")
             config.write_text(config.read_text().replace(*self.edit))
             return json.loads(self.again.run("replay", "run", "--json", *self.flags, *where))
@@ -140,8 +140,10 @@ def replays(cases: Sequence[Case], bits: bool) -> str:
     rows = []
     for case, single, double in zip(cases, *found, strict=True):
         if not (single["exact"] and double["exact"] if bits else largest_difference(double) <= BOUND):
-            sys.exit(f"{case.words}: {difference_text(single)} in float32, {difference_text(double)} in float64.")
-        rows.append((case.words, difference_text(single), accuracy(single), difference_text(double)))
+            sys.exit(
+                f"{case.arguments}: {difference_text(single)} in float32, {difference_text(double)} in float64."
+            )
+        rows.append((case.arguments, difference_text(single), accuracy(single), difference_text(double)))
     return table(("trained so, replayed so", "float32", "its accuracy", "float64"), rows)
 
 
@@ -173,9 +175,9 @@ def measure() -> dict[str, str]:
     drawn = [masks(select(name)) for name in LIBRARIES]
     if not all(np.array_equal(each, drawn[0]) for each in drawn):
         sys.exit("Dropout masks differ between libraries.")
-    words = f"100 dropout masks of 120 x 784 have the same bits on {', '.join(LIBRARIES.values())}."
+    same_masks = f"100 dropout masks of 120 x 784 have the same bits on {', '.join(LIBRARIES.values())}."
     kernel = f"{blas.library} for {blas.kernel}" if (blas := Blas.loaded()) else "a BLAS of the system's"
     command = "python scripts/make_figures.py --run reproducibility"
     made = f"Made by `{command}` on {machine()}, {kernel}, {datetime.now(UTC).date()}."
-    reproducible = f"{replays(same_bits(), bits=True)}\n\n{words}\n\n{made}\n"
+    reproducible = f"{replays(same_bits(), bits=True)}\n\n{same_masks}\n\n{made}\n"
     return {"reproducible": reproducible, "near": f"{replays(close(), bits=False)}\n\n{made}\n"}

@@ -42,8 +42,8 @@ def gradients() -> str:
     begin = time.perf_counter()
     done = subprocess.run([sys.executable, "-m", "nnbackprop", *LARGE], capture_output=True, text=True, check=True)
     seconds, verdict = time.perf_counter() - begin, done.stdout.strip().splitlines()[-1]
-    words = f"`nnbackprop {' '.join(LARGE)}`, start and import included, takes **{seconds:.1f} s**: {verdict}."
-    return f"{table(('recipe', 'library', 'numbers', 'largest relative error'), rows)}\n\n{words}"
+    timing = f"`nnbackprop {' '.join(LARGE)}`, start and import included, takes **{seconds:.1f} s**: {verdict}."
+    return f"{table(('recipe', 'library', 'numbers', 'largest relative error'), rows)}\n\n{timing}"
 
 
 def usable() -> list[str]:

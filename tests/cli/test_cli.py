@@ -115,14 +115,6 @@ def test_predict_names_the_digit_of_a_png_and_of_a_csv_row(
     assert rows[0][1:] == rows[1][1:]
 
 
-def test_an_image_of_another_size_is_refused(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from matplotlib.image import imsave
-
-    imsave("large.png", np.zeros((32, 32)), cmap="gray")
-    assert run("predict", str(trained), "large.png") == 3
-    assert "large.png is 32 x 32 and this network takes images of 28 x 28" in said(capsys)
-
-
 def test_attack_lowers_the_accuracy_and_draws(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("attack", str(trained), "--epsilon", "0.1") == 0
     words = capsys.readouterr().out.split()

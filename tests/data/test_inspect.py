@@ -52,6 +52,15 @@ def test_colour_paints_both_pixels_of_a_cell() -> None:
     assert f"\x1b[38;2;{black};48;2;{white}m" not in text
 
 
+def test_colour_images_are_painted_in_their_colours_and_shaded_by_their_mean() -> None:
+    image = np.zeros((1, 2, 2, 3), np.uint8)
+    image[0, 0, 0] = 255, 0, 51
+    data = SampleImages(Dataset(image.reshape(1, -1), np.zeros(1, np.int32), ("a",), (2, 2, 3)))
+    text = render(data, no_color=False, color_system="truecolor", force_terminal=True)
+    assert "\x1b[38;2;255;0;51;48;2;0;0;0m▀" in text
+    assert render(data, encoding="ascii").splitlines()[0].rstrip() in (".", ":")
+
+
 def test_no_color_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     text = render(describe(load("weight-height", split=False)), no_color=None, force_terminal=True)

@@ -53,6 +53,24 @@ def test_other_layouts_stay_as_they_are(
     assert train.classes == tuple(map(str, classes))
 
 
+def test_samples_along_the_last_axis_are_found_by_the_number_of_labels(tmp_path: Path) -> None:
+    """As in the Street View House Numbers: X (32, 32, 3, n), y (n, 1) with 10 for zero."""
+    images = RNG.integers(0, 256, (20, 32, 32, 3), np.uint8)
+    labels = np.arange(20) % 10 + 1
+    savemat(tmp_path / "svhn.mat", {"X": np.moveaxis(images, 0, -1), "y": labels[:, None].astype(np.uint8)})
+    train = load(tmp_path / "svhn.mat", split=False).train
+    assert train.image_shape == (32, 32, 3)
+    assert train.inputs.dtype == np.uint8
+    assert np.array_equal(train.image(7), images[7])
+    assert [train.classes[k] for k in train.targets] == [str(label % 10) for label in labels]
+    assert "samples lay along the last axis of (32, 32, 3, 20)" in train.reader_notes
+    grey = np.moveaxis(images[..., 0], 0, -1)
+    savemat(tmp_path / "grey.mat", {"X": grey, "y": np.arange(20) % 3})
+    train = load(tmp_path / "grey.mat", split=False).train
+    assert (train.image_shape, train.classes) == ((32, 32), ("0", "1", "2"))
+    assert np.array_equal(train.image(7), images[7, ..., 0])
+
+
 def test_other_versions_say_how_to_convert(tmp_path: Path) -> None:
     for userblock in (b"", b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512)):
         assert_refused(write_file(tmp_path / "x.mat", userblock + mat.HDF5 + bytes(100)), r"7\.3 \(HDF5\).*'-v7'")

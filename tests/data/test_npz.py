@@ -27,6 +27,30 @@ def test_keras_names_give_both_parts(tmp_path: Path, save: Any) -> None:
     assert splits.test.targets.tolist() == [0, 1, 2, 0]
 
 
+@pytest.mark.parametrize(
+    ("names", "parts"),
+    [
+        (("images", "labels"), 1),
+        (("Images", "Labels"), 1),
+        (("train_images", "train_labels", "test_images", "test_labels"), 2),
+    ],
+)
+def test_images_and_labels_are_names_too(tmp_path: Path, names: tuple[str, ...], parts: int) -> None:
+    np.savez(tmp_path / "x.npz", **dict(zip(names, (IMAGES, LABELS) * 2, strict=False)))
+    splits = load(tmp_path / "x.npz", split=False)
+    assert np.array_equal(splits.train.inputs, IMAGES.reshape(12, 20))
+    assert [part is not None for part in (splits.train, splits.test)] == [True, parts == 2]
+
+
+@pytest.mark.parametrize("shape", [(4, 6, 5, 3), (4, 3, 6, 5)])
+def test_colours_have_their_channels_last(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    np.savez(tmp_path / "x.npz", X=images, y=np.arange(4) % 2)
+    train = load(tmp_path / "x.npz", split=False).train
+    assert train.image_shape == (6, 5, 3)
+    assert np.array_equal(train.image(2), images[2] if shape[3] == 3 else images[2].transpose(1, 2, 0))
+
+
 def test_one_table_is_split_unless_kept_whole(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", X=IMAGES.reshape(12, 20) / 255, y=LABELS[:, None])
     assert load(tmp_path / "x.npz", split=False).test is None

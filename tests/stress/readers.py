@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import polars
+from PIL import Image
 
-from nnbackprop.data import validate
+from nnbackprop.data import digit, validate
 from nnbackprop.data.catalog import to_splits
 from nnbackprop.data.raw import RawDataset, RawSplits
-from nnbackprop.data.readers import csv, idx, mat, npz, png
+from nnbackprop.data.readers import csv, idx, image, mat, npz, parquet
 from nnbackprop.data.tabular import TableSplits
 from nnbackprop.data.tabular import to_splits as to_datasets
 from nnbackprop.errors import DataError, NnbackpropError, RunFolderError, UsageError
@@ -41,6 +43,7 @@ class Reader:
     error: type[NnbackpropError]
     encoders: tuple[Encoder, ...]
     seeds: tuple[bytes, ...]
+    in_process: bool = True  # or in one of its own, which takes half a second to start
 
     def accepts(self, path: Path, content: bytes) -> bool:
         """Whether the file is read and not refused; its first byte chooses the encoder of the others."""
@@ -157,6 +160,25 @@ def _image(bits: int, colours: int, row: bytes) -> bytes:
     return _chunks((b"IHDR", header), (b"PLTE", bytes(9)), (b"IDAT", pixels), (b"IEND", b""))
 
 
+def _saved(kind: str, mode: str) -> bytes:
+    """A picture as Pillow saves it, turned on its side by its EXIF data."""
+    stream, exif = io.BytesIO(), Image.Exif()
+    exif[image.ORIENTATION] = 6
+    grey = Image.fromarray(np.pad(np.full((6, 3), 200, np.uint8), 4))
+    grey.convert(mode).save(stream, kind, **({} if kind == "BMP" else {"exif": exif}))
+    return stream.getvalue()
+
+
+def _read_image(path: Path) -> None:
+    """An image in each of the ways it is read, and as a digit."""
+    with image.quiet():
+        header, pixels = image.read_header(path), image.read(path)
+        assert pixels.dtype == np.uint8
+        assert pixels.shape in ((header.rows, header.columns), (header.rows, header.columns, 3))
+        assert image.read(path, "rgb", (5, 7), (3,)).shape == (5, 7, 3)
+        assert digit.prepare(*image.read_layers(path, 16))[-1].picture.shape == (28, 28)
+
+
 def _checkpoint() -> bytes:
     arrays = {"params/0/W": np.ones((2, 3), np.float32), "params/0/b": np.zeros(3), "state/step": np.array(7)}
     return checkpoints.to_bytes(checkpoints.Checkpoint(arrays, {"epoch": 1}))
@@ -176,6 +198,12 @@ def with_digest(content: bytes) -> bytes:
         return whole
     before, after = whole[: found.start(1)], whole[found.end(1) :]
     return before + hashlib.sha256(before + b"0" * 64 + after).hexdigest().encode() + after
+
+
+def _columnar(write: str) -> bytes:
+    stream = io.BytesIO()
+    getattr(polars.DataFrame({"a": [1, 2, 3], "b": [0.5, 2, 1], "c": ["x", "y", "x"]}), write)(stream)
+    return stream.getvalue()
 
 
 PIXELS = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
@@ -201,6 +229,13 @@ READERS = {
             b"id\twhen\tsex\n7\t2024-01-02\tm\n9\t2024-01-03\tf\n",
         ),
     ),
+    "parquet": Reader(
+        lambda path: to_datasets(TableSplits(parquet.read(path)), 0, 0, 0),
+        DataError,
+        (plain,),
+        (_columnar("write_parquet"), _columnar("write_ipc")),
+        in_process=False,
+    ),
     "npz": Reader(
         _read_npz,
         DataError,
@@ -219,11 +254,19 @@ READERS = {
             _mat(_variable(b"X", 8, ROWS) + _variable(b"y", 6, ROWS[:, :1])),
         ),
     ),
-    "png": Reader(
-        png.read,
+    "image": Reader(
+        _read_image,
         DataError,
         (plain, _png),
-        (_image(8, 0, b"\0\x80"), _image(1, 3, b"\x80"), _image(16, 6, bytes(16)), _png(_image(8, 2, bytes(6)))),
+        (
+            *(
+                _image(8, 0, b"\0\x80"),
+                _image(1, 3, b"\x80"),
+                _image(16, 6, bytes(16)),
+                _png(_image(8, 2, bytes(6))),
+            ),
+            *(_saved(kind, mode) for kind in ("PNG", "JPEG", "BMP", "WEBP") for mode in ("L", "RGB")),
+        ),
     ),
     "rows": Reader(
         lambda path: rows_of_numbers(csv.read(path), 2),

@@ -4,7 +4,8 @@ MATLAB stores and unrolls arrays by columns and counts from 1. So an image unrol
 on its side for a reader of rows, and digit 0 is labelled 10, as there is no index 0. Nothing in the file says
 so; it is detected: a square number of features (of 8 x 8 or more) with labels that run from 1 to 10. Such
 images are transposed to upright, and class 10 is called "0". Any other set stays as it is: square images
-labelled 0..9 were most likely written by SciPy, from rows.
+labelled 0..9 were most likely written by SciPy, from rows. Images (rows, columns, channels, n), as those of the
+Street View House Numbers, are known by their last axis, of as many as there are labels.
 
 The format is read here, as SciPy's reader is compiled code that crashes the process at a few changed bytes.
 Source of the format: MathWorks, "MAT-File Format", chapter 1, "Level 5 MAT-Files".
@@ -16,6 +17,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,7 @@ from nnbackprop.errors import DataError
 HDF5 = b"\x89HDF\r\n\x1a\n"
 TRANSPOSED = "images were stored column by column, as MATLAB does, and are transposed to upright"
 TEN_IS_ZERO = 'labels run from 1 to 10, as MATLAB counts; they are 0..9 here, and 10 is called "0"'
+SAMPLES_LAST = "samples lay along the last axis"
 HEADER_SIZE = 128  # bytes: text, version, and "MI" in the byte order of the writer
 BYTE_ORDERS = {b"\x00\x01IM": "<", b"\x01\x00MI": ">"}
 MATRIX, COMPRESSED = 14, 15  # types of elements
@@ -56,6 +59,8 @@ def is_hdf5(head: bytes) -> bool:
 
 def from_matlab_arrays(x: np.ndarray, y: np.ndarray, source: str) -> RawDataset:
     """X and y as MATLAB has them; see the module for what is detected."""
+    if x.ndim > 2 and x.shape[-1] == y.size != x.shape[0]:
+        return _from_last_axis(x, y, source)
     raw = RawDataset.from_arrays(x, y, source)
     labels, shape = integer_labels(raw.labels), square_image_shape(raw.inputs.shape[1])
     if x.ndim != 2 or shape is None or labels is None or (labels.min(), labels.max()) != (1, 10):
@@ -63,6 +68,16 @@ def from_matlab_arrays(x: np.ndarray, y: np.ndarray, source: str) -> RawDataset:
     upright = raw.inputs.reshape(-1, *shape).transpose(0, 2, 1)
     notes = (*raw.reader_notes, TRANSPOSED, TEN_IS_ZERO)
     return RawDataset.from_arrays(upright, labels, source, {10: "0"}, notes)
+
+
+def _from_last_axis(x: np.ndarray, y: np.ndarray, source: str) -> RawDataset:
+    """Images (rows, columns, n) or (rows, columns, channels, n), which MATLAB indexes by its last axis."""
+    raw = RawDataset.from_arrays(np.moveaxis(x, -1, 0), y, source)
+    labels, notes = integer_labels(raw.labels), (*raw.reader_notes, f"{SAMPLES_LAST} of {x.shape}")
+    ten_is_zero = labels is not None and (labels.min(), labels.max()) == (1, 10)
+    if ten_is_zero:
+        return replace(raw, label_names={10: "0"}, reader_notes=(*notes, TEN_IS_ZERO))
+    return replace(raw, reader_notes=notes)
 
 
 def read_variables(path: Path) -> dict[str, np.ndarray | str]:

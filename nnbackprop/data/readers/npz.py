@@ -25,11 +25,17 @@ HEADER_PARSERS = {  # by version: bytes of the header's length, and the parser o
     (1, 0): (2, np.lib.format.read_array_header_1_0),
     (2, 0): (4, np.lib.format.read_array_header_2_0),
 }
+NAMES = (  # of inputs and labels: Keras's, a single table's, those of a pair of .npy files, MedMNIST's
+    (("x_train", "y_train"), ("x_test", "y_test")),
+    (("x", "y"),),
+    (("images", "labels"),),
+    (("train_images", "train_labels"), ("test_images", "test_labels")),
+)
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # savez's; zipfile inflates others without bound
 
 
 def read_npz(path: Path) -> RawSplits:
-    """The arrays of a .npz file: x_train, y_train and, where present, x_test, y_test; or else X, y.
+    """The arrays of a .npz file: x_train, y_train and, where present, x_test, y_test; or one of `NAMES`.
 
     Names are matched without regard to case. Raises DataError naming the file and the arrays it has.
     """
@@ -52,12 +58,12 @@ def read_pair(images: Path, labels: Path) -> RawDataset:
 
 
 def _pairs(members: dict[str, str], path: Path) -> list[tuple[str, str]]:
-    for pairs in ([("x_train", "y_train"), ("x_test", "y_test")], [("x", "y")]):
+    for pairs in NAMES:
         if set(pairs[0]) <= members.keys():
             return [pair for pair in pairs if set(pair) <= members.keys()]
     raise DataError(
         f"{path}: holds {format_names(members)}; x_train and y_train (and x_test, y_test), "
-        "or X and y, are needed. Save them so with numpy.savez."
+        "X and y, or images and labels, are needed. Save them so with numpy.savez."
     )
 
 

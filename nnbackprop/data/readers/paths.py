@@ -13,7 +13,7 @@ from nnbackprop.data.table import Table, TableOptions
 from nnbackprop.data.tabular import TableSplits
 from nnbackprop.errors import DataError
 
-from . import csv, idx, mat, npz, parquet
+from . import csv, idx, image_folder, mat, npz, parquet
 
 FORMATS = "CSV, TSV (or .gz), Parquet, Arrow, IDX or IDX.gz, .npz, images.npy beside labels.npy, .mat (version 5)"
 IDX_NAME = re.compile(r"(train|t10k|test)[-_.](images|labels)[-_.]idx[13][-_.]ubyte(\.gz)?")
@@ -23,7 +23,7 @@ KNOWN_SUFFIXES = (*TABLE_SUFFIXES, ".npz", ".mat", ".gz", "-ubyte", ".npy")
 FOLDERS = (
     "train-images-idx3-ubyte and train-labels-idx1-ubyte, plain or .gz, with t10k-... or test-... beside them; "
     "train.npz; train.csv or ..._train.csv (.tsv, .parquet ...); images.npy and labels.npy; "
-    "or a single file of a table, .npz or .mat"
+    "a single file of a table, .npz or .mat; or images in folders of their classes"
 )
 Files = Mapping[str, Path]
 
@@ -76,7 +76,7 @@ def is_table(path: Path) -> bool:
 
 
 def read_folder(folder: Path, options: TableOptions = TableOptions()) -> RawSplits | TableSplits:  # noqa: B008
-    """A folder: the first of these that it has, IDX, .npz, tables, .npy, one single file.
+    """A folder: the first of these that it has, IDX, .npz, tables, .npy, one single file, images by class.
 
     Raises DataError, saying what was looked for, if it has none.
     """
@@ -94,6 +94,8 @@ def read_folder(folder: Path, options: TableOptions = TableOptions()) -> RawSpli
     readable = [path for name, path in files.items() if name.endswith((*TABLE_SUFFIXES, ".npz", ".mat"))]
     if len(readable) == 1:
         return read_file(readable[0], options)
+    if image_folder.is_image_folder(folder):
+        return image_folder.read_folder(folder, options.size, options.channels)
     found = ", ".join(path.name for path in readable) or "none of them"
     raise DataError(f"{folder}: no data set is found in this folder. Looked for: {FOLDERS}. Found: {found}.")
 

@@ -1,0 +1,132 @@
+"""A folder of images, a folder a class: cat/1.jpg, dog/2.png; or train/ and test/ with such folders in each.
+
+Decoded once into uint8. A large set is kept in the cache folder as `.npy`, named by a digest of its files, and is
+opened from there by memory map.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nnbackprop.data.limits import format_names
+from nnbackprop.data.raw import RawDataset, RawSplits
+from nnbackprop.errors import DataError
+
+from .image import FORMATS, SUFFIXES, Channels, parse_size
+from .image_pixels import read_pixels
+
+TRAIN_NAMES = ("train", "training")
+TEST_NAMES = ("test", "testing", "val", "valid", "validation")
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The images of one part, in the order of their paths: each with its class, and what was left out."""
+
+    folder: Path
+    paths: tuple[Path, ...]
+    classes: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def is_image_folder(path: Path) -> bool:
+    """Whether there is an image somewhere below a folder."""
+    names = (name.lower() for _, _, files in os.walk(path) for name in files)
+    return any(name.endswith(SUFFIXES) and _shown(Path(name)) for name in names)
+
+
+def read_folder(
+    folder: Path,
+    size: str | tuple[int, int] | None = None,
+    channels: Channels = "auto",
+    cache: Path | None = None,
+) -> RawSplits:
+    """The images below `folder`, labelled by the names of their folders: sorted, numbers by value.
+
+    Images of several sizes need a `size`, (rows, columns); auto is grey if all of them are, else rgb. No link is
+    followed, and files that are no images are left out; both are noted. Raises DataError that names the files that
+    cannot be read, or two that differ in size.
+    """
+    parts = [_list(part) for part in _parts(folder)]
+    names = sorted({label for part in parts for label in part.classes}, key=_by_number)
+    common = None if size is None else parse_size(size)
+    arrays, notes = read_pixels([part.paths for part in parts], common, channels, cache)
+    return RawSplits(
+        *(
+            RawDataset(
+                pixels.reshape(len(pixels), -1),
+                np.array([names.index(label) for label in part.classes]),
+                str(part.folder),
+                pixels.shape[1:],
+                dict(enumerate(names)),
+                (*part.notes, *notes),
+            )
+            for part, pixels in zip(parts, arrays, strict=True)
+        )
+    )
+
+
+def _parts(folder: Path) -> list[Path]:
+    """The folders of the training and the test part, or `folder` alone if it is not divided so."""
+    subfolders = {sub.name.lower(): sub for sub in _subfolders(folder)}
+    train = next((subfolders[name] for name in TRAIN_NAMES if name in subfolders), None)
+    test = next((subfolders[name] for name in TEST_NAMES if name in subfolders), None)
+    if train is None or not _subfolders(train):
+        return [folder]
+    return [train, test] if test else [train]
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink() and _shown(path))
+
+
+def _shown(path: Path) -> bool:
+    return not path.name.startswith((".", "__"))
+
+
+def _by_number(name: str) -> tuple[bool, int, str]:
+    return (not name.isdecimal(), int(name) if name.isdecimal() and len(name) < 19 else 0, name)
+
+
+def _walk(folder: Path) -> tuple[list[Path], Counter[str], int]:
+    """Images anywhere below a folder, sorted; counts of other files by suffix and of links, both left out."""
+    images, others, links = [], Counter[str](), 0
+    for parent, folders, files in os.walk(folder):
+        links += sum(os.path.islink(os.path.join(parent, name)) for name in folders)
+        folders[:] = sorted(name for name in folders if _shown(Path(name)))
+        for path in (Path(parent, name) for name in sorted(files) if _shown(Path(name))):
+            if path.is_symlink():
+                links += 1
+            elif path.suffix.lower() in SUFFIXES:
+                images.append(path)
+            else:
+                others[path.suffix.lower() or path.name] += 1
+    return images, others, links
+
+
+def _list(folder: Path) -> _Files:
+    """The images of a part, checked to be of one class or more."""
+    paths, classes, others, links, empty = [], [], Counter[str](), 0, []
+    for sub in _subfolders(folder):
+        images, left_out, linked = _walk(sub)
+        paths += images
+        classes += [sub.name] * len(images)
+        others += left_out
+        links += linked
+        empty += [] if images else [sub.name]
+    notes = [f"{links} links were not followed"] if links else []
+    if others:
+        notes.append(f"{others.total()} files that are not {FORMATS} were left out ({format_names(others)})")
+    if empty:
+        notes.append(f"folders without images were left out: {format_names(empty)}")
+    if not paths:
+        raise DataError(
+            f"{folder}: has no images in folders of their classes{''.join(f'; {note}' for note in notes)}. Put "
+            f"{FORMATS} files into a folder a class, such as {folder / 'cat'} and {folder / 'dog'}."
+        )
+    return _Files(folder, tuple(paths), tuple(classes), tuple(notes))

@@ -1,0 +1,69 @@
+"""Loggers by the names that `--log` takes: those of the package, and those of others, by an entry point.
+
+An entry point of the group `nnbackprop.loggers` names a function that takes the Run and returns a Callback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from nnbackprop.errors import UsageError
+from nnbackprop.runs.train import Run
+from nnbackprop.training.callbacks import Callback
+
+GROUP = "nnbackprop.loggers"
+OWN = {
+    "csv": "nnbackprop.loggers.csv",
+    "tensorboard": "nnbackprop.loggers.tensorboard",
+    "wandb": "nnbackprop.loggers.wandb",
+    "trackio": "nnbackprop.loggers.trackio",
+}
+"""Their modules; each has `for_run`."""
+
+LoggerFactory = Callable[[Run], Callback]
+
+
+def load_loggers(names: Sequence[str]) -> list[LoggerFactory]:
+    """What makes the loggers called so for a run.
+
+    UsageError if one is not known, or if what it needs is not installed: found before data is read.
+    """
+    others = {point.name: point for point in entry_points(group=GROUP)}
+    return [_own(name) if name in OWN else _of_others(name, others) for name in names]
+
+
+def _own(name: str) -> LoggerFactory:
+    module = import_module(OWN[name])
+    if library := getattr(module, "LIBRARY", None):
+        import_library(library)
+    return module.for_run  # type: ignore[no-any-return]
+
+
+def _of_others(name: str, points: dict[str, Any]) -> LoggerFactory:
+    if name not in points:
+        raise UsageError(
+            f"--log {name!r} is not known. Choose one of {', '.join([*OWN, *points])}; a package adds others by "
+            f"the entry point group {GROUP}."
+        )
+    try:
+        factory: LoggerFactory = points[name].load()
+    except (ImportError, AttributeError) as error:
+        raise UsageError(
+            f"--log {name}: its entry point {points[name].value} cannot be loaded ({error}). Install or repair "
+            "its package, or leave it out."
+        ) from error
+    return factory
+
+
+def import_library(name: str) -> Any:
+    """A logging library, imported; UsageError says how to install it."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise UsageError(
+            f"A log of this kind needs the package {name.partition('.')[0]}, which cannot be imported ({error}). "
+            f"Install it: pip install {name.partition('.')[0]}"
+        ) from error
