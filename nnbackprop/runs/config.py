@@ -20,6 +20,8 @@ Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # what TOML has
 Rate = Annotated[float, Meta(ge=0, lt=1)]
 Positive = Annotated[float, Meta(gt=0, le=1e308)]  # neither NaN nor infinite
 NonNegative = Annotated[float, Meta(ge=0, le=1e308)]
+LrChange = tuple[Annotated[int, Meta(ge=0, le=2**53)], Positive]
+"""After so many steps, this learning rate: a run that was resumed with --lr."""
 Finite = Annotated[float, Meta(ge=-1e308, le=1e308)]
 
 BACKSLASH = (
@@ -43,6 +45,7 @@ class Config:
 
     recipe: str = ""
     title: str = ""
+    lr_changes: Annotated[tuple[LrChange, ...], Depth] = ()
 
     data: Annotated[
         str, Setting("Common", "A data set's name, or a file or folder; see `nnbackprop data --help`.")
@@ -239,7 +242,7 @@ class Config:
 
 
 NAMES = tuple(field.name for field in fields(Config))
-NO_FLAGS = ("recipe", "title")
+NO_FLAGS = ("recipe", "title", "lr_changes")
 TABLE_SETTINGS = (
     *("target", "task", "features", "drop", "missing"),
     *("separator", "decimal", "encoding", "header"),

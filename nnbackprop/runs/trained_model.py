@@ -58,7 +58,7 @@ class TrainedModel:
         best = run_dir.checkpoint_path("best")
         path = best if best.is_file() else run_dir.checkpoint_path("last")
         checkpoint = load_checkpoint(path)
-        state.check_settings(checkpoint, config.fixed_settings, path, run_dir.config_path)
+        state.check_settings(checkpoint, config, path, run_dir.config_path)
         info = state.info_of(checkpoint)
         backend = backend or select(config.backend, config.device)
         outputs = config.n_outputs or info.outputs or len(info.classes)

@@ -101,11 +101,17 @@ def progress_of(checkpoint: Checkpoint) -> Progress:
         raise _not_a_run(error) from error
 
 
-def check_settings(checkpoint: Checkpoint, settings: Mapping[str, Any], path: Path, source: Path) -> None:
-    """RunFolderError unless the checkpoint at `path` was trained with `settings`, which `source` holds."""
+def check_settings(checkpoint: Checkpoint, config: Config, path: Path, source: Path) -> None:
+    """RunFolderError unless the checkpoint at `path` was trained by `config`, which `source` holds."""
     saved = with_present_names(info_of(checkpoint).settings)
     then = Config().fixed_settings | saved  # a setting added since has its default
-    for name, value in settings.items():
+    now = config.fixed_settings
+    if "progress" in checkpoint.meta:  # the best weights do not say of which step they are
+        step = progress_of(checkpoint).step
+        made = [list(change) for change in saved.get("lr_changes", ())]
+        now["lr_changes"] = [list(change) for change in config.lr_changes if change[0] < step]
+        then["lr_changes"] = [change for change in made if change[0] < step]
+    for name, value in now.items():
         if then[name] != value:
             raise RunFolderError(
                 f"{source} has {name} = {value!r}, and {path} was trained with {then[name]!r}: the two do not "
