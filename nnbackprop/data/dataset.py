@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from nnbackprop.errors import DataError
 
+from .preprocessing import Preprocessing
 from .raw import to_input_dtype
-
-if TYPE_CHECKING:
-    from .preprocessing import Preprocessing
-    from .target import Task
+from .table import is_frame, table_of
+from .target import Roles, Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +31,10 @@ class Dataset:
     reader_notes  what the file reader noticed and converted, a sentence each
     preprocessing how the rows of a table became the inputs; None where there was no table
 
-    Lists and arrays of other dtypes are converted where that is exact, numbers (n,) become (n, 1), and samples of
-    shape (rows, columns), (rows, columns, 1) or (rows, columns, 3) are images. Raises DataError for anything else.
+    Lists, data frames and arrays of other dtypes are converted where that is exact, numbers (n,) become (n, 1),
+    and samples of shape (rows, columns), (rows, columns, 1) or (rows, columns, 3) are images. Without `classes`,
+    they are found: targets (n,) that are text, whole numbers or truth values are class labels, 0 and 1 in k
+    columns several labels at once. Raises DataError for anything else.
     """
 
     inputs: np.ndarray
@@ -47,6 +48,8 @@ class Dataset:
 
     def __post_init__(self) -> None:
         self._set(inputs=self._check_inputs(), classes=self._check_classes())
+        if not self.classes:
+            self._find_classes()
         self._set(targets=self._check_labels() if self.classes else self._check_numbers())
         self._set(weights=self._check_weights(), image_shape=self._check_image_shape())
 
@@ -55,6 +58,8 @@ class Dataset:
             object.__setattr__(self, name, value)
 
     def _check_inputs(self) -> np.ndarray:
+        if is_frame(self.inputs):
+            return self._read_frame()
         x = _array(self.inputs, "inputs", self.source)
         if x.ndim < 2 or 0 in x.shape:
             raise DataError(
@@ -63,6 +68,18 @@ class Dataset:
             )
         return to_input_dtype(x, self.source)
 
+    def _read_frame(self) -> np.ndarray:
+        """The numbers of a data frame, whose columns name the features; DataError for text."""
+        table = table_of(self.inputs, self.source)
+        preprocessing = Preprocessing.fit(table, Roles((), table.columns, "classification", "", ""))
+        if preprocessing.categories:
+            raise DataError(
+                f"{self.source}: column {next(iter(preprocessing.categories))!r} is text, and what text "
+                "becomes is fitted to training data: pass the whole frame to nb.load(frame, target=...)."
+            )
+        self._set(preprocessing=preprocessing)
+        return preprocessing.transform(table)[0]
+
     def _check_classes(self) -> tuple[str, ...]:
         try:
             return tuple(map(str, self.classes))
@@ -70,6 +87,15 @@ class Dataset:
             raise DataError(
                 f"{self.source}: classes are {self.classes!r}; names are needed, as in ('cat', 'dog')."
             ) from error
+
+    def _find_classes(self) -> None:
+        """Text, truth values and whole numbers are class labels; 0 and 1 in k columns become floats."""
+        t = _array(self.targets, "targets", self.source)
+        if t.dtype.kind in "biu" and t.ndim == 2 and t.shape[1] > 1 and t.size and t.min() >= 0 and t.max() <= 1:
+            self._set(targets=t.astype(np.float32))
+        elif (t.dtype.kind in "biuU" or _is_text(t)) and t.shape == (len(self.inputs),):
+            values, indices = np.unique(t.astype(str) if t.dtype.kind in "bO" else t, return_inverse=True)
+            self._set(classes=tuple(map(str, values.tolist())), targets=indices.astype(np.int32))
 
     def _check_labels(self) -> np.ndarray:
         t, n, k = _array(self.targets, "targets", self.source), len(self.inputs), len(self.classes)
@@ -163,7 +189,7 @@ class Dataset:
     @property
     def task(self) -> Task:
         """What is learnt: classes, numbers, or several labels of 0 and 1 at once."""
-        if self.preprocessing is not None:
+        if self.preprocessing is not None and self.preprocessing.targets:
             return self.preprocessing.task
         if self.classes:
             return "classification"
@@ -229,6 +255,11 @@ class Splits:
                         f"the two parts do not belong together: {name} is {train} in {self.train.source}, "
                         f"{other} in {part.source}."  # type: ignore[union-attr]
                     )
+
+
+def _is_text(values: np.ndarray) -> bool:
+    """Whether an array of objects, as pandas has them, holds text alone."""
+    return values.dtype.kind in "OT" and all(isinstance(value, str) for value in values.tolist())
 
 
 def _array(values: Any, name: str, source: str) -> np.ndarray:

@@ -87,8 +87,11 @@ class TensorBoardLogger(Callback):
         if self._writer is None:
             return
         if self._ended:
-            for name, figure in figures(trainer, self.evaluated):
-                self._writer.image(name, figure, trainer.progress.step)
+            try:
+                for name, figure in figures(trainer, self.evaluated):
+                    self._writer.image(name, figure, trainer.progress.step)
+            except Exception as error:  # no picture fails a finished run
+                trainer.message(f"a picture for TensorBoard could not be drawn: {type(error).__name__}: {error}")
         self._writer.close()
         self._writer = None
 

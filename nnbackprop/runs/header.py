@@ -26,6 +26,7 @@ def describe_config(config: Config, recipe: Config | None = None) -> dict[str, s
     norm = "" if config.norm is None else f", {config.norm} normalization"
     schedule = "" if config.schedule == "constant" else f", {config.schedule}"
     lr = config.lr if isinstance(config.lr, str) else f"{config.lr:g}"
+    lr += "".join(f", {changed:g} from step {step + 1}" for step, changed in config.lr_changes)
     lines = {
         "recipe": config.recipe,
         "network": f"{hidden} hidden units, {config.activation}{norm}{dropout}",

@@ -101,7 +101,7 @@ class RunDir:
         """Whether a process holds the folder's lock."""
         try:
             with (self.path / ".lock").open() as file:
-                _lock(file)
+                _lock(file, shared=True)
         except FileNotFoundError:
             return False
         except OSError:
@@ -194,8 +194,8 @@ def _parse_row(line: str) -> dict[str, Any]:
     return row
 
 
-def _lock(file: TextIO) -> None:
-    """Take the system's lock on an open file, or raise OSError at once."""
+def _lock(file: TextIO, shared: bool = False) -> None:
+    """Take the system's lock on an open file, or raise OSError at once; several may share one, but on Windows."""
     if sys.platform == "win32":
         import msvcrt
 
@@ -203,7 +203,7 @@ def _lock(file: TextIO) -> None:
     else:
         import fcntl
 
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
 
 
 def _written_at(folder: Path) -> float:

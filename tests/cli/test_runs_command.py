@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from nnbackprop.runs import run_dir
 from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.runs.run_table import list_runs
 from tests.support.commands import run, said
@@ -63,6 +64,9 @@ def test_a_run_under_way_is_running_and_one_without_a_summary_unfinished() -> No
     with folder.lock():
         assert [r.status for r in list_runs(Path("runs")).runs] == ["running"]
     assert [r.status for r in list_runs(Path("runs")).runs] == ["unfinished"]
+    with (folder.path / ".lock").open() as reader:  # another list of the runs, at the same time
+        run_dir._lock(reader, shared=True)
+        assert not folder.in_use
     assert folder.path.joinpath("metrics.jsonl").read_text().count("\n") == 3  # looking changed nothing
 
 

@@ -15,6 +15,8 @@ import pytest
 from backends import select
 from benchmarks.results import Result, saved
 from benchmarks.workloads import WORKLOADS
+from nnbackprop.cli.flags import out
+from nnbackprop.report.progress import progress
 from nnbackprop.runs import build
 from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.data_splits import DataSplits
@@ -53,6 +55,11 @@ def test_json_progress_is_kept_by_a_resumed_run_whose_messages_go_to_stderr(
     out, err = capsys.readouterr()
     assert [json.loads(line)["epoch"] for line in out.splitlines()] == [4]
     assert "lacks 1 of its rows" in " ".join(err.split())
+
+
+def test_messages_of_a_trainer_go_to_stderr_under_json_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    progress("json", out).message("memory ran out")
+    assert capsys.readouterr() == ("", "memory ran out\n")
 
 
 @pytest.mark.usefixtures("two_clouds")

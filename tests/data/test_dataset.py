@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def numbered_samples(counts: list[int], features: int = 2) -> Dataset:
         ({"targets": np.zeros(4)}, "float64 of shape .*; integers of shape"),
         ({"targets": np.array([0, 1, 2, 0], np.int32)}, r"0\.\.2.*2 classes"),
         ({"targets": np.array([0, -1, 1, 0], np.int32)}, r"-1\.\.1"),
-        ({"classes": ()}, r"int32 of shape \(4,\), without classes; floats of shape \(4, k\)"),
+        ({"classes": (), "targets": np.zeros((4, 2), np.int8) - 1}, r"int8 of shape \(4, 2\), without classes"),
         ({"classes": (), "targets": np.zeros((4, 1, 1))}, r"floats of shape \(4, k\)"),
         ({"classes": (), "targets": np.zeros((3, 1))}, r"floats of shape \(4, k\)"),
         ({"classes": (), "targets": [0.0, 1.0, np.nan, np.inf]}, "targets of sample 2 are not finite"),
@@ -65,6 +66,42 @@ def test_lists_and_other_dtypes_are_converted_exactly() -> None:
     assert Dataset(np.array([[-1], [2**24]]), [0, 0], ("a",)).inputs.dtype == np.float32
     assert Dataset(np.array([[-1], [2**24 + 1]]), [0, 0], ("a",)).inputs.tolist() == [[-1], [2**24 + 1]]
     assert Dataset(np.zeros((2, 4)).T, [0.5] * 4).inputs.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("targets", "classes", "labels"),
+    [
+        (["dog", "cat", "dog"], ("cat", "dog"), [1, 0, 1]),
+        ([3, 10, 3], ("3", "10"), [0, 1, 0]),
+        ([True, False, True], ("False", "True"), [1, 0, 1]),
+        (np.array(["dog", "cat", "dog"], object), ("cat", "dog"), [1, 0, 1]),
+    ],
+)
+def test_classes_are_found_where_they_are_left_out(targets: Any, classes: tuple[str, ...], labels: list) -> None:
+    data = Dataset(np.zeros((3, 2)), targets)
+    assert (data.classes, data.targets.tolist(), data.targets.dtype) == (classes, labels, np.int32)
+    assert data.task == "classification"
+
+
+def test_columns_of_0_and_1_are_several_labels() -> None:
+    data = Dataset(np.zeros((3, 2)), [[0, 1], [1, 1], [0, 0]])
+    assert (data.task, data.targets.dtype, data.classes) == ("multilabel", np.float32, ())
+    assert Dataset(np.zeros((3, 2)), [0.5, 1, 2]).task == "regression"
+
+
+def test_a_frame_names_the_features() -> None:
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    frame = pandas.DataFrame({"a": [1, 2, 3], "b": [0.5, 1, 2]}, index=[7, 8, 9])
+    data = Dataset(frame, pandas.Series(["x", "y", "x"], index=[7, 8, 9]))
+    assert (data.feature_names, data.classes, data.inputs.tolist()) == (
+        ("a", "b"),
+        ("x", "y"),
+        frame.values.tolist(),
+    )
+    with pytest.raises(DataError, match=r"column 'c' is text.*nb\.load\(frame, target=\.\.\.\)"):
+        Dataset(frame.assign(c="red"), [0, 1, 0])
+    with pytest.raises(DataError, match="row 1, column 'b': the value is missing"):
+        Dataset(frame.assign(b=[1, None, 2]), [0, 1, 0])
 
 
 def test_targets_without_classes_are_numbers() -> None:

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from nnbackprop.report.curves import gradient_norms, learning_curves
+from nnbackprop.report.curves import comparison_plot, gradient_norms, learning_curves
+from nnbackprop.runs.run_table import RunInfo, RunTable
 from tests.support.plot_rows import axes_texts, legend_texts, metrics_row
 
 
@@ -118,3 +119,24 @@ def test_many_layers_have_different_lines() -> None:
     rows = [metrics_row(e, gradient_norms={f"dense{i}": 1.0 + i for i in range(20)}) for e in (1, 2)]
     lines = gradient_norms(rows).axes[0].get_lines()
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 20
+
+
+def test_a_comparison_has_a_colour_a_run_and_its_training_part_dashed() -> None:
+    """A run is drawn by its validation part, or else its test part; the legend names each run once."""
+    long = [metrics_row(e, validation_loss=2 / e, validation_accuracy=0.5) for e in (1, 2, 3)]
+    short = [metrics_row(1, test_loss=0.5)]
+    figure = comparison_plot(
+        RunTable((RunInfo("a", "finished", 0.0, rows=long), RunInfo("b", "empty", 0.0, rows=short)))
+    )
+    loss, accuracy = figure.axes
+    drawn = [(line.get_label(), line.get_linestyle(), list(line.get_ydata())) for line in loss.get_lines()]
+    assert drawn == [
+        ("a", "-", [2.0, 1.0, pytest.approx(2 / 3)]),
+        ("_a", "--", [row["train_loss"] for row in long]),
+        ("b", "-", [0.5]),
+        ("_b", "--", [short[0]["train_loss"]]),
+    ]
+    colours = [line.get_color() for line in loss.get_lines()]
+    assert colours[0] == colours[1] != colours[2] == colours[3]
+    assert legend_texts(figure) == ["a", "b"]
+    assert accuracy.get_ylabel() == "accuracy"

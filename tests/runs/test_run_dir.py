@@ -220,7 +220,10 @@ def test_a_network_larger_than_its_checkpoint_is_refused_before_memory_is_taken(
     assert f"shape (2, 2) of float64 at params/0/W, and this network needs shape (2, {hidden[0]})" in said(capsys)
 
 
-@pytest.mark.parametrize("words", [["predict", "small", "x.csv"], EVALUATE], ids=lambda words: words[0])
+OTHER_DATA = [*EVALUATE, "--data", "weight-height"]  # whose classes the network does not have
+
+
+@pytest.mark.parametrize("words", [["predict", "small", "x.csv"], OTHER_DATA], ids=lambda words: words[0])
 def test_class_names_reach_no_terminal_as_commands(
     words: list[str], run_dir: RunDir, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import polars
 from PIL import Image
 
 from nnbackprop.data import digit, validate
 from nnbackprop.data.catalog import to_splits
 from nnbackprop.data.raw import RawDataset, RawSplits
-from nnbackprop.data.readers import csv, idx, image, mat, npz
+from nnbackprop.data.readers import csv, idx, image, mat, npz, parquet
 from nnbackprop.data.tabular import TableSplits
 from nnbackprop.data.tabular import to_splits as to_datasets
 from nnbackprop.errors import DataError, NnbackpropError, RunFolderError, UsageError
@@ -42,6 +43,7 @@ class Reader:
     error: type[NnbackpropError]
     encoders: tuple[Encoder, ...]
     seeds: tuple[bytes, ...]
+    in_process: bool = True  # or in one of its own, which takes half a second to start
 
     def accepts(self, path: Path, content: bytes) -> bool:
         """Whether the file is read and not refused; its first byte chooses the encoder of the others."""
@@ -198,6 +200,12 @@ def with_digest(content: bytes) -> bytes:
     return before + hashlib.sha256(before + b"0" * 64 + after).hexdigest().encode() + after
 
 
+def _columnar(write: str) -> bytes:
+    stream = io.BytesIO()
+    getattr(polars.DataFrame({"a": [1, 2, 3], "b": [0.5, 2, 1], "c": ["x", "y", "x"]}), write)(stream)
+    return stream.getvalue()
+
+
 PIXELS = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
 ROWS = PIXELS.reshape(3, 4)
 CHECKPOINT = _checkpoint()
@@ -220,6 +228,13 @@ READERS = {
             b"a;b;class\n1,5;x;yes\n2,25;;no\n;y;yes\n",
             b"id\twhen\tsex\n7\t2024-01-02\tm\n9\t2024-01-03\tf\n",
         ),
+    ),
+    "parquet": Reader(
+        lambda path: to_datasets(TableSplits(parquet.read(path)), 0, 0, 0),
+        DataError,
+        (plain,),
+        (_columnar("write_parquet"), _columnar("write_ipc")),
+        in_process=False,
     ),
     "npz": Reader(
         _read_npz,

@@ -19,7 +19,7 @@ EXAMPLES = 100
 def test_changed_files_are_read_or_refused(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     reader, path = READERS[name], tmp_path_factory.mktemp(name) / "fuzz"
 
-    @settings(max_examples=EXAMPLES, deadline=None)
+    @settings(max_examples=EXAMPLES if reader.in_process else EXAMPLES // 10, deadline=None)
     @given(st.sampled_from(reader.seed_files()), CHANGES)
     def tried(content: bytes, changes: list[tuple[int, int, bytes]]) -> None:
         for place, cut, junk in changes:

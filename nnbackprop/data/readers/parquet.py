@@ -1,14 +1,21 @@
-"""Parquet and Arrow (IPC, also called Feather) as a table, read by polars."""
+"""Parquet and Arrow (IPC, also called Feather) as a table, read by polars in a process of its own.
+
+A damaged file can make polars ask for exabytes, which ends its process; that must not be the run's.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nnbackprop._files import open_data, size_of
-from nnbackprop.data.limits import MemoryBudget
+from nnbackprop.data.limits import MemoryBudget, max_bytes
 from nnbackprop.data.table import Table, column_names, normalized
 from nnbackprop.errors import DataError
 
@@ -18,6 +25,8 @@ if TYPE_CHECKING:
     import polars
 
 PARQUET_MAGIC, ARROW_MAGIC = b"PAR1", b"ARROW1"
+COMMAND = "from nnbackprop.data.readers.parquet import main; main()"
+OVERHEAD = 4 * 2**30  # bytes of addresses, most of them never touched, that polars' threads and allocator reserve
 
 
 def read(path: Path) -> Table:
@@ -25,21 +34,63 @@ def read(path: Path) -> Table:
     import polars
 
     with open_data(path, "Parquet or Arrow") as stream:
+        MemoryBudget(str(path)).reserve(size_of(stream))
+    paths = os.pathsep.join(map(os.path.abspath, sys.path))
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", COMMAND, str(path)],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode == DataError.exit_code:
+        raise DataError(done.stderr.decode(errors="replace"))
+    if done.returncode:
+        raise DataError(
+            f"{path} cannot be read: it is damaged, or needs more memory than there is (its reader ended with "
+            f"status {done.returncode}). Write the file again."
+        )
+    return Table(polars.read_ipc(done.stdout), str(path))
+
+
+def main() -> None:
+    """Read the file sys.argv[1], write its table to the standard output, or an error to the standard error."""
+    limit_memory(4 * max_bytes() + OVERHEAD)
+    try:
+        frame = read_frame(Path(sys.argv[1]))
+    except DataError as error:
+        sys.stderr.buffer.write(str(error).encode())
+        sys.exit(DataError.exit_code)
+    frame.write_ipc(sys.stdout.buffer)
+
+
+def limit_memory(size: int) -> None:
+    """Let this process have no more than `size` bytes of addresses, where the system can hold it to that."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+
+def read_frame(path: Path) -> polars.DataFrame:
+    """The columns of a file as tables have them; DataError, where a damaged file does not end the process."""
+    import polars
+
+    with open_data(path, "Parquet or Arrow") as stream:
         content = stream.read(size_of(stream))
         budget = MemoryBudget(str(path))
         budget.reserve(len(content))
         try:
-            frame = _read_frame(content, path, budget)
+            frame = _parse(content, path, budget)
         except polars.exceptions.PanicException as error:
             raise DataError(f"{path} cannot be read: it is damaged ({error}). Write it again.") from error
         if not frame.height or not frame.width:
             raise DataError(f"{path}: holds no samples.")
         names = column_names(frame.columns, str(path))
         columns = [normalized(column.alias(name), str(path)) for column, name in zip(frame, names, strict=True)]
-        return Table(polars.DataFrame(columns), str(path))
+        return polars.DataFrame(columns)
 
 
-def _read_frame(content: bytes, path: Path, budget: MemoryBudget) -> polars.DataFrame:
+def _parse(content: bytes, path: Path, budget: MemoryBudget) -> polars.DataFrame:
     """The columns and rows that the footer promises are counted before they are read."""
     import polars
 
