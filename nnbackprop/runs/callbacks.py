@@ -11,6 +11,7 @@ from typing import Any
 
 from nnbackprop._files import append
 from nnbackprop.errors import UsageError
+from nnbackprop.optim.schedules import Piecewise
 from nnbackprop.training.callbacks import Callback, EarlyStopping
 from nnbackprop.training.events import ChunkEnd, EpochEnd, TrainBegin, TrainEnd
 from nnbackprop.training.trainer import Trainer
@@ -56,9 +57,9 @@ class JsonlLogger(Callback):
     rows: list[str] = field(default_factory=list)
 
     def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
-        """Keep the row, with the threads of products where they may change."""
+        """Keep the row, with the threads of products where they may change, and the changes of --lr in it."""
         threads = {} if self.threads is None else {"threads": self.threads.threads}
-        self.rows.append(json.dumps(row(event) | threads) + "\n")
+        self.rows.append(json.dumps(row(event) | threads | lr_changes(trainer, event)) + "\n")
 
     def flush(self) -> None:
         """Append what has been collected."""
@@ -124,6 +125,18 @@ class CheckpointCallback(Callback):
         self.checkpoint_manager.save(last_checkpoint(trainer, self.early_stopping, self.meta), step)
         self.saved_at = time.monotonic()
         self.save_seconds = self.saved_at - begin
+
+
+def lr_changes(trainer: Trainer, event: EpochEnd) -> dict[str, Any]:
+    """Where --lr of a resume changed the learning rate within an epoch: the step, its rate before and after."""
+    if not isinstance(trainer.lr, Piecewise):
+        return {}
+    first, factor = (event.epoch - 1) * trainer.batch_schedule.steps_per_epoch, trainer.progress.lr_factor
+    found = [
+        {"step": step + 1, "from": factor * before, "to": factor * after}
+        for step, before, after in trainer.lr.changes(first, event.step)
+    ]
+    return {"lr_changes": found} if found else {}
 
 
 def row(event: EpochEnd) -> dict[str, Any]:

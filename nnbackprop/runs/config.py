@@ -20,6 +20,8 @@ Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # what TOML has
 Rate = Annotated[float, Meta(ge=0, lt=1)]
 Positive = Annotated[float, Meta(gt=0, le=1e308)]  # neither NaN nor infinite
 NonNegative = Annotated[float, Meta(ge=0, le=1e308)]
+LrChange = tuple[Annotated[int, Meta(ge=0, le=2**53)], Positive]
+"""After so many steps, this learning rate: a run that was resumed with --lr."""
 Finite = Annotated[float, Meta(ge=-1e308, le=1e308)]
 
 BACKSLASH = (
@@ -43,6 +45,7 @@ class Config:
 
     recipe: str = ""
     title: str = ""
+    lr_changes: Annotated[tuple[LrChange, ...], Depth] = ()
 
     data: Annotated[
         str, Setting("Common", "A data set's name, or a file or folder; see `nnbackprop data --help`.")
@@ -98,7 +101,10 @@ class Config:
 
     loss: Annotated[
         str,
-        Setting("Learning", "softmax-cross-entropy, binary-cross-entropy, mse, half-mse; auto is by the task."),
+        Setting(
+            "Learning",
+            "softmax-cross-entropy, binary-cross-entropy, mse, mae, huber, poisson ...; auto is by the task.",
+        ),
     ] = "softmax-cross-entropy"
     label_smoothing: Annotated[Rate, Setting("Learning", "Fraction of each target spread over all classes.")] = 0.0
     target_values: Annotated[
@@ -163,6 +169,10 @@ class Config:
             "Of the inputs: none; unit: x / 255; standard: (x - mean) / std, both over all features; per-feature: "
             "the same for each feature; rashid: 0.99 x / 255 + 0.01.",
         ),
+    ] = "standard"
+    target_scale: Annotated[
+        Literal["standard", "none"],
+        Setting("Data", "Targets that are numbers: standard score of each, or as they are; shown in their units."),
     ] = "standard"
     validation: Annotated[Rate, Setting("Data", "Fraction of the training data kept for validation.")] = 0.0
     test_fraction: Annotated[
@@ -232,7 +242,7 @@ class Config:
 
 
 NAMES = tuple(field.name for field in fields(Config))
-NO_FLAGS = ("recipe", "title")
+NO_FLAGS = ("recipe", "title", "lr_changes")
 TABLE_SETTINGS = (
     *("target", "task", "features", "drop", "missing"),
     *("separator", "decimal", "encoding", "header"),

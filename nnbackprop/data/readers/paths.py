@@ -98,7 +98,7 @@ def read_folder(folder: Path, options: TableOptions = TableOptions()) -> RawSpli
     readable = [path for name, path in files.items() if name.endswith((*TABLE_SUFFIXES, ".npz", ".mat"))]
     if len(readable) == 1:
         return read_file(readable[0], options)
-    if image_folder.has_images(folder):
+    if image_folder.is_image_folder(folder):
         return image_folder.read_folder(folder, options.size, options.channels)
     found = ", ".join(path.name for path in readable) or "none of them"
     raise DataError(f"{folder}: no data set is found in this folder. Looked for: {FOLDERS}. Found: {found}.")
