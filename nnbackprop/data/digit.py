@@ -151,7 +151,7 @@ def crop(ink: np.ndarray) -> np.ndarray:
 
 
 def fit(ink: np.ndarray) -> np.ndarray:
-    """Resized, its ratio kept, so that the longer side is 20; the darkest stroke is white again."""
+    """Resized, its ratio kept, so that the longer side is 20; the brightest pixel is white again."""
     from PIL import Image
 
     scale = BOX / max(ink.shape)
