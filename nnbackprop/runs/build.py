@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 from backends import Backend
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.readers.image import parse_size
-from nnbackprop.data.scaling import Scaling
+from nnbackprop.data.scaling import Scaling, fit_scaling, fit_target_scaling
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.initializers import parse_initializer
 from nnbackprop.nn.layers import ACTIVATIONS, BatchNorm, Dense, Dropout, Layer, LayerNorm
-from nnbackprop.nn.losses import LOSSES, PARAMETERS, Loss
+from nnbackprop.nn.losses import LOSSES, PARAMETERS, Loss, PoissonNLL
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import OPTIMIZERS, Optimizer, clip_by_global_norm, clip_by_value
@@ -266,6 +266,14 @@ def learning_rate(config: Config, samples: int) -> Schedule:
 def objective(config: Config, n_outputs: int) -> Objective:
     """Network, loss and penalty; all that a trained network needs of them."""
     return Objective(network(config, n_outputs), loss(config), penalty(config))
+
+
+def scaling(config: Config, train: Dataset) -> Scaling:
+    """The scaling of inputs, and of targets that are numbers, fitted to the training part."""
+    fitted = fit_scaling(config.scale, train)
+    if train.task != "regression" or config.target_scale == "none":
+        return fitted
+    return replace(fitted, targets=fit_target_scaling(train, center=not isinstance(loss(config), PoissonNLL)))
 
 
 def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) -> Trainer:

@@ -101,7 +101,10 @@ class Config:
 
     loss: Annotated[
         str,
-        Setting("Learning", "softmax-cross-entropy, binary-cross-entropy, mse, half-mse; auto is by the task."),
+        Setting(
+            "Learning",
+            "softmax-cross-entropy, binary-cross-entropy, mse, mae, huber, poisson ...; auto is by the task.",
+        ),
     ] = "softmax-cross-entropy"
     label_smoothing: Annotated[Rate, Setting("Learning", "Fraction of each target spread over all classes.")] = 0.0
     target_values: Annotated[
@@ -166,6 +169,10 @@ class Config:
             "Of the inputs: none; unit: x / 255; standard: (x - mean) / std, both over all features; per-feature: "
             "the same for each feature; rashid: 0.99 x / 255 + 0.01.",
         ),
+    ] = "standard"
+    target_scale: Annotated[
+        Literal["standard", "none"],
+        Setting("Data", "Targets that are numbers: standard score of each, or as they are; shown in their units."),
     ] = "standard"
     validation: Annotated[Rate, Setting("Data", "Fraction of the training data kept for validation.")] = 0.0
     test_fraction: Annotated[

@@ -12,7 +12,6 @@ from typing import Any
 from backends import Backend, select
 from nnbackprop._files import remove
 from nnbackprop._system_info import CpuTimes, set_num_threads
-from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.errors import DivergedError, UsageError
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
 from nnbackprop.training.trainer import Trainer
@@ -160,7 +159,7 @@ def resume(run: str, overrides: Mapping[str, Any], runs_dir: Path, on_message: O
 
 def first_trainer(config: Config, backend: Backend, data: DataSplits) -> Trainer:
     """The trainer before its first step."""
-    trainer = build.trainer(config, backend, data.train, fit_scaling(config.scale, data.train))
+    trainer = build.trainer(config, backend, data.train, build.scaling(config, data.train))
     trainer.initialize(data.train)
     return trainer
 

@@ -65,8 +65,9 @@ class TrainedModel:
         objective = build.objective(config, outputs)
         template = objective.network.empty_params((info.features,), config.params_dtype)
         params = tree_map(backend.asarray, unflatten(template, checkpoint.arrays, "params"))
-        metrics = metrics_for(objective.loss, None if info.classes else np.zeros((1, outputs)))
-        evaluator = Evaluator(backend, objective, metrics, state.scaling_of(checkpoint), config.params_dtype)
+        scaling = state.scaling_of(checkpoint)
+        metrics = metrics_for(objective.loss, None if info.classes else np.zeros((1, outputs)), scaling.targets)
+        evaluator = Evaluator(backend, objective, metrics, scaling, config.params_dtype)
         data = info.features, info.classes, info.image_shape, info.max_input, info.input_dtype
         return cls(
             run_dir,
@@ -118,7 +119,8 @@ class TrainedModel:
 
     def evaluate(self, dataset: Dataset) -> Score:
         """Mean loss and accuracy, dropout off."""
-        e = replace(self.evaluator, metrics=metrics_for(self.evaluator.objective.loss, dataset.targets))
+        e = self.evaluator
+        e = replace(e, metrics=metrics_for(e.objective.loss, dataset.targets, e.scaling.targets))
         return e.evaluate(self.params, DataLoader(e.backend, dataset, e.scaling, e.dtype, self.config.resident))
 
     def predict(self, inputs: Any, source: str = "the input") -> tuple[np.ndarray, np.ndarray]:

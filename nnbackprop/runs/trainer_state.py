@@ -128,11 +128,27 @@ def scaling_of(checkpoint: Checkpoint) -> Scaling:
             "The checkpoint has no scaling of its inputs, or one of another number of features: it holds weights "
             "alone, or was written by another version. Use one of a run folder."
         )
+    return Scaling(scale, shift, _target_scaling_of(checkpoint))
+
+
+def _target_scaling_of(checkpoint: Checkpoint) -> Scaling | None:
+    scale, shift = (checkpoint.arrays.get(f"target_scaling/{name}") for name in ("scale", "shift"))
+    if scale is None or shift is None:
+        return None
+    if not (scale.shape == shift.shape == (info_of(checkpoint).outputs,) and np.all(scale != 0)):
+        raise RunFolderError(
+            f"The checkpoint scales targets by {scale.shape} and {shift.shape} numbers, and its network has "
+            f"{info_of(checkpoint).outputs} outputs: it was changed. Use one of a run folder."
+        )
     return Scaling(scale, shift)
 
 
 def _scaling(scaling: Scaling) -> dict[str, np.ndarray]:
-    return {"scaling/scale": scaling.scale, "scaling/shift": scaling.shift}
+    arrays = {"scaling/scale": scaling.scale, "scaling/shift": scaling.shift}
+    if scaling.targets is None:
+        return arrays
+    of_targets = {"target_scaling/scale": scaling.targets.scale, "target_scaling/shift": scaling.targets.shift}
+    return arrays | of_targets
 
 
 def _typed(found: Any, kind: type[T]) -> T:

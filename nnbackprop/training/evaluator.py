@@ -57,14 +57,15 @@ class Evaluator:
         """Probability of each class, host (n, k), for raw inputs (n, *sample_shape).
 
         k = 1 for a network with one output: the probability of class 1. Where the loss takes plain outputs (mean
-        squared error) these are the outputs themselves, which need not sum to 1.
+        squared error) these are the outputs themselves, which need not sum to 1. Of a regression they are the
+        predicted numbers, in the units of the targets.
         """
         xp, parts = self.backend.xp, []
         with np.errstate(all="ignore"):  # an underflow in a tail
             for _, x in self._batches(inputs, sample_shape):
                 y, _ = self.objective.network.forward(xp, params, x, None)
                 parts.append(self.backend.to_numpy(self.objective.loss.probabilities(xp, y)))
-        return np.concatenate(parts)
+        return self.scaling.unscale_targets(np.concatenate(parts))
 
     def predict(self, params: Params, inputs: np.ndarray, sample_shape: tuple[int, ...]) -> np.ndarray:
         """Predicted class of each raw input, host int32 (n,); without classes the outputs (n, k)."""
@@ -75,8 +76,7 @@ class Evaluator:
         if not isinstance(self.metrics, ClassificationMetrics):
             return probabilities
         loss = self.objective.loss
-        logits = loss.threshold == 0.0  # whose probabilities have their threshold at a half
-        return predicted_classes(np, probabilities, 0.5 if logits else loss.threshold)
+        return predicted_classes(np, probabilities, 0.5 if loss.gives_probabilities else loss.threshold)
 
     def input_gradient(self, params: Params, inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """dJ_i/dx_i of each sample's own loss, host, of the inputs' shape and in units of the raw inputs.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,8 +17,10 @@ import numpy as np
 from nnbackprop._files import open_data, size_of
 from nnbackprop.data.limits import MemoryBudget, format_names
 from nnbackprop.data.raw import RawDataset, RawSplits
+from nnbackprop.data.table import Table, column_names, table_of
 from nnbackprop.errors import DataError
 
+from .csv_dialect import MAX_COLUMNS
 from .idx import read_up_to
 
 MAX_HEADER_SIZE = 10_000  # NumPy's own limit: Python's parser may crash beyond it
@@ -50,11 +53,26 @@ def read_npz(path: Path) -> RawSplits:
 
 def read_pair(images: Path, labels: Path) -> RawDataset:
     """Two .npy files."""
-    arrays = []
-    for path in (images, labels):
-        with open_data(path, "npy") as stream:
-            arrays.append(_read_npy(stream, size_of(stream), MemoryBudget(str(path)), str(path)))
-    return RawDataset.from_arrays(arrays[0], arrays[1], str(images))
+    return RawDataset.from_arrays(read_array(images), read_array(labels), str(images))
+
+
+def read_array(path: Path) -> np.ndarray:
+    """The array of a .npy file."""
+    with open_data(path, "npy") as stream:
+        return _read_npy(stream, size_of(stream), MemoryBudget(str(path)), str(path))
+
+
+def read_table(path: Path) -> Table:
+    """A .npy file of rows and columns of numbers, as a table without names."""
+    array = read_array(path)
+    if array.ndim != 2 or array.dtype.kind not in "buif" or 0 in array.shape or array.shape[1] > MAX_COLUMNS:
+        raise DataError(
+            f"{path}: holds {array.dtype} of shape {array.shape}; a file by itself is a table, numbers of "
+            "shape (rows, columns) with the target among the columns. Of a pair, name the files with 'images' "
+            "and 'labels'."
+        )
+    names = column_names([""] * array.shape[1], str(path))
+    return replace(table_of(dict(zip(names, array.T, strict=True)), str(path)), has_names=False)
 
 
 def _pairs(members: dict[str, str], path: Path) -> list[tuple[str, str]]:

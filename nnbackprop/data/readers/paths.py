@@ -39,7 +39,9 @@ def read_file(path: Path, options: TableOptions = TableOptions()) -> RawSplits |
     if head[:4] == b"PK\x03\x04":
         return npz.read_npz(path)
     if head[:6] == b"\x93NUMPY":
-        return RawSplits(npz.read_pair(*_images_and_labels(path)))
+        if "images" in path.name or "labels" in path.name:
+            return RawSplits(npz.read_pair(*_images_and_labels(path)))
+        return TableSplits(npz.read_table(path), options=options)
     if head[:6] == b"MATLAB" or mat.is_hdf5(head) or path.suffix.lower() == ".mat":
         return RawSplits(mat.read(path))
     if head[:4] == parquet.PARQUET_MAGIC or head[:6] == parquet.ARROW_MAGIC:
@@ -55,6 +57,8 @@ def read_table(path: Path, options: TableOptions = TableOptions(), expected: Seq
         head = stream.read(6)
     if head[:4] == parquet.PARQUET_MAGIC or head == parquet.ARROW_MAGIC:
         return parquet.read(path)
+    if head == b"\x93NUMPY":
+        return npz.read_table(path)
     return csv.read(path, options, expected)
 
 
