@@ -158,6 +158,13 @@ class Config:
         Literal["error", "mean", "median"],
         Setting("Data", "What missing numbers become; the mean and median are those of the training part."),
     ] = "error"
+    sample_weight: Annotated[
+        str | None, Setting("Data", "Column of sample weights; each counts so often in losses and metrics.")
+    ] = None
+    class_weight: Annotated[
+        Literal["balanced"] | None,
+        Setting("Data", "balanced: training weighs every class the same, however many samples it has."),
+    ] = None
     separator: Annotated[
         str | None, Setting("Data", "What separates values of a CSV file: ; | , or tab; detected if not given.")
     ] = None
@@ -248,7 +255,7 @@ class Config:
 NAMES = tuple(field.name for field in fields(Config))
 NO_FLAGS = ("recipe", "title", "lr_changes")
 TABLE_SETTINGS = (
-    *("target", "task", "features", "drop", "missing"),
+    *("target", "task", "features", "drop", "missing", "sample_weight"),
     *("separator", "decimal", "encoding", "header"),
     *("size", "channels"),
 )
