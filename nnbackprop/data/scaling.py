@@ -9,7 +9,7 @@ import numpy as np
 
 from nnbackprop.errors import ScalingError, UsageError
 
-from .dataset import Dataset
+from .dataset import Dataset, require_dataset
 
 ScalingKind = Literal["none", "unit", "standard", "per-feature", "rashid"]
 CHUNK_ROWS = 256  # 256 * 255^2 fits int32
@@ -80,6 +80,7 @@ def fit_scaling(kind: str, train: Dataset) -> Scaling:
     rashid       0.99 unit + 0.01, so that no input is 0 (Rashid, Make Your Own Neural Network, 2016)
     Raises UsageError for any other kind.
     """
+    require_dataset(train, "fit_scaling")
     if kind not in get_args(ScalingKind):
         raise UsageError(f"scaling {kind!r} is unknown; {', '.join(get_args(ScalingKind))} are known.")
     if kind == "per-feature" and train.preprocessing is not None:

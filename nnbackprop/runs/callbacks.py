@@ -14,6 +14,7 @@ from nnbackprop.errors import UsageError
 from nnbackprop.optim.schedules import Piecewise
 from nnbackprop.training.callbacks import Callback, EarlyStopping
 from nnbackprop.training.events import ChunkEnd, EpochEnd, TrainBegin, TrainEnd
+from nnbackprop.training.history import row
 from nnbackprop.training.trainer import Trainer
 
 from .checkpoint import save
@@ -137,21 +138,3 @@ def lr_changes(trainer: Trainer, event: EpochEnd) -> dict[str, Any]:
         for step, before, after in trainer.lr.changes(first, event.step)
     ]
     return {"lr_changes": found} if found else {}
-
-
-def row(event: EpochEnd) -> dict[str, Any]:
-    """An epoch as a line of metrics.jsonl; None where a part is missing."""
-    scores = {"train": event.train, "validation": event.validation, "test": event.test}
-    flat = {}
-    for part, score in scores.items():
-        for name in ("loss", *event.train.metrics):
-            flat[f"{part}_{name}"] = None if score is None else {"loss": score.loss, **score.metrics}[name]
-    return {
-        "epoch": event.epoch,
-        "step": event.step,
-        "lr": event.lr,
-        **flat,
-        "gradient_norms": dict(event.gradient_norms),
-        "seconds": event.seconds,
-        "samples_per_second": event.samples_per_second,
-    }

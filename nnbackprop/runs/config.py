@@ -95,6 +95,10 @@ class Config:
         Depth,
         Setting("Network", "One rate for all hidden layers, or one for the input and each of them."),
     ] = ()
+    init_from: Annotated[
+        str | None,
+        Setting("Network", "Begin with the weights of this run, or `last`, in each layer whose shape fits."),
+    ] = None
     init: Annotated[
         str, Setting("Network", "Initial weights: he-normal, glorot-uniform, uniform:0.12, normal:1 ...")
     ] = "he-normal"
@@ -154,6 +158,13 @@ class Config:
         Literal["error", "mean", "median"],
         Setting("Data", "What missing numbers become; the mean and median are those of the training part."),
     ] = "error"
+    sample_weight: Annotated[
+        str | None, Setting("Data", "Column of sample weights; each counts so often in losses and metrics.")
+    ] = None
+    class_weight: Annotated[
+        Literal["balanced"] | None,
+        Setting("Data", "balanced: training weighs every class the same, however many samples it has."),
+    ] = None
     separator: Annotated[
         str | None, Setting("Data", "What separates values of a CSV file: ; | , or tab; detected if not given.")
     ] = None
@@ -244,7 +255,7 @@ class Config:
 NAMES = tuple(field.name for field in fields(Config))
 NO_FLAGS = ("recipe", "title", "lr_changes")
 TABLE_SETTINGS = (
-    *("target", "task", "features", "drop", "missing"),
+    *("target", "task", "features", "drop", "missing", "sample_weight"),
     *("separator", "decimal", "encoding", "header"),
     *("size", "channels"),
 )

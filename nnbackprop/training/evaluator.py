@@ -12,7 +12,9 @@ import numpy as np
 from backends import Array, Backend, tree_map
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader, chunk_indices
+from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
+from nnbackprop.data.table import is_frame, table_of
 from nnbackprop.errors import DataError, ShapeError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
@@ -109,9 +111,27 @@ class Evaluator:
             yield begin, self.backend.asarray(self.scaling.apply(batch, self.dtype))
 
 
+def inputs_of(data: Any, preprocessing: Preprocessing | None) -> Any:
+    """The inputs of rows to be predicted: a data frame's by the names of its columns, others as they are."""
+    if preprocessing is None or not is_frame(data):
+        return data
+    return preprocessing.transform(table_of(data))[0]
+
+
 def check_inputs(inputs: Any, sample_shape: tuple[int, ...]) -> np.ndarray:
     """Inputs (n, *sample_shape) as an array; ShapeError or DataError for what no prediction can be made of."""
-    x = np.asarray(inputs)
+    if isinstance(inputs, Dataset):
+        raise DataError(
+            "A Dataset has targets too, and a prediction is made of inputs alone: pass dataset.inputs, or call "
+            "evaluate(dataset)."
+        )
+    try:
+        x = np.ascontiguousarray(inputs)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"Inputs are no array of numbers ({error}): pass an array (n, {sample_shape}), each row of the same "
+            "length."
+        ) from error
     if x.dtype.kind not in "buif":
         raise DataError(f"Inputs are of type {x.dtype}; numbers are needed, an array (n, {sample_shape}).")
     if x.shape[1:] != sample_shape:
