@@ -14,6 +14,7 @@ import numpy as np
 from backends import Backend, Tree, select, tree_map
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader
+from nnbackprop.data.mapped import Samples
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DivergedError, UsageError
 from nnbackprop.nn.fusion import fuse_layers
@@ -164,11 +165,11 @@ class Trainer:
         """Mean loss and metrics of the parameters as they stand, dropout off."""
         return self.evaluator.evaluate(self.params, self._loader(dataset))
 
-    def predict(self, inputs: np.ndarray) -> np.ndarray:
+    def predict(self, inputs: Samples) -> np.ndarray:
         """Predicted class of each raw input (n, *sample_shape), host int32 (n,); without classes the outputs."""
         return self.evaluator.predict(self.params, inputs, self.sample_shape)
 
-    def predict_proba(self, inputs: np.ndarray) -> np.ndarray:
+    def predict_proba(self, inputs: Samples) -> np.ndarray:
         """Class probabilities (n, k) of raw inputs (n, *sample_shape), on the host."""
         return self.evaluator.predict_proba(self.params, inputs, self.sample_shape)
 

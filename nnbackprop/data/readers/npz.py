@@ -14,7 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from nnbackprop._files import open_data, size_of
-from nnbackprop.data.limits import MemoryBudget, format_names
+from nnbackprop.data.limits import SAMPLE_BYTES, MemoryBudget, format_names, max_bytes
+from nnbackprop.data.mapped import MappedArray, Samples, StoredArray
 from nnbackprop.data.raw import RawDataset, RawSplits
 from nnbackprop.errors import DataError
 
@@ -31,6 +32,7 @@ NAMES = (  # of inputs and labels: Keras's, a single table's, those of a pair of
     (("images", "labels"),),
     (("train_images", "train_labels"), ("test_images", "test_labels")),
 )
+MAPPED_SHARE = 8  # of the limit of a file: .npy inputs beyond an eighth of it stay in their file
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # savez's; zipfile inflates others without bound
 
 
@@ -48,13 +50,33 @@ def read_npz(path: Path) -> RawSplits:
         return RawSplits(*parts)
 
 
-def read_pair(images: Path, labels: Path) -> RawDataset:
-    """Two .npy files."""
-    arrays = []
-    for path in (images, labels):
-        with open_data(path, "npy") as stream:
-            arrays.append(_read_npy(stream, size_of(stream), MemoryBudget(str(path)), str(path)))
-    return RawDataset.from_arrays(arrays[0], arrays[1], str(images))
+def read_pair(images: Path, labels: Path, max_in_memory: int | None = None) -> RawDataset:
+    """Two .npy files.
+
+    Images of more than `max_in_memory` bytes, an eighth of the limit of a file if not given, stay in theirs.
+    """
+    limit = max_bytes() // MAPPED_SHARE if max_in_memory is None else max_in_memory
+    inputs: Samples | None = None
+    with open_data(images, "npy") as stream:
+        if size_of(stream) > limit:
+            inputs = _mapped(images, stream)
+        if inputs is None:
+            inputs = _read_npy(stream, size_of(stream), MemoryBudget(str(images)), str(images))
+    with open_data(labels, "npy") as stream:
+        targets = _read_npy(stream, size_of(stream), MemoryBudget(str(labels)), str(labels))
+    return RawDataset.from_arrays(inputs, targets, str(images))
+
+
+def _mapped(path: Path, stream: BinaryIO) -> MappedArray | None:
+    """The array of a file, left there; None, the stream at its begin, where it must be converted or is damaged."""
+    shape, fortran, dtype = _read_header(stream, str(path))
+    offset, size = stream.tell(), math.prod(shape) * dtype.itemsize
+    stream.seek(0)
+    whole = len(shape) > 1 and min(shape) > 0 and offset + size == size_of(stream)
+    if fortran or not whole or dtype not in (np.uint8, np.float32, np.float64):
+        return None
+    MemoryBudget(str(path)).reserve(shape[0] * SAMPLE_BYTES)
+    return MappedArray(StoredArray(path, offset, shape, dtype))
 
 
 def _pairs(members: dict[str, str], path: Path) -> list[tuple[str, str]]:

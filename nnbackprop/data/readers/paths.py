@@ -20,9 +20,10 @@ IDX_NAME = re.compile(r"(train|t10k|test)[-_.](images|labels)[-_.]idx[13][-_.]ub
 TABLE_NAME = re.compile(r"(.*[-_.])?train\.((csv|tsv)(\.gz)?|parquet|arrow|feather)")
 TABLE_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".arrow", ".feather", ".txt", ".data")
 KNOWN_SUFFIXES = (*TABLE_SUFFIXES, ".npz", ".mat", ".gz", "-ubyte", ".npy")
+NPY_NAMES = (("images.npy", "labels.npy"), ("x.npy", "y.npy"))
 FOLDERS = (
     "train-images-idx3-ubyte and train-labels-idx1-ubyte, plain or .gz, with t10k-... or test-... beside them; "
-    "train.npz; train.csv or ..._train.csv (.tsv, .parquet ...); images.npy and labels.npy; "
+    "train.npz; train.csv or ..._train.csv (.tsv, .parquet ...); images.npy and labels.npy, or X.npy and y.npy; "
     "a single file of a table, .npz or .mat; or images in folders of their classes"
 )
 Files = Mapping[str, Path]
@@ -89,8 +90,9 @@ def read_folder(folder: Path, options: TableOptions = TableOptions()) -> RawSpli
             return splits
     if (tables := _find_tables(files, options)) is not None:
         return tables
-    if {"images.npy", "labels.npy"} <= files.keys():
-        return RawSplits(npz.read_pair(files["images.npy"], files["labels.npy"]))
+    for images, labels in NPY_NAMES:
+        if {images, labels} <= files.keys():
+            return RawSplits(npz.read_pair(files[images], files[labels]))
     readable = [path for name, path in files.items() if name.endswith((*TABLE_SUFFIXES, ".npz", ".mat"))]
     if len(readable) == 1:
         return read_file(readable[0], options)
@@ -102,6 +104,12 @@ def read_folder(folder: Path, options: TableOptions = TableOptions()) -> RawSpli
 
 def _images_and_labels(path: Path) -> tuple[Path, Path]:
     """The files of images and of labels, of which `path` is one and the other lies beside it."""
+    pair = next((pair for pair in NPY_NAMES[1:] if path.name.lower() in pair), None)
+    if pair is not None:
+        beside = {file.name.lower(): file for file in path.parent.iterdir()}
+        if missing := [name for name in pair if name not in beside]:
+            raise DataError(f"{path}: is one array of a pair; {missing[0]} is needed beside it.")
+        return beside[pair[0]], beside[pair[1]]
     idx_kind = {"images": "idx3", "labels": "idx1"}
     for this, other in (("images", "labels"), ("labels", "images")):
         if this in path.name:
@@ -110,7 +118,8 @@ def _images_and_labels(path: Path) -> tuple[Path, Path]:
                 raise DataError(f"{path}: holds {this} alone; their {other} are needed in {other_path}.")
             return (path, other_path) if this == "images" else (other_path, path)
     raise DataError(
-        f"{path}: is one array of a pair; its name must hold 'images' or 'labels', so that the other is found."
+        f"{path}: is one array of a pair; its name must hold 'images' or 'labels', or be X.npy or y.npy, so that "
+        "the other is found."
     )
 
 
