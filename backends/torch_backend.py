@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import array_api_compat.torch
@@ -15,8 +15,11 @@ from backends.cuda.captured_scan import CapturedScan
 
 from .base import Array, Backend, BackendError, ElementwiseKernel, Memory, Namespace, Step, Tree
 from .devices import check_index, parse_device
-from .elementwise import LARGE, blockwise, unflatten
+from .elementwise import LARGE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory, raise_memory_error
+from .numba_fuse import SMALLEST, compile_loop, compiler
+
+COMPILED_DTYPES = (torch.float32, torch.float64, torch.int32)
 
 
 class TorchBackend(Backend):
@@ -54,6 +57,11 @@ class TorchBackend(Backend):
         if kind == "cuda":
             with torch.cuda.device(self._device):
                 self._captured = CapturedScan(TorchGraphRecorder())
+
+    @property
+    def fused(self) -> bool:
+        """On a CPU, where numba is installed."""
+        return self._device.type == "cpu" and compiler() is not None
 
     def asarray(self, array: np.ndarray, copy: bool = True) -> Array:
         self.check_dtype(array.dtype)
@@ -129,17 +137,36 @@ class TorchBackend(Backend):
             torch.get_device_module(self._device).empty_cache()
 
     def _fuse(self, kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> ElementwiseKernel:
+        """The kernel on whole tensors: by numba if it is installed, in blocks where they are large, else plain."""
+
         def fused(*operands: Any) -> Any:
             like = operands[0]
+            if torch.is_grad_enabled():
+                return kernel(self.xp, *operands)
+            if like.numel() >= SMALLEST and (result := _compiled(kernel, operands, donated)) is not None:
+                return unflatten(result, like.shape)
             arrays = [a for a in operands if isinstance(a, torch.Tensor) and a.ndim]
-            large = like.numel() >= LARGE and not torch.is_grad_enabled()
-            if not large or not all(a.shape == like.shape and a.is_contiguous() for a in arrays):
+            if like.numel() < LARGE or not all(a.shape == like.shape and a.is_contiguous() for a in arrays):
                 return kernel(self.xp, *operands)
             flat = [a.reshape(-1) if isinstance(a, torch.Tensor) and a.ndim else a for a in operands]
             result = blockwise(kernel, self.xp, flat, donated, lambda v: torch.empty(like.numel(), dtype=v.dtype))
             return unflatten(result, like.shape)
 
         return fused
+
+
+def _compiled(kernel: ElementwiseKernel, operands: Sequence[Any], donated: tuple[int, ...]) -> Any:
+    """numba's loop, flat, over NumPy's views of tensors on the CPU; None where it does not compile."""
+    if compiler() is None or operands[0].dtype not in COMPILED_DTYPES:
+        return None
+    flat = flatten([a.numpy() if isinstance(a, torch.Tensor) else a for a in operands])
+    if flat is None:
+        return None
+    loop = compile_loop(kernel, tuple(isinstance(a, np.ndarray) for a in flat), flat[0].dtype, donated)
+    if loop is None:
+        return None
+    result = loop(*flat)
+    return tuple(map(torch.from_numpy, result)) if isinstance(result, tuple) else torch.from_numpy(result)
 
 
 class TorchGraphRecorder:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from nnbackprop._system_info import set_num_threads
-from nnbackprop.data import load
+from nnbackprop.data import Splits, load
 from nnbackprop.runs import train as runs
 from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.data_splits import DataSplits
@@ -38,19 +38,18 @@ Training = tuple[Callable[[], float | None], Callable[[], np.ndarray], int]
 """Trains an epoch, and returns its seconds unless they are the call's; predicts the test images; epochs."""
 
 
-def arrays() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Training images (60000, 784) in 0..1, their labels, and the test images."""
-    data = load("mnist")
+def arrays(data: Splits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Training images (n, 784) in 0..1, their labels, and the test images."""
     assert data.test
     x, x_test = (part.inputs.astype("float32") / 255 for part in (data.train, data.test))
     return x, data.train.targets.astype("int64"), x_test
 
 
-def ours(backend: str, seed: int, epochs: int) -> Training:
+def ours(backend: str, data: Splits, seed: int, epochs: int) -> Training:
     """The recipe `mnist`; its seconds are the trainer's, as each `fit` moves the data to the device again."""
     config = resolve("mnist", {"seed": seed, "epochs": epochs, "backend": backend})
-    data = DataSplits.load(config)
-    trainer = runs.first_trainer(config, runs.open_backend(config), data)
+    parts = DataSplits(data.train, None, data.test)
+    trainer = runs.first_trainer(config, runs.open_backend(config), parts)
     trainer.epochs = 0
 
     def train() -> float:
@@ -64,13 +63,13 @@ def ours(backend: str, seed: int, epochs: int) -> Training:
     return train, predict, epochs
 
 
-def torch_eager(seed: int, epochs: int) -> Training:
+def torch_eager(data: Splits, seed: int, epochs: int) -> Training:
     """Modules, autograd, Adam's fused form, OneCycleLR."""
     import torch
     from torch import nn
 
     torch.manual_seed(seed)
-    x, t, x_test = map(torch.from_numpy, arrays())
+    x, t, x_test = map(torch.from_numpy, arrays(data))
     first = nn.Dropout(DROPOUT), nn.Linear(784, 512), nn.ReLU()
     second = nn.Dropout(DROPOUT), nn.Linear(512, 256), nn.ReLU()
     net = nn.Sequential(*first, *second, nn.Dropout(DROPOUT), nn.Linear(256, 10))
@@ -93,14 +92,14 @@ def torch_eager(seed: int, epochs: int) -> Training:
     return train, predict, epochs
 
 
-def keras(seed: int, epochs: int) -> Training:
+def keras(data: Splits, seed: int, epochs: int) -> Training:
     """`compile` and `fit` on JAX; cosine decay after a warm-up, which is its one-cycle."""
     os.environ["KERAS_BACKEND"] = "jax"
     import keras
     from keras import layers, optimizers
 
     keras.utils.set_random_seed(seed)
-    x, t, x_test = arrays()
+    x, t, x_test = arrays(data)
     net = keras.Sequential([keras.Input((784,))])
     for units, activation in ((512, "relu"), (256, "relu"), (10, None)):
         net.add(layers.Dropout(DROPOUT))
@@ -115,11 +114,11 @@ def keras(seed: int, epochs: int) -> Training:
     return train, lambda: net.predict(x_test, batch_size=1000, verbose=0).argmax(axis=1), epochs
 
 
-def sklearn(seed: int, epochs: int) -> Training:
+def sklearn(data: Splits, seed: int, epochs: int) -> Training:
     """MLPClassifier as it comes: Adam at 0.001, batches of 200, a little L2."""
     from sklearn.neural_network import MLPClassifier
 
-    x, t, x_test = arrays()
+    x, t, x_test = arrays(data)
     net = MLPClassifier((512, 256), random_state=seed)
 
     def train() -> None:
@@ -128,7 +127,7 @@ def sklearn(seed: int, epochs: int) -> Training:
     return train, lambda: net.predict(x_test), max(epochs, CONSTANT_RATE_EPOCHS)
 
 
-LIBRARIES: dict[str, tuple[str, Callable[[int, int], Training]]] = {
+LIBRARIES: dict[str, tuple[str, Callable[[Splits, int, int], Training]]] = {
     f"nnbackprop, NumPy{' and numba' if find_spec('numba') else ''}": ("numpy", partial(ours, "numpy")),
     "nnbackprop, JAX arrays": ("jax", partial(ours, "jax")),
     "PyTorch, eager": ("torch", torch_eager),
@@ -143,18 +142,24 @@ class Trial:
 
     def __init__(self, title: str, threads: int, seed: int, epochs: int) -> None:
         limit_cores(threads)
-        self.train, self.predict, self.epochs = LIBRARIES[title][1](seed, epochs)
+        self.data = load("mnist")
+        self.training = LIBRARIES[title][1](self.data, seed, epochs)
         set_num_threads(threads, later_imports=True)  # of the libraries that it has imported
 
     def reach(self, target: float) -> list[tuple[float, float]]:
-        """Seconds and accuracy of each epoch, until one ends at the target or all are over."""
-        test, epochs = load("mnist").test, list[tuple[float, float]]()
-        assert test
-        while len(epochs) < self.epochs and not reached(epochs, target):
-            begin = time.perf_counter()
-            seconds = self.train() or time.perf_counter() - begin
-            epochs.append((seconds, float(np.mean(self.predict() == test.targets))))
-        return epochs
+        assert self.data.test
+        return train_to(target, self.training, self.data.test.targets)
+
+
+def train_to(target: float, training: Training, labels: np.ndarray) -> list[tuple[float, float]]:
+    """Seconds and test accuracy of each epoch, until one ends at the target or all are over."""
+    train, predict, most = training
+    epochs: list[tuple[float, float]] = []
+    while len(epochs) < most and not reached(epochs, target):
+        begin = time.perf_counter()
+        seconds = train() or time.perf_counter() - begin
+        epochs.append((seconds, float(np.mean(predict() == labels))))
+    return epochs
 
 
 def reached(epochs: list[tuple[float, float]], target: float) -> bool:

@@ -37,8 +37,10 @@ _NAMES_BY_MODULE = {
     "nnbackprop.nn.sequential": "Residual Sequential",
     "nnbackprop.optim": "SGD Adagrad Adam AdamW Momentum Nesterov RMSprop clip_by_global_norm clip_by_value",
     "nnbackprop.optim.schedules": "Constant CosineDecay ExponentialDecay OneCycle StepDecay Warmup",
+    "nnbackprop.report.history": "plot",
     "nnbackprop.runs.trained_model": "TrainedModel",
     "nnbackprop.training.callbacks": "Callback EarlyStopping TimeLimit",
+    "nnbackprop.training.history": "History",
     "nnbackprop.training.lr_finder": "lr_find",
     "nnbackprop.training.trainer": "Trainer",
 }
@@ -96,10 +98,12 @@ if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
         Constant as Constant, CosineDecay as CosineDecay, ExponentialDecay as ExponentialDecay,
         OneCycle as OneCycle, StepDecay as StepDecay, Warmup as Warmup,
     )
+    from nnbackprop.report.history import plot as plot
     from nnbackprop.runs.trained_model import TrainedModel as TrainedModel
     from nnbackprop.training.callbacks import (
         Callback as Callback, EarlyStopping as EarlyStopping, TimeLimit as TimeLimit,
     )
+    from nnbackprop.training.history import History as History
     from nnbackprop.training.lr_finder import lr_find as lr_find
     from nnbackprop.training.trainer import Trainer as Trainer
     # fmt: on

@@ -17,6 +17,10 @@ from .flags import BackendName, DeviceName, Run, RunsDir, err, out
 if TYPE_CHECKING:
     from nnbackprop.runs.trained_model import TrainedModel
 
+TopK = Annotated[
+    int | None,
+    Parameter(help="Also the share of samples whose class is among the K likeliest; 5 beyond 10 classes."),
+]
 DataName = Annotated[str | None, Parameter(help="A data set instead of the run's own test part.")]
 
 
@@ -45,17 +49,25 @@ def evaluate(
     /,
     *,
     data: DataName = None,
+    top_k: TopK = None,
     options: RunOptions = RunOptions(),
 ) -> int:
-    """Evaluate a trained network: mean loss and metrics, dropout off; the accuracy of an ONNX file."""
+    """Evaluate a trained network, dropout off: loss and metrics, and those of each class, label or target.
+
+    Of an ONNX file it prints the accuracy.
+    """
     if run.endswith(".onnx"):
         return _evaluate_onnx(Path(run), data, options)
+    from nnbackprop.report.evaluation import evaluation_report
+
     trained = options.open(run)
     dataset = trained.data(data)
+    report = evaluation_report(trained, dataset, top_k)
     score = trained.evaluate(dataset)
     metrics = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in score.metrics.items())
     line = f"{escape(dataset.source)}: loss {score.loss:.4f}, {metrics} of {score.n_samples} samples"
     out.print(line, soft_wrap=True)
+    out.print(report)
     return 0
 
 

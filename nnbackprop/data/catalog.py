@@ -43,6 +43,7 @@ def load(
     features: Sequence[str] = (),
     drop: Sequence[str] = (),
     missing: Literal["error", "mean", "median"] = "error",
+    sample_weight: str | None = None,
     test_fraction: float = 0.2,
     validation_fraction: float = 0.0,
     seed: int = 0,
@@ -57,6 +58,7 @@ def load(
     task       of a table: what is learnt; auto chooses by the target's values
     features   of a table: the columns to use; all others but `drop` and the target if not given
     missing    of a table: error, or what missing numbers are replaced by
+    sample_weight  of a table: the column of sample weights, which is no feature
     reading    how a CSV file is written, where that is not detected: separator, decimal, encoding, header; of
                images in folders of their classes, the size to which they are resized, such as "28x28", and their
                channels, grey or rgb
@@ -75,6 +77,7 @@ def load(
         features=tuple(features),
         drop=tuple(drop),
         missing=missing,
+        sample_weight=sample_weight,
         **reading,
     )
     return load_splits(source, options, test_fraction if split else 0.0, validation_fraction, seed, strict=strict)

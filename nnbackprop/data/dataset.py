@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from nnbackprop.errors import DataError
+from nnbackprop.errors import DataError, UsageError
 
+from .limits import format_names
 from .mapped import MappedArray, Samples
 from .preprocessing import Preprocessing
 from .raw import to_input_dtype
@@ -35,7 +36,7 @@ class Dataset:
     Lists, data frames and arrays of other dtypes are converted where that is exact, numbers (n,) become (n, 1),
     and samples of shape (rows, columns), (rows, columns, 1) or (rows, columns, 3) are images. Without `classes`,
     they are found: targets (n,) that are text, whole numbers or truth values are class labels, 0 and 1 in k
-    columns several labels at once. Raises DataError for anything else.
+    columns several labels at once. With them, targets may name them. Raises DataError for anything else.
     """
 
     inputs: Samples
@@ -102,6 +103,8 @@ class Dataset:
 
     def _check_labels(self) -> np.ndarray:
         t, n, k = _array(self.targets, "targets", self.source), len(self.inputs), len(self.classes)
+        if t.shape == (n,) and (t.dtype.kind == "U" or _is_text(t)):
+            t = self._labels_of_names(t)
         if t.shape != (n,) or t.dtype.kind not in "biu":
             raise DataError(
                 f"{self.source}: class labels are {t.dtype} of shape {t.shape}; integers of shape "
@@ -111,6 +114,15 @@ class Dataset:
         if t.min() < 0 or t.max() >= k:
             raise DataError(f"{self.source}: labels lie in {t.min()}..{t.max()}, but {k} classes need 0..{k - 1}.")
         return t.astype(np.int32, copy=False)
+
+    def _labels_of_names(self, names: np.ndarray) -> np.ndarray:
+        index_of = {name: k for k, name in enumerate(self.classes)}
+        if unknown := sorted({*map(str, names.tolist())} - index_of.keys()):
+            raise DataError(
+                f"{self.source}: targets name {format_names(unknown)}, which is not among the classes "
+                f"{format_names(self.classes)}. Leave `classes` out to have them found."
+            )
+        return np.array([index_of[str(name)] for name in names.tolist()], np.int32)
 
     def _check_numbers(self) -> np.ndarray:
         t, n = _array(self.targets, "targets", self.source), len(self.inputs)
@@ -259,6 +271,15 @@ class Splits:
                         f"the two parts do not belong together: {name} is {train} in {self.train.source}, "
                         f"{other} in {part.source}."  # type: ignore[union-attr]
                     )
+
+
+def require_dataset(data: Any, function: str) -> None:
+    """UsageError unless `data`, given to `function`, is a Dataset."""
+    if not isinstance(data, Dataset):
+        raise UsageError(
+            f"{function} got {type(data).__name__} and needs a Dataset: nb.Dataset(inputs, targets), or a part of "
+            "nb.load(...), such as data.train."
+        )
 
 
 def _is_text(values: np.ndarray) -> bool:

@@ -60,17 +60,19 @@ def prepare(grey: np.ndarray, opacity: np.ndarray | None, shape: tuple[int, int]
     level, inverted = ground(picture[np.newaxis])[0], dark_on_light(picture)
     if picture.shape == shape:
         if inverted:
-            steps.append(Step("inverted", 1 - picture, "dark ink on a light ground: inverted"))
+            steps.append(Step("inverted", 1 - picture, "inverted, as its ink is dark"))
         check_ink(steps[-1].picture, 0.0)
         return steps
     if inverted:
-        steps.append(Step("inverted", 1 - picture, f"dark ink on paper of brightness {level:.2f}: inverted"))
+        steps.append(
+            Step("inverted", 1 - picture, f"inverted, as its ink is dark on paper of brightness {level:.2f}")
+        )
     ink, noise = without_paper(steps[-1].picture)
     check_ink(ink, noise)
     ink /= ink.max()
-    steps.append(Step("ink", ink, "paper taken off, ink made white"))
+    steps.append(Step("ink", ink, "paper taken off"))
     cropped = crop(ink)
-    steps.append(Step("cropped", cropped, f"cropped to the ink, {cropped.shape[0]} x {cropped.shape[1]}"))
+    steps.append(Step("cropped", cropped, f"cropped to {cropped.shape[0]} x {cropped.shape[1]}"))
     fitted = fit(cropped)
     steps.append(Step("fitted", fitted, f"fitted into {BOX} x {BOX}"))
     steps.append(Step("centred", centre(fitted), f"centred by mass in {SIDE} x {SIDE}"))
@@ -149,7 +151,7 @@ def crop(ink: np.ndarray) -> np.ndarray:
 
 
 def fit(ink: np.ndarray) -> np.ndarray:
-    """Resized, its ratio kept, so that the longer side is 20; the darkest stroke is white again."""
+    """Resized, its ratio kept, so that the longer side is 20; the brightest pixel is white again."""
     from PIL import Image
 
     scale = BOX / max(ink.shape)

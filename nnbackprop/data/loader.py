@@ -38,7 +38,7 @@ class DataLoader:
         self.resident = resident == "yes" or (resident == "auto" and _fits(backend, dataset))
         self._samples: dict[str, Samples] = {"inputs": dataset.inputs, "targets": dataset.targets}
         if not dataset.classes:
-            self._samples["targets"] = dataset.targets.astype(dtype, copy=False)
+            self._samples["targets"] = scaling.scale_targets(dataset.targets, dtype)
         if dataset.weights is not None:
             self._samples["weights"] = dataset.weights.astype(dtype)
         data: dict[str, Samples] = {"scale": scaling.scale.astype(dtype), "shift": scaling.shift.astype(dtype)}

@@ -26,6 +26,7 @@ class Preprocessing(Struct, frozen=True, kw_only=True):
 
     columns     the feature columns, in order
     targets     the target columns, and the `task` they make; `classes` are the names of classification
+    sample_weight  the column of sample weights, where there is one
     image_shape (rows, columns) where the features are pixels
     has_names   whether the names are those of the training file; else columns are told by their place
     missing     error, mean or median: what a missing number is replaced by
@@ -50,6 +51,7 @@ class Preprocessing(Struct, frozen=True, kw_only=True):
     fill: dict[str, float] = {}
     indicators: tuple[str, ...] = ()
     offsets: dict[str, float] = {}
+    sample_weight: str | None = None
 
     @classmethod
     def fit(
@@ -86,6 +88,7 @@ class Preprocessing(Struct, frozen=True, kw_only=True):
             fill=fill,
             indicators=tuple(indicators),
             offsets=offsets,
+            sample_weight=roles.sample_weight,
         )
 
     @property

@@ -1,4 +1,4 @@
-"""Scaling of inputs: each kind is affine, x' = x * scale + shift, and fitted to the training data."""
+"""Scaling of inputs, and of targets that are numbers: each kind is affine and fitted to the training data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from nnbackprop.errors import ScalingError, UsageError
 
-from .dataset import Dataset
+from .dataset import Dataset, require_dataset
 from .mapped import BLOCK_ROWS, Samples, blocks
 
 ScalingKind = Literal["none", "unit", "standard", "per-feature", "rashid"]
@@ -19,10 +19,15 @@ CHUNK_ROWS = BLOCK_ROWS  # 256 * 255^2 fits int32
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """x' = x * scale + shift; both float64, 0-d or of a sample's shape."""
+    """x' = x * scale + shift; both float64, 0-d or of a sample's shape.
+
+    `targets`, where there is one, is the scaling of targets that are numbers, (k,): the network learns the scaled
+    ones, and metrics and predictions are in the targets' own units again.
+    """
 
     scale: np.ndarray
     shift: np.ndarray
+    targets: Scaling | None = None
 
     @classmethod
     def identity(cls) -> Scaling:
@@ -35,6 +40,18 @@ class Scaling:
         x *= self.scale.astype(dtype)
         x += self.shift.astype(dtype)
         return x
+
+    def scale_targets(self, targets: np.ndarray, dtype: str) -> np.ndarray:
+        """Scaled targets (n, k) in `dtype`, computed in float64: a mean far from 0 costs no digits."""
+        if self.targets is None:
+            return targets.astype(dtype, copy=False)
+        return (targets.astype(np.float64) * self.targets.scale + self.targets.shift).astype(dtype)
+
+    def unscale_targets(self, outputs: np.ndarray) -> np.ndarray:
+        """Outputs (n, k) in the targets' own units, float64 where they were scaled."""
+        if self.targets is None:
+            return outputs
+        return (outputs.astype(np.float64) - self.targets.shift) / self.targets.scale
 
     def check(self, train: Dataset, dtype: str) -> None:
         """ScalingError, naming the first feature, unless scale and shift are finite numbers of `dtype`."""
@@ -66,6 +83,7 @@ def fit_scaling(kind: str, train: Dataset) -> Scaling:
     rashid       0.99 unit + 0.01, so that no input is 0 (Rashid, Make Your Own Neural Network, 2016)
     Raises UsageError for any other kind.
     """
+    require_dataset(train, "fit_scaling")
     if kind not in get_args(ScalingKind):
         raise UsageError(f"scaling {kind!r} is unknown; {', '.join(get_args(ScalingKind))} are known.")
     if kind == "per-feature" and train.preprocessing is not None:
@@ -76,6 +94,21 @@ def fit_scaling(kind: str, train: Dataset) -> Scaling:
     unit = 1 / 255 if kind != "none" and _has_byte_values(train.inputs) else 1.0
     scale, shift = (0.99 * unit, 0.01) if kind == "rashid" else (unit, 0.0)
     return Scaling(np.array(scale), np.array(shift))
+
+
+def fit_target_scaling(train: Dataset, center: bool = True) -> Scaling:
+    """The scaling (t - mean) / std of each target (n, k), with std 1 where it is constant.
+
+    Without `center` it is t / mean: rates stay positive, and their logarithms near 0.
+    """
+    targets = train.targets.astype(np.float64)
+    mean = targets.mean(axis=0)
+    if not center:
+        scale = 1 / np.where(mean > 0, mean, 1.0)
+        return Scaling(scale, np.zeros_like(scale))
+    std = targets.std(axis=0)
+    scale = 1 / np.where((targets.min(axis=0) == targets.max(axis=0)) | (std == 0), 1.0, std)
+    return Scaling(scale, -mean * scale)
 
 
 def moments(inputs: Samples) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from nnbackprop.errors import DataError, UsageError
 
-from .dataset import Dataset
+from .dataset import Dataset, require_dataset
 from .sampler import permutation
 
 SPLIT_EPOCH = -1  # in the key of the shuffle; epochs of training count from 1
@@ -22,6 +22,7 @@ def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
     never in `part`. Both keep the order of `dataset`. The split is the same on every machine.
     Raises UsageError unless 0 < fraction < 1, DataError if `part` would be empty.
     """
+    require_dataset(dataset, "split")
     labels = dataset.targets if dataset.classes else None
     rest, part = split_rows(len(dataset), labels, len(dataset.classes), fraction, seed, dataset.source)
     return dataset.take(rest), dataset.take(part)

@@ -31,6 +31,7 @@ class TableOptions:
     target    names or places (from 0, the last is -1) of the target columns
     features  the columns to use as features; the others are left out
     drop      columns to leave out
+    sample_weight  the column of sample weights, which is no feature
     missing   error, or what numbers that are missing are replaced by; each such column gets an indicator
     size      (rows, columns) to which images are resized, or the same as "28x28"
     channels  of images; auto is grey where all of them are, else rgb
@@ -41,6 +42,7 @@ class TableOptions:
     drop: tuple[str, ...] = ()
     task: Literal["auto", "classification", "regression", "multilabel"] = "auto"
     missing: Literal["error", "mean", "median"] = "error"
+    sample_weight: str | None = None
     separator: str | None = None
     decimal: Literal[".", ","] | None = None
     encoding: str | None = None

@@ -17,6 +17,7 @@ from .raw import RawDataset, RawSplits
 from .split import split_rows
 from .table import Table, TableOptions
 from .target import Roles, Task, choose_roles, require_targets
+from .weights import weights_of
 
 if TYPE_CHECKING:
     import polars
@@ -40,11 +41,17 @@ def dataset_of(table: Table, preprocessing: Preprocessing, notes: Sequence[str] 
     """The rows of a table that has the targets, preprocessed; DataError for a class that is not known."""
     require_targets(table, preprocessing.targets)
     inputs, found = preprocessing.transform(table)
+    weight, weights = preprocessing.sample_weight, None
+    if weight in table.columns:
+        weights = weights_of(table, weight)
+    elif weight is not None:
+        found = (*found, f"there is no column {weight!r} of sample weights: all samples count alike")
     return Dataset(
         inputs,
         targets_of(table, preprocessing.targets, preprocessing.task, preprocessing.classes),
         preprocessing.classes,
         preprocessing.image_shape,
+        weights,
         source=table.source,
         reader_notes=tuple(dict.fromkeys((*table.reader_notes, *notes, *found))),
         preprocessing=preprocessing,

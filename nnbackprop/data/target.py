@@ -46,12 +46,15 @@ class Roles:
     target_why: str
     task_why: str
     notes: tuple[str, ...] = ()
+    sample_weight: str | None = None  # the column of weights
 
     @property
     def description(self) -> dict[str, str]:
         """The lines of a run's header."""
         names = ", ".join(self.targets[:5]) + (" ..." if len(self.targets) > 5 else "")
         left_out = {"left out": "; ".join(self.notes)} if self.notes else {}
+        if self.sample_weight:
+            left_out["sample weights"] = f"column {self.sample_weight}"
         chosen = {"target": f"{names} ({self.target_why})", "task": f"{self.task} ({self.task_why})"}
         return chosen | left_out
 
@@ -61,6 +64,9 @@ def choose_roles(table: Table, options: TableOptions) -> Roles:
     dropped = resolve_columns(table, options.drop, "--drop")
     named = resolve_columns(table, options.target, "--target")
     chosen = resolve_columns(table, options.features, "--features")
+    weight = resolve_columns(table, (options.sample_weight,) if options.sample_weight else (), "--sample-weight")
+    if taken := set(weight) & {*named, *chosen}:
+        raise UsageError(f"{format_names(sorted(taken))} holds the sample weights, so it is no target or feature.")
     if both := set(named) & {*dropped, *chosen}:
         raise UsageError(
             f"{format_names(sorted(both))} is a target and named by --drop or --features too: one is enough."
@@ -69,7 +75,7 @@ def choose_roles(table: Table, options: TableOptions) -> Roles:
     left_out = (
         [] if chosen else _row_names(table, [n for n in table.columns if n not in (*dropped, *named)], notes)
     )
-    rest = [n for n in table.columns if n not in (*dropped, *left_out, *chosen)]
+    rest = [n for n in table.columns if n not in (*dropped, *left_out, *chosen, *weight)]
     targets, why = (named, "--target") if named else _find_target(table, rest)
     features = chosen or tuple(n for n in rest if n not in targets)
     if not features:
@@ -79,7 +85,7 @@ def choose_roles(table: Table, options: TableOptions) -> Roles:
         )
     task, task_why = _choose_task(table, targets, options, table.is_bytes(features) and len(features) > 1)
     _check_targets(table, targets, task)
-    return Roles(targets, features, task, why, task_why, tuple(notes))
+    return Roles(targets, features, task, why, task_why, tuple(notes), *weight)
 
 
 def resolve_columns(table: Table, names: Sequence[str], flag: str) -> tuple[str, ...]:

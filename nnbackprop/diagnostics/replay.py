@@ -130,7 +130,7 @@ def replay(
     steps = progress_of(last).step
     _check_steps(run_dir, steps, summary)
     config = _replay_config(run_dir, overrides)
-    check_settings(last, config.fixed_settings, path, run_dir.config_path)
+    check_settings(last, config, path, run_dir.config_path)
     splits = DataSplits.load(config)
     splits.check(last.meta.get("fingerprint"), path)
     _check_learning_rates(config, run_dir, len(splits.train), progress_of(last))

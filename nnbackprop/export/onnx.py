@@ -61,6 +61,14 @@ def _scaled(graph: OnnxGraph, scaling: Scaling, raw: Array, dtype: str) -> Array
     return x
 
 
+def _unscaled(graph: OnnxGraph, scaling: Scaling | None, y: Array, dtype: str) -> Array:
+    """(y - shift) / scale, the targets' own units, as `Scaling.unscale_targets`."""
+    if scaling is None:
+        return y
+    std, mean = 1 / scaling.scale, -scaling.shift / scaling.scale
+    return y * graph.constant("target_std", std.astype(dtype)) + graph.constant("target_mean", mean.astype(dtype))
+
+
 def _network(graph: OnnxGraph, model: Exportable, x: Array) -> Array:
     """The network's outputs y (n, k) in evaluation; parameters are named by layer, such as dense1/W."""
     network = model.evaluator.objective.network
@@ -75,7 +83,7 @@ def _outputs(graph: OnnxGraph, model: Exportable, y: Array) -> dict[str, Array]:
     """Labels and probabilities of the outputs y, or y itself for a regression."""
     xp, e = graph.xp, model.evaluator
     if isinstance(e.metrics, RegressionMetrics):
-        return {"outputs": y}
+        return {"outputs": _unscaled(graph, e.scaling.targets, e.objective.loss.probabilities(xp, y), e.dtype)}
     threshold = e.objective.loss.threshold
     if isinstance(e.metrics, ClassificationMetrics):
         labels = predicted_classes(xp, y, threshold)

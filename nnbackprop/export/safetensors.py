@@ -28,7 +28,8 @@ def export_safetensors(model: Exportable, path: str | Path) -> None:
     """Write the weights of a `TrainedModel`, or of a `Trainer` that has been fit, whole or not at all.
 
     They are the `state_dict` of PyTorch's `nn.Sequential` of the same layers: `0.weight` (out, in), `0.bias` and
-    so on. `scale` and `shift` are beside them, as the network takes inputs * scale + shift. The metadata has the
+    so on. `scale` and `shift` are beside them, as the network takes inputs * scale + shift; `target_scale` and
+    `target_shift` too where targets are scaled: the outputs are targets * scale + shift. The metadata has the
     class names, JSON in `classes`.
 
     Raises:
@@ -41,6 +42,8 @@ def export_safetensors(model: Exportable, path: str | Path) -> None:
     tree = map_layers(_renamed, e.objective.network, params)
     tensors = {path[1:].replace("/", "."): array for path, array in flatten(tree, "").items()}
     tensors |= {"scale": e.scaling.scale.astype(e.dtype), "shift": e.scaling.shift.astype(e.dtype)}
+    if (targets := e.scaling.targets) is not None:
+        tensors |= {"target_scale": targets.scale.astype(e.dtype), "target_shift": targets.shift.astype(e.dtype)}
     # the memory of a transposed view would be written as it lies
     arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in tensors.items()}
     write_atomically(Path(path), save(arrays, {"format": "pt", "classes": json.dumps(model.classes)}))

@@ -7,10 +7,10 @@ import io
 from pathlib import Path
 
 from nnbackprop._files import append, write_atomically
-from nnbackprop.runs.callbacks import row
 from nnbackprop.runs.train import Run
 from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import EpochEnd, TrainBegin
+from nnbackprop.training.history import row
 from nnbackprop.training.trainer import Trainer
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from backends import Array, Tree, device_of
 from nnbackprop.errors import ShapeError
-from nnbackprop.nn.losses import Loss, SigmoidBinaryCrossEntropy
+from nnbackprop.nn.losses import Loss, PoissonNLL, SigmoidBinaryCrossEntropy
+
+if TYPE_CHECKING:
+    from nnbackprop.data.scaling import Scaling
 
 
 class Metrics(Protocol):
@@ -55,10 +58,13 @@ class RegressionMetrics:
     """rmse and mae over all numbers, and r2 = 1 - sum (y - t)^2 / sum (t - mean t)^2, the mean over outputs.
 
     `center` is about the mean of each target, (k,), such as that of the training data: sums of (t - center)^2 lose
-    no digits to a mean far from 0.
+    no digits to a mean far from 0. Where targets are scaled, `unit` (k,) is what a scaled 1 is in their own units,
+    which rmse and mae are in. With a log link the outputs are the logarithms of what is predicted.
     """
 
     center: tuple[float, ...]
+    unit: tuple[float, ...] = ()
+    link: Literal["identity", "log"] = "identity"
 
     def zeros(self, xp: Any, like: Array) -> dict[str, Array]:
         """Four sums for each of the k outputs."""
@@ -68,6 +74,7 @@ class RegressionMetrics:
     def update(self, xp: Any, sums: Tree, y: Array, targets: Array, weights: Array | None = None) -> Tree:
         """Add the errors of y, and the targets' distances from the center."""
         options = {"dtype": y.dtype, "device": device_of(y)}
+        y = xp.exp(y) if self.link == "log" else y
         e, d = y - targets, targets - xp.concat([xp.full((1,), c, **options) for c in self.center])
         w = xp.ones((1, y.shape[0]), **options) if weights is None else xp.reshape(weights, (1, -1))
         added = {"squared_error": e * e, "absolute_error": xp.abs(e), "target": d, "squared_target": d * d}
@@ -78,10 +85,12 @@ class RegressionMetrics:
         names = "squared_error", "absolute_error", "target", "squared_target"
         squared, absolute, t, tt = ([float(value) for value in sums[name]] for name in names)
         k = len(self.center)
+        units = self.unit or (1.0,) * k
         spread = [b - a * a / weight for a, b in zip(t, tt, strict=True)]
         r2 = [1 - e / s if s > 0 else math.nan for e, s in zip(squared, spread, strict=True)]
-        rmse, mae = math.sqrt(sum(squared) / (k * weight)), sum(absolute) / (k * weight)
-        return {"rmse": rmse, "mae": mae, "r2": sum(r2) / k}
+        mse = sum(e * u * u for e, u in zip(squared, units, strict=True)) / (k * weight)
+        mae = sum(e * u for e, u in zip(absolute, units, strict=True)) / (k * weight)
+        return {"rmse": math.sqrt(mse), "mae": mae, "r2": sum(r2) / k}
 
 
 @dataclass(frozen=True)
@@ -118,13 +127,18 @@ class MultilabelMetrics:
         return {"subset_accuracy": matches / weight, "f1": 2 * true_positives / positives if positives else 0.0}
 
 
-def metrics_for(loss: Loss, targets: np.ndarray | None = None) -> Metrics:
-    """The metrics of a task: a loss, and host targets, labels (n,) unless they are floats (n, k)."""
+def metrics_for(loss: Loss, targets: np.ndarray | None = None, scaling: Scaling | None = None) -> Metrics:
+    """The metrics of a loss, host targets, labels (n,) unless they are floats (n, k), and the targets' scaling."""
     if targets is None or targets.dtype.kind in "iu":
         return ClassificationMetrics(loss.threshold)
     if isinstance(loss, SigmoidBinaryCrossEntropy):
         return MultilabelMetrics(loss.threshold)
-    return RegressionMetrics(tuple(targets.mean(axis=0, dtype="float64").tolist()))
+    link: Literal["identity", "log"] = "log" if isinstance(loss, PoissonNLL) else "identity"
+    center = targets.mean(axis=0, dtype="float64")
+    if scaling is None:
+        return RegressionMetrics(tuple(center.tolist()), link=link)
+    center, unit = center * scaling.scale + scaling.shift, 1 / scaling.scale
+    return RegressionMetrics(tuple(center.tolist()), tuple(unit.tolist()), link)
 
 
 def predicted_classes(xp: Any, y: Array, threshold: float) -> Array:

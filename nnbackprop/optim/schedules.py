@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -116,6 +117,22 @@ class Warmup(Schedule):
         if step < self.warmup_steps:
             return self.after(0) * (step + 1) / self.warmup_steps
         return self.after(step - self.warmup_steps)
+
+
+@dataclass(frozen=True)
+class Piecewise(Schedule):
+    """`schedules[k]` from step `boundaries[k - 1]` on, each counting steps from the beginning of the run."""
+
+    schedules: tuple[Schedule, ...]
+    boundaries: tuple[int, ...]
+
+    def __call__(self, step: int) -> float:
+        return self.schedules[bisect_right(self.boundaries, step)](step)
+
+    def changes(self, begin: int, end: int) -> list[tuple[int, float, float]]:
+        """(step, rate by the schedule before, rate) at each boundary in begin .. end - 1."""
+        before_and_after = zip(self.boundaries, *(self.schedules[:-1], self.schedules[1:]), strict=True)
+        return [(step, a(step), b(step)) for step, a, b in before_and_after if begin <= step < end]
 
 
 def cosine_interpolation(start: float, end: float, fraction: float) -> float:

@@ -36,6 +36,24 @@ def learning_curves(rows: Sequence[Row], name: str) -> Figure:
     """The loss or a metric of each part against the epoch; the legend has each line's last value."""
     title = name.replace("_", " ")
     figure, axes = new_plot(f"{title.capitalize()} by epoch (train: mean over its steps)")
+    _draw_metric(axes, rows, name)
+    _add_legend(figure, axes, lambda value: f"  {formatting.metric(name, value)}")
+    return figure
+
+
+def history_curves(rows: Sequence[Row]) -> Figure:
+    """The loss and each metric of each part against the epoch, side by side."""
+    names = ["loss", *metric_names(rows)]
+    figure, plots = new_plots("Training by epoch (train: mean over its steps)", len(names), 4.5 * len(names))
+    for axes, name in zip(plots, names, strict=True):
+        _draw_metric(axes, rows, name)
+    handles, labels = plots[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(PART_COLOURS), frameon=False)
+    return figure
+
+
+def _draw_metric(axes: Axes, rows: Sequence[Row], name: str) -> None:
+    """A line for each part that has values of the loss or metric."""
     for part, colour in PART_COLOURS.items():
         values = [row.get(f"{part}_{name}") for row in rows]
         if any(value is not None for value in values):
@@ -46,9 +64,7 @@ def learning_curves(rows: Sequence[Row], name: str) -> Figure:
         axes.set_ylim(top=min(axes.get_ylim()[1], 1.0))
     elif name == "loss" and y.size and 0 < y.min() * LOG_RATIO < y.max():
         _set_log_scale(axes)
-    _label_axes(axes, rows, title)
-    _add_legend(figure, axes, lambda value: f"  {formatting.metric(name, value)}")
-    return figure
+    _label_axes(axes, rows, name.replace("_", " "))
 
 
 def gradient_norms(rows: Sequence[Row]) -> Figure:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def count(n: float) -> str:
     """1,234,567."""
@@ -56,6 +58,15 @@ def loss(x: float) -> str:
     return f"{x:.4f}" if x == 0 or 1e-3 <= abs(x) < 1e4 else f"{x:.2e}"
 
 
+def number(x: float) -> str:
+    """A number of any unit to five digits: 0.012345, 3.1416, 23,412."""
+    if x == 0 or not 1e-4 <= abs(x) < 1e9:
+        return f"{x:.4g}"
+    return f"{x:,.{max(0, 4 - math.floor(math.log10(abs(x))))}f}"
+
+
 def metric(name: str, x: float) -> str:
-    """A metric by its name: accuracies as 98.00%, all others as a loss."""
-    return percent(x) if name.endswith("accuracy") else loss(x)
+    """A metric by its name: accuracies as 98.00%, errors as a number of the targets' unit, others as a loss."""
+    if name.endswith("accuracy"):
+        return percent(x)
+    return number(x) if name in ("rmse", "mae") else loss(x)

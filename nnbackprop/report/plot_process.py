@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .prediction_metrics import confidence_of
+
 if TYPE_CHECKING:
     from nnbackprop.data.dataset import Dataset
     from nnbackprop.runs.train import Run
@@ -43,9 +45,7 @@ class Mistakes:
     @classmethod
     def of(cls, data: Dataset, predicted: np.ndarray, probabilities: np.ndarray) -> Mistakes:
         """Of images with `predicted` classes (n,) and `probabilities` (n, k), or (n, 1) of class 1."""
-        from .tables import by_class  # rich, which the process that draws does without
-
-        confidence = by_class(probabilities)[np.arange(len(predicted)), predicted]
+        confidence = confidence_of(predicted, probabilities)
         wrong = np.flatnonzero(predicted != data.targets)
         order = wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_MISTAKES]
         images = np.reshape(data.inputs[order], (len(order), *(data.image_shape or ())))
@@ -56,16 +56,19 @@ class Mistakes:
 class PlotData:
     """What a run's plots are made of, on the host, of one part of the data.
 
-    rows are those of metrics.jsonl, weights (in, units) of the first layer where its inputs are images. Without
-    classes there are no predictions, without images no mistakes.
+    rows are those of metrics.jsonl, weights (in, units) of the first layer where its inputs are images. Targets
+    and predictions are classes (n,), or numbers (n, k) named by `target_names`; of several labels at once there
+    are none. Without images there are no mistakes.
     """
 
     rows: Sequence[dict[str, Any]]
     classes: tuple[str, ...]
     image_shape: tuple[int, ...] | None
     weights: np.ndarray | None
-    targets: np.ndarray | None = None  # (n,)
-    predicted: np.ndarray | None = None  # (n,)
+    targets: np.ndarray | None = None
+    predicted: np.ndarray | None = None
+    confidence: np.ndarray | None = None  # (n,) probability of the predicted class, where the loss gives any
+    target_names: tuple[str, ...] = ()
     mistakes: Mistakes | None = None
 
     @classmethod
@@ -76,14 +79,22 @@ class PlotData:
         data: Dataset,
         predicted: np.ndarray,
         probabilities: np.ndarray,
+        calibrated: bool = True,
     ) -> PlotData:
-        """The plots' data, given predicted classes (n,) and probabilities (n, k) of the n samples of `data`."""
+        """The plots' data, given predicted classes (n,) and probabilities (n, k) of the n samples of `data`.
+
+        Without `calibrated` the latter are outputs that are no probabilities.
+        """
         shape = data.image_shape
         images = weights if weights is not None and shape and np.prod(shape) == len(weights) else None
+        if data.task == "regression":
+            names = data.target_names or tuple(f"output {k}" for k in range(predicted.shape[1]))
+            return cls(rows, (), shape, images, data.targets, predicted, target_names=names)
         if not data.classes:
             return cls(rows, (), shape, images)
+        confidence = confidence_of(predicted, probabilities) if calibrated else None
         mistakes = Mistakes.of(data, predicted, probabilities) if shape else None
-        return cls(rows, data.classes, shape, images, data.targets, predicted, mistakes)
+        return cls(rows, data.classes, shape, images, data.targets, predicted, confidence, mistakes=mistakes)
 
     def to_bytes(self) -> bytes:
         """A line of JSON, then the arrays as `.npy` files one after the other."""
@@ -119,7 +130,8 @@ class PlotData:
         matrix = None if weights is None else trainer.backend.to_numpy(weights)
         probabilities = trainer.predict_proba(data.inputs)
         predicted = trainer.evaluator.predicted_classes(probabilities)
-        return cls.of(run.run_dir.read_metrics(), matrix, data, predicted, probabilities)
+        calibrated = trainer.loss.gives_probabilities
+        return cls.of(run.run_dir.read_metrics(), matrix, data, predicted, probabilities, calibrated)
 
 
 def draw_run(run: Run) -> list[str]:

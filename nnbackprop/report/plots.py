@@ -14,7 +14,9 @@ from matplotlib.figure import Figure
 from .curves import gradient_norms, learning_curves, metric_names
 from .formatting import percent, plural
 from .plot_process import Mistakes, PlotData
-from .style import draw, new_image_grid, new_plot, printable, shorten, text_figure
+from .prediction_metrics import Calibration, calibration
+from .regression_plots import predicted_plot, residual_plot
+from .style import GREY, PALETTE, draw, new_image_grid, new_plot, printable, shorten, text_figure
 
 if TYPE_CHECKING:
     from nnbackprop.data.dataset import Dataset
@@ -32,7 +34,7 @@ MAX_TICKS = 25
 def draw_all(folder: Path, data: PlotData) -> list[str]:
     """Write a run's plots to `folder`; returns a message for each that failed.
 
-    Plots of images are left out where samples are none, and without classes there are curves and weights alone.
+    Plots of images are left out where samples are none; of numbers there are predictions against true ones.
     """
     rows, weights, image_shape, mistakes = data.rows, data.weights, data.image_shape, data.mistakes
     targets, predicted = data.targets, data.predicted
@@ -43,7 +45,7 @@ def draw_all(folder: Path, data: PlotData) -> list[str]:
     if weights is not None and image_shape:
         figures["first-layer-weights"] = lambda: first_layer_plot(weights, image_shape)
     if targets is not None and predicted is not None:
-        figures["confusion-matrix"] = lambda: confusion_plot(targets, predicted, data.classes)
+        figures |= _of_predictions(data, targets, predicted)
     if mistakes is not None:
         figures["wrongest-samples"] = lambda: misclassified_plot(mistakes, data.classes)
     failed = []
@@ -53,6 +55,18 @@ def draw_all(folder: Path, data: PlotData) -> list[str]:
         except Exception as error:  # out of memory or of disk space, or a mistake of ours: the run is whole
             failed.append(f"The plot {name}.png could not be drawn: {type(error).__name__}: {error}")
     return failed
+
+
+def _of_predictions(data: PlotData, targets: np.ndarray, predicted: np.ndarray) -> dict[str, Callable[[], Figure]]:
+    if not data.classes:
+        return {
+            "predicted-against-true": lambda: predicted_plot(targets, predicted, data.target_names),
+            "residuals": lambda: residual_plot(targets, predicted, data.target_names),
+        }
+    figures = {"confusion-matrix": lambda: confusion_plot(targets, predicted, data.classes)}
+    if (confidence := data.confidence) is not None:
+        figures["calibration"] = lambda: calibration_plot(calibration(targets == predicted, confidence))
+    return figures
 
 
 def first_layer_plot(weights: np.ndarray, image_shape: tuple[int, ...]) -> Figure:
@@ -183,6 +197,19 @@ def confusion_plot(targets: np.ndarray, predicted: np.ndarray, classes: Sequence
     axes.set(xlabel="predicted class", ylabel="true class")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
+    return figure
+
+
+def calibration_plot(found: Calibration) -> Figure:
+    """How often predictions are right against how sure the network was; a point's size is its share of samples."""
+    figure, axes = new_plot(f"Calibration: expected error {found.expected_error:.4f}", 5.5, 4.8)
+    axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls="--")
+    axes.plot(found.confidence, found.accuracy, color=PALETTE[0], lw=1.2)
+    axes.scatter(
+        found.confidence, found.accuracy, s=15 + 250 * found.share, color=PALETTE[0], alpha=0.8, clip_on=False
+    )
+    axes.set(xlabel="confidence (probability of the predicted class)", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    axes.grid(color="#E6E6E6")
     return figure
 
 

@@ -17,9 +17,9 @@ from rich.segment import ControlType
 from rich.table import Table
 from rich.text import Text
 
-from nnbackprop.runs.callbacks import row
 from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import ChunkEnd, EpochBegin, EpochEnd, LayerRow, Score, TrainBegin, TrainEnd
+from nnbackprop.training.history import row
 
 from .formatting import count, duration, loss, metric, plural, size
 from .tables import layer_table

@@ -17,7 +17,8 @@ from nnbackprop.diagnostics.findings import Diagnosis
 from nnbackprop.runs.config import Config
 from nnbackprop.training.events import LayerRow
 
-from .formatting import count, duration, metric, percent, plural, shape, size
+from .formatting import count, duration, metric, number, percent, plural, shape, size
+from .prediction_metrics import by_class
 
 MISSING = "–"
 LEVEL_STYLES = {"fault": "bold red", "warning": "yellow", "note": "cyan"}
@@ -123,17 +124,10 @@ def value_table(name: str, targets: Sequence[str], values: np.ndarray) -> Table:
     """Predicted numbers (n, k) under the targets' names."""
     table = new_table("sample", *targets, right=targets, title=escape(name), title_justify="left")
     for i, row in enumerate(values[:MAX_ROWS]):
-        table.add_row(str(i + 1), *(f"{value:.6g}" for value in row))
+        table.add_row(str(i + 1), *(number(float(value)) for value in row))
     if len(values) > MAX_ROWS:
         table.caption = f"and {count(len(values) - MAX_ROWS)} more"
     return table
-
-
-def by_class(probabilities: np.ndarray) -> np.ndarray:
-    """Probabilities (n, k) of all classes; a single column is that of class 1."""
-    if probabilities.shape[1] > 1:
-        return probabilities
-    return np.concatenate([1 - probabilities, probabilities], axis=1)
 
 
 def diagnosis_report(diagnosis: Diagnosis) -> RenderableType:

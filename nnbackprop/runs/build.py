@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 from backends import Backend
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.readers.image import parse_size
-from nnbackprop.data.scaling import Scaling
+from nnbackprop.data.scaling import Scaling, fit_scaling, fit_target_scaling
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.initializers import parse_initializer
 from nnbackprop.nn.layers import ACTIVATIONS, BatchNorm, Dense, Dropout, Layer, LayerNorm
-from nnbackprop.nn.losses import LOSSES, PARAMETERS, Loss
+from nnbackprop.nn.losses import LOSSES, PARAMETERS, Loss, PoissonNLL
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import OPTIMIZERS, Optimizer, clip_by_global_norm, clip_by_value
-from nnbackprop.optim.schedules import Schedule, parse_schedule
+from nnbackprop.optim.schedules import Piecewise, Schedule, parse_schedule
 from nnbackprop.training import batch_schedule
 from nnbackprop.training.step import Clip, Objective
 from nnbackprop.training.trainer import Trainer
@@ -187,6 +187,12 @@ def check(config: Config) -> None:
     for flag, given in without_effect.items():
         if given:
             raise UsageError(f"--{flag} would do nothing: leave it out, or give what it goes with.")
+    after = [step for step, _ in config.lr_changes]
+    if after != sorted(set(after)):
+        raise UsageError(
+            f"lr_changes come after steps {', '.join(map(str, after))}; each must be later than the one before. "
+            "Put back the config.toml that the run wrote, or leave lr_changes out."
+        )
     # each raises UsageError for a name that is not known; what they return depends on the data and is built later
     network(config, config.n_outputs or 2)
     if config.loss != "auto":
@@ -249,12 +255,25 @@ def learning_rate(config: Config, samples: int) -> Schedule:
             "nnbackprop lr-find suggests."
         )
     steps = steps_per_epoch(config, samples)
-    return parse_schedule(config.schedule, config.lr, (config.schedule_epochs or config.epochs) * steps, steps)
+    total = (config.schedule_epochs or config.epochs) * steps
+    first = parse_schedule(config.schedule, config.lr, total, steps)
+    if not config.lr_changes:
+        return first
+    later = (parse_schedule(config.schedule, lr, total, steps) for _, lr in config.lr_changes)
+    return Piecewise((first, *later), tuple(step for step, _ in config.lr_changes))
 
 
 def objective(config: Config, n_outputs: int) -> Objective:
     """Network, loss and penalty; all that a trained network needs of them."""
     return Objective(network(config, n_outputs), loss(config), penalty(config))
+
+
+def scaling(config: Config, train: Dataset) -> Scaling:
+    """The scaling of inputs, and of targets that are numbers, fitted to the training part."""
+    fitted = fit_scaling(config.scale, train)
+    if train.task != "regression" or config.target_scale == "none":
+        return fitted
+    return replace(fitted, targets=fit_target_scaling(train, center=not isinstance(loss(config), PoissonNLL)))
 
 
 def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) -> Trainer:

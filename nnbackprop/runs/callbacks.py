@@ -11,8 +11,10 @@ from typing import Any
 
 from nnbackprop._files import append
 from nnbackprop.errors import UsageError
+from nnbackprop.optim.schedules import Piecewise
 from nnbackprop.training.callbacks import Callback, EarlyStopping
 from nnbackprop.training.events import ChunkEnd, EpochEnd, TrainBegin, TrainEnd
+from nnbackprop.training.history import row
 from nnbackprop.training.trainer import Trainer
 
 from .checkpoint import save
@@ -56,9 +58,9 @@ class JsonlLogger(Callback):
     rows: list[str] = field(default_factory=list)
 
     def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
-        """Keep the row, with the threads of products where they may change."""
+        """Keep the row, with the threads of products where they may change, and the changes of --lr in it."""
         threads = {} if self.threads is None else {"threads": self.threads.threads}
-        self.rows.append(json.dumps(row(event) | threads) + "\n")
+        self.rows.append(json.dumps(row(event) | threads | lr_changes(trainer, event)) + "\n")
 
     def flush(self) -> None:
         """Append what has been collected."""
@@ -126,19 +128,13 @@ class CheckpointCallback(Callback):
         self.save_seconds = self.saved_at - begin
 
 
-def row(event: EpochEnd) -> dict[str, Any]:
-    """An epoch as a line of metrics.jsonl; None where a part is missing."""
-    scores = {"train": event.train, "validation": event.validation, "test": event.test}
-    flat = {}
-    for part, score in scores.items():
-        for name in ("loss", *event.train.metrics):
-            flat[f"{part}_{name}"] = None if score is None else {"loss": score.loss, **score.metrics}[name]
-    return {
-        "epoch": event.epoch,
-        "step": event.step,
-        "lr": event.lr,
-        **flat,
-        "gradient_norms": dict(event.gradient_norms),
-        "seconds": event.seconds,
-        "samples_per_second": event.samples_per_second,
-    }
+def lr_changes(trainer: Trainer, event: EpochEnd) -> dict[str, Any]:
+    """Where --lr of a resume changed the learning rate within an epoch: the step, its rate before and after."""
+    if not isinstance(trainer.lr, Piecewise):
+        return {}
+    first, factor = (event.epoch - 1) * trainer.batch_schedule.steps_per_epoch, trainer.progress.lr_factor
+    found = [
+        {"step": step + 1, "from": factor * before, "to": factor * after}
+        for step, before, after in trainer.lr.changes(first, event.step)
+    ]
+    return {"lr_changes": found} if found else {}

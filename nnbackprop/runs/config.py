@@ -20,6 +20,8 @@ Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # what TOML has
 Rate = Annotated[float, Meta(ge=0, lt=1)]
 Positive = Annotated[float, Meta(gt=0, le=1e308)]  # neither NaN nor infinite
 NonNegative = Annotated[float, Meta(ge=0, le=1e308)]
+LrChange = tuple[Annotated[int, Meta(ge=0, le=2**53)], Positive]
+"""After so many steps, this learning rate: a run that was resumed with --lr."""
 Finite = Annotated[float, Meta(ge=-1e308, le=1e308)]
 
 BACKSLASH = (
@@ -43,6 +45,7 @@ class Config:
 
     recipe: str = ""
     title: str = ""
+    lr_changes: Annotated[tuple[LrChange, ...], Depth] = ()
 
     data: Annotated[
         str, Setting("Common", "A data set's name, or a file or folder; see `nnbackprop data --help`.")
@@ -92,13 +95,20 @@ class Config:
         Depth,
         Setting("Network", "One rate for all hidden layers, or one for the input and each of them."),
     ] = ()
+    init_from: Annotated[
+        str | None,
+        Setting("Network", "Begin with the weights of this run, or `last`, in each layer whose shape fits."),
+    ] = None
     init: Annotated[
         str, Setting("Network", "Initial weights: he-normal, glorot-uniform, uniform:0.12, normal:1 ...")
     ] = "he-normal"
 
     loss: Annotated[
         str,
-        Setting("Learning", "softmax-cross-entropy, binary-cross-entropy, mse, half-mse; auto is by the task."),
+        Setting(
+            "Learning",
+            "softmax-cross-entropy, binary-cross-entropy, mse, mae, huber, poisson ...; auto is by the task.",
+        ),
     ] = "softmax-cross-entropy"
     label_smoothing: Annotated[Rate, Setting("Learning", "Fraction of each target spread over all classes.")] = 0.0
     target_values: Annotated[
@@ -148,6 +158,13 @@ class Config:
         Literal["error", "mean", "median"],
         Setting("Data", "What missing numbers become; the mean and median are those of the training part."),
     ] = "error"
+    sample_weight: Annotated[
+        str | None, Setting("Data", "Column of sample weights; each counts so often in losses and metrics.")
+    ] = None
+    class_weight: Annotated[
+        Literal["balanced"] | None,
+        Setting("Data", "balanced: training weighs every class the same, however many samples it has."),
+    ] = None
     separator: Annotated[
         str | None, Setting("Data", "What separates values of a CSV file: ; | , or tab; detected if not given.")
     ] = None
@@ -163,6 +180,10 @@ class Config:
             "Of the inputs: none; unit: x / 255; standard: (x - mean) / std, both over all features; per-feature: "
             "the same for each feature; rashid: 0.99 x / 255 + 0.01.",
         ),
+    ] = "standard"
+    target_scale: Annotated[
+        Literal["standard", "none"],
+        Setting("Data", "Targets that are numbers: standard score of each, or as they are; shown in their units."),
     ] = "standard"
     validation: Annotated[Rate, Setting("Data", "Fraction of the training data kept for validation.")] = 0.0
     test_fraction: Annotated[
@@ -232,9 +253,9 @@ class Config:
 
 
 NAMES = tuple(field.name for field in fields(Config))
-NO_FLAGS = ("recipe", "title")
+NO_FLAGS = ("recipe", "title", "lr_changes")
 TABLE_SETTINGS = (
-    *("target", "task", "features", "drop", "missing"),
+    *("target", "task", "features", "drop", "missing", "sample_weight"),
     *("separator", "decimal", "encoding", "header"),
     *("size", "channels"),
 )

@@ -12,6 +12,7 @@ from typing import Any
 
 from nnbackprop._files import open_file
 from nnbackprop.data.catalog import DATASETS
+from nnbackprop.data.readers.image_folder import is_image_folder
 from nnbackprop.data.readers.paths import is_table
 from nnbackprop.errors import RunFolderError, UsageError
 
@@ -45,7 +46,7 @@ def load_recipe(recipe: str) -> Config:
 def recipe_for(recipe: str | None, overrides: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The recipe and settings of a command: a file or folder in a recipe's place is its data.
 
-    Without a recipe, tables have the recipe `table` and other data `mnist`.
+    Without a recipe, tables have the recipe `table`, folders of images `images`, and other data `mnist`.
     """
     settings = dict(overrides)
     if recipe is not None:
@@ -56,8 +57,10 @@ def recipe_for(recipe: str | None, overrides: Mapping[str, Any]) -> tuple[str, d
         settings["data"] = recipe
         settings.setdefault("name", Path(recipe).name.split(".")[0] or "table")
     data = settings.get("data")
-    table = data is not None and data not in DATASETS and is_table(Path(data).expanduser())
-    return "table" if table else "mnist", settings
+    if data is None or data in DATASETS:
+        return "mnist", settings
+    path = Path(data).expanduser()
+    return "table" if is_table(path) else "images" if is_image_folder(path) else "mnist", settings
 
 
 def apply_overrides(recipe: Config, overrides: Mapping[str, Any]) -> Config:

@@ -15,6 +15,7 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.mapped import blocks
 from nnbackprop.data.readers.image import parse_size
 from nnbackprop.data.table import TableOptions
+from nnbackprop.data.weights import balance_classes
 from nnbackprop.errors import DataError, UsageError
 
 from .config import TABLE_SETTINGS, Config
@@ -53,7 +54,13 @@ class DataSplits:
             raise UsageError(
                 f"--size {config.size} resizes the images of a folder, and {config.data} is none: leave it out."
             )
-        return cls(splits.train, splits.validation, splits.test, splits.description)
+        if config.sample_weight and splits.train.preprocessing is None:
+            raise UsageError(
+                f"--sample-weight {config.sample_weight} names a column, and {config.data} is no table: leave it "
+                "out."
+            )
+        train = balance_classes(splits.train) if config.class_weight == "balanced" else splits.train
+        return cls(train, splits.validation, splits.test, splits.description)
 
     @property
     def parts(self) -> dict[str, Dataset | None]:
@@ -65,7 +72,8 @@ class DataSplits:
         """A digest of the samples of every part in their order, to know the data again by."""
         digest = hashlib.blake2b(digest_size=16)
         for part in self.parts.values():
-            for array in (part.inputs, part.targets) if part else ():
+            arrays = (part.inputs, part.targets, part.weights) if part else ()
+            for array in (a for a in arrays if a is not None):
                 digest.update(f"{array.dtype}{array.shape}".encode())
                 for block in blocks(array):
                     digest.update(np.ascontiguousarray(block).data)

@@ -26,6 +26,7 @@ def describe_config(config: Config, recipe: Config | None = None) -> dict[str, s
     norm = "" if config.norm is None else f", {config.norm} normalization"
     schedule = "" if config.schedule == "constant" else f", {config.schedule}"
     lr = config.lr if isinstance(config.lr, str) else f"{config.lr:g}"
+    lr += "".join(f", {changed:g} from step {step + 1}" for step, changed in config.lr_changes)
     lines = {
         "recipe": config.recipe,
         "network": f"{hidden} hidden units, {config.activation}{norm}{dropout}",
@@ -43,7 +44,9 @@ def describe_config(config: Config, recipe: Config | None = None) -> dict[str, s
 def describe_machine(run: Run) -> dict[str, str]:
     """Lines by subject: what slows a run down on this machine, and a faster library that is installed."""
     backend, lines = run.trainer.backend, {}
-    if backend.name == "numpy" and find_spec("numba") is None:  # not imported before a kernel needs it
+    if (
+        backend.name in ("numpy", "torch") and backend.device == "cpu" and find_spec("numba") is None
+    ):  # not imported before a kernel needs it
         lines["kernels"] = "one operator at a time; pip install numba compiles them"
     if run.threads is not None and run.threads.remark:
         lines["machine"] = run.threads.remark

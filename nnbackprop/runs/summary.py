@@ -30,7 +30,7 @@ def checkpoint_info(config: Config, data: DataSplits) -> dict[str, Any]:
         classes=train.classes,
         max_input=float(train.inputs.max()),
         image_shape=train.image_shape,
-        settings=config.fixed_settings,
+        settings={**config.fixed_settings, "lr_changes": [list(change) for change in config.lr_changes]},
         input_dtype=str(train.inputs.dtype),
         outputs=build.n_outputs(config, train),
         preprocessing=train.preprocessing,

@@ -12,7 +12,6 @@ from typing import Any
 from backends import Backend, select
 from nnbackprop._files import remove
 from nnbackprop._system_info import CpuTimes, set_num_threads
-from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.errors import DivergedError, UsageError
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
 from nnbackprop.training.trainer import Trainer
@@ -30,6 +29,7 @@ from .signals import stop_on_signals
 from .summary import checkpoint_info, summarise
 from .threads import ThreadControl, thread_control
 from .trainer_state import check_settings, restore, scaling_of
+from .transfer import Transfer, absolute_run, transfer
 
 OnMessage = Callable[[str], None]
 """Gets a line of text for the user."""
@@ -50,6 +50,7 @@ class Run:
     checkpoint_manager: CheckpointManager
     initial_cpu_times: CpuTimes  # before the data was read
     threads: ThreadControl | None = field(init=False)
+    transferred: Transfer | None = field(default=None, init=False)  # weights of another run, that this began with
     signal: int = field(default=0, init=False)  # that interrupted `fit`, 0 for none
 
     def __post_init__(self) -> None:
@@ -129,9 +130,10 @@ def start(config: Config) -> Iterator[Run]:
     build.check(config)
     cpu_times, backend = CpuTimes.now(), open_backend(config)
     data = DataSplits.load(config)
-    config = build.for_data(replace(config, data=absolute(config.data)), data.train)
+    config = replace(config, data=absolute(config.data), init_from=absolute_run(config))
+    config = build.for_data(config, data.train)
     config = resolve_lr(config, backend, data)
-    trainer = first_trainer(config, backend, data)
+    trainer, transferred = _initialized(config, backend, data)
     name = config.recipe if config.name is None else config.name
     run_dir = RunDir.create(Path(config.runs_dir), name)
     try:
@@ -140,6 +142,7 @@ def start(config: Config) -> Iterator[Run]:
             run = Run(
                 config, run_dir, data, trainer, EarlyStopping(config.patience), checkpoint_manager, cpu_times
             )
+            run.transferred = transferred
             with contextlib.closing(run):
                 yield run
     finally:
@@ -160,9 +163,13 @@ def resume(run: str, overrides: Mapping[str, Any], runs_dir: Path, on_message: O
 
 def first_trainer(config: Config, backend: Backend, data: DataSplits) -> Trainer:
     """The trainer before its first step."""
-    trainer = build.trainer(config, backend, data.train, fit_scaling(config.scale, data.train))
+    return _initialized(config, backend, data)[0]
+
+
+def _initialized(config: Config, backend: Backend, data: DataSplits) -> tuple[Trainer, Transfer | None]:
+    trainer = build.trainer(config, backend, data.train, build.scaling(config, data.train))
     trainer.initialize(data.train)
-    return trainer
+    return trainer, transfer(trainer, config, data.train)
 
 
 def open_backend(config: Config) -> Backend:
@@ -193,6 +200,8 @@ def _resumed(run_dir: RunDir, overrides: Mapping[str, Any], on_message: OnMessag
         trainer = _restored(config, backend, run_dir, checkpoint_manager, early_stopping, data, on_message)
     else:  # killed before its first checkpoint
         trainer = first_trainer(config, backend, data)
+    config = _with_lr(config, overrides.get("lr"), trainer.progress.step)
+    trainer.lr = build.learning_rate(config, len(data.train))
     done, within = trainer.progress.epoch - 1, trainer.progress.samples_seen > 0
     if config.epochs < done + within:
         unfinished = f", and is within epoch {done + 1}" if within else ""
@@ -222,7 +231,7 @@ def _restored(
     path, found, damaged = checkpoint_manager.newest()
     for message in damaged:
         on_message(f"skipped: {message}")
-    check_settings(found, config.fixed_settings, path, run_dir.config_path)
+    check_settings(found, config, path, run_dir.config_path)
     data.check(found.meta.get("fingerprint"), path)
     trainer = build.trainer(config, backend, data.train, scaling_of(found))
     restore(trainer, early_stopping, data.train, found)
@@ -247,25 +256,36 @@ def _report_missing_rows(run_dir: RunDir, done: int, on_message: OnMessage) -> N
 def _report_changed_lr(
     kept: Config, config: Config, trainer: Trainer, samples: int, on_message: OnMessage
 ) -> None:
-    """A message where other --epochs bend the schedule, with the rate before and after."""
+    """A message where --lr or other --epochs change the learning rate, with the rate before and after."""
     step, factor = trainer.progress.step, trainer.progress.lr_factor
     before, now = (build.learning_rate(c, samples) for c in (kept, config))
-    if step and before(step) != now(step):
-        last, following = factor * before(step - 1), factor * now(step)
-        on_message(
-            f"The learning rate goes from {last:g} at step {step} to {following:g} at step {step + 1}: the "
-            f"schedule {config.schedule} spans --epochs {config.epochs}, and spanned {kept.epochs}. "
+    if not step or before(step) == now(step):
+        return
+    last, following = factor * before(step - 1), factor * now(step)
+    reasons = []
+    if kept.lr_changes != config.lr_changes:
+        _, lr = (config.lr_changes or ((0, config.lr),))[-1]
+        reasons.append(f"--lr {lr:g} is where the schedule {config.schedule} goes on from.")
+    if build.learning_rate(replace(kept, lr_changes=()), samples) != build.learning_rate(
+        replace(config, lr_changes=()), samples
+    ):
+        reasons.append(
+            f"the schedule {config.schedule} spans --epochs {config.epochs}, and spanned {kept.epochs}. "
             f"--schedule-epochs {kept.epochs} keeps it as it was."
         )
+    on_message(
+        f"The learning rate goes from {last:g} at step {step} to {following:g} at step {step + 1}: "
+        + " And ".join(reasons)
+    )
 
 
 def _changed(config: Config, overrides: Mapping[str, Any]) -> Config:
     for name, value in overrides.items():
         before = getattr(config, name)
-        if name not in CHANGEABLE_ON_RESUME and before != value:
+        if name not in ("lr", *CHANGEABLE_ON_RESUME) and before != value:
             raise UsageError(
                 f"A resumed run keeps its {name}: it is {before!r} there, and {value!r} was asked for. Leave "
-                f"the flag out, or begin a new run. What may change is {', '.join(CHANGEABLE_ON_RESUME)}."
+                f"the flag out, or begin a new run. What may change is lr, {', '.join(CHANGEABLE_ON_RESUME)}."
             )
     span = config.schedule_epochs or config.epochs
     if overrides.get("schedule_epochs", span) != span:
@@ -273,4 +293,19 @@ def _changed(config: Config, overrides: Mapping[str, Any]) -> Config:
             f"--schedule-epochs {overrides['schedule_epochs']} is not what the run's schedule has spanned so far, "
             f"{span} epochs: --schedule-epochs {span} keeps that; without it the schedule spans --epochs."
         )
-    return with_changes(config, overrides, "The resumed run with the given flags")
+    kept_lr = {name: value for name, value in overrides.items() if name != "lr"}
+    return with_changes(config, kept_lr, "The resumed run with the given flags")
+
+
+def _with_lr(config: Config, lr: Any, step: int) -> Config:
+    """The configuration with this learning rate after `step` steps; the same where `lr` is None or no other."""
+    if lr is None:
+        return config
+    if lr == "auto":
+        raise UsageError(
+            "--lr auto is found before a run's first step, and --resume goes on with one: give --lr a number."
+        )
+    earlier = [change for change in config.lr_changes if change[0] < step]
+    if lr != (earlier[-1][1] if earlier else config.lr):
+        earlier.append((step, lr))
+    return with_changes(config, {"lr_changes": earlier}, "The resumed run with the given --lr")

@@ -59,15 +59,16 @@ class TrainedModel:
         best = run_dir.checkpoint_path("best")
         path = best if best.is_file() else run_dir.checkpoint_path("last")
         checkpoint = load_checkpoint(path)
-        state.check_settings(checkpoint, config.fixed_settings, path, run_dir.config_path)
+        state.check_settings(checkpoint, config, path, run_dir.config_path)
         info = state.info_of(checkpoint)
         backend = backend or select(config.backend, config.device)
         outputs = config.n_outputs or info.outputs or len(info.classes)
         objective = build.objective(config, outputs)
         template = objective.network.empty_params((info.features,), config.params_dtype)
         params = tree_map(backend.asarray, unflatten(template, checkpoint.arrays, "params"))
-        metrics = metrics_for(objective.loss, None if info.classes else np.zeros((1, outputs)))
-        evaluator = Evaluator(backend, objective, metrics, state.scaling_of(checkpoint), config.params_dtype)
+        scaling = state.scaling_of(checkpoint)
+        metrics = metrics_for(objective.loss, None if info.classes else np.zeros((1, outputs)), scaling.targets)
+        evaluator = Evaluator(backend, objective, metrics, scaling, config.params_dtype)
         data = info.features, info.classes, info.image_shape, info.max_input, info.input_dtype
         return cls(
             run_dir,
@@ -119,7 +120,8 @@ class TrainedModel:
 
     def evaluate(self, dataset: Dataset) -> Score:
         """Mean loss and accuracy, dropout off."""
-        e = replace(self.evaluator, metrics=metrics_for(self.evaluator.objective.loss, dataset.targets))
+        e = self.evaluator
+        e = replace(e, metrics=metrics_for(e.objective.loss, dataset.targets, e.scaling.targets))
         return e.evaluate(self.params, DataLoader(e.backend, dataset, e.scaling, e.dtype, self.config.resident))
 
     def predict(self, inputs: Any, source: str = "the input") -> tuple[np.ndarray, np.ndarray]:

@@ -101,11 +101,17 @@ def progress_of(checkpoint: Checkpoint) -> Progress:
         raise _not_a_run(error) from error
 
 
-def check_settings(checkpoint: Checkpoint, settings: Mapping[str, Any], path: Path, source: Path) -> None:
-    """RunFolderError unless the checkpoint at `path` was trained with `settings`, which `source` holds."""
+def check_settings(checkpoint: Checkpoint, config: Config, path: Path, source: Path) -> None:
+    """RunFolderError unless the checkpoint at `path` was trained by `config`, which `source` holds."""
     saved = with_present_names(info_of(checkpoint).settings)
     then = Config().fixed_settings | saved  # a setting added since has its default
-    for name, value in settings.items():
+    now = config.fixed_settings
+    if "progress" in checkpoint.meta:  # the best weights do not say of which step they are
+        step = progress_of(checkpoint).step
+        made = [list(change) for change in saved.get("lr_changes", ())]
+        now["lr_changes"] = [list(change) for change in config.lr_changes if change[0] < step]
+        then["lr_changes"] = [change for change in made if change[0] < step]
+    for name, value in now.items():
         if then[name] != value:
             raise RunFolderError(
                 f"{source} has {name} = {value!r}, and {path} was trained with {then[name]!r}: the two do not "
@@ -122,11 +128,27 @@ def scaling_of(checkpoint: Checkpoint) -> Scaling:
             "The checkpoint has no scaling of its inputs, or one of another number of features: it holds weights "
             "alone, or was written by another version. Use one of a run folder."
         )
+    return Scaling(scale, shift, _target_scaling_of(checkpoint))
+
+
+def _target_scaling_of(checkpoint: Checkpoint) -> Scaling | None:
+    scale, shift = (checkpoint.arrays.get(f"target_scaling/{name}") for name in ("scale", "shift"))
+    if scale is None or shift is None:
+        return None
+    if not (scale.shape == shift.shape == (info_of(checkpoint).outputs,) and np.all(scale != 0)):
+        raise RunFolderError(
+            f"The checkpoint scales targets by {scale.shape} and {shift.shape} numbers, and its network has "
+            f"{info_of(checkpoint).outputs} outputs: it was changed. Use one of a run folder."
+        )
     return Scaling(scale, shift)
 
 
 def _scaling(scaling: Scaling) -> dict[str, np.ndarray]:
-    return {"scaling/scale": scaling.scale, "scaling/shift": scaling.shift}
+    arrays = {"scaling/scale": scaling.scale, "scaling/shift": scaling.shift}
+    if scaling.targets is None:
+        return arrays
+    of_targets = {"target_scaling/scale": scaling.targets.scale, "target_scaling/shift": scaling.targets.shift}
+    return arrays | of_targets
 
 
 def _typed(found: Any, kind: type[T]) -> T:

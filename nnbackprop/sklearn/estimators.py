@@ -78,7 +78,8 @@ class NNClassifier(ClassifierMixin, NNEstimator):
         outputs, evaluator = self._outputs(X)
         if self._several_labels:
             loss = evaluator.objective.loss
-            return (outputs >= (loss.threshold or 0.5)).astype(self.classes_.dtype)
+            threshold = 0.5 if loss.gives_probabilities else loss.threshold
+            return (outputs >= threshold).astype(self.classes_.dtype)
         return self.classes_[evaluator.predicted_classes(outputs)]
 
     @available_if(_gives_probabilities)  # type: ignore[untyped-decorator]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backends import leaves
+from backends import Backend, leaves, tree_map
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.limits import format_names
+from nnbackprop.data.preprocessing import Preprocessing
+from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DataError, InitialValueError, ShapeError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss, PoissonNLL
@@ -17,6 +21,7 @@ from nnbackprop.nn.mixed_precision import HALF_DTYPES
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.nn.trace import LayerSummary
 
+from .callbacks import Callback
 from .events import LayerRow
 
 if TYPE_CHECKING:
@@ -34,17 +39,88 @@ def check_options(trainer: Trainer) -> None:
         )
     if t.dtype not in DTYPES:
         raise UsageError(f"dtype is {t.dtype!r} and must be one of {', '.join(DTYPES)}.")
+    for name, (is_right, needed) in _needed_options(t).items():
+        if not is_right:
+            value = getattr(t, name)
+            hint = f" Write {value.__name__}(), with parentheses." if isinstance(value, type) else ""
+            raise UsageError(f"{name} is {value!r} and must be {needed}.{hint}")
     if t.epochs < 1 or (t.batch_size is not None and t.batch_size < 1):
         raise UsageError(
             f"epochs and batch_size count from 1, and are {t.epochs} and {t.batch_size}; a batch_size of None is "
             "the full batch."
         )
-    if not callable(t.lr) and not 0 < t.lr < math.inf:
+    if not callable(t.lr) and not (isinstance(t.lr, Real) and 0 < t.lr < math.inf):
         raise UsageError(
             f"lr is {t.lr!r} and must be a finite number above 0, or a schedule: a step goes against the gradient."
         )
     if t.resident not in ("auto", "yes", "no"):
         raise UsageError(f"resident is {t.resident!r} and must be auto, yes or no.")
+
+
+def _needed_options(t: Trainer) -> dict[str, tuple[bool, str]]:
+    """Whether each option is of its kind, and words for that kind; losses and the like may be a person's own."""
+    batch_size: Any = t.batch_size
+    callbacks: Any = t.callbacks
+    return {
+        "loss": (_has(t.loss, "encode", "probabilities"), "a loss, such as nb.SoftmaxCrossEntropy()"),
+        "optimizer": (_has(t.optimizer, "init", "step"), "an optimizer, such as nb.Adam()"),
+        "backend": (isinstance(t.backend, Backend), 'a backend, such as nb.select("numpy")'),
+        "scaling": (isinstance(t.scaling, Scaling), 'a scaling, such as nb.fit_scaling("standard", data.train)'),
+        "penalty": (
+            t.penalty is None or _has(t.penalty, "add_gradients"),
+            "None or a penalty, such as nb.WeightPenalty(l2=1e-4)",
+        ),
+        "clip": (
+            t.clip is None or (callable(t.clip) and not isinstance(t.clip, type)),
+            "None or a function (xp, gradients) -> gradients, such as one that calls nb.clip_by_global_norm",
+        ),
+        "epochs": (_is_whole(t.epochs), "a whole number"),
+        "batch_size": (batch_size is None or _is_whole(batch_size), "a whole number, or None for the full batch"),
+        "seed": (_is_whole(t.seed) and t.seed >= 0, "a whole number of at least 0"),
+        "callbacks": (
+            isinstance(callbacks, Sequence) and all(isinstance(c, Callback) for c in callbacks),
+            "a list of callbacks, such as [nb.EarlyStopping(patience=5)]",
+        ),
+    }
+
+
+def _has(value: Any, *methods: str) -> bool:
+    return not isinstance(value, type) and all(callable(getattr(value, name, None)) for name in methods)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def check_params(params: Params, given: Params) -> None:
+    """ShapeError unless `given` has the structure and the shapes of `params`."""
+    needed, got = (tree_map(np.shape, tree) for tree in (params, given))
+    if needed != got:
+        raise ShapeError(
+            f"The parameters have the shapes {got} and this network's have {needed}: pass what "
+            "host_params() gave, of the same network."
+        )
+
+
+def check_state_dict(saved: Mapping[str, Any], params: Params) -> None:
+    """UsageError or ShapeError unless `saved` is what `state_dict` gives of a trainer with such `params`."""
+    if not isinstance(saved, Mapping) or not {"params", "optimizer", "progress"} <= saved.keys():
+        got = sorted(map(str, saved)) if isinstance(saved, Mapping) else type(saved).__name__
+        raise UsageError(
+            f"load_state_dict got {got} and needs params, optimizer and progress: pass what state_dict() gave; "
+            "weights alone go to load_params."
+        )
+    check_params(params, saved["params"])
+
+
+def check_feature_names(dataset: Dataset, preprocessing: Preprocessing | None) -> None:
+    """DataError unless the features of a table are those that were trained on, in their order."""
+    trained = () if preprocessing is None or not preprocessing.has_names else preprocessing.feature_names
+    if trained and dataset.feature_names and dataset.feature_names != trained:
+        raise DataError(
+            f"{dataset.source} has the features {format_names(dataset.feature_names)} and the network was trained "
+            f"on {format_names(trained)}: have the same columns in the same order, as in frame[list(names)]."
+        )
 
 
 def check_datasets(parts: Mapping[str, Any]) -> None:
@@ -110,6 +186,7 @@ def check_outputs(layers: Sequence[LayerRow], train: Dataset, loss: Loss) -> Non
             f"The last layer, {last.name}, gives outputs of shape {last.out_shape} and the data has {n_classes} "
             f"classes ({', '.join(train.classes[:12])}): it must give ({n_classes},), one output a class"
             + (", or (1,) for two classes." if n_classes == 2 else ".")
+            + (" Whole numbers are class labels: for a regression give targets.astype(float)." * (n_classes > 20))
         )
 
 

@@ -13,7 +13,9 @@ from backends import Array, Backend, tree_map
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader, chunk_indices
 from nnbackprop.data.mapped import MappedArray, Samples, blocks
+from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
+from nnbackprop.data.table import is_frame, table_of
 from nnbackprop.errors import DataError, ShapeError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
@@ -58,14 +60,15 @@ class Evaluator:
         """Probability of each class, host (n, k), for raw inputs (n, *sample_shape).
 
         k = 1 for a network with one output: the probability of class 1. Where the loss takes plain outputs (mean
-        squared error) these are the outputs themselves, which need not sum to 1.
+        squared error) these are the outputs themselves, which need not sum to 1. Of a regression they are the
+        predicted numbers, in the units of the targets.
         """
         xp, parts = self.backend.xp, []
         with np.errstate(all="ignore"):  # an underflow in a tail
             for _, x in self._batches(inputs, sample_shape):
                 y, _ = self.objective.network.forward(xp, params, x, None)
                 parts.append(self.backend.to_numpy(self.objective.loss.probabilities(xp, y)))
-        return np.concatenate(parts)
+        return self.scaling.unscale_targets(np.concatenate(parts))
 
     def predict(self, params: Params, inputs: Samples, sample_shape: tuple[int, ...]) -> np.ndarray:
         """Predicted class of each raw input, host int32 (n,); without classes the outputs (n, k)."""
@@ -76,8 +79,7 @@ class Evaluator:
         if not isinstance(self.metrics, ClassificationMetrics):
             return probabilities
         loss = self.objective.loss
-        logits = loss.threshold == 0.0  # whose probabilities have their threshold at a half
-        return predicted_classes(np, probabilities, 0.5 if logits else loss.threshold)
+        return predicted_classes(np, probabilities, 0.5 if loss.gives_probabilities else loss.threshold)
 
     def input_gradient(self, params: Params, inputs: Samples, targets: np.ndarray) -> np.ndarray:
         """dJ_i/dx_i of each sample's own loss, host, of the inputs' shape and in units of the raw inputs.
@@ -110,9 +112,27 @@ class Evaluator:
             yield begin, self.backend.asarray(self.scaling.apply(batch, self.dtype))
 
 
+def inputs_of(data: Any, preprocessing: Preprocessing | None) -> Any:
+    """The inputs of rows to be predicted: a data frame's by the names of its columns, others as they are."""
+    if preprocessing is None or not is_frame(data):
+        return data
+    return preprocessing.transform(table_of(data))[0]
+
+
 def check_inputs(inputs: Any, sample_shape: tuple[int, ...]) -> Samples:
     """Inputs (n, *sample_shape) as an array; ShapeError or DataError for what no prediction can be made of."""
-    x = inputs if isinstance(inputs, MappedArray) else np.asarray(inputs)
+    if isinstance(inputs, Dataset):
+        raise DataError(
+            "A Dataset has targets too, and a prediction is made of inputs alone: pass dataset.inputs, or call "
+            "evaluate(dataset)."
+        )
+    try:
+        x = inputs if isinstance(inputs, MappedArray) else np.ascontiguousarray(inputs)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"Inputs are no array of numbers ({error}): pass an array (n, {sample_shape}), each row of the same "
+            "length."
+        ) from error
     if x.dtype.kind not in "buif":
         raise DataError(f"Inputs are of type {x.dtype}; numbers are needed, an array (n, {sample_shape}).")
     if x.shape[1:] != sample_shape:

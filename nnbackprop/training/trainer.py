@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from backends import Backend, Tree, select, tree_map
-from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.dataset import Dataset, require_dataset
 from nnbackprop.data.loader import DataLoader
-from nnbackprop.data.mapped import Samples
+from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DivergedError, UsageError
 from nnbackprop.nn.fusion import fuse_layers
@@ -29,9 +29,17 @@ from nnbackprop.optim import Optimizer
 from . import events
 from .batch_schedule import BatchSchedule, Chunk, make_schedule
 from .callbacks import Callback
-from .checks import check_datasets, check_options, initial_params
-from .evaluator import Evaluator
-from .events import ChunkBegin, EpochBegin, EpochEnd, LayerRow, Score, TrainBegin
+from .checks import (
+    check_datasets,
+    check_feature_names,
+    check_options,
+    check_params,
+    check_state_dict,
+    initial_params,
+)
+from .evaluator import Evaluator, inputs_of
+from .events import ChunkBegin, EpochBegin, LayerRow, Score, TrainBegin
+from .history import History
 from .progress import Progress
 from .snapshot import Snapshot, retry_in_microbatches
 from .step import Clip, Objective, TrainStep, zero_sums
@@ -73,10 +81,11 @@ class Trainer:
         self.sample_shape: tuple[int, ...] = ()
         self.classes: tuple[str, ...] = ()
         self.input_dtype = ""
+        self.preprocessing: Preprocessing | None = None  # of the rows of a table
         self.config: Mapping[str, Any] = {}  # the settings of a run, for `TrainBegin`
         self.state: Tree = None
         self.progress = Progress()
-        self.history: list[EpochEnd] = []
+        self.history = History()
         self.stop_reason: str | None = None
         self._compile(metrics_for(self.loss))
 
@@ -122,15 +131,13 @@ class Trainer:
         """Draw initial parameters for data such as `train`, which must fit; `fit` does so unless it is done."""
         self.layers, params = initial_params(self, train)
         self.sample_shape, self.classes = train.sample_shape, train.classes
-        self.input_dtype = str(train.inputs.dtype)
-        if (metrics := metrics_for(self.loss, train.targets)) != self.metrics:
+        self.input_dtype, self.preprocessing = str(train.inputs.dtype), train.preprocessing
+        if (metrics := metrics_for(self.loss, train.targets, self.scaling.targets)) != self.metrics:
             self._compile(metrics)
         self.state = self.train_step.init(tree_map(self.backend.asarray, params), train.weights is not None)
 
-    def fit(
-        self, train: Dataset, validation: Dataset | None = None, test: Dataset | None = None
-    ) -> list[EpochEnd]:
-        """Train to `epochs` epochs, from where the trainer stands; returns a row for each epoch run here.
+    def fit(self, train: Dataset, validation: Dataset | None = None, test: Dataset | None = None) -> History:
+        """Train to `epochs` epochs, from where the trainer stands; returns the epochs run here.
 
         `validation` is evaluated after each epoch; without it `test` is evaluated in its place, to be seen only.
 
@@ -141,7 +148,7 @@ class Trainer:
         """
         self.stop_reason = None  # from here on `stop` is heard
         event, done = self._prepare(train, validation, test), len(self.history)
-        self.progress.plan_epochs(self.epochs)
+        self.progress.plan_epochs(int(self.epochs))
         with contextlib.ExitStack() as closing:
             for callback in reversed(self.callbacks):
                 closing.callback(callback.close, self)  # each, also where another raises
@@ -150,7 +157,7 @@ class Trainer:
                 self._train_epoch()
             self.stop_reason = self.stop_reason or "finished"  # a signal from here on finds a run that is over
             self._call("train_end", events.train_end(self))
-        return self.history[done:]
+        return History(self.history[done:])
 
     def stop(self, reason: str = "interrupted") -> None:
         """End the run after the chunk under way; safe to call from a signal handler or a callback."""
@@ -163,31 +170,38 @@ class Trainer:
 
     def evaluate(self, dataset: Dataset) -> Score:
         """Mean loss and metrics of the parameters as they stand, dropout off."""
+        require_dataset(dataset, "evaluate")
         return self.evaluator.evaluate(self.params, self._loader(dataset))
 
-    def predict(self, inputs: Samples) -> np.ndarray:
-        """Predicted class of each raw input (n, *sample_shape), host int32 (n,); without classes the outputs."""
-        return self.evaluator.predict(self.params, inputs, self.sample_shape)
+    def predict(self, inputs: Any) -> np.ndarray:
+        """Predicted class of each raw input (n, *sample_shape), host int32 (n,); without classes the outputs.
 
-    def predict_proba(self, inputs: Samples) -> np.ndarray:
-        """Class probabilities (n, k) of raw inputs (n, *sample_shape), on the host."""
-        return self.evaluator.predict_proba(self.params, inputs, self.sample_shape)
+        A trainer of a table takes data frames too, whose columns are found by name.
+        """
+        return self.evaluator.predict(self.params, inputs_of(inputs, self.preprocessing), self.sample_shape)
+
+    def predict_proba(self, inputs: Any) -> np.ndarray:
+        """Class probabilities (n, k) of what `predict` takes, on the host."""
+        return self.evaluator.predict_proba(self.params, inputs_of(inputs, self.preprocessing), self.sample_shape)
 
     def host_params(self) -> Params:
         """A copy of the parameters on the host."""
         return tree_map(self.backend.to_numpy, self.params)
 
     def load_params(self, params: Params) -> None:
-        """Put host arrays in the parameters' place."""
+        """Put host arrays in the parameters' place; ShapeError for those of another network."""
+        check_params(self.params, params)
         self.state = {**self.state, "params": tree_map(self.backend.asarray, params)}
 
     def state_dict(self) -> dict[str, Any]:
         """What an exact resume needs, on the host: params, optimizer, progress."""
-        host = tree_map(self.backend.to_numpy, {name: self.state[name] for name in ("params", "optimizer")})
+        state = {"params": self.params, "optimizer": self.state["optimizer"]}
+        host = tree_map(self.backend.to_numpy, state)
         return {**host, "progress": self.progress.to_dict()}
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on where `saved` was taken; the trainer must have been built. Rows of later epochs are forgotten."""
+        check_state_dict(saved, self.params)
         restored = {name: tree_map(self.backend.asarray, saved[name]) for name in ("params", "optimizer")}
         self._go_back(
             self.train_step.reset_sums({**self.state, **restored}), Progress.from_dict(saved["progress"])
@@ -223,6 +237,7 @@ class Trainer:
         for loader in self._loaders.values():
             if loader.dataset is dataset:
                 return loader
+        check_feature_names(dataset, self.preprocessing)
         self.evaluator.check_dataset(dataset, self.sample_shape, self.layers[-1].out_shape)
         return DataLoader(self.backend, dataset, self.scaling, self.params_dtype, self.resident)
 
@@ -263,7 +278,7 @@ class Trainer:
     def _go_back(self, state: Tree, progress: Progress) -> None:
         """Stand where `state` and `progress` were taken, so that `fit` goes on from there."""
         self.state, self.progress = state, progress
-        self.history = [row for row in self.history if row.epoch < progress.epoch]
+        self.history = History(row for row in self.history if row.epoch < progress.epoch)
         self.snapshot = Snapshot(self.backend.xp)
 
     def lr_at(self, step: int) -> float:

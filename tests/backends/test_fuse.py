@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends import Backend, NumpyBackend, numba_fuse, numpy_backend
+from backends import Backend, NumpyBackend, numba_fuse, numpy_backend, select
 from backends.elementwise import LARGE
 from nnbackprop.nn.rng import threefry
 from nnbackprop.optim import clipping
@@ -230,6 +230,20 @@ class TestCompiled:
         for dtype in ("int32",) if isinstance(scalars[0], int) else ("float32", "float64"):
             assert numba_fuse.compile_loop(kernel, is_array, np.dtype(dtype)) is not None
         assert NumpyBackend().fused
+
+    @pytest.mark.parametrize("donated", [(), (0, 2, 3)])
+    def test_pytorch_tensors_get_the_bits_of_numpys_loop_in_the_same_memory(
+        self, donated: tuple[int, ...]
+    ) -> None:
+        torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+        arrays = floats(4, "float32", (numba_fuse.SMALLEST,))
+        tensors = [torch.from_numpy(a.copy()) for a in arrays]
+        with torch.no_grad():
+            results = select("torch", "cpu").xp.fuse(adam_kernel, donated)(*tensors, *ADAM_SCALARS)
+        expected = NumpyBackend().xp.fuse(adam_kernel)(*arrays, *ADAM_SCALARS)
+        for k, (result, numbers) in enumerate(zip(results, expected, strict=True)):
+            np.testing.assert_array_equal(result.numpy(), numbers)
+            assert not donated or result.data_ptr() == tensors[donated[k]].data_ptr()
 
     def test_kernel_with_exp_is_not_compiled(self) -> None:
         """numba's is slower than NumPy's and rounds differently."""

@@ -24,7 +24,10 @@ from tests.support.commands import run, said
 
 SMALL = ["mnist", "--hidden", "16", "--dropout", "0", "--epochs", "1"]
 """An epoch of real MNIST through a small network: under a second of steps, about 92% right."""
-PLOTS = ("loss", "accuracy", "gradient-norms", "first-layer-weights", "confusion-matrix", "wrongest-samples")
+PLOTS = (
+    *("loss", "accuracy", "gradient-norms", "first-layer-weights", "confusion-matrix", "calibration"),
+    "wrongest-samples",
+)
 
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 

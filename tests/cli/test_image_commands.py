@@ -134,7 +134,7 @@ def test_a_drawn_digit_is_prepared_as_mnist_was_and_it_is_said(
     found = [line.split()[1] for line in both.out.splitlines() if line.split()[:1] == ["1"]]
     assert np.mean([int(a) == b for a, b in zip(found, classes, strict=True)]) >= 0.9
     notes = " ".join(both.err.split())
-    assert "0.jpg: prepared as MNIST's digits were: dark ink on paper" in notes
+    assert "0.jpg: prepared as MNIST's digits were: inverted, as its ink is dark on paper" in notes
     assert "fitted into 20 x 20, centred by mass in 28 x 28. --as-is leaves it as it is." in notes
 
 

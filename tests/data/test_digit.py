@@ -118,7 +118,7 @@ def test_steps_have_their_pictures_and_say_what_was_done() -> None:
     assert [step.name for step in steps] == ["grey", "inverted", "ink", "cropped", "fitted", "centred"]
     assert [steps[i].picture.shape for i in (0, 1, 2, 5)] == [(200, 200)] * 3 + [(28, 28)]
     assert max(steps[4].picture.shape) == 20
-    assert steps[1].remark == "dark ink on paper of brightness 1.00: inverted"
+    assert steps[1].remark == "inverted, as its ink is dark on paper of brightness 1.00"
     assert all(step.picture.min() >= 0 and step.picture.max() == 1 for step in steps)
     assert [step.name for step in digit.prepare(255 - drawn(3), None)] == [
         "grey",

@@ -184,5 +184,8 @@ def test_the_limit_of_a_file_decides_and_holds(tmp_path: Path, monkeypatch: pyte
         assert isinstance(load(source).train.inputs, MappedArray)
     with pytest.raises(DataError, match=r"would take 320,000 bytes of memory"):
         np.asarray(load(tmp_path).train.inputs)
-    (tmp_path / "y.npy").unlink()
-    assert_refused(tmp_path / "X.npy", r"y\.npy is needed beside it")
+
+
+def test_one_of_a_pair_alone_is_a_table_or_nothing(tmp_path: Path) -> None:
+    np.save(tmp_path / "y.npy", LABELS)
+    assert_refused(tmp_path / "y.npy", r"Name a pair X\.npy and y\.npy")

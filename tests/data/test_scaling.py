@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nnbackprop.data import Dataset, fit_scaling
-from nnbackprop.data.scaling import CHUNK_ROWS, moments
+from nnbackprop.data.scaling import CHUNK_ROWS, Scaling, fit_target_scaling, moments
 from nnbackprop.errors import DataError, UsageError
 
 RNG = np.random.default_rng(8)
@@ -112,3 +112,36 @@ def test_a_scaling_beyond_float32_is_refused_in_float32_alone() -> None:
         DataError, match=r"feature 1, whose values lie in 1e-40 \.\. 1e-39, .* float32 cannot hold"
     ):
         scaling.check(data, "float32")
+
+
+def numbers(targets: np.ndarray) -> Dataset:
+    return Dataset(np.zeros((len(targets), 1)), targets)
+
+
+def test_scaled_targets_have_mean_0_and_deviation_1_and_come_back() -> None:
+    targets = np.random.default_rng(3).normal([1e9, 0], [2, 1e-6], (50, 2))
+    scaling = Scaling(np.array(1.0), np.array(0.0), fit_target_scaling(numbers(targets)))
+    scaled = scaling.scale_targets(targets, "float64")
+    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-6)  # a mean of 1e9 leaves 7 of float64's digits
+    np.testing.assert_allclose(scaled.std(axis=0), 1, rtol=1e-6)
+    np.testing.assert_allclose(scaling.unscale_targets(scaled), targets, rtol=1e-15, atol=1e-20)
+    assert scaling.scale_targets(targets, "float32").dtype == np.float32
+    assert scaling.unscale_targets(scaled.astype(np.float32)).dtype == np.float64
+
+
+def test_a_constant_target_is_moved_to_0_and_comes_back() -> None:
+    scaling = Scaling(np.array(1.0), np.array(0.0), fit_target_scaling(numbers(np.full((4, 1), 7.3))))
+    np.testing.assert_allclose(scaling.scale_targets(np.full((4, 1), 7.3), "float64"), 0, atol=1e-15)
+    np.testing.assert_allclose(scaling.unscale_targets(np.zeros((2, 1))), 7.3)
+
+
+def test_rates_are_divided_by_their_mean() -> None:
+    fitted = fit_target_scaling(numbers(np.array([[2.0, 0.0], [4.0, 0.0]])), center=False)
+    np.testing.assert_allclose(fitted.scale, [1 / 3, 1])
+    assert not fitted.shift.any()
+
+
+def test_targets_without_a_scaling_stay_as_they_are() -> None:
+    t = np.array([[1.0], [2.0]], np.float32)
+    assert Scaling.identity().scale_targets(t, "float32") is t
+    assert Scaling.identity().unscale_targets(t) is t

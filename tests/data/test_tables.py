@@ -286,6 +286,15 @@ def test_frames_and_dicts_are_tables() -> None:
     assert filled.inputs.tolist() == [[1.5, 0, 1, 0, 0], [2, 1, 0, 0, 1], [2.5, 0, 0, 1, 0]]
 
 
+def test_a_single_npy_is_a_table_without_names(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.column_stack([BMI, GLUCOSE, OUTCOME]))
+    train = nb.load(tmp_path / "x.npy", split=False).train
+    assert (train.feature_names, train.target_names) == (("column_1", "column_2"), ("column_3",))
+    assert np.array_equal(train.inputs, np.column_stack([BMI, GLUCOSE]).astype(np.float32))
+    np.save(tmp_path / "x.npy", np.zeros((2, 3, 4)))
+    assert_refused(tmp_path / "x.npy", r"float64 of shape \(2, 3, 4\); a file by itself is a table, numbers")
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [

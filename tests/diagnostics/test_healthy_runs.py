@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from nnbackprop.diagnostics.monitor import History, check_history
-from nnbackprop.runs.callbacks import row
 from nnbackprop.runs.config_files import resolve
+from nnbackprop.training.history import row
 from tests.support.healthy_runs import RUNS, HealthyRun, trained
 
 CHEAP = [run for run in RUNS if run.cheap]

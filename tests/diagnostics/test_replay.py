@@ -322,6 +322,22 @@ def test_other_epochs_that_changed_no_rate_are_bit_identical(schedule: str, stop
     assert (found.steps, found.exact) == (32, True)
 
 
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "warmup:3+one-cycle"])
+def test_a_run_resumed_with_another_learning_rate_is_bit_identical(schedule: str, train: Train) -> None:
+    """Changed within an epoch and between two; a run in one piece by the same config.toml has the same weights."""
+    run_dir = train(stop_at=5, schedule=schedule)
+    resume(run_dir, stop_at=32, lr=0.002)
+    resume(run_dir, lr=0.03)
+    found = replay_run(run_dir)
+    assert (found.steps, found.exact) == (48, True)
+    rows = run_dir.read_metrics()
+    assert [[change["step"] for change in row.get("lr_changes", [])] for row in rows] == [[6], [], [33]]
+    with runs.start(resolve(str(run_dir.config_path), {"runs_dir": str(run_dir.path.parent)})) as again:
+        again.fit()
+    kept, made = (load(folder.checkpoint_path("last")).arrays for folder in (run_dir, again.run_dir))
+    assert all(np.array_equal(kept[name], made[name]) for name in kept)
+
+
 def test_a_run_past_its_configured_epochs_is_replayed_to_its_last_step(train: Train) -> None:
     """Two steps into its second epoch, by a config.toml that says one."""
     run_dir = train(epochs=1)

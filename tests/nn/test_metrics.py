@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from backends import Backend, tree_map
+from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import ShapeError
-from nnbackprop.nn.losses import MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
+from nnbackprop.nn.losses import MeanSquaredError, PoissonNLL, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
 from nnbackprop.nn.metrics import (
     ClassificationMetrics,
     Metrics,
@@ -88,6 +89,25 @@ def test_regression_metrics_are_their_definitions(backend: Backend, weights: np.
         "r2": np.mean(1 - rows / spread),
     }
     assert totals(backend, metrics_for(MeanSquaredError(), t), y, t, weights) == pytest.approx(want, rel=1e-11)
+
+
+def test_scaled_targets_have_metrics_in_their_own_units(backend: Backend, weights: np.ndarray | None) -> None:
+    rng = np.random.default_rng(6)
+    t = rng.standard_normal((35, 2)) * [1e4, 1e-2] + [1e6, 3]
+    y = t + rng.standard_normal(t.shape) * [1e3, 1e-3]
+    mean, std = t.mean(axis=0), t.std(axis=0)
+    scaling = Scaling(1 / std, -mean / std)
+    plain = totals(backend, metrics_for(MeanSquaredError(), t), y, t, weights)
+    scaled = [(a - mean) / std for a in (y, t)]
+    got = totals(backend, metrics_for(MeanSquaredError(), t, scaling), *scaled, weights)
+    assert got == pytest.approx(plain, rel=1e-9)
+
+
+def test_a_log_link_is_undone_before_errors_are_counted(backend: Backend) -> None:
+    t = np.random.default_rng(8).uniform(1, 9, (35, 1))
+    got = totals(backend, metrics_for(PoissonNLL(), t), np.log(t + 0.5), t, None)
+    assert got["rmse"] == pytest.approx(0.5, rel=1e-12)
+    assert got["mae"] == pytest.approx(0.5, rel=1e-12)
 
 
 def test_multilabel_metrics_are_their_definitions(backend: Backend, weights: np.ndarray | None) -> None:

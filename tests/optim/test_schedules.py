@@ -15,6 +15,7 @@ from nnbackprop.optim.schedules import (
     CosineDecay,
     ExponentialDecay,
     OneCycle,
+    Piecewise,
     Schedule,
     StepDecay,
     Warmup,
@@ -33,6 +34,10 @@ JUDGED: list[tuple[Schedule, str, dict[str, Any]]] = [
     (CosineDecay(LR, TOTAL), "CosineAnnealingLR", {"T_max": TOTAL}),
     (OneCycle(LR, TOTAL), "OneCycleLR", {"max_lr": LR, "total_steps": TOTAL, "cycle_momentum": False}),
     (OneCycle(LR, 131), "OneCycleLR", {"max_lr": LR, "total_steps": 131, "cycle_momentum": False}),
+    (
+        Piecewise((Constant(LR), Constant(0.1 * LR), Constant(0.01 * LR)), (30, 70)),
+        *("MultiStepLR", {"milestones": [30, 70], "gamma": 0.1}),
+    ),
     (Warmup(40, Constant(LR)), "LinearLR", {"start_factor": 1 / 40, "total_iters": 39}),
 ]
 

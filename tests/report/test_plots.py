@@ -22,17 +22,22 @@ from nnbackprop.report.curves import gradient_norms, learning_curves
 from nnbackprop.report.plot_process import Mistakes, PlotData
 from nnbackprop.report.plots import (
     attack_plot,
+    calibration_plot,
     confusion_plot,
     draw_all,
     first_layer_plot,
     misclassified_plot,
     most_confused,
 )
+from nnbackprop.report.prediction_metrics import calibration
 from nnbackprop.report.style import DPI, printable, save, style
 from nnbackprop.runs.trained_model import Attack
 from tests.support.plot_rows import drawn_images, metrics_row, small_images
 
-NAMES = ("accuracy", "confusion-matrix", "first-layer-weights", "gradient-norms", "loss", "wrongest-samples")
+NAMES = (
+    *("accuracy", "calibration", "confusion-matrix", "first-layer-weights", "gradient-norms", "loss"),
+    "wrongest-samples",
+)
 
 
 def text_lines(figure: Any) -> list[str]:
@@ -179,7 +184,7 @@ def test_an_attack_shows_clean_added_and_attacked() -> None:
 
 
 @pytest.mark.parametrize("rows", [[], [metrics_row(1)], [metrics_row(e, test_accuracy=0.5) for e in range(1, 40)]])
-def test_all_six_plots_are_written(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+def test_all_seven_plots_are_written(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     data = small_images()
     args = np.ones((6, 3)), data, data.targets, np.eye(2)[data.targets]
     assert draw_all(tmp_path / "plots", PlotData.of(rows, *args)) == []
@@ -253,11 +258,15 @@ TABLE = np.ones((4, 3))
 @pytest.mark.parametrize(
     ("data", "metrics", "names"),
     [
-        (Dataset(TABLE, np.ones((4, 1), np.float32)), ["rmse"], ["gradient-norms", "loss", "rmse"]),
+        (
+            Dataset(TABLE, np.ones((4, 1), np.float32)),
+            ["rmse"],
+            ["gradient-norms", "loss", "predicted-against-true", "residuals", "rmse"],
+        ),
         (
             Dataset(TABLE, np.array([0, 1, 0, 1], np.int32), ("M", "F")),
             ["accuracy"],
-            ["accuracy", "confusion-matrix", "gradient-norms", "loss"],
+            ["accuracy", "calibration", "confusion-matrix", "gradient-norms", "loss"],
         ),
     ],
     ids=["regression", "classes"],
@@ -298,3 +307,17 @@ def test_a_plot_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkey
         save(learning_curves([metrics_row(1)], "loss"), tmp_path / "loss.png")
     assert [path.name for path in tmp_path.iterdir()] == ["loss.png"]
     assert (tmp_path / "loss.png").read_bytes() == b"the old one"
+
+
+def test_a_calibration_plot_has_a_point_for_each_bin_that_is_not_empty() -> None:
+    right, confidence = np.array([True, False, True, True]), np.array([0.9, 0.9, 0.6, 0.6])
+    figure = calibration_plot(calibration(right, confidence))
+    np.testing.assert_allclose(figure.axes[0].lines[1].get_xydata(), [[0.6, 1], [0.9, 0.5]])
+    assert figure.get_suptitle() == "Calibration: expected error 0.4000"
+
+
+def test_outputs_that_are_no_probabilities_have_no_calibration(tmp_path: Path) -> None:
+    data = small_images()
+    drawn = PlotData.of([metrics_row(1)], None, data, data.targets, np.eye(2)[data.targets], calibrated=False)
+    assert draw_all(tmp_path, drawn) == []
+    assert {path.stem for path in tmp_path.iterdir()} == {*NAMES} - {"calibration", "first-layer-weights"}

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from nnbackprop import TrainedModel
+from nnbackprop import TrainedModel, load
 from nnbackprop.runs.run_dir import RunDir
 from tests.support.commands import run
 
@@ -27,6 +28,17 @@ def test_mnist_passes_98_percent_where_the_original_reached_96_75(
     summary = train(tmp_path, recipe, "--epochs", str(epochs))
     assert summary["test_accuracy"] >= 0.980
     assert summary["parameters"] == 784 * 512 + 512 + 512 * 256 + 256 + 256 * 10 + 10
+
+
+def test_a_folder_of_a_thousand_digits_passes_90_percent(tmp_path: Path) -> None:
+    mnist = load("mnist").train
+    for i in range(1000):
+        path = tmp_path / "digits" / mnist.classes[mnist.targets[i]] / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mnist.image(i)).save(path)
+    summary = train(tmp_path / "runs", str(tmp_path / "digits"))
+    assert summary["recipe"] == "images"
+    assert summary["test_accuracy"] >= 0.90
 
 
 def test_ex4_reaches_62_percent(tmp_path: Path) -> None:

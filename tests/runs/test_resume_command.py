@@ -72,8 +72,8 @@ def test_a_checkpoint_of_another_run_is_refused(capsys: pytest.CaptureFixture[st
 
 def test_flags_may_not_change_what_is_trained(capsys: pytest.CaptureFixture[str]) -> None:
     train("--epochs", "2")
-    assert resume("--lr", "0.5") == 2
-    assert "keeps its lr: it is 0.08 there, and 0.5 was asked for" in said(capsys)
+    assert resume("--seed", "5") == 2
+    assert "keeps its seed: it is 0 there, and 5 was asked for" in said(capsys)
 
 
 @pytest.mark.parametrize(
@@ -232,3 +232,46 @@ def test_a_resumed_run_keeps_the_backend_it_asked_for(monkeypatch: pytest.Monkey
     monkeypatch.setenv("NNBACKPROP_BACKEND", "numpy")
     assert resume("--epochs", "3") == 0
     assert load_run_config(FOLDER / "config.toml").backend == "auto"
+
+
+def test_another_learning_rate_goes_on_from_the_step_of_the_resume(capsys: pytest.CaptureFixture[str]) -> None:
+    """5 steps an epoch: the rate of epochs 1 and 2, of 3 and 4, and of 5, by an exponential schedule."""
+    train("--epochs", "2", "--schedule", "exponential:0.5")
+    assert resume("--epochs", "4", "--lr", "0.01") == 0
+    assert "goes from 0.022974 at step 10 to 0.0025 at step 11: --lr 0.01 is where" in said(capsys)
+    assert resume("--epochs", "5", "--lr", "0.02") == 0
+    rows = [json.loads(line) for line in (FOLDER / "metrics.jsonl").read_text().splitlines()]
+    lrs = [0.08 * 0.5**0.8, 0.08 * 0.5**1.8, 0.01 * 0.5**2.8, 0.01 * 0.5**3.8, 0.02 * 0.5**4.8]
+    assert [row["lr"] for row in rows] == pytest.approx(lrs, rel=1e-12)
+    assert [row.get("lr_changes") for row in rows] == [
+        *(None, None),
+        [{"step": 11, "from": pytest.approx(0.02), "to": pytest.approx(0.0025)}],
+        None,
+        [{"step": 21, "from": pytest.approx(0.000625), "to": pytest.approx(0.00125)}],
+    ]
+    config = load_run_config(FOLDER / "config.toml")
+    assert (config.lr, config.lr_changes) == (0.08, ((10, 0.01), (20, 0.02)))
+
+
+def test_a_learning_rate_changed_back_before_a_step_is_no_change() -> None:
+    train("--epochs", "2")
+    assert resume("--lr", "0.01") == 0
+    assert resume("--lr", "0.08", "--epochs", "3") == 0
+    assert load_run_config(FOLDER / "config.toml").lr_changes == ()
+
+
+def test_changes_of_the_learning_rate_that_a_checkpoint_does_not_have_are_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    train("--epochs", "2")
+    assert resume("--lr", "0.01", "--epochs", "3") == 0
+    edit_config("        0.01,", "        0.02,")
+    assert resume("--epochs", "4") == 5
+    assert "lr_changes = [[10, 0.02]], and" in said(capsys)
+    assert run("replay", "a") == 5
+
+
+def test_a_resume_takes_a_number_for_the_learning_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    train("--epochs", "2")
+    assert resume("--lr", "auto") == 2
+    assert "give --lr a number" in said(capsys)

@@ -264,12 +264,14 @@ def test_fit_after_an_early_stop_trains_again() -> None:
     parts = crowded(), crowded(seed=5)
     trainer.fit(*parts)
     assert trainer.stop_reason == "early-stopping"
+    steps = trainer.progress.step
     assert trainer.fit(*parts)
+    assert trainer.progress.step > steps
 
 
 @pytest.mark.parametrize("take", [copy.deepcopy, lambda trainer: pickle.loads(pickle.dumps(trainer))])
-def test_a_copy_of_a_trainer_goes_on_alike(take: Any) -> None:
-    trainer = make(epochs=2, optimizer=Adam())
+def test_a_copy_of_a_trainer_goes_on_alike(backend: Backend, take: Any) -> None:
+    trainer = make(backend, epochs=2, optimizer=Adam())
     trainer.fit(clouds())
     other = take(trainer)
     assert other.evaluate(clouds()) == trainer.evaluate(clouds())

@@ -34,9 +34,10 @@ class _Files:
     notes: tuple[str, ...]
 
 
-def has_images(folder: Path) -> bool:
-    """Whether a folder has images, in itself or in the folders of a class."""
-    return any(_walk(part)[0] for part in _parts(folder))
+def is_image_folder(path: Path) -> bool:
+    """Whether there is an image somewhere below a folder."""
+    names = (name.lower() for _, _, files in os.walk(path) for name in files)
+    return any(name.endswith(SUFFIXES) and _shown(Path(name)) for name in names)
 
 
 def read_folder(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,10 +16,12 @@ import numpy as np
 
 from nnbackprop._files import open_data, size_of
 from nnbackprop.data.limits import SAMPLE_BYTES, MemoryBudget, format_names, max_bytes
-from nnbackprop.data.mapped import MappedArray, Samples, StoredArray
+from nnbackprop.data.mapped import MappedArray, StoredArray
 from nnbackprop.data.raw import RawDataset, RawSplits
+from nnbackprop.data.table import Table, column_names, table_of
 from nnbackprop.errors import DataError
 
+from .csv_dialect import MAX_COLUMNS
 from .idx import read_up_to
 
 MAX_HEADER_SIZE = 10_000  # NumPy's own limit: Python's parser may crash beyond it
@@ -56,27 +59,40 @@ def read_pair(images: Path, labels: Path, max_in_memory: int | None = None) -> R
     Images of more than `max_in_memory` bytes, an eighth of the limit of a file if not given, stay in theirs.
     """
     limit = max_bytes() // MAPPED_SHARE if max_in_memory is None else max_in_memory
-    inputs: Samples | None = None
     with open_data(images, "npy") as stream:
-        if size_of(stream) > limit:
-            inputs = _mapped(images, stream)
-        if inputs is None:
-            inputs = _read_npy(stream, size_of(stream), MemoryBudget(str(images)), str(images))
-    with open_data(labels, "npy") as stream:
-        targets = _read_npy(stream, size_of(stream), MemoryBudget(str(labels)), str(labels))
-    return RawDataset.from_arrays(inputs, targets, str(images))
+        mapped = _mapped(images, stream) if size_of(stream) > limit else None
+    inputs = read_array(images) if mapped is None else mapped
+    return RawDataset.from_arrays(inputs, read_array(labels), str(images))
 
 
 def _mapped(path: Path, stream: BinaryIO) -> MappedArray | None:
-    """The array of a file, left there; None, the stream at its begin, where it must be converted or is damaged."""
+    """The array of a file, left there; None where it must be converted or is damaged."""
     shape, fortran, dtype = _read_header(stream, str(path))
     offset, size = stream.tell(), math.prod(shape) * dtype.itemsize
-    stream.seek(0)
     whole = len(shape) > 1 and min(shape) > 0 and offset + size == size_of(stream)
     if fortran or not whole or dtype not in (np.uint8, np.float32, np.float64):
         return None
     MemoryBudget(str(path)).reserve(shape[0] * SAMPLE_BYTES)
     return MappedArray(StoredArray(path, offset, shape, dtype))
+
+
+def read_array(path: Path) -> np.ndarray:
+    """The array of a .npy file."""
+    with open_data(path, "npy") as stream:
+        return _read_npy(stream, size_of(stream), MemoryBudget(str(path)), str(path))
+
+
+def read_table(path: Path) -> Table:
+    """A .npy file of rows and columns of numbers, as a table without names."""
+    array = read_array(path)
+    if array.ndim != 2 or array.dtype.kind not in "buif" or 0 in array.shape or array.shape[1] > MAX_COLUMNS:
+        raise DataError(
+            f"{path}: holds {array.dtype} of shape {array.shape}; a file by itself is a table, numbers of "
+            "shape (rows, columns) with the target among the columns. Name a pair X.npy and y.npy, or images.npy "
+            "and labels.npy, and keep it in one folder."
+        )
+    names = column_names([""] * array.shape[1], str(path))
+    return replace(table_of(dict(zip(names, array.T, strict=True)), str(path)), has_names=False)
 
 
 def _pairs(members: dict[str, str], path: Path) -> list[tuple[str, str]]:

@@ -40,7 +40,11 @@ def read_file(path: Path, options: TableOptions = TableOptions()) -> RawSplits |
     if head[:4] == b"PK\x03\x04":
         return npz.read_npz(path)
     if head[:6] == b"\x93NUMPY":
-        return RawSplits(npz.read_pair(*_images_and_labels(path)))
+        if (pair := _x_and_y(path)) is not None:
+            return RawSplits(npz.read_pair(*pair))
+        if "images" in path.name or "labels" in path.name:
+            return RawSplits(npz.read_pair(*_images_and_labels(path)))
+        return TableSplits(npz.read_table(path), options=options)
     if head[:6] == b"MATLAB" or mat.is_hdf5(head) or path.suffix.lower() == ".mat":
         return RawSplits(mat.read(path))
     if head[:4] == parquet.PARQUET_MAGIC or head[:6] == parquet.ARROW_MAGIC:
@@ -56,6 +60,8 @@ def read_table(path: Path, options: TableOptions = TableOptions(), expected: Seq
         head = stream.read(6)
     if head[:4] == parquet.PARQUET_MAGIC or head == parquet.ARROW_MAGIC:
         return parquet.read(path)
+    if head == b"\x93NUMPY":
+        return npz.read_table(path)
     return csv.read(path, options, expected)
 
 
@@ -96,20 +102,21 @@ def read_folder(folder: Path, options: TableOptions = TableOptions()) -> RawSpli
     readable = [path for name, path in files.items() if name.endswith((*TABLE_SUFFIXES, ".npz", ".mat"))]
     if len(readable) == 1:
         return read_file(readable[0], options)
-    if image_folder.has_images(folder):
+    if image_folder.is_image_folder(folder):
         return image_folder.read_folder(folder, options.size, options.channels)
     found = ", ".join(path.name for path in readable) or "none of them"
     raise DataError(f"{folder}: no data set is found in this folder. Looked for: {FOLDERS}. Found: {found}.")
 
 
+def _x_and_y(path: Path) -> tuple[Path, Path] | None:
+    """X.npy and y.npy, of which `path` is one, where both are there."""
+    beside = {file.name.lower(): file for file in path.parent.iterdir()}
+    x, y = NPY_NAMES[1]
+    return (beside[x], beside[y]) if path.name.lower() in (x, y) and {x, y} <= beside.keys() else None
+
+
 def _images_and_labels(path: Path) -> tuple[Path, Path]:
     """The files of images and of labels, of which `path` is one and the other lies beside it."""
-    pair = next((pair for pair in NPY_NAMES[1:] if path.name.lower() in pair), None)
-    if pair is not None:
-        beside = {file.name.lower(): file for file in path.parent.iterdir()}
-        if missing := [name for name in pair if name not in beside]:
-            raise DataError(f"{path}: is one array of a pair; {missing[0]} is needed beside it.")
-        return beside[pair[0]], beside[pair[1]]
     idx_kind = {"images": "idx3", "labels": "idx1"}
     for this, other in (("images", "labels"), ("labels", "images")):
         if this in path.name:
@@ -118,8 +125,7 @@ def _images_and_labels(path: Path) -> tuple[Path, Path]:
                 raise DataError(f"{path}: holds {this} alone; their {other} are needed in {other_path}.")
             return (path, other_path) if this == "images" else (other_path, path)
     raise DataError(
-        f"{path}: is one array of a pair; its name must hold 'images' or 'labels', or be X.npy or y.npy, so that "
-        "the other is found."
+        f"{path}: is one array of a pair; its name must hold 'images' or 'labels', so that the other is found."
     )
 
 

@@ -171,7 +171,7 @@ def images_column_major(samples: DataProbe) -> CheckResult:
     train, test = (np.stack([mean[label] for label in classes]) for mean in means)
     # each less the mean of all, which is a blot in the middle for any set
     train, test = train - train.mean(axis=0), test - test.mean(axis=0)
-    as_read, transposed = (float(np.corrcoef(train.flat, a.flat)[0, 1]) for a in (test, test.transpose(0, 2, 1)))
+    as_read, transposed = (float(np.corrcoef(train.flat, a.flat)[0, 1]) for a in (test, test.swapaxes(1, 2)))
     if not transposed > max(MIN_CORRELATION, as_read + CORRELATION_MARGIN):
         return None
     return Finding(

@@ -62,7 +62,7 @@ def overfit(probe: ModelProbe) -> Attempt | None:
         return None
     probe = replace(probe, objective=objective, dataset=data, trained=None)
     before, _ = probe.loss_and_accuracy(probe.x)
-    constant, _ = baseline_loss(objective, data.targets, outputs) or (before, "")
+    constant, _ = baseline_loss(objective, probe.host_targets, outputs) or (before, "")
     deadline, attempts = time.monotonic() + MAX_SECONDS, []
     for lr in LEARNING_RATES:
         trained = _train(probe, lr, deadline)

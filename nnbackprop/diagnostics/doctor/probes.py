@@ -129,10 +129,15 @@ class ModelProbe:
     @cached_property
     def targets(self) -> Array:
         """Their targets on the device; DataError if a label names no output."""
-        if not self.dataset.classes:
-            return self.backend.asarray(self.dataset.targets.astype(self.dtype))
-        check_labels(self.dataset.targets, max(2, len(self.dataset.classes)))
-        return self.backend.asarray(self.dataset.targets)
+        if self.dataset.classes:
+            check_labels(self.dataset.targets, max(2, len(self.dataset.classes)))
+        return self.backend.asarray(self.host_targets)
+
+    @property
+    def host_targets(self) -> np.ndarray:
+        """Their targets as the loss takes them, on the host: labels, or numbers as they are scaled."""
+        targets = self.dataset.targets
+        return targets if self.dataset.classes else self.scaling.scale_targets(targets, self.dtype)
 
     @property
     def inputs_vary(self) -> bool:

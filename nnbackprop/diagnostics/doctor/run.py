@@ -9,7 +9,6 @@ from typing import Any
 
 from backends import select
 from nnbackprop.data.catalog import open_source
-from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.data.tabular import TableSplits, to_raw
 from nnbackprop.diagnostics.findings import Diagnosis, run_checks
 from nnbackprop.diagnostics.monitor import RUN_CHECKS, History, Monitor, check_history
@@ -135,7 +134,7 @@ def _initial_probe(config: Config, data: DataSplits) -> ModelProbe:
     """The network as a run of `config` starts it."""
     backend, train = select(config.backend, config.device), data.train
     objective = build.objective(config, build.n_outputs(config, train))
-    scaling = fit_scaling(config.scale, train)
+    scaling = build.scaling(config, train)
     return ModelProbe(backend, objective, train, scaling, config.params_dtype, config.seed)
 
 

@@ -58,7 +58,7 @@ def initial_loss(probe: ModelProbe) -> CheckResult:
     if not math.isfinite(J):
         return overflow(f"The first loss is {J}.")
     y = probe.to_numpy(probe.trace(probe.x).y)
-    baseline = baseline_loss(probe.objective, probe.dataset.targets, y.shape[1])
+    baseline = baseline_loss(probe.objective, probe.host_targets, y.shape[1])
     if baseline is None:
         return NOT_APPLICABLE
     least, of_equal_outputs = baseline

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backends import Backend, select, tree_map, with_float64
-from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.errors import DataError, ShapeError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss, check_labels
@@ -184,12 +183,13 @@ def gradcheck_recipe(config: Config, backend: Backend) -> Report:
     build.check(config)
     train = DataSplits.load(config).train
     config = build.for_data(config, train)
+    scaling = build.scaling(config, train)
     samples = train.take(np.unique(np.linspace(0, len(train) - 1, SAMPLES).astype(int)))
     return gradcheck(
         build.network(config, build.n_outputs(config, train)),
         build.loss(config),
-        fit_scaling(config.scale, train).apply(samples.inputs, "float64"),
-        samples.targets,
+        scaling.apply(samples.inputs, "float64"),
+        samples.targets if train.classes else scaling.scale_targets(samples.targets, "float64"),
         weights=samples.weights,
         backend=backend,
         penalty=build.penalty(config),

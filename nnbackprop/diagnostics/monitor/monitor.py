@@ -10,9 +10,9 @@ import numpy as np
 
 from backends import Array, Tree
 from nnbackprop.diagnostics.findings import Diagnosis
-from nnbackprop.runs.callbacks import row
 from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import ChunkBegin, ChunkEnd, EpochEnd, TrainBegin, TrainEnd
+from nnbackprop.training.history import row
 from nnbackprop.training.trainer import Trainer
 
 from .checks import check_history

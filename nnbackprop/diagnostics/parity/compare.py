@@ -11,7 +11,6 @@ import numpy as np
 
 from backends import Backend, BackendError, BackendStatus, select, with_float64
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.diagnostics.difference import difference, norm
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers import Activation, Layer
@@ -43,7 +42,7 @@ def parity(config: Config, names: Sequence[str], steps: int, dtypes: Sequence[DT
         backends = [with_float64(backend) for backend in backends]
     train = DataSplits.load(config).train
     config = build.for_data(config, train)
-    scaling = fit_scaling(config.scale, train)
+    scaling = build.scaling(config, train)
     comparisons = []
     for dtype in dtypes:
         typed = replace(config, dtype=dtype)

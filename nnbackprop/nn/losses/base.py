@@ -18,6 +18,9 @@ class Loss(Protocol):
     takes_labels: ClassVar[bool]
     """Whether t is integer labels (n,); otherwise it is targets (n, k) of y's dtype."""
 
+    gives_probabilities: ClassVar[bool]
+    """Whether `probabilities` are such: softmax or sigmoid of y."""
+
     @property
     def threshold(self) -> float:
         """The value from which a single output (k = 1) predicts class 1, and an output of several is on."""

@@ -28,6 +28,7 @@ class SoftmaxCrossEntropy:
 
     label_smoothing: float = 0.0
     takes_labels: ClassVar[bool] = True
+    gives_probabilities: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_smoothing(self.label_smoothing)
@@ -100,6 +101,7 @@ class SigmoidBinaryCrossEntropy:
     off_value: float = 0.0
     on_value: float = 1.0
     takes_labels: ClassVar[bool] = False
+    gives_probabilities: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         _check_smoothing(self.label_smoothing)

@@ -25,6 +25,7 @@ class MeanSquaredError:
     off_value: float = 0.0
     on_value: float = 1.0
     takes_labels: ClassVar[bool] = False
+    gives_probabilities: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.reduction not in ("half-sum", "mean"):
@@ -64,6 +65,7 @@ class MeanAbsoluteError:
     """
 
     takes_labels: ClassVar[bool] = False
+    gives_probabilities: ClassVar[bool] = False
     threshold: ClassVar[float] = 0.5
 
     def __call__(self, xp: Any, y: Array, t: Array, weights: Array | None = None) -> tuple[Array, Array]:
@@ -96,6 +98,7 @@ class Huber:
 
     delta: float = 1.0
     takes_labels: ClassVar[bool] = False
+    gives_probabilities: ClassVar[bool] = False
     threshold: ClassVar[float] = 0.5
 
     def __post_init__(self) -> None:
@@ -135,6 +138,7 @@ class PoissonNLL:
     """
 
     takes_labels: ClassVar[bool] = False
+    gives_probabilities: ClassVar[bool] = False
     threshold: ClassVar[float] = 0.0
 
     def __call__(self, xp: Any, y: Array, t: Array, weights: Array | None = None) -> tuple[Array, Array]:
@@ -172,6 +176,7 @@ class Pinball:
 
     quantile: float = 0.5
     takes_labels: ClassVar[bool] = False
+    gives_probabilities: ClassVar[bool] = False
     threshold: ClassVar[float] = 0.5
 
     def __post_init__(self) -> None:

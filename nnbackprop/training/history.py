@@ -1,0 +1,46 @@
+"""The epochs of a training, as a list of events and as columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .events import EpochEnd
+
+
+class History(list[EpochEnd]):
+    """The epochs of a `Trainer`, oldest first: `history[-1].train.loss`.
+
+    >>> pandas.DataFrame(history.to_dict())
+    """
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Columns of a value an epoch, by name: epoch, step, lr, train_loss, train_accuracy, validation_loss ...
+
+        Parts that were never evaluated have no columns. The norm of each layer's gradient has one, such as
+        gradient_norm_dense1.
+        """
+        rows = []
+        for event in self:
+            columns = row(event)
+            norms = columns.pop("gradient_norms")
+            rows.append(columns | {f"gradient_norm_{layer}": norm for layer, norm in norms.items()})
+        names = dict.fromkeys(name for columns in rows for name, value in columns.items() if value is not None)
+        return {name: [columns.get(name) for columns in rows] for name in names}
+
+
+def row(event: EpochEnd) -> dict[str, Any]:
+    """An epoch as a line of metrics.jsonl; None where a part is missing."""
+    scores = {"train": event.train, "validation": event.validation, "test": event.test}
+    flat = {}
+    for part, score in scores.items():
+        for name in ("loss", *event.train.metrics):
+            flat[f"{part}_{name}"] = None if score is None else {"loss": score.loss, **score.metrics}[name]
+    return {
+        "epoch": event.epoch,
+        "step": event.step,
+        "lr": event.lr,
+        **flat,
+        "gradient_norms": dict(event.gradient_norms),
+        "seconds": event.seconds,
+        "samples_per_second": event.samples_per_second,
+    }
