@@ -12,6 +12,7 @@ from backends import Backend, select, tree_map
 from nnbackprop.data.catalog import load_splits, open_source
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader
+from nnbackprop.data.mapped import MappedArray, Samples, blocks
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.table import TableOptions, is_frame, table_of
 from nnbackprop.data.tabular import TableSplits, dataset_of
@@ -147,16 +148,16 @@ class TrainedModel:
         before, after = (self.predict(inputs)[0] for inputs in (x, moved))
         return Attack(x, moved, before, after, accuracy(before, dataset.targets), accuracy(after, dataset.targets))
 
-    def _check(self, inputs: np.ndarray, source: str) -> None:
-        inputs = np.asarray(inputs)
+    def _check(self, inputs: Samples, source: str) -> None:
+        inputs = inputs if isinstance(inputs, MappedArray) else np.asarray(inputs)
         if inputs.ndim != 2 or inputs.dtype.kind not in "buif":
             raise DataError(
                 f"{source} is {inputs.dtype} of shape {inputs.shape}; numbers of shape (n, {self.features}) are "
                 "needed, one row a sample."
             )
-        if not np.isfinite(inputs).all():
+        if not all(np.isfinite(block).all() for block in blocks(inputs)):
             raise DataError(f"{source} holds values that are not finite: repair or leave out those samples.")
-        largest = float(inputs.max(initial=0))
+        largest = max(0.0, float(inputs.max())) if len(inputs) else 0.0
         if self.preprocessing is None and (
             (self.max_input > 2 and 0 < largest <= 1) or (self.max_input <= 1 and largest > 2)
         ):
