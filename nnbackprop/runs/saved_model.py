@@ -10,6 +10,7 @@ import numpy as np
 
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader
+from nnbackprop.data.mapped import MappedArray, blocks
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.table import is_frame, table_of
 from nnbackprop.errors import DataError
@@ -83,7 +84,7 @@ class SavedModel:
 
     def _check(self, inputs: Any, source: str) -> None:
         try:
-            inputs = np.asarray(inputs)
+            inputs = inputs if isinstance(inputs, MappedArray) else np.asarray(inputs)
         except (TypeError, ValueError) as error:
             raise DataError(f"{source} is no array of numbers ({error}): pass rows of the same length.") from error
         shape = ", ".join(("n", *map(str, self.sample_shape)))
@@ -92,9 +93,9 @@ class SavedModel:
                 f"{source} is {inputs.dtype} of shape {inputs.shape}; numbers of shape ({shape}) are needed, one "
                 "row a sample."
             )
-        if not np.isfinite(inputs).all():
+        if not all(np.isfinite(block).all() for block in blocks(inputs)):
             raise DataError(f"{source} holds values that are not finite: repair or leave out those samples.")
-        largest, known = float(inputs.max(initial=0)), self.max_input
+        largest, known = max(0.0, float(inputs.max())) if len(inputs) else 0.0, self.max_input
         if (
             self.preprocessing is None
             and known is not None
