@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from backends import Backend, Tree, select, tree_map
-from nnbackprop.data.dataset import Dataset, require_dataset
+from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
@@ -37,7 +37,7 @@ from .checks import (
     check_state_dict,
     initial_params,
 )
-from .evaluator import Evaluator, inputs_of
+from .evaluator import Evaluator, dataset_to_evaluate, inputs_of
 from .events import ChunkBegin, EpochBegin, LayerRow, Score, TrainBegin
 from .history import History
 from .progress import Progress
@@ -168,10 +168,13 @@ class Trainer:
         for callback in self.callbacks:
             callback.message(text)
 
-    def evaluate(self, dataset: Dataset) -> Score:
-        """Mean loss and metrics of the parameters as they stand, dropout off."""
-        require_dataset(dataset, "evaluate")
-        return self.evaluator.evaluate(self.params, self._loader(dataset))
+    def evaluate(self, dataset: Any) -> Score:
+        """Mean loss and metrics of the parameters as they stand, dropout off.
+
+        `dataset` is a Dataset, or a data frame with its targets where the trainer was fit to a table.
+        """
+        data = dataset_to_evaluate(dataset, self.preprocessing)
+        return self.evaluator.evaluate(self.params, self._loader(data))
 
     def predict(self, inputs: Any) -> np.ndarray:
         """Predicted class of each raw input (n, *sample_shape), host int32 (n,); without classes the outputs.
