@@ -87,7 +87,13 @@ def fit(
 
     print_message = message_printer(console)
     with opened as run:
-        header = {**describe_config(run.config, fitted_from), **run.data.description, **describe_machine(run)}
+        transferred = {} if run.transferred is None else run.transferred.description
+        header = {
+            **describe_config(run.config, fitted_from),
+            **transferred,
+            **run.data.description,
+            **describe_machine(run),
+        }
         monitored = MonitoredRun(run)
         try:
             display = progress(run.config.progress, out, header)

@@ -159,7 +159,7 @@ def to_splits(raw: RawSplits) -> Splits:
     values = np.unique(np.concatenate(labels))
     names = {value: name for part in parts for value, name in part.label_names.items()}
     classes = tuple(names.get(value, str(value)) for value in values.tolist())
-    dtype = np.result_type(*(part.inputs for part in parts))
+    dtype = np.result_type(*(part.inputs.dtype for part in parts))
     targets = [np.searchsorted(values, column).astype(np.int32) for column in labels]
     datasets = [_to_dataset(*pair, classes, dtype) for pair in zip(parts, targets, strict=True)]
     return Splits(datasets[0], datasets[1] if len(datasets) > 1 else None)

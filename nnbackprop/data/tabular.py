@@ -87,7 +87,7 @@ def to_splits(tables: TableSplits, test_fraction: float, validation_fraction: fl
         test = take(table, test_rows)
     validation = None if validation_rows is None else take(table, validation_rows)
     parts = [dataset_of(part, preprocessing, notes) if part else None for part in (train, test, validation)]
-    widest = np.result_type(*(part.inputs for part in parts if part))
+    widest = np.result_type(*(part.inputs.dtype for part in parts if part))
     train_part, test_part, validation_part = (part and _as_dtype(part, widest) for part in parts)
     assert train_part is not None
     return Splits(train_part, test_part, validation_part, roles.description)

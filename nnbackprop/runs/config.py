@@ -95,6 +95,10 @@ class Config:
         Depth,
         Setting("Network", "One rate for all hidden layers, or one for the input and each of them."),
     ] = ()
+    init_from: Annotated[
+        str | None,
+        Setting("Network", "Begin with the weights of this run, or `last`, in each layer whose shape fits."),
+    ] = None
     init: Annotated[
         str, Setting("Network", "Initial weights: he-normal, glorot-uniform, uniform:0.12, normal:1 ...")
     ] = "he-normal"

@@ -29,6 +29,7 @@ from .signals import stop_on_signals
 from .summary import checkpoint_info, summarise
 from .threads import ThreadControl, thread_control
 from .trainer_state import check_settings, restore, scaling_of
+from .transfer import Transfer, absolute_run, transfer
 
 OnMessage = Callable[[str], None]
 """Gets a line of text for the user."""
@@ -49,6 +50,7 @@ class Run:
     checkpoint_manager: CheckpointManager
     initial_cpu_times: CpuTimes  # before the data was read
     threads: ThreadControl | None = field(init=False)
+    transferred: Transfer | None = field(default=None, init=False)  # weights of another run, that this began with
     signal: int = field(default=0, init=False)  # that interrupted `fit`, 0 for none
 
     def __post_init__(self) -> None:
@@ -128,9 +130,10 @@ def start(config: Config) -> Iterator[Run]:
     build.check(config)
     cpu_times, backend = CpuTimes.now(), open_backend(config)
     data = DataSplits.load(config)
-    config = build.for_data(replace(config, data=absolute(config.data)), data.train)
+    config = replace(config, data=absolute(config.data), init_from=absolute_run(config))
+    config = build.for_data(config, data.train)
     config = resolve_lr(config, backend, data)
-    trainer = first_trainer(config, backend, data)
+    trainer, transferred = _initialized(config, backend, data)
     name = config.recipe if config.name is None else config.name
     run_dir = RunDir.create(Path(config.runs_dir), name)
     try:
@@ -139,6 +142,7 @@ def start(config: Config) -> Iterator[Run]:
             run = Run(
                 config, run_dir, data, trainer, EarlyStopping(config.patience), checkpoint_manager, cpu_times
             )
+            run.transferred = transferred
             with contextlib.closing(run):
                 yield run
     finally:
@@ -159,9 +163,13 @@ def resume(run: str, overrides: Mapping[str, Any], runs_dir: Path, on_message: O
 
 def first_trainer(config: Config, backend: Backend, data: DataSplits) -> Trainer:
     """The trainer before its first step."""
+    return _initialized(config, backend, data)[0]
+
+
+def _initialized(config: Config, backend: Backend, data: DataSplits) -> tuple[Trainer, Transfer | None]:
     trainer = build.trainer(config, backend, data.train, build.scaling(config, data.train))
     trainer.initialize(data.train)
-    return trainer
+    return trainer, transfer(trainer, config, data.train)
 
 
 def open_backend(config: Config) -> Backend:
