@@ -256,22 +256,37 @@ class Trainer:
             self._call("chunk_begin", event)
             begin = time.perf_counter()
             self.snapshot.update(self.state, p)
-            step, data = self.train_step, self.loader.data
             try:
-                with contextlib.suppress(MemoryError):
-                    self.state = self.backend.scan(
-                        step, self._donate_state(), data, chunk.batches, last=step.with_norms
-                    )
-                if self.state is None:  # memory ran out; the error, which holds arrays, is gone by now
-                    self.train_step, self.state = retry_in_microbatches(self, chunk)
+                finite, sums, norms = self._run_chunk(chunk)
+                seconds = time.perf_counter() - begin + batch_seconds
+                if finite:
+                    self.state = self.train_step.reset_sums(self.state)
+                    p.add_chunk(chunk.steps, chunk.n_samples, seconds, sums, norms)
             except BaseException:  # such as Ctrl-C in a notebook
                 self._go_back(self.snapshot.state, self.snapshot.progress)
                 raise
-            self._end_chunk(chunk, begin - batch_seconds)
+            if not finite:
+                raise DivergedError.at_step(p.step + chunk.steps)
+            self._call("chunk_end", events.chunk_end(self, chunk, seconds, sums, norms))
             if self.stop_reason and p.samples_seen < schedule.n_samples:
                 return
             begin = time.perf_counter()
         self._end_epoch()
+
+    def _run_chunk(self, chunk: Chunk) -> tuple[bool, Tree, dict[str, float]]:
+        """Train on a chunk: whether all is finite, its sums, and the norms of its last gradients by layer."""
+        step = self.train_step
+        with contextlib.suppress(MemoryError):
+            self.state = self.backend.scan(
+                step, self._donate_state(), self.loader.data, chunk.batches, last=step.with_norms
+            )
+        if self.state is None:  # memory ran out; the error, which holds arrays, is gone by now
+            self.train_step, self.state = retry_in_microbatches(self, chunk)
+        with np.errstate(all="ignore"):  # an overflow is not finite
+            packed = self.backend.to_numpy(
+                self.train_step.pack_metrics(self.state)
+            )  # the only wait for the device
+        return self.train_step.unpack_metrics(packed, self.state)
 
     def _donate_state(self) -> Tree:
         """The state, which the trainer has no longer: the steps that take it overwrite its arrays."""
@@ -287,18 +302,6 @@ class Trainer:
     def lr_at(self, step: int) -> float:
         """The learning rate of the update after `step` steps."""
         return self.progress.lr_factor * (self.lr(step) if callable(self.lr) else self.lr)
-
-    def _end_chunk(self, chunk: Chunk, begin: float) -> None:
-        p = self.progress
-        with np.errstate(all="ignore"):  # an overflow is reported below
-            read = self.backend.to_numpy(self.train_step.pack_metrics(self.state))  # the only wait for the device
-        finite, sums, norms = self.train_step.unpack_metrics(read, self.state)
-        if not finite:
-            raise DivergedError.at_step(p.step + chunk.steps)
-        self.state = self.train_step.reset_sums(self.state)
-        seconds = time.perf_counter() - begin
-        p.add_chunk(chunk.steps, chunk.n_samples, seconds, sums, norms)
-        self._call("chunk_end", events.chunk_end(self, chunk, seconds, sums, norms))
 
     def _end_epoch(self) -> None:
         p = self.progress
