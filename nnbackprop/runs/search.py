@@ -204,8 +204,8 @@ def _open_study(file: SearchFile, path: Path) -> Any:
         elif before != definition:
             changed = sorted(n for n in {*before, *definition} if before.get(n) != definition.get(n))
             raise UsageError(
-                f"{path} is a search with other settings; those that differ: {', '.join(changed)}. Only the number "
-                "of trials may change: put the others back, or give this search another name, by name = ..."
+                f"{path} is a search with other settings; those that differ: {', '.join(changed)}. Only the "
+                "number of trials may change: put the others back, or give this search another name, by name = ..."
             )
     return study
 

@@ -16,7 +16,7 @@ from .data_splits import absolute
 
 SAMPLERS = ("tpe", "grid")
 OTHER_DATA = ("seed", "data", "target", "task", "validation", "test_fraction")
-OTHER_LOSS = ("loss", "label_smoothing", "target_values")
+OTHER_LOSS = ("loss", "label_smoothing", "target_values", "target_scale", "sample_weight")
 NO_EFFECT = (
     *("recipe", "title", "lr_changes", "name", "tags", "runs_dir", "log", "progress", "doctor"),
     *("save_every", "keep_checkpoints", "on_nan", "max_time"),
@@ -120,8 +120,8 @@ def _trials(file: str, table: Mapping[str, Any], sampler: str, space: Space) -> 
     if sampler == "grid":
         if ranges := [name for name, values in space.items() if isinstance(values, Range)]:
             raise UsageError(
-                f"[search] in {file} has sampler = 'grid' and a range for {', '.join(ranges)}: a grid needs a list "
-                "of values for each setting; give lists, or take sampler = 'tpe'."
+                f"[search] in {file} has sampler = 'grid' and a range for {', '.join(ranges)}: a grid needs a "
+                "list of values for each setting; give lists, or take sampler = 'tpe'."
             )
         points = math.prod(len(values.values) for values in space.values() if isinstance(values, Choices))
         trials = points if trials is None else trials

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from backends import Array, Backend, tree_map
-from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.dataset import Dataset, require_dataset
 from nnbackprop.data.loader import DataLoader, chunk_indices
 from nnbackprop.data.mapped import MappedArray, Samples, blocks
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.data.table import is_frame, table_of
+from nnbackprop.data.tabular import dataset_of
 from nnbackprop.errors import DataError, ShapeError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
@@ -117,6 +118,14 @@ def inputs_of(data: Any, preprocessing: Preprocessing | None) -> Any:
     if preprocessing is None or not is_frame(data):
         return data
     return preprocessing.transform(table_of(data))[0]
+
+
+def dataset_to_evaluate(data: Any, preprocessing: Preprocessing | None) -> Dataset:
+    """A Dataset as it is, and a data frame by the preprocessing of the table that was trained on."""
+    if preprocessing is not None and preprocessing.targets and is_frame(data):
+        return dataset_of(table_of(data), preprocessing)
+    require_dataset(data, "evaluate")
+    return data
 
 
 def check_inputs(inputs: Any, sample_shape: tuple[int, ...]) -> Samples:

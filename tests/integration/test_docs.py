@@ -57,6 +57,14 @@ def test_the_readmes_program_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert share > 94
 
 
+@pytest.mark.usefixtures("in_a_folder_of_its_own")
+def test_the_programs_of_the_page_on_python_run(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "docs" / "python.md").read_text()
+    program = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    exec(compile(program, "docs/python.md", "exec"), {})
+    assert "['heavy', 'light'] Score(" in capsys.readouterr().out
+
+
 def test_the_readme_shows_the_layer_as_it_is() -> None:
     """Every line of code it shows of Dense stands in dense.py."""
     shown = (ROOT / "README.md").read_text().split("```python\ndef forward")[1].split("```")[0]

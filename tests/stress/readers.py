@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import struct
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -20,17 +21,27 @@ import numpy as np
 import polars
 from PIL import Image
 
+from backends import select
 from nnbackprop.data import digit, validate
 from nnbackprop.data.catalog import to_splits
+from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.raw import RawDataset, RawSplits
 from nnbackprop.data.readers import csv, idx, image, mat, npz, parquet
 from nnbackprop.data.tabular import TableSplits
 from nnbackprop.data.tabular import to_splits as to_datasets
 from nnbackprop.errors import DataError, NnbackpropError, RunFolderError, UsageError
+from nnbackprop.nn.initializers import Uniform
+from nnbackprop.nn.layers import BatchNorm, Dense, Dropout, Tanh
+from nnbackprop.nn.losses import SoftmaxCrossEntropy
+from nnbackprop.nn.regularization import WeightPenalty
+from nnbackprop.nn.sequential import Residual, Sequential
+from nnbackprop.optim import SGD
 from nnbackprop.runs import checkpoint as checkpoints
+from nnbackprop.runs import model_files
 from nnbackprop.runs.config_files import resolve, to_toml
 from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.runs.samples import rows_of_numbers
+from nnbackprop.training.trainer import Trainer
 
 Encoder = Callable[[bytes], bytes]
 
@@ -184,6 +195,12 @@ def _read_image(path: Path) -> None:
         assert digit.prepare(*image.read_layers(path, 16))[-1].picture.shape == (28, 28)
 
 
+def _read_model(path: Path) -> None:
+    """Open a network and use it."""
+    model = model_files.open(path, select("numpy"))
+    model.evaluator.predict_proba(model.params, np.zeros((2, *model.sample_shape)), model.sample_shape)
+
+
 def _checkpoint() -> bytes:
     arrays = {"params/0/W": np.ones((2, 3), np.float32), "params/0/b": np.zeros(3), "state/step": np.array(7)}
     return checkpoints.to_bytes(checkpoints.Checkpoint(arrays, {"epoch": 1}))
@@ -211,9 +228,21 @@ def _columnar(write: str) -> bytes:
     return stream.getvalue()
 
 
+def _model() -> bytes:
+    """A file of `nb.save`."""
+    data = Dataset(np.eye(3, dtype=np.float32), [0, 1, 1])  # type: ignore[arg-type]
+    network = Sequential(Dense(3, weight_init=Uniform(0.5)), BatchNorm(), Residual(Tanh()), Dropout(0.5), Dense(2))
+    trainer = Trainer(network, SoftmaxCrossEntropy(), SGD(), 0.1, penalty=WeightPenalty(l2=0.1))
+    trainer.initialize(data)
+    with tempfile.TemporaryDirectory() as folder:
+        model_files.save(trainer, path := Path(folder) / "model")
+        return path.read_bytes()
+
+
 PIXELS = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
 ROWS = PIXELS.reshape(3, 4)
 CHECKPOINT = _checkpoint()
+MODEL = _model()
 TOML = (
     b'title = "a"\nhidden = [5, 3]\nlr = 0.1\ndropout = [0.5]\nbatch_size = "full"\ndata = "mnist"\nbias = false\n'
 )
@@ -295,4 +324,5 @@ READERS = {
     "checkpoint": Reader(
         checkpoints.load, RunFolderError, (plain, with_digest), (CHECKPOINT, without_digest(CHECKPOINT))
     ),
+    "model": Reader(_read_model, RunFolderError, (with_digest,), (without_digest(MODEL),)),
 }
