@@ -22,14 +22,7 @@ LIMIT = 16 * 2**20  # bytes a file may take here
 ITSELF = 200  # MB of the process before it reads anything, at most
 NAMES = (
     *("idx", "csv", "npz", "npy", "npy-mapped", "mat"),
-    *(
-        "image",
-        "rows",
-        "config",
-        "metrics",
-        "summary",
-        "checkpoint",
-    ),
+    *("image", "rows", "config", "metrics", "summary", "checkpoint"),
 )
 LARGEST = 4096
 
