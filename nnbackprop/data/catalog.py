@@ -108,6 +108,9 @@ def load_splits(
 
 def table_options(**options: Any) -> TableOptions:
     """Options of a table; UsageError for one that does not exist or has a wrong value."""
+    defaults = TableOptions()
+    if all(name in OPTIONS and getattr(defaults, name) == value for name, value in options.items()):
+        return defaults
     import msgspec  # not among what the check of a GPU needs
 
     try:

@@ -32,9 +32,9 @@ def inputs(dtype: str, columns: int = 5) -> np.ndarray:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks and maps that a thousand rows fill several of."""
+    """Blocks and windows that a thousand rows fill several of."""
     monkeypatch.setattr(mapped, "BLOCK_BYTES", 1)
-    monkeypatch.setattr(mapped, "MAPPED_ROWS", 100)
+    monkeypatch.setattr(mapped, "WINDOW_BYTES", 1000)
 
 
 def pair(folder: Path, x: np.ndarray, max_in_memory: int = 0) -> RawDataset:

@@ -14,7 +14,7 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +95,11 @@ def _read_npz(path: Path) -> None:
 
 def _read_npy(path: Path) -> None:
     _check_dataset(npz.read_pair(path, path))
+
+
+def _read_mapped_npy(path: Path) -> None:
+    part = npz.read_pair(path, path, max_in_memory=0)
+    _check_dataset(replace(part, inputs=np.asarray(part.inputs)))
 
 
 def _read_config(path: Path) -> None:
@@ -273,6 +278,9 @@ READERS = {
     ),
     "npy": Reader(
         _read_npy, DataError, (plain,), (_npy(ROWS[:, :1]), _npy(np.array([["a"], ["bc"]])), _npy(ROWS))
+    ),
+    "npy-mapped": Reader(
+        _read_mapped_npy, DataError, (plain,), (_npy(ROWS.astype("<f4")[:, :1]), _npy(PIXELS[:, :1]))
     ),
     "mat": Reader(
         lambda path: _check_dataset(mat.read(path)),
