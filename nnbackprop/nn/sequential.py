@@ -74,14 +74,16 @@ class Sequential:
 
     def empty_params(self, in_shape: Shape, dtype: str = "float32") -> Params:
         """Arrays of the shapes that `init` gives, without values and in no memory: what saved ones must fit."""
-        return self._replaced(lambda name, path, layer: _without_values(layer)).init(in_shape, dtype=dtype)
+        empty = self._replaced(lambda name, path, layer: _without_values(layer))
+        return empty.build(InitRng(shapes_only=True), in_shape, dtype)[0]
 
     def summary(self, in_shape: Shape, dtype: str = "float32") -> tuple[LayerSummary, ...]:
         """Every layer's name, parameters and output shape, without drawing weights; ShapeError as `init`."""
         records: list[LayerSummary] = []
-        self._replaced(lambda name, path, layer: LayerRecorder(name, path, _without_values(layer), records)).init(
-            in_shape, dtype=dtype
+        recorded = self._replaced(
+            lambda name, path, layer: LayerRecorder(name, path, _without_values(layer), records)
         )
+        recorded.build(InitRng(shapes_only=True), in_shape, dtype)
         return tuple(records)
 
     def prepare(self, xp: Any, x: Array, key: RngKey) -> tuple[Array, dict[str, Array]]:

@@ -17,9 +17,9 @@ from nnbackprop.optim import Optimizer
 
 from .checks import check_batches
 from .events import LayerRow
-from .progress import Progress
 
 if TYPE_CHECKING:
+    from .progress import Progress
     from .trainer import Trainer
 
 CHUNK_SECONDS = 0.1  # metrics are read about ten times a second
