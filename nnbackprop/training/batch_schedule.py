@@ -110,7 +110,7 @@ class BatchSchedule:
             step += len(indices)
 
 
-def make_schedule(trainer: Trainer, loader: DataLoader) -> BatchSchedule:
+def make_batch_schedule(trainer: Trainer, loader: DataLoader) -> BatchSchedule:
     """The batches of `loader` that a trainer trains on; UsageError where their size cannot be."""
     n_samples = len(loader.dataset)
     batch_size = min(trainer.batch_size or n_samples, n_samples)
