@@ -31,5 +31,4 @@ def dry_run_report(found: DryRun, width: int = 80) -> RenderableType:
         f"time     {time}",
         "Nothing was trained or written: leave out --dry-run to begin.",
     ]
-    toml = Text(to_toml(found.config), no_wrap=True, overflow="ignore")  # as a file would have it
-    return Group(toml, layer_table(found.layers, width), Text("\n".join(lines)))
+    return Group(Text(to_toml(found.config)), layer_table(found.layers, width), Text("\n".join(lines)))
