@@ -25,12 +25,14 @@ from .tabular import to_splits as tables_to_splits
 
 OPTIONS = tuple(field.name for field in fields(TableOptions))
 
-DATASETS: dict[str, Callable[[], RawSplits]] = {
-    "mnist": bundled.mnist,
-    "mnist-20x20": lambda: RawSplits(bundled.mnist_20x20()),
-    "weight-height": lambda: RawSplits(bundled.weight_height()),
-    "fashion-mnist": lambda: download.read(download.FASHION_MNIST),
-    "kmnist": lambda: download.read(download.KMNIST),
+DATASETS: dict[str, Callable[[TableOptions], RawSplits | TableSplits]] = {
+    "mnist": lambda _: bundled.mnist(),
+    "mnist-20x20": lambda _: RawSplits(bundled.mnist_20x20()),
+    "weight-height": lambda _: RawSplits(bundled.weight_height()),
+    "iris": lambda options: TableSplits(bundled.table("iris", options), options=options),
+    "house-prices": lambda options: TableSplits(bundled.table("house-prices", options), options=options),
+    "fashion-mnist": lambda _: download.read(download.FASHION_MNIST),
+    "kmnist": lambda _: download.read(download.KMNIST),
 }
 
 
@@ -132,7 +134,7 @@ def open_source(source: Any, options: TableOptions = TableOptions()) -> RawSplit
     if is_frame(source) or isinstance(source, Table):
         return TableSplits(table_of(source), options=options)
     if isinstance(source, str) and source in DATASETS:
-        return DATASETS[source]()
+        return DATASETS[source](options)
     try:
         path = Path(source).expanduser()
         is_folder, exists = path.is_dir(), path.exists()
