@@ -13,6 +13,7 @@ from .table import Table, TableOptions
 
 FOLDER = Path(__file__).parent / "mnist"
 TABLES = Path(__file__).parent / "tables"
+BUNDLED_TABLES = ("iris", "house-prices")
 CROP = slice(4, 24)  # the 20 x 20 pixels at the centre of 28 x 28
 SAMPLES_PER_DIGIT = 500
 WEIGHT_HEIGHT_SAMPLES = (  # weight, height, label

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,12 +26,16 @@ from .tabular import to_splits as tables_to_splits
 
 OPTIONS = tuple(field.name for field in fields(TableOptions))
 
+
+def _bundled_table(name: str, options: TableOptions) -> TableSplits:
+    return TableSplits(bundled.table(name, options), options=options)
+
+
 DATASETS: dict[str, Callable[[TableOptions], RawSplits | TableSplits]] = {
     "mnist": lambda _: bundled.mnist(),
     "mnist-20x20": lambda _: RawSplits(bundled.mnist_20x20()),
     "weight-height": lambda _: RawSplits(bundled.weight_height()),
-    "iris": lambda options: TableSplits(bundled.table("iris", options), options=options),
-    "house-prices": lambda options: TableSplits(bundled.table("house-prices", options), options=options),
+    **{name: partial(_bundled_table, name) for name in bundled.BUNDLED_TABLES},
     "fashion-mnist": lambda _: download.read(download.FASHION_MNIST),
     "kmnist": lambda _: download.read(download.KMNIST),
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nnbackprop._files import open_file
+from nnbackprop.data.bundled import BUNDLED_TABLES
 from nnbackprop.data.catalog import DATASETS
 from nnbackprop.data.readers.image_folder import is_image_folder
 from nnbackprop.data.readers.paths import is_table
@@ -72,7 +73,7 @@ def recipe_for(recipe: str | None, overrides: Mapping[str, Any]) -> tuple[str, d
         settings.setdefault("name", Path(recipe).name.split(".")[0] or "table")
     data = settings.get("data")
     if data is None or data in DATASETS:
-        return "mnist", settings
+        return "table" if data in BUNDLED_TABLES else "mnist", settings
     path = Path(data).expanduser()
     return "table" if is_table(path) else "images" if is_image_folder(path) else "mnist", settings
 

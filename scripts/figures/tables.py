@@ -32,6 +32,9 @@ SCORES = {
         "r2": ("test R²", "{:.4f}"),
     },
 }
+LEAST = {"iris": "log_loss", "house-prices": "rmse"}
+"""The score that is compared seed by seed; the less the better."""
+
 MLPS: dict[str, dict[str, dict[str, Any]]] = {
     "iris": {
         "MLPClassifier, as it is": {},
@@ -130,18 +133,21 @@ def blocks(found: dict[str, Any]) -> dict[str, str]:
 def block(recipe: str, found: dict[str, Any]) -> str:
     """A row for the recipe and for each rival."""
     rows, shown = found["rows"][recipe], SCORES[recipe]
-    lines = []
+    lines, head = (
+        [],
+        ("", *(title for title, _ in shown.values()), f"the recipe's {shown[LEAST[recipe]][0]} is less on"),
+    )
     for name, scores in rows.items():
-        means = (
-            (form.format(mean(scores[key])), form.format(stdev(scores[key]))) for key, (_, form) in shown.items()
-        )
-        cells = [f"{center} ± {spread}" for center, spread in means]
+        forms = ((scores[key], form) for key, (_, form) in shown.items())
+        cells = [f"{form.format(mean(values))} ± {form.format(stdev(values))}" for values, form in forms]
         ours = name == recipe
         label = f"`nnbackprop train {recipe}`" if ours else f"scikit-learn's {name}"
-        lines.append((label, *(f"**{cell}**" if ours else cell for cell in cells)))
+        worse = sum(a > b for a, b in zip(scores[LEAST[recipe]], rows[recipe][LEAST[recipe]], strict=True))
+        wins = "" if ours else f"{worse} of {len(SEEDS)}"
+        lines.append((label, *(f"**{cell}**" if ours else cell for cell in cells), wins))
     packages = ", ".join(f"{name} {number}" for name, number in found["packages"].items())
     return (
-        f"{table(('', *(title for title, _ in shown.values())), lines)}\n\nMean and standard deviation over "
-        f"{len(SEEDS)} seeds, each with a split of its own. Made by `python scripts/make_figures.py --run tables` on "
-        f"{found['machine']}, {packages}, {found['date']}.\n"
+        f"{table(head, lines)}\n\nMean and standard deviation over "
+        f"{len(SEEDS)} seeds, each with a split of its own. Made by `python scripts/make_figures.py --run tables` "
+        f"on {found['machine']}, {packages}, {found['date']}.\n"
     )

@@ -20,7 +20,7 @@ from nnbackprop.runs.config_files import apply_overrides, load_recipe, load_run_
 from nnbackprop.runs.header import describe_config
 from tests.support.commands import run, said
 
-RECIPES = ("ex4", "images", "mnist", "mnist-original", "rashid", "table", "weight-height")
+RECIPES = ("ex4", "house-prices", "images", "iris", "mnist", "mnist-original", "rashid", "table", "weight-height")
 
 
 def test_these_are_the_recipes() -> None:
