@@ -27,8 +27,8 @@ _NAMES_BY_MODULE = {
     "nnbackprop.loggers.tensorboard": "TensorBoardLogger",
     "nnbackprop.loggers.wandb": "WandbLogger",
     "nnbackprop.nn.initializers": "FanOutNormal Glorot He LeCun Normal Uniform Zeros",
-    "nnbackprop.nn.layers": "ELU GELU BatchNorm Dense Dropout Flatten Identity LayerNorm LeakyReLU ReLU SiLU "
-    "Sigmoid Softmax Softplus Tanh",
+    "nnbackprop.nn.layers": "ELU GELU AveragePool2D BatchNorm Conv2D Dense Dropout Flatten GlobalAveragePool2D "
+    "Identity LayerNorm LeakyReLU MaxPool2D ReLU SiLU Sigmoid Softmax Softplus Tanh",
     "nnbackprop.nn.losses": "Huber MeanAbsoluteError MeanSquaredError Pinball PoissonNLL "
     "SigmoidBinaryCrossEntropy SoftmaxCrossEntropy one_hot",
     "nnbackprop.nn.metrics": "ClassificationMetrics MultilabelMetrics RegressionMetrics accuracy",
@@ -38,6 +38,7 @@ _NAMES_BY_MODULE = {
     "nnbackprop.optim": "SGD Adagrad Adam AdamW Momentum Nesterov RMSprop clip_by_global_norm clip_by_value",
     "nnbackprop.optim.schedules": "Constant CosineDecay ExponentialDecay OneCycle StepDecay Warmup",
     "nnbackprop.report.history": "plot",
+    "nnbackprop.report.progress": "progress",
     "nnbackprop.runs.model_files": "open save",
     "nnbackprop.runs.saved_model": "SavedModel",
     "nnbackprop.runs.trained_model": "TrainedModel",
@@ -76,9 +77,10 @@ if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
         Uniform as Uniform, Zeros as Zeros,
     )
     from nnbackprop.nn.layers import (
-        ELU as ELU, GELU as GELU, BatchNorm as BatchNorm, Dense as Dense, Dropout as Dropout, Flatten as Flatten,
-        Identity as Identity, LayerNorm as LayerNorm, LeakyReLU as LeakyReLU, ReLU as ReLU, SiLU as SiLU,
-        Sigmoid as Sigmoid, Softmax as Softmax, Softplus as Softplus, Tanh as Tanh,
+        ELU as ELU, GELU as GELU, AveragePool2D as AveragePool2D, BatchNorm as BatchNorm, Conv2D as Conv2D,
+        Dense as Dense, Dropout as Dropout, Flatten as Flatten, GlobalAveragePool2D as GlobalAveragePool2D,
+        Identity as Identity, LayerNorm as LayerNorm, LeakyReLU as LeakyReLU, MaxPool2D as MaxPool2D,
+        ReLU as ReLU, SiLU as SiLU, Sigmoid as Sigmoid, Softmax as Softmax, Softplus as Softplus, Tanh as Tanh,
     )
     from nnbackprop.nn.losses import (
         Huber as Huber, MeanAbsoluteError as MeanAbsoluteError, MeanSquaredError as MeanSquaredError,
@@ -101,6 +103,7 @@ if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
         OneCycle as OneCycle, StepDecay as StepDecay, Warmup as Warmup,
     )
     from nnbackprop.report.history import plot as plot
+    from nnbackprop.report.progress import progress as progress
     from nnbackprop.runs.model_files import open as open, save as save
     from nnbackprop.runs.saved_model import SavedModel as SavedModel
     from nnbackprop.runs.trained_model import TrainedModel as TrainedModel

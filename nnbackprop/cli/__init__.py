@@ -18,7 +18,7 @@ from .evaluate import attack, evaluate, predict
 from .export import export
 from .flags import err
 from .gradcheck import gradcheck
-from .info import backends, inspect, recipes
+from .info import backends, convert, inspect, recipes
 from .lr_find import lr_find
 from .parity import parity
 from .replay import replay
@@ -44,6 +44,7 @@ for command in COMMANDS:
 app.command(data)
 app.register_install_completion_command()
 data.command(inspect)
+data.command(convert)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
 import numpy as np
 
 from nnbackprop.errors import DataError, UsageError
@@ -116,6 +115,11 @@ def load_splits(
 
 def table_options(**options: Any) -> TableOptions:
     """Options of a table; UsageError for one that does not exist or has a wrong value."""
+    defaults = TableOptions()
+    if all(name in OPTIONS and getattr(defaults, name) == value for name, value in options.items()):
+        return defaults
+    import msgspec  # not among what the check of a GPU needs
+
     try:
         if unknown := sorted(options.keys() - set(OPTIONS)):
             raise TypeError(f"there is no option {unknown[0]!r}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nnbackprop._html import html_table
 from nnbackprop.errors import DataError, UsageError
 
 from .limits import format_names
@@ -54,6 +55,18 @@ class Dataset:
             self._find_classes()
         self._set(targets=self._check_labels() if self.classes else self._check_numbers())
         self._set(weights=self._check_weights(), image_shape=self._check_image_shape())
+
+    def _repr_html_(self) -> str:
+        x, t = self.inputs, self.targets
+        rows = [("samples", f"{len(x):,}"), ("inputs", f"{x.dtype} {tuple(x.shape)}")]
+        rows.append(("targets", f"{t.dtype} {tuple(t.shape)}"))
+        if self.image_shape:
+            rows.append(("images", " x ".join(map(str, self.image_shape))))
+        if self.classes:
+            counts = np.bincount(t, minlength=len(self.classes))
+            shown = [f"{name} ({n:,})" for name, n in zip(self.classes, counts, strict=True)]
+            rows.append((f"{len(shown)} classes", ", ".join(shown[:20]) + (" ..." if len(shown) > 20 else "")))
+        return html_table(("data set", self.source), rows)
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():

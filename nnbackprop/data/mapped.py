@@ -19,8 +19,7 @@ from .limits import MemoryBudget
 
 BLOCK_BYTES = 2**24  # of rows that are looked at together
 BLOCK_ROWS = 256  # the rows of a block are a multiple of it: sums over so many rows are those of the whole array
-MAPPED_ROWS = 4096  # copied from one map; a row that is touched brings up to 64 KiB around it into memory
-FAR_APART = 64  # rows between two that are read: reading ahead would then read what is not needed
+WINDOW_BYTES = 2**27  # of a file that are mapped at once, and so may be resident
 
 
 class StoredArray:
@@ -32,31 +31,32 @@ class StoredArray:
             self._descriptor = os.dup(stream.fileno())
         weakref.finalize(self, os.close, self._descriptor)
 
-    def map(self, scattered: bool) -> np.ndarray:
-        """The array on a new map, which is closed when the array goes; DataError if the file is shorter by now."""
-        count = math.prod(self.shape)
+    def window(self, begin: int, end: int) -> np.ndarray:
+        """Rows `begin` to `end` - 1 on a map, closed with the array; DataError if the file is shorter by now."""
+        row = math.prod(self.shape[1:]) * self.dtype.itemsize
+        first, last = self.offset + begin * row, self.offset + end * row
+        aligned = first - first % mmap.ALLOCATIONGRANULARITY
         try:
-            length = self.offset + count * self.dtype.itemsize
-            mapped = mmap.mmap(self._descriptor, length, access=mmap.ACCESS_READ)
+            mapped = mmap.mmap(self._descriptor, last - aligned, access=mmap.ACCESS_READ, offset=aligned)
         except (OSError, ValueError) as error:
             raise DataError(
                 f"{self.path} cannot be read any more ({error}): it was changed while it was in use. Put it back, "
                 "and train again, or resume."
             ) from error
-        if scattered and hasattr(mapped, "madvise"):  # not on Windows
-            mapped.madvise(mmap.MADV_RANDOM)
-        return np.frombuffer(mapped, self.dtype, count, self.offset).reshape(self.shape)
+        count = (last - first) // self.dtype.itemsize
+        return np.frombuffer(mapped, self.dtype, count, first - aligned).reshape(end - begin, *self.shape[1:])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return StoredArray, (self.path, self.offset, self.shape, self.dtype)
 
 
 class MappedArray:
-    """Rows (n, *sample_shape) of an array in a file, read-only. Those that are asked for come as a copy.
+    """Rows (n, *sample_shape) of an array in a file, read-only: what is asked for comes as a copy.
 
-    Pages of a map count as resident memory while it is open: one is opened for each `MAPPED_ROWS` rows. Indices,
-    slices, `min`, `max` and `mean` need the memory of what they return and of a block. `np.asarray`, and whatever
-    NumPy does with the array itself, reads it whole, up to the limit of a file.
+    Pages of a map count as resident memory while it is open: rows are gathered in the order of the file, from one
+    window of `WINDOW_BYTES` after the other. Indices, slices, `min`, `max` and `mean` need the memory of a window,
+    a block and what they return. `np.asarray`, and whatever NumPy does with the array itself, reads it whole, up
+    to the limit of a file.
 
     rows          (n,) the rows of `stored` that are the rows of this array; None for all of them
     sample_shape  of a row; None for that of `stored`
@@ -104,10 +104,15 @@ class MappedArray:
         rows = np.where(rows < 0, rows + len(self), rows) if rows.size and rows.min() < 0 else rows
         rows = rows if self._rows is None else self._rows[rows]
         found = np.empty((len(rows), *self._stored.shape[1:]), self.dtype)
-        for begin in range(0, len(rows), MAPPED_ROWS):
-            part = slice(begin, begin + MAPPED_ROWS)
-            stored = self._stored.map(is_scattered(rows[part]))
-            np.take(stored, rows[part], axis=0, out=found[part], mode="clip")  # in range, as was seen above
+        order = np.argsort(rows, kind="stable")
+        in_order, begin = rows[order], 0
+        window = max(1, WINDOW_BYTES // max(1, found[:1].nbytes))
+        while begin < len(rows):
+            first = int(in_order[begin])
+            end = int(np.searchsorted(in_order, first + window))
+            stored = self._stored.window(first, int(in_order[end - 1]) + 1)
+            found[order[begin:end]] = np.take(stored, in_order[begin:end] - first, axis=0)
+            begin = end
         return found
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
@@ -160,8 +165,3 @@ def blocks(samples: Samples) -> Iterator[np.ndarray]:
     rows = BLOCK_ROWS * max(1, BLOCK_BYTES // max(1, BLOCK_ROWS * samples[:1].nbytes))
     for begin in range(0, len(samples), rows):
         yield samples[begin : begin + rows]
-
-
-def is_scattered(rows: np.ndarray) -> bool:
-    """Whether rows lie far apart in their file."""
-    return bool(int(rows.max()) - int(rows.min()) > FAR_APART * len(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -88,14 +89,14 @@ def open(path: str | Path, backend: Backend | None = None) -> SavedModel:
     Raises:
         RunFolderError: there is no such file or run, or it is damaged.
     """
-    if not Path(path).is_file():
+    if Path(path).is_dir() or not Path(path).exists():
         return TrainedModel.open(str(path), backend=backend)
     checkpoint = load(Path(path))
     try:
         return _model_of(checkpoint, str(path), backend or select())
-    except (ValueError, RecursionError) as error:  # msgspec.ValidationError is a ValueError
-        if isinstance(error, NnbackpropError):
-            raise
+    except RunFolderError:
+        raise
+    except (ValueError, RecursionError, NnbackpropError) as error:  # msgspec.ValidationError is a ValueError
         reason = str(error).rstrip(".")
         raise RunFolderError(
             f"{path} cannot be opened as a network: {reason}. Give a file that nb.save wrote; of a run, name its "
@@ -115,6 +116,11 @@ def _model_of(checkpoint: Checkpoint, path: str, backend: Backend) -> SavedModel
         raise ValueError(f"its {type(loss).__name__} is no loss")
     if not isinstance(penalty, WeightPenalty | None):
         raise ValueError(f"its {type(penalty).__name__} is no penalty")
+    if (gives := network.summary(info.sample_shape, info.dtype)[-1].out_shape) != (info.outputs,):
+        raise ValueError(f"its network gives outputs of shape {gives}, and it says {info.outputs}")
+    preprocessing, features = info.preprocessing, math.prod(info.sample_shape)
+    if preprocessing is not None and len(preprocessing.feature_names) != features:
+        raise ValueError(f"its preprocessing makes {len(preprocessing.feature_names)} features of {features}")
     objective = Objective(network, loss, penalty)
     template = network.empty_params(info.sample_shape, info.dtype)
     params = tree_map(backend.asarray, unflatten(template, checkpoint.arrays, "params"))

@@ -27,7 +27,7 @@ from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Optimizer
 
 from . import events
-from .batch_schedule import BatchSchedule, Chunk, make_schedule
+from .batch_schedule import BatchSchedule, Chunk, make_batch_schedule
 from .callbacks import Callback
 from .checks import (
     check_datasets,
@@ -231,7 +231,7 @@ class Trainer:
         self.state = {**self.state, "sums": sums}
         evaluated = {"validation": validation} if validation else {"test": test} if test else {}
         self._loaders = {name: self._loader(part) for name, part in {"train": train, **evaluated}.items()}
-        self._batch_schedule = make_schedule(self, self._loaders["train"])
+        self._batch_schedule = make_batch_schedule(self, self._loaders["train"])
         return events.train_begin(self, {name: len(part) if part else 0 for name, part in parts.items()})
 
     def _loader(self, dataset: Dataset) -> DataLoader:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from nnbackprop.data.readers.npz import read_pair
 from nnbackprop.data.scaling import moments
 from nnbackprop.errors import DataError
 from tests.support.data_files import assert_refused, npy
+from tests.support.memory import load_in_subprocess
 
 LABELS = np.arange(1000) % 3
 
@@ -32,9 +34,9 @@ def inputs(dtype: str, columns: int = 5) -> np.ndarray:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks and maps that a thousand rows fill several of."""
+    """Blocks and windows that a thousand rows fill several of."""
     monkeypatch.setattr(mapped, "BLOCK_BYTES", 1)
-    monkeypatch.setattr(mapped, "MAPPED_ROWS", 100)
+    monkeypatch.setattr(mapped, "WINDOW_BYTES", 1000)
 
 
 def pair(folder: Path, x: np.ndarray, max_in_memory: int = 0) -> RawDataset:
@@ -189,3 +191,15 @@ def test_the_limit_of_a_file_decides_and_holds(tmp_path: Path, monkeypatch: pyte
 def test_one_of_a_pair_alone_is_a_table_or_nothing(tmp_path: Path) -> None:
     np.save(tmp_path / "y.npy", LABELS)
     assert_refused(tmp_path / "y.npy", r"Name a pair X\.npy and y\.npy")
+
+
+def test_loading_takes_memory_for_blocks_alone(tmp_path: Path) -> None:
+    for name, rows in (("small", 1000), ("large", 640_000)):
+        (tmp_path / name).mkdir()
+        x = tmp_path / name / "X.npy"
+        x.write_bytes(npy(f"({rows}, 100)", b"", "<f4"))
+        os.truncate(x, x.stat().st_size + 400 * rows)  # zeros
+        np.save(tmp_path / name / "y.npy", np.arange(rows) % 3)
+    words, grown = load_in_subprocess(tmp_path / "small", tmp_path / "large", NNBACKPROP_MAX_BYTES=str(2**30))
+    assert words == "(640000, 100)"
+    assert grown < 128 * 2**20  # of 256 MB, which are looked at

@@ -102,10 +102,18 @@ def saved(trainer: Trainer, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("layer", [*(row.layer for row in ROWS), *NESTED], ids=str)
-def test_a_layer_computes_the_same(onnx: Any, layer: Layer, dtype: str, tmp_path: Path) -> None:
-    data = numbers()
-    trainer = untrained(Sequential(Dense(4), layer, Dense(3)), MeanSquaredError(), data, dtype)
+@pytest.mark.parametrize(
+    ("layer", "in_shape"),
+    [*((row.layer, row.in_shape) for row in ROWS), *((layer, (4,)) for layer in NESTED)],
+    ids=str,
+)
+def test_a_layer_computes_the_same(
+    onnx: Any, layer: Layer, in_shape: tuple[int, ...], dtype: str, tmp_path: Path
+) -> None:
+    data = numbers(in_shape)
+    before = (Dense(4),) if in_shape == (4,) else ()
+    network = Sequential(*before, layer, Flatten(), Dense(3))
+    trainer = untrained(network, MeanSquaredError(), data, dtype)
     (got,) = run(saved(trainer, tmp_path), data.inputs.astype(dtype)).values()
     np.testing.assert_allclose(got, trainer.predict(data.inputs), rtol=0, atol=TOLERANCE[dtype])
 

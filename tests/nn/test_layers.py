@@ -27,7 +27,7 @@ from tests.support.layer_rows import ROWS, STEP, every_row, example, run, traine
 @every_row
 def test_gradients_are_central_differences(backend, row):
     """Of J = sum(y dy), whose derivative with respect to y is dy."""
-    x, dy, params = example(row.layer)
+    x, dy, params = example(row.layer, in_shape=row.in_shape)
     draw = RngKey(0, backend.asarray(STEP))
 
     def loss_at(x: np.ndarray, params: dict[str, np.ndarray]) -> float:
@@ -45,7 +45,7 @@ def test_gradients_are_central_differences(backend, row):
 @every_row
 @pytest.mark.parametrize("judge", JUDGES)
 def test_values_and_gradients_are_autodiffs(backend, row, judge):
-    x, dy, params = example(row.layer)
+    x, dy, params = example(row.layer, in_shape=row.in_shape)
     weights = trained(row.layer, params)
 
     def loss(library: Any, x: Any, *leaves: Any) -> Any:
@@ -63,8 +63,8 @@ def test_values_and_gradients_are_autodiffs(backend, row, judge):
 @every_row
 def test_float32_stays_float32_and_near_float64(backend, row):
     """Each result takes some ten roundings of 2^-24 relative to its terms."""
-    narrow = run(backend, row.layer, *example(row.layer, "float32"))
-    wide = run(NumpyBackend(), row.layer, *example(row.layer))
+    narrow = run(backend, row.layer, *example(row.layer, "float32", row.in_shape))
+    wide = run(NumpyBackend(), row.layer, *example(row.layer, in_shape=row.in_shape))
     for a, b in zip((*narrow[:2], *narrow[2].values()), (*wide[:2], *wide[2].values()), strict=True):
         assert a.dtype == np.float32
         assert distance(a.astype("float64"), b) <= 10 * 2**-24
@@ -72,7 +72,7 @@ def test_float32_stays_float32_and_near_float64(backend, row):
 
 @every_row
 def test_without_need_dx_the_gradients_are_the_same_and_dx_is_none(backend, row):
-    x, dy, params = example(row.layer)
+    x, dy, params = example(row.layer, in_shape=row.in_shape)
     _, _, grads = run(backend, row.layer, x, dy, params)
     _, dx, alone = run(backend, row.layer, x, dy, params, need_dx=False)
     assert dx is None
@@ -90,7 +90,7 @@ def test_forward_and_backward_can_be_traced(row):
         y, cache = row.layer.forward(backend.xp, params, x, RngKey(0, step))
         return y, *row.layer.backward(backend.xp, params, cache, dy, True)
 
-    x, dy, params = example(row.layer)
+    x, dy, params = example(row.layer, in_shape=row.in_shape)
     traced = jax.jit(there_and_back)(params, x, dy, STEP)
     for a, b in zip(jax.tree.leaves(traced), jax.tree.leaves(run(backend, row.layer, x, dy, params)), strict=True):
         assert distance(np.asarray(a), b) <= AUTODIFF

@@ -143,8 +143,7 @@ def test_a_recipe_file_is_read_and_overridden(mark: bytes, tmp_path: Path) -> No
 @pytest.mark.parametrize("recipe", ["minst", "a\0b", "x" * 5000, "."])
 def test_a_recipe_that_does_not_exist_lists_those_that_do(recipe: str) -> None:
     with pytest.raises(
-        UsageError,
-        match=r"neither a recipe nor a TOML file.*ex4, house-prices, images, iris, mnist, mnist-original, |cannot be read",
+        UsageError, match=r"neither a recipe nor a TOML file.*ex4, .*mnist, mnist-original, |cannot be read"
     ):
         resolve(recipe, {})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,10 @@ def test_a_layer_of_ones_own_is_refused_and_nothing_is_written() -> None:
         ({"network": {"type": "ReLU"}}, "no network"),
         ({"loss": {"type": "Dense", "units": 3}}, "no loss"),
         ({"penalty": {"type": "ReLU"}}, "no penalty"),
-        ({"sample_shape": [3]}, "another network|scaling"),
+        ({"sample_shape": [3]}, "another network"),
+        ({"sample_shape": [2, 2]}, "takes vectors"),
+        ({"outputs": 4}, r"outputs of shape \(3,\), and it says 4"),
+        ({"preprocessing": {"columns": ["a"]}}, "makes 1 features of 2"),
         ({"sample_shape": []}, "length"),
         ({"dtype": "object"}, "dtype"),
         ({"outputs": 0}, "outputs"),
@@ -174,6 +178,26 @@ def test_a_file_that_was_changed_is_refused(change: dict[str, Any], words: str) 
     save(FILE, replace(kept, meta={"model": {**kept.meta["model"], **change}}))
     with pytest.raises(nb.RunFolderError, match=words):
         nb.open(FILE)
+
+
+@pytest.mark.parametrize("layers", [["BatchNorm"], ["LayerNorm"], ["BatchNorm"] * 9])
+def test_a_file_that_claims_a_huge_network_takes_no_memory(layers: list[str]) -> None:
+    """2^31 units and their normalization would take 8 GB an array; of what is not in the file nothing is made."""
+    trainer = make_trainer(network=nb.Sequential(nb.Dense(3)), epochs=1)
+    trainer.fit(clouds())
+    nb.save(trainer, FILE)
+    nb.open(FILE)  # what it imports is imported
+    kept = load(FILE)
+    described = [{"type": "Dense", "units": 2**31 - 1}, *({"type": name} for name in layers)]
+    network = {"type": "Sequential", "layers": [*described, {"type": "Dense", "units": 3}]}
+    model = {**kept.meta["model"], "network": network}
+    save(FILE, replace(kept, meta={"model": model}))
+    backend = nb.select("numpy")
+    tracemalloc.start()
+    with pytest.raises(nb.RunFolderError, match="another network"):
+        nb.open(FILE, backend)
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
 
 
 def test_files_that_are_none_are_refused() -> None:

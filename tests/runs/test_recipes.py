@@ -100,6 +100,6 @@ def test_iris_is_learnt_better_than_by_scikit_learns_mlp(tables: Any) -> None:
 def test_house_prices_are_learnt_better_than_by_scikit_learns_mlp(tables: Any) -> None:
     ours = tables.scores("house-prices", "house-prices")
     theirs = tables.scores("house-prices", "MLPRegressor, 64-64, early stopping")
-    assert np.mean(ours["r2"]) > 0.94
+    assert np.mean(ours["r2"]) > np.mean(theirs["r2"])
     assert np.mean(ours["mae"]) < 0.9 * np.mean(theirs["mae"])
     assert np.mean(ours["rmse"]) < np.mean(theirs["rmse"])

@@ -14,14 +14,18 @@ from nnbackprop.nn.initializers import InitRng, Uniform
 from nnbackprop.nn.layers import (
     ELU,
     GELU,
+    AveragePool2D,
     BatchNorm,
+    Conv2D,
     Dense,
     Dropout,
     Flatten,
+    GlobalAveragePool2D,
     Identity,
     Layer,
     LayerNorm,
     LeakyReLU,
+    MaxPool2D,
     ReLU,
     Sigmoid,
     SiLU,
@@ -47,12 +51,41 @@ class Row(NamedTuple):
     """x and f(x), worked out on paper."""
     ends: tuple[tuple[float, float], tuple[float, float]] | None = None
     """y and dy/dx at x = -10,000 and at 10,000."""
+    in_shape: tuple[int, ...] = (K,)
+    """A sample's."""
 
 
 def standardized(jax: Any, x: Any, axis: int, eps: float = 1e-5) -> Any:
     v = jax.numpy.var(x, axis=axis, keepdims=True)
     return (x - jax.numpy.mean(x, axis=axis, keepdims=True)) * jax.lax.rsqrt(v + eps)
 
+
+def channels_first(function: Callable[..., Any], x: Any, *args: Any, **options: Any) -> Any:
+    """A function of PyTorch's on images, of images with channels last."""
+    return function(x.permute(0, 3, 1, 2), *args, **options).permute(0, 2, 3, 1)
+
+
+def torch_conv(
+    torch: Any, x: Any, p: Any, size: tuple[int, int], edges: tuple[int, ...] = (), **options: Any
+) -> Any:
+    """`edges` are lines of zeros at left, right, top and bottom."""
+    x = torch.nn.functional.pad(x, (0, 0, *edges)) if edges else x
+    kernel = p["W"].reshape(*size, x.shape[3], -1).permute(3, 2, 0, 1)
+    return channels_first(torch.nn.functional.conv2d, x, kernel, p.get("b"), **options)
+
+
+def jax_conv(jax: Any, x: Any, p: Any, size: tuple[int, int], stride: tuple[int, int], padding: Any) -> Any:
+    kernel = p["W"].reshape(*size, x.shape[3], -1)
+    words = ("NHWC", "HWIO", "NHWC")
+    z = jax.lax.conv_general_dilated(x, kernel, stride, padding, dimension_numbers=words)
+    return z + p.get("b", 0)
+
+
+def jax_pool(jax: Any, x: Any, start: float, function: Any, size: tuple[int, int], stride: tuple[int, int]) -> Any:
+    return jax.lax.reduce_window(x, start, function, (1, *size, 1), (1, *stride, 1), "VALID")
+
+
+IMAGE = (6, 5, 2)
 
 ROWS = [
     Row(
@@ -149,6 +182,66 @@ ROWS = [
         lambda jax, x, p: p["gamma"] * standardized(jax, x, 1, 1e-3) + p["beta"],
     ),
     Row(
+        Conv2D(3, bias_init=Uniform(1.0)),
+        lambda torch, x, p: torch_conv(torch, x, p, (3, 3)),
+        lambda jax, x, p: jax_conv(jax, x, p, (3, 3), (1, 1), "VALID"),
+        in_shape=IMAGE,
+    ),
+    Row(
+        Conv2D(2, (2, 3), padding="same", bias=False),
+        lambda torch, x, p: torch_conv(torch, x, p, (2, 3), (1, 1, 0, 1)),
+        lambda jax, x, p: jax_conv(jax, x, p, (2, 3), (1, 1), "SAME"),
+        in_shape=IMAGE,
+    ),
+    Row(
+        Conv2D(2, 3, stride=2, padding="same"),
+        lambda torch, x, p: torch_conv(torch, x, p, (3, 3), (1, 1, 0, 1), stride=2),
+        lambda jax, x, p: jax_conv(jax, x, p, (3, 3), (2, 2), "SAME"),
+        in_shape=IMAGE,
+    ),
+    Row(
+        Conv2D(2, (3, 2), stride=(3, 2), padding=1),
+        lambda torch, x, p: torch_conv(torch, x, p, (3, 2), stride=(3, 2), padding=1),
+        lambda jax, x, p: jax_conv(jax, x, p, (3, 2), (3, 2), [(1, 1), (1, 1)]),
+        in_shape=IMAGE,
+    ),
+    Row(
+        Conv2D(3, 1, stride=2),
+        lambda torch, x, p: torch_conv(torch, x, p, (1, 1), stride=2),
+        lambda jax, x, p: jax_conv(jax, x, p, (1, 1), (2, 2), "VALID"),
+        in_shape=IMAGE,
+    ),
+    Row(
+        MaxPool2D(),
+        lambda torch, x, p: channels_first(torch.nn.functional.max_pool2d, x, 2),
+        lambda jax, x, p: jax_pool(jax, x, -math.inf, jax.lax.max, (2, 2), (2, 2)),
+        in_shape=IMAGE,
+    ),
+    Row(
+        MaxPool2D((3, 2), stride=(2, 1)),
+        lambda torch, x, p: channels_first(torch.nn.functional.max_pool2d, x, (3, 2), (2, 1)),
+        lambda jax, x, p: jax_pool(jax, x, -math.inf, jax.lax.max, (3, 2), (2, 1)),
+        in_shape=IMAGE,
+    ),
+    Row(
+        AveragePool2D((2, 3), stride=1),
+        lambda torch, x, p: channels_first(torch.nn.functional.avg_pool2d, x, (2, 3), 1),
+        lambda jax, x, p: jax_pool(jax, x, 0.0, jax.lax.add, (2, 3), (1, 1)) / 6,
+        in_shape=IMAGE,
+    ),
+    Row(
+        AveragePool2D(2, stride=3),
+        lambda torch, x, p: channels_first(torch.nn.functional.avg_pool2d, x, 2, 3),
+        lambda jax, x, p: jax_pool(jax, x, 0.0, jax.lax.add, (2, 2), (3, 3)) / 4,
+        in_shape=IMAGE,
+    ),
+    Row(
+        GlobalAveragePool2D(),
+        lambda torch, x, p: torch.nn.functional.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), 1)[:, :, 0, 0],
+        lambda jax, x, p: jax.numpy.mean(x, axis=(1, 2)),
+        in_shape=IMAGE,
+    ),
+    Row(
         Dropout(0.4),
         lambda torch, x, p: torch.tensor(MASK) * x,
         lambda jax, x, p: MASK * x,
@@ -160,11 +253,13 @@ every_row = pytest.mark.parametrize("row", ROWS, ids=[str(row.layer) for row in 
 every_pointwise = pytest.mark.parametrize("row", POINTWISE, ids=[str(row.layer) for row in POINTWISE])
 
 
-def example(layer: Layer, dtype: str = "float64") -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """x (N, K) off the corners, dy of the output's shape, and parameters none of which is 0 or 1."""
+def example(
+    layer: Layer, dtype: str = "float64", in_shape: tuple[int, ...] = (K,)
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """x (N, *in_shape) off the corners, dy of the output's shape, and parameters none of which is 0 or 1."""
     rng = np.random.default_rng(11)
-    params, out_shape = layer.build(InitRng(11), (K,), "float64")
-    x, dy = kinkless(rng, (N, K)), rng.standard_normal((N, *out_shape))
+    params, out_shape = layer.build(InitRng(11), in_shape, "float64")
+    x, dy = kinkless(rng, (N, *in_shape)), rng.standard_normal((N, *out_shape))
     return x.astype(dtype), dy.astype(dtype), {name: moved(rng, w).astype(dtype) for name, w in params.items()}
 
 

@@ -2,10 +2,12 @@
 
 from .activations import ELU, GELU, Identity, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
 from .base import Activation, Layer
+from .conv import Conv2D
 from .dense import Dense
 from .dropout import Dropout
 from .flatten import Flatten
 from .normalization import BatchNorm, LayerNorm
+from .pooling import AveragePool2D, GlobalAveragePool2D, MaxPool2D
 
 ACTIVATIONS: dict[str, type[Activation]] = {
     "identity": Identity,
@@ -26,14 +28,18 @@ __all__ = [
     "ELU",
     "GELU",
     "Activation",
+    "AveragePool2D",
     "BatchNorm",
+    "Conv2D",
     "Dense",
     "Dropout",
     "Flatten",
+    "GlobalAveragePool2D",
     "Identity",
     "Layer",
     "LayerNorm",
     "LeakyReLU",
+    "MaxPool2D",
     "ReLU",
     "SiLU",
     "Sigmoid",
