@@ -57,7 +57,8 @@ import nnbackprop as nb
 x = np.random.default_rng(0).standard_normal((60, 3))
 data = nb.Dataset(x, (x[:, 0] > 0).astype(int))
 network = nb.Sequential(nb.Dense(4), nb.ReLU(), nb.Dense(2))
-trainer = nb.Trainer(network, nb.SoftmaxCrossEntropy(), nb.Adam(), 0.01, epochs=3, backend=nb.select("numpy"), CALLBACKS)
+numpy = nb.select("numpy")
+trainer = nb.Trainer(network, nb.SoftmaxCrossEntropy(), nb.Adam(), 0.01, epochs=3, backend=numpy, CALLBACKS)
 trainer.fit(data)
 None
 """
