@@ -13,7 +13,7 @@ from nnbackprop.data.loader import DataLoader
 from nnbackprop.data.mapped import MappedArray, blocks
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.table import is_frame, table_of
-from nnbackprop.errors import DataError
+from nnbackprop.errors import DataError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.metrics import accuracy, metrics_for
 from nnbackprop.training.checks import check_feature_names
@@ -75,6 +75,11 @@ class SavedModel:
         x* = x + epsilon range sign(dJ/dx) (Goodfellow, Shlens and Szegedy, Explaining and Harnessing
         Adversarial Examples, 2015, section 4), kept within the range of the data.
         """
+        if not self.classes:
+            raise UsageError(
+                f"An attack moves a sample to another class, and {self.source} learns {dataset.task}, which has "
+                "none: attack a network that classifies."
+            )
         low, high = float(dataset.inputs.min()), float(dataset.inputs.max())
         x = dataset.inputs.astype(self.evaluator.dtype)
         gradient = self.evaluator.input_gradient(self.params, x, dataset.targets)

@@ -22,6 +22,7 @@ from nnbackprop import (
     Dropout,
     Flatten,
     MeanSquaredError,
+    PoissonNLL,
     ReLU,
     Residual,
     Sequential,
@@ -33,7 +34,7 @@ from nnbackprop import (
     export_onnx,
     fit_scaling,
 )
-from nnbackprop.data.scaling import Scaling
+from nnbackprop.data.scaling import Scaling, fit_target_scaling
 from nnbackprop.errors import RunFolderError, UsageError
 from nnbackprop.export.libraries import PIP_INSTALL
 from nnbackprop.export.onnx_graph import OnnxGraph
@@ -190,6 +191,20 @@ def test_raw_bytes_are_scaled_in_the_graph(onnx: Any, kind: str, dtype: str, tmp
     trainer = untrained(network, MeanSquaredError(), data, dtype, fit_scaling(kind, data))
     (got,) = run(saved(trainer, tmp_path), pixels).values()
     np.testing.assert_allclose(got, trainer.predict(pixels), rtol=0, atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("loss", [MeanSquaredError("mean"), PoissonNLL()], ids=str)
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_a_regressions_outputs_are_in_the_units_of_its_targets(
+    onnx: Any, loss: Any, dtype: str, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    data = Dataset(rng.standard_normal((30, 4)), rng.uniform(1e3, 2e3, (30, 2)))
+    fitted = fit_target_scaling(data, center=isinstance(loss, MeanSquaredError))
+    trainer = untrained(Sequential(Dense(2)), loss, data, dtype, Scaling(np.array(1.0), np.array(0.0), fitted))
+    (got,) = run(saved(trainer, tmp_path), data.inputs.astype(dtype)).values()
+    np.testing.assert_allclose(got, trainer.predict(data.inputs), rtol=10 * TOLERANCE[dtype])
+    assert got.max() > 1e3
 
 
 def test_class_names_come_back_in_the_metadata(onnx: Any, tmp_path: Path) -> None:

@@ -97,6 +97,12 @@ def test_evaluate_and_predict_print_numbers_under_the_targets_name(capsys: pytes
     assert 200_000 < dear - cheap < 400_000
 
 
+def test_an_attack_is_for_classes(capsys: pytest.CaptureFixture[str]) -> None:
+    train(epochs=1)
+    assert run("attack", "last") == 2
+    assert "An attack moves a sample to another class, and" in said(capsys)
+
+
 def test_a_resumed_run_has_the_bits_of_one_that_was_not_interrupted() -> None:
     train("--name", "whole", "--schedule", "constant", epochs=8)
     train("--name", "parts", "--schedule", "constant", epochs=3)
