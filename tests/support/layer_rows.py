@@ -189,7 +189,7 @@ ROWS = [
     ),
     Row(
         Conv2D(2, (2, 3), padding="same", bias=False),
-        lambda torch, x, p: torch_conv(torch, x, p, (2, 3), padding="same"),
+        lambda torch, x, p: torch_conv(torch, x, p, (2, 3), (1, 1, 0, 1)),
         lambda jax, x, p: jax_conv(jax, x, p, (2, 3), (1, 1), "SAME"),
         in_shape=IMAGE,
     ),

@@ -19,7 +19,7 @@ from .windows import Pair, image_shape, interleave, pad, pair, window_counts, wi
 
 @dataclass(frozen=True)
 class Conv2D:
-    """z[r, s] = b + the sum over i, j of x[r stride + i, s stride + j] W[i, j]: a kernel's windows on an image.
+    """z[r, s] = b + the sum over i, j of x[r stride + i, s stride + j] W[i, j], at every place of an image.
 
     x is (n, rows, columns, in), channels last, padded with zeros; z is (n, rows', columns', filters), W
     (kh kw in, filters), whose rows go through the kernel row by row, and b (filters,). It is what the field calls
@@ -30,8 +30,9 @@ class Conv2D:
     With cols (n rows' columns', kh kw in) the windows, z = cols W + b is a Dense layer's. Backward, from dz:
     dW = cols^T dz, db = the sum of dz over batch and places, and dx is a convolution too: of dz, with stride - 1
     zeros between its numbers and zeros around, by the kernel turned by 180 degrees, W[i, j]^T.
-    (LeCun et al., Backpropagation applied to handwritten zip code recognition, Neural Computation 1989; the product
-    of windows is Chellapilla, Puri and Simard's, 2006.) He's initial weights have fan-in kh kw in.
+    (LeCun et al., Backpropagation applied to handwritten zip code recognition, Neural Computation 1989; as one
+    product: Chellapilla, Puri and Simard, High performance convolutional neural networks for document processing,
+    2006.) The fan-in of He's weights is kh kw in.
 
     Raises:
         ShapeError: fewer than 1 filter; when built, samples that are not (rows, columns, channels), or a kernel
