@@ -17,7 +17,7 @@ import derivation_pictures as pictures
 import derivation_runs as runs
 from figures import ROOT, machine, table, write
 
-from nnbackprop.diagnostics.gradcheck.central_differences import STEPS
+from nnbackprop.diagnostics.gradcheck.central_differences import STEP_LENGTHS
 
 DOCUMENTS = {"en": ROOT / "docs" / "derivation.md", "zh": ROOT / "docs" / "derivation.zh.md"}
 WORDS = {
@@ -173,12 +173,14 @@ def split(words: dict[str, str], found: dict[str, tuple[float, float]]) -> str:
 
 def step(words: dict[str, str], errors: dict[str, np.ndarray]) -> str:
     """The best step of each difference, and the error at the step the checks take."""
-    chosen = int(np.argmin(np.abs(np.log(runs.STEPS / STEPS[0]))))
+    chosen = int(np.argmin(np.abs(np.log(runs.STEPS / STEP_LENGTHS[0]))))
     rows = [
         [words[key], power(runs.STEPS[np.argmin(row)]), power(float(row.min())), power(row[chosen])]
         for key, row in errors.items()
     ]
-    return table([words["method"], words["best"], words["there"], words["chosen"].format(power(STEPS[0]))], rows)
+    return table(
+        [words["method"], words["best"], words["there"], words["chosen"].format(power(STEP_LENGTHS[0]))], rows
+    )
 
 
 def power(x: float) -> str:

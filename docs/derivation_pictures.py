@@ -12,7 +12,7 @@ from figures import ROOT
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
-from nnbackprop.diagnostics.gradcheck.central_differences import STEPS
+from nnbackprop.diagnostics.gradcheck.central_differences import STEP_LENGTHS
 
 FOLDER = ROOT / "docs" / "figures"
 BLUE, RED, GREY, GREEN = "#1f5fa8", "#c0392b", "#666666", "#2e8b57"
@@ -173,8 +173,15 @@ def steps(errors: Mapping[str, np.ndarray]) -> Figure:
     ax = figure.subplots()
     for (name, row), colour in zip(errors.items(), (GREY, BLUE, RED), strict=True):
         ax.loglog(runs.STEPS, row, color=colour, linewidth=1.8, label=name)
-    ax.axvline(STEPS[0], color="black", linestyle="--", linewidth=1)
-    ax.text(STEPS[0] * 1.2, 0.97, "step of the checks", transform=ax.get_xaxis_transform(), va="top", fontsize=10)
+    ax.axvline(STEP_LENGTHS[0], color="black", linestyle="--", linewidth=1)
+    ax.text(
+        STEP_LENGTHS[0] * 1.2,
+        0.97,
+        "step of the checks",
+        transform=ax.get_xaxis_transform(),
+        va="top",
+        fontsize=10,
+    )
     ax.set(xlabel="step, as a share of the norm of the weights", ylabel="relative error of the slope")
     ax.grid(alpha=0.25)
     ax.spines[["top", "right"]].set_visible(False)

@@ -38,6 +38,9 @@ _NAMES_BY_MODULE = {
     "nnbackprop.optim": "SGD Adagrad Adam AdamW Momentum Nesterov RMSprop clip_by_global_norm clip_by_value",
     "nnbackprop.optim.schedules": "Constant CosineDecay ExponentialDecay OneCycle StepDecay Warmup",
     "nnbackprop.report.history": "plot",
+    "nnbackprop.report.progress": "progress",
+    "nnbackprop.runs.model_files": "open save",
+    "nnbackprop.runs.saved_model": "SavedModel",
     "nnbackprop.runs.trained_model": "TrainedModel",
     "nnbackprop.training.callbacks": "Callback EarlyStopping TimeLimit",
     "nnbackprop.training.history": "History",
@@ -100,6 +103,9 @@ if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
         OneCycle as OneCycle, StepDecay as StepDecay, Warmup as Warmup,
     )
     from nnbackprop.report.history import plot as plot
+    from nnbackprop.report.progress import progress as progress
+    from nnbackprop.runs.model_files import open as open, save as save
+    from nnbackprop.runs.saved_model import SavedModel as SavedModel
     from nnbackprop.runs.trained_model import TrainedModel as TrainedModel
     from nnbackprop.training.callbacks import (
         Callback as Callback, EarlyStopping as EarlyStopping, TimeLimit as TimeLimit,

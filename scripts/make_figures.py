@@ -2,8 +2,8 @@
 
 python scripts/make_figures.py                    from what is kept in docs/*.json and benchmarks/results
 python scripts/make_figures.py --run recipes      measure or draw first: recipes, seeds, verification,
-                                                  reproducibility, estimators, derivation, chart,
-                                                  terminal
+                                                  reproducibility, estimators, tables, derivation,
+                                                  chart, terminal
 python scripts/make_figures.py --check            write nothing; exit status 1 if a page would change
 
 Kept by others: `python -m benchmarks` (speed), `scripts/gpu_check.py`, `python -m tests.stress --json
@@ -21,12 +21,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]  # this checkout
 
-from figures import PAGES, estimators, filled, recipes, reproducibility, seeds, stored, verification, write  # noqa: E402
+from figures import PAGES, estimators, filled, recipes, reproducibility, seeds, stored, tables, verification, write  # noqa: E402
 
 STORE = ROOT / "docs" / "figures.json"
 MEASURED = {
     module.__name__.split(".")[1]: module.measure
-    for module in (recipes, seeds, verification, reproducibility, estimators)
+    for module in (recipes, seeds, verification, reproducibility, estimators, tables)
 }
 
 
@@ -37,6 +37,7 @@ def blocks() -> dict[str, str]:
         **recipes.blocks(found["recipes"]),
         "estimators": estimators.block(found["estimators"]),
         "mnist-seeds": seeds.block(found["seeds"]),
+        **tables.blocks(found["tables"]),
         **found["verification"],
         **found["reproducibility"],
         **stored.blocks(),

@@ -18,11 +18,12 @@ from .evaluate import attack, evaluate, predict
 from .export import export
 from .flags import err
 from .gradcheck import gradcheck
-from .info import backends, inspect, recipes
+from .info import backends, convert, inspect, recipes
 from .lr_find import lr_find
 from .parity import parity
 from .replay import replay
 from .runs import compare, runs
+from .search import search
 from .train import train
 
 app = App(
@@ -35,7 +36,7 @@ data = App(
     name="data", help="Look at data sets: mnist, mnist-20x20, weight-height, fashion-mnist, kmnist, or files."
 )
 COMMANDS = (
-    *(train, evaluate, predict, describe, export, attack, gradcheck, doctor, lr_find),
+    *(train, search, evaluate, predict, describe, export, attack, gradcheck, doctor, lr_find),
     *(parity, replay, runs, compare, backends, recipes),
 )
 for command in COMMANDS:
@@ -43,6 +44,7 @@ for command in COMMANDS:
 app.command(data)
 app.register_install_completion_command()
 data.command(inspect)
+data.command(convert)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,8 +1,9 @@
-"""Commands that print information: backends, recipes, data inspect."""
+"""Commands about what is there: backends, recipes, data inspect, data convert."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -57,4 +58,23 @@ def inspect(
     if isinstance(source, TableSplits):
         out.print(describe_table(source))
     out.print(describe(load_splits(source, reading, test_fraction, seed=seed)))
+    return 0
+
+
+def convert(
+    path: Annotated[Path, Parameter(help="A table: Parquet, Arrow or CSV.")],
+    out_folder: Annotated[Path, Parameter(name="out", help="The folder to write, which is new or empty.")],
+    /,
+    *,
+    options: Annotated[TableFlags, Parameter(name="*")] = TableFlags(),  # type: ignore[valid-type]  # noqa: B008
+) -> int:
+    """Write a table as X.npy and y.npy, or its images as images.npy and labels.npy, for training by memory map."""
+    from nnbackprop.data.catalog import table_options
+    from nnbackprop.data.convert import convert as convert_table
+
+    found = convert_table(path, out_folder, table_options(**given_settings(options)))
+    for name, text in found.roles.description.items():
+        out.print(f"{name}: {text}", markup=False)
+    shape = " x ".join(f"{size:,}" for size in found.shape)
+    out.print(f"{shape} {found.dtype} written. Train on them with: nnbackprop train {found.folder}", markup=False)
     return 0

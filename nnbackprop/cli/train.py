@@ -118,7 +118,7 @@ def show_dry_run(config: Config) -> int:
     from nnbackprop.report.dry_run import dry_run_report
     from nnbackprop.runs.dry_run import dry_run
 
-    out.print(dry_run_report(dry_run(config), out.width))
+    out.print(dry_run_report(dry_run(config), out.width), soft_wrap=True)  # the TOML as a file would have it
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The data sets in the package: MNIST, centre crops of it that stand in for ex4data1.mat, and four people."""
+"""The data sets in the package: MNIST, centre crops of it that stand in for ex4data1.mat, four people, tables."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from .raw import RawDataset, RawSplits
-from .readers import idx, mat
+from .readers import csv, idx, mat
+from .table import Table, TableOptions
 
 FOLDER = Path(__file__).parent / "mnist"
+TABLES = Path(__file__).parent / "tables"
+BUNDLED_TABLES = ("iris", "house-prices")
 CROP = slice(4, 24)  # the 20 x 20 pixels at the centre of 28 x 28
 SAMPLES_PER_DIGIT = 500
 WEIGHT_HEIGHT_SAMPLES = (  # weight, height, label
@@ -56,3 +59,8 @@ def weight_height() -> RawDataset:
     note = "weight is in pounds less 135, height in inches less 66"
     labels = people[:, 2].astype(np.int64)
     return RawDataset.from_arrays(people[:, :2], labels, "weight-height (bundled)", {0: "M", 1: "F"}, (note,))
+
+
+def table(name: str, options: TableOptions) -> Table:
+    """A table of data/tables, whose README.md says where each is from."""
+    return replace(csv.read(TABLES / f"{name}.csv", options), source=f"{name} (bundled)")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import msgspec
 import numpy as np
 
 from nnbackprop.errors import DataError, UsageError
@@ -26,12 +26,18 @@ from .tabular import to_splits as tables_to_splits
 
 OPTIONS = tuple(field.name for field in fields(TableOptions))
 
-DATASETS: dict[str, Callable[[], RawSplits]] = {
-    "mnist": bundled.mnist,
-    "mnist-20x20": lambda: RawSplits(bundled.mnist_20x20()),
-    "weight-height": lambda: RawSplits(bundled.weight_height()),
-    "fashion-mnist": lambda: download.read(download.FASHION_MNIST),
-    "kmnist": lambda: download.read(download.KMNIST),
+
+def _bundled_table(name: str, options: TableOptions) -> TableSplits:
+    return TableSplits(bundled.table(name, options), options=options)
+
+
+DATASETS: dict[str, Callable[[TableOptions], RawSplits | TableSplits]] = {
+    "mnist": lambda _: bundled.mnist(),
+    "mnist-20x20": lambda _: RawSplits(bundled.mnist_20x20()),
+    "weight-height": lambda _: RawSplits(bundled.weight_height()),
+    **{name: partial(_bundled_table, name) for name in bundled.BUNDLED_TABLES},
+    "fashion-mnist": lambda _: download.read(download.FASHION_MNIST),
+    "kmnist": lambda _: download.read(download.KMNIST),
 }
 
 
@@ -109,6 +115,11 @@ def load_splits(
 
 def table_options(**options: Any) -> TableOptions:
     """Options of a table; UsageError for one that does not exist or has a wrong value."""
+    defaults = TableOptions()
+    if all(name in OPTIONS and getattr(defaults, name) == value for name, value in options.items()):
+        return defaults
+    import msgspec  # not among what the check of a GPU needs
+
     try:
         if unknown := sorted(options.keys() - set(OPTIONS)):
             raise TypeError(f"there is no option {unknown[0]!r}")
@@ -128,7 +139,7 @@ def open_source(source: Any, options: TableOptions = TableOptions()) -> RawSplit
     if is_frame(source) or isinstance(source, Table):
         return TableSplits(table_of(source), options=options)
     if isinstance(source, str) and source in DATASETS:
-        return DATASETS[source]()
+        return DATASETS[source](options)
     try:
         path = Path(source).expanduser()
         is_folder, exists = path.is_dir(), path.exists()
@@ -157,7 +168,7 @@ def to_splits(raw: RawSplits) -> Splits:
     values = np.unique(np.concatenate(labels))
     names = {value: name for part in parts for value, name in part.label_names.items()}
     classes = tuple(names.get(value, str(value)) for value in values.tolist())
-    dtype = np.result_type(*(part.inputs for part in parts))
+    dtype = np.result_type(*(part.inputs.dtype for part in parts))
     targets = [np.searchsorted(values, column).astype(np.int32) for column in labels]
     datasets = [_to_dataset(*pair, classes, dtype) for pair in zip(parts, targets, strict=True)]
     return Splits(datasets[0], datasets[1] if len(datasets) > 1 else None)

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from nnbackprop._html import html_table
 from nnbackprop.errors import DataError, UsageError
 
 from .limits import format_names
+from .mapped import MappedArray, Samples
 from .preprocessing import Preprocessing
 from .raw import to_input_dtype
 from .table import is_frame, table_of
@@ -22,7 +24,7 @@ from .target import Roles, Task
 class Dataset:
     """One part of a data set: n samples with their targets.
 
-    inputs        (n, *sample_shape) uint8, float32 or float64, C-contiguous
+    inputs        (n, *sample_shape) uint8, float32 or float64, C-contiguous; or a `MappedArray`, in a file
     targets       class labels (n,) int32 in 0 .. K-1; without classes, numbers (n, k) float32 or float64
     classes       K names: `classes[targets[i]]` is the class of sample i ("0" for label 9 of an ex4 set)
     image_shape   (rows, columns), or (rows, columns, 3) of colours, where a sample is an image:
@@ -38,7 +40,7 @@ class Dataset:
     columns several labels at once. With them, targets may name them. Raises DataError for anything else.
     """
 
-    inputs: np.ndarray
+    inputs: Samples
     targets: np.ndarray
     classes: tuple[str, ...] = ()
     image_shape: tuple[int, ...] | None = None
@@ -54,13 +56,27 @@ class Dataset:
         self._set(targets=self._check_labels() if self.classes else self._check_numbers())
         self._set(weights=self._check_weights(), image_shape=self._check_image_shape())
 
+    def _repr_html_(self) -> str:
+        x, t = self.inputs, self.targets
+        rows = [("samples", f"{len(x):,}"), ("inputs", f"{x.dtype} {tuple(x.shape)}")]
+        rows.append(("targets", f"{t.dtype} {tuple(t.shape)}"))
+        if self.image_shape:
+            rows.append(("images", " x ".join(map(str, self.image_shape))))
+        if self.classes:
+            counts = np.bincount(t, minlength=len(self.classes))
+            shown = [f"{name} ({n:,})" for name, n in zip(self.classes, counts, strict=True)]
+            rows.append((f"{len(shown)} classes", ", ".join(shown[:20]) + (" ..." if len(shown) > 20 else "")))
+        return html_table(("data set", self.source), rows)
+
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
-    def _check_inputs(self) -> np.ndarray:
+    def _check_inputs(self) -> Samples:
         if is_frame(self.inputs):
             return self._read_frame()
+        if isinstance(self.inputs, MappedArray):
+            return self.inputs
         x = _array(self.inputs, "inputs", self.source)
         if x.ndim < 2 or 0 in x.shape:
             raise DataError(
@@ -219,9 +235,10 @@ class Dataset:
         return np.bincount(self.targets, minlength=len(self.classes)) if self.classes else np.zeros(0, np.int64)
 
     def take(self, indices: np.ndarray) -> Dataset:
-        """The samples of `indices`, in that order, copied."""
+        """The samples of `indices`, in that order: copied, where they are in memory, else left in their file."""
+        inputs = self.inputs.take(indices, axis=0)
         weights = None if self.weights is None else self.weights[indices]
-        return replace(self, inputs=self.inputs[indices], targets=self.targets[indices], weights=weights)
+        return replace(self, inputs=inputs, targets=self.targets[indices], weights=weights)
 
     def with_classes(self, classes: tuple[str, ...]) -> Dataset:
         """The same samples with labels that index `classes`, as the outputs of a trained network do.

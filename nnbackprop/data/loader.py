@@ -12,6 +12,7 @@ from backends import Backend, Tree, tree_map
 
 from .batch import BatchKind
 from .dataset import Dataset
+from .mapped import MappedArray, Samples
 from .scaling import Scaling
 
 T = TypeVar("T")
@@ -35,12 +36,12 @@ class DataLoader:
     ) -> None:
         self.backend, self.dataset, self._dtype = backend, dataset, dtype
         self.resident = resident == "yes" or (resident == "auto" and _fits(backend, dataset))
-        self._samples = {"inputs": dataset.inputs, "targets": dataset.targets}
+        self._samples: dict[str, Samples] = {"inputs": dataset.inputs, "targets": dataset.targets}
         if not dataset.classes:
             self._samples["targets"] = scaling.scale_targets(dataset.targets, dtype)
         if dataset.weights is not None:
             self._samples["weights"] = dataset.weights.astype(dtype)
-        data = {"scale": scaling.scale.astype(dtype), "shift": scaling.shift.astype(dtype)}
+        data: dict[str, Samples] = {"scale": scaling.scale.astype(dtype), "shift": scaling.shift.astype(dtype)}
         if self.resident and dataset.inputs.dtype.kind == "f":
             data = {**self._samples, "inputs": scaling.apply(dataset.inputs, dtype)}
         elif self.resident:
@@ -104,5 +105,7 @@ def power_of_two(limit: float) -> int:
 
 
 def _fits(backend: Backend, dataset: Dataset) -> bool:
+    if isinstance(dataset.inputs, MappedArray):
+        return False
     free = backend.memory().free
     return dataset.inputs.nbytes <= (RESIDENT_BYTES if free is None else free * RESIDENT_FRACTION)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from msgspec import Struct
 
 from nnbackprop.errors import DataError, InputError
 
@@ -21,7 +21,8 @@ FLOAT32_DIGITS = 2.0**-24  # relative error of float32
 MAX_LOSS = 2.0**-10  # of a column's standard deviation that rounding to float32 may cost
 
 
-class Preprocessing(Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
     """How rows of a table become inputs and targets of a network.
 
     columns     the feature columns, in order
@@ -47,10 +48,10 @@ class Preprocessing(Struct, frozen=True, kw_only=True):
     image_shape: tuple[int, int] | None = None
     has_names: bool = True
     missing: str = "error"
-    categories: dict[str, tuple[str | None, ...]] = {}
-    fill: dict[str, float] = {}
+    categories: dict[str, tuple[str | None, ...]] = field(default_factory=dict)
+    fill: dict[str, float] = field(default_factory=dict)
     indicators: tuple[str, ...] = ()
-    offsets: dict[str, float] = {}
+    offsets: dict[str, float] = field(default_factory=dict)
     sample_weight: str | None = None
 
     @classmethod

@@ -14,6 +14,7 @@ import numpy as np
 from nnbackprop.errors import DataError, LabelError, OneHotError
 
 from .limits import MAX_LABEL_LENGTH
+from .mapped import MappedArray, Samples, blocks
 
 MIN_IMAGE_SIDE = 8  # without a shape, samples count as square images from 8 x 8: 4 features are not a 2 x 2 image
 
@@ -22,13 +23,13 @@ MIN_IMAGE_SIDE = 8  # without a shape, samples count as square images from 8 x 8
 class RawDataset:
     """Samples and labels as a file has them: their shapes fit together, their values may be anything.
 
-    inputs        (n, features) uint8, float32 or float64, C-contiguous; may hold NaN
+    inputs        (n, features) uint8, float32 or float64, C-contiguous or in a file; may hold NaN
     labels        (n,) of any integer, float or text dtype
     label_names   the class names of labels that are not named after themselves (10: "0")
     reader_notes  what the reader noticed and converted, a sentence each
     """
 
-    inputs: np.ndarray
+    inputs: Samples
     labels: np.ndarray
     source: str
     image_shape: tuple[int, ...] | None = None
@@ -38,7 +39,7 @@ class RawDataset:
     @classmethod
     def from_arrays(
         cls,
-        images: np.ndarray,
+        images: Samples,
         labels: np.ndarray,
         source: str,
         label_names: Mapping[int, str] | None = None,
@@ -56,6 +57,7 @@ class RawDataset:
                 "is needed, with at least one of each."
             )
         if images.ndim == 4 and images.shape[1] == 3 != images.shape[3]:
+            images = np.asarray(images)
             images = np.moveaxis(images, 1, 3)
             reader_notes += ("colour channels came first and are last here, as in (rows, columns, 3)",)
         inputs = to_input_dtype(images, source).reshape(len(images), -1)
@@ -72,8 +74,10 @@ class RawSplits(NamedTuple):
     test: RawDataset | None = None
 
 
-def to_input_dtype(array: np.ndarray, source: str) -> np.ndarray:
+def to_input_dtype(array: Samples, source: str) -> Samples:
     """`array` as uint8 where its integers allow, else as the narrowest of float32, float64 that is exact."""
+    if isinstance(array, MappedArray):  # of such a type already
+        return array
     kind = array.dtype.kind
     if kind not in "buif":
         raise DataError(f"{source}: inputs are of type {array.dtype}; real numbers are needed.")
@@ -81,7 +85,7 @@ def to_input_dtype(array: np.ndarray, source: str) -> np.ndarray:
         with np.errstate(over="ignore"):  # a long double beyond float64 is infinite, and `validate` refuses it
             return np.ascontiguousarray(array, np.float64 if array.dtype.itemsize > 4 else np.float32)
     if array.dtype == np.uint8:
-        return np.ascontiguousarray(array)  # not looked at: it may be a memory map of a large file
+        return np.ascontiguousarray(array)
     low, high = int(array.min()), int(array.max())
     if low >= 0 and high <= 255:
         return np.ascontiguousarray(array, np.uint8)
@@ -172,13 +176,20 @@ def _validate_labels(labels: np.ndarray, source: str) -> None:
     )
 
 
-def _validate_inputs(inputs: np.ndarray, source: str) -> None:
-    finite = np.isfinite(inputs) if inputs.dtype.kind == "f" else np.True_
-    if finite.all():
+def _validate_inputs(inputs: Samples, source: str) -> None:
+    if inputs.dtype.kind != "f":
         return
-    row, column = divmod(int(np.argmin(finite)), inputs.shape[1])
-    raise DataError(
-        f"{source}: {np.count_nonzero(~finite)} of {finite.size} input values are not finite, the first "
-        f"({inputs[row, column]}) at sample {row}, feature {column}, both counted from 0. Every step would turn "
-        "the weights into NaN; fix or remove these samples."
-    )
+    wrong, first, begin = 0, (0, 0), 0
+    for block in blocks(inputs):
+        finite = np.isfinite(block)
+        if not finite.all():
+            row, column = divmod(int(np.argmin(finite)), inputs.shape[1])
+            first = first if wrong else (begin + row, column)
+            wrong += int(np.count_nonzero(~finite))
+        begin += len(block)
+    if wrong:
+        raise DataError(
+            f"{source}: {wrong} of {inputs.size} input values are not finite, the first ({inputs[first]}) at "
+            f"sample {first[0]}, feature {first[1]}, both counted from 0. Every step would turn the weights into "
+            "NaN; fix or remove these samples."
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -10,9 +11,10 @@ import numpy as np
 from nnbackprop.errors import ScalingError, UsageError
 
 from .dataset import Dataset, require_dataset
+from .mapped import BLOCK_ROWS, Samples, blocks
 
 ScalingKind = Literal["none", "unit", "standard", "per-feature", "rashid"]
-CHUNK_ROWS = 256  # 256 * 255^2 fits int32
+CHUNK_ROWS = BLOCK_ROWS  # 256 * 255^2 fits int32
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +34,9 @@ class Scaling:
         """Inputs as they are."""
         return cls(np.array(1.0), np.array(0.0))
 
-    def apply(self, inputs: np.ndarray, dtype: str) -> np.ndarray:
+    def apply(self, inputs: Samples, dtype: str) -> np.ndarray:
         """Scaled inputs (n, *sample_shape) in `dtype`, computed in `dtype` as on a device."""
-        x = inputs.astype(dtype)
+        x: np.ndarray = inputs.astype(dtype)
         x *= self.scale.astype(dtype)
         x += self.shift.astype(dtype)
         return x
@@ -59,10 +61,11 @@ class Scaling:
             return
         j = int(np.argmin(finite))
         which = f"feature {j}" if finite.ndim else "all features"
-        values = train.inputs.reshape(len(train), -1)[:, j] if finite.ndim else train.inputs
+        axis = 0 if finite.ndim else None
+        low, high = (np.ravel(extreme(axis))[j] for extreme in (train.inputs.min, train.inputs.max))
         scale, shift = (float(np.broadcast_to(a, finite.shape).flat[j]) for a in (self.scale, self.shift))
         raise ScalingError(
-            f"{train.source}: the scaling of {which}, whose values lie in {values.min():g} .. {values.max():g}, "
+            f"{train.source}: the scaling of {which}, whose values lie in {low:g} .. {high:g}, "
             f"is x * {scale:g} + {shift:g}, which {dtype} cannot hold. Their spread is too small or too large to "
             "divide by: put the values in another unit, so that they are of ordinary size, or take --scale none.",
         )
@@ -108,7 +111,7 @@ def fit_target_scaling(train: Dataset, center: bool = True) -> Scaling:
     return Scaling(scale, -mean * scale)
 
 
-def moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def moments(inputs: Samples) -> tuple[np.ndarray, np.ndarray]:
     """Mean and (population) variance of each feature, float64 of a sample's shape.
 
     Of uint8 they come from integer sums, and so are the same bits on every machine.
@@ -119,32 +122,40 @@ def moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean.reshape(shape), variance.reshape(shape)
 
 
-def _byte_moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _byte_moments(inputs: Samples) -> tuple[np.ndarray, np.ndarray]:
     n = len(inputs)
     total, squares = np.zeros((2, inputs.shape[1]), np.int64)
-    for row in range(0, n, CHUNK_ROWS):
-        x = inputs[row : row + CHUNK_ROWS].astype(np.int32)
+    for chunk in _chunks(inputs):
+        x = chunk.astype(np.int32)
         total += x.sum(axis=0)
         squares += np.einsum("ij,ij->j", x, x)
     return total / n, (n * squares - total * total) / n**2
 
 
-def _float_moments(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _float_moments(inputs: Samples) -> tuple[np.ndarray, np.ndarray]:
     """In two passes, as sums of squares cancel."""
     mean = np.asarray(inputs.mean(axis=0, dtype=np.float64))
     squares = np.zeros(inputs.shape[1])
-    for row in range(0, len(inputs), CHUNK_ROWS):
-        squares += np.square(inputs[row : row + CHUNK_ROWS] - mean).sum(axis=0)
+    for chunk in _chunks(inputs):
+        squares += np.square(chunk - mean).sum(axis=0)
     return mean, squares / len(inputs)
 
 
-def _has_byte_values(inputs: np.ndarray) -> bool:
+def _chunks(inputs: Samples) -> Iterator[np.ndarray]:
+    for block in blocks(inputs):
+        for row in range(0, len(block), CHUNK_ROWS):
+            yield block[row : row + CHUNK_ROWS]
+
+
+def _has_byte_values(inputs: Samples) -> bool:
     if inputs.dtype == np.uint8:
         return True
-    return bool(1 < inputs.max() <= 255 and inputs.min() >= 0 and np.all(inputs == np.floor(inputs)))
+    return bool(
+        1 < inputs.max() <= 255 and inputs.min() >= 0 and all(np.all(x == np.floor(x)) for x in blocks(inputs))
+    )
 
 
-def _standardize(inputs: np.ndarray, axis: int | None) -> Scaling:
+def _standardize(inputs: Samples, axis: int | None) -> Scaling:
     """(x - mean) / std, and 0 of what is constant; not finite where float64 does not hold std or its inverse.
 
     Over all features by the law of total variance, Var x = E[Var(x | feature)] + Var(E[x | feature]).

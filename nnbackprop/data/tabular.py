@@ -22,6 +22,8 @@ from .weights import weights_of
 if TYPE_CHECKING:
     import polars
 
+MAX_WHOLE = 2.0**53  # up to which float64 holds every whole number
+
 
 @dataclass(frozen=True)
 class TableSplits:
@@ -87,7 +89,7 @@ def to_splits(tables: TableSplits, test_fraction: float, validation_fraction: fl
         test = take(table, test_rows)
     validation = None if validation_rows is None else take(table, validation_rows)
     parts = [dataset_of(part, preprocessing, notes) if part else None for part in (train, test, validation)]
-    widest = np.result_type(*(part.inputs for part in parts if part))
+    widest = np.result_type(*(part.inputs.dtype for part in parts if part))
     train_part, test_part, validation_part = (part and _as_dtype(part, widest) for part in parts)
     assert train_part is not None
     return Splits(train_part, test_part, validation_part, roles.description)
@@ -125,12 +127,14 @@ def class_names(table: Table, name: str) -> polars.Series:
     column = table.frame[name]
     if not column.dtype.is_numeric():
         return column.cast(polars.String)
-    fraction = column != column.floor() if column.dtype.is_float() else None
-    if fraction is not None and (bad := fraction | column.is_infinite()).any():
+    if column.dtype.is_integer():
+        return column.cast(polars.String)
+    bad = (column != column.floor()) | (column.abs() > MAX_WHOLE)  # where polars counts NaN, too
+    if bad.any():
         row = int(bad.arg_true()[0])
         raise DataError(
-            f"{table.at(name, row)}: label {column[row]:g} is not a whole number. Class labels are whole numbers "
-            "or names; for amounts give --task regression."
+            f"{table.at(name, row)}: label {column[row]:g} is not a whole number up to 2^53. Class labels are "
+            "whole numbers or names; for amounts give --task regression."
         )
     return column.cast(polars.Int64).cast(polars.String)
 

@@ -13,6 +13,7 @@ from nnbackprop._files import open_file, size_of
 from nnbackprop.data import load
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.limits import MemoryBudget
+from nnbackprop.data.mapped import Samples
 from nnbackprop.errors import DataError
 from nnbackprop.nn.metrics import accuracy
 from nnbackprop.training.evaluator import EVAL_BATCH_SIZE, check_inputs
@@ -63,11 +64,11 @@ class OnnxModel:
             )
         return dataset
 
-    def predict(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, inputs: Samples) -> tuple[np.ndarray, np.ndarray]:
         """Predicted class (n,) and probabilities (n, k) of raw inputs (n, *sample_shape)."""
         inputs = check_inputs(inputs, self.sample_shape)
         with np.errstate(all="ignore"):  # what is no byte is refused below
-            x = inputs.astype(self.dtype)
+            x: np.ndarray = inputs.astype(self.dtype)
         if self.dtype == "uint8" and not np.array_equal(x, inputs):
             raise DataError(
                 f"{self.path} takes bytes, whole numbers in 0..255, and these inputs lie in {inputs.min():g} .. "

@@ -22,16 +22,16 @@ class InitRng(np.random.Generator):
     """The generator of one layer's first parameters: Philox under a key of (seed, path, "weights").
 
     `path` is the layer's place in the network: "2" for the third layer, "2.0" for the first layer of a third that
-    is itself a Sequential, "" for the network.
+    is itself a Sequential, "" for the network. With `shapes_only` constants take no memory either: see `Empty`.
     """
 
-    def __init__(self, seed: int = 0, path: str = "") -> None:
+    def __init__(self, seed: int = 0, path: str = "", shapes_only: bool = False) -> None:
         super().__init__(philox(seed, path, "weights"))
-        self.seed, self.path = seed, path
+        self.seed, self.path, self.shapes_only = seed, path, shapes_only
 
     def child(self, i: int) -> InitRng:
         """The generator of child `i` of the layer at this path."""
-        return InitRng(self.seed, f"{self.path}.{i}" if self.path else str(i))
+        return InitRng(self.seed, f"{self.path}.{i}" if self.path else str(i), self.shapes_only)
 
 
 def cast(drawn: np.ndarray, dtype: str) -> np.ndarray:
@@ -48,12 +48,19 @@ class Initializer(ABC):
         """Return an array of `shape` and `dtype` ("float32" or "float64"), drawn from `rng`."""
 
 
+def constant(value: int, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """An array of one number; a read-only view of it, in no memory, where `rng` asks for shapes only."""
+    if isinstance(rng, InitRng) and rng.shapes_only:
+        return np.broadcast_to(np.full((), value, dtype), shape)
+    return np.full(shape, value, dtype)
+
+
 @dataclass(frozen=True)
 class Zeros(Initializer):
     """All zeros: right for biases, wrong for the weights of hidden layers, whose units would stay alike."""
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        return np.zeros(shape, dtype)
+        return constant(0, rng, shape, dtype)
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class Ones(Initializer):
     """All ones: for the scales of normalization."""
 
     def __call__(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        return np.ones(shape, dtype)
+        return constant(1, rng, shape, dtype)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from functools import cached_property, reduce
 from typing import Any
 
 from backends import Array, leaves
+from nnbackprop._html import html_table
 from nnbackprop.errors import ShapeError, UsageError
 from nnbackprop.nn.layers.base import Layer, Params, Shape, map_layers
 
 from .initializers import Empty, Initializer, InitRng
 from .rng import RngKey
-from .trace import LayerRecorder, LayerSummary, Trace
+from .trace import LayerRecorder, LayerSummary, NetworkSummary, Trace
 
 
 @dataclass(frozen=True, init=False)
@@ -74,15 +75,22 @@ class Sequential:
 
     def empty_params(self, in_shape: Shape, dtype: str = "float32") -> Params:
         """Arrays of the shapes that `init` gives, without values and in no memory: what saved ones must fit."""
-        return self._replaced(lambda name, path, layer: _without_values(layer)).init(in_shape, dtype=dtype)
+        empty = self._replaced(lambda name, path, layer: _without_values(layer))
+        return empty.build(InitRng(shapes_only=True), in_shape, dtype)[0]
 
-    def summary(self, in_shape: Shape, dtype: str = "float32") -> tuple[LayerSummary, ...]:
+    def summary(self, in_shape: Shape, dtype: str = "float32") -> NetworkSummary:
         """Every layer's name, parameters and output shape, without drawing weights; ShapeError as `init`."""
         records: list[LayerSummary] = []
-        self._replaced(lambda name, path, layer: LayerRecorder(name, path, _without_values(layer), records)).init(
-            in_shape, dtype=dtype
+        recorded = self._replaced(
+            lambda name, path, layer: LayerRecorder(name, path, _without_values(layer), records)
         )
-        return tuple(records)
+        recorded.build(InitRng(shapes_only=True), in_shape, dtype)
+        return NetworkSummary(records)
+
+    def _repr_html_(self) -> str:
+        """Names and hyperparameters of the layers; shapes need those of a sample: `summary(sample_shape)`."""
+        rows = [(name, repr(layer)) for name, layer in self.named_layers()]
+        return html_table(("layer", "definition"), rows, type(self).__name__)
 
     def prepare(self, xp: Any, x: Array, key: RngKey) -> tuple[Array, dict[str, Array]]:
         """x for a forward pass, and what the layers draw for it, by path: its key's `precomputed_masks`."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from backends import Array
+from nnbackprop._html import html_table
 from nnbackprop.nn.initializers import InitRng
 from nnbackprop.nn.layers.base import Cache, Layer, LayerParams, Params, Shape
 from nnbackprop.nn.rng import RngKey
@@ -29,6 +31,21 @@ class LayerSummary:
     def draws(self) -> bool:
         """Whether the layer draws random numbers in training."""
         return hasattr(self.layer, "draw")
+
+
+class NetworkSummary(tuple[LayerSummary, ...]):
+    """A network's layers for samples of one shape; a table in a notebook."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        counts = [sum(math.prod(a.shape) for a in place.params.values()) for place in self]
+        rows = [
+            (place.name, " x ".join(map(str, place.out_shape)), f"{n:,}" if n else "")
+            for place, n in zip(self, counts, strict=True)
+        ]
+        heads = ("layer", "output shape", "parameters")
+        return html_table(heads, [*rows, ("total", "", f"{sum(counts):,}")])
 
 
 @dataclass(frozen=True, eq=False)

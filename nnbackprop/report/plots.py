@@ -20,7 +20,7 @@ from .style import GREY, PALETTE, draw, new_image_grid, new_plot, printable, sho
 
 if TYPE_CHECKING:
     from nnbackprop.data.dataset import Dataset
-    from nnbackprop.runs.trained_model import Attack
+    from nnbackprop.runs.saved_model import Attack
 
 MAX_UNITS = 64  # of the first layer, shown at most
 MAX_ATTACKED = 10

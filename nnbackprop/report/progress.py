@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,12 +18,14 @@ from rich.segment import ControlType
 from rich.table import Table
 from rich.text import Text
 
+from nnbackprop.errors import UsageError
 from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import ChunkEnd, EpochBegin, EpochEnd, LayerRow, Score, TrainBegin, TrainEnd
 from nnbackprop.training.history import row
 
 from .formatting import count, duration, loss, metric, plural, size
 from .tables import layer_table
+from .terminal import Terminal
 
 if TYPE_CHECKING:
     from nnbackprop.training.trainer import Trainer
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 LINE_SECONDS = 30.0  # between lines within an epoch, where the output is not a terminal
 SHORT_RUN = 100  # epochs up to which every one has its line, however brief
 BAR_WIDTH = 40  # columns of a bar at most: a wide window may become narrower before its lines wrap
+
+KINDS = ("auto", "rich", "plain", "json", "off")
 
 ENDINGS = {
     "finished": "finished",
@@ -39,12 +44,26 @@ ENDINGS = {
 }
 
 
-def progress(kind: str, console: Console, description: Mapping[str, str] | None = None) -> Callback:
-    """The display called auto, rich, plain, json or off; auto is rich on a terminal, else plain.
+def progress(
+    kind: str = "auto", console: Console | None = None, description: Mapping[str, str] | None = None
+) -> Callback:
+    """The display called auto, rich, plain, json or off, as a callback; auto is rich on a terminal, else plain.
 
-    `description` has lines for its header, by subject. FORCE_COLOR makes rich take a pipe for a terminal; bars are
-    of no use in a log, so the file is asked too.
+    >>> nb.Trainer(..., callbacks=[nb.progress()])  # doctest: +SKIP
+
+    In Jupyter and marimo rich is plain too. `console` is the standard output if not given; `description` has lines
+    for the header, by subject. FORCE_COLOR makes rich take a pipe for a terminal; bars are of no use in a log, so
+    the file is asked too.
+
+    Raises:
+        UsageError: another kind.
     """
+    if kind not in KINDS:
+        raise UsageError(f"progress got {kind!r} and needs one of {', '.join(KINDS)}: take 'auto' if in doubt.")
+    if console is None:
+        console = Terminal(force_jupyter=False)  # rows of text, not a block of HTML each
+    if in_notebook() and kind in ("auto", "rich"):  # a live display leaves a row of frames there
+        kind = "plain"
     if kind == "off":
         return Callback()
     if kind == "json":
@@ -52,6 +71,15 @@ def progress(kind: str, console: Console, description: Mapping[str, str] | None 
     if kind == "rich" or (kind == "auto" and console.is_interactive and console.file.isatty()):
         return RichProgress(console, description)
     return PlainProgress(console, description)
+
+
+def in_notebook() -> bool:
+    """Whether the output goes to a notebook: of Jupyter, also from a command in one of its cells, or of marimo."""
+    ipython, marimo = sys.modules.get("IPython"), sys.modules.get("marimo")
+    if marimo is not None and marimo.running_in_notebook():
+        return True
+    in_kernel = ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+    return in_kernel or "JPY_PARENT_PID" in os.environ  # which Jupyter sets for its kernels and their commands
 
 
 class Display(Callback):

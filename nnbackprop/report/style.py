@@ -36,6 +36,13 @@ STYLE = {
 }
 
 
+class Plot(Figure):
+    """A figure that a notebook shows without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
 def style() -> AbstractContextManager[None]:
     """Make and save figures within it: the user's own matplotlibrc changes nothing."""
     return styles.context(["default", STYLE])
@@ -75,7 +82,7 @@ def text_figure(title: str, lines: Sequence[str] = ()) -> Figure:
 
 
 def _titled(title: str, width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Plot(figsize=(width, height), layout="constrained")
     figure.suptitle(title, x=0.02, ha="left", fontsize=11, fontweight="bold")
     return figure
 

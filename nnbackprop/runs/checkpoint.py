@@ -137,7 +137,7 @@ def from_bytes(content: bytes) -> Checkpoint:
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"its arrays cannot be read ({error})") from error
     for name, array in arrays.items():
-        if name.startswith(("params/", "best/", "scaling/")) and not np.isfinite(array).all():
+        if name.startswith(("params/", "best/", "scaling/", "target_scaling/")) and not np.isfinite(array).all():
             raise ValueError(f"{name} holds numbers that are not finite, which no run saves")
     return Checkpoint(arrays, {name: value for name, value in meta.items() if name not in ("format", "sha256")})
 

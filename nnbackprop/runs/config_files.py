@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nnbackprop._files import open_file
+from nnbackprop.data.bundled import BUNDLED_TABLES
 from nnbackprop.data.catalog import DATASETS
 from nnbackprop.data.readers.image_folder import is_image_folder
 from nnbackprop.data.readers.paths import is_table
@@ -30,9 +31,24 @@ def recipes() -> dict[str, Path]:
 
 def load_recipe(recipe: str) -> Config:
     """A recipe, by its name or as a TOML file of your own; UsageError if there is none."""
+    return parse_recipe(recipe, read_recipe(recipe))
+
+
+def parse_recipe(recipe: str, settings: Mapping[str, Any]) -> Config:
+    """The recipe with these settings; UsageError names one that is unknown or has a wrong value."""
+    if "search" in settings:
+        raise UsageError(
+            f"The recipe {recipe} has a table [search], which nnbackprop search reads: leave it out to train, or "
+            f"give the file to nnbackprop search, whose best.toml can be trained."
+        )
+    return parse({"recipe": Path(recipe).stem, **settings}, f"The recipe {recipe}")
+
+
+def read_recipe(recipe: str) -> dict[str, Any]:
+    """What a recipe's file holds, not yet checked."""
     path = recipes().get(recipe, Path(recipe))
     try:
-        settings = _read_toml(path)
+        return _read_toml(path)
     except (FileNotFoundError, IsADirectoryError):
         raise UsageError(
             f"{recipe!r} is neither a recipe nor a TOML file. The recipes are {', '.join(recipes())}; "
@@ -40,7 +56,6 @@ def load_recipe(recipe: str) -> Config:
         ) from None
     except (ValueError, OSError) as error:
         raise UsageError(f"{path} cannot be read as TOML: {error}. Compare it with a run's config.toml.") from None
-    return parse({"recipe": Path(recipe).stem, **settings}, f"The recipe {recipe}")
 
 
 def recipe_for(recipe: str | None, overrides: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -58,7 +73,7 @@ def recipe_for(recipe: str | None, overrides: Mapping[str, Any]) -> tuple[str, d
         settings.setdefault("name", Path(recipe).name.split(".")[0] or "table")
     data = settings.get("data")
     if data is None or data in DATASETS:
-        return "mnist", settings
+        return "table" if data in BUNDLED_TABLES else "mnist", settings
     path = Path(data).expanduser()
     return "table" if is_table(path) else "images" if is_image_folder(path) else "mnist", settings
 

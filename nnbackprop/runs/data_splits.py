@@ -12,6 +12,7 @@ import numpy as np
 
 from nnbackprop.data.catalog import DATASETS, load_splits, table_options
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.mapped import blocks
 from nnbackprop.data.readers.image import parse_size
 from nnbackprop.data.table import TableOptions
 from nnbackprop.data.weights import balance_classes
@@ -74,7 +75,8 @@ class DataSplits:
             arrays = (part.inputs, part.targets, part.weights) if part else ()
             for array in (a for a in arrays if a is not None):
                 digest.update(f"{array.dtype}{array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).data)
+                for block in blocks(array):
+                    digest.update(np.ascontiguousarray(block).data)
             digest.update(b"end of part")
         return digest.hexdigest()
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nnbackprop._system_info import cores
+from nnbackprop.data.mapped import MappedArray
 from nnbackprop.nn.trace import LayerSummary
 from nnbackprop.training.events import LayerRow
 from nnbackprop.training.trainer import Trainer
@@ -68,7 +69,8 @@ def memory_of(trainer: Trainer, data: DataSplits, batch: int) -> dict[str, int]:
     """Bytes that training holds, by what they are for.
 
     Training state is kept twice, as there is a snapshot to go back to. Activations are each layer's outputs and
-    their gradients; a float data set is there as it was read and once more as it is scaled.
+    their gradients; a float data set is there as it was read and once more as it is scaled. Inputs in a file are
+    not counted.
     """
     itemsize = 8 if trainer.params_dtype == "float64" else 4
     params = sum(row.bytes for row in trainer.layers)
@@ -76,8 +78,9 @@ def memory_of(trainer: Trainer, data: DataSplits, batch: int) -> dict[str, int]:
     outputs = math.prod(trainer.sample_shape) + 2 * sum(math.prod(row.out_shape) for row in trainer.layers)
     samples = 0
     for part in filter(None, data.parts.values()):
-        scaled = part.inputs.size * itemsize if part.inputs.dtype.kind == "f" else 0
-        samples += part.inputs.nbytes + part.targets.nbytes + scaled
+        samples += part.targets.nbytes
+        if not isinstance(part.inputs, MappedArray):
+            samples += part.inputs.nbytes + (part.inputs.size * itemsize if part.inputs.dtype.kind == "f" else 0)
     return {
         "parameters and optimizer state": 2 * (1 + states) * params,
         "gradients": params,

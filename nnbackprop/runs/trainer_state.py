@@ -59,14 +59,18 @@ def last_checkpoint(trainer: Trainer, early_stopping: EarlyStopping, meta: Mappi
     so_far = msgspec.to_builtins(
         BestSoFar(early_stopping.best_epoch, early_stopping.best_loss, early_stopping.wait)
     )
-    return Checkpoint(arrays | _scaling(trainer.scaling), {**meta, "progress": state["progress"], "best": so_far})
+    return Checkpoint(
+        arrays | scaling_arrays(trainer.scaling), {**meta, "progress": state["progress"], "best": so_far}
+    )
 
 
 def best_checkpoint(trainer: Trainer, early_stopping: EarlyStopping, meta: Mapping[str, Any]) -> Checkpoint:
     """The best weights so far, or the last where nothing was validated."""
     params = trainer.host_params() if early_stopping.best_params is None else early_stopping.best_params
     epoch = early_stopping.best_epoch or trainer.progress.epoch - 1
-    return Checkpoint(flatten(params, "params") | _scaling(trainer.scaling), {**meta, "best": {"epoch": epoch}})
+    return Checkpoint(
+        flatten(params, "params") | scaling_arrays(trainer.scaling), {**meta, "best": {"epoch": epoch}}
+    )
 
 
 def restore(trainer: Trainer, early_stopping: EarlyStopping, train: Dataset, last: Checkpoint) -> None:
@@ -143,7 +147,8 @@ def _target_scaling_of(checkpoint: Checkpoint) -> Scaling | None:
     return Scaling(scale, shift)
 
 
-def _scaling(scaling: Scaling) -> dict[str, np.ndarray]:
+def scaling_arrays(scaling: Scaling) -> dict[str, np.ndarray]:
+    """The arrays of a scaling by their names in a checkpoint."""
     arrays = {"scaling/scale": scaling.scale, "scaling/shift": scaling.shift}
     if scaling.targets is None:
         return arrays

@@ -17,9 +17,9 @@ from nnbackprop.optim import Optimizer
 
 from .checks import check_batches
 from .events import LayerRow
-from .progress import Progress
 
 if TYPE_CHECKING:
+    from .progress import Progress
     from .trainer import Trainer
 
 CHUNK_SECONDS = 0.1  # metrics are read about ten times a second
@@ -110,7 +110,7 @@ class BatchSchedule:
             step += len(indices)
 
 
-def make_schedule(trainer: Trainer, loader: DataLoader) -> BatchSchedule:
+def make_batch_schedule(trainer: Trainer, loader: DataLoader) -> BatchSchedule:
     """The batches of `loader` that a trainer trains on; UsageError where their size cannot be."""
     n_samples = len(loader.dataset)
     batch_size = min(trainer.batch_size or n_samples, n_samples)

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from backends import Array, Backend, tree_map
-from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.dataset import Dataset, require_dataset
 from nnbackprop.data.loader import DataLoader, chunk_indices
+from nnbackprop.data.mapped import MappedArray, Samples, blocks
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.data.table import is_frame, table_of
+from nnbackprop.data.tabular import dataset_of
 from nnbackprop.errors import DataError, ShapeError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
@@ -55,7 +57,7 @@ class Evaluator:
         weight = host.get("weight", n_samples)
         return Score(host["loss"] / weight, self.metrics.compute(host["metrics"], weight), n_samples)
 
-    def predict_proba(self, params: Params, inputs: np.ndarray, sample_shape: tuple[int, ...]) -> np.ndarray:
+    def predict_proba(self, params: Params, inputs: Samples, sample_shape: tuple[int, ...]) -> np.ndarray:
         """Probability of each class, host (n, k), for raw inputs (n, *sample_shape).
 
         k = 1 for a network with one output: the probability of class 1. Where the loss takes plain outputs (mean
@@ -69,7 +71,7 @@ class Evaluator:
                 parts.append(self.backend.to_numpy(self.objective.loss.probabilities(xp, y)))
         return self.scaling.unscale_targets(np.concatenate(parts))
 
-    def predict(self, params: Params, inputs: np.ndarray, sample_shape: tuple[int, ...]) -> np.ndarray:
+    def predict(self, params: Params, inputs: Samples, sample_shape: tuple[int, ...]) -> np.ndarray:
         """Predicted class of each raw input, host int32 (n,); without classes the outputs (n, k)."""
         return self.predicted_classes(self.predict_proba(params, inputs, sample_shape))
 
@@ -80,7 +82,7 @@ class Evaluator:
         loss = self.objective.loss
         return predicted_classes(np, probabilities, 0.5 if loss.gives_probabilities else loss.threshold)
 
-    def input_gradient(self, params: Params, inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    def input_gradient(self, params: Params, inputs: Samples, targets: np.ndarray) -> np.ndarray:
         """dJ_i/dx_i of each sample's own loss, host, of the inputs' shape and in units of the raw inputs.
 
         J is a mean over the batch, so a sample's own gradient is n times its row of dJ/dx; the chain rule
@@ -103,7 +105,7 @@ class Evaluator:
         if isinstance(self.metrics, ClassificationMetrics):
             check_labels(dataset.targets, max(2, out_shape[0]))
 
-    def _batches(self, inputs: np.ndarray, sample_shape: tuple[int, ...]) -> Iterator[tuple[int, Array]]:
+    def _batches(self, inputs: Samples, sample_shape: tuple[int, ...]) -> Iterator[tuple[int, Array]]:
         """Raw host inputs as the network sees them, on the device, a batch at a time, and where each begins."""
         inputs = check_inputs(inputs, sample_shape)
         for begin in range(0, max(1, len(inputs)), EVAL_BATCH_SIZE):
@@ -118,7 +120,15 @@ def inputs_of(data: Any, preprocessing: Preprocessing | None) -> Any:
     return preprocessing.transform(table_of(data))[0]
 
 
-def check_inputs(inputs: Any, sample_shape: tuple[int, ...]) -> np.ndarray:
+def dataset_to_evaluate(data: Any, preprocessing: Preprocessing | None) -> Dataset:
+    """A Dataset as it is, and a data frame by the preprocessing of the table that was trained on."""
+    if preprocessing is not None and preprocessing.targets and is_frame(data):
+        return dataset_of(table_of(data), preprocessing)
+    require_dataset(data, "evaluate")
+    return data
+
+
+def check_inputs(inputs: Any, sample_shape: tuple[int, ...]) -> Samples:
     """Inputs (n, *sample_shape) as an array; ShapeError or DataError for what no prediction can be made of."""
     if isinstance(inputs, Dataset):
         raise DataError(
@@ -126,7 +136,7 @@ def check_inputs(inputs: Any, sample_shape: tuple[int, ...]) -> np.ndarray:
             "evaluate(dataset)."
         )
     try:
-        x = np.ascontiguousarray(inputs)
+        x = inputs if isinstance(inputs, MappedArray) else np.ascontiguousarray(inputs)
     except (TypeError, ValueError) as error:
         raise DataError(
             f"Inputs are no array of numbers ({error}): pass an array (n, {sample_shape}), each row of the same "
@@ -140,7 +150,7 @@ def check_inputs(inputs: Any, sample_shape: tuple[int, ...]) -> np.ndarray:
             f"Inputs have shape {x.shape} and must be ({shape}), one row a sample: pass "
             "images.reshape(len(images), -1) for vectors, and x.reshape(1, -1) for a single sample."
         )
-    if not np.isfinite(x).all():
+    if not all(np.isfinite(block).all() for block in blocks(x)):
         raise DataError(
             "Inputs hold NaN or infinity, which no prediction can be made of: leave out those samples."
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from backends import Tree
+from nnbackprop._html import html_table
 
 if TYPE_CHECKING:
     from .batch_schedule import Chunk
@@ -29,6 +30,11 @@ class Score:
     def accuracy(self) -> float:
         """Share of right answers in 0..1; KeyError unless the targets are classes."""
         return self.metrics["accuracy"]
+
+    def _repr_html_(self) -> str:
+        values = [f"{value:.6g}" for value in (self.loss, *self.metrics.values())]
+        heads = ("loss", *(name.replace("_", " ") for name in self.metrics), "samples")
+        return html_table(heads, [(*values, f"{self.n_samples:,}")])
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from nnbackprop._html import html_table
+
 from .events import EpochEnd
+
+MAX_ROWS = 50  # in a notebook
 
 
 class History(list[EpochEnd]):
@@ -26,6 +30,16 @@ class History(list[EpochEnd]):
             rows.append(columns | {f"gradient_norm_{layer}": norm for layer, norm in norms.items()})
         names = dict.fromkeys(name for columns in rows for name, value in columns.items() if value is not None)
         return {name: [columns.get(name) for columns in rows] for name in names}
+
+    def _repr_html_(self) -> str:
+        columns = {name: values for name, values in self.to_dict().items() if not name.startswith("gradient_norm")}
+        left_out = max(0, len(self) - MAX_ROWS)
+        rows = [
+            [value if isinstance(value, int | None) else f"{value:.6g}" for value in values]
+            for values in list(zip(*columns.values(), strict=True))[left_out:]
+        ]
+        heads = [name.replace("_", " ") for name in columns]
+        return html_table(heads, rows, f"after {left_out:,} earlier epochs" if left_out else "")
 
 
 def row(event: EpochEnd) -> dict[str, Any]:

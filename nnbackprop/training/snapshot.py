@@ -1,4 +1,4 @@
-"""A copy of the state to go back to: where memory runs out, and where numbers became NaN or infinite."""
+"""A copy of the state before a chunk, to repeat it from: for want of memory, after an error, to trace a NaN."""
 
 from __future__ import annotations
 

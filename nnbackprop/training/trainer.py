@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from backends import Backend, Tree, select, tree_map
-from nnbackprop.data.dataset import Dataset, require_dataset
+from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
@@ -27,7 +27,7 @@ from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Optimizer
 
 from . import events
-from .batch_schedule import BatchSchedule, Chunk, make_schedule
+from .batch_schedule import BatchSchedule, Chunk, make_batch_schedule
 from .callbacks import Callback
 from .checks import (
     check_datasets,
@@ -37,7 +37,7 @@ from .checks import (
     check_state_dict,
     initial_params,
 )
-from .evaluator import Evaluator, inputs_of
+from .evaluator import Evaluator, dataset_to_evaluate, inputs_of
 from .events import ChunkBegin, EpochBegin, LayerRow, Score, TrainBegin
 from .history import History
 from .progress import Progress
@@ -168,10 +168,13 @@ class Trainer:
         for callback in self.callbacks:
             callback.message(text)
 
-    def evaluate(self, dataset: Dataset) -> Score:
-        """Mean loss and metrics of the parameters as they stand, dropout off."""
-        require_dataset(dataset, "evaluate")
-        return self.evaluator.evaluate(self.params, self._loader(dataset))
+    def evaluate(self, dataset: Any) -> Score:
+        """Mean loss and metrics of the parameters as they stand, dropout off.
+
+        `dataset` is a Dataset, or a data frame with its targets where the trainer was fit to a table.
+        """
+        data = dataset_to_evaluate(dataset, self.preprocessing)
+        return self.evaluator.evaluate(self.params, self._loader(data))
 
     def predict(self, inputs: Any) -> np.ndarray:
         """Predicted class of each raw input (n, *sample_shape), host int32 (n,); without classes the outputs.
@@ -228,7 +231,7 @@ class Trainer:
         self.state = {**self.state, "sums": sums}
         evaluated = {"validation": validation} if validation else {"test": test} if test else {}
         self._loaders = {name: self._loader(part) for name, part in {"train": train, **evaluated}.items()}
-        self._batch_schedule = make_schedule(self, self._loaders["train"])
+        self._batch_schedule = make_batch_schedule(self, self._loaders["train"])
         return events.train_begin(self, {name: len(part) if part else 0 for name, part in parts.items()})
 
     def _loader(self, dataset: Dataset) -> DataLoader:
@@ -253,22 +256,37 @@ class Trainer:
             self._call("chunk_begin", event)
             begin = time.perf_counter()
             self.snapshot.update(self.state, p)
-            step, data = self.train_step, self.loader.data
             try:
-                with contextlib.suppress(MemoryError):
-                    self.state = self.backend.scan(
-                        step, self._donate_state(), data, chunk.batches, last=step.with_norms
-                    )
-                if self.state is None:  # memory ran out; the error, which holds arrays, is gone by now
-                    self.train_step, self.state = retry_in_microbatches(self, chunk)
+                finite, sums, norms = self._run_chunk(chunk)
+                seconds = time.perf_counter() - begin + batch_seconds
+                if finite:
+                    self.state = self.train_step.reset_sums(self.state)
+                    p.add_chunk(chunk.steps, chunk.n_samples, seconds, sums, norms)
             except BaseException:  # such as Ctrl-C in a notebook
                 self._go_back(self.snapshot.state, self.snapshot.progress)
                 raise
-            self._end_chunk(chunk, begin - batch_seconds)
+            if not finite:
+                raise DivergedError.at_step(p.step + chunk.steps)
+            self._call("chunk_end", events.chunk_end(self, chunk, seconds, sums, norms))
             if self.stop_reason and p.samples_seen < schedule.n_samples:
                 return
             begin = time.perf_counter()
         self._end_epoch()
+
+    def _run_chunk(self, chunk: Chunk) -> tuple[bool, Tree, dict[str, float]]:
+        """Train on a chunk: whether all is finite, its sums, and the norms of its last gradients by layer."""
+        step = self.train_step
+        with contextlib.suppress(MemoryError):
+            self.state = self.backend.scan(
+                step, self._donate_state(), self.loader.data, chunk.batches, last=step.with_norms
+            )
+        if self.state is None:  # memory ran out; the error, which holds arrays, is gone by now
+            self.train_step, self.state = retry_in_microbatches(self, chunk)
+        with np.errstate(all="ignore"):  # an overflow is not finite
+            packed = self.backend.to_numpy(
+                self.train_step.pack_metrics(self.state)
+            )  # the only wait for the device
+        return self.train_step.unpack_metrics(packed, self.state)
 
     def _donate_state(self) -> Tree:
         """The state, which the trainer has no longer: the steps that take it overwrite its arrays."""
@@ -284,18 +302,6 @@ class Trainer:
     def lr_at(self, step: int) -> float:
         """The learning rate of the update after `step` steps."""
         return self.progress.lr_factor * (self.lr(step) if callable(self.lr) else self.lr)
-
-    def _end_chunk(self, chunk: Chunk, begin: float) -> None:
-        p = self.progress
-        with np.errstate(all="ignore"):  # an overflow is reported below
-            read = self.backend.to_numpy(self.train_step.pack_metrics(self.state))  # the only wait for the device
-        finite, sums, norms = self.train_step.unpack_metrics(read, self.state)
-        if not finite:
-            raise DivergedError.at_step(p.step + chunk.steps)
-        self.state = self.train_step.reset_sums(self.state)
-        seconds = time.perf_counter() - begin
-        p.add_chunk(chunk.steps, chunk.n_samples, seconds, sums, norms)
-        self._call("chunk_end", events.chunk_end(self, chunk, seconds, sums, norms))
 
     def _end_epoch(self) -> None:
         p = self.progress

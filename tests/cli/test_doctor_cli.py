@@ -13,6 +13,7 @@ import pytest
 from nnbackprop.diagnostics.doctor import DATA_CHECKS, START_CHECKS, TRAINED_CHECKS
 from nnbackprop.diagnostics.monitor import RUN_CHECKS
 from nnbackprop.runs import checkpoint as checkpoints
+from nnbackprop.runs.config_files import recipes
 from tests.support.clouds import clouds
 from tests.support.commands import run
 
@@ -216,10 +217,7 @@ def test_settings_of_a_run_cannot_be_overridden(trained: Path, capsys: pytest.Ca
 
 def test_an_unknown_target_lists_the_recipes(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("doctor", "minst") == 2
-    assert (
-        "names no recipe (ex4, mnist, mnist-original, rashid, table, weight-height), no .toml file and no run"
-        in capsys.readouterr().err
-    )
+    assert f"names no recipe ({', '.join(recipes())}), no .toml file and no run" in capsys.readouterr().err
 
 
 def test_a_damaged_doctor_json_is_an_error(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib.util
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,3 +87,25 @@ def test_mnist_files_and_their_licence_have_the_published_digests() -> None:
         assert hashlib.sha256(gzip.decompress((bundled.FOLDER / name).read_bytes())).hexdigest() == digest
         assert digest in licence
     assert all(words in licence for words in ("CC BY-SA 3.0", "LeCun", "Cortes", "Burges"))
+
+
+def test_iris_is_scikit_learns() -> None:
+    datasets = pytest.importorskip(
+        "sklearn.datasets", reason="sklearn, which has Fisher's values, is not installed"
+    )
+    theirs, ours = datasets.load_iris(), load("iris", split=False).train
+    np.testing.assert_array_equal(ours.inputs, theirs.data.astype(np.float32))
+    assert [ours.classes[k] for k in ours.targets] == [theirs.target_names[k] for k in theirs.target]
+    assert ours.feature_names == ("sepal_length", "sepal_width", "petal_length", "petal_width")
+    assert (ours.source, ours.target_names) == ("iris (bundled)", ("species",))
+
+
+def test_house_prices_are_what_the_script_makes() -> None:
+    path = Path(__file__).parents[2] / "scripts" / "make_house_prices.py"
+    spec = importlib.util.spec_from_file_location("make_house_prices", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert script.table() == (bundled.TABLES / "house-prices.csv").read_text()
+    houses = load("house-prices", split=False).train
+    assert (len(houses), houses.task, houses.target_names) == (2000, "regression", ("price",))
+    assert 15_000 < houses.targets.min() < houses.targets.max() < 3_000_000

@@ -3,6 +3,7 @@
 config-long-number       ValueError out of tomllib, which nobody caught
 config-nested-arrays     RecursionError out of tomllib, likewise
 csv-inflated-by-polars   4 KB of zlib behind a header, which polars read as the 4 MB it stands for, or any number
+csv-label-beyond-int64   a class label of 5e30, which polars refused to make an integer of
 csv-lone-quote           a panic in polars, which is no Exception
 npz-bz2-of-zeros         600 bytes that zipfile inflates to 256 MB in one piece
 npz-header-of-blanks     a .npy header of 4 MB, which NumPy reads whole before it says that it is too long

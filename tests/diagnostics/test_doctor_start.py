@@ -275,8 +275,12 @@ def test_most_checks_do_not_apply_to_a_single_sample() -> None:
 def test_an_unknown_loss_is_not_judged() -> None:
     @dataclass(frozen=True)
     class Cubic:
-        labels = False
+        takes_labels = False
+        gives_probabilities = False
         threshold = 0.5
+
+        def probabilities(self, xp: Any, y: Array) -> Array:
+            return y
 
         def encode(self, xp: Any, y: Array, targets: Array) -> Array:
             return one_hot(xp, targets, y.shape[1], y.dtype)

@@ -183,7 +183,7 @@ def test_directions_through_a_kink_are_left_out_and_counted(every_sample: bool) 
 def test_zero_biases_are_moved_so_that_a_penalty_on_them_shows() -> None:
     @dataclass(frozen=True)
     class OnBiasesToo(WeightPenalty):
-        def gradients(self, xp: Any, network: Any, params: Any, grads: Any) -> Any:
+        def add_gradients(self, xp: Any, network: Any, params: Any, grads: Any) -> Any:
             return tuple(
                 {n: g + self.l2 * p[n] for n, g in layer.items()} for p, layer in zip(params, grads, strict=True)
             )

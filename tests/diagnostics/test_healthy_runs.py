@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nnbackprop.diagnostics.monitor import History, check_history
+from nnbackprop.diagnostics.monitor import RunHistory, check_history
 from nnbackprop.runs.config_files import resolve
 from nnbackprop.training.history import row
 from tests.support.healthy_runs import RUNS, HealthyRun, trained
@@ -24,5 +24,5 @@ def test_the_40_runs_cover_every_recipe_and_optimizer() -> None:
 def test_a_healthy_run_gives_no_alarm(run: HealthyRun) -> None:
     trainer, monitor = trained(run)
     assert monitor.diagnosis.healthy, monitor.diagnosis
-    rows = check_history(History.of_rows(row(event) for event in trainer.history))
+    rows = check_history(RunHistory.of_rows(row(event) for event in trainer.history))
     assert rows.healthy, rows

@@ -14,7 +14,7 @@ import pytest
 from backends import Backend, NumpyBackend, leaves, select
 from backends.memory import raise_memory_error
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.diagnostics.monitor import RUN_CHECKS, CurvePoint, History, Monitor, check_history
+from nnbackprop.diagnostics.monitor import RUN_CHECKS, CurvePoint, Monitor, RunHistory, check_history
 from nnbackprop.diagnostics.monitor.layer_stats import LayerStats, NetworkStats
 from nnbackprop.diagnostics.nan_tracing import trace_nan
 from nnbackprop.errors import DivergedError
@@ -185,7 +185,7 @@ def test_a_long_curve_is_shortened_without_changing_its_mean() -> None:
 
 
 def test_every_check_is_reported_once() -> None:
-    for history in (History(), History.of_rows([]), History.of_rows(epochs([1.0, 0.9]))):
+    for history in (RunHistory(), RunHistory.of_rows([]), RunHistory.of_rows(epochs([1.0, 0.9]))):
         diagnosis = check_history(history)
         assert sorted([*diagnosis.passed, *diagnosis.not_applicable]) == sorted(RUN_CHECKS)
 
@@ -268,12 +268,12 @@ STILL = [2.3026, 2.3025, 2.3027, 2.3024, 2.3026, 2.3025, 2.3026, 2.3024]
     ],
 )
 def test_rows_of_metrics_jsonl_alone_are_diagnosed(rows: list[dict[str, Any]], ids: list[str]) -> None:
-    assert [finding.id for finding in check_history(History.of_rows(rows)).findings] == ids
+    assert [finding.id for finding in check_history(RunHistory.of_rows(rows)).findings] == ids
 
 
 def test_overfitting_is_a_note_after_early_stopping() -> None:
     (finding,) = check_history(
-        replace(History.of_rows(epochs(FALLING, RISING)), stop_reason="early-stopping")
+        replace(RunHistory.of_rows(epochs(FALLING, RISING)), stop_reason="early-stopping")
     ).findings
     assert (finding.id, finding.level) == ("overfitting", "note")
 
@@ -289,7 +289,7 @@ def relu(share: float, units: int = 64) -> LayerStats:
 
 def found_in(*run: NetworkStats) -> list[str]:
     curve = [CurvePoint(s.step + 1, s.loss, s.accuracy, s.lr) for s in run]
-    return [finding.id for finding in check_history(History(list(run), curve, majority_fraction=0.1)).findings]
+    return [finding.id for finding in check_history(RunHistory(list(run), curve, majority_fraction=0.1)).findings]
 
 
 def test_a_small_ratio_counts_over_the_run_and_with_the_loss() -> None:

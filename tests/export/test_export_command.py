@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nnbackprop import TrainedModel
-from nnbackprop.runs.config import read, recipes
+from nnbackprop.runs.config_files import load_recipe, recipes
 from tests.support.commands import draw_no_plots, run, said
 
 OF_DIGITS = ["--data", "digits.npz", "--test-fraction", "0.25", "--batch-size", "100"]
@@ -33,7 +33,7 @@ def accuracy(capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_recipes_file_labels_its_test_part_as_the_run_does(
     recipe: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = OF_DIGITS if read(recipe)["data"] == "mnist" else []
+    words = OF_DIGITS if load_recipe(recipe).data == "mnist" else []
     assert run("train", recipe, *words, *TRAIN) == 0
     assert run("export", "a", "--onnx", "model.onnx") == 0
     from nnbackprop.export.onnx_model import OnnxModel

@@ -79,5 +79,12 @@ def test_only_the_estimators_import_scikit_learn(path: Path) -> None:
     assert not [name for name in names if name.split(".")[0] == "sklearn" or name.startswith("nnbackprop.sklearn")]
 
 
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_only_searches_import_optuna_and_only_when_they_run(path: Path) -> None:
+    assert "optuna" not in set(imports(path, everywhere=False))
+    if "optuna" in set(imports(path, everywhere=True)):
+        assert path.name in ("search.py", "search_result.py")
+
+
 def test_a_trainer_has_at_most_fifteen_options() -> None:
     assert len(fields(Trainer)) <= 15

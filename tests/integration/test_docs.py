@@ -7,11 +7,14 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+import nnbackprop
 from nnbackprop.cli import app
+from nnbackprop.runs.config import Config
 
 ROOT = Path(__file__).parents[2]
 RUNS = json.loads((ROOT / "docs" / "figures.json").read_text())["recipes"]
@@ -55,6 +58,23 @@ def test_the_readmes_program_runs(capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(program, "README.md", "exec"), {})
     share = float(capsys.readouterr().out.split("%")[0])
     assert share > 94
+
+
+@pytest.mark.usefixtures("in_a_folder_of_its_own")
+def test_the_programs_of_the_page_on_python_run(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "docs" / "python.md").read_text()
+    program = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+    exec(compile(program, "docs/python.md", "exec"), {})
+    assert "['heavy', 'light'] Score(" in capsys.readouterr().out
+
+
+def test_the_names_and_flags_beside_those_of_other_libraries_exist() -> None:
+    text = (ROOT / "docs" / "coming-from.md").read_text()
+    names, flags = set(re.findall(r"\bnb\.(\w+)", text)), set(re.findall(r"`--([a-z0-9-]+)", text))
+    assert len(names) > 30
+    assert sorted(name for name in names if not hasattr(nnbackprop, name)) == []
+    settings = {field.name.replace("_", "-") for field in fields(Config)}
+    assert sorted(flags - settings) == []
 
 
 def test_the_readme_shows_the_layer_as_it_is() -> None:

@@ -31,7 +31,7 @@ from nnbackprop.report.plots import (
 )
 from nnbackprop.report.prediction_metrics import calibration
 from nnbackprop.report.style import DPI, printable, save, style
-from nnbackprop.runs.trained_model import Attack
+from nnbackprop.runs.saved_model import Attack
 from tests.support.plot_rows import drawn_images, metrics_row, small_images
 
 NAMES = (

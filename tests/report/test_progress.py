@@ -100,12 +100,12 @@ def test_regression_is_shown_in_plain_numbers() -> None:
     callback, out, clock = plain_display()
     send(callback, train_begin_event())
     clock.now = 31.0
-    send(callback, chunk_end_event(1, 5, {"rmse": 0.7071, "mae": 0.5, "r2": 0.25}))
+    send(callback, chunk_end_event(1, 5, {"rmse": 0.5**0.5, "mae": 0.5, "r2": 0.25}))
     train, test = (Score(loss, {"rmse": loss**0.5, "mae": 0.5, "r2": 0.25}, 50) for loss in (0.25, 0.16))
     send(callback, EpochEnd(1, 10, 0.1, train, None, test, {}, 2.0, 500.0))
     assert out.getvalue().splitlines()[-2:] == [
-        "epoch 1/3  step 5/10  loss 0.2500 rmse 0.7071",
-        "epoch 1/3  train 0.2500 rmse 0.5000  test 0.1600 rmse 0.4000  500/s  2.00s",
+        "epoch 1/3  step 5/10  loss 0.2500 rmse 0.70711",
+        "epoch 1/3  train 0.2500 rmse 0.50000  test 0.1600 rmse 0.40000  500/s  2.00s",
     ]
 
 

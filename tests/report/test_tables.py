@@ -86,13 +86,13 @@ def test_a_summary_shows_what_is_missing_as_a_dash() -> None:
 
 
 def test_a_summary_of_a_regression_has_its_metrics_in_plain_numbers() -> None:
-    values = {"loss": 0.25, "rmse": 0.7071, "mae": 0.5, "r2": -1.5}
+    values = {"loss": 0.25, "rmse": 0.5**0.5, "mae": 0.5, "r2": -1.5}
     parts = {f"{part}_{name}": value for part in ("train", "test") for name, value in values.items()}
     parts |= {f"validation_{name}": None for name in values}
     kept = {key: value for key, value in SUMMARY.items() if "accuracy" not in key and "loss" not in key}
     lines = printed(summary_table({**kept, **parts}))
     assert cells(lines[0]) == ["loss", "rmse", "mae", "r2"]
-    assert cells(lines[2]) == ["train", "0.2500", "0.7071", "0.5000", "-1.5000"]
+    assert cells(lines[2]) == ["train", "0.2500", "0.70711", "0.50000", "-1.5000"]
     assert cells(lines[3]) == ["validation", "–", "–", "–", "–"]
 
 

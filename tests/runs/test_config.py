@@ -20,7 +20,7 @@ from nnbackprop.runs.config_files import apply_overrides, load_recipe, load_run_
 from nnbackprop.runs.header import describe_config
 from tests.support.commands import run, said
 
-RECIPES = ("ex4", "images", "mnist", "mnist-original", "rashid", "table", "weight-height")
+RECIPES = ("ex4", "house-prices", "images", "iris", "mnist", "mnist-original", "rashid", "table", "weight-height")
 
 
 def test_these_are_the_recipes() -> None:
@@ -143,7 +143,7 @@ def test_a_recipe_file_is_read_and_overridden(mark: bytes, tmp_path: Path) -> No
 @pytest.mark.parametrize("recipe", ["minst", "a\0b", "x" * 5000, "."])
 def test_a_recipe_that_does_not_exist_lists_those_that_do(recipe: str) -> None:
     with pytest.raises(
-        UsageError, match=r"neither a recipe nor a TOML file.*ex4, images, mnist, mnist-original, |cannot be read"
+        UsageError, match=r"neither a recipe nor a TOML file.*ex4, .*mnist, mnist-original, |cannot be read"
     ):
         resolve(recipe, {})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +75,31 @@ def test_rashid_with_the_true_gradient_passes_96_5_percent(tmp_path: Path) -> No
     assert summary["steps"] == 5 * 60_000
     assert summary["parameters"] == 784 * 100 + 100 * 10
     assert summary["test_accuracy"] >= 0.965
+
+
+@pytest.fixture
+def tables() -> Any:
+    """The script that compares recipes on tables with scikit-learn, over fewer seeds than its figures have."""
+    pytest.importorskip("sklearn", reason="sklearn, the rival, is not installed")
+    pytest.importorskip("threadpoolctl", reason="scikit-learn brings threadpoolctl, which is not installed")
+    path = str(Path(__file__).parents[2] / "scripts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(path)
+        patch.setattr("figures.tables.SEEDS", range(3), raising=True)
+        yield import_module("figures.tables")
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_iris_is_learnt_better_than_by_scikit_learns_mlp(tables: Any) -> None:
+    ours = tables.scores("iris", "iris")
+    theirs = tables.scores("iris", "MLPClassifier, as it is")
+    assert np.mean(ours["accuracy"]) >= max(0.93, np.mean(theirs["accuracy"]))
+    assert np.mean(ours["log_loss"]) < 0.8 * np.mean(theirs["log_loss"])
+
+
+def test_house_prices_are_learnt_better_than_by_scikit_learns_mlp(tables: Any) -> None:
+    ours = tables.scores("house-prices", "house-prices")
+    theirs = tables.scores("house-prices", "MLPRegressor, 64-64, early stopping")
+    assert np.mean(ours["r2"]) > np.mean(theirs["r2"])
+    assert np.mean(ours["mae"]) < 0.9 * np.mean(theirs["mae"])
+    assert np.mean(ours["rmse"]) < np.mean(theirs["rmse"])

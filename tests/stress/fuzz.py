@@ -20,7 +20,10 @@ ROOT = Path(__file__).parents[2]
 FOUND = ROOT / "tests" / "data" / "regressions" / "found"
 LIMIT = 16 * 2**20  # bytes a file may take here
 ITSELF = 200  # MB of the process before it reads anything, at most
-NAMES = ("idx", "csv", "npz", "npy", "mat", "image", "rows", "config", "metrics", "summary", "checkpoint")
+NAMES = (
+    *("idx", "csv", "npz", "npy", "npy-mapped", "mat"),
+    *("image", "rows", "config", "metrics", "summary", "checkpoint"),
+)
 LARGEST = 4096
 
 

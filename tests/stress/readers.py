@@ -10,27 +10,38 @@ import gzip
 import hashlib
 import io
 import struct
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import polars
 from PIL import Image
 
+from backends import select
 from nnbackprop.data import digit, validate
 from nnbackprop.data.catalog import to_splits
+from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.raw import RawDataset, RawSplits
 from nnbackprop.data.readers import csv, idx, image, mat, npz, parquet
 from nnbackprop.data.tabular import TableSplits
 from nnbackprop.data.tabular import to_splits as to_datasets
 from nnbackprop.errors import DataError, NnbackpropError, RunFolderError, UsageError
+from nnbackprop.nn.initializers import Uniform
+from nnbackprop.nn.layers import BatchNorm, Dense, Dropout, Tanh
+from nnbackprop.nn.losses import SoftmaxCrossEntropy
+from nnbackprop.nn.regularization import WeightPenalty
+from nnbackprop.nn.sequential import Residual, Sequential
+from nnbackprop.optim import SGD
 from nnbackprop.runs import checkpoint as checkpoints
+from nnbackprop.runs import model_files
 from nnbackprop.runs.config_files import resolve, to_toml
 from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.runs.samples import rows_of_numbers
+from nnbackprop.training.trainer import Trainer
 
 Encoder = Callable[[bytes], bytes]
 
@@ -84,6 +95,11 @@ def _read_npz(path: Path) -> None:
 
 def _read_npy(path: Path) -> None:
     _check_dataset(npz.read_pair(path, path))
+
+
+def _read_mapped_npy(path: Path) -> None:
+    part = npz.read_pair(path, path, max_in_memory=0)
+    _check_dataset(replace(part, inputs=np.asarray(part.inputs)))
 
 
 def _read_config(path: Path) -> None:
@@ -179,6 +195,12 @@ def _read_image(path: Path) -> None:
         assert digit.prepare(*image.read_layers(path, 16))[-1].picture.shape == (28, 28)
 
 
+def _read_model(path: Path) -> None:
+    """Open a network and use it."""
+    model = model_files.open(path, select("numpy"))
+    model.evaluator.predict_proba(model.params, np.zeros((2, *model.sample_shape)), model.sample_shape)
+
+
 def _checkpoint() -> bytes:
     arrays = {"params/0/W": np.ones((2, 3), np.float32), "params/0/b": np.zeros(3), "state/step": np.array(7)}
     return checkpoints.to_bytes(checkpoints.Checkpoint(arrays, {"epoch": 1}))
@@ -206,9 +228,21 @@ def _columnar(write: str) -> bytes:
     return stream.getvalue()
 
 
+def _model() -> bytes:
+    """A file of `nb.save`."""
+    data = Dataset(np.eye(3, dtype=np.float32), [0, 1, 1])  # type: ignore[arg-type]
+    network = Sequential(Dense(3, weight_init=Uniform(0.5)), BatchNorm(), Residual(Tanh()), Dropout(0.5), Dense(2))
+    trainer = Trainer(network, SoftmaxCrossEntropy(), SGD(), 0.1, penalty=WeightPenalty(l2=0.1))
+    trainer.initialize(data)
+    with tempfile.TemporaryDirectory() as folder:
+        model_files.save(trainer, path := Path(folder) / "model")
+        return path.read_bytes()
+
+
 PIXELS = np.arange(12, dtype=np.uint8).reshape(3, 2, 2)
 ROWS = PIXELS.reshape(3, 4)
 CHECKPOINT = _checkpoint()
+MODEL = _model()
 TOML = (
     b'title = "a"\nhidden = [5, 3]\nlr = 0.1\ndropout = [0.5]\nbatch_size = "full"\ndata = "mnist"\nbias = false\n'
 )
@@ -244,6 +278,9 @@ READERS = {
     ),
     "npy": Reader(
         _read_npy, DataError, (plain,), (_npy(ROWS[:, :1]), _npy(np.array([["a"], ["bc"]])), _npy(ROWS))
+    ),
+    "npy-mapped": Reader(
+        _read_mapped_npy, DataError, (plain,), (_npy(ROWS.astype("<f4")[:, :1]), _npy(PIXELS[:, :1]))
     ),
     "mat": Reader(
         lambda path: _check_dataset(mat.read(path)),
@@ -287,4 +324,5 @@ READERS = {
     "checkpoint": Reader(
         checkpoints.load, RunFolderError, (plain, with_digest), (CHECKPOINT, without_digest(CHECKPOINT))
     ),
+    "model": Reader(_read_model, RunFolderError, (with_digest,), (without_digest(MODEL),)),
 }

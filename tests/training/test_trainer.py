@@ -306,22 +306,26 @@ def test_a_time_limit_holds_where_a_step_takes_longer_than_its_estimate(monkeypa
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("method", ["scan", "to_numpy"])
 def test_a_trainer_interrupted_within_a_chunk_goes_on_exactly(
-    error: type[BaseException], backend: Backend, monkeypatch: pytest.MonkeyPatch
+    method: str, error: type[BaseException], backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As Ctrl-C does in a notebook: it stands where its snapshot was taken, and `fit` repeats what came after."""
+    """As Ctrl-C does in a notebook, in the steps or while the trainer waits for the device.
+
+    It stands where its snapshot was taken, and `fit` repeats what came after.
+    """
     whole, other = make(backend), make(backend)
     whole.fit(clouds())
-    scan, calls = other.backend.scan, [0]
+    original, calls = getattr(other.backend, method), [0]
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         calls[0] += 1
-        state = scan(*arguments, **options)
+        result = original(*arguments, **options)
         if calls[0] == 8:
             raise error
-        return state
+        return result
 
-    monkeypatch.setattr(other.backend, "scan", interrupted)
+    monkeypatch.setattr(other.backend, method, interrupted)
     with pytest.raises(error):
         other.fit(clouds())
     assert other.progress.step < whole.progress.step

@@ -31,6 +31,7 @@ SAMPLE_SIZE = 2**16
 MAX_LINE_SIZE = 2**22
 CELL_BYTES = 8  # of a number; as text while it is read it takes 16
 BOM = b"\xef\xbb\xbf"
+NEWLINE = b"\n"
 
 
 def read(path: Path, options: TableOptions = TableOptions(), expected: Sequence[str] = ()) -> Table:  # noqa: B008
@@ -55,6 +56,29 @@ def read(path: Path, options: TableOptions = TableOptions(), expected: Sequence[
             raise DataError(f"{path}: holds no samples{', only a header' if dialect.header_lines else ''}.")
         place = partial(_place, path, encoding, dialect)
         return Table(frame, str(path), bool(dialect.header_lines), dialect.unnamed, tuple(notes), place)
+
+
+def read_blocks(path: Path, options: TableOptions) -> Iterator[Table]:
+    """The rows of a file of numbers a block at a time; of any other file, all of them. Errors as of `read`."""
+    with open_data(path, "CSV") as file:
+        stream = _unzipped(file)
+        head = stream.read(4)
+        stream.seek(0)
+        encoding = encoding_of(head, options)
+        dialect = _detect(stream, path, options, ()) if encoding == "utf-8" else None
+        if dialect is None or not dialect.numeric:
+            yield read(path, options)
+            return
+        line, place = 1 + dialect.header_lines, partial(_place, path, encoding, dialect)
+        while block := stream.read(BLOCK_SIZE) + stream.readline(MAX_LINE_SIZE):
+            if block.strip():
+                if (frame := _parse_numbers(block, dialect, line, path)) is None:
+                    raise DataError(
+                        f"{path}: the {block.count(NEWLINE)} lines from line {line} on hold text or a missing "
+                        "value, and those before them numbers alone. Fix that cell, or leave out its row."
+                    )
+                yield Table(frame, str(path), bool(dialect.header_lines), dialect.unnamed, (), place)
+            line += block.count(NEWLINE)
 
 
 def _unzipped(file: BinaryIO) -> BinaryIO:

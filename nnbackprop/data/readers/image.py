@@ -6,17 +6,18 @@ Pillow decodes it, by one of four decoders, which the first bytes choose: a name
 from __future__ import annotations
 
 import contextlib
+import io
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
 from nnbackprop._files import open_data, size_of
 from nnbackprop.data.limits import MemoryBudget
-from nnbackprop.errors import DataError, UsageError
+from nnbackprop.errors import DataError, NnbackpropError, UsageError
 
 Channels = Literal["auto", "grey", "rgb"]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
@@ -40,6 +41,29 @@ class Header:
     transparent: bool
 
 
+@dataclass(frozen=True)
+class Content:
+    """An image file in memory, and the words for where it is."""
+
+    data: bytes
+    source: str
+
+    def __str__(self) -> str:
+        return self.source
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """A stream of it; whatever its decoder raises is a DataError."""
+        try:
+            yield io.BytesIO(self.data)
+        except NnbackpropError:
+            raise
+        except Exception as error:  # decoders raise many kinds at damaged files
+            raise DataError(
+                f"{self.source}: cannot be read as {FORMATS}: {error}. Replace or remove it."
+            ) from error
+
+
 def parse_size(size: str | tuple[int, int]) -> tuple[int, int]:
     """(rows, columns) of "28x28", or of a pair; UsageError for anything else."""
     sides = size.lower().split("x") if isinstance(size, str) else [str(side) for side in size]
@@ -56,7 +80,7 @@ def is_image(path: Path) -> bool:
         return _decoder(stream.read(16)) is not None or path.suffix.lower() in SUFFIXES + OTHER_SUFFIXES
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path | Content) -> Header:
     """The size and kind of an image, undecoded; DataError as of `read`."""
     with _open(path) as image:
         rows, columns = _upright_size(image)
@@ -65,7 +89,7 @@ def read_header(path: Path) -> Header:
 
 
 def read(
-    path: Path,
+    path: Path | Content,
     channels: Channels = "auto",
     size: tuple[int, int] | None = None,
     ground: tuple[int, ...] = WHITE,
@@ -131,19 +155,19 @@ def quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[Any]:
+def _open(file: Path | Content) -> Iterator[Any]:
     """An image that is not decoded yet, of a size within the limits."""
-    with open_data(path, FORMATS) as stream:
-        budget = MemoryBudget(str(path))
-        budget.reserve(size_of(stream))  # WebP's decoder takes the file as a whole
+    with file.open() if isinstance(file, Content) else open_data(file, FORMATS) as stream:
+        budget = MemoryBudget(str(file))
+        budget.reserve(len(file.data) if isinstance(file, Content) else size_of(stream))  # WebP takes it whole
         decoder = _decoder(stream.read(16))
         if decoder is None:
-            raise DataError(f"{path}: is not {FORMATS}: save it as one of these.")
+            raise DataError(f"{file}: is not {FORMATS}: save it as one of these.")
         stream.seek(0)
         with decoder(stream) as image:
             columns, rows = image.size
             if getattr(image, "is_animated", False):
-                raise DataError(f"{path} is an animation of {image.n_frames} images: save one of them as a file.")
+                raise DataError(f"{file} is an animation of {image.n_frames} images: save one of them as a file.")
             budget.reserve(rows * columns * BYTES_PER_PIXEL)
             yield image
 

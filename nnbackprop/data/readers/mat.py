@@ -65,7 +65,7 @@ def from_matlab_arrays(x: np.ndarray, y: np.ndarray, source: str) -> RawDataset:
     labels, shape = integer_labels(raw.labels), square_image_shape(raw.inputs.shape[1])
     if x.ndim != 2 or shape is None or labels is None or (labels.min(), labels.max()) != (1, 10):
         return raw
-    upright = raw.inputs.reshape(-1, *shape).transpose(0, 2, 1)
+    upright = np.asarray(raw.inputs).reshape(-1, *shape).transpose(0, 2, 1)
     notes = (*raw.reader_notes, TRANSPOSED, TEN_IS_ZERO)
     return RawDataset.from_arrays(upright, labels, source, {10: "0"}, notes)
 

@@ -15,7 +15,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from nnbackprop._files import open_data, size_of
-from nnbackprop.data.limits import MemoryBudget, format_names
+from nnbackprop.data.limits import SAMPLE_BYTES, MemoryBudget, format_names, max_bytes
+from nnbackprop.data.mapped import MappedArray, StoredArray
 from nnbackprop.data.raw import RawDataset, RawSplits
 from nnbackprop.data.table import Table, column_names, table_of
 from nnbackprop.errors import DataError
@@ -34,6 +35,7 @@ NAMES = (  # of inputs and labels: Keras's, a single table's, those of a pair of
     (("images", "labels"),),
     (("train_images", "train_labels"), ("test_images", "test_labels")),
 )
+MAPPED_SHARE = 8  # of the limit of a file: .npy inputs beyond an eighth of it stay in their file
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # savez's; zipfile inflates others without bound
 
 
@@ -51,9 +53,27 @@ def read_npz(path: Path) -> RawSplits:
         return RawSplits(*parts)
 
 
-def read_pair(images: Path, labels: Path) -> RawDataset:
-    """Two .npy files."""
-    return RawDataset.from_arrays(read_array(images), read_array(labels), str(images))
+def read_pair(images: Path, labels: Path, max_in_memory: int | None = None) -> RawDataset:
+    """Two .npy files.
+
+    Images of more than `max_in_memory` bytes, an eighth of the limit of a file if not given, stay in theirs.
+    """
+    limit = max_bytes() // MAPPED_SHARE if max_in_memory is None else max_in_memory
+    with open_data(images, "npy") as stream:
+        mapped = _mapped(images, stream) if size_of(stream) > limit else None
+    inputs = read_array(images) if mapped is None else mapped
+    return RawDataset.from_arrays(inputs, read_array(labels), str(images))
+
+
+def _mapped(path: Path, stream: BinaryIO) -> MappedArray | None:
+    """The array of a file, left there; None where it must be converted or is damaged."""
+    shape, fortran, dtype = _read_header(stream, str(path))
+    offset, size = stream.tell(), math.prod(shape) * dtype.itemsize
+    whole = len(shape) > 1 and min(shape) > 0 and offset + size == size_of(stream)
+    if fortran or not whole or dtype not in (np.uint8, np.float32, np.float64):
+        return None
+    MemoryBudget(str(path)).reserve(shape[0] * SAMPLE_BYTES)
+    return MappedArray(StoredArray(path, offset, shape, dtype))
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -68,8 +88,8 @@ def read_table(path: Path) -> Table:
     if array.ndim != 2 or array.dtype.kind not in "buif" or 0 in array.shape or array.shape[1] > MAX_COLUMNS:
         raise DataError(
             f"{path}: holds {array.dtype} of shape {array.shape}; a file by itself is a table, numbers of "
-            "shape (rows, columns) with the target among the columns. Of a pair, name the files with 'images' "
-            "and 'labels'."
+            "shape (rows, columns) with the target among the columns. Name a pair X.npy and y.npy, or images.npy "
+            "and labels.npy, and keep it in one folder."
         )
     names = column_names([""] * array.shape[1], str(path))
     return replace(table_of(dict(zip(names, array.T, strict=True)), str(path)), has_names=False)

@@ -20,9 +20,10 @@ IDX_NAME = re.compile(r"(train|t10k|test)[-_.](images|labels)[-_.]idx[13][-_.]ub
 TABLE_NAME = re.compile(r"(.*[-_.])?train\.((csv|tsv)(\.gz)?|parquet|arrow|feather)")
 TABLE_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".arrow", ".feather", ".txt", ".data")
 KNOWN_SUFFIXES = (*TABLE_SUFFIXES, ".npz", ".mat", ".gz", "-ubyte", ".npy")
+NPY_NAMES = (("images.npy", "labels.npy"), ("x.npy", "y.npy"))
 FOLDERS = (
     "train-images-idx3-ubyte and train-labels-idx1-ubyte, plain or .gz, with t10k-... or test-... beside them; "
-    "train.npz; train.csv or ..._train.csv (.tsv, .parquet ...); images.npy and labels.npy; "
+    "train.npz; train.csv or ..._train.csv (.tsv, .parquet ...); images.npy and labels.npy, or X.npy and y.npy; "
     "a single file of a table, .npz or .mat; or images in folders of their classes"
 )
 Files = Mapping[str, Path]
@@ -39,6 +40,8 @@ def read_file(path: Path, options: TableOptions = TableOptions()) -> RawSplits |
     if head[:4] == b"PK\x03\x04":
         return npz.read_npz(path)
     if head[:6] == b"\x93NUMPY":
+        if (pair := _x_and_y(path)) is not None:
+            return RawSplits(npz.read_pair(*pair))
         if "images" in path.name or "labels" in path.name:
             return RawSplits(npz.read_pair(*_images_and_labels(path)))
         return TableSplits(npz.read_table(path), options=options)
@@ -93,8 +96,9 @@ def read_folder(folder: Path, options: TableOptions = TableOptions()) -> RawSpli
             return splits
     if (tables := _find_tables(files, options)) is not None:
         return tables
-    if {"images.npy", "labels.npy"} <= files.keys():
-        return RawSplits(npz.read_pair(files["images.npy"], files["labels.npy"]))
+    for images, labels in NPY_NAMES:
+        if {images, labels} <= files.keys():
+            return RawSplits(npz.read_pair(files[images], files[labels]))
     readable = [path for name, path in files.items() if name.endswith((*TABLE_SUFFIXES, ".npz", ".mat"))]
     if len(readable) == 1:
         return read_file(readable[0], options)
@@ -102,6 +106,13 @@ def read_folder(folder: Path, options: TableOptions = TableOptions()) -> RawSpli
         return image_folder.read_folder(folder, options.size, options.channels)
     found = ", ".join(path.name for path in readable) or "none of them"
     raise DataError(f"{folder}: no data set is found in this folder. Looked for: {FOLDERS}. Found: {found}.")
+
+
+def _x_and_y(path: Path) -> tuple[Path, Path] | None:
+    """X.npy and y.npy, of which `path` is one, where both are there."""
+    beside = {file.name.lower(): file for file in path.parent.iterdir()}
+    x, y = NPY_NAMES[1]
+    return (beside[x], beside[y]) if path.name.lower() in (x, y) and {x, y} <= beside.keys() else None
 
 
 def _images_and_labels(path: Path) -> tuple[Path, Path]:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.mapped import blocks
 from nnbackprop.data.raw import RawDataset
 from nnbackprop.data.readers.mat import TRANSPOSED
 from nnbackprop.data.scaling import fit_scaling, moments
@@ -122,7 +123,7 @@ def inputs_constant(samples: DataProbe) -> CheckResult:
 
 
 def _all_equal(table: RawDataset) -> bool:
-    return bool((table.inputs == table.inputs[:1]).all())
+    return all((block == table.inputs[:1]).all() for block in blocks(table.inputs))
 
 
 def train_test_duplicates(samples: DataProbe) -> CheckResult:
@@ -130,8 +131,8 @@ def train_test_duplicates(samples: DataProbe) -> CheckResult:
     train, test = samples.splits.train, samples.splits.test
     if test is None:
         return NOT_APPLICABLE
-    known = {row.tobytes() for row in train.inputs}
-    shared = np.array([row.tobytes() in known for row in test.inputs])
+    known = {row.tobytes() for block in blocks(train.inputs) for row in block}
+    shared = np.array([row.tobytes() in known for block in blocks(test.inputs) for row in block])
     fraction = float(shared.mean())
     if not fraction:
         return None

@@ -10,6 +10,7 @@ import numpy as np
 from backends import Array, Backend, tree_map
 from nnbackprop.data.catalog import to_splits
 from nnbackprop.data.dataset import Dataset, Splits
+from nnbackprop.data.mapped import blocks
 from nnbackprop.data.raw import RawDataset, RawSplits, integer_labels
 from nnbackprop.data.sampler import permutation
 from nnbackprop.data.scaling import Scaling
@@ -64,7 +65,8 @@ class DataProbe:
     @cached_property
     def finite(self) -> bool:
         """Whether all input values are finite numbers."""
-        return all(table.inputs.dtype == np.uint8 or np.isfinite(table.inputs).all() for table in self.tables)
+        floats = (table.inputs for table in self.tables if table.inputs.dtype != np.uint8)
+        return all(np.isfinite(block).all() for inputs in floats for block in blocks(inputs))
 
     @cached_property
     def splits(self) -> Splits:

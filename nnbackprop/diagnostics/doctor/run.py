@@ -11,7 +11,7 @@ from backends import select
 from nnbackprop.data.catalog import open_source
 from nnbackprop.data.tabular import TableSplits, to_raw
 from nnbackprop.diagnostics.findings import Diagnosis, run_checks
-from nnbackprop.diagnostics.monitor import RUN_CHECKS, History, Monitor, check_history
+from nnbackprop.diagnostics.monitor import RUN_CHECKS, Monitor, RunHistory, check_history
 from nnbackprop.diagnostics.nan_tracing import trace_nan
 from nnbackprop.errors import (
     DivergedError,
@@ -155,7 +155,7 @@ def _train_briefly(config: Config, data: DataSplits) -> Diagnosis:
 
 def _recorded(run_dir: RunDir) -> Diagnosis:
     """The diagnosis that the run kept, and what its metrics show."""
-    rows, kept = check_history(History.of_rows(run_dir.read_metrics())), run_dir.read_json("doctor.json")
+    rows, kept = check_history(RunHistory.of_rows(run_dir.read_metrics())), run_dir.read_json("doctor.json")
     if kept is None:
         return rows
     try:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backends import Backend, select, tree_map, with_float64
+from nnbackprop._html import html_table, html_text
 from nnbackprop.errors import DataError, ShapeError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss, check_labels
@@ -76,11 +77,15 @@ class TensorCheck:
         """Whether the gradient is right."""
         return self.error <= self.tolerance
 
+    @property
+    def verdict(self) -> str:
+        """The check in a word."""
+        return "ok" if self.passed else "not checked: kinks" if math.isnan(self.error) else "WRONG"
+
     def __str__(self) -> str:
         """Shape, error and verdict; of a wrong one the ratio and the worst entry."""
         shape = " x ".join(map(str, self.shape)) or "1"
-        verdict = "ok" if self.passed else "not checked: kinks" if math.isnan(self.error) else "WRONG"
-        line = f"{shape:<10}  relative error {self.error:.1e}  {verdict}"
+        line = f"{shape:<10}  relative error {self.error:.1e}  {self.verdict}"
         if not self.passed and self.ratio is not None:
             line += f"  analytic / numerical {self.ratio:.6g}"
         if self.worst:
@@ -107,17 +112,31 @@ class Report:
         """How many derivatives were checked."""
         return sum(math.prod(tensor.shape) for tensor in self.tensors)
 
+    @property
+    def verdict(self) -> str:
+        """Whether it passed, in a line."""
+        wrong = sum(not tensor.passed for tensor in self.tensors)
+        verdict = "passed" if self.passed else f"FAILED: {wrong} of {len(self.tensors)} tensors"
+        tolerance = self.tensors[0].tolerance
+        return f"{verdict}, {self.numbers:,} numbers, loss {self.loss:.6g}, tolerance {tolerance:g}"
+
     def __str__(self) -> str:
         """A line a tensor, the verdict, then the mistake in a paragraph."""
         width = max(len(tensor.name) for tensor in self.tensors)
         lines = [f"{tensor.name:<{width}}  {tensor}" for tensor in self.tensors]
         if kinks := sum(tensor.kinks for tensor in self.tensors):
             lines.append(f"{kinks} directions and entries met a kink and were left out")
-        wrong = sum(not tensor.passed for tensor in self.tensors)
-        verdict = "passed" if self.passed else f"FAILED: {wrong} of {len(self.tensors)} tensors"
-        tolerance = self.tensors[0].tolerance
-        lines.append(f"{verdict}, {self.numbers:,} numbers, loss {self.loss:.6g}, tolerance {tolerance:g}")
+        lines.append(self.verdict)
         return "\n".join([*lines, *(f"\n{mistake}" for mistake in self.mistakes)])
+
+    def _repr_html_(self) -> str:
+        ratios = ["" if t.passed or t.ratio is None else f"{t.ratio:.6g}" for t in self.tensors]
+        rows = [
+            (t.name, " x ".join(map(str, t.shape)), f"{t.error:.1e}", t.verdict, ratio)
+            for t, ratio in zip(self.tensors, ratios, strict=True)
+        ]
+        heads = ("tensor", "shape", "relative error", "verdict", "analytic / numerical")
+        return html_table(heads, rows, self.verdict) + "".join(html_text(str(m)) for m in self.mistakes)
 
 
 def gradcheck(

@@ -7,11 +7,11 @@ from dataclasses import replace
 from nnbackprop.diagnostics.findings import Check, Diagnosis, run_checks
 
 from .curve_checks import overfitting, plateau
-from .history import History
+from .history import RunHistory
 from .layer_checks import dead_relu, exploding, saturation, vanishing
 from .learning_rate_checks import not_finite, rate_too_high, rate_too_low
 
-RUN_CHECKS: dict[str, Check[History]] = {
+RUN_CHECKS: dict[str, Check[RunHistory]] = {
     "not-finite": not_finite,
     "rate-too-high": rate_too_high,
     "rate-too-low": rate_too_low,
@@ -34,7 +34,7 @@ CAUSES = {
 """Findings that cause others: where one of these is found too, the finding becomes a note."""
 
 
-def check_history(history: History) -> Diagnosis:
+def check_history(history: RunHistory) -> Diagnosis:
     """Run all checks of a run; consequences of another finding become notes that name it."""
     diagnosis = run_checks(RUN_CHECKS, history)
     found, findings = {finding.id: finding for finding in diagnosis.findings}, []

@@ -7,7 +7,7 @@ from statistics import stdev
 
 from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding, Level
 
-from .history import History, mean
+from .history import RunHistory, mean
 
 MIN_CURVE_POINTS, MIN_CURVE_STEPS = 8, 200  # fewer are no curve: ex4 needs 50 steps to be better than chance
 MIN_LOSS_DECREASE = 0.002  # of the loss: ex4 falls by 0.004 in a quarter of its first 200 steps
@@ -16,7 +16,7 @@ OVERFITTING_EPOCHS = 3  # in a row above the best: one bad epoch is noise
 MAX_VALIDATION_RISE = 1.15  # of the validation loss over its least
 
 
-def plateau(history: History) -> CheckResult:
+def plateau(history: RunHistory) -> CheckResult:
     """In the second half of the curve the loss does not fall and the accuracy is no better than chance.
 
     Chance is to predict the most common class always. Rows do not tell its fraction; without it, an accuracy that
@@ -49,7 +49,7 @@ def plateau(history: History) -> CheckResult:
     return Finding("plateau", "warning", evidence=evidence, cause=cause, fix=fix)
 
 
-def overfitting(history: History) -> CheckResult:
+def overfitting(history: RunHistory) -> CheckResult:
     """The validation loss has risen for some epochs while the training loss fell."""
     rows = [row for row in history.rows if row["validation_loss"] is not None]
     if len(rows) <= OVERFITTING_EPOCHS:

@@ -26,7 +26,7 @@ class CurvePoint:
 
 
 @dataclass
-class History:
+class RunHistory:
     """A run's statistics, its learning curve (a point a chunk or an epoch) and its rows, each in order of time."""
 
     stats: list[NetworkStats] = field(default_factory=list)
@@ -37,7 +37,7 @@ class History:
     stop_reason: str | None = None
 
     @classmethod
-    def of_rows(cls, rows: Iterable[Mapping[str, Any]]) -> History:
+    def of_rows(cls, rows: Iterable[Mapping[str, Any]]) -> RunHistory:
         """The history in a metrics.jsonl, which has no layer statistics."""
         rows = list(rows)
         curve = [

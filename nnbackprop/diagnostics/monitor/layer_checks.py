@@ -7,7 +7,7 @@ from statistics import median
 
 from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding
 
-from .history import History
+from .history import RunHistory
 from .layer_stats import LayerStats
 from .learning_rate_checks import suggest_lr
 
@@ -23,7 +23,7 @@ counts where a run has not learnt: an optimizer that divides by the gradient's s
 EXPLODING_RATIO = 1e3  # the same for growth: no learning rate is right for layers whose gradients are so far apart
 
 
-def saturation(history: History) -> CheckResult:
+def saturation(history: RunHistory) -> CheckResult:
     """Half of a layer's sigmoids or tanhs are saturated, over the run and at its end."""
     if (worst := _most_inactive(history, "sigmoid", "tanh")) is None:
         return NOT_APPLICABLE
@@ -41,7 +41,7 @@ def saturation(history: History) -> CheckResult:
     return Finding("saturation", "warning", evidence=evidence, cause=cause, fix=fix)
 
 
-def dead_relu(history: History) -> CheckResult:
+def dead_relu(history: RunHistory) -> CheckResult:
     """Of a layer's ReLUs 40% are zero on every sample, over the run and at its end."""
     if (worst := _most_inactive(history, "relu")) is None:
         return NOT_APPLICABLE
@@ -62,7 +62,7 @@ def dead_relu(history: History) -> CheckResult:
     )
 
 
-def _most_inactive(history: History, *kinds: str) -> tuple[LayerStats, float, float] | None:
+def _most_inactive(history: RunHistory, *kinds: str) -> tuple[LayerStats, float, float] | None:
     """The layer of these kinds with the largest inactive fraction, that fraction, and the fraction at first.
 
     It is the median over the run or the last, whichever is less: a layer that comes back is not lost.
@@ -77,7 +77,7 @@ def _most_inactive(history: History, *kinds: str) -> tuple[LayerStats, float, fl
     return max(candidates, key=lambda candidate: candidate[1], default=None)
 
 
-def vanishing(history: History) -> CheckResult:
+def vanishing(history: RunHistory) -> CheckResult:
     """Less than 1/100 of the gradient reaches the first layer of a network that does not learn."""
     ratios = _gradient_ratios(history)
     if not ratios:
@@ -90,7 +90,7 @@ def vanishing(history: History) -> CheckResult:
     return Finding("vanishing", "warning", evidence=_gradient_flow(history, ratios), cause=cause, fix=fix)
 
 
-def exploding(history: History) -> CheckResult:
+def exploding(history: RunHistory) -> CheckResult:
     """The gradient grows a thousandfold from the last layer to the first."""
     ratios = _gradient_ratios(history)
     if not ratios:
@@ -102,7 +102,7 @@ def exploding(history: History) -> CheckResult:
     return Finding("exploding", "warning", evidence=_gradient_flow(history, ratios), cause=cause, fix=fix)
 
 
-def _gradient_ratios(history: History) -> list[float]:
+def _gradient_ratios(history: RunHistory) -> list[float]:
     """||dJ/dy|| of the first layer with weights over that of the last, of each measurement of a deep network."""
     layers = [
         s.weighted for s in history.stats if len(s.weighted) >= MIN_WEIGHTED_LAYERS and s.weighted[-1].dy_norm > 0
@@ -111,7 +111,7 @@ def _gradient_ratios(history: History) -> list[float]:
     return [ratio if math.isfinite(ratio) else math.inf for ratio in ratios]
 
 
-def _gradient_flow(history: History, ratios: list[float]) -> str:
+def _gradient_flow(history: RunHistory, ratios: list[float]) -> str:
     first, *_, last = history.stats[-1].weighted
     return (
         f"Of the norm of dJ/dy at {last.name}, {last.dy_norm:.1e} at the end, {first.dy_norm:.1e} arrives at "

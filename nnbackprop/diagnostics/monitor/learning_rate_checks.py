@@ -12,7 +12,7 @@ import math
 from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding
 from nnbackprop.diagnostics.nan_tracing import lower_lr
 
-from .history import History
+from .history import RunHistory
 
 USUAL_UPDATE_RATIO = 1e-3  # update-to-weight ratio
 HIGH_UPDATE_RATIO = 0.1  # a hundred times what is right: ten steps are as large as the weights
@@ -24,7 +24,7 @@ MIN_STEPS = 20  # fewer say nothing of a learning rate
 MAX_USUAL_LR = 10.0  # of those people use
 
 
-def not_finite(history: History) -> CheckResult:
+def not_finite(history: RunHistory) -> CheckResult:
     """The step and layer where a diverged run became NaN or infinite."""
     if (divergence := history.divergence) is None:
         return None
@@ -36,7 +36,7 @@ def not_finite(history: History) -> CheckResult:
     return Finding("not-finite", "fault", evidence=divergence.text, cause=cause, fix=fix)
 
 
-def suggest_lr(history: History) -> str:
+def suggest_lr(history: RunHistory) -> str:
     """A learning rate to try after one too high, as a flag: a tenth, or less if the first step was far too large.
 
     Updates are proportional to the rate, so the first statistics tell at which an update is 1/100 of the weights.
@@ -49,7 +49,7 @@ def suggest_lr(history: History) -> str:
     return f"--lr {lr:.2g}"
 
 
-def rate_too_high(history: History) -> CheckResult:
+def rate_too_high(history: RunHistory) -> CheckResult:
     """Steps of a tenth of the weights or more, and a loss that rises or becomes NaN."""
     if history.divergence:
         if history.divergence.kind == "inputs":
@@ -82,7 +82,7 @@ def rate_too_high(history: History) -> CheckResult:
     )
 
 
-def rate_too_low(history: History) -> CheckResult:
+def rate_too_low(history: RunHistory) -> CheckResult:
     """Steps too small to change the weights, and a loss that has hardly fallen.
 
     A step is small too where there is no gradient, and then no rate would help: so the usual ratio must come of a

@@ -16,7 +16,7 @@ from nnbackprop.training.history import row
 from nnbackprop.training.trainer import Trainer
 
 from .checks import check_history
-from .history import CurvePoint, History
+from .history import CurvePoint, RunHistory
 from .layer_stats import SAMPLES, StatsStep, measure, probe_batch
 
 TIME_RATIO = 30  # measuring may take 1/30 of the time, besides the first and the last, 1.7% of a run of 5 s
@@ -32,7 +32,7 @@ class Monitor(Callback):
 
     def __init__(self, time_ratio: float = TIME_RATIO) -> None:
         self.time_ratio = time_ratio
-        self.history = History()
+        self.history = RunHistory()
         self._batch: tuple[Array, Array] | None = None
         self._divisor = 1  # of the number of samples measured and of the step's batch, where memory is short
         self._next_step, self._interval = 0.0, 1.0

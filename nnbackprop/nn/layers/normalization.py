@@ -47,8 +47,8 @@ class BatchNorm:
 
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
         k = vector_length(in_shape, "BatchNorm")
-        ones, zeros = Ones()(rng, (k,), dtype), Zeros()(rng, (k,), dtype)
-        return {"gamma": ones, "beta": zeros, "mean": zeros.copy(), "var": ones.copy()}, in_shape
+        initial = {"gamma": Ones(), "beta": Zeros(), "mean": Zeros(), "var": Ones()}
+        return {name: draw(rng, (k,), dtype) for name, draw in initial.items()}, in_shape
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, tuple]:
         """y = gamma xh + beta, of the batch with a key, and of the running statistics without."""

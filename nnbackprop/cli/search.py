@@ -1,0 +1,39 @@
+"""The command that searches over settings: search."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.markup import escape
+
+from .flags import AsJson, err, print_result
+
+
+def search(
+    file: Annotated[str, Parameter(help="A recipe's TOML file with a table [search].")],
+    /,
+    *,
+    as_json: AsJson = False,
+) -> int:
+    """Search over settings by Optuna; the same command again, at once or later, shares or goes on with the search.
+
+    Status 1 if no trial was trained to its end.
+    """
+    from nnbackprop.report.search import search_report, trial_line
+    from nnbackprop.runs.search import search as run_search
+    from nnbackprop.runs.search_space import load_search
+
+    found = run_search(
+        load_search(file),
+        lambda row, planned: err.print(trial_line(row, planned), markup=False, highlight=False),
+    )
+    print_result(found, search_report, as_json)
+    if found.importances:
+        from nnbackprop.report.search_plot import search_plot
+        from nnbackprop.report.style import draw
+
+        plot = found.path / "importances.png"
+        draw(plot, search_plot, found)
+        err.print(f"Plot: {escape(str(plot))}")
+    return int(found.best is None)

@@ -1,0 +1,214 @@
+"""A table as a pair of .npy files, which training maps: written a block of rows at a time, whole or not at all."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from nnbackprop.errors import DataError, ImageSizesError, UsageError
+
+from .limits import SAMPLE_BYTES, MemoryBudget, format_names
+from .preprocessing import Preprocessing
+from .readers.blocks import read_blocks
+from .readers.image import Content, parse_size, quiet, read, read_header
+from .table import Table, TableOptions
+from .tabular import class_names
+from .target import Roles, choose_roles, require_targets
+
+Reader = Callable[[Table], np.ndarray]
+
+
+@dataclass
+class Converted:
+    """What was written to `folder`: inputs (n, *sample_shape), with what the target was and why."""
+
+    folder: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    roles: Roles
+
+
+def convert(path: Path, folder: Path, options: TableOptions) -> Converted:
+    """Write features of a table to X.npy and class labels to y.npy; of images, to images.npy and labels.npy.
+
+    Target and features are chosen by the first rows. The table is read twice: to check it, and to write it.
+    Features must be numbers without missing ones, uint8 in the end if all are, else float32 (float64 where that
+    would lose digits); or one column of PNG, JPEG, BMP or WebP files. Raises DataError for any other.
+    """
+    if options.missing != "error" or options.sample_weight is not None:
+        raise UsageError(
+            "data convert writes numbers and labels as they are: --missing and --sample-weight are fitted or used "
+            "in training. Leave them out, and rows with missing values too."
+        )
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UsageError(f"{folder} is there already: name a folder that is not, or is empty.")
+    rows = _check(path, options)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    names = ("images.npy", "labels.npy") if rows.images else ("X.npy", "y.npy")
+    shape = (len(rows.labels), *rows.sample_shape)
+    try:
+        temporary.mkdir(parents=True)
+        np.save(temporary / names[1], rows.labels, allow_pickle=False)
+        _write(temporary / names[0], shape, rows.dtype, map(rows.read, read_blocks(path, options)))
+        os.replace(temporary, folder)
+    except OSError as error:
+        size = math.prod(shape) * rows.dtype.itemsize
+        raise DataError(
+            f"{folder} could not be written ({error.strerror or error}): it takes {size:,} bytes; see that "
+            "there is space and that you may write there. Nothing was left behind."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return Converted(folder, shape, rows.dtype, rows.roles)
+
+
+@dataclass
+class _Rows:
+    """What the first reading found: the form of the samples, and all labels."""
+
+    roles: Roles
+    images: bool
+    read: Reader
+    sample_shape: tuple[int, ...]
+    dtype: np.dtype
+    labels: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+
+def _check(path: Path, options: TableOptions) -> _Rows:
+    """Read all blocks; DataError at the first row that cannot be written."""
+    roles: Roles | None = None
+    labels: list[np.ndarray] = []
+    images: _Images | None = None
+    wide, whole_bytes, budget = False, True, MemoryBudget(str(path))
+    for table in read_blocks(path, options):
+        if roles is None:
+            roles = _roles(table, options)
+            images = _Images.of(table, roles, options)
+        require_targets(table, roles.targets)
+        labels.append(_labels(table, roles))
+        budget.reserve(labels[-1].nbytes + len(table) * SAMPLE_BYTES)
+        if images is not None:
+            images.check(table)
+            continue
+        fitted = Preprocessing.fit(table, roles)
+        if fitted.categories:
+            raise DataError(
+                f"{path}: column {next(iter(fitted.categories))!r} is text, and .npy files hold numbers: leave it "
+                "out with --drop, or train on the table itself, where text becomes categories."
+            )
+        wide, whole_bytes = wide or bool(fitted.offsets), whole_bytes and table.is_bytes(roles.features)
+    assert roles is not None
+    every = np.concatenate(
+        [label.astype(str) for label in labels] if len({a.dtype.kind for a in labels}) > 1 else labels
+    )
+    if images is not None:
+        return _Rows(roles, True, images.read, images.shape, np.dtype(np.uint8), every)
+    dtype = np.dtype(np.uint8 if whole_bytes else np.float64 if wide else np.float32)
+    features = roles.features
+
+    def read_numbers(table: Table) -> np.ndarray:
+        return np.ascontiguousarray(table.frame.select(features).to_numpy(), dtype)
+
+    return _Rows(roles, False, read_numbers, (len(features),), dtype, every)
+
+
+def _roles(table: Table, options: TableOptions) -> Roles:
+    roles = choose_roles(table, options)
+    if roles.task != "classification":
+        raise DataError(
+            f"{table.source}: the task is {roles.task} ({roles.task_why}), and a pair of .npy files is read as "
+            "samples and class labels: train on the table itself, or name a column of classes by --target."
+        )
+    return roles
+
+
+def _labels(table: Table, roles: Roles) -> np.ndarray:
+    """Class labels as numbers where all are, else as text."""
+    import polars
+
+    names = class_names(table, roles.targets[0])
+    numbers = names.cast(polars.Int64, strict=False)
+    return numbers.to_numpy() if not numbers.null_count() else np.array(names.to_list(), str)
+
+
+@dataclass
+class _Images:
+    """A column of image files: all of one size, grey or colour."""
+
+    column: str
+    size: tuple[int, int] | None
+    channels: str
+    resized: bool
+    colour: bool = False
+
+    @classmethod
+    def of(cls, table: Table, roles: Roles, options: TableOptions) -> _Images | None:
+        """Of a table whose features are one column of files; DataError where there are others beside it."""
+        import polars
+
+        binary = [name for name in roles.features if table.frame[name].dtype == polars.Binary]
+        if not binary:
+            return None
+        if len(roles.features) > 1:
+            raise DataError(
+                f"{table.source}: column {binary[0]!r} holds files, and {format_names(roles.features)} are "
+                f"features too: images stand alone. Give --features {binary[0]}."
+            )
+        size = None if options.size is None else parse_size(options.size)
+        return cls(binary[0], size, options.channels, resized=size is not None)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of an image's pixels."""
+        colour = self.channels == "rgb" or (self.channels == "auto" and self.colour)
+        return (*(self.size or ()), 3) if colour else (self.size or ())
+
+    def check(self, table: Table) -> None:
+        """Look at the headers of the files."""
+        for file in self._files(table):
+            header = read_header(file)
+            size = (header.rows, header.columns)
+            self.colour |= header.colour
+            self.size = self.size or size
+            if size != self.size and not self.resized:
+                raise ImageSizesError(
+                    f"{file} is an image of {size[0]}x{size[1]}, and those before it are of "
+                    f"{self.size[0]}x{self.size[1]}: give the size that all are brought to, as in --size 28x28."
+                )
+
+    def read(self, table: Table) -> np.ndarray:
+        """Pixels (n, rows, columns), or (n, rows, columns, 3)."""
+        channels = "rgb" if len(self.shape) == 3 else "grey"
+        return np.stack([read(file, channels, self.size) for file in self._files(table)])  # type: ignore[arg-type]
+
+    def _files(self, table: Table) -> Iterator[Content]:
+        with quiet():
+            for i, data in enumerate(table.frame[self.column]):
+                if data is None:
+                    raise DataError(f"{table.at(self.column, i)}: the image is missing: remove the row.")
+                yield Content(data, table.at(self.column, i))
+
+
+def _write(path: Path, shape: tuple[int, ...], dtype: np.dtype, parts: Iterator[np.ndarray]) -> None:
+    """Write arrays one after another as one; DataError if the file has changed since it was checked."""
+    with path.open("wb") as stream:
+        header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        left = shape[0]
+        for part in parts:
+            left -= len(part)
+            if part.shape[1:] != shape[1:] or part.dtype != dtype or left < 0:
+                break
+            stream.write(part.data)
+        if left:
+            raise DataError(
+                f"The table has changed while it was converted: {abs(left)} rows differ. Convert it again."
+            )
+        stream.flush()
+        os.fsync(stream.fileno())

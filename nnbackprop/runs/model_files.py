@@ -1,0 +1,157 @@
+"""`nb.save` and `nb.open`: a trained network as one file of arrays and plain values, and back."""
+
+from __future__ import annotations
+
+import math
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+from msgspec import Meta, Struct
+
+from backends import Backend, select, tree_map
+from nnbackprop.data.preprocessing import Preprocessing
+from nnbackprop.data.scaling import Scaling
+from nnbackprop.errors import NnbackpropError, RunFolderError, UsageError
+from nnbackprop.nn.metrics import metrics_for
+from nnbackprop.nn.regularization import WeightPenalty
+from nnbackprop.nn.sequential import Sequential
+from nnbackprop.training.evaluator import Evaluator
+from nnbackprop.training.step import Objective
+from nnbackprop.training.trainer import Trainer
+
+from .checkpoint import Checkpoint, flatten, load, unflatten
+from .checkpoint import save as save_checkpoint
+from .plain_objects import from_plain, to_plain
+from .saved_model import SavedModel
+from .trained_model import TrainedModel
+from .trainer_state import scaling_arrays
+
+Size = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+
+
+class ModelInfo(Struct, frozen=True):
+    """What a file says of its network, beside the arrays."""
+
+    version: str
+    network: dict[str, Any]
+    loss: dict[str, Any]
+    penalty: dict[str, Any] | None
+    dtype: Literal["float32", "float64"]
+    sample_shape: Annotated[tuple[Size, ...], Meta(min_length=1, max_length=4)]
+    outputs: Size
+    classes: tuple[str, ...] = ()
+    input_dtype: str = ""
+    image_shape: tuple[Size, ...] | None = None
+    max_input: float | None = None
+    preprocessing: Preprocessing | None = None
+
+
+def save(model: Trainer | SavedModel, path: str | Path) -> None:
+    """Write a trainer's network, as it stands, to one file that `nb.open` opens; whole or not at all.
+
+    The file is safetensors: parameters, scaling of inputs and targets; and as plain values the layers, the loss,
+    class names, and the preprocessing of a table. It holds no code, and opens on any backend. The optimizer's
+    state is not in it: that is in a run folder, or in `trainer.state_dict()`.
+
+    Raises:
+        UsageError: the trainer has not been fit, or a layer, initializer or loss is a class of your own.
+    """
+    if not isinstance(model, Trainer | SavedModel):
+        raise UsageError(f"save got {type(model).__name__} and needs a Trainer, or what nb.open gave.")
+    e, params = model.evaluator, model.params
+    network, penalty = e.objective.network, e.objective.penalty
+    info = ModelInfo(
+        version=version("nnbackprop"),
+        network=to_plain(network),
+        loss=to_plain(e.objective.loss),
+        penalty=to_plain(penalty),
+        dtype="float64" if e.dtype == "float64" else "float32",
+        sample_shape=model.sample_shape,
+        outputs=network.summary(model.sample_shape, e.dtype)[-1].out_shape[0],
+        classes=model.classes,
+        input_dtype=model.input_dtype,
+        image_shape=model.image_shape if isinstance(model, SavedModel) else None,
+        max_input=model.max_input if isinstance(model, SavedModel) else None,
+        preprocessing=model.preprocessing,
+    )
+    arrays = flatten(tree_map(e.backend.to_numpy, params), "params") | scaling_arrays(e.scaling)
+    save_checkpoint(Path(path), Checkpoint(arrays, {"model": msgspec.to_builtins(info)}))
+
+
+def open(path: str | Path, backend: Backend | None = None) -> SavedModel:
+    """A trained network out of a file of `nb.save`, or of a run folder by path, by name or as `last`.
+
+    It evaluates and predicts, on the backend that is given or chosen, whichever trained it.
+
+    Raises:
+        RunFolderError: there is no such file or run, or it is damaged.
+    """
+    if Path(path).is_dir() or not Path(path).exists():
+        return TrainedModel.open(str(path), backend=backend)
+    checkpoint = load(Path(path))
+    try:
+        return _model_of(checkpoint, str(path), backend or select())
+    except RunFolderError:
+        raise
+    except (ValueError, RecursionError, NnbackpropError) as error:  # msgspec.ValidationError is a ValueError
+        reason = str(error).rstrip(".")
+        raise RunFolderError(
+            f"{path} cannot be opened as a network: {reason}. Give a file that nb.save wrote; of a run, name its "
+            "folder."
+        ) from error
+
+
+def _model_of(checkpoint: Checkpoint, path: str, backend: Backend) -> SavedModel:
+    if "model" not in checkpoint.meta:
+        raise ValueError("it does not describe one")
+    info = msgspec.convert(checkpoint.meta["model"], ModelInfo)
+    network, loss = from_plain(info.network), from_plain(info.loss)
+    penalty = None if info.penalty is None else from_plain(info.penalty)
+    if not isinstance(network, Sequential):
+        raise ValueError(f"its {type(network).__name__} is no network")
+    if not hasattr(loss, "encode"):
+        raise ValueError(f"its {type(loss).__name__} is no loss")
+    if not isinstance(penalty, WeightPenalty | None):
+        raise ValueError(f"its {type(penalty).__name__} is no penalty")
+    if (gives := network.summary(info.sample_shape, info.dtype)[-1].out_shape) != (info.outputs,):
+        raise ValueError(f"its network gives outputs of shape {gives}, and it says {info.outputs}")
+    preprocessing, features = info.preprocessing, math.prod(info.sample_shape)
+    if preprocessing is not None and len(preprocessing.feature_names) != features:
+        raise ValueError(f"its preprocessing makes {len(preprocessing.feature_names)} features of {features}")
+    objective = Objective(network, loss, penalty)
+    template = network.empty_params(info.sample_shape, info.dtype)
+    params = tree_map(backend.asarray, unflatten(template, checkpoint.arrays, "params"))
+    scaling = _scaling_of(checkpoint, info)
+    metrics = metrics_for(loss, None if info.classes else np.zeros((1, info.outputs)), scaling.targets)
+    return SavedModel(
+        evaluator=Evaluator(backend, objective, metrics, scaling, info.dtype),
+        params=params,
+        sample_shape=info.sample_shape,
+        classes=info.classes,
+        source=path,
+        image_shape=info.image_shape,
+        max_input=info.max_input,
+        input_dtype=info.input_dtype,
+        preprocessing=info.preprocessing,
+        outputs=info.outputs,
+    )
+
+
+def _scaling_of(checkpoint: Checkpoint, info: ModelInfo) -> Scaling:
+    """The scaling of inputs, and of targets where they have one; ValueError for shapes that do not fit."""
+    found: dict[str, np.ndarray | None] = {
+        name: checkpoint.arrays.get(name)
+        for name in ("scaling/scale", "scaling/shift", "target_scaling/scale", "target_scaling/shift")
+    }
+    scale, shift, target_scale, target_shift = found.values()
+    shapes = ((), info.sample_shape)
+    if scale is None or shift is None or scale.shape not in shapes or shift.shape not in shapes:
+        raise ValueError("it has no scaling of its inputs, or one of another number of features")
+    if target_scale is None or target_shift is None:
+        return Scaling(scale, shift)
+    if not (target_scale.shape == target_shift.shape == (info.outputs,) and np.all(target_scale != 0)):
+        raise ValueError("its scaling of targets is of another number of outputs")
+    return Scaling(scale, shift, Scaling(target_scale, target_shift))

@@ -1,0 +1,126 @@
+"""A trained network with all that its use needs: evaluate, predict, and attack it by its own input gradient."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.loader import DataLoader
+from nnbackprop.data.mapped import MappedArray, blocks
+from nnbackprop.data.preprocessing import Preprocessing
+from nnbackprop.data.table import is_frame, table_of
+from nnbackprop.errors import DataError
+from nnbackprop.nn.layers.base import Params
+from nnbackprop.nn.metrics import accuracy, metrics_for
+from nnbackprop.training.checks import check_feature_names
+from nnbackprop.training.evaluator import Evaluator, dataset_to_evaluate
+from nnbackprop.training.events import Score
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedModel:
+    """The weights of a network and what they need to be used: `nb.open(path)` makes one of a file or a run."""
+
+    evaluator: Evaluator
+    params: Params
+    sample_shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    source: str  # what it was trained on, or the file
+    image_shape: tuple[int, ...] | None = None
+    max_input: float | None = None  # largest input of the training data: pixels of 0..255 or of 0..1
+    input_dtype: str = ""  # of the training data; older runs do not say
+    preprocessing: Preprocessing | None = None  # of the table it was trained on
+    outputs: int = 0
+    resident: str = "auto"
+
+    @property
+    def features(self) -> int:
+        """Numbers in one sample."""
+        return math.prod(self.sample_shape)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """The names of the targets: those of the table's columns, where there was one."""
+        if self.preprocessing is not None:
+            return self.preprocessing.targets
+        return tuple(f"output {k}" for k in range(self.outputs))
+
+    def evaluate(self, dataset: Any) -> Score:
+        """Mean loss and metrics of a Dataset, or of a data frame where it was trained on a table; dropout off."""
+        data = dataset_to_evaluate(dataset, self.preprocessing).with_classes(self.classes)
+        check_feature_names(data, self.preprocessing)
+        e = self.evaluator
+        e = replace(e, metrics=metrics_for(e.objective.loss, data.targets, e.scaling.targets))
+        e.check_dataset(data, self.sample_shape, (max(self.outputs, len(self.classes)),))
+        return e.evaluate(self.params, DataLoader(e.backend, data, e.scaling, e.dtype, self.resident))
+
+    def predict(self, inputs: Any, source: str = "the input") -> tuple[np.ndarray, np.ndarray]:
+        """Predicted class (n,) and probabilities (n, k) of raw inputs (n, *sample_shape), or of a table's rows.
+
+        Where the targets are numbers, both are the numbers (n, k).
+        """
+        if self.preprocessing is not None and is_frame(inputs):
+            inputs, _ = self.preprocessing.transform(table_of(inputs, source))
+        self._check(inputs, source)
+        probabilities = self.evaluator.predict_proba(self.params, inputs, self.sample_shape)
+        return self.evaluator.predicted_classes(probabilities), probabilities
+
+    def attack(self, dataset: Dataset, epsilon: float) -> Attack:
+        """Move each input by `epsilon` of its range against its label, by the fast gradient sign method.
+
+        x* = x + epsilon range sign(dJ/dx) (Goodfellow, Shlens and Szegedy, Explaining and Harnessing
+        Adversarial Examples, 2015, section 4), kept within the range of the data.
+        """
+        low, high = float(dataset.inputs.min()), float(dataset.inputs.max())
+        x = dataset.inputs.astype(self.evaluator.dtype)
+        gradient = self.evaluator.input_gradient(self.params, x, dataset.targets)
+        moved = np.clip(x + epsilon * (high - low) * np.sign(gradient), low, high)
+        before, after = (self.predict(inputs)[0] for inputs in (x, moved))
+        return Attack(x, moved, before, after, accuracy(before, dataset.targets), accuracy(after, dataset.targets))
+
+    def _check(self, inputs: Any, source: str) -> None:
+        try:
+            inputs = inputs if isinstance(inputs, MappedArray) else np.asarray(inputs)
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{source} is no array of numbers ({error}): pass rows of the same length.") from error
+        shape = ", ".join(("n", *map(str, self.sample_shape)))
+        if inputs.ndim != 1 + len(self.sample_shape) or inputs.dtype.kind not in "buif":
+            raise DataError(
+                f"{source} is {inputs.dtype} of shape {inputs.shape}; numbers of shape ({shape}) are needed, one "
+                "row a sample."
+            )
+        if not all(np.isfinite(block).all() for block in blocks(inputs)):
+            raise DataError(f"{source} holds values that are not finite: repair or leave out those samples.")
+        largest, known = max(0.0, float(inputs.max())) if len(inputs) else 0.0, self.max_input
+        if (
+            self.preprocessing is None
+            and known is not None
+            and ((known > 2 and 0 < largest <= 1) or (known <= 1 and largest > 2))
+        ):
+            raise DataError(
+                f"{source} has values up to {largest:g} and this network was trained on up to {known:g}: "
+                "bring the pixels to the same range first."
+            )
+        if inputs.shape[1:] != self.sample_shape:
+            raise DataError(
+                f"{source} has {math.prod(inputs.shape[1:])} numbers a sample and this network takes "
+                f"{self.features}"
+                + (f" (images of {' x '.join(map(str, self.image_shape))})" if self.image_shape else "")
+                + f": it was trained on {self.source}."
+            )
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Inputs (n, features) before and after, the classes (n,) predicted for each, and the accuracies."""
+
+    clean: np.ndarray
+    moved: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    accuracy_before: float
+    accuracy_after: float

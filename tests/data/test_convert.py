@@ -1,0 +1,144 @@
+"""Tables as pairs of .npy files: the numbers and labels of the table, written whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars
+import pytest
+
+from nnbackprop.data import load
+from nnbackprop.data.convert import convert
+from nnbackprop.data.readers import blocks, csv
+from nnbackprop.data.table import TableOptions
+from nnbackprop.errors import DataError, InputError, NnbackpropError, UsageError
+from tests.support.commands import run, said
+
+RNG = np.random.default_rng(0)
+NUMBERS = {"a": RNG.standard_normal(500), "label": np.arange(500) % 3, "b": RNG.integers(0, 9, 500)}
+
+
+def write(path: Path, columns: Any) -> Path:
+    frame = polars.DataFrame(columns)
+    if path.suffix == ".parquet":
+        frame.write_parquet(path, row_group_size=120)
+    elif path.suffix == ".arrow":
+        frame.write_ipc(path)
+    else:
+        frame.write_csv(path)
+    return path
+
+
+def png_of(pixels: np.ndarray, kind: str = "PNG") -> bytes:
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    stream = io.BytesIO()
+    image.fromarray(pixels).save(stream, kind)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow", "csv"])
+def test_numbers_and_labels_are_those_of_the_table(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(csv, "BLOCK_SIZE", 1000)
+    path = write(tmp_path / f"x.{suffix}", NUMBERS)
+    found = convert(path, tmp_path / "out", TableOptions())
+    assert (found.shape, found.dtype, found.roles.targets) == ((500, 2), np.float32, ("label",))
+    x = np.load(tmp_path / "out" / "X.npy")
+    assert np.array_equal(x, np.stack([NUMBERS["a"], NUMBERS["b"]], axis=1).astype(np.float32))
+    assert np.load(tmp_path / "out" / "y.npy").tolist() == NUMBERS["label"].tolist()
+    pair, table = load(tmp_path / "out"), load(path)
+    assert np.array_equal(pair.train.inputs, table.train.inputs)
+    assert (pair.train.classes, pair.train.targets.tolist()) == (table.train.classes, table.train.targets.tolist())
+
+
+def test_blocks_are_the_rows_in_order(tmp_path: Path) -> None:
+    rows = 400_000
+    path = write(tmp_path / "x.parquet", {f"c{i}": np.arange(rows) + i for i in range(40)})
+    tables = list(blocks.read_blocks(path, TableOptions()))
+    assert len(tables) > 1
+    assert np.array_equal(np.concatenate([table.frame["c3"] for table in tables]), np.arange(rows) + 3)
+    assert tables[1].at("c3", 5) == f"{path}, row {len(tables[0]) + 5}, column 'c3'"
+
+
+@pytest.mark.parametrize(
+    ("columns", "dtype"),
+    [
+        ({"a": [0, 255, 7], "y": ["x", "z", "x"]}, "uint8"),
+        ({"a": [0, 256, 7], "y": ["x", "z", "x"]}, "float32"),
+        ({"a": [1e9, 1e9 + 1, 1e9 + 2], "y": ["x", "z", "x"]}, "float64"),
+        ({"a": [True, False, True], "y": ["x", "z", "x"]}, "float32"),
+    ],
+)
+def test_the_dtype_holds_the_numbers(tmp_path: Path, columns: dict, dtype: str) -> None:
+    convert(write(tmp_path / "x.parquet", columns), tmp_path / "out", TableOptions())
+    x = np.load(tmp_path / "out" / "X.npy")
+    assert (x.dtype, x[:, 0].tolist()) == (dtype, [float(value) for value in columns["a"]])
+    assert np.load(tmp_path / "out" / "y.npy").tolist() == columns["y"]
+
+
+@pytest.mark.parametrize("as_struct", [False, True])
+@pytest.mark.parametrize("shape", [(9, 8), (9, 8, 3)])
+def test_images_are_decoded(tmp_path: Path, shape: tuple[int, ...], as_struct: bool) -> None:
+    pixels = RNG.integers(0, 256, (6, *shape), np.uint8)
+    files: list[Any] = [png_of(image) for image in pixels]
+    files = [{"bytes": file, "path": "a.png"} for file in files] if as_struct else files
+    path = write(tmp_path / "x.parquet", {"image": files, "label": [0, 1, 0, 1, 0, 1]})
+    convert(path, tmp_path / "out", TableOptions())
+    assert np.array_equal(np.load(tmp_path / "out" / "images.npy"), pixels)
+    assert load(tmp_path / "out", split=False).train.image_shape == shape
+
+
+def test_images_of_other_sizes_need_one(tmp_path: Path) -> None:
+    files = [png_of(np.full((side, side), 9, np.uint8), "JPEG") for side in (8, 10)]
+    path = write(tmp_path / "x.parquet", {"image": files, "label": [0, 1]})
+    with pytest.raises(DataError, match=r"row 1, column 'image' is an image of 10x10.*8x8.*--size"):
+        convert(path, tmp_path / "out", TableOptions())
+    convert(path, tmp_path / "out", TableOptions(size="5x6"))
+    assert np.load(tmp_path / "out" / "images.npy").shape == (2, 5, 6)
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "error", "words"),
+    [
+        ({"a": ["u", "v", "u"], "y": [0, 1, 0]}, {}, DataError, r"column 'a' is text.*--drop"),
+        ({"a": [1.0, None, 2.0], "y": [0, 1, 0]}, {}, InputError, r"row 1, column 'a': the value is missing"),
+        ({"a": [1.0, 2.0, 2.0], "y": [0.5, 1.5, 0.25]}, {}, DataError, r"the task is regression"),
+        ({"a": [b"abc", b"", b"x"], "y": [0, 1, 0]}, {}, DataError, r"row 0, column 'a': is not PNG"),
+        ({"a": [b"abc"] * 3, "b": [1, 2, 3], "y": [0, 1, 0]}, {}, DataError, r"--features a"),
+        ({"a": [None, b"x", b"x"], "y": [0, 1, 0]}, {}, DataError, r"row 0, column 'a': the image is missing"),
+        ({"a": [[1], [2], [3]], "y": [0, 1, 0]}, {}, DataError, r"column 'a' is of type List"),
+        ({"a": [1, 2, 3], "y": [0, 1, 0]}, {"missing": "mean"}, UsageError, r"--missing"),
+        ({"a": [1, 2, 3], "y": [0, 1, 0]}, {"target": ("c",)}, UsageError, r"no such column"),
+    ],
+)
+def test_what_cannot_be_written_leaves_nothing(
+    tmp_path: Path, columns: dict, options: dict, error: type[NnbackpropError], words: str
+) -> None:
+    path = write(tmp_path / "x.parquet", columns)
+    with pytest.raises(error, match=words):
+        convert(path, tmp_path / "out", TableOptions(**options))
+    assert [file.name for file in tmp_path.iterdir()] == ["x.parquet"]
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.parquet", NUMBERS)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(DataError, match=re.escape(str(path))):
+        convert(path, tmp_path / "out", TableOptions())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_holds_something_stays_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "x.parquet", NUMBERS)
+    (tmp_path / "out").mkdir()
+    assert run("data", "convert", str(path), str(tmp_path / "out"), "--target", "label", "--drop", "b") == 0
+    assert "500 x 1 float32 written" in said(capsys)
+    before = (tmp_path / "out" / "X.npy").read_bytes()
+    assert run("data", "convert", str(path), str(tmp_path / "out")) == UsageError.exit_code
+    assert "name a folder that is not, or is empty" in said(capsys)
+    assert (tmp_path / "out" / "X.npy").read_bytes() == before

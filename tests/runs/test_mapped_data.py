@@ -1,0 +1,52 @@
+"""Runs on inputs that stay in their file: the same run, bit for bit, as on those in memory, also when killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnbackprop.data.mapped import MappedArray
+from nnbackprop.runs.config import Config
+from nnbackprop.runs.data_splits import DataSplits
+from tests.stress import child_run
+
+MAX_BYTES = "60000"  # of a file, an eighth of which is less than the inputs take
+
+
+def write_pair(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(600) % 3
+    np.save(folder / "X.npy", (labels[:, None] + rng.standard_normal((600, 4))).astype(np.float32))
+    np.save(folder / "y.npy", labels)
+
+
+def words(name: str, epochs: int) -> tuple[str, ...]:
+    given = [word for word in child_run.train_words(name, epochs) if not word.startswith(("--data", "--test"))]
+    return (*given, "--data=X.npy", "--test-fraction=0.1", "--scale=per-feature")
+
+
+def test_two_epochs_are_those_of_data_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pair(tmp_path)
+    child_run.run_to_end(tmp_path, *words("memory", 2))
+    config = Config(data=str(tmp_path / "X.npy"), test_fraction=0.1, validation=0.2)
+    in_memory = DataSplits.load(config)
+    monkeypatch.setenv("NNBACKPROP_MAX_BYTES", MAX_BYTES)
+    child_run.run_to_end(tmp_path, *words("file", 2))
+    child_run.assert_same_outcome(tmp_path / "runs" / "file", tmp_path / "runs" / "memory")
+    in_file = DataSplits.load(config)
+    assert all(isinstance(part.inputs, MappedArray) for part in in_file.parts.values() if part)
+    assert in_file.fingerprint == in_memory.fingerprint
+
+
+def test_a_killed_run_resumes_to_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NNBACKPROP_MAX_BYTES", MAX_BYTES)
+    write_pair(tmp_path)
+    child_run.run_to_end(tmp_path, *words("whole", 2))
+    with child_run.start(tmp_path, *words("killed", 2), waits=True) as process:
+        child_run.wait_for_step(process, 20)
+        process.kill()
+        assert process.wait() == -9
+    child_run.run_to_end(tmp_path, "--resume", "killed")
+    child_run.assert_same_outcome(tmp_path / "runs" / "killed", tmp_path / "runs" / "whole")

@@ -1,0 +1,260 @@
+"""Searches over settings, by real Optuna studies in SQLite."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from nnbackprop.errors import RunFolderError, UsageError
+from nnbackprop.runs import search as searching
+from nnbackprop.runs.search import TrialData, search
+from nnbackprop.runs.search_result import SearchResult, TrialRow
+from nnbackprop.runs.search_space import load_search
+from tests.support.commands import run, said
+
+optuna = pytest.importorskip("optuna", reason="needs optuna")
+pytestmark = pytest.mark.usefixtures("two_clouds")
+
+RECIPE = """
+data = "two.npz"
+validation = 0.25
+hidden = [4]
+batch_size = 8
+epochs = {epochs}
+optimizer = "adam"
+lr = 0.01
+backend = "numpy"
+dtype = "float64"
+
+[search]
+trials = {trials}
+"""
+SPACE = """
+lr = { low = 1e-6, high = 0.3, log = true }
+hidden = [[4], [8, 4], []]
+l2 = [0.0, 0.1]
+"""
+
+
+def write(trials: int = 12, epochs: int = 6, space: str = SPACE, name: str = "small.toml") -> str:
+    Path(name).write_text(RECIPE.format(trials=trials, epochs=epochs) + space)
+    return name
+
+
+def found_in(file: str) -> SearchResult:
+    return search(load_search(file), lambda row, planned: None)
+
+
+def told(result: SearchResult) -> list[tuple[int, str, float, int]]:
+    return [(row.number, row.outcome, row.loss, row.epochs) for row in result.trials]
+
+
+def start_search(file: str) -> subprocess.Popen[bytes]:
+    words = [sys.executable, "-m", "nnbackprop", "search", file]
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def n_trials(name: str) -> int:
+    """Trials in a search's storage, one of them running, or 0; read while another process writes."""
+    try:
+        uri = f"file:runs/{name}/study.db?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=10)) as connection:
+            states = [state for (state,) in connection.execute("select state from trials")]
+    except sqlite3.OperationalError:  # there is no table yet
+        return 0
+    return len(states) if "RUNNING" in states else 0
+
+
+def test_a_run_of_the_same_name_is_left_alone() -> None:
+    Path("runs/small").mkdir(parents=True)
+    Path("runs/small/config.toml").write_text("")
+    with pytest.raises(RunFolderError, match="is there and holds no search"):
+        found_in(write())
+    assert [path.name for path in Path("runs/small").iterdir()] == ["config.toml"]
+
+
+def test_the_best_recipe_trains_to_the_loss_of_its_trial() -> None:
+    result = found_in(write(space="lr = [0.001, 0.05]\nhidden = [[4], [8, 4]]\nsampler = 'grid'"))
+    assert result.best is not None
+    assert run("train", "runs/small/best.toml", "--progress", "off", "--name", "again") == 0
+    summary = json.loads(Path("runs/again/summary.json").read_text())
+    assert summary["validation_loss"] == result.best.loss
+    assert summary["best_epoch"] == result.best.best_epoch
+
+
+def test_the_best_recipe_has_the_dropout_fitted_to_its_layers() -> None:
+    file = write(3, space="hidden = [[4, 4, 4]]")
+    Path(file).write_text("dropout = [0.1, 0.2]\n" + Path(file).read_text())
+    found_in(file)
+    best = tomllib.loads(Path("runs/small/best.toml").read_text())
+    assert (best["hidden"], best["dropout"]) == ([4, 4, 4], [0.1, 0.2, 0.2, 0.2])
+
+
+def test_a_trials_data_has_no_test_part() -> None:
+    parts = TrialData().of(load_search(write()).config)
+    assert (len(parts.train), parts.validation and len(parts.validation), parts.test) == (24, 8, None)
+
+
+def test_losses_of_different_penalties_are_without_them() -> None:
+    """At a learning rate near 0 no weight moves: the loss of the data is that of all penalties."""
+    file = write(2, 1, "l2 = [0.0, 10.0]\nsampler = 'grid'")
+    Path(file).write_text(Path(file).read_text().replace("lr = 0.01", "lr = 1e-12"))
+    first, second = found_in(file).trials
+    assert first.params["l2"] != second.params["l2"]
+    assert first.loss == pytest.approx(second.loss, abs=1e-9)
+
+
+def test_pruning_stops_trials_early() -> None:
+    result = found_in(write(20, 10))
+    pruned = [row for row in result.trials if row.outcome == "pruned"]
+    complete = [row for row in result.trials if row.outcome == "complete"]
+    assert len(pruned) >= 3
+    assert {row.epochs for row in complete} == {10}
+    assert max(row.epochs for row in pruned) < 10
+    assert result.best == min(complete, key=lambda row: row.loss)
+    study = optuna.load_study(study_name="search", storage="sqlite:///runs/small/study.db")
+    assert [len(trial.intermediate_values) for trial in study.trials] == [row.epochs for row in result.trials]
+
+
+def test_a_search_killed_at_any_time_goes_on_as_if_nothing_had_happened() -> None:
+    """No trial is lost or done twice: numbers, settings, losses and outcomes are those of a whole search."""
+    whole = found_in(write(name="whole.toml"))
+    write(name="killed.toml")
+    for kill_at in (1, 4, 7):
+        process = start_search("killed.toml")
+        while n_trials("killed") < kill_at and process.poll() is None:
+            time.sleep(0.002)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -9  # else it was over before
+    again = found_in("killed.toml")
+    assert [row.params for row in again.trials] == [row.params for row in whole.trials]
+    assert told(again) == told(whole)
+
+
+def test_a_trial_left_by_a_killed_process_keeps_its_number_and_settings() -> None:
+    file = load_search(write(3))
+    path = searching._folder(file)
+    with searching._worker(path) as worker:
+        left = searching._claim(file, path, searching._open_study(file, path), worker)
+        left.report(0.1, 1)
+    result = found_in("small.toml")
+    assert [row.number for row in result.trials] == [0, 1, 2]
+    assert result.trials[0].params == left.params
+    assert result.trials[0].outcome == "complete"
+
+
+def test_two_processes_share_one_search() -> None:
+    write(14)
+    processes = [start_search("small.toml") for _ in range(2)]
+    errors = [process.communicate()[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    done = [{line.split("trial ")[1].split()[0] for line in e.splitlines() if "/14" in line} for e in errors]
+    assert not done[0] & done[1]
+    assert {int(number) for number in done[0] | done[1]} == set(range(14))
+    result = found_in("small.toml")
+    assert [row.number for row in result.trials] == list(range(14))
+    assert "running" not in {row.outcome for row in result.trials}
+    assert len({tuple(row.params.values()) for row in result.trials}) == 14
+
+
+def test_a_grid_tries_every_combination_once() -> None:
+    space = "sampler = 'grid'\nbatch_size = [4, 'full']\nhidden = [[4], [8, 4]]\nbias = [true, false]"
+    file = write(space=space)
+    Path(file).write_text(Path(file).read_text().replace("trials = 12", ""))
+    result = found_in(file)
+    assert len({tuple(row.params.values()) for row in result.trials}) == len(result.trials) == 8
+
+
+def test_more_trials_go_on_with_a_search_and_other_settings_are_refused() -> None:
+    three = found_in(write(3))
+    five = found_in(write(5))
+    assert told(five)[:3] == told(three)
+    assert len(five.trials) == 5
+    with pytest.raises(UsageError, match=r"a search with other settings; those that differ: epochs\."):
+        found_in(write(5, epochs=7))
+
+
+def test_trials_whose_settings_do_not_go_together_say_so() -> None:
+    result = found_in(write(space="optimizer = ['sgd', 'momentum']\nmomentum = [0.9]\nsampler = 'grid'"))
+    outcomes = {row.params["optimizer"]: row.outcome for row in result.trials}
+    assert outcomes["momentum"] == "complete"
+    assert outcomes["sgd"].startswith("refused: --momentum goes with momentum, nesterov")
+
+
+def test_a_trial_that_diverges_is_told_as_such() -> None:
+    file = write(2, space="lr = [0.01, 1e300]\nsampler = 'grid'\noptimizer = ['sgd']")
+    outcomes = {row.params["lr"]: row.outcome for row in found_in(file).trials}
+    assert outcomes == {0.01: "complete", 1e300: "diverged"}
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ("", "names no setting"),
+        ("lrr = [1]", r"'lrr' that does not exist. Did you mean lr\?"),
+        ("lr = 0.1", "give a list of values"),
+        ("lr = []", "give a list of values"),
+        ("lr = [0.1, 'x']", "has lr = 'x': invalid"),
+        ("lr = { low = 0.1, high = 0.01 }", "low is the less"),
+        ("lr = { low = 0.0, high = 0.01, log = true }", "above 0"),
+        ("batch_size = { low = 8.5, high = 64 }", "has batch_size = 8.5: expected"),
+        ("lr = { low = 0.1, high = 1.0 }\nsampler = 'grid'", "a grid needs a list"),
+        ("lr = [0.1]\nsampler = 'cmaes'", "choose tpe or grid"),
+        ("seed = [0, 1]", "cannot be searched: all trials have the same seed"),
+        ("test_fraction = [0.1]", "cannot be searched: all trials have the same seed and parts"),
+        ("loss = ['mse', 'huber:1']", "cannot be searched: validation losses of different losses"),
+        ("log = [['csv']]", "cannot be searched: it changes nothing"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused(space: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_search(write(space=space))
+    assert not Path("runs").exists()
+
+
+def test_a_search_needs_a_validation_part() -> None:
+    file = write()
+    Path(file).write_text(Path(file).read_text().replace("validation = 0.25", ""))
+    with pytest.raises(UsageError, match="there is no validation part"):
+        found_in(file)
+    assert not Path("runs").exists()
+
+
+def test_the_command_shows_the_trials_and_what_mattered(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("search", write()) == 0
+    shown = said(capsys)
+    assert "what mattered:" in shown
+    assert "Best: nnbackprop train runs/small/best.toml" in shown
+    assert Path("runs/small/importances.png").read_bytes().startswith(b"\x89PNG")
+    assert run("search", "small.toml", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["trials"]) == 12
+    assert sum(found["importances"].values()) == pytest.approx(1)
+
+
+def test_train_refuses_the_file_of_a_search(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("train", write()) == 2
+    assert "which nnbackprop search reads" in said(capsys)
+
+
+def test_without_optuna_the_command_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert run("search", write()) == 2
+    assert 'pip install "optuna>=5"' in said(capsys)
+    assert not Path("runs").exists()
+
+
+def test_a_row_of_a_trial_without_an_epoch_is_not_a_number_in_json() -> None:
+    row = TrialRow(0, "diverged", float("nan"), None, 0, {})
+    assert row.to_json()["loss"] is None
