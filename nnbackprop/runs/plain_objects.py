@@ -27,6 +27,8 @@ def to_plain(value: Any) -> Any:
     """An object of this package as {"type": name, ...its options}; UsageError for a person's own class."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, tuple):  # such as a kernel's rows and columns
+        return [to_plain(number) for number in value]
     kind = type(value)
     if KINDS.get(kind.__name__) is not kind:
         raise UsageError(
