@@ -27,10 +27,11 @@ PYTORCH_NAMES: dict[type, dict[str, str]] = {
 def export_safetensors(model: Exportable, path: str | Path) -> None:
     """Write the weights of a `TrainedModel`, or of a `Trainer` that has been fit, whole or not at all.
 
-    They are the `state_dict` of PyTorch's `nn.Sequential` of the same layers: `0.weight` (out, in), `0.bias` and
-    so on. `scale` and `shift` are beside them, as the network takes inputs * scale + shift; `target_scale` and
-    `target_shift` too where targets are scaled: the outputs are targets * scale + shift. The metadata has the
-    class names, JSON in `classes`.
+    Of dense and normalization layers they are the `state_dict` of PyTorch's `nn.Sequential` of the same layers:
+    `0.weight` (out, in), `0.bias` and so on; of others they have the names and shapes they have here. `scale` and
+    `shift` are beside them, as the network takes inputs * scale + shift; `target_scale` and `target_shift` too
+    where targets are scaled: the outputs are targets * scale + shift. The metadata has the class names, JSON in
+    `classes`.
 
     Raises:
         RunFolderError: the file cannot be written.

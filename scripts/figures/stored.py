@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+from benchmarks.busy import FOLDER as BUSY
+from benchmarks.busy import table as busy_table
 from benchmarks.report import pages, summary, timing_table
 from benchmarks.results import saved
 from benchmarks.to_accuracy import FOLDER as TO_ACCURACY
@@ -27,8 +29,10 @@ def speed() -> dict[str, str]:
     results = saved()
     gpus = [result for result in results if result.machine.gpu]
     cpus = [result for result in results if not result.machine.gpu]
+    busy = [json.loads(path.read_text()) for path in sorted(BUSY.glob("*.json"))]
     to_accuracy = [json.loads(path.read_text()) for path in sorted(TO_ACCURACY.glob("*.json"))]
     return {
+        "busy": "\n".join(map(busy_table, busy)),
         "to-accuracy": "\n".join(map(accuracy_table, to_accuracy)),
         "performance": pages(cpus),
         "performance-summary": summary(cpus[0]),
