@@ -79,7 +79,7 @@ def test_train_begin_carries_the_options_of_a_trainer() -> None:
 def test_the_programs_of_the_page_run(capsys: pytest.CaptureFixture[str]) -> None:
     """docs/commands.md: a callback of five lines prints a line an epoch; a range test sets the learning rate."""
     page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
-    find, callback = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    find, callback, notebook = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     names: dict[str, Any] = {}
     exec(compile(callback, "commands.md", "exec"), names)
     first, *epochs = capsys.readouterr().out.splitlines()
@@ -89,6 +89,10 @@ def test_the_programs_of_the_page_run(capsys: pytest.CaptureFixture[str]) -> Non
     assert len(class_lines) == 5
     exec(compile(find, "commands.md", "exec"), names)
     assert 0 < names["trainer"].lr < 10
+    exec(compile(notebook, "commands.md", "exec"), names)
+    names["trainer"].epochs += 1
+    names["trainer"].fit(names["data"].train)
+    assert "epoch 4/4" in capsys.readouterr().out
 
 
 def test_flat_settings_are_words_numbers_and_booleans() -> None:
