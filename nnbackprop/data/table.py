@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -82,10 +82,6 @@ class Table:
     def columns(self) -> tuple[str, ...]:
         """The names of all columns, in order."""
         return tuple(self.frame.columns)
-
-    def with_notes(self, *notes: str) -> Table:
-        """The same table with more notes."""
-        return replace(self, reader_notes=tuple(dict.fromkeys((*self.reader_notes, *notes))))
 
     def is_bytes(self, columns: Sequence[str]) -> bool:
         """Whether the columns are whole numbers in 0..255 without a missing one."""

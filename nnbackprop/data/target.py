@@ -26,7 +26,6 @@ CLASS_NAMES = ("label", "labels", "class", "digit", "species", "category")
 
 MAX_WHOLE_CLASSES = 20  # different whole numbers up to which a target without such a name counts as a class
 ID_NAME = re.compile(r"(.*[_ .-])?(id|index|idx|rowid|row_?names?|row_?number|uuid)|.*[a-z](Id|ID)", re.IGNORECASE)
-MIN_ROWS = 20  # below them, values that are all different are a matter of chance
 PIXEL_NAME = re.compile(r"[a-z]*[ _.-]?\d+([x_ .-]\d+)?", re.IGNORECASE)
 
 
