@@ -15,17 +15,15 @@ from backends import Backend, select, tree_map
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import NnbackpropError, RunFolderError, UsageError
-from nnbackprop.nn.metrics import metrics_for
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.training.evaluator import Evaluator
 from nnbackprop.training.step import Objective
 from nnbackprop.training.trainer import Trainer
 
-from .checkpoint import Checkpoint, flatten, load, unflatten
+from .checkpoint import Checkpoint, flatten, load
 from .checkpoint import save as save_checkpoint
 from .plain_objects import from_plain, to_plain
-from .saved_model import SavedModel
+from .saved_model import SavedModel, evaluator_and_params
 from .trained_model import TrainedModel
 from .trainer_state import scaling_arrays
 
@@ -122,12 +120,18 @@ def _model_of(checkpoint: Checkpoint, path: str, backend: Backend) -> SavedModel
     if preprocessing is not None and len(preprocessing.feature_names) != features:
         raise ValueError(f"its preprocessing makes {len(preprocessing.feature_names)} features of {features}")
     objective = Objective(network, loss, penalty)
-    template = network.empty_params(info.sample_shape, info.dtype)
-    params = tree_map(backend.asarray, unflatten(template, checkpoint.arrays, "params"))
-    scaling = _scaling_of(checkpoint, info)
-    metrics = metrics_for(loss, None if info.classes else np.zeros((1, info.outputs)), scaling.targets)
+    evaluator, params = evaluator_and_params(
+        backend,
+        objective,
+        checkpoint,
+        _scaling_of(checkpoint, info),
+        info.dtype,
+        sample_shape=info.sample_shape,
+        outputs=info.outputs,
+        has_classes=bool(info.classes),
+    )
     return SavedModel(
-        evaluator=Evaluator(backend, objective, metrics, scaling, info.dtype),
+        evaluator=evaluator,
         params=params,
         sample_shape=info.sample_shape,
         classes=info.classes,

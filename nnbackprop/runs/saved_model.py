@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from backends import Backend, tree_map
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader
 from nnbackprop.data.mapped import MappedArray, blocks
 from nnbackprop.data.preprocessing import Preprocessing
+from nnbackprop.data.scaling import Scaling
 from nnbackprop.data.table import is_frame, table_of
 from nnbackprop.errors import DataError, UsageError
 from nnbackprop.nn.layers.base import Params
@@ -19,6 +21,27 @@ from nnbackprop.nn.metrics import accuracy, metrics_for
 from nnbackprop.training.checks import check_feature_names
 from nnbackprop.training.evaluator import Evaluator, dataset_to_evaluate
 from nnbackprop.training.events import Score
+from nnbackprop.training.step import Objective
+
+from .checkpoint import Checkpoint, unflatten
+
+
+def evaluator_and_params(
+    backend: Backend,
+    objective: Objective,
+    checkpoint: Checkpoint,
+    scaling: Scaling,
+    dtype: str,
+    *,
+    sample_shape: tuple[int, ...],
+    outputs: int,
+    has_classes: bool,
+) -> tuple[Evaluator, Params]:
+    """What evaluates a checkpoint's network, and the parameters on the device."""
+    template = objective.network.empty_params(sample_shape, dtype)
+    params = tree_map(backend.asarray, unflatten(template, checkpoint.arrays, "params"))
+    metrics = metrics_for(objective.loss, None if has_classes else np.zeros((1, outputs)), scaling.targets)
+    return Evaluator(backend, objective, metrics, scaling, dtype), params
 
 
 @dataclass(frozen=True, kw_only=True)

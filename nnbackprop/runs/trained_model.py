@@ -5,25 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from backends import Backend, select, tree_map
+from backends import Backend, select
 from nnbackprop.data.catalog import load_splits, open_source
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.table import TableOptions
 from nnbackprop.data.tabular import TableSplits, dataset_of
-from nnbackprop.nn.metrics import metrics_for
-from nnbackprop.training.evaluator import Evaluator
 
 from . import build
 from . import trainer_state as state
 from .checkpoint import load as load_checkpoint
-from .checkpoint import unflatten
 from .config import Config
 from .config_files import load_run_config
 from .data_splits import DataSplits, table_options_of
 from .run_dir import RunDir
-from .saved_model import SavedModel
+from .saved_model import SavedModel, evaluator_and_params
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +45,16 @@ class TrainedModel(SavedModel):
         backend = backend or select(config.backend, config.device)
         outputs = config.n_outputs or info.outputs or len(info.classes)
         objective = build.objective(config, outputs)
-        template = objective.network.empty_params((info.features,), config.params_dtype)
-        params = tree_map(backend.asarray, unflatten(template, checkpoint.arrays, "params"))
-        scaling = state.scaling_of(checkpoint)
-        metrics = metrics_for(objective.loss, None if info.classes else np.zeros((1, outputs)), scaling.targets)
-        evaluator = Evaluator(backend, objective, metrics, scaling, config.params_dtype)
+        evaluator, params = evaluator_and_params(
+            backend,
+            objective,
+            checkpoint,
+            state.scaling_of(checkpoint),
+            config.params_dtype,
+            sample_shape=(info.features,),
+            outputs=outputs,
+            has_classes=bool(info.classes),
+        )
         return cls(
             run_dir=run_dir,
             config=config,
