@@ -17,7 +17,7 @@ from .limits import SAMPLE_BYTES, MemoryBudget, format_names
 from .preprocessing import Preprocessing
 from .readers.blocks import read_blocks
 from .readers.image import Content, parse_size, quiet, read, read_header
-from .table import Table, TableOptions
+from .table import DataOptions, Table
 from .tabular import class_names
 from .target import Roles, choose_roles, require_targets
 
@@ -34,7 +34,7 @@ class Converted:
     roles: Roles
 
 
-def convert(path: Path, folder: Path, options: TableOptions) -> Converted:
+def convert(path: Path, folder: Path, options: DataOptions) -> Converted:
     """Write features of a table to X.npy and class labels to y.npy; of images, to images.npy and labels.npy.
 
     Target and features are chosen by the first rows. The table is read twice: to check it, and to write it.
@@ -80,7 +80,7 @@ class _Rows:
     labels: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
-def _check(path: Path, options: TableOptions) -> _Rows:
+def _check(path: Path, options: DataOptions) -> _Rows:
     """Read all blocks; DataError at the first row that cannot be written."""
     roles: Roles | None = None
     labels: list[np.ndarray] = []
@@ -118,7 +118,7 @@ def _check(path: Path, options: TableOptions) -> _Rows:
     return _Rows(roles, False, read_numbers, (len(features),), dtype, every)
 
 
-def _roles(table: Table, options: TableOptions) -> Roles:
+def _roles(table: Table, options: DataOptions) -> Roles:
     roles = choose_roles(table, options)
     if roles.task != "classification":
         raise DataError(
@@ -148,7 +148,7 @@ class _Images:
     colour: bool = False
 
     @classmethod
-    def of(cls, table: Table, roles: Roles, options: TableOptions) -> _Images | None:
+    def of(cls, table: Table, roles: Roles, options: DataOptions) -> _Images | None:
         """Of a table whose features are one column of files; DataError where there are others beside it."""
         import polars
 

@@ -15,7 +15,7 @@ from .limits import format_names
 from .preprocessing import Preprocessing, check_column
 from .raw import RawDataset, RawSplits
 from .split import split_rows
-from .table import Table, TableOptions
+from .table import DataOptions, Table
 from .target import Roles, Task, choose_roles, require_targets
 from .weights import weights_of
 
@@ -31,7 +31,7 @@ class TableSplits:
 
     train: Table
     test: Table | None = None
-    options: TableOptions = TableOptions()
+    options: DataOptions = DataOptions()
 
     @property
     def roles(self) -> Roles:

@@ -11,7 +11,7 @@ from nnbackprop.errors import DataError, LabelError, UsageError
 
 from .limits import format_names
 from .raw import square_image_shape
-from .table import Table, TableOptions, is_date, missing_columns
+from .table import DataOptions, Table, is_date, missing_columns
 
 if TYPE_CHECKING:
     import polars
@@ -58,7 +58,7 @@ class Roles:
         return chosen | left_out
 
 
-def choose_roles(table: Table, options: TableOptions) -> Roles:
+def choose_roles(table: Table, options: DataOptions) -> Roles:
     """Choose target, features and task; DataError or UsageError where that cannot be."""
     dropped = resolve_columns(table, options.drop, "--drop")
     named = resolve_columns(table, options.target, "--target")
@@ -177,7 +177,7 @@ def image_shape(table: Table, features: Sequence[str]) -> tuple[int, int] | None
     return square_image_shape(len(features)) if numeric and not named else None
 
 
-def _choose_task(table: Table, targets: Sequence[str], options: TableOptions, pixels: bool) -> tuple[Task, str]:
+def _choose_task(table: Table, targets: Sequence[str], options: DataOptions, pixels: bool) -> tuple[Task, str]:
     if options.task != "auto":
         return options.task, "--task"
     columns = [table.frame[name] for name in targets]

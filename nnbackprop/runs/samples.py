@@ -10,11 +10,11 @@ import numpy as np
 from nnbackprop.data.limits import format_names
 from nnbackprop.data.readers.image import is_image
 from nnbackprop.data.readers.paths import read_table
-from nnbackprop.data.table import Table, TableOptions
+from nnbackprop.data.table import DataOptions, Table
 from nnbackprop.data.target import TARGET_NAMES
 from nnbackprop.errors import DataError
 
-from .data_splits import table_options_of
+from .data_splits import data_options_of
 from .image_samples import read_image
 from .trained_model import TrainedModel
 
@@ -44,10 +44,10 @@ def read_samples(
 def _read_rows(path: Path, trained: TrainedModel) -> tuple[np.ndarray, tuple[str, ...]]:
     preprocessing = trained.preprocessing
     if preprocessing is None:
-        table = read_table(path, TableOptions())
+        table = read_table(path, DataOptions())
         return rows_of_numbers(table, trained.features), table.reader_notes
     expected = (*preprocessing.columns, *preprocessing.targets) if preprocessing.has_names else ()
-    table = read_table(path, table_options_of(trained.config), expected)
+    table = read_table(path, data_options_of(trained.config), expected)
     inputs, notes = preprocessing.transform(table)
     return inputs, (*table.reader_notes, *notes)
 

@@ -24,7 +24,7 @@ from nnbackprop.training.trainer import Trainer
 from . import build
 from .config import Config
 from .config_files import to_toml
-from .data_splits import DataSplits, table_options_of
+from .data_splits import DataSplits, data_options_of
 from .lr_find import resolve_lr
 from .run_dir import RunDir
 from .search_result import SearchResult, TrialRow, importances
@@ -80,7 +80,7 @@ class TrialData:
 
     def of(self, config: Config) -> DataSplits:
         """The parts that a configuration reads; the split is the same in all trials."""
-        key = repr(table_options_of(config))
+        key = repr(data_options_of(config))
         if key not in self.kept:
             self.kept = {key: replace(DataSplits.load(config), test=None)}
         return self.kept[key]

@@ -8,7 +8,7 @@ from pathlib import Path
 from backends import Backend, select
 from nnbackprop.data.catalog import load_splits, open_source
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.table import TableOptions
+from nnbackprop.data.table import DataOptions
 from nnbackprop.data.tabular import TableSplits, dataset_of
 
 from . import build
@@ -16,7 +16,7 @@ from . import trainer_state as state
 from .checkpoint import load as load_checkpoint
 from .config import Config
 from .config_files import load_run_config
-from .data_splits import DataSplits, table_options_of
+from .data_splits import DataSplits, data_options_of
 from .run_dir import RunDir
 from .saved_model import SavedModel, evaluator_and_params
 
@@ -89,9 +89,9 @@ class TrainedModel(SavedModel):
         self._check(dataset.inputs, dataset.source)
         return dataset
 
-    def _reading_options(self) -> TableOptions:
+    def _reading_options(self) -> DataOptions:
         """How other data is read: as the run's own, images in the size and channels that the network takes."""
-        options = table_options_of(self.config)
+        options = data_options_of(self.config)
         if self.image_shape is None:
             return options
         rows, columns, *colours = self.image_shape

@@ -26,7 +26,7 @@ from nnbackprop.errors import (
 from nnbackprop.runs import build
 from nnbackprop.runs.config import Config, with_changes
 from nnbackprop.runs.config_files import load_run_config, recipe_for, recipes, resolve
-from nnbackprop.runs.data_splits import DataSplits, table_options_of
+from nnbackprop.runs.data_splits import DataSplits, data_options_of
 from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.runs.train import first_trainer
 from nnbackprop.runs.trained_model import TrainedModel
@@ -115,7 +115,7 @@ def _open(runs: Path, run: str) -> RunDir:
 def _check_data(config: Config, outputs: int | None = None) -> tuple[Diagnosis, DataSplits | None]:
     """The diagnosis of the data, and the data, or None where nothing can be trained on it."""
     try:
-        source = open_source(config.data, table_options_of(config))
+        source = open_source(config.data, data_options_of(config))
         raw = to_raw(source) if isinstance(source, TableSplits) else source
     except (LabelError, InputError) as error:
         kinds = {OneHotError: encoded_twice, LabelError: out_of_range, InputError: not_finite}
