@@ -12,12 +12,12 @@ import numpy as np
 from nnbackprop._html import html_table
 from nnbackprop.errors import DataError, UsageError
 
+from .column_roles import ColumnRoles, Task
 from .limits import format_names
 from .mapped import MappedArray, Samples
 from .preprocessing import Preprocessing
 from .raw import to_input_dtype
 from .table import is_frame, table_of
-from .target import Roles, Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +88,7 @@ class Dataset:
     def _read_frame(self) -> np.ndarray:
         """The numbers of a data frame, whose columns name the features; DataError for text."""
         table = table_of(self.inputs, self.source)
-        preprocessing = Preprocessing.fit(table, Roles((), table.columns, "classification", "", ""))
+        preprocessing = Preprocessing.fit(table, ColumnRoles((), table.columns, "classification", "", ""))
         if preprocessing.categories:
             raise DataError(
                 f"{self.source}: column {next(iter(preprocessing.categories))!r} is text, and what text "

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from nnbackprop.data.column_roles import TARGET_NAMES
 from nnbackprop.data.limits import format_names
 from nnbackprop.data.readers.image import is_image
 from nnbackprop.data.readers.paths import read_table
 from nnbackprop.data.table import DataOptions, Table
-from nnbackprop.data.target import TARGET_NAMES
 from nnbackprop.errors import DataError
 
 from .data_splits import data_options_of

@@ -10,9 +10,9 @@ import polars
 import pytest
 
 import nnbackprop as nb
+from nnbackprop.data.column_roles import choose_roles
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.table import DataOptions, Table, table_of
-from nnbackprop.data.target import choose_roles
 from nnbackprop.errors import DataError, InputError
 
 RNG = np.random.default_rng(8)
