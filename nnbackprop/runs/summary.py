@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from nnbackprop.data.digit import like_mnist
-from nnbackprop.data.ground import ground, some_images
+from nnbackprop.data.background import background_of, some_images
+from nnbackprop.data.digit import is_mnist_like
 from nnbackprop.errors import DivergedError
 from nnbackprop.training.callbacks import EarlyStopping
 from nnbackprop.training.trainer import Trainer
@@ -34,8 +34,8 @@ def checkpoint_info(config: Config, data: DataSplits) -> dict[str, Any]:
         input_dtype=str(train.inputs.dtype),
         outputs=build.n_outputs(config, train),
         preprocessing=train.preprocessing,
-        ground=ground(some_images(train)) if train.image_shape else (),
-        digits=like_mnist(train),
+        background=background_of(some_images(train)) if train.image_shape else (),
+        mnist_like=is_mnist_like(train),
     )
     return msgspec.to_builtins(info)
 

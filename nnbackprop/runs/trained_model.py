@@ -29,8 +29,8 @@ class TrainedModel(SavedModel):
     config: Config
     max_input: float
     fingerprint: str = ""  # of the data it was trained and evaluated on
-    ground: tuple[float, ...] = ()  # of the training images, a value for each channel
-    digits: bool = False  # whether it was trained on digits of MNIST's kind
+    background: tuple[float, ...] = ()  # of the training images, a value for each channel
+    mnist_like: bool = False  # whether it was trained on digits of MNIST's kind
 
     @classmethod
     def open(cls, run: str, runs: Path = Path("runs"), backend: Backend | None = None) -> TrainedModel:
@@ -70,8 +70,8 @@ class TrainedModel(SavedModel):
             outputs=outputs,
             resident=config.resident,
             fingerprint=info.fingerprint,
-            ground=info.ground,
-            digits=info.digits,
+            background=info.background,
+            mnist_like=info.mnist_like,
         )
 
     def data(self, spec: str | None = None) -> Dataset:

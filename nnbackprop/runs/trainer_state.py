@@ -25,7 +25,9 @@ T = TypeVar("T")
 Count = Annotated[int, Meta(ge=0)]
 
 
-class CheckpointInfo(Struct, frozen=True, rename={"max_input": "highest"}):
+class CheckpointInfo(
+    Struct, frozen=True, rename={"max_input": "highest", "background": "ground", "mnist_like": "digits"}
+):
     """What a checkpoint says of its run: of the data enough to use the weights without it, and its settings."""
 
     version: str
@@ -38,8 +40,8 @@ class CheckpointInfo(Struct, frozen=True, rename={"max_input": "highest"}):
     input_dtype: str = ""  # of the data; older checkpoints do not say
     outputs: Count = 0  # of the network; 0 is one a class
     preprocessing: Preprocessing | None = None  # of a table
-    ground: tuple[float, ...] = ()  # of images, a value for each channel
-    digits: bool = False  # whether the images are digits of MNIST's kind
+    background: tuple[float, ...] = ()  # of images, a value for each channel
+    mnist_like: bool = False  # whether the images are digits of MNIST's kind
 
 
 class BestSoFar(Struct, frozen=True, rename={"wait": "waited"}):
