@@ -1,4 +1,4 @@
-"""A photographed or drawn digit made like MNIST's: bright ink on a dark background, in the position and size of theirs.
+"""A photographed or drawn digit made like MNIST's: bright ink on a dark background, of their position and size.
 
 MNIST's digits were "size normalized to fit in a 20x20 pixel box while preserving their aspect ratio" and "centered
 in a 28x28 image by computing the center of mass of the pixels" (LeCun, Cortes and Burges,
@@ -131,7 +131,7 @@ def otsu(values: np.ndarray) -> float:
 
 
 def check_ink(ink: np.ndarray, noise: float, most: float = MAX_INK) -> None:
-    """DataError unless a picture has ink that stands out from a dark background, and covers `most` of it at most."""
+    """DataError unless a picture has ink that stands out from its background, and covers `most` of it at most."""
     if ink.max() - ink.min() < max(MIN_CONTRAST, 2 * NOISE * noise):
         raise DataError(
             "is blank: all of its pixels are nearly the same. Give a picture of one digit, or --as-is to predict "

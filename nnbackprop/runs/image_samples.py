@@ -1,4 +1,4 @@
-"""An image file as a trained network takes it: of the size, channels, range and background of its training images."""
+"""An image file as a trained network takes it: in the size, channels, range and background of training images."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def read_image(path: Path, trained: TrainedModel, as_is: bool = False) -> ImageS
     """Bring an image to what a network was trained on.
 
     For a network trained on digits of MNIST's kind it becomes such a digit (`data.digit`), unless `as_is`; for any
-    other it is resized. Transparent pixels are composed over the background of the training images. Raises DataError
-    for a file that cannot be read, and for a picture in which no digit is found.
+    other it is resized. Transparent pixels are composed over the background of the training images. Raises
+    DataError for a file that cannot be read, and for a picture in which no digit is found.
     """
     if trained.image_shape is None:
         raise DataError(
-            f"{path} is an image, and this network takes rows of {trained.features} numbers: it was trained on "
+            f"{path} is an image, and this network takes rows of {trained.n_features} numbers: it was trained on "
             f"{trained.config.data}. Give a file of such rows."
         )
     with image.quiet():
@@ -72,8 +72,8 @@ def _read_any(path: Path, trained: TrainedModel) -> ImageSample:
         notes.append("is blank: all of its pixels are nearly the same, and the prediction means nothing.")
     elif trained.background and np.abs(np.subtract(background_of(pixels[np.newaxis]), behind)).min() > INVERTED:
         notes.append(
-            "has a background as bright as that of the training images is dark, or the other way round: the network "
-            "has not seen such images. Invert it, and predict again."
+            "has a background as bright as that of the training images is dark, or the other way round: the "
+            "network has not seen such images. Invert it, and predict again."
         )
     return ImageSample(_in_range(pixels, trained), tuple(notes))
 

@@ -29,7 +29,7 @@ from .lr_find import resolve_lr
 from .run_dir import RunDir
 from .search_result import SearchResult, TrialRow, importances
 from .search_space import Range, SearchFile, Space
-from .train import first_trainer, open_backend
+from .train import initialized_trainer, open_backend
 
 OnTrial = Callable[[TrialRow, int], None]
 """Gets a trial that ended, and the number of trials planned."""
@@ -123,8 +123,8 @@ def _train(file: SearchFile, study: Any, trial: Any, data: TrialData) -> None:
     try:
         build.check(config)
         backend, parts = open_backend(config), data.of(config)
-        config = resolve_lr(build.for_data(config, parts.train), backend, parts)
-        trainer = first_trainer(config, backend, parts)
+        config = resolve_lr(build.resolve_task(config, parts.train), backend, parts)
+        trainer = initialized_trainer(config, backend, parts)
         limits = () if config.max_time is None else (TimeLimit(config.max_time),)
         trainer.callbacks = (early_stopping, callback, *limits)
         trainer.fit(parts.train, parts.validation)

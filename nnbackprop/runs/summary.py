@@ -17,7 +17,7 @@ from nnbackprop.training.trainer import Trainer
 from . import build
 from .config import Config
 from .data_splits import DataSplits
-from .trainer_state import CheckpointInfo
+from .trainer_checkpoint import CheckpointInfo
 
 
 def checkpoint_info(config: Config, data: DataSplits) -> dict[str, Any]:
@@ -26,13 +26,13 @@ def checkpoint_info(config: Config, data: DataSplits) -> dict[str, Any]:
     info = CheckpointInfo(
         version=version("nnbackprop"),
         fingerprint=data.fingerprint,
-        features=train.features,
+        n_features=train.n_features,
         classes=train.classes,
         max_input=float(train.inputs.max()),
         image_shape=train.image_shape,
         settings={**config.fixed_settings, "lr_changes": [list(change) for change in config.lr_changes]},
         input_dtype=str(train.inputs.dtype),
-        outputs=build.n_outputs(config, train),
+        n_outputs=build.n_outputs(config, train),
         preprocessing=train.preprocessing,
         background=background_of(some_images(train)) if train.image_shape else (),
         mnist_like=is_mnist_like(train),

@@ -12,7 +12,7 @@ from nnbackprop.data.table import DataOptions
 from nnbackprop.data.tabular import TableSplits, dataset_of
 
 from . import build
-from . import trainer_state as state
+from . import trainer_checkpoint as state
 from .checkpoint import load as load_checkpoint
 from .config import Config
 from .config_files import load_run_config
@@ -43,16 +43,16 @@ class TrainedModel(SavedModel):
         state.check_settings(checkpoint, config, path, run_dir.config_path)
         info = state.info_of(checkpoint)
         backend = backend or select(config.backend, config.device)
-        outputs = config.n_outputs or info.outputs or len(info.classes)
-        objective = build.objective(config, outputs)
+        n_outputs = config.n_outputs or info.n_outputs or len(info.classes)
+        objective = build.objective(config, n_outputs)
         evaluator, params = evaluator_and_params(
             backend,
             objective,
             checkpoint,
             state.scaling_of(checkpoint),
             config.params_dtype,
-            sample_shape=(info.features,),
-            outputs=outputs,
+            sample_shape=(info.n_features,),
+            n_outputs=n_outputs,
             has_classes=bool(info.classes),
         )
         return cls(
@@ -60,14 +60,14 @@ class TrainedModel(SavedModel):
             config=config,
             evaluator=evaluator,
             params=params,
-            sample_shape=(info.features,),
+            sample_shape=(info.n_features,),
             classes=info.classes,
             source=config.data,
             image_shape=info.image_shape,
             max_input=info.max_input,
             input_dtype=info.input_dtype,
             preprocessing=info.preprocessing,
-            outputs=outputs,
+            n_outputs=n_outputs,
             resident=config.resident,
             fingerprint=info.fingerprint,
             background=info.background,

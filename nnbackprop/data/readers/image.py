@@ -97,9 +97,9 @@ def read(
     """Pixels of an image, uint8 (rows, columns), or (rows, columns, 3) of colours; upright as its EXIF data say.
 
     auto keeps grey images grey. Colours become grey by their luminance, transparent pixels are composed over
-    `background`, 16 bits become 8. `size` is (rows, columns), to which the image is resized by antialiased bilinear
-    interpolation, as torchvision does. Raises DataError, naming the file, if it is none of the four formats, is
-    animated or truncated, or is larger than `limits` allow.
+    `background`, 16 bits become 8. `size` is (rows, columns), to which the image is resized by antialiased
+    bilinear interpolation, as torchvision does. Raises DataError, naming the file, if it is none of the four
+    formats, is animated or truncated, or is larger than `limits` allow.
     """
     with _open(path) as image:
         if size:
