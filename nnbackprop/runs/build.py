@@ -273,7 +273,9 @@ def scaling(config: Config, train: Dataset) -> Scaling:
     fitted = fit_scaling(config.scale, train)
     if train.task != "regression" or config.target_scale == "none":
         return fitted
-    return replace(fitted, target_scaling=fit_target_scaling(train, center=not isinstance(loss(config), PoissonNLL)))
+    return replace(
+        fitted, target_scaling=fit_target_scaling(train, center=not isinstance(loss(config), PoissonNLL))
+    )
 
 
 def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) -> Trainer:

@@ -40,7 +40,9 @@ def evaluator_and_params(
     """What evaluates a checkpoint's network, and the parameters on the device."""
     template = objective.network.empty_params(sample_shape, dtype)
     params = tree_map(backend.asarray, unflatten(template, checkpoint.arrays, "params"))
-    metrics = metrics_for(objective.loss, None if has_classes else np.zeros((1, n_outputs)), scaling.target_scaling)
+    metrics = metrics_for(
+        objective.loss, None if has_classes else np.zeros((1, n_outputs)), scaling.target_scaling
+    )
     return Evaluator(backend, objective, metrics, scaling, dtype), params
 
 

@@ -91,9 +91,7 @@ def labels_off_by_one(data: DataProbe) -> CheckResult:
     if not values[0] == 1 < k == values[-1]:
         return None
     known = (
-        TEN_IS_ZERO
-        if TEN_IS_ZERO in data.reader_notes
-        else f"Labels run from 1 to {k}; they are 0..{k - 1} here"
+        TEN_IS_ZERO if TEN_IS_ZERO in data.reader_notes else f"Labels run from 1 to {k}; they are 0..{k - 1} here"
     )
     return Finding(
         "labels-off-by-one",
@@ -176,12 +174,7 @@ def classes_sorted(data: DataProbe) -> CheckResult:
 def classes_imbalanced(data: DataProbe) -> CheckResult:
     """A class with far fewer samples than another."""
     names, counts = np.unique(data.train.labels.astype(str), return_counts=True)
-    if (
-        len(data.train.labels) < MIN_SAMPLES
-        or len(names) < 2
-        or data.labels is None
-        or _not_classes(data)
-    ):
+    if len(data.train.labels) < MIN_SAMPLES or len(names) < 2 or data.labels is None or _not_classes(data):
         return NOT_APPLICABLE
     least, most = int(counts.argmin()), int(counts.argmax())
     ratio = counts[most] / counts[least]
