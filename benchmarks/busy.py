@@ -28,7 +28,7 @@ from nnbackprop._system_info import CpuTimes, cores
 from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.runs.threads import thread_control
-from nnbackprop.runs.train import first_trainer, open_backend
+from nnbackprop.runs.train import initialized_trainer, open_backend
 from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import ChunkEnd
 from nnbackprop.training.trainer import Trainer
@@ -58,7 +58,7 @@ class OurRun:
         before = CpuTimes.now()
         time.sleep(SETTLE if seconds else 0.1)
         control, clock = thread_control(self.config, self.backend, before), Stopwatch(seconds)
-        trainer = first_trainer(self.config, self.backend, self.data)
+        trainer = initialized_trainer(self.config, self.backend, self.data)
         trainer.callbacks = (control, clock) if control else (clock,)
         trainer.fit(self.data.train)
         if control:

@@ -49,7 +49,7 @@ def ours(backend: str, data: Splits, seed: int, epochs: int) -> Training:
     """The recipe `mnist`; its seconds are the trainer's, as each `fit` moves the data to the device again."""
     config = resolve("mnist", {"seed": seed, "epochs": epochs, "backend": backend})
     parts = DataSplits(data.train, None, data.test)
-    trainer = runs.first_trainer(config, runs.open_backend(config), parts)
+    trainer = runs.initialized_trainer(config, runs.open_backend(config), parts)
     trainer.epochs = 0
 
     def train() -> float:

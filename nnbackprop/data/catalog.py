@@ -19,19 +19,19 @@ from .limits import MemoryBudget
 from .raw import RawDataset, RawSplits, integer_labels, validate
 from .readers.paths import read_file, read_folder
 from .split import split as stratified_split
-from .table import Table, TableOptions, is_frame, table_of
+from .table import DataOptions, Table, is_frame, table_of
 from .tabular import TableSplits
 from .tabular import to_raw as tables_to_raw
 from .tabular import to_splits as tables_to_splits
 
-OPTIONS = tuple(field.name for field in fields(TableOptions))
+OPTION_NAMES = tuple(field.name for field in fields(DataOptions))
 
 
-def _bundled_table(name: str, options: TableOptions) -> TableSplits:
+def _bundled_table(name: str, options: DataOptions) -> TableSplits:
     return TableSplits(bundled.table(name, options), options=options)
 
 
-DATASETS: dict[str, Callable[[TableOptions], RawSplits | TableSplits]] = {
+DATASETS: dict[str, Callable[[DataOptions], RawSplits | TableSplits]] = {
     "mnist": lambda _: bundled.mnist(),
     "mnist-20x20": lambda _: RawSplits(bundled.mnist_20x20()),
     "weight-height": lambda _: RawSplits(bundled.weight_height()),
@@ -77,7 +77,7 @@ def load(
     Raises DataError for anything that cannot be read, UsageError for an option that cannot be.
     """
     names = (target,) if isinstance(target, (str, int)) else tuple(target)
-    options = table_options(
+    options = data_options(
         target=tuple(map(str, names)),
         task=task,
         features=tuple(features),
@@ -91,7 +91,7 @@ def load(
 
 def load_splits(
     source: Any,
-    options: TableOptions,
+    options: DataOptions,
     test_fraction: float,
     validation_fraction: float = 0.0,
     seed: int = 0,
@@ -113,28 +113,30 @@ def load_splits(
     return Splits(train, test, validation)
 
 
-def table_options(**options: Any) -> TableOptions:
-    """Options of a table; UsageError for one that does not exist or has a wrong value."""
-    defaults = TableOptions()
-    if all(name in OPTIONS and getattr(defaults, name) == value for name, value in options.items()):
+def data_options(**options: Any) -> DataOptions:
+    """Checked options; UsageError for one that does not exist or has a wrong value."""
+    defaults = DataOptions()
+    if all(name in OPTION_NAMES and getattr(defaults, name) == value for name, value in options.items()):
         return defaults
     import msgspec  # not among what the check of a GPU needs
 
     try:
-        if unknown := sorted(options.keys() - set(OPTIONS)):
+        if unknown := sorted(options.keys() - set(OPTION_NAMES)):
             raise TypeError(f"there is no option {unknown[0]!r}")
-        return msgspec.convert(options, TableOptions)
+        return msgspec.convert(options, DataOptions)
     except (msgspec.ValidationError, TypeError) as error:
-        raise UsageError(f"A table cannot be read so: {error}. The options are {', '.join(OPTIONS)}.") from None
+        raise UsageError(
+            f"A table cannot be read so: {error}. The options are {', '.join(OPTION_NAMES)}."
+        ) from None
 
 
-def load_raw(spec: Any, options: TableOptions = TableOptions()) -> RawSplits:  # noqa: B008 (frozen)
+def load_raw(spec: Any, options: DataOptions = DataOptions()) -> RawSplits:  # noqa: B008 (frozen)
     """A data set as its source has it, neither validated nor split."""
     found = open_source(spec, options)
     return tables_to_raw(found) if isinstance(found, TableSplits) else found
 
 
-def open_source(source: Any, options: TableOptions = TableOptions()) -> RawSplits | TableSplits:  # noqa: B008
+def open_source(source: Any, options: DataOptions = DataOptions()) -> RawSplits | TableSplits:  # noqa: B008
     """What a source holds: arrays of samples and labels, or tables."""
     if is_frame(source) or isinstance(source, Table):
         return TableSplits(table_of(source), options=options)

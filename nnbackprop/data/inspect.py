@@ -42,7 +42,7 @@ def _summary(parts: dict[str, Dataset]) -> Grid:
     shape = " x ".join(map(str, next(iter(columns)).image_shape or ()))
     for name, values in {
         "samples": [f"{len(part):,}" for part in columns],
-        "features": [f"{part.features}{shape and f' ({shape})'}" for part in columns],
+        "features": [f"{part.n_features}{shape and f' ({shape})'}" for part in columns],
         "type": [str(part.inputs.dtype) for part in columns],
         "range": [f"{part.inputs.min():g} .. {part.inputs.max():g}" for part in columns],
         "mean": [f"{part.inputs.mean(dtype=np.float64):.4g}" for part in columns],

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from nnbackprop.data.catalog import DATASETS, load_splits, table_options
+from nnbackprop.data.catalog import DATASETS, data_options, load_splits
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.mapped import blocks
 from nnbackprop.data.readers.image import parse_size
-from nnbackprop.data.table import TableOptions
+from nnbackprop.data.table import DataOptions
 from nnbackprop.data.weights import balance_classes
 from nnbackprop.errors import DataError, UsageError
 
-from .config import TABLE_SETTINGS, Config
+from .config import DATA_OPTIONS, Config
 
 
 def absolute(spec: str) -> str:
@@ -26,9 +26,9 @@ def absolute(spec: str) -> str:
     return spec if spec in DATASETS else str(Path(spec).expanduser().absolute())
 
 
-def table_options_of(config: Config) -> TableOptions:
-    """What the configuration says of a table."""
-    return table_options(**{name: getattr(config, name) for name in TABLE_SETTINGS})
+def data_options_of(config: Config) -> DataOptions:
+    """The options of a configuration that say how its data is read."""
+    return data_options(**{name: getattr(config, name) for name in DATA_OPTIONS})
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class DataSplits:
                 "keep some of the training data for it, with --validation 0.1."
             )
         fractions = config.test_fraction, config.validation
-        splits = load_splits(config.data, table_options_of(config), *fractions, config.seed)
+        splits = load_splits(config.data, data_options_of(config), *fractions, config.seed)
         if config.size and (splits.train.image_shape or ())[:2] != parse_size(config.size):
             raise UsageError(
                 f"--size {config.size} resizes the images of a folder, and {config.data} is none: leave it out."

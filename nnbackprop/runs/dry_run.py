@@ -16,7 +16,7 @@ from . import build
 from .config import Config
 from .data_splits import DataSplits
 from .jax_estimate import JAX, NUMPY, Cost, step_seconds
-from .train import first_trainer, open_backend
+from .train import initialized_trainer, open_backend
 
 COSTS = {"numpy": NUMPY, "jax": JAX}
 """Of the libraries whose time on a CPU is estimated; of others nothing was fitted."""
@@ -46,9 +46,9 @@ def dry_run(config: Config) -> DryRun:
     """Read the data and build the trainer of `config`, as a run does; whatever a run would refuse is refused."""
     build.check(config)
     backend, data = open_backend(config), DataSplits.load(config)
-    config = build.for_data(config, data.train)
+    config = build.resolve_task(config, data.train)
     number = 1.0 if config.lr == "auto" else config.lr  # a run looks for it
-    trainer = first_trainer(replace(config, lr=number), backend, data)
+    trainer = initialized_trainer(replace(config, lr=number), backend, data)
     samples = {name: len(part) if part else 0 for name, part in data.parts.items()}
     batch, steps = build.batch_size(config, len(data.train)), build.steps_per_epoch(config, len(data.train))
     seconds = None

@@ -16,7 +16,7 @@ from .transfer import transfer
 
 def find_lr(config: Config, backend: Backend, data: DataSplits, steps: int | None = None) -> LRFinderResult:
     """A range test on the training part, from initial weights; its learning rates replace the schedule."""
-    config = build.for_data(config, data.train)
+    config = build.resolve_task(config, data.train)
     trainer = build.trainer(replace(config, lr=1.0), backend, data.train, build.scaling(config, data.train))
     trainer.initialize(data.train)
     transfer(trainer, config, data.train)

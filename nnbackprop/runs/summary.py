@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from nnbackprop.data.digit import like_mnist
-from nnbackprop.data.ground import ground, some_images
+from nnbackprop.data.background import background_of, some_images
+from nnbackprop.data.digit import is_mnist_like
 from nnbackprop.errors import DivergedError
 from nnbackprop.training.callbacks import EarlyStopping
 from nnbackprop.training.trainer import Trainer
@@ -17,7 +17,7 @@ from nnbackprop.training.trainer import Trainer
 from . import build
 from .config import Config
 from .data_splits import DataSplits
-from .trainer_state import CheckpointInfo
+from .trainer_checkpoint import CheckpointInfo
 
 
 def checkpoint_info(config: Config, data: DataSplits) -> dict[str, Any]:
@@ -26,16 +26,16 @@ def checkpoint_info(config: Config, data: DataSplits) -> dict[str, Any]:
     info = CheckpointInfo(
         version=version("nnbackprop"),
         fingerprint=data.fingerprint,
-        features=train.features,
+        n_features=train.n_features,
         classes=train.classes,
         max_input=float(train.inputs.max()),
         image_shape=train.image_shape,
         settings={**config.fixed_settings, "lr_changes": [list(change) for change in config.lr_changes]},
         input_dtype=str(train.inputs.dtype),
-        outputs=build.n_outputs(config, train),
+        n_outputs=build.n_outputs(config, train),
         preprocessing=train.preprocessing,
-        ground=ground(some_images(train)) if train.image_shape else (),
-        digits=like_mnist(train),
+        background=background_of(some_images(train)) if train.image_shape else (),
+        mnist_like=is_mnist_like(train),
     )
     return msgspec.to_builtins(info)
 

@@ -22,7 +22,7 @@ from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.runs.dry_run import dry_run, estimate_step, memory_of
 from nnbackprop.runs.jax_estimate import JAX, NUMPY
-from nnbackprop.runs.train import first_trainer
+from nnbackprop.runs.train import initialized_trainer
 from tests.support.commands import run, said
 from tests.support.memory import peak_of
 
@@ -106,10 +106,10 @@ def test_estimated_memory_is_within_a_quarter_of_what_training_holds(
     data, backend = DataSplits.load(config), select("numpy")
 
     def train() -> None:
-        first_trainer(config, backend, data).fit(data.train)
+        initialized_trainer(config, backend, data).fit(data.train)
 
     train()  # imports what it needs, which Python would count too
-    trainer = first_trainer(config, backend, data)
+    trainer = initialized_trainer(config, backend, data)
     estimated = sum(memory_of(trainer, data, 16).values())
     del trainer
     assert 0.75 * estimated < peak_of(train) < 1.25 * estimated

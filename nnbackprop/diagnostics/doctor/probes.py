@@ -29,7 +29,7 @@ MAX_SAMPLES = 200  # means over them are good to a few percent, and a pass takes
 class DataProbe:
     """Raw data with any fault in it, and the settings of the run that would use it.
 
-    outputs      how many outputs the network is to have, where that is known
+    n_outputs    how many outputs the network is to have, where that is known
     full_batch   whether every step sees all samples, so that their order means nothing
     """
 
@@ -39,7 +39,7 @@ class DataProbe:
     full_batch: bool = False
     test_fraction: float = 0.2
     seed: int = 0
-    outputs: int | None = None
+    n_outputs: int | None = None
 
     @property
     def train(self) -> RawDataset:

@@ -201,7 +201,7 @@ def gradcheck_recipe(config: Config, backend: Backend) -> Report:
 
     build.check(config)
     train = DataSplits.load(config).train
-    config = build.for_data(config, train)
+    config = build.resolve_task(config, train)
     scaling = build.scaling(config, train)
     samples = train.take(np.unique(np.linspace(0, len(train) - 1, SAMPLES).astype(int)))
     return gradcheck(

@@ -41,7 +41,7 @@ def parity(config: Config, names: Sequence[str], steps: int, dtypes: Sequence[DT
     if config.device is None and "float64" in dtypes:
         backends = [with_float64(backend) for backend in backends]
     train = DataSplits.load(config).train
-    config = build.for_data(config, train)
+    config = build.resolve_task(config, train)
     scaling = build.scaling(config, train)
     comparisons = []
     for dtype in dtypes:
