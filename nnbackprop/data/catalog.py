@@ -123,12 +123,11 @@ def _check_options(arrays: RawSplits, options: DataOptions) -> None:
         if (value := getattr(options, name)) != getattr(defaults, name):
             shown = value if isinstance(value, str) else " ".join(value)
             raise UsageError(
-                f"--{name.replace('_', '-')} {shown} is for the columns of a table, and {source} is no table: leave "
-                "it out."
+                f"{source}: is no table, and --{name.replace('_', '-')} {shown} is for the columns of one: leave it out."
             )
     if options.task not in ("auto", arrays.train.task):
         raise UsageError(
-            f"--task {options.task} is for tables, .npz and .npy, and {source} has class labels: leave it out."
+            f"{source}: has class labels, and --task {options.task} is for tables, .npz and .npy: leave it out."
         )
 
 

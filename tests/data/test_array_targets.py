@@ -93,7 +93,7 @@ def test_the_training_part_decides_for_both(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [{"target": "a"}, {"drop": ["a"]}, {"missing": "mean"}, {"features": ["a"]}])
 def test_what_is_for_columns_is_refused(tmp_path: Path, options: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=r"for the columns of a table, and .*X\.npy is no table"):
+    with pytest.raises(UsageError, match=r"X\.npy: is no table, and --\w+ \w+ is for the columns"):
         load(pair(tmp_path, PRICE), **options)
     with pytest.raises(UsageError, match="--task regression is for tables, .npz and .npy"):
         load("weight-height", task="regression")
@@ -124,3 +124,7 @@ def test_numbers_are_examined_without_checks_of_classes(tmp_path: Path) -> None:
     diagnosis = diagnose(None, {"data": str(pair(tmp_path, PRICE))})
     assert diagnosis.healthy
     assert "classes-sorted" in diagnosis.not_applicable
+
+
+def test_amounts_in_whole_numbers_are_no_classes(tmp_path: Path) -> None:
+    assert_refused(pair(tmp_path, RNG.permutation(10**4)[:300]), r"300 classes leaves .* empty\..*--task regression")
