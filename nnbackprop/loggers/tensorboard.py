@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backends import Tree, leaves, tree_map
+from backends import Tree, tree_map
 from nnbackprop.data.batch import get_batch
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.nn.rng import RngKey
@@ -180,13 +180,12 @@ def first_gradients(trainer: Trainer, batches: Tree) -> Tree | None:
 
 def figures(trainer: Trainer, evaluated: Dataset | None) -> Iterator[tuple[str, bytes]]:
     """The first layer's weights where samples are images, and the confusion matrix where there are classes."""
+    from nnbackprop.report.first_layer import first_layer_images
     from nnbackprop.report.plots import confusion_plot, first_layer_plot
 
-    shape = trainer.loader.dataset.image_shape
-    matrix = next((a for a in leaves(trainer.params) if a.ndim == 2), None)
-    if shape and matrix is not None and matrix.shape[0] == math.prod(shape):
-        weights = trainer.backend.to_numpy(matrix)
-        yield "first_layer_weights", _png(lambda: first_layer_plot(weights, shape))
+    images = first_layer_images(trainer, trainer.loader.dataset.image_shape)
+    if images is not None:
+        yield "first_layer_weights", _png(lambda: first_layer_plot(images))
     if evaluated is not None and trainer.classes:
         evaluated = evaluated.with_classes(trainer.classes)
         predicted = trainer.predict(evaluated.inputs)
