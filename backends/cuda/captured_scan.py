@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary, ref
 
 from backends.base import Array, Step, Tree, leaves, scan_loop, tree_map, zip_leaves
 
-STEPS = 16
+GRAPH_STEPS = 16
 """Steps of a graph: enough that its launch and the copies before it cost little."""
 
 MAX_GRAPHS = 12
@@ -54,12 +54,12 @@ class CapturedScan:
         self._steps: WeakKeyDictionary[Step, _CapturedStep] = WeakKeyDictionary()
 
     def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last: Step | None = None) -> Tree:
-        """As `Backend.scan`: by graphs of `STEPS` steps, and of single ones for the rest."""
+        """As `Backend.scan`: by graphs of `GRAPH_STEPS` steps, and of single ones for the rest."""
         captured = self._steps.setdefault(step, _CapturedStep())
         data_key = _shapes(data), tuple(self._recorder.address(a) for a in leaves(data))
         at, steps = 0, leaves(batches)[0].shape[0]
         while at < steps:
-            end = at + (STEPS if steps - at >= STEPS else 1)
+            end = at + (GRAPH_STEPS if steps - at >= GRAPH_STEPS else 1)
             taken = tree_map(lambda a: a[at:end, ...], batches)  # noqa: B023
             state = self._advance(captured, step, last if end == steps else None, state, data, taken, data_key)
             at = end

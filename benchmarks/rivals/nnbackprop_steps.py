@@ -40,7 +40,7 @@ class Ours:
             backend = select(backend, None if backend in HOST_ONLY else problem.device)
         if problem.tf32:
             backend.use_tf32()
-        captured_scan.STEPS = graph_steps or captured_scan.STEPS  # of this process
+        captured_scan.GRAPH_STEPS = graph_steps or captured_scan.GRAPH_STEPS  # of this process
         workload = problem.workload
         self.problem, self.backend, self.step_number = problem, backend, 0
         self.scan = partial(Backend.scan, backend) if eager else backend.scan

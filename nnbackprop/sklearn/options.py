@@ -24,7 +24,7 @@ T = TypeVar("T")
 Parameters = Mapping[str, Any]
 """An estimator's `get_params(deep=False)`."""
 
-REFUSED = {
+UNSUPPORTED = {
     ("solver", "lbfgs"): "is a quasi-Newton method, which is not here: use solver='adam', or 'sgd', with "
     "batch_size=len(X) for the full batch.",
 }
@@ -45,7 +45,7 @@ def _count(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
-NEEDED: dict[str, tuple[Callable[[Any], bool], str]] = {
+PARAMETER_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "alpha": (_number(0, low_too=True), "a finite number of at least 0"),
     "tol": (_number(0, low_too=True), "a finite number of at least 0"),
     "power_t": (_number(0, low_too=True), "a finite number of at least 0"),
@@ -64,10 +64,10 @@ NEEDED: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 def check_parameters(p: Parameters) -> None:
     """UsageError naming the first parameter that cannot be right."""
-    for (name, word), why in REFUSED.items():
+    for (name, word), why in UNSUPPORTED.items():
         if isinstance(p[name], str) and p[name] == word:
             raise UsageError(f"{name}={word!r} {why}")
-    for name, (is_right, needed) in NEEDED.items():
+    for name, (is_right, needed) in PARAMETER_CHECKS.items():
         if not is_right(p[name]):
             raise UsageError(f"{name} is {p[name]!r} and must be {needed}.")
     if p["schedule"] is not None and p["learning_rate"] != "constant":

@@ -13,7 +13,7 @@ Sum = float | list[float]
 """A sum over samples, or one for each output."""
 
 
-KEYS = {
+CHECKPOINT_KEYS = {
     "lr_factor": "rate",
     "planned_epochs": "aims",
     "samples_seen": "samples",
@@ -25,7 +25,7 @@ KEYS = {
 """Names in checkpoints, which stay as they were in 0.1.0."""
 
 
-class Progress(Struct, rename=KEYS):
+class Progress(Struct, rename=CHECKPOINT_KEYS):
     """Counters of a run and the sums of the epoch under way; plain numbers, kept in every checkpoint."""
 
     epoch: Annotated[int, Meta(ge=1, le=2**53)] = 1  # the epoch under way, counted from 1

@@ -26,7 +26,7 @@ from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Sequential, replace_buffers
 from nnbackprop.optim import Optimizer
 
-LARGE_BATCH = 1 << 21
+MAX_PREPARED_SIZE = 1 << 21
 """Numbers in the samples and masks of a batch from which on it is not prepared ahead."""
 
 
@@ -189,7 +189,7 @@ class TrainStep:
         steps, n = batches[kind.value].shape[:2]
         shape = data["inputs"].shape[1:] if kind.resident else batches["inputs"].shape[2:]
         drawn = sum(math.prod(place.in_shape) for place in network.summary(shape) if place.draws)
-        if n * (math.prod(shape) + drawn) > LARGE_BATCH:
+        if n * (math.prod(shape) + drawn) > MAX_PREPARED_SIZE:
             return batches
         samples = prepare_batches(xp, data, batches)
         x, masks = network.prepare(xp, xp.reshape(samples["prepared_inputs"], (steps * n, *shape)), key)

@@ -100,6 +100,6 @@ def test_large_batches_and_whole_sets_are_left_as_they_are(monkeypatch: pytest.M
     assert prepared is batches
     assert "all" in batches
     for limit, is_prepared in ((BATCH * (12 + 12 + 8 + 8), True), (BATCH * (12 + 12 + 8 + 8) - 1, False)):
-        monkeypatch.setattr(training_step, "LARGE_BATCH", limit)
+        monkeypatch.setattr(training_step, "MAX_PREPARED_SIZE", limit)
         _, _, prepared, batches = prepared_and_not(backend, "bytes")
         assert (prepared is not batches) == is_prepared
