@@ -15,7 +15,7 @@ from nnbackprop.data.loader import DataLoader
 from nnbackprop.nn.fusion import fuse_layers
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.metrics import metrics_for
-from nnbackprop.training.batch_schedule import scalars_of
+from nnbackprop.training.batch_sampler import stack_step_scalars
 from nnbackprop.training.step import TrainStep
 
 HOST_ONLY = ("numpy", "strict")
@@ -57,7 +57,7 @@ class Ours:
         for begin in range(0, len(rows), length):
             part = rows[begin : begin + length]
             numbers = np.arange(self.step_number, self.step_number + len(part))
-            scalars = scalars_of(workload.optimizer, lambda _: workload.lr, numbers, workload.dtype)
+            scalars = stack_step_scalars(workload.optimizer, lambda _: workload.lr, numbers, workload.dtype)
             chunks.append({**self.loader.batches(part), "step": numbers.astype(np.int32), "scalars": scalars})
             self.step_number += len(part)
         return [tree_map(self.backend.asarray, xs) for xs in chunks] if self.loader.resident else chunks

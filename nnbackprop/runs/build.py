@@ -19,7 +19,7 @@ from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import OPTIMIZERS, Optimizer, clip_by_global_norm, clip_by_value
 from nnbackprop.optim.schedules import Piecewise, Schedule, parse_schedule
-from nnbackprop.training import batch_schedule
+from nnbackprop.training import batch_sampler
 from nnbackprop.training.step import Clip, Objective
 from nnbackprop.training.trainer import Trainer
 
@@ -244,7 +244,7 @@ def batch_size(config: Config, samples: int) -> int:
 
 def steps_per_epoch(config: Config, samples: int) -> int:
     """Steps that see each of `samples` training samples once."""
-    return batch_schedule.steps_per_epoch(samples, batch_size(config, samples))
+    return batch_sampler.steps_per_epoch(samples, batch_size(config, samples))
 
 
 def learning_rate(config: Config, samples: int) -> Schedule:

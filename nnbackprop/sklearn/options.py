@@ -18,7 +18,7 @@ from nnbackprop.nn.losses import LOSSES, Loss
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import SGD, Adam, Momentum, Nesterov, Optimizer
 from nnbackprop.optim.schedules import Schedule, parse_schedule
-from nnbackprop.training.batch_schedule import steps_per_epoch
+from nnbackprop.training.batch_sampler import steps_per_epoch
 
 T = TypeVar("T")
 Parameters = Mapping[str, Any]
@@ -145,9 +145,9 @@ class EpsilonHatAdam(Adam):
         scalars = super().step_scalars(t, lr)
         return {**scalars, "eps": self.eps * scalars["correction"]}
 
-    def kernel_scalars(self, s: dict[str, Any]) -> tuple[Any, ...]:
+    def kernel_args(self, scalars: dict[str, Any]) -> tuple[Any, ...]:
         """Return Adam's, with the step's eps."""
-        return *super().kernel_scalars(s)[:-1], s["eps"]
+        return *super().kernel_args(scalars)[:-1], scalars["eps"]
 
 
 def make_optimizer(p: Parameters) -> Optimizer:

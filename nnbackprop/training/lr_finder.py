@@ -14,7 +14,7 @@ import numpy as np
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import DivergedError, UsageError
 
-from .batch_schedule import steps_per_epoch
+from .batch_sampler import steps_per_epoch
 from .callbacks import Callback
 from .events import ChunkEnd
 from .trainer import Trainer

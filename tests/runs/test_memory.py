@@ -30,7 +30,7 @@ def test_gradients_of_microbatches_sum_to_those_of_the_batch(backend: Backend, r
         trainer = make_trainer(backend, penalty=WeightPenalty(l1=0.01, l2=0.1), resident=resident)
         trainer._prepare(TRAIN, None, None)
         step = replace(trainer.train_step, microbatches=microbatches).with_norms
-        x = next(trainer.batch_schedule.steps(1, 0, 0))
+        x = next(trainer.batch_sampler.batches(1, 0, 0))
         copied = tree_map(partial(backend.xp.asarray, copy=True), trainer.state)
         trainer.state = step(copied, trainer.loader.data, x)
         trainers.append(trainer)
