@@ -118,11 +118,11 @@ def zip_leaves(tree: Tree, *others: Tree) -> list[tuple[Any, ...]]:
     return [(tree, *others)]
 
 
-def scan_loop(step: Step, last: Step | None, state: Tree, data: Tree, batches: Tree) -> Tree:
+def scan_loop(step: Step, last_step: Step | None, state: Tree, data: Tree, batches: Tree) -> Tree:
     """`Backend.scan` as a Python loop."""
     steps = leaves(batches)[0].shape[0]
     for k in range(steps):
-        step_function = step if last is None or k < steps - 1 else last
+        step_function = step if last_step is None or k < steps - 1 else last_step
         state = step_function(state, data, tree_map(lambda a: a[k, ...], batches))  # noqa: B023
     return state
 
@@ -216,12 +216,12 @@ class Backend(ABC):
         """
         return prefetch((label, tree_map(self.asarray, arrays)) for label, arrays in chunks)
 
-    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last: Step | None = None) -> Tree:
+    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
         """Run `step` over the leading axis of every array in `batches`, as `jax.lax.scan`; returns the last state.
 
-        `last`, where it is given, makes the last of the steps in its place. Both must be persistent callables, as
-        compiled forms are cached by them. `state` is donated: its arrays may be overwritten or deleted, and the
+        `last_step`, where it is given, is called in the place of the last one. Both must be persistent callables,
+        as compiled forms are cached by them. `state` is donated: its arrays may be overwritten or deleted, and the
         returned ones take their place. `data` is only read. The batch of step k is `a[k, ...]` of each array `a`
         in `batches`: a vector of numbers gives 0-d arrays, dtype kept.
         """
-        return scan_loop(step, last, state, data, batches)
+        return scan_loop(step, last_step, state, data, batches)

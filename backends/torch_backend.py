@@ -92,12 +92,12 @@ class TorchBackend(Backend):
     def memory_errors(self) -> contextlib.AbstractContextManager[None]:
         return raise_memory_error(RuntimeError, "memory")
 
-    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last: Step | None = None) -> Tree:
+    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
         with torch.no_grad(), self.memory_errors():
             if self._captured is None:
-                return super().scan(step, state, data, batches, last)
+                return super().scan(step, state, data, batches, last_step)
             with torch.cuda.device(self._device):
-                return self._captured.scan(step, state, data, batches, last)
+                return self._captured.scan(step, state, data, batches, last_step)
 
     @property
     def description(self) -> str:

@@ -67,7 +67,9 @@ class Ours:
         if not self.loader.resident:
             on_device = (xs for _, xs in self.loader.to_device((None, xs) for xs in batches))
         for xs in on_device:
-            self.state = self.scan(self.step, self.state, self.loader.data, xs, last=self.step.with_norms)
+            self.state = self.scan(
+                self.step, self.state, self.loader.data, xs, last_step=self.step.with_gradient_norms
+            )
         self.backend.synchronize()
 
     def train(self, at: int, steps: int) -> None:

@@ -115,7 +115,7 @@ def _before_update(step: TrainStep, params: Params, data: Tree, x: Tree) -> Iter
         total = targets.shape[0] if weights is None else xp.sum(weights)
         last = trace.layers[-1].name
         what = f"the loss, though not the output of the last layer, {last},"
-        yield ("loss", what, last), objective.penalised(xp, params, J) * total
+        yield ("loss", what, last), objective.regularized_loss(xp, params, J) * total
         for layer, _, _, grads in trace.backward(xp, dy):
             for name, gradient in grads.items():
                 what = f"the gradient of {name} of layer {layer.name}"

@@ -190,7 +190,7 @@ def epoch_end(trainer: Trainer, scores: Mapping[str, Score]) -> EpochEnd:
         ),
         validation=scores.get("validation"),
         test=scores.get("test"),
-        gradient_norms=p.mean_norms(),
+        gradient_norms=p.mean_gradient_norms(),
         seconds=p.epoch_seconds,
         samples_per_second=p.samples_seen / p.epoch_seconds,
     )

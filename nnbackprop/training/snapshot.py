@@ -59,19 +59,23 @@ def retry_in_microbatches(trainer: Trainer, chunk: Chunk) -> tuple[TrainStep, Tr
     """
     t, step, state, data = trainer, trainer.train_step, None, trainer.loader.data
     steps_since = t.progress.step - t.snapshot.progress.step
-    while step.microbatches < t.batch_sampler.batch_size:
-        step = replace(step, microbatches=2 * step.microbatches)
+    while step.n_microbatches < t.batch_sampler.batch_size:
+        step = replace(step, n_microbatches=2 * step.n_microbatches)
         t.backend.empty_cache()
         try:
             with t.backend.memory_errors():
                 state = t.snapshot.copy()
                 for batch in islice(t.snapshot.batches(t.batch_sampler), steps_since):
                     state = step(state, data, batch)
-                state = t.backend.scan(step, step.reset_sums(state), data, chunk.batches, last=step.with_norms)
+                state = t.backend.scan(
+                    step, step.reset_sums(state), data, chunk.batches, last_step=step.with_gradient_norms
+                )
         except MemoryError:
             state = None  # before another is made
             continue
-        t.message(f"memory ran out: each batch is worked through in {step.microbatches} microbatches from here on")
+        t.message(
+            f"memory ran out: each batch is worked through in {step.n_microbatches} microbatches from here on"
+        )
         return step, state
     raise OutOfMemoryError(
         f"Memory ran out at step {t.progress.step + 1}, with batches worked through a sample at a time: train a "

@@ -278,7 +278,7 @@ class Trainer:
         step = self.train_step
         with contextlib.suppress(MemoryError):
             self.state = self.backend.scan(
-                step, self._donate_state(), self.loader.data, chunk.batches, last=step.with_norms
+                step, self._donate_state(), self.loader.data, chunk.batches, last_step=step.with_gradient_norms
             )
         if self.state is None:  # memory ran out; the error, which holds arrays, is gone by now
             self.train_step, self.state = retry_in_microbatches(self, chunk)

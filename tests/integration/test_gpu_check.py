@@ -143,7 +143,7 @@ def test_eager_and_captured_steps_are_the_same_steps() -> None:
     for ours in (captured, eager):
         ours.train(0, 4)
     assert gpu.differing("", captured, eager).value == 0
-    assert np.count_nonzero(eager.state["norms"]) == 3
+    assert np.count_nonzero(eager.state["gradient_norms"]) == 3
 
 
 def test_graphs_of_one_length_have_different_names() -> None:

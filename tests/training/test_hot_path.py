@@ -84,8 +84,8 @@ class Steps:
         self.state = self.trainer.backend.scan(self.step, self.state, self.loader.data, self.batches(steps))
 
     def chunk(self, steps: int) -> None:
-        backend, last = self.trainer.backend, self.step.with_norms
-        self.state = backend.scan(self.step, self.state, self.loader.data, self.batches(steps), last=last)
+        backend, last = self.trainer.backend, self.step.with_gradient_norms
+        self.state = backend.scan(self.step, self.state, self.loader.data, self.batches(steps), last_step=last)
 
     def batches(self, steps: int) -> Tree:
         scalars = {name: np.full(steps, value, np.float32) for name, value in self.scalars.items()}

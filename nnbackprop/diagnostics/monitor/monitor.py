@@ -108,7 +108,7 @@ class Monitor(Callback):
         if self._batch is None:
             self._batch = probe_batch(trainer.loader, SAMPLES // self._divisor)
             self._stats_step = StatsStep(
-                replace(train_step, microbatches=max(train_step.microbatches, self._divisor))
+                replace(train_step, n_microbatches=max(train_step.n_microbatches, self._divisor))
             )
             if dataset.classes:
                 self.history.majority_fraction = float(dataset.counts().max()) / len(dataset)
