@@ -130,22 +130,22 @@ def scan_loop(step: Step, last_step: Step | None, state: Tree, data: Tree, batch
 class Backend(ABC):
     """One array library on one device; no other code calls the library.
 
-    `name` is its name in `select`, `device` is `cpu`, `cuda:0` or the like, `why` says why it was chosen.
-    `has_float64` is False on the GPUs of laptops, which compute in float32 at most. `launch_bound` says that small
-    steps pay for each kernel, so that fewer and longer ones for `xp.fuse` are faster.
+    `name` is its name in `select`, `device` is `cpu`, `cuda:0` or the like. `has_float64` is False on the GPUs of
+    laptops, which compute in float32 at most. `launch_bound` says that small steps pay for each kernel, so that
+    fewer and longer ones for `xp.fuse` are faster.
     """
 
     name: ClassVar[str]
     device: str
     xp: Namespace
     version: str
-    why: str = "asked for by name"
+    selection_reason: str = "asked for by name"
     has_float64: bool = True
     launch_bound: ClassVar[bool] = False
 
     def __reduce__(self) -> Any:
         """Pickled and deep-copied as its class and device; arrays, compiled steps and TF32 are not part of it."""
-        return type(self), (self.device,), {"why": self.why}
+        return type(self), (self.device,), {"selection_reason": self.selection_reason}
 
     @property
     def fused(self) -> bool:

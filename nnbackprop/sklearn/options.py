@@ -64,9 +64,9 @@ PARAMETER_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 def check_parameters(p: Parameters) -> None:
     """UsageError naming the first parameter that cannot be right."""
-    for (name, word), why in UNSUPPORTED.items():
+    for (name, word), reason in UNSUPPORTED.items():
         if isinstance(p[name], str) and p[name] == word:
-            raise UsageError(f"{name}={word!r} {why}")
+            raise UsageError(f"{name}={word!r} {reason}")
     for name, (is_right, needed) in PARAMETER_CHECKS.items():
         if not is_right(p[name]):
             raise UsageError(f"{name} is {p[name]!r} and must be {needed}.")

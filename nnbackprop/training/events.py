@@ -56,7 +56,7 @@ class TrainBegin:
     backend: str
     device: str
     dtype: str
-    why: str  # how the backend came to be chosen
+    selection_reason: str  # why this backend was chosen
     layers: tuple[LayerRow, ...]
     n_samples: Mapping[str, int]  # {"train": 60000, "validation": 0, "test": 10000}
     batch_size: int
@@ -138,7 +138,7 @@ def train_begin(trainer: Trainer, n_samples: Mapping[str, int]) -> TrainBegin:
         backend=backend.name,
         device=backend.device,
         dtype=trainer.dtype,
-        why=backend.why,
+        selection_reason=backend.selection_reason,
         layers=trainer.layers,
         n_samples=n_samples,
         batch_size=sampler.batch_size,
