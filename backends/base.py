@@ -84,13 +84,20 @@ def device_of(array: Array) -> Any:
     return getattr(array, "device", None)
 
 
-def tree_map(function: Callable[[Array], Any], tree: Tree) -> Tree:
-    """Apply `function` to every array of a tree of tuples and dicts; the structure stays."""
+def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
+    """Apply `function` to every array of a tree of tuples and dicts; the structure stays.
+
+    It gets the arrays in the same place of `others` too: None where another has none by that name. Arrays are
+    paired by name, as dicts of one structure may differ in order.
+    """
     if isinstance(tree, dict):
-        return {key: tree_map(function, branch) for key, branch in tree.items()}
+        return {
+            name: tree_map(function, branch, *[other.get(name) for other in others])
+            for name, branch in tree.items()
+        }
     if isinstance(tree, tuple):
-        return tuple(tree_map(function, branch) for branch in tree)
-    return function(tree)
+        return tuple([tree_map(function, *branches) for branches in zip(tree, *others, strict=True)])
+    return function(tree, *others)
 
 
 def leaves(tree: Tree) -> list[Array]:
@@ -100,22 +107,17 @@ def leaves(tree: Tree) -> list[Array]:
     return arrays
 
 
+def zip_leaves(tree: Tree, *others: Tree) -> list[tuple[Any, ...]]:
+    """Each array of `tree` with those in its place of `others`, in the order of `leaves`."""
+    rows: list[tuple[Any, ...]] = []
+    tree_map(lambda *row: rows.append(row), tree, *others)
+    return rows
+
+
 def tree_unflatten(tree: Tree, arrays: Iterable[Array]) -> Tree:
     """`arrays`, in the order of `leaves`, in the structure of `tree`."""
     in_order = iter(arrays)
     return tree_map(lambda _: next(in_order), tree)
-
-
-def zip_leaves(tree: Tree, *others: Tree) -> list[tuple[Any, ...]]:
-    """Each array of `tree` with those in the same place of `others`: None where another has none by its name.
-
-    Arrays are paired by name, as dicts of one structure may differ in order.
-    """
-    if isinstance(tree, dict):
-        return [row for name in tree for row in zip_leaves(tree[name], *(other.get(name) for other in others))]
-    if isinstance(tree, tuple):
-        return [row for branches in zip(tree, *others, strict=True) for row in zip_leaves(*branches)]
-    return [(tree, *others)]
 
 
 def scan_loop(step: Step, last_step: Step | None, state: Tree, data: Tree, batches: Tree) -> Tree:

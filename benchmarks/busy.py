@@ -26,7 +26,7 @@ from rich.markdown import Markdown
 from nnbackprop._files import write_atomically
 from nnbackprop._system_info import CpuTimes, cores
 from nnbackprop.runs.config_files import resolve
-from nnbackprop.runs.data_splits import DataSplits
+from nnbackprop.runs.run_data import RunData
 from nnbackprop.runs.threads import thread_control
 from nnbackprop.runs.train import initialized_trainer, open_backend
 from nnbackprop.training.callbacks import Callback
@@ -50,7 +50,7 @@ class OurRun:
     def __init__(self, backend: str, threads: int | None) -> None:
         self.config = resolve(RECIPE, {"backend": backend, "threads": threads})
         self.backend = open_backend(self.config)
-        self.data = DataSplits.load(self.config)
+        self.data = RunData.load(self.config)
         self.epoch(0.0)  # compiles kernels
 
     def epoch(self, seconds: float) -> float:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -261,29 +260,6 @@ class Dataset:
             )
         new_targets = np.array([index_of.get(name, -1) for name in self.classes], np.int32)
         return replace(self, targets=new_targets[self.targets], classes=classes)
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The parts of a data set, which share sample shape and classes. `test` and `validation` may be absent.
-
-    `description` says of a table what was chosen, and why: its target, its task, columns that were left out.
-    """
-
-    train: Dataset
-    test: Dataset | None = None
-    validation: Dataset | None = None
-    description: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for part in (self.test, self.validation):
-            for name in ("sample_shape", "image_shape", "classes", "target_shape") if part else ():
-                train, other = getattr(self.train, name), getattr(part, name)
-                if train != other:
-                    raise DataError(
-                        f"the two parts do not belong together: {name} is {train} in {self.train.source}, "
-                        f"{other} in {part.source}."  # type: ignore[union-attr]
-                    )
 
 
 def require_dataset(data: Any, function: str) -> None:

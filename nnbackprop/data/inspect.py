@@ -16,7 +16,8 @@ from rich.table import Column
 from rich.table import Table as Grid
 from rich.text import Text
 
-from .dataset import Dataset, Splits
+from .dataset import Dataset
+from .split import Splits
 
 MAX_CLASSES, MAX_IMAGES = 20, 10
 GAP, BAR_WIDTH = 2, 24

@@ -11,11 +11,11 @@ import numpy as np
 from nnbackprop.errors import DataError
 
 from .column_roles import ColumnRoles, Task, choose_roles, require_targets
-from .dataset import Dataset, Splits
+from .dataset import Dataset
 from .limits import format_names
 from .preprocessing import Preprocessing, check_column
 from .raw import RawDataset, RawSplits
-from .split import split_rows
+from .split import Splits, split_rows
 from .table import DataOptions, Table
 from .weights import weights_of
 

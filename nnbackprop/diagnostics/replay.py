@@ -21,8 +21,8 @@ from nnbackprop.runs import build
 from nnbackprop.runs.checkpoint import Checkpoint, flatten, load
 from nnbackprop.runs.config import Config, with_changes
 from nnbackprop.runs.config_files import load_run_config
-from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.runs.header import describe_config
+from nnbackprop.runs.run_data import RunData
 from nnbackprop.runs.run_dir import RunDir, environment
 from nnbackprop.runs.summary import summarise
 from nnbackprop.runs.train import initialized_trainer, open_backend
@@ -131,7 +131,7 @@ def replay(
     _check_steps(run_dir, steps, summary)
     config = _replay_config(run_dir, overrides)
     check_settings(last, config, path, run_dir.config_path)
-    splits = DataSplits.load(config)
+    splits = RunData.load(config)
     splits.check(last.meta.get("fingerprint"), path)
     _check_learning_rates(config, run_dir, len(splits.train), progress_of(last))
     backend = open_backend(config)

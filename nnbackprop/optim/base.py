@@ -57,18 +57,17 @@ class Optimizer:
         donated = (0, *range(2, 2 + len(self.state_names)))  # w and its states, which the new ones replace
         kernel, args = xp.fuse(type(self).kernel, donated), self.kernel_args(scalars)
 
-        def update(w: Array, dw: Array | None, *states: Array) -> tuple[Array, ...]:
-            """The new parameter and its new states."""
+        def update(w: Array, dw: Array | None, *states: Array) -> Any:
+            """The new parameter, or the tuple of it and its new states."""
             if dw is None:
-                return w, *states
-            new = kernel(w, dw, *states, *args)
-            return new if states else (new,)
+                return (w, *states) if states else w
+            return kernel(w, dw, *states, *args)
 
-        updated = [update(*arrays) for arrays in zip_leaves(params, grads, *(state[k] for k in self.state_names))]
-        new_state = {
-            name: tree_unflatten(params, [new[k] for new in updated]) for k, name in enumerate(self.state_names, 1)
-        }
-        return tree_unflatten(params, [new[0] for new in updated]), new_state or state
+        if not self.state_names:
+            return tree_map(update, params, grads), state
+        rows = [update(*row) for row in zip_leaves(params, grads, *(state[name] for name in self.state_names))]
+        new_params, *new_states = (tree_unflatten(params, column) for column in zip(*rows, strict=True))
+        return new_params, dict(zip(self.state_names, new_states, strict=True))
 
 
 def check_decay(name: str, value: float) -> None:

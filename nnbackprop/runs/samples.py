@@ -14,8 +14,8 @@ from nnbackprop.data.readers.paths import read_table
 from nnbackprop.data.table import DataOptions, Table
 from nnbackprop.errors import DataError
 
-from .data_splits import data_options_of
 from .image_samples import read_image
+from .run_data import data_options_of
 from .trained_model import TrainedModel
 
 

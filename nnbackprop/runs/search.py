@@ -24,8 +24,8 @@ from nnbackprop.training.trainer import Trainer
 from . import build
 from .config import Config
 from .config_files import to_toml
-from .data_splits import DataSplits, data_options_of
 from .lr_find import resolve_lr
+from .run_data import RunData, data_options_of
 from .run_dir import RunDir
 from .search_result import SearchResult, TrialRow, importances
 from .search_space import Range, SearchFile, Space
@@ -76,13 +76,13 @@ def search(file: SearchFile, on_trial: OnTrial) -> SearchResult:
 class TrialData:
     """The training and validation parts of the trials, without the test part; the last are kept."""
 
-    kept: dict[Any, DataSplits] = field(default_factory=dict)
+    kept: dict[Any, RunData] = field(default_factory=dict)
 
-    def of(self, config: Config) -> DataSplits:
+    def of(self, config: Config) -> RunData:
         """The parts that a configuration reads; the split is the same in all trials."""
         key = repr(data_options_of(config))
         if key not in self.kept:
-            self.kept = {key: replace(DataSplits.load(config), test=None)}
+            self.kept = {key: replace(RunData.load(config), test=None)}
         return self.kept[key]
 
 

@@ -16,11 +16,11 @@ from nnbackprop.training.trainer import Trainer
 
 from . import build
 from .config import Config
-from .data_splits import DataSplits
+from .run_data import RunData
 from .trainer_checkpoint import CheckpointInfo
 
 
-def checkpoint_info(config: Config, data: DataSplits) -> dict[str, Any]:
+def checkpoint_info(config: Config, data: RunData) -> dict[str, Any]:
     """What a checkpoint says beside its arrays."""
     train = data.train
     info = CheckpointInfo(
@@ -40,7 +40,7 @@ def checkpoint_info(config: Config, data: DataSplits) -> dict[str, Any]:
     return msgspec.to_builtins(info)
 
 
-def summarise(config: Config, trainer: Trainer, early_stopping: EarlyStopping, data: DataSplits) -> dict[str, Any]:
+def summarise(config: Config, trainer: Trainer, early_stopping: EarlyStopping, data: RunData) -> dict[str, Any]:
     """The figures of a finished run; losses and metrics in evaluation mode, with the weights it ends with.
 
     DivergedError if a loss is NaN or infinite.

@@ -16,7 +16,7 @@ from . import trainer_checkpoint as state
 from .checkpoint import load as load_checkpoint
 from .config import Config
 from .config_files import load_run_config
-from .data_splits import DataSplits, data_options_of
+from .run_data import RunData, data_options_of
 from .run_dir import RunDir
 from .saved_model import SavedModel, evaluator_and_params
 
@@ -77,7 +77,7 @@ class TrainedModel(SavedModel):
     def data(self, spec: str | None = None) -> Dataset:
         """The data to evaluate on: `spec`, or the run's own; its test part, or all of it where it has none."""
         if spec is None:
-            data = DataSplits.load(self.config)
+            data = RunData.load(self.config)
             data.check(self.fingerprint, self.run_dir.checkpoint_path("best"))
             return data.test or data.train
         options = self._reading_options()

@@ -9,12 +9,12 @@ import numpy as np
 
 from backends import Array, Backend, tree_map
 from nnbackprop.data.catalog import to_splits
-from nnbackprop.data.dataset import Dataset, Splits
+from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.mapped import blocks
 from nnbackprop.data.raw import RawDataset, RawSplits, integer_labels
 from nnbackprop.data.sampler import permutation
 from nnbackprop.data.scaling import Scaling
-from nnbackprop.data.split import split, stratified_counts
+from nnbackprop.data.split import Splits, split, stratified_counts
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
 from nnbackprop.nn.metrics import predicted_classes

@@ -26,7 +26,7 @@ from nnbackprop.errors import (
 from nnbackprop.runs import build
 from nnbackprop.runs.config import Config, with_changes
 from nnbackprop.runs.config_files import load_run_config, recipe_for, recipes, resolve
-from nnbackprop.runs.data_splits import DataSplits, data_options_of
+from nnbackprop.runs.run_data import RunData, data_options_of
 from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.runs.train import initialized_trainer
 from nnbackprop.runs.trained_model import TrainedModel
@@ -112,7 +112,7 @@ def _open(runs: Path, run: str) -> RunDir:
         ) from error
 
 
-def _check_data(config: Config, n_outputs: int | None = None) -> tuple[Diagnosis, DataSplits | None]:
+def _check_data(config: Config, n_outputs: int | None = None) -> tuple[Diagnosis, RunData | None]:
     """The diagnosis of the data, and the data, or None where nothing can be trained on it."""
     try:
         source = open_source(config.data, data_options_of(config))
@@ -127,10 +127,10 @@ def _check_data(config: Config, n_outputs: int | None = None) -> tuple[Diagnosis
     checks = {id: check for id, check in DATA_CHECKS.items() if not (numbers and id in OF_CLASSES)}
     diagnosis = Diagnosis.merge(run_checks(checks, probe), Diagnosis((), (), OF_CLASSES if numbers else ()))
     unusable = any(f.id in UNUSABLE and f.level == "fault" for f in diagnosis.findings)
-    return diagnosis, None if unusable else DataSplits.load(config)
+    return diagnosis, None if unusable else RunData.load(config)
 
 
-def _initial_probe(config: Config, data: DataSplits) -> ModelProbe:
+def _initial_probe(config: Config, data: RunData) -> ModelProbe:
     """The network as a run of `config` starts it."""
     backend, train = select(config.backend, config.device), data.train
     objective = build.objective(config, build.n_outputs(config, train))
@@ -138,7 +138,7 @@ def _initial_probe(config: Config, data: DataSplits) -> ModelProbe:
     return ModelProbe(backend, objective, train, scaling, config.params_dtype, config.seed)
 
 
-def _train_briefly(config: Config, data: DataSplits) -> Diagnosis:
+def _train_briefly(config: Config, data: RunData) -> Diagnosis:
     """A few seconds of the run itself, with a monitor."""
     try:
         trainer = initialized_trainer(config, select(config.backend, config.device), data)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from nnbackprop.data.catalog import DATASETS, data_options, load_splits
-from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.mapped import blocks
 from nnbackprop.data.readers.image import parse_size
+from nnbackprop.data.split import Splits
 from nnbackprop.data.table import DataOptions
 from nnbackprop.data.weights import balance_classes
 from nnbackprop.errors import DataError, UsageError
@@ -31,17 +29,11 @@ def data_options_of(config: Config) -> DataOptions:
     return data_options(**{name: getattr(config, name) for name in DATA_OPTIONS})
 
 
-@dataclass(frozen=True)
-class DataSplits:
+class RunData(Splits):
     """The data of a run: to train on, to choose the best weights by, and to test at the end."""
 
-    train: Dataset
-    validation: Dataset | None
-    test: Dataset | None
-    description: Mapping[str, str] = field(default_factory=dict)  # of a table: what was chosen, and why
-
     @classmethod
-    def load(cls, config: Config) -> DataSplits:
+    def load(cls, config: Config) -> RunData:
         """Read and split the data of `config`."""
         if config.patience is not None and not config.validation:
             raise UsageError(
@@ -60,12 +52,7 @@ class DataSplits:
                 "out."
             )
         train = balance_classes(splits.train) if config.class_weight == "balanced" else splits.train
-        return cls(train, splits.validation, splits.test, splits.description)
-
-    @property
-    def parts(self) -> dict[str, Dataset | None]:
-        """The parts by name."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}
+        return cls(train, splits.test, splits.validation, splits.description)
 
     @cached_property
     def fingerprint(self) -> str:
