@@ -56,7 +56,9 @@ def _matmul(a: Array, b: Array) -> Array:
     """
     if not (a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0] == 1):
         return np.matmul(a, b)
-    outer_product = compile_outer_product() if a.size * b.size >= MIN_COMPILED_SIZE and a.dtype == b.dtype else None
+    outer_product = (
+        compile_outer_product() if a.size * b.size >= MIN_COMPILED_SIZE and a.dtype == b.dtype else None
+    )
     return outer_product(a, b) if outer_product else np.multiply(a, b)
 
 
