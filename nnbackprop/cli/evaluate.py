@@ -43,7 +43,7 @@ class RunOptions:
         chosen = select(self.backend, self.device)
         trained = TrainedModel.open(run, self.runs_dir, chosen)
         if self.backend == "auto":
-            err.print(chosen.why, style="dim")
+            err.print(chosen.selection_reason, style="dim")
         return trained
 
 

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LIBRARY = "tensorboard"
-BINS = 50
+HISTOGRAM_BINS = 50
 MAX_HISTOGRAMS = 100  # epochs of a run that have histograms
-RESTART = 1  # SessionLog.START: what an older event file has from this step on is not shown
+SESSION_START = 1  # SessionLog.START: what an older event file has from this step on is not shown
 
 
 class TensorBoardLogger(Callback):
@@ -115,7 +115,7 @@ class EventWriter:
         self._hparams = import_library("tensorboard.plugins.hparams.summary_v2")
         writer = import_library("tensorboard.summary.writer.event_file_writer")
         self._file = writer.EventFileWriter(str(log_dir))
-        self._add(first_step + 1, session_log=self._events.SessionLog(status=RESTART))
+        self._add(first_step + 1, session_log=self._events.SessionLog(status=SESSION_START))
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Numbers by tag."""
@@ -126,7 +126,7 @@ class EventWriter:
         values = array[np.isfinite(array)].astype(np.float64)
         if not values.size:
             return
-        counts, edges = np.histogram(values, BINS)
+        counts, edges = np.histogram(values, HISTOGRAM_BINS)
         histogram = self._summaries.HistogramProto(
             min=values.min(),
             max=values.max(),
