@@ -19,13 +19,13 @@ from nnbackprop.runs.checkpoint import flatten
 
 from .exportable import Exportable
 
-WEIGHTS = {"W": "weight", "b": "bias"}
-NORM = {"gamma": "weight", "beta": "bias"}
+WEIGHT_NAMES = {"W": "weight", "b": "bias"}
+NORMALIZATION_NAMES = {"gamma": "weight", "beta": "bias"}
 PYTORCH_NAMES: dict[type, dict[str, str]] = {
-    Dense: WEIGHTS,
-    Conv2D: WEIGHTS,
-    LayerNorm: NORM,
-    BatchNorm: {**NORM, "mean": "running_mean", "var": "running_var"},
+    Dense: WEIGHT_NAMES,
+    Conv2D: WEIGHT_NAMES,
+    LayerNorm: NORMALIZATION_NAMES,
+    BatchNorm: {**NORMALIZATION_NAMES, "mean": "running_mean", "var": "running_var"},
 }
 """What PyTorch's layers of these kinds call their parameters; those of other layers keep their names."""
 
