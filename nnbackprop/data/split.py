@@ -73,8 +73,7 @@ def split_rows(
         if n_classes > n / 2:
             fix = "Most have a class of their own: where the targets are amounts, give --task regression."
         raise DataError(
-            f"{source}: splitting {fraction} off {n} samples in {n_classes} classes "
-            f"leaves that part empty. {fix}"
+            f"{source}: splitting {fraction} off {n} samples in {n_classes} classes leaves that part empty. {fix}"
         )
     order = permutation(seed, SPLIT_EPOCH, n)
     in_part = np.zeros(n, bool)

@@ -29,7 +29,9 @@ def pair(folder: Path, y: Any, x: np.ndarray = X) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("y", [PRICE, PRICE[:, None], PRICE.astype(np.float32), np.stack([PRICE, X[:, 0]], axis=1)])
+@pytest.mark.parametrize(
+    "y", [PRICE, PRICE[:, None], PRICE.astype(np.float32), np.stack([PRICE, X[:, 0]], axis=1)]
+)
 def test_numbers_with_fractions_are_a_regression(tmp_path: Path, y: np.ndarray) -> None:
     train = load(pair(tmp_path, y), split=False).train
     assert (train.task, train.classes, train.targets.dtype) == ("regression", (), y.dtype)
@@ -127,4 +129,6 @@ def test_numbers_are_examined_without_checks_of_classes(tmp_path: Path) -> None:
 
 
 def test_amounts_in_whole_numbers_are_no_classes(tmp_path: Path) -> None:
-    assert_refused(pair(tmp_path, RNG.permutation(10**4)[:300]), r"300 classes leaves .* empty\..*--task regression")
+    assert_refused(
+        pair(tmp_path, RNG.permutation(10**4)[:300]), r"300 classes leaves .* empty\..*--task regression"
+    )

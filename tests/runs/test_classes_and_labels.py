@@ -103,7 +103,10 @@ def test_new_data_without_the_column_of_weights_is_evaluated_unweighted(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("mnist", "--sample-weight", "w"), "is no table, and --sample-weight w is for the columns of one: leave it out"),
+        (
+            ("mnist", "--sample-weight", "w"),
+            "is no table, and --sample-weight w is for the columns of one: leave it out",
+        ),
         (("houses.csv", "--class-weight", "balanced"), "--class-weight balanced is for classes"),
         (("houses.csv", "--sample-weight", "v"), "--sample-weight v: houses.csv has no such column"),
     ],
