@@ -123,7 +123,8 @@ def _check_options(arrays: RawSplits, options: DataOptions) -> None:
         if (value := getattr(options, name)) != getattr(defaults, name):
             shown = value if isinstance(value, str) else " ".join(value)
             raise UsageError(
-                f"{source}: is no table, and --{name.replace('_', '-')} {shown} is for the columns of one: leave it out."
+                f"{source}: is no table, and --{name.replace('_', '-')} {shown} is for the columns of one: leave "
+                "it out."
             )
     if options.task not in ("auto", arrays.train.task):
         raise UsageError(
@@ -189,7 +190,8 @@ def to_splits(raw: RawSplits) -> Splits:
             "must be of one kind."
         )
     if raw.train.task != "classification":
-        return Splits(*(_to_dataset(part, part.labels, (), dtype) for part in parts))
+        train, *test = [_to_dataset(part, part.labels, (), dtype) for part in parts]
+        return Splits(train, *test[:1])
     labels: list[Any] = [integer_labels(part.labels) for part in parts]
     if any(column is None for column in labels):
         labels = [part.labels.astype(str) for part in parts]

@@ -75,8 +75,8 @@ class RawDataset:
         found = (_flatten_labels if task == "classification" else _number_targets)(labels, len(images), source)
         if task == "multilabel" and not (found.shape[1] > 1 and np.isin(found, (0, 1)).all()):
             raise LabelError(
-                f"{source}: targets have shape {labels.shape}; several labels at once (task multilabel) are two or "
-                "more columns of 0 and 1. Leave --task out."
+                f"{source}: targets have shape {labels.shape}; several labels at once (task multilabel) are two "
+                "or more columns of 0 and 1. Leave --task out."
             )
         if labels.shape != found.shape and labels.shape != (len(images),):
             reader_notes += (f"labels of shape {labels.shape} were read as {found.shape}",)
@@ -142,12 +142,14 @@ def _number_targets(targets: np.ndarray, n: int, source: str) -> np.ndarray:
     """Targets (n, k) float32 or float64; LabelError for what are no finite numbers, one row for each sample."""
     if targets.dtype.kind not in "buif":
         raise LabelError(
-            f"{source}: targets are of type {targets.dtype}, and numbers are needed: leave --task out for class labels."
+            f"{source}: targets are of type {targets.dtype}, and numbers are needed: leave --task out for class "
+            "labels."
         )
     rows = targets.reshape(n, -1) if targets.size and targets.shape in ((n,), (1, n)) else targets
     if rows.ndim != 2 or len(rows) != n or not rows.size:
         raise LabelError(
-            f"{source}: {n} samples but targets of shape {targets.shape}; ({n},) or ({n}, k) is needed, a row for each."
+            f"{source}: {n} samples but targets of shape {targets.shape}; ({n},) or ({n}, k) is needed, a row for "
+            "each."
         )
     with np.errstate(over="ignore"):  # a long double beyond float64 is infinite
         narrow = rows.itemsize <= (4 if rows.dtype.kind == "f" else 2)
@@ -169,7 +171,7 @@ def _flatten_labels(labels: np.ndarray, n: int, source: str) -> np.ndarray:
     if labels.shape in ((n,), (n, 1), (1, n)):
         return labels.reshape(n)
     hint = (
-        " If they are one-hot, keep their argmax(axis=1) instead; numbers and several labels at once are read with "
+        " If they are one-hot, keep their argmax(axis=1) instead; numbers and several labels at once are read by "
         "--task regression and --task multilabel."
         if labels.shape[:1] == (n,)
         else ""
