@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Communicator(Protocol):
-    """`size` processes, of which this is number `rank`, and number `local_rank` on its machine, with `cores` to itself.
+    """`size` processes, of which this is number `rank`, and `local_rank` on its machine, with `cores` to itself.
 
     Methods are collective: every process calls them, in the same order.
     """

@@ -70,7 +70,7 @@ class MpiCommunicator:
         sent = pickle.dumps(value)
         lengths = self._all_gather(np.array(len(sent)), math.inf)
         padded = np.frombuffer(sent.ljust(lengths.max(), b"\0"), np.uint8)
-        return [pickle.loads(row) for row in self._all_gather(padded, math.inf)]
+        return [pickle.loads(row.tobytes()) for row in self._all_gather(padded, math.inf)]
 
     def broadcast(self, value: T) -> T:
         """Pickled too, as `gather_objects`."""
@@ -79,7 +79,7 @@ class MpiCommunicator:
         self._wait(self.world.Ibcast(length), length.nbytes, math.inf)
         buffer = sent.copy() if self.rank == 0 else np.empty(int(length), np.uint8)
         self._wait(self.world.Ibcast(buffer), buffer.nbytes, math.inf)
-        return value if self.rank == 0 else pickle.loads(buffer)
+        return value if self.rank == 0 else pickle.loads(buffer.tobytes())
 
     def finish(self) -> None:
         """Wait until all processes have come to their end."""
@@ -104,7 +104,7 @@ class MpiCommunicator:
         return self._buffers[key]
 
     def _wait(self, request: Any, size: int, timeout: float | None = None) -> None:
-        """Until a call is complete; ProcessLostError after `timeout` seconds, by default those of the environment."""
+        """Until a call is complete; ProcessLostError after `timeout` seconds, by default the environment's."""
         self.bytes_sent, self.calls = self.bytes_sent + size, self.calls + 1
         if request.Test():
             return
@@ -113,9 +113,9 @@ class MpiCommunicator:
             waited = time.monotonic() - begin
             if waited > limit:
                 raise ProcessLostError(
-                    f"Process {self.rank} of {self.size} has waited {waited:.0f} s for the others, and one of them "
-                    f"does not answer: go on from the last checkpoint with --resume. {TIMEOUT}, in the environment, is "
-                    "how many seconds to wait."
+                    f"After {waited:.0f} s one of the {self.size} processes has not answered yet: it was stopped, or "
+                    f"its machine was lost. Go on from the last checkpoint with --resume. {TIMEOUT}, in the "
+                    "environment, is how many seconds to wait."
                 )
             time.sleep(PAUSE if waited > SPIN_SECONDS else 0)  # 0 lets another process have the core
 
@@ -138,8 +138,8 @@ def _import_mpi() -> Any:
         library = MPI.Get_library_version().split(",")[0].splitlines()[0].strip()
         raise UsageError(
             f"{started} processes were started on {socket.gethostname()}, and the MPI of mpi4py ({library}) sees "
-            f"{MPI.COMM_WORLD.size}: they would train alone. Start them by the mpiexec of that MPI, or install mpi4py "
-            "against the MPI of yours."
+            f"{MPI.COMM_WORLD.size}: they would train alone. Start them by the mpiexec of that MPI, or install "
+            "mpi4py against the MPI of yours."
         )
     return MPI
 

@@ -32,8 +32,8 @@ NOTE = np.dtype([("stop", "S56"), ("seconds", "f8")])
 class ShardedTraining:
     """Batches in `shards`, of which each process has as many, one after the other.
 
-    The gradient of a batch is f_0 g_0 + f_1 g_1 + ..., added in this order, f the share of a shard in the batch. It
-    is the same for any number of processes, to the bit.
+    The gradient of a batch is f_0 g_0 + f_1 g_1 + ..., added in this order, f the share of a shard in the batch.
+    It is the same for any number of processes, to the bit.
     """
 
     shards: int

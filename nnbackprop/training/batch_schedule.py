@@ -42,8 +42,8 @@ class BatchSchedule:
     """The steps of a run on the samples of `loader`, from any of them on, always the same.
 
     `lr(step)` is the learning rate after `step` steps. Chunks have up to `steps_per_chunk` steps of `batch_size`
-    samples, and end wherever the number of steps is a multiple of `save_every`. `rows` says of a batch's size which
-    of its rows the batches have: those of this process, where several train together; None is all of them.
+    samples, and end wherever the number of steps is a multiple of `save_every`. `rows` says of a batch's size
+    which of its rows the batches have: those of this process, where several train together; None is all of them.
     """
 
     loader: DataLoader

@@ -157,7 +157,7 @@ class Trainer:
                 `load_state_dict` goes back to a state that was kept.
             OutOfMemoryError: not even a batch of one sample fits.
         """
-        self.stop_reason = self._stop_request = None  # from here on `stop` is heard
+        self.stop_reason = None  # from here on `stop` is heard
         event, done = self._prepare(train, validation, test), len(self.history)
         self.progress.plan_epochs(int(self.epochs))
         with contextlib.ExitStack() as closing:
@@ -167,6 +167,7 @@ class Trainer:
             while self.progress.epoch <= self.epochs and not self._agree_to_stop():
                 self._train_epoch()
             self.stop_reason = self.stop_reason or "finished"  # a signal from here on finds a run that is over
+            self._stop_request = None
             self._call("train_end", events.train_end(self))
         return History(self.history[done:])
 
