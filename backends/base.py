@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import ModuleType
@@ -30,12 +30,19 @@ T = TypeVar("T")
 ElementwiseKernel = Callable[..., Any]
 """An elementwise formula for one element: `kernel(xp, *operands) -> number or tuple of numbers`."""
 
+RowKernel = Callable[..., Any]
+"""A formula of the rows of a matrix: `kernel(xp, matrix, *operands)`.
+
+Operands are matrices (n, k), columns (n, 1) or (n,), rows (1, k) and numbers; so are the results. It consists of
+elementwise kernels, by `xp.fuse`, and of `max`, `sum` (with keepdims) and `argmax` along axis 1.
+"""
+
 Step = Callable[[Tree, Tree, Tree], Tree]
 """One training step: `step(state, data, batch) -> state`. `state` is donated, `data` is only read."""
 
 
 class Namespace:
-    """A library's Array API namespace plus `fuse`: the `xp` of the mathematics.
+    """A library's Array API namespace plus `fuse`, `fuse_rows` and `foreach`: the `xp` of the mathematics.
 
     Names are looked up in `module` once and cached. `overrides` replaces single functions by a backend's own.
     `fuse(kernel)` returns a function of whole arrays, `fused(*arrays_and_scalars)`, that evaluates
@@ -49,6 +56,17 @@ class Namespace:
         self._module = module
         self.fuse = lru_cache(maxsize=None)(fuse or (lambda kernel, donated=(): partial(kernel, self)))
         self.__dict__.update(overrides)
+
+    def fuse_rows(self, kernel: RowKernel) -> Callable[..., Any]:
+        """A function `fused(matrix, *operands)` of whole arrays that evaluates `kernel(xp, ...)` on every row."""
+        return partial(kernel, self)
+
+    def foreach(
+        self, kernel: ElementwiseKernel, donated: tuple[int, ...], rows: Sequence[Sequence[Any]]
+    ) -> list[Any]:
+        """`fuse(kernel, donated)` of the operands of each of many tensors."""
+        fused = self.fuse(kernel, donated)
+        return [fused(*row) for row in rows]
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._module, name)

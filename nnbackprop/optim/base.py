@@ -53,20 +53,18 @@ class Optimizer:
                 'backends.select("numpy").xp, or "torch", "jax" or "cupy".'
             )
         donated = (0, *range(2, 2 + len(self.state_names)))  # w and its states, which the new ones replace
-        kernel, scalars = xp.fuse(type(self).kernel, donated), self.kernel_scalars(s)
-
-        def update(w: Array, dw: Array | None, *states: Array) -> tuple[Array, ...]:
-            """The new parameter and its new states."""
-            if dw is None:
-                return w, *states
-            new = kernel(w, dw, *states, *scalars)
-            return new if states else (new,)
-
-        updated = [update(*arrays) for arrays in zip_leaves(params, grads, *(state[k] for k in self.state_names))]
+        rows, scalars = zip_leaves(params, grads, *(state[k] for k in self.state_names)), self.kernel_scalars(s)
+        trained = [(*arrays, *scalars) for arrays in rows if arrays[1] is not None]
+        new = iter(xp.foreach(type(self).kernel, donated, trained))
+        updated = [(w, *states) if dw is None else _as_tuple(next(new)) for w, dw, *states in rows]
         new_state = {
             name: tree_unflatten(params, [new[k] for new in updated]) for k, name in enumerate(self.state_names, 1)
         }
         return tree_unflatten(params, [new[0] for new in updated]), new_state or state
+
+
+def _as_tuple(result: Any) -> tuple[Array, ...]:
+    return result if isinstance(result, tuple) else (result,)
 
 
 def check_decay(name: str, value: float) -> None:

@@ -99,11 +99,11 @@ def add_batch(
 ) -> Tree:
     """`sums` with a batch's mean loss J and its metrics added."""
     total = targets.shape[0] if weights is None else xp.sum(weights)
-    added = {
-        "loss": xp.fuse(add_product)(sums["loss"], J, total),
-        "metrics": metrics.update(xp, sums["metrics"], y, targets, weights),
-    }
-    return added if weights is None else {**added, "weight": sums["weight"] + total}
+    old, added = sums["metrics"], metrics.batch_sums(xp, y, targets, weights)
+    rows = [(sums["loss"], J, total), *((old[name], a, 1) for name, a in added.items())]
+    loss, *rest = xp.foreach(add_product, (0,), rows)
+    result = {"loss": loss, "metrics": dict(zip(added, rest, strict=True))}
+    return result if weights is None else {**result, "weight": sums["weight"] + total}
 
 
 def add_product(xp: Any, total: Array, a: Array, b: Array) -> Array:
