@@ -54,7 +54,9 @@ class Namespace:
         self, module: ModuleType, fuse: Callable[..., ElementwiseKernel] | None = None, **overrides: Any
     ) -> None:
         self._module = module
-        self.fuse = lru_cache(maxsize=None)(fuse or (lambda kernel, donated=(): partial(kernel, self)))
+        self.fuse: Any = lru_cache(maxsize=None)(
+            fuse or (lambda kernel, donated=(): partial(kernel, self))
+        )
         self.__dict__.update(overrides)
 
     def fuse_rows(self, kernel: RowKernel) -> Callable[..., Any]:
@@ -62,11 +64,11 @@ class Namespace:
         return partial(kernel, self)
 
     def foreach(
-        self, kernel: ElementwiseKernel, donated: tuple[int, ...], rows: Sequence[Sequence[Any]]
+        self, kernel: ElementwiseKernel, donated: tuple[int, ...], tensors: Sequence[Sequence[Any]]
     ) -> list[Any]:
-        """`fuse(kernel, donated)` of the operands of each of many tensors."""
+        """What `fuse(kernel, donated)` returns of each of `tensors`, which are given as the kernel's operands."""
         fused = self.fuse(kernel, donated)
-        return [fused(*row) for row in rows]
+        return [fused(*operands) for operands in tensors]
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._module, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache, partial
+from functools import cache
 from typing import Any
 
 import array_api_compat.cupy
@@ -54,9 +54,9 @@ class CupyBackend(Backend):
             stack=stack,
             sign=sign,
             all=all_true,
+            fuse_rows=cache(lambda kernel: fuse_rows(self.xp, kernel)),
+            foreach=lambda kernel, donated, tensors: foreach(self.xp, kernel, donated, tensors),
         )
-        self.xp.foreach = partial(foreach, self.xp)
-        self.xp.fuse_rows = lru_cache(maxsize=None)(partial(fuse_rows, self.xp))
 
     @property
     def fused(self) -> bool:

@@ -1,7 +1,7 @@
-"""An elementwise kernel over many tensors by one launch, as PyTorch's `torch._foreach_*` functions.
+"""An elementwise kernel on many tensors by one launch, as PyTorch's `torch._foreach_*` functions.
 
 `cupy.fuse` takes arrays of one shape, so that an update of six parameters is six launches. Here the formula is
-traced: it is called once with objects that write its operators down as CUDA C++, and that is the body of one
+traced: it is called once, with objects that write its operators down as CUDA C++, and that is the body of one
 `cupy.ElementwiseKernel` over the elements of all tensors.
 """
 
@@ -17,143 +17,137 @@ import numpy as np
 from backends.base import Array, ElementwiseKernel
 
 MAX_ARRAYS = 96
-"""Arrays of a launch, each of which takes 32 bytes of the 4 kB that the parameters of a kernel may take."""
+"""Arrays of a launch, each of which takes 32 bytes of the 4 kB that a kernel's parameters may take."""
 
 TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
-"""The dtypes that one launch is made for, in C++."""
+"""The dtypes that this is for, in C++."""
 
 Operands = Sequence[Any]
-"""Of one tensor: the tensor, arrays of its shape, 0-d arrays and Python numbers."""
+"""Of one tensor: that tensor, arrays of its shape, 0-d arrays and Python numbers."""
 
 
-def foreach(xp: Any, kernel: ElementwiseKernel, donated: tuple[int, ...], rows: Sequence[Operands]) -> list[Any]:
-    """`Namespace.foreach`: in one launch where the formula and the arrays allow it, else in one for each row."""
-    if len(rows) < 2 or not _are_alike(rows) or trace(kernel, len(rows[0]), "float") is None:
+def foreach(
+    xp: Any, kernel: ElementwiseKernel, donated: tuple[int, ...], tensors: Sequence[Operands]
+) -> list[Any]:
+    """`Namespace.foreach` by one launch; by one a tensor where the formula or the arrays do not allow it."""
+    if len(tensors) < 2 or not _alike(tensors) or trace(kernel, len(tensors[0])) is None:
         fused = xp.fuse(kernel, donated)
-        return [fused(*row) for row in rows]
-    at_once = MAX_ARRAYS // len(rows[0])
-    for begin in range(0, len(rows), at_once):
-        _launch(kernel, donated, rows[begin : begin + at_once])
-    return [row[donated[0]] if len(donated) == 1 else tuple(row[k] for k in donated) for row in rows]
+        return [fused(*operands) for operands in tensors]
+    at_once = MAX_ARRAYS // len(tensors[0])
+    for begin in range(0, len(tensors), at_once):
+        _launch(kernel, donated, tensors[begin : begin + at_once])
+    results = [tuple(operands[k] for k in donated) for operands in tensors]
+    return results if len(donated) > 1 else [result for (result,) in results]
 
 
-def _are_alike(rows: Sequence[Operands]) -> bool:
-    """Whether all arrays are contiguous and of one of the dtypes, and those of a row have one shape or are 0-d."""
-    dtype = rows[0][0].dtype
+def _alike(tensors: Sequence[Operands]) -> bool:
+    """Whether all arrays are contiguous, of one dtype of `TYPES`, and of their tensor's shape or 0-d."""
+    dtype = tensors[0][0].dtype
     return dtype in TYPES and all(
-        a.dtype == dtype and a.flags.c_contiguous and a.shape in ((), row[0].shape)
-        for row in rows
-        for a in row
+        a.dtype == dtype and a.flags.c_contiguous and a.shape in ((), operands[0].shape)
+        for operands in tensors
+        for a in operands
         if isinstance(a, cupy.ndarray)
     )
 
 
-def _launch(kernel: ElementwiseKernel, donated: tuple[int, ...], rows: Sequence[Operands]) -> None:
-    """Write the formula's results over what is donated, in all rows."""
+def _launch(kernel: ElementwiseKernel, donated: tuple[int, ...], tensors: Sequence[Operands]) -> None:
+    """Write the kernel's results over what is donated."""
     names: dict[Any, str] = {}  # of each array, and of each number
     arrays, numbers = list[Array](), list[float]()
 
-    def code(a: Any, shape: tuple[int, ...]) -> str:
-        """The operand in C++: element k of an array of this shape, the one of a 0-d array, or a number."""
-        is_array = isinstance(a, cupy.ndarray)
-        key = id(a) if is_array else ("number", a)
-        if key not in names:
-            names[key] = f"x{len(arrays)}" if is_array else f"number{len(numbers)}"
-            (arrays if is_array else numbers).append(a.reshape(-1) if is_array else a)
-        return names[key] + (f"[{'k' if a.shape == shape else 0}]" if is_array else "")
+    def element(a: Any, tensor: Array) -> str:
+        """Of an operand, in C++: number k of an array of the tensor's shape, or the only one."""
+        if not isinstance(a, cupy.ndarray):
+            if ("number", a) not in names:
+                names["number", a] = f"number{len(numbers)}"
+                numbers.append(a)
+            return names["number", a]
+        if id(a) not in names:
+            names[id(a)] = f"x{len(arrays)}"
+            arrays.append(a.reshape(-1))
+        return f"{names[id(a)]}[{'k' if a.shape == tensor.shape else 0}]"
 
-    operands = tuple(tuple(code(a, row[0].shape) for a in row) for row in rows)
-    first = tuple(names[id(row[0])] for row in rows)
-    launch = _compile(kernel, donated, operands, first, len(numbers), len(arrays), rows[0][0].dtype)
-    launch(*numbers, *arrays, size=sum(row[0].size for row in rows))
+    elements = tuple(tuple(element(a, operands[0]) for a in operands) for operands in tensors)
+    first = tuple(names[id(operands[0])] for operands in tensors)
+    launch = _compile(kernel, donated, elements, first, len(numbers), len(arrays), tensors[0][0].dtype)
+    launch(*numbers, *arrays, size=sum(operands[0].size for operands in tensors))
 
 
 @cache
 def _compile(
     kernel: ElementwiseKernel,
     donated: tuple[int, ...],
-    operands: tuple[tuple[str, ...], ...],
+    elements: tuple[tuple[str, ...], ...],
     first: tuple[str, ...],
     numbers: int,
     arrays: int,
     dtype: np.dtype,
 ) -> cupy.ElementwiseKernel:
-    """The CUDA kernel, in which element i of all tensors is element k of one, whose name is in `first`."""
-    count, ctype = len(operands[0]), TYPES[dtype]
-    statements, results = trace(kernel, count, ctype)  # type: ignore[misc]  # `foreach` has seen that it can
-    parameters = ", ".join(f"{ctype}{'&' if k in donated else ''} a{k}" for k in range(count))
+    """The CUDA kernel: its element i is element k of one of the tensors, whose names are `first`."""
+    traced = trace(kernel, len(elements[0]))
+    assert traced is not None
+    statements, results = traced
+    parameters = ", ".join(f"T{'&' if k in donated else ''} a{k}" for k in range(len(elements[0])))
     body = [*statements, *(f"a{k} = {result};" for k, result in zip(donated, results, strict=True))]
-    branches = [
-        f"if (k < {name}.size()) {{ formula({', '.join(row)}); continue; }} k -= {name}.size();"
-        for name, row in zip(first, operands, strict=True)
-    ]
+    branches = (
+        f"if (k < {tensor}.size()) {{ formula({', '.join(operands)}); continue; }} k -= {tensor}.size();"
+        for tensor, operands in zip(first, elements, strict=True)
+    )
     return cupy.ElementwiseKernel(
         ", ".join(f"{dtype} number{k}" for k in range(numbers)),
         ", ".join(f"raw {dtype} x{k}" for k in range(arrays)),
-        "\n".join(["ptrdiff_t k = i;", *branches]),
+        "\n".join(("ptrdiff_t k = i;", *branches)),
         name=f"foreach_{kernel.__name__}",
-        preamble=f"__device__ void formula({parameters}) {{ {' '.join(body)} }}",
+        preamble=f"typedef {TYPES[dtype]} T;\n__device__ void formula({parameters}) {{ {' '.join(body)} }}",
     )
 
 
-class _Number:
-    """A number of a formula, by its name in C++; its operators add statements."""
-
-    def __init__(self, name: str, ctype: str, statements: list[str]) -> None:
-        self.name, self._ctype, self._statements = name, ctype, statements
-
-    def __add__(self, other: Any) -> _Number:
-        return self.result("{} + {}", self, other)
-
-    def __radd__(self, other: Any) -> _Number:
-        return self.result("{} + {}", other, self)
-
-    def __sub__(self, other: Any) -> _Number:
-        return self.result("{} - {}", self, other)
-
-    def __rsub__(self, other: Any) -> _Number:
-        return self.result("{} - {}", other, self)
-
-    def __mul__(self, other: Any) -> _Number:
-        return self.result("{} * {}", self, other)
-
-    def __rmul__(self, other: Any) -> _Number:
-        return self.result("{} * {}", other, self)
-
-    def __truediv__(self, other: Any) -> _Number:
-        return self.result("{} / {}", self, other)
-
-    def __rtruediv__(self, other: Any) -> _Number:
-        return self.result("{} / {}", other, self)
-
-    def __neg__(self) -> _Number:
-        return self.result("-{}", self)
-
-    def result(self, code: str, *operands: Any) -> _Number:
-        """The number that `code` gives of the operands, in a variable of its own."""
-        names = [a.name if isinstance(a, _Number) else f"{self._ctype}({float(a)!r})" for a in operands]
-        name = f"t{len(self._statements)}"
-        self._statements.append(f"const {self._ctype} {name} = {code.format(*names)};")
-        return _Number(name, self._ctype, self._statements)
-
-
-class _Functions:
-    """The `xp` of a traced formula: what the updates of optimizers need."""
-
-    @staticmethod
-    def sqrt(x: _Number) -> _Number:
-        return x.result("sqrt({})", x)
-
-
 @cache
-def trace(kernel: ElementwiseKernel, count: int, ctype: str) -> tuple[list[str], list[str]] | None:
-    """The formula of the numbers a0, a1, ... as statements in C++, and its results' names.
+def trace(kernel: ElementwiseKernel, count: int) -> tuple[list[str], list[str]] | None:
+    """The formula as C++ statements on T numbers a0, a1, ..., and the names of its results.
 
-    None where it has another function, or another operator, than there are here.
+    None where it has other operators or functions than those of optimizers, which are here.
     """
     statements: list[str] = []
     try:
-        results = kernel(_Functions(), *(_Number(f"a{k}", ctype, statements) for k in range(count)))
+        results = kernel(_Functions(), *(_Number(f"a{k}", statements) for k in range(count)))
     except (AttributeError, TypeError):
         return None
-    return statements, [result.name for result in (results if isinstance(results, tuple) else (results,))]
+    return statements, [number.name for number in (results if isinstance(results, tuple) else (results,))]
+
+
+class _Number:
+    """A number of a formula, by its name in C++. Each operator adds a statement."""
+
+    def __init__(self, name: str, statements: list[str]) -> None:
+        self.name, self._statements = name, statements
+
+    def __add__(self, other: _Number) -> _Number:
+        return self.result(f"{self.name} + {other.name}")
+
+    def __sub__(self, other: _Number) -> _Number:
+        return self.result(f"{self.name} - {other.name}")
+
+    def __mul__(self, other: _Number) -> _Number:
+        return self.result(f"{self.name} * {other.name}")
+
+    def __truediv__(self, other: _Number) -> _Number:
+        return self.result(f"{self.name} / {other.name}")
+
+    def __neg__(self) -> _Number:
+        return self.result(f"-{self.name}")
+
+    def result(self, code: str) -> _Number:
+        """The value of C++ `code`, in a variable of its own."""
+        name = f"t{len(self._statements)}"
+        self._statements.append(f"const T {name} = {code};")
+        return _Number(name, self._statements)
+
+
+class _Functions:
+    """The `xp` of a traced formula."""
+
+    @staticmethod
+    def sqrt(x: _Number) -> _Number:
+        return x.result(f"sqrt({x.name})")

@@ -7,7 +7,7 @@ then elements of different arrays, and their maximum is one more operator betwee
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, reduce
+from functools import cache, reduce
 from operator import add
 from typing import Any
 
@@ -26,7 +26,7 @@ Columns = tuple[Array, ...]
 
 def fuse_rows(xp: Any, kernel: RowKernel) -> RowKernel:
     """`Namespace.fuse_rows` by one launch; many columns, and dtypes not in `DTYPES`, operator by operator."""
-    fuse_columns = lru_cache(maxsize=None)(_fuse_columns)
+    fuse_columns = cache(_fuse_columns)
     results: dict[Any, list[tuple[tuple[int, ...], np.dtype]]] = {}
 
     def fused(matrix: Array, *others: Any) -> Any:
@@ -41,7 +41,7 @@ def fuse_rows(xp: Any, kernel: RowKernel) -> RowKernel:
             row = kernel(xp, *(a[:1, ...] if a.ndim else a for a in operands))
             results[key] = [(a.shape[1:], a.dtype) for a in (row if isinstance(row, tuple) else (row,))]
         outs = [cupy.empty((n, *shape), dtype) for shape, dtype in results[key]]
-        columns = [_columns(a, n, k) for a in (*operands, *outs)]
+        columns = [_columns(a, n) for a in (*operands, *outs)]
         widths = tuple(map(len, columns))
         fuse_columns(xp, kernel, widths, len(outs))(*(column for a in columns for column in a))
         return tuple(outs) if len(outs) > 1 else outs[0]
@@ -49,8 +49,8 @@ def fuse_rows(xp: Any, kernel: RowKernel) -> RowKernel:
     return fused
 
 
-def _columns(a: Array, n: int, k: int) -> Columns:
-    """A matrix (n, k) or row (1, k) as k columns; else one, with a number for each row or one for all."""
+def _columns(a: Array, n: int) -> Columns:
+    """Of a matrix (n, k), column (n, 1) or row (1, k); an array of fewer axes is one itself."""
     if a.ndim < 2:
         return (a,)
     rows = slice(None) if a.shape[0] == n else 0

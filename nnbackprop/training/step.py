@@ -100,8 +100,8 @@ def add_batch(
     """`sums` with a batch's mean loss J and its metrics added."""
     total = targets.shape[0] if weights is None else xp.sum(weights)
     old, added = sums["metrics"], metrics.batch_sums(xp, y, targets, weights)
-    rows = [(sums["loss"], J, total), *((old[name], a, 1) for name, a in added.items())]
-    loss, *rest = xp.foreach(add_product, (0,), rows)
+    terms = [(sums["loss"], J, total), *((old[name], a, 1) for name, a in added.items())]
+    loss, *rest = xp.foreach(add_product, (0,), terms)
     result = {"loss": loss, "metrics": dict(zip(added, rest, strict=True))}
     return result if weights is None else {**result, "weight": sums["weight"] + total}
 
