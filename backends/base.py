@@ -54,21 +54,36 @@ class Namespace:
         self, module: ModuleType, fuse: Callable[..., ElementwiseKernel] | None = None, **overrides: Any
     ) -> None:
         self._module = module
-        self.fuse: Any = lru_cache(maxsize=None)(
-            fuse or (lambda kernel, donated=(): partial(kernel, self))
-        )
+        self.fuse: Any = lru_cache(maxsize=None)(fuse or (lambda kernel, donated=(): partial(kernel, self)))
         self.__dict__.update(overrides)
 
     def fuse_rows(self, kernel: RowKernel) -> Callable[..., Any]:
-        """A function `fused(matrix, *operands)` of whole arrays that evaluates `kernel(xp, ...)` on every row."""
+        """A function of whole arrays, `fused(matrix, *operands)`, that evaluates `kernel` on every row."""
         return partial(kernel, self)
 
     def foreach(
-        self, kernel: ElementwiseKernel, donated: tuple[int, ...], tensors: Sequence[Sequence[Any]]
-    ) -> list[Any]:
-        """What `fuse(kernel, donated)` returns of each of `tensors`, which are given as the kernel's operands."""
+        self,
+        kernel: ElementwiseKernel,
+        donated: tuple[int, ...],
+        trees: Sequence[Tree],
+        scalars: Sequence[Any],
+    ) -> tuple[Tree, ...]:
+        """Evaluate `fuse(kernel, donated)` on the arrays in each place of `trees`, and on `scalars`.
+
+        Returns the new trees in the place of those donated. Where the second has no array, such as a gradient, the
+        arrays of the others stay as they are.
+        """
         fused = self.fuse(kernel, donated)
-        return [fused(*operands) for operands in tensors]
+
+        def update(first: Array, second: Array | None, *others: Array) -> Any:
+            if second is None:
+                return (first, *others) if others else first
+            return fused(first, second, *others, *scalars)
+
+        if len(donated) == 1:
+            return (tree_map(update, *trees),)
+        rows = [update(*row) for row in zip_leaves(*trees)]
+        return tuple(tree_unflatten(trees[0], column) for column in zip(*rows, strict=True))
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._module, name)
@@ -104,13 +119,20 @@ def device_of(array: Array) -> Any:
     return getattr(array, "device", None)
 
 
-def tree_map(function: Callable[[Array], Any], tree: Tree) -> Tree:
-    """Apply `function` to every array of a tree of tuples and dicts; the structure stays."""
+def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
+    """Apply `function` to every array of a tree of tuples and dicts; the structure stays.
+
+    It gets the arrays in the same place of `others` too: None where another has none by that name. Arrays are
+    paired by name, as dicts of one structure may differ in order.
+    """
     if isinstance(tree, dict):
-        return {key: tree_map(function, branch) for key, branch in tree.items()}
+        return {
+            name: tree_map(function, branch, *[other.get(name) for other in others])
+            for name, branch in tree.items()
+        }
     if isinstance(tree, tuple):
-        return tuple(tree_map(function, branch) for branch in tree)
-    return function(tree)
+        return tuple([tree_map(function, *branches) for branches in zip(tree, *others, strict=True)])
+    return function(tree, *others)
 
 
 def leaves(tree: Tree) -> list[Array]:
@@ -120,22 +142,17 @@ def leaves(tree: Tree) -> list[Array]:
     return arrays
 
 
+def zip_leaves(tree: Tree, *others: Tree) -> list[tuple[Any, ...]]:
+    """Each array of `tree` with those in its place of `others`, in the order of `leaves`."""
+    rows: list[tuple[Any, ...]] = []
+    tree_map(lambda *row: rows.append(row), tree, *others)
+    return rows
+
+
 def tree_unflatten(tree: Tree, arrays: Iterable[Array]) -> Tree:
     """`arrays`, in the order of `leaves`, in the structure of `tree`."""
     in_order = iter(arrays)
     return tree_map(lambda _: next(in_order), tree)
-
-
-def zip_leaves(tree: Tree, *others: Tree) -> list[tuple[Any, ...]]:
-    """Each array of `tree` with those in the same place of `others`: None where another has none by its name.
-
-    Arrays are paired by name, as dicts of one structure may differ in order.
-    """
-    if isinstance(tree, dict):
-        return [row for name in tree for row in zip_leaves(tree[name], *(other.get(name) for other in others))]
-    if isinstance(tree, tuple):
-        return [row for branches in zip(tree, *others, strict=True) for row in zip_leaves(*branches)]
-    return [(tree, *others)]
 
 
 def scan_loop(step: Step, last: Step | None, state: Tree, data: Tree, batches: Tree) -> Tree:

@@ -55,7 +55,7 @@ class CupyBackend(Backend):
             sign=sign,
             all=all_true,
             fuse_rows=cache(lambda kernel: fuse_rows(self.xp, kernel)),
-            foreach=lambda kernel, donated, tensors: foreach(self.xp, kernel, donated, tensors),
+            foreach=lambda *update: foreach(self.xp, *update),
         )
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 from .base import Array, Backend, BackendError, ElementwiseKernel, Namespace
 from .elementwise import LARGE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory
-from .numba_fuse import SMALLEST, compile_loop, compiler
+from .numba_fuse import SMALLEST, compile_loop, compile_outer_product, compiler
 
 
 class NumpyBackend(Backend):
@@ -54,7 +54,10 @@ def _matmul(a: Array, b: Array) -> Array:
 
     np.matmul hands that to no BLAS and takes five times as long. There is one term to a sum: the bits are equal.
     """
-    return np.multiply(a, b) if a.shape[1:] == b.shape[:1] == (1,) else np.matmul(a, b)
+    if not (a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0] == 1):
+        return np.matmul(a, b)
+    outer_product = compile_outer_product() if a.size * b.size >= SMALLEST and a.dtype == b.dtype else None
+    return outer_product(a, b) if outer_product else np.multiply(a, b)
 
 
 def _fuse(kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> ElementwiseKernel:

@@ -26,9 +26,9 @@ from rich.markdown import Markdown
 from nnbackprop._files import write_atomically
 from nnbackprop._system_info import CpuTimes, cores
 from nnbackprop.runs.config_files import resolve
-from nnbackprop.runs.data_splits import DataSplits
+from nnbackprop.runs.run_data import RunData
 from nnbackprop.runs.threads import thread_control
-from nnbackprop.runs.train import first_trainer, open_backend
+from nnbackprop.runs.train import initialized_trainer, open_backend
 from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import ChunkEnd
 from nnbackprop.training.trainer import Trainer
@@ -50,7 +50,7 @@ class OurRun:
     def __init__(self, backend: str, threads: int | None) -> None:
         self.config = resolve(RECIPE, {"backend": backend, "threads": threads})
         self.backend = open_backend(self.config)
-        self.data = DataSplits.load(self.config)
+        self.data = RunData.load(self.config)
         self.epoch(0.0)  # compiles kernels
 
     def epoch(self, seconds: float) -> float:
@@ -58,7 +58,7 @@ class OurRun:
         before = CpuTimes.now()
         time.sleep(SETTLE if seconds else 0.1)
         control, clock = thread_control(self.config, self.backend, before), Stopwatch(seconds)
-        trainer = first_trainer(self.config, self.backend, self.data)
+        trainer = initialized_trainer(self.config, self.backend, self.data)
         trainer.callbacks = (control, clock) if control else (clock,)
         trainer.fit(self.data.train)
         if control:

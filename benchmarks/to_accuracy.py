@@ -21,7 +21,7 @@ from nnbackprop._system_info import set_num_threads
 from nnbackprop.data import Splits, load
 from nnbackprop.runs import train as runs
 from nnbackprop.runs.config_files import resolve
-from nnbackprop.runs.data_splits import DataSplits
+from nnbackprop.runs.run_data import RunData
 
 from .report import format_ratio, spread, three_digits
 from .results import RESULTS
@@ -48,8 +48,8 @@ def arrays(data: Splits) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def ours(backend: str, data: Splits, seed: int, epochs: int) -> Training:
     """The recipe `mnist`; its seconds are the trainer's, as each `fit` moves the data to the device again."""
     config = resolve("mnist", {"seed": seed, "epochs": epochs, "backend": backend})
-    parts = DataSplits(data.train, None, data.test)
-    trainer = runs.first_trainer(config, runs.open_backend(config), parts)
+    parts = RunData(data.train, data.test)
+    trainer = runs.initialized_trainer(config, runs.open_backend(config), parts)
     trainer.epochs = 0
 
     def train() -> float:

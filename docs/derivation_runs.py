@@ -15,7 +15,7 @@ from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.runs import build
 from nnbackprop.runs.config_files import resolve
-from nnbackprop.runs.data_splits import DataSplits
+from nnbackprop.runs.run_data import RunData
 from nnbackprop.training.step import Objective
 
 XP = select("numpy").xp
@@ -80,7 +80,7 @@ class Net:
 def net() -> Net:
     """The recipe weight-height as it begins."""
     settings = resolve("weight-height", {})
-    objective, people = build.objective(settings, 1), DataSplits.load(settings).train
+    objective, people = build.objective(settings, 1), RunData.load(settings).train
     params = objective.network.init((2,), settings.seed, "float64")
     return Net(objective, params, np.asarray(people.inputs, np.float64), np.asarray(people.targets))
 
@@ -165,7 +165,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 def split_runs() -> dict[str, tuple[float, float]]:
     """Mean cosine to the chain rule's of what is sent back, by shares and raw, before and after an epoch."""
     settings = resolve("rashid", {"epochs": 1})
-    data = DataSplits.load(settings)
+    data = RunData.load(settings)
     trainer = build.trainer(settings, select("numpy"), data.train, fit_scaling(settings.scale, data.train))
     trainer.initialize(data.train)
     assert data.test is not None
@@ -201,7 +201,7 @@ def step_errors() -> dict[str, np.ndarray]:
     A step is a share of the norm of the tensor, as in `nnbackprop.diagnostics`.
     """
     settings = resolve("ex4", {})
-    train = DataSplits.load(settings).train
+    train = RunData.load(settings).train
     some = train.take(np.arange(0, len(train), len(train) // 20))
     objective = build.objective(settings, 10)
     x = fit_scaling(settings.scale, train).apply(some.inputs, "float64")

@@ -14,7 +14,7 @@ from typing import Any
 import cupy
 import numpy as np
 
-from backends.base import Array, ElementwiseKernel
+from backends.base import Array, ElementwiseKernel, Namespace, Tree, zip_leaves
 
 MAX_ARRAYS = 96
 """Arrays of a launch, each of which takes 32 bytes of the 4 kB that a kernel's parameters may take."""
@@ -22,22 +22,25 @@ MAX_ARRAYS = 96
 TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 """The dtypes that this is for, in C++."""
 
-Operands = Sequence[Any]
-"""Of one tensor: that tensor, arrays of its shape, 0-d arrays and Python numbers."""
+Operands = tuple[Any, ...]
+"""Of the update of one tensor: that tensor, arrays of its shape, 0-d arrays and Python numbers."""
 
 
 def foreach(
-    xp: Any, kernel: ElementwiseKernel, donated: tuple[int, ...], tensors: Sequence[Operands]
-) -> list[Any]:
-    """`Namespace.foreach` by one launch; by one a tensor where the formula or the arrays do not allow it."""
-    if len(tensors) < 2 or not _alike(tensors) or trace(kernel, len(tensors[0])) is None:
-        fused = xp.fuse(kernel, donated)
-        return [fused(*operands) for operands in tensors]
-    at_once = MAX_ARRAYS // len(tensors[0])
+    xp: Namespace,
+    kernel: ElementwiseKernel,
+    donated: tuple[int, ...],
+    trees: Sequence[Tree],
+    scalars: Sequence[Any],
+) -> tuple[Tree, ...]:
+    """`Namespace.foreach` by one launch, where formula and arrays allow it; the new trees are the old."""
+    tensors = [(*arrays, *scalars) for arrays in zip_leaves(*trees) if arrays[1] is not None]
+    if not tensors or not _alike(tensors) or trace(kernel, len(tensors[0])) is None:
+        return Namespace.foreach(xp, kernel, donated, trees, scalars)
+    at_once = MAX_ARRAYS // len(trees)
     for begin in range(0, len(tensors), at_once):
         _launch(kernel, donated, tensors[begin : begin + at_once])
-    results = [tuple(operands[k] for k in donated) for operands in tensors]
-    return results if len(donated) > 1 else [result for (result,) in results]
+    return tuple(trees[k] for k in donated)
 
 
 def _alike(tensors: Sequence[Operands]) -> bool:

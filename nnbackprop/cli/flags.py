@@ -13,7 +13,7 @@ from typing import Annotated, Any, Optional, get_args, get_origin, get_type_hint
 from cyclopts import Group, Parameter
 
 from nnbackprop.report.terminal import Terminal
-from nnbackprop.runs.config import NO_FLAGS, RENAMED_SETTINGS, TABLE_SETTINGS, Config, Setting
+from nnbackprop.runs.config import DATA_OPTIONS, NO_FLAGS, RENAMED_SETTINGS, Config, Setting
 
 
 class Output(Terminal):
@@ -69,11 +69,11 @@ Flags = make_dataclass(
     [(f.name, _flag(f.name), field(default=None)) for f in fields(Config) if f.name not in NO_FLAGS],
     frozen=True,
 )
-TableFlags = make_dataclass(
-    "TableFlags", [(name, _flag(name), field(default=None)) for name in TABLE_SETTINGS], frozen=True
+DataFlags = make_dataclass(
+    "DataFlags", [(name, _flag(name), field(default=None)) for name in DATA_OPTIONS], frozen=True
 )
-TableFlags.__doc__ = "An option of a table or of images each, None where it was not given."
-TableFlags.__module__ = __name__
+DataFlags.__doc__ = "An option of a table or of images each, None where it was not given."
+DataFlags.__module__ = __name__
 Flags.__doc__ = "A setting each, None where it was not given."
 Flags.__module__ = __name__  # cyclopts takes a class of the module `types` for a builtin
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from .flags import TableFlags, given_settings, out
+from .flags import DataFlags, given_settings, out
 
 PREVIEW = (28, 28)  # rows and columns of images whose sizes differ
 
@@ -36,28 +36,28 @@ def inspect(
     path: Annotated[str, Parameter(help="A data set's name, or a file or folder.")],
     /,
     *,
-    options: Annotated[TableFlags, Parameter(name="*")] = TableFlags(),  # type: ignore[valid-type]  # noqa: B008
+    flags: Annotated[DataFlags, Parameter(name="*")] = DataFlags(),  # type: ignore[valid-type]  # noqa: B008
     test_fraction: Annotated[
         float, Parameter(help="Share of a single table kept for the test; 0 for none.")
     ] = 0.2,
     seed: Annotated[int, Parameter(help="Decides that split.")] = 0,
 ) -> int:
     """Columns of a table with what they are used as; count, range, class balance; a few samples drawn upright."""
-    from nnbackprop.data.catalog import load_splits, open_source, table_options
+    from nnbackprop.data.catalog import data_options, load_splits, open_source
     from nnbackprop.data.inspect import describe
     from nnbackprop.data.inspect_table import describe_table
     from nnbackprop.data.tabular import TableSplits
     from nnbackprop.errors import ImageSizesError
 
-    reading = table_options(**given_settings(options))
+    options = data_options(**given_settings(flags))
     try:
-        source = open_source(path, reading)
+        source = open_source(path, options)
     except ImageSizesError as error:
         out.print(f"{error} They are shown at {PREVIEW[0]} x {PREVIEW[1]}.", style="yellow", markup=False)
-        source = open_source(path, replace(reading, size=PREVIEW))
+        source = open_source(path, replace(options, size=PREVIEW))
     if isinstance(source, TableSplits):
         out.print(describe_table(source))
-    out.print(describe(load_splits(source, reading, test_fraction, seed=seed)))
+    out.print(describe(load_splits(source, options, test_fraction, seed=seed)))
     return 0
 
 
@@ -66,13 +66,13 @@ def convert(
     out_folder: Annotated[Path, Parameter(name="out", help="The folder to write, which is new or empty.")],
     /,
     *,
-    options: Annotated[TableFlags, Parameter(name="*")] = TableFlags(),  # type: ignore[valid-type]  # noqa: B008
+    flags: Annotated[DataFlags, Parameter(name="*")] = DataFlags(),  # type: ignore[valid-type]  # noqa: B008
 ) -> int:
     """Write a table as X.npy and y.npy, or its images as images.npy and labels.npy, for training by memory map."""
-    from nnbackprop.data.catalog import table_options
+    from nnbackprop.data.catalog import data_options
     from nnbackprop.data.convert import convert as convert_table
 
-    found = convert_table(path, out_folder, table_options(**given_settings(options)))
+    found = convert_table(path, out_folder, data_options(**given_settings(flags)))
     for name, text in found.roles.description.items():
         out.print(f"{name}: {text}", markup=False)
     shape = " x ".join(f"{size:,}" for size in found.shape)

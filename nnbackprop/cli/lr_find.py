@@ -34,8 +34,8 @@ def lr_find(
     from nnbackprop.report.lr_find import lr_find_report
     from nnbackprop.runs import build
     from nnbackprop.runs.config_files import recipe_for, resolve
-    from nnbackprop.runs.data_splits import DataSplits
     from nnbackprop.runs.lr_find import find_lr
+    from nnbackprop.runs.run_data import RunData
     from nnbackprop.runs.train import open_backend
 
     config = resolve(*recipe_for(recipe, given_settings(flags)))
@@ -44,7 +44,7 @@ def lr_find(
     if config.backend == "auto":
         err.print(backend.why, style="dim")
     with err.status("training with a growing learning rate"):
-        found = find_lr(config, backend, DataSplits.load(config), steps)
+        found = find_lr(config, backend, RunData.load(config), steps)
     print_result(found, lr_find_report, as_json)
     if plot is not None:
         from nnbackprop.report.curves import lr_plot

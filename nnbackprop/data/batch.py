@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from backends import Array, Tree, tree_map
@@ -10,7 +10,7 @@ from backends import Array, Tree, tree_map
 SAMPLE_ARRAYS = "inputs", "targets", "weights"
 
 
-class BatchKind(Enum):
+class BatchKind(StrEnum):
     """How a batch gives its samples; the value is the key that a batch of this kind alone has."""
 
     WHOLE_SET = "all"  # the resident set, as it lies
@@ -24,9 +24,12 @@ class BatchKind(Enum):
         return self in (BatchKind.WHOLE_SET, BatchKind.INDICES)
 
 
+BATCH_KINDS = tuple(BatchKind)
+
+
 def batch_kind(batch: Tree) -> BatchKind:
     """The kind of a batch, or of the batches of several steps."""
-    return next(kind for kind in BatchKind if kind.value in batch)
+    return next(kind for kind in BATCH_KINDS if kind in batch)
 
 
 def get_batch(xp: Any, data: Tree, batch: Tree) -> tuple[Array, Array, Array | None]:
@@ -53,14 +56,14 @@ def batch_weights(xp: Any, data: Tree, batch: Tree) -> Array | None:
 def batch_size(data: Tree, batch: Tree) -> int:
     """The number of samples that `get_batch` returns."""
     kind = batch_kind(batch)
-    array = data["targets"] if kind is BatchKind.WHOLE_SET else batch[kind.value]
+    array = data["targets"] if kind is BatchKind.WHOLE_SET else batch[kind]
     return array.shape[0]
 
 
 def prepare_batches(xp: Any, data: Tree, batches: Tree) -> Tree:
     """The samples of several steps, (steps, n, ...) each, as batches of the kind `PREPARED`; not of whole sets."""
     kind = batch_kind(batches)
-    steps, n = batches[kind.value].shape[:2]
+    steps, n = batches[kind].shape[:2]
     names = ("indices",) if kind is BatchKind.INDICES else SAMPLE_ARRAYS
     flat = {name: xp.reshape(a, (steps * n, *a.shape[2:])) for name, a in _select(batches, names).items()}
     inputs, targets, weights = get_batch(xp, data, flat)

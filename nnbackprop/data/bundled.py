@@ -9,7 +9,7 @@ import numpy as np
 
 from .raw import RawDataset, RawSplits
 from .readers import csv, idx, mat
-from .table import Table, TableOptions
+from .table import DataOptions, Table
 
 FOLDER = Path(__file__).parent / "mnist"
 TABLES = Path(__file__).parent / "tables"
@@ -61,6 +61,6 @@ def weight_height() -> RawDataset:
     return RawDataset.from_arrays(people[:, :2], labels, "weight-height (bundled)", {0: "M", 1: "F"}, (note,))
 
 
-def table(name: str, options: TableOptions) -> Table:
+def bundled_table(name: str, options: DataOptions) -> Table:
     """A table of data/tables, whose README.md says where each is from."""
     return replace(csv.read(TABLES / f"{name}.csv", options), source=f"{name} (bundled)")

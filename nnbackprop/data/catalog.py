@@ -13,31 +13,33 @@ import numpy as np
 
 from nnbackprop.errors import DataError, UsageError
 
-from . import bundled, download
-from .dataset import Dataset, Splits
+from .bundled import BUNDLED_TABLES, bundled_table, mnist, mnist_20x20, weight_height
+from .dataset import Dataset
+from .download import FASHION_MNIST, KMNIST, fetch
 from .limits import MemoryBudget
 from .raw import RawDataset, RawSplits, integer_labels, validate
 from .readers.paths import read_file, read_folder
+from .split import Splits
 from .split import split as stratified_split
-from .table import Table, TableOptions, is_frame, table_of
+from .table import DataOptions, Table, is_frame, table_of
 from .tabular import TableSplits
 from .tabular import to_raw as tables_to_raw
 from .tabular import to_splits as tables_to_splits
 
-OPTIONS = tuple(field.name for field in fields(TableOptions))
+OPTION_NAMES = tuple(field.name for field in fields(DataOptions))
 
 
-def _bundled_table(name: str, options: TableOptions) -> TableSplits:
-    return TableSplits(bundled.table(name, options), options=options)
+def _bundled_table(name: str, options: DataOptions) -> TableSplits:
+    return TableSplits(bundled_table(name, options), options=options)
 
 
-DATASETS: dict[str, Callable[[TableOptions], RawSplits | TableSplits]] = {
-    "mnist": lambda _: bundled.mnist(),
-    "mnist-20x20": lambda _: RawSplits(bundled.mnist_20x20()),
-    "weight-height": lambda _: RawSplits(bundled.weight_height()),
-    **{name: partial(_bundled_table, name) for name in bundled.BUNDLED_TABLES},
-    "fashion-mnist": lambda _: download.read(download.FASHION_MNIST),
-    "kmnist": lambda _: download.read(download.KMNIST),
+DATASETS: dict[str, Callable[[DataOptions], RawSplits | TableSplits]] = {
+    "mnist": lambda _: mnist(),
+    "mnist-20x20": lambda _: RawSplits(mnist_20x20()),
+    "weight-height": lambda _: RawSplits(weight_height()),
+    **{name: partial(_bundled_table, name) for name in BUNDLED_TABLES},
+    "fashion-mnist": lambda _: fetch(FASHION_MNIST),
+    "kmnist": lambda _: fetch(KMNIST),
 }
 
 
@@ -60,7 +62,7 @@ def load(
     """The train and test parts of a data set.
 
     source     a name (see DATASETS), a path, a pandas or polars DataFrame, or a dict of arrays
-    target     of a table: the column to predict, by name or place, or several
+    target     of a table: the column to predict, by name or position, or several
     task       of a table: what is learnt; auto chooses by the target's values
     features   of a table: the columns to use; all others but `drop` and the target if not given
     missing    of a table: error, or what missing numbers are replaced by
@@ -77,7 +79,7 @@ def load(
     Raises DataError for anything that cannot be read, UsageError for an option that cannot be.
     """
     names = (target,) if isinstance(target, (str, int)) else tuple(target)
-    options = table_options(
+    options = data_options(
         target=tuple(map(str, names)),
         task=task,
         features=tuple(features),
@@ -91,7 +93,7 @@ def load(
 
 def load_splits(
     source: Any,
-    options: TableOptions,
+    options: DataOptions,
     test_fraction: float,
     validation_fraction: float = 0.0,
     seed: int = 0,
@@ -99,12 +101,12 @@ def load_splits(
     strict: bool = True,
 ) -> Splits:
     """The parts of a data set; a fraction of 0 splits nothing off."""
-    found = source if isinstance(source, (RawSplits, TableSplits)) else open_source(source, options)
-    if isinstance(found, TableSplits):
-        return tables_to_splits(found, test_fraction, validation_fraction, seed)
+    data = source if isinstance(source, (RawSplits, TableSplits)) else open_source(source, options)
+    if isinstance(data, TableSplits):
+        return tables_to_splits(data, test_fraction, validation_fraction, seed)
     if strict:
-        validate(found)
-    splits = to_splits(found)
+        validate(data)
+    splits = to_splits(data)
     train, test, validation = splits.train, splits.test, None
     if test is None and test_fraction:
         train, test = stratified_split(train, test_fraction, seed)
@@ -113,28 +115,30 @@ def load_splits(
     return Splits(train, test, validation)
 
 
-def table_options(**options: Any) -> TableOptions:
-    """Options of a table; UsageError for one that does not exist or has a wrong value."""
-    defaults = TableOptions()
-    if all(name in OPTIONS and getattr(defaults, name) == value for name, value in options.items()):
+def data_options(**options: Any) -> DataOptions:
+    """Checked options; UsageError for one that does not exist or has a wrong value."""
+    defaults = DataOptions()
+    if all(name in OPTION_NAMES and getattr(defaults, name) == value for name, value in options.items()):
         return defaults
     import msgspec  # not among what the check of a GPU needs
 
     try:
-        if unknown := sorted(options.keys() - set(OPTIONS)):
+        if unknown := sorted(options.keys() - set(OPTION_NAMES)):
             raise TypeError(f"there is no option {unknown[0]!r}")
-        return msgspec.convert(options, TableOptions)
+        return msgspec.convert(options, DataOptions)
     except (msgspec.ValidationError, TypeError) as error:
-        raise UsageError(f"A table cannot be read so: {error}. The options are {', '.join(OPTIONS)}.") from None
+        raise UsageError(
+            f"A table cannot be read so: {error}. The options are {', '.join(OPTION_NAMES)}."
+        ) from None
 
 
-def load_raw(spec: Any, options: TableOptions = TableOptions()) -> RawSplits:  # noqa: B008 (frozen)
+def load_raw(source: Any, options: DataOptions = DataOptions()) -> RawSplits:  # noqa: B008 (frozen)
     """A data set as its source has it, neither validated nor split."""
-    found = open_source(spec, options)
-    return tables_to_raw(found) if isinstance(found, TableSplits) else found
+    data = open_source(source, options)
+    return tables_to_raw(data) if isinstance(data, TableSplits) else data
 
 
-def open_source(source: Any, options: TableOptions = TableOptions()) -> RawSplits | TableSplits:  # noqa: B008
+def open_source(source: Any, options: DataOptions = DataOptions()) -> RawSplits | TableSplits:  # noqa: B008
     """What a source holds: arrays of samples and labels, or tables."""
     if is_frame(source) or isinstance(source, Table):
         return TableSplits(table_of(source), options=options)

@@ -13,13 +13,13 @@ import numpy as np
 
 from nnbackprop.errors import DataError, ImageSizesError, UsageError
 
+from .column_roles import ColumnRoles, choose_roles, require_targets
 from .limits import SAMPLE_BYTES, MemoryBudget, format_names
 from .preprocessing import Preprocessing
 from .readers.blocks import read_blocks
 from .readers.image import Content, parse_size, quiet, read, read_header
-from .table import Table, TableOptions
+from .table import DataOptions, Table
 from .tabular import class_names
-from .target import Roles, choose_roles, require_targets
 
 Reader = Callable[[Table], np.ndarray]
 
@@ -31,10 +31,10 @@ class Converted:
     folder: Path
     shape: tuple[int, ...]
     dtype: np.dtype
-    roles: Roles
+    roles: ColumnRoles
 
 
-def convert(path: Path, folder: Path, options: TableOptions) -> Converted:
+def convert(path: Path, folder: Path, options: DataOptions) -> Converted:
     """Write features of a table to X.npy and class labels to y.npy; of images, to images.npy and labels.npy.
 
     Target and features are chosen by the first rows. The table is read twice: to check it, and to write it.
@@ -72,7 +72,7 @@ def convert(path: Path, folder: Path, options: TableOptions) -> Converted:
 class _Rows:
     """What the first reading found: the form of the samples, and all labels."""
 
-    roles: Roles
+    roles: ColumnRoles
     images: bool
     read: Reader
     sample_shape: tuple[int, ...]
@@ -80,15 +80,15 @@ class _Rows:
     labels: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
-def _check(path: Path, options: TableOptions) -> _Rows:
+def _check(path: Path, options: DataOptions) -> _Rows:
     """Read all blocks; DataError at the first row that cannot be written."""
-    roles: Roles | None = None
+    roles: ColumnRoles | None = None
     labels: list[np.ndarray] = []
     images: _Images | None = None
     wide, whole_bytes, budget = False, True, MemoryBudget(str(path))
     for table in read_blocks(path, options):
         if roles is None:
-            roles = _roles(table, options)
+            roles = _classification_roles(table, options)
             images = _Images.of(table, roles, options)
         require_targets(table, roles.targets)
         labels.append(_labels(table, roles))
@@ -118,17 +118,17 @@ def _check(path: Path, options: TableOptions) -> _Rows:
     return _Rows(roles, False, read_numbers, (len(features),), dtype, every)
 
 
-def _roles(table: Table, options: TableOptions) -> Roles:
+def _classification_roles(table: Table, options: DataOptions) -> ColumnRoles:
     roles = choose_roles(table, options)
     if roles.task != "classification":
         raise DataError(
-            f"{table.source}: the task is {roles.task} ({roles.task_why}), and a pair of .npy files is read as "
+            f"{table.source}: the task is {roles.task} ({roles.task_reason}), and a pair of .npy files is read as "
             "samples and class labels: train on the table itself, or name a column of classes by --target."
         )
     return roles
 
 
-def _labels(table: Table, roles: Roles) -> np.ndarray:
+def _labels(table: Table, roles: ColumnRoles) -> np.ndarray:
     """Class labels as numbers where all are, else as text."""
     import polars
 
@@ -148,7 +148,7 @@ class _Images:
     colour: bool = False
 
     @classmethod
-    def of(cls, table: Table, roles: Roles, options: TableOptions) -> _Images | None:
+    def of(cls, table: Table, roles: ColumnRoles, options: DataOptions) -> _Images | None:
         """Of a table whose features are one column of files; DataError where there are others beside it."""
         import polars
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,12 @@ import numpy as np
 from nnbackprop._html import html_table
 from nnbackprop.errors import DataError, UsageError
 
+from .column_roles import ColumnRoles, Task
 from .limits import format_names
 from .mapped import MappedArray, Samples
 from .preprocessing import Preprocessing
 from .raw import to_input_dtype
 from .table import is_frame, table_of
-from .target import Roles, Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +87,7 @@ class Dataset:
     def _read_frame(self) -> np.ndarray:
         """The numbers of a data frame, whose columns name the features; DataError for text."""
         table = table_of(self.inputs, self.source)
-        preprocessing = Preprocessing.fit(table, Roles((), table.columns, "classification", "", ""))
+        preprocessing = Preprocessing.fit(table, ColumnRoles((), table.columns, "classification", "", ""))
         if preprocessing.categories:
             raise DataError(
                 f"{self.source}: column {next(iter(preprocessing.categories))!r} is text, and what text "
@@ -178,10 +177,10 @@ class Dataset:
         if (
             not isinstance(shape, (tuple, list))
             or not (len(shape) == 2 or tuple(shape[2:]) == (3,))
-            or math.prod(shape) != self.features
+            or math.prod(shape) != self.n_features
         ):
             raise DataError(
-                f"{self.source}: image_shape is {shape} and a sample has {self.features} features; rows and "
+                f"{self.source}: image_shape is {shape} and a sample has {self.n_features} features; rows and "
                 "columns whose product this is are needed, or (rows, columns, 3)."
             )
         return tuple(shape)
@@ -200,7 +199,7 @@ class Dataset:
         return self.targets.shape[1:]
 
     @property
-    def features(self) -> int:
+    def n_features(self) -> int:
         """Numbers in one sample."""
         return self.inputs[0].size
 
@@ -227,7 +226,7 @@ class Dataset:
     def image(self, i: int) -> np.ndarray:
         """Sample i as an upright image of `image_shape`; DataError if samples are not images."""
         if self.image_shape is None:
-            raise DataError(f"{self.source}: its samples of {self.features} features are not images.")
+            raise DataError(f"{self.source}: its samples of {self.n_features} features are not images.")
         return self.inputs[i].reshape(self.image_shape)
 
     def counts(self) -> np.ndarray:
@@ -261,29 +260,6 @@ class Dataset:
             )
         new_targets = np.array([index_of.get(name, -1) for name in self.classes], np.int32)
         return replace(self, targets=new_targets[self.targets], classes=classes)
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The parts of a data set, which share sample shape and classes. `test` and `validation` may be absent.
-
-    `description` says of a table what was chosen, and why: its target, its task, columns that were left out.
-    """
-
-    train: Dataset
-    test: Dataset | None = None
-    validation: Dataset | None = None
-    description: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for part in (self.test, self.validation):
-            for name in ("sample_shape", "image_shape", "classes", "target_shape") if part else ():
-                train, other = getattr(self.train, name), getattr(part, name)
-                if train != other:
-                    raise DataError(
-                        f"the two parts do not belong together: {name} is {train} in {self.train.source}, "
-                        f"{other} in {part.source}."  # type: ignore[union-attr]
-                    )
 
 
 def require_dataset(data: Any, function: str) -> None:

@@ -1,4 +1,4 @@
-"""A photographed or drawn digit made like MNIST's: bright ink on a dark ground, in the place and size of theirs.
+"""A photographed or drawn digit made like MNIST's: bright ink on a dark background, of their position and size.
 
 MNIST's digits were "size normalized to fit in a 20x20 pixel box while preserving their aspect ratio" and "centered
 in a 28x28 image by computing the center of mass of the pixels" (LeCun, Cortes and Burges,
@@ -15,8 +15,8 @@ import numpy as np
 
 from nnbackprop.errors import DataError
 
+from .background import background_of, border, some_images
 from .dataset import Dataset
-from .ground import border, ground, some_images
 
 DIGITS = frozenset(map(str, range(10)))
 SIDE, BOX = 28, 20  # pixels of MNIST's images, and of the box that holds the ink
@@ -36,10 +36,10 @@ class Step:
 
     name: str
     picture: np.ndarray
-    remark: str
+    note: str
 
 
-def like_mnist(dataset: Dataset) -> bool:
+def is_mnist_like(dataset: Dataset) -> bool:
     """Whether samples are digits prepared as MNIST's: 28 x 28 with a dark, empty border, or its inner 20 x 20."""
     if set(dataset.classes) != DIGITS or dataset.image_shape not in ((SIDE, SIDE), (BOX, BOX)):
         return False
@@ -48,16 +48,18 @@ def like_mnist(dataset: Dataset) -> bool:
     return bool(np.median(dark) and (dark.mean() >= EMPTY_BORDER or dataset.image_shape == (BOX, BOX)))
 
 
-def prepare(grey: np.ndarray, opacity: np.ndarray | None, shape: tuple[int, int] = (SIDE, SIDE)) -> list[Step]:
+def to_mnist_digit(
+    grey: np.ndarray, opacity: np.ndarray | None, shape: tuple[int, int] = (SIDE, SIDE)
+) -> list[Step]:
     """The steps from a picture's luminance and opacity (rows, columns) uint8 to a digit of `shape`.
 
     The shape is 28 x 28 or 20 x 20, opacity is None where nothing is transparent. A picture of that shape is only
-    inverted, where its ground is bright. DataError if there is no digit in it.
+    inverted, where its background is bright. DataError if there is no digit in it.
     """
     picture = grey / 255 if opacity is None else over_paper(grey / 255, opacity / 255)
     check_ink(picture, 0.0, most=1.0)
     steps = [Step("grey", picture, f"{picture.shape[0]} x {picture.shape[1]}")]
-    level, inverted = ground(picture[np.newaxis])[0], dark_on_light(picture)
+    level, inverted = background_of(picture[np.newaxis])[0], dark_on_light(picture)
     if picture.shape == shape:
         if inverted:
             steps.append(Step("inverted", 1 - picture, "inverted, as its ink is dark"))
@@ -91,9 +93,9 @@ def over_paper(grey: np.ndarray, opacity: np.ndarray) -> np.ndarray:
 
 
 def dark_on_light(picture: np.ndarray) -> bool:
-    """Whether what stands out from the ground is darker than it."""
+    """Whether what stands out from the background is darker than it."""
     low, high = np.percentile(picture, (0.5, 99.5))
-    level = ground(picture[np.newaxis])[0]
+    level = background_of(picture[np.newaxis])[0]
     return bool(level - low > high - level)
 
 
@@ -129,7 +131,7 @@ def otsu(values: np.ndarray) -> float:
 
 
 def check_ink(ink: np.ndarray, noise: float, most: float = MAX_INK) -> None:
-    """DataError unless a picture has ink that stands out from a dark ground, and covers `most` of it at most."""
+    """DataError unless a picture has ink that stands out from its background, and covers `most` of it at most."""
     if ink.max() - ink.min() < max(MIN_CONTRAST, 2 * NOISE * noise):
         raise DataError(
             "is blank: all of its pixels are nearly the same. Give a picture of one digit, or --as-is to predict "

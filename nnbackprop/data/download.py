@@ -70,7 +70,7 @@ def cache_folder() -> Path:
     return Path(pooch.os_cache("nnbackprop"))
 
 
-def read(remote: RemoteDataset, cache: Path | None = None) -> RawSplits:
+def fetch(remote: RemoteDataset, cache: Path | None = None) -> RawSplits:
     """Download a data set, and read it; files already in `cache` with the right digest need no network.
 
     Raises DataError naming the folder, the file names and their digests if a file cannot be downloaded.

@@ -16,7 +16,8 @@ from rich.table import Column
 from rich.table import Table as Grid
 from rich.text import Text
 
-from .dataset import Dataset, Splits
+from .dataset import Dataset
+from .split import Splits
 
 MAX_CLASSES, MAX_IMAGES = 20, 10
 GAP, BAR_WIDTH = 2, 24
@@ -42,7 +43,7 @@ def _summary(parts: dict[str, Dataset]) -> Grid:
     shape = " x ".join(map(str, next(iter(columns)).image_shape or ()))
     for name, values in {
         "samples": [f"{len(part):,}" for part in columns],
-        "features": [f"{part.features}{shape and f' ({shape})'}" for part in columns],
+        "features": [f"{part.n_features}{shape and f' ({shape})'}" for part in columns],
         "type": [str(part.inputs.dtype) for part in columns],
         "range": [f"{part.inputs.min():g} .. {part.inputs.max():g}" for part in columns],
         "mean": [f"{part.inputs.mean(dtype=np.float64):.4g}" for part in columns],

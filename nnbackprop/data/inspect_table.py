@@ -9,10 +9,10 @@ from rich.table import Column
 from rich.table import Table as Grid
 from rich.text import Text
 
+from .column_roles import ColumnRoles
 from .limits import format_names
 from .table import is_date, kind_of
 from .tabular import TableSplits
-from .target import Roles
 
 if TYPE_CHECKING:
     import polars
@@ -42,7 +42,7 @@ def describe_table(tables: TableSplits) -> RenderableType:
     return Group(Text(lines[0]), grid, Text("\n".join(lines[1:])), Text(""))
 
 
-def _role(name: str, roles: Roles, column: polars.Series) -> str:
+def _role(name: str, roles: ColumnRoles, column: polars.Series) -> str:
     if name in roles.targets:
         return "target"
     if name not in roles.features:

@@ -10,9 +10,9 @@ import numpy as np
 
 from nnbackprop.errors import DataError, InputError
 
+from .column_roles import ColumnRoles, Task, image_shape
 from .limits import MAX_LABEL_LENGTH, MemoryBudget, format_names
 from .table import Table, is_date, missing_columns
-from .target import Roles, Task, image_shape
 
 if TYPE_CHECKING:
     import polars
@@ -56,7 +56,7 @@ class Preprocessing:
 
     @classmethod
     def fit(
-        cls, table: Table, roles: Roles, classes: tuple[str, ...] = (), missing: str = "error"
+        cls, table: Table, roles: ColumnRoles, classes: tuple[str, ...] = (), missing: str = "error"
     ) -> Preprocessing:
         """Preprocessing with the categories and means of this table; DataError names a bad cell."""
         import polars

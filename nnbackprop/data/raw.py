@@ -92,10 +92,10 @@ def to_input_dtype(array: Samples, source: str) -> Samples:
     return np.ascontiguousarray(array, np.float32 if max(-low, high) <= 2**24 else np.float64)
 
 
-def square_image_shape(features: int) -> tuple[int, int] | None:
+def square_image_shape(n_features: int) -> tuple[int, int] | None:
     """The shape of a square image of so many pixels, or None if the number is not a square."""
-    side = math.isqrt(features)
-    return (side, side) if side * side == features and side >= MIN_IMAGE_SIDE else None
+    side = math.isqrt(n_features)
+    return (side, side) if side * side == n_features and side >= MIN_IMAGE_SIDE else None
 
 
 def _image_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:

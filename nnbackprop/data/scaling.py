@@ -21,13 +21,13 @@ CHUNK_ROWS = BLOCK_ROWS  # 256 * 255^2 fits int32
 class Scaling:
     """x' = x * scale + shift; both float64, 0-d or of a sample's shape.
 
-    `targets`, where there is one, is the scaling of targets that are numbers, (k,): the network learns the scaled
+    `target_scaling`, where there is one, is that of targets that are numbers, (k,): the network learns the scaled
     ones, and metrics and predictions are in the targets' own units again.
     """
 
     scale: np.ndarray
     shift: np.ndarray
-    targets: Scaling | None = None
+    target_scaling: Scaling | None = None
 
     @classmethod
     def identity(cls) -> Scaling:
@@ -43,15 +43,15 @@ class Scaling:
 
     def scale_targets(self, targets: np.ndarray, dtype: str) -> np.ndarray:
         """Scaled targets (n, k) in `dtype`, computed in float64: a mean far from 0 costs no digits."""
-        if self.targets is None:
+        if self.target_scaling is None:
             return targets.astype(dtype, copy=False)
-        return (targets.astype(np.float64) * self.targets.scale + self.targets.shift).astype(dtype)
+        return (targets.astype(np.float64) * self.target_scaling.scale + self.target_scaling.shift).astype(dtype)
 
     def unscale_targets(self, outputs: np.ndarray) -> np.ndarray:
         """Outputs (n, k) in the targets' own units, float64 where they were scaled."""
-        if self.targets is None:
+        if self.target_scaling is None:
             return outputs
-        return (outputs.astype(np.float64) - self.targets.shift) / self.targets.scale
+        return (outputs.astype(np.float64) - self.target_scaling.shift) / self.target_scaling.scale
 
     def check(self, train: Dataset, dtype: str) -> None:
         """ScalingError, naming the first feature, unless scale and shift are finite numbers of `dtype`."""

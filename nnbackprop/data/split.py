@@ -1,7 +1,9 @@
-"""A data set split in two: stratified by class, or at random where targets are numbers."""
+"""The parts of a data set, and how one is split in two: stratified by class, or at random where there are none."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 import numpy as np
@@ -12,6 +14,34 @@ from .dataset import Dataset, require_dataset
 from .sampler import permutation
 
 SPLIT_EPOCH = -1  # in the key of the shuffle; epochs of training count from 1
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The parts of a data set, which share sample shape and classes. `test` and `validation` may be absent.
+
+    `description` says of a table what was chosen, and why: its target, its task, columns that were left out.
+    """
+
+    train: Dataset
+    test: Dataset | None = None
+    validation: Dataset | None = None
+    description: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for part in (self.test, self.validation):
+            for name in ("sample_shape", "image_shape", "classes", "target_shape") if part else ():
+                train, other = getattr(self.train, name), getattr(part, name)
+                if train != other:
+                    raise DataError(
+                        f"the two parts do not belong together: {name} is {train} in {self.train.source}, "
+                        f"{other} in {part.source}."  # type: ignore[union-attr]
+                    )
+
+    @property
+    def parts(self) -> dict[str, Dataset | None]:
+        """The parts by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
 def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
@@ -29,7 +59,7 @@ def split(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Datase
 
 
 def split_rows(
-    n: int, labels: np.ndarray | None, classes: int, fraction: float, seed: int, source: str
+    n: int, labels: np.ndarray | None, n_classes: int, fraction: float, seed: int, source: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """The rows of `rest` and of `part`, as `split` draws them; `labels` (n,) are None for numbers."""
     if not 0 < fraction < 1:
@@ -37,10 +67,10 @@ def split_rows(
             f"cannot split off a fraction of {fraction}; one between 0 and 1, both excluded, is needed."
         )
     labels = np.zeros(n, np.int32) if labels is None else labels
-    class_counts = stratified_counts(np.bincount(labels, minlength=classes), fraction)
+    class_counts = stratified_counts(np.bincount(labels, minlength=n_classes), fraction)
     if not class_counts.any():
         raise DataError(
-            f"{source}: splitting {fraction} off {n} samples in {classes} classes "
+            f"{source}: splitting {fraction} off {n} samples in {n_classes} classes "
             "leaves that part empty. Use a larger fraction, or none."
         )
     order = permutation(seed, SPLIT_EPOCH, n)

@@ -25,8 +25,8 @@ MAX_NAME_LENGTH = 1000  # characters of a column's name
 
 
 @dataclass(frozen=True)
-class TableOptions:
-    """What a person may say of a table or of images; what is not said is chosen, and the choice is shown.
+class DataOptions:
+    """How data is read and used: tables, CSV files, images; what is not given is chosen, and the choice is shown.
 
     target    names or places (from 0, the last is -1) of the target columns
     features  the columns to use as features; the others are left out

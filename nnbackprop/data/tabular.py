@@ -10,13 +10,13 @@ import numpy as np
 
 from nnbackprop.errors import DataError
 
-from .dataset import Dataset, Splits
+from .column_roles import ColumnRoles, Task, choose_roles, require_targets
+from .dataset import Dataset
 from .limits import format_names
 from .preprocessing import Preprocessing, check_column
 from .raw import RawDataset, RawSplits
-from .split import split_rows
-from .table import Table, TableOptions
-from .target import Roles, Task, choose_roles, require_targets
+from .split import Splits, split_rows
+from .table import DataOptions, Table
 from .weights import weights_of
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ class TableSplits:
 
     train: Table
     test: Table | None = None
-    options: TableOptions = TableOptions()
+    options: DataOptions = DataOptions()
 
     @property
-    def roles(self) -> Roles:
+    def roles(self) -> ColumnRoles:
         """The roles of the columns, chosen by the training table."""
         return choose_roles(self.train, self.options)
 
@@ -139,7 +139,7 @@ def class_names(table: Table, name: str) -> polars.Series:
     return column.cast(polars.Int64).cast(polars.String)
 
 
-def _classes(tables: Sequence[Table], roles: Roles) -> tuple[str, ...]:
+def _classes(tables: Sequence[Table], roles: ColumnRoles) -> tuple[str, ...]:
     """Class names in the order of the numbers, where all are whole numbers, else of the alphabet."""
     if roles.task != "classification":
         return ()

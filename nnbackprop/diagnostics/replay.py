@@ -21,12 +21,12 @@ from nnbackprop.runs import build
 from nnbackprop.runs.checkpoint import Checkpoint, flatten, load
 from nnbackprop.runs.config import Config, with_changes
 from nnbackprop.runs.config_files import load_run_config
-from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.runs.header import describe_config
+from nnbackprop.runs.run_data import RunData
 from nnbackprop.runs.run_dir import RunDir, environment
 from nnbackprop.runs.summary import summarise
-from nnbackprop.runs.train import first_trainer, open_backend
-from nnbackprop.runs.trainer_state import best_checkpoint, check_settings, last_checkpoint, progress_of
+from nnbackprop.runs.train import initialized_trainer, open_backend
+from nnbackprop.runs.trainer_checkpoint import best_checkpoint, check_settings, last_checkpoint, progress_of
 from nnbackprop.training.callbacks import Callback, EarlyStopping
 from nnbackprop.training.events import ChunkEnd, TrainEnd
 from nnbackprop.training.progress import Progress
@@ -131,13 +131,13 @@ def replay(
     _check_steps(run_dir, steps, summary)
     config = _replay_config(run_dir, overrides)
     check_settings(last, config, path, run_dir.config_path)
-    splits = DataSplits.load(config)
+    splits = RunData.load(config)
     splits.check(last.meta.get("fingerprint"), path)
     _check_learning_rates(config, run_dir, len(splits.train), progress_of(last))
     backend = open_backend(config)
     if not (config.threads or config.deterministic) and env.get("threads") in range(1, cores() + 1):
         set_num_threads(env["threads"])
-    trainer, stop = first_trainer(config, backend, splits), StopAtStep(steps)
+    trainer, stop = initialized_trainer(config, backend, splits), StopAtStep(steps)
     trainer.epochs = -(-steps // build.steps_per_epoch(config, len(splits.train)))
     trainer.callbacks = (stop.early_stopping, stop, display(describe_config(config)))
     trainer.fit(splits.train, splits.validation, splits.test)

@@ -83,7 +83,8 @@ def _outputs(graph: OnnxGraph, model: Exportable, y: Array) -> dict[str, Array]:
     """Labels and probabilities of the outputs y, or y itself for a regression."""
     xp, e = graph.xp, model.evaluator
     if isinstance(e.metrics, RegressionMetrics):
-        return {"outputs": _unscaled(graph, e.scaling.targets, e.objective.loss.probabilities(xp, y), e.dtype)}
+        outputs = e.objective.loss.probabilities(xp, y)
+        return {"outputs": _unscaled(graph, e.scaling.target_scaling, outputs, e.dtype)}
     threshold = e.objective.loss.threshold
     if isinstance(e.metrics, ClassificationMetrics):
         labels = predicted_classes(xp, y, threshold)

@@ -43,7 +43,7 @@ def export_safetensors(model: Exportable, path: str | Path) -> None:
     tree = map_layers(_renamed, e.objective.network, params)
     tensors = {path[1:].replace("/", "."): array for path, array in flatten(tree, "").items()}
     tensors |= {"scale": e.scaling.scale.astype(e.dtype), "shift": e.scaling.shift.astype(e.dtype)}
-    if (targets := e.scaling.targets) is not None:
+    if (targets := e.scaling.target_scaling) is not None:
         tensors |= {"target_scale": targets.scale.astype(e.dtype), "target_shift": targets.shift.astype(e.dtype)}
     # the memory of a transposed view would be written as it lies
     arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in tensors.items()}

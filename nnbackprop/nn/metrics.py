@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
-from backends import Array, device_of
+from backends import Array, Tree, device_of
 from nnbackprop.errors import ShapeError
 from nnbackprop.nn.losses import Loss, PoissonNLL, SigmoidBinaryCrossEntropy
 
@@ -26,8 +26,8 @@ class Metrics(Protocol):
     def zeros(self, xp: Any, like: Array) -> dict[str, Array]:
         """The sums before the first batch, of the dtype and on the device of `like`."""
 
-    def batch_sums(self, xp: Any, y: Array, targets: Array, weights: Array | None = None) -> dict[str, Array]:
-        """The sums of one batch, of its outputs y (n, k) and targets."""
+    def update(self, xp: Any, sums: Tree, y: Array, targets: Array, weights: Array | None = None) -> Tree:
+        """`sums` with a batch's outputs y (n, k) and targets added."""
 
     def compute(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
         """The metrics by name, from sums on the host and the sum of all weights, or the number of samples."""
@@ -43,13 +43,13 @@ class ClassificationMetrics:
         """One sum."""
         return {"correct": _zeros(xp, (), like)}
 
-    def batch_sums(self, xp: Any, y: Array, targets: Array, weights: Array | None = None) -> dict[str, Array]:
-        """The number of labels (n,) that y predicts."""
+    def update(self, xp: Any, sums: Tree, y: Array, targets: Array, weights: Array | None = None) -> Tree:
+        """Add the number of labels (n,) that y predicts."""
         if y.shape[1] == 1:
-            correct = xp.fuse(matches)(_largest_output(xp, y, self.threshold), targets, y[:, 0])
+            correct = xp.fuse(matches)(_largest_output(xp, y, self.threshold), targets, sums["correct"])
         else:
-            correct = xp.fuse_rows(argmax_matches)(y, targets, y[:, 0])
-        return {"correct": _total(xp, correct, weights)}
+            correct = xp.fuse_rows(argmax_matches)(y, targets, sums["correct"])
+        return {"correct": sums["correct"] + _total(xp, correct, weights)}
 
     def compute(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
         """correct / weight."""
@@ -74,14 +74,14 @@ class RegressionMetrics:
         names = ("squared_error", "absolute_error", "target", "squared_target")
         return {name: _zeros(xp, (len(self.center),), like) for name in names}
 
-    def batch_sums(self, xp: Any, y: Array, targets: Array, weights: Array | None = None) -> dict[str, Array]:
-        """Of the errors of y, and of the targets' distances from the center."""
+    def update(self, xp: Any, sums: Tree, y: Array, targets: Array, weights: Array | None = None) -> Tree:
+        """Add the errors of y, and the targets' distances from the center."""
         options = {"dtype": y.dtype, "device": device_of(y)}
         y = xp.exp(y) if self.link == "log" else y
         e, d = y - targets, targets - xp.concat([xp.full((1,), c, **options) for c in self.center])
         w = xp.ones((1, y.shape[0]), **options) if weights is None else xp.reshape(weights, (1, -1))
-        terms = {"squared_error": e * e, "absolute_error": xp.abs(e), "target": d, "squared_target": d * d}
-        return {name: xp.matmul(w, a)[0, :] for name, a in terms.items()}
+        added = {"squared_error": e * e, "absolute_error": xp.abs(e), "target": d, "squared_target": d * d}
+        return {name: sums[name] + xp.matmul(w, a)[0, :] for name, a in added.items()}
 
     def compute(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
         """The three; r2 is NaN where a target does not vary."""
@@ -109,18 +109,18 @@ class MultilabelMetrics:
         """Three sums."""
         return {name: _zeros(xp, (), like) for name in ("exact_matches", "true_positives", "positives")}
 
-    def batch_sums(self, xp: Any, y: Array, targets: Array, weights: Array | None = None) -> dict[str, Array]:
-        """Samples with every label right; labels predicted and true; labels predicted plus true."""
+    def update(self, xp: Any, sums: Tree, y: Array, targets: Array, weights: Array | None = None) -> Tree:
+        """Add samples with every label right; labels predicted and true; labels predicted plus true."""
         dtype, predicted, true = y.dtype, y >= self.threshold, targets >= 0.5
         exact = xp.all(predicted == true, axis=1)
         p, t = xp.astype(predicted, dtype), xp.astype(true, dtype)
         true_positives, positives = xp.sum(p * t, axis=1), xp.sum(p + t, axis=1)
-        terms = {
+        added = {
             "exact_matches": xp.astype(exact, dtype),
             "true_positives": true_positives,
             "positives": positives,
         }
-        return {name: _total(xp, a, weights) for name, a in terms.items()}
+        return {name: sums[name] + _total(xp, a, weights) for name, a in added.items()}
 
     def compute(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
         """exact matches / weight, and 2 TP / (predicted + true), or 0 without any positive."""
@@ -153,7 +153,7 @@ def predicted_classes(xp: Any, y: Array, threshold: float) -> Array:
 
 
 def argmax_matches(xp: Any, y: Array, label: Array, like: Array) -> Array:
-    """[argmax y = label] (n,) of y (n, k), labels (n,) and `like` (n,), in the dtype of that: a kernel of rows."""
+    """[argmax y = label] of y (n, k) and labels (n,), in the dtype of `like`: a kernel of rows."""
     return xp.fuse(matches)(xp.argmax(y, axis=1), label, like)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from backends import Array, ElementwiseKernel, Tree, tree_map, tree_unflatten, zip_leaves
+from backends import ElementwiseKernel, Tree, tree_map
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers.base import Params
 
@@ -53,18 +53,9 @@ class Optimizer:
                 'backends.select("numpy").xp, or "torch", "jax" or "cupy".'
             )
         donated = (0, *range(2, 2 + len(self.state_names)))  # w and its states, which the new ones replace
-        rows, scalars = zip_leaves(params, grads, *(state[k] for k in self.state_names)), self.kernel_scalars(s)
-        trained = [(*arrays, *scalars) for arrays in rows if arrays[1] is not None]
-        new = iter(xp.foreach(type(self).kernel, donated, trained))
-        updated = [(w, *states) if dw is None else _as_tuple(next(new)) for w, dw, *states in rows]
-        new_state = {
-            name: tree_unflatten(params, [new[k] for new in updated]) for k, name in enumerate(self.state_names, 1)
-        }
-        return tree_unflatten(params, [new[0] for new in updated]), new_state or state
-
-
-def _as_tuple(result: Any) -> tuple[Array, ...]:
-    return result if isinstance(result, tuple) else (result,)
+        trees = (params, grads, *(state[name] for name in self.state_names))
+        new_params, *new_states = xp.foreach(type(self).kernel, donated, trees, self.kernel_scalars(s))
+        return new_params, dict(zip(self.state_names, new_states, strict=True)) or state
 
 
 def check_decay(name: str, value: float) -> None:

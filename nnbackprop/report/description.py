@@ -23,7 +23,7 @@ def description_of(model: TrainedModel) -> dict[str, Any]:
     found: dict[str, Any] = {
         "run": str(model.run_dir.path),
         "data": model.config.data,
-        "features": model.features,
+        "features": model.n_features,
         "classes": list(model.classes),
         "loss": model.config.loss,
     }
@@ -69,7 +69,7 @@ def columns_of(p: Preprocessing, mean: np.ndarray, std: np.ndarray) -> Iterator[
 
 def _scaling_of(model: TrainedModel) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation (features,) that the scaling takes off and divides by."""
-    scaling, shape = model.evaluator.scaling, (model.features,)
+    scaling, shape = model.evaluator.scaling, (model.n_features,)
     with np.errstate(all="ignore"):
         std = np.where(scaling.scale == 0, 0.0, 1 / scaling.scale)
         mean = -scaling.shift * std

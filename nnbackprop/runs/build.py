@@ -85,7 +85,7 @@ LOSS_OF_TASK = {
 }
 
 
-def for_data(config: Config, train: Dataset) -> Config:
+def resolve_task(config: Config, train: Dataset) -> Config:
     """The configuration with what `train` decides: target and task of a table, and the loss where it is auto."""
     if train.target_names:
         config = replace(config, target=train.target_names, task=train.task)
@@ -273,7 +273,9 @@ def scaling(config: Config, train: Dataset) -> Scaling:
     fitted = fit_scaling(config.scale, train)
     if train.task != "regression" or config.target_scale == "none":
         return fitted
-    return replace(fitted, targets=fit_target_scaling(train, center=not isinstance(loss(config), PoissonNLL)))
+    return replace(
+        fitted, target_scaling=fit_target_scaling(train, center=not isinstance(loss(config), PoissonNLL))
+    )
 
 
 def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) -> Trainer:

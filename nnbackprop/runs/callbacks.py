@@ -21,7 +21,7 @@ from .checkpoint import save
 from .checkpoint_manager import CheckpointManager
 from .run_dir import RunDir
 from .threads import ThreadControl
-from .trainer_state import best_checkpoint, last_checkpoint
+from .trainer_checkpoint import best_checkpoint, last_checkpoint
 
 MIN_SECONDS = 1.0  # between writes, so that ten thousand short epochs do not cost ten thousand fsyncs
 MAX_SAVE_FRACTION = 1 / 20  # of the time between two writes, that a write takes

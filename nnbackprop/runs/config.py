@@ -254,12 +254,12 @@ class Config:
 
 NAMES = tuple(field.name for field in fields(Config))
 NO_FLAGS = ("recipe", "title", "lr_changes")
-TABLE_SETTINGS = (
+DATA_OPTIONS = (
     *("target", "task", "features", "drop", "missing", "sample_weight"),
     *("separator", "decimal", "encoding", "header"),
     *("size", "channels"),
 )
-"""How a table, or a folder of images, is read and used: the fields of `TableOptions`."""
+"""How data is read and used: the fields of `DataOptions`."""
 
 CHANGEABLE_ON_RESUME = (
     *("epochs", "schedule_epochs", "patience", "max_time", "on_nan"),

@@ -8,7 +8,7 @@ from nnbackprop.training.trainer import Trainer
 
 from .checkpoint_manager import CheckpointManager
 from .run_dir import RunDir
-from .trainer_state import last_checkpoint, restore
+from .trainer_checkpoint import last_checkpoint, restore
 
 MIN_LR_FACTOR = 2**-10  # a run that diverges even at it is not helped by less
 

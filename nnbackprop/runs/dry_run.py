@@ -14,9 +14,9 @@ from nnbackprop.training.trainer import Trainer
 
 from . import build
 from .config import Config
-from .data_splits import DataSplits
 from .jax_estimate import JAX, NUMPY, Cost, step_seconds
-from .train import first_trainer, open_backend
+from .run_data import RunData
+from .train import initialized_trainer, open_backend
 
 COSTS = {"numpy": NUMPY, "jax": JAX}
 """Of the libraries whose time on a CPU is estimated; of others nothing was fitted."""
@@ -45,10 +45,10 @@ class DryRun:
 def dry_run(config: Config) -> DryRun:
     """Read the data and build the trainer of `config`, as a run does; whatever a run would refuse is refused."""
     build.check(config)
-    backend, data = open_backend(config), DataSplits.load(config)
-    config = build.for_data(config, data.train)
+    backend, data = open_backend(config), RunData.load(config)
+    config = build.resolve_task(config, data.train)
     number = 1.0 if config.lr == "auto" else config.lr  # a run looks for it
-    trainer = first_trainer(replace(config, lr=number), backend, data)
+    trainer = initialized_trainer(replace(config, lr=number), backend, data)
     samples = {name: len(part) if part else 0 for name, part in data.parts.items()}
     batch, steps = build.batch_size(config, len(data.train)), build.steps_per_epoch(config, len(data.train))
     seconds = None
@@ -65,7 +65,7 @@ def estimate_step(cost: Cost, layers: Sequence[LayerSummary], batch: int, cores:
     return (2 if dtype == "float64" else 1) * step_seconds(cost, layers, batch, cores)
 
 
-def memory_of(trainer: Trainer, data: DataSplits, batch: int) -> dict[str, int]:
+def memory_of(trainer: Trainer, data: RunData, batch: int) -> dict[str, int]:
     """Bytes that training holds, by what they are for.
 
     Training state is kept twice, as there is a snapshot to go back to. Activations are each layer's outputs and

@@ -1,4 +1,4 @@
-"""An image file as a trained network takes it: of the size, channels, range and ground of its training images."""
+"""An image file as a trained network takes it: in the size, channels, range and background of training images."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from nnbackprop.data import digit
-from nnbackprop.data.ground import ground
+from nnbackprop.data.background import background_of
 from nnbackprop.data.readers import image
 from nnbackprop.errors import DataError
 
 from .trained_model import TrainedModel
 
 MIN_RANGE = 8  # of 255, between the darkest and the brightest pixel of an image that is not blank
-INVERTED = 0.6 * 255  # between the ground of an image and that of the training images
+INVERTED = 0.6 * 255  # between the background of an image and that of the training images
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,25 +30,25 @@ def read_image(path: Path, trained: TrainedModel, as_is: bool = False) -> ImageS
     """Bring an image to what a network was trained on.
 
     For a network trained on digits of MNIST's kind it becomes such a digit (`data.digit`), unless `as_is`; for any
-    other it is resized. Transparent pixels are composed over the ground of the training images. Raises DataError
-    for a file that cannot be read, and for a picture in which no digit is found.
+    other it is resized. Transparent pixels are composed over the background of the training images. Raises
+    DataError for a file that cannot be read, and for a picture in which no digit is found.
     """
     if trained.image_shape is None:
         raise DataError(
-            f"{path} is an image, and this network takes rows of {trained.features} numbers: it was trained on "
+            f"{path} is an image, and this network takes rows of {trained.n_features} numbers: it was trained on "
             f"{trained.config.data}. Give a file of such rows."
         )
     with image.quiet():
-        return _read_digit(path, trained) if trained.digits and not as_is else _read_any(path, trained)
+        return _read_digit(path, trained) if trained.mnist_like and not as_is else _read_any(path, trained)
 
 
 def _read_digit(path: Path, trained: TrainedModel) -> ImageSample:
     rows, columns = trained.image_shape or (0, 0)
     try:
-        steps = digit.prepare(*image.read_layers(path, digit.MAX_SIDE), (rows, columns))
+        steps = digit.to_mnist_digit(*image.read_layers(path, digit.MAX_SIDE), (rows, columns))
     except DataError as error:
         raise error if str(path) in str(error) else DataError(f"{path} {error}") from None
-    done = [step.remark for step in steps[1:]]
+    done = [step.note for step in steps[1:]]
     notes = (f"prepared as MNIST's digits were: {', '.join(done)}. --as-is leaves it as it is.",) if done else ()
     return ImageSample(_in_range(steps[-1].picture * 255, trained), notes)
 
@@ -56,24 +56,24 @@ def _read_digit(path: Path, trained: TrainedModel) -> ImageSample:
 def _read_any(path: Path, trained: TrainedModel) -> ImageSample:
     rows, columns, *colours = trained.image_shape or ()
     header = image.read_header(path)
-    behind = tuple(round(value * 255 / _white(trained)) for value in trained.ground) or image.WHITE
+    behind = tuple(round(value * 255 / _white(trained)) for value in trained.background) or image.WHITE
     pixels = image.read(path, "rgb" if colours else "grey", (rows, columns), behind)
     notes = []
     if (header.rows, header.columns) != (rows, columns):
         stretched = ", which stretches it" if header.rows * columns != header.columns * rows else ""
         notes.append(f"{header.rows} x {header.columns}, resized to {rows} x {columns}{stretched}.")
     if header.transparent:
-        notes.append("has transparency, composed over the ground of the training images.")
+        notes.append("has transparency, composed over the background of the training images.")
     if header.colour and not colours:
         notes.append("has colours, read as their luminance, as the network takes grey images.")
     if colours and not header.colour:
         notes.append("is grey, read as three equal channels, as the network takes colours.")
     if int(pixels.max()) - int(pixels.min()) < MIN_RANGE:
         notes.append("is blank: all of its pixels are nearly the same, and the prediction means nothing.")
-    elif trained.ground and np.abs(np.subtract(ground(pixels[np.newaxis]), behind)).min() > INVERTED:
+    elif trained.background and np.abs(np.subtract(background_of(pixels[np.newaxis]), behind)).min() > INVERTED:
         notes.append(
-            "has a ground as bright as that of the training images is dark, or the other way round: the network "
-            "has not seen such images. Invert it, and predict again."
+            "has a background as bright as that of the training images is dark, or the other way round: the "
+            "network has not seen such images. Invert it, and predict again."
         )
     return ImageSample(_in_range(pixels, trained), tuple(notes))
 

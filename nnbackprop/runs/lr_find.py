@@ -10,20 +10,20 @@ from nnbackprop.training.lr_finder import LRFinderResult, lr_find
 
 from . import build
 from .config import Config
-from .data_splits import DataSplits
+from .run_data import RunData
 from .transfer import transfer
 
 
-def find_lr(config: Config, backend: Backend, data: DataSplits, steps: int | None = None) -> LRFinderResult:
+def find_lr(config: Config, backend: Backend, data: RunData, steps: int | None = None) -> LRFinderResult:
     """A range test on the training part, from initial weights; its learning rates replace the schedule."""
-    config = build.for_data(config, data.train)
+    config = build.resolve_task(config, data.train)
     trainer = build.trainer(replace(config, lr=1.0), backend, data.train, build.scaling(config, data.train))
     trainer.initialize(data.train)
     transfer(trainer, config, data.train)
     return lr_find(trainer, data.train, steps)
 
 
-def resolve_lr(config: Config, backend: Backend, data: DataSplits) -> Config:
+def resolve_lr(config: Config, backend: Backend, data: RunData) -> Config:
     """`config` with a number in the place of `--lr auto`: a tenth of the rate of the least loss, to two digits.
 
     UsageError where no learning rate makes the loss fall.

@@ -25,12 +25,12 @@ from .checkpoint import save as save_checkpoint
 from .plain_objects import from_plain, to_plain
 from .saved_model import SavedModel, evaluator_and_params
 from .trained_model import TrainedModel
-from .trainer_state import scaling_arrays
+from .trainer_checkpoint import scaling_arrays
 
 Size = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
-class ModelInfo(Struct, frozen=True):
+class ModelInfo(Struct, frozen=True, rename={"n_outputs": "outputs"}):
     """What a file says of its network, beside the arrays."""
 
     version: str
@@ -39,7 +39,7 @@ class ModelInfo(Struct, frozen=True):
     penalty: dict[str, Any] | None
     dtype: Literal["float32", "float64"]
     sample_shape: Annotated[tuple[Size, ...], Meta(min_length=1, max_length=4)]
-    outputs: Size
+    n_outputs: Size
     classes: tuple[str, ...] = ()
     input_dtype: str = ""
     image_shape: tuple[Size, ...] | None = None
@@ -68,7 +68,7 @@ def save(model: Trainer | SavedModel, path: str | Path) -> None:
         penalty=to_plain(penalty),
         dtype="float64" if e.dtype == "float64" else "float32",
         sample_shape=model.sample_shape,
-        outputs=network.summary(model.sample_shape, e.dtype)[-1].out_shape[0],
+        n_outputs=network.summary(model.sample_shape, e.dtype)[-1].out_shape[0],
         classes=model.classes,
         input_dtype=model.input_dtype,
         image_shape=model.image_shape if isinstance(model, SavedModel) else None,
@@ -114,11 +114,11 @@ def _model_of(checkpoint: Checkpoint, path: str, backend: Backend) -> SavedModel
         raise ValueError(f"its {type(loss).__name__} is no loss")
     if not isinstance(penalty, WeightPenalty | None):
         raise ValueError(f"its {type(penalty).__name__} is no penalty")
-    if (gives := network.summary(info.sample_shape, info.dtype)[-1].out_shape) != (info.outputs,):
-        raise ValueError(f"its network gives outputs of shape {gives}, and it says {info.outputs}")
-    preprocessing, features = info.preprocessing, math.prod(info.sample_shape)
-    if preprocessing is not None and len(preprocessing.feature_names) != features:
-        raise ValueError(f"its preprocessing makes {len(preprocessing.feature_names)} features of {features}")
+    if (gives := network.summary(info.sample_shape, info.dtype)[-1].out_shape) != (info.n_outputs,):
+        raise ValueError(f"its network gives outputs of shape {gives}, and it says {info.n_outputs}")
+    preprocessing, n_features = info.preprocessing, math.prod(info.sample_shape)
+    if preprocessing is not None and len(preprocessing.feature_names) != n_features:
+        raise ValueError(f"its preprocessing makes {len(preprocessing.feature_names)} features of {n_features}")
     objective = Objective(network, loss, penalty)
     evaluator, params = evaluator_and_params(
         backend,
@@ -127,7 +127,7 @@ def _model_of(checkpoint: Checkpoint, path: str, backend: Backend) -> SavedModel
         _scaling_of(checkpoint, info),
         info.dtype,
         sample_shape=info.sample_shape,
-        outputs=info.outputs,
+        n_outputs=info.n_outputs,
         has_classes=bool(info.classes),
     )
     return SavedModel(
@@ -140,7 +140,7 @@ def _model_of(checkpoint: Checkpoint, path: str, backend: Backend) -> SavedModel
         max_input=info.max_input,
         input_dtype=info.input_dtype,
         preprocessing=info.preprocessing,
-        outputs=info.outputs,
+        n_outputs=info.n_outputs,
     )
 
 
@@ -156,6 +156,6 @@ def _scaling_of(checkpoint: Checkpoint, info: ModelInfo) -> Scaling:
         raise ValueError("it has no scaling of its inputs, or one of another number of features")
     if target_scale is None or target_shift is None:
         return Scaling(scale, shift)
-    if not (target_scale.shape == target_shift.shape == (info.outputs,) and np.all(target_scale != 0)):
+    if not (target_scale.shape == target_shift.shape == (info.n_outputs,) and np.all(target_scale != 0)):
         raise ValueError("its scaling of targets is of another number of outputs")
     return Scaling(scale, shift, Scaling(target_scale, target_shift))

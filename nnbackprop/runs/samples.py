@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
+from nnbackprop.data.column_roles import TARGET_NAMES
 from nnbackprop.data.limits import format_names
 from nnbackprop.data.readers.image import is_image
 from nnbackprop.data.readers.paths import read_table
-from nnbackprop.data.table import Table, TableOptions
-from nnbackprop.data.target import TARGET_NAMES
+from nnbackprop.data.table import DataOptions, Table
 from nnbackprop.errors import DataError
 
-from .data_splits import table_options_of
 from .image_samples import read_image
+from .run_data import data_options_of
 from .trained_model import TrainedModel
 
 
@@ -44,36 +44,36 @@ def read_samples(
 def _read_rows(path: Path, trained: TrainedModel) -> tuple[np.ndarray, tuple[str, ...]]:
     preprocessing = trained.preprocessing
     if preprocessing is None:
-        table = read_table(path, TableOptions())
-        return rows_of_numbers(table, trained.features), table.reader_notes
+        table = read_table(path, DataOptions())
+        return rows_of_numbers(table, trained.n_features), table.reader_notes
     expected = (*preprocessing.columns, *preprocessing.targets) if preprocessing.has_names else ()
-    table = read_table(path, table_options_of(trained.config), expected)
+    table = read_table(path, data_options_of(trained.config), expected)
     inputs, notes = preprocessing.transform(table)
     return inputs, (*table.reader_notes, *notes)
 
 
-def rows_of_numbers(table: Table, features: int) -> np.ndarray:
+def rows_of_numbers(table: Table, n_features: int) -> np.ndarray:
     """(n, features) float64 of a table of numbers; a column of labels is left out where it is one too many.
 
     DataError for text or a missing value.
     """
     names = list(table.columns)
     labels = [name for name in names if table.has_names and name.lower() in TARGET_NAMES]
-    if len(names) == features + 1 and labels:
+    if len(names) == n_features + 1 and labels:
         names.remove(labels[0])
     for name in names:
         column = table.frame[name]
         if not column.dtype.is_numeric():
             raise DataError(
                 f"{table.at(name, 0)}: {column[0]!r} is not a number. The network was trained on arrays of "
-                f"{features} numbers: give an image, or a file of rows of such numbers."
+                f"{n_features} numbers: give an image, or a file of rows of such numbers."
             )
         if column.has_nulls():
             row = int(column.is_null().arg_true()[0])
             raise DataError(f"{table.at(name, row)}: the value is missing. Fill it in, or leave the row out.")
-    if len(names) != features:
+    if len(names) != n_features:
         raise DataError(
             f"{table.source}: has {len(names)} numbers a row ({format_names(names)}) and this network takes "
-            f"{features}."
+            f"{n_features}."
         )
     return np.ascontiguousarray(table.frame.select(names).to_numpy(), np.float64)

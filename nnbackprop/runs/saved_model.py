@@ -34,13 +34,15 @@ def evaluator_and_params(
     dtype: str,
     *,
     sample_shape: tuple[int, ...],
-    outputs: int,
+    n_outputs: int,
     has_classes: bool,
 ) -> tuple[Evaluator, Params]:
     """What evaluates a checkpoint's network, and the parameters on the device."""
     template = objective.network.empty_params(sample_shape, dtype)
     params = tree_map(backend.asarray, unflatten(template, checkpoint.arrays, "params"))
-    metrics = metrics_for(objective.loss, None if has_classes else np.zeros((1, outputs)), scaling.targets)
+    metrics = metrics_for(
+        objective.loss, None if has_classes else np.zeros((1, n_outputs)), scaling.target_scaling
+    )
     return Evaluator(backend, objective, metrics, scaling, dtype), params
 
 
@@ -57,11 +59,11 @@ class SavedModel:
     max_input: float | None = None  # largest input of the training data: pixels of 0..255 or of 0..1
     input_dtype: str = ""  # of the training data; older runs do not say
     preprocessing: Preprocessing | None = None  # of the table it was trained on
-    outputs: int = 0
+    n_outputs: int = 0
     resident: str = "auto"
 
     @property
-    def features(self) -> int:
+    def n_features(self) -> int:
         """Numbers in one sample."""
         return math.prod(self.sample_shape)
 
@@ -70,15 +72,15 @@ class SavedModel:
         """The names of the targets: those of the table's columns, where there was one."""
         if self.preprocessing is not None:
             return self.preprocessing.targets
-        return tuple(f"output {k}" for k in range(self.outputs))
+        return tuple(f"output {k}" for k in range(self.n_outputs))
 
     def evaluate(self, dataset: Any) -> Score:
         """Mean loss and metrics of a Dataset, or of a data frame where it was trained on a table; dropout off."""
         data = dataset_to_evaluate(dataset, self.preprocessing).with_classes(self.classes)
         check_feature_names(data, self.preprocessing)
         e = self.evaluator
-        e = replace(e, metrics=metrics_for(e.objective.loss, data.targets, e.scaling.targets))
-        e.check_dataset(data, self.sample_shape, (max(self.outputs, len(self.classes)),))
+        e = replace(e, metrics=metrics_for(e.objective.loss, data.targets, e.scaling.target_scaling))
+        e.check_dataset(data, self.sample_shape, (max(self.n_outputs, len(self.classes)),))
         return e.evaluate(self.params, DataLoader(e.backend, data, e.scaling, e.dtype, self.resident))
 
     def predict(self, inputs: Any, source: str = "the input") -> tuple[np.ndarray, np.ndarray]:
@@ -136,7 +138,7 @@ class SavedModel:
         if inputs.shape[1:] != self.sample_shape:
             raise DataError(
                 f"{source} has {math.prod(inputs.shape[1:])} numbers a sample and this network takes "
-                f"{self.features}"
+                f"{self.n_features}"
                 + (f" (images of {' x '.join(map(str, self.image_shape))})" if self.image_shape else "")
                 + f": it was trained on {self.source}."
             )

@@ -24,12 +24,12 @@ from nnbackprop.training.trainer import Trainer
 from . import build
 from .config import Config
 from .config_files import to_toml
-from .data_splits import DataSplits, table_options_of
 from .lr_find import resolve_lr
+from .run_data import RunData, data_options_of
 from .run_dir import RunDir
 from .search_result import SearchResult, TrialRow, importances
 from .search_space import Range, SearchFile, Space
-from .train import first_trainer, open_backend
+from .train import initialized_trainer, open_backend
 
 OnTrial = Callable[[TrialRow, int], None]
 """Gets a trial that ended, and the number of trials planned."""
@@ -76,13 +76,13 @@ def search(file: SearchFile, on_trial: OnTrial) -> SearchResult:
 class TrialData:
     """The training and validation parts of the trials, without the test part; the last are kept."""
 
-    kept: dict[Any, DataSplits] = field(default_factory=dict)
+    kept: dict[Any, RunData] = field(default_factory=dict)
 
-    def of(self, config: Config) -> DataSplits:
+    def of(self, config: Config) -> RunData:
         """The parts that a configuration reads; the split is the same in all trials."""
-        key = repr(table_options_of(config))
+        key = repr(data_options_of(config))
         if key not in self.kept:
-            self.kept = {key: replace(DataSplits.load(config), test=None)}
+            self.kept = {key: replace(RunData.load(config), test=None)}
         return self.kept[key]
 
 
@@ -123,8 +123,8 @@ def _train(file: SearchFile, study: Any, trial: Any, data: TrialData) -> None:
     try:
         build.check(config)
         backend, parts = open_backend(config), data.of(config)
-        config = resolve_lr(build.for_data(config, parts.train), backend, parts)
-        trainer = first_trainer(config, backend, parts)
+        config = resolve_lr(build.resolve_task(config, parts.train), backend, parts)
+        trainer = initialized_trainer(config, backend, parts)
         limits = () if config.max_time is None else (TimeLimit(config.max_time),)
         trainer.callbacks = (early_stopping, callback, *limits)
         trainer.fit(parts.train, parts.validation)

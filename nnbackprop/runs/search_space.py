@@ -12,7 +12,7 @@ from nnbackprop.errors import UsageError
 
 from .config import Config, with_changes, with_present_names
 from .config_files import apply_overrides, parse_recipe, read_recipe
-from .data_splits import absolute
+from .run_data import absolute
 
 SAMPLERS = ("tpe", "grid")
 OTHER_DATA = ("seed", "data", "target", "task", "validation", "test_fraction")

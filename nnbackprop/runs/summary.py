@@ -8,39 +8,39 @@ from typing import Any
 
 import msgspec
 
-from nnbackprop.data.digit import like_mnist
-from nnbackprop.data.ground import ground, some_images
+from nnbackprop.data.background import background_of, some_images
+from nnbackprop.data.digit import is_mnist_like
 from nnbackprop.errors import DivergedError
 from nnbackprop.training.callbacks import EarlyStopping
 from nnbackprop.training.trainer import Trainer
 
 from . import build
 from .config import Config
-from .data_splits import DataSplits
-from .trainer_state import CheckpointInfo
+from .run_data import RunData
+from .trainer_checkpoint import CheckpointInfo
 
 
-def checkpoint_info(config: Config, data: DataSplits) -> dict[str, Any]:
+def checkpoint_info(config: Config, data: RunData) -> dict[str, Any]:
     """What a checkpoint says beside its arrays."""
     train = data.train
     info = CheckpointInfo(
         version=version("nnbackprop"),
         fingerprint=data.fingerprint,
-        features=train.features,
+        n_features=train.n_features,
         classes=train.classes,
         max_input=float(train.inputs.max()),
         image_shape=train.image_shape,
         settings={**config.fixed_settings, "lr_changes": [list(change) for change in config.lr_changes]},
         input_dtype=str(train.inputs.dtype),
-        outputs=build.n_outputs(config, train),
+        n_outputs=build.n_outputs(config, train),
         preprocessing=train.preprocessing,
-        ground=ground(some_images(train)) if train.image_shape else (),
-        digits=like_mnist(train),
+        background=background_of(some_images(train)) if train.image_shape else (),
+        mnist_like=is_mnist_like(train),
     )
     return msgspec.to_builtins(info)
 
 
-def summarise(config: Config, trainer: Trainer, early_stopping: EarlyStopping, data: DataSplits) -> dict[str, Any]:
+def summarise(config: Config, trainer: Trainer, early_stopping: EarlyStopping, data: RunData) -> dict[str, Any]:
     """The figures of a finished run; losses and metrics in evaluation mode, with the weights it ends with.
 
     DivergedError if a loss is NaN or infinite.

@@ -21,14 +21,14 @@ from .callbacks import CheckpointCallback, JsonlLogger, SaveInterval
 from .checkpoint_manager import CheckpointManager
 from .config import CHANGEABLE_ON_RESUME, Config, with_changes
 from .config_files import load_run_config, to_toml
-from .data_splits import DataSplits, absolute
 from .divergence_recovery import DivergenceRecovery
 from .lr_find import resolve_lr
+from .run_data import RunData, absolute
 from .run_dir import RunDir, environment
 from .signals import stop_on_signals
 from .summary import checkpoint_info, summarise
 from .threads import ThreadControl, thread_control
-from .trainer_state import check_settings, restore, scaling_of
+from .trainer_checkpoint import check_settings, restore, scaling_of
 from .transfer import Transfer, absolute_run, transfer
 
 OnMessage = Callable[[str], None]
@@ -44,7 +44,7 @@ class Run:
 
     config: Config
     run_dir: RunDir
-    data: DataSplits
+    data: RunData
     trainer: Trainer
     early_stopping: EarlyStopping
     checkpoint_manager: CheckpointManager
@@ -129,11 +129,11 @@ def start(config: Config) -> Iterator[Run]:
     """A new run in a new folder, which goes again if it is left before its first checkpoint."""
     build.check(config)
     cpu_times, backend = CpuTimes.now(), open_backend(config)
-    data = DataSplits.load(config)
+    data = RunData.load(config)
     config = replace(config, data=absolute(config.data), init_from=absolute_run(config))
-    config = build.for_data(config, data.train)
+    config = build.resolve_task(config, data.train)
     config = resolve_lr(config, backend, data)
-    trainer, transferred = _initialized(config, backend, data)
+    trainer, transferred = _initialize(config, backend, data)
     name = config.recipe if config.name is None else config.name
     run_dir = RunDir.create(Path(config.runs_dir), name)
     try:
@@ -161,12 +161,12 @@ def resume(run: str, overrides: Mapping[str, Any], runs_dir: Path, on_message: O
         yield resumed
 
 
-def first_trainer(config: Config, backend: Backend, data: DataSplits) -> Trainer:
+def initialized_trainer(config: Config, backend: Backend, data: RunData) -> Trainer:
     """The trainer before its first step."""
-    return _initialized(config, backend, data)[0]
+    return _initialize(config, backend, data)[0]
 
 
-def _initialized(config: Config, backend: Backend, data: DataSplits) -> tuple[Trainer, Transfer | None]:
+def _initialize(config: Config, backend: Backend, data: RunData) -> tuple[Trainer, Transfer | None]:
     trainer = build.trainer(config, backend, data.train, build.scaling(config, data.train))
     trainer.initialize(data.train)
     return trainer, transfer(trainer, config, data.train)
@@ -195,11 +195,11 @@ def _resumed(run_dir: RunDir, overrides: Mapping[str, Any], on_message: OnMessag
         CheckpointManager(run_dir.checkpoints_dir, config.keep_checkpoints),
         EarlyStopping(config.patience),
     )
-    data = DataSplits.load(config)
+    data = RunData.load(config)
     if run_dir.has_progress:
         trainer = _restored(config, backend, run_dir, checkpoint_manager, early_stopping, data, on_message)
     else:  # killed before its first checkpoint
-        trainer = first_trainer(config, backend, data)
+        trainer = initialized_trainer(config, backend, data)
     config = _with_lr(config, overrides.get("lr"), trainer.progress.step)
     trainer.lr = build.learning_rate(config, len(data.train))
     done, within = trainer.progress.epoch - 1, trainer.progress.samples_seen > 0
@@ -224,7 +224,7 @@ def _restored(
     run_dir: RunDir,
     checkpoint_manager: CheckpointManager,
     early_stopping: EarlyStopping,
-    data: DataSplits,
+    data: RunData,
     on_message: OnMessage,
 ) -> Trainer:
     """The trainer where the newest sound checkpoint was taken; a message for each damaged one."""

@@ -8,15 +8,15 @@ from pathlib import Path
 from backends import Backend, select
 from nnbackprop.data.catalog import load_splits, open_source
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.table import TableOptions
+from nnbackprop.data.table import DataOptions
 from nnbackprop.data.tabular import TableSplits, dataset_of
 
 from . import build
-from . import trainer_state as state
+from . import trainer_checkpoint as state
 from .checkpoint import load as load_checkpoint
 from .config import Config
 from .config_files import load_run_config
-from .data_splits import DataSplits, table_options_of
+from .run_data import RunData, data_options_of
 from .run_dir import RunDir
 from .saved_model import SavedModel, evaluator_and_params
 
@@ -29,8 +29,8 @@ class TrainedModel(SavedModel):
     config: Config
     max_input: float
     fingerprint: str = ""  # of the data it was trained and evaluated on
-    ground: tuple[float, ...] = ()  # of the training images, a value for each channel
-    digits: bool = False  # whether it was trained on digits of MNIST's kind
+    background: tuple[float, ...] = ()  # of the training images, a value for each channel
+    mnist_like: bool = False  # whether it was trained on digits of MNIST's kind
 
     @classmethod
     def open(cls, run: str, runs: Path = Path("runs"), backend: Backend | None = None) -> TrainedModel:
@@ -43,16 +43,16 @@ class TrainedModel(SavedModel):
         state.check_settings(checkpoint, config, path, run_dir.config_path)
         info = state.info_of(checkpoint)
         backend = backend or select(config.backend, config.device)
-        outputs = config.n_outputs or info.outputs or len(info.classes)
-        objective = build.objective(config, outputs)
+        n_outputs = config.n_outputs or info.n_outputs or len(info.classes)
+        objective = build.objective(config, n_outputs)
         evaluator, params = evaluator_and_params(
             backend,
             objective,
             checkpoint,
             state.scaling_of(checkpoint),
             config.params_dtype,
-            sample_shape=(info.features,),
-            outputs=outputs,
+            sample_shape=(info.n_features,),
+            n_outputs=n_outputs,
             has_classes=bool(info.classes),
         )
         return cls(
@@ -60,24 +60,24 @@ class TrainedModel(SavedModel):
             config=config,
             evaluator=evaluator,
             params=params,
-            sample_shape=(info.features,),
+            sample_shape=(info.n_features,),
             classes=info.classes,
             source=config.data,
             image_shape=info.image_shape,
             max_input=info.max_input,
             input_dtype=info.input_dtype,
             preprocessing=info.preprocessing,
-            outputs=outputs,
+            n_outputs=n_outputs,
             resident=config.resident,
             fingerprint=info.fingerprint,
-            ground=info.ground,
-            digits=info.digits,
+            background=info.background,
+            mnist_like=info.mnist_like,
         )
 
     def data(self, spec: str | None = None) -> Dataset:
         """The data to evaluate on: `spec`, or the run's own; its test part, or all of it where it has none."""
         if spec is None:
-            data = DataSplits.load(self.config)
+            data = RunData.load(self.config)
             data.check(self.fingerprint, self.run_dir.checkpoint_path("best"))
             return data.test or data.train
         options = self._reading_options()
@@ -89,9 +89,9 @@ class TrainedModel(SavedModel):
         self._check(dataset.inputs, dataset.source)
         return dataset
 
-    def _reading_options(self) -> TableOptions:
+    def _reading_options(self) -> DataOptions:
         """How other data is read: as the run's own, images in the size and channels that the network takes."""
-        options = table_options_of(self.config)
+        options = data_options_of(self.config)
         if self.image_shape is None:
             return options
         rows, columns, *colours = self.image_shape

@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import islice, pairwise
 from typing import Any, NamedTuple, Protocol
 
-from backends import Array, Tree, device_of, leaves, tree_map, tree_unflatten, zip_leaves
+from backends import Array, Tree, device_of, leaves, tree_map
 from nnbackprop.data.batch import (
     BatchKind,
     batch_kind,
@@ -99,11 +99,11 @@ def add_batch(
 ) -> Tree:
     """`sums` with a batch's mean loss J and its metrics added."""
     total = targets.shape[0] if weights is None else xp.sum(weights)
-    old, added = sums["metrics"], metrics.batch_sums(xp, y, targets, weights)
-    terms = [(sums["loss"], J, total), *((old[name], a, 1) for name, a in added.items())]
-    loss, *rest = xp.foreach(add_product, (0,), terms)
-    result = {"loss": loss, "metrics": dict(zip(added, rest, strict=True))}
-    return result if weights is None else {**result, "weight": sums["weight"] + total}
+    added = {
+        "loss": xp.fuse(add_product, (0,))(sums["loss"], J, total),
+        "metrics": metrics.update(xp, sums["metrics"], y, targets, weights),
+    }
+    return added if weights is None else {**added, "weight": sums["weight"] + total}
 
 
 def add_product(xp: Any, total: Array, a: Array, b: Array) -> Array:
@@ -186,7 +186,7 @@ class TrainStep:
         if kind is BatchKind.WHOLE_SET:
             return batches
         xp, network, key = self.xp, self.objective.network, RngKey(self.seed, batches["step"])
-        steps, n = batches[kind.value].shape[:2]
+        steps, n = batches[kind].shape[:2]
         shape = data["inputs"].shape[1:] if kind.resident else batches["inputs"].shape[2:]
         drawn = sum(math.prod(place.in_shape) for place in network.summary(shape) if place.draws)
         if n * (math.prod(shape) + drawn) > LARGE_BATCH:
@@ -201,6 +201,8 @@ class TrainStep:
 
         Their sizes differ by one at most. Running statistics need two samples in each.
         """
+        if self.microbatches == 1:
+            return [Microbatch(0, data, batch, None)]
         xp, n = self.xp, batch_size(data, batch)
         least = 2 if self.objective.network.has_buffers else 1
         count = min(self.microbatches, max(1, n // least))
@@ -255,7 +257,7 @@ def add_scaled(total: Params | None, grads: Params, fraction: Array | float) -> 
     """total + fraction grads, array by array; fraction grads where there is no total yet."""
     if total is None:
         return tree_map(lambda g: g * fraction, grads)
-    return tree_unflatten(grads, [t + g * fraction for g, t in zip_leaves(grads, total)])
+    return tree_map(lambda g, t: t + g * fraction, grads, total)
 
 
 def layer_norms(xp: Any, network: Sequential, grads: Params) -> Array:

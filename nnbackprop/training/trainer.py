@@ -132,7 +132,7 @@ class Trainer:
         self.layers, params = initial_params(self, train)
         self.sample_shape, self.classes = train.sample_shape, train.classes
         self.input_dtype, self.preprocessing = str(train.inputs.dtype), train.preprocessing
-        if (metrics := metrics_for(self.loss, train.targets, self.scaling.targets)) != self.metrics:
+        if (metrics := metrics_for(self.loss, train.targets, self.scaling.target_scaling)) != self.metrics:
             self._compile(metrics)
         self.state = self.train_step.init(tree_map(self.backend.asarray, params), train.weights is not None)
 

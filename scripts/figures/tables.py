@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.report.prediction_metrics import number_scores
 from nnbackprop.runs.config_files import load_recipe
-from nnbackprop.runs.data_splits import DataSplits
+from nnbackprop.runs.run_data import RunData
 from nnbackprop.runs.train import start
 
 from . import machine, table
@@ -105,7 +105,7 @@ def rival(recipe: str, options: dict[str, Any]) -> Callable[[str, int], tuple[Da
     from sklearn.preprocessing import StandardScaler
 
     def predict(recipe: str, seed: int) -> tuple[Dataset, np.ndarray]:
-        data = DataSplits.load(_config(recipe, {"seed": seed}))
+        data = RunData.load(_config(recipe, {"seed": seed}))
         train, test = data.train, data.test
         assert test
         assert not data.validation

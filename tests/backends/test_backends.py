@@ -302,6 +302,11 @@ def test_matmul_with_inner_size_one_agrees_with_einsum(
     assert np.array_equal(product, np.einsum("...ij,...jk->...ik", a, b))
 
 
+def test_matmul_of_a_column_by_a_vector_of_one_is_a_vector(backend: Backend) -> None:
+    a, b = np.arange(5.0).reshape(5, 1), np.array([2.0])
+    assert np.array_equal(backend.to_numpy(backend.xp.matmul(backend.asarray(a), backend.asarray(b))), a @ b)
+
+
 def test_matmul_of_mismatched_shapes_is_refused(backend: Backend) -> None:
     a, b = backend.asarray(np.ones((4, 1))), backend.asarray(np.ones((4, 2)))
     with pytest.raises((ValueError, RuntimeError, TypeError)):

@@ -145,7 +145,7 @@ def test_as_is_resizes_alone_and_says_that_the_ground_is_inverted(
     assert run("predict", str(of_digits), "--as-is", "paper.png") == 0
     words = said(capsys)
     assert "paper.png: 56 x 56, resized to 28 x 28." in words
-    assert "has a ground as bright as that of the training images is dark" in words
+    assert "has a background as bright as that of the training images is dark" in words
     assert "prepared as" not in words
 
 

@@ -19,10 +19,10 @@ from nnbackprop.cli.flags import out
 from nnbackprop.report.progress import progress
 from nnbackprop.runs import build
 from nnbackprop.runs.config_files import resolve
-from nnbackprop.runs.data_splits import DataSplits
 from nnbackprop.runs.dry_run import dry_run, estimate_step, memory_of
 from nnbackprop.runs.jax_estimate import JAX, NUMPY
-from nnbackprop.runs.train import first_trainer
+from nnbackprop.runs.run_data import RunData
+from nnbackprop.runs.train import initialized_trainer
 from tests.support.commands import run, said
 from tests.support.memory import peak_of
 
@@ -103,13 +103,13 @@ def test_estimated_memory_is_within_a_quarter_of_what_training_holds(
     """On NumPy, whose arrays Python counts: most of it parameters, or most of it activations."""
     words = {"data": "two.npz", "hidden": hidden, "dropout": (), "optimizer": optimizer, "epochs": 2}
     config = resolve("mnist", {**words, "batch_size": 16, "backend": "numpy"})
-    data, backend = DataSplits.load(config), select("numpy")
+    data, backend = RunData.load(config), select("numpy")
 
     def train() -> None:
-        first_trainer(config, backend, data).fit(data.train)
+        initialized_trainer(config, backend, data).fit(data.train)
 
     train()  # imports what it needs, which Python would count too
-    trainer = first_trainer(config, backend, data)
+    trainer = initialized_trainer(config, backend, data)
     estimated = sum(memory_of(trainer, data, 16).values())
     del trainer
     assert 0.75 * estimated < peak_of(train) < 1.25 * estimated

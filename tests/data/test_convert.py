@@ -14,7 +14,7 @@ import pytest
 from nnbackprop.data import load
 from nnbackprop.data.convert import convert
 from nnbackprop.data.readers import blocks, csv
-from nnbackprop.data.table import TableOptions
+from nnbackprop.data.table import DataOptions
 from nnbackprop.errors import DataError, InputError, NnbackpropError, UsageError
 from tests.support.commands import run, said
 
@@ -46,7 +46,7 @@ def test_numbers_and_labels_are_those_of_the_table(
 ) -> None:
     monkeypatch.setattr(csv, "BLOCK_SIZE", 1000)
     path = write(tmp_path / f"x.{suffix}", NUMBERS)
-    found = convert(path, tmp_path / "out", TableOptions())
+    found = convert(path, tmp_path / "out", DataOptions())
     assert (found.shape, found.dtype, found.roles.targets) == ((500, 2), np.float32, ("label",))
     x = np.load(tmp_path / "out" / "X.npy")
     assert np.array_equal(x, np.stack([NUMBERS["a"], NUMBERS["b"]], axis=1).astype(np.float32))
@@ -59,7 +59,7 @@ def test_numbers_and_labels_are_those_of_the_table(
 def test_blocks_are_the_rows_in_order(tmp_path: Path) -> None:
     rows = 400_000
     path = write(tmp_path / "x.parquet", {f"c{i}": np.arange(rows) + i for i in range(40)})
-    tables = list(blocks.read_blocks(path, TableOptions()))
+    tables = list(blocks.read_blocks(path, DataOptions()))
     assert len(tables) > 1
     assert np.array_equal(np.concatenate([table.frame["c3"] for table in tables]), np.arange(rows) + 3)
     assert tables[1].at("c3", 5) == f"{path}, row {len(tables[0]) + 5}, column 'c3'"
@@ -75,7 +75,7 @@ def test_blocks_are_the_rows_in_order(tmp_path: Path) -> None:
     ],
 )
 def test_the_dtype_holds_the_numbers(tmp_path: Path, columns: dict, dtype: str) -> None:
-    convert(write(tmp_path / "x.parquet", columns), tmp_path / "out", TableOptions())
+    convert(write(tmp_path / "x.parquet", columns), tmp_path / "out", DataOptions())
     x = np.load(tmp_path / "out" / "X.npy")
     assert (x.dtype, x[:, 0].tolist()) == (dtype, [float(value) for value in columns["a"]])
     assert np.load(tmp_path / "out" / "y.npy").tolist() == columns["y"]
@@ -88,7 +88,7 @@ def test_images_are_decoded(tmp_path: Path, shape: tuple[int, ...], as_struct: b
     files: list[Any] = [png_of(image) for image in pixels]
     files = [{"bytes": file, "path": "a.png"} for file in files] if as_struct else files
     path = write(tmp_path / "x.parquet", {"image": files, "label": [0, 1, 0, 1, 0, 1]})
-    convert(path, tmp_path / "out", TableOptions())
+    convert(path, tmp_path / "out", DataOptions())
     assert np.array_equal(np.load(tmp_path / "out" / "images.npy"), pixels)
     assert load(tmp_path / "out", split=False).train.image_shape == shape
 
@@ -97,8 +97,8 @@ def test_images_of_other_sizes_need_one(tmp_path: Path) -> None:
     files = [png_of(np.full((side, side), 9, np.uint8), "JPEG") for side in (8, 10)]
     path = write(tmp_path / "x.parquet", {"image": files, "label": [0, 1]})
     with pytest.raises(DataError, match=r"row 1, column 'image' is an image of 10x10.*8x8.*--size"):
-        convert(path, tmp_path / "out", TableOptions())
-    convert(path, tmp_path / "out", TableOptions(size="5x6"))
+        convert(path, tmp_path / "out", DataOptions())
+    convert(path, tmp_path / "out", DataOptions(size="5x6"))
     assert np.load(tmp_path / "out" / "images.npy").shape == (2, 5, 6)
 
 
@@ -121,7 +121,7 @@ def test_what_cannot_be_written_leaves_nothing(
 ) -> None:
     path = write(tmp_path / "x.parquet", columns)
     with pytest.raises(error, match=words):
-        convert(path, tmp_path / "out", TableOptions(**options))
+        convert(path, tmp_path / "out", DataOptions(**options))
     assert [file.name for file in tmp_path.iterdir()] == ["x.parquet"]
 
 
@@ -129,7 +129,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "x.parquet", NUMBERS)
     path.write_bytes(path.read_bytes()[:-200])
     with pytest.raises(DataError, match=re.escape(str(path))):
-        convert(path, tmp_path / "out", TableOptions())
+        convert(path, tmp_path / "out", DataOptions())
     assert not (tmp_path / "out").exists()
 
 

@@ -120,7 +120,7 @@ def test_targets_without_classes_are_numbers() -> None:
 )
 def test_samples_keep_their_shape(shape: tuple[int, ...], image_shape: tuple[int, int] | None) -> None:
     data = Dataset(np.arange(4.0 * np.prod(shape)).reshape(4, *shape), [0] * 4, ("a",))
-    assert (data.sample_shape, data.features, data.image_shape) == (shape, np.prod(shape), image_shape)
+    assert (data.sample_shape, data.n_features, data.image_shape) == (shape, np.prod(shape), image_shape)
     assert data.take(np.array([2])).inputs.tolist() == [data.inputs[2].tolist()]
     if image_shape:
         flat = Dataset(data.inputs.reshape(4, -1), data.targets, ("a",), image_shape)

@@ -37,7 +37,7 @@ def photographed(i: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def prepared(picture: np.ndarray, shape: tuple[int, int] = (28, 28)) -> np.ndarray:
-    return digit.prepare(picture, None, shape)[-1].picture
+    return digit.to_mnist_digit(picture, None, shape)[-1].picture
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -114,13 +114,13 @@ def test_a_trained_network_gives_pictures_of_digits_their_class(trainer: nb.Trai
 
 
 def test_steps_have_their_pictures_and_say_what_was_done() -> None:
-    steps = digit.prepare(drawn(3), None)
+    steps = digit.to_mnist_digit(drawn(3), None)
     assert [step.name for step in steps] == ["grey", "inverted", "ink", "cropped", "fitted", "centred"]
     assert [steps[i].picture.shape for i in (0, 1, 2, 5)] == [(200, 200)] * 3 + [(28, 28)]
     assert max(steps[4].picture.shape) == 20
-    assert steps[1].remark == "inverted, as its ink is dark on paper of brightness 1.00"
+    assert steps[1].note == "inverted, as its ink is dark on paper of brightness 1.00"
     assert all(step.picture.min() >= 0 and step.picture.max() == 1 for step in steps)
-    assert [step.name for step in digit.prepare(255 - drawn(3), None)] == [
+    assert [step.name for step in digit.to_mnist_digit(255 - drawn(3), None)] == [
         "grey",
         "ink",
         "cropped",
@@ -135,7 +135,7 @@ def test_the_inner_20_x_20_is_that_of_28_x_28() -> None:
 
 def test_a_picture_of_the_right_size_is_left_or_only_inverted() -> None:
     image = TEST.image(0)
-    assert [step.name for step in digit.prepare(image, None)] == ["grey"]
+    assert [step.name for step in digit.to_mnist_digit(image, None)] == ["grey"]
     assert np.array_equal(prepared(image), image / 255)
     assert np.allclose(prepared(255 - image), image / 255, rtol=0, atol=1e-15)
 
@@ -143,7 +143,7 @@ def test_a_picture_of_the_right_size_is_left_or_only_inverted() -> None:
 @pytest.mark.parametrize("brightness", [0, 255])
 def test_transparent_ink_is_found_whether_black_or_white(brightness: int) -> None:
     opacity = 255 - drawn(4)
-    steps = digit.prepare(np.full_like(opacity, brightness), opacity)
+    steps = digit.to_mnist_digit(np.full_like(opacity, brightness), opacity)
     assert np.allclose(steps[-1].picture, prepared(drawn(4)), rtol=0, atol=1e-9)
 
 
@@ -185,8 +185,8 @@ def test_otsu_separates_two_normal_distributions() -> None:
 
 def test_digits_of_mnist_are_known_and_other_sets_are_not() -> None:
     mnist = load("mnist").train
-    assert digit.like_mnist(mnist)
-    assert digit.like_mnist(load("mnist-20x20").train)
+    assert digit.is_mnist_like(mnist)
+    assert digit.is_mnist_like(load("mnist-20x20").train)
     names = tuple("abcdefghij")
     filled = np.where(mnist.inputs.reshape(-1, 28, 28) == 0, 90, 0).astype(np.uint8)[:500].reshape(500, -1)
     for inputs, classes in (
@@ -194,4 +194,4 @@ def test_digits_of_mnist_are_known_and_other_sets_are_not() -> None:
         (255 - mnist.inputs[:500], mnist.classes),
         (filled, mnist.classes),
     ):
-        assert not digit.like_mnist(Dataset(inputs, mnist.targets[:500], classes, (28, 28)))
+        assert not digit.is_mnist_like(Dataset(inputs, mnist.targets[:500], classes, (28, 28)))

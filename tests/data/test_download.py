@@ -91,7 +91,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 
 def test_second_mirror_is_used_when_the_first_fails(mirror: Mirror, tmp_path: Path) -> None:
-    splits = to_splits(download.read(mirror.remote("absent", "whole"), tmp_path))
+    splits = to_splits(download.fetch(mirror.remote("absent", "whole"), tmp_path))
     assert np.array_equal(splits.train.inputs, IMAGES.reshape(600, -1))
     assert splits.test.targets.tolist() == LABELS[89::-1].tolist()
     assert splits.train.classes == ("zero", "one", "two")
@@ -102,36 +102,36 @@ def test_files_in_the_cache_need_no_network(tmp_path: Path) -> None:
     (tmp_path / "tiny").mkdir()
     for name, data in FILES.items():
         (tmp_path / "tiny" / name).write_bytes(data)
-    assert len(download.read(Mirror(port=1).remote("whole"), tmp_path).train.labels) == 600
+    assert len(download.fetch(Mirror(port=1).remote("whole"), tmp_path).train.labels) == 600
 
 
 def test_file_with_another_digest_is_refused_and_not_kept(mirror: Mirror, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not match the known hash"):
-        download.read(mirror.remote("wrong"), tmp_path)
+        download.fetch(mirror.remote("wrong"), tmp_path)
     assert files_in(tmp_path) == {}
-    assert len(download.read(mirror.remote("wrong", "whole"), tmp_path).train.labels) == 600
+    assert len(download.fetch(mirror.remote("wrong", "whole"), tmp_path).train.labels) == 600
 
 
 def test_a_broken_connection_leaves_nothing_half_written(mirror: Mirror, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"train-labels-idx1-ubyte\.gz could not be downloaded"):
-        download.read(mirror.remote("cut"), tmp_path)
+        download.fetch(mirror.remote("cut"), tmp_path)
     name = "train-images-idx3-ubyte.gz"
     assert files_in(tmp_path) == {name: FILES[name]}
 
 
 def test_a_damaged_file_in_the_cache_is_downloaded_again(mirror: Mirror, tmp_path: Path) -> None:
-    download.read(mirror.remote("whole"), tmp_path)
+    download.fetch(mirror.remote("whole"), tmp_path)
     path = tmp_path / "tiny" / "t10k-labels-idx1-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-4])
     mirror.requests.clear()
-    download.read(mirror.remote("whole"), tmp_path)
+    download.fetch(mirror.remote("whole"), tmp_path)
     assert mirror.requests == ["/whole/t10k-labels-idx1-ubyte.gz"]
     assert path.read_bytes() == FILES[path.name]
 
 
 def test_concurrent_downloads_all_get_the_set_and_leave_nothing_else(mirror: Mirror, tmp_path: Path) -> None:
     with ThreadPoolExecutor(3) as pool:
-        results = list(pool.map(download.read, [mirror.remote("whole")] * 3, [tmp_path] * 3))
+        results = list(pool.map(download.fetch, [mirror.remote("whole")] * 3, [tmp_path] * 3))
     assert all(np.array_equal(raw.train.inputs, IMAGES.reshape(600, -1)) for raw in results)
     assert files_in(tmp_path) == FILES
 
@@ -139,7 +139,7 @@ def test_concurrent_downloads_all_get_the_set_and_leave_nothing_else(mirror: Mir
 def test_partly_downloaded_file_has_a_temporary_name(mirror: Mirror, tmp_path: Path) -> None:
     """So a process that is killed meanwhile leaves nothing that is taken for whole."""
     with ThreadPoolExecutor(1) as pool:
-        result = pool.submit(download.read, mirror.remote("half"), tmp_path)
+        result = pool.submit(download.fetch, mirror.remote("half"), tmp_path)
         while not any(len(data) > 1000 for data in files_in(tmp_path).values()):
             assert not result.done()
         assert files_in(tmp_path).keys().isdisjoint(FILES)

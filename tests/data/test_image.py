@@ -68,16 +68,16 @@ def test_colours_become_their_luminance_and_grey_three_equal_channels(tmp_path: 
 
 
 @pytest.mark.parametrize("channels", [3, 1])
-@pytest.mark.parametrize("ground", [(255,), (0,), (10, 200, 30)])
+@pytest.mark.parametrize("background", [(255,), (0,), (10, 200, 30)])
 def test_transparent_pixels_are_composed_over_the_ground(
-    tmp_path: Path, channels: int, ground: tuple[int, ...]
+    tmp_path: Path, channels: int, background: tuple[int, ...]
 ) -> None:
     ink, alpha = COLOURS[..., :channels], RNG.integers(0, 256, (5, 4, 1), np.uint8)
     path = save(tmp_path / "x.png", np.concatenate([ink, alpha], axis=2))
     assert image.read_header(path).transparent
     opacity = alpha / 255
-    expected = ink * opacity + np.array(ground) * (1 - opacity)
-    assert np.abs(image.read(path, "rgb", ground=ground) - expected).max() <= 1
+    expected = ink * opacity + np.array(background) * (1 - opacity)
+    assert np.abs(image.read(path, "rgb", background=background) - expected).max() <= 1
 
 
 def test_palette_images_are_read_and_their_transparent_entry_is_composed(tmp_path: Path) -> None:

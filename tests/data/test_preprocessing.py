@@ -10,9 +10,9 @@ import polars
 import pytest
 
 import nnbackprop as nb
+from nnbackprop.data.column_roles import choose_roles
 from nnbackprop.data.preprocessing import Preprocessing
-from nnbackprop.data.table import Table, TableOptions, table_of
-from nnbackprop.data.target import choose_roles
+from nnbackprop.data.table import DataOptions, Table, table_of
 from nnbackprop.errors import DataError, InputError
 
 RNG = np.random.default_rng(8)
@@ -36,7 +36,7 @@ def mixed(n: int = N, seed: int = 1) -> dict[str, Any]:
 
 
 def fit(table: Table, missing: str = "mean") -> Preprocessing:
-    options = TableOptions(missing=missing)  # type: ignore[arg-type]
+    options = DataOptions(missing=missing)  # type: ignore[arg-type]
     return Preprocessing.fit(table, choose_roles(table, options), ("no", "yes"), missing)
 
 

@@ -26,7 +26,7 @@ from nnbackprop.nn.sequential import Residual, Sequential
 from nnbackprop.optim import SGD
 from nnbackprop.runs import build
 from nnbackprop.runs.config_files import resolve
-from nnbackprop.runs.data_splits import DataSplits
+from nnbackprop.runs.run_data import RunData
 from nnbackprop.training.step import Objective
 from nnbackprop.training.trainer import Trainer
 from tests.support.clouds import cloud_dataset
@@ -122,7 +122,7 @@ def test_a_healthy_network_passes_every_check(backend: Backend) -> None:
 @pytest.mark.parametrize("recipe", ["mnist", "mnist-original", "ex4", "rashid", "weight-height"])
 def test_the_recipes_are_healthy_from_any_seed(recipe: str) -> None:
     config = resolve(recipe, {})
-    train = DataSplits.load(config).train
+    train = RunData.load(config).train
     objective = build.objective(config, config.n_outputs or len(train.classes))
     for seed in range(3):
         start = ModelProbe(NUMPY, objective, train, fit_scaling(config.scale, train), config.dtype, seed)

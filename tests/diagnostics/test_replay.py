@@ -25,7 +25,7 @@ from nnbackprop.report.replay import verdict
 from nnbackprop.runs import train as runs
 from nnbackprop.runs.checkpoint import load, save
 from nnbackprop.runs.config_files import resolve
-from nnbackprop.runs.data_splits import DataSplits
+from nnbackprop.runs.run_data import RunData
 from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import ChunkEnd
@@ -183,8 +183,8 @@ def test_altered_data_is_refused_before_the_first_step(
 def test_the_fingerprint_covers_every_sample_and_its_part() -> None:
     inputs, labels = np.arange(20.0).reshape(10, 2), np.arange(10, dtype=np.int32) % 2
 
-    def splits(x: np.ndarray, t: np.ndarray, end: int = 8) -> DataSplits:
-        return DataSplits(*(Dataset(x[i:j], t[i:j], ("a", "b")) for i, j in ((0, 6), (6, end), (end, 10))))
+    def splits(x: np.ndarray, t: np.ndarray, end: int = 8) -> RunData:
+        return RunData(*(Dataset(x[i:j], t[i:j], ("a", "b")) for i, j in ((0, 6), (6, end), (end, 10))))
 
     whole = splits(inputs, labels)
     others = [whole, splits(inputs, labels, 9), replace(whole, validation=None), replace(whole, test=None)]

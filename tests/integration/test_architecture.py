@@ -38,9 +38,8 @@ def imports(path: Path, everywhere: bool) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             up = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*up, *([node.module] if node.module else [])])
-            for alias in node.names:
-                full = f"{base}.{alias.name}"
-                yield full if full in MODULES else base
+            yield base  # also of `from . import csv`, which loads the package first
+            yield from (f"{base}.{alias.name}" for alias in node.names)
 
 
 def room_of(module: str) -> int:

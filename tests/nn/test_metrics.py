@@ -58,8 +58,7 @@ def totals(backend: Backend, metrics: Metrics, y: np.ndarray, t: np.ndarray, w: 
     batches = {name: backend.asarray(a.reshape(n // 7, 7, *a.shape[1:])) for name, a in arrays.items()}
 
     def step(sums: Any, data: Any, x: Any) -> Any:
-        added = metrics.batch_sums(xp, x["y"], x["t"], x.get("w"))
-        return {name: sums[name] + a for name, a in added.items()}
+        return metrics.update(xp, sums, x["y"], x["t"], x.get("w"))
 
     sums = backend.scan(step, metrics.zeros(xp, backend.asarray(y[:1])), {}, batches)
     return metrics.compute(tree_map(backend.to_numpy, sums), n if w is None else w[:n].sum())

@@ -51,10 +51,10 @@ def test_the_former_configuration_is_read_with_the_present_names() -> None:
 
 @pytest.mark.parametrize("part", ["train", "validation", "test"])
 def test_the_former_weights_have_the_loss_and_accuracy_of_their_summary(part: str) -> None:
-    from nnbackprop.runs.data_splits import DataSplits
+    from nnbackprop.runs.run_data import RunData
 
     model, kept = TrainedModel.open("v0.1"), read_json("summary.json")
-    score = model.evaluate(DataSplits.load(model.config).parts[part])
+    score = model.evaluate(RunData.load(model.config).parts[part])
     assert score.loss == pytest.approx(kept[f"{part}_loss"], rel=1e-6)
     assert score.accuracy == kept[f"{part}_accuracy"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from nnbackprop.data.mapped import MappedArray
 from nnbackprop.runs.config import Config
-from nnbackprop.runs.data_splits import DataSplits
+from nnbackprop.runs.run_data import RunData
 from tests.stress import child_run
 
 MAX_BYTES = "60000"  # of a file, an eighth of which is less than the inputs take
@@ -31,11 +31,11 @@ def test_two_epochs_are_those_of_data_in_memory(tmp_path: Path, monkeypatch: pyt
     write_pair(tmp_path)
     child_run.run_to_end(tmp_path, *words("memory", 2))
     config = Config(data=str(tmp_path / "X.npy"), test_fraction=0.1, validation=0.2)
-    in_memory = DataSplits.load(config)
+    in_memory = RunData.load(config)
     monkeypatch.setenv("NNBACKPROP_MAX_BYTES", MAX_BYTES)
     child_run.run_to_end(tmp_path, *words("file", 2))
     child_run.assert_same_outcome(tmp_path / "runs" / "file", tmp_path / "runs" / "memory")
-    in_file = DataSplits.load(config)
+    in_file = RunData.load(config)
     assert all(isinstance(part.inputs, MappedArray) for part in in_file.parts.values() if part)
     assert in_file.fingerprint == in_memory.fingerprint
 

@@ -82,7 +82,7 @@ def test_the_preprocessing_of_a_table_is_in_the_file() -> None:
 def test_the_scaling_of_targets_is_in_the_file() -> None:
     """Predictions are in the targets' own units: hundreds, from a network that learnt standard scores."""
     _, data = of_table("price", nb.MeanSquaredError(), 1)
-    scaling = replace(nb.fit_scaling("per-feature", data.train), targets=fit_target_scaling(data.train))
+    scaling = replace(nb.fit_scaling("per-feature", data.train), target_scaling=fit_target_scaling(data.train))
     trainer, _ = of_table("price", nb.MeanSquaredError(), 1, scaling=scaling, epochs=40)
     nb.save(trainer, FILE)
     predicted, _ = nb.open(FILE).predict(TABLE)

@@ -72,9 +72,9 @@ def test_the_scaling_is_that_of_the_training_part() -> None:
     arrays = load(RunDir.open(Path("runs"), "houses").checkpoint_path("last")).arrays
     scale, shift = (arrays[f"target_scaling/{name}"] for name in ("scale", "shift"))
     from nnbackprop.runs.config_files import load_run_config
-    from nnbackprop.runs.data_splits import DataSplits
+    from nnbackprop.runs.run_data import RunData
 
-    part = DataSplits.load(load_run_config(Path("runs/houses/config.toml"))).train.targets
+    part = RunData.load(load_run_config(Path("runs/houses/config.toml"))).train.targets
     assert len(part) < N
     scaled = part * scale + shift
     assert scaled.mean() == pytest.approx(0, abs=1e-10)

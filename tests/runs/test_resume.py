@@ -16,7 +16,7 @@ from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import OPTIMIZERS
 from nnbackprop.optim.schedules import parse_schedule
 from nnbackprop.runs.checkpoint import Checkpoint, from_bytes, to_bytes
-from nnbackprop.runs.trainer_state import CheckpointInfo, last_checkpoint, restore, scaling_of
+from nnbackprop.runs.trainer_checkpoint import CheckpointInfo, last_checkpoint, restore, scaling_of
 from nnbackprop.training.callbacks import Callback, EarlyStopping
 from nnbackprop.training.trainer import Trainer
 from tests.support.small_runs import (

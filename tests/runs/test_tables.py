@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from nnbackprop import TrainedModel
-from nnbackprop.data.catalog import OPTIONS
+from nnbackprop.data.catalog import OPTION_NAMES
 from nnbackprop.data.split import split_rows
-from nnbackprop.runs.config import TABLE_SETTINGS
+from nnbackprop.runs.config import DATA_OPTIONS
 from nnbackprop.runs.config_files import load_run_config
 from tests.support.commands import draw_no_plots, run, said
 from tests.support.tables import income_table, write_table
@@ -36,7 +36,7 @@ def train(*words: str) -> int:
 
 
 def test_the_settings_of_a_table_are_its_options() -> None:
-    assert set(TABLE_SETTINGS) == set(OPTIONS)
+    assert set(DATA_OPTIONS) == set(OPTION_NAMES)
 
 
 def test_a_csv_with_text_labels_takes_two_commands_to_predictions(capsys: pytest.CaptureFixture[str]) -> None:

@@ -192,7 +192,7 @@ def _read_image(path: Path) -> None:
         assert pixels.dtype == np.uint8
         assert pixels.shape in ((header.rows, header.columns), (header.rows, header.columns, 3))
         assert image.read(path, "rgb", (5, 7), (3,)).shape == (5, 7, 3)
-        assert digit.prepare(*image.read_layers(path, 16))[-1].picture.shape == (28, 28)
+        assert digit.to_mnist_digit(*image.read_layers(path, 16))[-1].picture.shape == (28, 28)
 
 
 def _read_model(path: Path) -> None:

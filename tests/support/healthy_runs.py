@@ -10,7 +10,7 @@ from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.diagnostics.monitor import Monitor
 from nnbackprop.runs import build
 from nnbackprop.runs.config_files import resolve
-from nnbackprop.runs.data_splits import DataSplits
+from nnbackprop.runs.run_data import RunData
 from nnbackprop.training.callbacks import EarlyStopping
 from nnbackprop.training.trainer import Trainer
 
@@ -93,7 +93,7 @@ RUNS = (
 def trained(run: HealthyRun) -> tuple[Trainer, Monitor]:
     """The run's trainer after it, on NumPy and in memory, and its monitor."""
     settings = resolve(run.recipe, {**run.overrides, "backend": "numpy"})
-    parts = DataSplits.load(settings)
+    parts = RunData.load(settings)
     trainer = build.trainer(settings, select("numpy"), parts.train, fit_scaling(settings.scale, parts.train))
     monitor = Monitor()
     trainer.callbacks = (monitor, EarlyStopping(settings.patience))

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nnbackprop.data.dataset import Dataset, Splits
+from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.scaling import fit_scaling
+from nnbackprop.data.split import Splits
 from nnbackprop.errors import DataError, ShapeError, UsageError
 from nnbackprop.nn.initializers import Normal
 from nnbackprop.nn.layers import Dense, Sigmoid, Tanh

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnbackprop._files import open_data, size_of
 from nnbackprop.data.limits import MemoryBudget, max_bytes
-from nnbackprop.data.table import Table, TableOptions, column_names, normalized
+from nnbackprop.data.table import DataOptions, Table, column_names, normalized
 from nnbackprop.errors import DataError
 
 from . import csv
@@ -30,7 +30,7 @@ COMMAND = "from nnbackprop.data.readers.blocks import main; main()"
 LENGTH_BYTES = 8  # before each block that the process writes; a length of 0 ends them
 
 
-def read_blocks(path: Path, options: TableOptions) -> Iterator[Table]:
+def read_blocks(path: Path, options: DataOptions) -> Iterator[Table]:
     """The rows of a file of one table, in order. Columns of images are Binary; others are as tables have them.
 
     A CSV file that holds anything but numbers is one block. Raises DataError for a file that cannot be read.

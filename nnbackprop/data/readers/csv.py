@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nnbackprop._files import open_data, open_file
 from nnbackprop.data.limits import MemoryBudget, max_bytes
-from nnbackprop.data.table import Table, TableOptions, as_bytes, typed
+from nnbackprop.data.table import DataOptions, Table, as_bytes, typed
 from nnbackprop.errors import DataError, InputError
 
 from .csv_dialect import Dialect, detect, encoding_of
@@ -34,7 +34,7 @@ BOM = b"\xef\xbb\xbf"
 NEWLINE = b"\n"
 
 
-def read(path: Path, options: TableOptions = TableOptions(), expected: Sequence[str] = ()) -> Table:  # noqa: B008
+def read(path: Path, options: DataOptions = DataOptions(), expected: Sequence[str] = ()) -> Table:  # noqa: B008
     """The table in a file of separated values; one of the `expected` names, if there are any, tells a header.
 
     Raises DataError naming the file, the line and what is wrong there.
@@ -58,7 +58,7 @@ def read(path: Path, options: TableOptions = TableOptions(), expected: Sequence[
         return Table(frame, str(path), bool(dialect.header_lines), dialect.unnamed, tuple(notes), place)
 
 
-def read_blocks(path: Path, options: TableOptions) -> Iterator[Table]:
+def read_blocks(path: Path, options: DataOptions) -> Iterator[Table]:
     """The rows of a file of numbers a block at a time; of any other file, all of them. Errors as of `read`."""
     with open_data(path, "CSV") as file:
         stream = _unzipped(file)
@@ -99,7 +99,7 @@ def _read_all(stream: BinaryIO, budget: MemoryBudget) -> bytes:
     return bytes(content)
 
 
-def _detect(stream: BinaryIO, path: Path, options: TableOptions, expected: Sequence[str]) -> Dialect:
+def _detect(stream: BinaryIO, path: Path, options: DataOptions, expected: Sequence[str]) -> Dialect:
     """The dialect; the stream is left behind the header."""
     sample = (stream.read(SAMPLE_SIZE) + stream.readline(MAX_LINE_SIZE)).removeprefix(BOM)
     stream.seek(0)
@@ -173,7 +173,7 @@ def _parse_numbers(block: bytes, dialect: Dialect, line: int, path: Path) -> pol
 
 
 def _read_text(
-    stream: BinaryIO, dialect: Dialect, path: Path, budget: MemoryBudget, options: TableOptions
+    stream: BinaryIO, dialect: Dialect, path: Path, budget: MemoryBudget, options: DataOptions
 ) -> tuple[polars.DataFrame, list[str]]:
     """The rest of the stream as text, and each column as what it holds."""
     import polars

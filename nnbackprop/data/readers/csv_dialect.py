@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnbackprop.data.table import MISSING, TableOptions, column_names
+from nnbackprop.data.table import MISSING, DataOptions, column_names
 from nnbackprop.errors import DataError, UsageError
 
 SAMPLE_LINES = 100
@@ -39,7 +39,7 @@ class Dialect:
     numeric: bool
 
 
-def encoding_of(head: bytes, options: TableOptions) -> str:
+def encoding_of(head: bytes, options: DataOptions) -> str:
     """The encoding by the first bytes, or as `options` say; UsageError for one that is not read."""
     if options.encoding is not None:
         named = options.encoding.lower().replace("_", "-")
@@ -49,7 +49,7 @@ def encoding_of(head: bytes, options: TableOptions) -> str:
     return next((name for bom, name in BOMS.items() if head.startswith(bom)), "utf-8")
 
 
-def detect(sample: str, path: Path, options: TableOptions, expected: Sequence[str] = ()) -> Dialect:
+def detect(sample: str, path: Path, options: DataOptions, expected: Sequence[str] = ()) -> Dialect:
     """The dialect of a file that begins with the lines of `sample`.
 
     `expected` are column names one of which makes the first line a header. DataError for what is no table.
@@ -73,7 +73,7 @@ def detect(sample: str, path: Path, options: TableOptions, expected: Sequence[st
     return Dialect(separator, decimal_comma, tuple(names), int(header), unnamed, numeric and not decimal_comma)
 
 
-def _separator(lines: Sequence[str], options: TableOptions) -> str:
+def _separator(lines: Sequence[str], options: DataOptions) -> str:
     """The separator that cuts every line alike; a comma only where no other does, as it may be a decimal sign."""
     if options.separator is not None:
         separator = SEPARATORS.get(options.separator, options.separator)
@@ -93,7 +93,7 @@ def _separator(lines: Sequence[str], options: TableOptions) -> str:
     return ","
 
 
-def _has_decimal_comma(rows: Sequence[Sequence[str]], options: TableOptions) -> bool:
+def _has_decimal_comma(rows: Sequence[Sequence[str]], options: DataOptions) -> bool:
     if options.decimal is not None:
         return options.decimal == ","
     cells = [cell for row in rows for cell in row]
@@ -103,7 +103,7 @@ def _has_decimal_comma(rows: Sequence[Sequence[str]], options: TableOptions) -> 
 def _has_header(
     first: Sequence[str],
     below: Sequence[Sequence[str]],
-    options: TableOptions,
+    options: DataOptions,
     expected: Sequence[str],
     decimal_comma: bool,
 ) -> bool:

@@ -92,19 +92,19 @@ def read(
     path: Path | Content,
     channels: Channels = "auto",
     size: tuple[int, int] | None = None,
-    ground: tuple[int, ...] = WHITE,
+    background: tuple[int, ...] = WHITE,
 ) -> np.ndarray:
     """Pixels of an image, uint8 (rows, columns), or (rows, columns, 3) of colours; upright as its EXIF data say.
 
     auto keeps grey images grey. Colours become grey by their luminance, transparent pixels are composed over
-    `ground`, 16 bits become 8. `size` is (rows, columns), to which the image is resized by antialiased bilinear
-    interpolation, as torchvision does. Raises DataError, naming the file, if it is none of the four formats, is
-    animated or truncated, or is larger than `limits` allow.
+    `background`, 16 bits become 8. `size` is (rows, columns), to which the image is resized by antialiased
+    bilinear interpolation, as torchvision does. Raises DataError, naming the file, if it is none of the four
+    formats, is animated or truncated, or is larger than `limits` allow.
     """
     with _open(path) as image:
         if size:
             image.draft(None, (2 * max(size),) * 2)  # a JPEG is decoded at a half, a quarter or an eighth
-        return to_array(compose(_upright(image), ground), channels, size)
+        return to_array(compose(_upright(image), background), channels, size)
 
 
 def read_layers(path: Path, max_side: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -123,14 +123,16 @@ def read_layers(path: Path, max_side: int) -> tuple[np.ndarray, np.ndarray | Non
     return grey, np.asarray(upright.getchannel("A")) if upright.mode.endswith("A") else None
 
 
-def compose(image: Any, ground: tuple[int, ...]) -> Any:
-    """A grey or coloured image without transparency: over `ground`, one value or three."""
+def compose(image: Any, background: tuple[int, ...]) -> Any:
+    """A grey or coloured image without transparency: over `background`, one value or three."""
     from PIL import Image
 
     if not image.mode.endswith("A"):
         return image
-    grey = image.mode == "LA" and len(set(ground)) == 1
-    opaque = Image.new("L" if grey else "RGB", image.size, ground[0] if grey else (*ground, *ground[:1] * 2)[:3])
+    grey = image.mode == "LA" and len(set(background)) == 1
+    opaque = Image.new(
+        "L" if grey else "RGB", image.size, background[0] if grey else (*background, *background[:1] * 2)[:3]
+    )
     opaque.paste(image.convert(opaque.mode), mask=image.getchannel("A"))
     return opaque
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nnbackprop._files import open_data
 from nnbackprop.data.raw import RawSplits
-from nnbackprop.data.table import Table, TableOptions
+from nnbackprop.data.table import DataOptions, Table
 from nnbackprop.data.tabular import TableSplits
 from nnbackprop.errors import DataError
 
@@ -29,7 +29,7 @@ FOLDERS = (
 Files = Mapping[str, Path]
 
 
-def read_file(path: Path, options: TableOptions = TableOptions()) -> RawSplits | TableSplits:  # noqa: B008
+def read_file(path: Path, options: DataOptions = DataOptions()) -> RawSplits | TableSplits:  # noqa: B008
     """A file, whose format is told from its first bytes; of images and labels, the other file is found by name."""
     with open_data(path, "data") as stream:
         head = stream.read(520)
@@ -54,7 +54,7 @@ def read_file(path: Path, options: TableOptions = TableOptions()) -> RawSplits |
     return TableSplits(csv.read(path, options), options=options)
 
 
-def read_table(path: Path, options: TableOptions = TableOptions(), expected: Sequence[str] = ()) -> Table:  # noqa: B008
+def read_table(path: Path, options: DataOptions = DataOptions(), expected: Sequence[str] = ()) -> Table:  # noqa: B008
     """A file of one table; `expected` column names tell whether its first line is a header."""
     with open_data(path, "a table") as stream:
         head = stream.read(6)
@@ -82,7 +82,7 @@ def is_table(path: Path) -> bool:
     return len(names) == 1 and names[0].endswith(TABLE_SUFFIXES)
 
 
-def read_folder(folder: Path, options: TableOptions = TableOptions()) -> RawSplits | TableSplits:  # noqa: B008
+def read_folder(folder: Path, options: DataOptions = DataOptions()) -> RawSplits | TableSplits:  # noqa: B008
     """A folder: the first of these that it has, IDX, .npz, tables, .npy, one single file, images by class.
 
     Raises DataError, saying what was looked for, if it has none.
@@ -147,7 +147,7 @@ def _find_npz(files: Files) -> RawSplits | None:
     return RawSplits(train.train, npz.read_npz(files["test.npz"]).train) if "test.npz" in files else train
 
 
-def _find_tables(files: Files, options: TableOptions) -> TableSplits | None:
+def _find_tables(files: Files, options: DataOptions) -> TableSplits | None:
     """train.csv and test.csv, or the like."""
     for name, path in files.items():
         if match := TABLE_NAME.fullmatch(name):

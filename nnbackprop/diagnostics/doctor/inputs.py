@@ -29,11 +29,11 @@ DUPLICATES_WARNING, DUPLICATES_FAULT = (
 )  # of the test part; from a tenth on, the test accuracy says little
 
 
-def inputs_not_finite(samples: DataProbe) -> CheckResult:
+def inputs_not_finite(data: DataProbe) -> CheckResult:
     """NaN or infinity among the inputs."""
-    if samples.finite:
+    if data.finite:
         return None
-    table = next(t for t in samples.tables if not np.isfinite(t.inputs).all())
+    table = next(t for t in data.tables if not np.isfinite(t.inputs).all())
     finite = np.isfinite(table.inputs)
     row, column = np.argwhere(~finite)[0].tolist()
     rows = np.count_nonzero(~finite.all(axis=1))
@@ -56,24 +56,24 @@ def not_finite(evidence: str) -> Finding:
     )
 
 
-def inputs_unscaled(samples: DataProbe) -> CheckResult:
+def inputs_unscaled(data: DataProbe) -> CheckResult:
     """Inputs, scaled as the run would scale them, of a size that initial weights are not made for."""
-    if not samples.finite or _all_equal(samples.train):
+    if not data.finite or _all_equal(data.train):
         return NOT_APPLICABLE
-    train = samples.splits.train
-    scaling = fit_scaling(samples.scale, train)
+    train = data.splits.train
+    scaling = fit_scaling(data.scale, train)
     mean, variance = moments(train.inputs)
     mean, std = mean * scaling.scale + scaling.shift, np.sqrt(variance) * np.abs(scaling.scale)
     rms = math.sqrt(float(np.mean(mean * mean + std * std)))
     if MIN_RMS <= rms <= MAX_RMS:
-        return None if train.image_shape else _disparate_features(samples, train, std)
+        return None if train.image_shape else _disparate_features(data, train, std)
     low, high = float(train.inputs.min()), float(train.inputs.max())
     cause = "unscaled, as the file has them" if rms > MAX_RMS else "likely scaled twice"
     return Finding(
         "inputs-unscaled",
         "warning",
         evidence=(
-            f"{train.source} holds {low:g} .. {high:g}; with --scale {samples.scale} the network sees a root mean "
+            f"{train.source} holds {low:g} .. {high:g}; with --scale {data.scale} the network sees a root mean "
             f"square of {rms:.3g}, where initial weights are made for about 1."
         ),
         cause=f"Inputs reach the network {cause}: units saturate, or steps are far too large or small.",
@@ -81,7 +81,7 @@ def inputs_unscaled(samples: DataProbe) -> CheckResult:
     )
 
 
-def _disparate_features(samples: DataProbe, train: Dataset, std: np.ndarray) -> Finding | None:
+def _disparate_features(data: DataProbe, train: Dataset, std: np.ndarray) -> Finding | None:
     """Features in units far apart; 0/1 indicators have no unit."""
     measured = [j for j in np.flatnonzero(std) if len(np.unique(train.inputs[:1000, j])) > 2]
     if len(measured) < 2:
@@ -93,7 +93,7 @@ def _disparate_features(samples: DataProbe, train: Dataset, std: np.ndarray) -> 
         "inputs-unscaled",
         "warning",
         evidence=(
-            f"With --scale {samples.scale} feature {wide} has a standard deviation of {std[wide]:.3g} and feature "
+            f"With --scale {data.scale} feature {wide} has a standard deviation of {std[wide]:.3g} and feature "
             f"{narrow} of {std[narrow]:.3g}, {std[wide] / std[narrow]:,.0f} times less."
         ),
         cause=(
@@ -104,11 +104,11 @@ def _disparate_features(samples: DataProbe, train: Dataset, std: np.ndarray) -> 
     )
 
 
-def inputs_constant(samples: DataProbe) -> CheckResult:
+def inputs_constant(data: DataProbe) -> CheckResult:
     """Inputs without information: all samples of a part equal."""
-    if not samples.finite or len(samples.train.inputs) < 2:
+    if not data.finite or len(data.train.inputs) < 2:
         return NOT_APPLICABLE
-    table = next((table for table in samples.tables if _all_equal(table)), None)
+    table = next((table for table in data.tables if _all_equal(table)), None)
     return (
         table
         if table is None
@@ -126,9 +126,9 @@ def _all_equal(table: RawDataset) -> bool:
     return all((block == table.inputs[:1]).all() for block in blocks(table.inputs))
 
 
-def train_test_duplicates(samples: DataProbe) -> CheckResult:
+def train_test_duplicates(data: DataProbe) -> CheckResult:
     """Test samples that are in the training part as well, number for number."""
-    train, test = samples.splits.train, samples.splits.test
+    train, test = data.splits.train, data.splits.test
     if test is None:
         return NOT_APPLICABLE
     known = {row.tobytes() for block in blocks(train.inputs) for row in block}
@@ -139,7 +139,7 @@ def train_test_duplicates(samples: DataProbe) -> CheckResult:
     level: Level = (
         "note" if fraction < DUPLICATES_WARNING else "warning" if fraction < DUPLICATES_FAULT else "fault"
     )
-    cause = "DataProbe copied before the split, or one part made from the other: the test accuracy is too high."
+    cause = "Samples copied before the split, or one part made from the other: the test accuracy is too high."
     return Finding(
         "train-test-duplicates",
         level,
@@ -152,19 +152,19 @@ def train_test_duplicates(samples: DataProbe) -> CheckResult:
     )
 
 
-def images_column_major(samples: DataProbe) -> CheckResult:
+def images_column_major(data: DataProbe) -> CheckResult:
     """Images of one part that are transposed: its mean images of the classes are like the other's transposed."""
     cause = "MATLAB and Fortran store by columns, NumPy reads by rows, so each image is transposed."
-    if TRANSPOSED in samples.reader_notes:
+    if TRANSPOSED in data.reader_notes:
         evidence = f"{TRANSPOSED[0].upper()}{TRANSPOSED[1:]}."
         return Finding(
             "images-column-major", "note", evidence=evidence, cause=cause, fix="Nothing; the reader did it."
         )
-    shape = samples.train.image_shape
-    square = shape is not None and shape[0] == shape[1] and all(t.image_shape == shape for t in samples.tables)
-    if not square or samples.labels is None or len(samples.tables) < 2 or not samples.finite:
+    shape = data.train.image_shape
+    square = shape is not None and shape[0] == shape[1] and all(t.image_shape == shape for t in data.tables)
+    if not square or data.labels is None or len(data.tables) < 2 or not data.finite:
         return NOT_APPLICABLE
-    means = [_class_means(table, column) for table, column in zip(samples.tables, samples.labels, strict=True)]
+    means = [_class_means(table, column) for table, column in zip(data.tables, data.labels, strict=True)]
     classes = sorted(means[0].keys() & means[1].keys())
     if len(classes) < 2:
         return NOT_APPLICABLE

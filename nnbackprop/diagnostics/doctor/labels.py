@@ -17,32 +17,32 @@ NOTE_RATIO, WARNING_RATIO = (
 )  # largest class over smallest: MNIST's is 1.2; from 10 on the rare class is hardly learnt
 
 
-def labels_range(samples: DataProbe) -> CheckResult:
+def labels_range(data: DataProbe) -> CheckResult:
     """Labels that are not class numbers, or not as many classes as there are outputs."""
-    if samples.labels is None:
-        table = next(table for table in samples.tables if integer_labels(table.labels) is None)
+    if data.labels is None:
+        table = next(table for table in data.tables if integer_labels(table.labels) is None)
         row = next(i for i in range(len(table.labels)) if integer_labels(table.labels[i : i + 1]) is None)
         return out_of_range(
             f"{table.source}: label {table.labels[row].item()!r} of sample {row}, counted from 0, is not a whole "
             "number.",
             "Likely a missing or averaged label, or another column taken for the labels.",
         )
-    values = np.unique(np.concatenate(samples.labels))
+    values = np.unique(np.concatenate(data.labels))
     if len(values) < 2:
         return out_of_range(f"All samples have label {values[0]}.", "There are no two classes to tell apart.")
-    if samples.outputs is not None and len(values) not in (samples.outputs, 2 * (samples.outputs == 1)):
+    if data.n_outputs is not None and len(values) not in (data.n_outputs, 2 * (data.n_outputs == 1)):
         return out_of_range(
-            f"There are {len(values)} {_first_labels(values)}, and the network has {samples.outputs} outputs.",
+            f"There are {len(values)} {_first_labels(values)}, and the network has {data.n_outputs} outputs.",
             "A class without an output cannot be predicted.",
         )
-    if _not_classes(samples):
+    if _not_classes(data):
         return out_of_range(
-            f"{len(values)} different labels for {len(samples.train.labels)} training samples "
+            f"{len(values)} different labels for {len(data.train.labels)} training samples "
             f"({_first_labels(values)}).",
             "Likely a measured quantity, or a row number, taken for the class.",
         )
-    new = np.setdiff1d(samples.labels[-1], samples.labels[0])  # of the test part, where there is one
-    if not len(new) or _shifted(samples):
+    new = np.setdiff1d(data.labels[-1], data.labels[0])  # of the test part, where there is one
+    if not len(new) or _shifted(data):
         return None
     return out_of_range(
         f"{_first_labels(new).capitalize()} occur in the test part and in no training sample.",
@@ -61,9 +61,9 @@ def out_of_range(
     return Finding("labels-range", level, evidence=evidence, cause=cause, fix=fix)
 
 
-def _not_classes(samples: DataProbe) -> bool:
-    n = len(samples.train.labels)
-    return n >= MIN_SAMPLES and len(np.unique(samples.train.labels)) > n / 2
+def _not_classes(data: DataProbe) -> bool:
+    n = len(data.train.labels)
+    return n >= MIN_SAMPLES and len(np.unique(data.train.labels)) > n / 2
 
 
 def _first_labels(values: np.ndarray) -> str:
@@ -71,12 +71,12 @@ def _first_labels(values: np.ndarray) -> str:
     return f"labels {shown}{' ...' if len(values) > 5 else ''}"
 
 
-def labels_off_by_one(samples: DataProbe) -> CheckResult:
+def labels_off_by_one(data: DataProbe) -> CheckResult:
     """Labels counted from 1 where the other part counts from 0."""
-    if samples.labels is None:
+    if data.labels is None:
         return NOT_APPLICABLE
-    if _shifted(samples):
-        train, test = map(np.unique, samples.labels)
+    if _shifted(data):
+        train, test = map(np.unique, data.labels)
         return Finding(
             "labels-off-by-one",
             "fault",
@@ -86,14 +86,12 @@ def labels_off_by_one(samples: DataProbe) -> CheckResult:
             ),
             fix="labels = labels - 1",
         )
-    values = np.unique(np.concatenate(samples.labels))
+    values = np.unique(np.concatenate(data.labels))
     k = len(values)
     if not values[0] == 1 < k == values[-1]:
         return None
     known = (
-        TEN_IS_ZERO
-        if TEN_IS_ZERO in samples.reader_notes
-        else f"Labels run from 1 to {k}; they are 0..{k - 1} here"
+        TEN_IS_ZERO if TEN_IS_ZERO in data.reader_notes else f"Labels run from 1 to {k}; they are 0..{k - 1} here"
     )
     return Finding(
         "labels-off-by-one",
@@ -104,20 +102,20 @@ def labels_off_by_one(samples: DataProbe) -> CheckResult:
     )
 
 
-def _shifted(samples: DataProbe) -> bool:
+def _shifted(data: DataProbe) -> bool:
     """Whether one part has each label value of the other plus 1."""
-    values = [np.unique(column) for column in samples.labels or ()]
+    values = [np.unique(column) for column in data.labels or ()]
     if len(values) < 2 or not 1 < len(values[0]) == len(values[1]):
         return False
     return np.unique(values[0] - values[1]).tolist() in ([1], [-1])
 
 
-def labels_encoded_twice(samples: DataProbe) -> CheckResult:
+def labels_encoded_twice(data: DataProbe) -> CheckResult:
     """A label that is one column of a one-hot row, whose other columns are among the features."""
-    if samples.labels is None:
+    if data.labels is None:
         return NOT_APPLICABLE
-    indicator, x = samples.labels[0], samples.train.inputs
-    if set(np.unique(indicator).tolist()) != {0, 1} or not samples.finite:
+    indicator, x = data.labels[0], data.train.inputs
+    if set(np.unique(indicator).tolist()) != {0, 1} or not data.finite:
         return None
     for columns, where in ((x, "first"), (x[:, ::-1], "last")):
         total = indicator.astype(np.float64)
@@ -144,11 +142,11 @@ def encoded_twice(evidence: str) -> Finding:
     )
 
 
-def classes_sorted(samples: DataProbe) -> CheckResult:
-    """DataProbe in order of class, which harms where nothing shuffles them."""
-    codes = np.unique(samples.train.labels.astype(str), return_inverse=True)[1]
+def classes_sorted(data: DataProbe) -> CheckResult:
+    """Samples in order of class, which harms where nothing shuffles them."""
+    codes = np.unique(data.train.labels.astype(str), return_inverse=True)[1]
     n, shares = len(codes), np.bincount(codes) / len(codes)
-    if n < MIN_SAMPLES or len(shares) < 2 or _not_classes(samples):
+    if n < MIN_SAMPLES or len(shares) < 2 or _not_classes(data):
         return NOT_APPLICABLE
     changes = int(np.count_nonzero(np.diff(codes)))
     expected = (n - 1) * (1 - float(np.sum(shares * shares)))  # in a random order
@@ -157,8 +155,8 @@ def classes_sorted(samples: DataProbe) -> CheckResult:
     if not sorted_throughout and (changes >= expected / 2 or expected < 40):
         return None
     effect = "Each batch has one class, and training on it unlearns the others."
-    if harmless := samples.shuffle or samples.full_batch:
-        effect = "Training shuffles them." if samples.shuffle else "Every step uses them all."
+    if harmless := data.shuffle or data.full_batch:
+        effect = "Training shuffles them." if data.shuffle else "Every step uses them all."
     return Finding(
         "classes-sorted",
         "note" if harmless else "fault" if sorted_throughout else "warning",
@@ -173,15 +171,10 @@ def classes_sorted(samples: DataProbe) -> CheckResult:
     )
 
 
-def classes_imbalanced(samples: DataProbe) -> CheckResult:
+def classes_imbalanced(data: DataProbe) -> CheckResult:
     """A class with far fewer samples than another."""
-    names, counts = np.unique(samples.train.labels.astype(str), return_counts=True)
-    if (
-        len(samples.train.labels) < MIN_SAMPLES
-        or len(names) < 2
-        or samples.labels is None
-        or _not_classes(samples)
-    ):
+    names, counts = np.unique(data.train.labels.astype(str), return_counts=True)
+    if len(data.train.labels) < MIN_SAMPLES or len(names) < 2 or data.labels is None or _not_classes(data):
         return NOT_APPLICABLE
     least, most = int(counts.argmin()), int(counts.argmax())
     ratio = counts[most] / counts[least]

@@ -55,14 +55,14 @@ def overfit(probe: ModelProbe) -> Attempt | None:
     """
     layers = [layer for layer in probe.objective.network.layers if not isinstance(layer, Dropout)]
     objective = replace(probe.objective, network=Sequential(*layers), penalty=None)
-    outputs = int(probe.trace(probe.x).y.shape[1])
-    capacity = sum(math.prod(p.shape) for p in leaves(probe.params)) // (2 * outputs)
+    n_outputs = int(probe.trace(probe.x).y.shape[1])
+    capacity = sum(math.prod(p.shape) for p in leaves(probe.params)) // (2 * n_outputs)
     data = probe.subset(min(SAMPLES, capacity)).dataset
     if len(data) < 2 or len(np.unique(data.targets, axis=0)) < 2:
         return None
     probe = replace(probe, objective=objective, dataset=data, trained=None)
     before, _ = probe.loss_and_accuracy(probe.x)
-    constant, _ = baseline_loss(objective, probe.host_targets, outputs) or (before, "")
+    constant, _ = baseline_loss(objective, probe.host_targets, n_outputs) or (before, "")
     deadline, attempts = time.monotonic() + MAX_SECONDS, []
     for lr in LEARNING_RATES:
         trained = _train(probe, lr, deadline)

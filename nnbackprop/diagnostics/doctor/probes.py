@@ -9,12 +9,12 @@ import numpy as np
 
 from backends import Array, Backend, tree_map
 from nnbackprop.data.catalog import to_splits
-from nnbackprop.data.dataset import Dataset, Splits
+from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.mapped import blocks
 from nnbackprop.data.raw import RawDataset, RawSplits, integer_labels
 from nnbackprop.data.sampler import permutation
 from nnbackprop.data.scaling import Scaling
-from nnbackprop.data.split import split, stratified_counts
+from nnbackprop.data.split import Splits, split, stratified_counts
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
 from nnbackprop.nn.metrics import predicted_classes
@@ -29,7 +29,7 @@ MAX_SAMPLES = 200  # means over them are good to a few percent, and a pass takes
 class DataProbe:
     """Raw data with any fault in it, and the settings of the run that would use it.
 
-    outputs      how many outputs the network is to have, where that is known
+    n_outputs    how many outputs the network is to have, where that is known
     full_batch   whether every step sees all samples, so that their order means nothing
     """
 
@@ -39,7 +39,7 @@ class DataProbe:
     full_batch: bool = False
     test_fraction: float = 0.2
     seed: int = 0
-    outputs: int | None = None
+    n_outputs: int | None = None
 
     @property
     def train(self) -> RawDataset:

@@ -26,9 +26,9 @@ from nnbackprop.errors import (
 from nnbackprop.runs import build
 from nnbackprop.runs.config import Config, with_changes
 from nnbackprop.runs.config_files import load_run_config, recipe_for, recipes, resolve
-from nnbackprop.runs.data_splits import DataSplits, table_options_of
+from nnbackprop.runs.run_data import RunData, data_options_of
 from nnbackprop.runs.run_dir import RunDir
-from nnbackprop.runs.train import first_trainer
+from nnbackprop.runs.train import initialized_trainer
 from nnbackprop.runs.trained_model import TrainedModel
 from nnbackprop.training.callbacks import TimeLimit
 
@@ -67,7 +67,7 @@ def _diagnose_recipe(config: Config) -> Diagnosis:
     diagnosis, data = _check_data(config, config.n_outputs)
     if data is None:
         return Diagnosis.merge(diagnosis, Diagnosis(not_applicable=tuple(START_CHECKS)))
-    config = build.for_data(config, data.train)
+    config = build.resolve_task(config, data.train)
     initial = _initial_probe(config, data).subset(MAX_SAMPLES)
     return Diagnosis.merge(diagnosis, run_checks(START_CHECKS, initial), _train_briefly(config, data))
 
@@ -112,25 +112,25 @@ def _open(runs: Path, run: str) -> RunDir:
         ) from error
 
 
-def _check_data(config: Config, outputs: int | None = None) -> tuple[Diagnosis, DataSplits | None]:
+def _check_data(config: Config, n_outputs: int | None = None) -> tuple[Diagnosis, RunData | None]:
     """The diagnosis of the data, and the data, or None where nothing can be trained on it."""
     try:
-        source = open_source(config.data, table_options_of(config))
+        source = open_source(config.data, data_options_of(config))
         raw = to_raw(source) if isinstance(source, TableSplits) else source
     except (LabelError, InputError) as error:
         kinds = {OneHotError: encoded_twice, LabelError: out_of_range, InputError: not_finite}
         finding = next(finding for kind, finding in kinds.items() if isinstance(error, kind))
         return Diagnosis.merge(Diagnosis((finding(str(error)),), (), tuple(DATA_CHECKS))), None
     full_batch = config.batch_size == "full"
-    samples = DataProbe(raw, config.scale, config.shuffle, full_batch, config.test_fraction, config.seed, outputs)
+    probe = DataProbe(raw, config.scale, config.shuffle, full_batch, config.test_fraction, config.seed, n_outputs)
     numbers = isinstance(source, TableSplits) and source.roles.task != "classification"
     checks = {id: check for id, check in DATA_CHECKS.items() if not (numbers and id in OF_CLASSES)}
-    diagnosis = Diagnosis.merge(run_checks(checks, samples), Diagnosis((), (), OF_CLASSES if numbers else ()))
+    diagnosis = Diagnosis.merge(run_checks(checks, probe), Diagnosis((), (), OF_CLASSES if numbers else ()))
     unusable = any(f.id in UNUSABLE and f.level == "fault" for f in diagnosis.findings)
-    return diagnosis, None if unusable else DataSplits.load(config)
+    return diagnosis, None if unusable else RunData.load(config)
 
 
-def _initial_probe(config: Config, data: DataSplits) -> ModelProbe:
+def _initial_probe(config: Config, data: RunData) -> ModelProbe:
     """The network as a run of `config` starts it."""
     backend, train = select(config.backend, config.device), data.train
     objective = build.objective(config, build.n_outputs(config, train))
@@ -138,10 +138,10 @@ def _initial_probe(config: Config, data: DataSplits) -> ModelProbe:
     return ModelProbe(backend, objective, train, scaling, config.params_dtype, config.seed)
 
 
-def _train_briefly(config: Config, data: DataSplits) -> Diagnosis:
+def _train_briefly(config: Config, data: RunData) -> Diagnosis:
     """A few seconds of the run itself, with a monitor."""
     try:
-        trainer = first_trainer(config, select(config.backend, config.device), data)
+        trainer = initialized_trainer(config, select(config.backend, config.device), data)
     except (InitialValueError, ScalingError) as error:
         return Diagnosis((overflow(str(error)),), (), tuple(RUN_CHECKS))
     monitor = Monitor()

@@ -24,12 +24,12 @@ LARGE_OUTPUTS = 6.0
 INIT = "--init he-normal (ReLU) or --init glorot-uniform (tanh, sigmoid), with --scale standard."
 
 
-def baseline_loss(objective: Objective, targets: np.ndarray, outputs: int) -> tuple[float, str] | None:
+def baseline_loss(objective: Objective, targets: np.ndarray, n_outputs: int) -> tuple[float, str] | None:
     """The least loss of constant outputs on host targets, and in words the loss of equal outputs: ln 10 = 2.303.
 
     The first is the targets' entropy or variance. None for a loss that is not one of this package's.
     """
-    xp, n, k = NumpyBackend().xp, len(targets), outputs
+    xp, n, k = NumpyBackend().xp, len(targets), n_outputs
     targets = targets if targets.ndim == 1 else targets.astype(np.float64)
     t = objective.loss.encode(xp, np.zeros((n, k)), targets)
     q = np.mean(np.eye(k)[t] if t.ndim == 1 else t, axis=0)

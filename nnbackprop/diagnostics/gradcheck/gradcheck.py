@@ -197,11 +197,11 @@ def _check_data(network: Sequential, x: np.ndarray, targets: np.ndarray) -> None
 def gradcheck_recipe(config: Config, backend: Backend) -> Report:
     """Check every gradient of the recipe at its initial weights, float64, on `backend`."""
     from nnbackprop.runs import build  # which needs msgspec; the gradients of a network do not
-    from nnbackprop.runs.data_splits import DataSplits
+    from nnbackprop.runs.run_data import RunData
 
     build.check(config)
-    train = DataSplits.load(config).train
-    config = build.for_data(config, train)
+    train = RunData.load(config).train
+    config = build.resolve_task(config, train)
     scaling = build.scaling(config, train)
     samples = train.take(np.unique(np.linspace(0, len(train) - 1, SAMPLES).astype(int)))
     return gradcheck(

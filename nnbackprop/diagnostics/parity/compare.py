@@ -16,7 +16,7 @@ from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers import Activation, Layer
 from nnbackprop.runs import build
 from nnbackprop.runs.config import Config
-from nnbackprop.runs.data_splits import DataSplits
+from nnbackprop.runs.run_data import RunData
 from nnbackprop.training.trainer import Trainer
 
 from .backend_run import BackendRun, StepTrace
@@ -40,8 +40,8 @@ def parity(config: Config, names: Sequence[str], steps: int, dtypes: Sequence[DT
     backends, absent = _open(names, config.device)
     if config.device is None and "float64" in dtypes:
         backends = [with_float64(backend) for backend in backends]
-    train = DataSplits.load(config).train
-    config = build.for_data(config, train)
+    train = RunData.load(config).train
+    config = build.resolve_task(config, train)
     scaling = build.scaling(config, train)
     comparisons = []
     for dtype in dtypes:

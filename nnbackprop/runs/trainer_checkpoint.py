@@ -1,4 +1,4 @@
-"""A trainer's `state_dict` as a checkpoint, and back: what is in it is what an exact resume needs."""
+"""What a checkpoint of a trainer holds: made of its `state_dict`, and put back into it for an exact resume."""
 
 from __future__ import annotations
 
@@ -25,21 +25,31 @@ T = TypeVar("T")
 Count = Annotated[int, Meta(ge=0)]
 
 
-class CheckpointInfo(Struct, frozen=True, rename={"max_input": "highest"}):
+CHECKPOINT_KEYS = {
+    "n_features": "features",
+    "max_input": "highest",
+    "n_outputs": "outputs",
+    "background": "ground",
+    "mnist_like": "digits",
+}
+"""Fields of `CheckpointInfo` that have another name in files, which keep the names of earlier versions."""
+
+
+class CheckpointInfo(Struct, frozen=True, rename=CHECKPOINT_KEYS):
     """What a checkpoint says of its run: of the data enough to use the weights without it, and its settings."""
 
     version: str
     fingerprint: str
-    features: Annotated[int, Meta(ge=1, le=2**31 - 1)]
+    n_features: Annotated[int, Meta(ge=1, le=2**31 - 1)]
     classes: tuple[str, ...]  # none where the targets are numbers
     max_input: float  # of the training data
     image_shape: Annotated[tuple[Count, ...], Meta(min_length=2, max_length=3)] | None
     settings: dict[str, Any]
     input_dtype: str = ""  # of the data; older checkpoints do not say
-    outputs: Count = 0  # of the network; 0 is one a class
+    n_outputs: Count = 0  # of the network; 0 is one a class
     preprocessing: Preprocessing | None = None  # of a table
-    ground: tuple[float, ...] = ()  # of images, a value for each channel
-    digits: bool = False  # whether the images are digits of MNIST's kind
+    background: tuple[float, ...] = ()  # of images, a value for each channel
+    mnist_like: bool = False  # whether the images are digits of MNIST's kind
 
 
 class BestSoFar(Struct, frozen=True, rename={"wait": "waited"}):
@@ -56,40 +66,35 @@ def last_checkpoint(trainer: Trainer, early_stopping: EarlyStopping, meta: Mappi
     arrays = {**flatten(state["params"], "params"), **flatten(state["optimizer"], "optimizer")}
     if early_stopping.best_params is not None:
         arrays |= flatten(early_stopping.best_params, "best")
-    so_far = msgspec.to_builtins(
-        BestSoFar(early_stopping.best_epoch, early_stopping.best_loss, early_stopping.wait)
-    )
-    return Checkpoint(
-        arrays | scaling_arrays(trainer.scaling), {**meta, "progress": state["progress"], "best": so_far}
-    )
+    best = msgspec.to_builtins(BestSoFar(early_stopping.best_epoch, early_stopping.best_loss, early_stopping.wait))
+    meta = {**meta, "progress": state["progress"], "best": best}
+    return Checkpoint(arrays | scaling_arrays(trainer.scaling), meta)
 
 
 def best_checkpoint(trainer: Trainer, early_stopping: EarlyStopping, meta: Mapping[str, Any]) -> Checkpoint:
     """The best weights so far, or the last where nothing was validated."""
     params = trainer.host_params() if early_stopping.best_params is None else early_stopping.best_params
-    epoch = early_stopping.best_epoch or trainer.progress.epoch - 1
-    return Checkpoint(
-        flatten(params, "params") | scaling_arrays(trainer.scaling), {**meta, "best": {"epoch": epoch}}
-    )
+    meta = {**meta, "best": {"epoch": early_stopping.best_epoch or trainer.progress.epoch - 1}}
+    return Checkpoint(flatten(params, "params") | scaling_arrays(trainer.scaling), meta)
 
 
-def restore(trainer: Trainer, early_stopping: EarlyStopping, train: Dataset, last: Checkpoint) -> None:
-    """Put a trainer where `last` was taken, the best weights so far with it."""
-    progress = progress_of(last)
-    so_far = _typed(last.meta.get("best"), BestSoFar)
+def restore(trainer: Trainer, early_stopping: EarlyStopping, train: Dataset, checkpoint: Checkpoint) -> None:
+    """Put a trainer where `checkpoint` was taken by `last_checkpoint`, the best weights so far with it."""
+    progress = progress_of(checkpoint)
+    best = _typed(checkpoint.meta.get("best"), BestSoFar)
     if progress.samples_seen > len(train):
         raise RunFolderError(
             f"The checkpoint is {progress.samples_seen} samples into an epoch, and there are {len(train)}: it was "
             "written for other data. Resume from checkpoints/last.safetensors of the run's own folder."
         )
     template = trainer.network.empty_params(train.sample_shape, trainer.params_dtype)
-    params = unflatten(template, last.arrays, "params")  # before initial weights are drawn
-    kept = unflatten(template, last.arrays, "best") if so_far.epoch else None
+    params = unflatten(template, checkpoint.arrays, "params")  # before initial weights are drawn
+    best_params = unflatten(template, checkpoint.arrays, "best") if best.epoch else None
     if trainer.state is None:
         trainer.initialize(train)
-    optimizer = unflatten(trainer.state["optimizer"], last.arrays, "optimizer")
+    optimizer = unflatten(trainer.state["optimizer"], checkpoint.arrays, "optimizer")
     trainer.load_state_dict({"params": params, "optimizer": optimizer, "progress": progress.to_dict()})
-    early_stopping.restore(so_far.epoch, so_far.loss, so_far.wait, kept)
+    early_stopping.restore(best.epoch, best.loss, best.wait, best_params)
 
 
 def info_of(checkpoint: Checkpoint) -> CheckpointInfo:
@@ -107,26 +112,26 @@ def progress_of(checkpoint: Checkpoint) -> Progress:
 
 def check_settings(checkpoint: Checkpoint, config: Config, path: Path, source: Path) -> None:
     """RunFolderError unless the checkpoint at `path` was trained by `config`, which `source` holds."""
-    saved = with_present_names(info_of(checkpoint).settings)
-    then = Config().fixed_settings | saved  # a setting added since has its default
-    now = config.fixed_settings
+    settings = with_present_names(info_of(checkpoint).settings)
+    saved = Config().fixed_settings | settings  # a setting added since has its default
+    present = config.fixed_settings
     if "progress" in checkpoint.meta:  # the best weights do not say of which step they are
         step = progress_of(checkpoint).step
-        made = [list(change) for change in saved.get("lr_changes", ())]
-        now["lr_changes"] = [list(change) for change in config.lr_changes if change[0] < step]
-        then["lr_changes"] = [change for change in made if change[0] < step]
-    for name, value in now.items():
-        if then[name] != value:
+        lr_changes = [list(change) for change in settings.get("lr_changes", ())]
+        present["lr_changes"] = [list(change) for change in config.lr_changes if change[0] < step]
+        saved["lr_changes"] = [change for change in lr_changes if change[0] < step]
+    for name, value in present.items():
+        if saved[name] != value:
             raise RunFolderError(
-                f"{source} has {name} = {value!r}, and {path} was trained with {then[name]!r}: the two do not "
+                f"{source} has {name} = {value!r}, and {path} was trained with {saved[name]!r}: the two do not "
                 "belong together. Put back the file that was changed, or train anew."
             )
 
 
 def scaling_of(checkpoint: Checkpoint) -> Scaling:
-    """The preprocessing a checkpoint's weights were trained with; RunFolderError if there is none."""
+    """The scaling that a checkpoint's weights were trained with; RunFolderError if there is none."""
     scale, shift = (checkpoint.arrays.get(f"scaling/{name}") for name in ("scale", "shift"))
-    shapes = ((), (info_of(checkpoint).features,))
+    shapes = ((), (info_of(checkpoint).n_features,))
     if scale is None or shift is None or scale.shape not in shapes or shift.shape not in shapes:
         raise RunFolderError(
             "The checkpoint has no scaling of its inputs, or one of another number of features: it holds weights "
@@ -139,10 +144,10 @@ def _target_scaling_of(checkpoint: Checkpoint) -> Scaling | None:
     scale, shift = (checkpoint.arrays.get(f"target_scaling/{name}") for name in ("scale", "shift"))
     if scale is None or shift is None:
         return None
-    if not (scale.shape == shift.shape == (info_of(checkpoint).outputs,) and np.all(scale != 0)):
+    if not (scale.shape == shift.shape == (info_of(checkpoint).n_outputs,) and np.all(scale != 0)):
         raise RunFolderError(
             f"The checkpoint scales targets by {scale.shape} and {shift.shape} numbers, and its network has "
-            f"{info_of(checkpoint).outputs} outputs: it was changed. Use one of a run folder."
+            f"{info_of(checkpoint).n_outputs} outputs: it was changed. Use one of a run folder."
         )
     return Scaling(scale, shift)
 
@@ -150,15 +155,14 @@ def _target_scaling_of(checkpoint: Checkpoint) -> Scaling | None:
 def scaling_arrays(scaling: Scaling) -> dict[str, np.ndarray]:
     """The arrays of a scaling by their names in a checkpoint."""
     arrays = {"scaling/scale": scaling.scale, "scaling/shift": scaling.shift}
-    if scaling.targets is None:
+    if (target := scaling.target_scaling) is None:
         return arrays
-    of_targets = {"target_scaling/scale": scaling.targets.scale, "target_scaling/shift": scaling.targets.shift}
-    return arrays | of_targets
+    return arrays | {"target_scaling/scale": target.scale, "target_scaling/shift": target.shift}
 
 
-def _typed(found: Any, kind: type[T]) -> T:
+def _typed(meta: Any, kind: type[T]) -> T:
     try:
-        return msgspec.convert(found, kind)
+        return msgspec.convert(meta, kind)
     except msgspec.ValidationError as error:
         raise _not_a_run(error) from error
 

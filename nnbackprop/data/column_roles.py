@@ -11,7 +11,7 @@ from nnbackprop.errors import DataError, LabelError, UsageError
 
 from .limits import format_names
 from .raw import square_image_shape
-from .table import Table, TableOptions, is_date, missing_columns
+from .table import DataOptions, Table, is_date, missing_columns
 
 if TYPE_CHECKING:
     import polars
@@ -30,20 +30,20 @@ PIXEL_NAME = re.compile(r"[a-z]*[ _.-]?\d+([x_ .-]\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Roles:
+class ColumnRoles:
     """What the columns of a table are for, and why.
 
     targets     the target columns; none where a table is to be predicted
     features    the feature columns
     notes       a sentence for each choice that was made
-    target_why, task_why  the reasons of the two choices that are shown first
+    target_reason, task_reason  the reasons of the two choices that are shown first
     """
 
     targets: tuple[str, ...]
     features: tuple[str, ...]
     task: Task
-    target_why: str
-    task_why: str
+    target_reason: str
+    task_reason: str
     notes: tuple[str, ...] = ()
     sample_weight: str | None = None  # the column of weights
 
@@ -54,11 +54,11 @@ class Roles:
         left_out = {"left out": "; ".join(self.notes)} if self.notes else {}
         if self.sample_weight:
             left_out["sample weights"] = f"column {self.sample_weight}"
-        chosen = {"target": f"{names} ({self.target_why})", "task": f"{self.task} ({self.task_why})"}
+        chosen = {"target": f"{names} ({self.target_reason})", "task": f"{self.task} ({self.task_reason})"}
         return chosen | left_out
 
 
-def choose_roles(table: Table, options: TableOptions) -> Roles:
+def choose_roles(table: Table, options: DataOptions) -> ColumnRoles:
     """Choose target, features and task; DataError or UsageError where that cannot be."""
     dropped = resolve_columns(table, options.drop, "--drop")
     named = resolve_columns(table, options.target, "--target")
@@ -75,16 +75,16 @@ def choose_roles(table: Table, options: TableOptions) -> Roles:
         [] if chosen else _row_names(table, [n for n in table.columns if n not in (*dropped, *named)], notes)
     )
     rest = [n for n in table.columns if n not in (*dropped, *left_out, *chosen, *weight)]
-    targets, why = (named, "--target") if named else _find_target(table, rest)
+    targets, target_reason = (named, "--target") if named else _find_target(table, rest)
     features = chosen or tuple(n for n in rest if n not in targets)
     if not features:
         raise DataError(
             f"{table.source}: no feature is left beside the target {format_names(targets)}. Its columns are "
             f"{format_names(table.columns)}; a table needs at least one other."
         )
-    task, task_why = _choose_task(table, targets, options, table.is_bytes(features) and len(features) > 1)
+    task, task_reason = _choose_task(table, targets, options, table.is_bytes(features) and len(features) > 1)
     _check_targets(table, targets, task)
-    return Roles(targets, features, task, why, task_why, tuple(notes), *weight)
+    return ColumnRoles(targets, features, task, target_reason, task_reason, tuple(notes), *weight)
 
 
 def resolve_columns(table: Table, names: Sequence[str], flag: str) -> tuple[str, ...]:
@@ -177,7 +177,7 @@ def image_shape(table: Table, features: Sequence[str]) -> tuple[int, int] | None
     return square_image_shape(len(features)) if numeric and not named else None
 
 
-def _choose_task(table: Table, targets: Sequence[str], options: TableOptions, pixels: bool) -> tuple[Task, str]:
+def _choose_task(table: Table, targets: Sequence[str], options: DataOptions, pixels: bool) -> tuple[Task, str]:
     if options.task != "auto":
         return options.task, "--task"
     columns = [table.frame[name] for name in targets]

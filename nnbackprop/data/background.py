@@ -1,4 +1,4 @@
-"""The ground of images: the colour of their border, which lies behind what they show."""
+"""The background of images: the colour of their border, which lies behind what they show."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def border(images: np.ndarray) -> np.ndarray:
     return np.concatenate([images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]], axis=1)
 
 
-def ground(images: np.ndarray) -> tuple[float, ...]:
+def background_of(images: np.ndarray) -> tuple[float, ...]:
     """The median of the border of images (n, rows, columns, ...): a value for each channel."""
     pixels = border(images)
     return tuple(np.median(pixels.reshape(-1, *pixels.shape[2:]), axis=0).ravel().tolist())

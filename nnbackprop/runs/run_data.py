@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from nnbackprop.data.catalog import DATASETS, load_splits, table_options
-from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.catalog import DATASETS, data_options, load_splits
 from nnbackprop.data.mapped import blocks
 from nnbackprop.data.readers.image import parse_size
-from nnbackprop.data.table import TableOptions
+from nnbackprop.data.split import Splits
+from nnbackprop.data.table import DataOptions
 from nnbackprop.data.weights import balance_classes
 from nnbackprop.errors import DataError, UsageError
 
-from .config import TABLE_SETTINGS, Config
+from .config import DATA_OPTIONS, Config
 
 
 def absolute(spec: str) -> str:
@@ -26,22 +24,16 @@ def absolute(spec: str) -> str:
     return spec if spec in DATASETS else str(Path(spec).expanduser().absolute())
 
 
-def table_options_of(config: Config) -> TableOptions:
-    """What the configuration says of a table."""
-    return table_options(**{name: getattr(config, name) for name in TABLE_SETTINGS})
+def data_options_of(config: Config) -> DataOptions:
+    """The options of a configuration that say how its data is read."""
+    return data_options(**{name: getattr(config, name) for name in DATA_OPTIONS})
 
 
-@dataclass(frozen=True)
-class DataSplits:
+class RunData(Splits):
     """The data of a run: to train on, to choose the best weights by, and to test at the end."""
 
-    train: Dataset
-    validation: Dataset | None
-    test: Dataset | None
-    description: Mapping[str, str] = field(default_factory=dict)  # of a table: what was chosen, and why
-
     @classmethod
-    def load(cls, config: Config) -> DataSplits:
+    def load(cls, config: Config) -> RunData:
         """Read and split the data of `config`."""
         if config.patience is not None and not config.validation:
             raise UsageError(
@@ -49,7 +41,7 @@ class DataSplits:
                 "keep some of the training data for it, with --validation 0.1."
             )
         fractions = config.test_fraction, config.validation
-        splits = load_splits(config.data, table_options_of(config), *fractions, config.seed)
+        splits = load_splits(config.data, data_options_of(config), *fractions, config.seed)
         if config.size and (splits.train.image_shape or ())[:2] != parse_size(config.size):
             raise UsageError(
                 f"--size {config.size} resizes the images of a folder, and {config.data} is none: leave it out."
@@ -60,12 +52,7 @@ class DataSplits:
                 "out."
             )
         train = balance_classes(splits.train) if config.class_weight == "balanced" else splits.train
-        return cls(train, splits.validation, splits.test, splits.description)
-
-    @property
-    def parts(self) -> dict[str, Dataset | None]:
-        """The parts by name."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}
+        return cls(train, splits.test, splits.validation, splits.description)
 
     @cached_property
     def fingerprint(self) -> str:
