@@ -47,7 +47,8 @@ class Namespace:
     Names are looked up in `module` once and cached. `overrides` replaces single functions by a backend's own.
     `fuse(kernel)` returns a function of whole arrays, `fused(*arrays_and_scalars)`, that evaluates
     `kernel(xp, ...)` on every element; it may be called in each step, as the result is cached.
-    `fuse(kernel, donated)` may write output k over argument `donated[k]`.
+    `fuse(kernel, donated)` may write output k over argument `donated[k]`. `fuse_rows` is the same for a
+    `RowKernel`.
     """
 
     def __init__(
@@ -55,35 +56,33 @@ class Namespace:
     ) -> None:
         self._module = module
         self.fuse: Any = lru_cache(maxsize=None)(fuse or (lambda kernel, donated=(): partial(kernel, self)))
+        self.fuse_rows: Any = lru_cache(maxsize=None)(lambda kernel: partial(kernel, self))
         self.__dict__.update(overrides)
-
-    def fuse_rows(self, kernel: RowKernel) -> Callable[..., Any]:
-        """A function of whole arrays, `fused(matrix, *operands)`, that evaluates `kernel` on every row."""
-        return partial(kernel, self)
 
     def foreach(
         self,
         kernel: ElementwiseKernel,
-        donated: tuple[int, ...],
-        trees: Sequence[Tree],
+        params: Tree,
+        grads: Tree,
+        states: tuple[Tree, ...],
         scalars: Sequence[Any],
-    ) -> tuple[Tree, ...]:
-        """Evaluate `fuse(kernel, donated)` on the arrays in each place of `trees`, and on `scalars`.
+    ) -> tuple[Tree, tuple[Tree, ...]]:
+        """One update of many arrays: `kernel(xp, w, dw, *states, *scalars)` gives w, or (w, *states), of each.
 
-        Returns the new trees in the place of those donated. Where the second has no array, such as a gradient, the
-        arrays of the others stay as they are.
+        The new params and states, which are donated. What has no gradient stays as it is.
         """
-        fused = self.fuse(kernel, donated)
+        fused = self.fuse(kernel, donated(states))
 
-        def update(first: Array, second: Array | None, *others: Array) -> Any:
-            if second is None:
-                return (first, *others) if others else first
-            return fused(first, second, *others, *scalars)
+        def update(w: Array, dw: Array | None, *own: Array) -> Any:
+            if dw is None:
+                return (w, *own) if own else w
+            return fused(w, dw, *own, *scalars)
 
-        if len(donated) == 1:
-            return (tree_map(update, *trees),)
-        rows = [update(*row) for row in zip_leaves(*trees)]
-        return tuple(tree_unflatten(trees[0], column) for column in zip(*rows, strict=True))
+        if not states:
+            return tree_map(update, params, grads), ()
+        rows = [update(*row) for row in zip_leaves(params, grads, *states)]
+        new_params, *new_states = (tree_unflatten(params, column) for column in zip(*rows, strict=True))
+        return new_params, tuple(new_states)
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._module, name)
@@ -92,6 +91,11 @@ class Namespace:
 
     def __repr__(self) -> str:
         return f"<xp: {self._module.__name__}>"
+
+
+def donated(states: tuple[Tree, ...]) -> tuple[int, ...]:
+    """Which arguments of an update's kernel, (w, dw, *states, ...), its results replace: w and the states."""
+    return (0, *range(2, 2 + len(states)))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any
 import cupy
 import numpy as np
 
-from backends.base import Array, ElementwiseKernel, Namespace, Tree, zip_leaves
+from backends.base import Array, ElementwiseKernel, Namespace, Tree, donated, zip_leaves
 
 MAX_ARRAYS = 96
 """Arrays of a launch, each of which takes 32 bytes of the 4 kB that a kernel's parameters may take."""
@@ -23,24 +23,25 @@ TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 """The dtypes that this is for, in C++."""
 
 Operands = tuple[Any, ...]
-"""Of the update of one tensor: that tensor, arrays of its shape, 0-d arrays and Python numbers."""
+"""Of the update of one array: w, dw and its states, and the scalars, which are 0-d arrays and Python numbers."""
 
 
 def foreach(
     xp: Namespace,
     kernel: ElementwiseKernel,
-    donated: tuple[int, ...],
-    trees: Sequence[Tree],
+    params: Tree,
+    grads: Tree,
+    states: tuple[Tree, ...],
     scalars: Sequence[Any],
-) -> tuple[Tree, ...]:
-    """`Namespace.foreach` by one launch, where formula and arrays allow it; the new trees are the old."""
-    tensors = [(*arrays, *scalars) for arrays in zip_leaves(*trees) if arrays[1] is not None]
-    if not tensors or not _alike(tensors) or trace(kernel, len(tensors[0])) is None:
-        return Namespace.foreach(xp, kernel, donated, trees, scalars)
-    at_once = MAX_ARRAYS // len(trees)
-    for begin in range(0, len(tensors), at_once):
-        _launch(kernel, donated, tensors[begin : begin + at_once])
-    return tuple(trees[k] for k in donated)
+) -> tuple[Tree, tuple[Tree, ...]]:
+    """`Namespace.foreach` by one launch, which writes into the old arrays, where formula and arrays allow it."""
+    updates = [(*row, *scalars) for row in zip_leaves(params, grads, *states) if row[1] is not None]
+    if not updates or not _alike(updates) or trace(kernel, len(updates[0])) is None:
+        return Namespace.foreach(xp, kernel, params, grads, states, scalars)
+    at_once = MAX_ARRAYS // (2 + len(states))
+    for begin in range(0, len(updates), at_once):
+        _launch(kernel, donated(states), updates[begin : begin + at_once])
+    return params, states
 
 
 def _alike(tensors: Sequence[Operands]) -> bool:

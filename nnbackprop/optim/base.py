@@ -6,7 +6,7 @@ donated to `step`, and what it returns takes their place.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from backends import ElementwiseKernel, Tree, tree_map
@@ -40,7 +40,7 @@ class Optimizer:
 
     def kernel_scalars(self, s: dict[str, Any]) -> tuple[Any, ...]:
         """Return the scalar arguments of the kernel, in its order, from the step's scalars `s`."""
-        return s["lr"], *(getattr(self, f.name) for f in fields(self))
+        return s["lr"], *vars(self).values()
 
     def step(self, xp: Any, params: Params, grads: Params, state: Tree, s: dict[str, Any]) -> tuple[Params, Tree]:
         """Return the parameters after one update by `grads`, and the state; shapes and dtypes stay.
@@ -52,10 +52,9 @@ class Optimizer:
                 f"An optimizer needs the namespace of a backend, with its `fuse`; got xp={xp!r}. Use "
                 'backends.select("numpy").xp, or "torch", "jax" or "cupy".'
             )
-        donated = (0, *range(2, 2 + len(self.state_names)))  # w and its states, which the new ones replace
-        trees = (params, grads, *(state[name] for name in self.state_names))
-        new_params, *new_states = xp.foreach(type(self).kernel, donated, trees, self.kernel_scalars(s))
-        return new_params, dict(zip(self.state_names, new_states, strict=True)) or state
+        states = tuple([state[name] for name in self.state_names])
+        params, states = xp.foreach(type(self).kernel, params, grads, states, self.kernel_scalars(s))
+        return params, dict(zip(self.state_names, states, strict=True)) if states else state
 
 
 def check_decay(name: str, value: float) -> None:
