@@ -159,11 +159,11 @@ def tree_unflatten(tree: Tree, arrays: Iterable[Array]) -> Tree:
     return tree_map(lambda _: next(in_order), tree)
 
 
-def scan_loop(step: Step, last: Step | None, state: Tree, data: Tree, batches: Tree) -> Tree:
+def scan_loop(step: Step, last_step: Step | None, state: Tree, data: Tree, batches: Tree) -> Tree:
     """`Backend.scan` as a Python loop."""
     steps = leaves(batches)[0].shape[0]
     for k in range(steps):
-        step_function = step if last is None or k < steps - 1 else last
+        step_function = step if last_step is None or k < steps - 1 else last_step
         state = step_function(state, data, tree_map(lambda a: a[k, ...], batches))  # noqa: B023
     return state
 
@@ -171,22 +171,22 @@ def scan_loop(step: Step, last: Step | None, state: Tree, data: Tree, batches: T
 class Backend(ABC):
     """One array library on one device; no other code calls the library.
 
-    `name` is its name in `select`, `device` is `cpu`, `cuda:0` or the like, `why` says why it was chosen.
-    `has_float64` is False on the GPUs of laptops, which compute in float32 at most. `launch_bound` says that small
-    steps pay for each kernel, so that fewer and longer ones for `xp.fuse` are faster.
+    `name` is its name in `select`, `device` is `cpu`, `cuda:0` or the like. `has_float64` is False on the GPUs of
+    laptops, which compute in float32 at most. `launch_bound` says that small steps pay for each kernel, so that
+    fewer and longer ones for `xp.fuse` are faster.
     """
 
     name: ClassVar[str]
     device: str
     xp: Namespace
     version: str
-    why: str = "asked for by name"
+    selection_reason: str = "asked for by name"
     has_float64: bool = True
     launch_bound: ClassVar[bool] = False
 
     def __reduce__(self) -> Any:
         """Pickled and deep-copied as its class and device; arrays, compiled steps and TF32 are not part of it."""
-        return type(self), (self.device,), {"why": self.why}
+        return type(self), (self.device,), {"selection_reason": self.selection_reason}
 
     @property
     def fused(self) -> bool:
@@ -257,12 +257,12 @@ class Backend(ABC):
         """
         return prefetch((label, tree_map(self.asarray, arrays)) for label, arrays in chunks)
 
-    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last: Step | None = None) -> Tree:
+    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
         """Run `step` over the leading axis of every array in `batches`, as `jax.lax.scan`; returns the last state.
 
-        `last`, where it is given, makes the last of the steps in its place. Both must be persistent callables, as
-        compiled forms are cached by them. `state` is donated: its arrays may be overwritten or deleted, and the
+        `last_step`, where it is given, is called in the place of the last one. Both must be persistent callables,
+        as compiled forms are cached by them. `state` is donated: its arrays may be overwritten or deleted, and the
         returned ones take their place. `data` is only read. The batch of step k is `a[k, ...]` of each array `a`
         in `batches`: a vector of numbers gives 0-d arrays, dtype kept.
         """
-        return scan_loop(step, last, state, data, batches)
+        return scan_loop(step, last_step, state, data, batches)

@@ -112,9 +112,9 @@ class CupyBackend(Backend):
     def prefetch(self, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:
         return double_buffered(self._device, chunks)
 
-    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last: Step | None = None) -> Tree:
+    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
         with self._device:
-            return self._captured.scan(step, state, data, batches, last)
+            return self._captured.scan(step, state, data, batches, last_step)
 
     def _fuse(self, kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> ElementwiseKernel:
         """One CUDA kernel of the formula, by `cupy.fuse`; it writes over what is donated.

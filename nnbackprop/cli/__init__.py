@@ -14,7 +14,7 @@ from nnbackprop.errors import NnbackpropError, OutOfMemoryError, RunFolderError,
 
 from .describe import describe
 from .doctor import doctor
-from .evaluate import attack, evaluate, predict
+from .evaluate import attack, evaluate, explain, predict
 from .export import export
 from .flags import err
 from .gradcheck import gradcheck
@@ -36,7 +36,7 @@ data = App(
     name="data", help="Look at data sets: mnist, mnist-20x20, weight-height, fashion-mnist, kmnist, or files."
 )
 COMMANDS = (
-    *(train, search, evaluate, predict, describe, export, attack, gradcheck, doctor, lr_find),
+    *(train, search, evaluate, predict, explain, describe, export, attack, gradcheck, doctor, lr_find),
     *(parity, replay, runs, compare, backends, recipes),
 )
 for command in COMMANDS:

@@ -1,4 +1,4 @@
-"""Commands that use a trained network: evaluate, predict, attack."""
+"""Commands that use a trained network: evaluate, predict, explain, attack."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ TopK = Annotated[
     int | None,
     Parameter(help="Also the share of samples whose class is among the K likeliest; 5 beyond 10 classes."),
 ]
+AsIs = Annotated[
+    bool, Parameter(help="Do not make a picture of a digit like MNIST's; only resize it.", negative="")
+]
 DataName = Annotated[str | None, Parameter(help="A data set instead of the run's own test part.")]
 
 
@@ -40,7 +43,7 @@ class RunOptions:
         chosen = select(self.backend, self.device)
         trained = TrainedModel.open(run, self.runs_dir, chosen)
         if self.backend == "auto":
-            err.print(chosen.why, style="dim")
+            err.print(chosen.selection_reason, style="dim")
         return trained
 
 
@@ -98,9 +101,7 @@ def predict(
     ],
     /,
     *,
-    as_is: Annotated[
-        bool, Parameter(help="Do not make a picture of a digit like MNIST's; only resize it.", negative="")
-    ] = False,
+    as_is: AsIs = False,
     options: RunOptions = RunOptions(),
 ) -> int:
     """Print the predicted class of each image, and how likely each class is."""
@@ -114,6 +115,32 @@ def predict(
             out.print(prediction_table(name, trained.classes, predicted, probabilities))
         else:
             out.print(value_table(name, trained.target_names, predicted))
+    return 0
+
+
+def explain(
+    run: Run,
+    image: Annotated[str, Parameter(help="An image file, or the number of a sample of the run's test part.")],
+    /,
+    *,
+    as_is: AsIs = False,
+    options: RunOptions = RunOptions(),
+) -> int:
+    """Draw what a trained network sees in an image: input gradient, classes, and every layer's output."""
+    from nnbackprop.report.explanation_plot import explanation_plot
+    from nnbackprop.report.style import draw
+    from nnbackprop.report.tables import prediction_table
+    from nnbackprop.runs.explanation import explain_image
+
+    trained = options.open(run)
+    explanation = explain_image(trained, image, as_is)
+    for note in explanation.notes:
+        err.print(f"{image}: {note}", markup=False)
+    likeliest = explanation.probabilities.reshape(1, -1)
+    out.print(prediction_table(explanation.name, explanation.classes, [explanation.predicted], likeliest))
+    picture = trained.run_dir.plots_dir / "explanation.png"
+    draw(picture, explanation_plot, explanation)
+    out.print(f"Picture: {escape(str(picture))}", soft_wrap=True)
     return 0
 
 

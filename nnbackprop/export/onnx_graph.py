@@ -14,7 +14,7 @@ from nnbackprop.nn.layers.base import Shape
 
 from .libraries import import_library
 
-BATCH = "n"
+BATCH_AXIS = "n"
 """The name of the batch axis, whose length is free."""
 MAX_BYTES = 2**31 - 1
 """Of a protobuf message, which an ONNX file is."""
@@ -36,7 +36,9 @@ class OnnxGraph:
 
     def input(self, name: str, dtype: str, sample_shape: Shape) -> Array:
         """An input (n, *sample_shape), with n free."""
-        self._inputs[name] = self.ndonnx.argument(shape=(BATCH, *sample_shape), dtype=getattr(self.ndonnx, dtype))
+        self._inputs[name] = self.ndonnx.argument(
+            shape=(BATCH_AXIS, *sample_shape), dtype=getattr(self.ndonnx, dtype)
+        )
         return self._inputs[name]
 
     def constant(self, name: str, array: np.ndarray) -> Array:

@@ -15,11 +15,11 @@ from nnbackprop.runs.checkpoint import flatten
 
 from .exportable import Exportable
 
-NORM = {"gamma": "weight", "beta": "bias"}
+NORMALIZATION_NAMES = {"gamma": "weight", "beta": "bias"}
 PYTORCH_NAMES: dict[type, dict[str, str]] = {
     Dense: {"W": "weight", "b": "bias"},
-    LayerNorm: NORM,
-    BatchNorm: {**NORM, "mean": "running_mean", "var": "running_var"},
+    LayerNorm: NORMALIZATION_NAMES,
+    BatchNorm: {**NORMALIZATION_NAMES, "mean": "running_mean", "var": "running_var"},
 }
 """What PyTorch's layers of these kinds call their parameters; those of other layers keep their names."""
 

@@ -19,7 +19,7 @@ class Optimizer:
     """One update of all parameters: `kernel(xp, w, dw, *states, *scalars) -> (w, *states)`, element by element.
 
     A subclass gives `kernel`, a module-level function, and the names of its states, all zero at first. Where the
-    kernel takes other scalars than lr and the hyperparameters in their order, it gives `kernel_scalars`, and
+    kernel takes other scalars than lr and the hyperparameters in their order, it gives `kernel_args`, and
     `step_scalars` where these depend on the step.
     """
 
@@ -38,11 +38,13 @@ class Optimizer:
         """
         return {"lr": lr}
 
-    def kernel_scalars(self, s: dict[str, Any]) -> tuple[Any, ...]:
-        """Return the scalar arguments of the kernel, in its order, from the step's scalars `s`."""
-        return s["lr"], *vars(self).values()
+    def kernel_args(self, scalars: dict[str, Any]) -> tuple[Any, ...]:
+        """Return the scalar arguments of the kernel, in its order, from a step's `scalars`."""
+        return scalars["lr"], *vars(self).values()
 
-    def step(self, xp: Any, params: Params, grads: Params, state: Tree, s: dict[str, Any]) -> tuple[Params, Tree]:
+    def step(
+        self, xp: Any, params: Params, grads: Params, state: Tree, scalars: dict[str, Any]
+    ) -> tuple[Params, Tree]:
         """Return the parameters after one update by `grads`, and the state; shapes and dtypes stay.
 
         A parameter without a gradient, such as a running mean, is passed on as it is.
@@ -53,7 +55,7 @@ class Optimizer:
                 'backends.select("numpy").xp, or "torch", "jax" or "cupy".'
             )
         states = tuple([state[name] for name in self.state_names])
-        params, states = xp.foreach(type(self).kernel, params, grads, states, self.kernel_scalars(s))
+        params, states = xp.foreach(type(self).kernel, params, grads, states, self.kernel_args(scalars))
         return params, dict(zip(self.state_names, states, strict=True)) if states else state
 
 

@@ -108,7 +108,9 @@ def summary_table(summary: Mapping[str, Any]) -> Group:
     return Group(table, Text(line))
 
 
-def prediction_table(name: str, classes: Sequence[str], predicted: np.ndarray, probabilities: np.ndarray) -> Table:
+def prediction_table(
+    name: str, classes: Sequence[str], predicted: Sequence[int] | np.ndarray, probabilities: np.ndarray
+) -> Table:
     """Predicted class of each sample (n,) and the probabilities (n, k) of the three likeliest classes."""
     table = new_table("sample", "class", "likeliest", title=escape(name), title_justify="left")
     for i, (label, row) in enumerate(zip(predicted[:MAX_ROWS], by_class(probabilities), strict=False)):

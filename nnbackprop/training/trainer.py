@@ -27,7 +27,7 @@ from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Optimizer
 
 from . import events
-from .batch_schedule import BatchSchedule, Chunk, make_batch_schedule
+from .batch_sampler import BatchSampler, Chunk, make_batch_sampler
 from .callbacks import Callback
 from .checks import (
     check_datasets,
@@ -101,7 +101,7 @@ class Trainer:
         self.train_step = TrainStep(self.backend.xp, objective, self.optimizer, metrics, self.clip, self.seed)
         self.snapshot = Snapshot(self.backend.xp)
         self._loaders: dict[str, DataLoader] = {}  # of the parts that the last `fit` trains on and evaluates
-        self._batch_schedule: BatchSchedule | None = None
+        self._batch_sampler: BatchSampler | None = None
 
     @property
     def params_dtype(self) -> str:
@@ -116,16 +116,16 @@ class Trainer:
         return self.state["params"]
 
     @property
-    def batch_schedule(self) -> BatchSchedule:
+    def batch_sampler(self) -> BatchSampler:
         """The batches of the last `fit`."""
-        if self._batch_schedule is None:
+        if self._batch_sampler is None:
             raise UsageError("The trainer has no batches yet: call fit first.")
-        return self._batch_schedule
+        return self._batch_sampler
 
     @property
     def loader(self) -> DataLoader:
         """The training data of the last `fit`."""
-        return self.batch_schedule.loader
+        return self.batch_sampler.loader
 
     def initialize(self, train: Dataset) -> None:
         """Draw initial parameters for data such as `train`, which must fit; `fit` does so unless it is done."""
@@ -212,7 +212,7 @@ class Trainer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Options and state, on the host; data and compiled steps are left out."""
-        left_out = ("evaluator", "train_step", "snapshot", "_loaders", "_batch_schedule")
+        left_out = ("evaluator", "train_step", "snapshot", "_loaders", "_batch_sampler")
         kept = {name: value for name, value in vars(self).items() if name not in left_out}
         return {**kept, "state": self.state and tree_map(self.backend.to_numpy, self.state)}
 
@@ -231,7 +231,7 @@ class Trainer:
         self.state = {**self.state, "sums": sums}
         evaluated = {"validation": validation} if validation else {"test": test} if test else {}
         self._loaders = {name: self._loader(part) for name, part in {"train": train, **evaluated}.items()}
-        self._batch_schedule = make_batch_schedule(self, self._loaders["train"])
+        self._batch_sampler = make_batch_sampler(self, self._loaders["train"])
         return events.train_begin(self, {name: len(part) if part else 0 for name, part in parts.items()})
 
     def _loader(self, dataset: Dataset) -> DataLoader:
@@ -245,14 +245,14 @@ class Trainer:
         return DataLoader(self.backend, dataset, self.scaling, self.params_dtype, self.resident)
 
     def _train_epoch(self) -> None:
-        p, schedule = self.progress, self.batch_schedule
+        p, sampler = self.progress, self.batch_sampler
         self._call("epoch_begin", EpochBegin(epoch=p.epoch, step=p.step))
         short = any(callback.needs_short_chunks for callback in self.callbacks)
-        chunks = schedule.short_chunks(p) if short else schedule.chunks(p.epoch, p.samples_seen, p.step)
+        chunks = sampler.timed_chunks(p) if short else sampler.chunks(p.epoch, p.samples_seen, p.step)
         begin = time.perf_counter()
         for chunk in chunks:
             batch_seconds = time.perf_counter() - begin
-            event = ChunkBegin(epoch=p.epoch, step=p.step, steps=chunk.steps, batches=chunk.batches)
+            event = ChunkBegin(epoch=p.epoch, step=p.step, steps=chunk.n_steps, batches=chunk.batches)
             self._call("chunk_begin", event)
             begin = time.perf_counter()
             self.snapshot.update(self.state, p)
@@ -261,14 +261,14 @@ class Trainer:
                 seconds = time.perf_counter() - begin + batch_seconds
                 if finite:
                     self.state = self.train_step.reset_sums(self.state)
-                    p.add_chunk(chunk.steps, chunk.n_samples, seconds, sums, norms)
+                    p.add_chunk(chunk.n_steps, chunk.n_samples, seconds, sums, norms)
             except BaseException:  # such as Ctrl-C in a notebook
                 self._go_back(self.snapshot.state, self.snapshot.progress)
                 raise
             if not finite:
-                raise DivergedError.at_step(p.step + chunk.steps)
+                raise DivergedError.at_step(p.step + chunk.n_steps)
             self._call("chunk_end", events.chunk_end(self, chunk, seconds, sums, norms))
-            if self.stop_reason and p.samples_seen < schedule.n_samples:
+            if self.stop_reason and p.samples_seen < sampler.n_samples:
                 return
             begin = time.perf_counter()
         self._end_epoch()
@@ -278,7 +278,7 @@ class Trainer:
         step = self.train_step
         with contextlib.suppress(MemoryError):
             self.state = self.backend.scan(
-                step, self._donate_state(), self.loader.data, chunk.batches, last=step.with_norms
+                step, self._donate_state(), self.loader.data, chunk.batches, last_step=step.with_gradient_norms
             )
         if self.state is None:  # memory ran out; the error, which holds arrays, is gone by now
             self.train_step, self.state = retry_in_microbatches(self, chunk)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from backends import Backend, NumpyBackend, numba_fuse, numpy_backend, select, tree_map
-from backends.elementwise import LARGE
+from backends.elementwise import MIN_BLOCKED_SIZE
 from nnbackprop.nn.losses.classification import NAN, softmax_cross_entropy
 from nnbackprop.nn.metrics import argmax_matches
 from nnbackprop.nn.rng import threefry
@@ -125,7 +125,7 @@ DONATED = (0, 2, 3)
 """Adam's w, m and v."""
 
 
-@pytest.mark.parametrize("size", [100, numba_fuse.SMALLEST, LARGE + 7])
+@pytest.mark.parametrize("size", [100, numba_fuse.MIN_COMPILED_SIZE, MIN_BLOCKED_SIZE + 7])
 def test_donation_changes_no_number_and_no_other_array(backend: Backend, size: int) -> None:
     arrays = floats(4, "float32", (size,))
     inside = [backend.asarray(a) for a in arrays]
@@ -136,7 +136,7 @@ def test_donation_changes_no_number_and_no_other_array(backend: Backend, size: i
     np.testing.assert_array_equal(backend.to_numpy(inside[1]), arrays[1])
 
 
-@pytest.mark.parametrize("size", [LARGE, LARGE + 7])
+@pytest.mark.parametrize("size", [MIN_BLOCKED_SIZE, MIN_BLOCKED_SIZE + 7])
 def test_blockwise_agrees_with_the_whole_array(backend: Backend, size: int) -> None:
     """With an exponential, which numba does not compile; the last block is shorter."""
     (z,) = floats(1, "float32", (size,))
@@ -283,7 +283,7 @@ def test_broadcast_number_is_a_scalar(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_small_arrays_are_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numpy_backend, "compile_loop", lambda *_: pytest.fail("compiled"))
-    arrays = floats(4, "float32", (numba_fuse.SMALLEST - 1,))
+    arrays = floats(4, "float32", (numba_fuse.MIN_COMPILED_SIZE - 1,))
     NumpyBackend().xp.fuse(adam_kernel)(*arrays, *ADAM_SCALARS)
 
 
@@ -317,7 +317,7 @@ class TestCompiled:
         self, donated: tuple[int, ...]
     ) -> None:
         torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-        arrays = floats(4, "float32", (numba_fuse.SMALLEST,))
+        arrays = floats(4, "float32", (numba_fuse.MIN_COMPILED_SIZE,))
         tensors = [torch.from_numpy(a.copy()) for a in arrays]
         with torch.no_grad():
             results = select("torch", "cpu").xp.fuse(adam_kernel, donated)(*tensors, *ADAM_SCALARS)
