@@ -113,8 +113,8 @@ class MpiCommunicator:
             waited = time.monotonic() - begin
             if waited > limit:
                 raise ProcessLostError(
-                    f"After {waited:.0f} s one of the {self.size} processes has not answered yet: it was stopped, or "
-                    f"its machine was lost. Go on from the last checkpoint with --resume. {TIMEOUT}, in the "
+                    f"One of the {self.size} processes has not answered for {waited:.0f} s: it was stopped, or its "
+                    f"machine was lost. Go on from the last checkpoint with --resume. {TIMEOUT}, in the "
                     "environment, is how many seconds to wait."
                 )
             time.sleep(PAUSE if waited > SPIN_SECONDS else 0)  # 0 lets another process have the core

@@ -12,7 +12,7 @@ from backends import Backend, Tree, leaves, tree_map
 from nnbackprop.data.batch import microbatch
 from nnbackprop.data.loader import DataLoader
 from nnbackprop.nn.layers.base import Params
-from nnbackprop.training.batch_schedule import Chunk
+from nnbackprop.training.batch_sampler import Chunk
 from nnbackprop.training.evaluator import EVAL_BATCH_SIZE
 from nnbackprop.training.events import Score
 from nnbackprop.training.shards import GradientStep, Layout, UpdateStep
@@ -57,25 +57,25 @@ class ShardedTraining:
     def scan(self, trainer: Trainer, chunk: Chunk) -> Tree:
         """The state after the steps of `chunk`, made one at a time."""
         step, backend = trainer.train_step, trainer.backend
-        bounds = step.microbatch_bounds(chunk.n_samples // chunk.steps)
+        bounds = step.microbatch_bounds(chunk.n_samples // chunk.n_steps)
         with np.errstate(all="ignore"), backend.memory_errors():
             if step is not self._step:
                 self._prepare(trainer, step)
             state = trainer.donate_state()
-            for k in range(chunk.steps):
+            for k in range(chunk.n_steps):
                 batch = tree_map(lambda a: a[k, ...], chunk.batches)  # noqa: B023
                 data = {**trainer.loader.data, "params": state["params"]}
                 whole = self.communicator.sum_shards(self._shard_rows(backend, data, batch, bounds))
                 reduced = {name: _with_axis(step.xp, batch[name]) for name in ("step", "scalars")}
                 reduced["found"] = self._layout.read(whole, backend)
-                update = self._last_update if k == chunk.steps - 1 else self._update
+                update = self._last_update if k == chunk.n_steps - 1 else self._update
                 state = backend.scan(update, state, {}, reduced)
         return state
 
     def _prepare(self, trainer: Trainer, step: TrainStep) -> None:
         """The steps that backends compile; and how a gradient looks, by that of two samples."""
         self._step, self._gradient = step, GradientStep(step)
-        self._update, self._last_update = UpdateStep(step), UpdateStep(step.with_norms)
+        self._update, self._last_update = UpdateStep(step), UpdateStep(step.with_gradient_norms)
         backend, loader = trainer.backend, trainer.loader
         samples = loader.batches(np.arange(2).reshape(1, 2) % len(loader.dataset), whole_set=False)
         numbers = {"step": np.zeros(1, np.int32), "first_row": np.zeros(1, np.int32)}

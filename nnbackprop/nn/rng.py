@@ -16,7 +16,7 @@ from backends import Array, device_of
 from nnbackprop._random import threefry_key
 from nnbackprop.errors import UsageError
 
-PARITY = 0x1BD11BDA
+KEY_SCHEDULE_PARITY = 0x1BD11BDA
 ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
 ROUNDS = 13
 RATE_LEVELS = 1 << 16
@@ -45,7 +45,7 @@ def threefry(xp: Any, c0: Array, c1: Array, k0: int, k1: int) -> tuple[Array, Ar
     whatever stands above bit 31 (a right shift keeps only bits that came from below 32), so a fuser that computes
     in wider integers and stores int32 gives the same words.
     """
-    keys = (k0, k1, k0 ^ k1 ^ PARITY)
+    keys = (k0, k1, k0 ^ k1 ^ KEY_SCHEDULE_PARITY)
     x0, x1 = c0 + k0, c1 + k1
     for r in range(ROUNDS):
         k = ROTATIONS[r % 8]

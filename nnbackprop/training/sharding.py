@@ -11,7 +11,7 @@ from nnbackprop.nn.layers.base import Params
 from .events import Score
 
 if TYPE_CHECKING:
-    from .batch_schedule import Chunk
+    from .batch_sampler import Chunk
     from .trainer import Trainer
 
 T = TypeVar("T")

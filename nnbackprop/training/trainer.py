@@ -27,7 +27,7 @@ from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Optimizer
 
 from . import events
-from .batch_schedule import BatchSchedule, Chunk, make_batch_schedule
+from .batch_sampler import BatchSampler, Chunk, make_batch_sampler
 from .callbacks import Callback
 from .checks import (
     check_datasets,
@@ -101,13 +101,13 @@ class Trainer:
         else:
             network = fuse_layers(self.network, self.backend)
         objective = replace(objective, network=network)
-        microbatches = 1 if self.sharding is None else self.sharding.shards
+        n_microbatches = 1 if self.sharding is None else self.sharding.shards
         self.train_step = TrainStep(
-            self.backend.xp, objective, self.optimizer, metrics, self.clip, self.seed, microbatches
+            self.backend.xp, objective, self.optimizer, metrics, self.clip, self.seed, n_microbatches
         )
         self.snapshot = Snapshot(self.backend.xp)
         self._loaders: dict[str, DataLoader] = {}  # of the parts that the last `fit` trains on and evaluates
-        self._batch_schedule: BatchSchedule | None = None
+        self._batch_sampler: BatchSampler | None = None
 
     @property
     def params_dtype(self) -> str:
@@ -122,16 +122,16 @@ class Trainer:
         return self.state["params"]
 
     @property
-    def batch_schedule(self) -> BatchSchedule:
+    def batch_sampler(self) -> BatchSampler:
         """The batches of the last `fit`."""
-        if self._batch_schedule is None:
+        if self._batch_sampler is None:
             raise UsageError("The trainer has no batches yet: call fit first.")
-        return self._batch_schedule
+        return self._batch_sampler
 
     @property
     def loader(self) -> DataLoader:
         """The training data of the last `fit`."""
-        return self.batch_schedule.loader
+        return self.batch_sampler.loader
 
     def use_sharding(self, sharding: Sharding) -> None:
         """Train in shards from here on, with other processes where there are any."""
@@ -244,7 +244,7 @@ class Trainer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Options and state, on the host; data and compiled steps are left out."""
-        left_out = ("evaluator", "train_step", "snapshot", "_loaders", "_batch_schedule")
+        left_out = ("evaluator", "train_step", "snapshot", "_loaders", "_batch_sampler")
         kept = {name: value for name, value in vars(self).items() if name not in left_out}
         return {**kept, "sharding": None, "state": self.state and tree_map(self.backend.to_numpy, self.state)}
 
@@ -263,7 +263,7 @@ class Trainer:
         self.state = {**self.state, "sums": sums}
         evaluated = {"validation": validation} if validation else {"test": test} if test else {}
         self._loaders = {name: self._loader(part) for name, part in {"train": train, **evaluated}.items()}
-        self._batch_schedule = make_batch_schedule(self, self._loaders["train"])
+        self._batch_sampler = make_batch_sampler(self, self._loaders["train"])
         return events.train_begin(self, {name: len(part) if part else 0 for name, part in parts.items()})
 
     def _loader(self, dataset: Dataset) -> DataLoader:
@@ -277,12 +277,12 @@ class Trainer:
         return DataLoader(self.backend, dataset, self.scaling, self.params_dtype, self.resident)
 
     def _train_epoch(self) -> None:
-        p, schedule = self.progress, self.batch_schedule
+        p, sampler = self.progress, self.batch_sampler
         self._call("epoch_begin", EpochBegin(epoch=p.epoch, step=p.step))
         begin = time.perf_counter()
         for chunk in self._chunks():
             batch_seconds = time.perf_counter() - begin
-            event = ChunkBegin(epoch=p.epoch, step=p.step, steps=chunk.steps, batches=chunk.batches)
+            event = ChunkBegin(epoch=p.epoch, step=p.step, steps=chunk.n_steps, batches=chunk.batches)
             self._call("chunk_begin", event)
             begin = time.perf_counter()
             self.snapshot.update(self.state, p)
@@ -291,32 +291,32 @@ class Trainer:
                 seconds = time.perf_counter() - begin + batch_seconds
                 if finite:
                     self.state = self.train_step.reset_sums(self.state)
-                    p.add_chunk(chunk.steps, chunk.n_samples, seconds, sums, norms)
+                    p.add_chunk(chunk.n_steps, chunk.n_samples, seconds, sums, norms)
             except BaseException:  # such as Ctrl-C in a notebook
                 self._go_back(self.snapshot.state, self.snapshot.progress)
                 raise
             if not finite:
-                raise DivergedError.at_step(p.step + chunk.steps)
+                raise DivergedError.at_step(p.step + chunk.n_steps)
             self._call("chunk_end", events.chunk_end(self, chunk, seconds, sums, norms))
-            if self._agree_to_stop() and p.samples_seen < schedule.n_samples:
+            if self._agree_to_stop() and p.samples_seen < sampler.n_samples:
                 return
             begin = time.perf_counter()
         self._end_epoch()
 
     def _chunks(self) -> Iterator[Chunk]:
         """What is left of the epoch."""
-        p, schedule = self.progress, self.batch_schedule
+        p, sampler = self.progress, self.batch_sampler
         short = any(callback.needs_short_chunks for callback in self.callbacks)
         if self.sharding is not None:  # chunks are the first process's, whose callbacks save and measure
             rows, step = self.sharding.rows, self.train_step
-            steps, save_every, short = self.sharding.share((schedule.steps_per_chunk, schedule.save_every, short))
-            schedule = replace(
-                schedule,
+            steps, save_every, short = self.sharding.share((sampler.steps_per_chunk, sampler.save_every, short))
+            sampler = replace(
+                sampler,
                 steps_per_chunk=steps,
                 save_every=save_every,
                 rows=lambda n: rows(step.microbatch_bounds(n)),
             )
-        return schedule.short_chunks(p) if short else schedule.chunks(p.epoch, p.samples_seen, p.step)
+        return sampler.timed_chunks(p) if short else sampler.chunks(p.epoch, p.samples_seen, p.step)
 
     def _run_chunk(self, chunk: Chunk) -> tuple[bool, Tree, dict[str, float]]:
         """Train on a chunk: whether all is finite, its sums, and the norms of its last gradients by layer."""
@@ -326,7 +326,7 @@ class Trainer:
                 self.state = self.sharding.scan(self, chunk)
             else:
                 self.state = self.backend.scan(
-                    step, self.donate_state(), self.loader.data, chunk.batches, last=step.with_norms
+                    step, self.donate_state(), self.loader.data, chunk.batches, last_step=step.with_gradient_norms
                 )
         if self.state is None and self.sharding is not None:
             raise OutOfMemoryError.of_shard(self.progress.step + 1)
