@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 import array_api_compat.cupy
@@ -16,6 +17,8 @@ from backends.cuda.cublas import CublasMatmul
 from backends.cuda.cupy_graph_recorder import CupyGraphRecorder, GraphStats
 from backends.cuda.double_buffer import double_buffered
 from backends.cuda.errors import cuda_version, no_device, no_product
+from backends.cuda.foreach import foreach
+from backends.cuda.row_kernels import fuse_rows
 
 from .base import Array, Backend, ElementwiseKernel, Memory, Step, T, Tree
 from .devices import check_index, parse_device
@@ -51,6 +54,8 @@ class CupyBackend(Backend):
             stack=stack,
             sign=sign,
             all=all_true,
+            fuse_rows=cache(lambda kernel: fuse_rows(self.xp, kernel)),
+            foreach=lambda *update: foreach(self.xp, *update),
         )
 
     @property

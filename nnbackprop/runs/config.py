@@ -150,7 +150,7 @@ class Config:
     ] = ()
     task: Annotated[
         Literal["auto", "classification", "regression", "multilabel"],
-        Setting("Data", "What to learn from a table; auto chooses by the target's values."),
+        Setting("Data", "What is learnt; auto chooses by the values of the target."),
     ] = "auto"
     features: Annotated[tuple[str, ...], Setting("Data", "Columns to use; all others if not given.")] = ()
     drop: Annotated[tuple[str, ...], Setting("Data", "Columns to leave out.")] = ()

@@ -100,7 +100,7 @@ def add_batch(
     """`sums` with a batch's mean loss J and its metrics added."""
     total = targets.shape[0] if weights is None else xp.sum(weights)
     added = {
-        "loss": xp.fuse(add_product)(sums["loss"], J, total),
+        "loss": xp.fuse(add_product, (0,))(sums["loss"], J, total),
         "metrics": metrics.update(xp, sums["metrics"], y, targets, weights),
     }
     return added if weights is None else {**added, "weight": sums["weight"] + total}
