@@ -37,15 +37,15 @@ def test_public_names_of_backends_exist() -> None:
 
 
 HEAVY = (
-    "IPython array_api_strict cupy jax marimo matplotlib mlx ndonnx numba onnx onnxruntime optuna pandas polars pooch "
-    "requests rich scipy sklearn tensorboard torch trackio wandb"
+    "IPython array_api_strict cupy jax marimo matplotlib mlx ndonnx numba onnx onnxruntime optuna pandas polars "
+    "pooch requests rich scipy sklearn tensorboard torch trackio wandb"
 )
 
 
 def modules_after(code: str) -> set[str]:
     """The modules that a Python of its own has imported after `code`, beyond those of its start."""
-    code = f"import sys; before = set(sys.modules); {code}; print(*sorted(set(sys.modules) - before))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    program = f"import sys; before = set(sys.modules); {code}; print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
 
