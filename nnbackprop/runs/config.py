@@ -211,6 +211,10 @@ class Config:
     threads: Annotated[
         Threads | None, Setting("Run", "Threads of a CPU's matrix products; every core's if not given.")
     ] = None
+    shards: Annotated[
+        Count | None,
+        Setting("Run", "Parts of each batch, for several processes to share; their number if not given."),
+    ] = None
     gpu_memory_limit: Annotated[
         Positive | None, Setting("Run", "GiB of a GPU that arrays may take, all if not given.")
     ] = None
