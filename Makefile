@@ -15,7 +15,7 @@ ARGS ?=
 
 # `make test-cuda` runs the tests that reach the array library on CuPy, on an emulated CUDA device: no GPU is needed.
 
-.PHONY: train test test-cuda check bench figures stress format wheel clean
+.PHONY: train test test-cuda check bench figures docs stress format wheel clean
 
 train: $(VENV)/.core
 	$(BIN)/nnbackprop train $(ARGS)
@@ -38,6 +38,10 @@ bench: $(VENV)/.bench
 figures: $(VENV)/.bench
 	$(BIN)/python scripts/make_figures.py $(ARGS)
 
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/python scripts/check_site.py docs/_build/html
+
 stress: $(VENV)/.stress
 	$(BIN)/python -m tests.stress $(ARGS)
 
@@ -49,7 +53,7 @@ wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf $(VENV) $(CUDA_VENV) build dist *.egg-info
+	rm -rf $(VENV) $(CUDA_VENV) build dist docs/_build docs/examples *.egg-info
 
 $(BIN)/python $(CUDA_BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else \
@@ -70,6 +74,11 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 
 $(VENV)/.bench: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench,fast]" "torch==2.13.0"
+	@touch $@ $(VENV)/.core
+
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/npm install --silent --no-save --no-package-lock --prefix $(VENV)/katex katex@0.16.22
 	@touch $@ $(VENV)/.core
 
 $(VENV)/.stress: pyproject.toml | $(BIN)/python
