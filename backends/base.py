@@ -71,7 +71,7 @@ class Namespace:
 
         The new params and states, which are donated. What has no gradient stays as it is.
         """
-        fused = self.fuse(kernel, donated(states))
+        fused = self.fuse(kernel, donated_arguments(states))
 
         def update(w: Array, dw: Array | None, *own: Array) -> Any:
             if dw is None:
@@ -93,7 +93,7 @@ class Namespace:
         return f"<xp: {self._module.__name__}>"
 
 
-def donated(states: tuple[Tree, ...]) -> tuple[int, ...]:
+def donated_arguments(states: tuple[Tree, ...]) -> tuple[int, ...]:
     """Which arguments of an update's kernel, (w, dw, *states, ...), its results replace: w and the states."""
     return (0, *range(2, 2 + len(states)))
 

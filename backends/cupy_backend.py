@@ -10,7 +10,7 @@ import array_api_compat.cupy
 import cupy
 import numpy as np
 
-from backends.cuda.arrays import all_true, concat, constant, sign, stack
+from backends.cuda.arrays import all_true, concat, constant, kernel_name, sign, stack
 from backends.cuda.bfloat16 import CupyNamespace, in_float32
 from backends.cuda.captured_scan import CapturedScan
 from backends.cuda.cublas import CublasMatmul
@@ -123,9 +123,7 @@ class CupyBackend(Backend):
         float64 and answers in float64 (cupy issue 9400).
         """
 
-        name = kernel.__name__ if kernel.__name__.isidentifier() else "kernel"  # a lambda's name is none of C's
-
-        @cupy.fuse(kernel_name=name)  # type: ignore[untyped-decorator]
+        @cupy.fuse(kernel_name=kernel_name(kernel))  # type: ignore[untyped-decorator]
         def cuda_kernel(*operands: Any) -> Any:
             result = kernel(self.xp, *operands)
             if not donated:

@@ -14,10 +14,12 @@ from typing import Any
 import cupy
 import numpy as np
 
-from backends.base import Array, ElementwiseKernel, Namespace, Tree, donated, zip_leaves
+from backends.base import Array, ElementwiseKernel, Namespace, Tree, donated_arguments, zip_leaves
+
+from .arrays import kernel_name
 
 MAX_ARRAYS = 96
-"""Arrays of a launch, each of which takes 32 bytes of the 4 kB that a kernel's parameters may take."""
+"""Arrays of a launch, besides scalars: each takes 32 bytes of the 4 kB that a kernel's parameters may take."""
 
 TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 """The dtypes that this is for, in C++."""
@@ -40,28 +42,28 @@ def foreach(
         return Namespace.foreach(xp, kernel, params, grads, states, scalars)
     at_once = MAX_ARRAYS // (2 + len(states))
     for begin in range(0, len(updates), at_once):
-        _launch(kernel, donated(states), updates[begin : begin + at_once])
+        _launch(kernel, donated_arguments(states), updates[begin : begin + at_once])
     return params, states
 
 
-def _alike(tensors: Sequence[Operands]) -> bool:
-    """Whether all arrays are contiguous, of one dtype of `TYPES`, and of their tensor's shape or 0-d."""
-    dtype = tensors[0][0].dtype
+def _alike(updates: Sequence[Operands]) -> bool:
+    """Whether all arrays are contiguous, of one dtype of `TYPES`, and of their parameter's shape or 0-d."""
+    dtype = updates[0][0].dtype
     return dtype in TYPES and all(
         a.dtype == dtype and a.flags.c_contiguous and a.shape in ((), operands[0].shape)
-        for operands in tensors
+        for operands in updates
         for a in operands
         if isinstance(a, cupy.ndarray)
     )
 
 
-def _launch(kernel: ElementwiseKernel, donated: tuple[int, ...], tensors: Sequence[Operands]) -> None:
+def _launch(kernel: ElementwiseKernel, donated: tuple[int, ...], updates: Sequence[Operands]) -> None:
     """Write the kernel's results over what is donated."""
-    names: dict[Any, str] = {}  # of each array, and of each number
+    names: dict[Any, str] = {}  # of arrays by their id, and of numbers
     arrays, numbers = list[Array](), list[float]()
 
-    def element(a: Any, tensor: Array) -> str:
-        """Of an operand, in C++: number k of an array of the tensor's shape, or the only one."""
+    def code(a: Any, w: Array) -> str:
+        """An operand of the update of w in C++: its number k, or its only one."""
         if not isinstance(a, cupy.ndarray):
             if ("number", a) not in names:
                 names["number", a] = f"number{len(numbers)}"
@@ -70,40 +72,42 @@ def _launch(kernel: ElementwiseKernel, donated: tuple[int, ...], tensors: Sequen
         if id(a) not in names:
             names[id(a)] = f"x{len(arrays)}"
             arrays.append(a.reshape(-1))
-        return f"{names[id(a)]}[{'k' if a.shape == tensor.shape else 0}]"
+        return f"{names[id(a)]}[{'k' if a.shape == w.shape else 0}]"
 
-    elements = tuple(tuple(element(a, operands[0]) for a in operands) for operands in tensors)
-    first = tuple(names[id(operands[0])] for operands in tensors)
-    launch = _compile(kernel, donated, elements, first, len(numbers), len(arrays), tensors[0][0].dtype)
-    launch(*numbers, *arrays, size=sum(operands[0].size for operands in tensors))
+    calls = tuple(tuple(code(a, operands[0]) for a in operands) for operands in updates)
+    params = tuple(names[id(w)] for w, *_ in updates)
+    launch = _compile(kernel, donated, calls, params, len(numbers), len(arrays), updates[0][0].dtype)
+    launch(*numbers, *arrays, size=sum(w.size for w, *_ in updates))
 
 
 @cache
 def _compile(
     kernel: ElementwiseKernel,
     donated: tuple[int, ...],
-    elements: tuple[tuple[str, ...], ...],
-    first: tuple[str, ...],
+    calls: tuple[tuple[str, ...], ...],
+    params: tuple[str, ...],
     numbers: int,
     arrays: int,
     dtype: np.dtype,
 ) -> cupy.ElementwiseKernel:
-    """The CUDA kernel: its element i is element k of one of the tensors, whose names are `first`."""
-    traced = trace(kernel, len(elements[0]))
+    """The CUDA kernel: its element i is element k of one of `params`, whose update has the operands in `calls`."""
+    count, traced = len(calls[0]), trace(kernel, len(calls[0]))
     assert traced is not None
     statements, results = traced
-    parameters = ", ".join(f"T{'&' if k in donated else ''} a{k}" for k in range(len(elements[0])))
-    body = [*statements, *(f"a{k} = {result};" for k, result in zip(donated, results, strict=True))]
-    branches = (
-        f"if (k < {tensor}.size()) {{ formula({', '.join(operands)}); continue; }} k -= {tensor}.size();"
-        for tensor, operands in zip(first, elements, strict=True)
-    )
+    written = [f"a{k} = {result};" for k, result in zip(donated, results, strict=True)]
+    parameters = ", ".join(f"T{'&' if k in donated else ''} a{k}" for k in range(count))
+    branches = [
+        f"if (k < {w}.size()) {{ formula({', '.join(operands)}); continue; }} k -= {w}.size();"
+        for w, operands in zip(params, calls, strict=True)
+    ]
     return cupy.ElementwiseKernel(
         ", ".join(f"{dtype} number{k}" for k in range(numbers)),
         ", ".join(f"raw {dtype} x{k}" for k in range(arrays)),
-        "\n".join(("ptrdiff_t k = i;", *branches)),
-        name=f"foreach_{kernel.__name__}",
-        preamble=f"typedef {TYPES[dtype]} T;\n__device__ void formula({parameters}) {{ {' '.join(body)} }}",
+        "\n".join(["ptrdiff_t k = i;", *branches]),
+        name=f"foreach_{kernel_name(kernel)}",
+        preamble="\n".join(
+            [f"typedef {TYPES[dtype]} T;", f"__device__ void formula({parameters}) {{", *statements, *written, "}"]
+        ),
     )
 
 

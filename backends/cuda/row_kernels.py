@@ -11,15 +11,20 @@ from functools import cache, reduce
 from operator import add
 from typing import Any
 
+import array_api_compat.numpy
 import cupy
 import numpy as np
 
-from backends.base import Array, ElementwiseKernel, RowKernel
+from backends.base import Array, ElementwiseKernel, Namespace, RowKernel
+
+from .arrays import kernel_name
 
 MAX_COLUMNS = 16
 """Columns of the widest matrix: in each matrix, one takes 32 bytes of the 4 kB that parameters may take."""
 
 DTYPES = frozenset(map(np.dtype, ("float32", "float64")))
+
+HOST = Namespace(array_api_compat.numpy)
 
 Columns = tuple[Array, ...]
 
@@ -37,9 +42,8 @@ def fuse_rows(xp: Any, kernel: RowKernel) -> RowKernel:
             a if isinstance(a, cupy.ndarray) else xp.full((), a, dtype=matrix.dtype) for a in (matrix, *others)
         ]
         key = tuple((a.shape[1:], a.dtype) for a in operands)
-        if key not in results:  # the first row's results show their shapes
-            row = kernel(xp, *(a[:1, ...] if a.ndim else a for a in operands))
-            results[key] = [(a.shape[1:], a.dtype) for a in (row if isinstance(row, tuple) else (row,))]
+        if key not in results:
+            results[key] = _results(kernel, operands)
         outs = [cupy.empty((n, *shape), dtype) for shape, dtype in results[key]]
         columns = [_columns(a, n) for a in (*operands, *outs)]
         widths = tuple(map(len, columns))
@@ -47,6 +51,13 @@ def fuse_rows(xp: Any, kernel: RowKernel) -> RowKernel:
         return tuple(outs) if len(outs) > 1 else outs[0]
 
     return fused
+
+
+def _results(kernel: RowKernel, operands: list[Array]) -> list[tuple[tuple[int, ...], np.dtype]]:
+    """Of each result, the shape of a row, and the dtype: NumPy's, of one row of zeros."""
+    with np.errstate(all="ignore"):
+        row = kernel(HOST, *(np.zeros(a.shape and (1, *a.shape[1:]), a.dtype) for a in operands))
+    return [(a.shape[1:], a.dtype) for a in (row if isinstance(row, tuple) else (row,))]
 
 
 def _columns(a: Array, n: int) -> Columns:
@@ -60,7 +71,7 @@ def _columns(a: Array, n: int) -> Columns:
 def _fuse_columns(xp: Any, kernel: RowKernel, widths: tuple[int, ...], outs: int) -> Callable[..., None]:
     """The formula of operands that have `widths` columns each; it writes over the last `outs` of them."""
 
-    @cupy.fuse(kernel_name=kernel.__name__)  # type: ignore[untyped-decorator]
+    @cupy.fuse(kernel_name=kernel_name(kernel))  # type: ignore[untyped-decorator]
     def columns_kernel(*columns: Any) -> None:
         left = iter(columns)
         arrays = [tuple(next(left) for _ in range(width)) for width in widths]

@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     without_debug = [argument for argument in argv if argument != "--debug"]
     command = partial(_run, without_debug, debug=without_debug != argv)
     if launched_size() > 1:
-        from nnbackprop.distributed.ending import end_together
+        from nnbackprop.cli.ending import end_together
 
         end_together(command)
     sys.exit(command())
@@ -77,7 +77,7 @@ def _run(argv: list[str], debug: bool) -> int:
             raise
         who = ""
         if launched_size() > 1:
-            from nnbackprop.distributed.ending import wait_for_first
+            from nnbackprop.cli.ending import wait_for_first
 
             who = wait_for_first(error)
         err.print(f"[bold red]error:[/] {who}{escape(str(error)) or 'memory ran out'}")

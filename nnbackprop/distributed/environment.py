@@ -31,12 +31,3 @@ def _launched() -> tuple[int, int]:
         if size in os.environ and rank in os.environ:
             return int(os.environ[size]), int(os.environ[rank])
     return 1, 0
-
-
-def choose_gpu(local_rank: int, device: str | None) -> None:
-    """Let this process see the GPU of its number on its machine alone, unless `device` names one."""
-    if device is not None and (device == "cpu" or ":" in device):
-        return
-    visible = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
-    if len(visible) != 1:  # of one alone it was chosen already, by SLURM
-        os.environ["CUDA_VISIBLE_DEVICES"] = visible[local_rank] if local_rank < len(visible) else str(local_rank)

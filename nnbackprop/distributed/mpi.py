@@ -113,7 +113,7 @@ class MpiCommunicator:
             waited = time.monotonic() - begin
             if waited > limit:
                 raise ProcessLostError(
-                    f"One of the {self.size} processes has not answered for {waited:.0f} s: it was stopped, or its "
+                    f"One of {self.size} processes has not answered for {waited:.0f} s: it was stopped, or its "
                     f"machine was lost. Go on from the last checkpoint with --resume. {TIMEOUT}, in the "
                     "environment, is how many seconds to wait."
                 )

@@ -59,9 +59,9 @@ class ShardedTraining:
         step, backend = trainer.train_step, trainer.backend
         bounds = step.microbatch_bounds(chunk.n_samples // chunk.n_steps)
         with np.errstate(all="ignore"), backend.memory_errors():
-            if step is not self._step:
-                self._prepare(trainer, step)
             state = trainer.donate_state()
+            if step is not self._step:
+                self._prepare(trainer, step, state["params"])
             for k in range(chunk.n_steps):
                 batch = tree_map(lambda a: a[k, ...], chunk.batches)  # noqa: B023
                 data = {**trainer.loader.data, "params": state["params"]}
@@ -72,7 +72,7 @@ class ShardedTraining:
                 state = backend.scan(update, state, {}, reduced)
         return state
 
-    def _prepare(self, trainer: Trainer, step: TrainStep) -> None:
+    def _prepare(self, trainer: Trainer, step: TrainStep, params: Params) -> None:
         """The steps that backends compile; and how a gradient looks, by that of two samples."""
         self._step, self._gradient = step, GradientStep(step)
         self._update, self._last_update = UpdateStep(step), UpdateStep(step.with_gradient_norms)
@@ -80,7 +80,7 @@ class ShardedTraining:
         samples = loader.batches(np.arange(2).reshape(1, 2) % len(loader.dataset), whole_set=False)
         numbers = {"step": np.zeros(1, np.int32), "first_row": np.zeros(1, np.int32)}
         batch = tree_map(lambda a: backend.asarray(a)[0, ...], {**samples, **numbers})
-        found = self._gradient(None, {**loader.data, "params": trainer.params}, batch)
+        found = self._gradient(None, {**loader.data, "params": params}, batch)
         self._layout = Layout(found, np.dtype(trainer.params_dtype))
 
     def _shard_rows(self, backend: Backend, data: Tree, batch: Tree, bounds: Bounds) -> np.ndarray:

@@ -14,7 +14,7 @@ from backends import Backend
 from nnbackprop._system_info import THREAD_VARIABLES, set_num_threads, versions
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.distributed.communicator import Communicator
-from nnbackprop.distributed.environment import RUN_FILE, choose_gpu
+from nnbackprop.distributed.environment import RUN_FILE
 from nnbackprop.distributed.sharding import ShardedTraining
 from nnbackprop.errors import DataError, UsageError
 from nnbackprop.training.callbacks import EarlyStopping
@@ -34,7 +34,7 @@ def prepare_process(communicator: Communicator, config: Config) -> None:
     """Give this process its own GPU, and its share of the machine's cores unless their number is fixed."""
     if communicator.size == 1:
         return
-    choose_gpu(communicator.local_rank, config.device)
+    _choose_gpu(communicator.local_rank, config.device)
     if not (config.threads or config.deterministic or any(name in os.environ for name in THREAD_VARIABLES)):
         set_num_threads(communicator.cores, later_imports=True)
 
@@ -115,3 +115,12 @@ def _check_same(
                     f"The processes of a run must agree, and {name} is {ours!r} in process 0 ({first[0]}) and "
                     f"{theirs!r} in process {rank} ({host}). {fix}"
                 )
+
+
+def _choose_gpu(local_rank: int, device: str | None) -> None:
+    """Let this process see the GPU of its number on its machine alone, unless `device` names one."""
+    if device is not None and (device == "cpu" or ":" in device):
+        return
+    visible = [gpu for gpu in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu]
+    if len(visible) != 1:  # of one alone it was chosen already, by SLURM
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[local_rank] if local_rank < len(visible) else str(local_rank)

@@ -7,10 +7,9 @@ import time
 import traceback
 from collections.abc import Callable
 
+from nnbackprop.distributed.environment import launched_rank
+from nnbackprop.distributed.mpi import MpiCommunicator, communicator
 from nnbackprop.errors import DivergedError, UsageError
-
-from .environment import launched_rank
-from .mpi import MpiCommunicator, communicator
 
 GRACE = 1.5  # seconds in which the first process may say what happened, before another does
 COMMON_GRACE = 600.0  # where the first raises the same error, and may look for its cause first
