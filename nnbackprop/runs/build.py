@@ -11,6 +11,7 @@ from backends import Backend
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.readers.image import parse_size
 from nnbackprop.data.scaling import Scaling, fit_scaling, fit_target_scaling
+from nnbackprop.distributed.sharding import ShardedTraining
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.initializers import parse_initializer
 from nnbackprop.nn.layers import ACTIVATIONS, BatchNorm, Dense, Dropout, Layer, LayerNorm
@@ -297,4 +298,6 @@ def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) 
         resident=config.resident,
     )
     built.config = asdict(config)
+    if (config.shards or 1) > 1:
+        built.use_sharding(ShardedTraining(config.shards or 1))
     return built

@@ -90,6 +90,26 @@ def test_the_best_recipe_trains_to_the_loss_of_its_trial() -> None:
     assert summary["best_epoch"] == result.best.best_epoch
 
 
+def test_a_search_is_named_on_the_command_line_and_its_tags_are_those_of_the_best_runs() -> None:
+    """By another name it is another search; tags may change."""
+    write(2, 1)
+    assert run("search", "small.toml") == 0
+    assert run("search", "small.toml", "--name", "other", "--tags", "lr", "first") == 0
+    assert run("search", "small.toml", "--name", "other", "--tags", "lr", "second") == 0
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["other", "small"]
+    assert run("train", "runs/other/best.toml", "--progress", "off") == 0
+    assert tomllib.loads(Path("runs/other-best/config.toml").read_text())["tags"] == ["lr", "second"]
+    assert run("train", "runs/other/best.toml", "--progress", "off", "--name", "b", "--tags", "third") == 0
+    assert tomllib.loads(Path("runs/b/config.toml").read_text())["tags"] == ["third"]
+
+
+def test_a_search_killed_before_it_wrote_its_best_recipe_writes_it_when_it_is_called_again() -> None:
+    first = found_in(write(2, 1))
+    Path("runs/small/best.toml").unlink()
+    assert told(found_in("small.toml")) == told(first)
+    assert Path("runs/small/best.toml").is_file()
+
+
 def test_the_best_recipe_has_the_dropout_fitted_to_its_layers() -> None:
     file = write(3, space="hidden = [[4, 4, 4]]")
     Path(file).write_text("dropout = [0.1, 0.2]\n" + Path(file).read_text())
