@@ -42,7 +42,12 @@ def comparison_report(found: RunTable) -> RenderableType:
     metrics = list(dict.fromkeys(name for run in found.runs for name in run.score if name != "loss"))
     scores = new_table("", *(_name(run) for run in found.runs))
     rows: dict[str, Callable[[RunInfo], str]]
-    rows = {"status": _status, "epochs": lambda run: str(run.epochs), "best epoch": _best_epoch, "scored on": _part}
+    rows = {
+        "status": _status,
+        "epochs": lambda run: str(run.epochs),
+        "best epoch": _best_epoch,
+        "scored on": _part,
+    }
     rows |= {name.replace("_", " "): partial(_metric, name) for name in ("loss", *metrics)}
     rows["time"] = lambda run: duration(run.seconds)
     for name, cell in rows.items():
