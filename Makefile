@@ -22,7 +22,7 @@ ARGS ?=
 # scikit-learn: in an environment of their own, as Trackio needs an older Pillow than the newest.
 # The checks of scikit-learn 1.6 cannot be imported beside SciPy 1.17 without SCIPY_ARRAY_API.
 
-.PHONY: train test test-cuda test-tools check bench figures stress format wheel clean
+.PHONY: train test test-cuda test-tools check bench figures docs stress format wheel clean
 
 train: $(VENV)/.core
 	$(BIN)/nnbackprop train $(ARGS)
@@ -49,6 +49,10 @@ bench: $(VENV)/.bench
 figures: $(VENV)/.bench
 	$(BIN)/python scripts/make_figures.py $(ARGS)
 
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/python scripts/check_site.py docs/_build/html
+
 stress: $(VENV)/.stress
 	$(BIN)/python -m tests.stress $(ARGS)
 
@@ -60,7 +64,7 @@ wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf $(VENV) $(CUDA_VENV) $(TOOLS_VENV) build dist *.egg-info
+	rm -rf $(VENV) $(CUDA_VENV) $(TOOLS_VENV) build dist docs/_build docs/examples *.egg-info
 
 $(BIN)/python $(CUDA_BIN)/python $(TOOLS_BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else \
@@ -81,6 +85,11 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 
 $(VENV)/.bench: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench,fast]" "torch==2.13.0"
+	@touch $@ $(VENV)/.core
+
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/npm install --silent --no-save --no-package-lock --prefix $(VENV)/katex katex@0.16.22
 	@touch $@ $(VENV)/.core
 
 $(VENV)/.stress: pyproject.toml | $(BIN)/python
