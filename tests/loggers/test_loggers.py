@@ -21,7 +21,20 @@ from nnbackprop.training.events import TrainBegin
 from tests.support.commands import run, said
 from tests.support.small_runs import clouds, make_trainer
 
-WORDS = ("--data", "two.npz", "--hidden", "4", "--epochs", "3", "--backend", "numpy", "--progress", "off")
+WORDS = (
+    "--data",
+    "two.npz",
+    "--hidden",
+    "4",
+    "--validation",
+    "0",
+    "--epochs",
+    "3",
+    "--backend",
+    "numpy",
+    "--progress",
+    "off",
+)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
