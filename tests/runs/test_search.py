@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,17 @@ def test_a_trial_left_by_a_killed_process_keeps_its_number_and_settings() -> Non
     assert [row.number for row in result.trials] == [0, 1, 2]
     assert result.trials[0].params == left.params
     assert result.trials[0].outcome == "complete"
+
+
+def test_a_trial_killed_between_the_draws_of_its_settings_has_those_of_a_whole_search() -> None:
+    """The storage then has the first setting alone; the second is drawn as it would have been."""
+    whole = found_in(write(3, 1, name="whole.toml"))
+    file = load_search(write(3, 1))
+    study = searching._open_study(file, searching._folder(file))
+    trial = study.ask()
+    searching._suggest(trial, replace(file, space={"lr": file.space["lr"]}))
+    assert list(study.trials[0].params) == ["lr"]
+    assert [row.params for row in found_in("small.toml").trials] == [row.params for row in whole.trials]
 
 
 def test_two_processes_share_one_search() -> None:
