@@ -191,7 +191,7 @@ def to_splits(raw: RawSplits) -> Splits:
         )
     if raw.train.task != "classification":
         train, *test = [_to_dataset(part, part.labels, (), dtype) for part in parts]
-        return Splits(train, *test[:1])
+        return Splits(train, test[0] if test else None)
     labels: list[Any] = [integer_labels(part.labels) for part in parts]
     if any(column is None for column in labels):
         labels = [part.labels.astype(str) for part in parts]

@@ -69,14 +69,15 @@ class RngKey:
     """The random stream of one step, at one layer; each layer of a training step gets its own.
 
     `step` is a 0-d int32 array on the device (it may be traced), or (k,) for the masks of k batches one after the
-    other. `first_row` is the row of the whole batch at which this shard or microbatch begins, `path` the layer's
-    place in the network: "2", or "2.0" in a nested one. `precomputed_masks` has, by path, the masks that
+    other. `first_row` is the row of the whole batch at which this shard or microbatch begins, a number or, where a
+    compiled step serves several, a 0-d int32 array; `path` is the layer's place in the network: "2", or "2.0" in a
+    nested one. `precomputed_masks` has, by path, the masks that
     `Sequential.prepare` made ahead.
     """
 
     seed: int
     step: Array
-    first_row: int = 0
+    first_row: int | Array = 0
     path: str = ""
     precomputed_masks: Mapping[str, Array] | None = None
 
@@ -115,9 +116,11 @@ class RngKey:
         """int32 with the numbers of `int16` at their tops, (rows, width), or (k, rows / k, width) of k batches."""
         batches = self.step.shape  # () or (k,)
         rows, q = rows // math.prod(batches), -(-width // 4)
-        begin = self.first_row * q
+        begin = self.first_row * q if isinstance(self.first_row, int) else 0
         counter = xp.arange(begin, begin + rows * q, dtype=xp.int32, device=device_of(self.step))
         counter = xp.reshape(counter, (rows, q))
+        if not isinstance(self.first_row, int):
+            counter = counter + self.first_row * q
         step = xp.broadcast_to(xp.reshape(self.step, (*batches, 1, 1)), (*batches, rows, q))
         words = xp.fuse(threefry)(counter, step, *threefry_key(self.seed, self.path, purpose))
         return xp.concat(words, axis=len(batches) + 1)[..., :width]

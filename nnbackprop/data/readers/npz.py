@@ -10,7 +10,7 @@ import math
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import IO, Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -153,7 +153,7 @@ def _read_npy(stream: Any, available: int, budget: MemoryBudget, source: str) ->
     return np.frombuffer(body, dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _read_header(stream: BinaryIO, source: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _read_header(stream: IO[bytes], source: str) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, whether by columns, and type. NumPy parses the header; it would check its length after reading it."""
     version = np.lib.format.read_magic(stream)
     if version not in HEADER_PARSERS:
