@@ -44,9 +44,10 @@ def train(
     """Train a network by a recipe; every flag overrides one of its settings."""
     from nnbackprop.errors import UsageError
     from nnbackprop.loggers.registry import load_loggers
-    from nnbackprop.runs import train as runs
     from nnbackprop.runs.config_files import apply_overrides, load_recipe, load_run_config, recipe_for
+    from nnbackprop.runs.resume import resume as resume_run
     from nnbackprop.runs.run_dir import RunDir
+    from nnbackprop.runs.train import start
 
     overrides = given_settings(flags)
     if resume is None:
@@ -57,16 +58,16 @@ def train(
             return show_dry_run(config)
         fitted_from = None if "dropout" in overrides else loaded
         loggers = load_loggers(config.log)
-        return fit(runs.start(config), message_console(config.progress), loggers, fitted_from)
+        return fit(start(config), message_console(config.progress), loggers, fitted_from)
     if recipe is not None:
         raise UsageError(f"--resume goes on with a run as it was configured: leave out the recipe {recipe!r}.")
     if dry_run:
         raise UsageError("--dry-run is of a run that has not begun, and --resume goes on with one: leave one out.")
     runs_dir = Path(overrides.get("runs_dir", "runs"))
-    kept = load_run_config(RunDir.open(runs_dir, resume).config_path)
-    console = message_console(overrides.get("progress", kept.progress))
-    loggers = load_loggers(overrides.get("log", kept.log))
-    return fit(runs.resume(resume, overrides, runs_dir, message_printer(console)), console, loggers)
+    saved = load_run_config(RunDir.open(runs_dir, resume).config_path)
+    console = message_console(overrides.get("progress", saved.progress))
+    loggers = load_loggers(overrides.get("log", saved.log))
+    return fit(resume_run(resume, overrides, runs_dir, message_printer(console)), console, loggers)
 
 
 def fit(

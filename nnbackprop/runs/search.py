@@ -28,7 +28,7 @@ from .lr_find import resolve_lr
 from .run_data import RunData, data_options_of
 from .run_dir import RunDir
 from .search_result import SearchResult, TrialRow, importances
-from .search_space import Range, SearchFile, Space
+from .search_space import Choices, Range, SearchFile, Space
 from .train import initialized_trainer, open_backend
 
 OnTrial = Callable[[TrialRow, int], None]
@@ -125,8 +125,8 @@ def _train(file: SearchFile, study: Any, trial: Any, data: TrialData) -> None:
         backend, parts = open_backend(config), data.of(config)
         config = resolve_lr(build.resolve_task(config, parts.train), backend, parts)
         trainer = initialized_trainer(config, backend, parts)
-        limits = () if config.max_time is None else (TimeLimit(config.max_time),)
-        trainer.callbacks = (early_stopping, callback, *limits)
+        time_limit = () if config.max_time is None else (TimeLimit(config.max_time),)
+        trainer.callbacks = (early_stopping, callback, *time_limit)
         trainer.fit(parts.train, parts.validation)
     except optuna.TrialPruned:
         pass
@@ -226,7 +226,7 @@ def _claim(file: SearchFile, path: Path, study: Any, worker: RunDir) -> Any:
         else:
             study.sampler = _sampler(file, len(trials))
             trial = study.ask()
-        _suggest(trial, file.space)
+        _suggest(study, trial, file.space)
         trial.set_user_attr("worker", worker.path.name)
         study.sampler = (
             optuna.samplers.RandomSampler()
@@ -247,14 +247,25 @@ def _sampler(file: SearchFile, number: int) -> Any:
     return samplers.GridSampler(grid, seed=file.config.seed % 2**32)
 
 
-def _suggest(trial: Any, space: Space) -> None:
+def _suggest(study: Any, trial: Any, space: Space) -> None:
+    """Draw a trial's parameters; those that a killed process had stored are drawn again, and what it stored kept.
+
+    So the sampler's next random numbers are those that the process would have had.
+    """
     for name, values in space.items():
-        if not isinstance(values, Range):
-            trial.suggest_categorical(name, list(values.values))
-        elif values.integers:
-            trial.suggest_int(name, values.low, values.high, log=values.log)
-        else:
-            trial.suggest_float(name, values.low, values.high, log=values.log)
+        distribution = _distribution(values)
+        if name in trial.params and not distribution.single():
+            study.sampler.sample_independent(study, study.trials[trial.number], name, distribution)
+        trial._suggest(name, distribution)
+
+
+def _distribution(values: Range | Choices) -> Any:
+    distributions = import_optuna().distributions
+    if not isinstance(values, Range):
+        return distributions.CategoricalDistribution(list(values.values))
+    if values.integers:
+        return distributions.IntDistribution(int(values.low), int(values.high), log=values.log)
+    return distributions.FloatDistribution(values.low, values.high, log=values.log)
 
 
 def _write_best(file: SearchFile, path: Path, study: Any) -> None:
