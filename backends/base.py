@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import ModuleType
@@ -30,25 +30,59 @@ T = TypeVar("T")
 ElementwiseKernel = Callable[..., Any]
 """An elementwise formula for one element: `kernel(xp, *operands) -> number or tuple of numbers`."""
 
+RowKernel = Callable[..., Any]
+"""A formula of the rows of a matrix: `kernel(xp, matrix, *operands)`.
+
+Operands are matrices (n, k), columns (n, 1) or (n,), rows (1, k) and numbers; so are the results. It consists of
+elementwise kernels, by `xp.fuse`, and of `max`, `sum` (with keepdims) and `argmax` along axis 1.
+"""
+
 Step = Callable[[Tree, Tree, Tree], Tree]
 """One training step: `step(state, data, batch) -> state`. `state` is donated, `data` is only read."""
 
 
 class Namespace:
-    """A library's Array API namespace plus `fuse`: the `xp` of the mathematics.
+    """A library's Array API namespace plus `fuse`, `fuse_rows` and `foreach`: the `xp` of the mathematics.
 
     Names are looked up in `module` once and cached. `overrides` replaces single functions by a backend's own.
     `fuse(kernel)` returns a function of whole arrays, `fused(*arrays_and_scalars)`, that evaluates
     `kernel(xp, ...)` on every element; it may be called in each step, as the result is cached.
-    `fuse(kernel, donated)` may write output k over argument `donated[k]`.
+    `fuse(kernel, donated)` may write output k over argument `donated[k]`. `fuse_rows` is the same for a
+    `RowKernel`.
     """
 
     def __init__(
         self, module: ModuleType, fuse: Callable[..., ElementwiseKernel] | None = None, **overrides: Any
     ) -> None:
         self._module = module
-        self.fuse = lru_cache(maxsize=None)(fuse or (lambda kernel, donated=(): partial(kernel, self)))
+        self.fuse: Any = lru_cache(maxsize=None)(fuse or (lambda kernel, donated=(): partial(kernel, self)))
+        self.fuse_rows: Any = lru_cache(maxsize=None)(lambda kernel: partial(kernel, self))
         self.__dict__.update(overrides)
+
+    def foreach(
+        self,
+        kernel: ElementwiseKernel,
+        params: Tree,
+        grads: Tree,
+        states: tuple[Tree, ...],
+        scalars: Sequence[Any],
+    ) -> tuple[Tree, tuple[Tree, ...]]:
+        """One update of many arrays: `kernel(xp, w, dw, *states, *scalars)` gives w, or (w, *states), of each.
+
+        The new params and states, which are donated. What has no gradient stays as it is.
+        """
+        fused = self.fuse(kernel, donated_arguments(states))
+
+        def update(w: Array, dw: Array | None, *own: Array) -> Any:
+            if dw is None:
+                return (w, *own) if own else w
+            return fused(w, dw, *own, *scalars)
+
+        if not states:
+            return tree_map(update, params, grads), ()
+        rows = [update(*row) for row in zip_leaves(params, grads, *states)]
+        new_params, *new_states = (tree_unflatten(params, column) for column in zip(*rows, strict=True))
+        return new_params, tuple(new_states)
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._module, name)
@@ -57,6 +91,11 @@ class Namespace:
 
     def __repr__(self) -> str:
         return f"<xp: {self._module.__name__}>"
+
+
+def donated_arguments(states: tuple[Tree, ...]) -> tuple[int, ...]:
+    """Which arguments of an update's kernel, (w, dw, *states, ...), its results replace: w and the states."""
+    return (0, *range(2, 2 + len(states)))
 
 
 @dataclass(frozen=True)
@@ -120,11 +159,11 @@ def tree_unflatten(tree: Tree, arrays: Iterable[Array]) -> Tree:
     return tree_map(lambda _: next(in_order), tree)
 
 
-def scan_loop(step: Step, last: Step | None, state: Tree, data: Tree, batches: Tree) -> Tree:
+def scan_loop(step: Step, last_step: Step | None, state: Tree, data: Tree, batches: Tree) -> Tree:
     """`Backend.scan` as a Python loop."""
     steps = leaves(batches)[0].shape[0]
     for k in range(steps):
-        step_function = step if last is None or k < steps - 1 else last
+        step_function = step if last_step is None or k < steps - 1 else last_step
         state = step_function(state, data, tree_map(lambda a: a[k, ...], batches))  # noqa: B023
     return state
 
@@ -132,22 +171,22 @@ def scan_loop(step: Step, last: Step | None, state: Tree, data: Tree, batches: T
 class Backend(ABC):
     """One array library on one device; no other code calls the library.
 
-    `name` is its name in `select`, `device` is `cpu`, `cuda:0` or the like, `why` says why it was chosen.
-    `has_float64` is False on the GPUs of laptops, which compute in float32 at most. `launch_bound` says that small
-    steps pay for each kernel, so that fewer and longer ones for `xp.fuse` are faster.
+    `name` is its name in `select`, `device` is `cpu`, `cuda:0` or the like. `has_float64` is False on the GPUs of
+    laptops, which compute in float32 at most. `launch_bound` says that small steps pay for each kernel, so that
+    fewer and longer ones for `xp.fuse` are faster.
     """
 
     name: ClassVar[str]
     device: str
     xp: Namespace
     version: str
-    why: str = "asked for by name"
+    selection_reason: str = "asked for by name"
     has_float64: bool = True
     launch_bound: ClassVar[bool] = False
 
     def __reduce__(self) -> Any:
         """Pickled and deep-copied as its class and device; arrays, compiled steps and TF32 are not part of it."""
-        return type(self), (self.device,), {"why": self.why}
+        return type(self), (self.device,), {"selection_reason": self.selection_reason}
 
     @property
     def fused(self) -> bool:
@@ -218,12 +257,12 @@ class Backend(ABC):
         """
         return prefetch((label, tree_map(self.asarray, arrays)) for label, arrays in chunks)
 
-    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last: Step | None = None) -> Tree:
+    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
         """Run `step` over the leading axis of every array in `batches`, as `jax.lax.scan`; returns the last state.
 
-        `last`, where it is given, makes the last of the steps in its place. Both must be persistent callables, as
-        compiled forms are cached by them. `state` is donated: its arrays may be overwritten or deleted, and the
+        `last_step`, where it is given, is called in the place of the last one. Both must be persistent callables,
+        as compiled forms are cached by them. `state` is donated: its arrays may be overwritten or deleted, and the
         returned ones take their place. `data` is only read. The batch of step k is `a[k, ...]` of each array `a`
         in `batches`: a vector of numbers gives 0-d arrays, dtype kept.
         """
-        return scan_loop(step, last, state, data, batches)
+        return scan_loop(step, last_step, state, data, batches)

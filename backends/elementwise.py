@@ -15,10 +15,10 @@ import numpy as np
 
 from .base import Array, ElementwiseKernel
 
-BLOCK = 1 << 18
+BLOCK_SIZE = 1 << 18
 """Elements of a block: 1 MB of float32."""
 
-LARGE = 4 * BLOCK
+MIN_BLOCKED_SIZE = 4 * BLOCK_SIZE
 """Elements of the smallest array worth blocks: a smaller one is in the cache anyhow."""
 
 DTYPES = frozenset(np.dtype(name) for name in ("float32", "float64", "int32"))
@@ -70,8 +70,8 @@ def blockwise(
     """
     is_array = [getattr(a, "shape", ()) == flat[0].shape for a in flat]
     outs: list[Array] = [flat[k] for k in donated]
-    for begin in range(0, flat[0].shape[0], BLOCK):
-        end = begin + BLOCK
+    for begin in range(0, flat[0].shape[0], BLOCK_SIZE):
+        end = begin + BLOCK_SIZE
         result = kernel(xp, *(a[begin:end] if array else a for a, array in zip(flat, is_array, strict=True)))
         values = result if isinstance(result, tuple) else (result,)
         outs = outs or [empty(value) for value in values]

@@ -75,9 +75,9 @@ class MlxBackend(Backend):
     def description(self) -> str:
         return str(mx.device_info().get("device_name", "")) if self.device == "gpu" else ""
 
-    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last: Step | None = None) -> Tree:
+    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
         with mx.stream(self._device):
-            state = scan_loop(self._prepare(step), last and self._prepare(last), state, data, batches)
+            state = scan_loop(self._prepare(step), last_step and self._prepare(last_step), state, data, batches)
             mx.eval(state)
         return state
 

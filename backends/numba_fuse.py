@@ -15,10 +15,10 @@ import numpy as np
 
 from .base import Array, ElementwiseKernel
 
-SMALLEST = 1 << 12
+MIN_COMPILED_SIZE = 1 << 12
 """Elements of the smallest array worth a compiled loop: a small network never waits for the compiler."""
 
-EXACT = frozenset({"abs", "maximum", "minimum", "sqrt"})
+EXACTLY_ROUNDED = frozenset({"abs", "maximum", "minimum", "sqrt"})
 """Functions whose results IEEE 754 defines exactly, and which numba vectorises.
 
 A kernel that calls others is not compiled: numba's exp, tanh and where take 4 to 80 times as long as NumPy's, and
@@ -61,7 +61,7 @@ def compile_loop(
     with np.errstate(all="ignore"):
         result = kernel(xp, *probe)
     outs: tuple[Array, ...] = result if isinstance(result, tuple) else (result,)
-    if not xp.used <= EXACT or any(np.shape(o) != (1,) for o in outs) or (numba := compiler()) is None:
+    if not xp.used <= EXACTLY_ROUNDED or any(np.shape(o) != (1,) for o in outs) or (numba := compiler()) is None:
         return None
     # not inlined, a long kernel is not vectorised
     inner = numba.njit(kernel, error_model="numpy", forceinline=True)

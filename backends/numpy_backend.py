@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from .base import Array, Backend, BackendError, ElementwiseKernel, Namespace
-from .elementwise import LARGE, blockwise, flatten, unflatten
+from .elementwise import MIN_BLOCKED_SIZE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory
-from .numba_fuse import SMALLEST, compile_loop, compile_outer_product, compiler
+from .numba_fuse import MIN_COMPILED_SIZE, compile_loop, compile_outer_product, compiler
 
 
 class NumpyBackend(Backend):
@@ -56,7 +56,9 @@ def _matmul(a: Array, b: Array) -> Array:
     """
     if not (a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0] == 1):
         return np.matmul(a, b)
-    outer_product = compile_outer_product() if a.size * b.size >= SMALLEST and a.dtype == b.dtype else None
+    outer_product = (
+        compile_outer_product() if a.size * b.size >= MIN_COMPILED_SIZE and a.dtype == b.dtype else None
+    )
     return outer_product(a, b) if outer_product else np.multiply(a, b)
 
 
@@ -68,14 +70,14 @@ def _fuse(kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> Elementwi
 
     def fused(*operands: Any) -> Any:
         like = operands[0]
-        if like.size < SMALLEST or (flat := flatten(operands)) is None:
+        if like.size < MIN_COMPILED_SIZE or (flat := flatten(operands)) is None:
             return kernel(np, *operands)
         writable = all(isinstance(flat[k], np.ndarray) and flat[k].flags.writeable for k in donated)
         outputs = donated if writable else ()
         loop = compile_loop(kernel, tuple(isinstance(a, np.ndarray) for a in flat), like.dtype, outputs)
         if loop is not None:
             return unflatten(loop(*flat), like.shape)
-        if like.size < LARGE:
+        if like.size < MIN_BLOCKED_SIZE:
             return kernel(np, *operands)
         result = blockwise(kernel, np, flat, outputs, lambda value: np.empty(like.size, value.dtype))
         return unflatten(result, like.shape)

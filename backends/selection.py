@@ -48,8 +48,8 @@ def select(name: str = "auto", device: str | None = None) -> Backend:
     """Return the backend called `name` on `device`: None is the library's best, else `cpu`, `cuda`, `cuda:N`.
 
     PyTorch knows `mps` and `xpu` too, MLX `gpu`. `auto` is CuPy where a CUDA device works, else NumPy; `device`
-    narrows that down. `Backend.why` says in one line what was chosen and why. A backend asked for by name never
-    falls back.
+    narrows that down. `Backend.selection_reason` says in one line what was chosen and why. A backend asked for by
+    name never falls back.
 
     Raises:
         BackendError: the backend cannot be used; it holds the reason and the fix.
@@ -59,25 +59,27 @@ def select(name: str = "auto", device: str | None = None) -> Backend:
     kind = "cuda" if device is None else parse_device(name, device, ("cpu", "cuda", "mps", "xpu", "gpu"))[0]
     if kind != "cuda":
         backend = _create(_OF_DEVICE[kind], device)
-        why = f"auto chose {_LIBRARIES[backend.name][0]}: the device {device} was asked for."
+        reason = f"auto chose {_LIBRARIES[backend.name][0]}: the device {device} was asked for."
     else:
         try:
             backend = _create("cupy", device)
-            why = f"auto chose CuPy: {backend.device} works."
+            reason = f"auto chose CuPy: {backend.device} works."
         except BackendError as error:
             if device is not None:
                 raise
-            backend, why = _create("numpy", device), f"auto chose NumPy: {error.reason}{_mac_gpu()}"
-    backend.why = why
+            backend, reason = _create("numpy", device), f"auto chose NumPy: {error.reason}{_mac_gpu()}"
+    backend.selection_reason = reason
     return backend
 
 
 def with_float64(backend: Backend) -> Backend:
-    """The backend itself, or its library on the CPU where its device has no float64; `why` says so then."""
+    """The backend itself; where its device has no float64 its library on the CPU, with a `selection_reason`."""
     if backend.has_float64:
         return backend
     on_cpu = _create(backend.name, "cpu")
-    on_cpu.why = f"{backend.name} computes on the CPU: float64 is needed, and {backend.device} has none."
+    on_cpu.selection_reason = (
+        f"{backend.name} computes on the CPU: float64 is needed, and {backend.device} has none."
+    )
     return on_cpu
 
 

@@ -15,9 +15,9 @@ from backends.cuda.captured_scan import CapturedScan
 
 from .base import Array, Backend, BackendError, ElementwiseKernel, Memory, Namespace, Step, Tree
 from .devices import check_index, parse_device
-from .elementwise import LARGE, blockwise, flatten, unflatten
+from .elementwise import MIN_BLOCKED_SIZE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory, raise_memory_error
-from .numba_fuse import SMALLEST, compile_loop, compiler
+from .numba_fuse import MIN_COMPILED_SIZE, compile_loop, compiler
 
 COMPILED_DTYPES = (torch.float32, torch.float64, torch.int32)
 
@@ -92,12 +92,12 @@ class TorchBackend(Backend):
     def memory_errors(self) -> contextlib.AbstractContextManager[None]:
         return raise_memory_error(RuntimeError, "memory")
 
-    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last: Step | None = None) -> Tree:
+    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
         with torch.no_grad(), self.memory_errors():
             if self._captured is None:
-                return super().scan(step, state, data, batches, last)
+                return super().scan(step, state, data, batches, last_step)
             with torch.cuda.device(self._device):
-                return self._captured.scan(step, state, data, batches, last)
+                return self._captured.scan(step, state, data, batches, last_step)
 
     @property
     def description(self) -> str:
@@ -143,10 +143,12 @@ class TorchBackend(Backend):
             like = operands[0]
             if torch.is_grad_enabled():
                 return kernel(self.xp, *operands)
-            if like.numel() >= SMALLEST and (result := _compiled(kernel, operands, donated)) is not None:
+            if like.numel() >= MIN_COMPILED_SIZE and (result := _compiled(kernel, operands, donated)) is not None:
                 return unflatten(result, like.shape)
             arrays = [a for a in operands if isinstance(a, torch.Tensor) and a.ndim]
-            if like.numel() < LARGE or not all(a.shape == like.shape and a.is_contiguous() for a in arrays):
+            if like.numel() < MIN_BLOCKED_SIZE or not all(
+                a.shape == like.shape and a.is_contiguous() for a in arrays
+            ):
                 return kernel(self.xp, *operands)
             flat = [a.reshape(-1) if isinstance(a, torch.Tensor) and a.ndim else a for a in operands]
             result = blockwise(kernel, self.xp, flat, donated, lambda v: torch.empty(like.numel(), dtype=v.dtype))

@@ -32,7 +32,7 @@ from .session import differences
 from .worker import Worker, WorkerError
 from .workloads import WORKLOADS, Problem
 
-STEPS = 3 * captured_scan.STEPS + 5
+STEPS = 3 * captured_scan.GRAPH_STEPS + 5
 """Of a comparison: whole graphs, and single steps left over."""
 
 REPLAYS, MEBIBYTE = 10_000, 2**20

@@ -16,11 +16,11 @@ from weakref import WeakKeyDictionary, ref
 
 from backends.base import Array, Step, Tree, leaves, scan_loop, tree_map, zip_leaves
 
-STEPS = 16
+GRAPH_STEPS = 16
 """Steps of a graph: enough that its launch and the copies before it cost little."""
 
 MAX_GRAPHS = 12
-"""Graphs kept of one step; a run has a handful: whole, ragged and single batches, with and without `last`."""
+"""Graphs kept of one step; a run has a handful: whole, ragged and single batches, with and without `last_step`."""
 
 
 class GraphRecorder(Protocol):
@@ -53,15 +53,17 @@ class CapturedScan:
         self._recorder = recorder
         self._steps: WeakKeyDictionary[Step, _CapturedStep] = WeakKeyDictionary()
 
-    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last: Step | None = None) -> Tree:
-        """As `Backend.scan`: by graphs of `STEPS` steps, and of single ones for the rest."""
+    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
+        """As `Backend.scan`: by graphs of `GRAPH_STEPS` steps, and of single ones for the rest."""
         captured = self._steps.setdefault(step, _CapturedStep())
         data_key = _shapes(data), tuple(self._recorder.address(a) for a in leaves(data))
         at, steps = 0, leaves(batches)[0].shape[0]
         while at < steps:
-            end = at + (STEPS if steps - at >= STEPS else 1)
+            end = at + (GRAPH_STEPS if steps - at >= GRAPH_STEPS else 1)
             taken = tree_map(lambda a: a[at:end, ...], batches)  # noqa: B023
-            state = self._advance(captured, step, last if end == steps else None, state, data, taken, data_key)
+            state = self._advance(
+                captured, step, last_step if end == steps else None, state, data, taken, data_key
+            )
             at = end
         return captured.views_of(state)
 
@@ -79,17 +81,17 @@ class CapturedScan:
         self,
         captured: _CapturedStep,
         step: Step,
-        last: Step | None,
+        last_step: Step | None,
         state: Tree,
         data: Tree,
         batches: Tree,
         data_key: Any,
     ) -> Tree:
         """The steps of `batches`: eagerly at first, then by a graph, which is captured where there is none."""
-        signature = last and ref(last), _shapes(state), data_key[0], _shapes(batches, 1)
+        signature = last_step and ref(last_step), _shapes(state), data_key[0], _shapes(batches, 1)
         if captured.eager or signature not in captured.seen:
             captured.seen.add(signature)
-            return scan_loop(step, last, captured.views_of(state), data, batches)
+            return scan_loop(step, last_step, captured.views_of(state), data, batches)
         try:
             buffers = self._buffers_for(captured, state)
             key = leaves(batches)[0].shape[0], signature, data_key, buffers
@@ -98,14 +100,14 @@ class CapturedScan:
                 prepare(step, data, own_batches)  # compiles its kernels
 
                 def steps() -> Tree:
-                    return scan_loop(step, last, buffers.arrays, data, prepare(step, data, own_batches))
+                    return scan_loop(step, last_step, buffers.arrays, data, prepare(step, data, own_batches))
 
                 graph = self._recorder.record(lambda: self._refill(buffers.arrays, steps()))
                 captured.cache(key, _CachedGraph(buffers, tree_map(_view, data), own_batches, graph))
         except Exception as error:  # a library can run what it cannot capture
             captured.eager = True
             _warn(error)
-            return scan_loop(step, last, captured.views_of(state), data, batches)
+            return scan_loop(step, last_step, captured.views_of(state), data, batches)
         cached = captured.graphs[key]
         self._refill(buffers.arrays, state)
         self._refill(cached.batches, batches)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 Layout = tuple[tuple[int, ...], tuple[int, ...]]
 """Shape and strides of an array, the strides counted in elements."""
 
-LARGEST = 2**31 - 1
+MAX_SIZE = 2**31 - 1
 """The largest number that BLAS takes for a size."""
 
 
@@ -42,7 +42,7 @@ def gemm(a: Layout, b: Layout) -> Gemm | None:
     if first is None or second is None or inner != other or min(sizes) < 1:
         return None
     call = Gemm(first[0], second[0], columns, rows, inner, first[1], second[1], columns)
-    return call if max(call) <= LARGEST else None
+    return call if max(call) <= MAX_SIZE else None
 
 
 def _operand(layout: Layout) -> tuple[bool, int] | None:

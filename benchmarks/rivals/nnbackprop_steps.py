@@ -15,7 +15,7 @@ from nnbackprop.data.loader import DataLoader
 from nnbackprop.nn.fusion import fuse_layers
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.metrics import metrics_for
-from nnbackprop.training.batch_schedule import scalars_of
+from nnbackprop.training.batch_sampler import stack_step_scalars
 from nnbackprop.training.step import TrainStep
 
 HOST_ONLY = ("numpy", "strict")
@@ -40,7 +40,7 @@ class Ours:
             backend = select(backend, None if backend in HOST_ONLY else problem.device)
         if problem.tf32:
             backend.use_tf32()
-        captured_scan.STEPS = graph_steps or captured_scan.STEPS  # of this process
+        captured_scan.GRAPH_STEPS = graph_steps or captured_scan.GRAPH_STEPS  # of this process
         workload = problem.workload
         self.problem, self.backend, self.step_number = problem, backend, 0
         self.scan = partial(Backend.scan, backend) if eager else backend.scan
@@ -57,7 +57,7 @@ class Ours:
         for begin in range(0, len(rows), length):
             part = rows[begin : begin + length]
             numbers = np.arange(self.step_number, self.step_number + len(part))
-            scalars = scalars_of(workload.optimizer, lambda _: workload.lr, numbers, workload.dtype)
+            scalars = stack_step_scalars(workload.optimizer, lambda _: workload.lr, numbers, workload.dtype)
             chunks.append({**self.loader.batches(part), "step": numbers.astype(np.int32), "scalars": scalars})
             self.step_number += len(part)
         return [tree_map(self.backend.asarray, xs) for xs in chunks] if self.loader.resident else chunks
@@ -67,7 +67,9 @@ class Ours:
         if not self.loader.resident:
             on_device = (xs for _, xs in self.loader.to_device((None, xs) for xs in batches))
         for xs in on_device:
-            self.state = self.scan(self.step, self.state, self.loader.data, xs, last=self.step.with_norms)
+            self.state = self.scan(
+                self.step, self.state, self.loader.data, xs, last_step=self.step.with_gradient_norms
+            )
         self.backend.synchronize()
 
     def train(self, at: int, steps: int) -> None:

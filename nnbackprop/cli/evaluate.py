@@ -1,4 +1,4 @@
-"""Commands that use a trained network: evaluate, predict, attack."""
+"""Commands that use a trained network: evaluate, predict, explain, attack."""
 
 from __future__ import annotations
 
@@ -15,11 +15,19 @@ from backends import select
 from .flags import BackendName, DeviceName, Run, RunsDir, err, out
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import RenderableType
+
+    from nnbackprop.data.dataset import Dataset
     from nnbackprop.runs.trained_model import TrainedModel
 
 TopK = Annotated[
     int | None,
     Parameter(help="Also the share of samples whose class is among the K likeliest; 5 beyond 10 classes."),
+]
+AsIs = Annotated[
+    bool, Parameter(help="Do not make a picture of a digit like MNIST's; only resize it.", negative="")
 ]
 DataName = Annotated[str | None, Parameter(help="A data set instead of the run's own test part.")]
 
@@ -40,7 +48,7 @@ class RunOptions:
         chosen = select(self.backend, self.device)
         trained = TrainedModel.open(run, self.runs_dir, chosen)
         if self.backend == "auto":
-            err.print(chosen.why, style="dim")
+            err.print(chosen.selection_reason, style="dim")
         return trained
 
 
@@ -54,27 +62,31 @@ def evaluate(
 ) -> int:
     """Evaluate a trained network, dropout off: loss and metrics, and those of each class, label or target.
 
-    Of an ONNX file it prints the accuracy.
+    An ONNX file is run by onnxruntime, on the data that --data names; it has no loss.
     """
     if run.endswith(".onnx"):
-        return _evaluate_onnx(Path(run), data, options)
+        return _evaluate_onnx(Path(run), data, top_k, options)
     from nnbackprop.report.evaluation import evaluation_report
 
     trained = options.open(run)
     dataset = trained.data(data)
     report = evaluation_report(trained, dataset, top_k)
     score = trained.evaluate(dataset)
-    metrics = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in score.metrics.items())
-    line = f"{escape(dataset.source)}: loss {score.loss:.4f}, {metrics} of {score.n_samples} samples"
-    out.print(line, soft_wrap=True)
-    out.print(report)
+    _print_scores(dataset, {"loss": score.loss, **score.metrics}, report)
     return 0
 
 
-def _evaluate_onnx(path: Path, data: str | None, options: RunOptions) -> int:
-    """The accuracy of an ONNX file, by onnxruntime."""
+def _print_scores(dataset: Dataset, values: Mapping[str, float], report: RenderableType) -> None:
+    shown = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in values.items())
+    out.print(f"{escape(dataset.source)}: {shown} of {len(dataset)} samples", soft_wrap=True)
+    out.print(report)
+
+
+def _evaluate_onnx(path: Path, data: str | None, top_k: int | None, options: RunOptions) -> int:
+    """The metrics of an ONNX file, by onnxruntime."""
     from nnbackprop.errors import UsageError
     from nnbackprop.export.onnx_model import OnnxModel
+    from nnbackprop.report.evaluation import check_top_k, prediction_report
 
     if options.backend not in ("auto", os.environ.get("NNBACKPROP_BACKEND")):
         raise UsageError(
@@ -84,9 +96,11 @@ def _evaluate_onnx(path: Path, data: str | None, options: RunOptions) -> int:
     if data is None:
         raise UsageError(f"{path} does not know its data: name some, as in --data mnist.")
     model = OnnxModel.open(path)
-    dataset = model.data(data)
-    line = f"{escape(dataset.source)}: accuracy {model.accuracy(dataset):.4f} of {len(dataset)} samples"
-    out.print(line, soft_wrap=True)
+    dataset, feeds = model.data(data)
+    check_top_k(dataset, top_k)
+    labels, outputs = model.run(feeds)
+    report = prediction_report(dataset, model.target_names, labels, outputs, top_k, model.info.gives_probabilities)
+    _print_scores(dataset, model.metrics(dataset, labels, outputs), report)
     return 0
 
 
@@ -98,13 +112,11 @@ def predict(
     ],
     /,
     *,
-    as_is: Annotated[
-        bool, Parameter(help="Do not make a picture of a digit like MNIST's; only resize it.", negative="")
-    ] = False,
+    as_is: AsIs = False,
     options: RunOptions = RunOptions(),
 ) -> int:
-    """Print the predicted class of each image, and how likely each class is."""
-    from nnbackprop.report.tables import prediction_table, value_table
+    """Print the predicted class or labels of each sample and how likely they are, or the predicted numbers."""
+    from nnbackprop.report.tables import label_table, prediction_table, value_table
     from nnbackprop.runs.samples import read_samples
 
     trained = options.open(run)
@@ -112,8 +124,36 @@ def predict(
         predicted, probabilities = trained.predict(inputs, name)
         if trained.classes:
             out.print(prediction_table(name, trained.classes, predicted, probabilities))
+        elif trained.evaluator.objective.loss.gives_probabilities:
+            out.print(label_table(name, trained.target_names, probabilities))
         else:
             out.print(value_table(name, trained.target_names, predicted))
+    return 0
+
+
+def explain(
+    run: Run,
+    image: Annotated[str, Parameter(help="An image file, or the number of a sample of the run's test part.")],
+    /,
+    *,
+    as_is: AsIs = False,
+    options: RunOptions = RunOptions(),
+) -> int:
+    """Draw what a trained network sees in an image: input gradient, classes, and every layer's output."""
+    from nnbackprop.report.explanation_plot import explanation_plot
+    from nnbackprop.report.style import draw
+    from nnbackprop.report.tables import prediction_table
+    from nnbackprop.runs.explanation import explain_image
+
+    trained = options.open(run)
+    explanation = explain_image(trained, image, as_is)
+    for note in explanation.notes:
+        err.print(f"{image}: {note}", markup=False)
+    likeliest = explanation.probabilities.reshape(1, -1)
+    out.print(prediction_table(explanation.name, explanation.classes, [explanation.predicted], likeliest))
+    picture = trained.run_dir.plots_dir / "explanation.png"
+    draw(picture, explanation_plot, explanation)
+    out.print(f"Picture: {escape(str(picture))}", soft_wrap=True)
     return 0
 
 

@@ -26,7 +26,7 @@ def gradcheck(
     asked = select(config.backend, config.device)
     backend = with_float64(asked)
     if config.backend == "auto" or backend is not asked:
-        err.print(backend.why, style="dim")
+        err.print(backend.selection_reason, style="dim")
     report = gradcheck_recipe(config, backend)
     text = Text(str(report))
     text.highlight_regex(r"(?m)\b(ok$|passed,)", "green")

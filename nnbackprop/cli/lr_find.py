@@ -42,7 +42,7 @@ def lr_find(
     build.check(config)
     backend = open_backend(config)
     if config.backend == "auto":
-        err.print(backend.why, style="dim")
+        err.print(backend.selection_reason, style="dim")
     with err.status("training with a growing learning rate"):
         found = find_lr(config, backend, RunData.load(config), steps)
     print_result(found, lr_find_report, as_json)

@@ -10,8 +10,9 @@ import numpy as np
 
 from nnbackprop.errors import DataError, InputError
 
-from .column_roles import ColumnRoles, Task, image_shape
+from .column_roles import ColumnRoles, image_shape
 from .limits import MAX_LABEL_LENGTH, MemoryBudget, format_names
+from .raw import Task
 from .table import Table, is_date, missing_columns
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Preprocessing:
         Columns are found by name, or by their place where neither table has names. Raises DataError for a column
         that is not there, of another kind, or with a missing value where `missing` is error.
         """
-        frame = self._select(table)
+        frame = self.select(table)
         notes: list[str] = []
         plain_bytes = self.is_plain and table.is_bytes(frame.columns) and not self.fill_needed(frame)
         if plain_bytes:
@@ -145,8 +146,8 @@ class Preprocessing:
         """Whether a value is missing."""
         return any(column.has_nulls() for column in frame.get_columns())
 
-    def _select(self, table: Table) -> polars.DataFrame:
-        """The columns of `self.columns` in their order."""
+    def select(self, table: Table) -> polars.DataFrame:
+        """The columns of `self.columns` in their order; DataError names those that are not there."""
         if set(self.columns) <= set(table.columns) and (table.has_names or not self.has_names):
             return table.frame.select(self.columns)
         if table.has_names and self.has_names:

@@ -72,7 +72,7 @@ def trace_nan(trainer: Trainer, error: DivergedError) -> NotFinite:
 def _replay(trainer: Trainer, first: int, last: int) -> NotFinite | None:
     """The steps from `first`, where the snapshot was taken, to `last`; None if all is finite."""
     step, data, state = trainer.train_step, trainer.loader.data, trainer.snapshot.copy()
-    batches = islice(trainer.snapshot.steps(trainer.batch_schedule), last - first)
+    batches = islice(trainer.snapshot.batches(trainer.batch_sampler), last - first)
     for number, x in enumerate(batches, start=first + 1):
         found = _first(step.xp, _before_update(step, state["params"], data, x))
         if not found:
@@ -115,7 +115,7 @@ def _before_update(step: TrainStep, params: Params, data: Tree, x: Tree) -> Iter
         total = targets.shape[0] if weights is None else xp.sum(weights)
         last = trace.layers[-1].name
         what = f"the loss, though not the output of the last layer, {last},"
-        yield ("loss", what, last), objective.penalised(xp, params, J) * total
+        yield ("loss", what, last), objective.regularized_loss(xp, params, J) * total
         for layer, _, _, grads in trace.backward(xp, dy):
             for name, gradient in grads.items():
                 what = f"the gradient of {name} of layer {layer.name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.nn.layers.base import Params, Shape
 from nnbackprop.training.evaluator import Evaluator
 
@@ -30,3 +31,7 @@ class Exportable(Protocol):
     @property
     def classes(self) -> tuple[str, ...]:
         """The class names; none where it does not classify."""
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """That of the table it was trained on; None where there was none."""

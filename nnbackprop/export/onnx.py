@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
+
 from backends import Array, leaves, tree_map
 from nnbackprop._files import write_atomically
+from nnbackprop.data.raw import Task
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import NnbackpropError, UsageError
 from nnbackprop.nn.metrics import ClassificationMetrics, RegressionMetrics, predicted_classes
 from nnbackprop.runs.checkpoint import flatten
+from nnbackprop.runs.saved_model import SavedModel
 
 from .exportable import Exportable
+from .onnx_columns import features, takes_columns
 from .onnx_graph import OnnxGraph
 
 
@@ -20,9 +25,13 @@ def export_onnx(model: Exportable, path: str | Path) -> None:
     """Write a `TrainedModel`, or a `Trainer` that has been fit, to an ONNX file, whole or not at all.
 
     The input is `inputs` (n, *sample_shape), n raw samples: uint8 where the network was trained on bytes, else of
-    the parameters' dtype. The outputs are `labels` (n,) int32, which index the class names, JSON in the metadata
-    `classes`, and `probabilities` (n, k) as `predict_proba` gives them. Of several labels at once, `labels` is
-    (n, k), 0 or 1; a regression has `outputs` (n, k) alone.
+    the parameters' dtype. Of a network that was trained on a table, each column is an input (n,) by its name:
+    float64, NaN where it is missing, or text, empty where it is missing.
+
+    The outputs are `labels` (n,) int32, which index the class names, JSON in the metadata `classes`, and
+    `probabilities` (n, k) as `predict_proba` gives them. Of several labels at once, `labels` is (n, k), 0 or 1; a
+    regression has `outputs` (n, k) alone, float64 where its targets were scaled. The metadata has the `task`, and
+    as JSON the `preprocessing` of a table and the `image_shape` of images.
 
     The network's own forward pass runs on arrays of ndonnx, which record it as operators.
 
@@ -41,13 +50,34 @@ def export_onnx(model: Exportable, path: str | Path) -> None:
             "must be made of Array API functions of xp and look at no value; x.shape[0], which is None there, may "
             "only be handed to xp.reshape."
         ) from error
-    metadata = {"classes": json.dumps(model.classes)} if model.classes else {}
-    write_atomically(Path(path), graph.to_bytes(outputs, metadata))
+    write_atomically(Path(path), graph.to_bytes(outputs, _metadata(model)))
+
+
+def _metadata(model: Exportable) -> dict[str, str]:
+    """What `OnnxModel` reads."""
+    gives_probabilities = model.evaluator.objective.loss.gives_probabilities
+    found = {"task": _task(model), "gives_probabilities": json.dumps(gives_probabilities)}
+    if model.classes:
+        found["classes"] = json.dumps(model.classes)
+    if model.preprocessing is not None:
+        found["preprocessing"] = msgspec.json.encode(model.preprocessing).decode()
+    if isinstance(model, SavedModel) and model.image_shape is not None:
+        found["image_shape"] = json.dumps(model.image_shape)
+    return found
+
+
+def _task(model: Exportable) -> Task:
+    metrics = model.evaluator.metrics
+    if isinstance(metrics, RegressionMetrics):
+        return "regression"
+    return "classification" if isinstance(metrics, ClassificationMetrics) else "multilabel"
 
 
 def _preprocessed(graph: OnnxGraph, model: Exportable) -> Array:
     """Raw inputs as the network takes them; each step is a function of the graph and an array, called here."""
-    e = model.evaluator
+    e, preprocessing = model.evaluator, model.preprocessing
+    if preprocessing is not None and takes_columns(preprocessing):
+        return _scaled(graph, e.scaling, features(graph, preprocessing), e.dtype)
     raw = graph.input("inputs", "uint8" if model.input_dtype == "uint8" else e.dtype, model.sample_shape)
     return _scaled(graph, e.scaling, raw, e.dtype)
 
@@ -61,12 +91,12 @@ def _scaled(graph: OnnxGraph, scaling: Scaling, raw: Array, dtype: str) -> Array
     return x
 
 
-def _unscaled(graph: OnnxGraph, scaling: Scaling | None, y: Array, dtype: str) -> Array:
-    """(y - shift) / scale, the targets' own units, as `Scaling.unscale_targets`."""
+def _unscaled(graph: OnnxGraph, scaling: Scaling | None, y: Array) -> Array:
+    """(y - shift) / scale in float64, the targets' own units, as `Scaling.unscale_targets`."""
     if scaling is None:
         return y
-    std, mean = 1 / scaling.scale, -scaling.shift / scaling.scale
-    return y * graph.constant("target_std", std.astype(dtype)) + graph.constant("target_mean", mean.astype(dtype))
+    y = graph.xp.astype(y, graph.xp.float64) - graph.constant("target_shift", scaling.shift)
+    return y / graph.constant("target_scale", scaling.scale)
 
 
 def _network(graph: OnnxGraph, model: Exportable, x: Array) -> Array:
@@ -81,12 +111,12 @@ def _network(graph: OnnxGraph, model: Exportable, x: Array) -> Array:
 
 def _outputs(graph: OnnxGraph, model: Exportable, y: Array) -> dict[str, Array]:
     """Labels and probabilities of the outputs y, or y itself for a regression."""
-    xp, e = graph.xp, model.evaluator
-    if isinstance(e.metrics, RegressionMetrics):
+    xp, e, task = graph.xp, model.evaluator, _task(model)
+    if task == "regression":
         outputs = e.objective.loss.probabilities(xp, y)
-        return {"outputs": _unscaled(graph, e.scaling.target_scaling, outputs, e.dtype)}
+        return {"outputs": _unscaled(graph, e.scaling.target_scaling, outputs)}
     threshold = e.objective.loss.threshold
-    if isinstance(e.metrics, ClassificationMetrics):
+    if task == "classification":
         labels = predicted_classes(xp, y, threshold)
     else:
         labels = xp.astype(y >= threshold, xp.int32)

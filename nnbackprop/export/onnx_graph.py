@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -14,7 +14,7 @@ from nnbackprop.nn.layers.base import Shape
 
 from .libraries import import_library
 
-BATCH = "n"
+BATCH_AXIS = "n"
 """The name of the batch axis, whose length is free."""
 MAX_BYTES = 2**31 - 1
 """Of a protobuf message, which an ONNX file is."""
@@ -36,15 +36,26 @@ class OnnxGraph:
 
     def input(self, name: str, dtype: str, sample_shape: Shape) -> Array:
         """An input (n, *sample_shape), with n free."""
-        self._inputs[name] = self.ndonnx.argument(shape=(BATCH, *sample_shape), dtype=getattr(self.ndonnx, dtype))
+        self._inputs[name] = self.ndonnx.argument(
+            shape=(BATCH_AXIS, *sample_shape), dtype=getattr(self.ndonnx, dtype)
+        )
         return self._inputs[name]
 
     def constant(self, name: str, array: np.ndarray) -> Array:
-        """A host array, kept in the file as the initializer `name`."""
+        """A host array, kept in the file as the initializer `name`, or `name_` where an input is called so."""
+        while name in self._inputs:
+            name += "_"
         self._constants[name] = array
         dtype = getattr(self.ndonnx, str(array.dtype))
         self._inputs[name] = self.ndonnx.argument(shape=array.shape, dtype=dtype)
         return self._inputs[name]
+
+    def one_hot(self, text: Array, categories: Sequence[str], dtype: str) -> Array:
+        """(n, k) of `dtype`: 1 where text (n,) is the category of that column. The Array API has no strings."""
+        op = import_library("spox.opset.ai.onnx.v21")
+        column = op.reshape(text.unwrap_spox(), op.const(np.array([-1, 1], np.int64)))
+        equal = op.equal(column, op.constant(value_strings=list(categories)))
+        return self.xp.astype(self.ndonnx.asarray(equal), getattr(self.xp, dtype))
 
     def to_bytes(self, outputs: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
         """The file of the graph, as `onnx.checker` accepts it; UsageError for one that is too large."""
@@ -53,6 +64,11 @@ class OnnxGraph:
             raise UsageError(
                 f"The network has {size:,} bytes of parameters and an ONNX file holds {MAX_BYTES:,} at most: use "
                 "export_safetensors, which has no such limit."
+            )
+        if taken := sorted(self._inputs.keys() & outputs.keys()):
+            raise UsageError(
+                f"The table has a column {taken[0]!r}, and an output of the ONNX file is called so: give "
+                "the column another name and train anew."
             )
         inputs, results = ({k: a.unwrap_spox() for k, a in arrays.items()} for arrays in (self._inputs, outputs))
         model = spox.build(inputs, results)

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 
 from backends import tree_map
 from nnbackprop._files import write_atomically
-from nnbackprop.nn.layers import BatchNorm, Dense, Layer, LayerNorm
-from nnbackprop.nn.layers.base import Params, map_layers
+from nnbackprop.errors import UsageError
+from nnbackprop.nn.layers import BatchNorm, Conv2D, Dense, Flatten, Layer, LayerNorm
+from nnbackprop.nn.layers.base import Params, Shape, map_layers
+from nnbackprop.nn.layers.windows import pair
+from nnbackprop.nn.sequential import Sequential
 from nnbackprop.runs.checkpoint import flatten
 
 from .exportable import Exportable
 
-NORM = {"gamma": "weight", "beta": "bias"}
+WEIGHT_NAMES = {"W": "weight", "b": "bias"}
+NORMALIZATION_NAMES = {"gamma": "weight", "beta": "bias"}
 PYTORCH_NAMES: dict[type, dict[str, str]] = {
-    Dense: {"W": "weight", "b": "bias"},
-    LayerNorm: NORM,
-    BatchNorm: {**NORM, "mean": "running_mean", "var": "running_var"},
+    Dense: WEIGHT_NAMES,
+    Conv2D: WEIGHT_NAMES,
+    LayerNorm: NORMALIZATION_NAMES,
+    BatchNorm: {**NORMALIZATION_NAMES, "mean": "running_mean", "var": "running_var"},
 }
 """What PyTorch's layers of these kinds call their parameters; those of other layers keep their names."""
 
@@ -27,22 +33,28 @@ PYTORCH_NAMES: dict[type, dict[str, str]] = {
 def export_safetensors(model: Exportable, path: str | Path) -> None:
     """Write the weights of a `TrainedModel`, or of a `Trainer` that has been fit, whole or not at all.
 
-    Of dense and normalization layers they are the `state_dict` of PyTorch's `nn.Sequential` of the same layers:
-    `0.weight` (out, in), `0.bias` and so on; of others they have the names and shapes they have here. `scale` and
-    `shift` are beside them, as the network takes inputs * scale + shift; `target_scale` and `target_shift` too
-    where targets are scaled: the outputs are targets * scale + shift. The metadata has the class names, JSON in
-    `classes`.
+    Of dense, convolutional and normalization layers they are the `state_dict` of PyTorch's `nn.Sequential` of the
+    same layers: `0.weight` (out, in) or (out, in, kh, kw), `0.bias` and so on; of others they have the names and
+    shapes they have here. PyTorch's images are (channels, rows, columns), and so are the rows of a dense layer
+    after Flatten. `scale` and `shift` are beside them, as the network takes inputs * scale + shift; `target_scale`
+    and `target_shift` too where targets are scaled: the outputs are targets * scale + shift. The metadata has the
+    class names, JSON in `classes`.
 
     Raises:
+        UsageError: the features of an image meet a layer that says nothing of their order: a Residual, or a layer
+            of your own with parameters, between Flatten and Dense.
         RunFolderError: the file cannot be written.
     """
     from safetensors.numpy import save
 
     e = model.evaluator
     params = tree_map(e.backend.to_numpy, model.params)
-    tree = map_layers(_renamed, e.objective.network, params)
+    network = e.objective.network
+    orders = iter(feature_orders(network, model.sample_shape))
+    tree = map_layers(lambda layer, p: _in_pytorchs_layout(layer, p, next(orders)), network, params)
     tensors = {path[1:].replace("/", "."): array for path, array in flatten(tree, "").items()}
-    tensors |= {"scale": e.scaling.scale.astype(e.dtype), "shift": e.scaling.shift.astype(e.dtype)}
+    scale, shift = (_channels_first(array.astype(e.dtype)) for array in (e.scaling.scale, e.scaling.shift))
+    tensors |= {"scale": scale, "shift": shift}
     if (targets := e.scaling.target_scaling) is not None:
         tensors |= {"target_scale": targets.scale.astype(e.dtype), "target_shift": targets.shift.astype(e.dtype)}
     # the memory of a transposed view would be written as it lies
@@ -50,9 +62,55 @@ def export_safetensors(model: Exportable, path: str | Path) -> None:
     write_atomically(Path(path), save(arrays, {"format": "pt", "classes": json.dumps(model.classes)}))
 
 
-def _renamed(layer: Layer, params: Params) -> Params:
+def feature_orders(network: Sequential, sample_shape: Shape) -> list[np.ndarray | None]:
+    """For each layer without children, our index (k,) of each feature that PyTorch's has at its input.
+
+    None where the two are the same. They differ from the Flatten of an image of several channels to the next
+    Dense. UsageError where a layer between them says nothing of the order of its features.
+    """
+    orders: dict[tuple[int, ...], np.ndarray | None] = {}
+    order: np.ndarray | None = None
+    for place in network.summary(sample_shape):
+        layer = place.layer
+        if isinstance(layer, Sequential):  # a Residual, after its layers
+            before = next(found for path, found in orders.items() if path[: len(place.path)] == place.path)
+            if before is not order:
+                raise _no_order(place.name)
+            continue
+        orders[place.path] = order
+        if order is not None and place.params and type(layer) not in PYTORCH_NAMES:
+            raise _no_order(place.name)
+        if isinstance(layer, Flatten) and len(place.in_shape) == 3:
+            order = _channels_first(np.arange(math.prod(place.in_shape)).reshape(place.in_shape)).reshape(-1)
+        elif isinstance(layer, Dense):
+            order = None
+    return list(orders.values())
+
+
+def _no_order(name: str) -> UsageError:
+    return UsageError(
+        f"The layer {name} takes the features of a flattened image, which PyTorch has in another order, channels "
+        "first, and only Dense and normalization layers are known to take them in any: put a Dense layer, or "
+        "GlobalAveragePool2D in the place of Flatten, before it; or use export_onnx."
+    )
+
+
+def _channels_first(array: np.ndarray) -> np.ndarray:
+    """(rows, columns, channels) as (channels, rows, columns); arrays of other shapes as they are."""
+    return array.transpose(2, 0, 1) if array.ndim == 3 else array
+
+
+def _in_pytorchs_layout(layer: Layer, params: Params, order: np.ndarray | None) -> Params:
     """A layer's parameters as PyTorch's layer of that kind has them."""
     names = PYTORCH_NAMES.get(type(layer))
     if names is None:
         return params
-    return {names[name]: array.T if name == "W" else array for name, array in params.items()}  # W is (in, out)
+    if isinstance(layer, Conv2D):
+        kh, kw = pair(layer.kernel_size, "kernel_size")
+        W = params["W"]  # (kh kw in, filters)
+        params = {**params, "W": W.reshape(kh, kw, -1, W.shape[1]).transpose(3, 2, 0, 1)}
+    elif order is not None:
+        params = {name: array if name == "b" else array[order] for name, array in params.items()}
+    if isinstance(layer, Dense):
+        params = {**params, "W": params["W"].T}  # W is (in, out)
+    return {names[name]: array for name, array in params.items()}

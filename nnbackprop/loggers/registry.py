@@ -14,8 +14,8 @@ from nnbackprop.errors import UsageError
 from nnbackprop.runs.train import Run
 from nnbackprop.training.callbacks import Callback
 
-GROUP = "nnbackprop.loggers"
-OWN = {
+ENTRY_POINT_GROUP = "nnbackprop.loggers"
+BUILT_IN = {
     "csv": "nnbackprop.loggers.csv",
     "tensorboard": "nnbackprop.loggers.tensorboard",
     "wandb": "nnbackprop.loggers.wandb",
@@ -31,22 +31,22 @@ def load_loggers(names: Sequence[str]) -> list[LoggerFactory]:
 
     UsageError if one is not known, or if what it needs is not installed: found before data is read.
     """
-    others = {point.name: point for point in entry_points(group=GROUP)}
-    return [_own(name) if name in OWN else _of_others(name, others) for name in names]
+    others = {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
+    return [_built_in(name) if name in BUILT_IN else _from_entry_point(name, others) for name in names]
 
 
-def _own(name: str) -> LoggerFactory:
-    module = import_module(OWN[name])
+def _built_in(name: str) -> LoggerFactory:
+    module = import_module(BUILT_IN[name])
     if library := getattr(module, "LIBRARY", None):
         import_library(library)
     return module.for_run  # type: ignore[no-any-return]
 
 
-def _of_others(name: str, points: dict[str, Any]) -> LoggerFactory:
+def _from_entry_point(name: str, points: dict[str, Any]) -> LoggerFactory:
     if name not in points:
         raise UsageError(
-            f"--log {name!r} is not known. Choose one of {', '.join([*OWN, *points])}; a package adds others by "
-            f"the entry point group {GROUP}."
+            f"--log {name!r} is not known. Choose one of {', '.join([*BUILT_IN, *points])}; a package adds others "
+            f"by the entry point group {ENTRY_POINT_GROUP}."
         )
     try:
         factory: LoggerFactory = points[name].load()

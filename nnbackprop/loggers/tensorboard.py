@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backends import Tree, leaves, tree_map
+from backends import Tree, tree_map
 from nnbackprop.data.batch import get_batch
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.nn.rng import RngKey
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LIBRARY = "tensorboard"
-BINS = 50
+HISTOGRAM_BINS = 50
 MAX_HISTOGRAMS = 100  # epochs of a run that have histograms
-RESTART = 1  # SessionLog.START: what an older event file has from this step on is not shown
+SESSION_START = 1  # SessionLog.START: what an older event file has from this step on is not shown
 
 
 class TensorBoardLogger(Callback):
@@ -115,7 +115,7 @@ class EventWriter:
         self._hparams = import_library("tensorboard.plugins.hparams.summary_v2")
         writer = import_library("tensorboard.summary.writer.event_file_writer")
         self._file = writer.EventFileWriter(str(log_dir))
-        self._add(first_step + 1, session_log=self._events.SessionLog(status=RESTART))
+        self._add(first_step + 1, session_log=self._events.SessionLog(status=SESSION_START))
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """Numbers by tag."""
@@ -126,7 +126,7 @@ class EventWriter:
         values = array[np.isfinite(array)].astype(np.float64)
         if not values.size:
             return
-        counts, edges = np.histogram(values, BINS)
+        counts, edges = np.histogram(values, HISTOGRAM_BINS)
         histogram = self._summaries.HistogramProto(
             min=values.min(),
             max=values.max(),
@@ -180,13 +180,12 @@ def first_gradients(trainer: Trainer, batches: Tree) -> Tree | None:
 
 def figures(trainer: Trainer, evaluated: Dataset | None) -> Iterator[tuple[str, bytes]]:
     """The first layer's weights where samples are images, and the confusion matrix where there are classes."""
+    from nnbackprop.report.first_layer import first_layer_images
     from nnbackprop.report.plots import confusion_plot, first_layer_plot
 
-    shape = trainer.loader.dataset.image_shape
-    matrix = next((a for a in leaves(trainer.params) if a.ndim == 2), None)
-    if shape and matrix is not None and matrix.shape[0] == math.prod(shape):
-        weights = trainer.backend.to_numpy(matrix)
-        yield "first_layer_weights", _png(lambda: first_layer_plot(weights, shape))
+    images = first_layer_images(trainer, trainer.loader.dataset.image_shape)
+    if images is not None:
+        yield "first_layer_weights", _png(lambda: first_layer_plot(images))
     if evaluated is not None and trainer.classes:
         evaluated = evaluated.with_classes(trainer.classes)
         predicted = trainer.predict(evaluated.inputs)

@@ -189,8 +189,10 @@ INITIALIZERS: dict[str, Callable[..., Initializer]] = {
 }
 """Initializers by their names in a configuration; numbers follow a name after colons."""
 
-USAGE = "he-normal, he-uniform, glorot-normal, glorot-uniform, lecun-normal, lecun-uniform, uniform:LIMIT, \
+INITIALIZER_FORMS = (
+    "he-normal, he-uniform, glorot-normal, glorot-uniform, lecun-normal, lecun-uniform, uniform:LIMIT, \
 normal:STD, normal:STD:MEAN, fan-out-normal, zeros"
+)
 
 
 def parse_initializer(text: str) -> Initializer:
@@ -205,4 +207,4 @@ def parse_initializer(text: str) -> Initializer:
     except UsageError:  # a ValueError, which says more
         raise
     except (KeyError, TypeError, ValueError):
-        raise UsageError(f"{text!r} is not an initializer; there are {USAGE}.") from None
+        raise UsageError(f"{text!r} is not an initializer; there are {INITIALIZER_FORMS}.") from None

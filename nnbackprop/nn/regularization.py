@@ -37,7 +37,7 @@ class WeightPenalty:
             self._loss_of(xp, w)
             for _, layer, p in layers
             for name, w in p.items()
-            if self._is_penalized(layer, name)
+            if self._is_regularized(layer, name)
         ]
         if not terms:
             raise UsageError(
@@ -46,11 +46,11 @@ class WeightPenalty:
         return sum(terms[1:], terms[0])
 
     def add_gradients(self, xp: Any, network: Sequential, params: Params, grads: Params) -> Params:
-        """`grads` with l1 sign(w) + l2 w added for every penalised w (derivation, D29)."""
+        """`grads` with l1 sign(w) + l2 w added for every regularized w (derivation, D29)."""
 
         def add(layer: Layer, p: LayerParams, g: LayerParams) -> LayerParams:
             return {
-                name: d + self._gradient(xp, p[name]) if self._is_penalized(layer, name) else d
+                name: d + self._gradient(xp, p[name]) if self._is_regularized(layer, name) else d
                 for name, d in g.items()
             }
 
@@ -63,7 +63,7 @@ class WeightPenalty:
     def _gradient(self, xp: Any, w: Array) -> Array:
         return self.l2 * w + self.l1 * xp.sign(w) if self.l1 else self.l2 * w
 
-    def _is_penalized(self, layer: Layer, name: str) -> bool:
+    def _is_regularized(self, layer: Layer, name: str) -> bool:
         if self.biases:
             return name not in getattr(layer, "buffers", ())
         return name in getattr(layer, "regularized", ())

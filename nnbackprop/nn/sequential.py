@@ -98,10 +98,10 @@ class Sequential:
 
     def _draw(self, xp: Any, shape: Shape, dtype: Any, key: RngKey) -> dict[str, Array]:
         masks = {}
-        for place in self.summary(shape[1:]):
-            if place.draws:
-                k = reduce(RngKey.child, place.path, key)
-                masks[k.path] = place.layer.draw(xp, k, (shape[0], *place.in_shape), dtype)
+        for summary in self.summary(shape[1:]):
+            if summary.draws:
+                k = reduce(RngKey.child, summary.path, key)
+                masks[k.path] = summary.layer.draw(xp, k, (shape[0], *summary.in_shape), dtype)
         return masks
 
     def trace(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> Trace:

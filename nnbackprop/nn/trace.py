@@ -39,10 +39,10 @@ class NetworkSummary(tuple[LayerSummary, ...]):
     __slots__ = ()
 
     def _repr_html_(self) -> str:
-        counts = [sum(math.prod(a.shape) for a in place.params.values()) for place in self]
+        counts = [sum(math.prod(a.shape) for a in layer.params.values()) for layer in self]
         rows = [
-            (place.name, " x ".join(map(str, place.out_shape)), f"{n:,}" if n else "")
-            for place, n in zip(self, counts, strict=True)
+            (layer.name, " x ".join(map(str, layer.out_shape)), f"{n:,}" if n else "")
+            for layer, n in zip(self, counts, strict=True)
         ]
         heads = ("layer", "output shape", "parameters")
         return html_table(heads, [*rows, ("total", "", f"{sum(counts):,}")])

@@ -62,9 +62,9 @@ class RMSprop(Optimizer):
         check_decay("rho", self.rho)
         check_epsilon(self.eps)
 
-    def kernel_scalars(self, s: dict[str, Any]) -> tuple[Any, ...]:
+    def kernel_args(self, scalars: dict[str, Any]) -> tuple[Any, ...]:
         """Return (lr, rho, 1 - rho, eps)."""
-        return s["lr"], self.rho, 1 - self.rho, self.eps
+        return scalars["lr"], self.rho, 1 - self.rho, self.eps
 
 
 def adam_kernel(
@@ -139,10 +139,10 @@ class Adam(Optimizer):
             "correction": 1 / math.sqrt(1 - self.beta2**t),
         }
 
-    def kernel_scalars(self, s: dict[str, Any]) -> tuple[Any, ...]:
+    def kernel_args(self, scalars: dict[str, Any]) -> tuple[Any, ...]:
         """Return (step_size, correction, beta1, 1 - beta1, beta2, 1 - beta2, eps)."""
         betas = self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2
-        return s["step_size"], s["correction"], *betas, self.eps
+        return scalars["step_size"], scalars["correction"], *betas, self.eps
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class AdamW(Adam):
         """Return Adam's scalars and decay_factor = 1 - lr weight_decay."""
         return super().step_scalars(t, lr) | {"decay_factor": 1 - lr * self.weight_decay}
 
-    def kernel_scalars(self, s: dict[str, Any]) -> tuple[Any, ...]:
+    def kernel_args(self, scalars: dict[str, Any]) -> tuple[Any, ...]:
         """Return Adam's, with decay_factor before the betas."""
-        step_size, correction, *rest = super().kernel_scalars(s)
-        return step_size, correction, s["decay_factor"], *rest
+        step_size, correction, *rest = super().kernel_args(scalars)
+        return step_size, correction, scalars["decay_factor"], *rest

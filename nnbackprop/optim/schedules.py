@@ -140,10 +140,10 @@ def cosine_interpolation(start: float, end: float, fraction: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * fraction)) / 2
 
 
-Maker = Callable[..., Schedule]
+ScheduleFactory = Callable[..., Schedule]
 """Makes a schedule of (lr, total steps, steps an epoch, *the numbers of its text, as text)."""
 
-SCHEDULES: dict[str, Maker] = {
+SCHEDULES: dict[str, ScheduleFactory] = {
     "constant": lambda lr, total, epoch: Constant(lr),
     "step:EPOCHS:FACTOR": lambda lr, total, epoch, n, factor: StepDecay(lr, int(n) * epoch, float(factor)),
     "exponential:FACTOR": lambda lr, total, epoch, factor: ExponentialDecay(lr, epoch, float(factor)),
@@ -153,7 +153,7 @@ SCHEDULES: dict[str, Maker] = {
 }
 """Schedules by their names in a configuration; numbers follow a name after colons."""
 
-USAGE = ", ".join(SCHEDULES) + ", warmup:STEPS+ANY"
+SCHEDULE_FORMS = ", ".join(SCHEDULES) + ", warmup:STEPS+ANY"
 
 
 def parse_schedule(text: str, lr: float, total_steps: int, steps_per_epoch: int) -> Schedule:
@@ -194,4 +194,4 @@ def _parse(text: str, lr: float, total_steps: int, steps_per_epoch: int) -> Sche
             except ValueError:
                 break
             return made
-    raise UsageError(f"{text!r} is not a schedule; there are {USAGE}, with whole EPOCHS and STEPS.")
+    raise UsageError(f"{text!r} is not a schedule; there are {SCHEDULE_FORMS}, with whole EPOCHS and STEPS.")

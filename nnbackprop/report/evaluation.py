@@ -36,6 +36,16 @@ MANY_CLASSES = 10  # beyond which the five likeliest classes count too
 
 def evaluation_report(trained: TrainedModel, data: Dataset, top_k: int | None = None) -> RenderableType:
     """The scores of each class, label or target of `data`; UsageError where `top_k` cannot be."""
+    check_top_k(data, top_k)
+    predicted, outputs = trained.predict(data.inputs, data.source)
+    loss = trained.evaluator.objective.loss
+    if data.task == "multilabel":
+        predicted = outputs >= (0.5 if loss.gives_probabilities else loss.threshold)
+    return prediction_report(data, trained.target_names, predicted, outputs, top_k, loss.gives_probabilities)
+
+
+def check_top_k(data: Dataset, top_k: int | None) -> None:
+    """UsageError unless `top_k` is a number of classes below all of them."""
     k = len(data.classes)
     if top_k is not None and not 1 <= top_k < max(2, k):
         raise UsageError(
@@ -43,14 +53,22 @@ def evaluation_report(trained: TrainedModel, data: Dataset, top_k: int | None = 
             if k
             else f"--top-k {top_k} is for classes, and the task of {data.source} is {data.task}: leave it out."
         )
-    predicted, outputs = trained.predict(data.inputs, data.source)
+
+
+def prediction_report(
+    data: Dataset,
+    target_names: Sequence[str],
+    predicted: np.ndarray,
+    outputs: np.ndarray,
+    top_k: int | None,
+    gives_probabilities: bool,
+) -> RenderableType:
+    """The scores of predicted classes (n,), labels (n, k) or numbers, and the outputs (n, k) behind them."""
+    k = len(data.classes)
     if data.task == "regression":
-        return number_table(trained.target_names, data.targets, outputs, data.weights)
-    loss = trained.evaluator.objective.loss
+        return number_table(target_names, data.targets, outputs, data.weights)
     if data.task == "multilabel":
-        threshold = 0.5 if loss.gives_probabilities else loss.threshold
-        scores = label_scores(data.targets >= 0.5, outputs >= threshold, data.weights)
-        return score_table("label", trained.target_names, scores)
+        return score_table("label", target_names, label_scores(data.targets >= 0.5, predicted > 0, data.weights))
     scores = class_scores(data.targets, predicted, k, data.weights)
     lines = []
     if top_k is None and k > MANY_CLASSES:
@@ -58,7 +76,7 @@ def evaluation_report(trained: TrainedModel, data: Dataset, top_k: int | None = 
     if top_k is not None:
         among = top_k_accuracy(data.targets, by_class(outputs), top_k, data.weights)
         lines.append(f"top-{top_k} accuracy {percent(among)}")
-    if loss.gives_probabilities:
+    if gives_probabilities:
         right, confidence = predicted == data.targets, confidence_of(predicted, outputs)
         lines.append(
             f"expected calibration error {calibration(right, confidence, data.weights).expected_error:.4f}"

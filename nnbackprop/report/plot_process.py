@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,18 +27,33 @@ if TYPE_CHECKING:
     from nnbackprop.runs.train import Run
 
 MAX_MISTAKES = 16
+N_EXTREMES = 8  # predictions that are shown as the surest, and as the least sure
 COMMAND = "import gc; gc.disable(); from nnbackprop.report.plot_process import main; main()"
 """What the process runs. Garbage collection would be a tenth of its short life."""
 
 
 @dataclass(frozen=True, eq=False)
-class Mistakes:
-    """The misclassified samples of the greatest confidence, that first; `wrong` of `samples` are misclassified."""
+class Predictions:
+    """m images, with their true and their predicted classes, and the probability of the latter."""
 
     images: np.ndarray  # (m, rows, columns), or (m, rows, columns, 3)
-    targets: np.ndarray  # (m,) classes
-    predicted: np.ndarray  # (m,) classes
+    targets: np.ndarray  # (m,)
+    predicted: np.ndarray  # (m,)
     confidence: np.ndarray  # (m,)
+
+    @classmethod
+    def extremes_of(cls, data: Dataset, predicted: np.ndarray, confidence: np.ndarray) -> Predictions:
+        """The surest of the n images of `data`, the surest first, then the least sure, the least sure last."""
+        order = np.argsort(-confidence, kind="stable")
+        if len(order) > 2 * N_EXTREMES:
+            order = np.concatenate([order[:N_EXTREMES], order[-N_EXTREMES:]])
+        return cls(*_arrays(data, predicted, confidence, order))
+
+
+@dataclass(frozen=True, eq=False)
+class Mistakes(Predictions):
+    """The misclassified samples of the greatest confidence, that first; `wrong` of `samples` are misclassified."""
+
     wrong: int
     samples: int
 
@@ -48,34 +63,40 @@ class Mistakes:
         confidence = confidence_of(predicted, probabilities)
         wrong = np.flatnonzero(predicted != data.targets)
         order = wrong[np.argsort(-confidence[wrong], kind="stable")][:MAX_MISTAKES]
-        images = np.reshape(data.inputs[order], (len(order), *(data.image_shape or ())))
-        return cls(images, data.targets[order], predicted[order], confidence[order], len(wrong), len(data.targets))
+        return cls(*_arrays(data, predicted, confidence, order), len(wrong), len(data.targets))
+
+
+def _arrays(
+    data: Dataset, predicted: np.ndarray, confidence: np.ndarray, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    images = np.reshape(data.inputs[rows], (len(rows), *(data.image_shape or ())))
+    return images, data.targets[rows], predicted[rows], confidence[rows]
 
 
 @dataclass(frozen=True, eq=False)
 class PlotData:
     """What a run's plots are made of, on the host, of one part of the data.
 
-    rows are those of metrics.jsonl, weights (in, units) of the first layer where its inputs are images. Targets
-    and predictions are classes (n,), or numbers (n, k) named by `target_names`; of several labels at once there
-    are none. Without images there are no mistakes.
+    rows are those of metrics.jsonl, first_layer what `first_layer_images` gives. Targets and predictions are
+    classes (n,), or numbers (n, k) named by `target_names`; of several labels at once there are none. Without
+    images there are no mistakes, nor without probabilities the surest and the least sure.
     """
 
     rows: Sequence[dict[str, Any]]
     classes: tuple[str, ...]
-    image_shape: tuple[int, ...] | None
-    weights: np.ndarray | None
+    first_layer: np.ndarray | None
     targets: np.ndarray | None = None
     predicted: np.ndarray | None = None
     confidence: np.ndarray | None = None  # (n,) probability of the predicted class, where the loss gives any
     target_names: tuple[str, ...] = ()
     mistakes: Mistakes | None = None
+    extremes: Predictions | None = None
 
     @classmethod
     def of(
         cls,
         rows: Sequence[dict[str, Any]],
-        weights: np.ndarray | None,
+        first_layer: np.ndarray | None,
         data: Dataset,
         predicted: np.ndarray,
         probabilities: np.ndarray,
@@ -85,24 +106,25 @@ class PlotData:
 
         Without `calibrated` the latter are outputs that are no probabilities.
         """
-        shape = data.image_shape
-        images = weights if weights is not None and shape and np.prod(shape) == len(weights) else None
         if data.task == "regression":
             names = data.target_names or tuple(f"output {k}" for k in range(predicted.shape[1]))
-            return cls(rows, (), shape, images, data.targets, predicted, target_names=names)
+            return cls(rows, (), first_layer, data.targets, predicted, target_names=names)
         if not data.classes:
-            return cls(rows, (), shape, images)
-        confidence = confidence_of(predicted, probabilities) if calibrated else None
-        mistakes = Mistakes.of(data, predicted, probabilities) if shape else None
-        return cls(rows, data.classes, shape, images, data.targets, predicted, confidence, mistakes=mistakes)
+            return cls(rows, (), first_layer)
+        mistakes = Mistakes.of(data, predicted, probabilities) if data.image_shape else None
+        found = cls(rows, data.classes, first_layer, data.targets, predicted, mistakes=mistakes)
+        if not calibrated:
+            return found
+        confidence = confidence_of(predicted, probabilities)
+        extremes = Predictions.extremes_of(data, predicted, confidence) if data.image_shape else None
+        return replace(found, confidence=confidence, extremes=extremes)
 
     def to_bytes(self) -> bytes:
         """A line of JSON, then the arrays as `.npy` files one after the other."""
-        own = {name: value for name, value in vars(self).items() if name != "mistakes"}
-        mistakes = vars(self.mistakes) if self.mistakes else {}
+        own = {name: value for name, value in vars(self).items() if name not in ("mistakes", "extremes")}
         stream = io.BytesIO()
         header: list[dict[str, Any]] = []
-        for part in (own, mistakes):
+        for part in (own, *(vars(images) if images else {} for images in (self.mistakes, self.extremes))):
             arrays = {name: value for name, value in part.items() if isinstance(value, np.ndarray)}
             rest = {name: value for name, value in part.items() if name not in arrays}
             header.append({"arrays": list(arrays), "rest": rest})
@@ -115,23 +137,26 @@ class PlotData:
         """What `to_bytes` wrote."""
         stream = io.BytesIO(content)
         read = partial(np.lib.format.read_array, stream, allow_pickle=False)
-        own, mistakes = (
+        own, mistakes, extremes = (
             {**part["rest"], **{name: read() for name in part["arrays"]}} for part in json.loads(stream.readline())
         )
-        return cls(**own, mistakes=Mistakes(**mistakes) if mistakes else None)
+        return cls(
+            **own,
+            mistakes=Mistakes(**mistakes) if mistakes else None,
+            extremes=Predictions(**extremes) if extremes else None,
+        )
 
     @classmethod
     def of_run(cls, run: Run) -> PlotData:
         """Of a run's test part, or else its training part."""
-        from backends import leaves
+        from .first_layer import first_layer_images
 
         trainer, data = run.trainer, run.data.test or run.data.train
-        weights = next((a for a in leaves(trainer.params) if a.ndim == 2), None)
-        matrix = None if weights is None else trainer.backend.to_numpy(weights)
+        first_layer = first_layer_images(trainer, data.image_shape)
         probabilities = trainer.predict_proba(data.inputs)
         predicted = trainer.evaluator.predicted_classes(probabilities)
         calibrated = trainer.loss.gives_probabilities
-        return cls.of(run.run_dir.read_metrics(), matrix, data, predicted, probabilities, calibrated)
+        return cls.of(run.run_dir.read_metrics(), first_layer, data, predicted, probabilities, calibrated)
 
 
 def draw_run(run: Run) -> list[str]:

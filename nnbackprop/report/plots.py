@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from .curves import gradient_norms, learning_curves, metric_names
 from .formatting import percent, plural
-from .plot_process import Mistakes, PlotData
+from .plot_process import N_EXTREMES, Mistakes, PlotData, Predictions
 from .prediction_metrics import Calibration, calibration
 from .regression_plots import predicted_plot, residual_plot
 from .style import GREY, PALETTE, draw, new_image_grid, new_plot, printable, shorten, text_figure
@@ -36,18 +36,20 @@ def draw_all(folder: Path, data: PlotData) -> list[str]:
 
     Plots of images are left out where samples are none; of numbers there are predictions against true ones.
     """
-    rows, weights, image_shape, mistakes = data.rows, data.weights, data.image_shape, data.mistakes
+    rows, first_layer, mistakes, extremes = data.rows, data.first_layer, data.mistakes, data.extremes
     targets, predicted = data.targets, data.predicted
     figures: dict[str, Callable[[], Figure]] = {"loss": lambda: learning_curves(rows, "loss")}
     for name in metric_names(rows) or (["accuracy"] if data.classes else []):
         figures[name.replace("_", "-")] = lambda name=name: learning_curves(rows, name)  # type: ignore[misc]
     figures["gradient-norms"] = lambda: gradient_norms(rows)
-    if weights is not None and image_shape:
-        figures["first-layer-weights"] = lambda: first_layer_plot(weights, image_shape)
+    if first_layer is not None:
+        figures["first-layer-weights"] = lambda: first_layer_plot(first_layer)
     if targets is not None and predicted is not None:
         figures |= _of_predictions(data, targets, predicted)
     if mistakes is not None:
         figures["wrongest-samples"] = lambda: misclassified_plot(mistakes, data.classes)
+    if extremes is not None:
+        figures["surest-samples"] = lambda: surest_plot(extremes, data.classes)
     failed = []
     for name, figure in figures.items():
         try:
@@ -69,20 +71,20 @@ def _of_predictions(data: PlotData, targets: np.ndarray, predicted: np.ndarray) 
     return figures
 
 
-def first_layer_plot(weights: np.ndarray, image_shape: tuple[int, ...]) -> Figure:
-    """Weights (in, units) into the first units as images, red above zero, blue below, white at it.
+def first_layer_plot(images: np.ndarray) -> Figure:
+    """Weights into each of the first units, as `first_layer_images` gives them: red above zero, blue below.
 
     Of colour images each weight is the light of its own channel, grey at zero.
     """
-    units = weights.shape[1]
+    units = len(images)
     shown = min(units, MAX_UNITS)
     columns = math.ceil(math.sqrt(shown))
     side = min(7.5 / columns, 2.5)
     of = f"{shown} of {units:,} units" if units > shown else plural(units, "unit")
-    colour = len(image_shape) == 3
+    colour = images.ndim == 4
     title = f"First-layer weights of {of}: {'grey is 0' if colour else 'red positive, blue negative'}"
     figure, axes = new_plot(title, max(columns * side, 5.0) + 0.9, math.ceil(shown / columns) * side + 0.5)
-    values = image_grid(weights[:, :shown].T.reshape(shown, *image_shape), columns)
+    values = image_grid(images[:shown], columns)
     limit = float(np.nanmax(np.abs(values))) or 1.0
     if colour:
         axes.imshow(np.nan_to_num(0.5 + values / (2 * limit), nan=1.0), interpolation="nearest")
@@ -112,15 +114,29 @@ def misclassified_plot(mistakes: Mistakes, classes: Sequence[str]) -> Figure:
     title = f"The {shown} most confident of {wrong:,} mistakes in {samples}"
     if shown == wrong:
         title = f"{plural(wrong, 'mistake')} in {samples}, the most confident first"
-    names = _short_names(classes)
-    columns = min(shown, 4)
-    figure, grid = new_image_grid(title, math.ceil(shown / columns), columns, 1.9)
-    each = zip(mistakes.images, mistakes.targets, mistakes.predicted, mistakes.confidence, strict=True)
+    return _prediction_grid(title, mistakes, classes)
+
+
+def surest_plot(extremes: Predictions, classes: Sequence[str]) -> Figure:
+    """The images that the network is surest of, then those that it is least sure of."""
+    n = len(extremes.images)
+    title = f"The {n // 2} surest predictions, then the {n // 2} least sure"
+    if n < 2 * N_EXTREMES:
+        title = f"All {plural(n, 'prediction')}, the surest first"
+    return _prediction_grid(title, extremes, classes)
+
+
+def _prediction_grid(title: str, shown: Predictions, classes: Sequence[str]) -> Figure:
+    names, n = _short_names(classes), len(shown.images)
+    columns = min(n, 4)
+    figure, grid = new_image_grid(title, math.ceil(n / columns), columns, 1.9)
+    each = zip(shown.images, shown.targets, shown.predicted, shown.confidence, strict=True)
     for axes, (image, target, predicted, confidence) in zip(grid.flat, each, strict=False):
-        _draw_image(axes, image, mistakes.images)
-        pair, percentage = f"{names[target]} → {names[predicted]}", percent(float(confidence))
+        _draw_image(axes, image, shown.images)
+        pair = names[target] if target == predicted else f"{names[target]} → {names[predicted]}"
+        percentage = percent(float(confidence))
         _caption(axes, f"{pair}   {percentage}" if len(pair) < 12 else f"{pair}\n{percentage}")
-    for axes in grid.flat[shown:]:
+    for axes in grid.flat[n:]:
         axes.set_axis_off()
     return figure
 

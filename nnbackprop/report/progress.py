@@ -112,7 +112,7 @@ class Display(Callback):
         self.epochs, self.steps = event.epochs, event.steps_per_epoch
         lines = {
             **self.description,
-            "backend": f"{event.backend} on {event.device}, {event.dtype} ({event.why.rstrip('.')})",
+            "backend": f"{event.backend} on {event.device}, {event.dtype} ({event.selection_reason.rstrip('.')})",
             "samples": ", ".join(f"{count(n)} {part}" for part, n in event.n_samples.items() if n),
             "steps": f"{plural(event.epochs, 'epoch')} of {plural(event.steps_per_epoch, 'step')}, "
             f"{plural(event.batch_size, 'sample')} a step",

@@ -73,6 +73,15 @@ def new_image_grid(title: str, rows: int, columns: int, side: float) -> tuple[Fi
     return figure, grid
 
 
+def new_rows(
+    title: str, columns: Sequence[int], width: float, heights: Sequence[float]
+) -> tuple[Figure, list[list[Axes]]]:
+    """A figure of rows of plots one below the other, with so many `columns` and of these `heights` in inches."""
+    figure = _titled(title, width, sum(heights) + 0.5)
+    parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    return figure, [list(part.subplots(1, n, squeeze=False)[0]) for part, n in zip(parts, columns, strict=True)]
+
+
 def text_figure(title: str, lines: Sequence[str] = ()) -> Figure:
     """A figure of text alone: a title, and lines in columns."""
     height = 0.6 + 0.17 * len(lines)

@@ -108,7 +108,9 @@ def summary_table(summary: Mapping[str, Any]) -> Group:
     return Group(table, Text(line))
 
 
-def prediction_table(name: str, classes: Sequence[str], predicted: np.ndarray, probabilities: np.ndarray) -> Table:
+def prediction_table(
+    name: str, classes: Sequence[str], predicted: Sequence[int] | np.ndarray, probabilities: np.ndarray
+) -> Table:
     """Predicted class of each sample (n,) and the probabilities (n, k) of the three likeliest classes."""
     table = new_table("sample", "class", "likeliest", title=escape(name), title_justify="left")
     for i, (label, row) in enumerate(zip(predicted[:MAX_ROWS], by_class(probabilities), strict=False)):
@@ -117,6 +119,18 @@ def prediction_table(name: str, classes: Sequence[str], predicted: np.ndarray, p
         table.add_row(str(i + 1), f"[bold]{escape(classes[label])}[/]", escape(listed))
     if len(predicted) > MAX_ROWS:
         table.caption = f"and {count(len(predicted) - MAX_ROWS)} more"
+    return table
+
+
+def label_table(name: str, labels: Sequence[str], probabilities: np.ndarray) -> Table:
+    """The probability (n, k) of each of several labels, and the labels that are likelier than not."""
+    heads = (*labels, "labels")
+    table = new_table("sample", *heads, right=labels, title=escape(name), title_justify="left")
+    for i, row in enumerate(probabilities[:MAX_ROWS]):
+        likely = ", ".join(label for label, p in zip(labels, row, strict=True) if p >= 0.5)
+        table.add_row(str(i + 1), *(percent(float(p)) for p in row), f"[bold]{escape(likely or MISSING)}[/]")
+    if len(probabilities) > MAX_ROWS:
+        table.caption = f"and {count(len(probabilities) - MAX_ROWS)} more"
     return table
 
 

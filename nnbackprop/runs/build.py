@@ -11,15 +11,16 @@ from backends import Backend
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.readers.image import parse_size
 from nnbackprop.data.scaling import Scaling, fit_scaling, fit_target_scaling
+from nnbackprop.distributed.sharding import ShardedTraining
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.initializers import parse_initializer
 from nnbackprop.nn.layers import ACTIVATIONS, BatchNorm, Dense, Dropout, Layer, LayerNorm
-from nnbackprop.nn.losses import LOSSES, PARAMETERS, Loss, PoissonNLL
+from nnbackprop.nn.losses import LOSS_PARAMETERS, LOSSES, Loss, PoissonNLL
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import OPTIMIZERS, Optimizer, clip_by_global_norm, clip_by_value
 from nnbackprop.optim.schedules import Piecewise, Schedule, parse_schedule
-from nnbackprop.training import batch_schedule
+from nnbackprop.training import batch_sampler
 from nnbackprop.training.step import Clip, Objective
 from nnbackprop.training.trainer import Trainer
 
@@ -110,7 +111,7 @@ def loss(config: Config) -> Loss:
     loss_class = _by_name(LOSSES, name, "loss")
     options: dict[str, float] = {}
     if ":" in config.loss:
-        options[PARAMETERS.get(name, "")] = _loss_parameter(config.loss)
+        options[LOSS_PARAMETERS.get(name, "")] = _loss_parameter(config.loss)
     if config.target_values != (0, 1) and config.loss != "softmax-cross-entropy":
         options |= dict(zip(("off_value", "on_value"), config.target_values, strict=True))
     if config.label_smoothing:
@@ -128,7 +129,7 @@ def _loss_parameter(spec: str) -> float:
     """The number of a loss such as huber:1.5; UsageError where there is none, or the loss takes none."""
     name, _, number = spec.partition(":")
     try:
-        if name in PARAMETERS:
+        if name in LOSS_PARAMETERS:
             return float(number)
     except ValueError:
         pass
@@ -244,7 +245,7 @@ def batch_size(config: Config, samples: int) -> int:
 
 def steps_per_epoch(config: Config, samples: int) -> int:
     """Steps that see each of `samples` training samples once."""
-    return batch_schedule.steps_per_epoch(samples, batch_size(config, samples))
+    return batch_sampler.steps_per_epoch(samples, batch_size(config, samples))
 
 
 def learning_rate(config: Config, samples: int) -> Schedule:
@@ -297,4 +298,6 @@ def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) 
         resident=config.resident,
     )
     built.config = asdict(config)
+    if (config.shards or 1) > 1:
+        built.use_sharding(ShardedTraining(config.shards or 1))
     return built

@@ -148,7 +148,7 @@ class Config:
     ] = ()
     task: Annotated[
         Literal["auto", "classification", "regression", "multilabel"],
-        Setting("Data", "What to learn from a table; auto chooses by the target's values."),
+        Setting("Data", "What is learnt; auto chooses by the values of the target."),
     ] = "auto"
     features: Annotated[tuple[str, ...], Setting("Data", "Columns to use; all others if not given.")] = ()
     drop: Annotated[tuple[str, ...], Setting("Data", "Columns to leave out.")] = ()
@@ -209,6 +209,10 @@ class Config:
     ] = "float32"
     threads: Annotated[
         Threads | None, Setting("Run", "Threads of a CPU's matrix products; every core's if not given.")
+    ] = None
+    shards: Annotated[
+        PositiveInt | None,
+        Setting("Run", "Parts of each batch, for several processes to share; their number if not given."),
     ] = None
     gpu_memory_limit: Annotated[
         PositiveFloat | None, Setting("Run", "GiB of a GPU that arrays may take, all if not given.")

@@ -62,7 +62,8 @@ def read_recipe(recipe: str) -> dict[str, Any]:
 def recipe_for(recipe: str | None, overrides: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The recipe and settings of a command: a file or folder in a recipe's place is its data.
 
-    Without a recipe, tables have the recipe `table`, folders of images `images`, and other data `mnist`.
+    Without a recipe, tables and arrays of other samples than images have the recipe `table`, folders of images
+    `images`, and other data `mnist`.
     """
     settings = dict(overrides)
     if recipe is not None:

@@ -48,6 +48,10 @@ def describe_machine(run: Run) -> dict[str, str]:
         backend.name in ("numpy", "torch") and backend.device == "cpu" and find_spec("numba") is None
     ):  # not imported before a kernel needs it
         lines["kernels"] = "one operator at a time; pip install numba compiles them"
+    if run.communicator.size > 1:
+        threads = get_num_threads()
+        each = "1 thread" if threads == 1 else f"{threads} threads"
+        return lines | {"processes": f"{run.communicator.size} of {each}, batches in {run.config.shards} shards"}
     if run.threads is not None and run.threads.remark:
         lines["machine"] = run.threads.remark
     elif run.threads is None and backend.device == "cpu":

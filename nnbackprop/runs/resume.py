@@ -10,6 +10,7 @@ from typing import Any
 
 from backends import Backend
 from nnbackprop._system_info import CpuTimes
+from nnbackprop.distributed.communicator import Communicator, SingleProcess
 from nnbackprop.errors import UsageError
 from nnbackprop.training.callbacks import EarlyStopping
 from nnbackprop.training.trainer import Trainer
@@ -18,6 +19,7 @@ from . import build
 from .checkpoint_manager import CheckpointManager
 from .config import CHANGEABLE_ON_RESUME, Config
 from .config_files import load_run_config
+from .processes import check_same_options, check_shards, join, prepare_process
 from .run_data import RunData, absolute
 from .run_dir import RunDir
 from .settings import with_changes
@@ -26,20 +28,35 @@ from .trainer_checkpoint import check_settings, restore, scaling_of
 
 
 @contextlib.contextmanager
-def resume(run: str, overrides: Mapping[str, Any], runs_dir: Path, on_message: OnMessage = print) -> Iterator[Run]:
+def resume(
+    run: str,
+    overrides: Mapping[str, Any],
+    runs_dir: Path,
+    on_message: OnMessage = print,
+    communicator: Communicator | None = None,
+) -> Iterator[Run]:
     """A run that exists, where its newest sound checkpoint was taken.
 
-    `overrides` may change how long and where it goes on, not what is trained.
+    `overrides` may change how long and where it goes on, not what is trained. Its other processes, where
+    `communicator` has any, call `worker.join_run`.
     """
+    communicator = communicator or SingleProcess()
+    check_same_options(communicator, {"resume": run, **overrides})
     run_dir = RunDir.open(runs_dir, run)
-    with run_dir.lock(), contextlib.closing(_resumed(run_dir, overrides, on_message)) as resumed:
+    with (
+        run_dir.lock(),
+        contextlib.closing(_resumed(run_dir, overrides, on_message, communicator)) as resumed,
+    ):
         yield resumed
 
 
-def _resumed(run_dir: RunDir, overrides: Mapping[str, Any], on_message: OnMessage) -> Run:
+def _resumed(
+    run_dir: RunDir, overrides: Mapping[str, Any], on_message: OnMessage, communicator: Communicator
+) -> Run:
     saved = load_run_config(run_dir.config_path)
-    config = _with_overrides(saved, overrides)
+    config = check_shards(_with_overrides(saved, overrides), communicator)
     build.check(config)
+    prepare_process(communicator, config)
     cpu_times, backend = CpuTimes.now(), open_backend(config)
     checkpoint_manager = CheckpointManager(run_dir.checkpoints_dir, config.keep_checkpoints)
     early_stopping = EarlyStopping(config.patience)
@@ -57,14 +74,18 @@ def _resumed(run_dir: RunDir, overrides: Mapping[str, Any], on_message: OnMessag
             f"{run_dir.path} has {epochs_done} epochs done{unfinished}: --epochs {config.epochs} is less, ask for "
             "more."
         )
+    config = replace(config, data=absolute(config.data))
+    join(communicator, config, trainer, data)
     _report_missing_rows(run_dir, epochs_done, on_message)
     _report_changed_lr(saved, config, trainer, len(data.train), on_message)
     run_dir.drop_metrics(from_epoch=epochs_done + 1)
     if early_stopping.best_params is None:  # the last weights were the best, and will not be any more
         checkpoint_manager.remove_best()
     # where a run goes on is not where it was asked to run: a GPU run repeats on a laptop
-    config = replace(config, backend=saved.backend, device=saved.device, data=absolute(config.data))
-    return Run(config, run_dir, data, trainer, early_stopping, checkpoint_manager, cpu_times)
+    config = replace(config, backend=saved.backend, device=saved.device)
+    return Run(
+        config, run_dir, data, trainer, early_stopping, checkpoint_manager, cpu_times, communicator=communicator
+    )
 
 
 def _restored(

@@ -218,7 +218,7 @@ def environment(backend: Any) -> dict[str, Any]:
     return {
         "backend": backend.name,
         "device": backend.device,
-        "why": backend.why,
+        "why": backend.selection_reason,
         "library": backend.version,
         "python": platform.python_version(),
         "platform": platform.platform(),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from backends import Backend, select
 from nnbackprop._files import remove
 from nnbackprop._system_info import CpuTimes, set_num_threads
+from nnbackprop.distributed.communicator import Communicator, SingleProcess
 from nnbackprop.errors import DivergedError
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
 from nnbackprop.training.trainer import Trainer
@@ -23,6 +24,15 @@ from .config import Config
 from .config_files import to_toml
 from .divergence_recovery import DivergenceRecovery
 from .lr_find import resolve_lr
+from .processes import (
+    check_same_options,
+    interrupted,
+    join,
+    prepare_process,
+    record_run,
+    share_state,
+    with_shards,
+)
 from .run_data import RunData, absolute
 from .run_dir import RunDir, environment
 from .signals import stop_on_signals
@@ -48,6 +58,7 @@ class Run:
     early_stopping: EarlyStopping
     checkpoint_manager: CheckpointManager
     initial_cpu_times: CpuTimes  # before the data was read
+    communicator: Communicator = field(default_factory=SingleProcess)
     threads: ThreadControl | None = field(init=False)
     transferred: Transfer | None = field(default=None, init=False)  # weights of another run, that this began with
     signal: int = field(default=0, init=False)  # that interrupted `fit`, 0 for none
@@ -70,7 +81,8 @@ class Run:
         summary = None
         with stop_on_signals(self.trainer.stop) as received:
             recovery = self._attach(callbacks)
-            while summary is None and not received:
+            while summary is None and not interrupted(self.communicator, received):
+                share_state(self.communicator, self.trainer, self.early_stopping)
                 try:
                     self.trainer.fit(self.data.train, self.data.validation, self.data.test)
                     if self.trainer.stop_reason == "interrupted":
@@ -100,6 +112,7 @@ class Run:
             remove(self.run_dir.path / outdated)
         self.run_dir.write("config.toml", to_toml(self.config))
         self.run_dir.write_json("env.json", environment(self.trainer.backend))
+        record_run(self.run_dir.path)
 
     def _attach(self, callbacks: Sequence[Callback]) -> DivergenceRecovery | None:
         """Give the trainer its callbacks; what to do where it diverges."""
@@ -130,22 +143,31 @@ class Run:
 
 
 @contextlib.contextmanager
-def start(config: Config) -> Iterator[Run]:
-    """A new run in a new folder, which goes again if it is left before its first checkpoint."""
+def start(config: Config, communicator: Communicator | None = None) -> Iterator[Run]:
+    """A new run in a new folder, which goes again if it is left before its first checkpoint.
+
+    Its other processes, where `communicator` has any, call `worker.join_run`.
+    """
+    communicator = communicator or SingleProcess()
+    check_same_options(communicator, asdict(config))
     build.check(config)
+    config = with_shards(config, communicator)
+    prepare_process(communicator, config)
     cpu_times, backend = CpuTimes.now(), open_backend(config)
     data = RunData.load(config)
     config = replace(config, data=absolute(config.data), init_from=absolute_run(config))
     config = build.resolve_task(config, data.train)
     config = resolve_lr(config, backend, data)
     trainer, transferred = _initialize(config, backend, data)
+    join(communicator, config, trainer, data)
     name = config.recipe if config.name is None else config.name
     run_dir = RunDir.create(Path(config.runs_dir), name)
     try:
         with run_dir.lock():
             checkpoint_manager = CheckpointManager(run_dir.checkpoints_dir, config.keep_checkpoints)
+            stopping = EarlyStopping(config.patience)
             run = Run(
-                config, run_dir, data, trainer, EarlyStopping(config.patience), checkpoint_manager, cpu_times
+                config, run_dir, data, trainer, stopping, checkpoint_manager, cpu_times, communicator=communicator
             )
             run.transferred = transferred
             with contextlib.closing(run):

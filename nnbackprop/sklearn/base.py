@@ -31,9 +31,9 @@ from nnbackprop.training.trainer import Trainer
 from .convergence import Convergence
 from .options import check_parameters, make_lr, make_network, make_optimizer
 
-SPARSE = ("csr", "csc")
-FLOATS = (np.float64, np.float32)
-AUTO_BATCH = 200
+SPARSE_FORMATS = ("csr", "csc")
+FLOAT_DTYPES = (np.float64, np.float32)
+AUTO_BATCH_SIZE = 200
 """Samples a step, where there are as many, for a batch_size of "auto"."""
 
 OUT_ACTIVATIONS: dict[type, str] = {
@@ -157,8 +157,8 @@ class NNEstimator(BaseEstimator):
             self,
             X,
             y,
-            accept_sparse=SPARSE,
-            dtype=FLOATS,
+            accept_sparse=SPARSE_FORMATS,
+            dtype=FLOAT_DTYPES,
             multi_output=True,
             y_numeric=isinstance(self, RegressorMixin),
             reset=reset,
@@ -215,7 +215,7 @@ class NNEstimator(BaseEstimator):
     def _trainer(self, fitted: Fitted, train: Dataset) -> Trainer:
         """A trainer that stands where `fitted` does; if it may, the last one, with what it has compiled."""
         p, samples = self.get_params(deep=False), len(train)
-        batch = min(samples, AUTO_BATCH if self.batch_size == "auto" else self.batch_size)
+        batch = min(samples, AUTO_BATCH_SIZE if self.batch_size == "auto" else self.batch_size)
         weight = batch * (1.0 if train.weights is None else float(train.weights.mean()))
         options: dict[str, Any] = {
             "network": fitted.network,
@@ -282,7 +282,7 @@ class NNEstimator(BaseEstimator):
     def _outputs(self, X: Any) -> tuple[np.ndarray, Evaluator]:
         """What the loss makes of the network's outputs, (n, k), by an evaluator on the estimator's backend."""
         check_is_fitted(self)
-        X = _dense(validate_data(self, X, accept_sparse=SPARSE, dtype=FLOATS, reset=False))
+        X = _dense(validate_data(self, X, accept_sparse=SPARSE_FORMATS, dtype=FLOAT_DTYPES, reset=False))
         f, backend = self._fitted, select(self.backend, self.device)
         objective = Objective(f.network, f.loss)
         dtype = "float64" if f.dtype == "float64" else "float32"

@@ -10,7 +10,7 @@ from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import EpochEnd, Score, TrainBegin
 from nnbackprop.training.trainer import Trainer
 
-LEAST_LR = 1e-6
+MIN_LR = 1e-6
 """The learning rate that `adaptive` does not divide any more."""
 
 
@@ -54,7 +54,7 @@ class Convergence(Callback):
         self.wait = 0 if improved else self.wait + 1
         if self.wait <= self.patience:
             return
-        if self.adaptive and event.lr > LEAST_LR:
+        if self.adaptive and event.lr > MIN_LR:
             trainer.progress.lr_factor /= 5
             self.wait = 0
         else:

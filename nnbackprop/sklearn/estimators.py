@@ -17,7 +17,7 @@ from nnbackprop.nn.losses import MeanSquaredError, SigmoidBinaryCrossEntropy, So
 from .base import NNEstimator, Task
 from .options import make_loss
 
-SEVERAL_LABELS = "multilabel-indicator"
+MULTILABEL = "multilabel-indicator"
 """What scikit-learn calls targets (n, k) of 0 or 1, several labels at once."""
 
 
@@ -60,7 +60,7 @@ class NNClassifier(ClassifierMixin, NNEstimator):
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Train for one epoch and return the estimator; `classes`, all there will be, are for the first call."""
-        if classes is None and not hasattr(self, "_fitted") and type_of_target(y) != SEVERAL_LABELS:
+        if classes is None and not hasattr(self, "_fitted") and type_of_target(y) != MULTILABEL:
             raise UsageError(
                 "The first partial_fit got no classes and cannot know them from a part of the data: give all "
                 "there will be, classes=np.unique(all_y)."
@@ -76,7 +76,7 @@ class NNClassifier(ClassifierMixin, NNEstimator):
     def predict(self, X: Any) -> np.ndarray:
         """The class of each sample, (n,); of several labels at once 0 or 1 each, (n, k)."""
         outputs, evaluator = self._outputs(X)
-        if self._several_labels:
+        if self._multilabel:
             loss = evaluator.objective.loss
             threshold = 0.5 if loss.gives_probabilities else loss.threshold
             return (outputs >= threshold).astype(self.classes_.dtype)
@@ -86,7 +86,7 @@ class NNClassifier(ClassifierMixin, NNEstimator):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities (n, k) of `classes_`, or of each label for itself where there are several at once."""
         outputs, _ = self._outputs(X)
-        return outputs if outputs.shape[1] > 1 or self._several_labels else np.hstack([1 - outputs, outputs])
+        return outputs if outputs.shape[1] > 1 or self._multilabel else np.hstack([1 - outputs, outputs])
 
     @available_if(_gives_probabilities)  # type: ignore[untyped-decorator]
     def predict_log_proba(self, X: Any) -> np.ndarray:
@@ -96,12 +96,12 @@ class NNClassifier(ClassifierMixin, NNEstimator):
 
     def _task(self, y: np.ndarray, classes: Any, new: bool) -> Task:
         check_classification_targets(y)
-        several = type_of_target(y) == SEVERAL_LABELS
+        several = type_of_target(y) == MULTILABEL
         labels = np.arange(y.shape[1]) if several else unique_labels(y)
         if new:
-            self._several_labels = several
+            self._multilabel = several
             self.classes_ = labels if classes is None else unique_labels(classes)
-        if several != self._several_labels or len(np.setdiff1d(labels, self.classes_)):
+        if several != self._multilabel or len(np.setdiff1d(labels, self.classes_)):
             raise DataError(
                 f"y has the classes {labels} and must have some of {self.classes_}, which the first fit had: give "
                 "all there will be to the first partial_fit, as classes=..., or fit anew."

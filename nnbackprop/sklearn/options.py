@@ -18,13 +18,13 @@ from nnbackprop.nn.losses import LOSSES, Loss
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import SGD, Adam, Momentum, Nesterov, Optimizer
 from nnbackprop.optim.schedules import Schedule, parse_schedule
-from nnbackprop.training.batch_schedule import steps_per_epoch
+from nnbackprop.training.batch_sampler import steps_per_epoch
 
 T = TypeVar("T")
 Parameters = Mapping[str, Any]
 """An estimator's `get_params(deep=False)`."""
 
-REFUSED = {
+UNSUPPORTED = {
     ("solver", "lbfgs"): "is a quasi-Newton method, which is not here: use solver='adam', or 'sgd', with "
     "batch_size=len(X) for the full batch.",
 }
@@ -45,7 +45,7 @@ def _count(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
-NEEDED: dict[str, tuple[Callable[[Any], bool], str]] = {
+PARAMETER_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "alpha": (_number(0, low_too=True), "a finite number of at least 0"),
     "tol": (_number(0, low_too=True), "a finite number of at least 0"),
     "power_t": (_number(0, low_too=True), "a finite number of at least 0"),
@@ -64,10 +64,10 @@ NEEDED: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 def check_parameters(p: Parameters) -> None:
     """UsageError naming the first parameter that cannot be right."""
-    for (name, word), why in REFUSED.items():
+    for (name, word), reason in UNSUPPORTED.items():
         if isinstance(p[name], str) and p[name] == word:
-            raise UsageError(f"{name}={word!r} {why}")
-    for name, (is_right, needed) in NEEDED.items():
+            raise UsageError(f"{name}={word!r} {reason}")
+    for name, (is_right, needed) in PARAMETER_CHECKS.items():
         if not is_right(p[name]):
             raise UsageError(f"{name} is {p[name]!r} and must be {needed}.")
     if p["schedule"] is not None and p["learning_rate"] != "constant":
@@ -145,9 +145,9 @@ class EpsilonHatAdam(Adam):
         scalars = super().step_scalars(t, lr)
         return {**scalars, "eps": self.eps * scalars["correction"]}
 
-    def kernel_scalars(self, s: dict[str, Any]) -> tuple[Any, ...]:
+    def kernel_args(self, scalars: dict[str, Any]) -> tuple[Any, ...]:
         """Return Adam's, with the step's eps."""
-        return *super().kernel_scalars(s)[:-1], s["eps"]
+        return *super().kernel_args(scalars)[:-1], scalars["eps"]
 
 
 def make_optimizer(p: Parameters) -> Optimizer:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from backends import Array, Backend, tree_map
+from backends import Array, Backend, Tree, tree_map
 from nnbackprop.data.dataset import Dataset, require_dataset
 from nnbackprop.data.loader import DataLoader, chunk_indices
 from nnbackprop.data.mapped import MappedArray, Samples, blocks
@@ -53,9 +53,12 @@ class Evaluator:
         chunks = chunk_indices(np.arange(n_samples), EVAL_BATCH_SIZE, steps)
         for _, batches in loader.to_device((None, loader.batches(indices)) for indices in chunks):
             sums = self.backend.scan(self.step, sums, data, batches)
-        host = tree_map(lambda a: self.backend.to_numpy(a).tolist(), sums)
-        weight = host.get("weight", n_samples)
-        return Score(host["loss"] / weight, self.metrics.compute(host["metrics"], weight), n_samples)
+        return self.score(tree_map(lambda a: self.backend.to_numpy(a).tolist(), sums), n_samples)
+
+    def score(self, sums: Tree, n_samples: int) -> Score:
+        """The means of a data set's sums, which are numbers on the host."""
+        weight = sums.get("weight", n_samples)
+        return Score(sums["loss"] / weight, self.metrics.compute(sums["metrics"], weight), n_samples)
 
     def predict_proba(self, params: Params, inputs: Samples, sample_shape: tuple[int, ...]) -> np.ndarray:
         """Probability of each class, host (n, k), for raw inputs (n, *sample_shape).

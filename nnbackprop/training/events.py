@@ -14,7 +14,7 @@ from backends import Tree
 from nnbackprop._html import html_table
 
 if TYPE_CHECKING:
-    from .batch_schedule import Chunk
+    from .batch_sampler import Chunk
     from .trainer import Trainer
 
 
@@ -56,7 +56,7 @@ class TrainBegin:
     backend: str
     device: str
     dtype: str
-    why: str  # how the backend came to be chosen
+    selection_reason: str  # why this backend was chosen
     layers: tuple[LayerRow, ...]
     n_samples: Mapping[str, int]  # {"train": 60000, "validation": 0, "test": 10000}
     batch_size: int
@@ -133,16 +133,16 @@ class TrainEnd:
 
 def train_begin(trainer: Trainer, n_samples: Mapping[str, int]) -> TrainBegin:
     """The event before the first step of `fit`, whose parts have `n_samples`."""
-    backend, schedule = trainer.backend, trainer.batch_schedule
+    backend, sampler = trainer.backend, trainer.batch_sampler
     return TrainBegin(
         backend=backend.name,
         device=backend.device,
         dtype=trainer.dtype,
-        why=backend.why,
+        selection_reason=backend.selection_reason,
         layers=trainer.layers,
         n_samples=n_samples,
-        batch_size=schedule.batch_size,
-        steps_per_epoch=schedule.steps_per_epoch,
+        batch_size=sampler.batch_size,
+        steps_per_epoch=sampler.steps_per_epoch,
         epochs=trainer.epochs,
         first_step=trainer.progress.step,
         config=trainer.config or options_of(trainer),
@@ -165,7 +165,7 @@ def chunk_end(
     return ChunkEnd(
         epoch=p.epoch,
         step=p.step,
-        steps=chunk.steps,
+        steps=chunk.n_steps,
         n_samples=chunk.n_samples,
         seconds=seconds,
         loss=sums["loss"] / weight,
@@ -190,7 +190,7 @@ def epoch_end(trainer: Trainer, scores: Mapping[str, Score]) -> EpochEnd:
         ),
         validation=scores.get("validation"),
         test=scores.get("test"),
-        gradient_norms=p.mean_norms(),
+        gradient_norms=p.mean_gradient_norms(),
         seconds=p.epoch_seconds,
         samples_per_second=p.samples_seen / p.epoch_seconds,
     )

@@ -14,14 +14,14 @@ import numpy as np
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import DivergedError, UsageError
 
-from .batch_schedule import steps_per_epoch
+from .batch_sampler import steps_per_epoch
 from .callbacks import Callback
 from .events import ChunkEnd
 from .trainer import Trainer
 
-EXPLODED = 4.0  # times the least smoothed loss, and above the first
-LEAST_FALL = 0.05  # of the first smoothed loss, below which no learning rate has done anything
-FEWEST_STEPS, MOST_STEPS, SAMPLES = 200, 2000, 10_000
+EXPLOSION_FACTOR = 4.0  # times the least smoothed loss, and above the first
+MIN_DECREASE = 0.05  # of the first smoothed loss, below which no learning rate has done anything
+MIN_STEPS, MAX_STEPS, SAMPLES_TO_SEE = 200, 2000, 10_000
 SMOOTHING = 1 / 50  # of the steps: the standard deviation of the Gaussian that smooths the losses
 
 
@@ -47,7 +47,7 @@ class LRFinderResult:
     @property
     def fell(self) -> bool:
         """Whether some learning rate made the loss fall, by 5% at least."""
-        return bool(self.smoothed[self.lowest] <= (1 - LEAST_FALL) * self.smoothed[0])
+        return bool(self.smoothed[self.lowest] <= (1 - MIN_DECREASE) * self.smoothed[0])
 
     @property
     def steepest(self) -> float | None:
@@ -111,7 +111,7 @@ def lr_find(
 
 def default_steps(batch: int) -> int:
     """Steps of a range test: enough to see 10,000 samples in batches of `batch`, within 200 and 2,000."""
-    return max(FEWEST_STEPS, min(MOST_STEPS, SAMPLES // batch))
+    return max(MIN_STEPS, min(MAX_STEPS, SAMPLES_TO_SEE // batch))
 
 
 class LossRecorder(Callback):
@@ -128,7 +128,7 @@ class LossRecorder(Callback):
     @property
     def limit(self) -> float:
         """The smoothed loss beyond which the loss has exploded."""
-        return max(EXPLODED * self.least, self.first)
+        return max(EXPLOSION_FACTOR * self.least, self.first)
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         """Compare the loss, smoothed over the last steps, with the least so far."""

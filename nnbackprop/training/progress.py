@@ -13,19 +13,19 @@ Sum = float | list[float]
 """A sum over samples, or one for each output."""
 
 
-KEYS = {
+CHECKPOINT_KEYS = {
     "lr_factor": "rate",
     "planned_epochs": "aims",
     "samples_seen": "samples",
     "loss_sum": "loss",
     "weight_sum": "weight",
     "metric_sums": "metrics",
-    "norm_sums": "norms",
+    "gradient_norm_sums": "norms",
 }
 """Names in checkpoints, which stay as they were in 0.1.0."""
 
 
-class Progress(Struct, rename=KEYS):
+class Progress(Struct, rename=CHECKPOINT_KEYS):
     """Counters of a run and the sums of the epoch under way; plain numbers, kept in every checkpoint."""
 
     epoch: Annotated[int, Meta(ge=1, le=2**53)] = 1  # the epoch under way, counted from 1
@@ -37,7 +37,7 @@ class Progress(Struct, rename=KEYS):
     weight_sum: float = 0.0  # of their weights: their number where they have none
     metric_sums: dict[str, Sum] = field(default_factory=dict)  # see `nn.metrics`
     epoch_seconds: float = 0.0
-    norm_sums: dict[str, float] = field(default_factory=dict)  # over the chunks of this epoch, by layer
+    gradient_norm_sums: dict[str, float] = field(default_factory=dict)  # over the chunks of this epoch, by layer
     lr_factor: Share = 1.0  # every learning rate is multiplied by it: less than 1 after a recovery from divergence
     planned_epochs: list[tuple[Count, Count]] = field(default_factory=list)  # (after this step, to this epoch)
 
@@ -48,9 +48,9 @@ class Progress(Struct, rename=KEYS):
         if not self.planned_epochs or self.planned_epochs[-1][1] != epochs:
             self.planned_epochs.append((self.step, epochs))
 
-    def mean_norms(self) -> dict[str, float]:
+    def mean_gradient_norms(self) -> dict[str, float]:
         """Gradient norm of each layer, mean over this epoch's chunks."""
-        return {layer: total / self.chunks for layer, total in self.norm_sums.items()}
+        return {layer: total / self.chunks for layer, total in self.gradient_norm_sums.items()}
 
     def add_chunk(
         self, steps: int, n_samples: int, seconds: float, sums: Mapping[str, Any], norms: Mapping[str, float]
@@ -66,14 +66,16 @@ class Progress(Struct, rename=KEYS):
             name: add_sums(self.metric_sums.get(name), value) for name, value in sums["metrics"].items()
         }
         self.epoch_seconds += seconds
-        self.norm_sums = {layer: self.norm_sums.get(layer, 0.0) + norm for layer, norm in norms.items()}
+        self.gradient_norm_sums = {
+            layer: self.gradient_norm_sums.get(layer, 0.0) + norm for layer, norm in norms.items()
+        }
 
     def next_epoch(self) -> None:
         """Begin the next epoch with empty sums."""
         self.epoch += 1
         self.samples_seen = self.chunks = 0
         self.loss_sum = self.weight_sum = self.epoch_seconds = 0.0
-        self.metric_sums, self.norm_sums = {}, {}
+        self.metric_sums, self.gradient_norm_sums = {}, {}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""

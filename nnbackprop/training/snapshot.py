@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from backends import Tree, tree_map
 from nnbackprop.errors import OutOfMemoryError
 
-from .batch_schedule import BatchSchedule, Chunk
+from .batch_sampler import BatchSampler, Chunk
 from .progress import Progress
 from .step import TrainStep
 
@@ -42,10 +42,10 @@ class Snapshot:
         self.copied_at = time.perf_counter()
         self.copy_seconds = self.copied_at - begin
 
-    def steps(self, schedule: BatchSchedule) -> Iterator[Tree]:
-        """The single steps of `schedule` from here on, as they were made."""
+    def batches(self, sampler: BatchSampler) -> Iterator[Tree]:
+        """The batches of `sampler` from here on, as they were trained on."""
         p = self.progress
-        return schedule.steps(p.epoch, p.samples_seen, p.step)
+        return sampler.batches(p.epoch, p.samples_seen, p.step)
 
     def copy(self) -> Tree:
         """A copy of the copy, to be donated to a step."""
@@ -59,19 +59,23 @@ def retry_in_microbatches(trainer: Trainer, chunk: Chunk) -> tuple[TrainStep, Tr
     """
     t, step, state, data = trainer, trainer.train_step, None, trainer.loader.data
     steps_since = t.progress.step - t.snapshot.progress.step
-    while step.microbatches < t.batch_schedule.batch_size:
-        step = replace(step, microbatches=2 * step.microbatches)
+    while step.n_microbatches < t.batch_sampler.batch_size:
+        step = replace(step, n_microbatches=2 * step.n_microbatches)
         t.backend.empty_cache()
         try:
             with t.backend.memory_errors():
                 state = t.snapshot.copy()
-                for batch in islice(t.snapshot.steps(t.batch_schedule), steps_since):
+                for batch in islice(t.snapshot.batches(t.batch_sampler), steps_since):
                     state = step(state, data, batch)
-                state = t.backend.scan(step, step.reset_sums(state), data, chunk.batches, last=step.with_norms)
+                state = t.backend.scan(
+                    step, step.reset_sums(state), data, chunk.batches, last_step=step.with_gradient_norms
+                )
         except MemoryError:
             state = None  # before another is made
             continue
-        t.message(f"memory ran out: each batch is worked through in {step.microbatches} microbatches from here on")
+        t.message(
+            f"memory ran out: each batch is worked through in {step.n_microbatches} microbatches from here on"
+        )
         return step, state
     raise OutOfMemoryError(
         f"Memory ran out at step {t.progress.step + 1}, with batches worked through a sample at a time: train a "

@@ -26,7 +26,7 @@ from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Sequential, replace_buffers
 from nnbackprop.optim import Optimizer
 
-LARGE_BATCH = 1 << 21
+MAX_PREPARED_SIZE = 1 << 21
 """Numbers in the samples and masks of a batch from which on it is not prepared ahead."""
 
 
@@ -49,7 +49,7 @@ class ValueAndGrad(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised: J = loss(network(x), targets) + penalty(params)."""
+    """What is minimized: J = loss(network(x), targets) + penalty(params)."""
 
     network: Sequential
     loss: Loss
@@ -61,7 +61,7 @@ class Objective:
         """J and the outputs y (n, k) in evaluation mode; weights (n,) of the samples, if they have any."""
         y, _ = self.network.forward(xp, params, x, None)
         J, _ = self.loss(xp, y, self.loss.encode(xp, y, targets), weights)
-        return self.penalised(xp, params, J), y
+        return self.regularized_loss(xp, params, J), y
 
     def value_and_grad(
         self,
@@ -79,9 +79,9 @@ class Objective:
         dx, grads = self.network.backward(xp, params, caches, dy, need_dx)
         if self.penalty:
             grads = self.penalty.add_gradients(xp, self.network, params, grads)
-        return ValueAndGrad(self.penalised(xp, params, J), y, dx, grads, caches)
+        return ValueAndGrad(self.regularized_loss(xp, params, J), y, dx, grads, caches)
 
-    def penalised(self, xp: Any, params: Params, J: Array) -> Array:
+    def regularized_loss(self, xp: Any, params: Params, J: Array) -> Array:
         """The loss of the batch plus the penalty on the weights (derivation, D28)."""
         return J + self.penalty.loss(xp, self.network, params) if self.penalty else J
 
@@ -100,7 +100,7 @@ def add_batch(
     """`sums` with a batch's mean loss J and its metrics added."""
     total = targets.shape[0] if weights is None else xp.sum(weights)
     added = {
-        "loss": xp.fuse(add_product)(sums["loss"], J, total),
+        "loss": xp.fuse(add_product, (0,))(sums["loss"], J, total),
         "metrics": metrics.update(xp, sums["metrics"], y, targets, weights),
     }
     return added if weights is None else {**added, "weight": sums["weight"] + total}
@@ -112,9 +112,9 @@ def add_product(xp: Any, total: Array, a: Array, b: Array) -> Array:
 
 
 class Microbatch(NamedTuple):
-    """A part of a batch: the row where it begins, its `data` and `batch` for `get_batch`, its share of the weight.
+    """Some rows of a batch: the first of them, `data` and `batch` for `get_batch`, and the share of the weight.
 
-    `fraction`, the share, is None where the part is the whole batch.
+    `fraction`, the share, is None where they are the whole batch.
     """
 
     first_row: int
@@ -127,9 +127,9 @@ class Microbatch(NamedTuple):
 class TrainStep:
     """`state, data, batch -> state`, for `Backend.scan`.
 
-    `batch` has samples or their indices, the step's number and the optimizer's scalars. It is worked
-    through in `microbatches` parts, 1 where memory allows, whose gradients sum to its own. With `record_norms` the
-    state gets the norm of each layer's gradients, before any clipping.
+    `batch` has samples or their indices, the step's number and the optimizer's scalars. It is worked through in
+    `n_microbatches`, 1 where memory allows, whose gradients sum to its own. With `record_gradient_norms` the state
+    gets the norm of each layer's gradients, before any clipping.
     """
 
     xp: Any
@@ -138,13 +138,13 @@ class TrainStep:
     metrics: Metrics
     clip: Clip | None = None
     seed: int = 0
-    microbatches: int = 1
-    record_norms: bool = False
+    n_microbatches: int = 1
+    record_gradient_norms: bool = False
 
     @cached_property
-    def with_norms(self) -> TrainStep:
+    def with_gradient_norms(self) -> TrainStep:
         """The step for the last of a chunk: no norm is taken in steps nobody looks at."""
-        return replace(self, record_norms=True)
+        return replace(self, record_gradient_norms=True)
 
     def init(self, params: Params, weighted: bool = False) -> Tree:
         """The state before the first step; `weighted` where samples have weights."""
@@ -152,27 +152,31 @@ class TrainStep:
         return {
             "params": params,
             "optimizer": self.optimizer.init(self.xp, params),
-            "norms": self.xp.zeros((trained,), dtype=like.dtype, device=device_of(like)),
+            "gradient_norms": self.xp.zeros((trained,), dtype=like.dtype, device=device_of(like)),
             "sums": zero_sums(self.xp, self.metrics, params, weighted),
         }
 
     def __call__(self, state: Tree, data: Tree, batch: Tree) -> Tree:
         """One update of the parameters by the gradients of one batch (derivation, D22)."""
         xp, params, sums, grads = self.xp, state["params"], state["sums"], None
-        for part in self.split(data, batch):  # one, unless memory ran out
-            inputs, targets, weights = get_batch(xp, part.data, part.batch)
+        for micro in self.split(data, batch):  # one, unless memory ran out
+            inputs, targets, weights = get_batch(xp, micro.data, micro.batch)
             # masks depend on the row of the whole batch
-            key = RngKey(self.seed, batch["step"], part.first_row, precomputed_masks=part.batch.get("masks"))
-            found = self.objective.value_and_grad(xp, params, inputs, targets, key, weights)
-            grads = found.grads if part.fraction is None else add_scaled(grads, found.grads, part.fraction)
-            sums = add_batch(xp, self.metrics, sums, found.J, found.y, targets, weights)
+            key = RngKey(self.seed, batch["step"], micro.first_row, precomputed_masks=micro.batch.get("masks"))
+            J, y, _, new_grads, caches = self.objective.value_and_grad(xp, params, inputs, targets, key, weights)
+            grads = new_grads if micro.fraction is None else add_scaled(grads, new_grads, micro.fraction)
+            sums = add_batch(xp, self.metrics, sums, J, y, targets, weights)
             if self.objective.network.has_buffers:
-                params = replace_buffers(params, self.objective.network.new_buffers(xp, params, found.caches))
-        state = {**state, "sums": sums}
-        if self.record_norms:
-            state["norms"] = layer_norms(xp, self.objective.network, grads)
+                params = replace_buffers(params, self.objective.network.new_buffers(xp, params, caches))
+        return self.update({**state, "params": params, "sums": sums}, grads, batch)
+
+    def update(self, state: Tree, grads: Params, batch: Tree) -> Tree:
+        """The state after one update by the gradients of a whole batch."""
+        xp = self.xp
+        if self.record_gradient_norms:
+            state = {**state, "gradient_norms": gradient_norms(xp, self.objective.network, grads)}
         grads = self.clip(xp, grads) if self.clip else grads
-        params, optimizer = self.optimizer.step(xp, params, grads, state["optimizer"], batch["scalars"])
+        params, optimizer = self.optimizer.step(xp, state["params"], grads, state["optimizer"], batch["scalars"])
         return {**state, "params": params, "optimizer": optimizer}
 
     def prepare(self, data: Tree, batches: Tree) -> Tree:
@@ -188,8 +192,8 @@ class TrainStep:
         xp, network, key = self.xp, self.objective.network, RngKey(self.seed, batches["step"])
         steps, n = batches[kind].shape[:2]
         shape = data["inputs"].shape[1:] if kind.resident else batches["inputs"].shape[2:]
-        drawn = sum(math.prod(place.in_shape) for place in network.summary(shape) if place.draws)
-        if n * (math.prod(shape) + drawn) > LARGE_BATCH:
+        drawn = sum(math.prod(layer.in_shape) for layer in network.summary(shape) if layer.draws)
+        if n * (math.prod(shape) + drawn) > MAX_PREPARED_SIZE:
             return batches
         samples = prepare_batches(xp, data, batches)
         x, masks = network.prepare(xp, xp.reshape(samples["prepared_inputs"], (steps * n, *shape)), key)
@@ -197,22 +201,26 @@ class TrainStep:
         return {"step": batches["step"], "scalars": batches["scalars"], **samples, **made}
 
     def split(self, data: Tree, batch: Tree) -> list[Microbatch]:
-        """The microbatches of a batch.
+        """The microbatches of a batch."""
+        if self.n_microbatches == 1:
+            return [Microbatch(0, data, batch, None)]
+        xp, bounds = self.xp, self.microbatch_bounds(batch_size(data, batch))
+        if len(bounds) == 1:
+            return [Microbatch(0, data, batch, None)]
+        total, microbatches = total_weight(xp, data, batch), []
+        for begin, end in bounds:
+            rows = microbatch(data, batch, begin, end)
+            microbatches.append(Microbatch(begin, *rows, weight_fraction(xp, total_weight(xp, *rows), total)))
+        return microbatches
+
+    def microbatch_bounds(self, n: int) -> list[tuple[int, int]]:
+        """The first row and the one past the last of each microbatch of a batch of n samples.
 
         Their sizes differ by one at most. Running statistics need two samples in each.
         """
-        if self.microbatches == 1:
-            return [Microbatch(0, data, batch, None)]
-        xp, n = self.xp, batch_size(data, batch)
         least = 2 if self.objective.network.has_buffers else 1
-        count = min(self.microbatches, max(1, n // least))
-        if count == 1:
-            return [Microbatch(0, data, batch, None)]
-        total, parts = total_weight(xp, data, batch), []
-        for begin, end in pairwise(n * i // count for i in range(count + 1)):
-            part = microbatch(data, batch, begin, end)
-            parts.append(Microbatch(begin, *part, weight_fraction(xp, total_weight(xp, *part), total)))
-        return parts
+        count = min(self.n_microbatches, max(1, n // least))
+        return list(pairwise(n * i // count for i in range(count + 1)))
 
     def reset_sums(self, state: Tree) -> Tree:
         """The same state with its sums at zero."""
@@ -224,7 +232,7 @@ class TrainStep:
         1 if losses, norms and parameters are finite, else 0; the sums, flat, in the order of `leaves`; the norm of
         the last gradient of each layer with parameters.
         """
-        xp, norms, sums = self.xp, state["norms"], leaves(state["sums"])
+        xp, norms, sums = self.xp, state["gradient_norms"], leaves(state["sums"])
         checked = (state["sums"]["loss"], norms, *leaves(state["params"]))
         finite = xp.all(xp.stack([xp.all(xp.isfinite(a)) for a in checked]))
         flat = [xp.reshape(xp.astype(a, norms.dtype), (-1,)) for a in (finite, *sums)]
@@ -248,9 +256,9 @@ def total_weight(xp: Any, data: Tree, batch: Tree) -> Array | int:
     return batch_size(data, batch) if weights is None else xp.sum(weights)
 
 
-def weight_fraction(xp: Any, part: Array | int, total: Array | int) -> Array | float:
-    """part / total; 0 where all weights are."""
-    return part / total if isinstance(total, int) else part / xp.where(total > 0, total, xp.ones_like(total))
+def weight_fraction(xp: Any, weight: Array | int, total: Array | int) -> Array | float:
+    """weight / total; 0 where all weights are."""
+    return weight / total if isinstance(total, int) else weight / xp.where(total > 0, total, xp.ones_like(total))
 
 
 def add_scaled(total: Params | None, grads: Params, fraction: Array | float) -> Params:
@@ -260,7 +268,7 @@ def add_scaled(total: Params | None, grads: Params, fraction: Array | float) -> 
     return tree_map(lambda g, t: t + g * fraction, grads, total)
 
 
-def layer_norms(xp: Any, network: Sequential, grads: Params) -> Array:
+def gradient_norms(xp: Any, network: Sequential, grads: Params) -> Array:
     """||g|| of all gradients g of a layer, for each layer with parameters."""
     branches = [leaves(branch) for *_, branch in network.named_layers(grads)]
     flat = [[xp.reshape(g, (-1,)) for g in branch] for branch in branches if branch]

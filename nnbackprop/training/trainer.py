@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
-from nnbackprop.errors import DivergedError, UsageError
+from nnbackprop.errors import DivergedError, OutOfMemoryError, UsageError
 from nnbackprop.nn.fusion import fuse_layers
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss
@@ -27,7 +27,7 @@ from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Optimizer
 
 from . import events
-from .batch_schedule import BatchSchedule, Chunk, make_batch_schedule
+from .batch_sampler import BatchSampler, Chunk, make_batch_sampler
 from .callbacks import Callback
 from .checks import (
     check_datasets,
@@ -41,6 +41,7 @@ from .evaluator import Evaluator, dataset_to_evaluate, inputs_of
 from .events import ChunkBegin, EpochBegin, LayerRow, Score, TrainBegin
 from .history import History
 from .progress import Progress
+from .sharding import Sharding
 from .snapshot import Snapshot, retry_in_microbatches
 from .step import Clip, Objective, TrainStep, zero_sums
 
@@ -87,6 +88,8 @@ class Trainer:
         self.progress = Progress()
         self.history = History()
         self.stop_reason: str | None = None
+        self.sharding: Sharding | None = None  # of batches, among processes; None: in one piece, in this one
+        self._stop_request: str | None = None  # that the processes have not agreed on yet
         self._compile(metrics_for(self.loss))
 
     def _compile(self, metrics: Metrics) -> None:
@@ -98,10 +101,13 @@ class Trainer:
         else:
             network = fuse_layers(self.network, self.backend)
         objective = replace(objective, network=network)
-        self.train_step = TrainStep(self.backend.xp, objective, self.optimizer, metrics, self.clip, self.seed)
+        n_microbatches = 1 if self.sharding is None else self.sharding.shards
+        self.train_step = TrainStep(
+            self.backend.xp, objective, self.optimizer, metrics, self.clip, self.seed, n_microbatches
+        )
         self.snapshot = Snapshot(self.backend.xp)
         self._loaders: dict[str, DataLoader] = {}  # of the parts that the last `fit` trains on and evaluates
-        self._batch_schedule: BatchSchedule | None = None
+        self._batch_sampler: BatchSampler | None = None
 
     @property
     def params_dtype(self) -> str:
@@ -116,16 +122,21 @@ class Trainer:
         return self.state["params"]
 
     @property
-    def batch_schedule(self) -> BatchSchedule:
+    def batch_sampler(self) -> BatchSampler:
         """The batches of the last `fit`."""
-        if self._batch_schedule is None:
+        if self._batch_sampler is None:
             raise UsageError("The trainer has no batches yet: call fit first.")
-        return self._batch_schedule
+        return self._batch_sampler
 
     @property
     def loader(self) -> DataLoader:
         """The training data of the last `fit`."""
-        return self.batch_schedule.loader
+        return self.batch_sampler.loader
+
+    def use_sharding(self, sharding: Sharding) -> None:
+        """Train in shards from here on, with other processes where there are any."""
+        self.sharding = sharding
+        self._compile(self.metrics)
 
     def initialize(self, train: Dataset) -> None:
         """Draw initial parameters for data such as `train`, which must fit; `fit` does so unless it is done."""
@@ -153,15 +164,27 @@ class Trainer:
             for callback in reversed(self.callbacks):
                 closing.callback(callback.close, self)  # each, also where another raises
             self._call("train_begin", event)
-            while self.progress.epoch <= self.epochs and not self.stop_reason:
+            while self.progress.epoch <= self.epochs and not self._agree_to_stop():
                 self._train_epoch()
             self.stop_reason = self.stop_reason or "finished"  # a signal from here on finds a run that is over
+            self._stop_request = None
             self._call("train_end", events.train_end(self))
         return History(self.history[done:])
 
     def stop(self, reason: str = "interrupted") -> None:
         """End the run after the chunk under way; safe to call from a signal handler or a callback."""
-        self.stop_reason = self.stop_reason or reason
+        if self.sharding is None:
+            self.stop_reason = self.stop_reason or reason
+        else:
+            self._stop_request = self._stop_request or reason
+
+    def _agree_to_stop(self) -> bool:
+        """Whether training ends here; processes that train together find the same."""
+        if self.sharding is not None:
+            self.stop_reason, self.progress.seconds = self.sharding.agree(
+                self._stop_request, self.progress.seconds
+            )
+        return self.stop_reason is not None
 
     def message(self, text: str) -> None:
         """Tell every callback of something that happened on the way."""
@@ -175,6 +198,15 @@ class Trainer:
         """
         data = dataset_to_evaluate(dataset, self.preprocessing)
         return self.evaluator.evaluate(self.params, self._loader(data))
+
+    def evaluate_together(self, dataset: Dataset) -> Score:
+        """The same, shared out among the processes that train together, each of which calls it."""
+        return self._score(self._loader(dataset))
+
+    def _score(self, loader: DataLoader) -> Score:
+        if self.sharding is None:
+            return self.evaluator.evaluate(self.params, loader)
+        return self.sharding.evaluate(self, self.params, loader)
 
     def predict(self, inputs: Any) -> np.ndarray:
         """Predicted class of each raw input (n, *sample_shape), host int32 (n,); without classes the outputs.
@@ -212,9 +244,9 @@ class Trainer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Options and state, on the host; data and compiled steps are left out."""
-        left_out = ("evaluator", "train_step", "snapshot", "_loaders", "_batch_schedule")
+        left_out = ("evaluator", "train_step", "snapshot", "_loaders", "_batch_sampler")
         kept = {name: value for name, value in vars(self).items() if name not in left_out}
-        return {**kept, "state": self.state and tree_map(self.backend.to_numpy, self.state)}
+        return {**kept, "sharding": None, "state": self.state and tree_map(self.backend.to_numpy, self.state)}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         vars(self).update(saved)
@@ -231,7 +263,7 @@ class Trainer:
         self.state = {**self.state, "sums": sums}
         evaluated = {"validation": validation} if validation else {"test": test} if test else {}
         self._loaders = {name: self._loader(part) for name, part in {"train": train, **evaluated}.items()}
-        self._batch_schedule = make_batch_schedule(self, self._loaders["train"])
+        self._batch_sampler = make_batch_sampler(self, self._loaders["train"])
         return events.train_begin(self, {name: len(part) if part else 0 for name, part in parts.items()})
 
     def _loader(self, dataset: Dataset) -> DataLoader:
@@ -245,14 +277,12 @@ class Trainer:
         return DataLoader(self.backend, dataset, self.scaling, self.params_dtype, self.resident)
 
     def _train_epoch(self) -> None:
-        p, schedule = self.progress, self.batch_schedule
+        p, sampler = self.progress, self.batch_sampler
         self._call("epoch_begin", EpochBegin(epoch=p.epoch, step=p.step))
-        short = any(callback.needs_short_chunks for callback in self.callbacks)
-        chunks = schedule.short_chunks(p) if short else schedule.chunks(p.epoch, p.samples_seen, p.step)
         begin = time.perf_counter()
-        for chunk in chunks:
+        for chunk in self._chunks():
             batch_seconds = time.perf_counter() - begin
-            event = ChunkBegin(epoch=p.epoch, step=p.step, steps=chunk.steps, batches=chunk.batches)
+            event = ChunkBegin(epoch=p.epoch, step=p.step, steps=chunk.n_steps, batches=chunk.batches)
             self._call("chunk_begin", event)
             begin = time.perf_counter()
             self.snapshot.update(self.state, p)
@@ -261,25 +291,45 @@ class Trainer:
                 seconds = time.perf_counter() - begin + batch_seconds
                 if finite:
                     self.state = self.train_step.reset_sums(self.state)
-                    p.add_chunk(chunk.steps, chunk.n_samples, seconds, sums, norms)
+                    p.add_chunk(chunk.n_steps, chunk.n_samples, seconds, sums, norms)
             except BaseException:  # such as Ctrl-C in a notebook
                 self._go_back(self.snapshot.state, self.snapshot.progress)
                 raise
             if not finite:
-                raise DivergedError.at_step(p.step + chunk.steps)
+                raise DivergedError.at_step(p.step + chunk.n_steps)
             self._call("chunk_end", events.chunk_end(self, chunk, seconds, sums, norms))
-            if self.stop_reason and p.samples_seen < schedule.n_samples:
+            if self._agree_to_stop() and p.samples_seen < sampler.n_samples:
                 return
             begin = time.perf_counter()
         self._end_epoch()
+
+    def _chunks(self) -> Iterator[Chunk]:
+        """What is left of the epoch."""
+        p, sampler = self.progress, self.batch_sampler
+        short = any(callback.needs_short_chunks for callback in self.callbacks)
+        if self.sharding is not None:  # chunks are the first process's, whose callbacks save and measure
+            rows, step = self.sharding.rows, self.train_step
+            steps, save_every, short = self.sharding.share((sampler.steps_per_chunk, sampler.save_every, short))
+            sampler = replace(
+                sampler,
+                steps_per_chunk=steps,
+                save_every=save_every,
+                rows=lambda n: rows(step.microbatch_bounds(n)),
+            )
+        return sampler.timed_chunks(p) if short else sampler.chunks(p.epoch, p.samples_seen, p.step)
 
     def _run_chunk(self, chunk: Chunk) -> tuple[bool, Tree, dict[str, float]]:
         """Train on a chunk: whether all is finite, its sums, and the norms of its last gradients by layer."""
         step = self.train_step
         with contextlib.suppress(MemoryError):
-            self.state = self.backend.scan(
-                step, self._donate_state(), self.loader.data, chunk.batches, last=step.with_norms
-            )
+            if self.sharding is not None:
+                self.state = self.sharding.scan(self, chunk)
+            else:
+                self.state = self.backend.scan(
+                    step, self.donate_state(), self.loader.data, chunk.batches, last_step=step.with_gradient_norms
+                )
+        if self.state is None and self.sharding is not None:
+            raise OutOfMemoryError.of_shard(self.progress.step + 1)
         if self.state is None:  # memory ran out; the error, which holds arrays, is gone by now
             self.train_step, self.state = retry_in_microbatches(self, chunk)
         with np.errstate(all="ignore"):  # an overflow is not finite
@@ -288,7 +338,7 @@ class Trainer:
             )  # the only wait for the device
         return self.train_step.unpack_metrics(packed, self.state)
 
-    def _donate_state(self) -> Tree:
+    def donate_state(self) -> Tree:
         """The state, which the trainer has no longer: the steps that take it overwrite its arrays."""
         state, self.state = self.state, None
         return state
@@ -306,7 +356,7 @@ class Trainer:
     def _end_epoch(self) -> None:
         p = self.progress
         parts = {name: loader for name, loader in self._loaders.items() if name != "train"}
-        scores = {name: self.evaluator.evaluate(self.params, loader) for name, loader in parts.items()}
+        scores = {name: self._score(loader) for name, loader in parts.items()}
         for score in scores.values():
             if not math.isfinite(score.loss):
                 raise DivergedError.evaluating(p.step, f"after epoch {p.epoch}", score.loss)

@@ -10,6 +10,7 @@ from benchmarks.report import pages, summary, timing_table
 from benchmarks.results import saved
 from benchmarks.to_accuracy import FOLDER as TO_ACCURACY
 from benchmarks.to_accuracy import table as accuracy_table
+from nnbackprop.diagnostics.gradcheck.mistakes.catalogue import MISTAKES, ROWS
 
 from . import ROOT, table
 
@@ -20,8 +21,14 @@ RELIABILITY = ROOT / "docs" / "reliability.json"
 
 
 def blocks() -> dict[str, str]:
-    """Of docs/performance.md, README.md, docs/verification.md and docs/reliability.md."""
-    return {**speed(), **claims(), "nodes": nodes(), "reliability": reliability()}
+    """Of docs/performance.md, README.md and the pages on verification, reliability and mistakes."""
+    return {
+        **speed(),
+        **claims(),
+        "nodes": nodes(),
+        "reliability": reliability(),
+        "mistakes-by-symptom": mistakes_by_symptom(),
+    }
 
 
 def speed() -> dict[str, str]:
@@ -66,6 +73,16 @@ def claims() -> dict[str, str]:
         )
         + f"\n\n{made}\n",
     }
+
+
+def mistakes_by_symptom() -> str:
+    """The catalogue of gradcheck, a section each, for samples in rows."""
+    sections = []
+    for id, entry in MISTAKES.items():
+        symptom, cause, fix = (entry[part].replace("*", "\\*") for part in ("symptom", "cause", "fix"))
+        if id != "unknown":
+            sections.append(f"### {symptom}\n\n`{id}`. {cause}\n\n> {fix.format(**ROWS)}\n")
+    return "\n".join(sections)
 
 
 def nodes() -> str:

@@ -62,7 +62,7 @@ def test_jax_without_x64_is_refused() -> None:
 def test_a_backend_describes_itself_and_memory_is_known_on_gpus_alone(backend: Backend) -> None:
     assert backend.name in ("numpy", "cupy", "torch", "jax", "mlx", "strict")
     assert backend.version[0].isdigit()
-    assert backend.why == "asked for by name"
+    assert backend.selection_reason == "asked for by name"
     assert isinstance(backend.fused, bool)
     backend.synchronize()
     memory = backend.memory()
@@ -71,9 +71,9 @@ def test_a_backend_describes_itself_and_memory_is_known_on_gpus_alone(backend: B
 
 @pytest.mark.parametrize("copy", [copy.deepcopy, lambda backend: pickle.loads(pickle.dumps(backend))])
 def test_pickled_backend_has_the_same_library_and_device(backend: Backend, copy: Any) -> None:
-    backend.why = "auto chose it"
+    backend.selection_reason = "auto chose it"
     twin = copy(backend)
-    assert (type(twin), twin.device, twin.why) == (type(backend), backend.device, "auto chose it")
+    assert (type(twin), twin.device, twin.selection_reason) == (type(backend), backend.device, "auto chose it")
     ones = twin.asarray(np.ones((2, 2)))
     np.testing.assert_array_equal(twin.to_numpy(twin.xp.matmul(ones, ones)), np.full((2, 2), 2.0))
 

@@ -12,7 +12,7 @@ import pytest
 
 import nnbackprop as nb
 from backends import leaves, tree_map
-from backends.cuda.captured_scan import MAX_GRAPHS, STEPS
+from backends.cuda.captured_scan import GRAPH_STEPS, MAX_GRAPHS
 from tests.support.small_runs import fit_captured
 
 
@@ -43,7 +43,7 @@ def test_training_run_has_the_bits_of_the_eager_loop(gpu: Any, eager: Any, optim
     same(host(gpu, a.state), host(eager, b.state))
     assert [row.train for row in a.history] == [row.train for row in b.history]
     assert [row.test for row in a.history] == [row.test for row in b.history]
-    assert {steps for steps, _ in gpu._captured.graphs()} == {STEPS, 1}
+    assert {steps for steps, _ in gpu._captured.graphs()} == {GRAPH_STEPS, 1}
 
 
 def test_streamed_and_clipped_run_has_the_bits_of_the_eager_loop(gpu: Any, eager: Any) -> None:
@@ -89,7 +89,9 @@ def data(gpu: Any, scale: float = 0.5) -> Any:
     return {"scale": gpu.asarray(np.asarray(scale))}
 
 
-@pytest.mark.parametrize("lengths", [(1, 1, 1, 1), (STEPS, STEPS), (100, 3, 64, 64, 1), (0, 5, 47, 33)])
+@pytest.mark.parametrize(
+    "lengths", [(1, 1, 1, 1), (GRAPH_STEPS, GRAPH_STEPS), (100, 3, 64, 64, 1), (0, 5, 47, 33)]
+)
 def test_state_arrays_may_swap_and_chunk_lengths_may_change(gpu: Any, lengths: tuple[int, ...]) -> None:
     state, given, seen = initial_state(gpu), data(gpu), [np.zeros(0)]
     for length in lengths:
@@ -109,11 +111,11 @@ def test_step_is_captured_once_and_then_replayed(gpu: Any) -> None:
         return count(state, given, x)
 
     state, given = initial_state(gpu), data(gpu)
-    state = gpu.scan(step, state, given, make_batches(gpu, 2 * STEPS))
-    assert (len(calls), captured(gpu)) == (2 * STEPS, 1)  # eagerly, then while it is captured
+    state = gpu.scan(step, state, given, make_batches(gpu, 2 * GRAPH_STEPS))
+    assert (len(calls), captured(gpu)) == (2 * GRAPH_STEPS, 1)  # eagerly, then while it is captured
     for _ in range(3):
-        state = gpu.scan(step, state, given, make_batches(gpu, 10 * STEPS))
-    assert (len(calls), captured(gpu)) == (2 * STEPS, 1)
+        state = gpu.scan(step, state, given, make_batches(gpu, 10 * GRAPH_STEPS))
+    assert (len(calls), captured(gpu)) == (2 * GRAPH_STEPS, 1)
 
 
 def test_last_makes_the_last_step_alone(gpu: Any) -> None:
@@ -126,39 +128,41 @@ def test_last_makes_the_last_step_alone(gpu: Any) -> None:
     state = tuple(gpu.asarray(np.asarray(0.0)) for _ in range(2))
     for first in (0.0, 100.0, 200.0):
         before, noted = float(state[0]), float(state[1])
-        state = gpu.scan(add, state, (), make_batches(gpu, 3 * STEPS + 2, first), note)
-        numbers = first + np.arange(3 * STEPS + 2)
+        state = gpu.scan(add, state, (), make_batches(gpu, 3 * GRAPH_STEPS + 2, first), note)
+        numbers = first + np.arange(3 * GRAPH_STEPS + 2)
         assert [float(a) for a in state] == [before + numbers.sum(), noted + 10 * numbers[-1]]
 
 
 def test_copies_of_a_state_stay_and_replaced_arrays_are_read(gpu: Any, eager: Any) -> None:
     """A trainer keeps snapshots, sets the sums to zero between chunks, and may restore its best weights."""
     given = data(gpu)
-    state = gpu.scan(count, initial_state(gpu), given, make_batches(gpu, 3 * STEPS))
+    state = gpu.scan(count, initial_state(gpu), given, make_batches(gpu, 3 * GRAPH_STEPS))
     snapshot = tree_map(lambda a: gpu.xp.asarray(a, copy=True), state)
     kept = host(gpu, snapshot)
     for _ in range(2):
-        state = gpu.scan(count, {**state, "total": gpu.asarray(np.full(2, 7.0))}, given, make_batches(gpu, STEPS))
+        state = gpu.scan(
+            count, {**state, "total": gpu.asarray(np.full(2, 7.0))}, given, make_batches(gpu, GRAPH_STEPS)
+        )
     same(host(gpu, snapshot), kept)
-    np.testing.assert_array_equal(values(state["total"]), [7.0 + sum(range(STEPS)) / 2] * 2)
-    again = gpu.scan(count, snapshot, given, make_batches(gpu, STEPS))
-    expected = eager.scan(count, tree_map(eager.asarray, kept), data(eager), make_batches(eager, STEPS))
+    np.testing.assert_array_equal(values(state["total"]), [7.0 + sum(range(GRAPH_STEPS)) / 2] * 2)
+    again = gpu.scan(count, snapshot, given, make_batches(gpu, GRAPH_STEPS))
+    expected = eager.scan(count, tree_map(eager.asarray, kept), data(eager), make_batches(eager, GRAPH_STEPS))
     same(host(gpu, {k: again[k] for k in sorted(again)}), host(eager, {k: expected[k] for k in sorted(expected)}))
 
 
 def test_each_data_argument_is_read_at_its_own_address(gpu: Any) -> None:
     for scale in (0.5, 2.0, 0.5):
-        state = gpu.scan(count, initial_state(gpu), data(gpu, scale), make_batches(gpu, 3 * STEPS))
-        check_state(state, np.arange(3 * STEPS), scale)
+        state = gpu.scan(count, initial_state(gpu), data(gpu, scale), make_batches(gpu, 3 * GRAPH_STEPS))
+        check_state(state, np.arange(3 * GRAPH_STEPS), scale)
 
 
 def test_changed_data_is_read_anew(gpu: Any) -> None:
     """Parameters are among the data of an evaluation, and training writes to them in between."""
     given, state = data(gpu), initial_state(gpu)
-    state = gpu.scan(count, state, given, make_batches(gpu, 3 * STEPS))
+    state = gpu.scan(count, state, given, make_batches(gpu, 3 * GRAPH_STEPS))
     given["scale"][...] = 0.0
     before = host(gpu, state)["total"]
-    state = gpu.scan(count, state, given, make_batches(gpu, 3 * STEPS))
+    state = gpu.scan(count, state, given, make_batches(gpu, 3 * GRAPH_STEPS))
     np.testing.assert_array_equal(values(state["total"]), before)
 
 
@@ -168,12 +172,14 @@ def test_one_array_in_two_places_of_a_state_becomes_two(gpu: Any) -> None:
         first += x["a"]
         return first, second * 1.0
 
-    for steps in (2 * STEPS, 2 * STEPS):
+    for steps in (2 * GRAPH_STEPS, 2 * GRAPH_STEPS):
         zero = gpu.asarray(np.zeros(2))
-        state = gpu.scan(step, (zero, gpu.asarray(np.zeros(2))), (), make_batches(gpu, STEPS))
+        state = gpu.scan(step, (zero, gpu.asarray(np.zeros(2))), (), make_batches(gpu, GRAPH_STEPS))
         shared = state[1]
         state = gpu.scan(step, (shared, shared), (), make_batches(gpu, steps))
-    np.testing.assert_array_equal(values(state[0]), [sum(range(STEPS)) + sum(range(STEPS, 2 * STEPS))] * 2)
+    np.testing.assert_array_equal(
+        values(state[0]), [sum(range(GRAPH_STEPS)) + sum(range(GRAPH_STEPS, 2 * GRAPH_STEPS))] * 2
+    )
     np.testing.assert_array_equal(values(state[1]), [0.0, 0.0])
 
 
@@ -186,7 +192,7 @@ def test_two_states_take_turns_in_one_captured_step(gpu: Any) -> None:
     states, numbers = [initial_state(gpu), initial_state(gpu)], [np.zeros(0), np.zeros(0)]
     for chunk in range(5):
         for k in range(2):
-            new = make_batches(gpu, STEPS + chunk % 2, first=100 * chunk + 7 * k)
+            new = make_batches(gpu, GRAPH_STEPS + chunk % 2, first=100 * chunk + 7 * k)
             numbers[k] = np.concatenate([numbers[k], values(new["a"])])
             states[k] = gpu.scan(count, states[k], given, new)
     assert captured(gpu)
@@ -198,16 +204,17 @@ def test_a_result_that_is_kept_is_not_overwritten(gpu: Any) -> None:
     """An evaluation starts from new sums each time; the caller may read the results later, or keep one array."""
     given = data(gpu)
     kept = [
-        gpu.scan(count, initial_state(gpu), given, make_batches(gpu, STEPS, first))["total"] for first in range(5)
+        gpu.scan(count, initial_state(gpu), given, make_batches(gpu, GRAPH_STEPS, first))["total"]
+        for first in range(5)
     ]
     for first, total in enumerate(kept):
-        np.testing.assert_array_equal(values(total), [4.0 + (first + np.arange(STEPS)).sum() / 2] * 2)
+        np.testing.assert_array_equal(values(total), [4.0 + (first + np.arange(GRAPH_STEPS)).sum() / 2] * 2)
 
 
 def test_buffers_of_a_dropped_state_are_reused(gpu: Any) -> None:
     given = data(gpu)
     for _ in range(6):
-        gpu.scan(count, initial_state(gpu), given, make_batches(gpu, STEPS))
+        gpu.scan(count, initial_state(gpu), given, make_batches(gpu, GRAPH_STEPS))
     assert captured(gpu) == 1
 
 
@@ -219,9 +226,9 @@ def test_captured_data_does_not_count_as_a_held_state(gpu: Any) -> None:
         return {"sum": state["sum"] + params["total"]}
 
     for _ in range(4):
-        state = gpu.scan(count, initial_state(gpu), given, make_batches(gpu, STEPS))
-        result = gpu.scan(evaluate, {"sum": gpu.asarray(np.zeros(2))}, state, make_batches(gpu, STEPS))
-        np.testing.assert_array_equal(values(result["sum"]), STEPS * values(state["total"]))
+        state = gpu.scan(count, initial_state(gpu), given, make_batches(gpu, GRAPH_STEPS))
+        result = gpu.scan(evaluate, {"sum": gpu.asarray(np.zeros(2))}, state, make_batches(gpu, GRAPH_STEPS))
+        np.testing.assert_array_equal(values(result["sum"]), GRAPH_STEPS * values(state["total"]))
         del state, result
     assert captured(gpu) == 2
 

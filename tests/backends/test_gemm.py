@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from backends.cuda.gemm import LARGEST, Gemm, gemm
+from backends.cuda.gemm import MAX_SIZE, Gemm, gemm
 
 
 def layout(a: np.ndarray) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -85,7 +85,7 @@ FITS = strided((4, 2), (2, 1))
         (strided((3, 5), (5, 1)), FITS),  # no product at all
         (strided((0, 4), (4, 1)), FITS),
         (strided((3, 0), (1, 1)), strided((0, 2), (2, 1))),
-        (strided((3, 4), (LARGEST + 1, 1)), FITS),
+        (strided((3, 4), (MAX_SIZE + 1, 1)), FITS),
     ],
 )
 def test_layout_that_gemm_cannot_read_gives_none(a: tuple, b: tuple) -> None:

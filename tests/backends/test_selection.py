@@ -81,7 +81,7 @@ def test_auto_is_cupy_where_it_works_else_numpy(
     cupy(opened)
     backend = backends.select("auto", device)
     assert (backend.name, backend.device) == ("numpy" if chosen == "cpu" else "cupy", chosen)
-    assert backend.why == why
+    assert backend.selection_reason == why
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_auto_on_a_mac_is_numpy_and_names_what_uses_its_gpu(
     monkeypatch.setattr(selection, "find_spec", lambda name: name in ("numpy", *installed) or None)
     backend = backends.select()
     assert backend.name == "numpy"
-    assert backend.why == f"auto chose NumPy: CuPy needs an NVIDIA GPU, and a Mac has none. {ways}"
+    assert backend.selection_reason == f"auto chose NumPy: CuPy needs an NVIDIA GPU, and a Mac has none. {ways}"
 
 
 def test_auto_on_mps_is_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +108,7 @@ def test_auto_on_mps_is_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     backend = backends.select("auto", "mps")
     assert (backend.name, backend.device, backend.has_float64) == ("torch", "mps", False)
-    assert backend.why == "auto chose PyTorch: the device mps was asked for."
+    assert backend.selection_reason == "auto chose PyTorch: the device mps was asked for."
 
 
 def test_auto_without_cupy_is_numpy_and_on_cuda_an_error(monkeypatch: pytest.MonkeyPatch, cupy: Any) -> None:
@@ -116,7 +116,7 @@ def test_auto_without_cupy_is_numpy_and_on_cuda_an_error(monkeypatch: pytest.Mon
     assert refusal("auto", "cuda")[0] == "CuPy finds no NVIDIA driver."
     absent(monkeypatch, "cupy")
     backend = backends.select()
-    assert (backend.name, backend.why) == ("numpy", "auto chose NumPy: CuPy is not installed.")
+    assert (backend.name, backend.selection_reason) == ("numpy", "auto chose NumPy: CuPy is not installed.")
 
 
 @pytest.mark.parametrize(

@@ -148,9 +148,9 @@ class OtherMask(NumpyBackend):
         whole = np.concat(lanes, axis=axis)
         return np.roll(whole, 1, axis=1) if self.wrong and whole.shape[1] == 12 else whole  # 11 in fours
 
-    def scan(self, step: Any, state: Any, data: Any, xs: Any, last: Any = None) -> Any:
+    def scan(self, step: Any, state: Any, data: Any, xs: Any, last_step: Any = None) -> Any:
         self.wrong = int(xs["step"][0]) == 3
-        return super().scan(step, state, data, xs, last)
+        return super().scan(step, state, data, xs, last_step)
 
 
 @pytest.mark.parametrize(

@@ -29,23 +29,29 @@ def accuracy(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.usefixtures("_onnx", "digits")
-@pytest.mark.parametrize("recipe", [name for name in recipes() if load_recipe(name).task != "regression"])
-def test_a_recipes_file_labels_its_test_part_as_the_run_does(
-    recipe: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("recipe", recipes())
+def test_a_recipes_file_predicts_as_the_run_does(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its test part; of a table all rows, whose columns the file takes as they are."""
     words = OF_DIGITS if load_recipe(recipe).data == "mnist" else []
     assert run("train", recipe, *words, *TRAIN) == 0
     assert run("export", "a", "--onnx", "model.onnx") == 0
     from nnbackprop.export.onnx_model import OnnxModel
 
     trained, exported = TrainedModel.open("a"), OnnxModel.open(Path("model.onnx"))
-    test = trained.data()
-    assert exported.classes == trained.classes
-    labels, probabilities = exported.predict(test.inputs)
+    assert exported.info.classes == trained.classes
+    if trained.preprocessing is None:
+        test = trained.data()
+        labels, outputs = exported.predict(test.inputs)
+    else:
+        test, feeds = exported.data(trained.config.data)
+        labels, outputs = exported.run(feeds)
     want = trained.predict(test.inputs)
-    np.testing.assert_array_equal(labels, want[0])
     tolerance = 1e-12 if trained.config.dtype == "float64" else 1e-5
-    np.testing.assert_allclose(probabilities, want[1], rtol=0, atol=tolerance)
+    if trained.classes:
+        np.testing.assert_array_equal(labels, want[0])
+        np.testing.assert_allclose(outputs, want[1], rtol=0, atol=tolerance)
+    else:
+        np.testing.assert_allclose(outputs, want[1], rtol=0, atol=tolerance * test.targets.std())
     if words:
         assert exported.dtype == "uint8"
         assert len(test) == 1000
@@ -62,6 +68,10 @@ def test_evaluate_gives_the_accuracy_of_the_run(capsys: pytest.CaptureFixture[st
     assert of_run.endswith(" of 4000")
     assert run("evaluate", "model.onnx", "--data", "digits.npz") == 0
     assert accuracy(capsys) == of_run
+    assert run("evaluate", "model.onnx", "--data", "digits.npz", "--top-k", "3") == 0
+    assert "top-3 accuracy" in said(capsys)
+    assert run("evaluate", "model.onnx", "--data", "digits.npz", "--top-k", "10") == 2
+    assert "give a number from 1 to 9" in said(capsys)
 
 
 @pytest.mark.usefixtures("_onnx", "two_clouds")

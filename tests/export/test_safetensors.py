@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,15 @@ from backends import NumpyBackend, tree_map
 from nnbackprop import (
     SGD,
     BatchNorm,
+    Conv2D,
     Dataset,
     Dense,
     Dropout,
+    Flatten,
     LayerNorm,
+    MaxPool2D,
     ReLU,
+    Residual,
     Sequential,
     SoftmaxCrossEntropy,
     Tanh,
@@ -29,11 +34,35 @@ from nnbackprop import (
     export_safetensors,
     fit_scaling,
 )
+from nnbackprop.errors import UsageError
 from tests.support.commands import draw_no_plots, run
 from tests.support.layer_rows import moved
 
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A layer that this library does not know: y = a x."""
+
+    def build(self, rng: Any, in_shape: tuple[int, ...], dtype: str) -> Any:
+        return {"a": np.ones(in_shape, dtype)}, in_shape
+
+    def forward(self, xp: Any, params: Any, x: Any, key: Any) -> Any:
+        return params["a"] * x, None
+
+    def backward(self, xp: Any, params: Any, cache: Any, dy: Any, need_dx: bool) -> Any:
+        raise NotImplementedError
+
+
+def untrained(network: Sequential, data: Dataset, rng: np.random.Generator) -> Trainer:
+    """A trainer of the data, whose parameters are none of them 0 or 1, and whose inputs are scaled."""
+    options: dict[str, Any] = {"dtype": "float64", "scaling": fit_scaling("per-feature", data)}
+    trainer = Trainer(network, SoftmaxCrossEntropy(), SGD(), 0.1, backend=NumpyBackend(), **options)
+    trainer.initialize(data)
+    trainer.load_params(tree_map(lambda w: moved(rng, w), trainer.host_params()))
+    return trainer
 
 
 def test_pytorch_loads_every_layer_and_computes_the_same(tmp_path: Path) -> None:
@@ -42,10 +71,7 @@ def test_pytorch_loads_every_layer_and_computes_the_same(tmp_path: Path) -> None
     data = Dataset(rng.standard_normal((7, 4)), np.arange(7) % 3, ("a", "b", "c"))
     inner = Sequential(Dense(6), LayerNorm(), Tanh())
     network = Sequential(Dropout(0.5), Dense(5, bias=False), BatchNorm(), ReLU(), inner, Dense(3))
-    options: dict[str, Any] = {"dtype": "float64", "scaling": fit_scaling("per-feature", data)}
-    trainer = Trainer(network, SoftmaxCrossEntropy(), SGD(), 0.1, backend=NumpyBackend(), **options)
-    trainer.initialize(data)
-    trainer.load_params(tree_map(lambda w: moved(rng, w), trainer.host_params()))
+    trainer = untrained(network, data, rng)
     export_safetensors(trainer, tmp_path / "model.safetensors")
 
     nn, state = torch.nn, {k: torch.tensor(w) for k, w in load_file(tmp_path / "model.safetensors").items()}
@@ -65,11 +91,77 @@ def test_pytorch_loads_every_layer_and_computes_the_same(tmp_path: Path) -> None
         assert json.loads(file.metadata()["classes"]) == ["a", "b", "c"]
 
 
+def test_pytorch_loads_a_convolutional_network_and_computes_the_same(tmp_path: Path) -> None:
+    """Images are (channels, rows, columns) there, and so are the features after Flatten."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    rng = np.random.default_rng(0)
+    data = Dataset(rng.standard_normal((7, 9, 8, 3)), np.arange(7) % 3, ("a", "b", "c"))
+    block = Sequential(Conv2D(6, (1, 3), padding="same"), Tanh(), Conv2D(4, 2, bias=False))
+    network = Sequential(
+        Conv2D(5, 3, stride=2, padding=1), ReLU(), block, MaxPool2D((2, 1)), Flatten(), BatchNorm(), Dropout(0.5)
+    )
+    trainer = untrained(Sequential(*network.layers, Dense(4), LayerNorm(), Dense(3)), data, rng)
+    export_safetensors(trainer, tmp_path / "model.safetensors")
+
+    nn, state = torch.nn, {k: torch.tensor(w) for k, w in load_file(tmp_path / "model.safetensors").items()}
+    scale, shift = state.pop("scale"), state.pop("shift")
+    theirs = nn.Sequential(
+        nn.Conv2d(3, 5, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Sequential(nn.Conv2d(5, 6, (1, 3), padding="same"), nn.Tanh(), nn.Conv2d(6, 4, 2, bias=False)),
+        nn.MaxPool2d((2, 1)),
+        nn.Flatten(),
+        nn.BatchNorm1d(24),
+        nn.Dropout(0.5),
+        nn.Linear(24, 4),
+        nn.LayerNorm(4),
+        nn.Linear(4, 3),
+    ).double()
+    theirs.load_state_dict(state)
+    images = torch.tensor(data.inputs).permute(0, 3, 1, 2)
+    y = torch.softmax(theirs.eval()(images * scale + shift), 1).detach().numpy()
+    np.testing.assert_allclose(y, trainer.predict_proba(data.inputs), rtol=0, atol=1e-12)
+
+
+def test_the_pages_program_for_images_is_twelve_lines_and_gives_the_labels(in_a_folder_of_its_own: None) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (20, 28, 28, 1), np.uint8)
+    data = Dataset(images, np.arange(20) % 10, tuple("0123456789"))
+    names: dict[str, Any] = {}
+    exec(compile(of("nb.Conv2D"), str(PAGE), "exec"), names)
+    trainer = untrained(names["network"], data, rng)
+    names |= {"trainer": trainer, "images": images}
+    export_safetensors(trainer, "images.safetensors")
+    program = of("permute")
+    assert len([line for line in program.splitlines() if line.strip()]) <= 12
+    torch.set_default_dtype(torch.float64)
+    try:
+        exec(compile(program, str(PAGE), "exec"), names)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_array_equal(names["labels"].numpy(), trainer.predict(images))
+
+
+@pytest.mark.parametrize("layer", [Residual(Dense(12)), Scale()], ids=str)
+def test_a_layer_that_needs_the_order_of_flattened_features_is_refused(layer: Any, tmp_path: Path) -> None:
+    data = Dataset(np.zeros((3, 2, 2, 3)), np.arange(3), ("a", "b", "c"))
+    trainer = untrained(Sequential(Flatten(), layer, Dense(3)), data, np.random.default_rng(0))
+    with pytest.raises(UsageError, match=r"(residual|scale)1 takes the features of a flattened image"):
+        export_safetensors(trainer, tmp_path / "model.safetensors")
+    assert list(tmp_path.iterdir()) == []
+    export_safetensors(
+        untrained(Sequential(Flatten(), Dense(4), Scale(), Dense(3)), data, np.random.default_rng(0)),
+        tmp_path / "own.safetensors",
+    )
+    assert load_file(tmp_path / "own.safetensors")["2.a"].shape == (4,)
+
+
 @pytest.fixture
 def exported(digits: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, np.ndarray]:
     """The working folder holds the page's files, of a run on few digits; the run's test images and labels."""
     draw_no_plots(monkeypatch)
-    (train,) = re.findall(r"\$ nnbackprop (train .*)", PAGE.read_text())
+    (train,) = re.findall(r"\$ nnbackprop (train .* --name small)", PAGE.read_text())
     assert run(*train.split(), "--data", str(digits), "--test-fraction", "0.25", "--progress", "off") == 0
     assert run("export", "small", "--safetensors", "model.safetensors") == 0
     trained = TrainedModel.open("small")
@@ -87,7 +179,7 @@ def test_the_pages_program_in_pytorch_gives_the_labels(exported: tuple[np.ndarra
     torch = pytest.importorskip("torch", reason="torch is not installed")
     images, labels = exported
     names = {"images": torch.tensor(images, dtype=torch.float32)}
-    exec(compile(of("from torch"), str(PAGE), "exec"), names)
+    exec(compile(of("nn.Linear(784, 100)"), str(PAGE), "exec"), names)
     np.testing.assert_array_equal(names["labels"].numpy(), labels)
 
 
@@ -98,7 +190,7 @@ def test_the_pages_program_in_numpy_gives_the_labels(exported: tuple[np.ndarray,
     np.testing.assert_array_equal(names["labels"], labels)
 
 
-@pytest.mark.parametrize("library", ["from torch", "safetensors.numpy"])
+@pytest.mark.parametrize("library", ["nn.Linear(784, 100)", "safetensors.numpy"])
 def test_the_programs_that_load_weights_have_twelve_lines_at_most(library: str) -> None:
     assert len([line for line in of(library).splitlines() if line.strip()]) <= 12
 
@@ -111,5 +203,5 @@ def test_the_pages_program_in_onnxruntime_names_the_classes(
     images, labels = exported
     assert run("export", "small", "--onnx", "model.onnx") == 0
     capsys.readouterr()
-    exec(compile(of("onnxruntime"), str(PAGE), "exec"), {"images": images})
+    exec(compile(of("import json"), str(PAGE), "exec"), {"images": images})
     assert capsys.readouterr().out == f"{[str(label) for label in labels[:10]]}\n"

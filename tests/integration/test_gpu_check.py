@@ -87,7 +87,7 @@ def test_a_backend_that_cannot_be_used_is_exit_status_1(monkeypatch: pytest.Monk
 def test_every_part_passes_on_the_emulated_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a rehearsal's small network, with fewer replays."""
     monkeypatch.setattr(gpu, "REPLAYS", 200)
-    monkeypatch.setattr(captured_scan, "STEPS", captured_scan.STEPS)  # the parts set it
+    monkeypatch.setattr(captured_scan, "GRAPH_STEPS", captured_scan.GRAPH_STEPS)  # the parts set it
     check = replace(CHECK, backend_name="cupy")
     check.backend.empty_cache()  # of what tests before it have left: a part has a process of its own
     part = check.run(name)
@@ -143,7 +143,7 @@ def test_eager_and_captured_steps_are_the_same_steps() -> None:
     for ours in (captured, eager):
         ours.train(0, 4)
     assert gpu.differing("", captured, eager).value == 0
-    assert np.count_nonzero(eager.state["norms"]) == 3
+    assert np.count_nonzero(eager.state["gradient_norms"]) == 3
 
 
 def test_graphs_of_one_length_have_different_names() -> None:

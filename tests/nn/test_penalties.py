@@ -69,8 +69,8 @@ def test_value_and_gradients_are_autodiffs(backend, penalty, judge):
     params = example()
 
     def theirs(library: Any, W1: Any, b1: Any, W2: Any) -> Any:
-        penalised = (W1, b1, W2) if penalty.biases else (W1, W2)
-        J = sum(penalty.l1 * abs(w).sum() + penalty.l2 / 2 * (w**2).sum() for w in penalised) + 0 * b1.sum()
+        regularized = (W1, b1, W2) if penalty.biases else (W1, W2)
+        J = sum(penalty.l1 * abs(w).sum() + penalty.l2 / 2 * (w**2).sum() for w in regularized) + 0 * b1.sum()
         return J, J
 
     J, grads = run(backend, penalty, params)

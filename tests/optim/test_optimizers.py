@@ -191,7 +191,7 @@ def test_compiled_kernels_equal_plain_ones(optimizer, dtype):
     w, dw = rng.normal(size=(2, 300, 100)).astype(dtype)
     states = rng.uniform(0.5, 2, size=(len(optimizer.state_names), 300, 100)).astype(dtype)
     s = {name: np.asarray(value, dtype) for name, value in optimizer.step_scalars(3, 0.05).items()}
-    kernel, scalars = type(optimizer).kernel, optimizer.kernel_scalars(s)
+    kernel, scalars = type(optimizer).kernel, optimizer.kernel_args(s)
     fused = backends.NumpyBackend().xp.fuse(kernel)(w, dw, *states, *scalars)
     plain = kernel(np, w, dw, *states, *scalars)
     pairs = zip(fused, plain, strict=True) if optimizer.state_names else [(fused, plain)]

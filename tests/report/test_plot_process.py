@@ -110,13 +110,17 @@ def test_plot_data_comes_back_from_bytes(classes: tuple[str, ...]) -> None:
     images = small_images()
     data = Dataset(images.inputs, images.targets if classes else np.ones((6, 1)), classes, (2, 3))
     rows = [metrics_row(1, train_loss=float("inf"))]
-    weights = np.asfortranarray(np.random.default_rng(0).standard_normal((6, 5)))
+    weights = np.random.default_rng(0).standard_normal((6, 5)).T.reshape(5, 2, 3)
     predicted = 1 - images.targets if classes else np.zeros((6, 1))
     drawn = PlotData.of(rows, weights, data, predicted, np.full((6, 2), 0.5))
     back = PlotData.from_bytes(drawn.to_bytes())
-    assert (back.rows, tuple(back.classes), tuple(back.image_shape or ())) == (rows, classes, (2, 3))
-    assert (back.mistakes is None) == (drawn.mistakes is None) == (not classes)
-    for one, other in ((drawn, back), (drawn.mistakes, back.mistakes)):
+    assert (back.rows, tuple(back.classes)) == (rows, classes)
+    assert (back.mistakes is None) == (back.extremes is None) == (drawn.mistakes is None) == (not classes)
+    for one, other in (
+        (drawn, back),
+        (drawn.mistakes, back.mistakes),
+        (drawn.extremes, back.extremes),
+    ):
         for name, value in vars(one).items() if one else ():
             if isinstance(value, np.ndarray):
                 found = getattr(other, name)

@@ -19,7 +19,7 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import RunFolderError
 from nnbackprop.report import plots
 from nnbackprop.report.curves import gradient_norms, learning_curves
-from nnbackprop.report.plot_process import Mistakes, PlotData
+from nnbackprop.report.plot_process import Mistakes, PlotData, Predictions
 from nnbackprop.report.plots import (
     attack_plot,
     calibration_plot,
@@ -28,6 +28,7 @@ from nnbackprop.report.plots import (
     first_layer_plot,
     misclassified_plot,
     most_confused,
+    surest_plot,
 )
 from nnbackprop.report.prediction_metrics import calibration
 from nnbackprop.report.style import DPI, printable, save, style
@@ -36,7 +37,7 @@ from tests.support.plot_rows import drawn_images, metrics_row, small_images
 
 NAMES = (
     *("accuracy", "calibration", "confusion-matrix", "first-layer-weights", "gradient-norms", "loss"),
-    "wrongest-samples",
+    *("surest-samples", "wrongest-samples"),
 )
 
 
@@ -59,7 +60,7 @@ def assert_within_the_page(figure: Any) -> None:
 
 def test_the_first_layer_has_an_upright_image_for_each_unit() -> None:
     weights = np.random.default_rng(0).standard_normal((6, 5))
-    figure = first_layer_plot(weights, (2, 3))
+    figure = first_layer_plot(weights.T.reshape(5, 2, 3))
     grid = drawn_images(figure)[0]
     assert np.array_equal(grid[1:3, 6:9], weights[:, 1].reshape(2, 3))
     assert np.array_equal(grid[5:7, 1:4], weights[:, 3].reshape(2, 3))
@@ -70,10 +71,10 @@ def test_the_first_layer_has_an_upright_image_for_each_unit() -> None:
 
 
 def test_a_thousand_units_are_cut_to_64_and_zeros_are_drawn() -> None:
-    figure = first_layer_plot(np.ones((6, 1000)), (2, 3))
+    figure = first_layer_plot(np.ones((1000, 2, 3)))
     assert np.isfinite(drawn_images(figure)[0]).sum() == 64 * 6
     assert figure.get_suptitle().startswith("First-layer weights of 64 of 1,000 units")
-    zero = first_layer_plot(np.zeros((6, 4)), (2, 3))
+    zero = first_layer_plot(np.zeros((4, 2, 3)))
     assert zero.axes[0].images[0].get_clim() == (-1.0, 1.0)
 
 
@@ -156,6 +157,28 @@ def test_at_most_sixteen_mistakes_are_shown(
     assert figure.get_suptitle() == title
 
 
+def test_the_surest_come_first_and_the_least_sure_last() -> None:
+    data = small_images(40)
+    confidence = np.random.default_rng(0).permutation(40) / 80 + 0.5
+    predicted = data.targets.copy()
+    predicted[np.argmax(confidence)] = 1 - predicted[np.argmax(confidence)]
+    figure = surest_plot(Predictions.extremes_of(data, predicted, confidence), data.classes)
+    titles = [axes.get_title() for axes in figure.axes if axes.images]
+    order = np.argsort(-confidence)
+    shown = [*order[:8], *order[-8:]]
+    assert [title.split()[-1] for title in titles] == [f"{100 * confidence[i]:.2f}%" for i in shown]
+    assert "→" in titles[0]
+    assert not any("→" in title for title in titles[1:])
+    assert all(np.array_equal(image, data.image(i)) for image, i in zip(drawn_images(figure), shown, strict=True))
+    assert figure.get_suptitle() == "The 8 surest predictions, then the 8 least sure"
+
+
+def test_of_few_samples_none_is_shown_twice() -> None:
+    data = small_images(5)
+    extremes = Predictions.extremes_of(data, data.targets, np.array([0.5, 0.9, 0.6, 0.8, 0.7]))
+    assert extremes.confidence.tolist() == [0.9, 0.8, 0.7, 0.6, 0.5]
+
+
 # An attack.
 
 
@@ -184,9 +207,9 @@ def test_an_attack_shows_clean_added_and_attacked() -> None:
 
 
 @pytest.mark.parametrize("rows", [[], [metrics_row(1)], [metrics_row(e, test_accuracy=0.5) for e in range(1, 40)]])
-def test_all_seven_plots_are_written(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
+def test_all_plots_of_images_are_written(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     data = small_images()
-    args = np.ones((6, 3)), data, data.targets, np.eye(2)[data.targets]
+    args = np.ones((3, 2, 3)), data, data.targets, np.eye(2)[data.targets]
     assert draw_all(tmp_path / "plots", PlotData.of(rows, *args)) == []
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == [f"{name}.png" for name in NAMES]
     for path in (tmp_path / "plots").iterdir():
@@ -215,7 +238,7 @@ def test_no_name_overflows_its_plot() -> None:
             learning_curves([metrics_row(e, validation_loss=2 / e) for e in (1, 2)], "loss"),
             gradient_norms([metrics_row(e, gradient_norms={"a" * 30: 1.0}) for e in (1, 2)]),
             confusion_plot(np.arange(5), np.arange(5), long),
-            first_layer_plot(np.ones((6, 1)), (2, 3)),
+            first_layer_plot(np.ones((1, 2, 3))),
         ]
         for figure in figures:
             assert_within_the_page(figure)
@@ -245,7 +268,7 @@ def test_no_pyplot_for_plots(tmp_path: Path) -> None:
         "from nnbackprop.report.plots import PlotData, draw_all\n"
         "from nnbackprop.data.dataset import Dataset\n"
         "data = Dataset(np.zeros((2, 6)), np.zeros(2, np.int32), ('a', 'b'), (2, 3))\n"
-        "drawn = PlotData.of([], np.ones((6, 1)), data, data.targets, np.ones((2, 2)))\n"
+        "drawn = PlotData.of([], np.ones((1, 2, 3)), data, data.targets, np.ones((2, 2)))\n"
         "assert not draw_all(Path(sys.argv[1]), drawn)\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
@@ -277,7 +300,7 @@ def test_a_table_has_no_plots_of_images(
     rows = [{k: v for k, v in metrics_row(e).items() if "accuracy" not in k} for e in (1, 2)]
     rows = [{**r, **{f"train_{name}": 0.5 for name in metrics}} for r in rows]
     predicted, outputs = (data.targets, np.eye(2)[data.targets]) if data.classes else (np.ones((4, 1)),) * 2
-    assert draw_all(tmp_path, PlotData.of(rows, np.ones((3, 1)), data, predicted, outputs)) == []
+    assert draw_all(tmp_path, PlotData.of(rows, None, data, predicted, outputs)) == []
     assert sorted(path.stem for path in tmp_path.iterdir()) == names
 
 
@@ -289,7 +312,7 @@ def test_a_plot_that_fails_is_a_message_and_the_others_are_drawn(
 
     monkeypatch.setattr(plots, "first_layer_plot", fail)
     data = small_images()
-    drawn = PlotData.of([metrics_row(1)], np.eye(6), data, data.targets, np.eye(2)[data.targets])
+    drawn = PlotData.of([metrics_row(1)], np.ones((6, 2, 3)), data, data.targets, np.eye(2)[data.targets])
     failed = draw_all(tmp_path, drawn)
     assert failed == [
         "The plot first-layer-weights.png could not be drawn: MemoryError: Unable to allocate 745 GiB"
@@ -320,4 +343,8 @@ def test_outputs_that_are_no_probabilities_have_no_calibration(tmp_path: Path) -
     data = small_images()
     drawn = PlotData.of([metrics_row(1)], None, data, data.targets, np.eye(2)[data.targets], calibrated=False)
     assert draw_all(tmp_path, drawn) == []
-    assert {path.stem for path in tmp_path.iterdir()} == {*NAMES} - {"calibration", "first-layer-weights"}
+    assert {path.stem for path in tmp_path.iterdir()} == {*NAMES} - {
+        "calibration",
+        "first-layer-weights",
+        "surest-samples",
+    }

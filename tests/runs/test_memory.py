@@ -29,12 +29,12 @@ def test_gradients_of_microbatches_sum_to_those_of_the_batch(backend: Backend, r
     for microbatches in (1, 3):
         trainer = make_trainer(backend, penalty=WeightPenalty(l1=0.01, l2=0.1), resident=resident)
         trainer._prepare(TRAIN, None, None)
-        step = replace(trainer.train_step, microbatches=microbatches).with_norms
-        x = next(trainer.batch_schedule.steps(1, 0, 0))
+        step = replace(trainer.train_step, n_microbatches=microbatches).with_gradient_norms
+        x = next(trainer.batch_sampler.batches(1, 0, 0))
         copied = tree_map(partial(backend.xp.asarray, copy=True), trainer.state)
         trainer.state = step(copied, trainer.loader.data, x)
         trainers.append(trainer)
-    whole, parts = (leaves((trainer.state["norms"], trainer.state["sums"])) for trainer in trainers)
+    whole, parts = (leaves((trainer.state["gradient_norms"], trainer.state["sums"])) for trainer in trainers)
     for a, b in zip(whole, parts, strict=True):
         np.testing.assert_allclose(backend.to_numpy(b), backend.to_numpy(a), rtol=1e-12)
     assert_close_state(*trainers)
@@ -44,7 +44,7 @@ def test_a_full_batch_can_be_cut_into_microbatches() -> None:
     trainers = [make_trainer(batch_size=None, epochs=3) for _ in range(2)]
     for trainer, microbatches in zip(trainers, (1, 4), strict=True):
         trainer.initialize(TRAIN)
-        trainer.train_step = replace(trainer.train_step, microbatches=microbatches)
+        trainer.train_step = replace(trainer.train_step, n_microbatches=microbatches)
         trainer.fit(TRAIN)
     assert_close_state(*trainers)
 

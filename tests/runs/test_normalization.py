@@ -61,7 +61,7 @@ def test_training_is_the_same_on_every_backend(norm: str, backend: Backend) -> N
 def test_layer_normalization_in_microbatches_has_the_gradients_of_the_batch() -> None:
     whole, parts = normalized("layer"), normalized("layer")
     parts.initialize(clouds())
-    parts.train_step = replace(parts.train_step, microbatches=4)
+    parts.train_step = replace(parts.train_step, n_microbatches=4)
     for trainer in (whole, parts):
         trainer.fit(clouds())
     assert_close_state(whole, parts)
@@ -72,9 +72,9 @@ def test_batch_normalization_in_microbatches_takes_the_statistics_of_each(microb
     """Of two samples at least: no microbatch has a single one, whatever the batch."""
     trainer = normalized("batch")
     trainer.initialize(clouds())
-    trainer.train_step = replace(trainer.train_step, microbatches=microbatches)
+    trainer.train_step = replace(trainer.train_step, n_microbatches=microbatches)
     trainer.fit(clouds())
-    x = next(trainer.batch_schedule.steps(1, 0, 0))
+    x = next(trainer.batch_sampler.batches(1, 0, 0))
     bounds = [begin for begin, *_ in trainer.train_step.split(trainer.loader.data, x)] + [16]
     assert min(np.diff(bounds)) >= 2
     assert len(bounds) - 1 == min(microbatches, 8)

@@ -84,8 +84,8 @@ class Steps:
         self.state = self.trainer.backend.scan(self.step, self.state, self.loader.data, self.batches(steps))
 
     def chunk(self, steps: int) -> None:
-        backend, last = self.trainer.backend, self.step.with_norms
-        self.state = backend.scan(self.step, self.state, self.loader.data, self.batches(steps), last=last)
+        backend, last = self.trainer.backend, self.step.with_gradient_norms
+        self.state = backend.scan(self.step, self.state, self.loader.data, self.batches(steps), last_step=last)
 
     def batches(self, steps: int) -> Tree:
         scalars = {name: np.full(steps, value, np.float32) for name, value in self.scalars.items()}
@@ -255,7 +255,7 @@ class Hosts(NumpyBackend):
 
 def trainer(monkeypatch: pytest.MonkeyPatch, length: int, **options: Any) -> Trainer:
     """A small one whose chunks have `length` steps."""
-    monkeypatch.setattr("nnbackprop.training.batch_schedule.steps_per_chunk", lambda *_: length)
+    monkeypatch.setattr("nnbackprop.training.batch_sampler.estimate_steps_per_chunk", lambda *_: length)
     options = {"loss": SoftmaxCrossEntropy(), "optimizer": OPTIMIZERS["sgd"](), "lr": 0.01, **options}
     return Trainer(network((16,)), batch_size=10, **options)
 

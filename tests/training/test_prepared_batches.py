@@ -64,14 +64,14 @@ def test_steps_on_prepared_batches_have_the_same_bits(
     step = replace(
         trainer.train_step,
         objective=replace(trainer.train_step.objective, network=network(*NETWORK.layers)),
-        microbatches=microbatches,
+        n_microbatches=microbatches,
     )
     prepared = step.prepare(data, batches)
     assert set(prepared["masks"]) == {"0", "4.0", "4.2.1"}
     results = []
     for given in (prepared, batches):
         state = tree_map(lambda a: backend.asarray(backend.to_numpy(a)), trainer.state)
-        state = scan_loop(step, step.with_norms, state, data, given)
+        state = scan_loop(step, step.with_gradient_norms, state, data, given)
         results.append([backend.to_numpy(a) for a in leaves(state)])
     for ahead, in_steps in zip(*results, strict=True):
         assert ahead.dtype == in_steps.dtype
@@ -100,6 +100,6 @@ def test_large_batches_and_whole_sets_are_left_as_they_are(monkeypatch: pytest.M
     assert prepared is batches
     assert "all" in batches
     for limit, is_prepared in ((BATCH * (12 + 12 + 8 + 8), True), (BATCH * (12 + 12 + 8 + 8) - 1, False)):
-        monkeypatch.setattr(training_step, "LARGE_BATCH", limit)
+        monkeypatch.setattr(training_step, "MAX_PREPARED_SIZE", limit)
         _, _, prepared, batches = prepared_and_not(backend, "bytes")
         assert (prepared is not batches) == is_prepared

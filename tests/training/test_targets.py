@@ -143,7 +143,7 @@ def test_weighted_microbatches_sum_to_the_batch(name: str, parts: int) -> None:
     trainers = [trainer_of(task) for _ in range(2)]
     for trainer, microbatches in zip(trainers, (1, parts), strict=True):
         trainer.initialize(data)
-        trainer.train_step = replace(trainer.train_step, microbatches=microbatches)
+        trainer.train_step = replace(trainer.train_step, n_microbatches=microbatches)
         trainer.fit(data)
     for a, b in zip(*map(state_arrays, trainers), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)

@@ -124,7 +124,7 @@ def _check_data(config: Config, n_outputs: int | None = None) -> tuple[Diagnosis
         return Diagnosis.merge(Diagnosis((finding(str(error)),), (), tuple(DATA_CHECKS))), None
     full_batch = config.batch_size == "full"
     probe = DataProbe(raw, config.scale, config.shuffle, full_batch, config.test_fraction, config.seed, n_outputs)
-    numbers = isinstance(source, TableSplits) and source.roles.task != "classification"
+    numbers = raw.train.task != "classification"
     checks = {id: check for id, check in DATA_CHECKS.items() if not (numbers and id in OF_CLASSES)}
     diagnosis = Diagnosis.merge(run_checks(checks, probe), Diagnosis((), (), OF_CLASSES if numbers else ()))
     unusable = any(f.id in UNUSABLE and f.level == "fault" for f in diagnosis.findings)

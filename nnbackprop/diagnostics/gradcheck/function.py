@@ -41,7 +41,7 @@ class NetworkFunction:
         xp, objective, (params, x) = self.backend.xp, self.objective, self._arguments(tensors)
         y, _ = objective.network.forward(xp, params, x, self.key)
         J, _ = objective.loss(xp, y, objective.loss.encode(xp, y, self.targets), self.weights)
-        return float(self.backend.to_numpy(objective.penalised(xp, params, J)))
+        return float(self.backend.to_numpy(objective.regularized_loss(xp, params, J)))
 
     def gradients(self, tensors: Tensors) -> Tensors:
         """dJ/dparams and dJ/dx of a training step."""

@@ -153,7 +153,7 @@ class StatsStep:
         if len(data["targets"].shape) == 1:
             right = predicted_classes(xp, trace.y, objective.loss.threshold) == data["targets"]
             correct = xp.sum(xp.astype(right, zero.dtype))
-        rows.append([objective.penalised(xp, params, J), correct, x["scalars"]["lr"], zero])
+        rows.append([objective.regularized_loss(xp, params, J), correct, x["scalars"]["lr"], zero])
         columns = [[zero if a is None else xp.astype(a, zero.dtype) for a in row] for row in rows]
         return xp.stack([xp.stack(row) for row in columns])
 

@@ -44,7 +44,7 @@ class Monitor(Callback):
     def of_snapshot(cls, trainer: Trainer) -> Monitor:
         """A monitor that has measured the trainer's snapshot alone, to diagnose a run that had none."""
         monitor, state, p = cls(), trainer.snapshot.state, trainer.snapshot.progress
-        chunk = next(trainer.batch_schedule.chunks(p.epoch, p.samples_seen, p.step))
+        chunk = next(trainer.batch_sampler.chunks(p.epoch, p.samples_seen, p.step))
         monitor.measure(trainer, chunk.batches, p.step, state)
         return monitor
 
@@ -108,7 +108,7 @@ class Monitor(Callback):
         if self._batch is None:
             self._batch = probe_batch(trainer.loader, SAMPLES // self._divisor)
             self._stats_step = StatsStep(
-                replace(train_step, microbatches=max(train_step.microbatches, self._divisor))
+                replace(train_step, n_microbatches=max(train_step.n_microbatches, self._divisor))
             )
             if dataset.classes:
                 self.history.majority_fraction = float(dataset.counts().max()) / len(dataset)

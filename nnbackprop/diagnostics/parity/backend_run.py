@@ -15,7 +15,7 @@ from nnbackprop.data.loader import DataLoader
 from nnbackprop.nn.layers.base import LayerParams, Params, map_layers
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.training.batch_schedule import BatchSchedule, Chunk
+from nnbackprop.training.batch_sampler import BatchSampler, Chunk
 from nnbackprop.training.step import TrainStep
 from nnbackprop.training.trainer import Trainer
 
@@ -51,7 +51,7 @@ class BackendRun:
         self.traced_step = TracedStep(trainer.network, trainer.train_step)
         self.loader = DataLoader(self.backend, train, trainer.scaling, trainer.dtype, trainer.resident)
         lr = trainer.lr
-        schedule = BatchSchedule(
+        sampler = BatchSampler(
             self.loader,
             trainer.optimizer,
             lr if callable(lr) else lambda _: lr,
@@ -62,7 +62,7 @@ class BackendRun:
             save_every=None,
             dtype=trainer.dtype,
         )
-        self.batches = single_steps(schedule)
+        self.batches = single_steps(sampler)
         sample = self.backend.asarray(np.zeros((1, *train.sample_shape), trainer.params_dtype))
         traces = self.network.trace(self.backend.xp, trainer.params, sample).layers
         self.layers = {trace.name: trace.layer for trace in traces}
@@ -106,10 +106,10 @@ class BackendRun:
         return {name: self.backend.xp.zeros_like(a) for name, a in params.items() if name not in buffers}
 
 
-def single_steps(schedule: BatchSchedule) -> Iterator[Chunk]:
-    """The batches of all epochs, without end; chunks of `schedule` have one step each."""
+def single_steps(sampler: BatchSampler) -> Iterator[Chunk]:
+    """The batches of all epochs, without end; chunks of `sampler` have one step each."""
     step = 0
     for epoch in count(1):
-        for chunk in schedule.chunks(epoch, 0, step):
+        for chunk in sampler.chunks(epoch, 0, step):
             yield chunk
             step += 1

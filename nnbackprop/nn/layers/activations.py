@@ -210,6 +210,9 @@ def silu_vjp(xp: Any, x: Array, s: Array, dy: Array, one: float) -> Array:
     return (s + x * s * (one - s)) * dy
 
 
+SQRT_2_OVER_PI, GELU_CUBIC = math.sqrt(2 / math.pi), 0.044715
+
+
 @dataclass(frozen=True)
 class GELU(Activation):
     """y = x (1 + tanh(c (x + a x^3))) / 2, with c = sqrt(2 / pi), a = 0.044715: the tanh form.
@@ -221,15 +224,12 @@ class GELU(Activation):
     def forward(
         self, xp: Any, params: LayerParams, x: Array, key: RngKey | None
     ) -> tuple[Array, tuple[Array, Array]]:
-        y, s = xp.fuse(gelu)(x, C, A, 0.5)
+        y, s = xp.fuse(gelu)(x, SQRT_2_OVER_PI, GELU_CUBIC, 0.5)
         return y, (x, s)
 
     def vjp(self, xp: Any, cache: tuple[Array, Array], dy: Array) -> Array:
         x, s = cache
-        return xp.fuse(gelu_vjp)(x, s, dy, 1.0, 2 * C, 6 * A * C)
-
-
-C, A = math.sqrt(2 / math.pi), 0.044715
+        return xp.fuse(gelu_vjp)(x, s, dy, 1.0, 2 * SQRT_2_OVER_PI, 6 * GELU_CUBIC * SQRT_2_OVER_PI)
 
 
 def gelu(xp: Any, x: Array, c: float, a: float, half: float) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ from .regression import Huber, MeanAbsoluteError, MeanSquaredError, Pinball, Poi
 
 __all__ = [
     "LOSSES",
-    "PARAMETERS",
+    "LOSS_PARAMETERS",
     "Huber",
     "Loss",
     "MeanAbsoluteError",
@@ -34,5 +34,5 @@ LOSSES: dict[str, Callable[..., Loss]] = {
 }
 """Losses by their names in a configuration."""
 
-PARAMETERS = {"huber": "delta", "pinball": "quantile"}
+LOSS_PARAMETERS = {"huber": "delta", "pinball": "quantile"}
 """What a number after a loss's name stands for, as in huber:1.5 or pinball:0.9."""

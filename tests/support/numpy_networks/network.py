@@ -60,8 +60,8 @@ class Network:
         else:
             J = np.mean((a - t) ** 2) if spec.loss == "mse" else np.sum((a - t) ** 2) / (2 * spec.n)
         J = J if spec.mean else J * spec.n
-        penalised = W + b if spec.l2_biases else W
-        return float(J + self.decay() / 2 * sum(np.sum(w**2) for w in penalised))
+        regularized = W + b if spec.l2_biases else W
+        return float(J + self.decay() / 2 * sum(np.sum(w**2) for w in regularized))
 
     def decay(self, wrong: bool = False) -> float:
         """What the penalty adds to the gradient of a weight w is this, times w."""

@@ -1,4 +1,4 @@
-"""The batches of a run: what every step is handed is a function of its number alone."""
+"""The order of samples, batch by batch: what every step is handed is a function of its number alone."""
 
 from __future__ import annotations
 
@@ -32,17 +32,18 @@ class Chunk(NamedTuple):
     `batches` is a tree of arrays whose leading axis is the step.
     """
 
-    steps: int
+    n_steps: int
     n_samples: int
     batches: Tree
 
 
 @dataclass(frozen=True, eq=False)
-class BatchSchedule:
-    """The steps of a run on the samples of `loader`, from any of them on, always the same.
+class BatchSampler:
+    """The batches of a run on the samples of `loader`, shuffled anew each epoch; from any step on always the same.
 
     `lr(step)` is the learning rate after `step` steps. Chunks have up to `steps_per_chunk` steps of `batch_size`
-    samples, and end wherever the number of steps is a multiple of `save_every`.
+    samples, and end wherever the number of steps is a multiple of `save_every`. `rows` says of a batch's size
+    which of its rows the batches have: those of this process, where several train together; None is all of them.
     """
 
     loader: DataLoader
@@ -54,6 +55,7 @@ class BatchSchedule:
     steps_per_chunk: int
     save_every: int | None
     dtype: str
+    rows: Callable[[int], slice] | None = None
 
     @property
     def n_samples(self) -> int:
@@ -73,7 +75,7 @@ class BatchSchedule:
         for sizes, batches in self.loader.to_device(chunks):
             yield Chunk(*sizes, batches)
 
-    def short_chunks(self, progress: Progress) -> Iterator[Chunk]:
+    def timed_chunks(self, progress: Progress) -> Iterator[Chunk]:
         """What is left of an epoch, in chunks that take a tenth of a second by the clock and not by estimate.
 
         The first two have one step each. `progress` must count every chunk before the next is asked for: how long
@@ -87,13 +89,13 @@ class BatchSchedule:
         steps = power_of_two(min(CHUNK_SECONDS / max(seconds, 1e-9), self.steps_per_chunk))
         yield from self.chunks(progress.epoch, progress.samples_seen, progress.step, steps)
 
-    def steps(self, epoch: int, samples_seen: int, step: int) -> Iterator[Tree]:
-        """The single steps from there on, over the ends of epochs, as `Backend.scan` hands them to a step."""
+    def batches(self, epoch: int, samples_seen: int, step: int) -> Iterator[Tree]:
+        """The batches from there on, over the ends of epochs, as `Backend.scan` hands them to a step."""
         while True:
             for chunk in self.chunks(epoch, samples_seen, step):
-                for k in range(chunk.steps):
+                for k in range(chunk.n_steps):
                     yield tree_map(lambda a: a[k, ...], chunk.batches)  # noqa: B023
-                step += chunk.steps
+                step += chunk.n_steps
             epoch, samples_seen = epoch + 1, 0
 
     def _host_chunks(
@@ -104,19 +106,28 @@ class BatchSchedule:
         left = order[samples_seen:]
         for indices in chunk_indices(left, self.batch_size, steps_per_chunk, step, self.save_every):
             steps = np.arange(step, step + len(indices))
-            scalars = scalars_of(self.optimizer, self.lr, steps, self.dtype)
-            batches = {**self.loader.batches(indices), "step": steps.astype(np.int32), "scalars": scalars}
+            scalars = stack_step_scalars(self.optimizer, self.lr, steps, self.dtype)
+            samples = self.loader.batches(indices) if self.rows is None else self._own_rows(indices, self.rows)
+            batches = {**samples, "step": steps.astype(np.int32), "scalars": scalars}
             yield (len(indices), indices.size), batches
             step += len(indices)
 
+    def _own_rows(self, indices: np.ndarray, rows: Callable[[int], slice]) -> Tree:
+        """This process's rows of batches, and the weight of each whole batch where samples have weights."""
+        if indices.shape[1] == self.n_samples:  # the order of a full batch is that of the set
+            indices = np.broadcast_to(np.arange(self.n_samples), indices.shape)
+        weights = self.loader.dataset.weights
+        total = {} if weights is None else {"total_weight": weights[indices].sum(axis=1).astype(self.dtype)}
+        return {**self.loader.batches(indices[:, rows(indices.shape[1])], whole_set=False), **total}
 
-def make_batch_schedule(trainer: Trainer, loader: DataLoader) -> BatchSchedule:
+
+def make_batch_sampler(trainer: Trainer, loader: DataLoader) -> BatchSampler:
     """The batches of `loader` that a trainer trains on; UsageError where their size cannot be."""
     n_samples = len(loader.dataset)
     batch_size = min(trainer.batch_size or n_samples, n_samples)
     check_batches(trainer.network, n_samples, batch_size)
-    steps = steps_per_chunk(trainer.layers, batch_size, trainer.backend.device)
-    return BatchSchedule(
+    steps = estimate_steps_per_chunk(trainer.layers, batch_size, trainer.backend.device)
+    return BatchSampler(
         loader=loader,
         optimizer=trainer.optimizer,
         lr=trainer.lr_at,
@@ -129,7 +140,7 @@ def make_batch_schedule(trainer: Trainer, loader: DataLoader) -> BatchSchedule:
     )
 
 
-def steps_per_chunk(layers: Sequence[LayerRow], batch_size: int, device: str) -> int:
+def estimate_steps_per_chunk(layers: Sequence[LayerRow], batch_size: int, device: str) -> int:
     """Steps between two readings of the metrics: the power of two that fits in a tenth of a second by estimate.
 
     From the arithmetic (forward, and twice that backward), a nominal speed and a cost a layer, not from the
@@ -146,9 +157,9 @@ def steps_per_epoch(n_samples: int, batch_size: int) -> int:
     return -(-n_samples // batch_size)
 
 
-def scalars_of(
+def stack_step_scalars(
     optimizer: Optimizer, lr: Callable[[int], float], steps: np.ndarray, dtype: str
 ) -> dict[str, np.ndarray]:
-    """The optimizer's scalars for each of `steps`, counted from 0, computed in double precision on the host."""
+    """`Optimizer.step_scalars` of each of `steps`, counted from 0, as one array a name."""
     rows = [optimizer.step_scalars(t + 1, lr(t)) for t in steps.tolist()]
     return {name: np.array([row[name] for row in rows], dtype=dtype) for name in rows[0]}
