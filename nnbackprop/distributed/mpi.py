@@ -22,8 +22,10 @@ from .environment import TIMEOUT, launched_size
 T = TypeVar("T")
 
 DEFAULT_TIMEOUT = 300.0  # seconds; the first process may be writing a large checkpoint
-SPIN_SECONDS = 0.02  # of polling without a pause: longer than gradients take to arrive
+POLLS = 200  # of a call, before another process may have the core: gradients then took a third of the time
+SPIN_SECONDS = 0.02  # without a pause: longer than gradients take to arrive
 PAUSE = 0.001  # seconds between two looks after that
+yield_core = getattr(os, "sched_yield", lambda: time.sleep(0))
 
 
 @cache
@@ -106,10 +108,8 @@ class MpiCommunicator:
     def _wait(self, request: Any, size: int, timeout: float | None = None) -> None:
         """Until a call is complete; ProcessLostError after `timeout` seconds, by default the environment's."""
         self.bytes_sent, self.calls = self.bytes_sent + size, self.calls + 1
-        if request.Test():
-            return
         begin, limit = time.monotonic(), self.timeout if timeout is None else timeout
-        while not request.Test():
+        while not any(request.Test() for _ in range(POLLS)):
             waited = time.monotonic() - begin
             if waited > limit:
                 raise ProcessLostError(
@@ -117,7 +117,7 @@ class MpiCommunicator:
                     f"machine was lost. Go on from the last checkpoint with --resume. {TIMEOUT}, in the "
                     "environment, is how many seconds to wait."
                 )
-            time.sleep(PAUSE if waited > SPIN_SECONDS else 0)  # 0 lets another process have the core
+            time.sleep(PAUSE) if waited > SPIN_SECONDS else yield_core()
 
 
 def _import_mpi() -> Any:

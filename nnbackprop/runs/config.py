@@ -67,8 +67,15 @@ class Config:
 
     # Network
     hidden: Annotated[
-        tuple[LayerWidth, ...], MaxLength, Setting("Network", "Units of each hidden layer, such as 512 256.")
+        tuple[LayerWidth, ...],
+        MaxLength,
+        Setting("Network", "Units of each hidden layer of a plain network, such as 512 256."),
     ] = (512, 256)
+    layers: Annotated[
+        tuple[str, ...],
+        MaxLength,
+        Setting("Network", "The whole network, an entry a layer: 'conv 32 3x3' relu flatten dense ..."),
+    ] = ()
     activation: Annotated[
         str, Setting("Network", "Activation of the hidden layers: relu, sigmoid, tanh, gelu ...")
     ] = "relu"
@@ -273,3 +280,12 @@ CHANGEABLE_ON_RESUME = (
     *("progress", "doctor", "save_every", "keep_checkpoints", "runs_dir", "log", "tags"),
 )
 """How long and where a run goes on, which a resume may change; its data are known by their fingerprint."""
+
+PLAIN_NETWORK: dict[str, Any] = {
+    "hidden": (),
+    "activation": "relu",
+    "output_activation": "identity",
+    "norm": None,
+    "dropout": (),
+}
+"""Settings of a network without `layers`, as they stand beside `layers`, which take their place."""

@@ -11,7 +11,7 @@ import msgspec
 
 from nnbackprop.errors import UsageError
 
-from .config import Config
+from .config import PLAIN_NETWORK, Config
 
 SETTING_NAMES = tuple(field.name for field in fields(Config))
 
@@ -42,12 +42,29 @@ def parse_settings(settings: Mapping[str, Any], source: str) -> Config:
             raise UsageError(
                 f"{source} has {name} = {value!r}, which holds control characters. {BACKSLASH_ADVICE}."
             )
+    if settings.get("layers"):
+        settings = {"hidden": (), **settings}
     try:
-        return msgspec.convert(settings, Config)
+        config = msgspec.convert(settings, Config)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$.")
         name = where.rstrip("`").split("[")[0]
         raise UsageError(f"{source} has {name} = {settings.get(name)!r}: {what[0].lower() + what[1:]}.") from None
+    _check_layers(config, source)
+    return config
+
+
+def _check_layers(config: Config, source: str) -> None:
+    """UsageError where layers, which are the whole network, stand beside what describes a plain one."""
+    if not config.layers:
+        return
+    for name, default in PLAIN_NETWORK.items():
+        if (value := getattr(config, name)) != default:
+            shown = list(value) if isinstance(value, tuple) else value
+            raise UsageError(
+                f"{source} has layers and {name} = {shown!r}: layers are the whole network, with an entry for "
+                f"each activation, normalization and dropout. Leave {name} out, or leave layers out."
+            )
 
 
 def with_current_names(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 from benchmarks.busy import FOLDER as BUSY
 from benchmarks.busy import table as busy_table
+from benchmarks.processes import FOLDER as PROCESSES
+from benchmarks.processes import table as processes_table
 from benchmarks.report import pages, summary, timing_table
 from benchmarks.results import saved
 from benchmarks.to_accuracy import FOLDER as TO_ACCURACY
@@ -26,6 +30,7 @@ def blocks() -> dict[str, str]:
         **speed(),
         **claims(),
         "nodes": nodes(),
+        "processes": "\n".join(map(processes_table, _kept(PROCESSES))),
         "reliability": reliability(),
         "mistakes-by-symptom": mistakes_by_symptom(),
     }
@@ -36,16 +41,19 @@ def speed() -> dict[str, str]:
     results = saved()
     gpus = [result for result in results if result.machine.gpu]
     cpus = [result for result in results if not result.machine.gpu]
-    busy = [json.loads(path.read_text()) for path in sorted(BUSY.glob("*.json"))]
-    to_accuracy = [json.loads(path.read_text()) for path in sorted(TO_ACCURACY.glob("*.json"))]
     return {
-        "busy": "\n".join(map(busy_table, busy)),
-        "to-accuracy": "\n".join(map(accuracy_table, to_accuracy)),
+        "busy": "\n".join(map(busy_table, _kept(BUSY))),
+        "to-accuracy": "\n".join(map(accuracy_table, _kept(TO_ACCURACY))),
         "performance": pages(cpus),
         "performance-summary": summary(cpus[0]),
         "gpu": pages(gpus),
         "gpu-summary": "\n\n".join([*map(timing_table, gpus[0].timings), ""]) if gpus else "",
     }
+
+
+def _kept(folder: Path) -> list[dict[str, Any]]:
+    """The results in a folder, a file a machine."""
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
 
 
 def draw() -> None:

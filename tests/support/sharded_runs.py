@@ -79,8 +79,8 @@ def main() -> None:
     found = outcomes(sys.argv[1:], world)
     if world.rank == 0:
         print(json.dumps({"processes": world.size, "found": found}))
-    assert isinstance(world, MpiCommunicator)
-    world.finish()
+    if isinstance(world, MpiCommunicator):
+        world.finish()
 
 
 if __name__ == "__main__":

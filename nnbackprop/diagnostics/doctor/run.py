@@ -134,7 +134,7 @@ def _check_data(config: Config, n_outputs: int | None = None) -> tuple[Diagnosis
 def _initial_probe(config: Config, data: RunData) -> ModelProbe:
     """The network as a run of `config` starts it."""
     backend, train = select(config.backend, config.device), data.train
-    objective = build.objective(config, build.n_outputs(config, train))
+    objective = build.objective(config, build.n_outputs(config, train), train.image_shape)
     scaling = build.scaling(config, train)
     return ModelProbe(backend, objective, train, scaling, config.params_dtype, config.seed)
 
