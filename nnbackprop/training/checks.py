@@ -62,7 +62,7 @@ def _needed_options(t: Trainer) -> dict[str, tuple[bool, str]]:
     batch_size: Any = t.batch_size
     callbacks: Any = t.callbacks
     return {
-        "loss": (_has(t.loss, "encode", "probabilities"), "a loss, such as nb.SoftmaxCrossEntropy()"),
+        "loss": (_has(t.loss, "encode_targets", "predictions"), "a loss, such as nb.SoftmaxCrossEntropy()"),
         "optimizer": (_has(t.optimizer, "init", "step"), "an optimizer, such as nb.Adam()"),
         "backend": (isinstance(t.backend, Backend), 'a backend, such as nb.select("numpy")'),
         "scaling": (isinstance(t.scaling, Scaling), 'a scaling, such as nb.fit_scaling("standard", data.train)'),
