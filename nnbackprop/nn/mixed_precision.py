@@ -13,7 +13,7 @@ from backends import Array, Backend, Tree, tree_map
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers.base import LayerParams, Params, map_layers
 
-from .fusion import fuse_layers
+from .layer_fusion import fuse_layers
 from .rng import RngKey
 from .sequential import Sequential
 from .trace import LayerTrace, Trace

@@ -42,7 +42,7 @@ class BatchSampler:
     """The batches of a run on the samples of `loader`, shuffled anew each epoch; from any step on always the same.
 
     `lr(step)` is the learning rate after `step` steps. Chunks have up to `steps_per_chunk` steps of `batch_size`
-    samples, or as many as fit in a tenth of a second where `timed_chunks`, and end wherever the number of steps is a
+    samples, with `timed_chunks` as many as take a tenth of a second, and end wherever the number of steps is a
     multiple of `save_every`.
     """
 
