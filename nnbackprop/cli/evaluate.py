@@ -115,8 +115,8 @@ def predict(
     as_is: AsIs = False,
     options: RunOptions = RunOptions(),
 ) -> int:
-    """Print the predicted class of each image, and how likely each class is."""
-    from nnbackprop.report.tables import prediction_table, value_table
+    """Print the predicted class or labels of each sample and how likely they are, or the predicted numbers."""
+    from nnbackprop.report.tables import label_table, prediction_table, value_table
     from nnbackprop.runs.samples import read_samples
 
     trained = options.open(run)
@@ -124,6 +124,8 @@ def predict(
         predicted, probabilities = trained.predict(inputs, name)
         if trained.classes:
             out.print(prediction_table(name, trained.classes, predicted, probabilities))
+        elif trained.evaluator.objective.loss.gives_probabilities:
+            out.print(label_table(name, trained.target_names, probabilities))
         else:
             out.print(value_table(name, trained.target_names, predicted))
     return 0

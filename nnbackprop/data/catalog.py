@@ -63,7 +63,7 @@ def load(
 
     source     a name (see DATASETS), a path, a pandas or polars DataFrame, or a dict of arrays
     target     of a table: the column to predict, by name or position, or several
-    task       of a table: what is learnt; auto chooses by the target's values
+    task       of a table, .npz or .npy: what is learnt; auto chooses by the target's values
     features   of a table: the columns to use; all others but `drop` and the target if not given
     missing    of a table: error, or what missing numbers are replaced by
     sample_weight  of a table: the column of sample weights, which is no feature
@@ -104,6 +104,7 @@ def load_splits(
     data = source if isinstance(source, (RawSplits, TableSplits)) else open_source(source, options)
     if isinstance(data, TableSplits):
         return tables_to_splits(data, test_fraction, validation_fraction, seed)
+    _check_options(data, options)
     if strict:
         validate(data)
     splits = to_splits(data)
@@ -113,6 +114,22 @@ def load_splits(
     if validation_fraction:
         train, validation = stratified_split(train, validation_fraction, seed)
     return Splits(train, test, validation)
+
+
+def _check_options(arrays: RawSplits, options: DataOptions) -> None:
+    """UsageError for an option that arrays of samples and targets have no use for."""
+    source, defaults = arrays.train.source, DataOptions()
+    for name in ("target", "features", "drop", "missing", "sample_weight"):
+        if (value := getattr(options, name)) != getattr(defaults, name):
+            shown = value if isinstance(value, str) else " ".join(value)
+            raise UsageError(
+                f"{source}: is no table, and --{name.replace('_', '-')} {shown} is for the columns of one: leave "
+                "it out."
+            )
+    if options.task not in ("auto", arrays.train.task):
+        raise UsageError(
+            f"{source}: has class labels, and --task {options.task} is for tables, .npz and .npy: leave it out."
+        )
 
 
 def data_options(**options: Any) -> DataOptions:
@@ -166,13 +183,21 @@ def open_source(source: Any, options: DataOptions = DataOptions()) -> RawSplits 
 def to_splits(raw: RawSplits) -> Splits:
     """Give both parts one class map, the sorted union of their label values, and one dtype."""
     parts = [part for part in raw if part is not None]
+    dtype = np.result_type(*(part.inputs.dtype for part in parts))
+    if len({part.task for part in parts}) > 1:
+        raise DataError(
+            f"{raw.train.source}: the training part is a {raw.train.task} and the test part is not: their targets "
+            "must be of one kind."
+        )
+    if raw.train.task != "classification":
+        train, *test = [_to_dataset(part, part.labels, (), dtype) for part in parts]
+        return Splits(train, test[0] if test else None)
     labels: list[Any] = [integer_labels(part.labels) for part in parts]
     if any(column is None for column in labels):
         labels = [part.labels.astype(str) for part in parts]
     values = np.unique(np.concatenate(labels))
     names = {value: name for part in parts for value, name in part.label_names.items()}
     classes = tuple(names.get(value, str(value)) for value in values.tolist())
-    dtype = np.result_type(*(part.inputs.dtype for part in parts))
     targets = [np.searchsorted(values, column).astype(np.int32) for column in labels]
     datasets = [_to_dataset(*pair, classes, dtype) for pair in zip(parts, targets, strict=True)]
     return Splits(datasets[0], datasets[1] if len(datasets) > 1 else None)
@@ -180,10 +205,10 @@ def to_splits(raw: RawSplits) -> Splits:
 
 def _to_dataset(raw: RawDataset, targets: np.ndarray, classes: tuple[str, ...], dtype: np.dtype) -> Dataset:
     notes = [*raw.reader_notes]
-    if raw.labels.dtype.kind == "f":
+    if classes and raw.labels.dtype.kind == "f":
         notes.append("labels are whole numbers written as floating point; read as integers")
-    runs = 1 + int(np.count_nonzero(np.diff(targets)))
-    if 1 < len(np.unique(targets)) == runs < len(targets):
+    runs = 1 + int(np.count_nonzero(np.diff(targets, axis=0)))
+    if classes and 1 < len(np.unique(targets)) == runs < len(targets):
         notes.append("samples come sorted by class; training shuffles them")
     if raw.inputs.dtype != dtype:
         notes.append(f"inputs are {raw.inputs.dtype}, read as {dtype} like the other part")

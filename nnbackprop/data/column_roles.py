@@ -5,18 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from nnbackprop.errors import DataError, LabelError, UsageError
 
 from .limits import format_names
-from .raw import square_image_shape
+from .raw import MAX_WHOLE_CLASSES, Task, square_image_shape
 from .table import DataOptions, Table, is_date, missing_columns
 
 if TYPE_CHECKING:
     import polars
-
-Task = Literal["classification", "regression", "multilabel"]
 
 TARGET_NAMES = ("label", "labels", "class", "target", "y", "digit", "outcome", "species", "category", "response")
 """Names of a target column, the surest first."""
@@ -24,7 +22,6 @@ TARGET_NAMES = ("label", "labels", "class", "target", "y", "digit", "outcome", "
 CLASS_NAMES = ("label", "labels", "class", "digit", "species", "category")
 """Names of a target that is a class, however many there are."""
 
-MAX_WHOLE_CLASSES = 20  # different whole numbers up to which a target without such a name counts as a class
 ID_NAME = re.compile(r"(.*[_ .-])?(id|index|idx|rowid|row_?names?|row_?number|uuid)|.*[a-z](Id|ID)", re.IGNORECASE)
 PIXEL_NAME = re.compile(r"[a-z]*[ _.-]?\d+([x_ .-]\d+)?", re.IGNORECASE)
 

@@ -11,11 +11,11 @@ import numpy as np
 from nnbackprop._html import html_table
 from nnbackprop.errors import DataError, UsageError
 
-from .column_roles import ColumnRoles, Task
+from .column_roles import ColumnRoles
 from .limits import format_names
 from .mapped import MappedArray, Samples
 from .preprocessing import Preprocessing
-from .raw import to_input_dtype
+from .raw import Task, to_input_dtype
 from .table import is_frame, table_of
 
 

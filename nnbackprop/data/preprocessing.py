@@ -10,8 +10,9 @@ import numpy as np
 
 from nnbackprop.errors import DataError, InputError
 
-from .column_roles import ColumnRoles, Task, image_shape
+from .column_roles import ColumnRoles, image_shape
 from .limits import MAX_LABEL_LENGTH, MemoryBudget, format_names
+from .raw import Task
 from .table import Table, is_date, missing_columns
 
 if TYPE_CHECKING:

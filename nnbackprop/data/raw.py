@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,11 @@ from nnbackprop.errors import DataError, LabelError, OneHotError
 from .limits import MAX_LABEL_LENGTH
 from .mapped import MappedArray, Samples, blocks
 
+Task = Literal["classification", "regression", "multilabel"]
+"""What is learnt: classes, numbers, or several labels of 0 and 1 at once."""
+
+MAX_WHOLE_CLASSES = 20  # different whole numbers up to which a target without the name of a class counts as one
+MAX_SLIPS = 0.1  # of so few classes' labels that may have fractions, before they count as numbers
 MIN_IMAGE_SIDE = 8  # without a shape, samples count as square images from 8 x 8: 4 features are not a 2 x 2 image
 
 
@@ -24,9 +29,11 @@ class RawDataset:
     """Samples and labels as a file has them: their shapes fit together, their values may be anything.
 
     inputs        (n, features) uint8, float32 or float64, C-contiguous or in a file; may hold NaN
-    labels        (n,) of any integer, float or text dtype
+    labels        (n,) of any integer, float or text dtype; for other tasks than classification the targets, (n, k)
+                  float32 or float64
     label_names   the class names of labels that are not named after themselves (10: "0")
     reader_notes  what the reader noticed and converted, a sentence each
+    task          what the labels make it
     """
 
     inputs: Samples
@@ -35,6 +42,7 @@ class RawDataset:
     image_shape: tuple[int, ...] | None = None
     label_names: Mapping[int, str] = field(default_factory=dict)
     reader_notes: tuple[str, ...] = ()
+    task: Task = "classification"
 
     @classmethod
     def from_arrays(
@@ -44,12 +52,14 @@ class RawDataset:
         source: str,
         label_names: Mapping[int, str] | None = None,
         reader_notes: tuple[str, ...] = (),
+        task: Task | Literal["auto"] = "classification",
     ) -> RawDataset:
         """Reshape and convert arrays of the usual shapes; DataError if they cannot be samples and labels.
 
         images (n, features), (n, rows, columns), or with a channel axis of 1 or 3 before or after, which is last
-        in what comes back; labels (n,), (n, 1) or (1, n). Integers within 0..255 become uint8, others float32 or
-        float64 exactly.
+        in what comes back; labels (n,), (n, 1) or (1, n), for other tasks than classification (n, k) too. Integers
+        within 0..255 become uint8, others float32 or float64 exactly. Task auto: numbers with fractions are a
+        regression, several columns of 0 and 1 several labels.
         """
         if images.ndim < 2 or 0 in images.shape:
             raise DataError(
@@ -61,10 +71,16 @@ class RawDataset:
             images = np.moveaxis(images, 1, 3)
             reader_notes += ("colour channels came first and are last here, as in (rows, columns, 3)",)
         inputs = to_input_dtype(images, source).reshape(len(images), -1)
-        flat_labels = _flatten_labels(labels, len(images), source)
-        if labels.shape != flat_labels.shape:
-            reader_notes += (f"labels of shape {labels.shape} were read as {flat_labels.shape}",)
-        return cls(inputs, flat_labels, source, _image_shape(images.shape), label_names or {}, reader_notes)
+        task = _task_of(labels, len(images)) if task == "auto" else task
+        found = (_flatten_labels if task == "classification" else _number_targets)(labels, len(images), source)
+        if task == "multilabel" and not (found.shape[1] > 1 and np.isin(found, (0, 1)).all()):
+            raise LabelError(
+                f"{source}: targets have shape {labels.shape}; several labels at once (task multilabel) are two "
+                "or more columns of 0 and 1. Leave --task out."
+            )
+        if labels.shape != found.shape and labels.shape != (len(images),):
+            reader_notes += (f"labels of shape {labels.shape} were read as {found.shape}",)
+        return cls(inputs, found, source, _image_shape(images.shape), label_names or {}, reader_notes, task)
 
 
 class RawSplits(NamedTuple):
@@ -106,6 +122,47 @@ def _image_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
     return square_image_shape(shape[1]) if len(shape) == 2 else None
 
 
+def _task_of(labels: np.ndarray, n: int) -> Task:
+    """The task that targets of any shape and dtype make, where none was given."""
+    if labels.dtype.kind not in "buif":
+        return "classification"
+    if labels.ndim == 2 and len(labels) == n and labels.shape[1] > 1:
+        if np.isin(labels, (0, 1)).all():
+            return "classification" if _is_one_hot(labels, n) else "multilabel"
+        return "regression" if labels.dtype.kind == "f" else "classification"
+    finite = labels[np.isfinite(labels)] if labels.dtype.kind == "f" else labels[:0]
+    whole = finite == np.floor(finite)
+    if whole.all():
+        return "classification"
+    few = len(np.unique(finite[whole])) <= MAX_WHOLE_CLASSES
+    return "classification" if few and np.mean(~whole) < MAX_SLIPS else "regression"
+
+
+def _number_targets(targets: np.ndarray, n: int, source: str) -> np.ndarray:
+    """Targets (n, k) float32 or float64; LabelError for what are no finite numbers, one row for each sample."""
+    if targets.dtype.kind not in "buif":
+        raise LabelError(
+            f"{source}: targets are of type {targets.dtype}, and numbers are needed: leave --task out for class "
+            "labels."
+        )
+    rows = targets.reshape(n, -1) if targets.size and targets.shape in ((n,), (1, n)) else targets
+    if rows.ndim != 2 or len(rows) != n or not rows.size:
+        raise LabelError(
+            f"{source}: {n} samples but targets of shape {targets.shape}; ({n},) or ({n}, k) is needed, a row for "
+            "each."
+        )
+    with np.errstate(over="ignore"):  # a long double beyond float64 is infinite
+        narrow = rows.itemsize <= (4 if rows.dtype.kind == "f" else 2)
+        rows = np.ascontiguousarray(rows, np.float32 if narrow else np.float64)
+    finite = np.isfinite(rows).all(axis=1)
+    if not finite.all():
+        raise LabelError(
+            f"{source}: the target of sample {np.argmin(finite)}, counted from 0, is not finite, and so in "
+            f"{np.count_nonzero(~finite)} of {n} samples. Fix or remove these samples."
+        )
+    return rows
+
+
 def _flatten_labels(labels: np.ndarray, n: int, source: str) -> np.ndarray:
     if labels.dtype.kind not in "buifUS":
         raise LabelError(f"{source}: labels are of type {labels.dtype}; numbers or text are needed.")
@@ -113,7 +170,12 @@ def _flatten_labels(labels: np.ndarray, n: int, source: str) -> np.ndarray:
         labels = _decode_text(labels, source)
     if labels.shape in ((n,), (n, 1), (1, n)):
         return labels.reshape(n)
-    hint = " If they are one-hot, keep their argmax(axis=1) instead." if labels.shape[:1] == (n,) else ""
+    hint = (
+        " If they are one-hot, keep their argmax(axis=1) instead; numbers and several labels at once are read by "
+        "--task regression and --task multilabel."
+        if labels.shape[:1] == (n,)
+        else ""
+    )
     kind = OneHotError if _is_one_hot(labels, n) else LabelError
     raise kind(f"{source}: {n} images but labels of shape {labels.shape}; one label for each is needed.{hint}")
 
@@ -161,8 +223,9 @@ def validate(raw: RawSplits) -> None:
     Inputs must be finite and labels whole numbers.
     """
     for part in raw:
-        if part is not None:
+        if part is not None and part.task == "classification":
             _validate_labels(part.labels, part.source)
+        if part is not None:
             _validate_inputs(part.inputs, part.source)
 
 
@@ -172,7 +235,7 @@ def _validate_labels(labels: np.ndarray, source: str) -> None:
     i = bisect.bisect_left(range(len(labels)), True, key=lambda k: integer_labels(labels[: k + 1]) is None)
     raise DataError(
         f"{source}: label {labels[i].item()!r} of sample {i} is not a whole number. Class labels are whole "
-        "numbers (0, 1, 2, ...); use such numbers in the file."
+        "numbers (0, 1, 2, ...); use such numbers in the file, or for amounts give --task regression."
     )
 
 

@@ -69,9 +69,11 @@ def split_rows(
     labels = np.zeros(n, np.int32) if labels is None else labels
     class_counts = stratified_counts(np.bincount(labels, minlength=n_classes), fraction)
     if not class_counts.any():
+        fix = "Use a larger fraction, or none."
+        if n_classes > n / 2:
+            fix = "Most have a class of their own: where the targets are amounts, give --task regression."
         raise DataError(
-            f"{source}: splitting {fraction} off {n} samples in {n_classes} classes "
-            "leaves that part empty. Use a larger fraction, or none."
+            f"{source}: splitting {fraction} off {n} samples in {n_classes} classes leaves that part empty. {fix}"
         )
     order = permutation(seed, SPLIT_EPOCH, n)
     in_part = np.zeros(n, bool)

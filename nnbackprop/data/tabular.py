@@ -10,11 +10,11 @@ import numpy as np
 
 from nnbackprop.errors import DataError
 
-from .column_roles import ColumnRoles, Task, choose_roles, require_targets
+from .column_roles import ColumnRoles, choose_roles, require_targets
 from .dataset import Dataset
 from .limits import format_names
 from .preprocessing import Preprocessing, check_column
-from .raw import RawDataset, RawSplits
+from .raw import RawDataset, RawSplits, Task
 from .split import Splits, split_rows
 from .table import DataOptions, Table
 from .weights import weights_of
@@ -183,9 +183,8 @@ def to_raw(tables: TableSplits) -> RawSplits:
 
 
 def _raw(part: Dataset) -> RawDataset:
-    """Class labels as the numbers they are, or indices with names; targets that are numbers are all class 0."""
-    labels = part.targets if part.classes else np.zeros(len(part), np.int32)
-    names = dict(enumerate(part.classes))
+    """Class labels as the numbers they are, or indices with names; targets that are numbers as they are."""
+    labels, names = part.targets, dict(enumerate(part.classes))
     if all(name.lstrip("-").isdecimal() for name in part.classes) and part.classes:
         labels, names = np.array(part.classes).astype(np.int64)[labels], {}
-    return RawDataset(part.inputs, labels, part.source, part.image_shape, names, part.reader_notes)
+    return RawDataset(part.inputs, labels, part.source, part.image_shape, names, part.reader_notes, part.task)

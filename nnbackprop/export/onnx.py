@@ -9,7 +9,7 @@ import msgspec
 
 from backends import Array, leaves, tree_map
 from nnbackprop._files import write_atomically
-from nnbackprop.data.column_roles import Task
+from nnbackprop.data.raw import Task
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import NnbackpropError, UsageError
 from nnbackprop.nn.metrics import ClassificationMetrics, RegressionMetrics, predicted_classes

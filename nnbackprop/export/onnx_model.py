@@ -13,11 +13,11 @@ import numpy as np
 from backends import select
 from nnbackprop._files import open_file, size_of
 from nnbackprop.data.catalog import load_splits, open_source
-from nnbackprop.data.column_roles import Task
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.limits import MemoryBudget
 from nnbackprop.data.mapped import Samples
 from nnbackprop.data.preprocessing import Preprocessing
+from nnbackprop.data.raw import Task
 from nnbackprop.data.table import DataOptions, Table, is_frame, table_of
 from nnbackprop.data.tabular import TableSplits, dataset_of
 from nnbackprop.errors import DataError

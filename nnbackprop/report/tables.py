@@ -122,6 +122,18 @@ def prediction_table(
     return table
 
 
+def label_table(name: str, labels: Sequence[str], probabilities: np.ndarray) -> Table:
+    """The probability (n, k) of each of several labels, and the labels that are likelier than not."""
+    heads = (*labels, "labels")
+    table = new_table("sample", *heads, right=labels, title=escape(name), title_justify="left")
+    for i, row in enumerate(probabilities[:MAX_ROWS]):
+        likely = ", ".join(label for label, p in zip(labels, row, strict=True) if p >= 0.5)
+        table.add_row(str(i + 1), *(percent(float(p)) for p in row), f"[bold]{escape(likely or MISSING)}[/]")
+    if len(probabilities) > MAX_ROWS:
+        table.caption = f"and {count(len(probabilities) - MAX_ROWS)} more"
+    return table
+
+
 def value_table(name: str, targets: Sequence[str], values: np.ndarray) -> Table:
     """Predicted numbers (n, k) under the targets' names."""
     table = new_table("sample", *targets, right=targets, title=escape(name), title_justify="left")

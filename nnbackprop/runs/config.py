@@ -74,8 +74,15 @@ class Config:
     ] = None
 
     hidden: Annotated[
-        tuple[Width, ...], Depth, Setting("Network", "Units of each hidden layer, such as 512 256.")
+        tuple[Width, ...],
+        Depth,
+        Setting("Network", "Units of each hidden layer of a plain network, such as 512 256."),
     ] = (512, 256)
+    layers: Annotated[
+        tuple[str, ...],
+        Depth,
+        Setting("Network", "The whole network, an entry a layer: 'conv 32 3x3' relu flatten dense ..."),
+    ] = ()
     activation: Annotated[
         str, Setting("Network", "Activation of the hidden layers: relu, sigmoid, tanh, gelu ...")
     ] = "relu"
@@ -150,7 +157,7 @@ class Config:
     ] = ()
     task: Annotated[
         Literal["auto", "classification", "regression", "multilabel"],
-        Setting("Data", "What to learn from a table; auto chooses by the target's values."),
+        Setting("Data", "What is learnt; auto chooses by the values of the target."),
     ] = "auto"
     features: Annotated[tuple[str, ...], Setting("Data", "Columns to use; all others if not given.")] = ()
     drop: Annotated[tuple[str, ...], Setting("Data", "Columns to leave out.")] = ()
@@ -211,6 +218,10 @@ class Config:
     threads: Annotated[
         Threads | None, Setting("Run", "Threads of a CPU's matrix products; every core's if not given.")
     ] = None
+    shards: Annotated[
+        Count | None,
+        Setting("Run", "Parts of each batch, for several processes to share; their number if not given."),
+    ] = None
     gpu_memory_limit: Annotated[
         Positive | None, Setting("Run", "GiB of a GPU that arrays may take, all if not given.")
     ] = None
@@ -268,6 +279,15 @@ CHANGEABLE_ON_RESUME = (
 )
 """How long and where a run goes on, which a resume may change; its data are known by their fingerprint."""
 
+PLAIN_NETWORK: dict[str, Any] = {
+    "hidden": (),
+    "activation": "relu",
+    "output_activation": "identity",
+    "norm": None,
+    "dropout": (),
+}
+"""Settings of a network without `layers`, as they stand beside `layers`, which take their place."""
+
 RENAMED_SETTINGS = {
     "output": "output_activation",
     "outputs": "n_outputs",
@@ -288,12 +308,29 @@ def parse(settings: Mapping[str, Any], source: str) -> Config:
             raise UsageError(f"{source} has a setting {name!r} that does not exist.{hint}")
         if isinstance(value, str) and not value.isprintable():
             raise UsageError(f"{source} has {name} = {value!r}, which holds control characters. {BACKSLASH}.")
+    if settings.get("layers"):
+        settings = {"hidden": (), **settings}
     try:
-        return msgspec.convert(settings, Config)
+        config = msgspec.convert(settings, Config)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$.")
         name = where.rstrip("`").split("[")[0]
         raise UsageError(f"{source} has {name} = {settings.get(name)!r}: {what[0].lower() + what[1:]}.") from None
+    _check_layers(config, source)
+    return config
+
+
+def _check_layers(config: Config, source: str) -> None:
+    """UsageError where layers, which are the whole network, stand beside what describes a plain one."""
+    if not config.layers:
+        return
+    for name, default in PLAIN_NETWORK.items():
+        if (value := getattr(config, name)) != default:
+            shown = list(value) if isinstance(value, tuple) else value
+            raise UsageError(
+                f"{source} has layers and {name} = {shown!r}: layers are the whole network, with an entry for "
+                f"each activation, normalization and dropout. Leave {name} out, or leave layers out."
+            )
 
 
 def with_present_names(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from nnbackprop.data.readers.image_folder import is_image_folder
 from nnbackprop.data.readers.paths import is_table
 from nnbackprop.errors import RunFolderError, UsageError
 
-from .config import BACKSLASH, Config, parse, with_changes, with_present_names, without_none
+from .config import BACKSLASH, PLAIN_NETWORK, Config, parse, with_changes, with_present_names, without_none
 
 BACKSLASH_IN_QUOTES = re.compile(r'"[^"\n]*\\[^"\n]*"')
 MAX_FILE_SIZE = 2**14  # bytes: one of ours has 2,000, and tomllib takes a second for the worst of so many
@@ -61,7 +61,8 @@ def read_recipe(recipe: str) -> dict[str, Any]:
 def recipe_for(recipe: str | None, overrides: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The recipe and settings of a command: a file or folder in a recipe's place is its data.
 
-    Without a recipe, tables have the recipe `table`, folders of images `images`, and other data `mnist`.
+    Without a recipe, tables and arrays of other samples than images have the recipe `table`, folders of images
+    `images`, and other data `mnist`.
     """
     settings = dict(overrides)
     if recipe is not None:
@@ -79,12 +80,16 @@ def recipe_for(recipe: str | None, overrides: Mapping[str, Any]) -> tuple[str, d
 
 
 def apply_overrides(recipe: Config, overrides: Mapping[str, Any]) -> Config:
-    """A recipe with other values for the settings in `overrides`.
+    """A recipe with other values for the settings in `overrides`; `layers` replaces its hidden layers, and back.
 
     A recipe's own dropout rates are fitted to other hidden layers: the last is repeated, or those too many are
     left out. Without hidden layers there is no dropout, as one rate alone is that of the hidden layers.
     """
     overrides = with_present_names(overrides)
+    if overrides.get("layers"):
+        recipe = replace(recipe, **PLAIN_NETWORK)
+    elif "hidden" in overrides:
+        recipe = replace(recipe, layers=())
     of_input, *of_hidden = recipe.dropout or (0.0,)
     if "hidden" in overrides and of_hidden:
         fitted = [of_hidden[min(i, len(of_hidden) - 1)] for i in range(len(overrides["hidden"]))]

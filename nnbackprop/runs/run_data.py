@@ -46,11 +46,6 @@ class RunData(Splits):
             raise UsageError(
                 f"--size {config.size} resizes the images of a folder, and {config.data} is none: leave it out."
             )
-        if config.sample_weight and splits.train.preprocessing is None:
-            raise UsageError(
-                f"--sample-weight {config.sample_weight} names a column, and {config.data} is no table: leave it "
-                "out."
-            )
         train = balance_classes(splits.train) if config.class_weight == "balanced" else splits.train
         return cls(train, splits.test, splits.validation, splits.description)
 

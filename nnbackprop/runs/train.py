@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from backends import Backend, select
 from nnbackprop._files import remove
 from nnbackprop._system_info import CpuTimes, set_num_threads
+from nnbackprop.distributed.communicator import Communicator, SingleProcess
 from nnbackprop.errors import DivergedError, UsageError
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
 from nnbackprop.training.trainer import Trainer
@@ -23,6 +24,16 @@ from .config import CHANGEABLE_ON_RESUME, Config, with_changes
 from .config_files import load_run_config, to_toml
 from .divergence_recovery import DivergenceRecovery
 from .lr_find import resolve_lr
+from .processes import (
+    check_same_options,
+    check_shards,
+    interrupted,
+    join,
+    prepare_process,
+    record_run,
+    share_state,
+    with_shards,
+)
 from .run_data import RunData, absolute
 from .run_dir import RunDir, environment
 from .signals import stop_on_signals
@@ -49,6 +60,7 @@ class Run:
     early_stopping: EarlyStopping
     checkpoint_manager: CheckpointManager
     initial_cpu_times: CpuTimes  # before the data was read
+    communicator: Communicator = field(default_factory=SingleProcess)
     threads: ThreadControl | None = field(init=False)
     transferred: Transfer | None = field(default=None, init=False)  # weights of another run, that this began with
     signal: int = field(default=0, init=False)  # that interrupted `fit`, 0 for none
@@ -71,7 +83,8 @@ class Run:
         summary = None
         with stop_on_signals(self.trainer.stop) as received:
             recovery = self._attach(callbacks)
-            while summary is None and not received:
+            while summary is None and not interrupted(self.communicator, received):
+                share_state(self.communicator, self.trainer, self.early_stopping)
                 try:
                     self.trainer.fit(self.data.train, self.data.validation, self.data.test)
                     if self.trainer.stop_reason == "interrupted":
@@ -101,6 +114,7 @@ class Run:
             remove(self.run_dir.path / outdated)
         self.run_dir.write("config.toml", to_toml(self.config))
         self.run_dir.write_json("env.json", environment(self.trainer.backend))
+        record_run(self.run_dir.path)
 
     def _attach(self, callbacks: Sequence[Callback]) -> DivergenceRecovery | None:
         """Give the trainer its callbacks; what to do where it diverges."""
@@ -125,22 +139,31 @@ class Run:
 
 
 @contextlib.contextmanager
-def start(config: Config) -> Iterator[Run]:
-    """A new run in a new folder, which goes again if it is left before its first checkpoint."""
+def start(config: Config, communicator: Communicator | None = None) -> Iterator[Run]:
+    """A new run in a new folder, which goes again if it is left before its first checkpoint.
+
+    Its other processes, where `communicator` has any, call `worker.join_run`.
+    """
+    communicator = communicator or SingleProcess()
+    check_same_options(communicator, asdict(config))
     build.check(config)
+    config = with_shards(config, communicator)
+    prepare_process(communicator, config)
     cpu_times, backend = CpuTimes.now(), open_backend(config)
     data = RunData.load(config)
     config = replace(config, data=absolute(config.data), init_from=absolute_run(config))
     config = build.resolve_task(config, data.train)
     config = resolve_lr(config, backend, data)
     trainer, transferred = _initialize(config, backend, data)
+    join(communicator, config, trainer, data)
     name = config.recipe if config.name is None else config.name
     run_dir = RunDir.create(Path(config.runs_dir), name)
     try:
         with run_dir.lock():
             checkpoint_manager = CheckpointManager(run_dir.checkpoints_dir, config.keep_checkpoints)
+            stopping = EarlyStopping(config.patience)
             run = Run(
-                config, run_dir, data, trainer, EarlyStopping(config.patience), checkpoint_manager, cpu_times
+                config, run_dir, data, trainer, stopping, checkpoint_manager, cpu_times, communicator=communicator
             )
             run.transferred = transferred
             with contextlib.closing(run):
@@ -151,13 +174,25 @@ def start(config: Config) -> Iterator[Run]:
 
 
 @contextlib.contextmanager
-def resume(run: str, overrides: Mapping[str, Any], runs_dir: Path, on_message: OnMessage = print) -> Iterator[Run]:
+def resume(
+    run: str,
+    overrides: Mapping[str, Any],
+    runs_dir: Path,
+    on_message: OnMessage = print,
+    communicator: Communicator | None = None,
+) -> Iterator[Run]:
     """A run that exists, where its newest sound checkpoint was taken.
 
-    `overrides` may change how long and where it goes on, not what is trained.
+    `overrides` may change how long and where it goes on, not what is trained. Its other processes, where
+    `communicator` has any, call `worker.join_run`.
     """
+    communicator = communicator or SingleProcess()
+    check_same_options(communicator, {"resume": run, **overrides})
     run_dir = RunDir.open(runs_dir, run)
-    with run_dir.lock(), contextlib.closing(_resumed(run_dir, overrides, on_message)) as resumed:
+    with (
+        run_dir.lock(),
+        contextlib.closing(_resumed(run_dir, overrides, on_message, communicator)) as resumed,
+    ):
         yield resumed
 
 
@@ -186,10 +221,13 @@ def open_backend(config: Config) -> Backend:
     return backend
 
 
-def _resumed(run_dir: RunDir, overrides: Mapping[str, Any], on_message: OnMessage) -> Run:
+def _resumed(
+    run_dir: RunDir, overrides: Mapping[str, Any], on_message: OnMessage, communicator: Communicator
+) -> Run:
     kept = load_run_config(run_dir.config_path)
-    config = _changed(kept, overrides)
+    config = check_shards(_changed(kept, overrides), communicator)
     build.check(config)
+    prepare_process(communicator, config)
     cpu_times, backend = CpuTimes.now(), open_backend(config)
     checkpoint_manager, early_stopping = (
         CheckpointManager(run_dir.checkpoints_dir, config.keep_checkpoints),
@@ -208,14 +246,18 @@ def _resumed(run_dir: RunDir, overrides: Mapping[str, Any], on_message: OnMessag
         raise UsageError(
             f"{run_dir.path} has {done} epochs done{unfinished}: --epochs {config.epochs} is less, ask for more."
         )
+    config = replace(config, data=absolute(config.data))
+    join(communicator, config, trainer, data)
     _report_missing_rows(run_dir, done, on_message)
     _report_changed_lr(kept, config, trainer, len(data.train), on_message)
     run_dir.drop_metrics(from_epoch=done + 1)
     if early_stopping.best_params is None:  # the last weights were the best, and will not be any more
         remove(run_dir.checkpoint_path("best"))
     # where a run goes on is not where it was asked to run: a GPU run repeats on a laptop
-    stored = replace(config, backend=kept.backend, device=kept.device, data=absolute(config.data))
-    return Run(stored, run_dir, data, trainer, early_stopping, checkpoint_manager, cpu_times)
+    stored = replace(config, backend=kept.backend, device=kept.device)
+    return Run(
+        stored, run_dir, data, trainer, early_stopping, checkpoint_manager, cpu_times, communicator=communicator
+    )
 
 
 def _restored(

@@ -43,7 +43,8 @@ class BatchSampler:
 
     `lr(step)` is the learning rate after `step` steps. Chunks have up to `steps_per_chunk` steps of `batch_size`
     samples, with `timed_chunks` as many as take a tenth of a second, and end wherever the number of steps is a
-    multiple of `save_every`.
+    multiple of `save_every`. `rows` says of a batch's size which of its rows the batches have: those of this
+    process, where several train together; None is all of them.
     """
 
     loader: DataLoader
@@ -56,6 +57,7 @@ class BatchSampler:
     save_every: int | None
     dtype: str
     timed_chunks: bool = False
+    rows: Callable[[int], slice] | None = None
 
     @property
     def n_samples(self) -> int:
@@ -109,9 +111,18 @@ class BatchSampler:
         for indices in chunk_indices(left, self.batch_size, steps_per_chunk, step, self.save_every):
             steps = np.arange(step, step + len(indices))
             scalars = stack_step_scalars(self.optimizer, self.lr, steps, self.dtype)
-            batches = {**self.loader.batches(indices), "step": steps.astype(np.int32), "scalars": scalars}
+            samples = self.loader.batches(indices) if self.rows is None else self._own_rows(indices, self.rows)
+            batches = {**samples, "step": steps.astype(np.int32), "scalars": scalars}
             yield (len(indices), indices.size), batches
             step += len(indices)
+
+    def _own_rows(self, indices: np.ndarray, rows: Callable[[int], slice]) -> Tree:
+        """This process's rows of batches, and the weight of each whole batch where samples have weights."""
+        if indices.shape[1] == self.n_samples:  # the order of a full batch is that of the set
+            indices = np.broadcast_to(np.arange(self.n_samples), indices.shape)
+        weights = self.loader.dataset.weights
+        total = {} if weights is None else {"total_weight": weights[indices].sum(axis=1).astype(self.dtype)}
+        return {**self.loader.batches(indices[:, rows(indices.shape[1])], whole_set=False), **total}
 
 
 def make_batch_sampler(trainer: Trainer, loader: DataLoader) -> BatchSampler:

@@ -149,7 +149,8 @@ def layer_rows(layers: Sequence[LayerSummary], itemsize: int) -> tuple[LayerRow,
     for i, layer in enumerate(layers):
         arrays = leaves(layer.params)
         size = sum(a.size for a in arrays)
-        flops = 2 * sum(a.size for a in arrays if a.ndim > 1)  # a product of a sample with each matrix
+        places = math.prod(layer.out_shape[:-1])  # of an image; 1 of a vector
+        flops = 2 * places * sum(a.size for a in arrays if a.ndim > 1)  # a product of each place with each matrix
         flops += math.prod(layer.out_shape)  # the bias, or one operation an element
         rows.append(LayerRow(i + 1, layer.name, layer.out_shape, size, size * itemsize, flops))
     return tuple(rows)

@@ -103,7 +103,10 @@ def test_new_data_without_the_column_of_weights_is_evaluated_unweighted(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("mnist", "--sample-weight", "w"), "--sample-weight w names a column, and mnist is no table"),
+        (
+            ("mnist", "--sample-weight", "w"),
+            "is no table, and --sample-weight w is for the columns of one: leave it out",
+        ),
         (("houses.csv", "--class-weight", "balanced"), "--class-weight balanced is for classes"),
         (("houses.csv", "--sample-weight", "v"), "--sample-weight v: houses.csv has no such column"),
     ],
@@ -194,6 +197,9 @@ def test_several_labels_have_a_row_each_and_are_predicted_by_name(capsys: pytest
     assert rows["never"][1:] == ["0.0000", "0.0000", "0.0000", "0"]
     write_table("new.csv", {f"x{j}": [2.0, -2.0] for j in range(3)})
     assert run("predict", "last", "new.csv") == 0
-    assert "sample red green never" in said(capsys)
+    output = said(capsys)
+    assert "sample red green never labels" in output
     probabilities, _ = TrainedModel.open("last").predict({f"x{j}": [2.0, -2.0] for j in range(3)})
+    for i, labels in enumerate(("red, green", "–"), 1):
+        assert " ".join([str(i), *(f"{p:.2%}" for p in probabilities[i - 1]), labels]) in output
     assert ((probabilities > 0.5) == [[True, True, False], [False, False, False]]).all()

@@ -10,14 +10,14 @@ import math
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, Literal
 
 import numpy as np
 
 from nnbackprop._files import open_data, size_of
 from nnbackprop.data.limits import SAMPLE_BYTES, MemoryBudget, format_names, max_bytes
 from nnbackprop.data.mapped import MappedArray, StoredArray
-from nnbackprop.data.raw import RawDataset, RawSplits
+from nnbackprop.data.raw import RawDataset, RawSplits, Task
 from nnbackprop.data.table import Table, column_names, table_of
 from nnbackprop.errors import DataError
 
@@ -39,22 +39,36 @@ MAPPED_SHARE = 8  # of the limit of a file: .npy inputs beyond an eighth of it s
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # savez's; zipfile inflates others without bound
 
 
-def read_npz(path: Path) -> RawSplits:
+def read_npz(path: Path, task: Task | Literal["auto"] = "auto") -> RawSplits:
     """The arrays of a .npz file: x_train, y_train and, where present, x_test, y_test; or one of `NAMES`.
 
-    Names are matched without regard to case. Raises DataError naming the file and the arrays it has.
+    Names are matched without regard to case. A task of auto is that of the training part's targets. Raises
+    DataError naming the file and the arrays it has.
     """
     with open_data(path, "npz") as stream, zipfile.ZipFile(stream) as archive:
-        members = {name.removesuffix(".npy").lower(): name for name in archive.namelist()}
-        budget, parts = MemoryBudget(str(path)), []
+        members, budget, parts = _members(archive), MemoryBudget(str(path)), []
         for x, y in _pairs(members, path):
             inputs, labels = (_read_member(archive, members[name], budget) for name in (x, y))
-            parts.append(RawDataset.from_arrays(inputs, labels, f"{path}, {x}"))
+            parts.append(RawDataset.from_arrays(inputs, labels, f"{path}, {x}", task=task))
+            task = parts[0].task
         return RawSplits(*parts)
 
 
-def read_pair(images: Path, labels: Path, max_in_memory: int | None = None) -> RawDataset:
-    """Two .npy files.
+def shape_of_inputs(path: Path) -> tuple[int, ...]:
+    """The shape that the header of a .npy file, or of the inputs in a .npz file, promises."""
+    with open_data(path, "npz") as stream:
+        if path.suffix.lower() == ".npy":
+            return _read_header(stream, str(path))[0]
+        with zipfile.ZipFile(stream) as archive:
+            members = _members(archive)
+            with archive.open(members[_pairs(members, path)[0][0]]) as member:
+                return _read_header(member, str(path))[0]
+
+
+def read_pair(
+    images: Path, labels: Path, max_in_memory: int | None = None, task: Task | Literal["auto"] = "auto"
+) -> RawDataset:
+    """Two .npy files: samples, and their class labels, numbers (n,) or (n, k), or 0 and 1 in k columns.
 
     Images of more than `max_in_memory` bytes, an eighth of the limit of a file if not given, stay in theirs.
     """
@@ -62,7 +76,7 @@ def read_pair(images: Path, labels: Path, max_in_memory: int | None = None) -> R
     with open_data(images, "npy") as stream:
         mapped = _mapped(images, stream) if size_of(stream) > limit else None
     inputs = read_array(images) if mapped is None else mapped
-    return RawDataset.from_arrays(inputs, read_array(labels), str(images))
+    return RawDataset.from_arrays(inputs, read_array(labels), str(images), task=task)
 
 
 def _mapped(path: Path, stream: BinaryIO) -> MappedArray | None:
@@ -93,6 +107,11 @@ def read_table(path: Path) -> Table:
         )
     names = column_names([""] * array.shape[1], str(path))
     return replace(table_of(dict(zip(names, array.T, strict=True)), str(path)), has_names=False)
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, str]:
+    """The names in a .npz file by those of its arrays, in lower case."""
+    return {name.removesuffix(".npy").lower(): name for name in archive.namelist()}
 
 
 def _pairs(members: dict[str, str], path: Path) -> list[tuple[str, str]]:
@@ -134,7 +153,7 @@ def _read_npy(stream: Any, available: int, budget: MemoryBudget, source: str) ->
     return np.frombuffer(body, dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _read_header(stream: BinaryIO, source: str) -> tuple[tuple[int, ...], bool, np.dtype]:
+def _read_header(stream: IO[bytes], source: str) -> tuple[tuple[int, ...], bool, np.dtype]:
     """Shape, whether by columns, and type. NumPy parses the header; it would check its length after reading it."""
     version = np.lib.format.read_magic(stream)
     if version not in HEADER_PARSERS:

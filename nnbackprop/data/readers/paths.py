@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nnbackprop._files import open_data
-from nnbackprop.data.raw import RawSplits
+from nnbackprop.data.raw import RawSplits, square_image_shape
 from nnbackprop.data.table import DataOptions, Table
 from nnbackprop.data.tabular import TableSplits
 from nnbackprop.errors import DataError
@@ -38,12 +38,12 @@ def read_file(path: Path, options: DataOptions = DataOptions()) -> RawSplits | T
     if inner[:2] == b"\0\0" and inner[2:3] and inner[2] in idx.TYPES:
         return RawSplits(idx.read_pair(*_images_and_labels(path)))
     if head[:4] == b"PK\x03\x04":
-        return npz.read_npz(path)
+        return npz.read_npz(path, options.task)
     if head[:6] == b"\x93NUMPY":
         if (pair := _x_and_y(path)) is not None:
-            return RawSplits(npz.read_pair(*pair))
+            return RawSplits(npz.read_pair(*pair, task=options.task))
         if "images" in path.name or "labels" in path.name:
-            return RawSplits(npz.read_pair(*_images_and_labels(path)))
+            return RawSplits(npz.read_pair(*_images_and_labels(path), task=options.task))
         return TableSplits(npz.read_table(path), options=options)
     if head[:6] == b"MATLAB" or mat.is_hdf5(head) or path.suffix.lower() == ".mat":
         return RawSplits(mat.read(path))
@@ -74,12 +74,29 @@ def _inflated(content: bytes) -> bytes:
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file, or what a folder holds, is a table by its name."""
+    """Whether a file, or what a folder holds, is a table by its name, or arrays whose samples are no images."""
     names = [path.name.lower()]
     if path.is_dir():
         names = [name for name in (file.name.lower() for file in path.iterdir()) if name.endswith(KNOWN_SUFFIXES)]
         names = [name for name in names if TABLE_NAME.fullmatch(name)] or names
-    return len(names) == 1 and names[0].endswith(TABLE_SUFFIXES)
+    if len(names) == 1 and names[0].endswith(TABLE_SUFFIXES):
+        return True
+    try:
+        shape = npz.shape_of_inputs(arrays) if (arrays := _array_file(path)) is not None else ()
+    except (DataError, OSError):  # the reader says so
+        return False
+    return len(shape) == 2 and square_image_shape(shape[1]) is None
+
+
+def _array_file(path: Path) -> Path | None:
+    """The .npz or .npy file that holds the inputs, where a file or folder is arrays."""
+    if path.is_file():
+        pair = _x_and_y(path)
+        return pair[0] if pair else path if path.suffix.lower() in (".npz", ".npy") else None
+    files = {file.name.lower(): file for file in path.iterdir()}
+    names = ("train.npz", *(images for images, labels in NPY_NAMES if labels in files))
+    single = [name for name in files if name.endswith(".npz")]
+    return next((files[name] for name in (*names, *single[: len(single) == 1]) if name in files), None)
 
 
 def read_folder(folder: Path, options: DataOptions = DataOptions()) -> RawSplits | TableSplits:  # noqa: B008
@@ -91,14 +108,13 @@ def read_folder(folder: Path, options: DataOptions = DataOptions()) -> RawSplits
         files = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_file()}
     except OSError as error:
         raise DataError(f"{folder}: cannot be read: {error}.") from error
-    for find in (_find_idx, _find_npz):
-        if (splits := find(files)) is not None:
-            return splits
+    if (splits := _find_idx(files) or _find_npz(files, options)) is not None:
+        return splits
     if (tables := _find_tables(files, options)) is not None:
         return tables
     for images, labels in NPY_NAMES:
         if {images, labels} <= files.keys():
-            return RawSplits(npz.read_pair(files[images], files[labels]))
+            return RawSplits(npz.read_pair(files[images], files[labels], task=options.task))
     readable = [path for name, path in files.items() if name.endswith((*TABLE_SUFFIXES, ".npz", ".mat"))]
     if len(readable) == 1:
         return read_file(readable[0], options)
@@ -140,11 +156,13 @@ def _find_idx(files: Files) -> RawSplits | None:
     return RawSplits(train, test) if train else None
 
 
-def _find_npz(files: Files) -> RawSplits | None:
+def _find_npz(files: Files, options: DataOptions) -> RawSplits | None:
     if "train.npz" not in files:
         return None
-    train = npz.read_npz(files["train.npz"])
-    return RawSplits(train.train, npz.read_npz(files["test.npz"]).train) if "test.npz" in files else train
+    train = npz.read_npz(files["train.npz"], options.task)
+    if "test.npz" not in files:
+        return train
+    return RawSplits(train.train, npz.read_npz(files["test.npz"], train.train.task).train)
 
 
 def _find_tables(files: Files, options: DataOptions) -> TableSplits | None:

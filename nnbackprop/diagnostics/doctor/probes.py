@@ -58,7 +58,9 @@ class DataProbe:
 
     @cached_property
     def labels(self) -> tuple[np.ndarray, ...] | None:
-        """The labels (n,) int64 of each table; None if one is not a whole number."""
+        """The labels (n,) int64 of each table; None if one is not a whole number, or targets are no classes."""
+        if self.train.task != "classification":
+            return None
         columns = [integer_labels(table.labels) for table in self.tables]
         return None if any(column is None for column in columns) else tuple(c for c in columns if c is not None)
 

@@ -123,7 +123,7 @@ def _check_data(config: Config, n_outputs: int | None = None) -> tuple[Diagnosis
         return Diagnosis.merge(Diagnosis((finding(str(error)),), (), tuple(DATA_CHECKS))), None
     full_batch = config.batch_size == "full"
     probe = DataProbe(raw, config.scale, config.shuffle, full_batch, config.test_fraction, config.seed, n_outputs)
-    numbers = isinstance(source, TableSplits) and source.roles.task != "classification"
+    numbers = raw.train.task != "classification"
     checks = {id: check for id, check in DATA_CHECKS.items() if not (numbers and id in OF_CLASSES)}
     diagnosis = Diagnosis.merge(run_checks(checks, probe), Diagnosis((), (), OF_CLASSES if numbers else ()))
     unusable = any(f.id in UNUSABLE and f.level == "fault" for f in diagnosis.findings)
@@ -133,7 +133,7 @@ def _check_data(config: Config, n_outputs: int | None = None) -> tuple[Diagnosis
 def _initial_probe(config: Config, data: RunData) -> ModelProbe:
     """The network as a run of `config` starts it."""
     backend, train = select(config.backend, config.device), data.train
-    objective = build.objective(config, build.n_outputs(config, train))
+    objective = build.objective(config, build.n_outputs(config, train), train.image_shape)
     scaling = build.scaling(config, train)
     return ModelProbe(backend, objective, train, scaling, config.params_dtype, config.seed)
 

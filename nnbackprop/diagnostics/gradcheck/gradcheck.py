@@ -205,7 +205,7 @@ def gradcheck_recipe(config: Config, backend: Backend) -> Report:
     scaling = build.scaling(config, train)
     samples = train.take(np.unique(np.linspace(0, len(train) - 1, SAMPLES).astype(int)))
     return gradcheck(
-        build.network(config, build.n_outputs(config, train)),
+        build.network(config, build.n_outputs(config, train), train.image_shape),
         build.loss(config),
         scaling.apply(samples.inputs, "float64"),
         samples.targets if train.classes else scaling.scale_targets(samples.targets, "float64"),

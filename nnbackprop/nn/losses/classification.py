@@ -42,13 +42,11 @@ class SoftmaxCrossEntropy(Loss):
         """J = -1/n sum q log p, dy = (p - q) / n (derivation, D25, D26)."""
         check_labels_array(xp, y, t)
         (n, k), s = y.shape, self.label_smoothing
-        z, e = xp.fuse(shifted_exp)(y, xp.max(y, axis=1, keepdims=True))
-        total = xp.sum(e, axis=1, keepdims=True)
         columns = xp.reshape(xp.arange(k, dtype=xp.int32, device=device_of(t)), (1, -1))
         off_value, on_value = s / k, 1 - s + s / k  # q besides the label, and there
-        kernel, labels = xp.fuse(softmax_cross_entropy), xp.reshape(t, (-1, 1))
+        kernel, labels = xp.fuse_rows(softmax_cross_entropy), xp.reshape(t, (-1, 1))
         weight = 1 / n if weights is None else normalized_weights(xp, weights, n)
-        J, dy = kernel(z, e, total, labels, columns, k, off_value, on_value, weight, NAN)  # of each entry: (n, k)
+        J, dy = kernel(y, labels, columns, k, off_value, on_value, weight, NAN)  # of each entry: (n, k)
         return xp.sum(J), dy
 
     def encode_targets(self, xp: Any, y: Array, targets: Array) -> Array:
@@ -60,13 +58,19 @@ class SoftmaxCrossEntropy(Loss):
         return softmax(xp, y)
 
 
+def softmax_cross_entropy(xp: Any, y: Array, *operands: Any) -> tuple[Array, Array]:
+    """The terms (n, k) of J and dJ/dy, from logits y (n, k) and the rest of `cross_entropy`: a kernel of rows."""
+    z, e = xp.fuse(shifted_exp)(y, xp.max(y, axis=1, keepdims=True))
+    return xp.fuse(cross_entropy)(z, e, xp.sum(e, axis=1, keepdims=True), *operands)
+
+
 def shifted_exp(xp: Any, y: Array, top: Array) -> tuple[Array, Array]:
     """z = y - max y and e^z, which cannot overflow: an elementwise kernel."""
     z = y - top
     return z, xp.exp(z)
 
 
-def softmax_cross_entropy(
+def cross_entropy(
     xp: Any,
     z: Array,
     e: Array,
