@@ -85,7 +85,10 @@ def in_site(page: Path, link: re.Match[str]) -> str:
         return link[0]
     if target.parent == ROOT and target.suffix == ".md":
         target = ROOT / "docs" / ("index.md" if target.stem == "README" else target.name.lower())
-    if target.is_dir() or (target.suffix == ".md" and ROOT / "docs" not in target.parents):
+    if target.parent == ROOT / "examples":
+        target = ROOT / "docs" / "examples" / target.name
+    has_page = ROOT / "docs" in target.parents
+    if target.is_dir() or (target.suffix == ".md" and not has_page):
         return text
     return f"[{text}]({os.path.relpath(target, page.parent)}{anchor or ''})"
 

@@ -59,10 +59,11 @@ def train(
     from nnbackprop.distributed.mpi import communicator
     from nnbackprop.errors import UsageError
     from nnbackprop.loggers.registry import load_loggers
-    from nnbackprop.runs import train as runs
     from nnbackprop.runs.config_files import apply_overrides, load_recipe, load_run_config, recipe_for
     from nnbackprop.runs.launch import launch
+    from nnbackprop.runs.resume import resume as resume_run
     from nnbackprop.runs.run_dir import RunDir
+    from nnbackprop.runs.train import start
 
     if must_launch(processes, restarts, dry_run):
         return launch(processes or 1, restarts, sys.argv[1:])
@@ -77,7 +78,7 @@ def train(
         if communicator().rank:
             return work(asdict(config))
         loggers = load_loggers(config.log)
-        return fit(runs.start(config, communicator()), message_console(config.progress), loggers, fitted_from)
+        return fit(start(config, communicator()), message_console(config.progress), loggers, fitted_from)
     if recipe is not None:
         raise UsageError(f"--resume goes on with a run as it was configured: leave out the recipe {recipe!r}.")
     if dry_run:
@@ -85,10 +86,10 @@ def train(
     if communicator().rank:
         return work({"resume": resume, **overrides})
     runs_dir = Path(overrides.get("runs_dir", "runs"))
-    kept = load_run_config(RunDir.open(runs_dir, resume).config_path)
-    console = message_console(overrides.get("progress", kept.progress))
-    loggers = load_loggers(overrides.get("log", kept.log))
-    opened = runs.resume(resume, overrides, runs_dir, message_printer(console), communicator())
+    saved = load_run_config(RunDir.open(runs_dir, resume).config_path)
+    console = message_console(overrides.get("progress", saved.progress))
+    loggers = load_loggers(overrides.get("log", saved.log))
+    opened = resume_run(resume, overrides, runs_dir, message_printer(console), communicator())
     return fit(opened, console, loggers)
 
 

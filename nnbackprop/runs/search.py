@@ -128,8 +128,8 @@ def _train(file: SearchFile, study: Any, trial: Any, data: TrialData) -> None:
         backend, parts = open_backend(config), data.of(config)
         config = resolve_lr(build.resolve_task(config, parts.train), backend, parts)
         trainer = initialized_trainer(config, backend, parts)
-        limits = () if config.max_time is None else (TimeLimit(config.max_time),)
-        trainer.callbacks = (early_stopping, callback, *limits)
+        time_limit = () if config.max_time is None else (TimeLimit(config.max_time),)
+        trainer.callbacks = (early_stopping, callback, *time_limit)
         trainer.fit(parts.train, parts.validation)
     except optuna.TrialPruned:
         pass

@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 from nnbackprop.errors import UsageError
 
-from .config import Config, with_changes, with_present_names
+from .config import Config
 from .config_files import apply_overrides, parse_recipe, read_recipe
 from .run_data import absolute
+from .settings import with_changes, with_current_names
 
 SAMPLERS = ("tpe", "grid")
 OTHER_DATA = ("seed", "data", "target", "task", "validation", "test_fraction")
@@ -112,7 +113,7 @@ def load_search(file: str, overrides: Mapping[str, Any] = MappingProxyType({})) 
 
 
 def _searched(table: Mapping[str, Any]) -> dict[str, Any]:
-    return with_present_names({name: value for name, value in table.items() if name not in ("trials", "sampler")})
+    return with_current_names({name: value for name, value in table.items() if name not in ("trials", "sampler")})
 
 
 def _trials(file: str, table: Mapping[str, Any], sampler: str, space: Space) -> int:

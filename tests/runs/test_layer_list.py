@@ -30,9 +30,9 @@ from nnbackprop.nn.layers import (
     SpatialDropout2D,
 )
 from nnbackprop.runs import build
-from nnbackprop.runs.config import parse
 from nnbackprop.runs.config_files import load_run_config, resolve
 from nnbackprop.runs.layer_list import WORDS, parse_layers
+from nnbackprop.runs.settings import parse_settings
 from nnbackprop.runs.trained_model import TrainedModel
 from tests.support.commands import run, said
 
@@ -132,7 +132,7 @@ def test_init_and_bias_are_those_of_the_configuration_and_none_before_batchnorm(
 )
 def test_layers_beside_the_settings_of_a_plain_network_are_refused(beside: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=f"layers and {next(iter(beside))} = .* Leave {next(iter(beside))} out"):
-        parse({"layers": ["dense"], **beside}, "here")
+        parse_settings({"layers": ["dense"], **beside}, "here")
 
 
 def test_flags_put_layers_in_the_place_of_hidden_and_back() -> None:
@@ -145,13 +145,13 @@ def test_flags_put_layers_in_the_place_of_hidden_and_back() -> None:
 
 
 def test_rows_of_images_reach_the_first_layer_as_images() -> None:
-    config = parse({"layers": CNN}, "here")
+    config = parse_settings({"layers": CNN}, "here")
     grey, colour = build.network(config, 3, (28, 28)), build.network(config, 3, (8, 6, 3))
     assert grey.layers[0] == Reshape((28, 28, 1))
     assert colour.summary((144,))[0].out_shape == (8, 6, 3)
     with pytest.raises(UsageError, match="the samples of this data are no images"):
         build.network(config, 3)
-    assert isinstance(build.network(parse({"layers": ["dense"]}, "here"), 3).layers[0], Dense)
+    assert isinstance(build.network(parse_settings({"layers": ["dense"]}, "here"), 3).layers[0], Dense)
 
 
 def images(path: Path) -> Path:

@@ -24,10 +24,11 @@ from nnbackprop.errors import (
     UsageError,
 )
 from nnbackprop.runs import build
-from nnbackprop.runs.config import Config, with_changes
+from nnbackprop.runs.config import Config
 from nnbackprop.runs.config_files import load_run_config, recipe_for, recipes, resolve
 from nnbackprop.runs.run_data import RunData, data_options_of
 from nnbackprop.runs.run_dir import RunDir
+from nnbackprop.runs.settings import with_changes
 from nnbackprop.runs.train import initialized_trainer
 from nnbackprop.runs.trained_model import TrainedModel
 from nnbackprop.training.callbacks import TimeLimit
