@@ -11,11 +11,18 @@ CUDA_TESTS ?= tests/nn tests/optim tests/backends tests/training tests/data/test
 	tests/runs/test_callbacks.py tests/runs/test_divergence.py tests/runs/test_memory.py tests/runs/test_normalization.py \
 	tests/diagnostics/test_gradcheck.py tests/diagnostics/test_parity.py \
 	tests/diagnostics/test_monitor.py tests/diagnostics/test_nan_tracing.py tests/integration/test_gpu_check.py
+TOOLS_VENV ?= .venv-tools
+TOOLS_BIN := $(TOOLS_VENV)/bin
+TOOLS_TESTS ?= tests/loggers/test_tracking.py tests/report/test_marimo.py tests/sklearn
 ARGS ?=
 
 # `make test-cuda` runs the tests that reach the array library on CuPy, on an emulated CUDA device: no GPU is needed.
 
-.PHONY: train test test-cuda check bench figures stress format wheel clean
+# `make test-tools` runs the tests of Weights & Biases, Trackio and marimo, and those of the estimators with the oldest
+# scikit-learn: in an environment of their own, as Trackio needs an older Pillow than the newest.
+# The checks of scikit-learn 1.6 cannot be imported beside SciPy 1.17 without SCIPY_ARRAY_API.
+
+.PHONY: train test test-cuda test-tools check bench figures docs stress format wheel clean
 
 train: $(VENV)/.core
 	$(BIN)/nnbackprop train $(ARGS)
@@ -25,6 +32,10 @@ test: $(VENV)/.test
 
 test-cuda: $(CUDA_VENV)/.ready
 	$(CUDA_BIN)/python -m pytest --backend cupy -n logical --dist worksteal $(CUDA_TESTS) $(ARGS)
+
+test-tools: $(TOOLS_VENV)/.ready
+	SCIPY_ARRAY_API=1 $(TOOLS_BIN)/python -m pytest --require wandb,trackio,marimo \
+		-n logical --dist worksteal $(TOOLS_TESTS) $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -38,6 +49,10 @@ bench: $(VENV)/.bench
 figures: $(VENV)/.bench
 	$(BIN)/python scripts/make_figures.py $(ARGS)
 
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/python scripts/check_site.py docs/_build/html
+
 stress: $(VENV)/.stress
 	$(BIN)/python -m tests.stress $(ARGS)
 
@@ -49,9 +64,9 @@ wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel
 
 clean:
-	rm -rf $(VENV) $(CUDA_VENV) build dist *.egg-info
+	rm -rf $(VENV) $(CUDA_VENV) $(TOOLS_VENV) build dist docs/_build docs/examples *.egg-info
 
-$(BIN)/python $(CUDA_BIN)/python:
+$(BIN)/python $(CUDA_BIN)/python $(TOOLS_BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else \
 	f"nnbackprop needs Python 3.11 or newer and {sys.executable} is {v[0]}.{v[1]}: name another one, make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(@:/bin/python=)
@@ -72,6 +87,11 @@ $(VENV)/.bench: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench,fast]" "torch==2.13.0"
 	@touch $@ $(VENV)/.core
 
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/npm install --silent --no-save --no-package-lock --prefix $(VENV)/katex katex@0.16.22
+	@touch $@ $(VENV)/.core
+
 $(VENV)/.stress: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[stress]"
 	@touch $@ $(VENV)/.core $(VENV)/.test
@@ -79,4 +99,9 @@ $(VENV)/.stress: pyproject.toml | $(BIN)/python
 $(CUDA_VENV)/.ready: pyproject.toml | $(CUDA_BIN)/python
 	$(CUDA_BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test,cuda-emulator]"
 	$(CUDA_BIN)/python -m tests.support.cuda_emulator prepare
+	@touch $@
+
+$(TOOLS_VENV)/.ready: pyproject.toml | $(TOOLS_BIN)/python
+	$(TOOLS_BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]" \
+		wandb trackio marimo pandas "scikit-learn==1.6.1"
 	@touch $@

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import ModuleType
@@ -30,25 +30,59 @@ T = TypeVar("T")
 ElementwiseKernel = Callable[..., Any]
 """An elementwise formula for one element: `kernel(xp, *operands) -> number or tuple of numbers`."""
 
+RowKernel = Callable[..., Any]
+"""A formula of the rows of a matrix: `kernel(xp, matrix, *operands)`.
+
+Operands are matrices (n, k), columns (n, 1) or (n,), rows (1, k) and numbers; so are the results. It consists of
+elementwise kernels, by `xp.fuse`, and of `max`, `sum` (with keepdims) and `argmax` along axis 1.
+"""
+
 Step = Callable[[Tree, Tree, Tree], Tree]
 """One training step: `step(state, data, batch) -> state`. `state` is donated, `data` is only read."""
 
 
 class Namespace:
-    """A library's Array API namespace plus `fuse`: the `xp` of the mathematics.
+    """A library's Array API namespace plus `fuse`, `fuse_rows` and `foreach`: the `xp` of the mathematics.
 
     Names are looked up in `module` once and cached. `overrides` replaces single functions by a backend's own.
     `fuse(kernel)` returns a function of whole arrays, `fused(*arrays_and_scalars)`, that evaluates
     `kernel(xp, ...)` on every element; it may be called in each step, as the result is cached.
-    `fuse(kernel, donated)` may write output k over argument `donated[k]`.
+    `fuse(kernel, donated)` may write output k over argument `donated[k]`. `fuse_rows` is the same for a
+    `RowKernel`.
     """
 
     def __init__(
         self, module: ModuleType, fuse: Callable[..., ElementwiseKernel] | None = None, **overrides: Any
     ) -> None:
         self._module = module
-        self.fuse = lru_cache(maxsize=None)(fuse or (lambda kernel, donated=(): partial(kernel, self)))
+        self.fuse: Any = lru_cache(maxsize=None)(fuse or (lambda kernel, donated=(): partial(kernel, self)))
+        self.fuse_rows: Any = lru_cache(maxsize=None)(lambda kernel: partial(kernel, self))
         self.__dict__.update(overrides)
+
+    def foreach(
+        self,
+        kernel: ElementwiseKernel,
+        params: Tree,
+        grads: Tree,
+        states: tuple[Tree, ...],
+        scalars: Sequence[Any],
+    ) -> tuple[Tree, tuple[Tree, ...]]:
+        """One update of many arrays: `kernel(xp, w, dw, *states, *scalars)` gives w, or (w, *states), of each.
+
+        The new params and states, which are donated. What has no gradient stays as it is.
+        """
+        fused = self.fuse(kernel, donated_arguments(states))
+
+        def update(w: Array, dw: Array | None, *own: Array) -> Any:
+            if dw is None:
+                return (w, *own) if own else w
+            return fused(w, dw, *own, *scalars)
+
+        if not states:
+            return tree_map(update, params, grads), ()
+        rows = [update(*row) for row in zip_leaves(params, grads, *states)]
+        new_params, *new_states = (tree_unflatten(params, column) for column in zip(*rows, strict=True))
+        return new_params, tuple(new_states)
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._module, name)
@@ -57,6 +91,11 @@ class Namespace:
 
     def __repr__(self) -> str:
         return f"<xp: {self._module.__name__}>"
+
+
+def donated_arguments(states: tuple[Tree, ...]) -> tuple[int, ...]:
+    """Which arguments of an update's kernel, (w, dw, *states, ...), its results replace: w and the states."""
+    return (0, *range(2, 2 + len(states)))
 
 
 @dataclass(frozen=True)

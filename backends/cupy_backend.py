@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 import array_api_compat.cupy
 import cupy
 import numpy as np
 
-from backends.cuda.arrays import all_true, concat, constant, sign, stack
+from backends.cuda.arrays import all_true, concat, constant, kernel_name, sign, stack
 from backends.cuda.bfloat16 import CupyNamespace, in_float32
 from backends.cuda.captured_scan import CapturedScan
 from backends.cuda.cublas import CublasMatmul
 from backends.cuda.cupy_graph_recorder import CupyGraphRecorder, GraphStats
 from backends.cuda.double_buffer import double_buffered
 from backends.cuda.errors import cuda_version, no_device, no_product
+from backends.cuda.foreach import foreach
+from backends.cuda.row_kernels import fuse_rows
 
 from .base import Array, Backend, ElementwiseKernel, Memory, Step, T, Tree
 from .devices import check_index, parse_device
@@ -51,6 +54,8 @@ class CupyBackend(Backend):
             stack=stack,
             sign=sign,
             all=all_true,
+            fuse_rows=cache(lambda kernel: fuse_rows(self.xp, kernel)),
+            foreach=lambda *update: foreach(self.xp, *update),
         )
 
     @property
@@ -118,9 +123,7 @@ class CupyBackend(Backend):
         float64 and answers in float64 (cupy issue 9400).
         """
 
-        name = kernel.__name__ if kernel.__name__.isidentifier() else "kernel"  # a lambda's name is none of C's
-
-        @cupy.fuse(kernel_name=name)  # type: ignore[untyped-decorator]
+        @cupy.fuse(kernel_name=kernel_name(kernel))  # type: ignore[untyped-decorator]
         def cuda_kernel(*operands: Any) -> Any:
             result = kernel(self.xp, *operands)
             if not donated:

@@ -28,7 +28,8 @@ _NAMES_BY_MODULE = {
     "nnbackprop.loggers.wandb": "WandbLogger",
     "nnbackprop.nn.initializers": "FanOutNormal Glorot He LeCun Normal Uniform Zeros",
     "nnbackprop.nn.layers": "ELU GELU AveragePool2D BatchNorm Conv2D Dense Dropout Flatten GlobalAveragePool2D "
-    "Identity LayerNorm LeakyReLU MaxPool2D ReLU SiLU Sigmoid Softmax Softplus Tanh",
+    "Identity LayerNorm LeakyReLU MaxPool2D Maxout PReLU ReLU Reshape SiLU Sigmoid Softmax Softplus "
+    "SpatialDropout2D Tanh",
     "nnbackprop.nn.losses": "Huber MeanAbsoluteError MeanSquaredError Pinball PoissonNLL "
     "SigmoidBinaryCrossEntropy SoftmaxCrossEntropy one_hot",
     "nnbackprop.nn.metrics": "ClassificationMetrics MultilabelMetrics RegressionMetrics accuracy",
@@ -80,7 +81,8 @@ if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
         ELU as ELU, GELU as GELU, AveragePool2D as AveragePool2D, BatchNorm as BatchNorm, Conv2D as Conv2D,
         Dense as Dense, Dropout as Dropout, Flatten as Flatten, GlobalAveragePool2D as GlobalAveragePool2D,
         Identity as Identity, LayerNorm as LayerNorm, LeakyReLU as LeakyReLU, MaxPool2D as MaxPool2D,
-        ReLU as ReLU, SiLU as SiLU, Sigmoid as Sigmoid, Softmax as Softmax, Softplus as Softplus, Tanh as Tanh,
+        Maxout as Maxout, PReLU as PReLU, ReLU as ReLU, Reshape as Reshape, SiLU as SiLU, Sigmoid as Sigmoid,
+        Softmax as Softmax, Softplus as Softplus, SpatialDropout2D as SpatialDropout2D, Tanh as Tanh,
     )
     from nnbackprop.nn.losses import (
         Huber as Huber, MeanAbsoluteError as MeanAbsoluteError, MeanSquaredError as MeanSquaredError,

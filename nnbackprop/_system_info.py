@@ -30,9 +30,14 @@ MIN_LOAD = 0.25
 """Load of other processes, in cores, that is worth a warning."""
 
 
+def allowed_cores() -> set[int]:
+    """The numbers of the cores that this process may use."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
 def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may use."""
+    return len(allowed_cores())
 
 
 def processor() -> str:

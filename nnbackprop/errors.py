@@ -88,11 +88,25 @@ class OutOfMemoryError(NnbackpropError, MemoryError):
 
     exit_code = 6
 
+    @classmethod
+    def of_shard(cls, step: int) -> OutOfMemoryError:
+        """The error of a step on a shard of a batch, which is not cut any further."""
+        return cls(
+            f"Memory ran out at step {step}, on a shard of a batch: cut batches into more shards (--shards, in a "
+            "new run), or train a smaller network (--hidden). The last checkpoint was kept."
+        )
+
 
 class RunFolderError(NnbackpropError, OSError):
     """A run folder or checkpoint that is damaged, locked, unwritable or missing."""
 
     exit_code = 5
+
+
+class ProcessLostError(NnbackpropError, RuntimeError):
+    """One of the processes that train together was killed, crashed or stopped answering."""
+
+    exit_code = 7
 
 
 class TooLargeError(RunFolderError):

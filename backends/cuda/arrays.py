@@ -62,6 +62,11 @@ def sign(x: Array) -> Array:
     return cupy.where(cupy.isnan(x), x, cupy.sign(x))
 
 
+def kernel_name(function: Callable[..., Any]) -> str:
+    """The name of a function as one of C's, which a lambda's is not."""
+    return function.__name__ if function.__name__.isidentifier() else "kernel"
+
+
 def all_true(x: Array, axis: int | None = None) -> Array:
     """`xp.all` without CUB, whose kernels take seconds to compile."""
     accelerators = cupy._core.get_reduction_accelerators()

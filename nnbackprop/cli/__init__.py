@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import os
 import sys
+from functools import partial
 
 from cyclopts import App, CycloptsError
 from rich.markup import escape
 
 from backends import BackendError
+from nnbackprop.distributed.environment import launched_size
 from nnbackprop.errors import NnbackpropError, OutOfMemoryError, RunFolderError, UsageError
 
 from .describe import describe
@@ -57,21 +59,44 @@ def main(argv: list[str] | None = None) -> None:
             del os.environ[name]
     argv = sys.argv[1:] if argv is None else list(argv)
     without_debug = [argument for argument in argv if argument != "--debug"]
-    sys.exit(_run(without_debug, debug=without_debug != argv))
+    command = partial(_run, without_debug, debug=without_debug != argv)
+    if launched_size() > 1:
+        from nnbackprop.cli.ending import end_together
+
+        end_together(command)
+    sys.exit(command())
 
 
 def _run(argv: list[str], debug: bool) -> int:
     try:
+        if launched_size() > 1:
+            check_takes_processes(argv)
         return int(app(argv, exit_on_error=False, print_error=False, result_action="return_value") or 0)
     except (NnbackpropError, BackendError, CycloptsError, OSError, MemoryError) as error:
         if debug:
             raise
-        err.print(f"[bold red]error:[/] {escape(str(error)) or 'memory ran out'}")
+        who = ""
+        if launched_size() > 1:
+            from nnbackprop.cli.ending import wait_for_first
+
+            who = wait_for_first(error)
+        err.print(f"[bold red]error:[/] {who}{escape(str(error)) or 'memory ran out'}")
         if isinstance(error, NnbackpropError):
             return error.exit_code
         if isinstance(error, MemoryError):
             return OutOfMemoryError.exit_code
         return RunFolderError.exit_code if isinstance(error, OSError) else UsageError.exit_code
     except KeyboardInterrupt:
+        if launched_size() > 1:
+            raise
         err.print("Stopped at once. What the run had saved is kept, if it had saved anything.")
         return 130
+
+
+def check_takes_processes(argv: list[str]) -> None:
+    """UsageError for a command that was started in several processes and works in one."""
+    if argv[:1] != ["train"]:
+        raise UsageError(
+            f"nnbackprop {' '.join(argv[:1])} works in one process and was started in {launched_size()}: leave "
+            "mpiexec or srun out. Only train takes several."
+        )

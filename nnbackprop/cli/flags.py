@@ -13,7 +13,8 @@ from typing import Annotated, Any, Optional, get_args, get_origin, get_type_hint
 from cyclopts import Group, Parameter
 
 from nnbackprop.report.terminal import Terminal
-from nnbackprop.runs.config import DATA_OPTIONS, NO_FLAGS, RENAMED_SETTINGS, Config, Setting
+from nnbackprop.runs.config import DATA_OPTIONS, NO_FLAGS, Config, Setting
+from nnbackprop.runs.settings import RENAMED_SETTINGS
 
 
 class Output(Terminal):

@@ -14,6 +14,10 @@ def search(
     file: Annotated[str, Parameter(help="A recipe's TOML file with a table [search].")],
     /,
     *,
+    name: Annotated[str | None, Parameter(help="Its name and its folder's; the file's if not given.")] = None,
+    tags: Annotated[
+        tuple[str, ...] | None, Parameter(help="Tags of the best recipe's runs.", consume_multiple=True)
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Search over settings by Optuna; the same command again, at once or later, shares or goes on with the search.
@@ -24,8 +28,9 @@ def search(
     from nnbackprop.runs.search import search as run_search
     from nnbackprop.runs.search_space import load_search
 
+    given = {key: value for key, value in (("name", name), ("tags", tags)) if value is not None}
     found = run_search(
-        load_search(file),
+        load_search(file, given),
         lambda row, planned: err.print(trial_line(row, planned), markup=False, highlight=False),
     )
     print_result(found, search_report, as_json)

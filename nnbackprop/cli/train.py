@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.markup import escape
 
+from nnbackprop.distributed.environment import launched_size
 from nnbackprop.report.terminal import Terminal
 
 from .flags import GROUPS, Flags, err, given_settings, out
@@ -39,15 +42,31 @@ def train(
             help="Show the configuration, layers, and estimates of memory and time; train and write nothing.",
         ),
     ] = False,
+    processes: Annotated[
+        int | None,
+        Parameter(group=GROUPS["Run"], help="Train in so many processes, which mpiexec starts: data-parallel."),
+    ] = None,
+    restarts: Annotated[
+        int,
+        Parameter(
+            group=GROUPS["Run"],
+            help="With --processes: so often start again from the last checkpoint where one is killed or lost.",
+        ),
+    ] = 0,
     flags: Annotated[Flags, Parameter(name="*")] = Flags(),  # type: ignore[valid-type]  # noqa: B008 (frozen)
 ) -> int:
     """Train a network by a recipe; every flag overrides one of its settings."""
+    from nnbackprop.distributed.mpi import communicator
     from nnbackprop.errors import UsageError
     from nnbackprop.loggers.registry import load_loggers
-    from nnbackprop.runs import train as runs
     from nnbackprop.runs.config_files import apply_overrides, load_recipe, load_run_config, recipe_for
+    from nnbackprop.runs.launch import launch
+    from nnbackprop.runs.resume import resume as resume_run
     from nnbackprop.runs.run_dir import RunDir
+    from nnbackprop.runs.train import start
 
+    if must_launch(processes, restarts, dry_run):
+        return launch(processes or 1, restarts, sys.argv[1:])
     overrides = given_settings(flags)
     if resume is None:
         name, overrides = recipe_for(recipe, overrides)
@@ -56,17 +75,50 @@ def train(
         if dry_run:
             return show_dry_run(config)
         fitted_from = None if "dropout" in overrides else loaded
+        if communicator().rank:
+            return work(asdict(config))
         loggers = load_loggers(config.log)
-        return fit(runs.start(config), message_console(config.progress), loggers, fitted_from)
+        return fit(start(config, communicator()), message_console(config.progress), loggers, fitted_from)
     if recipe is not None:
         raise UsageError(f"--resume goes on with a run as it was configured: leave out the recipe {recipe!r}.")
     if dry_run:
         raise UsageError("--dry-run is of a run that has not begun, and --resume goes on with one: leave one out.")
+    if communicator().rank:
+        return work({"resume": resume, **overrides})
     runs_dir = Path(overrides.get("runs_dir", "runs"))
-    kept = load_run_config(RunDir.open(runs_dir, resume).config_path)
-    console = message_console(overrides.get("progress", kept.progress))
-    loggers = load_loggers(overrides.get("log", kept.log))
-    return fit(runs.resume(resume, overrides, runs_dir, message_printer(console)), console, loggers)
+    saved = load_run_config(RunDir.open(runs_dir, resume).config_path)
+    console = message_console(overrides.get("progress", saved.progress))
+    loggers = load_loggers(overrides.get("log", saved.log))
+    opened = resume_run(resume, overrides, runs_dir, message_printer(console), communicator())
+    return fit(opened, console, loggers)
+
+
+def must_launch(processes: int | None, restarts: int, dry_run: bool) -> bool:
+    """Whether mpiexec is to be started; UsageError where the two options cannot be."""
+    from nnbackprop.errors import UsageError
+
+    if (processes is not None and processes < 1) or restarts < 0:
+        raise UsageError(f"--processes counts from 1 and --restarts from 0; got {processes} and {restarts}.")
+    started = launched_size()
+    if started > 1:
+        if processes not in (None, started):
+            raise UsageError(f"--processes {processes} was asked for and {started} were started: leave it out.")
+        return False
+    if restarts and processes is None:
+        raise UsageError(
+            "--restarts starts processes again that --processes has started: give that too, or let who started "
+            "mpiexec start it again with --resume."
+        )
+    return not dry_run and processes is not None and (processes > 1 or restarts > 0)
+
+
+def work(options: Mapping[str, Any]) -> int:
+    """Take part in a run as one of its processes that is not the first."""
+    from nnbackprop.distributed.mpi import communicator
+    from nnbackprop.runs.worker import join_run
+
+    worker = join_run(communicator(), options)
+    return 0 if worker.fit() else 128 + worker.signal
 
 
 def fit(

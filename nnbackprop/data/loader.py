@@ -48,17 +48,18 @@ class DataLoader:
             data |= self._samples
         self.data: Tree = tree_map(partial(backend.asarray, copy=False), data)
 
-    def batches(self, indices: np.ndarray) -> Tree:
+    def batches(self, indices: np.ndarray, whole_set: bool = True) -> Tree:
         """Host arrays for the samples of `indices` (steps, batch), in one of the kinds of `BatchKind`.
 
-        A batch that is the whole resident set needs no indices: it is taken as it lies, in the set's own order.
+        A batch that is the whole resident set needs no indices: it is taken as it lies, in the set's own order,
+        unless `whole_set` is False.
         """
         if not self.resident:
             samples = {name: array[indices] for name, array in self._samples.items()}
             if samples["inputs"].dtype == np.float64:  # half as much to move, and some GPUs have no float64
                 samples["inputs"] = samples["inputs"].astype(self._dtype, copy=False)
             return samples
-        if indices.shape[1] == len(self.dataset):
+        if whole_set and indices.shape[1] == len(self.dataset):
             return {BatchKind.WHOLE_SET.value: np.zeros(len(indices), np.int32)}
         return {BatchKind.INDICES.value: indices.astype(np.int32)}
 

@@ -19,11 +19,12 @@ from nnbackprop.diagnostics.difference import difference, json_values
 from nnbackprop.errors import RunFolderError, UsageError
 from nnbackprop.runs import build
 from nnbackprop.runs.checkpoint import Checkpoint, flatten, load
-from nnbackprop.runs.config import Config, with_changes
+from nnbackprop.runs.config import Config
 from nnbackprop.runs.config_files import load_run_config
 from nnbackprop.runs.header import describe_config
 from nnbackprop.runs.run_data import RunData
 from nnbackprop.runs.run_dir import RunDir, environment
+from nnbackprop.runs.settings import with_changes
 from nnbackprop.runs.summary import summarise
 from nnbackprop.runs.train import initialized_trainer, open_backend
 from nnbackprop.runs.trainer_checkpoint import best_checkpoint, check_settings, last_checkpoint, progress_of

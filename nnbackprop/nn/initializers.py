@@ -48,7 +48,7 @@ class Initializer(ABC):
         """Return an array of `shape` and `dtype` ("float32" or "float64"), drawn from `rng`."""
 
 
-def constant(value: int, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def constant(value: float, rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """An array of one number; a read-only view of it, in no memory, where `rng` asks for shapes only."""
     if isinstance(rng, InitRng) and rng.shapes_only:
         return np.broadcast_to(np.full((), value, dtype), shape)

@@ -45,7 +45,10 @@ class ClassificationMetrics:
 
     def update(self, xp: Any, sums: Tree, y: Array, targets: Array, weights: Array | None = None) -> Tree:
         """Add the number of labels (n,) that y predicts."""
-        correct = xp.fuse(matches)(_largest_output(xp, y, self.threshold), targets, sums["correct"])
+        if y.shape[1] == 1:
+            correct = xp.fuse(matches)(_largest_output(xp, y, self.threshold), targets, sums["correct"])
+        else:
+            correct = xp.fuse_rows(argmax_matches)(y, targets, sums["correct"])
         return {"correct": sums["correct"] + _total(xp, correct, weights)}
 
     def compute(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:
@@ -147,6 +150,11 @@ def predicted_classes(xp: Any, y: Array, threshold: float) -> Array:
     The largest output wins; a single output (k = 1) predicts class 1 from `threshold` on.
     """
     return xp.astype(_largest_output(xp, y, threshold), xp.int32)
+
+
+def argmax_matches(xp: Any, y: Array, label: Array, like: Array) -> Array:
+    """[argmax y = label] of y (n, k) and labels (n,), in the dtype of `like`: a kernel of rows."""
+    return xp.fuse(matches)(xp.argmax(y, axis=1), label, like)
 
 
 def matches(xp: Any, predicted: Array, label: Array, like: Array) -> Array:

@@ -68,14 +68,15 @@ class RngKey:
     """The random stream of one step, at one layer; each layer of a training step gets its own.
 
     `step` is a 0-d int32 array on the device (it may be traced), or (k,) for the masks of k batches one after the
-    other. `first_row` is the row of the whole batch at which this shard or microbatch begins, `path` the layer's
-    place in the network: "2", or "2.0" in a nested one. `precomputed_masks` has, by path, the masks that
+    other. `first_row` is the row of the whole batch at which this shard or microbatch begins, a number or, where a
+    compiled step serves several, a 0-d int32 array; `path` is the layer's place in the network: "2", or "2.0" in a
+    nested one. `precomputed_masks` has, by path, the masks that
     `Sequential.prepare` made ahead.
     """
 
     seed: int
     step: Array
-    first_row: int = 0
+    first_row: int | Array = 0
     path: str = ""
     precomputed_masks: Mapping[str, Array] | None = None
 
@@ -100,9 +101,11 @@ class RngKey:
         rows, width = shape[0] // math.prod(batches), math.prod(shape[1:])
         q = -(-width // 4)
         level = quantize_rate(rate)
-        begin = self.first_row * q
+        begin = self.first_row * q if isinstance(self.first_row, int) else 0
         counter = xp.arange(begin, begin + rows * q, dtype=xp.int32, device=device_of(self.step))
         counter = xp.reshape(counter, (rows, q))
+        if not isinstance(self.first_row, int):
+            counter = counter + self.first_row * q
         step = xp.broadcast_to(xp.reshape(self.step, (*batches, 1, 1)), (*batches, rows, q))
         words = xp.fuse(threefry)(counter, step, *threefry_key(self.seed, self.path, "dropout"))
         # a half at the top of its word compares as the 16-bit number would, against a threshold moved up too

@@ -6,10 +6,10 @@ donated to `step`, and what it returns takes their place.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from backends import Array, ElementwiseKernel, Tree, tree_map, tree_unflatten, zip_leaves
+from backends import ElementwiseKernel, Tree, tree_map
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers.base import Params
 
@@ -40,7 +40,7 @@ class Optimizer:
 
     def kernel_args(self, scalars: dict[str, Any]) -> tuple[Any, ...]:
         """Return the scalar arguments of the kernel, in its order, from a step's `scalars`."""
-        return scalars["lr"], *(getattr(self, f.name) for f in fields(self))
+        return scalars["lr"], *vars(self).values()
 
     def step(
         self, xp: Any, params: Params, grads: Params, state: Tree, scalars: dict[str, Any]
@@ -54,20 +54,9 @@ class Optimizer:
                 f"An optimizer needs the namespace of a backend, with its `fuse`; got xp={xp!r}. Use "
                 'backends.select("numpy").xp, or "torch", "jax" or "cupy".'
             )
-        donated = (0, *range(2, 2 + len(self.state_names)))  # w and its states, which the new ones replace
-        kernel, args = xp.fuse(type(self).kernel, donated), self.kernel_args(scalars)
-
-        def update(w: Array, dw: Array | None, *states: Array) -> Any:
-            """The new parameter, or the tuple of it and its new states."""
-            if dw is None:
-                return (w, *states) if states else w
-            return kernel(w, dw, *states, *args)
-
-        if not self.state_names:
-            return tree_map(update, params, grads), state
-        rows = [update(*row) for row in zip_leaves(params, grads, *(state[name] for name in self.state_names))]
-        new_params, *new_states = (tree_unflatten(params, column) for column in zip(*rows, strict=True))
-        return new_params, dict(zip(self.state_names, new_states, strict=True))
+        states = tuple([state[name] for name in self.state_names])
+        params, states = xp.foreach(type(self).kernel, params, grads, states, self.kernel_args(scalars))
+        return params, dict(zip(self.state_names, states, strict=True)) if states else state
 
 
 def check_decay(name: str, value: float) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,19 +38,39 @@ def runs_table(found: RunTable) -> RenderableType:
 
 
 def comparison_report(found: RunTable) -> RenderableType:
-    """Scores side by side, the loss by epoch as a row of bars, and the settings that differ."""
+    """A column a run: scores, the settings that differ; and the loss by epoch as a row of bars."""
     metrics = list(dict.fromkeys(name for run in found.runs for name in run.score if name != "loss"))
-    heads = [name.replace("_", " ") for name in metrics]
-    columns = ("run", "status", "epochs", "best", "loss", *heads, "of", "time", "loss by epoch")
-    table = new_table(*columns, right=("epochs", "best", "loss", *heads, "time"))
+    scores = new_table("", *(_name(run) for run in found.runs))
+    rows: dict[str, Callable[[RunInfo], str]]
+    rows = {
+        "status": _status,
+        "epochs": lambda run: str(run.epochs),
+        "best epoch": _best_epoch,
+        "scored on": _part,
+    }
+    rows |= {name.replace("_", " "): partial(_metric, name) for name in ("loss", *metrics)}
+    rows["time"] = lambda run: duration(run.seconds)
+    for name, cell in rows.items():
+        scores.add_row(name, *map(cell, found.runs))
+    curves = new_table("run", "loss by epoch")
     for run in found.runs:
-        best = str(run.best_row["epoch"]) if run.best_row else MISSING
-        scores = [metric(name, run.score[name]) if name in run.score else MISSING for name in metrics]
-        cells = (loss(run.score["loss"]) if run.score else MISSING, *scores, run.part)
-        curve = bars(np.array(losses), CURVE) if (losses := part_losses(run)) else MISSING
-        table.add_row(_name(run), _status(run), str(run.epochs), best, *cells, duration(run.seconds), curve)
-    parts = [table, _settings(found)] if found.differences else [table, Text("All settings are the same.")]
-    return Group(*parts)
+        curves.add_row(_name(run), bars(np.array(losses), CURVE) if (losses := part_losses(run)) else MISSING)
+    settings = _settings(found) if found.differences else Text("All settings are the same.")
+    return Group(scores, curves, settings)
+
+
+def _metric(name: str, run: RunInfo) -> str:
+    if name not in run.score:
+        return MISSING
+    return loss(run.score[name]) if name == "loss" else metric(name, run.score[name])
+
+
+def _best_epoch(run: RunInfo) -> str:
+    return str(run.best_row["epoch"]) if run.best_row else MISSING
+
+
+def _part(run: RunInfo) -> str:
+    return run.part if run.score else MISSING
 
 
 def part_losses(run: RunInfo) -> list[float]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import Any, TypeVar
 
 from backends import Backend
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.readers.image import parse_size
 from nnbackprop.data.scaling import Scaling, fit_scaling, fit_target_scaling
+from nnbackprop.distributed.sharding import ShardedTraining
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.initializers import parse_initializer
-from nnbackprop.nn.layers import ACTIVATIONS, BatchNorm, Dense, Dropout, Layer, LayerNorm
+from nnbackprop.nn.layers import ACTIVATIONS, Dense, Layer
 from nnbackprop.nn.losses import LOSS_PARAMETERS, LOSSES, Loss, PoissonNLL
+from nnbackprop.nn.mlp import NORMALIZATIONS, mlp_layers
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import OPTIMIZERS, Optimizer, clip_by_global_norm, clip_by_value
@@ -25,10 +26,9 @@ from nnbackprop.training.trainer import Trainer
 
 from .callbacks import SaveInterval
 from .config import Config
+from .layer_list import parse_layers, reshape_to_images, takes_images
 
 T = TypeVar("T")
-
-NORMALIZATIONS: dict[str, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
 
 MOMENTUM_NAMES = {"momentum": "momentum", "nesterov": "momentum", "adam": "beta1", "adamw": "beta1"}
 """What an optimizer calls its momentum."""
@@ -40,29 +40,30 @@ def _by_name(table: Mapping[str, T], name: str, flag: str) -> T:
     return table[name]
 
 
-def network(config: Config, n_outputs: int) -> Sequential:
-    """The layers a configuration describes, ending in `n_outputs` outputs."""
-    return Sequential(*_layers(config, n_outputs))
+def network(config: Config, n_outputs: int, image_shape: Sequence[int] | None = None) -> Sequential:
+    """The layers a configuration describes, ending in `n_outputs` outputs.
+
+    Those of images get the rows of a data set of `image_shape`, (rows, columns) or (rows, columns, 3), as images.
+    """
+    if not config.layers:
+        return _mlp(config, n_outputs)
+    layers = _listed_layers(config, n_outputs)
+    return Sequential(*([reshape_to_images(image_shape)] if takes_images(layers) else []), *layers)
 
 
-def _layers(config: Config, n_outputs: int) -> Iterator[Layer]:
-    hidden_activation = _by_name(ACTIVATIONS, config.activation, "activation")
+def _listed_layers(config: Config, n_outputs: int | None) -> Sequence[Layer]:
+    return parse_layers(config.layers, n_outputs, parse_initializer(config.init), config.bias)
+
+
+def _mlp(config: Config, n_outputs: int) -> Sequential:
+    activation = _by_name(ACTIVATIONS, config.activation, "activation")
     output_activation = _by_name(ACTIVATIONS, config.output_activation, "output-activation")
-    dense = partial(Dense, weight_init=parse_initializer(config.init), bias=config.bias)
-    input_rate, *hidden_rates = dropout_rates(config)
-    if input_rate:
-        yield Dropout(input_rate)
-    for units, rate in zip(config.hidden, hidden_rates, strict=True):
-        layer = dense(units)
-        yield replace(layer, bias=False) if config.norm == "batch" else layer  # its mean takes a bias off again
-        if config.norm is not None:
-            yield NORMALIZATIONS[config.norm]()
-        yield hidden_activation()
-        if rate:
-            yield Dropout(rate)
-    yield dense(n_outputs)
-    if config.output_activation != "identity":
-        yield output_activation()
+    init = parse_initializer(config.init)
+    hidden_bias = config.bias and config.norm != "batch"  # whose mean takes a bias off again
+    dense = [*(Dense(units, init, hidden_bias) for units in config.hidden), Dense(n_outputs, init, config.bias)]
+    normalization = None if config.norm is None else NORMALIZATIONS[config.norm]
+    layers = mlp_layers(dense, activation(), normalization, dropout_rates(config))
+    return Sequential(*layers, *([] if config.output_activation == "identity" else [output_activation()]))
 
 
 def dropout_rates(config: Config) -> Sequence[float]:
@@ -194,7 +195,10 @@ def check(config: Config) -> None:
             "Put back the config.toml that the run wrote, or leave lr_changes out."
         )
     # each raises UsageError for a name that is not known; what they return depends on the data and is built later
-    network(config, config.n_outputs or 2)
+    if config.layers:
+        _listed_layers(config, config.n_outputs)
+    else:
+        network(config, config.n_outputs or 2)
     if config.loss != "auto":
         loss(config)
     optimizer(config)
@@ -263,9 +267,9 @@ def learning_rate(config: Config, samples: int) -> Schedule:
     return Piecewise((first, *later), tuple(step for step, _ in config.lr_changes))
 
 
-def objective(config: Config, n_outputs: int) -> Objective:
+def objective(config: Config, n_outputs: int, image_shape: Sequence[int] | None = None) -> Objective:
     """Network, loss and penalty; all that a trained network needs of them."""
-    return Objective(network(config, n_outputs), loss(config), penalty(config))
+    return Objective(network(config, n_outputs, image_shape), loss(config), penalty(config))
 
 
 def scaling(config: Config, train: Dataset) -> Scaling:
@@ -281,7 +285,7 @@ def scaling(config: Config, train: Dataset) -> Scaling:
 def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) -> Trainer:
     """A trainer for `config`, ready to fit; its callbacks are the run's."""
     built = Trainer(
-        network(config, n_outputs(config, train)),
+        network(config, n_outputs(config, train), train.image_shape),
         loss(config),
         optimizer(config),
         learning_rate(config, len(train)),
@@ -297,4 +301,6 @@ def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) 
         resident=config.resident,
     )
     built.config = asdict(config)
+    if (config.shards or 1) > 1:
+        built.use_sharding(ShardedTraining(config.shards or 1))
     return built

@@ -17,7 +17,6 @@ from nnbackprop.training.events import ChunkEnd, EpochEnd, TrainBegin, TrainEnd
 from nnbackprop.training.history import row
 from nnbackprop.training.trainer import Trainer
 
-from .checkpoint import save
 from .checkpoint_manager import CheckpointManager
 from .run_dir import RunDir
 from .threads import ThreadControl
@@ -41,12 +40,12 @@ class SaveInterval:
         """`500` is steps and `60s` seconds; UsageError for anything else."""
         if text is None:
             return cls()
-        if (found := INTERVAL.fullmatch(text)) is None:
+        if (match := INTERVAL.fullmatch(text)) is None:
             raise UsageError(
                 f"--save-every takes a number of steps, such as 500, or of seconds, such as 60s; got {text!r}."
             )
-        number = int(found[1])
-        return cls(seconds=number) if found[2] else cls(steps=number)
+        number = int(match[1])
+        return cls(seconds=number) if match[2] else cls(steps=number)
 
 
 @dataclass(eq=False)
@@ -79,7 +78,6 @@ class CheckpointCallback(Callback):
     Rows are written first, so that a checkpoint never tells of an epoch whose row is missing.
     """
 
-    run_dir: RunDir
     checkpoint_manager: CheckpointManager
     logger: JsonlLogger
     early_stopping: EarlyStopping
@@ -120,8 +118,7 @@ class CheckpointCallback(Callback):
         begin = time.monotonic()
         self.logger.flush()
         if self.best_unsaved:
-            best = best_checkpoint(trainer, self.early_stopping, self.meta)
-            save(self.run_dir.checkpoint_path("best"), best)
+            self.checkpoint_manager.save_best(best_checkpoint(trainer, self.early_stopping, self.meta))
             self.best_unsaved = False
         self.checkpoint_manager.save(last_checkpoint(trainer, self.early_stopping, self.meta), step)
         self.saved_at = time.monotonic()
@@ -133,8 +130,8 @@ def lr_changes(trainer: Trainer, event: EpochEnd) -> dict[str, Any]:
     if not isinstance(trainer.lr, Piecewise):
         return {}
     first, factor = (event.epoch - 1) * trainer.batch_sampler.steps_per_epoch, trainer.progress.lr_factor
-    found = [
+    changes = [
         {"step": step + 1, "from": factor * before, "to": factor * after}
         for step, before, after in trainer.lr.changes(first, event.step)
     ]
-    return {"lr_changes": found} if found else {}
+    return {"lr_changes": changes} if changes else {}

@@ -1,4 +1,4 @@
-"""The last few checkpoints of a run: the newest, and those before it in case the newest is damaged."""
+"""The checkpoint files of a run: the newest, those before it in case it is damaged, and the best weights."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ OLDER_NAME = re.compile(r"step-(\d{8,})\.safetensors")
 
 @dataclass
 class CheckpointManager:
-    """`last.safetensors`, and up to `keep` - 1 older ones, each called by its step: `step-00000500.safetensors`.
+    """`last.safetensors`, up to `keep` - 1 older ones such as `step-00000500.safetensors`, and `best.safetensors`.
 
-    Every one holds all that a resume needs. At no moment is there none, once there was one.
+    Every one but the best holds all that a resume needs. At no moment is there none of these, once there was one.
     """
 
     folder: Path
@@ -30,6 +30,11 @@ class CheckpointManager:
         """The file of the newest."""
         return self.folder / "last.safetensors"
 
+    @property
+    def best(self) -> Path:
+        """The file of the best weights."""
+        return self.folder / "best.safetensors"
+
     def save(self, checkpoint: Checkpoint, step: int) -> None:
         """Write `checkpoint`, taken at `step`, as `last`; the one before it is kept, the oldest is removed."""
         if self.keep > 1 and self.last_step is not None and self.last_step < step:
@@ -38,6 +43,14 @@ class CheckpointManager:
         self.last_step = step
         for path in self.older()[max(0, self.keep - 1) :]:
             remove(path)
+
+    def save_best(self, checkpoint: Checkpoint) -> None:
+        """Write `checkpoint` as the best weights."""
+        save(self.best, checkpoint)
+
+    def remove_best(self) -> None:
+        """Remove the best weights, where there are any."""
+        remove(self.best)
 
     def drop_newest(self) -> bool:
         """Remove `last` and put the checkpoint before it in its place; False where there is none before it."""
@@ -52,17 +65,18 @@ class CheckpointManager:
 
         RunFolderError if all are damaged, or if one is larger than may be read.
         """
-        errors: list[str] = []
+        messages: list[str] = []
         for path in (self.last, *self.older()):
             try:
-                return path, load(path), errors
+                return path, load(path), messages
             except TooLargeError:
                 raise
             except RunFolderError as error:
-                errors.append(str(error))
-        raise RunFolderError(errors[0] if len(errors) == 1 else f"All checkpoints are damaged. {' '.join(errors)}")
+                messages.append(str(error))
+        damaged = messages[0] if len(messages) == 1 else f"All checkpoints are damaged. {' '.join(messages)}"
+        raise RunFolderError(damaged)
 
     def older(self) -> list[Path]:
         """Those before the last, newest first."""
-        found = {int(name[1]): path for path in self.folder.glob("*") if (name := OLDER_NAME.fullmatch(path.name))}
-        return [found[step] for step in sorted(found, reverse=True)]
+        by_step = {int(m[1]): path for path in self.folder.glob("*") if (m := OLDER_NAME.fullmatch(path.name))}
+        return [by_step[step] for step in sorted(by_step, reverse=True)]

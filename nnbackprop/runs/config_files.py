@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from nnbackprop.data.readers.image_folder import is_image_folder
 from nnbackprop.data.readers.paths import is_table
 from nnbackprop.errors import RunFolderError, UsageError
 
-from .config import BACKSLASH, Config, parse, with_changes, with_present_names, without_none
+from .config import PLAIN_NETWORK, Config
+from .settings import BACKSLASH_ADVICE, parse_settings, with_changes, with_current_names, without_none
 
 BACKSLASH_IN_QUOTES = re.compile(r'"[^"\n]*\\[^"\n]*"')
 MAX_FILE_SIZE = 2**14  # bytes: one of ours has 2,000, and tomllib takes a second for the worst of so many
@@ -41,7 +42,7 @@ def parse_recipe(recipe: str, settings: Mapping[str, Any]) -> Config:
             f"The recipe {recipe} has a table [search], which nnbackprop search reads: leave it out to train, or "
             f"give the file to nnbackprop search, whose best.toml can be trained."
         )
-    return parse({"recipe": Path(recipe).stem, **settings}, f"The recipe {recipe}")
+    return parse_settings({"recipe": Path(recipe).stem, **settings}, f"The recipe {recipe}")
 
 
 def read_recipe(recipe: str) -> dict[str, Any]:
@@ -80,12 +81,16 @@ def recipe_for(recipe: str | None, overrides: Mapping[str, Any]) -> tuple[str, d
 
 
 def apply_overrides(recipe: Config, overrides: Mapping[str, Any]) -> Config:
-    """A recipe with other values for the settings in `overrides`.
+    """A recipe with other values for the settings in `overrides`; `layers` replaces its hidden layers, and back.
 
     A recipe's own dropout rates are fitted to other hidden layers: the last is repeated, or those too many are
     left out. Without hidden layers there is no dropout, as one rate alone is that of the hidden layers.
     """
-    overrides = with_present_names(overrides)
+    overrides = with_current_names(overrides)
+    if overrides.get("layers"):
+        recipe = replace(recipe, **PLAIN_NETWORK)
+    elif "hidden" in overrides:
+        recipe = replace(recipe, layers=())
     of_input, *of_hidden = recipe.dropout or (0.0,)
     if "hidden" in overrides and of_hidden:
         fitted = [of_hidden[min(i, len(of_hidden) - 1)] for i in range(len(overrides["hidden"]))]
@@ -101,7 +106,7 @@ def resolve(recipe: str, overrides: Mapping[str, Any]) -> Config:
 def load_run_config(path: Path) -> Config:
     """The config.toml of a run folder; RunFolderError if it is damaged."""
     try:
-        return parse(_read_toml(path), str(path))
+        return parse_settings(_read_toml(path), str(path))
     except (ValueError, OSError) as error:
         reason = str(error).rstrip(".")
         raise RunFolderError(
@@ -128,4 +133,6 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{error}. {BACKSLASH}" if BACKSLASH_IN_QUOTES.search(text) else str(error)) from None
+        raise ValueError(
+            f"{error}. {BACKSLASH_ADVICE}" if BACKSLASH_IN_QUOTES.search(text) else str(error)
+        ) from None

@@ -37,7 +37,7 @@ class DivergenceRecovery:
     @property
     def exhausted(self) -> bool:
         """Whether the learning rate has been halved as often as it may be."""
-        return self._trainer.progress.lr_factor <= MIN_LR_FACTOR
+        return at_least_lr(self._trainer)
 
     def recover(self) -> list[str]:
         """Restore a checkpoint and halve the learning rate; returns messages of what was done."""
@@ -62,3 +62,8 @@ class DivergenceRecovery:
         _, newest, damaged = self._checkpoint_manager.newest()
         restore(self._trainer, self._early_stopping, self._train, newest)
         return [f"skipped: {message}" for message in damaged]
+
+
+def at_least_lr(trainer: Trainer) -> bool:
+    """Whether the learning rate has been halved as often as it may be."""
+    return trainer.progress.lr_factor <= MIN_LR_FACTOR

@@ -21,15 +21,15 @@ def describe_config(config: Config, recipe: Config | None = None) -> dict[str, s
     `recipe` is the one whose dropout was fitted to the hidden layers of `config`, where it has been.
     """
     penalties = "".join(f", {name} {value:g}" for name, value in (("L1", config.l1), ("L2", config.l2)) if value)
-    hidden = "-".join(map(str, config.hidden)) or "no"
     dropout = f", dropout {' '.join(f'{rate:g}' for rate in config.dropout)}" if any(config.dropout) else ""
+    hidden = "-".join(map(str, config.hidden)) or "no"
     norm = "" if config.norm is None else f", {config.norm} normalization"
     schedule = "" if config.schedule == "constant" else f", {config.schedule}"
     lr = config.lr if isinstance(config.lr, str) else f"{config.lr:g}"
     lr += "".join(f", {changed:g} from step {step + 1}" for step, changed in config.lr_changes)
     lines = {
         "recipe": config.recipe,
-        "network": f"{hidden} hidden units, {config.activation}{norm}{dropout}",
+        "network": ", ".join(config.layers) or f"{hidden} hidden units, {config.activation}{norm}{dropout}",
         "loss": config.loss + penalties,
         "optimizer": f"{config.optimizer}, learning rate {lr}{schedule}",
     }
@@ -48,6 +48,10 @@ def describe_machine(run: Run) -> dict[str, str]:
         backend.name in ("numpy", "torch") and backend.device == "cpu" and find_spec("numba") is None
     ):  # not imported before a kernel needs it
         lines["kernels"] = "one operator at a time; pip install numba compiles them"
+    if run.communicator.size > 1:
+        threads = get_num_threads()
+        each = "1 thread" if threads == 1 else f"{threads} threads"
+        return lines | {"processes": f"{run.communicator.size} of {each}, batches in {run.config.shards} shards"}
     if run.threads is not None and run.threads.remark:
         lines["machine"] = run.threads.remark
     elif run.threads is None and backend.device == "cpu":

@@ -27,7 +27,9 @@ JAX = Cost(layer=5.5e-6, flop=1 / 1.25e11, random_number=0.6e-9)
 
 def step_seconds(cost: Cost, layers: Sequence[LayerSummary], batch: int, cores: int) -> float:
     """Seconds of a training step of `batch` samples, as products, random numbers and calls add up."""
-    matrices = [[a.size for a in leaves(layer.params) if a.ndim > 1] for layer in layers]
+    matrices = [
+        [a.size * math.prod(layer.out_shape[:-1]) for a in leaves(layer.params) if a.ndim > 1] for layer in layers
+    ]
     flops = 6 * sum(map(sum, matrices))
     flops -= 2 * sum(next(filter(None, matrices), []))  # the first layer's gradient of its input is not computed
     drawn = sum(math.prod(layer.out_shape) for layer in layers if layer.draws)

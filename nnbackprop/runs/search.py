@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nnbackprop._files import write_atomically
 from nnbackprop.errors import DivergedError, RunFolderError, UsageError
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
@@ -28,7 +30,7 @@ from .lr_find import resolve_lr
 from .run_data import RunData, data_options_of
 from .run_dir import RunDir
 from .search_result import SearchResult, TrialRow, importances
-from .search_space import Range, SearchFile, Space
+from .search_space import Range, SearchFile
 from .train import initialized_trainer, open_backend
 
 OnTrial = Callable[[TrialRow, int], None]
@@ -69,6 +71,7 @@ def search(file: SearchFile, on_trial: OnTrial) -> SearchResult:
             _train(file, study, trial, data)
             on_trial(TrialRow.of(study.trials[trial.number]), file.trials)
             _write_best(file, path, study)
+        _write_best(file, path, study)  # of a search that was killed before it could, or has other tags now
     return SearchResult(path, file.trials, tuple(map(TrialRow.of, study.trials)), importances(study))
 
 
@@ -125,8 +128,8 @@ def _train(file: SearchFile, study: Any, trial: Any, data: TrialData) -> None:
         backend, parts = open_backend(config), data.of(config)
         config = resolve_lr(build.resolve_task(config, parts.train), backend, parts)
         trainer = initialized_trainer(config, backend, parts)
-        limits = () if config.max_time is None else (TimeLimit(config.max_time),)
-        trainer.callbacks = (early_stopping, callback, *limits)
+        time_limit = () if config.max_time is None else (TimeLimit(config.max_time),)
+        trainer.callbacks = (early_stopping, callback, *time_limit)
         trainer.fit(parts.train, parts.validation)
     except optuna.TrialPruned:
         pass
@@ -218,15 +221,15 @@ def _claim(file: SearchFile, path: Path, study: Any, worker: RunDir) -> Any:
         running = [trial for trial in trials if trial.state == optuna.trial.TrialState.RUNNING]
         left = [trial for trial in running if not _in_use(path, trial.user_attrs.get("worker"))]
         if left:
-            study.sampler = _sampler(file, left[0].number)
+            study.sampler = _sampler(file)
             study.sampler.before_trial(study, left[0])
             trial = optuna.trial.Trial(study, left[0]._trial_id)
         elif len(trials) >= file.trials:
             return None
         else:
-            study.sampler = _sampler(file, len(trials))
+            study.sampler = _sampler(file)
             trial = study.ask()
-        _suggest(trial, file.space)
+        _suggest(trial, file)
         trial.set_user_attr("worker", worker.path.name)
         study.sampler = (
             optuna.samplers.RandomSampler()
@@ -238,17 +241,19 @@ def _in_use(path: Path, worker: str | None) -> bool:
     return worker is not None and RunDir(path / "workers" / worker).in_use
 
 
-def _sampler(file: SearchFile, number: int) -> Any:
-    """The sampler of a trial, seeded by its number: a search that was killed goes on as it would have."""
+def _sampler(file: SearchFile, *key: int) -> Any:
+    """A search's sampler, whose draws depend on the search's seed and `key`; a grid's point is the trial's own."""
     samplers = import_optuna().samplers
     if file.sampler == "tpe":
-        return samplers.TPESampler(seed=(file.config.seed + number) % 2**32)
+        return samplers.TPESampler(seed=int(np.random.SeedSequence([file.config.seed, *key]).generate_state(1)[0]))
     grid = {name: list(values.values) for name, values in file.space.items() if not isinstance(values, Range)}
     return samplers.GridSampler(grid, seed=file.config.seed % 2**32)
 
 
-def _suggest(trial: Any, space: Space) -> None:
-    for name, values in space.items():
+def _suggest(trial: Any, file: SearchFile) -> None:
+    """Draw each setting by a generator of its own: a trial may have been killed when it had some of them."""
+    for i, (name, values) in enumerate(file.space.items()):
+        trial.study.sampler = _sampler(file, trial.number, i)
         if not isinstance(values, Range):
             trial.suggest_categorical(name, list(values.values))
         elif values.integers:

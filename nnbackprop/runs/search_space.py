@@ -6,13 +6,15 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from nnbackprop.errors import UsageError
 
-from .config import Config, with_changes, with_present_names
+from .config import Config
 from .config_files import apply_overrides, parse_recipe, read_recipe
 from .run_data import absolute
+from .settings import with_changes, with_current_names
 
 SAMPLERS = ("tpe", "grid")
 OTHER_DATA = ("seed", "data", "target", "task", "validation", "test_fraction")
@@ -87,8 +89,8 @@ class SearchFile:
         return _as_setting(name, found.values[shown] if isinstance(found, Choices) else shown)
 
 
-def load_search(file: str) -> SearchFile:
-    """A search's file; UsageError says what in it cannot be searched."""
+def load_search(file: str, overrides: Mapping[str, Any] = MappingProxyType({})) -> SearchFile:
+    """A search's file, with `overrides` of its settings; UsageError says what in it cannot be searched."""
     settings = read_recipe(file)
     table = settings.pop("search", None)
     if not isinstance(table, dict):
@@ -96,7 +98,7 @@ def load_search(file: str) -> SearchFile:
             f"{file} has no table [search]: add one with a list of values or a range for each setting to search, "
             "such as lr = { low = 1e-4, high = 1e-1, log = true }."
         )
-    config = parse_recipe(file, settings)
+    config = apply_overrides(parse_recipe(file, settings), overrides)
     space = {name: _parse(file, config, name, value) for name, value in _searched(table).items()}
     if not space:
         raise UsageError(
@@ -111,7 +113,7 @@ def load_search(file: str) -> SearchFile:
 
 
 def _searched(table: Mapping[str, Any]) -> dict[str, Any]:
-    return with_present_names({name: value for name, value in table.items() if name not in ("trials", "sampler")})
+    return with_current_names({name: value for name, value in table.items() if name not in ("trials", "sampler")})
 
 
 def _trials(file: str, table: Mapping[str, Any], sampler: str, space: Space) -> int:

@@ -44,7 +44,7 @@ class TrainedModel(SavedModel):
         info = state.info_of(checkpoint)
         backend = backend or select(config.backend, config.device)
         n_outputs = config.n_outputs or info.n_outputs or len(info.classes)
-        objective = build.objective(config, n_outputs)
+        objective = build.objective(config, n_outputs, info.image_shape)
         evaluator, params = evaluator_and_params(
             backend,
             objective,

@@ -19,7 +19,8 @@ from nnbackprop.training.progress import Progress
 from nnbackprop.training.trainer import Trainer
 
 from .checkpoint import Checkpoint, flatten, unflatten
-from .config import Config, with_present_names
+from .config import Config
+from .settings import with_current_names
 
 T = TypeVar("T")
 Count = Annotated[int, Meta(ge=0)]
@@ -112,7 +113,7 @@ def progress_of(checkpoint: Checkpoint) -> Progress:
 
 def check_settings(checkpoint: Checkpoint, config: Config, path: Path, source: Path) -> None:
     """RunFolderError unless the checkpoint at `path` was trained by `config`, which `source` holds."""
-    settings = with_present_names(info_of(checkpoint).settings)
+    settings = with_current_names(info_of(checkpoint).settings)
     saved = Config().fixed_settings | settings  # a setting added since has its default
     present = config.fixed_settings
     if "progress" in checkpoint.meta:  # the best weights do not say of which step they are

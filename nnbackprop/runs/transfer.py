@@ -62,7 +62,7 @@ def transfer(trainer: Trainer, config: Config, train: Dataset) -> Transfer | Non
     if not taken:
         raise UsageError(
             f"--init-from {config.init_from}: no layer fits. That run has {_described(theirs)}, and this network "
-            f"{_described(ours)}: give the --hidden, --norm and --bias of that run's config.toml."
+            f"{_described(ours)}: give the --hidden or --layers, --norm and --bias of that run's config.toml."
         )
     names = iter([name for name, *_ in trainer.network.named_layers()])
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from backends import Array, Backend, tree_map
+from backends import Array, Backend, Tree, tree_map
 from nnbackprop.data.dataset import Dataset, require_dataset
 from nnbackprop.data.loader import DataLoader, chunk_indices
 from nnbackprop.data.mapped import MappedArray, Samples, blocks
@@ -18,6 +18,7 @@ from nnbackprop.data.scaling import Scaling
 from nnbackprop.data.table import is_frame, table_of
 from nnbackprop.data.tabular import dataset_of
 from nnbackprop.errors import DataError, ShapeError
+from nnbackprop.nn.layers import Conv2D
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
 from nnbackprop.nn.metrics import ClassificationMetrics, Metrics, predicted_classes
@@ -26,6 +27,7 @@ from .events import Score
 from .step import EvalStep, Objective, zero_sums
 
 EVAL_BATCH_SIZE = 1000  # enough to keep the products busy, small beside the parameters
+CONV_EVAL_BATCH_SIZE = 100  # the windows of a 3x3 kernel on 1,000 images 28x28x32 take 0.9 GB
 EVAL_STEPS_PER_CHUNK = 64
 
 
@@ -40,6 +42,12 @@ class Evaluator:
     dtype: str
 
     @cached_property
+    def batch_size(self) -> int:
+        """Samples of a batch in evaluation."""
+        layers = [layer for _, layer in self.objective.network.named_layers()]
+        return CONV_EVAL_BATCH_SIZE if any(isinstance(layer, Conv2D) for layer in layers) else EVAL_BATCH_SIZE
+
+    @cached_property
     def step(self) -> EvalStep:
         """The compiled step, kept for all evaluations."""
         return EvalStep(self.backend.xp, self.objective, self.metrics)
@@ -49,13 +57,16 @@ class Evaluator:
         n_samples, weighted = len(loader.dataset), loader.dataset.weights is not None
         sums = zero_sums(self.backend.xp, self.metrics, params, weighted)
         data = {**loader.data, "params": params}
-        steps = loader.limit_steps(EVAL_STEPS_PER_CHUNK, EVAL_BATCH_SIZE)
-        chunks = chunk_indices(np.arange(n_samples), EVAL_BATCH_SIZE, steps)
+        steps = loader.limit_steps(EVAL_STEPS_PER_CHUNK, self.batch_size)
+        chunks = chunk_indices(np.arange(n_samples), self.batch_size, steps)
         for _, batches in loader.to_device((None, loader.batches(indices)) for indices in chunks):
             sums = self.backend.scan(self.step, sums, data, batches)
-        host = tree_map(lambda a: self.backend.to_numpy(a).tolist(), sums)
-        weight = host.get("weight", n_samples)
-        return Score(host["loss"] / weight, self.metrics.compute(host["metrics"], weight), n_samples)
+        return self.score(tree_map(lambda a: self.backend.to_numpy(a).tolist(), sums), n_samples)
+
+    def score(self, sums: Tree, n_samples: int) -> Score:
+        """The means of a data set's sums, which are numbers on the host."""
+        weight = sums.get("weight", n_samples)
+        return Score(sums["loss"] / weight, self.metrics.compute(sums["metrics"], weight), n_samples)
 
     def predict_proba(self, params: Params, inputs: Samples, sample_shape: tuple[int, ...]) -> np.ndarray:
         """Probability of each class, host (n, k), for raw inputs (n, *sample_shape).
@@ -68,7 +79,7 @@ class Evaluator:
         with np.errstate(all="ignore"):  # an underflow in a tail
             for _, x in self._batches(inputs, sample_shape):
                 y, _ = self.objective.network.forward(xp, params, x, None)
-                parts.append(self.backend.to_numpy(self.objective.loss.probabilities(xp, y)))
+                parts.append(self.backend.to_numpy(self.objective.loss.predictions(xp, y)))
         return self.scaling.unscale_targets(np.concatenate(parts))
 
     def predict(self, params: Params, inputs: Samples, sample_shape: tuple[int, ...]) -> np.ndarray:
@@ -90,7 +101,7 @@ class Evaluator:
         """
         parts = []
         for begin, x in self._batches(inputs, inputs.shape[1:]):
-            t = self.backend.asarray(targets[begin : begin + EVAL_BATCH_SIZE])
+            t = self.backend.asarray(targets[begin : begin + self.batch_size])
             dx = self.objective.value_and_grad(self.backend.xp, params, x, t, None, need_dx=True).dx
             parts.append(self.backend.to_numpy(dx) * x.shape[0])
         return np.concatenate(parts) * self.scaling.scale.astype(self.dtype)
@@ -108,8 +119,8 @@ class Evaluator:
     def _batches(self, inputs: Samples, sample_shape: tuple[int, ...]) -> Iterator[tuple[int, Array]]:
         """Raw host inputs as the network sees them, on the device, a batch at a time, and where each begins."""
         inputs = check_inputs(inputs, sample_shape)
-        for begin in range(0, max(1, len(inputs)), EVAL_BATCH_SIZE):
-            batch = inputs[begin : begin + EVAL_BATCH_SIZE]
+        for begin in range(0, max(1, len(inputs)), self.batch_size):
+            batch = inputs[begin : begin + self.batch_size]
             yield begin, self.backend.asarray(self.scaling.apply(batch, self.dtype))
 
 

@@ -60,7 +60,7 @@ class Objective:
     ) -> tuple[Array, Array]:
         """J and the outputs y (n, k) in evaluation mode; weights (n,) of the samples, if they have any."""
         y, _ = self.network.forward(xp, params, x, None)
-        J, _ = self.loss(xp, y, self.loss.encode(xp, y, targets), weights)
+        J, _ = self.loss(xp, y, self.loss.encode_targets(xp, y, targets), weights)
         return self.regularized_loss(xp, params, J), y
 
     def value_and_grad(
@@ -75,7 +75,7 @@ class Objective:
     ) -> ValueAndGrad:
         """J and its gradients (derivation, D29), in training mode where a key is given."""
         y, caches = self.network.forward(xp, params, x, key)
-        J, dy = self.loss(xp, y, self.loss.encode(xp, y, targets), weights)
+        J, dy = self.loss(xp, y, self.loss.encode_targets(xp, y, targets), weights)
         dx, grads = self.network.backward(xp, params, caches, dy, need_dx)
         if self.penalty:
             grads = self.penalty.add_gradients(xp, self.network, params, grads)
@@ -100,7 +100,7 @@ def add_batch(
     """`sums` with a batch's mean loss J and its metrics added."""
     total = targets.shape[0] if weights is None else xp.sum(weights)
     added = {
-        "loss": xp.fuse(add_product)(sums["loss"], J, total),
+        "loss": xp.fuse(add_product, (0,))(sums["loss"], J, total),
         "metrics": metrics.update(xp, sums["metrics"], y, targets, weights),
     }
     return added if weights is None else {**added, "weight": sums["weight"] + total}
@@ -168,11 +168,15 @@ class TrainStep:
             sums = add_batch(xp, self.metrics, sums, J, y, targets, weights)
             if self.objective.network.has_buffers:
                 params = replace_buffers(params, self.objective.network.new_buffers(xp, params, caches))
-        state = {**state, "sums": sums}
+        return self.update({**state, "params": params, "sums": sums}, grads, batch)
+
+    def update(self, state: Tree, grads: Params, batch: Tree) -> Tree:
+        """The state after one update by the gradients of a whole batch."""
+        xp = self.xp
         if self.record_gradient_norms:
-            state["gradient_norms"] = gradient_norms(xp, self.objective.network, grads)
+            state = {**state, "gradient_norms": gradient_norms(xp, self.objective.network, grads)}
         grads = self.clip(xp, grads) if self.clip else grads
-        params, optimizer = self.optimizer.step(xp, params, grads, state["optimizer"], batch["scalars"])
+        params, optimizer = self.optimizer.step(xp, state["params"], grads, state["optimizer"], batch["scalars"])
         return {**state, "params": params, "optimizer": optimizer}
 
     def prepare(self, data: Tree, batches: Tree) -> Tree:
@@ -197,22 +201,26 @@ class TrainStep:
         return {"step": batches["step"], "scalars": batches["scalars"], **samples, **made}
 
     def split(self, data: Tree, batch: Tree) -> list[Microbatch]:
-        """The microbatches of a batch.
-
-        Their sizes differ by one at most. Running statistics need two samples in each.
-        """
+        """The microbatches of a batch."""
         if self.n_microbatches == 1:
             return [Microbatch(0, data, batch, None)]
-        xp, n = self.xp, batch_size(data, batch)
-        least = 2 if self.objective.network.has_buffers else 1
-        count = min(self.n_microbatches, max(1, n // least))
-        if count == 1:
+        xp, bounds = self.xp, self.microbatch_bounds(batch_size(data, batch))
+        if len(bounds) == 1:
             return [Microbatch(0, data, batch, None)]
         total, microbatches = total_weight(xp, data, batch), []
-        for begin, end in pairwise(n * i // count for i in range(count + 1)):
+        for begin, end in bounds:
             rows = microbatch(data, batch, begin, end)
             microbatches.append(Microbatch(begin, *rows, weight_fraction(xp, total_weight(xp, *rows), total)))
         return microbatches
+
+    def microbatch_bounds(self, n: int) -> list[tuple[int, int]]:
+        """The first row and the one past the last of each microbatch of a batch of n samples.
+
+        Their sizes differ by one at most. Running statistics need two samples in each.
+        """
+        least = 2 if self.objective.network.has_buffers else 1
+        count = min(self.n_microbatches, max(1, n // least))
+        return list(pairwise(n * i // count for i in range(count + 1)))
 
     def reset_sums(self, state: Tree) -> Tree:
         """The same state with its sums at zero."""

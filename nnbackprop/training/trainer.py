@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any
 
@@ -16,31 +15,23 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
-from nnbackprop.errors import DivergedError, UsageError
-from nnbackprop.nn.fusion import fuse_layers
+from nnbackprop.errors import DivergedError, OutOfMemoryError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss
 from nnbackprop.nn.metrics import Metrics, metrics_for
-from nnbackprop.nn.mixed_precision import HALF_DTYPES, MixedPrecision
+from nnbackprop.nn.mixed_precision import training_network
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Optimizer
 
-from . import events
+from . import checks, events
 from .batch_sampler import BatchSampler, Chunk, make_batch_sampler
 from .callbacks import Callback
-from .checks import (
-    check_datasets,
-    check_feature_names,
-    check_options,
-    check_params,
-    check_state_dict,
-    initial_params,
-)
 from .evaluator import Evaluator, dataset_to_evaluate, inputs_of
 from .events import ChunkBegin, EpochBegin, LayerRow, Score, TrainBegin
 from .history import History
 from .progress import Progress
+from .sharding import Sharding
 from .snapshot import Snapshot, retry_in_microbatches
 from .step import Clip, Objective, TrainStep, zero_sums
 
@@ -76,7 +67,7 @@ class Trainer:
     callbacks: Sequence[Callback] = ()
 
     def __post_init__(self) -> None:
-        check_options(self)
+        checks.check_options(self)
         self.layers: tuple[LayerRow, ...] = ()
         self.sample_shape: tuple[int, ...] = ()
         self.classes: tuple[str, ...] = ()
@@ -87,20 +78,21 @@ class Trainer:
         self.progress = Progress()
         self.history = History()
         self.stop_reason: str | None = None
+        self.sharding: Sharding | None = None  # of batches, among processes; None: in one piece, in this one
+        self._stop_request: str | None = None  # that the processes have not agreed on yet
         self._compile(metrics_for(self.loss))
 
     def _compile(self, metrics: Metrics) -> None:
         objective = Objective(self.network, self.loss, self.penalty)
         self.metrics = metrics
         self.evaluator = Evaluator(self.backend, objective, metrics, self.scaling, self.params_dtype)
-        if self.dtype in HALF_DTYPES:
-            network: Sequential = MixedPrecision(self.network, self.dtype, self.backend)
-        else:
-            network = fuse_layers(self.network, self.backend)
-        objective = replace(objective, network=network)
-        self.train_step = TrainStep(self.backend.xp, objective, self.optimizer, metrics, self.clip, self.seed)
+        objective = replace(objective, network=training_network(self.network, self.dtype, self.backend))
+        n_microbatches = 1 if self.sharding is None else self.sharding.shards
+        self.train_step = TrainStep(
+            self.backend.xp, objective, self.optimizer, metrics, self.clip, self.seed, n_microbatches
+        )
         self.snapshot = Snapshot(self.backend.xp)
-        self._loaders: dict[str, DataLoader] = {}  # of the parts that the last `fit` trains on and evaluates
+        self._loaders: dict[str, DataLoader] = {}  # of what the last `fit` trains on and evaluates
         self._batch_sampler: BatchSampler | None = None
 
     @property
@@ -127,9 +119,14 @@ class Trainer:
         """The training data of the last `fit`."""
         return self.batch_sampler.loader
 
+    def use_sharding(self, sharding: Sharding) -> None:
+        """Train in shards from here on, with other processes where there are any."""
+        self.sharding = sharding
+        self._compile(self.metrics)
+
     def initialize(self, train: Dataset) -> None:
         """Draw initial parameters for data such as `train`, which must fit; `fit` does so unless it is done."""
-        self.layers, params = initial_params(self, train)
+        self.layers, params = checks.initial_params(self, train)
         self.sample_shape, self.classes = train.sample_shape, train.classes
         self.input_dtype, self.preprocessing = str(train.inputs.dtype), train.preprocessing
         if (metrics := metrics_for(self.loss, train.targets, self.scaling.target_scaling)) != self.metrics:
@@ -153,15 +150,27 @@ class Trainer:
             for callback in reversed(self.callbacks):
                 closing.callback(callback.close, self)  # each, also where another raises
             self._call("train_begin", event)
-            while self.progress.epoch <= self.epochs and not self.stop_reason:
+            while self.progress.epoch <= self.epochs and not self._agree_to_stop():
                 self._train_epoch()
             self.stop_reason = self.stop_reason or "finished"  # a signal from here on finds a run that is over
+            self._stop_request = None
             self._call("train_end", events.train_end(self))
         return History(self.history[done:])
 
     def stop(self, reason: str = "interrupted") -> None:
         """End the run after the chunk under way; safe to call from a signal handler or a callback."""
-        self.stop_reason = self.stop_reason or reason
+        if self.sharding is None:
+            self.stop_reason = self.stop_reason or reason
+        else:
+            self._stop_request = self._stop_request or reason
+
+    def _agree_to_stop(self) -> bool:
+        """Whether training ends here; processes that train together find the same."""
+        if self.sharding is not None:
+            self.stop_reason, self.progress.seconds = self.sharding.agree(
+                self._stop_request, self.progress.seconds
+            )
+        return self.stop_reason is not None
 
     def message(self, text: str) -> None:
         """Tell every callback of something that happened on the way."""
@@ -175,6 +184,15 @@ class Trainer:
         """
         data = dataset_to_evaluate(dataset, self.preprocessing)
         return self.evaluator.evaluate(self.params, self._loader(data))
+
+    def evaluate_together(self, dataset: Dataset) -> Score:
+        """The same, shared out among the processes that train together, each of which calls it."""
+        return self._score(self._loader(dataset))
+
+    def _score(self, loader: DataLoader) -> Score:
+        if self.sharding is None:
+            return self.evaluator.evaluate(self.params, loader)
+        return self.sharding.evaluate(self, self.params, loader)
 
     def predict(self, inputs: Any) -> np.ndarray:
         """Predicted class of each raw input (n, *sample_shape), host int32 (n,); without classes the outputs.
@@ -193,7 +211,7 @@ class Trainer:
 
     def load_params(self, params: Params) -> None:
         """Put host arrays in the parameters' place; ShapeError for those of another network."""
-        check_params(self.params, params)
+        checks.check_params(self.params, params)
         self.state = {**self.state, "params": tree_map(self.backend.asarray, params)}
 
     def state_dict(self) -> dict[str, Any]:
@@ -204,17 +222,16 @@ class Trainer:
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on where `saved` was taken; the trainer must have been built. Rows of later epochs are forgotten."""
-        check_state_dict(saved, self.params)
+        checks.check_state_dict(saved, self.params)
         restored = {name: tree_map(self.backend.asarray, saved[name]) for name in ("params", "optimizer")}
-        self._go_back(
-            self.train_step.reset_sums({**self.state, **restored}), Progress.from_dict(saved["progress"])
-        )
+        state = self.train_step.reset_sums({**self.state, **restored})
+        self._go_back(state, Progress.from_dict(saved["progress"]))
 
     def __getstate__(self) -> dict[str, Any]:
         """Options and state, on the host; data and compiled steps are left out."""
         left_out = ("evaluator", "train_step", "snapshot", "_loaders", "_batch_sampler")
         kept = {name: value for name, value in vars(self).items() if name not in left_out}
-        return {**kept, "state": self.state and tree_map(self.backend.to_numpy, self.state)}
+        return {**kept, "sharding": None, "state": self.state and tree_map(self.backend.to_numpy, self.state)}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         vars(self).update(saved)
@@ -223,16 +240,16 @@ class Trainer:
 
     def _prepare(self, train: Dataset, validation: Dataset | None, test: Dataset | None) -> TrainBegin:
         """Move the data where it belongs; everything that can be wrong is found here, before the first step."""
-        parts = {"train": train, "validation": validation, "test": test}
-        check_datasets(parts)
+        datasets = {"train": train, "validation": validation, "test": test}
+        checks.check_datasets(datasets)
         if self.state is None:
             self.initialize(train)
         sums = zero_sums(self.backend.xp, self.metrics, self.params, train.weights is not None)
         self.state = {**self.state, "sums": sums}
         evaluated = {"validation": validation} if validation else {"test": test} if test else {}
-        self._loaders = {name: self._loader(part) for name, part in {"train": train, **evaluated}.items()}
+        self._loaders = {name: self._loader(data) for name, data in {"train": train, **evaluated}.items()}
         self._batch_sampler = make_batch_sampler(self, self._loaders["train"])
-        return events.train_begin(self, {name: len(part) if part else 0 for name, part in parts.items()})
+        return events.train_begin(self, {name: len(data) if data else 0 for name, data in datasets.items()})
 
     def _loader(self, dataset: Dataset) -> DataLoader:
         """`dataset` as the device sees it, its labels by the class map of the training data; the last are kept."""
@@ -240,17 +257,15 @@ class Trainer:
         for loader in self._loaders.values():
             if loader.dataset is dataset:
                 return loader
-        check_feature_names(dataset, self.preprocessing)
+        checks.check_feature_names(dataset, self.preprocessing)
         self.evaluator.check_dataset(dataset, self.sample_shape, self.layers[-1].out_shape)
         return DataLoader(self.backend, dataset, self.scaling, self.params_dtype, self.resident)
 
     def _train_epoch(self) -> None:
         p, sampler = self.progress, self.batch_sampler
         self._call("epoch_begin", EpochBegin(epoch=p.epoch, step=p.step))
-        short = any(callback.needs_short_chunks for callback in self.callbacks)
-        chunks = sampler.timed_chunks(p) if short else sampler.chunks(p.epoch, p.samples_seen, p.step)
         begin = time.perf_counter()
-        for chunk in chunks:
+        for chunk in self._chunks():
             batch_seconds = time.perf_counter() - begin
             event = ChunkBegin(epoch=p.epoch, step=p.step, steps=chunk.n_steps, batches=chunk.batches)
             self._call("chunk_begin", event)
@@ -268,27 +283,47 @@ class Trainer:
             if not finite:
                 raise DivergedError.at_step(p.step + chunk.n_steps)
             self._call("chunk_end", events.chunk_end(self, chunk, seconds, sums, norms))
-            if self.stop_reason and p.samples_seen < sampler.n_samples:
+            if self._agree_to_stop() and p.samples_seen < sampler.n_samples:
                 return
             begin = time.perf_counter()
         self._end_epoch()
+
+    def _chunks(self) -> Iterator[Chunk]:
+        """What is left of the epoch."""
+        sampler = self.batch_sampler
+        if self.sharding is not None:  # chunks are the first process's, whose callbacks save and measure
+            rows, step = self.sharding.rows, self.train_step
+            given = sampler.steps_per_chunk, sampler.save_every, sampler.timed_chunks
+            steps_per_chunk, save_every, timed_chunks = self.sharding.share(given)
+            sampler = replace(
+                sampler,
+                steps_per_chunk=steps_per_chunk,
+                save_every=save_every,
+                timed_chunks=timed_chunks,
+                rows=lambda n: rows(step.microbatch_bounds(n)),
+            )
+        return sampler.rest_of_epoch(self.progress)
 
     def _run_chunk(self, chunk: Chunk) -> tuple[bool, Tree, dict[str, float]]:
         """Train on a chunk: whether all is finite, its sums, and the norms of its last gradients by layer."""
         step = self.train_step
         with contextlib.suppress(MemoryError):
-            self.state = self.backend.scan(
-                step, self._donate_state(), self.loader.data, chunk.batches, last_step=step.with_gradient_norms
-            )
+            if self.sharding is not None:
+                self.state = self.sharding.scan(self, chunk)
+            else:
+                self.state = self.backend.scan(
+                    step, self.donate_state(), self.loader.data, chunk.batches, last_step=step.with_gradient_norms
+                )
+        if self.state is None and self.sharding is not None:
+            raise OutOfMemoryError.of_shard(self.progress.step + 1)
         if self.state is None:  # memory ran out; the error, which holds arrays, is gone by now
             self.train_step, self.state = retry_in_microbatches(self, chunk)
         with np.errstate(all="ignore"):  # an overflow is not finite
-            packed = self.backend.to_numpy(
-                self.train_step.pack_metrics(self.state)
-            )  # the only wait for the device
+            metrics = self.train_step.pack_metrics(self.state)
+            packed = self.backend.to_numpy(metrics)  # the only wait for the device
         return self.train_step.unpack_metrics(packed, self.state)
 
-    def _donate_state(self) -> Tree:
+    def donate_state(self) -> Tree:
         """The state, which the trainer has no longer: the steps that take it overwrite its arrays."""
         state, self.state = self.state, None
         return state
@@ -305,11 +340,9 @@ class Trainer:
 
     def _end_epoch(self) -> None:
         p = self.progress
-        parts = {name: loader for name, loader in self._loaders.items() if name != "train"}
-        scores = {name: self.evaluator.evaluate(self.params, loader) for name, loader in parts.items()}
-        for score in scores.values():
-            if not math.isfinite(score.loss):
-                raise DivergedError.evaluating(p.step, f"after epoch {p.epoch}", score.loss)
+        loaders = {name: loader for name, loader in self._loaders.items() if name != "train"}
+        scores = {name: self._score(loader) for name, loader in loaders.items()}
+        checks.check_scores(scores, p)
         row = events.epoch_end(self, scores)
         self.history.append(row)
         p.next_epoch()

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 from benchmarks.busy import FOLDER as BUSY
 from benchmarks.busy import table as busy_table
+from benchmarks.processes import FOLDER as PROCESSES
+from benchmarks.processes import table as processes_table
 from benchmarks.report import pages, summary, timing_table
 from benchmarks.results import saved
 from benchmarks.to_accuracy import FOLDER as TO_ACCURACY
 from benchmarks.to_accuracy import table as accuracy_table
+from nnbackprop.diagnostics.gradcheck.mistakes.catalogue import MISTAKES, ROWS
 
 from . import ROOT, table
 
@@ -20,8 +25,15 @@ RELIABILITY = ROOT / "docs" / "reliability.json"
 
 
 def blocks() -> dict[str, str]:
-    """Of docs/performance.md, README.md, docs/verification.md and docs/reliability.md."""
-    return {**speed(), **claims(), "nodes": nodes(), "reliability": reliability()}
+    """Of docs/performance.md, README.md and the pages on verification, reliability and mistakes."""
+    return {
+        **speed(),
+        **claims(),
+        "nodes": nodes(),
+        "processes": "\n".join(map(processes_table, _kept(PROCESSES))),
+        "reliability": reliability(),
+        "mistakes-by-symptom": mistakes_by_symptom(),
+    }
 
 
 def speed() -> dict[str, str]:
@@ -29,16 +41,19 @@ def speed() -> dict[str, str]:
     results = saved()
     gpus = [result for result in results if result.machine.gpu]
     cpus = [result for result in results if not result.machine.gpu]
-    busy = [json.loads(path.read_text()) for path in sorted(BUSY.glob("*.json"))]
-    to_accuracy = [json.loads(path.read_text()) for path in sorted(TO_ACCURACY.glob("*.json"))]
     return {
-        "busy": "\n".join(map(busy_table, busy)),
-        "to-accuracy": "\n".join(map(accuracy_table, to_accuracy)),
+        "busy": "\n".join(map(busy_table, _kept(BUSY))),
+        "to-accuracy": "\n".join(map(accuracy_table, _kept(TO_ACCURACY))),
         "performance": pages(cpus),
         "performance-summary": summary(cpus[0]),
         "gpu": pages(gpus),
         "gpu-summary": "\n\n".join([*map(timing_table, gpus[0].timings), ""]) if gpus else "",
     }
+
+
+def _kept(folder: Path) -> list[dict[str, Any]]:
+    """The results in a folder, a file a machine."""
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
 
 
 def draw() -> None:
@@ -66,6 +81,16 @@ def claims() -> dict[str, str]:
         )
         + f"\n\n{made}\n",
     }
+
+
+def mistakes_by_symptom() -> str:
+    """The catalogue of gradcheck, a section each, for samples in rows."""
+    sections = []
+    for id, entry in MISTAKES.items():
+        symptom, cause, fix = (entry[part].replace("*", "\\*") for part in ("symptom", "cause", "fix"))
+        if id != "unknown":
+            sections.append(f"### {symptom}\n\n`{id}`. {cause}\n\n> {fix.format(**ROWS)}\n")
+    return "\n".join(sections)
 
 
 def nodes() -> str:

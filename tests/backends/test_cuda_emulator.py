@@ -180,15 +180,16 @@ def test_a_captured_event_cannot_be_waited_for(cupy: Any) -> None:
 
 
 def test_the_nodes_of_w1_are_listed_by_kernel(emulated_device: Any) -> None:
-    found = {steps: emulated_device.nodes(graph.graph) for steps, graph in nodes.graphs()}
-    assert set(found) == {1, 16}
-    for steps, names in found.items():
+    found = [(steps, emulated_device.nodes(graph.graph)) for steps, graph in nodes.graphs()]
+    assert {steps for steps, _ in found} == {1, 16}
+    for steps, names in found:
         assert names.count("cublasGemmEx") == 11 * steps  # z, dW and db of three layers, dx of two
-        assert names.count("sgd_kernel") == 6 * steps
+        assert names.count("foreach_sgd_kernel") == steps
+        assert names.count("softmax_cross_entropy") == names.count("argmax_matches") == steps
         assert names.count("bias_relu_dropout") == names.count("relu_dropout_vjp") == 2 * steps
         assert names.count("threefry") == names.count("scaled_mask") == 3  # of all steps at once
         assert names.count("cupy_take") == 2
-    assert len(found[16]) < 16 * 36
+    assert min(len(names) for steps, names in found if steps == 16) <= 16 * 24  # the other takes norms
 
 
 # Memory and kernels

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends import Backend, NumpyBackend, numba_fuse, numpy_backend, select
+from backends import Backend, NumpyBackend, numba_fuse, numpy_backend, select, tree_map
 from backends.elementwise import MIN_BLOCKED_SIZE
+from nnbackprop.nn.losses.classification import NAN, softmax_cross_entropy
+from nnbackprop.nn.metrics import argmax_matches
 from nnbackprop.nn.rng import threefry
 from nnbackprop.optim import clipping
 from nnbackprop.optim.adaptive import adam_kernel, adamw_kernel
@@ -35,6 +37,10 @@ def mix_kernel(xp: Any, a: Any, b: Any, key: Any) -> Any:
 
 def sigmoid_kernel(xp: Any, z: Any, one: Any) -> Any:
     return one / (one + xp.exp(-z))
+
+
+def clipped_update(xp: Any, w: Any, dw: Any, lr: Any, low: Any, high: Any) -> Any:
+    return w - lr * xp.minimum(xp.maximum(dw, low), high)
 
 
 def floats(count: int, dtype: str, shape: tuple[int, ...] = SHAPE) -> list[np.ndarray]:
@@ -147,6 +153,81 @@ def test_donated_read_only_array_is_not_written_to() -> None:
     NumpyBackend().xp.fuse(adam_kernel, DONATED)(*arrays, *ADAM_SCALARS)
     for a, was in zip(arrays, before, strict=True):
         np.testing.assert_array_equal(a, was)
+
+
+SHAPES = [(3, 5), (7,), (), (2, 1), *[(4,)] * 30]
+"""More arrays than CuPy updates by one launch."""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("kernel", "count", "scalars"),
+    [
+        pytest.param(adam_kernel, 4, ADAM_SCALARS, id="adam"),
+        pytest.param(clipped_update, 2, (0.1, -0.5, 0.5), id="with a function that CuPy does not trace"),
+    ],
+)
+def test_foreach_is_the_kernel_on_each_parameter(
+    backend: Backend, kernel: Any, count: int, scalars: Any, dtype: str
+) -> None:
+    trees = [tuple(arrays) for arrays in zip(*(floats(count, dtype, shape) for shape in SHAPES), strict=True)]
+    params, grads, *states = [tree_map(backend.asarray, tree) for tree in trees]
+    numbers = backend.asarray(np.asarray(scalars[0], dtype)), *scalars[1:]
+    new_params, new_states = without_autograd(
+        backend, lambda: backend.xp.foreach(kernel, params, grads, tuple(states), numbers)
+    )
+    expected = [evaluated_by_numpy(kernel, *arrays, *scalars) for arrays in zip(*trees, strict=True)]
+    for tree, numbers in zip((new_params, *new_states), zip(*expected, strict=True), strict=True):
+        for a, wanted in zip(tree, numbers, strict=True):
+            assert a.shape == wanted.shape
+            np.testing.assert_array_max_ulp(backend.to_numpy(a), wanted.astype(dtype), maxulp=2)
+    for a, unchanged in zip(grads, trees[1], strict=True):
+        np.testing.assert_array_equal(backend.to_numpy(a), unchanged)
+
+
+def test_foreach_leaves_what_has_no_gradient(backend: Backend) -> None:
+    w, dw, m, v = ({"W": a, "mean": a[0, :]} for a in floats(4, "float64", (4, 3)))
+    params, grads, *states = (tree_map(backend.asarray, tree) for tree in (w, {"W": dw["W"]}, m, v))
+    new_params, new_states = backend.xp.foreach(adam_kernel, params, grads, tuple(states), ADAM_SCALARS)
+    expected = evaluated_by_numpy(adam_kernel, *(tree["W"] for tree in (w, dw, m, v)), *ADAM_SCALARS)
+    for result, moved, before in zip((new_params, *new_states), expected, (w, m, v), strict=True):
+        np.testing.assert_array_max_ulp(backend.to_numpy(result["W"]), moved, maxulp=2)
+        np.testing.assert_array_equal(backend.to_numpy(result["mean"]), before["mean"])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(1, 10), (7, 2), (7, 10), (7, 30)])
+def test_softmax_cross_entropy_by_rows_is_its_formula(
+    backend: Backend, shape: tuple[int, int], dtype: str, weighted: bool
+) -> None:
+    """p, q and log p of about 1, so that 4 eps are 4 ulp; a label that is no class gives NaN."""
+    (n, k), rng = shape, np.random.default_rng(3)
+    y, labels = rng.standard_normal(shape).astype(dtype), rng.integers(0, k, (n, 1), dtype=np.int32)
+    labels[-1] = k if n > 1 else 0
+    weight = rng.uniform(0.5, 1, (n, 1)).astype(dtype) if weighted else 1.0
+    arrays = (y, labels, np.arange(k, dtype=np.int32).reshape(1, k))
+    numbers = (k, 0.01, 0.9, backend.asarray(weight) if weighted else weight, NAN)
+    inside = [*map(backend.asarray, arrays), *numbers]
+    terms = backend.xp.fuse_rows(softmax_cross_entropy)(*inside)
+    for a, expected in zip(terms, softmax_cross_entropy(backend.xp, *inside), strict=True):
+        actual, expected = backend.to_numpy(a), backend.to_numpy(expected)
+        assert (actual.dtype, actual.shape) == (dtype, shape)
+        eps = np.finfo(dtype).eps
+        np.testing.assert_allclose(actual, expected, rtol=4 * eps, atol=4 * eps)
+    assert np.isnan(backend.to_numpy(terms[0])).any(axis=1).tolist() == [False] * (n - 1) + [n > 1]
+
+
+@pytest.mark.parametrize("k", [2, 10, 30])
+def test_argmax_by_rows_is_the_first_of_the_largest_and_nan_above_all(backend: Backend, k: int) -> None:
+    y = np.random.default_rng(4).integers(0, 3, (60, k)).astype(np.float32)
+    y[::7, -1] = np.inf
+    y[::5, k // 2] = np.nan
+    labels = np.where(np.arange(60) % 4, y.argmax(axis=1), 0).astype(np.int32)
+    like = backend.asarray(np.zeros((), np.float32))
+    matches = backend.xp.fuse_rows(argmax_matches)(backend.asarray(y), backend.asarray(labels), like)
+    expected = (y.argmax(axis=1) == labels).astype(np.float32)
+    np.testing.assert_array_equal(backend.to_numpy(matches), expected, strict=True)
 
 
 def without_autograd(backend: Backend, work: Callable[[], Any]) -> Any:

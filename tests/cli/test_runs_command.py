@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,7 @@ def as_json(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
 def test_the_list_has_status_best_score_and_tags(capsys: pytest.CaptureFixture[str]) -> None:
     """With a validation part it is that of the best epoch, without one that of the last, on the test part."""
     rows = train("old", "--validation", "0.2", "--lr", "3", "--tags", "first", "try")
-    train("new", "--tags", "try")
+    train("new", "--tags", "try", "--validation", "0")
     old, new = as_json(capsys, "runs")["runs"]
     best = min(rows, key=lambda row: row["validation_loss"])
     assert old["score"] == {"loss": best["validation_loss"], "accuracy": best["validation_accuracy"]}
@@ -108,9 +110,26 @@ def test_a_comparison_names_the_settings_that_differ(capsys: pytest.CaptureFixtu
     assert Path("curves.png").read_bytes().startswith(b"\x89PNG")
     shown = said(capsys)
     assert "optimizer sgd adam" in shown
-    assert "loss by" in shown  # the heading breaks in a narrow terminal
+    assert "loss by epoch" in shown
     assert run("compare", "sgd", "sgd") == 0
     assert "All settings are the same" in said(capsys)
+
+
+def test_a_comparison_of_numbers_is_whole_in_80_columns() -> None:
+    Path("numbers.csv").write_text("a,b\n" + "".join(f"{i},{i / 7}\n" for i in range(30)))
+    words = ("--task", "regression", "--epochs", "30", "--backend", "numpy", "--progress", "off")
+    for name in ("first", "second"):
+        assert run("train", "numbers.csv", *words, "--name", name) == 0
+    environment = {**os.environ, "COLUMNS": "80"}
+    command = [sys.executable, "-m", "nnbackprop", "compare", "first", "second"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["status", "finished", "finished"] in lines
+    assert {line[0] for line in lines if len(line) == 3} >= {"loss", "rmse", "mae", "r2", "time"}
+    assert [len(line[1]) for line in lines if line[:1] in (["first"], ["second"]) and len(line) == 2][-2:] == [
+        24,
+        24,
+    ]
 
 
 def test_a_run_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ from nnbackprop.runs.train import initialized_trainer
 from tests.support.commands import run, said
 from tests.support.memory import peak_of
 
-WORDS = ("--data", "two.npz", "--hidden", "4", "--epochs", "3", "--backend", "numpy")
+WORDS = ("--data", "two.npz", "--hidden", "4", "--validation", "0", "--epochs", "3", "--backend", "numpy")
 
 
 @pytest.mark.usefixtures("two_clouds")

@@ -25,6 +25,7 @@ from nnbackprop.report.replay import verdict
 from nnbackprop.runs import train as runs
 from nnbackprop.runs.checkpoint import load, save
 from nnbackprop.runs.config_files import resolve
+from nnbackprop.runs.resume import resume as resume_run
 from nnbackprop.runs.run_data import RunData
 from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.training.callbacks import Callback
@@ -285,7 +286,7 @@ def test_a_run_stopped_early_and_resumed_is_bit_identical(train: Train, tmp_path
 
 
 def resume(run_dir: RunDir, stop_at: int | None = None, **settings: Any) -> None:
-    with runs.resume(str(run_dir.path), settings, Path(), lambda _: None) as resumed:
+    with resume_run(str(run_dir.path), settings, Path(), lambda _: None) as resumed:
         resumed.fit([StopAt(stop_at)] if stop_at else [])
 
 

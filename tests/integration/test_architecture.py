@@ -13,7 +13,20 @@ import pytest
 from nnbackprop.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("cli", "loggers", "sklearn", "report", "diagnostics", "export", "runs", "training", "optim", "nn", "data")
+ROOMS = (
+    "cli",
+    "loggers",
+    "sklearn",
+    "report",
+    "diagnostics",
+    "export",
+    "runs",
+    "distributed",
+    "training",
+    "optim",
+    "nn",
+    "data",
+)
 """From the top down; below them are the modules with an underscore, errors, and backends."""
 
 LIBRARIES = {"cupy", "torch", "jax", "mlx", "scipy", "sklearn", "numba", "array_api_compat"}

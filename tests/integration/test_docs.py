@@ -77,6 +77,13 @@ def test_the_names_and_flags_beside_those_of_other_libraries_exist() -> None:
     assert sorted(flags - settings) == []
 
 
+def test_the_reference_has_every_public_name_once() -> None:
+    listed = re.findall(
+        r"^\.\. auto(?:class|function):: nnbackprop\.(\w+)$", (ROOT / "docs/reference.md").read_text(), re.M
+    )
+    assert sorted(listed) == sorted(nnbackprop.__all__)
+
+
 def test_the_readme_shows_the_layer_as_it_is() -> None:
     """Every line of code it shows of Dense stands in dense.py."""
     shown = (ROOT / "README.md").read_text().split("```python\ndef forward")[1].split("```")[0]

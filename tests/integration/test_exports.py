@@ -37,13 +37,33 @@ def test_public_names_of_backends_exist() -> None:
 
 
 HEAVY = (
-    "array_api_strict cupy jax matplotlib mlx ndonnx numba onnx onnxruntime polars pooch requests rich scipy "
-    "sklearn torch"
+    "IPython array_api_strict cupy jax marimo matplotlib mlx ndonnx numba onnx onnxruntime optuna pandas polars "
+    "pooch requests rich scipy sklearn tensorboard torch trackio wandb"
 )
 
 
-@pytest.mark.parametrize("code", ["import nnbackprop.data", "import backends; backends.select('numpy')"])
-def test_importing_the_package_imports_no_heavy_library(code: str) -> None:
-    code = f"{code}; import sys, nnbackprop; print([name for name in '{HEAVY}'.split() if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+def modules_after(code: str) -> set[str]:
+    """The modules that a Python of its own has imported after `code`, beyond those of its start."""
+    program = f"import sys; before = set(sys.modules); {code}; print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_imports_two_modules_of_its_own_and_no_library() -> None:
+    found = modules_after("import nnbackprop")
+    assert {name for name in found if name.partition(".")[0] not in sys.stdlib_module_names} == {
+        "nnbackprop",
+        "nnbackprop._guard",
+    }
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import nnbackprop.data",
+        "import backends; backends.select('numpy')",
+        "import nnbackprop as nb; nb.Trainer(nb.Sequential(nb.Dense(2)), nb.MeanSquaredError(), nb.SGD(), 0.1)",
+    ],
+)
+def test_what_trains_imports_no_heavy_library(code: str) -> None:
+    assert modules_after(code).isdisjoint(HEAVY.split())

@@ -1,12 +1,10 @@
-"""Loggers by name, CSV, what a callback is told of the configuration, and the tracking libraries offline."""
+"""Loggers by name, CSV, and what a callback is told of the configuration."""
 
 from __future__ import annotations
 
 import csv
 import json
 import re
-import sqlite3
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,20 @@ from nnbackprop.training.events import TrainBegin
 from tests.support.commands import run, said
 from tests.support.small_runs import clouds, make_trainer
 
-WORDS = ("--data", "two.npz", "--hidden", "4", "--epochs", "3", "--backend", "numpy", "--progress", "off")
+WORDS = (
+    "--data",
+    "two.npz",
+    "--hidden",
+    "4",
+    "--validation",
+    "0",
+    "--epochs",
+    "3",
+    "--backend",
+    "numpy",
+    "--progress",
+    "off",
+)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -143,43 +154,3 @@ def test_an_entry_point_adds_a_logger(
     assert lines == kept
     assert run("train", *WORDS, "--log", "broken") == 2
     assert "its entry point losses_logger:nothing cannot be loaded" in said(capsys)
-
-
-def test_wandb_keeps_an_offline_run_with_the_values_of_each_epoch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """WANDB_MODE=offline, in a process of its own; what it sends later is in a binary file of its run folder."""
-    pytest.importorskip("wandb", reason="wandb is not installed")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    code = (
-        "from tests.support.small_runs import *; from nnbackprop.loggers.wandb import WandbLogger; "
-        "make_trainer(callbacks=[WandbLogger('a')]).fit(clouds(), test=clouds(seed=1))"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
-    (file,) = tmp_path.rglob("*.wandb")
-    content = file.read_bytes()
-    for key in (b"loss/train", b"accuracy/test", b"gradient_norm/dense1", b"loss/chunk", b"batch_size"):
-        assert key in content
-
-
-def test_trackio_keeps_the_values_of_each_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In its SQLite database on this machine, written by a process of its own."""
-    pytest.importorskip("trackio", reason="trackio is not installed")
-    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path))
-    code = (
-        "from tests.support.small_runs import *; from nnbackprop.loggers.wandb import WandbLogger; "
-        "make_trainer(callbacks=[WandbLogger('a', library='trackio')]).fit(clouds(), test=clouds(seed=1))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2], capture_output=True, text=True
-    )
-    assert not done.stdout  # which is for --progress json
-    (database,) = tmp_path.rglob("nnbackprop*.db")
-    with sqlite3.connect(database) as connection:
-        rows = connection.execute("select step, metrics from metrics order by id").fetchall()
-    logged = [(step, json.loads(values)) for step, values in rows]
-    losses = {step: values["loss/train"] for step, values in logged if "loss/train" in values}
-    trainer = make_trainer()
-    assert losses == pytest.approx({r.step: r.train.loss for r in trainer.fit(clouds(), test=clouds(seed=1))})

@@ -154,7 +154,21 @@ def test_hyperparameters_are_the_configuration_of_the_run(
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
     draw_no_plots(monkeypatch)
-    words = ("--data", "two.npz", "--hidden", "4", "3", "--epochs", "2", "--lr", "0.25", "--progress", "off")
+    words = (
+        "--data",
+        "two.npz",
+        "--validation",
+        "0",
+        "--hidden",
+        "4",
+        "3",
+        "--epochs",
+        "2",
+        "--lr",
+        "0.25",
+        "--progress",
+        "off",
+    )
     assert run("train", *words, "--log", "tensorboard", "--name", "a", "--backend", "numpy") == 0
     found = read(Path("runs/a"))
     content = found.SummaryMetadata("_hparams_/session_start_info").plugin_data.content

@@ -18,7 +18,21 @@ from backends import NumpyBackend, select, tree_map
 from nnbackprop.errors import ShapeError, UsageError
 from nnbackprop.nn import layers
 from nnbackprop.nn.initializers import He, InitRng
-from nnbackprop.nn.layers import ACTIVATIONS, ELU, Activation, Dense, Dropout, Flatten, Layer, LeakyReLU, Softmax
+from nnbackprop.nn.layers import (
+    ACTIVATIONS,
+    ELU,
+    Activation,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    LeakyReLU,
+    Maxout,
+    PReLU,
+    Reshape,
+    Softmax,
+    SpatialDropout2D,
+)
 from nnbackprop.nn.rng import RngKey
 from tests.support.gradients import AUTODIFF, DIFFERENCES, JUDGES, central_differences, distance
 from tests.support.layer_rows import ROWS, STEP, every_row, example, run, trained
@@ -152,6 +166,15 @@ def test_dropout_scales_survivors_in_training_and_does_nothing_in_evaluation(bac
     np.testing.assert_array_equal(backend.to_numpy(dx), backend.to_numpy(dy))
 
 
+def test_spatial_dropout_decides_once_for_each_channel_of_each_sample(backend):
+    y, _, _ = run(backend, SpatialDropout2D(0.4), np.ones((50, 3, 2, 8)), np.ones((50, 3, 2, 8)), {})
+    kept = y != 0
+    assert (kept == kept[:, :1, :1, :]).all()
+    assert 0.5 < kept[:, 0, 0, :].mean() < 0.7  # 400 decisions: 0.6 +- 0.025
+    mask = RngKey(0, STEP).dropout_mask(NumpyBackend().xp, (50, 8), 0.4, np.float64)
+    np.testing.assert_array_equal(y[:, 1, 1, :], mask)
+
+
 @pytest.mark.parametrize("layer", [Dense(3), Softmax()])
 @given(shape=array_shapes(min_dims=0, max_dims=4).filter(lambda shape: len(shape) != 1))
 def test_a_layer_of_vectors_refuses_other_samples(layer, shape):
@@ -171,6 +194,9 @@ def test_a_layer_of_vectors_refuses_other_samples(layer, shape):
         (lambda: LeakyReLU(math.nan), UsageError, "got nan"),
         (lambda: ELU(-1.0), UsageError, "at least 0; got -1.0"),
         (lambda: ELU(math.inf), UsageError, "finite .* got inf"),
+        (lambda: PReLU(1.0), UsageError, "below 1; got 1.0"),
+        (lambda: Maxout(3, 1), ShapeError, "pieces, at least 2; got 1"),
+        (lambda: Reshape((28, -1)), ShapeError, r"at least 1, .* got \(28, -1\)"),
         (lambda: Dropout(1.0), UsageError, "below 1; got 1.0"),
         (lambda: Dropout(-0.5), UsageError, "at least 0 .* got -0.5"),
     ],

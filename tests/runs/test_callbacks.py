@@ -43,7 +43,7 @@ def test_ten_thousand_short_epochs_write_a_row_each_and_few_checkpoints(
 ) -> None:
     """By a clock on which an epoch takes a millisecond: one checkpoint a second."""
     saved, now = [], [0.0]
-    monkeypatch.setattr(callbacks, "save", lambda path, _: saved.append(path.name))
+    monkeypatch.setattr(CheckpointManager, "save_best", lambda *_: saved.append("best.safetensors"))
     monkeypatch.setattr(CheckpointManager, "save", lambda *_: saved.append("last.safetensors"))
     monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
     for number in range(1, 10_001):
@@ -52,7 +52,7 @@ def test_ten_thousand_short_epochs_write_a_row_each_and_few_checkpoints(
         for callback in (saves.logger, saves):
             callback.epoch_end(trainer, epoch(number))
     saves.train_end(trainer, TrainEnd(10_000, 10_000, "finished", 10.0))
-    assert [row["epoch"] for row in saves.run_dir.read_metrics()] == list(range(1, 10_001))
+    assert [row["epoch"] for row in saves.logger.run_dir.read_metrics()] == list(range(1, 10_001))
     assert 10 <= saved.count("last.safetensors") <= 12
     assert saved.count("best.safetensors") <= 12
 
@@ -73,7 +73,7 @@ def test_a_row_has_every_column(
     row = EpochEnd(1, 1, 0.1, train, None, None, {"dense1": 2.0}, 0.001, 1e4)
     saves.logger.epoch_end(trainer, row)
     saves.logger.close(trainer)
-    assert json.loads(saves.run_dir.metrics_path.read_text()) == {
+    assert json.loads(saves.logger.run_dir.metrics_path.read_text()) == {
         "epoch": 1,
         "step": 1,
         "lr": 0.1,
@@ -91,9 +91,9 @@ def test_without_validation_the_last_weights_are_the_best_of_a_run_that_ended(
 ) -> None:
     saves.train_end(trainer, TrainEnd(1, 1, reason, 1.0))
     last = load(saves.checkpoint_manager.last).arrays
-    assert saves.run_dir.checkpoint_path("best").exists() == there
+    assert saves.checkpoint_manager.best.exists() == there
     if there:
-        best = load(saves.run_dir.checkpoint_path("best")).arrays
+        best = load(saves.checkpoint_manager.best).arrays
         assert best.keys() == {name for name in last if not name.startswith("optimizer/")}
         assert all(array.tobytes() == last[name].tobytes() for name, array in best.items())
 
@@ -110,7 +110,7 @@ def test_best_weights_are_those_of_the_epoch_with_the_least_validation_loss(tmp_
     trainer = make_trainer(lr=1.0, epochs=9, callbacks=[Keep(), best, saves.logger, saves])
     losses = [row.validation.loss for row in trainer.fit(clouds(), clouds(30, seed=3)) if row.validation]
     assert best.best_epoch == losses.index(min(losses)) + 1 < 9
-    written = load(saves.run_dir.checkpoint_path("best"))
+    written = load(saves.checkpoint_manager.best)
     assert written.meta["best"] == {"epoch": best.best_epoch}
     assert written.arrays["params/0/W"].tobytes() == weights[best.best_epoch].tobytes()
 

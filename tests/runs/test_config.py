@@ -15,12 +15,24 @@ from nnbackprop.errors import RunFolderError, UsageError
 from nnbackprop.nn.layers import Dense, Dropout, ReLU, Sigmoid
 from nnbackprop.optim import Momentum
 from nnbackprop.runs import build
-from nnbackprop.runs.config import Config, parse
+from nnbackprop.runs.config import Config
 from nnbackprop.runs.config_files import apply_overrides, load_recipe, load_run_config, recipes, resolve, to_toml
 from nnbackprop.runs.header import describe_config
+from nnbackprop.runs.settings import parse_settings
 from tests.support.commands import run, said
 
-RECIPES = ("ex4", "house-prices", "images", "iris", "mnist", "mnist-original", "rashid", "table", "weight-height")
+RECIPES = (
+    "cnn",
+    "ex4",
+    "house-prices",
+    "images",
+    "iris",
+    "mnist",
+    "mnist-original",
+    "rashid",
+    "table",
+    "weight-height",
+)
 
 
 def test_these_are_the_recipes() -> None:
@@ -29,19 +41,19 @@ def test_these_are_the_recipes() -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_written_configuration_is_read_back(name: str) -> None:
-    config = resolve(name, {"device": "cpu", "clip_norm": 1.5, "norm": "batch"})
-    assert parse(tomllib.loads(to_toml(config)), "again") == config
+    config = resolve(name, {"device": "cpu", "clip_norm": 1.5, "max_time": 9.0})
+    assert parse_settings(tomllib.loads(to_toml(config)), "again") == config
 
 
 def test_former_values_are_read_as_the_present_ones() -> None:
-    assert parse({"scale": "book"}, "here") == parse({"scale": "rashid"}, "here")
-    assert parse({"init": "book"}, "here") == parse({"init": "fan-out-normal"}, "here")
+    assert parse_settings({"scale": "book"}, "here") == parse_settings({"scale": "rashid"}, "here")
+    assert parse_settings({"init": "book"}, "here") == parse_settings({"init": "fan-out-normal"}, "here")
 
 
 def test_former_names_are_read_as_the_present_ones(tmp_path: Path) -> None:
     former = {"output": "tanh", "outputs": 1, "targets": [-1.0, 1.0], "keep": 2}
     present = {"output_activation": "tanh", "n_outputs": 1, "target_values": [-1.0, 1.0], "keep_checkpoints": 2}
-    assert parse(former, "here") == parse(present, "here") != Config()
+    assert parse_settings(former, "here") == parse_settings(present, "here") != Config()
     (tmp_path / "former.toml").write_text("outputs = 3")
     assert resolve(str(tmp_path / "former.toml"), {"n_outputs": 1}).n_outputs == 1
     assert resolve(str(tmp_path / "former.toml"), {"outputs": 1}).n_outputs == 1
@@ -108,25 +120,25 @@ ABSURD = [
 @pytest.mark.parametrize(("name", "value"), ABSURD, ids=lambda value: str(value)[:20])
 def test_a_wrong_value_is_refused_by_name(name: str, value: object) -> None:
     with pytest.raises(UsageError, match=rf"^my\.toml has {name} = "):
-        parse({name: value}, "my.toml")
+        parse_settings({name: value}, "my.toml")
 
 
 def test_a_wrong_value_says_what_is_right() -> None:
     with pytest.raises(UsageError, match=r"lr = -1: expected `float` > 0\.0\."):
-        parse({"lr": -1}, "my.toml")
+        parse_settings({"lr": -1}, "my.toml")
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Config)])
 def test_no_setting_takes_a_table_and_a_misspelt_one_names_the_nearest(name: str) -> None:
     with pytest.raises(UsageError, match=rf"^my\.toml has {name} = "):
-        parse({name: {"x": 1}}, "my.toml")
+        parse_settings({name: {"x": 1}}, "my.toml")
     with pytest.raises(UsageError, match=rf"Did you mean {name}\?"):
-        parse({f"{name}_x": 1}, "my.toml")
+        parse_settings({f"{name}_x": 1}, "my.toml")
 
 
 def test_an_unknown_setting_lists_all_settings() -> None:
     with pytest.raises(UsageError, match=r"'zork' that does not exist\. Known are: recipe, "):
-        parse({"zork": 1}, "my.toml")
+        parse_settings({"zork": 1}, "my.toml")
 
 
 # Files.
@@ -252,7 +264,7 @@ def test_one_dropout_rate_is_for_all_hidden_layers(given: tuple[float, ...], rat
 )
 def test_an_unknown_name_is_refused_before_the_trainer_is_built(settings: dict[str, object], said: str) -> None:
     data = Dataset(np.zeros((9, 4)), np.zeros(9, np.int32), ("a", "b"))
-    config = parse(settings, "x")
+    config = parse_settings(settings, "x")
     with pytest.raises(UsageError) as error:
         build.trainer(config, select("numpy"), data, Scaling.identity())
     assert said in str(error.value)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,26 @@ def test_the_best_recipe_trains_to_the_loss_of_its_trial() -> None:
     assert summary["best_epoch"] == result.best.best_epoch
 
 
+def test_a_search_is_named_on_the_command_line_and_its_tags_are_those_of_the_best_runs() -> None:
+    """By another name it is another search; tags may change."""
+    write(2, 1)
+    assert run("search", "small.toml") == 0
+    assert run("search", "small.toml", "--name", "other", "--tags", "lr", "first") == 0
+    assert run("search", "small.toml", "--name", "other", "--tags", "lr", "second") == 0
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["other", "small"]
+    assert run("train", "runs/other/best.toml", "--progress", "off") == 0
+    assert tomllib.loads(Path("runs/other-best/config.toml").read_text())["tags"] == ["lr", "second"]
+    assert run("train", "runs/other/best.toml", "--progress", "off", "--name", "b", "--tags", "third") == 0
+    assert tomllib.loads(Path("runs/b/config.toml").read_text())["tags"] == ["third"]
+
+
+def test_a_search_killed_before_it_wrote_its_best_recipe_writes_it_when_it_is_called_again() -> None:
+    first = found_in(write(2, 1))
+    Path("runs/small/best.toml").unlink()
+    assert told(found_in("small.toml")) == told(first)
+    assert Path("runs/small/best.toml").is_file()
+
+
 def test_the_best_recipe_has_the_dropout_fitted_to_its_layers() -> None:
     file = write(3, space="hidden = [[4, 4, 4]]")
     Path(file).write_text("dropout = [0.1, 0.2]\n" + Path(file).read_text())
@@ -150,6 +171,17 @@ def test_a_trial_left_by_a_killed_process_keeps_its_number_and_settings() -> Non
     assert [row.number for row in result.trials] == [0, 1, 2]
     assert result.trials[0].params == left.params
     assert result.trials[0].outcome == "complete"
+
+
+def test_a_trial_killed_between_the_draws_of_its_settings_has_those_of_a_whole_search() -> None:
+    """The storage then has the first setting alone; the second is drawn as it would have been."""
+    whole = found_in(write(3, 1, name="whole.toml"))
+    file = load_search(write(3, 1))
+    study = searching._open_study(file, searching._folder(file))
+    trial = study.ask()
+    searching._suggest(trial, replace(file, space={"lr": file.space["lr"]}))
+    assert list(study.trials[0].params) == ["lr"]
+    assert [row.params for row in found_in("small.toml").trials] == [row.params for row in whole.trials]
 
 
 def test_two_processes_share_one_search() -> None:

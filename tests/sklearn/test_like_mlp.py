@@ -67,6 +67,18 @@ def assert_same_fit(ours: Any, theirs: Any) -> None:
         assert getattr(ours, name) == getattr(theirs, name), name
 
 
+@pytest.mark.parametrize(("ours", "theirs"), [(NNClassifier, MLPClassifier), (NNRegressor, MLPRegressor)])
+def test_parameters_and_fitted_attributes_have_the_names_and_defaults_of_theirs(ours: Any, theirs: Any) -> None:
+    """max_fun goes with solver="lbfgs", and is refused."""
+    parameters = ours().get_params()
+    assert {name: parameters.get(name) for name in theirs().get_params()} == {
+        **theirs().get_params(),
+        "max_fun": None,
+    }
+    fitted = [set(vars(kind(max_iter=1).fit(X, DIGIT))) for kind in (theirs, ours)]
+    assert {name for name in fitted[0] - fitted[1] if name.endswith("_")} == set()
+
+
 @pytest.mark.parametrize("name", OPTIONS)
 def test_classifier_has_the_weights_losses_and_epochs_of_mlpclassifier(name: str) -> None:
     ours, theirs = fit_both(NNClassifier, MLPClassifier, DIGIT, OPTIONS[name])

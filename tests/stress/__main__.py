@@ -17,16 +17,18 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from nnbackprop._system_info import cores, processor
 
-from . import child_run, damage, fuzz, kills
+from . import child_run, damage, fuzz, kills, process_kills
 
 ROOT = Path(__file__).parents[2]
 HALVES = 2  # of the kills, one a core
 EPOCHS = 300  # of a run that is killed again and again
-KINDS = ("kills", "damage", "hostile", "soak")
+KINDS = ("kills", "damage", "hostile", "soak", "processes")
+LIBRARIES = ("numpy", "torch", "jax")
 
 Trial = Callable[[], str]
 
@@ -36,6 +38,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make stress", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, help="some of it")
     parser.add_argument("--kills", type=int, default=200, help="at random moments")
+    parser.add_argument("--process-kills", type=int, default=50, help="of one of 2 processes, and of one of 4")
     parser.add_argument("--inputs", type=int, default=1_000_000, help="for each reader")
     parser.add_argument("--seconds", type=int, default=0, help="at most, for each reader; 0 for no limit")
     parser.add_argument("--minutes", type=float, default=10, help="of training, for the soak")
@@ -66,6 +69,10 @@ def _trials(folder: Path, asked: argparse.Namespace) -> list[tuple[str, Trial]]:
         "soak": [("soak", partial(_module, "soak", str(asked.minutes)))],
         "kills": [("kill -9", partial(_kills, folder / f"killed-{n}", asked.kills // HALVES, n)) for n in halves],
         "damage": [("bits and cuts", partial(_damage, folder / "damaged"))],
+        "processes": [
+            (f"{n} processes", partial(_processes, folder / f"processes-{n}", n, asked.process_kills))
+            for n in (2, 4)
+        ],
         "hostile": [(f"hostile {name}", partial(_module, "fuzz", name, *flags)) for name in fuzz.NAMES],
     }
     return [trial for kind, trials in kinds.items() if kind in asked.only for trial in trials]
@@ -85,6 +92,18 @@ def _kills(place: Path, count: int, seed: int) -> str:
     return (
         f"{found.kills} survived, {found.resumes} resumes, at most {found.lost} of {child_run.SAVE_EVERY} steps "
         f"lost; {found.runs} runs ended bit for bit as one that was not killed"
+    )
+
+
+def _processes(place: Path, processes: int, count: int) -> str:
+    place.mkdir()
+    libraries = [name for name in LIBRARIES if find_spec(name)]
+    same = process_kills.same_bits(processes, libraries)
+    found = process_kills.kill_one_of(place, processes, EPOCHS, count, random.Random(processes))
+    same_as_one = f"{same} trainings on {', '.join(libraries)} with the bits of one process"
+    ended = f"{found.runs} runs ended bit for bit as that of one process"
+    return (
+        f"{same_as_one}; {found.kills} kills of one, after which all ended within {found.longest:.1f} s; {ended}"
     )
 
 

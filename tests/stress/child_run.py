@@ -2,12 +2,14 @@
 
 `python tests/stress/child_run.py train ...` is `nnbackprop train ...` which also prints the number of steps after
 each chunk, and draws no plots. With CHILD_WAITS in its environment it waits for ever after its first 20 steps.
+With CHILD_FAILS=1:40:kill process 1 of several is killed at step 40; `FAILURES` has the ways.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,12 +19,15 @@ from typing import Any
 
 import numpy as np
 
+from backends import Backend, Tree
+from nnbackprop.distributed.sharding import ShardedTraining
 from nnbackprop.runs.checkpoint import load
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
 from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import ChunkEnd
 from nnbackprop.training.trainer import Trainer
+from tests.support import mpi
 
 SAVE_EVERY = 5
 EPOCHS = 80
@@ -66,12 +71,18 @@ def run_to_end(run_dir: Path, *words: str) -> None:
 
 
 @contextlib.contextmanager
-def start(run_dir: Path, *words: str, waits: bool = False) -> Iterator[subprocess.Popen[str]]:
-    """`train WORDS` in a process that works in `folder`, and is killed at the end of the block."""
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "COLUMNS": "120"}
+def start(
+    run_dir: Path, *words: str, waits: bool = False, processes: int = 1, **variables: str
+) -> Iterator[subprocess.Popen[str]]:
+    """`train WORDS` in a process that works in `folder`, and is killed at the end of the block.
+
+    Of several processes it is the mpiexec that starts them, of which each works so.
+    """
+    environment = mpi.environment(COLUMNS="120", **variables)
     environment |= {"CHILD_WAITS": "1"} if waits else {}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    command = [sys.executable, __file__, "train", *words]
+    words = (__file__, "train", *words)
+    command = [sys.executable, *words] if processes == 1 else mpi.command(processes, *words)
     with subprocess.Popen(command, cwd=run_dir, env=environment, **pipes) as process:
         try:
             yield process
@@ -131,6 +142,37 @@ class StepPrinter(Callback):
                 time.sleep(3600)
 
 
+def run_out_of_memory() -> None:
+    np.zeros(2**50)  # 8 PiB
+
+
+def raise_error() -> None:
+    raise RuntimeError("a process raised this")
+
+
+FAILURES = {
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "crash": lambda: os.kill(os.getpid(), signal.SIGSEGV),
+    "stop": lambda: os.kill(os.getpid(), signal.SIGSTOP),
+    "exit": lambda: os._exit(9),
+    "raise": raise_error,
+    "memory": run_out_of_memory,
+}
+"""How a process fails."""
+
+
+def fail_at(rank: int, step: int, how: str) -> None:
+    """Let process `rank` fail at `step`, in the midst of the gradients of its shards."""
+    original = ShardedTraining._shard_rows
+
+    def shard_rows(self: ShardedTraining, backend: Backend, data: Tree, batch: Tree, bounds: Any) -> np.ndarray:
+        if self.communicator.rank == rank and batch["step"] >= step:
+            FAILURES[how]()
+        return original(self, backend, data, batch, bounds)
+
+    ShardedTraining._shard_rows = shard_rows  # type: ignore[method-assign]
+
+
 def main() -> None:
     """The command, printing its steps."""
     from nnbackprop import cli
@@ -140,6 +182,9 @@ def main() -> None:
         os.write(1, b"asked to stop\n")
         original(trainer, reason)
 
+    if fails := os.environ.get("CHILD_FAILS"):
+        rank, step, how = fails.split(":")
+        fail_at(int(rank), int(step), how)
     original, Trainer.stop = Trainer.stop, stop  # type: ignore[method-assign]
     progress.progress = lambda *_: StepPrinter()  # type: ignore[assignment]
     plot_process.draw_run = lambda run: ()  # type: ignore[assignment]

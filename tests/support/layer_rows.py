@@ -25,12 +25,16 @@ from nnbackprop.nn.layers import (
     Layer,
     LayerNorm,
     LeakyReLU,
+    Maxout,
     MaxPool2D,
+    PReLU,
     ReLU,
+    Reshape,
     Sigmoid,
     SiLU,
     Softmax,
     Softplus,
+    SpatialDropout2D,
     Tanh,
 )
 from nnbackprop.nn.rng import RngKey
@@ -39,6 +43,7 @@ from tests.support.gradients import kinkless
 N, K = 5, 4
 STEP = np.array(3, np.int32)
 MASK = RngKey(0, STEP).dropout_mask(NumpyBackend().xp, (N, K), 0.4, np.float64)
+CHANNEL_MASK = RngKey(0, STEP).dropout_mask(NumpyBackend().xp, (N, 2), 0.4, np.float64).reshape(N, 1, 1, 2)
 ln = math.log
 
 
@@ -55,7 +60,7 @@ class Row(NamedTuple):
     """A sample's."""
 
 
-def standardized(jax: Any, x: Any, axis: int, eps: float = 1e-5) -> Any:
+def standardized(jax: Any, x: Any, axis: int | tuple[int, ...], eps: float = 1e-5) -> Any:
     v = jax.numpy.var(x, axis=axis, keepdims=True)
     return (x - jax.numpy.mean(x, axis=axis, keepdims=True)) * jax.lax.rsqrt(v + eps)
 
@@ -239,6 +244,42 @@ ROWS = [
         GlobalAveragePool2D(),
         lambda torch, x, p: torch.nn.functional.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), 1)[:, :, 0, 0],
         lambda jax, x, p: jax.numpy.mean(x, axis=(1, 2)),
+        in_shape=IMAGE,
+    ),
+    Row(
+        BatchNorm(0.3, 1e-3),
+        lambda torch, x, p: channels_first(
+            torch.nn.functional.batch_norm, x, None, None, p["gamma"], p["beta"], training=True, eps=1e-3
+        ),
+        lambda jax, x, p: p["gamma"] * standardized(jax, x, (0, 1, 2), 1e-3) + p["beta"],
+        in_shape=IMAGE,
+    ),
+    Row(
+        PReLU(),
+        lambda torch, x, p: channels_first(torch.nn.functional.prelu, x, p["a"]),
+        lambda jax, x, p: jax.numpy.where(x > 0, x, p["a"] * x),
+        in_shape=IMAGE,
+    ),
+    Row(
+        PReLU(0.1, shared=True),
+        lambda torch, x, p: torch.nn.functional.prelu(x, p["a"]),
+        lambda jax, x, p: jax.numpy.where(x > 0, x, p["a"] * x),
+    ),
+    Row(
+        Maxout(3, 4, bias_init=Uniform(1.0)),
+        lambda torch, x, p: torch.nn.functional.linear(x, p["W"].T, p["b"]).reshape(-1, 4, 3).amax(1),
+        lambda jax, x, p: jax.numpy.max(jax.numpy.reshape(x @ p["W"] + p["b"], (-1, 4, 3)), axis=1),
+    ),
+    Row(
+        Reshape((5, 4, 3)),
+        lambda torch, x, p: torch.unflatten(torch.flatten(x, 1), 1, (5, 4, 3)),
+        lambda jax, x, p: jax.numpy.reshape(x, (-1, 5, 4, 3)),
+        in_shape=IMAGE,
+    ),
+    Row(
+        SpatialDropout2D(0.4),
+        lambda torch, x, p: torch.tensor(CHANNEL_MASK) * x,
+        lambda jax, x, p: CHANNEL_MASK * x,
         in_shape=IMAGE,
     ),
     Row(

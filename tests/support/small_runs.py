@@ -61,9 +61,7 @@ def run_callbacks(
 ) -> CheckpointCallback:
     """What writes a run's rows and checkpoints, the latter every so many steps too."""
     logger, best = JsonlLogger(run_dir), early_stopping or EarlyStopping()
-    return CheckpointCallback(
-        run_dir, CheckpointManager(run_dir.checkpoints_dir), logger, best, {}, SaveInterval(every)
-    )
+    return CheckpointCallback(CheckpointManager(run_dir.checkpoints_dir), logger, best, {}, SaveInterval(every))
 
 
 class EveryStep(Callback):

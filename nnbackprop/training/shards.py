@@ -1,0 +1,105 @@
+"""Steps on the shards of a batch: gradients of each, where they lie to be summed, one update."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from backends import Array, Backend, Tree, leaves, tree_map, tree_unflatten
+from nnbackprop.data.batch import get_batch
+from nnbackprop.nn.rng import RngKey
+from nnbackprop.nn.sequential import replace_buffers
+
+from .step import TrainStep, add_batch, zero_sums
+
+
+@dataclass(frozen=True, eq=False)
+class GradientStep:
+    """`found, data, batch -> found` for `Backend.scan`: gradients, next buffers and sums of one shard.
+
+    The parameters are among the `data`, as in an evaluation, and the shard's first row in the batch.
+    """
+
+    step: TrainStep
+
+    def __call__(self, found: Tree, data: Tree, batch: Tree) -> Tree:
+        """What `found` holds is replaced."""
+        s, xp, params = self.step, self.step.xp, data["params"]
+        inputs, targets, weights = get_batch(xp, data, batch)
+        key = RngKey(s.seed, batch["step"], batch["first_row"])
+        result = s.objective.value_and_grad(xp, params, inputs, targets, key, weights)
+        network, sums = s.objective.network, zero_sums(xp, s.metrics, params, weights is not None)
+        return {
+            "grads": result.grads,
+            "buffers": network.new_buffers(xp, params, result.caches) if network.has_buffers else (),
+            "sums": add_batch(xp, s.metrics, sums, result.J, result.y, targets, weights),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class UpdateStep:
+    """`state, data, batch -> state`: the update by what the shards' `GradientStep`s have found in all."""
+
+    step: TrainStep
+
+    def __call__(self, state: Tree, data: Tree, batch: Tree) -> Tree:
+        """The state after the step."""
+        params, found = state["params"], batch["found"]
+        if self.step.objective.network.has_buffers:
+            params = replace_buffers(params, found["buffers"])
+        sums = tree_map(lambda total, added: total + added, state["sums"], found["sums"])
+        return self.step.update({**state, "params": params, "sums": sums}, found["grads"], batch)
+
+
+@dataclass(eq=False)
+class Layout:
+    """Where the arrays of what a `GradientStep` has found lie in a row of numbers.
+
+    Gradients and buffers come first, which are means over the samples, then the sums. `found` is one that was
+    found, to be donated to the next.
+    """
+
+    found: Tree
+    dtype: Any
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.size = sum(math.prod(a.shape) for a in leaves(self.found))
+        self._rows: np.ndarray | None = None
+
+    def rows(self, shards: int, processes: int) -> np.ndarray:
+        """Memory for a row a shard, of a length that all processes have an equal part of: valid until the next."""
+        if self._rows is None:
+            self._rows = np.zeros((shards, -(-self.size // processes) * processes), self.dtype)
+        return self._rows
+
+    def write(self, row: np.ndarray, backend: Backend, fraction: float) -> None:
+        """Write `found` to a row, its means times `fraction`."""
+        at = 0
+        for name in ("grads", "buffers", "sums"):
+            for a in leaves(self.found[name]):
+                end = at + math.prod(a.shape)
+                factor = 1 if name == "sums" else fraction
+                np.multiply(_on_host(backend, a), factor, out=row[at:end].reshape(a.shape))
+                at = end
+
+    def read(self, row: np.ndarray, backend: Backend) -> Tree:
+        """The trees that a row has, on the device, with a leading axis for `Backend.scan`.
+
+        Gradients may share the row's memory; what a state keeps does not.
+        """
+        arrays, at = [], 0
+        for name in ("grads", "buffers", "sums"):
+            for a in leaves(self.found[name]):
+                end = at + math.prod(a.shape)
+                arrays.append(backend.asarray(row[at:end].reshape(1, *a.shape), copy=name != "grads"))
+                at = end
+        return tree_unflatten(self.found, arrays)
+
+
+def _on_host(backend: Backend, array: Array) -> np.ndarray:
+    """An array to be read, without a copy where the library's memory is the host's."""
+    return np.asarray(array) if backend.device == "cpu" else backend.to_numpy(array)

@@ -1,0 +1,87 @@
+"""Small trainings in four shards, on as many processes as `mpiexec` starts: what each came to, to the bit.
+
+`mpiexec -n 2 python -m tests.support.sharded_runs numpy jax` prints it; in one process, call `outcomes`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+import nnbackprop as nb
+from backends import leaves, select
+from nnbackprop.distributed.communicator import Communicator, SingleProcess
+from nnbackprop.distributed.mpi import MpiCommunicator, communicator
+from nnbackprop.distributed.sharding import ShardedTraining
+from nnbackprop.optim import OPTIMIZERS
+
+SHARDS = 4
+SAMPLES = 203
+"""In batches of 30 the last has 23: shards of 7 and 8, and of 5 and 6."""
+
+
+def dataset(weighted: bool = False) -> nb.Dataset:
+    """Three classes of 12 features."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((SAMPLES, 12)).astype("float32")
+    labels = (x[:, :3].sum(axis=1) > 0).astype(int) + (x[:, 3] > 0.5)
+    return nb.Dataset(x, labels, ("a", "b", "c"), weights=rng.random(SAMPLES) if weighted else None)
+
+
+def trainer(library: str, optimizer: str = "adam", norm: bool = False, **options: Any) -> nb.Trainer:
+    """A network with dropout, not yet in shards."""
+    normalization = (nb.BatchNorm(),) if norm else ()
+    network = nb.Sequential(nb.Dense(16), *normalization, nb.ReLU(), nb.Dropout(0.3), nb.Dense(3))
+    settings = {"backend": select(library), "batch_size": 30, "epochs": 2, "lr": 0.01, **options}
+    return nb.Trainer(network, nb.SoftmaxCrossEntropy(), OPTIMIZERS[optimizer](), **settings)
+
+
+def cases(libraries: Iterable[str]) -> Iterator[tuple[str, nb.Trainer, nb.Dataset]]:
+    """Trainings by name."""
+    for library in libraries:
+        for name in OPTIMIZERS if library == "numpy" else ("adam",):
+            for dtype in ("float32", "float64"):
+                yield f"{library} {name} {dtype}", trainer(library, name, dtype=dtype), dataset()
+        yield f"{library} weighted, normalized", trainer(library, norm=True), dataset(weighted=True)
+    yield "streamed", trainer("numpy", resident="no"), dataset()
+    yield "full batch", trainer("numpy", batch_size=None), dataset()
+    yield "fewer samples than shards", trainer("numpy", batch_size=50), dataset()  # the last batch has 3
+    yield (
+        "norm, few samples",
+        trainer("numpy", batch_size=40, norm=True),
+        dataset(),
+    )  # 3: one shard of 3, else none
+
+
+def outcomes(libraries: Iterable[str], processes: Communicator | None = None) -> dict[str, str]:
+    """A digest of the weights of each training, and its last losses."""
+    processes, found = processes or SingleProcess(), {}
+    for name, made, data in cases(libraries):
+        made.use_sharding(ShardedTraining(SHARDS, processes))
+        row = made.fit(data, validation=data)[-1]
+        bits = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in leaves(made.host_params())))
+        assert row.validation is not None
+        losses = row.train.loss.hex(), row.validation.loss.hex(), row.validation.accuracy
+        all_bits = processes.gather_objects(bits.hexdigest())
+        assert len(set(all_bits)) == 1, f"{name}: processes have different weights"
+        found[name] = f"{all_bits[0][:16]} {losses}"
+    return found
+
+
+def main() -> None:
+    """Process 0 prints what all have come to."""
+    world = communicator()
+    found = outcomes(sys.argv[1:], world)
+    if world.rank == 0:
+        print(json.dumps({"processes": world.size, "found": found}))
+    if isinstance(world, MpiCommunicator):
+        world.finish()
+
+
+if __name__ == "__main__":
+    main()
