@@ -19,7 +19,7 @@ from .elementwise import MIN_BLOCKED_SIZE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory, raise_memory_error
 from .numba_fuse import MIN_COMPILED_SIZE, compile_loop, compiler
 
-COMPILED_DTYPES = (torch.float32, torch.float64, torch.int32)
+COMPILED_DTYPES = {torch.float32, torch.float64, torch.int32}
 
 
 class TorchBackend(Backend):
@@ -159,7 +159,8 @@ class TorchBackend(Backend):
 
 def _compiled(kernel: ElementwiseKernel, operands: Sequence[Any], donated: tuple[int, ...]) -> Any:
     """numba's loop, flat, over NumPy's views of tensors on the CPU; None where it does not compile."""
-    if compiler() is None or operands[0].dtype not in COMPILED_DTYPES:
+    dtypes = {a.dtype for a in operands if isinstance(a, torch.Tensor)}
+    if compiler() is None or not dtypes <= COMPILED_DTYPES:  # NumPy has no bfloat16
         return None
     flat = flatten([a.numpy() if isinstance(a, torch.Tensor) else a for a in operands])
     if flat is None:

@@ -182,7 +182,7 @@ def sent_back(trainer: nb.Trainer, some: Any) -> dict[str, float]:
     params = tuple({key: np.asarray(a, np.float64) for key, a in p.items()} for p in trainer.params)
     y, _ = trainer.network.forward(XP, params, x)
     W = params[2]["W"]
-    e = y - trainer.loss.encode(XP, y, np.asarray(some.targets))
+    e = y - trainer.loss.encode_targets(XP, y, np.asarray(some.targets))
     chain = e * y * (1 - y) @ W.T
     sent = {"W_{ij} / S_j": e @ (W / W.sum(axis=0)).T, "W_{ij}": e @ W.T}
     return {

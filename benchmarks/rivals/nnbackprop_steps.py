@@ -12,7 +12,7 @@ from backends import Backend, Tree, select, tree_map
 from backends.cuda import captured_scan
 from benchmarks.workloads import Problem
 from nnbackprop.data.loader import DataLoader
-from nnbackprop.nn.fusion import fuse_layers
+from nnbackprop.nn.layer_fusion import fuse_layers
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.metrics import metrics_for
 from nnbackprop.training.batch_sampler import stack_step_scalars

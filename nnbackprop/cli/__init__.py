@@ -87,6 +87,8 @@ def _run(argv: list[str], debug: bool) -> int:
             return OutOfMemoryError.exit_code
         return RunFolderError.exit_code if isinstance(error, OSError) else UsageError.exit_code
     except KeyboardInterrupt:
+        if launched_size() > 1:
+            raise
         err.print("Stopped at once. What the run had saved is kept, if it had saved anything.")
         return 130
 

@@ -29,20 +29,25 @@ def wait_for_first(error: BaseException) -> str:
 
 def end_together(command: Callable[[], int]) -> None:
     """Run a command and exit with its status, which ends the other processes if it is that of an error."""
+    agreed = False
     try:
         status = command()
+        agreed = status == 0 or status > 128  # it is over, or a signal has ended it in all processes
+    except KeyboardInterrupt:
+        wait_for_first(KeyboardInterrupt())
+        print("Stopped at once. What the run had saved is kept, if it had saved anything.", file=sys.stderr)
+        status = 130
     except BaseException as error:
-        who = wait_for_first(error)
-        print(who, end="", file=sys.stderr)
+        print(wait_for_first(error), end="", file=sys.stderr)
         traceback.print_exc()
         status = 1
     try:
-        c = communicator()
+        world = communicator()
     except UsageError:  # without MPI each ends by itself
         sys.exit(status)
-    if isinstance(c, MpiCommunicator):
-        if status in (0, *range(128, 160)):  # the processes have agreed to end
-            c.finish()
+    if isinstance(world, MpiCommunicator):
+        if agreed:
+            world.finish()  # however long the first process saves or draws plots
         else:
-            c.abort(status)
+            world.abort(status)
     sys.exit(status)

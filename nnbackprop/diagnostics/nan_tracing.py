@@ -111,7 +111,7 @@ def _before_update(step: TrainStep, params: Params, data: Tree, x: Tree) -> Iter
         trace = objective.network.trace(xp, params, inputs, RngKey(step.seed, x["step"], part.first_row))
         for layer in trace.layers:
             yield ("output", f"the output of layer {layer.name}", layer.name), layer.y
-        J, dy = objective.loss(xp, trace.y, objective.loss.encode(xp, trace.y, targets), weights)
+        J, dy = objective.loss(xp, trace.y, objective.loss.encode_targets(xp, trace.y, targets), weights)
         total = targets.shape[0] if weights is None else xp.sum(weights)
         last = trace.layers[-1].name
         what = f"the loss, though not the output of the last layer, {last},"

@@ -113,11 +113,11 @@ def _outputs(graph: OnnxGraph, model: Exportable, y: Array) -> dict[str, Array]:
     """Labels and probabilities of the outputs y, or y itself for a regression."""
     xp, e, task = graph.xp, model.evaluator, _task(model)
     if task == "regression":
-        outputs = e.objective.loss.probabilities(xp, y)
+        outputs = e.objective.loss.predictions(xp, y)
         return {"outputs": _unscaled(graph, e.scaling.target_scaling, outputs)}
     threshold = e.objective.loss.threshold
     if task == "classification":
         labels = predicted_classes(xp, y, threshold)
     else:
         labels = xp.astype(y >= threshold, xp.int32)
-    return {"labels": labels, "probabilities": e.objective.loss.probabilities(xp, y)}
+    return {"labels": labels, "probabilities": e.objective.loss.predictions(xp, y)}

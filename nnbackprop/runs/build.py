@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from typing import Any, TypeVar
 
 from backends import Backend
@@ -14,8 +13,9 @@ from nnbackprop.data.scaling import Scaling, fit_scaling, fit_target_scaling
 from nnbackprop.distributed.sharding import ShardedTraining
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.initializers import parse_initializer
-from nnbackprop.nn.layers import ACTIVATIONS, BatchNorm, Dense, Dropout, Layer, LayerNorm
+from nnbackprop.nn.layers import ACTIVATIONS, Dense, Layer
 from nnbackprop.nn.losses import LOSS_PARAMETERS, LOSSES, Loss, PoissonNLL
+from nnbackprop.nn.mlp import NORMALIZATIONS, mlp_layers
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import OPTIMIZERS, Optimizer, clip_by_global_norm, clip_by_value
@@ -29,8 +29,6 @@ from .config import Config
 from .layer_list import parse_layers, reshape_to_images, takes_images
 
 T = TypeVar("T")
-
-NORMALIZATIONS: dict[str, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
 
 MOMENTUM_NAMES = {"momentum": "momentum", "nesterov": "momentum", "adam": "beta1", "adamw": "beta1"}
 """What an optimizer calls its momentum."""
@@ -48,7 +46,7 @@ def network(config: Config, n_outputs: int, image_shape: Sequence[int] | None = 
     Those of images get the rows of a data set of `image_shape`, (rows, columns) or (rows, columns, 3), as images.
     """
     if not config.layers:
-        return Sequential(*_layers(config, n_outputs))
+        return _mlp(config, n_outputs)
     layers = _listed_layers(config, n_outputs)
     return Sequential(*([reshape_to_images(image_shape)] if takes_images(layers) else []), *layers)
 
@@ -57,24 +55,15 @@ def _listed_layers(config: Config, n_outputs: int | None) -> Sequence[Layer]:
     return parse_layers(config.layers, n_outputs, parse_initializer(config.init), config.bias)
 
 
-def _layers(config: Config, n_outputs: int) -> Iterator[Layer]:
-    hidden_activation = _by_name(ACTIVATIONS, config.activation, "activation")
+def _mlp(config: Config, n_outputs: int) -> Sequential:
+    activation = _by_name(ACTIVATIONS, config.activation, "activation")
     output_activation = _by_name(ACTIVATIONS, config.output_activation, "output-activation")
-    dense = partial(Dense, weight_init=parse_initializer(config.init), bias=config.bias)
-    input_rate, *hidden_rates = dropout_rates(config)
-    if input_rate:
-        yield Dropout(input_rate)
-    for units, rate in zip(config.hidden, hidden_rates, strict=True):
-        layer = dense(units)
-        yield replace(layer, bias=False) if config.norm == "batch" else layer  # its mean takes a bias off again
-        if config.norm is not None:
-            yield NORMALIZATIONS[config.norm]()
-        yield hidden_activation()
-        if rate:
-            yield Dropout(rate)
-    yield dense(n_outputs)
-    if config.output_activation != "identity":
-        yield output_activation()
+    init = parse_initializer(config.init)
+    hidden_bias = config.bias and config.norm != "batch"  # whose mean takes a bias off again
+    dense = [*(Dense(units, init, hidden_bias) for units in config.hidden), Dense(n_outputs, init, config.bias)]
+    normalization = None if config.norm is None else NORMALIZATIONS[config.norm]
+    layers = mlp_layers(dense, activation(), normalization, dropout_rates(config))
+    return Sequential(*layers, *([] if config.output_activation == "identity" else [output_activation()]))
 
 
 def dropout_rates(config: Config) -> Sequence[float]:

@@ -15,6 +15,7 @@ from backends import Backend, select, tree_map
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import NnbackpropError, RunFolderError, UsageError
+from nnbackprop.nn.losses import Loss
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.training.step import Objective
@@ -110,7 +111,7 @@ def _model_of(checkpoint: Checkpoint, path: str, backend: Backend) -> SavedModel
     penalty = None if info.penalty is None else from_plain(info.penalty)
     if not isinstance(network, Sequential):
         raise ValueError(f"its {type(network).__name__} is no network")
-    if not hasattr(loss, "encode"):
+    if not isinstance(loss, Loss):
         raise ValueError(f"its {type(loss).__name__} is no loss")
     if not isinstance(penalty, WeightPenalty | None):
         raise ValueError(f"its {type(penalty).__name__} is no penalty")

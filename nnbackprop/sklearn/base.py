@@ -19,51 +19,21 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DataError, DivergedError, UsageError
 from nnbackprop.nn.layers.base import Params
-from nnbackprop.nn.losses import Loss, PoissonNLL, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
 from nnbackprop.nn.metrics import metrics_for
 from nnbackprop.nn.regularization import WeightPenalty
-from nnbackprop.nn.sequential import Sequential
 from nnbackprop.training.evaluator import Evaluator
 from nnbackprop.training.progress import Progress
 from nnbackprop.training.step import Objective
 from nnbackprop.training.trainer import Trainer
 
 from .convergence import Convergence
+from .fitted import OUT_ACTIVATIONS, Fitted, Task
 from .options import check_parameters, make_lr, make_network, make_optimizer
 
 SPARSE_FORMATS = ("csr", "csc")
 FLOAT_DTYPES = (np.float64, np.float32)
 AUTO_BATCH_SIZE = 200
 """Samples a step, where there are as many, for a batch_size of "auto"."""
-
-OUT_ACTIVATIONS: dict[type, str] = {
-    SoftmaxCrossEntropy: "softmax",
-    SigmoidBinaryCrossEntropy: "logistic",
-    PoissonNLL: "exp",
-}
-"""What the loss makes of the last layer's outputs; nothing ("identity") where it is another."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is learnt: the targets of a data set, the names of its classes if it has any, outputs and loss."""
-
-    targets: np.ndarray
-    names: tuple[str, ...]
-    outputs: int
-    loss: Loss
-
-
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """A network as it was fitted, and what training needs to go on: hyperparameters, host arrays and counts."""
-
-    network: Sequential
-    loss: Loss
-    dtype: str
-    seed: int
-    state: Any = None  # params, optimizer and progress, as `Trainer.state_dict` gives them
-    first_step: int = 0  # where the schedule began
 
 
 @dataclass(eq=False, repr=False)
@@ -139,13 +109,13 @@ class NNEstimator(BaseEstimator):
         X, y = self._check_data(X, y, reset=before is None)
         task = self._task(y, classes, new=before is None)
         weights = self._weights(X, y, weights)
-        train = Dataset(X, task.targets, task.names, weights=weights, source="the training data")
-        network = make_network(p, X.shape[1], task.outputs)
+        train = Dataset(X, task.targets, task.class_names, weights=weights, source="the training data")
+        network = make_network(p, X.shape[1], task.n_outputs)
         if before is None:
             seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
             fitted = Fitted(network, task.loss, self._choose_dtype(X), seed)
         else:
-            _check_same(before, network, task.loss)
+            before.check_same(network, task.loss)
             fitted = before if partial else replace(before, first_step=before.state["progress"]["step"])
         validation = None
         if self.early_stopping:
@@ -196,8 +166,8 @@ class NNEstimator(BaseEstimator):
 
     def _train(self, fitted: Fitted, train: Dataset, validation: Dataset | None, epochs: int) -> bool:
         trainer = self._trainer(fitted, train)
-        watch = self._convergence(new=fitted.state is None)
-        trainer.callbacks, trainer.epochs = (watch,), trainer.progress.epoch - 1 + epochs
+        convergence = self._convergence(new=fitted.state is None)
+        trainer.callbacks, trainer.epochs = (convergence,), trainer.progress.epoch - 1 + epochs
         try:
             rows = trainer.fit(train, validation)
         except DivergedError as error:
@@ -209,8 +179,8 @@ class NNEstimator(BaseEstimator):
             ) from error
         self.n_iter_ = len(rows)
         self.t_: int = len(rows) * len(train) + (0 if fitted.state is None else self.t_)
-        self._keep(fitted, trainer, watch)
-        return watch.converged
+        self._set_fitted(fitted, trainer, convergence)
+        return convergence.converged
 
     def _trainer(self, fitted: Fitted, train: Dataset) -> Trainer:
         """A trainer that stands where `fitted` does; if it may, the last one, with what it has compiled."""
@@ -240,17 +210,17 @@ class NNEstimator(BaseEstimator):
 
     def _convergence(self, new: bool) -> Convergence:
         adaptive = self.learning_rate == "adaptive" and self.solver == "sgd"
-        watch = Convergence(self.tol, self.n_iter_no_change, self.early_stopping, adaptive, self.verbose)
+        convergence = Convergence(self.tol, self.n_iter_no_change, self.early_stopping, adaptive, self.verbose)
         if not new:
-            watch.wait = self._no_improvement_count
-            watch.loss_curve = list(self.loss_curve_)
-            watch.validation_scores = list(self.validation_scores_ or ())
-            watch.validation_loss_curve = list(self.validation_loss_curve_ or ())
-            watch.best_loss = math.inf if self.best_loss_ is None else self.best_loss_
-            watch.best_score = max(watch.validation_scores, default=-math.inf)
-        return watch
+            convergence.wait = self._no_improvement_count
+            convergence.loss_curve = list(self.loss_curve_)
+            convergence.validation_scores = list(self.validation_scores_ or ())
+            convergence.validation_loss_curve = list(self.validation_loss_curve_ or ())
+            convergence.best_loss = math.inf if self.best_loss_ is None else self.best_loss_
+            convergence.best_score = max(convergence.validation_scores, default=-math.inf)
+        return convergence
 
-    def _keep(self, fitted: Fitted, trainer: Trainer, watch: Convergence) -> None:
+    def _set_fitted(self, fitted: Fitted, trainer: Trainer, convergence: Convergence) -> None:
         """What was fitted, under scikit-learn's names."""
         progress = trainer.progress
         counts = Progress(epoch=progress.epoch, step=progress.step, lr_factor=progress.lr_factor)
@@ -259,13 +229,13 @@ class NNEstimator(BaseEstimator):
         self.coefs_, self.intercepts_ = [p["W"] for p in dense], [p["b"] for p in dense]
         self.n_layers_, self.n_outputs_ = len(dense) + 1, len(self.intercepts_[-1])
         self.out_activation_ = OUT_ACTIVATIONS.get(type(fitted.loss), "identity")
-        self.loss_curve_, self.loss_ = watch.loss_curve, watch.loss_curve[-1]
-        self._no_improvement_count = watch.wait
+        self.loss_curve_, self.loss_ = convergence.loss_curve, convergence.loss_curve[-1]
+        self._no_improvement_count = convergence.wait
         validated = self.early_stopping
-        self.best_loss_ = None if validated else watch.best_loss
-        self.validation_scores_ = watch.validation_scores if validated else None
-        self.validation_loss_curve_ = watch.validation_loss_curve if validated else None
-        self.best_validation_score_ = watch.best_score if validated else None
+        self.best_loss_ = None if validated else convergence.best_loss
+        self.validation_scores_ = convergence.validation_scores if validated else None
+        self.validation_loss_curve_ = convergence.validation_loss_curve if validated else None
+        self.best_validation_score_ = convergence.best_score if validated else None
 
     def _params(self) -> Params:
         """The network's parameters, host arrays, with the weights of `coefs_` and `intercepts_`."""
@@ -297,15 +267,6 @@ class NNEstimator(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
-
-
-def _check_same(fitted: Fitted, network: Sequential, loss: Loss) -> None:
-    if (network, loss) != (fitted.network, fitted.loss):
-        raise UsageError(
-            f"Training would go on with the network that was fitted, {fitted.network} with {fitted.loss}; the "
-            f"parameters and the targets now describe {network} with {loss}. Leave them as they were, or fit anew "
-            "with warm_start=False."
-        )
 
 
 def _dense(array: Any) -> np.ndarray:

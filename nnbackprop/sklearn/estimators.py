@@ -14,7 +14,8 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from nnbackprop.errors import DataError, UsageError
 from nnbackprop.nn.losses import MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
 
-from .base import NNEstimator, Task
+from .base import NNEstimator
+from .fitted import Task
 from .options import make_loss
 
 MULTILABEL = "multilabel-indicator"

@@ -13,8 +13,9 @@ import numpy as np
 
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.initializers import Uniform
-from nnbackprop.nn.layers import ACTIVATIONS, Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm
+from nnbackprop.nn.layers import ACTIVATIONS, Activation, Dense
 from nnbackprop.nn.losses import LOSSES, Loss
+from nnbackprop.nn.mlp import NORMALIZATIONS, mlp_layers
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import SGD, Adam, Momentum, Nesterov, Optimizer
 from nnbackprop.optim.schedules import Schedule, parse_schedule
@@ -30,31 +31,29 @@ UNSUPPORTED = {
 }
 """Values that scikit-learn knows and this package does not, with what to use."""
 
-NORMALIZATIONS: dict[str, type[Layer]] = {"batch": BatchNorm, "layer": LayerNorm}
 
-
-def _number(low: float, below: float = math.inf, low_too: bool = False) -> Callable[[Any], bool]:
+def _is_number(low: float, below: float = math.inf, low_included: bool = False) -> Callable[[Any], bool]:
     def is_right(value: Any) -> bool:
         is_real = isinstance(value, Real) and not isinstance(value, bool)
-        return is_real and (low < float(value) < below or (low_too and float(value) == low))
+        return is_real and (low < float(value) < below or (low_included and float(value) == low))
 
     return is_right
 
 
-def _count(value: Any) -> bool:
+def _is_count(value: Any) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1
 
 
 PARAMETER_CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "alpha": (_number(0, low_too=True), "a finite number of at least 0"),
-    "tol": (_number(0, low_too=True), "a finite number of at least 0"),
-    "power_t": (_number(0, low_too=True), "a finite number of at least 0"),
-    "learning_rate_init": (_number(0), "a finite number above 0"),
-    "validation_fraction": (_number(0, below=1), "a number above 0 and below 1"),
-    "max_iter": (_count, "a whole number of at least 1"),
-    "n_iter_no_change": (lambda v: _count(v) or v == math.inf, "a whole number of at least 1, or np.inf"),
+    "alpha": (_is_number(0, low_included=True), "a finite number of at least 0"),
+    "tol": (_is_number(0, low_included=True), "a finite number of at least 0"),
+    "power_t": (_is_number(0, low_included=True), "a finite number of at least 0"),
+    "learning_rate_init": (_is_number(0), "a finite number above 0"),
+    "validation_fraction": (_is_number(0, below=1), "a number above 0 and below 1"),
+    "max_iter": (_is_count, "a whole number of at least 1"),
+    "n_iter_no_change": (lambda v: _is_count(v) or v == math.inf, "a whole number of at least 1, or np.inf"),
     "batch_size": (
-        lambda v: _count(v) or (isinstance(v, str) and v == "auto"),
+        lambda v: _is_count(v) or (isinstance(v, str) and v == "auto"),
         "'auto', or a whole number from 1",
     ),
     "max_fun": (lambda v: v is None, "left out: it goes with solver='lbfgs'; max_iter limits the epochs"),
@@ -87,7 +86,7 @@ def pick(name: str, value: Any, words: Mapping[str, T], own: str = "") -> T:
 
 def make_loss(value: Any, word: str, default: Callable[[], Loss]) -> Loss:
     """The loss that `value` names, where `word` stands for the `default` of the task, or `value` itself."""
-    if not isinstance(value, (str, type)) and hasattr(value, "takes_labels"):  # Loss is a protocol
+    if isinstance(value, Loss):
         return value
     return pick("loss", value, {word: default, **LOSSES}, "a Loss")()
 
@@ -99,7 +98,7 @@ def make_activation(value: Any) -> Activation:
     return pick("activation", value, {"logistic": ACTIVATIONS["sigmoid"], **ACTIVATIONS}, "an Activation")()
 
 
-def make_network(p: Parameters, features: int, outputs: int) -> Sequential:
+def make_network(p: Parameters, n_features: int, n_outputs: int) -> Sequential:
     """Dense layers with scikit-learn's initial distribution: uniform by Glorot's limit, the biases too.
 
     The limit is sqrt(6 / (fan_in + fan_out)), or sqrt(2 / ...) for logistic units (Glorot and Bengio,
@@ -107,24 +106,18 @@ def make_network(p: Parameters, features: int, outputs: int) -> Sequential:
     """
     activation = make_activation(p["activation"])
     factor = 2.0 if activation == ACTIVATIONS["sigmoid"]() else 6.0
-    sizes = [features, *hidden_sizes(p["hidden_layer_sizes"]), outputs]
+    sizes = [n_features, *hidden_sizes(p["hidden_layer_sizes"]), n_outputs]
     limits = [Uniform(math.sqrt(factor / (a + b))) for a, b in pairwise(sizes)]
     dense = [Dense(units, limit, bias_init=limit) for units, limit in zip(sizes[1:], limits, strict=True)]
-    layers: list[Layer] = []
-    for hidden in dense[:-1]:
-        layers.append(hidden)
-        if p["normalization"] is not None:
-            layers.append(pick("normalization", p["normalization"], NORMALIZATIONS)())
-        layers.append(activation)
-        if p["dropout"]:
-            layers.append(Dropout(p["dropout"]))
-    return Sequential(*layers, dense[-1])
+    given, rates = p["normalization"], [0.0, *[p["dropout"]] * (len(dense) - 1)]
+    normalization = None if given is None else pick("normalization", given, NORMALIZATIONS)
+    return Sequential(*mlp_layers(dense, activation, normalization, rates))
 
 
 def hidden_sizes(value: Any) -> list[int]:
     """The units of each hidden layer, of a number or an array of them; UsageError for anything else."""
     sizes = np.atleast_1d(np.asarray(value)).tolist()
-    if not all(map(_count, sizes)):
+    if not all(map(_is_count, sizes)):
         raise UsageError(
             f"hidden_layer_sizes is {value!r} and must be the number of units of each hidden layer, whole numbers "
             "from 1, such as (100, 50). A loss is given by its name: loss='squared_error'."
@@ -164,41 +157,41 @@ def make_optimizer(p: Parameters) -> Optimizer:
 
 @dataclass(frozen=True)
 class InverseScaling(Schedule):
-    """lr / (samples + 1)^power_t, with the samples seen before the epoch under way."""
+    """lr / (n_samples + 1)^power_t, with the samples seen before the epoch under way."""
 
     lr: float
     power_t: float
-    samples: int
+    n_samples: int
     steps_per_epoch: int
 
     def __call__(self, step: int) -> float:
         """The learning rate of a step."""
-        return self.lr / (step // self.steps_per_epoch * self.samples + 1) ** self.power_t
+        return self.lr / (step // self.steps_per_epoch * self.n_samples + 1) ** self.power_t
 
 
 @dataclass(frozen=True)
 class StartAt(Schedule):
-    """`schedule` from step `first` on, as if that were its step 0."""
+    """`schedule` from `first_step` on, as if that were its step 0."""
 
     schedule: Callable[[int], float]
-    first: int
+    first_step: int
 
     def __call__(self, step: int) -> float:
         """The learning rate of a step."""
-        return self.schedule(step - self.first)
+        return self.schedule(step - self.first_step)
 
 
-def make_lr(p: Parameters, samples: int, batch_size: int, first: int) -> float | Callable[[int], float]:
-    """The learning rate of a run on `samples` samples, which begins at step `first`.
+def make_lr(p: Parameters, n_samples: int, batch_size: int, first_step: int) -> float | Callable[[int], float]:
+    """The learning rate of a run on `n_samples` samples, which begins at `first_step`.
 
     "adaptive" is done by `Convergence`; as in scikit-learn, only "sgd" has rates that change by `learning_rate`.
     """
-    lr, epoch = p["learning_rate_init"], steps_per_epoch(samples, batch_size)
+    lr, epoch = p["learning_rate_init"], steps_per_epoch(n_samples, batch_size)
     if callable(p["schedule"]):
-        return StartAt(p["schedule"], first)
+        return StartAt(p["schedule"], first_step)
     if p["schedule"] is not None:
-        return StartAt(parse_schedule(p["schedule"], lr, p["max_iter"] * epoch, epoch), first)
+        return StartAt(parse_schedule(p["schedule"], lr, p["max_iter"] * epoch, epoch), first_step)
     words = {word: word for word in ("constant", "invscaling", "adaptive")}
     if pick("learning_rate", p["learning_rate"], words) == "invscaling" and p["solver"] == "sgd":
-        return InverseScaling(lr, p["power_t"], samples, epoch)
+        return InverseScaling(lr, p["power_t"], n_samples, epoch)
     return lr

@@ -42,8 +42,9 @@ class BatchSampler:
     """The batches of a run on the samples of `loader`, shuffled anew each epoch; from any step on always the same.
 
     `lr(step)` is the learning rate after `step` steps. Chunks have up to `steps_per_chunk` steps of `batch_size`
-    samples, and end wherever the number of steps is a multiple of `save_every`. `rows` says of a batch's size
-    which of its rows the batches have: those of this process, where several train together; None is all of them.
+    samples, with `timed_chunks` as many as take a tenth of a second, and end wherever the number of steps is a
+    multiple of `save_every`. `rows` says of a batch's size which of its rows the batches have: those of this
+    process, where several train together; None is all of them.
     """
 
     loader: DataLoader
@@ -55,6 +56,7 @@ class BatchSampler:
     steps_per_chunk: int
     save_every: int | None
     dtype: str
+    timed_chunks: bool = False
     rows: Callable[[int], slice] | None = None
 
     @property
@@ -75,12 +77,14 @@ class BatchSampler:
         for sizes, batches in self.loader.to_device(chunks):
             yield Chunk(*sizes, batches)
 
-    def timed_chunks(self, progress: Progress) -> Iterator[Chunk]:
-        """What is left of an epoch, in chunks that take a tenth of a second by the clock and not by estimate.
+    def rest_of_epoch(self, progress: Progress) -> Iterator[Chunk]:
+        """What is left of the epoch under way; `progress` must count every chunk before the next is asked for."""
+        if self.timed_chunks:
+            return self._timed_chunks(progress)
+        return self.chunks(progress.epoch, progress.samples_seen, progress.step)
 
-        The first two have one step each. `progress` must count every chunk before the next is asked for: how long
-        the second took says how many steps the others have.
-        """
+    def _timed_chunks(self, progress: Progress) -> Iterator[Chunk]:
+        """The first two have one step each: how long the second took says how many steps the others have."""
         seconds = 0.0
         for _ in range(2):  # the first compiles, where the library does
             seconds_before = progress.seconds
@@ -137,6 +141,7 @@ def make_batch_sampler(trainer: Trainer, loader: DataLoader) -> BatchSampler:
         steps_per_chunk=loader.limit_steps(steps, batch_size),
         save_every=math.gcd(*(callback.steps_per_save or 0 for callback in trainer.callbacks)) or None,
         dtype=trainer.params_dtype,
+        timed_chunks=any(callback.needs_short_chunks for callback in trainer.callbacks),
     )
 
 

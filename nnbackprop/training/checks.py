@@ -14,7 +14,7 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.limits import format_names
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
-from nnbackprop.errors import DataError, InitialValueError, ShapeError, UsageError
+from nnbackprop.errors import DataError, DivergedError, InitialValueError, ShapeError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss, PoissonNLL
 from nnbackprop.nn.mixed_precision import HALF_DTYPES
@@ -22,7 +22,8 @@ from nnbackprop.nn.sequential import Sequential
 from nnbackprop.nn.trace import LayerSummary
 
 from .callbacks import Callback
-from .events import LayerRow
+from .events import LayerRow, Score
+from .progress import Progress
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -62,7 +63,7 @@ def _needed_options(t: Trainer) -> dict[str, tuple[bool, str]]:
     batch_size: Any = t.batch_size
     callbacks: Any = t.callbacks
     return {
-        "loss": (_has(t.loss, "encode", "probabilities"), "a loss, such as nb.SoftmaxCrossEntropy()"),
+        "loss": (_has(t.loss, "encode_targets", "predictions"), "a loss, such as nb.SoftmaxCrossEntropy()"),
         "optimizer": (_has(t.optimizer, "init", "step"), "an optimizer, such as nb.Adam()"),
         "backend": (isinstance(t.backend, Backend), 'a backend, such as nb.select("numpy")'),
         "scaling": (isinstance(t.scaling, Scaling), 'a scaling, such as nb.fit_scaling("standard", data.train)'),
@@ -111,6 +112,13 @@ def check_state_dict(saved: Mapping[str, Any], params: Params) -> None:
             "weights alone go to load_params."
         )
     check_params(params, saved["params"])
+
+
+def check_scores(scores: Mapping[str, Score], progress: Progress) -> None:
+    """DivergedError where the loss of an evaluation at the end of an epoch is NaN or infinite."""
+    for score in scores.values():
+        if not math.isfinite(score.loss):
+            raise DivergedError.evaluating(progress.step, f"after epoch {progress.epoch}", score.loss)
 
 
 def check_feature_names(dataset: Dataset, preprocessing: Preprocessing | None) -> None:

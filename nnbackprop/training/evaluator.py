@@ -79,7 +79,7 @@ class Evaluator:
         with np.errstate(all="ignore"):  # an underflow in a tail
             for _, x in self._batches(inputs, sample_shape):
                 y, _ = self.objective.network.forward(xp, params, x, None)
-                parts.append(self.backend.to_numpy(self.objective.loss.probabilities(xp, y)))
+                parts.append(self.backend.to_numpy(self.objective.loss.predictions(xp, y)))
         return self.scaling.unscale_targets(np.concatenate(parts))
 
     def predict(self, params: Params, inputs: Samples, sample_shape: tuple[int, ...]) -> np.ndarray:

@@ -60,7 +60,7 @@ class Objective:
     ) -> tuple[Array, Array]:
         """J and the outputs y (n, k) in evaluation mode; weights (n,) of the samples, if they have any."""
         y, _ = self.network.forward(xp, params, x, None)
-        J, _ = self.loss(xp, y, self.loss.encode(xp, y, targets), weights)
+        J, _ = self.loss(xp, y, self.loss.encode_targets(xp, y, targets), weights)
         return self.regularized_loss(xp, params, J), y
 
     def value_and_grad(
@@ -75,7 +75,7 @@ class Objective:
     ) -> ValueAndGrad:
         """J and its gradients (derivation, D29), in training mode where a key is given."""
         y, caches = self.network.forward(xp, params, x, key)
-        J, dy = self.loss(xp, y, self.loss.encode(xp, y, targets), weights)
+        J, dy = self.loss(xp, y, self.loss.encode_targets(xp, y, targets), weights)
         dx, grads = self.network.backward(xp, params, caches, dy, need_dx)
         if self.penalty:
             grads = self.penalty.add_gradients(xp, self.network, params, grads)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
@@ -17,26 +16,17 @@ from nnbackprop.data.loader import DataLoader
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DivergedError, OutOfMemoryError, UsageError
-from nnbackprop.nn.fusion import fuse_layers
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss
 from nnbackprop.nn.metrics import Metrics, metrics_for
-from nnbackprop.nn.mixed_precision import HALF_DTYPES, MixedPrecision
+from nnbackprop.nn.mixed_precision import training_network
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Optimizer
 
-from . import events
+from . import checks, events
 from .batch_sampler import BatchSampler, Chunk, make_batch_sampler
 from .callbacks import Callback
-from .checks import (
-    check_datasets,
-    check_feature_names,
-    check_options,
-    check_params,
-    check_state_dict,
-    initial_params,
-)
 from .evaluator import Evaluator, dataset_to_evaluate, inputs_of
 from .events import ChunkBegin, EpochBegin, LayerRow, Score, TrainBegin
 from .history import History
@@ -77,7 +67,7 @@ class Trainer:
     callbacks: Sequence[Callback] = ()
 
     def __post_init__(self) -> None:
-        check_options(self)
+        checks.check_options(self)
         self.layers: tuple[LayerRow, ...] = ()
         self.sample_shape: tuple[int, ...] = ()
         self.classes: tuple[str, ...] = ()
@@ -96,17 +86,13 @@ class Trainer:
         objective = Objective(self.network, self.loss, self.penalty)
         self.metrics = metrics
         self.evaluator = Evaluator(self.backend, objective, metrics, self.scaling, self.params_dtype)
-        if self.dtype in HALF_DTYPES:
-            network: Sequential = MixedPrecision(self.network, self.dtype, self.backend)
-        else:
-            network = fuse_layers(self.network, self.backend)
-        objective = replace(objective, network=network)
+        objective = replace(objective, network=training_network(self.network, self.dtype, self.backend))
         n_microbatches = 1 if self.sharding is None else self.sharding.shards
         self.train_step = TrainStep(
             self.backend.xp, objective, self.optimizer, metrics, self.clip, self.seed, n_microbatches
         )
         self.snapshot = Snapshot(self.backend.xp)
-        self._loaders: dict[str, DataLoader] = {}  # of the parts that the last `fit` trains on and evaluates
+        self._loaders: dict[str, DataLoader] = {}  # of what the last `fit` trains on and evaluates
         self._batch_sampler: BatchSampler | None = None
 
     @property
@@ -140,7 +126,7 @@ class Trainer:
 
     def initialize(self, train: Dataset) -> None:
         """Draw initial parameters for data such as `train`, which must fit; `fit` does so unless it is done."""
-        self.layers, params = initial_params(self, train)
+        self.layers, params = checks.initial_params(self, train)
         self.sample_shape, self.classes = train.sample_shape, train.classes
         self.input_dtype, self.preprocessing = str(train.inputs.dtype), train.preprocessing
         if (metrics := metrics_for(self.loss, train.targets, self.scaling.target_scaling)) != self.metrics:
@@ -225,7 +211,7 @@ class Trainer:
 
     def load_params(self, params: Params) -> None:
         """Put host arrays in the parameters' place; ShapeError for those of another network."""
-        check_params(self.params, params)
+        checks.check_params(self.params, params)
         self.state = {**self.state, "params": tree_map(self.backend.asarray, params)}
 
     def state_dict(self) -> dict[str, Any]:
@@ -236,11 +222,10 @@ class Trainer:
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on where `saved` was taken; the trainer must have been built. Rows of later epochs are forgotten."""
-        check_state_dict(saved, self.params)
+        checks.check_state_dict(saved, self.params)
         restored = {name: tree_map(self.backend.asarray, saved[name]) for name in ("params", "optimizer")}
-        self._go_back(
-            self.train_step.reset_sums({**self.state, **restored}), Progress.from_dict(saved["progress"])
-        )
+        state = self.train_step.reset_sums({**self.state, **restored})
+        self._go_back(state, Progress.from_dict(saved["progress"]))
 
     def __getstate__(self) -> dict[str, Any]:
         """Options and state, on the host; data and compiled steps are left out."""
@@ -255,16 +240,16 @@ class Trainer:
 
     def _prepare(self, train: Dataset, validation: Dataset | None, test: Dataset | None) -> TrainBegin:
         """Move the data where it belongs; everything that can be wrong is found here, before the first step."""
-        parts = {"train": train, "validation": validation, "test": test}
-        check_datasets(parts)
+        datasets = {"train": train, "validation": validation, "test": test}
+        checks.check_datasets(datasets)
         if self.state is None:
             self.initialize(train)
         sums = zero_sums(self.backend.xp, self.metrics, self.params, train.weights is not None)
         self.state = {**self.state, "sums": sums}
         evaluated = {"validation": validation} if validation else {"test": test} if test else {}
-        self._loaders = {name: self._loader(part) for name, part in {"train": train, **evaluated}.items()}
+        self._loaders = {name: self._loader(data) for name, data in {"train": train, **evaluated}.items()}
         self._batch_sampler = make_batch_sampler(self, self._loaders["train"])
-        return events.train_begin(self, {name: len(part) if part else 0 for name, part in parts.items()})
+        return events.train_begin(self, {name: len(data) if data else 0 for name, data in datasets.items()})
 
     def _loader(self, dataset: Dataset) -> DataLoader:
         """`dataset` as the device sees it, its labels by the class map of the training data; the last are kept."""
@@ -272,7 +257,7 @@ class Trainer:
         for loader in self._loaders.values():
             if loader.dataset is dataset:
                 return loader
-        check_feature_names(dataset, self.preprocessing)
+        checks.check_feature_names(dataset, self.preprocessing)
         self.evaluator.check_dataset(dataset, self.sample_shape, self.layers[-1].out_shape)
         return DataLoader(self.backend, dataset, self.scaling, self.params_dtype, self.resident)
 
@@ -305,18 +290,19 @@ class Trainer:
 
     def _chunks(self) -> Iterator[Chunk]:
         """What is left of the epoch."""
-        p, sampler = self.progress, self.batch_sampler
-        short = any(callback.needs_short_chunks for callback in self.callbacks)
+        sampler = self.batch_sampler
         if self.sharding is not None:  # chunks are the first process's, whose callbacks save and measure
             rows, step = self.sharding.rows, self.train_step
-            steps, save_every, short = self.sharding.share((sampler.steps_per_chunk, sampler.save_every, short))
+            given = sampler.steps_per_chunk, sampler.save_every, sampler.timed_chunks
+            steps_per_chunk, save_every, timed_chunks = self.sharding.share(given)
             sampler = replace(
                 sampler,
-                steps_per_chunk=steps,
+                steps_per_chunk=steps_per_chunk,
                 save_every=save_every,
+                timed_chunks=timed_chunks,
                 rows=lambda n: rows(step.microbatch_bounds(n)),
             )
-        return sampler.timed_chunks(p) if short else sampler.chunks(p.epoch, p.samples_seen, p.step)
+        return sampler.rest_of_epoch(self.progress)
 
     def _run_chunk(self, chunk: Chunk) -> tuple[bool, Tree, dict[str, float]]:
         """Train on a chunk: whether all is finite, its sums, and the norms of its last gradients by layer."""
@@ -333,9 +319,8 @@ class Trainer:
         if self.state is None:  # memory ran out; the error, which holds arrays, is gone by now
             self.train_step, self.state = retry_in_microbatches(self, chunk)
         with np.errstate(all="ignore"):  # an overflow is not finite
-            packed = self.backend.to_numpy(
-                self.train_step.pack_metrics(self.state)
-            )  # the only wait for the device
+            metrics = self.train_step.pack_metrics(self.state)
+            packed = self.backend.to_numpy(metrics)  # the only wait for the device
         return self.train_step.unpack_metrics(packed, self.state)
 
     def donate_state(self) -> Tree:
@@ -355,11 +340,9 @@ class Trainer:
 
     def _end_epoch(self) -> None:
         p = self.progress
-        parts = {name: loader for name, loader in self._loaders.items() if name != "train"}
-        scores = {name: self._score(loader) for name, loader in parts.items()}
-        for score in scores.values():
-            if not math.isfinite(score.loss):
-                raise DivergedError.evaluating(p.step, f"after epoch {p.epoch}", score.loss)
+        loaders = {name: loader for name, loader in self._loaders.items() if name != "train"}
+        scores = {name: self._score(loader) for name, loader in loaders.items()}
+        checks.check_scores(scores, p)
         row = events.epoch_end(self, scores)
         self.history.append(row)
         p.next_epoch()

@@ -20,7 +20,7 @@ from nnbackprop.diagnostics.doctor.start import baseline_loss
 from nnbackprop.diagnostics.findings import Diagnosis, run_checks
 from nnbackprop.nn.initializers import Glorot, He, Normal, Zeros
 from nnbackprop.nn.layers import Activation, Dense, Dropout, Layer, ReLU, Sigmoid, Tanh
-from nnbackprop.nn.losses import MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy, one_hot
+from nnbackprop.nn.losses import Loss, MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Residual, Sequential
 from nnbackprop.optim import SGD
@@ -274,17 +274,7 @@ def test_most_checks_do_not_apply_to_a_single_sample() -> None:
 
 def test_an_unknown_loss_is_not_judged() -> None:
     @dataclass(frozen=True)
-    class Cubic:
-        takes_labels = False
-        gives_probabilities = False
-        threshold = 0.5
-
-        def probabilities(self, xp: Any, y: Array) -> Array:
-            return y
-
-        def encode(self, xp: Any, y: Array, targets: Array) -> Array:
-            return one_hot(xp, targets, y.shape[1], y.dtype)
-
+    class Cubic(Loss):
         def __call__(self, xp: Any, y: Array, t: Array, weights: Array | None = None) -> tuple[Array, Array]:
             e = y - t
             return xp.sum(xp.abs(e) ** 3) / y.shape[0], 3 * e * xp.abs(e) / y.shape[0]

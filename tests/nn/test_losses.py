@@ -190,14 +190,14 @@ def test_a_threshold_lies_between_the_classes():
 def test_labels_are_encoded_as_rows_of_off_and_on(backend, loss):
     xp, labels = backend.xp, backend.asarray(np.array([2, 0], np.int32))
     three, one = (backend.asarray(np.zeros((2, k))) for k in (3, 1))
-    rows = backend.to_numpy(loss.encode(xp, three, labels))
+    rows = backend.to_numpy(loss.encode_targets(xp, three, labels))
     np.testing.assert_allclose(rows, [[0.01, 0.01, 0.99], [0.99, 0.01, 0.01]], rtol=1e-15)
-    binary = backend.to_numpy(loss.encode(xp, one, backend.asarray(np.array([1, 0], np.int32))))
+    binary = backend.to_numpy(loss.encode_targets(xp, one, backend.asarray(np.array([1, 0], np.int32))))
     np.testing.assert_allclose(binary, [[0.99], [0.01]], rtol=1e-15)
-    assert loss.encode(xp, three, three) is three
-    assert SoftmaxCrossEntropy().encode(xp, three, labels) is labels
+    assert loss.encode_targets(xp, three, three) is three
+    assert SoftmaxCrossEntropy().encode_targets(xp, three, labels) is labels
     with pytest.raises(ShapeError, match="Several labels at once are floats"):
-        loss.encode(xp, three, backend.asarray(np.zeros((2, 3), np.int32)))
+        loss.encode_targets(xp, three, backend.asarray(np.zeros((2, 3), np.int32)))
 
 
 def test_probabilities_are_what_the_outputs_stand_for(backend):
@@ -211,7 +211,7 @@ def test_probabilities_are_what_the_outputs_stand_for(backend):
         (Pinball(), [[0, ln(3)], [0, 0]]),
         (PoissonNLL(), [[1, 3], [1, 1]]),
     ):
-        p = backend.to_numpy(loss.probabilities(backend.xp, logits))
+        p = backend.to_numpy(loss.predictions(backend.xp, logits))
         np.testing.assert_allclose(p, want, rtol=1e-15)
 
 
@@ -251,7 +251,7 @@ def test_huber_is_squared_within_delta_and_absolute_far_beyond(backend):
 def test_a_poisson_rate_needs_an_output_a_class(backend):
     y, labels = backend.asarray(np.zeros((2, 1))), backend.asarray(np.array([0, 1], np.int32))
     with pytest.raises(ShapeError, match="PoissonNLL is for counts and got class labels"):
-        PoissonNLL().encode(backend.xp, y, labels)
+        PoissonNLL().encode_targets(backend.xp, y, labels)
 
 
 @pytest.mark.parametrize("delta", [0, -1, math.inf, math.nan])

@@ -152,3 +152,13 @@ def test_a_trace_has_the_networks_outputs_and_gradients_unscaled(library: Backen
         for tensor, g in want.items():
             assert library.to_numpy(g).dtype == np.float32
             assert np.array_equal(library.to_numpy(found[name][tensor]), library.to_numpy(g))
+
+
+@pytest.mark.parametrize("dtype", DIGITS)
+def test_dropout_masks_of_a_large_batch_are_those_of_float32(library: Backend, dtype: str) -> None:
+    """Large enough that kernels are compiled for it, which know no narrow numbers."""
+    if not hasattr(library.xp, dtype):
+        pytest.skip(f"{library.name} has no {dtype}")
+    key, shape = RngKey(0, library.asarray(np.int32(3)), path="0"), (500, 300)
+    masks = [key.dropout_mask(library.xp, shape, 0.5, getattr(library.xp, d)) for d in (dtype, "float32")]
+    assert bool(library.xp.all(library.xp.astype(masks[0], library.xp.float32) == masks[1]))

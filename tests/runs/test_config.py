@@ -21,7 +21,18 @@ from nnbackprop.runs.header import describe_config
 from nnbackprop.runs.settings import parse_settings
 from tests.support.commands import run, said
 
-RECIPES = ("ex4", "house-prices", "images", "iris", "mnist", "mnist-original", "rashid", "table", "weight-height")
+RECIPES = (
+    "cnn",
+    "ex4",
+    "house-prices",
+    "images",
+    "iris",
+    "mnist",
+    "mnist-original",
+    "rashid",
+    "table",
+    "weight-height",
+)
 
 
 def test_these_are_the_recipes() -> None:
@@ -30,7 +41,7 @@ def test_these_are_the_recipes() -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_written_configuration_is_read_back(name: str) -> None:
-    config = resolve(name, {"device": "cpu", "clip_norm": 1.5, "norm": "batch"})
+    config = resolve(name, {"device": "cpu", "clip_norm": 1.5, "max_time": 9.0})
     assert parse_settings(tomllib.loads(to_toml(config)), "again") == config
 
 

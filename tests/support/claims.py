@@ -19,7 +19,7 @@ import numpy as np
 
 from nnbackprop import gradcheck_function
 from nnbackprop._system_info import cores, processor
-from nnbackprop.diagnostics.gradcheck.gradcheck import Report
+from nnbackprop.diagnostics.gradcheck.report import Report
 from tests.support import healthy_runs
 from tests.support.numpy_networks.network import Network
 from tests.support.numpy_networks.spec import Spec

@@ -13,7 +13,7 @@ from backends.base import scan_loop
 from nnbackprop import MeanSquaredError, RngKey, Trainer
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader
-from nnbackprop.nn.fusion import FusedSequential
+from nnbackprop.nn.layer_fusion import FusedSequential
 from nnbackprop.nn.layers import Dense, Dropout, Flatten, Tanh
 from nnbackprop.nn.sequential import Residual, Sequential
 from nnbackprop.training import step as training_step

@@ -169,7 +169,7 @@ class ModelProbe:
         """Loss without penalties, and accuracy (NaN where targets are no class labels), in evaluation mode."""
         xp, objective = self.backend.xp, self.objective
         y = self.trace(x).y
-        J, _ = objective.loss(xp, y, objective.loss.encode(xp, y, self.targets))
+        J, _ = objective.loss(xp, y, objective.loss.encode_targets(xp, y, self.targets))
         if not self.dataset.classes:
             return float(self.to_numpy(J)), float("nan")
         right = predicted_classes(xp, y, objective.loss.threshold) == self.targets

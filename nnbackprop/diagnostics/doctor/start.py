@@ -31,7 +31,7 @@ def baseline_loss(objective: Objective, targets: np.ndarray, n_outputs: int) -> 
     """
     xp, n, k = NumpyBackend().xp, len(targets), n_outputs
     targets = targets if targets.ndim == 1 else targets.astype(np.float64)
-    t = objective.loss.encode(xp, np.zeros((n, k)), targets)
+    t = objective.loss.encode_targets(xp, np.zeros((n, k)), targets)
     q = np.mean(np.eye(k)[t] if t.ndim == 1 else t, axis=0)
     loss: Loss
     with np.errstate(divide="ignore"):
@@ -111,7 +111,7 @@ def variance_backward(probe: ModelProbe) -> CheckResult:
     layers = [layer for layer in trace.layers if layer.params]
     if len(layers) < 2 or not probe.inputs_vary:
         return NOT_APPLICABLE
-    _, dy = objective.loss(xp, trace.y, objective.loss.encode(xp, trace.y, probe.targets))
+    _, dy = objective.loss(xp, trace.y, objective.loss.encode_targets(xp, trace.y, probe.targets))
     norms = {t.name: float(np.linalg.norm(probe.to_numpy(dy))) for t, dy, _, _ in trace.backward(xp, dy)}
     names = [layer.name for layer in layers][::-1]
     if not norms[names[0]]:

@@ -40,7 +40,7 @@ class NetworkFunction:
         """J of a training step."""
         xp, objective, (params, x) = self.backend.xp, self.objective, self._arguments(tensors)
         y, _ = objective.network.forward(xp, params, x, self.key)
-        J, _ = objective.loss(xp, y, objective.loss.encode(xp, y, self.targets), self.weights)
+        J, _ = objective.loss(xp, y, objective.loss.encode_targets(xp, y, self.targets), self.weights)
         return float(self.backend.to_numpy(objective.regularized_loss(xp, params, J)))
 
     def gradients(self, tensors: Tensors) -> Tensors:

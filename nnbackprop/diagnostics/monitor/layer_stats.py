@@ -136,7 +136,7 @@ class StatsStep:
         xp, objective, params = self.step.xp, self.step.objective, data["state"]["params"]
         zero = table[0, 0] * 0
         trace = objective.network.trace(xp, params, data["inputs"])
-        t = objective.loss.encode(xp, trace.y, data["targets"])
+        t = objective.loss.encode_targets(xp, trace.y, data["targets"])
         J, dy = objective.loss(xp, trace.y, t)
         dy_norms = {layer.name: norm(xp, [dy]) for layer, dy, _, _ in trace.backward(xp, dy)}
         copy = tree_map(lambda a: xp.asarray(a, copy=True), data["state"])

@@ -1,38 +1,43 @@
-"""What losses share: the protocol, targets of labels, sample weights, and checks of what they are given."""
+"""What losses share: the base class, targets of labels, sample weights, and checks of what they are given."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Protocol
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 from backends import Array, device_of
 from nnbackprop.errors import DataError, ShapeError, UsageError
 
 
-class Loss(Protocol):
+class Loss(ABC):
     """J and dJ/dy of outputs y (n, k): `loss(xp, y, t, weights) -> (J 0-d, dy (n, k))`.
 
     J is the mean of the samples' own losses J_i, or sum w_i J_i / sum w_i with weights w (n,).
     """
 
-    takes_labels: ClassVar[bool]
+    takes_labels: ClassVar[bool] = False
     """Whether t is integer labels (n,); otherwise it is targets (n, k) of y's dtype."""
 
-    gives_probabilities: ClassVar[bool]
-    """Whether `probabilities` are such: softmax or sigmoid of y."""
+    gives_probabilities: ClassVar[bool] = False
+    """Whether `predictions` are probabilities: softmax or sigmoid of y."""
 
     @property
     def threshold(self) -> float:
         """The value from which a single output (k = 1) predicts class 1, and an output of several is on."""
+        return 0.5
 
+    @abstractmethod
     def __call__(self, xp: Any, y: Array, t: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """J and dJ/dy; ShapeError if t is not what `takes_labels` says."""
 
-    def encode(self, xp: Any, y: Array, targets: Array) -> Array:
-        """What the loss compares y (n, k) with, from targets of a data set: labels (n,) or floats (n, k)."""
+    def encode_targets(self, xp: Any, y: Array, targets: Array) -> Array:
+        """What y (n, k) is compared with: floats (n, k) as they are; of labels (n,), rows of 0 and 1."""
+        return rows_of_targets(xp, y, targets, 0.0, 1.0)
 
-    def probabilities(self, xp: Any, y: Array) -> Array:
-        """What the outputs y stand for, (n, k): probabilities, or numbers in the units of the targets."""
+    def predictions(self, xp: Any, y: Array) -> Array:
+        """What the outputs y predict, (n, k): probabilities, or numbers in the units of the targets."""
+        return y
 
 
 def one_hot(

@@ -9,14 +9,14 @@ from backends import Array, device_of
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers.activations import sigmoid, softmax
 
-from .base import check_labels_array, check_off_on, check_targets, normalized_weights, rows_of_targets
+from .base import Loss, check_labels_array, check_off_on, check_targets, normalized_weights, rows_of_targets
 
 NAN = float("nan")
 """One object for all: a kernel's scalars are cached by equality, and a NaN equals no other object."""
 
 
 @dataclass(frozen=True)
-class SoftmaxCrossEntropy:
+class SoftmaxCrossEntropy(Loss):
     """Softmax and cross-entropy of logits y (n, k) and labels t (n,) in one: dy = (p - q) / n.
 
     p = softmax(y), q = (1 - s) onehot(t) + s / k with s the label smoothing (Szegedy et al., CVPR 2016, sec. 7).
@@ -49,11 +49,11 @@ class SoftmaxCrossEntropy:
         J, dy = kernel(y, labels, columns, k, off_value, on_value, weight, NAN)  # of each entry: (n, k)
         return xp.sum(J), dy
 
-    def encode(self, xp: Any, y: Array, targets: Array) -> Array:
+    def encode_targets(self, xp: Any, y: Array, targets: Array) -> Array:
         """Labels (n,) as they are."""
         return targets
 
-    def probabilities(self, xp: Any, y: Array) -> Array:
+    def predictions(self, xp: Any, y: Array) -> Array:
         """softmax(y)."""
         return softmax(xp, y)
 
@@ -93,7 +93,7 @@ def cross_entropy(
 
 
 @dataclass(frozen=True)
-class SigmoidBinaryCrossEntropy:
+class SigmoidBinaryCrossEntropy(Loss):
     """Sigmoid and cross-entropy of logits y (n, k) and targets t (n, k) in 0..1, each output for itself.
 
     J = -1/n sum_i sum_j (q log p + (1 - q) log(1 - p)), p = sigmoid(y), q = (1 - s) t + s / 2 with s the label
@@ -104,7 +104,6 @@ class SigmoidBinaryCrossEntropy:
     label_smoothing: float = 0.0
     off_value: float = 0.0
     on_value: float = 1.0
-    takes_labels: ClassVar[bool] = False
     gives_probabilities: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -127,11 +126,11 @@ class SigmoidBinaryCrossEntropy:
         weight = normalized_weights(xp, weights, n)
         return xp.sum(terms * weight), (sigmoid(xp, y) - q) * weight
 
-    def encode(self, xp: Any, y: Array, targets: Array) -> Array:
+    def encode_targets(self, xp: Any, y: Array, targets: Array) -> Array:
         """Floats (n, k), several labels at once, as they are; of labels (n,), rows of the two values."""
         return rows_of_targets(xp, y, targets, self.off_value, self.on_value)
 
-    def probabilities(self, xp: Any, y: Array) -> Array:
+    def predictions(self, xp: Any, y: Array) -> Array:
         """sigmoid(y)."""
         return sigmoid(xp, y)
 

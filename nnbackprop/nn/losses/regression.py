@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from backends import Array
 from nnbackprop.errors import ShapeError, UsageError
 
-from .base import check_off_on, check_targets, normalized_weights, rows_of_targets
+from .base import Loss, check_off_on, check_targets, normalized_weights, rows_of_targets
 
 
 @dataclass(frozen=True)
-class MeanSquaredError:
+class MeanSquaredError(Loss):
     """Squared distance from the targets, in one of two conventions.
 
     "half-sum": J = 1/(2n) sum_i sum_j (y_ij - t_ij)^2, dy = (y - t) / n: the sum over outputs, halved so that the
@@ -24,8 +24,6 @@ class MeanSquaredError:
     reduction: Literal["half-sum", "mean"] = "half-sum"
     off_value: float = 0.0
     on_value: float = 1.0
-    takes_labels: ClassVar[bool] = False
-    gives_probabilities: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.reduction not in ("half-sum", "mean"):
@@ -48,38 +46,22 @@ class MeanSquaredError:
         dy = e * (normalized_weights(xp, weights, n) * (1 if self.reduction == "half-sum" else 2 / k))
         return xp.sum(e * dy) * 0.5, dy
 
-    def encode(self, xp: Any, y: Array, targets: Array) -> Array:
+    def encode_targets(self, xp: Any, y: Array, targets: Array) -> Array:
         """Floats (n, k) as they are; of labels (n,), rows of `off_value` and `on_value`."""
         return rows_of_targets(xp, y, targets, self.off_value, self.on_value)
 
-    def probabilities(self, xp: Any, y: Array) -> Array:
-        """The outputs themselves, which need not sum to 1."""
-        return y
-
 
 @dataclass(frozen=True)
-class MeanAbsoluteError:
+class MeanAbsoluteError(Loss):
     """Distance from the targets: J = 1/(nk) sum_i sum_j |y_ij - t_ij|, as PyTorch's L1Loss.
 
     Its least is at the median of the targets, so that a few that lie far out count no more than others.
     """
 
-    takes_labels: ClassVar[bool] = False
-    gives_probabilities: ClassVar[bool] = False
-    threshold: ClassVar[float] = 0.5
-
     def __call__(self, xp: Any, y: Array, t: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """J = sum |y - t| / (nk), dy = sign(y - t) / (nk), 0 where y = t (derivation, D32)."""
         check_targets(y, t)
         return _mean(xp, xp.fuse(absolute_error)(y, t), weights)
-
-    def encode(self, xp: Any, y: Array, targets: Array) -> Array:
-        """Floats (n, k) as they are; of labels (n,), rows of 0 and 1."""
-        return rows_of_targets(xp, y, targets, 0.0, 1.0)
-
-    def probabilities(self, xp: Any, y: Array) -> Array:
-        """The outputs themselves."""
-        return y
 
 
 def absolute_error(xp: Any, y: Array, t: Array) -> tuple[Array, Array]:
@@ -89,7 +71,7 @@ def absolute_error(xp: Any, y: Array, t: Array) -> tuple[Array, Array]:
 
 
 @dataclass(frozen=True)
-class Huber:
+class Huber(Loss):
     """Squared error near the targets, absolute error beyond `delta` (Huber, Ann. Math. Statist., 1964).
 
     J = 1/(nk) sum_i sum_j h(y_ij - t_ij), h(e) = e^2 / 2 where |e| <= delta, else delta (|e| - delta / 2), as
@@ -97,9 +79,6 @@ class Huber:
     """
 
     delta: float = 1.0
-    takes_labels: ClassVar[bool] = False
-    gives_probabilities: ClassVar[bool] = False
-    threshold: ClassVar[float] = 0.5
 
     def __post_init__(self) -> None:
         if not 0 < self.delta < math.inf:
@@ -109,14 +88,6 @@ class Huber:
         """J = sum h(y - t) / (nk), dy = clip(y - t, -delta, delta) / (nk) (derivation, D33)."""
         check_targets(y, t)
         return _mean(xp, xp.fuse(huber)(y, t, -self.delta, self.delta), weights)
-
-    def encode(self, xp: Any, y: Array, targets: Array) -> Array:
-        """Floats (n, k) as they are; of labels (n,), rows of 0 and 1."""
-        return rows_of_targets(xp, y, targets, 0.0, 1.0)
-
-    def probabilities(self, xp: Any, y: Array) -> Array:
-        """The outputs themselves."""
-        return y
 
 
 def huber(xp: Any, y: Array, t: Array, low: float, high: float) -> tuple[Array, Array]:
@@ -130,23 +101,24 @@ def huber(xp: Any, y: Array, t: Array, low: float, high: float) -> tuple[Array, 
 
 
 @dataclass(frozen=True)
-class PoissonNLL:
+class PoissonNLL(Loss):
     """Negative log-likelihood of counts t >= 0 that are Poisson distributed with the rate e^y.
 
     J = 1/(nk) sum_i sum_j (e^y_ij - t_ij y_ij), as PyTorch's PoissonNLLLoss: log t!, which no y changes, is left
     out. The outputs are logarithms of rates, so that every one of them is a rate.
     """
 
-    takes_labels: ClassVar[bool] = False
-    gives_probabilities: ClassVar[bool] = False
-    threshold: ClassVar[float] = 0.0
+    @property
+    def threshold(self) -> float:
+        """The logarithm of a rate of 1."""
+        return 0.0
 
     def __call__(self, xp: Any, y: Array, t: Array, weights: Array | None = None) -> tuple[Array, Array]:
         """J = sum (e^y - t y) / (nk), dy = (e^y - t) / (nk) (derivation, D34)."""
         check_targets(y, t)
         return _mean(xp, xp.fuse(poisson)(y, t), weights)
 
-    def encode(self, xp: Any, y: Array, targets: Array) -> Array:
+    def encode_targets(self, xp: Any, y: Array, targets: Array) -> Array:
         """Floats (n, k) as they are; of labels (n,), rows of 0 and 1, which need an output a class."""
         if y.shape[1] == 1 and xp.isdtype(targets.dtype, "integral"):
             raise ShapeError(
@@ -155,7 +127,7 @@ class PoissonNLL:
             )
         return rows_of_targets(xp, y, targets, 0.0, 1.0)
 
-    def probabilities(self, xp: Any, y: Array) -> Array:
+    def predictions(self, xp: Any, y: Array) -> Array:
         """The rates e^y."""
         return xp.exp(y)
 
@@ -167,7 +139,7 @@ def poisson(xp: Any, y: Array, t: Array) -> tuple[Array, Array]:
 
 
 @dataclass(frozen=True)
-class Pinball:
+class Pinball(Loss):
     """Quantile regression: the least J is where a share `quantile` of the targets lies below the outputs.
 
     J = 1/(nk) sum_i sum_j max(q (t_ij - y_ij), (1 - q) (y_ij - t_ij)) (Koenker and Bassett, 1978), as
@@ -175,9 +147,6 @@ class Pinball:
     """
 
     quantile: float = 0.5
-    takes_labels: ClassVar[bool] = False
-    gives_probabilities: ClassVar[bool] = False
-    threshold: ClassVar[float] = 0.5
 
     def __post_init__(self) -> None:
         if not 0 < self.quantile < 1:
@@ -187,14 +156,6 @@ class Pinball:
         """J = sum s (y - t) / (nk), dy = s / (nk), s = 1 - q if y > t, -q if y < t (derivation, D35)."""
         check_targets(y, t)
         return _mean(xp, xp.fuse(pinball)(y, t, 0.5 - self.quantile), weights)
-
-    def encode(self, xp: Any, y: Array, targets: Array) -> Array:
-        """Floats (n, k) as they are; of labels (n,), rows of 0 and 1."""
-        return rows_of_targets(xp, y, targets, 0.0, 1.0)
-
-    def probabilities(self, xp: Any, y: Array) -> Array:
-        """The outputs themselves."""
-        return y
 
 
 def pinball(xp: Any, y: Array, t: Array, lean: float) -> tuple[Array, Array]:

@@ -10,8 +10,8 @@ import pytest
 
 from backends import Backend, NumpyBackend, leaves, tree_map
 from nnbackprop import RngKey
-from nnbackprop.nn.fusion import FusedSequential, fuse_layers
 from nnbackprop.nn.initializers import Normal
+from nnbackprop.nn.layer_fusion import FusedSequential, fuse_layers
 from nnbackprop.nn.layers import BatchNorm, Dense, Dropout, ReLU, Tanh
 from nnbackprop.nn.sequential import Residual, Sequential
 
