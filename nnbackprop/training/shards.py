@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 
 from backends import Array, Backend, Tree, leaves, tree_map, tree_unflatten
-from nnbackprop.data.batch import get_batch
-from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import replace_buffers
 
-from .step import TrainStep, add_batch, zero_sums
+from .step import Microbatch, TrainStep, add_batch, zero_sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +26,8 @@ class GradientStep:
     def __call__(self, found: Tree, data: Tree, batch: Tree) -> Tree:
         """What `found` holds is replaced."""
         s, xp, params = self.step, self.step.xp, data["params"]
-        inputs, targets, weights = get_batch(xp, data, batch)
-        key = RngKey(s.seed, batch["step"], batch["first_row"])
-        result = s.objective.value_and_grad(xp, params, inputs, targets, key, weights)
+        x, targets, weights, key = s.inputs(Microbatch(batch["first_row"], data, batch, None))
+        result = s.objective.value_and_grad(xp, params, x, targets, key, weights)
         network, sums = s.objective.network, zero_sums(xp, s.metrics, params, weights is not None)
         return {
             "grads": result.grads,

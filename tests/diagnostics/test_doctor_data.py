@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nnbackprop.data import load_raw
+from nnbackprop.data import load_raw, mapped
+from nnbackprop.data.mapped import MappedArray
 from nnbackprop.diagnostics.doctor import DATA_CHECKS
 from nnbackprop.diagnostics.doctor.run import diagnose
 from nnbackprop.errors import DataError
@@ -224,6 +225,32 @@ def test_a_planted_fault_is_found_under_its_id_alone(name: str) -> None:
     assert not planted.findings or planted.evidence in diagnosis.findings[0].evidence
     reported = [*(f.id for f in diagnosis.findings), *diagnosis.passed, *diagnosis.not_applicable]
     assert sorted(reported) == sorted(DATA_CHECKS)
+
+
+@pytest.mark.parametrize(
+    ("x", "t"),
+    [
+        (with_value(np.nan, (7, 2)), T),
+        (np.column_stack([HOT[:, 1:], X]), HOT[:, 0]),
+        (np.column_stack([X, HOT[:, :0:-1]]), HOT[:, 0]),
+        (np.concatenate([X, X]), np.concatenate([T, T])),
+        (X * [1, 1, 5000, 1, 1, 1], T),
+    ],
+    ids=["nan", "one-hot-first", "one-hot-last", "twice", "units"],
+)
+def test_inputs_that_stay_in_their_file_have_the_same_diagnosis(
+    x: np.ndarray, t: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save("X.npy", x)
+    np.save("y.npy", t)
+    settings = {"data": "X.npy", "scale": "standard"}
+    in_memory = diagnose(None, settings)
+    monkeypatch.setenv("NNBACKPROP_MAX_BYTES", "100000")  # an eighth of it is less than the inputs take
+    monkeypatch.setattr(mapped, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(MappedArray, "__array__", None)  # reads the file whole
+    assert isinstance(load_raw("X.npy").train.inputs, MappedArray)
+    assert diagnose(None, settings) == in_memory
+    assert in_memory.findings
 
 
 def test_checks_that_do_not_apply_are_named() -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.mapped import blocks
+from nnbackprop.data.mapped import Samples, blocks
 from nnbackprop.data.raw import RawDataset
 from nnbackprop.data.readers.mat import TRANSPOSED
 from nnbackprop.data.scaling import fit_scaling, moments
@@ -21,7 +21,7 @@ from .probes import DataProbe
 MAX_RMS = 20.0
 MIN_RMS = 0.01  # bytes divided by 255 twice lie near 0.001, and nothing that was scaled once is so small
 MAX_STD_RATIO = 100.0  # the loss is then 10,000 times steeper along one feature than along another
-MIN_PER_CLASS = 10  # images, for a mean image to look like one
+MIN_PER_CLASS, MAX_PER_CLASS = 10, 10_000  # images, for a mean image to look like one
 MIN_CORRELATION, CORRELATION_MARGIN = 0.6, 0.3  # of transposed mean images, and over that of the images as read
 DUPLICATES_WARNING, DUPLICATES_FAULT = (
     0.01,
@@ -33,15 +33,18 @@ def inputs_not_finite(data: DataProbe) -> CheckResult:
     """NaN or infinity among the inputs."""
     if data.finite:
         return None
-    table = next(t for t in data.tables if not np.isfinite(t.inputs).all())
-    finite = np.isfinite(table.inputs)
-    row, column = np.argwhere(~finite)[0].tolist()
-    rows = np.count_nonzero(~finite.all(axis=1))
-    return not_finite(
-        f"{table.source}: {np.count_nonzero(~finite)} of {finite.size} values are NaN or infinite, in {rows} of "
-        f"{len(finite)} samples; the first is {table.inputs[row, column]} at sample {row}, feature {column}, both "
-        "counted from 0."
-    )
+    for table in data.tables:
+        wrong = np.concatenate([np.count_nonzero(~np.isfinite(block), axis=1) for block in blocks(table.inputs)])
+        if not wrong.any():
+            continue
+        row = int(np.argmax(wrong > 0))
+        column = int(np.argmin(np.isfinite(table.inputs[row])))
+        return not_finite(
+            f"{table.source}: {wrong.sum()} of {table.inputs.size} values are NaN or infinite, in "
+            f"{np.count_nonzero(wrong)} of {len(wrong)} samples; the first is {table.inputs[row, column]} at "
+            f"sample {row}, feature {column}, both counted from 0."
+        )
+    return None
 
 
 def not_finite(evidence: str) -> Finding:
@@ -83,7 +86,8 @@ def inputs_unscaled(data: DataProbe) -> CheckResult:
 
 def _disparate_features(data: DataProbe, train: Dataset, std: np.ndarray) -> Finding | None:
     """Features in units far apart; 0/1 indicators have no unit."""
-    measured = [j for j in np.flatnonzero(std) if len(np.unique(train.inputs[:1000, j])) > 2]
+    first = train.inputs[:1000]
+    measured = [j for j in np.flatnonzero(std) if len(np.unique(first[:, j])) > 2]
     if len(measured) < 2:
         return None
     wide, narrow = max(measured, key=std.__getitem__), min(measured, key=std.__getitem__)
@@ -131,8 +135,7 @@ def train_test_duplicates(data: DataProbe) -> CheckResult:
     train, test = data.splits.train, data.splits.test
     if test is None:
         return NOT_APPLICABLE
-    known = {row.tobytes() for block in blocks(train.inputs) for row in block}
-    shared = np.array([row.tobytes() in known for block in blocks(test.inputs) for row in block])
+    shared = np.isin(_row_hashes(test.inputs), _row_hashes(train.inputs))
     fraction = float(shared.mean())
     if not fraction:
         return None
@@ -150,6 +153,12 @@ def train_test_duplicates(data: DataProbe) -> CheckResult:
         cause=cause,
         fix="Remove duplicates before splitting, keep = np.unique(x, axis=0, return_index=True)[1].",
     )
+
+
+def _row_hashes(inputs: Samples) -> np.ndarray:
+    """(n,) int64: of 64 bits, so that 10 million rows take 80 MB and two alike are one row, but for 1 in 10^5."""
+    rows = (row for block in blocks(inputs) for row in block)
+    return np.fromiter((hash(row.tobytes()) for row in rows), np.int64, len(inputs))
 
 
 def images_column_major(data: DataProbe) -> CheckResult:
@@ -193,4 +202,5 @@ def _class_means(table: RawDataset, labels: np.ndarray) -> dict[int, np.ndarray]
     """The mean image of each class with enough of them."""
     values, counts = np.unique(labels, return_counts=True)
     enough = values[counts >= MIN_PER_CLASS].tolist()
-    return {label: table.inputs[labels == label].mean(axis=0).reshape(table.image_shape) for label in enough}
+    rows = {label: np.flatnonzero(labels == label)[:MAX_PER_CLASS] for label in enough}
+    return {label: table.inputs[rows[label]].mean(axis=0).reshape(table.image_shape) for label in enough}

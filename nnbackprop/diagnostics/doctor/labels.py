@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from nnbackprop.data.mapped import Samples, blocks
 from nnbackprop.data.raw import integer_labels
 from nnbackprop.data.readers.mat import TEN_IS_ZERO
 from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding, Level
@@ -117,18 +118,31 @@ def labels_encoded_twice(data: DataProbe) -> CheckResult:
     indicator, x = data.labels[0], data.train.inputs
     if set(np.unique(indicator).tolist()) != {0, 1} or not data.finite:
         return None
-    for columns, where in ((x, "first"), (x[:, ::-1], "last")):
-        total = indicator.astype(np.float64)
-        for m in range(columns.shape[1]):
-            total = total + columns[:, m]
-            if not np.isin(columns[:, m], (0, 1)).all() or total.max() > 1:
-                break
-            if m and total.min() == 1:
-                return encoded_twice(
-                    f"The label is 0 or 1, and with the {where} {m + 1} features it makes rows of {m + 2} numbers "
-                    "with a single 1 each."
-                )
+    for step, where in ((1, "first"), (-1, "last")):
+        if m := _one_hot_features(indicator, x, step):
+            return encoded_twice(
+                f"The label is 0 or 1, and with the {where} {m} features it makes rows of {m + 1} numbers with a "
+                "single 1 each."
+            )
     return None
+
+
+def _one_hot_features(indicator: np.ndarray, x: Samples, step: int) -> int:
+    """How many features, from the first (step 1) or the last (-1), make one-hot rows with `indicator`; or 0."""
+    sums, begin = (
+        np.full(x.shape[1], 2.0),
+        0,
+    )  # the least of each number of features, up to the first that cannot be
+    for block in blocks(x):
+        columns = block[:, ::step][:, : len(sums)]
+        total = indicator[begin : begin + len(block), None] + np.cumsum(columns, axis=1, dtype=np.float64)
+        wrong = (~np.isin(columns, (0, 1)) | (total > 1)).any(axis=0)
+        end = int(np.argmax(wrong)) if wrong.any() else len(sums)
+        sums, begin = np.minimum(sums[:end], total[:, :end].min(axis=0)), begin + len(block)
+        if end < 2:
+            return 0
+    complete = np.flatnonzero(sums[1:] == 1)
+    return int(complete[0]) + 2 if len(complete) else 0
 
 
 def encoded_twice(evidence: str) -> Finding:
@@ -144,7 +158,7 @@ def encoded_twice(evidence: str) -> Finding:
 
 def classes_sorted(data: DataProbe) -> CheckResult:
     """Samples in order of class, which harms where nothing shuffles them."""
-    codes = np.unique(data.train.labels.astype(str), return_inverse=True)[1]
+    codes = np.unique(data.train.labels, return_inverse=True)[1]
     n, shares = len(codes), np.bincount(codes) / len(codes)
     if n < MIN_SAMPLES or len(shares) < 2 or _not_classes(data):
         return NOT_APPLICABLE
@@ -173,7 +187,7 @@ def classes_sorted(data: DataProbe) -> CheckResult:
 
 def classes_imbalanced(data: DataProbe) -> CheckResult:
     """A class with far fewer samples than another."""
-    names, counts = np.unique(data.train.labels.astype(str), return_counts=True)
+    names, counts = np.unique(data.train.labels, return_counts=True)
     if len(data.train.labels) < MIN_SAMPLES or len(names) < 2 or data.labels is None or _not_classes(data):
         return NOT_APPLICABLE
     least, most = int(counts.argmin()), int(counts.argmax())
