@@ -26,6 +26,7 @@ _NAMES_BY_MODULE = {
     "nnbackprop.loggers.csv": "CSVLogger",
     "nnbackprop.loggers.tensorboard": "TensorBoardLogger",
     "nnbackprop.loggers.wandb": "WandbLogger",
+    "nnbackprop.nn.augmentation": "Augmentation",
     "nnbackprop.nn.initializers": "FanOutNormal Glorot He LeCun Normal Uniform Zeros",
     "nnbackprop.nn.layers": "ELU GELU AveragePool2D BatchNorm Conv2D Dense Dropout Flatten GlobalAveragePool2D "
     "Identity LayerNorm LeakyReLU MaxPool2D Maxout PReLU ReLU Reshape SiLU Sigmoid Softmax Softplus "
@@ -73,6 +74,7 @@ if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
     from nnbackprop.loggers.csv import CSVLogger as CSVLogger
     from nnbackprop.loggers.tensorboard import TensorBoardLogger as TensorBoardLogger
     from nnbackprop.loggers.wandb import WandbLogger as WandbLogger
+    from nnbackprop.nn.augmentation import Augmentation as Augmentation
     from nnbackprop.nn.initializers import (
         FanOutNormal as FanOutNormal, Glorot as Glorot, He as He, LeCun as LeCun, Normal as Normal,
         Uniform as Uniform, Zeros as Zeros,

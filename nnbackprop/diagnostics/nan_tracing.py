@@ -11,10 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from backends import Array, Tree
-from nnbackprop.data.batch import get_batch
 from nnbackprop.errors import DivergedError
 from nnbackprop.nn.layers.base import Params
-from nnbackprop.nn.rng import RngKey
 from nnbackprop.training.step import TrainStep
 from nnbackprop.training.trainer import Trainer
 
@@ -106,9 +104,9 @@ def _before_update(step: TrainStep, params: Params, data: Tree, x: Tree) -> Iter
     yield from _parameters(step, params, "before the step")
     xp, objective = step.xp, step.objective
     for part in step.split(data, x):
-        inputs, targets, weights = get_batch(xp, part.data, part.batch)
+        inputs, targets, weights, key = step.inputs(part)
         yield ("inputs", "a value of the inputs", None), inputs
-        trace = objective.network.trace(xp, params, inputs, RngKey(step.seed, x["step"], part.first_row))
+        trace = objective.network.trace(xp, params, inputs, key)
         for layer in trace.layers:
             yield ("output", f"the output of layer {layer.name}", layer.name), layer.y
         J, dy = objective.loss(xp, trace.y, objective.loss.encode_targets(xp, trace.y, targets), weights)

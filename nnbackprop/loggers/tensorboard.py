@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backends import Tree, tree_map
-from nnbackprop.data.batch import get_batch
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.nn.rng import RngKey
 from nnbackprop.runs.train import Run
 from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import ChunkBegin, ChunkEnd, EpochBegin, EpochEnd, TrainBegin, TrainEnd
+from nnbackprop.training.step import Microbatch
 from nnbackprop.training.trainer import Trainer
 
 from .registry import import_library
@@ -170,8 +169,7 @@ def first_gradients(trainer: Trainer, batches: Tree) -> Tree | None:
     batch = tree_map(lambda a: a[0, ...], batches)
     try:
         with np.errstate(all="ignore"), backend.memory_errors():
-            x, targets, weights = get_batch(backend.xp, trainer.loader.data, batch)
-            key = RngKey(trainer.seed, batch["step"])
+            x, targets, weights, key = trainer.train_step.inputs(Microbatch(0, trainer.loader.data, batch, None))
             return objective.value_and_grad(backend.xp, trainer.params, x, targets, key, weights).grads
     except MemoryError:
         backend.empty_cache()

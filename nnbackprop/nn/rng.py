@@ -1,8 +1,9 @@
-"""Dropout masks that are the same bits on every library: a counter-based generator in int32 operators.
+"""Random numbers that are the same bits on every library: a counter-based generator in int32 operators.
 
-A mask depends on (seed, path of the layer, step, row, column) and on nothing else, so resuming, sharding and
-replaying are exact. Threefry2x32 with 13 rounds, the fewest that pass BigCrush: Salmon, Moraes, Dror and Shaw,
-"Parallel random numbers: as easy as 1, 2, 3", SC'11.
+A dropout mask depends on (seed, path of the layer, step, row, column) and on nothing else, so resuming, sharding
+and replaying are exact. So they are with augmentation, whose numbers come from streams of their own. Threefry2x32
+with 13 rounds, the fewest that pass BigCrush: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as
+1, 2, 3", SC'11.
 """
 
 from __future__ import annotations
@@ -88,29 +89,38 @@ class RngKey:
     def dropout_mask(self, xp: Any, shape: tuple[int, ...], rate: float, dtype: Any) -> Array:
         """Inverted-dropout mask: 0 with probability p, else 1 / (1 - p), p = round(rate 2^16) / 2^16.
 
-        One call of the generator gives the 16 bits of four elements of a row, q = ceil(width / 4) columns apart:
-        those of (row, column) are half number column // q of counter ((first_row + row) q + column % q, step).
-        The halves are word 0 high, word 1 high, word 0 low, word 1 low: signed 16-bit numbers, and an element is
-        kept if its own is at least p 2^16 - 2^15.
+        An element is kept if its `int16` is at least p 2^16 - 2^15.
 
         `shape` is (rows, *sample_shape), width the size of a sample; UsageError as of `quantize_rate`.
         """
         if self.precomputed_masks and self.path in self.precomputed_masks:
             return self.precomputed_masks[self.path]
-        batches = self.step.shape  # () or (k,)
-        rows, width = shape[0] // math.prod(batches), math.prod(shape[1:])
-        q = -(-width // 4)
         level = quantize_rate(rate)
+        # a half at the top of its word compares as the 16-bit number would, against a threshold moved up too
+        threshold = (level - RATE_LEVELS // 2) * RATE_LEVELS
+        bits = self._high_bits(xp, shape[0], math.prod(shape[1:]), "dropout")
+        scale = xp.full((), RATE_LEVELS / (RATE_LEVELS - level), dtype=dtype, device=device_of(self.step))
+        mask = xp.fuse(scaled_mask)(bits, threshold, scale)
+        return mask if mask.shape == shape else xp.reshape(mask, shape)
+
+    def int16(self, xp: Any, rows: int, width: int, purpose: str) -> Array:
+        """Uniform whole numbers in -2^15 .. 2^15 - 1, int32 (rows, width), of the stream of this purpose.
+
+        One call of the generator gives the 16 bits of four elements of a row, q = ceil(width / 4) columns apart:
+        those of (row, column) are half number column // q of counter ((first_row + row) q + column % q, step).
+        The halves are word 0 high, word 1 high, word 0 low, word 1 low: signed 16-bit numbers.
+        """
+        return xp.reshape(self._high_bits(xp, rows, width, purpose) >> 16, (rows, width))
+
+    def _high_bits(self, xp: Any, rows: int, width: int, purpose: str) -> Array:
+        """int32 with the numbers of `int16` at their tops, (rows, width), or (k, rows / k, width) of k batches."""
+        batches = self.step.shape  # () or (k,)
+        rows, q = rows // math.prod(batches), -(-width // 4)
         begin = self.first_row * q if isinstance(self.first_row, int) else 0
         counter = xp.arange(begin, begin + rows * q, dtype=xp.int32, device=device_of(self.step))
         counter = xp.reshape(counter, (rows, q))
         if not isinstance(self.first_row, int):
             counter = counter + self.first_row * q
         step = xp.broadcast_to(xp.reshape(self.step, (*batches, 1, 1)), (*batches, rows, q))
-        words = xp.fuse(threefry)(counter, step, *threefry_key(self.seed, self.path, "dropout"))
-        # a half at the top of its word compares as the 16-bit number would, against a threshold moved up too
-        threshold = (level - RATE_LEVELS // 2) * RATE_LEVELS
-        bits = xp.concat(words, axis=len(batches) + 1)[..., :width]
-        scale = xp.full((), RATE_LEVELS / (RATE_LEVELS - level), dtype=dtype, device=device_of(self.step))
-        mask = xp.fuse(scaled_mask)(bits, threshold, scale)
-        return mask if mask.shape == shape else xp.reshape(mask, shape)
+        words = xp.fuse(threefry)(counter, step, *threefry_key(self.seed, self.path, purpose))
+        return xp.concat(words, axis=len(batches) + 1)[..., :width]

@@ -12,6 +12,7 @@ from nnbackprop.data.readers.image import parse_size
 from nnbackprop.data.scaling import Scaling, fit_scaling, fit_target_scaling
 from nnbackprop.distributed.sharding import ShardedTraining
 from nnbackprop.errors import UsageError
+from nnbackprop.nn.augmentation import Augmentation
 from nnbackprop.nn.initializers import parse_initializer
 from nnbackprop.nn.layers import ACTIVATIONS, Dense, Layer
 from nnbackprop.nn.losses import LOSS_PARAMETERS, LOSSES, Loss, PoissonNLL
@@ -183,6 +184,7 @@ def check(config: Config) -> None:
             config.target_values != (0, 1) and config.loss == "softmax-cross-entropy"
         ),
         "weight-decay without adamw": config.weight_decay != 0.01 and config.optimizer != "adamw",
+        "augment-half-angle without augment": bool(config.augment_half_angle) and not config.augment,
         "penalize-biases without l1 or l2": config.penalize_biases and not (config.l1 or config.l2),
     }
     for flag, given in without_effect.items():
@@ -203,6 +205,7 @@ def check(config: Config) -> None:
         loss(config)
     optimizer(config)
     penalty(config)
+    augmentation(config)
     learning_rate(replace(config, lr=1.0) if config.lr == "auto" else config, samples=10**6)
     SaveInterval.parse(config.save_every)
     if config.size is not None:
@@ -235,6 +238,11 @@ def clipping(config: Config) -> Clip | None:
     if config.clip_norm is None and config.clip_value is None:
         return None
     return Clipping(config.clip_norm, config.clip_value)
+
+
+def augmentation(config: Config) -> Augmentation | None:
+    """The random transformations of training images, or None where there are none."""
+    return Augmentation(*config.augment, half_angle=config.augment_half_angle) if config.augment else None
 
 
 def batch_size(config: Config, samples: int) -> int:
@@ -294,6 +302,7 @@ def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) 
         scaling=scaling,
         penalty=penalty(config),
         clip=clipping(config),
+        augment=augmentation(config),
         batch_size=batch_size(config, len(train)),
         epochs=config.epochs,
         shuffle=config.shuffle,

@@ -51,7 +51,9 @@ class Config:
         PositiveFloat | Literal["auto"],
         Setting("Common", "Learning rate, where the schedule begins or peaks; `auto` is found by `lr-find`."),
     ] = 0.08
-    seed: Annotated[Seed, Setting("Common", "Seed of initial weights, shuffles, splits and dropout masks.")] = 0
+    seed: Annotated[
+        Seed, Setting("Common", "Seed of initial weights, shuffles, splits, dropout masks and augmentation.")
+    ] = 0
     backend: Annotated[
         Literal["auto", "numpy", "cupy", "torch", "jax", "mlx"],
         Setting(
@@ -190,6 +192,20 @@ class Config:
         Literal["standard", "none"],
         Setting("Data", "Targets that are numbers: standard score of each, or as they are; shown in their units."),
     ] = "standard"
+    augment: Annotated[
+        tuple[str, ...],
+        MaxLength,
+        Setting(
+            "Data",
+            'Random transformations of training images: "shift 2" "rotate 15 or shear 15" "scale 10" flip '
+            '"elastic 5.5 37" "noise 0.1" "cutout 8".',
+        ),
+    ] = ()
+    augment_half_angle: Annotated[
+        tuple[str, ...],
+        MaxLength,
+        Setting("Data", "Classes that are rotated and sheared by half as much, such as 1 7 of digits."),
+    ] = ()
     validation: Annotated[Fraction, Setting("Data", "Fraction of the training data kept for validation.")] = 0.0
     test_fraction: Annotated[
         Fraction, Setting("Data", "Fraction of a single table kept for the test; 0 for none.")

@@ -33,6 +33,9 @@ def describe_config(config: Config, recipe: Config | None = None) -> dict[str, s
         "loss": config.loss + penalties,
         "optimizer": f"{config.optimizer}, learning rate {lr}{schedule}",
     }
+    if config.augment:
+        half = config.augment_half_angle
+        lines["augment"] = ", ".join(config.augment) + (f"; half the angle for {', '.join(half)}" if half else "")
     if recipe is not None and recipe.dropout != config.dropout:
         before, fitted = (
             " ".join(f"{rate:g}" for rate in rates) or "none" for rates in (recipe.dropout, config.dropout)

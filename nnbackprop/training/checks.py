@@ -75,6 +75,10 @@ def _needed_options(t: Trainer) -> dict[str, tuple[bool, str]]:
             t.clip is None or (callable(t.clip) and not isinstance(t.clip, type)),
             "None or a function (xp, gradients) -> gradients, such as one that calls nb.clip_by_global_norm",
         ),
+        "augment": (
+            t.augment is None or _has(t.augment, "for_images"),
+            'None or an augmentation, such as nb.Augmentation("rotate 15", "shift 2")',
+        ),
         "epochs": (_is_whole(t.epochs), "a whole number"),
         "batch_size": (batch_size is None or _is_whole(batch_size), "a whole number, or None for the full batch"),
         "seed": (_is_whole(t.seed) and t.seed >= 0, "a whole number of at least 0"),

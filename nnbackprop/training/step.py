@@ -18,6 +18,7 @@ from nnbackprop.data.batch import (
     microbatch,
     prepare_batches,
 )
+from nnbackprop.nn.augmentation import ImageAugmenter
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss
 from nnbackprop.nn.metrics import Metrics
@@ -111,13 +112,22 @@ def add_product(xp: Any, total: Array, a: Array, b: Array) -> Array:
     return total + a * b
 
 
+class StepInputs(NamedTuple):
+    """What a step computes with: inputs (n, ...), targets, weights (n,) or None, and the key of its masks."""
+
+    x: Array
+    targets: Array
+    weights: Array | None
+    key: RngKey
+
+
 class Microbatch(NamedTuple):
     """Some rows of a batch: the first of them, `data` and `batch` for `get_batch`, and the share of the weight.
 
     `fraction`, the share, is None where they are the whole batch.
     """
 
-    first_row: int
+    first_row: int | Array
     data: Tree
     batch: Tree
     fraction: Array | float | None
@@ -129,7 +139,7 @@ class TrainStep:
 
     `batch` has samples or their indices, the step's number and the optimizer's scalars. It is worked through in
     `n_microbatches`, 1 where memory allows, whose gradients sum to its own. With `record_gradient_norms` the state
-    gets the norm of each layer's gradients, before any clipping.
+    gets the norm of each layer's gradients, before any clipping. `augment` transforms the images of a batch.
     """
 
     xp: Any
@@ -140,6 +150,7 @@ class TrainStep:
     seed: int = 0
     n_microbatches: int = 1
     record_gradient_norms: bool = False
+    augment: ImageAugmenter | None = None
 
     @cached_property
     def with_gradient_norms(self) -> TrainStep:
@@ -160,10 +171,8 @@ class TrainStep:
         """One update of the parameters by the gradients of one batch (derivation, D22)."""
         xp, params, sums, grads = self.xp, state["params"], state["sums"], None
         for micro in self.split(data, batch):  # one, unless memory ran out
-            inputs, targets, weights = get_batch(xp, micro.data, micro.batch)
-            # masks depend on the row of the whole batch
-            key = RngKey(self.seed, batch["step"], micro.first_row, precomputed_masks=micro.batch.get("masks"))
-            J, y, _, new_grads, caches = self.objective.value_and_grad(xp, params, inputs, targets, key, weights)
+            x, targets, weights, key = self.inputs(micro)
+            J, y, _, new_grads, caches = self.objective.value_and_grad(xp, params, x, targets, key, weights)
             grads = new_grads if micro.fraction is None else add_scaled(grads, new_grads, micro.fraction)
             sums = add_batch(xp, self.metrics, sums, J, y, targets, weights)
             if self.objective.network.has_buffers:
@@ -178,6 +187,15 @@ class TrainStep:
         grads = self.clip(xp, grads) if self.clip else grads
         params, optimizer = self.optimizer.step(xp, state["params"], grads, state["optimizer"], batch["scalars"])
         return {**state, "params": params, "optimizer": optimizer}
+
+    def inputs(self, part: Microbatch) -> StepInputs:
+        """The samples of a microbatch as the network gets them in training, augmented where they are to be."""
+        x, targets, weights = get_batch(self.xp, part.data, part.batch)
+        # random numbers depend on the row of the whole batch
+        key = RngKey(self.seed, part.batch["step"], part.first_row, precomputed_masks=part.batch.get("masks"))
+        if self.augment is not None and batch_kind(part.batch) is not BatchKind.PREPARED:
+            x = self.augment(self.xp, x, targets, key)
+        return StepInputs(x, targets, weights, key)
 
     def prepare(self, data: Tree, batches: Tree) -> Tree:
         """`batches` of several steps with what needs no parameters made ahead: their samples and dropout masks.
@@ -196,7 +214,11 @@ class TrainStep:
         if n * (math.prod(shape) + drawn) > MAX_PREPARED_SIZE:
             return batches
         samples = prepare_batches(xp, data, batches)
-        x, masks = network.prepare(xp, xp.reshape(samples["prepared_inputs"], (steps * n, *shape)), key)
+        x = xp.reshape(samples["prepared_inputs"], (steps * n, *shape))
+        if self.augment is not None:
+            targets = samples["targets"]
+            x = self.augment(xp, x, xp.reshape(targets, (steps * n, *targets.shape[2:])), key)
+        x, masks = network.prepare(xp, x, key)
         made = tree_map(lambda a: xp.reshape(a, (steps, n, *a.shape[1:])), {"prepared_inputs": x, "masks": masks})
         return {"step": batches["step"], "scalars": batches["scalars"], **samples, **made}
 

@@ -16,6 +16,7 @@ from nnbackprop.data.loader import DataLoader
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DivergedError, OutOfMemoryError, UsageError
+from nnbackprop.nn.augmentation import Augmentation, ImageAugmenter
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss
 from nnbackprop.nn.metrics import Metrics, metrics_for
@@ -46,7 +47,8 @@ class Trainer:
 
     lr is a number or a schedule (step -> learning rate). dtype is float32 or float64, or float16 or bfloat16 for
     products in these with parameters in float32. scaling is applied to every input. batch_size None is the full
-    batch. resident (auto, yes, no) says whether the whole data set stays on the device.
+    batch. resident (auto, yes, no) says whether the whole data set stays on the device. augment transforms the
+    images of each training step at random.
     """
 
     network: Sequential
@@ -59,6 +61,7 @@ class Trainer:
     scaling: Scaling = field(default_factory=Scaling.identity)
     penalty: WeightPenalty | None = None
     clip: Clip | None = None
+    augment: Augmentation | None = None
     batch_size: int | None = 100
     epochs: int = 10
     shuffle: bool = True
@@ -70,6 +73,7 @@ class Trainer:
         checks.check_options(self)
         self.layers: tuple[LayerRow, ...] = ()
         self.sample_shape: tuple[int, ...] = ()
+        self.augmenter: ImageAugmenter | None = None  # `augment` for the images of the data
         self.classes: tuple[str, ...] = ()
         self.input_dtype = ""
         self.preprocessing: Preprocessing | None = None  # of the rows of a table
@@ -89,7 +93,14 @@ class Trainer:
         objective = replace(objective, network=training_network(self.network, self.dtype, self.backend))
         n_microbatches = 1 if self.sharding is None else self.sharding.shards
         self.train_step = TrainStep(
-            self.backend.xp, objective, self.optimizer, metrics, self.clip, self.seed, n_microbatches
+            self.backend.xp,
+            objective,
+            self.optimizer,
+            metrics,
+            self.clip,
+            self.seed,
+            n_microbatches,
+            augment=self.augmenter,
         )
         self.snapshot = Snapshot(self.backend.xp)
         self._loaders: dict[str, DataLoader] = {}  # of what the last `fit` trains on and evaluates
@@ -129,7 +140,11 @@ class Trainer:
         self.layers, params = checks.initial_params(self, train)
         self.sample_shape, self.classes = train.sample_shape, train.classes
         self.input_dtype, self.preprocessing = str(train.inputs.dtype), train.preprocessing
-        if (metrics := metrics_for(self.loss, train.targets, self.scaling.target_scaling)) != self.metrics:
+        metrics = metrics_for(self.loss, train.targets, self.scaling.target_scaling)
+        if self.augment is not None:
+            each = self.scaling.scale.ndim > 0
+            self.augmenter = self.augment.for_images(train.image_shape, train.classes, each)
+        if metrics != self.metrics or self.augmenter is not None:
             self._compile(metrics)
         self.state = self.train_step.init(tree_map(self.backend.asarray, params), train.weights is not None)
 

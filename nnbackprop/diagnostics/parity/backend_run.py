@@ -9,14 +9,12 @@ from itertools import count
 import numpy as np
 
 from backends import Tree, device_of, leaves, tree_map
-from nnbackprop.data.batch import get_batch
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader
 from nnbackprop.nn.layers.base import LayerParams, Params, map_layers
-from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.training.batch_sampler import BatchSampler, Chunk
-from nnbackprop.training.step import TrainStep
+from nnbackprop.training.step import Microbatch, TrainStep
 from nnbackprop.training.trainer import Trainer
 
 from .results import Kind
@@ -34,8 +32,8 @@ class TracedStep:
 
     def __call__(self, state: Tree, data: Tree, x: Tree) -> Tree:
         """The trainer's own step, and what it computes on the way, layer by layer with its dropout masks."""
-        xp, params, key = self.step.xp, state["params"], RngKey(self.step.seed, x["step"])
-        inputs, targets, weights = get_batch(xp, data, x)
+        xp, params = self.step.xp, state["params"]
+        inputs, targets, weights, key = self.step.inputs(Microbatch(0, data, x, None))
         trace = self.network.trace(xp, params, inputs, key)
         grads = self.step.objective.value_and_grad(xp, params, inputs, targets, key, weights).grads
         outputs = tuple(layer.y for layer in trace.layers)
