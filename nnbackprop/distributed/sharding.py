@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from backends import Backend, Tree, leaves, tree_map
-from nnbackprop.data.batch import microbatch
+from nnbackprop.data.batch import get_batch, microbatch
 from nnbackprop.data.loader import DataLoader
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.training.batch_sampler import Chunk
@@ -78,9 +78,8 @@ class ShardedTraining:
         self._update, self._last_update = UpdateStep(step), UpdateStep(step.with_gradient_norms)
         backend, loader = trainer.backend, trainer.loader
         samples = loader.batches(np.arange(2).reshape(1, 2) % len(loader.dataset), whole_set=False)
-        numbers = {"step": np.zeros(1, np.int32), "first_row": np.zeros(1, np.int32)}
-        batch = tree_map(lambda a: backend.asarray(a)[0, ...], {**samples, **numbers})
-        found = self._gradient(None, {**loader.data, "params": params}, batch)
+        batch = tree_map(lambda a: backend.asarray(a)[0, ...], samples)
+        found = self._gradient.gradients(params, *get_batch(step.xp, loader.data, batch), None)
         self._layout = Layout(found, np.dtype(trainer.params_dtype))
 
     def _shard_rows(self, backend: Backend, data: Tree, batch: Tree, bounds: Bounds) -> np.ndarray:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from backends import Array, Backend, Tree, leaves, tree_map, tree_unflatten
+from nnbackprop.nn.layers.base import Params
+from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import replace_buffers
 
 from .step import Microbatch, TrainStep, add_batch, zero_sums
@@ -25,8 +27,13 @@ class GradientStep:
 
     def __call__(self, found: Tree, data: Tree, batch: Tree) -> Tree:
         """What `found` holds is replaced."""
-        s, xp, params = self.step, self.step.xp, data["params"]
-        x, targets, weights, key = s.inputs(Microbatch(batch["first_row"], data, batch, None))
+        return self.gradients(data["params"], *self.step.inputs(Microbatch(batch["first_row"], data, batch, None)))
+
+    def gradients(
+        self, params: Params, x: Array, targets: Array, weights: Array | None, key: RngKey | None
+    ) -> Tree:
+        """The same of samples as they are; without a key, without dropout."""
+        s, xp = self.step, self.step.xp
         result = s.objective.value_and_grad(xp, params, x, targets, key, weights)
         network, sums = s.objective.network, zero_sums(xp, s.metrics, params, weights is not None)
         return {
