@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends import Backend, Tree, leaves, tree_map
+from backends import Backend, Tree, leaves, select, tree_map
 from backends.base import scan_loop
 from nnbackprop import MeanSquaredError, RngKey, Trainer
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.loader import DataLoader
+from nnbackprop.nn.augmentation import Augmentation
 from nnbackprop.nn.layer_fusion import FusedSequential
 from nnbackprop.nn.layers import Dense, Dropout, Flatten, Tanh
 from nnbackprop.nn.sequential import Residual, Sequential
 from nnbackprop.training import step as training_step
+from nnbackprop.training.step import Microbatch
 from tests.support.small_runs import make_trainer
 
 RNG = np.random.default_rng(0)
@@ -76,6 +78,20 @@ def test_steps_on_prepared_batches_have_the_same_bits(
     for ahead, in_steps in zip(*results, strict=True):
         assert ahead.dtype == in_steps.dtype
         np.testing.assert_array_equal(ahead, in_steps)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "jax"])
+def test_augmented_images_made_ahead_are_those_of_each_step(kind: str) -> None:
+    pytest.importorskip(kind)
+    augment = Augmentation("elastic 2 5", "rotate 20", "noise 0.1", "cutout 2")
+    trainer, data, prepared, batches = prepared_and_not(select(kind), "bytes", augment=augment)
+    for k in range(STEPS):
+        ahead, in_step = (
+            trainer.train_step.inputs(Microbatch(0, data, tree_map(lambda a: a[k, ...], b), None))  # noqa: B023
+            for b in (prepared, batches)
+        )
+        x = trainer.train_step.objective.network.prepare(trainer.backend.xp, in_step.x, in_step.key)[0]
+        np.testing.assert_allclose(np.asarray(ahead.x), np.asarray(x), atol=1e-12)
 
 
 def test_masks_of_several_steps_are_those_of_each(backend: Backend) -> None:
