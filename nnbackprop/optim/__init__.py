@@ -20,6 +20,7 @@ True
 """
 
 from .adaptive import Adagrad, Adam, AdamW, RMSprop
+from .averaging import AveragedWeights
 from .base import Optimizer
 from .clipping import clip_by_global_norm, clip_by_value
 from .sgd import SGD, Momentum, Nesterov
@@ -41,6 +42,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "AveragedWeights",
     "Momentum",
     "Nesterov",
     "Optimizer",

@@ -6,23 +6,21 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.columns import Columns
-from rich.console import Console, Group, RenderableType
-from rich.control import Control
+from rich.console import Console
 from rich.panel import Panel
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.segment import ControlType
 from rich.table import Table
 from rich.text import Text
 
 from nnbackprop.errors import UsageError
 from nnbackprop.training.callbacks import Callback
-from nnbackprop.training.events import ChunkEnd, EpochBegin, EpochEnd, LayerRow, Score, TrainBegin, TrainEnd
+from nnbackprop.training.events import ChunkEnd, EpochBegin, EpochEnd, LayerRow, TrainBegin, TrainEnd
 from nnbackprop.training.history import row
 
+from .bars import Bars
+from .epoch_line import epoch_columns, epoch_scores, score_text
 from .formatting import count, duration, loss, metric, plural, size
 from .tables import layer_table
 from .terminal import Terminal
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 
 LINE_SECONDS = 30.0  # between lines within an epoch, where the output is not a terminal
 SHORT_RUN = 100  # epochs up to which every one has its line, however brief
-BAR_WIDTH = 40  # columns of a bar at most: a wide window may become narrower before its lines wrap
 
 KINDS = ("auto", "rich", "plain", "json", "off")
 
@@ -268,62 +265,3 @@ class RichProgress(Display):
     def close(self, trainer: Trainer | None = None) -> None:
         """Give the terminal back as it was."""
         self.bars.stop()
-
-
-class Bars(Progress):
-    """A bar of the run's steps and one of the epoch's, and below them the latest values, at any width."""
-
-    def __init__(self, console: Console) -> None:
-        self.terminal, self.bar = console, BarColumn()
-        self.values: list[str] = []
-        self.line_lengths: list[int] = []  # length of each line on the terminal
-        at, left = TextColumn("{task.fields[at]}", justify="right"), TimeRemainingColumn(compact=True)
-        columns = TextColumn("{task.description}"), self.bar, at, left
-        super().__init__(*columns, console=console, refresh_per_second=4, transient=True)
-
-    def get_renderables(self) -> Iterable[RenderableType]:
-        """The bars, and the values side by side in as many lines as the width needs."""
-        width = self.terminal.width
-        # rich does not erase the rows added by a terminal that wraps long lines when it becomes narrower
-        rows = sum(max(0, length - 1) // width for length in self.line_lengths)
-        if rows and self.live.is_started:
-            step = (ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)
-            self.terminal.control(Control(*(step * rows)))
-        self.bar.bar_width = max(4, min(BAR_WIDTH, width - 26))
-        frame = Group(self.make_tasks_table(self.tasks), Columns(self.values, padding=(0, 2)))
-        lines = self.terminal.render_lines(frame, pad=False)
-        self.line_lengths = [sum(segment.cell_length for segment in line) for line in lines]
-        return [frame]
-
-    def stop(self) -> None:
-        """Give the terminal back as it was."""
-        super().stop()
-        self.line_lengths = []
-
-
-def epoch_scores(event: EpochEnd) -> list[tuple[str, Score]]:
-    """The scores of an epoch, by the part's short name."""
-    scores = {"train": event.train, "val": event.validation, "test": event.test}
-    return [(part, score) for part, score in scores.items() if score]
-
-
-def first_metric(score: Score | ChunkEnd) -> tuple[str, str]:
-    """The metric for which a row has room: its name, shortened, and its value."""
-    name, value = next(iter(score.metrics.items()))
-    return name.replace("accuracy", "acc").replace("_", " "), metric(name, value)
-
-
-def score_text(score: Score | ChunkEnd) -> str:
-    """A loss and the first metric, named unless a percentage says that it is the accuracy."""
-    name, value = first_metric(score)
-    return f"{loss(score.loss)} {value:>7}" if name == "acc" else f"{loss(score.loss)} {name} {value}"
-
-
-def epoch_columns(event: EpochEnd) -> Iterator[tuple[str, int, str]]:
-    """The columns of an epoch's row: name, width, value."""
-    yield "epoch", 6, str(event.epoch)
-    for part, score in epoch_scores(event):
-        name, value = first_metric(score)
-        for column, width, text in ((f"{part} loss", 11, loss(score.loss)), (f"{part} {name}", 10, value)):
-            yield column, max(width, len(column) + 2), text
-    yield "time", 9, duration(event.seconds)

@@ -19,7 +19,7 @@ from nnbackprop.nn.losses import LOSS_PARAMETERS, LOSSES, Loss, PoissonNLL
 from nnbackprop.nn.mlp import NORMALIZATIONS, mlp_layers
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.optim import OPTIMIZERS, Optimizer, clip_by_global_norm, clip_by_value
+from nnbackprop.optim import OPTIMIZERS, AveragedWeights, Optimizer, clip_by_global_norm, clip_by_value
 from nnbackprop.optim.schedules import Piecewise, Schedule, parse_schedule
 from nnbackprop.training import batch_sampler
 from nnbackprop.training.step import Clip, Objective
@@ -154,7 +154,8 @@ def optimizer(config: Config) -> Optimizer:
         options[name] = config.momentum
     if config.optimizer == "adamw":
         options["weight_decay"] = config.weight_decay
-    return optimizer_class(**options)
+    made = optimizer_class(**options)
+    return AveragedWeights(made, config.ema) if config.ema else made
 
 
 def check(config: Config) -> None:

@@ -145,6 +145,9 @@ class Config:
     clip_value: Annotated[
         PositiveFloat | None, Setting("Learning", "Largest absolute value of each entry of the gradient.")
     ] = None
+    ema: Annotated[
+        Fraction, Setting("Learning", "Evaluate and save a moving average of the weights, of this decay: 0.999.")
+    ] = 0.0
     patience: Annotated[
         PositiveInt | None, Setting("Learning", "Stop after so many epochs without a better validation loss.")
     ] = None

@@ -27,11 +27,12 @@ def describe_config(config: Config, recipe: Config | None = None) -> dict[str, s
     schedule = "" if config.schedule == "constant" else f", {config.schedule}"
     lr = config.lr if isinstance(config.lr, str) else f"{config.lr:g}"
     lr += "".join(f", {changed:g} from step {step + 1}" for step, changed in config.lr_changes)
+    average = f"; evaluated and saved: the weights' moving average, decay {config.ema:g}" if config.ema else ""
     lines = {
         "recipe": config.recipe,
         "network": ", ".join(config.layers) or f"{hidden} hidden units, {config.activation}{norm}{dropout}",
         "loss": config.loss + penalties,
-        "optimizer": f"{config.optimizer}, learning rate {lr}{schedule}",
+        "optimizer": f"{config.optimizer}, learning rate {lr}{schedule}{average}",
     }
     if config.augment:
         half = config.augment_half_angle

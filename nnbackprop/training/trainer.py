@@ -23,7 +23,7 @@ from nnbackprop.nn.metrics import Metrics, metrics_for
 from nnbackprop.nn.mixed_precision import training_network
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.optim import Optimizer
+from nnbackprop.optim import AveragedWeights, Optimizer
 
 from . import checks, events
 from .batch_sampler import BatchSampler, Chunk, make_batch_sampler
@@ -119,6 +119,11 @@ class Trainer:
         return self.state["params"]
 
     @property
+    def eval_params(self) -> Params:
+        """The parameters to evaluate and predict by: the average, where the optimizer keeps one."""
+        return self.state["optimizer"]["average"] if isinstance(self.optimizer, AveragedWeights) else self.params
+
+    @property
     def batch_sampler(self) -> BatchSampler:
         """The batches of the last `fit`."""
         if self._batch_sampler is None:
@@ -198,7 +203,7 @@ class Trainer:
         `dataset` is a Dataset, or a data frame with its targets where the trainer was fit to a table.
         """
         data = dataset_to_evaluate(dataset, self.preprocessing)
-        return self.evaluator.evaluate(self.params, self._loader(data))
+        return self.evaluator.evaluate(self.eval_params, self._loader(data))
 
     def evaluate_together(self, dataset: Dataset) -> Score:
         """The same, shared out among the processes that train together, each of which calls it."""
@@ -206,28 +211,33 @@ class Trainer:
 
     def _score(self, loader: DataLoader) -> Score:
         if self.sharding is None:
-            return self.evaluator.evaluate(self.params, loader)
-        return self.sharding.evaluate(self, self.params, loader)
+            return self.evaluator.evaluate(self.eval_params, loader)
+        return self.sharding.evaluate(self, self.eval_params, loader)
 
     def predict(self, inputs: Any) -> np.ndarray:
         """Predicted class of each raw input (n, *sample_shape), host int32 (n,); without classes the outputs.
 
         A trainer of a table takes data frames too, whose columns are found by name.
         """
-        return self.evaluator.predict(self.params, inputs_of(inputs, self.preprocessing), self.sample_shape)
+        return self.evaluator.predict(self.eval_params, inputs_of(inputs, self.preprocessing), self.sample_shape)
 
     def predict_proba(self, inputs: Any) -> np.ndarray:
         """Class probabilities (n, k) of what `predict` takes, on the host."""
-        return self.evaluator.predict_proba(self.params, inputs_of(inputs, self.preprocessing), self.sample_shape)
+        return self.evaluator.predict_proba(
+            self.eval_params, inputs_of(inputs, self.preprocessing), self.sample_shape
+        )
 
     def host_params(self) -> Params:
-        """A copy of the parameters on the host."""
-        return tree_map(self.backend.to_numpy, self.params)
+        """A copy of `eval_params` on the host."""
+        return tree_map(self.backend.to_numpy, self.eval_params)
 
     def load_params(self, params: Params) -> None:
         """Put host arrays in the parameters' place; ShapeError for those of another network."""
         checks.check_params(self.params, params)
         self.state = {**self.state, "params": tree_map(self.backend.asarray, params)}
+        if isinstance(self.optimizer, AveragedWeights):
+            average = self.optimizer.restart(self.backend.xp, self.params)
+            self.state["optimizer"] = {**self.state["optimizer"], **average}
 
     def state_dict(self) -> dict[str, Any]:
         """What an exact resume needs, on the host: params, optimizer, progress."""

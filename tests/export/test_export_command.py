@@ -29,7 +29,7 @@ def accuracy(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.usefixtures("_onnx", "digits")
-@pytest.mark.parametrize("recipe", recipes())
+@pytest.mark.parametrize("recipe", [name for name in recipes() if name != "ciresan"])  # deformed, but wider: 34 s
 def test_a_recipes_file_predicts_as_the_run_does(recipe: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Its test part; of a table all rows, whose columns the file takes as they are."""
     words = OF_DIGITS if load_recipe(recipe).data == "mnist" else []

@@ -118,6 +118,7 @@ def test_every_block_of_a_page_is_one_that_the_script_writes() -> None:
         ("mnist-original-50", 0.985),
         ("rashid", 0.965),
         ("rashid-200", 0.970),
+        ("cnn", 0.993),
     ],
 )
 def test_the_figures_kept_are_good_enough(name: str, least: float) -> None:

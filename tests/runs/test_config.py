@@ -22,7 +22,9 @@ from nnbackprop.runs.settings import parse_settings
 from tests.support.commands import run, said
 
 RECIPES = (
+    "ciresan",
     "cnn",
+    "deformed",
     "ex4",
     "house-prices",
     "images",
@@ -350,3 +352,19 @@ def test_initial_values_that_are_not_finite_are_refused_before_a_folder_is_made(
     assert run("train", "mnist", *words) == status
     assert reason in said(capsys)
     assert not Path("runs").exists()
+
+
+def test_augment_and_ema_are_settings_of_a_run(two_clouds: None, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    np.savez("images.npz", X=rng.integers(0, 256, (40, 6, 6), np.uint8), y=np.arange(40) % 2)
+    words = ["train", "mnist", "--data", "images.npz", "--hidden", "4", "--epochs", "2", "--progress", "plain"]
+    augment = ["--augment", "shift 1", "rotate 10 or shear 10", "--augment-half-angle", "1", "--ema", "0.9"]
+    assert run(*words, *augment, "--name", "a") == 0
+    output = said(capsys)
+    assert "augment: shift 1, rotate 10 or shear 10; half the angle for 1" in output
+    assert "moving average, decay 0.9" in output
+    kept = load_run_config(Path("runs/a/config.toml"))
+    assert kept.augment == ("shift 1", "rotate 10 or shear 10")
+    assert run("train", "--resume", "a", "--epochs", "3") == 0
+    assert run(*words, "--augment", "rotat 10") == 2
+    assert "Did you mean rotate?" in said(capsys)

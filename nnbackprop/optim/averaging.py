@@ -1,0 +1,57 @@
+"""An exponential moving average of the weights, kept beside any optimizer's own state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from backends import Array, Tree, tree_map
+from nnbackprop.nn.layers.base import Params
+
+from .base import Optimizer, check_decay
+
+
+def average_kernel(xp: Any, average: Array, w: Array, rate: Array) -> Array:
+    """average <- average + rate (w - average)."""
+    return average + rate * (w - average)
+
+
+@dataclass(frozen=True)
+class AveragedWeights(Optimizer):
+    """The updates of `optimizer`, and after each the average a <- d a + (1 - d) w of the parameters w.
+
+    d = min(decay, (1 + t) / (10 + t)) at step t, counted from 1, so that the initial weights are soon forgotten,
+    as in TensorFlow's ExponentialMovingAverage (Polyak and Juditsky, "Acceleration of stochastic approximation by
+    averaging", 1992). A `Trainer` evaluates, predicts and saves by the average; training goes on from w. Running
+    statistics are averaged too.
+    """
+
+    optimizer: Optimizer
+    decay: float = 0.999
+
+    def __post_init__(self) -> None:
+        check_decay("decay", self.decay)
+
+    @property
+    def state_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Those of the optimizer, and the average."""
+        return (*self.optimizer.state_names, "average")
+
+    def init(self, xp: Any, params: Params) -> Tree:
+        """The optimizer's state, and a copy of the parameters."""
+        return {"optimizer": self.optimizer.init(xp, params), **self.restart(xp, params)}
+
+    def restart(self, xp: Any, params: Params) -> Tree:
+        """The average begun anew at these parameters, a part of the state."""
+        return {"average": tree_map(lambda w: xp.asarray(w, copy=True), params)}
+
+    def step_scalars(self, t: int, lr: float) -> dict[str, float]:
+        """The optimizer's scalars, and 1 - d."""
+        return {**self.optimizer.step_scalars(t, lr), "average_rate": 1 - min(self.decay, (1 + t) / (10 + t))}
+
+    def step(self, xp: Any, params: Params, grads: Params, state: Tree, s: dict[str, Any]) -> tuple[Params, Tree]:
+        """One update, and the average after it."""
+        params, inner = self.optimizer.step(xp, params, grads, state["optimizer"], s)
+        update = xp.fuse(average_kernel, (0,))
+        average = tree_map(lambda a, w: update(a, w, s["average_rate"]), state["average"], params)
+        return params, {"optimizer": inner, "average": average}
