@@ -153,8 +153,8 @@ def test_a_signal_to_mpiexec_saves_the_run(folder: Path, number: signal.Signals)
         printed, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert "Interrupted and saved." in printed
-    last = max((int(line) for line in printed.split("\n") if line.isdigit()), default=20)  # it was at 20
-    assert saved_step(folder / "runs" / run) == last
+    last = max((int(line) for line in printed.split("\n") if line.isdigit()), default=20)  # of 20 on
+    assert saved_step(folder / "runs" / run) >= last
 
 
 def test_killed_processes_are_started_again_and_lose_nothing(folder: Path) -> None:
