@@ -58,6 +58,10 @@ def evaluate(
     *,
     data: DataName = None,
     top_k: TopK = None,
+    augment: Annotated[
+        int | None,
+        Parameter(help="Also the accuracy of mean probabilities over so many random copies, as in its training."),
+    ] = None,
     options: RunOptions = RunOptions(),
 ) -> int:
     """Evaluate a trained network, dropout off: loss and metrics, and those of each class, label or target.
@@ -66,6 +70,7 @@ def evaluate(
     """
     if run.endswith(".onnx"):
         return _evaluate_onnx(Path(run), data, top_k, options)
+    from nnbackprop.nn.metrics import accuracy
     from nnbackprop.report.evaluation import evaluation_report
 
     trained = options.open(run)
@@ -73,6 +78,10 @@ def evaluate(
     report = evaluation_report(trained, dataset, top_k)
     score = trained.evaluate(dataset)
     _print_scores(dataset, {"loss": score.loss, **score.metrics}, report)
+    if augment is not None:
+        predicted = trained.evaluator.predicted_classes(trained.predict_augmented(dataset.inputs, augment))
+        right = accuracy(predicted, dataset.targets)
+        out.print(f"mean of {augment} augmented copies of each sample: accuracy {right:.4f}", soft_wrap=True)
     return 0
 
 

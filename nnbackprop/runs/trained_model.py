@@ -5,11 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from backends import Backend, select
+import numpy as np
+
+from backends import Array, Backend, select
 from nnbackprop.data.catalog import load_splits, open_source
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.mapped import Samples
 from nnbackprop.data.table import DataOptions
 from nnbackprop.data.tabular import TableSplits, dataset_of
+from nnbackprop.errors import UsageError
+from nnbackprop.nn.rng import RngKey
 
 from . import build
 from . import trainer_checkpoint as state
@@ -73,6 +78,36 @@ class TrainedModel(SavedModel):
             background=info.background,
             mnist_like=info.mnist_like,
         )
+
+    def predict_augmented(self, inputs: Samples, copies: int) -> np.ndarray:
+        """Probability of each class (n, k), the mean over so many random transformations of each input.
+
+        They are those of the run's training, but for `augment_half_angle`: a sample's class is not known.
+
+        Raises:
+            UsageError: fewer than 1 copy, or a run that was trained without augmentation or on no classes.
+        """
+        augmentation = build.augmentation(replace(self.config, augment_half_angle=()))
+        if copies < 1 or augmentation is None or not self.classes:
+            raise UsageError(
+                f"--augment {copies} averages over transformed copies of each image, as in training, and "
+                f"{self.run_dir.path} was trained with augment = {list(self.config.augment)}: give at least 1 "
+                "copy, of a run of classes that was trained with --augment."
+            )
+        e, augment = self.evaluator, augmentation.for_images(self.image_shape)
+
+        def of_copy(k: int) -> np.ndarray:
+            step = e.backend.asarray(np.array(k, np.int32))
+
+            def transform(x: Array, first_row: int) -> Array:
+                return augment(e.backend.xp, x, None, RngKey(self.config.seed, step, first_row, "evaluation"))
+
+            return e.predict_proba(self.params, inputs, self.sample_shape, transform)
+
+        total = of_copy(0)
+        for k in range(1, copies):
+            total += of_copy(k)
+        return total / copies
 
     def data(self, spec: str | None = None) -> Dataset:
         """The data to evaluate on: `spec`, or the run's own; its test part, or all of it where it has none."""

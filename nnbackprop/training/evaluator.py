@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -68,16 +68,23 @@ class Evaluator:
         weight = sums.get("weight", n_samples)
         return Score(sums["loss"] / weight, self.metrics.compute(sums["metrics"], weight), n_samples)
 
-    def predict_proba(self, params: Params, inputs: Samples, sample_shape: tuple[int, ...]) -> np.ndarray:
+    def predict_proba(
+        self,
+        params: Params,
+        inputs: Samples,
+        sample_shape: tuple[int, ...],
+        transform: Callable[[Array, int], Array] | None = None,
+    ) -> np.ndarray:
         """Probability of each class, host (n, k), for raw inputs (n, *sample_shape).
 
         k = 1 for a network with one output: the probability of class 1. Where the loss takes plain outputs (mean
         squared error) these are the outputs themselves, which need not sum to 1. Of a regression they are the
-        predicted numbers, in the units of the targets.
+        predicted numbers, in the units of the targets. `transform` gets a batch and its first row.
         """
         xp, parts = self.backend.xp, []
         with np.errstate(all="ignore"):  # an underflow in a tail
-            for _, x in self._batches(inputs, sample_shape):
+            for begin, x in self._batches(inputs, sample_shape):
+                x = x if transform is None else transform(x, begin)
                 y, _ = self.objective.network.forward(xp, params, x, None)
                 parts.append(self.backend.to_numpy(self.objective.loss.predictions(xp, y)))
         return self.scaling.unscale_targets(np.concatenate(parts))

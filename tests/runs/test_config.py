@@ -366,5 +366,9 @@ def test_augment_and_ema_are_settings_of_a_run(two_clouds: None, capsys: pytest.
     kept = load_run_config(Path("runs/a/config.toml"))
     assert kept.augment == ("shift 1", "rotate 10 or shear 10")
     assert run("train", "--resume", "a", "--epochs", "3") == 0
+    said(capsys)
+    assert run("evaluate", "a", "--augment", "3") == 0
+    assert "mean of 3 augmented copies of each sample: accuracy " in said(capsys)
+    assert run("evaluate", "a", "--augment", "0") == 2
     assert run(*words, "--augment", "rotat 10") == 2
     assert "Did you mean rotate?" in said(capsys)
