@@ -41,6 +41,10 @@ def inspect(
         float, Parameter(help="Share of a single table kept for the test; 0 for none.")
     ] = 0.2,
     seed: Annotated[int, Parameter(help="Decides that split.")] = 0,
+    augment: Annotated[
+        tuple[str, ...],
+        Parameter(help="Transformations, as of `train`: also writes augmentation.png.", consume_multiple=True),
+    ] = (),
 ) -> int:
     """Columns of a table with what they are used as; count, range, class balance; a few samples drawn upright."""
     from nnbackprop.data.catalog import data_options, load_splits, open_source
@@ -57,7 +61,14 @@ def inspect(
         source = open_source(path, replace(options, size=PREVIEW))
     if isinstance(source, TableSplits):
         out.print(describe_table(source))
-    out.print(describe(load_splits(source, options, test_fraction, seed=seed)))
+    splits = load_splits(source, options, test_fraction, seed=seed)
+    out.print(describe(splits))
+    if augment:
+        from nnbackprop.report.augmentation_plot import augmentation_plot
+        from nnbackprop.report.style import draw
+
+        draw(Path("augmentation.png"), augmentation_plot, splits.train, augment, seed)
+        out.print("Picture: augmentation.png")
     return 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from nnbackprop.data import Dataset, Splits, load
 from nnbackprop.data.inspect import SampleImages, describe
+from tests.support.commands import run
 
 FLAG = np.zeros((8, 8))
 FLAG[:, 0] = 1  # a pole on the left,
@@ -101,3 +103,9 @@ def test_odd_heights_wide_images_faults_and_names_with_markup_are_drawn() -> Non
 def test_many_classes_are_abridged() -> None:
     data = Dataset(np.zeros((30, 2)), np.arange(30, dtype=np.int32), tuple(map(str, range(30))))
     assert "10 more classes" in render(describe(Splits(data)))
+
+
+def test_inspect_draws_what_augmentation_does(in_a_folder_of_its_own: None) -> None:
+    np.savez("images.npz", X=np.random.default_rng(0).integers(0, 256, (20, 6, 6), np.uint8), y=np.arange(20) % 2)
+    assert run("data", "inspect", "images.npz", "--augment", "rotate 15", "flip") == 0
+    assert Path("augmentation.png").read_bytes().startswith(b"\x89PNG")
