@@ -13,7 +13,7 @@ SOURCES = [
     path for folder in ("nnbackprop", "backends", "scripts") for path in sorted((ROOT / folder).rglob("*.py"))
 ]
 MESSAGES = ROOT / "nnbackprop" / "distributed" / "mpi.py"
-"""Pickles what the processes of one run tell each other, as MPI for Python does: no file, and nothing of others."""
+"""Pickles what the processes of one run tell each other, as MPI for Python does: no file, and nobody else's."""
 
 PICKLES = {"pickle", "_pickle", "cPickle", "pickletools", "dill", "cloudpickle", "joblib"}
 RUN_CODE = PICKLES | {"marshal", "shelve", "yaml"}
