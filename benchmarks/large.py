@@ -1,11 +1,11 @@
 """An epoch on rows that stay in their .npy file, and on the same rows held in memory: speed, memory, weights.
 
 python -m benchmarks.large                      10 million rows of 100 float32 (4 GB); needs 12 GB of memory
-python -m benchmarks.large --rows 1000000       a tenth of them
+python -m benchmarks.large --rows 1000000       a tenth of them; not kept
 
 Goals: less than 1 GiB of resident memory, 0.9 of the speed of rows in memory, the same weights; exit status 1
-where one is missed. Resident memory is VmHWM, the
-kernel's highest sum of anonymous and file pages; Python and its libraries are in it.
+where one is missed. Resident memory is VmHWM, the kernel's highest sum of anonymous and file pages; Python and its
+libraries are in it. What was measured at full size is kept in benchmarks/results/large.
 """
 
 from __future__ import annotations
@@ -38,8 +38,11 @@ from nnbackprop.optim import Adam
 from nnbackprop.training.trainer import Trainer
 
 from .machine import Machine
+from .results import RESULTS
 from .worker import Worker
 
+FOLDER = RESULTS / "large"
+ROWS = 10**7
 CLASSES, WRITTEN_ROWS = 10, 100_000
 SECONDS = 3600.0  # that a trial may take
 MAX_RESIDENT, MIN_SPEED = 2**30, 0.9
@@ -129,17 +132,29 @@ def measure(options: argparse.Namespace) -> dict[str, list[Trial]]:
     return trials
 
 
+def table(found: dict) -> str:
+    """Rows a second and resident memory, from memory and from a file."""
+    lines = ["| rows | rows a second | most resident memory |", "|---|---|---|"]
+    for where, speed in found["rows_per_second"].items():
+        peak = max(trial["peak_resident"] for trial in found["trials"][where])
+        lines.append(
+            f"| {found['rows']:,} from {'a file' if where == 'file' else where} | {speed:,} | {peak / 2**20:,.0f} MiB |"
+        )
+    same = "the same weights" if found["same_weights"] else "other weights"
+    made = f"Made by `{found['command']}` on {found['date']}: {found['machine']}."
+    return "\n".join([*lines, "", f"{found['speed']:.2f} of the speed, and {same}. {made}"]) + "\n"
+
+
 def main(argv: list[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.large", description=__doc__)
-    parser.add_argument("--rows", type=int, default=10**7)
+    parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--columns", type=int, default=100)
     parser.add_argument("--hidden", type=int, default=64, help="units of both hidden layers (default: 64)")
     parser.add_argument("--batch-size", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=1, help="of which the fastest counts (default: 1)")
     parser.add_argument("--threads", type=int, default=1, help="of matrix products (default: 1)")
     parser.add_argument("--folder", type=Path, help="where the rows are written, and removed from again")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result to this file")
     options = parser.parse_args(argv)
     try:
         trials = measure(options)
@@ -150,10 +165,12 @@ def main(argv: list[str] | None = None) -> int:
     speed = best["memory"].epoch_seconds / best["file"].epoch_seconds
     resident = max(t.peak_resident for t in trials["file"])
     same = len({t.weights for found in trials.values() for t in found}) == 1
+    machine = Machine.here(options.threads)
     found = {
         "command": " ".join(["python -m benchmarks.large", *(sys.argv[1:] if argv is None else argv)]),
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": str(Machine.here(options.threads)),
+        "machine": str(machine),
+        "rows": options.rows,
         "rows_per_second": {where: round(t.rows_per_second(options.rows)) for where, t in best.items()},
         "speed": speed,
         "peak_resident": resident,
@@ -161,8 +178,9 @@ def main(argv: list[str] | None = None) -> int:
         "trials": {where: [asdict(t) for t in found] for where, found in trials.items()},
     }
     print(json.dumps(found, indent=1))
-    if options.json:
-        write_atomically(options.json, (json.dumps(found, indent=1) + "\n").encode())
+    if options.rows >= ROWS:
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        write_atomically(FOLDER / machine.file_name, (json.dumps(found, indent=1) + "\n").encode())
     return int(not (same and speed >= MIN_SPEED and resident < MAX_RESIDENT))
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from benchmarks.busy import FOLDER as BUSY
 from benchmarks.busy import table as busy_table
+from benchmarks.large import FOLDER as LARGE
+from benchmarks.large import table as large_table
 from benchmarks.processes import FOLDER as PROCESSES
 from benchmarks.processes import table as processes_table
 from benchmarks.report import pages, summary, timing_table
@@ -29,6 +31,7 @@ def blocks() -> dict[str, str]:
     return {
         **speed(),
         **claims(),
+        "large": "\n".join(large_table(json.loads(path.read_text())) for path in sorted(LARGE.glob("*.json"))),
         "nodes": nodes(),
         "processes": "\n".join(map(processes_table, _kept(PROCESSES))),
         "reliability": reliability(),

@@ -224,3 +224,14 @@ def test_a_damaged_doctor_json_is_an_error(trained: Path, capsys: pytest.Capture
     (trained / "doctor.json").write_text("{}")
     assert run("doctor", "last") == 5
     assert "cannot be read as a diagnosis" in capsys.readouterr().err
+
+
+def test_numbers_as_targets_are_not_judged_as_classes(capsys: pytest.CaptureFixture[str]) -> None:
+    """House prices, in the order of the file: neighbours differ nearly always, as they should."""
+    rng = np.random.default_rng(0)
+    size = rng.normal(100, 20, 400).round(1)
+    rows = "".join(f"{a},{b},{1000 * a + b:.0f}\n" for a, b in zip(size, rng.normal(0, 9000, 400), strict=True))
+    Path("houses.csv").write_text(f"size,garden,price\n{rows}")
+    found = diagnose(capsys, "--data", "houses.csv", status=0)
+    assert [finding for finding in found["findings"] if finding["id"].startswith(("classes-", "labels-"))] == []
+    assert {"classes-sorted", "classes-imbalanced", "labels-range"} <= {*found["not_applicable"]}
