@@ -137,9 +137,8 @@ def table(found: dict) -> str:
     lines = ["| rows | rows a second | most resident memory |", "|---|---|---|"]
     for where, speed in found["rows_per_second"].items():
         peak = max(trial["peak_resident"] for trial in found["trials"][where])
-        lines.append(
-            f"| {found['rows']:,} from {'a file' if where == 'file' else where} | {speed:,} | {peak / 2**20:,.0f} MiB |"
-        )
+        source = {"file": "a file"}.get(where, where)
+        lines.append(f"| {found['rows']:,} from {source} | {speed:,} | {peak / 2**20:,.0f} MiB |")
     same = "the same weights" if found["same_weights"] else "other weights"
     made = f"Made by `{found['command']}` on {found['date']}: {found['machine']}."
     return "\n".join([*lines, "", f"{found['speed']:.2f} of the speed, and {same}. {made}"]) + "\n"
