@@ -23,9 +23,9 @@ from nnbackprop.nn.trace import LayerSummary
 
 from .callbacks import Callback
 from .events import LayerRow, Score
-from .progress import Progress
 
 if TYPE_CHECKING:
+    from .progress import Progress
     from .trainer import Trainer
 
 DTYPES = ("float32", "float64", *HALF_DTYPES)
