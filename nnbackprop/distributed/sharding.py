@@ -80,7 +80,8 @@ class ShardedTraining:
         samples = loader.batches(np.arange(2).reshape(1, 2) % len(loader.dataset), whole_set=False)
         batch = tree_map(lambda a: backend.asarray(a)[0, ...], samples)
         found = self._gradient.gradients(params, *get_batch(step.xp, loader.data, batch), None)
-        self._layout = Layout(found, np.dtype(trainer.params_dtype))
+        fresh = tree_map(step.xp.zeros_like, found)  # buffers may be the parameters' own, and these are donated
+        self._layout = Layout(fresh, np.dtype(trainer.params_dtype))
 
     def _shard_rows(self, backend: Backend, data: Tree, batch: Tree, bounds: Bounds) -> np.ndarray:
         """What each of this process's shards gives, a row each."""

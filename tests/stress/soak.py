@@ -23,7 +23,7 @@ from rich.console import Console
 
 from nnbackprop.diagnostics.monitored_run import MonitoredRun
 from nnbackprop.report.progress import progress
-from nnbackprop.runs import train
+from nnbackprop.runs import resume, train
 from nnbackprop.runs.config_files import resolve
 
 from . import child_run
@@ -76,7 +76,7 @@ def _run(number: int) -> int:
         shown = progress(("plain", "off")[number % 2], Console(file=nowhere), {})
         with train.start(resolve("mnist-original", {**child_run.SETTINGS, **changes, "name": "soak"})) as run:
             MonitoredRun(run).fit([shown], _ignore)
-        with train.resume("soak", {"epochs": EPOCHS}, Path("runs"), _ignore) as run:
+        with resume.resume("soak", {"epochs": EPOCHS}, Path("runs"), _ignore) as run:
             summary = MonitoredRun(run).fit([shown], _ignore)
     shutil.rmtree("runs")
     assert summary is not None

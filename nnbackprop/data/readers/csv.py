@@ -114,7 +114,7 @@ def _detect(stream: BinaryIO, path: Path, options: DataOptions, expected: Sequen
     except csv.Error as error:
         raise DataError(f"{path}, after line 0: no table in its first lines: {error}.") from error
     skipped = b"\n"
-    while dialect.header_lines and not skipped.removeprefix(BOM).strip():
+    while dialect.header_lines and skipped and not skipped.removeprefix(BOM).strip():
         skipped = stream.readline(MAX_LINE_SIZE)
     if not dialect.header_lines and stream.read(len(BOM)) != BOM:
         stream.seek(0)

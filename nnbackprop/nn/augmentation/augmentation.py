@@ -185,5 +185,7 @@ def elastic_field(xp: Any, u: Array, elastic: Elastic, height: int, width: int) 
     n = u.shape[0]
     down, across = (gaussian_matrix(xp, u, size, elastic.sigma) for size in (height, width))
     lines = xp.matmul(xp.reshape(u, (-1, width)), across)  # a Gaussian matrix is its own transpose
-    fields = xp.permute_dims(xp.reshape(lines, (n, 2, height, width)), (1, 0, 2, 3))
-    return xp.reshape(xp.matmul(elastic.alpha * down, fields), (2 * n, height * width))
+    columns = xp.permute_dims(xp.reshape(lines, (n, 2, height, width)), (1, 0, 3, 2))
+    fields = xp.matmul(xp.reshape(columns, (-1, height)), elastic.alpha * down)  # of one matrix: a product of many
+    fields = xp.permute_dims(xp.reshape(fields, (2 * n, width, height)), (0, 2, 1))  # cannot be captured on CUDA
+    return xp.reshape(fields, (2 * n, height * width))
