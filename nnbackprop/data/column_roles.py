@@ -161,7 +161,7 @@ def _are_pixels(table: Table, columns: Sequence[str]) -> bool:
         return False
     if table.has_names and not all(PIXEL_NAME.fullmatch(name) for name in columns):
         return False
-    frame = table.frame.select(columns)
+    frame = table.frame[list(columns)]
     if not all(dtype.is_numeric() for dtype in frame.dtypes) or sum(frame.null_count().row(0)):
         return False
     return min(frame.min().row(0)) >= 0 and max(frame.max().row(0)) <= 255

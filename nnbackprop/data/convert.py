@@ -113,7 +113,7 @@ def _check(path: Path, options: DataOptions) -> _Rows:
     features = roles.features
 
     def read_numbers(table: Table) -> np.ndarray:
-        return np.ascontiguousarray(table.frame.select(features).to_numpy(), dtype)
+        return np.ascontiguousarray(table.frame[list(features)].to_numpy(), dtype)
 
     return _Rows(roles, False, read_numbers, (len(features),), dtype, every)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -149,7 +148,7 @@ class Preprocessing:
     def select(self, table: Table) -> polars.DataFrame:
         """The columns of `self.columns` in their order; DataError names those that are not there."""
         if set(self.columns) <= set(table.columns) and (table.has_names or not self.has_names):
-            return table.frame.select(self.columns)
+            return table.frame[list(self.columns)]  # `select` would take a name such as * for all columns
         if table.has_names and self.has_names:
             raise missing_columns(self.columns, table, "the network was trained on")
         if len(table.columns) != len(self.columns):
@@ -157,7 +156,7 @@ class Preprocessing:
                 f"{table.source}: has {len(table.columns)} columns without names and the network takes "
                 f"{len(self.columns)}: {format_names(self.columns)}. Give these in this order, or a header."
             )
-        return table.frame.select(polars_rename(table.columns, self.columns))
+        return table.frame[list(table.columns)].rename(dict(zip(table.columns, self.columns, strict=True)))
 
     def _encode(self, out: np.ndarray, name: str, column: polars.Series, table: Table, notes: list[str]) -> int:
         import polars
@@ -191,13 +190,6 @@ class Preprocessing:
             return 1
         out[:, 1] = values.is_null().to_numpy()
         return 2
-
-
-def polars_rename(old: Sequence[str], new: Sequence[str]) -> list[polars.Expr]:
-    """Expressions that select columns under other names."""
-    import polars
-
-    return [polars.col(a).alias(b) for a, b in zip(old, new, strict=True)]
 
 
 def check_column(table: Table, column: polars.Series, missing: str) -> None:

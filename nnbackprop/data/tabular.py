@@ -107,7 +107,7 @@ def targets_of(table: Table, names: Sequence[str], task: Task, classes: tuple[st
     import polars
 
     if task != "classification":
-        return np.ascontiguousarray(table.frame.select(polars.col(*names).cast(polars.Float64)).to_numpy())
+        return np.ascontiguousarray(table.frame[list(names)].cast(polars.Float64).to_numpy())
     labels = class_names(table, names[0])
     index = {name: k for k, name in enumerate(classes)}
     known = labels.replace_strict(index, default=-1, return_dtype=polars.Int32).to_numpy()

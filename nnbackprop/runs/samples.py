@@ -76,4 +76,4 @@ def rows_of_numbers(table: Table, n_features: int) -> np.ndarray:
             f"{table.source}: has {len(names)} numbers a row ({format_names(names)}) and this network takes "
             f"{n_features}."
         )
-    return np.ascontiguousarray(table.frame.select(names).to_numpy(), np.float64)
+    return np.ascontiguousarray(table.frame[names].to_numpy(), np.float64)

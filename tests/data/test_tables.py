@@ -309,3 +309,9 @@ def test_a_single_npy_is_a_table_without_names(tmp_path: Path) -> None:
 def test_what_is_no_table_is_refused(data: Any, words: str) -> None:
     with pytest.raises(DataError, match=words):
         nb.load(data)
+
+
+def test_a_column_may_be_called_what_polars_takes_for_all_columns(tmp_path: Path) -> None:
+    train = load_text(tmp_path, "*,b,class\n" + rows(np.arange(N), np.arange(N)[::-1], ANIMALS))
+    assert train.feature_names == ("*", "b")
+    assert np.array_equal(train.inputs[:2], [[0, N - 1], [1, N - 2]])
