@@ -13,7 +13,6 @@ from nnbackprop.data.batch import get_batch, microbatch
 from nnbackprop.data.loader import DataLoader
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.training.batch_sampler import Chunk
-from nnbackprop.training.evaluator import EVAL_BATCH_SIZE
 from nnbackprop.training.events import Score
 from nnbackprop.training.shards import GradientStep, Layout, UpdateStep
 from nnbackprop.training.step import TrainStep, zero_sums
@@ -111,10 +110,10 @@ class ShardedTraining:
         e, c, backend = trainer.evaluator, self.communicator, trainer.backend
         n, weighted = len(loader.dataset), loader.dataset.weights is not None
         data, zero = {**loader.data, "params": params}, zero_sums(backend.xp, e.metrics, params, weighted)
-        begins = range(0, n, EVAL_BATCH_SIZE)
+        begins = range(0, n, e.batch_size)
         each = -(-len(begins) // c.size)  # batches a process
         own = begins[c.rank * each : (c.rank + 1) * each]
-        batches = (np.arange(b, min(b + EVAL_BATCH_SIZE, n)).reshape(1, -1) for b in own)
+        batches = (np.arange(b, min(b + e.batch_size, n)).reshape(1, -1) for b in own)
         rows = np.zeros((each, sum(math.prod(a.shape) for a in leaves(zero))))
         for i, (_, batch) in enumerate(loader.to_device((None, loader.batches(b)) for b in batches)):
             sums = backend.scan(e.step, tree_map(backend.xp.zeros_like, zero), data, batch)
