@@ -30,8 +30,8 @@ MAX_CHANNELS, MIN_SIDE = 4, 8  # of images that are told from features by their 
 NEIGHBOURS_ALIKE = 0.5  # correlation of values side by side, 0.9 in photographs, about 0 between features
 PLANES_SMOOTHER = 0.8  # roughness of planes over that of pixels: neighbours are 1 pixel apart instead of 3
 # Of the images' variance. Odd sizes leave a line over in each pooling, up to 14% of 28 x 28. A pixel is read
-# weakly on less than 1/1000 as many paths as the most: its gradient is then 1/30, as that of random weights grows as
-# the square root. Eight kernels of 3 x 3 on 28 x 28 leave 21% so, ten 37%.
+# weakly on less than 1/1000 as many paths as the most: its gradient is then 1/30, as that of random weights
+# grows as the square root. Eight kernels of 3 x 3 on 28 x 28 leave 21% so, ten 37%.
 MAX_UNREAD, WEAK = 0.25, 1e-3
 MAX_PADDING = 0.75  # of what windows hold: a 3 x 3 kernel on 2 x 2, which VGG has on 32 x 32, reads 56% zeros
 
