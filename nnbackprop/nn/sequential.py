@@ -192,10 +192,12 @@ class Residual(Sequential):
         """First parameters of each layer; the same shape."""
         params, out_shape = super().build(rng, in_shape, dtype)
         if out_shape != in_shape:
+            last = (
+                f'Conv2D({in_shape[2]}, padding="same")' if len(in_shape) == 3 else f"Dense({(*in_shape, 1)[0]})"
+            )
             raise ShapeError(
                 f"Residual adds its input, of shape {in_shape}, to its layers' output, of shape {out_shape}: "
-                "the shapes must be equal. End it with a layer that gives the input's, such as Dense("
-                f"{in_shape[0] if in_shape else 1})."
+                f"the shapes must be equal. End it with a layer that gives the input's, such as {last}."
             )
         return params, out_shape
 
