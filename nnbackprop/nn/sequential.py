@@ -202,14 +202,14 @@ class Residual(Sequential):
         return params, out_shape
 
     def forward(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> tuple[Array, tuple]:
-        """y = x + f(x)."""
+        """y = x + f(x) (derivation, D58)."""
         y, caches = super().forward(xp, params, x, key)
         return x + y, caches
 
     def backward(
         self, xp: Any, params: Params, caches: tuple, dy: Array, need_dx: bool = False
     ) -> tuple[Array | None, Params]:
-        """dx = dy + the dx of f."""
+        """dx = dy + the dx of f (derivation, D59)."""
         dx, grads = super().backward(xp, params, caches, dy, need_dx)
         return (None if dx is None else dy + dx), grads
 

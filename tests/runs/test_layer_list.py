@@ -224,9 +224,9 @@ def test_a_run_of_listed_layers_trains_resumes_replays_and_is_used(
     in_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = ("--data", str(in_folder), "--layers", *CNN, *FLAGS, "--backend", "numpy")
-    assert run("train", "mnist", *data, "--epochs", "6", "--name", "whole") == 0
-    assert run("train", "mnist", *data, "--epochs", "3", "--name", "parts", "--schedule-epochs", "6") == 0
-    assert run("train", "--resume", "parts", "--epochs", "6", "--schedule-epochs", "6") == 0
+    assert run("train", "mnist", *data, "--epochs", "12", "--name", "whole") == 0
+    assert run("train", "mnist", *data, "--epochs", "6", "--name", "parts", "--schedule-epochs", "12") == 0
+    assert run("train", "--resume", "parts", "--epochs", "12", "--schedule-epochs", "12") == 0
     config = load_run_config(Path("runs/whole/config.toml"))
     assert config.layers == CNN
     assert config.hidden == ()
