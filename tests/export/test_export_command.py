@@ -63,7 +63,13 @@ def test_a_recipes_file_predicts_as_the_run_does(recipe: str, capsys: pytest.Cap
     "network",
     [
         ("--hidden", "16", "--dropout", "0"),
-        ("--layers", "conv 4 5x5 stride=2", "residual(conv 4 3x3 padding=same, batchnorm, relu)", "flatten", "dense"),
+        (
+            "--layers",
+            "conv 4 5x5 stride=2",
+            "residual(conv 4 3x3 padding=same, batchnorm, relu)",
+            "flatten",
+            "dense",
+        ),
     ],
     ids=lambda words: words[0],
 )
