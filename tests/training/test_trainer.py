@@ -74,7 +74,7 @@ NUMBERS = np.random.default_rng(3).standard_normal((40, 2))
             clouds(),
             {
                 "network": Sequential(Dense(8), BatchNorm(), ReLU(), Dropout(0.2), Dense(3)),
-                "optimizer": ClippedGradients(SGD(), norm=0.5),
+                "optimizer": ClippedGradients(Adam(), norm=0.5),
             },
         ),
         (replace(clouds(), weights=np.linspace(0.5, 2, 90)), {"penalty": WeightPenalty(0.01, 0.1)}),
@@ -93,7 +93,8 @@ def test_float32_training_needs_no_float64_on_the_device(
     pytest.importorskip("torch", reason="torch is not installed")
     backend = select("torch", "cpu")
     backend.has_float64 = False
-    trainer = make(backend, dtype="float32", resident=resident, optimizer=Adam(), **options)
+    options = {"optimizer": Adam(), **options}
+    trainer = make(backend, dtype="float32", resident=resident, **options)
     trainer.fit(data, validation=data)
     with pytest.raises(BackendError, match="has no float64"):
         make(backend, dtype="float64", **options).fit(data)
