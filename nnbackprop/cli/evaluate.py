@@ -132,13 +132,14 @@ def predict(
 
     trained = options.open(run)
     for name, inputs in read_samples(images, trained, lambda note: err.print(note, markup=False), as_is):
-        predicted, probabilities = trained.predict(inputs, name)
+        probabilities = trained.predict_proba(inputs, name)
         if trained.classes:
+            predicted = trained.evaluator.predicted_classes(probabilities)
             out.print(prediction_table(name, trained.classes, predicted, probabilities))
         elif trained.evaluator.objective.loss.gives_probabilities:
             out.print(label_table(name, trained.target_names, probabilities))
         else:
-            out.print(value_table(name, trained.target_names, predicted))
+            out.print(value_table(name, trained.target_names, probabilities))
     return 0
 
 

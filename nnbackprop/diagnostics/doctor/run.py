@@ -25,6 +25,7 @@ from nnbackprop.errors import (
 )
 from nnbackprop.runs import build
 from nnbackprop.runs.config import Config
+from nnbackprop.runs.config_checks import check_config
 from nnbackprop.runs.config_files import load_run_config, recipe_for, recipes, resolve
 from nnbackprop.runs.run_data import RunData, data_options_of
 from nnbackprop.runs.run_dir import RunDir
@@ -64,7 +65,7 @@ def diagnose(target: str | None, overrides: Mapping[str, Any]) -> Diagnosis:
 
 def _diagnose_recipe(config: Config) -> Diagnosis:
     """The data, the network at its start, and a few seconds of training."""
-    build.check(config)
+    check_config(config)
     diagnosis, data = _check_data(config, config.n_outputs)
     if data is None:
         return Diagnosis.merge(diagnosis, Diagnosis(not_applicable=tuple(START_CHECKS)))
