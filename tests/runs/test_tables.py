@@ -134,7 +134,11 @@ def test_train_inspect_and_doctor_say_which_column_is_the_target_and_why(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     write_table("x.csv", {"glucose": A, "outcome": (A > 5).astype(int), "bmi": B})
-    for words in (("data", "inspect", "x.csv"), ("doctor", "--data", "x.csv"), ("train", "x.csv", "--epochs", "1")):
+    for words in (
+        ("data", "inspect", "x.csv"),
+        ("doctor", "--data", "x.csv"),
+        ("train", "x.csv", "--epochs", "1"),
+    ):
         assert run(*words) == 0
         output = said(capsys)
         assert "target: outcome (by its name)" in output
