@@ -45,13 +45,13 @@ def test_a_recipes_file_predicts_as_the_run_does(recipe: str, capsys: pytest.Cap
     else:
         test, feeds = exported.data(trained.config.data)
         labels, outputs = exported.run(feeds)
-    want = trained.predict(test.inputs)
+    want = trained.predict_proba(test.inputs)
     tolerance = 1e-12 if trained.config.dtype == "float64" else 1e-5
     if trained.classes:
-        np.testing.assert_array_equal(labels, want[0])
-        np.testing.assert_allclose(outputs, want[1], rtol=0, atol=tolerance)
+        np.testing.assert_array_equal(labels, trained.predict(test.inputs))
+        np.testing.assert_allclose(outputs, want, rtol=0, atol=tolerance)
     else:
-        np.testing.assert_allclose(outputs, want[1], rtol=0, atol=tolerance * test.targets.std())
+        np.testing.assert_allclose(outputs, want, rtol=0, atol=tolerance * test.targets.std())
     if words:
         assert exported.dtype == "uint8"
         assert len(test) == 1000

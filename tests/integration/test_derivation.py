@@ -16,7 +16,7 @@ import pytest
 
 from backends import select
 from nnbackprop import Dense, MeanSquaredError, Sequential, Sigmoid, Softmax, SoftmaxCrossEntropy, WeightPenalty
-from nnbackprop.training.step import Objective
+from nnbackprop.nn.objective import Objective
 
 ROOT = Path(__file__).parents[2]
 ENGLISH = ROOT / "docs" / "derivation.md"
