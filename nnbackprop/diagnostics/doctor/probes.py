@@ -19,9 +19,9 @@ from nnbackprop.nn.augmentation import Augmentation
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
 from nnbackprop.nn.metrics import predicted_classes
+from nnbackprop.nn.objective import Objective
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.trace import Trace
-from nnbackprop.training.step import Objective
 
 MAX_SAMPLES = 200  # means over them are good to a few percent, and a pass takes milliseconds
 

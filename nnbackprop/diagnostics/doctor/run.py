@@ -26,6 +26,7 @@ from nnbackprop.errors import (
 )
 from nnbackprop.runs import build
 from nnbackprop.runs.config import Config
+from nnbackprop.runs.config_checks import check_config
 from nnbackprop.runs.config_files import load_run_config, recipe_for, recipes, resolve
 from nnbackprop.runs.run_data import RunData, data_options_of
 from nnbackprop.runs.run_dir import RunDir
@@ -66,7 +67,7 @@ def diagnose(target: str | None, overrides: Mapping[str, Any]) -> Diagnosis:
 
 def _diagnose_recipe(config: Config) -> Diagnosis:
     """The data, the network at its start, and a few seconds of training."""
-    build.check(config)
+    check_config(config)
     diagnosis, data = _check_data(config, config.n_outputs)
     of_network = {**START_CHECKS, **LAYER_CHECKS}
     if data is None:
@@ -122,18 +123,22 @@ def _open(runs: Path, run: str) -> RunDir:
 
 def _check_data(config: Config, n_outputs: int | None = None) -> tuple[Diagnosis, RunData | None]:
     """The diagnosis of the data, and the data, or None where nothing can be trained on it."""
+    description: Mapping[str, str] = {}
     try:
         source = open_source(config.data, data_options_of(config))
+        if isinstance(source, TableSplits):
+            description = source.roles.description
         raw = to_raw(source) if isinstance(source, TableSplits) else source
     except (LabelError, InputError) as error:
         kinds = {OneHotError: encoded_twice, LabelError: out_of_range, InputError: not_finite}
         finding = next(finding for kind, finding in kinds.items() if isinstance(error, kind))
-        return Diagnosis.merge(Diagnosis((finding(str(error)),), (), tuple(DATA_CHECKS))), None
+        return Diagnosis.merge(Diagnosis((finding(str(error)),), (), tuple(DATA_CHECKS), description)), None
     full_batch = config.batch_size == "full"
     probe = DataProbe(raw, config.scale, config.shuffle, full_batch, config.test_fraction, config.seed, n_outputs)
     numbers = raw.train.task != "classification"
     checks = {id: check for id, check in DATA_CHECKS.items() if not (numbers and id in OF_CLASSES)}
-    diagnosis = Diagnosis.merge(run_checks(checks, probe), Diagnosis((), (), OF_CLASSES if numbers else ()))
+    about = Diagnosis((), (), OF_CLASSES if numbers else (), description)
+    diagnosis = Diagnosis.merge(run_checks(checks, probe), about)
     unusable = any(f.id in UNUSABLE and f.level == "fault" for f in diagnosis.findings)
     return diagnosis, None if unusable else RunData.load(config)
 

@@ -102,7 +102,10 @@ class Conv2D:
         return params, (*places, self.filters)
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Any]:
-        """z = cols W + b. Backward makes the windows anew: kept, they would take kh kw times the memory of x."""
+        """z = cols W + b (derivation, D37, D38).
+
+        Backward makes the windows anew: kept, they would take kh kw times the memory of x.
+        """
         in_shape = x.shape[1:]
         x = pad(xp, x, *self._padding(in_shape))
         parts = windows(x, self._size, self._stride)
@@ -110,7 +113,10 @@ class Conv2D:
         return xp.reshape(z, (x.shape[0], *parts[0].shape[1:3], self.filters)), (x, in_shape)
 
     def backward(self, xp: Any, params: LayerParams, cache: Any, dy: Array, need_dx: bool) -> Backward:
-        """dW = cols^T dz, db = 1^T dz, dx = dz, spread and padded, convolved with the turned kernel."""
+        """dW = cols^T dz, db = 1^T dz, dx = dz, spread and padded, convolved with the turned kernel.
+
+        See (derivation, D39, D40).
+        """
         (x, in_shape), dz = cache, dy
         cols = _columns(xp, windows(x, self._size, self._stride))
         _, grads = self._dense.backward(xp, params, cols, xp.reshape(dz, (-1, self.filters)), need_dx=False)

@@ -53,7 +53,10 @@ def image_shape(in_shape: Shape, layer: str) -> tuple[int, int, int]:
 
 
 def window_counts(in_shape: Shape, size: Pair, stride: Pair, layer: str) -> Pair:
-    """How many windows fit down and across images of `in_shape`; ImageTooSmallError where none does."""
+    """How many windows fit down and across images of `in_shape` (derivation, D36).
+
+    ImageTooSmallError where none does.
+    """
     rows, columns, channels = image_shape(in_shape, layer)
     if size[0] > rows or size[1] > columns:
         raise ImageTooSmallError(
