@@ -15,7 +15,7 @@ from nnbackprop.nn.layers.base import Params
 from nnbackprop.training.batch_sampler import BatchSampler, Chunk
 from nnbackprop.training.events import Score
 from nnbackprop.training.shards import GradientStep, Layout, UpdateStep
-from nnbackprop.training.step import TrainStep, zero_sums
+from nnbackprop.training.step import TrainStep
 from nnbackprop.training.trainer import Trainer
 
 from .communicator import Communicator, SingleProcess
@@ -114,8 +114,8 @@ class ShardedTraining:
     def evaluate(self, trainer: Trainer, params: Params, loader: DataLoader) -> Score:
         """Batches one after the other, their sums added in the order of the batches."""
         e, c, backend = trainer.evaluator, self.communicator, trainer.backend
-        n, weighted = len(loader.dataset), loader.dataset.weights is not None
-        data, zero = {**loader.data, "params": params}, zero_sums(backend.xp, e.metrics, params, weighted)
+        n, zero = len(loader.dataset), e.zero_sums(params, loader.dataset)
+        data = {**loader.data, "params": params}
         begins = range(0, n, e.batch_size)
         each = -(-len(begins) // c.size)  # batches a process
         own = begins[c.rank * each : (c.rank + 1) * each]
