@@ -16,10 +16,10 @@ from nnbackprop.nn.initializers import parse_initializer
 from nnbackprop.nn.layers import Dense, Dropout, Layer, ReLU, Sigmoid
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy, one_hot
+from nnbackprop.nn.objective import Objective
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import SGD, Adam, Optimizer
-from nnbackprop.training.step import Objective
 
 GPU_CHUNK = 20
 """Steps of a chunk on a GPU: a captured graph and single steps."""
@@ -68,7 +68,7 @@ class Workload:
     @property
     def loss(self) -> Loss:
         off, on = self.targets
-        return MeanSquaredError(off_value=off, on_value=on) if self.sigmoid else SoftmaxCrossEntropy()
+        return MeanSquaredError("half-sum", off_value=off, on_value=on) if self.sigmoid else SoftmaxCrossEntropy()
 
     @property
     def objective(self) -> Objective:
