@@ -28,12 +28,12 @@ from nnbackprop.nn.layers import (
 from nnbackprop.nn.layers.base import LayerParams, Params
 from nnbackprop.nn.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy, one_hot
 from nnbackprop.nn.mlp import mlp_layers
+from nnbackprop.nn.objective import Objective
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.nn.trace import NetworkSummary
 from nnbackprop.optim import SGD, Adam, Optimizer
-from nnbackprop.training.step import Objective
 
 HE, RELU = parse_initializer("he-normal"), ReLU()
 GPU_CHUNK = 20
@@ -80,7 +80,7 @@ class Workload:
         if self.targets is None:
             return SoftmaxCrossEntropy()
         off, on = self.targets
-        return MeanSquaredError(off_value=off, on_value=on)
+        return MeanSquaredError("half-sum", off_value=off, on_value=on)
 
     @property
     def objective(self) -> Objective:

@@ -37,8 +37,8 @@ _NAMES_BY_MODULE = {
     "nnbackprop.nn.regularization": "WeightPenalty",
     "nnbackprop.nn.rng": "RngKey",
     "nnbackprop.nn.sequential": "Residual Sequential",
-    "nnbackprop.optim": "SGD Adagrad Adam AdamW AveragedWeights Momentum Nesterov RMSprop clip_by_global_norm "
-    "clip_by_value",
+    "nnbackprop.optim": "SGD Adagrad Adam AdamW AveragedWeights ClippedGradients Momentum Nesterov RMSprop "
+    "clip_by_global_norm clip_by_value",
     "nnbackprop.optim.schedules": "Constant CosineDecay ExponentialDecay OneCycle StepDecay Warmup",
     "nnbackprop.report.history": "plot",
     "nnbackprop.report.progress": "progress",
@@ -101,8 +101,9 @@ if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
     from nnbackprop.nn.sequential import Residual as Residual, Sequential as Sequential
     from nnbackprop.optim import (
         SGD as SGD, Adagrad as Adagrad, Adam as Adam, AdamW as AdamW,
-        AveragedWeights as AveragedWeights, Momentum as Momentum, Nesterov as Nesterov,
-        RMSprop as RMSprop, clip_by_global_norm as clip_by_global_norm, clip_by_value as clip_by_value,
+        AveragedWeights as AveragedWeights, ClippedGradients as ClippedGradients,
+        Momentum as Momentum, Nesterov as Nesterov, RMSprop as RMSprop,
+        clip_by_global_norm as clip_by_global_norm, clip_by_value as clip_by_value,
     )
     from nnbackprop.optim.schedules import (
         Constant as Constant, CosineDecay as CosineDecay, ExponentialDecay as ExponentialDecay,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from backends import Backend, Tree, leaves, tree_map
 from nnbackprop.data.batch import get_batch, microbatch
 from nnbackprop.data.loader import DataLoader
 from nnbackprop.nn.layers.base import Params
-from nnbackprop.training.batch_sampler import Chunk
+from nnbackprop.training.batch_sampler import BatchSampler, Chunk
 from nnbackprop.training.events import Score
 from nnbackprop.training.shards import GradientStep, Layout, UpdateStep
 from nnbackprop.training.step import TrainStep, zero_sums
@@ -20,7 +20,6 @@ from nnbackprop.training.trainer import Trainer
 
 from .communicator import Communicator, SingleProcess
 
-T = TypeVar("T")
 Bounds = list[tuple[int, int]]
 
 NOTE = np.dtype([("stop", "S56"), ("seconds", "f8")])
@@ -43,10 +42,17 @@ class ShardedTraining:
         self._own = range(c.rank * self.shards // c.size, (c.rank + 1) * self.shards // c.size)
         self._step: TrainStep | None = None
 
-    def rows(self, bounds: Bounds) -> slice:
+    def own_batches(self, sampler: BatchSampler, step: TrainStep) -> BatchSampler:
         """From the first row of this process's first shard to the last of its last."""
-        own = self._own_bounds(bounds)
-        return slice(own[0][0], own[-1][1])
+        # the first process's callbacks save and measure
+        shared = {name: getattr(sampler, name) for name in ("steps_per_chunk", "every_n_steps", "timed_chunks")}
+        shared = self.communicator.broadcast(shared)
+
+        def rows(n: int) -> slice:
+            own = self._own_bounds(step.microbatch_bounds(n))
+            return slice(own[0][0], own[-1][1])
+
+        return replace(sampler, **shared, rows=rows)
 
     def _own_bounds(self, bounds: Bounds) -> Bounds:
         """Those of this process's shards; where samples are fewer than shards, the last shards are empty."""
@@ -128,10 +134,6 @@ class ShardedTraining:
         notes = self.communicator.all_gather(note)
         reasons = [reason.decode() for reason in notes["stop"] if reason]
         return (reasons[0] if reasons else None), float(notes["seconds"][0])
-
-    def share(self, value: T) -> T:
-        """By a broadcast."""
-        return self.communicator.broadcast(value)
 
 
 def _with_axis(xp: Any, tree: Tree) -> Tree:
