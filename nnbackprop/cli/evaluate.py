@@ -75,6 +75,8 @@ def evaluate(
 
     trained = options.open(run)
     dataset = trained.data(data)
+    for note in dataset.reader_notes if data else ():
+        err.print(f"{escape(dataset.source)}: {escape(note)}", soft_wrap=True)
     report = evaluation_report(trained, dataset, top_k)
     score = trained.evaluate(dataset)
     _print_scores(dataset, {"loss": score.loss, **score.metrics}, report)

@@ -122,6 +122,33 @@ def test_a_file_that_was_changed_is_not_evaluated(capsys: pytest.CaptureFixture[
     assert run("evaluate", "last") == 3
     assert "animals.csv is not what" in said(capsys)
     assert run("evaluate", "last", "--data", "animals.csv") == 0
+    assert "animals.csv: the network was trained on rows of this file" in said(capsys)
+    write_table("others.csv", {**ANIMALS, "colour": ["pink"] * N})
+    assert run("evaluate", "last", "--data", "others.csv") == 0
+    output = said(capsys)
+    assert "others.csv: column 'colour' has 'pink', which training did not have" in output
+    assert "was trained on rows" not in output
+
+
+def test_train_inspect_and_doctor_say_which_column_is_the_target_and_why(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_table("x.csv", {"glucose": A, "outcome": (A > 5).astype(int), "bmi": B})
+    for words in (
+        ("data", "inspect", "x.csv"),
+        ("doctor", "--data", "x.csv"),
+        ("train", "x.csv", "--epochs", "1"),
+    ):
+        assert run(*words) == 0
+        output = said(capsys)
+        assert "target: outcome (by its name)" in output
+        assert "task: classification (2 different whole numbers; --task regression for amounts)" in output
+    write_table("sorted.csv", {"a": A, "b": B, "price": np.sort(A)})
+    assert run("doctor", "--data", "sorted.csv") == 0
+    output = said(capsys)
+    assert "task: regression (numbers with fractions" in output
+    assert "no problems found" in output
+    assert "classes-sorted" in output.partition("not applicable: ")[2]
 
 
 def test_a_regression_predicts_numbers_under_the_targets_name(capsys: pytest.CaptureFixture[str]) -> None:

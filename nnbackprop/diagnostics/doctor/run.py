@@ -116,18 +116,22 @@ def _open(runs: Path, run: str) -> RunDir:
 
 def _check_data(config: Config, n_outputs: int | None = None) -> tuple[Diagnosis, RunData | None]:
     """The diagnosis of the data, and the data, or None where nothing can be trained on it."""
+    description: Mapping[str, str] = {}
     try:
         source = open_source(config.data, data_options_of(config))
+        if isinstance(source, TableSplits):
+            description = source.roles.description
         raw = to_raw(source) if isinstance(source, TableSplits) else source
     except (LabelError, InputError) as error:
         kinds = {OneHotError: encoded_twice, LabelError: out_of_range, InputError: not_finite}
         finding = next(finding for kind, finding in kinds.items() if isinstance(error, kind))
-        return Diagnosis.merge(Diagnosis((finding(str(error)),), (), tuple(DATA_CHECKS))), None
+        return Diagnosis.merge(Diagnosis((finding(str(error)),), (), tuple(DATA_CHECKS), description)), None
     full_batch = config.batch_size == "full"
     probe = DataProbe(raw, config.scale, config.shuffle, full_batch, config.test_fraction, config.seed, n_outputs)
     numbers = raw.train.task != "classification"
     checks = {id: check for id, check in DATA_CHECKS.items() if not (numbers and id in OF_CLASSES)}
-    diagnosis = Diagnosis.merge(run_checks(checks, probe), Diagnosis((), (), OF_CLASSES if numbers else ()))
+    about = Diagnosis((), (), OF_CLASSES if numbers else (), description)
+    diagnosis = Diagnosis.merge(run_checks(checks, probe), about)
     unusable = any(f.id in UNUSABLE and f.level == "fault" for f in diagnosis.findings)
     return diagnosis, None if unusable else RunData.load(config)
 
