@@ -35,9 +35,12 @@ class Scaling:
         """Inputs as they are."""
         return cls(np.array(1.0), np.array(0.0))
 
-    def apply(self, inputs: Samples, dtype: str) -> np.ndarray:
-        """Scaled inputs (n, *sample_shape) in `dtype`, computed in `dtype` as on a device."""
-        x: np.ndarray = inputs.astype(dtype)
+    def apply(self, inputs: Samples, dtype: str, copy: bool = True) -> np.ndarray:
+        """Scaled inputs (..., *sample_shape) in `dtype`, computed in `dtype` as on a device.
+
+        Without `copy` an array that has that dtype is written to.
+        """
+        x: np.ndarray = inputs.astype(dtype, copy=copy)
         x *= self.scale.astype(dtype)
         x += self.shift.astype(dtype)
         return x

@@ -59,8 +59,24 @@ def test_a_recipes_file_predicts_as_the_run_does(recipe: str, capsys: pytest.Cap
 
 
 @pytest.mark.usefixtures("_onnx", "digits")
-def test_evaluate_gives_the_accuracy_of_the_run(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("train", "mnist", "--hidden", "16", "--dropout", "0", *OF_DIGITS, *TRAIN) == 0
+@pytest.mark.parametrize(
+    "network",
+    [
+        ("--hidden", "16", "--dropout", "0"),
+        (
+            "--layers",
+            "conv 4 5x5 stride=2",
+            "residual(conv 4 3x3 padding=same, batchnorm, relu)",
+            "flatten",
+            "dense",
+        ),
+    ],
+    ids=lambda words: words[0],
+)
+def test_evaluate_gives_the_accuracy_of_the_run(
+    network: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", "mnist", *network, *OF_DIGITS, *TRAIN) == 0
     assert run("export", "a", "--onnx", "model.onnx") == 0
     said(capsys)
     assert run("evaluate", "a", "--data", "digits.npz") == 0

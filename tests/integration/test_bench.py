@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import busy, suite, to_accuracy
+from benchmarks import augmentation, busy, suite, to_accuracy
 from benchmarks.chart import chart, draw
 from benchmarks.machine import Machine
 from benchmarks.profile import profile
@@ -406,6 +406,14 @@ def test_busy_table_has_a_row_for_each_choice_of_threads() -> None:
     text = busy.table({"rows": [row], "command": "busy", "date": "2026-01-01", "machine": "M"})
     assert "| PyTorch, eager | 1 | 1.50 | 2.25 | 30.00 |" in text
     assert "| seconds an epoch | threads | no neighbour | 1 busy neighbour | 2 busy neighbours |" in text
+
+
+def test_the_share_of_augmentation_is_of_the_rounds_that_others_left_alone() -> None:
+    rounds = [{"plain": 8.0, "augmented": a, "others": o} for a, o in ((10.0, 0.0), (12.0, 0.05), (80.0, 1.5))]
+    found = {"rows": {"nnbackprop, NumPy": rounds}, "absent": [], "title": "T", "command": "c"}
+    text = augmentation.table({**found, "date": "2030-01-31", "machine": "M"})
+    assert "| nnbackprop, NumPy | 8 ms | 11 ms (10 ms..12 ms) | 27% (20%..33%) |" in text
+    assert "left out unless all of a row's are: nnbackprop, NumPy 1 of 3." in text
 
 
 # Time to accuracy.
