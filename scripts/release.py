@@ -1,7 +1,7 @@
 """The checklist of a release: `make release`. It builds and checks; it publishes and tags nothing.
 
-The version of pyproject.toml needs a dated section in CHANGELOG.md, which becomes the text of the tag. From a clean
-checkout, wheel and source archive are built twice and must have the same bytes; both are installed in empty
+The version of pyproject.toml needs a dated section in CHANGELOG.md, which becomes the text of the tag. From a
+clean checkout, wheel and source archive are built twice and must have the same bytes; both are installed in empty
 environments, and the wheel trains there. Exit status 1 where something does not hold.
 """
 
@@ -86,9 +86,8 @@ def main() -> None:
     for name, digest in first.items():
         print(f"dist/{name}  sha256 {digest}")
     print(f"\nThe text of the tag v{version}:\n\n{notes}\n")
-    print(
-        f"Left to do:\n  git tag --annotate v{version}\n  git push origin v{version}\n  python -m twine upload dist/*"
-    )
+    left = (f"git tag --annotate v{version}", f"git push origin v{version}", "python -m twine upload dist/*")
+    print("Left to do:", *left, sep="\n  ")
 
 
 if __name__ == "__main__":
