@@ -127,7 +127,7 @@ def _import_mpi() -> Any:
     try:
         import mpi4py
 
-        mpi4py.rc.thread_level = "funneled"  # type: ignore[attr-defined]
+        mpi4py.rc.thread_level = "serialized"  # type: ignore[attr-defined]
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise UsageError(
