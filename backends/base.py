@@ -283,6 +283,10 @@ class Backend(ABC):
         """
         return scan_loop(step, last_step, state, data, batches)
 
+    def run(self, step: Step, state: Tree, data: Tree, batch: Tree) -> Tree:
+        """`scan` of a single step, whose batch has no leading axis."""
+        return self.scan(step, state, data, tree_map(lambda a: self.xp.reshape(a, (1, *a.shape)), batch))
+
     def evaluate(self, tree: Tree) -> Tree:
         """The same arrays, as other threads may use them: a lazy library computes by the thread that asked."""
         return tree

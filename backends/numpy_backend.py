@@ -48,7 +48,7 @@ class NumpyBackend(Backend):
 
     # no other library warns of overflow
     scan = np.errstate(all="ignore")(Backend.scan)
-    run_eagerly = np.errstate(all="ignore")(Backend.run_eagerly)
+    run = run_eagerly = np.errstate(all="ignore")(Backend.run_eagerly)
 
 
 def _matmul(a: Array, b: Array) -> Array:

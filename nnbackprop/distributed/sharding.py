@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from backends import Tree, leaves, tree_map
+from backends import Tree, tree_map
 from nnbackprop.data.loader import DataLoader
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.training.batch_sampler import Chunk
 from nnbackprop.training.events import Score
 from nnbackprop.training.shard_gradients import ShardGradients
 from nnbackprop.training.shards import UpdateStep
-from nnbackprop.training.step import TrainStep, zero_sums
+from nnbackprop.training.step import TrainStep
 from nnbackprop.training.trainer import Trainer
 
 from .communicator import Communicator, SingleProcess
@@ -59,6 +58,7 @@ class ShardedTraining:
         """The state after the steps of `chunk`, made one at a time."""
         step, backend = trainer.train_step, trainer.backend
         bounds = step.microbatch_bounds(chunk.n_samples // chunk.n_steps)
+        own = self._own_bounds(bounds)
         with np.errstate(all="ignore"), backend.memory_errors():
             state = trainer.donate_state()
             if step is not self._step:
@@ -66,12 +66,10 @@ class ShardedTraining:
             for k in range(chunk.n_steps):
                 batch = tree_map(lambda a: a[k, ...], chunk.batches)  # noqa: B023
                 data = {**trainer.loader.data, "params": state["params"]}
-                rows = self._gradients.rows(data, batch, self._own_bounds(bounds), bounds[-1][1])
-                whole = self.communicator.sum_shards(rows)
-                reduced = {name: _with_axis(step.xp, batch[name]) for name in ("step", "scalars")}
-                reduced["found"] = self._gradients.layout.read(whole, backend)
+                rows = self._gradients.find(data, batch, own, bounds[-1][1])
+                found = self._gradients.layout.read(self.communicator.sum_shards(rows), backend)
                 update = self._last_update if k == chunk.n_steps - 1 else self._update
-                state = backend.scan(update, state, {}, reduced)
+                state = backend.run(update, state, {}, {"scalars": batch["scalars"], "found": found})
         return state
 
     def _prepare(self, trainer: Trainer, step: TrainStep, params: Params) -> None:
@@ -79,24 +77,11 @@ class ShardedTraining:
         c = self.communicator
         self._step, self._update = step, UpdateStep(step)
         self._last_update = UpdateStep(step.with_gradient_norms)
-        self._gradients = ShardGradients.of(trainer, params, c.size, c.sum_shards if self.sync_batchnorm else None)
+        self._gradients = ShardGradients.of(trainer, params, c, len(self._own), self.sync_batchnorm)
 
     def evaluate(self, trainer: Trainer, params: Params, loader: DataLoader) -> Score:
-        """Batches one after the other, their sums added in the order of the batches."""
-        e, c, backend = trainer.evaluator, self.communicator, trainer.backend
-        n, weighted = len(loader.dataset), loader.dataset.weights is not None
-        data, zero = {**loader.data, "params": params}, zero_sums(backend.xp, e.metrics, params, weighted)
-        begins = range(0, n, e.batch_size)
-        each = -(-len(begins) // c.size)  # batches a process
-        own = begins[c.rank * each : (c.rank + 1) * each]
-        batches = (np.arange(b, min(b + e.batch_size, n)).reshape(1, -1) for b in own)
-        rows = np.zeros((each, sum(math.prod(a.shape) for a in leaves(zero))))
-        for i, (_, batch) in enumerate(loader.to_device((None, loader.batches(b)) for b in batches)):
-            sums = backend.scan(e.step, tree_map(backend.xp.zeros_like, zero), data, batch)
-            rows[i] = np.concatenate([backend.to_numpy(a).reshape(-1) for a in leaves(sums)])
-        totals = iter(c.all_gather(rows).reshape(-1, rows.shape[1])[: len(begins)].sum(axis=0).tolist())
-        host = tree_map(lambda a: [next(totals) for _ in range(a.shape[0])] if a.ndim else next(totals), zero)
-        return e.score(host, n)
+        """By `Evaluator.evaluate_together`."""
+        return trainer.evaluator.evaluate_together(params, loader, self.communicator)
 
     def agree(self, stop: str | None, seconds: float) -> tuple[str | None, float]:
         """By one call, with what each process has to say."""
@@ -108,8 +93,3 @@ class ShardedTraining:
     def share(self, value: T) -> T:
         """By a broadcast."""
         return self.communicator.broadcast(value)
-
-
-def _with_axis(xp: Any, tree: Tree) -> Tree:
-    """Arrays of one step as `Backend.scan` takes those of several."""
-    return tree_map(lambda a: xp.reshape(a, (1, *a.shape)), tree)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,8 +19,17 @@ from .shards import GradientStep, Layout
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-SumShards = Callable[[np.ndarray], np.ndarray]
-"""The sum of all processes' rows (m, k) in the order of shards: (k,). k is a multiple of their number."""
+
+class Processes(Protocol):
+    """What is needed of a `distributed.Communicator`; both methods are collective."""
+
+    size: int
+
+    def shard_memory(self, shards: int, k: int, dtype: Any) -> np.ndarray:
+        """Zeros (shards, k) to be filled for `sum_shards`; k must be a multiple of `size`."""
+
+    def sum_shards(self, shards: np.ndarray) -> np.ndarray:
+        """The sum of all processes' rows, in the order of shards: (k,)."""
 
 
 class Shard(NamedTuple):
@@ -33,26 +42,28 @@ class Shard(NamedTuple):
 
 @dataclass(eq=False)
 class ShardGradients:
-    """What `GradientStep` finds of each shard, as `layout` has it in a row.
+    """What `GradientStep` finds of each of this process's shards, as `layout` has it in a line of `rows`.
 
-    With `sum_shards`, of `processes`, the network sees means over the whole batch: the shards' passes stop at each
+    With `synchronized` the network sees means over the whole batch: the shards' passes stop at each
     `xp.batch_means` until those of all processes are there.
     """
 
     step: GradientStep
     backend: Backend
+    processes: Processes
+    synchronized: bool
     two_samples: Tree
     layout: Layout
-    processes: int
-    sum_shards: SumShards | None = None
+    rows: np.ndarray
 
     @classmethod
-    def of(cls, trainer: Trainer, params: Params, processes: int, sum_shards: SumShards | None) -> ShardGradients:
-        """For a trainer's steps; how gradients look is found by those of two samples."""
+    def of(
+        cls, trainer: Trainer, params: Params, processes: Processes, shards: int, synchronized: bool
+    ) -> ShardGradients:
+        """For a trainer's steps on so many shards a process; two samples show what gradients look like."""
         step, backend, loader = trainer.train_step, trainer.backend, trainer.loader
-        if not step.objective.network.has_buffers:
-            sum_shards = None
-        if sum_shards is not None and loader.dataset.weights is not None:
+        synchronized = synchronized and step.objective.network.has_buffers
+        if synchronized and loader.dataset.weights is not None:
             raise UsageError(
                 "sync_batchnorm takes the mean over the samples of a batch, and these have weights, of which a "
                 "shard may have none: leave out the weights, or sync_batchnorm, or use LayerNorm."
@@ -61,20 +72,20 @@ class ShardGradients:
         batch = tree_map(lambda a: backend.asarray(a)[0, ...], samples)
         gradient = GradientStep(step)
         found = gradient.gradients(params, *get_batch(step.xp, loader.data, batch), None)
-        fresh = tree_map(step.xp.zeros_like, found)  # buffers may be the parameters' own, and these are donated
-        return cls(gradient, backend, batch, Layout(fresh, np.dtype(trainer.params_dtype)), processes, sum_shards)
+        layout = Layout(tree_map(step.xp.zeros_like, found))  # no parameters' own arrays: these are donated
+        rows = processes.shard_memory(shards, multiple(layout.size, processes.size), trainer.params_dtype)
+        return cls(gradient, backend, processes, synchronized, batch, layout, rows)
 
-    def rows(self, data: Tree, batch: Tree, bounds: Sequence[tuple[int, int]], batch_size: int) -> np.ndarray:
-        """A row a shard, valid until the next; `batch` has the rows of a batch from the first of `bounds` on."""
+    def find(self, data: Tree, batch: Tree, bounds: Sequence[tuple[int, int]], batch_size: int) -> np.ndarray:
+        """The filled `rows`; `batch` has the samples of a batch from the first of `bounds` on."""
         layout, first = self.layout, bounds[0][0]
-        rows = layout.rows(len(bounds), self.processes)
         shards = [self._shard(data, batch, begin, end, first) for begin, end in bounds]
-        for row, shard, layout.found in zip(rows, shards, self._passes(shards, batch_size), strict=True):
+        for row, shard, layout.found in zip(self.rows, shards, self._passes(shards, batch_size), strict=True):
             if shard.size:
                 layout.write(row, self.backend, self._share(shard, batch, batch_size))
             else:
                 row[:] = 0
-        return rows
+        return self.rows
 
     def _shard(self, data: Tree, batch: Tree, begin: int, end: int, first: int) -> Shard:
         samples = self.two_samples
@@ -93,15 +104,13 @@ class ShardGradients:
         return weight / total if total > 0 else 0.0
 
     def _passes(self, shards: Sequence[Shard], batch_size: int) -> Iterable[Tree]:
-        return self._one_by_one(shards) if self.sum_shards is None else self._together(shards, batch_size)
+        return self._together(shards, batch_size) if self.synchronized else self._one_by_one(shards)
 
     def _one_by_one(self, shards: Sequence[Shard]) -> Iterator[Tree]:
         """What is found of each shard, written over what was found before."""
-        xp, layout = self.step.step.xp, self.layout
         for shard in shards:
-            samples = tree_map(lambda a: xp.reshape(a, (1, *a.shape)), shard.batch)
-            found = layout.found
-            yield self.backend.scan(self.step, found, shard.data, samples) if shard.size else found
+            found = self.layout.found
+            yield self.backend.run(self.step, found, shard.data, shard.batch) if shard.size else found
 
     def _together(self, shards: Sequence[Shard], batch_size: int) -> list[Tree]:
         """What is found of each shard, by passes that wait for each other."""
@@ -127,12 +136,16 @@ class ShardGradients:
 
     def _means(self, of_shards: Sequence[tuple[np.ndarray, ...]], shares: Sequence[float]) -> Sequence[np.ndarray]:
         """Of the arrays of each shard, which have equal shapes: their sums by share, over all processes."""
-        assert self.sum_shards is not None
         like = of_shards[0]
         ends = np.cumsum([a.size for a in like])
-        rows = np.zeros((len(shares), -(-int(ends[-1]) // self.processes) * self.processes), like[0].dtype)
+        rows = np.zeros((len(shares), multiple(ends[-1], self.processes.size)), like[0].dtype)
         for row, arrays, share in zip(rows, of_shards, shares, strict=True):
             if share:
                 row[: ends[-1]] = share * np.concatenate([a.reshape(-1) for a in arrays])
-        parts = np.split(self.sum_shards(rows), ends)
+        parts = np.split(self.processes.sum_shards(rows), ends)
         return [part.reshape(a.shape) for part, a in zip(parts, like, strict=False)]
+
+
+def multiple(size: int, of: int) -> int:
+    """The least multiple of `of` that is not below `size`."""
+    return -(-size // of) * of

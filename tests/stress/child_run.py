@@ -174,14 +174,14 @@ FAILURES = {
 
 def fail_at(rank: int, step: int, how: str) -> None:
     """Let process `rank` fail at `step`, in the midst of the gradients of its shards."""
-    original = ShardGradients.rows
+    original = ShardGradients.find
 
-    def rows(self: ShardGradients, data: Tree, batch: Tree, bounds: Any, batch_size: int) -> np.ndarray:
+    def find(self: ShardGradients, data: Tree, batch: Tree, bounds: Any, batch_size: int) -> np.ndarray:
         if launched_rank() == rank and batch["step"] >= step:
             FAILURES[how]()
         return original(self, data, batch, bounds, batch_size)
 
-    ShardGradients.rows = rows  # type: ignore[method-assign]
+    ShardGradients.find = find  # type: ignore[method-assign]
 
 
 def main() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,8 @@ import pytest
 
 import nnbackprop as nb
 from backends import Backend, leaves
+from nnbackprop._shared_memory import FOLDER, shared_memory
+from nnbackprop.distributed.communicator import SingleProcess
 from nnbackprop.distributed.sharding import ShardedTraining
 from nnbackprop.errors import UsageError
 from nnbackprop.training.lockstep import Exchange, in_lockstep
@@ -37,9 +41,9 @@ def test_shards_come_to_the_whole_batch_but_for_rounding(backend: Backend, resid
 
 def normalized(backend: Backend, **options: Any) -> nb.Trainer:
     """Batch normalization within a residual block too, and before any layer with weights."""
-    block = nb.Residual(nb.Dense(12, bias=False), nb.BatchNorm(0.3), nb.Tanh())
-    network = nb.Sequential(nb.BatchNorm(), block, nb.Dropout(0.3), nb.Dense(3))
-    settings = {"backend": backend, "dtype": "float64", "epochs": 2, **options}
+    block = nb.Residual(nb.Dense(12, bias=False), nb.BatchNorm(0.3))
+    network = nb.Sequential(nb.BatchNorm(), block, nb.Dense(3))
+    settings = {"backend": backend, "dtype": "float64", "epochs": 1, **options}
     return nb.Trainer(network, nb.SoftmaxCrossEntropy(), nb.SGD(), 0.1, **settings)
 
 
@@ -105,3 +109,13 @@ def test_a_function_in_lockstep_that_fails_ends_all() -> None:
         in_lockstep([waits, fails, waits], len)
     with pytest.raises(ZeroDivisionError):
         in_lockstep([waits, waits], lambda values: 1 / 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory as files is Linux's")
+def test_shared_memory_is_zeros_and_leaves_no_file_and_none_where_there_is_no_room() -> None:
+    before = set(Path(FOLDER).iterdir())
+    memory = shared_memory(10_000, SingleProcess())
+    assert memory is not None
+    assert bytes(memory) == bytes(10_000)
+    assert shared_memory(2**50, SingleProcess()) is None
+    assert not {path.name for path in set(Path(FOLDER).iterdir()) - before if "nnbackprop" in path.name}
