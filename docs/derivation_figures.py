@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/derivation.md and write the numbers into its tables, in each language there is.
+"""Draw the pictures of docs/derivation.md; write the numbers of it and of derivation-layers.md, in each language.
 
 python docs/derivation_figures.py    half a minute on one core
 """
@@ -13,13 +13,16 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 sys.path.insert(0, str(Path(__file__).parent))
+import derivation_layers as layers
 import derivation_pictures as pictures
 import derivation_runs as runs
 from figures import ROOT, machine, table, write
 
 from nnbackprop.diagnostics.gradcheck.central_differences import STEP_LENGTHS
 
-DOCUMENTS = {"en": ROOT / "docs" / "derivation.md", "zh": ROOT / "docs" / "derivation.zh.md"}
+DOCS = ROOT / "docs"
+DOCUMENTS = {"en": DOCS / "derivation.md", "zh": DOCS / "derivation.zh.md"}
+LAYERS = DOCS / "derivation-layers.md", DOCS / "derivation-layers.zh.md"
 WORDS = {
     "en": {
         "made": "Made by `python docs/derivation_figures.py` on {machine}, {date}.",
@@ -205,8 +208,8 @@ def main() -> None:
             "derivation-split": split(words, found),
             "derivation-step": step(words, errors),
         }
-        if page.is_file():
-            write({name: f"{text}\n\n{made}\n" for name, text in blocks.items()}, (page,))
+        write({name: f"{text}\n\n{made}\n" for name, text in blocks.items()}, (page,))
+    write({name: f"{text}\n" for name, text in layers.blocks().items()}, LAYERS)
 
 
 if __name__ == "__main__":

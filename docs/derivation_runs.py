@@ -13,10 +13,10 @@ import nnbackprop as nb
 from backends import select
 from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.nn.layers.base import Params
+from nnbackprop.nn.objective import Objective
 from nnbackprop.runs import build
 from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.run_data import RunData
-from nnbackprop.training.step import Objective
 
 XP = select("numpy").xp
 PLACES = {  # each parameter of the 2-2-1 network: its layer, its array and its place in it

@@ -75,6 +75,8 @@ def evaluate(
 
     trained = options.open(run)
     dataset = trained.data(data)
+    for note in dataset.reader_notes if data else ():
+        err.print(f"{escape(dataset.source)}: {escape(note)}", soft_wrap=True)
     report = evaluation_report(trained, dataset, top_k)
     score = trained.evaluate(dataset)
     _print_scores(dataset, {"loss": score.loss, **score.metrics}, report)
@@ -130,13 +132,14 @@ def predict(
 
     trained = options.open(run)
     for name, inputs in read_samples(images, trained, lambda note: err.print(note, markup=False), as_is):
-        predicted, probabilities = trained.predict(inputs, name)
+        probabilities = trained.predict_proba(inputs, name)
         if trained.classes:
+            predicted = trained.evaluator.predicted_classes(probabilities)
             out.print(prediction_table(name, trained.classes, predicted, probabilities))
         elif trained.evaluator.objective.loss.gives_probabilities:
             out.print(label_table(name, trained.target_names, probabilities))
         else:
-            out.print(value_table(name, trained.target_names, predicted))
+            out.print(value_table(name, trained.target_names, probabilities))
     return 0
 
 

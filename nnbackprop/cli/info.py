@@ -87,5 +87,7 @@ def convert(
     for name, text in found.roles.description.items():
         out.print(f"{name}: {text}", markup=False)
     shape = " x ".join(f"{size:,}" for size in found.shape)
-    out.print(f"{shape} {found.dtype} written. Train on them with: nnbackprop train {found.folder}", markup=False)
+    task = f" --task {found.roles.task}" if found.names_task else ""
+    command = f"nnbackprop train {found.folder}{task}"
+    out.print(f"{shape} {found.dtype} written. Train on them with: {command}", markup=False)
     return 0

@@ -32,14 +32,14 @@ def lr_find(
     falls at no learning rate.
     """
     from nnbackprop.report.lr_find import lr_find_report
-    from nnbackprop.runs import build
+    from nnbackprop.runs.config_checks import check_config
     from nnbackprop.runs.config_files import recipe_for, resolve
     from nnbackprop.runs.lr_find import find_lr
     from nnbackprop.runs.run_data import RunData
     from nnbackprop.runs.train import open_backend
 
     config = resolve(*recipe_for(recipe, given_settings(flags)))
-    build.check(config)
+    check_config(config)
     backend = open_backend(config)
     if config.backend == "auto":
         err.print(backend.selection_reason, style="dim")

@@ -113,7 +113,9 @@ def load_splits(
         train, test = stratified_split(train, test_fraction, seed)
     if validation_fraction:
         train, validation = stratified_split(train, validation_fraction, seed)
-    return Splits(train, test, validation)
+    chosen = data.train
+    description = {"task": f"{chosen.task} ({chosen.task_reason})"} if chosen.task_reason else {}
+    return Splits(train, test, validation, description)
 
 
 def _check_options(arrays: RawSplits, options: DataOptions) -> None:

@@ -80,7 +80,8 @@ def choose_roles(table: Table, options: DataOptions) -> ColumnRoles:
             f"{format_names(table.columns)}; a table needs at least one other."
         )
     task, task_reason = _choose_task(table, targets, options, table.is_bytes(features) and len(features) > 1)
-    _check_targets(table, targets, task)
+    check_targets(table, targets, task)
+    _refuse_own_labels(table, targets, task)
     return ColumnRoles(targets, features, task, target_reason, task_reason, tuple(notes), *weight)
 
 
@@ -104,7 +105,7 @@ def _row_names(table: Table, columns: Sequence[str], notes: list[str]) -> list[s
     """Columns that number or name the rows, which tell nothing about new ones; a note for each."""
     found = []
     for name in columns:
-        column = table.frame[name]
+        column = table.column(name)
         unnamed = name in table.unnamed or name.startswith("Unnamed: ")
         if unnamed and (_counts_rows(column) or _all_different(column)):
             found.append(name)
@@ -161,7 +162,7 @@ def _are_pixels(table: Table, columns: Sequence[str]) -> bool:
         return False
     if table.has_names and not all(PIXEL_NAME.fullmatch(name) for name in columns):
         return False
-    frame = table.frame[list(columns)]
+    frame = table.select(columns)
     if not all(dtype.is_numeric() for dtype in frame.dtypes) or sum(frame.null_count().row(0)):
         return False
     return min(frame.min().row(0)) >= 0 and max(frame.max().row(0)) <= 255
@@ -169,7 +170,7 @@ def _are_pixels(table: Table, columns: Sequence[str]) -> bool:
 
 def image_shape(table: Table, features: Sequence[str]) -> tuple[int, int] | None:
     """The shape of the images that the features are the pixels of, by their number and names."""
-    numeric = all(table.frame[name].dtype.is_numeric() for name in features)
+    numeric = all(dtype.is_numeric() for dtype in table.select(features).dtypes)
     named = table.has_names and not all(PIXEL_NAME.fullmatch(name) for name in features)
     return square_image_shape(len(features)) if numeric and not named else None
 
@@ -177,28 +178,28 @@ def image_shape(table: Table, features: Sequence[str]) -> tuple[int, int] | None
 def _choose_task(table: Table, targets: Sequence[str], options: DataOptions, pixels: bool) -> tuple[Task, str]:
     if options.task != "auto":
         return options.task, "--task"
-    columns = [table.frame[name] for name in targets]
-    if len(columns) > 1:
-        return _task_of_several(table, columns)
-    column = columns[0]
+    if len(targets) > 1:
+        return _task_of_several(table, targets)
+    column = table.column(targets[0])
     if not column.dtype.is_numeric():
         return "classification", f"{column.n_unique()} different values"
     values = column.drop_nulls()
     distinct = values.n_unique()
     if not _whole(values):
         return "regression", "numbers with fractions; --task classification for classes"
-    if column.name.lower() in CLASS_NAMES or distinct <= MAX_WHOLE_CLASSES or pixels:
+    if targets[0].lower() in CLASS_NAMES or distinct <= MAX_WHOLE_CLASSES or pixels:
         return "classification", f"{distinct} different whole numbers; --task regression for amounts"
     return "regression", f"{distinct} different whole numbers; --task classification for classes"
 
 
-def _task_of_several(table: Table, columns: Sequence[polars.Series]) -> tuple[Task, str]:
+def _task_of_several(table: Table, targets: Sequence[str]) -> tuple[Task, str]:
     import polars
 
-    for column in columns:
+    columns = [table.column(name) for name in targets]
+    for name, column in zip(targets, columns, strict=True):
         if not (column.dtype.is_numeric() or column.dtype == polars.Boolean):
             raise DataError(
-                f"{table.source}: the target {column.name!r} is text and one of {len(columns)}: several targets "
+                f"{table.source}: the target {name!r} is text and one of {len(columns)}: several targets "
                 "are numbers, or 0 and 1 for several labels at once. Name one target, or drop this one."
             )
     if all(column.drop_nulls().cast(polars.Float64).is_in([0.0, 1.0]).all() for column in columns):
@@ -210,12 +211,12 @@ def _whole(values: polars.Series) -> bool:
     return bool((values == values.floor()).all()) if values.dtype.is_float() else True
 
 
-def _check_targets(table: Table, targets: Sequence[str], task: Task) -> None:
-    """LabelError for a target with missing values or that does not suit the task."""
+def check_targets(table: Table, targets: Sequence[str], task: Task) -> None:
+    """LabelError for a target with missing values or that does not suit the task; of a block of a table too."""
     import polars
 
     for name in targets:
-        column = table.frame[name]
+        column = table.column(name)
         if column.null_count():
             row = int(column.is_null().arg_true()[0])
             raise LabelError(
@@ -235,7 +236,13 @@ def _check_targets(table: Table, targets: Sequence[str], task: Task) -> None:
                 )
             if task == "multilabel" and not column.cast(polars.Float64).is_in([0.0, 1.0]).all():
                 raise LabelError(f"{table.source}: multilabel targets are 0 or 1, and {name!r} has other values.")
-        elif len(column) > 2 and _all_different(column):
+
+
+def _refuse_own_labels(table: Table, targets: Sequence[str], task: Task) -> None:
+    """LabelError for classes of a single row each."""
+    for name in targets if task == "classification" else ():
+        column = table.column(name)
+        if len(column) > 2 and _all_different(column):
             raise LabelError(
                 f"{table.source}: every row has its own label in column {name!r} (the first are "
                 f"{format_names([str(v) for v in column.head(3)])}), so there are no classes to learn. Name the "

@@ -6,55 +6,61 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from nnbackprop.errors import DataError, ImageSizesError, UsageError
+from nnbackprop.errors import DataError, ImageSizesError, LabelError, UsageError
 
-from .column_roles import ColumnRoles, choose_roles, require_targets
+from .column_roles import ColumnRoles, check_targets, choose_roles, require_targets
 from .limits import SAMPLE_BYTES, MemoryBudget, format_names
 from .preprocessing import Preprocessing
+from .raw import choose_task
 from .readers.blocks import read_blocks
 from .readers.image import Content, parse_size, quiet, read, read_header
 from .table import DataOptions, Table
-from .tabular import class_names
+from .tabular import class_names, targets_of
 
 Reader = Callable[[Table], np.ndarray]
 
 
 @dataclass
 class Converted:
-    """What was written to `folder`: inputs (n, *sample_shape), with what the target was and why."""
+    """What was written to `folder`: inputs (n, *sample_shape), with what the target was and why.
+
+    `names_task` says whether training must be told the task, as the values in the folder do not show it.
+    """
 
     folder: Path
     shape: tuple[int, ...]
     dtype: np.dtype
     roles: ColumnRoles
+    names_task: bool
 
 
 def convert(path: Path, folder: Path, options: DataOptions) -> Converted:
-    """Write features of a table to X.npy and class labels to y.npy; of images, to images.npy and labels.npy.
+    """Write features of a table to X.npy and its targets to y.npy; of images, to images.npy and labels.npy.
 
-    Target and features are chosen by the first rows. The table is read twice: to check it, and to write it.
+    Targets are class labels (n,), numbers (n,) float64, or (n, k) float64 or, of several labels, uint8. Target,
+    features and task are chosen by the first rows. The table is read twice: to check it, and to write it.
     Features must be numbers without missing ones, uint8 in the end if all are, else float32 (float64 where that
     would lose digits); or one column of PNG, JPEG, BMP or WebP files. Raises DataError for any other.
     """
     if options.missing != "error" or options.sample_weight is not None:
         raise UsageError(
-            "data convert writes numbers and labels as they are: --missing and --sample-weight are fitted or used "
-            "in training. Leave them out, and rows with missing values too."
+            "data convert writes numbers and targets as they are: --missing and --sample-weight are fitted or "
+            "used in training. Leave them out, and rows with missing values too."
         )
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise UsageError(f"{folder} is there already: name a folder that is not, or is empty.")
     rows = _check(path, options)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     names = ("images.npy", "labels.npy") if rows.images else ("X.npy", "y.npy")
-    shape = (len(rows.labels), *rows.sample_shape)
+    shape = (len(rows.targets), *rows.sample_shape)
     try:
         temporary.mkdir(parents=True)
-        np.save(temporary / names[1], rows.labels, allow_pickle=False)
+        np.save(temporary / names[1], rows.targets, allow_pickle=False)
         _write(temporary / names[0], shape, rows.dtype, map(rows.read, read_blocks(path, options)))
         os.replace(temporary, folder)
     except OSError as error:
@@ -65,34 +71,35 @@ def convert(path: Path, folder: Path, options: DataOptions) -> Converted:
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return Converted(folder, shape, rows.dtype, rows.roles)
+    names_task = choose_task(rows.targets, np.empty((shape[0], 0), rows.dtype))[0] != rows.roles.task
+    return Converted(folder, shape, rows.dtype, rows.roles, names_task)
 
 
 @dataclass
 class _Rows:
-    """What the first reading found: the form of the samples, and all labels."""
+    """What the first reading found: the form of the samples, and all targets."""
 
     roles: ColumnRoles
     images: bool
     read: Reader
     sample_shape: tuple[int, ...]
     dtype: np.dtype
-    labels: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    targets: np.ndarray
 
 
 def _check(path: Path, options: DataOptions) -> _Rows:
     """Read all blocks; DataError at the first row that cannot be written."""
     roles: ColumnRoles | None = None
-    labels: list[np.ndarray] = []
+    targets: list[np.ndarray] = []
     images: _Images | None = None
     wide, whole_bytes, budget = False, True, MemoryBudget(str(path))
     for table in read_blocks(path, options):
         if roles is None:
-            roles = _classification_roles(table, options)
+            roles = _roles(table, options)
             images = _Images.of(table, roles, options)
         require_targets(table, roles.targets)
-        labels.append(_labels(table, roles))
-        budget.reserve(labels[-1].nbytes + len(table) * SAMPLE_BYTES)
+        targets.append(_targets(table, roles))
+        budget.reserve(targets[-1].nbytes + len(table) * SAMPLE_BYTES)
         if images is not None:
             images.check(table)
             continue
@@ -105,7 +112,7 @@ def _check(path: Path, options: DataOptions) -> _Rows:
         wide, whole_bytes = wide or bool(fitted.offsets), whole_bytes and table.is_bytes(roles.features)
     assert roles is not None
     every = np.concatenate(
-        [label.astype(str) for label in labels] if len({a.dtype.kind for a in labels}) > 1 else labels
+        [part.astype(str) for part in targets] if len({a.dtype.kind for a in targets}) > 1 else targets
     )
     if images is not None:
         return _Rows(roles, True, images.read, images.shape, np.dtype(np.uint8), every)
@@ -113,28 +120,38 @@ def _check(path: Path, options: DataOptions) -> _Rows:
     features = roles.features
 
     def read_numbers(table: Table) -> np.ndarray:
-        return np.ascontiguousarray(table.frame[list(features)].to_numpy(), dtype)
+        return np.ascontiguousarray(table.select(features).to_numpy(), dtype)
 
     return _Rows(roles, False, read_numbers, (len(features),), dtype, every)
 
 
-def _classification_roles(table: Table, options: DataOptions) -> ColumnRoles:
+def _roles(table: Table, options: DataOptions) -> ColumnRoles:
     roles = choose_roles(table, options)
-    if roles.task != "classification":
-        raise DataError(
-            f"{table.source}: the task is {roles.task} ({roles.task_reason}), and a pair of .npy files is read as "
-            "samples and class labels: train on the table itself, or name a column of classes by --target."
+    if roles.task == "multilabel" and len(roles.targets) == 1:
+        raise LabelError(
+            f"{table.source}: one target of 0 and 1, {roles.targets[0]!r}, is two classes, and multilabel is for "
+            "several at once. Leave --task out, or name the others by --target."
         )
     return roles
 
 
-def _labels(table: Table, roles: ColumnRoles) -> np.ndarray:
-    """Class labels as numbers where all are, else as text."""
+def _targets(table: Table, roles: ColumnRoles) -> np.ndarray:
+    """Class labels as numbers where all are, else as text; numbers of a regression; 0 and 1 in k columns."""
     import polars
 
-    names = class_names(table, roles.targets[0])
-    numbers = names.cast(polars.Int64, strict=False)
-    return numbers.to_numpy() if not numbers.null_count() else np.array(names.to_list(), str)
+    check_targets(table, roles.targets, roles.task)
+    if roles.task == "classification":
+        names = class_names(table, roles.targets[0])
+        numbers = names.cast(polars.Int64, strict=False)
+        return numbers.to_numpy() if not numbers.null_count() else np.array(names.to_list(), str)
+    values = targets_of(table, roles.targets, roles.task, ())
+    if roles.task == "multilabel":
+        return values.astype(np.uint8)
+    finite = np.isfinite(values)
+    if not finite.all():
+        row, k = divmod(int(np.argmin(finite)), values.shape[1])
+        raise LabelError(f"{table.at(roles.targets[k], row)}: the target is infinite. Fix it, or remove the row.")
+    return values[:, 0] if len(roles.targets) == 1 else values
 
 
 @dataclass
@@ -152,7 +169,7 @@ class _Images:
         """Of a table whose features are one column of files; DataError where there are others beside it."""
         import polars
 
-        binary = [name for name in roles.features if table.frame[name].dtype == polars.Binary]
+        binary = [name for name in roles.features if table.column(name).dtype == polars.Binary]
         if not binary:
             return None
         if len(roles.features) > 1:
@@ -189,7 +206,7 @@ class _Images:
 
     def _files(self, table: Table) -> Iterator[Content]:
         with quiet():
-            for i, data in enumerate(table.frame[self.column]):
+            for i, data in enumerate(table.column(self.column)):
                 if data is None:
                     raise DataError(f"{table.at(self.column, i)}: the image is missing: remove the row.")
                 yield Content(data, table.at(self.column, i))

@@ -30,7 +30,7 @@ def describe_table(tables: TableSplits) -> RenderableType:
     table, roles = tables.train, tables.roles
     grid = Grid(*(Column(name, overflow="fold") for name in HEADS))
     for name in table.columns[:MAX_COLUMNS]:
-        column = table.frame[name]
+        column = table.column(name)
         missing = column.null_count()
         share = f"{missing:,} ({missing / len(column):.1%})" if missing else ""
         cells = name, kind_of(column), share, _values(column), _role(name, roles, column)

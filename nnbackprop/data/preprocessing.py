@@ -12,7 +12,7 @@ from nnbackprop.errors import DataError, InputError
 from .column_roles import ColumnRoles, image_shape
 from .limits import MAX_LABEL_LENGTH, MemoryBudget, format_names
 from .raw import Task
-from .table import Table, is_date, missing_columns
+from .table import Table, are_bytes, is_date, missing_columns
 
 if TYPE_CHECKING:
     import polars
@@ -66,13 +66,13 @@ class Preprocessing:
         offsets: dict[str, float] = {}
         indicators = []
         for name in roles.features:
-            column = table.frame[name]
-            check_column(table, column, missing)
+            column = table.column(name)
+            check_column(table, name, column, missing)
             if column.dtype == polars.String:
                 categories[name] = (*sorted(column.drop_nulls().unique()), *((None,) * column.has_nulls()))
                 continue
             if missing != "error":
-                fill[name] = _center(table, column, missing)
+                fill[name] = _center(table, name, column, missing)
                 indicators += [name] * column.has_nulls()
             if offset := _offset(column):
                 offsets[name] = offset
@@ -127,7 +127,7 @@ class Preprocessing:
         """
         frame = self.select(table)
         notes: list[str] = []
-        plain_bytes = self.is_plain and table.is_bytes(frame.columns) and not self.fill_needed(frame)
+        plain_bytes = self.is_plain and are_bytes(frame) and not self.fill_needed(frame)
         if plain_bytes:
             return np.ascontiguousarray(frame.to_numpy()), ()
         shape = (frame.height, len(self.feature_names))
@@ -148,7 +148,7 @@ class Preprocessing:
     def select(self, table: Table) -> polars.DataFrame:
         """The columns of `self.columns` in their order; DataError names those that are not there."""
         if set(self.columns) <= set(table.columns) and (table.has_names or not self.has_names):
-            return table.frame[list(self.columns)]  # `select` would take a name such as * for all columns
+            return table.select(self.columns)
         if table.has_names and self.has_names:
             raise missing_columns(self.columns, table, "the network was trained on")
         if len(table.columns) != len(self.columns):
@@ -156,12 +156,12 @@ class Preprocessing:
                 f"{table.source}: has {len(table.columns)} columns without names and the network takes "
                 f"{len(self.columns)}: {format_names(self.columns)}. Give these in this order, or a header."
             )
-        return table.frame[list(table.columns)].rename(dict(zip(table.columns, self.columns, strict=True)))
+        return table.frame
 
     def _encode(self, out: np.ndarray, name: str, column: polars.Series, table: Table, notes: list[str]) -> int:
         import polars
 
-        check_column(table, column.alias(name), self.missing)
+        check_column(table, name, column, self.missing)
         known, text = self.categories[name], column.cast(polars.String)
         for k, category in enumerate(known):
             here = text.is_null() if category is None else text.eq_missing(category)
@@ -182,7 +182,7 @@ class Preprocessing:
             raise DataError(
                 f"{table.at(name, row)}: {column[row]!r} is text, and the network was trained on numbers there."
             )
-        check_column(table, column.alias(name), self.missing)
+        check_column(table, name, column, self.missing)
         values = column.cast(polars.Float64)
         filled = values.fill_null(self.fill.get(name, 0.0)).to_numpy()
         out[:, 0] = filled - self.offsets.get(name, 0.0)
@@ -192,11 +192,10 @@ class Preprocessing:
         return 2
 
 
-def check_column(table: Table, column: polars.Series, missing: str) -> None:
+def check_column(table: Table, name: str, column: polars.Series, missing: str) -> None:
     """InputError for a column that no network can be trained on as it is."""
     import polars
 
-    name = column.name
     if is_date(column):
         raise InputError(
             f"{table.source}: column {name!r} holds dates, such as {column.drop_nulls().to_list()[0]!s}, and a "
@@ -222,15 +221,15 @@ def check_column(table: Table, column: polars.Series, missing: str) -> None:
             )
 
 
-def _center(table: Table, column: polars.Series, missing: str) -> float:
+def _center(table: Table, name: str, column: polars.Series, missing: str) -> float:
     import polars
 
     values = column.cast(polars.Float64)
     center = values.median() if missing == "median" else values.mean()
     if center is None:
         raise DataError(
-            f"{table.source}: column {column.name!r} has no value in the training part, so there is no {missing}. "
-            f"Leave it out with --drop {column.name!r}."
+            f"{table.source}: column {name!r} has no value in the training part, so there is no {missing}. "
+            f"Leave it out with --drop {name!r}."
         )
     return float(center)  # type: ignore[arg-type]
 

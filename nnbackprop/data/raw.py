@@ -34,6 +34,7 @@ class RawDataset:
     label_names   the class names of labels that are not named after themselves (10: "0")
     reader_notes  what the reader noticed and converted, a sentence each
     task          what the labels make it
+    task_reason   why, where it was chosen
     """
 
     inputs: Samples
@@ -43,6 +44,7 @@ class RawDataset:
     label_names: Mapping[int, str] = field(default_factory=dict)
     reader_notes: tuple[str, ...] = ()
     task: Task = "classification"
+    task_reason: str = ""
 
     @classmethod
     def from_arrays(
@@ -58,8 +60,9 @@ class RawDataset:
 
         images (n, features), (n, rows, columns), or with a channel axis of 1 or 3 before or after, which is last
         in what comes back; labels (n,), (n, 1) or (1, n), for other tasks than classification (n, k) too. Integers
-        within 0..255 become uint8, others float32 or float64 exactly. Task auto: numbers with fractions are a
-        regression, several columns of 0 and 1 several labels.
+        within 0..255 become uint8, others float32 or float64 exactly. Task auto: numbers with fractions, and more
+        than 20 different ones of a float type beside inputs that are no bytes, are a regression, several columns
+        of 0 and 1 several labels.
         """
         if images.ndim < 2 or 0 in images.shape:
             raise DataError(
@@ -71,7 +74,7 @@ class RawDataset:
             images = np.moveaxis(images, 1, 3)
             reader_notes += ("colour channels came first and are last here, as in (rows, columns, 3)",)
         inputs = to_input_dtype(images, source).reshape(len(images), -1)
-        task = _task_of(labels, len(images)) if task == "auto" else task
+        task, reason = choose_task(labels, inputs) if task == "auto" else (task, "")
         found = (_flatten_labels if task == "classification" else _number_targets)(labels, len(images), source)
         if task == "multilabel" and not (found.shape[1] > 1 and np.isin(found, (0, 1)).all()):
             raise LabelError(
@@ -80,7 +83,8 @@ class RawDataset:
             )
         if labels.shape != found.shape and labels.shape != (len(images),):
             reader_notes += (f"labels of shape {labels.shape} were read as {found.shape}",)
-        return cls(inputs, found, source, _image_shape(images.shape), label_names or {}, reader_notes, task)
+        shape = _image_shape(images.shape)
+        return cls(inputs, found, source, shape, label_names or {}, reader_notes, task, reason)
 
 
 class RawSplits(NamedTuple):
@@ -122,20 +126,38 @@ def _image_shape(shape: tuple[int, ...]) -> tuple[int, ...] | None:
     return square_image_shape(shape[1]) if len(shape) == 2 else None
 
 
-def _task_of(labels: np.ndarray, n: int) -> Task:
-    """The task that targets of any shape and dtype make, where none was given."""
+def choose_task(labels: np.ndarray, inputs: Samples) -> tuple[Task, str]:
+    """The task that targets of any shape and dtype make, where none was given, and why."""
+    n = len(inputs)
     if labels.dtype.kind not in "buif":
-        return "classification"
+        return "classification", "labels are text"
     if labels.ndim == 2 and len(labels) == n and labels.shape[1] > 1:
-        if np.isin(labels, (0, 1)).all():
-            return "classification" if _is_one_hot(labels, n) else "multilabel"
-        return "regression" if labels.dtype.kind == "f" else "classification"
-    finite = labels[np.isfinite(labels)] if labels.dtype.kind == "f" else labels[:0]
+        return _task_of_columns(labels, n)
+    if labels.dtype.kind != "f":
+        return "classification", "whole numbers; --task regression for amounts"
+    finite = labels[np.isfinite(labels)]
     whole = finite == np.floor(finite)
+    distinct = len(np.unique(finite[whole]))
+    few = distinct <= MAX_WHOLE_CLASSES
+    if whole.all() and (few or inputs.dtype == np.uint8):
+        return "classification", f"{distinct} different whole numbers; --task regression for amounts"
     if whole.all():
-        return "classification"
-    few = len(np.unique(finite[whole])) <= MAX_WHOLE_CLASSES
-    return "classification" if few and np.mean(~whole) < MAX_SLIPS else "regression"
+        return "regression", f"{distinct} different whole numbers as floats; --task classification for classes"
+    if few and np.mean(~whole) < MAX_SLIPS:
+        return "classification", "nearly all are whole numbers; --task regression for amounts"
+    return "regression", "numbers with fractions; --task classification for classes"
+
+
+def _task_of_columns(labels: np.ndarray, n: int) -> tuple[Task, str]:
+    """The same of targets in several columns."""
+    columns = f"{labels.shape[1]} columns"
+    if np.isin(labels, (0, 1)).all():
+        if _is_one_hot(labels, n):
+            return "classification", f"one-hot in {columns}; --task multilabel for several labels at once"
+        return "multilabel", f"{columns} of 0 and 1; --task regression for amounts"
+    if labels.dtype.kind == "f":
+        return "regression", f"{columns} of numbers"
+    return "classification", f"{columns} of whole numbers; --task regression for amounts"
 
 
 def _number_targets(targets: np.ndarray, n: int, source: str) -> np.ndarray:

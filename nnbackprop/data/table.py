@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -59,7 +60,9 @@ def _row(i: int) -> str:
 class Table:
     """Named columns of one length.
 
-    frame         a polars DataFrame; numbers are UInt8 or Float64, truth values Boolean, text String, and a
+    columns       the names of all columns, in order
+    frame         a polars DataFrame of the columns, named by their places: polars takes names such as `*` and
+                  `^a.*$` for patterns. Numbers are UInt8 or Float64, truth values Boolean, text String, and a
                   missing value is null
     source        where it came from
     has_names     whether the columns are named in the source; else they are column_1, column_2 ...
@@ -68,6 +71,7 @@ class Table:
     place         the words for row i, such as `line 7`
     """
 
+    columns: tuple[str, ...]
     frame: polars.DataFrame
     source: str = "memory"
     has_names: bool = True
@@ -78,20 +82,44 @@ class Table:
     def __len__(self) -> int:
         return self.frame.height
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The names of all columns, in order."""
-        return tuple(self.frame.columns)
+    @classmethod
+    def of_frame(cls, frame: polars.DataFrame, source: str) -> Table:
+        """A table with the names of a frame whose columns are as tables have them."""
+        return cls(tuple(frame.columns), frame_of(frame.get_columns()), source)
 
-    def is_bytes(self, columns: Sequence[str]) -> bool:
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.columns)}
+
+    def column(self, name: str) -> polars.Series:
+        """The values of a column."""
+        return self.frame.to_series(self._places[name])
+
+    def select(self, names: Iterable[str]) -> polars.DataFrame:
+        """Some columns, in this order, named by their places in the table."""
+        return self.frame[[str(self._places[name]) for name in names]]
+
+    def is_bytes(self, columns: Iterable[str]) -> bool:
         """Whether the columns are whole numbers in 0..255 without a missing one."""
-        import polars
-
-        return all(self.frame[name].dtype == polars.UInt8 for name in columns)
+        return are_bytes(self.select(columns))
 
     def at(self, column: str, row: int) -> str:
         """The words for a cell."""
         return f"{self.source}, {self.place(row)}, column {column!r}"
+
+
+def frame_of(columns: Iterable[polars.Series]) -> polars.DataFrame:
+    """A frame of columns that are named by their places."""
+    import polars
+
+    return polars.DataFrame([column.alias(str(i)) for i, column in enumerate(columns)])
+
+
+def are_bytes(frame: polars.DataFrame) -> bool:
+    """Whether all columns are whole numbers in 0..255 without a missing one."""
+    import polars
+
+    return all(dtype == polars.UInt8 for dtype in frame.dtypes)
 
 
 def is_frame(data: Any) -> bool:
@@ -110,8 +138,6 @@ def _library_of(data: Any) -> str | None:
 
 def table_of(data: Any, source: str = "memory") -> Table:
     """A table of a pandas or polars DataFrame, a dict of arrays, or a Table; DataError for anything else."""
-    import polars
-
     if isinstance(data, Table):
         return data
     library = _library_of(data)
@@ -124,41 +150,41 @@ def table_of(data: Any, source: str = "memory") -> Table:
     names = tuple(data.columns) if library else tuple(columns)
     if not names:
         raise DataError(f"{source}: the table has no columns; a target and at least one feature are needed.")
-    series = []
+    series = {}
     for i, name in enumerate(column_names(list(map(str, names)), source)):
         values = data.to_series(i) if library == "polars" else data.iloc[:, i] if library else columns[names[i]]
-        series.append(normalized(_series(values, name, source), source))
-    lengths = {s.name: len(s) for s in series}
+        series[name] = normalized(_series(values, name, source), name, source)
+    lengths = {name: len(column) for name, column in series.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"{source}: the columns have {lengths} values; one length is needed.")
-    return Table(polars.DataFrame(series), source)
+    return Table(tuple(series), frame_of(series.values()), source)
 
 
 def _series(values: Any, name: str, source: str) -> polars.Series:
-    """Values of one column as a polars Series; NumPy and pandas mark missing ones by NaN, None or NaT."""
+    """Values of one column as a nameless Series; NumPy and pandas mark missing ones by NaN, None or NaT."""
     import polars
 
     if isinstance(values, polars.Series):
-        return values.alias(name)
+        return values
     array = np.asarray(values)
     if array.ndim != 1:
         raise DataError(f"{source}: column {name!r} has shape {array.shape}; one value a row is needed.")
     if array.dtype.kind in "biufM":
-        return polars.Series(name, array.astype("datetime64[us]") if array.dtype.kind == "M" else array)
+        return polars.Series(array.astype("datetime64[us]") if array.dtype.kind == "M" else array)
     items: list[Any] = [None if v is None or v != v else v for v in array.tolist()]
     if all(v is None or isinstance(v, (bool, int, float)) for v in items):
         is_bool = all(v is None or isinstance(v, bool) for v in items)
-        return polars.Series(name, items, polars.Boolean if is_bool else polars.Float64, strict=False)
+        return polars.Series("", items, polars.Boolean if is_bool else polars.Float64, strict=False)
     if any(isinstance(v, (list, tuple, dict, set, bytes)) for v in items):
         raise DataError(f"{source}: column {name!r} holds {type(items[0]).__name__}; numbers or text are needed.")
-    return polars.Series(name, [None if v is None else str(v) for v in items], polars.String)
+    return polars.Series("", [None if v is None else str(v) for v in items], polars.String)
 
 
-def normalized(column: polars.Series, source: str) -> polars.Series:
+def normalized(column: polars.Series, name: str, source: str) -> polars.Series:
     """A column as UInt8, Float64, Boolean, String or a date; DataError for lists, structures and bytes."""
     import polars
 
-    kind = column.dtype
+    column, kind = column.alias(""), column.dtype
     if kind.is_numeric():
         return as_bytes(column.cast(polars.Float64).fill_nan(None))
     if kind in (polars.Categorical, polars.Enum, polars.String):
@@ -168,8 +194,8 @@ def normalized(column: polars.Series, source: str) -> polars.Series:
     if kind == polars.Null:
         return column.cast(polars.Float64)
     raise DataError(
-        f"{source}: column {column.name!r} is of type {kind}; numbers, text or truth values are needed. Leave it "
-        f"out with --drop {column.name}, or put what it holds in columns of their own."
+        f"{source}: column {name!r} is of type {kind}; numbers, text or truth values are needed. Leave it "
+        f"out with --drop {name}, or put what it holds in columns of their own."
     )
 
 

@@ -73,7 +73,7 @@ def to_splits(tables: TableSplits, test_fraction: float, validation_fraction: fl
     for part in (table, test):
         for name in roles.features if part else ():
             if name in part.columns:  # type: ignore[union-attr]
-                check_column(part, part.frame[name], tables.options.missing)  # type: ignore[union-attr, arg-type]
+                check_column(part, name, part.column(name), tables.options.missing)  # type: ignore[union-attr, arg-type]
     classes = _classes([t for t in (table, test) if t is not None], roles)
     rows = np.arange(len(table))
     labels = targets_of(table, roles.targets, roles.task, classes) if classes else None
@@ -107,7 +107,7 @@ def targets_of(table: Table, names: Sequence[str], task: Task, classes: tuple[st
     import polars
 
     if task != "classification":
-        return np.ascontiguousarray(table.frame[list(names)].cast(polars.Float64).to_numpy())
+        return np.ascontiguousarray(table.select(names).cast(polars.Float64).to_numpy())
     labels = class_names(table, names[0])
     index = {name: k for k, name in enumerate(classes)}
     known = labels.replace_strict(index, default=-1, return_dtype=polars.Int32).to_numpy()
@@ -124,7 +124,7 @@ def class_names(table: Table, name: str) -> polars.Series:
     """A target column as the names of classes: 3.0 is `3`; DataError for a number that is not whole."""
     import polars
 
-    column = table.frame[name]
+    column = table.column(name)
     if not column.dtype.is_numeric():
         return column.cast(polars.String)
     if column.dtype.is_integer():

@@ -16,7 +16,7 @@ def weights_of(table: Table, column: str) -> np.ndarray:
     """Sample weights (n,) of the rows of a table; InputError for a cell that is none."""
     import polars
 
-    values = table.frame[column]
+    values = table.column(column)
     if not values.dtype.is_numeric():
         raise InputError(
             f"{table.at(column, 0)}: {values[0]!r} is no weight, and --sample-weight named it: give a column of "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from textwrap import fill
 from typing import Any, Final, Literal, TypeVar
 
@@ -35,11 +35,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The findings of some checks, and the ids of the checks that passed or did not apply."""
+    """The findings of some checks, and the ids of the checks that passed or did not apply.
+
+    `description` says of a table what was chosen, and why: its target, its task, columns that were left out.
+    """
 
     findings: tuple[Finding, ...] = ()
     passed: tuple[str, ...] = ()
     not_applicable: tuple[str, ...] = ()
+    description: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def healthy(self) -> bool:
@@ -53,24 +57,29 @@ class Diagnosis:
         passed = dict.fromkeys(id for part in parts for id in part.passed if id not in findings)
         neither = (id for part in parts for id in part.not_applicable)
         rest = dict.fromkeys(id for id in neither if id not in findings and id not in passed)
-        return cls(tuple(reversed(findings.values())), tuple(passed), tuple(rest))
+        description = {name: text for part in reversed(parts) for name, text in part.description.items()}
+        return cls(tuple(reversed(findings.values())), tuple(passed), tuple(rest), description)
 
     def __str__(self) -> str:
-        """Every finding, then what passed."""
+        """What was chosen of a table, every finding, then what passed."""
         passed = [fill(f"passed: {', '.join(self.passed)}", WIDTH)] if self.passed else []
-        return "\n".join([*map(str, self.findings), *passed])
+        chosen = [fill(f"{name}: {text}", WIDTH) for name, text in self.description.items()]
+        return "\n".join([*chosen, *map(str, self.findings), *passed])
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Diagnosis:
         """The inverse of `to_json`, for any ids; unknown keys of a finding are ignored."""
-        names = [field.name for field in fields(Finding)]
+        names = [each.name for each in fields(Finding)]
         findings = tuple(Finding(**{name: found[name] for name in names}) for found in values["findings"])
-        return cls(findings, tuple(values["passed"]), tuple(values["not_applicable"]))
+        description = dict(values.get("description", {}))
+        return cls(findings, tuple(values["passed"]), tuple(values["not_applicable"]), description)
 
     def to_json(self) -> dict[str, Any]:
-        """{"findings": [...], "passed": [ids], "not_applicable": [ids]}."""
+        """{"findings": [...], "passed": [ids], "not_applicable": [ids]}, and the description of a table."""
         findings = [asdict(finding) for finding in self.findings]
-        return {"findings": findings, "passed": list(self.passed), "not_applicable": list(self.not_applicable)}
+        ids = {"passed": list(self.passed), "not_applicable": list(self.not_applicable)}
+        chosen = {"description": dict(self.description)} if self.description else {}
+        return {"findings": findings, **ids, **chosen}
 
 
 NOT_APPLICABLE: Final = "not applicable"

@@ -20,6 +20,7 @@ from nnbackprop.errors import RunFolderError, UsageError
 from nnbackprop.runs import build
 from nnbackprop.runs.checkpoint import Checkpoint, flatten, load
 from nnbackprop.runs.config import Config
+from nnbackprop.runs.config_checks import check_config
 from nnbackprop.runs.config_files import load_run_config
 from nnbackprop.runs.header import describe_config
 from nnbackprop.runs.run_data import RunData
@@ -167,7 +168,7 @@ def _replay_config(run_dir: RunDir, overrides: Mapping[str, Any]) -> Config:
     unlimited = {"patience": None, "max_time": None, "doctor": False, "save_every": None}
     source = "The run to be trained again with the given flags"
     config = with_changes(load_run_config(run_dir.config_path), {**unlimited, **overrides}, source)
-    build.check(config)
+    check_config(config)
     return config
 
 
@@ -176,7 +177,7 @@ class StopAtStep(Callback):
 
     def __init__(self, steps: int) -> None:
         self.early_stopping, self.steps = EarlyStopping(), steps
-        self.steps_per_save = steps  # a chunk ends where the run's last one did
+        self.every_n_steps = steps  # a chunk ends where the run's last one did
         self.checkpoints: dict[CheckpointName, Checkpoint] = {}
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TypeVar
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from backends import Tree, tree_map
 from nnbackprop.data.loader import DataLoader
 from nnbackprop.nn.layers.base import Params
-from nnbackprop.training.batch_sampler import Chunk
+from nnbackprop.training.batch_sampler import BatchSampler, Chunk
 from nnbackprop.training.events import Score
 from nnbackprop.training.shard_gradients import ShardGradients
 from nnbackprop.training.shards import UpdateStep
@@ -19,7 +18,6 @@ from nnbackprop.training.trainer import Trainer
 
 from .communicator import Communicator, SingleProcess
 
-T = TypeVar("T")
 Bounds = list[tuple[int, int]]
 
 NOTE = np.dtype([("stop", "S56"), ("seconds", "f8")])
@@ -44,10 +42,17 @@ class ShardedTraining:
         self._own = range(c.rank * self.shards // c.size, (c.rank + 1) * self.shards // c.size)
         self._step: TrainStep | None = None
 
-    def rows(self, bounds: Bounds) -> slice:
+    def own_batches(self, sampler: BatchSampler, step: TrainStep) -> BatchSampler:
         """From the first row of this process's first shard to the last of its last."""
-        own = self._own_bounds(bounds)
-        return slice(own[0][0], own[-1][1])
+        # the first process's callbacks save and measure
+        shared = {name: getattr(sampler, name) for name in ("steps_per_chunk", "every_n_steps", "timed_chunks")}
+        shared = self.communicator.broadcast(shared)
+
+        def rows(n: int) -> slice:
+            own = self._own_bounds(step.microbatch_bounds(n))
+            return slice(own[0][0], own[-1][1])
+
+        return replace(sampler, **shared, rows=rows)
 
     def _own_bounds(self, bounds: Bounds) -> Bounds:
         """Those of this process's shards; where samples are fewer than shards, the last shards are empty."""
@@ -89,7 +94,3 @@ class ShardedTraining:
         notes = self.communicator.all_gather(note)
         reasons = [reason.decode() for reason in notes["stop"] if reason]
         return (reasons[0] if reasons else None), float(notes["seconds"][0])
-
-    def share(self, value: T) -> T:
-        """By a broadcast."""
-        return self.communicator.broadcast(value)

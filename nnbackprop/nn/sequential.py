@@ -119,7 +119,7 @@ class Sequential:
                 p, in_shape = layer.build(rng.child(i), in_shape, dtype)
             except ShapeError as error:
                 before = f"after {names[i - 1]}" if i else "at the input"
-                raise ShapeError(f"Layer {i + 1}, {name}, {before}: {error}") from None
+                raise type(error)(f"Layer {i + 1}, {name}, {before}: {error}") from None
             params.append(p)
         return tuple(params), in_shape
 
@@ -192,22 +192,24 @@ class Residual(Sequential):
         """First parameters of each layer; the same shape."""
         params, out_shape = super().build(rng, in_shape, dtype)
         if out_shape != in_shape:
+            last = (
+                f'Conv2D({in_shape[2]}, padding="same")' if len(in_shape) == 3 else f"Dense({(*in_shape, 1)[0]})"
+            )
             raise ShapeError(
                 f"Residual adds its input, of shape {in_shape}, to its layers' output, of shape {out_shape}: "
-                "the shapes must be equal. End it with a layer that gives the input's, such as Dense("
-                f"{in_shape[0] if in_shape else 1})."
+                f"the shapes must be equal. End it with a layer that gives the input's, such as {last}."
             )
         return params, out_shape
 
     def forward(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> tuple[Array, tuple]:
-        """y = x + f(x)."""
+        """y = x + f(x) (derivation, D58)."""
         y, caches = super().forward(xp, params, x, key)
         return x + y, caches
 
     def backward(
         self, xp: Any, params: Params, caches: tuple, dy: Array, need_dx: bool = False
     ) -> tuple[Array | None, Params]:
-        """dx = dy + the dx of f."""
+        """dx = dy + the dx of f (derivation, D59)."""
         dx, grads = super().backward(xp, params, caches, dy, need_dx)
         return (None if dx is None else dy + dx), grads
 

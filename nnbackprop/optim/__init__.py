@@ -22,7 +22,7 @@ True
 from .adaptive import Adagrad, Adam, AdamW, RMSprop
 from .averaging import AveragedWeights
 from .base import Optimizer
-from .clipping import clip_by_global_norm, clip_by_value
+from .clipping import ClippedGradients, clip_by_global_norm, clip_by_value
 from .sgd import SGD, Momentum, Nesterov
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
@@ -43,6 +43,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "AveragedWeights",
+    "ClippedGradients",
     "Momentum",
     "Nesterov",
     "Optimizer",

@@ -39,11 +39,7 @@ class AveragedWeights(Optimizer):
 
     def init(self, xp: Any, params: Params) -> Tree:
         """The optimizer's state, and a copy of the parameters."""
-        return {"optimizer": self.optimizer.init(xp, params), **self.restart(xp, params)}
-
-    def restart(self, xp: Any, params: Params) -> Tree:
-        """The average begun anew at these parameters, a part of the state."""
-        return {"average": tree_map(lambda w: xp.asarray(w, copy=True), params)}
+        return self.replace_params(xp, params, {"optimizer": self.optimizer.init(xp, params)})
 
     def step_scalars(self, t: int, lr: float) -> dict[str, float]:
         """The optimizer's scalars, and 1 - d."""
@@ -55,3 +51,12 @@ class AveragedWeights(Optimizer):
         update = xp.fuse(average_kernel, (0,))
         average = tree_map(lambda a, w: update(a, w, s["average_rate"]), state["average"], params)
         return params, {"optimizer": inner, "average": average}
+
+    def eval_params(self, params: Params, state: Tree) -> Params:
+        """The average."""
+        average: Params = state["average"]
+        return average
+
+    def replace_params(self, xp: Any, params: Params, state: Tree) -> Tree:
+        """The average begins anew at `params`."""
+        return {**state, "average": tree_map(lambda w: xp.asarray(w, copy=True), params)}

@@ -58,6 +58,14 @@ class Optimizer:
         params, states = xp.foreach(type(self).kernel, params, grads, states, self.kernel_args(scalars))
         return params, dict(zip(self.state_names, states, strict=True)) if states else state
 
+    def eval_params(self, params: Params, state: Tree) -> Params:
+        """Return the parameters to evaluate, predict and save by: the trained ones, or what `state` keeps."""
+        return params
+
+    def replace_params(self, xp: Any, params: Params, state: Tree) -> Tree:
+        """Return the state from which training goes on with other parameters."""
+        return state
+
 
 def check_decay(name: str, value: float) -> None:
     """Raise UsageError unless 0 <= value < 1, as the decay of a running mean must be."""

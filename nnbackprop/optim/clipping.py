@@ -3,14 +3,69 @@
 from __future__ import annotations
 
 import math
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
-from backends import Array, leaves, tree_map
+from backends import Array, Tree, leaves, tree_map
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers.base import Params
 
+from .base import Optimizer
+
 NORM_EPS = 1e-6
 """Added to the norm before the division, as PyTorch does: all-zero gradients stay zero, and finite."""
+
+
+@dataclass(frozen=True)
+class ClippedGradients(Optimizer):
+    """The updates of `optimizer` by gradients clipped to `value` element by element, then to the global `norm`.
+
+    Either may be None, for no such limit. The state is the optimizer's.
+
+    Raises:
+        UsageError: neither limit is given, or one is not above 0.
+    """
+
+    optimizer: Optimizer
+    _: KW_ONLY
+    norm: float | None = None
+    value: float | None = None
+
+    def __post_init__(self) -> None:
+        limits = [limit for limit in (self.norm, self.value) if limit is not None]
+        if not limits:
+            raise UsageError("ClippedGradients needs a limit: norm=1.0, value=0.5, or both.")
+        for limit in limits:
+            check_limit(limit)
+
+    @property
+    def state_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Those of the optimizer."""
+        return self.optimizer.state_names
+
+    def init(self, xp: Any, params: Params) -> Tree:
+        """The optimizer's state."""
+        return self.optimizer.init(xp, params)
+
+    def step_scalars(self, t: int, lr: float) -> dict[str, float]:
+        """The optimizer's scalars."""
+        return self.optimizer.step_scalars(t, lr)
+
+    def step(self, xp: Any, params: Params, grads: Params, state: Tree, s: dict[str, Any]) -> tuple[Params, Tree]:
+        """One update by the clipped gradients."""
+        if self.value is not None:
+            grads = clip_by_value(xp, grads, self.value)
+        if self.norm is not None:
+            grads = clip_by_global_norm(xp, grads, self.norm)
+        return self.optimizer.step(xp, params, grads, state, s)
+
+    def eval_params(self, params: Params, state: Tree) -> Params:
+        """Those of the optimizer."""
+        return self.optimizer.eval_params(params, state)
+
+    def replace_params(self, xp: Any, params: Params, state: Tree) -> Tree:
+        """As the optimizer does."""
+        return self.optimizer.replace_params(xp, params, state)
 
 
 def clip_by_global_norm(xp: Any, grads: Params, limit: float) -> Params:

@@ -145,11 +145,12 @@ def value_table(name: str, targets: Sequence[str], values: np.ndarray) -> Table:
 
 
 def diagnosis_report(diagnosis: Diagnosis) -> RenderableType:
-    """All findings, the worst first, and what passed or did not apply."""
+    """What was chosen of a table, all findings, the worst first, and what passed or did not apply."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(overflow="fold")
     grid.add_column(overflow="fold")
-    lines: list[RenderableType] = [grid] if diagnosis.findings else []
+    lines: list[RenderableType] = [Text(f"{name}: {text}") for name, text in diagnosis.description.items()]
+    lines += [Text(""), grid] if diagnosis.findings and lines else [grid] if diagnosis.findings else []
     counts = []
     for level, colour in LEVEL_STYLES.items():
         found = [finding for finding in diagnosis.findings if finding.level == level]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
 from backends import Backend
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.readers.image import parse_size
-from nnbackprop.data.scaling import Scaling, fit_scaling, fit_target_scaling
+from nnbackprop.data.scaling import Scaling, fit_scaling
 from nnbackprop.distributed.communicator import Communicator, SingleProcess
 from nnbackprop.distributed.sharding import ShardedTraining
 from nnbackprop.errors import UsageError
@@ -18,15 +17,14 @@ from nnbackprop.nn.initializers import parse_initializer
 from nnbackprop.nn.layers import ACTIVATIONS, Dense, Layer
 from nnbackprop.nn.losses import LOSS_PARAMETERS, LOSSES, Loss, PoissonNLL
 from nnbackprop.nn.mlp import NORMALIZATIONS, mlp_layers
+from nnbackprop.nn.objective import Objective
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.optim import OPTIMIZERS, AveragedWeights, Optimizer, clip_by_global_norm, clip_by_value
+from nnbackprop.optim import OPTIMIZERS, AveragedWeights, ClippedGradients, Optimizer
 from nnbackprop.optim.schedules import Piecewise, Schedule, parse_schedule
 from nnbackprop.training import batch_sampler
-from nnbackprop.training.step import Clip, Objective
 from nnbackprop.training.trainer import Trainer
 
-from .callbacks import SaveInterval
 from .config import Config
 from .layer_list import parse_layers, reshape_to_images, takes_images
 
@@ -49,11 +47,12 @@ def network(config: Config, n_outputs: int, image_shape: Sequence[int] | None = 
     """
     if not config.layers:
         return _mlp(config, n_outputs)
-    layers = _listed_layers(config, n_outputs)
+    layers = listed_layers(config, n_outputs)
     return Sequential(*([reshape_to_images(image_shape)] if takes_images(layers) else []), *layers)
 
 
-def _listed_layers(config: Config, n_outputs: int | None) -> Sequence[Layer]:
+def listed_layers(config: Config, n_outputs: int | None) -> Sequence[Layer]:
+    """Those of `layers`; without a number of outputs the last layer must give its own."""
     return parse_layers(config.layers, n_outputs, parse_initializer(config.init), config.bias)
 
 
@@ -142,7 +141,7 @@ def _loss_parameter(spec: str) -> float:
 
 
 def optimizer(config: Config) -> Optimizer:
-    """The optimizer; momentum and decay reach the ones that have them."""
+    """The optimizer, with what is around it; momentum and decay reach the ones that have them."""
     optimizer_class = _by_name(OPTIMIZERS, config.optimizer, "optimizer")
     options: dict[str, Any] = {}
     if config.momentum is not None:
@@ -156,62 +155,9 @@ def optimizer(config: Config) -> Optimizer:
     if config.optimizer == "adamw":
         options["weight_decay"] = config.weight_decay
     made = optimizer_class(**options)
+    if config.clip_norm is not None or config.clip_value is not None:
+        made = ClippedGradients(made, norm=config.clip_norm, value=config.clip_value)
     return AveragedWeights(made, config.ema) if config.ema else made
-
-
-def check(config: Config) -> None:
-    """UsageError for names that are not known and settings that do not go together, before any data is read."""
-    if config.loss not in ("mse", "half-mse") and config.output_activation != "identity":
-        raise UsageError(
-            f"--loss {config.loss} takes logits and --output-activation {config.output_activation} comes before "
-            "it, so twice: leave it at identity, or use --loss mse."
-        )
-    if config.n_outputs == 1 and "softmax" in (config.output_activation, config.loss.partition("-")[0]):
-        raise UsageError(
-            "A softmax over --n-outputs 1 is always 1: use binary-cross-entropy, or one output a class."
-        )
-    off, on = config.target_values
-    if not off < on or (config.loss == "binary-cross-entropy" and not (off >= 0 and on <= 1)):
-        raise UsageError(
-            f"--target-values {off:g} {on:g} cannot be: that of the other classes comes first and is less, and "
-            "binary-cross-entropy takes probabilities, 0 to 1."
-        )
-    if config.deterministic and config.threads not in (None, 1):
-        raise UsageError(
-            f"--deterministic is one thread, as products add up in another order on more, and --threads "
-            f"{config.threads} was asked for: leave one of the two out."
-        )
-    without_effect = {
-        "target-values with softmax-cross-entropy": (
-            config.target_values != (0, 1) and config.loss == "softmax-cross-entropy"
-        ),
-        "weight-decay without adamw": config.weight_decay != 0.01 and config.optimizer != "adamw",
-        "augment-half-angle without augment": bool(config.augment_half_angle) and not config.augment,
-        "penalize-biases without l1 or l2": config.penalize_biases and not (config.l1 or config.l2),
-    }
-    for flag, given in without_effect.items():
-        if given:
-            raise UsageError(f"--{flag} would do nothing: leave it out, or give what it goes with.")
-    after = [step for step, _ in config.lr_changes]
-    if after != sorted(set(after)):
-        raise UsageError(
-            f"lr_changes come after steps {', '.join(map(str, after))}; each must be later than the one before. "
-            "Put back the config.toml that the run wrote, or leave lr_changes out."
-        )
-    # each raises UsageError for a name that is not known; what they return depends on the data and is built later
-    if config.layers:
-        _listed_layers(config, config.n_outputs)
-    else:
-        network(config, config.n_outputs or 2)
-    if config.loss != "auto":
-        loss(config)
-    optimizer(config)
-    penalty(config)
-    augmentation(config)
-    learning_rate(replace(config, lr=1.0) if config.lr == "auto" else config, samples=10**6)
-    SaveInterval.parse(config.save_every)
-    if config.size is not None:
-        parse_size(config.size)
 
 
 def penalty(config: Config) -> WeightPenalty | None:
@@ -219,27 +165,6 @@ def penalty(config: Config) -> WeightPenalty | None:
     if not (config.l1 or config.l2):
         return None
     return WeightPenalty(l1=config.l1, l2=config.l2, biases=config.penalize_biases)
-
-
-@dataclass(frozen=True)
-class Clipping:
-    """Gradients limited by value, then by global norm, each where it is asked for."""
-
-    norm: float | None
-    value: float | None
-
-    def __call__(self, xp: Any, grads: Any) -> Any:
-        """Clipped gradients."""
-        if self.value is not None:
-            grads = clip_by_value(xp, grads, self.value)
-        return grads if self.norm is None else clip_by_global_norm(xp, grads, self.norm)
-
-
-def clipping(config: Config) -> Clip | None:
-    """Gradient clipping, or None where no limit is set."""
-    if config.clip_norm is None and config.clip_value is None:
-        return None
-    return Clipping(config.clip_norm, config.clip_value)
 
 
 def augmentation(config: Config) -> Augmentation | None:
@@ -284,12 +209,10 @@ def objective(config: Config, n_outputs: int, image_shape: Sequence[int] | None 
 
 def scaling(config: Config, train: Dataset) -> Scaling:
     """The scaling of inputs, and of targets that are numbers, fitted to the training part."""
-    fitted = fit_scaling(config.scale, train)
     if train.task != "regression" or config.target_scale == "none":
-        return fitted
-    return replace(
-        fitted, target_scaling=fit_target_scaling(train, center=not isinstance(loss(config), PoissonNLL))
-    )
+        return fit_scaling(config.scale, train)
+    # the outputs of PoissonNLL are logarithms of rates, which stay positive
+    return fit_scaling(config.scale, train, "mean" if isinstance(loss(config), PoissonNLL) else "standard")
 
 
 def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) -> Trainer:
@@ -303,7 +226,6 @@ def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) 
         dtype="float32" if config.dtype == "tf32" else config.dtype,
         scaling=scaling,
         penalty=penalty(config),
-        clip=clipping(config),
         augment=augmentation(config),
         batch_size=batch_size(config, len(train)),
         epochs=config.epochs,

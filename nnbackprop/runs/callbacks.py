@@ -88,7 +88,7 @@ class CheckpointCallback(Callback):
     save_seconds: float = 0.0  # that the last write took
 
     def __post_init__(self) -> None:
-        self.steps_per_save = self.save_every.steps
+        self.every_n_steps = self.save_every.steps
 
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
         """There is a checkpoint to resume from before the first step."""

@@ -23,7 +23,7 @@ class CheckpointManager:
 
     folder: Path
     keep: int = 3
-    last_step: int | None = None  # at which `last` was taken; None until there is an undamaged one
+    saved_step: int | None = None  # at which `last` was taken; None until there is an undamaged one
 
     @property
     def last(self) -> Path:
@@ -37,10 +37,10 @@ class CheckpointManager:
 
     def save(self, checkpoint: Checkpoint, step: int) -> None:
         """Write `checkpoint`, taken at `step`, as `last`; the one before it is kept, the oldest is removed."""
-        if self.keep > 1 and self.last_step is not None and self.last_step < step:
-            link(self.last, self.folder / f"step-{self.last_step:08d}.safetensors")
+        if self.keep > 1 and self.saved_step is not None and self.saved_step < step:
+            link(self.last, self.folder / f"step-{self.saved_step:08d}.safetensors")
         save(self.last, checkpoint)
-        self.last_step = step
+        self.saved_step = step
         for path in self.older()[max(0, self.keep - 1) :]:
             remove(path)
 

@@ -10,6 +10,7 @@ from msgspec import Meta
 PositiveInt = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 LayerWidth = Annotated[int, Meta(ge=1, le=2**20)]  # of a layer
 MaxLength = Meta(max_length=1000)  # of a list
+MAX_NESTING = 10  # of residuals in residuals
 Threads = Annotated[int, Meta(ge=1, le=1024)]
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # what TOML has
 Fraction = Annotated[float, Meta(ge=0, lt=1)]
@@ -76,7 +77,9 @@ class Config:
     layers: Annotated[
         tuple[str, ...],
         MaxLength,
-        Setting("Network", "The whole network, an entry a layer: 'conv 32 3x3' relu flatten dense ..."),
+        Setting(
+            "Network", "The whole network, an entry a layer: 'conv 8 3x3' relu 'residual(...)' flatten dense ..."
+        ),
     ] = ()
     activation: Annotated[
         str, Setting("Network", "Activation of the hidden layers: relu, sigmoid, tanh, gelu ...")

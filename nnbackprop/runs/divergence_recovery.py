@@ -53,7 +53,7 @@ class DivergenceRecovery:
         progress = self._trainer.progress
         progress.lr_factor = lr_factor
         self._restored_step, self._steps_survived = progress.step, diverged_at - progress.step
-        self._checkpoint_manager.last_step = progress.step
+        self._checkpoint_manager.saved_step = progress.step
         self._run_dir.drop_metrics(from_epoch=progress.epoch)
         return [*messages, f"Back to step {progress.step}, and on at {lr_factor:g} of the learning rate."]
 

@@ -14,6 +14,7 @@ from nnbackprop.training.trainer import Trainer
 
 from . import build
 from .config import Config
+from .config_checks import check_config
 from .jax_estimate import JAX, NUMPY, Cost, step_seconds
 from .run_data import RunData
 from .train import initialized_trainer, open_backend
@@ -44,7 +45,7 @@ class DryRun:
 
 def dry_run(config: Config) -> DryRun:
     """Read the data and build the trainer of `config`, as a run does; whatever a run would refuse is refused."""
-    build.check(config)
+    check_config(config)
     backend, data = open_backend(config), RunData.load(config)
     config = build.resolve_task(config, data.train)
     number = 1.0 if config.lr == "auto" else config.lr  # a run looks for it

@@ -59,14 +59,15 @@ def explain_image(trained: TrainedModel, image: str, as_is: bool = False) -> Exp
 def _explain(
     trained: TrainedModel, name: str, inputs: np.ndarray, label: int | None, notes: tuple[str, ...]
 ) -> Explanation:
-    predicted, probabilities = trained.predict(inputs, name)
+    probabilities = trained.predict_proba(inputs, name)
+    predicted = int(trained.evaluator.predicted_classes(probabilities)[0])
     shape = trained.image_shape or ()
     return Explanation(
         name,
         np.reshape(inputs, shape),
-        np.reshape(output_gradient(trained, inputs, int(predicted[0])), shape),
+        np.reshape(output_gradient(trained, inputs, predicted), shape),
         layer_outputs(trained, inputs),
-        int(predicted[0]),
+        predicted,
         label,
         probabilities[0],
         trained.classes,

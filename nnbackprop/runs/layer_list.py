@@ -1,4 +1,4 @@
-"""Networks as lists of words: `layers = ["conv 32 3x3", "batchnorm", "relu", ..., "dense 10"]`."""
+"""Networks as lists of words: `layers = ["conv 8 3x3", "residual(conv 8 padding=same, relu)", ..., "dense"]`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ from nnbackprop.nn.layers import (
     Reshape,
     SpatialDropout2D,
 )
+from nnbackprop.nn.sequential import Residual, Sequential
+
+from .config import MAX_NESTING
 
 WORDS: dict[str, type] = {
     "conv": Conv2D,
@@ -52,7 +55,11 @@ OF_IMAGES = Conv2D, MaxPool2D, AveragePool2D, GlobalAveragePool2D, SpatialDropou
 PRODUCTS = Conv2D, Dense, Maxout
 """Layers with weights, which `init` draws, and biases."""
 
+RESIDUAL = "residual"
+"""The word of an entry that holds others: residual(conv 16 3x3 padding=same, relu)."""
+
 SIZE = re.compile(r"(\d+)x(\d+)")
+BLOCK = re.compile(rf"\s*{RESIDUAL}\s*\((.*)\)\s*")
 
 
 def parse_layers(
@@ -60,21 +67,18 @@ def parse_layers(
 ) -> tuple[Layer, ...]:
     """The layers that `entries` name; `dense` without a number has `n_outputs` units (None: not known yet).
 
-    UsageError names the entry that cannot be: its number, its text, and what is known. The bias of a layer before
-    a batchnorm is left out unless the entry asks for it, as the mean takes it off again.
+    UsageError names the entry that cannot be: its number (2.1 is the first within entry 2), its text, and what is
+    known. The bias of a layer before a batchnorm is left out unless the entry asks for it, as the mean takes it
+    off again.
     """
-    layers = [_parse(i, entry, n_outputs, weight_init) for i, entry in enumerate(entries)]
-    for i, layer in enumerate(layers):
-        if isinstance(layer, PRODUCTS) and "bias=" not in entries[i]:
-            normalized = i + 1 < len(layers) and isinstance(layers[i + 1], BatchNorm)
-            layers[i] = replace(layer, bias=bias and not normalized)  # type: ignore[type-var]
+    layers = _parse_all(entries, "", n_outputs, weight_init, bias)
     _check_last(entries, layers, n_outputs)
-    return tuple(layers)
+    return layers
 
 
 def takes_images(layers: Sequence[Layer]) -> bool:
     """Whether one of the layers needs samples of shape (rows, columns, channels)."""
-    return any(isinstance(layer, OF_IMAGES) for layer in layers)
+    return any(isinstance(layer, OF_IMAGES) for _, layer in Sequential(*layers).named_layers())
 
 
 def reshape_to_images(image_shape: Sequence[int] | None) -> Reshape:
@@ -88,28 +92,72 @@ def reshape_to_images(image_shape: Sequence[int] | None) -> Reshape:
     return Reshape((rows, columns, *(channels or (1,))))
 
 
-def _parse(i: int, entry: str, n_outputs: int | None, weight_init: Initializer) -> Layer:
+def _parse_all(
+    entries: Sequence[str], prefix: str, n_outputs: int | None, weight_init: Initializer, bias: bool
+) -> tuple[Layer, ...]:
+    """The layers of a list, or of the inside of a residual, whose entries' numbers begin with `prefix`."""
+    layers: list[Layer] = []
+    for i, entry in enumerate(entries):
+        name = _named(f"{prefix}{i + 1}", entry)
+        if "(" in entry or ")" in entry or entry.split()[:1] == [RESIDUAL]:
+            inside = _inside(name, entry)
+            if prefix.count(".") == MAX_NESTING:
+                raise UsageError(f"{name}: residuals are nested {MAX_NESTING} deep at most.")
+            layers.append(Residual(*_parse_all(inside, f"{prefix}{i + 1}.", None, weight_init, bias)))
+        else:
+            units = None if prefix else n_outputs or 1  # a residual's last layer gives the shape of its input
+            layers.append(_parse(name, entry, units, weight_init))
+    for i, layer in enumerate(layers):
+        if isinstance(layer, PRODUCTS) and "bias=" not in entries[i]:
+            normalized = i + 1 < len(layers) and isinstance(layers[i + 1], BatchNorm)
+            layers[i] = replace(layer, bias=bias and not normalized)  # type: ignore[type-var]
+    return tuple(layers)
+
+
+def _inside(name: str, entry: str) -> list[str]:
+    """The entries within residual(a, b, residual(c, d)): a, b and residual(c, d); UsageError where it is none."""
+    block = BLOCK.fullmatch(entry)
+    depth, inside = 0, [""]
+    for sign in block[1] if block else "":
+        depth += (sign == "(") - (sign == ")")
+        if depth < 0:
+            break
+        if sign == "," and not depth:
+            inside.append("")
+        else:
+            inside[-1] += sign
+    if depth or not all(text.strip() for text in inside):
+        raise UsageError(
+            f"{name}: {RESIDUAL} alone holds other entries, separated by commas, as in {_example(RESIDUAL)!r}; in "
+            f'TOML that may be a list too, ["{RESIDUAL}", "conv 16 3x3 padding=same", "relu"].'
+        )
+    return [text.strip() for text in inside]
+
+
+def _parse(name: str, entry: str, units: int | None, weight_init: Initializer) -> Layer:
+    """The layer of an entry; `dense` without a number has `units`, where they are given."""
     word, *values = entry.split() or [""]
     kind = WORDS.get(word)
     if kind is None:
-        near = difflib.get_close_matches(word, WORDS, 1)
-        hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(WORDS)}."
-        raise UsageError(f"{_named(i, entry)}: {word!r} is not a layer. {hint}")
-    if kind is Dense and not values:
-        values = [str(n_outputs or 1)]
-    options = dict(_options(i, entry, kind, values))
+        known = (*WORDS, RESIDUAL)
+        near = difflib.get_close_matches(word, known, 1)
+        hint = f"Did you mean {near[0]}?" if near else f"Known are {', '.join(known)}."
+        raise UsageError(f"{name}: {word!r} is not a layer. {hint}")
+    if kind is Dense and not values and units is not None:
+        values = [str(units)]
+    options = dict(_options(name, entry, kind, values))
     if kind in PRODUCTS:
         options["weight_init"] = weight_init
     try:
         return kind(**options)
     except (UsageError, ShapeError) as error:
-        raise UsageError(f"{_named(i, entry)}: {error}") from None
+        raise UsageError(f"{name}: {error}") from None
     except TypeError:
         missing = next(f.name for f in fields(kind) if f.name not in options)
-        raise UsageError(f"{_named(i, entry)}: {word} needs {missing}, as in {_example(word)!r}.") from None
+        raise UsageError(f"{name}: {word} needs {missing}, as in {_example(word)!r}.") from None
 
 
-def _options(i: int, entry: str, kind: type, values: Sequence[str]) -> Iterator[tuple[str, Any]]:
+def _options(entry_name: str, entry: str, kind: type, values: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """Each option with its value: those without a name in the order of the layer's, the others as name=value."""
     hints = get_type_hints(kind)
     names = [
@@ -122,13 +170,13 @@ def _options(i: int, entry: str, kind: type, values: Sequence[str]) -> Iterator[
         if name not in names:
             what = f"{value!r} is one value too many" if not separator else f"{name!r} is not an option"
             known = f"its options are {', '.join(names)}" if names else "it takes none"
-            raise UsageError(f"{_named(i, entry)}: {what} of {entry.split()[0]}; {known}.")
+            raise UsageError(f"{entry_name}: {what} of {entry.split()[0]}; {known}.")
         try:
             yield name, msgspec.convert(_value(text), hints[name])
         except msgspec.ValidationError as error:
             reason = str(error)[0].lower() + str(error)[1:]
             raise UsageError(
-                f"{_named(i, entry)}: {name} is {text!r}; {reason}. Write it as in {_example(entry.split()[0])!r}."
+                f"{entry_name}: {name} is {text!r}; {reason}. Write it as in {_example(entry.split()[0])!r}."
             ) from None
 
 
@@ -149,26 +197,39 @@ def _value(text: str) -> Any:
 
 def _check_last(entries: Sequence[str], layers: Sequence[Layer], n_outputs: int | None) -> None:
     """UsageError where the last weights give another number of outputs than the data has."""
-    i = max((i for i, layer in enumerate(layers) if isinstance(layer, PRODUCTS)), default=None)
-    if i is None:
+    products = [(name, layer) for name, layer in _named_layers(entries, layers) if isinstance(layer, PRODUCTS)]
+    if not products:
         raise UsageError(
             f"layers has no layer with weights to train: end it with 'dense' ({len(layers)} entries)."
         )
-    last: Any = layers[i]
-    given = last.filters if isinstance(last, Conv2D) else last.units
+    name, last = products[-1]
+    given = last.filters if isinstance(last, Conv2D) else last.units  # type: ignore[attr-defined]
     if n_outputs is not None and given != n_outputs:
         raise UsageError(
-            f"{_named(i, entries[i])}: it gives {given} outputs and {n_outputs} are needed, one a class or "
-            "target. Write 'dense', which has as many units as are needed."
+            f"{name}: it gives {given} outputs and {n_outputs} are needed, one a class or target. Write 'dense', "
+            "which has as many units as are needed."
         )
 
 
-def _named(i: int, entry: str) -> str:
-    return f"Entry {i + 1} of layers, {entry!r}"
+def _named_layers(
+    entries: Sequence[str], layers: Sequence[Layer], prefix: str = ""
+) -> Iterator[tuple[str, Layer]]:
+    """Each layer that holds no others, with its entry's name."""
+    for i, (entry, layer) in enumerate(zip(entries, layers, strict=True)):
+        name = _named(f"{prefix}{i + 1}", entry)
+        if isinstance(layer, Residual):
+            yield from _named_layers(_inside(name, entry), layer.layers, f"{prefix}{i + 1}.")
+        else:
+            yield name, layer
+
+
+def _named(number: str, entry: str) -> str:
+    return f"Entry {number} of layers, {entry!r}"
 
 
 def _example(word: str) -> str:
     examples = {"conv": "conv 32 3x3 padding=same", "dense": "dense 128", "maxout": "maxout 128 pieces=3"}
     rates = dict.fromkeys(("dropout", "spatialdropout"), f"{word} 0.2")
     pools = dict.fromkeys(("maxpool", "averagepool"), f"{word} 3x3 stride=2")
-    return {**examples, **rates, **pools, "batchnorm": "batchnorm momentum=0.1"}.get(word, word)
+    others = {"batchnorm": "batchnorm momentum=0.1", RESIDUAL: f"{RESIDUAL}(conv 16 3x3 padding=same, relu)"}
+    return {**examples, **rates, **pools, **others}.get(word, word)

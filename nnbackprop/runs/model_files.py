@@ -16,9 +16,9 @@ from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import NnbackpropError, RunFolderError, UsageError
 from nnbackprop.nn.losses import Loss
+from nnbackprop.nn.objective import Objective
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.training.step import Objective
 from nnbackprop.training.trainer import Trainer
 
 from .checkpoint import Checkpoint, flatten, load

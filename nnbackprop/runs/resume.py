@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from nnbackprop.training.trainer import Trainer
 from . import build
 from .checkpoint_manager import CheckpointManager
 from .config import CHANGEABLE_ON_RESUME, Config
+from .config_checks import check_config
 from .config_files import load_run_config
 from .processes import check_same_options, check_shards, join, prepare_process
 from .run_data import RunData, absolute
@@ -50,12 +51,19 @@ def resume(
         yield resumed
 
 
+def change_lr(run: Run, lr: float) -> None:
+    """Let a run that stands between two steps go on with another learning rate, as `--resume --lr` does."""
+    run.config = _with_lr(run.config, lr, run.trainer.progress.step)
+    run.trainer.lr = build.learning_rate(run.config, len(run.data.train))
+    run.trainer.config = asdict(run.config)
+
+
 def _resumed(
     run_dir: RunDir, overrides: Mapping[str, Any], on_message: OnMessage, communicator: Communicator
 ) -> Run:
     saved = load_run_config(run_dir.config_path)
     config = check_shards(_with_overrides(saved, overrides), communicator)
-    build.check(config)
+    check_config(config)
     prepare_process(communicator, config)
     cpu_times, backend = CpuTimes.now(), open_backend(config)
     checkpoint_manager = CheckpointManager(run_dir.checkpoints_dir, config.keep_checkpoints)
@@ -108,7 +116,7 @@ def _restored(
     if damaged:
         on_message(f"Going on from {path}, step {trainer.progress.step}.")
     else:
-        checkpoint_manager.last_step = trainer.progress.step
+        checkpoint_manager.saved_step = trainer.progress.step
     return trainer
 
 

@@ -62,7 +62,7 @@ def rows_of_numbers(table: Table, n_features: int) -> np.ndarray:
     if len(names) == n_features + 1 and labels:
         names.remove(labels[0])
     for name in names:
-        column = table.frame[name]
+        column = table.column(name)
         if not column.dtype.is_numeric():
             raise DataError(
                 f"{table.at(name, 0)}: {column[0]!r} is not a number. The network was trained on arrays of "
@@ -76,4 +76,4 @@ def rows_of_numbers(table: Table, n_features: int) -> np.ndarray:
             f"{table.source}: has {len(names)} numbers a row ({format_names(names)}) and this network takes "
             f"{n_features}."
         )
-    return np.ascontiguousarray(table.frame[names].to_numpy(), np.float64)
+    return np.ascontiguousarray(table.select(names).to_numpy(), np.float64)

@@ -18,10 +18,10 @@ from nnbackprop.data.table import is_frame, table_of
 from nnbackprop.errors import DataError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.metrics import accuracy, metrics_for
+from nnbackprop.nn.objective import Objective
 from nnbackprop.training.checks import check_feature_names
 from nnbackprop.training.evaluator import Evaluator, dataset_to_evaluate
 from nnbackprop.training.events import Score
-from nnbackprop.training.step import Objective
 
 from .checkpoint import Checkpoint, unflatten
 
@@ -83,16 +83,19 @@ class SavedModel:
         e.check_dataset(data, self.sample_shape, (max(self.n_outputs, len(self.classes)),))
         return e.evaluate(self.params, DataLoader(e.backend, data, e.scaling, e.dtype, self.resident))
 
-    def predict(self, inputs: Any, source: str = "the input") -> tuple[np.ndarray, np.ndarray]:
-        """Predicted class (n,) and probabilities (n, k) of raw inputs (n, *sample_shape), or of a table's rows.
+    def predict(self, inputs: Any, source: str = "the input") -> np.ndarray:
+        """Predicted class (n,) of raw inputs (n, *sample_shape), or of a table's rows.
 
-        Where the targets are numbers, both are the numbers (n, k).
+        Of several labels their probabilities, and of numbers the numbers (n, k): what `predict_proba` gives.
         """
+        return self.evaluator.predicted_classes(self.predict_proba(inputs, source))
+
+    def predict_proba(self, inputs: Any, source: str = "the input") -> np.ndarray:
+        """Probabilities (n, k) of what `predict` takes; where the targets are numbers, the numbers."""
         if self.preprocessing is not None and is_frame(inputs):
             inputs, _ = self.preprocessing.transform(table_of(inputs, source))
         self._check(inputs, source)
-        probabilities = self.evaluator.predict_proba(self.params, inputs, self.sample_shape)
-        return self.evaluator.predicted_classes(probabilities), probabilities
+        return self.evaluator.predict_proba(self.params, inputs, self.sample_shape)
 
     def attack(self, dataset: Dataset, epsilon: float) -> Attack:
         """Move each input by `epsilon` of its range against its label, by the fast gradient sign method.
@@ -109,7 +112,7 @@ class SavedModel:
         x = dataset.inputs.astype(self.evaluator.dtype)
         gradient = self.evaluator.input_gradient(self.params, x, dataset.targets)
         moved = np.clip(x + epsilon * (high - low) * np.sign(gradient), low, high)
-        before, after = (self.predict(inputs)[0] for inputs in (x, moved))
+        before, after = (self.predict(inputs) for inputs in (x, moved))
         return Attack(x, moved, before, after, accuracy(before, dataset.targets), accuracy(after, dataset.targets))
 
     def _check(self, inputs: Any, source: str) -> None:

@@ -25,6 +25,7 @@ from nnbackprop.training.trainer import Trainer
 
 from . import build
 from .config import Config
+from .config_checks import check_config
 from .config_files import to_toml
 from .lr_find import resolve_lr
 from .run_data import RunData, data_options_of
@@ -124,7 +125,7 @@ def _train(file: SearchFile, study: Any, trial: Any, data: TrialData) -> None:
     config = file.config_of(trial.params)
     early_stopping = EarlyStopping(config.patience)
     try:
-        build.check(config)
+        check_config(config)
         backend, parts = open_backend(config), data.of(config)
         config = resolve_lr(build.resolve_task(config, parts.train), backend, parts)
         trainer = initialized_trainer(config, backend, parts)

@@ -11,7 +11,7 @@ import msgspec
 
 from nnbackprop.errors import UsageError
 
-from .config import PLAIN_NETWORK, Config
+from .config import MAX_NESTING, PLAIN_NETWORK, Config
 
 SETTING_NAMES = tuple(field.name for field in fields(Config))
 
@@ -44,6 +44,8 @@ def parse_settings(settings: Mapping[str, Any], source: str) -> Config:
             )
     if settings.get("layers"):
         settings = {"hidden": (), **settings}
+        if isinstance(settings["layers"], list | tuple):
+            settings["layers"] = [_in_one_line(entry) for entry in settings["layers"]]
     try:
         config = msgspec.convert(settings, Config)
     except msgspec.ValidationError as error:
@@ -52,6 +54,14 @@ def parse_settings(settings: Mapping[str, Any], source: str) -> Config:
         raise UsageError(f"{source} has {name} = {settings.get(name)!r}: {what[0].lower() + what[1:]}.") from None
     _check_layers(config, source)
     return config
+
+
+def _in_one_line(entry: Any, depth: int = 0) -> Any:
+    """A residual given as a list, ["residual", "conv 16", "relu"], as flags have it: residual(conv 16, relu)."""
+    if not isinstance(entry, list | tuple) or depth > MAX_NESTING:
+        return entry
+    word, *inside = (_in_one_line(inner, depth + 1) for inner in entry) if entry else ("",)
+    return f"{word}({', '.join(map(str, inside))})"
 
 
 def _check_layers(config: Config, source: str) -> None:

@@ -21,6 +21,7 @@ from . import build
 from .callbacks import CheckpointCallback, JsonlLogger, SaveInterval
 from .checkpoint_manager import CheckpointManager
 from .config import Config
+from .config_checks import check_config
 from .config_files import to_toml
 from .divergence_recovery import DivergenceRecovery
 from .lr_find import resolve_lr
@@ -150,7 +151,7 @@ def start(config: Config, communicator: Communicator | None = None) -> Iterator[
     """
     communicator = communicator or SingleProcess()
     check_same_options(communicator, asdict(config))
-    build.check(config)
+    check_config(config)
     config = with_shards(config, communicator)
     prepare_process(communicator, config)
     cpu_times, backend = CpuTimes.now(), open_backend(config)

@@ -21,9 +21,14 @@ from . import trainer_checkpoint as state
 from .checkpoint import load as load_checkpoint
 from .config import Config
 from .config_files import load_run_config
-from .run_data import RunData, data_options_of
+from .run_data import RunData, absolute, data_options_of
 from .run_dir import RunDir
 from .saved_model import SavedModel, evaluator_and_params
+
+SEEN = (
+    "the network was trained on rows of this file, so this says little of new ones; without --data its test part "
+    "alone is evaluated"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,10 +123,13 @@ class TrainedModel(SavedModel):
         options = self._reading_options()
         source = open_source(spec, options)
         if self.preprocessing is not None and isinstance(source, TableSplits):
-            return dataset_of(source.test or source.train, self.preprocessing)
-        splits = load_splits(source, options, 0.0)
-        dataset = (splits.test or splits.train).with_classes(self.classes)
-        self._check(dataset.inputs, dataset.source)
+            dataset = dataset_of(source.test or source.train, self.preprocessing)
+        else:
+            splits = load_splits(source, options, 0.0)
+            dataset = (splits.test or splits.train).with_classes(self.classes)
+            self._check(dataset.inputs, dataset.source)
+        if source.test is None and absolute(spec) == absolute(self.config.data):
+            dataset = replace(dataset, reader_notes=(*dataset.reader_notes, SEEN))
         return dataset
 
     def _reading_options(self) -> DataOptions:

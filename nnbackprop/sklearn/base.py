@@ -20,10 +20,10 @@ from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DataError, DivergedError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.metrics import metrics_for
+from nnbackprop.nn.objective import Objective
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.training.evaluator import Evaluator
 from nnbackprop.training.progress import Progress
-from nnbackprop.training.step import Objective
 from nnbackprop.training.trainer import Trainer
 
 from .convergence import Convergence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -153,7 +154,8 @@ class NNRegressor(RegressorMixin, NNEstimator):
 
     def _task(self, y: np.ndarray, classes: Any, new: bool) -> Task:
         targets = y.reshape(len(y), -1).astype(np.float64, copy=False)
-        return Task(targets, (), targets.shape[1], make_loss(self.loss, "squared_error", MeanSquaredError))
+        loss = make_loss(self.loss, "squared_error", partial(MeanSquaredError, "half-sum"))
+        return Task(targets, (), targets.shape[1], loss)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

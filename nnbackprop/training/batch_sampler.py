@@ -43,7 +43,7 @@ class BatchSampler:
 
     `lr(step)` is the learning rate after `step` steps. Chunks have up to `steps_per_chunk` steps of `batch_size`
     samples, with `timed_chunks` as many as take a tenth of a second, and end wherever the number of steps is a
-    multiple of `save_every`. `rows` says of a batch's size which of its rows the batches have: those of this
+    multiple of `every_n_steps`. `rows` says of a batch's size which of its rows the batches have: those of this
     process, where several train together; None is all of them.
     """
 
@@ -54,7 +54,7 @@ class BatchSampler:
     shuffle: bool
     batch_size: int
     steps_per_chunk: int
-    save_every: int | None
+    every_n_steps: int | None
     dtype: str
     timed_chunks: bool = False
     rows: Callable[[int], slice] | None = None
@@ -108,7 +108,7 @@ class BatchSampler:
         """((steps, samples), batches on the host) of each chunk."""
         order = permutation(self.seed, epoch, self.n_samples) if self.shuffle else np.arange(self.n_samples)
         left = order[samples_seen:]
-        for indices in chunk_indices(left, self.batch_size, steps_per_chunk, step, self.save_every):
+        for indices in chunk_indices(left, self.batch_size, steps_per_chunk, step, self.every_n_steps):
             steps = np.arange(step, step + len(indices))
             scalars = stack_step_scalars(self.optimizer, self.lr, steps, self.dtype)
             samples = self.loader.batches(indices) if self.rows is None else self._own_rows(indices, self.rows)
@@ -139,7 +139,7 @@ def make_batch_sampler(trainer: Trainer, loader: DataLoader) -> BatchSampler:
         shuffle=trainer.shuffle,
         batch_size=batch_size,
         steps_per_chunk=loader.limit_steps(steps, batch_size),
-        save_every=math.gcd(*(callback.steps_per_save or 0 for callback in trainer.callbacks)) or None,
+        every_n_steps=math.gcd(*(callback.every_n_steps or 0 for callback in trainer.callbacks)) or None,
         dtype=trainer.params_dtype,
         timed_chunks=any(callback.needs_short_chunks for callback in trainer.callbacks),
     )

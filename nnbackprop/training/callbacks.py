@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 class Callback:
     """Base of all callbacks; override what you need. `Trainer` calls each in the order of its list.
 
-    `steps_per_save` makes chunks end wherever the number of steps is a multiple of it. `needs_short_chunks` asks
+    `every_n_steps` makes chunks end wherever the number of steps is a multiple of it. `needs_short_chunks` asks
     for chunks that take about a tenth of a second by the clock, rather than by estimate.
     """
 
-    steps_per_save: int | None = None
+    every_n_steps: int | None = None
     needs_short_chunks: bool = False
 
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:

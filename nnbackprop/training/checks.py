@@ -20,6 +20,7 @@ from nnbackprop.nn.losses import Loss, PoissonNLL
 from nnbackprop.nn.mixed_precision import HALF_DTYPES
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.nn.trace import LayerSummary
+from nnbackprop.optim import Optimizer
 
 from .callbacks import Callback
 from .events import LayerRow, Score
@@ -64,16 +65,12 @@ def _needed_options(t: Trainer) -> dict[str, tuple[bool, str]]:
     callbacks: Any = t.callbacks
     return {
         "loss": (_has(t.loss, "encode_targets", "predictions"), "a loss, such as nb.SoftmaxCrossEntropy()"),
-        "optimizer": (_has(t.optimizer, "init", "step"), "an optimizer, such as nb.Adam()"),
+        "optimizer": (isinstance(t.optimizer, Optimizer), "an optimizer, such as nb.Adam()"),
         "backend": (isinstance(t.backend, Backend), 'a backend, such as nb.select("numpy")'),
         "scaling": (isinstance(t.scaling, Scaling), 'a scaling, such as nb.fit_scaling("standard", data.train)'),
         "penalty": (
             t.penalty is None or _has(t.penalty, "add_gradients"),
             "None or a penalty, such as nb.WeightPenalty(l2=1e-4)",
-        ),
-        "clip": (
-            t.clip is None or (callable(t.clip) and not isinstance(t.clip, type)),
-            "None or a function (xp, gradients) -> gradients, such as one that calls nb.clip_by_global_norm",
         ),
         "augment": (
             t.augment is None or _has(t.augment, "for_images"),

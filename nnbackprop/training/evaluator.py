@@ -23,9 +23,10 @@ from nnbackprop.nn.layers import Conv2D
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
 from nnbackprop.nn.metrics import ClassificationMetrics, Metrics, predicted_classes
+from nnbackprop.nn.objective import Objective
 
 from .events import Score
-from .step import EvalStep, Objective, zero_sums
+from .step import EvalStep, zero_sums
 
 EVAL_BATCH_SIZE = 1000  # enough to keep the products busy, small beside the parameters
 CONV_EVAL_BATCH_SIZE = 100  # the windows of a 3x3 kernel on 1,000 images 28x28x32 take 0.9 GB

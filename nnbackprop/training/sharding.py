@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from backends import Tree
 from nnbackprop.data.loader import DataLoader
@@ -11,22 +11,21 @@ from nnbackprop.nn.layers.base import Params
 from .events import Score
 
 if TYPE_CHECKING:
-    from .batch_sampler import Chunk
+    from .batch_sampler import BatchSampler, Chunk
+    from .step import TrainStep
     from .trainer import Trainer
-
-T = TypeVar("T")
 
 
 class Sharding(Protocol):
     """Each batch is cut into `shards`, on which one or more processes work, all of them making the same updates.
 
-    All methods but `rows` are collective: every process of the run calls them, in the same order.
+    All methods are collective: every process of the run calls them, in the same order.
     """
 
     shards: int
 
-    def rows(self, bounds: list[tuple[int, int]]) -> slice:
-        """The rows of a batch that this process works on; `bounds` are those of its microbatches."""
+    def own_batches(self, sampler: BatchSampler, step: TrainStep) -> BatchSampler:
+        """The rows of the batches of `sampler` that this process works on, in the first process's chunks."""
 
     def scan(self, trainer: Trainer, chunk: Chunk) -> Tree:
         """The trainer's state after the steps of `chunk`, whose batches are this process's rows; it is donated."""
@@ -36,6 +35,3 @@ class Sharding(Protocol):
 
     def agree(self, stop: str | None, seconds: float) -> tuple[str | None, float]:
         """The first reason to stop that a process has, and the first process's seconds."""
-
-    def share(self, value: T) -> T:
-        """The first process's `value`."""

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice, pairwise
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from backends import Array, Tree, device_of, leaves, tree_map
 from nnbackprop.data.batch import (
@@ -20,71 +20,14 @@ from nnbackprop.data.batch import (
 )
 from nnbackprop.nn.augmentation import ImageAugmenter
 from nnbackprop.nn.layers.base import Params
-from nnbackprop.nn.losses import Loss
 from nnbackprop.nn.metrics import Metrics
-from nnbackprop.nn.regularization import WeightPenalty
+from nnbackprop.nn.objective import Objective
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Sequential, replace_buffers
 from nnbackprop.optim import Optimizer
 
 MAX_PREPARED_SIZE = 1 << 21
 """Numbers in the samples and masks of a batch from which on it is not prepared ahead."""
-
-
-class Clip(Protocol):
-    """Gradient clipping: a function of the gradients alone, such as one of `optim.clipping`."""
-
-    def __call__(self, xp: Any, grads: Params) -> Params:
-        """Clipped gradients."""
-
-
-class ValueAndGrad(NamedTuple):
-    """What one pass forward and back gives: J, the outputs y, dJ/dx or None, dJ/dparams, the layers' caches."""
-
-    J: Array
-    y: Array
-    dx: Array | None
-    grads: Params
-    caches: Any
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What is minimized: J = loss(network(x), targets) + penalty(params)."""
-
-    network: Sequential
-    loss: Loss
-    penalty: WeightPenalty | None = None
-
-    def value(
-        self, xp: Any, params: Params, x: Array, targets: Array, weights: Array | None = None
-    ) -> tuple[Array, Array]:
-        """J and the outputs y (n, k) in evaluation mode; weights (n,) of the samples, if they have any."""
-        y, _ = self.network.forward(xp, params, x, None)
-        J, _ = self.loss(xp, y, self.loss.encode_targets(xp, y, targets), weights)
-        return self.regularized_loss(xp, params, J), y
-
-    def value_and_grad(
-        self,
-        xp: Any,
-        params: Params,
-        x: Array,
-        targets: Array,
-        key: RngKey | None,
-        weights: Array | None = None,
-        need_dx: bool = False,
-    ) -> ValueAndGrad:
-        """J and its gradients (derivation, D29), in training mode where a key is given."""
-        y, caches = self.network.forward(xp, params, x, key)
-        J, dy = self.loss(xp, y, self.loss.encode_targets(xp, y, targets), weights)
-        dx, grads = self.network.backward(xp, params, caches, dy, need_dx)
-        if self.penalty:
-            grads = self.penalty.add_gradients(xp, self.network, params, grads)
-        return ValueAndGrad(self.regularized_loss(xp, params, J), y, dx, grads, caches)
-
-    def regularized_loss(self, xp: Any, params: Params, J: Array) -> Array:
-        """The loss of the batch plus the penalty on the weights (derivation, D28)."""
-        return J + self.penalty.loss(xp, self.network, params) if self.penalty else J
 
 
 def zero_sums(xp: Any, metrics: Metrics, params: Params, weighted: bool) -> Tree:
@@ -146,7 +89,6 @@ class TrainStep:
     objective: Objective
     optimizer: Optimizer
     metrics: Metrics
-    clip: Clip | None = None
     seed: int = 0
     n_microbatches: int = 1
     record_gradient_norms: bool = False
@@ -184,7 +126,6 @@ class TrainStep:
         xp = self.xp
         if self.record_gradient_norms:
             state = {**state, "gradient_norms": gradient_norms(xp, self.objective.network, grads)}
-        grads = self.clip(xp, grads) if self.clip else grads
         params, optimizer = self.optimizer.step(xp, state["params"], grads, state["optimizer"], batch["scalars"])
         return {**state, "params": params, "optimizer": optimizer}
 

@@ -21,9 +21,10 @@ from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss
 from nnbackprop.nn.metrics import Metrics, metrics_for
 from nnbackprop.nn.mixed_precision import training_network
+from nnbackprop.nn.objective import Objective
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.optim import AveragedWeights, Optimizer
+from nnbackprop.optim import Optimizer
 
 from . import checks, events
 from .batch_sampler import BatchSampler, Chunk, make_batch_sampler
@@ -34,7 +35,7 @@ from .history import History
 from .progress import Progress
 from .sharding import Sharding
 from .snapshot import Snapshot, retry_in_microbatches
-from .step import Clip, Objective, TrainStep, zero_sums
+from .step import TrainStep, zero_sums
 
 
 @dataclass(eq=False)
@@ -60,7 +61,6 @@ class Trainer:
     dtype: str = "float32"
     scaling: Scaling = field(default_factory=Scaling.identity)
     penalty: WeightPenalty | None = None
-    clip: Clip | None = None
     augment: Augmentation | None = None
     batch_size: int | None = 100
     epochs: int = 10
@@ -97,7 +97,6 @@ class Trainer:
             objective,
             self.optimizer,
             metrics,
-            self.clip,
             self.seed,
             n_microbatches,
             augment=self.augmenter,
@@ -121,7 +120,7 @@ class Trainer:
     @property
     def eval_params(self) -> Params:
         """The parameters to evaluate and predict by: the average, where the optimizer keeps one."""
-        return self.state["optimizer"]["average"] if isinstance(self.optimizer, AveragedWeights) else self.params
+        return self.optimizer.eval_params(self.params, self.state["optimizer"])
 
     @property
     def batch_sampler(self) -> BatchSampler:
@@ -235,9 +234,9 @@ class Trainer:
         """Put host arrays in the parameters' place; ShapeError for those of another network."""
         checks.check_params(self.params, params)
         self.state = {**self.state, "params": tree_map(self.backend.asarray, params)}
-        if isinstance(self.optimizer, AveragedWeights):
-            average = self.optimizer.restart(self.backend.xp, self.params)
-            self.state["optimizer"] = {**self.state["optimizer"], **average}
+        self.state["optimizer"] = self.optimizer.replace_params(
+            self.backend.xp, self.params, self.state["optimizer"]
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """What an exact resume needs, on the host: params, optimizer, progress."""
@@ -316,17 +315,8 @@ class Trainer:
     def _chunks(self) -> Iterator[Chunk]:
         """What is left of the epoch."""
         sampler = self.batch_sampler
-        if self.sharding is not None:  # chunks are the first process's, whose callbacks save and measure
-            rows, step = self.sharding.rows, self.train_step
-            given = sampler.steps_per_chunk, sampler.save_every, sampler.timed_chunks
-            steps_per_chunk, save_every, timed_chunks = self.sharding.share(given)
-            sampler = replace(
-                sampler,
-                steps_per_chunk=steps_per_chunk,
-                save_every=save_every,
-                timed_chunks=timed_chunks,
-                rows=lambda n: rows(step.microbatch_bounds(n)),
-            )
+        if self.sharding is not None:
+            sampler = self.sharding.own_batches(sampler, self.train_step)
         return sampler.rest_of_epoch(self.progress)
 
     def _run_chunk(self, chunk: Chunk) -> tuple[bool, Tree, dict[str, float]]:

@@ -64,11 +64,11 @@ def run(name: str, runs: Path) -> dict[str, Any]:
     found: dict[str, Any] = {**made, "summary": json.loads((runs / name / "summary.json").read_text())}
     if name.startswith("ex4"):  # a learner's metric, which compares (m,) with (m, 1), and the honest one
         data = trained.data()
-        predictions, _ = trained.predict(data.inputs)
+        predictions = trained.predict(data.inputs)
         found["honest"] = float(np.mean(predictions == data.targets))
         found["broken"] = float(np.mean(predictions == data.targets[:, None]))
     if name == "weight-height":  # what it says of two people who were not trained on
-        _, probabilities = trained.predict(np.array([[-7.0, -3.0], [20.0, 2.0]]))
+        probabilities = trained.predict_proba(np.array([[-7.0, -3.0], [20.0, 2.0]]))
         found["woman"] = [float(p) for p in probabilities[:, 0]]
     return found
 

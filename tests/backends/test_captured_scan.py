@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import warnings
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -49,7 +48,7 @@ def test_training_run_has_the_bits_of_the_eager_loop(gpu: Any, eager: Any, optim
 def test_streamed_and_clipped_run_has_the_bits_of_the_eager_loop(gpu: Any, eager: Any) -> None:
     options = {
         "resident": "no",
-        "clip": partial(nb.clip_by_global_norm, limit=0.1),
+        "optimizer": nb.ClippedGradients(nb.SGD(), norm=0.1),
         "penalty": nb.WeightPenalty(l2=1e-3),
     }
     a, b = fit_captured(gpu, **options), fit_captured(eager, **options)

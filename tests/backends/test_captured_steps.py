@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
 from backends import NumpyBackend
-from nnbackprop import WeightPenalty, clip_by_global_norm, clip_by_value
+from nnbackprop import WeightPenalty
 from nnbackprop.nn.layers import ACTIVATIONS, BatchNorm, Dense, Dropout, LayerNorm, ReLU
 from nnbackprop.nn.losses import LOSSES
 from nnbackprop.nn.sequential import Residual, Sequential
-from nnbackprop.optim import OPTIMIZERS
+from nnbackprop.optim import OPTIMIZERS, SGD, ClippedGradients
 from tests.support.small_runs import clouds, make_trainer, state_arrays
 
 
@@ -30,8 +29,8 @@ def steps() -> dict[str, dict[str, Any]]:
     return found | {
         "normalization and a residual block": {"network": norms},
         "l1, l2 and biases": {"penalty": WeightPenalty(l1=1e-4, l2=1e-3, biases=True)},
-        "clipping by norm": {"clip": partial(clip_by_global_norm, limit=0.1)},
-        "clipping by value": {"clip": partial(clip_by_value, limit=0.01)},
+        "clipping by norm": {"optimizer": ClippedGradients(SGD(), norm=0.1)},
+        "clipping by value": {"optimizer": ClippedGradients(SGD(), value=0.01)},
         "streamed data": {"resident": "no"},
     }
 

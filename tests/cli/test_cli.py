@@ -106,7 +106,7 @@ def test_predict_names_the_digit_of_a_png_and_of_a_csv_row(
 
     test = load("mnist").test
     assert test is not None
-    predicted, _ = TrainedModel.open(str(trained)).predict(test.inputs[:200])
+    predicted = TrainedModel.open(str(trained)).predict(test.inputs[:200])
     right = int(np.flatnonzero(predicted == test.targets[:200])[0])
     digit = test.classes[test.targets[right]]
     imsave("digit.png", test.inputs[right].reshape(28, 28), cmap="gray", vmin=0, vmax=255)

@@ -123,7 +123,7 @@ def test_a_drawn_digit_is_prepared_as_mnist_was_and_it_is_said(
     of_digits: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = TrainedModel.open(str(of_digits))
-    classes, _ = model.predict(TEST.inputs[:20])
+    classes = model.predict(TEST.inputs[:20])
     names = []
     for i in range(20):
         large = 255 - np.asarray(Image.fromarray(TEST.image(i)).resize((200, 200), Image.Resampling.BICUBIC))

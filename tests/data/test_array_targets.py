@@ -116,7 +116,7 @@ def test_a_pair_in_its_file_takes_two_commands_to_predictions(
     assert json.loads(Path("runs/set/summary.json").read_text())[f"test_{metric}"] > 0.9
     np.save("new.npy", X[:3])
     assert run("predict", "set", "new.npy") == 0
-    expected = TrainedModel.open("set").predict(X[:3])[0]
+    expected = TrainedModel.open("set").predict(X[:3])
     output = said(capsys)
     assert f"1 {expected[0, 0]:,.0f}" in output if metric == "r2" else "output 0" in output
     assert run("evaluate", "set") == 0

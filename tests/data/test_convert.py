@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from nnbackprop.data import load
 from nnbackprop.data.convert import convert
 from nnbackprop.data.readers import blocks, csv
 from nnbackprop.data.table import DataOptions
-from nnbackprop.errors import DataError, InputError, NnbackpropError, UsageError
+from nnbackprop.errors import DataError, InputError, LabelError, NnbackpropError, UsageError
 from tests.support.commands import run, said
 
 RNG = np.random.default_rng(0)
@@ -56,13 +57,71 @@ def test_numbers_and_labels_are_those_of_the_table(
     assert (pair.train.classes, pair.train.targets.tolist()) == (table.train.classes, table.train.targets.tolist())
 
 
-def test_blocks_are_the_rows_in_order(tmp_path: Path) -> None:
-    rows = 400_000
-    path = write(tmp_path / "x.parquet", {f"c{i}": np.arange(rows) + i for i in range(40)})
+PRICE = RNG.lognormal(12, 1, 500)
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "expected", "task"),
+    [
+        ({"price": PRICE}, {}, PRICE, "regression"),
+        ({"price": PRICE.round()}, {}, PRICE.round(), "regression"),
+        ({"p": PRICE, "q": -PRICE}, {"target": ("p", "q")}, np.stack([PRICE, -PRICE], axis=1), "regression"),
+        ({"p": NUMBERS["label"] > 0, "q": NUMBERS["label"] != 1}, {"target": ("p", "q")}, None, "multilabel"),
+    ],
+    ids=["one", "whole", "two", "labels"],
+)
+def test_numbers_and_several_labels_are_targets(
+    tmp_path: Path, columns: dict, options: dict, expected: Any, task: str
+) -> None:
+    expected = np.stack(list(columns.values()), axis=1).astype(np.uint8) if expected is None else expected
+    path = write(tmp_path / "x.parquet", {"a": NUMBERS["a"], "b": NUMBERS["b"], **columns})
+    found = convert(path, tmp_path / "out", DataOptions(**options))
+    y = np.load(tmp_path / "out" / "y.npy")
+    assert (y.dtype, found.names_task) == (expected.dtype, False)
+    assert np.array_equal(y, expected)
+    pair, table = load(tmp_path / "out"), load(path, target=options.get("target", ()))
+    assert pair.train.task == table.train.task == pair.description["task"].split()[0] == task
+    assert np.array_equal(pair.train.inputs, table.train.inputs)
+    assert np.array_equal(pair.train.targets, table.train.targets)
+
+
+@pytest.mark.parametrize(
+    ("columns", "flags", "task"),
+    [
+        ({"stars": np.arange(500) % 5}, ("--task", "regression"), "regression"),
+        ({"one": np.arange(500) % 2, "two": 1 - np.arange(500) % 2}, ("--target", "one", "two"), "multilabel"),
+    ],
+    ids=["few whole numbers", "one-hot"],
+)
+def test_a_task_that_the_values_do_not_show_is_in_the_command_to_train(
+    tmp_path: Path, columns: dict, flags: tuple[str, ...], task: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path / "x.parquet", {"a": NUMBERS["a"], **columns})
+    assert run("data", "convert", str(path), str(tmp_path / "out"), *flags) == 0
+    assert f"nnbackprop train {tmp_path / 'out'} --task {task}" in said(capsys)
+    targets = load(tmp_path / "out", task=task, split=False).train.targets
+    assert np.array_equal(targets, np.stack(list(columns.values()), axis=1))
+
+
+def test_an_infinite_target_of_a_later_block_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv, "BLOCK_SIZE", 1000)
+    price = PRICE.copy()
+    price[400] = np.inf
+    path = write(tmp_path / "x.csv", {"a": NUMBERS["a"], "price": price})
+    with pytest.raises(LabelError, match="line 402, column 'price': the target is infinite"):
+        convert(path, tmp_path / "out", DataOptions())
+
+
+def test_blocks_are_the_rows_in_order_and_each_is_checked(tmp_path: Path) -> None:
+    rows = 250_000
+    columns = {f"c{i}": np.arange(rows) + i for i in range(40)}
+    path = write(tmp_path / "x.parquet", {**columns, "y": ["u"] * (rows - 1) + [None]})
     tables = list(blocks.read_blocks(path, DataOptions()))
     assert len(tables) > 1
-    assert np.array_equal(np.concatenate([table.frame["c3"] for table in tables]), np.arange(rows) + 3)
+    assert np.array_equal(np.concatenate([table.column("c3") for table in tables]), np.arange(rows) + 3)
     assert tables[1].at("c3", 5) == f"{path}, row {len(tables[0]) + 5}, column 'c3'"
+    with pytest.raises(LabelError, match=f"row {rows - 1}, column 'y': the target is missing"):
+        convert(path, tmp_path / "out", DataOptions())
 
 
 @pytest.mark.parametrize(
@@ -107,7 +166,14 @@ def test_images_of_other_sizes_need_one(tmp_path: Path) -> None:
     [
         ({"a": ["u", "v", "u"], "y": [0, 1, 0]}, {}, DataError, r"column 'a' is text.*--drop"),
         ({"a": [1.0, None, 2.0], "y": [0, 1, 0]}, {}, InputError, r"row 1, column 'a': the value is missing"),
-        ({"a": [1.0, 2.0, 2.0], "y": [0.5, 1.5, 0.25]}, {}, DataError, r"the task is regression"),
+        (
+            {"a": [1, 2, 3], "y": [0.5, math.inf, 0.25]},
+            {},
+            LabelError,
+            r"row 1, column 'y': the target is infinite",
+        ),
+        ({"a": [1, 2, 3], "y": [0.5, None, 0.25]}, {}, LabelError, r"row 1, column 'y': the target is missing"),
+        ({"a": [1, 2, 3], "y": [0, 1, 0]}, {"task": "multilabel"}, LabelError, r"is two classes"),
         ({"a": [b"abc", b"", b"x"], "y": [0, 1, 0]}, {}, DataError, r"row 0, column 'a': is not PNG"),
         ({"a": [b"abc"] * 3, "b": [1, 2, 3], "y": [0, 1, 0]}, {}, DataError, r"--features a"),
         ({"a": [None, b"x", b"x"], "y": [0, 1, 0]}, {}, DataError, r"row 0, column 'a': the image is missing"),

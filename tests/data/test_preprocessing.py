@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -106,17 +107,16 @@ def test_columns_are_found_by_name_in_any_order_beside_others() -> None:
 
 
 def test_columns_without_names_are_found_by_their_place() -> None:
-    nameless = Table(
-        polars.DataFrame({"column_1": [1.0, 2], "column_2": ["a", "b"], "column_3": [0.0, 1]}), "x", False
-    )
+    frame = polars.DataFrame({"column_1": [1.0, 2], "column_2": ["a", "b"], "column_3": [0.0, 1]})
+    nameless = replace(Table.of_frame(frame, "x"), has_names=False)
     fitted = fit(nameless)
     assert fitted.columns == ("column_1", "column_2")
-    rows = Table(nameless.frame.select("column_1", "column_2"), "x", False)
+    rows = replace(Table.of_frame(frame.select("column_1", "column_2"), "x"), has_names=False)
     assert fitted.transform(rows)[0].tolist() == [[1, 1, 0], [2, 0, 1]]
-    named = Table(rows.frame.rename({"column_1": "a", "column_2": "b"}), "x")
+    named = replace(rows, columns=("a", "b"), has_names=True)
     assert np.array_equal(fitted.transform(named)[0], fitted.transform(rows)[0])
     with pytest.raises(DataError, match=r"has 1 columns .*the network takes 2: column_1, column_2"):
-        fitted.transform(Table(rows.frame.select(polars.col("column_1").alias("z")), "x"))
+        fitted.transform(replace(Table.of_frame(frame.select("column_1"), "x"), columns=("z",)))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ import polars
 import pytest
 
 import nnbackprop as nb
+from nnbackprop.data.convert import convert
+from nnbackprop.data.table import DataOptions, table_of
 from nnbackprop.errors import DataError, UsageError
 from tests.support.data_files import assert_refused, write_file
 
@@ -94,6 +96,7 @@ def test_pandas_numbered_header_is_no_sample(tmp_path: Path) -> None:
     assert train.targets.tolist() == (np.arange(N) % 10).tolist()
     assert train.target_names == ("0",)
     assert train.image_shape == (28, 28)
+    assert nb.fit_scaling("unit", train).scale == 1 / 255  # which the header's 784 switched off
 
 
 def test_an_id_is_no_feature_and_a_test_csv_without_labels_is_left_out(tmp_path: Path) -> None:
@@ -123,12 +126,15 @@ def test_a_first_line_with_a_missing_value_is_no_header(tmp_path: Path) -> None:
     assert train.inputs[0].tolist() == [0, 1, np.float32(BMI.mean()), 1]  # the last is the indicator
 
 
-@pytest.mark.parametrize("first", ["", '"",', "Unnamed: 0,"])
-def test_row_names_are_no_feature(tmp_path: Path, first: str) -> None:
+@pytest.mark.parametrize("first", [",", '"",', "Unnamed: 0,", ""])
+@pytest.mark.parametrize("separator", [",", "\t", ";"])
+def test_row_names_are_no_feature(tmp_path: Path, first: str, separator: str) -> None:
     """pandas writes an empty name, R write.csv a quoted one, and R write.table leaves it out."""
-    header = f"{first}a,b,label\n"
-    train = load_text(tmp_path, header + rows(range(1, N + 1), GLUCOSE, BMI, np.sort(OUTCOME)))
+    header = f"{first}a,b,label\n".replace(",", separator)
+    columns = range(1, N + 1), GLUCOSE, BMI, np.sort(OUTCOME)
+    train = load_text(tmp_path, header + rows(*columns, separator=separator))
     assert train.feature_names == ("a", "b")
+    assert np.array_equal(train.inputs, np.column_stack([GLUCOSE, BMI]).astype(np.float32))
     assert any(
         "numbers the rows and was left out" in note or "another value" in note for note in train.reader_notes
     )
@@ -311,7 +317,62 @@ def test_what_is_no_table_is_refused(data: Any, words: str) -> None:
         nb.load(data)
 
 
-def test_a_column_may_be_called_what_polars_takes_for_all_columns(tmp_path: Path) -> None:
-    train = load_text(tmp_path, "*,b,class\n" + rows(np.arange(N), np.arange(N)[::-1], ANIMALS))
-    assert train.feature_names == ("*", "b")
-    assert np.array_equal(train.inputs[:2], [[0, N - 1], [1, N - 2]])
+PLAIN = ("a", "b", "c", "d", "e", "t", "w")
+PATTERNS = ("*", "^a.*$", "^.*$", "^colour$", "[0-9]+", "^target$", "^w$")
+
+
+@pytest.mark.parametrize("source", ["csv", "parquet", "dict", "polars", "pandas"])
+def test_a_column_may_have_any_name(tmp_path: Path, source: str) -> None:
+    """polars takes * for all columns, and ^...$ for a regular expression, in most of its calls."""
+    ages = [None if i % 7 == 3 else float(b) for i, b in enumerate(BMI)]
+    values = [GLUCOSE, ages, OUTCOME == 1, COLOURS, BMI, ANIMALS, GLUCOSE + 1]
+    parts = []
+    for names in (PLAIN, PATTERNS):
+        data: Any = dict(zip(names, values, strict=True))
+        path = tmp_path / f"{len(parts)}.{source}"
+        if source == "pandas":
+            data = pytest.importorskip("pandas", reason="pandas is not installed").DataFrame(data)
+        elif source != "dict":
+            frame = polars.DataFrame(list(data.values()), schema=list(PLAIN), strict=False)
+            frame.columns = list(names)
+            data = frame if source == "polars" else path
+            write = {"csv": frame.write_csv, "parquet": frame.write_parquet}.get(source)
+            if write is not None:
+                write(path)
+        options = {"target": names[5], "missing": "median", "sample_weight": names[6], "split": False}
+        parts.append(nb.load(data, **options).train)
+        if source in ("csv", "parquet"):
+            numbers = DataOptions(target=(names[5],), features=(names[4], names[0]))
+            convert(path, tmp_path / names[1], numbers)
+            expected = np.column_stack([BMI, GLUCOSE]).astype(np.float32)
+            assert np.array_equal(np.load(tmp_path / names[1] / "X.npy"), expected)
+    plain, patterns = parts
+    assert patterns.feature_names == (
+        "*",
+        "^a.*$",
+        "^a.*$=missing",
+        "^.*$",
+        *patterns.feature_names[4:7],
+        "[0-9]+",
+    )
+    assert patterns.feature_names[4] == "^colour$=blue"
+    for name in ("inputs", "targets", "weights", "classes"):
+        assert np.array_equal(getattr(plain, name), getattr(patterns, name))
+    unseen = table_of(
+        {**dict(zip(PATTERNS[:5], (col[:2] for col in values), strict=False)), "^colour$": ["x", "red"]}
+    )
+    inputs, notes = patterns.preprocessing.transform(unseen)
+    assert np.array_equal(inputs[1, 4:7], [0, 0, 1])
+    assert "column '^colour$' has 'x', which training did not have" in notes[0]
+
+
+@pytest.mark.parametrize("name", ["train.csv.gz", "Train.CSV.gz", "houses_train.tsv.gz"])
+def test_gzipped_tables_are_found_in_their_folder_and_alone(tmp_path: Path, name: str) -> None:
+    separator = "\t" if "tsv" in name else ","
+    head = separator.join(("glucose", "bmi", "outcome")) + "\n"
+    text = head + rows(GLUCOSE, BMI, OUTCOME, separator=separator)
+    write_file(tmp_path / name, gzip.compress(text.encode()))
+    write_file(tmp_path / name.lower().replace("train", "test"), gzip.compress(text.encode()))
+    for train in (nb.load(tmp_path).train, nb.load(tmp_path / name, split=False).train):
+        assert np.array_equal(train.inputs, np.column_stack([GLUCOSE, BMI]).astype(np.float32))
+        assert train.targets.tolist() == OUTCOME.tolist()

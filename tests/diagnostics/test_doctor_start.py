@@ -21,13 +21,13 @@ from nnbackprop.diagnostics.findings import Diagnosis, run_checks
 from nnbackprop.nn.initializers import Glorot, He, Normal, Zeros
 from nnbackprop.nn.layers import Activation, Dense, Dropout, Layer, ReLU, Sigmoid, Tanh
 from nnbackprop.nn.losses import Loss, MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
+from nnbackprop.nn.objective import Objective
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Residual, Sequential
 from nnbackprop.optim import SGD
 from nnbackprop.runs import build
 from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.run_data import RunData
-from nnbackprop.training.step import Objective
 from nnbackprop.training.trainer import Trainer
 from tests.support.clouds import cloud_dataset
 

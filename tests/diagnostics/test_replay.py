@@ -64,7 +64,7 @@ class StopAt(Callback):
     """Ends a run after `step` steps, as --max-time does."""
 
     def __init__(self, step: int) -> None:
-        self.step = self.steps_per_save = step
+        self.step = self.every_n_steps = step
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         if event.step == self.step:

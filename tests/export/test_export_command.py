@@ -45,13 +45,13 @@ def test_a_recipes_file_predicts_as_the_run_does(recipe: str, capsys: pytest.Cap
     else:
         test, feeds = exported.data(trained.config.data)
         labels, outputs = exported.run(feeds)
-    want = trained.predict(test.inputs)
+    want = trained.predict_proba(test.inputs)
     tolerance = 1e-12 if trained.config.dtype == "float64" else 1e-5
     if trained.classes:
-        np.testing.assert_array_equal(labels, want[0])
-        np.testing.assert_allclose(outputs, want[1], rtol=0, atol=tolerance)
+        np.testing.assert_array_equal(labels, trained.predict(test.inputs))
+        np.testing.assert_allclose(outputs, want, rtol=0, atol=tolerance)
     else:
-        np.testing.assert_allclose(outputs, want[1], rtol=0, atol=tolerance * test.targets.std())
+        np.testing.assert_allclose(outputs, want, rtol=0, atol=tolerance * test.targets.std())
     if words:
         assert exported.dtype == "uint8"
         assert len(test) == 1000
@@ -59,8 +59,24 @@ def test_a_recipes_file_predicts_as_the_run_does(recipe: str, capsys: pytest.Cap
 
 
 @pytest.mark.usefixtures("_onnx", "digits")
-def test_evaluate_gives_the_accuracy_of_the_run(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("train", "mnist", "--hidden", "16", "--dropout", "0", *OF_DIGITS, *TRAIN) == 0
+@pytest.mark.parametrize(
+    "network",
+    [
+        ("--hidden", "16", "--dropout", "0"),
+        (
+            "--layers",
+            "conv 4 5x5 stride=2",
+            "residual(conv 4 3x3 padding=same, batchnorm, relu)",
+            "flatten",
+            "dense",
+        ),
+    ],
+    ids=lambda words: words[0],
+)
+def test_evaluate_gives_the_accuracy_of_the_run(
+    network: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", "mnist", *network, *OF_DIGITS, *TRAIN) == 0
     assert run("export", "a", "--onnx", "model.onnx") == 0
     said(capsys)
     assert run("evaluate", "a", "--data", "digits.npz") == 0

@@ -91,13 +91,14 @@ def test_columns_go_in_and_the_runs_predictions_come_out(task: str, dtype: str) 
         name: ("tensor(string)" if name == "colour" else "tensor(double)", ["n"]) for name in rows
     }
     got = session.run(None, rows)
-    want = trained.predict({**rows, "colour": np.array(["red", "pink", None, "blue"], dtype=object)})
+    frame = {**rows, "colour": np.array(["red", "pink", None, "blue"], dtype=object)}
+    want = trained.predict_proba(frame)
     tolerance = 1e-12 if dtype == "float64" else 1e-5
-    np.testing.assert_allclose(got[-1], want[1], rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(got[-1], want, rtol=tolerance, atol=tolerance)
     if task == "classification":
-        np.testing.assert_array_equal(got[0], want[0])
+        np.testing.assert_array_equal(got[0], trained.predict(frame))
     if task == "multilabel":
-        np.testing.assert_array_equal(got[0], want[1] >= 0.5)
+        np.testing.assert_array_equal(got[0], want >= 0.5)
 
 
 @pytest.mark.parametrize("task", TARGETS)
@@ -187,4 +188,4 @@ def test_the_pages_program_for_tables_gives_the_labels_of_the_run() -> None:
     (program,) = [code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "polars" in code]
     names: dict[str, Any] = {}
     exec(compile(program, "export.md", "exec"), names)
-    np.testing.assert_array_equal(names["labels"], trained.predict(trained.data("iris").inputs)[0])
+    np.testing.assert_array_equal(names["labels"], trained.predict(trained.data("iris").inputs))

@@ -15,6 +15,7 @@ from nnbackprop.training.trainer import Trainer
 ROOT = Path(__file__).parents[2]
 ROOMS = (
     "cli",
+    "lab",
     "loggers",
     "sklearn",
     "report",
@@ -98,5 +99,5 @@ def test_only_searches_import_optuna_and_only_when_they_run(path: Path) -> None:
         assert path.name in ("search.py", "search_result.py")
 
 
-def test_a_trainer_has_at_most_sixteen_options() -> None:
-    assert len(fields(Trainer)) <= 16
+def test_a_trainer_has_at_most_fifteen_options() -> None:
+    assert len(fields(Trainer)) <= 15

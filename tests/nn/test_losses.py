@@ -157,7 +157,7 @@ def test_smoothing_is_a_share(make, s):
 
 
 def test_an_unknown_reduction_is_refused():
-    with pytest.raises(UsageError, match="'half-sum' or 'mean', not by 'sum'"):
+    with pytest.raises(UsageError, match="'mean' or 'half-sum', not by 'sum'"):
         MeanSquaredError("sum")
 
 

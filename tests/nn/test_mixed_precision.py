@@ -13,10 +13,10 @@ from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers import ACTIVATIONS, Dense, Dropout, ReLU
 from nnbackprop.nn.losses import SoftmaxCrossEntropy
 from nnbackprop.nn.mixed_precision import MixedPrecision
+from nnbackprop.nn.objective import Objective
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Residual, Sequential
 from nnbackprop.optim import SGD
-from nnbackprop.training.step import Objective
 from nnbackprop.training.trainer import Trainer
 from tests.support.small_runs import clouds
 

@@ -10,7 +10,7 @@ import pytest
 from backends import Backend, leaves, select, tree_map
 from nnbackprop.errors import ShapeError, UsageError
 from nnbackprop.nn.initializers import InitRng
-from nnbackprop.nn.layers import Dense, Dropout, Flatten, ReLU, Softmax, Tanh
+from nnbackprop.nn.layers import Conv2D, Dense, Dropout, Flatten, ReLU, Softmax, Tanh
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Residual, Sequential
 from tests.support.gradients import AUTODIFF, DIFFERENCES, JUDGES, central_differences, distance, with_leaf
@@ -205,3 +205,5 @@ def test_a_residual_that_changes_the_shape_is_refused() -> None:
     words = r"Layer 2, residual1, after dense1: .*shape \(3,\).*shape \(5,\).*Dense\(3\)"
     with pytest.raises(ShapeError, match=words):
         Sequential(Dense(3), Residual(Dense(5))).init((4,))
+    with pytest.raises(ShapeError, match=r'shape \(8, 8, 2\).*shape \(6, 6, 2\).*Conv2D\(2, padding="same"\)'):
+        Residual(Conv2D(2)).init((8, 8, 2))

@@ -75,7 +75,7 @@ def test_drop_newest_puts_the_checkpoint_before_it_in_its_place(tmp_path: Path) 
 
 def test_a_smaller_keep_removes_the_rest(tmp_path: Path) -> None:
     filled(tmp_path, 5, 1, 2, 3, 4, 5)
-    manager = CheckpointManager(tmp_path, 2, last_step=5)
+    manager = CheckpointManager(tmp_path, 2, saved_step=5)
     manager.save(taken_at(6), 6)
     assert [step_in(path) for path in (manager.last, *manager.older())] == [6, 5]
 

@@ -45,7 +45,7 @@ def test_balanced_classes_find_more_of_the_rare_one() -> None:
         model = TrainedModel.open(name)
         data = model.data()
         assert data.weights is None  # the test part is scored as it is
-        recalls[name] = class_scores(data.targets, model.predict(data.inputs)[0], 2).recall[0]
+        recalls[name] = class_scores(data.targets, model.predict(data.inputs), 2).recall[0]
     assert recalls["balanced"] > recalls["plain"] + 0.2
 
 
@@ -131,7 +131,7 @@ def test_evaluate_has_a_row_for_each_class(capsys: pytest.CaptureFixture[str]) -
     train("patients.csv", "--class-weight", "balanced")
     model = TrainedModel.open("last")
     data = model.data()
-    scores = class_scores(data.targets, model.predict(data.inputs)[0], 2)
+    scores = class_scores(data.targets, model.predict(data.inputs), 2)
     capsys.readouterr()
     assert run("evaluate", "last") == 0
     output = capsys.readouterr().out
@@ -189,7 +189,7 @@ def test_several_labels_have_a_row_each_and_are_predicted_by_name(capsys: pytest
     rows = table_rows(capsys.readouterr().out)
     model = TrainedModel.open("last")
     data = model.data()
-    scores = label_scores(data.targets > 0.5, model.predict(data.inputs)[0] >= 0.5)
+    scores = label_scores(data.targets > 0.5, model.predict(data.inputs) >= 0.5)
     for k, name in enumerate(("red", "green")):
         assert rows[name][1:4] == [f"{column[k]:.4f}" for column in scores[:3]]
         assert rows[name][4] == f"{data.targets[:, k].sum():.0f}"
@@ -199,7 +199,7 @@ def test_several_labels_have_a_row_each_and_are_predicted_by_name(capsys: pytest
     assert run("predict", "last", "new.csv") == 0
     output = said(capsys)
     assert "sample red green never labels" in output
-    probabilities, _ = TrainedModel.open("last").predict({f"x{j}": [2.0, -2.0] for j in range(3)})
+    probabilities = TrainedModel.open("last").predict({f"x{j}": [2.0, -2.0] for j in range(3)})
     for i, labels in enumerate(("red, green", "–"), 1):
         assert " ".join([str(i), *(f"{p:.2%}" for p in probabilities[i - 1]), labels]) in output
     assert ((probabilities > 0.5) == [[True, True, False], [False, False, False]]).all()

@@ -13,7 +13,7 @@ from backends import BackendError, select
 from nnbackprop import _system_info
 from nnbackprop._system_info import Blas, cores
 from nnbackprop.errors import UsageError
-from nnbackprop.runs import build
+from nnbackprop.runs.config_checks import check_config
 from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.run_dir import environment
 from nnbackprop.runs.train import open_backend
@@ -59,8 +59,8 @@ def test_a_long_sum_has_the_same_bits_whatever_the_threads(library: str) -> None
 
 def test_two_threads_and_one_are_refused_together() -> None:
     with pytest.raises(UsageError, match=r"--deterministic is one thread.*--threads 2"):
-        build.check(resolve("mnist", {"deterministic": True, "threads": 2}))
-    build.check(resolve("mnist", {"deterministic": True, "threads": 1}))
+        check_config(resolve("mnist", {"deterministic": True, "threads": 2}))
+    check_config(resolve("mnist", {"deterministic": True, "threads": 1}))
 
 
 def test_pytorch_uses_its_deterministic_algorithms(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ def test_a_time_limit_counts_on_after_a_divergence_and_anew_after_an_end(monkeyp
     monkeypatch.setattr("nnbackprop.training.callbacks.time.monotonic", lambda: now[0])
 
     class Diverges(Callback):
-        steps_per_save = 1
+        every_n_steps = 1
 
         def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
             now[0] += 6

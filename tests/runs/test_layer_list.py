@@ -10,7 +10,7 @@ import pytest
 
 from backends import select
 from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck_recipe
-from nnbackprop.errors import UsageError
+from nnbackprop.errors import ShapeError, UsageError
 from nnbackprop.nn.initializers import He, parse_initializer
 from nnbackprop.nn.layers import (
     AveragePool2D,
@@ -29,8 +29,9 @@ from nnbackprop.nn.layers import (
     Reshape,
     SpatialDropout2D,
 )
+from nnbackprop.nn.sequential import Residual
 from nnbackprop.runs import build
-from nnbackprop.runs.config_files import load_run_config, resolve
+from nnbackprop.runs.config_files import load_recipe, load_run_config, resolve, to_toml
 from nnbackprop.runs.layer_list import WORDS, parse_layers
 from nnbackprop.runs.settings import parse_settings
 from nnbackprop.runs.trained_model import TrainedModel
@@ -40,6 +41,7 @@ CNN = (
     "conv 3 3x3 padding=same",
     "batchnorm",
     "relu",
+    "residual(conv 3 3x3 padding=same, batchnorm, relu, residual(conv 3 1x1))",
     "maxpool 2",
     "spatialdropout 0.1",
     "flatten",
@@ -69,6 +71,11 @@ CNN = (
         ("prelu shared=true", PReLU(shared=True)),
         ("leaky-relu 0.2", LeakyReLU(0.2)),
         ("relu", ReLU()),
+        ("residual(dense 4, relu)", Residual(Dense(4), ReLU())),
+        (
+            "residual (conv 8 3x3 bias=false , residual(relu,conv 8))",
+            Residual(Conv2D(8, (3, 3), bias=False), Residual(ReLU(), Conv2D(8))),
+        ),
     ],
 )
 def test_an_entry_is_a_layer(entry: str, layer: Any) -> None:
@@ -95,6 +102,16 @@ def test_every_word_is_a_layer_that_some_entry_makes() -> None:
         ("relu 3", r"'3' is one value too many of relu; it takes none"),
         ("dropout 1.5", "A dropout rate must be at least 0 and below 1; got 1.5"),
         ("maxpool nan", "pool_size is 'nan'; expected"),
+        ("residul 3", "'residul' is not a layer. Did you mean residual?"),
+        ("residual", r"Entry 2 of layers, 'residual': residual alone holds other entries.*'residual\(conv 16"),
+        ("residual(relu,)", r'\["residual", "conv 16 3x3 padding=same", "relu"\]'),
+        ("residual(relu))", "separated by commas"),
+        ("residual(relu)(relu)", "separated by commas"),
+        ("conv 3(relu)", "residual alone holds other entries"),
+        ("residual(conv 8, cnv 8)", "Entry 2.2 of layers, 'cnv 8': 'cnv' is not a layer"),
+        ("residual(relu, residual(dense 3, dropout))", "Entry 2.2.2 of layers, 'dropout': dropout needs rate"),
+        ("residual(dense)", "Entry 2.1 of layers, 'dense': dense needs units, as in 'dense 128'"),
+        ("residual(" * 12 + "relu" + ")" * 12, "nested 10 deep at most"),
     ],
 )
 def test_an_entry_that_cannot_be_is_named(entry: str, words: str) -> None:
@@ -110,6 +127,8 @@ def test_the_last_weights_give_as_many_outputs_as_the_data_needs() -> None:
     with pytest.raises(UsageError, match="no layer with weights"):
         parse_layers(["relu"], 10, He())
     assert parse_layers(["dense 10", "relu"], 10, He())[0] == Dense(10)
+    with pytest.raises(UsageError, match=r"Entry 2\.1 of layers, 'dense 5': it gives 5 outputs"):
+        parse_layers(["dense 5", "residual(dense 5, relu)"], 10, He())
 
 
 def test_init_and_bias_are_those_of_the_configuration_and_none_before_batchnorm() -> None:
@@ -118,6 +137,34 @@ def test_init_and_bias_are_those_of_the_configuration_and_none_before_batchnorm(
     assert [layer.bias for layer in layers if isinstance(layer, (Conv2D, Dense))] == [False, True, True]
     assert all(layer.weight_init == init for layer in layers if isinstance(layer, (Conv2D, Dense)))
     assert not parse_layers(["dense"], 2, init, bias=False)[0].bias
+    (block, _) = parse_layers(["residual(dense 3, batchnorm, dense 3)", "dense"], 2, init)
+    assert [layer.bias for layer in block.layers if isinstance(layer, Dense)] == [False, True]
+
+
+def test_a_residual_may_be_a_list_as_in_toml_and_is_kept_in_one_line(tmp_path: Path) -> None:
+    recipe = tmp_path / "blocks.toml"
+    recipe.write_text(
+        'layers = ["dense 4", ["residual", "dense 4 bias=false", "relu", ["residual", "dense 4"]], "dense"]'
+    )
+    in_one_line = ("dense 4", "residual(dense 4 bias=false, relu, residual(dense 4))", "dense")
+    config = load_recipe(str(recipe))
+    assert config.layers == in_one_line
+    assert build.network(config, 3).layers[1] == Residual(Dense(4, bias=False), ReLU(), Residual(Dense(4)))
+    (tmp_path / "config.toml").write_text(to_toml(config))
+    assert load_run_config(tmp_path / "config.toml").layers == in_one_line
+
+
+@pytest.mark.parametrize("entry", [["residual", ["relu", "dense 3"]], ["relu", "dense 3"], ["residual"], [], [[]]])
+def test_another_list_within_the_list_is_refused(entry: list) -> None:
+    with pytest.raises(UsageError, match=r"Entry 1(\.1)? of layers, .* residual alone holds other entries"):
+        build.network(parse_settings({"layers": [entry, "dense"]}, "here"), 3)
+
+
+def test_a_residual_whose_shapes_differ_is_refused_by_its_name() -> None:
+    config = parse_settings({"layers": ["residual(conv 4 3x3)", "flatten", "dense"]}, "here")
+    network = build.network(config, 3, (8, 8))
+    with pytest.raises(ShapeError, match=r'residual1, .*\(8, 8, 1\).*\(6, 6, 4\).*Conv2D\(1, padding="same"\)'):
+        network.init((64,))
 
 
 @pytest.mark.parametrize(
@@ -177,9 +224,9 @@ def test_a_run_of_listed_layers_trains_resumes_replays_and_is_used(
     in_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = ("--data", str(in_folder), "--layers", *CNN, *FLAGS, "--backend", "numpy")
-    assert run("train", "mnist", *data, "--epochs", "6", "--name", "whole") == 0
-    assert run("train", "mnist", *data, "--epochs", "3", "--name", "parts", "--schedule-epochs", "6") == 0
-    assert run("train", "--resume", "parts", "--epochs", "6", "--schedule-epochs", "6") == 0
+    assert run("train", "mnist", *data, "--epochs", "12", "--name", "whole") == 0
+    assert run("train", "mnist", *data, "--epochs", "6", "--name", "parts", "--schedule-epochs", "12") == 0
+    assert run("train", "--resume", "parts", "--epochs", "12", "--schedule-epochs", "12") == 0
     config = load_run_config(Path("runs/whole/config.toml"))
     assert config.layers == CNN
     assert config.hidden == ()
@@ -201,7 +248,7 @@ def test_a_run_of_listed_layers_trains_resumes_replays_and_is_used(
     ):
         assert run(*command) == 0, command
     text = capsys.readouterr().out
-    for line in ("conv2d1", "batchnorm1", "maxpool2d1", "dense2"):
+    for line in ("conv2d1", "batchnorm1", "residual1.conv2d1", "residual1.residual1.conv2d1", "dense2"):
         assert line in text
 
 

@@ -14,8 +14,9 @@ import pytest
 from backends import Backend, leaves, select, tree_map
 from nnbackprop.errors import OutOfMemoryError
 from nnbackprop.nn.layers import ACTIVATIONS, Dense, ReLU
+from nnbackprop.nn.objective import Objective
 from nnbackprop.nn.regularization import WeightPenalty
-from nnbackprop.training.step import Objective, TrainStep
+from nnbackprop.training.step import TrainStep
 from tests.support.commands import draw_no_plots, run, said
 from tests.support.small_runs import Messages, assert_close_state, clouds, make_trainer
 

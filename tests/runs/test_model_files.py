@@ -13,7 +13,6 @@ import pytest
 
 import nnbackprop as nb
 from backends import Backend
-from nnbackprop.data.scaling import fit_target_scaling
 from nnbackprop.runs.checkpoint import load, save
 from nnbackprop.runs.plain_objects import KINDS, from_plain, to_plain
 from tests.support import layer_rows, loss_rows
@@ -58,11 +57,11 @@ def test_a_file_predicts_and_evaluates_as_its_trainer(backend: Backend) -> None:
     nb.save(trainer, FILE)
     same, numpy = nb.open(FILE, backend), nb.open(str(FILE), nb.select("numpy"))
     assert same.evaluator.objective == trainer.evaluator.objective
-    predicted, probabilities = same.predict(clouds().inputs)
+    predicted, probabilities = same.predict(clouds().inputs), same.predict_proba(clouds().inputs)
     assert np.array_equal(predicted, trainer.predict(clouds().inputs))
     assert np.array_equal(probabilities, trainer.predict_proba(clouds().inputs))
     assert same.evaluate(clouds()) == trainer.evaluate(clouds())
-    np.testing.assert_allclose(numpy.predict(clouds().inputs)[1], probabilities, rtol=1e-9)
+    np.testing.assert_allclose(numpy.predict_proba(clouds().inputs), probabilities, rtol=1e-9)
 
 
 def test_the_preprocessing_of_a_table_is_in_the_file() -> None:
@@ -82,10 +81,10 @@ def test_the_preprocessing_of_a_table_is_in_the_file() -> None:
 def test_the_scaling_of_targets_is_in_the_file() -> None:
     """Predictions are in the targets' own units: hundreds, from a network that learnt standard scores."""
     _, data = of_table("price", nb.MeanSquaredError(), 1)
-    scaling = replace(nb.fit_scaling("per-feature", data.train), target_scaling=fit_target_scaling(data.train))
+    scaling = nb.fit_scaling("per-feature", data.train, "standard")
     trainer, _ = of_table("price", nb.MeanSquaredError(), 1, scaling=scaling, epochs=40)
     nb.save(trainer, FILE)
-    predicted, _ = nb.open(FILE).predict(TABLE)
+    predicted = nb.open(FILE).predict(TABLE)
     assert np.array_equal(predicted, trainer.predict(TABLE))
     assert predicted.max() > 300
     assert nb.open(FILE).evaluate(data.train).metrics == trainer.evaluate(data.train).metrics
@@ -112,10 +111,10 @@ def test_open_takes_a_run_folder_too() -> None:
     with np.load("two.npz") as arrays:
         x, y = arrays["X"], arrays["y"]
     by_path, by_name = nb.open(Path("runs/a")), nb.open("last")
-    assert np.array_equal(by_path.predict(x)[1], by_name.predict(x)[1])
+    assert np.array_equal(by_path.predict_proba(x), by_name.predict_proba(x))
     assert by_path.evaluate(nb.Dataset(x, y)).accuracy > 0.9
     nb.save(by_path, FILE)
-    assert np.array_equal(nb.open(FILE).predict(x)[1], by_path.predict(x)[1])
+    assert np.array_equal(nb.open(FILE).predict_proba(x), by_path.predict_proba(x))
 
 
 def test_every_class_of_the_package_comes_back_equal() -> None:

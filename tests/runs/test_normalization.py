@@ -154,7 +154,7 @@ class TestCommand:
         assert (folder / "doctor.json").is_file()
         model = TrainedModel.open("a")
         data = model.data()
-        assert np.array_equal(model.predict(data.inputs)[0], data.targets)
+        assert np.array_equal(model.predict(data.inputs), data.targets)
 
     def test_gradcheck_and_parity_of_the_recipe_pass(self, norm: str) -> None:
         pytest.importorskip("torch", reason="torch is not installed")

@@ -55,7 +55,7 @@ def test_the_metric_of_the_original_ex4_is_10_percent_whatever_is_learnt(tmp_pat
     """Labels (m, 1) against predictions (m,): with 500 of each digit the mean is 0.1, whatever is learnt."""
     trained = TrainedModel.open(str(train(tmp_path, "ex4", "--epochs", "300")["folder"]))
     data = trained.data()
-    predictions, _ = trained.predict(data.inputs)
+    predictions = trained.predict(data.inputs)
     assert np.mean(predictions == data.targets) > 0.25
     assert np.mean(predictions == data.targets[:, None]) == pytest.approx(0.1, abs=1e-12)
 
@@ -64,7 +64,7 @@ def test_weight_and_height_classify_four_people(tmp_path: Path) -> None:
     summary = train(tmp_path, "weight-height")
     assert summary["train_loss"] < 0.003
     trained = TrainedModel.open(str(summary["folder"]))
-    _, woman = trained.predict(np.array([[-7.0, -3.0], [20.0, 2.0]]))
+    woman = trained.predict_proba(np.array([[-7.0, -3.0], [20.0, 2.0]]))
     assert trained.classes[1] == "F"
     assert woman[0, 0] > 0.9
     assert woman[1, 0] < 0.1

@@ -58,7 +58,7 @@ def test_scores_are_those_of_the_predictions() -> None:
     train()
     model = TrainedModel.open("houses")
     data = model.data()
-    scores, (predicted, _) = model.evaluate(data), model.predict(data.inputs)
+    scores, predicted = model.evaluate(data), model.predict(data.inputs)
     assert abs(predicted.mean() - PRICE.mean()) < 50_000
     want = number_scores(data.targets, predicted)
     assert dict(scores.metrics) == pytest.approx(
@@ -92,7 +92,7 @@ def test_evaluate_and_predict_print_numbers_under_the_targets_name(capsys: pytes
     assert run("predict", "last", "new.csv") == 0
     output = said(capsys)
     assert "sample price" in output
-    (cheap, *_), (dear, *_) = TrainedModel.open("last").predict({"age": [0, 0], "area": [50, 150]})[0]
+    (cheap, *_), (dear, *_) = TrainedModel.open("last").predict({"age": [0, 0], "area": [50, 150]})
     assert f"1 {cheap:,.0f}" in output
     assert 200_000 < dear - cheap < 400_000
 
@@ -144,7 +144,7 @@ def test_a_quantile_has_its_share_of_the_targets_below_it() -> None:
     assert run("train", "noise.csv", *words, "--progress", "off") == 0
     model = TrainedModel.open("last")
     data = model.data()
-    assert np.mean(data.targets <= model.predict(data.inputs)[0]) == pytest.approx(0.9, abs=0.03)
+    assert np.mean(data.targets <= model.predict(data.inputs)) == pytest.approx(0.9, abs=0.03)
 
 
 def test_counts_are_learnt_by_a_poisson_loss_and_predicted_as_rates() -> None:
@@ -154,7 +154,7 @@ def test_counts_are_learnt_by_a_poisson_loss_and_predicted_as_rates() -> None:
     words = ("--task", "regression", "--loss", "poisson", "--epochs", "20")
     assert run("train", "counts.csv", *words, "--progress", "off") == 0
     assert summary("counts")["test_r2"] > 0.95
-    predicted, _ = TrainedModel.open("last").predict({"x": [3.0, 4.0, 5.0]})
+    predicted = TrainedModel.open("last").predict({"x": [3.0, 4.0, 5.0]})
     np.testing.assert_allclose(predicted[:, 0], np.exp([3.0, 4.0, 5.0]), rtol=0.1)
 
 
@@ -186,7 +186,7 @@ def test_several_numbers_each_have_their_own_scale_and_scores(capsys: pytest.Cap
     assert run("train", "two.csv", "--target", "price", "share", "--epochs", "20", "--progress", "off") == 0
     model = TrainedModel.open("last")
     data = model.data()
-    scores = number_scores(data.targets, model.predict(data.inputs)[0])
+    scores = number_scores(data.targets, model.predict(data.inputs))
     assert (scores.r2 > 0.95).all()
     assert scores.rmse[0] / scores.rmse[1] > 1e8
     assert run("evaluate", "last") == 0

@@ -111,7 +111,7 @@ def test_a_run_begun_on_numpy_resumes_on_every_backend(backend: Backend, at: int
 @pytest.mark.parametrize("every", [2, 5, None])
 def test_where_chunks_end_changes_no_bit_of_the_weights(every: int | None) -> None:
     class Every(Callback):
-        steps_per_save = every
+        every_n_steps = every
 
     other = make_trainer(callbacks=[Every()])
     other.fit(TRAIN, VALIDATION)

@@ -61,13 +61,13 @@ def test_rows_are_predicted_with_or_without_their_target_and_header() -> None:
     write_table("animals.csv", ANIMALS)
     assert train("animals.csv") == 0
     model = TrainedModel.open("last")
-    expected, _ = model.predict({"a": A, "b": B, "colour": COLOUR})
+    expected = model.predict({"a": A, "b": B, "colour": COLOUR})
     for columns in (ANIMALS, {name: ANIMALS[name] for name in ("b", "a", "colour")}):
         write_table("rows.csv", columns)
         assert np.array_equal(predictions(model, "rows.csv"), expected)
     write_table("rows.csv", {name: ANIMALS[name] for name in ("a", "colour", "b")}, header=False)
     assert np.array_equal(predictions(model, "rows.csv"), expected)
-    assert np.array_equal(expected, model.predict(model.preprocessing.transform(table(ANIMALS))[0])[0])
+    assert np.array_equal(expected, model.predict(model.preprocessing.transform(table(ANIMALS))[0]))
 
 
 def table(columns: dict) -> object:
@@ -80,7 +80,7 @@ def predictions(model: TrainedModel, name: str) -> np.ndarray:
     from nnbackprop.runs.samples import read_samples
 
     ((_, inputs),) = read_samples([name], model, lambda note: None)
-    return model.predict(inputs, name)[0]
+    return model.predict(inputs, name)
 
 
 def test_missing_columns_are_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,7 +102,7 @@ def test_another_file_is_evaluated_by_the_names_of_its_columns(capsys: pytest.Ca
     assert run("evaluate", "last", "--data", "other.csv") == 0
     output = said(capsys)
     model = TrainedModel.open("last")
-    right = np.mean(np.array(model.classes)[model.predict(ANIMALS)[0]] == ANIMAL)
+    right = np.mean(np.array(model.classes)[model.predict(ANIMALS)] == ANIMAL)
     assert f"accuracy {right:.4f} of 200 samples" in output
     write_table("other.csv", {"a": A, "b": B, "colour": COLOUR})
     assert run("evaluate", "last", "--data", "other.csv") == 3
@@ -122,6 +122,33 @@ def test_a_file_that_was_changed_is_not_evaluated(capsys: pytest.CaptureFixture[
     assert run("evaluate", "last") == 3
     assert "animals.csv is not what" in said(capsys)
     assert run("evaluate", "last", "--data", "animals.csv") == 0
+    assert "animals.csv: the network was trained on rows of this file" in said(capsys)
+    write_table("others.csv", {**ANIMALS, "colour": ["pink"] * N})
+    assert run("evaluate", "last", "--data", "others.csv") == 0
+    output = said(capsys)
+    assert "others.csv: column 'colour' has 'pink', which training did not have" in output
+    assert "was trained on rows" not in output
+
+
+def test_train_inspect_and_doctor_say_which_column_is_the_target_and_why(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_table("x.csv", {"glucose": A, "outcome": (A > 5).astype(int), "bmi": B})
+    for words in (
+        ("data", "inspect", "x.csv"),
+        ("doctor", "--data", "x.csv"),
+        ("train", "x.csv", "--epochs", "1"),
+    ):
+        assert run(*words) == 0
+        output = said(capsys)
+        assert "target: outcome (by its name)" in output
+        assert "task: classification (2 different whole numbers; --task regression for amounts)" in output
+    write_table("sorted.csv", {"a": A, "b": B, "price": np.sort(A)})
+    assert run("doctor", "--data", "sorted.csv") == 0
+    output = said(capsys)
+    assert "task: regression (numbers with fractions" in output
+    assert "no problems found" in output
+    assert "classes-sorted" in output.partition("not applicable: ")[2]
 
 
 def test_a_regression_predicts_numbers_under_the_targets_name(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,7 +162,7 @@ def test_a_regression_predicts_numbers_under_the_targets_name(capsys: pytest.Cap
     write_table("new.csv", {"a": [5], "b": [0], "colour": ["red"]})
     assert run("predict", "last", "new.csv") == 0
     assert "sample price" in said(capsys)
-    assert abs(TrainedModel.open("last").predict({"a": [5.0], "b": [0.0], "colour": ["red"]})[0][0, 0] - 5) < 1
+    assert abs(TrainedModel.open("last").predict({"a": [5.0], "b": [0.0], "colour": ["red"]})[0, 0] - 5) < 1
 
 
 def test_several_labels_at_once(capsys: pytest.CaptureFixture[str]) -> None:

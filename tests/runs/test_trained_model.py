@@ -44,7 +44,7 @@ def test_predictions_are_those_of_the_test_accuracy(flags: list[str]) -> None:
     assert json.loads(Path("runs/a/summary.json").read_text())["test_accuracy"] == 1.0
     model = TrainedModel.open("a")
     data = model.data()
-    assert np.array_equal(model.predict(data.inputs)[0], data.targets)
+    assert np.array_equal(model.predict(data.inputs), data.targets)
 
 
 def test_inputs_of_another_range_or_not_finite_are_refused() -> None:

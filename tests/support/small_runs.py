@@ -67,7 +67,7 @@ def run_callbacks(
 class EveryStep(Callback):
     """Makes chunks of one step."""
 
-    steps_per_save = 1
+    every_n_steps = 1
 
 
 class Messages(Callback):

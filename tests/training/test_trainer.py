@@ -20,8 +20,7 @@ from nnbackprop.nn.layers import BatchNorm, Dense, Dropout, LayerNorm, ReLU, Tan
 from nnbackprop.nn.losses import MeanSquaredError, SigmoidBinaryCrossEntropy
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.optim import SGD, Adam
-from nnbackprop.optim.clipping import clip_by_global_norm
+from nnbackprop.optim import SGD, Adam, ClippedGradients
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
 from nnbackprop.training.events import ChunkEnd, EpochEnd, TrainBegin, TrainEnd
 from nnbackprop.training.trainer import Trainer
@@ -75,7 +74,7 @@ NUMBERS = np.random.default_rng(3).standard_normal((40, 2))
             clouds(),
             {
                 "network": Sequential(Dense(8), BatchNorm(), ReLU(), Dropout(0.2), Dense(3)),
-                "clip": partial(clip_by_global_norm, limit=0.5),
+                "optimizer": ClippedGradients(Adam(), norm=0.5),
             },
         ),
         (replace(clouds(), weights=np.linspace(0.5, 2, 90)), {"penalty": WeightPenalty(0.01, 0.1)}),
@@ -94,7 +93,8 @@ def test_float32_training_needs_no_float64_on_the_device(
     pytest.importorskip("torch", reason="torch is not installed")
     backend = select("torch", "cpu")
     backend.has_float64 = False
-    trainer = make(backend, dtype="float32", resident=resident, optimizer=Adam(), **options)
+    options = {"optimizer": Adam(), **options}
+    trainer = make(backend, dtype="float32", resident=resident, **options)
     trainer.fit(data, validation=data)
     with pytest.raises(BackendError, match="has no float64"):
         make(backend, dtype="float64", **options).fit(data)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnbackprop._files import open_data, size_of
 from nnbackprop.data.limits import MemoryBudget, max_bytes
-from nnbackprop.data.table import DataOptions, Table, column_names, normalized
+from nnbackprop.data.table import DataOptions, Table, column_names, frame_of, normalized
 from nnbackprop.errors import DataError
 
 from . import csv
@@ -62,7 +62,7 @@ def _frames(path: Path) -> Iterator[Table]:
             try:
                 while size := int.from_bytes(process.stdout.read(LENGTH_BYTES), "little"):
                     MemoryBudget(str(path)).reserve(size)
-                    yield Table(polars.read_ipc(io.BytesIO(process.stdout.read(size))), str(path))
+                    yield Table.of_frame(polars.read_ipc(io.BytesIO(process.stdout.read(size))), str(path))
             finally:
                 process.stdout.close()
                 if sys.exc_info()[0] is not None:
@@ -112,16 +112,16 @@ def _read(path: Path) -> Iterator[polars.DataFrame]:
         step = max(1, min(BLOCK_BYTES // (8 * len(schema)), BLOCK_BYTES * rows // size))
         names = column_names(list(schema.names()), str(path))
         for begin in range(0, rows, step):
-            frame = lazy.slice(begin, step).collect()
-            yield polars.DataFrame(
-                [_column(s.alias(name), str(path)) for s, name in zip(frame, names, strict=True)]
-            )
+            block = lazy.slice(begin, step).collect()
+            frame = frame_of(_column(s, name, str(path)) for s, name in zip(block, names, strict=True))
+            frame.columns = names
+            yield frame
 
 
-def _column(column: polars.Series, source: str) -> polars.Series:
+def _column(column: polars.Series, name: str, source: str) -> polars.Series:
     """A column as tables have it; files of images as Binary, also those with a path beside their bytes."""
     import polars
 
     if isinstance(column.dtype, polars.Struct) and "bytes" in [field.name for field in column.dtype.fields]:
-        column = column.struct.field("bytes").alias(column.name)
-    return column if column.dtype == polars.Binary else normalized(column, source)
+        column = column.alias("").struct.field("bytes")
+    return column if column.dtype == polars.Binary else normalized(column, name, source)

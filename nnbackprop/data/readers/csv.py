@@ -10,14 +10,14 @@ import csv
 import gzip
 import io
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nnbackprop._files import open_data, open_file
 from nnbackprop.data.limits import MemoryBudget, max_bytes
-from nnbackprop.data.table import DataOptions, Table, as_bytes, typed
+from nnbackprop.data.table import DataOptions, Table, as_bytes, frame_of, typed
 from nnbackprop.errors import DataError, InputError
 
 from .csv_dialect import Dialect, detect, encoding_of
@@ -55,7 +55,7 @@ def read(path: Path, options: DataOptions = DataOptions(), expected: Sequence[st
         if not frame.height:
             raise DataError(f"{path}: holds no samples{', only a header' if dialect.header_lines else ''}.")
         place = partial(_place, path, encoding, dialect)
-        return Table(frame, str(path), bool(dialect.header_lines), dialect.unnamed, tuple(notes), place)
+        return _table(frame, path, dialect, tuple(notes), place)
 
 
 def read_blocks(path: Path, options: DataOptions) -> Iterator[Table]:
@@ -77,8 +77,14 @@ def read_blocks(path: Path, options: DataOptions) -> Iterator[Table]:
                         f"{path}: the {block.count(NEWLINE)} lines from line {line} on hold text or a missing "
                         "value, and those before them numbers alone. Fix that cell, or leave out its row."
                     )
-                yield Table(frame, str(path), bool(dialect.header_lines), dialect.unnamed, (), place)
+                yield _table(frame, path, dialect, (), place)
             line += block.count(NEWLINE)
+
+
+def _table(
+    frame: polars.DataFrame, path: Path, dialect: Dialect, notes: tuple[str, ...], place: Callable[[int], str]
+) -> Table:
+    return Table(dialect.names, frame, str(path), bool(dialect.header_lines), dialect.unnamed, notes, place)
 
 
 def _unzipped(file: BinaryIO) -> BinaryIO:
@@ -136,7 +142,7 @@ def _read_numbers(stream: BinaryIO, dialect: Dialect, path: Path) -> polars.Data
             frames.append(frame)
         line += block.count(b"\n")
     if not frames:
-        return polars.DataFrame(schema=dict.fromkeys(dialect.names, polars.Float64))
+        return polars.DataFrame(schema=_schema(dialect, polars.Float64))
     whole = polars.concat(frames, how="vertical_relaxed")
     del frames
     return (
@@ -192,16 +198,16 @@ def _read_text(
     if frame.height and frame.get_columns()[-1].has_nulls():  # as polars has it where a line is too short
         _check_lengths(content, dialect, 1 + dialect.header_lines, path)
     columns = []
-    for name in dialect.names:
-        column, slip = typed(frame[name], dialect.decimal_comma)
+    for name, cells in zip(dialect.names, frame.get_columns(), strict=True):
+        column, slip = typed(cells, dialect.decimal_comma)
         if slip is not None:
             raise InputError(
                 f"{path}, {_place(path, 'utf-8', dialect, slip)}, column {name!r}: "
-                f"{frame[name][slip][:40]!r} is not "
+                f"{cells[slip][:40]!r} is not "
                 f"a number, and nearly all others in this column are. Fix it, or leave it empty."
             )
         columns.append(column)
-    return polars.DataFrame(columns), notes
+    return frame_of(columns), notes
 
 
 def _is_utf8(content: bytes) -> bool:
@@ -220,9 +226,14 @@ def _read_frame(block: bytes, dialect: Dialect, dtype: Any) -> polars.DataFrame:
     """
     import polars
 
-    schema = dict.fromkeys(dialect.names, dtype)
+    schema = _schema(dialect, dtype)
     body = BOM + block.lstrip(b"\r\n") + b"\n"
     return polars.read_csv(body, has_header=False, schema=schema, separator=dialect.separator)
+
+
+def _schema(dialect: Dialect, dtype: Any) -> dict[str, Any]:
+    """The columns of one type, named by their places."""
+    return dict.fromkeys(map(str, range(len(dialect.names))), dtype)
 
 
 def _check_lengths(block: bytes, dialect: Dialect, first: int, path: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from nnbackprop._files import open_data, size_of
 from nnbackprop.data.limits import MemoryBudget, max_bytes
-from nnbackprop.data.table import Table, column_names, normalized
+from nnbackprop.data.table import Table, column_names, frame_of, normalized
 from nnbackprop.errors import DataError
 
 from .csv_dialect import MAX_COLUMNS
@@ -49,7 +49,7 @@ def read(path: Path) -> Table:
             f"{path} cannot be read: it is damaged, or needs more memory than there is (its reader ended with "
             f"status {done.returncode}). Write the file again."
         )
-    return Table(polars.read_ipc(done.stdout), str(path))
+    return Table.of_frame(polars.read_ipc(done.stdout), str(path))
 
 
 def main() -> None:
@@ -86,8 +86,10 @@ def read_frame(path: Path) -> polars.DataFrame:
         if not frame.height or not frame.width:
             raise DataError(f"{path}: holds no samples.")
         names = column_names(frame.columns, str(path))
-        columns = [normalized(column.alias(name), str(path)) for column, name in zip(frame, names, strict=True)]
-        return polars.DataFrame(columns)
+        columns = (normalized(column, name, str(path)) for column, name in zip(frame, names, strict=True))
+        frame = frame_of(columns)
+        frame.columns = names
+        return frame
 
 
 def _parse(content: bytes, path: Path, budget: MemoryBudget) -> polars.DataFrame:

@@ -10,7 +10,7 @@ import numpy as np
 from backends import NumpyBackend
 from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding
 from nnbackprop.nn.losses import Loss, MeanSquaredError, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
-from nnbackprop.training.step import Objective
+from nnbackprop.nn.objective import Objective
 
 from .probes import ModelProbe
 

@@ -11,8 +11,8 @@ import numpy as np
 from backends import Array, Backend
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers.base import Layer, LayerParams, Params, map_layers
+from nnbackprop.nn.objective import Objective
 from nnbackprop.nn.rng import RngKey
-from nnbackprop.training.step import Objective
 
 from .central_differences import Tensors
 

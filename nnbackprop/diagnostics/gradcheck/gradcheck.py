@@ -18,10 +18,10 @@ from backends import Backend, select, tree_map, with_float64
 from nnbackprop.errors import DataError, ShapeError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss, check_labels
+from nnbackprop.nn.objective import Objective
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.training.step import Objective
 
 from .central_differences import Derivatives, Tensors, derivatives, partial_derivatives
 from .function import INPUT, KEEP_FLOAT64, Function, NetworkFunction, UserFunction, named_arrays
@@ -102,9 +102,10 @@ def _check_data(network: Sequential, x: np.ndarray, targets: np.ndarray) -> None
 def gradcheck_recipe(config: Config, backend: Backend) -> Report:
     """Check every gradient of the recipe at its initial weights, float64, on `backend`."""
     from nnbackprop.runs import build  # which needs msgspec; the gradients of a network do not
+    from nnbackprop.runs.config_checks import check_config
     from nnbackprop.runs.run_data import RunData
 
-    build.check(config)
+    check_config(config)
     train = RunData.load(config).train
     config = build.resolve_task(config, train)
     scaling = build.scaling(config, train)

@@ -57,7 +57,7 @@ class BackendRun:
             trainer.shuffle,
             batch_size=min(trainer.batch_size or len(train), len(train)),
             steps_per_chunk=1,
-            save_every=None,
+            every_n_steps=None,
             dtype=trainer.dtype,
         )
         self.batches = single_steps(sampler)

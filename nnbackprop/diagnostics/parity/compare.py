@@ -16,6 +16,7 @@ from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers import Activation, Layer
 from nnbackprop.runs import build
 from nnbackprop.runs.config import Config
+from nnbackprop.runs.config_checks import check_config
 from nnbackprop.runs.run_data import RunData
 from nnbackprop.training.trainer import Trainer
 
@@ -32,7 +33,7 @@ def parity(config: Config, names: Sequence[str], steps: int, dtypes: Sequence[DT
     The configuration's device is that of every library that has a choice; without one, a library whose own has no
     float64 computes on the CPU. UsageError if fewer than two work.
     """
-    build.check(config)
+    check_config(config)
     if steps < 1:
         raise UsageError(f"Parity takes at least one step; got --steps {steps}.")
     if not set(dtypes) <= set(DTYPES):

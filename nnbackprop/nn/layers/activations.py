@@ -72,9 +72,11 @@ class LeakyReLU(Activation):
             raise UsageError(f"LeakyReLU needs a slope of at least 0 and below 1; got {self.slope}.")
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Array]:
+        """y = max(x, slope x) (derivation, D55)."""
         return xp.maximum(x, self.slope * x), x
 
     def vjp(self, xp: Any, cache: Array, dy: Array) -> Array:
+        """dx = dy where x > 0, else slope dy (derivation, D55)."""
         above = positive(xp, cache)
         return (above + (1 - above) * self.slope) * dy
 

@@ -14,7 +14,7 @@ from nnbackprop.nn.rng import RngKey
 
 from .base import Backward, LayerParams, Shape
 from .dense import Dense
-from .windows import Pair, image_shape, interleave, pad, pair, window_counts, windows
+from .windows import AxisWindow, Pair, image_shape, interleave, pad, pair, window_counts, windows
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,11 @@ class Conv2D:
         )
         return (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
 
+    def axis_windows(self, in_shape: Shape) -> tuple[AxisWindow, AxisWindow]:
+        """The windows along rows and columns of images of `in_shape`."""
+        down, across = zip(self._size, self._stride, self._padding(in_shape), strict=True)
+        return AxisWindow(down[0], down[1], *down[2]), AxisWindow(across[0], across[1], *across[2])
+
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
         """Draw W (kh kw in, filters) and b (filters,)."""
         rows, columns, channels = image_shape(in_shape, "Conv2D")
@@ -97,7 +102,10 @@ class Conv2D:
         return params, (*places, self.filters)
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Any]:
-        """z = cols W + b. Backward makes the windows anew: kept, they would take kh kw times the memory of x."""
+        """z = cols W + b (derivation, D37, D38).
+
+        Backward makes the windows anew: kept, they would take kh kw times the memory of x.
+        """
         in_shape = x.shape[1:]
         x = pad(xp, x, *self._padding(in_shape))
         parts = windows(x, self._size, self._stride)
@@ -105,7 +113,10 @@ class Conv2D:
         return xp.reshape(z, (x.shape[0], *parts[0].shape[1:3], self.filters)), (x, in_shape)
 
     def backward(self, xp: Any, params: LayerParams, cache: Any, dy: Array, need_dx: bool) -> Backward:
-        """dW = cols^T dz, db = 1^T dz, dx = dz, spread and padded, convolved with the turned kernel."""
+        """dW = cols^T dz, db = 1^T dz, dx = dz, spread and padded, convolved with the turned kernel.
+
+        See (derivation, D39, D40).
+        """
         (x, in_shape), dz = cache, dy
         cols = _columns(xp, windows(x, self._size, self._stride))
         _, grads = self._dense.backward(xp, params, cols, xp.reshape(dz, (-1, self.filters)), need_dx=False)

@@ -58,11 +58,13 @@ class Maxout:
         return params, (self.units,)
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, tuple]:
+        """The largest of each unit's weighted sums (derivation, D53)."""
         z, _ = self._dense.forward(xp, params, x, None)  # (n, pieces units)
         y = reduce(xp.maximum, self._pieces(z))
         return y, (x, z, y)
 
     def backward(self, xp: Any, params: LayerParams, cache: tuple, dy: Array, need_dx: bool) -> Backward:
+        """Each dy to the piece that was largest, then as Dense (derivation, D54)."""
         x, z, y = cache
         dz = xp.concat(maximum_vjp(xp, self._pieces(z), y, dy), axis=1)
         return self._dense.backward(xp, params, x, dz, need_dx)

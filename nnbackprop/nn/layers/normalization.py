@@ -61,7 +61,7 @@ class BatchNorm:
         return {name: draw(rng, in_shape[-1:], dtype) for name, draw in initial.items()}, in_shape
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, tuple]:
-        """y = gamma xh + beta, of the batch with a key, and of the running statistics without."""
+        """y = gamma xh + beta, of the batch with a key, else of the running statistics (derivation, D46)."""
         shape, dtype, p = x.shape, x.dtype, _rows(xp, params)
         x = _matrix(xp, _cast(xp, x, params["gamma"]))  # (N, k)
         if key is None:
@@ -80,6 +80,7 @@ class BatchNorm:
         return _shaped(xp, _cast(xp, y, dtype), shape), (xh, inv, None if key is None else (mean, var))
 
     def backward(self, xp: Any, params: LayerParams, cache: tuple, dy: Array, need_dx: bool) -> Backward:
+        """dgamma, dbeta, and dx, in training and in evaluation (derivation, D47, D48, D50)."""
         xh, inv, batch = cache
         shape, dtype = dy.shape, dy.dtype
         dy, n = _matrix(xp, _cast(xp, dy, xh)), xh.shape[0]
@@ -95,7 +96,10 @@ class BatchNorm:
         return _shaped(xp, _cast(xp, dx, dtype), shape), grads
 
     def new_buffers(self, xp: Any, params: LayerParams, cache: tuple) -> LayerParams:
-        """The running mean and variance, moved towards the batch's; unchanged after a pass in evaluation."""
+        """The running mean and variance, moved towards the batch's (derivation, D49).
+
+        Unchanged after a pass in evaluation.
+        """
         xh, _, batch = cache
         if batch is None:
             return {name: params[name] for name in self.buffers}
@@ -132,6 +136,7 @@ class LayerNorm:
         return {"gamma": Ones()(rng, (k,), dtype), "beta": Zeros()(rng, (k,), dtype)}, in_shape
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, tuple]:
+        """y = gamma xh + beta, of each sample (derivation, D51)."""
         x, dtype, p = _cast(xp, x, params["gamma"]), x.dtype, _rows(xp, params)
         mean = xp.mean(x, axis=1, keepdims=True)  # (n, 1)
         d = x - mean
@@ -140,6 +145,7 @@ class LayerNorm:
         return _cast(xp, y, dtype), (xh, inv)
 
     def backward(self, xp: Any, params: LayerParams, cache: tuple, dy: Array, need_dx: bool) -> Backward:
+        """dgamma, dbeta, and dx through each sample's mean and variance (derivation, D52)."""
         xh, inv = cache
         dy, dtype = _cast(xp, dy, xh), dy.dtype
         grads = {"gamma": _sum_rows(xp, dy * xh)[0, :], "beta": _sum_rows(xp, dy)[0, :]}
@@ -157,7 +163,7 @@ def normalize(xp: Any, x: Array, mean: Array, inv: Array, gamma: Array, beta: Ar
 
 
 def normalize_vjp(xp: Any, dy: Array, xh: Array, mean_dy: Array, mean_dy_xh: Array, scale: Array) -> Array:
-    """scale (dy - mean(dy) - xh mean(dy xh)): an elementwise kernel."""
+    """scale (dy - mean(dy) - xh mean(dy xh)), an elementwise kernel (derivation, D48)."""
     return scale * (dy - mean_dy - xh * mean_dy_xh)
 
 

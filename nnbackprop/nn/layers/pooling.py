@@ -13,7 +13,7 @@ from nnbackprop.nn.initializers import InitRng
 from nnbackprop.nn.rng import RngKey
 
 from .base import Backward, LayerParams, Shape
-from .windows import Pair, image_shape, pair, sum_windows, window_counts, windows
+from .windows import AxisWindow, Pair, image_shape, pair, sum_windows, window_counts, windows
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ class _Pool2D:
     @property
     def _stride(self) -> Pair:
         return self._size if self.stride is None else pair(self.stride, "stride")
+
+    def axis_windows(self, in_shape: Shape) -> tuple[AxisWindow, AxisWindow]:
+        """The windows along rows and columns of images of `in_shape`."""
+        down, across = zip(self._size, self._stride, strict=True)
+        return AxisWindow(*down), AxisWindow(*across)
 
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
         """No parameters; rows and columns are fewer."""
@@ -55,10 +60,12 @@ class MaxPool2D(_Pool2D):
     """
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, tuple]:
+        """The largest number of each window (derivation, D41)."""
         y = reduce(xp.maximum, windows(x, self._size, self._stride))
         return y, (x, y)
 
     def backward(self, xp: Any, params: LayerParams, cache: tuple, dy: Array, need_dx: bool) -> Backward:
+        """Each dy to where its maximum was (derivation, D42)."""
         if not need_dx:
             return None, {}
         x, y = cache
@@ -76,10 +83,12 @@ class AveragePool2D(_Pool2D):
     """
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Shape]:
+        """The mean of each window (derivation, D43)."""
         parts = windows(x, self._size, self._stride)
         return sum(parts[1:], parts[0]) / len(parts), x.shape[1:]
 
     def backward(self, xp: Any, params: LayerParams, cache: Shape, dy: Array, need_dx: bool) -> Backward:
+        """Each dy, divided by the window's size, to all of the window (derivation, D44)."""
         if not need_dx:
             return None, {}
         count = math.prod(self._size)
@@ -100,9 +109,11 @@ class GlobalAveragePool2D:
         return {}, image_shape(in_shape, "GlobalAveragePool2D")[2:]
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Shape]:
+        """The mean of each channel (derivation, D45)."""
         return xp.mean(x, axis=(1, 2)), tuple(x.shape)
 
     def backward(self, xp: Any, params: LayerParams, cache: Shape, dy: Array, need_dx: bool) -> Backward:
+        """dx = dy / (rows columns) at every place (derivation, D45)."""
         if not need_dx:
             return None, {}
         n, rows, columns, c = cache
@@ -110,7 +121,10 @@ class GlobalAveragePool2D:
 
 
 def maximum_vjp(xp: Any, parts: Sequence[Array], y: Array, dy: Array) -> list[Array]:
-    """dy for the first of `parts` that equals their maximum y, 0 for the others, number by number."""
+    """dy for the first of `parts` that equals their maximum y, 0 for the others, number by number.
+
+    See (derivation, D42).
+    """
     shares, rest = [], dy
     for part in parts:
         shares.append(xp.astype(part == y, dy.dtype) * rest)

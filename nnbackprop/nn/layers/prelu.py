@@ -38,10 +38,12 @@ class PReLU:
         return {"a": constant(self.slope, rng, (1,) if self.shared else in_shape[-1:], dtype)}, in_shape
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Array]:
+        """y = max(x, 0) + a min(x, 0) (derivation, D56)."""
         above = xp.maximum(x, xp.zeros_like(x))
         return above + params["a"] * (x - above), x
 
     def backward(self, xp: Any, params: LayerParams, cache: Array, dy: Array, need_dx: bool) -> Backward:
+        """da = the sum of min(x, 0) dy; dx = dy where x > 0, else a dy (derivation, D57)."""
         x = cache
         terms = xp.minimum(x, xp.zeros_like(x)) * dy  # (n, ..., k)
         terms = xp.reshape(terms, (-1, params["a"].shape[0]))

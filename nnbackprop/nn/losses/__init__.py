@@ -26,7 +26,7 @@ LOSSES: dict[str, Callable[..., Loss]] = {
     "softmax-cross-entropy": SoftmaxCrossEntropy,
     "binary-cross-entropy": SigmoidBinaryCrossEntropy,
     "half-mse": partial(MeanSquaredError, "half-sum"),
-    "mse": partial(MeanSquaredError, "mean"),
+    "mse": MeanSquaredError,
     "mae": MeanAbsoluteError,
     "huber": Huber,
     "poisson": PoissonNLL,

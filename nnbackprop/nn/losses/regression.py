@@ -16,18 +16,19 @@ from .base import Loss, check_off_on, check_targets, normalized_weights, rows_of
 class MeanSquaredError(Loss):
     """Squared distance from the targets, in one of two conventions.
 
-    "half-sum": J = 1/(2n) sum_i sum_j (y_ij - t_ij)^2, dy = (y - t) / n: the sum over outputs, halved so that the
-    2 of the derivative goes. "mean": J = 1/(nk) sum_i sum_j (y_ij - t_ij)^2, dy = 2 (y - t) / (nk), as PyTorch's.
+    "mean": J = 1/(nk) sum_i sum_j (y_ij - t_ij)^2, dy = 2 (y - t) / (nk), as PyTorch's. "half-sum":
+    J = 1/(2n) sum_i sum_j (y_ij - t_ij)^2, dy = (y - t) / n, the sum over outputs, halved so that the 2 of the
+    derivative goes.
     A class label is a row of targets: `on_value` in the label's column and `off_value` elsewhere.
     """
 
-    reduction: Literal["half-sum", "mean"] = "half-sum"
+    reduction: Literal["mean", "half-sum"] = "mean"
     off_value: float = 0.0
     on_value: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.reduction not in ("half-sum", "mean"):
-            raise UsageError(f"MeanSquaredError reduces by 'half-sum' or 'mean', not by {self.reduction!r}.")
+        if self.reduction not in ("mean", "half-sum"):
+            raise UsageError(f"MeanSquaredError reduces by 'mean' or 'half-sum', not by {self.reduction!r}.")
         check_off_on(self.off_value, self.on_value, -math.inf, math.inf)
 
     @property

@@ -1,0 +1,80 @@
+"""What a configuration cannot be, found before any data is read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nnbackprop.data.readers.image import parse_size
+from nnbackprop.errors import UsageError
+
+from . import build
+from .callbacks import SaveInterval
+from .config import Config
+
+
+def check_config(config: Config) -> None:
+    """UsageError for names that are not known and settings that do not go together."""
+    _check_outputs(config)
+    if config.deterministic and config.threads not in (None, 1):
+        raise UsageError(
+            f"--deterministic is one thread, as products add up in another order on more, and --threads "
+            f"{config.threads} was asked for: leave one of the two out."
+        )
+    after = [step for step, _ in config.lr_changes]
+    if after != sorted(set(after)):
+        raise UsageError(
+            f"lr_changes come after steps {', '.join(map(str, after))}; each must be later than the one before. "
+            "Put back the config.toml that the run wrote, or leave lr_changes out."
+        )
+    for flag, given in _without_effect(config).items():
+        if given:
+            raise UsageError(f"--{flag} would do nothing: leave it out, or give what it goes with.")
+    _check_names(config)
+
+
+def _check_outputs(config: Config) -> None:
+    """UsageError where the loss, what it is compared with and the outputs do not go together."""
+    if config.loss not in ("mse", "half-mse") and config.output_activation != "identity":
+        raise UsageError(
+            f"--loss {config.loss} takes logits and --output-activation {config.output_activation} comes before "
+            "it, so twice: leave it at identity, or use --loss mse."
+        )
+    if config.n_outputs == 1 and "softmax" in (config.output_activation, config.loss.partition("-")[0]):
+        raise UsageError(
+            "A softmax over --n-outputs 1 is always 1: use binary-cross-entropy, or one output a class."
+        )
+    off, on = config.target_values
+    if not off < on or (config.loss == "binary-cross-entropy" and not (off >= 0 and on <= 1)):
+        raise UsageError(
+            f"--target-values {off:g} {on:g} cannot be: that of the other classes comes first and is less, and "
+            "binary-cross-entropy takes probabilities, 0 to 1."
+        )
+
+
+def _without_effect(config: Config) -> dict[str, bool]:
+    """Whether each flag was given without what it goes with."""
+    return {
+        "target-values with softmax-cross-entropy": (
+            config.target_values != (0, 1) and config.loss == "softmax-cross-entropy"
+        ),
+        "weight-decay without adamw": config.weight_decay != 0.01 and config.optimizer != "adamw",
+        "augment-half-angle without augment": bool(config.augment_half_angle) and not config.augment,
+        "penalize-biases without l1 or l2": config.penalize_biases and not (config.l1 or config.l2),
+    }
+
+
+def _check_names(config: Config) -> None:
+    """UsageError for a name that is not known; what is built here depends on the data and is built later."""
+    if config.layers:
+        build.listed_layers(config, config.n_outputs)
+    else:
+        build.network(config, config.n_outputs or 2)
+    if config.loss != "auto":
+        build.loss(config)
+    build.optimizer(config)
+    build.penalty(config)
+    build.augmentation(config)
+    build.learning_rate(replace(config, lr=1.0) if config.lr == "auto" else config, samples=10**6)
+    SaveInterval.parse(config.save_every)
+    if config.size is not None:
+        parse_size(config.size)

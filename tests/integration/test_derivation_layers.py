@@ -1,0 +1,283 @@
+"""docs/derivation-layers.md: its numbers are the package's and PyTorch's, its sums add up, its formulae hold."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nnbackprop import BatchNorm, Conv2D, LayerNorm, MaxPool2D
+from nnbackprop.nn.layers.pooling import AveragePool2D
+from tests.integration.test_derivation import BLOCK, PAGES, ROOT
+from tests.support.gradients import AUTODIFF, distance
+
+ENGLISH, CHINESE = (pages[1] for pages in PAGES.values())
+GENERATED = re.compile(r"<!-- figures: derivation-(\S+) -->\n(.*?)<!-- end of figures -->", re.DOTALL)
+MATRIX = re.compile(r"\\begin\{pmatrix\} (.*) \\end\{pmatrix\}")
+ROUNDED = 5.1e-5
+"""Numbers stand with four places."""
+
+Numbers = dict[str, Any]
+
+
+def examples(page: Path) -> dict[str, list[str]]:
+    """The formulae of each worked example."""
+    return {name: BLOCK.findall(text) for name, text in GENERATED.findall(page.read_text("utf-8"))}
+
+
+def read(tex: str) -> Any:
+    """A number or a matrix, as it is printed."""
+    matrix = MATRIX.fullmatch(tex)
+    if not matrix:
+        return float(tex)
+    return np.array([[float(x) for x in line.split("&")] for line in matrix[1].split("\\\\")])
+
+
+def numbers(*formulae: str) -> Numbers:
+    """What stands in lines `a = ..., b = ...`, by letter."""
+    parts = (part.split(" = ") for line in formulae for part in line.split(", \\qquad "))
+    return {name: read(value) for name, value in parts}
+
+
+def is_sum(tex: str) -> bool:
+    return tex.count(" = ") > 1 and "\\qquad" not in tex
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    """docs/derivation_layers.py."""
+    sys.path.insert(0, str(ROOT / "docs"))
+    return importlib.import_module("derivation_layers")
+
+
+@pytest.mark.parametrize("page", [ENGLISH, CHINESE], ids=["en", "zh"])
+def test_the_examples_are_those_of_the_packages_layers(page: Path, script: ModuleType) -> None:
+    made = {name.removeprefix("derivation-"): BLOCK.findall(text) for name, text in script.blocks().items()}
+    assert examples(page) == made
+
+
+def test_every_sum_adds_up_and_is_the_entry_that_it_is_of() -> None:
+    found = 0
+    for name, formulae in examples(ENGLISH).items():
+        shown = numbers(*(tex for tex in formulae if not is_sum(tex)))
+        if name == "conv-stride":  # of the same image, kernel and error
+            shown = {**numbers(*examples(ENGLISH)["conv"][:1]), **numbers(examples(ENGLISH)["conv"][3]), **shown}
+        for tex in filter(is_sum, formulae):
+            entry, letters, terms, value = tex.split(" = ")
+            assert eval(terms.replace("\\cdot", "*")) == float(value)
+            in_letters = re.sub(r"(\w+)_\{(\d)(\d)\}", r"\1[\2, \3]", letters).replace("\\,", "*")
+            in_letters = in_letters.replace("x[", "pixels[")
+            padded = {"pixels": shown["x"], **shown}
+            assert eval(in_letters, {}, padded) == float(value)
+            letter, u, v = re.fullmatch(r"(\w+)_\{(\d)(\d)\}", entry).groups()  # type: ignore[union-attr]
+            assert shown[letter][int(u), int(v)] == float(value), tex
+            found += 1
+    assert found == 5
+
+
+# What PyTorch says of the numbers that stand on the page.
+
+
+def judged(forward: Callable[..., Any], dy: Any, **inputs: Any) -> Numbers:
+    """y, and the gradient of every input by its name, of PyTorch's automatic differentiation."""
+    torch = pytest.importorskip("torch", reason="the judge PyTorch is not installed")
+    tensors = {
+        name: torch.tensor(np.asarray(a), dtype=torch.float64, requires_grad=True) for name, a in inputs.items()
+    }
+    y = forward(torch, **tensors)
+    y.backward(torch.tensor(np.broadcast_to(dy, tuple(y.shape)).copy(), dtype=torch.float64))
+    return {"y": y.detach().numpy(), **{name: t.grad.numpy() for name, t in tensors.items()}}
+
+
+def image(torch: Any, function: Callable[..., Any], x: Any, *args: Any, **options: Any) -> Any:
+    return function(x[None, None], *args, **options)[0, 0]
+
+
+def assert_shown(shown: Any, want: Any) -> None:
+    np.testing.assert_allclose(np.ravel(shown), np.ravel(want), rtol=0, atol=ROUNDED)
+
+
+@pytest.mark.parametrize(("name", "options"), [("conv", {}), ("conv-stride", {"stride": 2, "padding": 1})])
+def test_convolutions_numbers_are_pytorchs(name: str, options: dict[str, int]) -> None:
+    plain = [tex for tex in examples(ENGLISH)["conv"] if not is_sum(tex)]
+    given = numbers(*plain)
+    shown = {**given, **numbers(*(tex for tex in examples(ENGLISH)[name] if not is_sum(tex)))}
+
+    def forward(torch: Any, x: Any, w: Any, b: Any) -> Any:
+        return image(torch, torch.nn.functional.conv2d, x, w[None, None], b[None], **options)
+
+    want = judged(forward, given["dz"], x=given["x"], w=given["w"], b=given["b"])
+    for letter, value in {"z": want["y"], "dw": want["w"], "db": want["b"], "dx": want["x"]}.items():
+        assert_shown(shown[letter], value)
+    e, turned = shown["e"], given["w'"]
+    assert np.array_equal(turned, given["w"][::-1, ::-1])
+    laid = [[np.sum(e[u : u + 3, v : v + 3] * turned) for v in range(4)] for u in range(4)]
+    assert np.array_equal(laid, shown["dx"])
+    if name == "conv":
+        assert np.array_equal(given["C"] @ given["w"].ravel() + given["b"], given["z"].ravel())
+        assert np.array_equal(given["C"].T @ given["dz"].ravel(), given["dw"].ravel())
+
+
+def test_poolings_numbers_are_pytorchs() -> None:
+    whole, errors, overlapping = map(numbers, examples(ENGLISH)["max-pool"])
+    for shown, size, stride in (({**whole, **errors}, 2, 2), ({**overlapping, "dy": errors["dy"]}, 2, 1)):
+        want = judged(
+            lambda torch, x, size=size, stride=stride: image(
+                torch, torch.nn.functional.max_pool2d, x, size, stride
+            ),
+            shown["dy"],
+            x=shown["x"],
+        )
+        assert_shown(shown["y"], want["y"])
+        assert_shown(shown["dx"], want["x"])
+    means, of_all = map(numbers, examples(ENGLISH)["average-pool"])
+    for shown, size in ((means, 2), (of_all, 4)):
+        want = judged(
+            lambda torch, x, size=size: image(torch, torch.nn.functional.avg_pool2d, x, size),
+            shown["dy"],
+            x=whole["x"],
+        )
+        assert_shown(shown["y"], want["y"])
+        assert_shown(shown["dx"], want["x"])
+    for shown in ({**whole, **errors}, means, of_all):
+        assert np.sum(shown["dx"]) == np.sum(shown["dy"])  # as the text says
+
+
+@pytest.mark.parametrize("name", ["batch-norm", "batch-norm-channels", "layer-norm"])
+def test_normalizations_numbers_are_pytorchs(name: str) -> None:
+    shown = numbers(*examples(ENGLISH)[name])
+    x, eps = shown["X"], shown["\\varepsilon"]
+    axis = 1 if name == "layer-norm" else 0
+    torch = pytest.importorskip("torch", reason="the judge PyTorch is not installed")
+    k = x.shape[1]
+    running = torch.zeros(k, dtype=torch.float64), torch.ones(k, dtype=torch.float64)
+
+    def forward(torch: Any, x: Any, gamma: Any, beta: Any) -> Any:
+        if axis:
+            return torch.nn.functional.layer_norm(x, (k,), gamma[0], beta[0], eps)
+        return torch.nn.functional.batch_norm(x, *running, gamma[0], beta[0], True, 0.1, eps)
+
+    want = judged(forward, shown["dY"], x=x, gamma=shown["\\gamma"], beta=shown["\\beta"])
+    for letter, value in {"Y": "y", "d\\gamma": "gamma", "d\\beta": "beta", "dX": "x"}.items():
+        assert_shown(shown[letter], want[value])
+    assert_shown(shown["m"], x.mean(axis=axis))
+    assert_shown(shown["v"], x.var(axis=axis))
+    assert_shown(shown["\\hat{X}"], (x - x.mean(axis, keepdims=True)) / np.sqrt(x.var(axis, keepdims=True) + eps))
+    if name == "batch-norm":
+        assert_shown(shown["\\bar{m}"], running[0])
+        assert_shown(shown["\\bar{v}"], running[1])
+    np.testing.assert_allclose(shown["dX"].sum(axis=axis), 0, atol=3 * ROUNDED)  # as the text says
+
+
+def test_the_other_layers_numbers_are_pytorchs() -> None:
+    shown = numbers(*examples(ENGLISH)["maxout"])
+    pieces = shown["z"].reshape(2, 2)  # pieces, units
+    assert np.array_equal(shown["x"] @ shown["W"] + shown["b"], shown["z"])
+    assert np.array_equal(pieces.max(axis=0), shown["y"][0])
+    winners = pieces.argmax(axis=0)  # the first of equal ones; PyTorch's amax would share
+    assert np.array_equal(np.where(np.arange(2)[:, None] == winners, shown["dy"], 0), shown["dz"].reshape(2, 2))
+    want = judged(lambda torch, x, W: x @ W, shown["dz"], x=shown["x"], W=shown["W"])
+    assert_shown(shown["dW"], want["W"])
+    assert_shown(shown["dx"], want["x"])
+
+    shown = numbers(*examples(ENGLISH)["leaky-relu"])
+    want = judged(lambda torch, x: torch.nn.functional.leaky_relu(x, shown["a"]), shown["dy"], x=shown["x"])
+    assert_shown(shown["y"], want["y"])
+    assert_shown(shown["dx"], want["x"])
+
+    shown = numbers(*examples(ENGLISH)["prelu"])
+    want = judged(lambda torch, x, a: torch.nn.functional.prelu(x, a[0]), shown["dY"], x=shown["X"], a=shown["a"])
+    for letter, value in {"Y": "y", "dX": "x", "da": "a"}.items():
+        assert_shown(shown[letter], want[value])
+
+    shown = numbers(*examples(ENGLISH)["residual"])
+    want = judged(
+        lambda torch, x, W, b: x + torch.relu(x @ W + b), shown["dy"], x=shown["x"], W=shown["W"], b=shown["b"]
+    )
+    for letter, value in {"y": "y", "dx": "x", "dW": "W", "db": "b"}.items():
+        assert_shown(shown[letter], want[value])
+    assert np.array_equal(shown["x"] + shown["f(x)"], shown["y"])
+
+
+# The formulae, in loops as they stand, against the layers.
+
+
+def places(length: int, k: int, t: int, before: int, after: int) -> int:
+    """D36."""
+    return (length + before + after - k) // t + 1
+
+
+@pytest.mark.parametrize(("size", "stride", "padding"), [((3, 2), 1, 0), ((3, 3), 2, 1), ((2, 4), 3, 1)])
+def test_the_formulae_of_convolution(size: Any, stride: int, padding: int, script: ModuleType) -> None:
+    """D36, D37, D39 and D40, number by number."""
+    rng, p, (kh, kw) = np.random.default_rng(0), padding, size
+    x, w, b = rng.standard_normal((7, 6, 2)), rng.standard_normal((*size, 2, 3)), rng.standard_normal(3)
+    H, W = (places(length, k, stride, p, p) for length, k in zip(x.shape, size, strict=False))
+    dz = rng.standard_normal((H, W, 3))
+    found = script.through(Conv2D(3, size, stride, padding), {"W": w.reshape(-1, 3), "b": b}, x[None], dz[None])
+    padded = np.pad(x, ((p, p), (p, p), (0, 0)))
+    z, dw = np.zeros_like(dz) + b, np.zeros_like(w)
+    for r, s, i, j in itertools.product(range(H), range(W), range(kh), range(kw)):
+        under = padded[stride * r + i, stride * s + j]
+        z[r, s] += under @ w[i, j]
+        dw[i, j] += np.outer(under, dz[r, s])
+    e = np.zeros((padded.shape[0] + kh - 1, padded.shape[1] + kw - 1, 3))
+    for r, s in itertools.product(range(H), range(W)):
+        e[stride * r + kh - 1, stride * s + kw - 1] = dz[r, s]
+    dx = np.zeros_like(padded)
+    for u, v, i, j in itertools.product(*map(range, padded.shape[:2]), range(kh), range(kw)):
+        dx[u, v] += w[kh - 1 - i, kw - 1 - j] @ e[u + i, v + j]
+    cropped = dx[p : p + 7, p : p + 6]
+    for ours, want in ((found.y[0], z), (found.grads["W"], dw.reshape(-1, 3)), (found.dx[0], cropped)):
+        assert distance(ours, want) <= AUTODIFF
+
+
+@pytest.mark.parametrize(("size", "stride"), [(2, 2), (3, 1), (2, 3)])
+def test_the_formulae_of_pooling(size: int, stride: int, script: ModuleType) -> None:
+    """D41 to D44, number by number, with ties."""
+    rng = np.random.default_rng(1)
+    x = rng.integers(0, 4, (6, 7, 2)).astype(float)
+    H, W = (places(length, size, stride, 0, 0) for length in x.shape[:2])
+    dy = rng.standard_normal((H, W, 2))
+    largest, of_largest, of_mean = np.zeros((H, W, 2)), np.zeros_like(x), np.zeros_like(x)
+    for r, s, c in itertools.product(range(H), range(W), range(2)):
+        window = x[stride * r : stride * r + size, stride * s : stride * s + size, c]
+        largest[r, s, c] = window.max()
+        i, j = divmod(int(window.argmax()), size)  # the first of equal ones, row by row
+        of_largest[stride * r + i, stride * s + j, c] += dy[r, s, c]
+        of_mean[stride * r : stride * r + size, stride * s : stride * s + size, c] += dy[r, s, c] / size**2
+    found = script.through(MaxPool2D(size, stride), {}, x[None], dy[None])
+    assert np.array_equal(found.y[0], largest)
+    assert distance(found.dx[0], of_largest) <= AUTODIFF
+    assert distance(script.through(AveragePool2D(size, stride), {}, x[None], dy[None]).dx[0], of_mean) <= AUTODIFF
+
+
+def test_the_formulae_of_normalization(script: ModuleType) -> None:
+    """The three ways of a batch's x in D48, one by one; D50 in evaluation; D52."""
+    rng, n, k, eps = np.random.default_rng(2), 6, 4, 1e-3
+    x, dy, gamma = rng.standard_normal((n, k)), rng.standard_normal((n, k)), rng.standard_normal(k)
+    params = {"gamma": gamma, "beta": np.zeros(k), "mean": np.full(k, 0.5), "var": np.full(k, 2.0)}
+    layer = BatchNorm(eps=eps)
+    sigma = np.sqrt(x.var(axis=0) + eps)
+    xh, dxh = (x - x.mean(axis=0)) / sigma, gamma * dy
+    dv = -(dxh * xh).sum(axis=0) / (2 * sigma**2)
+    dm = -dxh.sum(axis=0) / sigma
+    three_ways = dxh / sigma + dm / n + dv * 2 * sigma * xh / n
+    assert distance(script.through(layer, params, x, dy).dx, three_ways) <= AUTODIFF
+    xp = script.XP
+    _, cache = layer.forward(xp, params, x, None)
+    dx, _ = layer.backward(xp, params, cache, dy, True)
+    assert dx is not None
+    assert distance(dx, gamma / np.sqrt(2 + eps) * dy) <= AUTODIFF
+    sigma = np.sqrt(x.var(axis=1, keepdims=True) + eps)
+    xh = (x - x.mean(axis=1, keepdims=True)) / sigma
+    taken_off = dxh.mean(axis=1, keepdims=True) + xh * (dxh * xh).mean(axis=1, keepdims=True)
+    assert distance(script.through(LayerNorm(eps), params, x, dy).dx, (dxh - taken_off) / sigma) <= AUTODIFF
