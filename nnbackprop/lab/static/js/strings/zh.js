@@ -26,7 +26,7 @@ export default {
   probabilities: "各类的概率", prepared: "图像的预处理", "prepared-about": "和 MNIST 一样：裁剪，缩放到 20 × 20，按质心放到 28 × 28 的中央。",
   "stage.grey": "原图", "stage.inverted": "反色", "stage.ink": "墨迹", "stage.cropped": "裁剪", "stage.fitted": "20 × 20", "stage.centred": "居中", "stage.inner": "中间部分",
   "what-changes": "怎样改变它的判断", "gradient-about": "某一类对每个像素的斜率：蓝色处加墨使该类更可能，红色处加墨使它更不可能。", towards: "更像", predicted: "预测的类",
-  "gradient-label": "第 {digit} 类对每个像素的斜率", attack: "攻击", "attack-about": "每个像素都朝最不利的方向移动同样小的一步。", "attack-strength": "强度",
+  "lay-over": "盖在所画的数字上", "gradient-label": "第 {digit} 类对每个像素的斜率", attack: "攻击", "attack-about": "每个像素都朝最不利的方向移动同样小的一步。", "attack-strength": "强度",
   "attack-says": "现在它看成 {digit}，概率 {percent}", "attack-label": "被攻击的图像", activations: "逐层的激活值", "activations-of": "{name}：{units} 个神经元，{zeros} 为零", "stage-label": "第 {n} 步：{name}",
 
   // step through
@@ -69,5 +69,5 @@ export default {
   "share-panel": "图和表", "share-panel-about": "把各部分显示的内容存成文件。", "save-picture": "网络图（SVG）", "save-numbers": "所有的数（CSV）", "save-curves": "各轮数据（CSV）",
   "share-page": "不需要服务器的网页", "share-page-about": "这条命令把“逐步推演”和“手写”连同一个运行的权重写成文件，可以放到任何网站上。",
 
-  "error.offline": "实验室的服务器没有回答。请重新运行 nnbackprop lab，并打开它给出的地址。", "error.nothing-shown": "还没有可以保存的内容：请先打开那一页。", "error.busy": "已有一个运行正在进行。", "error.missing": "还没有训练好的数字网络：请先到“训练”里训练一个。",
+  "error.offline": "实验室的服务器没有回答。请重新运行 nnbackprop lab，并打开它给出的地址。", "error.nothing-shown": "还没有可以保存的内容：请先打开那一页。", "error.busy": "已有一个运行正在进行。", "error.no-model": "还没有训练好的数字网络：请先到“训练”里训练一个。",
 };

@@ -12,6 +12,7 @@ const SPOKEN_EVERY = 5000; // ms between epochs that are read aloud
 const ACTIVE = ["starting", "running", "paused"];
 
 export function trainTab(panel) {
+  let ready = null; // when the form is there
   let [state, curves, findings, form, spoken, waiting] = [{ status: "idle" }, emptyCurves(), [], null, 0, false];
   const at = (selector) => find(selector, panel);
 
@@ -157,5 +158,14 @@ export function trainTab(panel) {
   });
   at(".epochs").addEventListener("toggle", redraw);
 
-  return { start, shown: redraw, table: () => (curves.epochs.length ? curves.epochs : null), onDrawings: () => form?.choose("mnist", true) };
+  return {
+    start: () => (ready = start()),
+    shown: redraw,
+    table: () => (curves.epochs.length ? curves.epochs : null),
+    /** Set the form to train on the drawings that were kept. */
+    async onDrawings() {
+      await ready;
+      form.choose("mnist", true);
+    },
+  };
 }
