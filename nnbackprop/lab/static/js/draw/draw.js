@@ -52,7 +52,8 @@ export function drawTab(panel, tabs) {
     }
     asking = false;
     show();
-    if (again) {
+    const stale = answer && request().explain !== answer.gradient?.class; // the first answer tells which class to explain
+    if (again || stale) {
       again = false;
       ask();
     }

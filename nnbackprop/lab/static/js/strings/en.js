@@ -36,7 +36,7 @@ export default {
   "to-start": "To start", back: "Back", next: "Next line", play: "Play", "to-end": "To end", phases: "Phases", "hundred-steps": "Train 100 steps",
   "phase.forward": "Forward", "phase.loss": "Loss", "phase.backward": "Backward", "phase.update": "Update",
   "line-none": "Press “Next line”: the numbers are computed one after another. Choose any number to see where it comes from.",
-  "line-of": "{phase}, line {line} of {lines}: {symbol}. {what}", "steps-made": "Steps made: {n}. Loss: {loss}", diagram: "The network with all its numbers. Arrow keys move between numbers, Enter chooses one.", "not-yet": "not computed yet",
+  "line-of": "{phase}, line {line} of {lines} · {symbol} · {what}", "steps-made": "Steps made: {n}. Loss: {loss}", diagram: "The network with all its numbers. Arrow keys move between numbers, Enter chooses one.", "not-yet": "not computed yet",
   "key-forward": "value", "key-backward": "slope of J by it", "key-updated": "after the update", lines: "Line by line", numbers: "{n} numbers", "this-number": "This number", "should-be": "It should be", "open-source": "Open the source", change: "Change {symbol}",
   "kind.input": "Input {i} of this sample.", "kind.target": "The target: what the output should be.",
   "kind.weight.1": "Weight of the edge from input {i} to hidden neuron {j}.", "kind.weight.2": "Weight of the edge from hidden neuron {i} to output {j}.",

@@ -36,7 +36,7 @@ export default {
   "to-start": "到开头", back: "上一行", next: "下一行", play: "播放", "to-end": "到结尾", phases: "阶段", "hundred-steps": "训练 100 步",
   "phase.forward": "前向", "phase.loss": "损失", "phase.backward": "反向", "phase.update": "更新",
   "line-none": "按“下一行”，数字会逐个算出来。点任何一个数，就能看到它从哪里来。",
-  "line-of": "{phase}，第 {line} 行，共 {lines} 行：{symbol}。{what}", "steps-made": "已走 {n} 步，损失 {loss}", diagram: "网络和它所有的数。方向键在数之间移动，回车键选中。", "not-yet": "还没有算出",
+  "line-of": "{phase}，第 {line} 行，共 {lines} 行 · {symbol} · {what}", "steps-made": "已走 {n} 步，损失 {loss}", diagram: "网络和它所有的数。方向键在数之间移动，回车键选中。", "not-yet": "还没有算出",
   "key-forward": "数值", "key-backward": "J 对它的斜率", "key-updated": "更新之后", lines: "逐行计算", numbers: "{n} 个数", "this-number": "这个数", "should-be": "正确的是", "open-source": "打开源代码", change: "修改 {symbol}",
   "kind.input": "这个样本的第 {i} 个输入。", "kind.target": "目标值：输出应当是多少。",
   "kind.weight.1": "从输入 {i} 到隐藏神经元 {j} 的连线的权重。", "kind.weight.2": "从隐藏神经元 {i} 到输出 {j} 的连线的权重。",

@@ -131,12 +131,9 @@ export function trainTab(panel) {
     list.replaceChildren(...(items.length ? items : [h("p", { class: "muted", text: t(state.run ? "healthy" : "no-findings") })]));
   }
 
-  const control = (body) => post("api/control", body).then(({ state: next }) => update(next));
+  const control = (body) => post("api/control", body); // events say when it has happened, which may be before the answer
   const actions = {
-    start: () => post("api/train", form.read()).then(({ state: next }) => {
-      [curves, findings] = [emptyCurves(), []];
-      update(next);
-    }),
+    start: () => post("api/train", form.read()),
     pause: () => control({ action: state.status === "running" ? "pause" : "resume" }),
     step: () => control({ action: "step" }),
     stop: () => control({ action: "stop" }),
