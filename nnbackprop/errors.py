@@ -19,6 +19,10 @@ class ShapeError(UsageError):
     """Arrays or layers whose shapes do not fit together; they are never broadcast silently."""
 
 
+class ImageTooSmallError(ShapeError):
+    """A window of a layer that is larger than the image it gets."""
+
+
 class DataError(NnbackpropError, ValueError):
     """A file or data set that cannot be read or cannot be trained on."""
 

@@ -21,6 +21,7 @@ from .export import export
 from .flags import err
 from .gradcheck import gradcheck
 from .info import backends, convert, inspect, recipes
+from .lab import lab
 from .lr_find import lr_find
 from .parity import parity
 from .replay import replay
@@ -39,7 +40,7 @@ data = App(
 )
 COMMANDS = (
     *(train, search, evaluate, predict, explain, describe, export, attack, gradcheck, doctor, lr_find),
-    *(parity, replay, runs, compare, backends, recipes),
+    *(lab, parity, replay, runs, compare, backends, recipes),
 )
 for command in COMMANDS:
     app.command(command)

@@ -119,7 +119,7 @@ class Sequential:
                 p, in_shape = layer.build(rng.child(i), in_shape, dtype)
             except ShapeError as error:
                 before = f"after {names[i - 1]}" if i else "at the input"
-                raise ShapeError(f"Layer {i + 1}, {name}, {before}: {error}") from None
+                raise type(error)(f"Layer {i + 1}, {name}, {before}: {error}") from None
             params.append(p)
         return tuple(params), in_shape
 

@@ -50,7 +50,7 @@ def _read_digit(path: Path, trained: TrainedModel) -> ImageSample:
         raise error if str(path) in str(error) else DataError(f"{path} {error}") from None
     done = [step.note for step in steps[1:]]
     notes = (f"prepared as MNIST's digits were: {', '.join(done)}. --as-is leaves it as it is.",) if done else ()
-    return ImageSample(_in_range(steps[-1].picture * 255, trained), notes)
+    return ImageSample(in_range(steps[-1].picture * 255, trained), notes)
 
 
 def _read_any(path: Path, trained: TrainedModel) -> ImageSample:
@@ -75,13 +75,13 @@ def _read_any(path: Path, trained: TrainedModel) -> ImageSample:
             "has a background as bright as that of the training images is dark, or the other way round: the "
             "network has not seen such images. Invert it, and predict again."
         )
-    return ImageSample(_in_range(pixels, trained), tuple(notes))
+    return ImageSample(in_range(pixels, trained), tuple(notes))
 
 
 def _white(trained: TrainedModel) -> int:
     return 255 if trained.max_input > 2 else 1
 
 
-def _in_range(pixels: np.ndarray, trained: TrainedModel) -> np.ndarray:
+def in_range(pixels: np.ndarray, trained: TrainedModel) -> np.ndarray:
     """Pixels of 0..255 as (1, features) in the range of the training data."""
     return (np.rint(pixels) if _white(trained) == 255 else pixels / 255).reshape(1, -1)

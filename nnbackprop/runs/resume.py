@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,13 @@ def resume(
         contextlib.closing(_resumed(run_dir, overrides, on_message, communicator)) as resumed,
     ):
         yield resumed
+
+
+def change_lr(run: Run, lr: float) -> None:
+    """Let a run that stands between two steps go on with another learning rate, as `--resume --lr` does."""
+    run.config = _with_lr(run.config, lr, run.trainer.progress.step)
+    run.trainer.lr = build.learning_rate(run.config, len(run.data.train))
+    run.trainer.config = asdict(run.config)
 
 
 def _resumed(

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.augmentation import FOLDER as AUGMENTATION
+from benchmarks.augmentation import table as augmentation_table
 from benchmarks.busy import FOLDER as BUSY
 from benchmarks.busy import table as busy_table
 from benchmarks.large import FOLDER as LARGE
@@ -48,6 +50,7 @@ def speed() -> dict[str, str]:
     gpus = [result for result in results if result.machine.gpu]
     cpus = [result for result in results if not result.machine.gpu]
     return {
+        "augmentation": "\n".join(map(augmentation_table, _kept(AUGMENTATION))),
         "busy": "\n".join(map(busy_table, _kept(BUSY))),
         "to-accuracy": "\n".join(map(accuracy_table, _kept(TO_ACCURACY))),
         "performance": pages(cpus),

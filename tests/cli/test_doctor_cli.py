@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nnbackprop.diagnostics.doctor import DATA_CHECKS, START_CHECKS, TRAINED_CHECKS
+from nnbackprop.diagnostics.doctor import DATA_CHECKS, LAYER_CHECKS, START_CHECKS, TRAINED_CHECKS
 from nnbackprop.diagnostics.monitor import RUN_CHECKS
 from nnbackprop.runs import checkpoint as checkpoints
 from nnbackprop.runs.config_files import recipes
 from tests.support.clouds import clouds
 from tests.support.commands import run
 
-ALL_CHECKS = {*DATA_CHECKS, *START_CHECKS, *RUN_CHECKS}
+ALL_CHECKS = {*DATA_CHECKS, *START_CHECKS, *LAYER_CHECKS, *RUN_CHECKS}
 SMALL = ["--hidden", "16", "--dropout", "0", "--backend", "numpy", "--batch-size", "20"]
 
 

@@ -254,7 +254,8 @@ def test_inputs_that_stay_in_their_file_have_the_same_diagnosis(
 
 
 def test_checks_that_do_not_apply_are_named() -> None:
-    assert diagnose(None, {"data": csv()}).not_applicable == ("images-column-major",)
+    images = ("images-column-major", "images-channels-first")
+    assert diagnose(None, {"data": csv()}).not_applicable == images
     not_applicable = diagnose(None, {"data": with_an_empty_cell()}).not_applicable
     assert set(not_applicable) == set(DATA_CHECKS) - {"inputs-not-finite"}
 

@@ -15,6 +15,7 @@ from nnbackprop.training.trainer import Trainer
 ROOT = Path(__file__).parents[2]
 ROOMS = (
     "cli",
+    "lab",
     "loggers",
     "sklearn",
     "report",

@@ -89,3 +89,9 @@ def read_up_to(stream: BinaryIO | gzip.GzipFile, size: int) -> bytearray:
     while len(body) < size and (piece := stream.read(min(READ_SIZE, size - len(body)))):
         body += piece
     return body
+
+
+def to_bytes(array: np.ndarray) -> bytes:
+    """A uint8 array as an IDX file, not gzipped: the inverse of `read`."""
+    header = bytes([0, 0, 0x08, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    return header + np.ascontiguousarray(array, np.uint8).tobytes()

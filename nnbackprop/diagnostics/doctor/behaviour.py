@@ -6,16 +6,32 @@ import numpy as np
 
 from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding
 
+from .experiments import SAMPLES, layer_in_training_mode
 from .probes import ModelProbe
 
-SAMPLES = 20  # as many as `overfit` trains on, so that a library that compiles does so once
 # A product may be summed in another order when a neighbouring row changes; that moves the last bits alone. 1000
 # roundings, by norm, are far above and any leak of the data's own size far below.
 ROUNDING_ERRORS = 1000
 
 
+def evaluation_in_training_mode(probe: ModelProbe) -> CheckResult:
+    """A layer that drops units, or takes the statistics of the batch, in evaluation."""
+    if (found := layer_in_training_mode(probe)) is None:
+        return None
+    name, what = found
+    return Finding(
+        "evaluation-in-training-mode",
+        "fault",
+        evidence=f"{what}.",
+        cause=f"{name} does not look at its key, which is None in evaluation, or the network gives it one.",
+        fix="In its forward: if key is None, hand x on (dropout), or take the running statistics (normalization).",
+    )
+
+
 def evaluation_not_deterministic(probe: ModelProbe) -> CheckResult:
     """Two evaluations of the same samples that differ."""
+    if layer_in_training_mode(probe) is not None:
+        return NOT_APPLICABLE  # which is the cause
     probe = probe.subset(SAMPLES)
     first, second = probe.outputs(probe.x), probe.outputs(probe.x)
     if not (layer := _first_difference(probe, first, second)):
@@ -35,6 +51,8 @@ def evaluation_not_deterministic(probe: ModelProbe) -> CheckResult:
 
 def batch_leak(probe: ModelProbe) -> CheckResult:
     """An output that depends on another sample of the batch."""
+    if layer_in_training_mode(probe) is not None:
+        return NOT_APPLICABLE
     probe = probe.subset(SAMPLES)
     if len(probe.dataset) < 2 or evaluation_not_deterministic(probe) is not None:
         return NOT_APPLICABLE

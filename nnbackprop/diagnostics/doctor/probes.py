@@ -15,6 +15,7 @@ from nnbackprop.data.raw import RawDataset, RawSplits, integer_labels
 from nnbackprop.data.sampler import permutation
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.data.split import Splits, split, stratified_counts
+from nnbackprop.nn.augmentation import Augmentation
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
 from nnbackprop.nn.metrics import predicted_classes
@@ -95,6 +96,7 @@ class ModelProbe:
     dtype: str = "float32"
     seed: int = 0
     trained: Params | None = None
+    augment: Augmentation | None = None
 
     @cached_property
     def initial(self) -> Params:
@@ -165,10 +167,10 @@ class ModelProbe:
         layers = self.trace(x, key).layers
         return {"the scaled input": self.to_numpy(x)} | {f"layer {t.name}": self.to_numpy(t.y) for t in layers}
 
-    def loss_and_accuracy(self, x: Array) -> tuple[float, float]:
-        """Loss without penalties, and accuracy (NaN where targets are no class labels), in evaluation mode."""
+    def loss_and_accuracy(self, x: Array, key: RngKey | None = None) -> tuple[float, float]:
+        """Loss without penalties, and accuracy (NaN where targets are no class labels); a key is training mode."""
         xp, objective = self.backend.xp, self.objective
-        y = self.trace(x).y
+        y = self.trace(x, key).y
         J, _ = objective.loss(xp, y, objective.loss.encode_targets(xp, y, self.targets))
         if not self.dataset.classes:
             return float(self.to_numpy(J)), float("nan")

@@ -15,6 +15,7 @@ from nnbackprop.diagnostics.monitor import RUN_CHECKS, Monitor, RunHistory, chec
 from nnbackprop.diagnostics.nan_tracing import trace_nan
 from nnbackprop.errors import (
     DivergedError,
+    ImageTooSmallError,
     InitialValueError,
     InputError,
     LabelError,
@@ -34,7 +35,8 @@ from nnbackprop.runs.train import initialized_trainer
 from nnbackprop.runs.trained_model import TrainedModel
 from nnbackprop.training.callbacks import TimeLimit
 
-from . import DATA_CHECKS, START_CHECKS, TRAINED_CHECKS, DataProbe, ModelProbe
+from . import DATA_CHECKS, LAYER_CHECKS, START_CHECKS, TRAINED_CHECKS, DataProbe, ModelProbe
+from .images import vanished
 from .inputs import not_finite
 from .labels import encoded_twice, out_of_range
 from .learning import weights_hardly_changed
@@ -43,7 +45,7 @@ from .start import overflow
 
 TRAINING_SECONDS = 3.0  # hundreds of steps of every recipe
 RUN_SETTINGS = ("data", "backend", "device", "runs_dir", "resident")
-OF_CLASSES = tuple(id for id in DATA_CHECKS if id.startswith(("labels-", "classes-", "images-")))
+OF_CLASSES = tuple(id for id in DATA_CHECKS if id.startswith(("labels-", "classes-", "images-column")))
 """Checks that numbers as targets have nothing to do with."""
 
 UNUSABLE = ("labels-range", "labels-encoded-twice", "inputs-not-finite")
@@ -67,11 +69,15 @@ def _diagnose_recipe(config: Config) -> Diagnosis:
     """The data, the network at its start, and a few seconds of training."""
     check_config(config)
     diagnosis, data = _check_data(config, config.n_outputs)
+    of_network = {**START_CHECKS, **LAYER_CHECKS}
     if data is None:
-        return Diagnosis.merge(diagnosis, Diagnosis(not_applicable=tuple(START_CHECKS)))
+        return Diagnosis.merge(diagnosis, Diagnosis(not_applicable=tuple(of_network)))
     config = build.resolve_task(config, data.train)
-    initial = _initial_probe(config, data).subset(MAX_SAMPLES)
-    return Diagnosis.merge(diagnosis, run_checks(START_CHECKS, initial), _train_briefly(config, data))
+    try:
+        initial = _initial_probe(config, data).subset(MAX_SAMPLES)
+    except ImageTooSmallError as error:
+        return Diagnosis.merge(diagnosis, Diagnosis((vanished(str(error)),), (), (*of_network, *RUN_CHECKS)))
+    return Diagnosis.merge(diagnosis, run_checks(of_network, initial), _train_briefly(config, data))
 
 
 def _diagnose_run(run: str, overrides: Mapping[str, Any]) -> Diagnosis:
@@ -88,7 +94,8 @@ def _diagnose_run(run: str, overrides: Mapping[str, Any]) -> Diagnosis:
     )
     diagnosis, data = _check_data(config, config.n_outputs)
     if data is None:
-        return Diagnosis.merge(diagnosis, Diagnosis(not_applicable=tuple(START_CHECKS)), _recorded(run_dir))
+        not_applicable = (*START_CHECKS, *LAYER_CHECKS)
+        return Diagnosis.merge(diagnosis, Diagnosis(not_applicable=not_applicable), _recorded(run_dir))
     initial = _initial_probe(config, data)
     model = TrainedModel.open(str(run_dir.path), runs, initial.backend)
     trained = replace(
@@ -99,7 +106,7 @@ def _diagnose_run(run: str, overrides: Mapping[str, Any]) -> Diagnosis:
         trained=model.params,
     )
     of_weights = run_checks(
-        {**TRAINED_CHECKS, "rate-too-low": weights_hardly_changed}, trained.subset(MAX_SAMPLES)
+        {**TRAINED_CHECKS, **LAYER_CHECKS, "rate-too-low": weights_hardly_changed}, trained.subset(MAX_SAMPLES)
     )
     of_start = run_checks(START_CHECKS, initial.subset(MAX_SAMPLES))
     return Diagnosis.merge(diagnosis, of_weights, of_start, _recorded(run_dir))
@@ -140,8 +147,9 @@ def _initial_probe(config: Config, data: RunData) -> ModelProbe:
     """The network as a run of `config` starts it."""
     backend, train = select(config.backend, config.device), data.train
     objective = build.objective(config, build.n_outputs(config, train), train.image_shape)
-    scaling = build.scaling(config, train)
-    return ModelProbe(backend, objective, train, scaling, config.params_dtype, config.seed)
+    scaling, augment = build.scaling(config, train), build.augmentation(config)
+    objective.network.summary(train.sample_shape)  # every layer fits
+    return ModelProbe(backend, objective, train, scaling, config.params_dtype, config.seed, augment=augment)
 
 
 def _train_briefly(config: Config, data: RunData) -> Diagnosis:

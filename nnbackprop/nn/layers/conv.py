@@ -14,7 +14,7 @@ from nnbackprop.nn.rng import RngKey
 
 from .base import Backward, LayerParams, Shape
 from .dense import Dense
-from .windows import Pair, image_shape, interleave, pad, pair, window_counts, windows
+from .windows import AxisWindow, Pair, image_shape, interleave, pad, pair, window_counts, windows
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,11 @@ class Conv2D:
             for length, size, stride in zip(in_shape[:2], self._size, self._stride, strict=True)
         )
         return (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
+
+    def axis_windows(self, in_shape: Shape) -> tuple[AxisWindow, AxisWindow]:
+        """The windows along rows and columns of images of `in_shape`."""
+        down, across = zip(self._size, self._stride, self._padding(in_shape), strict=True)
+        return AxisWindow(down[0], down[1], *down[2]), AxisWindow(across[0], across[1], *across[2])
 
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
         """Draw W (kh kw in, filters) and b (filters,)."""

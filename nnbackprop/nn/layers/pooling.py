@@ -13,7 +13,7 @@ from nnbackprop.nn.initializers import InitRng
 from nnbackprop.nn.rng import RngKey
 
 from .base import Backward, LayerParams, Shape
-from .windows import Pair, image_shape, pair, sum_windows, window_counts, windows
+from .windows import AxisWindow, Pair, image_shape, pair, sum_windows, window_counts, windows
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,11 @@ class _Pool2D:
     @property
     def _stride(self) -> Pair:
         return self._size if self.stride is None else pair(self.stride, "stride")
+
+    def axis_windows(self, in_shape: Shape) -> tuple[AxisWindow, AxisWindow]:
+        """The windows along rows and columns of images of `in_shape`."""
+        down, across = zip(self._size, self._stride, strict=True)
+        return AxisWindow(*down), AxisWindow(*across)
 
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
         """No parameters; rows and columns are fewer."""

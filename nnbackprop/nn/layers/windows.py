@@ -6,14 +6,23 @@ x is (n, rows, columns, channels) everywhere; a kernel and a stride are pairs of
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from backends import Array
-from nnbackprop.errors import ShapeError, UsageError
+from nnbackprop.errors import ImageTooSmallError, ShapeError, UsageError
 
 from .base import Shape
 
 Pair = tuple[int, int]
+
+
+class AxisWindow(NamedTuple):
+    """The windows along one axis of an image: their size and stride, and the zeros before and after the image."""
+
+    size: int
+    stride: int
+    before: int = 0
+    after: int = 0
 
 
 def pair(value: int | Pair, name: str) -> Pair:
@@ -46,11 +55,11 @@ def image_shape(in_shape: Shape, layer: str) -> tuple[int, int, int]:
 def window_counts(in_shape: Shape, size: Pair, stride: Pair, layer: str) -> Pair:
     """How many windows fit down and across images of `in_shape` (derivation, D36).
 
-    ShapeError where none does.
+    ImageTooSmallError where none does.
     """
     rows, columns, channels = image_shape(in_shape, layer)
     if size[0] > rows or size[1] > columns:
-        raise ShapeError(
+        raise ImageTooSmallError(
             f"got images of {rows} rows, {columns} columns and {channels} channels, and the {size[0]}x{size[1]} "
             f"window of {layer} is larger: use a smaller one, padding, or fewer layers that shrink the image. "
             "Channels come last; where these are (channels, rows, columns), use np.moveaxis(inputs, 1, -1)."

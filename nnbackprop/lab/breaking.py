@@ -1,0 +1,224 @@
+"""Mistakes of hand-derived backpropagation, planted in a small network; the gradient check is not told which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck_function
+from nnbackprop.diagnostics.gradcheck.mistakes.catalogue import MISTAKES, ROWS
+from nnbackprop.diagnostics.gradcheck.report import Report
+from nnbackprop.errors import UsageError
+from nnbackprop.nn.layers import Sigmoid, Tanh
+from nnbackprop.nn.layers.base import Layer, Params
+from nnbackprop.nn.sequential import Sequential
+from nnbackprop.training.step import Objective
+
+from .events import spread
+from .messages import Break
+from .small_networks import SmallNetwork
+
+MAX_POINTS = 400  # of a curve
+WRONG_LR = 0.1  # by which weights are updated too early
+
+
+@dataclass(frozen=True)
+class PlantedLayer:
+    """A layer whose `backward` is wrong: `wrong(layer, xp, params, cache, dy)` in the place of its own."""
+
+    recorded: Any
+    wrong: Callable[..., tuple[Any, Any]]
+
+    def build(self, *arguments: Any) -> Any:
+        """As the layer's own."""
+        return self.recorded.build(*arguments)
+
+    def forward(self, xp: Any, params: Any, x: Any, key: Any) -> tuple[Any, Any]:
+        """As the layer's own; the cache has y too."""
+        y, cache = self.recorded.forward(xp, params, x, key)
+        return y, (cache, y)
+
+    def backward(self, xp: Any, params: Any, cache: Any, dy: Any, need_dx: bool) -> tuple[Any, Any]:
+        """With the mistake."""
+        return self.wrong(self.recorded, xp, params, cache, dy)
+
+
+@dataclass(frozen=True)
+class PlantedLoss:
+    """A loss whose derivative is wrong."""
+
+    recorded: Any
+    wrong: Callable[[Any], Any]
+
+    def __call__(self, xp: Any, y: Any, t: Any, weights: Any = None) -> tuple[Any, Any]:
+        """J as it is, and the wrong dy."""
+        J, dy = self.recorded(xp, y, t, weights)
+        return J, self.wrong(dy)
+
+    def encode_targets(self, xp: Any, y: Any, targets: Any) -> Any:
+        """As the loss's own."""
+        return self.recorded.encode_targets(xp, y, targets)
+
+
+def times_batch(dy: Any) -> Any:
+    """n dy: the mean over the batch is left out."""
+    return dy * dy.shape[0]
+
+
+def negated(dy: Any) -> Any:
+    """-dy, as from t - y."""
+    return -dy
+
+
+def without_derivative(layer: Any, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
+    """dx = dy: f'(x) is left out."""
+    return dy, {}
+
+
+def derivative_at_output(layer: Any, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
+    """dx = f'(y) dy, with the output y where the input x belongs."""
+    _, y = cache
+    _, cache_of_y = layer.forward(xp, {}, y, None)
+    return layer.backward(xp, {}, cache_of_y, dy, True)
+
+
+def other_derivative(layer: Any, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
+    """The derivative of tanh in the place of a sigmoid's, of a sigmoid in the place of another's."""
+    _, y = cache
+    return (Tanh() if isinstance(layer, Sigmoid) else Sigmoid()).vjp(xp, y, dy), {}
+
+
+def mean_again(layer: Any, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
+    """dW and db are divided by n once more."""
+    dx, grads = layer.backward(xp, params, cache[0], dy, True)
+    return dx, {name: g / dy.shape[0] for name, g in grads.items()}
+
+
+def first_sample_alone(layer: Any, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
+    """db is dz of the first sample, and not the sum."""
+    dx, grads = layer.backward(xp, params, cache[0], dy, True)
+    return dx, {**grads, "b": dy[0]}
+
+
+def updated_weights(layer: Any, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
+    """dx = dz W^T with the W after its update."""
+    _, grads = layer.backward(xp, params, cache[0], dy, True)
+    after = {**params, "W": params["W"] - WRONG_LR * grads["W"]}
+    return layer.backward(xp, after, cache[0], dy, True)[0], grads
+
+
+@dataclass(frozen=True)
+class Plant:
+    """Where a mistake goes: in dy of the loss, or in backward of the layers at these places."""
+
+    loss: Callable[[Any], Any] | None = None
+    layer: Callable[..., tuple[Any, Any]] | None = None
+    places: tuple[int, ...] = ()
+
+
+PLANTS = {
+    "sign-flipped": Plant(loss=negated),
+    "missing-batch-mean": Plant(loss=times_batch),
+    "mean-twice": Plant(layer=mean_again, places=(0, 2)),
+    "activation-derivative-missing": Plant(layer=without_derivative, places=(1,)),
+    "activation-derivative-at-a": Plant(layer=derivative_at_output, places=(1,)),
+    "wrong-activation-derivative": Plant(layer=other_derivative, places=(1,)),
+    "output-derivative-missing": Plant(layer=without_derivative, places=(3,)),
+    "bias-not-summed": Plant(layer=first_sample_alone, places=(0,)),
+    "updated-too-early": Plant(layer=updated_weights, places=(2,)),
+}
+"""By their names in the catalogue; places count the layers dense1, activation, dense2, output activation."""
+
+
+def mistakes() -> list[dict[str, str]]:
+    """The mistakes that can be planted, as the catalogue describes them."""
+    return [
+        {"id": id, **{k: MISTAKES[id][k].format(**ROWS) for k in ("symptom", "cause", "fix")}} for id in PLANTS
+    ]
+
+
+def planted(small: SmallNetwork, mistake: str | None) -> SmallNetwork:
+    """The same network with a mistake in it; UsageError where there is no place for it."""
+    if mistake is None:
+        return small
+    if mistake not in PLANTS:
+        raise UsageError(f"There is no mistake {mistake[:50]!r} to plant. Known are {', '.join(PLANTS)}.")
+    plant, layers = PLANTS[mistake], list(small.network.layers)
+    if plant.loss is not None:
+        loss: Any = PlantedLoss(small.loss, plant.loss)
+        return replace(small, loss=loss)
+    assert plant.layer is not None
+    for place in plant.places:
+        if place >= len(layers):
+            raise UsageError(
+                f"{mistake} is of an output activation, and this network has none: choose the loss mse."
+            )
+        wrong: Layer = PlantedLayer(layers[place], plant.layer)
+        layers[place] = wrong
+    return replace(small, network=Sequential(*layers))
+
+
+def break_(request: Break) -> dict[str, Any]:
+    """The losses of a right and of a broken training, and what the gradient check makes of the latter."""
+    right = SmallNetwork.of(request)
+    broken = planted(right, request.mistake)
+    params = right.params(request.seed, request.params)
+    curves = [_losses(small, params, request.steps) for small in (right, broken)]
+    steps = spread(range(request.steps + 1), MAX_POINTS)
+    return {
+        "mistake": next(m for m in mistakes() if m["id"] == request.mistake),
+        "steps": steps,
+        "right": [curves[0][i] for i in steps],
+        "broken": [curves[1][i] for i in steps],
+        "report": _report(check_gradient(broken, params)),
+    }
+
+
+def _losses(small: SmallNetwork, params: Params, steps: int) -> list[float]:
+    """The loss on all samples before the first step, and after each of the full batch."""
+    objective, xp = Objective(small.network, small.loss), small.backend.xp
+    x, targets = small.samples.inputs, small.samples.labels
+    state, losses = small.optimizer_state(params, None), []
+    with np.errstate(all="ignore"):  # a broken training may go to infinity
+        for t in range(1, steps + 2):
+            result = objective.value_and_grad(xp, params, x, targets, None)
+            losses.append(float(result.J))
+            params, state = small.update(params, result.grads, state, t)
+    return losses
+
+
+def check_gradient(small: SmallNetwork, params: Params) -> Report:
+    """The gradient check of functions that it knows nothing about."""
+    objective, xp = Objective(small.network, small.loss), small.backend.xp
+    x, targets = small.samples.inputs, small.samples.labels
+
+    def loss_fn(named: dict[str, np.ndarray]) -> float:
+        return float(objective.value(xp, small.with_values(params, named), x, targets)[0])
+
+    def grad_fn(named: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        result = objective.value_and_grad(xp, small.with_values(params, named), x, targets, None)
+        return small.named(result.grads)
+
+    return gradcheck_function(loss_fn, grad_fn, small.named(params))
+
+
+def _report(report: Report) -> dict[str, Any]:
+    tensors = [
+        {
+            "name": t.name,
+            "shape": t.shape,
+            "relative_error": t.error,
+            "verdict": t.verdict,
+            "ratio": t.ratio,
+            "worst": t.worst,
+        }
+        for t in report.tensors
+    ]
+    found = [
+        {"id": m.id, "name": m.name, "evidence": m.evidence, "cause": m.cause, "fix": m.fix, "certain": m.certain}
+        for m in report.mistakes
+    ]
+    return {"passed": report.passed, "verdict": report.verdict, "tensors": tensors, "mistakes": found}

@@ -1,0 +1,128 @@
+"""The trained networks that the page asks about: a run's best weights, or those of the run under way."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from backends import select
+from nnbackprop.data.dataset import Dataset
+from nnbackprop.errors import DataError, NnbackpropError
+from nnbackprop.nn.layers import Dense
+from nnbackprop.runs.explanation import output_gradient
+from nnbackprop.runs.run_table import list_runs
+from nnbackprop.runs.trained_model import TrainedModel
+
+from .errors import missing
+from .session import Session
+
+MAX_KEPT = 3  # opened runs, with their data and their outputs
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network on NumPy, and how far it was trained where it is still in training."""
+
+    name: str
+    trained: TrainedModel
+    step: int | None = None
+
+    @cached_property
+    def title(self) -> str:
+        """The widths of its Dense layers, such as 784-512-256-10."""
+        layers = self.trained.evaluator.objective.network.named_layers()
+        return "-".join(
+            map(str, [self.trained.n_features, *(layer.units for _, layer in layers if isinstance(layer, Dense))])
+        )
+
+    @cached_property
+    def data(self) -> Dataset:
+        """What the run is looked at by: its test part, or all of its data."""
+        return self.trained.data()
+
+    @cached_property
+    def outputs(self) -> tuple[np.ndarray, np.ndarray]:
+        """The predicted class (n,) and the probabilities (n, k) of `data`."""
+        return self.trained.predict(self.data.inputs)
+
+
+class Models:
+    """Opens runs by name, and keeps the last few."""
+
+    def __init__(self, runs_dir: Path, session: Session) -> None:
+        self.runs_dir, self.session = runs_dir, session
+        self._opened: dict[tuple[str, int], Model] = {}
+        self._lock = threading.Lock()
+
+    def prepare(self, name: str) -> None:
+        """Open a run before it is asked for, and use it once: a first drawing is not kept waiting by imports."""
+        with contextlib.suppress(NnbackpropError):
+            trained = self.open(name).trained
+            if takes_drawings(trained):
+                x = np.zeros((1, trained.n_features), trained.input_dtype)
+                trained.predict(x)
+                output_gradient(trained, x, 0)
+
+    def open(self, name: str) -> Model:
+        """A run's network by its best weights, as they are on disk."""
+        run_dir = self.session.run_dir(name)
+        paths = [run_dir.checkpoint_path(which) for which in ("best", "last")]
+        written = [path.stat().st_mtime_ns for path in paths if path.is_file()]
+        if not written:
+            raise missing(f"{name} has saved nothing yet: wait for its first step.")
+        key = name, written[0]
+        with self._lock:
+            if key not in self._opened:
+                self._opened[key] = Model(
+                    name, TrainedModel.open(str(run_dir.path), self.runs_dir, select("numpy"))
+                )
+                while len(self._opened) > MAX_KEPT:
+                    del self._opened[next(iter(self._opened))]
+            return self._opened[key]
+
+    def current(self, name: str | None) -> Model:
+        """The run of that name; else the one on show, with its weights as they stand while it is in training."""
+        state = self.session.state
+        name = name or state.run
+        if name is None:
+            raise missing("There is no trained network yet: train one, or open a run.")
+        model = self.open(name)
+        if name != state.run or not self.session.active:
+            return model
+        self.session.ask_params()
+        if (params := self.session.params) is None:
+            return model
+        return Model(name, replace(model.trained, params=params[1]), params[0])
+
+    def digits(self, name: str | None) -> Model:
+        """The same, of a network that classifies images; without a name else the last such run of the folder."""
+        problem = "There is no trained network of images yet: train one, such as the recipe mnist."
+        if name is not None or self.session.state.run is not None:
+            try:
+                model = self.current(name)
+                if takes_drawings(model.trained):
+                    return model
+                problem = (
+                    f"{model.name} was trained on {model.trained.source}, which is no grey images of classes."
+                )
+            except NnbackpropError as error:
+                problem = str(error)
+            if name is not None:
+                raise DataError(problem)
+        for info in reversed(list_runs(self.runs_dir).runs[-20:]):
+            try:
+                if takes_drawings((model := self.open(info.name)).trained):
+                    return model
+            except NnbackpropError:  # a damaged one
+                continue
+        raise missing(problem)
+
+
+def takes_drawings(trained: TrainedModel) -> bool:
+    """Whether a network classifies grey images."""
+    return trained.image_shape is not None and len(trained.image_shape) == 2 and bool(trained.classes)

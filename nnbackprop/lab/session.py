@@ -1,0 +1,313 @@
+"""One trainer, and all who watch it: the process that trains, what it has told, and the pages that are told it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from nnbackprop.errors import UsageError
+from nnbackprop.nn.layers.base import Params
+from nnbackprop.runs import build
+from nnbackprop.runs.config import Config
+from nnbackprop.runs.config_files import load_run_config, recipes, resolve
+from nnbackprop.runs.run_dir import RunDir
+
+from . import events
+from .drawings import Drawings
+from .errors import busy, missing
+from .events import ACTIVE, History, State
+from .messages import Control, Train, encode
+from .worker import Job, Mode, work
+
+MAX_WAITING = 1000  # events that a page may be behind, before its connection is closed: it then asks anew
+
+
+PAUSED_WAIT = 0.02  # seconds that a prediction waits for the weights of a run that stands still
+
+
+class Watcher:
+    """A page that listens: its events as they are sent, None where its connection is to be closed."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+    def put(self, event: bytes | None) -> None:
+        """Hand over an event, from any thread."""
+
+        def add() -> None:
+            if self.queue.qsize() < MAX_WAITING:
+                self.queue.put_nowait(event)
+            elif self.queue.qsize() == MAX_WAITING:
+                self.queue.put_nowait(None)
+
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the server ends
+            self._loop.call_soon_threadsafe(add)
+
+
+class Session:
+    """The trainer of a server, one at a time. Its methods may be called from any thread."""
+
+    def __init__(self, runs_dir: Path, drawings: Drawings) -> None:
+        self.runs_dir, self.drawings = runs_dir, drawings
+        self.history = History()
+        self.on_begin: Callable[[str], None] = lambda run: None  # called as a run begins
+        self.params: tuple[int, Params] | None = None  # the weights of the run under way, after so many steps
+        self._lock = threading.RLock()
+        self._watchers: set[Watcher] = set()
+        self._process: Any = None
+        self._connection: Connection | None = None
+        self._params_asked, self._params_came = threading.Event(), threading.Event()
+        self._reset_wanted = False
+
+    @property
+    def state(self) -> State:
+        """Where the trainer is."""
+        return self.history.state
+
+    @property
+    def active(self) -> bool:
+        """Whether a run is under way here."""
+        return self.state.status in ACTIVE
+
+    # Watching
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell a page all that was, and from here on all that happens."""
+        with self._lock:
+            watcher.put(_event("history", self.history.to_json()))
+            self._watchers.add(watcher)
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """The page is gone."""
+        with self._lock:
+            self._watchers.discard(watcher)
+
+    def close_watchers(self) -> None:
+        """End every page's connection, as the server ends."""
+        with self._lock:
+            for watcher in self._watchers:
+                watcher.put(None)
+
+    def publish(self, kind: str, data: Any) -> None:
+        """Keep an event, and tell every page."""
+        with self._lock:
+            self.history.add(kind, data)
+            self._tell_all(kind, data)
+
+    def _tell_all(self, kind: str, data: Any) -> None:
+        event = _event(kind, data)
+        for watcher in self._watchers:
+            watcher.put(event)
+
+    def _set_state(self, **changes: Any) -> None:
+        self.history.state = replace(self.state, **changes)
+        self._tell_all("state", asdict(self.state))
+
+    # Training
+
+    def train(self, request: Train) -> None:
+        """Begin a new run; UsageError where the settings cannot be."""
+        if request.recipe not in recipes():
+            raise UsageError(f"{request.recipe!r} is no recipe. Known are {', '.join(recipes())}.")
+        settings = request.settings() | {"runs_dir": str(self.runs_dir), "doctor": True, "progress": "off"}
+        if request.data == "drawings":
+            settings |= {"data": str(self.drawings.folder_to_train_on()), "name": "drawings"}
+        config = resolve(request.recipe, settings)
+        build.check(config)
+        self._start(Job(config=config), recipe=config.recipe, config=config)
+
+    def control(self, request: Control) -> None:
+        """Do what the page asks for; RequestError where that does not go with the state."""
+        action = request.action
+        with self._lock:
+            if action == "reset":
+                self._reset()
+            elif action == "set":
+                self._change(request)
+            elif action in ("resume", "step") and not self.active:
+                self.resume(request.run, request.epochs, "run" if action == "resume" else "step")
+            elif request.run is not None or request.epochs is not None:
+                raise busy(f"{self.state.run or 'A run'} is under way: stop it before another goes on.")
+            else:
+                self._send_mode({"pause": "pause", "resume": "run", "step": "step", "stop": "stop"}[action])
+
+    def resume(self, run: str | None, epochs: int | None = None, mode: Mode = "run") -> None:
+        """Go on with a run that exists, the one on show if none is named."""
+        name = run or self.state.run
+        if name is None:
+            raise missing("There is no run to go on with: start one first.")
+        path = self.run_dir(name).path
+        config = load_run_config(path / "config.toml")
+        if name != self.state.run:
+            self.show(name)
+        overrides = {"doctor": True, "progress": "off"} | ({} if epochs is None else {"epochs": epochs})
+        job = Job(run=str(path), overrides=overrides, runs_dir=str(self.runs_dir), mode=mode)
+        self._start(job, recipe=config.recipe, config=config, run=name)
+
+    def run_dir(self, name: str) -> RunDir:
+        """The folder of a run of this name in `runs_dir`; never one elsewhere."""
+        if (
+            Path(name).name != name
+            or name in ("", ".", "..")
+            or not (self.runs_dir / name / "config.toml").is_file()
+        ):
+            raise missing(f"There is no run {name[:100]!r} in {self.runs_dir}: choose one of the list.")
+        return RunDir.open(self.runs_dir, str(self.runs_dir / name))
+
+    def show(self, name: str) -> None:
+        """Put a run of the disk on show: its curves, its findings and its end."""
+        run_dir = self.run_dir(name)
+        config = load_run_config(run_dir.config_path)
+        rows = run_dir.read_metrics()
+        summary = run_dir.read_json("summary.json")
+        history = History()
+        history.epochs = events.spread([events.epoch_of_row(row) for row in rows], events.MAX_POINTS)
+        history.findings = (run_dir.read_json("doctor.json") or {}).get("findings", [])
+        last = rows[-1] if rows else {"epoch": 0, "step": 0}
+        history.state = State(
+            status="finished" if summary else "stopped",
+            run=name,
+            recipe=config.recipe,
+            epoch=last["epoch"],
+            epochs=config.epochs,
+            step=last["step"],
+            lr=config.lr if isinstance(config.lr, float) else None,
+            dropout=config.dropout,
+            seconds=sum(row["seconds"] for row in rows),
+            reason=str(summary.get("reason")) if summary else None,
+        )
+        with self._lock:
+            if self.active:
+                raise busy(f"{self.state.run or 'A run'} is under way: stop it before another is shown.")
+            self.history, self.params = history, None
+            self._tell_all("history", history.to_json())
+
+    def ask_params(self) -> None:
+        """Ask for the weights as they stand; `params` has them after the chunk under way, at once in a pause."""
+        with self._lock:
+            if self.active and not self._params_asked.is_set() and self._send("params", None):
+                self._params_asked.set()
+                self._params_came.clear()
+            paused = self.state.status == "paused"
+        if paused:
+            self._params_came.wait(PAUSED_WAIT)
+
+    def close(self) -> None:
+        """Stop the run under way, and wait until it is saved."""
+        with self._lock:
+            process = self._process
+            self._send("mode", "stop")
+        if process is not None:
+            process.join()
+        self.close_watchers()
+
+    def _start(self, job: Job, *, recipe: str, config: Config, run: str | None = None) -> None:
+        with self._lock:
+            if self.active:
+                raise busy(f"{self.state.run or 'A run'} is under way: stop it before another begins.")
+            if self._process is not None:
+                self._process.join()  # it may still be drawing the plots of its run
+            context = multiprocessing.get_context("spawn")
+            connection, theirs = context.Pipe()
+            self._process = context.Process(target=work, args=(theirs, job), name="nnbackprop lab trainer")
+            self._process.start()
+            theirs.close()
+            self._connection, self.params = connection, None
+            self._params_asked.clear()
+            self._set_state(
+                status="starting",
+                run=run,
+                recipe=recipe,
+                epochs=config.epochs,
+                lr=config.lr if isinstance(config.lr, float) else None,
+                dropout=config.dropout,
+                reason=None,
+                error=None,
+                **({} if run else {"epoch": 0, "step": 0, "steps_per_epoch": 0, "seconds": 0.0}),
+            )
+            threading.Thread(target=self._receive, args=(connection, self._process), daemon=True).start()
+
+    def _receive(self, connection: Connection, process: Any) -> None:
+        """Take what the trainer tells until it is gone."""
+        while True:
+            try:
+                kind, data = connection.recv()
+            except (EOFError, OSError):
+                break
+            with self._lock:
+                if kind == "params":
+                    self.params = data
+                    self._params_asked.clear()
+                    self._params_came.set()
+                elif kind == "state":
+                    self.history.state = State(**data)
+                    self._tell_all("state", data)
+                elif kind == "end":
+                    self._end(data)
+                else:
+                    self.publish(kind, data)
+            if kind == "begin":
+                self.on_begin(data["run"])
+        process.join()
+        with self._lock:
+            if self._connection is connection and self.active:
+                self._end({"state": {"status": "failed", "error": _death(process.exitcode)}, "summary": None})
+
+    def _end(self, data: Mapping[str, Any]) -> None:
+        self.history.state = replace(self.state, **data["state"])
+        self._tell_all("end", {"state": asdict(self.state), "summary": data["summary"]})
+        if self._reset_wanted:
+            self._reset()
+
+    def _reset(self) -> None:
+        self._reset_wanted = self.active
+        if self.active:
+            self._send_mode("stop")
+            return
+        self.history, self.params = History(), None
+        self._tell_all("history", self.history.to_json())
+
+    def _change(self, request: Control) -> None:
+        if request.dropout is not None:
+            raise UsageError("Dropout cannot be changed while a run is under way: begin another run.")
+        if request.lr is None:
+            raise UsageError("Nothing to set was given: name lr.")
+        if not self.active:
+            raise busy("No run is under way: the learning rate of one that stands is changed after resume.")
+        self._send("lr", request.lr)
+
+    def _send_mode(self, mode: str) -> None:
+        if not self.active:
+            raise busy("No run is under way: start one, or go on with one.")
+        self._send("mode", mode)
+
+    def _send(self, command: str, value: Any) -> bool:
+        """Tell the trainer; whether it could be told."""
+        try:
+            if self._connection is None:
+                return False
+            self._connection.send((command, value))
+        except OSError:  # it has just ended, and `_receive` is about to say so
+            return False
+        return True
+
+
+def _event(kind: str, data: Any) -> bytes:
+    return b"event: " + kind.encode() + b"\ndata: " + encode(data) + b"\n\n"
+
+
+def _death(status: int | None) -> str:
+    how = f"with status {status}" if status is None or status >= 0 else f"by {signal.Signals(-status).name}"
+    return (
+        f"The training process ended {how}, without a word. What the run had saved is kept: resume it, or, where "
+        "memory ran out, train a smaller network."
+    )

@@ -1,0 +1,3 @@
+export function drawTab() {
+  return { start() {} };
+}

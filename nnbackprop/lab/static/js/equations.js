@@ -1,0 +1,27 @@
+// The derivation's equations as one line each; docs/derivation.md has them with their steps.
+
+export const EQUATIONS = {
+  D1: "s₁ = w₁₁ x₁ + w₂₁ x₂ + b₁",
+  D2: "σ(s) = 1 / (1 + e⁻ˢ)",
+  D3: "J = (y − t)²,  ∂J/∂y = 2 (y − t)",
+  D4: "δ = ∂J/∂y · y (1 − y)",
+  D5: "∂J/∂v₁ = δ h₁,  ∂J/∂c = δ",
+  D6: "∂J/∂h₁ = δ v₁",
+  D7: "δ₁ = ∂J/∂h₁ · h₁ (1 − h₁)",
+  D8: "∂J/∂w₁₂ = δ₂ x₁,  ∂J/∂b₂ = δ₂",
+  D9: "w ← w − η ∂J/∂w",
+  D10: "z = x W + b",
+  D11: "dW = xᵀ dz,  db = dz",
+  D12: "dh = δ Vᵀ",
+  D13: "dz = dh ⊙ h ⊙ (1 − h)",
+  D14: "Z = X W + 1 b",
+  D15: "J = 1/(nk) Σ (Y − T)²,  dY = 2/(nk) (Y − T)",
+  D16: "dW = Xᵀ dZ",
+  D17: "db = 1ᵀ dZ",
+  D18: "dX = dZ Wᵀ",
+  D19: "σ: dZ = dA ⊙ A ⊙ (1 − A);  tanh: dZ = dA ⊙ (1 − A ⊙ A);  ReLU: dZ = dA ⊙ [Z > 0]",
+  D22: "θ ← θ − η dθ",
+  D23: "pᵢ = e^zᵢ / Σⱼ e^zⱼ",
+  D25: "J = −1/n Σ T log P",
+  D26: "dZ = 1/n (P − T)",
+};

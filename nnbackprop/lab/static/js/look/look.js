@@ -1,0 +1,3 @@
+export function lookTab() {
+  return { start() {} };
+}

@@ -1,0 +1,73 @@
+// "Break it": plant a mistake in backward, watch training fail, and let the doctor find it.
+
+import { ApiError, isStatic, post } from "../api.js";
+import { lineChart } from "../chart.js";
+import { t } from "../i18n.js";
+import { MISTAKES, possible } from "../mistakes.js";
+import { showError } from "../notices.js";
+import { h, replace } from "../dom.js";
+import { lossesOver } from "./model.js";
+import { paramsOf } from "./params.js";
+
+const STEPS = 300;
+let found = null; // the doctor's report of the state with this key
+let chart = null;
+
+export function breakIt(box, state, { options, change }) {
+  const known = options.step.mistakes.filter(({ id }) => possible(state.loss, state.activation, state.batch ? state.X.length : 1).includes(id));
+  const key = JSON.stringify([state.mistake, state.network, state.activation, state.batch, state.row, state.layers]);
+  if (found && found.key !== key) found = null;
+  const chosen = known.find(({ id }) => id === state.mistake);
+  const parts = [
+    h("p", { class: "muted", text: t("break-about") }),
+    h("label", { class: "field" }, h("span", { text: t("mistake") }),
+      h("select", { data: { key: "mistake" }, name: "mistake", onchange: (event) => change({ mistake: event.target.value || null }) },
+        h("option", { value: "", text: t("no-mistake") }),
+        known.map(({ id }) => h("option", { value: id, text: t(`mistake.${id}`), selected: id === state.mistake })))),
+  ];
+  if (chosen) {
+    parts.push(
+      h("div", { class: "buttons" },
+        h("button", { type: "button", data: { key: "watch", do: "watch" }, onclick: () => watch(box, state), text: t("watch") }),
+        isStatic ? null : h("button", { type: "button", class: "primary", data: { key: "doctor", do: "doctor" }, onclick: () => ask(), text: t("ask-doctor") }),
+        h("button", { type: "button", data: { key: "repair", do: "repair" }, onclick: () => change({ mistake: null }), text: t("repair") })),
+      h("div", { class: "chart small break-chart" }),
+      found ? report(found.answer) : null);
+  }
+  replace(box, ...parts);
+  if (chosen && chart?.key === key) draw(box, chart.losses);
+
+  function watch() {
+    chart = { key, losses: [lossesOver(state, STEPS, null), lossesOver(state, STEPS, state.mistake)] };
+    draw(box, chart.losses);
+  }
+
+  async function ask() {
+    const body = { network: state.network, activation: state.activation, loss: state.loss, lr: state.lr, seed: state.seed, params: paramsOf(state.layers), mistake: state.mistake, steps: STEPS };
+    try {
+      found = { key, answer: await post("api/break", body) };
+      change({});
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      showError(error);
+    }
+  }
+}
+
+function draw(box, [right, broken]) {
+  lineChart(box.querySelector(".break-chart"), {
+    title: t("loss-by-step"), x: right.map((_, k) => k), height: 150,
+    series: [{ label: t("right-code"), values: right, colour: "--forward" }, { label: t("broken-code"), values: broken.map((v) => (Number.isFinite(v) ? v : null)), colour: "--backward" }],
+  });
+}
+
+/** What gradcheck said, which was not told the mistake. */
+function report({ report: { mistakes, tensors } }) {
+  const bad = tensors.filter(({ verdict }) => !["right", "passed", "ok"].includes(verdict));
+  return h("div", { class: "doctor", role: "status" },
+    h("h4", { text: t("doctor-says") }),
+    mistakes.length === 0 ? h("p", { text: t("doctor-nothing") }) : mistakes.slice(0, 3).map((m) =>
+      h("div", { class: "finding" }, h("p", {}, h("strong", { text: m.id in MISTAKES ? t(`mistake.${m.id}`) : m.name }), m.evidence ? ` ${m.evidence}` : ""),
+        h("p", { text: m.cause }), h("p", {}, h("span", { class: "muted", text: `${t("fix")} ` }), m.fix))),
+    h("p", { class: "muted", text: t("doctor-tensors", { bad: bad.map(({ name }) => name).join(", ") || "–" }) }));
+}

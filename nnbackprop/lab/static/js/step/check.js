@@ -1,0 +1,62 @@
+// "Check it": the slope measured by moving one parameter, beside the gradient derived by hand.
+
+import { t } from "../i18n.js";
+import { number, plain } from "../format.js";
+import { measuredSlope } from "../network.js";
+import { h, replace } from "../dom.js";
+
+const LARGEST = 1e-6; // relative error of a right gradient in float64, by central differences of this length
+let exponent = -5;
+
+export function checkIt(box, state, { numbers, result }) {
+  const batch = state.batch ? state : { X: [state.X[state.row]], T: [state.T[state.row]] };
+  const slopeAt = (place, epsilon) => measuredSlope(state.layers, batch.X, batch.T, state.loss, place, epsilon);
+  const byHand = ({ layer, i, j }) => (i === undefined ? result.grads[layer].db[j] : result.grads[layer].dW[i][j]);
+  const one = numbers.get(state.selected);
+  const place = one?.place ?? { layer: 0, i: 0, j: 0 };
+  const name = place.i === undefined ? `b${place.layer + 1}.${place.j}` : `w${place.layer + 1}.${place.i}.${place.j}`;
+  replace(box, ...single(numbers.get(name), place), every());
+
+  function single({ symbol, value }) {
+    const epsilon = 10 ** exponent;
+    const { above, below, slope } = slopeAt(place, epsilon);
+    const hand = byHand(place);
+    const right = agree(hand, slope);
+    const w = plain(symbol);
+    const row = (label, figure, key) => h("tr", {}, h("th", { scope: "row", text: label }), h("td", { text: figure, data: { check: key } }));
+    return [
+      h("p", { class: "muted", text: t(one?.place ? "check-this" : "check-choose", { symbol: w }) }),
+      h("label", { class: "field" }, h("span", { text: "ε" }),
+        h("input", {
+          type: "range", min: -12, max: -1, step: 1, value: exponent, "aria-label": "ε", "aria-valuetext": `10^${exponent}`, data: { key: "epsilon" },
+          oninput: (event) => {
+            exponent = Number(event.target.value);
+            checkIt(box, state, { numbers, result });
+          },
+        }), h("output", {}, "10", h("sup", { text: String(exponent).replace("-", "−") }))),
+      h("table", { class: "plain" }, h("tbody", {},
+        row(`J(${w} + ε)`, number(above, 10), "above"), row(`J(${w} − ε)`, number(below, 10), "below"),
+        row(t("measured"), number(slope, 8), "measured"), row(t("by-hand"), number(hand, 8), "hand"))),
+      h("p", { class: right ? "verdict good" : "verdict bad", text: t(right ? "agree" : "differ", { ratio: number(slope === 0 ? NaN : hand / slope, 5) }), data: { at: value } }),
+    ];
+  }
+
+  /** All parameters, an array a row. */
+  function every() {
+    const rows = state.layers.flatMap(({ W, b }, layer) => [
+      ["W", W.flatMap((row, i) => row.map((_, j) => ({ layer, i, j })))],
+      ["b", b.map((_, j) => ({ layer, j }))],
+    ].map(([letter, places]) => {
+      const pairs = places.map((p) => [byHand(p), slopeAt(p, 1e-5).slope]);
+      const right = pairs.every(([hand, slope]) => agree(hand, slope));
+      const norm = (k) => Math.hypot(...pairs.map((pair) => pair[k]));
+      const apart = Math.hypot(...pairs.map(([hand, slope]) => hand - slope)) / Math.max(norm(0), norm(1), 1e-12);
+      return h("tr", {}, h("th", { scope: "row" }, letter, h("sub", { text: layer + 1 })), h("td", { text: places.length }),
+        h("td", { text: apart.toExponential(0).replace("-", "−") }), h("td", { class: right ? "good" : "bad", text: t(right ? "right" : "wrong") }));
+    }));
+    return h("table", { class: "plain every" }, h("caption", { text: t("check-all") }),
+      h("thead", {}, h("tr", {}, ["array", "count", "apart", "verdict"].map((key) => h("th", { scope: "col", text: t(`check.${key}`) })))), h("tbody", {}, rows));
+  }
+}
+
+const agree = (hand, slope) => Math.abs(hand - slope) <= LARGEST * Math.max(Math.abs(hand), Math.abs(slope), 1e-3);

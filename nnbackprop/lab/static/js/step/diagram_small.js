@@ -1,0 +1,97 @@
+// A network of a few neurons: boxes and lines, from left to right, or downwards on a narrow screen.
+
+const BOX = { width: 158, row: 22 };
+
+export function smallDiagram(view, tools) {
+  const { layers, numbers } = view;
+  const L = layers.length;
+  const inputs = layers[0].W.length;
+  const sizes = [inputs, ...layers.map(({ b }) => b.length)];
+  const { width, height, at } = place(view.narrow, sizes);
+  const marks = [];
+  layers.forEach(({ W }, l) => W.forEach((row, i) => row.forEach((_, j) => marks.push(tools.edge(...ends(at, l, i, j, view.narrow), `w${l + 1}.${i}.${j}`)))));
+  const [lossX, lossY] = at(L + 1, 0);
+  const [outX, outY] = at(L, 0);
+  marks.push(lineTo(outX, outY, lossX, lossY));
+  for (let i = 0; i < inputs; i += 1) marks.push(...input(view, tools, i, at(0, i)));
+  layers.forEach(({ b }, l) => b.forEach((_, j) => marks.push(...neuron(numbers, tools, l, j, at(l + 1, j), L))));
+  layers.forEach(({ W }, l) => W.forEach((row, i) => row.forEach((_, j) => marks.push(...edgeNumbers(tools, l, i, j, at, view.narrow)))));
+  marks.push(tools.box(lossX, lossY, 104, 56, "node loss"), tools.num("t.0", lossX, lossY - 12, 92), tools.num("J", lossX, lossY + 12, 92));
+  return { width, height, marks };
+
+  function lineTo(x1, y1, x2, y2) {
+    const line = tools.edge(x1, y1, x2, y2, "J");
+    line.setAttribute("stroke-width", "1");
+    return line;
+  }
+}
+
+/** Where node k of column c lies; the loss is the last column. */
+function place(narrow, sizes) {
+  if (narrow) {
+    const width = 344;
+    const rows = [30, 212, 402, 500];
+    return { width, height: 540, at: (c, k) => [spread(k, sizes[c] ?? 1, width), rows[c]] };
+  }
+  const height = 340;
+  const columns = [50, 322, 604, 778];
+  return { width: 836, height, at: (c, k) => [columns[c], spread(k, sizes[c] ?? 1, height)] };
+}
+
+const spread = (k, n, length) => (length / n) * (k + 0.5);
+
+function halves(l, narrow) {
+  if (narrow) return [l === 0 ? 17 : 44, 44];
+  return [l === 0 ? 44 : BOX.width / 2, BOX.width / 2];
+}
+
+/** From the border of one node to that of the next. */
+function ends(at, l, i, j, narrow) {
+  const [x1, y1] = at(l, i);
+  const [x2, y2] = at(l + 1, j);
+  const [from, to] = halves(l, narrow);
+  return narrow ? [x1, y1 + from, x2, y2 - to] : [x1 + from, y1, x2 - to, y2];
+}
+
+/** A label lies off the middle of its edge, so that those of crossing edges do not meet. */
+function edgeNumbers(tools, l, i, j, at, narrow) {
+  const [x1, y1, x2, y2] = ends(at, l, i, j, narrow);
+  const crossing = l === 0 && i !== j;
+  const share = l > 0 ? 0.5 : narrow ? (crossing ? 0.27 : 0.7) : 0.32;
+  const [x, y] = [x1 + share * (x2 - x1), y1 + share * (y2 - y1)];
+  const w = narrow && crossing ? 78 : 90;
+  const id = `w${l + 1}.${i}.${j}`;
+  const known = tools.known(`d${id}`);
+  return [
+    tools.box(x, y, w, known ? 40 : 20, "edge-label"),
+    tools.num(tools.latest(id), x, known ? y - 10 : y, w, { h: 20 }),
+    known ? tools.num(`d${id}`, x, y + 10, w, { symbol: false, h: 20 }) : null,
+  ];
+}
+
+function input(view, tools, i, [x, y]) {
+  const name = view.names[i];
+  return [
+    tools.box(x, y, 88, 34, "node input"),
+    tools.num(`x.${i}`, x, y, 80),
+    name ? tools.label(name, x, view.narrow ? y - 22 : y + 32) : null,
+  ];
+}
+
+function neuron(numbers, tools, l, j, [x, y], L) {
+  const last = l === L - 1;
+  const b = `b${l + 1}.${j}`;
+  const rows = [
+    [tools.latest(b), `d${b}`],
+    [`z${l + 1}.${j}`, `dz${l + 1}.${j}`],
+    [`a${l + 1}.${j}`, last ? `dJ.${j}` : `da${l + 1}.${j}`],
+  ].filter(([id]) => numbers.has(id));
+  const top = y - ((rows.length - 1) * BOX.row) / 2;
+  return [
+    tools.box(x, y, BOX.width, rows.length * BOX.row + 22, "node neuron"),
+    ...rows.flatMap(([value, slope], k) => [
+      tools.num(value, x - 30, top + k * BOX.row, 90),
+      tools.num(slope, x + 45, top + k * BOX.row, 58, { symbol: false }),
+    ]),
+  ];
+}

@@ -1,0 +1,77 @@
+// One number: what it is, its formula with the numbers put in, the equation, the line of code.
+
+import { EQUATIONS } from "../equations.js";
+import { t } from "../i18n.js";
+import { number, plain, short } from "../format.js";
+import { h } from "../dom.js";
+
+/** A symbol with its indices set below and above. */
+export function symbolOf({ base, sub = "", sup = "", mark = "" }) {
+  return h("span", { class: "sym" }, h("i", { text: base }), sub && h("sub", { text: sub }), mark, sup && h("sup", { text: `(${sup})` }));
+}
+
+/** What there is to say of a number; `onPick` is told which of its parts was chosen. */
+export function explain(one, { numbers, source, onPick }) {
+  const parts = [
+    h("p", { class: "kind", text: describe(one) }),
+    h("p", { class: "big" }, symbolOf(one.symbol), " = ", h("output", { class: "figure", text: valueOf(one), data: { value: String(one.value) } })),
+  ];
+  if (one.formula) parts.push(workings(one, numbers, onPick));
+  if (one.right) {
+    parts.push(h("p", { class: "wrong-formula" }, `${t("should-be")} `, ...put(one.right, numbers, (part) => symbolOf(part.symbol))));
+  }
+  if (one.equation) parts.push(equation(one.equation));
+  if (source) parts.push(code(source));
+  return parts;
+}
+
+const valueOf = (one) => (one.kind === "input" || one.kind === "target" ? short(one.value) : number(one.value, 6));
+
+export function describe({ kind, i, j, l, place }) {
+  const from = (place?.i ?? i ?? 0) + 1;
+  const to = (place?.j ?? j ?? 0) + 1;
+  const layer = place?.layer ?? l;
+  const key = ["weight", "bias", "sum", "weightGradient", "biasGradient"].includes(kind) ? `${kind}.${layer + 1}` : kind;
+  return t(`kind.${key}`, { i: from, j: to });
+}
+
+/** The formula in letters, in numbers, and its value. */
+function workings(one, numbers, onPick) {
+  const letters = put(one.formula, numbers, (part) => chip(part, onPick));
+  const figures = put(one.formula, numbers, (part, first) => bracketed(part.value, first));
+  return h("div", { class: "workings" },
+    h("p", {}, symbolOf(one.symbol), " = ", letters),
+    h("p", { class: "figures", data: { value: String(one.value) } }, "= ", figures),
+    h("p", { class: "figures" }, `= ${number(one.value, 6)}`));
+}
+
+function put(formula, numbers, render) {
+  return formula.map((part, k) => {
+    if (typeof part === "string") return part;
+    const full = part.id ? numbers.get(part.id) : part;
+    return render(full, k === 0 || (k === 1 && formula[0] === ""));
+  });
+}
+
+function chip(part, onPick) {
+  if (!part.id) return symbolOf(part.symbol);
+  return h("button", { type: "button", class: "chip", "aria-label": `${plain(part.symbol)}, ${number(part.value)}`, onclick: () => onPick(part.id) }, symbolOf(part.symbol));
+}
+
+/** Negative numbers in the middle of a formula stand in brackets. */
+function bracketed(value, first) {
+  const text = Number.isInteger(value) ? short(value) : number(value);
+  return h("span", { class: "put-in", text: value < 0 && !first ? `(${text})` : text });
+}
+
+function equation(name) {
+  return h("p", { class: "equation" }, h("span", { class: "tag", text: name }), " ", h("span", { text: EQUATIONS[name] }));
+}
+
+function code({ file, line, function: name, url, code: text }) {
+  const where = `${file}:${line}`;
+  return h("details", { class: "code" },
+    h("summary", {}, h("code", { text: name }), " ", h("span", { class: "muted", text: where })),
+    h("pre", { tabindex: "0", role: "region", "aria-label": where }, h("code", { text })),
+    url ? h("a", { href: url, rel: "noreferrer", text: t("open-source") }) : null);
+}

@@ -1,0 +1,73 @@
+export default {
+  title: "nnbackprop lab",
+  tabs: "Parts of the lab", "tab.train": "Train", "tab.draw": "Draw", "tab.step": "Step through", "tab.look": "Look", "tab.share": "Share",
+  close: "Close", "theme.auto": "Auto", "theme.light": "Light", "theme.dark": "Dark",
+
+  // train
+  settings: "Settings", "all-settings": "More settings", recipe: "Recipe", layers: "Layers", "on-own-data": "On your own drawings.",
+  "setting.hidden": "Hidden layers", "setting.activation": "Activation", "setting.optimizer": "Optimizer", "setting.lr": "Learning rate",
+  "setting.batch_size": "Batch size", "setting.epochs": "Epochs", "setting.dropout": "Dropout", "setting.backend": "Backend",
+  "setting.validation": "Validation share", "setting.seed": "Seed",
+  "hint.hidden": "Units of each layer: 512, 256", "hint.dropout": "Of the input and of each hidden layer", "hint.batch_size": "A number, full or auto",
+  "absent-backends": "Not here: {names}",
+  start: "Start", pause: "Pause", resume: "Resume", "step-once": "One step", stop: "Stop", reset: "Reset", "while-training": "Change while it trains",
+  "no-run": "No run yet", progress: "Progress", epoch: "Epoch", step: "Step", loss: "Loss", "samples-per-second": "Samples / s", time: "Time",
+  training: "Training", validation: "Validation", test: "Test", "gradient-norms": "Norm of the gradient, by layer", "epoch-table": "Epochs as a table",
+  "metric.accuracy": "Accuracy", "metric.rmse": "RMSE", "metric.mae": "MAE", "metric.r2": "R²",
+  "status.idle": "Idle", "status.starting": "Starting", "status.running": "Running", "status.paused": "Paused", "status.stopped": "Stopped and saved", "status.finished": "Finished", "status.failed": "Failed", "status.interrupted": "Interrupted", "status.diverged": "Diverged",
+  doctor: "The doctor", "doctor-about": "Watches gradients and activations while the network trains.", healthy: "Nothing to report.", "no-findings": "Findings appear here when something trains.",
+  "level.note": "Note", "level.warning": "Warning", "level.fault": "Fault", fix: "What to do:",
+
+  // draw
+  "draw-digit": "Draw a digit", "drawing-label": "Drawing pad: draw a digit with mouse, finger or pen", "drawing-keys": "Keyboard: arrow keys move the pen, Shift with them draws.",
+  clear: "Clear", undo: "Undo", example: "Example", "own-data": "A data set of your own", "it-is": "This drawing is a", keep: "Add drawing", forget: "Take last back", "train-own": "Train on it",
+  "own-count": "{n} drawings: {counts}", "own-none": "No drawings yet. Two different digits and 10 drawings are enough to train.",
+  "network-says": "The network's answer", "by-model": "{title}, run {run}", "draw-first": "Draw a digit on the left.", says: "{digit}, with {percent}", "no-digit": "No digit found yet.",
+  probabilities: "Probability of each class", prepared: "How the drawing is prepared", "prepared-about": "As MNIST's digits were: cropped, fitted into 20 × 20, centred by mass in 28 × 28.",
+  "stage.grey": "As drawn", "stage.inverted": "Inverted", "stage.ink": "Ink", "stage.cropped": "Cropped", "stage.fitted": "20 × 20", "stage.centred": "Centred", "stage.inner": "Inner part",
+  "what-changes": "What would change its mind", "gradient-about": "The slope of a class by every pixel: blue ink makes that class likelier, red ink less likely.", towards: "More like a", predicted: "predicted class",
+  "gradient-label": "Slope of class {digit} by every pixel", attack: "Attack", "attack-about": "Every pixel moves by the same small amount, in the direction that hurts most.", "attack-strength": "Strength",
+  "attack-says": "Now it sees {digit}, with {percent}", "attack-label": "The attacked picture", activations: "Activations, layer by layer", "activations-of": "{name}: {units} units, {zeros} at zero", "stage-label": "Step {n}: {name}",
+
+  // step through
+  network: "Network", activation: "Activation", sample: "Sample", "learning-rate": "Learning rate", "whole-batch": "All samples", "by-arrays": "By arrays", "first-weights": "Back to the first weights",
+  "data.weight-height": "weight and height", "data.digits 4x4": "digits, 4 × 4 pixels",
+  "input.weight": "weight", "input.height": "height",
+  "to-start": "To start", back: "Back", next: "Next line", play: "Play", "to-end": "To end", phases: "Phases", "hundred-steps": "Train 100 steps",
+  "phase.forward": "Forward", "phase.loss": "Loss", "phase.backward": "Backward", "phase.update": "Update",
+  "line-none": "Press “Next line”: the numbers are computed one after another. Choose any number to see where it comes from.",
+  "line-of": "{phase}, line {line} of {lines}: {symbol}. {what}", "steps-made": "Steps made: {n}. Loss: {loss}", diagram: "The network with all its numbers. Arrow keys move between numbers, Enter chooses one.", "not-yet": "not computed yet",
+  "key-forward": "value", "key-backward": "slope of J by it", "key-updated": "after the update", lines: "Line by line", numbers: "{n} numbers", "this-number": "This number", "should-be": "It should be", "open-source": "Open the source", change: "Change {symbol}",
+  "kind.input": "Input {i} of this sample.", "kind.target": "The target: what the output should be.",
+  "kind.weight.1": "Weight of the edge from input {i} to hidden neuron {j}.", "kind.weight.2": "Weight of the edge from hidden neuron {i} to output {j}.",
+  "kind.bias.1": "Bias of hidden neuron {j}.", "kind.bias.2": "Bias of output {j}.",
+  "kind.sum.1": "Weighted sum of hidden neuron {j}: inputs times weights, plus the bias.", "kind.sum.2": "Weighted sum of output {j}.",
+  "kind.activation": "Output of hidden neuron {j}: the activation function of its sum.", "kind.output": "Output {j} of the network.", "kind.probability": "Softmax: the probability of class {j}, counted from 1.",
+  "kind.loss": "The loss: how wrong the network is.", "kind.lossSlope": "How fast the loss grows with the output: here the way back begins.",
+  "kind.outputError": "Error of output {j}: the slope of the loss by its sum.", "kind.activationSlope": "What arrives at hidden neuron {j}: the errors behind it, times the weights of their edges.",
+  "kind.hiddenError": "Error of hidden neuron {j}: what arrived, times the slope of the activation.",
+  "kind.weightGradient.1": "Gradient of a weight: the error at the end of its edge times the number at its beginning.", "kind.weightGradient.2": "Gradient of a weight: the error at the end of its edge times the number at its beginning.",
+  "kind.biasGradient.1": "Gradient of a bias: the error of its neuron.", "kind.biasGradient.2": "Gradient of a bias: the error of its neuron.", "kind.update": "The parameter after the step: less the learning rate times its gradient.",
+  "check-it": "Check it", "check-this": "Move {symbol} a little both ways and measure the slope of J.", "check-choose": "Choose a weight, a bias or a gradient; now {symbol}. Move it a little both ways and measure the slope of J.",
+  measured: "measured slope", "by-hand": "gradient by hand", agree: "They agree.", differ: "They differ: by hand / measured = {ratio}", "check-all": "All parameters", "check.array": "Array", "check.count": "Numbers", "check.apart": "Relative error", "check.verdict": "Gradient", right: "right", wrong: "wrong",
+  "break-it": "Break it", "break-about": "Plant a mistake that people make in backward, and watch what it does.", mistake: "Mistake", "no-mistake": "None: the code is right", watch: "Train 300 steps", "ask-doctor": "Ask the doctor", repair: "Repair",
+  "mistake.sign-flipped": "Sign flipped: t − y for y − t", "mistake.mse-factor": "The 2 of the squared error is missing", "mistake.output-derivative-missing": "Output: slope of the activation missing", "mistake.output-derivative-extra": "Output: p (1 − p) multiplied in",
+  "mistake.softmax-diagonal": "Softmax: only the diagonal of the Jacobian", "mistake.activation-derivative-missing": "Hidden: slope of the activation missing", "mistake.activation-derivative-at-a": "Hidden: slope taken at the output, not the sum",
+  "mistake.updated-too-early": "Weights updated before the error went through them", "mistake.gradient-zero": "Biases get no gradient", "mistake.missing-batch-mean": "Not divided by the batch",
+  "mistake.mean-twice": "Divided by the batch twice", "mistake.bias-not-summed": "Bias: the first sample alone, not the sum", "mistake.wrong-activation-derivative": "Hidden: slope of tanh in the place of the sigmoid's",
+  "loss-by-step": "Loss by step, over all samples", "right-code": "right", "broken-code": "with the mistake", "doctor-says": "The doctor, who was not told, says", "doctor-nothing": "It found nothing wrong.", "doctor-tensors": "Wrong gradients: {bad}",
+
+  // look
+  run: "Run", views: "Views", "view.confusion": "Confusions", "view.wrong": "Wrongest", "view.weights": "First layer", "view.unit": "Best inputs of a unit", "view.map": "Map", "view.compare": "Compare two",
+  "no-runs": "There is no trained run yet. Train one first.", "confusion-about": "Rows: what it is. Columns: what the network says. Choose a cell to see its samples.", "true-class": "It is", "says-class": "says",
+  "cell-of": "{n} samples that are {true} and are called {predicted}", "cell-label": "{true} called {predicted}: {n}", "sample-caption": "{label} called {predicted}, {percent}", "accuracy-over": "Accuracy {percent} of {n} samples",
+  "wrong-about": "Mistakes that the network is surest of, the surest first.", "weights-about": "A picture a hidden unit: blue weights are positive, red ones negative.", more: "More", unit: "Unit", layer: "Layer", "unit-about": "The samples that excite a unit most.", "unit-label": "Unit {unit}", "activation-is": "activation {value}",
+  "map-about": "Samples by the activations of a hidden layer, on its two widest directions (PCA): {a} and {b} of the variance. A ring marks a mistake.", "map-label": "Map of samples, coloured by class", "other-run": "Other run", "differences": "What differs", setting: "Setting", "no-differences": "The settings are the same.", "training-loss": "Training loss", loading: "Loading…", "choose-point": "Choose a point to see its sample.",
+
+  // share
+  "share-link": "Link", "share-link-about": "Holds all of “Step through”: the network, every weight, the sample, the line and the mistake. It opens in your own lab, or on an exported page.", link: "Link", copy: "Copy", copied: "Copied",
+  "share-panel": "Pictures and tables", "share-panel-about": "What the panels show, as files.", "save-picture": "Network as SVG", "save-numbers": "Numbers as CSV", "save-curves": "Epochs as CSV",
+  "share-page": "A page without a server", "share-page-about": "This command writes “Step through” and “Draw”, with the weights of a run, as files for any web site.",
+
+  "error.offline": "The lab's server does not answer. Start nnbackprop lab again and open the address that it prints.", "error.nothing-shown": "There is nothing to save yet: open that tab first.", "error.busy": "A run is under way.", "error.missing": "No trained network of digits is here yet: train one in “Train”.",
+};

@@ -1,0 +1,73 @@
+export default {
+  title: "nnbackprop 实验室",
+  tabs: "实验室的各个部分", "tab.train": "训练", "tab.draw": "手写", "tab.step": "逐步推演", "tab.look": "观察", "tab.share": "分享",
+  close: "关闭", "theme.auto": "自动", "theme.light": "浅色", "theme.dark": "深色",
+
+  // train
+  settings: "设置", "all-settings": "更多设置", recipe: "配方", layers: "层", "on-own-data": "使用自己写的数字。",
+  "setting.hidden": "隐藏层", "setting.activation": "激活函数", "setting.optimizer": "优化器", "setting.lr": "学习率",
+  "setting.batch_size": "批大小", "setting.epochs": "轮数", "setting.dropout": "Dropout", "setting.backend": "后端",
+  "setting.validation": "验证集比例", "setting.seed": "随机种子",
+  "hint.hidden": "每层的神经元个数，例如 512, 256", "hint.dropout": "输入层和每个隐藏层各一个", "hint.batch_size": "一个数，或 full、auto",
+  "absent-backends": "本机没有：{names}",
+  start: "开始", pause: "暂停", resume: "继续", "step-once": "走一步", stop: "停止", reset: "重置", "while-training": "训练中可以修改",
+  "no-run": "还没有运行", progress: "进度", epoch: "轮", step: "步", loss: "损失", "samples-per-second": "样本 / 秒", time: "用时",
+  training: "训练集", validation: "验证集", test: "测试集", "gradient-norms": "各层梯度的范数", "epoch-table": "各轮的表格",
+  "metric.accuracy": "准确率", "metric.rmse": "均方根误差", "metric.mae": "平均绝对误差", "metric.r2": "R²",
+  "status.idle": "空闲", "status.starting": "正在启动", "status.running": "训练中", "status.paused": "已暂停", "status.stopped": "已停止并保存", "status.finished": "已完成", "status.failed": "失败", "status.interrupted": "已中断", "status.diverged": "已发散",
+  doctor: "医生", "doctor-about": "训练时检查梯度和激活值。", healthy: "没有发现问题。", "no-findings": "开始训练后，发现的问题会出现在这里。",
+  "level.note": "提示", "level.warning": "警告", "level.fault": "错误", fix: "怎么办：",
+
+  // draw
+  "draw-digit": "写一个数字", "drawing-label": "画板：用鼠标、手指或笔写一个数字", "drawing-keys": "键盘：方向键移动笔，按住 Shift 再按方向键落笔。",
+  clear: "清除", undo: "撤销", example: "示例", "own-data": "自己的数据集", "it-is": "这个数字是", keep: "加入", forget: "撤回上一个", "train-own": "用它训练",
+  "own-count": "共 {n} 个：{counts}", "own-none": "还没有数据。有两种数字、共 10 个就可以训练。",
+  "network-says": "网络的回答", "by-model": "{title}，运行 {run}", "draw-first": "请在左边写一个数字。", says: "{digit}，概率 {percent}", "no-digit": "还没有看到数字。",
+  probabilities: "各类的概率", prepared: "图像的预处理", "prepared-about": "和 MNIST 一样：裁剪，缩放到 20 × 20，按质心放到 28 × 28 的中央。",
+  "stage.grey": "原图", "stage.inverted": "反色", "stage.ink": "墨迹", "stage.cropped": "裁剪", "stage.fitted": "20 × 20", "stage.centred": "居中", "stage.inner": "中间部分",
+  "what-changes": "怎样改变它的判断", "gradient-about": "某一类对每个像素的斜率：蓝色处加墨使该类更可能，红色处加墨使它更不可能。", towards: "更像", predicted: "预测的类",
+  "gradient-label": "第 {digit} 类对每个像素的斜率", attack: "攻击", "attack-about": "每个像素都朝最不利的方向移动同样小的一步。", "attack-strength": "强度",
+  "attack-says": "现在它看成 {digit}，概率 {percent}", "attack-label": "被攻击的图像", activations: "逐层的激活值", "activations-of": "{name}：{units} 个神经元，{zeros} 为零", "stage-label": "第 {n} 步：{name}",
+
+  // step through
+  network: "网络", activation: "激活函数", sample: "样本", "learning-rate": "学习率", "whole-batch": "所有样本", "by-arrays": "按数组", "first-weights": "回到初始权重",
+  "data.weight-height": "体重和身高", "data.digits 4x4": "4 × 4 像素的数字",
+  "input.weight": "体重", "input.height": "身高",
+  "to-start": "到开头", back: "上一行", next: "下一行", play: "播放", "to-end": "到结尾", phases: "阶段", "hundred-steps": "训练 100 步",
+  "phase.forward": "前向", "phase.loss": "损失", "phase.backward": "反向", "phase.update": "更新",
+  "line-none": "按“下一行”，数字会逐个算出来。点任何一个数，就能看到它从哪里来。",
+  "line-of": "{phase}，第 {line} 行，共 {lines} 行：{symbol}。{what}", "steps-made": "已走 {n} 步，损失 {loss}", diagram: "网络和它所有的数。方向键在数之间移动，回车键选中。", "not-yet": "还没有算出",
+  "key-forward": "数值", "key-backward": "J 对它的斜率", "key-updated": "更新之后", lines: "逐行计算", numbers: "{n} 个数", "this-number": "这个数", "should-be": "正确的是", "open-source": "打开源代码", change: "修改 {symbol}",
+  "kind.input": "这个样本的第 {i} 个输入。", "kind.target": "目标值：输出应当是多少。",
+  "kind.weight.1": "从输入 {i} 到隐藏神经元 {j} 的连线的权重。", "kind.weight.2": "从隐藏神经元 {i} 到输出 {j} 的连线的权重。",
+  "kind.bias.1": "隐藏神经元 {j} 的偏置。", "kind.bias.2": "输出 {j} 的偏置。",
+  "kind.sum.1": "隐藏神经元 {j} 的加权和：输入乘权重，再加偏置。", "kind.sum.2": "输出 {j} 的加权和。",
+  "kind.activation": "隐藏神经元 {j} 的输出：加权和的激活函数值。", "kind.output": "网络的第 {j} 个输出。", "kind.probability": "softmax：第 {j} 类的概率，从 1 数起。",
+  "kind.loss": "损失：网络错了多少。", "kind.lossSlope": "损失随输出增长得多快：反向传播从这里开始。",
+  "kind.outputError": "输出 {j} 的误差：损失对它的加权和的斜率。", "kind.activationSlope": "到达隐藏神经元 {j} 的量：后面的误差乘以相应连线的权重。",
+  "kind.hiddenError": "隐藏神经元 {j} 的误差：到达的量乘以激活函数的斜率。",
+  "kind.weightGradient.1": "权重的梯度：连线末端的误差乘以连线始端的数。", "kind.weightGradient.2": "权重的梯度：连线末端的误差乘以连线始端的数。",
+  "kind.biasGradient.1": "偏置的梯度：该神经元的误差。", "kind.biasGradient.2": "偏置的梯度：该神经元的误差。", "kind.update": "更新后的参数：减去学习率乘以梯度。",
+  "check-it": "核对", "check-this": "把 {symbol} 向两边各移动一点，测量 J 的斜率。", "check-choose": "请选一个权重、偏置或梯度；现在是 {symbol}。把它向两边各移动一点，测量 J 的斜率。",
+  measured: "测得的斜率", "by-hand": "手工推导的梯度", agree: "两者一致。", differ: "两者不同：手工 / 测得 = {ratio}", "check-all": "所有参数", "check.array": "数组", "check.count": "个数", "check.apart": "相对误差", "check.verdict": "梯度", right: "正确", wrong: "错误",
+  "break-it": "弄坏它", "break-about": "在反向传播里放进一个常见的错误，看看会怎样。", mistake: "错误", "no-mistake": "没有：代码正确", watch: "训练 300 步", "ask-doctor": "请医生看", repair: "修好",
+  "mistake.sign-flipped": "符号反了：把 y − t 写成 t − y", "mistake.mse-factor": "平方误差少了系数 2", "mistake.output-derivative-missing": "输出层：漏了激活函数的斜率", "mistake.output-derivative-extra": "输出层：多乘了 p (1 − p)",
+  "mistake.softmax-diagonal": "softmax：只用了雅可比矩阵的对角线", "mistake.activation-derivative-missing": "隐藏层：漏了激活函数的斜率", "mistake.activation-derivative-at-a": "隐藏层：斜率取在输出处，而不是加权和处",
+  "mistake.updated-too-early": "误差还没传回，权重就更新了", "mistake.gradient-zero": "偏置没有梯度", "mistake.missing-batch-mean": "没有除以批大小",
+  "mistake.mean-twice": "除了两次批大小", "mistake.bias-not-summed": "偏置：只用第一个样本，没有求和", "mistake.wrong-activation-derivative": "隐藏层：把 tanh 的斜率当作 sigmoid 的",
+  "loss-by-step": "各步的损失（所有样本）", "right-code": "正确", "broken-code": "有错误", "doctor-says": "医生事先并不知道，他说", "doctor-nothing": "没有发现错误。", "doctor-tensors": "错误的梯度：{bad}",
+
+  // look
+  run: "运行", views: "视图", "view.confusion": "混淆矩阵", "view.wrong": "错得最离谱", "view.weights": "第一层", "view.unit": "神经元最喜欢的输入", "view.map": "地图", "view.compare": "比较两个",
+  "no-runs": "还没有训练好的运行，请先训练一个。", "confusion-about": "行：真实的类。列：网络的回答。点一格看其中的样本。", "true-class": "真实", "says-class": "回答",
+  "cell-of": "{n} 个样本是 {true}，被认作 {predicted}", "cell-label": "{true} 被认作 {predicted}：{n}", "sample-caption": "{label} 被认作 {predicted}，{percent}", "accuracy-over": "{n} 个样本的准确率 {percent}",
+  "wrong-about": "网络最有把握的错误，按把握从大到小。", "weights-about": "每个隐藏神经元一幅图：蓝色为正权重，红色为负权重。", more: "更多", unit: "神经元", layer: "层", "unit-about": "最能激发这个神经元的样本。", "unit-label": "神经元 {unit}", "activation-is": "激活值 {value}",
+  "map-about": "按某个隐藏层的激活值，把样本画在方差最大的两个方向上（PCA），占方差的 {a} 和 {b}。圆圈表示认错了。", "map-label": "样本的地图，颜色表示类别", "other-run": "另一个运行", "differences": "不同之处", setting: "设置", "no-differences": "设置相同。", "training-loss": "训练损失", loading: "正在加载…", "choose-point": "点一个点看它的样本。",
+
+  // share
+  "share-link": "链接", "share-link-about": "包含“逐步推演”的全部状态：网络、所有权重、样本、行号和错误。可以在自己的实验室或导出的网页里打开。", link: "链接", copy: "复制", copied: "已复制",
+  "share-panel": "图和表", "share-panel-about": "把各部分显示的内容存成文件。", "save-picture": "网络图（SVG）", "save-numbers": "所有的数（CSV）", "save-curves": "各轮数据（CSV）",
+  "share-page": "不需要服务器的网页", "share-page-about": "这条命令把“逐步推演”和“手写”连同一个运行的权重写成文件，可以放到任何网站上。",
+
+  "error.offline": "实验室的服务器没有回答。请重新运行 nnbackprop lab，并打开它给出的地址。", "error.nothing-shown": "还没有可以保存的内容：请先打开那一页。", "error.busy": "已有一个运行正在进行。", "error.missing": "还没有训练好的数字网络：请先到“训练”里训练一个。",
+};

@@ -1,0 +1,84 @@
+// The settings of a run: fields filled from a recipe, and what differs from it when they are sent.
+
+import { h } from "../dom.js";
+import { has, t } from "../i18n.js";
+
+const list = (text) => text.split(/[,\s]+/).filter(Boolean).map(Number);
+const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+const BATCHES = ["full", "auto"];
+const FIELDS = [
+  { name: "hidden", plain: true, type: "text", read: list, write: (v) => v.join(", ") },
+  { name: "activation", plain: true, choices: ({ activations }) => activations },
+  { name: "optimizer", choices: ({ optimizers }) => optimizers },
+  { name: "lr", type: "text", read: (text) => (text === "auto" ? text : Number(text)) },
+  { name: "batch_size", type: "text", read: (text) => (BATCHES.includes(text) ? text : Number(text)) },
+  { name: "epochs", type: "number", read: Number },
+  { name: "dropout", plain: true, more: true, type: "text", read: list, write: (v) => v.join(", ") },
+  { name: "backend", more: true, choices: ({ backends = [] }) => ["auto", ...backends.filter(({ available }) => available).map(({ name }) => name)] },
+  { name: "validation", more: true, type: "text", read: Number },
+  { name: "seed", more: true, type: "number", read: Number },
+];
+
+export function settingsForm(panel, options) {
+  let recipe = options.recipes.find(({ name }) => name === "mnist") ?? options.recipes[0];
+  let ownData = false;
+  const [box, more] = [panel.querySelector(".settings > .fields"), panel.querySelector(".more-fields")];
+
+  function build() {
+    const recipes = options.recipes.map(({ name }) => h("option", { value: name, text: name, selected: name === recipe.name }));
+    box.replaceChildren(
+      h("label", { class: "field wide" }, h("span", { text: t("recipe") }), h("select", { name: "recipe" }, recipes)),
+      h("p", { class: "muted recipe-title", text: ownData ? t("on-own-data") : recipe.title }),
+      ...FIELDS.filter((f) => !f.more).map(field),
+      recipe.plain ? "" : h("p", { class: "muted layers" }, `${t("layers")}: `, h("code", { text: recipe.layers.join(" · ") })));
+    more.replaceChildren(...FIELDS.filter((f) => f.more).map(field), absent());
+  }
+
+  function field({ name, plain, type, write = String, choices }) {
+    if (plain && !recipe.plain) return "";
+    const value = recipe[name];
+    const control = choices
+      ? h("select", { name }, [...new Set([...choices(options), value])].map((choice) => h("option", { value: choice, text: choice, selected: choice === value })))
+      : h("input", { name, type, value: value === null ? "" : write(value), autocomplete: "off", step: "any" });
+    const hint = `hint.${name}`;
+    return h("label", { class: "field" }, h("span", { text: t(`setting.${name}`) }), control, has(hint) ? h("small", { text: t(hint) }) : null);
+  }
+
+  function absent() {
+    const gone = (options.backends ?? []).filter(({ available }) => !available).map(({ name }) => name);
+    return gone.length ? h("p", { class: "muted", text: t("absent-backends", { names: gone.join(", ") }) }) : "";
+  }
+
+  box.addEventListener("change", ({ target }) => {
+    if (target.name !== "recipe") return;
+    choose(target.value);
+    box.querySelector("[name=recipe]").focus();
+  });
+
+  function choose(name, drawings = false) {
+    recipe = options.recipes.find((one) => one.name === name) ?? recipe;
+    ownData = drawings;
+    build();
+  }
+
+  /** The body of POST /api/train. */
+  function read() {
+    const asked = { recipe: recipe.name };
+    if (ownData) asked.data = "drawings";
+    for (const { name, plain, read: parse = String } of FIELDS) {
+      if (plain && !recipe.plain) continue;
+      const value = parse(panel.querySelector(`[name=${name}]`).value.trim());
+      if (!same(value, recipe[name]) && !Number.isNaN(value)) asked[name] = value;
+    }
+    return asked;
+  }
+
+  /** The libraries that are here, which takes seconds to find out. */
+  function backends(found) {
+    options.backends = found;
+    more.replaceChildren(...FIELDS.filter((f) => f.more).map(field), absent());
+  }
+
+  build();
+  return { backends, read, build, choose };
+}

@@ -1,0 +1,161 @@
+// "Train": a run's settings, its buttons, its curves as they come, and the doctor's findings.
+
+import { get, options, post } from "../api.js";
+import { find, h, replace } from "../dom.js";
+import { t } from "../i18n.js";
+import { announce, hideError, showError } from "../notices.js";
+import { append, drawCurves, emptyCurves, epochTable, metricName, metricText, tiles } from "./curves.js";
+import { settingsForm } from "./settings.js";
+import { number } from "../format.js";
+
+const SPOKEN_EVERY = 5000; // ms between epochs that are read aloud
+const ACTIVE = ["starting", "running", "paused"];
+
+export function trainTab(panel) {
+  let [state, curves, findings, form, spoken, waiting] = [{ status: "idle" }, emptyCurves(), [], null, 0, false];
+  const at = (selector) => find(selector, panel);
+
+  async function start() {
+    form = settingsForm(panel, await options());
+    document.addEventListener("language", () => {
+      form.build();
+      render();
+    });
+    document.addEventListener("theme", redraw);
+    listen();
+    render();
+    get("api/backends").then(({ backends }) => form.backends(backends), showError);
+  }
+
+  function listen() {
+    const events = new EventSource("api/events");
+    const on = (name, act) => events.addEventListener(name, (event) => act(JSON.parse(event.data)));
+    on("history", (all) => {
+      [state, curves, findings] = [all.state, { chunks: all.chunks, epochs: all.epochs }, all.findings];
+      render();
+      redraw();
+    });
+    on("state", update);
+    on("begin", (begin) => {
+      if (begin.first_step === 0 || begin.run !== state.run) [curves, findings] = [emptyCurves(), []];
+      update({ ...state, run: begin.run, recipe: begin.recipe });
+      redraw();
+    });
+    on("progress", (news) => {
+      append(curves, news);
+      if (news.epochs.length) speak(news.epochs.at(-1));
+      redraw();
+    });
+    on("finding", (one) => setFindings([...findings.filter(({ id }) => id !== one.id), one]));
+    on("findings", (all) => setFindings(all.findings));
+    on("message", ({ text }) => announce(text));
+    on("end", (end) => {
+      update(end.state);
+      redraw();
+      announce(t(`status.${end.state.status}`));
+    });
+  }
+
+  function update(next) {
+    const failed = next.status === "failed" && state.status !== "failed";
+    state = next;
+    render();
+    if (failed && next.error) showError({ kind: "failed", message: next.error });
+  }
+
+  function setFindings(next) {
+    findings = next;
+    renderFindings();
+  }
+
+  function speak(epoch) {
+    if (performance.now() - spoken < SPOKEN_EVERY) return;
+    spoken = performance.now();
+    const [metric] = Object.keys(epoch.train?.metrics ?? {});
+    const words = metric ? `, ${metricName(metric)} ${metricText(metric, epoch.train.metrics[metric])}` : "";
+    announce(`${t("epoch")} ${epoch.epoch}: ${t("loss")} ${number(epoch.train?.loss)}${words}`);
+  }
+
+  /** Curves once a frame, whatever comes in between. */
+  function redraw() {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      if (panel.hidden) return;
+      tiles(at(".tiles"), state, curves);
+      if (curves.chunks.length || curves.epochs.length) drawCurves(panel, curves);
+      at(".charts").hidden = curves.chunks.length === 0 && curves.epochs.length === 0;
+      if (at(".epochs").open) epochTable(at(".epochs table"), curves.epochs);
+    });
+  }
+
+  function render() {
+    const { status } = state;
+    const active = ACTIVE.includes(status);
+    at(".run-name").textContent = state.run ?? t("no-run");
+    at(".chip-status").textContent = t(`status.${status}`);
+    at(".chip-status").dataset.status = status;
+    const total = (state.epochs ?? 0) * (state.steps_per_epoch ?? 0);
+    at(".run-progress").value = total ? (state.step ?? 0) / total : 0;
+    at(".main-buttons [data-do=start]").disabled = active;
+    const pause = at(".main-buttons [data-do=pause]");
+    pause.textContent = t(["paused", "stopped"].includes(status) ? "resume" : "pause");
+    pause.disabled = !["running", "paused", "stopped"].includes(status);
+    at("[data-do=step]").disabled = status !== "paused";
+    at("[data-do=stop]").disabled = !active;
+    at("[data-do=reset]").disabled = status === "idle";
+    live(active && status !== "starting");
+    renderFindings();
+    redraw();
+  }
+
+  /** The settings that may change while it trains. */
+  function live(on) {
+    const box = at(".live-settings");
+    box.hidden = !on;
+    if (!on) return;
+    const fields = find(".fields", box);
+    if (!fields.contains(document.activeElement)) {
+      const input = (name, value) => h("label", { class: "field" }, h("span", { text: t(`setting.${name}`) }), h("input", { type: "text", name: `live-${name}`, value, data: { key: `live-${name}` } }));
+      replace(fields, input("lr", String(Number((state.lr ?? 0).toPrecision(4)))), state.dropout?.length ? input("dropout", state.dropout.join(", ")) : null);
+    }
+  }
+
+  function renderFindings() {
+    const list = at(".findings .list");
+    const items = findings.map(({ level, evidence, cause, fix }) =>
+      h("article", { class: `finding ${level}` }, h("p", {}, h("span", { class: `badge ${level}`, text: t(`level.${level}`) }), ` ${evidence}`),
+        cause ? h("p", { text: cause }) : null, fix ? h("p", {}, h("span", { class: "muted", text: `${t("fix")} ` }), fix) : null));
+    list.replaceChildren(...(items.length ? items : [h("p", { class: "muted", text: t(state.run ? "healthy" : "no-findings") })]));
+  }
+
+  const control = (body) => post("api/control", body).then(({ state: next }) => update(next));
+  const actions = {
+    start: () => post("api/train", form.read()).then(({ state: next }) => {
+      [curves, findings] = [emptyCurves(), []];
+      update(next);
+    }),
+    pause: () => control({ action: state.status === "running" ? "pause" : "resume" }),
+    step: () => control({ action: "step" }),
+    stop: () => control({ action: "stop" }),
+    reset: () => control({ action: "reset" }).then(() => {
+      [curves, findings] = [emptyCurves(), []];
+      render();
+    }),
+  };
+
+  panel.addEventListener("click", (event) => {
+    const action = actions[event.target.dataset?.do];
+    if (!action) return;
+    hideError();
+    action().catch(showError);
+  });
+  panel.addEventListener("change", ({ target }) => {
+    if (target.name === "live-lr") control({ action: "set", lr: Number(target.value) }).catch(showError);
+    if (target.name === "live-dropout") control({ action: "set", dropout: target.value.split(/[,\s]+/).filter(Boolean).map(Number) }).catch(showError);
+  });
+  at(".epochs").addEventListener("toggle", redraw);
+
+  return { start, shown: redraw, table: () => (curves.epochs.length ? curves.epochs : null), onDrawings: () => form?.choose("mnist", true) };
+}

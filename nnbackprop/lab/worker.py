@@ -1,0 +1,278 @@
+"""The process that trains: an ordinary run, which a callback reports to the server and the server's words steer.
+
+A pause is a run that was stopped and saved, and goes on where it stood: so a paused run is whole on disk, whatever
+becomes of the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal
+
+from backends import BackendError
+from nnbackprop.diagnostics.monitored_run import MonitoredRun
+from nnbackprop.errors import NnbackpropError
+from nnbackprop.report.plot_process import draw_run
+from nnbackprop.runs import build
+from nnbackprop.runs.config import Config
+from nnbackprop.runs.resume import change_lr, resume
+from nnbackprop.runs.train import Run, start
+from nnbackprop.training.callbacks import Callback
+from nnbackprop.training.events import ChunkEnd, EpochEnd, TrainBegin, TrainEnd
+from nnbackprop.training.trainer import Trainer
+
+from . import events
+from .events import MAX_EPOCHS_SENT, ChunkSums, State, Status
+
+SEND_INTERVAL = 0.1  # seconds between two messages about progress
+STATE_INTERVAL = 1.0
+CHECK_RATIO = 50  # looking for findings may take 1/50 of the time
+
+Mode = Literal["run", "step", "pause", "stop"]
+Tell = Callable[[str, Any], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to begin, or one to go on with, and how it starts."""
+
+    config: Config | None = None
+    run: str = ""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    runs_dir: str = "runs"
+    mode: Mode = "run"
+
+    def open(self, on_message: Callable[[str], None]) -> AbstractContextManager[Run]:
+        """The run, as `nnbackprop train` opens it."""
+        if self.config is not None:
+            return start(self.config)
+        return resume(self.run, self.overrides, Path(self.runs_dir), on_message)
+
+
+class Controls:
+    """What the server wants, received by a thread; the trainer looks at the end of each chunk."""
+
+    def __init__(self, connection: Connection, mode: Mode) -> None:
+        self._connection, self._changed = connection, threading.Condition()
+        self.mode: Mode = mode
+        self.lr: float | None = None  # to change to
+        self.params_wanted = False
+        threading.Thread(target=self._receive, daemon=True).start()
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                command, value = self._connection.recv()
+            except (EOFError, OSError):  # the server is gone: save and stop
+                command, value = "mode", "stop"
+            with self._changed:
+                if command == "lr":
+                    self.lr = value
+                elif command == "params":
+                    self.params_wanted = True
+                elif self.mode != "stop":
+                    self.mode = value
+                self._changed.notify()
+            if self.mode == "stop":
+                return
+
+    def wait(self) -> None:
+        """Return when there is something to do while the run stands still."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.mode != "pause" or self.lr is not None or self.params_wanted)
+
+    def take_lr(self) -> float | None:
+        """The learning rate to change to, once."""
+        with self._changed:
+            lr, self.lr = self.lr, None
+            return lr
+
+    def stepped(self) -> None:
+        """The step that was asked for has been made."""
+        with self._changed:
+            if self.mode == "step":
+                self.mode = "pause"
+
+
+class Reporter(Callback):
+    """Tells the server of chunks, epochs and findings, about ten times a second, and stops where it wants that."""
+
+    def __init__(self, session: Training, single: bool) -> None:
+        self.session, self.single = session, single
+        self.steps_per_save = 1 if single else None  # chunks of one step
+        self.sums, self.rows = ChunkSums(), list[EpochEnd]()
+        self._sent_at = 0.0
+
+    def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
+        """The layers, the data and the settings."""
+        session = self.session
+        session.tell("begin", events.begin(session.name, session.run.config.recipe, event))
+        session.tell_state("running")
+
+    def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
+        """Report, hand out the weights where they are wanted, and stop where the server wants another thing."""
+        controls = self.session.controls
+        self.sums.add(event)
+        if time.monotonic() - self._sent_at >= SEND_INTERVAL:
+            self._send()
+        if controls.params_wanted:
+            self.session.tell_params()
+        if self.single:
+            controls.stepped()
+        if self.single or controls.mode != "run" or controls.lr is not None:
+            trainer.stop()
+
+    def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
+        """Keep the row for the next message."""
+        self.rows.append(event)
+
+    def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
+        """What is left."""
+        self._send()
+
+    def message(self, text: str) -> None:
+        """Pass it on."""
+        self.session.tell("message", {"text": text})
+
+    def _send(self) -> None:
+        point, rows = self.sums.take(), events.spread(self.rows, MAX_EPOCHS_SENT)
+        self.rows = []
+        chunks = [] if point is None else [point]
+        if chunks or rows:
+            self.session.tell("progress", {"chunks": chunks, "epochs": [events.epoch(row) for row in rows]})
+        self.session.tell_now_and_then()
+        self._sent_at = time.monotonic()
+
+
+class Training:
+    """A run that is trained, stopped and gone on with, as the server says."""
+
+    def __init__(self, run: Run, controls: Controls, tell: Tell) -> None:
+        self.run, self.controls, self.tell = run, controls, tell
+        self.name = run.run_dir.path.name
+        self.monitored = MonitoredRun(run)
+        self._state_at, self._checked_at, self._check_seconds = 0.0, time.monotonic(), 0.0
+        self._findings: list[dict[str, Any]] = []
+
+    def go(self) -> dict[str, Any] | None:
+        """Train to the end: the summary, or None where the run was stopped and saved."""
+        run, controls = self.run, self.controls
+        while True:
+            self._stand_still()
+            if controls.mode == "stop":
+                return None
+            reporter = Reporter(self, single=controls.mode == "step")
+            summary = self.monitored.fit([reporter], lambda text: self.tell("message", {"text": text}))
+            self.tell_findings()
+            if summary is not None or run.signal:
+                return summary
+
+    def _stand_still(self) -> None:
+        """Do what is asked for between two steps, until the run is to go on or to stop."""
+        controls, status = self.controls, "running"
+        while True:
+            if (lr := controls.take_lr()) is not None:
+                change_lr(self.run, lr)
+                status = "changed"
+            if controls.params_wanted:
+                self.tell_params()
+            if controls.mode != "pause":
+                return
+            if status != "paused":
+                self.tell_state("paused")
+                status = "paused"
+            controls.wait()
+
+    def state(self, status: Status, error: str | None = None) -> dict[str, Any]:
+        """Where the run is."""
+        run, trainer = self.run, self.run.trainer
+        changes = run.config.lr_changes
+        lr = changes[-1][1] if changes else run.config.lr
+        state = State(
+            status=status,
+            run=self.name,
+            recipe=run.config.recipe,
+            epoch=min(trainer.progress.epoch, trainer.epochs),
+            epochs=trainer.epochs,
+            step=trainer.progress.step,
+            steps_per_epoch=build.steps_per_epoch(run.config, len(run.data.train)),
+            lr=lr if isinstance(lr, float) else None,
+            dropout=run.config.dropout,
+            seconds=trainer.progress.seconds,
+            reason=trainer.stop_reason if status in ("finished", "stopped") else None,
+            error=error,
+        )
+        return asdict(state)
+
+    def tell_state(self, status: Status) -> None:
+        """Say where the run is."""
+        self._state_at = time.monotonic()
+        self.tell("state", self.state(status))
+
+    def tell_params(self) -> None:
+        """Hand out the weights as they stand."""
+        self.controls.params_wanted = False
+        self.tell("params", (self.run.trainer.progress.step, self.run.trainer.host_params()))
+
+    def tell_now_and_then(self) -> None:
+        """The state once a second; findings where there is time to look for them."""
+        now = time.monotonic()
+        if now - self._state_at >= STATE_INTERVAL:
+            self.tell_state("running")
+        if now - self._checked_at >= max(STATE_INTERVAL, CHECK_RATIO * self._check_seconds):
+            self.tell_findings()
+            self._checked_at = time.monotonic()
+            self._check_seconds = self._checked_at - now
+
+    def tell_findings(self) -> None:
+        """What the monitor finds, where that has changed."""
+        monitor = self.monitored.monitor
+        diagnosis = monitor.diagnosis if monitor else self.monitored.diagnosis
+        findings = diagnosis.to_json()["findings"] if diagnosis else []
+        if findings != self._findings:
+            self._findings = findings
+            self.tell("findings", {"findings": findings})
+
+
+def work(connection: Connection, job: Job) -> None:
+    """Do a job in this process; the last message is `end`."""
+    lock = threading.Lock()
+
+    def tell(kind: str, data: Any) -> None:
+        # where the server is gone, the other end of the pipe says so too
+        with lock, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.send((kind, data))
+
+    controls = Controls(connection, job.mode)
+    try:
+        with job.open(lambda text: tell("message", {"text": text})) as run:
+            training = Training(run, controls, tell)
+            try:
+                summary = training.go()
+            except NnbackpropError as error:
+                training.tell_findings()
+                tell("end", {"state": training.state("failed", str(error)), "summary": None})
+                return
+            state = training.state("stopped" if summary is None else "finished")
+            if not run.run_dir.has_progress:  # its folder goes
+                state = asdict(State())
+            tell("end", {"state": state, "summary": summary})
+            if summary is not None:
+                for failed in draw_run(run):
+                    tell("message", {"text": failed})
+    except KeyboardInterrupt:
+        tell("end", {"state": {"status": "stopped"}, "summary": None})
+    except (NnbackpropError, BackendError, OSError, MemoryError) as error:
+        tell("end", {"state": {"status": "failed", "error": str(error) or "memory ran out"}, "summary": None})
+    except Exception as error:
+        traceback.print_exc()
+        text = f"Training failed ({type(error).__name__}: {error}). The terminal says where."
+        tell("end", {"state": {"status": "failed", "error": text}, "summary": None})

@@ -1,0 +1,188 @@
+"""What the lab's server refuses: requests of other sites, without the token, too large, of another kind."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnbackprop.errors import UsageError
+from nnbackprop.lab.messages import MAX_HIDDEN_LAYERS
+from nnbackprop.lab.security import MAX_BODY
+from tests.support.lab_client import Client, serving
+
+pytest.importorskip("starlette", reason="starlette is not installed")
+pytest.importorskip("uvicorn", reason="uvicorn is not installed")
+
+TOKEN = "a-token-of-a-test-0"
+ADDRESSES = ("/", "/static/lab.js", "/api/options", "/api/runs", "/api/events", "/api/dataset")
+CONTROL = b'{"action": "reset"}'
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    with serving(tmp_path_factory.mktemp("lab") / "runs", token=TOKEN) as (_, client):
+        yield client
+
+
+def refused(answer: tuple[int, dict[str, str], bytes]) -> tuple[int, str]:
+    status, _, body = answer
+    return status, json.loads(body)["error"]["kind"]
+
+
+def test_the_link_gives_a_cookie_that_scripts_and_other_sites_do_not_get(client: Client) -> None:
+    status, headers, _ = client.send("GET", f"/?token={TOKEN}", {})
+    assert (status, headers["location"]) == (303, "/")
+    name, *flags = headers["set-cookie"].split("; ")
+    assert name == f"nnbackprop-lab-{client.port}={TOKEN}"
+    assert {"HttpOnly", "SameSite=Strict", "Path=/"} == set(flags)
+
+
+@pytest.mark.parametrize("path", ADDRESSES)
+@pytest.mark.parametrize("cookie", ["", "nnbackprop-lab-{port}=wrong-token-000000", "nnbackprop-lab-1=" + TOKEN])
+def test_nothing_is_answered_without_the_token(client: Client, path: str, cookie: str) -> None:
+    headers = {"Cookie": cookie.format(port=client.port)} if cookie else {}
+    assert refused(client.send("GET", path, headers)) == (403, "refused")
+
+
+def test_a_wrong_token_in_the_link_gives_no_cookie(client: Client) -> None:
+    status, headers, _ = client.send("GET", "/?token=a-token-of-a-test-1", {})
+    assert (status, "set-cookie" in headers) == (403, False)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "localhost.evil.example:{port}", "[::2]:{port}",
+     "192.168.0.1:{port}", "::1:{port}", "[::1:{port}", ""],
+)  # fmt: skip
+def test_another_host_is_refused_as_dns_rebinding_sends_it(client: Client, host: str) -> None:
+    headers = client.headers | {"Host": host.format(port=client.port)}
+    assert refused(client.send("GET", "/api/runs", headers)) == (403, "refused")
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "[::1]", "LOCALHOST"])
+def test_every_name_of_this_machine_is_a_host_of_its_own_origin(client: Client, name: str) -> None:
+    host = f"{name}:{client.port}"
+    headers = client.headers | {"Host": host, "Origin": f"http://{host}"}
+    assert client.send("POST", "/api/control", headers, CONTROL)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["http://evil.example", "null", "http://127.0.0.1", "http://localhost:{port}", "https://127.0.0.1:{port}",
+     "http://127.0.0.1:1", ""],
+)  # fmt: skip
+def test_another_origin_is_refused_also_that_of_another_name_of_this_machine(client: Client, origin: str) -> None:
+    headers = client.headers | {"Origin": origin.format(port=client.port)}
+    assert refused(client.send("POST", "/api/control", headers, CONTROL)) == (403, "refused")
+    assert refused(client.send("GET", "/api/runs", headers)) == (403, "refused")
+
+
+def test_a_request_that_changes_something_names_its_origin(client: Client) -> None:
+    headers = {name: value for name, value in client.headers.items() if name != "Origin"}
+    assert refused(client.send("POST", "/api/control", headers, CONTROL)) == (403, "refused")
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/plain", "", None]
+)
+def test_no_form_is_parsed_nor_text(client: Client, kind: str | None) -> None:
+    headers = {name: value for name, value in client.headers.items() if name != "Content-Type"}
+    headers |= {} if kind is None else {"Content-Type": kind}
+    assert refused(client.send("POST", "/api/control", headers, CONTROL)) == (415, "type")
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_of_more_than_64_kib_is_refused(client: Client, chunked: bool) -> None:
+    body: Any = json.dumps({"action": "reset", "run": "x" * MAX_BODY}).encode()
+    headers = client.headers | ({"Transfer-Encoding": "chunked"} if chunked else {})
+    if chunked:
+        body = iter([body[:MAX_BODY], body[MAX_BODY:]])
+    assert refused(client.send("POST", "/api/control", headers, body)) == (413, "large")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("control", b"{"),
+        ("control", b"[]"),
+        ("control", b'{"action": "explode"}'),
+        ("control", b'{"action": "set", "lr": 0}'),
+        ("control", b'{"action": "set", "lr": NaN}'),
+        ("train", b'{"recipe": "mnist", "runs_dir": "/etc"}'),
+        ("train", b'{"recipe": "mnist", "data": "/etc/passwd"}'),
+        ("train", b'{"recipe": "/tmp/recipe.toml"}'),
+        ("train", b'{"recipe": "mnist", "activation": "sine"}'),
+        ("train", b'{"recipe": "mnist", "epochs": 10001}'),
+        ("train", json.dumps({"recipe": "mnist", "hidden": [9] * (MAX_HIDDEN_LAYERS + 1)}).encode()),
+        ("train", b'{"recipe": "mnist", "hidden": [100], "dropout": [0.1, 0.1, 0.1]}'),
+        ("step", b'{"network": "3-3-3"}'),
+        ("step", b'{"network": "2-2-1", "params": {"dense1.W": [[1, 2]]}}'),
+        ("step", b'{"network": "2-2-1", "params": {"dense9.W": [[1, 2]]}}'),
+        ("step", b'{"network": "2-2-1", "samples": [4]}'),
+        ("step", b'{"network": "2-2-1", "mistake": "unknown"}'),
+        ("step", b'{"network": "2-2-1", "loss": "softmax-cross-entropy", "output_activation": "identity"}'),
+        ("step", b'{"network": "2-2-1", "check": {"tensor": "dense1.W", "index": [0, 2]}}'),
+        ("predict", b'{"drawing": {"rows": 20, "columns": 20, "pixels": ""}}'),
+        ("predict", b'{"drawing": {"rows": 113, "columns": 28, "pixels": ""}}'),
+        ("dataset", b'{"label": 3}'),
+    ],
+)
+def test_what_cannot_be_is_a_usage_error(client: Client, path: str, body: bytes) -> None:
+    assert refused(client.send("POST", f"/api/{path}", client.headers, body)) == (422, "usage")
+
+
+@pytest.mark.parametrize("name", ["../secret", "..", ".", "a/../../secret", "/etc", "no-such-run"])
+def test_a_run_is_a_name_in_the_folder_of_runs_and_no_path(client: Client, name: str, tmp_path: Path) -> None:
+    body = json.dumps({"action": "resume", "run": name}).encode()
+    assert refused(client.send("POST", "/api/control", client.headers, body)) == (404, "missing")
+
+
+@pytest.mark.parametrize(
+    "path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static//etc/passwd", "/static/", "/api/none", "/x"]
+)
+def test_no_path_of_a_request_is_opened(client: Client, path: str) -> None:
+    assert refused(client.send("GET", path, client.headers)) == (404, "missing")
+
+
+def test_an_address_takes_one_method(client: Client) -> None:
+    assert refused(client.send("GET", "/api/train", client.headers)) == (405, "method")
+    assert refused(client.send("DELETE", "/api/runs", client.headers)) == (405, "method")
+
+
+@pytest.mark.parametrize(("path", "cookie"), [("/api/runs", True), ("/api/runs", False), ("/api/none", True)])
+def test_every_answer_keeps_the_browser_strict(client: Client, path: str, cookie: bool) -> None:
+    _, headers, _ = client.send("GET", path, client.headers if cookie else {})
+    policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cache-control"] == "no-store"
+
+
+def test_other_machines_need_a_token_of_ones_own(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--host 0\.0\.0\.0 .* --token"), serving(tmp_path, host="0.0.0.0"):
+        pass
+    with pytest.raises(UsageError, match="16 to 200"), serving(tmp_path, host="0.0.0.0", token="short"):
+        pass
+
+
+def test_on_all_interfaces_a_host_is_an_address_and_never_a_name(tmp_path: Path) -> None:
+    with serving(tmp_path, host="0.0.0.0", token=TOKEN) as (_, client):
+        for host, status in (("192.168.7.7", 200), ("[fe80::1]", 200), ("evil.example", 403)):
+            name = f"{host}:{client.port}"
+            headers = client.headers | {"Host": name, "Origin": f"http://{name}"}
+            assert client.send("GET", "/api/runs", headers)[0] == status
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        from nnbackprop.lab.server import LabServer
+
+        with pytest.raises(UsageError, match=rf"port {port} .* --port 0"):
+            LabServer(tmp_path, port=port)
