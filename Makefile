@@ -22,7 +22,7 @@ ARGS ?=
 # scikit-learn: in an environment of their own, as Trackio needs an older Pillow than the newest.
 # The checks of scikit-learn 1.6 cannot be imported beside SciPy 1.17 without SCIPY_ARRAY_API.
 
-.PHONY: train test test-cuda test-tools check bench figures docs stress format wheel clean
+.PHONY: train test test-cuda test-tools check bench figures docs stress format wheel release clean
 
 train: $(VENV)/.core
 	$(BIN)/nnbackprop train $(ARGS)
@@ -62,6 +62,9 @@ format: $(VENV)/.dev
 
 wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel
+
+release: $(VENV)/.dev
+	$(BIN)/python scripts/release.py
 
 clean:
 	rm -rf $(VENV) $(CUDA_VENV) $(TOOLS_VENV) build dist docs/_build docs/examples *.egg-info
