@@ -25,7 +25,7 @@ ARGS ?=
 
 # `make test-lab` drives the lab's page in Chromium, which must be there (CHROMIUM names it if it is not on the PATH).
 
-.PHONY: train test test-cuda test-tools test-lab check bench figures docs stress format wheel clean
+.PHONY: train test test-cuda test-tools test-lab check bench figures docs stress format wheel release clean
 
 train: $(VENV)/.core
 	$(BIN)/nnbackprop train $(ARGS)
@@ -68,6 +68,9 @@ format: $(VENV)/.dev
 
 wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel
+
+release: $(VENV)/.dev
+	$(BIN)/python scripts/release.py
 
 clean:
 	rm -rf $(VENV) $(CUDA_VENV) $(TOOLS_VENV) build dist docs/_build docs/examples *.egg-info

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from backends import Array, Backend, Tree, tree_map
+from backends import Array, Backend, Tree, leaves, tree_map
 from nnbackprop.data.dataset import Dataset, require_dataset
 from nnbackprop.data.loader import DataLoader, chunk_indices
 from nnbackprop.data.mapped import MappedArray, Samples, blocks
@@ -30,6 +31,16 @@ from .step import EvalStep, zero_sums
 EVAL_BATCH_SIZE = 1000  # enough to keep the products busy, small beside the parameters
 CONV_EVAL_BATCH_SIZE = 100  # the windows of a 3x3 kernel on 1,000 images 28x28x32 take 0.9 GB
 EVAL_STEPS_PER_CHUNK = 64
+
+
+class Processes(Protocol):
+    """What `evaluate_together` needs of a `distributed.Communicator`."""
+
+    rank: int
+    size: int
+
+    def all_gather(self, array: np.ndarray) -> np.ndarray:
+        """The arrays of all processes, which have one shape: (size, *shape)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +74,23 @@ class Evaluator:
         for _, batches in loader.to_device((None, loader.batches(indices)) for indices in chunks):
             sums = self.backend.scan(self.step, sums, data, batches)
         return self.score(tree_map(lambda a: self.backend.to_numpy(a).tolist(), sums), n_samples)
+
+    def evaluate_together(self, params: Params, loader: DataLoader, processes: Processes) -> Score:
+        """The same, shared out among processes, each of which calls it; sums are added in the order of batches."""
+        xp, n, weighted = self.backend.xp, len(loader.dataset), loader.dataset.weights is not None
+        data, zero = {**loader.data, "params": params}, zero_sums(xp, self.metrics, params, weighted)
+        begins = range(0, n, self.batch_size)
+        each = -(-len(begins) // processes.size)  # batches a process
+        own = begins[processes.rank * each : (processes.rank + 1) * each]
+        batches = (np.arange(b, min(b + self.batch_size, n)).reshape(1, -1) for b in own)
+        rows = np.zeros((each, sum(math.prod(a.shape) for a in leaves(zero))))
+        for i, (_, batch) in enumerate(loader.to_device((None, loader.batches(b)) for b in batches)):
+            sums = self.backend.scan(self.step, tree_map(xp.zeros_like, zero), data, batch)
+            rows[i] = np.concatenate([self.backend.to_numpy(a).reshape(-1) for a in leaves(sums)])
+        of_all = processes.all_gather(rows).reshape(-1, rows.shape[1])[: len(begins)]
+        totals = iter(of_all.sum(axis=0).tolist())
+        host = tree_map(lambda a: [next(totals) for _ in range(a.shape[0])] if a.ndim else next(totals), zero)
+        return self.score(host, n)
 
     def score(self, sums: Tree, n_samples: int) -> Score:
         """The means of a data set's sums, which are numbers on the host."""
