@@ -48,7 +48,8 @@ class Model:
     @cached_property
     def outputs(self) -> tuple[np.ndarray, np.ndarray]:
         """The predicted class (n,) and the probabilities (n, k) of `data`."""
-        return self.trained.predict(self.data.inputs)
+        probabilities = self.trained.predict_proba(self.data.inputs)
+        return self.trained.evaluator.predicted_classes(probabilities), probabilities
 
 
 class Models:
