@@ -6,8 +6,8 @@ python scripts/make_figures.py --run recipes      measure or draw first: recipes
                                                   chart, terminal
 python scripts/make_figures.py --check            write nothing; exit status 1 if a page would change
 
-Kept by others: `python -m benchmarks` (speed), `scripts/gpu_check.py`, `python -m tests.stress --json
-docs/reliability.json`, `python -m tests.support.claims --json docs/claims.json`, `python -m
+Kept by others: `python -m benchmarks` (speed), `scripts/gpu_check.py`, `scripts/records.py`, `python -m
+tests.stress --json docs/reliability.json`, `python -m tests.support.claims --json docs/claims.json`, `python -m
 tests.support.cuda_emulator nodes --json docs/nodes.json`.
 """
 
@@ -21,7 +21,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs")]  # this checkout
 
-from figures import PAGES, estimators, filled, recipes, reproducibility, seeds, stored, tables, verification, write  # noqa: E402
+from figures import (  # noqa: E402
+    PAGES,
+    estimators,
+    filled,
+    recipes,
+    records,
+    reproducibility,
+    seeds,
+    stored,
+    tables,
+    verification,
+    write,
+)
 
 STORE = ROOT / "docs" / "figures.json"
 MEASURED = {
@@ -40,6 +52,7 @@ def blocks() -> dict[str, str]:
         **tables.blocks(found["tables"]),
         **found["verification"],
         **found["reproducibility"],
+        **records.blocks(),
         **stored.blocks(),
     }
 

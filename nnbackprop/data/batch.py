@@ -15,7 +15,7 @@ class BatchKind(StrEnum):
 
     WHOLE_SET = "all"  # the resident set, as it lies
     INDICES = "indices"  # (n,) of samples of the resident set
-    SAMPLES = "inputs"  # the samples themselves, streamed, as they are in the data set
+    SAMPLES = "inputs"  # the samples themselves, streamed: bytes as they are in the data set, floats scaled
     PREPARED = "prepared_inputs"  # the samples themselves, their inputs scaled: see `prepare_batches`
 
     @property

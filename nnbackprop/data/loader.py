@@ -26,9 +26,9 @@ class DataLoader:
     """A data set as a device sees it: `resident`, on the device as a whole, or streamed a chunk at a time.
 
     `data` is what every step reads: the samples of a resident set, and the scaling if each step does it. uint8
-    stays uint8, a quarter of float32, and is scaled in each step; floats of a resident set are scaled once.
-    Weights, and targets that are numbers, have the parameters' `dtype`. `resident` is asked for as auto, yes or
-    no.
+    stays uint8, a quarter of float32, and is scaled in each step; floats are scaled on the host, a resident set
+    once, a chunk that streams when it is gathered. Weights, and targets that are numbers, have the parameters'
+    `dtype`. `resident` is asked for as auto, yes or no.
     """
 
     def __init__(
@@ -41,11 +41,13 @@ class DataLoader:
             self._samples["targets"] = scaling.scale_targets(dataset.targets, dtype)
         if dataset.weights is not None:
             self._samples["weights"] = dataset.weights.astype(dtype)
-        data: dict[str, Samples] = {"scale": scaling.scale.astype(dtype), "shift": scaling.shift.astype(dtype)}
-        if self.resident and dataset.inputs.dtype.kind == "f":
-            data = {**self._samples, "inputs": scaling.apply(dataset.inputs, dtype)}
+        floats = dataset.inputs.dtype.kind == "f"
+        self._scaling = scaling if floats else None
+        data: dict[str, Samples] = {**self._samples} if self.resident else {}
+        if not floats:
+            data |= {"scale": scaling.scale.astype(dtype), "shift": scaling.shift.astype(dtype)}
         elif self.resident:
-            data |= self._samples
+            data["inputs"] = scaling.apply(dataset.inputs, dtype)
         self.data: Tree = tree_map(partial(backend.asarray, copy=False), data)
 
     def batches(self, indices: np.ndarray, whole_set: bool = True) -> Tree:
@@ -56,8 +58,8 @@ class DataLoader:
         """
         if not self.resident:
             samples = {name: array[indices] for name, array in self._samples.items()}
-            if samples["inputs"].dtype == np.float64:  # half as much to move, and some GPUs have no float64
-                samples["inputs"] = samples["inputs"].astype(self._dtype, copy=False)
+            if self._scaling is not None:  # on the thread that gathers, and the same bits as of a resident set
+                samples["inputs"] = self._scaling.apply(samples["inputs"], self._dtype, copy=False)
             return samples
         if whole_set and indices.shape[1] == len(self.dataset):
             return {BatchKind.WHOLE_SET.value: np.zeros(len(indices), np.int32)}

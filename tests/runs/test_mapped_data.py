@@ -9,12 +9,18 @@ import numpy as np
 import polars
 import pytest
 
-from backends import leaves
+from backends import Backend, leaves
 from nnbackprop import TrainedModel
-from nnbackprop.data import load
+from nnbackprop.data import Dataset, fit_scaling, load
 from nnbackprop.data.mapped import MappedArray
+from nnbackprop.data.readers.npz import read_pair
+from nnbackprop.nn.layers import Dense, ReLU
+from nnbackprop.nn.losses import SoftmaxCrossEntropy
+from nnbackprop.nn.sequential import Sequential
+from nnbackprop.optim import Adam
 from nnbackprop.runs.config import Config
 from nnbackprop.runs.run_data import RunData
+from nnbackprop.training.trainer import Trainer
 from tests.stress import child_run
 from tests.support.commands import draw_no_plots, run, said
 
@@ -44,6 +50,34 @@ def test_two_epochs_are_those_of_data_in_memory(tmp_path: Path, monkeypatch: pyt
     in_file = RunData.load(config)
     assert all(isinstance(part.inputs, MappedArray) for part in in_file.parts.values() if part)
     assert in_file.fingerprint == in_memory.fingerprint
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_weights_are_those_of_a_resident_set_on_every_backend(
+    tmp_path: Path, dtype: str, backend: Backend
+) -> None:
+    """A compiled library may round x * scale + shift once, where the step does it, and twice outside."""
+    write_pair(tmp_path)
+    np.save(tmp_path / "X.npy", (40 + 20 * np.load(tmp_path / "X.npy")).astype(dtype))
+    parts = [read_pair(tmp_path / "X.npy", tmp_path / "y.npy", limit) for limit in (0, 2**30)]
+    trained = []
+    for part, resident in zip(parts, ("no", "yes"), strict=True):
+        data = Dataset(part.inputs, part.labels, ("a", "b", "c"))
+        trainer = Trainer(
+            Sequential(Dense(8), ReLU(), Dense(3)),
+            SoftmaxCrossEntropy(),
+            Adam(),
+            lr=1e-3,
+            batch_size=50,
+            epochs=2,
+            scaling=fit_scaling("per-feature", data),
+            backend=backend,
+            resident=resident,
+        )
+        trainer.fit(data)
+        trained.append(leaves(trainer.host_params()))
+    assert [type(part.inputs) for part in parts] == [MappedArray, np.ndarray]
+    assert all(np.array_equal(a, b) for a, b in zip(*trained, strict=True))
 
 
 def test_a_converted_regression_trains_from_its_file_as_its_table_does(

@@ -13,7 +13,6 @@ import pytest
 
 import nnbackprop as nb
 from backends import Backend
-from nnbackprop.data.scaling import fit_target_scaling
 from nnbackprop.runs.checkpoint import load, save
 from nnbackprop.runs.plain_objects import KINDS, from_plain, to_plain
 from tests.support import layer_rows, loss_rows
@@ -82,7 +81,7 @@ def test_the_preprocessing_of_a_table_is_in_the_file() -> None:
 def test_the_scaling_of_targets_is_in_the_file() -> None:
     """Predictions are in the targets' own units: hundreds, from a network that learnt standard scores."""
     _, data = of_table("price", nb.MeanSquaredError(), 1)
-    scaling = replace(nb.fit_scaling("per-feature", data.train), target_scaling=fit_target_scaling(data.train))
+    scaling = nb.fit_scaling("per-feature", data.train, "standard")
     trainer, _ = of_table("price", nb.MeanSquaredError(), 1, scaling=scaling, epochs=40)
     nb.save(trainer, FILE)
     predicted = nb.open(FILE).predict(TABLE)
