@@ -67,7 +67,7 @@ def keep(name: str, folders: Sequence[Path]) -> None:
 def run_result(trained: TrainedModel, data: Dataset) -> dict[str, Any]:
     """Which samples of the test part a run gets wrong, alone and averaged over copies, and what it took."""
     rows = trained.run_dir.read_metrics()
-    predicted, _ = trained.predict(data.inputs)
+    predicted = trained.predict(data.inputs)
     averaged = trained.predict_augmented(data.inputs, COPIES).argmax(axis=1)
     return {
         "seed": trained.config.seed,
@@ -127,7 +127,7 @@ def flags(config: Config, base: Config | None = None) -> str:
 
 def wrong_plot(trained: TrainedModel, data: Dataset, wrong: Sequence[int]) -> Figure:
     """The digits that a network gets wrong: what each is, and what it is taken for."""
-    predicted, _ = trained.predict(data.inputs[wrong])
+    predicted = trained.predict(data.inputs[wrong])
     title = f"{len(wrong)} of {len(data):,} digits wrong: what each is → what it is taken for"
     figure, grid = new_image_grid(title, math.ceil(len(wrong) / COLUMNS), COLUMNS, 0.62)
     for axes, sample, said in zip(grid.flat, wrong, predicted, strict=False):
