@@ -31,7 +31,7 @@ from .rivals import RIVALS
 from .session import Session
 from .suite import not_installed, other_load
 from .worker import Worker, WorkerError
-from .workloads import Problem, Workload
+from .workloads import Problem, Workload, dense_layers
 
 FOLDER = RESULTS / "augmentation"
 RECIPE, IMAGE_SHAPE, MAX_SHARE = "deformed", (28, 28), 0.5
@@ -40,7 +40,7 @@ WORKLOAD = Workload(
     "784-1000-500-10, Adam, batch 128",
     "step",
     steps=1,
-    hidden=(1000, 500),
+    layers=dense_layers(1000, 500),
     adam=True,
     lr=0.001,
     batch=128,

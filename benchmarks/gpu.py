@@ -30,7 +30,7 @@ from .results import Figure, Part
 from .rivals.nnbackprop_steps import Ours
 from .session import differences
 from .worker import Worker, WorkerError
-from .workloads import WORKLOADS, Problem
+from .workloads import WORKLOADS, Problem, dense_layers
 
 STEPS = 3 * captured_scan.GRAPH_STEPS + 5
 """Of a comparison: whole graphs, and single steps left over."""
@@ -70,7 +70,7 @@ class GpuCheck:
         """784-512-256-10 with dropout on this backend, or another; on a CPU a small network."""
         workload, backend = replace(WORKLOADS["W1"], dtype=dtype), backend or self.backend
         if not self.on_gpu:
-            workload = replace(workload, hidden=(32, 16), batch=20)
+            workload = replace(workload, layers=dense_layers(32, 16, dropout=(0.4, 0.2, 0.1)), batch=20)
         return Ours(Problem.of(workload, load(self.data).train, backend.device), backend, **options)
 
     def run(self, name: str) -> Part:

@@ -12,6 +12,7 @@ import numpy as np
 
 from nnbackprop._system_info import set_num_threads
 from nnbackprop.diagnostics.difference import difference
+from nnbackprop.nn.layers import Dropout
 from nnbackprop.nn.layers.base import Params
 
 from .results import Check
@@ -20,7 +21,7 @@ from .rivals.nnbackprop_steps import Ours
 from .workloads import WORKLOADS, Problem
 
 TOLERANCE = 1e-12
-"""How far a rival's tensor may be from ours, ||a - b|| / ||b||, in float64."""
+"""How far a rival's tensor may be from ours, ||a - b|| / ||b||, in float64, unless the rival says otherwise."""
 
 LOSS_TOLERANCE = 0.1
 """How far its loss may be from ours, relative, where each draws dropout masks of its own."""
@@ -58,26 +59,31 @@ class Session:
         """The rival against our step on NumPy, in float64; None for matrix products, which train nothing.
 
         In float32, rounding puts some number on the other side of a ReLU's kink, and from there on two right
-        trainings part.
+        trainings part. A rival draws dropout masks of its own: it is compared without dropout, then by its loss.
         """
         if self.entry.kind == "floor":
             return None
         assert self.problem
-        problem = self.problem.in_float64()
-        check = self.compare(problem, problem.workload.check_steps)
-        return check if check.passed else self.compare(problem, 1)
+        dropout = any(isinstance(layer, Dropout) for layer in self.problem.workload.layers)
+        own_masks = dropout and self.entry.kind == "rival"
+        check = self.compare(self.problem.in_float64(dropout=not own_masks))
+        return self.compare(self.problem.in_float64(), by_loss=True) if own_masks and check.passed else check
 
-    def compare(self, problem: Problem, chunk: int) -> Check:
+    def compare(self, problem: Problem, by_loss: bool = False) -> Check:
+        """Train both to the last step, and where they part, again step by step."""
+        check = self.compare_every(problem.workload.check_steps, problem, by_loss)
+        return check if check.passed else self.compare_every(1, problem, by_loss)
+
+    def compare_every(self, chunk: int, problem: Problem, by_loss: bool) -> Check:
         """Train both, `chunk` steps at a time, until the last step or the first beyond the limit."""
         workload, rivals = problem.workload, (self.make(problem), Ours(problem, "numpy"))
-        own_masks = self.entry.kind == "rival" and any(workload.dropout)
-        limit = LOSS_TOLERANCE if own_masks else TOLERANCE
+        limit = LOSS_TOLERANCE if by_loss else getattr(rivals[0], "tolerance", TOLERANCE)
         for step in range(0, workload.check_steps, chunk):
             rows = problem.rows(step, chunk)
             for rival in rivals:
                 rival.run(rival.prepare(rows))
             theirs, ours = (rival.weights() for rival in rivals)
-            if own_masks:
+            if by_loss:
                 apart = {"loss": relative(np.array(problem.loss_of(theirs)), np.array(problem.loss_of(ours)))}
             else:
                 apart = differences(theirs, ours)

@@ -1,4 +1,4 @@
-"""The six workloads: what each trains, and the arrays that every rival is given."""
+"""The workloads: what each trains, and the arrays that every rival is given."""
 
 from __future__ import annotations
 
@@ -12,41 +12,51 @@ from nnbackprop.data.catalog import load
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.sampler import permutation
 from nnbackprop.data.scaling import Scaling, fit_scaling
-from nnbackprop.nn.initializers import parse_initializer
-from nnbackprop.nn.layers import Dense, Dropout, Layer, ReLU, Sigmoid
-from nnbackprop.nn.layers.base import Params
+from nnbackprop.nn.initializers import Initializer, parse_initializer
+from nnbackprop.nn.layers import (
+    BatchNorm,
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    MaxPool2D,
+    ReLU,
+    Reshape,
+    Sigmoid,
+)
+from nnbackprop.nn.layers.base import LayerParams, Params
 from nnbackprop.nn.losses import Loss, MeanSquaredError, SoftmaxCrossEntropy, one_hot
+from nnbackprop.nn.mlp import mlp_layers
 from nnbackprop.nn.objective import Objective
 from nnbackprop.nn.regularization import WeightPenalty
+from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Sequential
+from nnbackprop.nn.trace import NetworkSummary
 from nnbackprop.optim import SGD, Adam, Optimizer
 
+HE, RELU = parse_initializer("he-normal"), ReLU()
 GPU_CHUNK = 20
 """Steps of a chunk on a GPU: a captured graph and single steps."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A training to be timed: a network of dense layers, its data, loss and optimizer.
+    """A training to be timed: a network to ten classes, its data, loss and optimizer.
 
     Times are for `steps` steps, which `unit` puts in words. A compiled loop takes `chunk` steps at once.
-    Rivals are checked by the tensors after `check_steps` steps.
-    `dropout` is the rate before each dense layer. Networks are ReLU with softmax cross-entropy, or, where
-    `sigmoid`, all sigmoid with half the squared error. `batch` is None for the full batch.
+    Rivals are checked by the tensors after `check_steps` steps. The loss is softmax cross-entropy, or, with target
+    values `targets` of the wrong and the right class, half the squared error. `batch` is None for the full batch.
     """
 
     label: str
     title: str
     unit: str
     steps: int
+    layers: tuple[Layer, ...]
     chunk: int = 20
     check_steps: int = 20
-    hidden: tuple[int, ...] = (512, 256)
-    dropout: tuple[float, ...] = (0.0, 0.0, 0.0)
-    sigmoid: bool = False
-    bias: bool = True
-    init: str = "he-normal"
-    targets: tuple[float, float] = (0.0, 1.0)
+    targets: tuple[float, float] | None = None
     l2: float = 0.0
     adam: bool = False
     epsilon: float = 1e-8
@@ -58,17 +68,19 @@ class Workload:
 
     @property
     def network(self) -> Sequential:
-        """Its layers, to ten classes."""
-        dense = partial(Dense, weight_init=parse_initializer(self.init), bias=self.bias)
-        layers: list[Layer] = []
-        for units, rate in zip((*self.hidden, 10), self.dropout, strict=True):
-            layers += [Dropout(rate)] * bool(rate) + [dense(units), Sigmoid() if self.sigmoid else ReLU()]
-        return Sequential(*layers[: None if self.sigmoid else -1])
+        return Sequential(*self.layers)
+
+    @property
+    def without_dropout(self) -> Workload:
+        """The same but for its Dropout layers."""
+        return replace(self, layers=tuple(layer for layer in self.layers if not isinstance(layer, Dropout)))
 
     @property
     def loss(self) -> Loss:
+        if self.targets is None:
+            return SoftmaxCrossEntropy()
         off, on = self.targets
-        return MeanSquaredError("half-sum", off_value=off, on_value=on) if self.sigmoid else SoftmaxCrossEntropy()
+        return MeanSquaredError("half-sum", off_value=off, on_value=on)
 
     @property
     def objective(self) -> Objective:
@@ -83,20 +95,57 @@ class Workload:
         return self.chunk if device == "cpu" else GPU_CHUNK
 
 
+def dense_layers(
+    *hidden: int,
+    dropout: tuple[float, ...] = (),
+    activation: Layer = RELU,
+    normalization: type[Layer] | None = None,
+    bias: bool = True,
+    init: Initializer = HE,
+) -> tuple[Layer, ...]:
+    """Dense layers of `hidden` units and of 10, each hidden one with its activation.
+
+    `dropout` has the rate of the input, then of each hidden layer.
+    """
+    dense = [Dense(units, init, bias and normalization is None) for units in hidden]
+    layers = mlp_layers(
+        [*dense, Dense(10, init, bias)], activation, normalization, dropout or (0.0,) * (len(hidden) + 1)
+    )
+    return tuple(layers)
+
+
+def convolution(filters: int, size: tuple[int, int]) -> tuple[Layer, ...]:
+    """A convolution with batch normalization, which needs no bias, and ReLU."""
+    return Conv2D(filters, size, weight_init=HE, bias=False), BatchNorm(), ReLU()
+
+
 EPOCH = partial(Workload, unit="epoch of 60,000", steps=500)
 WORKLOADS = {
-    "W1": EPOCH("dropout", "784-512-256-10, dropout, SGD, batch 120", dropout=(0.4, 0.2, 0.1)),
-    "W1n": EPOCH("no dropout", "784-512-256-10, no dropout, SGD, batch 120"),
-    "W1a": EPOCH("Adam", "784-512-256-10, no dropout, Adam, batch 120", adam=True, lr=0.001),
+    "W1": EPOCH(
+        "dropout",
+        "784-512-256-10, dropout, SGD, batch 120",
+        layers=dense_layers(512, 256, dropout=(0.4, 0.2, 0.1)),
+    ),
+    "W1n": EPOCH("no dropout", "784-512-256-10, no dropout, SGD, batch 120", layers=dense_layers(512, 256)),
+    "W1a": EPOCH(
+        "Adam",
+        "784-512-256-10, no dropout, Adam, batch 120",
+        layers=dense_layers(512, 256),
+        adam=True,
+        lr=0.001,
+    ),
+    "W1b": EPOCH(
+        "batch norm",
+        "784-512-256-10, batch normalization, SGD, batch 120",
+        layers=dense_layers(512, 256, normalization=BatchNorm),
+    ),
     "W2": Workload(
         "full batch",
         "400-26-10, sigmoid, SGD, full batch of 5,000, float64",
         "1,000 iterations",
         steps=1000,
-        hidden=(26,),
-        dropout=(0.0, 0.0),
-        sigmoid=True,
-        init="uniform:0.12",
+        layers=(*dense_layers(26, activation=Sigmoid(), init=parse_initializer("uniform:0.12")), Sigmoid()),
+        targets=(0.0, 1.0),
         l2=2e-4,
         lr=0.12,
         batch=None,
@@ -110,11 +159,10 @@ WORKLOADS = {
         "60,000 updates",
         steps=60_000,
         chunk=1000,
-        hidden=(100,),
-        dropout=(0.0, 0.0),
-        sigmoid=True,
-        bias=False,
-        init="fan-out-normal",
+        layers=(
+            *dense_layers(100, activation=Sigmoid(), bias=False, init=parse_initializer("fan-out-normal")),
+            Sigmoid(),
+        ),
         targets=(0.01, 0.99),
         lr=0.1,
         batch=1,
@@ -127,10 +175,33 @@ WORKLOADS = {
         steps=10,
         chunk=2,
         check_steps=2,
-        hidden=(4096, 4096),
+        layers=dense_layers(4096, 4096),
         adam=True,
         lr=0.0001,
         batch=1024,
+    ),
+    "CNN": EPOCH(
+        "convolutions",
+        "three convolutions (24 of 5x5, 48 and 64 of 3x3) and two dense layers (64, 10), batch normalization, "
+        "max pooling, dropout, Adam, batch 100",
+        steps=600,
+        chunk=4,
+        check_steps=2,
+        layers=(
+            Reshape((28, 28, 1)),
+            *convolution(24, (5, 5)),
+            MaxPool2D(2),
+            *convolution(48, (3, 3)),
+            *convolution(64, (3, 3)),
+            MaxPool2D(2),
+            Flatten(),
+            Dropout(0.3),
+            *dense_layers(64, dropout=(0.0, 0.3), normalization=BatchNorm),
+        ),
+        adam=True,
+        lr=0.004,
+        batch=100,
+        scale="unit",
     ),
 }
 
@@ -160,19 +231,33 @@ class Problem:
         params = workload.network.init(rows.shape[1:], 0, workload.dtype)
         return cls(workload, train, fit_scaling(workload.scale, train), params, device, tf32)
 
-    def in_float64(self) -> Problem:
+    def in_float64(self, dropout: bool = True) -> Problem:
         """The problem of the check: the samples of its first steps, in float64.
 
         Libraries put Adam's epsilon in different places, so that it is next to nothing here.
         """
         workload = replace(self.workload, dtype="float64", epsilon=1e-30)
         samples = np.arange(min(len(self.train), workload.check_steps * self.batch))
-        return Problem.of(workload, self.train.take(samples), self.device)
+        return Problem.of(workload if dropout else workload.without_dropout, self.train.take(samples), self.device)
 
     @property
-    def weights(self) -> list[dict[str, np.ndarray]]:
-        """First W (in, out) and b (out,) of each dense layer."""
-        return [layer for layer in self.params if layer]
+    def weights(self) -> list[LayerParams]:
+        """First parameters of each layer that has some, such as W (in, out) and b (out,), without buffers."""
+        return self.trained(self.params)
+
+    def trained(self, params: Params) -> list[LayerParams]:
+        """The trained parameters of each layer that has some."""
+        pairs = zip(self.workload.layers, params, strict=True)
+        return [
+            {name: a for name, a in given.items() if name not in getattr(layer, "buffers", ())}
+            for layer, given in pairs
+            if given
+        ]
+
+    @property
+    def summary(self) -> NetworkSummary:
+        """The layers with their shapes."""
+        return self.workload.network.summary(self.train.inputs.shape[1:], self.workload.dtype)
 
     @property
     def batch(self) -> int:
@@ -181,13 +266,14 @@ class Problem:
 
     @cached_property
     def x(self) -> np.ndarray:
-        """Scaled inputs (n, features), in the workload's dtype."""
-        return self.scaling.apply(self.train.inputs, self.workload.dtype)
+        """Scaled inputs (n, features), or (n, rows, columns, channels), in the workload's dtype."""
+        x, first = self.scaling.apply(self.train.inputs, self.workload.dtype), self.workload.layers[0]
+        return x.reshape(-1, *first.shape) if isinstance(first, Reshape) else x
 
     @cached_property
     def t(self) -> np.ndarray:
         """Labels (n,) int32, or for a squared error target values (n, 10)."""
-        if not self.workload.sigmoid:
+        if self.workload.targets is None:
             return self.train.targets
         return one_hot(np, self.train.targets, 10, np.dtype(self.workload.dtype), *self.workload.targets)
 
@@ -202,10 +288,16 @@ class Problem:
         return self.order[np.arange(at, at + steps) % len(self.order)]
 
     def loss_of(self, weights: Params) -> float:
-        """The loss of given float64 weights on up to 5,000 samples with dropout off, on NumPy."""
-        rows = self.order.reshape(-1)[:5000]
+        """The loss of given float64 weights on up to 5,000 samples with dropout off, on NumPy.
+
+        Batches are normalized by their own statistics, as running ones are no weights.
+        """
+        rows, xp = self.order.reshape(-1)[:5000], select("numpy").xp
         given = iter(weights)
-        params = tuple(next(given) if layer else {} for layer in self.params)
-        x, t = self.x[rows], self.train.targets[rows]
-        J, _ = self.workload.objective.value(select("numpy").xp, params, x, t)
-        return float(J)
+        params = tuple(
+            {**first, **next(given)} if first else {}
+            for layer, first in zip(self.workload.layers, self.params, strict=True)
+            if not isinstance(layer, Dropout)
+        )
+        objective, key = self.workload.without_dropout.objective, RngKey(0, 0)
+        return float(objective.value_and_grad(xp, params, self.x[rows], self.train.targets[rows], key).J)

@@ -61,10 +61,10 @@ copybutton_only_copy_prompt_lines = True
 
 
 def copy_pages(app: Sphinx, config: Any) -> None:
-    """Bring the notebooks to the pages: Sphinx reads one folder."""
+    """Bring notebooks and programs to the pages: Sphinx reads one folder."""
     folder = Path(app.srcdir) / "examples"
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(ROOT / "examples", folder, ignore=shutil.ignore_patterns("*.py", ".*", "__pycache__"))
+    shutil.copytree(ROOT / "examples", folder, ignore=shutil.ignore_patterns(".*", "__pycache__"))
 
 
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(((?:\.\./)*)([^)#\s]+)(#[^)]*)?\)")

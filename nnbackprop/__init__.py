@@ -31,14 +31,15 @@ _NAMES_BY_MODULE = {
     "nnbackprop.nn.layers": "ELU GELU AveragePool2D BatchNorm Conv2D Dense Dropout Flatten GlobalAveragePool2D "
     "Identity LayerNorm LeakyReLU MaxPool2D Maxout PReLU ReLU Reshape SiLU Sigmoid Softmax Softplus "
     "SpatialDropout2D Tanh",
-    "nnbackprop.nn.losses": "Huber MeanAbsoluteError MeanSquaredError Pinball PoissonNLL "
+    "nnbackprop.nn.layers.base": "Activation Layer",
+    "nnbackprop.nn.losses": "Huber Loss MeanAbsoluteError MeanSquaredError Pinball PoissonNLL "
     "SigmoidBinaryCrossEntropy SoftmaxCrossEntropy one_hot",
     "nnbackprop.nn.metrics": "ClassificationMetrics MultilabelMetrics RegressionMetrics accuracy",
     "nnbackprop.nn.regularization": "WeightPenalty",
     "nnbackprop.nn.rng": "RngKey",
     "nnbackprop.nn.sequential": "Residual Sequential",
-    "nnbackprop.optim": "SGD Adagrad Adam AdamW AveragedWeights ClippedGradients Momentum Nesterov RMSprop "
-    "clip_by_global_norm clip_by_value",
+    "nnbackprop.optim": "SGD Adagrad Adam AdamW AveragedWeights ClippedGradients Momentum Nesterov Optimizer "
+    "RMSprop clip_by_global_norm clip_by_value",
     "nnbackprop.optim.schedules": "Constant CosineDecay ExponentialDecay OneCycle StepDecay Warmup",
     "nnbackprop.report.history": "plot",
     "nnbackprop.report.progress": "progress",
@@ -87,8 +88,9 @@ if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
         Maxout as Maxout, PReLU as PReLU, ReLU as ReLU, Reshape as Reshape, SiLU as SiLU, Sigmoid as Sigmoid,
         Softmax as Softmax, Softplus as Softplus, SpatialDropout2D as SpatialDropout2D, Tanh as Tanh,
     )
+    from nnbackprop.nn.layers.base import Activation as Activation, Layer as Layer
     from nnbackprop.nn.losses import (
-        Huber as Huber, MeanAbsoluteError as MeanAbsoluteError, MeanSquaredError as MeanSquaredError,
+        Huber as Huber, Loss as Loss, MeanAbsoluteError as MeanAbsoluteError, MeanSquaredError as MeanSquaredError,
         Pinball as Pinball, PoissonNLL as PoissonNLL, SigmoidBinaryCrossEntropy as SigmoidBinaryCrossEntropy,
         SoftmaxCrossEntropy as SoftmaxCrossEntropy, one_hot as one_hot,
     )
@@ -102,7 +104,7 @@ if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
     from nnbackprop.optim import (
         SGD as SGD, Adagrad as Adagrad, Adam as Adam, AdamW as AdamW,
         AveragedWeights as AveragedWeights, ClippedGradients as ClippedGradients,
-        Momentum as Momentum, Nesterov as Nesterov, RMSprop as RMSprop,
+        Momentum as Momentum, Nesterov as Nesterov, Optimizer as Optimizer, RMSprop as RMSprop,
         clip_by_global_norm as clip_by_global_norm, clip_by_value as clip_by_value,
     )
     from nnbackprop.optim.schedules import (

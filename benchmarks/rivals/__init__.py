@@ -9,14 +9,17 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from benchmarks.workloads import Problem
+from benchmarks.workloads import WORKLOADS, Problem
 from nnbackprop.nn.layers.base import Params
 
 Kind = Literal["ours", "floor", "rival"]
 
 
 class Rival(Protocol):
-    """A network with its first parameters in place, made by `module.make(problem, **options)`."""
+    """A network with its first parameters in place, made by `module.make(problem, **options)`.
+
+    Its tensors must be within `tolerance` of ours in float64, ||a - b|| / ||b||, where it has one; else 1e-12.
+    """
 
     def prepare(self, rows: np.ndarray) -> Any:
         """Row numbers (steps, batch) of the next steps as `run` takes them, on the device; not timed."""
@@ -25,7 +28,7 @@ class Rival(Protocol):
         """Train a step for each batch, and wait until they are done."""
 
     def weights(self) -> Params:
-        """The weights as they stand, on the host: W (in, out) and b (out,) of each dense layer."""
+        """The trained parameters as they stand, on the host: those of `Problem.weights`, in their shapes."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Entry:
     devices: Sequence[str] = ("cpu",)
     options: dict[str, Any] = field(default_factory=dict)
     kind: Kind = "rival"
-    workloads: Sequence[str] = ("W1", "W1n", "W1a", "W2", "W3", "W4")
+    workloads: Sequence[str] = tuple(WORKLOADS)
     blocked: str | None = None
 
     def make(self, problem: Problem) -> Rival:
@@ -55,6 +58,7 @@ def _ours(title: str, backend: str, devices: Sequence[str], needs: str = "", **o
 
 
 CPU, ANY, CUDA = ("cpu",), ("cpu", "cuda"), ("cuda",)
+DENSE = tuple(name for name in WORKLOADS if name != "CNN")
 RIVALS = {
     "numpy-fast": _ours("NumPy and numba", "numpy", CPU, needs="numba"),
     "numpy": replace(_ours("NumPy", "numpy", CPU), blocked="numba"),
@@ -71,7 +75,8 @@ RIVALS = {
     "torch-graph": Entry("PyTorch, a CUDA graph of 10 steps", "torch_rival", "torch", CUDA, {"graph_steps": 10}),
     "torch-compile": Entry("PyTorch, torch.compile", "torch_rival", "torch", CUDA, {"compiled": True}),
     "jax-jit": Entry("JAX autodiff, jit", "jax_rival", "jax", CUDA, {"scan": False}),
-    "jax-grad": Entry("JAX autodiff, jit and scan", "jax_rival", "jax", ANY),
-    "keras": Entry("Keras on JAX", "keras_rival", "keras", workloads=("W1", "W1n", "W1a")),
+    "jax-grad": Entry("JAX autodiff, jit and scan", "jax_rival", "jax", ANY, workloads=DENSE),
+    "jax-step": Entry("JAX autodiff, jit", "jax_rival", "jax", CPU, {"scan": False}, workloads=("CNN",)),
+    "keras": Entry("Keras on JAX", "keras_rival", "keras", workloads=("W1", "W1n", "W1a", "W1b", "CNN")),
     "sklearn": Entry("scikit-learn", "sklearn_rival", "sklearn", workloads=("W1n", "W1a")),
 }

@@ -78,7 +78,7 @@ class Ours:
 
     def weights(self) -> Params:
         host = tree_map(self.backend.to_numpy, self.state["params"])
-        return tuple(layer for layer in host if layer)
+        return tuple(self.problem.trained(host))
 
 
 make = Ours

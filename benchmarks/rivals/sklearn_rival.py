@@ -15,7 +15,7 @@ class Sklearn:
     def __init__(self, problem: Problem) -> None:
         self.problem, workload = problem, problem.workload
         self.net = MLPClassifier(
-            workload.hidden,
+            [layer["W"].shape[1] for layer in problem.weights[:-1]],
             solver="adam" if workload.adam else "sgd",
             alpha=0.0,
             epsilon=workload.epsilon,

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.rivals import channels_first
 from benchmarks.workloads import Problem
+from nnbackprop.nn import layers
 from nnbackprop.nn.layers.base import Params
 
 WARM_UP = 3
@@ -17,7 +19,7 @@ WARM_UP = 3
 
 
 class Torch:
-    """`nn.Sequential`, `backward()`, `step()`.
+    """`nn.Sequential`, `backward()`, `step()`; images in memory as PyTorch's guide advises, channels last.
 
     `fused` asks the optimizer for its one-pass form, `compiled` also torch.compile for its mode for small steps,
     and `graph_steps` captures so many whole steps as one CUDA graph.
@@ -31,9 +33,18 @@ class Torch:
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         self.net = nn.Sequential(*modules(problem)).to(self.device)
-        self.x = torch.from_numpy(problem.x).to(self.device)
+        self.trained = [m for m in self.net if any(True for _ in m.parameters())]
+        for module, first in zip(self.trained, channels_first.from_ours(problem, problem.weights), strict=True):
+            with torch.no_grad():
+                for name, parameter in named(module).items():
+                    parameter.copy_(torch.from_numpy(np.array(first[name].T)).reshape(parameter.shape))
+        x = problem.x
+        if x.ndim == 4:
+            self.net = self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            x = x.transpose(0, 3, 1, 2)
+        self.x = torch.from_numpy(x).to(self.device)
         self.t = torch.from_numpy(np.array(problem.t)).to(self.device)
-        if not problem.workload.sigmoid:
+        if problem.workload.targets is None:
             self.t = self.t.long()
         self.optimizer = self.make_optimizer(fused or compiled)
         self.loss: Any = torch.compile(self.plain_loss, mode="reduce-overhead") if compiled else self.plain_loss
@@ -42,9 +53,9 @@ class Torch:
     def make_optimizer(self, fused: bool) -> torch.optim.Optimizer:
         """SGD or Adam; the weights alone are decayed by L2."""
         workload = self.problem.workload
-        dense = [m for m in self.net if isinstance(m, nn.Linear)]
-        weights, biases = [m.weight for m in dense], [m.bias for m in dense if m.bias is not None]
-        groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": workload.l2}, {"params": biases}]
+        parameters = list(self.net.parameters())
+        weights, others = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim == 1]
+        groups: list[dict[str, Any]] = [{"params": weights, "weight_decay": workload.l2}, {"params": others}]
         kind: Any = torch.optim.Adam if workload.adam else torch.optim.SGD
         options = {"eps": workload.epsilon, "capturable": bool(self.graph_steps)} if workload.adam else {}
         return kind([g for g in groups if g["params"]], lr=workload.lr, fused=fused or None, **options)
@@ -52,7 +63,7 @@ class Torch:
     def plain_loss(self, rows: torch.Tensor) -> torch.Tensor:
         """J of the samples `rows`."""
         y, t = self.net(self.x[rows]), self.t[rows]
-        if self.problem.workload.sigmoid:
+        if self.problem.workload.targets is not None:
             return ((y - t) ** 2).sum() / (2 * len(t))
         return nn.functional.cross_entropy(y, t)
 
@@ -106,30 +117,47 @@ class Torch:
                         tensor.zero_()
 
     def weights(self) -> Params:
-        """Transposed, as `nn.Linear` keeps (out, in)."""
-        named = (m.named_parameters() for m in self.net if isinstance(m, nn.Linear))
-        letters = {"weight": "W", "bias": "b"}
-        return tuple({letters[name]: p.detach().cpu().numpy().T.copy() for name, p in each} for each in named)
+        theirs = [
+            {name: p.detach().cpu().numpy().reshape(p.shape[0], -1).T for name, p in named(module).items()}
+            for module in self.trained
+        ]
+        return [
+            {name: np.array(a if name == "W" else a[0]) for name, a in layer.items()}
+            for layer in channels_first.to_ours(self.problem, theirs)
+        ]
+
+
+def named(module: nn.Module) -> dict[str, nn.Parameter]:
+    """A module's parameters under our names; PyTorch's weights are (out, in, ...), the transpose of ours."""
+    letters = ("gamma", "beta") if isinstance(module, nn.modules.batchnorm._BatchNorm) else ("W", "b")
+    parameters = dict(module.named_parameters())
+    pairs = zip(letters, ("weight", "bias"), strict=True)
+    return {letter: parameters[name] for letter, name in pairs if name in parameters}
 
 
 def modules(problem: Problem) -> Iterator[nn.Module]:
-    """The layers with their first weights."""
-    workload, last = problem.workload, len(problem.weights) - 1
-    for k, layer in enumerate(problem.weights):
-        if workload.dropout[k]:
-            yield nn.Dropout(workload.dropout[k])
-        linear = nn.Linear(
-            layer["W"].shape[0], layer["W"].shape[1], bias="b" in layer, dtype=getattr(torch, workload.dtype)
-        )
-        with torch.no_grad():
-            linear.weight.copy_(torch.from_numpy(np.array(layer["W"].T)))
-            if "b" in layer:
-                linear.bias.copy_(torch.from_numpy(np.array(layer["b"])))
-        yield linear
-        if workload.sigmoid:
-            yield nn.Sigmoid()
-        elif k < last:
-            yield nn.ReLU()
+    """PyTorch's modules for the layers of the network."""
+    dtype = getattr(torch, problem.workload.dtype)
+    for summary in problem.summary:
+        layer, width = summary.layer, summary.in_shape[-1]
+        match layer:
+            case layers.Dense():
+                yield nn.Linear(width, layer.units, layer.bias, dtype=dtype)
+            case layers.Conv2D():
+                yield nn.Conv2d(width, layer.filters, layer.kernel_size, bias=layer.bias, dtype=dtype)
+            case layers.BatchNorm():
+                kind = nn.BatchNorm1d if len(summary.in_shape) == 1 else nn.BatchNorm2d
+                yield kind(width, layer.eps, layer.momentum, dtype=dtype)
+            case layers.MaxPool2D():
+                yield nn.MaxPool2d(layer.pool_size)
+            case layers.Flatten():
+                yield nn.Flatten()
+            case layers.Dropout():
+                yield nn.Dropout(layer.rate)
+            case layers.ReLU():
+                yield nn.ReLU()
+            case layers.Sigmoid():
+                yield nn.Sigmoid()
 
 
 make = Torch

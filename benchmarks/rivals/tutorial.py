@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.workloads import Problem
+from nnbackprop.nn.layers import BatchNorm, Conv2D, Dense
 from nnbackprop.nn.layers.base import Params
 
 
@@ -20,6 +21,8 @@ class Tutorial:
 
     def __init__(self, problem: Problem) -> None:
         self.problem, self.workload = problem, problem.workload
+        self.dropout = rates(problem)
+        self.x = problem.x
         self.layers = [{name: np.array(w) for name, w in layer.items()} for layer in problem.weights]
         self.m = [{name: np.zeros_like(w) for name, w in layer.items()} for layer in self.layers]
         self.v = [{name: np.zeros_like(w) for name, w in layer.items()} for layer in self.layers]
@@ -31,7 +34,7 @@ class Tutorial:
 
     def run(self, batches: np.ndarray) -> None:
         for rows in batches:
-            grads = self.gradients(self.problem.x[rows], self.problem.t[rows])
+            grads = self.gradients(self.x[rows], self.problem.t[rows])
             self.steps += 1
             for k, layer in enumerate(self.layers):
                 for name in layer:
@@ -39,10 +42,10 @@ class Tutorial:
 
     def gradients(self, x: np.ndarray, t: np.ndarray) -> list[dict[str, Any]]:
         """Forward, then backward."""
-        squared, last = self.workload.sigmoid, len(self.layers) - 1
+        squared, last = self.workload.targets is not None, len(self.layers) - 1
         inputs, masks, outputs = [], [], []
         for k, layer in enumerate(self.layers):
-            p = self.workload.dropout[k]
+            p = self.dropout[k]
             mask = (self.rng.random(x.shape, dtype=x.dtype) >= p) / x.dtype.type(1 - p) if p else None
             x = x if mask is None else x * mask
             masks.append(mask)
@@ -90,4 +93,17 @@ class Tutorial:
         return tuple({name: np.array(w) for name, w in layer.items()} for layer in self.layers)
 
 
-make = Tutorial
+def rates(problem: Problem) -> list[float]:
+    """The dropout rate before each dense layer."""
+    layers = problem.workload.layers
+    pairs = zip((None, *layers), layers, strict=False)
+    return [getattr(before, "rate", 0.0) for before, layer in pairs if isinstance(layer, Dense)]
+
+
+def make(problem: Problem) -> Tutorial:
+    """Of a network of other layers than these too, by a class for each kind."""
+    if any(isinstance(layer, BatchNorm | Conv2D) for layer in problem.workload.layers):
+        from benchmarks.rivals.tutorial_layers import LayeredTutorial
+
+        return LayeredTutorial(problem)
+    return Tutorial(problem)

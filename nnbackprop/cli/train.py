@@ -56,41 +56,66 @@ def train(
     flags: Annotated[Flags, Parameter(name="*")] = Flags(),  # type: ignore[valid-type]  # noqa: B008 (frozen)
 ) -> int:
     """Train a network by a recipe; every flag overrides one of its settings."""
-    from nnbackprop.distributed.mpi import communicator
-    from nnbackprop.errors import UsageError
-    from nnbackprop.loggers.registry import load_loggers
-    from nnbackprop.runs.config_files import apply_overrides, load_recipe, load_run_config, recipe_for
     from nnbackprop.runs.launch import launch
-    from nnbackprop.runs.resume import resume as resume_run
-    from nnbackprop.runs.run_dir import RunDir
-    from nnbackprop.runs.train import start
 
     if must_launch(processes, restarts, dry_run):
         return launch(processes or 1, restarts, sys.argv[1:])
     overrides = given_settings(flags)
     if resume is None:
-        name, overrides = recipe_for(recipe, overrides)
-        loaded = load_recipe(name)
-        config = apply_overrides(loaded, overrides)
-        if dry_run:
-            return show_dry_run(config)
-        fitted_from = None if "dropout" in overrides else loaded
-        if communicator().rank:
-            return work(asdict(config))
-        loggers = load_loggers(config.log)
-        return fit(start(config, communicator()), message_console(config.progress), loggers, fitted_from)
-    if recipe is not None:
-        raise UsageError(f"--resume goes on with a run as it was configured: leave out the recipe {recipe!r}.")
+        return begin(recipe, overrides, dry_run)
+    check_resume(recipe, resume, dry_run)
+    return go_on(resume, overrides)
+
+
+def begin(recipe: str | None, overrides: dict[str, Any], dry_run: bool) -> int:
+    """Train a new run, or show what it would be."""
+    from nnbackprop.distributed.mpi import communicator
+    from nnbackprop.loggers.registry import load_loggers
+    from nnbackprop.runs.config_files import apply_overrides, load_recipe, recipe_for
+    from nnbackprop.runs.train import start
+
+    name, overrides = recipe_for(recipe, overrides)
+    loaded = load_recipe(name)
+    config = apply_overrides(loaded, overrides)
     if dry_run:
-        raise UsageError("--dry-run is of a run that has not begun, and --resume goes on with one: leave one out.")
+        return show_dry_run(config)
     if communicator().rank:
-        return work({"resume": resume, **overrides})
+        return work(asdict(config))
+    fitted_from = None if "dropout" in overrides else loaded
+    loggers = load_loggers(config.log)
+    return fit(start(config, communicator()), message_console(config.progress), loggers, fitted_from)
+
+
+def go_on(run: str, overrides: dict[str, Any]) -> int:
+    """Resume a run."""
+    from nnbackprop.distributed.mpi import communicator
+    from nnbackprop.loggers.registry import load_loggers
+    from nnbackprop.runs.config_files import load_run_config
+    from nnbackprop.runs.resume import resume
+    from nnbackprop.runs.run_dir import RunDir
+
+    if communicator().rank:
+        return work({"resume": run, **overrides})
     runs_dir = Path(overrides.get("runs_dir", "runs"))
-    saved = load_run_config(RunDir.open(runs_dir, resume).config_path)
+    saved = load_run_config(RunDir.open(runs_dir, run).config_path)
     console = message_console(overrides.get("progress", saved.progress))
     loggers = load_loggers(overrides.get("log", saved.log))
-    opened = resume_run(resume, overrides, runs_dir, message_printer(console), communicator())
+    opened = resume(run, overrides, runs_dir, message_printer(console), communicator())
     return fit(opened, console, loggers)
+
+
+def check_resume(recipe: str | None, run: str, dry_run: bool) -> None:
+    """UsageError for what does not go with --resume."""
+    from nnbackprop.errors import UsageError
+
+    if recipe is not None:
+        raise UsageError(
+            f"--resume {run} goes on with a run as it was configured: leave out the recipe {recipe!r}."
+        )
+    if dry_run:
+        raise UsageError(
+            f"--dry-run is of a run that has not begun, and --resume {run} goes on with one: leave one out."
+        )
 
 
 def must_launch(processes: int | None, restarts: int, dry_run: bool) -> bool:

@@ -55,12 +55,17 @@ class Dataset:
         self._set(targets=self._check_labels() if self.classes else self._check_numbers())
         self._set(weights=self._check_weights(), image_shape=self._check_image_shape())
 
-    def _repr_html_(self) -> str:
+    def __repr__(self) -> str:
+        facts = [f"{name} {value}" for name, value in self._facts()]
+        return f"Dataset({', '.join([*facts, f'{len(self.classes)} classes'] if self.classes else facts)})"
+
+    def _facts(self) -> list[tuple[str, str]]:
         x, t = self.inputs, self.targets
-        rows = [("samples", f"{len(x):,}"), ("inputs", f"{x.dtype} {tuple(x.shape)}")]
-        rows.append(("targets", f"{t.dtype} {tuple(t.shape)}"))
-        if self.image_shape:
-            rows.append(("images", " x ".join(map(str, self.image_shape))))
+        facts = [("inputs", f"{x.dtype} {tuple(x.shape)}"), ("targets", f"{t.dtype} {tuple(t.shape)}")]
+        return facts + ([("images", " x ".join(map(str, self.image_shape)))] if self.image_shape else [])
+
+    def _repr_html_(self) -> str:
+        t, rows = self.targets, [("samples", f"{len(self):,}"), *self._facts()]
         if self.classes:
             counts = np.bincount(t, minlength=len(self.classes))
             shown = [f"{name} ({n:,})" for name, n in zip(self.classes, counts, strict=True)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -14,6 +14,7 @@ from .dataset import Dataset, require_dataset
 from .mapped import BLOCK_ROWS, Samples, blocks
 
 ScalingKind = Literal["none", "unit", "standard", "per-feature", "rashid"]
+TargetScalingKind = Literal["none", "standard", "mean"]
 CHUNK_ROWS = BLOCK_ROWS  # 256 * 255^2 fits int32
 
 
@@ -74,8 +75,10 @@ class Scaling:
         )
 
 
-def fit_scaling(kind: str, train: Dataset) -> Scaling:
+def fit_scaling(kind: str, train: Dataset, target_scale: TargetScalingKind = "none") -> Scaling:
     """The scaling of a kind, with statistics from the training part alone.
+
+    `kind` is of the inputs:
 
     none         x
     unit         x / 255 for uint8 and for floats that are all whole numbers in 0..255 and not just 0 and 1;
@@ -84,9 +87,26 @@ def fit_scaling(kind: str, train: Dataset) -> Scaling:
     per-feature  (x - mean) / std of each feature; a feature constant in training is 0 everywhere;
                  a table's features of categories and missing values stay 0 and 1
     rashid       0.99 unit + 0.01, so that no input is 0 (Rashid, Make Your Own Neural Network, 2016)
-    Raises UsageError for any other kind.
+
+    `target_scale` is of targets (n, k) that are numbers: none; standard, (t - mean) / std of each; mean, t / mean
+    of each, so that rates stay positive. Predictions and metrics are in the targets' own units all the same.
+
+    Raises:
+        UsageError: a kind that is not known, or scaled targets of a data set whose targets are no numbers.
     """
     require_dataset(train, "fit_scaling")
+    fitted = _fit_inputs(kind, train)
+    if target_scale == "none":
+        return fitted
+    if target_scale not in get_args(TargetScalingKind) or train.task != "regression":
+        raise UsageError(
+            f"target_scale is {target_scale!r} and the task of {train.source} {train.task}: it must be one of "
+            f"{', '.join(get_args(TargetScalingKind))}, and for another task than regression none."
+        )
+    return replace(fitted, target_scaling=_fit_targets(target_scale, train.targets.astype(np.float64)))
+
+
+def _fit_inputs(kind: str, train: Dataset) -> Scaling:
     if kind not in get_args(ScalingKind):
         raise UsageError(f"scaling {kind!r} is unknown; {', '.join(get_args(ScalingKind))} are known.")
     if kind == "per-feature" and train.preprocessing is not None:
@@ -99,14 +119,10 @@ def fit_scaling(kind: str, train: Dataset) -> Scaling:
     return Scaling(np.array(scale), np.array(shift))
 
 
-def fit_target_scaling(train: Dataset, center: bool = True) -> Scaling:
-    """The scaling (t - mean) / std of each target (n, k), with std 1 where it is constant.
-
-    Without `center` it is t / mean: rates stay positive, and their logarithms near 0.
-    """
-    targets = train.targets.astype(np.float64)
+def _fit_targets(kind: str, targets: np.ndarray) -> Scaling:
+    """With std 1 where a target is constant, and mean 1 where it is not above 0."""
     mean = targets.mean(axis=0)
-    if not center:
+    if kind == "mean":
         scale = 1 / np.where(mean > 0, mean, 1.0)
         return Scaling(scale, np.zeros_like(scale))
     std = targets.std(axis=0)

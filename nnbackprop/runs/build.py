@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from backends import Backend
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.scaling import Scaling, fit_scaling, fit_target_scaling
+from nnbackprop.data.scaling import Scaling, fit_scaling
+from nnbackprop.distributed.communicator import Communicator, SingleProcess
 from nnbackprop.distributed.sharding import ShardedTraining
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.augmentation import Augmentation
@@ -208,12 +209,10 @@ def objective(config: Config, n_outputs: int, image_shape: Sequence[int] | None 
 
 def scaling(config: Config, train: Dataset) -> Scaling:
     """The scaling of inputs, and of targets that are numbers, fitted to the training part."""
-    fitted = fit_scaling(config.scale, train)
     if train.task != "regression" or config.target_scale == "none":
-        return fitted
-    return replace(
-        fitted, target_scaling=fit_target_scaling(train, center=not isinstance(loss(config), PoissonNLL))
-    )
+        return fit_scaling(config.scale, train)
+    # the outputs of PoissonNLL are logarithms of rates, which stay positive
+    return fit_scaling(config.scale, train, "mean" if isinstance(loss(config), PoissonNLL) else "standard")
 
 
 def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) -> Trainer:
@@ -236,5 +235,10 @@ def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) 
     )
     built.config = asdict(config)
     if (config.shards or 1) > 1:
-        built.use_sharding(ShardedTraining(config.shards or 1))
+        built.use_sharding(sharding(config, SingleProcess()))
     return built
+
+
+def sharding(config: Config, communicator: Communicator) -> ShardedTraining:
+    """How batches are cut and shared out among processes."""
+    return ShardedTraining(config.shards or 1, communicator, config.sync_batchnorm)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nnbackprop.data import Dataset, fit_scaling
-from nnbackprop.data.scaling import CHUNK_ROWS, Scaling, fit_target_scaling, moments
+from nnbackprop.data.scaling import CHUNK_ROWS, Scaling, moments
 from nnbackprop.errors import DataError, UsageError
 
 RNG = np.random.default_rng(8)
@@ -120,7 +120,7 @@ def numbers(targets: np.ndarray) -> Dataset:
 
 def test_scaled_targets_have_mean_0_and_deviation_1_and_come_back() -> None:
     targets = np.random.default_rng(3).normal([1e9, 0], [2, 1e-6], (50, 2))
-    scaling = Scaling(np.array(1.0), np.array(0.0), fit_target_scaling(numbers(targets)))
+    scaling = fit_scaling("none", numbers(targets), "standard")
     scaled = scaling.scale_targets(targets, "float64")
     np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-6)  # a mean of 1e9 leaves 7 of float64's digits
     np.testing.assert_allclose(scaled.std(axis=0), 1, rtol=1e-6)
@@ -130,15 +130,23 @@ def test_scaled_targets_have_mean_0_and_deviation_1_and_come_back() -> None:
 
 
 def test_a_constant_target_is_moved_to_0_and_comes_back() -> None:
-    scaling = Scaling(np.array(1.0), np.array(0.0), fit_target_scaling(numbers(np.full((4, 1), 7.3))))
+    scaling = fit_scaling("none", numbers(np.full((4, 1), 7.3)), "standard")
     np.testing.assert_allclose(scaling.scale_targets(np.full((4, 1), 7.3), "float64"), 0, atol=1e-15)
     np.testing.assert_allclose(scaling.unscale_targets(np.zeros((2, 1))), 7.3)
 
 
 def test_rates_are_divided_by_their_mean() -> None:
-    fitted = fit_target_scaling(numbers(np.array([[2.0, 0.0], [4.0, 0.0]])), center=False)
+    fitted = fit_scaling("none", numbers(np.array([[2.0, 0.0], [4.0, 0.0]])), "mean").target_scaling
     np.testing.assert_allclose(fitted.scale, [1 / 3, 1])
     assert not fitted.shift.any()
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"), [(dataset(BYTES), "standard"), (numbers(np.eye(3)[:, :1] * 0.5), "unit")]
+)
+def test_targets_that_cannot_be_scaled_are_refused(data: Dataset, kind: str) -> None:
+    with pytest.raises(UsageError, match=f"target_scale is '{kind}' and the task of memory"):
+        fit_scaling("none", data, kind)
 
 
 def test_targets_without_a_scaling_stay_as_they_are() -> None:

@@ -65,7 +65,7 @@ def test_the_programs_of_the_page_on_python_run(capsys: pytest.CaptureFixture[st
     text = (ROOT / "docs" / "python.md").read_text()
     program = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
     exec(compile(program, "docs/python.md", "exec"), {})
-    assert "['heavy', 'light'] Score(" in capsys.readouterr().out
+    assert "['heavy', 'light'] [[" in capsys.readouterr().out
 
 
 def test_the_names_and_flags_beside_those_of_other_libraries_exist() -> None:

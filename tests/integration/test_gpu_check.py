@@ -102,7 +102,7 @@ def test_captured_products_are_those_of_numpy() -> None:
     for products in (plain, captured):
         products.run(products.prepare(problem.rows(0, 50)))
     assert captured.backend.graphs  # type: ignore[attr-defined]
-    np.testing.assert_allclose(captured.backend.to_numpy(captured.state["y"]), plain.y[-1], rtol=1e-12)
+    np.testing.assert_allclose(captured.backend.to_numpy(captured.state["y"]), plain.products[-1][2], rtol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ import pytest
 
 import nnbackprop as nb
 from backends import Backend
-from nnbackprop.data.scaling import fit_target_scaling
 from nnbackprop.runs.checkpoint import load, save
 from nnbackprop.runs.plain_objects import KINDS, from_plain, to_plain
 from tests.support import layer_rows, loss_rows
@@ -70,7 +69,7 @@ def test_the_preprocessing_of_a_table_is_in_the_file() -> None:
     nb.save(trainer, FILE)
     model = nb.open(FILE)
     rows = {"colour": [None, "green"], "size": [3.0, None]}
-    assert np.array_equal(model.predict(rows)[0], trainer.predict(rows))
+    assert np.array_equal(model.predict(rows), trainer.predict(rows))
     assert (model.classes, model.target_names) == (("a", "b"), ("kind",))
     assert data.test is not None
     assert model.evaluate(data.test) == trainer.evaluate(data.test)
@@ -82,7 +81,7 @@ def test_the_preprocessing_of_a_table_is_in_the_file() -> None:
 def test_the_scaling_of_targets_is_in_the_file() -> None:
     """Predictions are in the targets' own units: hundreds, from a network that learnt standard scores."""
     _, data = of_table("price", nb.MeanSquaredError(), 1)
-    scaling = replace(nb.fit_scaling("per-feature", data.train), target_scaling=fit_target_scaling(data.train))
+    scaling = nb.fit_scaling("per-feature", data.train, "standard")
     trainer, _ = of_table("price", nb.MeanSquaredError(), 1, scaling=scaling, epochs=40)
     nb.save(trainer, FILE)
     predicted = nb.open(FILE).predict(TABLE)
@@ -100,7 +99,7 @@ def test_images_keep_their_shape_and_what_was_opened_can_be_saved() -> None:
     trainer.fit(data)
     nb.save(trainer, FILE)
     nb.save(nb.open(FILE), "again.nb")
-    assert np.array_equal(nb.open("again.nb").predict(images)[1], trainer.predict_proba(images))
+    assert np.array_equal(nb.open("again.nb").predict_proba(images), trainer.predict_proba(images))
     with pytest.raises(nb.DataError, match=r"\(n, 4, 4\) are needed"):
         nb.open(FILE).predict(images.reshape(20, 16))
 

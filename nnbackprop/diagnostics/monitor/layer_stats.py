@@ -88,14 +88,14 @@ def probe_batch(loader: DataLoader, samples: int) -> tuple[Array, Array]:
 
 
 def measure(
-    trainer: Trainer, stats_step: StatsStep, batch: tuple[Array, Array], state: Tree, xs: Tree, step: int
+    trainer: Trainer, stats_step: StatsStep, batch: tuple[Array, Array], state: Tree, batches: Tree, step: int
 ) -> NetworkStats:
-    """Statistics of `state`, which is before step `step` + 1 and is not changed; `xs` is that step's chunk."""
+    """Statistics of `state`, which is before step `step` + 1 and not changed; `batches` is that step's chunk."""
     backend, (inputs, targets) = trainer.backend, batch
     layers = list(trainer.network.named_layers(state["params"]))
     data = {"state": state, "data": trainer.loader.data, "inputs": inputs, "targets": targets}
     table = backend.xp.zeros((len(layers) + 1, 4), dtype=inputs.dtype, device=device_of(inputs))
-    table = backend.scan(stats_step, table, data, tree_map(lambda a: a[:1, ...], xs))
+    table = backend.scan(stats_step, table, data, tree_map(lambda a: a[:1, ...], batches))
     *rows, (J, correct, lr, _) = backend.to_numpy(table).astype(float).tolist()
     units = {row.name: math.prod(row.out_shape) for row in trainer.layers}
     stats: list[LayerStats] = []

@@ -90,12 +90,12 @@ class Monitor(Callback):
         if self.history.stats and self.history.stats[-1].step < event.step:
             self.measure(trainer, self._batches, event.step, trainer.state)
 
-    def measure(self, trainer: Trainer, xs: Tree, step: int, state: Tree) -> None:
-        """Measure `state`, which is before step `step` + 1, whose chunk is `xs`."""
+    def measure(self, trainer: Trainer, batches: Tree, step: int, state: Tree) -> None:
+        """Measure `state`, which is before step `step` + 1, whose chunk is `batches`."""
         while self._divisor <= SAMPLES:
             try:
                 with np.errstate(all="ignore"), trainer.backend.memory_errors():  # checks look for overflow
-                    self._measure(trainer, xs, step, state)
+                    self._measure(trainer, batches, step, state)
                 return
             except MemoryError:
                 self._divisor, self._batch = 2 * self._divisor, None
@@ -103,7 +103,7 @@ class Monitor(Callback):
                 if self._divisor > SAMPLES:
                     trainer.message("memory ran out in a measurement of the monitor: it makes no more of them")
 
-    def _measure(self, trainer: Trainer, xs: Tree, step: int, state: Tree) -> None:
+    def _measure(self, trainer: Trainer, batches: Tree, step: int, state: Tree) -> None:
         dataset, train_step = trainer.loader.dataset, trainer.train_step
         if self._batch is None:
             self._batch = probe_batch(trainer.loader, SAMPLES // self._divisor)
@@ -112,4 +112,4 @@ class Monitor(Callback):
             )
             if dataset.classes:
                 self.history.majority_fraction = float(dataset.counts().max()) / len(dataset)
-        self.history.stats.append(measure(trainer, self._stats_step, self._batch, state, xs, step))
+        self.history.stats.append(measure(trainer, self._stats_step, self._batch, state, batches, step))

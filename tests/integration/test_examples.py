@@ -1,0 +1,62 @@
+"""The programs of examples/: each runs, and what it prints is what it promises."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "examples"
+PROGRAMS = sorted(FOLDER.glob("*.py"))
+
+
+def numbers(text: str) -> list[float]:
+    return [float(number) for number in re.findall(r"-?\d+\.?\d*(?:e[-+]\d+)?", text)]
+
+
+def last(out: str) -> list[float]:
+    return numbers(out.splitlines()[-1])
+
+
+def lines_of(out: str, word: str) -> list[list[float]]:
+    return [numbers(line.partition(word)[2]) for line in out.splitlines() if word in line]
+
+
+PROMISES: dict[str, tuple[str | None, Callable[[str], bool]]] = {
+    "adversarial_image": (
+        None,
+        lambda out: lines_of(out, "white:")[0][0] > 85 > 15 > lines_of(out, "white:")[3][0],
+    ),
+    "autoencoder": (None, lambda out: 2 * lines_of(out, "test:")[0][0] < 1.5 * lines_of(out, "test:")[0][1]),
+    "custom_layer": (None, lambda out: last(out)[0] > 93 and "swish1.b" in out),
+    "custom_loss": (None, lambda out: lines_of(out, "LogCosh:")[0][0] < lines_of(out, "SquaredError:")[0][0]),
+    "distributed": ("mpi4py", lambda out: out.splitlines()[-1] == "4 arrays, equal to the bit: True"),
+    "log_to_tensorboard": ("tensorboard", lambda out: out.count("epoch ") == 10),
+    "own_loop": (None, lambda out: all(far < 1e-12 for _, far in lines_of(out, "loss"))),
+    "regression": (None, lambda out: lines_of(out, "'mae':")[0][0] < last(out)[0] / 3),
+    "several_labels": (None, lambda out: lines_of(out, "'f1':")[0][0] > 0.95),
+    "sklearn_pipeline": ("sklearn", lambda out: last(out)[-1] > 90),
+    "table": (None, lambda out: lines_of(out, "'dog':")[0][0] > 0.9 > 0.1 > lines_of(out, "'dog':")[1][0]),
+    "weights_to_pytorch": ("torch", lambda out: last(out)[-1] < 1e-5),
+}
+
+
+def test_there_are_twelve_and_a_row_of_the_table_for_each() -> None:
+    assert [program.stem for program in PROGRAMS] == sorted(PROMISES)
+    assert len(PROGRAMS) >= 12
+    linked = re.findall(r"\]\((\w+)\.py\)", (FOLDER / "README.md").read_text())
+    assert sorted(linked) == sorted(PROMISES)
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.stem)
+def test_an_example_is_short_and_does_what_it_says(program: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    needed, promise = PROMISES[program.stem]
+    if needed:
+        pytest.importorskip(needed, reason=f"{needed} is not installed")
+    assert len(program.read_text().splitlines()) <= 60
+    runpy.run_path(str(program), run_name="__main__")
+    out = capfd.readouterr().out
+    assert promise(out), out
