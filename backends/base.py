@@ -49,6 +49,8 @@ class Namespace:
     `kernel(xp, ...)` on every element; it may be called in each step, as the result is cached.
     `fuse(kernel, donated)` may write output k over argument `donated[k]`. `fuse_rows` is the same for a
     `RowKernel`.
+
+    `batch_means` and `batch_rows` are for layers whose arrays may be a shard of the batch: see `replaced`.
     """
 
     def __init__(
@@ -79,6 +81,20 @@ class Namespace:
             return formula(self, *arguments) if result is None else result
 
         return specialized
+
+    def batch_means(self, *of_shard: Array) -> tuple[Array, ...]:
+        """The mean of each array over the batch's shards, by their shares: itself where the batch is one piece."""
+        return of_shard
+
+    def batch_rows(self, rows: int) -> int:
+        """How many rows the whole batch has where the array here has `rows`."""
+        return rows
+
+    def replaced(self, **functions: Any) -> Namespace:
+        """The same namespace with other functions in the place of its own; fused kernels stay as they are."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__ | functions)
+        return other
 
     def foreach(
         self,
@@ -287,3 +303,15 @@ class Backend(ABC):
         in `batches`: a vector of numbers gives 0-d arrays, dtype kept.
         """
         return scan_loop(step, last_step, state, data, batches)
+
+    def run(self, step: Step, state: Tree, data: Tree, batch: Tree) -> Tree:
+        """`scan` of a single step, whose batch has no leading axis."""
+        return self.scan(step, state, data, tree_map(lambda a: self.xp.reshape(a, (1, *a.shape)), batch))
+
+    def evaluate(self, tree: Tree) -> Tree:
+        """The same arrays, as other threads may use them: a lazy library computes by the thread that asked."""
+        return tree
+
+    def run_eagerly(self, step: Step, state: Tree, data: Tree, batch: Tree) -> Tree:
+        """One step, neither compiled nor captured: it may read its arrays on the host on the way."""
+        return step(state, data, batch)

@@ -116,6 +116,10 @@ class CupyBackend(Backend):
         with self._device:
             return self._captured.scan(step, state, data, batches, last_step)
 
+    def run_eagerly(self, step: Step, state: Tree, data: Tree, batch: Tree) -> Tree:
+        with self._device:
+            return step(state, data, batch)
+
     def _fuse(self, kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> ElementwiseKernel:
         """One CUDA kernel of the formula, by `cupy.fuse`; it writes over what is donated.
 

@@ -92,6 +92,10 @@ class JaxBackend(Backend):
         with jax.default_device(self._device), self.memory_errors():
             return _reorder_like(state, self._compiled(step, last_step)(state, data, batches))
 
+    def run_eagerly(self, step: Step, state: Tree, data: Tree, batch: Tree) -> Tree:
+        with jax.default_device(self._device), self.memory_errors():
+            return step(state, data, batch)
+
     def _matmul(self, a: Array, b: Array) -> Array:
         return jnp.matmul(a, b, precision=self._precision)
 

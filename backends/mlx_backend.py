@@ -35,6 +35,7 @@ class MlxBackend(Backend):
         self.has_float64 = self.device == "cpu"
         self._device = mx.Device(mx.gpu if self.device == "gpu" else mx.cpu)
         mx.set_default_device(self._device)
+        self._stream_of_any_thread = mx.new_thread_local_stream(self._device)
         self._prepare = lru_cache(maxsize=_MAX_COMPILED)(_compiled if self.device == "gpu" else _queued)
         self.xp = Namespace(
             mx,
@@ -78,6 +79,16 @@ class MlxBackend(Backend):
     def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
         with mx.stream(self._device):
             state = scan_loop(self._prepare(step), last_step and self._prepare(last_step), state, data, batches)
+            mx.eval(state)
+        return state
+
+    def evaluate(self, tree: Tree) -> Tree:
+        mx.eval(tree)
+        return tree
+
+    def run_eagerly(self, step: Step, state: Tree, data: Tree, batch: Tree) -> Tree:
+        with mx.stream(self._stream_of_any_thread):
+            state = step(state, data, batch)
             mx.eval(state)
         return state
 

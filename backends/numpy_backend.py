@@ -48,7 +48,9 @@ class NumpyBackend(Backend):
     def to_numpy(self, array: Array) -> np.ndarray:
         return np.array(array, order="C")
 
-    scan = np.errstate(all="ignore")(Backend.scan)  # no other library warns of overflow
+    # no other library warns of overflow
+    scan = np.errstate(all="ignore")(Backend.scan)
+    run = run_eagerly = np.errstate(all="ignore")(Backend.run_eagerly)
 
 
 def _matmul(a: Array, b: Array) -> Array:

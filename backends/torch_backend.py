@@ -104,6 +104,13 @@ class TorchBackend(Backend):
             with torch.cuda.device(self._device):
                 return self._captured.scan(step, state, data, batches, last_step)
 
+    def run_eagerly(self, step: Step, state: Tree, data: Tree, batch: Tree) -> Tree:
+        with torch.no_grad(), self.memory_errors():
+            if self._captured is None:
+                return step(state, data, batch)
+            with torch.cuda.device(self._device):
+                return step(state, data, batch)
+
     @property
     def description(self) -> str:
         if self._device.type in ("cuda", "xpu"):

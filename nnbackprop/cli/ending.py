@@ -38,8 +38,7 @@ def end_together(command: Callable[[], int]) -> None:
         print("Stopped at once. What the run had saved is kept, if it had saved anything.", file=sys.stderr)
         status = 130
     except BaseException as error:
-        print(wait_for_first(error), end="", file=sys.stderr)
-        traceback.print_exc()
+        print(wait_for_first(error) + traceback.format_exc(), end="", file=sys.stderr)
         status = 1
     try:
         world = communicator()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -22,10 +22,13 @@ class Communicator(Protocol):
     local_rank: int
     cores: int
 
+    def shard_memory(self, shards: int, k: int, dtype: Any) -> np.ndarray:
+        """Zeros (shards, k) to be filled, from which `sum_shards` is fastest; k must be a multiple of `size`."""
+
     def sum_shards(self, shards: np.ndarray) -> np.ndarray:
         """The sum of all processes' `shards` (m, k), in the order of ranks and rows: (k,), valid until the next.
 
-        k must be a multiple of `size`.
+        k must be a multiple of `size`. `shards` may be overwritten.
         """
 
     def all_gather(self, array: np.ndarray) -> np.ndarray:
@@ -43,9 +46,13 @@ class SingleProcess:
 
     rank, size, local_rank, cores = 0, 1, 0, cores()
 
+    def shard_memory(self, shards: int, k: int, dtype: Any) -> np.ndarray:
+        """Of its own."""
+        return np.zeros((shards, k), dtype)
+
     def sum_shards(self, shards: np.ndarray) -> np.ndarray:
-        """The sum of the rows."""
-        return sum_rows(shards, np.empty_like(shards[0]))
+        """The sum of the rows, in the first of them."""
+        return sum_rows(shards, shards[0]) if len(shards) > 1 else shards[0]
 
     def all_gather(self, array: np.ndarray) -> np.ndarray:
         """The array itself."""
@@ -65,7 +72,10 @@ def sum_rows(rows: np.ndarray, out: np.ndarray) -> np.ndarray:
 
     np.sum may add in another order; this one makes the bits independent of how k is cut.
     """
-    out[:] = rows[0]
-    for row in rows[1:]:
+    if len(rows) == 1:
+        out[:] = rows[0]
+        return out
+    np.add(rows[0], rows[1], out=out)
+    for row in rows[2:]:
         out += row
     return out

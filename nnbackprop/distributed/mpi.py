@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import pickle
 import socket
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from nnbackprop._shared_memory import shared_memory
 from nnbackprop._system_info import allowed_cores
 from nnbackprop.errors import ProcessLostError, UsageError
 
@@ -25,6 +25,7 @@ DEFAULT_TIMEOUT = 300.0  # seconds; the first process may be writing a large che
 POLLS = 200  # of a call, before another process may have the core: gradients then took a third of the time
 SPIN_SECONDS = 0.02  # without a pause: longer than gradients take to arrive
 PAUSE = 0.001  # seconds between two looks after that
+FORWARD_SECONDS = 0.1  # in which mpiexec passes on what was printed, before it ends all
 yield_core = getattr(os, "sched_yield", lambda: time.sleep(0))
 
 
@@ -48,12 +49,27 @@ class MpiCommunicator:
         machine = self.world.Split_type(mpi.COMM_TYPE_SHARED)
         self.local_rank, own = machine.rank, allowed_cores()
         self.cores = max(1, len(own) // machine.allgather(own).count(own))  # shared, or each process its own
+        self.share_memory = machine.size == self.size
         self.timeout = _timeout()
         self.bytes_sent = self.calls = 0
+        self._shared: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
         self._buffers: dict[tuple, np.ndarray] = {}
+
+    def shard_memory(self, shards: int, k: int, dtype: Any) -> np.ndarray:
+        """Shared with the others, where all are on one machine that has room for it."""
+        m, size = self.size * shards, np.dtype(dtype).itemsize
+        memory = shared_memory((m + 1) * k * size, self) if self.share_memory else None
+        if memory is None:
+            return np.zeros((shards, k), dtype)
+        lines = np.frombuffer(memory, dtype).reshape(m + 1, k)
+        own = lines[self.rank * shards : (self.rank + 1) * shards]
+        self._shared = own, lines[:m], lines[m]
+        return own
 
     def sum_shards(self, shards: np.ndarray) -> np.ndarray:
         """Each process adds its part of all shards; gathered, the parts are the whole sum."""
+        if self._shared is not None and shards is self._shared[0]:
+            return self._sum_shared(*self._shared)
         m, k = shards.shape
         parts = np.ascontiguousarray(np.swapaxes(shards.reshape(m, self.size, -1), 0, 1))  # no copy where m is 1
         received = self._buffer("received", (self.size * m, k // self.size), shards.dtype)
@@ -63,41 +79,42 @@ class MpiCommunicator:
         self._wait(self.world.Iallgather(part, whole), part.nbytes * (self.size - 1))
         return whole
 
+    def _sum_shared(self, own: np.ndarray, rows: np.ndarray, whole: np.ndarray) -> np.ndarray:
+        """The same where all rows and their sum lie in memory that all processes see."""
+        k = len(whole) // self.size
+        part, others = slice(self.rank * k, (self.rank + 1) * k), len(rows) - len(own)
+        self._wait(self.world.Ibarrier(), others * k * whole.itemsize)  # all rows are written
+        sum_rows(rows[:, part], whole[part])
+        self._wait(self.world.Ibarrier(), (self.size - 1) * k * whole.itemsize)  # all parts are added up
+        return whole
+
     def all_gather(self, array: np.ndarray) -> np.ndarray:
         """Arrays of any dtype, as bytes."""
-        return self._all_gather(array, self.timeout)
+        sent = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        received = np.empty((self.size, sent.size), np.uint8)
+        self._wait(self.world.Iallgather(sent, received), sent.nbytes * (self.size - 1))
+        return received.view(array.dtype).reshape(self.size, *array.shape)
 
     def gather_objects(self, value: T) -> list[T]:
         """Pickled; the processes are of one program."""
-        sent = pickle.dumps(value)
-        lengths = self._all_gather(np.array(len(sent)), math.inf)
-        padded = np.frombuffer(sent.ljust(lengths.max(), b"\0"), np.uint8)
-        return [pickle.loads(row.tobytes()) for row in self._all_gather(padded, math.inf)]
+        self.finish()  # mpi4py's own call hears no signal while it waits
+        return self.world.allgather(value)
 
     def broadcast(self, value: T) -> T:
         """Pickled too, as `gather_objects`."""
-        sent = np.frombuffer(pickle.dumps(value) if self.rank == 0 else b"", np.uint8)
-        length = np.array(len(sent))
-        self._wait(self.world.Ibcast(length), length.nbytes, math.inf)
-        buffer = sent.copy() if self.rank == 0 else np.empty(int(length), np.uint8)
-        self._wait(self.world.Ibcast(buffer), buffer.nbytes, math.inf)
-        return value if self.rank == 0 else pickle.loads(buffer.tobytes())
+        self.finish()
+        return self.world.bcast(value)
 
     def finish(self) -> None:
-        """Wait until all processes have come to their end."""
+        """Wait until all processes have come here, however long one of them takes."""
         self._wait(self.world.Ibarrier(), 0, math.inf)
 
     def abort(self, status: int) -> None:
         """End all processes with this exit status."""
         sys.stdout.flush()
         sys.stderr.flush()
+        time.sleep(FORWARD_SECONDS)
         self.world.Abort(status)
-
-    def _all_gather(self, array: np.ndarray, timeout: float) -> np.ndarray:
-        sent = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        received = np.empty((self.size, sent.size), np.uint8)
-        self._wait(self.world.Iallgather(sent, received), sent.nbytes * (self.size - 1), timeout)
-        return received.view(array.dtype).reshape(self.size, *array.shape)
 
     def _buffer(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         key = (name, shape, dtype)
@@ -127,7 +144,7 @@ def _import_mpi() -> Any:
     try:
         import mpi4py
 
-        mpi4py.rc.thread_level = "funneled"  # type: ignore[attr-defined]
+        mpi4py.rc.thread_level = "serialized"  # type: ignore[attr-defined]
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
         raise UsageError(

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
-from backends import Backend, Tree, leaves, tree_map
-from nnbackprop.data.batch import get_batch, microbatch
+from backends import Tree, tree_map
 from nnbackprop.data.loader import DataLoader
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.training.batch_sampler import BatchSampler, Chunk
 from nnbackprop.training.events import Score
-from nnbackprop.training.shards import GradientStep, Layout, UpdateStep
-from nnbackprop.training.step import TrainStep, zero_sums
+from nnbackprop.training.shard_gradients import ShardGradients
+from nnbackprop.training.shards import UpdateStep
+from nnbackprop.training.step import TrainStep
 from nnbackprop.training.trainer import Trainer
 
 from .communicator import Communicator, SingleProcess
@@ -31,11 +29,13 @@ class ShardedTraining:
     """Batches in `shards`, of which each process has as many, one after the other.
 
     The gradient of a batch is f_0 g_0 + f_1 g_1 + ..., added in this order, f the share of a shard in the batch.
-    It is the same for any number of processes, to the bit.
+    It is the same for any number of processes, to the bit. `BatchNorm` takes the statistics of each shard, or,
+    with `sync_batchnorm`, of the whole batch.
     """
 
     shards: int
     communicator: Communicator = field(default_factory=SingleProcess)
+    sync_batchnorm: bool = False
 
     def __post_init__(self) -> None:
         c = self.communicator
@@ -63,6 +63,7 @@ class ShardedTraining:
         """The state after the steps of `chunk`, made one at a time."""
         step, backend = trainer.train_step, trainer.backend
         bounds = step.microbatch_bounds(chunk.n_samples // chunk.n_steps)
+        own = self._own_bounds(bounds)
         with np.errstate(all="ignore"), backend.memory_errors():
             state = trainer.donate_state()
             if step is not self._step:
@@ -70,63 +71,22 @@ class ShardedTraining:
             for k in range(chunk.n_steps):
                 batch = tree_map(lambda a: a[k, ...], chunk.batches)  # noqa: B023
                 data = {**trainer.loader.data, "params": state["params"]}
-                whole = self.communicator.sum_shards(self._shard_rows(backend, data, batch, bounds))
-                reduced = {name: _with_axis(step.xp, batch[name]) for name in ("step", "scalars")}
-                reduced["found"] = self._layout.read(whole, backend)
+                rows = self._gradients.find(data, batch, own, bounds[-1][1])
+                found = self._gradients.layout.read(self.communicator.sum_shards(rows), backend)
                 update = self._last_update if k == chunk.n_steps - 1 else self._update
-                state = backend.scan(update, state, {}, reduced)
+                state = backend.run(update, state, {}, {"scalars": batch["scalars"], "found": found})
         return state
 
     def _prepare(self, trainer: Trainer, step: TrainStep, params: Params) -> None:
-        """The steps that backends compile; and how a gradient looks, by that of two samples."""
-        self._step, self._gradient = step, GradientStep(step)
-        self._update, self._last_update = UpdateStep(step), UpdateStep(step.with_gradient_norms)
-        backend, loader = trainer.backend, trainer.loader
-        samples = loader.batches(np.arange(2).reshape(1, 2) % len(loader.dataset), whole_set=False)
-        batch = tree_map(lambda a: backend.asarray(a)[0, ...], samples)
-        found = self._gradient.gradients(params, *get_batch(step.xp, loader.data, batch), None)
-        fresh = tree_map(step.xp.zeros_like, found)  # buffers may be the parameters' own, and these are donated
-        self._layout = Layout(fresh, np.dtype(trainer.params_dtype))
-
-    def _shard_rows(self, backend: Backend, data: Tree, batch: Tree, bounds: Bounds) -> np.ndarray:
-        """What each of this process's shards gives, a row each."""
-        own, layout, xp = self._own_bounds(bounds), self._layout, self._gradient.step.xp
-        rows, n, first = layout.rows(len(own), self.communicator.size), bounds[-1][1], own[0][0]
-        for row, (begin, end) in zip(rows, own, strict=True):
-            if begin == end:
-                row[:] = 0
-                continue
-            shard_data, shard = microbatch(data, batch, begin - first, end - first)
-            shard = {name: shard[name] for name in shard if name not in ("scalars", "total_weight")}
-            shard["first_row"] = backend.asarray(np.array(begin, np.int32))
-            layout.found = backend.scan(
-                self._gradient, layout.found, shard_data, tree_map(lambda a: _with_axis(xp, a), shard)
-            )
-            fraction = (end - begin) / n
-            if "total_weight" in batch:
-                weight, total = (
-                    float(backend.to_numpy(a)) for a in (layout.found["sums"]["weight"], batch["total_weight"])
-                )
-                fraction = weight / total if total > 0 else 0.0
-            layout.write(row, backend, fraction)
-        return rows
+        """The steps that backends compile."""
+        c = self.communicator
+        self._step, self._update = step, UpdateStep(step)
+        self._last_update = UpdateStep(step.with_gradient_norms)
+        self._gradients = ShardGradients.of(trainer, params, c, len(self._own), self.sync_batchnorm)
 
     def evaluate(self, trainer: Trainer, params: Params, loader: DataLoader) -> Score:
-        """Batches one after the other, their sums added in the order of the batches."""
-        e, c, backend = trainer.evaluator, self.communicator, trainer.backend
-        n, weighted = len(loader.dataset), loader.dataset.weights is not None
-        data, zero = {**loader.data, "params": params}, zero_sums(backend.xp, e.metrics, params, weighted)
-        begins = range(0, n, e.batch_size)
-        each = -(-len(begins) // c.size)  # batches a process
-        own = begins[c.rank * each : (c.rank + 1) * each]
-        batches = (np.arange(b, min(b + e.batch_size, n)).reshape(1, -1) for b in own)
-        rows = np.zeros((each, sum(math.prod(a.shape) for a in leaves(zero))))
-        for i, (_, batch) in enumerate(loader.to_device((None, loader.batches(b)) for b in batches)):
-            sums = backend.scan(e.step, tree_map(backend.xp.zeros_like, zero), data, batch)
-            rows[i] = np.concatenate([backend.to_numpy(a).reshape(-1) for a in leaves(sums)])
-        totals = iter(c.all_gather(rows).reshape(-1, rows.shape[1])[: len(begins)].sum(axis=0).tolist())
-        host = tree_map(lambda a: [next(totals) for _ in range(a.shape[0])] if a.ndim else next(totals), zero)
-        return e.score(host, n)
+        """By `Evaluator.evaluate_together`."""
+        return trainer.evaluator.evaluate_together(params, loader, self.communicator)
 
     def agree(self, stop: str | None, seconds: float) -> tuple[str | None, float]:
         """By one call, with what each process has to say."""
@@ -134,8 +94,3 @@ class ShardedTraining:
         notes = self.communicator.all_gather(note)
         reasons = [reason.decode() for reason in notes["stop"] if reason]
         return (reasons[0] if reasons else None), float(notes["seconds"][0])
-
-
-def _with_axis(xp: Any, tree: Tree) -> Tree:
-    """Arrays of one step as `Backend.scan` takes those of several."""
-    return tree_map(lambda a: xp.reshape(a, (1, *a.shape)), tree)

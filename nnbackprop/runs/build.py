@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from backends import Backend
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.scaling import Scaling, fit_scaling
+from nnbackprop.distributed.communicator import Communicator, SingleProcess
 from nnbackprop.distributed.sharding import ShardedTraining
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.augmentation import Augmentation
@@ -234,5 +235,10 @@ def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) 
     )
     built.config = asdict(config)
     if (config.shards or 1) > 1:
-        built.use_sharding(ShardedTraining(config.shards or 1))
+        built.use_sharding(sharding(config, SingleProcess()))
     return built
+
+
+def sharding(config: Config, communicator: Communicator) -> ShardedTraining:
+    """How batches are cut and shared out among processes."""
+    return ShardedTraining(config.shards or 1, communicator, config.sync_batchnorm)

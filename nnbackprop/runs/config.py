@@ -243,6 +243,9 @@ class Config:
         PositiveInt | None,
         Setting("Run", "Parts of each batch, for several processes to share; their number if not given."),
     ] = None
+    sync_batchnorm: Annotated[
+        bool, Setting("Run", "Batch normalization by the statistics of the whole batch, not of each shard.")
+    ] = False
     gpu_memory_limit: Annotated[
         PositiveFloat | None, Setting("Run", "GiB of a GPU that arrays may take, all if not given.")
     ] = None

@@ -15,11 +15,11 @@ from nnbackprop._system_info import THREAD_VARIABLES, set_num_threads, versions
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.distributed.communicator import Communicator
 from nnbackprop.distributed.environment import RUN_FILE
-from nnbackprop.distributed.sharding import ShardedTraining
 from nnbackprop.errors import DataError, UsageError
 from nnbackprop.training.callbacks import EarlyStopping
 from nnbackprop.training.trainer import Trainer
 
+from . import build
 from .config import Config
 from .run_data import RunData
 
@@ -77,7 +77,7 @@ def take_part(communicator: Communicator, config: Config, trainer: Trainer, data
     _check_same(communicator, library, UsageError, "Install the same on every machine, or name one by --backend.")
     fix = "Give every machine the same files, or one file system."
     _check_same(communicator, {"data (its fingerprint)": data.fingerprint}, DataError, fix)
-    trainer.use_sharding(ShardedTraining(config.shards or 1, communicator))
+    trainer.use_sharding(build.sharding(config, communicator))
 
 
 def share_state(communicator: Communicator, trainer: Trainer, early_stopping: EarlyStopping) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -67,41 +66,41 @@ class Layout:
     """
 
     found: Tree
-    dtype: Any
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.size = sum(math.prod(a.shape) for a in leaves(self.found))
-        self._rows: np.ndarray | None = None
-
-    def rows(self, shards: int, processes: int) -> np.ndarray:
-        """Memory for a row a shard, of a length that all processes have an equal part of: valid until the next."""
-        if self._rows is None:
-            self._rows = np.zeros((shards, -(-self.size // processes) * processes), self.dtype)
-        return self._rows
+        self._arrays: dict[int, list[np.ndarray]] = {}  # of a row, by its address
 
     def write(self, row: np.ndarray, backend: Backend, fraction: float) -> None:
         """Write `found` to a row, its means times `fraction`."""
-        at = 0
-        for name in ("grads", "buffers", "sums"):
-            for a in leaves(self.found[name]):
-                end = at + math.prod(a.shape)
-                factor = 1 if name == "sums" else fraction
-                np.multiply(_on_host(backend, a), factor, out=row[at:end].reshape(a.shape))
-                at = end
+        means = len(leaves((self.found["grads"], self.found["buffers"])))
+        for i, (a, part) in enumerate(zip(self._leaves(), self._parts(row), strict=True)):
+            np.multiply(_on_host(backend, a), fraction if i < means else 1, out=part)
 
     def read(self, row: np.ndarray, backend: Backend) -> Tree:
-        """The trees that a row has, on the device, with a leading axis for `Backend.scan`.
+        """The trees that a row has, on the device.
 
         Gradients may share the row's memory; what a state keeps does not.
         """
-        arrays, at = [], 0
-        for name in ("grads", "buffers", "sums"):
-            for a in leaves(self.found[name]):
+        grads = len(leaves(self.found["grads"]))
+        parts = enumerate(self._parts(row))
+        return tree_unflatten(self.found, [backend.asarray(part, copy=i >= grads) for i, part in parts])
+
+    def _leaves(self) -> list[Array]:
+        return [a for name in ("grads", "buffers", "sums") for a in leaves(self.found[name])]
+
+    def _parts(self, row: np.ndarray) -> list[np.ndarray]:
+        """Views of a row, one an array; rows are few, and written again and again."""
+        address = row.ctypes.data
+        if address not in self._arrays:
+            at, parts = 0, []
+            for a in self._leaves():
                 end = at + math.prod(a.shape)
-                arrays.append(backend.asarray(row[at:end].reshape(1, *a.shape), copy=name != "grads"))
+                parts.append(row[at:end].reshape(a.shape))
                 at = end
-        return tree_unflatten(self.found, arrays)
+            self._arrays[address] = parts
+        return self._arrays[address]
 
 
 def _on_host(backend: Backend, array: Array) -> np.ndarray:

@@ -114,6 +114,16 @@ def test_all_processes_end_where_one_fails(folder: Path, how: str, status: int, 
     assert psutil.wait_procs(left, timeout=10)[1] == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit on memory is Linux's")
+def test_a_process_without_memory_for_its_shards_ends_all(folder: Path) -> None:
+    """Of a layer of 100,000 units, in the first step of one process alone."""
+    large = words("large", 5, "--hidden=100000")
+    status, errors = run_processes(folder, 2, *large, CHILD_FAILS="1:0:limit")
+    assert status == 6, errors
+    assert "error: process 1: Memory ran out at step 1, on a shard of a batch" in errors
+    assert errors.count("rror:") == 1
+
+
 def plain_words(name: str, *more: str, data: str = "clouds.npz") -> tuple[str, ...]:
     flags = (
         f"--data={data}",

@@ -18,14 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
-from backends import Backend, Tree
-from nnbackprop.distributed.sharding import ShardedTraining
+from backends import Tree
+from nnbackprop.distributed.environment import launched_rank
 from nnbackprop.runs.checkpoint import load
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
 from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import ChunkEnd
+from nnbackprop.training.shard_gradients import ShardGradients
 from nnbackprop.training.trainer import Trainer
 from tests.support import mpi
 
@@ -146,6 +148,14 @@ def run_out_of_memory() -> None:
     np.zeros(2**50)  # 8 PiB
 
 
+def limit_memory() -> None:
+    """Leave a mebibyte to allocate."""
+    import resource
+
+    size = psutil.Process().memory_info().vms + 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+
 def raise_error() -> None:
     raise RuntimeError("a process raised this")
 
@@ -157,20 +167,21 @@ FAILURES = {
     "exit": lambda: os._exit(9),
     "raise": raise_error,
     "memory": run_out_of_memory,
+    "limit": limit_memory,
 }
 """How a process fails."""
 
 
 def fail_at(rank: int, step: int, how: str) -> None:
     """Let process `rank` fail at `step`, in the midst of the gradients of its shards."""
-    original = ShardedTraining._shard_rows
+    original = ShardGradients.find
 
-    def shard_rows(self: ShardedTraining, backend: Backend, data: Tree, batch: Tree, bounds: Any) -> np.ndarray:
-        if self.communicator.rank == rank and batch["step"] >= step:
+    def find(self: ShardGradients, data: Tree, batch: Tree, bounds: Any, batch_size: int) -> np.ndarray:
+        if launched_rank() == rank and batch["step"] >= step:
             FAILURES[how]()
-        return original(self, backend, data, batch, bounds)
+        return original(self, data, batch, bounds, batch_size)
 
-    ShardedTraining._shard_rows = shard_rows  # type: ignore[method-assign]
+    ShardGradients.find = find  # type: ignore[method-assign]
 
 
 def main() -> None:

@@ -42,27 +42,33 @@ def trainer(library: str, optimizer: str = "adam", norm: bool = False, **options
 
 
 def cases(libraries: Iterable[str]) -> Iterator[tuple[str, nb.Trainer, nb.Dataset]]:
-    """Trainings by name."""
+    """Trainings by name; those whose name begins with "synchronized" have batch normalization over the batch."""
     for library in libraries:
         for name in OPTIMIZERS if library == "numpy" else ("adam",):
             for dtype in ("float32", "float64"):
                 yield f"{library} {name} {dtype}", trainer(library, name, dtype=dtype), dataset()
         yield f"{library} weighted, normalized", trainer(library, norm=True), dataset(weighted=True)
+        for dtype in ("float32", "float64"):
+            yield f"synchronized, {library} {dtype}", trainer(library, norm=True, dtype=dtype), dataset()
     yield "streamed", trainer("numpy", resident="no"), dataset()
     yield "full batch", trainer("numpy", batch_size=None), dataset()
-    yield "fewer samples than shards", trainer("numpy", batch_size=50), dataset()  # the last batch has 3
-    yield (
-        "norm, few samples",
-        trainer("numpy", batch_size=40, norm=True),
-        dataset(),
-    )  # 3: one shard of 3, else none
+    # the last batch of 50 has 3 samples, and so has that of 40: with normalization one shard has them all
+    yield "fewer samples than shards", trainer("numpy", batch_size=50), dataset()
+    yield "normalized, fewer samples", trainer("numpy", batch_size=40, norm=True), dataset()
+    yield "synchronized, fewer samples", trainer("numpy", batch_size=40, norm=True), dataset()
 
 
 def outcomes(libraries: Iterable[str], processes: Communicator | None = None) -> dict[str, str]:
-    """A digest of the weights of each training, and its last losses."""
+    """A digest of the weights of each training, and its last losses; every third is by messages.
+
+    The others share memory, where there are several processes.
+    """
     processes, found = processes or SingleProcess(), {}
-    for name, made, data in cases(libraries):
-        made.use_sharding(ShardedTraining(SHARDS, processes))
+    for i, (name, made, data) in enumerate(cases(libraries)):
+        if isinstance(processes, MpiCommunicator):
+            assert processes.share_memory or i
+            processes.share_memory = i % 3 != 2
+        made.use_sharding(ShardedTraining(SHARDS, processes, name.startswith("synchronized")))
         row = made.fit(data, validation=data)[-1]
         bits = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in leaves(made.host_params())))
         assert row.validation is not None

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
-from backends import Backend
+import nnbackprop as nb
+from backends import Backend, leaves
+from nnbackprop._shared_memory import FOLDER, shared_memory
+from nnbackprop.distributed.communicator import SingleProcess
 from nnbackprop.distributed.sharding import ShardedTraining
+from nnbackprop.errors import UsageError
+from nnbackprop.training.lockstep import Exchange, in_lockstep
 from tests.support import sharded_runs
+from tests.support.gradients import distance
 
 
 @pytest.mark.parametrize("resident", ["yes", "no"])
@@ -26,3 +37,85 @@ def test_shards_come_to_the_whole_batch_but_for_rounding(backend: Backend, resid
         assert row.validation is not None
         assert other_row.validation is not None
         assert row.validation.accuracy == pytest.approx(other_row.validation.accuracy, rel=1e-9)
+
+
+def normalized(backend: Backend, **options: Any) -> nb.Trainer:
+    """Batch normalization within a residual block too, and before any layer with weights."""
+    block = nb.Residual(nb.Dense(12, bias=False), nb.BatchNorm(0.3))
+    network = nb.Sequential(nb.BatchNorm(), block, nb.Dense(3))
+    settings = {"backend": backend, "dtype": "float64", "epochs": 1, **options}
+    return nb.Trainer(network, nb.SoftmaxCrossEntropy(), nb.SGD(), 0.1, **settings)
+
+
+def test_synchronized_statistics_are_those_of_the_whole_batch(backend: Backend) -> None:
+    """To rounding, running statistics and weights; with those of each shard the weights are others.
+
+    The last batch of 200 has 3 samples: three of the four shards are empty.
+    """
+    data = sharded_runs.dataset()
+    whole, synchronized, by_shard = (normalized(backend, batch_size=200) for _ in range(3))
+    synchronized.use_sharding(ShardedTraining(4, sync_batchnorm=True))
+    by_shard.use_sharding(ShardedTraining(4))
+    rows = [made.fit(data, validation=data)[-1] for made in (whole, synchronized, by_shard)]
+    wanted, found, others = (
+        np.concatenate([a.reshape(-1) for a in leaves(made.host_params())])
+        for made in (whole, synchronized, by_shard)
+    )
+    assert distance(found, wanted) < 1e-12
+    assert distance(others, wanted) > 1e-3
+    assert rows[1].train.loss == pytest.approx(rows[0].train.loss, rel=1e-12)
+
+
+def test_weights_of_samples_do_not_go_with_synchronized_statistics() -> None:
+    made = sharded_runs.trainer("numpy", norm=True)
+    made.use_sharding(ShardedTraining(4, sync_batchnorm=True))
+    with pytest.raises(UsageError, match="these have weights"):
+        made.fit(sharded_runs.dataset(weighted=True))
+
+
+def test_functions_in_lockstep_run_one_at_a_time_and_exchange_in_their_order() -> None:
+    running, most = [0], [0]
+
+    def function(i: int) -> Any:
+        def run(exchange: Exchange) -> list[Any]:
+            found = []
+            for round_ in range(10):
+                running[0] += 1
+                time.sleep(1e-4)  # another would come in between
+                most[0] = max(most[0], running[0])
+                running[0] -= 1
+                found.append(exchange(i, round_))
+            return found
+
+        return run
+
+    found = in_lockstep([function(i) for i in range(4)], list)
+    assert found == [[[(i, round_) for i in range(4)] for round_ in range(10)]] * 4
+    assert most == [1]
+
+
+def test_a_function_in_lockstep_that_fails_ends_all() -> None:
+    """With its own error, not with that of those who waited for it."""
+
+    def fails(exchange: Exchange) -> None:
+        exchange(1)
+        raise MemoryError("of one")
+
+    def waits(exchange: Exchange) -> None:
+        exchange(1)
+        exchange(2)
+
+    with pytest.raises(MemoryError, match="of one"):
+        in_lockstep([waits, fails, waits], len)
+    with pytest.raises(ZeroDivisionError):
+        in_lockstep([waits, waits], lambda values: 1 / 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory as files is Linux's")
+def test_shared_memory_is_zeros_and_leaves_no_file_and_none_where_there_is_no_room() -> None:
+    before = set(Path(FOLDER).iterdir())
+    memory = shared_memory(10_000, SingleProcess())
+    assert memory is not None
+    assert bytes(memory) == bytes(10_000)
+    assert shared_memory(2**50, SingleProcess()) is None
+    assert not {path.name for path in set(Path(FOLDER).iterdir()) - before if "nnbackprop" in path.name}

@@ -28,6 +28,9 @@ class BatchNorm:
     dx = gamma / sqrt(v + eps) dy. (Ioffe and Szegedy, Batch normalization: accelerating deep network training by
     reducing internal covariate shift, ICML 2015, algorithm 1 and sections 3 and 3.2, of convolutions.)
 
+    The batch is what x holds. Where that is a shard of a batch, and `xp.batch_means` gives means over all shards,
+    it is the whole batch: m, then v, in forward, mean(dy) and mean(dy xh) in backward.
+
     Raises:
         UsageError: a momentum outside 0 < momentum <= 1, an eps that is not above 0.
         ShapeError: when built, samples that are neither (features,) nor (rows, columns, channels); in training, a
@@ -69,8 +72,8 @@ class BatchNorm:
                     "BatchNorm got a training batch of 1 sample, which has no variance; it needs 2. Choose "
                     "a batch size that leaves no last batch of 1 sample, or use LayerNorm."
                 )
-            mean = _sum_rows(xp, x) / x.shape[0]
-            var = _sum_rows(xp, xp.fuse(squared_deviation)(x, mean)) / x.shape[0]
+            (mean,) = xp.batch_means(_sum_rows(xp, x) / x.shape[0])
+            (var,) = xp.batch_means(_sum_rows(xp, xp.fuse(squared_deviation)(x, mean)) / x.shape[0])
         inv = 1 / xp.sqrt(var + self.eps)  # (1, k)
         y, xh = xp.fuse(normalize)(x, mean, inv, p["gamma"], p["beta"])
         return _shaped(xp, _cast(xp, y, dtype), shape), (xh, inv, None if key is None else (mean, var))
@@ -87,7 +90,8 @@ class BatchNorm:
         scale = _rows(xp, params)["gamma"] * inv
         if batch is None:
             return _shaped(xp, _cast(xp, dy * scale, dtype), shape), grads
-        dx = xp.fuse(normalize_vjp)(dy, xh, dbeta / n, dgamma / n, scale)
+        sum_dy, sum_dy_xh = xp.batch_means(dbeta, dgamma)  # of a shard, dy is dJ/dy over its share of the batch
+        dx = xp.fuse(normalize_vjp)(dy, xh, sum_dy / n, sum_dy_xh / n, scale)
         return _shaped(xp, _cast(xp, dx, dtype), shape), grads
 
     def new_buffers(self, xp: Any, params: LayerParams, cache: tuple) -> LayerParams:
@@ -98,7 +102,7 @@ class BatchNorm:
         xh, _, batch = cache
         if batch is None:
             return {name: params[name] for name in self.buffers}
-        n, (mean, var) = xh.shape[0], batch
+        n, (mean, var) = xp.batch_rows(xh.shape[0]), batch
         kernel = xp.fuse(running_average)
         return {
             "mean": kernel(params["mean"], mean[0, :], 1 - self.momentum, self.momentum),

@@ -1,0 +1,151 @@
+"""The gradients of a process's shards of a batch, a row of numbers each, ready to be summed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from backends import Array, Backend, Tree, tree_map
+from nnbackprop.data.batch import get_batch, microbatch
+from nnbackprop.errors import UsageError
+from nnbackprop.nn.layers.base import Params
+
+from .lockstep import Exchange, in_lockstep
+from .shards import GradientStep, Layout
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+
+class Processes(Protocol):
+    """What is needed of a `distributed.Communicator`; both methods are collective."""
+
+    size: int
+
+    def shard_memory(self, shards: int, k: int, dtype: Any) -> np.ndarray:
+        """Zeros (shards, k) to be filled for `sum_shards`; k must be a multiple of `size`."""
+
+    def sum_shards(self, shards: np.ndarray) -> np.ndarray:
+        """The sum of all processes' rows, in the order of shards: (k,)."""
+
+
+class Shard(NamedTuple):
+    """`data` and `batch` of a `GradientStep`; where `size` is 0, of samples that stand in for none."""
+
+    data: Tree
+    batch: Tree
+    size: int
+
+
+@dataclass(eq=False)
+class ShardGradients:
+    """What `GradientStep` finds of each of this process's shards, as `layout` has it in a line of `rows`.
+
+    With `synchronized` the network sees means over the whole batch: the shards' passes stop at each
+    `xp.batch_means` until those of all processes are there.
+    """
+
+    step: GradientStep
+    backend: Backend
+    processes: Processes
+    synchronized: bool
+    two_samples: Tree
+    layout: Layout
+    rows: np.ndarray
+
+    @classmethod
+    def of(
+        cls, trainer: Trainer, params: Params, processes: Processes, shards: int, synchronized: bool
+    ) -> ShardGradients:
+        """For a trainer's steps on so many shards a process; two samples show what gradients look like."""
+        step, backend, loader = trainer.train_step, trainer.backend, trainer.loader
+        synchronized = synchronized and step.objective.network.has_buffers
+        if synchronized and loader.dataset.weights is not None:
+            raise UsageError(
+                "sync_batchnorm takes the mean over the samples of a batch, and these have weights, of which a "
+                "shard may have none: leave out the weights, or sync_batchnorm, or use LayerNorm."
+            )
+        samples = loader.batches(np.arange(2).reshape(1, 2) % len(loader.dataset), whole_set=False)
+        batch = tree_map(lambda a: backend.asarray(a)[0, ...], samples)
+        gradient = GradientStep(step)
+        found = gradient.gradients(params, *get_batch(step.xp, loader.data, batch), None)
+        layout = Layout(tree_map(step.xp.zeros_like, found))  # no parameters' own arrays: these are donated
+        rows = processes.shard_memory(shards, multiple(layout.size, processes.size), trainer.params_dtype)
+        return cls(gradient, backend, processes, synchronized, batch, layout, rows)
+
+    def find(self, data: Tree, batch: Tree, bounds: Sequence[tuple[int, int]], batch_size: int) -> np.ndarray:
+        """The filled `rows`; `batch` has the samples of a batch from the first of `bounds` on."""
+        layout, first = self.layout, bounds[0][0]
+        shards = [self._shard(data, batch, begin, end, first) for begin, end in bounds]
+        for row, shard, layout.found in zip(self.rows, shards, self._passes(shards, batch_size), strict=True):
+            if shard.size:
+                layout.write(row, self.backend, self._share(shard, batch, batch_size))
+            else:
+                row[:] = 0
+        return self.rows
+
+    def _shard(self, data: Tree, batch: Tree, begin: int, end: int, first: int) -> Shard:
+        samples = self.two_samples
+        if begin < end:
+            data, samples = microbatch(data, batch, begin - first, end - first)
+            samples = {name: samples[name] for name in samples if name not in ("scalars", "total_weight")}
+        first_row = self.backend.asarray(np.array(begin, np.int32))
+        return Shard(data, {**samples, "step": batch["step"], "first_row": first_row}, end - begin)
+
+    def _share(self, shard: Shard, batch: Tree, batch_size: int) -> float:
+        """Of the batch's samples, or of their weight, by what was found last."""
+        if "total_weight" not in batch:
+            return shard.size / batch_size
+        weights = self.layout.found["sums"]["weight"], batch["total_weight"]
+        weight, total = (float(self.backend.to_numpy(a)) for a in weights)
+        return weight / total if total > 0 else 0.0
+
+    def _passes(self, shards: Sequence[Shard], batch_size: int) -> Iterable[Tree]:
+        return self._together(shards, batch_size) if self.synchronized else self._one_by_one(shards)
+
+    def _one_by_one(self, shards: Sequence[Shard]) -> Iterator[Tree]:
+        """What is found of each shard, written over what was found before."""
+        for shard in shards:
+            found = self.layout.found
+            yield self.backend.run(self.step, found, shard.data, shard.batch) if shard.size else found
+
+    def _together(self, shards: Sequence[Shard], batch_size: int) -> list[Tree]:
+        """What is found of each shard, by passes that wait for each other."""
+        step, backend = self.step.step, self.backend
+
+        def of_shard(shard: Shard) -> Callable[[Exchange], Tree]:
+            inputs = backend.evaluate((shard.data, shard.batch))
+
+            def found(exchange: Exchange) -> Tree:
+                def means(*arrays: Array) -> tuple[Array, ...]:
+                    return tuple(map(backend.asarray, exchange(*map(backend.to_numpy, arrays))))
+
+                def rows(n: int) -> int:
+                    return n * batch_size // shard.size if shard.size else n
+
+                seen = replace(step, xp=step.xp.replaced(batch_means=means, batch_rows=rows))
+                return backend.run_eagerly(GradientStep(seen), {}, *inputs)
+
+            return found
+
+        shares = [shard.size / batch_size for shard in shards]
+        return in_lockstep(list(map(of_shard, shards)), lambda arrays: self._means(arrays, shares))
+
+    def _means(self, of_shards: Sequence[tuple[np.ndarray, ...]], shares: Sequence[float]) -> Sequence[np.ndarray]:
+        """Of the arrays of each shard, which have equal shapes: their sums by share, over all processes."""
+        like = of_shards[0]
+        ends = np.cumsum([a.size for a in like])
+        rows = np.zeros((len(shares), multiple(ends[-1], self.processes.size)), like[0].dtype)
+        for row, arrays, share in zip(rows, of_shards, shares, strict=True):
+            if share:
+                row[: ends[-1]] = share * np.concatenate([a.reshape(-1) for a in arrays])
+        parts = np.split(self.processes.sum_shards(rows), ends)
+        return [part.reshape(a.shape) for part, a in zip(parts, like, strict=False)]
+
+
+def multiple(size: int, of: int) -> int:
+    """The least multiple of `of` that is not below `size`."""
+    return -(-size // of) * of
