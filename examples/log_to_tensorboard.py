@@ -5,7 +5,6 @@ Needs `pip install tensorboard`; then `tensorboard --logdir FOLDER`.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ class LargestGradient(nb.Callback):
         print(f"epoch {event.epoch}: {name}, {event.gradient_norms[name]:.3f}")
 
 
-folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp())
+folder = Path(tempfile.mkdtemp())
 data = nb.load("iris", target="species", validation_fraction=0.2)
 trainer = nb.Trainer(
     nb.Sequential(nb.Dense(16), nb.Tanh(), nb.Dense(3)),

@@ -5,7 +5,6 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-rm -rf "$root/build" # modules of an older tree would get into the wheel
 "$root/.venv/bin/python" -m build --quiet --wheel --outdir "$work/dist" "$root"
 python3 -m venv "$work/venv"
 "$work/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$work"/dist/nnbackprop-*.whl

@@ -109,7 +109,8 @@ def _check(path: Path, options: DataOptions) -> _Rows:
                 f"{path}: column {next(iter(fitted.categories))!r} is text, and .npy files hold numbers: leave it "
                 "out with --drop, or train on the table itself, where text becomes categories."
             )
-        wide, whole_bytes = wide or bool(fitted.offsets), whole_bytes and table.is_bytes(roles.features)
+        wide |= bool(fitted.offsets) or _beyond_float32(table, roles)
+        whole_bytes &= table.is_bytes(roles.features)
     assert roles is not None
     every = np.concatenate(
         [part.astype(str) for part in targets] if len({a.dtype.kind for a in targets}) > 1 else targets
@@ -123,6 +124,11 @@ def _check(path: Path, options: DataOptions) -> _Rows:
         return np.ascontiguousarray(table.select(features).to_numpy(), dtype)
 
     return _Rows(roles, False, read_numbers, (len(features),), dtype, every)
+
+
+def _beyond_float32(table: Table, roles: ColumnRoles) -> bool:
+    numbers = table.select(roles.features).to_numpy()
+    return bool(numbers.dtype == np.float64 and np.abs(numbers).max() > np.finfo(np.float32).max)
 
 
 def _roles(table: Table, options: DataOptions) -> ColumnRoles:

@@ -14,23 +14,24 @@ from nnbackprop.diagnostics.gradcheck.report import Report
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers import Sigmoid, Tanh
 from nnbackprop.nn.layers.base import Layer, Params
+from nnbackprop.nn.losses import one_hot
+from nnbackprop.nn.objective import Objective
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.training.step import Objective
 
 from .events import spread
 from .messages import Break
-from .small_networks import SmallNetwork
+from .small_networks import TAKES_LOGITS, SmallNetwork
 
 MAX_POINTS = 400  # of a curve
-WRONG_LR = 0.1  # by which weights are updated too early
 
 
 @dataclass(frozen=True)
 class PlantedLayer:
-    """A layer whose `backward` is wrong: `wrong(layer, xp, params, cache, dy)` in the place of its own."""
+    """A layer whose `backward` is wrong: `wrong(planted, xp, params, cache, dy)` in the place of its own."""
 
     recorded: Any
     wrong: Callable[..., tuple[Any, Any]]
+    lr: float
 
     def build(self, *arguments: Any) -> Any:
         """As the layer's own."""
@@ -43,100 +44,136 @@ class PlantedLayer:
 
     def backward(self, xp: Any, params: Any, cache: Any, dy: Any, need_dx: bool) -> tuple[Any, Any]:
         """With the mistake."""
-        return self.wrong(self.recorded, xp, params, cache, dy)
+        return self.wrong(self, xp, params, cache, dy)
 
 
 @dataclass(frozen=True)
 class PlantedLoss:
-    """A loss whose derivative is wrong."""
+    """A loss whose derivative is wrong: `wrong(p, t, dy)`, with the predictions p and the targets t (n, k)."""
 
     recorded: Any
-    wrong: Callable[[Any], Any]
+    wrong: Callable[[Any, Any, Any], Any]
 
     def __call__(self, xp: Any, y: Any, t: Any, weights: Any = None) -> tuple[Any, Any]:
         """J as it is, and the wrong dy."""
         J, dy = self.recorded(xp, y, t, weights)
-        return J, self.wrong(dy)
+        rows = t if t.ndim == 2 else one_hot(xp, t, y.shape[1], y.dtype)
+        return J, self.wrong(self.recorded.predictions(xp, y), rows, dy)
 
     def encode_targets(self, xp: Any, y: Any, targets: Any) -> Any:
         """As the loss's own."""
         return self.recorded.encode_targets(xp, y, targets)
 
+    def predictions(self, xp: Any, y: Any) -> Any:
+        """As the loss's own."""
+        return self.recorded.predictions(xp, y)
 
-def times_batch(dy: Any) -> Any:
-    """n dy: the mean over the batch is left out."""
-    return dy * dy.shape[0]
 
-
-def negated(dy: Any) -> Any:
+def negated(p: Any, t: Any, dy: Any) -> Any:
     """-dy, as from t - y."""
     return -dy
 
 
-def without_derivative(layer: Any, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
+def times_batch(p: Any, t: Any, dy: Any) -> Any:
+    """n dy: the mean over the batch is left out."""
+    return dy * dy.shape[0]
+
+
+def without_two(p: Any, t: Any, dy: Any) -> Any:
+    """dy / 2: the 2 of the square's derivative is left out."""
+    return dy / 2
+
+
+def times_slope(p: Any, t: Any, dy: Any) -> Any:
+    """dy p (1 - p): the slope of the sigmoid, which cross-entropy cancels, is multiplied in."""
+    return dy * p * (1 - p)
+
+
+def diagonal_alone(p: Any, t: Any, dy: Any) -> Any:
+    """dy = -t (1 - p) / n: of softmax's Jacobian the diagonal alone."""
+    return -t * (1 - p) / t.shape[0]
+
+
+def without_derivative(planted: PlantedLayer, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
     """dx = dy: f'(x) is left out."""
     return dy, {}
 
 
-def derivative_at_output(layer: Any, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
+def derivative_at_output(planted: PlantedLayer, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
     """dx = f'(y) dy, with the output y where the input x belongs."""
     _, y = cache
-    _, cache_of_y = layer.forward(xp, {}, y, None)
-    return layer.backward(xp, {}, cache_of_y, dy, True)
+    _, cache_of_y = planted.recorded.forward(xp, {}, y, None)
+    return planted.recorded.backward(xp, {}, cache_of_y, dy, True)
 
 
-def other_derivative(layer: Any, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
-    """The derivative of tanh in the place of a sigmoid's, of a sigmoid in the place of another's."""
+def other_derivative(planted: PlantedLayer, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
+    """dx by the derivative of tanh in the place of a sigmoid's, of a sigmoid in the place of another's."""
     _, y = cache
-    return (Tanh() if isinstance(layer, Sigmoid) else Sigmoid()).vjp(xp, y, dy), {}
+    return (Tanh() if isinstance(planted.recorded, Sigmoid) else Sigmoid()).vjp(xp, y, dy), {}
 
 
-def mean_again(layer: Any, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
-    """dW and db are divided by n once more."""
-    dx, grads = layer.backward(xp, params, cache[0], dy, True)
+def mean_again(planted: PlantedLayer, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
+    """dW = x^T dz / n, db = 1^T dz / n: divided by n once more."""
+    dx, grads = planted.recorded.backward(xp, params, cache[0], dy, True)
     return dx, {name: g / dy.shape[0] for name, g in grads.items()}
 
 
-def first_sample_alone(layer: Any, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
-    """db is dz of the first sample, and not the sum."""
-    dx, grads = layer.backward(xp, params, cache[0], dy, True)
+def first_sample_alone(planted: PlantedLayer, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
+    """db = dz of the first sample, and not the sum."""
+    dx, grads = planted.recorded.backward(xp, params, cache[0], dy, True)
     return dx, {**grads, "b": dy[0]}
 
 
-def updated_weights(layer: Any, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
-    """dx = dz W^T with the W after its update."""
-    _, grads = layer.backward(xp, params, cache[0], dy, True)
-    after = {**params, "W": params["W"] - WRONG_LR * grads["W"]}
-    return layer.backward(xp, after, cache[0], dy, True)[0], grads
+def biases_forgotten(planted: PlantedLayer, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
+    """db = 0: it is never computed."""
+    dx, grads = planted.recorded.backward(xp, params, cache[0], dy, True)
+    return dx, {**grads, "b": xp.zeros_like(grads["b"])}
+
+
+def updated_weights(planted: PlantedLayer, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
+    """dx = dz (W - lr dW)^T, with the weights after their update."""
+    _, grads = planted.recorded.backward(xp, params, cache[0], dy, True)
+    after = {**params, "W": params["W"] - planted.lr * grads["W"]}
+    return planted.recorded.backward(xp, after, cache[0], dy, True)[0], grads
 
 
 @dataclass(frozen=True)
 class Plant:
-    """Where a mistake goes: in dy of the loss, or in backward of the layers at these places."""
+    """Where a mistake goes: in dy of the loss, or in backward of the layers at these places; with which losses."""
 
-    loss: Callable[[Any], Any] | None = None
+    loss: Callable[[Any, Any, Any], Any] | None = None
     layer: Callable[..., tuple[Any, Any]] | None = None
     places: tuple[int, ...] = ()
+    losses: tuple[str, ...] | None = None  # None: all
 
 
 PLANTS = {
     "sign-flipped": Plant(loss=negated),
     "missing-batch-mean": Plant(loss=times_batch),
     "mean-twice": Plant(layer=mean_again, places=(0, 2)),
+    "mse-factor": Plant(loss=without_two, losses=("mse",)),
     "activation-derivative-missing": Plant(layer=without_derivative, places=(1,)),
     "activation-derivative-at-a": Plant(layer=derivative_at_output, places=(1,)),
     "wrong-activation-derivative": Plant(layer=other_derivative, places=(1,)),
-    "output-derivative-missing": Plant(layer=without_derivative, places=(3,)),
+    "output-derivative-missing": Plant(layer=without_derivative, places=(3,), losses=("mse", "half-mse")),
+    "output-derivative-extra": Plant(loss=times_slope, losses=TAKES_LOGITS),
+    "softmax-diagonal": Plant(loss=diagonal_alone, losses=("softmax-cross-entropy",)),
     "bias-not-summed": Plant(layer=first_sample_alone, places=(0,)),
+    "gradient-zero": Plant(layer=biases_forgotten, places=(0, 2)),
     "updated-too-early": Plant(layer=updated_weights, places=(2,)),
 }
 """By their names in the catalogue; places count the layers dense1, activation, dense2, output activation."""
 
 
-def mistakes() -> list[dict[str, str]]:
-    """The mistakes that can be planted, as the catalogue describes them."""
+def mistakes() -> list[dict[str, Any]]:
+    """The mistakes that can be planted, as the catalogue describes them, and the losses they go with."""
     return [
-        {"id": id, **{k: MISTAKES[id][k].format(**ROWS) for k in ("symptom", "cause", "fix")}} for id in PLANTS
+        {
+            "id": id,
+            "losses": plant.losses,
+            **{k: MISTAKES[id][k].format(**ROWS) for k in ("symptom", "cause", "fix")},
+        }
+        for id, plant in PLANTS.items()
     ]
 
 
@@ -147,6 +184,10 @@ def planted(small: SmallNetwork, mistake: str | None) -> SmallNetwork:
     if mistake not in PLANTS:
         raise UsageError(f"There is no mistake {mistake[:50]!r} to plant. Known are {', '.join(PLANTS)}.")
     plant, layers = PLANTS[mistake], list(small.network.layers)
+    if plant.losses is not None and small.loss_name not in plant.losses:
+        raise UsageError(
+            f"{mistake} is made with the loss {' or '.join(plant.losses)}, not with {small.loss_name}."
+        )
     if plant.loss is not None:
         loss: Any = PlantedLoss(small.loss, plant.loss)
         return replace(small, loss=loss)
@@ -156,7 +197,7 @@ def planted(small: SmallNetwork, mistake: str | None) -> SmallNetwork:
             raise UsageError(
                 f"{mistake} is of an output activation, and this network has none: choose the loss mse."
             )
-        wrong: Layer = PlantedLayer(layers[place], plant.layer)
+        wrong: Layer = PlantedLayer(layers[place], plant.layer, small.lr)
         layers[place] = wrong
     return replace(small, network=Sequential(*layers))
 

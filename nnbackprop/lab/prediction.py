@@ -25,16 +25,17 @@ def predict(model: Model, request: Predict) -> dict[str, Any]:
     trained = model.trained
     stages = prepare(trained, request.drawing.array())
     x = in_range(stages[-1].picture * 255, trained)
-    predicted, probabilities = trained.predict(x, "the drawing")
+    probabilities = trained.predict_proba(x, "the drawing")[0]
+    predicted = int(trained.evaluator.predicted_classes(probabilities[np.newaxis])[0])
     return {
         "model": {"run": model.name, "step": model.step, "title": model.title},
         "stages": [{"name": s.name, "note": s.note, "picture": picture(s.picture)} for s in stages],
         "classes": trained.classes,
-        "predicted": int(predicted[0]),
-        "probabilities": probabilities[0],
+        "predicted": predicted,
+        "probabilities": probabilities,
         "activations": activations(trained, x) if request.activations else [],
         "gradient": None if request.explain is None else gradient(trained, x, request.explain),
-        "attack": None if request.attack is None else attack(trained, x, int(predicted[0]), request),
+        "attack": None if request.attack is None else attack(trained, x, predicted, request),
     }
 
 
@@ -91,12 +92,12 @@ def attack(trained: TrainedModel, x: np.ndarray, predicted: int, request: Predic
     dtype = trained.evaluator.dtype
     dx = trained.evaluator.input_gradient(trained.params, x.astype(dtype), np.array([label], np.int32))
     moved = np.clip(x + epsilon * white * np.sign(dx), 0, white).astype(dtype)
-    after, probabilities = trained.predict(moved, "the attacked drawing")
+    probabilities = trained.predict_proba(moved, "the attacked drawing")
     return {
         "epsilon": epsilon,
         "label": label,
         "picture": picture(moved.reshape(trained.image_shape or ()) / white),
-        "predicted": int(after[0]),
+        "predicted": int(trained.evaluator.predicted_classes(probabilities)[0]),
         "probabilities": probabilities[0],
     }
 

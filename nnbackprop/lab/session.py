@@ -15,8 +15,8 @@ from typing import Any
 
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers.base import Params
-from nnbackprop.runs import build
 from nnbackprop.runs.config import Config
+from nnbackprop.runs.config_checks import check_config
 from nnbackprop.runs.config_files import load_run_config, recipes, resolve
 from nnbackprop.runs.run_dir import RunDir
 
@@ -122,7 +122,7 @@ class Session:
         if request.data == "drawings":
             settings |= {"data": str(self.drawings.folder_to_train_on()), "name": "drawings"}
         config = resolve(request.recipe, settings)
-        build.check(config)
+        check_config(config)
         self._start(Job(config=config), recipe=config.recipe, config=config)
 
     def control(self, request: Control) -> None:

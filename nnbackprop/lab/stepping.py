@@ -20,9 +20,9 @@ from nnbackprop.nn.layers import Dense, Sigmoid, Softmax
 from nnbackprop.nn.layers.activations import sigmoid, softmax
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import one_hot
+from nnbackprop.nn.objective import Objective
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.trace import LayerTrace
-from nnbackprop.training.step import Objective
 
 from . import breaking, small_networks
 from .breaking import PlantedLayer, PlantedLoss, planted
@@ -52,7 +52,7 @@ def step(request: Step) -> dict[str, Any]:
         t = small.loss.encode_targets(xp, trace.y, labels)
         J, dy = small.loss(xp, trace.y, t)
         rows = t if t.ndim == 2 else one_hot(xp, t, trace.y.shape[1], np.float64)
-        lines.append(_loss(small.loss, trace.y, rows, J, dy))
+        lines.append(_loss(xp, small.loss, trace.y, rows, J, dy))
         grads = list(params)
         for layer, dy_of_layer, dx, own in trace.backward(xp, dy):
             grads[layer.path[0]] = own
@@ -113,13 +113,14 @@ def _forward(trace: LayerTrace) -> dict[str, Any]:
     return _line("forward", trace, described, {"x": trace.x, **trace.params}, outputs)
 
 
-def _loss(loss: Any, y: Any, t: Any, J: Any, dy: Any) -> dict[str, Any]:
+def _loss(xp: Any, loss: Any, y: Any, t: Any, J: Any, dy: Any) -> dict[str, Any]:
     inner = loss.recorded if isinstance(loss, PlantedLoss) else loss
     described = describe(type(inner).__call__)
     if isinstance(loss, PlantedLoss):
         described = _with_mistake(described, loss.wrong)
     head = {"phase": "loss", "layer": "loss", "kind": type(inner).__name__}
-    return {**head, **described, "inputs": {"y": y, "t": t}, "outputs": {"J": float(J), "dy": dy}}
+    p = {"p": inner.predictions(xp, y)} if inner.gives_probabilities else {}  # of logits
+    return {**head, **described, "inputs": {"y": y, "t": t}, "outputs": {"J": float(J), **p, "dy": dy}}
 
 
 def _backward(trace: LayerTrace, dy: Any, dx: Any, grads: dict[str, Any]) -> dict[str, Any]:

@@ -19,11 +19,13 @@ from benchmarks.results import saved
 from benchmarks.to_accuracy import FOLDER as TO_ACCURACY
 from benchmarks.to_accuracy import table as accuracy_table
 from nnbackprop.diagnostics.gradcheck.mistakes.catalogue import MISTAKES, ROWS
+from tests.support.layer_mistakes.planted import MISTAKES as LAYER_MISTAKES
 
 from . import ROOT, table
 
 CHART = ROOT / "docs" / "figures" / "performance.png"
 CLAIMS = ROOT / "docs" / "claims.json"
+LAYERS = ROOT / "docs" / "layer-mistakes.json"
 NODES = ROOT / "docs" / "nodes.json"
 RELIABILITY = ROOT / "docs" / "reliability.json"
 
@@ -37,6 +39,7 @@ def blocks() -> dict[str, str]:
         "nodes": nodes(),
         "processes": "\n".join(map(processes_table, _kept(PROCESSES))),
         "reliability": reliability(),
+        "layer-mistakes": layer_mistakes(),
         "mistakes-by-symptom": mistakes_by_symptom(),
     }
 
@@ -90,13 +93,29 @@ def claims() -> dict[str, str]:
 
 
 def mistakes_by_symptom() -> str:
-    """The catalogue of gradcheck, a section each, for samples in rows."""
+    """The catalogue of gradcheck, a section each, for samples in rows; layers of images have their own."""
     sections = []
     for id, entry in MISTAKES.items():
         symptom, cause, fix = (entry[part].replace("*", "\\*") for part in ("symptom", "cause", "fix"))
-        if id != "unknown":
+        if id != "unknown" and id not in LAYER_MISTAKES:
             sections.append(f"### {symptom}\n\n`{id}`. {cause}\n\n> {fix.format(**ROWS)}\n")
     return "\n".join(sections)
+
+
+def layer_mistakes() -> str:
+    """From `python -m tests.support.layer_mistakes.planted --json`: both lines and the report of each."""
+    found = json.loads(LAYERS.read_text())
+    sections = []
+    for id, entry in LAYER_MISTAKES.items():
+        measured, named = found["mistakes"][id], f"`{id}`. " if id in MISTAKES else ""
+        sections.append(
+            f"### {entry['symptom']}\n\n{named}{entry['cause']} See ({entry['equation']}) of "
+            f"[the derivation](derivation-layers.md).\n\n```diff\n- {entry['wrong']}\n+ {entry['right']}\n```\n\n"
+            f"```\n{measured['says']}\n```\n\nTrained so: {measured['accuracy']:.1%} right, with the right line "
+            f"{found['right']:.1%}.\n"
+        )
+    made = f"{found['training']}. Made by `{found['command']}` on {found['machine']}, {found['date']}."
+    return "\n".join([*sections, made, ""])
 
 
 def nodes() -> str:

@@ -130,6 +130,7 @@ def test_blocks_are_the_rows_in_order_and_each_is_checked(tmp_path: Path) -> Non
         ({"a": [0, 255, 7], "y": ["x", "z", "x"]}, "uint8"),
         ({"a": [0, 256, 7], "y": ["x", "z", "x"]}, "float32"),
         ({"a": [1e9, 1e9 + 1, 1e9 + 2], "y": ["x", "z", "x"]}, "float64"),
+        ({"a": [-1e39, 0.0, 1.0], "y": ["x", "z", "x"]}, "float64"),
         ({"a": [True, False, True], "y": ["x", "z", "x"]}, "float32"),
     ],
 )

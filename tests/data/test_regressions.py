@@ -2,6 +2,7 @@
 
 config-long-number       ValueError out of tomllib, which nobody caught
 config-nested-arrays     RecursionError out of tomllib, likewise
+convert-header-alone     an AssertionError of `data convert`, which found no block
 csv-blank-lines          blank lines and a byte order mark, beyond whose end a header was looked for without end
 csv-inflated-by-polars   4 KB of zlib behind a header, which polars read as the 4 MB it stands for, or any number
 csv-label-beyond-int64   a class label of 5e30, which polars refused to make an integer of

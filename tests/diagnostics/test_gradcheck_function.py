@@ -12,6 +12,7 @@ from nnbackprop.diagnostics.gradcheck.gradcheck import gradcheck_function
 from nnbackprop.diagnostics.gradcheck.mistakes.catalogue import MISTAKES
 from nnbackprop.errors import UsageError
 from tests.support.claims import check
+from tests.support.layer_mistakes.planted import MISTAKES as LAYER_MISTAKES
 from tests.support.numpy_networks.spec import Spec
 from tests.support.numpy_networks.specs import RIGHT, WRONG
 from tests.support.numpy_networks.user_mistakes import CASES
@@ -80,8 +81,8 @@ def test_the_fix_is_in_the_layout_of_the_parameters(columns: bool, transposed: b
 
 
 def test_every_mistake_of_the_catalogue_has_an_example() -> None:
-    """Apart from those that no network of `numpy_networks` has, which are tested below."""
-    named = {spec.expected for spec in WRONG}
+    """Apart from those that no network of `numpy_networks` has: tested below and in test_layer_mistakes."""
+    named = {spec.expected for spec in WRONG} | (set(LAYER_MISTAKES) & set(MISTAKES))
     named |= {name.removeprefix("likely ") for name, _ in CASES.values()}
     others = {"unknown", "nearly-right", "loss-does-not-move", "gradient-shape", "gradient-not-finite"}
     assert set(MISTAKES) - named == others

@@ -85,7 +85,7 @@ def tables() -> Any:
     path = str(Path(__file__).parents[2] / "scripts")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(path)
-        patch.setattr("figures.tables.SEEDS", range(3), raising=True)
+        patch.setattr("figures.tables.SEEDS", {"iris": range(3), "house-prices": range(3)}, raising=True)
         yield import_module("figures.tables")
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import math
 import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,9 +25,12 @@ from PIL import Image
 from backends import select
 from nnbackprop.data import digit, validate
 from nnbackprop.data.catalog import to_splits
+from nnbackprop.data.convert import convert
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.raw import RawDataset, RawSplits
 from nnbackprop.data.readers import csv, idx, image, mat, npz, parquet
+from nnbackprop.data.readers.paths import read_folder
+from nnbackprop.data.table import DataOptions
 from nnbackprop.data.tabular import TableSplits
 from nnbackprop.data.tabular import to_splits as to_datasets
 from nnbackprop.errors import DataError, NnbackpropError, RunFolderError, UsageError
@@ -100,6 +104,16 @@ def _read_npy(path: Path) -> None:
 def _read_mapped_npy(path: Path) -> None:
     part = npz.read_pair(path, path, max_in_memory=0)
     _check_dataset(replace(part, inputs=np.asarray(part.inputs)))
+
+
+def _convert(path: Path) -> None:
+    """A table as a pair of files, which is read again."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = convert(path, Path(folder) / "out", DataOptions())
+        pair = read_folder(found.folder)
+        assert isinstance(pair, RawSplits)
+        assert pair.train.inputs.shape == (found.shape[0], math.prod(found.shape[1:]))
+        _check_dataset(pair.train)
 
 
 def _read_config(path: Path) -> None:
@@ -222,9 +236,12 @@ def with_digest(content: bytes) -> bytes:
     return before + hashlib.sha256(before + b"0" * 64 + after).hexdigest().encode() + after
 
 
-def _columnar(write: str) -> bytes:
+COLUMNS = {"a": [1, 2, 3], "b": [0.5, 2, 1], "c": ["x", "y", "x"]}
+
+
+def _columnar(write: str, columns: Mapping[str, list] = COLUMNS) -> bytes:
     stream = io.BytesIO()
-    getattr(polars.DataFrame({"a": [1, 2, 3], "b": [0.5, 2, 1], "c": ["x", "y", "x"]}), write)(stream)
+    getattr(polars.DataFrame(columns), write)(stream)
     return stream.getvalue()
 
 
@@ -268,6 +285,23 @@ READERS = {
         DataError,
         (plain,),
         (_columnar("write_parquet"), _columnar("write_ipc")),
+        in_process=False,
+    ),
+    "convert": Reader(
+        _convert,
+        DataError,
+        (plain, gzip.compress),
+        (b"a,b,label\n1,2,3\n0,4,5\n7,1,3\n", b"a,price\n1,0.5\n2,1.25\n3,1e9\n", b"1,x\n2,y\n3,x\n"),
+    ),
+    "blocks": Reader(
+        _convert,
+        DataError,
+        (plain,),
+        (
+            _columnar("write_parquet"),
+            _columnar("write_ipc", {"a": [1, 2, 3], "price": [0.5, 2, 1]}),
+            _columnar("write_parquet", {"image": [_saved("PNG", "L")] * 3, "label": [0, 1, 0]}),
+        ),
         in_process=False,
     ),
     "npz": Reader(

@@ -43,6 +43,8 @@ def read_blocks(path: Path, options: DataOptions) -> Iterator[Table]:
     for table in tables:
         yield replace(table, place=partial(_place, table.place, first))
         first += len(table)
+    if not first:
+        raise DataError(f"{path}: holds no samples.")
 
 
 def _place(place: Callable[[int], str], before: int, row: int) -> str:

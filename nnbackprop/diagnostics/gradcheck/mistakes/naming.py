@@ -10,7 +10,7 @@ import numpy as np
 from nnbackprop.diagnostics.gradcheck.central_differences import Tensors
 from nnbackprop.diagnostics.gradcheck.function import Function, UserFunction
 
-from . import patterns
+from . import image_layers, patterns
 from .catalogue import Mistake
 from .evidence import Case, ExperimentError, layout, names_of
 from .hidden_layer import hidden_layer
@@ -24,7 +24,9 @@ RULES: tuple[Callable[[Case], Mistake | None], ...] = (
     output_layer,
     patterns.one_wrong_tensor,
     hidden_layer,
-    patterns.normalization,
+    image_layers.kernel_not_turned,
+    image_layers.gamma_of_the_input,
+    image_layers.normalization,
 )
 REPEATABLE = 1e-12  # relative: threads may sum in another order
 

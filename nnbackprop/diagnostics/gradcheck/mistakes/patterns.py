@@ -128,10 +128,7 @@ def constant_factors(case: Case) -> Mistake | None:
         return Mistake("sign-flipped", f"{evidence}.")
     if same and len(wrong) == len(case.tensors):
         return _one_factor(case, a, precision, f"{evidence}: every gradient is right up to the factor {a:.6g}")
-    right = [t.layer for t in case.tensors if t.right]
-    too_small_below = (
-        bool(right) and min(right) > max(t.layer for t in wrong) and 0 < min(values) <= max(values) < 1
-    )
+    too_small_below = _all_below(case) and 0 < min(values) <= max(values) < 1
     if too_small_below and any(dropout_masks(case, layer)[1] for layer in range(len(case.layers) - 1)):
         return Mistake("dropout-scale-missing", f"{evidence}, and the layers above are right.")
     if not same:
@@ -143,11 +140,21 @@ def constant_factors(case: Case) -> Mistake | None:
     biases = all(t.kind == "b" for t in wrong)
     if biases and all(len(t.analytic) == 1 for t in wrong):
         return None  # one number is always a multiple of another
-    if n := _batch_size(a, precision):
+    n = _batch_size(a, precision)
+    if n and a > 1 and any(w.ndim == 4 for w in case.point.values()) and _all_below(case):
+        evidence = f"{evidence}, and the layers above are right: the mean of windows of {n} pixels."
+        return Mistake("pooling-mean-missing", evidence, certain=False)
+    if n:
         id = "missing-batch-mean" if a > 1 else "bias-not-summed" if biases else "mean-twice"
         evidence = f"{evidence}, and the others are right: a batch of {n} samples."
         return Mistake(id, evidence, certain=id == "bias-not-summed")
     return Mistake("constant-factor", f"{evidence}, and the others are right.", certain=False)
+
+
+def _all_below(case: Case) -> bool:
+    """Whether every right gradient is of a later layer than all wrong ones."""
+    right = [t.layer for t in case.tensors if t.right]
+    return bool(right) and min(right) > max(t.layer for t in case.wrong)
 
 
 def _batch_size(a: float, precision: float) -> int | None:
@@ -176,17 +183,6 @@ def _one_factor(case: Case, a: float, precision: float, evidence: str) -> Mistak
         return Mistake("constant-factor", f"{evidence}.", certain=min(abs(a - 2), abs(a - 0.5)) > TOLERANCE)
     evidence = f"{evidence}. A batch of {n} samples explains it; if yours is another, a factor of your own does."
     return Mistake("missing-batch-mean" if a > 1 else "mean-twice", evidence, certain=False)
-
-
-def normalization(case: Case) -> Mistake | None:
-    """Weights whose scale does not change the loss, as before batch normalisation."""
-    J = case.value(case.point)
-    for t in case.wrong:
-        doubled = case.value(case.point_with({t.name: 2 * case.point[t.name]}))
-        if t.kind == "W" and abs(doubled - J) < 1e-4 * abs(J) and norm(t.numerical) > 10 * t.rounding:
-            evidence = f"Scaling {t.name} leaves the loss as it is, and the gradient of {t.name} is wrong."
-            return Mistake("normalization-terms-missing", evidence, certain=False)
-    return None
 
 
 def one_wrong_tensor(case: Case) -> Mistake | None:

@@ -3,12 +3,14 @@
 const SUBSCRIPTS = "₀₁₂₃₄₅₆₇₈₉";
 const MINUS = "−";
 
-/** A number with so many decimals; small ones by their power of ten. */
+/** A number with so many decimals; small ones by their power of ten where there is room for it. */
 export function number(value, decimals = 4) {
   if (value === null || value === undefined) return "–";
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "∞" : `${MINUS}∞`;
   const size = Math.abs(value);
-  const text = size !== 0 && (size < 0.5 * 10 ** -decimals || size >= 1e6) ? value.toExponential(1) : value.toFixed(decimals);
+  const small = size !== 0 && size < 0.5 * 10 ** -decimals;
+  if (small && decimals < 3) return (0).toFixed(decimals);
+  const text = small || size >= 1e6 ? value.toExponential(1) : value.toFixed(decimals);
   return text.replace("-", MINUS).replace("e+", "e");
 }
 

@@ -9,7 +9,7 @@ import { smallDiagram } from "./diagram_small.js";
 /** `view`: numbers, reached (a set of ids), now and used (sets), selected, layers, names, image, narrow. */
 export function diagram(view, { onPick, onHover }) {
   const { width, height, marks } = (view.image ? gridDiagram : smallDiagram)(view, tools(view));
-  const svg = s("svg", { class: "diagram", viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": t("diagram") }, marks);
+  const svg = s("svg", { class: "diagram", tabindex: "-1", viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": t("diagram") }, marks);
   const groups = [...svg.querySelectorAll(".number")];
   const active = groups.find((g) => g.dataset.id === view.selected) ?? groups[0];
   active?.setAttribute("tabindex", "0");
@@ -53,7 +53,7 @@ function tools(view) {
     },
       s("rect", { class: "hit", x: x - w / 2, y: y - h / 2, width: w, height: h, rx: 4 }),
       tint === undefined ? null : s("rect", { class: tint > 0 ? "tint-above" : "tint-below", "fill-opacity": Math.min(Math.abs(tint), 1) * 0.35, x: x - w / 2, y: y - h / 2, width: w, height: h, rx: 2 }),
-      symbol ? s("text", { class: "symbol", x: x - w / 2 + 4, y: y + 4, text: plain(one.symbol) }) : null,
+      symbol ? s("text", { class: "symbol", x: x - w / 2 + 4, y: y + 4, text: `${plain(one.symbol)} ` }) : null,
       s("text", { class: "value", x: symbol ? x + w / 2 - 4 : x, y: y + 4, "text-anchor": symbol ? "end" : "middle", text }));
   }
 

@@ -74,7 +74,9 @@ function weights({ image, numbers, reached }, tools, j, x, y, w, h, decimals) {
   for (let i = 0; i < image[0] * image[1]; i += 1) {
     const [r, c] = [Math.floor(i / image[1]), i % image[1]];
     const id = shown(reached, tools, `w1.${i}.${j}`);
-    marks.push(tools.num(id, x + (c + 0.5) * w, y + (r + 0.5) * h, w - 1, { symbol: false, h: h - 1, decimals, tint: id.startsWith("d") ? undefined : numbers.get(id).value }));
+    const number = tools.num(id, x + (c + 0.5) * w, y + (r + 0.5) * h, w - 1, { symbol: false, h: h - 1, decimals, tint: id.startsWith("d") ? undefined : numbers.get(id).value });
+    if (w < 30) number.classList.add("tight");
+    marks.push(number);
   }
   return marks;
 }

@@ -26,7 +26,7 @@ export default {
   probabilities: "Probability of each class", prepared: "How the drawing is prepared", "prepared-about": "As MNIST's digits were: cropped, fitted into 20 × 20, centred by mass in 28 × 28.",
   "stage.grey": "As drawn", "stage.inverted": "Inverted", "stage.ink": "Ink", "stage.cropped": "Cropped", "stage.fitted": "20 × 20", "stage.centred": "Centred", "stage.inner": "Inner part",
   "what-changes": "What would change its mind", "gradient-about": "The slope of a class by every pixel: blue ink makes that class likelier, red ink less likely.", towards: "More like a", predicted: "predicted class",
-  "gradient-label": "Slope of class {digit} by every pixel", attack: "Attack", "attack-about": "Every pixel moves by the same small amount, in the direction that hurts most.", "attack-strength": "Strength",
+  "lay-over": "Lay it over the drawing", "gradient-label": "Slope of class {digit} by every pixel", attack: "Attack", "attack-about": "Every pixel moves by the same small amount, in the direction that hurts most.", "attack-strength": "Strength",
   "attack-says": "Now it sees {digit}, with {percent}", "attack-label": "The attacked picture", activations: "Activations, layer by layer", "activations-of": "{name}: {units} units, {zeros} at zero", "stage-label": "Step {n}: {name}",
 
   // step through
@@ -36,7 +36,7 @@ export default {
   "to-start": "To start", back: "Back", next: "Next line", play: "Play", "to-end": "To end", phases: "Phases", "hundred-steps": "Train 100 steps",
   "phase.forward": "Forward", "phase.loss": "Loss", "phase.backward": "Backward", "phase.update": "Update",
   "line-none": "Press “Next line”: the numbers are computed one after another. Choose any number to see where it comes from.",
-  "line-of": "{phase}, line {line} of {lines}: {symbol}. {what}", "steps-made": "Steps made: {n}. Loss: {loss}", diagram: "The network with all its numbers. Arrow keys move between numbers, Enter chooses one.", "not-yet": "not computed yet",
+  "line-of": "{phase}, line {line} of {lines} · {symbol} · {what}", "steps-made": "Steps made: {n}. Loss: {loss}", diagram: "The network with all its numbers. Arrow keys move between numbers, Enter chooses one.", "not-yet": "not computed yet",
   "key-forward": "value", "key-backward": "slope of J by it", "key-updated": "after the update", lines: "Line by line", numbers: "{n} numbers", "this-number": "This number", "should-be": "It should be", "open-source": "Open the source", change: "Change {symbol}",
   "kind.input": "Input {i} of this sample.", "kind.target": "The target: what the output should be.",
   "kind.weight.1": "Weight of the edge from input {i} to hidden neuron {j}.", "kind.weight.2": "Weight of the edge from hidden neuron {i} to output {j}.",
@@ -69,5 +69,5 @@ export default {
   "share-panel": "Pictures and tables", "share-panel-about": "What the panels show, as files.", "save-picture": "Network as SVG", "save-numbers": "Numbers as CSV", "save-curves": "Epochs as CSV",
   "share-page": "A page without a server", "share-page-about": "This command writes “Step through” and “Draw”, with the weights of a run, as files for any web site.",
 
-  "error.offline": "The lab's server does not answer. Start nnbackprop lab again and open the address that it prints.", "error.nothing-shown": "There is nothing to save yet: open that tab first.", "error.busy": "A run is under way.", "error.missing": "No trained network of digits is here yet: train one in “Train”.",
+  "error.offline": "The lab's server does not answer. Start nnbackprop lab again and open the address that it prints.", "error.nothing-shown": "There is nothing to save yet: open that tab first.", "error.busy": "A run is under way.", "error.no-model": "No trained network of digits is here yet: train one in “Train”.",
 };

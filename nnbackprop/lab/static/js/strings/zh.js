@@ -26,7 +26,7 @@ export default {
   probabilities: "各类的概率", prepared: "图像的预处理", "prepared-about": "和 MNIST 一样：裁剪，缩放到 20 × 20，按质心放到 28 × 28 的中央。",
   "stage.grey": "原图", "stage.inverted": "反色", "stage.ink": "墨迹", "stage.cropped": "裁剪", "stage.fitted": "20 × 20", "stage.centred": "居中", "stage.inner": "中间部分",
   "what-changes": "怎样改变它的判断", "gradient-about": "某一类对每个像素的斜率：蓝色处加墨使该类更可能，红色处加墨使它更不可能。", towards: "更像", predicted: "预测的类",
-  "gradient-label": "第 {digit} 类对每个像素的斜率", attack: "攻击", "attack-about": "每个像素都朝最不利的方向移动同样小的一步。", "attack-strength": "强度",
+  "lay-over": "盖在所画的数字上", "gradient-label": "第 {digit} 类对每个像素的斜率", attack: "攻击", "attack-about": "每个像素都朝最不利的方向移动同样小的一步。", "attack-strength": "强度",
   "attack-says": "现在它看成 {digit}，概率 {percent}", "attack-label": "被攻击的图像", activations: "逐层的激活值", "activations-of": "{name}：{units} 个神经元，{zeros} 为零", "stage-label": "第 {n} 步：{name}",
 
   // step through
@@ -36,7 +36,7 @@ export default {
   "to-start": "到开头", back: "上一行", next: "下一行", play: "播放", "to-end": "到结尾", phases: "阶段", "hundred-steps": "训练 100 步",
   "phase.forward": "前向", "phase.loss": "损失", "phase.backward": "反向", "phase.update": "更新",
   "line-none": "按“下一行”，数字会逐个算出来。点任何一个数，就能看到它从哪里来。",
-  "line-of": "{phase}，第 {line} 行，共 {lines} 行：{symbol}。{what}", "steps-made": "已走 {n} 步，损失 {loss}", diagram: "网络和它所有的数。方向键在数之间移动，回车键选中。", "not-yet": "还没有算出",
+  "line-of": "{phase}，第 {line} 行，共 {lines} 行 · {symbol} · {what}", "steps-made": "已走 {n} 步，损失 {loss}", diagram: "网络和它所有的数。方向键在数之间移动，回车键选中。", "not-yet": "还没有算出",
   "key-forward": "数值", "key-backward": "J 对它的斜率", "key-updated": "更新之后", lines: "逐行计算", numbers: "{n} 个数", "this-number": "这个数", "should-be": "正确的是", "open-source": "打开源代码", change: "修改 {symbol}",
   "kind.input": "这个样本的第 {i} 个输入。", "kind.target": "目标值：输出应当是多少。",
   "kind.weight.1": "从输入 {i} 到隐藏神经元 {j} 的连线的权重。", "kind.weight.2": "从隐藏神经元 {i} 到输出 {j} 的连线的权重。",
@@ -69,5 +69,5 @@ export default {
   "share-panel": "图和表", "share-panel-about": "把各部分显示的内容存成文件。", "save-picture": "网络图（SVG）", "save-numbers": "所有的数（CSV）", "save-curves": "各轮数据（CSV）",
   "share-page": "不需要服务器的网页", "share-page-about": "这条命令把“逐步推演”和“手写”连同一个运行的权重写成文件，可以放到任何网站上。",
 
-  "error.offline": "实验室的服务器没有回答。请重新运行 nnbackprop lab，并打开它给出的地址。", "error.nothing-shown": "还没有可以保存的内容：请先打开那一页。", "error.busy": "已有一个运行正在进行。", "error.missing": "还没有训练好的数字网络：请先到“训练”里训练一个。",
+  "error.offline": "实验室的服务器没有回答。请重新运行 nnbackprop lab，并打开它给出的地址。", "error.nothing-shown": "还没有可以保存的内容：请先打开那一页。", "error.busy": "已有一个运行正在进行。", "error.no-model": "还没有训练好的数字网络：请先到“训练”里训练一个。",
 };

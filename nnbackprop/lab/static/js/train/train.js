@@ -12,6 +12,7 @@ const SPOKEN_EVERY = 5000; // ms between epochs that are read aloud
 const ACTIVE = ["starting", "running", "paused"];
 
 export function trainTab(panel) {
+  let ready = null; // when the form is there
   let [state, curves, findings, form, spoken, waiting] = [{ status: "idle" }, emptyCurves(), [], null, 0, false];
   const at = (selector) => find(selector, panel);
 
@@ -130,12 +131,9 @@ export function trainTab(panel) {
     list.replaceChildren(...(items.length ? items : [h("p", { class: "muted", text: t(state.run ? "healthy" : "no-findings") })]));
   }
 
-  const control = (body) => post("api/control", body).then(({ state: next }) => update(next));
+  const control = (body) => post("api/control", body); // events say when it has happened, which may be before the answer
   const actions = {
-    start: () => post("api/train", form.read()).then(({ state: next }) => {
-      [curves, findings] = [emptyCurves(), []];
-      update(next);
-    }),
+    start: () => post("api/train", form.read()),
     pause: () => control({ action: state.status === "running" ? "pause" : "resume" }),
     step: () => control({ action: "step" }),
     stop: () => control({ action: "stop" }),
@@ -157,5 +155,14 @@ export function trainTab(panel) {
   });
   at(".epochs").addEventListener("toggle", redraw);
 
-  return { start, shown: redraw, table: () => (curves.epochs.length ? curves.epochs : null), onDrawings: () => form?.choose("mnist", true) };
+  return {
+    start: () => (ready = start()),
+    shown: redraw,
+    table: () => (curves.epochs.length ? curves.epochs : null),
+    /** Set the form to train on the drawings that were kept. */
+    async onDrawings() {
+      await ready;
+      form.choose("mnist", true);
+    },
+  };
 }

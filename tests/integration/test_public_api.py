@@ -1,0 +1,68 @@
+"""The public names and their signatures are those listed in public_api.txt: a change shows in its diff.
+
+`python -m tests.integration.test_public_api` writes the list anew.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nnbackprop
+import nnbackprop.sklearn
+
+LIST = Path(__file__).with_name("public_api.txt")
+
+
+def described(value: Any) -> str:
+    """Its parameters, as they are called; without annotations, which a type checker guards."""
+    parameters = inspect.signature(value).parameters.values()
+    kept = [p.replace(annotation=inspect.Parameter.empty) for p in parameters if p.name not in ("self", "cls")]
+    text = str(inspect.Signature(kept))
+    return re.sub(r"=<.*?>", "=...", text)  # a function, or what makes the default
+
+
+def lines() -> Iterator[str]:
+    """A line for each name, and for each public method and attribute of a class of its own."""
+    modules = (("nnbackprop", nnbackprop.__all__), ("nnbackprop.sklearn", nnbackprop.sklearn.__all__))
+    for module, names in modules:
+        for name in names:
+            value = getattr(nnbackprop if module == "nnbackprop" else nnbackprop.sklearn, name)
+            if not callable(value):
+                yield f"{module}.{name}"
+                continue
+            is_error = isinstance(value, type) and issubclass(value, BaseException)
+            yield f"{module}.{name}{'' if is_error else described(value)}"
+            if isinstance(value, type) and not is_error:
+                yield from (f"{module}.{name}.{member}" for member in members(value))
+
+
+def members(cls: type) -> Iterator[str]:
+    """Methods with their parameters, and properties, of the class and of those of this package it is made from."""
+    ours = [base for base in cls.__mro__ if base.__module__.split(".")[0] in ("nnbackprop", "backends")]
+    found = {
+        name: value for base in reversed(ours) for name, value in vars(base).items() if not name.startswith("_")
+    }
+    for name, value in sorted(found.items()):
+        function = getattr(value, "__func__", value)
+        if inspect.isfunction(function):
+            yield f"{name}{described(function)}"
+        elif isinstance(value, property):
+            yield name
+
+
+def test_the_public_api_is_the_one_listed() -> None:
+    now, listed = list(lines()), LIST.read_text().splitlines()
+    gone, new = sorted(set(listed) - set(now)), sorted(set(now) - set(listed))
+    assert (gone, new) == ([], []), (
+        "The public API has changed. If it should have: note it in CHANGELOG.md, keep what was for one release as "
+        "CONTRIBUTING.md says, and run `python -m tests.integration.test_public_api`."
+    )
+    assert now == listed
+
+
+if __name__ == "__main__":
+    LIST.write_text("\n".join(lines()) + "\n")

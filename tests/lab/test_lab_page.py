@@ -1,0 +1,162 @@
+"""The lab's page in Chromium: it trains, recognises a drawn digit, and works by keyboard and on a phone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+AXE = Path(os.environ.get("AXE", "no file"))
+VIOLATIONS = """axe.run().then(({violations}) =>
+    violations.map(({id, nodes}) => [id, nodes.slice(0, 3).map((one) => [one.html, one.failureSummary])]))"""
+TABS = ("train", "draw", "step", "look", "share")
+
+
+def start(page: Any, recipe: str, **settings: str) -> None:
+    page.select_option("[name=recipe]", recipe)
+    for name, value in settings.items():
+        page.fill(f"[name={name}]", value)
+    page.click(".main-buttons [data-do=start]")
+
+
+def status(page: Any, *words: str) -> None:
+    page.wait_for_function(
+        "words => words.includes(document.querySelector('.chip-status').dataset.status)", arg=words, timeout=60_000
+    )
+
+
+def test_weight_height_trains_to_its_end(window: Any) -> None:
+    page = window.open("train")
+    start(page, "weight-height", lr="0.2")
+    status(page, "finished")
+    names, values = (page.locator(f".tiles {tag}").all_inner_texts() for tag in ("dt", "dd"))
+    tiles = dict(zip(names, values, strict=True))
+    assert tiles["Epoch"] == "1000 / 1000"
+    assert float(tiles["Loss"]) < 0.002
+    assert page.locator(".loss-chart canvas").count() == 1
+
+
+def test_two_windows_and_a_reload_show_the_same_run(window: Any) -> None:
+    page = window.open("train")
+    start(page, "mnist", hidden="32", epochs="500", batch_size="20")
+    status(page, "running")
+    other = window.context.new_page()
+    other.goto(f"{window.origin}/#train")
+    page.reload()
+    for one in (page, other):
+        status(one, "running")
+        one.wait_for_function("() => document.querySelector('.loss-chart canvas')")
+    other.click(".main-buttons [data-do=pause]")
+    status(page, "paused")
+    before = page.locator(".tiles dd").nth(1).inner_text()
+    page.click(".main-buttons [data-do=step]")
+    page.wait_for_function(
+        "before => document.querySelectorAll('.tiles dd')[1].textContent !== before", arg=before
+    )
+    page.click(".main-buttons [data-do=stop]")
+    for one in (page, other):
+        status(one, "stopped")
+    page.click(".main-buttons [data-do=pause]")  # which resumes now
+    status(other, "running")
+    other.click(".main-buttons [data-do=reset]")
+    for one in (page, other):
+        status(one, "idle", "stopped")
+
+
+def test_a_drawn_seven_is_a_seven(window: Any) -> None:
+    page = window.open("draw")
+    box = page.locator(".drawing").bounding_box()
+    points = [(70, 70), (205, 70), (170, 140), (130, 225)]
+    page.mouse.move(box["x"] + 70, box["y"] + 70)
+    page.mouse.down()
+    for x, y in points[1:]:
+        page.mouse.move(box["x"] + x, box["y"] + y, steps=8)
+    page.mouse.up()
+    page.wait_for_selector(".bar.top-class .name:text-is('7')", timeout=30_000)
+    names = page.locator(".stages .tile span").all_inner_texts()
+    assert names[0] == "As drawn"
+    assert names[-3:] == ["Cropped", "20 × 20", "Centred"]
+    page.select_option("[name=towards]", "8")
+    page.wait_for_selector(".gradient-row canvas[aria-label*='class 8']")
+    page.fill("[name=epsilon]", "0.5")
+    page.wait_for_selector(".attack-row canvas")
+    page.click("[data-do=clear]")
+    page.wait_for_selector(".verdict-line:has-text('Draw a digit')")
+
+
+def test_the_keyboard_is_enough(window: Any) -> None:
+    page = window.open("train")
+    page.focus("#tab-train")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.id") == "tab-step"
+    page.wait_for_selector(".diagram")
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.dataset.do") == "next":
+            page.keyboard.press("Enter")
+            assert page.evaluate("document.activeElement.dataset.do") == "next"
+        if page.evaluate("document.activeElement.closest('.diagram') !== null"):
+            break
+    assert page.get_attribute(".progress-bar", "value") == "1"
+    first = page.evaluate("document.activeElement.dataset.id")
+    page.keyboard.press("ArrowRight")
+    second = page.evaluate("document.activeElement.dataset.id")
+    assert first != second
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.dataset.id") == second
+    assert second in page.url
+    page.focus("#tab-draw")
+    page.keyboard.press("Enter")
+    page.focus(".drawing")
+    for key in ["ArrowDown"] * 3 + ["Shift+ArrowDown"] * 10:
+        page.keyboard.press(key)
+    page.wait_for_selector(".bar.top-class", timeout=30_000)
+
+
+def test_a_phone_shows_every_tab_without_scrolling_sideways(phone: Any) -> None:
+    for tab in TABS:
+        page = phone.open(tab)
+        page.wait_for_timeout(300)
+        assert page.evaluate("document.documentElement.scrollWidth") == 360, tab
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(19, 20, 22)"
+
+
+def test_both_languages_have_every_text(window: Any) -> None:
+    page = window.open("step")
+    keys = "async (name) => (await import(`/static/js/strings/${name}.js`)).default"
+    en, zh = page.evaluate(keys, "en"), page.evaluate(keys, "zh")
+    assert list(en) == list(zh)
+    assert {key for key in en if sorted(_names(en[key])) != sorted(_names(zh[key]))} == set()
+    page.click("#language")
+    assert page.get_attribute("html", "lang") == "zh-CN"
+    assert page.inner_text("[data-do=next]") == "下一行"
+    page.reload()
+    assert page.inner_text("#tab-train") == "训练"
+    page.click("#language")
+
+
+def _names(text: str) -> list[str]:
+    return [part.split("}")[0] for part in text.split("{")[1:]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_violation(window: Any, scheme: str) -> None:
+    if not AXE.is_file():
+        pytest.skip("axe-core is not installed: make test-lab")
+    window.page.emulate_media(color_scheme=scheme)
+    for fragment in (
+        "train",
+        "draw",
+        "step?line=14",
+        "step?net=16-3-10&line=9&mistake=sign-flipped",
+        "look?view=confusion",
+        "look?view=map",
+        "share",
+    ):
+        page = window.open(fragment)
+        page.wait_for_timeout(400)
+        page.evaluate(AXE.read_text())
+        assert page.evaluate(VIOLATIONS) == [], fragment
