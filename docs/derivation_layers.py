@@ -86,11 +86,19 @@ def fence(numbers: Numbers) -> str:
 def product_sum(
     name: str, terms: list[tuple[str, str, float, float]], value: float, more: Numbers | None = None
 ) -> str:
-    """name = a b + ... in letters, in numbers, and its value; `more` is added, letter and number."""
+    """name = a b + ... in letters, below in numbers, and its value; `more` is added, letter and number."""
     more = more or {}
     letters = [f"{a} \\, {b}" for a, b, *_ in terms] + list(more)
     numbers = [f"{signed(x)} \\cdot {signed(y)}" for *_, x, y in terms] + [signed(x) for x in more.values()]
-    return f"```math\n{name} = {' + '.join(letters)} = {' + '.join(numbers)} = {number(value)}\n```"
+    lines = [f"&= {line}" for part in (letters, numbers) for line in wrapped(part)]
+    body = " \\\\\n".join(lines).replace("&= +", "&\\quad +")
+    return f"```math\n\\begin{{aligned}}\n{name} {body} = {number(value)}\n\\end{{aligned}}\n```"
+
+
+def wrapped(terms: list[str]) -> list[str]:
+    """The terms of a sum in lines of five; all but the first line begin with a plus."""
+    lines = [" + ".join(terms[i : i + 5]) for i in range(0, len(terms), 5)]
+    return [lines[0], *(f"+ {line}" for line in lines[1:])]
 
 
 def signed(x: float) -> str:

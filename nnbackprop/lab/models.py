@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -31,6 +31,7 @@ class Model:
     name: str
     trained: TrainedModel
     step: int | None = None
+    _layer_outputs: dict[str, np.ndarray] = field(default_factory=dict)
 
     @cached_property
     def title(self) -> str:
@@ -39,6 +40,11 @@ class Model:
         return "-".join(
             map(str, [self.trained.n_features, *(layer.units for _, layer in layers if isinstance(layer, Dense))])
         )
+
+    @property
+    def white(self) -> float:
+        """The value of a white pixel in its data: 255 or 1."""
+        return 255.0 if self.trained.max_input > 2 else 1.0
 
     @cached_property
     def data(self) -> Dataset:
@@ -50,6 +56,19 @@ class Model:
         """The predicted class (n,) and the probabilities (n, k) of `data`."""
         probabilities = self.trained.predict_proba(self.data.inputs)
         return self.trained.evaluator.predicted_classes(probabilities), probabilities
+
+    def layer_outputs(self, name: str) -> np.ndarray:
+        """The outputs (n, ...) of a layer for `data`; those of the last layer asked for are kept."""
+        if name not in self._layer_outputs:
+            e = self.trained.evaluator
+            parts = []
+            for begin in range(0, len(self.data), e.batch_size):
+                x = e.backend.asarray(e.scaling.apply(self.data.inputs[begin : begin + e.batch_size], e.dtype))
+                layers = e.objective.network.trace(e.backend.xp, self.trained.params, x).layers
+                parts.append(np.array(next(layer.y for layer in layers if layer.name == name)))
+            self._layer_outputs.clear()
+            self._layer_outputs[name] = np.concatenate(parts)
+        return self._layer_outputs[name]
 
 
 class Models:
@@ -99,6 +118,18 @@ class Models:
         if (params := self.session.params) is None:
             return model
         return Model(name, replace(model.trained, params=params[1]), params[0])
+
+    def saved(self, name: str | None) -> Model:
+        """The run of that name, else the one on show, else the last of the folder, by its weights on disk."""
+        name = name or self.session.state.run
+        if name is None:
+            names = [
+                info.name for info in list_runs(self.runs_dir).runs if info.status not in ("damaged", "empty")
+            ]
+            if not names:
+                raise missing("There is no trained network yet: train one, or open a run.")
+            name = names[-1]
+        return self.open(name)
 
     def digits(self, name: str | None) -> Model:
         """The same, of a network that classifies images; without a name else the last such run of the folder."""

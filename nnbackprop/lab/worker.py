@@ -107,7 +107,7 @@ class Reporter(Callback):
 
     def __init__(self, session: Training, single: bool) -> None:
         self.session, self.single = session, single
-        self.steps_per_save = 1 if single else None  # chunks of one step
+        self.every_n_steps = 1 if single else None  # chunks of one step
         self.sums, self.rows = ChunkSums(), list[EpochEnd]()
         self._sent_at = 0.0
 

@@ -181,7 +181,9 @@ def figures(trainer: Trainer, evaluated: Dataset | None) -> Iterator[tuple[str, 
     from nnbackprop.report.first_layer import first_layer_images
     from nnbackprop.report.plots import confusion_plot, first_layer_plot
 
-    images = first_layer_images(trainer, trainer.loader.dataset.image_shape)
+    images = first_layer_images(
+        trainer.network, trainer.params, trainer.backend, trainer.loader.dataset.image_shape
+    )
     if images is not None:
         yield "first_layer_weights", _png(lambda: first_layer_plot(images))
     if evaluated is not None and trainer.classes:

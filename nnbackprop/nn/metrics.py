@@ -152,6 +152,19 @@ def predicted_classes(xp: Any, y: Array, threshold: float) -> Array:
     return xp.astype(_largest_output(xp, y, threshold), xp.int32)
 
 
+def confusion_counts(xp: Any, y: Array, targets: Array, threshold: float, n_classes: int) -> Array:
+    """How many samples of each class (n,) the outputs y (n, k) predict as each, (n_classes^2,), in y's dtype.
+
+    Flat, true class by true class. It is a product of two tables of 0 and 1.
+    """
+    classes = xp.reshape(xp.arange(n_classes, dtype=xp.int32, device=device_of(y)), (1, -1))
+    true, predicted = (
+        xp.astype(xp.reshape(labels, (-1, 1)) == classes, y.dtype)
+        for labels in (xp.astype(targets, xp.int32), predicted_classes(xp, y, threshold))
+    )
+    return xp.reshape(xp.matmul(xp.matrix_transpose(true), predicted), (-1,))
+
+
 def argmax_matches(xp: Any, y: Array, label: Array, like: Array) -> Array:
     """[argmax y = label] of y (n, k) and labels (n,), in the dtype of `like`: a kernel of rows."""
     return xp.fuse(matches)(xp.argmax(y, axis=1), label, like)

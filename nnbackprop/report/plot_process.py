@@ -152,7 +152,7 @@ class PlotData:
         from .first_layer import first_layer_images
 
         trainer, data = run.trainer, run.data.test or run.data.train
-        first_layer = first_layer_images(trainer, data.image_shape)
+        first_layer = first_layer_images(trainer.network, trainer.params, trainer.backend, data.image_shape)
         probabilities = trainer.predict_proba(data.inputs)
         predicted = trainer.evaluator.predicted_classes(probabilities)
         calibrated = trainer.loss.gives_probabilities

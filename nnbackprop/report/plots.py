@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .confusion_plot import confusion_by_epoch, confusion_history
 from .curves import gradient_norms, learning_curves, metric_names
 from .formatting import percent, plural
 from .plot_process import N_EXTREMES, Mistakes, PlotData, Predictions
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 MAX_UNITS = 64  # of the first layer, shown at most
 MAX_ATTACKED = 10
+MIN_CELL = 20  # pixels of an image in a grid, beside a space of two
 NAME_LENGTH = 11  # characters of a class's name above an image
 MAX_CELL_LABELS = 12  # classes up to which each cell of the confusion matrix has its count and its share
 MAX_MATRIX_CLASSES = 100  # classes up to which there is a matrix: one of 10,000 classes would take gigabytes
@@ -66,6 +68,8 @@ def _of_predictions(data: PlotData, targets: np.ndarray, predicted: np.ndarray) 
             "residuals": lambda: residual_plot(targets, predicted, data.target_names),
         }
     figures = {"confusion-matrix": lambda: confusion_plot(targets, predicted, data.classes)}
+    if (found := confusion_history(data.rows, len(data.classes))) is not None:
+        figures["confusion-by-epoch"] = lambda: confusion_by_epoch(*found, data.classes)
     if (confidence := data.confidence) is not None:
         figures["calibration"] = lambda: calibration_plot(calibration(targets == predicted, confidence))
     return figures
@@ -97,7 +101,12 @@ def first_layer_plot(images: np.ndarray) -> Figure:
 
 
 def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
-    """Images (n, rows, columns) or (n, rows, columns, 3) side by side in one array, NaN between them."""
+    """Images (n, rows, columns) or (n, rows, columns, 3) side by side in one array, NaN between them.
+
+    Small ones, such as kernels, are magnified to `MIN_CELL` pixels or nearly so, so that they lie close together.
+    """
+    magnification = max(1, MIN_CELL // max(images.shape[1:3]))
+    images = images.repeat(magnification, axis=1).repeat(magnification, axis=2)
     n, height, width, *channels = images.shape
     lines = math.ceil(n / columns)
     cells = np.full((lines * columns, height + 2, width + 2, *channels), np.nan)

@@ -57,9 +57,10 @@ class JsonlLogger(Callback):
     rows: list[str] = field(default_factory=list)
 
     def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
-        """Keep the row, with the threads of products where they may change, and the changes of --lr in it."""
+        """Keep the row, with counts of confused classes, threads where they may change, and changes of --lr."""
         threads = {} if self.threads is None else {"threads": self.threads.threads}
-        self.rows.append(json.dumps(row(event) | threads | lr_changes(trainer, event)) + "\n")
+        more = threads | confusion(event) | lr_changes(trainer, event)
+        self.rows.append(json.dumps(row(event) | more) + "\n")
 
     def flush(self) -> None:
         """Append what has been collected."""
@@ -123,6 +124,12 @@ class CheckpointCallback(Callback):
         self.checkpoint_manager.save(last_checkpoint(trainer, self.early_stopping, self.meta), step)
         self.saved_at = time.monotonic()
         self.save_seconds = self.saved_at - begin
+
+
+def confusion(event: EpochEnd) -> dict[str, Any]:
+    """How often each class was taken for each, in the part that was evaluated, where there are few classes."""
+    score = event.validation or event.test
+    return {} if score is None or score.confusion is None else {"confusion": score.confusion}
 
 
 def lr_changes(trainer: Trainer, event: EpochEnd) -> dict[str, Any]:

@@ -120,7 +120,8 @@ def hidden_sizes(value: Any) -> list[int]:
     if not all(map(_is_count, sizes)):
         raise UsageError(
             f"hidden_layer_sizes is {value!r} and must be the number of units of each hidden layer, whole numbers "
-            "from 1, such as (100, 50). A loss is given by its name: loss='squared_error'."
+            "from 1, such as (100, 50). A loss is given by its name: loss='squared_error'. Layers of images, such "
+            "as convolutions, are for nb.Trainer(nb.Sequential(...), ...)."
         )
     return sizes
 

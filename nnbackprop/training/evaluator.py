@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from backends import Array, Backend, Tree, leaves, tree_map
+from backends import Array, Backend, Tree, device_of, leaves, tree_map
 from nnbackprop.data.dataset import Dataset, require_dataset
 from nnbackprop.data.loader import DataLoader, chunk_indices
 from nnbackprop.data.mapped import MappedArray, Samples, blocks
@@ -31,6 +31,7 @@ from .step import EvalStep, zero_sums
 EVAL_BATCH_SIZE = 1000  # enough to keep the products busy, small beside the parameters
 CONV_EVAL_BATCH_SIZE = 100  # the windows of a 3x3 kernel on 1,000 images 28x28x32 take 0.9 GB
 EVAL_STEPS_PER_CHUNK = 64
+MAX_CONFUSION_CLASSES = 20  # beyond which their pairs are not counted
 
 
 class Processes(Protocol):
@@ -66,8 +67,7 @@ class Evaluator:
 
     def evaluate(self, params: Params, loader: DataLoader) -> Score:
         """Mean loss (penalties included) and metrics over a data set on the device."""
-        n_samples, weighted = len(loader.dataset), loader.dataset.weights is not None
-        sums = zero_sums(self.backend.xp, self.metrics, params, weighted)
+        n_samples, sums = len(loader.dataset), self.zero_sums(params, loader.dataset)
         data = {**loader.data, "params": params}
         steps = loader.limit_steps(EVAL_STEPS_PER_CHUNK, self.batch_size)
         chunks = chunk_indices(np.arange(n_samples), self.batch_size, steps)
@@ -77,8 +77,8 @@ class Evaluator:
 
     def evaluate_together(self, params: Params, loader: DataLoader, processes: Processes) -> Score:
         """The same, shared out among processes, each of which calls it; sums are added in the order of batches."""
-        xp, n, weighted = self.backend.xp, len(loader.dataset), loader.dataset.weights is not None
-        data, zero = {**loader.data, "params": params}, zero_sums(xp, self.metrics, params, weighted)
+        xp, n, zero = self.backend.xp, len(loader.dataset), self.zero_sums(params, loader.dataset)
+        data = {**loader.data, "params": params}
         begins = range(0, n, self.batch_size)
         each = -(-len(begins) // processes.size)  # batches a process
         own = begins[processes.rank * each : (processes.rank + 1) * each]
@@ -92,10 +92,21 @@ class Evaluator:
         host = tree_map(lambda a: [next(totals) for _ in range(a.shape[0])] if a.ndim else next(totals), zero)
         return self.score(host, n)
 
+    def zero_sums(self, params: Params, dataset: Dataset) -> Tree:
+        """The sums of `step` before the first batch of a data set."""
+        xp, k = self.backend.xp, len(dataset.classes)
+        sums = zero_sums(xp, self.metrics, params, dataset.weights is not None)
+        if not (isinstance(self.metrics, ClassificationMetrics) and 1 < k <= MAX_CONFUSION_CLASSES):
+            return sums
+        like = sums["loss"]
+        return {**sums, "confusion": xp.zeros((k * k,), dtype=like.dtype, device=device_of(like))}
+
     def score(self, sums: Tree, n_samples: int) -> Score:
         """The means of a data set's sums, which are numbers on the host."""
-        weight = sums.get("weight", n_samples)
-        return Score(sums["loss"] / weight, self.metrics.compute(sums["metrics"], weight), n_samples)
+        weight, counts = sums.get("weight", n_samples), sums.get("confusion")
+        k = math.isqrt(len(counts or ()))
+        confusion = counts and tuple(tuple(map(int, counts[i * k : (i + 1) * k])) for i in range(k))
+        return Score(sums["loss"] / weight, self.metrics.compute(sums["metrics"], weight), n_samples, confusion)
 
     def predict_proba(
         self,

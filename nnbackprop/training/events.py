@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Score:
-    """Mean loss (penalties included) and metrics over `n_samples` samples: accuracy in 0..1 for classes."""
+    """Mean loss (penalties included) and metrics over `n_samples` samples: accuracy in 0..1 for classes.
+
+    `confusion`, of an evaluation of up to 20 classes, has for each true class how often each is predicted.
+    """
 
     loss: float
     metrics: Mapping[str, float]
     n_samples: int
+    confusion: tuple[tuple[int, ...], ...] | None = field(default=None, repr=False)
 
     @property
     def accuracy(self) -> float:

@@ -20,7 +20,7 @@ from nnbackprop.data.batch import (
 )
 from nnbackprop.nn.augmentation import ImageAugmenter
 from nnbackprop.nn.layers.base import Params
-from nnbackprop.nn.metrics import Metrics
+from nnbackprop.nn.metrics import Metrics, confusion_counts
 from nnbackprop.nn.objective import Objective
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Sequential, replace_buffers
@@ -242,6 +242,8 @@ def gradient_norms(xp: Any, network: Sequential, grads: Params) -> Array:
 class EvalStep:
     """`sums, data, batch -> sums` over batches in evaluation mode: losses and metrics, no update.
 
+    Sums with `confusion` count the samples of each class that are predicted as each.
+
     The parameters are among the `data`: a state is donated, and they must outlive the evaluation.
     """
 
@@ -253,4 +255,9 @@ class EvalStep:
         """Add one batch to the sums."""
         inputs, targets, weights = get_batch(self.xp, data, batch)
         J, y = self.objective.value(self.xp, data["params"], inputs, targets, weights)
-        return add_batch(self.xp, self.metrics, sums, J, y, targets, weights)
+        added = add_batch(self.xp, self.metrics, sums, J, y, targets, weights)
+        if (counts := sums.get("confusion")) is None:
+            return added
+        n_classes = math.isqrt(counts.shape[0])
+        new = confusion_counts(self.xp, y, targets, self.objective.loss.threshold, n_classes)
+        return {**added, "confusion": counts + new}

@@ -67,7 +67,7 @@ def keep(name: str, folders: Sequence[Path]) -> None:
 def run_result(trained: TrainedModel, data: Dataset) -> dict[str, Any]:
     """Which samples of the test part a run gets wrong, alone and averaged over copies, and what it took."""
     rows = trained.run_dir.read_metrics()
-    predicted, _ = trained.predict(data.inputs)
+    predicted = trained.predict(data.inputs)
     averaged = trained.predict_augmented(data.inputs, COPIES).argmax(axis=1)
     return {
         "seed": trained.config.seed,
@@ -75,6 +75,7 @@ def run_result(trained: TrainedModel, data: Dataset) -> dict[str, Any]:
         "of_epochs": trained.config.epochs,
         "steps": rows[-1]["step"],
         "seconds": sum(row["seconds"] for row in rows),
+        "fastest_epoch": min(row["seconds"] for row in rows),
         "wrong": np.flatnonzero(predicted != data.targets).tolist(),
         "averaged_wrong": int(np.sum(averaged != data.targets)),
         **made_by(trained.run_dir),
@@ -127,7 +128,7 @@ def flags(config: Config, base: Config | None = None) -> str:
 
 def wrong_plot(trained: TrainedModel, data: Dataset, wrong: Sequence[int]) -> Figure:
     """The digits that a network gets wrong: what each is, and what it is taken for."""
-    predicted, _ = trained.predict(data.inputs[wrong])
+    predicted = trained.predict(data.inputs[wrong])
     title = f"{len(wrong)} of {len(data):,} digits wrong: what each is → what it is taken for"
     figure, grid = new_image_grid(title, math.ceil(len(wrong) / COLUMNS), COLUMNS, 0.62)
     for axes, sample, said in zip(grid.flat, wrong, predicted, strict=False):
@@ -152,30 +153,31 @@ def blocks() -> dict[str, str]:
 
 def record_table(records: dict[str, dict[str, Any]]) -> str:
     """A row a result: what of the test part is wrong in the paper and here, and what it took."""
-    head = (
-        "network",
-        "the paper",
-        "here, median",
-        "each seed",
-        f"mean of {COPIES} copies",
-        "epochs",
-        "steps' time",
-    )
+    columns = ("here, median", "each seed", f"mean of {COPIES} copies, each seed", "epochs", "steps' time")
     rows, made = [], []
     for result in records.values():
         runs, n = result["runs"], result["samples"]
         wrong, averaged = ([100 * count / n for count in counts] for counts in counts_of(runs))
-        seeds = f"{', '.join(f'{w:.2f}%' for w in wrong)}"
+        cells = (
+            f"**{median(wrong):.2f}%**",
+            *(", ".join(f"{w:.2f}%" for w in each) for each in (wrong, averaged)),
+        )
         epochs = " or ".join(sorted({f"{run['epochs']}" for run in runs}))
-        paper = f"{PAPER[result['recipe']]:.2%}"
-        cells = (f"**{median(wrong):.2f}%**", seeds, f"{median(averaged):.2f}%", epochs)
-        rows.append((result["network"], paper, *cells, f"{median(run['seconds'] for run in runs) / 60:.1f} min"))
+        rows.append((result["network"], f"{PAPER[result['recipe']]:.2%}", *cells, epochs, minutes(runs)))
         seeds = ", ".join(str(run["seed"]) for run in runs)
         machines = "; ".join(sorted({f"{run['machine']}, {run['date']}" for run in runs}))
-        command = f"nnbackprop train {result['recipe']} {result['flags']} --seed S".replace("  ", " ")
+        command = " ".join(filter(None, ("nnbackprop train", result["recipe"], result["flags"], "--seed S")))
         made.append(f"{result['network']}: `{command}`, S = {seeds}, on {machines}.")
-    summary = " ".join(f"`python scripts/records.py {name} RUN ...`" for name in records)
-    return f"{table(head, rows)}\n\n{' '.join(made)} Summarised by {summary}.\n"
+    summary = ", ".join(f"`python scripts/records.py {name} RUN ...`" for name in records)
+    head = ("network", "the paper", *columns)
+    return f"{table(head, rows)}\n\n{' '.join(made)} Summed up by {summary}.\n"
+
+
+def minutes(runs: Sequence[dict[str, Any]]) -> str:
+    """The time of all steps, and what it would be had each epoch been as fast as the fastest: medians."""
+    whole = median(run["seconds"] for run in runs) / 60
+    fastest = median(run["fastest_epoch"] * run["epochs"] for run in runs) / 60
+    return f"{whole:.1f} min; {fastest:.1f} at the speed of the fastest epoch"
 
 
 def counts_of(runs: Sequence[dict[str, Any]]) -> tuple[list[int], list[int]]:

@@ -18,6 +18,7 @@ from nnbackprop.nn.metrics import (
     MultilabelMetrics,
     RegressionMetrics,
     accuracy,
+    confusion_counts,
     metrics_for,
     predicted_classes,
 )
@@ -150,3 +151,15 @@ def test_the_loss_and_the_targets_choose_the_metrics() -> None:
     assert metrics_for(MeanSquaredError(), labels) == ClassificationMetrics(0.5)
     assert metrics_for(MeanSquaredError(), numbers) == RegressionMetrics((2.0, 4.0))
     assert metrics_for(SigmoidBinaryCrossEntropy(), numbers) == MultilabelMetrics(0.0)
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 4])
+def test_confusion_counts_are_those_of_scikit_learn(backend: Backend, outputs: int) -> None:
+    metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
+    rng = np.random.default_rng(0)
+    k = max(2, outputs)
+    y, t = rng.standard_normal((30, outputs)), rng.integers(0, k, 30).astype(np.int32)
+    predicted = (y[:, 0] >= 0.25).astype(int) if outputs == 1 else y.argmax(axis=1)
+    found = confusion_counts(backend.xp, backend.asarray(y), backend.asarray(t), 0.25, k)
+    expected = metrics.confusion_matrix(t, predicted, labels=range(k))
+    np.testing.assert_array_equal(backend.to_numpy(found).reshape(k, k), expected)

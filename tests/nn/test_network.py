@@ -10,10 +10,11 @@ import pytest
 from backends import Backend, leaves, select, tree_map
 from nnbackprop.errors import ShapeError, UsageError
 from nnbackprop.nn.initializers import InitRng
-from nnbackprop.nn.layers import Conv2D, Dense, Dropout, Flatten, ReLU, Softmax, Tanh
+from nnbackprop.nn.layers import BatchNorm, Conv2D, Dense, Dropout, Flatten, PReLU, ReLU, Softmax, Tanh
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Residual, Sequential
 from tests.support.gradients import AUTODIFF, DIFFERENCES, JUDGES, central_differences, distance, with_leaf
+from tests.support.layer_rows import jax_conv, standardized, torch_conv
 
 
 def test_names_count_within_a_kind() -> None:
@@ -140,6 +141,48 @@ def test_nested_gradients_are_autodiffs(backend: Backend, judge: str) -> None:
     want_y, (want_dx, *want) = JUDGES[judge](theirs, x, *leaves(params))
     for ours, other in zip((y, dx, *leaves(grads)), (want_y, want_dx, *want), strict=True):
         assert distance(ours, other) <= AUTODIFF
+
+
+BLOCK = Residual(Conv2D(2, 3, padding="same", bias=False), BatchNorm(), PReLU())
+
+
+def test_a_residual_block_of_images_by_differences_and_autodiff(backend: Backend) -> None:
+    """x + PReLU(BatchNorm(Conv2D(x))), with its input's gradient."""
+    rng = np.random.default_rng(4)
+    x, dy, params = (
+        rng.standard_normal((3, 4, 5, 2)),
+        rng.standard_normal((3, 4, 5, 2)),
+        BLOCK.init((4, 5, 2), 1, "float64"),
+    )
+    conv, norm, prelu = params
+    norm["gamma"] += 0.3
+
+    def gradients(params: Any, x: np.ndarray) -> tuple[Any, Any, Any]:
+        p, key = tree_map(backend.asarray, params), RngKey(0, backend.asarray(STEP))
+        y, caches = BLOCK.forward(backend.xp, p, backend.asarray(x), key)
+        found = BLOCK.backward(backend.xp, p, caches, backend.asarray(dy), need_dx=True)
+        return tree_map(backend.to_numpy, (y, *found))
+
+    def theirs(library: Any, x: Any, W: Any, gamma: Any, beta: Any, a: Any) -> Any:
+        if library.__name__ == "jax":
+            z = standardized(library, jax_conv(library, x, {"W": W}, (3, 3), (1, 1), "SAME"), (0, 1, 2))
+            z = gamma * z + beta
+            y = x + library.numpy.where(z > 0, z, a * z)
+            return (y * dy).sum(), y
+        z = torch_conv(library, x, {"W": W}, (3, 3), padding=1).permute(0, 3, 1, 2)
+        z = library.nn.functional.batch_norm(z, None, None, gamma, beta, training=True)
+        y = x + library.nn.functional.prelu(z, a).permute(0, 2, 3, 1)
+        return (y * library.tensor(dy)).sum(), y
+
+    y, dx, grads = gradients(params, x)
+    ours = (dx, grads[0]["W"], grads[1]["gamma"], grads[1]["beta"], grads[2]["a"])
+    assert (
+        distance(dx, central_differences(lambda x: float(np.sum(gradients(params, x)[0] * dy)), x)) <= DIFFERENCES
+    )
+    for judge in JUDGES.values():
+        want_y, want = judge(theirs, x, conv["W"], norm["gamma"], norm["beta"], prelu["a"])
+        for g, other in zip((y, *ours), (want_y, *want), strict=True):
+            assert distance(g, other) <= AUTODIFF
 
 
 def test_nested_parameters_are_drawn_from_streams_of_their_paths() -> None:

@@ -21,10 +21,14 @@ def trainer_of(backend: Backend, sample_shape: tuple[int, ...], *layers: object)
     return trainer
 
 
+def images_of(trainer: Trainer, image_shape: tuple[int, ...] | None) -> np.ndarray | None:
+    return first_layer_images(trainer.network, trainer.params, trainer.backend, image_shape)
+
+
 @pytest.mark.parametrize("image_shape", [(3, 2), (3, 2, 3)], ids=["grey", "colours"])
 def test_a_dense_unit_looks_at_the_whole_image(backend: Backend, image_shape: tuple[int, ...]) -> None:
     trainer = trainer_of(backend, (int(np.prod(image_shape)),), BatchNorm(), Dense(5))
-    images = first_layer_images(trainer, image_shape)
+    images = images_of(trainer, image_shape)
     assert images is not None
     W = trainer.host_params()[1]["W"]
     assert images.shape == (5, *image_shape)
@@ -34,7 +38,7 @@ def test_a_dense_unit_looks_at_the_whole_image(backend: Backend, image_shape: tu
 @pytest.mark.parametrize(("channels", "shape"), [(1, (3, 4)), (3, (3, 4, 3))], ids=["grey", "colours"])
 def test_a_filter_looks_at_its_window(backend: Backend, channels: int, shape: tuple[int, ...]) -> None:
     trainer = trainer_of(backend, (6, 7, channels), Conv2D(5, (3, 4)), Flatten())
-    images = first_layer_images(trainer, (6, 7) if channels == 1 else (6, 7, 3))
+    images = images_of(trainer, (6, 7) if channels == 1 else (6, 7, 3))
     assert images is not None
     W = trainer.host_params()[0]["W"]
     assert images.shape == (5, *shape)
@@ -42,4 +46,4 @@ def test_a_filter_looks_at_its_window(backend: Backend, channels: int, shape: tu
 
 
 def test_samples_that_are_no_images_have_none(backend: Backend) -> None:
-    assert first_layer_images(trainer_of(backend, (6,), Dense(5)), None) is None
+    assert images_of(trainer_of(backend, (6,), Dense(5)), None) is None

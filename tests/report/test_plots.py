@@ -18,6 +18,7 @@ from matplotlib.image import imread
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import RunFolderError
 from nnbackprop.report import plots
+from nnbackprop.report.confusion_plot import confusion_by_epoch, confusion_history, most_confused_pairs
 from nnbackprop.report.curves import gradient_norms, learning_curves
 from nnbackprop.report.plot_process import Mistakes, PlotData, Predictions
 from nnbackprop.report.plots import (
@@ -62,23 +63,42 @@ def test_the_first_layer_has_an_upright_image_for_each_unit() -> None:
     weights = np.random.default_rng(0).standard_normal((6, 5))
     figure = first_layer_plot(weights.T.reshape(5, 2, 3))
     grid = drawn_images(figure)[0]
-    assert np.array_equal(grid[1:3, 6:9], weights[:, 1].reshape(2, 3))
-    assert np.array_equal(grid[5:7, 1:4], weights[:, 3].reshape(2, 3))
-    assert grid.shape == (2 * 4, 3 * 5)
-    assert np.isfinite(grid).sum() == 5 * 6
+    assert grid.shape == (2 * 14, 3 * 20)  # magnified six times, with a line of space around each
+    assert np.array_equal(grid[1:13:6, 21:39:6], weights[:, 1].reshape(2, 3))
+    assert np.array_equal(grid[15:27:6, 1:19:6], weights[:, 3].reshape(2, 3))
+    assert np.isfinite(grid).sum() == 5 * 6 * 36
     limit = np.abs(weights).max()
     assert figure.axes[0].images[0].get_clim() == (-limit, limit)
 
 
 def test_a_thousand_units_are_cut_to_64_and_zeros_are_drawn() -> None:
     figure = first_layer_plot(np.ones((1000, 2, 3)))
-    assert np.isfinite(drawn_images(figure)[0]).sum() == 64 * 6
+    assert np.isfinite(drawn_images(figure)[0]).sum() == 64 * 6 * 36
     assert figure.get_suptitle().startswith("First-layer weights of 64 of 1,000 units")
     zero = first_layer_plot(np.zeros((4, 2, 3)))
     assert zero.axes[0].images[0].get_clim() == (-1.0, 1.0)
 
 
 # The confusion matrix.
+
+
+def test_confusion_by_epoch_has_each_class_and_the_pairs_confused_most_at_the_end() -> None:
+    counts = np.array([[[5, 5, 0], [0, 8, 0], [0, 0, 0]], [[9, 0, 1], [2, 6, 0], [0, 0, 0]]])
+    rows = [{"epoch": 4}, *({"epoch": 5 + i, "confusion": c.tolist()} for i, c in enumerate(counts))]
+    found = confusion_history(rows, 3)
+    assert found is not None
+    wrong, pairs = drawn_images(confusion_by_epoch(*found, ("a", "b", "c")))
+    np.testing.assert_allclose(wrong, [[0.5, 0.1], [0.0, 0.25], [np.nan, np.nan]])  # there is no sample of c
+    assert most_confused_pairs(counts) == [(0, 1), (1, 0), (0, 2)]  # 5 / 2, 2 and 1 mistakes
+    np.testing.assert_allclose(pairs, [[0.5, 0.0], [0.0, 0.25], [0.0, 0.1]])
+    assert confusion_history(rows[:2], 3) is None
+    assert confusion_history(rows, 4) is None
+
+
+def test_confusion_by_epoch_without_mistakes_is_drawn() -> None:
+    figure = confusion_by_epoch([1, 2], np.stack([np.eye(2, dtype=int)] * 2), ("a", "b"))
+    assert len(figure.axes) == 1
+    assert_within_the_page(figure)
 
 
 def test_the_confusion_matrix_has_counts_and_row_shares_where_they_belong() -> None:

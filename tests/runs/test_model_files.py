@@ -69,7 +69,7 @@ def test_the_preprocessing_of_a_table_is_in_the_file() -> None:
     nb.save(trainer, FILE)
     model = nb.open(FILE)
     rows = {"colour": [None, "green"], "size": [3.0, None]}
-    assert np.array_equal(model.predict(rows)[0], trainer.predict(rows))
+    assert np.array_equal(model.predict(rows), trainer.predict(rows))
     assert (model.classes, model.target_names) == (("a", "b"), ("kind",))
     assert data.test is not None
     assert model.evaluate(data.test) == trainer.evaluate(data.test)
@@ -99,7 +99,7 @@ def test_images_keep_their_shape_and_what_was_opened_can_be_saved() -> None:
     trainer.fit(data)
     nb.save(trainer, FILE)
     nb.save(nb.open(FILE), "again.nb")
-    assert np.array_equal(nb.open("again.nb").predict(images)[1], trainer.predict_proba(images))
+    assert np.array_equal(nb.open("again.nb").predict_proba(images), trainer.predict_proba(images))
     with pytest.raises(nb.DataError, match=r"\(n, 4, 4\) are needed"):
         nb.open(FILE).predict(images.reshape(20, 16))
 

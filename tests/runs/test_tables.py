@@ -143,12 +143,6 @@ def test_train_inspect_and_doctor_say_which_column_is_the_target_and_why(
         output = said(capsys)
         assert "target: outcome (by its name)" in output
         assert "task: classification (2 different whole numbers; --task regression for amounts)" in output
-    write_table("sorted.csv", {"a": A, "b": B, "price": np.sort(A)})
-    assert run("doctor", "--data", "sorted.csv") == 0
-    output = said(capsys)
-    assert "task: regression (numbers with fractions" in output
-    assert "no problems found" in output
-    assert "classes-sorted" in output.partition("not applicable: ")[2]
 
 
 def test_a_regression_predicts_numbers_under_the_targets_name(capsys: pytest.CaptureFixture[str]) -> None:

@@ -225,6 +225,7 @@ def test_verbose_prints_a_line_an_epoch(capsys: pytest.CaptureFixture[str]) -> N
         ({"batch_size": "full"}, "batch_size is 'full' and must be 'auto'"),
         ({"tol": None}, "tol is None and must be a finite number"),
         ({"hidden_layer_sizes": "squared_error"}, "must be the number of units of each hidden layer"),
+        ({"hidden_layer_sizes": ("conv 8 3x3", 10)}, r"convolutions, are for nb\.Trainer"),
         ({"dropout": 1.0}, "dropout"),
         ({"dtype": "int8"}, "dtype is 'int8' and must be one of float32"),
     ],

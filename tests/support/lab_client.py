@@ -83,12 +83,13 @@ class Client:
                 yield kind, json.loads(line.removeprefix("data: "))
 
     def wait(self, *statuses: str) -> dict[str, Any]:
-        """The state, once its status is one of these."""
+        """The state, once its status is one of these; AssertionError where the run ends before that."""
         with self.events() as events:
-            for _, data in events:
-                state = data.get("state", data) if isinstance(data, dict) else {}
+            for kind, data in events:
+                state = data if kind == "state" else data.get("state", {})
                 if state.get("status") in statuses:
                     return state
+                assert kind != "end", state
         raise AssertionError("the stream ended")
 
     def train_to_end(self, **settings: Any) -> tuple[dict[str, Any], list[tuple[str, Any]]]:

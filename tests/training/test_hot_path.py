@@ -122,11 +122,12 @@ def test_a_step_makes_the_products_of_the_derivation_and_no_others(
     assert len(of_biases) <= len(hidden) + 1
 
 
-def test_an_evaluation_makes_only_the_forward_products() -> None:
+def test_an_evaluation_makes_only_the_forward_products_and_counts_confused_classes() -> None:
     steps = Steps()
     loader = DataLoader(steps.trainer.backend, dataset(BATCH), steps.trainer.scaling, "float32")
     steps.trainer.evaluator.evaluate(steps.state["params"], loader)
-    assert sorted(steps.xp.products) == sorted(products((*WIDTHS, CLASSES), BATCH, backward=False))
+    counts = ((CLASSES, BATCH), (BATCH, CLASSES))
+    assert sorted(steps.xp.products) == sorted([*products((*WIDTHS, CLASSES), BATCH, backward=False), counts])
 
 
 AT_MOST = {

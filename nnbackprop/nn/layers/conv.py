@@ -113,10 +113,7 @@ class Conv2D:
         return xp.reshape(z, (x.shape[0], *parts[0].shape[1:3], self.filters)), (x, in_shape)
 
     def backward(self, xp: Any, params: LayerParams, cache: Any, dy: Array, need_dx: bool) -> Backward:
-        """dW = cols^T dz, db = 1^T dz, dx = dz, spread and padded, convolved with the turned kernel.
-
-        See (derivation, D39, D40).
-        """
+        """dW = cols^T dz, db = 1^T dz, dx = dz, spread and padded, by the turned kernel (derivation, D39, D40)."""
         (x, in_shape), dz = cache, dy
         cols = _columns(xp, windows(x, self._size, self._stride))
         _, grads = self._dense.backward(xp, params, cols, xp.reshape(dz, (-1, self.filters)), need_dx=False)

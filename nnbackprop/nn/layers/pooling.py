@@ -121,10 +121,7 @@ class GlobalAveragePool2D:
 
 
 def maximum_vjp(xp: Any, parts: Sequence[Array], y: Array, dy: Array) -> list[Array]:
-    """dy for the first of `parts` that equals their maximum y, 0 for the others, number by number.
-
-    See (derivation, D42).
-    """
+    """dy for the first of `parts` that equals their maximum y, 0 for the others (derivation, D42)."""
     shares, rest = [], dy
     for part in parts:
         shares.append(xp.astype(part == y, dy.dtype) * rest)

@@ -1,0 +1,249 @@
+"""Draw and look: predictions, gradients and views of a network of digits, each against its own definition."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backends import select
+from nnbackprop.data.bundled import FOLDER
+from nnbackprop.data.catalog import load
+from nnbackprop.data.readers import idx
+from nnbackprop.lab.principal_components import principal_components
+from nnbackprop.runs.config_files import resolve
+from nnbackprop.runs.train import start
+from nnbackprop.runs.trained_model import TrainedModel
+from tests.support.lab_client import Client, as_picture, drawn_seven, from_picture, serving, wait_until
+
+pytest.importorskip("starlette", reason="starlette is not installed")
+pytest.importorskip("uvicorn", reason="uvicorn is not installed")
+
+N, HIDDEN = 1500, 24
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run of some of MNIST's test digits, `digits`."""
+    place = tmp_path_factory.mktemp("lab")
+    test = idx.read_part(FOLDER, "t10k")
+    (place / "data").mkdir()
+    for part, rows in (("train", slice(0, N)), ("t10k", slice(N, N + 300))):
+        for kind, array in (("images-idx3", test.inputs[rows]), ("labels-idx1", test.labels[rows])):
+            content = idx.to_bytes(np.asarray(array).reshape(-1, 28, 28) if kind == "images-idx3" else array)
+            (place / "data" / f"{part}-{kind}-ubyte").write_bytes(content)
+    settings = {
+        "data": str(place / "data"), "hidden": [HIDDEN], "dropout": [], "epochs": 6, "batch_size": 20,
+        "name": "digits", "runs_dir": str(place / "runs"), "backend": "numpy",
+    }  # fmt: skip
+    with start(resolve("mnist", settings)) as run:
+        run.fit()
+    return place / "runs"
+
+
+@pytest.fixture(scope="module")
+def client(runs: Path) -> Iterator[Client]:
+    with serving(runs, run="digits") as (_, client):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def trained(runs: Path) -> TrainedModel:
+    return TrainedModel.open("digits", runs, select("numpy"))
+
+
+def signed(picture: dict[str, Any]) -> np.ndarray:
+    values = np.frombuffer(base64.b64decode(picture["values"]), "<f4")
+    return values.reshape(picture["rows"], picture["columns"])
+
+
+def input_of(answer: dict[str, Any]) -> np.ndarray:
+    """The network's input (1, 784), as the last stage shows it."""
+    return from_picture(answer["stages"][-1]["picture"]).reshape(1, -1)
+
+
+def test_a_drawn_seven_is_a_seven_and_is_prepared_as_mnists_digits_were(
+    client: Client, trained: TrainedModel
+) -> None:
+    answer = client.post("/api/predict", drawing=as_picture(drawn_seven()))
+    assert answer["classes"][answer["predicted"]] == "7"
+    assert [stage["name"] for stage in answer["stages"]] == ["grey", "ink", "cropped", "fitted", "centred"]
+    digit = from_picture(answer["stages"][-1]["picture"])
+    rows, columns = (np.flatnonzero(digit.any(axis=axis)) for axis in (1, 0))
+    assert max(rows[-1] - rows[0], columns[-1] - columns[0]) + 1 == 20
+    assert trained.predict_proba(input_of(answer))[0].tolist() == answer["probabilities"]
+
+
+def test_ink_may_be_dark_on_light(client: Client) -> None:
+    bright, dark = (
+        client.post("/api/predict", drawing=as_picture(d)) for d in (drawn_seven(), 255 - drawn_seven())
+    )
+    assert [stage["name"] for stage in dark["stages"]][1] == "inverted"
+    assert dark["probabilities"] == pytest.approx(bright["probabilities"], abs=1e-6)
+
+
+def test_the_outputs_of_every_layer_are_those_of_the_network(client: Client, trained: TrainedModel) -> None:
+    answer = client.post("/api/predict", drawing=as_picture(drawn_seven()))
+    params = [{k: np.asarray(a) for k, a in layer.items()} for layer in trained.params if layer]
+    z1 = trained.evaluator.scaling.apply(input_of(answer), "float32") @ params[0]["W"] + params[0]["b"]
+    found = {layer["name"]: layer for layer in answer["activations"]}
+    assert list(found) == ["dense1", "relu1", "dense2"]
+    np.testing.assert_allclose(found["dense1"]["values"], z1[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["relu1"]["values"], np.maximum(z1[0], 0), rtol=1e-4, atol=1e-5)
+    assert found["relu1"]["zeros"] == np.mean(z1 <= 0)
+
+
+def test_the_input_gradient_is_that_of_the_class_asked_for(client: Client, trained: TrainedModel) -> None:
+    """By central differences of the class's logit, of the pixels where it is largest."""
+    answer = client.post("/api/predict", drawing=as_picture(drawn_seven()), explain=8)
+    assert answer["gradient"]["class"] == 8
+    gradient, x = signed(answer["gradient"]["picture"]).ravel(), input_of(answer).astype(np.float64)
+    W = [{k: np.asarray(a, np.float64) for k, a in layer.items()} for layer in trained.params if layer]
+
+    def logit(x: np.ndarray) -> float:
+        h = np.maximum(trained.evaluator.scaling.apply(x, "float64") @ W[0]["W"] + W[0]["b"], 0)
+        return float((h @ W[1]["W"] + W[1]["b"])[0, 8])
+
+    for pixel in np.argsort(-np.abs(gradient))[:5]:
+        step = np.zeros_like(x)
+        step[0, pixel] = 1e-3
+        assert gradient[pixel] == pytest.approx((logit(x + step) - logit(x - step)) / 2e-3, rel=1e-3)
+
+
+def test_an_attack_moves_each_pixel_by_epsilon_within_the_range_and_lowers_the_class(client: Client) -> None:
+    before = client.post("/api/predict", drawing=as_picture(drawn_seven()))
+    attack = client.post("/api/predict", drawing=as_picture(drawn_seven()), attack={"epsilon": 0.1})["attack"]
+    moved = from_picture(attack["picture"]).astype(int) - input_of(before).reshape(28, 28).astype(int)
+    assert attack["label"] == before["predicted"]
+    assert 25 <= np.abs(moved).max() <= 26
+    assert attack["probabilities"][attack["label"]] < before["probabilities"][before["predicted"]]
+    unmoved = client.post("/api/predict", drawing=as_picture(drawn_seven()), attack={"epsilon": 0.0})["attack"]
+    assert unmoved["probabilities"] == before["probabilities"]
+
+
+@pytest.mark.parametrize("grey", [0, 255])
+def test_a_blank_drawing_is_no_digit(client: Client, grey: int) -> None:
+    status, answer = client.ask("/api/predict", drawing=as_picture(np.full((112, 112), grey, np.uint8)))
+    assert (status, answer["error"]["kind"]) == (422, "data")
+
+
+def test_without_a_trained_network_the_answer_says_what_to_do(tmp_path: Path) -> None:
+    with serving(tmp_path) as (_, client):
+        status, answer = client.ask("/api/predict", drawing=as_picture(drawn_seven()))
+    assert (status, answer["error"]["kind"]) == (404, "missing")
+    assert "train" in answer["error"]["message"]
+
+
+def test_the_run_in_training_predicts_by_its_weights_as_they_stand(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs, tmp_path / "runs")
+    with serving(tmp_path / "runs") as (_, client):
+        client.post("/api/control", action="resume", run="digits", epochs=8)
+        client.post("/api/control", action="pause")
+        step = client.wait("paused")["step"]
+        seven = as_picture(drawn_seven())
+        probabilities = []
+        for k in range(3):
+            answer = client.post("/api/predict", drawing=seven)
+            assert answer["model"] == {"run": "digits", "step": step + k, "title": f"784-{HIDDEN}-10"}
+            probabilities.append(answer["probabilities"])
+            client.post("/api/control", action="step")
+            wait_until(lambda k=k: client.wait("paused")["step"] == step + k + 1)
+    assert probabilities[0] != probabilities[1] != probabilities[2]
+
+
+def test_drawings_are_kept_as_idx_and_can_be_trained_on(runs: Path) -> None:
+    with serving(runs) as (server, client):
+        status, answer = client.ask("/api/train", recipe="mnist", data="drawings")
+        assert (status, answer["error"]["kind"]) == (422, "data")
+        kept = [client.post("/api/dataset", drawing=as_picture(drawn_seven()), label=7) for _ in range(6)]
+        turned = as_picture(np.rot90(drawn_seven()))
+        for _ in range(5):
+            client.post("/api/dataset", drawing=turned, label=1)
+        assert client.post("/api/dataset", forget="last")["drawings"] == client.get("/api/dataset")
+        found = client.get("/api/dataset")
+        assert (found["n"], found["counts"][7], found["counts"][1], found["trainable"]) == (10, 6, 4, True)
+        data = load(str(server.lab.drawings.folder), split=False).train
+        np.testing.assert_array_equal(data.inputs[0].reshape(28, 28), from_picture(kept[0]["picture"]))
+        assert np.bincount(data.targets).tolist() == [4, 6]
+        state, _ = client.train_to_end(recipe="mnist", data="drawings", hidden=[4], epochs=2, batch_size=2)
+        assert (state["status"], state["run"]) == ("finished", "drawings")
+
+
+def test_the_confusion_matrix_counts_what_is_predicted(client: Client, trained: TrainedModel) -> None:
+    data = trained.data()
+    predicted = trained.predict(data.inputs)
+    found = client.post("/api/look", view="confusion")
+    counts = np.array(found["counts"])
+    assert (found["n"], counts.sum(), np.trace(counts)) == (300, 300, np.sum(predicted == data.targets))
+    assert counts[7, 7] == np.sum((data.targets == 7) & (predicted == 7))
+    cell = client.post("/api/look", view="cell", true=7, predicted=7)
+    assert cell["total"] == counts[7, 7]
+    assert all((s["label"], s["predicted"]) == (7, 7) for s in cell["samples"])
+
+
+def test_the_wrongest_come_first_with_their_pictures(client: Client, trained: TrainedModel) -> None:
+    data = trained.data()
+    found = client.post("/api/look", view="wrong")
+    assert found["total"] == np.sum(trained.predict(data.inputs) != data.targets) > 0
+    probabilities = [s["probability"] for s in found["samples"]]
+    assert probabilities == sorted(probabilities, reverse=True)
+    first = found["samples"][0]
+    np.testing.assert_array_equal(from_picture(first["picture"]), data.inputs[first["index"]].reshape(28, 28))
+    one = client.post("/api/look", view="sample", index=first["index"])
+    assert one["probabilities"][first["predicted"]] == first["probability"]
+
+
+def test_pictures_of_first_weights_are_those_into_each_unit(client: Client, trained: TrainedModel) -> None:
+    found = client.post("/api/look", view="weights")
+    W = np.asarray(next(layer for layer in trained.params if layer)["W"])
+    assert found["total"] == len(found["units"]) == HIDDEN
+    np.testing.assert_array_equal(signed(found["units"][3]["picture"]).ravel(), W[:, 3])
+
+
+def test_the_best_inputs_of_a_unit_are_those_of_its_greatest_output(client: Client, trained: TrainedModel) -> None:
+    found = client.post("/api/look", view="unit", layer="relu1", unit=5)
+    params = next(layer for layer in trained.params if layer)
+    x = trained.evaluator.scaling.apply(trained.data().inputs, "float32")
+    answers = np.maximum(x @ np.asarray(params["W"]) + np.asarray(params["b"]), 0)[:, 5]
+    assert found["samples"][0]["index"] == int(np.argmax(answers))
+    assert found["samples"][0]["activation"] == pytest.approx(answers.max(), rel=1e-4)
+    assert [layer["name"] for layer in found["layers"]] == ["dense1", "relu1"]
+
+
+def test_principal_components_are_those_of_the_singular_value_decomposition() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((200, 30)) * np.linspace(2, 0.1, 30) + 5
+    scores, variances, total = principal_components(x)
+    U, S, _ = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
+    np.testing.assert_allclose(variances, S[:2] ** 2 / 200, rtol=1e-6)
+    assert total == pytest.approx(np.sum(S**2) / 200, rel=1e-12)
+    for k in range(2):
+        assert abs(np.corrcoef(scores[:, k], U[:, k])[0, 1]) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_map_has_a_point_a_sample_and_says_how_much_it_shows(client: Client, trained: TrainedModel) -> None:
+    found = client.post("/api/look", view="map")
+    assert found["layer"] == "relu1"
+    assert len(found["points"]) == len(found["labels"]) == 300
+    points = np.array(found["points"])
+    assert np.var(points[:, 0]) > np.var(points[:, 1])
+    assert 0 < found["explained"][1] < found["explained"][0] < 1
+
+
+def test_two_runs_side_by_side_differ_in_what_was_set(tmp_path: Path) -> None:
+    for name, lr in (("a", 0.1), ("b", 0.2)):
+        with start(
+            resolve("weight-height", {"epochs": 3, "lr": lr, "name": name, "runs_dir": str(tmp_path)})
+        ) as run:
+            run.fit()
+    with serving(tmp_path) as (_, client):
+        found = client.post("/api/look", view="compare", run="a", other="b")
+        assert found["differences"] == [{"setting": "lr", "values": [0.1, 0.2]}]
+        assert [len(run["epochs"]) for run in found["runs"]] == [3, 3]
+        status, answer = client.ask("/api/look", view="weights", run="a")
+        assert (status, answer["error"]["kind"]) == (422, "data")
