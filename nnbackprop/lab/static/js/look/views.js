@@ -6,6 +6,8 @@ import { t } from "../i18n.js";
 import { number, percent } from "../format.js";
 import { isShare, metricName } from "../metrics.js";
 
+const FULL = 0.8; // of the largest: below, shades are so light that text on them stays readable
+
 const canvasOf = (draw, label) => {
   const canvas = h("canvas", { role: "img", "aria-label": label });
   draw(canvas);
@@ -36,9 +38,9 @@ export async function confusion(box, look) {
     const value = counts[i][j];
     const share = i === j ? value / Math.max(...counts[i], 1) : value / most;
     const label = t("cell-label", { true: classes[i], predicted: classes[j], n: value });
-    const classesOf = [i !== j && "mistake", value === 0 && "empty", share > 0.55 && "strong"].filter(Boolean).join(" ");
+    const classesOf = [i !== j && "mistake", value === 0 && "empty", share > FULL && "strong"].filter(Boolean).join(" ");
     const shade = h("span", { class: "shade" });
-    shade.style.opacity = String(value === 0 ? 0 : 0.08 + 0.92 * share);
+    shade.style.opacity = String(value === 0 ? 0 : share > FULL ? 1 : 0.06 + 0.38 * share);
     return h("td", {}, h("button", { type: "button", class: classesOf, "aria-label": label, onclick: () => open(i, j, 0) }, shade, h("span", { class: "n", text: value })));
   };
 
