@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import ModuleType
@@ -42,7 +42,7 @@ Step = Callable[[Tree, Tree, Tree], Tree]
 
 
 class Namespace:
-    """A library's Array API namespace plus `fuse`, `fuse_rows` and `foreach`: the `xp` of the mathematics.
+    """A library's Array API namespace plus `fuse`, `fuse_rows`, `specialize` and `foreach`: the `xp` of layers.
 
     Names are looked up in `module` once and cached. `overrides` replaces single functions by a backend's own.
     `fuse(kernel)` returns a function of whole arrays, `fused(*arrays_and_scalars)`, that evaluates
@@ -54,12 +54,33 @@ class Namespace:
     """
 
     def __init__(
-        self, module: ModuleType, fuse: Callable[..., ElementwiseKernel] | None = None, **overrides: Any
+        self,
+        module: ModuleType,
+        fuse: Callable[..., ElementwiseKernel] | None = None,
+        forms: Mapping[str, Callable[..., Any]] | None = None,
+        **overrides: Any,
     ) -> None:
         self._module = module
+        self.forms = forms or {}
         self.fuse: Any = lru_cache(maxsize=None)(fuse or (lambda kernel, donated=(): partial(kernel, self)))
         self.fuse_rows: Any = lru_cache(maxsize=None)(lambda kernel: partial(kernel, self))
         self.__dict__.update(overrides)
+
+    def specialize(self, formula: Callable[..., Any]) -> Callable[..., Any]:
+        """`formula(xp, *arguments)` as a function without `xp`, faster where the backend has a form of its own.
+
+        `forms` has those by the name of the formula, without `xp` too. They give the same numbers, or None for
+        arrays that they are not made for.
+        """
+        form = self.forms.get(formula.__name__)
+        if form is None:
+            return partial(formula, self)
+
+        def specialized(*arguments: Any) -> Any:
+            result = form(*arguments)
+            return formula(self, *arguments) if result is None else result
+
+        return specialized
 
     def batch_means(self, *of_shard: Array) -> tuple[Array, ...]:
         """The mean of each array over the batch's shards, by their shares: itself where the batch is one piece."""

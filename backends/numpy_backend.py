@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from . import numba_windows
 from .base import Array, Backend, BackendError, ElementwiseKernel, Namespace
 from .elementwise import MIN_BLOCKED_SIZE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory
@@ -28,6 +29,7 @@ class NumpyBackend(Backend):
         self.xp = Namespace(
             np,
             _fuse,
+            numba_windows.FORMS,
             matmul=_matmul,
             matrix_transpose=_matrix_transpose,
             take=np.ndarray.take,
@@ -76,10 +78,10 @@ def _fuse(kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> Elementwi
             return kernel(np, *operands)
         writable = all(isinstance(flat[k], np.ndarray) and flat[k].flags.writeable for k in donated)
         outputs = donated if writable else ()
-        loop = compile_loop(kernel, tuple(isinstance(a, np.ndarray) for a in flat), like.dtype, outputs)
+        loop = compile_loop(kernel, tuple(map(np.ndim, flat)), like.dtype, outputs)
         if loop is not None:
             return unflatten(loop(*flat), like.shape)
-        if like.size < MIN_BLOCKED_SIZE:
+        if like.size < MIN_BLOCKED_SIZE or flat[0].ndim > 1:
             return kernel(np, *operands)
         result = blockwise(kernel, np, flat, outputs, lambda value: np.empty(like.size, value.dtype))
         return unflatten(result, like.shape)

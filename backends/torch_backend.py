@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any
 
 import array_api_compat.torch
@@ -13,6 +14,7 @@ import torch
 
 from backends.cuda.captured_scan import CapturedScan
 
+from . import numba_windows
 from .base import Array, Backend, BackendError, ElementwiseKernel, Memory, Namespace, Step, Tree
 from .devices import check_index, parse_device
 from .elementwise import MIN_BLOCKED_SIZE, blockwise, flatten, unflatten
@@ -44,6 +46,9 @@ class TorchBackend(Backend):
         self.xp = Namespace(
             array_api_compat.torch,
             self._fuse if kind == "cpu" else None,
+            {name: partial(_by_numpy, form) for name, form in numba_windows.FORMS.items()}
+            if kind == "cpu"
+            else None,
             # torch's own functions: those of array_api_compat spend time on the promotion of dtypes
             matmul=torch.matmul,
             take=_take,
@@ -172,11 +177,20 @@ def _compiled(kernel: ElementwiseKernel, operands: Sequence[Any], donated: tuple
     flat = flatten([a.numpy() if isinstance(a, torch.Tensor) else a for a in operands])
     if flat is None:
         return None
-    loop = compile_loop(kernel, tuple(isinstance(a, np.ndarray) for a in flat), flat[0].dtype, donated)
+    loop = compile_loop(kernel, tuple(map(np.ndim, flat)), flat[0].dtype, donated)
     if loop is None:
         return None
     result = loop(*flat)
     return tuple(map(torch.from_numpy, result)) if isinstance(result, tuple) else torch.from_numpy(result)
+
+
+def _by_numpy(form: Callable[..., Any], *arguments: Any) -> Any:
+    """numba's loop over NumPy's views of tensors on the CPU; None where it has none."""
+    tensors = [a for a in arguments if isinstance(a, torch.Tensor)]
+    if torch.is_grad_enabled() or not {a.dtype for a in tensors} <= COMPILED_DTYPES:
+        return None
+    result = form(*(a.numpy() if isinstance(a, torch.Tensor) else a for a in arguments))
+    return None if result is None else torch.from_numpy(result)
 
 
 class TorchGraphRecorder:

@@ -118,7 +118,7 @@ def check_resume(recipe: str | None, run: str, dry_run: bool) -> None:
         )
 
 
-def must_launch(processes: int | None, restarts: int, dry_run: bool) -> bool:
+def must_launch(processes: int | None, restarts: int = 0, dry_run: bool = False) -> bool:
     """Whether mpiexec is to be started; UsageError where the two options cannot be."""
     from nnbackprop.errors import UsageError
 
