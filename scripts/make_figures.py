@@ -3,7 +3,7 @@
 python scripts/make_figures.py                    from what is kept in docs/*.json and benchmarks/results
 python scripts/make_figures.py --run recipes      measure or draw first: recipes, seeds, verification,
                                                   reproducibility, estimators, tables, derivation,
-                                                  chart, terminal
+                                                  chart, terminal, lab
 python scripts/make_figures.py --check            write nothing; exit status 1 if a page would change
 
 Kept by others: `python -m benchmarks` (speed), `scripts/gpu_check.py`, `scripts/records.py`, `python -m
@@ -61,7 +61,8 @@ def blocks() -> dict[str, str]:
 def main() -> int:
     """Measure what is asked for, keep it, fill the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", nargs="+", default=[], choices=(*MEASURED, "derivation", "chart", "terminal"))
+    drawn = ("derivation", "chart", "terminal", "lab")
+    parser.add_argument("--run", nargs="+", default=[], choices=(*MEASURED, *drawn))
     parser.add_argument("--check", action="store_true")
     given = parser.parse_args()
     for name in given.run:
@@ -75,6 +76,10 @@ def main() -> int:
             from figures import terminal
 
             terminal.draw()
+        elif name == "lab":
+            from figures import lab_page
+
+            lab_page.draw()
         else:
             found = {**json.loads(STORE.read_text()), name: MEASURED[name]()}
             STORE.write_text(json.dumps(found, indent=2) + "\n")

@@ -277,13 +277,19 @@ class Session:
         self._tell_all("history", self.history.to_json())
 
     def _change(self, request: Control) -> None:
-        if request.dropout is not None:
-            raise UsageError("Dropout cannot be changed while a run is under way: begin another run.")
-        if request.lr is None:
-            raise UsageError("Nothing to set was given: name lr.")
+        if request.lr is None and request.dropout is None:
+            raise UsageError("Nothing to set was given: name lr, dropout or both.")
         if not self.active:
-            raise busy("No run is under way: the learning rate of one that stands is changed after resume.")
-        self._send("lr", request.lr)
+            raise busy("No run is under way: what one learns by is changed while it runs, or is paused.")
+        if request.lr is not None:
+            self._send("lr", request.lr)
+        if request.dropout is not None:
+            if self.state.run is not None and len(request.dropout) != len(self.state.dropout):
+                raise UsageError(
+                    f"The network has {len(self.state.dropout)} Dropout layers, and {len(request.dropout)} rates "
+                    "were given: send one for each, 0 for none."
+                )
+            self._send("dropout", request.dropout)
 
     def _send_mode(self, mode: str) -> None:
         if not self.active:
