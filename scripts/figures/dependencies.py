@@ -67,7 +67,7 @@ def _metadata(name: str) -> dict[str, str]:
     metadata = json.loads(done.stdout)["install"][0]["metadata"]
     named = [c.rpartition(" :: ")[2] for c in metadata.get("classifier", []) if c.startswith("License :: OSI")]
     text = metadata.get("license_expression") or " / ".join(named) or metadata.get("license", "").strip()
-    return {"version": metadata["version"], "licence": text.splitlines()[0][:60] if text else "not stated"}
+    return {"version": metadata["version"], "licence": text.splitlines()[0][:80] if text else "not stated"}
 
 
 def block(found: dict[str, Any]) -> str:
