@@ -119,13 +119,14 @@ export function toFragment(state) {
 }
 
 const asNumber = (text) => (text !== null && text !== "" && Number.isFinite(Number(text)) ? Number(text) : undefined);
+const asRate = (text) => (asNumber(text) > 0 ? asNumber(text) : undefined);
 const asPlace = (text) => (/^\d{1,6}$/.test(text ?? "") ? Number(text) : undefined);
 
 export function fromFragment(text) {
   const words = new URLSearchParams(text);
   return {
     network: words.get("net") ?? undefined, activation: words.get("act") ?? undefined, loss: words.get("loss") ?? undefined,
-    seed: asPlace(words.get("seed")), lr: asNumber(words.get("lr")), sample: asPlace(words.get("sample")), line: asPlace(words.get("line")),
+    seed: asPlace(words.get("seed")), lr: asRate(words.get("lr")), sample: asPlace(words.get("sample")), line: asPlace(words.get("line")),
     batch: words.get("batch") === "1", scalars: words.has("scalars") ? words.get("scalars") === "1" : undefined,
     mistake: words.get("mistake") ?? undefined, selected: words.get("number") ?? undefined, steps: asPlace(words.get("steps")),
     params: words.has("w") ? words.get("w").split(",").map(Number) : undefined,

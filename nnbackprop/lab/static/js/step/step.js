@@ -28,14 +28,15 @@ export function stepTab(panel) {
     document.addEventListener("language", render);
   }
 
-  async function reload(asked) {
+  /** Load what is asked for; where that cannot be, the first network, if nothing is there yet. */
+  async function reload(asked, last = false) {
     const known = options.step.networks;
     const network = known.find(({ name }) => name === asked.network) ?? known[0];
     try {
       state = await load({ ...asked, sample: Math.min(asked.sample ?? 0, network.samples - 1) }, network);
     } catch (error) {
       showError(error);
-      if (!state) await reload({});
+      if (!state && !last) await reload({}, true);
       return;
     }
     render();
@@ -151,7 +152,7 @@ export function stepTab(panel) {
 
   function play(on) {
     clearInterval(timer);
-    timer = on ? setInterval(next, PLAY_MS) : null;
+    timer = on ? setInterval(() => (panel.hidden ? play(false) : next()), PLAY_MS) : null;
     controls();
   }
 
