@@ -27,7 +27,7 @@ export function predictHere(model, pixels, { explain, attack, activations }) {
   return answer;
 }
 
-const inputOf = ({ shift, factor }, pixels) => Float32Array.from(pixels, (v, k) => (v - (Array.isArray(shift) ? shift[k] : shift)) * (Array.isArray(factor) ? factor[k] : factor));
+export const inputOf = ({ shift, factor }, pixels) => Float32Array.from(pixels, (v, k) => (v - (Array.isArray(shift) ? shift[k] : shift)) * (Array.isArray(factor) ? factor[k] : factor));
 
 /** Through all layers: what went into each and came out, and the probabilities by softmax. */
 export function forward({ layers }, x) {

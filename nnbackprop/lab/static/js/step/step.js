@@ -104,7 +104,6 @@ export function stepTab(panel) {
     at(".progress-bar").max = total;
     at("[data-do=back]").disabled = state.line === 0 && state.history.length === 0;
     at("[data-do=play]").textContent = t(timer ? "pause" : "play");
-    at("[data-do=play]").setAttribute("aria-pressed", String(Boolean(timer)));
     const phase = computed.lines[Math.max(state.line - 1, 0)].phase;
     for (const button of panel.querySelectorAll(".phases button")) button.setAttribute("aria-current", String(state.line > 0 && button.dataset.phase === phase));
   }

@@ -23,6 +23,7 @@ export default {
   "draw-digit": "Draw a digit", "drawing-label": "Drawing pad: draw a digit with mouse, finger or pen", "drawing-keys": "Keyboard: arrow keys move the pen, Shift with them draws.",
   clear: "Clear", undo: "Undo", example: "Example", "own-data": "A data set of your own", "it-is": "This drawing is a", keep: "Add drawing", forget: "Take last back", "train-own": "Train on it",
   "own-count": "{n} drawings: {counts}", "own-none": "No drawings yet. Two different digits and 10 drawings are enough to train.",
+  "no-model": "No trained network of digits is here yet.", "train-now": "Train one now",
   "network-says": "The network's answer", "by-model": "{title}, run {run}", "draw-first": "Draw a digit on the left.", says: "{digit}, with {percent}", "no-digit": "No digit found yet.",
   probabilities: "Probability of each class", prepared: "How the drawing is prepared", "prepared-about": "As MNIST's digits were: cropped, fitted into 20 × 20, centred by mass in 28 × 28.",
   "stage.grey": "As drawn", "stage.inverted": "Inverted", "stage.ink": "Ink", "stage.cropped": "Cropped", "stage.fitted": "20 × 20", "stage.centred": "Centred", "stage.inner": "Inner part",
@@ -71,5 +72,5 @@ export default {
   "share-panel": "Pictures and tables", "share-panel-about": "What a part shows: the network as SVG, other pictures as PNG, tables as CSV.", panel: "Part", "save-picture": "Save picture", "save-table": "Save table",
   "share-page": "A page without a server", "share-page-about": "This command writes “Step through” and “Draw”, with the weights of a run, as files for any web site.",
 
-  "error.offline": "The lab's server does not answer. Start nnbackprop lab again and open the address that it prints.", "error.nothing-shown": "There is nothing to save yet: open that tab first.", "error.busy": "A run is under way.", "error.no-model": "No trained network of digits is here yet: train one in “Train”.",
+  "error.offline": "The lab's server does not answer. Start nnbackprop lab again and open the address that it prints.", "error.nothing-shown": "There is nothing to save yet: open that tab first.", "error.busy": "A run is under way.",
 };

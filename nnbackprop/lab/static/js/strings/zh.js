@@ -23,6 +23,7 @@ export default {
   "draw-digit": "写一个数字", "drawing-label": "画板：用鼠标、手指或笔写一个数字", "drawing-keys": "键盘：方向键移动笔，按住 Shift 再按方向键落笔。",
   clear: "清除", undo: "撤销", example: "示例", "own-data": "自己的数据集", "it-is": "这个数字是", keep: "加入", forget: "撤回上一个", "train-own": "用它训练",
   "own-count": "共 {n} 个：{counts}", "own-none": "还没有数据。有两种数字、共 10 个就可以训练。",
+  "no-model": "还没有训练好的数字网络。", "train-now": "现在训练一个",
   "network-says": "网络的回答", "by-model": "{title}，运行 {run}", "draw-first": "请在左边写一个数字。", says: "{digit}，概率 {percent}", "no-digit": "还没有看到数字。",
   probabilities: "各类的概率", prepared: "图像的预处理", "prepared-about": "和 MNIST 一样：裁剪，缩放到 20 × 20，按质心放到 28 × 28 的中央。",
   "stage.grey": "原图", "stage.inverted": "反色", "stage.ink": "墨迹", "stage.cropped": "裁剪", "stage.fitted": "20 × 20", "stage.centred": "居中", "stage.inner": "中间部分",
@@ -71,5 +72,5 @@ export default {
   "share-panel": "图和表", "share-panel-about": "把某一部分显示的内容存成文件：网络图为 SVG，其他图为 PNG，表格为 CSV。", panel: "部分", "save-picture": "保存图片", "save-table": "保存表格",
   "share-page": "不需要服务器的网页", "share-page-about": "这条命令把“逐步推演”和“手写”连同一个运行的权重写成文件，可以放到任何网站上。",
 
-  "error.offline": "实验室的服务器没有回答。请重新运行 nnbackprop lab，并打开它给出的地址。", "error.nothing-shown": "还没有可以保存的内容：请先打开那一页。", "error.busy": "已有一个运行正在进行。", "error.no-model": "还没有训练好的数字网络：请先到“训练”里训练一个。",
+  "error.offline": "实验室的服务器没有回答。请重新运行 nnbackprop lab，并打开它给出的地址。", "error.nothing-shown": "还没有可以保存的内容：请先打开那一页。", "error.busy": "已有一个运行正在进行。",
 };
