@@ -85,8 +85,8 @@ def network(trained: TrainedModel) -> dict[str, Any]:
     objective = trained.evaluator.objective
     if trained.image_shape != (SIDE, SIDE) or not isinstance(objective.loss, SoftmaxCrossEntropy):
         raise UsageError(
-            f"The page prepares digits of {SIDE} x {SIDE} pixels and takes the softmax of a network's outputs, and "
-            f"{trained.run_dir.path} was trained on {trained.source} with another: train the recipe mnist."
+            f"The page prepares digits of {SIDE} x {SIDE} pixels and takes the softmax of the outputs, and "
+            f"{trained.run_dir.path} was trained on {trained.source} in another way: train the recipe mnist."
         )
     layers, n_in = [], trained.n_features
     for name, layer, params in objective.network.named_layers(trained.params):
