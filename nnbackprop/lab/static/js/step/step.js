@@ -33,7 +33,7 @@ export function stepTab(panel) {
     const known = options.step.networks;
     const network = known.find(({ name }) => name === asked.network) ?? known[0];
     try {
-      state = await load({ ...asked, sample: Math.min(asked.sample ?? 0, network.samples - 1) }, network);
+      state = await load(asked, network);
     } catch (error) {
       showError(error);
       if (!state && !last) await reload({}, true);
@@ -112,16 +112,11 @@ export function stepTab(panel) {
     const { networks, activations } = options.step;
     choose(at("[name=network]"), networks.map(({ name, data }) => [name, `${name} · ${has(`data.${data}`) ? t(`data.${data}`) : data}`]), state.network);
     choose(at("[name=activation]"), ["sigmoid", "tanh", "relu"].filter((name) => activations.includes(name)).map((name) => [name, name]), state.activation);
-    const samples = Array.from({ length: state.nSamples }, (_, k) => [k, sampleName(k)]);
+    const samples = Array.from({ length: state.nSamples }, (_, k) => [k, `${k + 1} · ${state.labels[k]}`]);
     choose(at("[name=sample]"), samples, state.first + state.row);
     at("[name=batch]").checked = state.batch;
     at("[name=arrays]").checked = !state.scalars;
     if (document.activeElement !== at("[name=lr]")) at("[name=lr]").value = state.lr;
-  }
-
-  function sampleName(k) {
-    const label = k >= state.first && k < state.first + state.X.length ? state.labels[k - state.first] : undefined;
-    return label ? `${k + 1} · ${label}` : String(k + 1);
   }
 
   function next() {
