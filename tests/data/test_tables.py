@@ -127,7 +127,7 @@ def test_a_first_line_with_a_missing_value_is_no_header(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("first", [",", '"",', "Unnamed: 0,", ""])
-@pytest.mark.parametrize("separator", [",", "\t", ";"])
+@pytest.mark.parametrize("separator", [",", "\t", ";", " "])
 def test_row_names_are_no_feature(tmp_path: Path, first: str, separator: str) -> None:
     """pandas writes an empty name, R write.csv a quoted one, and R write.table leaves it out."""
     header = f"{first}a,b,label\n".replace(",", separator)
@@ -156,10 +156,11 @@ MIXED = {
     "semicolon": rows(BMI, COLOURS, ANIMALS, separator=";"),
     "tab": rows(BMI, COLOURS, ANIMALS, separator="\t"),
     "pipe": rows(BMI, COLOURS, ANIMALS, separator="|"),
+    "space": rows(BMI, COLOURS, ANIMALS, separator=" "),
     "semicolon and decimal comma": rows([str(b).replace(".", ",") for b in BMI], COLOURS, ANIMALS, separator=";"),
     "quotes": rows([f'"{b}"' for b in BMI], [f'"{c}"' for c in COLOURS], ANIMALS),
 }
-SEPARATOR = {"comma": ",", "quotes": ",", "tab": "\t", "pipe": "|"}
+SEPARATOR = {"comma": ",", "quotes": ",", "tab": "\t", "pipe": "|", "space": " "}
 
 
 @pytest.mark.parametrize("name", MIXED)
