@@ -179,6 +179,11 @@ def test_dialects_are_detected(tmp_path: Path, name: str, header: bool, encoding
     assert train.targets.tolist() == (np.arange(N) % 2).tolist()
 
 
+def test_a_space_within_text_separates_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no feature is left .* Its columns are my colour"):
+        load_text(tmp_path, "my colour\n" + "light red\ndark blue\n" * 9)
+
+
 def test_dialects_may_be_said(tmp_path: Path) -> None:
     text = "a;b\n" + rows([f"{b};1" for b in range(N)], ["x"] * N, separator="#")
     train = load_text(tmp_path, text.replace("a;b", "a#b"), separator="#", header="yes", target="b")

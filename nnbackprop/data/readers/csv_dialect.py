@@ -76,7 +76,7 @@ def detect(sample: str, path: Path, options: DataOptions, expected: Sequence[str
 def _separator(lines: Sequence[str], options: DataOptions) -> str:
     """The separator that cuts every line alike; a comma only where no other does, as it may be a decimal sign.
 
-    A space, as R's write.table has it, is one only where there is none of the others.
+    A space, as R's write.table has it, is one only where no other stands, and the last line has a number.
     """
     if options.separator is not None:
         separator = SEPARATORS.get(options.separator, options.separator)
@@ -85,8 +85,10 @@ def _separator(lines: Sequence[str], options: DataOptions) -> str:
                 f"--separator {options.separator!r}: one character is needed, or tab, such as ; or |."
             )
         return separator
-    others = any(separator in line for line in lines for separator in "\t;|,")
-    for separator in ("\t", ";", "|", ",", *("" if others else " ")):
+    spaced = not any(separator in line for line in lines for separator in "\t;|,") and any(
+        _is_number(cell, decimal_comma=False) for line in lines[-1:] for cell in line.split()
+    )
+    for separator in ("\t", ";", "|", ",", *(" " if spaced else "")):
         try:
             lengths = {len(row) for row in csv.reader(lines, delimiter=separator) if row}
         except csv.Error:  # a cell longer than any
