@@ -220,6 +220,21 @@ def test_the_end_of_the_server_saves_the_run(tmp_path: Path) -> None:
     assert replay(run, {}, tmp_path / "runs").exact
 
 
+def test_a_run_of_another_process_is_followed_to_its_end_and_not_steered(tmp_path: Path) -> None:
+    config = resolve("weight-height", {"epochs": 20, "runs_dir": str(tmp_path / "runs")})
+    with serving(tmp_path / "runs") as (server, client):
+        with start(config) as other:
+            other._write_start()  # as its first step does
+            server.lab.session.show("weight-height")
+            state = client.history()["state"]
+            assert (state["status"], state["elsewhere"]) == ("running", True)
+            for action in ("pause", "stop", "resume"):
+                assert client.ask("/api/control", action=action)[0] == 409
+            other.fit()
+        wait_until(lambda: client.history()["state"]["status"] == "finished")
+        assert [row["epoch"] for row in client.history()["epochs"]] == [*range(1, 21)]
+
+
 def test_a_run_that_exists_is_shown_with_its_curves(tmp_path: Path) -> None:
     ordinary_run(tmp_path)
     with serving(tmp_path / "plain", run="last") as (_, client):
