@@ -126,7 +126,7 @@ def test_a_first_line_with_a_missing_value_is_no_header(tmp_path: Path) -> None:
     assert train.inputs[0].tolist() == [0, 1, np.float32(BMI.mean()), 1]  # the last is the indicator
 
 
-@pytest.mark.parametrize("first", [",", '"",', "Unnamed: 0,", ""])
+@pytest.mark.parametrize("first", [",", '"",', '"Unnamed: 0",', ""])
 @pytest.mark.parametrize("separator", [",", "\t", ";", " "])
 def test_row_names_are_no_feature(tmp_path: Path, first: str, separator: str) -> None:
     """pandas writes an empty name, R write.csv a quoted one, and R write.table leaves it out."""
