@@ -8,7 +8,8 @@ python scripts/make_figures.py --check            write nothing; exit status 1 i
 
 Kept by others: `python -m benchmarks` (speed), `scripts/gpu_check.py`, `scripts/records.py`, `python -m
 tests.stress --json docs/reliability.json`, `python -m tests.support.claims --json docs/claims.json`, `python -m
-tests.support.cuda_emulator nodes --json docs/nodes.json`.
+tests.support.cuda_emulator nodes --json docs/nodes.json`, `python -m tests.support.layer_mistakes.planted --json
+docs/layer-mistakes.json`.
 """
 
 from __future__ import annotations

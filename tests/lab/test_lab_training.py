@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from nnbackprop.diagnostics.replay import replay
+from nnbackprop.errors import UsageError
 from nnbackprop.runs.checkpoint import load
 from nnbackprop.runs.config_files import load_run_config, resolve
 from nnbackprop.runs.run_dir import RunDir
@@ -124,6 +126,9 @@ def test_other_dropout_rates_while_it_runs_are_recorded_resumed_and_replayed(
     client.post("/api/control", action="stop")
     client.wait("stopped")
     assert replay(run, {}, tmp_path / "runs").exact
+    config = replace(load_run_config(tmp_path / "runs" / run / "config.toml"), runs_dir=str(tmp_path / "again"))
+    with pytest.raises(UsageError, match="dropout_changes"), start(config):
+        pass
 
 
 def test_a_stopped_run_goes_on_to_the_end_it_would_have_had(client: Client, tmp_path: Path) -> None:
@@ -218,6 +223,21 @@ def test_the_end_of_the_server_saves_the_run(tmp_path: Path) -> None:
         run = client.wait("running")["run"]
     assert not RunDir(tmp_path / "runs" / run).in_use
     assert replay(run, {}, tmp_path / "runs").exact
+
+
+def test_a_run_of_another_process_is_followed_to_its_end_and_not_steered(tmp_path: Path) -> None:
+    config = resolve("weight-height", {"epochs": 20, "runs_dir": str(tmp_path / "runs")})
+    with serving(tmp_path / "runs") as (server, client):
+        with start(config) as other:
+            other._write_start()  # as its first step does
+            server.lab.session.show("weight-height")
+            state = client.history()["state"]
+            assert (state["status"], state["elsewhere"]) == ("running", True)
+            for action in ("pause", "stop", "resume"):
+                assert client.ask("/api/control", action=action)[0] == 409
+            other.fit()
+        wait_until(lambda: client.history()["state"]["status"] == "finished")
+        assert [row["epoch"] for row in client.history()["epochs"]] == [*range(1, 21)]
 
 
 def test_a_run_that_exists_is_shown_with_its_curves(tmp_path: Path) -> None:
