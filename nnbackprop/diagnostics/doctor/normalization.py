@@ -112,7 +112,7 @@ def _last_batch_alone(name: str, momentum: float) -> Finding:
         "running-statistics",
         "warning",
         evidence=f"{name} has momentum={momentum:g}: its running statistics are {momentum:.0%} the last batch's.",
-        cause="Likely Keras's momentum, which is the share of the old statistics. Here it is that of the new batch.",
+        cause="Likely Keras's momentum, the share of the old statistics: here it is that of the new batch.",
         fix=f"momentum={1 - momentum:.2g}" if momentum < 1 else "momentum=0.1",
     )
 
