@@ -72,7 +72,7 @@ def _images(probe: ModelProbe, first: LayerSummary) -> np.ndarray:
 
 
 def _channels_first(x: np.ndarray, who: str) -> Finding | None:
-    """Of images x, as somebody reads them, (n, rows, columns, channels), those that are (n, channels, rows, ...)."""
+    """A finding for x, read as (n, rows, columns, channels), that is (n, channels, rows, columns)."""
     a, b, c = x.shape[1:]
     if not (a <= MAX_CHANNELS and a < min(b, c) and min(b, c) >= MIN_SIDE):
         return None
@@ -94,7 +94,7 @@ def _channels_first(x: np.ndarray, who: str) -> Finding | None:
 
 
 def _planes(x: np.ndarray, who: str) -> Finding | None:
-    """Of images x, as somebody reads them, (n, rows, columns, channels), those stored a channel after the other."""
+    """A finding for x, read as (n, rows, columns, channels), that is stored a channel after the other."""
     n, a, b, c = x.shape
     if not 1 < c <= MAX_CHANNELS or min(a, b) < 2 or n < 2:
         return None
