@@ -22,7 +22,7 @@ from .errors import RequestError, body, describe, missing
 from .lab import Lab
 from .messages import Break, Control, Keep, Look, Predict, Step, Train, encode
 from .security import App, Guard, read_json
-from .session import Watcher
+from .watchers import Watcher
 
 Message = TypeVar("Message", bound=msgspec.Struct)
 HEARTBEAT = 15.0  # seconds after which a comment keeps a silent connection open

@@ -32,6 +32,7 @@ class State:
     seconds: float = 0.0
     reason: str | None = None
     error: str | None = None
+    elsewhere: bool = False  # trained by another process, which this server can only look at
 
 
 def begin(run: str, recipe: str, event: TrainBegin) -> dict[str, Any]:

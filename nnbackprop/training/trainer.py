@@ -139,6 +139,11 @@ class Trainer:
         self.sharding = sharding
         self._compile(self.metrics)
 
+    def use_dropout(self, rates: Sequence[float]) -> None:
+        """Train with other rates of the Dropout layers from here on; UsageError unless there is one for each."""
+        self.network = self.network.with_dropout(rates)
+        self._compile(self.metrics)
+
     def initialize(self, train: Dataset) -> None:
         """Draw initial parameters for data such as `train`, which must fit; `fit` does so unless it is done."""
         self.layers, params = checks.initial_params(self, train)

@@ -57,14 +57,13 @@ export function stepTab(panel) {
     picture();
     caption();
     replace(at(".tape"), tape(lines, state.line, numbers, (line) => change({ line, selected: lines[line - 1].ids[0] })));
-    inspect(state.selected ?? lines[Math.max(state.line - 1, 0)].ids[0]);
-    checkIt(at(".check"), state, computed);
+    inspect(state.selected ?? lines[Math.max(state.line - 1, 0)].ids[0], true);
     breakIt(at(".break"), state, { options, change });
   }
 
   function picture() {
     const { lines, numbers } = computed;
-    const reached = new Set(lines.slice(0, state.line).flatMap(({ ids }) => ids));
+    const reached = reachedNow();
     const now = new Set(state.line > 0 ? lines[state.line - 1].ids : []);
     const used = new Set([...now].flatMap((id) => (numbers.get(id).formula ?? []).map((part) => part.id).filter(Boolean)));
     const classes = state.T[0].map((_, k) => String(k));
@@ -73,14 +72,17 @@ export function stepTab(panel) {
       { onPick: pick, onHover: inspect }));
   }
 
+  const reachedNow = () => new Set(computed.lines.slice(0, state.line).flatMap(({ ids }) => ids));
   const pick = (id) => change({ selected: id });
 
-  function inspect(id) {
+  /** Tell of a number; what is measured changes with it, or where everything has. */
+  function inspect(id, afresh = false) {
     const one = computed.numbers.get(id);
     const box = at(".inspector");
     const place = one.place && (one.kind === "weight" || one.kind === "bias") ? one.place : null;
-    replace(find(".about", box), explain(one, { numbers: computed.numbers, source: sourceOf(state, one), onPick: pick }));
+    replace(find(".about", box), explain(one, { numbers: computed.numbers, reached: reachedNow(), source: sourceOf(state, one), onPick: pick }));
     editor(find(".editor", box), { id, one, place, state, change });
+    if (one.place || afresh) checkIt(at(".check"), state, computed, one);
     for (const group of panel.querySelectorAll(".number.hovered")) group.classList.remove("hovered");
     at(`.number[data-id="${CSS.escape(id)}"]`)?.classList.add("hovered");
   }

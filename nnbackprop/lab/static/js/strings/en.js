@@ -60,8 +60,9 @@ export default {
   // look
   run: "Run", views: "Views", "view.confusion": "Confusions", "view.wrong": "Wrongest", "view.weights": "First layer", "view.unit": "Best inputs of a unit", "view.map": "Map", "view.compare": "Compare two",
   "no-runs": "There is no trained run yet. Train one first.", "confusion-about": "Rows: what it is. Columns: what the network says. Choose a cell to see its samples.", "true-class": "It is", "says-class": "says",
-  "cell-of": "{n} samples that are {true} and are called {predicted}", "cell-label": "{true} called {predicted}: {n}", "sample-caption": "{label} called {predicted}, {percent}", "accuracy-over": "Accuracy {percent} of {n} samples",
-  "wrong-about": "Mistakes that the network is surest of, the surest first.", "weights-about": "A picture a hidden unit: blue weights are positive, red ones negative.", more: "More", unit: "Unit", layer: "Layer", "unit-about": "The samples that excite a unit most.", "unit-label": "Unit {unit}", "activation-is": "activation {value}",
+  "cell-of": "It is {true}, the network says {predicted}: {n}", "cell-label": "{true} called {predicted}: {n}", "sample-caption": "{label} called {predicted}, {percent}", "accuracy-over": "Accuracy {percent} of {n} samples",
+  "held-out": "held-out samples",
+  point: "Point", "wrong-about": "Mistakes that the network is surest of, the surest first.", "weights-about": "A picture a hidden unit: blue weights are positive, red ones negative.", more: "More", unit: "Unit", layer: "Layer", "unit-about": "The samples that excite a unit most.", "unit-label": "Unit {unit}", "activation-is": "activation {value}",
   "map-about": "Samples by the activations of a hidden layer, on its two widest directions (PCA): {a} and {b} of the variance. A ring marks a mistake.", "map-label": "Map of samples, coloured by class", "other-run": "Other run", "differences": "What differs", setting: "Setting", "no-differences": "The settings are the same.", "training-loss": "Training loss", loading: "Loading…", "choose-point": "Choose a point to see its sample.",
 
   // share

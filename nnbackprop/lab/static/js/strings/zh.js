@@ -60,8 +60,9 @@ export default {
   // look
   run: "运行", views: "视图", "view.confusion": "混淆矩阵", "view.wrong": "错得最离谱", "view.weights": "第一层", "view.unit": "神经元最喜欢的输入", "view.map": "地图", "view.compare": "比较两个",
   "no-runs": "还没有训练好的运行，请先训练一个。", "confusion-about": "行：真实的类。列：网络的回答。点一格看其中的样本。", "true-class": "真实", "says-class": "回答",
-  "cell-of": "{n} 个样本是 {true}，被认作 {predicted}", "cell-label": "{true} 被认作 {predicted}：{n}", "sample-caption": "{label} 被认作 {predicted}，{percent}", "accuracy-over": "{n} 个样本的准确率 {percent}",
-  "wrong-about": "网络最有把握的错误，按把握从大到小。", "weights-about": "每个隐藏神经元一幅图：蓝色为正权重，红色为负权重。", more: "更多", unit: "神经元", layer: "层", "unit-about": "最能激发这个神经元的样本。", "unit-label": "神经元 {unit}", "activation-is": "激活值 {value}",
+  "cell-of": "真实是 {true}，网络认作 {predicted}：{n} 个", "cell-label": "{true} 被认作 {predicted}：{n}", "sample-caption": "{label} 被认作 {predicted}，{percent}", "accuracy-over": "{n} 个样本的准确率 {percent}",
+  "held-out": "未参与训练的样本",
+  point: "点", "wrong-about": "网络最有把握的错误，按把握从大到小。", "weights-about": "每个隐藏神经元一幅图：蓝色为正权重，红色为负权重。", more: "更多", unit: "神经元", layer: "层", "unit-about": "最能激发这个神经元的样本。", "unit-label": "神经元 {unit}", "activation-is": "激活值 {value}",
   "map-about": "按某个隐藏层的激活值，把样本画在方差最大的两个方向上（PCA），占方差的 {a} 和 {b}。圆圈表示认错了。", "map-label": "样本的地图，颜色表示类别", "other-run": "另一个运行", "differences": "不同之处", setting: "设置", "no-differences": "设置相同。", "training-loss": "训练损失", loading: "正在加载…", "choose-point": "点一个点看它的样本。",
 
   // share

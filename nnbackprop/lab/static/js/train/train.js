@@ -4,7 +4,8 @@ import { get, options, post } from "../api.js";
 import { find, h, replace } from "../dom.js";
 import { t } from "../i18n.js";
 import { announce, hideError, showError } from "../notices.js";
-import { append, drawCurves, emptyCurves, epochTable, metricName, metricText, tiles } from "./curves.js";
+import { metricName, metricText } from "../metrics.js";
+import { append, drawCurves, emptyCurves, epochTable, tiles } from "./curves.js";
 import { settingsForm } from "./settings.js";
 import { number } from "../format.js";
 
