@@ -46,9 +46,7 @@ class TorchBackend(Backend):
         self.xp = Namespace(
             array_api_compat.torch,
             self._fuse if kind == "cpu" else None,
-            {name: partial(_by_numpy, form) for name, form in FORMS.items()}
-            if kind == "cpu"
-            else None,
+            {name: partial(_by_numpy, form) for name, form in FORMS.items()} if kind == "cpu" else None,
             # torch's own functions: those of array_api_compat spend time on the promotion of dtypes
             matmul=torch.matmul,
             take=_take,
