@@ -210,7 +210,8 @@ class Backend(ABC):
 
     `name` is its name in `select`, `device` is `cpu`, `cuda:0` or the like. `has_float64` is False on the GPUs of
     laptops, which compute in float32 at most. `launch_bound` says that small steps pay for each kernel, so that
-    fewer and longer ones for `xp.fuse` are faster.
+    fewer and longer ones for `xp.fuse` are faster. `donates` says that `scan` itself overwrites or deletes the
+    arrays of a state; else only the step may.
     """
 
     name: ClassVar[str]
@@ -220,6 +221,7 @@ class Backend(ABC):
     selection_reason: str = "asked for by name"
     has_float64: bool = True
     launch_bound: ClassVar[bool] = False
+    donates: ClassVar[bool] = True
 
     def __reduce__(self) -> Any:
         """Pickled and deep-copied as its class and device; arrays, compiled steps and TF32 are not part of it."""

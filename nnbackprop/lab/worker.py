@@ -112,26 +112,26 @@ class Controls:
 class Reporter(Callback):
     """Tells the server of chunks, epochs and findings, about ten times a second, and stops where it wants that."""
 
-    def __init__(self, session: Training, single: bool) -> None:
-        self.session, self.single = session, single
+    def __init__(self, training: Training, single: bool) -> None:
+        self.training, self.single = training, single
         self.every_n_steps = 1 if single else None  # chunks of one step
         self.sums, self.rows = ChunkSums(), list[EpochEnd]()
         self._sent_at = 0.0
 
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
         """The layers, the data and the settings."""
-        session = self.session
-        session.tell("begin", events.begin(session.name, session.run.config.recipe, event))
-        session.tell_state("running")
+        training = self.training
+        training.tell("begin", events.begin(training.name, training.run.config.recipe, event))
+        training.tell_state("running")
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         """Report, hand out the weights where they are wanted, and stop where the server wants another thing."""
-        controls = self.session.controls
+        controls = self.training.controls
         self.sums.add(event)
         if time.monotonic() - self._sent_at >= SEND_INTERVAL:
             self._send()
         if controls.params_wanted:
-            self.session.tell_params()
+            self.training.tell_params()
         if self.single:
             controls.stepped()
         if self.single or controls.mode != "run" or controls.change_wanted:
@@ -147,15 +147,15 @@ class Reporter(Callback):
 
     def message(self, text: str) -> None:
         """Pass it on."""
-        self.session.tell("message", {"text": text})
+        self.training.tell("message", {"text": text})
 
     def _send(self) -> None:
-        point, rows = self.sums.take(), events.spread(self.rows, MAX_EPOCHS_SENT)
-        self.rows = []
+        point, rows = self.sums.point(), events.spread(self.rows, MAX_EPOCHS_SENT)
+        self.sums, self.rows = ChunkSums(), []
         chunks = [] if point is None else [point]
         if chunks or rows:
-            self.session.tell("progress", {"chunks": chunks, "epochs": [events.epoch(row) for row in rows]})
-        self.session.tell_now_and_then()
+            self.training.tell("progress", {"chunks": chunks, "epochs": [events.epoch(row) for row in rows]})
+        self.training.tell_now_and_then()
         self._sent_at = time.monotonic()
 
 

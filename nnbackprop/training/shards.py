@@ -61,8 +61,8 @@ class UpdateStep:
 class Layout:
     """Where the arrays of what a `GradientStep` has found lie in a row of numbers.
 
-    Gradients and buffers come first, which are means over the samples, then the sums. `found` is one that was
-    found, to be donated to the next.
+    Gradients and buffers come first, which are means over the samples, then the sums. `found` has
+    arrays of their shapes, to be donated to the next step.
     """
 
     found: Tree
@@ -75,9 +75,9 @@ class Layout:
         self._means = self._grads + len(leaves(self.found["buffers"]))
         self._arrays: dict[int, list[np.ndarray]] = {}  # of a row, by its address
 
-    def write(self, row: np.ndarray, backend: Backend, fraction: float) -> None:
-        """Write `found` to a row, its means times `fraction`."""
-        for i, (a, part) in enumerate(zip(leaves(self.found), self._parts(row), strict=True)):
+    def write(self, row: np.ndarray, found: Tree, backend: Backend, fraction: float) -> None:
+        """Write what was found to a row, its means times `fraction`."""
+        for i, (a, part) in enumerate(zip(leaves(found), self._parts(row), strict=True)):
             np.multiply(_on_host(backend, a), fraction if i < self._means else 1, out=part)
 
     def read(self, row: np.ndarray, backend: Backend) -> Tree:

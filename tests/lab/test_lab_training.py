@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from nnbackprop.diagnostics.replay import replay
+from nnbackprop.errors import UsageError
 from nnbackprop.runs.checkpoint import load
 from nnbackprop.runs.config_files import load_run_config, resolve
 from nnbackprop.runs.run_dir import RunDir
@@ -124,6 +126,9 @@ def test_other_dropout_rates_while_it_runs_are_recorded_resumed_and_replayed(
     client.post("/api/control", action="stop")
     client.wait("stopped")
     assert replay(run, {}, tmp_path / "runs").exact
+    config = replace(load_run_config(tmp_path / "runs" / run / "config.toml"), runs_dir=str(tmp_path / "again"))
+    with pytest.raises(UsageError, match="dropout_changes"), start(config):
+        pass
 
 
 def test_a_stopped_run_goes_on_to_the_end_it_would_have_had(client: Client, tmp_path: Path) -> None:
