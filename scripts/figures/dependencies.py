@@ -56,7 +56,7 @@ def measure() -> dict[str, Any]:
 
 
 def _metadata(name: str) -> dict[str, str]:
-    """Version and licence of the newest release, without installing it; pip 26 or newer knows licence expressions."""
+    """Version and licence of the newest release, not installed; pip 26 or newer reads licence expressions."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--dry-run"]
     done = subprocess.run(
         [*command, "--ignore-installed", "--no-deps", "--report", "-", name],
