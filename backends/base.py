@@ -1,7 +1,7 @@
 """The interface between the mathematics and an array library: a namespace, two conversions and `scan`.
 
-Everything above this package computes with `Backend.xp`, the Array API namespace (plus `xp.fuse`), and
-moves arrays in and out by `asarray` and `to_numpy` alone. A new library is one subclass of `Backend`.
+Everything above this package computes with `Backend.xp`, the Array API namespace and what `Namespace` adds to it,
+and moves arrays in and out by `asarray` and `to_numpy`. A new library is one subclass of `Backend`.
 """
 
 from __future__ import annotations
@@ -310,7 +310,7 @@ class Backend(ABC):
         """`scan` of a single step, whose batch has no leading axis."""
         return self.scan(step, state, data, tree_map(lambda a: self.xp.reshape(a, (1, *a.shape)), batch))
 
-    def evaluate(self, tree: Tree) -> Tree:
+    def materialize(self, tree: Tree) -> Tree:
         """The same arrays, as other threads may use them: a lazy library computes by the thread that asked."""
         return tree
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from . import numba_windows
 from .base import Array, Backend, BackendError, ElementwiseKernel, Namespace
 from .elementwise import MIN_BLOCKED_SIZE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory
 from .numba_fuse import MIN_COMPILED_SIZE, compile_loop, compile_outer_product, compiler
+from .numba_windows import FORMS
 
 
 class NumpyBackend(Backend):
@@ -30,7 +30,7 @@ class NumpyBackend(Backend):
         self.xp = Namespace(
             np,
             _fuse,
-            numba_windows.FORMS,
+            FORMS,
             matmul=_matmul,
             matrix_transpose=_matrix_transpose,
             take=np.ndarray.take,

@@ -14,12 +14,12 @@ import torch
 
 from backends.cuda.captured_scan import CapturedScan
 
-from . import numba_windows
 from .base import Array, Backend, BackendError, ElementwiseKernel, Memory, Namespace, Step, Tree
 from .devices import check_index, parse_device
 from .elementwise import MIN_BLOCKED_SIZE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory, raise_memory_error
 from .numba_fuse import MIN_COMPILED_SIZE, compile_loop, compiler
+from .numba_windows import FORMS
 
 COMPILED_DTYPES = {torch.float32, torch.float64, torch.int32}
 
@@ -46,9 +46,7 @@ class TorchBackend(Backend):
         self.xp = Namespace(
             array_api_compat.torch,
             self._fuse if kind == "cpu" else None,
-            {name: partial(_by_numpy, form) for name, form in numba_windows.FORMS.items()}
-            if kind == "cpu"
-            else None,
+            {name: partial(_by_numpy, form) for name, form in FORMS.items()} if kind == "cpu" else None,
             # torch's own functions: those of array_api_compat spend time on the promotion of dtypes
             matmul=torch.matmul,
             take=_take,

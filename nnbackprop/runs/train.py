@@ -145,7 +145,7 @@ class Run:
 
 @contextlib.contextmanager
 def start(config: Config, communicator: Communicator | None = None) -> Iterator[Run]:
-    """A new run in a new folder, which goes again if it is left before its first checkpoint.
+    """A new run in a new folder, which is deleted if it is left before its first checkpoint.
 
     Its other processes, where `communicator` has any, call `worker.join_run`.
     """

@@ -119,7 +119,7 @@ class ShardGradients:
         step, backend = self.step.step, self.backend
 
         def of_shard(shard: Shard) -> Callable[[Exchange], Tree]:
-            inputs = backend.evaluate((shard.data, shard.batch))
+            inputs = backend.materialize((shard.data, shard.batch))
 
             def found(exchange: Exchange) -> Tree:
                 def means(*arrays: Array) -> tuple[Array, ...]:

@@ -40,8 +40,12 @@ def _window(address: str) -> bytes:
     with sync_playwright() as playwright:
         path = os.environ.get("CHROMIUM") or shutil.which("chromium")
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        size = {"width": WIDTH, "height": HEIGHT}
-        page = browser.new_page(viewport=size, device_scale_factor=SCALE, color_scheme="light", locale="en-US")
+        page = browser.new_page(
+            viewport={"width": WIDTH, "height": HEIGHT},
+            device_scale_factor=SCALE,
+            color_scheme="light",
+            locale="en-US",
+        )
         page.goto(address)
         page.goto(address.split("?")[0] + STATE)
         page.reload()

@@ -166,10 +166,15 @@ FAULTS: dict[str, tuple[Callable[[], ModelProbe], str, str]] = {
         "running-statistics fault",
         "batchnorm1 has the mean and var that it began with",
     ),
-    "a momentum that is Keras's upside down": (
+    "a momentum too small for so few steps": (
         lambda: trained(*dense(BatchNorm(momentum=0.001)), data=far(CLOUDS)),
         "running-statistics warning",
         "with the batch's own statistics",
+    ),
+    "Keras's momentum": (
+        lambda: probe(*dense(BatchNorm(momentum=0.99))),
+        "running-statistics warning",
+        "momentum=0.01",
     ),
     "batch statistics in evaluation": (
         lambda: probe(*dense(OwnBatchNorm(evaluates=False))),

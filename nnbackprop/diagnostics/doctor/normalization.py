@@ -24,6 +24,7 @@ from .start import baseline_loss
 # Dropout of rate p makes the variance of ReLU's outputs 1.5 / (1 - p) - 0.5 times as large: 2.5 at p = 0.5, which
 # trains (Li, Chen, Hu and Yang, CVPR 2019, who name it variance shift, lose by more, or by many layers of it).
 MAX_VARIANCE_SHIFT = 3.0
+MAX_MOMENTUM = 0.5  # the share of a new batch: more is hardly an average
 MAX_LAG = 0.5  # of a constant guess's loss: what evaluation may lose by running statistics
 
 
@@ -93,6 +94,9 @@ def running_statistics(probe: ModelProbe) -> CheckResult:
             return _never_updated(evidence, "The class does not declare its running statistics.", fix)
     if not with_buffers:
         return NOT_APPLICABLE
+    for t in with_buffers:
+        if isinstance(t.layer, BatchNorm) and t.layer.momentum > MAX_MOMENTUM:
+            return _last_batch_alone(t.name, t.layer.momentum)
     return _of_trained_weights(probe) if probe.trained is not None else None
 
 
@@ -101,6 +105,16 @@ def _never_updated(
 ) -> Finding:
     cause += " Evaluation then normalizes by what the layer began with."
     return Finding("running-statistics", "fault", evidence=evidence, cause=cause, fix=fix)
+
+
+def _last_batch_alone(name: str, momentum: float) -> Finding:
+    return Finding(
+        "running-statistics",
+        "warning",
+        evidence=f"{name} has momentum={momentum:g}: its running statistics are {momentum:.0%} the last batch's.",
+        cause="Likely Keras's momentum, the share of the old statistics: here it is that of the new batch.",
+        fix=f"momentum={1 - momentum:.2g}" if momentum < 1 else "momentum=0.1",
+    )
 
 
 def _equal(probe: ModelProbe, a: Array, b: Array) -> bool:

@@ -1,8 +1,9 @@
 // The map: samples by the activations of a hidden layer, on two axes, coloured by class.
 
-import { drawPicture, h } from "../dom.js";
+import { h } from "../dom.js";
 import { t } from "../i18n.js";
 import { percent } from "../format.js";
+import { pictureOf } from "./views.js";
 
 const HUES = ["#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#999999", "#ee7733", "#009988", "#8866cc"];
 const [WIDTH, HEIGHT] = [960, 720];
@@ -43,9 +44,7 @@ export async function map(box, look, open, { layer } = {}) {
     draw(k);
     const sample = await look({ view: "sample", index: found.indices[k] });
     const caption = t("sample-caption", { label: sample.label, predicted: sample.predicted, percent: percent(sample.probability) });
-    const picture = h("canvas", { role: "img", "aria-label": caption });
-    if (sample.picture) drawPicture(picture, sample.picture);
-    side.replaceChildren(h("div", { class: "tile large" }, picture, h("span", { text: caption })));
+    side.replaceChildren(h("div", { class: "tile large" }, pictureOf(sample, caption), h("span", { text: caption })));
   }
 
   canvas.addEventListener("click", (event) => {

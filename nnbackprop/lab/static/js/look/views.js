@@ -14,10 +14,17 @@ const canvasOf = (draw, label) => {
   return canvas;
 };
 
+/** A sample's picture, or its numbers where it is a row of a table. */
+export function pictureOf({ picture, values, label }, caption) {
+  if (picture) return canvasOf((canvas) => drawPicture(canvas, picture), `${label}, ${caption}`);
+  return h("span", { class: "values", text: (values ?? []).map((value) => number(value, 2)).join("  ") });
+}
+
 export function samples(list) {
+  if (list.length === 0) return h("p", { text: t("no-samples") });
   return h("ul", { class: "samples" }, list.map((one) => {
     const caption = "activation" in one ? t("activation-is", { value: number(one.activation, 2) }) : t("sample-caption", { label: one.label, predicted: one.predicted, percent: percent(one.probability) });
-    return h("li", { class: "tile" }, canvasOf((canvas) => drawPicture(canvas, one.picture), `${one.label}, ${caption}`), h("span", { text: caption }));
+    return h("li", { class: "tile" }, pictureOf(one, caption), h("span", { text: caption }));
   }));
 }
 

@@ -28,14 +28,15 @@ export function stepTab(panel) {
     document.addEventListener("language", render);
   }
 
-  async function reload(asked) {
+  /** Load what is asked for; where that cannot be, the first network, if nothing is there yet. */
+  async function reload(asked, last = false) {
     const known = options.step.networks;
     const network = known.find(({ name }) => name === asked.network) ?? known[0];
     try {
-      state = await load({ ...asked, sample: Math.min(asked.sample ?? 0, network.samples - 1) }, network);
+      state = await load(asked, network);
     } catch (error) {
       showError(error);
-      if (!state) await reload({});
+      if (!state && !last) await reload({}, true);
       return;
     }
     render();
@@ -103,7 +104,6 @@ export function stepTab(panel) {
     at(".progress-bar").max = total;
     at("[data-do=back]").disabled = state.line === 0 && state.history.length === 0;
     at("[data-do=play]").textContent = t(timer ? "pause" : "play");
-    at("[data-do=play]").setAttribute("aria-pressed", String(Boolean(timer)));
     const phase = computed.lines[Math.max(state.line - 1, 0)].phase;
     for (const button of panel.querySelectorAll(".phases button")) button.setAttribute("aria-current", String(state.line > 0 && button.dataset.phase === phase));
   }
@@ -112,16 +112,11 @@ export function stepTab(panel) {
     const { networks, activations } = options.step;
     choose(at("[name=network]"), networks.map(({ name, data }) => [name, `${name} · ${has(`data.${data}`) ? t(`data.${data}`) : data}`]), state.network);
     choose(at("[name=activation]"), ["sigmoid", "tanh", "relu"].filter((name) => activations.includes(name)).map((name) => [name, name]), state.activation);
-    const samples = Array.from({ length: state.nSamples }, (_, k) => [k, sampleName(k)]);
+    const samples = Array.from({ length: state.nSamples }, (_, k) => [k, `${k + 1} · ${state.labels[k]}`]);
     choose(at("[name=sample]"), samples, state.first + state.row);
     at("[name=batch]").checked = state.batch;
     at("[name=arrays]").checked = !state.scalars;
     if (document.activeElement !== at("[name=lr]")) at("[name=lr]").value = state.lr;
-  }
-
-  function sampleName(k) {
-    const label = k >= state.first && k < state.first + state.X.length ? state.labels[k - state.first] : undefined;
-    return label ? `${k + 1} · ${label}` : String(k + 1);
   }
 
   function next() {
@@ -151,7 +146,7 @@ export function stepTab(panel) {
 
   function play(on) {
     clearInterval(timer);
-    timer = on ? setInterval(next, PLAY_MS) : null;
+    timer = on ? setInterval(() => (panel.hidden ? play(false) : next()), PLAY_MS) : null;
     controls();
   }
 
