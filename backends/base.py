@@ -1,7 +1,7 @@
 """The interface between the mathematics and an array library: a namespace, two conversions and `scan`.
 
-Everything above this package computes with `Backend.xp`, the Array API namespace (plus `xp.fuse`), and
-moves arrays in and out by `asarray` and `to_numpy` alone. A new library is one subclass of `Backend`.
+Everything above this package computes with `Backend.xp`, the Array API namespace and what `Namespace` adds to it,
+and moves arrays in and out by `asarray` and `to_numpy`. A new library is one subclass of `Backend`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import ModuleType
@@ -42,7 +42,7 @@ Step = Callable[[Tree, Tree, Tree], Tree]
 
 
 class Namespace:
-    """A library's Array API namespace plus `fuse`, `fuse_rows` and `foreach`: the `xp` of the mathematics.
+    """A library's Array API namespace plus `fuse`, `fuse_rows`, `specialize` and `foreach`: the `xp` of layers.
 
     Names are looked up in `module` once and cached. `overrides` replaces single functions by a backend's own.
     `fuse(kernel)` returns a function of whole arrays, `fused(*arrays_and_scalars)`, that evaluates
@@ -54,12 +54,33 @@ class Namespace:
     """
 
     def __init__(
-        self, module: ModuleType, fuse: Callable[..., ElementwiseKernel] | None = None, **overrides: Any
+        self,
+        module: ModuleType,
+        fuse: Callable[..., ElementwiseKernel] | None = None,
+        forms: Mapping[str, Callable[..., Any]] | None = None,
+        **overrides: Any,
     ) -> None:
         self._module = module
+        self.forms = forms or {}
         self.fuse: Any = lru_cache(maxsize=None)(fuse or (lambda kernel, donated=(): partial(kernel, self)))
         self.fuse_rows: Any = lru_cache(maxsize=None)(lambda kernel: partial(kernel, self))
         self.__dict__.update(overrides)
+
+    def specialize(self, formula: Callable[..., Any]) -> Callable[..., Any]:
+        """`formula(xp, *arguments)` as a function without `xp`, faster where the backend has a form of its own.
+
+        `forms` has those by the name of the formula, without `xp` too. They give the same numbers, or None for
+        arrays that they are not made for.
+        """
+        form = self.forms.get(formula.__name__)
+        if form is None:
+            return partial(formula, self)
+
+        def specialized(*arguments: Any) -> Any:
+            result = form(*arguments)
+            return formula(self, *arguments) if result is None else result
+
+        return specialized
 
     def batch_means(self, *of_shard: Array) -> tuple[Array, ...]:
         """The mean of each array over the batch's shards, by their shares: itself where the batch is one piece."""
@@ -189,7 +210,8 @@ class Backend(ABC):
 
     `name` is its name in `select`, `device` is `cpu`, `cuda:0` or the like. `has_float64` is False on the GPUs of
     laptops, which compute in float32 at most. `launch_bound` says that small steps pay for each kernel, so that
-    fewer and longer ones for `xp.fuse` are faster.
+    fewer and longer ones for `xp.fuse` are faster. `donates` says that `scan` itself overwrites or deletes the
+    arrays of a state; else only the step may.
     """
 
     name: ClassVar[str]
@@ -199,6 +221,7 @@ class Backend(ABC):
     selection_reason: str = "asked for by name"
     has_float64: bool = True
     launch_bound: ClassVar[bool] = False
+    donates: ClassVar[bool] = True
 
     def __reduce__(self) -> Any:
         """Pickled and deep-copied as its class and device; arrays, compiled steps and TF32 are not part of it."""
@@ -287,7 +310,7 @@ class Backend(ABC):
         """`scan` of a single step, whose batch has no leading axis."""
         return self.scan(step, state, data, tree_map(lambda a: self.xp.reshape(a, (1, *a.shape)), batch))
 
-    def evaluate(self, tree: Tree) -> Tree:
+    def materialize(self, tree: Tree) -> Tree:
         """The same arrays, as other threads may use them: a lazy library computes by the thread that asked."""
         return tree
 

@@ -27,10 +27,13 @@ DTYPES = frozenset(np.dtype(name) for name in ("float32", "float64", "int32"))
 def flatten(operands: Sequence[Any]) -> list[Any] | None:
     """NumPy arrays as flat views, and Python numbers for scalars and for `broadcast_to` of one number.
 
-    None where one loop cannot run over them: the first is no array, shapes or dtypes differ or are not of
-    `DTYPES`, an array is not contiguous, or a float is among integers.
+    With rows (1, k) beside matrices (n, k), rows are flat, and matrices stay as they are. None where one loop
+    cannot run over them: the first is no array, shapes or dtypes differ or are not of `DTYPES`, an array is not
+    contiguous, or a float is among integers.
     """
-    like, flat = operands[0], []
+    like, flat = operands[0], list[Any]()
+    row = (1, like.shape[1]) if like.ndim == 2 and like.shape[0] > 1 else None
+    has_rows = row is not None and any(isinstance(a, np.ndarray) and a.shape == row for a in operands)
     if like.dtype not in DTYPES or not any(like.strides):
         return None
     for a in operands:
@@ -39,9 +42,9 @@ def flatten(operands: Sequence[Any]) -> list[Any] | None:
                 return None
             flat.append(a.item() if isinstance(a, np.generic) else a)
         elif any(a.strides):
-            if a.shape != like.shape or a.dtype != like.dtype or not a.flags.c_contiguous:
+            if a.shape not in (like.shape, row) or a.dtype != like.dtype or not a.flags.c_contiguous:
                 return None
-            flat.append(a.reshape(-1))
+            flat.append(a if has_rows and a.shape == like.shape else a.reshape(-1))
         elif a.shape not in ((), like.shape) or (like.dtype.kind == "i" and a.dtype.kind != "i"):
             return None
         else:

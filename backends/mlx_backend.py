@@ -82,7 +82,7 @@ class MlxBackend(Backend):
             mx.eval(state)
         return state
 
-    def evaluate(self, tree: Tree) -> Tree:
+    def materialize(self, tree: Tree) -> Tree:
         mx.eval(tree)
         return tree
 

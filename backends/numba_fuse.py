@@ -49,26 +49,33 @@ class _NameRecorder:
 
 @lru_cache(maxsize=256)
 def compile_loop(
-    kernel: ElementwiseKernel, is_array: tuple[bool, ...], dtype: np.dtype, donated: tuple[int, ...] = ()
+    kernel: ElementwiseKernel, ndims: tuple[int, ...], dtype: np.dtype, donated: tuple[int, ...] = ()
 ) -> Callable[..., Any] | None:
-    """The compiled loop over flat arrays where `is_array`, else scalars; None where the kernel is not compiled.
+    """The compiled loop over operands of `ndims` axes; None where the kernel is not compiled.
+
+    That is over flat arrays and scalars, or over matrices (n, k), rows (k,) that go with each row of theirs, and
+    scalars.
 
     Integers agree with NumPy's, floats to 2 ulp. Scalars are cast to the arrays' dtype. numba computes integers in
     64 bits: a kernel must be right modulo 2^32 whatever stands above, so no comparison and no division.
     """
     xp = _NameRecorder()
-    probe = [np.ones(1, dtype) if array else dtype.type(1) for array in is_array]
+    probe = [np.ones((1,) * ndim, dtype) if ndim else dtype.type(1) for ndim in ndims]
     with np.errstate(all="ignore"):
         result = kernel(xp, *probe)
     outs: tuple[Array, ...] = result if isinstance(result, tuple) else (result,)
-    if not xp.used <= EXACTLY_ROUNDED or any(np.shape(o) != (1,) for o in outs) or (numba := compiler()) is None:
+    if (
+        not xp.used <= EXACTLY_ROUNDED
+        or any(np.ndim(o) != max(ndims) for o in outs)
+        or (numba := compiler()) is None
+    ):
         return None
     # not inlined, a long kernel is not vectorised
     inner = numba.njit(kernel, error_model="numpy", forceinline=True)
-    source = _loop_source(inner, is_array, dtype, [o.dtype for o in outs], donated, isinstance(result, tuple))
+    source = _loop_source(inner, ndims, dtype, [o.dtype for o in outs], donated, isinstance(result, tuple))
     loop = numba.njit(source, error_model="numpy")
     try:  # compiled by a first call: only then does numba raise what it cannot compile
-        loop(*(a if array else a.item() for a, array in zip(probe, is_array, strict=True)))
+        loop(*(a if ndim else a.item() for a, ndim in zip(probe, ndims, strict=True)))
     except numba.errors.NumbaError:
         return None
     return loop
@@ -96,7 +103,7 @@ def compile_outer_product() -> Callable[[Array, Array], Array] | None:
 
 def _loop_source(
     inner: ElementwiseKernel,
-    is_array: tuple[bool, ...],
+    ndims: tuple[int, ...],
     dtype: np.dtype,
     outs: Sequence[np.dtype],
     donated: Sequence[int],
@@ -106,25 +113,28 @@ def _loop_source(
 
         def loop(a0, a1, a2):
             a2 = np.float32(a2)
-            y0 = np.empty(a0.size, np.float32)
-            for i in range(a0.size):
+            y0 = np.empty(a0.shape, np.float32)
+            for i in range(a0.shape[0]):
                 y0[i] = inner(np, a0[i], a1[i], a2)
             return y0
+
+    Of matrices, two loops go over `a0[i, j]` and the `a1[j]` of a row.
 
     A donated array is written under its own name: under a second one, LLVM would assume an overlap, and not
     vectorise. Integers stay Python's, so that all of a kernel's are 64 bits to numba, which else refuses a tuple
     of a key and a sum of keys.
     """
-    names = [f"a{k}" for k in range(len(is_array))]
-    scalars = [a for a, array in zip(names, is_array, strict=True) if not array and dtype.kind == "f"]
-    elements = [f"{a}[i]" if array else a for a, array in zip(names, is_array, strict=True)]
+    names, indices = [f"a{k}" for k in range(len(ndims))], ["i"] if max(ndims) == 1 else ["i", "j"]
+    at = {0: "", 1: f"[{indices[-1]}]", 2: "[i, j]"}
+    scalars = [a for a, ndim in zip(names, ndims, strict=True) if not ndim and dtype.kind == "f"]
+    elements = [a + at[ndim] for a, ndim in zip(names, ndims, strict=True)]
     ys = [names[k] for k in donated] or [f"y{k}" for k in range(len(outs))]
-    new = [] if donated else [f"y{k} = np.empty(a0.size, np.{d.name})" for k, d in enumerate(outs)]
+    new = [] if donated else [f"y{k} = np.empty(a0.shape, np.{d.name})" for k, d in enumerate(outs)]
     lines = [
         f"def loop({', '.join(names)}):",
         *(f"    {line}" for line in (*(f"{a} = np.{dtype.name}({a})" for a in scalars), *new)),
-        "    for i in range(a0.size):",
-        f"        {', '.join(f'{y}[i]' for y in ys)} = inner(np, {', '.join(elements)})",
+        *(f"    {' ' * axis}for {index} in range(a0.shape[{axis}]):" for axis, index in enumerate(indices)),
+        f"        {', '.join(y + at[max(ndims)] for y in ys)} = inner(np, {', '.join(elements)})",
         f"    return {', '.join(ys)}{',' if returns_tuple else ''}",
     ]
     scope: dict[str, Any] = {"np": np, "inner": inner}

@@ -10,12 +10,14 @@ from .base import Array, Backend, BackendError, ElementwiseKernel, Namespace
 from .elementwise import MIN_BLOCKED_SIZE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory
 from .numba_fuse import MIN_COMPILED_SIZE, compile_loop, compile_outer_product, compiler
+from .numba_windows import FORMS
 
 
 class NumpyBackend(Backend):
     """NumPy arrays on the CPU; its namespace is the Array API itself since NumPy 2.1."""
 
     name = "numpy"
+    donates = False
 
     def __init__(self, device: str | None = None) -> None:
         if device not in (None, "cpu"):
@@ -28,6 +30,7 @@ class NumpyBackend(Backend):
         self.xp = Namespace(
             np,
             _fuse,
+            FORMS,
             matmul=_matmul,
             matrix_transpose=_matrix_transpose,
             take=np.ndarray.take,
@@ -76,10 +79,10 @@ def _fuse(kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> Elementwi
             return kernel(np, *operands)
         writable = all(isinstance(flat[k], np.ndarray) and flat[k].flags.writeable for k in donated)
         outputs = donated if writable else ()
-        loop = compile_loop(kernel, tuple(isinstance(a, np.ndarray) for a in flat), like.dtype, outputs)
+        loop = compile_loop(kernel, tuple(map(np.ndim, flat)), like.dtype, outputs)
         if loop is not None:
             return unflatten(loop(*flat), like.shape)
-        if like.size < MIN_BLOCKED_SIZE:
+        if like.size < MIN_BLOCKED_SIZE or flat[0].ndim > 1:
             return kernel(np, *operands)
         result = blockwise(kernel, np, flat, outputs, lambda value: np.empty(like.size, value.dtype))
         return unflatten(result, like.shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any
 
 import array_api_compat.torch
@@ -18,6 +19,7 @@ from .devices import check_index, parse_device
 from .elementwise import MIN_BLOCKED_SIZE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory, raise_memory_error
 from .numba_fuse import MIN_COMPILED_SIZE, compile_loop, compiler
+from .numba_windows import FORMS
 
 COMPILED_DTYPES = {torch.float32, torch.float64, torch.int32}
 
@@ -44,6 +46,7 @@ class TorchBackend(Backend):
         self.xp = Namespace(
             array_api_compat.torch,
             self._fuse if kind == "cpu" else None,
+            {name: partial(_by_numpy, form) for name, form in FORMS.items()} if kind == "cpu" else None,
             # torch's own functions: those of array_api_compat spend time on the promotion of dtypes
             matmul=torch.matmul,
             take=_take,
@@ -172,11 +175,20 @@ def _compiled(kernel: ElementwiseKernel, operands: Sequence[Any], donated: tuple
     flat = flatten([a.numpy() if isinstance(a, torch.Tensor) else a for a in operands])
     if flat is None:
         return None
-    loop = compile_loop(kernel, tuple(isinstance(a, np.ndarray) for a in flat), flat[0].dtype, donated)
+    loop = compile_loop(kernel, tuple(map(np.ndim, flat)), flat[0].dtype, donated)
     if loop is None:
         return None
     result = loop(*flat)
     return tuple(map(torch.from_numpy, result)) if isinstance(result, tuple) else torch.from_numpy(result)
+
+
+def _by_numpy(form: Callable[..., Any], *arguments: Any) -> Any:
+    """numba's loop over NumPy's views of tensors on the CPU; None where it has none."""
+    tensors = [a for a in arguments if isinstance(a, torch.Tensor)]
+    if torch.is_grad_enabled() or not {a.dtype for a in tensors} <= COMPILED_DTYPES:
+        return None
+    result = form(*(a.numpy() if isinstance(a, torch.Tensor) else a for a in arguments))
+    return None if result is None else torch.from_numpy(result)
 
 
 class TorchGraphRecorder:

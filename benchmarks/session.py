@@ -78,7 +78,9 @@ class Session:
         """Train both, `chunk` steps at a time, until the last step or the first beyond the limit."""
         workload, rivals = problem.workload, (self.make(problem), Ours(problem, "numpy"))
         limit = LOSS_TOLERANCE if by_loss else getattr(rivals[0], "tolerance", TOLERANCE)
-        for step in range(0, workload.check_steps, chunk):
+        steps = getattr(rivals[0], "check_steps", workload.check_steps)
+        chunk = min(chunk, steps)
+        for step in range(0, steps, chunk):
             rows = problem.rows(step, chunk)
             for rival in rivals:
                 rival.run(rival.prepare(rows))

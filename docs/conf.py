@@ -43,7 +43,9 @@ html_show_sphinx = False
 html_show_sourcelink = False
 html_copy_source = False
 
-nb_execution_mode = "off"  # the notebooks hold what they printed; the tests run them
+nb_execution_mode = "force"  # of the course
+nb_execution_excludepatterns = ["examples/*"]  # these hold what they printed; the tests run them
+nb_execution_raise_on_error = True
 myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_block"]
 myst_fence_as_directive = ["math"]
 myst_heading_anchors = 4

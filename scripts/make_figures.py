@@ -2,13 +2,14 @@
 
 python scripts/make_figures.py                    from what is kept in docs/*.json and benchmarks/results
 python scripts/make_figures.py --run recipes      measure or draw first: recipes, seeds, verification,
-                                                  reproducibility, estimators, tables, derivation,
-                                                  chart, terminal
+                                                  reproducibility, estimators, tables, dependencies,
+                                                  derivation, chart, terminal, lab
 python scripts/make_figures.py --check            write nothing; exit status 1 if a page would change
 
 Kept by others: `python -m benchmarks` (speed), `scripts/gpu_check.py`, `scripts/records.py`, `python -m
 tests.stress --json docs/reliability.json`, `python -m tests.support.claims --json docs/claims.json`, `python -m
-tests.support.cuda_emulator nodes --json docs/nodes.json`.
+tests.support.cuda_emulator nodes --json docs/nodes.json`, `python -m tests.support.layer_mistakes.planted --json
+docs/layer-mistakes.json`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs")]  # this checkout
 
 from figures import (  # noqa: E402
     PAGES,
+    dependencies,
     estimators,
     filled,
     recipes,
@@ -38,7 +40,7 @@ from figures import (  # noqa: E402
 STORE = ROOT / "docs" / "figures.json"
 MEASURED = {
     module.__name__.split(".")[1]: module.measure
-    for module in (recipes, seeds, verification, reproducibility, estimators, tables)
+    for module in (recipes, seeds, verification, reproducibility, estimators, tables, dependencies)
 }
 
 
@@ -47,6 +49,7 @@ def blocks() -> dict[str, str]:
     found = json.loads(STORE.read_text())
     return {
         **recipes.blocks(found["recipes"]),
+        "dependencies": dependencies.block(found["dependencies"]),
         "estimators": estimators.block(found["estimators"]),
         "mnist-seeds": seeds.block(found["seeds"]),
         **tables.blocks(found["tables"]),
@@ -60,7 +63,8 @@ def blocks() -> dict[str, str]:
 def main() -> int:
     """Measure what is asked for, keep it, fill the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", nargs="+", default=[], choices=(*MEASURED, "derivation", "chart", "terminal"))
+    drawn = ("derivation", "chart", "terminal", "lab")
+    parser.add_argument("--run", nargs="+", default=[], choices=(*MEASURED, *drawn))
     parser.add_argument("--check", action="store_true")
     given = parser.parse_args()
     for name in given.run:
@@ -74,6 +78,10 @@ def main() -> int:
             from figures import terminal
 
             terminal.draw()
+        elif name == "lab":
+            from figures import lab_page
+
+            lab_page.draw()
         else:
             found = {**json.loads(STORE.read_text()), name: MEASURED[name]()}
             STORE.write_text(json.dumps(found, indent=2) + "\n")

@@ -18,7 +18,8 @@ Kind = Literal["ours", "floor", "rival"]
 class Rival(Protocol):
     """A network with its first parameters in place, made by `module.make(problem, **options)`.
 
-    Its tensors must be within `tolerance` of ours in float64, ||a - b|| / ||b||, where it has one; else 1e-12.
+    After `check_steps` steps its tensors must be within `tolerance` of ours in float64, ||a - b|| / ||b||; where
+    it has neither, these are the workload's and 1e-12.
     """
 
     def prepare(self, rows: np.ndarray) -> Any:

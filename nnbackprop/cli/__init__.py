@@ -96,8 +96,8 @@ def _run(argv: list[str], debug: bool) -> int:
 
 def check_takes_processes(argv: list[str]) -> None:
     """UsageError for a command that was started in several processes and works in one."""
-    if argv[:1] != ["train"]:
+    if argv[:1] not in (["train"], ["search"]):
         raise UsageError(
             f"nnbackprop {' '.join(argv[:1])} works in one process and was started in {launched_size()}: leave "
-            "mpiexec or srun out. Only train takes several."
+            "mpiexec or srun out. Only train and search take several."
         )

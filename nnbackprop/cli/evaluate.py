@@ -117,12 +117,10 @@ def _evaluate_onnx(path: Path, data: str | None, top_k: int | None, options: Run
 
 def predict(
     run: Run,
-    images: Annotated[
-        list[str],
-        Parameter(help="Images (PNG, JPEG, BMP, WebP), or tables with a sample a row.", negative=""),
-    ],
     /,
-    *,
+    *images: Annotated[
+        str, Parameter(help="Images (PNG, JPEG, BMP, WebP), or tables with a sample a row.", required=True)
+    ],
     as_is: AsIs = False,
     options: RunOptions = RunOptions(),
 ) -> int:
@@ -131,7 +129,7 @@ def predict(
     from nnbackprop.runs.samples import read_samples
 
     trained = options.open(run)
-    for name, inputs in read_samples(images, trained, lambda note: err.print(note, markup=False), as_is):
+    for name, inputs in read_samples(list(images), trained, lambda note: err.print(note, markup=False), as_is):
         probabilities = trained.predict_proba(inputs, name)
         if trained.classes:
             predicted = trained.evaluator.predicted_classes(probabilities)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from rich.markup import escape
 
-from .flags import RunsDir, out
+from .flags import RunsDir, err, out
+from .train import message_printer
 
 
 def lab(
@@ -19,12 +21,22 @@ def lab(
     host: Annotated[
         str | None, Parameter(help="Address to listen on, if not this machine's own alone; needs --token.")
     ] = None,
+    export: Annotated[
+        Path | None,
+        Parameter(help="Write a page that needs no server to this folder, with the network of RUN, and end."),
+    ] = None,
     token: Annotated[
         str | None, Parameter(help="What the address must name; drawn at random if not given.")
     ] = None,
     runs_dir: RunsDir = Path("runs"),
 ) -> int:
     """Open a local page that trains networks, draws digits, and steps through backpropagation number by number."""
+    if export is not None:
+        from nnbackprop.lab.export import export as export_page
+
+        export_page(runs_dir, run, export, message_printer(err))
+        out.print(f"Wrote {escape(str(export / 'index.html'))}", soft_wrap=True)
+        return 0
     from nnbackprop.lab.server import serve
 
     serve(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 from cyclopts import Parameter
 from rich.markup import escape
 
 from .flags import AsJson, err, print_result
+from .train import must_launch
 
 
 def search(
@@ -18,21 +20,32 @@ def search(
     tags: Annotated[
         tuple[str, ...] | None, Parameter(help="Tags of the best recipe's runs.", consume_multiple=True)
     ] = None,
+    processes: Annotated[
+        int | None,
+        Parameter(help="In so many processes, which mpiexec starts; each trains trials of its own."),
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Search over settings by Optuna; the same command again, at once or later, shares or goes on with the search.
 
     Status 1 if no trial was trained to its end.
     """
+    from nnbackprop.distributed.mpi import communicator
     from nnbackprop.report.search import search_report, trial_line
+    from nnbackprop.runs.launch import launch
     from nnbackprop.runs.search import search as run_search
     from nnbackprop.runs.search_space import load_search
 
+    if must_launch(processes):
+        return launch(processes or 1, 0, sys.argv[1:])
     given = {key: value for key, value in (("name", name), ("tags", tags)) if value is not None}
     found = run_search(
         load_search(file, given),
         lambda row, planned: err.print(trial_line(row, planned), markup=False, highlight=False),
+        communicator(),
     )
+    if communicator().rank:
+        return 0
     print_result(found, search_report, as_json)
     if found.importances:
         from nnbackprop.report.search_plot import search_plot

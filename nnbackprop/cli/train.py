@@ -81,9 +81,9 @@ def begin(recipe: str | None, overrides: dict[str, Any], dry_run: bool) -> int:
         return show_dry_run(config)
     if communicator().rank:
         return work(asdict(config))
-    fitted_from = None if "dropout" in overrides else loaded
+    dropout_from = None if "dropout" in overrides else loaded
     loggers = load_loggers(config.log)
-    return fit(start(config, communicator()), message_console(config.progress), loggers, fitted_from)
+    return fit(start(config, communicator()), message_console(config.progress), loggers, dropout_from)
 
 
 def go_on(run: str, overrides: dict[str, Any]) -> int:
@@ -118,7 +118,7 @@ def check_resume(recipe: str | None, run: str, dry_run: bool) -> None:
         )
 
 
-def must_launch(processes: int | None, restarts: int, dry_run: bool) -> bool:
+def must_launch(processes: int | None, restarts: int = 0, dry_run: bool = False) -> bool:
     """Whether mpiexec is to be started; UsageError where the two options cannot be."""
     from nnbackprop.errors import UsageError
 
@@ -150,11 +150,11 @@ def fit(
     opened: AbstractContextManager[Run],
     console: Terminal,
     loggers: Sequence[LoggerFactory],
-    fitted_from: Config | None = None,
+    dropout_from: Config | None = None,
 ) -> int:
     """Train a run to its end, with a display and the loggers, and print its summary.
 
-    `fitted_from` is the recipe where its dropout was fitted to other hidden layers.
+    `dropout_from` is the recipe whose dropout rates were brought to the number of hidden layers asked for.
     """
     from nnbackprop.diagnostics.monitored_run import MonitoredRun
     from nnbackprop.report.plot_process import draw_run
@@ -166,7 +166,7 @@ def fit(
     with opened as run:
         transferred = {} if run.transferred is None else run.transferred.description
         header = {
-            **describe_config(run.config, fitted_from),
+            **describe_config(run.config, dropout_from),
             **transferred,
             **run.data.description,
             **describe_machine(run),

@@ -20,6 +20,7 @@ Task = Literal["classification", "regression", "multilabel"]
 """What is learnt: classes, numbers, or several labels of 0 and 1 at once."""
 
 MAX_WHOLE_CLASSES = 20  # different whole numbers up to which a target without the name of a class counts as one
+FIRST_NUMBERS = 10_000
 MAX_SLIPS = 0.1  # of so few classes' labels that may have fractions, before they count as numbers
 MIN_IMAGE_SIDE = 8  # without a shape, samples count as square images from 8 x 8: 4 features are not a 2 x 2 image
 
@@ -137,15 +138,21 @@ def choose_task(labels: np.ndarray, inputs: Samples) -> tuple[Task, str]:
         return "classification", "whole numbers; --task regression for amounts"
     finite = labels[np.isfinite(labels)]
     whole = finite == np.floor(finite)
-    distinct = len(np.unique(finite[whole]))
-    few = distinct <= MAX_WHOLE_CLASSES
+    few = _are_few(finite[whole])
     if whole.all() and (few or inputs.dtype == np.uint8):
-        return "classification", f"{distinct} different whole numbers; --task regression for amounts"
+        return "classification", "whole numbers; --task regression for amounts"
     if whole.all():
-        return "regression", f"{distinct} different whole numbers as floats; --task classification for classes"
+        many = f"more than {MAX_WHOLE_CLASSES} different whole numbers as floats"
+        return "regression", f"{many}; --task classification for classes"
     if few and np.mean(~whole) < MAX_SLIPS:
         return "classification", "nearly all are whole numbers; --task regression for amounts"
     return "regression", "numbers with fractions; --task classification for classes"
+
+
+def _are_few(numbers: np.ndarray) -> bool:
+    """Whether they are up to 20 different ones; the first tell of most that are not."""
+    parts = numbers[:FIRST_NUMBERS], numbers
+    return all(len(np.unique(part)) <= MAX_WHOLE_CLASSES for part in parts)
 
 
 def _task_of_columns(labels: np.ndarray, n: int) -> tuple[Task, str]:

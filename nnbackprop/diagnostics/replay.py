@@ -139,9 +139,16 @@ def replay(
     backend = open_backend(config)
     if not (config.threads or config.deterministic) and env.get("threads") in range(1, cores() + 1):
         set_num_threads(env["threads"])
-    trainer, stop = initialized_trainer(config, backend, splits), StopAtStep(steps)
+    trainer = initialized_trainer(replace(config, dropout_changes=()), backend, splits)
     trainer.epochs = -(-steps // build.steps_per_epoch(config, len(splits.train)))
-    trainer.callbacks = (stop.early_stopping, stop, display(describe_config(config)))
+    stop, shown = StopAtStep(steps), display(describe_config(config))
+    for step, rates in config.dropout_changes:
+        if trainer.progress.step < step < steps:
+            trainer.callbacks = (stop.early_stopping, StopAtStep(step, "interrupted"), shown)
+            trainer.fit(splits.train, splits.validation, splits.test)
+        if step < steps:
+            trainer.use_dropout(rates)
+    trainer.callbacks = (stop.early_stopping, stop, shown)
     trainer.fit(splits.train, splits.validation, splits.test)
     kept: dict[CheckpointName, Checkpoint] = {"last": last}
     metrics: Iterable[MetricDifference] = ()
@@ -173,17 +180,20 @@ def _replay_config(run_dir: RunDir, overrides: Mapping[str, Any]) -> Config:
 
 
 class StopAtStep(Callback):
-    """Ends a training after `steps` steps and keeps what a run folder's checkpoints would hold then."""
+    """Ends a training after `steps` steps and keeps what a run folder's checkpoints would hold then.
 
-    def __init__(self, steps: int) -> None:
-        self.early_stopping, self.steps = EarlyStopping(), steps
+    With the reason "interrupted" the trainer keeps the weights of the last step.
+    """
+
+    def __init__(self, steps: int, reason: str = "finished") -> None:
+        self.early_stopping, self.steps, self.reason = EarlyStopping(), steps, reason
         self.every_n_steps = steps  # a chunk ends where the run's last one did
         self.checkpoints: dict[CheckpointName, Checkpoint] = {}
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         """After the last chunk, stop."""
         if event.step == self.steps:
-            trainer.stop("finished")
+            trainer.stop(self.reason)
 
     def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
         """Before the best weights take the place of the last."""

@@ -6,7 +6,6 @@ import asyncio
 import mimetypes
 import traceback
 from collections.abc import AsyncIterator, Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,8 +20,9 @@ from starlette.routing import Route
 from .errors import RequestError, body, describe, missing
 from .lab import Lab
 from .messages import Break, Control, Keep, Look, Predict, Step, Train, encode
+from .page_files import page_files
 from .security import App, Guard, read_json
-from .session import Watcher
+from .watchers import Watcher
 
 Message = TypeVar("Message", bound=msgspec.Struct)
 HEARTBEAT = 15.0  # seconds after which a comment keeps a silent connection open
@@ -30,7 +30,7 @@ HEARTBEAT = 15.0  # seconds after which a comment keeps a silent connection open
 
 def make_app(lab: Lab, token: str, port: int, host: str | None = None) -> App:
     """The application, behind its guard."""
-    files = static_files()
+    files = page_files()
 
     async def page(request: Request) -> Response:
         return _file(files, "index.html")
@@ -59,12 +59,6 @@ def make_app(lab: Lab, token: str, port: int, host: str | None = None) -> App:
     ]
     handlers: Any = {HTTPException: _http_error, Exception: _error}
     return Guard(Starlette(routes=routes, exception_handlers=handlers), token, port, host)
-
-
-def static_files() -> dict[str, Path]:
-    """The page's files by their names below static/, found once: no path of a request is ever opened."""
-    folder = Path(str(resources.files("nnbackprop.lab") / "static"))
-    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def _file(files: dict[str, Path], name: str) -> Response:

@@ -32,6 +32,7 @@ class State:
     seconds: float = 0.0
     reason: str | None = None
     error: str | None = None
+    elsewhere: bool = False  # trained by another process, which this server can only look at
 
 
 def begin(run: str, recipe: str, event: TrainBegin) -> dict[str, Any]:
@@ -69,12 +70,12 @@ class ChunkSums:
             self.metrics[name] = self.metrics.get(name, 0.0) + value * event.n_samples
         self.last = event
 
-    def take(self) -> dict[str, Any] | None:
-        """The point of all chunks since the last call; None where there was none."""
+    def point(self) -> dict[str, Any] | None:
+        """The point of all chunks; None where there was none."""
         last, n = self.last, self.n_samples
         if last is None:
             return None
-        point = {
+        return {
             "step": last.step,
             "epoch": last.epoch,
             "loss": self.loss / n,
@@ -83,8 +84,6 @@ class ChunkSums:
             "samples_per_second": n / max(self.seconds, 1e-9),
             "gradient_norms": dict(last.gradient_norms),
         }
-        self.__init__()  # type: ignore[misc]
-        return point
 
 
 def epoch(event: EpochEnd) -> dict[str, Any]:

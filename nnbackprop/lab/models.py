@@ -77,6 +77,7 @@ class Models:
     def __init__(self, runs_dir: Path, session: Session) -> None:
         self.runs_dir, self.session = runs_dir, session
         self._opened: dict[tuple[str, int], Model] = {}
+        self._without_images: set[tuple[str, float]] = set()  # runs as they were last written
         self._lock = threading.Lock()
 
     def prepare(self, name: str) -> None:
@@ -146,10 +147,13 @@ class Models:
                 problem = str(error)
             if name is not None:
                 raise DataError(problem)
-        for info in reversed(list_runs(self.runs_dir).runs[-20:]):
+        for info in reversed(list_runs(self.runs_dir).runs):
+            if (info.name, info.changed) in self._without_images:
+                continue
             try:
                 if takes_drawings((model := self.open(info.name)).trained):
                     return model
+                self._without_images.add((info.name, info.changed))
             except NnbackpropError:  # a damaged one
                 continue
         raise missing(problem)

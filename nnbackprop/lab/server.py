@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import secrets
 import socket
@@ -61,7 +62,7 @@ class LabServer:
     def run(self) -> None:
         """Serve until `stop`, or until Ctrl-C; a run under way is then stopped and saved."""
         try:
-            with self._listener:
+            with self._listener, contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again
                 self._server.run(sockets=[self._listener])
         finally:
             self.lab.close()

@@ -2,55 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import multiprocessing
 import signal
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from nnbackprop.errors import UsageError
+from nnbackprop.errors import NnbackpropError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.runs.config import Config
 from nnbackprop.runs.config_checks import check_config
 from nnbackprop.runs.config_files import load_run_config, recipes, resolve
 from nnbackprop.runs.run_dir import RunDir
 
-from . import events
 from .drawings import Drawings
 from .errors import busy, missing
 from .events import ACTIVE, History, State
-from .messages import Control, Train, encode
+from .messages import Control, Train
+from .saved_history import saved_history
+from .watchers import Watcher, Watchers
 from .worker import Job, Mode, work
 
-MAX_WAITING = 1000  # events that a page may be behind, before its connection is closed: it then asks anew
-
-
-PAUSED_WAIT = 0.02  # seconds that a prediction waits for the weights of a run that stands still
-
-
-class Watcher:
-    """A page that listens: its events as they are sent, None where its connection is to be closed."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self.queue: asyncio.Queue[bytes | None] = asyncio.Queue()
-
-    def put(self, event: bytes | None) -> None:
-        """Hand over an event, from any thread."""
-
-        def add() -> None:
-            if self.queue.qsize() < MAX_WAITING:
-                self.queue.put_nowait(event)
-            elif self.queue.qsize() == MAX_WAITING:
-                self.queue.put_nowait(None)
-
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the server ends
-            self._loop.call_soon_threadsafe(add)
+FOLLOW_INTERVAL = 0.5  # seconds between two looks at the files of a run that another process trains
+PAUSED_WAIT = 1.0  # seconds at most that a prediction waits for the weights of a run that stands still
 
 
 class Session:
@@ -62,10 +40,10 @@ class Session:
         self.on_begin: Callable[[str], None] = lambda run: None  # called as a run begins
         self.params: tuple[int, Params] | None = None  # the weights of the run under way, after so many steps
         self._lock = threading.RLock()
-        self._watchers: set[Watcher] = set()
+        self._watchers = Watchers()
         self._process: Any = None
         self._connection: Connection | None = None
-        self._params_asked, self._params_came = threading.Event(), threading.Event()
+        self._params_asked, self._params_came = False, threading.Condition(self._lock)
         self._reset_wanted = False
 
     @property
@@ -75,42 +53,35 @@ class Session:
 
     @property
     def active(self) -> bool:
-        """Whether a run is under way here."""
-        return self.state.status in ACTIVE
+        """Whether a run is under way in this server's trainer."""
+        return self.state.status in ACTIVE and not self.state.elsewhere
 
     # Watching
 
     def watch(self, watcher: Watcher) -> None:
         """Tell a page all that was, and from here on all that happens."""
         with self._lock:
-            watcher.put(_event("history", self.history.to_json()))
-            self._watchers.add(watcher)
+            self._watchers.add(watcher, "history", self.history.to_json())
 
     def unwatch(self, watcher: Watcher) -> None:
         """The page is gone."""
         with self._lock:
-            self._watchers.discard(watcher)
+            self._watchers.remove(watcher)
 
     def close_watchers(self) -> None:
         """End every page's connection, as the server ends."""
         with self._lock:
-            for watcher in self._watchers:
-                watcher.put(None)
+            self._watchers.close()
 
     def publish(self, kind: str, data: Any) -> None:
         """Keep an event, and tell every page."""
         with self._lock:
             self.history.add(kind, data)
-            self._tell_all(kind, data)
-
-    def _tell_all(self, kind: str, data: Any) -> None:
-        event = _event(kind, data)
-        for watcher in self._watchers:
-            watcher.put(event)
+            self._watchers.tell(kind, data)
 
     def _set_state(self, **changes: Any) -> None:
         self.history.state = replace(self.state, **changes)
-        self._tell_all("state", asdict(self.state))
+        self._watchers.tell("state", asdict(self.state))
 
     # Training
 
@@ -145,8 +116,11 @@ class Session:
         name = run or self.state.run
         if name is None:
             raise missing("There is no run to go on with: start one first.")
-        path = self.run_dir(name).path
-        config = load_run_config(path / "config.toml")
+        run_dir = self.run_dir(name)
+        self._wait_for_last()
+        if not self.active and run_dir.in_use:
+            raise busy(f"{name} is trained by another process: pause or stop it there.")
+        path, config = run_dir.path, load_run_config(run_dir.config_path)
         if name != self.state.run:
             self.show(name)
         overrides = {"doctor": True, "progress": "off"} | ({} if epochs is None else {"epochs": epochs})
@@ -164,42 +138,53 @@ class Session:
         return RunDir.open(self.runs_dir, str(self.runs_dir / name))
 
     def show(self, name: str) -> None:
-        """Put a run of the disk on show: its curves, its findings and its end."""
+        """Put a run of the disk on show, and follow it where another process is training it now."""
         run_dir = self.run_dir(name)
-        config = load_run_config(run_dir.config_path)
-        rows = run_dir.read_metrics()
-        summary = run_dir.read_json("summary.json")
-        history = History()
-        history.epochs = events.spread([events.epoch_of_row(row) for row in rows], events.MAX_POINTS)
-        history.findings = (run_dir.read_json("doctor.json") or {}).get("findings", [])
-        last = rows[-1] if rows else {"epoch": 0, "step": 0}
-        history.state = State(
-            status="finished" if summary else "stopped",
-            run=name,
-            recipe=config.recipe,
-            epoch=last["epoch"],
-            epochs=config.epochs,
-            step=last["step"],
-            lr=config.lr if isinstance(config.lr, float) else None,
-            dropout=config.dropout,
-            seconds=sum(row["seconds"] for row in rows),
-            reason=str(summary.get("reason")) if summary else None,
-        )
+        self._wait_for_last()
+        history = saved_history(run_dir)
         with self._lock:
             if self.active:
                 raise busy(f"{self.state.run or 'A run'} is under way: stop it before another is shown.")
             self.history, self.params = history, None
-            self._tell_all("history", history.to_json())
+            self._watchers.tell("history", history.to_json())
+        if history.state.elsewhere:
+            threading.Thread(target=self._follow, args=(run_dir, history), daemon=True).start()
+
+    def _follow(self, run_dir: RunDir, history: History) -> None:
+        """Tell of the epochs that another process writes, until it ends or another run is shown."""
+        shown = history.state.epoch
+        while self.history is history and history.state.elsewhere:
+            time.sleep(FOLLOW_INTERVAL)
+            try:
+                now = saved_history(run_dir)
+            except NnbackpropError:  # a file that is just being replaced
+                continue
+            with self._lock:
+                if self.history is not history:
+                    return
+                if rows := [row for row in now.epochs if row["epoch"] > shown]:
+                    self.publish("progress", {"chunks": [], "epochs": rows})
+                    shown = rows[-1]["epoch"]
+                if now.state != history.state:
+                    self._set_state(**asdict(now.state))
 
     def ask_params(self) -> None:
-        """Ask for the weights as they stand; `params` has them after the chunk under way, at once in a pause."""
+        """Ask for the weights as they stand; `params` has them after the chunk under way, in a pause on return."""
         with self._lock:
-            if self.active and not self._params_asked.is_set() and self._send("params", None):
-                self._params_asked.set()
-                self._params_came.clear()
-            paused = self.state.status == "paused"
-        if paused:
-            self._params_came.wait(PAUSED_WAIT)
+            self._ask_params()
+            if self.state.status == "paused":
+                self._params_came.wait_for(self._has_params_of_pause, PAUSED_WAIT)
+
+    def _ask_params(self) -> None:
+        if self.active and not self._params_asked:
+            self._params_asked = self._send("params", None)
+
+    def _has_params_of_pause(self) -> bool:
+        """Whether the weights are those of the step that the run stands at; if not, they are asked for."""
+        if self.state.status != "paused" or (self.params is not None and self.params[0] == self.state.step):
+            return True
+        self._ask_params()
+        return False
 
     def close(self) -> None:
         """Stop the run under way, and wait until it is saved."""
@@ -214,15 +199,14 @@ class Session:
         with self._lock:
             if self.active:
                 raise busy(f"{self.state.run or 'A run'} is under way: stop it before another begins.")
-            if self._process is not None:
-                self._process.join()  # it may still be drawing the plots of its run
+            self._wait_for_last()
             context = multiprocessing.get_context("spawn")
             connection, theirs = context.Pipe()
             self._process = context.Process(target=work, args=(theirs, job), name="nnbackprop lab trainer")
             self._process.start()
             theirs.close()
             self._connection, self.params = connection, None
-            self._params_asked.clear()
+            self._params_asked = False
             self._set_state(
                 status="starting",
                 run=run,
@@ -232,9 +216,15 @@ class Session:
                 dropout=config.dropout,
                 reason=None,
                 error=None,
+                elsewhere=False,
                 **({} if run else {"epoch": 0, "step": 0, "steps_per_epoch": 0, "seconds": 0.0}),
             )
             threading.Thread(target=self._receive, args=(connection, self._process), daemon=True).start()
+
+    def _wait_for_last(self) -> None:
+        """Let a trainer whose run has ended draw its plots and let go of the run's folder."""
+        if self._process is not None and not self.active:
+            self._process.join()
 
     def _receive(self, connection: Connection, process: Any) -> None:
         """Take what the trainer tells until it is gone."""
@@ -246,11 +236,11 @@ class Session:
             with self._lock:
                 if kind == "params":
                     self.params = data
-                    self._params_asked.clear()
-                    self._params_came.set()
+                    self._params_asked = False
+                    self._params_came.notify_all()
                 elif kind == "state":
                     self.history.state = State(**data)
-                    self._tell_all("state", data)
+                    self._watchers.tell("state", data)
                 elif kind == "end":
                     self._end(data)
                 else:
@@ -264,7 +254,7 @@ class Session:
 
     def _end(self, data: Mapping[str, Any]) -> None:
         self.history.state = replace(self.state, **data["state"])
-        self._tell_all("end", {"state": asdict(self.state), "summary": data["summary"]})
+        self._watchers.tell("end", {"state": asdict(self.state), "summary": data["summary"]})
         if self._reset_wanted:
             self._reset()
 
@@ -274,18 +264,26 @@ class Session:
             self._send_mode("stop")
             return
         self.history, self.params = History(), None
-        self._tell_all("history", self.history.to_json())
+        self._watchers.tell("history", self.history.to_json())
 
     def _change(self, request: Control) -> None:
-        if request.dropout is not None:
-            raise UsageError("Dropout cannot be changed while a run is under way: begin another run.")
-        if request.lr is None:
-            raise UsageError("Nothing to set was given: name lr.")
+        if request.lr is None and request.dropout is None:
+            raise UsageError("Nothing to set was given: name lr, dropout or both.")
         if not self.active:
-            raise busy("No run is under way: the learning rate of one that stands is changed after resume.")
-        self._send("lr", request.lr)
+            raise busy("No run is under way: what one learns by is changed while it runs, or is paused.")
+        if request.lr is not None:
+            self._send("lr", request.lr)
+        if request.dropout is not None:
+            if self.state.run is not None and len(request.dropout) != len(self.state.dropout):
+                raise UsageError(
+                    f"The network has {len(self.state.dropout)} Dropout layers, and {len(request.dropout)} rates "
+                    "were given: send one for each, 0 for none."
+                )
+            self._send("dropout", request.dropout)
 
     def _send_mode(self, mode: str) -> None:
+        if self.state.elsewhere:
+            raise busy(f"{self.state.run} is trained by another process: pause or stop it there.")
         if not self.active:
             raise busy("No run is under way: start one, or go on with one.")
         self._send("mode", mode)
@@ -299,10 +297,6 @@ class Session:
         except OSError:  # it has just ended, and `_receive` is about to say so
             return False
         return True
-
-
-def _event(kind: str, data: Any) -> bytes:
-    return b"event: " + kind.encode() + b"\ndata: " + encode(data) + b"\n\n"
 
 
 def _death(status: int | None) -> str:

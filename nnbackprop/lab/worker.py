@@ -19,11 +19,11 @@ from typing import Any, Literal
 
 from backends import BackendError
 from nnbackprop.diagnostics.monitored_run import MonitoredRun
-from nnbackprop.errors import NnbackpropError
+from nnbackprop.errors import NnbackpropError, UsageError
 from nnbackprop.report.plot_process import draw_run
 from nnbackprop.runs import build
 from nnbackprop.runs.config import Config
-from nnbackprop.runs.resume import change_lr, resume
+from nnbackprop.runs.resume import change_dropout, change_lr, resume
 from nnbackprop.runs.train import Run, start
 from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import ChunkEnd, EpochEnd, TrainBegin, TrainEnd
@@ -64,6 +64,7 @@ class Controls:
         self._connection, self._changed = connection, threading.Condition()
         self.mode: Mode = mode
         self.lr: float | None = None  # to change to
+        self.dropout: tuple[float, ...] | None = None
         self.params_wanted = False
         threading.Thread(target=self._receive, daemon=True).start()
 
@@ -74,8 +75,8 @@ class Controls:
             except (EOFError, OSError):  # the server is gone: save and stop
                 command, value = "mode", "stop"
             with self._changed:
-                if command == "lr":
-                    self.lr = value
+                if command in ("lr", "dropout"):
+                    setattr(self, command, value)
                 elif command == "params":
                     self.params_wanted = True
                 elif self.mode != "stop":
@@ -87,13 +88,19 @@ class Controls:
     def wait(self) -> None:
         """Return when there is something to do while the run stands still."""
         with self._changed:
-            self._changed.wait_for(lambda: self.mode != "pause" or self.lr is not None or self.params_wanted)
+            self._changed.wait_for(lambda: self.mode != "pause" or self.change_wanted or self.params_wanted)
 
-    def take_lr(self) -> float | None:
-        """The learning rate to change to, once."""
+    @property
+    def change_wanted(self) -> bool:
+        """Whether the run is to go on with other settings."""
+        return self.lr is not None or self.dropout is not None
+
+    def take_changes(self) -> tuple[float | None, tuple[float, ...] | None]:
+        """The learning rate and the dropout rates to change to, once."""
         with self._changed:
-            lr, self.lr = self.lr, None
-            return lr
+            changes = self.lr, self.dropout
+            self.lr = self.dropout = None
+            return changes
 
     def stepped(self) -> None:
         """The step that was asked for has been made."""
@@ -105,29 +112,29 @@ class Controls:
 class Reporter(Callback):
     """Tells the server of chunks, epochs and findings, about ten times a second, and stops where it wants that."""
 
-    def __init__(self, session: Training, single: bool) -> None:
-        self.session, self.single = session, single
+    def __init__(self, training: Training, single: bool) -> None:
+        self.training, self.single = training, single
         self.every_n_steps = 1 if single else None  # chunks of one step
         self.sums, self.rows = ChunkSums(), list[EpochEnd]()
         self._sent_at = 0.0
 
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
         """The layers, the data and the settings."""
-        session = self.session
-        session.tell("begin", events.begin(session.name, session.run.config.recipe, event))
-        session.tell_state("running")
+        training = self.training
+        training.tell("begin", events.begin(training.name, training.run.config.recipe, event))
+        training.tell_state("running")
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         """Report, hand out the weights where they are wanted, and stop where the server wants another thing."""
-        controls = self.session.controls
+        controls = self.training.controls
         self.sums.add(event)
         if time.monotonic() - self._sent_at >= SEND_INTERVAL:
             self._send()
         if controls.params_wanted:
-            self.session.tell_params()
+            self.training.tell_params()
         if self.single:
             controls.stepped()
-        if self.single or controls.mode != "run" or controls.lr is not None:
+        if self.single or controls.mode != "run" or controls.change_wanted:
             trainer.stop()
 
     def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
@@ -140,15 +147,15 @@ class Reporter(Callback):
 
     def message(self, text: str) -> None:
         """Pass it on."""
-        self.session.tell("message", {"text": text})
+        self.training.tell("message", {"text": text})
 
     def _send(self) -> None:
-        point, rows = self.sums.take(), events.spread(self.rows, MAX_EPOCHS_SENT)
-        self.rows = []
+        point, rows = self.sums.point(), events.spread(self.rows, MAX_EPOCHS_SENT)
+        self.sums, self.rows = ChunkSums(), []
         chunks = [] if point is None else [point]
         if chunks or rows:
-            self.session.tell("progress", {"chunks": chunks, "epochs": [events.epoch(row) for row in rows]})
-        self.session.tell_now_and_then()
+            self.training.tell("progress", {"chunks": chunks, "epochs": [events.epoch(row) for row in rows]})
+        self.training.tell_now_and_then()
         self._sent_at = time.monotonic()
 
 
@@ -179,8 +186,8 @@ class Training:
         """Do what is asked for between two steps, until the run is to go on or to stop."""
         controls, status = self.controls, "running"
         while True:
-            if (lr := controls.take_lr()) is not None:
-                change_lr(self.run, lr)
+            if controls.change_wanted:
+                self._change(*controls.take_changes())
                 status = "changed"
             if controls.params_wanted:
                 self.tell_params()
@@ -190,6 +197,16 @@ class Training:
                 self.tell_state("paused")
                 status = "paused"
             controls.wait()
+
+    def _change(self, lr: float | None, rates: tuple[float, ...] | None) -> None:
+        """Go on with these; a message where that cannot be."""
+        if lr is not None:
+            change_lr(self.run, lr)
+        if rates is not None:
+            try:
+                change_dropout(self.run, rates)
+            except UsageError as error:
+                self.tell("message", {"text": str(error)})
 
     def state(self, status: Status, error: str | None = None) -> dict[str, Any]:
         """Where the run is."""
@@ -205,7 +222,7 @@ class Training:
             step=trainer.progress.step,
             steps_per_epoch=build.steps_per_epoch(run.config, len(run.data.train)),
             lr=lr if isinstance(lr, float) else None,
-            dropout=run.config.dropout,
+            dropout=trainer.network.dropout_rates,
             seconds=trainer.progress.seconds,
             reason=trainer.stop_reason if status in ("finished", "stopped") else None,
             error=error,

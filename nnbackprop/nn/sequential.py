@@ -12,6 +12,7 @@ from backends import Array, leaves
 from nnbackprop._html import html_table
 from nnbackprop.errors import ShapeError, UsageError
 from nnbackprop.nn.layers.base import Layer, Params, Shape, map_layers
+from nnbackprop.nn.layers.dropout import Dropout
 
 from .initializers import Empty, Initializer, InitRng
 from .rng import RngKey
@@ -156,6 +157,24 @@ class Sequential:
             return layer.new_buffers(xp, p, cache) if getattr(layer, "buffers", ()) else {}
 
         return map_layers(of_layer, self, params, caches)
+
+    @property
+    def dropout_rates(self) -> tuple[float, ...]:
+        """The rate of each Dropout layer, in their order."""
+        return tuple(layer.rate for _, layer in self.named_layers() if isinstance(layer, Dropout))
+
+    def with_dropout(self, rates: Sequence[float]) -> Sequential:
+        """The same network with other rates of its Dropout layers; UsageError unless there is one for each."""
+        now = self.dropout_rates
+        if len(rates) != len(now):
+            raise UsageError(
+                f"{len(rates)} dropout rates were given, and the network has {len(now)} Dropout layers: give one "
+                "for each, 0 for none."
+            )
+        left = iter(rates)
+        return self._replaced(
+            lambda name, path, layer: replace(layer, rate=next(left)) if isinstance(layer, Dropout) else layer
+        )
 
     def _replaced(
         self,

@@ -1,7 +1,7 @@
 """What every optimizer is: a kernel for one number, and the names of the state it keeps for each parameter.
 
-An optimizer holds hyperparameters only. Parameters, gradients and state travel as arguments; all three are
-donated to `step`, and what it returns takes their place.
+An optimizer holds hyperparameters only. Parameters, gradients and state travel as arguments; parameters and state
+are donated to `step`: it may overwrite them, and what it returns takes their place.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ def explanation_plot(explanation: Explanation) -> Figure:
     _draw_bars(bars, by_class(explanation.probabilities[np.newaxis])[0], names)
     for axes, cells, (name, values) in zip(layers, grids, explanation.activations, strict=True):
         _signed(axes, cells, "equal" if values.ndim == 3 else "auto")
-        axes.set_title(f"{name}  {' x '.join(map(str, values.shape))}", fontsize=9, loc="left")
+        shown = f", the first {MAX_MAPS} channels" if values.ndim == 3 and values.shape[2] > MAX_MAPS else ""
+        axes.set_title(f"{name}  {' x '.join(map(str, values.shape))}{shown}", fontsize=9, loc="left")
     for axes in (image, saliency, *layers):
         axes.set_axis_off()
     return figure

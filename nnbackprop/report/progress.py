@@ -17,7 +17,7 @@ from rich.text import Text
 from nnbackprop.errors import UsageError
 from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import ChunkEnd, EpochBegin, EpochEnd, LayerRow, TrainBegin, TrainEnd
-from nnbackprop.training.history import row
+from nnbackprop.training.history import confusion, row
 
 from .bars import Bars
 from .epoch_line import epoch_columns, epoch_scores, score_text
@@ -186,7 +186,7 @@ class JsonProgress(Callback):
 
     def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
         """The epoch's line, at once."""
-        self.console.out(json.dumps(row(event)), highlight=False)
+        self.console.out(json.dumps(row(event) | confusion(event)), highlight=False)
         self.console.file.flush()
 
 

@@ -14,7 +14,7 @@ from nnbackprop.errors import UsageError
 from nnbackprop.optim.schedules import Piecewise
 from nnbackprop.training.callbacks import Callback, EarlyStopping
 from nnbackprop.training.events import ChunkEnd, EpochEnd, TrainBegin, TrainEnd
-from nnbackprop.training.history import row
+from nnbackprop.training.history import confusion, row
 from nnbackprop.training.trainer import Trainer
 
 from .checkpoint_manager import CheckpointManager
@@ -124,12 +124,6 @@ class CheckpointCallback(Callback):
         self.checkpoint_manager.save(last_checkpoint(trainer, self.early_stopping, self.meta), step)
         self.saved_at = time.monotonic()
         self.save_seconds = self.saved_at - begin
-
-
-def confusion(event: EpochEnd) -> dict[str, Any]:
-    """How often each class was taken for each, in the part that was evaluated, where there are few classes."""
-    score = event.validation or event.test
-    return {} if score is None or score.confusion is None else {"confusion": score.confusion}
 
 
 def lr_changes(trainer: Trainer, event: EpochEnd) -> dict[str, Any]:

@@ -18,6 +18,8 @@ PositiveFloat = Annotated[float, Meta(gt=0, le=1e308)]  # neither NaN nor infini
 NonNegativeFloat = Annotated[float, Meta(ge=0, le=1e308)]
 LrChange = tuple[Annotated[int, Meta(ge=0, le=2**53)], PositiveFloat]
 """After so many steps, this learning rate: a run that was resumed with --lr."""
+DropoutChange = tuple[Annotated[int, Meta(ge=0, le=2**53)], Annotated[tuple[Fraction, ...], MaxLength]]
+"""After so many steps, this rate of each Dropout layer: a run of which the lab changed them."""
 FiniteFloat = Annotated[float, Meta(ge=-1e308, le=1e308)]
 
 
@@ -38,6 +40,7 @@ class Config:
     recipe: str = ""
     title: str = ""
     lr_changes: Annotated[tuple[LrChange, ...], MaxLength] = ()
+    dropout_changes: Annotated[tuple[DropoutChange, ...], MaxLength] = ()
 
     # Common
     data: Annotated[
@@ -290,8 +293,15 @@ class Config:
         settings = {name: value for name, value in asdict(self).items() if name not in left_out}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
 
+    def changes(self, step: float) -> dict[str, Any]:
+        """What was changed while the run went on, in fewer than `step` steps, as JSON has it."""
+        return {
+            "lr_changes": [[after, lr] for after, lr in self.lr_changes if after < step],
+            "dropout_changes": [[after, list(rates)] for after, rates in self.dropout_changes if after < step],
+        }
 
-NO_FLAGS = ("recipe", "title", "lr_changes")
+
+NO_FLAGS = ("recipe", "title", "lr_changes", "dropout_changes")
 DATA_OPTIONS = (
     *("target", "task", "features", "drop", "missing", "sample_weight"),
     *("separator", "decimal", "encoding", "header"),

@@ -20,12 +20,13 @@ def check_config(config: Config) -> None:
             f"--deterministic is one thread, as products add up in another order on more, and --threads "
             f"{config.threads} was asked for: leave one of the two out."
         )
-    after = [step for step, _ in config.lr_changes]
-    if after != sorted(set(after)):
-        raise UsageError(
-            f"lr_changes come after steps {', '.join(map(str, after))}; each must be later than the one before. "
-            "Put back the config.toml that the run wrote, or leave lr_changes out."
-        )
+    for name, changes in (("lr_changes", config.lr_changes), ("dropout_changes", config.dropout_changes)):
+        after = [step for step, _ in changes]
+        if after != sorted(set(after)):
+            raise UsageError(
+                f"{name} come after steps {', '.join(map(str, after))}; each must be later than the one before. "
+                f"Put back the config.toml that the run wrote, or leave {name} out."
+            )
     for flag, given in _without_effect(config).items():
         if given:
             raise UsageError(f"--{flag} would do nothing: leave it out, or give what it goes with.")

@@ -37,7 +37,7 @@ class DivergenceRecovery:
     @property
     def exhausted(self) -> bool:
         """Whether the learning rate has been halved as often as it may be."""
-        return at_least_lr(self._trainer)
+        return lr_halvings_exhausted(self._trainer)
 
     def recover(self) -> list[str]:
         """Restore a checkpoint and halve the learning rate; returns messages of what was done."""
@@ -64,6 +64,6 @@ class DivergenceRecovery:
         return [f"skipped: {message}" for message in damaged]
 
 
-def at_least_lr(trainer: Trainer) -> bool:
+def lr_halvings_exhausted(trainer: Trainer) -> bool:
     """Whether the learning rate has been halved as often as it may be."""
     return trainer.progress.lr_factor <= MIN_LR_FACTOR

@@ -53,7 +53,8 @@ def explain_image(trained: TrainedModel, image: str, as_is: bool = False) -> Exp
             f"Sample {i} was asked for, and {data.source} has {len(data)} samples: give a number from 0 to "
             f"{len(data) - 1}, or an image file."
         )
-    return _explain(trained, f"sample {i} of {data.source}", data.inputs[i : i + 1], int(data.targets[i]), ())
+    name = f"sample {i} of {Path(data.source).name}"
+    return _explain(trained, name, data.inputs[i : i + 1], int(data.targets[i]), ())
 
 
 def _explain(

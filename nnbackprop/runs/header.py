@@ -22,6 +22,10 @@ def describe_config(config: Config, recipe: Config | None = None) -> dict[str, s
     """
     penalties = "".join(f", {name} {value:g}" for name, value in (("L1", config.l1), ("L2", config.l2)) if value)
     dropout = f", dropout {' '.join(f'{rate:g}' for rate in config.dropout)}" if any(config.dropout) else ""
+    dropout += "".join(
+        f", {' '.join(f'{rate:g}' for rate in rates)} from step {step + 1}"
+        for step, rates in config.dropout_changes
+    )
     hidden = "-".join(map(str, config.hidden)) or "no"
     norm = "" if config.norm is None else f", {config.norm} normalization"
     schedule = "" if config.schedule == "constant" else f", {config.schedule}"

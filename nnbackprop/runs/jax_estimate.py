@@ -19,10 +19,11 @@ class Cost(NamedTuple):
     layer: float  # a layer with parameters, forward and backward, however small
     flop: float  # of a product, on one core
     random_number: float
+    image_number: float  # that a layer gives of an image, whatever the layer: windows, normalization, pooling
 
 
-NUMPY = Cost(layer=46e-6, flop=1 / 1.1e11, random_number=3.5e-9)
-JAX = Cost(layer=5.5e-6, flop=1 / 1.25e11, random_number=0.6e-9)
+NUMPY = Cost(layer=46e-6, flop=1 / 1.1e11, random_number=3.5e-9, image_number=2.6e-9)
+JAX = Cost(layer=5.5e-6, flop=1 / 1.25e11, random_number=0.6e-9, image_number=2.6e-9)
 
 
 def step_seconds(cost: Cost, layers: Sequence[LayerSummary], batch: int, cores: int) -> float:
@@ -33,8 +34,10 @@ def step_seconds(cost: Cost, layers: Sequence[LayerSummary], batch: int, cores: 
     flops = 6 * sum(map(sum, matrices))
     flops -= 2 * sum(next(filter(None, matrices), []))  # the first layer's gradient of its input is not computed
     drawn = sum(math.prod(layer.out_shape) for layer in layers if layer.draws)
+    images = sum(math.prod(layer.out_shape) for layer in layers if len(layer.out_shape) == 3)
     calls = cost.layer * sum(bool(leaves(layer.params)) for layer in layers)
-    return calls + batch * (flops * cost.flop / cores + drawn * cost.random_number)
+    numbers = drawn * cost.random_number + images * cost.image_number
+    return calls + batch * (flops * cost.flop / cores + numbers)
 
 
 def jax_speedup(layers: Sequence[LayerSummary], batch: int, cores: int) -> float:

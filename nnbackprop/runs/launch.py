@@ -1,4 +1,4 @@
-"""`nnbackprop train --processes N`: starts mpiexec, passes on its output and signals, starts again if asked."""
+"""`--processes N` of train and search: starts mpiexec, passes on its output and signals, starts again if asked."""
 
 from __future__ import annotations
 
@@ -60,9 +60,8 @@ def launch(processes: int, restarts: int, words: Sequence[str]) -> int:
             ended = _run(command, os.environ | {RUN_FILE: str(record)})
             again = bool(restarts) and ended.status not in FINAL
             if ended.signal or again:
-                print(
-                    _what_happened(ended, record, processes, restarts if again else 0), file=sys.stderr, flush=True
-                )
+                left = restarts if again else 0
+                print(_what_happened(ended, words[0], record, processes, left), file=sys.stderr, flush=True)
             if not again:
                 return ended.status
             restarts -= 1
@@ -120,7 +119,7 @@ def _saved(record: Path) -> bool:
     return record.is_file() and any((Path(record.read_text()) / "checkpoints").glob("*.safetensors"))
 
 
-def _what_happened(ended: Launched, record: Path, processes: int, restarts: int) -> str:
+def _what_happened(ended: Launched, command: str, record: Path, processes: int, restarts: int) -> str:
     name = signal.Signals(ended.signal).name if ended.signal else ""
     cause = f"was killed by signal {ended.signal} ({name})" if name else f"ended with status {ended.status}"
     memory = ", as the system does where memory runs out" if ended.signal == 9 else ""
@@ -128,6 +127,8 @@ def _what_happened(ended: Launched, record: Path, processes: int, restarts: int)
     if restarts:
         left = "from the last checkpoint" if _saved(record) else "from the beginning"
         return f"{ending} They are started again {left}; after this, {restarts - 1} times more."
+    if command == "search":
+        return f"{ending} The same command goes on with the search."
     if _saved(record):
         run = record.read_text()
         return f"{ending} The last checkpoint is whole: nnbackprop train --resume {run} --processes {processes}"

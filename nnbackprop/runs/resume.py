@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from .run_data import RunData, absolute
 from .run_dir import RunDir
 from .settings import with_changes
 from .train import OnMessage, Run, initialized_trainer, open_backend
-from .trainer_checkpoint import check_settings, restore, scaling_of
+from .trainer_checkpoint import check_settings, progress_of, restore, scaling_of
 
 
 @contextlib.contextmanager
@@ -58,6 +58,19 @@ def change_lr(run: Run, lr: float) -> None:
     run.trainer.config = asdict(run.config)
 
 
+def change_dropout(run: Run, rates: Sequence[float]) -> None:
+    """Let a run that stands between two steps go on with other rates of its Dropout layers, one for each.
+
+    They are recorded in the configuration. UsageError where the network has another number of such layers.
+    """
+    step = run.trainer.progress.step
+    run.trainer.use_dropout(rates)
+    earlier = [change for change in run.config.dropout_changes if change[0] < step]
+    changes = {"dropout_changes": [*earlier, (step, tuple(rates))]}
+    run.config = with_changes(run.config, changes, "The run with other dropout rates")
+    run.trainer.config = asdict(run.config)
+
+
 def _resumed(
     run_dir: RunDir, overrides: Mapping[str, Any], on_message: OnMessage, communicator: Communicator
 ) -> Run:
@@ -73,6 +86,7 @@ def _resumed(
         trainer = _restored(config, backend, run_dir, checkpoint_manager, early_stopping, data, on_message)
     else:  # killed before its first checkpoint
         trainer = initialized_trainer(config, backend, data)
+    config = _with_dropout_of(config, trainer.progress.step)
     config = _with_lr(config, overrides.get("lr"), trainer.progress.step)
     trainer.lr = build.learning_rate(config, len(data.train))
     epochs_done, within_epoch = trainer.progress.epoch - 1, trainer.progress.samples_seen > 0
@@ -107,6 +121,7 @@ def _restored(
 ) -> Trainer:
     """The trainer where the newest sound checkpoint was taken; a message for each damaged one."""
     path, checkpoint, damaged = checkpoint_manager.newest()
+    config = _with_dropout_of(config, progress_of(checkpoint).step)
     for message in damaged:
         on_message(f"skipped: {message}")
     check_settings(checkpoint, config, path, run_dir.config_path)
@@ -171,6 +186,11 @@ def _with_overrides(config: Config, overrides: Mapping[str, Any]) -> Config:
         )
     without_lr = {name: value for name, value in overrides.items() if name != "lr"}
     return with_changes(config, without_lr, "The resumed run with the given flags")
+
+
+def _with_dropout_of(config: Config, step: int) -> Config:
+    """The configuration with the changes of dropout that were made in the first `step` steps."""
+    return replace(config, dropout_changes=tuple(c for c in config.dropout_changes if c[0] <= step))
 
 
 def _with_lr(config: Config, lr: Any, step: int) -> Config:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from nnbackprop._files import write_atomically
+from nnbackprop.distributed.communicator import Communicator, SingleProcess
 from nnbackprop.errors import DivergedError, RunFolderError, UsageError
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
 from nnbackprop.training.events import EpochEnd
@@ -28,6 +29,7 @@ from .config import Config
 from .config_checks import check_config
 from .config_files import to_toml
 from .lr_find import resolve_lr
+from .processes import check_same_options, prepare_process
 from .run_data import RunData, data_options_of
 from .run_dir import RunDir
 from .search_result import SearchResult, TrialRow, importances
@@ -51,14 +53,19 @@ def import_optuna() -> Any:
     return optuna
 
 
-def search(file: SearchFile, on_trial: OnTrial) -> SearchResult:
+def search(file: SearchFile, on_trial: OnTrial, communicator: Communicator | None = None) -> SearchResult:
     """Train what is left of a search's trials, and write the best one's settings to best.toml in its folder.
+
+    Processes that were started together each train their own trials, and end when all have been trained.
 
     Raises:
         UsageError: Optuna is not installed; there is no validation part; the folder is that of another search.
         RunFolderError: it is no search's folder, or cannot be written to.
     """
     import_optuna()
+    communicator = communicator or SingleProcess()
+    check_same_options(communicator, file.definition)
+    prepare_process(communicator, file.config)
     data = TrialData()
     if data.of(file.config).validation is None:
         raise UsageError(
@@ -72,6 +79,7 @@ def search(file: SearchFile, on_trial: OnTrial) -> SearchResult:
             _train(file, study, trial, data)
             on_trial(TrialRow.of(study.trials[trial.number]), file.trials)
             _write_best(file, path, study)
+        communicator.gather_objects(None)  # the last trials of the others
         _write_best(file, path, study)  # of a search that was killed before it could, or has other tags now
     return SearchResult(path, file.trials, tuple(map(TrialRow.of, study.trials)), importances(study))
 

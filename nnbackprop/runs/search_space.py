@@ -20,7 +20,7 @@ SAMPLERS = ("tpe", "grid")
 OTHER_DATA = ("seed", "data", "target", "task", "validation", "test_fraction")
 OTHER_LOSS = ("loss", "label_smoothing", "target_values", "target_scale", "sample_weight")
 NO_EFFECT = (
-    *("recipe", "title", "lr_changes", "name", "tags", "runs_dir", "log", "progress", "doctor"),
+    *("recipe", "title", "lr_changes", "dropout_changes", "name", "tags", "runs_dir", "log", "progress", "doctor"),
     *("save_every", "keep_checkpoints", "on_nan", "max_time"),
 )
 REFUSED = {

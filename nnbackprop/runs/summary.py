@@ -30,7 +30,7 @@ def checkpoint_info(config: Config, data: RunData) -> dict[str, Any]:
         classes=train.classes,
         max_input=float(train.inputs.max()),
         image_shape=train.image_shape,
-        settings={**config.fixed_settings, "lr_changes": [list(change) for change in config.lr_changes]},
+        settings={**config.fixed_settings, **config.changes(math.inf)},
         input_dtype=str(train.inputs.dtype),
         n_outputs=build.n_outputs(config, train),
         preprocessing=train.preprocessing,

@@ -13,7 +13,7 @@ from backends import Backend, select
 from nnbackprop._files import remove
 from nnbackprop._system_info import CpuTimes, set_num_threads
 from nnbackprop.distributed.communicator import Communicator, SingleProcess
-from nnbackprop.errors import DivergedError
+from nnbackprop.errors import DivergedError, UsageError
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
 from nnbackprop.training.trainer import Trainer
 
@@ -145,13 +145,18 @@ class Run:
 
 @contextlib.contextmanager
 def start(config: Config, communicator: Communicator | None = None) -> Iterator[Run]:
-    """A new run in a new folder, which goes again if it is left before its first checkpoint.
+    """A new run in a new folder, which is deleted if it is left before its first checkpoint.
 
     Its other processes, where `communicator` has any, call `worker.join_run`.
     """
     communicator = communicator or SingleProcess()
     check_same_options(communicator, asdict(config))
     check_config(config)
+    if config.dropout_changes:
+        raise UsageError(
+            "dropout_changes are of a run whose rates the lab changed on the way: a new run has one rate a "
+            "layer from its first step. Leave them out."
+        )
     config = with_shards(config, communicator)
     prepare_process(communicator, config)
     cpu_times, backend = CpuTimes.now(), open_backend(config)

@@ -118,9 +118,9 @@ def check_settings(checkpoint: Checkpoint, config: Config, path: Path, source: P
     present = config.fixed_settings
     if "progress" in checkpoint.meta:  # the best weights do not say of which step they are
         step = progress_of(checkpoint).step
-        lr_changes = [list(change) for change in settings.get("lr_changes", ())]
-        present["lr_changes"] = [list(change) for change in config.lr_changes if change[0] < step]
-        saved["lr_changes"] = [change for change in lr_changes if change[0] < step]
+        present |= config.changes(step)
+        for name in ("lr_changes", "dropout_changes"):
+            saved[name] = [list(change) for change in settings.get(name, ()) if change[0] < step]
     for name, value in present.items():
         if saved[name] != value:
             raise RunFolderError(

@@ -13,7 +13,7 @@ from nnbackprop.training.trainer import Trainer
 
 from . import build
 from .config import Config
-from .divergence_recovery import at_least_lr
+from .divergence_recovery import lr_halvings_exhausted
 from .processes import check_same_options, interrupted, prepare_process, share_state, take_part, wait_for_config
 from .run_data import RunData
 from .signals import stop_on_signals
@@ -48,7 +48,7 @@ class Worker:
                     summarise(self.config, self.trainer, self.early_stopping, self.data)
                     return True
                 except DivergedError:
-                    if self.config.on_nan == "stop" or at_least_lr(self.trainer):
+                    if self.config.on_nan == "stop" or lr_halvings_exhausted(self.trainer):
                         raise
             self.signal = received[0] if received else 0
             return False

@@ -16,7 +16,7 @@ from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DataError, DivergedError, InitialValueError, ShapeError, UsageError
 from nnbackprop.nn.layers.base import Params
-from nnbackprop.nn.losses import Loss, PoissonNLL
+from nnbackprop.nn.losses import Loss, PoissonNLL, SoftmaxCrossEntropy
 from nnbackprop.nn.mixed_precision import HALF_DTYPES
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.nn.trace import LayerSummary
@@ -190,6 +190,11 @@ def check_outputs(layers: Sequence[LayerRow], train: Dataset, loss: Loss) -> Non
     if n_classes < 2:
         raise DataError(
             f"All samples are of one class ({train.classes[0]}): there is nothing to tell apart. Add another."
+        )
+    if last.out_shape == (1,) and isinstance(loss, SoftmaxCrossEntropy):
+        raise ShapeError(
+            f"The last layer, {last.name}, gives one output, of which a softmax is always 1: give one output a "
+            f"class, Dense({n_classes}), or take SigmoidBinaryCrossEntropy for two classes."
         )
     if last.out_shape != (n_classes,) and not (last.out_shape == (1,) and n_classes == 2):
         raise ShapeError(

@@ -1,7 +1,7 @@
 """What callbacks are told: events, made of a trainer's state where training, an epoch or a chunk begins and ends.
 
-A chunk is the steps between two readings of the metrics. Events hold host numbers, so that a callback costs no
-device synchronisation; one that needs arrays takes them from the trainer.
+A chunk is the steps between two readings of the metrics. Events hold host numbers, but for the batches of a
+`ChunkBegin`: a callback costs no device synchronisation, and one that needs arrays takes them from the trainer.
 """
 
 from __future__ import annotations

@@ -58,3 +58,9 @@ def row(event: EpochEnd) -> dict[str, Any]:
         "seconds": event.seconds,
         "samples_per_second": event.samples_per_second,
     }
+
+
+def confusion(event: EpochEnd) -> dict[str, Any]:
+    """How often each class was taken for each, in the part that was evaluated, where there are few classes."""
+    score = event.validation or event.test
+    return {} if score is None or score.confusion is None else {"confusion": score.confusion}

@@ -80,11 +80,13 @@ class ShardGradients:
         """The filled `rows`; `batch` has the samples of a batch from the first of `bounds` on."""
         layout, first = self.layout, bounds[0][0]
         shards = [self._shard(data, batch, begin, end, first) for begin, end in bounds]
-        for row, shard, layout.found in zip(self.rows, shards, self._passes(shards, batch_size), strict=True):
+        for row, shard, found in zip(self.rows, shards, self._passes(shards, batch_size), strict=True):
             if shard.size:
-                layout.write(row, self.backend, self._share(shard, batch, batch_size))
+                layout.write(row, found, self.backend, self._share(shard, found, batch, batch_size))
             else:
                 row[:] = 0
+            if self.backend.donates:
+                layout.found = found
         return self.rows
 
     def _shard(self, data: Tree, batch: Tree, begin: int, end: int, first: int) -> Shard:
@@ -95,11 +97,11 @@ class ShardGradients:
         first_row = self.backend.asarray(np.array(begin, np.int32))
         return Shard(data, {**samples, "step": batch["step"], "first_row": first_row}, end - begin)
 
-    def _share(self, shard: Shard, batch: Tree, batch_size: int) -> float:
-        """Of the batch's samples, or of their weight, by what was found last."""
+    def _share(self, shard: Shard, found: Tree, batch: Tree, batch_size: int) -> float:
+        """Of the batch's samples, or of their weight."""
         if "total_weight" not in batch:
             return shard.size / batch_size
-        weights = self.layout.found["sums"]["weight"], batch["total_weight"]
+        weights = found["sums"]["weight"], batch["total_weight"]
         weight, total = (float(self.backend.to_numpy(a)) for a in weights)
         return weight / total if total > 0 else 0.0
 
@@ -117,7 +119,7 @@ class ShardGradients:
         step, backend = self.step.step, self.backend
 
         def of_shard(shard: Shard) -> Callable[[Exchange], Tree]:
-            inputs = backend.evaluate((shard.data, shard.batch))
+            inputs = backend.materialize((shard.data, shard.batch))
 
             def found(exchange: Exchange) -> Tree:
                 def means(*arrays: Array) -> tuple[Array, ...]:

@@ -61,45 +61,40 @@ class UpdateStep:
 class Layout:
     """Where the arrays of what a `GradientStep` has found lie in a row of numbers.
 
-    Gradients and buffers come first, which are means over the samples, then the sums. `found` is one that was
-    found, to be donated to the next.
+    Gradients and buffers come first, which are means over the samples, then the sums. `found` has
+    arrays of their shapes, to be donated to the next step.
     """
 
     found: Tree
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.size = sum(math.prod(a.shape) for a in leaves(self.found))
+        self._shapes = [tuple(a.shape) for a in leaves(self.found)]
+        self.size = sum(map(math.prod, self._shapes))
+        self._grads = len(leaves(self.found["grads"]))
+        self._means = self._grads + len(leaves(self.found["buffers"]))
         self._arrays: dict[int, list[np.ndarray]] = {}  # of a row, by its address
 
-    def write(self, row: np.ndarray, backend: Backend, fraction: float) -> None:
-        """Write `found` to a row, its means times `fraction`."""
-        means = len(leaves((self.found["grads"], self.found["buffers"])))
-        for i, (a, part) in enumerate(zip(self._leaves(), self._parts(row), strict=True)):
-            np.multiply(_on_host(backend, a), fraction if i < means else 1, out=part)
+    def write(self, row: np.ndarray, found: Tree, backend: Backend, fraction: float) -> None:
+        """Write what was found to a row, its means times `fraction`."""
+        for i, (a, part) in enumerate(zip(leaves(found), self._parts(row), strict=True)):
+            np.multiply(_on_host(backend, a), fraction if i < self._means else 1, out=part)
 
     def read(self, row: np.ndarray, backend: Backend) -> Tree:
         """The trees that a row has, on the device.
 
         Gradients may share the row's memory; what a state keeps does not.
         """
-        grads = len(leaves(self.found["grads"]))
-        parts = enumerate(self._parts(row))
-        return tree_unflatten(self.found, [backend.asarray(part, copy=i >= grads) for i, part in parts])
-
-    def _leaves(self) -> list[Array]:
-        return [a for name in ("grads", "buffers", "sums") for a in leaves(self.found[name])]
+        arrays = [backend.asarray(a, copy=i >= self._grads) for i, a in enumerate(self._parts(row))]
+        return tree_unflatten(self.found, arrays)
 
     def _parts(self, row: np.ndarray) -> list[np.ndarray]:
         """Views of a row, one an array; rows are few, and written again and again."""
         address = row.ctypes.data
         if address not in self._arrays:
-            at, parts = 0, []
-            for a in self._leaves():
-                end = at + math.prod(a.shape)
-                parts.append(row[at:end].reshape(a.shape))
-                at = end
-            self._arrays[address] = parts
+            ends = np.cumsum([math.prod(shape) for shape in self._shapes])
+            parts = np.split(row[: self.size], ends[:-1])
+            self._arrays[address] = [a.reshape(shape) for a, shape in zip(parts, self._shapes, strict=True)]
         return self._arrays[address]
 
 

@@ -84,9 +84,9 @@ class Trainer:
         self.stop_reason: str | None = None
         self.sharding: Sharding | None = None  # of batches, among processes; None: in one piece, in this one
         self._stop_request: str | None = None  # that the processes have not agreed on yet
-        self._compile(metrics_for(self.loss))
+        self._build_steps(metrics_for(self.loss))
 
-    def _compile(self, metrics: Metrics) -> None:
+    def _build_steps(self, metrics: Metrics) -> None:
         objective = Objective(self.network, self.loss, self.penalty)
         self.metrics = metrics
         self.evaluator = Evaluator(self.backend, objective, metrics, self.scaling, self.params_dtype)
@@ -137,7 +137,12 @@ class Trainer:
     def use_sharding(self, sharding: Sharding) -> None:
         """Train in shards from here on, with other processes where there are any."""
         self.sharding = sharding
-        self._compile(self.metrics)
+        self._build_steps(self.metrics)
+
+    def use_dropout(self, rates: Sequence[float]) -> None:
+        """Train with other rates of the Dropout layers from here on; UsageError unless there is one for each."""
+        self.network = self.network.with_dropout(rates)
+        self._build_steps(self.metrics)
 
     def initialize(self, train: Dataset) -> None:
         """Draw initial parameters for data such as `train`, which must fit; `fit` does so unless it is done."""
@@ -149,7 +154,7 @@ class Trainer:
             each = self.scaling.scale.ndim > 0
             self.augmenter = self.augment.for_images(train.image_shape, train.classes, each)
         if metrics != self.metrics or self.augmenter is not None:
-            self._compile(metrics)
+            self._build_steps(metrics)
         self.state = self.train_step.init(tree_map(self.backend.asarray, params), train.weights is not None)
 
     def fit(self, train: Dataset, validation: Dataset | None = None, test: Dataset | None = None) -> History:
@@ -259,7 +264,7 @@ class Trainer:
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         vars(self).update(saved)
-        self._compile(self.metrics)
+        self._build_steps(self.metrics)
         self.state = self.state and tree_map(self.backend.asarray, self.state)
 
     def _prepare(self, train: Dataset, validation: Dataset | None, test: Dataset | None) -> TrainBegin:
@@ -303,6 +308,7 @@ class Trainer:
                     p.add_chunk(chunk.n_steps, chunk.n_samples, seconds, sums, norms)
             except BaseException:  # such as Ctrl-C in a notebook
                 self._go_back(self.snapshot.state, self.snapshot.progress)
+                self.message(f"training broke off within a chunk: back at step {self.progress.step}")
                 raise
             if not finite:
                 raise DivergedError.at_step(p.step + chunk.n_steps)

@@ -14,6 +14,7 @@ import pytest
 
 from backends import Backend, NumpyBackend, numba_fuse, numpy_backend, select, tree_map
 from backends.elementwise import MIN_BLOCKED_SIZE
+from nnbackprop.nn.layers.normalization import normalize, normalize_vjp, squared_deviation
 from nnbackprop.nn.losses.classification import NAN, softmax_cross_entropy
 from nnbackprop.nn.metrics import argmax_matches
 from nnbackprop.nn.rng import threefry
@@ -325,6 +326,18 @@ class TestCompiled:
         for k, (result, numbers) in enumerate(zip(results, expected, strict=True)):
             np.testing.assert_array_equal(result.numpy(), numbers)
             assert not donated or result.data_ptr() == tensors[donated[k]].data_ptr()
+
+    @pytest.mark.parametrize(
+        ("kernel", "matrices", "rows"), [(normalize, 1, 4), (normalize_vjp, 2, 3), (squared_deviation, 1, 1)]
+    )
+    def test_rows_go_with_every_row_of_a_matrix_and_give_numpys_bits(
+        self, kernel: Any, matrices: int, rows: int
+    ) -> None:
+        operands = (*floats(matrices, "float32"), *floats(rows, "float32", (1, SHAPE[1])))
+        assert numba_fuse.compile_loop(kernel, (2,) * matrices + (1,) * rows, np.dtype("float32")) is not None
+        found = as_tuple(NumpyBackend().xp.fuse(kernel)(*operands))
+        for result, expected in zip(found, evaluated_by_numpy(kernel, *operands), strict=True):
+            np.testing.assert_array_equal(result, expected, strict=True)
 
     def test_kernel_with_exp_is_not_compiled(self) -> None:
         """numba's is slower than NumPy's and rounds differently."""

@@ -164,6 +164,37 @@ def test_a_transparent_digit_is_that_on_paper_and_a_blank_image_is_refused(
     assert "blank.png is blank" in said(capsys)
 
 
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_transparency_is_composed_over_the_background_of_the_training_images(
+    mode: str, of_digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = Image.fromarray(TEST.image(0))
+    image.save("opaque.png")
+    white = Image.new("L", image.size, 255)
+    Image.merge(mode, (*[white] * (len(mode) - 1), image)).save("transparent.png")
+    assert run("predict", str(of_digits), "--as-is", "opaque.png", "transparent.png") == 0
+    both = capsys.readouterr()
+    rows = [line.split()[1:] for line in both.out.splitlines() if line.split()[:1] == ["1"]]
+    assert rows[0] == rows[1]
+    assert rows[0][0] == "7"
+    words = " ".join(both.err.split())
+    assert "transparent.png: has transparency, composed over the background of the training images" in words
+    assert "opaque.png: has" not in words
+
+
+def test_options_stand_before_between_and_after_the_files(
+    of_digits: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.png", "b.png"):
+        Image.fromarray(TEST.image(0)).save(name)
+    files = [str(of_digits), "a.png", "b.png"]
+    for place in range(4):
+        assert run("predict", *files[:place], "--backend", "numpy", "--as-is", *files[place:]) == 0
+        assert predicted(capsys) == ["7", "7"]
+    assert run("predict", str(of_digits), "--as-is") == 2
+    assert "IMAGES" in said(capsys)
+
+
 @pytest.mark.parametrize("kind", ["gif", "tiff"])
 def test_other_formats_are_named(kind: str, of_digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.fromarray(TEST.image(0)).save(f"x.{kind}")

@@ -126,8 +126,8 @@ def test_a_first_line_with_a_missing_value_is_no_header(tmp_path: Path) -> None:
     assert train.inputs[0].tolist() == [0, 1, np.float32(BMI.mean()), 1]  # the last is the indicator
 
 
-@pytest.mark.parametrize("first", [",", '"",', "Unnamed: 0,", ""])
-@pytest.mark.parametrize("separator", [",", "\t", ";"])
+@pytest.mark.parametrize("first", [",", '"",', '"Unnamed: 0",', ""])
+@pytest.mark.parametrize("separator", [",", "\t", ";", " "])
 def test_row_names_are_no_feature(tmp_path: Path, first: str, separator: str) -> None:
     """pandas writes an empty name, R write.csv a quoted one, and R write.table leaves it out."""
     header = f"{first}a,b,label\n".replace(",", separator)
@@ -156,10 +156,11 @@ MIXED = {
     "semicolon": rows(BMI, COLOURS, ANIMALS, separator=";"),
     "tab": rows(BMI, COLOURS, ANIMALS, separator="\t"),
     "pipe": rows(BMI, COLOURS, ANIMALS, separator="|"),
+    "space": rows(BMI, COLOURS, ANIMALS, separator=" "),
     "semicolon and decimal comma": rows([str(b).replace(".", ",") for b in BMI], COLOURS, ANIMALS, separator=";"),
     "quotes": rows([f'"{b}"' for b in BMI], [f'"{c}"' for c in COLOURS], ANIMALS),
 }
-SEPARATOR = {"comma": ",", "quotes": ",", "tab": "\t", "pipe": "|"}
+SEPARATOR = {"comma": ",", "quotes": ",", "tab": "\t", "pipe": "|", "space": " "}
 
 
 @pytest.mark.parametrize("name", MIXED)
@@ -176,6 +177,11 @@ def test_dialects_are_detected(tmp_path: Path, name: str, header: bool, encoding
     assert np.array_equal(train.inputs[:, 0], BMI.astype(np.float32))
     assert np.array_equal(train.inputs[:, 2], COLOURS == "green")
     assert train.targets.tolist() == (np.arange(N) % 2).tolist()
+
+
+def test_a_space_within_text_separates_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no feature is left .* Its columns are my colour"):
+        load_text(tmp_path, "my colour\n" + "light red\ndark blue\n" * 9)
 
 
 def test_dialects_may_be_said(tmp_path: Path) -> None:

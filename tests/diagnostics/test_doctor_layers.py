@@ -21,6 +21,7 @@ from nnbackprop.diagnostics.doctor.probes import MAX_SAMPLES
 from nnbackprop.diagnostics.doctor.run import diagnose
 from nnbackprop.diagnostics.findings import Diagnosis, run_checks
 from nnbackprop.nn.augmentation import Augmentation
+from nnbackprop.nn.initializers import Zeros
 from nnbackprop.nn.layers import (
     AveragePool2D,
     BatchNorm,
@@ -51,6 +52,7 @@ from tests.support.wrong_layers import (
     AlwaysTraining,
     BatchNormalization,
     InstanceNorm,
+    Masked,
     OwnBatchNorm,
     OwnDropout,
     OwnSoftmax,
@@ -164,10 +166,15 @@ FAULTS: dict[str, tuple[Callable[[], ModelProbe], str, str]] = {
         "running-statistics fault",
         "batchnorm1 has the mean and var that it began with",
     ),
-    "a momentum that is Keras's upside down": (
+    "a momentum too small for so few steps": (
         lambda: trained(*dense(BatchNorm(momentum=0.001)), data=far(CLOUDS)),
         "running-statistics warning",
         "with the batch's own statistics",
+    ),
+    "Keras's momentum": (
+        lambda: probe(*dense(BatchNorm(momentum=0.99))),
+        "running-statistics warning",
+        "momentum=0.01",
     ),
     "batch statistics in evaluation": (
         lambda: probe(*dense(OwnBatchNorm(evaluates=False))),
@@ -337,6 +344,9 @@ HEALTHY: dict[str, Callable[[], ModelProbe]] = {
     "a batch norm of one's own, of channels": lambda: probe(*conv(OwnBatchNorm((0, 1, 2))), data=COLOURS),
     "layer norm before dropout": lambda: probe(Dense(16), LayerNorm(), Dropout(0.1), ReLU(), Dense(4)),
     "instance norm of one's own": lambda: probe(*conv(InstanceNorm((1, 2))), data=COLOURS),
+    "batch norm of zeros": lambda: probe(Dense(16, weight_init=Zeros()), BatchNorm(), ReLU(), Dense(4)),
+    "hard shrinkage": lambda: probe(*dense(Masked("size"))),
+    "every other unit": lambda: probe(*dense(Masked("places"))),
     "softmax over channels": lambda: probe(
         Conv2D(4, 3), OwnSoftmax((3,)), GlobalAveragePool2D(), Dense(4), data=COLOURS
     ),

@@ -99,5 +99,11 @@ def test_only_searches_import_optuna_and_only_when_they_run(path: Path) -> None:
         assert path.name in ("search.py", "search_result.py")
 
 
+def test_only_the_lab_imports_a_web_server() -> None:
+    for path in FILES:
+        if {"starlette", "uvicorn"} & {name.partition(".")[0] for name in imports(path, everywhere=True)}:
+            assert path.parent.name == "lab"
+
+
 def test_a_trainer_has_at_most_fifteen_options() -> None:
     assert len(fields(Trainer)) <= 15

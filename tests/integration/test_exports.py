@@ -38,7 +38,7 @@ def test_public_names_of_backends_exist() -> None:
 
 HEAVY = (
     "IPython array_api_strict cupy jax marimo matplotlib mlx ndonnx numba onnx onnxruntime optuna pandas polars "
-    "pooch requests rich scipy sklearn tensorboard torch trackio wandb"
+    "pooch requests rich scipy sklearn starlette tensorboard torch trackio uvicorn wandb"
 )
 
 

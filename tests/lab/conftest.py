@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.lab_window import Window
+
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = [
     "--no-sandbox",
@@ -24,6 +26,8 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
 ]
+COMMAND = (sys.executable, "-m", "nnbackprop")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 TRAIN = "train mnist --hidden 32 --dropout 0 --epochs 2 --name digits --progress off"
 
 
@@ -41,53 +45,23 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def lab_address(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address, with its token, of a lab whose folder has a trained network of digits."""
+def lab_folder(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a trained network of digits, runs/digits."""
     folder = tmp_path_factory.mktemp("lab")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "nnbackprop"]
-    subprocess.run([*command, *TRAIN.split()], cwd=folder, env=environment, check=True, timeout=120)
-    words = [*command, "lab", "--port", "0", "--no-browser"]
-    with subprocess.Popen(words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as server:
+    subprocess.run([*COMMAND, *TRAIN.split()], cwd=folder, env=ENVIRONMENT, check=True, timeout=300)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lab_address(lab_folder: Path) -> Iterator[str]:
+    """The address, with its token, of a lab of that folder."""
+    words = [*COMMAND, "lab", "--port", "0", "--no-browser"]
+    with subprocess.Popen(words, cwd=lab_folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         found = re.search(r"http://\S+", server.stdout.readline())
         assert found is not None
         yield found.group()
         server.terminate()
-
-
-class Window:
-    """A window of the browser, and everything that the page complained of or asked another server for."""
-
-    def __init__(self, browser: Any, address: str, **options: Any) -> None:
-        self.complaints: list[str] = []
-        self.origin = address.split("/?")[0]
-        self.context = browser.new_context(reduced_motion="reduce", locale="en-US", **options)
-        self.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=self.origin)
-        self.context.set_default_timeout(15_000)
-        self.page = self.context.new_page()
-        self.page.on("console", lambda message: self._note(message.type == "error", message.text))
-        self.page.on(
-            "response", lambda answer: self._note(answer.status >= 500, f"{answer.status} for {answer.url}")
-        )
-        self.page.on("pageerror", lambda error: self._note(True, str(error)))
-        self.page.on("request", lambda request: self._note(not self._ours(request.url), f"asks for {request.url}"))
-        self.page.goto(address)
-
-    def _ours(self, url: str) -> bool:
-        return url.startswith((self.origin, "data:", "blob:"))
-
-    def _note(self, bad: bool, text: str) -> None:
-        refused = text.startswith("Failed to load resource")  # such as a drawing that has no digit yet
-        if bad and not refused:
-            self.complaints.append(text)
-
-    def open(self, fragment: str) -> Any:
-        """The page at a fragment, as when its link is followed."""
-        self.page.goto(f"{self.origin}/#{fragment}")
-        self.page.reload()
-        self.page.wait_for_function("() => document.querySelector('[role=tab][aria-selected=true]')")
-        return self.page
 
 
 @pytest.fixture

@@ -160,3 +160,20 @@ def test_axe_finds_no_violation(window: Any, scheme: str) -> None:
         page.wait_for_timeout(400)
         page.evaluate(AXE.read_text())
         assert page.evaluate(VIOLATIONS) == [], fragment
+
+
+def test_a_confusion_opens_its_samples_and_a_point_of_the_map_its_own(window: Any) -> None:
+    page = window.open("look?view=confusion&run=digits")
+    page.wait_for_selector(".matrix")
+    counts = [int(text) for text in page.locator(".matrix .n").all_inner_texts()]
+    assert len(counts) == 100
+    assert sum(counts) == 10_000
+    mistake = page.locator(".matrix button.mistake:not(.empty)").first
+    n = int(mistake.inner_text())
+    mistake.click()
+    page.wait_for_selector(".cell-samples .tile canvas")
+    assert page.locator(".cell-samples .tile").count() == min(n, 64)
+    page.click("[data-view=map]")
+    page.wait_for_selector("canvas.map")
+    page.locator("canvas.map").click(position={"x": 200, "y": 150})
+    page.wait_for_selector(".map-sample canvas")

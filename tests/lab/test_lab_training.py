@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import numpy as np
 import pytest
 
 from nnbackprop.diagnostics.replay import replay
+from nnbackprop.errors import UsageError
 from nnbackprop.runs.checkpoint import load
-from nnbackprop.runs.config_files import resolve
+from nnbackprop.runs.config_files import load_run_config, resolve
 from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.runs.train import start
 from tests.support.lab_client import Client, serving, wait_until
@@ -104,6 +106,31 @@ def test_another_learning_rate_while_it_runs_is_recorded_and_replayed(client: Cl
     assert replay(run, {}, tmp_path / "runs").exact
 
 
+def test_other_dropout_rates_while_it_runs_are_recorded_resumed_and_replayed(
+    client: Client, tmp_path: Path
+) -> None:
+    client.post("/api/train", recipe="iris", hidden=[8, 8], dropout=[0.0, 0.2, 0.2], epochs=10_000)
+    assert client.wait("running")["dropout"] == [0.2, 0.2]
+    status, answer = client.ask("/api/control", action="set", dropout=[0.5])
+    assert (status, answer["error"]["kind"]) == (422, "usage")
+    client.post("/api/control", action="set", dropout=[0.5, 0.0])
+    wait_until(lambda: client.wait("running")["dropout"] == [0.5, 0.0])
+    client.post("/api/control", action="stop")
+    run = client.wait("stopped")["run"]
+    (change,) = load_run_config(tmp_path / "runs" / run / "config.toml").dropout_changes
+    assert change[1] == (0.5, 0.0)
+    client.post("/api/control", action="resume")
+    assert client.wait("running")["dropout"] == [0.5, 0.0]
+    client.post("/api/control", action="pause")
+    assert client.wait("paused")["step"] > change[0]
+    client.post("/api/control", action="stop")
+    client.wait("stopped")
+    assert replay(run, {}, tmp_path / "runs").exact
+    config = replace(load_run_config(tmp_path / "runs" / run / "config.toml"), runs_dir=str(tmp_path / "again"))
+    with pytest.raises(UsageError, match="dropout_changes"), start(config):
+        pass
+
+
 def test_a_stopped_run_goes_on_to_the_end_it_would_have_had(client: Client, tmp_path: Path) -> None:
     client.post("/api/train", **SETTINGS, seed=0)
     client.post("/api/control", action="step")  # it makes one step, however fast it is
@@ -128,12 +155,7 @@ def test_a_page_that_opens_late_and_another_one_see_the_same(client: Client) -> 
     client.wait("running")
     client.post("/api/control", action="pause")
     step = client.wait("paused")["step"]
-    histories = []
-    for _ in range(2):
-        with client.events() as events:
-            kind, data = next(events)
-            assert kind == "history"
-            histories.append(data)
+    histories = [client.history() for _ in range(2)]
     assert histories[0] == histories[1]
     assert histories[0]["chunks"][-1]["step"] == step
     assert histories[0]["begin"]["run"] == histories[0]["state"]["run"]
@@ -170,9 +192,8 @@ def test_reset_stops_and_empties_the_curves_and_keeps_the_run(client: Client, tm
     client.post("/api/train", **LONG)
     run = client.wait("running")["run"]
     client.post("/api/control", action="reset")
-    client.wait("idle")
-    with client.events() as events:
-        _, history = next(events)
+    wait_until(lambda: client.history()["state"]["status"] == "idle")
+    history = client.history()
     assert (history["begin"], history["chunks"], history["epochs"]) == (None, [], [])
     assert last(tmp_path / "runs" / run)
 
@@ -204,9 +225,24 @@ def test_the_end_of_the_server_saves_the_run(tmp_path: Path) -> None:
     assert replay(run, {}, tmp_path / "runs").exact
 
 
+def test_a_run_of_another_process_is_followed_to_its_end_and_not_steered(tmp_path: Path) -> None:
+    config = resolve("weight-height", {"epochs": 20, "runs_dir": str(tmp_path / "runs")})
+    with serving(tmp_path / "runs") as (server, client):
+        with start(config) as other:
+            other._write_start()  # as its first step does
+            server.lab.session.show("weight-height")
+            state = client.history()["state"]
+            assert (state["status"], state["elsewhere"]) == ("running", True)
+            for action in ("pause", "stop", "resume"):
+                assert client.ask("/api/control", action=action)[0] == 409
+            other.fit()
+        wait_until(lambda: client.history()["state"]["status"] == "finished")
+        assert [row["epoch"] for row in client.history()["epochs"]] == [*range(1, 21)]
+
+
 def test_a_run_that_exists_is_shown_with_its_curves(tmp_path: Path) -> None:
     ordinary_run(tmp_path)
-    with serving(tmp_path / "plain", run="last") as (_, client), client.events() as events:
-        _, history = next(events)
+    with serving(tmp_path / "plain", run="last") as (_, client):
+        history = client.history()
     assert (history["state"]["status"], history["state"]["run"]) == ("finished", "weight-height")
     assert [row["epoch"] for row in history["epochs"]] == [*range(1, EPOCHS + 1)]

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.results import Result, saved
 from benchmarks.workloads import WORKLOADS
-from nnbackprop.nn.layers import Dense
+from nnbackprop.nn.layers import Conv2D, Dense
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.nn.trace import LayerSummary
 from nnbackprop.runs.jax_estimate import (
@@ -71,6 +71,11 @@ def test_a_step_is_its_calls_products_and_random_numbers() -> None:
     products = (4 * 78_400 + 6 * 1000) * NUMPY.flop
     assert step_seconds(NUMPY, layers, 1, 1) == pytest.approx(2 * NUMPY.layer + products)
     assert step_seconds(NUMPY, layers, 30, 4) == pytest.approx(2 * NUMPY.layer + 30 / 4 * products)
+    convolution = Sequential(Conv2D(4, 3)).summary((10, 8, 1))
+    products = 8 * 6 * 9 * 4 * 4 * NUMPY.flop  # a first layer's too: dx is not computed
+    assert step_seconds(NUMPY, convolution, 1, 1) == pytest.approx(
+        NUMPY.layer + products + 8 * 6 * 4 * NUMPY.image_number
+    )
     drawn = (784 + 512 + 256) * 120 * JAX.random_number
     without, dropout = (step_seconds(JAX, layers_of(name), 120, 2) for name in ("W1n", "W1"))
     assert dropout - without == pytest.approx(drawn)

@@ -19,6 +19,7 @@ from nnbackprop.nn.losses import SoftmaxCrossEntropy
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Adam
 from nnbackprop.runs.config import Config
+from nnbackprop.runs.config_files import recipe_for
 from nnbackprop.runs.run_data import RunData
 from nnbackprop.training.trainer import Trainer
 from tests.stress import child_run
@@ -78,6 +79,18 @@ def test_weights_are_those_of_a_resident_set_on_every_backend(
         trained.append(leaves(trainer.host_params()))
     assert [type(part.inputs) for part in parts] == [MappedArray, np.ndarray]
     assert all(np.array_equal(a, b) for a, b in zip(*trained, strict=True))
+
+
+@pytest.mark.parametrize(("shift", "recipe"), [(0.0, "mnist"), (-0.5, "table"), (300.0, "table")])
+def test_a_square_number_of_features_is_an_image_where_they_are_pixels(
+    tmp_path: Path, shift: float, recipe: str
+) -> None:
+    x = np.random.default_rng(0).random((20, 100), np.float32) + np.float32(shift)
+    np.save(tmp_path / "X.npy", x)
+    np.save(tmp_path / "y.npy", np.arange(20) % 2)
+    np.savez_compressed(tmp_path / "x.npz", X=x, y=np.arange(20) % 2)
+    for data in (tmp_path, tmp_path / "X.npy", tmp_path / "x.npz"):
+        assert recipe_for(str(data), {})[0] == recipe
 
 
 def test_a_converted_regression_trains_from_its_file_as_its_table_does(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from nnbackprop.cli import main
 from nnbackprop.errors import UsageError
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
 from nnbackprop.runs.config import Config
-from nnbackprop.runs.processes import check_shards
+from nnbackprop.runs.processes import check_same_options, check_shards, prepare_process, with_shards
 from tests.stress import child_run
 from tests.support import mpi, sharded_runs
 
@@ -61,7 +62,10 @@ def test_two_processes_have_the_bits_of_one_with_all_optimizers() -> None:
     command = mpi.command(2, "-m", "tests.support.sharded_runs", "numpy")
     done = subprocess.run(command, env=mpi.environment(), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"processes": 2, "found": sharded_runs.outcomes(["numpy"])}
+    result = json.loads(done.stdout)
+    assert result["found"] == sharded_runs.outcomes(["numpy"])
+    assert result["processes"] == 2
+    assert result["moved"] == [[4000, 2]] * 2  # 2 (N - 1) / N times the gradients, as few as can be
 
 
 def test_a_run_goes_on_with_another_number_of_processes_exactly(folder: Path) -> None:
@@ -252,6 +256,49 @@ def test_an_mpi_of_another_mpiexec_is_refused_and_not_trained_alone(folder: Path
     done = nnbackprop(folder, "train", *plain_words("refused"), **variables)
     assert done.returncode == 2
     assert "they would train alone" in done.stderr
+
+
+def test_processes_with_other_versions_are_refused() -> None:
+    class Two(sharded_runs.SingleProcess):
+        def gather_objects(self, value: Any) -> list[Any]:
+            _, values = value
+            return [value, ("node2", {**values, "numpy": "1.0"})]
+
+    with pytest.raises(UsageError, match=r"numpy is '.*' in process 0 .* and '1\.0' in process 1 \(node2\)"):
+        check_same_options(Two(), {"lr": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("visible", "device", "chosen"),
+    [
+        (None, None, "1"),
+        (None, "cuda", "1"),
+        ("4,5,6", "cuda", "5"),
+        ("7", "cuda", "7"),  # of one alone it was chosen already, by SLURM
+        ("4,5,6", "cuda:2", "4,5,6"),
+        (None, "cpu", None),
+    ],
+)
+def test_each_process_sees_the_gpu_of_its_number(
+    visible: str | None, device: str | None, chosen: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Second(sharded_runs.SingleProcess):
+        rank, local_rank, size = 5, 1, 8
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "")  # and to be put back
+    if visible is None:
+        del os.environ["CUDA_VISIBLE_DEVICES"]
+    prepare_process(Second(), Config(device=device, threads=1))
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == chosen
+
+
+def test_a_new_run_has_a_shard_a_process_unless_it_says_how_many() -> None:
+    class Four(sharded_runs.SingleProcess):
+        size = 4
+
+    assert with_shards(Config(), Four()).shards == 4
+    assert with_shards(Config(shards=8), Four()).shards == 8
+    assert with_shards(Config(), sharded_runs.SingleProcess()).shards is None
 
 
 def test_shards_must_be_shared_evenly() -> None:

@@ -19,6 +19,7 @@ from nnbackprop.runs import search as searching
 from nnbackprop.runs.search import TrialData, search
 from nnbackprop.runs.search_result import SearchResult, TrialRow
 from nnbackprop.runs.search_space import load_search
+from tests.support import mpi
 from tests.support.commands import run, said
 
 optuna = pytest.importorskip("optuna", reason="needs optuna")
@@ -196,6 +197,20 @@ def test_two_processes_share_one_search() -> None:
     assert [row.number for row in result.trials] == list(range(14))
     assert "running" not in {row.outcome for row in result.trials}
     assert len({tuple(row.params.values()) for row in result.trials}) == 14
+
+
+def test_processes_of_mpi_share_a_search_and_the_first_prints_its_table() -> None:
+    write(14)
+    mpi.mpiexec()
+    command = [sys.executable, "-m", "nnbackprop", "search", "small.toml", "--processes", "2"]
+    done = subprocess.run(command, env=mpi.environment(), capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Best: nnbackprop train runs/small/best.toml") == 1
+    numbers = [line.split("trial ")[1].split()[0] for line in done.stderr.splitlines() if "/14" in line]
+    assert sorted(map(int, numbers)) == list(range(14))
+    study = optuna.load_study(study_name="search", storage="sqlite:///runs/small/study.db")
+    assert len({trial.user_attrs["worker"] for trial in study.trials}) == 2
+    assert len({tuple(trial.params.values()) for trial in study.trials}) == 14
 
 
 def test_a_grid_tries_every_combination_once() -> None:

@@ -82,6 +82,13 @@ class Client:
             elif line.startswith("data: "):
                 yield kind, json.loads(line.removeprefix("data: "))
 
+    def history(self) -> dict[str, Any]:
+        """What a page that opens now is told first."""
+        with self.events() as events:
+            kind, data = next(events)
+        assert kind == "history"
+        return data
+
     def wait(self, *statuses: str) -> dict[str, Any]:
         """The state, once its status is one of these; AssertionError where the run ends before that."""
         with self.events() as events:

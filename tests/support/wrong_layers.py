@@ -110,6 +110,23 @@ class OwnDropout(Activation):
         return dy * mask
 
 
+@dataclass(frozen=True)
+class Masked(Activation):
+    """Keeps what a rule says: "size" of at least 0.5 (hard shrinkage), or every other unit, "places"."""
+
+    rule: str
+
+    def forward(self, xp: Any, params: Any, x: Array, key: Any) -> tuple[Array, Any]:
+        kept = (
+            np.abs(np.asarray(x)) >= 0.5 if self.rule == "size" else np.arange(x.shape[1]) % 2 + np.zeros(x.shape)
+        )
+        mask = xp.asarray(kept.astype(str(x.dtype)))
+        return x * mask, mask
+
+    def vjp(self, xp: Any, mask: Any, dy: Array) -> Array:
+        return dy * mask
+
+
 class AlwaysTraining(Sequential):
     """A network that draws a key of its own where it gets none."""
 

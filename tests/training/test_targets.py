@@ -180,6 +180,7 @@ def test_a_weight_of_two_is_a_sample_twice() -> None:
     [
         (NUMBERS, MeanSquaredError(), 3, ShapeError, r"the data has 2 targets a sample: it must give \(2,\)"),
         (NUMBERS, SoftmaxCrossEntropy(), 2, UsageError, "takes class labels"),
+        (X[:, 0] > 0, SoftmaxCrossEntropy(), 1, ShapeError, r"a softmax is always 1: .* Dense\(2\)"),
     ],
 )
 def test_targets_that_do_not_fit_the_network_or_loss_are_refused(

@@ -13,7 +13,7 @@ from nnbackprop.errors import DataError, UsageError
 
 SAMPLE_LINES = 100
 MAX_COLUMNS = 2**16 + 1  # a label and 256 x 256 pixels; polars takes seconds for more
-SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "\\t": "\t"}
+SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " ", "\\t": "\t"}
 ENCODINGS = ("utf-8", "utf-16", "latin-1")
 BOMS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+([eE][-+]?\d+)?")
@@ -74,7 +74,10 @@ def detect(sample: str, path: Path, options: DataOptions, expected: Sequence[str
 
 
 def _separator(lines: Sequence[str], options: DataOptions) -> str:
-    """The separator that cuts every line alike; a comma only where no other does, as it may be a decimal sign."""
+    """The separator that cuts every line alike; a comma only where no other does, as it may be a decimal sign.
+
+    A space, as R's write.table has it, is one only where no other stands, and the last line has a number.
+    """
     if options.separator is not None:
         separator = SEPARATORS.get(options.separator, options.separator)
         if len(separator) != 1 or not separator.isascii() or separator in '"\r\n':
@@ -82,7 +85,10 @@ def _separator(lines: Sequence[str], options: DataOptions) -> str:
                 f"--separator {options.separator!r}: one character is needed, or tab, such as ; or |."
             )
         return separator
-    for separator in ("\t", ";", "|", ","):
+    spaced = not any(separator in line for line in lines for separator in "\t;|,") and any(
+        _is_number(cell, decimal_comma=False) for line in lines[-1:] for cell in line.split()
+    )
+    for separator in ("\t", ";", "|", ",", *(" " if spaced else "")):
         try:
             lengths = {len(row) for row in csv.reader(lines, delimiter=separator) if row}
         except csv.Error:  # a cell longer than any

@@ -36,6 +36,7 @@ ARRAY_NAMES = (  # of inputs and labels: Keras's, a single table's, those of a p
     (("train_images", "train_labels"), ("test_images", "test_labels")),
 )
 MAPPED_SHARE = 8  # of the limit of a file: .npy inputs beyond an eighth of it stay in their file
+PEEKED_BYTES = 2**16  # of inputs, whose values tell images from other numbers
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # savez's; zipfile inflates others without bound
 
 
@@ -54,15 +55,23 @@ def read_npz(path: Path, task: Task | Literal["auto"] = "auto") -> RawSplits:
         return RawSplits(*parts)
 
 
-def shape_of_inputs(path: Path) -> tuple[int, ...]:
-    """The shape that the header of a .npy file, or of the inputs in a .npz file, promises."""
+def peek_inputs(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
+    """The shape of a .npy file, or of the inputs in a .npz file, that its header promises; its first numbers."""
     with open_data(path, "npz") as stream:
         if path.suffix.lower() == ".npy":
-            return _read_header(stream, str(path))[0]
+            return _peek(stream, str(path))
         with zipfile.ZipFile(stream) as archive:
             members = _members(archive)
-            with archive.open(members[_pairs(members, path)[0][0]]) as member:
-                return _read_header(member, str(path))[0]
+            with _open_member(archive, members[_pairs(members, path)[0][0]], str(path)) as member:
+                return _peek(member, str(path))
+
+
+def _peek(stream: IO[bytes], source: str) -> tuple[tuple[int, ...], np.ndarray]:
+    shape, _, dtype = _read_header(stream, source)
+    if dtype.kind not in "buif":
+        return shape, np.zeros(0)
+    body = stream.read(PEEKED_BYTES)
+    return shape, np.frombuffer(body[: len(body) - len(body) % dtype.itemsize], dtype)
 
 
 def read_pair(
@@ -125,11 +134,15 @@ def _pairs(members: dict[str, str], path: Path) -> list[tuple[str, str]]:
 
 
 def _read_member(archive: zipfile.ZipFile, name: str, budget: MemoryBudget) -> np.ndarray:
-    source, member = f"{budget.source}, {name.removesuffix('.npy')}", archive.getinfo(name)
-    if member.compress_type not in COMPRESSIONS:
+    source = f"{budget.source}, {name.removesuffix('.npy')}"
+    with _open_member(archive, name, source) as stream:
+        return _read_npy(stream, archive.getinfo(name).file_size, budget, source)
+
+
+def _open_member(archive: zipfile.ZipFile, name: str, source: str) -> IO[bytes]:
+    if archive.getinfo(name).compress_type not in COMPRESSIONS:
         raise DataError(f"{source}: is not compressed as numpy.savez does; save it anew with that.")
-    with archive.open(member) as stream:
-        return _read_npy(stream, member.file_size, budget, source)
+    return archive.open(name)
 
 
 def _read_npy(stream: Any, available: int, budget: MemoryBudget, source: str) -> np.ndarray:

@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from nnbackprop._files import open_data
 from nnbackprop.data.raw import RawSplits, square_image_shape
 from nnbackprop.data.table import DataOptions, Table
@@ -82,10 +84,11 @@ def is_table(path: Path) -> bool:
     if len(names) == 1 and names[0].endswith(TABLE_SUFFIXES):
         return True
     try:
-        shape = npz.shape_of_inputs(arrays) if (arrays := _array_file(path)) is not None else ()
+        shape, values = npz.peek_inputs(arrays) if (arrays := _array_file(path)) is not None else ((), np.zeros(0))
     except (DataError, OSError):  # the reader says so
         return False
-    return len(shape) == 2 and square_image_shape(shape[1]) is None
+    are_pixels = bool(((values >= 0) & (values <= 255)).all())
+    return len(shape) == 2 and (square_image_shape(shape[1]) is None or not are_pixels)
 
 
 def _array_file(path: Path) -> Path | None:

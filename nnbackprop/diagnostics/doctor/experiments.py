@@ -39,6 +39,11 @@ def unknown_layers(probe: ModelProbe) -> list[LayerTrace]:
     return [t for t in layers if not is_known(t.layer) and not isinstance(t.layer, Sequential)]
 
 
+def any_inputs(t: LayerTrace) -> np.ndarray:
+    """Inputs for a layer that vary, whatever the network gives it: (SAMPLES, ...)."""
+    return INPUT_STD * np.random.default_rng(1).standard_normal((SAMPLES, *t.x.shape[1:]))
+
+
 def layer_output(probe: ModelProbe, t: LayerTrace, x: np.ndarray, key: RngKey | None) -> np.ndarray:
     """A layer's output for any input, on the host in float64."""
     x = probe.backend.asarray(x.astype(probe.dtype))
@@ -57,7 +62,7 @@ def normalized_axes(probe: ModelProbe, t: LayerTrace, key: RngKey | None) -> tup
     other axes are those along which a and b may vary without any effect.
     """
     rng = np.random.default_rng(0)
-    x = INPUT_STD * rng.standard_normal((SAMPLES, *t.x.shape[1:]))
+    x = any_inputs(t)
     y = layer_output(probe, t, x, key)
     if y.shape != x.shape or not y.std() > 0 or not np.isfinite(y).all():
         return None
@@ -81,8 +86,8 @@ def batch_axes(shape: tuple[int, ...]) -> tuple[int, ...]:
 def dropped_share(x: np.ndarray, y: np.ndarray) -> float:
     """The share of inputs that are set to 0 at random, 0 for a layer that is no dropout.
 
-    Dropout multiplies the others by one constant, and what it drops is not the least of a sample, as it is of
-    ReLU and of layers that keep the largest.
+    Dropout multiplies the others by one constant, and drops other units in each sample. What it drops is not the
+    least of a sample, in size or by its sign, as it is where a threshold decides: ReLU, hard shrinkage.
     """
     if y.shape != x.shape or x.ndim < 2:
         return 0.0
@@ -94,10 +99,17 @@ def dropped_share(x: np.ndarray, y: np.ndarray) -> float:
     factors = y[kept] / x[kept]
     if factors.min() < 1 - TOLERANCE or factors.max() - factors.min() > TOLERANCE * factors.max():
         return 0.0
-    largest_dropped = np.where(dropped, x, -np.inf).max(axis=1)
-    least_kept = np.where(kept, x, np.inf).min(axis=1)
-    at_random = (largest_dropped > least_kept)[dropped.any(axis=1) & kept.any(axis=1)]
-    return float(dropped.sum() / alive.sum()) if at_random.size and at_random.mean() > 0.5 else 0.0
+    both = dropped.any(axis=1) & kept.any(axis=1)
+    varies = bool((dropped.any(axis=0) & kept.any(axis=0)).any())
+    if not varies or any(_threshold_decides(v[both], dropped[both], kept[both]) for v in (x, -x, np.abs(x))):
+        return 0.0
+    return float(dropped.sum() / alive.sum())
+
+
+def _threshold_decides(v: np.ndarray, dropped: np.ndarray, kept: np.ndarray) -> bool:
+    """Whether what is dropped of a sample is below what is kept, in half of the samples at least."""
+    below = np.where(dropped, v, -np.inf).max(axis=1) <= np.where(kept, v, np.inf).min(axis=1)
+    return bool(below.mean() >= 0.5)
 
 
 @lru_cache(maxsize=4)

@@ -12,9 +12,12 @@ from nnbackprop.nn.layers import (
     AveragePool2D,
     BatchNorm,
     Conv2D,
+    Dropout,
     Flatten,
     GlobalAveragePool2D,
+    Identity,
     MaxPool2D,
+    Reshape,
     Softmax,
     SpatialDropout2D,
 )
@@ -40,7 +43,8 @@ def images_channels_first(probe: ModelProbe) -> CheckResult:
     """Images (channels, rows, columns) where layers take (rows, columns, channels)."""
     if (first := _first_of_images(probe)) is None:
         return NOT_APPLICABLE
-    return _channels_first(_images(small(probe), first), f"{first.name} takes")
+    x, who = _images(small(probe), first), f"{first.name} takes"
+    return _channels_first(x, who) or _planes(x, who)
 
 
 def planes_of_channels(data: DataProbe) -> CheckResult:
@@ -49,15 +53,18 @@ def planes_of_channels(data: DataProbe) -> CheckResult:
     if shape is None or len(shape) != 3 or not data.finite:
         return NOT_APPLICABLE
     x = np.asarray(data.train.inputs[:: max(1, len(data.train.inputs) // 200)][:200], np.float64)
-    return _channels_first(x.reshape(-1, *shape), f"{data.train.source} has")
+    return _planes(x.reshape(-1, *shape), f"{data.train.source} has")
 
 
 def _first_of_images(probe: ModelProbe) -> LayerSummary | None:
     """The first layer that takes images, where these are the samples themselves, in another shape at most."""
     shape = probe.dataset.sample_shape
-    layers = probe.objective.network.summary(shape)
-    first = next((s for s in layers if isinstance(s.layer, OF_IMAGES) and len(s.in_shape) == 3), None)
-    return first if first is not None and math.prod(first.in_shape) == math.prod(shape) else None
+    for s in probe.objective.network.summary(shape):
+        if isinstance(s.layer, OF_IMAGES):
+            return s if len(s.in_shape) == 3 else None
+        if not isinstance(s.layer, Reshape | Dropout | Identity):
+            break
+    return None
 
 
 def _images(probe: ModelProbe, first: LayerSummary) -> np.ndarray:
@@ -65,24 +72,30 @@ def _images(probe: ModelProbe, first: LayerSummary) -> np.ndarray:
 
 
 def _channels_first(x: np.ndarray, who: str) -> Finding | None:
-    """A finding for images x (n, rows, columns, channels), as somebody reads them."""
+    """A finding for x, read as (n, rows, columns, channels), that is (n, channels, rows, columns)."""
+    a, b, c = x.shape[1:]
+    if not (a <= MAX_CHANNELS and a < min(b, c) and min(b, c) >= MIN_SIDE):
+        return None
+    d = x - x.mean(axis=0)
+    alike = _correlation(d[..., 1:], d[..., :-1])
+    if alike <= NEIGHBOURS_ALIKE and b != c:
+        return None
+    evidence = f"{who} images of shape ({a}, {b}, {c}) as {a} rows of {b} columns with {c} channels"
+    if sure := alike > NEIGHBOURS_ALIKE:
+        evidence += f"; values side by side along the last axis have a correlation of {alike:.2f}"
+    cause = "The channels come first, as in PyTorch; here they are last."
+    return Finding(
+        "images-channels-first",
+        "fault" if sure else "warning",
+        evidence=f"{evidence}.",
+        cause=cause if sure else f"By its shape, likely: {cause}",
+        fix="inputs = np.moveaxis(inputs, 1, -1)",
+    )
+
+
+def _planes(x: np.ndarray, who: str) -> Finding | None:
+    """A finding for x, read as (n, rows, columns, channels), that is stored a channel after the other."""
     n, a, b, c = x.shape
-    if a <= MAX_CHANNELS and a < min(b, c) and min(b, c) >= MIN_SIDE:
-        d = x - x.mean(axis=0)
-        alike = _correlation(d[..., 1:], d[..., :-1])
-        if alike > NEIGHBOURS_ALIKE or b == c:
-            evidence = f"{who} images of shape ({a}, {b}, {c}) as {a} rows of {b} columns with {c} channels"
-            if alike > NEIGHBOURS_ALIKE:
-                evidence += f"; values side by side along the last axis have a correlation of {alike:.2f}"
-            cause = "The channels come first, as in PyTorch; here they are last."
-            sure = alike > NEIGHBOURS_ALIKE
-            return Finding(
-                "images-channels-first",
-                "fault" if sure else "warning",
-                evidence=f"{evidence}.",
-                cause=cause if sure else f"By its shape, likely: {cause}",
-                fix="inputs = np.moveaxis(inputs, 1, -1)",
-            )
     if not 1 < c <= MAX_CHANNELS or min(a, b) < 2 or n < 2:
         return None
     planes = x.reshape(n, c, a, b)

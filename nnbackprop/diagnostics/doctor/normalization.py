@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import reduce
 from operator import getitem
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from nnbackprop.nn.layers import BatchNorm, Dropout
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.nn.trace import LayerTrace
 
-from .experiments import batch_axes, layer_output, normalized_axes, same, small, unknown_layers
+from .experiments import any_inputs, batch_axes, layer_output, normalized_axes, same, small, unknown_layers
 from .learning import weight_change
 from .probes import ModelProbe
 from .start import baseline_loss
@@ -24,6 +24,7 @@ from .start import baseline_loss
 # Dropout of rate p makes the variance of ReLU's outputs 1.5 / (1 - p) - 0.5 times as large: 2.5 at p = 0.5, which
 # trains (Li, Chen, Hu and Yang, CVPR 2019, who name it variance shift, lose by more, or by many layers of it).
 MAX_VARIANCE_SHIFT = 3.0
+MAX_MOMENTUM = 0.5  # the share of a new batch: more is hardly an average
 MAX_LAG = 0.5  # of a constant guess's loss: what evaluation may lose by running statistics
 
 
@@ -77,8 +78,9 @@ def running_statistics(probe: ModelProbe) -> CheckResult:
     few = small(probe)
     with_buffers = [t for t in few.trace(few.x, few.key).layers if _has_buffers(t.layer)]
     for t in with_buffers:
-        layer: Any = t.layer
-        new = layer.new_buffers(few.backend.xp, t.params, t.cache)
+        xp, layer = few.backend.xp, cast(Any, t.layer)
+        x = few.backend.asarray(any_inputs(t).astype(few.dtype))  # those of the network may have a mean of 0
+        new = layer.new_buffers(xp, t.params, layer.forward(xp, t.params, x, few.key)[1])
         if kept := [name for name in layer.buffers if _equal(few, new[name], t.params[name])]:
             evidence = f"A training step of {t.name} leaves {' and '.join(kept)} as they were."
             return _never_updated(evidence, "new_buffers(xp, params, cache) gives the old values back.")
@@ -92,6 +94,9 @@ def running_statistics(probe: ModelProbe) -> CheckResult:
             return _never_updated(evidence, "The class does not declare its running statistics.", fix)
     if not with_buffers:
         return NOT_APPLICABLE
+    for t in with_buffers:
+        if isinstance(t.layer, BatchNorm) and t.layer.momentum > MAX_MOMENTUM:
+            return _last_batch_alone(t.name, t.layer.momentum)
     return _of_trained_weights(probe) if probe.trained is not None else None
 
 
@@ -100,6 +105,16 @@ def _never_updated(
 ) -> Finding:
     cause += " Evaluation then normalizes by what the layer began with."
     return Finding("running-statistics", "fault", evidence=evidence, cause=cause, fix=fix)
+
+
+def _last_batch_alone(name: str, momentum: float) -> Finding:
+    return Finding(
+        "running-statistics",
+        "warning",
+        evidence=f"{name} has momentum={momentum:g}: its running statistics are {momentum:.0%} the last batch's.",
+        cause="Likely Keras's momentum, the share of the old statistics: here it is that of the new batch.",
+        fix=f"momentum={1 - momentum:.2g}" if momentum < 1 else "momentum=0.1",
+    )
 
 
 def _equal(probe: ModelProbe, a: Array, b: Array) -> bool:
@@ -129,8 +144,8 @@ def _of_trained_weights(probe: ModelProbe) -> Finding | None:
     for t in probe.trace(probe.x).layers:
         names = getattr(t.layer, "buffers", ())
         initial: Any = reduce(getitem, t.path, probe.initial) if names else {}
-        if kept := [name for name in names if _equal(probe, t.params[name], initial[name])]:
-            evidence = f"After training {t.name} has the {' and '.join(kept)} that it began with."
+        if names and all(_equal(probe, t.params[name], initial[name]) for name in names):
+            evidence = f"After training {t.name} has the {' and '.join(names)} that it began with."
             cause = "Its running statistics are not updated: a training loop of your own leaves out new_buffers."
             fix = "params = replace_buffers(params, network.new_buffers(xp, params, caches)) after each step."
             return _never_updated(evidence, cause, fix)

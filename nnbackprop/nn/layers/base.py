@@ -31,7 +31,7 @@ Cache = Any
 class Layer(Protocol):
     """A frozen dataclass of hyperparameters with these three functions.
 
-    Arrays are of one dtype, float32 or float64, throughout. None given is written to.
+    Arrays are of one dtype: float32 or float64, or in mixed precision float16 or bfloat16. None is written to.
 
     Three class attributes are optional. `regularized` names the parameters that a `WeightPenalty` counts.
     `buffers` names those that are not trained, such as running statistics: they have no gradients, and

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
@@ -14,7 +13,7 @@ from nnbackprop.nn.rng import RngKey
 
 from .base import Backward, LayerParams, Shape
 from .dense import Dense
-from .windows import AxisWindow, Pair, image_shape, interleave, pad, pair, window_counts, windows
+from .windows import AxisWindow, Pair, image_shape, interleave, pair, window_columns, window_counts
 
 
 @dataclass(frozen=True)
@@ -94,47 +93,48 @@ class Conv2D:
 
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
         """Draw W (kh kw in, filters) and b (filters,)."""
+        places = self._places(in_shape)
+        params, _ = self._dense.build(rng, (self._size[0] * self._size[1] * in_shape[2],), dtype)
+        return params, (*places, self.filters)
+
+    def _places(self, in_shape: Shape) -> Pair:
+        """The rows and columns of z; ShapeError for samples that are no images or too small."""
         rows, columns, channels = image_shape(in_shape, "Conv2D")
         down, across = self._padding(in_shape)
-        padded = rows + sum(down), columns + sum(across), channels
-        places = window_counts(padded, self._size, self._stride, "Conv2D")
-        params, _ = self._dense.build(rng, (self._size[0] * self._size[1] * channels,), dtype)
-        return params, (*places, self.filters)
+        return window_counts(
+            (rows + sum(down), columns + sum(across), channels), self._size, self._stride, "Conv2D"
+        )
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Any]:
         """z = cols W + b (derivation, D37, D38).
 
         Backward makes the windows anew: kept, they would take kh kw times the memory of x.
         """
-        in_shape = x.shape[1:]
-        x = pad(xp, x, *self._padding(in_shape))
-        parts = windows(x, self._size, self._stride)
-        z, _ = self._dense.forward(xp, params, _columns(xp, parts), None)  # (n rows' columns', filters)
-        return xp.reshape(z, (x.shape[0], *parts[0].shape[1:3], self.filters)), (x, in_shape)
+        places = self._places(x.shape[1:])
+        z, _ = self._dense.forward(xp, params, self._columns(xp, x), None)  # (n rows' columns', filters)
+        return xp.reshape(z, (x.shape[0], *places, self.filters)), x
 
     def backward(self, xp: Any, params: LayerParams, cache: Any, dy: Array, need_dx: bool) -> Backward:
         """dW = cols^T dz, db = 1^T dz, dx = dz, spread and padded, by the turned kernel (derivation, D39, D40)."""
-        (x, in_shape), dz = cache, dy
-        cols = _columns(xp, windows(x, self._size, self._stride))
+        x, dz = cache, dy
+        cols = self._columns(xp, x)
         _, grads = self._dense.backward(xp, params, cols, xp.reshape(dz, (-1, self.filters)), need_dx=False)
         if not need_dx:
             return None, grads
-        (kh, kw), (down, across), (rows, columns, channels) = self._size, self._padding(in_shape), in_shape
+        (kh, kw), (_, rows, columns, channels) = self._size, x.shape
+        down, across = self._padding(x.shape[1:])
         dz = _dilate(xp, dz, self._stride)
         before = kh - 1 - down[0], kw - 1 - across[0]
         after = rows + kh - 1 - before[0] - dz.shape[1], columns + kw - 1 - before[1] - dz.shape[2]
-        dz = pad(
-            xp, dz, (before[0], after[0]), (before[1], after[1])
-        )  # (n, rows + kh - 1, columns + kw - 1, filters)
-        turned = windows(dz, (kh, kw), (1, 1))[::-1]
+        padding = (before[0], after[0]), (before[1], after[1])  # to (n, rows + kh - 1, columns + kw - 1, filters)
+        turned = xp.specialize(window_columns)(dz, (kh, kw), (1, 1), padding, True)
         W = xp.matrix_transpose(xp.reshape(params["W"], (kh * kw, channels, self.filters)))
         W = xp.reshape(W, (kh * kw * self.filters, channels))
-        return xp.reshape(xp.matmul(_columns(xp, turned), W), (x.shape[0], *in_shape)), grads
+        return xp.reshape(xp.matmul(turned, W), tuple(x.shape)), grads
 
-
-def _columns(xp: Any, parts: Sequence[Array]) -> Array:
-    """The windows as rows, (n rows' columns', kh kw c), of arrays (n, rows', columns', c)."""
-    return xp.reshape(xp.concat(parts, axis=3), (-1, len(parts) * parts[0].shape[3]))
+    def _columns(self, xp: Any, x: Array) -> Array:
+        """The windows of x as rows, (n rows' columns', kh kw c)."""
+        return xp.specialize(window_columns)(x, self._size, self._stride, self._padding(x.shape[1:]))
 
 
 def _dilate(xp: Any, dz: Array, stride: Pair) -> Array:

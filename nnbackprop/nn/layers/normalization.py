@@ -73,8 +73,7 @@ class BatchNorm:
                     "a batch size that leaves no last batch of 1 sample, or use LayerNorm."
                 )
             (mean,) = xp.batch_means(_sum_rows(xp, x) / x.shape[0])
-            d = x - mean
-            (var,) = xp.batch_means(_sum_rows(xp, d * d) / x.shape[0])
+            (var,) = xp.batch_means(_sum_rows(xp, xp.fuse(squared_deviation)(x, mean)) / x.shape[0])
         inv = 1 / xp.sqrt(var + self.eps)  # (1, k)
         y, xh = xp.fuse(normalize)(x, mean, inv, p["gamma"], p["beta"])
         return _shaped(xp, _cast(xp, y, dtype), shape), (xh, inv, None if key is None else (mean, var))
@@ -154,6 +153,12 @@ class LayerNorm:
         dxh = dy * _rows(xp, params)["gamma"]
         means = xp.mean(dxh, axis=1, keepdims=True), xp.mean(dxh * xh, axis=1, keepdims=True)
         return _cast(xp, xp.fuse(normalize_vjp)(dxh, xh, *means, inv), dtype), grads
+
+
+def squared_deviation(xp: Any, x: Array, mean: Array) -> Array:
+    """(x - mean)^2: an elementwise kernel."""
+    d = x - mean
+    return d * d
 
 
 def normalize(xp: Any, x: Array, mean: Array, inv: Array, gamma: Array, beta: Array) -> tuple[Array, Array]:

@@ -61,7 +61,7 @@ class MaxPool2D(_Pool2D):
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, tuple]:
         """The largest number of each window (derivation, D41)."""
-        y = reduce(xp.maximum, windows(x, self._size, self._stride))
+        y = xp.specialize(max_pool)(x, self._size, self._stride)
         return y, (x, y)
 
     def backward(self, xp: Any, params: LayerParams, cache: tuple, dy: Array, need_dx: bool) -> Backward:
@@ -69,8 +69,7 @@ class MaxPool2D(_Pool2D):
         if not need_dx:
             return None, {}
         x, y = cache
-        parts = maximum_vjp(xp, windows(x, self._size, self._stride), y, dy)
-        return sum_windows(xp, parts, self._size, self._stride, x.shape[1:]), {}
+        return xp.specialize(max_pool_vjp)(x, y, dy, self._size, self._stride), {}
 
 
 @dataclass(frozen=True)
@@ -118,6 +117,16 @@ class GlobalAveragePool2D:
             return None, {}
         n, rows, columns, c = cache
         return xp.broadcast_to(xp.reshape(dy / (rows * columns), (n, 1, 1, c)), cache), {}
+
+
+def max_pool(xp: Any, x: Array, size: Pair, stride: Pair) -> Array:
+    """The largest number of each window (derivation, D41)."""
+    return reduce(xp.maximum, windows(x, size, stride))
+
+
+def max_pool_vjp(xp: Any, x: Array, y: Array, dy: Array, size: Pair, stride: Pair) -> Array:
+    """dx: each dy at the first place of its window that holds the maximum (derivation, D42)."""
+    return sum_windows(xp, maximum_vjp(xp, windows(x, size, stride), y, dy), size, stride, x.shape[1:])
 
 
 def maximum_vjp(xp: Any, parts: Sequence[Array], y: Array, dy: Array) -> list[Array]:

@@ -88,6 +88,14 @@ def windows(x: Array, size: Pair, stride: Pair) -> list[Array]:
     ]
 
 
+def window_columns(
+    xp: Any, x: Array, size: Pair, stride: Pair, padding: tuple[Pair, Pair], turned: bool = False
+) -> Array:
+    """The windows of a padded x as rows, (n rows' columns', kh kw c); turned, their places from last to first."""
+    parts = windows(pad(xp, x, *padding), size, stride)
+    return xp.reshape(xp.concat(parts[::-1] if turned else parts, axis=3), (-1, len(parts) * x.shape[3]))
+
+
 def sum_windows(xp: Any, parts: Sequence[Array], size: Pair, stride: Pair, in_shape: Shape) -> Array:
     """The transpose of `windows`: each number of each part added where it came from, (n, *in_shape).
 

@@ -45,10 +45,12 @@ export function drawTab(panel, tabs) {
     if (!answer) show();
     try {
       answer = isStatic ? predictHere(model, pad.pixels(), request()) : await post("api/predict", { drawing: pad.picture(), ...request() });
+      at(".no-model").hidden = true;
       hideError();
     } catch (error) {
       answer = null;
-      if (error.kind !== "data") showError(error.kind === "missing" ? { kind: "no-model", message: "" } : error);
+      at(".no-model").hidden = error.kind !== "missing";
+      if (!["data", "missing"].includes(error.kind)) showError(error);
     }
     asking = false;
     show();
@@ -98,6 +100,10 @@ export function drawTab(panel, tabs) {
     example: () => pad.example(),
     keep: () => store({ drawing: pad.picture(), label: Number(at("[name=label]").value) }).then(() => pad.clear()),
     forget: () => store({ forget: "last" }),
+    "train-now": async () => {
+      await post("api/train", { recipe: "mnist", hidden: [64], epochs: 3 });
+      find("#tab-train").click();
+    },
     "train-own": async () => {
       find("#tab-train").click();
       await tabs.train.onDrawings();

@@ -2,7 +2,7 @@
 
 import { ApiError } from "../api.js";
 
-const [SIDE, BOX] = [28, 20];
+const [SIDE, BOX, INK] = [28, 20, 0.2];
 const SLOPES = {
   relu: [(z) => Math.max(z, 0), (z) => (z > 0 ? 1 : 0)],
   sigmoid: [(z) => 0.5 * Math.tanh(0.5 * z) + 0.5, (z, a) => a * (1 - a)],
@@ -27,7 +27,7 @@ export function predictHere(model, pixels, { explain, attack, activations }) {
   return answer;
 }
 
-const inputOf = ({ shift, factor }, pixels) => Float32Array.from(pixels, (v, k) => (v - (Array.isArray(shift) ? shift[k] : shift)) * (Array.isArray(factor) ? factor[k] : factor));
+export const inputOf = ({ shift, factor }, pixels) => Float32Array.from(pixels, (v, k) => (v - (Array.isArray(shift) ? shift[k] : shift)) * (Array.isArray(factor) ? factor[k] : factor));
 
 /** Through all layers: what went into each and came out, and the probabilities by softmax. */
 export function forward({ layers }, x) {
@@ -74,8 +74,8 @@ function inputGradient({ layers }, passes, slope) {
 function attacked(model, pixels, { passes, answer }, epsilon) {
   const { probabilities, predicted } = answer;
   const dx = inputGradient(model, passes, (_, k) => probabilities[k] - Number(k === predicted));
-  const moved = Uint8Array.from(pixels, (v, k) => Math.max(0, Math.min(255, Math.round(v + 255 * epsilon * Math.sign(dx[k])))));
-  return { epsilon, label: predicted, picture: { rows: SIDE, columns: SIDE, pixels: base64(moved) }, ...forward(model, inputOf(model, moved)).answer };
+  const moved = pixels.map((v, k) => Math.max(0, Math.min(255, v + 255 * epsilon * Math.sign(dx[k]))));
+  return { epsilon, label: predicted, picture: { rows: SIDE, columns: SIDE, pixels: base64(Uint8Array.from(moved, Math.round)) }, ...forward(model, inputOf(model, moved)).answer };
 }
 
 function described(name, a) {
@@ -83,48 +83,50 @@ function described(name, a) {
   return { name, units: a.length, values, zeros: a.filter((v) => v === 0).length / a.length };
 }
 
-const asStage = ({ name, columns, values }) => ({ name, picture: { rows: values.length / columns, columns, pixels: base64(values) } });
+const asStage = ({ name, columns, values }) => ({ name, picture: { rows: values.length / columns, columns, pixels: base64(Uint8Array.from(values, Math.round)) } });
 
-/** Crop to the ink, fit into 20 x 20, centre by mass in 28 x 28. */
+/** Crop to the ink, fit into 20 x 20, centre by mass in 28 x 28: as nnbackprop/data/digit.py, for drawings without specks. */
 export function prepare(pixels, side) {
+  const most = pixels.reduce((m, v) => Math.max(m, v), 0);
+  const ink = Float64Array.from(pixels, (v) => v / most);
   let [left, right, top, bottom] = [side, -1, side, -1];
-  pixels.forEach((value, k) => {
-    if (value <= 51) return;
+  ink.forEach((value, k) => {
+    if (!(value >= INK)) return;
     const [row, column] = [Math.floor(k / side), k % side];
     [left, right, top, bottom] = [Math.min(left, column), Math.max(right, column), Math.min(top, row), Math.max(bottom, row)];
   });
   if (right < 0) throw new ApiError("data", "");
   const [width, height] = [right - left + 1, bottom - top + 1];
-  const cropped = new Uint8Array(width * height).map((_, k) => pixels[(top + Math.floor(k / width)) * side + left + (k % width)]);
+  const cropped = new Float64Array(width * height).map((_, k) => ink[(top + Math.floor(k / width)) * side + left + (k % width)]);
   const scale = BOX / Math.max(width, height);
-  const [w, h] = [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
-  const fitted = area(cropped, width, height, w, h);
+  const [w, h] = [width, height].map((length) => Math.max(1, Math.floor(length * scale + 0.5)));
+  const resized = resize(cropped, width, height, w, h);
+  const brightest = resized.reduce((m, v) => Math.max(m, v), 0);
+  const fitted = resized.map((v) => v / brightest);
   let [mass, x, y] = [0, 0, 0];
   fitted.forEach((v, k) => {
     mass += v;
     x += v * ((k % w) + 0.5);
     y += v * (Math.floor(k / w) + 0.5);
   });
-  const place = (centre, size) => Math.max(0, Math.min(SIDE - size, Math.round(SIDE / 2 - centre / mass)));
-  const [dx, dy] = [place(x, w), place(y, h)];
-  const centred = new Uint8Array(SIDE * SIDE);
+  const corner = (moment, length) => Math.min(Math.max(0, Math.ceil(SIDE / 2 - moment / mass)), SIDE - length);
+  const [dx, dy] = [corner(x, w), corner(y, h)];
+  const centred = new Float64Array(SIDE * SIDE);
   fitted.forEach((v, k) => (centred[(dy + Math.floor(k / w)) * SIDE + dx + (k % w)] = v));
-  return [
-    { name: "grey", columns: side, values: Uint8Array.from(pixels) }, { name: "cropped", columns: width, values: cropped },
-    { name: "fitted", columns: w, values: fitted }, { name: "centred", columns: SIDE, values: centred },
-  ];
+  return [["grey", side, ink], ["cropped", width, cropped], ["fitted", w, fitted], ["centred", SIDE, centred]].map(
+    ([name, columns, values]) => ({ name, columns, values: values.map((v) => 255 * v) }));
 }
 
-/** Means over the areas that the new pixels cover. */
-function area(values, width, height, w, h) {
-  const overlap = (k, scale, n) => Array.from({ length: n }, (_, i) => Math.max(0, Math.min(i + 1, (k + 1) * scale) - Math.max(i, k * scale)));
-  const columns = Array.from({ length: w }, (_, c) => overlap(c, width / w, width));
-  const rows = Array.from({ length: h }, (_, r) => overlap(r, height / h, height));
-  const each = (width / w) * (height / h);
-  return new Uint8Array(w * h).map((_, k) => {
-    let sum = 0;
-    const [ys, xs] = [rows[Math.floor(k / w)], columns[k % w]];
-    ys.forEach((y, r) => y > 0 && xs.forEach((x, c) => x > 0 && (sum += x * y * values[r * width + c])));
-    return Math.round(sum / each);
+/** By a triangle as wide as what is left out, as Pillow's bilinear filter. */
+function resize(values, width, height, w, h) {
+  const weights = (length, small) => Array.from({ length: small }, (_, k) => {
+    const step = length / small;
+    const reach = Math.max(step, 1);
+    const row = Array.from({ length }, (__, i) => Math.max(0, 1 - Math.abs(i + 0.5 - (k + 0.5) * step) / reach));
+    const sum = row.reduce((a, b) => a + b, 0);
+    return row.map((v) => v / sum);
   });
+  const [columns, rows] = [weights(width, w), weights(height, h)];
+  const narrow = Array.from({ length: height }, (_, r) => columns.map((column) => column.reduce((sum, v, i) => sum + v * values[r * width + i], 0)));
+  return new Float64Array(w * h).map((_, k) => rows[Math.floor(k / w)].reduce((sum, v, r) => sum + v * narrow[r][k % w], 0));
 }

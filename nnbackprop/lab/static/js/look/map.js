@@ -1,8 +1,9 @@
 // The map: samples by the activations of a hidden layer, on two axes, coloured by class.
 
-import { drawPicture, h } from "../dom.js";
+import { h } from "../dom.js";
 import { t } from "../i18n.js";
 import { percent } from "../format.js";
+import { pictureOf } from "./views.js";
 
 const HUES = ["#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#999999", "#ee7733", "#009988", "#8866cc"];
 const [WIDTH, HEIGHT] = [960, 720];
@@ -39,25 +40,28 @@ export async function map(box, look, open, { layer } = {}) {
     context.stroke();
   }
 
-  canvas.addEventListener("click", async (event) => {
+  async function choose(k) {
+    draw(k);
+    const sample = await look({ view: "sample", index: found.indices[k] });
+    const caption = t("sample-caption", { label: sample.label, predicted: sample.predicted, percent: percent(sample.probability) });
+    side.replaceChildren(h("div", { class: "tile large" }, pictureOf(sample, caption), h("span", { text: caption })));
+  }
+
+  canvas.addEventListener("click", (event) => {
     const frame = canvas.getBoundingClientRect();
     const [x, y] = [((event.clientX - frame.left) / frame.width) * WIDTH, ((event.clientY - frame.top) / frame.height) * HEIGHT];
     const distances = found.points.map((point) => Math.hypot(place(point)[0] - x, place(point)[1] - y));
-    const nearest = distances.indexOf(Math.min(...distances));
-    draw(nearest);
-    const sample = await look({ view: "sample", index: found.indices[nearest] });
-    const caption = t("sample-caption", { label: sample.label, predicted: sample.predicted, percent: percent(sample.probability) });
-    const picture = h("canvas", { role: "img", "aria-label": caption });
-    if (sample.picture) drawPicture(picture, sample.picture);
-    side.replaceChildren(h("div", { class: "tile large" }, picture, h("span", { text: caption })));
+    slider.value = distances.indexOf(Math.min(...distances));
+    choose(Number(slider.value));
   });
+  const slider = h("input", { type: "range", min: 0, max: found.points.length - 1, value: 0, onchange: (event) => choose(Number(event.target.value)) });
 
   const [a, b] = found.explained.map((share) => percent(share));
   box.replaceChildren(
     h("p", { class: "muted", text: t("map-about", { a, b }) }),
     found.layers ? h("label", { class: "field" }, h("span", { text: t("layer") }),
-      h("select", { data: { key: "layer" }, onchange: (event) => open("map", { layer: event.target.value }) }, found.layers.map((name) => h("option", { value: name, text: name, selected: name === found.layer })))) : h("h3", { text: found.layer }),
-    h("div", { class: "map-stack" }, h("div", {}, canvas, legend(classes, colourOf)), side));
+      h("select", { data: { key: "layer" }, onchange: (event) => open("map", { layer: event.target.value }) }, found.layers.map(({ name }) => h("option", { value: name, text: name, selected: name === found.layer })))) : h("h3", { text: found.layer }),
+    h("div", { class: "map-stack" }, h("div", {}, canvas, h("label", { class: "field map-point" }, h("span", { text: t("point") }), slider), legend(classes, colourOf)), side));
 }
 
 function legend(classes, colourOf) {

@@ -4,6 +4,9 @@ import { lineChart } from "../chart.js";
 import { drawPicture, drawSigned, h } from "../dom.js";
 import { t } from "../i18n.js";
 import { number, percent } from "../format.js";
+import { isShare, metricName } from "../metrics.js";
+
+const FULL = 0.8; // of the largest: below, shades are so light that text on them stays readable
 
 const canvasOf = (draw, label) => {
   const canvas = h("canvas", { role: "img", "aria-label": label });
@@ -11,10 +14,17 @@ const canvasOf = (draw, label) => {
   return canvas;
 };
 
+/** A sample's picture, or its numbers where it is a row of a table. */
+export function pictureOf({ picture, values, label }, caption) {
+  if (picture) return canvasOf((canvas) => drawPicture(canvas, picture), `${label}, ${caption}`);
+  return h("span", { class: "values", text: (values ?? []).map((value) => number(value, 2)).join("  ") });
+}
+
 export function samples(list) {
+  if (list.length === 0) return h("p", { text: t("no-samples") });
   return h("ul", { class: "samples" }, list.map((one) => {
     const caption = "activation" in one ? t("activation-is", { value: number(one.activation, 2) }) : t("sample-caption", { label: one.label, predicted: one.predicted, percent: percent(one.probability) });
-    return h("li", { class: "tile" }, canvasOf((canvas) => drawPicture(canvas, one.picture), `${one.label}, ${caption}`), h("span", { text: caption }));
+    return h("li", { class: "tile" }, pictureOf(one, caption), h("span", { text: caption }));
   }));
 }
 
@@ -35,9 +45,9 @@ export async function confusion(box, look) {
     const value = counts[i][j];
     const share = i === j ? value / Math.max(...counts[i], 1) : value / most;
     const label = t("cell-label", { true: classes[i], predicted: classes[j], n: value });
-    const classesOf = [i !== j && "mistake", value === 0 && "empty", share > 0.55 && "strong"].filter(Boolean).join(" ");
+    const classesOf = [i !== j && "mistake", value === 0 && "empty", share > FULL && "strong"].filter(Boolean).join(" ");
     const shade = h("span", { class: "shade" });
-    shade.style.opacity = String(value === 0 ? 0 : 0.08 + 0.92 * share);
+    shade.style.opacity = String(value === 0 ? 0 : share > FULL ? 1 : 0.06 + 0.38 * share);
     return h("td", {}, h("button", { type: "button", class: classesOf, "aria-label": label, onclick: () => open(i, j, 0) }, shade, h("span", { class: "n", text: value })));
   };
 
@@ -100,8 +110,9 @@ export async function compare(box, look, open, { other } = {}, runs = [], run = 
   }
   const { runs: both, differences } = await look({ view: "compare", other: chosen });
   const epochs = [...new Set(both.flatMap((one) => one.epochs.map((e) => e.epoch)))].sort((a, b) => a - b);
-  const along = (one, key) => epochs.map((epoch) => one.epochs.find((e) => e.epoch === epoch)?.[key] ?? null);
-  const held = (one) => (one.epochs.some((e) => e.validation_accuracy !== null) ? "validation_accuracy" : "train_accuracy");
+  const along = (one, of) => epochs.map((epoch) => of(one.epochs.find((e) => e.epoch === epoch)) ?? null);
+  const heldOutOf = (e) => e?.validation ?? e?.test ?? e?.train;
+  const [metric] = Object.keys(heldOutOf(both[0].epochs.at(-1))?.metrics ?? {});
   const loss = h("div", { class: "chart" });
   const accuracy = h("div", { class: "chart" });
   box.replaceChildren(
@@ -112,9 +123,8 @@ export async function compare(box, look, open, { other } = {}, runs = [], run = 
         ? h("table", { class: "plain" }, h("thead", {}, h("tr", {}, [t("setting"), ...both.map(({ name }) => name)].map((text) => h("th", { scope: "col", text })))),
           h("tbody", {}, differences.map(({ setting, values }) => h("tr", {}, h("th", { scope: "row", text: setting }), values.map((value) => h("td", { text: JSON.stringify(value) }))))))
         : h("p", { class: "muted", text: t("no-differences") }))));
-  const lines = (key) => both.map((one, k) => ({ label: one.name, colour: k ? "--backward" : "--forward", dash: k, values: along(one, key(one)) }));
-  lineChart(loss, { title: t("training-loss"), x: epochs, xLabel: t("epoch"), series: lines(() => "train_loss") });
-  if (both.some((one) => one.epochs.some((e) => e.train_accuracy !== null))) {
-    lineChart(accuracy, { title: t("metric.accuracy"), x: epochs, xLabel: t("epoch"), series: lines(held), share: true });
-  }
+  const lines = (of) => both.map((one, k) => ({ label: one.name, colour: k ? "--backward" : "--forward", dash: k, values: along(one, of) }));
+  const chart = (place, title, of, scale) => lineChart(place, { title, x: epochs, xLabel: t("epoch"), series: lines(of), ...scale });
+  chart(loss, t("training-loss"), (e) => e?.train?.loss);
+  if (metric) chart(accuracy, `${metricName(metric)}, ${t("held-out")}`, (e) => heldOutOf(e)?.metrics[metric], { share: isShare(metric) });
 }

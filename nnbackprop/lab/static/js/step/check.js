@@ -8,12 +8,13 @@ import { h, replace } from "../dom.js";
 const LARGEST = 1e-6; // relative error of a right gradient in float64, by central differences of this length
 let exponent = -5;
 
-export function checkIt(box, state, { numbers, result }) {
+/** `one` is the number that is chosen or under the pointer. */
+export function checkIt(box, state, computed, one) {
+  const { numbers, result } = computed;
   const batch = state.batch ? state : { X: [state.X[state.row]], T: [state.T[state.row]] };
   const slopeAt = (place, epsilon) => measuredSlope(state.layers, batch.X, batch.T, state.loss, place, epsilon);
   const byHand = ({ layer, i, j }) => (i === undefined ? result.grads[layer].db[j] : result.grads[layer].dW[i][j]);
-  const one = numbers.get(state.selected);
-  const place = one?.place ?? { layer: 0, i: 0, j: 0 };
+  const place = one.place ?? { layer: 0, i: 0, j: 0 };
   const name = place.i === undefined ? `b${place.layer + 1}.${place.j}` : `w${place.layer + 1}.${place.i}.${place.j}`;
   replace(box, ...single(numbers.get(name), place), every());
 
@@ -25,13 +26,13 @@ export function checkIt(box, state, { numbers, result }) {
     const w = plain(symbol);
     const row = (label, figure, key) => h("tr", {}, h("th", { scope: "row", text: label }), h("td", { text: figure, data: { check: key } }));
     return [
-      h("p", { class: "muted", text: t(one?.place ? "check-this" : "check-choose", { symbol: w }) }),
+      h("p", { class: "muted", text: t(one.place ? "check-this" : "check-choose", { symbol: w }) }),
       h("label", { class: "field" }, h("span", { text: "ε" }),
         h("input", {
           type: "range", min: -12, max: -1, step: 1, value: exponent, "aria-label": "ε", "aria-valuetext": `10^${exponent}`, data: { key: "epsilon" },
           oninput: (event) => {
             exponent = Number(event.target.value);
-            checkIt(box, state, { numbers, result });
+            checkIt(box, state, computed, one);
           },
         }), h("output", {}, "10", h("sup", { text: String(exponent).replace("-", "−") }))),
       h("table", { class: "plain" }, h("tbody", {},

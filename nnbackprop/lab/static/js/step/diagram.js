@@ -61,7 +61,7 @@ function tools(view) {
   const latest = (id) => (reached.has(`n${id}`) ? `n${id}` : id);
   const edge = (x1, y1, x2, y2, id) =>
     s("line", {
-      class: ["edge", (now.has(id) || used.has(id)) && "active", selected === id && "selected"].filter(Boolean).join(" "),
+      class: ["edge", [id, `d${id}`, `n${id}`].some((one) => now.has(one) || used.has(one)) && "active", selected === id && "selected"].filter(Boolean).join(" "),
       x1, y1, x2, y2, "stroke-width": (0.75 + Math.min(Math.abs(numbers.get(id).value), 3) * 1.5).toFixed(2),
     });
   const label = (text, x, y, anchor = "middle", cls = "caption") => s("text", { class: cls, x, y, "text-anchor": anchor, text });

@@ -30,12 +30,12 @@ export function smallDiagram(view, tools) {
 function place(narrow, sizes) {
   if (narrow) {
     const width = 344;
-    const rows = [30, 212, 402, 500];
-    return { width, height: 540, at: (c, k) => [spread(k, sizes[c] ?? 1, width), rows[c]] };
+    const rows = [40, 220, 408, 506];
+    return { width, height: 546, at: (c, k) => [spread(k, sizes[c] ?? 1, width), rows[c]] };
   }
-  const height = 340;
-  const columns = [50, 322, 604, 778];
-  return { width: 836, height, at: (c, k) => [columns[c], spread(k, sizes[c] ?? 1, height)] };
+  const height = 380;
+  const columns = [50, 336, 620, 790];
+  return { width: 846, height, at: (c, k) => [columns[c], spread(k, sizes[c] ?? 1, height)] };
 }
 
 const spread = (k, n, length) => (length / n) * (k + 0.5);
@@ -57,7 +57,7 @@ function ends(at, l, i, j, narrow) {
 function edgeNumbers(tools, l, i, j, at, narrow) {
   const [x1, y1, x2, y2] = ends(at, l, i, j, narrow);
   const crossing = l === 0 && i !== j;
-  const share = l > 0 ? 0.5 : narrow ? (crossing ? 0.27 : 0.7) : 0.32;
+  const share = l > 0 ? (narrow ? 0.4 : 0.5) : narrow ? (crossing ? 0.27 : 0.7) : crossing ? 0.37 : 0.5;
   const [x, y] = [x1 + share * (x2 - x1), y1 + share * (y2 - y1)];
   const w = narrow && crossing ? 78 : 90;
   const id = `w${l + 1}.${i}.${j}`;

@@ -11,7 +11,7 @@ export function symbolOf({ base, sub = "", sup = "", mark = "" }) {
 }
 
 /** What there is to say of a number; `onPick` is told which of its parts was chosen. */
-export function explain(one, { numbers, source, onPick }) {
+export function explain(one, { numbers, reached, source, onPick }) {
   const parts = [
     h("p", { class: "kind", text: describe(one) }),
     h("p", { class: "big" }, symbolOf(one.symbol), " = ", h("output", { class: "figure", text: valueOf(one), data: { value: String(one.value) } })),
@@ -20,6 +20,7 @@ export function explain(one, { numbers, source, onPick }) {
   if (one.right) {
     parts.push(h("p", { class: "wrong-formula" }, `${t("should-be")} `, ...put(one.right, numbers, (part) => symbolOf(part.symbol))));
   }
+  if (one.place) parts.push(siblings(one, numbers, reached, onPick));
   if (one.equation) parts.push(equation(one.equation));
   if (source) parts.push(code(source));
   return parts;
@@ -62,6 +63,14 @@ function chip(part, onPick) {
 function bracketed(value, first) {
   const text = Number.isInteger(value) ? short(value) : number(value);
   return h("span", { class: "put-in", text: value < 0 && !first ? `(${text})` : text });
+}
+
+/** Of a parameter, its gradient and its next value, and the other way round. */
+function siblings({ id, place }, numbers, reached, onPick) {
+  const name = place.i === undefined ? `b${place.layer + 1}.${place.j}` : `w${place.layer + 1}.${place.i}.${place.j}`;
+  const others = [name, `d${name}`, `n${name}`].filter((other) => other !== id && (other === name || reached.has(other)));
+  return h("p", { class: "siblings" }, others.map((other) =>
+    h("span", {}, chip({ ...numbers.get(other), id: other }, onPick), ` = ${number(numbers.get(other).value)}`)));
 }
 
 function equation(name) {

@@ -10,8 +10,10 @@ export const CHUNK = 8; // samples that are asked for at once, and the largest b
 
 /** Ask for a network at its first weights, or at those given, and put the state of the page together. */
 export async function load(asked, network) {
-  const chunk = Math.min(CHUNK, network.samples);
-  const first = Math.min(Math.floor((asked.sample ?? 0) / chunk) * chunk, network.samples - chunk);
+  const nSamples = isStatic ? Math.min(CHUNK, network.samples) : network.samples; // those that were exported
+  const chunk = Math.min(CHUNK, nSamples);
+  const sample = Math.min(asked.sample ?? 0, nSamples - 1);
+  const first = Math.min(Math.floor(sample / chunk) * chunk, nSamples - chunk);
   const samples = Array.from({ length: chunk }, (_, k) => first + k);
   const answer = await ask(network.name, asked, samples);
   const names = Object.keys(answer.params).filter((name) => name.endsWith(".W"));
@@ -21,11 +23,11 @@ export async function load(asked, network) {
   }));
   const outputs = initial.at(-1).b.length;
   return {
-    network: network.name, image: network.image_shape ?? null, names: network.inputs, nSamples: network.samples,
+    network: network.name, image: network.image_shape ?? null, names: network.inputs, nSamples,
     activation: answer.activation, loss: answer.loss, seed: answer.seed, lr: asked.lr ?? answer.lr,
     layers: asked.params ? withParams(initial, asked.params) : initial, initial,
-    first, X: answer.x, T: answer.targets.map((target) => targetRow(target, outputs)), labels: answer.labels ?? [],
-    row: (asked.sample ?? 0) - first, batch: Boolean(asked.batch), scalars: asked.scalars ?? !network.image_shape,
+    first, X: answer.x, T: answer.targets.map((target) => targetRow(target, outputs)), labels: network.names,
+    row: sample - first, batch: Boolean(asked.batch), scalars: asked.scalars ?? !network.image_shape,
     line: asked.line ?? 0, mistake: possible(answer.loss, answer.activation, asked.batch ? chunk : 1).includes(asked.mistake) ? asked.mistake : null,
     selected: asked.selected ?? null, steps: asked.steps ?? 0, history: [], losses: [], sources: sourcesOf(answer.steps),
   };
@@ -119,13 +121,14 @@ export function toFragment(state) {
 }
 
 const asNumber = (text) => (text !== null && text !== "" && Number.isFinite(Number(text)) ? Number(text) : undefined);
+const asRate = (text) => (asNumber(text) > 0 ? asNumber(text) : undefined);
 const asPlace = (text) => (/^\d{1,6}$/.test(text ?? "") ? Number(text) : undefined);
 
 export function fromFragment(text) {
   const words = new URLSearchParams(text);
   return {
     network: words.get("net") ?? undefined, activation: words.get("act") ?? undefined, loss: words.get("loss") ?? undefined,
-    seed: asPlace(words.get("seed")), lr: asNumber(words.get("lr")), sample: asPlace(words.get("sample")), line: asPlace(words.get("line")),
+    seed: asPlace(words.get("seed")), lr: asRate(words.get("lr")), sample: asPlace(words.get("sample")), line: asPlace(words.get("line")),
     batch: words.get("batch") === "1", scalars: words.has("scalars") ? words.get("scalars") === "1" : undefined,
     mistake: words.get("mistake") ?? undefined, selected: words.get("number") ?? undefined, steps: asPlace(words.get("steps")),
     params: words.has("w") ? words.get("w").split(",").map(Number) : undefined,

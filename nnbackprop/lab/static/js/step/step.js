@@ -28,14 +28,15 @@ export function stepTab(panel) {
     document.addEventListener("language", render);
   }
 
-  async function reload(asked) {
+  /** Load what is asked for; where that cannot be, the first network, if nothing is there yet. */
+  async function reload(asked, last = false) {
     const known = options.step.networks;
     const network = known.find(({ name }) => name === asked.network) ?? known[0];
     try {
-      state = await load({ ...asked, sample: Math.min(asked.sample ?? 0, network.samples - 1) }, network);
+      state = await load(asked, network);
     } catch (error) {
       showError(error);
-      if (!state) await reload({});
+      if (!state && !last) await reload({}, true);
       return;
     }
     render();
@@ -57,14 +58,13 @@ export function stepTab(panel) {
     picture();
     caption();
     replace(at(".tape"), tape(lines, state.line, numbers, (line) => change({ line, selected: lines[line - 1].ids[0] })));
-    inspect(state.selected ?? lines[Math.max(state.line - 1, 0)].ids[0]);
-    checkIt(at(".check"), state, computed);
+    inspect(state.selected ?? lines[Math.max(state.line - 1, 0)].ids[0], true);
     breakIt(at(".break"), state, { options, change });
   }
 
   function picture() {
     const { lines, numbers } = computed;
-    const reached = new Set(lines.slice(0, state.line).flatMap(({ ids }) => ids));
+    const reached = reachedNow();
     const now = new Set(state.line > 0 ? lines[state.line - 1].ids : []);
     const used = new Set([...now].flatMap((id) => (numbers.get(id).formula ?? []).map((part) => part.id).filter(Boolean)));
     const classes = state.T[0].map((_, k) => String(k));
@@ -73,14 +73,17 @@ export function stepTab(panel) {
       { onPick: pick, onHover: inspect }));
   }
 
+  const reachedNow = () => new Set(computed.lines.slice(0, state.line).flatMap(({ ids }) => ids));
   const pick = (id) => change({ selected: id });
 
-  function inspect(id) {
+  /** Tell of a number; what is measured changes with it, or where everything has. */
+  function inspect(id, afresh = false) {
     const one = computed.numbers.get(id);
     const box = at(".inspector");
     const place = one.place && (one.kind === "weight" || one.kind === "bias") ? one.place : null;
-    replace(find(".about", box), explain(one, { numbers: computed.numbers, source: sourceOf(state, one), onPick: pick }));
+    replace(find(".about", box), explain(one, { numbers: computed.numbers, reached: reachedNow(), source: sourceOf(state, one), onPick: pick }));
     editor(find(".editor", box), { id, one, place, state, change });
+    if (one.place || afresh) checkIt(at(".check"), state, computed, one);
     for (const group of panel.querySelectorAll(".number.hovered")) group.classList.remove("hovered");
     at(`.number[data-id="${CSS.escape(id)}"]`)?.classList.add("hovered");
   }
@@ -101,7 +104,6 @@ export function stepTab(panel) {
     at(".progress-bar").max = total;
     at("[data-do=back]").disabled = state.line === 0 && state.history.length === 0;
     at("[data-do=play]").textContent = t(timer ? "pause" : "play");
-    at("[data-do=play]").setAttribute("aria-pressed", String(Boolean(timer)));
     const phase = computed.lines[Math.max(state.line - 1, 0)].phase;
     for (const button of panel.querySelectorAll(".phases button")) button.setAttribute("aria-current", String(state.line > 0 && button.dataset.phase === phase));
   }
@@ -110,16 +112,11 @@ export function stepTab(panel) {
     const { networks, activations } = options.step;
     choose(at("[name=network]"), networks.map(({ name, data }) => [name, `${name} · ${has(`data.${data}`) ? t(`data.${data}`) : data}`]), state.network);
     choose(at("[name=activation]"), ["sigmoid", "tanh", "relu"].filter((name) => activations.includes(name)).map((name) => [name, name]), state.activation);
-    const samples = Array.from({ length: state.nSamples }, (_, k) => [k, sampleName(k)]);
+    const samples = Array.from({ length: state.nSamples }, (_, k) => [k, `${k + 1} · ${state.labels[k]}`]);
     choose(at("[name=sample]"), samples, state.first + state.row);
     at("[name=batch]").checked = state.batch;
     at("[name=arrays]").checked = !state.scalars;
     if (document.activeElement !== at("[name=lr]")) at("[name=lr]").value = state.lr;
-  }
-
-  function sampleName(k) {
-    const label = k >= state.first && k < state.first + state.X.length ? state.labels[k - state.first] : undefined;
-    return label ? `${k + 1} · ${label}` : String(k + 1);
   }
 
   function next() {
@@ -149,7 +146,7 @@ export function stepTab(panel) {
 
   function play(on) {
     clearInterval(timer);
-    timer = on ? setInterval(next, PLAY_MS) : null;
+    timer = on ? setInterval(() => (panel.hidden ? play(false) : next()), PLAY_MS) : null;
     controls();
   }
 

@@ -4,9 +4,10 @@ export default {
   close: "Close", "theme.auto": "Auto", "theme.light": "Light", "theme.dark": "Dark",
 
   // train
-  settings: "Settings", "all-settings": "More settings", recipe: "Recipe", layers: "Layers", "on-own-data": "On your own drawings.",
+  settings: "Settings", "all-settings": "More settings", recipe: "Recipe", "on-own-data": "On your own drawings.",
   "setting.hidden": "Hidden layers", "setting.activation": "Activation", "setting.optimizer": "Optimizer", "setting.lr": "Learning rate",
   "setting.batch_size": "Batch size", "setting.epochs": "Epochs", "setting.dropout": "Dropout", "setting.backend": "Backend",
+  "setting.layers": "Layers", "hint.layers": "Separated by commas: conv 8 5x5, relu",
   "setting.validation": "Validation share", "setting.seed": "Seed",
   "hint.hidden": "Units of each layer: 512, 256", "hint.dropout": "Of the input and of each hidden layer", "hint.batch_size": "A number, full or auto",
   "absent-backends": "Not here: {names}",
@@ -14,7 +15,7 @@ export default {
   "no-run": "No run yet", progress: "Progress", epoch: "Epoch", step: "Step", loss: "Loss", "samples-per-second": "Samples / s", time: "Time",
   training: "Training", validation: "Validation", test: "Test", "gradient-norms": "Norm of the gradient, by layer", "epoch-table": "Epochs as a table",
   "metric.accuracy": "Accuracy", "metric.rmse": "RMSE", "metric.mae": "MAE", "metric.r2": "R²",
-  "status.idle": "Idle", "status.starting": "Starting", "status.running": "Running", "status.paused": "Paused", "status.stopped": "Stopped and saved", "status.finished": "Finished", "status.failed": "Failed", "status.interrupted": "Interrupted", "status.diverged": "Diverged",
+  "status.idle": "Idle", "status.starting": "Starting", "status.running": "Running", "status.paused": "Paused", "status.stopped": "Stopped and saved", "status.finished": "Finished", "status.failed": "Failed",
   doctor: "The doctor", "doctor-about": "Watches gradients and activations while the network trains.", healthy: "Nothing to report.", "no-findings": "Findings appear here when something trains.",
   "level.note": "Note", "level.warning": "Warning", "level.fault": "Fault", fix: "What to do:",
 
@@ -22,6 +23,7 @@ export default {
   "draw-digit": "Draw a digit", "drawing-label": "Drawing pad: draw a digit with mouse, finger or pen", "drawing-keys": "Keyboard: arrow keys move the pen, Shift with them draws.",
   clear: "Clear", undo: "Undo", example: "Example", "own-data": "A data set of your own", "it-is": "This drawing is a", keep: "Add drawing", forget: "Take last back", "train-own": "Train on it",
   "own-count": "{n} drawings: {counts}", "own-none": "No drawings yet. Two different digits and 10 drawings are enough to train.",
+  "no-model": "No trained network of digits is here yet.", "train-now": "Train one now",
   "network-says": "The network's answer", "by-model": "{title}, run {run}", "draw-first": "Draw a digit on the left.", says: "{digit}, with {percent}", "no-digit": "No digit found yet.",
   probabilities: "Probability of each class", prepared: "How the drawing is prepared", "prepared-about": "As MNIST's digits were: cropped, fitted into 20 × 20, centred by mass in 28 × 28.",
   "stage.grey": "As drawn", "stage.inverted": "Inverted", "stage.ink": "Ink", "stage.cropped": "Cropped", "stage.fitted": "20 × 20", "stage.centred": "Centred", "stage.inner": "Inner part",
@@ -59,15 +61,16 @@ export default {
 
   // look
   run: "Run", views: "Views", "view.confusion": "Confusions", "view.wrong": "Wrongest", "view.weights": "First layer", "view.unit": "Best inputs of a unit", "view.map": "Map", "view.compare": "Compare two",
-  "no-runs": "There is no trained run yet. Train one first.", "confusion-about": "Rows: what it is. Columns: what the network says. Choose a cell to see its samples.", "true-class": "It is", "says-class": "says",
-  "cell-of": "{n} samples that are {true} and are called {predicted}", "cell-label": "{true} called {predicted}: {n}", "sample-caption": "{label} called {predicted}, {percent}", "accuracy-over": "Accuracy {percent} of {n} samples",
-  "wrong-about": "Mistakes that the network is surest of, the surest first.", "weights-about": "A picture a hidden unit: blue weights are positive, red ones negative.", more: "More", unit: "Unit", layer: "Layer", "unit-about": "The samples that excite a unit most.", "unit-label": "Unit {unit}", "activation-is": "activation {value}",
+  "no-runs": "There is no trained run yet. Train one first.", "confusion-about": "Rows: what it is. Columns: what the network says. Choose a cell to see its samples.",
+  "cell-of": "It is {true}, the network says {predicted}: {n}", "cell-label": "{true} called {predicted}: {n}", "sample-caption": "{label} called {predicted}, {percent}", "accuracy-over": "Accuracy {percent} of {n} samples",
+  "held-out": "held-out samples",
+  point: "Point", "wrong-about": "Mistakes that the network is surest of, the surest first.", "weights-about": "A picture a hidden unit: blue weights are positive, red ones negative.", more: "More", unit: "Unit", layer: "Layer", "unit-about": "The samples that excite a unit most.", "unit-label": "Unit {unit}", "activation-is": "activation {value}",
   "map-about": "Samples by the activations of a hidden layer, on its two widest directions (PCA): {a} and {b} of the variance. A ring marks a mistake.", "map-label": "Map of samples, coloured by class", "other-run": "Other run", "differences": "What differs", setting: "Setting", "no-differences": "The settings are the same.", "training-loss": "Training loss", loading: "Loading…", "choose-point": "Choose a point to see its sample.",
 
   // share
   "share-link": "Link", "share-link-about": "Holds all of “Step through”: the network, every weight, the sample, the line and the mistake. It opens in your own lab, or on an exported page.", link: "Link", copy: "Copy", copied: "Copied",
-  "share-panel": "Pictures and tables", "share-panel-about": "What the panels show, as files.", "save-picture": "Network as SVG", "save-numbers": "Numbers as CSV", "save-curves": "Epochs as CSV",
+  "share-panel": "Pictures and tables", "share-panel-about": "What a part shows: the network as SVG, other pictures as PNG, tables as CSV.", panel: "Part", "save-picture": "Save picture", "save-table": "Save table",
   "share-page": "A page without a server", "share-page-about": "This command writes “Step through” and “Draw”, with the weights of a run, as files for any web site.",
 
-  "error.offline": "The lab's server does not answer. Start nnbackprop lab again and open the address that it prints.", "error.nothing-shown": "There is nothing to save yet: open that tab first.", "error.busy": "A run is under way.", "error.no-model": "No trained network of digits is here yet: train one in “Train”.",
+  "error.offline": "The lab's server does not answer. Start nnbackprop lab again and open the address that it prints.", "error.nothing-shown": "There is nothing to save yet: open that tab first.", "error.busy": "A run is under way.",
 };

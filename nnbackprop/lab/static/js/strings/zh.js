@@ -4,9 +4,10 @@ export default {
   close: "关闭", "theme.auto": "自动", "theme.light": "浅色", "theme.dark": "深色",
 
   // train
-  settings: "设置", "all-settings": "更多设置", recipe: "配方", layers: "层", "on-own-data": "使用自己写的数字。",
+  settings: "设置", "all-settings": "更多设置", recipe: "配方", "on-own-data": "使用自己写的数字。",
   "setting.hidden": "隐藏层", "setting.activation": "激活函数", "setting.optimizer": "优化器", "setting.lr": "学习率",
   "setting.batch_size": "批大小", "setting.epochs": "轮数", "setting.dropout": "Dropout", "setting.backend": "后端",
+  "setting.layers": "各层", "hint.layers": "用逗号分开：conv 8 5x5, relu",
   "setting.validation": "验证集比例", "setting.seed": "随机种子",
   "hint.hidden": "每层的神经元个数，例如 512, 256", "hint.dropout": "输入层和每个隐藏层各一个", "hint.batch_size": "一个数，或 full、auto",
   "absent-backends": "本机没有：{names}",
@@ -14,7 +15,7 @@ export default {
   "no-run": "还没有运行", progress: "进度", epoch: "轮", step: "步", loss: "损失", "samples-per-second": "样本 / 秒", time: "用时",
   training: "训练集", validation: "验证集", test: "测试集", "gradient-norms": "各层梯度的范数", "epoch-table": "各轮的表格",
   "metric.accuracy": "准确率", "metric.rmse": "均方根误差", "metric.mae": "平均绝对误差", "metric.r2": "R²",
-  "status.idle": "空闲", "status.starting": "正在启动", "status.running": "训练中", "status.paused": "已暂停", "status.stopped": "已停止并保存", "status.finished": "已完成", "status.failed": "失败", "status.interrupted": "已中断", "status.diverged": "已发散",
+  "status.idle": "空闲", "status.starting": "正在启动", "status.running": "训练中", "status.paused": "已暂停", "status.stopped": "已停止并保存", "status.finished": "已完成", "status.failed": "失败",
   doctor: "医生", "doctor-about": "训练时检查梯度和激活值。", healthy: "没有发现问题。", "no-findings": "开始训练后，发现的问题会出现在这里。",
   "level.note": "提示", "level.warning": "警告", "level.fault": "错误", fix: "怎么办：",
 
@@ -22,6 +23,7 @@ export default {
   "draw-digit": "写一个数字", "drawing-label": "画板：用鼠标、手指或笔写一个数字", "drawing-keys": "键盘：方向键移动笔，按住 Shift 再按方向键落笔。",
   clear: "清除", undo: "撤销", example: "示例", "own-data": "自己的数据集", "it-is": "这个数字是", keep: "加入", forget: "撤回上一个", "train-own": "用它训练",
   "own-count": "共 {n} 个：{counts}", "own-none": "还没有数据。有两种数字、共 10 个就可以训练。",
+  "no-model": "还没有训练好的数字网络。", "train-now": "现在训练一个",
   "network-says": "网络的回答", "by-model": "{title}，运行 {run}", "draw-first": "请在左边写一个数字。", says: "{digit}，概率 {percent}", "no-digit": "还没有看到数字。",
   probabilities: "各类的概率", prepared: "图像的预处理", "prepared-about": "和 MNIST 一样：裁剪，缩放到 20 × 20，按质心放到 28 × 28 的中央。",
   "stage.grey": "原图", "stage.inverted": "反色", "stage.ink": "墨迹", "stage.cropped": "裁剪", "stage.fitted": "20 × 20", "stage.centred": "居中", "stage.inner": "中间部分",
@@ -59,15 +61,16 @@ export default {
 
   // look
   run: "运行", views: "视图", "view.confusion": "混淆矩阵", "view.wrong": "错得最离谱", "view.weights": "第一层", "view.unit": "神经元最喜欢的输入", "view.map": "地图", "view.compare": "比较两个",
-  "no-runs": "还没有训练好的运行，请先训练一个。", "confusion-about": "行：真实的类。列：网络的回答。点一格看其中的样本。", "true-class": "真实", "says-class": "回答",
-  "cell-of": "{n} 个样本是 {true}，被认作 {predicted}", "cell-label": "{true} 被认作 {predicted}：{n}", "sample-caption": "{label} 被认作 {predicted}，{percent}", "accuracy-over": "{n} 个样本的准确率 {percent}",
-  "wrong-about": "网络最有把握的错误，按把握从大到小。", "weights-about": "每个隐藏神经元一幅图：蓝色为正权重，红色为负权重。", more: "更多", unit: "神经元", layer: "层", "unit-about": "最能激发这个神经元的样本。", "unit-label": "神经元 {unit}", "activation-is": "激活值 {value}",
+  "no-runs": "还没有训练好的运行，请先训练一个。", "confusion-about": "行：真实的类。列：网络的回答。点一格看其中的样本。",
+  "cell-of": "真实是 {true}，网络认作 {predicted}：{n} 个", "cell-label": "{true} 被认作 {predicted}：{n}", "sample-caption": "{label} 被认作 {predicted}，{percent}", "accuracy-over": "{n} 个样本的准确率 {percent}",
+  "held-out": "未参与训练的样本",
+  point: "点", "wrong-about": "网络最有把握的错误，按把握从大到小。", "weights-about": "每个隐藏神经元一幅图：蓝色为正权重，红色为负权重。", more: "更多", unit: "神经元", layer: "层", "unit-about": "最能激发这个神经元的样本。", "unit-label": "神经元 {unit}", "activation-is": "激活值 {value}",
   "map-about": "按某个隐藏层的激活值，把样本画在方差最大的两个方向上（PCA），占方差的 {a} 和 {b}。圆圈表示认错了。", "map-label": "样本的地图，颜色表示类别", "other-run": "另一个运行", "differences": "不同之处", setting: "设置", "no-differences": "设置相同。", "training-loss": "训练损失", loading: "正在加载…", "choose-point": "点一个点看它的样本。",
 
   // share
   "share-link": "链接", "share-link-about": "包含“逐步推演”的全部状态：网络、所有权重、样本、行号和错误。可以在自己的实验室或导出的网页里打开。", link: "链接", copy: "复制", copied: "已复制",
-  "share-panel": "图和表", "share-panel-about": "把各部分显示的内容存成文件。", "save-picture": "网络图（SVG）", "save-numbers": "所有的数（CSV）", "save-curves": "各轮数据（CSV）",
+  "share-panel": "图和表", "share-panel-about": "把某一部分显示的内容存成文件：网络图为 SVG，其他图为 PNG，表格为 CSV。", panel: "部分", "save-picture": "保存图片", "save-table": "保存表格",
   "share-page": "不需要服务器的网页", "share-page-about": "这条命令把“逐步推演”和“手写”连同一个运行的权重写成文件，可以放到任何网站上。",
 
-  "error.offline": "实验室的服务器没有回答。请重新运行 nnbackprop lab，并打开它给出的地址。", "error.nothing-shown": "还没有可以保存的内容：请先打开那一页。", "error.busy": "已有一个运行正在进行。", "error.no-model": "还没有训练好的数字网络：请先到“训练”里训练一个。",
+  "error.offline": "实验室的服务器没有回答。请重新运行 nnbackprop lab，并打开它给出的地址。", "error.nothing-shown": "还没有可以保存的内容：请先打开那一页。", "error.busy": "已有一个运行正在进行。",
 };

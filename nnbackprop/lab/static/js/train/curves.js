@@ -2,8 +2,9 @@
 
 import { lineChart } from "../chart.js";
 import { h } from "../dom.js";
-import { has, t } from "../i18n.js";
-import { number, percent, seconds, count } from "../format.js";
+import { t } from "../i18n.js";
+import { count, number, seconds } from "../format.js";
+import { isShare, metricName, metricText } from "../metrics.js";
 
 const MOST = 3000; // points a curve: beyond, every second is left out
 const COLOURS = ["--forward", "--backward", "--good", "--muted"];
@@ -20,9 +21,6 @@ export function append(curves, { chunks, epochs }) {
   }
 }
 
-export const metricName = (metric) => (has(`metric.${metric}`) ? t(`metric.${metric}`) : metric);
-const isShare = (name) => /accuracy|top|f1/.test(name);
-export const metricText = (name, value) => (isShare(name) ? percent(value, 2) : number(value));
 export const heldOut = (epoch) => (epoch.validation ? "validation" : epoch.test ? "test" : null);
 
 export function drawCurves(panel, { chunks, epochs }) {

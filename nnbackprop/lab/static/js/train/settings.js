@@ -8,6 +8,7 @@ const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 const BATCHES = ["full", "auto"];
 const FIELDS = [
   { name: "hidden", plain: true, type: "text", read: list, write: (v) => v.join(", ") },
+  { name: "layers", plain: false, type: "text", read: (text) => text.split(",").map((one) => one.trim()).filter(Boolean), write: (v) => v.join(", ") },
   { name: "activation", plain: true, choices: ({ activations }) => activations },
   { name: "optimizer", choices: ({ optimizers }) => optimizers },
   { name: "lr", type: "text", read: (text) => (text === "auto" ? text : Number(text)) },
@@ -24,24 +25,31 @@ export function settingsForm(panel, options) {
   let ownData = false;
   const [box, more] = [panel.querySelector(".settings > .fields"), panel.querySelector(".more-fields")];
 
-  function build() {
+  /** Build the fields anew; what was put in stays, unless another recipe was chosen. */
+  function build(keep = true) {
+    const filled = keep ? fields().map(({ name, value }) => [name, value]) : [];
     const recipes = options.recipes.map(({ name }) => h("option", { value: name, text: name, selected: name === recipe.name }));
     box.replaceChildren(
       h("label", { class: "field wide" }, h("span", { text: t("recipe") }), h("select", { name: "recipe" }, recipes)),
       h("p", { class: "muted recipe-title", text: ownData ? t("on-own-data") : recipe.title }),
-      ...FIELDS.filter((f) => !f.more).map(field),
-      recipe.plain ? "" : h("p", { class: "muted layers" }, `${t("layers")}: `, h("code", { text: recipe.layers.join(" · ") })));
+      ...FIELDS.filter((f) => !f.more).map(field));
     more.replaceChildren(...FIELDS.filter((f) => f.more).map(field), absent());
+    for (const [name, value] of filled) panel.querySelector(`.settings [name="${name}"]`).value = value;
   }
 
+  const fields = () => [...box.querySelectorAll("[name]"), ...more.querySelectorAll("[name]")];
+
+  /** Some settings are of networks of dense layers alone, or of all others. */
+  const applies = (plain) => plain === undefined || plain === recipe.plain;
+
   function field({ name, plain, type, write = String, choices }) {
-    if (plain && !recipe.plain) return "";
+    if (!applies(plain)) return "";
     const value = recipe[name];
     const control = choices
       ? h("select", { name }, [...new Set([...choices(options), value])].map((choice) => h("option", { value: choice, text: choice, selected: choice === value })))
       : h("input", { name, type, value: value === null ? "" : write(value), autocomplete: "off", step: "any" });
     const hint = `hint.${name}`;
-    return h("label", { class: "field" }, h("span", { text: t(`setting.${name}`) }), control, has(hint) ? h("small", { text: t(hint) }) : null);
+    return h("label", { class: name === "layers" ? "field stacked" : "field" }, h("span", { text: t(`setting.${name}`) }), control, has(hint) ? h("small", { text: t(hint) }) : null);
   }
 
   function absent() {
@@ -58,7 +66,7 @@ export function settingsForm(panel, options) {
   function choose(name, drawings = false) {
     recipe = options.recipes.find((one) => one.name === name) ?? recipe;
     ownData = drawings;
-    build();
+    build(false);
   }
 
   /** The body of POST /api/train. */
@@ -66,8 +74,8 @@ export function settingsForm(panel, options) {
     const asked = { recipe: recipe.name };
     if (ownData) asked.data = "drawings";
     for (const { name, plain, read: parse = String } of FIELDS) {
-      if (plain && !recipe.plain) continue;
-      const value = parse(panel.querySelector(`[name=${name}]`).value.trim());
+      if (!applies(plain)) continue;
+      const value = parse(panel.querySelector(`.settings [name=${name}]`).value.trim());
       if (!same(value, recipe[name]) && !Number.isNaN(value)) asked[name] = value;
     }
     return asked;
@@ -76,7 +84,7 @@ export function settingsForm(panel, options) {
   /** The libraries that are here, which takes seconds to find out. */
   function backends(found) {
     options.backends = found;
-    more.replaceChildren(...FIELDS.filter((f) => f.more).map(field), absent());
+    build();
   }
 
   build();

@@ -4,7 +4,8 @@ import { get, options, post } from "../api.js";
 import { find, h, replace } from "../dom.js";
 import { t } from "../i18n.js";
 import { announce, hideError, showError } from "../notices.js";
-import { append, drawCurves, emptyCurves, epochTable, metricName, metricText, tiles } from "./curves.js";
+import { metricName, metricText } from "../metrics.js";
+import { append, drawCurves, emptyCurves, epochTable, tiles } from "./curves.js";
 import { settingsForm } from "./settings.js";
 import { number } from "../format.js";
 
@@ -94,19 +95,20 @@ export function trainTab(panel) {
   function render() {
     const { status } = state;
     const active = ACTIVE.includes(status);
+    const ours = !state.elsewhere; // a run that another process trains is only watched
     at(".run-name").textContent = state.run ?? t("no-run");
     at(".chip-status").textContent = t(`status.${status}`);
     at(".chip-status").dataset.status = status;
     const total = (state.epochs ?? 0) * (state.steps_per_epoch ?? 0);
     at(".run-progress").value = total ? (state.step ?? 0) / total : 0;
-    at(".main-buttons [data-do=start]").disabled = active;
+    at(".main-buttons [data-do=start]").disabled = active && ours;
     const pause = at(".main-buttons [data-do=pause]");
     pause.textContent = t(["paused", "stopped"].includes(status) ? "resume" : "pause");
-    pause.disabled = !["running", "paused", "stopped"].includes(status);
-    at("[data-do=step]").disabled = status !== "paused";
-    at("[data-do=stop]").disabled = !active;
-    at("[data-do=reset]").disabled = status === "idle";
-    live(active && status !== "starting");
+    pause.disabled = !ours || !["running", "paused", "stopped"].includes(status);
+    at("[data-do=step]").disabled = !ours || status !== "paused";
+    at("[data-do=stop]").disabled = !ours || !active;
+    at("[data-do=reset]").disabled = !ours || status === "idle";
+    live(ours && active && status !== "starting");
     renderFindings();
     redraw();
   }

@@ -1,0 +1,153 @@
+"""Windows of images on the CPU: numba gathers and pools them in one pass over memory.
+
+The formulas, `window_columns` of nn/layers/windows.py and `max_pool` of pooling.py, slice an array for each place
+of the kernel and join them: a quarter of the step of a small convolutional network. These loops give the same
+numbers. Images are (n, rows, columns, channels). Each function returns None where it has no loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from .base import Array
+from .numba_fuse import MIN_COMPILED_SIZE, compiler
+
+Pair = tuple[int, int]
+
+
+def window_columns(
+    x: Array, size: Pair, stride: Pair, padding: tuple[Pair, Pair], turned: bool = False
+) -> Array | None:
+    """The windows as rows, (n rows' columns', kh kw channels)."""
+    if not _has_loop(x):
+        return None
+    n, rows, columns, channels = x.shape
+    places = [
+        (length + sum(lines) - k) // step + 1
+        for length, lines, k, step in zip((rows, columns), padding, size, stride, strict=True)
+    ]
+    y = np.empty((n * places[0] * places[1], size[0] * size[1] * channels), x.dtype)
+    before = padding[0][0], padding[1][0]
+    _compiled(_gather)(x.reshape(-1), y.reshape(-1), x.shape, (*places,), size, stride, before, turned)
+    return y
+
+
+def max_pool(x: Array, size: Pair, stride: Pair) -> Array | None:
+    """The largest number of each window, (n, rows', columns', channels)."""
+    if not _has_loop(x):
+        return None
+    n, rows, columns, channels = x.shape
+    y = np.empty((n, (rows - size[0]) // stride[0] + 1, (columns - size[1]) // stride[1] + 1, channels), x.dtype)
+    _compiled(_pool)(x.reshape(-1), y.reshape(-1), x.shape, y.shape[1:3], size, stride)
+    return y
+
+
+def max_pool_vjp(x: Array, y: Array, dy: Array, size: Pair, stride: Pair) -> Array | None:
+    """dx of windows that do not overlap: each dy where its maximum was, in a tie at the first."""
+    if (
+        size != stride
+        or x.dtype != dy.dtype
+        or not (_has_loop(x) and y.flags.c_contiguous and dy.flags.c_contiguous)
+    ):
+        return None
+    dx = np.zeros_like(x)
+    flat = (a.reshape(-1) for a in (x, y, dy, dx))
+    _compiled(_pool_vjp)(*flat, np.empty(x.shape[3], x.dtype), x.shape, y.shape[1:3], size)
+    return dx
+
+
+FORMS = {form.__name__: form for form in (window_columns, max_pool, max_pool_vjp)}
+"""For `Namespace.specialize`."""
+
+
+def _has_loop(x: Array) -> bool:
+    """Whether x is as the loops take it, and large enough to be worth the compiler."""
+    suited = x.flags.c_contiguous and x.dtype in (np.float32, np.float64)
+    return suited and x.size >= MIN_COMPILED_SIZE and compiler() is not None
+
+
+@cache
+def _compiled(loop: Callable[..., None]) -> Any:
+    return compiler().njit(loop, error_model="numpy")
+
+
+# Arrays are flat, and their indices unsigned: numba then looks for no negative ones, and LLVM copies whole runs of
+# numbers. Views of rows would be counted, which takes longer than copying one.
+
+
+def _gather(
+    x: Any, y: Any, shape: tuple[int, ...], places: Pair, size: Pair, stride: Pair, before: Pair, turned: bool
+) -> None:
+    n, rows, columns, channels = shape
+    kh, kw = size
+    one, run, at = np.uint64(channels), np.uint64(kw * channels), np.uint64(0)
+    for image in range(n):
+        for r in range(places[0]):
+            for s in range(places[1]):
+                left = s * stride[1] - before[1]
+                whole = not turned and left >= 0 and left + kw <= columns
+                for i in range(kh):
+                    row = r * stride[0] - before[0] + (kh - 1 - i if turned else i)
+                    if row < 0 or row >= rows:
+                        for c in range(run):
+                            y[at + c] = 0
+                        at += run
+                    elif whole:
+                        begin = np.uint64(((image * rows + row) * columns + left) * channels)
+                        for c in range(run):
+                            y[at + c] = x[begin + c]
+                        at += run
+                    else:
+                        for j in range(kw):
+                            column = left + (kw - 1 - j if turned else j)
+                            if column < 0 or column >= columns:
+                                for c in range(one):
+                                    y[at + c] = 0
+                            else:
+                                begin = np.uint64(((image * rows + row) * columns + column) * channels)
+                                for c in range(one):
+                                    y[at + c] = x[begin + c]
+                            at += one
+
+
+def _pool(x: Any, y: Any, shape: tuple[int, ...], places: Pair, size: Pair, stride: Pair) -> None:
+    n, rows, columns, channels = shape
+    count, at = np.uint64(channels), np.uint64(0)
+    for image in range(n):
+        for r in range(places[0]):
+            for s in range(places[1]):
+                for i in range(size[0]):
+                    for j in range(size[1]):
+                        row, column = r * stride[0] + i, s * stride[1] + j
+                        begin = np.uint64(((image * rows + row) * columns + column) * channels)
+                        for c in range(count):
+                            v, largest = x[begin + c], y[at + c]
+                            # NaN stays, as in maximum
+                            y[at + c] = v if i + j == 0 or v > largest or v != v else largest
+                at += count
+
+
+def _pool_vjp(
+    x: Any, y: Any, dy: Any, dx: Any, rest: Any, shape: tuple[int, ...], places: Pair, size: Pair
+) -> None:
+    n, rows, columns, channels = shape
+    count, at = np.uint64(channels), np.uint64(0)
+    for image in range(n):
+        for r in range(places[0]):
+            for s in range(places[1]):
+                for c in range(count):
+                    rest[c] = dy[at + c]
+                for i in range(size[0]):
+                    for j in range(size[1]):
+                        row, column = r * size[0] + i, s * size[1] + j
+                        begin = np.uint64(((image * rows + row) * columns + column) * channels)
+                        for c in range(count):
+                            left = rest[c]
+                            share = left if x[begin + c] == y[at + c] else left - left  # 0, or NaN of an infinity
+                            dx[begin + c] = share
+                            rest[c] = left - share
+                at += count

@@ -1,0 +1,124 @@
+"""A static page for a teacher's web site: "step through", and "draw" with a trained network's weights."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnbackprop.data.digit import SIDE
+from nnbackprop.errors import NnbackpropError, UsageError
+from nnbackprop.nn.layers import ACTIVATIONS, Dense, Dropout
+from nnbackprop.nn.losses import SoftmaxCrossEntropy
+from nnbackprop.runs.trained_model import TrainedModel
+
+from .lab import Lab
+from .messages import MAX_STEP_SAMPLES, Step, encode
+from .page_files import page_files
+from .small_networks import ARCHITECTURES
+from .stepping import step
+
+LIVE, STATIC = 'data-mode="live"', 'data-mode="static"'
+FUNCTIONS = ("relu", "sigmoid", "tanh", "identity")
+"""Activations that the page computes by itself."""
+
+
+def export(runs_dir: Path, run: str | None, folder: Path, on_message: Callable[[str], None]) -> None:
+    """Write the page to a new or an empty folder, with the weights of `run`, or of the last run of digits.
+
+    `on_message` is told why there is no network to draw for. UsageError where the folder holds something, or where
+    the run that was named is none of digits and Dense layers.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is there and not empty: name a new folder for the page.")
+    content = {
+        "options": Lab(runs_dir).options(),
+        "step": _first_steps(),
+        "draw": _network(runs_dir, run, on_message),
+    }
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as place:
+        page = Path(place) / "page"
+        for name, path in page_files().items():
+            written = page / (name if name == "index.html" else f"static/{name}")
+            written.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, written)
+        index = page / "index.html"
+        index.write_text(index.read_text(encoding="utf-8").replace(LIVE, STATIC, 1), encoding="utf-8")
+        (page / "lab.json").write_bytes(encode(content))
+        with contextlib.suppress(FileNotFoundError):
+            folder.rmdir()
+        page.rename(folder)
+
+
+def _first_steps() -> dict[str, Any]:
+    """The first step of each small network, on as many samples as it may have."""
+    found = {}
+    for name, architecture in ARCHITECTURES.items():
+        count = min(len(architecture.samples().labels), MAX_STEP_SAMPLES)
+        found[name] = step(Step(name, samples=tuple(range(count))))
+    return found
+
+
+def _network(runs_dir: Path, run: str | None, on_message: Callable[[str], None]) -> dict[str, Any] | None:
+    """The weights for "draw"; None where there are none, which is said."""
+    lab = Lab(runs_dir, run)
+    try:
+        return network(lab.models.digits(lab.session.state.run).trained)
+    except NnbackpropError as error:
+        if run is not None:
+            raise
+        on_message(f"The page has no network to draw for. {error}")
+        return None
+
+
+def network(trained: TrainedModel) -> dict[str, Any]:
+    """A network as the page computes it; UsageError for other layers than Dense and simple activations.
+
+    A pixel v of 0..255 is the input (v - shift) factor.
+    """
+    objective = trained.evaluator.objective
+    if trained.image_shape != (SIDE, SIDE) or not isinstance(objective.loss, SoftmaxCrossEntropy):
+        raise UsageError(
+            f"The page prepares digits of {SIDE} x {SIDE} pixels and takes the softmax of the outputs, and "
+            f"{trained.run_dir.path} was trained on {trained.source} in another way: train the recipe mnist."
+        )
+    layers, n_in = [], trained.n_features
+    for name, layer, params in objective.network.named_layers(trained.params):
+        if isinstance(layer, Dense):
+            host = {
+                key: np.ascontiguousarray(trained.evaluator.backend.to_numpy(a), "<f4")
+                for key, a in params.items()
+            }
+            b = host.get("b", np.zeros(layer.units, "<f4"))
+            weights = {"W": host["W"].tobytes(), "b": b.tobytes()}
+            layers.append({"kind": "dense", "name": name, "in": n_in, "out": layer.units, **weights})
+            n_in = layer.units
+        elif (function := _function(layer)) is not None:
+            layers.append({"kind": "activation", "name": name, "function": function})
+        elif not isinstance(layer, Dropout):
+            raise UsageError(
+                f"{trained.run_dir.path} has the layer {name}, and the page computes Dense layers with "
+                f"{', '.join(FUNCTIONS)} alone: export another run, such as one of the recipe mnist."
+            )
+    white = 1.0 if trained.max_input > 2 else 1 / 255  # the value of a pixel 1 in the data
+    scale, shift = trained.evaluator.scaling.scale, trained.evaluator.scaling.shift
+    widths = [trained.n_features, *(layer["out"] for layer in layers if layer["kind"] == "dense")]
+    return {
+        "title": "-".join(map(str, widths)),
+        "classes": trained.classes,
+        "image_shape": trained.image_shape,
+        "factor": scale * white,
+        "shift": -shift / (scale * white),
+        "layers": layers,
+    }
+
+
+def _function(layer: Any) -> str | None:
+    """The name of an activation that the page knows, in its usual form."""
+    return next((name for name in FUNCTIONS if layer == ACTIVATIONS[name]()), None)

@@ -1,0 +1,93 @@
+"""`nnbackprop lab --export`: a folder that holds all that the page needs, and the network's own numbers."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnbackprop.data.bundled import FOLDER
+from nnbackprop.data.readers import idx
+from nnbackprop.runs.config_files import resolve
+from nnbackprop.runs.train import start
+from nnbackprop.runs.trained_model import TrainedModel
+from tests.support.commands import run, said
+
+pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
+
+
+def train_digits(scale: str) -> None:
+    """A run `digits` of a few of MNIST's digits."""
+    test = idx.read_part(FOLDER, "t10k")
+    Path("data").mkdir()
+    for kind, array in (("images-idx3", test.inputs[:200]), ("labels-idx1", test.labels[:200])):
+        content = np.asarray(array).reshape(-1, 28, 28) if kind == "images-idx3" else np.asarray(array)
+        Path(f"data/train-{kind}-ubyte").write_bytes(idx.to_bytes(content))
+    settings = {
+        "data": "data",
+        "hidden": [12, 8],
+        "activation": "tanh",
+        "epochs": 2,
+        "scale": scale,
+        "name": "digits",
+    }
+    with start(resolve("mnist", settings)) as made:
+        made.fit()
+
+
+@pytest.mark.parametrize("scale", ["unit", "standard"])
+def test_the_weights_of_the_page_give_the_probabilities_of_the_run(scale: str) -> None:
+    train_digits(scale)
+    assert run("lab", "digits", "--export", "page") == 0
+    content = json.loads(Path("page/lab.json").read_text())
+    draw, a = (
+        content["draw"],
+        np.asarray(idx.read_part(FOLDER, "t10k").inputs[300:310], np.float64).reshape(10, -1),
+    )
+    raw, a = a.astype(np.uint8), (a - np.asarray(draw["shift"])) * np.asarray(draw["factor"])
+    for layer in draw["layers"]:
+        if layer["kind"] == "dense":
+            W, b = (np.frombuffer(base64.b64decode(layer[name]), "<f4") for name in ("W", "b"))
+            a = a @ W.reshape(layer["in"], layer["out"]) + b
+        else:
+            assert layer["function"] == "tanh"
+            a = np.tanh(a)
+    e = np.exp(a - a.max(axis=1, keepdims=True))
+    expected = TrainedModel.open("digits").predict_proba(raw)
+    np.testing.assert_allclose(e / e.sum(axis=1, keepdims=True), expected, rtol=1e-4, atol=1e-6)
+    assert draw["title"] == "784-12-8-10"
+
+
+def test_the_page_is_whole_and_static(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a trained network it has the rest."""
+    assert run("lab", "--export", "page") == 0
+    assert "no network to draw for" in said(capsys)
+    index = Path("page/index.html").read_text(encoding="utf-8")
+    assert 'data-mode="static"' in index
+    for name in ("static/js/main.js", "static/lab.css"):
+        assert f'"{name}"' in index
+        assert Path("page", name).is_file()
+    content = json.loads(Path("page/lab.json").read_text())
+    assert content["draw"] is None
+    assert [len(step["samples"]) for step in content["step"].values()] == [4, 8]
+    assert {recipe["name"] for recipe in content["options"]["recipes"]} >= {"mnist", "weight-height"}
+
+
+def test_a_folder_that_holds_something_is_left_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("page").mkdir()
+    Path("page/mine.txt").write_text("mine")
+    assert run("lab", "--export", "page") == 2
+    assert "not empty" in said(capsys)
+    assert [path.name for path in Path("page").iterdir()] == ["mine.txt"]
+    assert not list(Path().glob("tmp*"))
+
+
+def test_a_run_that_the_page_cannot_compute_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with start(resolve("iris", {"epochs": 1})) as made:
+        made.fit()
+    assert run("lab", "last", "--export", "page") in (2, 3)
+    assert "iris" in said(capsys)
+    assert not Path("page").exists()
