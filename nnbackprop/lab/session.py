@@ -28,7 +28,7 @@ from .watchers import Watcher, Watchers
 from .worker import Job, Mode, work
 
 FOLLOW_INTERVAL = 0.5  # seconds between two looks at the files of a run that another process trains
-PAUSED_WAIT = 0.02  # seconds that a prediction waits for the weights of a run that stands still
+PAUSED_WAIT = 1.0  # seconds at most that a prediction waits for the weights of a run that stands still
 
 
 class Session:
@@ -43,7 +43,7 @@ class Session:
         self._watchers = Watchers()
         self._process: Any = None
         self._connection: Connection | None = None
-        self._params_asked, self._params_came = threading.Event(), threading.Event()
+        self._params_asked, self._params_came = False, threading.Condition(self._lock)
         self._reset_wanted = False
 
     @property
@@ -169,14 +169,22 @@ class Session:
                     self._set_state(**asdict(now.state))
 
     def ask_params(self) -> None:
-        """Ask for the weights as they stand; `params` has them after the chunk under way, at once in a pause."""
+        """Ask for the weights as they stand; `params` has them after the chunk under way, in a pause on return."""
         with self._lock:
-            if self.active and not self._params_asked.is_set() and self._send("params", None):
-                self._params_asked.set()
-                self._params_came.clear()
-            paused = self.state.status == "paused"
-        if paused:
-            self._params_came.wait(PAUSED_WAIT)
+            self._ask_params()
+            if self.state.status == "paused":
+                self._params_came.wait_for(self._has_params_of_pause, PAUSED_WAIT)
+
+    def _ask_params(self) -> None:
+        if self.active and not self._params_asked:
+            self._params_asked = self._send("params", None)
+
+    def _has_params_of_pause(self) -> bool:
+        """Whether the weights are those of the step that the run stands at; if not, they are asked for."""
+        if self.state.status != "paused" or (self.params is not None and self.params[0] == self.state.step):
+            return True
+        self._ask_params()
+        return False
 
     def close(self) -> None:
         """Stop the run under way, and wait until it is saved."""
@@ -198,7 +206,7 @@ class Session:
             self._process.start()
             theirs.close()
             self._connection, self.params = connection, None
-            self._params_asked.clear()
+            self._params_asked = False
             self._set_state(
                 status="starting",
                 run=run,
@@ -228,8 +236,8 @@ class Session:
             with self._lock:
                 if kind == "params":
                     self.params = data
-                    self._params_asked.clear()
-                    self._params_came.set()
+                    self._params_asked = False
+                    self._params_came.notify_all()
                 elif kind == "state":
                     self.history.state = State(**data)
                     self._watchers.tell("state", data)
