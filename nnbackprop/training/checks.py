@@ -191,10 +191,10 @@ def check_outputs(layers: Sequence[LayerRow], train: Dataset, loss: Loss) -> Non
         raise DataError(
             f"All samples are of one class ({train.classes[0]}): there is nothing to tell apart. Add another."
         )
-    if last.out_shape == (1,) and isinstance(loss, SoftmaxCrossEntropy):
+    if last.out_shape == (1,) and n_classes == 2 and isinstance(loss, SoftmaxCrossEntropy):
         raise ShapeError(
             f"The last layer, {last.name}, gives one output, of which a softmax is always 1: give one output a "
-            f"class, Dense({n_classes}), or take SigmoidBinaryCrossEntropy for two classes."
+            "class, Dense(2), or take SigmoidBinaryCrossEntropy."
         )
     if last.out_shape != (n_classes,) and not (last.out_shape == (1,) and n_classes == 2):
         raise ShapeError(
