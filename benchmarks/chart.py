@@ -42,10 +42,10 @@ def chart(result: Result) -> Figure:
     columns, rows = min(COLUMNS, len(timings)), math.ceil(len(timings) / COLUMNS)
     figure = Figure(figsize=(2.8 + 2.9 * columns, 1.3 + rows * (0.7 + 0.23 * len(titles))), layout="constrained")
     figure.suptitle("Time divided by ours: to the right is slower", fontsize=12, fontweight="bold")
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+    panels = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for axes, timing in zip(panels, timings, strict=False):
         _draw_panel(axes, timing, list(titles))
-    for axes in list(panels)[len(timings) :]:
+    for axes in panels[len(timings) :]:
         axes.set_visible(False)
     first = panels[0]
     first.set_xscale("log", base=2)
