@@ -60,10 +60,7 @@ docs: $(VENV)/.docs
 	$(BIN)/python scripts/check_site.py docs/_build/html
 
 course: $(VENV)/.course  # the lessons of docs/course as notebooks, to be completed
-	@mkdir -p course
-	@for lesson in docs/course/[1-9]*.md; do \
-		$(BIN)/jupytext --quiet --from md:myst --to ipynb --output "course/$$(basename $$lesson .md).ipynb" $$lesson; done
-	@echo "The lessons are in course/."
+	$(BIN)/python scripts/make_course.py
 
 stress: $(VENV)/.stress
 	$(BIN)/python -m tests.stress $(ARGS)
@@ -79,7 +76,7 @@ release: $(VENV)/.dev
 	$(BIN)/python scripts/release.py
 
 clean:
-	rm -rf $(VENV) $(CUDA_VENV) $(TOOLS_VENV) build dist course docs/_build docs/examples *.egg-info
+	rm -rf $(VENV) $(CUDA_VENV) $(TOOLS_VENV) build dist docs/_build docs/examples *.egg-info
 
 $(BIN)/python $(CUDA_BIN)/python $(TOOLS_BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else \
