@@ -47,5 +47,10 @@ def test_without_its_libraries_it_says_how_to_install_them(
 def test_a_host_beyond_this_machine_needs_a_token(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("lab", "--no-browser", "--host", "0.0.0.0") == 2
     assert "--token" in said(capsys)
+
+
+def test_a_run_that_is_none_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    for library in ("starlette", "uvicorn"):
+        pytest.importorskip(library, reason=f"{library} is not installed")
     assert run("lab", "nowhere", "--no-browser") == 5
     assert "is no run folder" in said(capsys)
