@@ -95,7 +95,7 @@ def open(path: str | Path, backend: Backend | None = None) -> SavedModel:
         return _model_of(checkpoint, str(path), backend or select())
     except RunFolderError:
         raise
-    except (ValueError, RecursionError, NnbackpropError) as error:  # msgspec.ValidationError is a ValueError
+    except (msgspec.ValidationError, ValueError, RecursionError, NnbackpropError) as error:
         reason = str(error).rstrip(".")
         raise RunFolderError(
             f"{path} cannot be opened as a network: {reason}. Give a file that nb.save wrote; of a run, name its "

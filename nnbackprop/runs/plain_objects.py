@@ -60,9 +60,12 @@ def from_plain(found: Any, depth: int = 0) -> Any:
 
 
 def _option(value: Any, hint: Any, depth: int) -> Any:
-    """A number, a word, or an object of a class such as Initializer; ValueError where it is no `hint`."""
+    """A number, a word, or an object of a class such as Initializer.
+
+    ValueError or msgspec.ValidationError where it is no `hint`.
+    """
     if not isinstance(value, dict):
-        return msgspec.convert(value, hint)  # its ValidationError is a ValueError
+        return msgspec.convert(value, hint)
     made = from_plain(value, depth + 1)
     if not (isinstance(hint, type) and isinstance(made, hint)):
         raise ValueError(f"{type(made).__name__} stands where there must be {hint}")
