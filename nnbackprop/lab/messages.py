@@ -109,8 +109,8 @@ class Check(Request):
     index: Annotated[tuple[Index, ...], Meta(min_length=1, max_length=2)]
 
 
-class Step(Request):
-    """A step of a small network, and what it starts from."""
+class NetworkRequest(Request):
+    """A small network, and what it learns by."""
 
     network: Name
     activation: Name = "sigmoid"
@@ -119,26 +119,23 @@ class Step(Request):
     optimizer: Name = "sgd"
     lr: LearningRate = 0.1
     seed: Annotated[int, Meta(ge=0, le=2**53)] = 0
-    samples: Annotated[tuple[Index, ...], Meta(min_length=1, max_length=MAX_STEP_SAMPLES)] = (0,)
     params: dict[str, Numbers] | None = None
+
+
+class Step(NetworkRequest):
+    """A step of a small network, and what it starts from."""
+
+    samples: Annotated[tuple[Index, ...], Meta(min_length=1, max_length=MAX_STEP_SAMPLES)] = (0,)
     optimizer_state: dict[str, dict[str, Numbers]] | None = None
     t: Annotated[int, Meta(ge=1, le=10**9)] = 1
     mistake: Name | None = None
     check: Check | None = None
 
 
-class Break(Request):
+class Break(NetworkRequest, kw_only=True):
     """A small network trained twice, once with a mistake in its backward pass."""
 
-    network: Name
     mistake: Name
-    activation: Name = "sigmoid"
-    output_activation: Name | None = None
-    loss: Name | None = None
-    optimizer: Name = "sgd"
-    lr: LearningRate = 0.1
-    seed: Annotated[int, Meta(ge=0, le=2**53)] = 0
-    params: dict[str, Numbers] | None = None
     steps: Annotated[int, Meta(ge=1, le=2000)] = 200
 
 

@@ -20,6 +20,8 @@ from nnbackprop.nn.losses import LOSSES, Loss
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import OPTIMIZERS, Optimizer
 
+from .messages import NetworkRequest
+
 STEP_ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky-relu", "elu", "softplus", "identity")
 STEP_LOSSES = ("mse", "half-mse", "binary-cross-entropy", "softmax-cross-entropy")
 TAKES_LOGITS = ("binary-cross-entropy", "softmax-cross-entropy")
@@ -121,8 +123,8 @@ class SmallNetwork:
     backend: Backend = field(default_factory=lambda: select("numpy"))
 
     @classmethod
-    def of(cls, request: Any) -> SmallNetwork:
-        """That of a `Step` or a `Break`; UsageError for a name that is not known, or for what does not fit."""
+    def of(cls, request: NetworkRequest) -> SmallNetwork:
+        """What a request asks for; UsageError for a name that is not known, or for what does not fit."""
         a = _known(ARCHITECTURES, request.network, "network")
         output, loss = request.output_activation or a.output_activation, request.loss or a.loss
         for name in (request.activation, output):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -26,22 +26,13 @@ from nnbackprop.nn.metrics import ClassificationMetrics, Metrics, predicted_clas
 from nnbackprop.nn.objective import Objective
 
 from .events import Score
+from .sharding import Processes
 from .step import EvalStep, zero_sums
 
 EVAL_BATCH_SIZE = 1000  # enough to keep the products busy, small beside the parameters
 CONV_EVAL_BATCH_SIZE = 100  # the windows of a 3x3 kernel on 1,000 images 28x28x32 take 0.9 GB
 EVAL_STEPS_PER_CHUNK = 64
 MAX_CONFUSION_CLASSES = 20  # beyond which their pairs are not counted
-
-
-class Processes(Protocol):
-    """What `evaluate_together` needs of a `distributed.Communicator`."""
-
-    rank: int
-    size: int
-
-    def all_gather(self, array: np.ndarray) -> np.ndarray:
-        """The arrays of all processes, which have one shape: (size, *shape)."""
 
 
 @dataclass(frozen=True, eq=False)

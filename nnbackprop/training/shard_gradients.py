@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,22 +14,11 @@ from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers.base import Params
 
 from .lockstep import Exchange, in_lockstep
+from .sharding import Processes
 from .shards import GradientStep, Layout
 
 if TYPE_CHECKING:
     from .trainer import Trainer
-
-
-class Processes(Protocol):
-    """What is needed of a `distributed.Communicator`; both methods are collective."""
-
-    size: int
-
-    def shard_memory(self, shards: int, k: int, dtype: Any) -> np.ndarray:
-        """Zeros (shards, k) to be filled for `sum_shards`; k must be a multiple of `size`."""
-
-    def sum_shards(self, shards: np.ndarray) -> np.ndarray:
-        """The sum of all processes' rows, in the order of shards: (k,)."""
 
 
 class Shard(NamedTuple):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
 
 from backends import Tree
 from nnbackprop.data.loader import DataLoader
@@ -14,6 +16,22 @@ if TYPE_CHECKING:
     from .batch_sampler import BatchSampler, Chunk
     from .step import TrainStep
     from .trainer import Trainer
+
+
+class Processes(Protocol):
+    """What is needed of a `distributed.Communicator`; all methods are collective."""
+
+    rank: int
+    size: int
+
+    def all_gather(self, array: np.ndarray) -> np.ndarray:
+        """The arrays of all processes, which have one shape: (size, *shape)."""
+
+    def shard_memory(self, shards: int, k: int, dtype: Any) -> np.ndarray:
+        """Zeros (shards, k) to be filled for `sum_shards`; k must be a multiple of `size`."""
+
+    def sum_shards(self, shards: np.ndarray) -> np.ndarray:
+        """The sum of all processes' rows, in the order of shards: (k,)."""
 
 
 class Sharding(Protocol):
