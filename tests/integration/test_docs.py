@@ -18,7 +18,11 @@ from nnbackprop.runs.config import Config
 
 ROOT = Path(__file__).parents[2]
 RUNS = json.loads((ROOT / "docs" / "figures.json").read_text())["recipes"]
-PAGES = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))
+PAGES = [
+    page
+    for folder in (ROOT, ROOT / "docs", ROOT / "docs" / "course", ROOT / "examples")
+    for page in sorted(folder.glob("*.md"))
+]
 COMMANDS = [
     (page.name, line[2:].split("#")[0].strip())
     for page in PAGES
@@ -44,7 +48,7 @@ def test_the_commands_were_found() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_within_the_project_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text()):
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
 
