@@ -19,7 +19,6 @@ from benchmarks.results import saved
 from benchmarks.to_accuracy import FOLDER as TO_ACCURACY
 from benchmarks.to_accuracy import table as accuracy_table
 from nnbackprop.diagnostics.gradcheck.mistakes.catalogue import MISTAKES, ROWS
-from tests.support.layer_mistakes.planted import MISTAKES as LAYER_MISTAKES
 
 from . import ROOT, table
 
@@ -94,10 +93,10 @@ def claims() -> dict[str, str]:
 
 def mistakes_by_symptom() -> str:
     """The catalogue of gradcheck, a section each, for samples in rows; layers of images have their own."""
-    sections = []
+    sections, of_layers = [], json.loads(LAYERS.read_text())["mistakes"]
     for id, entry in MISTAKES.items():
         symptom, cause, fix = (entry[part].replace("*", "\\*") for part in ("symptom", "cause", "fix"))
-        if id != "unknown" and id not in LAYER_MISTAKES:
+        if id != "unknown" and id not in of_layers:
             sections.append(f"### {symptom}\n\n`{id}`. {cause}\n\n> {fix.format(**ROWS)}\n")
     return "\n".join(sections)
 
@@ -106,12 +105,12 @@ def layer_mistakes() -> str:
     """From `python -m tests.support.layer_mistakes.planted --json`: both lines and the report of each."""
     found = json.loads(LAYERS.read_text())
     sections = []
-    for id, entry in LAYER_MISTAKES.items():
-        measured, named = found["mistakes"][id], f"`{id}`. " if id in MISTAKES else ""
+    for id, entry in found["mistakes"].items():
+        named = f"`{id}`. " if id in MISTAKES else ""
         sections.append(
             f"### {entry['symptom']}\n\n{named}{entry['cause']} See ({entry['equation']}) of "
             f"[the derivation](derivation-layers.md).\n\n```diff\n- {entry['wrong']}\n+ {entry['right']}\n```\n\n"
-            f"```\n{measured['says']}\n```\n\nTrained so: {measured['accuracy']:.1%} right, with the right line "
+            f"```\n{entry['says']}\n```\n\nTrained so: {entry['accuracy']:.1%} right, with the right line "
             f"{found['right']:.1%}.\n"
         )
     made = f"{found['training']}. Made by `{found['command']}` on {found['machine']}, {found['date']}."

@@ -56,3 +56,8 @@ def test_each_has_an_equation_of_the_derivation_and_a_figure_of_its_training() -
     assert all(f"**({entry['equation']})**" in text for entry in planted.MISTAKES.values())
     assert set(KEPT["mistakes"]) == set(planted.MISTAKES)
     assert len(planted.MISTAKES) >= 12
+
+
+@pytest.mark.parametrize("id", planted.MISTAKES)
+def test_the_page_has_the_lines_that_are_planted(id: str) -> None:
+    assert planted.MISTAKES[id].items() <= KEPT["mistakes"][id].items()

@@ -107,3 +107,9 @@ def test_only_the_lab_imports_a_web_server() -> None:
 
 def test_a_trainer_has_at_most_fifteen_options() -> None:
     assert len(fields(Trainer)) <= 15
+
+
+@pytest.mark.parametrize("folder", ["nnbackprop", "backends", "benchmarks", "scripts"])
+def test_nothing_reaches_into_the_tests(folder: str) -> None:
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert [path.name for path in files if any(n.split(".")[0] == "tests" for n in imports(path, True))] == []

@@ -108,7 +108,9 @@ def main() -> None:
         "machine": f"{processor()}, {cores()} cores, Python {platform.python_version()}, NumPy {np.__version__}",
         "training": f"{SAMPLES:,} digits of 14 x 14 pixels, {EPOCHS} epochs",
         "right": accuracy(None),
-        "mistakes": {id: {"says": summary(check(id)), "accuracy": accuracy(id)} for id in MISTAKES},
+        "mistakes": {
+            id: {**entry, "says": summary(check(id)), "accuracy": accuracy(id)} for id, entry in MISTAKES.items()
+        },
     }
     path.write_text(json.dumps(found, indent=1) + "\n")
 
