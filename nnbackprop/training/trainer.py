@@ -327,22 +327,28 @@ class Trainer:
 
     def _run_chunk(self, chunk: Chunk) -> tuple[bool, Tree, dict[str, float]]:
         """Train on a chunk: whether all is finite, its sums, and the norms of its last gradients by layer."""
+        if not self._scan(chunk):
+            if self.sharding is not None:
+                raise OutOfMemoryError.of_shard(self.progress.step + 1)
+            self.train_step, self.state = retry_in_microbatches(self, chunk)
+        with np.errstate(all="ignore"):  # an overflow is not finite
+            metrics = self.train_step.pack_metrics(self.state)
+            packed = self.backend.to_numpy(metrics)  # the only wait for the device
+        return self.train_step.unpack_metrics(packed, self.state)
+
+    def _scan(self, chunk: Chunk) -> bool:
+        """Make the steps of a chunk; False where memory runs out. The error, which holds arrays, ends here."""
         step = self.train_step
-        with contextlib.suppress(MemoryError):
+        try:
             if self.sharding is not None:
                 self.state = self.sharding.scan(self, chunk)
             else:
                 self.state = self.backend.scan(
                     step, self.donate_state(), self.loader.data, chunk.batches, last_step=step.with_gradient_norms
                 )
-        if self.state is None and self.sharding is not None:
-            raise OutOfMemoryError.of_shard(self.progress.step + 1)
-        if self.state is None:  # memory ran out; the error, which holds arrays, is gone by now
-            self.train_step, self.state = retry_in_microbatches(self, chunk)
-        with np.errstate(all="ignore"):  # an overflow is not finite
-            metrics = self.train_step.pack_metrics(self.state)
-            packed = self.backend.to_numpy(metrics)  # the only wait for the device
-        return self.train_step.unpack_metrics(packed, self.state)
+        except MemoryError:
+            return False
+        return True
 
     def donate_state(self) -> Tree:
         """The state, which the trainer has no longer: the steps that take it overwrite its arrays."""
