@@ -163,8 +163,9 @@ class Trainer:
         `validation` is evaluated after each epoch; without it `test` is evaluated in its place, to be seen only.
 
         Raises:
-            DivergedError: the loss, a gradient or a parameter became NaN or infinite; `trace_nan` says where, and
-                `load_state_dict` goes back to a state that was kept.
+            DivergedError: the loss, a gradient or a parameter became NaN or infinite. State and progress are then
+                those after `error.step`; `trace_nan` says where, and `load_state_dict` goes back to a state that
+                was kept.
             OutOfMemoryError: not even a batch of one sample fits.
         """
         self.stop_reason = None  # from here on `stop` is heard
@@ -303,15 +304,14 @@ class Trainer:
             try:
                 finite, sums, norms = self._run_chunk(chunk)
                 seconds = time.perf_counter() - begin + batch_seconds
-                if finite:
-                    self.state = self.train_step.reset_sums(self.state)
-                    p.add_chunk(chunk.n_steps, chunk.n_samples, seconds, sums, norms)
+                self.state = self.train_step.reset_sums(self.state)
+                p.add_chunk(chunk.n_steps, chunk.n_samples, seconds, sums, norms)
             except BaseException:  # such as Ctrl-C in a notebook
                 self._go_back(self.snapshot.state, self.snapshot.progress)
                 self.message(f"training broke off within a chunk: back at step {self.progress.step}")
                 raise
             if not finite:
-                raise DivergedError.at_step(p.step + chunk.n_steps)
+                raise DivergedError.at_step(p.step)
             self._call("chunk_end", events.chunk_end(self, chunk, seconds, sums, norms))
             if self._agree_to_stop() and p.samples_seen < sampler.n_samples:
                 return
