@@ -69,8 +69,8 @@ class Namespace:
     def specialize(self, formula: Callable[..., Any]) -> Callable[..., Any]:
         """`formula(xp, *arguments)` as a function without `xp`, faster where the backend has a form of its own.
 
-        `forms` has those by the name of the formula, without `xp` too. They give the same numbers, or None for
-        arrays that they are not made for.
+        `forms` has those by the name of the formula, without `xp` too. They give the same numbers, but for the
+        rounding of sums, or None for arrays that they are not made for.
         """
         form = self.forms.get(formula.__name__)
         if form is None:

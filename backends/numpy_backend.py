@@ -9,8 +9,8 @@ import numpy as np
 from .base import Array, Backend, BackendError, ElementwiseKernel, Namespace
 from .elementwise import MIN_BLOCKED_SIZE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory
+from .numba_forms import FORMS
 from .numba_fuse import MIN_COMPILED_SIZE, compile_loop, compile_outer_product, compiler
-from .numba_windows import FORMS
 
 
 class NumpyBackend(Backend):

@@ -18,8 +18,8 @@ from .base import Array, Backend, BackendError, ElementwiseKernel, Memory, Names
 from .devices import check_index, parse_device
 from .elementwise import MIN_BLOCKED_SIZE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory, raise_memory_error
+from .numba_forms import FORMS
 from .numba_fuse import MIN_COMPILED_SIZE, compile_loop, compiler
-from .numba_windows import FORMS
 
 COMPILED_DTYPES = {torch.float32, torch.float64, torch.int32}
 
