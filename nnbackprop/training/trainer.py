@@ -163,8 +163,9 @@ class Trainer:
         `validation` is evaluated after each epoch; without it `test` is evaluated in its place, to be seen only.
 
         Raises:
-            DivergedError: the loss, a gradient or a parameter became NaN or infinite; `trace_nan` says where, and
-                `load_state_dict` goes back to a state that was kept.
+            DivergedError: the loss, a gradient or a parameter became NaN or infinite. State and progress are then
+                those after `error.step`; `trace_nan` says where, and `load_state_dict` goes back to a state that
+                was kept.
             OutOfMemoryError: not even a batch of one sample fits.
         """
         self.stop_reason = None  # from here on `stop` is heard
@@ -304,15 +305,14 @@ class Trainer:
             try:
                 finite, sums, norms = self._run_chunk(chunk)
                 seconds = time.perf_counter() - begin + batch_seconds
-                if finite:
-                    self.state = self.train_step.reset_sums(self.state)
-                    p.add_chunk(chunk.n_steps, chunk.n_samples, seconds, sums, norms)
+                self.state = self.train_step.reset_sums(self.state)
+                p.add_chunk(chunk.n_steps, chunk.n_samples, seconds, sums, norms)
             except BaseException:  # such as Ctrl-C in a notebook
                 self._go_back(self.snapshot.state, self.snapshot.progress)
                 self.message(f"training broke off within a chunk: back at step {self.progress.step}")
                 raise
             if not finite:
-                raise DivergedError.at_step(p.step + chunk.n_steps)
+                raise DivergedError.at_step(p.step)
             self._call("chunk_end", events.chunk_end(self, chunk, seconds, sums, norms))
             if self._agree_to_stop() and p.samples_seen < loader.n_samples:
                 return
@@ -328,21 +328,27 @@ class Trainer:
 
     def _run_chunk(self, chunk: Chunk) -> tuple[bool, Tree, dict[str, float]]:
         """Train on a chunk: whether all is finite, its sums, and the norms of its last gradients by layer."""
-        step = self.train_step
-        with contextlib.suppress(MemoryError):
+        if not self._scan(chunk):
             if self.sharding is not None:
-                self.state = self.sharding.scan(self, chunk)
-            else:
-                data, last = self.device_data.arrays, step.with_gradient_norms
-                self.state = self.backend.scan(step, self.donate_state(), data, chunk.batches, last_step=last)
-        if self.state is None and self.sharding is not None:
-            raise OutOfMemoryError.of_shard(self.progress.step + 1)
-        if self.state is None:  # memory ran out; the error, which holds arrays, is gone by now
+                raise OutOfMemoryError.of_shard(self.progress.step + 1)
             self.train_step, self.state = retry_in_microbatches(self, chunk)
         with np.errstate(all="ignore"):  # an overflow is not finite
             metrics = self.train_step.pack_metrics(self.state)
             packed = self.backend.to_numpy(metrics)  # the only wait for the device
         return self.train_step.unpack_metrics(packed, self.state)
+
+    def _scan(self, chunk: Chunk) -> bool:
+        """Make the steps of a chunk; False where memory runs out. The error, which holds arrays, ends here."""
+        step = self.train_step
+        try:
+            if self.sharding is not None:
+                self.state = self.sharding.scan(self, chunk)
+            else:
+                data, last = self.device_data.arrays, step.with_gradient_norms
+                self.state = self.backend.scan(step, self.donate_state(), data, chunk.batches, last_step=last)
+        except MemoryError:
+            return False
+        return True
 
     def donate_state(self) -> Tree:
         """The state, which the trainer has no longer: the steps that take it overwrite its arrays."""
