@@ -38,8 +38,8 @@ _NAMES_BY_MODULE = {
     "nnbackprop.nn.regularization": "WeightPenalty",
     "nnbackprop.nn.rng": "RngKey",
     "nnbackprop.nn.sequential": "Residual Sequential",
-    "nnbackprop.optim": "SGD Adagrad Adam AdamW AveragedWeights ClippedGradients Momentum Nesterov Optimizer "
-    "RMSprop clip_by_global_norm clip_by_value",
+    "nnbackprop.optim": "SGD Adagrad Adam AdamW ExponentialMovingAverage GradientClipping Momentum Nesterov "
+    "Optimizer RMSprop clip_by_global_norm clip_by_value",
     "nnbackprop.optim.schedules": "Constant CosineDecay ExponentialDecay OneCycle StepDecay Warmup",
     "nnbackprop.report.history": "plot",
     "nnbackprop.report.progress": "progress",
@@ -103,7 +103,7 @@ if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
     from nnbackprop.nn.sequential import Residual as Residual, Sequential as Sequential
     from nnbackprop.optim import (
         SGD as SGD, Adagrad as Adagrad, Adam as Adam, AdamW as AdamW,
-        AveragedWeights as AveragedWeights, ClippedGradients as ClippedGradients,
+        ExponentialMovingAverage as ExponentialMovingAverage, GradientClipping as GradientClipping,
         Momentum as Momentum, Nesterov as Nesterov, Optimizer as Optimizer, RMSprop as RMSprop,
         clip_by_global_norm as clip_by_global_norm, clip_by_value as clip_by_value,
     )

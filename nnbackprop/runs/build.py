@@ -20,9 +20,9 @@ from nnbackprop.nn.mlp import NORMALIZATIONS, mlp_layers
 from nnbackprop.nn.objective import Objective
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.optim import OPTIMIZERS, AveragedWeights, ClippedGradients, Optimizer
+from nnbackprop.optim import OPTIMIZERS, ExponentialMovingAverage, GradientClipping, Optimizer
 from nnbackprop.optim.schedules import Piecewise, Schedule, parse_schedule
-from nnbackprop.training import batch_sampler
+from nnbackprop.training import data_loader
 from nnbackprop.training.trainer import Trainer
 
 from .config import Config
@@ -156,8 +156,8 @@ def optimizer(config: Config) -> Optimizer:
         options["weight_decay"] = config.weight_decay
     made = optimizer_class(**options)
     if config.clip_norm is not None or config.clip_value is not None:
-        made = ClippedGradients(made, norm=config.clip_norm, value=config.clip_value)
-    return AveragedWeights(made, config.ema) if config.ema else made
+        made = GradientClipping(made, norm=config.clip_norm, value=config.clip_value)
+    return ExponentialMovingAverage(made, config.ema) if config.ema else made
 
 
 def penalty(config: Config) -> WeightPenalty | None:
@@ -183,7 +183,7 @@ def batch_size(config: Config, samples: int) -> int:
 
 def steps_per_epoch(config: Config, samples: int) -> int:
     """Steps that see each of `samples` training samples once."""
-    return batch_sampler.steps_per_epoch(samples, batch_size(config, samples))
+    return data_loader.steps_per_epoch(samples, batch_size(config, samples))
 
 
 def learning_rate(config: Config, samples: int) -> Schedule:
