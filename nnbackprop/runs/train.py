@@ -109,6 +109,7 @@ class Run(RunProcess):
         threads = () if self.threads is None else (self.threads,)
         self.trainer.callbacks = (
             self.early_stopping,
+            *build.plateau_callbacks(self.config),
             *threads,
             logger,
             checkpoints,
