@@ -142,14 +142,16 @@ def replay(
     trainer = initialized_trainer(replace(config, dropout_changes=()), backend, splits)
     trainer.epochs = -(-steps // build.steps_per_epoch(config, len(splits.train)))
     stop, shown = StopAtStep(steps), display(describe_config(config))
+    deciding = (stop.early_stopping, *build.plateau_callbacks(config))
     for step, rates in config.dropout_changes:
         if trainer.progress.step < step < steps:
-            trainer.callbacks = (stop.early_stopping, StopAtStep(step, "interrupted"), shown)
+            trainer.callbacks = (*deciding, StopAtStep(step, "interrupted"), shown)
             trainer.fit(splits.train, splits.validation, splits.test)
         if step < steps:
             trainer.use_dropout(rates)
-    trainer.callbacks = (stop.early_stopping, stop, shown)
+    trainer.callbacks = (*deciding, stop, shown)
     trainer.fit(splits.train, splits.validation, splits.test)
+    _check_lr_factor(run_dir, progress_of(last), trainer.progress.lr_factor)
     kept: dict[CheckpointName, Checkpoint] = {"last": last}
     metrics: Iterable[MetricDifference] = ()
     if summary is not None:
@@ -216,11 +218,8 @@ def _check_steps(run_dir: RunDir, steps: int, summary: Mapping[str, Any] | None)
 
 def _check_learning_rates(config: Config, run_dir: RunDir, samples: int, progress: Progress) -> None:
     """UsageError unless every step of a run had the learning rate of its configuration."""
-    if progress.lr_factor != 1.0:
-        raise UsageError(
-            f"{run_dir.path} diverged and went on at {progress.lr_factor:g} of its learning rate from a "
-            "checkpoint, which its config.toml does not say: train it anew with a lower --lr, and replay that."
-        )
+    if not build.plateau_callbacks(config):
+        _check_lr_factor(run_dir, progress, 1.0)
     now = build.learning_rate(config, samples)
     for (begin, epochs), (end, _) in pairwise([*progress.planned_epochs, (progress.step, 0)]):
         then = build.learning_rate(replace(config, epochs=epochs), samples)
@@ -232,6 +231,14 @@ def _check_learning_rates(config: Config, run_dir: RunDir, samples: int, progres
                     f"resumed with other --epochs, which its schedule {config.schedule} depends on, and cannot be "
                     "trained again in one piece. Train it anew, and replay that."
                 )
+
+
+def _check_lr_factor(run_dir: RunDir, progress: Progress, configured: float) -> None:
+    if progress.lr_factor != configured:
+        raise UsageError(
+            f"{run_dir.path} diverged and went on at {progress.lr_factor:g} of its learning rate from a "
+            "checkpoint, which its config.toml does not say: train it anew with a lower --lr, and replay that."
+        )
 
 
 def _compare_weights(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -23,6 +23,9 @@ class Metrics(Protocol):
     Every sum is weighted where samples have weights (n,): it adds w_i in the place of 1.
     """
 
+    more_is_better: ClassVar[Mapping[str, bool]]
+    """Of each metric, by name."""
+
     def zeros(self, xp: Any, like: Array) -> dict[str, Array]:
         """The sums before the first batch, of the dtype and on the device of `like`."""
 
@@ -38,6 +41,7 @@ class ClassificationMetrics:
     """accuracy: the share of samples whose prediction is their label."""
 
     threshold: float = 0.0
+    more_is_better: ClassVar[Mapping[str, bool]] = {"accuracy": True}
 
     def zeros(self, xp: Any, like: Array) -> dict[str, Array]:
         """One sum."""
@@ -68,6 +72,7 @@ class RegressionMetrics:
     center: tuple[float, ...]
     unit: tuple[float, ...] = ()
     link: Literal["identity", "log"] = "identity"
+    more_is_better: ClassVar[Mapping[str, bool]] = {"rmse": False, "mae": False, "r2": True}
 
     def zeros(self, xp: Any, like: Array) -> dict[str, Array]:
         """Four sums for each of the k outputs."""
@@ -104,6 +109,7 @@ class MultilabelMetrics:
     """
 
     threshold: float = 0.0
+    more_is_better: ClassVar[Mapping[str, bool]] = {"subset_accuracy": True, "f1": True}
 
     def zeros(self, xp: Any, like: Array) -> dict[str, Array]:
         """Three sums."""

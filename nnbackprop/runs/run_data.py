@@ -35,9 +35,11 @@ class RunData(Splits):
     @classmethod
     def load(cls, config: Config) -> RunData:
         """Read and split the data of `config`."""
-        if config.patience is not None and not config.validation:
+        plateau = "reduce-on-plateau" in config.schedule
+        if (config.patience is not None or plateau) and not config.validation:
+            waits = f"--schedule {config.schedule}" if plateau else "--patience"
             raise UsageError(
-                "--patience waits for a better validation loss and there is no validation part: "
+                f"{waits} waits for a better validation loss and there is no validation part: "
                 "keep some of the training data for it, with --validation 0.1."
             )
         fractions = config.test_fraction, config.validation

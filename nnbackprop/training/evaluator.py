@@ -12,7 +12,7 @@ import numpy as np
 
 from backends import Array, Backend, Tree, device_of, leaves, tree_map
 from nnbackprop.data.dataset import Dataset, require_dataset
-from nnbackprop.data.loader import DataLoader, chunk_indices
+from nnbackprop.data.device_dataset import DeviceDataset, chunk_indices
 from nnbackprop.data.mapped import MappedArray, Samples, blocks
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
@@ -56,26 +56,26 @@ class Evaluator:
         """The compiled step, kept for all evaluations."""
         return EvalStep(self.backend.xp, self.objective, self.metrics)
 
-    def evaluate(self, params: Params, loader: DataLoader) -> Score:
+    def evaluate(self, params: Params, device_data: DeviceDataset) -> Score:
         """Mean loss (penalties included) and metrics over a data set on the device."""
-        n_samples, sums = len(loader.dataset), self.zero_sums(params, loader.dataset)
-        data = {**loader.data, "params": params}
-        steps = loader.limit_steps(EVAL_STEPS_PER_CHUNK, self.batch_size)
+        n_samples, sums = len(device_data.dataset), self.zero_sums(params, device_data.dataset)
+        data = {**device_data.arrays, "params": params}
+        steps = device_data.limit_steps(EVAL_STEPS_PER_CHUNK, self.batch_size)
         chunks = chunk_indices(np.arange(n_samples), self.batch_size, steps)
-        for _, batches in loader.to_device((None, loader.batches(indices)) for indices in chunks):
+        for _, batches in device_data.to_device((None, device_data.batches(indices)) for indices in chunks):
             sums = self.backend.scan(self.step, sums, data, batches)
         return self.score(tree_map(lambda a: self.backend.to_numpy(a).tolist(), sums), n_samples)
 
-    def evaluate_together(self, params: Params, loader: DataLoader, processes: Processes) -> Score:
+    def evaluate_together(self, params: Params, device_data: DeviceDataset, processes: Processes) -> Score:
         """The same, shared out among processes, each of which calls it; sums are added in the order of batches."""
-        xp, n, zero = self.backend.xp, len(loader.dataset), self.zero_sums(params, loader.dataset)
-        data = {**loader.data, "params": params}
+        xp, n, zero = self.backend.xp, len(device_data.dataset), self.zero_sums(params, device_data.dataset)
+        data = {**device_data.arrays, "params": params}
         begins = range(0, n, self.batch_size)
         each = -(-len(begins) // processes.size)  # batches a process
         own = begins[processes.rank * each : (processes.rank + 1) * each]
         batches = (np.arange(b, min(b + self.batch_size, n)).reshape(1, -1) for b in own)
         rows = np.zeros((each, sum(math.prod(a.shape) for a in leaves(zero))))
-        for i, (_, batch) in enumerate(loader.to_device((None, loader.batches(b)) for b in batches)):
+        for i, (_, batch) in enumerate(device_data.to_device((None, device_data.batches(b)) for b in batches)):
             sums = self.backend.scan(self.step, tree_map(xp.zeros_like, zero), data, batch)
             rows[i] = np.concatenate([self.backend.to_numpy(a).reshape(-1) for a in leaves(sums)])
         of_all = processes.all_gather(rows).reshape(-1, rows.shape[1])[: len(begins)]

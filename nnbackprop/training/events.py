@@ -14,7 +14,7 @@ from backends import Tree
 from nnbackprop._html import html_table
 
 if TYPE_CHECKING:
-    from .batch_sampler import Chunk
+    from .data_loader import Chunk
     from .trainer import Trainer
 
 
@@ -137,7 +137,7 @@ class TrainEnd:
 
 def train_begin(trainer: Trainer, n_samples: Mapping[str, int]) -> TrainBegin:
     """The event before the first step of `fit`, whose parts have `n_samples`."""
-    backend, sampler = trainer.backend, trainer.batch_sampler
+    backend, loader = trainer.backend, trainer.loader
     return TrainBegin(
         backend=backend.name,
         device=backend.device,
@@ -145,8 +145,8 @@ def train_begin(trainer: Trainer, n_samples: Mapping[str, int]) -> TrainBegin:
         selection_reason=backend.selection_reason,
         layers=trainer.layers,
         n_samples=n_samples,
-        batch_size=sampler.batch_size,
-        steps_per_epoch=sampler.steps_per_epoch,
+        batch_size=loader.batch_size,
+        steps_per_epoch=loader.steps_per_epoch,
         epochs=trainer.epochs,
         first_step=trainer.progress.step,
         config=trainer.config or options_of(trainer),
