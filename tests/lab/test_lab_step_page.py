@@ -37,11 +37,15 @@ UNEXPLAINED = """async () => {
     const {sourceOf} = await import('/static/js/step/model.js');
     const {sources} = (await (await fetch('/api/options')).json()).step;
     const missing = new Set();
-    for (const activation of Object.keys(ACTIVATIONS)) for (const optimizer of Object.keys(OPTIMIZERS)) for (const loss of Object.keys(LOSSES)) {
+    const losses = Object.keys(LOSSES);
+    const pairs = Object.keys(ACTIVATIONS).flatMap((activation) => losses.map((loss) => [activation, loss]));
+    const every = pairs.flatMap((pair) => Object.keys(OPTIMIZERS).map((optimizer) => [...pair, optimizer]));
+    for (const [activation, loss, optimizer] of every) {
         const last = loss.endsWith('mse') ? 'sigmoid' : 'identity';
         const layers = [{W: [[1, -1]], b: [0, 0], activation}, {W: [[1, 2], [1, 2]], b: [0, 0], activation: last}];
-        const state = {layers, X: [[1]], T: [[1, 0]], row: 0, loss, lr: 0.1, mistake: null, optimizer, t: 1, scalars: true, activation};
-        for (const one of computeStep({...state, states: noStates(optimizer, layers)}).numbers.values()) {
+        const how = {loss, lr: 0.1, mistake: null, optimizer, t: 1, scalars: true, activation};
+        const state = {...how, layers, X: [[1]], T: [[1, 0]], row: 0, states: noStates(optimizer, layers)};
+        for (const one of computeStep(state).numbers.values()) {
             if (!one.formula) continue;
             if (!EQUATIONS[one.equation] && activation !== 'identity') missing.add(one.equation);
             if (!sourceOf(state, one, sources)) missing.add(one.kind);
