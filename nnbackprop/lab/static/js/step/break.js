@@ -6,7 +6,7 @@ import { t } from "../i18n.js";
 import { MISTAKES, possible } from "../mistakes.js";
 import { showError } from "../notices.js";
 import { h, replace } from "../dom.js";
-import { lossesOver } from "./model.js";
+import { lossesOver, outputActivation } from "./model.js";
 import { paramsOf } from "./params.js";
 
 const STEPS = 300;
@@ -15,7 +15,7 @@ let chart = null;
 
 export function breakIt(box, state, { options, change }) {
   const known = options.step.mistakes.filter(({ id }) => possible(state.loss, state.activation, state.batch ? state.X.length : 1).includes(id));
-  const key = JSON.stringify([state.mistake, state.network, state.activation, state.batch, state.row, state.layers]);
+  const key = JSON.stringify([state.mistake, state.network, state.activation, state.loss, state.optimizer, state.lr, state.batch, state.row, state.layers]);
   if (found && found.key !== key) found = null;
   const chosen = known.find(({ id }) => id === state.mistake);
   const parts = [
@@ -43,7 +43,7 @@ export function breakIt(box, state, { options, change }) {
   }
 
   async function ask() {
-    const body = { network: state.network, activation: state.activation, loss: state.loss, lr: state.lr, seed: state.seed, params: paramsOf(state.layers), mistake: state.mistake, steps: STEPS };
+    const body = { network: state.network, activation: state.activation, output_activation: outputActivation(state.loss), loss: state.loss, optimizer: state.optimizer, lr: state.lr, seed: state.seed, params: paramsOf(state.layers), mistake: state.mistake, steps: STEPS };
     try {
       found = { key, answer: await post("api/break", body) };
       change({});
