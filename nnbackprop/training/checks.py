@@ -16,7 +16,7 @@ from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DataError, DivergedError, InitialValueError, ShapeError, UsageError
 from nnbackprop.nn.layers.base import Params
-from nnbackprop.nn.losses import Loss, PoissonNLL, SoftmaxCrossEntropy
+from nnbackprop.nn.losses import Loss, SoftmaxCrossEntropy
 from nnbackprop.nn.mixed_precision import HALF_DTYPES
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.nn.trace import LayerSummary
@@ -181,10 +181,10 @@ def check_outputs(layers: Sequence[LayerRow], train: Dataset, loss: Loss) -> Non
                 f"{train.targets.shape}: use MeanSquaredError for numbers, SigmoidBinaryCrossEntropy for several "
                 "labels at once."
             )
-        if isinstance(loss, PoissonNLL) and (least := float(train.targets.min())) < 0:
+        if loss.link == "log" and (least := float(train.targets.min())) < 0:
             raise DataError(
-                f"{train.source}: PoissonNLL is for counts of at least 0 and the targets go down to {least:g}: "
-                "take MeanSquaredError, MeanAbsoluteError or Huber for such numbers."
+                f"{train.source}: {type(loss).__name__} is for counts of at least 0 and the targets go down to "
+                f"{least:g}: take MeanSquaredError, MeanAbsoluteError or Huber for such numbers."
             )
         return
     if n_classes < 2:

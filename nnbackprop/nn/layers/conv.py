@@ -49,6 +49,7 @@ class Conv2D:
     bias_init: Initializer = Zeros()
 
     regularized: ClassVar[tuple[str, ...]] = ("W",)
+    copies_windows: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.filters, int) or self.filters < 1:
