@@ -81,6 +81,11 @@ export function settingsForm(panel, options) {
     return asked;
   }
 
+  /** Put values, as they are written, into fields. */
+  function fill(values) {
+    for (const [name, value] of Object.entries(values)) panel.querySelector(`.settings [name="${name}"]`).value = value;
+  }
+
   /** The libraries that are here, which takes seconds to find out. */
   function backends(found) {
     options.backends = found;
@@ -88,5 +93,5 @@ export function settingsForm(panel, options) {
   }
 
   build();
-  return { backends, read, build, choose };
+  return { backends, read, build, choose, fill };
 }
