@@ -12,9 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .base import Array, Backend, BackendError, Memory, Namespace, Step, Tree, leaves, tree_map
+from .base import Backend, BackendError, Memory, Step
 from .devices import check_index, parse_device
 from .memory import raise_memory_error
+from .namespace import Namespace
+from .tree import Array, Tree, leaves, tree_map
 
 _MAX_COMPILED = 16  # compiled steps cached; a run has a handful
 _DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops=true"

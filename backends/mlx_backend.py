@@ -9,8 +9,10 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from .base import Array, Backend, BackendError, Memory, Namespace, Step, Tree, scan_loop
+from .base import Backend, BackendError, Memory, Step, scan_loop
 from .devices import parse_device
+from .namespace import Namespace
+from .tree import Array, Tree
 
 _MAX_COMPILED = 16  # compiled steps cached; a run has a handful
 

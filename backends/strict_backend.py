@@ -5,7 +5,9 @@ from __future__ import annotations
 import array_api_strict
 import numpy as np
 
-from .base import Array, Backend, BackendError, Namespace
+from .base import Backend, BackendError
+from .namespace import Namespace
+from .tree import Array
 
 _DEVICE = "device1"  # not its default device: an array created without `device=` is caught when it meets another
 

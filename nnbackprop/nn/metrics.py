@@ -11,7 +11,7 @@ import numpy as np
 
 from backends import Array, Tree, device_of
 from nnbackprop.errors import ShapeError
-from nnbackprop.nn.losses import Loss, PoissonNLL, SigmoidBinaryCrossEntropy
+from nnbackprop.nn.losses import Loss
 
 if TYPE_CHECKING:
     from nnbackprop.data.scaling import Scaling
@@ -140,14 +140,13 @@ def metrics_for(loss: Loss, targets: np.ndarray | None = None, scaling: Scaling 
     """The metrics of a loss, host targets, labels (n,) unless they are floats (n, k), and the targets' scaling."""
     if targets is None or targets.dtype.kind in "iu":
         return ClassificationMetrics(loss.threshold)
-    if isinstance(loss, SigmoidBinaryCrossEntropy):
+    if loss.gives_probabilities:
         return MultilabelMetrics(loss.threshold)
-    link: Literal["identity", "log"] = "log" if isinstance(loss, PoissonNLL) else "identity"
     center = targets.mean(axis=0, dtype="float64")
     if scaling is None:
-        return RegressionMetrics(tuple(center.tolist()), link=link)
+        return RegressionMetrics(tuple(center.tolist()), link=loss.link)
     center, unit = center * scaling.scale + scaling.shift, 1 / scaling.scale
-    return RegressionMetrics(tuple(center.tolist()), tuple(unit.tolist()), link)
+    return RegressionMetrics(tuple(center.tolist()), tuple(unit.tolist()), loss.link)
 
 
 def predicted_classes(xp: Any, y: Array, threshold: float) -> Array:

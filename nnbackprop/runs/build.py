@@ -15,7 +15,7 @@ from nnbackprop.errors import UsageError
 from nnbackprop.nn.augmentation import Augmentation
 from nnbackprop.nn.initializers import parse_initializer
 from nnbackprop.nn.layers import ACTIVATIONS, Dense, Layer
-from nnbackprop.nn.losses import LOSS_PARAMETERS, LOSSES, Loss, PoissonNLL
+from nnbackprop.nn.losses import LOSS_PARAMETERS, LOSSES, Loss
 from nnbackprop.nn.mlp import NORMALIZATIONS, mlp_layers
 from nnbackprop.nn.objective import Objective
 from nnbackprop.nn.regularization import WeightPenalty
@@ -239,8 +239,8 @@ def scaling(config: Config, train: Dataset) -> Scaling:
     """The scaling of inputs, and of targets that are numbers, fitted to the training part."""
     if train.task != "regression" or config.target_scale == "none":
         return fit_scaling(config.scale, train)
-    # the outputs of PoissonNLL are logarithms of rates, which stay positive
-    return fit_scaling(config.scale, train, "mean" if isinstance(loss(config), PoissonNLL) else "standard")
+    # where outputs are logarithms, what they stand for stays positive
+    return fit_scaling(config.scale, train, "mean" if loss(config).link == "log" else "standard")
 
 
 def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) -> Trainer:

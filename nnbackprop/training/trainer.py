@@ -32,6 +32,7 @@ from .data_loader import Chunk, DataLoader, make_data_loader
 from .evaluator import Evaluator, dataset_to_evaluate, inputs_of
 from .events import ChunkBegin, EpochBegin, LayerRow, Score, TrainBegin
 from .history import History
+from .initialization import initial_params
 from .progress import Progress
 from .sharding import Sharding
 from .snapshot import Snapshot, retry_in_microbatches
@@ -147,7 +148,7 @@ class Trainer:
 
     def initialize(self, train: Dataset) -> None:
         """Draw initial parameters for data such as `train`, which must fit; `fit` does so unless it is done."""
-        self.layers, params = checks.initial_params(self, train)
+        self.layers, params = initial_params(self, train)
         self.sample_shape, self.classes = train.sample_shape, train.classes
         self.input_dtype, self.preprocessing = str(train.inputs.dtype), train.preprocessing
         metrics = metrics_for(self.loss, train.targets, self.scaling.target_scaling)
