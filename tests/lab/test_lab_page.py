@@ -10,6 +10,7 @@ import pytest
 
 from nnbackprop.diagnostics.gradcheck.mistakes.catalogue import MISTAKES
 from nnbackprop.diagnostics.monitor.checks import RUN_CHECKS
+from nnbackprop.lab.options import options
 
 AXE = Path(os.environ.get("AXE", "no file"))
 VIOLATIONS = """axe.run().then(({violations}) =>
@@ -158,6 +159,7 @@ def test_both_languages_have_every_text(window: Any) -> None:
     doctor = page.evaluate("async () => ({...await import('/static/js/strings/doctor_zh.js')})")
     assert set(doctor["FINDINGS"]) == set(RUN_CHECKS)
     assert set(doctor["MISTAKES"]) == set(MISTAKES)
+    assert set(page.evaluate(keys, "recipes_zh")) == {recipe["name"] for recipe in options()["recipes"]}
     page.click("#language")
     assert page.get_attribute("html", "lang") == "zh-CN"
     assert page.inner_text("[data-do=next]") == "下一行"
