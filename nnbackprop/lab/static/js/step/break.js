@@ -2,6 +2,7 @@
 
 import { ApiError, isStatic, post } from "../api.js";
 import { lineChart } from "../chart.js";
+import { mistake } from "../doctor.js";
 import { t } from "../i18n.js";
 import { MISTAKES, possible } from "../mistakes.js";
 import { showError } from "../notices.js";
@@ -67,7 +68,6 @@ function report({ report: { mistakes, tensors } }) {
   return h("div", { class: "doctor", role: "status" },
     h("h4", { text: t("doctor-says") }),
     mistakes.length === 0 ? h("p", { text: t("doctor-nothing") }) : mistakes.slice(0, 3).map((m) =>
-      h("div", { class: "finding" }, h("p", {}, h("strong", { text: m.id in MISTAKES ? t(`mistake.${m.id}`) : m.name }), m.evidence ? ` ${m.evidence}` : ""),
-        h("p", { text: m.cause }), h("p", {}, h("span", { class: "muted", text: `${t("fix")} ` }), m.fix))),
+      mistake(m, m.id in MISTAKES ? t(`mistake.${m.id}`) : m.name)),
     h("p", { class: "muted", text: t("doctor-tensors", { bad: bad.map(({ name }) => name).join(", ") || "–" }) }));
 }

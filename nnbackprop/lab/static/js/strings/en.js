@@ -4,6 +4,9 @@ export default {
   close: "Close", "theme.auto": "Auto", "theme.light": "Light", "theme.dark": "Dark",
 
   // train
+  guide: "New here? Five minutes", "guide-hide": "Hide", "guide-train": "Watch it learn", "guide-train-about": "A network of 64 hidden units learns to read handwritten digits, in less than a minute. Watch the loss fall.", "guide-train-do": "Train it",
+  "guide-draw": "Draw a digit", "guide-draw-about": "With mouse or finger. The network says what it sees while you draw, and which pixels speak for it.", "guide-draw-do": "Draw",
+  "guide-step": "Follow one gradient by hand", "guide-step-about": "Five short lines from the loss back to one weight, with every number put in. A pocket calculator is enough.", "guide-step-do": "Follow it",
   settings: "Settings", "all-settings": "More settings", recipe: "Recipe", "on-own-data": "On your own drawings.",
   "setting.hidden": "Hidden layers", "setting.activation": "Activation", "setting.optimizer": "Optimizer", "setting.lr": "Learning rate",
   "setting.batch_size": "Batch size", "setting.epochs": "Epochs", "setting.dropout": "Dropout", "setting.backend": "Backend",
@@ -63,10 +66,10 @@ export default {
 
   // look
   run: "Run", views: "Views", "view.confusion": "Confusions", "view.wrong": "Wrongest", "view.weights": "First layer", "view.unit": "Best inputs of a unit", "view.map": "Map", "view.compare": "Compare two",
-  "no-runs": "There is no trained run yet. Train one first.", "confusion-about": "Rows: what it is. Columns: what the network says. Choose a cell to see its samples.",
+  "no-runs": "There is no trained run yet. Train one first.", "confusion-about": "Rows: what it is. Columns: what the network says.", "choose-cell": "Choose a cell to see its samples.",
   "cell-of": "It is {true}, the network says {predicted}: {n}", "cell-label": "{true} called {predicted}: {n}", "sample-caption": "{label} called {predicted}, {percent}", "accuracy-over": "Accuracy {percent} of {n} samples",
   "held-out": "held-out samples",
-  point: "Point", "wrong-about": "Mistakes that the network is surest of, the surest first.", "weights-about": "A picture a hidden unit: blue weights are positive, red ones negative.", more: "More", unit: "Unit", layer: "Layer", "unit-about": "The samples that excite a unit most.", "unit-label": "Unit {unit}", "activation-is": "activation {value}",
+  point: "One after another", "wrong-about": "Mistakes that the network is surest of, the surest first.", "weights-about": "A picture a hidden unit: blue weights are positive, red ones negative.", more: "More", unit: "Unit", layer: "Layer", "unit-about": "The samples that excite a unit most.", "unit-label": "Unit {unit}", "activation-is": "activation {value}",
   "map-about": "Samples by the activations of a hidden layer, on its two widest directions (PCA): {a} and {b} of the variance. A ring marks a mistake.", "map-label": "Map of samples, coloured by class", "other-run": "Other run", "differences": "What differs", setting: "Setting", "no-differences": "The settings are the same.", "training-loss": "Training loss", loading: "Loading…", "choose-point": "Choose a point to see its sample.",
 
   // share
@@ -74,5 +77,6 @@ export default {
   "share-panel": "Pictures and tables", "share-panel-about": "What a part shows: the network as SVG, other pictures as PNG, tables as CSV.", panel: "Part", "save-picture": "Save picture", "save-table": "Save table",
   "share-page": "A page without a server", "share-page-about": "This command writes “Step through” and “Draw”, with the weights of a run, as files for any web site.",
 
-  "error.offline": "The lab's server does not answer. Start nnbackprop lab again and open the address that it prints.", "error.nothing-shown": "There is nothing to save yet: open that tab first.", "error.busy": "A run is under way.",
+  "error.offline": "The lab's server does not answer. Start nnbackprop lab again and open the address that it prints.", "error.nothing-shown": "There is nothing to save yet: open that tab first.", "error.busy": "A run is under way.", "error.refused": "The request was refused.", "error.missing": "That is not there.", "error.method": "The server does not take this request.", "error.large": "The request is too large.", "error.type": "The request is of the wrong type.",
+  "error.usage": "A setting does not fit.", "error.data": "The data cannot be used.", "error.folder": "The run folder cannot be used.", "error.internal": "The server made an error.", "error.failed": "Training failed.",
 };

@@ -4,6 +4,9 @@ export default {
   close: "关闭", "theme.auto": "自动", "theme.light": "浅色", "theme.dark": "深色",
 
   // train
+  guide: "第一次来？五分钟就够", "guide-hide": "收起", "guide-train": "看它学习", "guide-train-about": "一个有 64 个隐藏神经元的网络学着认手写数字，不到一分钟。看损失怎样下降。", "guide-train-do": "开始训练",
+  "guide-draw": "写一个数字", "guide-draw-about": "用鼠标或手指。边写，网络边说它看到了什么，以及哪些像素支持它。", "guide-draw-do": "去写",
+  "guide-step": "动手跟踪一个梯度", "guide-step-about": "从损失回到一个权重，短短五行，每个数都代进去。有计算器就够了。", "guide-step-do": "去跟踪",
   settings: "设置", "all-settings": "更多设置", recipe: "配方", "on-own-data": "使用自己写的数字。",
   "setting.hidden": "隐藏层", "setting.activation": "激活函数", "setting.optimizer": "优化器", "setting.lr": "学习率",
   "setting.batch_size": "批大小", "setting.epochs": "轮数", "setting.dropout": "Dropout", "setting.backend": "后端",
@@ -63,10 +66,10 @@ export default {
 
   // look
   run: "运行", views: "视图", "view.confusion": "混淆矩阵", "view.wrong": "错得最离谱", "view.weights": "第一层", "view.unit": "神经元最喜欢的输入", "view.map": "地图", "view.compare": "比较两个",
-  "no-runs": "还没有训练好的运行，请先训练一个。", "confusion-about": "行：真实的类。列：网络的回答。点一格看其中的样本。",
+  "no-runs": "还没有训练好的运行，请先训练一个。", "confusion-about": "行：真实的类。列：网络的回答。", "choose-cell": "点一个格子，看它的样本。",
   "cell-of": "真实是 {true}，网络认作 {predicted}：{n} 个", "cell-label": "{true} 被认作 {predicted}：{n}", "sample-caption": "{label} 被认作 {predicted}，{percent}", "accuracy-over": "{n} 个样本的准确率 {percent}",
   "held-out": "未参与训练的样本",
-  point: "点", "wrong-about": "网络最有把握的错误，按把握从大到小。", "weights-about": "每个隐藏神经元一幅图：蓝色为正权重，红色为负权重。", more: "更多", unit: "神经元", layer: "层", "unit-about": "最能激发这个神经元的样本。", "unit-label": "神经元 {unit}", "activation-is": "激活值 {value}",
+  point: "逐个查看", "wrong-about": "网络最有把握的错误，按把握从大到小。", "weights-about": "每个隐藏神经元一幅图：蓝色为正权重，红色为负权重。", more: "更多", unit: "神经元", layer: "层", "unit-about": "最能激发这个神经元的样本。", "unit-label": "神经元 {unit}", "activation-is": "激活值 {value}",
   "map-about": "按某个隐藏层的激活值，把样本画在方差最大的两个方向上（PCA），占方差的 {a} 和 {b}。圆圈表示认错了。", "map-label": "样本的地图，颜色表示类别", "other-run": "另一个运行", "differences": "不同之处", setting: "设置", "no-differences": "设置相同。", "training-loss": "训练损失", loading: "正在加载…", "choose-point": "点一个点看它的样本。",
 
   // share
@@ -74,5 +77,6 @@ export default {
   "share-panel": "图和表", "share-panel-about": "把某一部分显示的内容存成文件：网络图为 SVG，其他图为 PNG，表格为 CSV。", panel: "部分", "save-picture": "保存图片", "save-table": "保存表格",
   "share-page": "不需要服务器的网页", "share-page-about": "这条命令把“逐步推演”和“手写”连同一个运行的权重写成文件，可以放到任何网站上。",
 
-  "error.offline": "实验室的服务器没有回答。请重新运行 nnbackprop lab，并打开它给出的地址。", "error.nothing-shown": "还没有可以保存的内容：请先打开那一页。", "error.busy": "已有一个运行正在进行。",
+  "error.offline": "实验室的服务器没有回答。请重新运行 nnbackprop lab，并打开它给出的地址。", "error.nothing-shown": "还没有可以保存的内容：请先打开那一页。", "error.busy": "已有一个运行正在进行。", "error.refused": "请求被拒绝。", "error.missing": "没有找到。", "error.method": "服务器不接受这个请求。", "error.large": "请求太大。", "error.type": "请求的类型不对。",
+  "error.usage": "有一项设置不合适。", "error.data": "数据不能用。", "error.folder": "运行文件夹不能用。", "error.internal": "服务器出错了。", "error.failed": "训练失败。",
 };
