@@ -115,21 +115,21 @@ class Backend(ABC):
         if dtype == np.float64 and not self.has_float64:
             raise BackendError(
                 f"The backend {self.name} on {self.device} has no float64, only float32.",
-                "Use --dtype float32, or --device cpu.",
+                "Use dtype='float32', or device='cpu'.",
             )
 
     def use_tf32(self) -> None:
         """Round the factors of float32 products to 10 bits, from now on; BackendError off NVIDIA GPUs."""
         raise BackendError(
             f"TF32 needs an NVIDIA GPU, and the backend {self.name} computes on {self.device}.",
-            "Use --dtype float32, or a backend on cuda.",
+            "Use dtype='float32', or a backend on cuda.",
         )
 
     def limit_memory(self, size: int) -> None:
         """Let arrays take at most `size` bytes of the GPU, from now on; BackendError where that cannot be set."""
         raise BackendError(
             f"The backend {self.name} on {self.device} cannot limit its GPU memory.",
-            "Leave --gpu-memory-limit out; for JAX, set XLA_PYTHON_CLIENT_MEM_FRACTION before it starts.",
+            "Leave gpu_memory_limit out; for JAX, set XLA_PYTHON_CLIENT_MEM_FRACTION before it starts.",
         )
 
     def use_deterministic(self) -> None:  # noqa: B027 (most libraries have no other algorithms)

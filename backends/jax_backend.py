@@ -136,7 +136,7 @@ def _find_device(name: str | None) -> Any:
     except RuntimeError as error:
         raise BackendError(
             f"JAX {jax.__version__} finds no CUDA device.",
-            'Install its CUDA plugin: pip install "jax[cuda13]" (or cuda12), or use --device cpu.',
+            "Install its CUDA plugin: pip install \"jax[cuda13]\" (or cuda12), or use device='cpu'.",
         ) from error
     check_index("jax", index, len(devices))
     return devices[index]

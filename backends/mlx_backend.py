@@ -31,7 +31,7 @@ class MlxBackend(Backend):
         self.device, _ = parse_device(self.name, device or ("gpu" if has_gpu else "cpu"), ("cpu", "gpu"))
         if self.device == "gpu" and not has_gpu:
             raise BackendError(
-                f"MLX {mx.__version__} finds no GPU.", "It needs a Mac with an Apple chip: use --device cpu."
+                f"MLX {mx.__version__} finds no GPU.", "It needs a Mac with an Apple chip: use device='cpu'."
             )
         self.version = mx.__version__
         self.has_float64 = self.device == "cpu"

@@ -25,7 +25,7 @@ class NumpyBackend(Backend):
         if device not in (None, "cpu"):
             raise BackendError(
                 f"The backend numpy works on the CPU alone and knows no device {device!r}.",
-                "Use --device cpu, or for a GPU --backend cupy, torch or jax.",
+                "Use device='cpu', or for a GPU backend='cupy', torch or jax.",
             )
         self.device = "cpu"
         self.version = np.__version__

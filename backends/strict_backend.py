@@ -20,7 +20,7 @@ class StrictBackend(Backend):
     def __init__(self, device: str | None = None) -> None:
         if device not in (None, _DEVICE):
             raise BackendError(
-                f"The backend strict knows no device {device!r}.", f"Use --device {_DEVICE}, its only one."
+                f"The backend strict knows no device {device!r}.", f"Use device='{_DEVICE}', its only one."
             )
         self.device = _DEVICE
         self.version = array_api_strict.__version__

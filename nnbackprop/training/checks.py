@@ -196,6 +196,6 @@ def check_initial(network: Sequential, params: Params, dtype: str) -> None:
             if wrong := int(np.count_nonzero(~np.isfinite(values))):
                 raise InitialValueError(
                     f"A parameter of layer {name} begins with {wrong} of {values.size} numbers that are NaN or "
-                    f"infinite in {dtype}, as {layer} drew them: begin with smaller ones, such as --init "
-                    "he-normal."
+                    f"infinite in {dtype}, as {layer} drew them: begin with smaller ones, such as "
+                    "nb.He() (init='he-normal')."
                 )

@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.diagnostics.replay import (
-    Replay,
+from nnbackprop.diagnostics.replay import Replay, replay
+from nnbackprop.diagnostics.replay_differences import (
     compare_environments,
     compare_metrics,
-    replay,
 )
 from nnbackprop.report.replay import verdict
 from nnbackprop.runs import train as runs
