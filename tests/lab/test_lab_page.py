@@ -65,7 +65,7 @@ def test_a_newcomer_trains_draws_and_follows_a_gradient_in_four_clicks_and_a_str
     page.wait_for_selector(".way li")
     lines = page.locator(".way li").all_inner_texts()
     assert [line.split("=")[0].strip() for line in lines] == ["∂J/∂y", "δ", "∂J/∂h1", "δ1", "∂J/∂w11"]
-    assert lines[-1].endswith("−2 · 0.0083 = −0.0167")
+    assert lines[-1].endswith("−2 · 0.00833 = −0.01666")
     page.click("#tab-train")
     status(page, "finished")
 

@@ -75,6 +75,7 @@ function weights({ image, numbers, reached }, tools, j, x, y, w, h, decimals) {
     const [r, c] = [Math.floor(i / image[1]), i % image[1]];
     const id = shown(reached, `w1.${i}.${j}`);
     const number = tools.num(id, x + (c + 0.5) * w, y + (r + 0.5) * h, w - 1, { symbol: false, h: h - 1, decimals, tint: /^[ds]/.test(id) ? undefined : numbers.get(id).value });
+    number.classList.add("cell");
     if (w < 30) number.classList.add("tight");
     marks.push(number);
   }

@@ -11,6 +11,7 @@ export function symbolOf({ base, sub = "", sup = "", mark = "" }) {
 }
 
 const SLOPES = ["lossSlope", "outputError", "activationSlope", "hiddenError", "weightGradient", "biasGradient"];
+const BY_HAND = 5; // decimals with which a pocket calculator comes to what is shown
 const opened = { code: false, way: true }; // as the reader left them
 
 /** What there is to say of a number; `onPick` is told which of its parts was chosen. */
@@ -67,8 +68,8 @@ function chip(part, onPick) {
 }
 
 /** Negative numbers in the middle of a formula stand in brackets. */
-function bracketed(value, first) {
-  const text = Number.isInteger(value) ? short(value) : number(value);
+function bracketed(value, first, decimals) {
+  const text = Number.isInteger(value) ? short(value) : number(value, decimals);
   return h("span", { class: "put-in", text: value < 0 && !first ? `(${text})` : text });
 }
 
@@ -94,7 +95,7 @@ function wholeWay(one, numbers, onPick) {
     h("ol", {}, way.map((step) => h("li", {},
       chip(step, onPick), " = ", put(step.formula, numbers, (part) => symbolOf(part.symbol)), h("br"),
       step.equation ? h("span", { class: "tag", text: step.equation }) : null,
-      h("span", { class: "figures" }, " = ", put(step.formula, numbers, (part, first) => bracketed(part.value, first)), ` = ${number(step.value)}`)))));
+      h("span", { class: "figures" }, " = ", put(step.formula, numbers, (part, first) => bracketed(part.value, first, BY_HAND)), ` = ${number(step.value, BY_HAND)}`)))));
 }
 
 /** An equation of the derivation by its number; of what has none there, the formula and its paper by its name. */
