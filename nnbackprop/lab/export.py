@@ -20,12 +20,10 @@ from nnbackprop.runs.trained_model import TrainedModel
 from .lab import Lab
 from .messages import MAX_STEP_SAMPLES, Step, encode
 from .page_files import page_files
-from .small_networks import ARCHITECTURES
+from .small_networks import ARCHITECTURES, STEP_ACTIVATIONS
 from .stepping import step
 
 LIVE, STATIC = 'data-mode="live"', 'data-mode="static"'
-FUNCTIONS = ("relu", "sigmoid", "tanh", "identity")
-"""Activations that the page computes by itself."""
 
 
 def export(runs_dir: Path, run: str | None, folder: Path, on_message: Callable[[str], None]) -> None:
@@ -104,7 +102,7 @@ def network(trained: TrainedModel) -> dict[str, Any]:
         elif not isinstance(layer, Dropout):
             raise UsageError(
                 f"{trained.run_dir.path} has the layer {name}, and the page computes Dense layers with "
-                f"{', '.join(FUNCTIONS)} alone: export another run, such as one of the recipe mnist."
+                f"{', '.join(STEP_ACTIVATIONS)} alone: export another run, such as one of the recipe mnist."
             )
     white = 1.0 if trained.max_input > 2 else 1 / 255  # the value of a pixel 1 in the data
     scale, shift = trained.evaluator.scaling.scale, trained.evaluator.scaling.shift
@@ -121,4 +119,4 @@ def network(trained: TrainedModel) -> dict[str, Any]:
 
 def _function(layer: Any) -> str | None:
     """The name of an activation that the page knows, in its usual form."""
-    return next((name for name in FUNCTIONS if layer == ACTIVATIONS[name]()), None)
+    return next((name for name in STEP_ACTIVATIONS if layer == ACTIVATIONS[name]()), None)

@@ -10,7 +10,7 @@ import numpy as np
 
 from backends import Backend, tree_map
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.loader import DataLoader
+from nnbackprop.data.device_dataset import DeviceDataset
 from nnbackprop.data.mapped import MappedArray, blocks
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
@@ -81,7 +81,7 @@ class SavedModel:
         e = self.evaluator
         e = replace(e, metrics=metrics_for(e.objective.loss, data.targets, e.scaling.target_scaling))
         e.check_dataset(data, self.sample_shape, (max(self.n_outputs, len(self.classes)),))
-        return e.evaluate(self.params, DataLoader(e.backend, data, e.scaling, e.dtype, self.resident))
+        return e.evaluate(self.params, DeviceDataset(e.backend, data, e.scaling, e.dtype, self.resident))
 
     def predict(self, inputs: Any, source: str = "the input") -> np.ndarray:
         """Predicted class (n,) of raw inputs (n, *sample_shape), or of a table's rows.

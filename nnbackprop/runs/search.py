@@ -138,7 +138,7 @@ def _train(file: SearchFile, study: Any, trial: Any, data: TrialData) -> None:
         config = resolve_lr(build.resolve_task(config, parts.train), backend, parts)
         trainer = initialized_trainer(config, backend, parts)
         time_limit = () if config.max_time is None else (TimeLimit(config.max_time),)
-        trainer.callbacks = (early_stopping, callback, *time_limit)
+        trainer.callbacks = (early_stopping, *build.plateau_callbacks(config), callback, *time_limit)
         trainer.fit(parts.train, parts.validation)
     except optuna.TrialPruned:
         pass

@@ -12,14 +12,13 @@ import numpy as np
 
 from backends import Array, Backend, Tree, device_of, leaves, tree_map
 from nnbackprop.data.dataset import Dataset, require_dataset
-from nnbackprop.data.loader import DataLoader, chunk_indices
+from nnbackprop.data.device_dataset import DeviceDataset, chunk_indices
 from nnbackprop.data.mapped import MappedArray, Samples, blocks
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.data.table import is_frame, table_of
 from nnbackprop.data.tabular import dataset_of
 from nnbackprop.errors import DataError, ShapeError
-from nnbackprop.nn.layers import Conv2D
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
 from nnbackprop.nn.metrics import ClassificationMetrics, Metrics, predicted_classes
@@ -30,7 +29,7 @@ from .sharding import Processes
 from .step import EvalStep, zero_sums
 
 EVAL_BATCH_SIZE = 1000  # enough to keep the products busy, small beside the parameters
-CONV_EVAL_BATCH_SIZE = 100  # the windows of a 3x3 kernel on 1,000 images 28x28x32 take 0.9 GB
+WINDOWS_EVAL_BATCH_SIZE = 100  # the windows of a 3x3 kernel on 1,000 images 28x28x32 take 0.9 GB
 EVAL_STEPS_PER_CHUNK = 64
 MAX_CONFUSION_CLASSES = 20  # beyond which their pairs are not counted
 
@@ -48,34 +47,35 @@ class Evaluator:
     @cached_property
     def batch_size(self) -> int:
         """Samples of a batch in evaluation."""
-        layers = [layer for _, layer in self.objective.network.named_layers()]
-        return CONV_EVAL_BATCH_SIZE if any(isinstance(layer, Conv2D) for layer in layers) else EVAL_BATCH_SIZE
+        layers = self.objective.network.named_layers()
+        copied = any(getattr(layer, "copies_windows", False) for _, layer in layers)
+        return WINDOWS_EVAL_BATCH_SIZE if copied else EVAL_BATCH_SIZE
 
     @cached_property
     def step(self) -> EvalStep:
         """The compiled step, kept for all evaluations."""
         return EvalStep(self.backend.xp, self.objective, self.metrics)
 
-    def evaluate(self, params: Params, loader: DataLoader) -> Score:
+    def evaluate(self, params: Params, device_data: DeviceDataset) -> Score:
         """Mean loss (penalties included) and metrics over a data set on the device."""
-        n_samples, sums = len(loader.dataset), self.zero_sums(params, loader.dataset)
-        data = {**loader.data, "params": params}
-        steps = loader.limit_steps(EVAL_STEPS_PER_CHUNK, self.batch_size)
+        n_samples, sums = len(device_data.dataset), self.zero_sums(params, device_data.dataset)
+        data = {**device_data.arrays, "params": params}
+        steps = device_data.limit_steps(EVAL_STEPS_PER_CHUNK, self.batch_size)
         chunks = chunk_indices(np.arange(n_samples), self.batch_size, steps)
-        for _, batches in loader.to_device((None, loader.batches(indices)) for indices in chunks):
+        for _, batches in device_data.to_device((None, device_data.batches(indices)) for indices in chunks):
             sums = self.backend.scan(self.step, sums, data, batches)
         return self.score(tree_map(lambda a: self.backend.to_numpy(a).tolist(), sums), n_samples)
 
-    def evaluate_together(self, params: Params, loader: DataLoader, processes: Processes) -> Score:
+    def evaluate_together(self, params: Params, device_data: DeviceDataset, processes: Processes) -> Score:
         """The same, shared out among processes, each of which calls it; sums are added in the order of batches."""
-        xp, n, zero = self.backend.xp, len(loader.dataset), self.zero_sums(params, loader.dataset)
-        data = {**loader.data, "params": params}
+        xp, n, zero = self.backend.xp, len(device_data.dataset), self.zero_sums(params, device_data.dataset)
+        data = {**device_data.arrays, "params": params}
         begins = range(0, n, self.batch_size)
         each = -(-len(begins) // processes.size)  # batches a process
         own = begins[processes.rank * each : (processes.rank + 1) * each]
         batches = (np.arange(b, min(b + self.batch_size, n)).reshape(1, -1) for b in own)
         rows = np.zeros((each, sum(math.prod(a.shape) for a in leaves(zero))))
-        for i, (_, batch) in enumerate(loader.to_device((None, loader.batches(b)) for b in batches)):
+        for i, (_, batch) in enumerate(device_data.to_device((None, device_data.batches(b)) for b in batches)):
             sums = self.backend.scan(self.step, tree_map(xp.zeros_like, zero), data, batch)
             rows[i] = np.concatenate([self.backend.to_numpy(a).reshape(-1) for a in leaves(sums)])
         of_all = processes.all_gather(rows).reshape(-1, rows.shape[1])[: len(begins)]

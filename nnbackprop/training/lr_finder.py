@@ -14,8 +14,8 @@ import numpy as np
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import DivergedError, UsageError
 
-from .batch_sampler import steps_per_epoch
 from .callbacks import Callback
+from .data_loader import steps_per_epoch
 from .events import ChunkEnd
 from .trainer import Trainer
 
@@ -92,7 +92,7 @@ def lr_find(
         trainer,
         lr=lambda step: first * (last / first) ** (step / (steps - 1)),
         callbacks=[recorder],
-        epochs=-(-(steps + 1) // steps_per_epoch(len(train), batch)),
+        epochs=-(-(steps + 1) // steps_per_epoch(len(train), batch, trainer.drop_last)),
     )
     if trainer.state is not None:
         copy.initialize(train)

@@ -50,17 +50,17 @@ class ShardGradients:
         cls, trainer: Trainer, params: Params, processes: Processes, shards: int, synchronized: bool
     ) -> ShardGradients:
         """For a trainer's steps on so many shards a process; two samples show what gradients look like."""
-        step, backend, loader = trainer.train_step, trainer.backend, trainer.loader
+        step, backend, device_data = trainer.train_step, trainer.backend, trainer.device_data
         synchronized = synchronized and step.objective.network.has_buffers
-        if synchronized and loader.dataset.weights is not None:
+        if synchronized and device_data.dataset.weights is not None:
             raise UsageError(
                 "sync_batchnorm takes the mean over the samples of a batch, and these have weights, of which a "
                 "shard may have none: leave out the weights, or sync_batchnorm, or use LayerNorm."
             )
-        samples = loader.batches(np.arange(2).reshape(1, 2) % len(loader.dataset), whole_set=False)
+        samples = device_data.batches(np.arange(2).reshape(1, 2) % len(device_data.dataset), whole_set=False)
         batch = tree_map(lambda a: backend.asarray(a)[0, ...], samples)
         gradient = GradientStep(step)
-        found = gradient.gradients(params, *get_batch(step.xp, loader.data, batch), None)
+        found = gradient.gradients(params, *get_batch(step.xp, device_data.arrays, batch), None)
         layout = Layout(tree_map(step.xp.zeros_like, found))  # no parameters' own arrays: these are donated
         rows = processes.shard_memory(shards, multiple(layout.size, processes.size), trainer.params_dtype)
         return cls(gradient, backend, processes, synchronized, batch, layout, rows)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from backends import Tree
-from nnbackprop.data.loader import DataLoader
+from nnbackprop.data.device_dataset import DeviceDataset
 from nnbackprop.nn.layers.base import Params
 
 from .events import Score
 
 if TYPE_CHECKING:
-    from .batch_sampler import BatchSampler, Chunk
+    from .data_loader import Chunk, DataLoader
     from .step import TrainStep
     from .trainer import Trainer
 
@@ -42,13 +42,13 @@ class Sharding(Protocol):
 
     shards: int
 
-    def own_batches(self, sampler: BatchSampler, step: TrainStep) -> BatchSampler:
-        """The rows of the batches of `sampler` that this process works on, in the first process's chunks."""
+    def own_batches(self, loader: DataLoader, step: TrainStep) -> DataLoader:
+        """The rows of the batches of `loader` that this process works on, in the first process's chunks."""
 
     def scan(self, trainer: Trainer, chunk: Chunk) -> Tree:
         """The trainer's state after the steps of `chunk`, whose batches are this process's rows; it is donated."""
 
-    def evaluate(self, trainer: Trainer, params: Params, loader: DataLoader) -> Score:
+    def evaluate(self, trainer: Trainer, params: Params, device_data: DeviceDataset) -> Score:
         """Mean loss and metrics of a data set, shared out among the processes."""
 
     def agree(self, stop: str | None, seconds: float) -> tuple[str | None, float]:

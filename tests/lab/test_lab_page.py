@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from nnbackprop.data.readers import idx
+from nnbackprop.diagnostics.gradcheck.mistakes.catalogue import MISTAKES
+from nnbackprop.diagnostics.monitor.checks import RUN_CHECKS
+from nnbackprop.lab.options import options
 from nnbackprop.runs.config_files import load_run_config
 
 AXE = Path(os.environ.get("AXE", "no file"))
@@ -36,6 +39,15 @@ def tile(page: Any, name: str) -> float:
     return float(dict(zip(names, values, strict=True))[name].replace("\u2009", ""))
 
 
+def stroke(page: Any, points: list[tuple[int, int]]) -> None:
+    box = page.locator(".drawing").bounding_box()
+    page.mouse.move(box["x"] + points[0][0], box["y"] + points[0][1])
+    page.mouse.down()
+    for x, y in points[1:]:
+        page.mouse.move(box["x"] + x, box["y"] + y, steps=8)
+    page.mouse.up()
+
+
 def test_weight_height_trains_to_its_end(window: Any) -> None:
     page = window.open("train")
     start(page, "weight-height", lr="0.2")
@@ -43,6 +55,25 @@ def test_weight_height_trains_to_its_end(window: Any) -> None:
     assert page.inner_text(".tiles dd >> nth=0") == "1000 / 1000"
     assert tile(page, "Loss") < 0.002
     assert page.locator(".loss-chart canvas").count() == 1
+
+
+def test_a_newcomer_trains_draws_and_follows_a_gradient_in_four_clicks_and_a_stroke(window: Any) -> None:
+    page = window.page
+    page.goto(f"{window.origin}/")
+    page.click(".guide [data-do=quick]")
+    status(page, "running")
+    page.wait_for_selector(".loss-chart canvas")
+    page.click(".guide a[href='#draw']")
+    stroke(page, [(70, 70), (205, 70), (170, 140), (130, 225)])
+    page.wait_for_selector(".bar.top-class", timeout=30_000)
+    page.click("#tab-train")
+    page.click(".guide a[href^='#step']")
+    page.wait_for_selector(".way li")
+    lines = page.locator(".way li").all_inner_texts()
+    assert [line.split("=")[0].strip() for line in lines] == ["∂J/∂y", "δ", "∂J/∂h1", "δ1", "∂J/∂w11"]
+    assert lines[-1].endswith("−2 · 0.00833 = −0.01666")
+    page.click("#tab-train")
+    status(page, "finished")
 
 
 def test_two_windows_and_a_reload_show_the_same_run(window: Any) -> None:
@@ -99,13 +130,7 @@ def test_learning_rate_and_dropout_change_while_it_runs(window: Any, lab_folder:
 
 def test_a_drawn_seven_is_a_seven(window: Any) -> None:
     page = window.open("draw")
-    box = page.locator(".drawing").bounding_box()
-    points = [(70, 70), (205, 70), (170, 140), (130, 225)]
-    page.mouse.move(box["x"] + 70, box["y"] + 70)
-    page.mouse.down()
-    for x, y in points[1:]:
-        page.mouse.move(box["x"] + x, box["y"] + y, steps=8)
-    page.mouse.up()
+    stroke(page, [(70, 70), (205, 70), (170, 140), (130, 225)])
     page.wait_for_selector(".bar.top-class .name:text-is('7')", timeout=30_000)
     names = page.locator(".stages .tile span").all_inner_texts()
     assert names[0] == "As drawn"
@@ -162,6 +187,10 @@ def test_both_languages_have_every_text(window: Any) -> None:
     en, zh = page.evaluate(keys, "en"), page.evaluate(keys, "zh")
     assert list(en) == list(zh)
     assert {key for key in en if sorted(_names(en[key])) != sorted(_names(zh[key]))} == set()
+    doctor = page.evaluate("async () => ({...await import('/static/js/strings/doctor_zh.js')})")
+    assert set(doctor["FINDINGS"]) == set(RUN_CHECKS)
+    assert set(doctor["MISTAKES"]) == set(MISTAKES)
+    assert set(page.evaluate(keys, "recipes_zh")) == {recipe["name"] for recipe in options()["recipes"]}
     page.click("#language")
     assert page.get_attribute("html", "lang") == "zh-CN"
     assert page.inner_text("[data-do=next]") == "下一行"

@@ -112,8 +112,8 @@ export function drawTab(panel, tabs) {
     keep: () => store({ drawing: pad.picture(), label: Number(at("[name=label]").value) }).then(() => pad.clear()),
     forget: () => store({ forget: "last" }),
     "train-now": async () => {
-      await post("api/train", { recipe: "mnist", hidden: [64], epochs: 3 });
       find("#tab-train").click();
+      await tabs.train.quick();
     },
     "train-own": async () => {
       find("#tab-train").click();

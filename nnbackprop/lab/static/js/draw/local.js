@@ -1,14 +1,9 @@
 // The network in the page, for pages without a server: drawings prepared as MNIST's were, dense layers, the gradient.
 
+import { ACTIVATIONS } from "../activations.js";
 import { ApiError } from "../api.js";
 
 const [SIDE, BOX, INK] = [28, 20, 0.2];
-const SLOPES = {
-  relu: [(z) => Math.max(z, 0), (z) => (z > 0 ? 1 : 0)],
-  sigmoid: [(z) => 0.5 * Math.tanh(0.5 * z) + 0.5, (z, a) => a * (1 - a)],
-  tanh: [Math.tanh, (z, a) => 1 - a * a],
-  identity: [(z) => z, () => 1],
-};
 
 const floats = (text) => new Float32Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
 const base64 = (bytes) => btoa(String.fromCharCode(...bytes));
@@ -35,7 +30,7 @@ export function forward({ layers }, x) {
   let a = x;
   for (const layer of layers) {
     const input = a;
-    a = layer.kind === "dense" ? dense(layer, input) : input.map(SLOPES[layer.function][0]);
+    a = layer.kind === "dense" ? dense(layer, input) : input.map(ACTIVATIONS[layer.function].f);
     passes.push({ layer, input, a });
   }
   const top = Math.max(...a);
@@ -60,7 +55,7 @@ function inputGradient({ layers }, passes, slope) {
   let d = Float32Array.from(passes.at(-1).a, slope);
   for (let l = layers.length - 1; l >= 0; l -= 1) {
     const [layer, { input, a }] = [layers[l], passes[l]];
-    if (layer.kind === "activation") d = d.map((value, k) => value * SLOPES[layer.function][1](input[k], a[k]));
+    if (layer.kind === "activation") d = d.map((value, k) => value * ACTIVATIONS[layer.function].slope(input[k], a[k]));
     else {
       const dx = new Float32Array(layer.in);
       for (let i = 0; i < layer.in; i += 1) for (let j = 0; j < layer.out; j += 1) dx[i] += d[j] * layer.weights[i * layer.out + j];

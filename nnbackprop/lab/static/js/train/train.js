@@ -1,6 +1,7 @@
 // "Train": a run's settings, its buttons, its curves as they come, and the doctor's findings.
 
 import { get, options, post } from "../api.js";
+import { finding } from "../doctor.js";
 import { find, h, replace } from "../dom.js";
 import { t } from "../i18n.js";
 import { announce, hideError, showError } from "../notices.js";
@@ -11,6 +12,7 @@ import { number } from "../format.js";
 
 const SPOKEN_EVERY = 5000; // ms between epochs that are read aloud
 const DRAWN_EVERY = 250; // ms between two drawings of the curves: the cores are those that train
+const QUICK = { hidden: "64", epochs: "8", dropout: "0, 0" }; // of mnist: less than a minute
 const ACTIVE = ["starting", "running", "paused"];
 
 export function trainTab(panel) {
@@ -25,6 +27,7 @@ export function trainTab(panel) {
       render();
     });
     document.addEventListener("theme", redraw);
+    at(".guide").hidden = localStorage.getItem("lab-guide") === "hidden";
     listen();
     render();
     get("api/backends").then(({ backends }) => form.backends(backends), showError);
@@ -108,6 +111,7 @@ export function trainTab(panel) {
     pause.disabled = !ours || !["running", "paused", "stopped"].includes(status);
     at("[data-do=step]").disabled = !ours || status !== "paused";
     at("[data-do=stop]").disabled = !ours || !active;
+    at("[data-do=quick]").disabled = active;
     at("[data-do=reset]").disabled = !ours || status === "idle";
     live(ours && active && status !== "starting");
     renderFindings();
@@ -128,15 +132,18 @@ export function trainTab(panel) {
 
   function renderFindings() {
     const list = at(".findings .list");
-    const items = findings.map(({ level, evidence, cause, fix }) =>
-      h("article", { class: `finding ${level}` }, h("p", {}, h("span", { class: `badge ${level}`, text: t(`level.${level}`) }), ` ${evidence}`),
-        cause ? h("p", { text: cause }) : null, fix ? h("p", {}, h("span", { class: "muted", text: `${t("fix")} ` }), fix) : null));
+    const items = findings.map(finding);
     list.replaceChildren(...(items.length ? items : [h("p", { class: "muted", text: t(state.run ? "healthy" : "no-findings") })]));
   }
 
   const control = (body) => post("api/control", body); // events say when it has happened, which may be before the answer
   const actions = {
     start: () => post("api/train", form.read()),
+    quick,
+    "hide-guide": async () => {
+      localStorage.setItem("lab-guide", "hidden");
+      at(".guide").hidden = true;
+    },
     pause: () => control({ action: state.status === "running" ? "pause" : "resume" }),
     step: () => control({ action: "step" }),
     stop: () => control({ action: "stop" }),
@@ -145,6 +152,13 @@ export function trainTab(panel) {
       render();
     }),
   };
+
+  /** A small network on digits, trained at once. */
+  function quick() {
+    form.choose("mnist");
+    form.fill(QUICK);
+    return actions.start();
+  }
 
   panel.addEventListener("click", (event) => {
     const action = actions[event.target.dataset?.do];
@@ -162,6 +176,10 @@ export function trainTab(panel) {
     start: () => (ready = start()),
     shown: redraw,
     table: () => (curves.epochs.length ? curves.epochs : null),
+    async quick() {
+      await ready;
+      await quick();
+    },
     /** Set the form to train on the drawings that were kept. */
     async onDrawings() {
       await ready;

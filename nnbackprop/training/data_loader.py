@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from backends import Tree, tree_map
-from nnbackprop.data.loader import DataLoader, chunk_indices, power_of_two
+from nnbackprop.data.device_dataset import DeviceDataset, chunk_indices, power_of_two
 from nnbackprop.data.sampler import permutation
 from nnbackprop.optim import Optimizer
 
@@ -38,16 +38,16 @@ class Chunk(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class BatchSampler:
-    """The batches of a run on the samples of `loader`, shuffled anew each epoch; from any step on always the same.
+class DataLoader:
+    """The batches of a run on the samples of `data`, shuffled anew each epoch; from any step on always the same.
 
     `lr(step)` is the learning rate after `step` steps. Chunks have up to `steps_per_chunk` steps of `batch_size`
     samples, with `timed_chunks` as many as take a tenth of a second, and end wherever the number of steps is a
-    multiple of `every_n_steps`. `rows` says of a batch's size which of its rows the batches have: those of this
-    process, where several train together; None is all of them.
+    multiple of `every_n_steps`. With `drop_last` an epoch has whole batches alone. `rows` says of a batch's size
+    which of its rows the batches have: those of this process, where several train together; None is all of them.
     """
 
-    loader: DataLoader
+    data: DeviceDataset
     optimizer: Optimizer
     lr: Callable[[int], float]
     seed: int
@@ -56,13 +56,15 @@ class BatchSampler:
     steps_per_chunk: int
     every_n_steps: int | None
     dtype: str
+    drop_last: bool = False
     timed_chunks: bool = False
     rows: Callable[[int], slice] | None = None
 
     @property
     def n_samples(self) -> int:
         """Samples an epoch."""
-        return len(self.loader.dataset)
+        n = len(self.data.dataset)
+        return n - n % self.batch_size if self.drop_last else n
 
     @property
     def steps_per_epoch(self) -> int:
@@ -74,7 +76,7 @@ class BatchSampler:
     ) -> Iterator[Chunk]:
         """What is left of an epoch's order after `samples_seen`, from step `step` on."""
         chunks = self._host_chunks(epoch, samples_seen, step, steps_per_chunk or self.steps_per_chunk)
-        for sizes, batches in self.loader.to_device(chunks):
+        for sizes, batches in self.data.to_device(chunks):
             yield Chunk(*sizes, batches)
 
     def rest_of_epoch(self, progress: Progress) -> Iterator[Chunk]:
@@ -106,12 +108,13 @@ class BatchSampler:
         self, epoch: int, samples_seen: int, step: int, steps_per_chunk: int
     ) -> Iterator[tuple[tuple[int, int], Tree]]:
         """((steps, samples), batches on the host) of each chunk."""
-        order = permutation(self.seed, epoch, self.n_samples) if self.shuffle else np.arange(self.n_samples)
-        left = order[samples_seen:]
+        n = len(self.data.dataset)
+        order = permutation(self.seed, epoch, n) if self.shuffle else np.arange(n)
+        left = order[samples_seen : self.n_samples]
         for indices in chunk_indices(left, self.batch_size, steps_per_chunk, step, self.every_n_steps):
             steps = np.arange(step, step + len(indices))
             scalars = stack_step_scalars(self.optimizer, self.lr, steps, self.dtype)
-            samples = self.loader.batches(indices) if self.rows is None else self._own_rows(indices, self.rows)
+            samples = self.data.batches(indices) if self.rows is None else self._own_rows(indices, self.rows)
             batches = {**samples, "step": steps.astype(np.int32), "scalars": scalars}
             yield (len(indices), indices.size), batches
             step += len(indices)
@@ -120,27 +123,28 @@ class BatchSampler:
         """This process's rows of batches, and the weight of each whole batch where samples have weights."""
         if indices.shape[1] == self.n_samples:  # the order of a full batch is that of the set
             indices = np.broadcast_to(np.arange(self.n_samples), indices.shape)
-        weights = self.loader.dataset.weights
+        weights = self.data.dataset.weights
         total = {} if weights is None else {"total_weight": weights[indices].sum(axis=1).astype(self.dtype)}
-        return {**self.loader.batches(indices[:, rows(indices.shape[1])], whole_set=False), **total}
+        return {**self.data.batches(indices[:, rows(indices.shape[1])], whole_set=False), **total}
 
 
-def make_batch_sampler(trainer: Trainer, loader: DataLoader) -> BatchSampler:
-    """The batches of `loader` that a trainer trains on; UsageError where their size cannot be."""
-    n_samples = len(loader.dataset)
+def make_data_loader(trainer: Trainer, data: DeviceDataset) -> DataLoader:
+    """The batches of `data` that a trainer trains on; UsageError where their size cannot be."""
+    n_samples = len(data.dataset)
     batch_size = min(trainer.batch_size or n_samples, n_samples)
-    check_batches(trainer.network, n_samples, batch_size)
+    check_batches(trainer.network, n_samples, batch_size, trainer.drop_last)
     steps = estimate_steps_per_chunk(trainer.layers, batch_size, trainer.backend.device)
-    return BatchSampler(
-        loader=loader,
+    return DataLoader(
+        data=data,
         optimizer=trainer.optimizer,
         lr=trainer.lr_at,
         seed=trainer.seed,
         shuffle=trainer.shuffle,
         batch_size=batch_size,
-        steps_per_chunk=loader.limit_steps(steps, batch_size),
+        steps_per_chunk=data.limit_steps(steps, batch_size),
         every_n_steps=math.gcd(*(callback.every_n_steps or 0 for callback in trainer.callbacks)) or None,
         dtype=trainer.params_dtype,
+        drop_last=trainer.drop_last,
         timed_chunks=any(callback.needs_short_chunks for callback in trainer.callbacks),
     )
 
@@ -157,9 +161,9 @@ def estimate_steps_per_chunk(layers: Sequence[LayerRow], batch_size: int, device
     return power_of_two(min(CHUNK_SECONDS / seconds, MAX_STEPS_PER_CHUNK))
 
 
-def steps_per_epoch(n_samples: int, batch_size: int) -> int:
-    """Steps that see each sample once."""
-    return -(-n_samples // batch_size)
+def steps_per_epoch(n_samples: int, batch_size: int, drop_last: bool = False) -> int:
+    """Steps that see each sample once; with `drop_last` but those that make no whole batch."""
+    return n_samples // batch_size if drop_last else -(-n_samples // batch_size)
 
 
 def stack_step_scalars(
