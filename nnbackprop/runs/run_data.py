@@ -35,13 +35,6 @@ class RunData(Splits):
     @classmethod
     def load(cls, config: Config) -> RunData:
         """Read and split the data of `config`."""
-        plateau = "reduce-on-plateau" in config.schedule
-        if (config.patience is not None or plateau) and not config.validation:
-            waits = f"--schedule {config.schedule}" if plateau else "--patience"
-            raise UsageError(
-                f"{waits} waits for a better validation loss and there is no validation part: "
-                "keep some of the training data for it, with --validation 0.1."
-            )
         fractions = config.test_fraction, config.validation
         splits = load_splits(config.data, data_options_of(config), *fractions, config.seed)
         if config.size and (splits.train.image_shape or ())[:2] != parse_size(config.size):

@@ -65,11 +65,11 @@ class EarlyStopping(Callback):
     """
 
     patience: int | None = None
-    best_epoch: int = 0  # 0 for none
-    best_loss: float = math.inf
-    best_params: Any = None
-    wait: int = 0  # epochs since
-    resumed: bool = False
+    best_epoch: int = field(default=0, init=False)  # 0 for none
+    best_loss: float = field(default=math.inf, init=False)
+    best_params: Any = field(default=None, init=False)
+    wait: int = field(default=0, init=False)  # epochs since
+    resumed: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         if self.patience is not None and self.patience < 1:
