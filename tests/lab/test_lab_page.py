@@ -225,6 +225,33 @@ def test_axe_finds_no_violation(window: Any) -> None:
         page.emulate_media(color_scheme="light")
 
 
+def test_every_part_gives_a_picture_and_a_table(window: Any) -> None:
+    views = ("confusion", "wrong", "weights", "unit", "map")
+    for name, places in {
+        "step": ["step"],
+        "draw": ["draw"],
+        "look": [f"look?view={v}&run=digits" for v in views],
+    }.items():
+        for place in places:
+            page = window.open(place)
+            if name == "draw":
+                page.click("[data-do=example]")
+                page.wait_for_selector(".bar.top-class")
+            page.wait_for_selector(f"#{name} :is(.diagram, .bar.top-class, .view-body)")
+            page.click("#tab-share")
+            page.select_option("[name=panel]", name)
+            for what in ("table", "picture") if place != places[0] or name != "look" else ("table",):
+                with page.expect_download() as download:
+                    page.click(f"[data-do={what}]")
+                saved = Path(download.value.path()).read_bytes()
+                if what == "table":
+                    rows = saved.decode().splitlines()
+                    assert len(rows) >= 10, place
+                    assert len({row.count(",") for row in rows}) == 1, place
+                else:
+                    assert saved.startswith((b"<svg", b"\x89PNG")), place
+
+
 def test_a_confusion_opens_its_samples_and_a_point_of_the_map_its_own(window: Any) -> None:
     page = window.open("look?view=confusion&run=digits")
     page.wait_for_selector(".matrix")
