@@ -201,6 +201,39 @@ def test_an_edited_weight_moves_everything_and_the_link_keeps_it(window: Any) ->
     assert shown(page, "J") == loss
 
 
+def test_the_link_keeps_what_adam_remembers(window: Any) -> None:
+    page = window.open("step?opt=adam&act=gelu&loss=binary-cross-entropy")
+    page.wait_for_selector(".diagram")
+    page.click("[data-do=many]")
+    page.click("[data-do=end]")
+    numbers, link = ("s0w1.1.0", "s1b2.0", "nw1.0.1", "J"), page.url
+    before = [shown(page, id) for id in numbers]
+    page.goto("about:blank")
+    page.goto(link)
+    page.wait_for_selector(".diagram")
+    assert [shown(page, id) for id in numbers] == before
+    page.click("#step [data-do=reset]")
+    first = [shown(page, f"w1.0.{j}") for j in (0, 1)]
+    page.click("[data-do=end]")
+    moved = [shown(page, f"nw1.0.{j}") - first[j] for j in (0, 1)]
+    np.testing.assert_allclose(np.abs(moved), 0.1, rtol=1e-4)  # Adam's first step: the learning rate
+
+
+def test_the_pointer_shows_a_formula_and_checks_its_edge_and_play_goes_on(window: Any) -> None:
+    page = window.open("step?line=31")
+    page.hover('.diagram [data-id="dw1.0.1"]')
+    assert page.locator(".inspector .figures").first.inner_text() == "= −2 · (−0.0331)"
+    assert page.inner_text(".inspector .equation .tag") == "D8"
+    assert page.text_content(".code mark").lstrip("0123456789").strip().startswith('grads = {"W": xp.matmul(')
+    assert page.locator(".check tbody th").first.inner_text() == "J(w₁₂ + ε)"
+    measured, hand = (page.inner_text(f".check [data-check={key}]") for key in ("measured", "hand"))
+    assert measured == hand == f"{-2 * shown(page, 'dz1.1'):.8f}"
+    page.click("[data-do=first]")
+    page.click("[data-do=play]")
+    page.wait_for_selector(".progress-bar[value='2']")
+    page.click("[data-do=play]")
+
+
 def test_a_planted_mistake_is_measured_and_named_by_the_doctor(window: Any) -> None:
     page = window.open("step?line=31")
     page.wait_for_selector(".every .good")

@@ -11,12 +11,13 @@ import { settingsForm } from "./settings.js";
 import { number } from "../format.js";
 
 const SPOKEN_EVERY = 5000; // ms between epochs that are read aloud
+const DRAWN_EVERY = 250; // ms between two drawings of the curves: the cores are those that train
 const QUICK = { hidden: "64", epochs: "8", dropout: "0, 0" }; // of mnist: less than a minute
 const ACTIVE = ["starting", "running", "paused"];
 
 export function trainTab(panel) {
   let ready = null; // when the form is there
-  let [state, curves, findings, form, spoken, waiting] = [{ status: "idle" }, emptyCurves(), [], null, 0, false];
+  let [state, curves, findings, form, spoken, drawn, waiting] = [{ status: "idle" }, emptyCurves(), [], null, 0, -DRAWN_EVERY, false];
   const at = (selector) => find(selector, panel);
 
   async function start() {
@@ -81,18 +82,18 @@ export function trainTab(panel) {
     announce(`${t("epoch")} ${epoch.epoch}: ${t("loss")} ${number(epoch.train?.loss)}${words}`);
   }
 
-  /** Curves once a frame, whatever comes in between. */
+  /** Curves a few times a second, whatever comes in between. */
   function redraw() {
     if (waiting) return;
     waiting = true;
-    requestAnimationFrame(() => {
-      waiting = false;
+    setTimeout(() => requestAnimationFrame(() => {
+      [waiting, drawn] = [false, performance.now()];
       if (panel.hidden) return;
       tiles(at(".tiles"), state, curves);
       if (curves.chunks.length || curves.epochs.length) drawCurves(panel, curves);
       at(".charts").hidden = curves.chunks.length === 0 && curves.epochs.length === 0;
       if (at(".epochs").open) epochTable(at(".epochs table"), curves.epochs);
-    });
+    }), drawn + DRAWN_EVERY - performance.now());
   }
 
   function render() {
