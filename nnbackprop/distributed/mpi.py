@@ -53,7 +53,7 @@ class MpiCommunicator:
         self.timeout = _timeout()
         self.bytes_sent = self.calls = 0
         self._shared: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
-        self._buffers: dict[tuple, np.ndarray] = {}
+        self._buffers: dict[tuple[Any, ...], np.ndarray] = {}
 
     def shard_memory(self, shards: int, k: int, dtype: Any) -> np.ndarray:
         """Shared with the others, where all are on one machine that has room for it."""
