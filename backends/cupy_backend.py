@@ -20,8 +20,10 @@ from backends.cuda.errors import cuda_version, no_device, no_product
 from backends.cuda.foreach import foreach
 from backends.cuda.row_kernels import fuse_rows
 
-from .base import Array, Backend, ElementwiseKernel, Memory, Step, T, Tree
+from .base import Backend, Memory, Step, T
 from .devices import check_index, parse_device
+from .namespace import ElementwiseKernel
+from .tree import Array, Tree
 
 
 class CupyBackend(Backend):

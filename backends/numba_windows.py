@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array
+from .namespace import Formula
 from .numba_fuse import MIN_COMPILED_SIZE, compiler
+from .tree import Array
 
 Pair = tuple[int, int]
 
@@ -60,7 +61,11 @@ def max_pool_vjp(x: Array, y: Array, dy: Array, size: Pair, stride: Pair) -> Arr
     return dx
 
 
-FORMS = {form.__name__: form for form in (window_columns, max_pool, max_pool_vjp)}
+FORMS: dict[Formula, Callable[..., Any]] = {
+    Formula.WINDOW_COLUMNS: window_columns,
+    Formula.MAX_POOL: max_pool,
+    Formula.MAX_POOL_VJP: max_pool_vjp,
+}
 """For `Namespace.specialize`."""
 
 

@@ -46,7 +46,7 @@ _NAMES_BY_MODULE = {
     "nnbackprop.runs.model_files": "open save",
     "nnbackprop.runs.saved_model": "SavedModel",
     "nnbackprop.runs.trained_model": "TrainedModel",
-    "nnbackprop.training.callbacks": "Callback EarlyStopping TimeLimit",
+    "nnbackprop.training.callbacks": "Callback EarlyStopping ReduceLROnPlateau TimeLimit",
     "nnbackprop.training.history": "History",
     "nnbackprop.training.lr_finder": "lr_find",
     "nnbackprop.training.trainer": "Trainer",
@@ -117,7 +117,8 @@ if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
     from nnbackprop.runs.saved_model import SavedModel as SavedModel
     from nnbackprop.runs.trained_model import TrainedModel as TrainedModel
     from nnbackprop.training.callbacks import (
-        Callback as Callback, EarlyStopping as EarlyStopping, TimeLimit as TimeLimit,
+        Callback as Callback, EarlyStopping as EarlyStopping, ReduceLROnPlateau as ReduceLROnPlateau,
+        TimeLimit as TimeLimit,
     )
     from nnbackprop.training.history import History as History
     from nnbackprop.training.lr_finder import lr_find as lr_find

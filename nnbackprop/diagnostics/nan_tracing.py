@@ -37,8 +37,8 @@ class NotFinite:
         if self.kind == "inputs":
             advice = "The data or its scaling is the cause: correct or remove those samples."
         else:
-            lower = "a tenth of it (--lr)" if self.lr is None else f"--lr {lower_lr(self.lr):.2g}"
-            advice = f"The usual cause is the learning rate: try {lr_flag or lower}, or --clip-norm 1."
+            lower = "a tenth of it" if self.lr is None else f"lr={lower_lr(self.lr):.2g}"
+            advice = f"The usual cause is the learning rate: try {lr_flag or lower}, or clip_norm=1."
         return DivergedError(f"Training diverged. {self.text} {advice}", self.step, self.kind == "evaluation")
 
 

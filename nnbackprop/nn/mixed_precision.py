@@ -41,7 +41,7 @@ class MixedPrecision(Sequential):
     def __init__(self, network: Sequential, dtype: str, backend: Backend) -> None:
         if not hasattr(backend.xp, dtype):
             raise UsageError(
-                f"The backend {backend.name} has no {dtype}: use --dtype float32, or a backend that has it "
+                f"The backend {backend.name} has no {dtype}: use dtype='float32', or a backend that has it "
                 "(PyTorch and JAX have float16 and bfloat16, NumPy float16; CuPy has float16, and bfloat16 where "
                 "ml_dtypes is installed and CUDA and the GPU can compute in it)."
             )

@@ -138,7 +138,8 @@ class Config:
         str,
         Setting(
             "Learning",
-            "constant, step:EPOCHS:FACTOR, exponential:FACTOR, cosine, one-cycle, warmup:STEPS+cosine ...",
+            "constant, step:EPOCHS:FACTOR, exponential:FACTOR, cosine, one-cycle, warmup:STEPS+cosine ..., "
+            "reduce-on-plateau:EPOCHS:FACTOR, by the validation loss.",
         ),
     ] = "constant"
     schedule_epochs: Annotated[
@@ -158,6 +159,9 @@ class Config:
         PositiveInt | None, Setting("Learning", "Stop after so many epochs without a better validation loss.")
     ] = None
     shuffle: Annotated[bool, Setting("Learning", "Whether each epoch has an order of its own.")] = True
+    drop_last: Annotated[
+        bool, Setting("Learning", "Leave out an epoch's last batch where it is smaller than the others.")
+    ] = False
 
     # Data
     target: Annotated[

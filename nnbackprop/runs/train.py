@@ -23,7 +23,7 @@ from .checkpoint_manager import CheckpointManager
 from .config import Config
 from .config_checks import check_config
 from .config_files import to_toml
-from .divergence_recovery import DivergenceRecovery
+from .divergence_recovery import DivergenceRecovery, lr_halvings_exhausted
 from .lr_find import resolve_lr
 from .processes import check_same_options, join, prepare_process, record_run, with_shards
 from .run_data import RunData, absolute
@@ -69,7 +69,7 @@ class Run(RunProcess):
 
         def recover(error: DivergedError) -> None:
             diagnosed = diagnose(self.trainer, error)
-            if recovery is None or recovery.exhausted:
+            if recovery is None or lr_halvings_exhausted(self.trainer):
                 raise diagnosed from error
             on_message(str(diagnosed))
             for message in recovery.recover():
@@ -109,6 +109,7 @@ class Run(RunProcess):
         threads = () if self.threads is None else (self.threads,)
         self.trainer.callbacks = (
             self.early_stopping,
+            *build.plateau_callbacks(self.config),
             *threads,
             logger,
             checkpoints,

@@ -19,7 +19,6 @@ from nnbackprop.data.scaling import Scaling
 from nnbackprop.data.table import is_frame, table_of
 from nnbackprop.data.tabular import dataset_of
 from nnbackprop.errors import DataError, ShapeError
-from nnbackprop.nn.layers import Conv2D
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
 from nnbackprop.nn.metrics import ClassificationMetrics, Metrics, predicted_classes
@@ -30,7 +29,7 @@ from .sharding import Processes
 from .step import EvalStep, zero_sums
 
 EVAL_BATCH_SIZE = 1000  # enough to keep the products busy, small beside the parameters
-CONV_EVAL_BATCH_SIZE = 100  # the windows of a 3x3 kernel on 1,000 images 28x28x32 take 0.9 GB
+WINDOWS_EVAL_BATCH_SIZE = 100  # the windows of a 3x3 kernel on 1,000 images 28x28x32 take 0.9 GB
 EVAL_STEPS_PER_CHUNK = 64
 MAX_CONFUSION_CLASSES = 20  # beyond which their pairs are not counted
 
@@ -48,8 +47,9 @@ class Evaluator:
     @cached_property
     def batch_size(self) -> int:
         """Samples of a batch in evaluation."""
-        layers = [layer for _, layer in self.objective.network.named_layers()]
-        return CONV_EVAL_BATCH_SIZE if any(isinstance(layer, Conv2D) for layer in layers) else EVAL_BATCH_SIZE
+        layers = self.objective.network.named_layers()
+        copied = any(getattr(layer, "copies_windows", False) for _, layer in layers)
+        return WINDOWS_EVAL_BATCH_SIZE if copied else EVAL_BATCH_SIZE
 
     @cached_property
     def step(self) -> EvalStep:

@@ -55,7 +55,10 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class TrainBegin:
-    """Everything about the run that is known before its first step."""
+    """Everything about the run that is known before its first step.
+
+    `config` has the settings of a run by name, or the options of a trainer that no run made.
+    """
 
     backend: str
     device: str
@@ -67,9 +70,7 @@ class TrainBegin:
     steps_per_epoch: int
     epochs: int
     first_step: int  # steps done before: 0, or more when the run resumes
-    config: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # settings of the run, or options of the trainer, by name
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

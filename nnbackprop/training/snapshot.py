@@ -79,6 +79,6 @@ def retry_in_microbatches(trainer: Trainer, chunk: Chunk) -> tuple[TrainStep, Tr
         return step, state
     raise OutOfMemoryError(
         f"Memory ran out at step {t.progress.step + 1}, with batches worked through a sample at a time: train a "
-        "smaller network (--hidden), keep the data off the device (--resident no), or free memory. "
+        "smaller network, keep the data off the device with resident='no', or free memory. "
         "A checkpoint that was saved is whole."
     )

@@ -32,6 +32,7 @@ from .data_loader import Chunk, DataLoader, make_data_loader
 from .evaluator import Evaluator, dataset_to_evaluate, inputs_of
 from .events import ChunkBegin, EpochBegin, LayerRow, Score, TrainBegin
 from .history import History
+from .initialization import initial_params
 from .progress import Progress
 from .sharding import Sharding
 from .snapshot import Snapshot, retry_in_microbatches
@@ -48,8 +49,8 @@ class Trainer:
 
     lr is a number or a schedule (step -> learning rate). dtype is float32 or float64, or float16 or bfloat16 for
     products in these with parameters in float32. scaling is applied to every input. batch_size None is the full
-    batch. resident (auto, yes, no) says whether the whole data set stays on the device. augment transforms the
-    images of each training step at random.
+    batch. drop_last leaves out an epoch's last batch where it is smaller. resident (auto, yes, no) says whether
+    the whole data set stays on the device. augment transforms the images of each training step at random.
     """
 
     network: Sequential
@@ -65,6 +66,7 @@ class Trainer:
     batch_size: int | None = 100
     epochs: int = 10
     shuffle: bool = True
+    drop_last: bool = False
     seed: int = 0
     resident: str = "auto"
     callbacks: Sequence[Callback] = ()
@@ -146,7 +148,7 @@ class Trainer:
 
     def initialize(self, train: Dataset) -> None:
         """Draw initial parameters for data such as `train`, which must fit; `fit` does so unless it is done."""
-        self.layers, params = checks.initial_params(self, train)
+        self.layers, params = initial_params(self, train)
         self.sample_shape, self.classes = train.sample_shape, train.classes
         self.input_dtype, self.preprocessing = str(train.inputs.dtype), train.preprocessing
         metrics = metrics_for(self.loss, train.targets, self.scaling.target_scaling)

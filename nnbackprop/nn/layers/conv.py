@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
-from backends import Array
+from backends import Array, Formula
 from nnbackprop.errors import ShapeError, UsageError
 from nnbackprop.nn.initializers import He, Initializer, InitRng, Zeros
 from nnbackprop.nn.rng import RngKey
@@ -49,6 +49,7 @@ class Conv2D:
     bias_init: Initializer = Zeros()
 
     regularized: ClassVar[tuple[str, ...]] = ("W",)
+    copies_windows: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.filters, int) or self.filters < 1:
@@ -127,14 +128,15 @@ class Conv2D:
         before = kh - 1 - down[0], kw - 1 - across[0]
         after = rows + kh - 1 - before[0] - dz.shape[1], columns + kw - 1 - before[1] - dz.shape[2]
         padding = (before[0], after[0]), (before[1], after[1])  # to (n, rows + kh - 1, columns + kw - 1, filters)
-        turned = xp.specialize(window_columns)(dz, (kh, kw), (1, 1), padding, True)
+        turned = xp.specialize(Formula.WINDOW_COLUMNS, window_columns)(dz, (kh, kw), (1, 1), padding, True)
         W = xp.matrix_transpose(xp.reshape(params["W"], (kh * kw, channels, self.filters)))
         W = xp.reshape(W, (kh * kw * self.filters, channels))
         return xp.reshape(xp.matmul(turned, W), tuple(x.shape)), grads
 
     def _columns(self, xp: Any, x: Array) -> Array:
         """The windows of x as rows, (n rows' columns', kh kw c)."""
-        return xp.specialize(window_columns)(x, self._size, self._stride, self._padding(x.shape[1:]))
+        columns = xp.specialize(Formula.WINDOW_COLUMNS, window_columns)
+        return columns(x, self._size, self._stride, self._padding(x.shape[1:]))
 
 
 def _dilate(xp: Any, dz: Array, stride: Pair) -> Array:
