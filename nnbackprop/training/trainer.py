@@ -49,8 +49,8 @@ class Trainer:
 
     lr is a number or a schedule (step -> learning rate). dtype is float32 or float64, or float16 or bfloat16 for
     products in these with parameters in float32. scaling is applied to every input. batch_size None is the full
-    batch. drop_last leaves out an epoch's last batch where it is smaller. resident (auto, yes, no) says whether
-    the whole data set stays on the device. augment transforms the images of each training step at random.
+    batch. resident (auto, yes, no) says whether the whole data set stays on the device. augment transforms the
+    images of each training step at random.
     """
 
     network: Sequential
@@ -66,7 +66,6 @@ class Trainer:
     batch_size: int | None = 100
     epochs: int = 10
     shuffle: bool = True
-    drop_last: bool = False
     seed: int = 0
     resident: str = "auto"
     callbacks: Sequence[Callback] = ()
