@@ -240,9 +240,8 @@ def _claim(file: SearchFile, path: Path, study: Any, worker: RunDir) -> Any:
             trial = study.ask()
         _suggest(trial, file)
         trial.set_user_attr("worker", worker.path.name)
-        study.sampler = (
-            optuna.samplers.RandomSampler()
-        )  # told the last trial, GridSampler would stop Optuna's loop
+        # told of the last trial, a GridSampler would stop Optuna's loop
+        study.sampler = optuna.samplers.RandomSampler()
         return trial
 
 

@@ -70,6 +70,11 @@ def test_the_exported_page_works_without_our_server(chromium: Any, exported: str
     assert page.locator("[role=tab]").all_inner_texts() == ["Draw", "Step through", "Share"]
     page.click("[data-do=end]")
     assert page.get_attribute('.diagram [data-id="J"]', "data-value") is not None
+    page.select_option("[name=optimizer]", "adam")
+    page.select_option("[name=activation]", "silu")
+    page.click("[data-do=end]")
+    page.click('.diagram [data-id="s0w1.0.0"]')
+    assert "m = beta1 * m + one_minus_beta1 * dw" in page.text_content(".code mark")
     page.click("#tab-draw")
     page.click("[data-do=example]")  # a seven
     page.wait_for_selector(".bar.top-class .name:text-is('7')")
