@@ -133,7 +133,8 @@ def make_data_loader(trainer: Trainer, data: DeviceDataset) -> DataLoader:
     n_samples = len(data.dataset)
     batch_size = min(trainer.batch_size or n_samples, n_samples)
     check_batches(trainer.network, n_samples, batch_size, trainer.drop_last)
-    steps = estimate_steps_per_chunk(trainer.layers, batch_size, trainer.backend.device)
+    shards = trainer.sharding.shards if trainer.sharding else 1  # worked on at the same time, at best
+    steps = estimate_steps_per_chunk(trainer.layers, -(-batch_size // shards), trainer.backend.device)
     return DataLoader(
         data=data,
         optimizer=trainer.optimizer,

@@ -73,7 +73,8 @@ def test_a_newcomer_trains_draws_and_follows_a_gradient_in_four_clicks_and_a_str
     assert [line.split("=")[0].strip() for line in lines] == ["∂J/∂y", "δ", "∂J/∂h1", "δ1", "∂J/∂w11"]
     assert lines[-1].endswith("−2 · 0.00833 = −0.01666")
     page.click("#tab-train")
-    status(page, "finished")
+    page.click(".main-buttons [data-do=reset]")
+    status(page, "idle")
 
 
 def test_two_windows_and_a_reload_show_the_same_run(window: Any) -> None:

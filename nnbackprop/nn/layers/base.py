@@ -27,6 +27,9 @@ of arrays, or again a tuple where the child is a network itself."""
 Cache = Any
 """Whatever forward hands to backward; it belongs to the layer alone."""
 
+Caches = tuple[Cache, ...]
+"""A network's: one for each of its `children`, in their order."""
+
 
 class Layer(Protocol):
     """A frozen dataclass of hyperparameters with these three functions.

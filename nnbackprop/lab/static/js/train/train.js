@@ -115,6 +115,7 @@ export function trainTab(panel) {
     at("[data-do=reset]").disabled = !ours || status === "idle";
     live(ours && active && status !== "starting");
     renderFindings();
+    tiles(at(".tiles"), state, curves);
     redraw();
   }
 
