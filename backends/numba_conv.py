@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .base import Array
 from .numba_fuse import MIN_COMPILED_SIZE, compiler
 from .numba_tiles import Axis, Contraction, contract
+from .tree import Array
 
 Pair = tuple[int, int]
 Padding = tuple[Pair, Pair]

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array
 from .numba_fuse import MIN_COMPILED_SIZE, compiler
+from .tree import Array
 
 Pair = tuple[int, int]
 

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .base import Array
 from .numba_fuse import compiler
 from .threads import run_blocks
+from .tree import Array
 
 MAX_ROWS = 14
 """Rows of the largest tile: a longer one only takes longer to compile."""

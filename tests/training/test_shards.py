@@ -39,6 +39,24 @@ def test_shards_come_to_the_whole_batch_but_for_rounding(backend: Backend, resid
         assert row.validation.accuracy == pytest.approx(other_row.validation.accuracy, rel=1e-9)
 
 
+class OnDevice(SingleProcess):
+    """Shards are added up where they are, as NCCL needs them."""
+
+    def sums_on_device(self, backend: Backend) -> bool:
+        return True
+
+
+def test_sums_on_the_device_have_the_bits_of_sums_on_the_host(backend: Backend) -> None:
+    """Weights of samples, batch normalization, and shards without samples: the last batch of 40 has 3."""
+    data, digests = sharded_runs.dataset(weighted=True), set()
+    for communicator in (SingleProcess(), OnDevice()):
+        made = sharded_runs.trainer("numpy", norm=True, backend=backend, batch_size=40)
+        made.use_sharding(ShardedTraining(4, communicator))
+        made.fit(data)
+        digests.add(sharded_runs.digest(made))
+    assert len(digests) == 1
+
+
 def normalized(backend: Backend, **options: Any) -> nb.Trainer:
     """Batch normalization within a residual block too, and before any layer with weights."""
     block = nb.Residual(nb.Dense(12, bias=False), nb.BatchNorm(0.3))

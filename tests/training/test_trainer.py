@@ -7,6 +7,7 @@ import math
 import pickle
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,12 @@ from nnbackprop.nn.layers import BatchNorm, Dense, Dropout, LayerNorm, ReLU, Tan
 from nnbackprop.nn.losses import MeanSquaredError, SigmoidBinaryCrossEntropy
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.optim import SGD, Adam, ClippedGradients
+from nnbackprop.optim import SGD, Adam, GradientClipping
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
 from nnbackprop.training.events import ChunkEnd, EpochEnd, TrainBegin, TrainEnd
 from nnbackprop.training.trainer import Trainer
 from tests.support import small_runs
-from tests.support.small_runs import make_trainer
+from tests.support.small_runs import EveryStep, make_trainer
 
 clouds = partial(small_runs.clouds, 90, spread=0.3)
 crowded = partial(small_runs.clouds, 60, spread=1.0)
@@ -74,7 +75,7 @@ NUMBERS = np.random.default_rng(3).standard_normal((40, 2))
             clouds(),
             {
                 "network": Sequential(Dense(8), BatchNorm(), ReLU(), Dropout(0.2), Dense(3)),
-                "optimizer": ClippedGradients(Adam(), norm=0.5),
+                "optimizer": GradientClipping(Adam(), norm=0.5),
             },
         ),
         (replace(clouds(), weights=np.linspace(0.5, 2, 90)), {"penalty": WeightPenalty(0.01, 0.1)}),
@@ -228,6 +229,23 @@ def test_divergence_is_noticed_at_the_end_of_its_chunk() -> None:
     with pytest.raises(DivergedError, match=r"by step \d+ .*NaN or infinite") as caught:
         make(network=network, loss=MeanSquaredError(), lr=1e200, epochs=3).fit(clouds())
     assert 1 <= caught.value.step <= 6
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_after_divergence_state_and_progress_are_of_the_same_step() -> None:
+    trainer = make(network=Sequential(Dense(3)), loss=MeanSquaredError(), lr=1e100, callbacks=[EveryStep()])
+    trainer.initialize(clouds())
+    state = tree_map(np.copy, trainer.state)
+    with pytest.raises(DivergedError) as caught:
+        trainer.fit(clouds())
+    p, step = trainer.progress, trainer.train_step
+    assert p.step == caught.value.step > 1
+    assert p.samples_seen == 16 * p.step
+    for batch in islice(trainer.loader.batches(1, 0, 0), p.step):
+        assert all(np.isfinite(a).all() for a in leaves(state["params"]))
+        state = step(state, trainer.device_data.arrays, batch)
+    for replayed, kept in zip(leaves(state["params"]), weights(trainer), strict=True):
+        np.testing.assert_array_equal(replayed, kept)
 
 
 def test_predictions_are_probabilities_and_their_classes(backend: Backend) -> None:

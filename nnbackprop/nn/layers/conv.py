@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
-from backends import Array, device_of
+from backends import Array, Formula, device_of
 from nnbackprop.errors import ShapeError, UsageError
 from nnbackprop.nn.initializers import He, Initializer, InitRng, Zeros
 from nnbackprop.nn.rng import RngKey
@@ -49,6 +49,7 @@ class Conv2D:
     bias_init: Initializer = Zeros()
 
     regularized: ClassVar[tuple[str, ...]] = ("W",)
+    copies_windows: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.filters, int) or self.filters < 1:
@@ -105,7 +106,9 @@ class Conv2D:
 
         Backward makes the windows anew: kept, they would take kh kw times the memory of x.
         """
-        z = xp.specialize(conv2d)(x, params["W"], self._size, self._stride, self._padding(x.shape[1:]))
+        z = xp.specialize(Formula.CONV2D, conv2d)(
+            x, params["W"], self._size, self._stride, self._padding(x.shape[1:])
+        )
         if "b" in params:
             z += params["b"]
         return z, x
@@ -113,14 +116,16 @@ class Conv2D:
     def backward(self, xp: Any, params: LayerParams, cache: Any, dy: Array, need_dx: bool) -> Backward:
         """dW = cols^T dz, db = 1^T dz, dx = dz, spread and padded, by the turned kernel (derivation, D39, D40)."""
         x, dz, geometry = cache, dy, (self._size, self._stride, self._padding(cache.shape[1:]))
-        grads = {"W": xp.specialize(conv2d_weight_grad)(x, dz, *geometry)}
+        grads = {"W": xp.specialize(Formula.CONV2D_WEIGHT_GRAD, conv2d_weight_grad)(x, dz, *geometry)}
         if "b" in params:
             rows = xp.reshape(dz, (-1, self.filters))
             ones = xp.ones((1, rows.shape[0]), dtype=dz.dtype, device=device_of(dz))
             grads["b"] = xp.matmul(ones, rows)[0, :]
         if not need_dx:
             return None, grads
-        return xp.specialize(conv2d_input_grad)(dz, params["W"], tuple(x.shape), *geometry), grads
+        return xp.specialize(Formula.CONV2D_INPUT_GRAD, conv2d_input_grad)(
+            dz, params["W"], tuple(x.shape), *geometry
+        ), grads
 
 
 def conv2d(xp: Any, x: Array, W: Array, size: Pair, stride: Pair, padding: tuple[Pair, Pair]) -> Array:
