@@ -72,7 +72,7 @@ def backends() -> dict[str, Any]:
         env={**os.environ, "PYTHONPATH": paths},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         check=True,
     )
     names = ("name", "available", "device", "reason", "fix")
