@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from .collectives import Collectives, Processes
 from .namespace import Namespace
 from .prefetch import prefetch
 from .tree import Array, Tree, leaves, tree_map
@@ -167,6 +168,13 @@ class Backend(ABC):
     def materialize(self, tree: Tree) -> Tree:
         """The same arrays, as other threads may use them: a lazy library computes by the thread that asked."""
         return tree
+
+    def collectives(self, processes: Processes) -> Collectives | None:
+        """Exchanges of arrays between the GPUs of several processes by NCCL; collective.
+
+        None where the library has none, or where not every process has a GPU of its own.
+        """
+        return None
 
     def run_eagerly(self, step: Step, state: Tree, data: Tree, batch: Tree) -> Tree:
         """One step, neither compiled nor captured: it may read its arrays on the host on the way."""

@@ -15,6 +15,7 @@ import torch
 from backends.cuda.captured_scan import CapturedScan
 
 from .base import Backend, BackendError, Memory, Step
+from .collectives import Collectives, Processes, have_own_gpus
 from .devices import check_index, parse_device
 from .elementwise import MIN_BLOCKED_SIZE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory, raise_memory_error
@@ -103,6 +104,15 @@ class TorchBackend(Backend):
                 return super().scan(step, state, data, batches, last_step)
             with torch.cuda.device(self._device):
                 return self._captured.scan(step, state, data, batches, last_step)
+
+    def collectives(self, processes: Processes) -> Collectives | None:
+        has_nccl = self._device.type == "cuda" and torch.distributed.is_nccl_available()
+        gpu = str(torch.cuda.get_device_properties(self._device).uuid) if has_nccl else None
+        if not have_own_gpus(processes, gpu):
+            return None
+        from .torch_collectives import TorchCollectives
+
+        return TorchCollectives(processes, self._device)
 
     def run_eagerly(self, step: Step, state: Tree, data: Tree, batch: Tree) -> Tree:
         with torch.no_grad(), self.memory_errors():

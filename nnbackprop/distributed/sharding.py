@@ -72,7 +72,7 @@ class ShardedTraining:
                 batch = tree_map(lambda a: a[k, ...], chunk.batches)  # noqa: B023
                 data = {**trainer.device_data.arrays, "params": state["params"]}
                 rows = self._gradients.find(data, batch, own, bounds[-1][1])
-                found = self._gradients.layout.read(self.communicator.sum_shards(rows), backend)
+                found = self._gradients.read(self.communicator.sum_shards(rows))
                 update = self._last_update if k == chunk.n_steps - 1 else self._update
                 state = backend.run(update, state, {}, {"scalars": batch["scalars"], "found": found})
         return state

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from backends import Tree
+from backends import Array, Backend, Tree
 from nnbackprop.data.device_dataset import DeviceDataset
 from nnbackprop.nn.layers.base import Params
 
@@ -28,10 +28,16 @@ class Processes(Protocol):
         """The arrays of all processes, which have one shape: (size, *shape)."""
 
     def shard_memory(self, shards: int, k: int, dtype: Any) -> np.ndarray:
-        """Zeros (shards, k) to be filled for `sum_shards`; k must be a multiple of `size`."""
+        """Zeros (shards, k) to be filled, from which `sum_shards` is fastest; k must be a multiple of `size`."""
 
-    def sum_shards(self, shards: np.ndarray) -> np.ndarray:
-        """The sum of all processes' rows, in the order of shards: (k,)."""
+    def sums_on_device(self, backend: Backend) -> bool:
+        """Whether `sum_shards` takes arrays on the device of `backend` from here on, as well as the host's."""
+
+    def sum_shards(self, shards: Array) -> Array:
+        """The sum of all processes' `shards` (m, k), in the order of ranks and rows: (k,), valid until the next.
+
+        k must be a multiple of `size`. `shards` may be overwritten.
+        """
 
 
 class Sharding(Protocol):

@@ -68,6 +68,18 @@ def test_two_processes_have_the_bits_of_one_with_all_optimizers() -> None:
     assert result["moved"] == [[4000, 2]] * 2  # 2 (N - 1) / N times the gradients, as few as can be
 
 
+def test_sums_on_two_devices_have_the_bits_of_one_process() -> None:
+    """PyTorch's tensors on the CPU, by Gloo: what is done by NCCL between GPUs."""
+    pytest.importorskip("torch", reason="torch is not installed: pip install torch")
+    command = mpi.command(2, "-m", "tests.support.sharded_runs", "gloo")
+    done = subprocess.run(command, env=mpi.environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    made = sharded_runs.trainer("torch", norm=True, batch_size=40)
+    made.use_sharding(sharded_runs.ShardedTraining(sharded_runs.SHARDS))
+    made.fit(sharded_runs.dataset(weighted=True))
+    assert json.loads(done.stdout) == dict.fromkeys(("host", "gloo"), sharded_runs.digest(made))
+
+
 def test_a_run_goes_on_with_another_number_of_processes_exactly(folder: Path) -> None:
     assert run_processes(folder, 2, *words("moved", 8)) == (0, "")
     assert run_processes(folder, 4, "--resume=moved", "--epochs=12", "--progress=off")[0] == 0

@@ -21,11 +21,11 @@ from tests.support import sharded_runs
 from tests.support.gradients import distance
 
 
-@pytest.mark.parametrize(("resident", "drop_last"), [("yes", False), ("no", False), ("yes", True)])
-def test_shards_come_to_the_whole_batch_but_for_rounding(backend: Backend, resident: str, drop_last: bool) -> None:
-    """Dropout masks, weights of samples, and a smaller last batch, unless it is left out."""
+@pytest.mark.parametrize("resident", ["yes", "no"])
+def test_shards_come_to_the_whole_batch_but_for_rounding(backend: Backend, resident: str) -> None:
+    """Dropout masks, weights of samples, and a smaller last batch."""
     data = sharded_runs.dataset(weighted=True)
-    options = {"backend": backend, "dtype": "float64", "resident": resident, "drop_last": drop_last, "epochs": 1}
+    options = {"backend": backend, "dtype": "float64", "resident": resident, "epochs": 1}
     whole, sharded = (sharded_runs.trainer("numpy", **options) for _ in range(2))
     sharded.use_sharding(ShardedTraining(4))
     rows, others = (made.fit(data, validation=data) for made in (sharded, whole))
@@ -37,6 +37,24 @@ def test_shards_come_to_the_whole_batch_but_for_rounding(backend: Backend, resid
         assert row.validation is not None
         assert other_row.validation is not None
         assert row.validation.accuracy == pytest.approx(other_row.validation.accuracy, rel=1e-9)
+
+
+class OnDevice(SingleProcess):
+    """Shards are added up where they are, as NCCL needs them."""
+
+    def sums_on_device(self, backend: Backend) -> bool:
+        return True
+
+
+def test_sums_on_the_device_have_the_bits_of_sums_on_the_host(backend: Backend) -> None:
+    """Weights of samples, batch normalization, and shards without samples: the last batch of 40 has 3."""
+    data, digests = sharded_runs.dataset(weighted=True), set()
+    for communicator in (SingleProcess(), OnDevice()):
+        made = sharded_runs.trainer("numpy", norm=True, backend=backend, batch_size=40)
+        made.use_sharding(ShardedTraining(4, communicator))
+        made.fit(data)
+        digests.add(sharded_runs.digest(made))
+    assert len(digests) == 1
 
 
 def normalized(backend: Backend, **options: Any) -> nb.Trainer:
