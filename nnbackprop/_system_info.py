@@ -43,7 +43,7 @@ def cores() -> int:
 def processor() -> str:
     """The processor's model name on Linux, else its architecture."""
     info = Path("/proc/cpuinfo")
-    if info.is_file() and (found := re.search(r"model name\s*: (.+)", info.read_text())):
+    if info.is_file() and (found := re.search(r"model name\s*: (.+)", info.read_text(encoding="utf-8"))):
         return found[1]
     return platform.processor() or platform.machine()
 

@@ -72,7 +72,7 @@ def backends() -> dict[str, Any]:
         env={**os.environ, "PYTHONPATH": paths},
         stdin=subprocess.DEVNULL,
         capture_output=True,  # where the server ends meanwhile, nothing is said
-        text=True,
+        encoding="utf-8",
     )
     if done.returncode:
         raise RuntimeError(f"The array libraries cannot be listed: {done.stderr.strip()}")
