@@ -48,20 +48,20 @@ STROKE = """async (points) => {
 
 
 def environment() -> dict[str, str]:
-    """That of a process which runs this checkout."""
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
+    """That of a process which runs this checkout, its products on one thread."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """The address of a lab that serves the runs of `folder`, with its token."""
+def serving(folder: Path) -> Iterator[tuple[str, int]]:
+    """The address of a lab that serves the runs of `folder`, with its token, and its process."""
     words = [*COMMAND, "lab", "--port", "0", "--no-browser"]
     with subprocess.Popen(words, cwd=folder, env=environment(), stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         found = re.search(r"http://\S+", server.stdout.readline())
         try:
             assert found is not None
-            yield found.group()
+            yield found.group(), server.pid
         finally:
             server.terminate()
 
@@ -69,7 +69,8 @@ def serving(folder: Path) -> Iterator[str]:
 class Client:
     """Asks as the page does, and reads the events as it does."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, server: int) -> None:
+        self.server = server
         self.host, token = address.removeprefix("http://").split("/?token=")
         with closing(http.client.HTTPConnection(self.host)) as connection:
             connection.request("GET", f"/?token={token}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shutil
@@ -62,7 +63,9 @@ def convert(path: Path, folder: Path, options: DataOptions) -> Converted:
         temporary.mkdir(parents=True)
         np.save(temporary / names[1], rows.targets, allow_pickle=False)
         _write(temporary / names[0], shape, rows.dtype, map(rows.read, read_blocks(path, options)))
-        os.replace(temporary, folder)
+        with contextlib.suppress(FileNotFoundError):
+            folder.rmdir()  # Windows renames to no folder that is there, an empty one included
+        temporary.rename(folder)
     except OSError as error:
         size = math.prod(shape) * rows.dtype.itemsize
         raise DataError(

@@ -20,7 +20,7 @@ from nnbackprop.nn.layers import (
     Reshape,
     SpatialDropout2D,
 )
-from nnbackprop.nn.layers.base import LayerParams
+from nnbackprop.nn.layers.base import LayerParams, Shape
 from nnbackprop.nn.layers.windows import AxisWindow
 from nnbackprop.nn.trace import LayerTrace
 from nnbackprop.runs.trained_model import TrainedModel
@@ -72,7 +72,7 @@ def _layer(traced: LayerTrace, params: LayerParams) -> dict[str, Any] | None:
     return None if function is None else {"kind": "activation", "function": function, "shape": out_shape}
 
 
-def _windows(in_shape: tuple, out_shape: tuple, down: AxisWindow, across: AxisWindow) -> dict[str, Any]:
+def _windows(in_shape: Shape, out_shape: Shape, down: AxisWindow, across: AxisWindow) -> dict[str, Any]:
     return {
         "in": in_shape,
         "out": out_shape,

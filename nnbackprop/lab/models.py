@@ -60,7 +60,7 @@ class Model:
     def outputs(self) -> tuple[np.ndarray, np.ndarray]:
         """The predicted class (n,) and the probabilities (n, k) of `data`."""
         probabilities = self.trained.predict_proba(self.data.inputs)
-        return self.trained.evaluator.predicted_classes(probabilities), probabilities
+        return self.trained.evaluator.predicted_targets(probabilities), probabilities
 
     def layer_outputs(self, name: str) -> np.ndarray:
         """The outputs (n, ...) of a layer for `data`; those of the last layer asked for are kept."""

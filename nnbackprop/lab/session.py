@@ -42,7 +42,7 @@ class Session:
         self._lock = threading.RLock()
         self._watchers = Watchers()
         self._process: Any = None
-        self._connection: Connection | None = None
+        self._connection: Any = None  # a Connection; on Windows a PipeConnection
         self._params_asked, self._params_came = False, threading.Condition(self._lock)
         self._reset_wanted = False
 

@@ -183,8 +183,8 @@ def batch_size(config: Config, samples: int) -> int:
 
 
 def steps_per_epoch(config: Config, samples: int) -> int:
-    """Steps of an epoch of `samples` training samples."""
-    return data_loader.steps_per_epoch(samples, batch_size(config, samples), config.drop_last)
+    """Steps that see each of `samples` training samples once."""
+    return data_loader.steps_per_epoch(samples, batch_size(config, samples))
 
 
 def learning_rate(config: Config, samples: int) -> Schedule:
@@ -258,7 +258,6 @@ def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) 
         batch_size=batch_size(config, len(train)),
         epochs=config.epochs,
         shuffle=config.shuffle,
-        drop_last=config.drop_last,
         seed=config.seed,
         resident=config.resident,
     )

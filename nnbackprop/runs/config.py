@@ -159,9 +159,6 @@ class Config:
         PositiveInt | None, Setting("Learning", "Stop after so many epochs without a better validation loss.")
     ] = None
     shuffle: Annotated[bool, Setting("Learning", "Whether each epoch has an order of its own.")] = True
-    drop_last: Annotated[
-        bool, Setting("Learning", "Leave out an epoch's last batch where it is smaller than the others.")
-    ] = False
 
     # Data
     target: Annotated[

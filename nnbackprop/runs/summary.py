@@ -46,7 +46,7 @@ def summarise(config: Config, trainer: Trainer, early_stopping: EarlyStopping, d
     DivergedError if a loss is NaN or infinite.
     """
     p = trainer.progress
-    samples = (p.epoch - 1) * trainer.loader.n_samples + p.samples_seen
+    samples = (p.epoch - 1) * len(data.train) + p.samples_seen
     figures: dict[str, float | None] = {}
     known: tuple[str, ...] = ()
     for name, part in data.parts.items():

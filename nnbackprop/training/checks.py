@@ -141,12 +141,12 @@ def check_datasets(parts: Mapping[str, Any]) -> None:
             )
 
 
-def check_batches(network: Sequential, n_samples: int, batch_size: int, drop_last: bool) -> None:
+def check_batches(network: Sequential, n_samples: int, batch_size: int) -> None:
     """UsageError where batches leave a single sample, of which batch statistics cannot be taken."""
-    if network.has_buffers and (batch_size == 1 or (n_samples % batch_size == 1 and not drop_last)):
+    if network.has_buffers and (n_samples % batch_size == 1 or batch_size == 1):
         raise UsageError(
             f"{n_samples} training samples in batches of {batch_size} leave a batch of 1, and batch normalization "
-            "needs at least 2: choose another batch size, drop_last, or layer normalization."
+            "needs at least 2: choose another batch size, or layer normalization."
         )
 
 

@@ -43,8 +43,8 @@ class DataLoader:
 
     `lr(step)` is the learning rate after `step` steps. Chunks have up to `steps_per_chunk` steps of `batch_size`
     samples, with `timed_chunks` as many as take a tenth of a second, and end wherever the number of steps is a
-    multiple of `every_n_steps`. With `drop_last` an epoch has whole batches alone. `rows` says of a batch's size
-    which of its rows the batches have: those of this process, where several train together; None is all of them.
+    multiple of `every_n_steps`. `rows` says of a batch's size which of its rows the batches have: those of this
+    process, where several train together; None is all of them.
     """
 
     data: DeviceDataset
@@ -56,15 +56,13 @@ class DataLoader:
     steps_per_chunk: int
     every_n_steps: int | None
     dtype: str
-    drop_last: bool = False
     timed_chunks: bool = False
     rows: Callable[[int], slice] | None = None
 
     @property
     def n_samples(self) -> int:
         """Samples an epoch."""
-        n = len(self.data.dataset)
-        return n - n % self.batch_size if self.drop_last else n
+        return len(self.data.dataset)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -108,9 +106,8 @@ class DataLoader:
         self, epoch: int, samples_seen: int, step: int, steps_per_chunk: int
     ) -> Iterator[tuple[tuple[int, int], Tree]]:
         """((steps, samples), batches on the host) of each chunk."""
-        n = len(self.data.dataset)
-        order = permutation(self.seed, epoch, n) if self.shuffle else np.arange(n)
-        left = order[samples_seen : self.n_samples]
+        order = permutation(self.seed, epoch, self.n_samples) if self.shuffle else np.arange(self.n_samples)
+        left = order[samples_seen:]
         for indices in chunk_indices(left, self.batch_size, steps_per_chunk, step, self.every_n_steps):
             steps = np.arange(step, step + len(indices))
             scalars = stack_step_scalars(self.optimizer, self.lr, steps, self.dtype)
@@ -132,7 +129,7 @@ def make_data_loader(trainer: Trainer, data: DeviceDataset) -> DataLoader:
     """The batches of `data` that a trainer trains on; UsageError where their size cannot be."""
     n_samples = len(data.dataset)
     batch_size = min(trainer.batch_size or n_samples, n_samples)
-    check_batches(trainer.network, n_samples, batch_size, trainer.drop_last)
+    check_batches(trainer.network, n_samples, batch_size)
     shards = trainer.sharding.shards if trainer.sharding else 1  # worked on at the same time, at best
     steps = estimate_steps_per_chunk(trainer.layers, -(-batch_size // shards), trainer.backend.device)
     return DataLoader(
@@ -145,7 +142,6 @@ def make_data_loader(trainer: Trainer, data: DeviceDataset) -> DataLoader:
         steps_per_chunk=data.limit_steps(steps, batch_size),
         every_n_steps=math.gcd(*(callback.every_n_steps or 0 for callback in trainer.callbacks)) or None,
         dtype=trainer.params_dtype,
-        drop_last=trainer.drop_last,
         timed_chunks=any(callback.needs_short_chunks for callback in trainer.callbacks),
     )
 
@@ -162,9 +158,9 @@ def estimate_steps_per_chunk(layers: Sequence[LayerRow], batch_size: int, device
     return power_of_two(min(CHUNK_SECONDS / seconds, MAX_STEPS_PER_CHUNK))
 
 
-def steps_per_epoch(n_samples: int, batch_size: int, drop_last: bool = False) -> int:
-    """Steps that see each sample once; with `drop_last` but those that make no whole batch."""
-    return n_samples // batch_size if drop_last else -(-n_samples // batch_size)
+def steps_per_epoch(n_samples: int, batch_size: int) -> int:
+    """Steps that see each sample once."""
+    return -(-n_samples // batch_size)
 
 
 def stack_step_scalars(

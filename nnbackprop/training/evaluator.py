@@ -18,10 +18,16 @@ from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.data.table import is_frame, table_of
 from nnbackprop.data.tabular import dataset_of
-from nnbackprop.errors import DataError, ShapeError
+from nnbackprop.errors import DataError, ShapeError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
-from nnbackprop.nn.metrics import ClassificationMetrics, Metrics, predicted_classes
+from nnbackprop.nn.metrics import (
+    ClassificationMetrics,
+    Metrics,
+    MultilabelMetrics,
+    RegressionMetrics,
+    predicted_classes,
+)
 from nnbackprop.nn.objective import Objective
 
 from .events import Score
@@ -99,18 +105,18 @@ class Evaluator:
         confusion = counts and tuple(tuple(map(int, counts[i * k : (i + 1) * k])) for i in range(k))
         return Score(sums["loss"] / weight, self.metrics.compute(sums["metrics"], weight), n_samples, confusion)
 
-    def predict_proba(
+    def predict_outputs(
         self,
         params: Params,
         inputs: Samples,
         sample_shape: tuple[int, ...],
         transform: Callable[[Array, int], Array] | None = None,
     ) -> np.ndarray:
-        """Probability of each class, host (n, k), for raw inputs (n, *sample_shape).
+        """What the loss predicts of the network's outputs, host (n, k), for raw inputs (n, *sample_shape).
 
-        k = 1 for a network with one output: the probability of class 1. Where the loss takes plain outputs (mean
-        squared error) these are the outputs themselves, which need not sum to 1. Of a regression they are the
-        predicted numbers, in the units of the targets. `transform` gets a batch and its first row.
+        The probability of each class or label; k = 1 for a network with one output: that of class 1. Where the
+        loss takes plain outputs (mean squared error) these are the outputs themselves, which need not sum to 1.
+        Of a regression they are numbers in the units of the targets. `transform` gets a batch and its first row.
         """
         xp, parts = self.backend.xp, []
         with np.errstate(all="ignore"):  # an underflow in a tail
@@ -121,15 +127,26 @@ class Evaluator:
         return self.scaling.unscale_targets(np.concatenate(parts))
 
     def predict(self, params: Params, inputs: Samples, sample_shape: tuple[int, ...]) -> np.ndarray:
-        """Predicted class of each raw input, host int32 (n,); without classes the outputs (n, k)."""
-        return self.predicted_classes(self.predict_proba(params, inputs, sample_shape))
+        """Class of each raw input, host int32 (n,); 0 or 1 of each label, int32 (n, k); or numbers (n, k)."""
+        return self.predicted_targets(self.predict_outputs(params, inputs, sample_shape))
 
-    def predicted_classes(self, probabilities: np.ndarray) -> np.ndarray:
-        """The class each row of `predict_proba` (n, k) stands for, int32 (n,); without classes the row itself."""
-        if not isinstance(self.metrics, ClassificationMetrics):
-            return probabilities
+    def predicted_targets(self, outputs: np.ndarray) -> np.ndarray:
+        """What `predict` makes of `predict_outputs`: the likeliest class, labels from one half on, or numbers."""
         loss = self.objective.loss
-        return predicted_classes(np, probabilities, 0.5 if loss.gives_probabilities else loss.threshold)
+        threshold = 0.5 if loss.gives_probabilities else loss.threshold
+        if isinstance(self.metrics, ClassificationMetrics):
+            return predicted_classes(np, outputs, threshold)
+        if isinstance(self.metrics, MultilabelMetrics):
+            return (outputs >= threshold).astype(np.int32)
+        return outputs
+
+    def check_has_probabilities(self) -> None:
+        """UsageError where the predictions are numbers."""
+        if isinstance(self.metrics, RegressionMetrics):
+            raise UsageError(
+                "predict_proba gives the probabilities of classes or labels, and this network predicts numbers, "
+                "which have none: call predict."
+            )
 
     def input_gradient(self, params: Params, inputs: Samples, targets: np.ndarray) -> np.ndarray:
         """dJ_i/dx_i of each sample's own loss, host, of the inputs' shape and in units of the raw inputs.

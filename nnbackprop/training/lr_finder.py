@@ -92,7 +92,7 @@ def lr_find(
         trainer,
         lr=lambda step: first * (last / first) ** (step / (steps - 1)),
         callbacks=[recorder],
-        epochs=-(-(steps + 1) // steps_per_epoch(len(train), batch, trainer.drop_last)),
+        epochs=-(-(steps + 1) // steps_per_epoch(len(train), batch)),
     )
     if trainer.state is not None:
         copy.initialize(train)

@@ -49,8 +49,8 @@ class Trainer:
 
     lr is a number or a schedule (step -> learning rate). dtype is float32 or float64, or float16 or bfloat16 for
     products in these with parameters in float32. scaling is applied to every input. batch_size None is the full
-    batch. drop_last leaves out an epoch's last batch where it is smaller. resident (auto, yes, no) says whether
-    the whole data set stays on the device. augment transforms the images of each training step at random.
+    batch. resident (auto, yes, no) says whether the whole data set stays on the device. augment transforms the
+    images of each training step at random.
     """
 
     network: Sequential
@@ -66,7 +66,6 @@ class Trainer:
     batch_size: int | None = 100
     epochs: int = 10
     shuffle: bool = True
-    drop_last: bool = False
     seed: int = 0
     resident: str = "auto"
     callbacks: Sequence[Callback] = ()
@@ -222,17 +221,21 @@ class Trainer:
         return self.sharding.evaluate(self, self.eval_params, device_data)
 
     def predict(self, inputs: Any) -> np.ndarray:
-        """Predicted class of each raw input (n, *sample_shape), host int32 (n,); without classes the outputs.
+        """Class of each raw input (n, *sample_shape), host int32 (n,); 0 or 1 of labels (n, k); numbers (n, k).
 
         A trainer of a table takes data frames too, whose columns are found by name.
         """
         return self.evaluator.predict(self.eval_params, inputs_of(inputs, self.preprocessing), self.sample_shape)
 
     def predict_proba(self, inputs: Any) -> np.ndarray:
-        """Class probabilities (n, k) of what `predict` takes, on the host."""
-        return self.evaluator.predict_proba(
-            self.eval_params, inputs_of(inputs, self.preprocessing), self.sample_shape
-        )
+        """Probabilities of classes or labels (n, k) of what `predict` takes; UsageError for a regression."""
+        self.evaluator.check_has_probabilities()
+        return self.predict_outputs(inputs)
+
+    def predict_outputs(self, inputs: Any) -> np.ndarray:
+        """`predict_proba`, or the predicted numbers of a regression, host (n, k)."""
+        inputs = inputs_of(inputs, self.preprocessing)
+        return self.evaluator.predict_outputs(self.eval_params, inputs, self.sample_shape)
 
     def host_params(self) -> Params:
         """A copy of `eval_params` on the host."""

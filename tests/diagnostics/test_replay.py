@@ -338,14 +338,6 @@ def test_a_run_resumed_with_another_learning_rate_is_bit_identical(schedule: str
     assert all(np.array_equal(kept[name], made[name]) for name in kept)
 
 
-def test_a_run_that_drops_last_batches_is_bit_identical(train: Train) -> None:
-    """Of 61 samples 15 batches of 4; 17 steps are 2 into the second epoch."""
-    run_dir = train(stop_at=17, drop_last=True)
-    resume(run_dir)
-    found = replay_run(run_dir)
-    assert (found.steps, found.exact) == (45, True)
-
-
 def test_a_run_whose_learning_rate_was_reduced_on_a_plateau_is_bit_identical(train: Train) -> None:
     """Resumed in between: at this rate the validation loss rises from epoch to epoch."""
     run_dir = train(stop_at=26, schedule="warmup:3+reduce-on-plateau:1:0.5", lr=0.5, epochs=6, validation=0.2)

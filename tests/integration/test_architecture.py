@@ -105,8 +105,8 @@ def test_only_the_lab_imports_a_web_server() -> None:
             assert path.parent.name == "lab"
 
 
-def test_a_trainer_has_at_most_sixteen_options() -> None:
-    assert len(fields(Trainer)) <= 16
+def test_a_trainer_has_at_most_fifteen_options() -> None:
+    assert len(fields(Trainer)) <= 15
 
 
 @pytest.mark.parametrize("folder", ["nnbackprop", "backends", "benchmarks", "scripts"])

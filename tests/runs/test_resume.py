@@ -102,11 +102,6 @@ def test_resume_from_any_step_is_bit_identical_with_every_schedule(word: str) ->
     assert_resumes_exactly(lr=parse_schedule(word, 0.05, EPOCHS * STEPS, STEPS))
 
 
-def test_resume_from_any_step_is_bit_identical_with_drop_last() -> None:
-    whole, _ = assert_resumes_exactly(batch_size=15, drop_last=True)
-    assert {row.train.n_samples for row in whole.history} == {45}
-
-
 def test_resume_goes_on_waiting_for_a_plateau_to_end() -> None:
     """The rate overshoots and is reduced again and again; a checkpoint of any step knows how long it waited."""
     plateau = ReduceLROnPlateau(factor=0.5, patience=2)  # without a state of its own

@@ -269,19 +269,6 @@ def test_labels_of_another_class_map_are_mapped_by_name() -> None:
     assert row.test.accuracy == trainer.evaluate(kept).accuracy > 0.95
 
 
-def test_drop_last_leaves_out_the_samples_that_make_no_whole_batch() -> None:
-    """46 samples, of which each epoch leaves out others; BatchNorm cannot take a batch of 1."""
-    data, recorder = small_runs.clouds(46), Recorder()
-    trainer = make(batch_size=15, epochs=3, drop_last=True, network=Sequential(Dense(4), BatchNorm(), Dense(3)))
-    trainer.callbacks = [recorder]
-    trainer.fit(data)
-    assert recorder.of(TrainBegin)[0].steps_per_epoch == trainer.loader.steps_per_epoch == 3
-    assert [(row.train.n_samples, row.step) for row in trainer.history] == [(45, 3), (45, 6), (45, 9)]
-    batches = [batch["indices"] for batch in islice(trainer.loader.batches(1, 0, 0), 9)]
-    orders = [permutation(trainer.seed, epoch, 46)[:45] for epoch in (1, 2, 3)]
-    np.testing.assert_array_equal(np.concatenate(batches), np.concatenate(orders))
-
-
 def test_fit_returns_the_rows_of_its_own_epochs() -> None:
     trainer = make(epochs=2)
     assert [row.epoch for row in trainer.fit(clouds())] == [1, 2]
