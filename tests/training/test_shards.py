@@ -39,6 +39,15 @@ def test_shards_come_to_the_whole_batch_but_for_rounding(backend: Backend, resid
         assert row.validation.accuracy == pytest.approx(other_row.validation.accuracy, rel=1e-9)
 
 
+def test_chunks_of_shards_have_the_steps_of_one_shard_alone() -> None:
+    """A tenth of a second for as many processes as shards, at any number of them."""
+    alone, sharded = (sharded_runs.trainer("numpy", batch_size=size, epochs=1) for size in (30, 120))
+    sharded.use_sharding(ShardedTraining(4))
+    for made in (alone, sharded):
+        made.fit(sharded_runs.dataset())
+    assert sharded.loader.steps_per_chunk == alone.loader.steps_per_chunk
+
+
 class OnDevice(SingleProcess):
     """Shards are added up where they are, as NCCL needs them."""
 
