@@ -24,7 +24,9 @@ elementwise kernels, by `xp.fuse`, and of `max`, `sum` (with keepdims) and `argm
 class Formula(Enum):
     """Formulas of layers that a backend may have in a form of its own: see `Namespace.specialize`."""
 
-    WINDOW_COLUMNS = auto()
+    CONV2D = auto()
+    CONV2D_WEIGHT_GRAD = auto()
+    CONV2D_INPUT_GRAD = auto()
     MAX_POOL = auto()
     MAX_POOL_VJP = auto()
 
@@ -57,8 +59,8 @@ class Namespace:
     def specialize(self, name: Formula, formula: Callable[..., Any]) -> Callable[..., Any]:
         """`formula(xp, *arguments)` as a function without `xp`, faster where the backend has a form of its own.
 
-        `forms` has those, without `xp` too. They give the same numbers, or None for arrays that they are not made
-        for.
+        `forms` has those, without `xp` too. They give the same numbers, but for the rounding of sums, or None for
+        arrays that they are not made for.
         """
         form = self.forms.get(name)
         if form is None:

@@ -20,8 +20,8 @@ from .devices import check_index, parse_device
 from .elementwise import MIN_BLOCKED_SIZE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory, raise_memory_error
 from .namespace import ElementwiseKernel, Namespace
+from .numba_forms import FORMS
 from .numba_fuse import MIN_COMPILED_SIZE, compile_loop, compiler
-from .numba_windows import FORMS
 from .tree import Array, Tree
 
 COMPILED_DTYPES = {torch.float32, torch.float64, torch.int32}
