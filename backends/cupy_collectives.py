@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import cupy
 from cupyx.distributed import NCCLBackend
 
 from .collectives import Done, Processes
 
 
+@cache
+def _nccl(size: int, rank: int) -> NCCLBackend:
+    """One for all trainings of this process; made over MPI."""
+    return NCCLBackend(size, rank, use_mpi=True)
+
+
 class CupyCollectives:
-    """On the current stream; the communicator is made over MPI."""
+    """On the current stream."""
 
     def __init__(self, processes: Processes) -> None:
         self._size = processes.size
-        self._nccl = NCCLBackend(processes.size, processes.rank, use_mpi=True)
+        self._nccl = _nccl(processes.size, processes.rank)
 
     def all_to_all(self, parts: cupy.ndarray) -> tuple[cupy.ndarray, Done]:
         """Row i to process i, row j from process j."""

@@ -131,15 +131,22 @@ class MpiCommunicator:
         """Until a call is complete; ProcessLostError after `timeout` seconds, by default the environment's."""
         self.bytes_sent, self.calls = self.bytes_sent + size, self.calls + 1
         begin, limit = time.monotonic(), self.timeout if timeout is None else timeout
-        while not any(done() for _ in range(POLLS)):
+        resume = "it was stopped, or its machine was lost. Go on from the last checkpoint with --resume."
+        while not self._is_done(done, resume):
             waited = time.monotonic() - begin
             if waited > limit:
                 raise ProcessLostError(
-                    f"One of {self.size} processes has not answered for {waited:.0f} s: it was stopped, or its "
-                    f"machine was lost. Go on from the last checkpoint with --resume. {TIMEOUT}, in the "
-                    "environment, is how many seconds to wait."
+                    f"One of {self.size} processes has not answered for {waited:.0f} s: {resume} {TIMEOUT}, in "
+                    "the environment, is how many seconds to wait."
                 )
             time.sleep(PAUSE) if waited > SPIN_SECONDS else yield_core()
+
+    def _is_done(self, done: Done, resume: str) -> bool:
+        try:
+            return any(done() for _ in range(POLLS))
+        except RuntimeError as error:  # of NCCL or Gloo
+            what = str(error).splitlines()[0]
+            raise ProcessLostError(f"One of {self.size} processes has gone ({what}): {resume}") from error
 
 
 class MpiCollectives:

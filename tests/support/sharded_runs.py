@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import sys
@@ -18,6 +19,7 @@ from backends import leaves, select
 from nnbackprop.distributed.communicator import Communicator, SingleProcess
 from nnbackprop.distributed.mpi import MpiCommunicator, communicator
 from nnbackprop.distributed.sharding import ShardedTraining
+from nnbackprop.errors import ProcessLostError
 from nnbackprop.optim import OPTIMIZERS
 
 SHARDS = 4
@@ -96,6 +98,21 @@ def by_torch(world: MpiCommunicator) -> dict[str, str]:
     return found
 
 
+def lost_by_torch(world: MpiCommunicator) -> str:
+    """What process 0 says where another has left Gloo's group."""
+    import torch
+
+    if world.rank:
+        atexit.unregister(torch.distributed.destroy_process_group)
+        torch.distributed.destroy_process_group()
+        return ""
+    try:
+        world.sum_shards(torch.ones(1, world.size))
+    except ProcessLostError as error:
+        return str(error)
+    return "nothing"
+
+
 def digest(made: nb.Trainer) -> str:
     """Of the weights, to the bit."""
     arrays = [np.ascontiguousarray(a).tobytes() for a in leaves(made.host_params())]
@@ -117,7 +134,7 @@ def main() -> None:
     world = communicator()
     if sys.argv[1:] == ["gloo"]:
         assert isinstance(world, MpiCommunicator)
-        result = by_torch(world)
+        result = {**by_torch(world), "lost": lost_by_torch(world)}
     else:
         result = {"processes": world.size, "found": outcomes(sys.argv[1:], world)}
         if isinstance(world, MpiCommunicator):
