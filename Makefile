@@ -25,7 +25,7 @@ ARGS ?=
 
 # `make test-lab` drives the lab's page in Chromium, which must be there (CHROMIUM names it if it is not on the PATH).
 
-.PHONY: train test test-cuda test-tools test-lab check bench figures docs course stress format wheel release clean
+.PHONY: train test test-cuda test-tools test-lab coverage check bench figures docs course stress format wheel release clean
 
 train: $(VENV)/.core
 	$(BIN)/nnbackprop train $(ARGS)
@@ -42,6 +42,13 @@ test-tools: $(TOOLS_VENV)/.ready
 
 test-lab: $(VENV)/.lab
 	AXE=$(VENV)/axe/node_modules/axe-core/axe.min.js $(BIN)/python -m pytest $(LAB_TESTS) $(ARGS)
+
+coverage: $(VENV)/.test  # by branch, of nnbackprop and backends without CUDA's own files; fails under 95%
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "coverage>=7.10"
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest -n logical --dist worksteal $(ARGS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

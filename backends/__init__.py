@@ -1,21 +1,10 @@
 """Array libraries behind one interface: `select("auto")` gives a `Backend`, `available()` lists what works."""
 
-from .base import (
-    Array,
-    Backend,
-    BackendError,
-    ElementwiseKernel,
-    Memory,
-    Namespace,
-    Tree,
-    device_of,
-    leaves,
-    tree_map,
-    tree_unflatten,
-    zip_leaves,
-)
+from .base import Backend, BackendError, Memory, device_of
+from .namespace import ElementwiseKernel, Formula, Namespace
 from .numpy_backend import NumpyBackend
 from .selection import BackendStatus, available, select, with_float64
+from .tree import Array, Tree, leaves, tree_map, tree_unflatten, zip_leaves
 
 __all__ = [
     "Array",
@@ -23,6 +12,7 @@ __all__ = [
     "BackendError",
     "BackendStatus",
     "ElementwiseKernel",
+    "Formula",
     "Memory",
     "Namespace",
     "NumpyBackend",

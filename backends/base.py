@@ -9,130 +9,21 @@ from __future__ import annotations
 import contextlib
 import gc
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from types import ModuleType
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
+from .collectives import Collectives, Processes
+from .namespace import Namespace
 from .prefetch import prefetch
-
-Array = Any
-"""An array of the backend's own library."""
-
-Tree = Any
-"""Arrays nested in tuples and dicts."""
+from .tree import Array, Tree, leaves, tree_map
 
 T = TypeVar("T")
 
-ElementwiseKernel = Callable[..., Any]
-"""An elementwise formula for one element: `kernel(xp, *operands) -> number or tuple of numbers`."""
-
-RowKernel = Callable[..., Any]
-"""A formula of the rows of a matrix: `kernel(xp, matrix, *operands)`.
-
-Operands are matrices (n, k), columns (n, 1) or (n,), rows (1, k) and numbers; so are the results. It consists of
-elementwise kernels, by `xp.fuse`, and of `max`, `sum` (with keepdims) and `argmax` along axis 1.
-"""
-
 Step = Callable[[Tree, Tree, Tree], Tree]
 """One training step: `step(state, data, batch) -> state`. `state` is donated, `data` is only read."""
-
-
-class Namespace:
-    """A library's Array API namespace plus `fuse`, `fuse_rows`, `specialize` and `foreach`: the `xp` of layers.
-
-    Names are looked up in `module` once and cached. `overrides` replaces single functions by a backend's own.
-    `fuse(kernel)` returns a function of whole arrays, `fused(*arrays_and_scalars)`, that evaluates
-    `kernel(xp, ...)` on every element; it may be called in each step, as the result is cached.
-    `fuse(kernel, donated)` may write output k over argument `donated[k]`. `fuse_rows` is the same for a
-    `RowKernel`.
-
-    `batch_means` and `batch_rows` are for layers whose arrays may be a shard of the batch: see `replaced`.
-    """
-
-    def __init__(
-        self,
-        module: ModuleType,
-        fuse: Callable[..., ElementwiseKernel] | None = None,
-        forms: Mapping[str, Callable[..., Any]] | None = None,
-        **overrides: Any,
-    ) -> None:
-        self._module = module
-        self.forms = forms or {}
-        self.fuse: Any = lru_cache(maxsize=None)(fuse or (lambda kernel, donated=(): partial(kernel, self)))
-        self.fuse_rows: Any = lru_cache(maxsize=None)(lambda kernel: partial(kernel, self))
-        self.__dict__.update(overrides)
-
-    def specialize(self, formula: Callable[..., Any]) -> Callable[..., Any]:
-        """`formula(xp, *arguments)` as a function without `xp`, faster where the backend has a form of its own.
-
-        `forms` has those by the name of the formula, without `xp` too. They give the same numbers, or None for
-        arrays that they are not made for.
-        """
-        form = self.forms.get(formula.__name__)
-        if form is None:
-            return partial(formula, self)
-
-        def specialized(*arguments: Any) -> Any:
-            result = form(*arguments)
-            return formula(self, *arguments) if result is None else result
-
-        return specialized
-
-    def batch_means(self, *of_shard: Array) -> tuple[Array, ...]:
-        """The mean of each array over the batch's shards, by their shares: itself where the batch is one piece."""
-        return of_shard
-
-    def batch_rows(self, rows: int) -> int:
-        """How many rows the whole batch has where the array here has `rows`."""
-        return rows
-
-    def replaced(self, **functions: Any) -> Namespace:
-        """The same namespace with other functions in the place of its own; fused kernels stay as they are."""
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__ | functions)
-        return other
-
-    def foreach(
-        self,
-        kernel: ElementwiseKernel,
-        params: Tree,
-        grads: Tree,
-        states: tuple[Tree, ...],
-        scalars: Sequence[Any],
-    ) -> tuple[Tree, tuple[Tree, ...]]:
-        """One update of many arrays: `kernel(xp, w, dw, *states, *scalars)` gives w, or (w, *states), of each.
-
-        The new params and states, which are donated. What has no gradient stays as it is.
-        """
-        fused = self.fuse(kernel, donated_arguments(states))
-
-        def update(w: Array, dw: Array | None, *own: Array) -> Any:
-            if dw is None:
-                return (w, *own) if own else w
-            return fused(w, dw, *own, *scalars)
-
-        if not states:
-            return tree_map(update, params, grads), ()
-        rows = [update(*row) for row in zip_leaves(params, grads, *states)]
-        new_params, *new_states = (tree_unflatten(params, column) for column in zip(*rows, strict=True))
-        return new_params, tuple(new_states)
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._module, name)
-        self.__dict__[name] = value
-        return value
-
-    def __repr__(self) -> str:
-        return f"<xp: {self._module.__name__}>"
-
-
-def donated_arguments(states: tuple[Tree, ...]) -> tuple[int, ...]:
-    """Which arguments of an update's kernel, (w, dw, *states, ...), its results replace: w and the states."""
-    return (0, *range(2, 2 + len(states)))
 
 
 @dataclass(frozen=True)
@@ -158,42 +49,6 @@ def device_of(array: Array) -> Any:
     None within a compiled JAX program, whose tracers have no device (jax issue 26000) and need none.
     """
     return getattr(array, "device", None)
-
-
-def tree_map(function: Callable[..., Any], tree: Tree, *others: Tree) -> Tree:
-    """Apply `function` to every array of a tree of tuples and dicts; the structure stays.
-
-    It gets the arrays in the same place of `others` too: None where another has none by that name. Arrays are
-    paired by name, as dicts of one structure may differ in order.
-    """
-    if isinstance(tree, dict):
-        return {
-            name: tree_map(function, branch, *[other.get(name) for other in others])
-            for name, branch in tree.items()
-        }
-    if isinstance(tree, tuple):
-        return tuple([tree_map(function, *branches) for branches in zip(tree, *others, strict=True)])
-    return function(tree, *others)
-
-
-def leaves(tree: Tree) -> list[Array]:
-    """All arrays of a tree, depth first, in order."""
-    arrays: list[Array] = []
-    tree_map(arrays.append, tree)
-    return arrays
-
-
-def zip_leaves(tree: Tree, *others: Tree) -> list[tuple[Any, ...]]:
-    """Each array of `tree` with those in its place of `others`, in the order of `leaves`."""
-    rows: list[tuple[Any, ...]] = []
-    tree_map(lambda *row: rows.append(row), tree, *others)
-    return rows
-
-
-def tree_unflatten(tree: Tree, arrays: Iterable[Array]) -> Tree:
-    """`arrays`, in the order of `leaves`, in the structure of `tree`."""
-    in_order = iter(arrays)
-    return tree_map(lambda _: next(in_order), tree)
 
 
 def scan_loop(step: Step, last_step: Step | None, state: Tree, data: Tree, batches: Tree) -> Tree:
@@ -261,21 +116,21 @@ class Backend(ABC):
         if dtype == np.float64 and not self.has_float64:
             raise BackendError(
                 f"The backend {self.name} on {self.device} has no float64, only float32.",
-                "Use --dtype float32, or --device cpu.",
+                "Use dtype='float32', or device='cpu'.",
             )
 
     def use_tf32(self) -> None:
         """Round the factors of float32 products to 10 bits, from now on; BackendError off NVIDIA GPUs."""
         raise BackendError(
             f"TF32 needs an NVIDIA GPU, and the backend {self.name} computes on {self.device}.",
-            "Use --dtype float32, or a backend on cuda.",
+            "Use dtype='float32', or a backend on cuda.",
         )
 
     def limit_memory(self, size: int) -> None:
         """Let arrays take at most `size` bytes of the GPU, from now on; BackendError where that cannot be set."""
         raise BackendError(
             f"The backend {self.name} on {self.device} cannot limit its GPU memory.",
-            "Leave --gpu-memory-limit out; for JAX, set XLA_PYTHON_CLIENT_MEM_FRACTION before it starts.",
+            "Leave gpu_memory_limit out; for JAX, set XLA_PYTHON_CLIENT_MEM_FRACTION before it starts.",
         )
 
     def use_deterministic(self) -> None:  # noqa: B027 (most libraries have no other algorithms)
@@ -313,6 +168,13 @@ class Backend(ABC):
     def materialize(self, tree: Tree) -> Tree:
         """The same arrays, as other threads may use them: a lazy library computes by the thread that asked."""
         return tree
+
+    def collectives(self, processes: Processes) -> Collectives | None:
+        """Exchanges of arrays between the GPUs of several processes by NCCL; collective.
+
+        None where the library has none, or where not every process has a GPU of its own.
+        """
+        return None
 
     def run_eagerly(self, step: Step, state: Tree, data: Tree, batch: Tree) -> Tree:
         """One step, neither compiled nor captured: it may read its arrays on the host on the way."""

@@ -20,8 +20,11 @@ from backends.cuda.errors import cuda_version, no_device, no_product
 from backends.cuda.foreach import foreach
 from backends.cuda.row_kernels import fuse_rows
 
-from .base import Array, Backend, ElementwiseKernel, Memory, Step, T, Tree
+from .base import Backend, Memory, Step, T
+from .collectives import Collectives, Processes, have_own_gpus
 from .devices import check_index, parse_device
+from .namespace import ElementwiseKernel
+from .tree import Array, Tree
 
 
 class CupyBackend(Backend):
@@ -115,6 +118,15 @@ class CupyBackend(Backend):
     def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
         with self._device:
             return self._captured.scan(step, state, data, batches, last_step)
+
+    def collectives(self, processes: Processes) -> Collectives | None:
+        with self._device:
+            gpu = self._device.pci_bus_id if cupy.cuda.nccl.available else None
+            if not have_own_gpus(processes, gpu):
+                return None
+            from .cupy_collectives import CupyCollectives
+
+            return CupyCollectives(processes)
 
     def run_eagerly(self, step: Step, state: Tree, data: Tree, batch: Tree) -> Tree:
         with self._device:

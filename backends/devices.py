@@ -18,7 +18,7 @@ def parse_device(backend: str, device: str, kinds: tuple[str, ...]) -> tuple[str
     if match is None or match[1] not in kinds or (match[2] and match[1] not in _NUMBERED):
         words = [word for kind in kinds for word in ([kind, f"{kind}:N"] if kind in _NUMBERED else [kind])]
         known = " or ".join(", ".join(words).rsplit(", ", 1))
-        raise BackendError(f"The backend {backend} knows no device {device!r}.", f"Use --device {known}.")
+        raise BackendError(f"The backend {backend} knows no device {device!r}.", f"Use device {known}.")
     return match[1], int(match[2] or 0)
 
 
@@ -29,5 +29,5 @@ def check_index(backend: str, index: int, count: int, kind: str = "cuda") -> Non
         listed = "; nvidia-smi lists them" if kind == "cuda" else ""
         raise BackendError(
             f"The backend {backend} has no device {kind}:{index}: this machine has {there}.",
-            f"Use --device {kind}, or a number that exists{listed}.",
+            f"Use device='{kind}', or a number that exists{listed}.",
         )

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, ElementwiseKernel
+from .namespace import ElementwiseKernel
+from .tree import Array
 
 BLOCK_SIZE = 1 << 18
 """Elements of a block: 1 MB of float32."""

@@ -12,9 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .base import Array, Backend, BackendError, Memory, Namespace, Step, Tree, leaves, tree_map
+from .base import Backend, BackendError, Memory, Step
 from .devices import check_index, parse_device
 from .memory import raise_memory_error
+from .namespace import Namespace
+from .tree import Array, Tree, leaves, tree_map
 
 _MAX_COMPILED = 16  # compiled steps cached; a run has a handful
 _DETERMINISTIC_FLAG = "--xla_gpu_deterministic_ops=true"
@@ -134,7 +136,7 @@ def _find_device(name: str | None) -> Any:
     except RuntimeError as error:
         raise BackendError(
             f"JAX {jax.__version__} finds no CUDA device.",
-            'Install its CUDA plugin: pip install "jax[cuda13]" (or cuda12), or use --device cpu.',
+            "Install its CUDA plugin: pip install \"jax[cuda13]\" (or cuda12), or use device='cpu'.",
         ) from error
     check_index("jax", index, len(devices))
     return devices[index]

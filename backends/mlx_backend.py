@@ -9,8 +9,10 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from .base import Array, Backend, BackendError, Memory, Namespace, Step, Tree, scan_loop
+from .base import Backend, BackendError, Memory, Step, scan_loop
 from .devices import parse_device
+from .namespace import Namespace
+from .tree import Array, Tree
 
 _MAX_COMPILED = 16  # compiled steps cached; a run has a handful
 
@@ -29,7 +31,7 @@ class MlxBackend(Backend):
         self.device, _ = parse_device(self.name, device or ("gpu" if has_gpu else "cpu"), ("cpu", "gpu"))
         if self.device == "gpu" and not has_gpu:
             raise BackendError(
-                f"MLX {mx.__version__} finds no GPU.", "It needs a Mac with an Apple chip: use --device cpu."
+                f"MLX {mx.__version__} finds no GPU.", "It needs a Mac with an Apple chip: use device='cpu'."
             )
         self.version = mx.__version__
         self.has_float64 = self.device == "cpu"

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, ElementwiseKernel
+from .namespace import ElementwiseKernel
+from .tree import Array
 
 MIN_COMPILED_SIZE = 1 << 12
 """Elements of the smallest array worth a compiled loop: a small network never waits for the compiler."""

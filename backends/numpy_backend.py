@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, Backend, BackendError, ElementwiseKernel, Namespace
+from .base import Backend, BackendError
 from .elementwise import MIN_BLOCKED_SIZE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory
+from .namespace import ElementwiseKernel, Namespace
+from .numba_forms import FORMS
 from .numba_fuse import MIN_COMPILED_SIZE, compile_loop, compile_outer_product, compiler
-from .numba_windows import FORMS
+from .tree import Array
 
 
 class NumpyBackend(Backend):
@@ -23,7 +25,7 @@ class NumpyBackend(Backend):
         if device not in (None, "cpu"):
             raise BackendError(
                 f"The backend numpy works on the CPU alone and knows no device {device!r}.",
-                "Use --device cpu, or for a GPU --backend cupy, torch or jax.",
+                "Use device='cpu', or for a GPU backend='cupy', torch or jax.",
             )
         self.device = "cpu"
         self.version = np.__version__

@@ -100,9 +100,10 @@ def _mac_gpu() -> str:
     """How an Apple chip's GPU can be used, with what is installed; "" on other machines."""
     if sys.platform != "darwin" or platform.machine() != "arm64":
         return ""
-    ways = {"mlx": "--backend mlx", "torch": "--backend torch --device mps"}
+    ways = {"mlx": "backend='mlx'", "torch": "backend='torch' and device='mps'"}
     there = [words for module, words in ways.items() if find_spec(module)]
-    return f" For its GPU use {' or '.join(there) or 'MLX: pip install mlx, then --backend mlx'}."
+    ways_there = " or ".join(there) or "MLX: pip install mlx, then backend='mlx'"
+    return f" For its GPU use {ways_there}."
 
 
 def _create(name: str, device: str | None) -> Backend:
@@ -110,7 +111,7 @@ def _create(name: str, device: str | None) -> Backend:
         raise BackendError(f"There is no backend {name!r}.", f"Use one of auto, {', '.join(_LIBRARIES)}.")
     title, module, class_name, packages = _LIBRARIES[name]
     if name == "cupy" and sys.platform == "darwin":
-        raise BackendError("CuPy needs an NVIDIA GPU, and a Mac has none.", "Use --backend mlx for a Mac's GPU.")
+        raise BackendError("CuPy needs an NVIDIA GPU, and a Mac has none.", "Use backend='mlx' for a Mac's GPU.")
     if find_spec(module) is None:
         raise BackendError(f"{title} is not installed.", f"Install it: pip install {packages}")
     try:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import array_api_strict
 import numpy as np
 
-from .base import Array, Backend, BackendError, Namespace
+from .base import Backend, BackendError
+from .namespace import Namespace
+from .tree import Array
 
 _DEVICE = "device1"  # not its default device: an array created without `device=` is caught when it meets another
 
@@ -18,7 +20,7 @@ class StrictBackend(Backend):
     def __init__(self, device: str | None = None) -> None:
         if device not in (None, _DEVICE):
             raise BackendError(
-                f"The backend strict knows no device {device!r}.", f"Use --device {_DEVICE}, its only one."
+                f"The backend strict knows no device {device!r}.", f"Use device='{_DEVICE}', its only one."
             )
         self.device = _DEVICE
         self.version = array_api_strict.__version__

@@ -14,12 +14,15 @@ import torch
 
 from backends.cuda.captured_scan import CapturedScan
 
-from .base import Array, Backend, BackendError, ElementwiseKernel, Memory, Namespace, Step, Tree
+from .base import Backend, BackendError, Memory, Step
+from .collectives import Collectives, Processes, have_own_gpus
 from .devices import check_index, parse_device
 from .elementwise import MIN_BLOCKED_SIZE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory, raise_memory_error
+from .namespace import ElementwiseKernel, Namespace
+from .numba_forms import FORMS
 from .numba_fuse import MIN_COMPILED_SIZE, compile_loop, compiler
-from .numba_windows import FORMS
+from .tree import Array, Tree
 
 COMPILED_DTYPES = {torch.float32, torch.float64, torch.int32}
 
@@ -102,6 +105,15 @@ class TorchBackend(Backend):
             with torch.cuda.device(self._device):
                 return self._captured.scan(step, state, data, batches, last_step)
 
+    def collectives(self, processes: Processes) -> Collectives | None:
+        has_nccl = self._device.type == "cuda" and torch.distributed.is_nccl_available()
+        gpu = str(torch.cuda.get_device_properties(self._device).uuid) if has_nccl else None
+        if not have_own_gpus(processes, gpu):
+            return None
+        from .torch_collectives import TorchCollectives
+
+        return TorchCollectives(processes, self._device)
+
     def run_eagerly(self, step: Step, state: Tree, data: Tree, batch: Tree) -> Tree:
         with torch.no_grad(), self.memory_errors():
             if self._captured is None:
@@ -114,7 +126,7 @@ class TorchBackend(Backend):
         if self._device.type in ("cuda", "xpu"):
             return torch.get_device_module(self._device).get_device_name(self._device)
         others = [kind for kind in ("mps", "xpu") if self._device.type == "cpu" and _has(kind)]
-        return "".join(f"also on this machine's GPU, with --device {kind}" for kind in others)
+        return "".join(f"also on this machine's GPU, with device='{kind}'" for kind in others)
 
     def use_tf32(self) -> None:
         # PyTorch has one such switch for the whole process
@@ -241,12 +253,12 @@ def _check_cuda(index: int) -> None:
     if torch.version.cuda is None:
         raise BackendError(
             f"PyTorch {torch.__version__} is a build without CUDA.",
-            "Install a CUDA build (https://pytorch.org/get-started/locally), or use --device cpu.",
+            "Install a CUDA build (https://pytorch.org/get-started/locally), or use device='cpu'.",
         )
     if not torch.cuda.is_available():
         raise BackendError(
             f"PyTorch {torch.__version__} finds no CUDA device.",
-            "Check the driver with nvidia-smi, or use --device cpu.",
+            "Check the driver with nvidia-smi, or use device='cpu'.",
         )
     check_index("torch", index, torch.cuda.device_count())
 
@@ -262,6 +274,6 @@ def _check_laptop_gpu(kind: str, index: int) -> None:
         needed = "a Mac with an Apple chip" if kind == "mps" else "an Intel GPU, its driver and a build for XPU"
         raise BackendError(
             f"PyTorch {torch.__version__} finds no device {kind}.",
-            f"It needs {needed} (https://pytorch.org/get-started/locally): use --device cpu.",
+            f"It needs {needed} (https://pytorch.org/get-started/locally): use device='cpu'.",
         )
     check_index("torch", index, 1 if kind == "mps" else torch.xpu.device_count(), kind)

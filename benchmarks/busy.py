@@ -121,7 +121,7 @@ def _count() -> None:
 def measure(rounds: int, seconds: float) -> list[dict[str, object]]:
     """A row for each who trains and each way to choose threads, with seconds an epoch by number of neighbours."""
     fixed = range(1, cores() + 1)
-    rows: list[tuple[str, int | None, Callable[..., Any], tuple]] = [
+    rows: list[tuple[str, int | None, Callable[..., Any], tuple[Any, ...]]] = [
         ("nnbackprop, NumPy and numba", t, OurRun, ("numpy", t)) for t in (*fixed, None)
     ]
     rows += [("nnbackprop, PyTorch arrays", t, OurRun, ("torch", t)) for t in (*fixed, None)]
@@ -144,7 +144,7 @@ def measure(rounds: int, seconds: float) -> list[dict[str, object]]:
     return found
 
 
-def table(found: dict) -> str:
+def table(found: dict[str, Any]) -> str:
     """Seconds an epoch, a row each, a column for each number of neighbours."""
     heads = ["no neighbour", "1 busy neighbour", *(f"{k} busy neighbours" for k in NEIGHBOURS[2:])]
     lines = [f"| seconds an epoch | threads | {' | '.join(heads)} |", f"|---|---|{'---|' * len(heads)}"]

@@ -21,6 +21,7 @@ import time
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -132,7 +133,7 @@ def measure(options: argparse.Namespace) -> dict[str, list[Trial]]:
     return trials
 
 
-def table(found: dict) -> str:
+def table(found: dict[str, Any]) -> str:
     """Rows a second and resident memory, from memory and from a file."""
     lines = ["| rows | rows a second | most resident memory |", "|---|---|---|"]
     for where, speed in found["rows_per_second"].items():

@@ -169,10 +169,10 @@ def reached(epochs: list[tuple[float, float]], target: float) -> bool:
 
 def measure(
     target: float, epochs: int, threads: int, seeds: Iterable[int], report: Callable[[str], Any]
-) -> tuple[dict[str, list], dict[str, str]]:
+) -> tuple[dict[str, list[Any]], dict[str, str]]:
     """The trials of each library, by title, and why another is left out."""
     set_num_threads(threads, later_imports=True)  # of the processes that are started here
-    trials: dict[str, list] = {title: [] for title, (needs, _) in LIBRARIES.items() if find_spec(needs)}
+    trials: dict[str, list[Any]] = {title: [] for title, (needs, _) in LIBRARIES.items() if find_spec(needs)}
     absent = {title: f"{needs} is not installed" for title, (needs, _) in LIBRARIES.items() if title not in trials}
     for seed in seeds:
         for title in list(trials):

@@ -38,15 +38,15 @@ _NAMES_BY_MODULE = {
     "nnbackprop.nn.regularization": "WeightPenalty",
     "nnbackprop.nn.rng": "RngKey",
     "nnbackprop.nn.sequential": "Residual Sequential",
-    "nnbackprop.optim": "SGD Adagrad Adam AdamW AveragedWeights ClippedGradients Momentum Nesterov Optimizer "
-    "RMSprop clip_by_global_norm clip_by_value",
+    "nnbackprop.optim": "SGD Adagrad Adam AdamW ExponentialMovingAverage GradientClipping Momentum Nesterov "
+    "Optimizer RMSprop clip_by_global_norm clip_by_value",
     "nnbackprop.optim.schedules": "Constant CosineDecay ExponentialDecay OneCycle StepDecay Warmup",
     "nnbackprop.report.history": "plot",
     "nnbackprop.report.progress": "progress",
     "nnbackprop.runs.model_files": "open save",
     "nnbackprop.runs.saved_model": "SavedModel",
     "nnbackprop.runs.trained_model": "TrainedModel",
-    "nnbackprop.training.callbacks": "Callback EarlyStopping TimeLimit",
+    "nnbackprop.training.callbacks": "Callback EarlyStopping ReduceLROnPlateau TimeLimit",
     "nnbackprop.training.history": "History",
     "nnbackprop.training.lr_finder": "lr_find",
     "nnbackprop.training.trainer": "Trainer",
@@ -103,7 +103,7 @@ if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
     from nnbackprop.nn.sequential import Residual as Residual, Sequential as Sequential
     from nnbackprop.optim import (
         SGD as SGD, Adagrad as Adagrad, Adam as Adam, AdamW as AdamW,
-        AveragedWeights as AveragedWeights, ClippedGradients as ClippedGradients,
+        ExponentialMovingAverage as ExponentialMovingAverage, GradientClipping as GradientClipping,
         Momentum as Momentum, Nesterov as Nesterov, Optimizer as Optimizer, RMSprop as RMSprop,
         clip_by_global_norm as clip_by_global_norm, clip_by_value as clip_by_value,
     )
@@ -117,7 +117,8 @@ if TYPE_CHECKING:  # "import A as A" makes A public to a type checker
     from nnbackprop.runs.saved_model import SavedModel as SavedModel
     from nnbackprop.runs.trained_model import TrainedModel as TrainedModel
     from nnbackprop.training.callbacks import (
-        Callback as Callback, EarlyStopping as EarlyStopping, TimeLimit as TimeLimit,
+        Callback as Callback, EarlyStopping as EarlyStopping, ReduceLROnPlateau as ReduceLROnPlateau,
+        TimeLimit as TimeLimit,
     )
     from nnbackprop.training.history import History as History
     from nnbackprop.training.lr_finder import lr_find as lr_find

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -95,11 +97,21 @@ def _replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)  # a crash may have left a hard link to a checkpoint there
         try:
             yield temporary
-            os.replace(temporary, path)
+            _rename(temporary, path)
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)  # a rename leaves it if both were the same file already
     _fsync_folder(path.parent)
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    """Rename over `path`. Windows refuses while a reader has it open: it is waited for, a second in all."""
+    for pause in (0.01, 0.04, 0.15, 0.8) if sys.platform == "win32" else ():
+        with contextlib.suppress(PermissionError):
+            os.replace(temporary, path)
+            return
+        time.sleep(pause)
+    os.replace(temporary, path)
 
 
 @contextlib.contextmanager

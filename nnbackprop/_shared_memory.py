@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import sys
 import tempfile
 from typing import Protocol, TypeVar
 
@@ -44,7 +45,8 @@ def shared_memory(size: int, processes: Processes) -> mmap.mmap | None:
 
 def _mapped(file: int, size: int) -> mmap.mmap:
     try:
-        os.posix_fallocate(file, 0, size)  # OSError where there is no room, and no crash at the first use
+        if sys.platform == "linux":  # as /dev/shm is
+            os.posix_fallocate(file, 0, size)  # OSError where there is no room, and no crash at the first use
         return mmap.mmap(file, size)
     finally:
         os.close(file)

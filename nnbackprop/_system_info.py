@@ -43,7 +43,7 @@ def cores() -> int:
 def processor() -> str:
     """The processor's model name on Linux, else its architecture."""
     info = Path("/proc/cpuinfo")
-    if info.is_file() and (found := re.search(r"model name\s*: (.+)", info.read_text())):
+    if info.is_file() and (found := re.search(r"model name\s*: (.+)", info.read_text(encoding="utf-8"))):
         return found[1]
     return platform.processor() or platform.machine()
 
@@ -58,17 +58,20 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def set_num_threads(threads: int, later_imports: bool = False) -> None:
-    """Set the threads of matrix products, of loaded libraries.
+    """Set the threads of matrix products, of loaded libraries, and of our own compiled loops.
 
     `later_imports` sets those of libraries that are imported later too, by environment variables. XLA reads its
     own when JAX starts, and never again.
     """
     from threadpoolctl import threadpool_limits
 
+    from backends.threads import set_num_threads as set_loop_threads
+
     if later_imports:
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
 
     threadpool_limits(threads)
+    set_loop_threads(threads)
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(threads)
 

@@ -96,8 +96,8 @@ class OutOfMemoryError(NnbackpropError, MemoryError):
     def of_shard(cls, step: int) -> OutOfMemoryError:
         """The error of a step on a shard of a batch, which is not cut any further."""
         return cls(
-            f"Memory ran out at step {step}, on a shard of a batch: cut batches into more shards (--shards, in a "
-            "new run), or train a smaller network (--hidden). The last checkpoint was kept."
+            f"Memory ran out at step {step}, on a shard of a batch: cut batches into more shards, in a new run, "
+            "or train a smaller network. The last checkpoint was kept."
         )
 
 

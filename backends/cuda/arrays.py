@@ -8,7 +8,7 @@ from typing import Any
 
 import cupy
 
-from backends.base import Array
+from backends.tree import Array
 
 
 def constant(create: Callable[..., Array]) -> Callable[..., Array]:

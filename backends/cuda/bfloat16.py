@@ -8,7 +8,8 @@ from typing import Any
 import cupy
 import numpy as np
 
-from backends.base import Array, ElementwiseKernel, Namespace
+from backends.namespace import ElementwiseKernel, Namespace
+from backends.tree import Array
 
 try:
     import ml_dtypes

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
-from backends.base import Array, Step, Tree, leaves, scan_loop, tree_map, zip_leaves
+from backends.base import Step, scan_loop
+from backends.tree import Array, Tree, leaves, tree_map, zip_leaves
 
 GRAPH_STEPS = 16
 """Steps of a graph: enough that its launch and the copies before it cost little."""

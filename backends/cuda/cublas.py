@@ -15,7 +15,7 @@ import cupy
 import numpy as np
 from cuda.pathfinder import load_nvidia_dynamic_lib
 
-from backends.base import Array
+from backends.tree import Array
 
 from .bfloat16 import BFLOAT16
 from .gemm import Gemm, gemm

@@ -12,7 +12,7 @@ from typing import Any
 
 import cupy
 
-from backends.base import Array
+from backends.tree import Array
 
 from .cublas import CublasMatmul
 

@@ -17,8 +17,9 @@ import cupy
 import cupyx
 import numpy as np
 
-from backends.base import Array, T, Tree, leaves, tree_unflatten
+from backends.base import T
 from backends.prefetch import prefetch
+from backends.tree import Array, Tree, leaves, tree_unflatten
 
 BUFFERS = 2
 

@@ -18,7 +18,7 @@ def no_device(driver: int, built: int, cause: Exception) -> BackendError:
     if driver == 0:
         return BackendError(
             "CuPy finds no NVIDIA driver.",
-            "Install the driver of your GPU (nvidia-smi must list it), or use --backend numpy.",
+            "Install the driver of your GPU (nvidia-smi must list it), or use backend='numpy'.",
         )
     if driver // 1000 < built // 1000:
         return BackendError(
@@ -29,7 +29,7 @@ def no_device(driver: int, built: int, cause: Exception) -> BackendError:
         )
     return BackendError(
         f"The NVIDIA driver shows CuPy no CUDA device ({cause}).",
-        "See what nvidia-smi lists and CUDA_VISIBLE_DEVICES holds, or use --backend numpy.",
+        "See what nvidia-smi lists and CUDA_VISIBLE_DEVICES holds, or use backend='numpy'.",
     )
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import cupy
 import numpy as np
 
-from backends.base import Array, ElementwiseKernel, Namespace, Tree, donated_arguments, zip_leaves
+from backends.namespace import ElementwiseKernel, Namespace, donated_arguments
+from backends.tree import Array, Tree, zip_leaves
 
 from .arrays import kernel_name
 

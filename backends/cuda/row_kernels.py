@@ -15,7 +15,8 @@ import array_api_compat.numpy
 import cupy
 import numpy as np
 
-from backends.base import Array, ElementwiseKernel, Namespace, RowKernel
+from backends.namespace import ElementwiseKernel, Namespace, RowKernel
+from backends.tree import Array
 
 from .arrays import kernel_name
 

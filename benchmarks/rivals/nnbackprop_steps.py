@@ -11,11 +11,11 @@ import numpy as np
 from backends import Backend, Tree, select, tree_map
 from backends.cuda import captured_scan
 from benchmarks.workloads import Problem
-from nnbackprop.data.loader import DataLoader
+from nnbackprop.data.device_dataset import DeviceDataset
 from nnbackprop.nn.layer_fusion import fuse_layers
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.metrics import metrics_for
-from nnbackprop.training.batch_sampler import stack_step_scalars
+from nnbackprop.training.data_loader import stack_step_scalars
 from nnbackprop.training.step import TrainStep
 
 HOST_ONLY = ("numpy", "strict")
@@ -48,7 +48,7 @@ class Ours:
         objective = replace(workload.objective, network=fuse_layers(workload.network, backend))
         self.step: Any = TrainStep(backend.xp, objective, workload.optimizer, metrics, seed=0)
         self.state: Tree = self.step.init(tree_map(backend.asarray, problem.params))
-        self.loader = DataLoader(backend, problem.train, problem.scaling, workload.dtype, resident)
+        self.device_data = DeviceDataset(backend, problem.train, problem.scaling, workload.dtype, resident)
 
     def prepare(self, rows: np.ndarray) -> list[Tree]:
         """What the next steps are given, chunk by chunk: on the device, or on the host where data stream."""
@@ -58,17 +58,17 @@ class Ours:
             part = rows[begin : begin + length]
             numbers = np.arange(self.step_number, self.step_number + len(part))
             scalars = stack_step_scalars(workload.optimizer, lambda _: workload.lr, numbers, workload.dtype)
-            chunks.append({**self.loader.batches(part), "step": numbers.astype(np.int32), "scalars": scalars})
+            chunks.append({**self.device_data.batches(part), "step": numbers.astype(np.int32), "scalars": scalars})
             self.step_number += len(part)
-        return [tree_map(self.backend.asarray, xs) for xs in chunks] if self.loader.resident else chunks
+        return [tree_map(self.backend.asarray, xs) for xs in chunks] if self.device_data.resident else chunks
 
     def run(self, batches: list[Tree]) -> None:
         on_device: Any = batches
-        if not self.loader.resident:
-            on_device = (xs for _, xs in self.loader.to_device((None, xs) for xs in batches))
+        if not self.device_data.resident:
+            on_device = (xs for _, xs in self.device_data.to_device((None, xs) for xs in batches))
         for xs in on_device:
             self.state = self.scan(
-                self.step, self.state, self.loader.data, xs, last_step=self.step.with_gradient_norms
+                self.step, self.state, self.device_data.arrays, xs, last_step=self.step.with_gradient_norms
             )
         self.backend.synchronize()
 

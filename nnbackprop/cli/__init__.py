@@ -81,7 +81,9 @@ def _run(argv: list[str], debug: bool) -> int:
             from nnbackprop.cli.ending import wait_for_first
 
             who = wait_for_first(error)
-        err.print(f"[bold red]error:[/] {who}{escape(str(error)) or 'memory ran out'}")
+        from nnbackprop.report.flags import with_flags
+
+        err.print(f"[bold red]error:[/] {who}{escape(with_flags(str(error))) or 'memory ran out'}")
         if isinstance(error, NnbackpropError):
             return error.exit_code
         if isinstance(error, MemoryError):

@@ -81,7 +81,7 @@ def evaluate(
     score = trained.evaluate(dataset)
     _print_scores(dataset, {"loss": score.loss, **score.metrics}, report)
     if augment is not None:
-        predicted = trained.evaluator.predicted_classes(trained.predict_augmented(dataset.inputs, augment))
+        predicted = trained.evaluator.predicted_targets(trained.predict_augmented(dataset.inputs, augment))
         right = accuracy(predicted, dataset.targets)
         out.print(f"mean of {augment} augmented copies of each sample: accuracy {right:.4f}", soft_wrap=True)
     return 0
@@ -130,9 +130,9 @@ def predict(
 
     trained = options.open(run)
     for name, inputs in read_samples(list(images), trained, lambda note: err.print(note, markup=False), as_is):
-        probabilities = trained.predict_proba(inputs, name)
+        probabilities = trained.predict_outputs(inputs, name)
         if trained.classes:
-            predicted = trained.evaluator.predicted_classes(probabilities)
+            predicted = trained.evaluator.predicted_targets(probabilities)
             out.print(prediction_table(name, trained.classes, predicted, probabilities))
         elif trained.evaluator.objective.loss.gives_probabilities:
             out.print(label_table(name, trained.target_names, probabilities))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import field, fields, make_dataclass
 from pathlib import Path
@@ -22,8 +23,9 @@ class Output(Terminal):
 
     def on_broken_pipe(self) -> None:
         """A run under way is saved and stopped, as where a terminal is closed; all else ends as programs do."""
-        if not hasattr(signal, "SIGPIPE"):  # Windows
+        if sys.platform == "win32":
             super().on_broken_pipe()
+            return
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python's last flush would complain
         if callable(signal.getsignal(signal.SIGHUP)):

@@ -52,15 +52,20 @@ def inspect(
     from nnbackprop.data.inspect_table import describe_table
     from nnbackprop.data.tabular import TableSplits
     from nnbackprop.errors import ImageSizesError
+    from nnbackprop.report.flags import with_flags
 
     options = data_options(**given_settings(flags))
     try:
         source = open_source(path, options)
     except ImageSizesError as error:
-        out.print(f"{error} They are shown at {PREVIEW[0]} x {PREVIEW[1]}.", style="yellow", markup=False)
+        out.print(
+            f"{with_flags(str(error))} They are shown at {PREVIEW[0]} x {PREVIEW[1]}.",
+            style="yellow",
+            markup=False,
+        )
         source = open_source(path, replace(options, size=PREVIEW))
     if isinstance(source, TableSplits):
-        out.print(describe_table(source))
+        out.print(describe_table(source, with_flags))
     splits = load_splits(source, options, test_fraction, seed=seed)
     out.print(describe(splits))
     if augment:
@@ -82,10 +87,11 @@ def convert(
     """Write a table as X.npy and y.npy, or its images as images.npy and labels.npy, for training by memory map."""
     from nnbackprop.data.catalog import data_options
     from nnbackprop.data.convert import convert as convert_table
+    from nnbackprop.report.flags import with_flags
 
     found = convert_table(path, out_folder, data_options(**given_settings(flags)))
     for name, text in found.roles.description.items():
-        out.print(f"{name}: {text}", markup=False)
+        out.print(f"{name}: {with_flags(text)}", markup=False)
     shape = " x ".join(f"{size:,}" for size in found.shape)
     task = f" --task {found.roles.task}" if found.names_task else ""
     command = f"nnbackprop train {found.folder}{task}"

@@ -157,6 +157,7 @@ def fit(
     `dropout_from` is the recipe whose dropout rates were brought to the number of hidden layers asked for.
     """
     from nnbackprop.diagnostics.monitored_run import MonitoredRun
+    from nnbackprop.report.flags import with_flags
     from nnbackprop.report.plot_process import draw_run
     from nnbackprop.report.progress import progress
     from nnbackprop.report.tables import diagnosis_report, summary_table
@@ -168,7 +169,7 @@ def fit(
         header = {
             **describe_config(run.config, dropout_from),
             **transferred,
-            **run.data.description,
+            **{subject: with_flags(text) for subject, text in run.data.description.items()},
             **describe_machine(run),
         }
         monitored = MonitoredRun(run)
@@ -206,4 +207,7 @@ def message_console(progress: str) -> Terminal:
 
 def message_printer(console: Terminal) -> Callable[[str], None]:
     """A function that prints a message about the run as it goes."""
-    return partial(console.print, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    from nnbackprop.report.flags import with_flags
+
+    styled = partial(console.print, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    return lambda text: styled(with_flags(text))

@@ -130,7 +130,7 @@ def _check_options(arrays: RawSplits, options: DataOptions) -> None:
             )
     if options.task not in ("auto", arrays.train.task):
         raise UsageError(
-            f"{source}: has class labels, and --task {options.task} is for tables, .npz and .npy: leave it out."
+            f"{source}: has class labels, and task={options.task!r} is for tables, .npz and .npy: leave it out."
         )
 
 

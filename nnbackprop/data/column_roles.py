@@ -57,22 +57,22 @@ class ColumnRoles:
 
 def choose_roles(table: Table, options: DataOptions) -> ColumnRoles:
     """Choose target, features and task; DataError or UsageError where that cannot be."""
-    dropped = resolve_columns(table, options.drop, "--drop")
-    named = resolve_columns(table, options.target, "--target")
-    chosen = resolve_columns(table, options.features, "--features")
-    weight = resolve_columns(table, (options.sample_weight,) if options.sample_weight else (), "--sample-weight")
+    dropped = resolve_columns(table, options.drop, "drop")
+    named = resolve_columns(table, options.target, "target")
+    chosen = resolve_columns(table, options.features, "features")
+    weight = resolve_columns(table, (options.sample_weight,) if options.sample_weight else (), "sample_weight")
     if taken := set(weight) & {*named, *chosen}:
         raise UsageError(f"{format_names(sorted(taken))} holds the sample weights, so it is no target or feature.")
     if both := set(named) & {*dropped, *chosen}:
         raise UsageError(
-            f"{format_names(sorted(both))} is a target and named by --drop or --features too: one is enough."
+            f"{format_names(sorted(both))} is a target and named by drop or features too: one is enough."
         )
     notes: list[str] = []
     left_out = (
         [] if chosen else _row_names(table, [n for n in table.columns if n not in (*dropped, *named)], notes)
     )
     rest = [n for n in table.columns if n not in (*dropped, *left_out, *chosen, *weight)]
-    targets, target_reason = (named, "--target") if named else _find_target(table, rest)
+    targets, target_reason = (named, "target") if named else _find_target(table, rest)
     features = chosen or tuple(n for n in rest if n not in targets)
     if not features:
         raise DataError(
@@ -85,7 +85,7 @@ def choose_roles(table: Table, options: DataOptions) -> ColumnRoles:
     return ColumnRoles(targets, features, task, target_reason, task_reason, tuple(notes), *weight)
 
 
-def resolve_columns(table: Table, names: Sequence[str], flag: str) -> tuple[str, ...]:
+def resolve_columns(table: Table, names: Sequence[str], option: str) -> tuple[str, ...]:
     """Columns by name, or by place counted from 0 and from the end by -1; UsageError for one that is not there."""
     found = []
     for name in names:
@@ -95,7 +95,7 @@ def resolve_columns(table: Table, names: Sequence[str], flag: str) -> tuple[str,
             found.append(table.columns[int(name)])
         else:
             raise UsageError(
-                f"{flag} {name}: {table.source} has no such column. It has {len(table.columns)}: "
+                f"{option}={name!r}: {table.source} has no such column. It has {len(table.columns)}: "
                 f"{format_names(table.columns)}. Give a name, or a place from 0 to {len(table.columns) - 1} or -1."
             )
     return tuple(dict.fromkeys(found))
@@ -112,7 +112,7 @@ def _row_names(table: Table, columns: Sequence[str], notes: list[str]) -> list[s
             notes.append(f"the column without a name ({name!r}) numbers the rows and was left out")
         elif table.has_names and ID_NAME.fullmatch(name) and _all_different(column):
             found.append(name)
-            notes.append(f"column {name!r} has another value in every row and was left out; --features keeps it")
+            notes.append(f"column {name!r} has another value in every row and was left out; features keeps it")
     return found
 
 
@@ -135,7 +135,7 @@ def _all_different(column: polars.Series) -> bool:
 def _find_target(table: Table, columns: Sequence[str]) -> tuple[tuple[str, ...], str]:
     """The target where none was named: by its name, else the first of pixels, else the last column."""
     if not columns:
-        raise DataError(f"{table.source}: no column is left to be the target: take one of --drop back.")
+        raise DataError(f"{table.source}: no column is left to be the target: take one of drop back.")
     lower = {name.lower(): name for name in reversed(columns)} if table.has_names else {}
     for known in TARGET_NAMES:
         if known in lower:
@@ -177,7 +177,7 @@ def image_shape(table: Table, features: Sequence[str]) -> tuple[int, int] | None
 
 def _choose_task(table: Table, targets: Sequence[str], options: DataOptions, pixels: bool) -> tuple[Task, str]:
     if options.task != "auto":
-        return options.task, "--task"
+        return options.task, "task"
     if len(targets) > 1:
         return _task_of_several(table, targets)
     column = table.column(targets[0])
@@ -186,10 +186,10 @@ def _choose_task(table: Table, targets: Sequence[str], options: DataOptions, pix
     values = column.drop_nulls()
     distinct = values.n_unique()
     if not _whole(values):
-        return "regression", "numbers with fractions; --task classification for classes"
+        return "regression", "numbers with fractions; task='classification' for classes"
     if targets[0].lower() in CLASS_NAMES or distinct <= MAX_WHOLE_CLASSES or pixels:
-        return "classification", f"{distinct} different whole numbers; --task regression for amounts"
-    return "regression", f"{distinct} different whole numbers; --task classification for classes"
+        return "classification", f"{distinct} different whole numbers; task='regression' for amounts"
+    return "regression", f"{distinct} different whole numbers; task='classification' for classes"
 
 
 def _task_of_several(table: Table, targets: Sequence[str]) -> tuple[Task, str]:
@@ -203,7 +203,7 @@ def _task_of_several(table: Table, targets: Sequence[str]) -> tuple[Task, str]:
                 "are numbers, or 0 and 1 for several labels at once. Name one target, or drop this one."
             )
     if all(column.drop_nulls().cast(polars.Float64).is_in([0.0, 1.0]).all() for column in columns):
-        return "multilabel", f"{len(columns)} targets of 0 and 1; --task regression for amounts"
+        return "multilabel", f"{len(columns)} targets of 0 and 1; task='regression' for amounts"
     return "regression", f"{len(columns)} targets of numbers"
 
 
@@ -221,18 +221,18 @@ def check_targets(table: Table, targets: Sequence[str], task: Task) -> None:
             row = int(column.is_null().arg_true()[0])
             raise LabelError(
                 f"{table.at(name, row)}: the target is missing, in {column.null_count()} of {len(column)} rows. "
-                "Remove such rows, or name another column by --target."
+                "Remove such rows, or name another column by target."
             )
         if is_date(column):
             raise LabelError(
                 f"{table.source}: the target {name!r} holds dates, such as {column[0]}. Name another column by "
-                "--target, or turn dates into numbers, such as days since the first."
+                "target, or turn dates into numbers, such as days since the first."
             )
         if task != "classification":
             if not (column.dtype.is_numeric() or column.dtype == polars.Boolean):
                 raise LabelError(
                     f"{table.source}: {task} needs numbers and the target {name!r} is text, such as "
-                    f"{column[0]!r}: leave --task out, or name another column by --target."
+                    f"{column[0]!r}: leave task out, or name another column by target."
                 )
             if task == "multilabel" and not column.cast(polars.Float64).is_in([0.0, 1.0]).all():
                 raise LabelError(f"{table.source}: multilabel targets are 0 or 1, and {name!r} has other values.")
@@ -246,7 +246,7 @@ def _refuse_own_labels(table: Table, targets: Sequence[str], task: Task) -> None
             raise LabelError(
                 f"{table.source}: every row has its own label in column {name!r} (the first are "
                 f"{format_names([str(v) for v in column.head(3)])}), so there are no classes to learn. Name the "
-                "column of the classes by --target, or give --task regression for numbers."
+                "column of the classes by target, or give task='regression' for numbers."
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shutil
@@ -49,7 +50,7 @@ def convert(path: Path, folder: Path, options: DataOptions) -> Converted:
     """
     if options.missing != "error" or options.sample_weight is not None:
         raise UsageError(
-            "data convert writes numbers and targets as they are: --missing and --sample-weight are fitted or "
+            "data convert writes numbers and targets as they are: missing and sample_weight are fitted or "
             "used in training. Leave them out, and rows with missing values too."
         )
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
@@ -62,7 +63,9 @@ def convert(path: Path, folder: Path, options: DataOptions) -> Converted:
         temporary.mkdir(parents=True)
         np.save(temporary / names[1], rows.targets, allow_pickle=False)
         _write(temporary / names[0], shape, rows.dtype, map(rows.read, read_blocks(path, options)))
-        os.replace(temporary, folder)
+        with contextlib.suppress(FileNotFoundError):
+            folder.rmdir()  # Windows renames to no folder that is there, an empty one included
+        temporary.rename(folder)
     except OSError as error:
         size = math.prod(shape) * rows.dtype.itemsize
         raise DataError(
@@ -107,7 +110,7 @@ def _check(path: Path, options: DataOptions) -> _Rows:
         if fitted.categories:
             raise DataError(
                 f"{path}: column {next(iter(fitted.categories))!r} is text, and .npy files hold numbers: leave it "
-                "out with --drop, or train on the table itself, where text becomes categories."
+                "out with drop, or train on the table itself, where text becomes categories."
             )
         wide |= bool(fitted.offsets) or _beyond_float32(table, roles)
         whole_bytes &= table.is_bytes(roles.features)
@@ -136,7 +139,7 @@ def _roles(table: Table, options: DataOptions) -> ColumnRoles:
     if roles.task == "multilabel" and len(roles.targets) == 1:
         raise LabelError(
             f"{table.source}: one target of 0 and 1, {roles.targets[0]!r}, is two classes, and multilabel is for "
-            "several at once. Leave --task out, or name the others by --target."
+            "several at once. Leave task out, or name the others by target."
         )
     return roles
 
@@ -181,7 +184,7 @@ class _Images:
         if len(roles.features) > 1:
             raise DataError(
                 f"{table.source}: column {binary[0]!r} holds files, and {format_names(roles.features)} are "
-                f"features too: images stand alone. Give --features {binary[0]}."
+                f"features too: images stand alone. Give features=[{binary[0]!r}]."
             )
         size = None if options.size is None else parse_size(options.size)
         return cls(binary[0], size, options.channels, resized=size is not None)
@@ -202,7 +205,7 @@ class _Images:
             if size != self.size and not self.resized:
                 raise ImageSizesError(
                     f"{file} is an image of {size[0]}x{size[1]}, and those before it are of "
-                    f"{self.size[0]}x{self.size[1]}: give the size that all are brought to, as in --size 28x28."
+                    f"{self.size[0]}x{self.size[1]}: give the size that all are brought to, as in size='28x28'."
                 )
 
     def read(self, table: Table) -> np.ndarray:

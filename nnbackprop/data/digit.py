@@ -40,8 +40,11 @@ class Step:
 
 
 def is_mnist_like(dataset: Dataset) -> bool:
-    """Whether samples are digits prepared as MNIST's: 28 x 28 with a dark, empty border, or its inner 20 x 20."""
-    if set(dataset.classes) != DIGITS or dataset.image_shape not in ((SIDE, SIDE), (BOX, BOX)):
+    """Whether samples are digits, all ten or some, prepared as MNIST's: 28 x 28 with a dark, empty border, or its
+    inner 20 x 20.
+    """
+    some_digits = dataset.classes and DIGITS.issuperset(dataset.classes)
+    if not some_digits or dataset.image_shape not in ((SIDE, SIDE), (BOX, BOX)):
         return False
     images = some_images(dataset)
     dark = border(images) <= INK * images.max()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -25,8 +26,11 @@ FLAGS = (
 )
 
 
-def describe_table(tables: TableSplits) -> RenderableType:
-    """The columns of the training table with their roles, what was chosen and why, and the flags."""
+def describe_table(tables: TableSplits, with_flags: Callable[[str], str]) -> RenderableType:
+    """The columns of the training table with their roles, what was chosen and why, and the flags.
+
+    `with_flags` spells the options in a text as the command line does.
+    """
     table, roles = tables.train, tables.roles
     grid = Grid(*(Column(name, overflow="fold") for name in HEADS))
     for name in table.columns[:MAX_COLUMNS]:
@@ -38,7 +42,7 @@ def describe_table(tables: TableSplits) -> RenderableType:
     if (more := len(table.columns) - MAX_COLUMNS) > 0:
         grid.add_row("...", f"{more} more columns")
     size = f"{len(table):,} rows, {len(table.columns):,} columns in {table.source}"
-    lines = [size, *(f"{name}: {text}" for name, text in roles.description.items()), FLAGS]
+    lines = [size, *(f"{name}: {with_flags(text)}" for name, text in roles.description.items()), FLAGS]
     return Group(Text(lines[0]), grid, Text("\n".join(lines[1:])), Text(""))
 
 

@@ -199,15 +199,15 @@ def check_column(table: Table, name: str, column: polars.Series, missing: str) -
     if is_date(column):
         raise InputError(
             f"{table.source}: column {name!r} holds dates, such as {column.drop_nulls().to_list()[0]!s}, and a "
-            f"network takes numbers. Leave it out with --drop {name!r}, or put year, month or days since a day in "
+            f"network takes numbers. Leave it out with drop=[{name!r}], or put year, month or days since a day in "
             "columns of their own."
         )
     if column.has_nulls() and missing == "error":
         row = int(column.is_null().arg_true()[0])
         raise InputError(
             f"{table.at(name, row)}: the value is missing, as {column.null_count()} of {len(column)} are in this "
-            "column. Give --missing mean or median to fill in numbers (each such column gets an indicator, "
-            f"and missing text is a category), leave the column out with --drop {name!r}, or remove such rows."
+            "column. Give missing='mean' or 'median' to fill in numbers (each such column gets an indicator, "
+            f"and missing text is a category), leave the column out with drop=[{name!r}], or remove such rows."
         )
     if column.dtype == polars.Float64 and column.is_infinite().any():
         row = int(column.is_infinite().fill_null(False).arg_true()[0])
@@ -217,7 +217,7 @@ def check_column(table: Table, name: str, column: polars.Series, missing: str) -
         if longest > MAX_LABEL_LENGTH:
             raise InputError(
                 f"{table.source}: column {name!r} holds text of up to {longest} characters, and "
-                f"{MAX_LABEL_LENGTH} are enough to name a category. Leave it out with --drop {name!r}."
+                f"{MAX_LABEL_LENGTH} are enough to name a category. Leave it out with drop=[{name!r}]."
             )
 
 
@@ -229,7 +229,7 @@ def _center(table: Table, name: str, column: polars.Series, missing: str) -> flo
     if center is None:
         raise DataError(
             f"{table.source}: column {name!r} has no value in the training part, so there is no {missing}. "
-            f"Leave it out with --drop {name!r}."
+            f"Leave it out with drop=[{name!r}]."
         )
     return float(center)  # type: ignore[arg-type]
 

@@ -80,7 +80,7 @@ class RawDataset:
         if task == "multilabel" and not (found.shape[1] > 1 and np.isin(found, (0, 1)).all()):
             raise LabelError(
                 f"{source}: targets have shape {labels.shape}; several labels at once (task multilabel) are two "
-                "or more columns of 0 and 1. Leave --task out."
+                "or more columns of 0 and 1. Leave task out."
             )
         if labels.shape != found.shape and labels.shape != (len(images),):
             reader_notes += (f"labels of shape {labels.shape} were read as {found.shape}",)
@@ -135,18 +135,18 @@ def choose_task(labels: np.ndarray, inputs: Samples) -> tuple[Task, str]:
     if labels.ndim == 2 and len(labels) == n and labels.shape[1] > 1:
         return _task_of_columns(labels, n)
     if labels.dtype.kind != "f":
-        return "classification", "whole numbers; --task regression for amounts"
+        return "classification", "whole numbers; task='regression' for amounts"
     finite = labels[np.isfinite(labels)]
     whole = finite == np.floor(finite)
     few = _are_few(finite[whole])
     if whole.all() and (few or inputs.dtype == np.uint8):
-        return "classification", "whole numbers; --task regression for amounts"
+        return "classification", "whole numbers; task='regression' for amounts"
     if whole.all():
         many = f"more than {MAX_WHOLE_CLASSES} different whole numbers as floats"
-        return "regression", f"{many}; --task classification for classes"
+        return "regression", f"{many}; task='classification' for classes"
     if few and np.mean(~whole) < MAX_SLIPS:
-        return "classification", "nearly all are whole numbers; --task regression for amounts"
-    return "regression", "numbers with fractions; --task classification for classes"
+        return "classification", "nearly all are whole numbers; task='regression' for amounts"
+    return "regression", "numbers with fractions; task='classification' for classes"
 
 
 def _are_few(numbers: np.ndarray) -> bool:
@@ -160,18 +160,18 @@ def _task_of_columns(labels: np.ndarray, n: int) -> tuple[Task, str]:
     columns = f"{labels.shape[1]} columns"
     if np.isin(labels, (0, 1)).all():
         if _is_one_hot(labels, n):
-            return "classification", f"one-hot in {columns}; --task multilabel for several labels at once"
-        return "multilabel", f"{columns} of 0 and 1; --task regression for amounts"
+            return "classification", f"one-hot in {columns}; task='multilabel' for several labels at once"
+        return "multilabel", f"{columns} of 0 and 1; task='regression' for amounts"
     if labels.dtype.kind == "f":
         return "regression", f"{columns} of numbers"
-    return "classification", f"{columns} of whole numbers; --task regression for amounts"
+    return "classification", f"{columns} of whole numbers; task='regression' for amounts"
 
 
 def _number_targets(targets: np.ndarray, n: int, source: str) -> np.ndarray:
     """Targets (n, k) float32 or float64; LabelError for what are no finite numbers, one row for each sample."""
     if targets.dtype.kind not in "buif":
         raise LabelError(
-            f"{source}: targets are of type {targets.dtype}, and numbers are needed: leave --task out for class "
+            f"{source}: targets are of type {targets.dtype}, and numbers are needed: leave task out for class "
             "labels."
         )
     rows = targets.reshape(n, -1) if targets.size and targets.shape in ((n,), (1, n)) else targets
@@ -201,7 +201,7 @@ def _flatten_labels(labels: np.ndarray, n: int, source: str) -> np.ndarray:
         return labels.reshape(n)
     hint = (
         " If they are one-hot, keep their argmax(axis=1) instead; numbers and several labels at once are read by "
-        "--task regression and --task multilabel."
+        "task='regression' and task='multilabel'."
         if labels.shape[:1] == (n,)
         else ""
     )
@@ -264,7 +264,7 @@ def _validate_labels(labels: np.ndarray, source: str) -> None:
     i = bisect.bisect_left(range(len(labels)), True, key=lambda k: integer_labels(labels[: k + 1]) is None)
     raise DataError(
         f"{source}: label {labels[i].item()!r} of sample {i} is not a whole number. Class labels are whole "
-        "numbers (0, 1, 2, ...); use such numbers in the file, or for amounts give --task regression."
+        "numbers (0, 1, 2, ...); use such numbers in the file, or for amounts give task='regression'."
     )
 
 

@@ -71,7 +71,7 @@ class Scaling:
         raise ScalingError(
             f"{train.source}: the scaling of {which}, whose values lie in {low:g} .. {high:g}, "
             f"is x * {scale:g} + {shift:g}, which {dtype} cannot hold. Their spread is too small or too large to "
-            "divide by: put the values in another unit, so that they are of ordinary size, or take --scale none.",
+            "divide by: put the values in another unit, so that they are of ordinary size, or take scale='none'.",
         )
 
 

@@ -71,7 +71,7 @@ def split_rows(
     if not class_counts.any():
         fix = "Use a larger fraction, or none."
         if n_classes > n / 2:
-            fix = "Most have a class of their own: where the targets are amounts, give --task regression."
+            fix = "Most have a class of their own: where the targets are amounts, give task='regression'."
         raise DataError(
             f"{source}: splitting {fraction} off {n} samples in {n_classes} classes leaves that part empty. {fix}"
         )

@@ -195,7 +195,7 @@ def normalized(column: polars.Series, name: str, source: str) -> polars.Series:
         return column.cast(polars.Float64)
     raise DataError(
         f"{source}: column {name!r} is of type {kind}; numbers, text or truth values are needed. Leave it "
-        f"out with --drop {name}, or put what it holds in columns of their own."
+        f"out with drop=[{name!r}], or put what it holds in columns of their own."
     )
 
 

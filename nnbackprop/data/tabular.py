@@ -134,7 +134,7 @@ def class_names(table: Table, name: str) -> polars.Series:
         row = int(bad.arg_true()[0])
         raise DataError(
             f"{table.at(name, row)}: label {column[row]:g} is not a whole number up to 2^53. Class labels are "
-            "whole numbers or names; for amounts give --task regression."
+            "whole numbers or names; for amounts give task='regression'."
         )
     return column.cast(polars.Int64).cast(polars.String)
 

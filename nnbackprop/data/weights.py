@@ -19,7 +19,7 @@ def weights_of(table: Table, column: str) -> np.ndarray:
     values = table.column(column)
     if not values.dtype.is_numeric():
         raise InputError(
-            f"{table.at(column, 0)}: {values[0]!r} is no weight, and --sample-weight named it: give a column of "
+            f"{table.at(column, 0)}: {values[0]!r} is no weight, and sample_weight named it: give a column of "
             "numbers, or leave it out."
         )
     weights = values.cast(polars.Float64)
@@ -41,7 +41,7 @@ def balance_classes(dataset: Dataset) -> Dataset:
     """
     if not dataset.classes:
         raise UsageError(
-            f"--class-weight balanced is for classes, and the task of {dataset.source} is {dataset.task}: leave "
+            f"class_weight='balanced' is for classes, and the task of {dataset.source} is {dataset.task}: leave "
             "it out."
         )
     weights = np.ones(len(dataset)) if dataset.weights is None else dataset.weights

@@ -11,19 +11,20 @@ from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.trainer import Trainer
 
 from .findings import Diagnosis
-from .monitor import Monitor, suggest_lr
+from .monitor import TIME_RATIO, Monitor, suggest_lr
 from .nan_tracing import trace_nan
 
 
 class MonitoredRun:
     """Fits a run, and writes its diagnosis to doctor.json.
 
-    `diagnosis` is None where the run was not monitored and did not end by a divergence.
+    `diagnosis` is None where the run was not monitored and did not end by a divergence. `time_ratio` is that of
+    the monitor.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, time_ratio: float = TIME_RATIO) -> None:
         self.run = run
-        self.monitor = Monitor() if run.config.doctor else None
+        self.monitor = Monitor(time_ratio) if run.config.doctor else None
         self._last_monitor = self.monitor or Monitor()  # or one of the last divergence alone
         self.diagnosis: Diagnosis | None = None
 

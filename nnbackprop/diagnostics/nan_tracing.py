@@ -37,8 +37,8 @@ class NotFinite:
         if self.kind == "inputs":
             advice = "The data or its scaling is the cause: correct or remove those samples."
         else:
-            lower = "a tenth of it (--lr)" if self.lr is None else f"--lr {lower_lr(self.lr):.2g}"
-            advice = f"The usual cause is the learning rate: try {lr_flag or lower}, or --clip-norm 1."
+            lower = "a tenth of it" if self.lr is None else f"lr={lower_lr(self.lr):.2g}"
+            advice = f"The usual cause is the learning rate: try {lr_flag or lower}, or clip_norm=1."
         return DivergedError(f"Training diverged. {self.text} {advice}", self.step, self.kind == "evaluation")
 
 
@@ -69,8 +69,8 @@ def trace_nan(trainer: Trainer, error: DivergedError) -> NotFinite:
 
 def _replay(trainer: Trainer, first: int, last: int) -> NotFinite | None:
     """The steps from `first`, where the snapshot was taken, to `last`; None if all is finite."""
-    step, data, state = trainer.train_step, trainer.loader.data, trainer.snapshot.copy()
-    batches = islice(trainer.snapshot.batches(trainer.batch_sampler), last - first)
+    step, data, state = trainer.train_step, trainer.device_data.arrays, trainer.snapshot.copy()
+    batches = islice(trainer.snapshot.batches(trainer.loader), last - first)
     for number, x in enumerate(batches, start=first + 1):
         found = _first(step.xp, _before_update(step, state["params"], data, x))
         if not found:

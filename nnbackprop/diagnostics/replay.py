@@ -7,18 +7,18 @@ the accuracy can be judged. docs/reproducibility.md has the measurements.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from backends import Backend
 from nnbackprop._system_info import cores, set_num_threads
-from nnbackprop.diagnostics.difference import difference, json_values
+from nnbackprop.diagnostics.difference import json_values
 from nnbackprop.errors import RunFolderError, UsageError
 from nnbackprop.runs import build
-from nnbackprop.runs.checkpoint import Checkpoint, flatten, load
+from nnbackprop.runs.checkpoint import Checkpoint, load
 from nnbackprop.runs.config import Config
 from nnbackprop.runs.config_checks import check_config
 from nnbackprop.runs.config_files import load_run_config
@@ -34,49 +34,19 @@ from nnbackprop.training.events import ChunkEnd, TrainEnd
 from nnbackprop.training.progress import Progress
 from nnbackprop.training.trainer import Trainer
 
+from .replay_differences import (
+    Change,
+    CheckpointName,
+    MetricDifference,
+    WeightDifference,
+    compare_environments,
+    compare_metrics,
+    compare_weights,
+    thread_changes,
+)
+
 TOLERANCE = 1e-12
 """Of the relative difference of float64 weights trained in another environment."""
-
-STANDARD_ERRORS = 3
-"""By which the accuracies of two float32 runs of one recipe may differ."""
-
-CheckpointName = Literal["last", "best"]
-
-
-@dataclass(frozen=True)
-class WeightDifference:
-    """A parameter of a checkpoint: whether every bit is equal, and ||a - b|| / ||b||, b the one kept."""
-
-    which: CheckpointName
-    name: str
-    equal: bool
-    relative: float
-
-
-@dataclass(frozen=True)
-class MetricDifference:
-    """A number of summary.json as kept and as it came out; one with `allowed` None is reported and not judged."""
-
-    name: str
-    kept: float | None
-    again: float | None
-    allowed: float | None
-
-    @property
-    def agrees(self) -> bool:
-        """Whether the two are within what is allowed."""
-        if self.allowed is None or self.kept == self.again:
-            return True
-        return self.kept is not None and self.again is not None and abs(self.kept - self.again) <= self.allowed
-
-
-@dataclass(frozen=True)
-class Change:
-    """An entry of env.json that differs now."""
-
-    name: str
-    kept: Any
-    now: Any
 
 
 @dataclass(frozen=True)
@@ -136,20 +106,11 @@ def replay(
     splits = RunData.load(config)
     splits.check(last.meta.get("fingerprint"), path)
     _check_learning_rates(config, run_dir, len(splits.train), progress_of(last))
-    backend = open_backend(config)
-    if not (config.threads or config.deterministic) and env.get("threads") in range(1, cores() + 1):
-        set_num_threads(env["threads"])
+    backend = _open_backend(config, env)
     trainer = initialized_trainer(replace(config, dropout_changes=()), backend, splits)
-    trainer.epochs = -(-steps // build.steps_per_epoch(config, len(splits.train)))
-    stop, shown = StopAtStep(steps), display(describe_config(config))
-    for step, rates in config.dropout_changes:
-        if trainer.progress.step < step < steps:
-            trainer.callbacks = (stop.early_stopping, StopAtStep(step, "interrupted"), shown)
-            trainer.fit(splits.train, splits.validation, splits.test)
-        if step < steps:
-            trainer.use_dropout(rates)
-    trainer.callbacks = (stop.early_stopping, stop, shown)
-    trainer.fit(splits.train, splits.validation, splits.test)
+    stop = StopAtStep(steps)
+    _train_again(trainer, config, splits, stop, display(describe_config(config)))
+    _check_lr_factor(run_dir, progress_of(last), trainer.progress.lr_factor)
     kept: dict[CheckpointName, Checkpoint] = {"last": last}
     metrics: Iterable[MetricDifference] = ()
     if summary is not None:
@@ -164,10 +125,32 @@ def replay(
         device=backend.device,
         dtype=config.dtype,
         steps=steps,
-        tensors=tuple(_compare_weights(trainer, kept, stop.checkpoints)),
+        tensors=tuple(compare_weights(trainer, kept, stop.checkpoints)),
         metrics=tuple(metrics),
-        changes=(*changes, *_thread_changes(run_dir.read_metrics(), summary)),
+        changes=(*changes, *thread_changes(run_dir.read_metrics(), summary)),
     )
+
+
+def _open_backend(config: Config, env: Mapping[str, Any]) -> Backend:
+    """The backend of `config`, on as many threads as the run had, where the machine has them."""
+    backend = open_backend(config)
+    if not (config.threads or config.deterministic) and env.get("threads") in range(1, cores() + 1):
+        set_num_threads(env["threads"])
+    return backend
+
+
+def _train_again(trainer: Trainer, config: Config, data: RunData, stop: StopAtStep, shown: Callback) -> None:
+    """Train to the step at which `stop` ends it, with the dropout rates that each step had."""
+    trainer.epochs = -(-stop.steps // build.steps_per_epoch(config, len(data.train)))
+    deciding = (stop.early_stopping, *build.plateau_callbacks(config))
+    for step, rates in config.dropout_changes:
+        if trainer.progress.step < step < stop.steps:
+            trainer.callbacks = (*deciding, StopAtStep(step, "interrupted"), shown)
+            trainer.fit(data.train, data.validation, data.test)
+        if step < stop.steps:
+            trainer.use_dropout(rates)
+    trainer.callbacks = (*deciding, stop, shown)
+    trainer.fit(data.train, data.validation, data.test)
 
 
 def _replay_config(run_dir: RunDir, overrides: Mapping[str, Any]) -> Config:
@@ -216,11 +199,8 @@ def _check_steps(run_dir: RunDir, steps: int, summary: Mapping[str, Any] | None)
 
 def _check_learning_rates(config: Config, run_dir: RunDir, samples: int, progress: Progress) -> None:
     """UsageError unless every step of a run had the learning rate of its configuration."""
-    if progress.lr_factor != 1.0:
-        raise UsageError(
-            f"{run_dir.path} diverged and went on at {progress.lr_factor:g} of its learning rate from a "
-            "checkpoint, which its config.toml does not say: train it anew with a lower --lr, and replay that."
-        )
+    if not build.plateau_callbacks(config):
+        _check_lr_factor(run_dir, progress, 1.0)
     now = build.learning_rate(config, samples)
     for (begin, epochs), (end, _) in pairwise([*progress.planned_epochs, (progress.step, 0)]):
         then = build.learning_rate(replace(config, epochs=epochs), samples)
@@ -234,70 +214,9 @@ def _check_learning_rates(config: Config, run_dir: RunDir, samples: int, progres
                 )
 
 
-def _compare_weights(
-    trainer: Trainer, kept: Mapping[CheckpointName, Checkpoint], again: Mapping[CheckpointName, Checkpoint]
-) -> Iterator[WeightDifference]:
-    """Every parameter of the checkpoints `kept`; RunFolderError if one lacks a parameter of the network."""
-    params = trainer.params
-    names = [f"{layer}.{name}" for layer, _, p in trainer.network.named_layers(params) for name in p]
-    for which, checkpoint in kept.items():
-        for path, name in zip(flatten(params, "params"), names, strict=True):
-            a, b = again[which].arrays[path], checkpoint.arrays.get(path)
-            if b is None or (b.shape, b.dtype) != (a.shape, a.dtype):
-                raise RunFolderError(
-                    f"The {which} checkpoint has no {path} of shape {a.shape} and {a.dtype}, which the network of "
-                    "its config.toml has: one of the two is another run's. Put back its own."
-                )
-            yield WeightDifference(which, name, a.tobytes() == b.tobytes(), difference(a, b).relative)
-
-
-def compare_metrics(
-    kept: Mapping[str, Any], again: Mapping[str, Any], samples: Mapping[str, int], dtype: str
-) -> Iterator[MetricDifference]:
-    """Losses and metrics of the parts, each of so many `samples`, and the best epoch.
-
-    In float64 accuracies have to be equal. Else that of the test part, or without one of the training part, has
-    to be within `STANDARD_ERRORS` of the difference of the accuracies p of two runs on n samples, each of
-    (2 p (1 - p) / n)^(1/2).
-    """
-    judged = "test" if "test" in samples else "train"
-    for part, n in samples.items():
-        for name in (name for name in again if name.startswith(f"{part}_")):
-            a, b, allowed = _number(kept.get(name)), again[name], None
-            accuracy = name.endswith("accuracy")
-            if accuracy and dtype == "float64":
-                allowed = 0.0
-            elif accuracy and part == judged:
-                p = b if a is None else (a + b) / 2
-                allowed = STANDARD_ERRORS * math.sqrt(2 * max(0.0, p * (1 - p)) / n)
-            yield MetricDifference(name, a, b, allowed)
-    if "validation" in samples:
-        yield MetricDifference("best_epoch", _number(kept.get("best_epoch")), again["best_epoch"], None)
-
-
-def compare_environments(kept: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Change]:
-    """Entries in which two env.json differ, but for `why` a backend was chosen."""
-    before, after = _flat(kept), _flat(now)
-    for name in sorted(before.keys() | after.keys()):
-        if name != "why" and before.get(name) != after.get(name):
-            yield Change(name, before.get(name), after.get(name))
-
-
-def _thread_changes(rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any] | None) -> Iterator[Change]:
-    """A change where a run did not keep the threads of products that it began with."""
-    threads = sorted({row["threads"] for row in rows if "threads" in row})
-    if len(threads) > 1 or (summary and summary.get("thread_changes")):
-        yield Change("threads during the run", " and ".join(map(str, threads)), None)
-
-
-def _flat(table: Mapping[str, Any]) -> dict[str, Any]:
-    """{"blas": {"kernel": k}} as {"blas kernel": k}."""
-    flat: dict[str, Any] = {}
-    for name, value in table.items():
-        inner = _flat(value) if isinstance(value, Mapping) else {"": value}
-        flat |= {f"{name} {key}".strip(): v for key, v in inner.items()}
-    return flat
-
-
-def _number(value: Any) -> float | None:
-    return value if isinstance(value, (int, float)) else None
+def _check_lr_factor(run_dir: RunDir, progress: Progress, configured: float) -> None:
+    if progress.lr_factor != configured:
+        raise UsageError(
+            f"{run_dir.path} diverged and went on at {progress.lr_factor:g} of its learning rate from a "
+            "checkpoint, which its config.toml does not say: train it anew with a lower --lr, and replay that."
+        )

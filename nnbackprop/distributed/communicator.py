@@ -6,39 +6,22 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from backends import Array, Backend
+from backends.collectives import Processes as StartedProcesses
 from nnbackprop._system_info import cores
+from nnbackprop.training.sharding import Processes
 
 T = TypeVar("T")
 
 
-class Communicator(Protocol):
+class Communicator(Processes, StartedProcesses, Protocol):
     """`size` processes, of which this is number `rank`, and `local_rank` on its machine, with `cores` to itself.
 
-    Methods are collective: every process calls them, in the same order.
+    Methods are collective: every process calls them, in the same order, however long one of them takes.
     """
 
-    rank: int
-    size: int
     local_rank: int
     cores: int
-
-    def shard_memory(self, shards: int, k: int, dtype: Any) -> np.ndarray:
-        """Zeros (shards, k) to be filled, from which `sum_shards` is fastest; k must be a multiple of `size`."""
-
-    def sum_shards(self, shards: np.ndarray) -> np.ndarray:
-        """The sum of all processes' `shards` (m, k), in the order of ranks and rows: (k,), valid until the next.
-
-        k must be a multiple of `size`. `shards` may be overwritten.
-        """
-
-    def all_gather(self, array: np.ndarray) -> np.ndarray:
-        """The arrays of all processes, which have one shape: (size, *shape)."""
-
-    def gather_objects(self, value: T) -> list[T]:
-        """The values of all processes, in the order of ranks; however long one of them takes."""
-
-    def broadcast(self, value: T) -> T:
-        """The value of process 0, however long it takes."""
 
 
 class SingleProcess:
@@ -50,9 +33,13 @@ class SingleProcess:
         """Of its own."""
         return np.zeros((shards, k), dtype)
 
-    def sum_shards(self, shards: np.ndarray) -> np.ndarray:
-        """The sum of the rows, in the first of them."""
-        return sum_rows(shards, shards[0]) if len(shards) > 1 else shards[0]
+    def sums_on_device(self, backend: Backend) -> bool:
+        """On a CUDA device."""
+        return backend.device.startswith("cuda")
+
+    def sum_shards(self, shards: Array) -> Array:
+        """The sum of the rows; of the host's, in the first of them."""
+        return sum_rows(shards, shards[0] if isinstance(shards, np.ndarray) else None)
 
     def all_gather(self, array: np.ndarray) -> np.ndarray:
         """The array itself."""
@@ -67,15 +54,14 @@ class SingleProcess:
         return value
 
 
-def sum_rows(rows: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """The sum of rows (m, k) in their order, written to `out` (k,).
+def sum_rows(rows: Array, out: np.ndarray | None = None) -> Array:
+    """The sum of rows (m, k) in their order: (k,), in `out`, or in an array of its own where m is not 1.
 
     np.sum may add in another order; this one makes the bits independent of how k is cut.
     """
-    if len(rows) == 1:
-        out[:] = rows[0]
-        return out
-    np.add(rows[0], rows[1], out=out)
-    for row in rows[2:]:
-        out += row
-    return out
+    if rows.shape[0] == 1:
+        return rows[0, ...]
+    total = rows[0, ...] + rows[1, ...] if out is None else np.add(rows[0], rows[1], out=out)
+    for i in range(2, rows.shape[0]):
+        total += rows[i, ...]
+    return total

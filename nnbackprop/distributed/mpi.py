@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from backends import Array, Backend
+from backends.collectives import Done
 from nnbackprop._shared_memory import shared_memory
 from nnbackprop._system_info import allowed_cores
 from nnbackprop.errors import ProcessLostError, UsageError
@@ -53,7 +55,8 @@ class MpiCommunicator:
         self.timeout = _timeout()
         self.bytes_sent = self.calls = 0
         self._shared: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
-        self._buffers: dict[tuple, np.ndarray] = {}
+        self._host = MpiCollectives(self.world)
+        self._device: tuple[Any, Any] = (None, None)  # a namespace and its `Collectives`
 
     def shard_memory(self, shards: int, k: int, dtype: Any) -> np.ndarray:
         """Shared with the others, where all are on one machine that has room for it."""
@@ -66,33 +69,41 @@ class MpiCommunicator:
         self._shared = own, lines[:m], lines[m]
         return own
 
-    def sum_shards(self, shards: np.ndarray) -> np.ndarray:
+    def sums_on_device(self, backend: Backend) -> bool:
+        """By NCCL, between GPUs of which each process has its own."""
+        collectives = backend.collectives(self)
+        if collectives is not None:
+            self._device = backend.xp, collectives
+        return collectives is not None
+
+    def sum_shards(self, shards: Array) -> Array:
         """Each process adds its part of all shards; gathered, the parts are the whole sum."""
         if self._shared is not None and shards is self._shared[0]:
             return self._sum_shared(*self._shared)
-        m, k = shards.shape
-        parts = np.ascontiguousarray(np.swapaxes(shards.reshape(m, self.size, -1), 0, 1))  # no copy where m is 1
-        received = self._buffer("received", (self.size * m, k // self.size), shards.dtype)
-        self._wait(self.world.Ialltoall(parts, received), parts.nbytes * (self.size - 1) // self.size)
-        part = sum_rows(received, self._buffer("part", received.shape[1:], shards.dtype))
-        whole = self._buffer("whole", (k,), shards.dtype)
-        self._wait(self.world.Iallgather(part, whole), part.nbytes * (self.size - 1))
-        return whole
+        xp, collectives = (np, self._host) if isinstance(shards, np.ndarray) else self._device
+        (m, k), n = shards.shape, self.size
+        parts = xp.permute_dims(xp.reshape(shards, (m, n, k // n)), (1, 0, 2))  # a view where m is 1
+        size = k // n * shards.dtype.itemsize * (n - 1)
+        received, done = collectives.all_to_all(xp.reshape(parts, (n, -1)))
+        self._wait(done, m * size)
+        whole, done = collectives.all_gather(sum_rows(xp.reshape(received, (n * m, -1))))
+        self._wait(done, size)
+        return xp.reshape(whole, (-1,))
 
     def _sum_shared(self, own: np.ndarray, rows: np.ndarray, whole: np.ndarray) -> np.ndarray:
         """The same where all rows and their sum lie in memory that all processes see."""
         k = len(whole) // self.size
         part, others = slice(self.rank * k, (self.rank + 1) * k), len(rows) - len(own)
-        self._wait(self.world.Ibarrier(), others * k * whole.itemsize)  # all rows are written
+        self._wait(self.world.Ibarrier().Test, others * k * whole.itemsize)  # all rows are written
         sum_rows(rows[:, part], whole[part])
-        self._wait(self.world.Ibarrier(), (self.size - 1) * k * whole.itemsize)  # all parts are added up
+        self._wait(self.world.Ibarrier().Test, (self.size - 1) * k * whole.itemsize)  # all parts are added up
         return whole
 
     def all_gather(self, array: np.ndarray) -> np.ndarray:
         """Arrays of any dtype, as bytes."""
         sent = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        received = np.empty((self.size, sent.size), np.uint8)
-        self._wait(self.world.Iallgather(sent, received), sent.nbytes * (self.size - 1))
+        received, done = self._host.all_gather(sent)
+        self._wait(done, sent.nbytes * (self.size - 1))
         return received.view(array.dtype).reshape(self.size, *array.shape)
 
     def gather_objects(self, value: T) -> list[T]:
@@ -107,7 +118,7 @@ class MpiCommunicator:
 
     def finish(self) -> None:
         """Wait until all processes have come here, however long one of them takes."""
-        self._wait(self.world.Ibarrier(), 0, math.inf)
+        self._wait(self.world.Ibarrier().Test, 0, math.inf)
 
     def abort(self, status: int) -> None:
         """End all processes with this exit status."""
@@ -116,25 +127,43 @@ class MpiCommunicator:
         time.sleep(FORWARD_SECONDS)
         self.world.Abort(status)
 
-    def _buffer(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        key = (name, shape, dtype)
-        if key not in self._buffers:
-            self._buffers[key] = np.empty(shape, dtype)
-        return self._buffers[key]
-
-    def _wait(self, request: Any, size: int, timeout: float | None = None) -> None:
+    def _wait(self, done: Done, size: int, timeout: float | None = None) -> None:
         """Until a call is complete; ProcessLostError after `timeout` seconds, by default the environment's."""
         self.bytes_sent, self.calls = self.bytes_sent + size, self.calls + 1
         begin, limit = time.monotonic(), self.timeout if timeout is None else timeout
-        while not any(request.Test() for _ in range(POLLS)):
+        resume = "it was stopped, or its machine was lost. Go on from the last checkpoint with --resume."
+        while not self._is_done(done, resume):
             waited = time.monotonic() - begin
             if waited > limit:
                 raise ProcessLostError(
-                    f"One of {self.size} processes has not answered for {waited:.0f} s: it was stopped, or its "
-                    f"machine was lost. Go on from the last checkpoint with --resume. {TIMEOUT}, in the "
-                    "environment, is how many seconds to wait."
+                    f"One of {self.size} processes has not answered for {waited:.0f} s: {resume} {TIMEOUT}, in "
+                    "the environment, is how many seconds to wait."
                 )
             time.sleep(PAUSE) if waited > SPIN_SECONDS else yield_core()
+
+    def _is_done(self, done: Done, resume: str) -> bool:
+        try:
+            return any(done() for _ in range(POLLS))
+        except RuntimeError as error:  # of NCCL or Gloo
+            what = str(error).splitlines()[0]
+            raise ProcessLostError(f"One of {self.size} processes has gone ({what}): {resume}") from error
+
+
+class MpiCollectives:
+    """`Collectives` of arrays on the host, by nonblocking calls."""
+
+    def __init__(self, world: Any) -> None:
+        self._world = world
+
+    def all_to_all(self, parts: np.ndarray) -> tuple[np.ndarray, Done]:
+        """MPI_Ialltoall."""
+        received = np.empty_like(parts)
+        return received, self._world.Ialltoall(parts, received).Test
+
+    def all_gather(self, part: np.ndarray) -> tuple[np.ndarray, Done]:
+        """MPI_Iallgather."""
+        whole = np.empty((self._world.size, part.size), part.dtype)
+        return whole, self._world.Iallgather(part, whole).Test
 
 
 def _import_mpi() -> Any:

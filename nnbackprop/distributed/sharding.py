@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from backends import Tree, tree_map
-from nnbackprop.data.loader import DataLoader
+from nnbackprop.data.device_dataset import DeviceDataset
 from nnbackprop.nn.layers.base import Params
-from nnbackprop.training.batch_sampler import BatchSampler, Chunk
+from nnbackprop.training.data_loader import Chunk, DataLoader
 from nnbackprop.training.events import Score
 from nnbackprop.training.shard_gradients import ShardGradients
 from nnbackprop.training.shards import UpdateStep
@@ -42,17 +42,17 @@ class ShardedTraining:
         self._own = range(c.rank * self.shards // c.size, (c.rank + 1) * self.shards // c.size)
         self._step: TrainStep | None = None
 
-    def own_batches(self, sampler: BatchSampler, step: TrainStep) -> BatchSampler:
+    def own_batches(self, loader: DataLoader, step: TrainStep) -> DataLoader:
         """From the first row of this process's first shard to the last of its last."""
         # the first process's callbacks save and measure
-        shared = {name: getattr(sampler, name) for name in ("steps_per_chunk", "every_n_steps", "timed_chunks")}
+        shared = {name: getattr(loader, name) for name in ("steps_per_chunk", "every_n_steps", "timed_chunks")}
         shared = self.communicator.broadcast(shared)
 
         def rows(n: int) -> slice:
             own = self._own_bounds(step.microbatch_bounds(n))
             return slice(own[0][0], own[-1][1])
 
-        return replace(sampler, **shared, rows=rows)
+        return replace(loader, **shared, rows=rows)
 
     def _own_bounds(self, bounds: Bounds) -> Bounds:
         """Those of this process's shards; where samples are fewer than shards, the last shards are empty."""
@@ -70,9 +70,9 @@ class ShardedTraining:
                 self._prepare(trainer, step, state["params"])
             for k in range(chunk.n_steps):
                 batch = tree_map(lambda a: a[k, ...], chunk.batches)  # noqa: B023
-                data = {**trainer.loader.data, "params": state["params"]}
+                data = {**trainer.device_data.arrays, "params": state["params"]}
                 rows = self._gradients.find(data, batch, own, bounds[-1][1])
-                found = self._gradients.layout.read(self.communicator.sum_shards(rows), backend)
+                found = self._gradients.read(self.communicator.sum_shards(rows))
                 update = self._last_update if k == chunk.n_steps - 1 else self._update
                 state = backend.run(update, state, {}, {"scalars": batch["scalars"], "found": found})
         return state
@@ -84,9 +84,9 @@ class ShardedTraining:
         self._last_update = UpdateStep(step.with_gradient_norms)
         self._gradients = ShardGradients.of(trainer, params, c, len(self._own), self.sync_batchnorm)
 
-    def evaluate(self, trainer: Trainer, params: Params, loader: DataLoader) -> Score:
+    def evaluate(self, trainer: Trainer, params: Params, device_data: DeviceDataset) -> Score:
         """By `Evaluator.evaluate_together`."""
-        return trainer.evaluator.evaluate_together(params, loader, self.communicator)
+        return trainer.evaluator.evaluate_together(params, device_data, self.communicator)
 
     def agree(self, stop: str | None, seconds: float) -> tuple[str | None, float]:
         """By one call, with what each process has to say."""

@@ -13,10 +13,10 @@ import numpy as np
 
 from nnbackprop.data.digit import SIDE
 from nnbackprop.errors import NnbackpropError, UsageError
-from nnbackprop.nn.layers import ACTIVATIONS, Dense, Dropout
 from nnbackprop.nn.losses import SoftmaxCrossEntropy
 from nnbackprop.runs.trained_model import TrainedModel
 
+from .exported_layers import exported_layers
 from .lab import Lab
 from .messages import MAX_STEP_SAMPLES, Step, encode
 from .page_files import page_files
@@ -24,15 +24,13 @@ from .small_networks import ARCHITECTURES
 from .stepping import step
 
 LIVE, STATIC = 'data-mode="live"', 'data-mode="static"'
-FUNCTIONS = ("relu", "sigmoid", "tanh", "identity")
-"""Activations that the page computes by itself."""
 
 
 def export(runs_dir: Path, run: str | None, folder: Path, on_message: Callable[[str], None]) -> None:
     """Write the page to a new or an empty folder, with the weights of `run`, or of the last run of digits.
 
     `on_message` is told why there is no network to draw for. UsageError where the folder holds something, or where
-    the run that was named is none of digits and Dense layers.
+    the run that was named is none of digits, or has a layer that the page does not compute.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} is there and not empty: name a new folder for the page.")
@@ -78,7 +76,7 @@ def _network(runs_dir: Path, run: str | None, on_message: Callable[[str], None])
 
 
 def network(trained: TrainedModel) -> dict[str, Any]:
-    """A network as the page computes it; UsageError for other layers than Dense and simple activations.
+    """A network as the page computes it; UsageError where it has a layer that the page does not know.
 
     A pixel v of 0..255 is the input (v - shift) factor.
     """
@@ -88,27 +86,10 @@ def network(trained: TrainedModel) -> dict[str, Any]:
             f"The page prepares digits of {SIDE} x {SIDE} pixels and takes the softmax of the outputs, and "
             f"{trained.run_dir.path} was trained on {trained.source} in another way: train the recipe mnist."
         )
-    layers, n_in = [], trained.n_features
-    for name, layer, params in objective.network.named_layers(trained.params):
-        if isinstance(layer, Dense):
-            host = {
-                key: np.ascontiguousarray(trained.evaluator.backend.to_numpy(a), "<f4")
-                for key, a in params.items()
-            }
-            b = host.get("b", np.zeros(layer.units, "<f4"))
-            weights = {"W": host["W"].tobytes(), "b": b.tobytes()}
-            layers.append({"kind": "dense", "name": name, "in": n_in, "out": layer.units, **weights})
-            n_in = layer.units
-        elif (function := _function(layer)) is not None:
-            layers.append({"kind": "activation", "name": name, "function": function})
-        elif not isinstance(layer, Dropout):
-            raise UsageError(
-                f"{trained.run_dir.path} has the layer {name}, and the page computes Dense layers with "
-                f"{', '.join(FUNCTIONS)} alone: export another run, such as one of the recipe mnist."
-            )
+    layers = exported_layers(trained)
     white = 1.0 if trained.max_input > 2 else 1 / 255  # the value of a pixel 1 in the data
     scale, shift = trained.evaluator.scaling.scale, trained.evaluator.scaling.shift
-    widths = [trained.n_features, *(layer["out"] for layer in layers if layer["kind"] == "dense")]
+    widths = [trained.n_features, *(np.ravel(layer["out"])[-1] for layer in layers if "W" in layer)]
     return {
         "title": "-".join(map(str, widths)),
         "classes": trained.classes,
@@ -117,8 +98,3 @@ def network(trained: TrainedModel) -> dict[str, Any]:
         "shift": -shift / (scale * white),
         "layers": layers,
     }
-
-
-def _function(layer: Any) -> str | None:
-    """The name of an activation that the page knows, in its usual form."""
-    return next((name for name in FUNCTIONS if layer == ACTIVATIONS[name]()), None)

@@ -25,7 +25,7 @@ class Lab:
         self.drawings = Drawings(runs_dir / "lab-drawings")
         self.session = Session(runs_dir, self.drawings)
         self.models = Models(runs_dir, self.session)
-        self.session.on_begin = self.models.prepare
+        self.session.on_saved = self.models.prepare
         if run is not None:
             self.session.show(self._name(RunDir.open(runs_dir, run)))
 
@@ -35,6 +35,10 @@ class Lab:
         if path.parent != runs_dir:
             raise UsageError(f"{path} is not in {runs_dir}: give --runs-dir {path.parent} to open the lab there.")
         return path.name
+
+    def warm_up(self) -> None:
+        """Make ready for the first drawing."""
+        self.models.warm_up()
 
     def close(self) -> None:
         """Stop and save the run under way."""

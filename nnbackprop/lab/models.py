@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
+import time
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,17 +13,20 @@ from pathlib import Path
 import numpy as np
 
 from backends import select
+from backends.numba_fuse import MIN_COMPILED_SIZE
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.data.digit import to_mnist_digit
 from nnbackprop.errors import DataError, NnbackpropError
 from nnbackprop.nn.layers import Dense
 from nnbackprop.runs.explanation import output_gradient
-from nnbackprop.runs.run_table import list_runs
+from nnbackprop.runs.run_table import RunInfo, list_runs
 from nnbackprop.runs.trained_model import TrainedModel
 
 from .errors import missing
 from .session import Session
 
 MAX_KEPT = 3  # opened runs, with their data and their outputs
+LIST_INTERVAL = 1.0  # seconds between two looks at the folder of runs: there may be hundreds, and a stroke waits
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Model:
     def outputs(self) -> tuple[np.ndarray, np.ndarray]:
         """The predicted class (n,) and the probabilities (n, k) of `data`."""
         probabilities = self.trained.predict_proba(self.data.inputs)
-        return self.trained.evaluator.predicted_classes(probabilities), probabilities
+        return self.trained.evaluator.predicted_targets(probabilities), probabilities
 
     def layer_outputs(self, name: str) -> np.ndarray:
         """The outputs (n, ...) of a layer for `data`; those of the last layer asked for are kept."""
@@ -78,16 +83,35 @@ class Models:
         self.runs_dir, self.session = runs_dir, session
         self._opened: dict[tuple[str, int], Model] = {}
         self._without_images: set[tuple[str, float]] = set()  # runs as they were last written
+        self._listed, self._listed_at = list[RunInfo](), -math.inf
         self._lock = threading.Lock()
 
-    def prepare(self, name: str) -> None:
-        """Open a run before it is asked for, and use it once: a first drawing is not kept waiting by imports."""
+    def warm_up(self) -> None:
+        """Import and compile what a prediction needs, so that the first drawing does not wait for it."""
+        W, dot = np.ones((MIN_COMPILED_SIZE, 1), np.float32), np.zeros((28, 28), np.uint8)
+        select("numpy").xp.matmul(W, np.ones((1, 1), np.float32))  # the gradient of a single sample
+        dot[10:18, 12:16] = 255
+        to_mnist_digit(dot, None)
         with contextlib.suppress(NnbackpropError):
-            trained = self.open(name).trained
-            if takes_drawings(trained):
-                x = np.zeros((1, trained.n_features), trained.input_dtype)
-                trained.predict(x)
-                output_gradient(trained, x, 0)
+            self._use(self.digits(None))
+
+    def prepare(self, name: str) -> None:
+        """Open a run before it is asked for, and use it once."""
+        with contextlib.suppress(NnbackpropError):
+            self._use(self.open(name))
+
+    @staticmethod
+    def _use(model: Model) -> None:
+        if takes_drawings(trained := model.trained):
+            x = np.zeros((1, trained.n_features), trained.input_dtype)
+            trained.predict(x)
+            output_gradient(trained, x, 0)
+
+    def _runs(self) -> list[RunInfo]:
+        """The runs of the folder, as they were a moment ago."""
+        if time.monotonic() - self._listed_at > LIST_INTERVAL:
+            self._listed, self._listed_at = list(list_runs(self.runs_dir).runs), time.monotonic()
+        return self._listed
 
     def open(self, name: str) -> Model:
         """A run's network by its best weights, as they are on disk."""
@@ -147,7 +171,7 @@ class Models:
                 problem = str(error)
             if name is not None:
                 raise DataError(problem)
-        for info in reversed(list_runs(self.runs_dir).runs):
+        for info in reversed(self._runs()):
             if (info.name, info.changed) in self._without_images:
                 continue
             try:

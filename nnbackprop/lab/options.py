@@ -71,10 +71,11 @@ def backends() -> dict[str, Any]:
         [sys.executable, "-P", "-c", LIST_BACKENDS],
         env={**os.environ, "PYTHONPATH": paths},
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
+        capture_output=True,  # where the server ends meanwhile, nothing is said
+        encoding="utf-8",
     )
+    if done.returncode:
+        raise RuntimeError(f"The array libraries cannot be listed: {done.stderr.strip()}")
     names = ("name", "available", "device", "reason", "fix")
     automatic = ("auto", True, "", "", "")
     found = json.loads(done.stdout.strip().splitlines()[-1])

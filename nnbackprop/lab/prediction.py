@@ -26,7 +26,7 @@ def predict(model: Model, request: Predict) -> dict[str, Any]:
     stages = prepare(trained, request.drawing.array())
     x = in_range(stages[-1].picture * 255, trained)
     probabilities = trained.predict_proba(x, "the drawing")[0]
-    predicted = int(trained.evaluator.predicted_classes(probabilities[np.newaxis])[0])
+    predicted = int(trained.evaluator.predicted_targets(probabilities[np.newaxis])[0])
     return {
         "model": {"run": model.name, "step": model.step, "title": model.title},
         "stages": [{"name": s.name, "note": s.note, "picture": picture(s.picture)} for s in stages],
@@ -97,7 +97,7 @@ def attack(trained: TrainedModel, x: np.ndarray, predicted: int, request: Predic
         "epsilon": epsilon,
         "label": label,
         "picture": picture(moved.reshape(trained.image_shape or ()) / white),
-        "predicted": int(trained.evaluator.predicted_classes(probabilities)[0]),
+        "predicted": int(trained.evaluator.predicted_targets(probabilities)[0]),
         "probabilities": probabilities[0],
     }
 

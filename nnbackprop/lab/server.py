@@ -56,16 +56,24 @@ class LabServer:
             timeout_graceful_shutdown=2,
         )
         self._server = uvicorn.Server(config)
+        self._end = self._server.handle_exit
+        self._server.handle_exit = self._handle_exit
         name = f"[{host}]" if host is not None and ":" in host else host or LOOPBACK[0]
         self.address = f"http://{name}:{port}/?token={token}"
 
     def run(self) -> None:
         """Serve until `stop`, or until Ctrl-C; a run under way is then stopped and saved."""
+        threading.Thread(target=self.lab.warm_up, name="nnbackprop lab warm-up").start()
         try:
             with self._listener, contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again
                 self._server.run(sockets=[self._listener])
         finally:
             self.lab.close()
+
+    def _handle_exit(self, number: int, frame: Any) -> None:
+        """On a signal: the pages' connections end at once, as uvicorn would wait for them."""
+        self.lab.session.close_watchers()
+        self._end(number, frame)
 
     def stop(self) -> None:
         """Let `run` return."""

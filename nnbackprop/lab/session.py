@@ -37,12 +37,12 @@ class Session:
     def __init__(self, runs_dir: Path, drawings: Drawings) -> None:
         self.runs_dir, self.drawings = runs_dir, drawings
         self.history = History()
-        self.on_begin: Callable[[str], None] = lambda run: None  # called as a run begins
+        self.on_saved: Callable[[str], None] = lambda run: None  # called when a run has saved its first weights
         self.params: tuple[int, Params] | None = None  # the weights of the run under way, after so many steps
         self._lock = threading.RLock()
         self._watchers = Watchers()
         self._process: Any = None
-        self._connection: Connection | None = None
+        self._connection: Any = None  # a Connection; on Windows a PipeConnection
         self._params_asked, self._params_came = False, threading.Condition(self._lock)
         self._reset_wanted = False
 
@@ -228,6 +228,7 @@ class Session:
 
     def _receive(self, connection: Connection, process: Any) -> None:
         """Take what the trainer tells until it is gone."""
+        saved = False
         while True:
             try:
                 kind, data = connection.recv()
@@ -245,8 +246,9 @@ class Session:
                     self._end(data)
                 else:
                     self.publish(kind, data)
-            if kind == "begin":
-                self.on_begin(data["run"])
+            if kind == "progress" and data["epochs"] and not saved and self.state.run is not None:
+                saved = True
+                threading.Thread(target=self.on_saved, args=(self.state.run,)).start()
         process.join()
         with self._lock:
             if self._connection is connection and self.active:

@@ -22,7 +22,7 @@ from nnbackprop.optim import OPTIMIZERS, Optimizer
 
 from .messages import NetworkRequest
 
-STEP_ACTIVATIONS = ("sigmoid", "tanh", "relu", "leaky-relu", "elu", "softplus", "identity")
+STEP_ACTIVATIONS = tuple(name for name in ACTIVATIONS if name != "softmax")
 STEP_LOSSES = ("mse", "half-mse", "binary-cross-entropy", "softmax-cross-entropy")
 TAKES_LOGITS = ("binary-cross-entropy", "softmax-cross-entropy")
 SIDE = 4  # of the digits

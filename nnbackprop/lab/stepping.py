@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-import textwrap
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,14 +26,14 @@ from . import breaking, small_networks
 from .breaking import PlantedLayer, PlantedLoss, planted
 from .messages import Check, Step
 from .small_networks import SmallNetwork
+from .sources import source_of, sources
 
 LABELS = re.compile(r"\s*\(derivation, ((?:D\d+(?:,\s)?)+)\)")
-PACKAGE = Path(small_networks.__file__).parents[2]
 
 
 def options() -> dict[str, Any]:
     """What can be stepped through."""
-    return {**small_networks.options(), "mistakes": breaking.mistakes()}
+    return {**small_networks.options(), "mistakes": breaking.mistakes(), "sources": sources()}
 
 
 def step(request: Step) -> dict[str, Any]:
@@ -185,16 +183,8 @@ def describe(function: Callable[..., Any], layer_doc: str = "", clause: int = 0)
     if layer_doc and (not text or clause == 0):
         clauses = layer_doc.split("\n\n")[0].split(";")
         formula = " ".join(clauses[min(clause, len(clauses) - 1)].split())
-    code, line = inspect.getsourcelines(function)
-    path = Path(inspect.getsourcefile(function) or "").relative_to(PACKAGE)
-    source = {
-        "file": path.as_posix(),
-        "line": line,
-        "function": function.__qualname__,
-        "url": None,
-        "code": textwrap.dedent("".join(code)),
-    }
-    return {"equation": found[1] if found else None, "formula": formula.rstrip("."), "source": source}
+    equation = found[1] if found else None
+    return {"equation": equation, "formula": formula.rstrip("."), "source": source_of(function)}
 
 
 def _check(

@@ -34,7 +34,8 @@ from .events import MAX_EPOCHS_SENT, ChunkSums, State, Status
 
 SEND_INTERVAL = 0.1  # seconds between two messages about progress
 STATE_INTERVAL = 1.0
-CHECK_RATIO = 50  # looking for findings may take 1/50 of the time
+MEASURE_RATIO = 100  # the monitor's measurements may take 1/100 of the time
+CHECK_RATIO = 200  # looking for findings may take 1/200 of it
 
 Mode = Literal["run", "step", "pause", "stop"]
 Tell = Callable[[str, Any], None]
@@ -165,7 +166,7 @@ class Training:
     def __init__(self, run: Run, controls: Controls, tell: Tell) -> None:
         self.run, self.controls, self.tell = run, controls, tell
         self.name = run.run_dir.path.name
-        self.monitored = MonitoredRun(run)
+        self.monitored = MonitoredRun(run, MEASURE_RATIO)
         self._state_at, self._checked_at, self._check_seconds = 0.0, time.monotonic(), 0.0
         self._findings: list[dict[str, Any]] = []
 

@@ -169,7 +169,8 @@ def first_gradients(trainer: Trainer, batches: Tree) -> Tree | None:
     batch = tree_map(lambda a: a[0, ...], batches)
     try:
         with np.errstate(all="ignore"), backend.memory_errors():
-            x, targets, weights, key = trainer.train_step.inputs(Microbatch(0, trainer.loader.data, batch, None))
+            data = trainer.device_data.arrays
+            x, targets, weights, key = trainer.train_step.inputs(Microbatch(0, data, batch, None))
             return objective.value_and_grad(backend.xp, trainer.params, x, targets, key, weights).grads
     except MemoryError:
         backend.empty_cache()
@@ -182,7 +183,7 @@ def figures(trainer: Trainer, evaluated: Dataset | None) -> Iterator[tuple[str, 
     from nnbackprop.report.plots import confusion_plot, first_layer_plot
 
     images = first_layer_images(
-        trainer.network, trainer.params, trainer.backend, trainer.loader.dataset.image_shape
+        trainer.network, trainer.params, trainer.backend, trainer.device_data.dataset.image_shape
     )
     if images is not None:
         yield "first_layer_weights", _png(lambda: first_layer_plot(images))

@@ -10,7 +10,7 @@ from typing import Any
 
 from backends import Array, Backend
 from nnbackprop.nn.layers.activations import ReLU, positive, relu_vjp
-from nnbackprop.nn.layers.base import Backward, LayerParams, Params
+from nnbackprop.nn.layers.base import Backward, Cache, Caches, LayerParams, Params
 from nnbackprop.nn.layers.dense import Dense
 from nnbackprop.nn.layers.dropout import Dropout
 
@@ -36,7 +36,7 @@ class FusedSequential(Sequential):
         x, masks = super().prepare(xp, x, key)
         return (masks["0"] * x if self._dropout_at_input else x), masks
 
-    def forward(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> tuple[Array, tuple]:
+    def forward(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> tuple[Array, Caches]:
         """Outputs y (n, ...), of a prepared x where the key has masks.
 
         The cache of fused layers stands in the place of the first one's.
@@ -50,7 +50,7 @@ class FusedSequential(Sequential):
         return x, tuple(caches)
 
     def backward(
-        self, xp: Any, params: Params, caches: tuple, dy: Array, need_dx: bool = False
+        self, xp: Any, params: Params, caches: Caches, dy: Array, need_dx: bool = False
     ) -> tuple[Array | None, Params]:
         """As `Sequential.backward`."""
         stop = 0 if need_dx else first_trained(params)
@@ -87,7 +87,7 @@ class DenseReLU:
     dense: Dense
     dropout: Dropout | None = None
 
-    def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, tuple]:
+    def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Cache]:
         """y (n, units), and the cache (x, y, m); `key` is the Dropout's."""
         z = xp.matmul(x, params["W"])
         if self.dropout is None or key is None:
@@ -97,7 +97,7 @@ class DenseReLU:
         y = xp.fuse(bias_relu_dropout, (0,))(z, params["b"], m, 0.0)
         return y, (x, y, m)
 
-    def backward(self, xp: Any, params: LayerParams, cache: tuple, dy: Array, need_dx: bool) -> Backward:
+    def backward(self, xp: Any, params: LayerParams, cache: Cache, dy: Array, need_dx: bool) -> Backward:
         """dz = [y > 0] m dy, which also holds where m, and with it y, is 0; the rest is Dense's."""
         x, y, m = cache
         dz = xp.fuse(relu_vjp)(y, dy) if m is None else xp.fuse(relu_dropout_vjp)(y, m, dy)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
 from backends import Array, Tree, device_of
 from nnbackprop.errors import ShapeError
-from nnbackprop.nn.losses import Loss, PoissonNLL, SigmoidBinaryCrossEntropy
+from nnbackprop.nn.losses import Loss
 
 if TYPE_CHECKING:
     from nnbackprop.data.scaling import Scaling
@@ -22,6 +22,9 @@ class Metrics(Protocol):
 
     Every sum is weighted where samples have weights (n,): it adds w_i in the place of 1.
     """
+
+    more_is_better: ClassVar[Mapping[str, bool]]
+    """Of each metric, by name."""
 
     def zeros(self, xp: Any, like: Array) -> dict[str, Array]:
         """The sums before the first batch, of the dtype and on the device of `like`."""
@@ -38,6 +41,7 @@ class ClassificationMetrics:
     """accuracy: the share of samples whose prediction is their label."""
 
     threshold: float = 0.0
+    more_is_better: ClassVar[Mapping[str, bool]] = {"accuracy": True}
 
     def zeros(self, xp: Any, like: Array) -> dict[str, Array]:
         """One sum."""
@@ -68,6 +72,7 @@ class RegressionMetrics:
     center: tuple[float, ...]
     unit: tuple[float, ...] = ()
     link: Literal["identity", "log"] = "identity"
+    more_is_better: ClassVar[Mapping[str, bool]] = {"rmse": False, "mae": False, "r2": True}
 
     def zeros(self, xp: Any, like: Array) -> dict[str, Array]:
         """Four sums for each of the k outputs."""
@@ -104,6 +109,7 @@ class MultilabelMetrics:
     """
 
     threshold: float = 0.0
+    more_is_better: ClassVar[Mapping[str, bool]] = {"subset_accuracy": True, "f1": True}
 
     def zeros(self, xp: Any, like: Array) -> dict[str, Array]:
         """Three sums."""
@@ -134,14 +140,13 @@ def metrics_for(loss: Loss, targets: np.ndarray | None = None, scaling: Scaling 
     """The metrics of a loss, host targets, labels (n,) unless they are floats (n, k), and the targets' scaling."""
     if targets is None or targets.dtype.kind in "iu":
         return ClassificationMetrics(loss.threshold)
-    if isinstance(loss, SigmoidBinaryCrossEntropy):
+    if loss.gives_probabilities:
         return MultilabelMetrics(loss.threshold)
-    link: Literal["identity", "log"] = "log" if isinstance(loss, PoissonNLL) else "identity"
     center = targets.mean(axis=0, dtype="float64")
     if scaling is None:
-        return RegressionMetrics(tuple(center.tolist()), link=link)
+        return RegressionMetrics(tuple(center.tolist()), link=loss.link)
     center, unit = center * scaling.scale + scaling.shift, 1 / scaling.scale
-    return RegressionMetrics(tuple(center.tolist()), tuple(unit.tolist()), link)
+    return RegressionMetrics(tuple(center.tolist()), tuple(unit.tolist()), loss.link)
 
 
 def predicted_classes(xp: Any, y: Array, threshold: float) -> Array:

@@ -11,7 +11,7 @@ from typing import Any
 
 from backends import Array, Backend, Tree, tree_map
 from nnbackprop.errors import UsageError
-from nnbackprop.nn.layers.base import LayerParams, Params, map_layers
+from nnbackprop.nn.layers.base import Caches, LayerParams, Params, map_layers
 
 from .layer_fusion import fuse_layers
 from .rng import RngKey
@@ -41,21 +41,21 @@ class MixedPrecision(Sequential):
     def __init__(self, network: Sequential, dtype: str, backend: Backend) -> None:
         if not hasattr(backend.xp, dtype):
             raise UsageError(
-                f"The backend {backend.name} has no {dtype}: use --dtype float32, or a backend that has it "
+                f"The backend {backend.name} has no {dtype}: use dtype='float32', or a backend that has it "
                 "(PyTorch and JAX have float16 and bfloat16, NumPy float16; CuPy has float16, and bfloat16 where "
                 "ml_dtypes is installed and CUDA and the GPU can compute in it)."
             )
         super().__init__(*network.layers)
         object.__setattr__(self, "dtype", dtype)
 
-    def forward(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> tuple[Array, tuple]:
+    def forward(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> tuple[Array, Caches]:
         """Outputs y (n, ...) in x's dtype; the caches hold the half-precision parameters too."""
         half = self._half_params(xp, params)
         y, caches = super().forward(xp, half, self._cast(xp, x), key)
         return xp.astype(y, x.dtype), (half, caches)
 
     def backward(
-        self, xp: Any, params: Params, caches: tuple, dy: Array, need_dx: bool = False
+        self, xp: Any, params: Params, caches: Caches, dy: Array, need_dx: bool = False
     ) -> tuple[Array | None, Params]:
         """Gradients in dy's dtype; on the way s times as large, s of `LOSS_SCALES`: backward is linear."""
         (half, caches), s = caches, LOSS_SCALES[self.dtype]
@@ -66,7 +66,7 @@ class MixedPrecision(Sequential):
         """x, and the layers' masks in half precision."""
         return x, self._draw(xp, x.shape, getattr(xp, self.dtype), key)
 
-    def new_buffers(self, xp: Any, params: Params, caches: tuple) -> Params:
+    def new_buffers(self, xp: Any, params: Params, caches: Caches) -> Params:
         """The buffers' next values, in their own dtype."""
         return super().new_buffers(xp, params, caches[1])
 

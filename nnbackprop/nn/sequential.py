@@ -11,7 +11,7 @@ from typing import Any
 from backends import Array, leaves
 from nnbackprop._html import html_table
 from nnbackprop.errors import ShapeError, UsageError
-from nnbackprop.nn.layers.base import Layer, Params, Shape, map_layers
+from nnbackprop.nn.layers.base import Caches, Layer, Params, Shape, map_layers
 from nnbackprop.nn.layers.dropout import Dropout
 
 from .initializers import Empty, Initializer, InitRng
@@ -124,7 +124,7 @@ class Sequential:
             params.append(p)
         return tuple(params), in_shape
 
-    def forward(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> tuple[Array, tuple]:
+    def forward(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> tuple[Array, Caches]:
         """Outputs y (n, ...) for a batch x (n, ...), and the layers' caches.
 
         `key` gives the dropout masks of a training step; without one the network evaluates (derivation, D20).
@@ -136,7 +136,7 @@ class Sequential:
         return x, tuple(caches)
 
     def backward(
-        self, xp: Any, params: Params, caches: tuple, dy: Array, need_dx: bool = False
+        self, xp: Any, params: Params, caches: Caches, dy: Array, need_dx: bool = False
     ) -> tuple[Array | None, Params]:
         """Gradients of J with respect to the parameters, and to x where `need_dx`, from dy = dJ/dy.
 
@@ -150,7 +150,7 @@ class Sequential:
             dy, grads[i] = self.layers[i].backward(xp, params[i], caches[i], dy, need_dx or i > stop)
         return (dy if need_dx else None), tuple(grads)
 
-    def new_buffers(self, xp: Any, params: Params, caches: tuple) -> Params:
+    def new_buffers(self, xp: Any, params: Params, caches: Caches) -> Params:
         """The buffers' values after a training step, from its caches: a tree for `replace_buffers`."""
 
         def of_layer(layer: Any, p: Params, cache: Any) -> Params:
@@ -220,13 +220,13 @@ class Residual(Sequential):
             )
         return params, out_shape
 
-    def forward(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> tuple[Array, tuple]:
+    def forward(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> tuple[Array, Caches]:
         """y = x + f(x) (derivation, D58)."""
         y, caches = super().forward(xp, params, x, key)
         return x + y, caches
 
     def backward(
-        self, xp: Any, params: Params, caches: tuple, dy: Array, need_dx: bool = False
+        self, xp: Any, params: Params, caches: Caches, dy: Array, need_dx: bool = False
     ) -> tuple[Array | None, Params]:
         """dx = dy + the dx of f (derivation, D59)."""
         dx, grads = super().backward(xp, params, caches, dy, need_dx)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from backends import Array
 from nnbackprop._html import html_table
 from nnbackprop.nn.initializers import InitRng
-from nnbackprop.nn.layers.base import Cache, Layer, LayerParams, Params, Shape
+from nnbackprop.nn.layers.base import Cache, Caches, Layer, LayerParams, Params, Shape
 from nnbackprop.nn.rng import RngKey
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Trace:
     y: Array
     network: Sequential  # of recorders
     params: Params
-    caches: tuple
+    caches: Caches
     records: list[Any]  # of the recorders
 
     def backward(self, xp: Any, dy: Array) -> list[tuple[LayerTrace, Array, Array, LayerParams]]:

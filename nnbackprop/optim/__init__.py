@@ -20,9 +20,9 @@ True
 """
 
 from .adaptive import Adagrad, Adam, AdamW, RMSprop
-from .averaging import AveragedWeights
+from .averaging import ExponentialMovingAverage
 from .base import Optimizer
-from .clipping import ClippedGradients, clip_by_global_norm, clip_by_value
+from .clipping import GradientClipping, clip_by_global_norm, clip_by_value
 from .sgd import SGD, Momentum, Nesterov
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
@@ -42,8 +42,8 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
-    "AveragedWeights",
-    "ClippedGradients",
+    "ExponentialMovingAverage",
+    "GradientClipping",
     "Momentum",
     "Nesterov",
     "Optimizer",

@@ -17,7 +17,7 @@ def average_kernel(xp: Any, average: Array, w: Array, rate: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class AveragedWeights(Optimizer):
+class ExponentialMovingAverage(Optimizer):
     """The updates of `optimizer`, and after each the average a <- d a + (1 - d) w of the parameters w.
 
     d = min(decay, (1 + t) / (10 + t)) at step t, counted from 1, so that the initial weights are soon forgotten,

@@ -17,7 +17,7 @@ NORM_EPS = 1e-6
 
 
 @dataclass(frozen=True)
-class ClippedGradients(Optimizer):
+class GradientClipping(Optimizer):
     """The updates of `optimizer` by gradients clipped to `value` element by element, then to the global `norm`.
 
     Either may be None, for no such limit. The state is the optimizer's.
@@ -34,7 +34,7 @@ class ClippedGradients(Optimizer):
     def __post_init__(self) -> None:
         limits = [limit for limit in (self.norm, self.value) if limit is not None]
         if not limits:
-            raise UsageError("ClippedGradients needs a limit: norm=1.0, value=0.5, or both.")
+            raise UsageError("GradientClipping needs a limit: norm=1.0, value=0.5, or both.")
         for limit in limits:
             check_limit(limit)
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.runs.trained_model import TrainedModel
-from nnbackprop.training.checks import layer_rows
+from nnbackprop.training.initialization import layer_rows
 
 from .tables import layer_table, new_table
 

@@ -8,6 +8,7 @@ from rich.text import Text
 from nnbackprop.runs.config_files import to_toml
 from nnbackprop.runs.dry_run import DryRun
 
+from .flags import with_flags
 from .formatting import count, duration, plural, size
 from .tables import layer_table
 
@@ -22,7 +23,7 @@ def dry_run_report(found: DryRun, width: int = 80) -> RenderableType:
         each, every = duration(found.seconds), duration(found.seconds * found.config.epochs)
         time = f"about {each} an epoch, {every} in all, of training steps on an idle machine, within a factor of 3"
     lines = [
-        *(f"{subject}  {line}" for subject, line in found.data.items()),
+        *(f"{subject}  {with_flags(line)}" for subject, line in found.data.items()),
         f"backend  {found.backend} on {found.device}",
         f"samples  {samples}",
         f"steps    {plural(found.steps_per_epoch, 'step')} an epoch of {plural(found.batch_size, 'sample')}, "

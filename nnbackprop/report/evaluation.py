@@ -37,12 +37,10 @@ MANY_CLASSES = 10  # beyond which the five likeliest classes count too
 def evaluation_report(trained: TrainedModel, data: Dataset, top_k: int | None = None) -> RenderableType:
     """The scores of each class, label or target of `data`; UsageError where `top_k` cannot be."""
     check_top_k(data, top_k)
-    outputs = trained.predict_proba(data.inputs, data.source)
-    predicted = trained.evaluator.predicted_classes(outputs)
-    loss = trained.evaluator.objective.loss
-    if data.task == "multilabel":
-        predicted = outputs >= (0.5 if loss.gives_probabilities else loss.threshold)
-    return prediction_report(data, trained.target_names, predicted, outputs, top_k, loss.gives_probabilities)
+    outputs = trained.predict_outputs(data.inputs, data.source)
+    predicted = trained.evaluator.predicted_targets(outputs)
+    calibrated = trained.evaluator.objective.loss.gives_probabilities
+    return prediction_report(data, trained.target_names, predicted, outputs, top_k, calibrated)
 
 
 def check_top_k(data: Dataset, top_k: int | None) -> None:

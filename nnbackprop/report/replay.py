@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from nnbackprop.diagnostics.replay import MetricDifference, Replay, WeightDifference
+from nnbackprop.diagnostics.replay import Replay
+from nnbackprop.diagnostics.replay_differences import MetricDifference, WeightDifference
 
 from .formatting import metric, plural
 from .tables import MISSING, new_table

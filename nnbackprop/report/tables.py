@@ -17,6 +17,7 @@ from nnbackprop.diagnostics.findings import Diagnosis
 from nnbackprop.runs.config import Config
 from nnbackprop.training.events import LayerRow
 
+from .flags import with_flags
 from .formatting import count, duration, metric, number, percent, plural, shape, size
 from .prediction_metrics import by_class
 
@@ -149,7 +150,9 @@ def diagnosis_report(diagnosis: Diagnosis) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(overflow="fold")
     grid.add_column(overflow="fold")
-    lines: list[RenderableType] = [Text(f"{name}: {text}") for name, text in diagnosis.description.items()]
+    lines: list[RenderableType] = [
+        Text(f"{name}: {with_flags(text)}") for name, text in diagnosis.description.items()
+    ]
     lines += [Text(""), grid] if diagnosis.findings and lines else [grid] if diagnosis.findings else []
     counts = []
     for level, colour in LEVEL_STYLES.items():
@@ -158,7 +161,7 @@ def diagnosis_report(diagnosis: Diagnosis) -> RenderableType:
         for finding in found:
             grid.add_row(f"[{colour}]{level}[/]", f"[bold]{finding.id}[/]")
             for name in ("evidence", "cause", "fix"):
-                grid.add_row(f"[dim]{name}[/]", escape(getattr(finding, name)))
+                grid.add_row(f"[dim]{name}[/]", escape(with_flags(getattr(finding, name))))
             grid.add_row()
     lines.append(Text(", ".join(counts) or "no problems found", style="bold"))
     if diagnosis.passed:

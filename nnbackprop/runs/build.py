@@ -15,14 +15,15 @@ from nnbackprop.errors import UsageError
 from nnbackprop.nn.augmentation import Augmentation
 from nnbackprop.nn.initializers import parse_initializer
 from nnbackprop.nn.layers import ACTIVATIONS, Dense, Layer
-from nnbackprop.nn.losses import LOSS_PARAMETERS, LOSSES, Loss, PoissonNLL
+from nnbackprop.nn.losses import LOSS_PARAMETERS, LOSSES, Loss
 from nnbackprop.nn.mlp import NORMALIZATIONS, mlp_layers
 from nnbackprop.nn.objective import Objective
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.optim import OPTIMIZERS, AveragedWeights, ClippedGradients, Optimizer
+from nnbackprop.optim import OPTIMIZERS, ExponentialMovingAverage, GradientClipping, Optimizer
 from nnbackprop.optim.schedules import Piecewise, Schedule, parse_schedule
-from nnbackprop.training import batch_sampler
+from nnbackprop.training import data_loader
+from nnbackprop.training.callbacks import ReduceLROnPlateau
 from nnbackprop.training.trainer import Trainer
 
 from .config import Config
@@ -156,8 +157,8 @@ def optimizer(config: Config) -> Optimizer:
         options["weight_decay"] = config.weight_decay
     made = optimizer_class(**options)
     if config.clip_norm is not None or config.clip_value is not None:
-        made = ClippedGradients(made, norm=config.clip_norm, value=config.clip_value)
-    return AveragedWeights(made, config.ema) if config.ema else made
+        made = GradientClipping(made, norm=config.clip_norm, value=config.clip_value)
+    return ExponentialMovingAverage(made, config.ema) if config.ema else made
 
 
 def penalty(config: Config) -> WeightPenalty | None:
@@ -183,7 +184,7 @@ def batch_size(config: Config, samples: int) -> int:
 
 def steps_per_epoch(config: Config, samples: int) -> int:
     """Steps that see each of `samples` training samples once."""
-    return batch_sampler.steps_per_epoch(samples, batch_size(config, samples))
+    return data_loader.steps_per_epoch(samples, batch_size(config, samples))
 
 
 def learning_rate(config: Config, samples: int) -> Schedule:
@@ -195,11 +196,38 @@ def learning_rate(config: Config, samples: int) -> Schedule:
         )
     steps = steps_per_epoch(config, samples)
     total = (config.schedule_epochs or config.epochs) * steps
-    first = parse_schedule(config.schedule, config.lr, total, steps)
+    schedule, _ = split_schedule(config.schedule)
+    first = parse_schedule(schedule, config.lr, total, steps)
     if not config.lr_changes:
         return first
-    later = (parse_schedule(config.schedule, lr, total, steps) for _, lr in config.lr_changes)
+    later = (parse_schedule(schedule, lr, total, steps) for _, lr in config.lr_changes)
     return Piecewise((first, *later), tuple(step for step, _ in config.lr_changes))
+
+
+def split_schedule(text: str) -> tuple[str, ReduceLROnPlateau | None]:
+    """A configuration's schedule of steps, and what reduces the learning rate by epochs, where it says so.
+
+    Until reduce-on-plateau:5:0.1 first does, the rate is constant; after a warm-up with warmup:500+ before it.
+    """
+    *before, last = text.split("+")
+    name, *numbers = last.split(":")
+    if name != "reduce-on-plateau":
+        return text, None
+    try:
+        patience, factor = numbers
+        plateau = ReduceLROnPlateau(patience=int(patience), factor=float(factor))
+    except ValueError as error:
+        raise UsageError(
+            f"The schedule {text!r} cannot be: reduce-on-plateau:EPOCHS:FACTOR takes a whole number of epochs and "
+            "a factor between 0 and 1, as in reduce-on-plateau:5:0.1."
+        ) from error
+    return "+".join([*before, "constant"]), plateau
+
+
+def plateau_callbacks(config: Config) -> tuple[ReduceLROnPlateau, ...]:
+    """What reduces the learning rate by epochs, where the schedule says so."""
+    _, plateau = split_schedule(config.schedule)
+    return () if plateau is None else (plateau,)
 
 
 def objective(config: Config, n_outputs: int, image_shape: Sequence[int] | None = None) -> Objective:
@@ -211,8 +239,8 @@ def scaling(config: Config, train: Dataset) -> Scaling:
     """The scaling of inputs, and of targets that are numbers, fitted to the training part."""
     if train.task != "regression" or config.target_scale == "none":
         return fit_scaling(config.scale, train)
-    # the outputs of PoissonNLL are logarithms of rates, which stay positive
-    return fit_scaling(config.scale, train, "mean" if isinstance(loss(config), PoissonNLL) else "standard")
+    # where outputs are logarithms, what they stand for stays positive
+    return fit_scaling(config.scale, train, "mean" if loss(config).link == "log" else "standard")
 
 
 def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) -> Trainer:

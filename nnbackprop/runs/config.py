@@ -138,7 +138,8 @@ class Config:
         str,
         Setting(
             "Learning",
-            "constant, step:EPOCHS:FACTOR, exponential:FACTOR, cosine, one-cycle, warmup:STEPS+cosine ...",
+            "constant, step:EPOCHS:FACTOR, exponential:FACTOR, cosine, one-cycle, warmup:STEPS+cosine ..., "
+            "reduce-on-plateau:EPOCHS:FACTOR, by the validation loss.",
         ),
     ] = "constant"
     schedule_epochs: Annotated[

@@ -15,6 +15,13 @@ from .config import Config
 def check_config(config: Config) -> None:
     """UsageError for names that are not known and settings that do not go together."""
     _check_outputs(config)
+    plateau = build.plateau_callbacks(config)
+    if (plateau or config.patience is not None) and not config.validation:
+        waits = f"--schedule {config.schedule}" if plateau else "--patience"
+        raise UsageError(
+            f"{waits} waits for a better validation loss and there is no validation part: "
+            "keep some of the training data for it, with --validation 0.1."
+        )
     if config.deterministic and config.threads not in (None, 1):
         raise UsageError(
             f"--deterministic is one thread, as products add up in another order on more, and --threads "

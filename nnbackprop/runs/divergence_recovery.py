@@ -34,11 +34,6 @@ class DivergenceRecovery:
         self._restored_step: int | None = None  # by the last recovery
         self._steps_survived = 0  # from the step restored to the divergence, the last time
 
-    @property
-    def exhausted(self) -> bool:
-        """Whether the learning rate has been halved as often as it may be."""
-        return lr_halvings_exhausted(self._trainer)
-
     def recover(self) -> list[str]:
         """Restore a checkpoint and halve the learning rate; returns messages of what was done."""
         progress = self._trainer.progress

@@ -61,7 +61,7 @@ def _explain(
     trained: TrainedModel, name: str, inputs: np.ndarray, label: int | None, notes: tuple[str, ...]
 ) -> Explanation:
     probabilities = trained.predict_proba(inputs, name)
-    predicted = int(trained.evaluator.predicted_classes(probabilities)[0])
+    predicted = int(trained.evaluator.predicted_targets(probabilities)[0])
     shape = trained.image_shape or ()
     return Explanation(
         name,

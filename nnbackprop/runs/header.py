@@ -52,9 +52,8 @@ def describe_config(config: Config, recipe: Config | None = None) -> dict[str, s
 def describe_machine(run: Run) -> dict[str, str]:
     """Lines by subject: what slows a run down on this machine, and a faster library that is installed."""
     backend, lines = run.trainer.backend, {}
-    if (
-        backend.name in ("numpy", "torch") and backend.device == "cpu" and find_spec("numba") is None
-    ):  # not imported before a kernel needs it
+    fuses_by_numba = backend.name in ("numpy", "torch") and backend.device == "cpu"
+    if fuses_by_numba and find_spec("numba") is None:  # not imported before a kernel needs it
         lines["kernels"] = "one operator at a time; pip install numba compiles them"
     if run.communicator.size > 1:
         threads = get_num_threads()

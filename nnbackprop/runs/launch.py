@@ -66,7 +66,7 @@ def launch(processes: int, restarts: int, words: Sequence[str]) -> int:
                 return ended.status
             restarts -= 1
             if _saved(record):
-                words = ["train", "--resume", record.read_text()]
+                words = ["train", "--resume", record.read_text(encoding="utf-8")]
 
 
 def _find_mpiexec() -> str:
@@ -86,7 +86,7 @@ def _run(command: Sequence[str], environment: dict[str, str]) -> Launched:
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True
     ) as process:
-        handlers = {number: signal.signal(number, lambda n, _: process.send_signal(n)) for number in SIGNALS}
+        handlers = {number: signal.signal(number, lambda n, _: _send(process, n)) for number in SIGNALS}
         try:
             assert process.stdout is not None
             killed_by = _pass_on(process.stdout)
@@ -98,6 +98,12 @@ def _run(command: Sequence[str], environment: dict[str, str]) -> Launched:
         number = killed_by or -status
         return Launched(128 + number, number)
     return Launched(status)
+
+
+def _send(process: subprocess.Popen[bytes], number: int) -> None:
+    """Send a signal on, but where a console has given its Ctrl-C to all processes already, as on Windows."""
+    if sys.platform != "win32":
+        process.send_signal(number)
 
 
 def _pass_on(stream: IO[bytes]) -> int:
@@ -116,7 +122,9 @@ def _pass_on(stream: IO[bytes]) -> int:
 
 def _saved(record: Path) -> bool:
     """Whether the run that `record` names has a checkpoint."""
-    return record.is_file() and any((Path(record.read_text()) / "checkpoints").glob("*.safetensors"))
+    return record.is_file() and any(
+        (Path(record.read_text(encoding="utf-8")) / "checkpoints").glob("*.safetensors")
+    )
 
 
 def _what_happened(ended: Launched, command: str, record: Path, processes: int, restarts: int) -> str:
@@ -130,6 +138,6 @@ def _what_happened(ended: Launched, command: str, record: Path, processes: int, 
     if command == "search":
         return f"{ending} The same command goes on with the search."
     if _saved(record):
-        run = record.read_text()
+        run = record.read_text(encoding="utf-8")
         return f"{ending} The last checkpoint is whole: nnbackprop train --resume {run} --processes {processes}"
     return f"{ending} Nothing was saved before."

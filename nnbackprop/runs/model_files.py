@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-import numpy as np
 from msgspec import Meta, Struct
 
 from backends import Backend, select, tree_map
 from nnbackprop.data.preprocessing import Preprocessing
-from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import NnbackpropError, RunFolderError, UsageError
 from nnbackprop.nn.losses import Loss
 from nnbackprop.nn.objective import Objective
@@ -26,7 +24,7 @@ from .checkpoint import save as save_checkpoint
 from .plain_objects import from_plain, to_plain
 from .saved_model import SavedModel, evaluator_and_params
 from .trained_model import TrainedModel
-from .trainer_checkpoint import scaling_arrays
+from .trainer_checkpoint import read_scaling, scaling_arrays
 
 Size = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
@@ -125,7 +123,7 @@ def _model_of(checkpoint: Checkpoint, path: str, backend: Backend) -> SavedModel
         backend,
         objective,
         checkpoint,
-        _scaling_of(checkpoint, info),
+        read_scaling(checkpoint.arrays, info.sample_shape, info.n_outputs),
         info.dtype,
         sample_shape=info.sample_shape,
         n_outputs=info.n_outputs,
@@ -143,20 +141,3 @@ def _model_of(checkpoint: Checkpoint, path: str, backend: Backend) -> SavedModel
         preprocessing=info.preprocessing,
         n_outputs=info.n_outputs,
     )
-
-
-def _scaling_of(checkpoint: Checkpoint, info: ModelInfo) -> Scaling:
-    """The scaling of inputs, and of targets where they have one; ValueError for shapes that do not fit."""
-    found: dict[str, np.ndarray | None] = {
-        name: checkpoint.arrays.get(name)
-        for name in ("scaling/scale", "scaling/shift", "target_scaling/scale", "target_scaling/shift")
-    }
-    scale, shift, target_scale, target_shift = found.values()
-    shapes = ((), info.sample_shape)
-    if scale is None or shift is None or scale.shape not in shapes or shift.shape not in shapes:
-        raise ValueError("it has no scaling of its inputs, or one of another number of features")
-    if target_scale is None or target_shift is None:
-        return Scaling(scale, shift)
-    if not (target_scale.shape == target_shift.shape == (info.n_outputs,) and np.all(target_scale != 0)):
-        raise ValueError("its scaling of targets is of another number of outputs")
-    return Scaling(scale, shift, Scaling(target_scale, target_shift))

@@ -100,7 +100,7 @@ def record_run(path: Path) -> None:
     """Say where the run is to who starts its processes again, if somebody does."""
     if file := os.environ.get(RUN_FILE):
         with contextlib.suppress(OSError):
-            Path(file).write_text(str(path.absolute()))
+            Path(file).write_text(str(path.absolute()), encoding="utf-8")
 
 
 def _check_same(

@@ -106,7 +106,14 @@ def _resumed(
     # where a run goes on is not where it was asked to run: a GPU run repeats on a laptop
     config = replace(config, backend=saved.backend, device=saved.device)
     return Run(
-        config, run_dir, data, trainer, early_stopping, checkpoint_manager, cpu_times, communicator=communicator
+        config=config,
+        run_dir=run_dir,
+        data=data,
+        trainer=trainer,
+        early_stopping=early_stopping,
+        checkpoint_manager=checkpoint_manager,
+        initial_cpu_times=cpu_times,
+        communicator=communicator,
     )
 
 

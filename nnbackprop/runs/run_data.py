@@ -35,11 +35,6 @@ class RunData(Splits):
     @classmethod
     def load(cls, config: Config) -> RunData:
         """Read and split the data of `config`."""
-        if config.patience is not None and not config.validation:
-            raise UsageError(
-                "--patience waits for a better validation loss and there is no validation part: "
-                "keep some of the training data for it, with --validation 0.1."
-            )
         fractions = config.test_fraction, config.validation
         splits = load_splits(config.data, data_options_of(config), *fractions, config.seed)
         if config.size and (splits.train.image_shape or ())[:2] != parse_size(config.size):

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 from nnbackprop._files import open_file, remove_temporaries, size_of, write_atomically
 from nnbackprop._system_info import Blas, cores, get_num_threads, processor, versions
@@ -87,7 +87,7 @@ class RunDir:
         """Within it no other process writes to the folder; the system's lock goes when its holder does."""
         with contextlib.ExitStack() as stack:
             try:
-                _lock(stack.enter_context((self.path / ".lock").open("w")))
+                _lock(stack.enter_context((self.path / ".lock").open("wb")))
             except OSError as error:
                 raise RunFolderError(
                     f"{self.path} cannot be held for writing ({error.strerror}): another process writes to it, "
@@ -100,7 +100,7 @@ class RunDir:
     def in_use(self) -> bool:
         """Whether a process holds the folder's lock."""
         try:
-            with (self.path / ".lock").open() as file:
+            with (self.path / ".lock").open("rb") as file:
                 _lock(file, shared=True)
         except FileNotFoundError:
             return False
@@ -194,7 +194,7 @@ def _parse_row(line: str) -> dict[str, Any]:
     return row
 
 
-def _lock(file: TextIO, shared: bool = False) -> None:
+def _lock(file: BinaryIO, shared: bool = False) -> None:
     """Take the system's lock on an open file, or raise OSError at once; several may share one, but on Windows."""
     if sys.platform == "win32":
         import msvcrt

@@ -10,7 +10,7 @@ import numpy as np
 
 from backends import Backend, tree_map
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.loader import DataLoader
+from nnbackprop.data.device_dataset import DeviceDataset
 from nnbackprop.data.mapped import MappedArray, blocks
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
@@ -81,21 +81,26 @@ class SavedModel:
         e = self.evaluator
         e = replace(e, metrics=metrics_for(e.objective.loss, data.targets, e.scaling.target_scaling))
         e.check_dataset(data, self.sample_shape, (max(self.n_outputs, len(self.classes)),))
-        return e.evaluate(self.params, DataLoader(e.backend, data, e.scaling, e.dtype, self.resident))
+        return e.evaluate(self.params, DeviceDataset(e.backend, data, e.scaling, e.dtype, self.resident))
 
     def predict(self, inputs: Any, source: str = "the input") -> np.ndarray:
         """Predicted class (n,) of raw inputs (n, *sample_shape), or of a table's rows.
 
-        Of several labels their probabilities, and of numbers the numbers (n, k): what `predict_proba` gives.
+        Of several labels 0 or 1 for each, int32 (n, k); of a regression the numbers (n, k).
         """
-        return self.evaluator.predicted_classes(self.predict_proba(inputs, source))
+        return self.evaluator.predicted_targets(self.predict_outputs(inputs, source))
 
     def predict_proba(self, inputs: Any, source: str = "the input") -> np.ndarray:
-        """Probabilities (n, k) of what `predict` takes; where the targets are numbers, the numbers."""
+        """Probabilities of classes or labels (n, k) of what `predict` takes; UsageError for a regression."""
+        self.evaluator.check_has_probabilities()
+        return self.predict_outputs(inputs, source)
+
+    def predict_outputs(self, inputs: Any, source: str = "the input") -> np.ndarray:
+        """`predict_proba`, or the predicted numbers of a regression (n, k)."""
         if self.preprocessing is not None and is_frame(inputs):
             inputs, _ = self.preprocessing.transform(table_of(inputs, source))
         self._check(inputs, source)
-        return self.evaluator.predict_proba(self.params, inputs, self.sample_shape)
+        return self.evaluator.predict_outputs(self.params, inputs, self.sample_shape)
 
     def attack(self, dataset: Dataset, epsilon: float) -> Attack:
         """Move each input by `epsilon` of its range against its label, by the fast gradient sign method.

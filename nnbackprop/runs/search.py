@@ -138,7 +138,7 @@ def _train(file: SearchFile, study: Any, trial: Any, data: TrialData) -> None:
         config = resolve_lr(build.resolve_task(config, parts.train), backend, parts)
         trainer = initialized_trainer(config, backend, parts)
         time_limit = () if config.max_time is None else (TimeLimit(config.max_time),)
-        trainer.callbacks = (early_stopping, callback, *time_limit)
+        trainer.callbacks = (early_stopping, *build.plateau_callbacks(config), callback, *time_limit)
         trainer.fit(parts.train, parts.validation)
     except optuna.TrialPruned:
         pass
@@ -240,9 +240,8 @@ def _claim(file: SearchFile, path: Path, study: Any, worker: RunDir) -> Any:
             trial = study.ask()
         _suggest(trial, file)
         trial.set_user_attr("worker", worker.path.name)
-        study.sampler = (
-            optuna.samplers.RandomSampler()
-        )  # told the last trial, GridSampler would stop Optuna's loop
+        # told of the last trial, a GridSampler would stop Optuna's loop
+        study.sampler = optuna.samplers.RandomSampler()
         return trial
 
 

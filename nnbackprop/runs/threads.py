@@ -49,11 +49,11 @@ class ThreadControl(Callback):
 
     def __post_init__(self) -> None:
         self.initial_threads, self.threads = get_num_threads(), self._free_cores()
-        self.free_readings, self.required_readings, self.increased = 0, FREE_READINGS, False
-        self._reset_speed()
+        self._reset()
         self.set_threads(self.threads)
 
-    def _reset_speed(self) -> None:
+    def _reset(self) -> None:
+        self.free_readings, self.required_readings, self.increased = 0, FREE_READINGS, False
         self.seconds, self.samples = 0.0, 0  # since the last reading
         self.fastest: dict[int, float] = {}  # seconds a sample, by the number of threads
 
@@ -69,8 +69,7 @@ class ThreadControl(Callback):
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
         """Measure from here on."""
         self.cpu_times = self.read_cpu_times()
-        self.free_readings, self.required_readings, self.increased = 0, FREE_READINGS, False
-        self._reset_speed()
+        self._reset()
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         """Compare speed with that before, and threads with free cores."""

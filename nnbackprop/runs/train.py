@@ -23,21 +23,13 @@ from .checkpoint_manager import CheckpointManager
 from .config import Config
 from .config_checks import check_config
 from .config_files import to_toml
-from .divergence_recovery import DivergenceRecovery
+from .divergence_recovery import DivergenceRecovery, lr_halvings_exhausted
 from .lr_find import resolve_lr
-from .processes import (
-    check_same_options,
-    interrupted,
-    join,
-    prepare_process,
-    record_run,
-    share_state,
-    with_shards,
-)
+from .processes import check_same_options, join, prepare_process, record_run, with_shards
 from .run_data import RunData, absolute
 from .run_dir import RunDir, environment
-from .signals import stop_on_signals
-from .summary import checkpoint_info, summarise
+from .run_process import RunProcess
+from .summary import checkpoint_info
 from .threads import ThreadControl, thread_control
 from .transfer import Transfer, absolute_run, transfer
 
@@ -48,21 +40,15 @@ Diagnose = Callable[[Trainer, DivergedError], DivergedError]
 """Turns the error of a diverged trainer into one that says more."""
 
 
-@dataclass(eq=False)
-class Run:
-    """A run folder locked for writing, its data, and a trainer that stands where the run does."""
+@dataclass(eq=False, kw_only=True)
+class Run(RunProcess):
+    """The first process of a run, and mostly the only one: it has the run folder, locked for writing."""
 
-    config: Config
     run_dir: RunDir
-    data: RunData
-    trainer: Trainer
-    early_stopping: EarlyStopping
     checkpoint_manager: CheckpointManager
     initial_cpu_times: CpuTimes  # before the data was read
-    communicator: Communicator = field(default_factory=SingleProcess)
+    transferred: Transfer | None = None  # weights of another run, that this began with
     threads: ThreadControl | None = field(init=False)
-    transferred: Transfer | None = field(default=None, init=False)  # weights of another run, that this began with
-    signal: int = field(default=0, init=False)  # that interrupted `fit`, 0 for none
 
     def __post_init__(self) -> None:
         self.threads = thread_control(self.config, self.trainer.backend, self.initial_cpu_times)
@@ -79,27 +65,20 @@ class Run:
         learning rate.
         """
         self._write_start()
-        summary = None
-        with stop_on_signals(self.trainer.stop) as received:
-            recovery = self._attach(callbacks)
-            while summary is None and not interrupted(self.communicator, received):
-                share_state(self.communicator, self.trainer, self.early_stopping)
-                try:
-                    self.trainer.fit(self.data.train, self.data.validation, self.data.test)
-                    if self.trainer.stop_reason == "interrupted":
-                        break
-                    summary = summarise(self.config, self.trainer, self.early_stopping, self.data)
-                    if self.threads is not None:
-                        summary["thread_changes"] = self.threads.changes
-                except DivergedError as error:
-                    if recovery is None or recovery.exhausted:
-                        raise diagnose(self.trainer, error) from error
-                    on_message(str(diagnose(self.trainer, error)))
-                    for message in recovery.recover():
-                        on_message(message)
-        if summary is None:
-            self.signal = received[0] if received else 0
+        recovery = self._attach(callbacks)
+
+        def recover(error: DivergedError) -> None:
+            diagnosed = diagnose(self.trainer, error)
+            if recovery is None or lr_halvings_exhausted(self.trainer):
+                raise diagnosed from error
+            on_message(str(diagnosed))
+            for message in recovery.recover():
+                on_message(message)
+
+        if (summary := self.train(recover)) is None:
             return None
+        if self.threads is not None:
+            summary["thread_changes"] = self.threads.changes
         self.run_dir.write_json("summary.json", summary)
         return summary
 
@@ -130,6 +109,7 @@ class Run:
         threads = () if self.threads is None else (self.threads,)
         self.trainer.callbacks = (
             self.early_stopping,
+            *build.plateau_callbacks(self.config),
             *threads,
             logger,
             checkpoints,
@@ -170,12 +150,17 @@ def start(config: Config, communicator: Communicator | None = None) -> Iterator[
     run_dir = RunDir.create(Path(config.runs_dir), name)
     try:
         with run_dir.lock():
-            checkpoint_manager = CheckpointManager(run_dir.checkpoints_dir, config.keep_checkpoints)
-            stopping = EarlyStopping(config.patience)
             run = Run(
-                config, run_dir, data, trainer, stopping, checkpoint_manager, cpu_times, communicator=communicator
+                config=config,
+                run_dir=run_dir,
+                data=data,
+                trainer=trainer,
+                early_stopping=EarlyStopping(config.patience),
+                checkpoint_manager=CheckpointManager(run_dir.checkpoints_dir, config.keep_checkpoints),
+                initial_cpu_times=cpu_times,
+                communicator=communicator,
+                transferred=transferred,
             )
-            run.transferred = transferred
             with contextlib.closing(run):
                 yield run
     finally:

@@ -95,9 +95,9 @@ class TrainedModel(SavedModel):
         augmentation = build.augmentation(replace(self.config, augment_half_angle=()))
         if copies < 1 or augmentation is None or not self.classes:
             raise UsageError(
-                f"--augment {copies} averages over transformed copies of each image, as in training, and "
+                f"augment={copies} averages over transformed copies of each image, as in training, and "
                 f"{self.run_dir.path} was trained with augment = {list(self.config.augment)}: give at least 1 "
-                "copy, of a run of classes that was trained with --augment."
+                "copy, of a run of classes that was trained with augmentation."
             )
         e, augment = self.evaluator, augmentation.for_images(self.image_shape)
 
@@ -107,7 +107,7 @@ class TrainedModel(SavedModel):
             def transform(x: Array, first_row: int) -> Array:
                 return augment(e.backend.xp, x, None, RngKey(self.config.seed, step, first_row, "evaluation"))
 
-            return e.predict_proba(self.params, inputs, self.sample_shape, transform)
+            return e.predict_outputs(self.params, inputs, self.sample_shape, transform)
 
         total = of_copy(0)
         for k in range(1, copies):

@@ -131,26 +131,27 @@ def check_settings(checkpoint: Checkpoint, config: Config, path: Path, source: P
 
 def scaling_of(checkpoint: Checkpoint) -> Scaling:
     """The scaling that a checkpoint's weights were trained with; RunFolderError if there is none."""
-    scale, shift = (checkpoint.arrays.get(f"scaling/{name}") for name in ("scale", "shift"))
-    shapes = ((), (info_of(checkpoint).n_features,))
-    if scale is None or shift is None or scale.shape not in shapes or shift.shape not in shapes:
+    info = info_of(checkpoint)
+    try:
+        return read_scaling(checkpoint.arrays, (info.n_features,), info.n_outputs)
+    except ValueError as error:
         raise RunFolderError(
-            "The checkpoint has no scaling of its inputs, or one of another number of features: it holds weights "
-            "alone, or was written by another version. Use one of a run folder."
-        )
-    return Scaling(scale, shift, _target_scaling_of(checkpoint))
+            f"The checkpoint cannot be used, as {error}: it holds weights alone, or was written by another "
+            "version. Use one of a run folder."
+        ) from error
 
 
-def _target_scaling_of(checkpoint: Checkpoint) -> Scaling | None:
-    scale, shift = (checkpoint.arrays.get(f"target_scaling/{name}") for name in ("scale", "shift"))
-    if scale is None or shift is None:
-        return None
-    if not (scale.shape == shift.shape == (info_of(checkpoint).n_outputs,) and np.all(scale != 0)):
-        raise RunFolderError(
-            f"The checkpoint scales targets by {scale.shape} and {shift.shape} numbers, and its network has "
-            f"{info_of(checkpoint).n_outputs} outputs: it was changed. Use one of a run folder."
-        )
-    return Scaling(scale, shift)
+def read_scaling(arrays: Mapping[str, np.ndarray], shape: tuple[int, ...], n_outputs: int) -> Scaling:
+    """What `scaling_arrays` gave, for samples of `shape`; ValueError for arrays that do not fit."""
+    scale, shift = arrays.get("scaling/scale"), arrays.get("scaling/shift")
+    if scale is None or shift is None or scale.shape not in ((), shape) or shift.shape not in ((), shape):
+        raise ValueError("it has no scaling of its inputs, or one of another number of features")
+    target_scale, target_shift = arrays.get("target_scaling/scale"), arrays.get("target_scaling/shift")
+    if target_scale is None or target_shift is None:
+        return Scaling(scale, shift)
+    if not (target_scale.shape == target_shift.shape == (n_outputs,) and np.all(target_scale != 0)):
+        raise ValueError("its scaling of targets is of another number of outputs")
+    return Scaling(scale, shift, Scaling(target_scale, target_shift))
 
 
 def scaling_arrays(scaling: Scaling) -> dict[str, np.ndarray]:

@@ -82,7 +82,7 @@ class NNClassifier(ClassifierMixin, NNEstimator):
             loss = evaluator.objective.loss
             threshold = 0.5 if loss.gives_probabilities else loss.threshold
             return (outputs >= threshold).astype(self.classes_.dtype)
-        return self.classes_[evaluator.predicted_classes(outputs)]
+        return self.classes_[evaluator.predicted_targets(outputs)]
 
     @available_if(_gives_probabilities)  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> np.ndarray:

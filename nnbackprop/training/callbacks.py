@@ -14,6 +14,9 @@ from .events import ChunkBegin, ChunkEnd, EpochBegin, EpochEnd, TrainBegin, Trai
 if TYPE_CHECKING:
     from .trainer import Trainer
 
+MIN_LR_CHANGE = 1e-8
+"""By which the learning rate falls at least, as PyTorch's `eps`; so `Progress.lr_factor` never reaches 0."""
+
 
 class Callback:
     """Base of all callbacks; override what you need. `Trainer` calls each in the order of its list.
@@ -62,11 +65,11 @@ class EarlyStopping(Callback):
     """
 
     patience: int | None = None
-    best_epoch: int = 0  # 0 for none
-    best_loss: float = math.inf
-    best_params: Any = None
-    wait: int = 0  # epochs since
-    resumed: bool = False
+    best_epoch: int = field(default=0, init=False)  # 0 for none
+    best_loss: float = field(default=math.inf, init=False)
+    best_params: Any = field(default=None, init=False)
+    wait: int = field(default=0, init=False)  # epochs since
+    resumed: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         if self.patience is not None and self.patience < 1:
@@ -115,6 +118,65 @@ class EarlyStopping(Callback):
         """Give a run that ended its best parameters."""
         if self.best_params is not None and trainer.stop_reason not in (None, "interrupted"):
             trainer.load_params(self.best_params)
+
+
+@dataclass(eq=False)
+class ReduceLROnPlateau(Callback):
+    """Multiplies the learning rate by `factor` after `patience` epochs in a row without a better `monitor`.
+
+    `monitor` is a column of the history: the train or validation part, and its loss or a metric, such as
+    validation_loss or validation_accuracy. The rate, of a schedule too, falls to `min_lr` and no further, and by
+    1e-8 at least. As Keras's callback with min_delta=0; PyTorch's patience is one less for the same epochs. The
+    counters are in `trainer.progress`, and so in every checkpoint and `state_dict`.
+
+    Raises:
+        UsageError: a factor outside of 0 .. 1, a patience below 1, a negative min_lr, or, in `fit`, a column that
+            there is none of.
+    """
+
+    monitor: str = "validation_loss"
+    factor: float = 0.1
+    patience: int = 10
+    min_lr: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.factor < 1 and self.patience >= 1 and 0 <= self.min_lr < math.inf):
+            raise UsageError(
+                f"ReduceLROnPlateau got factor {self.factor}, patience {self.patience} and min_lr {self.min_lr}: "
+                "the factor lies between 0 and 1, patience counts epochs from 1, and min_lr is at least 0."
+            )
+
+    def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
+        """Check that there is such a column."""
+        parts = [part for part in ("train", "validation") if event.n_samples[part]]
+        known = [f"{part}_{name}" for part in parts for name in ("loss", *trainer.metrics.more_is_better)]
+        if self.monitor not in known:
+            raise UsageError(
+                f"ReduceLROnPlateau monitors {self.monitor!r}, and this training has {', '.join(known)}: name one "
+                "of them; those of validation need a validation part, fit(train, validation=...)."
+            )
+
+    def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
+        """Compare this epoch with the best, and reduce the learning rate when it is time to."""
+        part, _, name = self.monitor.partition("_")
+        score = event.train if part == "train" else event.validation
+        assert score is not None
+        value = score.loss if name == "loss" else score.metrics[name]
+        value = -value if trainer.metrics.more_is_better.get(name) else value
+        p = trainer.progress
+        if p.plateau_best is None or value < p.plateau_best:
+            p.plateau_best, p.plateau_wait = value, 0
+            return
+        p.plateau_wait += 1
+        if p.plateau_wait < self.patience:
+            return
+        p.plateau_wait, lr = 0, trainer.lr_at(event.step)
+        if lr - max(lr * self.factor, self.min_lr) > MIN_LR_CHANGE:
+            p.lr_factor *= max(self.factor, self.min_lr / lr)
+            trainer.message(
+                f"{self.monitor} did not improve for {self.patience} epochs: the learning rate is now "
+                f"{trainer.lr_at(event.step):g}"
+            )
 
 
 @dataclass(eq=False)

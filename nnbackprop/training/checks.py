@@ -1,4 +1,4 @@
-"""Before the first step: that a run can begin, its layer table and its initial parameters."""
+"""What options, data, outputs and parameters cannot be; each check raises an error that says what to do."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DataError, DivergedError, InitialValueError, ShapeError, UsageError
 from nnbackprop.nn.layers.base import Params
-from nnbackprop.nn.losses import Loss, PoissonNLL, SoftmaxCrossEntropy
+from nnbackprop.nn.losses import Loss, SoftmaxCrossEntropy
 from nnbackprop.nn.mixed_precision import HALF_DTYPES
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.nn.trace import LayerSummary
 from nnbackprop.optim import Optimizer
 
 from .callbacks import Callback
@@ -142,27 +141,12 @@ def check_datasets(parts: Mapping[str, Any]) -> None:
             )
 
 
-def layer_rows(layers: Sequence[LayerSummary], itemsize: int) -> tuple[LayerRow, ...]:
-    """The layer table, numbers of `itemsize` bytes; ShapeError if there is nothing to train."""
-    if not any(leaves(layer.params) for layer in layers):
-        raise ShapeError("The network has no parameters to train: add a Dense layer.")
-    rows = []
-    for i, layer in enumerate(layers):
-        arrays = leaves(layer.params)
-        size = sum(a.size for a in arrays)
-        places = math.prod(layer.out_shape[:-1])  # of an image; 1 of a vector
-        flops = 2 * places * sum(a.size for a in arrays if a.ndim > 1)  # a product of each place with each matrix
-        flops += math.prod(layer.out_shape)  # the bias, or one operation an element
-        rows.append(LayerRow(i + 1, layer.name, layer.out_shape, size, size * itemsize, flops))
-    return tuple(rows)
-
-
 def check_batches(network: Sequential, n_samples: int, batch_size: int) -> None:
     """UsageError where batches leave a single sample, of which batch statistics cannot be taken."""
     if network.has_buffers and (n_samples % batch_size == 1 or batch_size == 1):
         raise UsageError(
             f"{n_samples} training samples in batches of {batch_size} leave a batch of 1, and batch normalization "
-            "needs at least 2: choose another batch size (--batch-size), or layer normalization."
+            "needs at least 2: choose another batch size, or layer normalization."
         )
 
 
@@ -181,10 +165,10 @@ def check_outputs(layers: Sequence[LayerRow], train: Dataset, loss: Loss) -> Non
                 f"{train.targets.shape}: use MeanSquaredError for numbers, SigmoidBinaryCrossEntropy for several "
                 "labels at once."
             )
-        if isinstance(loss, PoissonNLL) and (least := float(train.targets.min())) < 0:
+        if loss.link == "log" and (least := float(train.targets.min())) < 0:
             raise DataError(
-                f"{train.source}: PoissonNLL is for counts of at least 0 and the targets go down to {least:g}: "
-                "take MeanSquaredError, MeanAbsoluteError or Huber for such numbers."
+                f"{train.source}: {type(loss).__name__} is for counts of at least 0 and the targets go down to "
+                f"{least:g}: take MeanSquaredError, MeanAbsoluteError or Huber for such numbers."
             )
         return
     if n_classes < 2:
@@ -205,17 +189,6 @@ def check_outputs(layers: Sequence[LayerRow], train: Dataset, loss: Loss) -> Non
         )
 
 
-def initial_params(trainer: Trainer, train: Dataset) -> tuple[tuple[LayerRow, ...], Params]:
-    """The layer table, and host parameters for data such as `train`; an error where they do not go together."""
-    network, dtype = trainer.network, trainer.params_dtype
-    layers = layer_rows(network.summary(train.sample_shape, dtype), np.dtype(dtype).itemsize)
-    check_outputs(layers, train, trainer.loss)
-    params = network.init(train.sample_shape, trainer.seed, dtype)
-    check_initial(network, params, dtype)
-    trainer.scaling.check(train, dtype)
-    return layers, params
-
-
 def check_initial(network: Sequential, params: Params, dtype: str) -> None:
     """InitialValueError, naming the layer, if one begins with a number that is NaN or infinite."""
     for name, layer, branch in network.named_layers(params):
@@ -223,6 +196,6 @@ def check_initial(network: Sequential, params: Params, dtype: str) -> None:
             if wrong := int(np.count_nonzero(~np.isfinite(values))):
                 raise InitialValueError(
                     f"A parameter of layer {name} begins with {wrong} of {values.size} numbers that are NaN or "
-                    f"infinite in {dtype}, as {layer} drew them: begin with smaller ones, such as --init "
-                    "he-normal."
+                    f"infinite in {dtype}, as {layer} drew them: begin with smaller ones, such as "
+                    "nb.He() (init='he-normal')."
                 )

@@ -12,17 +12,22 @@ import numpy as np
 
 from backends import Array, Backend, Tree, device_of, leaves, tree_map
 from nnbackprop.data.dataset import Dataset, require_dataset
-from nnbackprop.data.loader import DataLoader, chunk_indices
+from nnbackprop.data.device_dataset import DeviceDataset, chunk_indices
 from nnbackprop.data.mapped import MappedArray, Samples, blocks
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.data.table import is_frame, table_of
 from nnbackprop.data.tabular import dataset_of
-from nnbackprop.errors import DataError, ShapeError
-from nnbackprop.nn.layers import Conv2D
+from nnbackprop.errors import DataError, ShapeError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
-from nnbackprop.nn.metrics import ClassificationMetrics, Metrics, predicted_classes
+from nnbackprop.nn.metrics import (
+    ClassificationMetrics,
+    Metrics,
+    MultilabelMetrics,
+    RegressionMetrics,
+    predicted_classes,
+)
 from nnbackprop.nn.objective import Objective
 
 from .events import Score
@@ -30,7 +35,7 @@ from .sharding import Processes
 from .step import EvalStep, zero_sums
 
 EVAL_BATCH_SIZE = 1000  # enough to keep the products busy, small beside the parameters
-CONV_EVAL_BATCH_SIZE = 100  # the windows of a 3x3 kernel on 1,000 images 28x28x32 take 0.9 GB
+WINDOWS_EVAL_BATCH_SIZE = 100  # the windows of a 3x3 kernel on 1,000 images 28x28x32 take 0.9 GB
 EVAL_STEPS_PER_CHUNK = 64
 MAX_CONFUSION_CLASSES = 20  # beyond which their pairs are not counted
 
@@ -48,34 +53,35 @@ class Evaluator:
     @cached_property
     def batch_size(self) -> int:
         """Samples of a batch in evaluation."""
-        layers = [layer for _, layer in self.objective.network.named_layers()]
-        return CONV_EVAL_BATCH_SIZE if any(isinstance(layer, Conv2D) for layer in layers) else EVAL_BATCH_SIZE
+        layers = self.objective.network.named_layers()
+        copied = any(getattr(layer, "copies_windows", False) for _, layer in layers)
+        return WINDOWS_EVAL_BATCH_SIZE if copied else EVAL_BATCH_SIZE
 
     @cached_property
     def step(self) -> EvalStep:
         """The compiled step, kept for all evaluations."""
         return EvalStep(self.backend.xp, self.objective, self.metrics)
 
-    def evaluate(self, params: Params, loader: DataLoader) -> Score:
+    def evaluate(self, params: Params, device_data: DeviceDataset) -> Score:
         """Mean loss (penalties included) and metrics over a data set on the device."""
-        n_samples, sums = len(loader.dataset), self.zero_sums(params, loader.dataset)
-        data = {**loader.data, "params": params}
-        steps = loader.limit_steps(EVAL_STEPS_PER_CHUNK, self.batch_size)
+        n_samples, sums = len(device_data.dataset), self.zero_sums(params, device_data.dataset)
+        data = {**device_data.arrays, "params": params}
+        steps = device_data.limit_steps(EVAL_STEPS_PER_CHUNK, self.batch_size)
         chunks = chunk_indices(np.arange(n_samples), self.batch_size, steps)
-        for _, batches in loader.to_device((None, loader.batches(indices)) for indices in chunks):
+        for _, batches in device_data.to_device((None, device_data.batches(indices)) for indices in chunks):
             sums = self.backend.scan(self.step, sums, data, batches)
         return self.score(tree_map(lambda a: self.backend.to_numpy(a).tolist(), sums), n_samples)
 
-    def evaluate_together(self, params: Params, loader: DataLoader, processes: Processes) -> Score:
+    def evaluate_together(self, params: Params, device_data: DeviceDataset, processes: Processes) -> Score:
         """The same, shared out among processes, each of which calls it; sums are added in the order of batches."""
-        xp, n, zero = self.backend.xp, len(loader.dataset), self.zero_sums(params, loader.dataset)
-        data = {**loader.data, "params": params}
+        xp, n, zero = self.backend.xp, len(device_data.dataset), self.zero_sums(params, device_data.dataset)
+        data = {**device_data.arrays, "params": params}
         begins = range(0, n, self.batch_size)
         each = -(-len(begins) // processes.size)  # batches a process
         own = begins[processes.rank * each : (processes.rank + 1) * each]
         batches = (np.arange(b, min(b + self.batch_size, n)).reshape(1, -1) for b in own)
         rows = np.zeros((each, sum(math.prod(a.shape) for a in leaves(zero))))
-        for i, (_, batch) in enumerate(loader.to_device((None, loader.batches(b)) for b in batches)):
+        for i, (_, batch) in enumerate(device_data.to_device((None, device_data.batches(b)) for b in batches)):
             sums = self.backend.scan(self.step, tree_map(xp.zeros_like, zero), data, batch)
             rows[i] = np.concatenate([self.backend.to_numpy(a).reshape(-1) for a in leaves(sums)])
         of_all = processes.all_gather(rows).reshape(-1, rows.shape[1])[: len(begins)]
@@ -99,18 +105,18 @@ class Evaluator:
         confusion = counts and tuple(tuple(map(int, counts[i * k : (i + 1) * k])) for i in range(k))
         return Score(sums["loss"] / weight, self.metrics.compute(sums["metrics"], weight), n_samples, confusion)
 
-    def predict_proba(
+    def predict_outputs(
         self,
         params: Params,
         inputs: Samples,
         sample_shape: tuple[int, ...],
         transform: Callable[[Array, int], Array] | None = None,
     ) -> np.ndarray:
-        """Probability of each class, host (n, k), for raw inputs (n, *sample_shape).
+        """What the loss predicts of the network's outputs, host (n, k), for raw inputs (n, *sample_shape).
 
-        k = 1 for a network with one output: the probability of class 1. Where the loss takes plain outputs (mean
-        squared error) these are the outputs themselves, which need not sum to 1. Of a regression they are the
-        predicted numbers, in the units of the targets. `transform` gets a batch and its first row.
+        The probability of each class or label; k = 1 for a network with one output: that of class 1. Where the
+        loss takes plain outputs (mean squared error) these are the outputs themselves, which need not sum to 1.
+        Of a regression they are numbers in the units of the targets. `transform` gets a batch and its first row.
         """
         xp, parts = self.backend.xp, []
         with np.errstate(all="ignore"):  # an underflow in a tail
@@ -121,15 +127,26 @@ class Evaluator:
         return self.scaling.unscale_targets(np.concatenate(parts))
 
     def predict(self, params: Params, inputs: Samples, sample_shape: tuple[int, ...]) -> np.ndarray:
-        """Predicted class of each raw input, host int32 (n,); without classes the outputs (n, k)."""
-        return self.predicted_classes(self.predict_proba(params, inputs, sample_shape))
+        """Class of each raw input, host int32 (n,); 0 or 1 of each label, int32 (n, k); or numbers (n, k)."""
+        return self.predicted_targets(self.predict_outputs(params, inputs, sample_shape))
 
-    def predicted_classes(self, probabilities: np.ndarray) -> np.ndarray:
-        """The class each row of `predict_proba` (n, k) stands for, int32 (n,); without classes the row itself."""
-        if not isinstance(self.metrics, ClassificationMetrics):
-            return probabilities
+    def predicted_targets(self, outputs: np.ndarray) -> np.ndarray:
+        """What `predict` makes of `predict_outputs`: the likeliest class, labels from one half on, or numbers."""
         loss = self.objective.loss
-        return predicted_classes(np, probabilities, 0.5 if loss.gives_probabilities else loss.threshold)
+        threshold = 0.5 if loss.gives_probabilities else loss.threshold
+        if isinstance(self.metrics, ClassificationMetrics):
+            return predicted_classes(np, outputs, threshold)
+        if isinstance(self.metrics, MultilabelMetrics):
+            return (outputs >= threshold).astype(np.int32)
+        return outputs
+
+    def check_has_probabilities(self) -> None:
+        """UsageError where the predictions are numbers."""
+        if isinstance(self.metrics, RegressionMetrics):
+            raise UsageError(
+                "predict_proba gives the probabilities of classes or labels, and this network predicts numbers, "
+                "which have none: call predict."
+            )
 
     def input_gradient(self, params: Params, inputs: Samples, targets: np.ndarray) -> np.ndarray:
         """dJ_i/dx_i of each sample's own loss, host, of the inputs' shape and in units of the raw inputs.

@@ -14,7 +14,7 @@ from backends import Tree
 from nnbackprop._html import html_table
 
 if TYPE_CHECKING:
-    from .batch_sampler import Chunk
+    from .data_loader import Chunk
     from .trainer import Trainer
 
 
@@ -55,7 +55,10 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class TrainBegin:
-    """Everything about the run that is known before its first step."""
+    """Everything about the run that is known before its first step.
+
+    `config` has the settings of a run by name, or the options of a trainer that no run made.
+    """
 
     backend: str
     device: str
@@ -67,9 +70,7 @@ class TrainBegin:
     steps_per_epoch: int
     epochs: int
     first_step: int  # steps done before: 0, or more when the run resumes
-    config: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # settings of the run, or options of the trainer, by name
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ class TrainEnd:
 
 def train_begin(trainer: Trainer, n_samples: Mapping[str, int]) -> TrainBegin:
     """The event before the first step of `fit`, whose parts have `n_samples`."""
-    backend, sampler = trainer.backend, trainer.batch_sampler
+    backend, loader = trainer.backend, trainer.loader
     return TrainBegin(
         backend=backend.name,
         device=backend.device,
@@ -145,8 +146,8 @@ def train_begin(trainer: Trainer, n_samples: Mapping[str, int]) -> TrainBegin:
         selection_reason=backend.selection_reason,
         layers=trainer.layers,
         n_samples=n_samples,
-        batch_size=sampler.batch_size,
-        steps_per_epoch=sampler.steps_per_epoch,
+        batch_size=loader.batch_size,
+        steps_per_epoch=loader.steps_per_epoch,
         epochs=trainer.epochs,
         first_step=trainer.progress.step,
         config=trainer.config or options_of(trainer),

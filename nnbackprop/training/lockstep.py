@@ -14,14 +14,16 @@ Exchange = Callable[..., Any]
 """`exchange(*values)` waits for the others, and returns what is made of the values of all."""
 
 
-def in_lockstep(functions: Sequence[Callable[[Exchange], T]], combine: Callable[[list[tuple]], Any]) -> list[T]:
+def in_lockstep(
+    functions: Sequence[Callable[[Exchange], T]], combine: Callable[[list[tuple[Any, ...]]], Any]
+) -> list[T]:
     """The results of functions that call their `exchange` equally often, each time with `combine` of all values.
 
     Each has a thread, as a place to wait in: one runs at a time, so that nothing below needs to be thread-safe.
     """
     if len(functions) == 1:
         return [functions[0](lambda *values: combine([values]))]
-    values: list[tuple] = [()] * len(functions)
+    values: list[tuple[Any, ...]] = [()] * len(functions)
     combined: list[Any] = [None]
     turn = threading.Lock()
 

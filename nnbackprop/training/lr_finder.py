@@ -14,8 +14,8 @@ import numpy as np
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import DivergedError, UsageError
 
-from .batch_sampler import steps_per_epoch
 from .callbacks import Callback
+from .data_loader import steps_per_epoch
 from .events import ChunkEnd
 from .trainer import Trainer
 

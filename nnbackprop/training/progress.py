@@ -38,7 +38,9 @@ class Progress(Struct, rename=CHECKPOINT_KEYS):
     metric_sums: dict[str, Sum] = field(default_factory=dict)  # see `nn.metrics`
     epoch_seconds: float = 0.0
     gradient_norm_sums: dict[str, float] = field(default_factory=dict)  # over the chunks of this epoch, by layer
-    lr_factor: Share = 1.0  # every learning rate is multiplied by it: less than 1 after a recovery from divergence
+    lr_factor: Share = 1.0  # every learning rate is multiplied by it: less than 1 after a plateau or a divergence
+    plateau_best: float | None = None  # of what `ReduceLROnPlateau` monitors; negated where more is better
+    plateau_wait: Count = 0  # epochs since it improved, or the learning rate was reduced
     planned_epochs: list[tuple[Count, Count]] = field(default_factory=list)  # (after this step, to this epoch)
 
     def plan_epochs(self, epochs: int) -> None:

@@ -34,7 +34,7 @@ class ShardGradients:
     """What `GradientStep` finds of each of this process's shards, as `layout` has it in a line of `rows`.
 
     With `synchronized` the network sees means over the whole batch: the shards' passes stop at each
-    `xp.batch_means` until those of all processes are there.
+    `xp.batch_means` until those of all processes are there. `rows` is None where the sums are the device's.
     """
 
     step: GradientStep
@@ -43,40 +43,60 @@ class ShardGradients:
     synchronized: bool
     two_samples: Tree
     layout: Layout
-    rows: np.ndarray
+    k: int
+    rows: np.ndarray | None
 
     @classmethod
     def of(
         cls, trainer: Trainer, params: Params, processes: Processes, shards: int, synchronized: bool
     ) -> ShardGradients:
         """For a trainer's steps on so many shards a process; two samples show what gradients look like."""
-        step, backend, loader = trainer.train_step, trainer.backend, trainer.loader
+        step, backend, device_data = trainer.train_step, trainer.backend, trainer.device_data
         synchronized = synchronized and step.objective.network.has_buffers
-        if synchronized and loader.dataset.weights is not None:
+        if synchronized and device_data.dataset.weights is not None:
             raise UsageError(
                 "sync_batchnorm takes the mean over the samples of a batch, and these have weights, of which a "
                 "shard may have none: leave out the weights, or sync_batchnorm, or use LayerNorm."
             )
-        samples = loader.batches(np.arange(2).reshape(1, 2) % len(loader.dataset), whole_set=False)
+        samples = device_data.batches(np.arange(2).reshape(1, 2) % len(device_data.dataset), whole_set=False)
         batch = tree_map(lambda a: backend.asarray(a)[0, ...], samples)
         gradient = GradientStep(step)
-        found = gradient.gradients(params, *get_batch(step.xp, loader.data, batch), None)
+        found = gradient.gradients(params, *get_batch(step.xp, device_data.arrays, batch), None)
         layout = Layout(tree_map(step.xp.zeros_like, found))  # no parameters' own arrays: these are donated
-        rows = processes.shard_memory(shards, multiple(layout.size, processes.size), trainer.params_dtype)
-        return cls(gradient, backend, processes, synchronized, batch, layout, rows)
+        k = multiple(layout.size, processes.size)
+        on_device = processes.sums_on_device(backend)
+        rows = None if on_device else processes.shard_memory(shards, k, trainer.params_dtype)
+        return cls(gradient, backend, processes, synchronized, batch, layout, k, rows)
 
-    def find(self, data: Tree, batch: Tree, bounds: Sequence[tuple[int, int]], batch_size: int) -> np.ndarray:
-        """The filled `rows`; `batch` has the samples of a batch from the first of `bounds` on."""
+    def find(self, data: Tree, batch: Tree, bounds: Sequence[tuple[int, int]], batch_size: int) -> Array:
+        """A row of `k` numbers a shard; `batch` has the samples of a batch from the first of `bounds` on."""
         layout, first = self.layout, bounds[0][0]
         shards = [self._shard(data, batch, begin, end, first) for begin, end in bounds]
-        for row, shard, found in zip(self.rows, shards, self._passes(shards, batch_size), strict=True):
-            if shard.size:
-                layout.write(row, found, self.backend, self._share(shard, found, batch, batch_size))
-            else:
-                row[:] = 0
+        rows = []
+        for i, (shard, found) in enumerate(zip(shards, self._passes(shards, batch_size), strict=True)):
+            share = self._share(shard, found, batch, batch_size) if shard.size else None
+            rows.append(self._row(i, found, share))
             if self.backend.donates:
                 layout.found = found
-        return self.rows
+        return self.step.step.xp.stack(rows) if self.rows is None else self.rows
+
+    def _row(self, i: int, found: Tree, share: float | None) -> Array:
+        """What was found of this process's shard `i`, as numbers; zeros where it is empty."""
+        xp = self.step.step.xp
+        if self.rows is None:
+            row = self.layout.flatten(xp, found, share or 0.0, self.k)
+            return xp.zeros_like(row) if share is None else row
+        if share is None:
+            self.rows[i] = 0
+        else:
+            self.layout.write(self.rows[i], found, self.backend, share)
+        return self.rows[i]
+
+    def read(self, row: Array) -> Tree:
+        """The trees that a sum of rows has, on the device."""
+        if self.rows is None:
+            return self.layout.unflatten(self.step.step.xp, row)
+        return self.layout.read(row, self.backend)
 
     def _shard(self, data: Tree, batch: Tree, begin: int, end: int, first: int) -> Shard:
         samples = self.two_samples

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from backends import Tree
-from nnbackprop.data.loader import DataLoader
+from backends import Array, Backend, Tree
+from nnbackprop.data.device_dataset import DeviceDataset
 from nnbackprop.nn.layers.base import Params
 
 from .events import Score
 
 if TYPE_CHECKING:
-    from .batch_sampler import BatchSampler, Chunk
+    from .data_loader import Chunk, DataLoader
     from .step import TrainStep
     from .trainer import Trainer
 
@@ -28,10 +28,16 @@ class Processes(Protocol):
         """The arrays of all processes, which have one shape: (size, *shape)."""
 
     def shard_memory(self, shards: int, k: int, dtype: Any) -> np.ndarray:
-        """Zeros (shards, k) to be filled for `sum_shards`; k must be a multiple of `size`."""
+        """Zeros (shards, k) to be filled, from which `sum_shards` is fastest; k must be a multiple of `size`."""
 
-    def sum_shards(self, shards: np.ndarray) -> np.ndarray:
-        """The sum of all processes' rows, in the order of shards: (k,)."""
+    def sums_on_device(self, backend: Backend) -> bool:
+        """Whether `sum_shards` takes arrays on the device of `backend` from here on, as well as the host's."""
+
+    def sum_shards(self, shards: Array) -> Array:
+        """The sum of all processes' `shards` (m, k), in the order of ranks and rows: (k,), valid until the next.
+
+        k must be a multiple of `size`. `shards` may be overwritten.
+        """
 
 
 class Sharding(Protocol):
@@ -42,13 +48,13 @@ class Sharding(Protocol):
 
     shards: int
 
-    def own_batches(self, sampler: BatchSampler, step: TrainStep) -> BatchSampler:
-        """The rows of the batches of `sampler` that this process works on, in the first process's chunks."""
+    def own_batches(self, loader: DataLoader, step: TrainStep) -> DataLoader:
+        """The rows of the batches of `loader` that this process works on, in the first process's chunks."""
 
     def scan(self, trainer: Trainer, chunk: Chunk) -> Tree:
         """The trainer's state after the steps of `chunk`, whose batches are this process's rows; it is donated."""
 
-    def evaluate(self, trainer: Trainer, params: Params, loader: DataLoader) -> Score:
+    def evaluate(self, trainer: Trainer, params: Params, device_data: DeviceDataset) -> Score:
         """Mean loss and metrics of a data set, shared out among the processes."""
 
     def agree(self, stop: str | None, seconds: float) -> tuple[str | None, float]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 
-from backends import Array, Backend, Tree, leaves, tree_map, tree_unflatten
+from backends import Array, Backend, Tree, device_of, leaves, tree_map, tree_unflatten
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import replace_buffers
@@ -87,6 +89,19 @@ class Layout:
         """
         arrays = [backend.asarray(a, copy=i >= self._grads) for i, a in enumerate(self._parts(row))]
         return tree_unflatten(self.found, arrays)
+
+    def flatten(self, xp: Any, found: Tree, fraction: float, k: int) -> Array:
+        """What `write` writes, as an array (k,) on the device, zeros at its end."""
+        flat = [xp.reshape(a, (-1,)) for a in leaves(found)]
+        like = flat[0]
+        zeros = [xp.zeros((k - self.size,), dtype=like.dtype, device=device_of(like))] if k > self.size else []
+        return xp.concat([xp.concat(flat[: self._means]) * fraction, *flat[self._means :], *zeros])
+
+    def unflatten(self, xp: Any, row: Array) -> Tree:
+        """What `read` gives, of an array on the device; it shares its memory."""
+        ends = list(accumulate(map(math.prod, self._shapes), initial=0))
+        parts = zip(pairwise(ends), self._shapes, strict=True)
+        return tree_unflatten(self.found, [xp.reshape(row[begin:end], s) for (begin, end), s in parts])
 
     def _parts(self, row: np.ndarray) -> list[np.ndarray]:
         """Views of a row, one an array; rows are few, and written again and again."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from backends import Tree, tree_map
 from nnbackprop.errors import OutOfMemoryError
 
-from .batch_sampler import BatchSampler, Chunk
+from .data_loader import Chunk, DataLoader
 from .progress import Progress
 from .step import TrainStep
 
@@ -42,10 +42,10 @@ class Snapshot:
         self.copied_at = time.perf_counter()
         self.copy_seconds = self.copied_at - begin
 
-    def batches(self, sampler: BatchSampler) -> Iterator[Tree]:
-        """The batches of `sampler` from here on, as they were trained on."""
+    def batches(self, loader: DataLoader) -> Iterator[Tree]:
+        """The batches of `loader` from here on, as they were trained on."""
         p = self.progress
-        return sampler.batches(p.epoch, p.samples_seen, p.step)
+        return loader.batches(p.epoch, p.samples_seen, p.step)
 
     def copy(self) -> Tree:
         """A copy of the copy, to be donated to a step."""
@@ -57,15 +57,15 @@ def retry_in_microbatches(trainer: Trainer, chunk: Chunk) -> tuple[TrainStep, Tr
 
     OutOfMemoryError if not even microbatches of one sample fit.
     """
-    t, step, state, data = trainer, trainer.train_step, None, trainer.loader.data
+    t, step, state, data = trainer, trainer.train_step, None, trainer.device_data.arrays
     steps_since = t.progress.step - t.snapshot.progress.step
-    while step.n_microbatches < t.batch_sampler.batch_size:
+    while step.n_microbatches < t.loader.batch_size:
         step = replace(step, n_microbatches=2 * step.n_microbatches)
         t.backend.empty_cache()
         try:
             with t.backend.memory_errors():
                 state = t.snapshot.copy()
-                for batch in islice(t.snapshot.batches(t.batch_sampler), steps_since):
+                for batch in islice(t.snapshot.batches(t.loader), steps_since):
                     state = step(state, data, batch)
                 state = t.backend.scan(
                     step, step.reset_sums(state), data, chunk.batches, last_step=step.with_gradient_norms
@@ -79,6 +79,6 @@ def retry_in_microbatches(trainer: Trainer, chunk: Chunk) -> tuple[TrainStep, Tr
         return step, state
     raise OutOfMemoryError(
         f"Memory ran out at step {t.progress.step + 1}, with batches worked through a sample at a time: train a "
-        "smaller network (--hidden), keep the data off the device (--resident no), or free memory. "
+        "smaller network, keep the data off the device with resident='no', or free memory. "
         "A checkpoint that was saved is whole."
     )

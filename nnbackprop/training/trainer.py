@@ -12,7 +12,7 @@ import numpy as np
 
 from backends import Backend, Tree, select, tree_map
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.loader import DataLoader
+from nnbackprop.data.device_dataset import DeviceDataset
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DivergedError, OutOfMemoryError, UsageError
@@ -27,11 +27,12 @@ from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Optimizer
 
 from . import checks, events
-from .batch_sampler import BatchSampler, Chunk, make_batch_sampler
 from .callbacks import Callback
+from .data_loader import Chunk, DataLoader, make_data_loader
 from .evaluator import Evaluator, dataset_to_evaluate, inputs_of
 from .events import ChunkBegin, EpochBegin, LayerRow, Score, TrainBegin
 from .history import History
+from .initialization import initial_params
 from .progress import Progress
 from .sharding import Sharding
 from .snapshot import Snapshot, retry_in_microbatches
@@ -102,8 +103,8 @@ class Trainer:
             augment=self.augmenter,
         )
         self.snapshot = Snapshot(self.backend.xp)
-        self._loaders: dict[str, DataLoader] = {}  # of what the last `fit` trains on and evaluates
-        self._batch_sampler: BatchSampler | None = None
+        self._datasets: dict[str, DeviceDataset] = {}  # of what the last `fit` trains on and evaluates
+        self._loader: DataLoader | None = None
 
     @property
     def params_dtype(self) -> str:
@@ -123,16 +124,16 @@ class Trainer:
         return self.optimizer.eval_params(self.params, self.state["optimizer"])
 
     @property
-    def batch_sampler(self) -> BatchSampler:
+    def loader(self) -> DataLoader:
         """The batches of the last `fit`."""
-        if self._batch_sampler is None:
+        if self._loader is None:
             raise UsageError("The trainer has no batches yet: call fit first.")
-        return self._batch_sampler
+        return self._loader
 
     @property
-    def loader(self) -> DataLoader:
+    def device_data(self) -> DeviceDataset:
         """The training data of the last `fit`."""
-        return self.batch_sampler.loader
+        return self.loader.data
 
     def use_sharding(self, sharding: Sharding) -> None:
         """Train in shards from here on, with other processes where there are any."""
@@ -146,7 +147,7 @@ class Trainer:
 
     def initialize(self, train: Dataset) -> None:
         """Draw initial parameters for data such as `train`, which must fit; `fit` does so unless it is done."""
-        self.layers, params = checks.initial_params(self, train)
+        self.layers, params = initial_params(self, train)
         self.sample_shape, self.classes = train.sample_shape, train.classes
         self.input_dtype, self.preprocessing = str(train.inputs.dtype), train.preprocessing
         metrics = metrics_for(self.loss, train.targets, self.scaling.target_scaling)
@@ -208,29 +209,33 @@ class Trainer:
         `dataset` is a Dataset, or a data frame with its targets where the trainer was fit to a table.
         """
         data = dataset_to_evaluate(dataset, self.preprocessing)
-        return self.evaluator.evaluate(self.eval_params, self._loader(data))
+        return self.evaluator.evaluate(self.eval_params, self._device_dataset(data))
 
     def evaluate_together(self, dataset: Dataset) -> Score:
         """The same, shared out among the processes that train together, each of which calls it."""
-        return self._score(self._loader(dataset))
+        return self._score(self._device_dataset(dataset))
 
-    def _score(self, loader: DataLoader) -> Score:
+    def _score(self, device_data: DeviceDataset) -> Score:
         if self.sharding is None:
-            return self.evaluator.evaluate(self.eval_params, loader)
-        return self.sharding.evaluate(self, self.eval_params, loader)
+            return self.evaluator.evaluate(self.eval_params, device_data)
+        return self.sharding.evaluate(self, self.eval_params, device_data)
 
     def predict(self, inputs: Any) -> np.ndarray:
-        """Predicted class of each raw input (n, *sample_shape), host int32 (n,); without classes the outputs.
+        """Class of each raw input (n, *sample_shape), host int32 (n,); 0 or 1 of labels (n, k); numbers (n, k).
 
         A trainer of a table takes data frames too, whose columns are found by name.
         """
         return self.evaluator.predict(self.eval_params, inputs_of(inputs, self.preprocessing), self.sample_shape)
 
     def predict_proba(self, inputs: Any) -> np.ndarray:
-        """Class probabilities (n, k) of what `predict` takes, on the host."""
-        return self.evaluator.predict_proba(
-            self.eval_params, inputs_of(inputs, self.preprocessing), self.sample_shape
-        )
+        """Probabilities of classes or labels (n, k) of what `predict` takes; UsageError for a regression."""
+        self.evaluator.check_has_probabilities()
+        return self.predict_outputs(inputs)
+
+    def predict_outputs(self, inputs: Any) -> np.ndarray:
+        """`predict_proba`, or the predicted numbers of a regression, host (n, k)."""
+        inputs = inputs_of(inputs, self.preprocessing)
+        return self.evaluator.predict_outputs(self.eval_params, inputs, self.sample_shape)
 
     def host_params(self) -> Params:
         """A copy of `eval_params` on the host."""
@@ -259,7 +264,7 @@ class Trainer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Options and state, on the host; data and compiled steps are left out."""
-        left_out = ("evaluator", "train_step", "snapshot", "_loaders", "_batch_sampler")
+        left_out = ("evaluator", "train_step", "snapshot", "_datasets", "_loader")
         kept = {name: value for name, value in vars(self).items() if name not in left_out}
         return {**kept, "sharding": None, "state": self.state and tree_map(self.backend.to_numpy, self.state)}
 
@@ -277,22 +282,23 @@ class Trainer:
         sums = zero_sums(self.backend.xp, self.metrics, self.params, train.weights is not None)
         self.state = {**self.state, "sums": sums}
         evaluated = {"validation": validation} if validation else {"test": test} if test else {}
-        self._loaders = {name: self._loader(data) for name, data in {"train": train, **evaluated}.items()}
-        self._batch_sampler = make_batch_sampler(self, self._loaders["train"])
+        used = {"train": train, **evaluated}
+        self._datasets = {name: self._device_dataset(data) for name, data in used.items()}
+        self._loader = make_data_loader(self, self._datasets["train"])
         return events.train_begin(self, {name: len(data) if data else 0 for name, data in datasets.items()})
 
-    def _loader(self, dataset: Dataset) -> DataLoader:
+    def _device_dataset(self, dataset: Dataset) -> DeviceDataset:
         """`dataset` as the device sees it, its labels by the class map of the training data; the last are kept."""
         dataset = dataset.with_classes(self.classes)
-        for loader in self._loaders.values():
-            if loader.dataset is dataset:
-                return loader
+        for device_data in self._datasets.values():
+            if device_data.dataset is dataset:
+                return device_data
         checks.check_feature_names(dataset, self.preprocessing)
         self.evaluator.check_dataset(dataset, self.sample_shape, self.layers[-1].out_shape)
-        return DataLoader(self.backend, dataset, self.scaling, self.params_dtype, self.resident)
+        return DeviceDataset(self.backend, dataset, self.scaling, self.params_dtype, self.resident)
 
     def _train_epoch(self) -> None:
-        p, sampler = self.progress, self.batch_sampler
+        p, loader = self.progress, self.loader
         self._call("epoch_begin", EpochBegin(epoch=p.epoch, step=p.step))
         begin = time.perf_counter()
         for chunk in self._chunks():
@@ -313,17 +319,17 @@ class Trainer:
             if not finite:
                 raise DivergedError.at_step(p.step)
             self._call("chunk_end", events.chunk_end(self, chunk, seconds, sums, norms))
-            if self._agree_to_stop() and p.samples_seen < sampler.n_samples:
+            if self._agree_to_stop() and p.samples_seen < loader.n_samples:
                 return
             begin = time.perf_counter()
         self._end_epoch()
 
     def _chunks(self) -> Iterator[Chunk]:
         """What is left of the epoch."""
-        sampler = self.batch_sampler
+        loader = self.loader
         if self.sharding is not None:
-            sampler = self.sharding.own_batches(sampler, self.train_step)
-        return sampler.rest_of_epoch(self.progress)
+            loader = self.sharding.own_batches(loader, self.train_step)
+        return loader.rest_of_epoch(self.progress)
 
     def _run_chunk(self, chunk: Chunk) -> tuple[bool, Tree, dict[str, float]]:
         """Train on a chunk: whether all is finite, its sums, and the norms of its last gradients by layer."""
@@ -343,9 +349,8 @@ class Trainer:
             if self.sharding is not None:
                 self.state = self.sharding.scan(self, chunk)
             else:
-                self.state = self.backend.scan(
-                    step, self.donate_state(), self.loader.data, chunk.batches, last_step=step.with_gradient_norms
-                )
+                data, last = self.device_data.arrays, step.with_gradient_norms
+                self.state = self.backend.scan(step, self.donate_state(), data, chunk.batches, last_step=last)
         except MemoryError:
             return False
         return True
@@ -367,8 +372,7 @@ class Trainer:
 
     def _end_epoch(self) -> None:
         p = self.progress
-        loaders = {name: loader for name, loader in self._loaders.items() if name != "train"}
-        scores = {name: self._score(loader) for name, loader in loaders.items()}
+        scores = {name: self._score(data) for name, data in self._datasets.items() if name != "train"}
         checks.check_scores(scores, p)
         row = events.epoch_end(self, scores)
         self.history.append(row)

@@ -17,7 +17,7 @@ from . import ROOT
 
 PATH = ROOT / "docs" / "figures" / "lab.png"
 WIDTH, HEIGHT, SCALE = 1240, 960, 1.5
-STATE = "#step?net=2-2-1&sample=0&line=18"
+STATE = "#step?net=2-2-1&sample=0&line=17&number=dw1.0.0"
 
 
 def draw() -> None:

@@ -10,6 +10,8 @@ from benchmarks.augmentation import FOLDER as AUGMENTATION
 from benchmarks.augmentation import table as augmentation_table
 from benchmarks.busy import FOLDER as BUSY
 from benchmarks.busy import table as busy_table
+from benchmarks.lab import FOLDER as LAB
+from benchmarks.lab import table as lab_table
 from benchmarks.large import FOLDER as LARGE
 from benchmarks.large import table as large_table
 from benchmarks.processes import FOLDER as PROCESSES
@@ -34,6 +36,7 @@ def blocks() -> dict[str, str]:
     return {
         **speed(),
         **claims(),
+        "lab": "\n".join(map(lab_table, _kept(LAB))),
         "large": "\n".join(large_table(json.loads(path.read_text())) for path in sorted(LARGE.glob("*.json"))),
         "nodes": nodes(),
         "processes": "\n".join(map(processes_table, _kept(PROCESSES))),

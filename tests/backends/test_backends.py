@@ -83,7 +83,7 @@ def test_float64_is_refused_where_the_device_has_none(name: str) -> None:
     pytest.importorskip(name, reason=f"{name} is not installed")
     backend = backends.select(name, "cpu")
     backend.device, backend.has_float64 = "mps", False
-    with pytest.raises(BackendError, match=rf"{name} on mps has no float64.*--dtype float32, or --device cpu"):
+    with pytest.raises(BackendError, match=rf"{name} on mps has no float64.*dtype='float32', or device='cpu'"):
         backend.asarray(np.ones(2))
     assert backend.asarray(np.ones(2, np.float32)).dtype == backend.xp.float32
     assert backends.with_float64(backend).device == "cpu"

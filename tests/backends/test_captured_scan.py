@@ -48,7 +48,7 @@ def test_training_run_has_the_bits_of_the_eager_loop(gpu: Any, eager: Any, optim
 def test_streamed_and_clipped_run_has_the_bits_of_the_eager_loop(gpu: Any, eager: Any) -> None:
     options = {
         "resident": "no",
-        "optimizer": nb.ClippedGradients(nb.SGD(), norm=0.1),
+        "optimizer": nb.GradientClipping(nb.SGD(), norm=0.1),
         "penalty": nb.WeightPenalty(l2=1e-3),
     }
     a, b = fit_captured(gpu, **options), fit_captured(eager, **options)

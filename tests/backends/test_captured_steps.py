@@ -12,7 +12,7 @@ from nnbackprop import WeightPenalty
 from nnbackprop.nn.layers import ACTIVATIONS, BatchNorm, Dense, Dropout, LayerNorm, ReLU
 from nnbackprop.nn.losses import LOSSES
 from nnbackprop.nn.sequential import Residual, Sequential
-from nnbackprop.optim import OPTIMIZERS, SGD, ClippedGradients
+from nnbackprop.optim import OPTIMIZERS, SGD, GradientClipping
 from tests.support.small_runs import clouds, make_trainer, state_arrays
 
 
@@ -29,8 +29,8 @@ def steps() -> dict[str, dict[str, Any]]:
     return found | {
         "normalization and a residual block": {"network": norms},
         "l1, l2 and biases": {"penalty": WeightPenalty(l1=1e-4, l2=1e-3, biases=True)},
-        "clipping by norm": {"optimizer": ClippedGradients(SGD(), norm=0.1)},
-        "clipping by value": {"optimizer": ClippedGradients(SGD(), value=0.01)},
+        "clipping by norm": {"optimizer": GradientClipping(SGD(), norm=0.1)},
+        "clipping by value": {"optimizer": GradientClipping(SGD(), value=0.01)},
         "streamed data": {"resident": "no"},
     }
 

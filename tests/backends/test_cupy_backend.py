@@ -125,7 +125,7 @@ def test_bfloat16_that_does_not_work_is_refused_by_the_trainer(
         monkeypatch.setattr(sys.modules["backends.cuda.bfloat16"], "BFLOAT16", None)
     assert not hasattr(gpu.xp, "bfloat16")
     with pytest.raises(
-        nb.UsageError, match=r"backend cupy has no bfloat16: use --dtype float32.*where ml_dtypes is"
+        nb.UsageError, match=r"backend cupy has no bfloat16: use dtype='float32'.*where ml_dtypes is"
     ):
         nb.Trainer(
             nb.Sequential(nb.Dense(2)), nb.SoftmaxCrossEntropy(), nb.SGD(), 0.1, backend=gpu, dtype="bfloat16"
@@ -331,7 +331,7 @@ def test_tf32_off_nvidia_gpus_is_refused(name: str) -> None:
         pytest.importorskip(name, reason=f"{name} is not installed")
     gpu = select(name, "cpu")
     with pytest.raises(
-        BackendError, match=f"TF32 needs an NVIDIA GPU, and the backend {name} computes on cpu.*--dtype float32"
+        BackendError, match=f"TF32 needs an NVIDIA GPU, and the backend {name} computes on cpu.*dtype='float32'"
     ):
         gpu.use_tf32()
     gpu.empty_cache()

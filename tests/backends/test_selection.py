@@ -17,9 +17,9 @@ from backends.cuda import errors
 
 TORCH = "PyTorch {version}"
 NO_DEVICE = RuntimeError("cudaErrorNoDevice")
-CUDA = "--device cpu, cuda or cuda:N"
-TORCH_DEVICES = "--device cpu, cuda, cuda:N, mps, xpu or xpu:N"
-AUTO_DEVICES = "--device cpu, cuda, cuda:N, mps, xpu, xpu:N or gpu"
+CUDA = "device cpu, cuda or cuda:N"
+TORCH_DEVICES = "device cpu, cuda, cuda:N, mps, xpu or xpu:N"
+AUTO_DEVICES = "device cpu, cuda, cuda:N, mps, xpu, xpu:N or gpu"
 CUDA_EXTRAS = 'pip install "cupy-cuda12x[ctk]", or "cupy-cuda13x[ctk]" with a driver for CUDA 13'
 
 
@@ -87,9 +87,9 @@ def test_auto_is_cupy_where_it_works_else_numpy(
 @pytest.mark.parametrize(
     ("installed", "ways"),
     [
-        (("mlx", "torch"), "For its GPU use --backend mlx or --backend torch --device mps."),
-        (("torch",), "For its GPU use --backend torch --device mps."),
-        ((), "For its GPU use MLX: pip install mlx, then --backend mlx."),
+        (("mlx", "torch"), "For its GPU use backend='mlx' or backend='torch' and device='mps'."),
+        (("torch",), "For its GPU use backend='torch' and device='mps'."),
+        ((), "For its GPU use MLX: pip install mlx, then backend='mlx'."),
     ],
 )
 def test_auto_on_a_mac_is_numpy_and_names_what_uses_its_gpu(
@@ -169,23 +169,23 @@ def test_library_that_fails_to_load_gives_its_first_line(
             "There is no backend 'tensorflow'.",
             "one of auto, numpy, cupy, torch, jax, mlx, strict.",
         ),
-        ("numpy", "cuda", "The backend numpy works on the CPU alone and knows no device 'cuda'.", "--device cpu"),
-        ("strict", "cpu", "The backend strict knows no device 'cpu'.", "--device device1"),
+        ("numpy", "cuda", "The backend numpy works on the CPU alone and knows no device 'cuda'.", "device='cpu'"),
+        ("strict", "cpu", "The backend strict knows no device 'cpu'.", "device='device1'"),
         (
             "torch",
             "gpu",
             "The backend torch knows no device 'gpu'.",
-            "--device cpu, cuda, cuda:N, mps, xpu or xpu:N",
+            "device cpu, cuda, cuda:N, mps, xpu or xpu:N",
         ),
         ("jax", "cuda:", "The backend jax knows no device 'cuda:'.", CUDA),
         ("torch", "cuda:01", "The backend torch knows no device 'cuda:01'.", TORCH_DEVICES),
         ("torch", "mps:1", "The backend torch knows no device 'mps:1'.", TORCH_DEVICES),
-        ("mlx", "cuda", "The backend mlx knows no device 'cuda'.", "--device cpu or gpu"),
+        ("mlx", "cuda", "The backend mlx knows no device 'cuda'.", "device cpu or gpu"),
         (
             "auto",
             "tpu",
             "The backend auto knows no device 'tpu'.",
-            "--device cpu, cuda, cuda:N, mps, xpu, xpu:N or gpu",
+            "device cpu, cuda, cuda:N, mps, xpu, xpu:N or gpu",
         ),
     ],
 )
@@ -200,7 +200,7 @@ def test_unknown_backend_or_device_lists_the_known_ones(
 
 
 def test_cupy_on_the_cpu_is_refused() -> None:
-    with pytest.raises(BackendError, match=r"cupy knows no device 'cpu'\. Use --device cuda or cuda:N"):
+    with pytest.raises(BackendError, match=r"cupy knows no device 'cpu'\. Use device cuda or cuda:N"):
         devices.parse_device("cupy", "cpu", ("cuda",))
 
 
@@ -245,15 +245,15 @@ def test_torch_lists_the_xpus_there_are(monkeypatch: pytest.MonkeyPatch) -> None
     assert backends.select("torch", "xpu:1").device == "xpu:1"
     reason, fix = refusal("torch", "xpu:2")
     assert reason == "The backend torch has no device xpu:2: this machine has xpu:0 to xpu:1."
-    assert fix == "Use --device xpu, or a number that exists."
-    assert backends.select("torch", "cpu").description == "also on this machine's GPU, with --device xpu"
+    assert fix == "Use device='xpu', or a number that exists."
+    assert backends.select("torch", "cpu").description == "also on this machine's GPU, with device='xpu'"
 
 
 def test_mlx_without_a_gpu_says_what_it_needs() -> None:
     mx = pytest.importorskip("mlx.core", reason="mlx is not installed")
     if mx.is_available(mx.gpu):
         pytest.skip("this machine has a GPU that MLX works with")
-    assert refusal("mlx", "gpu")[1] == "It needs a Mac with an Apple chip: use --device cpu."
+    assert refusal("mlx", "gpu")[1] == "It needs a Mac with an Apple chip: use device='cpu'."
 
 
 def test_jax_without_cuda_names_its_plugin(monkeypatch: pytest.MonkeyPatch) -> None:

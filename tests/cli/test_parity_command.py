@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from backends import Backend, BackendError, NumpyBackend, select
-from backends.base import Namespace
+from backends.namespace import Namespace
 from nnbackprop.diagnostics.parity.compare import parity
 from nnbackprop.report.parity import parity_plot
 from nnbackprop.runs.config import Config

@@ -61,7 +61,7 @@ def test_the_task_may_be_said(tmp_path: Path, y: np.ndarray, task: Any, shape: t
 def test_a_slip_among_class_labels_is_an_error_and_not_a_regression(tmp_path: Path) -> None:
     labels = np.arange(300.0) % 3
     labels[17] = 0.5
-    assert_refused(pair(tmp_path, labels), r"label 0\.5 of sample 17 is not a whole number.*--task regression")
+    assert_refused(pair(tmp_path, labels), r"label 0\.5 of sample 17 is not a whole number.*task='regression'")
     assert load(tmp_path, task="regression", split=False).train.targets[17] == 0.5
 
 
@@ -97,7 +97,7 @@ def test_the_training_part_decides_for_both(tmp_path: Path) -> None:
 def test_what_is_for_columns_is_refused(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=r"X\.npy: is no table, and --\w+ \w+ is for the columns"):
         load(pair(tmp_path, PRICE), **options)
-    with pytest.raises(UsageError, match="--task regression is for tables"):
+    with pytest.raises(UsageError, match="task='regression' is for tables"):
         load("weight-height", task="regression")
 
 
@@ -130,5 +130,5 @@ def test_numbers_are_examined_without_checks_of_classes(tmp_path: Path) -> None:
 
 def test_amounts_in_whole_numbers_are_no_classes(tmp_path: Path) -> None:
     assert_refused(
-        pair(tmp_path, RNG.permutation(10**4)[:300]), r"300 classes leaves .* empty\..*--task regression"
+        pair(tmp_path, RNG.permutation(10**4)[:300]), r"300 classes leaves .* empty\..*task='regression'"
     )

@@ -187,6 +187,8 @@ def test_digits_of_mnist_are_known_and_other_sets_are_not() -> None:
     mnist = load("mnist").train
     assert digit.is_mnist_like(mnist)
     assert digit.is_mnist_like(load("mnist-20x20").train)
+    sevens = mnist.inputs[np.isin(mnist.targets, (0, 7))][:100]
+    assert digit.is_mnist_like(Dataset(sevens, np.zeros(100, np.int32), ("0", "7"), (28, 28)))
     names = tuple("abcdefghij")
     filled = np.where(mnist.inputs.reshape(-1, 28, 28) == 0, 90, 0).astype(np.uint8)[:500].reshape(500, -1)
     for inputs, classes in (

@@ -89,7 +89,7 @@ def test_sizes_that_differ_are_named_and_resized_by_size_alone(tmp_path: Path) -
     a, b = save(tmp_path / "a" / "1.png", grey(20, 10)), save(tmp_path / "b" / "2.png", grey(9, 8))
     with pytest.raises(ImageSizesError) as error:
         load(tmp_path)
-    for words in (f"{a} is 20 x 10", f"{b} is 9 x 8", "--size"):
+    for words in (f"{a} is 20 x 10", f"{b} is 9 x 8", "size="):
         assert words in str(error.value)
     for size in ("10x5", (10, 5)):
         train = load(tmp_path, split=False, size=size).train

@@ -13,7 +13,7 @@ import pytest
 
 from backends import Backend
 from nnbackprop.data import Dataset, fit_scaling, load, mapped, split
-from nnbackprop.data.loader import DataLoader
+from nnbackprop.data.device_dataset import DeviceDataset
 from nnbackprop.data.mapped import MappedArray, blocks
 from nnbackprop.data.raw import RawDataset, RawSplits, validate
 from nnbackprop.data.readers.npz import read_pair
@@ -138,10 +138,10 @@ def test_parts_of_a_split_stay_in_the_file(tmp_path: Path) -> None:
 def test_batches_stream(tmp_path: Path, backend: Backend) -> None:
     x = inputs("float32")
     data = Dataset(stored(tmp_path, x), LABELS, ("a", "b", "c"))
-    loader = DataLoader(backend, data, fit_scaling("none", data), "float32")
-    assert not loader.resident
+    device_data = DeviceDataset(backend, data, fit_scaling("none", data), "float32")
+    assert not device_data.resident
     rows = np.array([[9, 0, 4], [1, 2, 999]])
-    ((_, batches),) = loader.to_device([(None, loader.batches(rows))])
+    ((_, batches),) = device_data.to_device([(None, device_data.batches(rows))])
     assert np.array_equal(backend.to_numpy(batches["inputs"]), x[rows])
 
 

@@ -72,9 +72,9 @@ def test_a_target_is_named_or_counted(tmp_path: Path, target: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"target": "price"}, r"--target price: .* has no such column\. It has 3: glucose, bmi, outcome"),
-        ({"target": 7}, "--target 7: .* has no such column"),
-        ({"drop": ["outcome"], "target": "outcome"}, "outcome is a target and named by --drop"),
+        ({"target": "price"}, r"target='price': .* has no such column\. It has 3: glucose, bmi, outcome"),
+        ({"target": 7}, "target='7': .* has no such column"),
+        ({"drop": ["outcome"], "target": "outcome"}, "outcome is a target and named by drop"),
         ({"task": "guess"}, "cannot be read so: Invalid enum value 'guess'"),
         ({"colour": 1}, "cannot be read so: there is no option 'colour'"),
         ({"separator": "ab"}, "one character is needed, or tab"),
@@ -253,7 +253,7 @@ def test_several_targets_are_several_labels_or_several_numbers(tmp_path: Path) -
 
 def test_dates_are_refused_with_what_to_do(tmp_path: Path) -> None:
     text = "sold,a,label\n" + rows(["2024-01-02"] * N, BMI, OUTCOME)
-    with pytest.raises(DataError, match=r"column 'sold' holds dates, such as 2024-01-02, .*--drop 'sold'"):
+    with pytest.raises(DataError, match=r"column 'sold' holds dates, such as 2024-01-02, .*drop=\['sold'\]"):
         load_text(tmp_path, text)
     assert load_text(tmp_path, text, drop=["sold"]).feature_names == ("a",)
     frame = polars.DataFrame({"sold": polars.Series(["2024-01-02"] * N).str.to_date(), "a": BMI, "label": OUTCOME})

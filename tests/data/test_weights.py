@@ -65,5 +65,5 @@ def test_weights_that_are_all_zero_or_a_target_are_refused() -> None:
         load({**COLUMNS, "w": np.zeros(7)}, sample_weight="w", split=False)
     with pytest.raises(UsageError, match=r"w'? holds the sample weights, so it is no target or feature"):
         load(COLUMNS, sample_weight="w", target="w")
-    with pytest.raises(UsageError, match="--sample-weight v: memory has no such column"):
+    with pytest.raises(UsageError, match="sample_weight='v': memory has no such column"):
         load(COLUMNS, sample_weight="v")

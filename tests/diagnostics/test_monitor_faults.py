@@ -17,7 +17,7 @@ from nnbackprop.nn.initializers import Normal, Zeros
 from nnbackprop.nn.layers import Dense, Identity, Layer, ReLU, Sigmoid, Tanh
 from nnbackprop.nn.losses import MeanSquaredError, SoftmaxCrossEntropy
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.optim import SGD, Adam, ClippedGradients
+from nnbackprop.optim import SGD, Adam, GradientClipping
 from nnbackprop.training.trainer import Trainer
 from tests.support.clouds import cloud_dataset
 
@@ -59,7 +59,7 @@ FAULTS: dict[str, tuple[str, list[Layer], dict[str, Any]]] = {
     "wide-weights-in-depth": (
         "exploding",
         [*stack(5, Identity(), weight_init=Normal(3.0)), Dense(4)],
-        {"optimizer": ClippedGradients(SGD(), norm=0.1)},
+        {"optimizer": GradientClipping(SGD(), norm=0.1)},
     ),
     "weights-of-zero": ("plateau", [Dense(20, weight_init=Zeros()), Tanh(), Dense(4, weight_init=Zeros())], {}),
     "shuffled-labels": (

@@ -112,6 +112,6 @@ def test_a_run_in_microbatches_is_traced_in_microbatches() -> None:
     assert (found.step, found.kind, found.layer) == (3, "output", "threerows1")
 
 
-@pytest.mark.parametrize(("lr", "advice"), [(0.5, "--lr 0.05"), (1e30, "--lr 0.01")])
+@pytest.mark.parametrize(("lr", "advice"), [(0.5, "lr=0.05"), (1e30, "lr=0.01")])
 def test_the_advice_is_a_rate_that_people_use(lr: float, advice: str) -> None:
     assert advice in str(NotFinite(3, "loss", "Step 3: the loss is NaN or infinite.", lr=lr).error())

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from backends import Backend, NumpyBackend, select
-from backends.base import Namespace
+from backends.namespace import Namespace
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.diagnostics.difference import difference
 from nnbackprop.diagnostics.parity.backend_run import BackendRun

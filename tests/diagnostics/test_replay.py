@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.diagnostics.replay import (
-    Replay,
+from nnbackprop.diagnostics.replay import Replay, replay
+from nnbackprop.diagnostics.replay_differences import (
     compare_environments,
     compare_metrics,
-    replay,
 )
 from nnbackprop.report.replay import verdict
 from nnbackprop.runs import train as runs
@@ -339,6 +338,18 @@ def test_a_run_resumed_with_another_learning_rate_is_bit_identical(schedule: str
     assert all(np.array_equal(kept[name], made[name]) for name in kept)
 
 
+def test_a_run_whose_learning_rate_was_reduced_on_a_plateau_is_bit_identical(train: Train) -> None:
+    """Resumed in between: at this rate the validation loss rises from epoch to epoch."""
+    run_dir = train(stop_at=26, schedule="warmup:3+reduce-on-plateau:1:0.5", lr=0.5, epochs=6, validation=0.2)
+    resume(run_dir)
+    assert load(run_dir.checkpoint_path("last")).meta["progress"]["rate"] < 1
+    assert replay_run(run_dir).exact
+    assert len({row["lr"] for row in run_dir.read_metrics()}) > 1
+    halve_learning_rate(run_dir)
+    with pytest.raises(ValueError, match="of its learning rate"):
+        replay_run(run_dir)
+
+
 def test_a_run_past_its_configured_epochs_is_replayed_to_its_last_step(train: Train) -> None:
     """Two steps into its second epoch, by a config.toml that says one."""
     run_dir = train(epochs=1)
@@ -359,7 +370,8 @@ def go_back_to(step: int, run_dir: RunDir) -> None:
 def halve_learning_rate(run_dir: RunDir) -> None:
     """As after a recovery from divergence."""
     last = load(run_dir.checkpoint_path("last"))
-    meta = {**last.meta, "progress": {**last.meta["progress"], "rate": 0.5}}
+    progress = last.meta["progress"]
+    meta = {**last.meta, "progress": {**progress, "rate": progress["rate"] / 2}}
     save(run_dir.checkpoint_path("last"), replace(last, meta=meta))
 
 

@@ -56,7 +56,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "a backend by name": (lambda: make(backend="numpy"), r'nb\.select\("numpy"\)'),
     "a scaling by name": (lambda: make(scaling="standard"), r'nb\.fit_scaling\("standard"'),
     "a penalty that is a number": (lambda: make(penalty=0.1), "WeightPenalty"),
-    "a gradient limit of zero": (lambda: make(optimizer=nb.ClippedGradients(nb.SGD(), norm=0)), "above 0"),
+    "a gradient limit of zero": (lambda: make(optimizer=nb.GradientClipping(nb.SGD(), norm=0)), "above 0"),
     "one callback": (lambda: make(callbacks=nb.EarlyStopping(3)), "a list of callbacks"),
     "a callback without parentheses": (lambda: make(callbacks=[nb.EarlyStopping]), "a list of callbacks"),
     "half an epoch": (lambda: make(epochs=1.5), "a whole number"),

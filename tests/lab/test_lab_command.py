@@ -30,8 +30,10 @@ def test_it_prints_its_address_on_one_line_and_ctrl_c_saves_the_run(tmp_path: Pa
         client = Client(process.stdout.readline().strip())
         client.post("/api/train", recipe="weight-height", epochs=10_000)
         name = client.wait("running")["run"]
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=60)
+        with client.events() as events:  # a page is open
+            next(events)
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=60)
     assert (output, errors, process.returncode) == ("", "", 0)
     assert replay(name, {}, tmp_path / "runs").exact
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,22 +20,16 @@ from tests.support.commands import run, said
 pytestmark = pytest.mark.usefixtures("in_a_folder_of_its_own")
 
 
-def train_digits(scale: str) -> None:
+def train_digits(scale: str, **others: Any) -> None:
     """A run `digits` of a few of MNIST's digits."""
     test = idx.read_part(FOLDER, "t10k")
     Path("data").mkdir()
     for kind, array in (("images-idx3", test.inputs[:200]), ("labels-idx1", test.labels[:200])):
         content = np.asarray(array).reshape(-1, 28, 28) if kind == "images-idx3" else np.asarray(array)
         Path(f"data/train-{kind}-ubyte").write_bytes(idx.to_bytes(content))
-    settings = {
-        "data": "data",
-        "hidden": [12, 8],
-        "activation": "tanh",
-        "epochs": 2,
-        "scale": scale,
-        "name": "digits",
-    }
-    with start(resolve("mnist", settings)) as made:
+    network = {} if "layers" in others else {"hidden": [12, 8], "activation": "tanh"}
+    settings = {"data": "data", "epochs": 2, "scale": scale, "name": "digits", **network, **others}
+    with start(resolve("cnn" if "layers" in others else "mnist", settings)) as made:
         made.fit()
 
 
@@ -83,6 +78,14 @@ def test_a_folder_that_holds_something_is_left_as_it_is(capsys: pytest.CaptureFi
     assert "not empty" in said(capsys)
     assert [path.name for path in Path("page").iterdir()] == ["mine.txt"]
     assert not list(Path().glob("tmp*"))
+
+
+def test_a_layer_that_the_page_cannot_compute_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    layers = ["conv 2 3x3 stride=3", "residual(conv 2 3x3 padding=same)", "relu", "flatten", "dense"]
+    train_digits("unit", layers=layers, epochs=1)
+    assert run("lab", "digits", "--export", "page") == 2
+    assert "the layer residual1" in said(capsys)
+    assert not Path("page").exists()
 
 
 def test_a_run_that_the_page_cannot_compute_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,10 +17,26 @@ import numpy as np
 import pytest
 
 from nnbackprop.data.catalog import load
+from nnbackprop.data.readers import idx
+from nnbackprop.lab.export import network
+from nnbackprop.lab.messages import encode
+from nnbackprop.runs.config_files import resolve
+from nnbackprop.runs.explanation import output_gradient
+from nnbackprop.runs.train import start
 from nnbackprop.runs.trained_model import TrainedModel
 from tests.support.lab_window import Window
 
 ROOT = Path(__file__).resolve().parents[2]
+IMAGES = """async ([draw, pixels, label]) => {
+    const {forward, inputGradient, inputOf} = await import('./static/js/draw/local.js');
+    const {passes, answer} = forward(draw, inputOf(draw, pixels));
+    return [answer.probabilities, [...inputGradient(passes, (_, k) => Number(k === label))]];
+}"""
+LAYERS = (
+    *("conv 4 5x5 padding=same stride=2", "batchnorm", "leaky-relu", "maxpool 3 stride=2"),
+    *("conv 6 3x2 padding=1", "relu", "averagepool 2", "dropout 0.1", "conv 8 2x2", "tanh"),
+    *("globalaveragepool", "dense 12", "batchnorm", "gelu", "dense"),
+)
 PREDICT = """async (images) => {
     const {draw} = await (await fetch('lab.json')).json();
     const {forward, inputOf} = await import('./static/js/draw/local.js');
@@ -53,6 +70,11 @@ def test_the_exported_page_works_without_our_server(chromium: Any, exported: str
     assert page.locator("[role=tab]").all_inner_texts() == ["Draw", "Step through", "Share"]
     page.click("[data-do=end]")
     assert page.get_attribute('.diagram [data-id="J"]', "data-value") is not None
+    page.select_option("[name=optimizer]", "adam")
+    page.select_option("[name=activation]", "silu")
+    page.click("[data-do=end]")
+    page.click('.diagram [data-id="s0w1.0.0"]')
+    assert "m = beta1 * m + one_minus_beta1 * dw" in page.text_content(".code mark")
     page.click("#tab-draw")
     page.click("[data-do=example]")  # a seven
     page.wait_for_selector(".bar.top-class .name:text-is('7')")
@@ -62,4 +84,27 @@ def test_the_exported_page_works_without_our_server(chromium: Any, exported: str
     made = page.evaluate(PREDICT, np.asarray(images).reshape(50, -1).tolist())
     np.testing.assert_allclose(made, model.predict_proba(images), rtol=1e-4, atol=1e-6)
     assert window.complaints == []
+    window.context.close()
+
+
+def test_layers_of_images_are_those_of_the_package_forward_and_backward(
+    chromium: Any, exported: str, tmp_path: Path
+) -> None:
+    digits = load("mnist").test
+    for name, array in (("images-idx3", digits.inputs[:300]), ("labels-idx1", digits.targets[:300])):
+        content = np.asarray(array, np.uint8).reshape(-1, 28, 28) if name == "images-idx3" else np.uint8(array)
+        (tmp_path / f"train-{name}-ubyte").write_bytes(idx.to_bytes(content))
+    settings = {"data": str(tmp_path), "layers": LAYERS, "epochs": 2, "runs_dir": str(tmp_path), "name": "cnn"}
+    with start(resolve("cnn", settings)) as run:
+        run.fit()
+    model = TrainedModel.open("cnn", tmp_path)
+    draw = json.loads(encode(network(model)))
+    assert draw["title"] == "784-4-6-8-12-10"
+
+    window = Window(chromium, exported)
+    for image, label in zip(np.asarray(digits.inputs[300:303]).reshape(-1, 1, 784), (1, 4, 7), strict=True):
+        p, dx = window.page.evaluate(IMAGES, [draw, image[0].tolist(), label])
+        np.testing.assert_allclose(p, model.predict_proba(image)[0], rtol=1e-4, atol=1e-6)
+        expected = output_gradient(model, image, label)[0] / model.evaluator.scaling.scale
+        np.testing.assert_allclose(dx, expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
     window.context.close()

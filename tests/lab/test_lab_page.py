@@ -8,8 +8,14 @@ from typing import Any
 
 import pytest
 
+from nnbackprop.data.readers import idx
+from nnbackprop.diagnostics.gradcheck.mistakes.catalogue import MISTAKES
+from nnbackprop.diagnostics.monitor.checks import RUN_CHECKS
+from nnbackprop.lab.options import options
+from nnbackprop.runs.config_files import load_run_config
+
 AXE = Path(os.environ.get("AXE", "no file"))
-VIOLATIONS = """axe.run().then(({violations}) =>
+VIOLATIONS = """(rules) => axe.run(document, rules ? {runOnly: rules} : {}).then(({violations}) =>
     violations.map(({id, nodes}) => [id, nodes.slice(0, 3).map((one) => [one.html, one.failureSummary])]))"""
 TABS = ("train", "draw", "step", "look", "share")
 
@@ -17,8 +23,8 @@ TABS = ("train", "draw", "step", "look", "share")
 def start(page: Any, recipe: str, **settings: str) -> None:
     page.select_option("[name=recipe]", recipe)
     for name, value in settings.items():
-        page.fill(f"[name={name}]", value)
-    page.click(".main-buttons [data-do=start]")
+        page.fill(f".settings [name={name}]", value)
+    page.locator(".main-buttons [data-do=start]").press("Enter")
 
 
 def status(page: Any, *words: str) -> None:
@@ -27,20 +33,53 @@ def status(page: Any, *words: str) -> None:
     )
 
 
+def tile(page: Any, name: str) -> float:
+    """A number of the run on show."""
+    names, values = (page.locator(f".tiles {tag}").all_inner_texts() for tag in ("dt", "dd"))
+    return float(dict(zip(names, values, strict=True))[name].replace("\u2009", ""))
+
+
+def stroke(page: Any, points: list[tuple[int, int]]) -> None:
+    box = page.locator(".drawing").bounding_box()
+    page.mouse.move(box["x"] + points[0][0], box["y"] + points[0][1])
+    page.mouse.down()
+    for x, y in points[1:]:
+        page.mouse.move(box["x"] + x, box["y"] + y, steps=8)
+    page.mouse.up()
+
+
 def test_weight_height_trains_to_its_end(window: Any) -> None:
     page = window.open("train")
     start(page, "weight-height", lr="0.2")
     status(page, "finished")
-    names, values = (page.locator(f".tiles {tag}").all_inner_texts() for tag in ("dt", "dd"))
-    tiles = dict(zip(names, values, strict=True))
-    assert tiles["Epoch"] == "1000 / 1000"
-    assert float(tiles["Loss"]) < 0.002
+    assert page.inner_text(".tiles dd >> nth=0") == "1000 / 1000"
+    assert tile(page, "Loss") < 0.002
     assert page.locator(".loss-chart canvas").count() == 1
+
+
+def test_a_newcomer_trains_draws_and_follows_a_gradient_in_four_clicks_and_a_stroke(window: Any) -> None:
+    page = window.page
+    page.goto(f"{window.origin}/")
+    page.click(".guide [data-do=quick]")
+    status(page, "running")
+    page.wait_for_selector(".loss-chart canvas")
+    page.click(".guide a[href='#draw']")
+    stroke(page, [(70, 70), (205, 70), (170, 140), (130, 225)])
+    page.wait_for_selector(".bar.top-class", timeout=30_000)
+    page.click("#tab-train")
+    page.click(".guide a[href^='#step']")
+    page.wait_for_selector(".way li")
+    lines = page.locator(".way li").all_inner_texts()
+    assert [line.split("=")[0].strip() for line in lines] == ["∂J/∂y", "δ", "∂J/∂h1", "δ1", "∂J/∂w11"]
+    assert lines[-1].endswith("−2 · 0.00833 = −0.01666")
+    page.click("#tab-train")
+    page.click(".main-buttons [data-do=reset]")
+    status(page, "idle")
 
 
 def test_two_windows_and_a_reload_show_the_same_run(window: Any) -> None:
     page = window.open("train")
-    start(page, "mnist", hidden="32", epochs="500", batch_size="20")
+    start(page, "iris", hidden="8, 8", epochs="10000", batch_size="1")
     status(page, "running")
     other = window.context.new_page()
     other.goto(f"{window.origin}/#train")
@@ -58,22 +97,42 @@ def test_two_windows_and_a_reload_show_the_same_run(window: Any) -> None:
     page.click(".main-buttons [data-do=stop]")
     for one in (page, other):
         status(one, "stopped")
+    run, at = page.inner_text(".run-name"), tile(page, "Step")
     page.click(".main-buttons [data-do=pause]")  # which resumes now
     status(other, "running")
+    other.wait_for_function(
+        "at => Number(document.querySelectorAll('.tiles dd')[1].textContent.replace(/\\D/g, '')) > at", arg=at
+    )
+    assert other.inner_text(".run-name") == run
     other.click(".main-buttons [data-do=reset]")
     for one in (page, other):
         status(one, "idle", "stopped")
 
 
+def test_learning_rate_and_dropout_change_while_it_runs(window: Any, lab_folder: Path) -> None:
+    page = window.open("train")
+    page.click(".settings summary")
+    start(page, "iris", hidden="8, 8", epochs="10000", batch_size="1", dropout="0, 0.2, 0.2")
+    status(page, "running")
+    for name, value in (("lr", "0.004"), ("dropout", "0.5, 0")):
+        page.fill(f"[name=live-{name}]", value)
+        page.evaluate("name => document.querySelector(`[name=live-${name}]`).dataset.typed = '1'", name)
+        page.locator(f"[name=live-{name}]").press("Enter")
+        page.evaluate("document.activeElement.blur()")
+        page.wait_for_function(  # the field is made anew, with what the trainer tells
+            "([name, value]) => document.querySelector(`[name=live-${name}]:not([data-typed])`)?.value === value",
+            arg=[name, value],
+        )
+    page.click(".main-buttons [data-do=stop]")
+    status(page, "stopped")
+    config = load_run_config(lab_folder / "runs" / page.inner_text(".run-name") / "config.toml")
+    assert [lr for _, lr in config.lr_changes] == [0.004]
+    assert [rates for _, rates in config.dropout_changes] == [(0.5, 0.0)]
+
+
 def test_a_drawn_seven_is_a_seven(window: Any) -> None:
     page = window.open("draw")
-    box = page.locator(".drawing").bounding_box()
-    points = [(70, 70), (205, 70), (170, 140), (130, 225)]
-    page.mouse.move(box["x"] + 70, box["y"] + 70)
-    page.mouse.down()
-    for x, y in points[1:]:
-        page.mouse.move(box["x"] + x, box["y"] + y, steps=8)
-    page.mouse.up()
+    stroke(page, [(70, 70), (205, 70), (170, 140), (130, 225)])
     page.wait_for_selector(".bar.top-class .name:text-is('7')", timeout=30_000)
     names = page.locator(".stages .tile span").all_inner_texts()
     assert names[0] == "As drawn"
@@ -130,6 +189,10 @@ def test_both_languages_have_every_text(window: Any) -> None:
     en, zh = page.evaluate(keys, "en"), page.evaluate(keys, "zh")
     assert list(en) == list(zh)
     assert {key for key in en if sorted(_names(en[key])) != sorted(_names(zh[key]))} == set()
+    doctor = page.evaluate("async () => ({...await import('/static/js/strings/doctor_zh.js')})")
+    assert set(doctor["FINDINGS"]) == set(RUN_CHECKS)
+    assert set(doctor["MISTAKES"]) == set(MISTAKES)
+    assert set(page.evaluate(keys, "recipes_zh")) == {recipe["name"] for recipe in options()["recipes"]}
     page.click("#language")
     assert page.get_attribute("html", "lang") == "zh-CN"
     assert page.inner_text("[data-do=next]") == "下一行"
@@ -142,11 +205,10 @@ def _names(text: str) -> list[str]:
     return [part.split("}")[0] for part in text.split("{")[1:]]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_violation(window: Any, scheme: str) -> None:
+def test_axe_finds_no_violation(window: Any) -> None:
+    """In the dark, of the rules that a colour can break."""
     if not AXE.is_file():
         pytest.skip("axe-core is not installed: make test-lab")
-    window.page.emulate_media(color_scheme=scheme)
     for fragment in (
         "train",
         "draw",
@@ -159,7 +221,37 @@ def test_axe_finds_no_violation(window: Any, scheme: str) -> None:
         page = window.open(fragment)
         page.wait_for_timeout(400)
         page.evaluate(AXE.read_text())
-        assert page.evaluate(VIOLATIONS) == [], fragment
+        for scheme, rules in (("light", None), ("dark", ["color-contrast"])):
+            page.emulate_media(color_scheme=scheme)
+            assert page.evaluate(VIOLATIONS, rules) == [], (fragment, scheme)
+        page.emulate_media(color_scheme="light")
+
+
+def test_every_part_gives_a_picture_and_a_table(window: Any) -> None:
+    views = ("confusion", "wrong", "weights", "unit", "map")
+    for name, places in {
+        "step": ["step"],
+        "draw": ["draw"],
+        "look": [f"look?view={v}&run=digits" for v in views],
+    }.items():
+        for place in places:
+            page = window.open(place)
+            if name == "draw":
+                page.click("[data-do=example]")
+                page.wait_for_selector(".bar.top-class")
+            page.wait_for_selector(f"#{name} :is(.diagram, .bar.top-class, .view-body)")
+            page.click("#tab-share")
+            page.select_option("[name=panel]", name)
+            for what in ("table", "picture") if place != places[0] or name != "look" else ("table",):
+                with page.expect_download() as download:
+                    page.click(f"[data-do={what}]")
+                saved = Path(download.value.path()).read_bytes()
+                if what == "table":
+                    rows = saved.decode().splitlines()
+                    assert len(rows) >= 10, place
+                    assert len({row.count(",") for row in rows}) == 1, place
+                else:
+                    assert saved.startswith((b"<svg", b"\x89PNG")), place
 
 
 def test_a_confusion_opens_its_samples_and_a_point_of_the_map_its_own(window: Any) -> None:
@@ -177,3 +269,28 @@ def test_a_confusion_opens_its_samples_and_a_point_of_the_map_its_own(window: An
     page.wait_for_selector("canvas.map")
     page.locator("canvas.map").click(position={"x": 200, "y": 150})
     page.wait_for_selector(".map-sample canvas")
+
+
+def test_drawings_of_ones_own_are_kept_and_trained_on(window: Any, lab_folder: Path) -> None:
+    page = window.open("draw")
+    for n, label in enumerate([7, 2, 3, 4, 0] * 2, 1):  # the page's examples
+        page.click("[data-do=example]")
+        page.select_option("[name=label]", str(label))
+        page.click("[data-do=keep]")
+        page.wait_for_selector(f".own-count:has-text('{n} drawings')")
+    page.click("[data-do=train-own]")
+    page.fill(".settings [name=hidden]", "32")
+    page.fill(".settings [name=epochs]", "60")
+    page.fill(".settings [name=batch_size]", "5")
+    page.click(".main-buttons [data-do=start]")
+    status(page, "running", "finished")
+    status(page, "finished")
+    assert page.inner_text(".run-name") == "drawings"
+    labels = idx.read(lab_folder / "runs" / "lab-drawings" / "train-labels-idx1-ubyte")
+    assert labels.tolist() == [7, 2, 3, 4, 0] * 2
+    page.click("#tab-draw")
+    page.click("[data-do=example]")  # a seven, by a network that knows five digits
+    page.wait_for_selector(".bar.top-class .name:text-is('7')")
+    assert page.locator(".bar").count() == 5
+    page.click("[data-do=forget]")
+    page.wait_for_selector(".own-count:has-text('9')")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import pytest
 from nnbackprop.errors import UsageError
 from nnbackprop.lab.messages import MAX_HIDDEN_LAYERS
 from nnbackprop.lab.security import MAX_BODY
+from nnbackprop.lab.server import LabServer
 from tests.support.lab_client import Client, serving
 
 pytest.importorskip("starlette", reason="starlette is not installed")
@@ -158,8 +162,10 @@ def test_an_address_takes_one_method(client: Client) -> None:
 def test_every_answer_keeps_the_browser_strict(client: Client, path: str, cookie: bool) -> None:
     _, headers, _ = client.send("GET", path, client.headers if cookie else {})
     policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
-    assert policy["default-src"] == "'none'"
+    for directive in ("default-src", "base-uri", "form-action", "frame-ancestors"):
+        assert policy[directive] == "'none'"
     assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert policy["img-src"] == "'self' data: blob:"
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["cache-control"] == "no-store"
 
@@ -169,6 +175,25 @@ def test_other_machines_need_a_token_of_ones_own(tmp_path: Path) -> None:
         pass
     with pytest.raises(UsageError, match="16 to 200"), serving(tmp_path, host="0.0.0.0", token="short"):
         pass
+
+
+def test_the_loopback_interface_of_ipv6_needs_no_token_of_ones_own(tmp_path: Path) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        pytest.skip(f"this machine has no IPv6: {error}")
+    server = LabServer(tmp_path, port=0, host="::1")
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    address, token = server.address.removeprefix("http://").split("/?token=")
+    try:
+        for host, status in ((address, 303), (address.replace("::1", "::2"), 403)):
+            with contextlib.closing(http.client.HTTPConnection(address, timeout=60)) as connection:
+                connection.request("GET", f"/?token={token}", headers={"Host": host})
+                assert connection.getresponse().status == status
+    finally:
+        server.stop()
+        thread.join()
 
 
 def test_on_all_interfaces_a_host_is_an_address_and_never_a_name(tmp_path: Path) -> None:
@@ -182,7 +207,5 @@ def test_on_all_interfaces_a_host_is_an_address_and_never_a_name(tmp_path: Path)
 def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        from nnbackprop.lab.server import LabServer
-
         with pytest.raises(UsageError, match=rf"port {port} .* --port 0"):
             LabServer(tmp_path, port=port)

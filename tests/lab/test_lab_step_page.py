@@ -10,15 +10,48 @@ import pytest
 
 from nnbackprop.lab.breaking import PLANTS
 from nnbackprop.lab.messages import Step, encode
-from nnbackprop.lab.small_networks import ARCHITECTURES
+from nnbackprop.lab.small_networks import ARCHITECTURES, STEP_ACTIVATIONS, STEP_LOSSES, TAKES_LOGITS
+from nnbackprop.lab.sources import sources
 from nnbackprop.lab.stepping import step
+from nnbackprop.optim import OPTIMIZERS
 
 NAMES = ("dense1.W", "dense1.b", "dense2.W", "dense2.b")
-COMPUTE = """async ({layers, X, T, loss, lr, mistake}) => {
+COMPUTE = """async ({layers, X, T, mistake, ...how}) => {
     const {step} = await import('/static/js/network.js');
     const {rulesWith} = await import('/static/js/mistakes.js');
-    const {J, grads, next} = step(layers, X, T, {loss, lr, rules: rulesWith(mistake)});
-    return {J, grads: grads.flatMap(({dW, db}) => [dW, db]), next: next.flatMap(({W, b}) => [W, b])};
+    const {J, grads, next, states} = step(layers, X, T, {...how, rules: rulesWith(mistake)});
+    const flat = (layers) => layers.flatMap(({W, b}) => [W, b]);
+    return {J, grads: grads.flatMap(({dW, db}) => [dW, db]), next: flat(next), states: states.map(flat)};
+}"""
+TABLES = """async () => {
+    const tables = {activations: 'ACTIVATIONS', optimizers: 'OPTIMIZERS', network: 'LOSSES', mistakes: 'MISTAKES'};
+    const names = async ([file, name]) => Object.keys((await import(`/static/js/${file}.js`))[name]);
+    return Promise.all(Object.entries(tables).map(names));
+}"""
+UNEXPLAINED = """async () => {
+    const {EQUATIONS} = await import('/static/js/equations.js');
+    const {computeStep} = await import('/static/js/numbers.js');
+    const {ACTIVATIONS} = await import('/static/js/activations.js');
+    const {OPTIMIZERS, noStates} = await import('/static/js/optimizers.js');
+    const {LOSSES} = await import('/static/js/network.js');
+    const {sourceOf} = await import('/static/js/step/model.js');
+    const {sources} = (await (await fetch('/api/options')).json()).step;
+    const missing = new Set();
+    const losses = Object.keys(LOSSES);
+    const pairs = Object.keys(ACTIVATIONS).flatMap((activation) => losses.map((loss) => [activation, loss]));
+    const every = pairs.flatMap((pair) => Object.keys(OPTIMIZERS).map((optimizer) => [...pair, optimizer]));
+    for (const [activation, loss, optimizer] of every) {
+        const last = loss.endsWith('mse') ? 'sigmoid' : 'identity';
+        const layers = [{W: [[1, -1]], b: [0, 0], activation}, {W: [[1, 2], [1, 2]], b: [0, 0], activation: last}];
+        const how = {loss, lr: 0.1, mistake: null, optimizer, t: 1, scalars: true, activation};
+        const state = {...how, layers, X: [[1]], T: [[1, 0]], row: 0, states: noStates(optimizer, layers)};
+        for (const one of computeStep(state).numbers.values()) {
+            if (!one.formula) continue;
+            if (!EQUATIONS[one.equation] && activation !== 'identity') missing.add(one.equation);
+            if (!sourceOf(state, one, sources)) missing.add(one.kind);
+        }
+    }
+    return [...missing];
 }"""
 POSSIBLE = "async ([loss, a, n]) => (await import('/static/js/mistakes.js')).possible(loss, a, n)"
 
@@ -88,45 +121,66 @@ def test_every_number_shown_is_numpys(window: Any, name: str) -> None:
 
 def test_the_pages_mathematics_is_the_packages(window: Any) -> None:
     page = window.open("step")
-    assert set(page.evaluate("async () => Object.keys((await import('/static/js/mistakes.js')).MISTAKES)")) == set(
-        PLANTS
-    )
+    activations, optimizers, losses, mistakes = page.evaluate(TABLES)
+    assert set(activations) == set(STEP_ACTIVATIONS)
+    assert set(optimizers) == set(OPTIMIZERS)
+    assert set(losses) == set(STEP_LOSSES)
+    assert set(mistakes) == set(PLANTS)
     for name in ARCHITECTURES:
-        for activation in ("sigmoid", "tanh", "relu"):
-            request: dict[str, Any] = {
+        for loss in losses:
+            if (name, loss) == ("2-2-1", "softmax-cross-entropy"):
+                continue
+            output = "identity" if loss in TAKES_LOGITS else "sigmoid"
+            request = {
                 "network": name,
-                "activation": activation,
+                "loss": loss,
+                "output_activation": output,
                 "samples": (0, 1, 2, 3),
                 "lr": 0.05,
             }
-            loss = answer_of(Step(**request))["loss"]
-            for mistake in (None, *page.evaluate(POSSIBLE, [loss, activation, 4])):
-                compare(page, answer_of(Step(**request, mistake=mistake)), mistake)
+            for activation in activations if loss == ARCHITECTURES[name].loss else ("sigmoid",):
+                for mistake in (None, *page.evaluate(POSSIBLE, [loss, activation, 4])):
+                    compare(page, Step(**request, activation=activation, mistake=mistake))
 
 
-def compare(page: Any, answer: dict[str, Any], mistake: str | None) -> None:
-    """The page's step from the server's parameters, with the server's."""
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_the_pages_optimizers_are_the_packages(window: Any, optimizer: str) -> None:
+    page, params, state = window.open("step"), None, None
+    for t in (1, 2, 3):
+        request = Step("2-2-1", samples=(0, 2), params=params, optimizer=optimizer, optimizer_state=state, t=t)
+        after = compare(page, request)["next"]
+        params, state = after["params"], after["optimizer_state"]
+
+
+def test_every_number_that_is_computed_names_its_equation_and_its_code(window: Any) -> None:
+    assert window.open("step").evaluate(UNEXPLAINED) == []
+    for name, source in sources().items():
+        assert all(source["marks"].values()), name
+
+
+def compare(page: Any, request: Step) -> dict[str, Any]:
+    """The page's step from the server's parameters, with the server's, which is returned."""
+    answer, given = answer_of(request), request.optimizer_state or {}
     params, kinds = answer["params"], (answer["activation"], answer["output_activation"])
     layers = [
         {"W": params[f"dense{k + 1}.W"], "b": params[f"dense{k + 1}.b"], "activation": kind}
         for k, kind in enumerate(kinds)
     ]
+    how: dict[str, Any] = {name: answer[name] for name in ("loss", "lr", "mistake", "optimizer", "t")}
+    if given:
+        how["states"] = [
+            [{"W": s["dense1.W"], "b": s["dense1.b"]}, {"W": s["dense2.W"], "b": s["dense2.b"]}]
+            for s in given.values()
+        ]
     T = one_hot(answer["targets"], len(params["dense2.b"]))
-    made = page.evaluate(
-        COMPUTE,
-        {
-            "layers": layers,
-            "X": answer["x"],
-            "T": T,
-            "loss": answer["loss"],
-            "lr": answer["lr"],
-            "mistake": mistake,
-        },
-    )
+    made = page.evaluate(COMPUTE, {"layers": layers, "X": answer["x"], "T": T, **how})
     assert made["J"] == pytest.approx(answer["loss_value"], rel=1e-12)
-    for k, tensor in enumerate(NAMES):
-        for ours, theirs in (("grads", answer["gradients"]), ("next", answer["next"]["params"])):
-            np.testing.assert_allclose(made[ours][k], theirs[tensor], 1e-9, 1e-13, err_msg=f"{mistake} {tensor}")
+    pairs = [(made["grads"], answer["gradients"]), (made["next"], answer["next"]["params"])]
+    states = (answer["next"]["optimizer_state"] or {}).values()
+    for ours, theirs in (*pairs, *zip(made["states"], states, strict=True)):
+        for k, tensor in enumerate(NAMES):
+            np.testing.assert_allclose(ours[k], theirs[tensor], 1e-9, 1e-13, err_msg=f"{request} {tensor}")
+    return answer
 
 
 def test_an_edited_weight_moves_everything_and_the_link_keeps_it(window: Any) -> None:
@@ -145,6 +199,39 @@ def test_an_edited_weight_moves_everything_and_the_link_keeps_it(window: Any) ->
     page.goto(link)
     page.wait_for_selector(".diagram")
     assert shown(page, "J") == loss
+
+
+def test_the_link_keeps_what_adam_remembers(window: Any) -> None:
+    page = window.open("step?opt=adam&act=gelu&loss=binary-cross-entropy")
+    page.wait_for_selector(".diagram")
+    page.click("[data-do=many]")
+    page.click("[data-do=end]")
+    numbers, link = ("s0w1.1.0", "s1b2.0", "nw1.0.1", "J"), page.url
+    before = [shown(page, id) for id in numbers]
+    page.goto("about:blank")
+    page.goto(link)
+    page.wait_for_selector(".diagram")
+    assert [shown(page, id) for id in numbers] == before
+    page.click("#step [data-do=reset]")
+    first = [shown(page, f"w1.0.{j}") for j in (0, 1)]
+    page.click("[data-do=end]")
+    moved = [shown(page, f"nw1.0.{j}") - first[j] for j in (0, 1)]
+    np.testing.assert_allclose(np.abs(moved), 0.1, rtol=1e-4)  # Adam's first step: the learning rate
+
+
+def test_the_pointer_shows_a_formula_and_checks_its_edge_and_play_goes_on(window: Any) -> None:
+    page = window.open("step?line=31")
+    page.hover('.diagram [data-id="dw1.0.1"]')
+    assert page.locator(".inspector .figures").first.inner_text() == "= −2 · (−0.0331)"
+    assert page.inner_text(".inspector .equation .tag") == "D8"
+    assert page.text_content(".code mark").lstrip("0123456789").strip().startswith('grads = {"W": xp.matmul(')
+    assert page.locator(".check tbody th").first.inner_text() == "J(w₁₂ + ε)"
+    measured, hand = (page.inner_text(f".check [data-check={key}]") for key in ("measured", "hand"))
+    assert measured == hand == f"{-2 * shown(page, 'dz1.1'):.8f}"
+    page.click("[data-do=first]")
+    page.click("[data-do=play]")
+    page.wait_for_selector(".progress-bar[value='2']")
+    page.click("[data-do=play]")
 
 
 def test_a_planted_mistake_is_measured_and_named_by_the_doctor(window: Any) -> None:

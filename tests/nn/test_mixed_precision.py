@@ -133,7 +133,7 @@ def test_a_network_learns_in_them_as_in_float32(library: Backend, dtype: str) ->
 
 
 def test_a_library_without_such_numbers_is_named() -> None:
-    with pytest.raises(UsageError, match=r"backend numpy has no bfloat16: use --dtype float32, or a backend"):
+    with pytest.raises(UsageError, match=r"backend numpy has no bfloat16: use dtype='float32', or a backend"):
         Trainer(Sequential(Dense(2)), SoftmaxCrossEntropy(), SGD(), 0.1, backend=select("numpy"), dtype="bfloat16")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from backends import Backend, leaves
-from nnbackprop.optim import Adam, AveragedWeights
+from nnbackprop.optim import Adam, ExponentialMovingAverage
 from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.trainer import Trainer
 from tests.support.small_runs import EveryStep, assert_equal_state, clouds, make_trainer
@@ -24,7 +24,7 @@ class Weights(Callback):
 def test_average_follows_its_recurrence_and_is_what_is_evaluated(backend: Backend) -> None:
     weights, data = Weights(), clouds()
     trainer = make_trainer(
-        backend, optimizer=AveragedWeights(Adam(), 0.8), epochs=10, callbacks=[EveryStep(), weights]
+        backend, optimizer=ExponentialMovingAverage(Adam(), 0.8), epochs=10, callbacks=[EveryStep(), weights]
     )
     trainer.initialize(data)
     expected = [np.array(backend.to_numpy(a)) for a in leaves(trainer.params)]
@@ -43,10 +43,8 @@ def test_average_follows_its_recurrence_and_is_what_is_evaluated(backend: Backen
 
 def test_training_is_that_of_the_optimizer_and_resumes_exactly() -> None:
     data = clouds()
-    averaged, plain, first, second = (
-        make_trainer(optimizer=optimizer)
-        for optimizer in (AveragedWeights(Adam()), Adam(), AveragedWeights(Adam()), AveragedWeights(Adam()))
-    )
+    ema = ExponentialMovingAverage(Adam())
+    averaged, plain, first, second = (make_trainer(optimizer=optimizer) for optimizer in (ema, Adam(), ema, ema))
     averaged.fit(data)
     plain.fit(data)
     for a, b in zip(leaves(averaged.params), leaves(plain.params), strict=True):

@@ -7,7 +7,7 @@ import pytest
 
 from backends import Backend, leaves
 from nnbackprop.errors import UsageError
-from nnbackprop.optim import SGD, Adam, AveragedWeights, ClippedGradients, Momentum
+from nnbackprop.optim import SGD, Adam, ExponentialMovingAverage, GradientClipping, Momentum
 from tests.support.small_runs import assert_equal_state, clouds, make_trainer
 
 
@@ -16,7 +16,7 @@ def test_updates_are_those_of_pytorchs_loop_that_clips_before_each_step(
     backend: Backend, limits: dict[str, float]
 ) -> None:
     torch = pytest.importorskip("torch", reason="the judge PyTorch is not installed")
-    optimizer = ClippedGradients(Momentum(0.9), **limits)
+    optimizer = GradientClipping(Momentum(0.9), **limits)
     rng = np.random.default_rng(4)
     params = ({"W": rng.standard_normal((3, 2)), "b": rng.standard_normal(2)},)
     theirs = [torch.tensor(a, requires_grad=True) for a in leaves(params)]
@@ -41,15 +41,15 @@ def test_updates_are_those_of_pytorchs_loop_that_clips_before_each_step(
 
 
 def test_its_checkpoint_is_that_of_the_optimizer_within() -> None:
-    plain, clipped = make_trainer(optimizer=Adam()), make_trainer(optimizer=ClippedGradients(Adam(), norm=1e6))
+    plain, clipped = make_trainer(optimizer=Adam()), make_trainer(optimizer=GradientClipping(Adam(), norm=1e6))
     for trainer in (plain, clipped):
         trainer.fit(clouds())
     assert_equal_state(plain, clipped)  # no gradient is as long as that
 
 
 def test_averages_are_found_within_it_and_around_it() -> None:
-    within = make_trainer(optimizer=ClippedGradients(AveragedWeights(SGD(), 0.8), norm=0.1))
-    around = make_trainer(optimizer=AveragedWeights(ClippedGradients(SGD(), norm=0.1), 0.8))
+    within = make_trainer(optimizer=GradientClipping(ExponentialMovingAverage(SGD(), 0.8), norm=0.1))
+    around = make_trainer(optimizer=ExponentialMovingAverage(GradientClipping(SGD(), norm=0.1), 0.8))
     for trainer in (within, around):
         trainer.fit(clouds())
         moved = zip(leaves(trainer.eval_params), leaves(trainer.params), strict=True)
@@ -60,4 +60,4 @@ def test_averages_are_found_within_it_and_around_it() -> None:
 
 def test_a_limit_is_needed() -> None:
     with pytest.raises(UsageError, match=r"norm=1\.0, value=0\.5, or both"):
-        ClippedGradients(SGD())
+        GradientClipping(SGD())

@@ -21,8 +21,8 @@ from nnbackprop.optim import (
     Adagrad,
     Adam,
     AdamW,
-    AveragedWeights,
-    ClippedGradients,
+    ExponentialMovingAverage,
+    GradientClipping,
     Momentum,
     Nesterov,
     Optimizer,
@@ -135,7 +135,7 @@ def test_every_exported_optimizer_has_a_row_and_a_name():
         value
         for name in optimizers.__all__
         if isinstance(value := getattr(optimizers, name), type) and issubclass(value, Optimizer)
-    } - {Optimizer, AveragedWeights, ClippedGradients}  # which are around another
+    } - {Optimizer, ExponentialMovingAverage, GradientClipping}  # which are around another
     assert {type(row[0]) for row in ROWS} == exported
     assert set(OPTIMIZERS.values()) == exported
     assert all(isinstance(make(), Optimizer) for make in OPTIMIZERS.values())

@@ -189,7 +189,7 @@ def test_several_labels_have_a_row_each_and_are_predicted_by_name(capsys: pytest
     rows = table_rows(capsys.readouterr().out)
     model = TrainedModel.open("last")
     data = model.data()
-    scores = label_scores(data.targets > 0.5, model.predict(data.inputs) >= 0.5)
+    scores = label_scores(data.targets > 0.5, model.predict(data.inputs) == 1)
     for k, name in enumerate(("red", "green")):
         assert rows[name][1:4] == [f"{column[k]:.4f}" for column in scores[:3]]
         assert rows[name][4] == f"{data.targets[:, k].sum():.0f}"
@@ -199,7 +199,8 @@ def test_several_labels_have_a_row_each_and_are_predicted_by_name(capsys: pytest
     assert run("predict", "last", "new.csv") == 0
     output = said(capsys)
     assert "sample red green never labels" in output
-    probabilities = TrainedModel.open("last").predict({f"x{j}": [2.0, -2.0] for j in range(3)})
+    model, samples = TrainedModel.open("last"), {f"x{j}": [2.0, -2.0] for j in range(3)}
+    probabilities = model.predict_proba(samples)
     for i, labels in enumerate(("red, green", "–"), 1):
         assert " ".join([str(i), *(f"{p:.2%}" for p in probabilities[i - 1]), labels]) in output
-    assert ((probabilities > 0.5) == [[True, True, False], [False, False, False]]).all()
+    assert model.predict(samples).tolist() == [[1, 1, 0], [0, 0, 0]]

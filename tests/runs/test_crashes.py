@@ -389,3 +389,23 @@ def test_a_folder_that_is_gone_for_a_while_is_one_error(tmp_path: Path, whole: A
 def test_a_place_where_no_folder_can_be_made_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train", "weight-height", "--runs-dir", "/proc/self", "--progress", "off") == 5
     assert "/proc/self/weight-height could not be made" in said(capsys)
+
+
+def test_on_windows_a_file_is_replaced_once_its_reader_has_closed_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, replace, refusals = tmp_path / "last.safetensors", os.replace, [5, 32]  # access, sharing
+
+    def held_open(old: Path, new: Path) -> None:
+        if refusals:
+            raise PermissionError(errno.EACCES, f"WinError {refusals.pop()}")
+        replace(old, new)
+
+    monkeypatch.setattr(os, "replace", held_open)
+    with pytest.raises(RunFolderError, match="WinError 32"):  # elsewhere a refusal is final
+        write_atomically(target, b"old")
+    monkeypatch.setattr(sys, "platform", "win32")
+    write_atomically(target, b"new")
+    assert not refusals
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
+    assert target.read_bytes() == b"new"

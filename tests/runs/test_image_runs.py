@@ -20,7 +20,7 @@ from nnbackprop.nn.losses import SoftmaxCrossEntropy
 from nnbackprop.nn.mixed_precision import MixedPrecision
 from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Residual, Sequential
-from nnbackprop.optim import Adam, AveragedWeights
+from nnbackprop.optim import Adam, ExponentialMovingAverage
 from nnbackprop.runs.checkpoint import load
 from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.training.step import Objective
@@ -222,7 +222,7 @@ def test_mixed_precision_of_convolutions_has_the_gradients_of_float64_to_its_dig
 def test_mixed_precision_learns_augmented_images(name: str, dtype: str) -> None:
     pytest.importorskip(name, reason=f"{name} is not installed")
     augment = Augmentation("shift 0.5", "noise 0.1")
-    options: dict[str, Any] = {"epochs": 12, "dtype": dtype, "optimizer": AveragedWeights(Adam(), 0.9)}
+    options: dict[str, Any] = {"epochs": 12, "dtype": dtype, "optimizer": ExponentialMovingAverage(Adam(), 0.9)}
     made = trainer(BatchNorm(), backend=select(name), augment=augment, **options)
     made.fit(dataset(96))
     assert made.evaluate(dataset(96)).accuracy >= 0.95

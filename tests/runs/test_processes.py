@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -66,6 +67,20 @@ def test_two_processes_have_the_bits_of_one_with_all_optimizers() -> None:
     assert result["found"] == sharded_runs.outcomes(["numpy"])
     assert result["processes"] == 2
     assert result["moved"] == [[4000, 2]] * 2  # 2 (N - 1) / N times the gradients, as few as can be
+
+
+def test_sums_on_two_devices_have_the_bits_of_one_process() -> None:
+    """PyTorch's tensors on the CPU, by Gloo: what is done by NCCL between GPUs."""
+    pytest.importorskip("torch", reason="torch is not installed: pip install torch")
+    command = mpi.command(2, "-m", "tests.support.sharded_runs", "gloo")
+    done = subprocess.run(command, env=mpi.environment(), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    made = sharded_runs.trainer("torch", norm=True, batch_size=40)
+    made.use_sharding(sharded_runs.ShardedTraining(sharded_runs.SHARDS))
+    made.fit(sharded_runs.dataset(weighted=True))
+    result = json.loads(done.stdout)
+    assert result["host"] == result["gloo"] == sharded_runs.digest(made)
+    assert re.match(r"One of 2 processes has gone \(.+\): .* --resume\.", result["lost"])  # which left at the end
 
 
 def test_a_run_goes_on_with_another_number_of_processes_exactly(folder: Path) -> None:
@@ -290,6 +305,23 @@ def test_each_process_sees_the_gpu_of_its_number(
         del os.environ["CUDA_VISIBLE_DEVICES"]
     prepare_process(Second(), Config(device=device, threads=1))
     assert os.environ.get("CUDA_VISIBLE_DEVICES") == chosen
+
+
+def test_processes_of_one_machine_see_different_gpus() -> None:
+    code = """
+import os
+from nnbackprop.distributed.mpi import communicator
+from nnbackprop.runs.config import Config
+from nnbackprop.runs.processes import prepare_process
+world = communicator()
+prepare_process(world, Config(device="cuda"))
+of_all = world.gather_objects(os.environ["CUDA_VISIBLE_DEVICES"])
+world.rank or print(of_all)
+world.finish()
+"""
+    environment = mpi.environment(CUDA_VISIBLE_DEVICES="4,5,6")
+    done = subprocess.run(mpi.command(3, "-c", code), env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("['4', '5', '6']\n", "")
 
 
 def test_a_new_run_has_a_shard_a_process_unless_it_says_how_many() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from nnbackprop.optim import OPTIMIZERS
 from nnbackprop.optim.schedules import parse_schedule
 from nnbackprop.runs.checkpoint import Checkpoint, from_bytes, to_bytes
 from nnbackprop.runs.trainer_checkpoint import CheckpointInfo, last_checkpoint, restore, scaling_of
-from nnbackprop.training.callbacks import Callback, EarlyStopping
+from nnbackprop.training.callbacks import Callback, EarlyStopping, ReduceLROnPlateau
 from nnbackprop.training.trainer import Trainer
 from tests.support.small_runs import (
     EveryStep,
@@ -45,21 +46,27 @@ class Saves(Callback):
     epoch_end = chunk_end
 
 
-def uninterrupted(patience: int | None = None, **options: Any) -> tuple[Trainer, EarlyStopping, list[bytes]]:
+def uninterrupted(
+    patience: int | None = None, more: Sequence[Callback] = (), **options: Any
+) -> tuple[Trainer, EarlyStopping, list[bytes]]:
     """A run to its end, its best weights, and the checkpoints it made on the way."""
     best = EarlyStopping(patience)
     saves = Saves(best)
-    trainer = make_trainer(callbacks=[best, saves, EveryStep()], **options)
+    trainer = make_trainer(callbacks=[best, *more, saves, EveryStep()], **options)
     trainer.fit(TRAIN, VALIDATION)
     return trainer, best, saves.files
 
 
 def resumed(
-    file: bytes, backend: Backend | None = None, patience: int | None = None, **options: Any
+    file: bytes,
+    backend: Backend | None = None,
+    patience: int | None = None,
+    more: Sequence[Callback] = (),
+    **options: Any,
 ) -> tuple[Trainer, EarlyStopping]:
     """A new trainer that goes on from a checkpoint to the end."""
     best = EarlyStopping(patience)
-    trainer = make_trainer(backend, callbacks=[best, EveryStep()], **options)
+    trainer = make_trainer(backend, callbacks=[best, *more, EveryStep()], **options)
     restore(trainer, best, TRAIN, from_bytes(file))
     trainer.fit(TRAIN, VALIDATION)
     return trainer, best
@@ -93,6 +100,14 @@ def test_resume_from_any_step_is_bit_identical_with_every_optimizer(optimizer: s
 @pytest.mark.parametrize("word", SCHEDULES)
 def test_resume_from_any_step_is_bit_identical_with_every_schedule(word: str) -> None:
     assert_resumes_exactly(lr=parse_schedule(word, 0.05, EPOCHS * STEPS, STEPS))
+
+
+def test_resume_goes_on_waiting_for_a_plateau_to_end() -> None:
+    """The rate overshoots and is reduced again and again; a checkpoint of any step knows how long it waited."""
+    plateau = ReduceLROnPlateau(factor=0.5, patience=2)  # without a state of its own
+    whole, _ = assert_resumes_exactly(lr=1.0, epochs=14, more=(plateau,))
+    assert whole.progress.lr_factor <= 0.25
+    assert {row.lr for row in whole.history} >= {1.0, 0.5, 0.25}
 
 
 def test_resume_goes_on_counting_epochs_without_improvement() -> None:

@@ -149,10 +149,10 @@ def run_out_of_memory() -> None:
 
 
 def limit_memory() -> None:
-    """Leave a mebibyte to allocate."""
+    """Leave four mebibytes to allocate: in less, Python itself may crash on its way to the message."""
     import resource
 
-    size = psutil.Process().memory_info().vms + 2**20
+    size = psutil.Process().memory_info().vms + 2**22
     resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 

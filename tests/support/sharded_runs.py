@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import sys
@@ -18,6 +19,7 @@ from backends import leaves, select
 from nnbackprop.distributed.communicator import Communicator, SingleProcess
 from nnbackprop.distributed.mpi import MpiCommunicator, communicator
 from nnbackprop.distributed.sharding import ShardedTraining
+from nnbackprop.errors import ProcessLostError
 from nnbackprop.optim import OPTIMIZERS
 
 SHARDS = 4
@@ -70,13 +72,51 @@ def outcomes(libraries: Iterable[str], processes: Communicator | None = None) ->
             processes.share_memory = i % 3 != 2
         made.use_sharding(ShardedTraining(SHARDS, processes, name.startswith("synchronized")))
         row = made.fit(data, validation=data)[-1]
-        bits = hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in leaves(made.host_params())))
         assert row.validation is not None
         losses = row.train.loss.hex(), row.validation.loss.hex(), row.validation.accuracy
-        all_bits = processes.gather_objects(bits.hexdigest())
+        all_bits = processes.gather_objects(digest(made))
         assert len(set(all_bits)) == 1, f"{name}: processes have different weights"
         found[name] = f"{all_bits[0][:16]} {losses}"
     return found
+
+
+def by_torch(world: MpiCommunicator) -> dict[str, str]:
+    """Digests of a training on PyTorch: with sums on the host, and of tensors over Gloo, as over NCCL."""
+    import torch
+
+    from backends.torch_collectives import TorchCollectives
+
+    found = {}
+    for name in ("host", "gloo"):
+        made, data = trainer("torch", norm=True, batch_size=40), dataset(weighted=True)
+        if name == "gloo":
+            exchange = TorchCollectives(world, torch.device("cpu"))
+            made.backend.collectives = lambda _, exchange=exchange: exchange  # type: ignore[method-assign]
+        made.use_sharding(ShardedTraining(SHARDS, world))
+        made.fit(data)
+        found[name] = digest(made)
+    return found
+
+
+def lost_by_torch(world: MpiCommunicator) -> str:
+    """What process 0 says where another has left Gloo's group."""
+    import torch
+
+    if world.rank:
+        atexit.unregister(torch.distributed.destroy_process_group)
+        torch.distributed.destroy_process_group()
+        return ""
+    try:
+        world.sum_shards(torch.ones(1, world.size))
+    except ProcessLostError as error:
+        return str(error)
+    return "nothing"
+
+
+def digest(made: nb.Trainer) -> str:
+    """Of the weights, to the bit."""
+    arrays = [np.ascontiguousarray(a).tobytes() for a in leaves(made.host_params())]
+    return hashlib.sha256(b"".join(arrays)).hexdigest()
 
 
 def moved(world: MpiCommunicator) -> Iterator[tuple[int, int]]:
@@ -92,9 +132,13 @@ def moved(world: MpiCommunicator) -> Iterator[tuple[int, int]]:
 def main() -> None:
     """Process 0 prints what all have come to."""
     world = communicator()
-    result = {"processes": world.size, "found": outcomes(sys.argv[1:], world)}
-    if isinstance(world, MpiCommunicator):
-        result["moved"] = list(moved(world))
+    if sys.argv[1:] == ["gloo"]:
+        assert isinstance(world, MpiCommunicator)
+        result = {**by_torch(world), "lost": lost_by_torch(world)}
+    else:
+        result = {"processes": world.size, "found": outcomes(sys.argv[1:], world)}
+        if isinstance(world, MpiCommunicator):
+            result["moved"] = list(moved(world))
     if world.rank == 0:
         print(json.dumps(result))
     if isinstance(world, MpiCommunicator):

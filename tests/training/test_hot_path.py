@@ -15,7 +15,7 @@ import pytest
 from backends import NumpyBackend, Tree, leaves, select
 from nnbackprop import Dense, Dropout, ReLU, Sequential, SoftmaxCrossEntropy, Trainer
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.loader import DataLoader
+from nnbackprop.data.device_dataset import DeviceDataset
 from nnbackprop.optim import OPTIMIZERS
 from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import ChunkEnd
@@ -74,23 +74,23 @@ class Steps:
         net, optimizer = network(hidden, options.get("rate", 0.0)), OPTIMIZERS[options.get("optimizer", "sgd")]()
         self.trainer = Trainer(net, SoftmaxCrossEntropy(), optimizer, 0.01, backend=backend, batch_size=batch)
         self.trainer.initialize(data)
-        self.loader = DataLoader(backend, data, self.trainer.scaling, "float32")
+        self.device_data = DeviceDataset(backend, data, self.trainer.scaling, "float32")
         self.batch, self.state, self.step = batch, self.trainer.state, self.trainer.train_step
         self.run(2)
         self.xp.calls.clear()
         self.xp.products.clear()
 
     def run(self, steps: int) -> None:
-        self.state = self.trainer.backend.scan(self.step, self.state, self.loader.data, self.batches(steps))
+        self.state = self.trainer.backend.scan(self.step, self.state, self.device_data.arrays, self.batches(steps))
 
     def chunk(self, steps: int) -> None:
-        backend, last = self.trainer.backend, self.step.with_gradient_norms
-        self.state = backend.scan(self.step, self.state, self.loader.data, self.batches(steps), last_step=last)
+        backend, data, last = self.trainer.backend, self.device_data.arrays, self.step.with_gradient_norms
+        self.state = backend.scan(self.step, self.state, data, self.batches(steps), last_step=last)
 
     def batches(self, steps: int) -> Tree:
         scalars = {name: np.full(steps, value, np.float32) for name, value in self.scalars.items()}
         rows = np.arange(steps * self.batch).reshape(steps, -1) % (2 * self.batch)
-        return {**self.loader.batches(rows), "step": np.arange(steps, dtype=np.int32), "scalars": scalars}
+        return {**self.device_data.batches(rows), "step": np.arange(steps, dtype=np.int32), "scalars": scalars}
 
     @property
     def scalars(self) -> dict[str, float]:
@@ -124,8 +124,8 @@ def test_a_step_makes_the_products_of_the_derivation_and_no_others(
 
 def test_an_evaluation_makes_only_the_forward_products_and_counts_confused_classes() -> None:
     steps = Steps()
-    loader = DataLoader(steps.trainer.backend, dataset(BATCH), steps.trainer.scaling, "float32")
-    steps.trainer.evaluator.evaluate(steps.state["params"], loader)
+    device_data = DeviceDataset(steps.trainer.backend, dataset(BATCH), steps.trainer.scaling, "float32")
+    steps.trainer.evaluator.evaluate(steps.state["params"], device_data)
     counts = ((CLASSES, BATCH), (BATCH, CLASSES))
     assert sorted(steps.xp.products) == sorted([*products((*WIDTHS, CLASSES), BATCH, backward=False), counts])
 
@@ -256,7 +256,7 @@ class Hosts(NumpyBackend):
 
 def trainer(monkeypatch: pytest.MonkeyPatch, length: int, **options: Any) -> Trainer:
     """A small one whose chunks have `length` steps."""
-    monkeypatch.setattr("nnbackprop.training.batch_sampler.estimate_steps_per_chunk", lambda *_: length)
+    monkeypatch.setattr("nnbackprop.training.data_loader.estimate_steps_per_chunk", lambda *_: length)
     options = {"loss": SoftmaxCrossEntropy(), "optimizer": OPTIMIZERS["sgd"](), "lr": 0.01, **options}
     return Trainer(network((16,)), batch_size=10, **options)
 

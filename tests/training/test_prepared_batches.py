@@ -12,7 +12,7 @@ from backends import Backend, Tree, leaves, select, tree_map
 from backends.base import scan_loop
 from nnbackprop import MeanSquaredError, RngKey, Trainer
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.loader import DataLoader
+from nnbackprop.data.device_dataset import DeviceDataset
 from nnbackprop.nn.augmentation import Augmentation
 from nnbackprop.nn.layer_fusion import FusedSequential
 from nnbackprop.nn.layers import Dense, Dropout, Flatten, Tanh
@@ -47,12 +47,12 @@ def prepared_and_not(
     trainer = make_trainer(backend, network=NETWORK, **loss, **options)
     trainer.initialize(data)
     dtype = backend.to_numpy(leaves(trainer.params)[0]).dtype.name
-    loader = DataLoader(backend, data, trainer.scaling, dtype, resident)
+    device_data = DeviceDataset(backend, data, trainer.scaling, dtype, resident)
     rows = RNG.permutation(SAMPLES)[: STEPS * BATCH].reshape(STEPS, BATCH) if rows is None else rows
     scalars = {n: np.full(STEPS, v, dtype) for n, v in trainer.optimizer.step_scalars(1, 0.1).items()}
-    host = {**loader.batches(rows), "step": np.arange(4, 4 + STEPS, dtype=np.int32), "scalars": scalars}
+    host = {**device_data.batches(rows), "step": np.arange(4, 4 + STEPS, dtype=np.int32), "scalars": scalars}
     batches = tree_map(backend.asarray, host)
-    return trainer, loader.data, trainer.train_step.prepare(loader.data, batches), batches
+    return trainer, device_data.arrays, trainer.train_step.prepare(device_data.arrays, batches), batches
 
 
 @pytest.mark.parametrize("network", [Sequential, FusedSequential])

@@ -126,8 +126,11 @@ def test_metrics_are_those_of_the_predictions(name: str, weights: np.ndarray | N
         r2 = 1 - (w[:, None] * (y - t) ** 2).sum(axis=0) / (w[:, None] * (t - center) ** 2).sum(axis=0)
         squared, absolute = mean(((y - t) ** 2).mean(axis=1)), mean(np.abs(y - t).mean(axis=1))
         expected = {"rmse": squared**0.5, "mae": absolute, "r2": r2.mean()}
+        with pytest.raises(UsageError, match="have none: call predict"):
+            trainer.predict_proba(X)
     else:
-        on = y >= 0.5
+        on = y == 1
+        assert np.array_equal(on, trainer.predict_proba(X) >= 0.5)
         both, positive = (w[:, None] * (on & (t == 1))).sum(), (w[:, None] * (on + t)).sum()
         expected = {"subset_accuracy": mean((on == t).all(axis=1)), "f1": 2 * both / positive}
     assert trainer.evaluate(data).metrics == pytest.approx(expected, rel=1e-12)

@@ -21,7 +21,7 @@ from nnbackprop.nn.layers import BatchNorm, Dense, Dropout, LayerNorm, ReLU, Tan
 from nnbackprop.nn.losses import MeanSquaredError, SigmoidBinaryCrossEntropy
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.optim import SGD, Adam, ClippedGradients
+from nnbackprop.optim import SGD, Adam, GradientClipping
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
 from nnbackprop.training.events import ChunkEnd, EpochEnd, TrainBegin, TrainEnd
 from nnbackprop.training.trainer import Trainer
@@ -75,7 +75,7 @@ NUMBERS = np.random.default_rng(3).standard_normal((40, 2))
             clouds(),
             {
                 "network": Sequential(Dense(8), BatchNorm(), ReLU(), Dropout(0.2), Dense(3)),
-                "optimizer": ClippedGradients(Adam(), norm=0.5),
+                "optimizer": GradientClipping(Adam(), norm=0.5),
             },
         ),
         (replace(clouds(), weights=np.linspace(0.5, 2, 90)), {"penalty": WeightPenalty(0.01, 0.1)}),
@@ -241,9 +241,9 @@ def test_after_divergence_state_and_progress_are_of_the_same_step() -> None:
     p, step = trainer.progress, trainer.train_step
     assert p.step == caught.value.step > 1
     assert p.samples_seen == 16 * p.step
-    for batch in islice(trainer.batch_sampler.batches(1, 0, 0), p.step):
+    for batch in islice(trainer.loader.batches(1, 0, 0), p.step):
         assert all(np.isfinite(a).all() for a in leaves(state["params"]))
-        state = step(state, trainer.loader.data, batch)
+        state = step(state, trainer.device_data.arrays, batch)
     for replayed, kept in zip(leaves(state["params"]), weights(trainer), strict=True):
         np.testing.assert_array_equal(replayed, kept)
 

@@ -187,7 +187,7 @@ def _read_text(
     content, notes = _read_all(stream, budget), []
     budget.reserve((content.count(b"\n") + 1) * len(dialect.names) * CELL_BYTES)
     if options.encoding is None and not _is_utf8(content):
-        notes.append("is not UTF-8 and was read as latin-1; --encoding says what it is")
+        notes.append("is not UTF-8 and was read as latin-1; encoding says what it is")
         content = content.decode("latin-1").encode()
     try:
         frame = _read_frame(content, dialect, polars.String)

@@ -44,7 +44,7 @@ def encoding_of(head: bytes, options: DataOptions) -> str:
     if options.encoding is not None:
         named = options.encoding.lower().replace("_", "-")
         if named not in (*ENCODINGS, "utf8", "utf-8-sig", "utf16", "latin1", "iso-8859-1", "cp1252"):
-            raise UsageError(f"--encoding {options.encoding!r} is not read; {', '.join(ENCODINGS)} are.")
+            raise UsageError(f"encoding={options.encoding!r} is not read; {', '.join(ENCODINGS)} are.")
         return {"utf8": "utf-8", "utf-8-sig": "utf-8"}.get(named, named)
     return next((name for bom, name in BOMS.items() if head.startswith(bom)), "utf-8")
 
@@ -81,9 +81,7 @@ def _separator(lines: Sequence[str], options: DataOptions) -> str:
     if options.separator is not None:
         separator = SEPARATORS.get(options.separator, options.separator)
         if len(separator) != 1 or not separator.isascii() or separator in '"\r\n':
-            raise UsageError(
-                f"--separator {options.separator!r}: one character is needed, or tab, such as ; or |."
-            )
+            raise UsageError(f"separator={options.separator!r}: one character is needed, or tab, such as ; or |.")
         return separator
     spaced = not any(separator in line for line in lines for separator in "\t;|,") and any(
         _is_number(cell, decimal_comma=False) for line in lines[-1:] for cell in line.split()

@@ -88,7 +88,7 @@ def _common_shape(
                 raise ImageSizesError(
                     f"{first[0]} is {first[1].rows} x {first[1].columns} and {path} is {header.rows} x "
                     f"{header.columns}: the images of a set have one size. Give one to which all are resized, "
-                    "rows x columns: --size 28x28."
+                    "rows x columns: size='28x28'."
                 )
         size = first[1].rows, first[1].columns
     resized = [header for header in headers.values() if (header.rows, header.columns) != size]
@@ -126,7 +126,7 @@ def _keep(paths: Paths, shape: tuple[int, ...], file: Path) -> None:
     except OSError as error:
         raise DataError(
             f"{file}: {len(paths)} images of {' x '.join(map(str, shape))} cannot be kept in the cache folder "
-            f"({error}). Make room for {len(paths) * math.prod(shape):,} bytes there, or give a smaller --size."
+            f"({error}). Make room for {len(paths) * math.prod(shape):,} bytes there, or give a smaller size."
         ) from error
     finally:
         with contextlib.suppress(OSError):

@@ -65,9 +65,11 @@ def main() -> None:
 
 def limit_memory(size: int) -> None:
     """Let this process have no more than `size` bytes of addresses, where the system can hold it to that."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
+    if sys.platform == "win32":
+        return
+    import resource
 
+    with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from backends import Array, Tree, device_of, leaves, tree_map
 from nnbackprop.data.batch import get_batch
-from nnbackprop.data.loader import DataLoader
+from nnbackprop.data.device_dataset import DeviceDataset
 from nnbackprop.nn.layers import ReLU, Sigmoid, Tanh
 from nnbackprop.nn.metrics import predicted_classes
 from nnbackprop.nn.sequential import Sequential
@@ -79,12 +79,12 @@ class NetworkStats:
         return max(self.weighted, key=lambda layer: layer.update_ratio, default=LayerStats(""))
 
 
-def probe_batch(loader: DataLoader, samples: int) -> tuple[Array, Array]:
+def probe_batch(device_data: DeviceDataset, samples: int) -> tuple[Array, Array]:
     """Inputs and targets on the device, spread evenly over the training part, which may be sorted."""
-    n = len(loader.dataset)
+    n = len(device_data.dataset)
     rows = np.linspace(0, n - 1, min(samples, n)).astype(np.int64)
-    x = tree_map(lambda a: loader.backend.asarray(a)[0, ...], loader.batches(rows.reshape(1, -1)))
-    return get_batch(loader.backend.xp, loader.data, x)[:2]
+    x = tree_map(lambda a: device_data.backend.asarray(a)[0, ...], device_data.batches(rows.reshape(1, -1)))
+    return get_batch(device_data.backend.xp, device_data.arrays, x)[:2]
 
 
 def measure(
@@ -93,7 +93,7 @@ def measure(
     """Statistics of `state`, which is before step `step` + 1 and not changed; `batches` is that step's chunk."""
     backend, (inputs, targets) = trainer.backend, batch
     layers = list(trainer.network.named_layers(state["params"]))
-    data = {"state": state, "data": trainer.loader.data, "inputs": inputs, "targets": targets}
+    data = {"state": state, "data": trainer.device_data.arrays, "inputs": inputs, "targets": targets}
     table = backend.xp.zeros((len(layers) + 1, 4), dtype=inputs.dtype, device=device_of(inputs))
     table = backend.scan(stats_step, table, data, tree_map(lambda a: a[:1, ...], batches))
     *rows, (J, correct, lr, _) = backend.to_numpy(table).astype(float).tolist()

@@ -44,7 +44,7 @@ class Monitor(Callback):
     def of_snapshot(cls, trainer: Trainer) -> Monitor:
         """A monitor that has measured the trainer's snapshot alone, to diagnose a run that had none."""
         monitor, state, p = cls(), trainer.snapshot.state, trainer.snapshot.progress
-        chunk = next(trainer.batch_sampler.chunks(p.epoch, p.samples_seen, p.step))
+        chunk = next(trainer.loader.chunks(p.epoch, p.samples_seen, p.step))
         monitor.measure(trainer, chunk.batches, p.step, state)
         return monitor
 
@@ -104,9 +104,9 @@ class Monitor(Callback):
                     trainer.message("memory ran out in a measurement of the monitor: it makes no more of them")
 
     def _measure(self, trainer: Trainer, batches: Tree, step: int, state: Tree) -> None:
-        dataset, train_step = trainer.loader.dataset, trainer.train_step
+        dataset, train_step = trainer.device_data.dataset, trainer.train_step
         if self._batch is None:
-            self._batch = probe_batch(trainer.loader, SAMPLES // self._divisor)
+            self._batch = probe_batch(trainer.device_data, SAMPLES // self._divisor)
             self._stats_step = StatsStep(
                 replace(train_step, n_microbatches=max(train_step.n_microbatches, self._divisor))
             )

@@ -10,10 +10,10 @@ import numpy as np
 
 from backends import Tree, device_of, leaves, tree_map
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.loader import DataLoader
+from nnbackprop.data.device_dataset import DeviceDataset
 from nnbackprop.nn.layers.base import LayerParams, Params, map_layers
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.training.batch_sampler import BatchSampler, Chunk
+from nnbackprop.training.data_loader import Chunk, DataLoader
 from nnbackprop.training.step import Microbatch, TrainStep
 from nnbackprop.training.trainer import Trainer
 
@@ -47,10 +47,10 @@ class BackendRun:
         trainer.initialize(train)
         self.backend, self.network, self.state = trainer.backend, trainer.network, trainer.state
         self.traced_step = TracedStep(trainer.network, trainer.train_step)
-        self.loader = DataLoader(self.backend, train, trainer.scaling, trainer.dtype, trainer.resident)
+        self.device_data = DeviceDataset(self.backend, train, trainer.scaling, trainer.dtype, trainer.resident)
         lr = trainer.lr
-        sampler = BatchSampler(
-            self.loader,
+        loader = DataLoader(
+            self.device_data,
             trainer.optimizer,
             lr if callable(lr) else lambda _: lr,
             trainer.seed,
@@ -60,7 +60,7 @@ class BackendRun:
             every_n_steps=None,
             dtype=trainer.dtype,
         )
-        self.batches = single_steps(sampler)
+        self.batches = single_steps(loader)
         sample = self.backend.asarray(np.zeros((1, *train.sample_shape), trainer.params_dtype))
         traces = self.network.trace(self.backend.xp, trainer.params, sample).layers
         self.layers = {trace.name: trace.layer for trace in traces}
@@ -88,7 +88,7 @@ class BackendRun:
             "outputs": outputs,
             "gradients": gradients,
         }  # a compiled loop's state keeps its shapes
-        self.state = self.backend.scan(self.traced_step, state, self.loader.data, batch.batches)
+        self.state = self.backend.scan(self.traced_step, state, self.device_data.arrays, batch.batches)
         outputs, gradients, weights = (
             tree_map(self.backend.to_numpy, self.state[name]) for name in ("outputs", "gradients", "params")
         )
@@ -104,10 +104,10 @@ class BackendRun:
         return {name: self.backend.xp.zeros_like(a) for name, a in params.items() if name not in buffers}
 
 
-def single_steps(sampler: BatchSampler) -> Iterator[Chunk]:
-    """The batches of all epochs, without end; chunks of `sampler` have one step each."""
+def single_steps(loader: DataLoader) -> Iterator[Chunk]:
+    """The batches of all epochs, without end; chunks of `loader` have one step each."""
     step = 0
     for epoch in count(1):
-        for chunk in sampler.chunks(epoch, 0, step):
+        for chunk in loader.chunks(epoch, 0, step):
             yield chunk
             step += 1

@@ -60,7 +60,7 @@ class Augmentation:
         if scales_each:
             raise UsageError(
                 "Augmentation moves pixels from place to place, and the scaling per-feature gives each place a "
-                "scale of its own: take --scale standard or unit."
+                "scale of its own: take scale='standard' or 'unit'."
             )
         if unknown := [name for name in self.half_angle if name not in classes]:
             raise UsageError(

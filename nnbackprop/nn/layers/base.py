@@ -27,16 +27,20 @@ of arrays, or again a tuple where the child is a network itself."""
 Cache = Any
 """Whatever forward hands to backward; it belongs to the layer alone."""
 
+Caches = tuple[Cache, ...]
+"""A network's: one for each of its `children`, in their order."""
+
 
 class Layer(Protocol):
     """A frozen dataclass of hyperparameters with these three functions.
 
     Arrays are of one dtype: float32 or float64, or in mixed precision float16 or bfloat16. None is written to.
 
-    Three class attributes are optional. `regularized` names the parameters that a `WeightPenalty` counts.
+    Four class attributes are optional. `regularized` names the parameters that a `WeightPenalty` counts.
     `buffers` names those that are not trained, such as running statistics: they have no gradients, and
     `new_buffers(xp, params, cache) -> dict` gives their values after a training step. `full_precision = True`
     keeps a layer's parameters as they are in mixed precision: the layer casts x to their dtype, and y back.
+    `copies_windows = True` says that forward takes many times the memory of x: evaluations have smaller batches.
 
     `draw(xp, key, shape, dtype) -> array (n, ...)`, optional too, gives the random numbers for an x of this shape
     and dtype, so that those of many steps can be drawn at once.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
-from backends import Array
+from backends import Array, Formula, device_of
 from nnbackprop.errors import ShapeError, UsageError
 from nnbackprop.nn.initializers import He, Initializer, InitRng, Zeros
 from nnbackprop.nn.rng import RngKey
@@ -49,6 +49,7 @@ class Conv2D:
     bias_init: Initializer = Zeros()
 
     regularized: ClassVar[tuple[str, ...]] = ("W",)
+    copies_windows: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.filters, int) or self.filters < 1:
@@ -93,48 +94,69 @@ class Conv2D:
 
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[LayerParams, Shape]:
         """Draw W (kh kw in, filters) and b (filters,)."""
-        places = self._places(in_shape)
-        params, _ = self._dense.build(rng, (self._size[0] * self._size[1] * in_shape[2],), dtype)
-        return params, (*places, self.filters)
-
-    def _places(self, in_shape: Shape) -> Pair:
-        """The rows and columns of z; ShapeError for samples that are no images or too small."""
         rows, columns, channels = image_shape(in_shape, "Conv2D")
         down, across = self._padding(in_shape)
-        return window_counts(
-            (rows + sum(down), columns + sum(across), channels), self._size, self._stride, "Conv2D"
-        )
+        padded = rows + sum(down), columns + sum(across), channels
+        places = window_counts(padded, self._size, self._stride, "Conv2D")
+        params, _ = self._dense.build(rng, (self._size[0] * self._size[1] * channels,), dtype)
+        return params, (*places, self.filters)
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Any]:
         """z = cols W + b (derivation, D37, D38).
 
         Backward makes the windows anew: kept, they would take kh kw times the memory of x.
         """
-        places = self._places(x.shape[1:])
-        z, _ = self._dense.forward(xp, params, self._columns(xp, x), None)  # (n rows' columns', filters)
-        return xp.reshape(z, (x.shape[0], *places, self.filters)), x
+        z = xp.specialize(Formula.CONV2D, conv2d)(
+            x, params["W"], self._size, self._stride, self._padding(x.shape[1:])
+        )
+        if "b" in params:
+            z += params["b"]
+        return z, x
 
     def backward(self, xp: Any, params: LayerParams, cache: Any, dy: Array, need_dx: bool) -> Backward:
         """dW = cols^T dz, db = 1^T dz, dx = dz, spread and padded, by the turned kernel (derivation, D39, D40)."""
-        x, dz = cache, dy
-        cols = self._columns(xp, x)
-        _, grads = self._dense.backward(xp, params, cols, xp.reshape(dz, (-1, self.filters)), need_dx=False)
+        x, dz, geometry = cache, dy, (self._size, self._stride, self._padding(cache.shape[1:]))
+        grads = {"W": xp.specialize(Formula.CONV2D_WEIGHT_GRAD, conv2d_weight_grad)(x, dz, *geometry)}
+        if "b" in params:
+            rows = xp.reshape(dz, (-1, self.filters))
+            ones = xp.ones((1, rows.shape[0]), dtype=dz.dtype, device=device_of(dz))
+            grads["b"] = xp.matmul(ones, rows)[0, :]
         if not need_dx:
             return None, grads
-        (kh, kw), (_, rows, columns, channels) = self._size, x.shape
-        down, across = self._padding(x.shape[1:])
-        dz = _dilate(xp, dz, self._stride)
-        before = kh - 1 - down[0], kw - 1 - across[0]
-        after = rows + kh - 1 - before[0] - dz.shape[1], columns + kw - 1 - before[1] - dz.shape[2]
-        padding = (before[0], after[0]), (before[1], after[1])  # to (n, rows + kh - 1, columns + kw - 1, filters)
-        turned = xp.specialize(window_columns)(dz, (kh, kw), (1, 1), padding, True)
-        W = xp.matrix_transpose(xp.reshape(params["W"], (kh * kw, channels, self.filters)))
-        W = xp.reshape(W, (kh * kw * self.filters, channels))
-        return xp.reshape(xp.matmul(turned, W), tuple(x.shape)), grads
+        return xp.specialize(Formula.CONV2D_INPUT_GRAD, conv2d_input_grad)(
+            dz, params["W"], tuple(x.shape), *geometry
+        ), grads
 
-    def _columns(self, xp: Any, x: Array) -> Array:
-        """The windows of x as rows, (n rows' columns', kh kw c)."""
-        return xp.specialize(window_columns)(x, self._size, self._stride, self._padding(x.shape[1:]))
+
+def conv2d(xp: Any, x: Array, W: Array, size: Pair, stride: Pair, padding: tuple[Pair, Pair]) -> Array:
+    """z = cols W, (n, rows', columns', filters), with cols the windows of the padded x (derivation, D37, D38)."""
+    cols = window_columns(xp, x, size, stride, padding)  # (n rows' columns', kh kw c)
+    lengths = (length + sum(lines) for length, lines in zip(x.shape[1:3], padding, strict=True))
+    places = ((n - k) // step + 1 for n, k, step in zip(lengths, size, stride, strict=True))
+    return xp.reshape(xp.matmul(cols, W), (x.shape[0], *places, W.shape[1]))
+
+
+def conv2d_weight_grad(
+    xp: Any, x: Array, dz: Array, size: Pair, stride: Pair, padding: tuple[Pair, Pair]
+) -> Array:
+    """dW = cols^T dz, (kh kw c, filters) (derivation, D39)."""
+    cols = window_columns(xp, x, size, stride, padding)
+    return xp.matmul(xp.matrix_transpose(cols), xp.reshape(dz, (-1, dz.shape[3])))
+
+
+def conv2d_input_grad(
+    xp: Any, dz: Array, W: Array, shape: Shape, size: Pair, stride: Pair, padding: tuple[Pair, Pair]
+) -> Array:
+    """dx (n, rows, columns, c), of `shape`: dz, spread and padded, by the turned kernel (derivation, D40)."""
+    (kh, kw), (_, rows, columns, channels), (down, across) = size, shape, padding
+    dz = _dilate(xp, dz, stride)
+    before = kh - 1 - down[0], kw - 1 - across[0]
+    after = rows + kh - 1 - before[0] - dz.shape[1], columns + kw - 1 - before[1] - dz.shape[2]
+    around = (before[0], after[0]), (before[1], after[1])  # to (n, rows + kh - 1, columns + kw - 1, filters)
+    turned = window_columns(xp, dz, size, (1, 1), around, turned=True)
+    W = xp.matrix_transpose(xp.reshape(W, (kh * kw, channels, -1)))
+    W = xp.reshape(W, (-1, channels))  # (kh kw filters, c)
+    return xp.reshape(xp.matmul(turned, W), shape)
 
 
 def _dilate(xp: Any, dz: Array, stride: Pair) -> Array:

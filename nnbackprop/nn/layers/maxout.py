@@ -11,7 +11,7 @@ from nnbackprop.errors import ShapeError
 from nnbackprop.nn.initializers import He, Initializer, InitRng, Zeros
 from nnbackprop.nn.rng import RngKey
 
-from .base import Backward, LayerParams, Shape
+from .base import Backward, Cache, LayerParams, Shape
 from .dense import Dense
 from .pooling import maximum_vjp
 
@@ -57,13 +57,13 @@ class Maxout:
         params, _ = self._dense.build(rng, in_shape, dtype)
         return params, (self.units,)
 
-    def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, tuple]:
+    def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Cache]:
         """The largest of each unit's weighted sums (derivation, D53)."""
         z, _ = self._dense.forward(xp, params, x, None)  # (n, pieces units)
         y = reduce(xp.maximum, self._pieces(z))
         return y, (x, z, y)
 
-    def backward(self, xp: Any, params: LayerParams, cache: tuple, dy: Array, need_dx: bool) -> Backward:
+    def backward(self, xp: Any, params: LayerParams, cache: Cache, dy: Array, need_dx: bool) -> Backward:
         """Each dy to the piece that was largest, then as Dense (derivation, D54)."""
         x, z, y = cache
         dz = xp.concat(maximum_vjp(xp, self._pieces(z), y, dy), axis=1)

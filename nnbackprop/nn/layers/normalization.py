@@ -10,7 +10,7 @@ from nnbackprop.errors import ShapeError, UsageError
 from nnbackprop.nn.initializers import InitRng, Ones, Zeros
 from nnbackprop.nn.rng import RngKey
 
-from .base import Backward, LayerParams, Shape, vector_length
+from .base import Backward, Cache, LayerParams, Shape, vector_length
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class BatchNorm:
         initial = {"gamma": Ones(), "beta": Zeros(), "mean": Zeros(), "var": Ones()}
         return {name: draw(rng, in_shape[-1:], dtype) for name, draw in initial.items()}, in_shape
 
-    def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, tuple]:
+    def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Cache]:
         """y = gamma xh + beta, of the batch with a key, else of the running statistics (derivation, D46)."""
         shape, dtype, p = x.shape, x.dtype, _rows(xp, params)
         x = _matrix(xp, _cast(xp, x, params["gamma"]))  # (N, k)
@@ -78,7 +78,7 @@ class BatchNorm:
         y, xh = xp.fuse(normalize)(x, mean, inv, p["gamma"], p["beta"])
         return _shaped(xp, _cast(xp, y, dtype), shape), (xh, inv, None if key is None else (mean, var))
 
-    def backward(self, xp: Any, params: LayerParams, cache: tuple, dy: Array, need_dx: bool) -> Backward:
+    def backward(self, xp: Any, params: LayerParams, cache: Cache, dy: Array, need_dx: bool) -> Backward:
         """dgamma, dbeta, and dx, in training and in evaluation (derivation, D47, D48, D50)."""
         xh, inv, batch = cache
         shape, dtype = dy.shape, dy.dtype
@@ -94,7 +94,7 @@ class BatchNorm:
         dx = xp.fuse(normalize_vjp)(dy, xh, sum_dy / n, sum_dy_xh / n, scale)
         return _shaped(xp, _cast(xp, dx, dtype), shape), grads
 
-    def new_buffers(self, xp: Any, params: LayerParams, cache: tuple) -> LayerParams:
+    def new_buffers(self, xp: Any, params: LayerParams, cache: Cache) -> LayerParams:
         """The running mean and variance, moved towards the batch's (derivation, D49).
 
         Unchanged after a pass in evaluation.
@@ -134,7 +134,7 @@ class LayerNorm:
         k = vector_length(in_shape, "LayerNorm")
         return {"gamma": Ones()(rng, (k,), dtype), "beta": Zeros()(rng, (k,), dtype)}, in_shape
 
-    def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, tuple]:
+    def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Cache]:
         """y = gamma xh + beta, of each sample (derivation, D51)."""
         x, dtype, p = _cast(xp, x, params["gamma"]), x.dtype, _rows(xp, params)
         mean = xp.mean(x, axis=1, keepdims=True)  # (n, 1)
@@ -143,7 +143,7 @@ class LayerNorm:
         y, xh = xp.fuse(normalize)(x, mean, inv, p["gamma"], p["beta"])
         return _cast(xp, y, dtype), (xh, inv)
 
-    def backward(self, xp: Any, params: LayerParams, cache: tuple, dy: Array, need_dx: bool) -> Backward:
+    def backward(self, xp: Any, params: LayerParams, cache: Cache, dy: Array, need_dx: bool) -> Backward:
         """dgamma, dbeta, and dx through each sample's mean and variance (derivation, D52)."""
         xh, inv = cache
         dy, dtype = _cast(xp, dy, xh), dy.dtype

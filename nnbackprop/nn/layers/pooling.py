@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from backends import Array
+from backends import Array, Formula
 from nnbackprop.nn.initializers import InitRng
 from nnbackprop.nn.rng import RngKey
 
-from .base import Backward, LayerParams, Shape
+from .base import Backward, Cache, LayerParams, Shape
 from .windows import AxisWindow, Pair, image_shape, pair, sum_windows, window_counts, windows
 
 
@@ -59,17 +59,17 @@ class MaxPool2D(_Pool2D):
         ShapeError: when built, samples that are not (rows, columns, channels), or smaller than a window.
     """
 
-    def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, tuple]:
+    def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Cache]:
         """The largest number of each window (derivation, D41)."""
-        y = xp.specialize(max_pool)(x, self._size, self._stride)
+        y = xp.specialize(Formula.MAX_POOL, max_pool)(x, self._size, self._stride)
         return y, (x, y)
 
-    def backward(self, xp: Any, params: LayerParams, cache: tuple, dy: Array, need_dx: bool) -> Backward:
+    def backward(self, xp: Any, params: LayerParams, cache: Cache, dy: Array, need_dx: bool) -> Backward:
         """Each dy to where its maximum was (derivation, D42)."""
         if not need_dx:
             return None, {}
         x, y = cache
-        return xp.specialize(max_pool_vjp)(x, y, dy, self._size, self._stride), {}
+        return xp.specialize(Formula.MAX_POOL_VJP, max_pool_vjp)(x, y, dy, self._size, self._stride), {}
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from backends import Array, device_of
 from nnbackprop.errors import DataError, ShapeError, UsageError
@@ -21,6 +21,9 @@ class Loss(ABC):
 
     gives_probabilities: ClassVar[bool] = False
     """Whether `predictions` are probabilities: softmax or sigmoid of y."""
+
+    link: ClassVar[Literal["identity", "log"]] = "identity"
+    """With "log" outputs are the logarithms of what is predicted: no target may be negative."""
 
     @property
     def threshold(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from backends import Array
 from nnbackprop.errors import ShapeError, UsageError
@@ -108,6 +108,8 @@ class PoissonNLL(Loss):
     J = 1/(nk) sum_i sum_j (e^y_ij - t_ij y_ij), as PyTorch's PoissonNLLLoss: log t!, which no y changes, is left
     out. The outputs are logarithms of rates, so that every one of them is a rate.
     """
+
+    link: ClassVar[Literal["identity", "log"]] = "log"
 
     @property
     def threshold(self) -> float:

@@ -14,7 +14,9 @@ ROWS = {"z": "x @ W", "dW": "x.T @ dz", "dx": "dz @ W.T", "samples": "0", "class
 ROWS_W_TRANSPOSED = ROWS | {"z": "x @ W.T", "dW": "dz.T @ x", "dx": "dz @ W"}
 COLUMNS = {"z": "W @ x", "dW": "dz @ x.T", "dx": "W.T @ dz", "samples": "1, keepdims=True", "classes": "0"}
 
-MISTAKES: dict[str, dict[str, str]] = tomllib.loads((resources.files(__package__) / "catalogue.toml").read_text())
+MISTAKES: dict[str, dict[str, str]] = tomllib.loads(
+    (resources.files(__package__) / "catalogue.toml").read_text(encoding="utf-8")
+)
 """Symptom, cause and fix by id."""
 
 

@@ -4,6 +4,7 @@ import { h } from "./dom.js";
 
 const charts = new WeakMap();
 const probe = document.body.appendChild(h("span", { hidden: true }));
+const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]; // between ticks
 const DASHES = [[], [6, 4], [2, 3], [10, 4, 2, 4]];
 
 /** What a custom property is in the theme that is on: light-dark() is resolved where a colour is used. */
@@ -18,8 +19,8 @@ function decades(grid) {
   return { filter, grid: { ...grid, filter } };
 }
 
-/** Draw or redraw {title, x, series: [{label, values, colour, dash}], height, log, share} in a box; the legend has the values at the pointer. */
-export function lineChart(box, { title, x, series, height = 200, log = false, share = false, xLabel = "" }) {
+/** Draw or redraw {title, x, series: [{label, values, colour, dash}], height, log, share, whole} in a box; the legend has the values at the pointer. */
+export function lineChart(box, { title, x, series, height = 200, log = false, share = false, whole = false, xLabel = "" }) {
   const key = JSON.stringify([title, height, log, series.map(({ label, colour: c, dash }) => [label, c, dash]), colour("--text")]);
   const data = [x, ...series.map(({ values }) => values)];
   const known = charts.get(box);
@@ -32,7 +33,7 @@ export function lineChart(box, { title, x, series, height = 200, log = false, sh
   const width = () => Math.max(box.clientWidth, 200);
   const plot = new window.uPlot({
     width: width(), height, cursor: { y: false, points: { size: 6 } }, scales: { x: { time: false }, y: log ? { distr: 3 } : share ? { range: (_, least) => [Math.max(0, Math.min(0.9, Math.floor(least * 20 - 0.5) / 20)), 1] } : {} },
-    axes: [{ ...axis, label: xLabel || undefined, labelSize: 18, labelFont: axis.font, size: 30 }, { ...axis, size: 56, ...(log ? decades(axis.grid) : {}), values: (_, ticks) => ticks.map((v) => (v === null ? "" : String(Number(v.toPrecision(3))))) }],
+    axes: [{ ...axis, ...(whole ? { incrs: WHOLE } : {}), label: xLabel || undefined, labelSize: 18, labelFont: axis.font, size: 30 }, { ...axis, size: 56, ...(log ? decades(axis.grid) : {}), values: (_, ticks) => ticks.map((v) => (v === null ? "" : String(Number(v.toPrecision(3))))) }],
     series: [{ label: xLabel || "x" }, ...series.map(({ label, colour: name, dash = 0 }) => ({
       label, stroke: colour(name), width: 1.75, dash: DASHES[dash], points: { show: false }, spanGaps: true,
       value: (_, v) => (v === null || v === undefined ? "–" : String(Number(v.toPrecision(4)))),

@@ -38,11 +38,12 @@ export function drawPicture(canvas, { rows, columns, pixels }) {
   paint(canvas, rows, columns, Uint8Array.from(atob(pixels), (c) => c.charCodeAt(0)), (v) => [v, v, v, 255]);
 }
 
+/** The numbers of a signed picture, row by row. */
+export const signedValues = ({ values }) => new Float32Array(Uint8Array.from(atob(values), (c) => c.charCodeAt(0)).buffer);
+
 /** A signed picture: blue above 0, red below, of the strength of its share of the largest. */
 export function drawSigned(canvas, { rows, columns, values, max }, alpha = 255) {
-  const bytes = Uint8Array.from(atob(values), (c) => c.charCodeAt(0));
-  const numbers = new Float32Array(bytes.buffer);
-  paint(canvas, rows, columns, numbers, (v) => {
+  paint(canvas, rows, columns, signedValues({ values }), (v) => {
     const strength = max > 0 ? Math.min(Math.abs(v) / max, 1) : 0;
     const [r, g, b] = v > 0 ? [29, 95, 209] : [194, 58, 34];
     if (alpha < 255) return [r, g, b, Math.round(alpha * strength)];

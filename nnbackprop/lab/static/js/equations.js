@@ -1,4 +1,5 @@
-// The derivation's equations as one line each; docs/derivation.md has them with their steps.
+// The derivation's equations as one line each; docs/derivation.md and derivation-layers.md have them with their steps.
+// What is not derived there has its formula and its paper.
 
 export const EQUATIONS = {
   D1: "s₁ = w₁₁ x₁ + w₂₁ x₂ + b₁",
@@ -24,4 +25,16 @@ export const EQUATIONS = {
   D23: "pᵢ = e^zᵢ / Σⱼ e^zⱼ",
   D25: "J = −1/n Σ T log P",
   D26: "dZ = 1/n (P − T)",
+  D27: "J = −1/n Σ (T log P + (1 − T) log(1 − P)),  P = σ(Z),  dZ = 1/n (P − T)",
+  D55: "a = z where z > 0, else α z;  dz = da where z > 0, else α da  (α = 0.01)",
+  ELU: "a = z where z > 0, else e^z − 1;  dz = da where z > 0, else (a + 1) da. Clevert, Unterthiner, Hochreiter, 2016",
+  Softplus: "a = log(1 + e^z);  dz = σ(z) da. Dugas et al., 2000",
+  SiLU: "a = z σ(z);  dz = σ(z) (1 + z (1 − σ(z))) da. Elfwing, Uchibe, Doya, 2018",
+  GELU: "a = z u,  u = σ(2c (z + α z³)),  c = √(2/π),  α = 0.044715;  f′(z) = u + z u (1 − u) 2c (1 + 3α z²). Hendrycks, Gimpel, 2016",
+  Momentum: "v ← μ v + ∂J/∂w,  w ← w − η v. Polyak, 1964",
+  Nesterov: "v ← μ v + ∂J/∂w,  w ← w − η (∂J/∂w + μ v). Sutskever et al., 2013",
+  RMSprop: "v ← ρ v + (1 − ρ) (∂J/∂w)²,  w ← w − η ∂J/∂w / (√v + ε). Tieleman, Hinton, 2012",
+  Adagrad: "v ← v + (∂J/∂w)²,  w ← w − η ∂J/∂w / (√v + ε). Duchi, Hazan, Singer, 2011",
+  Adam: "m, v: running means of ∂J/∂w and of its square;  w ← w − η m̂ / (√v̂ + ε),  m̂ = m / (1 − β₁ᵗ),  v̂ = v / (1 − β₂ᵗ). Kingma, Ba, 2015",
+  AdamW: "as Adam, from (1 − η λ) w. Loshchilov, Hutter, 2019",
 };

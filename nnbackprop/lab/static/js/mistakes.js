@@ -7,6 +7,8 @@ const scaled = (A, f) => A.map((row) => row.map((value) => value * f));
 const combine = (f, ...arrays) => arrays[0].map((row, r) => row.map((_, j) => f(...arrays.map((A) => A[r][j]))));
 const SQUARED = ["mse", "half-mse"];
 const SOFTMAX = ["softmax-cross-entropy"];
+export const LOGITS = ["binary-cross-entropy", ...SOFTMAX]; // losses of logits, which have an activation of their own
+const KINKED = ["identity", "relu", "leaky-relu"]; // whose slope at the output is that at the sum
 const id = (name) => ({ id: name });
 const moved = (part) => (part.id?.startsWith("w") ? id(`n${part.id}`) : part);
 
@@ -16,7 +18,7 @@ export const MISTAKES = {
   "mse-factor": { losses: ["mse"], lossSlope: ({ dY }) => scaled(dY, 0.5), write: { dJ: (right) => right.slice(1) } },
   "output-derivative-missing": { losses: SQUARED, throughOutput: (dA) => dA, write: { dzLast: (right) => right.slice(0, 1) } },
   "output-derivative-extra": {
-    losses: SOFTMAX,
+    losses: LOGITS,
     lossSlope: ({ dY, P }) => combine((d, p) => d * p * (1 - p), dY, P),
     write: { dJ: (right, j) => [...right, " · ", id(`p.${j}`), " · (1 − ", id(`p.${j}`), ")"] },
   },
@@ -25,8 +27,9 @@ export const MISTAKES = {
     lossSlope: ({ P, T }) => combine((p, t) => (-t * (1 - p)) / P.length, P, T),
     write: { dJ: (right, j) => ["−", id(`t.${j}`), " · (1 − ", id(`p.${j}`), ")", right.at(-1)] },
   },
-  "activation-derivative-missing": { throughHidden: (dA) => dA, write: { dzHidden: (right) => right.slice(0, 1) } },
+  "activation-derivative-missing": { except: ["identity"], throughHidden: (dA) => dA, write: { dzHidden: (right) => right.slice(0, 1) } },
   "activation-derivative-at-a": {
+    except: KINKED,
     throughHidden: (dA, slope, a, slopeAtOutput) => dA * slopeAtOutput(),
     write: { dzHidden: (right, j) => [right[0], " · f′(", id(`a1.${j}`), ")"] },
   },
@@ -65,6 +68,6 @@ export function written(mistake, heads, right, j, n) {
 /** Those that can be made with a loss, an activation and a batch of this size. */
 export const possible = (loss, activation, n) =>
   Object.keys(MISTAKES).filter((name) => {
-    const { losses, activations, batch } = MISTAKES[name];
-    return (!losses || losses.includes(loss)) && (!activations || activations.includes(activation)) && (!batch || n > 1);
+    const { losses, activations, except, batch } = MISTAKES[name];
+    return (!losses || losses.includes(loss)) && (!activations || activations.includes(activation)) && !except?.includes(activation) && (!batch || n > 1);
   });

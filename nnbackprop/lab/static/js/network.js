@@ -2,12 +2,8 @@
 // X holds a sample a row; W has a row an input and a column a unit: Z = X W + b. The equations' numbers are those of
 // docs/derivation.md, and tests compare every number with the Python package's.
 
-export const ACTIVATIONS = {
-  identity: { f: (z) => z, slope: () => 1 },
-  sigmoid: { f: (z) => 0.5 * Math.tanh(0.5 * z) + 0.5, slope: (z, a) => a * (1 - a) }, // D2, D19
-  tanh: { f: Math.tanh, slope: (z, a) => 1 - a * a },
-  relu: { f: (z) => Math.max(z, 0), slope: (z, a) => (a > 0 ? 1 : 0) },
-};
+import { ACTIVATIONS, sigmoid } from "./activations.js";
+import { noStates, updated } from "./optimizers.js";
 
 export const matmul = (A, B) => A.map((row) => B[0].map((_, j) => row.reduce((sum, a, i) => sum + a * B[i][j], 0)));
 export const transpose = (A) => A[0].map((_, j) => A.map((row) => row[j]));
@@ -33,6 +29,12 @@ export const LOSSES = {
     const f = 1 / Y.length;
     const E = each((y, t) => y - t, Y, T);
     return { J: (f / 2) * E.flat().reduce((sum, e) => sum + e * e, 0), P: Y, dY: each((e) => e * f, E) };
+  },
+  "binary-cross-entropy"(Y, T) { // D27
+    const n = Y.length;
+    const P = Y.map((y) => y.map(sigmoid));
+    const terms = each((y, t) => Math.max(y, 0) - t * y + Math.log1p(Math.exp(-Math.abs(y))), Y, T);
+    return { J: terms.flat().reduce((sum, term) => sum + term, 0) / n, P, dY: each((p, t) => (p - t) / n, P, T) };
   },
   "softmax-cross-entropy"(Y, T) { // D25, D26
     const P = softmax(Y);
@@ -85,19 +87,15 @@ export function backward(layers, passes, dY, rules = RULES, lr = 0) {
   return grads;
 }
 
-/** One step of gradient descent (D9, D22): everything computed on the way, and the layers after it. */
-export function step(layers, X, T, { loss, lr, rules = RULES }) {
+/** One step of an optimizer (D9, D22 by plain descent): everything computed on the way, the layers and its states after it. */
+export function step(layers, X, T, { loss, lr, rules = RULES, optimizer = "sgd", states = noStates(optimizer, layers), t = 1 }) {
   const passes = forward(layers, X);
   const Y = passes.at(-1).A;
   const scored = LOSSES[loss](Y, T);
   const dY = rules.lossSlope({ Y, T, ...scored });
   const grads = backward(layers, passes, dY, rules, lr);
-  const next = layers.map(({ W, b, activation }, l) => ({
-    W: W.map((row, i) => row.map((w, j) => w - lr * grads[l].dW[i][j])),
-    b: b.map((value, j) => value - lr * grads[l].db[j]),
-    activation,
-  }));
-  return { passes, Y, P: scored.P, J: scored.J, dY, grads, next };
+  const after = updated(optimizer, layers, grads, states, { lr, t });
+  return { passes, Y, P: scored.P, J: scored.J, dY, grads, ...after };
 }
 
 export const lossOf = (layers, X, T, loss) => LOSSES[loss](forward(layers, X).at(-1).A, T).J;

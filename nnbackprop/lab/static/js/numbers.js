@@ -2,18 +2,22 @@
 // derivation and a formula: a list of texts and of the numbers that go in. The same list gives "v₁ · h₁" and "-0.26 · 0.23".
 //
 // Ids: x.i, t.j, J, dJ.j, p.j; of layer l: w1.i.j, b1.j, z1.j, a1.j, their derivatives dw1.i.j, db1.j, dz1.j, da1.j, and
-// after the update nw1.i.j, nb1.j. Places count from 0, layers and symbols from 1.
+// after the update nw1.i.j, nb1.j. The optimizer's state k of a parameter is o0w1.i.j before the step, s0w1.i.j after it.
+// Places count from 0, layers and symbols from 1.
 
+import { ACTIVATIONS } from "./activations.js";
+import { plain } from "./format.js";
 import { step } from "./network.js";
-import { rulesWith, written } from "./mistakes.js";
+import { LOGITS, rulesWith, written } from "./mistakes.js";
+import { OPTIMIZERS } from "./optimizers.js";
 
 const LETTERS = [["w", "b", "s", "h"], ["v", "c", "s", "y"]];
 const ref = (id) => ({ id });
 
 /** Everything of one step that the page shows: {numbers, lines, result}. `state` is that of step.js. */
 export function computeStep(state) {
-  const { layers, X, T, row, loss, lr, mistake } = state;
-  const result = step(layers, X, T, { loss, lr, rules: rulesWith(mistake) });
+  const { layers, X, T, row, loss, lr, mistake, optimizer, states, t } = state;
+  const result = step(layers, X, T, { loss, lr, rules: rulesWith(mistake), optimizer, states, t });
   const numbers = new Map();
   const context = { ...state, result, numbers, n: X.length, add: (id, number) => numbers.set(id, { id, ...number }) };
   addData(context);
@@ -64,11 +68,10 @@ function addForward(context, l) {
   });
   if (last && activation === "identity") return;
   b.forEach((_, j) => {
-    const name = { sigmoid: "σ", tanh: "tanh", relu: "max", identity: "" }[activation];
-    const z = ref(`z${l + 1}.${j}`);
+    const { equation, write } = ACTIVATIONS[activation];
     add(`a${l + 1}.${j}`, {
       kind: last ? "output" : "activation", l, j, value: result.passes[l].A[row][j], symbol: symbol(context, "h", l, j), activation,
-      equation: activation === "sigmoid" ? "D2" : "D19", formula: activation === "relu" ? ["max(", z, ", 0)"] : [`${name}(`, z, ")"],
+      equation, formula: write(ref(`z${l + 1}.${j}`), result.passes[l].Z[row][j]),
     });
   });
 }
@@ -82,27 +85,31 @@ function addLoss(context) {
   const { T, result, row, add, loss, n, layers, mistake } = context;
   const k = T[row].length;
   const L = layers.length;
-  const squares = loss !== "softmax-cross-entropy";
+  const squares = !LOGITS.includes(loss);
+  const softmax = loss === "softmax-cross-entropy";
   const direct = layers.at(-1).activation === "identity"; // J's slope by the output is the output neuron's error
   const out = (j) => ref(direct ? `z${L}.${j}` : `a${L}.${j}`);
   if (!squares) {
     const bottom = T[row].flatMap((_, j) => [j ? " + " : "", "e^", out(j)]);
+    const formula = (j) => (softmax ? ["e^", out(j), " / (", ...bottom, ")"] : ["σ(", out(j), ")"]);
     result.P[row].forEach((value, j) =>
-      add(`p.${j}`, { kind: "probability", value, j, symbol: sub("p", j, k), equation: "D23", formula: ["e^", out(j), " / (", ...bottom, ")"] }));
+      add(`p.${j}`, { kind: softmax ? "probability" : "outputProbability", value, j, symbol: sub("p", j, k), equation: softmax ? "D23" : "D2", formula: formula(j) }));
   }
   const terms = T[row].flatMap((t, j) => {
-    if (squares) return [j ? " + " : "", "(", out(j), " − ", ref(`t.${j}`), ")²"];
-    return t === 0 ? [] : ["−", ref(`t.${j}`), " · log ", ref(`p.${j}`)];
+    const [target, p] = [ref(`t.${j}`), ref(`p.${j}`)];
+    if (squares) return [j ? " + " : "", "(", out(j), " − ", target, ")²"];
+    if (softmax) return t === 0 ? [] : ["−", target, " · log ", p];
+    return [j ? " − " : "−", "[", target, " · log ", p, " + (1 − ", target, ") · log(1 − ", p, ")]"];
   });
   const mean = n > 1 ? [`1/${n} · ( … + `, ...terms, " + … )"] : terms;
   const factor = loss === "half-mse" ? "½ · " : squares && k > 1 ? `1/${k} · ` : "";
-  add("J", { kind: "loss", value: result.J, symbol: { base: "J", sub: "" }, equation: squares ? pick(context, "D3", "D15", "D15") : "D25", formula: [factor, ...mean] });
+  add("J", { kind: "loss", value: result.J, symbol: { base: "J", sub: "" }, equation: squares ? pick(context, "D3", "D15", "D15") : softmax ? "D25" : "D27", formula: [factor, ...mean] });
   T[row].forEach((_, j) => {
     const difference = ["(", squares ? out(j) : ref(`p.${j}`), " − ", ref(`t.${j}`), ")"];
     const below = (loss === "mse" ? k : 1) * n;
     const right = [loss === "mse" ? "2 " : "", ...difference, below > 1 ? ` / ${below}` : ""];
     const slope = { value: result.dY[row][j], j, ...written(mistake, ["dJ"], right, j) };
-    const equation = squares ? pick(context, "D3", "D15", "D15") : "D26";
+    const equation = squares ? pick(context, "D3", "D15", "D15") : softmax ? "D26" : "D27";
     const index = k > 1 ? String(j + 1) : "";
     if (direct) add(`dz${L}.${j}`, { kind: "outputError", l: L - 1, symbol: { base: "δ", sub: index }, equation, ...slope });
     else add(`dJ.${j}`, { kind: "lossSlope", symbol: { base: "∂J/∂y", sub: index }, equation, ...slope });
@@ -126,10 +133,10 @@ function addBackward(context, l) {
   });
   b.forEach((_, j) => {
     if (last && activation === "identity") return;
-    const a = ref(`a${l + 1}.${j}`);
     const before = ref(last ? `dJ.${j}` : `da${l + 1}.${j}`);
-    const slope = { sigmoid: [" · ", a, " · (1 − ", a, ")"], tanh: [" · (1 − ", a, "²)"], relu: [" · [", a, " > 0]"] }[activation];
-    const equation = activation === "sigmoid" ? pick(context, last ? "D4" : "D7", "D13", "D19") : "D19";
+    const { slopeEquation, writeSlope } = ACTIVATIONS[activation];
+    const slope = writeSlope(ref(`z${l + 1}.${j}`), ref(`a${l + 1}.${j}`), result.passes[l].Z[row][j]);
+    const equation = activation === "sigmoid" ? pick(context, last ? "D4" : "D7", "D13", "D19") : slopeEquation;
     add(`dz${l + 1}.${j}`, { kind: last ? "outputError" : "hiddenError", l, j, ...delta(j, row), equation, ...written(mistake, [last ? "dzLast" : "dzHidden"], [before, ...slope], j) });
   });
   W.forEach((line, i) =>
@@ -154,16 +161,25 @@ const derivative = ({ base, sub: below }) => ({ base: `∂J/∂${base}`, sub: be
 const at = ({ numbers }, id, r) => ({ ...numbers.get(id).symbol, sup: String(r + 1) });
 
 function addUpdate(context, l) {
-  const { result, add, lr, numbers } = context;
-  const equation = context.X.length > 1 ? "D22" : "D9";
-  const put = (old, gradient, id, value, place) =>
-    add(id, {
-      kind: "update", value, symbol: { ...numbers.get(old).symbol, mark: "′" }, place, equation,
-      formula: [ref(old), " − ", { value: lr, symbol: { base: "η", sub: "" } }, " · ", ref(gradient)],
-    });
-  result.next[l].W.forEach((line, i) =>
-    line.forEach((value, j) => put(`w${l + 1}.${i}.${j}`, `dw${l + 1}.${i}.${j}`, `nw${l + 1}.${i}.${j}`, value, { layer: l, i, j })));
-  result.next[l].b.forEach((value, j) => put(`b${l + 1}.${j}`, `db${l + 1}.${j}`, `nb${l + 1}.${j}`, value, { layer: l, j }));
+  const { result, layers } = context;
+  layers[l].W.forEach((line, i) => line.forEach((_, j) =>
+    addNewParameter(context, `w${l + 1}.${i}.${j}`, { layer: l, i, j }, ({ W }) => W[i][j], result.next[l])));
+  layers[l].b.forEach((_, j) => addNewParameter(context, `b${l + 1}.${j}`, { layer: l, j }, ({ b }) => b[j], result.next[l]));
+}
+
+/** The optimizer's states of a parameter, before and after the step, and the parameter after it. */
+function addNewParameter({ result, add, lr, t, numbers, optimizer, states, X }, id, place, valueIn, next) {
+  const { letters, title, write } = OPTIMIZERS[optimizer];
+  const { symbol } = numbers.get(id);
+  const stateRefs = (head) => letters.map((_, k) => ref(`${head}${k}${id}`));
+  const formulas = write({ w: ref(id), g: ref(`d${id}`), s: stateRefs("o"), n: stateRefs("s"), lr, t });
+  const equation = optimizer === "sgd" ? (X.length > 1 ? "D22" : "D9") : title;
+  letters.forEach((base, k) => {
+    const of = `(${plain(symbol)})`;
+    add(`o${k}${id}`, { kind: "oldState", value: valueIn(states[k][place.layer]), symbol: { base, mark: of }, place });
+    add(`s${k}${id}`, { kind: "newState", k, value: valueIn(result.states[k][place.layer]), symbol: { base, mark: `′${of}` }, place, equation, formula: formulas.states[k] });
+  });
+  add(`n${id}`, { kind: optimizer === "sgd" ? "update" : "optimizerUpdate", value: valueIn(next), symbol: { ...symbol, mark: "′" }, place, equation, formula: formulas.w });
 }
 
 /** Lines in the order of computation: one number each, or, where `scalars` is false, all of one kind and layer. */
@@ -179,6 +195,6 @@ function linesOf({ layers, numbers, scalars }) {
   const loss = ["p", "J", "dJ"].flatMap((head) => group("loss", head, L - 1));
   const order = [...layers.keys()].reverse();
   const backward = order.flatMap((l) => ["da", "dz", "dw", "db"].flatMap((head) => group("backward", `${head}${l + 1}`, l)));
-  const update = layers.flatMap((_, l) => ["nw", "nb"].flatMap((head) => group("update", `${head}${l + 1}`, l)));
+  const update = layers.flatMap((_, l) => ["s0w", "s0b", "s1w", "s1b", "nw", "nb"].flatMap((head) => group("update", `${head}${l + 1}`, l)));
   return [...forward, ...loss, ...backward, ...update];
 }

@@ -20,7 +20,8 @@ export function shareTab(panel, tabs) {
 
   async function copy() {
     at("[name=link]").select();
-    await navigator.clipboard.writeText(at("[name=link]").value);
+    if (navigator.clipboard) await navigator.clipboard.writeText(at("[name=link]").value);
+    else document.execCommand("copy"); // where the page comes over the network without TLS
     announce(t("copied"));
     at("[data-do=copy]").textContent = t("copied");
   }
@@ -35,8 +36,8 @@ export function shareTab(panel, tabs) {
 
   function table() {
     const name = at("[name=panel]").value;
-    const rows = name === "step" ? numberRows(needed(tabs.step.table())) : (name === "train" && epochRows(tabs.train.table())) || needed(tableRows(document.getElementById(name)));
-    save(`${name}.csv`, new Blob([csv(rows)], { type: "text/csv" }));
+    const rows = { step: () => numberRows(needed(tabs.step.table())), train: () => epochRows(tabs.train.table()), look: () => tabs.look.table(), draw: () => null }[name]();
+    save(`${name}.csv`, new Blob([csv(rows ?? needed(tableRows(document.getElementById(name))))], { type: "text/csv" }));
   }
 
   const actions = { copy, picture, table };

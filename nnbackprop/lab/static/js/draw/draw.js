@@ -12,7 +12,7 @@ import { drawingPad } from "./pad.js";
 const DIGITS = [..."0123456789"];
 
 export function drawTab(panel, tabs) {
-  let [pad, answer, drawings, asking, again, model] = [null, null, null, false, false, null];
+  let [pad, answer, drawings, asking, again, model, waiting] = [null, null, null, false, false, null, false];
   const at = (selector) => find(selector, panel);
 
   async function start() {
@@ -53,6 +53,7 @@ export function drawTab(panel, tabs) {
       if (!["data", "missing"].includes(error.kind)) showError(error);
     }
     asking = false;
+    if (pad.empty()) answer = null; // the drawing was cleared meanwhile
     show();
     const stale = answer && request().explain !== answer.gradient?.class; // the first answer tells which class to explain
     if (again || stale) {
@@ -67,10 +68,20 @@ export function drawTab(panel, tabs) {
     return { explain: towards === "" ? (answer?.predicted ?? 0) : Number(towards), attack: epsilon > 0 ? { epsilon } : null, activations: true };
   }
 
+  /** The class at once, and the pictures after that: of the newest answer alone. */
   function show() {
-    words();
     says(panel, answer, pad.empty() ? "draw-first" : asking ? "loading" : "no-digit");
     bars(panel, answer?.classes ?? DIGITS, answer);
+    if (waiting) return;
+    waiting = true;
+    setTimeout(() => {
+      waiting = false;
+      pictures();
+    });
+  }
+
+  function pictures() {
+    words();
     stages(panel, answer);
     const layer = gradient(panel, answer);
     pad.lay(at("[name=lay]").checked ? layer?.layer : null, layer?.prepared);
@@ -101,8 +112,8 @@ export function drawTab(panel, tabs) {
     keep: () => store({ drawing: pad.picture(), label: Number(at("[name=label]").value) }).then(() => pad.clear()),
     forget: () => store({ forget: "last" }),
     "train-now": async () => {
-      await post("api/train", { recipe: "mnist", hidden: [64], epochs: 3 });
       find("#tab-train").click();
+      await tabs.train.quick();
     },
     "train-own": async () => {
       find("#tab-train").click();

@@ -1,16 +1,11 @@
-// The network in the page, for pages without a server: drawings prepared as MNIST's were, dense layers, the gradient.
+// The network in the page, for pages without a server: drawings prepared as MNIST's were, the answer, the gradient.
 
 import { ApiError } from "../api.js";
+import { KINDS, decoded } from "./layers.js";
 
 const [SIDE, BOX, INK] = [28, 20, 0.2];
-const SLOPES = {
-  relu: [(z) => Math.max(z, 0), (z) => (z > 0 ? 1 : 0)],
-  sigmoid: [(z) => 0.5 * Math.tanh(0.5 * z) + 0.5, (z, a) => a * (1 - a)],
-  tanh: [Math.tanh, (z, a) => 1 - a * a],
-  identity: [(z) => z, () => 1],
-};
+const MAX_CHANNELS = 16; // that are shown
 
-const floats = (text) => new Float32Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
 const base64 = (bytes) => btoa(String.fromCharCode(...bytes));
 
 /** As POST /api/predict answers. */
@@ -20,9 +15,9 @@ export function predictHere(model, pixels, { explain, attack, activations }) {
   const x = inputOf(model, prepared.at(-1).values);
   const result = forward(model, x);
   const answer = { model: { title: model.title }, classes: model.classes, ...result.answer, stages: prepared.map(asStage), attack: null };
-  answer.activations = activations ? result.passes.filter(({ layer }) => layer.kind === "activation").map(({ layer, a }) => described(layer.name, a)) : [];
-  const dx = inputGradient(model, result.passes, (_, k) => Number(k === explain));
-  answer.gradient = { class: explain, picture: { rows: SIDE, columns: SIDE, values: base64(new Uint8Array(dx.buffer)), max: dx.reduce((m, v) => Math.max(m, Math.abs(v)), 0) } };
+  answer.activations = activations ? result.passes.filter(({ layer }) => layer.kind === "activation").map(({ layer, a }) => described(layer, a)) : [];
+  const dx = inputGradient(result.passes, (_, k) => Number(k === explain));
+  answer.gradient = { class: explain, picture: signed(SIDE, SIDE, dx) };
   if (attack) answer.attack = attacked(model, prepared.at(-1).values, result, attack.epsilon);
   return answer;
 }
@@ -30,12 +25,13 @@ export function predictHere(model, pixels, { explain, attack, activations }) {
 export const inputOf = ({ shift, factor }, pixels) => Float32Array.from(pixels, (v, k) => (v - (Array.isArray(shift) ? shift[k] : shift)) * (Array.isArray(factor) ? factor[k] : factor));
 
 /** Through all layers: what went into each and came out, and the probabilities by softmax. */
-export function forward({ layers }, x) {
+export function forward(model, x) {
+  model.decoded ??= model.layers.map(decoded);
   const passes = [];
   let a = x;
-  for (const layer of layers) {
+  for (const layer of model.decoded) {
     const input = a;
-    a = layer.kind === "dense" ? dense(layer, input) : input.map(SLOPES[layer.function][0]);
+    a = KINDS[layer.kind].forward(layer, input);
     passes.push({ layer, input, a });
   }
   const top = Math.max(...a);
@@ -45,43 +41,28 @@ export function forward({ layers }, x) {
   return { passes, answer: { probabilities, predicted: probabilities.indexOf(Math.max(...probabilities)) } };
 }
 
-function dense(layer, x) {
-  layer.weights ??= floats(layer.W);
-  const z = Float32Array.from(floats(layer.b));
-  for (let i = 0; i < layer.in; i += 1) {
-    if (x[i] === 0) continue;
-    for (let j = 0; j < layer.out; j += 1) z[j] += x[i] * layer.weights[i * layer.out + j];
-  }
-  return z;
-}
-
-/** dX of the first layer (D18, D19), from the slope by each of the last layer's outputs. */
-function inputGradient({ layers }, passes, slope) {
-  let d = Float32Array.from(passes.at(-1).a, slope);
-  for (let l = layers.length - 1; l >= 0; l -= 1) {
-    const [layer, { input, a }] = [layers[l], passes[l]];
-    if (layer.kind === "activation") d = d.map((value, k) => value * SLOPES[layer.function][1](input[k], a[k]));
-    else {
-      const dx = new Float32Array(layer.in);
-      for (let i = 0; i < layer.in; i += 1) for (let j = 0; j < layer.out; j += 1) dx[i] += d[j] * layer.weights[i * layer.out + j];
-      d = dx;
-    }
-  }
-  return d;
+/** dX of the first layer, from the slope by each of the last layer's outputs. */
+export function inputGradient(passes, slope) {
+  const dy = Float32Array.from(passes.at(-1).a, slope);
+  return passes.reduceRight((d, { layer, input, a }) => KINDS[layer.kind].backward(layer, input, a, d), dy);
 }
 
 /** Every pixel by epsilon in the direction in which the loss of the predicted class grows: Goodfellow et al., 2015. */
 function attacked(model, pixels, { passes, answer }, epsilon) {
   const { probabilities, predicted } = answer;
-  const dx = inputGradient(model, passes, (_, k) => probabilities[k] - Number(k === predicted));
+  const dx = inputGradient(passes, (_, k) => probabilities[k] - Number(k === predicted));
   const moved = pixels.map((v, k) => Math.max(0, Math.min(255, v + 255 * epsilon * Math.sign(dx[k]))));
   return { epsilon, label: predicted, picture: { rows: SIDE, columns: SIDE, pixels: base64(Uint8Array.from(moved, Math.round)) }, ...forward(model, inputOf(model, moved)).answer };
 }
 
-function described(name, a) {
-  const values = Array.from(a.slice(0, 1024));
-  return { name, units: a.length, values, zeros: a.filter((v) => v === 0).length / a.length };
+/** An activation: of a vector its numbers, of an image a picture a channel. */
+function described({ name, shape }, a) {
+  const [rows, columns, channels = 0] = shape;
+  const pictures = Array.from({ length: Math.min(channels, MAX_CHANNELS) }, (_, c) => signed(rows, columns, a.filter((__, k) => k % channels === c)));
+  return { name, units: a.length, values: Array.from(a.slice(0, 1024)), pictures, zeros: a.filter((v) => v === 0).length / a.length };
 }
+
+const signed = (rows, columns, values) => ({ rows, columns, values: base64(new Uint8Array(values.buffer)), max: values.reduce((m, v) => Math.max(m, Math.abs(v)), 0) });
 
 const asStage = ({ name, columns, values }) => ({ name, picture: { rows: values.length / columns, columns, pixels: base64(Uint8Array.from(values, Math.round)) } });
 

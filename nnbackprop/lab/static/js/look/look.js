@@ -67,5 +67,7 @@ export function lookTab(panel) {
     run = target.value;
     open(view).catch(showError);
   });
-  return { start, shown };
+  /** What the view shows as rows; of the matrix the page has a table. */
+  const table = () => find(".view-body", panel)?.table ?? null;
+  return { start, shown, table };
 }

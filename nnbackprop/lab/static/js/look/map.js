@@ -15,7 +15,6 @@ export async function map(box, look, open, { layer } = {}) {
   const classes = [...new Set(found.labels)].sort();
   const colourOf = (label) => HUES[classes.indexOf(label) % HUES.length];
   const place = placer(found.points);
-  draw(null);
 
   function draw(chosen) {
     const context = canvas.getContext("2d");
@@ -62,6 +61,8 @@ export async function map(box, look, open, { layer } = {}) {
     found.layers ? h("label", { class: "field" }, h("span", { text: t("layer") }),
       h("select", { data: { key: "layer" }, onchange: (event) => open("map", { layer: event.target.value }) }, found.layers.map(({ name }) => h("option", { value: name, text: name, selected: name === found.layer })))) : h("h3", { text: found.layer }),
     h("div", { class: "map-stack" }, h("div", {}, canvas, h("label", { class: "field map-point" }, h("span", { text: t("point") }), slider), legend(classes, colourOf)), side));
+  box.table = [["sample", "label", "predicted", "x", "y"], ...found.points.map((point, k) => [found.indices[k], found.labels[k], found.predicted[k], ...point])];
+  requestAnimationFrame(() => draw(null)); // once it stands in the page, whose colour its rings have
 }
 
 function legend(classes, colourOf) {

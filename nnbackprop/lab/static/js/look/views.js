@@ -1,7 +1,7 @@
 // The parts of "Look": each asks the server for one view of a run and draws it.
 
 import { lineChart } from "../chart.js";
-import { drawPicture, drawSigned, h } from "../dom.js";
+import { drawPicture, drawSigned, h, signedValues } from "../dom.js";
 import { t } from "../i18n.js";
 import { number, percent } from "../format.js";
 import { isShare, metricName } from "../metrics.js";
@@ -28,6 +28,12 @@ export function samples(list) {
   }));
 }
 
+/** Rows of samples, as a table of a list has them. */
+const sampleRows = (list) => [
+  ["sample", "label", "predicted", "activation" in (list[0] ?? {}) ? "activation" : "probability"],
+  ...list.map((one) => [one.index, one.label, one.predicted, one.activation ?? one.probability]),
+];
+
 /** A button that asks for the next of a list and puts them below. */
 function more(total, shown, ask) {
   if (shown >= total) return null;
@@ -40,7 +46,7 @@ function more(total, shown, ask) {
 export async function confusion(box, look) {
   const { classes, counts, accuracy, n } = await look({ view: "confusion" });
   const most = Math.max(...counts.flatMap((row, i) => row.filter((_, j) => i !== j)), 1);
-  const under = h("div", { class: "cell-samples", role: "status" });
+  const under = h("div", { class: "cell-samples", role: "status" }, h("p", { class: "muted", text: t("choose-cell") }));
   const cell = (i, j) => {
     const value = counts[i][j];
     const share = i === j ? value / Math.max(...counts[i], 1) : value / most;
@@ -62,15 +68,17 @@ export async function confusion(box, look) {
 
   box.replaceChildren(
     h("p", {}, h("strong", { text: t("accuracy-over", { percent: percent(accuracy, 2), n }) })), h("p", { class: "muted", text: t("confusion-about") }),
-    h("table", { class: "matrix" },
-      h("thead", {}, h("tr", {}, h("td"), classes.map((name) => h("th", { scope: "col", text: name })))),
-      h("tbody", {}, counts.map((row, i) => h("tr", {}, h("th", { scope: "row", text: classes[i] }), row.map((_, j) => cell(i, j)))))),
-    under);
+    h("div", { class: "confusion" },
+      h("table", { class: "matrix" },
+        h("thead", {}, h("tr", {}, h("td"), classes.map((name) => h("th", { scope: "col", text: name })))),
+        h("tbody", {}, counts.map((row, i) => h("tr", {}, h("th", { scope: "row", text: classes[i] }), row.map((_, j) => cell(i, j)))))),
+      under));
 }
 
 export async function wrong(box, look) {
   const part = async (offset) => {
     const found = await look({ view: "wrong", offset });
+    box.table = [...(box.table ?? []), ...sampleRows(found.samples).slice(offset ? 1 : 0)];
     return [samples(found.samples), more(found.total, offset + found.samples.length, part)];
   };
   box.replaceChildren(h("p", { class: "muted", text: t("wrong-about") }), ...(await part(0)).filter(Boolean));
@@ -79,6 +87,7 @@ export async function wrong(box, look) {
 export async function weights(box, look, open) {
   const part = async (offset) => {
     const { total, units } = await look({ view: "weights", offset });
+    box.table = [...(box.table ?? []), ...units.map(({ unit: k, picture }) => [k, ...signedValues(picture)])];
     const tiles = units.map(({ unit, picture }) => h("li", { class: "tile" },
       canvasOf((canvas) => drawSigned(canvas, picture), t("unit-label", { unit })),
       h("button", { type: "button", class: "quiet", text: t("unit-label", { unit }), onclick: () => open("unit", { unit }) })));
@@ -99,6 +108,7 @@ export async function unit(box, look, open, { layer, unit: k = 0 } = {}) {
     h("label", { class: "field" }, h("span", { text: t("unit") }),
       h("input", { type: "number", name: "unit", min: 0, max: chosen.units - 1, value: k, data: { key: "unit" }, onchange: change })),
     samples(found.samples));
+  box.table = sampleRows(found.samples);
 }
 
 export async function compare(box, look, open, { other } = {}, runs = [], run = "") {
@@ -123,8 +133,11 @@ export async function compare(box, look, open, { other } = {}, runs = [], run = 
         ? h("table", { class: "plain" }, h("thead", {}, h("tr", {}, [t("setting"), ...both.map(({ name }) => name)].map((text) => h("th", { scope: "col", text })))),
           h("tbody", {}, differences.map(({ setting, values }) => h("tr", {}, h("th", { scope: "row", text: setting }), values.map((value) => h("td", { text: JSON.stringify(value) }))))))
         : h("p", { class: "muted", text: t("no-differences") }))));
+  const names = Object.keys(both[0].epochs.at(-1)?.train?.metrics ?? {});
+  box.table = [["run", "epoch", "train_loss", ...names.map((name) => `held_out_${name}`)],
+    ...both.flatMap((one) => one.epochs.map((e) => [one.name, e.epoch, e.train?.loss, ...names.map((name) => heldOutOf(e)?.metrics?.[name])]))];
   const lines = (of) => both.map((one, k) => ({ label: one.name, colour: k ? "--backward" : "--forward", dash: k, values: along(one, of) }));
-  const chart = (place, title, of, scale) => lineChart(place, { title, x: epochs, xLabel: t("epoch"), series: lines(of), ...scale });
+  const chart = (place, title, of, scale) => lineChart(place, { title, x: epochs, xLabel: t("epoch"), whole: true, series: lines(of), ...scale });
   chart(loss, t("training-loss"), (e) => e?.train?.loss);
   if (metric) chart(accuracy, `${metricName(metric)}, ${t("held-out")}`, (e) => heldOutOf(e)?.metrics[metric], { share: isShare(metric) });
 }

@@ -2,11 +2,12 @@
 
 import { ApiError, isStatic, post } from "../api.js";
 import { lineChart } from "../chart.js";
+import { mistake } from "../doctor.js";
 import { t } from "../i18n.js";
 import { MISTAKES, possible } from "../mistakes.js";
 import { showError } from "../notices.js";
 import { h, replace } from "../dom.js";
-import { lossesOver } from "./model.js";
+import { lossesOver, outputActivation } from "./model.js";
 import { paramsOf } from "./params.js";
 
 const STEPS = 300;
@@ -15,7 +16,7 @@ let chart = null;
 
 export function breakIt(box, state, { options, change }) {
   const known = options.step.mistakes.filter(({ id }) => possible(state.loss, state.activation, state.batch ? state.X.length : 1).includes(id));
-  const key = JSON.stringify([state.mistake, state.network, state.activation, state.batch, state.row, state.layers]);
+  const key = JSON.stringify([state.mistake, state.network, state.activation, state.loss, state.optimizer, state.lr, state.batch, state.row, state.layers]);
   if (found && found.key !== key) found = null;
   const chosen = known.find(({ id }) => id === state.mistake);
   const parts = [
@@ -43,7 +44,7 @@ export function breakIt(box, state, { options, change }) {
   }
 
   async function ask() {
-    const body = { network: state.network, activation: state.activation, loss: state.loss, lr: state.lr, seed: state.seed, params: paramsOf(state.layers), mistake: state.mistake, steps: STEPS };
+    const body = { network: state.network, activation: state.activation, output_activation: outputActivation(state.loss), loss: state.loss, optimizer: state.optimizer, lr: state.lr, seed: state.seed, params: paramsOf(state.layers), mistake: state.mistake, steps: STEPS };
     try {
       found = { key, answer: await post("api/break", body) };
       change({});
@@ -67,7 +68,6 @@ function report({ report: { mistakes, tensors } }) {
   return h("div", { class: "doctor", role: "status" },
     h("h4", { text: t("doctor-says") }),
     mistakes.length === 0 ? h("p", { text: t("doctor-nothing") }) : mistakes.slice(0, 3).map((m) =>
-      h("div", { class: "finding" }, h("p", {}, h("strong", { text: m.id in MISTAKES ? t(`mistake.${m.id}`) : m.name }), m.evidence ? ` ${m.evidence}` : ""),
-        h("p", { text: m.cause }), h("p", {}, h("span", { class: "muted", text: `${t("fix")} ` }), m.fix))),
+      mistake(m, m.id in MISTAKES ? t(`mistake.${m.id}`) : m.name)),
     h("p", { class: "muted", text: t("doctor-tensors", { bad: bad.map(({ name }) => name).join(", ") || "–" }) }));
 }

@@ -14,7 +14,7 @@ export function checkIt(box, state, computed, one) {
   const batch = state.batch ? state : { X: [state.X[state.row]], T: [state.T[state.row]] };
   const slopeAt = (place, epsilon) => measuredSlope(state.layers, batch.X, batch.T, state.loss, place, epsilon);
   const byHand = ({ layer, i, j }) => (i === undefined ? result.grads[layer].db[j] : result.grads[layer].dW[i][j]);
-  const place = one.place ?? { layer: 0, i: 0, j: 0 };
+  const place = one.place ?? steepest(result.grads[0].dW);
   const name = place.i === undefined ? `b${place.layer + 1}.${place.j}` : `w${place.layer + 1}.${place.i}.${place.j}`;
   replace(box, ...single(numbers.get(name), place), every());
 
@@ -58,6 +58,12 @@ export function checkIt(box, state, computed, one) {
     return h("table", { class: "plain every" }, h("caption", { text: t("check-all") }),
       h("thead", {}, h("tr", {}, ["array", "count", "apart", "verdict"].map((key) => h("th", { scope: "col", text: t(`check.${key}`) })))), h("tbody", {}, rows));
   }
+}
+
+/** Of the first layer's weights the one that the loss depends on most: where an input is 0, there is nothing to see. */
+function steepest(dW) {
+  const i = dW.reduce((best, row, k) => (Math.abs(row[0]) > Math.abs(dW[best][0]) ? k : best), 0);
+  return { layer: 0, i, j: 0 };
 }
 
 const agree = (hand, slope) => Math.abs(hand - slope) <= LARGEST * Math.max(Math.abs(hand), Math.abs(slope), 1e-3);

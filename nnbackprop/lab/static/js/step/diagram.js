@@ -6,7 +6,7 @@ import { s } from "../dom.js";
 import { gridDiagram } from "./diagram_grid.js";
 import { smallDiagram } from "./diagram_small.js";
 
-/** `view`: numbers, reached (a set of ids), now and used (sets), selected, layers, names, image, narrow. */
+/** `view`: numbers, states (how many the optimizer keeps of a parameter), reached (a set of ids), now and used (sets), selected, layers, names, image, narrow. */
 export function diagram(view, { onPick, onHover }) {
   const { width, height, marks } = (view.image ? gridDiagram : smallDiagram)(view, tools(view));
   const svg = s("svg", { class: "diagram", tabindex: "-1", viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": t("diagram") }, marks);
@@ -38,7 +38,7 @@ export function diagram(view, { onPick, onHover }) {
 /** What both layouts draw with. */
 function tools(view) {
   const { numbers, reached, now, used, selected } = view;
-  const known = (id) => numbers.has(id) && (reached.has(id) || /^[xtwb]\d*\./.test(id));
+  const known = (id) => numbers.has(id) && (reached.has(id) || /^([xtwb]|o\d[wb])\d*\./.test(id));
 
   /** A number in a box of w by h at its centre; `symbol` shows its letter before it. */
   function num(id, x, y, w, { symbol = true, decimals = 4, h = 20, tint } = {}) {
@@ -61,7 +61,7 @@ function tools(view) {
   const latest = (id) => (reached.has(`n${id}`) ? `n${id}` : id);
   const edge = (x1, y1, x2, y2, id) =>
     s("line", {
-      class: ["edge", [id, `d${id}`, `n${id}`].some((one) => now.has(one) || used.has(one)) && "active", selected === id && "selected"].filter(Boolean).join(" "),
+      class: ["edge", [id, `d${id}`, `s0${id}`, `s1${id}`, `n${id}`].some((one) => now.has(one) || used.has(one)) && "active", selected === id && "selected"].filter(Boolean).join(" "),
       x1, y1, x2, y2, "stroke-width": (0.75 + Math.min(Math.abs(numbers.get(id).value), 3) * 1.5).toFixed(2),
     });
   const label = (text, x, y, anchor = "middle", cls = "caption") => s("text", { class: cls, x, y, "text-anchor": anchor, text });
@@ -69,7 +69,8 @@ function tools(view) {
 }
 
 function kindOf({ kind }) {
-  if (kind === "update") return "updated";
+  if (kind === "update" || kind === "optimizerUpdate") return "updated";
+  if (kind === "newState") return "updated state";
   if (["lossSlope", "activationSlope", "outputError", "hiddenError", "weightGradient", "biasGradient"].includes(kind)) return "slope";
   return kind === "weight" || kind === "bias" ? "parameter" : "forward";
 }

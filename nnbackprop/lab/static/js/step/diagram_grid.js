@@ -27,7 +27,7 @@ function wideGrid(view, tools) {
   marks.push(...pixels(view, tools, imageX, imageY, cell, cell));
   for (let j = 0; j < hidden; j += 1) {
     marks.push(...weights(view, tools, j, gridX, centre(j) - (image[0] * row) / 2, cell, row, 2));
-    marks.push(...neuron(tools, j, boxX, centre(j), 132));
+    marks.push(...neuron(view, tools, j, boxX, centre(j), 132, 3));
   }
   marks.push(...table.marks, ...lossBox(tools, imageX + 80, imageY + image[0] * cell + 40));
   return { width: table.right + 8, height, marks };
@@ -49,7 +49,7 @@ function narrowGrid(view, tools) {
   for (let j = 0; j < hidden; j += 1) {
     const x = slot * (j + 0.5);
     marks.push(wire(width / 2, image[0] * cell + 8, x, gridY), wire(x, gridY + image[0] * 20, x, boxY - 40), wire(x, boxY + 40, x, boxY + 66));
-    marks.push(...weights(view, tools, j, x - (small * image[1]) / 2, gridY, small, 20, 1), ...neuron(tools, j, x, boxY, slot - 8, 3));
+    marks.push(...weights(view, tools, j, x - (small * image[1]) / 2, gridY, small, 20, 1), ...neuron(view, tools, j, x, boxY, slot - 8, 3));
   }
   marks.push(...pixels(view, tools, imageX, 8, cell, cell), ...lossBox(tools, width - 48, 30), ...table.marks);
   return { width, height: boxY + 66 + (outputs + 1) * 26 + 8, marks };
@@ -73,21 +73,22 @@ function weights({ image, numbers, reached }, tools, j, x, y, w, h, decimals) {
   const marks = [];
   for (let i = 0; i < image[0] * image[1]; i += 1) {
     const [r, c] = [Math.floor(i / image[1]), i % image[1]];
-    const id = shown(reached, tools, `w1.${i}.${j}`);
-    const number = tools.num(id, x + (c + 0.5) * w, y + (r + 0.5) * h, w - 1, { symbol: false, h: h - 1, decimals, tint: id.startsWith("d") ? undefined : numbers.get(id).value });
+    const id = shown(reached, `w1.${i}.${j}`);
+    const number = tools.num(id, x + (c + 0.5) * w, y + (r + 0.5) * h, w - 1, { symbol: false, h: h - 1, decimals, tint: /^[ds]/.test(id) ? undefined : numbers.get(id).value });
+    number.classList.add("cell");
     if (w < 30) number.classList.add("tight");
     marks.push(number);
   }
   return marks;
 }
 
-function shown(reached, tools, id) {
-  return reached.has(`d${id}`) && !reached.has(`n${id}`) ? `d${id}` : tools.latest(id);
-}
+/** Of a parameter's numbers the one computed last: itself, its slope, the optimizer's states, the new one. */
+const shown = (reached, id) => [`n${id}`, `s1${id}`, `s0${id}`, `d${id}`].find((one) => reached.has(one)) ?? id;
 
-function neuron(tools, j, x, y, width, decimals = 4) {
+function neuron({ reached }, tools, j, x, y, width, decimals) {
+  const b = `b1.${j}`;
   const rows = [
-    [tools.latest(`b1.${j}`), `db1.${j}`],
+    [tools.latest(b), [`s1${b}`, `s0${b}`].find((id) => reached.has(id)) ?? `d${b}`],
     [`z1.${j}`, `dz1.${j}`],
     [`a1.${j}`, `da1.${j}`],
   ];
@@ -106,10 +107,11 @@ function outputTable({ layers, numbers, reached, classes }, tools, { x, y, row, 
   const hidden = layers[0].b.length;
   const outputs = layers[1].b.length;
   const columns = [
-    ...layers[0].b.map((_, i) => ({ head: `v${"₁₂₃₄₅₆₇₈₉"[i]}`, width: widths.v, id: (k) => shown(reached, tools, `w2.${i}.${k}`) })),
-    { head: "c", width: widths.v, id: (k) => shown(reached, tools, `b2.${k}`) },
+    ...layers[0].b.map((_, i) => ({ head: `v${"₁₂₃₄₅₆₇₈₉"[i]}`, width: widths.v, id: (k) => shown(reached, `w2.${i}.${k}`) })),
+    { head: "c", width: widths.v, id: (k) => shown(reached, `b2.${k}`) },
     { head: "s", width: widths.rest, id: (k) => `z2.${k}` },
     { head: numbers.has("p.0") ? "p" : "y", width: widths.rest, id: (k) => (numbers.has("p.0") ? `p.${k}` : `a2.${k}`) },
+    ...(numbers.has("dJ.0") ? [{ head: "∂J/∂y", width: widths.rest, id: (k) => `dJ.${k}` }] : []),
     { head: "t", width: widths.rest * 0.6, id: (k) => `t.${k}` },
     { head: "δ", width: widths.rest, id: (k) => `dz2.${k}` },
   ];

@@ -7,16 +7,17 @@ export function smallDiagram(view, tools) {
   const L = layers.length;
   const inputs = layers[0].W.length;
   const sizes = [inputs, ...layers.map(({ b }) => b.length)];
-  const { width, height, at } = place(view.narrow, sizes);
+  const { width, height, at } = place(view.narrow, sizes, view.states);
   const marks = [];
   layers.forEach(({ W }, l) => W.forEach((row, i) => row.forEach((_, j) => marks.push(tools.edge(...ends(at, l, i, j, view.narrow), `w${l + 1}.${i}.${j}`)))));
   const [lossX, lossY] = at(L + 1, 0);
   const [outX, outY] = at(L, 0);
   marks.push(lineTo(outX, outY, lossX, lossY));
   for (let i = 0; i < inputs; i += 1) marks.push(...input(view, tools, i, at(0, i)));
-  layers.forEach(({ b }, l) => b.forEach((_, j) => marks.push(...neuron(numbers, tools, l, j, at(l + 1, j), L))));
-  layers.forEach(({ W }, l) => W.forEach((row, i) => row.forEach((_, j) => marks.push(...edgeNumbers(tools, l, i, j, at, view.narrow)))));
-  marks.push(tools.box(lossX, lossY, 104, 56, "node loss"), tools.num("t.0", lossX, lossY - 12, 92), tools.num("J", lossX, lossY + 12, 92));
+  layers.forEach(({ b }, l) => b.forEach((_, j) => marks.push(...neuron(view, tools, l, j, at(l + 1, j), L))));
+  layers.forEach(({ W }, l) => W.forEach((row, i) => row.forEach((_, j) => marks.push(...edgeNumbers(tools, l, i, j, at, view)))));
+  const scored = ["p.0", "t.0", "J"].filter((id) => numbers.has(id)); // p where the loss takes the sigmoid itself
+  marks.push(tools.box(lossX, lossY, 104, 8 + 24 * scored.length, "node loss"), ...scored.map((id, k) => tools.num(id, lossX, lossY + 24 * (k - (scored.length - 1) / 2), 92)));
   return { width, height, marks };
 
   function lineTo(x1, y1, x2, y2) {
@@ -26,14 +27,15 @@ export function smallDiagram(view, tools) {
   }
 }
 
-/** Where node k of column c lies; the loss is the last column. */
-function place(narrow, sizes) {
+/** Where node k of column c lies; the loss is the last column. States of the optimizer take room at every edge. */
+function place(narrow, sizes, states) {
   if (narrow) {
     const width = 344;
-    const rows = [40, 220, 408, 506];
-    return { width, height: 546, at: (c, k) => [spread(k, sizes[c] ?? 1, width), rows[c]] };
+    const more = states * 64;
+    const rows = [40, 220 + more, 408 + 2 * more, 506 + 2.3 * more];
+    return { width, height: 546 + 2.3 * more, at: (c, k) => [spread(k, sizes[c] ?? 1, width), rows[c]] };
   }
-  const height = 380;
+  const height = 380 + states * 70;
   const columns = [50, 336, 620, 790];
   return { width: 846, height, at: (c, k) => [columns[c], spread(k, sizes[c] ?? 1, height)] };
 }
@@ -54,18 +56,18 @@ function ends(at, l, i, j, narrow) {
 }
 
 /** A label lies off the middle of its edge, so that those of crossing edges do not meet. */
-function edgeNumbers(tools, l, i, j, at, narrow) {
+function edgeNumbers(tools, l, i, j, at, { narrow, states }) {
   const [x1, y1, x2, y2] = ends(at, l, i, j, narrow);
   const crossing = l === 0 && i !== j;
-  const share = l > 0 ? (narrow ? 0.4 : 0.5) : narrow ? (crossing ? 0.27 : 0.7) : crossing ? 0.37 : 0.5;
+  const share = l > 0 ? (narrow ? 0.4 : 0.5) : narrow ? (crossing ? 0.27 : 0.7) : crossing ? (states ? 0.3 : 0.37) : 0.5;
   const [x, y] = [x1 + share * (x2 - x1), y1 + share * (y2 - y1)];
-  const w = narrow && crossing ? 78 : 90;
+  const w = narrow && crossing ? 82 : 98;
   const id = `w${l + 1}.${i}.${j}`;
-  const known = tools.known(`d${id}`);
+  const rows = [tools.latest(id), ...[`d${id}`, `s0${id}`, `s1${id}`].filter(tools.known)];
+  const top = y - 10 * (rows.length - 1);
   return [
-    tools.box(x, y, w, known ? 40 : 20, "edge-label"),
-    tools.num(tools.latest(id), x, known ? y - 10 : y, w, { h: 20 }),
-    known ? tools.num(`d${id}`, x, y + 10, w, { symbol: false, h: 20 }) : null,
+    tools.box(x, y, w, 20 * rows.length, "edge-label"),
+    ...rows.map((one, k) => tools.num(one, x, top + 20 * k, w, { symbol: k === 0, h: 20 })),
   ];
 }
 
@@ -78,11 +80,12 @@ function input(view, tools, i, [x, y]) {
   ];
 }
 
-function neuron(numbers, tools, l, j, [x, y], L) {
+function neuron({ numbers, states }, tools, l, j, [x, y], L) {
   const last = l === L - 1;
   const b = `b${l + 1}.${j}`;
   const rows = [
     [tools.latest(b), `d${b}`],
+    ...(states ? [[`s0${b}`, `s1${b}`]] : []),
     [`z${l + 1}.${j}`, `dz${l + 1}.${j}`],
     [`a${l + 1}.${j}`, last ? `dJ.${j}` : `da${l + 1}.${j}`],
   ].filter(([id]) => numbers.has(id));
@@ -90,8 +93,8 @@ function neuron(numbers, tools, l, j, [x, y], L) {
   return [
     tools.box(x, y, BOX.width, rows.length * BOX.row + 22, "node neuron"),
     ...rows.flatMap(([value, slope], k) => [
-      tools.num(value, x - 30, top + k * BOX.row, 90),
-      tools.num(slope, x + 45, top + k * BOX.row, 58, { symbol: false }),
+      tools.num(value, x - 30, top + k * BOX.row, 90, { symbol: !value.startsWith("s0") }),
+      numbers.has(slope) ? tools.num(slope, x + 45, top + k * BOX.row, 58, { symbol: false }) : null,
     ]),
   ];
 }

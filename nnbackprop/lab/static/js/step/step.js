@@ -2,16 +2,18 @@
 
 import * as api from "../api.js";
 import { announce, showError } from "../notices.js";
+import { ACTIVATIONS } from "../activations.js";
 import { find, h, replace } from "../dom.js";
 import { has, t } from "../i18n.js";
 import { fragment, setFragment } from "../place.js";
 import { plain, number } from "../format.js";
+import { OPTIMIZERS } from "../optimizers.js";
 import { breakIt } from "./break.js";
 import { checkIt } from "./check.js";
 import { diagram } from "./diagram.js";
 import { editor } from "./editor.js";
 import { describe, explain } from "./inspector.js";
-import { advance, compute, fromFragment, load, sourceOf, stepBack, toFragment } from "./model.js";
+import { advance, compute, fromFragment, load, lossesOf, rebuilt, restarted, sourceOf, stepBack, toFragment } from "./model.js";
 import { heads, PHASES, tape } from "./tape.js";
 
 const PLAY_MS = 1100;
@@ -69,7 +71,7 @@ export function stepTab(panel) {
     const used = new Set([...now].flatMap((id) => (numbers.get(id).formula ?? []).map((part) => part.id).filter(Boolean)));
     const classes = state.T[0].map((_, k) => String(k));
     replace(at(".picture"), diagram(
-      { numbers, layers: state.layers, names: state.names.map((name) => (has(`input.${name}`) ? t(`input.${name}`) : name)), image: state.image, selected: state.selected, narrow: narrow.matches, reached, now, used, classes },
+      { numbers, layers: state.layers, states: state.states.length, names: state.names.map((name) => (has(`input.${name}`) ? t(`input.${name}`) : name)), image: state.image, selected: state.selected, narrow: narrow.matches, reached, now, used, classes },
       { onPick: pick, onHover: inspect }));
   }
 
@@ -81,7 +83,7 @@ export function stepTab(panel) {
     const one = computed.numbers.get(id);
     const box = at(".inspector");
     const place = one.place && (one.kind === "weight" || one.kind === "bias") ? one.place : null;
-    replace(find(".about", box), explain(one, { numbers: computed.numbers, reached: reachedNow(), source: sourceOf(state, one), onPick: pick }));
+    replace(find(".about", box), explain(one, { numbers: computed.numbers, reached: reachedNow(), source: sourceOf(state, one, options.step.sources), whole: !state.image, onPick: pick }));
     editor(find(".editor", box), { id, one, place, state, change });
     if (one.place || afresh) checkIt(at(".check"), state, computed, one);
     for (const group of panel.querySelectorAll(".number.hovered")) group.classList.remove("hovered");
@@ -109,9 +111,12 @@ export function stepTab(panel) {
   }
 
   function settings() {
-    const { networks, activations } = options.step;
+    const { networks } = options.step;
     choose(at("[name=network]"), networks.map(({ name, data }) => [name, `${name} · ${has(`data.${data}`) ? t(`data.${data}`) : data}`]), state.network);
-    choose(at("[name=activation]"), ["sigmoid", "tanh", "relu"].filter((name) => activations.includes(name)).map((name) => [name, name]), state.activation);
+    const titles = (table) => Object.entries(table).map(([name, { title }]) => [name, title]);
+    choose(at("[name=activation]"), titles(ACTIVATIONS), state.activation);
+    choose(at("[name=loss]"), lossesOf(state.T[0].length).map((name) => [name, t(`loss.${name}`)]), state.loss);
+    choose(at("[name=optimizer]"), titles(OPTIMIZERS), state.optimizer);
     const samples = Array.from({ length: state.nSamples }, (_, k) => [k, `${k + 1} · ${state.labels[k]}`]);
     choose(at("[name=sample]"), samples, state.first + state.row);
     at("[name=batch]").checked = state.batch;
@@ -136,7 +141,7 @@ export function stepTab(panel) {
     first: () => change({ line: 0, selected: null }),
     end: () => change({ line: computed.lines.length, selected: null }),
     play: () => play(!timer),
-    reset: () => change({ layers: state.initial, line: 0, steps: 0, history: [], losses: [], selected: null }),
+    reset: () => change(restarted(state)),
     many() {
       for (let k = 0; k < 100; k += 1) state = advance(state);
       render();
@@ -170,18 +175,17 @@ export function stepTab(panel) {
 
   panel.addEventListener("change", ({ target }) => {
     if (!state) return;
-    const asked = { network: state.network, activation: state.activation, seed: state.seed, lr: state.lr, sample: state.first + state.row, batch: state.batch, scalars: state.scalars };
     if (target.name === "network") reload({ network: target.value });
-    else if (target.name === "activation") reload({ ...asked, activation: target.value });
-    else if (target.name === "sample") selectSample(Number(target.value), asked);
+    else if (["activation", "loss", "optimizer"].includes(target.name)) change(rebuilt(state, { [target.name]: target.value }));
+    else if (target.name === "sample") selectSample(Number(target.value));
     else if (target.name === "batch") change({ batch: target.checked, line: 0, selected: null, mistake: null });
     else if (target.name === "arrays") change({ scalars: !target.checked, line: 0, selected: null });
     else if (target.name === "lr" && Number(target.value) > 0) change({ lr: Number(target.value) });
   });
 
-  function selectSample(k, asked) {
+  function selectSample(k) {
     if (k >= state.first && k < state.first + state.X.length) change({ row: k - state.first });
-    else reload({ ...asked, sample: k, line: state.line, params: state.layers.flatMap(({ W, b }) => [...W.flat(), ...b]) });
+    else reload({ ...fromFragment(toFragment(state)), sample: k });
   }
 
   at(".tape").addEventListener("keydown", (event) => {

@@ -4,6 +4,9 @@ export default {
   close: "Close", "theme.auto": "Auto", "theme.light": "Light", "theme.dark": "Dark",
 
   // train
+  guide: "New here? Five minutes", "guide-hide": "Hide", "guide-train": "Watch it learn", "guide-train-about": "A network of 64 hidden units learns to read handwritten digits, in less than a minute. Watch the loss fall.", "guide-train-do": "Train it",
+  "guide-draw": "Draw a digit", "guide-draw-about": "With mouse or finger. The network says what it sees while you draw, and which pixels speak for it.", "guide-draw-do": "Draw",
+  "guide-step": "Follow one gradient by hand", "guide-step-about": "Five short lines from the loss back to one weight, with every number put in. A pocket calculator is enough.", "guide-step-do": "Follow it",
   settings: "Settings", "all-settings": "More settings", recipe: "Recipe", "on-own-data": "On your own drawings.",
   "setting.hidden": "Hidden layers", "setting.activation": "Activation", "setting.optimizer": "Optimizer", "setting.lr": "Learning rate",
   "setting.batch_size": "Batch size", "setting.epochs": "Epochs", "setting.dropout": "Dropout", "setting.backend": "Backend",
@@ -32,24 +35,26 @@ export default {
   "attack-says": "Now it sees {digit}, with {percent}", "attack-label": "The attacked picture", activations: "Activations, layer by layer", "activations-of": "{name}: {units} units, {zeros} at zero", "stage-label": "Step {n}: {name}",
 
   // step through
-  network: "Network", activation: "Activation", sample: "Sample", "learning-rate": "Learning rate", "whole-batch": "All samples", "by-arrays": "By arrays", "first-weights": "Back to the first weights",
+  network: "Network", activation: "Activation", sample: "Sample", "learning-rate": "Learning rate", optimizer: "Optimizer", "loss.mse": "mean squared error", "loss.half-mse": "half squared error", "loss.binary-cross-entropy": "binary cross-entropy", "loss.softmax-cross-entropy": "softmax cross-entropy", "whole-batch": "All samples", "by-arrays": "By arrays", "first-weights": "Back to the first weights",
   "data.weight-height": "weight and height", "data.digits 4x4": "digits, 4 × 4 pixels",
   "input.weight": "weight", "input.height": "height",
   "to-start": "To start", back: "Back", next: "Next line", play: "Play", "to-end": "To end", phases: "Phases", "hundred-steps": "Train 100 steps",
   "phase.forward": "Forward", "phase.loss": "Loss", "phase.backward": "Backward", "phase.update": "Update",
   "line-none": "Press “Next line”: the numbers are computed one after another. Choose any number to see where it comes from.",
   "line-of": "{phase}, line {line} of {lines} · {symbol} · {what}", "steps-made": "Steps made: {n}. Loss: {loss}", diagram: "The network with all its numbers. Arrow keys move between numbers, Enter chooses one.", "not-yet": "not computed yet",
-  "key-forward": "value", "key-backward": "slope of J by it", "key-updated": "after the update", lines: "Line by line", numbers: "{n} numbers", "this-number": "This number", "should-be": "It should be", "open-source": "Open the source", change: "Change {symbol}",
+  "key-forward": "value", "key-backward": "slope of J by it", "key-updated": "after the update", lines: "Line by line", numbers: "{n} numbers", "this-number": "This number", "should-be": "It should be", "whole-way": "By hand: the whole way from the loss to {symbol}", change: "Change {symbol}",
   "kind.input": "Input {i} of this sample.", "kind.target": "The target: what the output should be.",
   "kind.weight.1": "Weight of the edge from input {i} to hidden neuron {j}.", "kind.weight.2": "Weight of the edge from hidden neuron {i} to output {j}.",
   "kind.bias.1": "Bias of hidden neuron {j}.", "kind.bias.2": "Bias of output {j}.",
   "kind.sum.1": "Weighted sum of hidden neuron {j}: inputs times weights, plus the bias.", "kind.sum.2": "Weighted sum of output {j}.",
   "kind.activation": "Output of hidden neuron {j}: the activation function of its sum.", "kind.output": "Output {j} of the network.", "kind.probability": "Softmax: the probability of class {j}, counted from 1.",
+  "kind.outputProbability": "The sigmoid of the output: a probability.",
+  "kind.oldState": "What the optimizer remembers of earlier steps; 0 before the first.", "kind.newState": "What the optimizer remembers from now on: of this gradient and of those before.",
   "kind.loss": "The loss: how wrong the network is.", "kind.lossSlope": "How fast the loss grows with the output: here the way back begins.",
   "kind.outputError": "Error of output {j}: the slope of the loss by its sum.", "kind.activationSlope": "What arrives at hidden neuron {j}: the errors behind it, times the weights of their edges.",
   "kind.hiddenError": "Error of hidden neuron {j}: what arrived, times the slope of the activation.",
   "kind.weightGradient.1": "Gradient of a weight: the error at the end of its edge times the number at its beginning.", "kind.weightGradient.2": "Gradient of a weight: the error at the end of its edge times the number at its beginning.",
-  "kind.biasGradient.1": "Gradient of a bias: the error of its neuron.", "kind.biasGradient.2": "Gradient of a bias: the error of its neuron.", "kind.update": "The parameter after the step: less the learning rate times its gradient.",
+  "kind.biasGradient.1": "Gradient of a bias: the error of its neuron.", "kind.biasGradient.2": "Gradient of a bias: the error of its neuron.", "kind.update": "The parameter after the step: less the learning rate times its gradient.", "kind.optimizerUpdate": "The parameter after the optimizer's step.",
   "check-it": "Check it", "check-this": "Move {symbol} a little both ways and measure the slope of J.", "check-choose": "Choose a weight, a bias or a gradient; now {symbol}. Move it a little both ways and measure the slope of J.",
   measured: "measured slope", "by-hand": "gradient by hand", agree: "They agree.", differ: "They differ: by hand / measured = {ratio}", "check-all": "All parameters", "check.array": "Array", "check.count": "Numbers", "check.apart": "Relative error", "check.verdict": "Gradient", right: "right", wrong: "wrong",
   "break-it": "Break it", "break-about": "Plant a mistake that people make in backward, and watch what it does.", mistake: "Mistake", "no-mistake": "None: the code is right", watch: "Train 300 steps", "ask-doctor": "Ask the doctor", repair: "Repair",
@@ -61,10 +66,10 @@ export default {
 
   // look
   run: "Run", views: "Views", "view.confusion": "Confusions", "view.wrong": "Wrongest", "view.weights": "First layer", "view.unit": "Best inputs of a unit", "view.map": "Map", "view.compare": "Compare two",
-  "no-runs": "There is no trained run yet. Train one first.", "confusion-about": "Rows: what it is. Columns: what the network says. Choose a cell to see its samples.",
+  "no-runs": "There is no trained run yet. Train one first.", "confusion-about": "Rows: what it is. Columns: what the network says.", "choose-cell": "Choose a cell to see its samples.",
   "cell-of": "It is {true}, the network says {predicted}: {n}", "cell-label": "{true} called {predicted}: {n}", "sample-caption": "{label} called {predicted}, {percent}", "accuracy-over": "Accuracy {percent} of {n} samples",
   "held-out": "held-out samples",
-  point: "Point", "wrong-about": "Mistakes that the network is surest of, the surest first.", "weights-about": "A picture a hidden unit: blue weights are positive, red ones negative.", more: "More", unit: "Unit", layer: "Layer", "unit-about": "The samples that excite a unit most.", "unit-label": "Unit {unit}", "activation-is": "activation {value}",
+  point: "One after another", "wrong-about": "Mistakes that the network is surest of, the surest first.", "weights-about": "A picture a hidden unit: blue weights are positive, red ones negative.", more: "More", unit: "Unit", layer: "Layer", "unit-about": "The samples that excite a unit most.", "unit-label": "Unit {unit}", "activation-is": "activation {value}",
   "map-about": "Samples by the activations of a hidden layer, on its two widest directions (PCA): {a} and {b} of the variance. A ring marks a mistake.", "map-label": "Map of samples, coloured by class", "other-run": "Other run", "differences": "What differs", setting: "Setting", "no-differences": "The settings are the same.", "training-loss": "Training loss", loading: "Loading…", "choose-point": "Choose a point to see its sample.",
 
   // share
@@ -72,5 +77,6 @@ export default {
   "share-panel": "Pictures and tables", "share-panel-about": "What a part shows: the network as SVG, other pictures as PNG, tables as CSV.", panel: "Part", "save-picture": "Save picture", "save-table": "Save table",
   "share-page": "A page without a server", "share-page-about": "This command writes “Step through” and “Draw”, with the weights of a run, as files for any web site.",
 
-  "error.offline": "The lab's server does not answer. Start nnbackprop lab again and open the address that it prints.", "error.nothing-shown": "There is nothing to save yet: open that tab first.", "error.busy": "A run is under way.",
+  "error.offline": "The lab's server does not answer. Start nnbackprop lab again and open the address that it prints.", "error.nothing-shown": "There is nothing to save yet: open that tab first.", "error.busy": "A run is under way.", "error.refused": "The request was refused.", "error.missing": "That is not there.", "error.method": "The server does not take this request.", "error.large": "The request is too large.", "error.type": "The request is of the wrong type.",
+  "error.usage": "A setting does not fit.", "error.data": "The data cannot be used.", "error.folder": "The run folder cannot be used.", "error.internal": "The server made an error.", "error.failed": "Training failed.",
 };

@@ -4,6 +4,9 @@ export default {
   close: "关闭", "theme.auto": "自动", "theme.light": "浅色", "theme.dark": "深色",
 
   // train
+  guide: "第一次来？五分钟就够", "guide-hide": "收起", "guide-train": "看它学习", "guide-train-about": "一个有 64 个隐藏神经元的网络学着认手写数字，不到一分钟。看损失怎样下降。", "guide-train-do": "开始训练",
+  "guide-draw": "写一个数字", "guide-draw-about": "用鼠标或手指。边写，网络边说它看到了什么，以及哪些像素支持它。", "guide-draw-do": "去写",
+  "guide-step": "动手跟踪一个梯度", "guide-step-about": "从损失回到一个权重，短短五行，每个数都代进去。有计算器就够了。", "guide-step-do": "去跟踪",
   settings: "设置", "all-settings": "更多设置", recipe: "配方", "on-own-data": "使用自己写的数字。",
   "setting.hidden": "隐藏层", "setting.activation": "激活函数", "setting.optimizer": "优化器", "setting.lr": "学习率",
   "setting.batch_size": "批大小", "setting.epochs": "轮数", "setting.dropout": "Dropout", "setting.backend": "后端",
@@ -32,24 +35,26 @@ export default {
   "attack-says": "现在它看成 {digit}，概率 {percent}", "attack-label": "被攻击的图像", activations: "逐层的激活值", "activations-of": "{name}：{units} 个神经元，{zeros} 为零", "stage-label": "第 {n} 步：{name}",
 
   // step through
-  network: "网络", activation: "激活函数", sample: "样本", "learning-rate": "学习率", "whole-batch": "所有样本", "by-arrays": "按数组", "first-weights": "回到初始权重",
+  network: "网络", activation: "激活函数", sample: "样本", "learning-rate": "学习率", optimizer: "优化器", "loss.mse": "均方误差", "loss.half-mse": "二分之一平方误差", "loss.binary-cross-entropy": "二元交叉熵", "loss.softmax-cross-entropy": "softmax 交叉熵", "whole-batch": "所有样本", "by-arrays": "按数组", "first-weights": "回到初始权重",
   "data.weight-height": "体重和身高", "data.digits 4x4": "4 × 4 像素的数字",
   "input.weight": "体重", "input.height": "身高",
   "to-start": "到开头", back: "上一行", next: "下一行", play: "播放", "to-end": "到结尾", phases: "阶段", "hundred-steps": "训练 100 步",
   "phase.forward": "前向", "phase.loss": "损失", "phase.backward": "反向", "phase.update": "更新",
   "line-none": "按“下一行”，数字会逐个算出来。点任何一个数，就能看到它从哪里来。",
   "line-of": "{phase}，第 {line} 行，共 {lines} 行 · {symbol} · {what}", "steps-made": "已走 {n} 步，损失 {loss}", diagram: "网络和它所有的数。方向键在数之间移动，回车键选中。", "not-yet": "还没有算出",
-  "key-forward": "数值", "key-backward": "J 对它的斜率", "key-updated": "更新之后", lines: "逐行计算", numbers: "{n} 个数", "this-number": "这个数", "should-be": "正确的是", "open-source": "打开源代码", change: "修改 {symbol}",
+  "key-forward": "数值", "key-backward": "J 对它的斜率", "key-updated": "更新之后", lines: "逐行计算", numbers: "{n} 个数", "this-number": "这个数", "should-be": "正确的是", "whole-way": "动手算：从损失到 {symbol} 的整条路", change: "修改 {symbol}",
   "kind.input": "这个样本的第 {i} 个输入。", "kind.target": "目标值：输出应当是多少。",
   "kind.weight.1": "从输入 {i} 到隐藏神经元 {j} 的连线的权重。", "kind.weight.2": "从隐藏神经元 {i} 到输出 {j} 的连线的权重。",
   "kind.bias.1": "隐藏神经元 {j} 的偏置。", "kind.bias.2": "输出 {j} 的偏置。",
   "kind.sum.1": "隐藏神经元 {j} 的加权和：输入乘权重，再加偏置。", "kind.sum.2": "输出 {j} 的加权和。",
   "kind.activation": "隐藏神经元 {j} 的输出：加权和的激活函数值。", "kind.output": "网络的第 {j} 个输出。", "kind.probability": "softmax：第 {j} 类的概率，从 1 数起。",
+  "kind.outputProbability": "输出的 sigmoid：一个概率。",
+  "kind.oldState": "优化器记住的以前各步；第一步之前是 0。", "kind.newState": "优化器从现在起记住的：这次的梯度和以前的梯度。",
   "kind.loss": "损失：网络错了多少。", "kind.lossSlope": "损失随输出增长得多快：反向传播从这里开始。",
   "kind.outputError": "输出 {j} 的误差：损失对它的加权和的斜率。", "kind.activationSlope": "到达隐藏神经元 {j} 的量：后面的误差乘以相应连线的权重。",
   "kind.hiddenError": "隐藏神经元 {j} 的误差：到达的量乘以激活函数的斜率。",
   "kind.weightGradient.1": "权重的梯度：连线末端的误差乘以连线始端的数。", "kind.weightGradient.2": "权重的梯度：连线末端的误差乘以连线始端的数。",
-  "kind.biasGradient.1": "偏置的梯度：该神经元的误差。", "kind.biasGradient.2": "偏置的梯度：该神经元的误差。", "kind.update": "更新后的参数：减去学习率乘以梯度。",
+  "kind.biasGradient.1": "偏置的梯度：该神经元的误差。", "kind.biasGradient.2": "偏置的梯度：该神经元的误差。", "kind.update": "更新后的参数：减去学习率乘以梯度。", "kind.optimizerUpdate": "优化器走一步之后的参数。",
   "check-it": "核对", "check-this": "把 {symbol} 向两边各移动一点，测量 J 的斜率。", "check-choose": "请选一个权重、偏置或梯度；现在是 {symbol}。把它向两边各移动一点，测量 J 的斜率。",
   measured: "测得的斜率", "by-hand": "手工推导的梯度", agree: "两者一致。", differ: "两者不同：手工 / 测得 = {ratio}", "check-all": "所有参数", "check.array": "数组", "check.count": "个数", "check.apart": "相对误差", "check.verdict": "梯度", right: "正确", wrong: "错误",
   "break-it": "弄坏它", "break-about": "在反向传播里放进一个常见的错误，看看会怎样。", mistake: "错误", "no-mistake": "没有：代码正确", watch: "训练 300 步", "ask-doctor": "请医生看", repair: "修好",
@@ -61,10 +66,10 @@ export default {
 
   // look
   run: "运行", views: "视图", "view.confusion": "混淆矩阵", "view.wrong": "错得最离谱", "view.weights": "第一层", "view.unit": "神经元最喜欢的输入", "view.map": "地图", "view.compare": "比较两个",
-  "no-runs": "还没有训练好的运行，请先训练一个。", "confusion-about": "行：真实的类。列：网络的回答。点一格看其中的样本。",
+  "no-runs": "还没有训练好的运行，请先训练一个。", "confusion-about": "行：真实的类。列：网络的回答。", "choose-cell": "点一个格子，看它的样本。",
   "cell-of": "真实是 {true}，网络认作 {predicted}：{n} 个", "cell-label": "{true} 被认作 {predicted}：{n}", "sample-caption": "{label} 被认作 {predicted}，{percent}", "accuracy-over": "{n} 个样本的准确率 {percent}",
   "held-out": "未参与训练的样本",
-  point: "点", "wrong-about": "网络最有把握的错误，按把握从大到小。", "weights-about": "每个隐藏神经元一幅图：蓝色为正权重，红色为负权重。", more: "更多", unit: "神经元", layer: "层", "unit-about": "最能激发这个神经元的样本。", "unit-label": "神经元 {unit}", "activation-is": "激活值 {value}",
+  point: "逐个查看", "wrong-about": "网络最有把握的错误，按把握从大到小。", "weights-about": "每个隐藏神经元一幅图：蓝色为正权重，红色为负权重。", more: "更多", unit: "神经元", layer: "层", "unit-about": "最能激发这个神经元的样本。", "unit-label": "神经元 {unit}", "activation-is": "激活值 {value}",
   "map-about": "按某个隐藏层的激活值，把样本画在方差最大的两个方向上（PCA），占方差的 {a} 和 {b}。圆圈表示认错了。", "map-label": "样本的地图，颜色表示类别", "other-run": "另一个运行", "differences": "不同之处", setting: "设置", "no-differences": "设置相同。", "training-loss": "训练损失", loading: "正在加载…", "choose-point": "点一个点看它的样本。",
 
   // share
@@ -72,5 +77,6 @@ export default {
   "share-panel": "图和表", "share-panel-about": "把某一部分显示的内容存成文件：网络图为 SVG，其他图为 PNG，表格为 CSV。", panel: "部分", "save-picture": "保存图片", "save-table": "保存表格",
   "share-page": "不需要服务器的网页", "share-page-about": "这条命令把“逐步推演”和“手写”连同一个运行的权重写成文件，可以放到任何网站上。",
 
-  "error.offline": "实验室的服务器没有回答。请重新运行 nnbackprop lab，并打开它给出的地址。", "error.nothing-shown": "还没有可以保存的内容：请先打开那一页。", "error.busy": "已有一个运行正在进行。",
+  "error.offline": "实验室的服务器没有回答。请重新运行 nnbackprop lab，并打开它给出的地址。", "error.nothing-shown": "还没有可以保存的内容：请先打开那一页。", "error.busy": "已有一个运行正在进行。", "error.refused": "请求被拒绝。", "error.missing": "没有找到。", "error.method": "服务器不接受这个请求。", "error.large": "请求太大。", "error.type": "请求的类型不对。",
+  "error.usage": "有一项设置不合适。", "error.data": "数据不能用。", "error.folder": "运行文件夹不能用。", "error.internal": "服务器出错了。", "error.failed": "训练失败。",
 };

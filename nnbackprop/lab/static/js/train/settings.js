@@ -1,7 +1,8 @@
 // The settings of a run: fields filled from a recipe, and what differs from it when they are sent.
 
 import { h } from "../dom.js";
-import { has, t } from "../i18n.js";
+import { current, has, t } from "../i18n.js";
+import RECIPES from "../strings/recipes_zh.js";
 
 const list = (text) => text.split(/[,\s]+/).filter(Boolean).map(Number);
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
@@ -31,7 +32,7 @@ export function settingsForm(panel, options) {
     const recipes = options.recipes.map(({ name }) => h("option", { value: name, text: name, selected: name === recipe.name }));
     box.replaceChildren(
       h("label", { class: "field wide" }, h("span", { text: t("recipe") }), h("select", { name: "recipe" }, recipes)),
-      h("p", { class: "muted recipe-title", text: ownData ? t("on-own-data") : recipe.title }),
+      h("p", { class: "muted recipe-title", text: ownData ? t("on-own-data") : (current() === "zh" && RECIPES[recipe.name]) || recipe.title }),
       ...FIELDS.filter((f) => !f.more).map(field));
     more.replaceChildren(...FIELDS.filter((f) => f.more).map(field), absent());
     for (const [name, value] of filled) panel.querySelector(`.settings [name="${name}"]`).value = value;
@@ -81,6 +82,11 @@ export function settingsForm(panel, options) {
     return asked;
   }
 
+  /** Put values, as they are written, into fields. */
+  function fill(values) {
+    for (const [name, value] of Object.entries(values)) panel.querySelector(`.settings [name="${name}"]`).value = value;
+  }
+
   /** The libraries that are here, which takes seconds to find out. */
   function backends(found) {
     options.backends = found;
@@ -88,5 +94,5 @@ export function settingsForm(panel, options) {
   }
 
   build();
-  return { backends, read, build, choose };
+  return { backends, read, build, choose, fill };
 }

@@ -1,6 +1,7 @@
 // "Train": a run's settings, its buttons, its curves as they come, and the doctor's findings.
 
 import { get, options, post } from "../api.js";
+import { finding } from "../doctor.js";
 import { find, h, replace } from "../dom.js";
 import { t } from "../i18n.js";
 import { announce, hideError, showError } from "../notices.js";
@@ -10,11 +11,13 @@ import { settingsForm } from "./settings.js";
 import { number } from "../format.js";
 
 const SPOKEN_EVERY = 5000; // ms between epochs that are read aloud
+const DRAWN_EVERY = 250; // ms between two drawings of the curves: the cores are those that train
+const QUICK = { hidden: "64", epochs: "8", dropout: "0, 0" }; // of mnist: less than a minute
 const ACTIVE = ["starting", "running", "paused"];
 
 export function trainTab(panel) {
   let ready = null; // when the form is there
-  let [state, curves, findings, form, spoken, waiting] = [{ status: "idle" }, emptyCurves(), [], null, 0, false];
+  let [state, curves, findings, form, spoken, drawn, waiting] = [{ status: "idle" }, emptyCurves(), [], null, 0, -DRAWN_EVERY, false];
   const at = (selector) => find(selector, panel);
 
   async function start() {
@@ -24,6 +27,7 @@ export function trainTab(panel) {
       render();
     });
     document.addEventListener("theme", redraw);
+    at(".guide").hidden = localStorage.getItem("lab-guide") === "hidden";
     listen();
     render();
     get("api/backends").then(({ backends }) => form.backends(backends), showError);
@@ -78,18 +82,18 @@ export function trainTab(panel) {
     announce(`${t("epoch")} ${epoch.epoch}: ${t("loss")} ${number(epoch.train?.loss)}${words}`);
   }
 
-  /** Curves once a frame, whatever comes in between. */
+  /** Curves a few times a second, whatever comes in between. */
   function redraw() {
     if (waiting) return;
     waiting = true;
-    requestAnimationFrame(() => {
-      waiting = false;
+    setTimeout(() => requestAnimationFrame(() => {
+      [waiting, drawn] = [false, performance.now()];
       if (panel.hidden) return;
       tiles(at(".tiles"), state, curves);
       if (curves.chunks.length || curves.epochs.length) drawCurves(panel, curves);
       at(".charts").hidden = curves.chunks.length === 0 && curves.epochs.length === 0;
       if (at(".epochs").open) epochTable(at(".epochs table"), curves.epochs);
-    });
+    }), drawn + DRAWN_EVERY - performance.now());
   }
 
   function render() {
@@ -107,9 +111,11 @@ export function trainTab(panel) {
     pause.disabled = !ours || !["running", "paused", "stopped"].includes(status);
     at("[data-do=step]").disabled = !ours || status !== "paused";
     at("[data-do=stop]").disabled = !ours || !active;
+    at("[data-do=quick]").disabled = active;
     at("[data-do=reset]").disabled = !ours || status === "idle";
     live(ours && active && status !== "starting");
     renderFindings();
+    tiles(at(".tiles"), state, curves);
     redraw();
   }
 
@@ -127,15 +133,18 @@ export function trainTab(panel) {
 
   function renderFindings() {
     const list = at(".findings .list");
-    const items = findings.map(({ level, evidence, cause, fix }) =>
-      h("article", { class: `finding ${level}` }, h("p", {}, h("span", { class: `badge ${level}`, text: t(`level.${level}`) }), ` ${evidence}`),
-        cause ? h("p", { text: cause }) : null, fix ? h("p", {}, h("span", { class: "muted", text: `${t("fix")} ` }), fix) : null));
+    const items = findings.map(finding);
     list.replaceChildren(...(items.length ? items : [h("p", { class: "muted", text: t(state.run ? "healthy" : "no-findings") })]));
   }
 
   const control = (body) => post("api/control", body); // events say when it has happened, which may be before the answer
   const actions = {
     start: () => post("api/train", form.read()),
+    quick,
+    "hide-guide": async () => {
+      localStorage.setItem("lab-guide", "hidden");
+      at(".guide").hidden = true;
+    },
     pause: () => control({ action: state.status === "running" ? "pause" : "resume" }),
     step: () => control({ action: "step" }),
     stop: () => control({ action: "stop" }),
@@ -144,6 +153,13 @@ export function trainTab(panel) {
       render();
     }),
   };
+
+  /** A small network on digits, trained at once. */
+  function quick() {
+    form.choose("mnist");
+    form.fill(QUICK);
+    return actions.start();
+  }
 
   panel.addEventListener("click", (event) => {
     const action = actions[event.target.dataset?.do];
@@ -161,6 +177,10 @@ export function trainTab(panel) {
     start: () => (ready = start()),
     shown: redraw,
     table: () => (curves.epochs.length ? curves.epochs : null),
+    async quick() {
+      await ready;
+      await quick();
+    },
     /** Set the form to train on the drawings that were kept. */
     async onDrawings() {
       await ready;

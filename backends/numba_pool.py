@@ -1,8 +1,7 @@
-"""Windows of images on the CPU: numba gathers and pools them in one pass over memory.
+"""Pooling on the CPU: numba takes the windows of images in one pass over memory.
 
-The formulas, `window_columns` of nn/layers/windows.py and `max_pool` of pooling.py, slice an array for each place
-of the kernel and join them: a quarter of the step of a small convolutional network. These loops give the same
-numbers. Images are (n, rows, columns, channels). Each function returns None where it has no loop.
+The formulas of nn/layers/pooling.py slice an array for each place of the window. These loops give the same
+numbers.
 """
 
 from __future__ import annotations
@@ -13,27 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array
 from .numba_fuse import MIN_COMPILED_SIZE, compiler
+from .tree import Array
 
 Pair = tuple[int, int]
-
-
-def window_columns(
-    x: Array, size: Pair, stride: Pair, padding: tuple[Pair, Pair], turned: bool = False
-) -> Array | None:
-    """The windows as rows, (n rows' columns', kh kw channels)."""
-    if not _has_loop(x):
-        return None
-    n, rows, columns, channels = x.shape
-    places = [
-        (length + sum(lines) - k) // step + 1
-        for length, lines, k, step in zip((rows, columns), padding, size, stride, strict=True)
-    ]
-    y = np.empty((n * places[0] * places[1], size[0] * size[1] * channels), x.dtype)
-    before = padding[0][0], padding[1][0]
-    _compiled(_gather)(x.reshape(-1), y.reshape(-1), x.shape, (*places,), size, stride, before, turned)
-    return y
 
 
 def max_pool(x: Array, size: Pair, stride: Pair) -> Array | None:
@@ -60,10 +42,6 @@ def max_pool_vjp(x: Array, y: Array, dy: Array, size: Pair, stride: Pair) -> Arr
     return dx
 
 
-FORMS = {form.__name__: form for form in (window_columns, max_pool, max_pool_vjp)}
-"""For `Namespace.specialize`."""
-
-
 def _has_loop(x: Array) -> bool:
     """Whether x is as the loops take it, and large enough to be worth the compiler."""
     suited = x.flags.c_contiguous and x.dtype in (np.float32, np.float64)
@@ -77,41 +55,6 @@ def _compiled(loop: Callable[..., None]) -> Any:
 
 # Arrays are flat, and their indices unsigned: numba then looks for no negative ones, and LLVM copies whole runs of
 # numbers. Views of rows would be counted, which takes longer than copying one.
-
-
-def _gather(
-    x: Any, y: Any, shape: tuple[int, ...], places: Pair, size: Pair, stride: Pair, before: Pair, turned: bool
-) -> None:
-    n, rows, columns, channels = shape
-    kh, kw = size
-    one, run, at = np.uint64(channels), np.uint64(kw * channels), np.uint64(0)
-    for image in range(n):
-        for r in range(places[0]):
-            for s in range(places[1]):
-                left = s * stride[1] - before[1]
-                whole = not turned and left >= 0 and left + kw <= columns
-                for i in range(kh):
-                    row = r * stride[0] - before[0] + (kh - 1 - i if turned else i)
-                    if row < 0 or row >= rows:
-                        for c in range(run):
-                            y[at + c] = 0
-                        at += run
-                    elif whole:
-                        begin = np.uint64(((image * rows + row) * columns + left) * channels)
-                        for c in range(run):
-                            y[at + c] = x[begin + c]
-                        at += run
-                    else:
-                        for j in range(kw):
-                            column = left + (kw - 1 - j if turned else j)
-                            if column < 0 or column >= columns:
-                                for c in range(one):
-                                    y[at + c] = 0
-                            else:
-                                begin = np.uint64(((image * rows + row) * columns + column) * channels)
-                                for c in range(one):
-                                    y[at + c] = x[begin + c]
-                            at += one
 
 
 def _pool(x: Any, y: Any, shape: tuple[int, ...], places: Pair, size: Pair, stride: Pair) -> None:

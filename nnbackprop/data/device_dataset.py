@@ -22,10 +22,10 @@ RESIDENT_BYTES = 2**30  # or that many bytes, if the library does not say how mu
 STREAMED_BYTES = 2**24  # of a chunk that streams; up to four are under way at once
 
 
-class DataLoader:
+class DeviceDataset:
     """A data set as a device sees it: `resident`, on the device as a whole, or streamed a chunk at a time.
 
-    `data` is what every step reads: the samples of a resident set, and the scaling if each step does it. uint8
+    `arrays` is what every step reads: the samples of a resident set, and the scaling if each step does it. uint8
     stays uint8, a quarter of float32, and is scaled in each step; floats are scaled on the host, a resident set
     once, a chunk that streams when it is gathered. Weights, and targets that are numbers, have the parameters'
     `dtype`. `resident` is asked for as auto, yes or no.
@@ -48,7 +48,7 @@ class DataLoader:
             data |= {"scale": scaling.scale.astype(dtype), "shift": scaling.shift.astype(dtype)}
         elif self.resident:
             data["inputs"] = scaling.apply(dataset.inputs, dtype)
-        self.data: Tree = tree_map(partial(backend.asarray, copy=False), data)
+        self.arrays: Tree = tree_map(partial(backend.asarray, copy=False), data)
 
     def batches(self, indices: np.ndarray, whole_set: bool = True) -> Tree:
         """Host arrays for the samples of `indices` (steps, batch), in one of the kinds of `BatchKind`.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from backends import Tree, tree_map
-from nnbackprop.data.loader import DataLoader, chunk_indices, power_of_two
+from nnbackprop.data.device_dataset import DeviceDataset, chunk_indices, power_of_two
 from nnbackprop.data.sampler import permutation
 from nnbackprop.optim import Optimizer
 
@@ -38,8 +38,8 @@ class Chunk(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class BatchSampler:
-    """The batches of a run on the samples of `loader`, shuffled anew each epoch; from any step on always the same.
+class DataLoader:
+    """The batches of a run on the samples of `data`, shuffled anew each epoch; from any step on always the same.
 
     `lr(step)` is the learning rate after `step` steps. Chunks have up to `steps_per_chunk` steps of `batch_size`
     samples, with `timed_chunks` as many as take a tenth of a second, and end wherever the number of steps is a
@@ -47,7 +47,7 @@ class BatchSampler:
     process, where several train together; None is all of them.
     """
 
-    loader: DataLoader
+    data: DeviceDataset
     optimizer: Optimizer
     lr: Callable[[int], float]
     seed: int
@@ -62,7 +62,7 @@ class BatchSampler:
     @property
     def n_samples(self) -> int:
         """Samples an epoch."""
-        return len(self.loader.dataset)
+        return len(self.data.dataset)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -74,7 +74,7 @@ class BatchSampler:
     ) -> Iterator[Chunk]:
         """What is left of an epoch's order after `samples_seen`, from step `step` on."""
         chunks = self._host_chunks(epoch, samples_seen, step, steps_per_chunk or self.steps_per_chunk)
-        for sizes, batches in self.loader.to_device(chunks):
+        for sizes, batches in self.data.to_device(chunks):
             yield Chunk(*sizes, batches)
 
     def rest_of_epoch(self, progress: Progress) -> Iterator[Chunk]:
@@ -111,7 +111,7 @@ class BatchSampler:
         for indices in chunk_indices(left, self.batch_size, steps_per_chunk, step, self.every_n_steps):
             steps = np.arange(step, step + len(indices))
             scalars = stack_step_scalars(self.optimizer, self.lr, steps, self.dtype)
-            samples = self.loader.batches(indices) if self.rows is None else self._own_rows(indices, self.rows)
+            samples = self.data.batches(indices) if self.rows is None else self._own_rows(indices, self.rows)
             batches = {**samples, "step": steps.astype(np.int32), "scalars": scalars}
             yield (len(indices), indices.size), batches
             step += len(indices)
@@ -120,25 +120,26 @@ class BatchSampler:
         """This process's rows of batches, and the weight of each whole batch where samples have weights."""
         if indices.shape[1] == self.n_samples:  # the order of a full batch is that of the set
             indices = np.broadcast_to(np.arange(self.n_samples), indices.shape)
-        weights = self.loader.dataset.weights
+        weights = self.data.dataset.weights
         total = {} if weights is None else {"total_weight": weights[indices].sum(axis=1).astype(self.dtype)}
-        return {**self.loader.batches(indices[:, rows(indices.shape[1])], whole_set=False), **total}
+        return {**self.data.batches(indices[:, rows(indices.shape[1])], whole_set=False), **total}
 
 
-def make_batch_sampler(trainer: Trainer, loader: DataLoader) -> BatchSampler:
-    """The batches of `loader` that a trainer trains on; UsageError where their size cannot be."""
-    n_samples = len(loader.dataset)
+def make_data_loader(trainer: Trainer, data: DeviceDataset) -> DataLoader:
+    """The batches of `data` that a trainer trains on; UsageError where their size cannot be."""
+    n_samples = len(data.dataset)
     batch_size = min(trainer.batch_size or n_samples, n_samples)
     check_batches(trainer.network, n_samples, batch_size)
-    steps = estimate_steps_per_chunk(trainer.layers, batch_size, trainer.backend.device)
-    return BatchSampler(
-        loader=loader,
+    shards = trainer.sharding.shards if trainer.sharding else 1  # worked on at the same time, at best
+    steps = estimate_steps_per_chunk(trainer.layers, -(-batch_size // shards), trainer.backend.device)
+    return DataLoader(
+        data=data,
         optimizer=trainer.optimizer,
         lr=trainer.lr_at,
         seed=trainer.seed,
         shuffle=trainer.shuffle,
         batch_size=batch_size,
-        steps_per_chunk=loader.limit_steps(steps, batch_size),
+        steps_per_chunk=data.limit_steps(steps, batch_size),
         every_n_steps=math.gcd(*(callback.every_n_steps or 0 for callback in trainer.callbacks)) or None,
         dtype=trainer.params_dtype,
         timed_chunks=any(callback.needs_short_chunks for callback in trainer.callbacks),

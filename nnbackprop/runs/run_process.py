@@ -1,0 +1,48 @@
+"""What every process of a run does in training, whether it is the only one or trains with others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from nnbackprop.distributed.communicator import Communicator, SingleProcess
+from nnbackprop.errors import DivergedError
+from nnbackprop.training.callbacks import EarlyStopping
+from nnbackprop.training.trainer import Trainer
+
+from .config import Config
+from .processes import interrupted, share_state
+from .run_data import RunData
+from .signals import stop_on_signals
+from .summary import summarise
+
+
+@dataclass(eq=False, kw_only=True)
+class RunProcess:
+    """A trainer that stands where the run does, its data, and those it trains with."""
+
+    config: Config
+    data: RunData
+    trainer: Trainer
+    early_stopping: EarlyStopping
+    communicator: Communicator = field(default_factory=SingleProcess)
+    signal: int = field(default=0, init=False)  # that interrupted training, 0 for none
+
+    def train(self, recover: Callable[[DivergedError], None]) -> dict[str, Any] | None:
+        """Train to the end; the summary's figures, or None where a signal interrupted one of the processes.
+
+        Where training diverges, `recover` puts the trainer back to go on from there, or raises.
+        """
+        with stop_on_signals(self.trainer.stop) as received:
+            while not interrupted(self.communicator, received):
+                share_state(self.communicator, self.trainer, self.early_stopping)
+                try:
+                    self.trainer.fit(self.data.train, self.data.validation, self.data.test)
+                    if self.trainer.stop_reason == "interrupted":
+                        break
+                    return summarise(self.config, self.trainer, self.early_stopping, self.data)
+                except DivergedError as error:
+                    recover(error)
+            self.signal = received[0] if received else 0
+        return None
