@@ -23,15 +23,20 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def run(*command: str | Path) -> str:
     """The output of a command in the checkout; SystemExit where it fails."""
-    done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([str(part) for part in command], cwd=ROOT, capture_output=True, encoding="utf-8")
     if done.returncode:
         raise SystemExit(f"{' '.join(map(str, command))} failed:\n{done.stdout}{done.stderr}")
     return done.stdout
 
 
 def release_notes(version: str) -> str:
-    """The section of a version in the changelog; SystemExit unless there is one, dated, not in the future."""
+    """The section of a version in the changelog; SystemExit unless it is the first, dated, not in the future."""
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    if re.search(r"^## \[Unreleased\]\n+(?!## )\S", text, re.M):
+        raise SystemExit(
+            "CHANGELOG.md has entries under `## [Unreleased]`, which the release has too: raise the version in "
+            "pyproject.toml and CITATION.cff, and rename the section to it, with today's date."
+        )
     found = re.search(rf"^## \[{re.escape(version)}\] - (\d{{4}}-\d\d-\d\d)\n(.*?)(?=^## |\Z)", text, re.M | re.S)
     if found is None or not found[2].strip():
         raise SystemExit(

@@ -46,6 +46,8 @@ ROWS = (
 )
 """The README's: run, what it is, what its original reached."""
 
+SCORES = ("command", "epochs", "train accuracy", "test accuracy", "test loss", "training time")
+
 
 def measure() -> dict[str, Any]:
     """Every run: ten minutes on two cores."""
@@ -113,13 +115,14 @@ def outcome(entry: dict[str, Any]) -> tuple[str, str, str]:
 
 def accuracies(runs: dict[str, Any], keys: Sequence[str]) -> str:
     """Loss and accuracy of a few runs."""
-    rows = []
-    for entry in map(runs.__getitem__, keys):
-        s = entry["summary"]
-        scores = f"{s['train_accuracy']:.2%}", f"**{s['test_accuracy']:.2%}**", f"{s['test_loss']:.4f}"
-        rows.append((f"`{entry['command']}`", s["epochs"], *scores, f"{s['seconds']:.3g} s"))
-    head = ("command", "epochs", "train accuracy", "test accuracy", "test loss", "training time")
-    return block(runs, keys, head, rows)
+    return block(runs, keys, SCORES, [score_row(runs[key]) for key in keys])
+
+
+def score_row(entry: dict[str, Any]) -> tuple[Any, ...]:
+    """A row of `SCORES`."""
+    s = entry["summary"]
+    scores = f"{s['train_accuracy']:.2%}", f"**{s['test_accuracy']:.2%}**", f"{s['test_loss']:.4f}"
+    return f"`{entry['command']}`", s["epochs"], *scores, f"{s['seconds']:.3g} s"
 
 
 def metrics(entry: dict[str, Any]) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from nnbackprop.runs.config_files import load_recipe
 from nnbackprop.runs.run_dir import RunDir
 
 from . import ROOT, table
+from .recipes import SCORES, score_row
 
 FOLDER = RESULTS / "records"
 PICTURES = ROOT / "docs" / "figures"
@@ -109,6 +110,18 @@ def keep_trials(name: str, folders: Sequence[Path]) -> None:
     (FOLDER / f"{name}-trials.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
+def keep_data_set(name: str, folders: Sequence[Path]) -> None:
+    """Keep the summaries of runs on files of the data set `name`."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    runs = []
+    for folder in folders:
+        trained = TrainedModel.open(str(folder), backend=select("numpy"))
+        command = f"nnbackprop train {trained.config.recipe} --data {name} {flags(trained.config)}"
+        found = {**made_by(trained.run_dir), "summary": trained.run_dir.read_json("summary.json")}
+        runs.append({"command": command, **found})
+    (FOLDER / f"{name}-runs.json").write_text(json.dumps(runs, indent=1) + "\n")
+
+
 def flags(config: Config, base: Config | None = None) -> str:
     """The flags that make `config` of `base`, or of its recipe; those of threads, seed and folders left out."""
     given, wanted = asdict(base or load_recipe(config.recipe)), asdict(config)
@@ -144,8 +157,10 @@ def blocks() -> dict[str, str]:
     """The table of records, and those of the trials, of what is kept."""
     results = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
     trials = [results[name] for name in results if name.endswith("-trials")]
-    records = {name: result for name, result in results.items() if not name.endswith("-trials")}
+    records = {name: result for name, result in results.items() if not name.endswith(("-trials", "-runs"))}
+    others = {name.removesuffix("-runs"): results[name] for name in results if name.endswith("-runs")}
     return {
+        **{f"cnn-{name}": data_set_table(name, runs) for name, runs in others.items()},
         "records": record_table(records) if records else "",
         "record-trials": "\n".join(map(trial_table, trials)),
     }
@@ -177,6 +192,13 @@ def record_table(records: dict[str, dict[str, Any]]) -> str:
     summary = ", ".join(f"`python scripts/records.py {name} RUN ...`" for name in records)
     head = ("network", "the paper", *columns)
     return f"{table(head, rows)}\n\n{' '.join(made)} Summed up by {summary}.\n"
+
+
+def data_set_table(name: str, runs: Sequence[dict[str, Any]]) -> str:
+    """A row a run on another data set."""
+    made = "; ".join(sorted({f"{run['machine']}, {run['date']}" for run in runs}))
+    kept = f"Kept by `python scripts/records.py {name} --data RUN`, of runs on {made}."
+    return f"{table(SCORES, map(score_row, runs))}\n\n{kept} Training time is that of the training steps alone.\n"
 
 
 def minutes(runs: Sequence[dict[str, Any]]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import nnbackprop as nb
-from backends import Backend, leaves
+from backends import Backend, leaves, select
 from nnbackprop._shared_memory import FOLDER, shared_memory
 from nnbackprop.distributed.communicator import SingleProcess
 from nnbackprop.distributed.sharding import ShardedTraining
@@ -37,6 +37,26 @@ def test_shards_come_to_the_whole_batch_but_for_rounding(backend: Backend, resid
         assert row.validation is not None
         assert other_row.validation is not None
         assert row.validation.accuracy == pytest.approx(other_row.validation.accuracy, rel=1e-9)
+
+
+def test_chunks_of_shards_have_the_steps_of_one_shard_alone() -> None:
+    """A tenth of a second for as many processes as shards, at any number of them."""
+    alone, whole, sharded = (
+        nb.Trainer(
+            nb.Sequential(nb.Dense(10_000), nb.Dense(3)),
+            nb.SoftmaxCrossEntropy(),
+            nb.SGD(),
+            0.01,
+            backend=select("numpy"),
+            batch_size=size,
+            epochs=1,
+        )
+        for size in (30, 120, 120)
+    )
+    sharded.use_sharding(ShardedTraining(4))
+    for made in (alone, whole, sharded):
+        made.fit(sharded_runs.dataset())
+    assert sharded.loader.steps_per_chunk == alone.loader.steps_per_chunk == 4 * whole.loader.steps_per_chunk
 
 
 class OnDevice(SingleProcess):
