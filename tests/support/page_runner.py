@@ -24,7 +24,7 @@ from tests.support.page_files import SMALL_MNIST, make
 
 PARSED = {
     r"^lab(?!.*--export)": "serves a page until it is stopped: tests/lab",
-    r"--processes": "starts mpiexec: tests/stress/process_kills.py and tests/distributed",
+    r"--processes": "starts mpiexec: make stress, tests/stress/process_kills.py",
     r"--device (cuda|gpu|mps|xpu)": "needs a GPU",
     r"--log (wandb|trackio)": "needs an environment of its own: make test-tools",
     r"ciresan": "has 12 million parameters: a step takes seconds",
