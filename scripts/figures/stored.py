@@ -113,7 +113,7 @@ def layer_mistakes() -> str:
         sections.append(
             f"### {entry['symptom']}\n\n{named}{entry['cause']} See ({entry['equation']}) of "
             f"[the derivation](derivation-layers.md).\n\n```diff\n- {entry['wrong']}\n+ {entry['right']}\n```\n\n"
-            f"```\n{entry['says']}\n```\n\nTrained so: {entry['accuracy']:.1%} right, with the right line "
+            f"```text\n{entry['says']}\n```\n\nTrained so: {entry['accuracy']:.1%} right, with the right line "
             f"{found['right']:.1%}.\n"
         )
     made = f"{found['training']}. Made by `{found['command']}` on {found['machine']}, {found['date']}."
@@ -139,4 +139,5 @@ def reliability() -> str:
     """From `python -m tests.stress --json`."""
     found = json.loads(RELIABILITY.read_text())
     made = f"Made by `{found['command']}` on {found['machine']}, {found['date']}."
-    return "\n".join(["```", *(f"{what:<22} {result}" for what, result in found["trials"]), "```", "", made, ""])
+    trials = (f"{what:<22} {result}" for what, result in found["trials"])
+    return "\n".join(["```text", *trials, "```", "", made, ""])

@@ -69,4 +69,4 @@ def parity() -> str:
 def learner() -> str:
     """What docs/learner.py prints."""
     command = [sys.executable, str(ROOT / "docs" / "learner.py")]
-    return f"```\n{subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()}\n```"
+    return f"```text\n{subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()}\n```"

@@ -128,10 +128,9 @@ def test_the_pages_program_for_images_is_twelve_lines_and_gives_the_labels(in_a_
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (20, 28, 28, 1), np.uint8)
     data = Dataset(images, np.arange(20) % 10, tuple("0123456789"))
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"images": images, "labels": np.arange(20) % 10}
     exec(compile(of("nb.Conv2D"), str(PAGE), "exec"), names)
     trainer = untrained(names["network"], data, rng)
-    names |= {"trainer": trainer, "images": images}
     export_safetensors(trainer, "images.safetensors")
     program = of("permute")
     assert len([line for line in program.splitlines() if line.strip()]) <= 12
@@ -176,9 +175,9 @@ def of(library: str) -> str:
 
 
 def test_the_pages_program_in_pytorch_gives_the_labels(exported: tuple[np.ndarray, np.ndarray]) -> None:
-    torch = pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("torch", reason="torch is not installed")
     images, labels = exported
-    names = {"images": torch.tensor(images, dtype=torch.float32)}
+    names = {"images": images}
     exec(compile(of("nn.Linear(784, 100)"), str(PAGE), "exec"), names)
     np.testing.assert_array_equal(names["labels"].numpy(), labels)
 

@@ -90,7 +90,7 @@ def test_the_reference_has_every_public_name_once() -> None:
 
 def test_the_readme_shows_the_layer_as_it_is() -> None:
     """Every line of code it shows of Dense stands in dense.py."""
-    shown = (ROOT / "README.md").read_text().split("```python\ndef forward")[1].split("```")[0]
+    shown = (ROOT / "README.md").read_text().split("```python alone\ndef forward")[1].split("```")[0]
     source = (ROOT / "nnbackprop" / "nn" / "layers" / "dense.py").read_text()
     for line in shown.splitlines()[1:]:
         if line.strip() and not line.startswith("def "):
