@@ -51,15 +51,6 @@ def device_of(array: Array) -> Any:
     return getattr(array, "device", None)
 
 
-def scan_loop(step: Step, last_step: Step | None, state: Tree, data: Tree, batches: Tree) -> Tree:
-    """`Backend.scan` as a Python loop."""
-    steps = leaves(batches)[0].shape[0]
-    for k in range(steps):
-        step_function = step if last_step is None or k < steps - 1 else last_step
-        state = step_function(state, data, tree_map(lambda a: a[k, ...], batches))  # noqa: B023
-    return state
-
-
 class Backend(ABC):
     """One array library on one device; no other code calls the library.
 
@@ -159,7 +150,11 @@ class Backend(ABC):
         returned ones take their place. `data` is only read. The batch of step k is `a[k, ...]` of each array `a`
         in `batches`: a vector of numbers gives 0-d arrays, dtype kept.
         """
-        return scan_loop(step, last_step, state, data, batches)
+        steps = leaves(batches)[0].shape[0]
+        for k in range(steps):
+            step_function = step if last_step is None or k < steps - 1 else last_step
+            state = step_function(state, data, tree_map(lambda a: a[k, ...], batches))  # noqa: B023
+        return state
 
     def run(self, step: Step, state: Tree, data: Tree, batch: Tree) -> Tree:
         """`scan` of a single step, whose batch has no leading axis."""

@@ -44,7 +44,7 @@ class CupyBackend(Backend):
         self._device = cupy.cuda.Device(index)
         self._device.use()
         self._matmul = self._checked_matmul()
-        self._captured = CapturedScan(CupyGraphRecorder(self._matmul))
+        self._captured = CapturedScan(CupyGraphRecorder(self._matmul), super().scan)
         self._full = constant(cupy.full)
         self.xp = CupyNamespace(
             array_api_compat.cupy,

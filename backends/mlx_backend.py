@@ -9,7 +9,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from .base import Backend, BackendError, Memory, Step, scan_loop
+from .base import Backend, BackendError, Memory, Step
 from .devices import parse_device
 from .namespace import Namespace
 from .tree import Array, Tree
@@ -80,7 +80,7 @@ class MlxBackend(Backend):
 
     def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
         with mx.stream(self._device):
-            state = scan_loop(self._prepare(step), last_step and self._prepare(last_step), state, data, batches)
+            state = super().scan(self._prepare(step), state, data, batches, last_step and self._prepare(last_step))
             mx.eval(state)
         return state
 

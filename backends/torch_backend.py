@@ -62,7 +62,7 @@ class TorchBackend(Backend):
         self._captured: CapturedScan | None = None
         if kind == "cuda":
             with torch.cuda.device(self._device):
-                self._captured = CapturedScan(TorchGraphRecorder())
+                self._captured = CapturedScan(TorchGraphRecorder(), super().scan)
 
     @property
     def fused(self) -> bool:

@@ -7,23 +7,10 @@ import mmap
 import os
 import sys
 import tempfile
-from typing import Protocol, TypeVar
 
-T = TypeVar("T")
+from backends.collectives import Processes
 
 FOLDER = "/dev/shm"  # files of memory, which Linux has
-
-
-class Processes(Protocol):
-    """What is needed of a `distributed.Communicator`."""
-
-    rank: int
-
-    def gather_objects(self, value: T) -> list[T]:
-        """The values of all processes."""
-
-    def broadcast(self, value: T) -> T:
-        """The value of process 0."""
 
 
 def shared_memory(size: int, processes: Processes) -> mmap.mmap | None:

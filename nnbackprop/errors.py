@@ -97,7 +97,7 @@ class OutOfMemoryError(NnbackpropError, MemoryError):
         """The error of a step on a shard of a batch, which is not cut any further."""
         return cls(
             f"Memory ran out at step {step}, on a shard of a batch: cut batches into more shards, in a new run, "
-            "or train a smaller network. The last checkpoint was kept."
+            "or train a smaller network."
         )
 
 

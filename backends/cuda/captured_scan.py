@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
-from backends.base import Step, scan_loop
+from backends.base import Step
 from backends.tree import Array, Tree, leaves, tree_map, zip_leaves
 
 GRAPH_STEPS = 16
@@ -50,8 +50,9 @@ class CapturedScan:
     copy; another state reuses the buffers if no view of them is alive, and else gets graphs of its own.
     """
 
-    def __init__(self, recorder: GraphRecorder) -> None:
-        self._recorder = recorder
+    def __init__(self, recorder: GraphRecorder, loop: Callable[..., Tree]) -> None:
+        """`loop` is `Backend.scan` as a Python loop."""
+        self._recorder, self._loop = recorder, loop
         self._steps: WeakKeyDictionary[Step, _CapturedStep] = WeakKeyDictionary()
 
     def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
@@ -92,7 +93,7 @@ class CapturedScan:
         signature = last_step and ref(last_step), _shapes(state), data_key[0], _shapes(batches, 1)
         if captured.eager or signature not in captured.seen:
             captured.seen.add(signature)
-            return scan_loop(step, last_step, captured.views_of(state), data, batches)
+            return self._loop(step, captured.views_of(state), data, batches, last_step)
         try:
             buffers = self._buffers_for(captured, state)
             key = leaves(batches)[0].shape[0], signature, data_key, buffers
@@ -101,14 +102,14 @@ class CapturedScan:
                 prepare(step, data, own_batches)  # compiles its kernels
 
                 def steps() -> Tree:
-                    return scan_loop(step, last_step, buffers.arrays, data, prepare(step, data, own_batches))
+                    return self._loop(step, buffers.arrays, data, prepare(step, data, own_batches), last_step)
 
                 graph = self._recorder.record(lambda: self._refill(buffers.arrays, steps()))
                 captured.cache(key, _CachedGraph(buffers, tree_map(_view, data), own_batches, graph))
         except Exception as error:  # a library can run what it cannot capture
             captured.eager = True
             _warn(error)
-            return scan_loop(step, last_step, captured.views_of(state), data, batches)
+            return self._loop(step, captured.views_of(state), data, batches, last_step)
         cached = captured.graphs[key]
         self._refill(buffers.arrays, state)
         self._refill(cached.batches, batches)

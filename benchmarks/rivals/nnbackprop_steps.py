@@ -15,7 +15,7 @@ from nnbackprop.data.device_dataset import DeviceDataset
 from nnbackprop.nn.layer_fusion import fuse_layers
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.metrics import metrics_for
-from nnbackprop.training.data_loader import stack_step_scalars
+from nnbackprop.training.batch_schedule import stack_step_scalars
 from nnbackprop.training.step import TrainStep
 
 HOST_ONLY = ("numpy", "strict")

@@ -70,7 +70,7 @@ def trace_nan(trainer: Trainer, error: DivergedError) -> NotFinite:
 def _replay(trainer: Trainer, first: int, last: int) -> NotFinite | None:
     """The steps from `first`, where the snapshot was taken, to `last`; None if all is finite."""
     step, data, state = trainer.train_step, trainer.device_data.arrays, trainer.snapshot.copy()
-    batches = islice(trainer.snapshot.batches(trainer.loader), last - first)
+    batches = islice(trainer.snapshot.batches(trainer.batch_schedule), last - first)
     for number, x in enumerate(batches, start=first + 1):
         found = _first(step.xp, _before_update(step, state["params"], data, x))
         if not found:

@@ -7,14 +7,13 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from backends import Array, Backend
-from backends.collectives import Processes as StartedProcesses
 from nnbackprop._system_info import cores
-from nnbackprop.training.sharding import Processes
+from nnbackprop.training.sharding import Reducer
 
 T = TypeVar("T")
 
 
-class Communicator(Processes, StartedProcesses, Protocol):
+class Communicator(Reducer, Protocol):
     """`size` processes, of which this is number `rank`, and `local_rank` on its machine, with `cores` to itself.
 
     Methods are collective: every process calls them, in the same order, however long one of them takes.

@@ -9,7 +9,7 @@ import numpy as np
 from backends import Tree, tree_map
 from nnbackprop.data.device_dataset import DeviceDataset
 from nnbackprop.nn.layers.base import Params
-from nnbackprop.training.data_loader import Chunk, DataLoader
+from nnbackprop.training.batch_schedule import BatchSchedule, Chunk
 from nnbackprop.training.events import Score
 from nnbackprop.training.shard_gradients import ShardGradients
 from nnbackprop.training.shards import UpdateStep
@@ -42,17 +42,17 @@ class ShardedTraining:
         self._own = range(c.rank * self.shards // c.size, (c.rank + 1) * self.shards // c.size)
         self._step: TrainStep | None = None
 
-    def own_batches(self, loader: DataLoader, step: TrainStep) -> DataLoader:
+    def own_batches(self, schedule: BatchSchedule, step: TrainStep) -> BatchSchedule:
         """From the first row of this process's first shard to the last of its last."""
         # the first process's callbacks save and measure
-        shared = {name: getattr(loader, name) for name in ("steps_per_chunk", "every_n_steps", "timed_chunks")}
+        shared = {name: getattr(schedule, name) for name in ("steps_per_chunk", "every_n_steps", "timed_chunks")}
         shared = self.communicator.broadcast(shared)
 
         def rows(n: int) -> slice:
             own = self._own_bounds(step.microbatch_bounds(n))
             return slice(own[0][0], own[-1][1])
 
-        return replace(loader, **shared, rows=rows)
+        return replace(schedule, **shared, rows=rows)
 
     def _own_bounds(self, bounds: Bounds) -> Bounds:
         """Those of this process's shards; where samples are fewer than shards, the last shards are empty."""
@@ -85,8 +85,8 @@ class ShardedTraining:
         self._gradients = ShardGradients.of(trainer, params, c, len(self._own), self.sync_batchnorm)
 
     def evaluate(self, trainer: Trainer, params: Params, device_data: DeviceDataset) -> Score:
-        """By `Evaluator.evaluate_together`."""
-        return trainer.evaluator.evaluate_together(params, device_data, self.communicator)
+        """By `Evaluator.evaluate_distributed`."""
+        return trainer.evaluator.evaluate_distributed(params, device_data, self.communicator)
 
     def agree(self, stop: str | None, seconds: float) -> tuple[str | None, float]:
         """By one call, with what each process has to say."""

@@ -103,7 +103,7 @@ class RngKey:
         mask = xp.fuse(scaled_mask)(bits, threshold, scale)
         return mask if mask.shape == shape else xp.reshape(mask, shape)
 
-    def int16(self, xp: Any, rows: int, width: int, purpose: str) -> Array:
+    def uniform_int16(self, xp: Any, rows: int, width: int, purpose: str) -> Array:
         """Uniform whole numbers in -2^15 .. 2^15 - 1, int32 (rows, width), of the stream of this purpose.
 
         One call of the generator gives the 16 bits of four elements of a row, q = ceil(width / 4) columns apart:
@@ -113,7 +113,7 @@ class RngKey:
         return xp.reshape(self._high_bits(xp, rows, width, purpose) >> 16, (rows, width))
 
     def _high_bits(self, xp: Any, rows: int, width: int, purpose: str) -> Array:
-        """int32 with the numbers of `int16` at their tops, (rows, width), or (k, rows / k, width) of k batches."""
+        """int32 with the numbers of `uniform_int16` on top: (rows, width) or (k, rows / k, width) of k batches."""
         batches = self.step.shape  # () or (k,)
         rows, q = rows // math.prod(batches), -(-width // 4)
         begin = self.first_row * q if isinstance(self.first_row, int) else 0

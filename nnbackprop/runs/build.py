@@ -22,7 +22,7 @@ from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import OPTIMIZERS, ExponentialMovingAverage, GradientClipping, Optimizer
 from nnbackprop.optim.schedules import Piecewise, Schedule, parse_schedule
-from nnbackprop.training import data_loader
+from nnbackprop.training import batch_schedule
 from nnbackprop.training.callbacks import ReduceLROnPlateau
 from nnbackprop.training.trainer import Trainer
 
@@ -184,7 +184,7 @@ def batch_size(config: Config, samples: int) -> int:
 
 def steps_per_epoch(config: Config, samples: int) -> int:
     """Steps that see each of `samples` training samples once."""
-    return data_loader.steps_per_epoch(samples, batch_size(config, samples))
+    return batch_schedule.steps_per_epoch(samples, batch_size(config, samples))
 
 
 def learning_rate(config: Config, samples: int) -> Schedule:

@@ -130,7 +130,7 @@ def lr_changes(trainer: Trainer, event: EpochEnd) -> dict[str, Any]:
     """Where --lr of a resume changed the learning rate within an epoch: the step, its rate before and after."""
     if not isinstance(trainer.lr, Piecewise):
         return {}
-    first, factor = (event.epoch - 1) * trainer.loader.steps_per_epoch, trainer.progress.lr_factor
+    first, factor = (event.epoch - 1) * trainer.batch_schedule.steps_per_epoch, trainer.progress.lr_factor
     changes = [
         {"step": step + 1, "from": factor * before, "to": factor * after}
         for step, before, after in trainer.lr.changes(first, event.step)

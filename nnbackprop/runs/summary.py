@@ -50,7 +50,7 @@ def summarise(config: Config, trainer: Trainer, early_stopping: EarlyStopping, d
     figures: dict[str, float | None] = {}
     known: tuple[str, ...] = ()
     for name, part in data.parts.items():
-        score = trainer.evaluate_together(part) if part else None
+        score = trainer.evaluate_distributed(part) if part else None
         if score and not math.isfinite(score.loss):
             raise DivergedError.evaluating(p.step, f"on the {name} part after the last step", score.loss)
         measured = {"loss": score.loss, **score.metrics} if score else dict.fromkeys(known)

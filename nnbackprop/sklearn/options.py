@@ -19,7 +19,7 @@ from nnbackprop.nn.mlp import NORMALIZATIONS, mlp_layers
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import SGD, Adam, Momentum, Nesterov, Optimizer
 from nnbackprop.optim.schedules import Schedule, parse_schedule
-from nnbackprop.training.data_loader import steps_per_epoch
+from nnbackprop.training.batch_schedule import steps_per_epoch
 
 T = TypeVar("T")
 Parameters = Mapping[str, Any]

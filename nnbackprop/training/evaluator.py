@@ -31,7 +31,7 @@ from nnbackprop.nn.metrics import (
 from nnbackprop.nn.objective import Objective
 
 from .events import Score
-from .sharding import Processes
+from .sharding import Reducer
 from .step import EvalStep, zero_sums
 
 EVAL_BATCH_SIZE = 1000  # enough to keep the products busy, small beside the parameters
@@ -72,7 +72,7 @@ class Evaluator:
             sums = self.backend.scan(self.step, sums, data, batches)
         return self.score(tree_map(lambda a: self.backend.to_numpy(a).tolist(), sums), n_samples)
 
-    def evaluate_together(self, params: Params, device_data: DeviceDataset, processes: Processes) -> Score:
+    def evaluate_distributed(self, params: Params, device_data: DeviceDataset, processes: Reducer) -> Score:
         """The same, shared out among processes, each of which calls it; sums are added in the order of batches."""
         xp, n, zero = self.backend.xp, len(device_data.dataset), self.zero_sums(params, device_data.dataset)
         data = {**device_data.arrays, "params": params}

@@ -14,7 +14,7 @@ from backends import Tree
 from nnbackprop._html import html_table
 
 if TYPE_CHECKING:
-    from .data_loader import Chunk
+    from .batch_schedule import Chunk
     from .trainer import Trainer
 
 
@@ -138,7 +138,7 @@ class TrainEnd:
 
 def train_begin(trainer: Trainer, n_samples: Mapping[str, int]) -> TrainBegin:
     """The event before the first step of `fit`, whose parts have `n_samples`."""
-    backend, loader = trainer.backend, trainer.loader
+    backend, schedule = trainer.backend, trainer.batch_schedule
     return TrainBegin(
         backend=backend.name,
         device=backend.device,
@@ -146,8 +146,8 @@ def train_begin(trainer: Trainer, n_samples: Mapping[str, int]) -> TrainBegin:
         selection_reason=backend.selection_reason,
         layers=trainer.layers,
         n_samples=n_samples,
-        batch_size=loader.batch_size,
-        steps_per_epoch=loader.steps_per_epoch,
+        batch_size=schedule.batch_size,
+        steps_per_epoch=schedule.steps_per_epoch,
         epochs=trainer.epochs,
         first_step=trainer.progress.step,
         config=trainer.config or options_of(trainer),

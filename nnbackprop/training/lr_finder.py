@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from backends import tree_map
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import DivergedError, UsageError
 
+from .batch_schedule import steps_per_epoch
 from .callbacks import Callback
-from .data_loader import steps_per_epoch
 from .events import ChunkEnd
 from .trainer import Trainer
 
@@ -96,7 +97,7 @@ def lr_find(
     )
     if trainer.state is not None:
         copy.initialize(train)
-        copy.load_params(trainer.host_params())
+        copy.load_params(tree_map(trainer.backend.to_numpy, trainer.params))
     try:
         with np.errstate(all="ignore"):  # an overflow is what is looked for
             copy.fit(train)

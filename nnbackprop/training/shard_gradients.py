@@ -14,8 +14,8 @@ from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers.base import Params
 
 from .lockstep import Exchange, in_lockstep
-from .sharding import Processes
-from .shards import GradientStep, Layout
+from .sharding import Reducer
+from .shards import FlatLayout, GradientStep
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -39,16 +39,16 @@ class ShardGradients:
 
     step: GradientStep
     backend: Backend
-    processes: Processes
+    processes: Reducer
     synchronized: bool
-    two_samples: Tree
-    layout: Layout
+    placeholder_batch: Tree
+    layout: FlatLayout
     k: int
     rows: np.ndarray | None
 
     @classmethod
     def of(
-        cls, trainer: Trainer, params: Params, processes: Processes, shards: int, synchronized: bool
+        cls, trainer: Trainer, params: Params, processes: Reducer, shards: int, synchronized: bool
     ) -> ShardGradients:
         """For a trainer's steps on so many shards a process; two samples show what gradients look like."""
         step, backend, device_data = trainer.train_step, trainer.backend, trainer.device_data
@@ -62,7 +62,7 @@ class ShardGradients:
         batch = tree_map(lambda a: backend.asarray(a)[0, ...], samples)
         gradient = GradientStep(step)
         found = gradient.gradients(params, *get_batch(step.xp, device_data.arrays, batch), None)
-        layout = Layout(tree_map(step.xp.zeros_like, found))  # no parameters' own arrays: these are donated
+        layout = FlatLayout(tree_map(step.xp.zeros_like, found))  # no parameters' own arrays: these are donated
         k = multiple(layout.size, processes.size)
         on_device = processes.sums_on_device(backend)
         rows = None if on_device else processes.shard_memory(shards, k, trainer.params_dtype)
@@ -99,7 +99,7 @@ class ShardGradients:
         return self.layout.read(row, self.backend)
 
     def _shard(self, data: Tree, batch: Tree, begin: int, end: int, first: int) -> Shard:
-        samples = self.two_samples
+        samples = self.placeholder_batch
         if begin < end:
             data, samples = microbatch(data, batch, begin - first, end - first)
             samples = {name: samples[name] for name in samples if name not in ("scalars", "total_weight")}

@@ -7,22 +7,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from backends import Array, Backend, Tree
+from backends.collectives import Processes
 from nnbackprop.data.device_dataset import DeviceDataset
 from nnbackprop.nn.layers.base import Params
 
 from .events import Score
 
 if TYPE_CHECKING:
-    from .data_loader import Chunk, DataLoader
+    from .batch_schedule import BatchSchedule, Chunk
     from .step import TrainStep
     from .trainer import Trainer
 
 
-class Processes(Protocol):
-    """What is needed of a `distributed.Communicator`; all methods are collective."""
-
-    rank: int
-    size: int
+class Reducer(Processes, Protocol):
+    """Processes that add up what each has computed of its shards; all methods are collective."""
 
     def all_gather(self, array: np.ndarray) -> np.ndarray:
         """The arrays of all processes, which have one shape: (size, *shape)."""
@@ -48,8 +46,8 @@ class Sharding(Protocol):
 
     shards: int
 
-    def own_batches(self, loader: DataLoader, step: TrainStep) -> DataLoader:
-        """The rows of the batches of `loader` that this process works on, in the first process's chunks."""
+    def own_batches(self, schedule: BatchSchedule, step: TrainStep) -> BatchSchedule:
+        """The rows of the batches of `schedule` that this process works on, in the first process's chunks."""
 
     def scan(self, trainer: Trainer, chunk: Chunk) -> Tree:
         """The trainer's state after the steps of `chunk`, whose batches are this process's rows; it is donated."""

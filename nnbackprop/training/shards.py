@@ -60,7 +60,7 @@ class UpdateStep:
 
 
 @dataclass(eq=False)
-class Layout:
+class FlatLayout:
     """Where the arrays of what a `GradientStep` has found lie in a row of numbers.
 
     Gradients and buffers come first, which are means over the samples, then the sums. `found` has

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from backends import Tree, tree_map
 from nnbackprop.errors import OutOfMemoryError
 
-from .data_loader import Chunk, DataLoader
+from .batch_schedule import BatchSchedule, Chunk
 from .progress import Progress
 from .step import TrainStep
 
@@ -42,10 +42,10 @@ class Snapshot:
         self.copied_at = time.perf_counter()
         self.copy_seconds = self.copied_at - begin
 
-    def batches(self, loader: DataLoader) -> Iterator[Tree]:
-        """The batches of `loader` from here on, as they were trained on."""
+    def batches(self, schedule: BatchSchedule) -> Iterator[Tree]:
+        """The batches of `schedule` from here on, as they were trained on."""
         p = self.progress
-        return loader.batches(p.epoch, p.samples_seen, p.step)
+        return schedule.batches(p.epoch, p.samples_seen, p.step)
 
     def copy(self) -> Tree:
         """A copy of the copy, to be donated to a step."""
@@ -55,17 +55,19 @@ class Snapshot:
 def retry_in_microbatches(trainer: Trainer, chunk: Chunk) -> tuple[TrainStep, Tree]:
     """A step in microbatches that memory suffices for, and the state after `chunk`, from the snapshot on.
 
-    OutOfMemoryError if not even microbatches of one sample fit.
+    OutOfMemoryError if not even microbatches of one sample fit, or in training by shards, which are not cut.
     """
+    if trainer.sharding is not None:
+        raise OutOfMemoryError.of_shard(trainer.progress.step + 1)
     t, step, state, data = trainer, trainer.train_step, None, trainer.device_data.arrays
     steps_since = t.progress.step - t.snapshot.progress.step
-    while step.n_microbatches < t.loader.batch_size:
+    while step.n_microbatches < t.batch_schedule.batch_size:
         step = replace(step, n_microbatches=2 * step.n_microbatches)
         t.backend.empty_cache()
         try:
             with t.backend.memory_errors():
                 state = t.snapshot.copy()
-                for batch in islice(t.snapshot.batches(t.loader), steps_since):
+                for batch in islice(t.snapshot.batches(t.batch_schedule), steps_since):
                     state = step(state, data, batch)
                 state = t.backend.scan(
                     step, step.reset_sums(state), data, chunk.batches, last_step=step.with_gradient_norms

@@ -15,7 +15,7 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.device_dataset import DeviceDataset
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
-from nnbackprop.errors import DivergedError, OutOfMemoryError, UsageError
+from nnbackprop.errors import DivergedError, UsageError
 from nnbackprop.nn.augmentation import Augmentation, ImageAugmenter
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss
@@ -27,8 +27,8 @@ from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Optimizer
 
 from . import checks, events
+from .batch_schedule import BatchSchedule, Chunk, make_batch_schedule
 from .callbacks import Callback
-from .data_loader import Chunk, DataLoader, make_data_loader
 from .evaluator import Evaluator, dataset_to_evaluate, inputs_of
 from .events import ChunkBegin, EpochBegin, LayerRow, Score, TrainBegin
 from .history import History
@@ -104,7 +104,7 @@ class Trainer:
         )
         self.snapshot = Snapshot(self.backend.xp)
         self._datasets: dict[str, DeviceDataset] = {}  # of what the last `fit` trains on and evaluates
-        self._loader: DataLoader | None = None
+        self._batch_schedule: BatchSchedule | None = None
 
     @property
     def params_dtype(self) -> str:
@@ -124,16 +124,16 @@ class Trainer:
         return self.optimizer.eval_params(self.params, self.state["optimizer"])
 
     @property
-    def loader(self) -> DataLoader:
+    def batch_schedule(self) -> BatchSchedule:
         """The batches of the last `fit`."""
-        if self._loader is None:
+        if self._batch_schedule is None:
             raise UsageError("The trainer has no batches yet: call fit first.")
-        return self._loader
+        return self._batch_schedule
 
     @property
     def device_data(self) -> DeviceDataset:
         """The training data of the last `fit`."""
-        return self.loader.data
+        return self.batch_schedule.data
 
     def use_sharding(self, sharding: Sharding) -> None:
         """Train in shards from here on, with other processes where there are any."""
@@ -211,7 +211,7 @@ class Trainer:
         data = dataset_to_evaluate(dataset, self.preprocessing)
         return self.evaluator.evaluate(self.eval_params, self._device_dataset(data))
 
-    def evaluate_together(self, dataset: Dataset) -> Score:
+    def evaluate_distributed(self, dataset: Dataset) -> Score:
         """The same, shared out among the processes that train together, each of which calls it."""
         return self._score(self._device_dataset(dataset))
 
@@ -264,7 +264,7 @@ class Trainer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Options and state, on the host; data and compiled steps are left out."""
-        left_out = ("evaluator", "train_step", "snapshot", "_datasets", "_loader")
+        left_out = ("evaluator", "train_step", "snapshot", "_datasets", "_batch_schedule")
         kept = {name: value for name, value in vars(self).items() if name not in left_out}
         return {**kept, "sharding": None, "state": self.state and tree_map(self.backend.to_numpy, self.state)}
 
@@ -284,7 +284,7 @@ class Trainer:
         evaluated = {"validation": validation} if validation else {"test": test} if test else {}
         used = {"train": train, **evaluated}
         self._datasets = {name: self._device_dataset(data) for name, data in used.items()}
-        self._loader = make_data_loader(self, self._datasets["train"])
+        self._batch_schedule = make_batch_schedule(self, self._datasets["train"])
         return events.train_begin(self, {name: len(data) if data else 0 for name, data in datasets.items()})
 
     def _device_dataset(self, dataset: Dataset) -> DeviceDataset:
@@ -298,7 +298,7 @@ class Trainer:
         return DeviceDataset(self.backend, dataset, self.scaling, self.params_dtype, self.resident)
 
     def _train_epoch(self) -> None:
-        p, loader = self.progress, self.loader
+        p, schedule = self.progress, self.batch_schedule
         self._call("epoch_begin", EpochBegin(epoch=p.epoch, step=p.step))
         begin = time.perf_counter()
         for chunk in self._chunks():
@@ -307,53 +307,54 @@ class Trainer:
             self._call("chunk_begin", event)
             begin = time.perf_counter()
             self.snapshot.update(self.state, p)
-            try:
-                finite, sums, norms = self._run_chunk(chunk)
+            with self._undone_by_errors():
+                try:
+                    if self.sharding is None:
+                        step, data = self.train_step, self.device_data.arrays
+                        last = step.with_gradient_norms
+                        self.state = self.backend.scan(step, self.donate_state(), data, chunk.batches, last)
+                    else:
+                        self.state = self.sharding.scan(self, chunk)
+                    fits = True
+                except MemoryError:  # which holds arrays; they are freed when it is
+                    fits = False
+                if not fits:
+                    self.train_step, self.state = retry_in_microbatches(self, chunk)
+                finite, sums, norms = self._read_metrics()
                 seconds = time.perf_counter() - begin + batch_seconds
-                self.state = self.train_step.reset_sums(self.state)
                 p.add_chunk(chunk.n_steps, chunk.n_samples, seconds, sums, norms)
-            except BaseException:  # such as Ctrl-C in a notebook
-                self._go_back(self.snapshot.state, self.snapshot.progress)
-                self.message(f"training broke off within a chunk: back at step {self.progress.step}")
-                raise
             if not finite:
                 raise DivergedError.at_step(p.step)
             self._call("chunk_end", events.chunk_end(self, chunk, seconds, sums, norms))
-            if self._agree_to_stop() and p.samples_seen < loader.n_samples:
+            if self._agree_to_stop() and p.samples_seen < schedule.n_samples:
                 return
             begin = time.perf_counter()
         self._end_epoch()
 
     def _chunks(self) -> Iterator[Chunk]:
         """What is left of the epoch."""
-        loader = self.loader
+        schedule = self.batch_schedule
         if self.sharding is not None:
-            loader = self.sharding.own_batches(loader, self.train_step)
-        return loader.rest_of_epoch(self.progress)
+            schedule = self.sharding.own_batches(schedule, self.train_step)
+        return schedule.rest_of_epoch(self.progress)
 
-    def _run_chunk(self, chunk: Chunk) -> tuple[bool, Tree, dict[str, float]]:
-        """Train on a chunk: whether all is finite, its sums, and the norms of its last gradients by layer."""
-        if not self._scan(chunk):
-            if self.sharding is not None:
-                raise OutOfMemoryError.of_shard(self.progress.step + 1)
-            self.train_step, self.state = retry_in_microbatches(self, chunk)
-        with np.errstate(all="ignore"):  # an overflow is not finite
-            metrics = self.train_step.pack_metrics(self.state)
-            packed = self.backend.to_numpy(metrics)  # the only wait for the device
-        return self.train_step.unpack_metrics(packed, self.state)
-
-    def _scan(self, chunk: Chunk) -> bool:
-        """Make the steps of a chunk; False where memory runs out. The error, which holds arrays, ends here."""
-        step = self.train_step
+    @contextlib.contextmanager
+    def _undone_by_errors(self) -> Iterator[None]:
+        """Go back to the snapshot where a chunk breaks off, such as by Ctrl-C in a notebook."""
         try:
-            if self.sharding is not None:
-                self.state = self.sharding.scan(self, chunk)
-            else:
-                data, last = self.device_data.arrays, step.with_gradient_norms
-                self.state = self.backend.scan(step, self.donate_state(), data, chunk.batches, last_step=last)
-        except MemoryError:
-            return False
-        return True
+            yield
+        except BaseException:
+            self._go_back(self.snapshot.state, self.snapshot.progress)
+            self.message(f"training broke off within a chunk: back at step {self.progress.step}")
+            raise
+
+    def _read_metrics(self) -> tuple[bool, Tree, dict[str, float]]:
+        """Of a chunk: whether all is finite, its sums, which begin anew, and the norms of its last gradients."""
+        with np.errstate(all="ignore"):  # an overflow is not finite
+            packed = self.backend.to_numpy(self.train_step.pack_metrics(self.state))  # the only wait
+        metrics = self.train_step.unpack_metrics(packed, self.state)
+        self.state = self.train_step.reset_sums(self.state)
+        return metrics
 
     def donate_state(self) -> Tree:
         """The state, which the trainer has no longer: the steps that take it overwrite its arrays."""

@@ -83,8 +83,8 @@ def test_affine_maps_compose_as_matrices() -> None:
 
 def test_random_whole_numbers_are_bit_equal_on_every_library(backend: Backend) -> None:
     numpy = backends.select("numpy")
-    found = backend.to_numpy(key_of(backend, first_row=5).int16(backend.xp, 9, 30, "elastic 0"))
-    np.testing.assert_array_equal(found, key_of(numpy, first_row=5).int16(numpy.xp, 9, 30, "elastic 0"))
+    found = backend.to_numpy(key_of(backend, first_row=5).uniform_int16(backend.xp, 9, 30, "elastic 0"))
+    np.testing.assert_array_equal(found, key_of(numpy, first_row=5).uniform_int16(numpy.xp, 9, 30, "elastic 0"))
     assert found.dtype == np.int32
     assert -(2**15) <= found.min() < found.max() < 2**15
 
@@ -105,7 +105,7 @@ def test_augmented_images_are_the_same_on_every_library(backend: Backend, shape:
 def test_elastic_displacements_have_the_variance_of_the_formula() -> None:
     """Var(alpha G U G^T)_ij = alpha^2 / 3 (sum_k G_ik^2) (sum_l G_jl^2), U being uniform in -1 .. 1."""
     backend, n, sigma, alpha = backends.select("numpy"), 2000, 1.5, 6.0
-    u = uniform(np, key_of(backend).int16(backend.xp, n, 2 * 8 * 9, "elastic 0"), np.float64)
+    u = uniform(np, key_of(backend).uniform_int16(backend.xp, n, 2 * 8 * 9, "elastic 0"), np.float64)
     fields = elastic_field(backend.xp, u, Elastic(sigma, alpha), 8, 9).reshape(2, n, 8, 9)
     weights = np.exp(-(np.arange(-60, 61) ** 2) / (2 * sigma**2))
     down, across = (

@@ -256,7 +256,7 @@ class Hosts(NumpyBackend):
 
 def trainer(monkeypatch: pytest.MonkeyPatch, length: int, **options: Any) -> Trainer:
     """A small one whose chunks have `length` steps."""
-    monkeypatch.setattr("nnbackprop.training.data_loader.estimate_steps_per_chunk", lambda *_: length)
+    monkeypatch.setattr("nnbackprop.training.batch_schedule.estimate_steps_per_chunk", lambda *_: length)
     options = {"loss": SoftmaxCrossEntropy(), "optimizer": OPTIMIZERS["sgd"](), "lr": 0.01, **options}
     return Trainer(network((16,)), batch_size=10, **options)
 

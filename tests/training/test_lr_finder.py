@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from backends import Backend, select
+from backends import Backend, leaves, select
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import DivergedError, UsageError
 from nnbackprop.nn.layers import Dense
 from nnbackprop.nn.losses import MeanSquaredError
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.optim import SGD, Adam
+from nnbackprop.optim import SGD, Adam, ExponentialMovingAverage
 from nnbackprop.training.lr_finder import default_steps, lr_find, smooth
 from nnbackprop.training.trainer import Trainer
 from tests.support.small_runs import assert_equal_state, clouds, make_trainer, state_arrays, untimed
@@ -29,6 +31,16 @@ def gradient_descent(dtype: str = "float64") -> Trainer:
     """On the mean squared error of a linear model without bias, full batch: a quadratic."""
     network, loss = Sequential(Dense(1, bias=False)), MeanSquaredError("mean")
     return Trainer(network, loss, SGD(), 1.0, backend=select("numpy"), dtype=dtype, batch_size=None)
+
+
+def test_it_starts_from_the_present_weights_and_not_from_their_average() -> None:
+    data, trainer = least_squares(), gradient_descent()
+    trainer = replace(trainer, optimizer=ExponentialMovingAverage(SGD()), lr=0.1, epochs=3)
+    trainer.fit(data)
+    w, average = (trainer.backend.to_numpy(leaves(p)[0]) for p in (trainer.params, trainer.eval_params))
+    present, averaged = (np.mean((data.inputs @ a - data.targets) ** 2) for a in (w, average))
+    assert abs(averaged - present) > 1e-3 * present
+    assert lr_find(trainer, data, steps=10, first=1e-12).losses[0] == pytest.approx(present, rel=1e-6)
 
 
 def test_losses_are_those_of_gradient_descent_at_each_learning_rate() -> None:

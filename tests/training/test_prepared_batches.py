@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from backends import Backend, Tree, leaves, select, tree_map
-from backends.base import scan_loop
 from nnbackprop import MeanSquaredError, RngKey, Trainer
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.device_dataset import DeviceDataset
@@ -73,7 +72,7 @@ def test_steps_on_prepared_batches_have_the_same_bits(
     results = []
     for given in (prepared, batches):
         state = tree_map(lambda a: backend.asarray(backend.to_numpy(a)), trainer.state)
-        state = scan_loop(step, step.with_gradient_norms, state, data, given)
+        state = Backend.scan(backend, step, state, data, given, step.with_gradient_norms)
         results.append([backend.to_numpy(a) for a in leaves(state)])
     for ahead, in_steps in zip(*results, strict=True):
         assert ahead.dtype == in_steps.dtype

@@ -241,7 +241,7 @@ def test_after_divergence_state_and_progress_are_of_the_same_step() -> None:
     p, step = trainer.progress, trainer.train_step
     assert p.step == caught.value.step > 1
     assert p.samples_seen == 16 * p.step
-    for batch in islice(trainer.loader.batches(1, 0, 0), p.step):
+    for batch in islice(trainer.batch_schedule.batches(1, 0, 0), p.step):
         assert all(np.isfinite(a).all() for a in leaves(state["params"]))
         state = step(state, trainer.device_data.arrays, batch)
     for replayed, kept in zip(leaves(state["params"]), weights(trainer), strict=True):

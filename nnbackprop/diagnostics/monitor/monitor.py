@@ -44,7 +44,7 @@ class Monitor(Callback):
     def of_snapshot(cls, trainer: Trainer) -> Monitor:
         """A monitor that has measured the trainer's snapshot alone, to diagnose a run that had none."""
         monitor, state, p = cls(), trainer.snapshot.state, trainer.snapshot.progress
-        chunk = next(trainer.loader.chunks(p.epoch, p.samples_seen, p.step))
+        chunk = next(trainer.batch_schedule.chunks(p.epoch, p.samples_seen, p.step))
         monitor.measure(trainer, chunk.batches, p.step, state)
         return monitor
 

@@ -13,7 +13,7 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.device_dataset import DeviceDataset
 from nnbackprop.nn.layers.base import LayerParams, Params, map_layers
 from nnbackprop.nn.sequential import Sequential
-from nnbackprop.training.data_loader import Chunk, DataLoader
+from nnbackprop.training.batch_schedule import BatchSchedule, Chunk
 from nnbackprop.training.step import Microbatch, TrainStep
 from nnbackprop.training.trainer import Trainer
 
@@ -49,7 +49,7 @@ class BackendRun:
         self.traced_step = TracedStep(trainer.network, trainer.train_step)
         self.device_data = DeviceDataset(self.backend, train, trainer.scaling, trainer.dtype, trainer.resident)
         lr = trainer.lr
-        loader = DataLoader(
+        schedule = BatchSchedule(
             self.device_data,
             trainer.optimizer,
             lr if callable(lr) else lambda _: lr,
@@ -60,7 +60,7 @@ class BackendRun:
             every_n_steps=None,
             dtype=trainer.dtype,
         )
-        self.batches = single_steps(loader)
+        self.batches = single_steps(schedule)
         sample = self.backend.asarray(np.zeros((1, *train.sample_shape), trainer.params_dtype))
         traces = self.network.trace(self.backend.xp, trainer.params, sample).layers
         self.layers = {trace.name: trace.layer for trace in traces}
@@ -104,10 +104,10 @@ class BackendRun:
         return {name: self.backend.xp.zeros_like(a) for name, a in params.items() if name not in buffers}
 
 
-def single_steps(loader: DataLoader) -> Iterator[Chunk]:
-    """The batches of all epochs, without end; chunks of `loader` have one step each."""
+def single_steps(schedule: BatchSchedule) -> Iterator[Chunk]:
+    """The batches of all epochs, without end; chunks of `schedule` have one step each."""
     step = 0
     for epoch in count(1):
-        for chunk in loader.chunks(epoch, 0, step):
+        for chunk in schedule.chunks(epoch, 0, step):
             yield chunk
             step += 1

@@ -112,7 +112,7 @@ class ImageAugmenter:
         places = xp.matmul(maps, pixel_places(xp, x, height, width))
         for i, t in enumerate(self.transforms):
             if isinstance(t, Elastic):
-                u_field = uniform(xp, key.int16(xp, n, 2 * height * width, f"elastic {i}"), x.dtype)
+                u_field = uniform(xp, key.uniform_int16(xp, n, 2 * height * width, f"elastic {i}"), x.dtype)
                 places = places + elastic_field(xp, u_field, t, height, width)
         return places[:n, :], places[n:, :]
 
@@ -121,7 +121,7 @@ class ImageAugmenter:
         ends = list(accumulate((t.n_random for t in self.transforms), initial=0))
         if not ends[-1]:
             return [[] for _ in self.transforms]
-        u = uniform(xp, key.int16(xp, x.shape[0], ends[-1], "augmentation"), x.dtype)
+        u = uniform(xp, key.uniform_int16(xp, x.shape[0], ends[-1], "augmentation"), x.dtype)
         return [[u[:, k] for k in range(begin, end)] for begin, end in pairwise(ends)]
 
     def _amount(self, xp: Any, x: Array, labels: Array | None) -> Array | float:
@@ -151,7 +151,7 @@ def uniform(xp: Any, numbers: Array, dtype: Any) -> Array:
 def random_normal(xp: Any, key: RngKey, rows: int, width: int, purpose: str, dtype: Any) -> Array:
     """Standard normal numbers (rows, width), two of two uniform ones (Box and Muller, 1958)."""
     half = -(-width // 2)
-    u = uniform(xp, key.int16(xp, rows, 2 * half, purpose), dtype)
+    u = uniform(xp, key.uniform_int16(xp, rows, 2 * half, purpose), dtype)
     radius, angle = xp.sqrt(-2 * xp.log((u[:, :half] + 1) * 0.5)), math.pi * u[:, half:]
     return xp.concat([radius * xp.cos(angle), radius * xp.sin(angle)], axis=1)[:, :width]
 

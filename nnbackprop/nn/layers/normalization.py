@@ -136,7 +136,8 @@ class LayerNorm:
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Cache]:
         """y = gamma xh + beta, of each sample (derivation, D51)."""
-        x, dtype, p = _cast(xp, x, params["gamma"]), x.dtype, _rows(xp, params)
+        dtype, p = x.dtype, _rows(xp, params)
+        x = _cast(xp, x, params["gamma"])
         mean = xp.mean(x, axis=1, keepdims=True)  # (n, 1)
         d = x - mean
         inv = 1 / xp.sqrt(xp.mean(d * d, axis=1, keepdims=True) + self.eps)
@@ -145,8 +146,8 @@ class LayerNorm:
 
     def backward(self, xp: Any, params: LayerParams, cache: Cache, dy: Array, need_dx: bool) -> Backward:
         """dgamma, dbeta, and dx through each sample's mean and variance (derivation, D52)."""
-        xh, inv = cache
-        dy, dtype = _cast(xp, dy, xh), dy.dtype
+        (xh, inv), dtype = cache, dy.dtype
+        dy = _cast(xp, dy, xh)
         grads = {"gamma": _sum_rows(xp, dy * xh)[0, :], "beta": _sum_rows(xp, dy)[0, :]}
         if not need_dx:
             return None, grads

@@ -38,7 +38,7 @@ class Chunk(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class DataLoader:
+class BatchSchedule:
     """The batches of a run on the samples of `data`, shuffled anew each epoch; from any step on always the same.
 
     `lr(step)` is the learning rate after `step` steps. Chunks have up to `steps_per_chunk` steps of `batch_size`
@@ -125,14 +125,14 @@ class DataLoader:
         return {**self.data.batches(indices[:, rows(indices.shape[1])], whole_set=False), **total}
 
 
-def make_data_loader(trainer: Trainer, data: DeviceDataset) -> DataLoader:
+def make_batch_schedule(trainer: Trainer, data: DeviceDataset) -> BatchSchedule:
     """The batches of `data` that a trainer trains on; UsageError where their size cannot be."""
     n_samples = len(data.dataset)
     batch_size = min(trainer.batch_size or n_samples, n_samples)
     check_batches(trainer.network, n_samples, batch_size)
     shards = trainer.sharding.shards if trainer.sharding else 1  # worked on at the same time, at best
     steps = estimate_steps_per_chunk(trainer.layers, -(-batch_size // shards), trainer.backend.device)
-    return DataLoader(
+    return BatchSchedule(
         data=data,
         optimizer=trainer.optimizer,
         lr=trainer.lr_at,
