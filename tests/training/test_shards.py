@@ -56,7 +56,11 @@ def test_chunks_of_shards_have_the_steps_of_one_shard_alone() -> None:
     sharded.use_sharding(ShardedTraining(4))
     for made in (alone, whole, sharded):
         made.fit(sharded_runs.dataset())
-    assert sharded.loader.steps_per_chunk == alone.loader.steps_per_chunk == 4 * whole.loader.steps_per_chunk
+    assert (
+        sharded.batch_schedule.steps_per_chunk
+        == alone.batch_schedule.steps_per_chunk
+        == 4 * whole.batch_schedule.steps_per_chunk
+    )
 
 
 class OnDevice(SingleProcess):
