@@ -147,7 +147,11 @@ class ReduceLROnPlateau(Callback):
             )
 
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
-        """Check that there is such a column."""
+        """Check that there is such a column, and no other callback that uses the counters."""
+        if sum(isinstance(callback, ReduceLROnPlateau) for callback in trainer.callbacks) > 1:
+            raise UsageError(
+                "A trainer has the counters of one ReduceLROnPlateau, and the callbacks have more: leave one in."
+            )
         parts = [part for part in ("train", "validation") if event.n_samples[part]]
         known = [f"{part}_{name}" for part in parts for name in ("loss", *trainer.metrics.more_is_better)]
         if self.monitor not in known:

@@ -76,3 +76,9 @@ def test_what_the_training_has_not_is_refused(monitor: str) -> None:
     fit = partial(make_trainer(callbacks=[ReduceLROnPlateau(monitor)]).fit, clouds(), test=clouds(30))
     with pytest.raises(UsageError, match="this training has train_loss, train_accuracy: name one"):
         fit()
+
+
+def test_two_of_them_are_refused() -> None:
+    both = [ReduceLROnPlateau("train_loss"), ReduceLROnPlateau("train_accuracy")]
+    with pytest.raises(UsageError, match="leave one in"):
+        make_trainer(callbacks=both).fit(clouds())
