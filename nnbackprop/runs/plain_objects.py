@@ -24,7 +24,7 @@ KINDS: dict[str, type] = {
 
 
 def to_plain(value: Any) -> Any:
-    """An object of this package as {"type": name, ...its options}; UsageError for a person's own class."""
+    """An object of this package as {"type": name, ...its options}; UsageError for a user's own class."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, tuple):  # such as a kernel's rows and columns

@@ -59,7 +59,7 @@ def check_options(trainer: Trainer) -> None:
 
 
 def _needed_options(t: Trainer) -> dict[str, tuple[bool, str]]:
-    """Whether each option is of its kind, and words for that kind; losses and the like may be a person's own."""
+    """Whether each option is of its kind, and words for that kind; losses and the like may be a user's own."""
     batch_size: Any = t.batch_size
     callbacks: Any = t.callbacks
     return {
