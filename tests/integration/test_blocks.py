@@ -55,6 +55,7 @@ BEFORE = {
     "docs/mistakes.md": ["nnbackprop train"],
     "docs/reproducibility.md": ["nnbackprop train"],
     "docs/lab.md": ["nnbackprop train"],
+    "docs/lab.zh.md": ["nnbackprop train"],
     "docs/images.md": ["nnbackprop train"],
     "docs/python.md": ["nnbackprop train"],
 }
