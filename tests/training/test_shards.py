@@ -1,4 +1,4 @@
-"""Batches in shards, in one process: `tests/runs/test_processes.py` has several."""
+"""Batches in shards, in one process: `tests/distributed/test_processes.py` has several."""
 
 from __future__ import annotations
 
