@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CUDA_VENV ?= .venv-cuda
 CUDA_BIN := $(CUDA_VENV)/bin
-CUDA_TESTS ?= tests/nn tests/optim tests/backends tests/training tests/data/test_loader.py tests/runs/test_resume.py \
+CUDA_TESTS ?= tests/nn tests/optim tests/backends tests/training tests/data/test_device_dataset.py tests/runs/test_resume.py \
 	tests/runs/test_callbacks.py tests/runs/test_divergence.py tests/runs/test_memory.py tests/runs/test_normalization.py \
 	tests/diagnostics/test_gradcheck.py tests/diagnostics/test_parity.py \
 	tests/diagnostics/test_monitor.py tests/diagnostics/test_nan_tracing.py tests/integration/test_gpu_check.py
