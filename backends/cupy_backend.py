@@ -18,7 +18,7 @@ from backends.cuda.cupy_graph_recorder import CupyGraphRecorder, GraphStats
 from backends.cuda.double_buffer import double_buffered
 from backends.cuda.errors import cuda_version, no_device, no_product
 from backends.cuda.foreach import foreach
-from backends.cuda.row_kernels import fuse_rows
+from backends.cuda.row_kernels import fuse_rowwise
 
 from .base import Backend, Memory, Step, T
 from .collectives import Collectives, Processes, have_own_gpus
@@ -57,7 +57,7 @@ class CupyBackend(Backend):
             stack=stack,
             sign=sign,
             all=all_true,
-            fuse_rows=cache(lambda kernel: fuse_rows(self.xp, kernel)),
+            fuse_rowwise=cache(lambda kernel: fuse_rowwise(self.xp, kernel)),
             foreach=lambda *update: foreach(self.xp, *update),
         )
 

@@ -22,7 +22,7 @@ elementwise kernels, by `xp.fuse`, and of `max`, `sum` (with keepdims) and `argm
 
 
 class Formula(Enum):
-    """Formulas of layers that a backend may have in a form of its own: see `Namespace.specialize`."""
+    """Formulas of layers that a backend may have in a form of its own: see `Namespace.native`."""
 
     CONV2D = auto()
     CONV2D_WEIGHT_GRAD = auto()
@@ -32,12 +32,12 @@ class Formula(Enum):
 
 
 class Namespace:
-    """A library's Array API namespace plus `fuse`, `fuse_rows`, `specialize` and `foreach`: the `xp` of layers.
+    """A library's Array API namespace plus `fuse`, `fuse_rowwise`, `native` and `foreach`: the `xp` of layers.
 
     Names are looked up in `module` once and cached. `overrides` replaces single functions by a backend's own.
     `fuse(kernel)` returns a function of whole arrays, `fused(*arrays_and_scalars)`, that evaluates
     `kernel(xp, ...)` on every element; it may be called in each step, as the result is cached.
-    `fuse(kernel, donated)` may write output k over argument `donated[k]`. `fuse_rows` is the same for a
+    `fuse(kernel, donated)` may write output k over argument `donated[k]`. `fuse_rowwise` is the same for a
     `RowKernel`.
 
     `batch_means` and `batch_rows` are for layers whose arrays may be a shard of the batch: see `replaced`.
@@ -53,10 +53,10 @@ class Namespace:
         self._module = module
         self.forms = forms or {}
         self.fuse: Any = lru_cache(maxsize=None)(fuse or (lambda kernel, donated=(): partial(kernel, self)))
-        self.fuse_rows: Any = lru_cache(maxsize=None)(lambda kernel: partial(kernel, self))
+        self.fuse_rowwise: Any = lru_cache(maxsize=None)(lambda kernel: partial(kernel, self))
         self.__dict__.update(overrides)
 
-    def specialize(self, name: Formula, formula: Callable[..., Any]) -> Callable[..., Any]:
+    def native(self, name: Formula, formula: Callable[..., Any]) -> Callable[..., Any]:
         """`formula(xp, *arguments)` as a function without `xp`, faster where the backend has a form of its own.
 
         `forms` has those, without `xp` too. They give the same numbers, but for the rounding of sums, or None for

@@ -10,8 +10,8 @@ from .base import Backend, BackendError
 from .elementwise import MIN_BLOCKED_SIZE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory
 from .namespace import ElementwiseKernel, Namespace
-from .numba_forms import FORMS
 from .numba_fuse import MIN_COMPILED_SIZE, compile_loop, compile_outer_product, compiler
+from .numba_native import NATIVE
 from .tree import Array
 
 
@@ -32,7 +32,7 @@ class NumpyBackend(Backend):
         self.xp = Namespace(
             np,
             _fuse,
-            FORMS,
+            NATIVE,
             matmul=_matmul,
             matrix_transpose=_matrix_transpose,
             take=np.ndarray.take,

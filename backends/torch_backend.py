@@ -20,8 +20,8 @@ from .devices import check_index, parse_device
 from .elementwise import MIN_BLOCKED_SIZE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory, raise_memory_error
 from .namespace import ElementwiseKernel, Namespace
-from .numba_forms import FORMS
 from .numba_fuse import MIN_COMPILED_SIZE, compile_loop, compiler
+from .numba_native import NATIVE
 from .tree import Array, Tree
 
 COMPILED_DTYPES = {torch.float32, torch.float64, torch.int32}
@@ -49,7 +49,7 @@ class TorchBackend(Backend):
         self.xp = Namespace(
             array_api_compat.torch,
             self._fuse if kind == "cpu" else None,
-            {name: partial(_by_numpy, form) for name, form in FORMS.items()} if kind == "cpu" else None,
+            {name: partial(_by_numpy, form) for name, form in NATIVE.items()} if kind == "cpu" else None,
             # torch's own functions: those of array_api_compat spend time on the promotion of dtypes
             matmul=torch.matmul,
             take=_take,

@@ -99,10 +99,10 @@ class CapturedScan:
             key = leaves(batches)[0].shape[0], signature, data_key, buffers
             if key not in captured.graphs:
                 own_batches = tree_map(self._recorder.copy, batches)
-                prepare(step, data, own_batches)  # compiles its kernels
+                precompute(step, data, own_batches)  # compiles its kernels
 
                 def steps() -> Tree:
-                    return self._loop(step, buffers.arrays, data, prepare(step, data, own_batches), last_step)
+                    return self._loop(step, buffers.arrays, data, precompute(step, data, own_batches), last_step)
 
                 graph = self._recorder.record(lambda: self._refill(buffers.arrays, steps()))
                 captured.cache(key, _CachedGraph(buffers, tree_map(_view, data), own_batches, graph))
@@ -191,9 +191,9 @@ class _CapturedStep:
         return state
 
 
-def prepare(step: Step, data: Tree, batches: Tree) -> Tree:
-    """`batches` with what the step computes ahead for all of them, by its own `prepare`, if it has one."""
-    return step.prepare(data, batches) if hasattr(step, "prepare") else batches
+def precompute(step: Step, data: Tree, batches: Tree) -> Tree:
+    """`batches` with what the step computes ahead for all of them, by its own `precompute`, if it has one."""
+    return step.precompute(data, batches) if hasattr(step, "precompute") else batches
 
 
 def _view(array: Array) -> Array:

@@ -30,8 +30,8 @@ HOST = Namespace(array_api_compat.numpy)
 Columns = tuple[Array, ...]
 
 
-def fuse_rows(xp: Any, kernel: RowKernel) -> RowKernel:
-    """`Namespace.fuse_rows` by one launch; many columns, and dtypes not in `DTYPES`, operator by operator."""
+def fuse_rowwise(xp: Any, kernel: RowKernel) -> RowKernel:
+    """`Namespace.fuse_rowwise` by one launch; many columns, and dtypes not in `DTYPES`, operator by operator."""
     fuse_columns = cache(_fuse_columns)
     results: dict[Any, list[tuple[tuple[int, ...], np.dtype]]] = {}
 

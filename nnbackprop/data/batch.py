@@ -16,7 +16,7 @@ class BatchKind(StrEnum):
     WHOLE_SET = "all"  # the resident set, as it lies
     INDICES = "indices"  # (n,) of samples of the resident set
     SAMPLES = "inputs"  # the samples themselves, streamed: bytes as they are in the data set, floats scaled
-    PREPARED = "prepared_inputs"  # the samples themselves, their inputs scaled: see `prepare_batches`
+    PRECOMPUTED = "precomputed_inputs"  # the samples themselves, their inputs scaled: see `precompute_batches`
 
     @property
     def resident(self) -> bool:
@@ -37,7 +37,7 @@ def get_batch(xp: Any, data: Tree, batch: Tree) -> tuple[Array, Array, Array | N
 
     Weights are None where the data set has none. Inputs that are not scaled yet are scaled here.
     """
-    if batch_kind(batch) is BatchKind.PREPARED:
+    if batch_kind(batch) is BatchKind.PRECOMPUTED:
         return batch["prepared_inputs"], batch["targets"], batch.get("weights")
     samples = _take_samples(xp, data, batch, SAMPLE_ARRAYS)
     inputs = samples["inputs"]
@@ -60,8 +60,8 @@ def batch_size(data: Tree, batch: Tree) -> int:
     return array.shape[0]
 
 
-def prepare_batches(xp: Any, data: Tree, batches: Tree) -> Tree:
-    """The samples of several steps, (steps, n, ...) each, as batches of the kind `PREPARED`; not of whole sets."""
+def precompute_batches(xp: Any, data: Tree, batches: Tree) -> Tree:
+    """The samples of several steps, (steps, n, ...) each, as batches of kind `PRECOMPUTED`; not of whole sets."""
     kind = batch_kind(batches)
     steps, n = batches[kind].shape[:2]
     names = ("indices",) if kind is BatchKind.INDICES else SAMPLE_ARRAYS

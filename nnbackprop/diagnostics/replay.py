@@ -148,7 +148,7 @@ def _train_again(trainer: Trainer, config: Config, data: RunData, stop: StopAtSt
             trainer.callbacks = (*deciding, StopAtStep(step, "interrupted"), shown)
             trainer.fit(data.train, data.validation, data.test)
         if step < stop.steps:
-            trainer.use_dropout(rates)
+            trainer.set_dropout_rates(rates)
     trainer.callbacks = (*deciding, stop, shown)
     trainer.fit(data.train, data.validation, data.test)
 

@@ -11,8 +11,8 @@ from nnbackprop.data.device_dataset import DeviceDataset
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.training.batch_schedule import BatchSchedule, Chunk
 from nnbackprop.training.events import Score
+from nnbackprop.training.gradient_step import UpdateStep
 from nnbackprop.training.shard_gradients import ShardGradients
-from nnbackprop.training.shards import UpdateStep
 from nnbackprop.training.step import TrainStep
 from nnbackprop.training.trainer import Trainer
 
@@ -52,7 +52,7 @@ class ShardedTraining:
             own = self._own_bounds(step.microbatch_bounds(n))
             return slice(own[0][0], own[-1][1])
 
-        return replace(schedule, **shared, rows=rows)
+        return replace(schedule, **shared, own_rows=rows)
 
     def _own_bounds(self, bounds: Bounds) -> Bounds:
         """Those of this process's shards; where samples are fewer than shards, the last shards are empty."""
@@ -71,10 +71,10 @@ class ShardedTraining:
             for k in range(chunk.n_steps):
                 batch = tree_map(lambda a: a[k, ...], chunk.batches)  # noqa: B023
                 data = {**trainer.device_data.arrays, "params": state["params"]}
-                rows = self._gradients.find(data, batch, own, bounds[-1][1])
-                found = self._gradients.read(self.communicator.sum_shards(rows))
+                rows = self._gradients.compute(data, batch, own, bounds[-1][1])
+                result = self._gradients.read(self.communicator.sum_shards(rows))
                 update = self._last_update if k == chunk.n_steps - 1 else self._update
-                state = backend.run(update, state, {}, {"scalars": batch["scalars"], "found": found})
+                state = backend.run(update, state, {}, {"scalars": batch["scalars"], "result": result})
         return state
 
     def _prepare(self, trainer: Trainer, step: TrainStep, params: Params) -> None:

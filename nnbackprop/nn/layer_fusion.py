@@ -31,9 +31,9 @@ class FusedSequential(Sequential):
     network are not fused.
     """
 
-    def prepare(self, xp: Any, x: Array, key: RngKey) -> tuple[Array, dict[str, Array]]:
-        """As `Sequential.prepare`; a Dropout at the input is applied to x."""
-        x, masks = super().prepare(xp, x, key)
+    def precompute(self, xp: Any, x: Array, key: RngKey) -> tuple[Array, dict[str, Array]]:
+        """As `Sequential.precompute`; a Dropout at the input is applied to x."""
+        x, masks = super().precompute(xp, x, key)
         return (masks["0"] * x if self._dropout_at_input else x), masks
 
     def forward(self, xp: Any, params: Params, x: Array, key: RngKey | None = None) -> tuple[Array, Caches]:

@@ -52,7 +52,7 @@ class ClassificationMetrics:
         if y.shape[1] == 1:
             correct = xp.fuse(matches)(_largest_output(xp, y, self.threshold), targets, sums["correct"])
         else:
-            correct = xp.fuse_rows(argmax_matches)(y, targets, sums["correct"])
+            correct = xp.fuse_rowwise(argmax_matches)(y, targets, sums["correct"])
         return {"correct": sums["correct"] + _total(xp, correct, weights)}
 
     def compute(self, sums: Mapping[str, Any], weight: float) -> dict[str, float]:

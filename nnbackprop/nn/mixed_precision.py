@@ -62,7 +62,7 @@ class MixedPrecision(Sequential):
         dx, grads = super().backward(xp, half, caches, self._cast(xp, dy * s), need_dx)
         return (self._unscale(xp, dx, dy) if need_dx else None), self._unscale(xp, grads, dy)
 
-    def prepare(self, xp: Any, x: Array, key: RngKey) -> tuple[Array, dict[str, Array]]:
+    def precompute(self, xp: Any, x: Array, key: RngKey) -> tuple[Array, dict[str, Array]]:
         """x, and the layers' masks in half precision."""
         return x, self._draw(xp, x.shape, getattr(xp, self.dtype), key)
 

@@ -72,7 +72,7 @@ class RngKey:
     other. `first_row` is the row of the whole batch at which this shard or microbatch begins, a number or, where a
     compiled step serves several, a 0-d int32 array; `path` is the layer's place in the network: "2", or "2.0" in a
     nested one. `precomputed_masks` has, by path, the masks that
-    `Sequential.prepare` made ahead.
+    `Sequential.precompute` made ahead.
     """
 
     seed: int

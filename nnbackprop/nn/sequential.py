@@ -93,7 +93,7 @@ class Sequential:
         rows = [(name, repr(layer)) for name, layer in self.named_layers()]
         return html_table(("layer", "definition"), rows, type(self).__name__)
 
-    def prepare(self, xp: Any, x: Array, key: RngKey) -> tuple[Array, dict[str, Array]]:
+    def precompute(self, xp: Any, x: Array, key: RngKey) -> tuple[Array, dict[str, Array]]:
         """x for a forward pass, and what the layers draw for it, by path: its key's `precomputed_masks`."""
         return x, self._draw(xp, x.shape, x.dtype, key)
 

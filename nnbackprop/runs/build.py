@@ -263,7 +263,7 @@ def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) 
     )
     built.config = asdict(config)
     if config.dropout_changes:
-        built.use_dropout(config.dropout_changes[-1][1])
+        built.set_dropout_rates(config.dropout_changes[-1][1])
     if (config.shards or 1) > 1:
         built.use_sharding(sharding(config, SingleProcess()))
     return built

@@ -64,7 +64,7 @@ def change_dropout(run: Run, rates: Sequence[float]) -> None:
     They are recorded in the configuration. UsageError where the network has another number of such layers.
     """
     step = run.trainer.progress.step
-    run.trainer.use_dropout(rates)
+    run.trainer.set_dropout_rates(rates)
     earlier = [change for change in run.config.dropout_changes if change[0] < step]
     changes = {"dropout_changes": [*earlier, (step, tuple(rates))]}
     run.config = with_changes(run.config, changes, "The run with other dropout rates")

@@ -43,8 +43,8 @@ class BatchSchedule:
 
     `lr(step)` is the learning rate after `step` steps. Chunks have up to `steps_per_chunk` steps of `batch_size`
     samples, with `timed_chunks` as many as take a tenth of a second, and end wherever the number of steps is a
-    multiple of `every_n_steps`. `rows` says of a batch's size which of its rows the batches have: those of this
-    process, where several train together; None is all of them.
+    multiple of `every_n_steps`. Where several processes train together, `own_rows` says of a batch's size which of
+    its rows are this one's; None is all of them.
     """
 
     data: DeviceDataset
@@ -57,7 +57,7 @@ class BatchSchedule:
     every_n_steps: int | None
     dtype: str
     timed_chunks: bool = False
-    rows: Callable[[int], slice] | None = None
+    own_rows: Callable[[int], slice] | None = None
 
     @property
     def n_samples(self) -> int:
@@ -111,12 +111,14 @@ class BatchSchedule:
         for indices in chunk_indices(left, self.batch_size, steps_per_chunk, step, self.every_n_steps):
             steps = np.arange(step, step + len(indices))
             scalars = stack_step_scalars(self.optimizer, self.lr, steps, self.dtype)
-            samples = self.data.batches(indices) if self.rows is None else self._own_rows(indices, self.rows)
+            samples = (
+                self.data.batches(indices) if self.own_rows is None else self._own_rows(indices, self.own_rows)
+            )
             batches = {**samples, "step": steps.astype(np.int32), "scalars": scalars}
             yield (len(indices), indices.size), batches
             step += len(indices)
 
-    def _own_rows(self, indices: np.ndarray, rows: Callable[[int], slice]) -> Tree:
+    def _take(self, indices: np.ndarray, rows: Callable[[int], slice]) -> Tree:
         """This process's rows of batches, and the weight of each whole batch where samples have weights."""
         if indices.shape[1] == self.n_samples:  # the order of a full batch is that of the set
             indices = np.broadcast_to(np.arange(self.n_samples), indices.shape)

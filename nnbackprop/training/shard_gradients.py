@@ -13,9 +13,9 @@ from nnbackprop.data.batch import get_batch, microbatch
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers.base import Params
 
+from .gradient_step import FlatLayout, GradientStep
 from .lockstep import Exchange, in_lockstep
 from .sharding import Reducer
-from .shards import FlatLayout, GradientStep
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -31,10 +31,10 @@ class Shard(NamedTuple):
 
 @dataclass(eq=False)
 class ShardGradients:
-    """What `GradientStep` finds of each of this process's shards, as `layout` has it in a line of `rows`.
+    """What `GradientStep` gives of each of this process's shards, as `layout` has it in a row of `buffer`.
 
     With `synchronized` the network sees means over the whole batch: the shards' passes stop at each
-    `xp.batch_means` until those of all processes are there. `rows` is None where the sums are the device's.
+    `xp.batch_means` until those of all processes are there. `buffer` is None where the sums are the device's.
     """
 
     step: GradientStep
@@ -44,7 +44,7 @@ class ShardGradients:
     placeholder_batch: Tree
     layout: FlatLayout
     k: int
-    rows: np.ndarray | None
+    buffer: np.ndarray | None
 
     @classmethod
     def of(
@@ -61,40 +61,40 @@ class ShardGradients:
         samples = device_data.batches(np.arange(2).reshape(1, 2) % len(device_data.dataset), whole_set=False)
         batch = tree_map(lambda a: backend.asarray(a)[0, ...], samples)
         gradient = GradientStep(step)
-        found = gradient.gradients(params, *get_batch(step.xp, device_data.arrays, batch), None)
-        layout = FlatLayout(tree_map(step.xp.zeros_like, found))  # no parameters' own arrays: these are donated
+        result = gradient.gradients(params, *get_batch(step.xp, device_data.arrays, batch), None)
+        layout = FlatLayout(tree_map(step.xp.zeros_like, result))  # no parameters' own arrays: these are donated
         k = multiple(layout.size, processes.size)
         on_device = processes.sums_on_device(backend)
         rows = None if on_device else processes.shard_memory(shards, k, trainer.params_dtype)
         return cls(gradient, backend, processes, synchronized, batch, layout, k, rows)
 
-    def find(self, data: Tree, batch: Tree, bounds: Sequence[tuple[int, int]], batch_size: int) -> Array:
+    def compute(self, data: Tree, batch: Tree, bounds: Sequence[tuple[int, int]], batch_size: int) -> Array:
         """A row of `k` numbers a shard; `batch` has the samples of a batch from the first of `bounds` on."""
         layout, first = self.layout, bounds[0][0]
         shards = [self._shard(data, batch, begin, end, first) for begin, end in bounds]
         rows = []
-        for i, (shard, found) in enumerate(zip(shards, self._passes(shards, batch_size), strict=True)):
-            share = self._share(shard, found, batch, batch_size) if shard.size else None
-            rows.append(self._row(i, found, share))
+        for i, (shard, result) in enumerate(zip(shards, self._passes(shards, batch_size), strict=True)):
+            share = self._share(shard, result, batch, batch_size) if shard.size else None
+            rows.append(self._row(i, result, share))
             if self.backend.donates:
-                layout.found = found
-        return self.step.step.xp.stack(rows) if self.rows is None else self.rows
+                layout.result = result
+        return self.step.step.xp.stack(rows) if self.buffer is None else self.buffer
 
-    def _row(self, i: int, found: Tree, share: float | None) -> Array:
-        """What was found of this process's shard `i`, as numbers; zeros where it is empty."""
+    def _row(self, i: int, result: Tree, share: float | None) -> Array:
+        """The result of this process's shard `i`, as numbers; zeros where it is empty."""
         xp = self.step.step.xp
-        if self.rows is None:
-            row = self.layout.flatten(xp, found, share or 0.0, self.k)
+        if self.buffer is None:
+            row = self.layout.flatten(xp, result, share or 0.0, self.k)
             return xp.zeros_like(row) if share is None else row
         if share is None:
-            self.rows[i] = 0
+            self.buffer[i] = 0
         else:
-            self.layout.write(self.rows[i], found, self.backend, share)
-        return self.rows[i]
+            self.layout.write(self.buffer[i], result, self.backend, share)
+        return self.buffer[i]
 
     def read(self, row: Array) -> Tree:
         """The trees that a sum of rows has, on the device."""
-        if self.rows is None:
+        if self.buffer is None:
             return self.layout.unflatten(self.step.step.xp, row)
         return self.layout.read(row, self.backend)
 
@@ -106,11 +106,11 @@ class ShardGradients:
         first_row = self.backend.asarray(np.array(begin, np.int32))
         return Shard(data, {**samples, "step": batch["step"], "first_row": first_row}, end - begin)
 
-    def _share(self, shard: Shard, found: Tree, batch: Tree, batch_size: int) -> float:
+    def _share(self, shard: Shard, result: Tree, batch: Tree, batch_size: int) -> float:
         """Of the batch's samples, or of their weight."""
         if "total_weight" not in batch:
             return shard.size / batch_size
-        weights = found["sums"]["weight"], batch["total_weight"]
+        weights = result["sums"]["weight"], batch["total_weight"]
         weight, total = (float(self.backend.to_numpy(a)) for a in weights)
         return weight / total if total > 0 else 0.0
 
@@ -118,19 +118,19 @@ class ShardGradients:
         return self._together(shards, batch_size) if self.synchronized else self._one_by_one(shards)
 
     def _one_by_one(self, shards: Sequence[Shard]) -> Iterator[Tree]:
-        """What is found of each shard, written over what was found before."""
+        """The result of each shard, written over the one before."""
         for shard in shards:
-            found = self.layout.found
-            yield self.backend.run(self.step, found, shard.data, shard.batch) if shard.size else found
+            result = self.layout.result
+            yield self.backend.run(self.step, result, shard.data, shard.batch) if shard.size else result
 
     def _together(self, shards: Sequence[Shard], batch_size: int) -> list[Tree]:
-        """What is found of each shard, by passes that wait for each other."""
+        """The result of each shard, by passes that wait for each other."""
         step, backend = self.step.step, self.backend
 
         def of_shard(shard: Shard) -> Callable[[Exchange], Tree]:
             inputs = backend.materialize((shard.data, shard.batch))
 
-            def found(exchange: Exchange) -> Tree:
+            def result(exchange: Exchange) -> Tree:
                 def means(*arrays: Array) -> tuple[Array, ...]:
                     return tuple(map(backend.asarray, exchange(*map(backend.to_numpy, arrays))))
 
@@ -140,7 +140,7 @@ class ShardGradients:
                 seen = replace(step, xp=step.xp.replaced(batch_means=means, batch_rows=rows))
                 return backend.run_eagerly(GradientStep(seen), {}, *inputs)
 
-            return found
+            return result
 
         shares = [shard.size / batch_size for shard in shards]
         return in_lockstep(list(map(of_shard, shards)), lambda arrays: self._means(arrays, shares))

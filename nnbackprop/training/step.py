@@ -16,7 +16,7 @@ from nnbackprop.data.batch import (
     batch_weights,
     get_batch,
     microbatch,
-    prepare_batches,
+    precompute_batches,
 )
 from nnbackprop.nn.augmentation import ImageAugmenter
 from nnbackprop.nn.layers.base import Params
@@ -26,7 +26,7 @@ from nnbackprop.nn.rng import RngKey
 from nnbackprop.nn.sequential import Sequential, replace_buffers
 from nnbackprop.optim import Optimizer
 
-MAX_PREPARED_SIZE = 1 << 21
+MAX_PRECOMPUTED_SIZE = 1 << 21
 """Numbers in the samples and masks of a batch from which on it is not prepared ahead."""
 
 
@@ -134,11 +134,11 @@ class TrainStep:
         x, targets, weights = get_batch(self.xp, part.data, part.batch)
         # random numbers depend on the row of the whole batch
         key = RngKey(self.seed, part.batch["step"], part.first_row, precomputed_masks=part.batch.get("masks"))
-        if self.augment is not None and batch_kind(part.batch) is not BatchKind.PREPARED:
+        if self.augment is not None and batch_kind(part.batch) is not BatchKind.PRECOMPUTED:
             x = self.augment(self.xp, x, targets, key)
         return StepInputs(x, targets, weights, key)
 
-    def prepare(self, data: Tree, batches: Tree) -> Tree:
+    def precompute(self, data: Tree, batches: Tree) -> Tree:
         """`batches` of several steps with what needs no parameters made ahead: their samples and dropout masks.
 
         A step takes them from its batch, and makes them itself where they are not there, with the same numbers. In
@@ -152,14 +152,14 @@ class TrainStep:
         steps, n = batches[kind].shape[:2]
         shape = data["inputs"].shape[1:] if kind.resident else batches["inputs"].shape[2:]
         drawn = sum(math.prod(layer.in_shape) for layer in network.summary(shape) if layer.draws)
-        if n * (math.prod(shape) + drawn) > MAX_PREPARED_SIZE:
+        if n * (math.prod(shape) + drawn) > MAX_PRECOMPUTED_SIZE:
             return batches
-        samples = prepare_batches(xp, data, batches)
+        samples = precompute_batches(xp, data, batches)
         x = xp.reshape(samples["prepared_inputs"], (steps * n, *shape))
         if self.augment is not None:
             targets = samples["targets"]
             x = self.augment(xp, x, xp.reshape(targets, (steps * n, *targets.shape[2:])), key)
-        x, masks = network.prepare(xp, x, key)
+        x, masks = network.precompute(xp, x, key)
         made = tree_map(lambda a: xp.reshape(a, (steps, n, *a.shape[1:])), {"prepared_inputs": x, "masks": masks})
         return {"step": batches["step"], "scalars": batches["scalars"], **samples, **made}
 

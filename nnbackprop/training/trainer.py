@@ -140,7 +140,7 @@ class Trainer:
         self.sharding = sharding
         self._build_steps(self.metrics)
 
-    def use_dropout(self, rates: Sequence[float]) -> None:
+    def set_dropout_rates(self, rates: Sequence[float]) -> None:
         """Train with other rates of the Dropout layers from here on; UsageError unless there is one for each."""
         self.network = self.network.with_dropout(rates)
         self._build_steps(self.metrics)
@@ -170,7 +170,7 @@ class Trainer:
             OutOfMemoryError: not even a batch of one sample fits.
         """
         self.stop_reason = None  # from here on `stop` is heard
-        event, done = self._prepare(train, validation, test), len(self.history)
+        event, done = self._start_fit(train, validation, test), len(self.history)
         self.progress.plan_epochs(int(self.epochs))
         with contextlib.ExitStack() as closing:
             for callback in reversed(self.callbacks):
@@ -273,7 +273,7 @@ class Trainer:
         self._build_steps(self.metrics)
         self.state = self.state and tree_map(self.backend.asarray, self.state)
 
-    def _prepare(self, train: Dataset, validation: Dataset | None, test: Dataset | None) -> TrainBegin:
+    def _start_fit(self, train: Dataset, validation: Dataset | None, test: Dataset | None) -> TrainBegin:
         """Move the data where it belongs; everything that can be wrong is found here, before the first step."""
         datasets = {"train": train, "validation": validation, "test": test}
         checks.check_datasets(datasets)

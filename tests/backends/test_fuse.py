@@ -210,7 +210,7 @@ def test_softmax_cross_entropy_by_rows_is_its_formula(
     arrays = (y, labels, np.arange(k, dtype=np.int32).reshape(1, k))
     numbers = (k, 0.01, 0.9, backend.asarray(weight) if weighted else weight, NAN)
     inside = [*map(backend.asarray, arrays), *numbers]
-    terms = backend.xp.fuse_rows(softmax_cross_entropy)(*inside)
+    terms = backend.xp.fuse_rowwise(softmax_cross_entropy)(*inside)
     for a, expected in zip(terms, softmax_cross_entropy(backend.xp, *inside), strict=True):
         actual, expected = backend.to_numpy(a), backend.to_numpy(expected)
         assert (actual.dtype, actual.shape) == (dtype, shape)
@@ -226,7 +226,7 @@ def test_argmax_by_rows_is_the_first_of_the_largest_and_nan_above_all(backend: B
     y[::5, k // 2] = np.nan
     labels = np.where(np.arange(60) % 4, y.argmax(axis=1), 0).astype(np.int32)
     like = backend.asarray(np.zeros((), np.float32))
-    matches = backend.xp.fuse_rows(argmax_matches)(backend.asarray(y), backend.asarray(labels), like)
+    matches = backend.xp.fuse_rowwise(argmax_matches)(backend.asarray(y), backend.asarray(labels), like)
     expected = (y.argmax(axis=1) == labels).astype(np.float32)
     np.testing.assert_array_equal(backend.to_numpy(matches), expected, strict=True)
 

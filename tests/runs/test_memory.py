@@ -29,7 +29,7 @@ def test_gradients_of_microbatches_sum_to_those_of_the_batch(backend: Backend, r
     trainers = []
     for microbatches in (1, 3):
         trainer = make_trainer(backend, penalty=WeightPenalty(l1=0.01, l2=0.1), resident=resident)
-        trainer._prepare(TRAIN, None, None)
+        trainer._start_fit(TRAIN, None, None)
         step = replace(trainer.train_step, n_microbatches=microbatches).with_gradient_norms
         x = next(trainer.batch_schedule.batches(1, 0, 0))
         copied = tree_map(partial(backend.xp.asarray, copy=True), trainer.state)

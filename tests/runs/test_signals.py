@@ -99,8 +99,8 @@ def test_a_signal_after_the_last_step_does_not_call_the_run_interrupted() -> Non
 
 def test_a_signal_while_data_is_moved_stops_before_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make_trainer()
-    prepare = trainer._prepare
-    monkeypatch.setattr(trainer, "_prepare", lambda *parts: (trainer.stop(), prepare(*parts))[1])
+    prepare = trainer._start_fit
+    monkeypatch.setattr(trainer, "_start_fit", lambda *parts: (trainer.stop(), prepare(*parts))[1])
     trainer.fit(clouds())
     assert (trainer.stop_reason, trainer.progress.step) == ("interrupted", 0)
 

@@ -174,14 +174,14 @@ FAILURES = {
 
 def fail_at(rank: int, step: int, how: str) -> None:
     """Let process `rank` fail at `step`, in the midst of the gradients of its shards."""
-    original = ShardGradients.find
+    original = ShardGradients.compute
 
-    def find(self: ShardGradients, data: Tree, batch: Tree, bounds: Any, batch_size: int) -> np.ndarray:
+    def compute(self: ShardGradients, data: Tree, batch: Tree, bounds: Any, batch_size: int) -> np.ndarray:
         if launched_rank() == rank and batch["step"] >= step:
             FAILURES[how]()
         return original(self, data, batch, bounds, batch_size)
 
-    ShardGradients.find = find  # type: ignore[method-assign]
+    ShardGradients.compute = compute  # type: ignore[method-assign]
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`TrainStep.prepare`: samples and masks of several steps made at once are those that each step makes."""
+"""`TrainStep.precompute`: samples and masks of several steps made at once are those that each step makes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def prepared_and_not(
     scalars = {n: np.full(STEPS, v, dtype) for n, v in trainer.optimizer.step_scalars(1, 0.1).items()}
     host = {**device_data.batches(rows), "step": np.arange(4, 4 + STEPS, dtype=np.int32), "scalars": scalars}
     batches = tree_map(backend.asarray, host)
-    return trainer, device_data.arrays, trainer.train_step.prepare(device_data.arrays, batches), batches
+    return trainer, device_data.arrays, trainer.train_step.precompute(device_data.arrays, batches), batches
 
 
 @pytest.mark.parametrize("network", [Sequential, FusedSequential])
@@ -67,7 +67,7 @@ def test_steps_on_prepared_batches_have_the_same_bits(
         objective=replace(trainer.train_step.objective, network=network(*NETWORK.layers)),
         n_microbatches=microbatches,
     )
-    prepared = step.prepare(data, batches)
+    prepared = step.precompute(data, batches)
     assert set(prepared["masks"]) == {"0", "4.0", "4.2.1"}
     results = []
     for given in (prepared, batches):
@@ -89,7 +89,7 @@ def test_augmented_images_made_ahead_are_those_of_each_step(kind: str) -> None:
             trainer.train_step.inputs(Microbatch(0, data, tree_map(lambda a: a[k, ...], b), None))  # noqa: B023
             for b in (prepared, batches)
         )
-        x = trainer.train_step.objective.network.prepare(trainer.backend.xp, in_step.x, in_step.key)[0]
+        x = trainer.train_step.objective.network.precompute(trainer.backend.xp, in_step.x, in_step.key)[0]
         np.testing.assert_allclose(np.asarray(ahead.x), np.asarray(x), atol=1e-12)
 
 
@@ -115,6 +115,6 @@ def test_large_batches_and_whole_sets_are_left_as_they_are(monkeypatch: pytest.M
     assert prepared is batches
     assert "all" in batches
     for limit, is_prepared in ((BATCH * (12 + 12 + 8 + 8), True), (BATCH * (12 + 12 + 8 + 8) - 1, False)):
-        monkeypatch.setattr(training_step, "MAX_PREPARED_SIZE", limit)
+        monkeypatch.setattr(training_step, "MAX_PRECOMPUTED_SIZE", limit)
         _, _, prepared, batches = prepared_and_not(backend, "bytes")
         assert (prepared is not batches) == is_prepared

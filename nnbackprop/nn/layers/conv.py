@@ -106,9 +106,7 @@ class Conv2D:
 
         Backward makes the windows anew: kept, they would take kh kw times the memory of x.
         """
-        z = xp.specialize(Formula.CONV2D, conv2d)(
-            x, params["W"], self._size, self._stride, self._padding(x.shape[1:])
-        )
+        z = xp.native(Formula.CONV2D, conv2d)(x, params["W"], self._size, self._stride, self._padding(x.shape[1:]))
         if "b" in params:
             z += params["b"]
         return z, x
@@ -116,14 +114,14 @@ class Conv2D:
     def backward(self, xp: Any, params: LayerParams, cache: Any, dy: Array, need_dx: bool) -> Backward:
         """dW = cols^T dz, db = 1^T dz, dx = dz, spread and padded, by the turned kernel (derivation, D39, D40)."""
         x, dz, geometry = cache, dy, (self._size, self._stride, self._padding(cache.shape[1:]))
-        grads = {"W": xp.specialize(Formula.CONV2D_WEIGHT_GRAD, conv2d_weight_grad)(x, dz, *geometry)}
+        grads = {"W": xp.native(Formula.CONV2D_WEIGHT_GRAD, conv2d_weight_grad)(x, dz, *geometry)}
         if "b" in params:
             rows = xp.reshape(dz, (-1, self.filters))
             ones = xp.ones((1, rows.shape[0]), dtype=dz.dtype, device=device_of(dz))
             grads["b"] = xp.matmul(ones, rows)[0, :]
         if not need_dx:
             return None, grads
-        return xp.specialize(Formula.CONV2D_INPUT_GRAD, conv2d_input_grad)(
+        return xp.native(Formula.CONV2D_INPUT_GRAD, conv2d_input_grad)(
             dz, params["W"], tuple(x.shape), *geometry
         ), grads
 

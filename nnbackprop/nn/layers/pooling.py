@@ -61,7 +61,7 @@ class MaxPool2D(_Pool2D):
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Cache]:
         """The largest number of each window (derivation, D41)."""
-        y = xp.specialize(Formula.MAX_POOL, max_pool)(x, self._size, self._stride)
+        y = xp.native(Formula.MAX_POOL, max_pool)(x, self._size, self._stride)
         return y, (x, y)
 
     def backward(self, xp: Any, params: LayerParams, cache: Cache, dy: Array, need_dx: bool) -> Backward:
@@ -69,7 +69,7 @@ class MaxPool2D(_Pool2D):
         if not need_dx:
             return None, {}
         x, y = cache
-        return xp.specialize(Formula.MAX_POOL_VJP, max_pool_vjp)(x, y, dy, self._size, self._stride), {}
+        return xp.native(Formula.MAX_POOL_VJP, max_pool_vjp)(x, y, dy, self._size, self._stride), {}
 
 
 @dataclass(frozen=True)

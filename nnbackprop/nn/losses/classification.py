@@ -44,7 +44,7 @@ class SoftmaxCrossEntropy(Loss):
         (n, k), s = y.shape, self.label_smoothing
         columns = xp.reshape(xp.arange(k, dtype=xp.int32, device=device_of(t)), (1, -1))
         off_value, on_value = s / k, 1 - s + s / k  # q besides the label, and there
-        kernel, labels = xp.fuse_rows(softmax_cross_entropy), xp.reshape(t, (-1, 1))
+        kernel, labels = xp.fuse_rowwise(softmax_cross_entropy), xp.reshape(t, (-1, 1))
         weight = 1 / n if weights is None else normalized_weights(xp, weights, n)
         J, dy = kernel(y, labels, columns, k, off_value, on_value, weight, NAN)  # of each entry: (n, k)
         return xp.sum(J), dy

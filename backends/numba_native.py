@@ -1,4 +1,4 @@
-"""The formulas that numba has a form of its own for: for `Namespace.specialize` on the CPU.
+"""The formulas that numba has a form of its own for: for `Namespace.native` on the CPU.
 
 Images are (n, rows, columns, channels). Each form returns None for arrays that it has no loop for.
 """
@@ -12,7 +12,7 @@ from .namespace import Formula
 from .numba_conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .numba_pool import max_pool, max_pool_vjp
 
-FORMS: dict[Formula, Callable[..., Any]] = {
+NATIVE: dict[Formula, Callable[..., Any]] = {
     Formula.CONV2D: conv2d,
     Formula.CONV2D_WEIGHT_GRAD: conv2d_weight_grad,
     Formula.CONV2D_INPUT_GRAD: conv2d_input_grad,

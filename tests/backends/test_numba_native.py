@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from backends import Formula, Namespace, numba_conv, numba_pool, numba_tiles, select, threads
-from backends.numba_forms import FORMS
 from backends.numba_fuse import MIN_COMPILED_SIZE
+from backends.numba_native import NATIVE
 from nnbackprop.nn.layers import Conv2D
 from nnbackprop.nn.layers.conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from nnbackprop.nn.layers.pooling import max_pool, max_pool_vjp
@@ -55,7 +55,7 @@ def images(dtype: str, channels: int, rows: int = 12, columns: int = 11) -> np.n
 
 
 def test_every_formula_has_a_form() -> None:
-    assert set(FORMS) == set(Formula)
+    assert set(NATIVE) == set(Formula)
 
 
 def convolution(
@@ -183,5 +183,5 @@ def test_small_arrays_and_views_are_left_to_the_formula() -> None:
         W = np.ones((27, 8), other.dtype)
         assert numba_conv.conv2d(other, W, (3, 3), (1, 1), (NONE, NONE)) is None
         assert numba_pool.max_pool(other, (2, 2), (2, 2)) is None
-    plain, own = (xp.specialize(Formula.MAX_POOL, max_pool) for xp in (NUMPY, select("numpy").xp))
+    plain, own = (xp.native(Formula.MAX_POOL, max_pool) for xp in (NUMPY, select("numpy").xp))
     np.testing.assert_array_equal(own(x[:, ::2], (2, 2), (2, 2)), plain(x[:, ::2], (2, 2), (2, 2)))

@@ -19,15 +19,15 @@ from .step import Microbatch, TrainStep, add_batch, zero_sums
 
 @dataclass(frozen=True, eq=False)
 class GradientStep:
-    """`found, data, batch -> found` for `Backend.scan`: gradients, next buffers and sums of one shard.
+    """`result, data, batch -> result` for `Backend.scan`: gradients, next buffers and sums of one shard.
 
     The parameters are among the `data`, as in an evaluation, and the shard's first row in the batch.
     """
 
     step: TrainStep
 
-    def __call__(self, found: Tree, data: Tree, batch: Tree) -> Tree:
-        """What `found` holds is replaced."""
+    def __call__(self, result: Tree, data: Tree, batch: Tree) -> Tree:
+        """What `result` holds is replaced."""
         return self.gradients(data["params"], *self.step.inputs(Microbatch(batch["first_row"], data, batch, None)))
 
     def gradients(
@@ -46,40 +46,40 @@ class GradientStep:
 
 @dataclass(frozen=True, eq=False)
 class UpdateStep:
-    """`state, data, batch -> state`: the update by what the shards' `GradientStep`s have found in all."""
+    """`state, data, batch -> state`: the update by what the shards' `GradientStep`s give in all."""
 
     step: TrainStep
 
     def __call__(self, state: Tree, data: Tree, batch: Tree) -> Tree:
         """The state after the step."""
-        params, found = state["params"], batch["found"]
+        params, result = state["params"], batch["result"]
         if self.step.objective.network.has_buffers:
-            params = replace_buffers(params, found["buffers"])
-        sums = tree_map(lambda total, added: total + added, state["sums"], found["sums"])
-        return self.step.update({**state, "params": params, "sums": sums}, found["grads"], batch)
+            params = replace_buffers(params, result["buffers"])
+        sums = tree_map(lambda total, added: total + added, state["sums"], result["sums"])
+        return self.step.update({**state, "params": params, "sums": sums}, result["grads"], batch)
 
 
 @dataclass(eq=False)
 class FlatLayout:
-    """Where the arrays of what a `GradientStep` has found lie in a row of numbers.
+    """Where the arrays of what a `GradientStep` gives lie in a row of numbers.
 
-    Gradients and buffers come first, which are means over the samples, then the sums. `found` has
+    Gradients and buffers come first, which are means over the samples, then the sums. `result` has
     arrays of their shapes, to be donated to the next step.
     """
 
-    found: Tree
+    result: Tree
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self._shapes = [tuple(a.shape) for a in leaves(self.found)]
+        self._shapes = [tuple(a.shape) for a in leaves(self.result)]
         self.size = sum(map(math.prod, self._shapes))
-        self._grads = len(leaves(self.found["grads"]))
-        self._means = self._grads + len(leaves(self.found["buffers"]))
+        self._grads = len(leaves(self.result["grads"]))
+        self._means = self._grads + len(leaves(self.result["buffers"]))
         self._arrays: dict[int, list[np.ndarray]] = {}  # of a row, by its address
 
-    def write(self, row: np.ndarray, found: Tree, backend: Backend, fraction: float) -> None:
-        """Write what was found to a row, its means times `fraction`."""
-        for i, (a, part) in enumerate(zip(leaves(found), self._parts(row), strict=True)):
+    def write(self, row: np.ndarray, result: Tree, backend: Backend, fraction: float) -> None:
+        """Write a result to a row, its means times `fraction`."""
+        for i, (a, part) in enumerate(zip(leaves(result), self._parts(row), strict=True)):
             np.multiply(_on_host(backend, a), fraction if i < self._means else 1, out=part)
 
     def read(self, row: np.ndarray, backend: Backend) -> Tree:
@@ -88,11 +88,11 @@ class FlatLayout:
         Gradients may share the row's memory; what a state keeps does not.
         """
         arrays = [backend.asarray(a, copy=i >= self._grads) for i, a in enumerate(self._parts(row))]
-        return tree_unflatten(self.found, arrays)
+        return tree_unflatten(self.result, arrays)
 
-    def flatten(self, xp: Any, found: Tree, fraction: float, k: int) -> Array:
+    def flatten(self, xp: Any, result: Tree, fraction: float, k: int) -> Array:
         """What `write` writes, as an array (k,) on the device, zeros at its end."""
-        flat = [xp.reshape(a, (-1,)) for a in leaves(found)]
+        flat = [xp.reshape(a, (-1,)) for a in leaves(result)]
         like = flat[0]
         zeros = [xp.zeros((k - self.size,), dtype=like.dtype, device=device_of(like))] if k > self.size else []
         return xp.concat([xp.concat(flat[: self._means]) * fraction, *flat[self._means :], *zeros])
@@ -101,7 +101,7 @@ class FlatLayout:
         """What `read` gives, of an array on the device; it shares its memory."""
         ends = list(accumulate(map(math.prod, self._shapes), initial=0))
         parts = zip(pairwise(ends), self._shapes, strict=True)
-        return tree_unflatten(self.found, [xp.reshape(row[begin:end], s) for (begin, end), s in parts])
+        return tree_unflatten(self.result, [xp.reshape(row[begin:end], s) for (begin, end), s in parts])
 
     def _parts(self, row: np.ndarray) -> list[np.ndarray]:
         """Views of a row, one an array; rows are few, and written again and again."""
