@@ -38,7 +38,7 @@ def get_batch(xp: Any, data: Tree, batch: Tree) -> tuple[Array, Array, Array | N
     Weights are None where the data set has none. Inputs that are not scaled yet are scaled here.
     """
     if batch_kind(batch) is BatchKind.PRECOMPUTED:
-        return batch["prepared_inputs"], batch["targets"], batch.get("weights")
+        return batch["precomputed_inputs"], batch["targets"], batch.get("weights")
     samples = _take_samples(xp, data, batch, SAMPLE_ARRAYS)
     inputs = samples["inputs"]
     if "scale" in data:
@@ -67,7 +67,7 @@ def precompute_batches(xp: Any, data: Tree, batches: Tree) -> Tree:
     names = ("indices",) if kind is BatchKind.INDICES else SAMPLE_ARRAYS
     flat = {name: xp.reshape(a, (steps * n, *a.shape[2:])) for name, a in _select(batches, names).items()}
     inputs, targets, weights = get_batch(xp, data, flat)
-    arrays = {"prepared_inputs": inputs, "targets": targets} | ({} if weights is None else {"weights": weights})
+    arrays = {"precomputed_inputs": inputs, "targets": targets} | ({} if weights is None else {"weights": weights})
     return {name: xp.reshape(a, (steps, n, *a.shape[1:])) for name, a in arrays.items()}
 
 
@@ -75,7 +75,7 @@ def microbatch(data: Tree, batch: Tree, begin: int, end: int) -> tuple[Tree, Tre
     """`data` and `batch` of which `get_batch` returns samples `begin` to `end` - 1; masks are cut alike."""
     if batch_kind(batch) is BatchKind.WHOLE_SET:
         return {**data, **{name: a[begin:end, ...] for name, a in _select(data, SAMPLE_ARRAYS).items()}}, batch
-    by_sample = _select(batch, ("indices", "prepared_inputs", "masks", *SAMPLE_ARRAYS))
+    by_sample = _select(batch, ("indices", "precomputed_inputs", "masks", *SAMPLE_ARRAYS))
     return data, {**batch, **tree_map(lambda a: a[begin:end, ...], by_sample)}
 
 

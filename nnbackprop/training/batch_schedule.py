@@ -111,9 +111,7 @@ class BatchSchedule:
         for indices in chunk_indices(left, self.batch_size, steps_per_chunk, step, self.every_n_steps):
             steps = np.arange(step, step + len(indices))
             scalars = stack_step_scalars(self.optimizer, self.lr, steps, self.dtype)
-            samples = (
-                self.data.batches(indices) if self.own_rows is None else self._own_rows(indices, self.own_rows)
-            )
+            samples = self.data.batches(indices) if self.own_rows is None else self._take(indices, self.own_rows)
             batches = {**samples, "step": steps.astype(np.int32), "scalars": scalars}
             yield (len(indices), indices.size), batches
             step += len(indices)

@@ -155,12 +155,14 @@ class TrainStep:
         if n * (math.prod(shape) + drawn) > MAX_PRECOMPUTED_SIZE:
             return batches
         samples = precompute_batches(xp, data, batches)
-        x = xp.reshape(samples["prepared_inputs"], (steps * n, *shape))
+        x = xp.reshape(samples["precomputed_inputs"], (steps * n, *shape))
         if self.augment is not None:
             targets = samples["targets"]
             x = self.augment(xp, x, xp.reshape(targets, (steps * n, *targets.shape[2:])), key)
         x, masks = network.precompute(xp, x, key)
-        made = tree_map(lambda a: xp.reshape(a, (steps, n, *a.shape[1:])), {"prepared_inputs": x, "masks": masks})
+        made = tree_map(
+            lambda a: xp.reshape(a, (steps, n, *a.shape[1:])), {"precomputed_inputs": x, "masks": masks}
+        )
         return {"step": batches["step"], "scalars": batches["scalars"], **samples, **made}
 
     def split(self, data: Tree, batch: Tree) -> list[Microbatch]:

@@ -106,7 +106,7 @@ def test_masks_of_several_steps_are_those_of_each(backend: Backend) -> None:
 def test_masks_of_mixed_precision_have_its_dtype() -> None:
     _, _, prepared, _ = prepared_and_not(make_trainer().backend, "bytes", dtype="float16")
     assert {a.dtype for a in prepared["masks"].values()} == {np.dtype(np.float16)}
-    assert prepared["prepared_inputs"].dtype == np.float32
+    assert prepared["precomputed_inputs"].dtype == np.float32
 
 
 def test_large_batches_and_whole_sets_are_left_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
