@@ -185,7 +185,7 @@ class Result:
         return msgspec.json.decode(text, type=cls)
 
 
-def saved(folder: Path = RESULTS) -> list[Result]:
-    """The kept results, one a machine: GPUs first, then the newest."""
-    found = [Result.from_json(path.read_bytes()) for path in folder.glob("*.json")]
+def saved(part: str = ".") -> list[Result]:
+    """The kept results, or those of a folder of them, one a machine: GPUs first, then the newest."""
+    found = [Result.from_json(path.read_bytes()) for path in (RESULTS / part).glob("*.json")]
     return sorted(found, key=lambda r: (r.machine.gpu is not None, r.date, r.machine.name), reverse=True)

@@ -17,7 +17,7 @@ from benchmarks.large import table as large_table
 from benchmarks.processes import FOLDER as PROCESSES
 from benchmarks.processes import table as processes_table
 from benchmarks.report import made_by, pages, summary, timing_table
-from benchmarks.results import RESULTS, saved
+from benchmarks.results import saved
 from benchmarks.to_accuracy import FOLDER as TO_ACCURACY
 from benchmarks.to_accuracy import table as accuracy_table
 from nnbackprop.diagnostics.gradcheck.mistakes.catalogue import MISTAKES, ROWS
@@ -25,9 +25,6 @@ from nnbackprop.diagnostics.gradcheck.mistakes.catalogue import MISTAKES, ROWS
 from . import ROOT, table
 
 CHART = ROOT / "docs" / "figures" / "performance.png"
-CONVOLUTIONS = RESULTS / "convolutions"
-"""Of `python -m benchmarks --workloads CNN --json FILE`, newer than the suite's."""
-
 CLAIMS = ROOT / "docs" / "claims.json"
 LAYERS = ROOT / "docs" / "layer-mistakes.json"
 NODES = ROOT / "docs" / "nodes.json"
@@ -60,7 +57,9 @@ def speed() -> dict[str, str]:
         "to-accuracy": "\n".join(map(accuracy_table, _kept(TO_ACCURACY))),
         "performance": pages(cpus),
         "performance-summary": summary(cpus[0]),
-        "convolutions": "\n".join(f"{timing_table(r.timings[0])}\n\n{made_by(r)}\n" for r in saved(CONVOLUTIONS)),
+        "convolutions": "\n".join(
+            f"{timing_table(r.timings[0])}\n\n{made_by(r)}\n" for r in saved("convolutions")
+        ),
         "gpu": pages(gpus),
         "gpu-summary": "\n\n".join([*map(timing_table, gpus[0].timings), ""]) if gpus else "",
     }
