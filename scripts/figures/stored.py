@@ -17,7 +17,7 @@ from benchmarks.large import table as large_table
 from benchmarks.processes import FOLDER as PROCESSES
 from benchmarks.processes import table as processes_table
 from benchmarks.report import made_by, pages, summary, timing_table
-from benchmarks.results import saved
+from benchmarks.results import Result, saved
 from benchmarks.to_accuracy import FOLDER as TO_ACCURACY
 from benchmarks.to_accuracy import table as accuracy_table
 from nnbackprop.diagnostics.gradcheck.mistakes.catalogue import MISTAKES, ROWS
@@ -57,12 +57,17 @@ def speed() -> dict[str, str]:
         "to-accuracy": "\n".join(map(accuracy_table, _kept(TO_ACCURACY))),
         "performance": pages(cpus),
         "performance-summary": summary(cpus[0]),
-        "convolutions": "\n".join(
+        "convolutions": "\n".join(map(_one_workload, saved("convolutions"))),
             f"{timing_table(r.timings[0])}\n\n{made_by(r)}\n" for r in saved("convolutions")
         ),
         "gpu": pages(gpus),
         "gpu-summary": "\n\n".join([*map(timing_table, gpus[0].timings), ""]) if gpus else "",
     }
+
+
+def _one_workload(result: Result) -> str:
+    """The table of a run of one workload."""
+    return f"{timing_table(result.timings[0])}\n\n{made_by(result)}\n"
 
 
 def _kept(folder: Path) -> list[dict[str, Any]]:
