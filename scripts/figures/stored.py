@@ -58,8 +58,6 @@ def speed() -> dict[str, str]:
         "performance": pages(cpus),
         "performance-summary": summary(cpus[0]),
         "convolutions": "\n".join(map(_one_workload, saved("convolutions"))),
-            f"{timing_table(r.timings[0])}\n\n{made_by(r)}\n" for r in saved("convolutions")
-        ),
         "gpu": pages(gpus),
         "gpu-summary": "\n\n".join([*map(timing_table, gpus[0].timings), ""]) if gpus else "",
     }
