@@ -233,7 +233,8 @@ def test_divergence_is_noticed_at_the_end_of_its_chunk() -> None:
 
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
 def test_after_divergence_state_and_progress_are_of_the_same_step() -> None:
-    trainer = make(network=Sequential(Dense(3)), loss=MeanSquaredError(), lr=1e100, callbacks=[EveryStep()])
+    options = {"network": Sequential(Dense(3)), "loss": MeanSquaredError(), "callbacks": [EveryStep()]}
+    trainer = make(select("numpy"), lr=1e100, **options)
     trainer.initialize(clouds())
     state = tree_map(np.copy, trainer.state)
     with pytest.raises(DivergedError) as caught:
