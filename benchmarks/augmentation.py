@@ -8,22 +8,20 @@ The transformations are those of the recipe `deformed`. Exit status 1 if they ta
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
 from rich.console import Console
 from rich.markdown import Markdown
 
-from nnbackprop._files import write_atomically
 from nnbackprop._system_info import CpuTimes, cores, set_num_threads
 from nnbackprop.runs import build
 from nnbackprop.runs.config_files import resolve
 
+from .kept import keep, made_by, origin
 from .machine import Machine
 from .report import spread
 from .results import MAX_OTHER_LOAD, RESULTS, Absent
@@ -145,7 +143,7 @@ def table(found: dict[str, Any]) -> str:
             f"Rounds in which other processes took over {MAX_OTHER_LOAD:.0%} of a core, left out unless all of a "
             f"row's are: {'; '.join(disturbed)}."
         )
-    made = f"{found['title']}. Made by `{found['command']}` on {found['date']}: {found['machine']}."
+    made = f"{found['title']}. {made_by(found)}"
     return "\n".join([*lines, *(["", " ".join(remarks)] if remarks else []), "", made]) + "\n"
 
 
@@ -167,15 +165,12 @@ def main(argv: list[str] | None = None) -> int:
     rows, absent = measure(options.rounds, options.seconds, options.threads)
     machine = Machine.here(options.threads)
     found = {
-        "command": " ".join(["python -m benchmarks.augmentation", *(sys.argv[1:] if argv is None else argv)]),
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": str(machine),
+        **origin("benchmarks.augmentation", argv, machine),
         "title": f"{WORKLOAD.title}; {', '.join(resolve(RECIPE, {}).augment)}",
         "rows": {title: [asdict(r) for r in rounds] for title, rounds in rows.items()},
         "absent": [asdict(one) for one in absent],
     }
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    write_atomically(FOLDER / machine.file_name, (json.dumps(found, indent=1) + "\n").encode())
+    keep(FOLDER, machine, found)
     Console().print(Markdown(table(found)))
     return int(any(median(r.share for r in undisturbed(rounds)) > MAX_SHARE for rounds in rows.values()))
 

@@ -9,13 +9,11 @@ turn for some seconds, scaled to an epoch of 60,000 samples.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from multiprocessing import get_context
 from statistics import median
 from typing import Any
@@ -23,7 +21,6 @@ from typing import Any
 from rich.console import Console
 from rich.markdown import Markdown
 
-from nnbackprop._files import write_atomically
 from nnbackprop._system_info import CpuTimes, cores
 from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.run_data import RunData
@@ -33,6 +30,7 @@ from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import ChunkEnd
 from nnbackprop.training.trainer import Trainer
 
+from .kept import keep, made_by, origin
 from .machine import Machine
 from .results import RESULTS
 from .session import Session
@@ -151,8 +149,7 @@ def table(found: dict[str, Any]) -> str:
     for row in found["rows"]:
         cells = " | ".join(f"{row['epochs'][str(k)]:.2f}" for k in NEIGHBOURS)
         lines.append(f"| {row['title']} | {row['threads']} | {cells} |")
-    made = f"Made by `{found['command']}` on {found['date']}: {found['machine']}."
-    return "\n".join([*lines, "", made]) + "\n"
+    return "\n".join([*lines, "", made_by(found)]) + "\n"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -164,13 +161,10 @@ def main(argv: list[str] | None = None) -> int:
     rows = measure(options.rounds, options.seconds)
     machine = Machine.here()
     found = {
-        "command": " ".join(["python -m benchmarks.busy", *(argv or sys.argv[1:])]),
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": str(machine),
+        **origin("benchmarks.busy", argv, machine),
         "rows": rows,
     }
-    FOLDER.mkdir(exist_ok=True)
-    write_atomically(FOLDER / machine.file_name, (json.dumps(found, indent=1) + "\n").encode())
+    keep(FOLDER, machine, found)
     Console().print(Markdown(table(found)))
     return 0
 

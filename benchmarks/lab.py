@@ -11,14 +11,12 @@ more than 5% to the lab, an answer takes over 50 ms or a stroke's prediction ove
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -27,8 +25,7 @@ import psutil
 from rich.console import Console
 from rich.markdown import Markdown
 
-from nnbackprop._files import write_atomically
-
+from .kept import keep, made_by, origin
 from .lab_visitor import COMMAND, Client, chromium, drawing, environment, serving, stroke_times
 from .machine import Machine
 from .report import spread
@@ -191,7 +188,7 @@ def table(found: dict[str, Any]) -> str:
     for name, (first, *times) in found["answers"].items():
         most = quantiles(times, n=20)[-1]
         lines.append(f"| {name} | {median(times):.1f} ms | {most:.1f} ms | {first:.0f} ms |")
-    made = f"{found['title']}. Made by `{found['command']}` on {found['date']}: {found['machine']}."
+    made = f"{found['title']}. {made_by(found)}"
     return "\n".join([*lines, "", made]) + "\n"
 
 
@@ -204,9 +201,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     machine = Machine.here()
     found = {
-        "command": " ".join(["python -m benchmarks.lab", *(sys.argv[1:] if argv is None else argv)]),
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": str(machine),
+        **origin("benchmarks.lab", argv, machine),
         "title": f"The recipe `{RECIPE}`, {options.epochs} epochs, {options.rounds} rounds",
         "answers": measure_answers(options.answers),
         "training": {
@@ -214,8 +209,7 @@ def main(argv: list[str] | None = None) -> int:
             for way, every in measure_training(options.rounds, options.epochs).items()
         },
     }
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    write_atomically(FOLDER / machine.file_name, (json.dumps(found, indent=1) + "\n").encode())
+    keep(FOLDER, machine, found)
     Console().print(Markdown(table(found)))
     for name in (slow := failures(found)):
         print(f"Slower than it may be: {name}", file=sys.stderr)

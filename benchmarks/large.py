@@ -19,7 +19,6 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ import numpy as np
 from rich.console import Console
 
 from backends import leaves, select
-from nnbackprop._files import write_atomically
 from nnbackprop._system_info import set_num_threads
 from nnbackprop.data import fit_scaling, load
 from nnbackprop.data.limits import ENVIRONMENT_VARIABLE
@@ -38,6 +36,7 @@ from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Adam
 from nnbackprop.training.trainer import Trainer
 
+from .kept import keep, made_by, origin
 from .machine import Machine
 from .results import RESULTS
 from .worker import Worker
@@ -141,8 +140,7 @@ def table(found: dict[str, Any]) -> str:
         source = {"file": "a file"}.get(where, where)
         lines.append(f"| {found['rows']:,} from {source} | {speed:,} | {peak / 2**20:,.0f} MiB |")
     same = "the same weights" if found["same_weights"] else "other weights"
-    made = f"Made by `{found['command']}` on {found['date']}: {found['machine']}."
-    return "\n".join([*lines, "", f"{found['speed']:.2f} of the speed, and {same}. {made}"]) + "\n"
+    return "\n".join([*lines, "", f"{found['speed']:.2f} of the speed, and {same}. {made_by(found)}"]) + "\n"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -167,9 +165,7 @@ def main(argv: list[str] | None = None) -> int:
     same = len({t.weights for found in trials.values() for t in found}) == 1
     machine = Machine.here(options.threads)
     found = {
-        "command": " ".join(["python -m benchmarks.large", *(sys.argv[1:] if argv is None else argv)]),
-        "date": datetime.now(UTC).date().isoformat(),
-        "machine": str(machine),
+        **origin("benchmarks.large", argv, machine),
         "rows": options.rows,
         "rows_per_second": {where: round(t.rows_per_second(options.rows)) for where, t in best.items()},
         "speed": speed,
@@ -179,8 +175,7 @@ def main(argv: list[str] | None = None) -> int:
     }
     print(json.dumps(found, indent=1))
     if options.rows >= ROWS:
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        write_atomically(FOLDER / machine.file_name, (json.dumps(found, indent=1) + "\n").encode())
+        keep(FOLDER, machine, found)
     return int(not (same and speed >= MIN_SPEED and resident < MAX_RESIDENT))
 
 

@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 
 from backends import leaves, select
-from nnbackprop._files import write_atomically
 from nnbackprop._system_info import set_num_threads
 from nnbackprop.data.catalog import load
 from nnbackprop.data.scaling import fit_scaling
@@ -35,6 +34,7 @@ from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import ChunkEnd
 from nnbackprop.training.trainer import Trainer
 
+from .kept import keep, made_by
 from .machine import Machine
 from .results import RESULTS
 from .workloads import WORKLOADS
@@ -186,7 +186,7 @@ def table(result: dict[str, Any]) -> str:
     lines += [
         "",
         f"A message takes {net['latency'] * 1e6:.0f} µs, a gigabyte {net['byte'] * 1e9:.2f} s, adding one up "
-        f"{net['added'] * 1e9:.2f} s. Made by `{result['command']}` on {result['date']}: {result['machine']}.",
+        f"{net['added'] * 1e9:.2f} s. {made_by(result)}",
         "",
     ]
     return "\n".join(lines)
@@ -207,8 +207,7 @@ def main() -> None:
     machine = Machine.here(threads=1)
     result |= {"command": "python -m benchmarks.processes", "date": f"{datetime.now(UTC):%Y-%m-%d}"}
     result = json.loads(json.dumps({**result, "machine": str(machine)}))
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    write_atomically(FOLDER / machine.file_name, (json.dumps(result, indent=1) + "\n").encode())
+    keep(FOLDER, machine, result)
     print(table(result))
 
 

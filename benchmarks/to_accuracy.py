@@ -23,6 +23,7 @@ from nnbackprop.runs import train as runs
 from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.run_data import RunData
 
+from .kept import made_by
 from .report import format_ratio, spread, three_digits
 from .results import RESULTS
 from .session import limit_cores
@@ -206,5 +207,4 @@ def table(found: dict[str, Any]) -> str:
         cells += [f"{median(map(len, trials)):g}", f"{median(t[-1][1] for t in trials):.2%}"]
         lines.append(f"| {title} | {' | '.join(cells)} |")
     left_out = " ".join(f"{title} left out: {reason}." for title, reason in found["absent"].items())
-    made = f"Made by `{found['command']}` on {found['date']}: {found['machine']}."
-    return "\n".join([*lines, *(["", left_out] if left_out else []), "", made]) + "\n"
+    return "\n".join([*lines, *(["", left_out] if left_out else []), "", made_by(found)]) + "\n"
