@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .numba_fuse import MIN_COMPILED_SIZE, compiler
+from .numba_fuse import is_compilable
 from .numba_tiles import Axis, Contraction, contract
 from .tree import Array
 
@@ -111,9 +111,7 @@ def _sizes(shape: tuple[int, ...], filters: int, size: Pair, stride: Pair, paddi
 
 def _has_loop(sizes: _Sizes, a: Array, b: Array) -> bool:
     """Whether the arrays are as the loops take them, and large enough to be worth the compiler."""
-    suited = a.flags.c_contiguous and b.flags.c_contiguous and a.dtype == b.dtype
-    large = a.size >= MIN_COMPILED_SIZE and max(sizes.down, 0) * sizes.across >= MIN_PLACES
-    return suited and large and a.dtype in (np.float32, np.float64) and compiler() is not None
+    return max(sizes.down, 0) * sizes.across >= MIN_PLACES and is_compilable(a, b)
 
 
 def _pad(x: Array, padding: Padding) -> Array:

@@ -37,6 +37,13 @@ def compiler() -> Any:
     return numba
 
 
+def is_compilable(first: Array, *others: Array) -> bool:
+    """Whether arrays are as loops over flat numbers take them, and the first is large enough for the compiler."""
+    suited = all(a.flags.c_contiguous and a.dtype == first.dtype for a in (first, *others))
+    large = first.size >= MIN_COMPILED_SIZE
+    return suited and large and first.dtype in (np.float32, np.float64) and compiler() is not None
+
+
 class _NameRecorder:
     """NumPy, recording the names that are used."""
 

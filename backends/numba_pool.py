@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .numba_fuse import MIN_COMPILED_SIZE, compiler
+from .numba_fuse import compiler, is_compilable
 from .tree import Array
 
 Pair = tuple[int, int]
@@ -20,7 +20,7 @@ Pair = tuple[int, int]
 
 def max_pool(x: Array, size: Pair, stride: Pair) -> Array | None:
     """The largest number of each window, (n, rows', columns', channels)."""
-    if not _has_loop(x):
+    if not is_compilable(x):
         return None
     n, rows, columns, channels = x.shape
     y = np.empty((n, (rows - size[0]) // stride[0] + 1, (columns - size[1]) // stride[1] + 1, channels), x.dtype)
@@ -30,22 +30,12 @@ def max_pool(x: Array, size: Pair, stride: Pair) -> Array | None:
 
 def max_pool_vjp(x: Array, y: Array, dy: Array, size: Pair, stride: Pair) -> Array | None:
     """dx of windows that do not overlap: each dy where its maximum was, in a tie at the first."""
-    if (
-        size != stride
-        or x.dtype != dy.dtype
-        or not (_has_loop(x) and y.flags.c_contiguous and dy.flags.c_contiguous)
-    ):
+    if size != stride or not is_compilable(x, y, dy):
         return None
     dx = np.zeros_like(x)
     flat = (a.reshape(-1) for a in (x, y, dy, dx))
     _compiled(_pool_vjp)(*flat, np.empty(x.shape[3], x.dtype), x.shape, y.shape[1:3], size)
     return dx
-
-
-def _has_loop(x: Array) -> bool:
-    """Whether x is as the loops take it, and large enough to be worth the compiler."""
-    suited = x.flags.c_contiguous and x.dtype in (np.float32, np.float64)
-    return suited and x.size >= MIN_COMPILED_SIZE and compiler() is not None
 
 
 @cache
