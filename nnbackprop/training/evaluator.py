@@ -32,7 +32,7 @@ from nnbackprop.nn.objective import Objective
 
 from .events import Score
 from .sharding import Reducer
-from .step import EvalStep, zero_sums
+from .step import EvalStep, numbers_like, zero_sums
 
 EVAL_BATCH_SIZE = 1000  # enough to keep the products busy, small beside the parameters
 WINDOWS_EVAL_BATCH_SIZE = 100  # the windows of a 3x3 kernel on 1,000 images 28x28x32 take 0.9 GB
@@ -85,9 +85,7 @@ class Evaluator:
             sums = self.backend.scan(self.step, tree_map(xp.zeros_like, zero), data, batch)
             rows[i] = np.concatenate([self.backend.to_numpy(a).reshape(-1) for a in leaves(sums)])
         of_all = processes.all_gather(rows).reshape(-1, rows.shape[1])[: len(begins)]
-        totals = iter(of_all.sum(axis=0).tolist())
-        host = tree_map(lambda a: [next(totals) for _ in range(a.shape[0])] if a.ndim else next(totals), zero)
-        return self.score(host, n)
+        return self.score(numbers_like(zero, iter(of_all.sum(axis=0).tolist())), n)
 
     def zero_sums(self, params: Params, dataset: Dataset) -> Tree:
         """The sums of `step` before the first batch of a data set."""

@@ -72,7 +72,8 @@ class FlatLayout:
 
     def __post_init__(self) -> None:
         self._shapes = [tuple(a.shape) for a in leaves(self.result)]
-        self.size = sum(map(math.prod, self._shapes))
+        self._ends = list(accumulate(map(math.prod, self._shapes), initial=0))
+        self.size = self._ends[-1]
         self._grads = len(leaves(self.result["grads"]))
         self._means = self._grads + len(leaves(self.result["buffers"]))
         self._arrays: dict[int, list[np.ndarray]] = {}  # of a row, by its address
@@ -99,18 +100,19 @@ class FlatLayout:
 
     def unflatten(self, xp: Any, row: Array) -> Tree:
         """What `read` gives, of an array on the device; it shares its memory."""
-        ends = list(accumulate(map(math.prod, self._shapes), initial=0))
-        parts = zip(pairwise(ends), self._shapes, strict=True)
-        return tree_unflatten(self.result, [xp.reshape(row[begin:end], s) for (begin, end), s in parts])
+        return tree_unflatten(self.result, self._views(xp, row))
 
     def _parts(self, row: np.ndarray) -> list[np.ndarray]:
         """Views of a row, one an array; rows are few, and written again and again."""
         address = row.ctypes.data
         if address not in self._arrays:
-            ends = np.cumsum([math.prod(shape) for shape in self._shapes])
-            parts = np.split(row[: self.size], ends[:-1])
-            self._arrays[address] = [a.reshape(shape) for a, shape in zip(parts, self._shapes, strict=True)]
+            self._arrays[address] = self._views(np, row)
         return self._arrays[address]
+
+    def _views(self, xp: Any, row: Array) -> list[Array]:
+        """The parts of a row, in their shapes."""
+        parts = zip(pairwise(self._ends), self._shapes, strict=True)
+        return [xp.reshape(row[begin:end], shape) for (begin, end), shape in parts]
 
 
 def _on_host(backend: Backend, array: Array) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice, pairwise
@@ -36,6 +37,11 @@ def zero_sums(xp: Any, metrics: Metrics, params: Params, weighted: bool) -> Tree
     zero = xp.zeros((), dtype=like.dtype, device=device_of(like))
     sums = {"loss": zero, "metrics": metrics.zeros(xp, like)}
     return {**sums, "weight": xp.zeros_like(zero)} if weighted else sums
+
+
+def numbers_like(sums: Tree, numbers: Iterator[float]) -> Tree:
+    """The next of `numbers` in the places of `sums`: a number for each 0-d array, a list for each vector."""
+    return tree_map(lambda a: list(islice(numbers, a.shape[0])) if a.ndim else next(numbers), sums)
 
 
 def add_batch(
@@ -207,7 +213,7 @@ class TrainStep:
         """What `pack_metrics` gave, on the host: whether all was finite, the sums as numbers, norms by layer."""
         finite, *numbers = flat.tolist()
         left = iter(numbers)
-        sums = tree_map(lambda a: list(islice(left, a.shape[0])) if a.ndim else next(left), state["sums"])
+        sums = numbers_like(state["sums"], left)
         return bool(finite), sums, dict(zip(self.trained_layers(state["params"]), left, strict=True))
 
     def trained_layers(self, params: Params) -> list[str]:
