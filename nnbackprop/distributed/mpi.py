@@ -27,6 +27,7 @@ DEFAULT_TIMEOUT = 300.0  # seconds; the first process may be writing a large che
 POLLS = 200  # of a call, before another process may have the core: gradients then took a third of the time
 SPIN_SECONDS = 0.02  # without a pause: longer than gradients take to arrive
 PAUSE = 0.001  # seconds between two looks after that
+LOST = "it was stopped, or its machine was lost. Go on from the last checkpoint with --resume."
 FORWARD_SECONDS = 0.1  # in which mpiexec passes on what was printed, before it ends all
 yield_core = getattr(os, "sched_yield", lambda: time.sleep(0))
 
@@ -131,22 +132,21 @@ class MpiCommunicator:
         """Until a call is complete; ProcessLostError after `timeout` seconds, by default the environment's."""
         self.bytes_sent, self.calls = self.bytes_sent + size, self.calls + 1
         begin, limit = time.monotonic(), self.timeout if timeout is None else timeout
-        resume = "it was stopped, or its machine was lost. Go on from the last checkpoint with --resume."
-        while not self._is_done(done, resume):
+        while not self._is_done(done):
             waited = time.monotonic() - begin
             if waited > limit:
                 raise ProcessLostError(
-                    f"One of {self.size} processes has not answered for {waited:.0f} s: {resume} {TIMEOUT}, in "
+                    f"One of {self.size} processes has not answered for {waited:.0f} s: {LOST} {TIMEOUT}, in "
                     "the environment, is how many seconds to wait."
                 )
             time.sleep(PAUSE) if waited > SPIN_SECONDS else yield_core()
 
-    def _is_done(self, done: Done, resume: str) -> bool:
+    def _is_done(self, done: Done) -> bool:
         try:
             return any(done() for _ in range(POLLS))
         except RuntimeError as error:  # of NCCL or Gloo
             what = str(error).splitlines()[0]
-            raise ProcessLostError(f"One of {self.size} processes has gone ({what}): {resume}") from error
+            raise ProcessLostError(f"One of {self.size} processes has gone ({what}): {LOST}") from error
 
 
 class MpiCollectives:

@@ -61,7 +61,7 @@ def keep(name: str, folders: Sequence[Path]) -> None:
         "copies": COPIES,
         "runs": sorted(runs, key=lambda run: run["seed"]),
     }
-    (FOLDER / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    _write(name, result)
     draw(PICTURES / f"{name}-wrong.png", wrong_plot, opened[best], data, runs[best]["wrong"])
 
 
@@ -93,7 +93,6 @@ def made_by(run_dir: RunDir) -> dict[str, str]:
 
 def keep_trials(name: str, folders: Sequence[Path]) -> None:
     """Keep the score of runs on their validation part, by the settings in which they differ from the first."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
     opened = [TrainedModel.open(str(folder), backend=select("numpy")) for folder in folders]
     first, trials = opened[0].config, []
     for trained in opened:
@@ -107,19 +106,23 @@ def keep_trials(name: str, folders: Sequence[Path]) -> None:
         **made_by(opened[-1].run_dir),
         "trials": trials,
     }
-    (FOLDER / f"{name}-trials.json").write_text(json.dumps(result, indent=1) + "\n")
+    _write(f"{name}-trials", result)
 
 
 def keep_data_set(name: str, folders: Sequence[Path]) -> None:
     """Keep the summaries of runs on files of the data set `name`."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
     runs = []
     for folder in folders:
         trained = TrainedModel.open(str(folder), backend=select("numpy"))
         command = f"nnbackprop train {trained.config.recipe} --data {name} {flags(trained.config)}"
         found = {**made_by(trained.run_dir), "summary": trained.run_dir.read_json("summary.json")}
         runs.append({"command": command, **found})
-    (FOLDER / f"{name}-runs.json").write_text(json.dumps(runs, indent=1) + "\n")
+    _write(f"{name}-runs", runs)
+
+
+def _write(name: str, result: Any) -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 def flags(config: Config, base: Config | None = None) -> str:
