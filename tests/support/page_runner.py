@@ -10,6 +10,7 @@ import sys
 import tomllib
 import warnings
 from argparse import ArgumentParser
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,8 @@ class PageRunner:
             return
         for word in (SMALL_MNIST, *words):
             make(self.page, word.rstrip("/"))
+        if self.absent and any(word.endswith(".toml") and not Path(word).exists() for word in words):
+            return  # of a recipe that a library was missing for
         self.capsys.readouterr()
         status = run(*cheaper(words))
         said = self.capsys.readouterr()
@@ -227,8 +230,13 @@ class PageRunner:
                     )
                 else:
                     exec(compile(ast.Module([statement], []), block.page, "exec"), names)
-        except ModuleNotFoundError as error:
-            self.absent.add(str(error.name))
+        except ImportError as error:
+            if error.name is None or find_spec(error.name.partition(".")[0]) is not None:
+                raise
+            self.absent.add(error.name)
+        except FileNotFoundError:
+            if not self.absent:  # which a library was missing for
+                raise
 
     def toml(self, block: Block) -> None:
         """Write it to the file that its first line names; layers are tried in a recipe of their own."""
