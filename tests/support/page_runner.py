@@ -234,8 +234,8 @@ class PageRunner:
             if error.name is None or find_spec(error.name.partition(".")[0]) is not None:
                 raise
             self.absent.add(error.name)
-        except FileNotFoundError:
-            if not self.absent:  # which a library was missing for
+        except (FileNotFoundError, NameError):
+            if not self.absent:  # of a block before it, which a library was missing for
                 raise
 
     def toml(self, block: Block) -> None:
