@@ -94,7 +94,9 @@ class Epoch:
 
 def peak_resident() -> int:
     """The most resident memory of this process so far, in bytes, as Linux counts it."""
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    status = dict(
+        line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    )
     return 1024 * int(status["VmHWM"].split()[0])
 
 

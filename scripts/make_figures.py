@@ -46,7 +46,7 @@ MEASURED = {
 
 def blocks() -> dict[str, str]:
     """Every block but the derivation's, by name."""
-    found = json.loads(STORE.read_text())
+    found = json.loads(STORE.read_text(encoding="utf-8"))
     return {
         **recipes.blocks(found["recipes"]),
         "dependencies": dependencies.block(found["dependencies"]),
@@ -83,10 +83,12 @@ def main() -> int:
 
             lab_page.draw()
         else:
-            found = {**json.loads(STORE.read_text()), name: MEASURED[name]()}
-            STORE.write_text(json.dumps(found, indent=2) + "\n")
+            found = {**json.loads(STORE.read_text(encoding="utf-8")), name: MEASURED[name]()}
+            STORE.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     if given.check:
-        changed = [page.name for page in PAGES if filled(text := page.read_text(), blocks()) != text]
+        changed = [
+            page.name for page in PAGES if filled(text := page.read_text(encoding="utf-8"), blocks()) != text
+        ]
         print("\n".join(f"{name} would change" for name in changed) or "Every page is as its figures are.")
         return int(bool(changed))
     write(blocks())

@@ -63,7 +63,10 @@ def run(name: str, runs: Path) -> dict[str, Any]:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     trained, made = TrainedModel.open(str(runs / name)), {"date": datetime.now(UTC).date().isoformat()}
     made |= {"command": f"nnbackprop {RUNS[name]}", "machine": machine()}
-    found: dict[str, Any] = {**made, "summary": json.loads((runs / name / "summary.json").read_text())}
+    found: dict[str, Any] = {
+        **made,
+        "summary": json.loads((runs / name / "summary.json").read_text(encoding="utf-8")),
+    }
     if name.startswith("ex4"):  # a learner's metric, which compares (m,) with (m, 1), and the honest one
         data = trained.data()
         predictions = trained.predict(data.inputs)

@@ -122,7 +122,7 @@ def keep_data_set(name: str, folders: Sequence[Path]) -> None:
 
 def _write(name: str, result: Any) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
-    (FOLDER / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    (FOLDER / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 def flags(config: Config, base: Config | None = None) -> str:
@@ -158,7 +158,7 @@ def wrong_plot(trained: TrainedModel, data: Dataset, wrong: Sequence[int]) -> Fi
 
 def blocks() -> dict[str, str]:
     """The table of records, and those of the trials, of what is kept."""
-    results = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
+    results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))}
     trials = [results[name] for name in results if name.endswith("-trials")]
     records = {name: result for name, result in results.items() if not name.endswith(("-trials", "-runs"))}
     others = {name.removesuffix("-runs"): results[name] for name in results if name.endswith("-runs")}

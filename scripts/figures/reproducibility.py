@@ -83,7 +83,7 @@ class Case:
             for arguments in more:
                 self.made.run("train", "--resume", f"{runs}/run", *arguments, *where)
             config = Path(runs, "run", "config.toml")
-            config.write_text(config.read_text().replace(*self.edit))
+            config.write_text(config.read_text(encoding="utf-8").replace(*self.edit), encoding="utf-8")
             return json.loads(self.again.run("replay", "run", "--json", *self.flags, *where))
 
 

@@ -30,7 +30,9 @@ def test_accuracy(epochs: int, seed: int, folder: str) -> float:
     name = f"{epochs}-{seed}"
     command += ["--runs-dir", folder, "--name", name, "--progress", "off"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    accuracy: float = json.loads((Path(folder) / name / "summary.json").read_text())["test_accuracy"]
+    accuracy: float = json.loads((Path(folder) / name / "summary.json").read_text(encoding="utf-8"))[
+        "test_accuracy"
+    ]
     print(f"{epochs} epochs, seed {seed}: {accuracy:.2%}", flush=True)
     return accuracy
 

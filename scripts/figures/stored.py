@@ -37,7 +37,9 @@ def blocks() -> dict[str, str]:
         **speed(),
         **claims(),
         "lab": "\n".join(map(lab_table, _kept(LAB))),
-        "large": "\n".join(large_table(json.loads(path.read_text())) for path in sorted(LARGE.glob("*.json"))),
+        "large": "\n".join(
+            large_table(json.loads(path.read_text(encoding="utf-8"))) for path in sorted(LARGE.glob("*.json"))
+        ),
         "nodes": nodes(),
         "processes": "\n".join(map(processes_table, _kept(PROCESSES))),
         "reliability": reliability(),
@@ -70,7 +72,7 @@ def _one_workload(result: Result) -> str:
 
 def _kept(folder: Path) -> list[dict[str, Any]]:
     """The results in a folder, a file a machine."""
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
 
 
 def draw() -> None:
@@ -82,7 +84,7 @@ def draw() -> None:
 
 def claims() -> dict[str, str]:
     """Mistakes by id, and what the doctor says of healthy runs: from `python -m tests.support.claims`."""
-    found = json.loads(CLAIMS.read_text())
+    found = json.loads(CLAIMS.read_text(encoding="utf-8"))
     made = f"Made by `{found['command']}` on {found['machine']}, {found['date']}."
     mistakes, alarms = found["mistakes"], found["alarms"]
     networks, caught, named = (sum(row[i] for row in mistakes.values()) for i in range(3))
@@ -102,7 +104,7 @@ def claims() -> dict[str, str]:
 
 def mistakes_by_symptom() -> str:
     """The catalogue of gradcheck, a section each, for samples in rows; layers of images have their own."""
-    sections, of_layers = [], json.loads(LAYERS.read_text())["mistakes"]
+    sections, of_layers = [], json.loads(LAYERS.read_text(encoding="utf-8"))["mistakes"]
     for id, entry in MISTAKES.items():
         symptom, cause, fix = (entry[part].replace("*", "\\*") for part in ("symptom", "cause", "fix"))
         if id != "unknown" and id not in of_layers:
@@ -112,7 +114,7 @@ def mistakes_by_symptom() -> str:
 
 def layer_mistakes() -> str:
     """From `python -m tests.support.layer_mistakes.planted --json`: both lines and the report of each."""
-    found = json.loads(LAYERS.read_text())
+    found = json.loads(LAYERS.read_text(encoding="utf-8"))
     sections = []
     for id, entry in found["mistakes"].items():
         named = f"`{id}`. " if id in MISTAKES else ""
@@ -128,7 +130,7 @@ def layer_mistakes() -> str:
 
 def nodes() -> str:
     """From `python -m tests.support.cuda_emulator nodes --json`."""
-    found = json.loads(NODES.read_text())
+    found = json.loads(NODES.read_text(encoding="utf-8"))
     steps, counts = found["steps"], found["nodes"]
     rows = [(f"`{kernel}`", number, f"{number / steps:.2f}") for kernel, number in counts.items()]
     total = sum(counts.values())
@@ -143,7 +145,7 @@ def nodes() -> str:
 
 def reliability() -> str:
     """From `python -m tests.stress --json`."""
-    found = json.loads(RELIABILITY.read_text())
+    found = json.loads(RELIABILITY.read_text(encoding="utf-8"))
     made = f"Made by `{found['command']}` on {found['machine']}, {found['date']}."
     trials = (f"{what:<22} {result}" for what, result in found["trials"])
     return "\n".join(["```text", *trials, "```", "", made, ""])

@@ -48,7 +48,9 @@ def draw() -> None:
     for y in range(min(lines), max(lines) + 1):
         console.print(_line(screen, y), soft_wrap=True)
     svg = console.export_svg(title="nnbackprop train", unique_id="terminal")
-    PATH.write_text(re.sub(r"@font-face \{.*?\}\n", "", svg, flags=re.DOTALL))  # nothing from the network
+    PATH.write_text(
+        re.sub(r"@font-face \{.*?\}\n", "", svg, flags=re.DOTALL), encoding="utf-8"
+    )  # nothing from the network
 
 
 def _line(screen: pyte.Screen, y: int) -> Text:

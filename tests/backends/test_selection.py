@@ -317,7 +317,7 @@ GUARD = "from nnbackprop._guard import check_backends", "check_backends()"
 def test_module_that_shadows_backends_is_named_and_not_run(tmp_path: Path, file: str) -> None:
     other = tmp_path / file
     other.parent.mkdir(exist_ok=True)
-    other.write_text("print('the other one runs')")
+    other.write_text("print('the other one runs')", encoding="utf-8")
     done = python(*GUARD, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("ImportError: nnbackprop needs its own package `backends`")

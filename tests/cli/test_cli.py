@@ -56,7 +56,7 @@ def test_a_run_leaves_its_whole_folder(trained: Path) -> None:
 
 
 def test_the_summary_has_the_figures_of_the_run(trained: Path) -> None:
-    summary = json.loads((trained / "summary.json").read_text())
+    summary = json.loads((trained / "summary.json").read_text(encoding="utf-8"))
     assert summary["recipe"] == "mnist"
     assert [summary[name] for name in ("backend", "device", "dtype", "seed")] == ["numpy", "cpu", "float32", 0]
     assert summary["parameters"] == 784 * 16 + 16 + 16 * 10 + 10
@@ -68,10 +68,12 @@ def test_the_summary_has_the_figures_of_the_run(trained: Path) -> None:
 
 def test_the_configuration_runs_again_to_the_same_weights(trained: Path) -> None:
     config = trained / "config.toml"
-    written = tomllib.loads(config.read_text())
+    written = tomllib.loads(config.read_text(encoding="utf-8"))
     assert (written["backend"], written["recipe"], written["name"]) == ("auto", "mnist", "small")
     assert run("train", str(config), "--runs-dir", "again", "--progress", "off") == 0
-    first, again = (json.loads((p / "summary.json").read_text()) for p in (trained, Path("again/small")))
+    first, again = (
+        json.loads((p / "summary.json").read_text(encoding="utf-8")) for p in (trained, Path("again/small"))
+    )
     assert again["test_loss"] == first["test_loss"]
     ours, theirs = (p / "checkpoints/best.safetensors" for p in (trained, Path("again/small")))
     from safetensors.numpy import load_file
@@ -81,7 +83,7 @@ def test_the_configuration_runs_again_to_the_same_weights(trained: Path) -> None
 
 
 def test_evaluate_repeats_the_summary(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    summary = json.loads((trained / "summary.json").read_text())
+    summary = json.loads((trained / "summary.json").read_text(encoding="utf-8"))
     assert run("evaluate", str(trained)) == 0
     assert f"loss {summary['test_loss']:.4f}, accuracy {summary['test_accuracy']:.4f} of 10000 samples" in said(
         capsys
@@ -178,7 +180,8 @@ def test_cupy_by_name_where_it_is_absent_exits_2(capsys: pytest.CaptureFixture[s
 def test_the_flag_beats_the_environment_beats_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loser is always a device that NumPy does not have, which would end the run with status 2."""
     Path("mine.toml").write_text(
-        'data = "weight-height"\nscale = "none"\nepochs = 2\nbackend = "numpy"\ndevice = "cuda"\n'
+        'data = "weight-height"\nscale = "none"\nepochs = 2\nbackend = "numpy"\ndevice = "cuda"\n',
+        encoding="utf-8",
     )
     assert run("train", "mine.toml", "--progress", "off") == 2
     monkeypatch.setenv("NNBACKPROP_DEVICE", "cpu")
@@ -219,7 +222,7 @@ def test_a_damaged_run_folder_exits_5_and_names_the_file(
     name: str, content: str, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("train", "weight-height", "--epochs", "3", "--progress", "off") == 0
-    (Path("runs/weight-height") / name).write_text(content)
+    (Path("runs/weight-height") / name).write_text(content, encoding="utf-8")
     assert run(*words) == 5
     assert Path(name).name in said(capsys)
 
@@ -265,7 +268,7 @@ def test_ctrl_c_on_a_terminal_saves_and_resume_goes_on() -> None:
     at = load_checkpoint(Path("runs/stopped/checkpoints/last.safetensors")).meta["progress"]
     assert at["step"] > 0
     assert run("train", "--resume", "stopped", "--epochs", str(at["epoch"]), "--progress", "off") == 0
-    assert json.loads(Path("runs/stopped/summary.json").read_text())["epochs"] == at["epoch"]
+    assert json.loads(Path("runs/stopped/summary.json").read_text(encoding="utf-8"))["epochs"] == at["epoch"]
 
 
 @contextlib.contextmanager

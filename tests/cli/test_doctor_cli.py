@@ -135,7 +135,9 @@ def test_training_that_diverges(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_toml_file_is_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("mine.toml").write_text(f'data = "{written()}"\nhidden = [16]\nepochs = 5\nbackend = "numpy"\n')
+    Path("mine.toml").write_text(
+        f'data = "{written()}"\nhidden = [16]\nepochs = 5\nbackend = "numpy"\n', encoding="utf-8"
+    )
     assert checked(diagnose(capsys, "mine.toml", status=0)) == ALL_CHECKS
 
 
@@ -169,10 +171,10 @@ def test_a_run_is_checked_with_its_metrics(trained: Path, capsys: pytest.Capture
 def test_findings_kept_by_an_older_version_are_read(
     kept: Path, trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = json.loads((kept / "doctor.json").read_text())
+    told = json.loads((kept / "doctor.json").read_text(encoding="utf-8"))
     finding = {"id": "dead-relu", "level": "warning", "evidence": "e", "cause": "c", "fix": "f"}
     told["findings"] = [{**finding, "confidence": 0.5}]  # as 0.1.0 wrote it
-    (trained / "doctor.json").write_text(json.dumps(told))
+    (trained / "doctor.json").write_text(json.dumps(told), encoding="utf-8")
     values = diagnose(capsys, "last", status=1)
     assert values["findings"] == [finding]
 
@@ -204,7 +206,9 @@ def test_a_rate_too_low_is_not_an_ignored_input(flags: list[str], capsys: pytest
 
 def test_a_regression_target_is_not_called_sorted(capsys: pytest.CaptureFixture[str]) -> None:
     prices = np.argsort(np.argsort(X.sum(axis=1))) * 1000
-    Path("houses.csv").write_text("\n".join(",".join(map(str, row)) for row in np.column_stack([X, prices])))
+    Path("houses.csv").write_text(
+        "\n".join(",".join(map(str, row)) for row in np.column_stack([X, prices])), encoding="utf-8"
+    )
     values = diagnose(capsys, "--data", "houses.csv", "--test-fraction", "0", status=0)
     assert ids(values) == {}
     assert {"labels-range", "classes-sorted", "classes-imbalanced"} <= set(values["not_applicable"])
@@ -221,7 +225,7 @@ def test_an_unknown_target_lists_the_recipes(capsys: pytest.CaptureFixture[str])
 
 
 def test_a_damaged_doctor_json_is_an_error(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (trained / "doctor.json").write_text("{}")
+    (trained / "doctor.json").write_text("{}", encoding="utf-8")
     assert run("doctor", "last") == 5
     assert "cannot be read as a diagnosis" in capsys.readouterr().err
 
@@ -231,7 +235,7 @@ def test_numbers_as_targets_are_not_judged_as_classes(capsys: pytest.CaptureFixt
     rng = np.random.default_rng(0)
     size = rng.normal(100, 20, 400).round(1)
     rows = "".join(f"{a},{b},{1000 * a + b:.0f}\n" for a, b in zip(size, rng.normal(0, 9000, 400), strict=True))
-    Path("houses.csv").write_text(f"size,garden,price\n{rows}")
+    Path("houses.csv").write_text(f"size,garden,price\n{rows}", encoding="utf-8")
     found = diagnose(capsys, "--data", "houses.csv", status=0)
     assert [finding for finding in found["findings"] if finding["id"].startswith(("classes-", "labels-"))] == []
     assert {"classes-sorted", "classes-imbalanced", "labels-range"} <= {*found["not_applicable"]}

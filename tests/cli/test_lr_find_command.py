@@ -47,7 +47,7 @@ def test_auto_trains_as_the_number_it_finds() -> None:
     """config.toml has the number, by which the weights are the same to the bit."""
     words = (*WORDS, "--epochs", "2", "--progress", "off")
     assert run("train", *words, "--lr", "auto", "--name", "auto") == 0
-    lr = tomllib.loads(Path("runs/auto/config.toml").read_text())["lr"]
+    lr = tomllib.loads(Path("runs/auto/config.toml").read_text(encoding="utf-8"))["lr"]
     assert isinstance(lr, float)
     assert run("train", *words, "--lr", str(lr), "--name", "number") == 0
     auto, number = (load_file(f"runs/{name}/checkpoints/last.safetensors") for name in ("auto", "number"))

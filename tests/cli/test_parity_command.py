@@ -36,7 +36,7 @@ batch_size = 3
 def recipe(tmp_path: Path, in_a_folder_of_its_own: None, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     path = tmp_path / "small.toml"
-    path.write_text(RECIPE)
+    path.write_text(RECIPE, encoding="utf-8")
     return str(path)
 
 

@@ -66,10 +66,12 @@ def test_a_run_under_way_is_running_and_one_without_a_summary_unfinished() -> No
     with folder.lock():
         assert [r.status for r in list_runs(Path("runs")).runs] == ["running"]
     assert [r.status for r in list_runs(Path("runs")).runs] == ["unfinished"]
-    with (folder.path / ".lock").open() as reader:  # another list of the runs, at the same time
+    with (folder.path / ".lock").open(encoding="utf-8") as reader:  # another list of the runs, at the same time
         run_dir._lock(reader, shared=True)
         assert not folder.in_use
-    assert folder.path.joinpath("metrics.jsonl").read_text().count("\n") == 3  # looking changed nothing
+    assert (
+        folder.path.joinpath("metrics.jsonl").read_text(encoding="utf-8").count("\n") == 3
+    )  # looking changed nothing
 
 
 def test_a_run_that_diverged_and_a_damaged_one_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -77,7 +79,7 @@ def test_a_run_that_diverged_and_a_damaged_one_are_listed(capsys: pytest.Capture
         run("train", *WORDS, "--name", "far", "--lr", "1e30", "--optimizer", "sgd", "--schedule", "constant") == 4
     )
     train("cut")
-    Path("runs/cut/config.toml").write_text("lr = ")
+    Path("runs/cut/config.toml").write_text("lr = ", encoding="utf-8")
     statuses = {r["name"]: r for r in as_json(capsys, "runs")["runs"]}
     assert statuses["far"]["status"] == "diverged"
     assert statuses["cut"]["status"] == "damaged"
@@ -116,7 +118,7 @@ def test_a_comparison_names_the_settings_that_differ(capsys: pytest.CaptureFixtu
 
 
 def test_a_comparison_of_numbers_is_whole_in_80_columns() -> None:
-    Path("numbers.csv").write_text("a,b\n" + "".join(f"{i},{i / 7}\n" for i in range(30)))
+    Path("numbers.csv").write_text("a,b\n" + "".join(f"{i},{i / 7}\n" for i in range(30)), encoding="utf-8")
     words = ("--task", "regression", "--epochs", "30", "--backend", "numpy", "--progress", "off")
     for name in ("first", "second"):
         assert run("train", "numbers.csv", *words, "--name", name) == 0

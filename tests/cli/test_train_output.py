@@ -35,7 +35,7 @@ def test_json_progress_prints_the_rows_of_metrics_jsonl_and_nothing_else(
 ) -> None:
     assert run("train", *WORDS, "--progress", "json", "--name", "a") == 0
     out, err = capsys.readouterr()
-    kept = [json.loads(line) for line in Path("runs/a/metrics.jsonl").read_text().splitlines()]
+    kept = [json.loads(line) for line in Path("runs/a/metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     for row in kept:
         row.pop("threads", None)  # of ThreadControl, where threads may change
     assert [json.loads(line) for line in out.splitlines()] == kept
@@ -49,7 +49,9 @@ def test_json_progress_is_kept_by_a_resumed_run_whose_messages_go_to_stderr(
 ) -> None:
     assert run("train", *WORDS, "--progress", "json", "--name", "a") == 0
     metrics = Path("runs/a/metrics.jsonl")
-    metrics.write_text(metrics.read_text().split("\n", 1)[1])  # without its first row
+    metrics.write_text(
+        metrics.read_text(encoding="utf-8").split("\n", 1)[1], encoding="utf-8"
+    )  # without its first row
     capsys.readouterr()
     assert run("train", "--resume", "a", "--epochs", "4") == 0
     out, err = capsys.readouterr()
@@ -153,5 +155,5 @@ def test_completion_is_installed_for_the_shell_in_use(
     for name in ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "ZDOTDIR"):
         monkeypatch.delenv(name, raising=False)
     assert run("--install-completion") == 0
-    scripts = [path.read_text() for path in tmp_path.rglob("*") if path.is_file()]
+    scripts = [path.read_text(encoding="utf-8") for path in tmp_path.rglob("*") if path.is_file()]
     assert any("lr-find" in script and "--batch-size" in script for script in scripts)

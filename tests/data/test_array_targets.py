@@ -113,7 +113,7 @@ def test_a_pair_in_its_file_takes_two_commands_to_predictions(
     train = load(pair(tmp_path / "set", np.concatenate([y] * 12), x)).train
     assert isinstance(train.inputs, MappedArray)
     assert run("train", "set", "--epochs", "5", "--progress", "off") == 0
-    assert json.loads(Path("runs/set/summary.json").read_text())[f"test_{metric}"] > 0.9
+    assert json.loads(Path("runs/set/summary.json").read_text(encoding="utf-8"))[f"test_{metric}"] > 0.9
     np.save("new.npy", X[:3])
     assert run("predict", "set", "new.npy") == 0
     expected = TrainedModel.open("set").predict(X[:3])

@@ -82,7 +82,7 @@ def test_weight_height_has_four_people() -> None:
 
 
 def test_mnist_files_and_their_licence_have_the_published_digests() -> None:
-    licence = (bundled.FOLDER / "LICENSE").read_text()
+    licence = (bundled.FOLDER / "LICENSE").read_text(encoding="utf-8")
     for name, digest in DIGESTS.items():
         assert hashlib.sha256(gzip.decompress((bundled.FOLDER / name).read_bytes())).hexdigest() == digest
         assert digest in licence
@@ -105,7 +105,7 @@ def test_house_prices_are_what_the_script_makes() -> None:
     spec = importlib.util.spec_from_file_location("make_house_prices", path)
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    assert script.table() == (bundled.TABLES / "house-prices.csv").read_text()
+    assert script.table() == (bundled.TABLES / "house-prices.csv").read_text(encoding="utf-8")
     houses = load("house-prices", split=False).train
     assert (len(houses), houses.task, houses.target_names) == (2000, "regression", ("price",))
     assert 15_000 < houses.targets.min() < houses.targets.max() < 3_000_000

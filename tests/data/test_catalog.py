@@ -63,7 +63,7 @@ def test_folder_with_files_of_both_parts_gives_both(tmp_path: Path, pattern: str
 def test_test_csv_without_labels_is_left_out_with_a_note(tmp_path: Path) -> None:
     write_csv(tmp_path / "train.csv", TRAIN, TRAIN_LABELS)
     write_csv(tmp_path / "test.csv", TEST, None)
-    (tmp_path / "sample_submission.csv").write_text("ImageId,Label\n1,0\n")
+    (tmp_path / "sample_submission.csv").write_text("ImageId,Label\n1,0\n", encoding="utf-8")
     splits = load(tmp_path, test_fraction=0.2)
     assert (len(splits.train), len(splits.test)) == (16, 4)
     assert any("test.csv has no labels" in note for note in splits.train.reader_notes)

@@ -39,7 +39,7 @@ def parts(train: Any, test: Any, x: np.ndarray = X, t: np.ndarray = T) -> str:
 def csv(x: np.ndarray = X, t: np.ndarray = T) -> str:
     rows = (",".join([str(label), *(f"{value:g}" for value in row)]) for label, row in zip(t, x, strict=True))
     header = ",".join(["label", *(f"f{j}" for j in range(x.shape[1]))])
-    Path("set.csv").write_text("\n".join([header, *rows]) + "\n")
+    Path("set.csv").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     return "set.csv"
 
 
@@ -75,10 +75,10 @@ def digits_in_parts(change: Callable[[np.ndarray], np.ndarray]) -> str:
 
 
 def with_an_empty_cell() -> str:
-    lines = Path(csv()).read_text().splitlines()
+    lines = Path(csv()).read_text(encoding="utf-8").splitlines()
     cells = lines[5].split(",")
     lines[5] = ",".join([*cells[:3], "", *cells[4:]])
-    Path("set.csv").write_text("\n".join(lines))
+    Path("set.csv").write_text("\n".join(lines), encoding="utf-8")
     return "set.csv"
 
 

@@ -14,7 +14,7 @@ from nnbackprop.diagnostics.gradcheck.mistakes.catalogue import MISTAKES as CATA
 from tests.support.layer_mistakes import planted
 
 ROOT = Path(__file__).parents[2]
-KEPT = json.loads((ROOT / "docs" / "layer-mistakes.json").read_text())
+KEPT = json.loads((ROOT / "docs" / "layer-mistakes.json").read_text(encoding="utf-8"))
 
 
 def test_the_right_network_passes() -> None:

@@ -324,7 +324,7 @@ def test_fractions_of_two_units_or_four_samples_are_not_judged() -> None:
 @pytest.mark.usefixtures("two_clouds")
 def test_a_run_with_a_doctor_keeps_its_diagnosis() -> None:
     assert run("train", "weight-height", "--epochs", "5", "--name", "a", "--doctor", "--progress", "off") == 0
-    kept = json.loads(Path("runs/a/doctor.json").read_text())
+    kept = json.loads(Path("runs/a/doctor.json").read_text(encoding="utf-8"))
     assert kept["findings"] == []
     assert {*kept["passed"], *kept["not_applicable"]} == set(RUN_CHECKS)
 
@@ -336,7 +336,7 @@ def test_findings_of_a_diverged_run_are_shown_and_its_error_has_their_fix(
 ) -> None:
     words = ["--data", "two.npz", "--hidden", "8", "--dropout", "0", "--lr", "1e30", "--name", "a", *flags]
     assert run("train", "mnist-original", *words, "--progress", "off") == 4
-    finding, *_ = json.loads(Path("runs/a/doctor.json").read_text())["findings"]
+    finding, *_ = json.loads(Path("runs/a/doctor.json").read_text(encoding="utf-8"))["findings"]
     assert (finding["id"], finding["level"]) == ("not-finite", "fault")
     printed = capsys.readouterr()
     assert "not-finite" in printed.out

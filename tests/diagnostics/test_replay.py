@@ -54,8 +54,10 @@ def recipe_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels = np.arange(76) % 3
     inputs = noise.normal(size=(76, 5)) + labels[:, None]
     rows = (",".join([*(f"{x:.6f}" for x in row), str(label)]) for row, label in zip(inputs, labels, strict=True))
-    (run_dir / "data.csv").write_text("a,b,c,d,e,label\n" + "\n".join(rows) + "\n")
-    (run_dir / "small.toml").write_text(RECIPE + f'data = "{(run_dir / "data.csv").as_posix()}"\n')
+    (run_dir / "data.csv").write_text("a,b,c,d,e,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    (run_dir / "small.toml").write_text(
+        RECIPE + f'data = "{(run_dir / "data.csv").as_posix()}"\n', encoding="utf-8"
+    )
     return run_dir
 
 
@@ -110,7 +112,7 @@ def flip_last_bit(array: np.ndarray) -> np.ndarray:
 
 def change_environment(run_dir: RunDir) -> None:
     """Let env.json name another BLAS kernel."""
-    environment = json.loads((run_dir.path / "env.json").read_text())
+    environment = json.loads((run_dir.path / "env.json").read_text(encoding="utf-8"))
     kernel = {**(environment["blas"] or {}), "kernel": "Abacus"}
     run_dir.write_json("env.json", {**environment, "blas": kernel})
 
@@ -158,7 +160,7 @@ def test_a_flipped_bit_or_a_zero_tensor_fails_and_its_tensor_is_named(
 
 def test_an_altered_metric_fails(train: Train) -> None:
     run_dir = train()
-    summary = json.loads((run_dir.path / "summary.json").read_text())
+    summary = json.loads((run_dir.path / "summary.json").read_text(encoding="utf-8"))
     run_dir.write_json("summary.json", {**summary, "test_loss": summary["test_loss"] + 1e-15})
     found = replay_run(run_dir)
     assert [m.name for m in found.metrics if m.kept != m.again] == ["test_loss"]
@@ -172,8 +174,10 @@ def test_altered_data_is_refused_before_the_first_step(
     data = tmp_path / "own.csv"
     shutil.copy(recipe_folder / "data.csv", data)
     run_dir = train(data=str(data))
-    lines = data.read_text().splitlines()
-    data.write_text("\n".join([*lines[:1], *(line.replace(".", ".0", 1) for line in lines[1:])]) + "\n")
+    lines = data.read_text(encoding="utf-8").splitlines()
+    data.write_text(
+        "\n".join([*lines[:1], *(line.replace(".", ".0", 1) for line in lines[1:])]) + "\n", encoding="utf-8"
+    )
     assert replay_command(run_dir) == 3
     message = said(capsys)
     assert "is not what" in message
@@ -215,7 +219,7 @@ def test_float32_in_another_environment_is_judged_by_accuracy(train: Train) -> N
     found = replay_run(run_dir)
     assert found.passed
     assert found.tolerance is None
-    summary = json.loads((run_dir.path / "summary.json").read_text())
+    summary = json.loads((run_dir.path / "summary.json").read_text(encoding="utf-8"))
     run_dir.write_json("summary.json", {**summary, "test_accuracy": 0.0})
     assert not replay_run(run_dir).passed
 
@@ -246,9 +250,9 @@ def test_environment_changes_are_named_down_to_a_package() -> None:
 def test_a_run_that_changed_its_threads_is_not_promised_to_be_exact(train: Train) -> None:
     """Nor is it refused: products on other threads sum in another order."""
     run_dir = train(dtype="float64")
-    rows = [json.loads(line) for line in run_dir.metrics_path.read_text().splitlines()]
+    rows = [json.loads(line) for line in run_dir.metrics_path.read_text(encoding="utf-8").splitlines()]
     changed = [{**row, "threads": 1 + (row["epoch"] > 1)} for row in rows]
-    run_dir.metrics_path.write_text("".join(json.dumps(row) + "\n" for row in changed))
+    run_dir.metrics_path.write_text("".join(json.dumps(row) + "\n" for row in changed), encoding="utf-8")
     assert [(change.name, change.kept) for change in replay_run(run_dir).changes] == [
         ("threads during the run", "1 and 2")
     ]
@@ -257,7 +261,7 @@ def test_a_run_that_changed_its_threads_is_not_promised_to_be_exact(train: Train
 def test_a_run_ended_by_max_time_is_replayed_to_its_last_step(train: Train) -> None:
     run_dir = train(max_time=1e-9)
     found = replay_run(run_dir)
-    assert found.steps == json.loads((run_dir.path / "summary.json").read_text())["steps"]
+    assert found.steps == json.loads((run_dir.path / "summary.json").read_text(encoding="utf-8"))["steps"]
     assert 0 < found.steps < 16  # it ended within its first epoch
     assert found.exact
 
@@ -275,7 +279,7 @@ def test_a_killed_run_is_replayed_to_its_checkpoint(step: int, train: Train) -> 
 
 def test_a_run_stopped_early_and_resumed_is_bit_identical(train: Train, tmp_path: Path) -> None:
     run_dir = train(validation=0.3, patience=1, lr=0.2, epochs=30)
-    stopped = json.loads((run_dir.path / "summary.json").read_text())
+    stopped = json.loads((run_dir.path / "summary.json").read_text(encoding="utf-8"))
     assert stopped["reason"] == "early-stopping"
     assert replay_run(run_dir).exact
     resume(run_dir, patience=3)
@@ -354,13 +358,15 @@ def test_a_run_past_its_configured_epochs_is_replayed_to_its_last_step(train: Tr
     """Two steps into its second epoch, by a config.toml that says one."""
     run_dir = train(epochs=1)
     resume(run_dir, stop_at=18, epochs=2)
-    run_dir.write("config.toml", run_dir.config_path.read_text().replace("epochs = 2", "epochs = 1"))
+    run_dir.write(
+        "config.toml", run_dir.config_path.read_text(encoding="utf-8").replace("epochs = 2", "epochs = 1")
+    )
     found = replay_run(run_dir)
     assert (found.steps, found.exact) == (18, True)
 
 
 def change_config(run_dir: RunDir) -> None:
-    run_dir.write("config.toml", run_dir.config_path.read_text().replace("lr = 0.01", "lr = 0.02"))
+    run_dir.write("config.toml", run_dir.config_path.read_text(encoding="utf-8").replace("lr = 0.01", "lr = 0.02"))
 
 
 def go_back_to(step: int, run_dir: RunDir) -> None:

@@ -168,7 +168,7 @@ def test_all_processes_go_back_to_a_checkpoint_together(folder: Path) -> None:
     done = nnbackprop(folder, "train", *plain_words("together", *flags, "--processes=2"))
     assert done.returncode == 0, done.stderr
     assert "of the learning rate" in done.stdout
-    summary = json.loads((folder / "runs" / "together" / "summary.json").read_text())
+    summary = json.loads((folder / "runs" / "together" / "summary.json").read_text(encoding="utf-8"))
     assert summary["epochs"] == 10
     assert np.isfinite(summary["train_loss"])
 

@@ -101,7 +101,7 @@ def test_data_of_another_range_or_shape_and_files_that_are_no_models_are_refused
     np.savez("negative.npz", X=pixels - 128.0, y=np.arange(40) % 2)
     assert run("train", "mnist", "--data", "bytes.npz", "--hidden", "8", "--dropout", "0", *TRAIN) == 0
     assert run("export", "a", "--onnx", "model.onnx") == 0
-    Path("text.onnx").write_text("zork")
+    Path("text.onnx").write_text("zork", encoding="utf-8")
     for words, status, reason in (
         (["model.onnx", "--data", "unit.npz"], 3, "takes bytes, whole numbers in 0..255"),
         (["model.onnx", "--data", "negative.npz"], 3, "these inputs lie in -128"),

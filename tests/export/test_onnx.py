@@ -296,6 +296,6 @@ def test_without_the_libraries_the_error_says_what_to_install(
 
 
 def test_the_libraries_named_are_those_of_the_extra() -> None:
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     words = PIP_INSTALL.removeprefix("pip install ").replace('"', "").split()
     assert words == project["optional-dependencies"]["onnx"]

@@ -39,7 +39,7 @@ from tests.support.commands import draw_no_plots, run
 from tests.support.layer_rows import moved
 
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
-PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def test_a_layer_that_needs_the_order_of_flattened_features_is_refused(layer: An
 def exported(digits: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, np.ndarray]:
     """The working folder holds the page's files, of a run on few digits; the run's test images and labels."""
     draw_no_plots(monkeypatch)
-    (train,) = re.findall(r"\$ nnbackprop (train .* --name small)", PAGE.read_text())
+    (train,) = re.findall(r"\$ nnbackprop (train .* --name small)", PAGE.read_text(encoding="utf-8"))
     assert run(*train.split(), "--data", str(digits), "--test-fraction", "0.25", "--progress", "off") == 0
     assert run("export", "small", "--safetensors", "model.safetensors") == 0
     trained = TrainedModel.open("small")

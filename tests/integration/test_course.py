@@ -34,12 +34,14 @@ NAMED = {"5-softmax": "softmax-diagonal", "7-batch-normalization": "normalizatio
 
 def cells(lesson: Path) -> list[tuple[set[str], str]]:
     """The tags and the code of each cell."""
-    return [(set(re.findall(r"[\w-]+", tags)), code) for tags, code in CELL.findall(lesson.read_text())]
+    return [
+        (set(re.findall(r"[\w-]+", tags)), code) for tags, code in CELL.findall(lesson.read_text(encoding="utf-8"))
+    ]
 
 
 def test_there_are_eight_lessons_and_a_line_of_the_contents_for_each() -> None:
     names = [lesson.stem for lesson in LESSONS]
-    contents = (FOLDER / "README.md").read_text()
+    contents = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert names == sorted(ANSWERS)
     assert len(names) == 8
     assert re.findall(r"^\d\. \[.*\]\((.*)\.md\)", contents, re.M) == names

@@ -449,7 +449,7 @@ def test_the_runs_tell_the_story(page: Path) -> None:
 
 @pytest.mark.parametrize("name", ["net", "shapes", "softmax", "step"])
 def test_a_picture_is_on_white_and_without_a_date(name: str) -> None:
-    text = (ROOT / "docs" / "figures" / f"derivation-{name}.svg").read_text()
+    text = (ROOT / "docs" / "figures" / f"derivation-{name}.svg").read_text(encoding="utf-8")
     assert "fill: #ffffff" in text
     assert "<dc:date>" not in text
 

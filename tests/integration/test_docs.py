@@ -17,7 +17,7 @@ from nnbackprop.cli import app
 from nnbackprop.runs.config import Config
 
 ROOT = Path(__file__).parents[2]
-RUNS = json.loads((ROOT / "docs" / "figures.json").read_text())["recipes"]
+RUNS = json.loads((ROOT / "docs" / "figures.json").read_text(encoding="utf-8"))["recipes"]
 PAGES = [
     page
     for folder in (ROOT, ROOT / "docs", ROOT / "docs" / "course", ROOT / "examples")
@@ -26,7 +26,7 @@ PAGES = [
 COMMANDS = [
     (page.name, line[2:].split("#")[0].strip())
     for page in PAGES
-    for block in re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL)
+    for block in re.findall(r"```console\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
     for line in block.splitlines()
     if line.startswith("$ ")
 ]
@@ -39,7 +39,7 @@ def test_a_command_of_the_documents_parses(page: str, command: str) -> None:
 
 @pytest.mark.parametrize("command", sorted({c[1].split()[1] for c in COMMANDS if c[1].startswith("make ")}))
 def test_a_make_target_of_the_documents_exists(command: str) -> None:
-    assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def test_the_commands_were_found() -> None:
@@ -48,7 +48,7 @@ def test_the_commands_were_found() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_within_the_project_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
 
@@ -56,7 +56,7 @@ def test_links_within_the_project_lead_somewhere(page: Path) -> None:
 def test_the_readmes_program_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (program,) = [
         code
-        for code in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+        for code in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
         if "import nnbackprop" in code
     ]
     exec(compile(program, "README.md", "exec"), {})
@@ -66,14 +66,14 @@ def test_the_readmes_program_runs(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("in_a_folder_of_its_own")
 def test_the_programs_of_the_page_on_python_run(capsys: pytest.CaptureFixture[str]) -> None:
-    text = (ROOT / "docs" / "python.md").read_text()
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     program = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
     exec(compile(program, "docs/python.md", "exec"), {})
     assert "['heavy', 'light'] [[" in capsys.readouterr().out
 
 
 def test_the_names_and_flags_beside_those_of_other_libraries_exist() -> None:
-    text = (ROOT / "docs" / "coming-from.md").read_text()
+    text = (ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8")
     names, flags = set(re.findall(r"\bnb\.(\w+)", text)), set(re.findall(r"`--([a-z0-9-]+)", text))
     assert len(names) > 30
     assert sorted(name for name in names if not hasattr(nnbackprop, name)) == []
@@ -83,15 +83,19 @@ def test_the_names_and_flags_beside_those_of_other_libraries_exist() -> None:
 
 def test_the_reference_has_every_public_name_once() -> None:
     listed = re.findall(
-        r"^\.\. auto(?:class|function):: nnbackprop\.(\w+)$", (ROOT / "docs/reference.md").read_text(), re.M
+        r"^\.\. auto(?:class|function):: nnbackprop\.(\w+)$",
+        (ROOT / "docs/reference.md").read_text(encoding="utf-8"),
+        re.M,
     )
     assert sorted(listed) == sorted(nnbackprop.__all__)
 
 
 def test_the_readme_shows_the_layer_as_it_is() -> None:
     """Every line of code it shows of Dense stands in dense.py."""
-    shown = (ROOT / "README.md").read_text().split("```python alone\ndef forward")[1].split("```")[0]
-    source = (ROOT / "nnbackprop" / "nn" / "layers" / "dense.py").read_text()
+    shown = (
+        (ROOT / "README.md").read_text(encoding="utf-8").split("```python alone\ndef forward")[1].split("```")[0]
+    )
+    source = (ROOT / "nnbackprop" / "nn" / "layers" / "dense.py").read_text(encoding="utf-8")
     for line in shown.splitlines()[1:]:
         if line.strip() and not line.startswith("def "):
             assert line.split("#")[0].strip() in source
@@ -109,7 +113,9 @@ def test_every_block_of_a_page_is_one_that_the_script_writes() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT / "scripts", capture_output=True, text=True, check=True
     )
-    shown = {name for page in PAGES for name in re.findall(r"<!-- figures: (\S+) -->", page.read_text())}
+    shown = {
+        name for page in PAGES for name in re.findall(r"<!-- figures: (\S+) -->", page.read_text(encoding="utf-8"))
+    }
     assert {name for name in shown if not name.startswith("derivation-")} == set(done.stdout.split())
 
 

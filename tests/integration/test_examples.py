@@ -47,7 +47,7 @@ PROMISES: dict[str, tuple[str | None, Callable[[str], bool]]] = {
 def test_there_are_twelve_and_a_row_of_the_table_for_each() -> None:
     assert [program.stem for program in PROGRAMS] == sorted(PROMISES)
     assert len(PROGRAMS) >= 12
-    linked = re.findall(r"\]\((\w+)\.py\)", (FOLDER / "README.md").read_text())
+    linked = re.findall(r"\]\((\w+)\.py\)", (FOLDER / "README.md").read_text(encoding="utf-8"))
     assert sorted(linked) == sorted(PROMISES)
 
 
@@ -56,7 +56,7 @@ def test_an_example_is_short_and_does_what_it_says(program: Path, capfd: pytest.
     needed, promise = PROMISES[program.stem]
     if needed:
         pytest.importorskip(needed, reason=f"{needed} is not installed")
-    assert len(program.read_text().splitlines()) <= 60
+    assert len(program.read_text(encoding="utf-8").splitlines()) <= 60
     runpy.run_path(str(program), run_name="__main__")
     out = capfd.readouterr().out
     assert promise(out), out

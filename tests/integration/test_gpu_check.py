@@ -40,7 +40,8 @@ class Refusing:
         if name.split(".")[0] in {NOT_INSTALLED}:
             raise ModuleNotFoundError("refused: " + name, name=name)
 sys.meta_path.insert(0, Refusing())
-"""
+""",
+        encoding="utf-8",
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
@@ -175,10 +176,9 @@ def test_the_page_says_first_what_failed_and_lists_every_figure(result: Result) 
 
 def test_the_documents_say_that_nothing_ran_on_a_gpu_until_something_has() -> None:
     measured = any(one.machine.gpu for one in saved())
-    assert measured is ("Nothing has run on a" not in (ROOT / "README.md").read_text())
-    assert measured is (
-        "Nothing on this page was measured on a GPU" not in (ROOT / "docs/performance.md").read_text()
-    )
+    assert measured is ("Nothing has run on a" not in (ROOT / "README.md").read_text(encoding="utf-8"))
+    performance = (ROOT / "docs/performance.md").read_text(encoding="utf-8")
+    assert measured is ("Nothing on this page was measured on a GPU" not in performance)
 
 
 def test_results_of_a_gpu_are_shown_before_those_of_cpus(
@@ -186,6 +186,6 @@ def test_results_of_a_gpu_are_shown_before_those_of_cpus(
 ) -> None:
     cpu = replace(result, machine=replace(result.machine, gpu=None))
     for one in (cpu, result):
-        (tmp_path / one.machine.file_name).write_text(one.to_json())
+        (tmp_path / one.machine.file_name).write_text(one.to_json(), encoding="utf-8")
     monkeypatch.setattr("benchmarks.results.RESULTS", tmp_path)
     assert saved() == [result, cpu]

@@ -61,7 +61,11 @@ def test_the_public_api_is_the_one_listed(module: str) -> None:
     if needed := MODULES[module]:
         pytest.importorskip(needed, reason=f"{needed} is not installed")
     now = list(lines(module))
-    listed = [line for line in LIST.read_text().splitlines() if re.match(rf"{re.escape(module)}\.\w+(\W|$)", line)]
+    listed = [
+        line
+        for line in LIST.read_text(encoding="utf-8").splitlines()
+        if re.match(rf"{re.escape(module)}\.\w+(\W|$)", line)
+    ]
     if module == "nnbackprop":
         listed = [line for line in listed if not line.startswith("nnbackprop.sklearn.")]
     gone, new = sorted(set(listed) - set(now)), sorted(set(now) - set(listed))
@@ -73,4 +77,4 @@ def test_the_public_api_is_the_one_listed(module: str) -> None:
 
 
 if __name__ == "__main__":
-    LIST.write_text("".join(f"{line}\n" for module in MODULES for line in lines(module)))
+    LIST.write_text("".join(f"{line}\n" for module in MODULES for line in lines(module)), encoding="utf-8")

@@ -85,7 +85,7 @@ def test_what_is_kept_of_a_run_is_what_it_gets_wrong(
         summary = run.fit()
     assert summary
     records.keep("small", [run.run_dir.path])
-    kept = json.loads((tmp_path / "records" / "small.json").read_text())
+    kept = json.loads((tmp_path / "records" / "small.json").read_text(encoding="utf-8"))
     (found,) = kept["runs"]
     assert (kept["samples"], len(found["wrong"])) == (60, round(60 * (1 - summary["test_accuracy"])))
     assert 0 < found["averaged_wrong"] < kept["samples"]

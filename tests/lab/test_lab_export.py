@@ -37,7 +37,7 @@ def train_digits(scale: str, **others: Any) -> None:
 def test_the_weights_of_the_page_give_the_probabilities_of_the_run(scale: str) -> None:
     train_digits(scale)
     assert run("lab", "digits", "--export", "page") == 0
-    content = json.loads(Path("page/lab.json").read_text())
+    content = json.loads(Path("page/lab.json").read_text(encoding="utf-8"))
     draw, a = (
         content["draw"],
         np.asarray(idx.read_part(FOLDER, "t10k").inputs[300:310], np.float64).reshape(10, -1),
@@ -65,7 +65,7 @@ def test_the_page_is_whole_and_static(capsys: pytest.CaptureFixture[str]) -> Non
     for name in ("static/js/main.js", "static/lab.css"):
         assert f'"{name}"' in index
         assert Path("page", name).is_file()
-    content = json.loads(Path("page/lab.json").read_text())
+    content = json.loads(Path("page/lab.json").read_text(encoding="utf-8"))
     assert content["draw"] is None
     assert [len(step["samples"]) for step in content["step"].values()] == [4, 8]
     assert {recipe["name"] for recipe in content["options"]["recipes"]} >= {"mnist", "weight-height"}
@@ -73,7 +73,7 @@ def test_the_page_is_whole_and_static(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_a_folder_that_holds_something_is_left_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     Path("page").mkdir()
-    Path("page/mine.txt").write_text("mine")
+    Path("page/mine.txt").write_text("mine", encoding="utf-8")
     assert run("lab", "--export", "page") == 2
     assert "not empty" in said(capsys)
     assert [path.name for path in Path("page").iterdir()] == ["mine.txt"]

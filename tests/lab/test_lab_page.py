@@ -220,7 +220,7 @@ def test_axe_finds_no_violation(window: Any) -> None:
     ):
         page = window.open(fragment)
         page.wait_for_timeout(400)
-        page.evaluate(AXE.read_text())
+        page.evaluate(AXE.read_text(encoding="utf-8"))
         for scheme, rules in (("light", None), ("dark", ["color-contrast"])):
             page.emulate_media(color_scheme=scheme)
             assert page.evaluate(VIOLATIONS, rules) == [], (fragment, scheme)

@@ -102,7 +102,7 @@ def test_another_learning_rate_while_it_runs_is_recorded_and_replayed(client: Cl
     wait_until(lambda: client.wait("paused")["step"] == step + 1)
     client.post("/api/control", action="stop")
     run = client.wait("stopped")["run"]
-    assert "lr_changes = [\n    [" in (tmp_path / "runs" / run / "config.toml").read_text()
+    assert "lr_changes = [\n    [" in (tmp_path / "runs" / run / "config.toml").read_text(encoding="utf-8")
     assert replay(run, {}, tmp_path / "runs").exact
 
 

@@ -38,7 +38,7 @@ WORDS = (
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
+    with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -132,9 +132,10 @@ def test_an_entry_point_adds_a_logger(
     site = tmp_path / "site"
     info = site / "losses-1.0.dist-info"
     info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: losses\nVersion: 1.0\n")
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: losses\nVersion: 1.0\n", encoding="utf-8")
     (info / "entry_points.txt").write_text(
-        "[nnbackprop.loggers]\nlosses = losses_logger:for_run\nbroken = losses_logger:nothing\n"
+        "[nnbackprop.loggers]\nlosses = losses_logger:for_run\nbroken = losses_logger:nothing\n",
+        encoding="utf-8",
     )
     (site / "losses_logger.py").write_text(
         "import nnbackprop as nb\n"
@@ -145,11 +146,12 @@ def test_an_entry_point_adds_a_logger(
         "        with open(self.path, 'a') as file:\n"
         "            print(event.epoch, event.train.loss, file=file)\n"
         "def for_run(run):\n"
-        "    return Losses(run.run_dir.path / 'losses.txt')\n"
+        "    return Losses(run.run_dir.path / 'losses.txt')\n",
+        encoding="utf-8",
     )
     monkeypatch.syspath_prepend(str(site))
     assert run("train", *WORDS, "--log", "losses", "--name", "a") == 0
-    lines = Path("runs/a/losses.txt").read_text().splitlines()
+    lines = Path("runs/a/losses.txt").read_text(encoding="utf-8").splitlines()
     kept = [f"{row['epoch']} {row['train_loss']}" for row in RunDir(Path("runs/a")).read_metrics()]
     assert lines == kept
     assert run("train", *WORDS, "--log", "broken") == 2

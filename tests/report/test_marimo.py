@@ -50,13 +50,13 @@ def _(history, nb):
 
 def test_a_marimo_notebook_shows_rows_tables_and_images(tmp_path: Path) -> None:
     pytest.importorskip("marimo", reason="marimo is not installed")
-    (tmp_path / "notebook.py").write_text(NOTEBOOK)
+    (tmp_path / "notebook.py").write_text(NOTEBOOK, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     words = [sys.executable, "-m", "marimo", "export", "session", "notebook.py"]
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     training, summary, data, plot = json.loads(
-        (tmp_path / "__marimo__" / "session" / "notebook.py.json").read_text()
+        (tmp_path / "__marimo__" / "session" / "notebook.py.json").read_text(encoding="utf-8")
     )["cells"]
     text = "".join(stream["text"] for stream in training["console"])
     assert "\x1b" not in text

@@ -112,12 +112,12 @@ def test_an_example_runs(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_is_kept_with_its_outputs_and_without_errors(path: Path) -> None:
-    code = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    code = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
     found = [output for cell in code for output in cell["outputs"]]
     assert "error" not in {output["output_type"] for output in found}
     assert any("image/png" in output.get("data", {}) for output in found) or path.stem == "is_my_gradient_right"
-    assert "/tmp/" not in path.read_text()
+    assert "/tmp/" not in path.read_text(encoding="utf-8")
 
 
 class Cells(html.parser.HTMLParser):

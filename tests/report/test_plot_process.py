@@ -64,7 +64,7 @@ def test_a_finished_run_survives_the_end_of_the_plots_process(
     monkeypatch.setattr(plot_process, "COMMAND", command)
     assert run(*SMALL_RUN, str(tmp_path)) == 0
     assert message in said(capsys)
-    assert json.loads((tmp_path / "weight-height" / "summary.json").read_text())["epochs"] == 2
+    assert json.loads((tmp_path / "weight-height" / "summary.json").read_text(encoding="utf-8"))["epochs"] == 2
     assert not (tmp_path / "weight-height" / "plots").exists()
 
 

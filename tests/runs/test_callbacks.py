@@ -73,7 +73,7 @@ def test_a_row_has_every_column(
     row = EpochEnd(1, 1, 0.1, train, None, None, {"dense1": 2.0}, 0.001, 1e4)
     saves.logger.epoch_end(trainer, row)
     saves.logger.close(trainer)
-    assert json.loads(saves.logger.run_dir.metrics_path.read_text()) == {
+    assert json.loads(saves.logger.run_dir.metrics_path.read_text(encoding="utf-8")) == {
         "epoch": 1,
         "step": 1,
         "lr": 0.1,

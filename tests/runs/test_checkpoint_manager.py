@@ -83,10 +83,10 @@ def test_a_smaller_keep_removes_the_rest(tmp_path: Path) -> None:
 def test_other_files_are_left_alone(tmp_path: Path) -> None:
     others = ["best.safetensors", "step-1.safetensors", "step-00000001.txt", "mine.safetensors"]
     for name in others:
-        (tmp_path / name).write_text("mine")
+        (tmp_path / name).write_text("mine", encoding="utf-8")
     filled(tmp_path, 1, 1, 2, 3)
     assert {path.name for path in tmp_path.iterdir()} == {"last.safetensors", *others}
-    assert {(tmp_path / name).read_text() for name in others} == {"mine"}
+    assert {(tmp_path / name).read_text(encoding="utf-8") for name in others} == {"mine"}
 
 
 @pytest.mark.parametrize("how", [damage, Path.unlink])

@@ -61,7 +61,8 @@ def test_a_weight_of_2_is_a_row_that_is_there_twice() -> None:
     train("weighted.csv", "--sample-weight", "w", *options)
     train("repeated.csv", *options)
     weighted, repeated = (
-        json.loads(Path("runs", name, "summary.json").read_text()) for name in ("weighted", "repeated")
+        json.loads(Path("runs", name, "summary.json").read_text(encoding="utf-8"))
+        for name in ("weighted", "repeated")
     )
     for name in ("train_loss", "train_accuracy"):
         assert weighted[name] == pytest.approx(repeated[name], rel=1e-9)
@@ -77,7 +78,9 @@ def test_a_weighted_run_resumes_to_the_same_bits_and_its_data_are_known_by_the_w
     train(*words, "--name", "whole", epochs=4)
     train(*words, "--name", "parts", epochs=2)
     assert run("train", "--resume", "parts", "--epochs", "4", "--progress", "off") == 0
-    whole, parts = (json.loads(Path("runs", name, "summary.json").read_text()) for name in ("whole", "parts"))
+    whole, parts = (
+        json.loads(Path("runs", name, "summary.json").read_text(encoding="utf-8")) for name in ("whole", "parts")
+    )
     assert [whole[f"{part}_loss"] for part in ("train", "validation", "test")] == [
         parts[f"{part}_loss"] for part in ("train", "validation", "test")
     ]
@@ -181,7 +184,7 @@ def test_several_labels_have_a_row_each_and_are_predicted_by_name(capsys: pytest
     columns = {**{f"x{j}": x[:, j] for j in range(3)}, **{n: v.astype(int) for n, v in labels.items()}}
     write_table("films.csv", columns)
     train("films.csv", "--target", *labels, epochs=20)
-    summary = json.loads(Path("runs/films/summary.json").read_text())
+    summary = json.loads(Path("runs/films/summary.json").read_text(encoding="utf-8"))
     assert summary["test_subset_accuracy"] > 0.9
     assert summary["test_f1"] > 0.9
     capsys.readouterr()

@@ -56,7 +56,7 @@ def test_former_names_are_read_as_the_present_ones(tmp_path: Path) -> None:
     former = {"output": "tanh", "outputs": 1, "targets": [-1.0, 1.0], "keep": 2}
     present = {"output_activation": "tanh", "n_outputs": 1, "target_values": [-1.0, 1.0], "keep_checkpoints": 2}
     assert parse_settings(former, "here") == parse_settings(present, "here") != Config()
-    (tmp_path / "former.toml").write_text("outputs = 3")
+    (tmp_path / "former.toml").write_text("outputs = 3", encoding="utf-8")
     assert resolve(str(tmp_path / "former.toml"), {"n_outputs": 1}).n_outputs == 1
     assert resolve(str(tmp_path / "former.toml"), {"outputs": 1}).n_outputs == 1
 
@@ -194,7 +194,7 @@ def test_a_broken_file_is_refused_by_its_path(tmp_path: Path, name: str) -> None
     ],
 )
 def test_a_windows_path_in_double_quotes_is_explained(line: str, reason: str, tmp_path: Path) -> None:
-    (tmp_path / "my.toml").write_text(line)
+    (tmp_path / "my.toml").write_text(line, encoding="utf-8")
     with pytest.raises(UsageError, match=reason) as error:
         resolve(str(tmp_path / "my.toml"), {})
     assert r"write a path in single quotes, 'C:\Users\me', or with / for each backslash" in str(error.value)
@@ -202,7 +202,7 @@ def test_a_windows_path_in_double_quotes_is_explained(line: str, reason: str, tm
 
 @pytest.mark.parametrize("line", [r"data = 'C:\Users\me\train.csv'", 'data = "C:/Users/me/train.csv"'])
 def test_a_windows_path_as_the_error_says_is_read(line: str, tmp_path: Path) -> None:
-    (tmp_path / "my.toml").write_text(line)
+    (tmp_path / "my.toml").write_text(line, encoding="utf-8")
     assert resolve(str(tmp_path / "my.toml"), {}).data.replace("\\", "/") == "C:/Users/me/train.csv"
 
 

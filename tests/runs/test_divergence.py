@@ -149,22 +149,28 @@ class TestCommand:
         words = ["--data", "two.npz", "--epochs", "1", "--lr", "1e30", "--dropout", "0", "--progress", "off"]
         assert run("train", "mnist-original", *words, "--name", "a") == 4
         assert not Path("runs/a/summary.json").exists()
-        assert "NaN" not in Path("runs/a/metrics.jsonl").read_text()
+        assert "NaN" not in Path("runs/a/metrics.jsonl").read_text(encoding="utf-8")
 
     def test_with_recovery_the_rate_is_halved_until_the_run_ends(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert run(*DIVERGES, "--on-nan", "restore-and-halve-lr", "--progress", "off") == 0
         messages = said(capsys)
         assert "Training diverged. Step " in messages
-        rates = [json.loads(line)["lr"] for line in Path("runs/a/metrics.jsonl").read_text().splitlines()]
+        rates = [
+            json.loads(line)["lr"]
+            for line in Path("runs/a/metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        ]
         assert len(rates) == 30
         assert rates[-1] < 2
         assert set(rates) <= {2 * 0.5**k for k in range(11)}
         assert f"on at {rates[-1] / 2:g} of the learning rate" in messages
         assert "not-finite" not in messages  # it is over
         assert not Path("runs/a/doctor.json").exists()
-        assert np.isfinite(json.loads(Path("runs/a/summary.json").read_text())["train_loss"])
+        assert np.isfinite(json.loads(Path("runs/a/summary.json").read_text(encoding="utf-8"))["train_loss"])
         assert run("train", "--resume", "a", "--epochs", "31", "--progress", "off") == 0  # which keeps the rate
-        assert json.loads(Path("runs/a/metrics.jsonl").read_text().splitlines()[-1])["lr"] == rates[-1]
+        assert (
+            json.loads(Path("runs/a/metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])["lr"]
+            == rates[-1]
+        )
 
     @pytest.mark.parametrize("every", ["1", "2", "3"])
     def test_checkpoints_whose_weights_had_grown_too_far_are_left_behind(

@@ -33,7 +33,7 @@ def run_dir(in_a_folder_of_its_own: None, monkeypatch: pytest.MonkeyPatch) -> Ru
 
 
 def read_json(name: str) -> dict[str, Any]:
-    return json.loads((KEPT / name).read_text())
+    return json.loads((KEPT / name).read_text(encoding="utf-8"))
 
 
 def same_environment() -> bool:
@@ -75,7 +75,10 @@ def test_the_former_run_resumed_from_step_28_ends_with_the_same_bits(run_dir: Ru
             np.testing.assert_allclose(ours.arrays[name], array, rtol=1e-5, atol=1e-7)
             if same_environment():
                 assert ours.arrays[name].tobytes() == array.tobytes()
-    ours, kept = run_dir.read_metrics()[-1], json.loads((KEPT / "metrics.jsonl").read_text().splitlines()[-1])
+    ours, kept = (
+        run_dir.read_metrics()[-1],
+        json.loads((KEPT / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1]),
+    )
     for name in ("epoch", "step", "lr", "train_accuracy", "validation_accuracy"):
         assert ours[name] == kept[name]
     assert ours["train_loss"] == pytest.approx(kept["train_loss"], rel=1e-6)

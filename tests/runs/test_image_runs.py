@@ -79,13 +79,13 @@ def test_a_replay_of_an_augmented_run_is_bit_identical(whole: Path) -> None:
     assert found.exact
     assert {tensor.name for tensor in found.tensors} >= {"conv2d1.W", "batchnorm1.mean", "batchnorm1.var"}
     config = whole / "runs/whole/config.toml"
-    text = config.read_text()
+    text = config.read_text(encoding="utf-8")
     try:  # what a replay does depends on the augmentation
-        config.write_text(text.replace("shift 1.5", "shift 1.6"))
+        config.write_text(text.replace("shift 1.5", "shift 1.6"), encoding="utf-8")
         with pytest.raises(OSError, match=r"has augment = .*shift 1\.6"):
             replay(str(whole / "runs/whole"), {}, whole)
     finally:
-        config.write_text(text)
+        config.write_text(text, encoding="utf-8")
 
 
 def test_a_resume_within_an_epoch_of_an_augmented_run_is_bit_identical(whole: Path, tmp_path: Path) -> None:

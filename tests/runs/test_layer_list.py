@@ -144,13 +144,14 @@ def test_init_and_bias_are_those_of_the_configuration_and_none_before_batchnorm(
 def test_a_residual_may_be_a_list_as_in_toml_and_is_kept_in_one_line(tmp_path: Path) -> None:
     recipe = tmp_path / "blocks.toml"
     recipe.write_text(
-        'layers = ["dense 4", ["residual", "dense 4 bias=false", "relu", ["residual", "dense 4"]], "dense"]'
+        'layers = ["dense 4", ["residual", "dense 4 bias=false", "relu", ["residual", "dense 4"]], "dense"]',
+        encoding="utf-8",
     )
     in_one_line = ("dense 4", "residual(dense 4 bias=false, relu, residual(dense 4))", "dense")
     config = load_recipe(str(recipe))
     assert config.layers == in_one_line
     assert build.network(config, 3).layers[1] == Residual(Dense(4, bias=False), ReLU(), Residual(Dense(4)))
-    (tmp_path / "config.toml").write_text(to_toml(config))
+    (tmp_path / "config.toml").write_text(to_toml(config), encoding="utf-8")
     assert load_run_config(tmp_path / "config.toml").layers == in_one_line
 
 

@@ -111,7 +111,9 @@ def test_a_converted_regression_trains_from_its_file_as_its_table_does(
     capsys.readouterr()
     assert run("train", "houses", "--name", "file", *words[:-1], "plain") == 0
     assert "task: regression (" in said(capsys)
-    table, file = (json.loads(Path(f"runs/{name}/summary.json").read_text()) for name in ("table", "file"))
+    table, file = (
+        json.loads(Path(f"runs/{name}/summary.json").read_text(encoding="utf-8")) for name in ("table", "file")
+    )
     assert table["test_r2"] > 0.9
     for key in ("test_loss", "test_rmse", "test_mae", "test_r2"):
         assert file[key] == table[key]

@@ -135,7 +135,7 @@ def test_a_healthy_run_goes_on_in_microbatches(
 ) -> None:
     assert train(*flags) == 0
     assert PARTS in said(capsys)
-    assert json.loads(Path("runs/a/summary.json").read_text())["train_accuracy"] > 0.95
+    assert json.loads(Path("runs/a/summary.json").read_text(encoding="utf-8"))["train_accuracy"] > 0.95
 
 
 @pytest.mark.parametrize("flags", [[], ["--doctor"]])
@@ -154,4 +154,4 @@ def test_recovery_from_divergence_goes_on_in_microbatches(train: Any, capsys: py
     messages = said(capsys)
     assert messages.count("memory ran out") == 1
     assert "Back to step 0, and on at " in messages
-    assert len(Path("runs/a/metrics.jsonl").read_text().splitlines()) == 20
+    assert len(Path("runs/a/metrics.jsonl").read_text(encoding="utf-8").splitlines()) == 20

@@ -200,7 +200,7 @@ def test_a_file_that_claims_a_huge_network_takes_no_memory(layers: list[str]) ->
 
 
 def test_files_that_are_none_are_refused() -> None:
-    Path("text").write_text("no network")
+    Path("text").write_text("no network", encoding="utf-8")
     with pytest.raises(nb.RunFolderError, match="text cannot be used as a checkpoint"):
         nb.open("text")
     with pytest.raises(nb.RunFolderError, match="is no run folder"):

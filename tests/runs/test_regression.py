@@ -36,7 +36,7 @@ def train(*words: str, epochs: int = 10) -> None:
 
 
 def summary(name: str = "houses") -> dict[str, float]:
-    return json.loads(Path("runs", name, "summary.json").read_text())
+    return json.loads(Path("runs", name, "summary.json").read_text(encoding="utf-8"))
 
 
 def test_prices_in_millions_are_learnt_and_scored_in_their_own_unit() -> None:
@@ -122,7 +122,9 @@ def test_a_run_replays_to_the_same_bits(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_early_stopping_keeps_the_weights_of_the_least_validation_loss() -> None:
     train("--patience", "3", "--lr", "0.05", "--schedule", "constant", epochs=200)
-    rows = [json.loads(line) for line in Path("runs/houses/metrics.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in Path("runs/houses/metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     losses = [row["validation_loss"] for row in rows]
     assert summary()["best_epoch"] == 1 + int(np.argmin(losses))
     assert len(rows) == summary()["best_epoch"] + 3 < 200

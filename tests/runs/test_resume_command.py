@@ -33,8 +33,8 @@ def resume(*words: str) -> int:
 
 def edit_config(before: str, after: str) -> None:
     path = FOLDER / "config.toml"
-    assert before in path.read_text()
-    path.write_text(path.read_text().replace(before, after))
+    assert before in path.read_text(encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8").replace(before, after), encoding="utf-8")
 
 
 pytestmark = pytest.mark.usefixtures("two_clouds")
@@ -100,11 +100,13 @@ def test_epochs_that_end_before_the_present_step_are_refused(capsys: pytest.Capt
 def test_missing_rows_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     train("--epochs", "5")
     metrics = FOLDER / "metrics.jsonl"
-    lines = metrics.read_text().splitlines(keepends=True)
-    metrics.write_text("".join([lines[0], lines[2], lines[3], lines[4][:-20]]))  # and the last one cut
+    lines = metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+    metrics.write_text(
+        "".join([lines[0], lines[2], lines[3], lines[4][:-20]]), encoding="utf-8"
+    )  # and the last one cut
     assert resume("--epochs", "6") == 0
     assert f"{metrics} lacks 2 of its rows, of epoch 2 to 5: they are lost" in said(capsys)
-    assert [json.loads(line)["epoch"] for line in metrics.read_text().splitlines()] == [1, 3, 4, 6]
+    assert [json.loads(line)["epoch"] for line in metrics.read_text(encoding="utf-8").splitlines()] == [1, 3, 4, 6]
 
 
 @pytest.mark.parametrize("lost", [0, 1, 2])
@@ -141,10 +143,10 @@ def test_a_run_that_stopped_early_stays_stopped() -> None:
     rng = np.random.default_rng(0)
     np.savez("two.npz", X=rng.standard_normal((40, 3)), y=np.arange(40) % 2)
     train("--validation", "0.3", "--patience", "2", "--epochs", "300", "--lr", "2")
-    first = json.loads((FOLDER / "summary.json").read_text())
+    first = json.loads((FOLDER / "summary.json").read_text(encoding="utf-8"))
     assert first["reason"] == "early-stopping"
     assert resume() == 0
-    again = json.loads((FOLDER / "summary.json").read_text())
+    again = json.loads((FOLDER / "summary.json").read_text(encoding="utf-8"))
     timeless = {"seconds": 0, "samples_per_second": 0}
     assert {**again, **timeless} == {**first, **timeless}
 
@@ -175,7 +177,7 @@ def test_more_epochs_under_a_schedule_that_spans_the_run_name_both_rates(
     text = said(capsys)
     found = re.search(r"The learning rate goes from (\S+) at step 20 to (\S+) at step 21: the schedule", text)
     assert found, text
-    rows = [json.loads(line) for line in (FOLDER / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (FOLDER / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     assert float(found[1]) == pytest.approx(rows[3]["lr"], rel=1e-5)
     assert float(found[2]) > 10 * float(found[1])
     assert f"{schedule} spans --epochs 8, and spanned 4." in text
@@ -188,7 +190,9 @@ def test_schedule_epochs_keep_the_schedule_of_a_run_that_goes_on(capsys: pytest.
     assert "--schedule-epochs 4 keeps that" in said(capsys)
     assert resume("--epochs", "8", "--schedule-epochs", "4") == 0
     assert "learning rate goes" not in said(capsys)
-    rates = [json.loads(line)["lr"] for line in (FOLDER / "metrics.jsonl").read_text().splitlines()]
+    rates = [
+        json.loads(line)["lr"] for line in (FOLDER / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert len(rates) == 8
     assert rates[3] > 0
     assert rates[4:] == [0.0] * 4
@@ -240,7 +244,7 @@ def test_another_learning_rate_goes_on_from_the_step_of_the_resume(capsys: pytes
     assert resume("--epochs", "4", "--lr", "0.01") == 0
     assert "goes from 0.022974 at step 10 to 0.0025 at step 11: --lr 0.01 is where" in said(capsys)
     assert resume("--epochs", "5", "--lr", "0.02") == 0
-    rows = [json.loads(line) for line in (FOLDER / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (FOLDER / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     lrs = [0.08 * 0.5**0.8, 0.08 * 0.5**1.8, 0.01 * 0.5**2.8, 0.01 * 0.5**3.8, 0.02 * 0.5**4.8]
     assert [row["lr"] for row in rows] == pytest.approx(lrs, rel=1e-12)
     assert [row.get("lr_changes") for row in rows] == [

@@ -34,10 +34,10 @@ def run_in(runs: Path, name: str, written: float, checkpoint: bool = True) -> Ru
 
 
 def test_a_name_is_never_taken_twice(tmp_path: Path) -> None:
-    (tmp_path / "mnist").write_text("a file")
+    (tmp_path / "mnist").write_text("a file", encoding="utf-8")
     (tmp_path / "mnist-2").mkdir()
     assert [RunDir.create(tmp_path, "mnist").path.name for _ in range(2)] == ["mnist-3", "mnist-4"]
-    assert (tmp_path / "mnist").read_text() == "a file"
+    assert (tmp_path / "mnist").read_text(encoding="utf-8") == "a file"
 
 
 def test_runs_that_begin_together_get_a_folder_each(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_runs_that_begin_together_get_a_folder_each(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(RunFolderError, match=r"file.*could not be made"):
         RunDir.create(tmp_path / "file", "x")
 
@@ -92,10 +92,10 @@ def test_a_name_that_no_file_can_have_is_no_run(name: str, tmp_path: Path) -> No
 
 def test_a_row_cut_off_by_a_crash_is_left_out_and_later_rows_can_be_dropped(tmp_path: Path) -> None:
     run_dir = RunDir.create(tmp_path, "x")
-    run_dir.metrics_path.write_text('{"epoch": 1}\n{"epoch": 2}\n{"epoch": 3}\n{"epo')
+    run_dir.metrics_path.write_text('{"epoch": 1}\n{"epoch": 2}\n{"epoch": 3}\n{"epo', encoding="utf-8")
     assert [row["epoch"] for row in run_dir.read_metrics()] == [1, 2, 3]
     run_dir.drop_metrics(from_epoch=3)
-    assert run_dir.metrics_path.read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
+    assert run_dir.metrics_path.read_text(encoding="utf-8") == '{"epoch": 1}\n{"epoch": 2}\n'
 
 
 @pytest.mark.parametrize(
@@ -115,12 +115,12 @@ def test_lines_that_are_no_rows_are_refused_and_left_as_they_are(content: bytes,
 def test_rows_and_json_are_held_to_the_limit_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(limits.ENVIRONMENT_VARIABLE, str(CAP))
     run_dir = RunDir(tmp_path)
-    run_dir.metrics_path.write_text('{"epoch": 1}\n' * 10**4)
-    (tmp_path / "summary.json").write_text("[" + "{}," * 10**5 + "0]")
+    run_dir.metrics_path.write_text('{"epoch": 1}\n' * 10**4, encoding="utf-8")
+    (tmp_path / "summary.json").write_text("[" + "{}," * 10**5 + "0]", encoding="utf-8")
     for read in (run_dir.read_metrics, lambda: run_dir.read_json("summary.json")):
         with pytest.raises(TooLargeError, match=r"one file may take 1,048,576"):
             read()
-    run_dir.metrics_path.write_text('{"epoch": 1}\n' * 5000)
+    run_dir.metrics_path.write_text('{"epoch": 1}\n' * 5000, encoding="utf-8")
     assert peak_of(run_dir.read_metrics) < 4 * CAP
 
 
@@ -228,7 +228,7 @@ def test_class_names_reach_no_terminal_as_commands(
     words: list[str], run_dir: RunDir, capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd = "\x1b[2J\x9b2J[bold]"
-    Path("x.csv").write_text("1,2\n")
+    Path("x.csv").write_text("1,2\n", encoding="utf-8")
     best = load(run_dir.checkpoint_path("best"))
     save(run_dir.checkpoint_path("best"), replace(best, meta={**best.meta, "classes": [odd, odd + "b"]}))
     assert run(*words) in (0, 3)

@@ -47,7 +47,7 @@ l2 = [0.0, 0.1]
 
 
 def write(trials: int = 12, epochs: int = 6, space: str = SPACE, name: str = "small.toml") -> str:
-    Path(name).write_text(RECIPE.format(trials=trials, epochs=epochs) + space)
+    Path(name).write_text(RECIPE.format(trials=trials, epochs=epochs) + space, encoding="utf-8")
     return name
 
 
@@ -77,7 +77,7 @@ def n_trials(name: str) -> int:
 
 def test_a_run_of_the_same_name_is_left_alone() -> None:
     Path("runs/small").mkdir(parents=True)
-    Path("runs/small/config.toml").write_text("")
+    Path("runs/small/config.toml").write_text("", encoding="utf-8")
     with pytest.raises(RunFolderError, match="is there and holds no search"):
         found_in(write())
     assert [path.name for path in Path("runs/small").iterdir()] == ["config.toml"]
@@ -87,7 +87,7 @@ def test_the_best_recipe_trains_to_the_loss_of_its_trial() -> None:
     result = found_in(write(space="lr = [0.001, 0.05]\nhidden = [[4], [8, 4]]\nsampler = 'grid'"))
     assert result.best is not None
     assert run("train", "runs/small/best.toml", "--progress", "off", "--name", "again") == 0
-    summary = json.loads(Path("runs/again/summary.json").read_text())
+    summary = json.loads(Path("runs/again/summary.json").read_text(encoding="utf-8"))
     assert summary["validation_loss"] == result.best.loss
     assert summary["best_epoch"] == result.best.best_epoch
 
@@ -100,9 +100,12 @@ def test_a_search_is_named_on_the_command_line_and_its_tags_are_those_of_the_bes
     assert run("search", "small.toml", "--name", "other", "--tags", "lr", "second") == 0
     assert sorted(path.name for path in Path("runs").iterdir()) == ["other", "small"]
     assert run("train", "runs/other/best.toml", "--progress", "off") == 0
-    assert tomllib.loads(Path("runs/other-best/config.toml").read_text())["tags"] == ["lr", "second"]
+    assert tomllib.loads(Path("runs/other-best/config.toml").read_text(encoding="utf-8"))["tags"] == [
+        "lr",
+        "second",
+    ]
     assert run("train", "runs/other/best.toml", "--progress", "off", "--name", "b", "--tags", "third") == 0
-    assert tomllib.loads(Path("runs/b/config.toml").read_text())["tags"] == ["third"]
+    assert tomllib.loads(Path("runs/b/config.toml").read_text(encoding="utf-8"))["tags"] == ["third"]
 
 
 def test_a_search_killed_before_it_wrote_its_best_recipe_writes_it_when_it_is_called_again() -> None:
@@ -114,9 +117,9 @@ def test_a_search_killed_before_it_wrote_its_best_recipe_writes_it_when_it_is_ca
 
 def test_the_best_recipe_has_the_dropout_fitted_to_its_layers() -> None:
     file = write(3, space="hidden = [[4, 4, 4]]")
-    Path(file).write_text("dropout = [0.1, 0.2]\n" + Path(file).read_text())
+    Path(file).write_text("dropout = [0.1, 0.2]\n" + Path(file).read_text(encoding="utf-8"), encoding="utf-8")
     found_in(file)
-    best = tomllib.loads(Path("runs/small/best.toml").read_text())
+    best = tomllib.loads(Path("runs/small/best.toml").read_text(encoding="utf-8"))
     assert (best["hidden"], best["dropout"]) == ([4, 4, 4], [0.1, 0.2, 0.2, 0.2])
 
 
@@ -128,7 +131,9 @@ def test_a_trials_data_has_no_test_part() -> None:
 def test_losses_of_different_penalties_are_without_them() -> None:
     """At a learning rate near 0 no weight moves: the loss of the data is that of all penalties."""
     file = write(2, 1, "l2 = [0.0, 10.0]\nsampler = 'grid'")
-    Path(file).write_text(Path(file).read_text().replace("lr = 0.01", "lr = 1e-12"))
+    Path(file).write_text(
+        Path(file).read_text(encoding="utf-8").replace("lr = 0.01", "lr = 1e-12"), encoding="utf-8"
+    )
     first, second = found_in(file).trials
     assert first.params["l2"] != second.params["l2"]
     assert first.loss == pytest.approx(second.loss, abs=1e-9)
@@ -216,7 +221,7 @@ def test_processes_of_mpi_share_a_search_and_the_first_prints_its_table() -> Non
 def test_a_grid_tries_every_combination_once() -> None:
     space = "sampler = 'grid'\nbatch_size = [4, 'full']\nhidden = [[4], [8, 4]]\nbias = [true, false]"
     file = write(space=space)
-    Path(file).write_text(Path(file).read_text().replace("trials = 12", ""))
+    Path(file).write_text(Path(file).read_text(encoding="utf-8").replace("trials = 12", ""), encoding="utf-8")
     result = found_in(file)
     assert len({tuple(row.params.values()) for row in result.trials}) == len(result.trials) == 8
 
@@ -270,7 +275,9 @@ def test_what_cannot_be_searched_is_refused(space: str, message: str) -> None:
 
 def test_a_search_needs_a_validation_part() -> None:
     file = write()
-    Path(file).write_text(Path(file).read_text().replace("validation = 0.25", ""))
+    Path(file).write_text(
+        Path(file).read_text(encoding="utf-8").replace("validation = 0.25", ""), encoding="utf-8"
+    )
     with pytest.raises(UsageError, match="there is no validation part"):
         found_in(file)
     assert not Path("runs").exists()

@@ -209,7 +209,9 @@ def test_importing_the_package_is_quick() -> None:
 )
 def test_ctrl_c_while_the_command_is_imported_has_no_traceback(tmp_path: Path) -> None:
     """While a dataclass of a module is made: `python -m` would end by the signal, as `exec` makes it."""
-    (tmp_path / "cyclopts.py").write_text("import os, signal\nexec('os.kill(os.getpid(), signal.SIGINT)')")
+    (tmp_path / "cyclopts.py").write_text(
+        "import os, signal\nexec('os.kill(os.getpid(), signal.SIGINT)')", encoding="utf-8"
+    )
     for words in (["-m", "nnbackprop"], ["-c", "from nnbackprop.__main__ import main; main()"]):
         environment = {
             **os.environ,

@@ -49,7 +49,7 @@ def test_a_csv_with_text_labels_takes_two_commands_to_predictions(capsys: pytest
     assert "task: classification (2 different values)" in output
     config = load_run_config(Path("runs/animals/config.toml"))
     assert (config.target, config.task, config.loss) == (("animal",), "classification", "softmax-cross-entropy")
-    assert json.loads(Path("runs/animals/summary.json").read_text())["test_accuracy"] > 0.9
+    assert json.loads(Path("runs/animals/summary.json").read_text(encoding="utf-8"))["test_accuracy"] > 0.9
     write_table("new.csv", {"colour": ["red", "blue", "pink"], "b": [0, 0, 0], "a": [9, 1, 9]})
     assert run("predict", "last", "new.csv") == 0
     output = said(capsys)
@@ -158,7 +158,7 @@ def test_a_regression_predicts_numbers_under_the_targets_name(
 
     houses = write("houses", {"a": A, "colour": COLOUR, "b": B, "price": (A + 0.3 * B).round(3)})
     assert run("train", houses, "--target", "price", "--progress", "off", "--epochs", "30") == 0
-    summary = json.loads(Path("runs/houses/summary.json").read_text())
+    summary = json.loads(Path("runs/houses/summary.json").read_text(encoding="utf-8"))
     assert summary["test_r2"] > 0.9
     assert load_run_config(Path("runs/houses/config.toml")).loss == "mse"
     assert run("evaluate", "last") == 0
@@ -171,7 +171,7 @@ def test_a_regression_predicts_numbers_under_the_targets_name(
 def test_several_labels_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     write_table("tags.csv", {"a": A, "b": B, "big": (A > 5).astype(int), "up": (B > 0).astype(int)})
     assert run("train", "tags.csv", "--target", "big", "up", "--progress", "off", "--epochs", "20") == 0
-    summary = json.loads(Path("runs/tags/summary.json").read_text())
+    summary = json.loads(Path("runs/tags/summary.json").read_text(encoding="utf-8"))
     assert summary["test_subset_accuracy"] > 0.85
     write_table("new.csv", {"a": [9], "b": [-2]})
     assert run("predict", "last", "new.csv") == 0
@@ -222,7 +222,7 @@ def test_mixed_data_with_missing_values_is_learnt_as_well_as_by_scikit_learn() -
     columns = income_table(4000)
     write_table("income.csv", columns)
     assert run("train", "income.csv", "--missing", "mean", "--progress", "off") == 0
-    summary = json.loads(Path("runs/income/summary.json").read_text())
+    summary = json.loads(Path("runs/income/summary.json").read_text(encoding="utf-8"))
     x, classes = pd.DataFrame(columns), ("<=50K", ">50K")
     y = (x.pop("income") == classes[1]).to_numpy().astype(np.int32)
     rows, test_rows = split_rows(len(x), y, 2, 0.2, 0, "income.csv")

@@ -129,7 +129,9 @@ def test_rows_of_an_epoch_have_the_threads_it_ended_with(tmp_path: Path) -> None
     run_dir = RunDir.create(tmp_path, "run")
     control = ThreadControl(CpuTimes(0.0, 0.0, 0.0), 4, lambda: CpuTimes(1.0, 2.0, 0.0), lambda threads: None)
     make_trainer(epochs=2, callbacks=[control, JsonlLogger(run_dir, control)]).fit(clouds())
-    assert [json.loads(line)["threads"] for line in run_dir.metrics_path.read_text().splitlines()] == [2, 2]
+    assert [
+        json.loads(line)["threads"] for line in run_dir.metrics_path.read_text(encoding="utf-8").splitlines()
+    ] == [2, 2]
 
 
 def test_threads_stay_where_they_are_between_the_fits_of_a_run() -> None:

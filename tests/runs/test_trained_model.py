@@ -41,7 +41,7 @@ TRAIN = [
 def test_predictions_are_those_of_the_test_accuracy(flags: list[str]) -> None:
     """One output decides by the middle of its two targets, or of its probability."""
     assert run(*TRAIN, "--epochs", "200", "--test-fraction", "0.5", *flags) == 0
-    assert json.loads(Path("runs/a/summary.json").read_text())["test_accuracy"] == 1.0
+    assert json.loads(Path("runs/a/summary.json").read_text(encoding="utf-8"))["test_accuracy"] == 1.0
     model = TrainedModel.open("a")
     data = model.data()
     assert np.array_equal(model.predict(data.inputs), data.targets)

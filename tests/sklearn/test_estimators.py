@@ -310,7 +310,7 @@ def test_a_pipeline_of_columns_of_a_data_frame() -> None:
 
 def program(page: str) -> Any:
     """The program of a page that imports the estimators."""
-    text = (Path(__file__).parents[2] / page).read_text()
+    text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
     (code,) = (
         code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "nnbackprop.sklearn" in code
     )

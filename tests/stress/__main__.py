@@ -57,7 +57,7 @@ def main() -> int:
     if asked.json and not faults:
         command = " ".join(["python -m tests.stress", *sys.argv[1:]])
         made = {"command": command, "date": str(datetime.date.today()), "machine": machine, "trials": results}
-        asked.json.write_text(json.dumps(made, indent=1) + "\n")
+        asked.json.write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     return faults
 
 

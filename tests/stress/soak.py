@@ -72,7 +72,7 @@ def main(minutes: float) -> int:
 def _run(number: int) -> int:
     """One run, resumed half-way, and its number of steps."""
     changes = {"doctor": bool(number % 2), "resident": ("yes", "no")[number // 2 % 2], "epochs": EPOCHS // 2}
-    with Path(os.devnull).open("w") as nowhere:
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         shown = progress(("plain", "off")[number % 2], Console(file=nowhere), {})
         with train.start(resolve("mnist-original", {**child_run.SETTINGS, **changes, "name": "soak"})) as run:
             MonitoredRun(run).fit([shown], _ignore)

@@ -64,7 +64,7 @@ def main() -> int:
         "accused": len(accused),
         "alarms": alarms(),
     }
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     missed = [id for id, (networks, caught, _) in found["mistakes"].items() if caught < networks]
     loud = [recipe for recipe, (_, *levels) in found["alarms"].items() if any(levels)]
     print(f"missed: {missed}; accused: {accused}; false alarms: {loud}")

@@ -62,8 +62,8 @@ def parquet(path: Path, table: dict[str, Any]) -> None:
 
 def like_house_prices(path: Path) -> None:
     """The first rows of the table in the package."""
-    lines = (TABLES / "house-prices.csv").read_text().splitlines(keepends=True)
-    path.write_text("".join(lines[:20]))
+    lines = (TABLES / "house-prices.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(lines[:20]), encoding="utf-8")
 
 
 def films(path: Path) -> None:
@@ -77,8 +77,8 @@ def films(path: Path) -> None:
 
 def flowers(path: Path) -> None:
     """Rows as the iris table has them."""
-    lines = (TABLES / "iris.csv").read_text().splitlines(keepends=True)
-    path.write_text("".join([lines[0], *lines[1::10]]))
+    lines = (TABLES / "iris.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join([lines[0], *lines[1::10]]), encoding="utf-8")
 
 
 def clicks(path: Path) -> None:
@@ -110,13 +110,16 @@ def seven(path: Path) -> None:
 
 
 def settings(path: Path) -> None:
-    path.write_text(f'data = "{SMALL_MNIST}"\nhidden = [8]\nepochs = 1\n')
+    path.write_text(f'data = "{SMALL_MNIST}"\nhidden = [8]\nepochs = 1\n', encoding="utf-8")
 
 
 def searched(path: Path) -> None:
     """A recipe of a search, as docs/commands.md explains it."""
     settings(path)
-    path.write_text(path.read_text() + "validation = 0.1\n[search]\ntrials = 2\nlr = [0.01, 0.001]\n")
+    path.write_text(
+        path.read_text(encoding="utf-8") + "validation = 0.1\n[search]\ntrials = 2\nlr = [0.01, 0.001]\n",
+        encoding="utf-8",
+    )
 
 
 def matlab(path: Path) -> None:

@@ -180,7 +180,7 @@ class PageRunner:
 
     def target(self, name: str, variables: dict[str, str]) -> None:
         """A target of the Makefile exists, and the program that its ARGS go to takes them."""
-        assert re.search(rf"^{name}:", (ROOT / "Makefile").read_text(), re.M), f"make {name}"
+        assert re.search(rf"^{name}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M), f"make {name}"
         if name in PARSERS:
             self.program(["-m", PARSERS[name], *shlex.split(variables.get("ARGS", ""))])
 
@@ -245,9 +245,9 @@ class PageRunner:
         for shown, written in CHEAPER_RECIPE.items():
             text = text.replace(shown, written)
         if name := re.match(r"# (\S+\.toml)\n", text):
-            Path(name[1]).write_text(text)
+            Path(name[1]).write_text(text, encoding="utf-8")
         elif "layers" in found:
-            Path("layers.toml").write_text(f'data = "{SMALL_MNIST}"\n{text}')
+            Path("layers.toml").write_text(f'data = "{SMALL_MNIST}"\n{text}', encoding="utf-8")
             self.check(["train", "layers.toml"])
 
 

@@ -94,7 +94,7 @@ def _refusals() -> str:
     (module,) = (site_packages() / "cupy_backends/cuda/libs").glob("cublas.*.so")
     listed = subprocess.run(["nm", "-D", "--undefined-only", module], capture_output=True, text=True, check=True)
     wanted = {word for word in listed.stdout.split() if word.startswith("cublas")}
-    own = (HERE / "device" / "cublas" / "cublas.cpp").read_text()
+    own = (HERE / "device" / "cublas" / "cublas.cpp").read_text(encoding="utf-8")
     missing = sorted(name for name in (word.split("@")[0] for word in wanted) if f" {name}(" not in own)
     declaration = 'extern "C" int emulator_refuse_cublas(const char*);'
     refusal = 'extern "C" int {0}() {{ return emulator_refuse_cublas("{0}"); }}'

@@ -46,7 +46,7 @@ def compiler(nvrtc: Callable[..., tuple[bytes, Names]]) -> Callable[..., tuple[b
         if not checked.exists():
             _, names = nvrtc(source, options, arch, filename, name_expressions, *rest)
             write(checked, json.dumps(names))
-        names = json.loads(checked.read_text())
+        names = json.loads(checked.read_text(encoding="utf-8"))
         return IMAGE % bytes(host_library(source, key, options, names)), names
 
     return compile_twice

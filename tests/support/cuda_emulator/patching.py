@@ -37,7 +37,7 @@ def patch(module: ModuleType, device: ctypes.CDLL) -> None:
 
 def _base(path: Path) -> int:
     """Where a library lies in this process's memory."""
-    for line in Path("/proc/self/maps").read_text().splitlines():
+    for line in Path("/proc/self/maps").read_text(encoding="utf-8").splitlines():
         words = line.split()
         if words[5:] == [str(path)] and int(words[2], 16) == 0:
             return int(words[0].split("-")[0], 16)

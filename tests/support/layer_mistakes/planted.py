@@ -26,7 +26,7 @@ from nnbackprop.diagnostics.gradcheck.report import Report
 HERE = Path(__file__).parent
 MISTAKES: dict[str, dict[str, str]] = {
     id: {**CATALOGUE.get(id, {}), **entry}
-    for id, entry in tomllib.loads((HERE / "mistakes.toml").read_text()).items()
+    for id, entry in tomllib.loads((HERE / "mistakes.toml").read_text(encoding="utf-8")).items()
 }
 """Symptom, cause, right and wrong line by id."""
 
@@ -36,7 +36,7 @@ SHOWN = 4  # digits of a gradient check
 
 def network(mistake: str | None = None) -> ModuleType:
     """network.py as a module, with the mistake's line in the place of the right one."""
-    source = (HERE / "network.py").read_text()
+    source = (HERE / "network.py").read_text(encoding="utf-8")
     if mistake:
         right, wrong = MISTAKES[mistake]["right"], MISTAKES[mistake]["wrong"]
         assert source.count(right) == 1, right
@@ -112,7 +112,7 @@ def main() -> None:
             id: {**entry, "says": summary(check(id)), "accuracy": accuracy(id)} for id, entry in MISTAKES.items()
         },
     }
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
