@@ -23,6 +23,7 @@ MAX_BYTES = 2**31 - 1
 class OnnxGraph:
     """A graph under construction. Arrays from `input` and `constant` are traced: use them with `xp` as any others.
 
+    >>> from nnbackprop.export.onnx_graph import OnnxGraph
     >>> graph = OnnxGraph()
     >>> x, w = graph.input("x", "float32", (3,)), graph.constant("w", np.ones(3, np.float32))
     >>> content = graph.to_bytes({"y": graph.xp.tanh(x * w)}, {})

@@ -25,9 +25,12 @@ class Sequential:
 
     Holds hyperparameters only. Parameters come from `init` as host arrays and travel as arguments:
 
-    >>> network = Sequential(Dense(100), Sigmoid(), Dense(10), Sigmoid())
+    >>> network = nb.Sequential(nb.Dense(100), nb.Sigmoid(), nb.Dense(10), nb.Sigmoid())
     >>> params = network.init((784,), seed=0, dtype="float32")
-    >>> y, caches = network.forward(xp, params, x)  # x (n, 784), y (n, 10)
+    >>> xp, x = nb.select("numpy").xp, np.zeros((5, 784), "float32")
+    >>> y, caches = network.forward(xp, params, x)
+    >>> y.shape
+    (5, 10)
 
     Raises:
         UsageError: no layer, or something that is not a layer.

@@ -20,7 +20,18 @@ class Optimizer:
 
     A subclass gives `kernel`, a module-level function, and the names of its states, all zero at first. Where the
     kernel takes other scalars than lr and the hyperparameters in their order, it gives `kernel_args`, and
-    `step_scalars` where these depend on the step.
+    `step_scalars` where these depend on the step. Any `Trainer` takes it:
+
+    >>> from dataclasses import dataclass
+    >>> def sign_kernel(xp, w, dw, lr):
+    ...     return w - lr * xp.sign(dw)
+    >>> @dataclass(frozen=True)
+    ... class SignSGD(nb.Optimizer):
+    ...     kernel = sign_kernel
+    >>> xp, params = nb.select("numpy").xp, {"w": np.array([1.0, 1.0])}
+    >>> params, state = SignSGD().step(xp, params, {"w": np.array([0.2, -3.0])}, (), {"lr": 0.1})
+    >>> params["w"]
+    array([0.9, 1.1])
     """
 
     kernel: ClassVar[ElementwiseKernel]

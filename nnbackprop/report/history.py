@@ -16,7 +16,11 @@ def plot(history: History) -> Figure:
 
     `history` is what `Trainer.fit` returned, or `trainer.history`.
 
-    >>> nb.plot(history).savefig("curves.png")
+    >>> network, x = nb.Sequential(nb.Dense(1)), np.linspace(-1, 1, 40)[:, None]
+    >>> trainer = nb.Trainer(network, nb.MeanSquaredError(), nb.SGD(), lr=0.1, epochs=3)
+    >>> figure = nb.plot(trainer.fit(nb.Dataset(x, 2 * x)))  # figure.savefig("curves.png")
+    >>> len(figure.axes) > 0
+    True
 
     Raises:
         UsageError: something else, or no epoch.

@@ -46,7 +46,8 @@ def progress(
 ) -> Callback:
     """The display called auto, rich, plain, json or off, as a callback; auto is rich on a terminal, else plain.
 
-    >>> nb.Trainer(..., callbacks=[nb.progress()])  # doctest: +SKIP
+    >>> network = nb.Sequential(nb.Dense(10))
+    >>> trainer = nb.Trainer(network, nb.SoftmaxCrossEntropy(), nb.SGD(), lr=0.1, callbacks=[nb.progress()])
 
     In Jupyter and marimo rich is plain too. `console` is the standard output if not given; `description` has lines
     for the header, by subject. FORCE_COLOR makes rich take a pipe for a terminal; bars are of no use in a log, so

@@ -1,9 +1,4 @@
-"""Estimators for scikit-learn: `NNClassifier` and `NNRegressor`, in the place of MLPClassifier and MLPRegressor.
-
->>> from nnbackprop.sklearn import NNClassifier
->>> model = NNClassifier((100,), dropout=0.2, backend="jax", early_stopping=True)
->>> model.fit(X_train, y_train).score(X_test, y_test)  # doctest: +SKIP
-"""
+"""Estimators for scikit-learn: `NNClassifier` and `NNRegressor`, in the place of MLPClassifier and MLPRegressor."""
 
 from importlib import import_module
 from importlib.util import find_spec

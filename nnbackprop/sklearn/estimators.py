@@ -55,6 +55,16 @@ class NNClassifier(ClassifierMixin, NNEstimator):
 
     The L2 penalty is alpha divided by the samples of a batch, or by their weights: where batches differ, by the
     samples of a full one, or by their mean weight.
+
+    >>> from nnbackprop.sklearn import NNClassifier
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> X, y = load_iris(return_X_y=True)
+    >>> network = NNClassifier((16,), learning_rate_init=0.05, max_iter=400, random_state=0)
+    >>> model = make_pipeline(StandardScaler(), network).fit(X[::2], y[::2])
+    >>> model.score(X[1::2], y[1::2]) > 0.9
+    True
     """
 
     loss: Any = field(default="log_loss", kw_only=True)
@@ -138,6 +148,12 @@ class NNRegressor(RegressorMixin, NNEstimator):
     class_weight; loss is "squared_error", "poisson" for counts, any word of `LOSSES` for numbers, or a
     `Loss`, given by keyword. "squared_error" is half the sum over the k numbers; scikit-learn follows its
     gradient too, and reports the k-th part as `loss_`.
+
+    >>> from nnbackprop.sklearn import NNRegressor
+    >>> x = np.linspace(-1, 1, 100)[:, None]
+    >>> model = NNRegressor((16,), learning_rate_init=0.05, max_iter=400, random_state=0).fit(x, x[:, 0] ** 2)
+    >>> model.score(x, x[:, 0] ** 2) > 0.8  # R^2
+    True
     """
 
     loss: Any = field(default="squared_error", kw_only=True)

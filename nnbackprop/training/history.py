@@ -14,7 +14,11 @@ MAX_ROWS = 50  # in a notebook
 class History(list[EpochEnd]):
     """The epochs of a `Trainer`, oldest first: `history[-1].train.loss`.
 
-    >>> pandas.DataFrame(history.to_dict())
+    >>> network, x = nb.Sequential(nb.Dense(1)), np.linspace(-1, 1, 40)[:, None]
+    >>> trainer = nb.Trainer(network, nb.MeanSquaredError(), nb.SGD(), lr=0.1, epochs=3)
+    >>> history = trainer.fit(nb.Dataset(x, 2 * x))
+    >>> history.to_dict()["epoch"]  # and a data frame by pandas.DataFrame(history.to_dict())
+    [1, 2, 3]
     """
 
     def to_dict(self) -> dict[str, list[Any]]:

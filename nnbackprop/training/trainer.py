@@ -43,9 +43,12 @@ from .step import TrainStep, zero_sums
 class Trainer:
     """Trains a network on a data set with hand-derived gradients, on whichever library `backend` is.
 
-    >>> trainer = Trainer(network, SoftmaxCrossEntropy(), SGD(), lr=0.08, batch_size=120, epochs=20)
+    >>> data = nb.load("iris")
+    >>> network = nb.Sequential(nb.Dense(16), nb.ReLU(), nb.Dense(3))
+    >>> trainer = nb.Trainer(network, nb.SoftmaxCrossEntropy(), nb.Adam(), lr=0.01, batch_size=20, epochs=30)
     >>> history = trainer.fit(data.train, test=data.test)
-    >>> trainer.evaluate(data.test).accuracy
+    >>> trainer.evaluate(data.test).accuracy > 0.9
+    True
 
     lr is a number or a schedule (step -> learning rate). dtype is float32 or float64, or float16 or bfloat16 for
     products in these with parameters in float32. scaling is applied to every input. batch_size None is the full

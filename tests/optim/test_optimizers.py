@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import math
 from collections.abc import Callable
 from functools import partial
@@ -174,10 +173,6 @@ def test_a_namespace_without_fuse_is_refused_with_what_to_use():
     params = ({"W": np.ones((2, 2))},)
     with pytest.raises(UsageError, match=r"needs the namespace of a backend, with its `fuse`.*backends.select"):
         SGD().step(np, params, params, (), {"lr": 0.1})
-
-
-def test_the_documented_training_loop_learns():
-    assert doctest.testmod(optimizers) == (0, 9)
 
 
 def describe(tree: Any) -> Any:

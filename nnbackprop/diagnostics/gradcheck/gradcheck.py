@@ -64,6 +64,12 @@ def gradcheck(
     small random numbers: a mistake such as a penalty on biases would not show at zero. Where the backend's device
     has no float64, its library checks them on the CPU.
 
+    >>> network = nb.Sequential(nb.Conv2D(4), nb.GELU(), nb.Flatten(), nb.Dense(3))
+    >>> images, labels = np.random.default_rng(0).normal(size=(10, 6, 6, 1)), np.arange(10) % 3
+    >>> report = nb.gradcheck(network, nb.SoftmaxCrossEntropy(), images, labels)
+    >>> report.passed  # print(report) has a line for each parameter
+    True
+
     Raises:
         ShapeError, DataError: inputs or targets that do not fit the network.
     """
@@ -129,8 +135,15 @@ def gradcheck_function(loss_fn: Callable[[Any], Any], grad_fn: Callable[[Any], A
     one number, and grad_fn an array for each parameter, in the same structure. Data, labels and dropout masks
     are inside your functions, the same in both. When a gradient is wrong the report names the mistake.
 
-    >>> report = gradcheck_function(lambda p: loss(X, T, p), lambda p: backward(X, T, p), {"W1": W1, "b1": b1})
-    >>> print(report)
+    >>> X, T = np.array([[1.0, 2.0], [3.0, 4.0], [0.0, 1.0]]), np.array([[1.0], [0.0], [2.0]])
+    >>> def loss(p):
+    ...     return ((X @ p["W"] + p["b"] - T) ** 2).sum() / 2
+    >>> def backward(p):
+    ...     dz = X @ p["W"] + p["b"] - T
+    ...     return {"W": X.T @ dz, "b": dz.sum(axis=0)}
+    >>> report = nb.gradcheck_function(loss, backward, {"W": np.ones((2, 1)), "b": np.zeros(1)})
+    >>> report.passed  # print(report) has a line for each parameter
+    True
 
     Raises:
         UsageError: a loss that is no float64 number, gradients that are missing.

@@ -28,7 +28,9 @@ from .transforms import Affine, Cutout, Elastic, Geometric, Noise, Transform, pa
 class Augmentation:
     """Random transformations for a `Trainer`, written as in a configuration; applied in training only.
 
-    >>> Augmentation("elastic 5.5 37", "rotate 15 or shear 15", "scale 17.5", half_angle=("1", "7"))
+    >>> augment = nb.Augmentation("elastic 5.5 37", "rotate 15 or shear 15", "scale 17.5", half_angle=("1", "7"))
+    >>> len(augment.transforms)
+    3
 
     `half_angle` names classes that are turned and slanted by half as much at most: a turned 1 is a 7.
 

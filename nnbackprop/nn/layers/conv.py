@@ -33,6 +33,14 @@ class Conv2D:
     product: Chellapilla, Puri and Simard, High performance convolutional neural networks for document processing,
     2006.) The fan-in of He's weights is kh kw in.
 
+    >>> layer, xp = nb.Conv2D(1, kernel_size=2), nb.select("numpy").xp
+    >>> params = {"W": np.ones((4, 1)), "b": np.zeros(1)}
+    >>> image = np.arange(9.0).reshape(1, 3, 3, 1)
+    >>> z, cache = layer.forward(xp, params, image, None)
+    >>> z[0, :, :, 0]  # 0 + 1 + 3 + 4 ...
+    array([[ 8., 12.],
+           [20., 24.]])
+
     Raises:
         ShapeError: fewer than 1 filter; when built, samples that are not (rows, columns, channels), or a kernel
             larger than the padded image.

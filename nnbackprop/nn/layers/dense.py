@@ -21,6 +21,18 @@ class Dense:
     (n, units): dW = x^T dz, db = the sum of dz over the batch, dx = dz W^T (Rumelhart, Hinton and Williams,
     Learning representations by back-propagating errors, 1986).
 
+    >>> layer, xp = nb.Dense(1), nb.select("numpy").xp
+    >>> params = {"W": np.array([[2.0], [3.0]]), "b": np.array([1.0])}
+    >>> z, cache = layer.forward(xp, params, np.array([[10.0, 100.0]]), None)
+    >>> z
+    array([[321.]])
+    >>> dx, grads = layer.backward(xp, params, cache, np.array([[1.0]]), True)
+    >>> dx, grads["b"]
+    (array([[2., 3.]]), array([1.]))
+    >>> grads["W"]
+    array([[ 10.],
+           [100.]])
+
     Raises:
         ShapeError: fewer than 1 unit, or, when built, samples that are not vectors.
         UsageError: an initializer that is none, a bias that is not True or False.
