@@ -23,7 +23,7 @@ from .tree import Array, Tree, leaves, tree_map
 T = TypeVar("T")
 
 Step = Callable[[Tree, Tree, Tree], Tree]
-"""One training step: `step(state, data, batch) -> state`. `state` is donated, `data` is only read."""
+"""One training step: `step(state, constants, batch) -> state`. `state` is donated; `constants` are only read."""
 
 
 @dataclass(frozen=True)
@@ -142,23 +142,24 @@ class Backend(ABC):
         """
         return prefetch((label, tree_map(self.asarray, arrays)) for label, arrays in chunks)
 
-    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
+    def scan(self, step: Step, state: Tree, constants: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
         """Run `step` over the leading axis of every array in `batches`, as `jax.lax.scan`; returns the last state.
 
         `last_step`, where it is given, is called in the place of the last one. Both must be persistent callables,
         as compiled forms are cached by them. `state` is donated: its arrays may be overwritten or deleted, and the
-        returned ones take their place. `data` is only read. The batch of step k is `a[k, ...]` of each array `a`
-        in `batches`: a vector of numbers gives 0-d arrays, dtype kept.
+        returned ones take their place. `constants` are what every step reads: the data set and, in an
+        evaluation, the parameters. The batch of step k is `a[k, ...]` of each array `a` in `batches`: a vector of
+        numbers gives 0-d arrays, dtype kept.
         """
         steps = leaves(batches)[0].shape[0]
         for k in range(steps):
             step_function = step if last_step is None or k < steps - 1 else last_step
-            state = step_function(state, data, tree_map(lambda a: a[k, ...], batches))  # noqa: B023
+            state = step_function(state, constants, tree_map(lambda a: a[k, ...], batches))  # noqa: B023
         return state
 
-    def run(self, step: Step, state: Tree, data: Tree, batch: Tree) -> Tree:
+    def run(self, step: Step, state: Tree, constants: Tree, batch: Tree) -> Tree:
         """`scan` of a single step, whose batch has no leading axis."""
-        return self.scan(step, state, data, tree_map(lambda a: self.xp.reshape(a, (1, *a.shape)), batch))
+        return self.scan(step, state, constants, tree_map(lambda a: self.xp.reshape(a, (1, *a.shape)), batch))
 
     def materialize(self, tree: Tree) -> Tree:
         """The same arrays, as other threads may use them: a lazy library computes by the thread that asked."""
@@ -171,6 +172,6 @@ class Backend(ABC):
         """
         return None
 
-    def run_eagerly(self, step: Step, state: Tree, data: Tree, batch: Tree) -> Tree:
+    def run_eagerly(self, step: Step, state: Tree, constants: Tree, batch: Tree) -> Tree:
         """One step, neither compiled nor captured: it may read its arrays on the host on the way."""
-        return step(state, data, batch)
+        return step(state, constants, batch)

@@ -115,9 +115,9 @@ class CupyBackend(Backend):
     def prefetch(self, chunks: Iterable[tuple[T, Tree]]) -> Iterator[tuple[T, Tree]]:
         return double_buffered(self._device, chunks)
 
-    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
+    def scan(self, step: Step, state: Tree, constants: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
         with self._device:
-            return self._captured.scan(step, state, data, batches, last_step)
+            return self._captured.scan(step, state, constants, batches, last_step)
 
     def collectives(self, processes: Processes) -> Collectives | None:
         with self._device:
@@ -128,11 +128,11 @@ class CupyBackend(Backend):
 
             return CupyCollectives(processes)
 
-    def run_eagerly(self, step: Step, state: Tree, data: Tree, batch: Tree) -> Tree:
+    def run_eagerly(self, step: Step, state: Tree, constants: Tree, batch: Tree) -> Tree:
         with self._device:
-            return step(state, data, batch)
+            return step(state, constants, batch)
 
-    def _fuse(self, kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> ElementwiseKernel:
+    def _fuse(self, kernel: ElementwiseKernel, donate_argnums: tuple[int, ...] = ()) -> ElementwiseKernel:
         """One CUDA kernel of the formula, by `cupy.fuse`; it writes over what is donated.
 
         Its scalars go in as 0-d arrays of the first array's dtype: `cupy.fuse` takes a Python float for
@@ -142,10 +142,10 @@ class CupyBackend(Backend):
         @cupy.fuse(kernel_name=kernel_name(kernel))  # type: ignore[untyped-decorator]
         def cuda_kernel(*operands: Any) -> Any:
             result = kernel(self.xp, *operands)
-            if not donated:
+            if not donate_argnums:
                 return result
             values = result if isinstance(result, tuple) else (result,)
-            for k, value in zip(donated, values, strict=True):
+            for k, value in zip(donate_argnums, values, strict=True):
                 operands[k][...] = value
             return None
 
@@ -153,9 +153,11 @@ class CupyBackend(Backend):
             dtype = operands[0].dtype
             arrays = [a if isinstance(a, cupy.ndarray) else self._full((), a, dtype=dtype) for a in operands]
             result = cuda_kernel(*arrays)
-            if not donated:
+            if not donate_argnums:
                 return result
-            return arrays[donated[0]] if len(donated) == 1 else tuple(arrays[k] for k in donated)
+            return (
+                arrays[donate_argnums[0]] if len(donate_argnums) == 1 else tuple(arrays[k] for k in donate_argnums)
+            )
 
         return in_float32(self.xp, fused)
 

@@ -90,30 +90,30 @@ class JaxBackend(Backend):
     def memory_errors(self) -> contextlib.AbstractContextManager[None]:
         return raise_memory_error(jax.errors.JaxRuntimeError, "RESOURCE_EXHAUSTED")
 
-    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
+    def scan(self, step: Step, state: Tree, constants: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
         with jax.default_device(self._device), self.memory_errors():
-            return _reorder_like(state, self._compiled(step, last_step)(state, data, batches))
+            return _reorder_like(state, self._compiled(step, last_step)(state, constants, batches))
 
-    def run_eagerly(self, step: Step, state: Tree, data: Tree, batch: Tree) -> Tree:
+    def run_eagerly(self, step: Step, state: Tree, constants: Tree, batch: Tree) -> Tree:
         with jax.default_device(self._device), self.memory_errors():
-            return step(state, data, batch)
+            return step(state, constants, batch)
 
     def _matmul(self, a: Array, b: Array) -> Array:
         return jnp.matmul(a, b, precision=self._precision)
 
 
 def _compile(step: Step, last_step: Step | None) -> Callable[..., Any]:
-    def scan(state: Tree, data: Tree, batches: Tree) -> Tree:
-        return jax.lax.scan(lambda carry, batch: (step(carry, data, batch), None), state, batches)[0]
+    def scan(state: Tree, constants: Tree, batches: Tree) -> Tree:
+        return jax.lax.scan(lambda carry, batch: (step(carry, constants, batch), None), state, batches)[0]
 
-    def chunk(state: Tree, data: Tree, batches: Tree) -> Tree:
+    def chunk(state: Tree, constants: Tree, batches: Tree) -> Tree:
         if last_step is None:
-            return scan(state, data, batches)
+            return scan(state, constants, batches)
         if leaves(batches)[0].shape[0] > 1:
-            state = scan(state, data, tree_map(lambda a: a[:-1], batches))
-        return last_step(state, data, tree_map(lambda a: a[-1], batches))
+            state = scan(state, constants, tree_map(lambda a: a[:-1], batches))
+        return last_step(state, constants, tree_map(lambda a: a[-1], batches))
 
-    return jax.jit(chunk, donate_argnums=0)  # data is an argument: closed over, it would be baked in
+    return jax.jit(chunk, donate_argnums=0)  # constants are arguments: closed over, they would be baked in
 
 
 def _reorder_like(like: Tree, tree: Tree) -> Tree:

@@ -78,9 +78,11 @@ class MlxBackend(Backend):
     def description(self) -> str:
         return str(mx.device_info().get("device_name", "")) if self.device == "gpu" else ""
 
-    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
+    def scan(self, step: Step, state: Tree, constants: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
         with mx.stream(self._device):
-            state = super().scan(self._prepare(step), state, data, batches, last_step and self._prepare(last_step))
+            state = super().scan(
+                self._prepare(step), state, constants, batches, last_step and self._prepare(last_step)
+            )
             mx.eval(state)
         return state
 
@@ -88,9 +90,9 @@ class MlxBackend(Backend):
         mx.eval(tree)
         return tree
 
-    def run_eagerly(self, step: Step, state: Tree, data: Tree, batch: Tree) -> Tree:
+    def run_eagerly(self, step: Step, state: Tree, constants: Tree, batch: Tree) -> Tree:
         with mx.stream(self._stream_of_any_thread):
-            state = step(state, data, batch)
+            state = step(state, constants, batch)
             mx.eval(state)
         return state
 
@@ -101,8 +103,8 @@ def _queued(step: Step) -> Step:
     MLX is lazy: left alone, it would keep the graph of a whole chunk and all of its arrays.
     """
 
-    def queued(state: Tree, data: Tree, batch: Tree) -> Tree:
-        state = step(state, data, batch)
+    def queued(state: Tree, constants: Tree, batch: Tree) -> Tree:
+        state = step(state, constants, batch)
         mx.async_eval(state)
         return state
 

@@ -22,7 +22,7 @@ elementwise kernels, by `xp.fuse`, and of `max`, `sum` (with keepdims) and `argm
 
 
 class Formula(Enum):
-    """Formulas of layers that a backend may have in a form of its own: see `Namespace.native`."""
+    """Formulas of layers that a backend may have a native kernel for: see `Namespace.native`."""
 
     CONV2D = auto()
     CONV2D_WEIGHT_GRAD = auto()
@@ -37,8 +37,8 @@ class Namespace:
     Names are looked up in `module` once and cached. `overrides` replaces single functions by a backend's own.
     `fuse(kernel)` returns a function of whole arrays, `fused(*arrays_and_scalars)`, that evaluates
     `kernel(xp, ...)` on every element; it may be called in each step, as the result is cached.
-    `fuse(kernel, donated)` may write output k over argument `donated[k]`. `fuse_rowwise` is the same for a
-    `RowKernel`.
+    `fuse(kernel, donate_argnums)` may write output k over argument `donate_argnums[k]`, in the sense of
+    `jax.jit`. `fuse_rowwise` is the same for a `RowKernel`.
 
     `batch_means` and `batch_rows` are for layers whose arrays may be a shard of the batch: see `replaced`.
     """
@@ -47,30 +47,30 @@ class Namespace:
         self,
         module: ModuleType,
         fuse: Callable[..., ElementwiseKernel] | None = None,
-        forms: Mapping[Formula, Callable[..., Any]] | None = None,
+        native_kernels: Mapping[Formula, Callable[..., Any]] | None = None,
         **overrides: Any,
     ) -> None:
         self._module = module
-        self.forms = forms or {}
-        self.fuse: Any = lru_cache(maxsize=None)(fuse or (lambda kernel, donated=(): partial(kernel, self)))
+        self.native_kernels = native_kernels or {}
+        self.fuse: Any = lru_cache(maxsize=None)(fuse or (lambda kernel, donate_argnums=(): partial(kernel, self)))
         self.fuse_rowwise: Any = lru_cache(maxsize=None)(lambda kernel: partial(kernel, self))
         self.__dict__.update(overrides)
 
     def native(self, name: Formula, formula: Callable[..., Any]) -> Callable[..., Any]:
-        """`formula(xp, *arguments)` as a function without `xp`, faster where the backend has a form of its own.
+        """`formula(xp, *arguments)` as a function without `xp`: the backend's native kernel where it has one.
 
-        `forms` has those, without `xp` too. They give the same numbers, but for the rounding of sums, or None for
-        arrays that they are not made for.
+        `native_kernels` has those, without `xp` too. They give the same numbers, but for the rounding of sums, or
+        None for arrays that they are not made for: the formula is called then.
         """
-        form = self.forms.get(name)
-        if form is None:
+        kernel = self.native_kernels.get(name)
+        if kernel is None:
             return partial(formula, self)
 
-        def specialized(*arguments: Any) -> Any:
-            result = form(*arguments)
+        def native(*arguments: Any) -> Any:
+            result = kernel(*arguments)
             return formula(self, *arguments) if result is None else result
 
-        return specialized
+        return native
 
     def batch_means(self, *of_shard: Array) -> tuple[Array, ...]:
         """The mean of each array over the batch's shards, by their shares: itself where the batch is one piece."""
@@ -98,7 +98,7 @@ class Namespace:
 
         The new params and states, which are donated. What has no gradient stays as it is.
         """
-        fused = self.fuse(kernel, donated_arguments(states))
+        fused = self.fuse(kernel, donated_argnums(states))
 
         def update(w: Array, dw: Array | None, *own: Array) -> Any:
             if dw is None:
@@ -120,6 +120,6 @@ class Namespace:
         return f"<xp: {self._module.__name__}>"
 
 
-def donated_arguments(states: tuple[Tree, ...]) -> tuple[int, ...]:
+def donated_argnums(states: tuple[Tree, ...]) -> tuple[int, ...]:
     """Which arguments of an update's kernel, (w, dw, *states, ...), its results replace: w and the states."""
     return (0, *range(2, 2 + len(states)))

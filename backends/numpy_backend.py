@@ -11,7 +11,7 @@ from .elementwise import MIN_BLOCKED_SIZE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory
 from .namespace import ElementwiseKernel, Namespace
 from .numba_fuse import MIN_COMPILED_SIZE, compile_loop, compile_outer_product, compiler
-from .numba_native import NATIVE
+from .numba_kernels import NUMBA_KERNELS
 from .tree import Array
 
 
@@ -32,7 +32,7 @@ class NumpyBackend(Backend):
         self.xp = Namespace(
             np,
             _fuse,
-            NATIVE,
+            NUMBA_KERNELS,
             matmul=_matmul,
             matrix_transpose=_matrix_transpose,
             take=np.ndarray.take,
@@ -69,7 +69,7 @@ def _matmul(a: Array, b: Array) -> Array:
     return outer_product(a, b) if outer_product else np.multiply(a, b)
 
 
-def _fuse(kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> ElementwiseKernel:
+def _fuse(kernel: ElementwiseKernel, donate_argnums: tuple[int, ...] = ()) -> ElementwiseKernel:
     """The kernel on whole arrays: compiled where that pays, in blocks where they are large, else plain.
 
     Read-only arrays are not donated.
@@ -79,8 +79,8 @@ def _fuse(kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> Elementwi
         like = operands[0]
         if like.size < MIN_COMPILED_SIZE or (flat := flatten(operands)) is None:
             return kernel(np, *operands)
-        writable = all(isinstance(flat[k], np.ndarray) and flat[k].flags.writeable for k in donated)
-        outputs = donated if writable else ()
+        writable = all(isinstance(flat[k], np.ndarray) and flat[k].flags.writeable for k in donate_argnums)
+        outputs = donate_argnums if writable else ()
         loop = compile_loop(kernel, tuple(map(np.ndim, flat)), like.dtype, outputs)
         if loop is not None:
             return unflatten(loop(*flat), like.shape)

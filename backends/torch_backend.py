@@ -21,7 +21,7 @@ from .elementwise import MIN_BLOCKED_SIZE, blockwise, flatten, unflatten
 from .memory import keep_freed_memory, raise_memory_error
 from .namespace import ElementwiseKernel, Namespace
 from .numba_fuse import MIN_COMPILED_SIZE, compile_loop, compiler
-from .numba_native import NATIVE
+from .numba_kernels import NUMBA_KERNELS
 from .tree import Array, Tree
 
 COMPILED_DTYPES = {torch.float32, torch.float64, torch.int32}
@@ -49,7 +49,9 @@ class TorchBackend(Backend):
         self.xp = Namespace(
             array_api_compat.torch,
             self._fuse if kind == "cpu" else None,
-            {name: partial(_by_numpy, form) for name, form in NATIVE.items()} if kind == "cpu" else None,
+            {name: partial(_on_numpy_views, native) for name, native in NUMBA_KERNELS.items()}
+            if kind == "cpu"
+            else None,
             # torch's own functions: those of array_api_compat spend time on the promotion of dtypes
             matmul=torch.matmul,
             take=_take,
@@ -98,12 +100,12 @@ class TorchBackend(Backend):
     def memory_errors(self) -> contextlib.AbstractContextManager[None]:
         return raise_memory_error(RuntimeError, "memory")
 
-    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
+    def scan(self, step: Step, state: Tree, constants: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
         with torch.no_grad(), self.memory_errors():
             if self._captured is None:
-                return super().scan(step, state, data, batches, last_step)
+                return super().scan(step, state, constants, batches, last_step)
             with torch.cuda.device(self._device):
-                return self._captured.scan(step, state, data, batches, last_step)
+                return self._captured.scan(step, state, constants, batches, last_step)
 
     def collectives(self, processes: Processes) -> Collectives | None:
         has_nccl = self._device.type == "cuda" and torch.distributed.is_nccl_available()
@@ -114,12 +116,12 @@ class TorchBackend(Backend):
 
         return TorchCollectives(processes, self._device)
 
-    def run_eagerly(self, step: Step, state: Tree, data: Tree, batch: Tree) -> Tree:
+    def run_eagerly(self, step: Step, state: Tree, constants: Tree, batch: Tree) -> Tree:
         with torch.no_grad(), self.memory_errors():
             if self._captured is None:
-                return step(state, data, batch)
+                return step(state, constants, batch)
             with torch.cuda.device(self._device):
-                return step(state, data, batch)
+                return step(state, constants, batch)
 
     @property
     def description(self) -> str:
@@ -158,14 +160,17 @@ class TorchBackend(Backend):
         if self._device.type != "cpu":
             torch.get_device_module(self._device).empty_cache()
 
-    def _fuse(self, kernel: ElementwiseKernel, donated: tuple[int, ...] = ()) -> ElementwiseKernel:
+    def _fuse(self, kernel: ElementwiseKernel, donate_argnums: tuple[int, ...] = ()) -> ElementwiseKernel:
         """The kernel on whole tensors: by numba if it is installed, in blocks where they are large, else plain."""
 
         def fused(*operands: Any) -> Any:
             like = operands[0]
             if torch.is_grad_enabled():
                 return kernel(self.xp, *operands)
-            if like.numel() >= MIN_COMPILED_SIZE and (result := _compiled(kernel, operands, donated)) is not None:
+            if (
+                like.numel() >= MIN_COMPILED_SIZE
+                and (result := _compiled(kernel, operands, donate_argnums)) is not None
+            ):
                 return unflatten(result, like.shape)
             arrays = [a for a in operands if isinstance(a, torch.Tensor) and a.ndim]
             if like.numel() < MIN_BLOCKED_SIZE or not all(
@@ -173,7 +178,9 @@ class TorchBackend(Backend):
             ):
                 return kernel(self.xp, *operands)
             flat = [a.reshape(-1) if isinstance(a, torch.Tensor) and a.ndim else a for a in operands]
-            result = blockwise(kernel, self.xp, flat, donated, lambda v: torch.empty(like.numel(), dtype=v.dtype))
+            result = blockwise(
+                kernel, self.xp, flat, donate_argnums, lambda v: torch.empty(like.numel(), dtype=v.dtype)
+            )
             return unflatten(result, like.shape)
 
         return fused
@@ -194,12 +201,12 @@ def _compiled(kernel: ElementwiseKernel, operands: Sequence[Any], donated: tuple
     return tuple(map(torch.from_numpy, result)) if isinstance(result, tuple) else torch.from_numpy(result)
 
 
-def _by_numpy(form: Callable[..., Any], *arguments: Any) -> Any:
+def _on_numpy_views(native: Callable[..., Any], *arguments: Any) -> Any:
     """numba's loop over NumPy's views of tensors on the CPU; None where it has none."""
     tensors = [a for a in arguments if isinstance(a, torch.Tensor)]
     if torch.is_grad_enabled() or not {a.dtype for a in tensors} <= COMPILED_DTYPES:
         return None
-    result = form(*(a.numpy() if isinstance(a, torch.Tensor) else a for a in arguments))
+    result = native(*(a.numpy() if isinstance(a, torch.Tensor) else a for a in arguments))
     return None if result is None else torch.from_numpy(result)
 
 

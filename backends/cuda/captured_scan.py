@@ -55,16 +55,16 @@ class CapturedScan:
         self._recorder, self._loop = recorder, loop
         self._steps: WeakKeyDictionary[Step, _CapturedStep] = WeakKeyDictionary()
 
-    def scan(self, step: Step, state: Tree, data: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
+    def scan(self, step: Step, state: Tree, constants: Tree, batches: Tree, last_step: Step | None = None) -> Tree:
         """As `Backend.scan`: by graphs of `GRAPH_STEPS` steps, and of single ones for the rest."""
         captured = self._steps.setdefault(step, _CapturedStep())
-        data_key = _shapes(data), tuple(self._recorder.address(a) for a in leaves(data))
+        constants_key = _shapes(constants), tuple(self._recorder.address(a) for a in leaves(constants))
         at, steps = 0, leaves(batches)[0].shape[0]
         while at < steps:
             end = at + (GRAPH_STEPS if steps - at >= GRAPH_STEPS else 1)
             taken = tree_map(lambda a: a[at:end, ...], batches)  # noqa: B023
             state = self._advance(
-                captured, step, last_step if end == steps else None, state, data, taken, data_key
+                captured, step, last_step if end == steps else None, state, constants, taken, constants_key
             )
             at = end
         return captured.views_of(state)
@@ -85,31 +85,33 @@ class CapturedScan:
         step: Step,
         last_step: Step | None,
         state: Tree,
-        data: Tree,
+        constants: Tree,
         batches: Tree,
-        data_key: Any,
+        constants_key: Any,
     ) -> Tree:
         """The steps of `batches`: eagerly at first, then by a graph, which is captured where there is none."""
-        signature = last_step and ref(last_step), _shapes(state), data_key[0], _shapes(batches, 1)
+        signature = last_step and ref(last_step), _shapes(state), constants_key[0], _shapes(batches, 1)
         if captured.eager or signature not in captured.seen:
             captured.seen.add(signature)
-            return self._loop(step, captured.views_of(state), data, batches, last_step)
+            return self._loop(step, captured.views_of(state), constants, batches, last_step)
         try:
             buffers = self._buffers_for(captured, state)
-            key = leaves(batches)[0].shape[0], signature, data_key, buffers
+            key = leaves(batches)[0].shape[0], signature, constants_key, buffers
             if key not in captured.graphs:
                 own_batches = tree_map(self._recorder.copy, batches)
-                precompute(step, data, own_batches)  # compiles its kernels
+                precompute(step, constants, own_batches)  # compiles its kernels
 
                 def steps() -> Tree:
-                    return self._loop(step, buffers.arrays, data, precompute(step, data, own_batches), last_step)
+                    return self._loop(
+                        step, buffers.arrays, constants, precompute(step, constants, own_batches), last_step
+                    )
 
                 graph = self._recorder.record(lambda: self._refill(buffers.arrays, steps()))
-                captured.cache(key, _CachedGraph(buffers, tree_map(_view, data), own_batches, graph))
+                captured.cache(key, _CachedGraph(buffers, tree_map(_view, constants), own_batches, graph))
         except Exception as error:  # a library can run what it cannot capture
             captured.eager = True
             _warn(error)
-            return self._loop(step, captured.views_of(state), data, batches, last_step)
+            return self._loop(step, captured.views_of(state), constants, batches, last_step)
         cached = captured.graphs[key]
         self._refill(buffers.arrays, state)
         self._refill(cached.batches, batches)
@@ -156,10 +158,10 @@ class _StateBuffers:
 
 @dataclass(frozen=True)
 class _CachedGraph:
-    """A graph with all arrays that it reads and writes, which must live as long; `data` is views."""
+    """A graph with all arrays that it reads and writes, which must live as long; `constants` are views."""
 
     buffers: _StateBuffers
-    data: Tree
+    constants: Tree
     batches: Tree
     graph: Any
 
@@ -191,9 +193,9 @@ class _CapturedStep:
         return state
 
 
-def precompute(step: Step, data: Tree, batches: Tree) -> Tree:
+def precompute(step: Step, constants: Tree, batches: Tree) -> Tree:
     """`batches` with what the step computes ahead for all of them, by its own `precompute`, if it has one."""
-    return step.precompute(data, batches) if hasattr(step, "precompute") else batches
+    return step.precompute(constants, batches) if hasattr(step, "precompute") else batches
 
 
 def _view(array: Array) -> Array:

@@ -14,7 +14,7 @@ from typing import Any
 import cupy
 import numpy as np
 
-from backends.namespace import ElementwiseKernel, Namespace, donated_arguments
+from backends.namespace import ElementwiseKernel, Namespace, donated_argnums
 from backends.tree import Array, Tree, zip_leaves
 
 from .arrays import kernel_name
@@ -43,7 +43,7 @@ def foreach(
         return Namespace.foreach(xp, kernel, params, grads, states, scalars)
     at_once = MAX_ARRAYS // (2 + len(states))
     for begin in range(0, len(updates), at_once):
-        _launch(kernel, donated_arguments(states), updates[begin : begin + at_once])
+        _launch(kernel, donated_argnums(states), updates[begin : begin + at_once])
     return params, states
 
 

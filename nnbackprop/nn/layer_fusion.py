@@ -91,10 +91,10 @@ class DenseReLU:
         """y (n, units), and the cache (x, y, m); `key` is the Dropout's."""
         z = xp.matmul(x, params["W"])
         if self.dropout is None or key is None:
-            y = xp.fuse(bias_relu, (0,))(z, params["b"], 0.0)
+            y = xp.fuse(bias_relu, donate_argnums=(0,))(z, params["b"], 0.0)
             return y, (x, y, None)
         m = self.dropout.draw(xp, key, z.shape, z.dtype)
-        y = xp.fuse(bias_relu_dropout, (0,))(z, params["b"], m, 0.0)
+        y = xp.fuse(bias_relu_dropout, donate_argnums=(0,))(z, params["b"], m, 0.0)
         return y, (x, y, m)
 
     def backward(self, xp: Any, params: LayerParams, cache: Cache, dy: Array, need_dx: bool) -> Backward:

@@ -13,7 +13,6 @@ from backends import Array, Backend, Tree, tree_map
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers.base import Caches, LayerParams, Params, map_layers
 
-from .layer_fusion import fuse_layers
 from .rng import RngKey
 from .sequential import Sequential
 from .trace import LayerTrace, Trace
@@ -86,11 +85,6 @@ class MixedPrecision(Sequential):
             return p if getattr(layer, "full_precision", False) else tree_map(lambda a: self._cast(xp, a), p)
 
         return map_layers(half, self, params)
-
-
-def training_network(network: Sequential, dtype: str, backend: Backend) -> Sequential:
-    """The network as a training step computes it: in a half-precision `dtype`, or with layers fused."""
-    return MixedPrecision(network, dtype, backend) if dtype in HALF_DTYPES else fuse_layers(network, backend)
 
 
 @dataclass(frozen=True, eq=False)

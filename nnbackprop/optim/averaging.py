@@ -48,7 +48,7 @@ class ExponentialMovingAverage(Optimizer):
     def step(self, xp: Any, params: Params, grads: Params, state: Tree, s: dict[str, Any]) -> tuple[Params, Tree]:
         """One update, and the average after it."""
         params, inner = self.optimizer.step(xp, params, grads, state["optimizer"], s)
-        update = xp.fuse(average_kernel, (0,))
+        update = xp.fuse(average_kernel, donate_argnums=(0,))
         average = tree_map(lambda a, w: update(a, w, s["average_rate"]), state["average"], params)
         return params, {"optimizer": inner, "average": average}
 

@@ -114,7 +114,7 @@ def check_state_dict(saved: Mapping[str, Any], params: Params) -> None:
     check_params(params, saved["params"])
 
 
-def check_scores(scores: Mapping[str, Score], progress: Progress) -> None:
+def raise_if_diverged(scores: Mapping[str, Score], progress: Progress) -> None:
     """DivergedError where the loss of an evaluation at the end of an epoch is NaN or infinite."""
     for score in scores.values():
         if not math.isfinite(score.loss):

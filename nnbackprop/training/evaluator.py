@@ -65,24 +65,24 @@ class Evaluator:
     def evaluate(self, params: Params, device_data: DeviceDataset) -> Score:
         """Mean loss (penalties included) and metrics over a data set on the device."""
         n_samples, sums = len(device_data.dataset), self.zero_sums(params, device_data.dataset)
-        data = {**device_data.arrays, "params": params}
+        constants = {**device_data.arrays, "params": params}
         steps = device_data.limit_steps(EVAL_STEPS_PER_CHUNK, self.batch_size)
         chunks = chunk_indices(np.arange(n_samples), self.batch_size, steps)
         for _, batches in device_data.to_device((None, device_data.batches(indices)) for indices in chunks):
-            sums = self.backend.scan(self.step, sums, data, batches)
+            sums = self.backend.scan(self.step, sums, constants, batches)
         return self.score(tree_map(lambda a: self.backend.to_numpy(a).tolist(), sums), n_samples)
 
     def evaluate_distributed(self, params: Params, device_data: DeviceDataset, processes: Reducer) -> Score:
         """The same, shared out among processes, each of which calls it; sums are added in the order of batches."""
         xp, n, zero = self.backend.xp, len(device_data.dataset), self.zero_sums(params, device_data.dataset)
-        data = {**device_data.arrays, "params": params}
+        constants = {**device_data.arrays, "params": params}
         begins = range(0, n, self.batch_size)
         each = -(-len(begins) // processes.size)  # batches a process
         own = begins[processes.rank * each : (processes.rank + 1) * each]
         batches = (np.arange(b, min(b + self.batch_size, n)).reshape(1, -1) for b in own)
         rows = np.zeros((each, sum(math.prod(a.shape) for a in leaves(zero))))
         for i, (_, batch) in enumerate(device_data.to_device((None, device_data.batches(b)) for b in batches)):
-            sums = self.backend.scan(self.step, tree_map(xp.zeros_like, zero), data, batch)
+            sums = self.backend.scan(self.step, tree_map(xp.zeros_like, zero), constants, batch)
             rows[i] = np.concatenate([self.backend.to_numpy(a).reshape(-1) for a in leaves(sums)])
         of_all = processes.all_gather(rows).reshape(-1, rows.shape[1])[: len(begins)]
         return self.score(numbers_like(zero, iter(of_all.sum(axis=0).tolist())), n)

@@ -19,16 +19,17 @@ from .step import Microbatch, TrainStep, add_batch, zero_sums
 
 @dataclass(frozen=True, eq=False)
 class GradientStep:
-    """`result, data, batch -> result` for `Backend.scan`: gradients, next buffers and sums of one shard.
+    """`result, constants, batch -> result` for `Backend.scan`: gradients, next buffers and sums of one shard.
 
-    The parameters are among the `data`, as in an evaluation, and the shard's first row in the batch.
+    `constants` are the data set's arrays and the parameters; `batch` has the shard's first row too.
     """
 
     step: TrainStep
 
-    def __call__(self, result: Tree, data: Tree, batch: Tree) -> Tree:
+    def __call__(self, result: Tree, constants: Tree, batch: Tree) -> Tree:
         """What `result` holds is replaced."""
-        return self.gradients(data["params"], *self.step.inputs(Microbatch(batch["first_row"], data, batch, None)))
+        rows = Microbatch(batch["first_row"], constants, batch, None)
+        return self.gradients(constants["params"], *self.step.inputs(rows))
 
     def gradients(
         self, params: Params, x: Array, targets: Array, weights: Array | None, key: RngKey | None
@@ -46,11 +47,11 @@ class GradientStep:
 
 @dataclass(frozen=True, eq=False)
 class UpdateStep:
-    """`state, data, batch -> state`: the update by what the shards' `GradientStep`s give in all."""
+    """`state, constants, batch -> state`: the update by what the shards' `GradientStep`s give in all."""
 
     step: TrainStep
 
-    def __call__(self, state: Tree, data: Tree, batch: Tree) -> Tree:
+    def __call__(self, state: Tree, constants: Tree, batch: Tree) -> Tree:
         """The state after the step."""
         params, result = state["params"], batch["result"]
         if self.step.objective.network.has_buffers:

@@ -22,11 +22,14 @@ CHECKPOINT_KEYS = {
     "metric_sums": "metrics",
     "gradient_norm_sums": "norms",
 }
-"""Names in checkpoints, which stay as they were in 0.1.0."""
+"""Fields of `Progress` that have another name in files, which keep the names of earlier versions."""
 
 
 class Progress(Struct, rename=CHECKPOINT_KEYS):
-    """Counters of a run and the sums of the epoch under way; plain numbers, kept in every checkpoint."""
+    """Counters of a run, the sums of the epoch under way, and what changed its learning rate.
+
+    Plain numbers, kept in every checkpoint.
+    """
 
     epoch: Annotated[int, Meta(ge=1, le=2**53)] = 1  # the epoch under way, counted from 1
     step: Count = 0  # steps done in all

@@ -50,7 +50,7 @@ def add_batch(
     """`sums` with a batch's mean loss J and its metrics added."""
     total = targets.shape[0] if weights is None else xp.sum(weights)
     added = {
-        "loss": xp.fuse(add_product, (0,))(sums["loss"], J, total),
+        "loss": xp.fuse(add_product, donate_argnums=(0,))(sums["loss"], J, total),
         "metrics": metrics.update(xp, sums["metrics"], y, targets, weights),
     }
     return added if weights is None else {**added, "weight": sums["weight"] + total}
@@ -248,21 +248,21 @@ def gradient_norms(xp: Any, network: Sequential, grads: Params) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class EvalStep:
-    """`sums, data, batch -> sums` over batches in evaluation mode: losses and metrics, no update.
+    """`sums, constants, batch -> sums` over batches in evaluation mode: losses and metrics, no update.
 
     Sums with `confusion` count the samples of each class that are predicted as each.
 
-    The parameters are among the `data`: a state is donated, and they must outlive the evaluation.
+    `constants` are the data set's arrays and the parameters: a state is donated, and these must outlive it.
     """
 
     xp: Any
     objective: Objective
     metrics: Metrics
 
-    def __call__(self, sums: Tree, data: Tree, batch: Tree) -> Tree:
+    def __call__(self, sums: Tree, constants: Tree, batch: Tree) -> Tree:
         """Add one batch to the sums."""
-        inputs, targets, weights = get_batch(self.xp, data, batch)
-        J, y = self.objective.value(self.xp, data["params"], inputs, targets, weights)
+        inputs, targets, weights = get_batch(self.xp, constants, batch)
+        J, y = self.objective.value(self.xp, constants["params"], inputs, targets, weights)
         added = add_batch(self.xp, self.metrics, sums, J, y, targets, weights)
         if (counts := sums.get("confusion")) is None:
             return added

@@ -17,10 +17,11 @@ from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.errors import DivergedError, UsageError
 from nnbackprop.nn.augmentation import Augmentation, ImageAugmenter
+from nnbackprop.nn.layer_fusion import fuse_layers
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss
 from nnbackprop.nn.metrics import Metrics, metrics_for
-from nnbackprop.nn.mixed_precision import training_network
+from nnbackprop.nn.mixed_precision import HALF_DTYPES, MixedPrecision
 from nnbackprop.nn.objective import Objective
 from nnbackprop.nn.regularization import WeightPenalty
 from nnbackprop.nn.sequential import Sequential
@@ -91,14 +92,18 @@ class Trainer:
         self._build_steps(metrics_for(self.loss))
 
     def _build_steps(self, metrics: Metrics) -> None:
+        """Make the training and evaluation steps of the options as they are now; compiled ones are left behind."""
         objective = Objective(self.network, self.loss, self.penalty)
         self.metrics = metrics
         self.evaluator = Evaluator(self.backend, objective, metrics, self.scaling, self.params_dtype)
-        objective = replace(objective, network=training_network(self.network, self.dtype, self.backend))
+        if self.dtype in HALF_DTYPES:
+            network: Sequential = MixedPrecision(self.network, self.dtype, self.backend)
+        else:
+            network = fuse_layers(self.network, self.backend)
         n_microbatches = 1 if self.sharding is None else self.sharding.shards
         self.train_step = TrainStep(
             self.backend.xp,
-            objective,
+            replace(objective, network=network),
             self.optimizer,
             metrics,
             self.seed,
@@ -377,7 +382,7 @@ class Trainer:
     def _end_epoch(self) -> None:
         p = self.progress
         scores = {name: self._score(data) for name, data in self._datasets.items() if name != "train"}
-        checks.check_scores(scores, p)
+        checks.raise_if_diverged(scores, p)
         row = events.epoch_end(self, scores)
         self.history.append(row)
         p.next_epoch()

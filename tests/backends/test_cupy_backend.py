@@ -279,7 +279,7 @@ def test_fused_kernel_writes_over_donated_arrays_alone(gpu: Any) -> None:
         return w - lr * v, v
 
     w, dw, v = (gpu.asarray(np.full(3, value)) for value in (1.0, 2.0, 3.0))
-    new = gpu.xp.fuse(descend, (0, 2))(w, dw, v, 0.5)
+    new = gpu.xp.fuse(descend, donate_argnums=(0, 2))(w, dw, v, 0.5)
     assert new[0] is w
     assert new[1] is v
     assert [a.tolist() for a in (w, dw, v)] == [[-1.5] * 3, [2.0] * 3, [5.0] * 3]
@@ -291,7 +291,7 @@ def test_fused_kernel_without_ml_dtypes_keeps_float64(gpu: Any, monkeypatch: pyt
     """NumPy takes None for the dtype float64, which must not be taken for a bfloat16 that is not there."""
     monkeypatch.setattr(sys.modules["backends.cuda.bfloat16"], "BFLOAT16", None)
     w, dw = (gpu.asarray(np.full(3, value)) for value in (1.0, 2.0))
-    assert gpu.xp.fuse(lambda xp, w, dw: w - dw, (0,))(w, dw) is w
+    assert gpu.xp.fuse(lambda xp, w, dw: w - dw, donate_argnums=(0,))(w, dw) is w
     assert (w.dtype, w.tolist()) == (np.float64, [-1.0] * 3)
 
 

@@ -41,8 +41,8 @@ class Counting:
         value = getattr(self.xp, name)
         return value if isinstance(value, type) or not callable(value) else self._counted(name, value)
 
-    def fuse(self, kernel: Any, donated: tuple[int, ...] = ()) -> Any:
-        return self._counted(kernel.__name__, self.xp.fuse(kernel, donated))
+    def fuse(self, kernel: Any, donate_argnums: tuple[int, ...] = ()) -> Any:
+        return self._counted(kernel.__name__, self.xp.fuse(kernel, donate_argnums=donate_argnums))
 
     def _counted(self, name: str, function: Any) -> Any:
         def call(*arguments: Any, **options: Any) -> Any:

@@ -93,9 +93,9 @@ def measure(
     """Statistics of `state`, which is before step `step` + 1 and not changed; `batches` is that step's chunk."""
     backend, (inputs, targets) = trainer.backend, batch
     layers = list(trainer.network.named_layers(state["params"]))
-    data = {"state": state, "data": trainer.device_data.arrays, "inputs": inputs, "targets": targets}
+    constants = {"state": state, "data": trainer.device_data.arrays, "inputs": inputs, "targets": targets}
     table = backend.xp.zeros((len(layers) + 1, 4), dtype=inputs.dtype, device=device_of(inputs))
-    table = backend.scan(stats_step, table, data, tree_map(lambda a: a[:1, ...], batches))
+    table = backend.scan(stats_step, table, constants, tree_map(lambda a: a[:1, ...], batches))
     *rows, (J, correct, lr, _) = backend.to_numpy(table).astype(float).tolist()
     units = {row.name: math.prod(row.out_shape) for row in trainer.layers}
     stats: list[LayerStats] = []

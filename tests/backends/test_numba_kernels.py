@@ -1,4 +1,4 @@
-"""numba's own forms of convolution and pooling against the formulas, on whole numbers and ties, bit by bit."""
+"""numba's kernels of convolution and pooling against the formulas, on whole numbers and ties, bit by bit."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 
 from backends import Formula, Namespace, numba_conv, numba_pool, numba_tiles, select, threads
 from backends.numba_fuse import MIN_COMPILED_SIZE
-from backends.numba_native import NATIVE
+from backends.numba_kernels import NUMBA_KERNELS
 from nnbackprop.nn.layers import Conv2D
 from nnbackprop.nn.layers.conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from nnbackprop.nn.layers.pooling import max_pool, max_pool_vjp
 from nnbackprop.nn.layers.windows import Pair
 from tests.support.gradients import distance
 
-NUMPY = Namespace(np)  # without fuse or forms
+NUMPY = Namespace(np)  # without fused or native kernels
 CONVOLUTION = {
     Formula.CONV2D: conv2d,
     Formula.CONV2D_WEIGHT_GRAD: conv2d_weight_grad,
@@ -27,7 +27,7 @@ NONE: Pair = (0, 0)
 
 @pytest.fixture(params=["numpy", "torch"])
 def fast(request: pytest.FixtureRequest) -> Any:
-    """A namespace whose forms must be compiled: a formula that is called instead fails."""
+    """A namespace whose native kernels must be compiled: a formula that is called instead fails."""
     pytest.importorskip("numba", reason="numba is not installed")
     pytest.importorskip(request.param, reason=f"{request.param} is not installed")
     return select(request.param, "cpu" if request.param == "torch" else None)
@@ -40,9 +40,9 @@ def run(backend: Any, name: Formula, *arguments: Any) -> np.ndarray:
         import torch
 
         with torch.no_grad():
-            result = backend.xp.forms[name](*moved)
+            result = backend.xp.native_kernels[name](*moved)
     else:
-        result = backend.xp.forms[name](*moved)
+        result = backend.xp.native_kernels[name](*moved)
     assert result is not None, "the formula would be evaluated"
     return backend.to_numpy(result)
 
@@ -55,7 +55,7 @@ def images(dtype: str, channels: int, rows: int = 12, columns: int = 11) -> np.n
 
 
 def test_every_formula_has_a_form() -> None:
-    assert set(NATIVE) == set(Formula)
+    assert set(NUMBA_KERNELS) == set(Formula)
 
 
 def convolution(

@@ -1,6 +1,6 @@
-"""The formulas that numba has a form of its own for: for `Namespace.native` on the CPU.
+"""Native kernels by numba, for `Namespace.native` on the CPU: convolution and max pooling.
 
-Images are (n, rows, columns, channels). Each form returns None for arrays that it has no loop for.
+Images are (n, rows, columns, channels). Each kernel returns None for arrays that it has no loop for.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .namespace import Formula
 from .numba_conv import conv2d, conv2d_input_grad, conv2d_weight_grad
 from .numba_pool import max_pool, max_pool_vjp
 
-NATIVE: dict[Formula, Callable[..., Any]] = {
+NUMBA_KERNELS: dict[Formula, Callable[..., Any]] = {
     Formula.CONV2D: conv2d,
     Formula.CONV2D_WEIGHT_GRAD: conv2d_weight_grad,
     Formula.CONV2D_INPUT_GRAD: conv2d_input_grad,
