@@ -31,9 +31,7 @@ def test_the_examples_of_a_module_do_what_they_say(name: str) -> None:
     assert attempted > 0
 
 
-WITH_EXAMPLES = """
-    Sequential Dense Conv2D Trainer History Optimizer Augmentation gradcheck gradcheck_function plot progress
-""".split()
+WITH_EXAMPLES = ["Sequential", "Dense", "Conv2D", "Trainer", "History", "Optimizer", "Augmentation", "gradcheck", "gradcheck_function", "plot", "progress"]
 
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
