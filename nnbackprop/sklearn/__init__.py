@@ -1,4 +1,4 @@
-"""Estimators for scikit-learn: `NNClassifier` and `NNRegressor`, in the place of MLPClassifier and MLPRegressor."""
+"""Estimators for scikit-learn: `NNClassifier` and `NNRegressor`, in place of MLPClassifier and MLPRegressor."""
 
 from importlib import import_module
 from importlib.util import find_spec
