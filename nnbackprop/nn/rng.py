@@ -89,9 +89,8 @@ class RngKey:
     def dropout_mask(self, xp: Any, shape: tuple[int, ...], rate: float, dtype: Any) -> Array:
         """Inverted-dropout mask: 0 with probability p, else 1 / (1 - p), p = round(rate 2^16) / 2^16.
 
-        An element is kept if its `int16` is at least p 2^16 - 2^15.
-
-        `shape` is (rows, *sample_shape), width the size of a sample; UsageError as of `quantize_rate`.
+        An element is kept if its number of `uniform_int16` is at least p 2^16 - 2^15. `shape` is
+        (rows, *sample_shape); UsageError as of `quantize_rate`.
         """
         if self.precomputed_masks and self.path in self.precomputed_masks:
             return self.precomputed_masks[self.path]

@@ -127,7 +127,7 @@ def _restored(
     on_message: OnMessage,
 ) -> Trainer:
     """The trainer where the newest sound checkpoint was taken; a message for each damaged one."""
-    path, checkpoint, damaged = checkpoint_manager.newest()
+    path, checkpoint, damaged = checkpoint_manager.load_newest()
     config = _with_dropout_of(config, progress_of(checkpoint).step)
     for message in damaged:
         on_message(f"skipped: {message}")

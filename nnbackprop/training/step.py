@@ -39,7 +39,7 @@ def zero_sums(xp: Any, metrics: Metrics, params: Params, weighted: bool) -> Tree
     return {**sums, "weight": xp.zeros_like(zero)} if weighted else sums
 
 
-def numbers_like(sums: Tree, numbers: Iterator[float]) -> Tree:
+def unflatten_numbers(sums: Tree, numbers: Iterator[float]) -> Tree:
     """The next of `numbers` in the places of `sums`: a number for each 0-d array, a list for each vector."""
     return tree_map(lambda a: list(islice(numbers, a.shape[0])) if a.ndim else next(numbers), sums)
 
@@ -213,7 +213,7 @@ class TrainStep:
         """What `pack_metrics` gave, on the host: whether all was finite, the sums as numbers, norms by layer."""
         finite, *numbers = flat.tolist()
         left = iter(numbers)
-        sums = numbers_like(state["sums"], left)
+        sums = unflatten_numbers(state["sums"], left)
         return bool(finite), sums, dict(zip(self.trained_layers(state["params"]), left, strict=True))
 
     def trained_layers(self, params: Params) -> list[str]:

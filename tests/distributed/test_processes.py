@@ -104,7 +104,7 @@ def test_only_the_first_process_writes_and_prints(folder: Path) -> None:
 
 def saved_step(run: Path) -> int:
     """The step of the newest checkpoint, which must be sound."""
-    _, newest, damaged = CheckpointManager(run / "checkpoints").newest()
+    _, newest, damaged = CheckpointManager(run / "checkpoints").load_newest()
     assert damaged == []
     step: int = newest.meta["progress"]["step"]
     return step

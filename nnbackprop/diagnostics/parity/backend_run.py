@@ -57,7 +57,7 @@ class BackendRun:
             trainer.shuffle,
             batch_size=min(trainer.batch_size or len(train), len(train)),
             steps_per_chunk=1,
-            every_n_steps=None,
+            chunk_ends_every=None,
             dtype=trainer.dtype,
         )
         self.batches = single_steps(schedule)
