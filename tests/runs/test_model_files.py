@@ -161,6 +161,17 @@ def test_a_layer_of_ones_own_is_refused_and_nothing_is_written() -> None:
     assert not FILE.exists()
 
 
+RELU = {"type": "ReLU"}
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """A network in a network in a network ..."""
+    layer = RELU
+    for _ in range(depth):
+        layer = {"type": "Sequential", "layers": [layer]}
+    return layer
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -173,6 +184,12 @@ def test_a_layer_of_ones_own_is_refused_and_nothing_is_written() -> None:
             "cannot be built",
         ),
         ({"network": {"type": "Sequential", "layers": 5}}, "Sequential cannot be built"),
+        ({"network": {"type": "Sequential", "layers": [5]}}, "5 describes no object"),
+        ({"network": nested(100)}, "nested too deeply"),
+        (
+            {"network": {"type": "Sequential", "layers": [{"type": "Dense", "units": 3, "weight_init": RELU}]}},
+            "ReLU stands where there must be",
+        ),
         ({"network": {"type": "ReLU"}}, "no network"),
         ({"loss": {"type": "Dense", "units": 3}}, "no loss"),
         ({"penalty": {"type": "ReLU"}}, "no penalty"),
@@ -221,3 +238,14 @@ def test_files_that_are_none_are_refused() -> None:
         nb.open("text")
     with pytest.raises(nb.RunFolderError, match="is no run folder"):
         nb.open("nowhere.nb")
+
+
+def test_a_checkpoint_of_a_run_describes_no_network_and_rows_must_be_of_one_length() -> None:
+    trainer = make_trainer(epochs=1)
+    trainer.fit(clouds())
+    nb.save(trainer, FILE)
+    with pytest.raises(nb.DataError, match=r"no array of numbers \(.*\): pass rows of the same length"):
+        nb.open(FILE).predict([[1.0, 2.0], [3.0]])
+    save(FILE, replace(load(FILE), meta={}))
+    with pytest.raises(nb.RunFolderError, match="cannot be opened as a network: it does not describe one"):
+        nb.open(FILE)
