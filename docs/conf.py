@@ -71,13 +71,23 @@ def copy_pages(app: Sphinx, config: Any) -> None:
     shutil.copytree(ROOT / "examples", folder, ignore=shutil.ignore_patterns(".*", "__pycache__"))
 
 
+MISTAKE = re.compile(r"^(### .*\n\n)((?:`[\w-]+`(?:, )?)+)\. ", re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(((?:\.\./)*)([^)#\s]+)(#[^)]*)?\)")
 
 
 def as_myst(app: Sphinx, name: str, source: list[str]) -> None:
     """GitHub's mathematics, and its links to what is outside of docs/, as the site has them."""
     text = re.sub(r"\$`([^`]+)`\$", r"$\1$", source[0])
+    if name == "mistakes":  # a search for a mistake's name in code leads to its entry
+        text = MISTAKE.sub(with_index, text)
     source[0] = LINK.sub(lambda link: in_site(Path(app.srcdir) / name, link), text)
+
+
+def with_index(entry: re.Match[str]) -> str:
+    """The heading and names of a mistake, with an entry of the index for each name."""
+    heading, names = entry.groups()
+    main = ", ".join(f"! {name}" for name in re.findall(r"[\w-]+", names))
+    return f"{heading}```{{index}} {main}\n```\n\n{names}. "
 
 
 def in_site(page: Path, link: re.Match[str]) -> str:

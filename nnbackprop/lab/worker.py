@@ -64,7 +64,7 @@ class Reporter(Callback):
 
     def __init__(self, training: Training, single: bool) -> None:
         self.training, self.single = training, single
-        self.every_n_steps = 1 if single else None  # chunks of one step
+        self.chunk_ends_every = 1 if single else None  # chunks of one step
         self.sums, self.points, self.rows = ChunkSums(), list[dict[str, Any]](), list[EpochEnd]()
         self._point_at = self._sent_at = 0.0
 

@@ -17,10 +17,12 @@ import psutil
 import pytest
 
 from nnbackprop.cli import main
+from nnbackprop.distributed import mpi as communicators
 from nnbackprop.errors import UsageError
+from nnbackprop.runs import launch
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
 from nnbackprop.runs.config import Config
-from nnbackprop.runs.processes import check_same_options, check_shards, prepare_process, with_shards
+from nnbackprop.runs.process_setup import check_same_options, check_shards, prepare_process, with_shards
 from tests.stress import child_run
 from tests.support import mpi, sharded_runs
 
@@ -104,7 +106,7 @@ def test_only_the_first_process_writes_and_prints(folder: Path) -> None:
 
 def saved_step(run: Path) -> int:
     """The step of the newest checkpoint, which must be sound."""
-    _, newest, damaged = CheckpointManager(run / "checkpoints").newest()
+    _, newest, damaged = CheckpointManager(run / "checkpoints").load_newest()
     assert damaged == []
     step: int = newest.meta["progress"]["step"]
     return step
@@ -312,7 +314,7 @@ def test_processes_of_one_machine_see_different_gpus() -> None:
 import os
 from nnbackprop.distributed.mpi import communicator
 from nnbackprop.runs.config import Config
-from nnbackprop.runs.processes import prepare_process
+from nnbackprop.runs.process_setup import prepare_process
 world = communicator()
 prepare_process(world, Config(device="cuda"))
 of_all = world.gather_objects(os.environ["CUDA_VISIBLE_DEVICES"])
@@ -353,3 +355,40 @@ def test_launch_options_that_cannot_be_are_refused(
         main(["train", *flags])
     assert ended.value.code == 2
     assert "error:" in capsys.readouterr().err
+
+
+def test_without_mpiexec_or_mpi4py_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name, path=None: None)
+    with pytest.raises(UsageError, match=r"--processes starts mpiexec, which is neither in .* pip install mpi4py"):
+        launch._find_mpiexec()
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    with pytest.raises(UsageError, match=r"mpi4py, by which they train one network, cannot be imported"):
+        communicators._import_mpi()
+
+
+@pytest.mark.parametrize("text", ["soon", "0", "-3", "nan"])
+def test_the_time_a_process_may_take_is_a_number_of_seconds(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(communicators.TIMEOUT, text)
+    with pytest.raises(UsageError, match=rf"is {text!r} and must be a number of seconds above 0"):
+        communicators._timeout()
+
+
+def test_a_lost_process_is_explained_by_what_was_saved(tmp_path: Path) -> None:
+    record = tmp_path / "run"
+    killed, failed = launch.Launched(137, 9), launch.Launched(1)
+    told = launch._what_happened(killed, "train", record, 2, 0)
+    assert told == (
+        "error: One of the 2 processes was killed by signal 9 (SIGKILL), as the system does where memory runs "
+        "out, and the others were stopped. Nothing was saved before."
+    )
+    assert launch._what_happened(failed, "search", record, 2, 0).endswith(
+        "The same command goes on with the search."
+    )
+    assert "started again from the beginning; after this, 2 times" in launch._what_happened(
+        failed, "train", record, 2, 3
+    )
+    record.write_text(str(tmp_path), encoding="utf-8")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.safetensors").touch()
+    assert "from the last checkpoint" in launch._what_happened(failed, "train", record, 2, 3)
+    assert f"--resume {tmp_path} --processes 2" in launch._what_happened(failed, "train", record, 2, 0)

@@ -15,6 +15,10 @@ from backends import select
 from nnbackprop.data.bundled import FOLDER
 from nnbackprop.data.catalog import load
 from nnbackprop.data.readers import idx
+from nnbackprop.errors import DataError
+from nnbackprop.lab.drawings import Drawings
+from nnbackprop.lab.errors import RequestError
+from nnbackprop.lab.messages import Picture
 from nnbackprop.lab.principal_components import principal_components
 from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.train import start
@@ -233,6 +237,97 @@ def test_the_map_has_a_point_a_sample_and_says_how_much_it_shows(client: Client,
     points = np.array(found["points"])
     assert np.var(points[:, 0]) > np.var(points[:, 1])
     assert 0 < found["explained"][1] < found["explained"][0] < 1
+
+
+@pytest.mark.parametrize(
+    ("view", "problem"),
+    [
+        ({"view": "cell", "true": 7}, "send both"),
+        ({"view": "unit", "unit": HIDDEN}, f"has {HIDDEN} units"),
+        ({"view": "unit", "layer": "relu9"}, "Known are dense1, relu1"),
+        ({"view": "map", "layer": "dense2"}, "no hidden layer 'dense2'"),
+        ({"view": "sample", "index": 300}, "there are 300, counted from 0"),
+    ],
+)
+def test_a_view_of_what_is_not_there_says_what_there_is(
+    client: Client, view: dict[str, Any], problem: str
+) -> None:
+    status, answer = client.ask("/api/look", **view)
+    assert (status, answer["error"]["kind"]) == (422, "usage")
+    assert problem in answer["error"]["message"]
+
+
+@pytest.mark.parametrize("part", [{"explain": 10}, {"attack": {"epsilon": 0.1, "label": 10}}])
+def test_a_class_beyond_the_last_is_refused(client: Client, part: dict[str, Any]) -> None:
+    status, answer = client.ask("/api/predict", drawing=as_picture(drawn_seven()), **part)
+    assert (status, answer["error"]["message"]) == (
+        422,
+        "There is no class 10: the network knows 10, counted from 0.",
+    )
+
+
+def test_views_of_runs_without_images_hidden_layers_or_classes(tmp_path: Path) -> None:
+    """Each says what it was trained on; samples that are no images are numbers."""
+    for name, recipe, hidden in (("plain", "iris", []), ("deep", "iris", [4]), ("numbers", "house-prices", [4])):
+        settings = {"hidden": hidden, "dropout": [], "epochs": 1, "name": name, "runs_dir": str(tmp_path)}
+        with start(resolve(recipe, settings)) as run:
+            run.fit()
+    with serving(tmp_path) as (_, client):
+        refusals = [("map", "plain", "no hidden layer"), ("confusion", "numbers", "learns numbers")]
+        refusals += [("unit", "deep", "no images"), ("weights", "deep", "no first layer of images")]
+        for view, name, problem in refusals:
+            status, answer = client.ask("/api/look", view=view, run=name)
+            assert (status, answer["error"]["kind"]) == (422, "data")
+            assert problem in answer["error"]["message"]
+        shown = client.post("/api/look", view="sample", run="deep", index=0)
+        assert (shown["picture"], len(shown["values"])) == (None, 4)
+        status, answer = client.ask("/api/look", view="confusion")  # of the newest run
+        assert answer["error"]["message"].startswith("numbers learns numbers")
+        status, answer = client.ask("/api/predict", drawing=as_picture(drawn_seven()), run="deep")
+        assert (status, "no grey images of classes" in answer["error"]["message"]) == (422, True)
+        status, answer = client.ask("/api/predict", drawing=as_picture(drawn_seven()))
+        assert (status, answer["error"]["kind"]) == (404, "missing")
+        assert "no trained network of images yet" in answer["error"]["message"]
+
+
+def test_no_run_no_view_and_an_empty_run_is_not_taken(tmp_path: Path) -> None:
+    with serving(tmp_path) as (server, client):
+        status, answer = client.ask("/api/look", view="confusion")
+        assert (status, answer["error"]["kind"]) == (404, "missing")
+        (tmp_path / "begun").mkdir()
+        (tmp_path / "begun" / "config.toml").write_text('recipe = "mnist"\n', encoding="utf-8")
+        with pytest.raises(RequestError, match="begun has saved nothing yet"):
+            server.lab.models.open("begun")
+
+
+def test_the_last_drawing_is_taken_back_and_none_is_kept_beyond_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nnbackprop.lab.drawings.MAX_SAMPLES", 1)
+    drawings = Drawings(tmp_path / "drawings")
+    with pytest.raises(RequestError, match="no drawing to take back"):
+        drawings.forget_last()
+    with pytest.raises(DataError, match=r"^The drawing "):
+        drawings.add(np.zeros((28, 28), np.uint8), 1)
+    drawings.add(drawn_seven(), 7)
+    with pytest.raises(DataError, match="holds 1 drawings, the most that are kept"):
+        drawings.add(drawn_seven(), 7)
+    drawings.forget_last()
+    assert list(drawings.folder.iterdir()) == []
+    assert drawings.to_json()["n"] == 0
+
+
+def test_a_picture_has_a_byte_a_pixel() -> None:
+    with pytest.raises(DataError, match="3 pixels and 28 rows of 28: send 784 bytes"):
+        Picture(28, 28, b"123").array()
+
+
+def test_fewer_features_than_components_have_no_variance_beyond_them() -> None:
+    x = np.array([[1.0], [2.0], [6.0]])
+    scores, variances, total = principal_components(x)
+    np.testing.assert_allclose(np.abs(scores), [[2, 0], [1, 0], [3, 0]], atol=1e-12)
+    assert variances.tolist() == pytest.approx([14 / 3, 0])
+    assert total == pytest.approx(14 / 3)
 
 
 def test_two_runs_side_by_side_differ_in_what_was_set(tmp_path: Path) -> None:

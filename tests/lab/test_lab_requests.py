@@ -130,6 +130,14 @@ def test_a_body_of_more_than_64_kib_is_refused(client: Client, chunked: bool) ->
         ("step", b'{"network": "2-2-1", "samples": [4]}'),
         ("step", b'{"network": "2-2-1", "mistake": "unknown"}'),
         ("step", b'{"network": "2-2-1", "loss": "softmax-cross-entropy", "output_activation": "identity"}'),
+        ("step", b'{"network": "2-2-1", "loss": "binary-cross-entropy", "output_activation": "sigmoid"}'),
+        ("step", b'{"network": "2-2-1", "params": {"dense1.W": [[1, 2], [3]]}}'),
+        ("step", b'{"network": "2-2-1", "optimizer": "adam", "optimizer_state": {"velocity": {}}}'),
+        ("step", b'{"network": "2-2-1", "mistake": "softmax-diagonal"}'),
+        ("break", b'{"network": "2-2-1", "mistake": "mse-factor", "loss": "half-mse"}'),
+        ("step", b'{"network": "2-2-1", "output_activation": "identity", "mistake": "output-derivative-missing"}'),
+        ("control", b'{"action": "set"}'),
+        ("look", b'{"view": "compare", "run": "one"}'),
         ("step", b'{"network": "2-2-1", "check": {"tensor": "dense1.W", "index": [0, 2]}}'),
         ("predict", b'{"drawing": {"rows": 20, "columns": 20, "pixels": ""}}'),
         ("predict", b'{"drawing": {"rows": 113, "columns": 28, "pixels": ""}}'),
@@ -151,6 +159,42 @@ def test_a_run_is_a_name_in_the_folder_of_runs_and_no_path(client: Client, name:
 )
 def test_no_path_of_a_request_is_opened(client: Client, path: str) -> None:
     assert refused(client.send("GET", path, client.headers)) == (404, "missing")
+
+
+def test_scripts_are_javascript_on_every_system(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A browser that is told nosniff runs no script of type text/plain, which some Windows tables have for .js."""
+    monkeypatch.setattr("mimetypes.guess_type", lambda name: ("text/plain", None))
+    status, headers, body = client.send("GET", "/static/js/main.js", client.headers)
+    assert (status, headers["content-type"].partition(";")[0]) == (200, "text/javascript")
+    assert b"import " in body
+
+
+def test_two_headers_of_a_name_are_refused_and_a_damaged_cookie_is_none(client: Client) -> None:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", client.port, timeout=60)) as connection:
+        connection.putrequest("GET", "/api/runs")
+        for name, value in client.headers.items():
+            connection.putheader(name, value)
+        connection.putheader("Origin", client.headers["Origin"])
+        connection.endheaders()
+        assert connection.getresponse().status == 403
+    headers = client.headers | {"Cookie": 'a"b=\x01; ' + client.cookie}
+    assert refused(client.send("GET", "/api/runs", headers)) == (403, "refused")
+
+
+def test_what_fails_within_the_server_is_said_without_its_text(
+    client: Client, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page names the kind of error; the terminal has the rest, which may hold paths."""
+
+    def fail() -> None:
+        raise RuntimeError("/home/somebody")
+
+    monkeypatch.setattr("nnbackprop.lab.stepping.step", lambda request: fail())
+    status, _, body = client.send("POST", "/api/step", client.headers, b'{"network": "2-2-1"}')
+    assert (status, json.loads(body)["error"]["kind"]) == (500, "internal")
+    assert "RuntimeError" in body.decode()
+    assert "somebody" not in body.decode()
+    assert "RuntimeError: /home/somebody" in capsys.readouterr().err
 
 
 def test_an_address_takes_one_method(client: Client) -> None:

@@ -13,9 +13,10 @@ from backends import select
 from nnbackprop.data import Dataset, Scaling
 from nnbackprop.errors import RunFolderError, UsageError
 from nnbackprop.nn.layers import Dense, Dropout, ReLU, Sigmoid
-from nnbackprop.optim import Momentum
+from nnbackprop.optim import AdamW, ExponentialMovingAverage, GradientClipping, Momentum
 from nnbackprop.runs import build
 from nnbackprop.runs.config import Config
+from nnbackprop.runs.config_checks import check_config
 from nnbackprop.runs.config_files import apply_overrides, load_recipe, load_run_config, recipes, resolve, to_toml
 from nnbackprop.runs.header import describe_config
 from nnbackprop.runs.settings import parse_settings
@@ -274,6 +275,23 @@ def test_an_unknown_name_is_refused_before_the_trainer_is_built(settings: dict[s
 
 def test_momentum_reaches_the_optimizer() -> None:
     assert build.optimizer(Config(optimizer="momentum", momentum=0.7)) == Momentum(0.7)
+
+
+def test_weight_decay_clipping_and_averaging_reach_the_optimizer() -> None:
+    config = Config(optimizer="adamw", momentum=0.8, weight_decay=0.3, clip_norm=2.0, clip_value=0.5, ema=0.99)
+    clipped = GradientClipping(AdamW(beta1=0.8, weight_decay=0.3), norm=2.0, value=0.5)
+    assert build.optimizer(config) == ExponentialMovingAverage(clipped, 0.99)
+
+
+@pytest.mark.parametrize("numbers", ["", ":5", ":5:2", ":0:0.5", ":x:0.5", ":5:0.5:1"])
+def test_a_schedule_of_plateaus_names_epochs_and_a_factor(numbers: str) -> None:
+    with pytest.raises(UsageError, match=r"a whole number of epochs and a factor|patience|factor"):
+        build.split_schedule(f"reduce-on-plateau{numbers}")
+
+
+def test_changes_of_a_setting_are_in_the_order_of_their_steps() -> None:
+    with pytest.raises(UsageError, match=r"lr_changes come after steps 20, 10; each must be later"):
+        check_config(Config(lr_changes=((20, 0.1), (10, 0.01))))
 
 
 def test_the_schedule_spans_the_run() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 import nnbackprop as nb
 from backends import Backend
@@ -62,6 +63,21 @@ def test_a_file_predicts_and_evaluates_as_its_trainer(backend: Backend) -> None:
     assert np.array_equal(probabilities, trainer.predict_proba(clouds().inputs))
     assert same.evaluate(clouds()) == trainer.evaluate(clouds())
     np.testing.assert_allclose(numpy.predict_proba(clouds().inputs), probabilities, rtol=1e-9)
+
+
+def test_files_have_the_averaged_weights_that_the_trainer_predicts_by() -> None:
+    average = nb.ExponentialMovingAverage(nb.SGD(), decay=0.9)
+    trainer = make_trainer(optimizer=average, lr=0.5, epochs=2)
+    trainer.fit(clouds())
+    wanted = trainer.predict_proba(clouds().inputs)
+    trained = trainer.evaluator.predict_proba_or_values(trainer.params, clouds().inputs, trainer.sample_shape)
+    assert np.abs(wanted - trained).max() > 0.01
+    nb.save(trainer, FILE)
+    assert np.array_equal(nb.open(FILE, trainer.backend).predict_proba(clouds().inputs), wanted)
+    nb.export_safetensors(trainer, "weights.safetensors")
+    kept = load_file("weights.safetensors")
+    averaged = trainer.host_params()[0]["W"]
+    assert np.array_equal(kept["0.weight"], averaged.T)
 
 
 def test_the_preprocessing_of_a_table_is_in_the_file() -> None:
@@ -145,6 +161,17 @@ def test_a_layer_of_ones_own_is_refused_and_nothing_is_written() -> None:
     assert not FILE.exists()
 
 
+RELU = {"type": "ReLU"}
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """A network in a network in a network ..."""
+    layer = RELU
+    for _ in range(depth):
+        layer = {"type": "Sequential", "layers": [layer]}
+    return layer
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -157,6 +184,12 @@ def test_a_layer_of_ones_own_is_refused_and_nothing_is_written() -> None:
             "cannot be built",
         ),
         ({"network": {"type": "Sequential", "layers": 5}}, "Sequential cannot be built"),
+        ({"network": {"type": "Sequential", "layers": [5]}}, "5 describes no object"),
+        ({"network": nested(100)}, "nested too deeply"),
+        (
+            {"network": {"type": "Sequential", "layers": [{"type": "Dense", "units": 3, "weight_init": RELU}]}},
+            "ReLU stands where there must be",
+        ),
         ({"network": {"type": "ReLU"}}, "no network"),
         ({"loss": {"type": "Dense", "units": 3}}, "no loss"),
         ({"penalty": {"type": "ReLU"}}, "no penalty"),
@@ -205,3 +238,14 @@ def test_files_that_are_none_are_refused() -> None:
         nb.open("text")
     with pytest.raises(nb.RunFolderError, match="is no run folder"):
         nb.open("nowhere.nb")
+
+
+def test_a_checkpoint_of_a_run_describes_no_network_and_rows_must_be_of_one_length() -> None:
+    trainer = make_trainer(epochs=1)
+    trainer.fit(clouds())
+    nb.save(trainer, FILE)
+    with pytest.raises(nb.DataError, match=r"no array of numbers \(.*\): pass rows of the same length"):
+        nb.open(FILE).predict([[1.0, 2.0], [3.0]])
+    save(FILE, replace(load(FILE), meta={}))
+    with pytest.raises(nb.RunFolderError, match="cannot be opened as a network: it does not describe one"):
+        nb.open(FILE)

@@ -235,3 +235,12 @@ def test_class_names_reach_no_terminal_as_commands(
     both = "".join(capsys.readouterr())
     assert r"\x1b[2J\x9b" in both
     assert both.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(("content", "problem"), [("{", "cannot be read as JSON"), ("[1]", "holds no table")])
+def test_a_file_that_is_no_table_in_json_is_named(content: str, problem: str, tmp_path: Path) -> None:
+    run_dir = RunDir(tmp_path)
+    run_dir.write("summary.json", content)
+    with pytest.raises(RunFolderError, match=rf"summary\.json {problem}.*put back what was there"):
+        run_dir.read_json("summary.json")
+    assert run_dir.read_json("other.json") is None

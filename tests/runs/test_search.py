@@ -273,6 +273,30 @@ def test_what_cannot_be_searched_is_refused(space: str, message: str) -> None:
     assert not Path("runs").exists()
 
 
+def test_a_search_has_a_table_a_number_of_trials_and_a_name_of_one_word() -> None:
+    text = Path(write()).read_text(encoding="utf-8")
+    for changed, message in (
+        (text.partition("[search]")[0], r"no table \[search\]"),
+        (text.replace("trials = 12", "trials = 0"), "has trials = 0: give the number of trials"),
+    ):
+        Path("small.toml").write_text(changed, encoding="utf-8")
+        with pytest.raises(UsageError, match=message):
+            load_search("small.toml")
+    with pytest.raises(UsageError, match="'a/b' cannot be the name of a search"):
+        search(replace(load_search(write()), name="a/b"), lambda row, planned: None)
+    Path("runs").write_text("a file", encoding="utf-8")
+    with pytest.raises(RunFolderError, match=r"folder runs/small could not be made \(.*\): choose a place"):
+        found_in("small.toml")
+    assert Path("runs").read_text(encoding="utf-8") == "a file"
+
+
+def test_whole_numbers_of_a_range_are_whole() -> None:
+    file = load_search(write(trials=4, epochs=1, space="batch_size = { low = 4, high = 16, log = true }\n"))
+    sizes = [row.params["batch_size"] for row in search(file, lambda row, planned: None).trials]
+    assert len(sizes) == 4
+    assert all(type(size) is int and 4 <= size <= 16 for size in sizes)
+
+
 def test_a_search_needs_a_validation_part() -> None:
     file = write()
     Path(file).write_text(

@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 
 from nnbackprop import TrainedModel
+from nnbackprop.data.readers.paths import read_table
+from nnbackprop.data.table import DataOptions
 from nnbackprop.errors import DataError
+from nnbackprop.runs.samples import rows_of_numbers
+from nnbackprop.runs.trainer_checkpoint import read_scaling
 from tests.support.commands import run
 
 pytestmark = pytest.mark.usefixtures("two_clouds")
@@ -58,3 +62,32 @@ def test_inputs_of_another_range_or_not_finite_are_refused() -> None:
         model.predict(np.full((3, 4), np.nan))
     with pytest.raises(DataError, match="5 numbers a sample and this network takes 4"):
         model.predict(np.full((3, 5), 255))
+
+
+def test_rows_of_numbers_are_read_with_or_without_labels_and_say_what_is_wrong() -> None:
+    """A network of arrays has no names: a file for it is rows of as many numbers."""
+
+    def rows(text: str) -> np.ndarray:
+        Path("rows.csv").write_text(text, encoding="utf-8")
+        return rows_of_numbers(read_table(Path("rows.csv"), DataOptions()), 2)
+
+    assert rows("a,b\n1,2\n3,4.5\n").tolist() == [[1, 2], [3, 4.5]]
+    assert rows("a,label,b\n1,7,2\n3,8,4\n").tolist() == [[1, 2], [3, 4]]
+    with pytest.raises(DataError, match=r"'x' is not a number. The network was trained on arrays of 2 numbers"):
+        rows("a,b\nx,2\n")
+    with pytest.raises(DataError, match=r"rows\.csv.*3.*: the value is missing. Fill it in"):
+        rows("a,b\n1,2\n,4\n")
+    with pytest.raises(DataError, match=r"has 3 numbers a row \(.*\) and this network takes 2"):
+        rows("a,b,c\n1,2,3\n")
+
+
+@pytest.mark.parametrize("shift", [np.zeros(3), np.zeros((1, 2))])
+def test_a_scaling_of_targets_fits_the_outputs(shift: np.ndarray) -> None:
+    arrays = {"scaling/scale": np.ones(()), "scaling/shift": np.zeros(())}
+    arrays |= {"target_scaling/scale": np.full(2, 5.0), "target_scaling/shift": np.zeros(2)}
+    target = read_scaling(arrays, (4,), 2).target_scaling
+    assert target is not None
+    assert target.scale.tolist() == [5, 5]
+    for name, array in (("shift", shift), ("scale", np.array([0.0, 1.0]))):
+        with pytest.raises(ValueError, match="of another number of outputs"):
+            read_scaling(arrays | {f"target_scaling/{name}": array}, (4,), 2)

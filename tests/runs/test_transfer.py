@@ -113,3 +113,21 @@ def test_a_fine_tuned_run_replays_and_needs_the_other_no_more(source: Path) -> N
     assert run("evaluate", "tuned") == 0
     assert run("train", "--resume", "tuned", "--epochs", "3", "--progress", "off") == 0
     assert [row["epoch"] for row in rows("tuned")] == [1, 2, 3]
+
+
+def test_a_table_of_other_features_draws_its_first_layer_anew(tmp_path: Path) -> None:
+    """Its shape fits: three numbers of other names. The name of the target decides on the last layer."""
+    rng = np.random.default_rng(0)
+    for name, columns in {"a": "u,v,w,y", "b": "u,v,x,y", "c": "u,v,w,z"}.items():
+        values = "\n".join(",".join(f"{v:.3f}" for v in row) for row in rng.normal(size=(60, 4)))
+        Path(f"{name}.csv").write_text(f"{columns}\n{values}\n", encoding="utf-8")
+    words = ["--task", "regression", "--hidden", "4", "--dropout", "0", "--epochs", "1", "--progress", "off"]
+    assert run("train", "a.csv", "--target", "y", *words) == 0
+    taken = {}
+    for data, target in (("a", "y"), ("b", "y"), ("c", "z")):
+        settings = {"data": f"{data}.csv", "target": (target,), "task": "regression", "hidden": (4,)}
+        settings |= {"dropout": (), "init_from": "a", "progress": "off"}
+        with runs.start(resolve("table", settings)) as begun:
+            assert begun.transferred is not None
+            taken[data] = begun.transferred.taken
+    assert taken == {"a": ("dense1", "dense2"), "b": ("dense2",), "c": ("dense1",)}
