@@ -162,7 +162,8 @@ def test_every_number_that_is_computed_names_its_equation_and_its_code(window: A
     found = window.open("step").evaluate(EXPLAINED)
     assert found["missing"] == []
     assert set(found["named"]) == set(found["known"])
-    derived = set(re.findall(r"^\*\*\((D\d+)\)\*\*", "\n".join(p.read_text("utf-8") for p in DERIVATIONS), re.MULTILINE))
+    text = "\n".join(path.read_text("utf-8") for path in DERIVATIONS)
+    derived = set(re.findall(r"^\*\*\((D\d+)\)\*\*", text, re.MULTILINE))
     assert {name for name in found["known"] if re.fullmatch(r"D\d+", name)} <= derived
     for name, source in sources().items():
         assert all(source["marks"].values()), name

@@ -65,6 +65,7 @@ export function trainTab(panel) {
     const failed = next.status === "failed" && state.status !== "failed";
     state = next;
     render();
+    if (next.status !== "running") draw();
     if (failed && next.error) showError({ kind: "failed", message: next.error });
   }
 
@@ -86,13 +87,18 @@ export function trainTab(panel) {
     if (waiting) return;
     waiting = true;
     setTimeout(() => requestAnimationFrame(() => {
-      [waiting, drawn] = [false, performance.now()];
-      if (panel.hidden) return;
-      tiles(at(".tiles"), state, curves);
-      if (curves.chunks.length || curves.epochs.length) drawCurves(panel, curves);
-      at(".charts").hidden = curves.chunks.length === 0 && curves.epochs.length === 0;
-      if (at(".epochs").open) epochTable(at(".epochs table"), curves.epochs);
+      waiting = false;
+      draw();
     }), drawn + DRAWN_EVERY - performance.now());
+  }
+
+  function draw() {
+    if (panel.hidden) return;
+    drawn = performance.now();
+    tiles(at(".tiles"), state, curves);
+    if (curves.chunks.length || curves.epochs.length) drawCurves(panel, curves);
+    at(".charts").hidden = curves.chunks.length === 0 && curves.epochs.length === 0;
+    if (at(".epochs").open) epochTable(at(".epochs table"), curves.epochs);
   }
 
   function render() {
