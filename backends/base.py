@@ -74,7 +74,7 @@ class Backend(ABC):
         return type(self), (self.device,), {"selection_reason": self.selection_reason}
 
     @property
-    def fused(self) -> bool:
+    def fuses_elementwise(self) -> bool:
         """Whether `xp.fuse` evaluates an elementwise kernel in one pass, not in one for each operator."""
         return False
 

@@ -44,7 +44,7 @@ class JaxBackend(Backend):
         self._compiled = lru_cache(maxsize=_MAX_COMPILED)(_compile)
 
     @property
-    def fused(self) -> bool:
+    def fuses_elementwise(self) -> bool:
         """Within `scan`, where jit sees through an elementwise kernel; `xp.fuse` itself leaves it as it is."""
         return True
 

@@ -40,7 +40,7 @@ class Namespace:
     `fuse(kernel, donate_argnums)` may write output k over argument `donate_argnums[k]`, in the sense of
     `jax.jit`. `fuse_rowwise` is the same for a `RowKernel`.
 
-    `batch_means` and `batch_rows` are for layers whose arrays may be a shard of the batch: see `replaced`.
+    `batch_means` and `whole_batch_size` are for layers whose arrays may be a shard of the batch: see `replaced`.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Namespace:
         """The mean of each array over the batch's shards, by their shares: itself where the batch is one piece."""
         return of_shard
 
-    def batch_rows(self, rows: int) -> int:
+    def whole_batch_size(self, rows: int) -> int:
         """How many rows the whole batch has where the array here has `rows`."""
         return rows
 

@@ -111,7 +111,7 @@ def output(ax: Any, values: Mapping[str, float]) -> None:
 
 
 SIZES = {"n": 5.0, "d": 8.0, "k": 3.6}
-PRODUCTS = (  # result, left factor, right factor: each with its letters and its rows and columns
+WEIGHTED_LAYERS = (  # result, left factor, right factor: each with its letters and its rows and columns
     (("Z", "nk"), ("X", "nd"), ("W", "dk"), "forward", BLUE),
     (("dW", "dk"), ("X^\\top", "dn"), ("dZ", "nk"), "back, to the weights", RED),
     (("dX", "nd"), ("dZ", "nk"), ("W^\\top", "kd"), "back, to the layer before", RED),
@@ -121,7 +121,7 @@ PRODUCTS = (  # result, left factor, right factor: each with its letters and its
 def shapes() -> Figure:
     """The product forward and the two back, each array a box of its rows and columns."""
     figure, ax = canvas(10, 1.65)
-    for i, (result, left, right, title, colour) in enumerate(PRODUCTS):
+    for i, (result, left, right, title, colour) in enumerate(WEIGHTED_LAYERS):
         x = 2.5 + 33.5 * i
         ax.text(x, 16, title, fontsize=12, color=colour, va="top", fontweight="bold")
         for (name, size), sign in ((result, "="), (left, ""), (right, None)):

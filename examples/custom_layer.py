@@ -23,14 +23,15 @@ class Swish:
         return {"b": np.ones((1,), dtype)}, in_shape
 
     def forward(self, xp: Any, params: Any, x: Any, key: Any) -> tuple[Any, Any]:
-        s = 1 / (1 + xp.exp(-params["b"] * x))
+        s = 0.5 * (1 + xp.tanh(0.5 * params["b"] * x))  # no exp of a large number
         return x * s, (x, s)
 
     def backward(self, xp: Any, params: Any, cache: Any, dy: Any, need_dx: bool) -> tuple[Any, dict[str, Any]]:
         x, s = cache
         slope = s * (1 - s)
         db = xp.reshape(xp.sum(dy * x * x * slope), (1,))
-        return dy * (s + params["b"] * x * slope), {"b": db}
+        dx = dy * (s + params["b"] * x * slope) if need_dx else None  # the first layer needs none
+        return dx, {"b": db}
 
 
 rng = np.random.default_rng(0)

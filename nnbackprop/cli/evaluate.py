@@ -130,7 +130,7 @@ def predict(
 
     trained = options.open(run)
     for name, inputs in read_samples(list(images), trained, lambda note: err.print(note, markup=False), as_is):
-        probabilities = trained.predict_outputs(inputs, name)
+        probabilities = trained.predict_proba_or_values(inputs, name)
         if trained.classes:
             predicted = trained.evaluator.predicted_targets(probabilities)
             out.print(prediction_table(name, trained.classes, predicted, probabilities))

@@ -84,21 +84,21 @@ def chunk_indices(
     batch_size: int,
     steps_per_chunk: int,
     first_step: int = 0,
-    every_n_steps: int | None = None,
+    chunk_ends_every: int | None = None,
 ) -> Iterator[np.ndarray]:
     """Cut `indices` (n,) into chunks (steps, batch_size), and last the ragged batch alone, as (1, rest).
 
     Chunks have `steps_per_chunk` steps; what is left over is cut into powers of two, so that a library that
     compiles a loop for each length meets few of them. The first chunk begins after `first_step` steps of the run,
-    and one ends wherever their number is a multiple of `every_n_steps`. From any chunk's end on, the rest is cut
-    as it is here.
+    and one ends wherever their number is a multiple of `chunk_ends_every`. From any chunk's end on, the rest is
+    cut as it is here.
     """
     steps = len(indices) // batch_size
     done = 0
     while done < steps:
         left = steps - done
-        if every_n_steps:
-            left = min(left, every_n_steps - (first_step + done) % every_n_steps)
+        if chunk_ends_every:
+            left = min(left, chunk_ends_every - (first_step + done) % chunk_ends_every)
         taken = steps_per_chunk if left >= steps_per_chunk else power_of_two(left)
         yield indices[done * batch_size : (done + taken) * batch_size].reshape(taken, batch_size)
         done += taken

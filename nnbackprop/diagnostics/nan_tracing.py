@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from backends import Array, Tree
-from nnbackprop.errors import DivergedError
+from nnbackprop.errors import DivergedError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.training.step import TrainStep
 from nnbackprop.training.trainer import Trainer
@@ -52,10 +52,18 @@ def trace_nan(trainer: Trainer, error: DivergedError) -> NotFinite:
 
     Repeats the steps from the trainer's last snapshot to `error.step`, with the same batches, microbatches and
     dropout masks, and checks the arrays of each in the order of their computation. The trainer is not changed.
+
+    Raises:
+        UsageError: the trainer has no snapshot, as its state or parameters were loaded since.
     """
     if error.in_evaluation:
         text = f"After step {error.step} the loss in evaluation is NaN or infinite."
         return NotFinite(error.step, "evaluation", text)
+    if trainer.snapshot.state is None:
+        raise UsageError(
+            "trace_nan repeats the steps since the trainer's last snapshot, and it has none: its state was "
+            "loaded, or it was never fit. Call trace_nan where fit raised, before load_state_dict or load_params."
+        )
     first = trainer.snapshot.progress.step
     reason = f"a replay from step {first} on did not"
     try:
@@ -69,7 +77,7 @@ def trace_nan(trainer: Trainer, error: DivergedError) -> NotFinite:
 
 def _replay(trainer: Trainer, first: int, last: int) -> NotFinite | None:
     """The steps from `first`, where the snapshot was taken, to `last`; None if all is finite."""
-    step, data, state = trainer.train_step, trainer.device_data.arrays, trainer.snapshot.copy()
+    step, data, state = trainer.train_step, trainer.device_data.arrays, trainer.snapshot.copy_state()
     batches = islice(trainer.snapshot.batches(trainer.batch_schedule), last - first)
     for number, x in enumerate(batches, start=first + 1):
         found = _first(step.xp, _before_update(step, state["params"], data, x))
@@ -103,8 +111,8 @@ def _before_update(step: TrainStep, params: Params, data: Tree, x: Tree) -> Iter
     """The arrays of a step in the order in which they are computed."""
     yield from _parameters(step, params, "before the step")
     xp, objective = step.xp, step.objective
-    for part in step.split(data, x):
-        inputs, targets, weights, key = step.inputs(part)
+    for part in step.microbatches(data, x):
+        inputs, targets, weights, key = step.step_inputs(part)
         yield ("inputs", "a value of the inputs", None), inputs
         trace = objective.network.trace(xp, params, inputs, key)
         for layer in trace.layers:

@@ -28,7 +28,12 @@ from nnbackprop.runs.run_dir import RunDir, environment
 from nnbackprop.runs.settings import with_changes
 from nnbackprop.runs.summary import summarise
 from nnbackprop.runs.train import initialized_trainer, open_backend
-from nnbackprop.runs.trainer_checkpoint import best_checkpoint, check_settings, last_checkpoint, progress_of
+from nnbackprop.runs.trainer_checkpoint import (
+    check_settings,
+    make_best_checkpoint,
+    make_last_checkpoint,
+    progress_of,
+)
 from nnbackprop.training.callbacks import Callback, EarlyStopping
 from nnbackprop.training.events import ChunkEnd, TrainEnd
 from nnbackprop.training.progress import Progress
@@ -170,7 +175,7 @@ class StopAtStep(Callback):
 
     def __init__(self, steps: int, reason: str = "finished") -> None:
         self.early_stopping, self.steps, self.reason = EarlyStopping(), steps, reason
-        self.every_n_steps = steps  # a chunk ends where the run's last one did
+        self.chunk_ends_every = steps  # a chunk ends where the run's last one did
         self.checkpoints: dict[CheckpointName, Checkpoint] = {}
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
@@ -181,8 +186,8 @@ class StopAtStep(Callback):
     def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
         """Before the best weights take the place of the last."""
         last, best = (
-            last_checkpoint(trainer, self.early_stopping, {}),
-            best_checkpoint(trainer, self.early_stopping, {}),
+            make_last_checkpoint(trainer, self.early_stopping, {}),
+            make_best_checkpoint(trainer, self.early_stopping, {}),
         )
         self.checkpoints = {"last": last, "best": best}
 
@@ -217,6 +222,6 @@ def _check_learning_rates(config: Config, run_dir: RunDir, samples: int, progres
 def _check_lr_factor(run_dir: RunDir, progress: Progress, configured: float) -> None:
     if progress.lr_factor != configured:
         raise UsageError(
-            f"{run_dir.path} diverged and went on at {progress.lr_factor:g} of its learning rate from a "
-            "checkpoint, which its config.toml does not say: train it anew with a lower --lr, and replay that."
+            f"{run_dir.path} went on at {progress.lr_factor:g} of its learning rate, after a divergence or by a "
+            "callback, which its config.toml does not say: train it anew with a lower --lr, and replay that."
         )

@@ -42,10 +42,12 @@ class ShardedTraining:
         self._own = range(c.rank * self.shards // c.size, (c.rank + 1) * self.shards // c.size)
         self._step: TrainStep | None = None
 
-    def own_batches(self, schedule: BatchSchedule, step: TrainStep) -> BatchSchedule:
+    def own_schedule(self, schedule: BatchSchedule, step: TrainStep) -> BatchSchedule:
         """From the first row of this process's first shard to the last of its last."""
         # the first process's callbacks save and measure
-        shared = {name: getattr(schedule, name) for name in ("steps_per_chunk", "every_n_steps", "timed_chunks")}
+        shared = {
+            name: getattr(schedule, name) for name in ("steps_per_chunk", "chunk_ends_every", "timed_chunks")
+        }
         shared = self.communicator.broadcast(shared)
 
         def rows(n: int) -> slice:
@@ -88,7 +90,7 @@ class ShardedTraining:
         """By `Evaluator.evaluate_distributed`."""
         return trainer.evaluator.evaluate_distributed(params, device_data, self.communicator)
 
-    def agree(self, stop: str | None, seconds: float) -> tuple[str | None, float]:
+    def agree_to_stop(self, stop: str | None, seconds: float) -> tuple[str | None, float]:
         """By one call, with what each process has to say."""
         note = np.array(((stop or "").encode(), seconds), NOTE)
         notes = self.communicator.all_gather(note)

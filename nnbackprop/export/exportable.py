@@ -16,9 +16,8 @@ class Exportable(Protocol):
     def evaluator(self) -> Evaluator:
         """The network, its loss and its scaling."""
 
-    @property
-    def params(self) -> Params:
-        """Its parameters, on the evaluator's backend."""
+    def host_params(self) -> Params:
+        """The parameters it predicts by, on the host."""
 
     @property
     def sample_shape(self) -> Shape:

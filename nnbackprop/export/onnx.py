@@ -102,7 +102,7 @@ def _unscaled(graph: OnnxGraph, scaling: Scaling | None, y: Array) -> Array:
 def _network(graph: OnnxGraph, model: Exportable, x: Array) -> Array:
     """The network's outputs y (n, k) in evaluation; parameters are named by layer, such as dense1/W."""
     network = model.evaluator.objective.network
-    params = tree_map(model.evaluator.backend.to_numpy, model.params)
+    params = model.host_params()
     names = [name for layer, _, branch in network.named_layers(params) for name in flatten(branch, layer)]
     constants = iter([graph.constant(*pair) for pair in zip(names, leaves(params), strict=True)])
     y, _ = network.forward(graph.xp, tree_map(lambda _: next(constants), params), x, None)

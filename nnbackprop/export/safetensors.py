@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from backends import tree_map
 from nnbackprop._files import write_atomically
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers import BatchNorm, Conv2D, Dense, Flatten, Layer, LayerNorm
@@ -48,7 +47,7 @@ def export_safetensors(model: Exportable, path: str | Path) -> None:
     from safetensors.numpy import save
 
     e = model.evaluator
-    params = tree_map(e.backend.to_numpy, model.params)
+    params = model.host_params()
     network = e.objective.network
     orders = iter(feature_orders(network, model.sample_shape))
     tree = map_layers(lambda layer, p: _in_pytorchs_layout(layer, p, next(orders)), network, params)

@@ -115,7 +115,7 @@ class Reporter(Callback):
 
     def __init__(self, training: Training, single: bool) -> None:
         self.training, self.single = training, single
-        self.every_n_steps = 1 if single else None  # chunks of one step
+        self.chunk_ends_every = 1 if single else None  # chunks of one step
         self.sums, self.rows = ChunkSums(), list[EpochEnd]()
         self._sent_at = 0.0
 

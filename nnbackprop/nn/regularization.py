@@ -16,9 +16,9 @@ from nnbackprop.nn.sequential import Sequential
 class WeightPenalty:
     """l1 sum |w| + l2/2 sum w^2 over the weights that the layers call `regularized`, such as W of Dense.
 
-    With `biases` it is over all trained parameters. The gradient is l1 sign(w) + l2 w, sign(0) = 0. Neither is
-    divided by the batch: Ng's lambda/m is l2 here (Krogh and Hertz, A simple weight decay can improve
-    generalization, NIPS 1991).
+    With `biases` it is over every trained parameter: biases, gamma and the like too. The gradient is
+    l1 sign(w) + l2 w, sign(0) = 0. Neither is divided by the batch: Ng's lambda/m is l2 here (Krogh and Hertz, A
+    simple weight decay can improve generalization, NIPS 1991).
     """
 
     l1: float = 0.0

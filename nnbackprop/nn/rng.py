@@ -39,15 +39,17 @@ def quantize_rate(rate: float) -> int:
     return level
 
 
-def threefry(xp: Any, c0: Array, c1: Array, k0: int, k1: int) -> tuple[Array, Array, Array, Array]:
-    """Encrypt the counter (c0, c1) under the key (k0, k1): an elementwise kernel for `xp.fuse`, all of it int32.
+def threefry(
+    xp: Any, c0: Array, c1: Array, k0: int, k1: int, begin: int | Array = 0
+) -> tuple[Array, Array, Array, Array]:
+    """Encrypt the counter (begin + c0, c1) under the key (k0, k1): an elementwise kernel for `xp.fuse`, all int32.
 
     Returns the two words, and both again with their lower halves at the top. Every operator is right modulo 2^32
     whatever stands above bit 31 (a right shift keeps only bits that came from below 32), so a fuser that computes
     in wider integers and stores int32 gives the same words.
     """
     keys = (k0, k1, k0 ^ k1 ^ KEY_SCHEDULE_PARITY)
-    x0, x1 = c0 + k0, c1 + k1
+    x0, x1 = c0 + begin + k0, c1 + k1
     for r in range(ROUNDS):
         k = ROTATIONS[r % 8]
         x0 = x0 + x1
@@ -89,9 +91,8 @@ class RngKey:
     def dropout_mask(self, xp: Any, shape: tuple[int, ...], rate: float, dtype: Any) -> Array:
         """Inverted-dropout mask: 0 with probability p, else 1 / (1 - p), p = round(rate 2^16) / 2^16.
 
-        An element is kept if its `int16` is at least p 2^16 - 2^15.
-
-        `shape` is (rows, *sample_shape), width the size of a sample; UsageError as of `quantize_rate`.
+        An element is kept if its number of `uniform_int16` is at least p 2^16 - 2^15. `shape` is
+        (rows, *sample_shape); UsageError as of `quantize_rate`.
         """
         if self.precomputed_masks and self.path in self.precomputed_masks:
             return self.precomputed_masks[self.path]
@@ -116,11 +117,8 @@ class RngKey:
         """int32 with the numbers of `uniform_int16` on top: (rows, width) or (k, rows / k, width) of k batches."""
         batches = self.step.shape  # () or (k,)
         rows, q = rows // math.prod(batches), -(-width // 4)
-        begin = self.first_row * q if isinstance(self.first_row, int) else 0
-        counter = xp.arange(begin, begin + rows * q, dtype=xp.int32, device=device_of(self.step))
-        counter = xp.reshape(counter, (rows, q))
-        if not isinstance(self.first_row, int):
-            counter = counter + self.first_row * q
+        counter = xp.reshape(xp.arange(rows * q, dtype=xp.int32, device=device_of(self.step)), (rows, q))
         step = xp.broadcast_to(xp.reshape(self.step, (*batches, 1, 1)), (*batches, rows, q))
-        words = xp.fuse(threefry)(counter, step, *threefry_key(self.seed, self.path, purpose))
+        key = threefry_key(self.seed, self.path, purpose)
+        words = xp.fuse(threefry)(counter, step, *key, self.first_row * q)
         return xp.concat(words, axis=len(batches) + 1)[..., :width]

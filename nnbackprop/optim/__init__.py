@@ -1,7 +1,7 @@
 """How gradients become updates: each optimizer is a kernel for one number.
 
-A training loop of one's own. `xp` is the namespace of a backend: the Array API and `fuse`, which plain `numpy` has
-not. A step's scalars come from `step_scalars(t, lr)`, t counted from 1.
+A training loop of one's own. `xp` is the namespace of a backend: the Array API and `foreach`, which plain `numpy`
+has not. A step's scalars come from `step_scalars(t, lr)`, t counted from 1.
 
 >>> import numpy as np
 >>> import nnbackprop as nb

@@ -39,7 +39,7 @@ class ExponentialMovingAverage(Optimizer):
 
     def init(self, xp: Any, params: Params) -> Tree:
         """The optimizer's state, and a copy of the parameters."""
-        return self.replace_params(xp, params, {"optimizer": self.optimizer.init(xp, params)})
+        return self.state_for_new_params(xp, params, {"optimizer": self.optimizer.init(xp, params)})
 
     def step_scalars(self, t: int, lr: float) -> dict[str, float]:
         """The optimizer's scalars, and 1 - d."""
@@ -57,6 +57,6 @@ class ExponentialMovingAverage(Optimizer):
         average: Params = state["average"]
         return average
 
-    def replace_params(self, xp: Any, params: Params, state: Tree) -> Tree:
+    def state_for_new_params(self, xp: Any, params: Params, state: Tree) -> Tree:
         """The average begins anew at `params`."""
         return {**state, "average": tree_map(lambda w: xp.asarray(w, copy=True), params)}

@@ -60,9 +60,9 @@ class Optimizer:
 
         A parameter without a gradient, such as a running mean, is passed on as it is.
         """
-        if not hasattr(xp, "fuse"):
+        if not hasattr(xp, "foreach"):
             raise UsageError(
-                f"An optimizer needs the namespace of a backend, with its `fuse`; got xp={xp!r}. Use "
+                f"An optimizer needs the namespace of a backend, with its `foreach`; got xp={xp!r}. Use "
                 'backends.select("numpy").xp, or "torch", "jax" or "cupy".'
             )
         states = tuple([state[name] for name in self.state_names])
@@ -73,7 +73,7 @@ class Optimizer:
         """Return the parameters to evaluate, predict and save by: the trained ones, or what `state` keeps."""
         return params
 
-    def replace_params(self, xp: Any, params: Params, state: Tree) -> Tree:
+    def state_for_new_params(self, xp: Any, params: Params, state: Tree) -> Tree:
         """Return the state from which training goes on with other parameters."""
         return state
 

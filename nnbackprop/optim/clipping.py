@@ -63,9 +63,9 @@ class GradientClipping(Optimizer):
         """Those of the optimizer."""
         return self.optimizer.eval_params(params, state)
 
-    def replace_params(self, xp: Any, params: Params, state: Tree) -> Tree:
+    def state_for_new_params(self, xp: Any, params: Params, state: Tree) -> Tree:
         """As the optimizer does."""
-        return self.optimizer.replace_params(xp, params, state)
+        return self.optimizer.state_for_new_params(xp, params, state)
 
 
 def clip_by_global_norm(xp: Any, grads: Params, limit: float) -> Params:

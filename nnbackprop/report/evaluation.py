@@ -37,7 +37,7 @@ MANY_CLASSES = 10  # beyond which the five likeliest classes count too
 def evaluation_report(trained: TrainedModel, data: Dataset, top_k: int | None = None) -> RenderableType:
     """The scores of each class, label or target of `data`; UsageError where `top_k` cannot be."""
     check_top_k(data, top_k)
-    outputs = trained.predict_outputs(data.inputs, data.source)
+    outputs = trained.predict_proba_or_values(data.inputs, data.source)
     predicted = trained.evaluator.predicted_targets(outputs)
     calibrated = trained.evaluator.objective.loss.gives_probabilities
     return prediction_report(data, trained.target_names, predicted, outputs, top_k, calibrated)

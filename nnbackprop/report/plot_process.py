@@ -153,7 +153,7 @@ class PlotData:
 
         trainer, data = run.trainer, run.data.test or run.data.train
         first_layer = first_layer_images(trainer.network, trainer.params, trainer.backend, data.image_shape)
-        probabilities = trainer.predict_outputs(data.inputs)
+        probabilities = trainer.predict_proba_or_values(data.inputs)
         predicted = trainer.evaluator.predicted_targets(probabilities)
         calibrated = trainer.loss.gives_probabilities
         return cls.of(run.run_dir.read_metrics(), first_layer, data, predicted, probabilities, calibrated)

@@ -170,7 +170,7 @@ def penalty(config: Config) -> WeightPenalty | None:
 
 def augmentation(config: Config) -> Augmentation | None:
     """The random transformations of training images, or None where there are none."""
-    return Augmentation(*config.augment, half_angle=config.augment_half_angle) if config.augment else None
+    return Augmentation(*config.augment, half_angle_classes=config.augment_half_angle) if config.augment else None
 
 
 def batch_size(config: Config, samples: int) -> int:

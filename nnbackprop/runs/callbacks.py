@@ -20,7 +20,7 @@ from nnbackprop.training.trainer import Trainer
 from .checkpoint_manager import CheckpointManager
 from .run_dir import RunDir
 from .threads import ThreadControl
-from .trainer_checkpoint import best_checkpoint, last_checkpoint
+from .trainer_checkpoint import make_best_checkpoint, make_last_checkpoint
 
 MIN_SECONDS = 1.0  # between writes, so that ten thousand short epochs do not cost ten thousand fsyncs
 MAX_SAVE_FRACTION = 1 / 20  # of the time between two writes, that a write takes
@@ -89,7 +89,7 @@ class CheckpointCallback(Callback):
     save_seconds: float = 0.0  # that the last write took
 
     def __post_init__(self) -> None:
-        self.every_n_steps = self.save_every.steps
+        self.chunk_ends_every = self.save_every.steps
 
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
         """There is a checkpoint to resume from before the first step."""
@@ -119,9 +119,9 @@ class CheckpointCallback(Callback):
         begin = time.monotonic()
         self.logger.flush()
         if self.best_unsaved:
-            self.checkpoint_manager.save_best(best_checkpoint(trainer, self.early_stopping, self.meta))
+            self.checkpoint_manager.save_best(make_best_checkpoint(trainer, self.early_stopping, self.meta))
             self.best_unsaved = False
-        self.checkpoint_manager.save(last_checkpoint(trainer, self.early_stopping, self.meta), step)
+        self.checkpoint_manager.save(make_last_checkpoint(trainer, self.early_stopping, self.meta), step)
         self.saved_at = time.monotonic()
         self.save_seconds = self.saved_at - begin
 

@@ -60,7 +60,7 @@ class CheckpointManager:
             remove(older[0])
         return bool(older)
 
-    def newest(self) -> tuple[Path, Checkpoint, list[str]]:
+    def load_newest(self) -> tuple[Path, Checkpoint, list[str]]:
         """The newest undamaged checkpoint, its path, and a message for each newer one, which is damaged.
 
         RunFolderError if all are damaged, or if one is larger than may be read.

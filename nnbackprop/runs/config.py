@@ -147,7 +147,9 @@ class Config:
     ] = None
     l1: Annotated[NonNegativeFloat, Setting("Learning", "Adds l1 times the sum of |w| to the loss.")] = 0.0
     l2: Annotated[NonNegativeFloat, Setting("Learning", "Adds l2 / 2 times the sum of w^2 to the loss.")] = 0.0
-    penalize_biases: Annotated[bool, Setting("Learning", "Whether l1 and l2 count biases too.")] = False
+    penalize_biases: Annotated[
+        bool, Setting("Learning", "Whether l1 and l2 count every trained parameter: biases too.")
+    ] = False
     clip_norm: Annotated[PositiveFloat | None, Setting("Learning", "Largest global norm of the gradient.")] = None
     clip_value: Annotated[
         PositiveFloat | None, Setting("Learning", "Largest absolute value of each entry of the gradient.")

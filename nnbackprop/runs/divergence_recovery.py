@@ -8,7 +8,7 @@ from nnbackprop.training.trainer import Trainer
 
 from .checkpoint_manager import CheckpointManager
 from .run_dir import RunDir
-from .trainer_checkpoint import last_checkpoint, restore
+from .trainer_checkpoint import make_last_checkpoint, restore
 
 MIN_LR_FACTOR = 2**-10  # a run that diverges even at it is not helped by less
 
@@ -30,7 +30,7 @@ class DivergenceRecovery:
     ) -> None:
         self._trainer, self._early_stopping, self._train = trainer, early_stopping, train
         self._run_dir, self._checkpoint_manager = run_dir, checkpoint_manager
-        self._initial = last_checkpoint(trainer, early_stopping, {})
+        self._initial = make_last_checkpoint(trainer, early_stopping, {})
         self._restored_step: int | None = None  # by the last recovery
         self._steps_survived = 0  # from the step restored to the divergence, the last time
 
@@ -54,7 +54,7 @@ class DivergenceRecovery:
 
     def _restore_newest(self) -> list[str]:
         """Restore the newest undamaged checkpoint; returns a message for each damaged one."""
-        _, newest, damaged = self._checkpoint_manager.newest()
+        _, newest, damaged = self._checkpoint_manager.load_newest()
         restore(self._trainer, self._early_stopping, self._train, newest)
         return [f"skipped: {message}" for message in damaged]
 

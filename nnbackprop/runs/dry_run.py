@@ -57,7 +57,7 @@ def dry_run(config: Config) -> DryRun:
         layers = trainer.network.summary(trainer.sample_shape, trainer.params_dtype)
         seconds = steps * estimate_step(cost, layers, batch, config.threads or cores(), trainer.dtype)
     memory = memory_of(trainer, data, batch)
-    where = backend.name, backend.device, trainer.layers
+    where = backend.name, backend.device, trainer.layer_table
     return DryRun(config, data.description, *where, samples, batch, steps, memory, seconds)
 
 
@@ -74,9 +74,9 @@ def memory_of(trainer: Trainer, data: RunData, batch: int) -> dict[str, int]:
     not counted.
     """
     itemsize = 8 if trainer.params_dtype == "float64" else 4
-    params = sum(row.bytes for row in trainer.layers)
+    params = sum(row.bytes for row in trainer.layer_table)
     states = len(trainer.optimizer.state_names)
-    outputs = math.prod(trainer.sample_shape) + 2 * sum(math.prod(row.out_shape) for row in trainer.layers)
+    outputs = math.prod(trainer.sample_shape) + 2 * sum(math.prod(row.out_shape) for row in trainer.layer_table)
     samples = 0
     for part in filter(None, data.parts.values()):
         samples += part.targets.nbytes

@@ -52,7 +52,7 @@ WORDS: dict[str, type] = {
 """The first word of an entry; the values that follow are the layer's options, in their order or by name."""
 
 OF_IMAGES = Conv2D, MaxPool2D, AveragePool2D, GlobalAveragePool2D, SpatialDropout2D
-PRODUCTS = Conv2D, Dense, Maxout
+WEIGHTED_LAYERS = Conv2D, Dense, Maxout
 """Layers with weights, which `init` draws, and biases."""
 
 RESIDUAL = "residual"
@@ -108,7 +108,7 @@ def _parse_all(
             units = None if prefix else n_outputs or 1  # a residual's last layer gives the shape of its input
             layers.append(_parse(name, entry, units, weight_init))
     for i, layer in enumerate(layers):
-        if isinstance(layer, PRODUCTS) and "bias=" not in entries[i]:
+        if isinstance(layer, WEIGHTED_LAYERS) and "bias=" not in entries[i]:
             normalized = i + 1 < len(layers) and isinstance(layers[i + 1], BatchNorm)
             layers[i] = replace(layer, bias=bias and not normalized)  # type: ignore[type-var]
     return tuple(layers)
@@ -146,7 +146,7 @@ def _parse(name: str, entry: str, units: int | None, weight_init: Initializer) -
     if kind is Dense and not values and units is not None:
         values = [str(units)]
     options = dict(_options(name, entry, kind, values))
-    if kind in PRODUCTS:
+    if kind in WEIGHTED_LAYERS:
         options["weight_init"] = weight_init
     try:
         return kind(**options)
@@ -197,7 +197,9 @@ def _value(text: str) -> Any:
 
 def _check_last(entries: Sequence[str], layers: Sequence[Layer], n_outputs: int | None) -> None:
     """UsageError where the last weights give another number of outputs than the data has."""
-    products = [(name, layer) for name, layer in _named_layers(entries, layers) if isinstance(layer, PRODUCTS)]
+    products = [
+        (name, layer) for name, layer in _named_layers(entries, layers) if isinstance(layer, WEIGHTED_LAYERS)
+    ]
     if not products:
         raise UsageError(
             f"layers has no layer with weights to train: end it with 'dense' ({len(layers)} entries)."

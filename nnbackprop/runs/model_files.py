@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from backends import Backend, select, tree_map
+from backends import Backend, select
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.errors import NnbackpropError, RunFolderError, UsageError
 from nnbackprop.nn.losses import Loss
@@ -47,7 +47,10 @@ class ModelInfo(Struct, frozen=True, rename={"n_outputs": "outputs"}):
 
 
 def save(model: Trainer | SavedModel, path: str | Path) -> None:
-    """Write a trainer's network, as it stands, to one file that `nb.open` opens; whole or not at all.
+    """Write a trainer's network to one file that `nb.open` opens; whole or not at all.
+
+    Its parameters are those that the trainer evaluates by: the last, or their moving average where the optimizer
+    keeps one.
 
     The file is safetensors: parameters, scaling of inputs and targets; and as plain values the layers, the loss,
     class names, and the preprocessing of a table. It holds no code, and opens on any backend. The optimizer's
@@ -58,7 +61,7 @@ def save(model: Trainer | SavedModel, path: str | Path) -> None:
     """
     if not isinstance(model, Trainer | SavedModel):
         raise UsageError(f"save got {type(model).__name__} and needs a Trainer, or what nb.open gave.")
-    e, params = model.evaluator, model.params
+    e = model.evaluator
     network, penalty = e.objective.network, e.objective.penalty
     info = ModelInfo(
         version=version("nnbackprop"),
@@ -74,7 +77,7 @@ def save(model: Trainer | SavedModel, path: str | Path) -> None:
         max_input=model.max_input if isinstance(model, SavedModel) else None,
         preprocessing=model.preprocessing,
     )
-    arrays = flatten(tree_map(e.backend.to_numpy, params), "params") | scaling_arrays(e.scaling)
+    arrays = flatten(model.host_params(), "params") | scaling_arrays(e.scaling)
     save_checkpoint(Path(path), Checkpoint(arrays, {"model": msgspec.to_builtins(info)}))
 
 

@@ -74,6 +74,10 @@ class SavedModel:
             return self.preprocessing.targets
         return tuple(f"output {k}" for k in range(self.n_outputs))
 
+    def host_params(self) -> Params:
+        """A copy of the parameters on the host."""
+        return tree_map(self.evaluator.backend.to_numpy, self.params)
+
     def evaluate(self, dataset: Any) -> Score:
         """Mean loss and metrics of a Dataset, or of a data frame where it was trained on a table; dropout off."""
         data = dataset_to_evaluate(dataset, self.preprocessing).with_classes(self.classes)
@@ -88,19 +92,19 @@ class SavedModel:
 
         Of several labels 0 or 1 for each, int32 (n, k); of a regression the numbers (n, k).
         """
-        return self.evaluator.predicted_targets(self.predict_outputs(inputs, source))
+        return self.evaluator.predicted_targets(self.predict_proba_or_values(inputs, source))
 
     def predict_proba(self, inputs: Any, source: str = "the input") -> np.ndarray:
         """Probabilities of classes or labels (n, k) of what `predict` takes; UsageError for a regression."""
         self.evaluator.check_has_probabilities()
-        return self.predict_outputs(inputs, source)
+        return self.predict_proba_or_values(inputs, source)
 
-    def predict_outputs(self, inputs: Any, source: str = "the input") -> np.ndarray:
+    def predict_proba_or_values(self, inputs: Any, source: str = "the input") -> np.ndarray:
         """`predict_proba`, or the predicted numbers of a regression (n, k)."""
         if self.preprocessing is not None and is_frame(inputs):
             inputs, _ = self.preprocessing.transform(table_of(inputs, source))
         self._check(inputs, source)
-        return self.evaluator.predict_outputs(self.params, inputs, self.sample_shape)
+        return self.evaluator.predict_proba_or_values(self.params, inputs, self.sample_shape)
 
     def attack(self, dataset: Dataset, epsilon: float) -> Attack:
         """Move each input by `epsilon` of its range against its label, by the fast gradient sign method.

@@ -62,7 +62,7 @@ def summarise(config: Config, trainer: Trainer, early_stopping: EarlyStopping, d
         "device": trainer.backend.device,
         "dtype": config.dtype,
         "seed": config.seed,
-        "parameters": sum(row.parameters for row in trainer.layers),
+        "parameters": sum(row.parameters for row in trainer.layer_table),
         "epochs": p.epoch - 1,
         "steps": p.step,
         "best_epoch": early_stopping.best_epoch or None,

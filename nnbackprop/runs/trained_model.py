@@ -107,7 +107,7 @@ class TrainedModel(SavedModel):
             def transform(x: Array, first_row: int) -> Array:
                 return augment(e.backend.xp, x, None, RngKey(self.config.seed, step, first_row, "evaluation"))
 
-            return e.predict_outputs(self.params, inputs, self.sample_shape, transform)
+            return e.predict_proba_or_values(self.params, inputs, self.sample_shape, transform)
 
         total = of_copy(0)
         for k in range(1, copies):

@@ -26,7 +26,7 @@ T = TypeVar("T")
 Count = Annotated[int, Meta(ge=0)]
 
 
-CHECKPOINT_KEYS = {
+NAMES_IN_FILES = {
     "n_features": "features",
     "max_input": "highest",
     "n_outputs": "outputs",
@@ -36,7 +36,7 @@ CHECKPOINT_KEYS = {
 """Fields of `CheckpointInfo` that have another name in files, which keep the names of earlier versions."""
 
 
-class CheckpointInfo(Struct, frozen=True, rename=CHECKPOINT_KEYS):
+class CheckpointInfo(Struct, frozen=True, rename=NAMES_IN_FILES):
     """What a checkpoint says of its run: of the data enough to use the weights without it, and its settings."""
 
     version: str
@@ -61,7 +61,7 @@ class BestSoFar(Struct, frozen=True, rename={"wait": "waited"}):
     wait: Count
 
 
-def last_checkpoint(trainer: Trainer, early_stopping: EarlyStopping, meta: Mapping[str, Any]) -> Checkpoint:
+def make_last_checkpoint(trainer: Trainer, early_stopping: EarlyStopping, meta: Mapping[str, Any]) -> Checkpoint:
     """Everything as it stands after the last step, the best weights so far, and `meta` beside it."""
     state = trainer.state_dict()
     arrays = {**flatten(state["params"], "params"), **flatten(state["optimizer"], "optimizer")}
@@ -72,7 +72,7 @@ def last_checkpoint(trainer: Trainer, early_stopping: EarlyStopping, meta: Mappi
     return Checkpoint(arrays | scaling_arrays(trainer.scaling), meta)
 
 
-def best_checkpoint(trainer: Trainer, early_stopping: EarlyStopping, meta: Mapping[str, Any]) -> Checkpoint:
+def make_best_checkpoint(trainer: Trainer, early_stopping: EarlyStopping, meta: Mapping[str, Any]) -> Checkpoint:
     """The best weights so far, or the last where nothing was validated."""
     params = trainer.host_params() if early_stopping.best_params is None else early_stopping.best_params
     meta = {**meta, "best": {"epoch": early_stopping.best_epoch or trainer.progress.epoch - 1}}
@@ -80,7 +80,7 @@ def best_checkpoint(trainer: Trainer, early_stopping: EarlyStopping, meta: Mappi
 
 
 def restore(trainer: Trainer, early_stopping: EarlyStopping, train: Dataset, checkpoint: Checkpoint) -> None:
-    """Put a trainer where `checkpoint` was taken by `last_checkpoint`, the best weights so far with it."""
+    """Put a trainer where `checkpoint` was taken by `make_last_checkpoint`, the best weights so far with it."""
     progress = progress_of(checkpoint)
     best = _typed(checkpoint.meta.get("best"), BestSoFar)
     if progress.samples_seen > len(train):

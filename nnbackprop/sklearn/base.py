@@ -257,7 +257,9 @@ class NNEstimator(BaseEstimator):
         objective = Objective(f.network, f.loss)
         dtype = "float64" if f.dtype == "float64" else "float32"
         evaluator = Evaluator(backend, objective, metrics_for(f.loss), Scaling.identity(), dtype)
-        return evaluator.predict_outputs(tree_map(backend.asarray, self._params()), X, X.shape[1:]), evaluator
+        return evaluator.predict_proba_or_values(
+            tree_map(backend.asarray, self._params()), X, X.shape[1:]
+        ), evaluator
 
     def __getstate__(self) -> dict[str, Any]:
         """Parameters and what is fitted; compiled steps are left out."""

@@ -55,7 +55,7 @@ class Convergence(Callback):
         if self.wait <= self.patience:
             return
         if self.adaptive and event.lr > MIN_LR:
-            trainer.progress.lr_factor /= 5
+            trainer.scale_lr(1 / 5)
             self.wait = 0
         else:
             self.converged = True

@@ -43,8 +43,8 @@ class BatchSchedule:
 
     `lr(step)` is the learning rate after `step` steps. Chunks have up to `steps_per_chunk` steps of `batch_size`
     samples, with `timed_chunks` as many as take a tenth of a second, and end wherever the number of steps is a
-    multiple of `every_n_steps`. Where several processes train together, `own_rows` says of a batch's size which of
-    its rows are this one's; None is all of them.
+    multiple of `chunk_ends_every`. Where several processes train together, `own_rows` says of a batch's size
+    which of its rows are this one's; None is all of them.
     """
 
     data: DeviceDataset
@@ -54,7 +54,7 @@ class BatchSchedule:
     shuffle: bool
     batch_size: int
     steps_per_chunk: int
-    every_n_steps: int | None
+    chunk_ends_every: int | None
     dtype: str
     timed_chunks: bool = False
     own_rows: Callable[[int], slice] | None = None
@@ -108,7 +108,7 @@ class BatchSchedule:
         """((steps, samples), batches on the host) of each chunk."""
         order = permutation(self.seed, epoch, self.n_samples) if self.shuffle else np.arange(self.n_samples)
         left = order[samples_seen:]
-        for indices in chunk_indices(left, self.batch_size, steps_per_chunk, step, self.every_n_steps):
+        for indices in chunk_indices(left, self.batch_size, steps_per_chunk, step, self.chunk_ends_every):
             steps = np.arange(step, step + len(indices))
             scalars = stack_step_scalars(self.optimizer, self.lr, steps, self.dtype)
             samples = self.data.batches(indices) if self.own_rows is None else self._take(indices, self.own_rows)
@@ -131,7 +131,7 @@ def make_batch_schedule(trainer: Trainer, data: DeviceDataset) -> BatchSchedule:
     batch_size = min(trainer.batch_size or n_samples, n_samples)
     check_batches(trainer.network, n_samples, batch_size)
     shards = trainer.sharding.shards if trainer.sharding else 1  # worked on at the same time, at best
-    steps = estimate_steps_per_chunk(trainer.layers, -(-batch_size // shards), trainer.backend.device)
+    steps = estimate_steps_per_chunk(trainer.layer_table, -(-batch_size // shards), trainer.backend.device)
     return BatchSchedule(
         data=data,
         optimizer=trainer.optimizer,
@@ -140,7 +140,7 @@ def make_batch_schedule(trainer: Trainer, data: DeviceDataset) -> BatchSchedule:
         shuffle=trainer.shuffle,
         batch_size=batch_size,
         steps_per_chunk=data.limit_steps(steps, batch_size),
-        every_n_steps=math.gcd(*(callback.every_n_steps or 0 for callback in trainer.callbacks)) or None,
+        chunk_ends_every=math.gcd(*(callback.chunk_ends_every or 0 for callback in trainer.callbacks)) or None,
         dtype=trainer.params_dtype,
         timed_chunks=any(callback.needs_short_chunks for callback in trainer.callbacks),
     )

@@ -21,11 +21,11 @@ MIN_LR_CHANGE = 1e-8
 class Callback:
     """Base of all callbacks; override what you need. `Trainer` calls each in the order of its list.
 
-    `every_n_steps` makes chunks end wherever the number of steps is a multiple of it. `needs_short_chunks` asks
-    for chunks that take about a tenth of a second by the clock, rather than by estimate.
+    with `chunk_ends_every`, chunks end also wherever the number of steps is a multiple of it. `needs_short_chunks`
+    asks for chunks that take about a tenth of a second by the clock, rather than by estimate.
     """
 
-    every_n_steps: int | None = None
+    chunk_ends_every: int | None = None
     needs_short_chunks: bool = False
 
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
@@ -176,7 +176,7 @@ class ReduceLROnPlateau(Callback):
             return
         p.plateau_wait, lr = 0, trainer.lr_at(event.step)
         if lr - max(lr * self.factor, self.min_lr) > MIN_LR_CHANGE:
-            p.lr_factor *= max(self.factor, self.min_lr / lr)
+            trainer.scale_lr(max(self.factor, self.min_lr / lr))
             trainer.message(
                 f"{self.monitor} did not improve for {self.patience} epochs: the learning rate is now "
                 f"{trainer.lr_at(event.step):g}"

@@ -32,7 +32,7 @@ from nnbackprop.nn.objective import Objective
 
 from .events import Score
 from .sharding import Reducer
-from .step import EvalStep, numbers_like, zero_sums
+from .step import EvalStep, unflatten_numbers, zero_sums
 
 EVAL_BATCH_SIZE = 1000  # enough to keep the products busy, small beside the parameters
 WINDOWS_EVAL_BATCH_SIZE = 100  # the windows of a 3x3 kernel on 1,000 images 28x28x32 take 0.9 GB
@@ -85,7 +85,7 @@ class Evaluator:
             sums = self.backend.scan(self.step, tree_map(xp.zeros_like, zero), constants, batch)
             rows[i] = np.concatenate([self.backend.to_numpy(a).reshape(-1) for a in leaves(sums)])
         of_all = processes.all_gather(rows).reshape(-1, rows.shape[1])[: len(begins)]
-        return self.score(numbers_like(zero, iter(of_all.sum(axis=0).tolist())), n)
+        return self.score(unflatten_numbers(zero, iter(of_all.sum(axis=0).tolist())), n)
 
     def zero_sums(self, params: Params, dataset: Dataset) -> Tree:
         """The sums of `step` before the first batch of a data set."""
@@ -103,7 +103,7 @@ class Evaluator:
         confusion = counts and tuple(tuple(map(int, counts[i * k : (i + 1) * k])) for i in range(k))
         return Score(sums["loss"] / weight, self.metrics.compute(sums["metrics"], weight), n_samples, confusion)
 
-    def predict_outputs(
+    def predict_proba_or_values(
         self,
         params: Params,
         inputs: Samples,
@@ -126,10 +126,10 @@ class Evaluator:
 
     def predict(self, params: Params, inputs: Samples, sample_shape: tuple[int, ...]) -> np.ndarray:
         """Class of each raw input, host int32 (n,); 0 or 1 of each label, int32 (n, k); or numbers (n, k)."""
-        return self.predicted_targets(self.predict_outputs(params, inputs, sample_shape))
+        return self.predicted_targets(self.predict_proba_or_values(params, inputs, sample_shape))
 
     def predicted_targets(self, outputs: np.ndarray) -> np.ndarray:
-        """What `predict` makes of `predict_outputs`: the likeliest class, labels from one half on, or numbers."""
+        """Of what `predict_proba_or_values` gave: the likeliest class, labels from one half on, or the numbers."""
         loss = self.objective.loss
         threshold = 0.5 if loss.gives_probabilities else loss.threshold
         if isinstance(self.metrics, ClassificationMetrics):

@@ -144,7 +144,7 @@ def train_begin(trainer: Trainer, n_samples: Mapping[str, int]) -> TrainBegin:
         device=backend.device,
         dtype=trainer.dtype,
         selection_reason=backend.selection_reason,
-        layers=trainer.layers,
+        layers=trainer.layer_table,
         n_samples=n_samples,
         batch_size=schedule.batch_size,
         steps_per_epoch=schedule.steps_per_epoch,

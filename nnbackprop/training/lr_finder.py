@@ -118,7 +118,7 @@ def default_steps(batch: int) -> int:
 class LossRecorder(Callback):
     """The loss of every step; ends the run after `steps` + 1 of them, or where the loss explodes."""
 
-    every_n_steps = 1  # chunks of one step
+    chunk_ends_every = 1  # chunks of one step
 
     def __init__(self, steps: int) -> None:
         self.steps, self.deviation = steps, max(1.0, SMOOTHING * steps)

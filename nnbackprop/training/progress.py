@@ -13,7 +13,7 @@ Sum = float | list[float]
 """A sum over samples, or one for each output."""
 
 
-CHECKPOINT_KEYS = {
+NAMES_IN_FILES = {
     "lr_factor": "rate",
     "planned_epochs": "aims",
     "samples_seen": "samples",
@@ -25,7 +25,7 @@ CHECKPOINT_KEYS = {
 """Fields of `Progress` that have another name in files, which keep the names of earlier versions."""
 
 
-class Progress(Struct, rename=CHECKPOINT_KEYS):
+class Progress(Struct, rename=NAMES_IN_FILES):
     """Counters of a run, the sums of the epoch under way, and what changed its learning rate.
 
     Plain numbers, kept in every checkpoint.

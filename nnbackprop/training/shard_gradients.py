@@ -137,7 +137,7 @@ class ShardGradients:
                 def rows(n: int) -> int:
                     return n * batch_size // shard.size if shard.size else n
 
-                seen = replace(step, xp=step.xp.replaced(batch_means=means, batch_rows=rows))
+                seen = replace(step, xp=step.xp.replaced(batch_means=means, whole_batch_size=rows))
                 return backend.run_eagerly(GradientStep(seen), {}, *inputs)
 
             return result

@@ -46,7 +46,7 @@ class Sharding(Protocol):
 
     shards: int
 
-    def own_batches(self, schedule: BatchSchedule, step: TrainStep) -> BatchSchedule:
+    def own_schedule(self, schedule: BatchSchedule, step: TrainStep) -> BatchSchedule:
         """The rows of the batches of `schedule` that this process works on, in the first process's chunks."""
 
     def scan(self, trainer: Trainer, chunk: Chunk) -> Tree:
@@ -55,5 +55,5 @@ class Sharding(Protocol):
     def evaluate(self, trainer: Trainer, params: Params, device_data: DeviceDataset) -> Score:
         """Mean loss and metrics of a data set, shared out among the processes."""
 
-    def agree(self, stop: str | None, seconds: float) -> tuple[str | None, float]:
+    def agree_to_stop(self, stop: str | None, seconds: float) -> tuple[str | None, float]:
         """The first reason to stop that a process has, and the first process's seconds."""

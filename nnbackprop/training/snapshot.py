@@ -23,7 +23,7 @@ MAX_COPY_FRACTION = 1 / 100  # of the time between two snapshots, that a snapsho
 
 @dataclass
 class Snapshot:
-    """The state before a chunk, and the progress it belongs to; taken anew when that is cheap."""
+    """The state before a chunk of the epoch under way, and the progress it belongs to."""
 
     xp: Any
     state: Tree = None
@@ -31,13 +31,17 @@ class Snapshot:
     copy_seconds: float = 0.0
     copied_at: float = 0.0
 
-    def update(self, state: Tree, progress: Progress) -> None:
-        """Copy `state` if the last copy is old enough."""
+    def update_if_due(self, state: Tree, progress: Progress) -> None:
+        """Copy `state` where an epoch begins, and within it if the last copy is old enough.
+
+        So what is repeated never reaches back over an epoch's end: over callbacks, or another learning rate.
+        """
         begin = time.perf_counter()
-        if self.state is not None and begin - self.copied_at < self.copy_seconds / MAX_COPY_FRACTION:
+        recent = begin - self.copied_at < self.copy_seconds / MAX_COPY_FRACTION
+        if self.state is not None and progress.samples_seen and recent:
             return
         self.state = state
-        self.state = self.copy()
+        self.state = self.copy_state()
         self.progress = Progress.from_dict(progress.to_dict())
         self.copied_at = time.perf_counter()
         self.copy_seconds = self.copied_at - begin
@@ -47,7 +51,7 @@ class Snapshot:
         p = self.progress
         return schedule.batches(p.epoch, p.samples_seen, p.step)
 
-    def copy(self) -> Tree:
+    def copy_state(self) -> Tree:
         """A copy of the copy, to be donated to a step."""
         return tree_map(lambda a: self.xp.asarray(a, copy=True), self.state)
 
@@ -66,7 +70,7 @@ def retry_in_microbatches(trainer: Trainer, chunk: Chunk) -> tuple[TrainStep, Tr
         t.backend.empty_cache()
         try:
             with t.backend.memory_errors():
-                state = t.snapshot.copy()
+                state = t.snapshot.copy_state()
                 for batch in islice(t.snapshot.batches(t.batch_schedule), steps_since):
                     state = step(state, data, batch)
                 state = t.backend.scan(

@@ -76,7 +76,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         checks.check_options(self)
-        self.layers: tuple[LayerRow, ...] = ()
+        self.layer_table: tuple[LayerRow, ...] = ()
         self.sample_shape: tuple[int, ...] = ()
         self.augmenter: ImageAugmenter | None = None  # `augment` for the images of the data
         self.classes: tuple[str, ...] = ()
@@ -155,7 +155,7 @@ class Trainer:
 
     def initialize(self, train: Dataset) -> None:
         """Draw initial parameters for data such as `train`, which must fit; `fit` does so unless it is done."""
-        self.layers, params = initial_params(self, train)
+        self.layer_table, params = initial_params(self, train)
         self.sample_shape, self.classes = train.sample_shape, train.classes
         self.input_dtype, self.preprocessing = str(train.inputs.dtype), train.preprocessing
         metrics = metrics_for(self.loss, train.targets, self.scaling.target_scaling)
@@ -201,7 +201,7 @@ class Trainer:
     def _agree_to_stop(self) -> bool:
         """Whether training ends here; processes that train together find the same."""
         if self.sharding is not None:
-            self.stop_reason, self.progress.seconds = self.sharding.agree(
+            self.stop_reason, self.progress.seconds = self.sharding.agree_to_stop(
                 self._stop_request, self.progress.seconds
             )
         return self.stop_reason is not None
@@ -238,12 +238,12 @@ class Trainer:
     def predict_proba(self, inputs: Any) -> np.ndarray:
         """Probabilities of classes or labels (n, k) of what `predict` takes; UsageError for a regression."""
         self.evaluator.check_has_probabilities()
-        return self.predict_outputs(inputs)
+        return self.predict_proba_or_values(inputs)
 
-    def predict_outputs(self, inputs: Any) -> np.ndarray:
+    def predict_proba_or_values(self, inputs: Any) -> np.ndarray:
         """`predict_proba`, or the predicted numbers of a regression, host (n, k)."""
         inputs = inputs_of(inputs, self.preprocessing)
-        return self.evaluator.predict_outputs(self.eval_params, inputs, self.sample_shape)
+        return self.evaluator.predict_proba_or_values(self.eval_params, inputs, self.sample_shape)
 
     def host_params(self) -> Params:
         """A copy of `eval_params` on the host."""
@@ -253,9 +253,10 @@ class Trainer:
         """Put host arrays in the parameters' place; ShapeError for those of another network."""
         checks.check_params(self.params, params)
         self.state = {**self.state, "params": tree_map(self.backend.asarray, params)}
-        self.state["optimizer"] = self.optimizer.replace_params(
+        self.state["optimizer"] = self.optimizer.state_for_new_params(
             self.backend.xp, self.params, self.state["optimizer"]
         )
+        self.snapshot = Snapshot(self.backend.xp)
 
     def state_dict(self) -> dict[str, Any]:
         """What an exact resume needs, on the host: params, optimizer, progress."""
@@ -288,7 +289,7 @@ class Trainer:
         if self.state is None:
             self.initialize(train)
         sums = zero_sums(self.backend.xp, self.metrics, self.params, train.weights is not None)
-        self.state = {**self.state, "sums": sums}
+        self.state, self.snapshot = {**self.state, "sums": sums}, Snapshot(self.backend.xp)
         evaluated = {"validation": validation} if validation else {"test": test} if test else {}
         used = {"train": train, **evaluated}
         self._datasets = {name: self._device_dataset(data) for name, data in used.items()}
@@ -302,7 +303,7 @@ class Trainer:
             if device_data.dataset is dataset:
                 return device_data
         checks.check_feature_names(dataset, self.preprocessing)
-        self.evaluator.check_dataset(dataset, self.sample_shape, self.layers[-1].out_shape)
+        self.evaluator.check_dataset(dataset, self.sample_shape, self.layer_table[-1].out_shape)
         return DeviceDataset(self.backend, dataset, self.scaling, self.params_dtype, self.resident)
 
     def _train_epoch(self) -> None:
@@ -314,7 +315,7 @@ class Trainer:
             event = ChunkBegin(epoch=p.epoch, step=p.step, steps=chunk.n_steps, batches=chunk.batches)
             self._call("chunk_begin", event)
             begin = time.perf_counter()
-            self.snapshot.update(self.state, p)
+            self.snapshot.update_if_due(self.state, p)
             with self._undone_by_errors():
                 try:
                     if self.sharding is None:
@@ -343,7 +344,7 @@ class Trainer:
         """What is left of the epoch."""
         schedule = self.batch_schedule
         if self.sharding is not None:
-            schedule = self.sharding.own_batches(schedule, self.train_step)
+            schedule = self.sharding.own_schedule(schedule, self.train_step)
         return schedule.rest_of_epoch(self.progress)
 
     @contextlib.contextmanager
@@ -374,6 +375,13 @@ class Trainer:
         self.state, self.progress = state, progress
         self.history = History(row for row in self.history if row.epoch < progress.epoch)
         self.snapshot = Snapshot(self.backend.xp)
+
+    def scale_lr(self, factor: float) -> None:
+        """Multiply the learning rate by `factor`, 0 < factor <= 1, from the next epoch on.
+
+        Within an epoch, chunks that are already on their way to the device keep the rate they have.
+        """
+        self.progress.lr_factor *= factor
 
     def lr_at(self, step: int) -> float:
         """The learning rate of the update after `step` steps."""

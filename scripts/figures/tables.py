@@ -95,7 +95,7 @@ def ours(recipe: str, seed: int) -> tuple[Dataset, np.ndarray]:
     with tempfile.TemporaryDirectory() as runs, start(_config(recipe, {**changes, "runs_dir": runs})) as run:
         run.fit()
         assert run.data.test
-        return run.data.test, run.trainer.predict_outputs(run.data.test.inputs)
+        return run.data.test, run.trainer.predict_proba_or_values(run.data.test.inputs)
 
 
 def rival(recipe: str, options: dict[str, Any]) -> Callable[[str, int], tuple[Dataset, np.ndarray]]:

@@ -63,7 +63,7 @@ def test_a_backend_describes_itself_and_memory_is_known_on_gpus_alone(backend: B
     assert backend.name in ("numpy", "cupy", "torch", "jax", "mlx", "strict")
     assert backend.version[0].isdigit()
     assert backend.selection_reason == "asked for by name"
-    assert isinstance(backend.fused, bool)
+    assert isinstance(backend.fuses_elementwise, bool)
     backend.synchronize()
     memory = backend.memory()
     assert {memory.used is None, memory.free is None} == {backend.device in ("cpu", "device1")}

@@ -12,7 +12,7 @@ import pytest
 from backends import Backend, select
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.diagnostics.nan_tracing import NotFinite, trace_nan
-from nnbackprop.errors import DivergedError
+from nnbackprop.errors import DivergedError, UsageError
 from nnbackprop.nn.initializers import Zeros
 from nnbackprop.nn.layers import Dense, Tanh
 from nnbackprop.nn.losses import SoftmaxCrossEntropy
@@ -82,12 +82,25 @@ def test_a_fault_backward_is_traced_to_the_gradient_it_reaches() -> None:
     assert found.text == "Step 1: the gradient of W of layer dense1 is NaN or infinite."
 
 
-def test_the_fault_is_found_epochs_after_the_last_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rate that explodes in the third epoch, with a snapshot taken only before the first step."""
+def test_the_fault_is_found_steps_after_the_last_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rate that explodes within the third epoch, with snapshots taken only where epochs begin."""
     monkeypatch.setattr("nnbackprop.training.snapshot.MAX_COPY_FRACTION", 1e-12)
     found = traced(Dense(2), dataset=data(4), lr=lambda step: math.inf if step == 14 else 0.1, shuffle=True)
     assert found.text == "Step 15: W of layer dense1 after the update is NaN or infinite."
     assert found.lr is None
+
+
+def test_a_trainer_whose_state_was_loaded_has_nothing_to_trace() -> None:
+    layers = Sequential(Dense(2))
+    trainer = Trainer(layers, SoftmaxCrossEntropy(), SGD(), lambda step: math.inf, backend=select("numpy"))
+    trainer.initialize(data(4))
+    kept = trainer.state_dict()
+    with pytest.raises(DivergedError) as error:
+        trainer.fit(data(4))
+    assert trace_nan(trainer, error.value).kind == "parameters"
+    trainer.load_state_dict(kept)
+    with pytest.raises(UsageError, match="Call trace_nan where fit raised, before load_state_dict"):
+        trace_nan(trainer, error.value)
 
 
 def test_a_gradient_whose_norm_overflows_is_traced() -> None:

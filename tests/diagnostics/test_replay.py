@@ -65,7 +65,7 @@ class StopAt(Callback):
     """Ends a run after `step` steps, as --max-time does."""
 
     def __init__(self, step: int) -> None:
-        self.step = self.every_n_steps = step
+        self.step = self.chunk_ends_every = step
 
     def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
         if event.step == self.step:

@@ -45,7 +45,7 @@ def test_a_recipes_file_predicts_as_the_run_does(recipe: str, capsys: pytest.Cap
     else:
         test, feeds = exported.data(trained.config.data)
         labels, outputs = exported.run(feeds)
-    want = trained.predict_outputs(test.inputs)
+    want = trained.predict_proba_or_values(test.inputs)
     tolerance = 1e-12 if trained.config.dtype == "float64" else 1e-5
     if trained.classes:
         np.testing.assert_array_equal(labels, trained.predict(test.inputs))

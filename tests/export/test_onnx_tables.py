@@ -92,7 +92,7 @@ def test_columns_go_in_and_the_runs_predictions_come_out(task: str, dtype: str) 
     }
     got = session.run(None, rows)
     frame = {**rows, "colour": np.array(["red", "pink", None, "blue"], dtype=object)}
-    want = trained.predict_outputs(frame)
+    want = trained.predict_proba_or_values(frame)
     tolerance = 1e-12 if dtype == "float64" else 1e-5
     np.testing.assert_allclose(got[-1], want, rtol=tolerance, atol=tolerance)
     if task == "classification":

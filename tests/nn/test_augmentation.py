@@ -92,7 +92,7 @@ def test_random_whole_numbers_are_bit_equal_on_every_library(backend: Backend) -
 @pytest.mark.parametrize("shape", [(49,), (7, 7, 1)])
 def test_augmented_images_are_the_same_on_every_library(backend: Backend, shape: tuple[int, ...]) -> None:
     x, t = RNG.standard_normal((6, *shape)).astype(np.float32), np.arange(6, dtype=np.int32) % 3
-    augment = Augmentation(*ALL, half_angle=("b",)).for_images((7, 7), ("a", "b", "c"))
+    augment = Augmentation(*ALL, half_angle_classes=("b",)).for_images((7, 7), ("a", "b", "c"))
     found, expected = (
         b.to_numpy(augment(b.xp, b.asarray(x), b.asarray(t), key_of(b)))
         for b in (backend, backends.select("numpy"))
@@ -133,7 +133,7 @@ def test_noise_is_standard_normal_and_cutout_has_its_area() -> None:
 def test_half_angle_halves_the_rotation_of_its_classes_alone() -> None:
     backend = backends.select("numpy")
     x = RNG.standard_normal((4, 9, 9))
-    half = Augmentation("rotate 40", half_angle=("b",)).for_images((9, 9), ("a", "b"))
+    half = Augmentation("rotate 40", half_angle_classes=("b",)).for_images((9, 9), ("a", "b"))
     found = half(backend.xp, x, np.array([0, 1, 0, 1], np.int32), key_of(backend))
     whole, smaller = (
         Augmentation(f"rotate {angle}").for_images((9, 9))(backend.xp, x, None, key_of(backend))
@@ -160,11 +160,11 @@ def test_microbatches_are_augmented_as_the_whole_batch(parts: int) -> None:
     loaded = {"inputs": device(data.inputs), "targets": device(data.targets)}
     indices, step = np.array([3, 1, 4, 7, 5, 9, 2], np.int32), np.asarray(4, np.int32)
     batch = {"indices": device(indices), "step": device(step)}
-    (whole,) = trainer.train_step.split(loaded, batch)
+    (whole,) = trainer.train_step.microbatches(loaded, batch)
     cut = replace(trainer.train_step, n_microbatches=parts)
-    rows = [host(cut.inputs(part).x) for part in cut.split(loaded, batch)]
+    rows = [host(cut.step_inputs(part).x) for part in cut.microbatches(loaded, batch)]
     assert len(rows) == parts
-    np.testing.assert_allclose(np.concatenate(rows), host(trainer.train_step.inputs(whole).x), atol=1e-12)
+    np.testing.assert_allclose(np.concatenate(rows), host(trainer.train_step.step_inputs(whole).x), atol=1e-12)
 
 
 def test_resume_within_an_epoch_is_bit_identical_and_evaluation_is_not_augmented() -> None:
@@ -212,5 +212,5 @@ def test_samples_that_are_no_images_are_refused() -> None:
     ]:
         with pytest.raises(UsageError, match=said):
             Augmentation("flip").for_images(*arguments)
-    with pytest.raises(UsageError, match="half_angle names 7"):
-        Augmentation("flip", half_angle=("7",)).for_images((4, 4), ("0", "1"))
+    with pytest.raises(UsageError, match="half_angle_classes names 7"):
+        Augmentation("flip", half_angle_classes=("7",)).for_images((4, 4), ("0", "1"))

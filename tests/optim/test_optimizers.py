@@ -171,7 +171,7 @@ def test_nested_trees_are_updated_as_flat_ones_and_buffers_passed_on(backend, op
 
 def test_a_namespace_without_fuse_is_refused_with_what_to_use():
     params = ({"W": np.ones((2, 2))},)
-    with pytest.raises(UsageError, match=r"needs the namespace of a backend, with its `fuse`.*backends.select"):
+    with pytest.raises(UsageError, match=r"needs the namespace of a backend, with its `foreach`.*backends.select"):
         SGD().step(np, params, params, (), {"lr": 0.1})
 
 

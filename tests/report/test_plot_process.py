@@ -82,7 +82,7 @@ def test_predictions_that_do_not_fit_in_memory_are_a_message(
     def fail(*_: object) -> None:
         raise MemoryError("Unable to allocate 745 GiB")
 
-    monkeypatch.setattr("nnbackprop.training.trainer.Trainer.predict_outputs", fail)
+    monkeypatch.setattr("nnbackprop.training.trainer.Trainer.predict_proba_or_values", fail)
     assert run(*SMALL_RUN, str(tmp_path)) == 0
     assert "The plots could not be drawn: Unable to allocate 745 GiB" in said(capsys)
 

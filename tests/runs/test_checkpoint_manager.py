@@ -98,7 +98,7 @@ def test_the_newest_undamaged_checkpoint_is_taken_and_damaged_ones_are_named(
     bad = [manager.last, *manager.older()][:lost]
     for path in bad:
         how(path)
-    path, found, wrong = manager.newest()
+    path, found, wrong = manager.load_newest()
     assert (step_in(path), found.meta["progress"]["step"]) == (left, left)
     named = bad if how is damage else bad[:1]  # an older one that is gone is not missed
     assert len(wrong) == len(named)
@@ -111,7 +111,7 @@ def test_where_none_is_sound_each_is_named(tmp_path: Path) -> None:
     for path in paths:
         damage(path)
     with pytest.raises(RunFolderError, match=r"^All checkpoints are damaged\.") as error:
-        manager.newest()
+        manager.load_newest()
     assert error.value.exit_code == 5
     assert all(str(error.value).count(f"{path} cannot be used") == 1 for path in paths)
 
@@ -132,7 +132,7 @@ def test_a_checkpoint_that_is_only_too_large_is_not_skipped(
     manager.save(Checkpoint({"params/0/W": np.ones((2**9, 2**9))}, {}), 2)
     monkeypatch.setenv(limits.ENVIRONMENT_VARIABLE, str(2**20))
     with pytest.raises(TooLargeError, match=r"last\.safetensors: would take"):
-        manager.newest()
+        manager.load_newest()
 
 
 def test_an_old_checkpoint_that_cannot_be_removed_is_named(tmp_path: Path) -> None:
@@ -140,4 +140,4 @@ def test_an_old_checkpoint_that_cannot_be_removed_is_named(tmp_path: Path) -> No
     (tmp_path / "step-00000000.safetensors").mkdir()  # which no unlink removes
     with pytest.raises(RunFolderError, match=r"step-00000000\.safetensors could not be written"):
         manager.save(taken_at(3), 3)
-    assert step_in(manager.newest()[0]) == 3
+    assert step_in(manager.load_newest()[0]) == 3

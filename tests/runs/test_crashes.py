@@ -87,7 +87,7 @@ def disturbed(reference: Path, name: str, disturb: Callable[[int], object], repa
     assert errors.startswith("error: ")
     assert "Traceback" not in errors
     assert before[run_dir.checkpoint_path("last")] in checkpoint_files(run_dir).values()
-    assert CheckpointManager(run_dir.checkpoints_dir).newest()[1].meta["progress"]["epoch"] < child_run.EPOCHS
+    assert CheckpointManager(run_dir.checkpoints_dir).load_newest()[1].meta["progress"]["epoch"] < child_run.EPOCHS
     resumed(reference, name, "--epochs", str(child_run.EPOCHS))
     assert temporaries(run_dir.path) == []
     assert_same_outcome(run_dir.path, reference / "runs" / "whole")
@@ -206,7 +206,7 @@ def test_a_run_that_dies_at_any_call_resumes_to_the_same_end(
             assert not begun
             continue
         if begun := begun or any((run_dir / "checkpoints").glob("*.safetensors")):
-            assert CheckpointManager(run_dir / "checkpoints").newest()[2] == []
+            assert CheckpointManager(run_dir / "checkpoints").load_newest()[2] == []
         assert run("train", "--resume", name, "--progress", "off") == 0
         assert_same_outcome(run_dir, Path("runs/whole"))
         assert temporaries(run_dir) == []

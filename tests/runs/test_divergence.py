@@ -53,7 +53,7 @@ def diverge_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DivergeAt:
         assert progress.lr_factor == factor / 2
         assert message == f"Back to step {progress.step}, and on at {factor / 2:g} of the learning rate."
         if progress.step:  # the beginning may have been removed, and is saved again when the run goes on
-            assert saves.checkpoint_manager.newest()[1].meta["progress"]["step"] == progress.step
+            assert saves.checkpoint_manager.load_newest()[1].meta["progress"]["step"] == progress.step
         assert [row["epoch"] for row in run_dir.read_metrics()] == list(range(1, progress.epoch))
         assert checkpoint_files(run_dir)
         return progress.step
@@ -98,7 +98,7 @@ def test_a_time_limit_counts_on_after_a_divergence_and_anew_after_an_end(monkeyp
     monkeypatch.setattr("nnbackprop.training.callbacks.time.monotonic", lambda: now[0])
 
     class Diverges(Callback):
-        every_n_steps = 1
+        chunk_ends_every = 1
 
         def chunk_end(self, trainer: Trainer, event: ChunkEnd) -> None:
             now[0] += 6

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 import nnbackprop as nb
 from backends import Backend
@@ -62,6 +63,21 @@ def test_a_file_predicts_and_evaluates_as_its_trainer(backend: Backend) -> None:
     assert np.array_equal(probabilities, trainer.predict_proba(clouds().inputs))
     assert same.evaluate(clouds()) == trainer.evaluate(clouds())
     np.testing.assert_allclose(numpy.predict_proba(clouds().inputs), probabilities, rtol=1e-9)
+
+
+def test_files_have_the_averaged_weights_that_the_trainer_predicts_by() -> None:
+    average = nb.ExponentialMovingAverage(nb.SGD(), decay=0.9)
+    trainer = make_trainer(optimizer=average, lr=0.5, epochs=2)
+    trainer.fit(clouds())
+    wanted = trainer.predict_proba(clouds().inputs)
+    trained = trainer.evaluator.predict_proba_or_values(trainer.params, clouds().inputs, trainer.sample_shape)
+    assert np.abs(wanted - trained).max() > 0.01
+    nb.save(trainer, FILE)
+    assert np.array_equal(nb.open(FILE, trainer.backend).predict_proba(clouds().inputs), wanted)
+    nb.export_safetensors(trainer, "weights.safetensors")
+    kept = load_file("weights.safetensors")
+    averaged = trainer.host_params()[0]["W"]
+    assert np.array_equal(kept["0.weight"], averaged.T)
 
 
 def test_the_preprocessing_of_a_table_is_in_the_file() -> None:

@@ -17,7 +17,7 @@ from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import OPTIMIZERS
 from nnbackprop.optim.schedules import parse_schedule
 from nnbackprop.runs.checkpoint import Checkpoint, from_bytes, to_bytes
-from nnbackprop.runs.trainer_checkpoint import CheckpointInfo, last_checkpoint, restore, scaling_of
+from nnbackprop.runs.trainer_checkpoint import CheckpointInfo, make_last_checkpoint, restore, scaling_of
 from nnbackprop.training.callbacks import Callback, EarlyStopping, ReduceLROnPlateau
 from nnbackprop.training.trainer import Trainer
 from tests.support.small_runs import (
@@ -41,7 +41,7 @@ class Saves(Callback):
         self.best, self.files = best, []
 
     def chunk_end(self, trainer: Trainer, event: Any) -> None:
-        self.files.append(to_bytes(last_checkpoint(trainer, self.best, {})))
+        self.files.append(to_bytes(make_last_checkpoint(trainer, self.best, {})))
 
     epoch_end = chunk_end
 
@@ -126,7 +126,7 @@ def test_a_run_begun_on_numpy_resumes_on_every_backend(backend: Backend, at: int
 @pytest.mark.parametrize("every", [2, 5, None])
 def test_where_chunks_end_changes_no_bit_of_the_weights(every: int | None) -> None:
     class Every(Callback):
-        every_n_steps = every
+        chunk_ends_every = every
 
     other = make_trainer(callbacks=[Every()])
     other.fit(TRAIN, VALIDATION)

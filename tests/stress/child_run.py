@@ -130,7 +130,7 @@ def _untimed(values: dict[str, Any]) -> dict[str, Any]:
 def checkpoint_files(run_dir: RunDir) -> dict[Path, bytes]:
     """The files that a resume could take; AssertionError unless the newest is sound."""
     checkpoints = CheckpointManager(run_dir.checkpoints_dir)
-    assert checkpoints.newest()[2] == []
+    assert checkpoints.load_newest()[2] == []
     return {path: path.read_bytes() for path in (checkpoints.last, *checkpoints.older())}
 
 

@@ -77,7 +77,7 @@ def _run_process(folder: Path, words: tuple[str, ...], kill_after: float | None)
 
 def _steps_lost(run: Path, steps: int) -> int:
     """Of `steps` made those not saved; the newest checkpoint is sound, and no older than the last save."""
-    _, newest, wrong = CheckpointManager(run / "checkpoints").newest()
+    _, newest, wrong = CheckpointManager(run / "checkpoints").load_newest()
     assert not wrong, wrong
     step = newest.meta["progress"]["step"]
     assert step >= steps - steps % child_run.SAVE_EVERY, f"step {steps} was made, and step {step} is saved"

@@ -83,7 +83,7 @@ def _run_once(
     if mpiexec.returncode == 0:
         return True
     assert mpiexec.returncode == 9, f"exit {mpiexec.returncode}: {errors}"
-    _, _, damaged = CheckpointManager(run / "checkpoints").newest()
+    _, _, damaged = CheckpointManager(run / "checkpoints").load_newest()
     assert not damaged, damaged
     return False
 

@@ -212,7 +212,7 @@ def _read_image(path: Path) -> None:
 def _read_model(path: Path) -> None:
     """Open a network and use it."""
     model = model_files.open(path, select("numpy"))
-    model.evaluator.predict_outputs(model.params, np.zeros((2, *model.sample_shape)), model.sample_shape)
+    model.evaluator.predict_proba_or_values(model.params, np.zeros((2, *model.sample_shape)), model.sample_shape)
 
 
 def _checkpoint() -> bytes:

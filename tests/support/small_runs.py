@@ -67,7 +67,7 @@ def run_callbacks(
 class EveryStep(Callback):
     """Makes chunks of one step."""
 
-    every_n_steps = 1
+    chunk_ends_every = 1
 
 
 class Messages(Callback):

@@ -86,7 +86,7 @@ def test_augmented_images_made_ahead_are_those_of_each_step(kind: str) -> None:
     trainer, data, prepared, batches = prepared_and_not(select(kind), "bytes", augment=augment)
     for k in range(STEPS):
         ahead, in_step = (
-            trainer.train_step.inputs(Microbatch(0, data, tree_map(lambda a: a[k, ...], b), None))  # noqa: B023
+            trainer.train_step.step_inputs(Microbatch(0, data, tree_map(lambda a: a[k, ...], b), None))  # noqa: B023
             for b in (prepared, batches)
         )
         x = trainer.train_step.objective.network.precompute(trainer.backend.xp, in_step.x, in_step.key)[0]

@@ -353,3 +353,46 @@ def test_a_trainer_interrupted_within_a_chunk_goes_on_exactly(
     assert same(whole, other)
     assert [row.epoch for row in other.history] == [1, 2, 3, 4, 5]
     assert other.history[-1].train == whole.history[-1].train
+
+
+@pytest.fixture
+def rare_snapshots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None within an epoch but at its beginning."""
+    monkeypatch.setattr("nnbackprop.training.snapshot.MAX_COPY_FRACTION", 1e-12)
+
+
+def interrupt(trainer: Trainer, step: int, data: Dataset) -> None:
+    """Train until Ctrl-C in the chunk of this step."""
+    original = trainer.backend.scan
+
+    def scan(*arguments: Any, **options: Any) -> Any:
+        if trainer.progress.step == step:
+            raise KeyboardInterrupt
+        return original(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer.backend, "scan", scan)
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit(data)
+
+
+@pytest.mark.usefixtures("rare_snapshots")
+def test_callbacks_see_each_epoch_once_around_an_interruption() -> None:
+    recorder = Recorder()
+    trainer = make(callbacks=[recorder, EveryStep()], batch_size=30)
+    interrupt(trainer, 7, clouds())
+    assert trainer.progress.step == 6
+    trainer.fit(clouds())
+    assert [event.epoch for event in recorder.of(EpochEnd)] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.usefixtures("rare_snapshots")
+def test_an_interruption_after_load_params_keeps_what_was_loaded() -> None:
+    trainer = make(callbacks=[EveryStep()], batch_size=30, epochs=1)
+    trainer.fit(clouds())
+    loaded = tree_map(np.ones_like, trainer.host_params())
+    trainer.load_params(loaded)
+    trainer.epochs = 2
+    interrupt(trainer, 4, clouds())
+    assert trainer.progress.step == 3
+    assert all(map(np.array_equal, weights(trainer), leaves(loaded)))

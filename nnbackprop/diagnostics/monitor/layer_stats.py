@@ -97,7 +97,7 @@ def measure(
     table = backend.xp.zeros((len(layers) + 1, 4), dtype=inputs.dtype, device=device_of(inputs))
     table = backend.scan(stats_step, table, constants, tree_map(lambda a: a[:1, ...], batches))
     *rows, (J, correct, lr, _) = backend.to_numpy(table).astype(float).tolist()
-    units = {row.name: math.prod(row.out_shape) for row in trainer.layers}
+    units = {row.name: math.prod(row.out_shape) for row in trainer.layer_table}
     stats: list[LayerStats] = []
     for (name, layer, params), row in zip(layers, rows, strict=True):
         weight_norm, update_norm, dy_norm = row[:3] if matrices(params) else (None, None, 0.0)

@@ -28,22 +28,23 @@ from .transforms import Affine, Cutout, Elastic, Geometric, Noise, Transform, pa
 class Augmentation:
     """Random transformations for a `Trainer`, written as in a configuration; applied in training only.
 
-    >>> augment = nb.Augmentation("elastic 5.5 37", "rotate 15 or shear 15", "scale 17.5", half_angle=("1", "7"))
+    >>> entries = "elastic 5.5 37", "rotate 15 or shear 15", "scale 17.5"
+    >>> augment = nb.Augmentation(*entries, half_angle_classes=("1", "7"))
     >>> len(augment.transforms)
     3
 
-    `half_angle` names classes that are turned and slanted by half as much at most: a turned 1 is a 7.
+    `half_angle_classes` names classes that are turned and slanted by half as much at most: a turned 1 is a 7.
 
     Raises:
         UsageError: an entry that is no transformation.
     """
 
     transforms: tuple[Transform, ...]
-    half_angle: tuple[str, ...] = ()
+    half_angle_classes: tuple[str, ...] = ()
 
-    def __init__(self, *entries: str, half_angle: Sequence[str] = ()) -> None:
+    def __init__(self, *entries: str, half_angle_classes: Sequence[str] = ()) -> None:
         object.__setattr__(self, "transforms", tuple(map(parse_transform, entries)))
-        object.__setattr__(self, "half_angle", tuple(half_angle))
+        object.__setattr__(self, "half_angle_classes", tuple(half_angle_classes))
 
     def for_images(
         self, image_shape: tuple[int, ...] | None, classes: Sequence[str] = (), scales_each: bool = False
@@ -64,12 +65,12 @@ class Augmentation:
                 "Augmentation moves pixels from place to place, and the scaling per-feature gives each place a "
                 "scale of its own: take scale='standard' or 'unit'."
             )
-        if unknown := [name for name in self.half_angle if name not in classes]:
+        if unknown := [name for name in self.half_angle_classes if name not in classes]:
             raise UsageError(
-                f"half_angle names {', '.join(unknown)}, and the classes are {', '.join(classes) or 'none'}: name "
-                "some of these, or leave it out."
+                f"half_angle_classes names {', '.join(unknown)}, and the classes are "
+                f"{', '.join(classes) or 'none'}: name some of these, or leave it out."
             )
-        labels = tuple(classes.index(name) for name in self.half_angle)
+        labels = tuple(classes.index(name) for name in self.half_angle_classes)
         rows, columns, channels = (*image_shape, 1)[:3]
         return ImageAugmenter(self.transforms, (rows, columns, channels), labels)
 
@@ -146,7 +147,7 @@ class ImageAugmenter:
 
 
 def uniform(xp: Any, numbers: Array, dtype: Any) -> Array:
-    """(k + 1/2) / 2^15, in -1 .. 1, of `RngKey.int16`."""
+    """(k + 1/2) / 2^15, in -1 .. 1, of `RngKey.uniform_int16`."""
     return (xp.astype(numbers, dtype) + 0.5) * 2.0**-15
 
 

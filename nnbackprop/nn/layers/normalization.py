@@ -102,7 +102,7 @@ class BatchNorm:
         xh, _, batch = cache
         if batch is None:
             return {name: params[name] for name in self.buffers}
-        n, (mean, var) = xp.batch_rows(xh.shape[0]), batch
+        n, (mean, var) = xp.whole_batch_size(xh.shape[0]), batch
         kernel = xp.fuse(running_average)
         return {
             "mean": kernel(params["mean"], mean[0, :], 1 - self.momentum, self.momentum),
