@@ -3,7 +3,8 @@
 python scripts/make_figures.py                    from what is kept in docs/*.json and benchmarks/results
 python scripts/make_figures.py --run recipes      measure or draw first: recipes, seeds, verification,
                                                   reproducibility, estimators, tables, dependencies,
-                                                  coverage (after `make coverage`), derivation, chart, terminal, lab
+                                                  coverage (of what `make coverage` left), derivation,
+                                                  chart, terminal, lab
 python scripts/make_figures.py --check            write nothing; exit status 1 if a page would change
 
 Kept by others: `python -m benchmarks` (speed), `scripts/gpu_check.py`, `scripts/records.py`, `python -m
