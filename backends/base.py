@@ -172,6 +172,10 @@ class Backend(ABC):
         """
         return None
 
+    def copy(self, tree: Tree) -> Tree:
+        """The same arrays in memory of their own."""
+        return tree_map(lambda a: self.xp.asarray(a, copy=True), tree)
+
     def run_eagerly(self, step: Step, state: Tree, constants: Tree, batch: Tree) -> Tree:
         """One step, neither compiled nor captured: it may read its arrays on the host on the way."""
         return step(state, constants, batch)

@@ -79,7 +79,7 @@ def test_steps_on_prepared_batches_have_the_same_bits(
         np.testing.assert_array_equal(ahead, in_steps)
 
 
-@pytest.mark.parametrize("kind", ["numpy", "jax"])
+@pytest.mark.parametrize("kind", ["numpy", "torch"])  # PyTorch captures graphs, for which this is made
 def test_augmented_images_made_ahead_are_those_of_each_step(kind: str) -> None:
     pytest.importorskip(kind)
     augment = Augmentation("elastic 2 5", "rotate 20", "noise 0.1", "cutout 2")
