@@ -74,7 +74,7 @@ class Backend(ABC):
         return type(self), (self.device,), {"selection_reason": self.selection_reason}
 
     @property
-    def fused(self) -> bool:
+    def fuses_elementwise(self) -> bool:
         """Whether `xp.fuse` evaluates an elementwise kernel in one pass, not in one for each operator."""
         return False
 
@@ -171,6 +171,10 @@ class Backend(ABC):
         None where the library has none, or where not every process has a GPU of its own.
         """
         return None
+
+    def copy(self, tree: Tree) -> Tree:
+        """The same arrays in memory of their own."""
+        return tree_map(lambda a: self.xp.asarray(a, copy=True), tree)
 
     def run_eagerly(self, step: Step, state: Tree, constants: Tree, batch: Tree) -> Tree:
         """One step, neither compiled nor captured: it may read its arrays on the host on the way."""

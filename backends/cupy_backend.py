@@ -62,7 +62,7 @@ class CupyBackend(Backend):
         )
 
     @property
-    def fused(self) -> bool:
+    def fuses_elementwise(self) -> bool:
         return True
 
     @property

@@ -50,7 +50,7 @@ class MlxBackend(Backend):
         )
 
     @property
-    def fused(self) -> bool:
+    def fuses_elementwise(self) -> bool:
         """Within `scan` on the GPU, where MLX compiles a step; `xp.fuse` itself leaves a kernel as it is."""
         return self.device == "gpu"
 

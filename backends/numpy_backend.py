@@ -41,7 +41,7 @@ class NumpyBackend(Backend):
         keep_freed_memory()
 
     @property
-    def fused(self) -> bool:
+    def fuses_elementwise(self) -> bool:
         """Whether numba is installed, which compiles kernels; asking imports it."""
         return compiler() is not None
 

@@ -89,7 +89,9 @@ def available(names: tuple[str, ...] = ("numpy", "cupy", "torch", "jax", "mlx"))
     for name in names:
         try:
             b = _create(name, None)
-            status = BackendStatus(name, True, "", "", b.version, b.device, b.memory(), b.fused, b.description)
+            status = BackendStatus(
+                name, True, "", "", b.version, b.device, b.memory(), b.fuses_elementwise, b.description
+            )
         except BackendError as error:
             status = BackendStatus(name, False, error.reason, error.fix)
         statuses.append(status)

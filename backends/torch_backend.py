@@ -67,7 +67,7 @@ class TorchBackend(Backend):
                 self._captured = CapturedScan(TorchGraphRecorder(), super().scan)
 
     @property
-    def fused(self) -> bool:
+    def fuses_elementwise(self) -> bool:
         """On a CPU, where numba is installed."""
         return self._device.type == "cpu" and compiler() is not None
 

@@ -3,7 +3,8 @@
 python scripts/make_figures.py                    from what is kept in docs/*.json and benchmarks/results
 python scripts/make_figures.py --run recipes      measure or draw first: recipes, seeds, verification,
                                                   reproducibility, estimators, tables, dependencies,
-                                                  derivation, chart, terminal, lab
+                                                  coverage (of what `make coverage` left), derivation,
+                                                  chart, terminal, lab
 python scripts/make_figures.py --check            write nothing; exit status 1 if a page would change
 
 Kept by others: `python -m benchmarks` (speed), `scripts/gpu_check.py`, `scripts/records.py`, `python -m
@@ -24,6 +25,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs")]  # this checkout
 
 from figures import (  # noqa: E402
     PAGES,
+    coverage,
     dependencies,
     estimators,
     filled,
@@ -40,7 +42,7 @@ from figures import (  # noqa: E402
 STORE = ROOT / "docs" / "figures.json"
 MEASURED = {
     module.__name__.split(".")[1]: module.measure
-    for module in (recipes, seeds, verification, reproducibility, estimators, tables, dependencies)
+    for module in (recipes, seeds, verification, reproducibility, estimators, tables, dependencies, coverage)
 }
 
 
@@ -49,6 +51,7 @@ def blocks() -> dict[str, str]:
     found = json.loads(STORE.read_text(encoding="utf-8"))
     return {
         **recipes.blocks(found["recipes"]),
+        "coverage": coverage.block(found["coverage"]),
         "dependencies": dependencies.block(found["dependencies"]),
         "estimators": estimators.block(found["estimators"]),
         "mnist-seeds": seeds.block(found["seeds"]),

@@ -111,8 +111,8 @@ def _before_update(step: TrainStep, params: Params, data: Tree, x: Tree) -> Iter
     """The arrays of a step in the order in which they are computed."""
     yield from _parameters(step, params, "before the step")
     xp, objective = step.xp, step.objective
-    for part in step.split(data, x):
-        inputs, targets, weights, key = step.inputs(part)
+    for part in step.microbatches(data, x):
+        inputs, targets, weights, key = step.step_inputs(part)
         yield ("inputs", "a value of the inputs", None), inputs
         trace = objective.network.trace(xp, params, inputs, key)
         for layer in trace.layers:

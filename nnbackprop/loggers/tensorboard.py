@@ -170,7 +170,7 @@ def first_gradients(trainer: Trainer, batches: Tree) -> Tree | None:
     try:
         with np.errstate(all="ignore"), backend.memory_errors():
             data = trainer.device_data.arrays
-            x, targets, weights, key = trainer.train_step.inputs(Microbatch(0, data, batch, None))
+            x, targets, weights, key = trainer.train_step.step_inputs(Microbatch(0, data, batch, None))
             return objective.value_and_grad(backend.xp, trainer.params, x, targets, key, weights).grads
     except MemoryError:
         backend.empty_cache()

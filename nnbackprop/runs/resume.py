@@ -20,7 +20,7 @@ from .checkpoint_manager import CheckpointManager
 from .config import CHANGEABLE_ON_RESUME, Config
 from .config_checks import check_config
 from .config_files import load_run_config
-from .processes import check_same_options, check_shards, join, prepare_process
+from .process_setup import check_same_options, check_shards, prepare_process, start_together
 from .run_data import RunData, absolute
 from .run_dir import RunDir
 from .settings import with_changes
@@ -97,7 +97,7 @@ def _resumed(
             "more."
         )
     config = replace(config, data=absolute(config.data))
-    join(communicator, config, trainer, data)
+    start_together(communicator, config, trainer, data)
     _report_missing_rows(run_dir, epochs_done, on_message)
     _report_changed_lr(saved, config, trainer, len(data.train), on_message)
     run_dir.drop_metrics(from_epoch=epochs_done + 1)

@@ -12,7 +12,7 @@ from nnbackprop.training.callbacks import EarlyStopping
 from nnbackprop.training.trainer import Trainer
 
 from .config import Config
-from .processes import interrupted, share_state
+from .process_setup import interrupted, share_state
 from .run_data import RunData
 from .signals import stop_on_signals
 from .summary import summarise

@@ -29,7 +29,7 @@ from .config import Config
 from .config_checks import check_config
 from .config_files import to_toml
 from .lr_find import resolve_lr
-from .processes import check_same_options, prepare_process
+from .process_setup import check_same_options, prepare_process
 from .run_data import RunData, data_options_of
 from .run_dir import RunDir
 from .search_result import SearchResult, TrialRow, importances

@@ -25,7 +25,7 @@ from .config_checks import check_config
 from .config_files import to_toml
 from .divergence_recovery import DivergenceRecovery, lr_halvings_exhausted
 from .lr_find import resolve_lr
-from .processes import check_same_options, join, prepare_process, record_run, with_shards
+from .process_setup import check_same_options, prepare_process, record_run, start_together, with_shards
 from .run_data import RunData, absolute
 from .run_dir import RunDir, environment
 from .run_process import RunProcess
@@ -145,7 +145,7 @@ def start(config: Config, communicator: Communicator | None = None) -> Iterator[
     config = build.resolve_task(config, data.train)
     config = resolve_lr(config, backend, data)
     trainer, transferred = _initialize(config, backend, data)
-    join(communicator, config, trainer, data)
+    start_together(communicator, config, trainer, data)
     name = config.recipe if config.name is None else config.name
     run_dir = RunDir.create(Path(config.runs_dir), name)
     try:

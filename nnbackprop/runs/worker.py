@@ -11,7 +11,7 @@ from nnbackprop.training.callbacks import EarlyStopping
 
 from . import build
 from .divergence_recovery import lr_halvings_exhausted
-from .processes import check_same_options, prepare_process, take_part, wait_for_config
+from .process_setup import check_same_options, join_training, prepare_process, wait_for_config
 from .run_data import RunData
 from .run_process import RunProcess
 from .train import open_backend
@@ -42,7 +42,7 @@ def join_run(communicator: Communicator, options: Mapping[str, Any]) -> Worker:
     data = RunData.load(config)
     trainer = build.trainer(config, open_backend(config), data.train, scaling)
     trainer.initialize(data.train)
-    take_part(communicator, config, trainer, data)
+    join_training(communicator, config, trainer, data)
     return Worker(
         config=config,
         data=data,

@@ -24,7 +24,7 @@ class GradientStep:
     def __call__(self, result: Tree, constants: Tree, batch: Tree) -> Tree:
         """What `result` holds is replaced."""
         rows = Microbatch(batch["first_row"], constants, batch, None)
-        return self.gradients(constants["params"], *self.step.inputs(rows))
+        return self.gradients(constants["params"], *self.step.step_inputs(rows))
 
     def gradients(
         self, params: Params, x: Array, targets: Array, weights: Array | None, key: RngKey | None

@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from backends import Tree, tree_map
+from backends import Backend, Tree
 from nnbackprop.errors import OutOfMemoryError
 
 from .batch_schedule import BatchSchedule, Chunk
@@ -25,7 +25,7 @@ MAX_COPY_FRACTION = 1 / 100  # of the time between two snapshots, that a snapsho
 class Snapshot:
     """The state before a chunk of the epoch under way, and the progress it belongs to."""
 
-    xp: Any
+    backend: Backend
     state: Tree = None
     progress: Progress = field(default_factory=Progress)
     copy_seconds: float = 0.0
@@ -53,7 +53,7 @@ class Snapshot:
 
     def copy_state(self) -> Tree:
         """A copy of the copy, to be donated to a step."""
-        return tree_map(lambda a: self.xp.asarray(a, copy=True), self.state)
+        return self.backend.copy(self.state)
 
 
 def retry_in_microbatches(trainer: Trainer, chunk: Chunk) -> tuple[TrainStep, Tree]:

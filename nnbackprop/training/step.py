@@ -118,8 +118,8 @@ class TrainStep:
     def __call__(self, state: Tree, data: Tree, batch: Tree) -> Tree:
         """One update of the parameters by the gradients of one batch (derivation, D22)."""
         xp, params, sums, grads = self.xp, state["params"], state["sums"], None
-        for micro in self.split(data, batch):  # one, unless memory ran out
-            x, targets, weights, key = self.inputs(micro)
+        for micro in self.microbatches(data, batch):  # one, unless memory ran out
+            x, targets, weights, key = self.step_inputs(micro)
             J, y, _, new_grads, caches = self.objective.value_and_grad(xp, params, x, targets, key, weights)
             grads = new_grads if micro.fraction is None else add_scaled(grads, new_grads, micro.fraction)
             sums = add_batch(xp, self.metrics, sums, J, y, targets, weights)
@@ -135,7 +135,7 @@ class TrainStep:
         params, optimizer = self.optimizer.step(xp, state["params"], grads, state["optimizer"], batch["scalars"])
         return {**state, "params": params, "optimizer": optimizer}
 
-    def inputs(self, part: Microbatch) -> StepInputs:
+    def step_inputs(self, part: Microbatch) -> StepInputs:
         """The samples of a microbatch as the network gets them in training, augmented where they are to be."""
         x, targets, weights = get_batch(self.xp, part.data, part.batch)
         # random numbers depend on the row of the whole batch
@@ -171,7 +171,7 @@ class TrainStep:
         )
         return {"step": batches["step"], "scalars": batches["scalars"], **samples, **made}
 
-    def split(self, data: Tree, batch: Tree) -> list[Microbatch]:
+    def microbatches(self, data: Tree, batch: Tree) -> list[Microbatch]:
         """The microbatches of a batch."""
         if self.n_microbatches == 1:
             return [Microbatch(0, data, batch, None)]

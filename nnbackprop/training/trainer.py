@@ -110,7 +110,7 @@ class Trainer:
             n_microbatches,
             augment=self.augmenter,
         )
-        self.snapshot = Snapshot(self.backend.xp)
+        self.snapshot = Snapshot(self.backend)
         self._datasets: dict[str, DeviceDataset] = {}  # of what the last `fit` trains on and evaluates
         self._batch_schedule: BatchSchedule | None = None
 
@@ -256,7 +256,7 @@ class Trainer:
         self.state["optimizer"] = self.optimizer.state_for_new_params(
             self.backend.xp, self.params, self.state["optimizer"]
         )
-        self.snapshot = Snapshot(self.backend.xp)
+        self.snapshot = Snapshot(self.backend)
 
     def state_dict(self) -> dict[str, Any]:
         """What an exact resume needs, on the host: params, optimizer, progress."""
@@ -289,7 +289,7 @@ class Trainer:
         if self.state is None:
             self.initialize(train)
         sums = zero_sums(self.backend.xp, self.metrics, self.params, train.weights is not None)
-        self.state, self.snapshot = {**self.state, "sums": sums}, Snapshot(self.backend.xp)
+        self.state, self.snapshot = {**self.state, "sums": sums}, Snapshot(self.backend)
         evaluated = {"validation": validation} if validation else {"test": test} if test else {}
         used = {"train": train, **evaluated}
         self._datasets = {name: self._device_dataset(data) for name, data in used.items()}
@@ -374,7 +374,7 @@ class Trainer:
         """Stand where `state` and `progress` were taken, so that `fit` goes on from there."""
         self.state, self.progress = state, progress
         self.history = History(row for row in self.history if row.epoch < progress.epoch)
-        self.snapshot = Snapshot(self.backend.xp)
+        self.snapshot = Snapshot(self.backend)
 
     def scale_lr(self, factor: float) -> None:
         """Multiply the learning rate by `factor`, 0 < factor <= 1, from the next epoch on.

@@ -63,7 +63,7 @@ def test_a_backend_describes_itself_and_memory_is_known_on_gpus_alone(backend: B
     assert backend.name in ("numpy", "cupy", "torch", "jax", "mlx", "strict")
     assert backend.version[0].isdigit()
     assert backend.selection_reason == "asked for by name"
-    assert isinstance(backend.fused, bool)
+    assert isinstance(backend.fuses_elementwise, bool)
     backend.synchronize()
     memory = backend.memory()
     assert {memory.used is None, memory.free is None} == {backend.device in ("cpu", "device1")}
@@ -161,6 +161,26 @@ def test_step_may_overwrite_its_state(request: pytest.FixtureRequest, backend: B
     state = (backend.asarray(np.ones(3)),)
     (w,) = backend.scan(step, state, backend.asarray(np.asarray(2.0)), backend.asarray(np.arange(3.0)))
     np.testing.assert_array_equal(backend.to_numpy(w), [12.0] * 3)  # ((1 2 + 0) 2 + 1) 2 + 2
+
+
+def test_a_copy_outlives_the_state_that_a_step_overwrites(
+    request: pytest.FixtureRequest, backend: Backend
+) -> None:
+    if "numpy-readonly" in request.node.name:
+        pytest.skip("arrays of this backend refuse to be written to, donated or not")
+
+    def step(state: Any, constants: Any, x: Any) -> Any:
+        state["w"] += x
+        return {**state, "count": state["count"] + 1}
+
+    state = {"w": backend.asarray(np.ones(3)), "count": backend.asarray(np.asarray(0, np.int32))}
+    copy = backend.copy(state)
+    assert list(copy) == ["w", "count"]
+    backend.synchronize()
+    backend.scan(step, state, (), backend.asarray(np.arange(3.0)))
+    np.testing.assert_array_equal(backend.to_numpy(copy["w"]), [1.0] * 3)
+    assert backend.to_numpy(copy["count"]) == 0
+    assert backend.to_numpy(copy["count"]).dtype == np.int32
 
 
 def test_step_creates_arrays_on_the_device_of_its_state(backend: Backend) -> None:

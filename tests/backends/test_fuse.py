@@ -294,7 +294,7 @@ def test_without_numba_kernels_are_evaluated_operator_by_operator(monkeypatch: p
     numba_fuse.compile_loop.cache_clear()
     try:
         backend, (z,) = NumpyBackend(), floats(1, "float32")
-        assert not backend.fused
+        assert not backend.fuses_elementwise
         np.testing.assert_array_equal(backend.xp.fuse(clipping.clip_element)(z, -1.0, 1.0), np.clip(z, -1, 1))
     finally:
         numba_fuse.compiler.cache_clear()
@@ -311,7 +311,7 @@ class TestCompiled:
         is_array = (True,) * count + (False,) * len(scalars)
         for dtype in ("int32",) if isinstance(scalars[0], int) else ("float32", "float64"):
             assert numba_fuse.compile_loop(kernel, is_array, np.dtype(dtype)) is not None
-        assert NumpyBackend().fused
+        assert NumpyBackend().fuses_elementwise
 
     @pytest.mark.parametrize("donated", [(), (0, 2, 3)])
     def test_pytorch_tensors_get_the_bits_of_numpys_loop_in_the_same_memory(

@@ -22,7 +22,7 @@ from nnbackprop.errors import UsageError
 from nnbackprop.runs import launch
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
 from nnbackprop.runs.config import Config
-from nnbackprop.runs.processes import check_same_options, check_shards, prepare_process, with_shards
+from nnbackprop.runs.process_setup import check_same_options, check_shards, prepare_process, with_shards
 from tests.stress import child_run
 from tests.support import mpi, sharded_runs
 
@@ -314,7 +314,7 @@ def test_processes_of_one_machine_see_different_gpus() -> None:
 import os
 from nnbackprop.distributed.mpi import communicator
 from nnbackprop.runs.config import Config
-from nnbackprop.runs.processes import prepare_process
+from nnbackprop.runs.process_setup import prepare_process
 world = communicator()
 prepare_process(world, Config(device="cuda"))
 of_all = world.all_gather_object(os.environ["CUDA_VISIBLE_DEVICES"])

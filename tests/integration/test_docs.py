@@ -135,6 +135,14 @@ def test_the_figures_kept_are_good_enough(name: str, least: float) -> None:
     assert RUNS[name]["summary"]["test_accuracy"] >= least
 
 
+def test_the_coverage_kept_is_at_least_95_percent_by_branch() -> None:
+    rooms = json.loads((ROOT / "docs" / "figures.json").read_text(encoding="utf-8"))["coverage"]["rooms"]
+    executed, lines, branches = (
+        sum(room[kind] for room in rooms.values()) for kind in ("executed", "lines", "branches")
+    )
+    assert executed >= 0.95 * (lines + branches)
+
+
 def test_ex4s_figures_tell_the_story() -> None:
     assert [RUNS[name]["broken"] for name in ("ex4-50", "ex4", "ex4-10000")] == pytest.approx([0.1] * 3, abs=1e-12)
     assert RUNS["ex4"]["honest"] == pytest.approx(0.62, abs=0.04)

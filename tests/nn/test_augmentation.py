@@ -160,11 +160,11 @@ def test_microbatches_are_augmented_as_the_whole_batch(parts: int) -> None:
     loaded = {"inputs": device(data.inputs), "targets": device(data.targets)}
     indices, step = np.array([3, 1, 4, 7, 5, 9, 2], np.int32), np.asarray(4, np.int32)
     batch = {"indices": device(indices), "step": device(step)}
-    (whole,) = trainer.train_step.split(loaded, batch)
+    (whole,) = trainer.train_step.microbatches(loaded, batch)
     cut = replace(trainer.train_step, n_microbatches=parts)
-    rows = [host(cut.inputs(part).x) for part in cut.split(loaded, batch)]
+    rows = [host(cut.step_inputs(part).x) for part in cut.microbatches(loaded, batch)]
     assert len(rows) == parts
-    np.testing.assert_allclose(np.concatenate(rows), host(trainer.train_step.inputs(whole).x), atol=1e-12)
+    np.testing.assert_allclose(np.concatenate(rows), host(trainer.train_step.step_inputs(whole).x), atol=1e-12)
 
 
 def test_resume_within_an_epoch_is_bit_identical_and_evaluation_is_not_augmented() -> None:

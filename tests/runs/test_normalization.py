@@ -75,7 +75,7 @@ def test_batch_normalization_in_microbatches_takes_the_statistics_of_each(microb
     trainer.train_step = replace(trainer.train_step, n_microbatches=microbatches)
     trainer.fit(clouds())
     x = next(trainer.batch_schedule.batches(1, 0, 0))
-    bounds = [begin for begin, *_ in trainer.train_step.split(trainer.device_data.arrays, x)] + [16]
+    bounds = [begin for begin, *_ in trainer.train_step.microbatches(trainer.device_data.arrays, x)] + [16]
     assert min(np.diff(bounds)) >= 2
     assert len(bounds) - 1 == min(microbatches, 8)
 

@@ -22,12 +22,11 @@ def train(runs: Path, recipe: str, *flags: str) -> dict[str, Any]:
     return {**(run_dir.read_json("summary.json") or {}), "rows": run_dir.read_metrics(), "folder": run_dir.path}
 
 
-@pytest.mark.parametrize(("recipe", "epochs"), [("mnist", 5), ("mnist-original", 20)])
-def test_mnist_passes_98_percent_where_the_original_reached_96_75(
-    recipe: str, epochs: int, tmp_path: Path
-) -> None:
-    summary = train(tmp_path, recipe, "--epochs", str(epochs))
-    assert summary["test_accuracy"] >= 0.980
+@pytest.mark.parametrize(("recipe", "least"), [("mnist", 0.980), ("mnist-original", 0.9675)])
+def test_mnist_passes_in_five_epochs_what_the_original_reached(recipe: str, least: float, tmp_path: Path) -> None:
+    """What they reach in all of their epochs is kept, and asserted with the documents' figures."""
+    summary = train(tmp_path, recipe, "--epochs", "5")
+    assert summary["test_accuracy"] >= least
     assert summary["parameters"] == 784 * 512 + 512 + 512 * 256 + 256 + 256 * 10 + 10
 
 
@@ -70,11 +69,12 @@ def test_weight_and_height_classify_four_people(tmp_path: Path) -> None:
     assert woman[1, 0] < 0.1
 
 
-def test_rashid_with_the_true_gradient_passes_96_5_percent(tmp_path: Path) -> None:
-    summary = train(tmp_path, "rashid")
-    assert summary["steps"] == 5 * 60_000
+def test_rashid_with_the_true_gradient_passes_93_5_percent_in_an_epoch(tmp_path: Path) -> None:
+    """One sample at a time; that five epochs pass 96.5% is kept, and asserted with the documents' figures."""
+    summary = train(tmp_path, "rashid", "--epochs", "1")
+    assert summary["steps"] == 60_000
     assert summary["parameters"] == 784 * 100 + 100 * 10
-    assert summary["test_accuracy"] >= 0.965
+    assert summary["test_accuracy"] >= 0.935
 
 
 @pytest.fixture

@@ -218,7 +218,7 @@ def test_a_step_holds_no_more_than_gradients_and_activations(batch: int, optimiz
     parameters = sum(a.nbytes for a in leaves(steps.state["params"]))
     activations = 4 * batch * sum((*WIDTHS, CLASSES))
     slots = 1 + len(steps.trainer.optimizer.state_names)
-    spare = 0 if steps.trainer.backend.fused else (slots + 4) * parameters
+    spare = 0 if steps.trainer.backend.fuses_elementwise else (slots + 4) * parameters
     assert peak_of(lambda: steps.run(4)) < parameters + 3 * activations + spare + PYTHON
 
 

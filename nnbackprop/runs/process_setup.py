@@ -1,4 +1,4 @@
-"""What the processes of a run compare before its first step, and what the first gives to the others."""
+"""Before the first step of several processes: what they compare, and what the first gives to the others."""
 
 from __future__ import annotations
 
@@ -57,20 +57,20 @@ def check_shards(config: Config, communicator: Communicator) -> Config:
     return config
 
 
-def join(communicator: Communicator, config: Config, trainer: Trainer, data: RunData) -> None:
+def start_together(communicator: Communicator, config: Config, trainer: Trainer, data: RunData) -> None:
     """Give the other processes the configuration and scaling that the first has come to, and compare the data."""
     if communicator.size > 1:
         communicator.broadcast((config, trainer.scaling))
-        take_part(communicator, config, trainer, data)
+        join_training(communicator, config, trainer, data)
 
 
 def wait_for_config(communicator: Communicator) -> tuple[Config, Scaling]:
-    """What the first process gives by `join`, before it does the same as `take_part`."""
+    """What the first process gives by `start_together`, before it does the same as `join_training`."""
     received: tuple[Config, Scaling] = communicator.broadcast(None)  # type: ignore[assignment]
     return received
 
 
-def take_part(communicator: Communicator, config: Config, trainer: Trainer, data: RunData) -> None:
+def join_training(communicator: Communicator, config: Config, trainer: Trainer, data: RunData) -> None:
     """Train in shards with the other processes, which must have the same data and array library; collective."""
     backend: Backend = trainer.backend
     library = {"array library": f"{backend.name} {backend.version}"}
