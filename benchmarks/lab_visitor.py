@@ -29,7 +29,8 @@ STROKE = """async (points) => {
     const send = (type, [x, y]) => pad.dispatchEvent(new PointerEvent(type, {
         clientX: box.left + x * box.width, clientY: box.top + y * box.height, bubbles: true, pointerId: 1}));
     pad.setPointerCapture = () => {};
-    const changed = () => new Promise((done) => {
+    const changed = () => new Promise((done, fail) => {
+        setTimeout(() => fail(new Error('no answer to a point of the stroke')), 30_000);
         const watcher = new MutationObserver(() => { watcher.disconnect(); done(performance.now()); });
         watcher.observe(bars, {subtree: true, attributes: true, characterData: true, childList: true});
     });
