@@ -140,7 +140,7 @@ def chromium(address: str) -> Iterator[Any]:
 def stroke_times(page: Any, points: int) -> list[float]:
     """Milliseconds from each point of a drawn 7 to its bars on the page."""
     page.click("#tab-draw")
-    page.wait_for_selector(".drawing")
+    page.wait_for_selector(".bars .bar")  # made once the pad listens
     corners = np.array([[0.25, 0.25], [0.73, 0.25], [0.46, 0.8]])
     along = np.linspace(0, 2, points)
     drawn = [[float(np.interp(t, (0, 1, 2), corners[:, axis])) for axis in (0, 1)] for t in along]
