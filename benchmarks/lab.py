@@ -113,7 +113,10 @@ def train_in_lab(client: Client, folder: Path, epochs: int, browser: Sequence[ps
 def measure_training(rounds: int, epochs: int) -> dict[str, list[Cost]]:
     """What a run takes in each way, in each round."""
     found: dict[str, list[Cost]] = {PLAIN: [], SERVED: [], SHOWN: []}
-    with tempfile.TemporaryDirectory() as place, serving(folder := Path(place)) as (address, server):
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place,
+        serving(folder := Path(place)) as (address, server),
+    ):
         client = Client(address, server)
         for k in range(rounds):
             for way in list(found)[:: 1 if k % 2 else -1]:
@@ -132,7 +135,10 @@ def measure_training(rounds: int, epochs: int) -> dict[str, list[Cost]]:
 def measure_answers(count: int) -> dict[str, list[float]]:
     """Milliseconds of answers while the lab trains: the first of each, then `count` more."""
     found: dict[str, list[float]] = {}
-    with tempfile.TemporaryDirectory() as place, serving(Path(place)) as (address, server):
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place,
+        serving(Path(place)) as (address, server),
+    ):
         client = Client(address, server)
         client.ask("POST", "/api/train", {"recipe": RECIPE, "epochs": 1000})
         client.wait("running")
