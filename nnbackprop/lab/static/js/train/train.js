@@ -130,7 +130,9 @@ export function trainTab(panel) {
     box.hidden = !on;
     if (!on) return;
     const fields = find(".fields", box);
-    if (!fields.contains(document.activeElement)) {
+    const values = JSON.stringify([current(), state.lr, state.dropout]);
+    if (!fields.contains(document.activeElement) && fields.dataset.values !== values) {
+      fields.dataset.values = values;
       const input = (name, value) => h("label", { class: "field" }, h("span", { text: t(`setting.${name}`) }), h("input", { type: "text", name: `live-${name}`, value, data: { key: `live-${name}` } }));
       replace(fields, input("lr", String(Number((state.lr ?? 0).toPrecision(4)))), state.dropout?.length ? input("dropout", state.dropout.join(", ")) : null);
     }
@@ -176,6 +178,7 @@ export function trainTab(panel) {
     action().catch(showError);
   });
   panel.addEventListener("change", ({ target }) => {
+    if (target.name.startsWith("live-")) at(".live-settings .fields").dataset.values = ""; // to be filled with what holds
     if (target.name === "live-lr") control({ action: "set", lr: Number(target.value) }).catch(showError);
     if (target.name === "live-dropout") control({ action: "set", dropout: target.value.split(/[,\s]+/).filter(Boolean).map(Number) }).catch(showError);
   });
