@@ -20,7 +20,7 @@ class Processes(Protocol):
     rank: int
     size: int
 
-    def gather_objects(self, value: T) -> list[T]:
+    def all_gather_object(self, value: T) -> list[T]:
         """The values of all processes, in the order of ranks."""
 
     def broadcast(self, value: T) -> T:
@@ -39,5 +39,5 @@ class Collectives(Protocol):
 
 def have_own_gpus(processes: Processes, gpu: Any) -> bool:
     """Whether no two processes are on one GPU, by its name on its machine; None is none; collective."""
-    found = processes.gather_objects((socket.gethostname(), gpu))
+    found = processes.all_gather_object((socket.gethostname(), gpu))
     return len(set(found)) == len(found) and all(gpu is not None for _, gpu in found)

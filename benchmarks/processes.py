@@ -79,7 +79,7 @@ def train(label: str, kind: str, world: MpiCommunicator | SingleProcess) -> dict
     )
     if together > 1:
         trainer.use_sharding(ShardedTraining(together, world))
-    world.gather_objects(None)  # all begin at once
+    world.all_gather_object(None)  # all begin at once
     before = getattr(world, "bytes_sent", 0)
     trainer.fit(data)
     gradients = sum(a.nbytes for a in leaves(trainer.host_params()))
@@ -136,11 +136,11 @@ def worker(kind: str, labels: Sequence[str]) -> None:
     """One process of a measurement; the first prints what all have found."""
     world: Any = communicator()
     found = network(world) if kind == "network" else train(labels[0], kind, world)
-    of_all = world.gather_objects(found)
+    of_all = world.all_gather_object(found)
     if world.rank == 0:
         print(json.dumps(of_all))
     if world.size > 1:
-        world.finish()
+        world.barrier()
 
 
 def measure(labels: Sequence[str], rounds: int) -> dict[str, Any]:

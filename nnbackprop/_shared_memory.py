@@ -24,7 +24,7 @@ def shared_memory(size: int, processes: Processes) -> mmap.mmap | None:
     if processes.rank and path is not None:
         with contextlib.suppress(OSError):
             own = _mapped(os.open(path, os.O_RDWR), size)
-    all_have_it = all(processes.gather_objects(own is not None))
+    all_have_it = all(processes.all_gather_object(own is not None))
     if processes.rank == 0 and path is not None:
         os.unlink(path)  # the memory stays for as long as it is mapped
     return own if all_have_it else None

@@ -46,7 +46,7 @@ def end_together(command: Callable[[], int]) -> None:
         sys.exit(status)
     if isinstance(world, MpiCommunicator):
         if agreed:
-            world.finish()  # however long the first process saves or draws plots
+            world.barrier()  # however long the first process saves or draws plots
         else:
             world.abort(status)
     sys.exit(status)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -108,9 +109,7 @@ def without_paper(picture: np.ndarray) -> tuple[np.ndarray, float]:
     The paper's brightness is a quadratic surface through the pixels that are no ink: light falls unevenly. What
     rises above it by less than `NOISE` standard deviations is paper.
     """
-    rows, columns = (np.linspace(-1, 1, side) for side in picture.shape)
-    y, x = (a.ravel() for a in np.meshgrid(rows, columns, indexing="ij"))
-    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y])
+    terms = _quadratic_terms(picture.shape)
     values, rest, paper = picture.ravel(), picture.ravel(), np.ones(picture.size, bool)
     for _ in range(4):
         on_paper = terms * paper
@@ -118,6 +117,14 @@ def without_paper(picture: np.ndarray) -> tuple[np.ndarray, float]:
         paper = rest <= max(otsu(rest), rest.min())
     noise = 1.4826 * float(np.median(np.abs(rest[paper] - np.median(rest[paper]))))
     return np.maximum(rest - NOISE * noise, 0).reshape(picture.shape), noise
+
+
+@lru_cache(maxsize=1)  # a drawing is prepared anew with each of its points
+def _quadratic_terms(shape: tuple[int, int]) -> np.ndarray:
+    """1, x, y, x^2, x y and y^2 of each pixel, (6, pixels), where x and y go from -1 to 1."""
+    rows, columns = (np.linspace(-1, 1, side) for side in shape)
+    y, x = (a.ravel() for a in np.meshgrid(rows, columns, indexing="ij"))
+    return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y])
 
 
 def otsu(values: np.ndarray) -> float:
@@ -208,9 +215,8 @@ def _connected(mask: np.ndarray) -> np.ndarray:
 def _spread(labels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The greatest label of each horizontal run of `mask`, and of its diagonal neighbours, all along the run."""
     padded = np.pad(labels, ((1, 1), (1, 1)))
-    near = np.max([padded[1 + i : padded.shape[0] - 1 + i, 1 + j : padded.shape[1] - 1 + j]
-                   for i in (-1, 0, 1) for j in (-1, 0, 1)], axis=0)  # fmt: skip
-    near = np.where(mask, near, 0)
+    near = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
+    near = np.maximum(np.maximum(near[:, :-2], near[:, 1:-1]), near[:, 2:])
     starts = np.diff(mask, axis=1, prepend=False) & mask
     runs = np.cumsum(starts.ravel()).reshape(mask.shape)  # a number for each run
     greatest = np.zeros(int(runs.max(initial=0)) + 1, labels.dtype)

@@ -24,6 +24,7 @@ class Finding:
     evidence: str  # the measurement, with its numbers
     cause: str
     fix: str  # a flag, or a line of code
+    measured: Mapping[str, float | str] = field(default_factory=dict)  # what a run's evidence says, by name
 
     def __str__(self) -> str:
         """Level and id, then evidence, cause and fix in a paragraph each."""
@@ -70,16 +71,26 @@ class Diagnosis:
     def from_json(cls, values: Mapping[str, Any]) -> Diagnosis:
         """The inverse of `to_json`, for any ids; unknown keys of a finding are ignored."""
         names = [each.name for each in fields(Finding)]
-        findings = tuple(Finding(**{name: found[name] for name in names}) for found in values["findings"])
+        findings = tuple(
+            Finding(**{name: found[name] for name in names if name in found}) for found in values["findings"]
+        )
         description = dict(values.get("description", {}))
         return cls(findings, tuple(values["passed"]), tuple(values["not_applicable"]), description)
 
     def to_json(self) -> dict[str, Any]:
         """{"findings": [...], "passed": [ids], "not_applicable": [ids]}, and the description of a table."""
-        findings = [asdict(finding) for finding in self.findings]
+        findings = [_to_json(finding) for finding in self.findings]
         ids = {"passed": list(self.passed), "not_applicable": list(self.not_applicable)}
         chosen = {"description": dict(self.description)} if self.description else {}
         return {"findings": findings, **ids, **chosen}
+
+
+def _to_json(finding: Finding) -> dict[str, Any]:
+    """Its fields; `measured` where there is something, with None for what is not finite."""
+    values = asdict(finding)
+    measured = values.pop("measured")
+    finite = {name: None if isinstance(v, float) and not np.isfinite(v) else v for name, v in measured.items()}
+    return values | {"measured": finite} if finite else values
 
 
 NOT_APPLICABLE: Final = "not applicable"

@@ -1,4 +1,4 @@
-"""MPI, by mpi4py: nonblocking calls that are polled, so that signals are heard and a lost process is given up."""
+"""MPI, by mpi4py: nonblocking calls that are polled, so that signals are handled and a lost process is noticed."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class MpiCommunicator:
         self._host = MpiCollectives(self.world)
         self._device: tuple[Any, Any] = (None, None)  # a namespace and its `Collectives`
 
-    def shard_memory(self, shards: int, k: int, dtype: Any) -> np.ndarray:
-        """Shared with the others, where all are on one machine that has room for it."""
+    def shard_buffer(self, shards: int, k: int, dtype: Any) -> np.ndarray:
+        """In memory shared with the others, where all are on one machine that has room for it."""
         m, size = self.size * shards, np.dtype(dtype).itemsize
         memory = shared_memory((m + 1) * k * size, self) if self.share_memory else None
         if memory is None:
@@ -70,7 +70,7 @@ class MpiCommunicator:
         self._shared = own, lines[:m], lines[m]
         return own
 
-    def sums_on_device(self, backend: Backend) -> bool:
+    def reduces_on_device(self, backend: Backend) -> bool:
         """By NCCL, between GPUs of which each process has its own."""
         collectives = backend.collectives(self)
         if collectives is not None:
@@ -78,7 +78,7 @@ class MpiCommunicator:
         return collectives is not None
 
     def sum_shards(self, shards: Array) -> Array:
-        """Each process adds its part of all shards; gathered, the parts are the whole sum."""
+        """Reduce-scatter, then all-gather: each process sums its part of all rows, and gets the other sums."""
         if self._shared is not None and shards is self._shared[0]:
             return self._sum_shared(*self._shared)
         xp, collectives = (np, self._host) if isinstance(shards, np.ndarray) else self._device
@@ -92,12 +92,12 @@ class MpiCommunicator:
         return xp.reshape(whole, (-1,))
 
     def _sum_shared(self, own: np.ndarray, rows: np.ndarray, whole: np.ndarray) -> np.ndarray:
-        """The same where all rows and their sum lie in memory that all processes see."""
+        """The same in shared memory, which has all rows and their sum."""
         k = len(whole) // self.size
         part, others = slice(self.rank * k, (self.rank + 1) * k), len(rows) - len(own)
         self._wait(self.world.Ibarrier().Test, others * k * whole.itemsize)  # all rows are written
         sum_rows(rows[:, part], whole[part])
-        self._wait(self.world.Ibarrier().Test, (self.size - 1) * k * whole.itemsize)  # all parts are added up
+        self._wait(self.world.Ibarrier().Test, (self.size - 1) * k * whole.itemsize)  # all parts are summed
         return whole
 
     def all_gather(self, array: np.ndarray) -> np.ndarray:
@@ -107,17 +107,17 @@ class MpiCommunicator:
         self._wait(done, sent.nbytes * (self.size - 1))
         return received.view(array.dtype).reshape(self.size, *array.shape)
 
-    def gather_objects(self, value: T) -> list[T]:
+    def all_gather_object(self, value: T) -> list[T]:
         """Pickled; the processes are of one program."""
-        self.finish()  # mpi4py's own call hears no signal while it waits
+        self.barrier()  # mpi4py's own call hears no signal while it waits
         return self.world.allgather(value)
 
     def broadcast(self, value: T) -> T:
-        """Pickled too, as `gather_objects`."""
-        self.finish()
+        """Pickled too, as `all_gather_object`."""
+        self.barrier()
         return self.world.bcast(value)
 
-    def finish(self) -> None:
+    def barrier(self) -> None:
         """Wait until all processes have come here, however long one of them takes."""
         self._wait(self.world.Ibarrier().Test, 0, math.inf)
 

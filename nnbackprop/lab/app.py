@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from .errors import RequestError, body, describe, missing
+from .errors import RequestError, body, describe
 from .lab import Lab
 from .messages import Break, Control, Keep, Look, Predict, Step, Train, encode
 from .page_files import page_files
@@ -63,7 +63,7 @@ def make_app(lab: Lab, token: str, port: int, host: str | None = None) -> App:
 
 def _file(files: dict[str, Path], name: str) -> Response:
     if name not in files:
-        return _refused(missing("There is no such file."))
+        return _refused(RequestError("missing", 404, "There is no such file."))
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
     if name.endswith((".js", ".mjs")):  # which some systems' tables have as plain text, and browsers then refuse
         kind = "text/javascript"
@@ -112,7 +112,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     if status == 405:
         return _json(encode(body("method", f"{request.method} is not what this address takes.")), status)
-    return _refused(missing(f"There is nothing at {request.url.path[:100]}."))
+    return _refused(RequestError("missing", 404, f"There is nothing at {request.url.path[:100]}."))
 
 
 async def _error(request: Request, error: Exception) -> Response:

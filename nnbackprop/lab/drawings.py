@@ -13,7 +13,7 @@ from nnbackprop.data.digit import SIDE, to_mnist_digit
 from nnbackprop.data.readers import idx
 from nnbackprop.errors import DataError
 
-from .errors import missing
+from .errors import missing, unfit
 
 MIN_SAMPLES = 10  # to train on
 MAX_SAMPLES = 10_000
@@ -32,11 +32,11 @@ class Drawings:
         try:
             digit = to_mnist_digit(grey, None)[-1].picture
         except DataError as error:
-            raise DataError(f"The drawing {error}") from None
+            raise unfit("no-digit", problem=str(error)) from None
         with self._lock:
             images, labels = self._read()
             if len(labels) >= MAX_SAMPLES:
-                raise DataError(f"{self.folder} holds {len(labels)} drawings, the most that are kept.")
+                raise unfit("drawings-full", folder=str(self.folder), n=len(labels))
             pixels = np.rint(digit * 255).astype(np.uint8)
             self._write(np.concatenate([images, pixels[np.newaxis]]), np.append(labels, np.uint8(label)))
         return digit
@@ -46,16 +46,13 @@ class Drawings:
         with self._lock:
             images, labels = self._read()
             if not len(labels):
-                raise missing("There is no drawing to take back.")
+                raise missing("no-drawing")
             self._write(images[:-1], labels[:-1])
 
     def folder_to_train_on(self) -> Path:
-        """The folder; DataError where the drawings are too few to train on."""
+        """The folder; RequestError where the drawings are too few to train on."""
         if not (found := self.to_json())["trainable"]:
-            raise DataError(
-                f"There are {found['n']} drawings, and at least {MIN_SAMPLES} of two classes or more are needed "
-                "to train on: draw some more."
-            )
+            raise unfit("drawings-few", n=found["n"], least=MIN_SAMPLES)
         return self.folder.absolute()
 
     def to_json(self) -> dict[str, Any]:

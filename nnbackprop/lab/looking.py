@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.errors import DataError, UsageError
+from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers import Dense
 from nnbackprop.report.first_layer import first_layer_images
 from nnbackprop.report.prediction_metrics import by_class, confidence_of
 from nnbackprop.runs.run_table import RunInfo, compare_runs
 
+from .errors import unfit
 from .events import MAX_POINTS, epoch_of_row, spread
 from .messages import Look, picture, signed_picture
 from .models import Model, Models
@@ -25,7 +26,7 @@ MAP_POINTS = 2000
 
 
 def look(models: Models, request: Look) -> dict[str, Any]:
-    """The view that was asked for; DataError where the run has no such view."""
+    """The view that was asked for; RequestError where the run has no such view."""
     if request.view == "compare":
         return compare(models, request)
     model = models.saved(request.run)
@@ -60,7 +61,7 @@ def weights(model: Model, request: Look) -> dict[str, Any]:
     e = model.trained.evaluator
     found = first_layer_images(e.objective.network, model.trained.params, e.backend, model.trained.image_shape)
     if found is None:
-        raise DataError(f"{model.name} has no first layer of images: it was trained on {model.trained.source}.")
+        raise unfit("no-image-layer", run=model.name, source=model.trained.source)
     units = range(request.offset, min(request.offset + PAGE, len(found)))
     shown = [{"unit": unit, "picture": signed_picture(_grey(found[unit]))} for unit in units]
     return {"total": len(found), "units": shown}
@@ -134,18 +135,16 @@ def _run(info: RunInfo) -> dict[str, Any]:
 
 
 def _classified(model: Model) -> tuple[Dataset, tuple[np.ndarray, np.ndarray]]:
-    """The data and what is predicted of it; DataError unless they have classes."""
+    """The data and what is predicted of it; RequestError unless they have classes."""
     if not model.trained.classes:
-        raise DataError(
-            f"{model.name} learns numbers and has no classes: it was trained on {model.trained.source}."
-        )
+        raise unfit("no-classes", run=model.name, source=model.trained.source)
     return model.data, model.outputs
 
 
 def _images(model: Model) -> Dataset:
     _classified(model)
     if model.trained.image_shape is None:
-        raise DataError(f"{model.name} was trained on {model.trained.source}, whose samples are no images.")
+        raise unfit("no-images", run=model.name, source=model.trained.source)
     return model.data
 
 
@@ -185,7 +184,7 @@ def _hidden_layers(model: Model) -> dict[str, tuple[int, ...]]:
     last = max((i for i, row in enumerate(rows) if isinstance(row.layer, Dense)), default=len(rows) - 1)
     found = {row.name: row.out_shape for row in rows[:last] if not row.draws}
     if not found:
-        raise DataError(f"{model.name} has no hidden layer.")
+        raise unfit("no-hidden-layer", run=model.name)
     return found
 
 

@@ -16,7 +16,7 @@ from backends import select
 from backends.numba_fuse import MIN_COMPILED_SIZE
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.digit import to_mnist_digit
-from nnbackprop.errors import DataError, NnbackpropError
+from nnbackprop.errors import NnbackpropError
 from nnbackprop.nn.layers import Dense
 from nnbackprop.runs.explanation import output_gradient
 from nnbackprop.runs.run_table import RunInfo, list_runs
@@ -119,7 +119,7 @@ class Models:
         paths = [run_dir.checkpoint_path(which) for which in ("best", "last")]
         written = [path.stat().st_mtime_ns for path in paths if path.is_file()]
         if not written:
-            raise missing(f"{name} has saved nothing yet: wait for its first step.")
+            raise missing("nothing-saved", run=name)
         key = name, written[0]
         with self._lock:
             if key not in self._opened:
@@ -135,7 +135,7 @@ class Models:
         state = self.session.state
         name = name or state.run
         if name is None:
-            raise missing("There is no trained network yet: train one, or open a run.")
+            raise missing("no-network")
         model = self.open(name)
         if name != state.run or not self.session.active:
             return model
@@ -152,25 +152,23 @@ class Models:
                 info.name for info in list_runs(self.runs_dir).runs if info.status not in ("damaged", "empty")
             ]
             if not names:
-                raise missing("There is no trained network yet: train one, or open a run.")
+                raise missing("no-network")
             name = names[-1]
         return self.open(name)
 
     def digits(self, name: str | None) -> Model:
         """The same, of a network that classifies images; without a name else the last such run of the folder."""
-        problem = "There is no trained network of images yet: train one, such as the recipe mnist."
+        problem: NnbackpropError = missing("no-image-network")
         if name is not None or self.session.state.run is not None:
             try:
                 model = self.current(name)
                 if takes_drawings(model.trained):
                     return model
-                problem = (
-                    f"{model.name} was trained on {model.trained.source}, which is no grey images of classes."
-                )
+                problem = missing("not-grey-images", run=model.name, source=model.trained.source)
             except NnbackpropError as error:
-                problem = str(error)
+                problem = error
             if name is not None:
-                raise DataError(problem)
+                raise problem
         for info in reversed(self._runs()):
             if (info.name, info.changed) in self._without_images:
                 continue
@@ -180,7 +178,7 @@ class Models:
                 self._without_images.add((info.name, info.changed))
             except NnbackpropError:  # a damaged one
                 continue
-        raise missing(problem)
+        raise problem
 
 
 def takes_drawings(trained: TrainedModel) -> bool:

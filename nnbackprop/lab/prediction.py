@@ -13,6 +13,7 @@ from nnbackprop.runs.explanation import layer_outputs, output_gradient
 from nnbackprop.runs.image_samples import in_range
 from nnbackprop.runs.trained_model import TrainedModel
 
+from .errors import unfit
 from .messages import Predict, picture, signed_picture
 from .models import Model
 
@@ -46,7 +47,7 @@ def prepare(trained: TrainedModel, grey: np.ndarray) -> list[Step]:
         try:
             return digit.to_mnist_digit(grey, None, (rows, columns))
         except DataError as error:
-            raise DataError(f"The drawing {error}") from None
+            raise unfit("no-digit", problem=str(error)) from None
     from PIL import Image
 
     resized = Image.fromarray(grey).resize((columns, rows), Image.Resampling.BOX)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +16,15 @@ from nnbackprop.runs.config_checks import check_config
 from nnbackprop.runs.config_files import load_run_config, recipes, resolve
 from nnbackprop.runs.run_dir import RunDir
 
+from .controls import Mode
 from .drawings import Drawings
-from .errors import busy, missing
+from .errors import busy, missing, unusable
 from .events import ACTIVE, History, State
 from .messages import Control, Train
 from .saved_history import saved_history
+from .trainer_process import TrainerProcess
 from .watchers import Watcher, Watchers
-from .worker import Job, Mode, work
+from .worker import Job
 
 FOLLOW_INTERVAL = 0.5  # seconds between two looks at the files of a run that another process trains
 PAUSED_WAIT = 1.0  # seconds at most that a prediction waits for the weights of a run that stands still
@@ -41,8 +40,7 @@ class Session:
         self.params: tuple[int, Params] | None = None  # the weights of the run under way, after so many steps
         self._lock = threading.RLock()
         self._watchers = Watchers()
-        self._process: Any = None
-        self._connection: Any = None  # a Connection; on Windows a PipeConnection
+        self._trainer: TrainerProcess | None = None
         self._params_asked, self._params_came = False, threading.Condition(self._lock)
         self._reset_wanted = False
 
@@ -55,6 +53,10 @@ class Session:
     def active(self) -> bool:
         """Whether a run is under way in this server's trainer."""
         return self.state.status in ACTIVE and not self.state.elsewhere
+
+    @property
+    def _run_name(self) -> str:
+        return self.state.run or "A run"
 
     # Watching
 
@@ -99,15 +101,16 @@ class Session:
     def control(self, request: Control) -> None:
         """Do what the page asks for; RequestError where that does not go with the state."""
         action = request.action
+        if action in ("resume", "step") and not self.active:
+            self.resume(request.run, request.epochs, "run" if action == "resume" else "step")
+            return
         with self._lock:
             if action == "reset":
                 self._reset()
             elif action == "set":
                 self._change(request)
-            elif action in ("resume", "step") and not self.active:
-                self.resume(request.run, request.epochs, "run" if action == "resume" else "step")
             elif request.run is not None or request.epochs is not None:
-                raise busy(f"{self.state.run or 'A run'} is under way: stop it before another goes on.")
+                raise busy("other-goes-on", run=self._run_name)
             else:
                 self._send_mode({"pause": "pause", "resume": "run", "step": "step", "stop": "stop"}[action])
 
@@ -115,11 +118,11 @@ class Session:
         """Go on with a run that exists, the one on show if none is named."""
         name = run or self.state.run
         if name is None:
-            raise missing("There is no run to go on with: start one first.")
+            raise missing("nothing-to-resume")
         run_dir = self.run_dir(name)
         self._wait_for_last()
         if not self.active and run_dir.in_use:
-            raise busy(f"{name} is trained by another process: pause or stop it there.")
+            raise busy("elsewhere", run=name)
         path, config = run_dir.path, load_run_config(run_dir.config_path)
         if name != self.state.run:
             self.show(name)
@@ -134,7 +137,7 @@ class Session:
             or name in ("", ".", "..")
             or not (self.runs_dir / name / "config.toml").is_file()
         ):
-            raise missing(f"There is no run {name[:100]!r} in {self.runs_dir}: choose one of the list.")
+            raise missing("no-run", run=name[:100], folder=str(self.runs_dir))
         return RunDir.open(self.runs_dir, str(self.runs_dir / name))
 
     def show(self, name: str) -> None:
@@ -144,7 +147,7 @@ class Session:
         history = saved_history(run_dir)
         with self._lock:
             if self.active:
-                raise busy(f"{self.state.run or 'A run'} is under way: stop it before another is shown.")
+                raise busy("other-is-shown", run=self._run_name)
             self.history, self.params = history, None
             self._watchers.tell("history", history.to_json())
         if history.state.elsewhere:
@@ -189,24 +192,19 @@ class Session:
     def close(self) -> None:
         """Stop the run under way, and wait until it is saved."""
         with self._lock:
-            process = self._process
+            trainer = self._trainer
             self._send("mode", "stop")
-        if process is not None:
-            process.join()
+        if trainer is not None:
+            trainer.join()
         self.close_watchers()
 
     def _start(self, job: Job, *, recipe: str, config: Config, run: str | None = None) -> None:
+        self._wait_for_last()
         with self._lock:
             if self.active:
-                raise busy(f"{self.state.run or 'A run'} is under way: stop it before another begins.")
-            self._wait_for_last()
-            context = multiprocessing.get_context("spawn")
-            connection, theirs = context.Pipe()
-            self._process = context.Process(target=work, args=(theirs, job), name="nnbackprop lab trainer")
-            self._process.start()
-            theirs.close()
-            self._connection, self.params = connection, None
-            self._params_asked = False
+                raise busy("other-begins", run=self._run_name)
+            self._trainer = trainer = TrainerProcess(job)
+            self.params, self._params_asked = None, False
             self._set_state(
                 status="starting",
                 run=run,
@@ -219,21 +217,17 @@ class Session:
                 elsewhere=False,
                 **({} if run else {"epoch": 0, "step": 0, "steps_per_epoch": 0, "seconds": 0.0}),
             )
-            threading.Thread(target=self._receive, args=(connection, self._process), daemon=True).start()
+            threading.Thread(target=self._receive, args=(trainer,), daemon=True).start()
 
     def _wait_for_last(self) -> None:
         """Let a trainer whose run has ended draw its plots and let go of the run's folder."""
-        if self._process is not None and not self.active:
-            self._process.join()
+        if self._trainer is not None and not self.active:
+            self._trainer.join()
 
-    def _receive(self, connection: Connection, process: Any) -> None:
+    def _receive(self, trainer: TrainerProcess) -> None:
         """Take what the trainer tells until it is gone."""
         saved = False
-        while True:
-            try:
-                kind, data = connection.recv()
-            except (EOFError, OSError):
-                break
+        for kind, data in trainer.messages():
             with self._lock:
                 if kind == "params":
                     self.params = data
@@ -249,10 +243,9 @@ class Session:
             if kind == "progress" and data["epochs"] and not saved and self.state.run is not None:
                 saved = True
                 threading.Thread(target=self.on_saved, args=(self.state.run,)).start()
-        process.join()
         with self._lock:
-            if self._connection is connection and self.active:
-                self._end({"state": {"status": "failed", "error": _death(process.exitcode)}, "summary": None})
+            if self._trainer is trainer and self.active:
+                self._end({"state": {"status": "failed", "error": trainer.death}, "summary": None})
 
     def _end(self, data: Mapping[str, Any]) -> None:
         self.history.state = replace(self.state, **data["state"])
@@ -272,38 +265,21 @@ class Session:
         if request.lr is None and request.dropout is None:
             raise UsageError("Nothing to set was given: name lr, dropout or both.")
         if not self.active:
-            raise busy("No run is under way: what one learns by is changed while it runs, or is paused.")
+            raise busy("nothing-to-change")
         if request.lr is not None:
             self._send("lr", request.lr)
         if request.dropout is not None:
             if self.state.run is not None and len(request.dropout) != len(self.state.dropout):
-                raise UsageError(
-                    f"The network has {len(self.state.dropout)} Dropout layers, and {len(request.dropout)} rates "
-                    "were given: send one for each, 0 for none."
-                )
+                raise unusable("dropout-count", layers=len(self.state.dropout), rates=len(request.dropout))
             self._send("dropout", request.dropout)
 
     def _send_mode(self, mode: str) -> None:
         if self.state.elsewhere:
-            raise busy(f"{self.state.run} is trained by another process: pause or stop it there.")
+            raise busy("elsewhere", run=self._run_name)
         if not self.active:
-            raise busy("No run is under way: start one, or go on with one.")
+            raise busy("nothing-runs")
         self._send("mode", mode)
 
     def _send(self, command: str, value: Any) -> bool:
         """Tell the trainer; whether it could be told."""
-        try:
-            if self._connection is None:
-                return False
-            self._connection.send((command, value))
-        except OSError:  # it has just ended, and `_receive` is about to say so
-            return False
-        return True
-
-
-def _death(status: int | None) -> str:
-    how = f"with status {status}" if status is None or status >= 0 else f"by {signal.Signals(-status).name}"
-    return (
-        f"The training process ended {how}, without a word. What the run had saved is kept: resume it, or, where "
-        "memory ran out, train a smaller network."
-    )
+        return self._trainer is not None and self._trainer.send(command, value)

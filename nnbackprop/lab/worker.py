@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from backends import BackendError
 from nnbackprop.diagnostics.monitored_run import MonitoredRun
@@ -30,14 +30,15 @@ from nnbackprop.training.events import ChunkEnd, EpochEnd, TrainBegin, TrainEnd
 from nnbackprop.training.trainer import Trainer
 
 from . import events
+from .controls import Controls, Mode
 from .events import MAX_EPOCHS_SENT, ChunkSums, State, Status
 
-SEND_INTERVAL = 0.1  # seconds between two messages about progress
+POINT_INTERVAL = 0.1  # seconds of training that a point of the curves stands for
+SEND_INTERVAL = 0.5  # between two messages about progress: each wakes the server and every page
 STATE_INTERVAL = 1.0
 MEASURE_RATIO = 100  # the monitor's measurements may take 1/100 of the time
 CHECK_RATIO = 200  # looking for findings may take 1/200 of it
 
-Mode = Literal["run", "step", "pause", "stop"]
 Tell = Callable[[str, Any], None]
 
 
@@ -58,66 +59,14 @@ class Job:
         return resume(self.run, self.overrides, Path(self.runs_dir), on_message)
 
 
-class Controls:
-    """What the server wants, received by a thread; the trainer looks at the end of each chunk."""
-
-    def __init__(self, connection: Connection, mode: Mode) -> None:
-        self._connection, self._changed = connection, threading.Condition()
-        self.mode: Mode = mode
-        self.lr: float | None = None  # to change to
-        self.dropout: tuple[float, ...] | None = None
-        self.params_wanted = False
-        threading.Thread(target=self._receive, daemon=True).start()
-
-    def _receive(self) -> None:
-        while True:
-            try:
-                command, value = self._connection.recv()
-            except (EOFError, OSError):  # the server is gone: save and stop
-                command, value = "mode", "stop"
-            with self._changed:
-                if command in ("lr", "dropout"):
-                    setattr(self, command, value)
-                elif command == "params":
-                    self.params_wanted = True
-                elif self.mode != "stop":
-                    self.mode = value
-                self._changed.notify()
-            if self.mode == "stop":
-                return
-
-    def wait(self) -> None:
-        """Return when there is something to do while the run stands still."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.mode != "pause" or self.change_wanted or self.params_wanted)
-
-    @property
-    def change_wanted(self) -> bool:
-        """Whether the run is to go on with other settings."""
-        return self.lr is not None or self.dropout is not None
-
-    def take_changes(self) -> tuple[float | None, tuple[float, ...] | None]:
-        """The learning rate and the dropout rates to change to, once."""
-        with self._changed:
-            changes = self.lr, self.dropout
-            self.lr = self.dropout = None
-            return changes
-
-    def stepped(self) -> None:
-        """The step that was asked for has been made."""
-        with self._changed:
-            if self.mode == "step":
-                self.mode = "pause"
-
-
 class Reporter(Callback):
-    """Tells the server of chunks, epochs and findings, about ten times a second, and stops where it wants that."""
+    """Tells the server of chunks, epochs and findings, about twice a second, and stops where it wants that."""
 
     def __init__(self, training: Training, single: bool) -> None:
         self.training, self.single = training, single
         self.chunk_ends_every = 1 if single else None  # chunks of one step
-        self.sums, self.rows = ChunkSums(), list[EpochEnd]()
-        self._sent_at = 0.0
+        self.sums, self.points, self.rows = ChunkSums(), list[dict[str, Any]](), list[EpochEnd]()
+        self._point_at = self._sent_at = 0.0
 
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
         """The layers, the data and the settings."""
@@ -129,8 +78,11 @@ class Reporter(Callback):
         """Report, hand out the weights where they are wanted, and stop where the server wants another thing."""
         controls = self.training.controls
         self.sums.add(event)
-        if time.monotonic() - self._sent_at >= SEND_INTERVAL:
+        now = time.monotonic()
+        if now - self._sent_at >= SEND_INTERVAL:
             self._send()
+        elif now - self._point_at >= POINT_INTERVAL:
+            self._end_point()
         if controls.params_wanted:
             self.training.tell_params()
         if self.single:
@@ -150,12 +102,17 @@ class Reporter(Callback):
         """Pass it on."""
         self.training.tell("message", {"text": text})
 
+    def _end_point(self) -> None:
+        if (point := self.sums.point()) is not None:
+            self.points.append(point)
+        self.sums, self._point_at = ChunkSums(), time.monotonic()
+
     def _send(self) -> None:
-        point, rows = self.sums.point(), events.spread(self.rows, MAX_EPOCHS_SENT)
-        self.sums, self.rows = ChunkSums(), []
-        chunks = [] if point is None else [point]
-        if chunks or rows:
-            self.training.tell("progress", {"chunks": chunks, "epochs": [events.epoch(row) for row in rows]})
+        self._end_point()
+        points, rows = self.points, events.spread(self.rows, MAX_EPOCHS_SENT)
+        self.points, self.rows = [], []
+        if points or rows:
+            self.training.tell("progress", {"chunks": points, "epochs": [events.epoch(row) for row in rows]})
         self.training.tell_now_and_then()
         self._sent_at = time.monotonic()
 

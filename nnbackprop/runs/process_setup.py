@@ -93,7 +93,7 @@ def share_state(communicator: Communicator, trainer: Trainer, early_stopping: Ea
 
 def interrupted(communicator: Communicator, received: list[int]) -> bool:
     """Whether a signal has reached one of the processes; collective."""
-    return any(communicator.gather_objects(bool(received)))
+    return any(communicator.all_gather_object(bool(received)))
 
 
 def record_run(path: Path) -> None:
@@ -106,7 +106,7 @@ def record_run(path: Path) -> None:
 def _check_same(
     communicator: Communicator, own: Mapping[str, Any], error: type[UsageError] | type[DataError], fix: str
 ) -> None:
-    first, *others = communicator.gather_objects((socket.gethostname(), dict(own)))
+    first, *others = communicator.all_gather_object((socket.gethostname(), dict(own)))
     for rank, (host, values) in enumerate(others, start=1):
         for name in {**first[1], **values}:
             ours, theirs = first[1].get(name), values.get(name)

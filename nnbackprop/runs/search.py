@@ -79,7 +79,7 @@ def search(file: SearchFile, on_trial: OnTrial, communicator: Communicator | Non
             _train(file, study, trial, data)
             on_trial(TrialRow.of(study.trials[trial.number]), file.trials)
             _write_best(file, path, study)
-        communicator.gather_objects(None)  # the last trials of the others
+        communicator.all_gather_object(None)  # the last trials of the others
         _write_best(file, path, study)  # of a search that was killed before it could, or has other tags now
     return SearchResult(path, file.trials, tuple(map(TrialRow.of, study.trials)), importances(study))
 

@@ -1,4 +1,4 @@
-"""The gradients of a process's shards of a batch, a row of numbers each, ready to be summed."""
+"""The gradients of this process's shards of a batch, as flat arrays to be summed over all processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from nnbackprop.data.batch import get_batch, microbatch
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.layers.base import Params
 
-from .gradient_step import FlatLayout, GradientStep
+from .flat_layout import FlatLayout, round_up
+from .gradient_step import GradientStep
 from .lockstep import Exchange, in_lockstep
 from .sharding import Reducer
 
@@ -31,10 +32,11 @@ class Shard(NamedTuple):
 
 @dataclass(eq=False)
 class ShardGradients:
-    """What `GradientStep` gives of each of this process's shards, as `layout` has it in a row of `buffer`.
+    """What `GradientStep` gives of each of this process's shards, as flat arrays of `row_size` numbers.
 
-    With `synchronized` the network sees means over the whole batch: the shards' passes stop at each
-    `xp.batch_means` until those of all processes are there. `buffer` is None where the sums are the device's.
+    `layout` says where what lies in them. They are the rows of `host_rows`, or arrays on the device where this is
+    None, as NCCL sums them there. With `synchronized` the network sees means over the whole batch: the shards'
+    passes stop at each `xp.batch_means` until those of all processes are there.
     """
 
     step: GradientStep
@@ -43,8 +45,8 @@ class ShardGradients:
     synchronized: bool
     placeholder_batch: Tree
     layout: FlatLayout
-    k: int
-    buffer: np.ndarray | None
+    row_size: int
+    host_rows: np.ndarray | None
 
     @classmethod
     def of(
@@ -63,13 +65,13 @@ class ShardGradients:
         gradient = GradientStep(step)
         result = gradient.gradients(params, *get_batch(step.xp, device_data.arrays, batch), None)
         layout = FlatLayout(tree_map(step.xp.zeros_like, result))  # no parameters' own arrays: these are donated
-        k = multiple(layout.size, processes.size)
-        on_device = processes.sums_on_device(backend)
-        rows = None if on_device else processes.shard_memory(shards, k, trainer.params_dtype)
-        return cls(gradient, backend, processes, synchronized, batch, layout, k, rows)
+        size = round_up(layout.size, processes.size)
+        on_device = processes.reduces_on_device(backend)
+        rows = None if on_device else processes.shard_buffer(shards, size, trainer.params_dtype)
+        return cls(gradient, backend, processes, synchronized, batch, layout, size, rows)
 
     def compute(self, data: Tree, batch: Tree, bounds: Sequence[tuple[int, int]], batch_size: int) -> Array:
-        """A row of `k` numbers a shard; `batch` has the samples of a batch from the first of `bounds` on."""
+        """A row a shard, (shards, row_size); `batch` has the samples of a batch from the first of `bounds` on."""
         layout, first = self.layout, bounds[0][0]
         shards = [self._shard(data, batch, begin, end, first) for begin, end in bounds]
         rows = []
@@ -78,23 +80,23 @@ class ShardGradients:
             rows.append(self._row(i, result, share))
             if self.backend.donates:
                 layout.result = result
-        return self.step.step.xp.stack(rows) if self.buffer is None else self.buffer
+        return self.step.step.xp.stack(rows) if self.host_rows is None else self.host_rows
 
     def _row(self, i: int, result: Tree, share: float | None) -> Array:
-        """The result of this process's shard `i`, as numbers; zeros where it is empty."""
+        """The result of this process's shard `i` as a flat array; zeros where it is empty."""
         xp = self.step.step.xp
-        if self.buffer is None:
-            row = self.layout.flatten(xp, result, share or 0.0, self.k)
+        if self.host_rows is None:
+            row = self.layout.flatten(xp, result, share or 0.0, self.row_size)
             return xp.zeros_like(row) if share is None else row
         if share is None:
-            self.buffer[i] = 0
+            self.host_rows[i] = 0
         else:
-            self.layout.write(self.buffer[i], result, self.backend, share)
-        return self.buffer[i]
+            self.layout.write(self.host_rows[i], result, self.backend, share)
+        return self.host_rows[i]
 
     def read(self, row: Array) -> Tree:
-        """The trees that a sum of rows has, on the device."""
-        if self.buffer is None:
+        """The result that a sum of rows is, on the device."""
+        if self.host_rows is None:
             return self.layout.unflatten(self.step.step.xp, row)
         return self.layout.read(row, self.backend)
 
@@ -127,10 +129,10 @@ class ShardGradients:
         """The result of each shard, by passes that wait for each other."""
         step, backend = self.step.step, self.backend
 
-        def of_shard(shard: Shard) -> Callable[[Exchange], Tree]:
+        def pass_of(shard: Shard) -> Callable[[Exchange], Tree]:
             inputs = backend.materialize((shard.data, shard.batch))
 
-            def result(exchange: Exchange) -> Tree:
+            def gradients(exchange: Exchange) -> Tree:
                 def means(*arrays: Array) -> tuple[Array, ...]:
                     return tuple(map(backend.asarray, exchange(*map(backend.to_numpy, arrays))))
 
@@ -140,23 +142,18 @@ class ShardGradients:
                 seen = replace(step, xp=step.xp.replaced(batch_means=means, whole_batch_size=rows))
                 return backend.run_eagerly(GradientStep(seen), {}, *inputs)
 
-            return result
+            return gradients
 
         shares = [shard.size / batch_size for shard in shards]
-        return in_lockstep(list(map(of_shard, shards)), lambda arrays: self._means(arrays, shares))
+        return in_lockstep(list(map(pass_of, shards)), lambda arrays: self._means(arrays, shares))
 
     def _means(self, of_shards: Sequence[tuple[np.ndarray, ...]], shares: Sequence[float]) -> Sequence[np.ndarray]:
         """Of the arrays of each shard, which have equal shapes: their sums by share, over all processes."""
         like = of_shards[0]
         ends = np.cumsum([a.size for a in like])
-        rows = np.zeros((len(shares), multiple(ends[-1], self.processes.size)), like[0].dtype)
+        rows = np.zeros((len(shares), round_up(ends[-1], self.processes.size)), like[0].dtype)
         for row, arrays, share in zip(rows, of_shards, shares, strict=True):
             if share:
                 row[: ends[-1]] = share * np.concatenate([a.reshape(-1) for a in arrays])
         parts = np.split(self.processes.sum_shards(rows), ends)
         return [part.reshape(a.shape) for part, a in zip(parts, like, strict=False)]
-
-
-def multiple(size: int, of: int) -> int:
-    """The least multiple of `of` that is not below `size`."""
-    return -(-size // of) * of

@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 
 class Reducer(Processes, Protocol):
-    """Processes that add up what each has computed of its shards; all methods are collective."""
+    """Processes that sum what each has computed of its shards; all methods are collective."""
 
     def all_gather(self, array: np.ndarray) -> np.ndarray:
         """The arrays of all processes, which have one shape: (size, *shape)."""
 
-    def shard_memory(self, shards: int, k: int, dtype: Any) -> np.ndarray:
-        """Zeros (shards, k) to be filled, from which `sum_shards` is fastest; k must be a multiple of `size`."""
+    def shard_buffer(self, shards: int, k: int, dtype: Any) -> np.ndarray:
+        """Zeros (shards, k) to be filled, which `sum_shards` sums fastest; k must be a multiple of `size`."""
 
-    def sums_on_device(self, backend: Backend) -> bool:
+    def reduces_on_device(self, backend: Backend) -> bool:
         """Whether `sum_shards` takes arrays on the device of `backend` from here on, as well as the host's."""
 
     def sum_shards(self, shards: Array) -> Array:
-        """The sum of all processes' `shards` (m, k), in the order of ranks and rows: (k,), valid until the next.
+        """All-reduce: the sum of all processes' `shards` (m, k), in the order of ranks and rows.
 
-        k must be a multiple of `size`. `shards` may be overwritten.
+        An array (k,), valid until the next call. k must be a multiple of `size`. `shards` may be overwritten.
         """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from backends import select
 from nnbackprop.data.dataset import Dataset
+from nnbackprop.diagnostics.findings import Diagnosis
 from nnbackprop.diagnostics.monitor import Monitor
 from nnbackprop.diagnostics.nan_tracing import trace_nan
 from nnbackprop.errors import DivergedError
@@ -101,3 +103,5 @@ def test_a_planted_fault_is_found_under_its_id_alone(name: str) -> None:
         monitor.history.divergence = trace_nan(trainer, error)
     warned = [finding.id for finding in monitor.diagnosis.findings if finding.level != "note"]
     assert warned == [id], monitor.diagnosis
+    assert all(finding.measured for finding in monitor.diagnosis.findings)
+    assert Diagnosis.from_json(json.loads(json.dumps(monitor.diagnosis.to_json()))).findings

@@ -277,7 +277,7 @@ def test_an_mpi_of_another_mpiexec_is_refused_and_not_trained_alone(folder: Path
 
 def test_processes_with_other_versions_are_refused() -> None:
     class Two(sharded_runs.SingleProcess):
-        def gather_objects(self, value: Any) -> list[Any]:
+        def all_gather_object(self, value: Any) -> list[Any]:
             _, values = value
             return [value, ("node2", {**values, "numpy": "1.0"})]
 
@@ -317,9 +317,9 @@ from nnbackprop.runs.config import Config
 from nnbackprop.runs.process_setup import prepare_process
 world = communicator()
 prepare_process(world, Config(device="cuda"))
-of_all = world.gather_objects(os.environ["CUDA_VISIBLE_DEVICES"])
+of_all = world.all_gather_object(os.environ["CUDA_VISIBLE_DEVICES"])
 world.rank or print(of_all)
-world.finish()
+world.barrier()
 """
     environment = mpi.environment(CUDA_VISIBLE_DEVICES="4,5,6")
     done = subprocess.run(mpi.command(3, "-c", code), env=environment, capture_output=True, text=True, timeout=60)

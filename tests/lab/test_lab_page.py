@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -9,28 +10,15 @@ from typing import Any
 import pytest
 
 from nnbackprop.data.readers import idx
-from nnbackprop.diagnostics.gradcheck.mistakes.catalogue import MISTAKES
-from nnbackprop.diagnostics.monitor.checks import RUN_CHECKS
-from nnbackprop.lab.options import options
+from nnbackprop.lab.messages import encode
 from nnbackprop.runs.config_files import load_run_config
+from nnbackprop.runs.run_table import compare_runs
+from tests.support.lab_window import start, status
 
 AXE = Path(os.environ.get("AXE", "no file"))
 VIOLATIONS = """(rules) => axe.run(document, rules ? {runOnly: rules} : {}).then(({violations}) =>
     violations.map(({id, nodes}) => [id, nodes.slice(0, 3).map((one) => [one.html, one.failureSummary])]))"""
 TABS = ("train", "draw", "step", "look", "share")
-
-
-def start(page: Any, recipe: str, **settings: str) -> None:
-    page.select_option("[name=recipe]", recipe)
-    for name, value in settings.items():
-        page.fill(f".settings [name={name}]", value)
-    page.locator(".main-buttons [data-do=start]").press("Enter")
-
-
-def status(page: Any, *words: str) -> None:
-    page.wait_for_function(
-        "words => words.includes(document.querySelector('.chip-status').dataset.status)", arg=words, timeout=60_000
-    )
 
 
 def tile(page: Any, name: str) -> float:
@@ -48,13 +36,23 @@ def stroke(page: Any, points: list[tuple[int, int]]) -> None:
     page.mouse.up()
 
 
-def test_weight_height_trains_to_its_end(window: Any) -> None:
+def test_weight_height_trains_to_its_end_and_is_compared(window: Any, lab_folder: Path) -> None:
     page = window.open("train")
     start(page, "weight-height", lr="0.2")
     status(page, "finished")
     assert page.inner_text(".tiles dd >> nth=0") == "1000 / 1000"
     assert tile(page, "Loss") < 0.002
     assert page.locator(".loss-chart canvas").count() == 1
+    run = page.inner_text(".run-name")
+    page = window.open(f"look?view=compare&run={run}")
+    page.select_option("[data-key=other]", "digits")
+    page.wait_for_selector("th:text-is('digits')")
+    rows = [row.split("\t") for row in page.locator(".compare table.plain tr").all_inner_texts()]
+    assert rows[0] == ["Setting", run, "digits"]
+    differences = compare_runs([run, "digits"], lab_folder / "runs").differences
+    assert {name: [json.loads(a), json.loads(b)] for name, a, b in rows[1:]} == {
+        name: json.loads(encode(values)) for name, values in differences.items()
+    }
 
 
 def test_a_newcomer_trains_draws_and_follows_a_gradient_in_four_clicks_and_a_stroke(window: Any) -> None:
@@ -181,28 +179,6 @@ def test_a_phone_shows_every_tab_without_scrolling_sideways(phone: Any) -> None:
         page.wait_for_timeout(300)
         assert page.evaluate("document.documentElement.scrollWidth") == 360, tab
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(19, 20, 22)"
-
-
-def test_both_languages_have_every_text(window: Any) -> None:
-    page = window.open("step")
-    keys = "async (name) => (await import(`/static/js/strings/${name}.js`)).default"
-    en, zh = page.evaluate(keys, "en"), page.evaluate(keys, "zh")
-    assert list(en) == list(zh)
-    assert {key for key in en if sorted(_names(en[key])) != sorted(_names(zh[key]))} == set()
-    doctor = page.evaluate("async () => ({...await import('/static/js/strings/doctor_zh.js')})")
-    assert set(doctor["FINDINGS"]) == set(RUN_CHECKS)
-    assert set(doctor["MISTAKES"]) == set(MISTAKES)
-    assert set(page.evaluate(keys, "recipes_zh")) == {recipe["name"] for recipe in options()["recipes"]}
-    page.click("#language")
-    assert page.get_attribute("html", "lang") == "zh-CN"
-    assert page.inner_text("[data-do=next]") == "下一行"
-    page.reload()
-    assert page.inner_text("#tab-train") == "训练"
-    page.click("#language")
-
-
-def _names(text: str) -> list[str]:
-    return [part.split("}")[0] for part in text.split("{")[1:]]
 
 
 def test_axe_finds_no_violation(window: Any) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,7 @@ TABLES = """async () => {
     const names = async ([file, name]) => Object.keys((await import(`/static/js/${file}.js`))[name]);
     return Promise.all(Object.entries(tables).map(names));
 }"""
-UNEXPLAINED = """async () => {
+EXPLAINED = """async () => {
     const {EQUATIONS} = await import('/static/js/equations.js');
     const {computeStep} = await import('/static/js/numbers.js');
     const {ACTIVATIONS} = await import('/static/js/activations.js');
@@ -36,23 +38,27 @@ UNEXPLAINED = """async () => {
     const {LOSSES} = await import('/static/js/network.js');
     const {sourceOf} = await import('/static/js/step/model.js');
     const {sources} = (await (await fetch('/api/options')).json()).step;
-    const missing = new Set();
+    const [missing, named] = [new Set(), new Set()];
     const losses = Object.keys(LOSSES);
     const pairs = Object.keys(ACTIVATIONS).flatMap((activation) => losses.map((loss) => [activation, loss]));
     const every = pairs.flatMap((pair) => Object.keys(OPTIMIZERS).map((optimizer) => [...pair, optimizer]));
-    for (const [activation, loss, optimizer] of every) {
+    const [one, two] = [{X: [[1]], T: [[1, 0]]}, {X: [[1], [2]], T: [[1, 0], [0, 1]]}];
+    const ways = [{...one, scalars: true}, {...one, scalars: false}, {...two, scalars: true}];
+    for (const [[activation, loss, optimizer], way] of every.flatMap((one) => ways.map((way) => [one, way]))) {
         const last = loss.endsWith('mse') ? 'sigmoid' : 'identity';
         const layers = [{W: [[1, -1]], b: [0, 0], activation}, {W: [[1, 2], [1, 2]], b: [0, 0], activation: last}];
-        const how = {loss, lr: 0.1, mistake: null, optimizer, t: 1, scalars: true, activation};
-        const state = {...how, layers, X: [[1]], T: [[1, 0]], row: 0, states: noStates(optimizer, layers)};
+        const how = {loss, lr: 0.1, mistake: null, optimizer, t: 1, activation};
+        const state = {...how, ...way, layers, row: 0, states: noStates(optimizer, layers)};
         for (const one of computeStep(state).numbers.values()) {
             if (!one.formula) continue;
-            if (!EQUATIONS[one.equation] && activation !== 'identity') missing.add(one.equation);
+            if (one.equation) named.add(one.equation);
+            else if (activation !== 'identity') missing.add(one.kind);
             if (!sourceOf(state, one, sources)) missing.add(one.kind);
         }
     }
-    return [...missing];
+    return {missing: [...missing], named: [...named], known: Object.keys(EQUATIONS)};
 }"""
+DERIVATIONS = [Path(__file__).resolve().parents[2] / "docs" / f"derivation{part}.md" for part in ("", "-layers")]
 POSSIBLE = "async ([loss, a, n]) => (await import('/static/js/mistakes.js')).possible(loss, a, n)"
 
 
@@ -153,7 +159,12 @@ def test_the_pages_optimizers_are_the_packages(window: Any, optimizer: str) -> N
 
 
 def test_every_number_that_is_computed_names_its_equation_and_its_code(window: Any) -> None:
-    assert window.open("step").evaluate(UNEXPLAINED) == []
+    found = window.open("step").evaluate(EXPLAINED)
+    assert found["missing"] == []
+    assert set(found["named"]) == set(found["known"])
+    text = "\n".join(path.read_text("utf-8") for path in DERIVATIONS)
+    derived = set(re.findall(r"^\*\*\((D\d+)\)\*\*", text, re.MULTILINE))
+    assert {name for name in found["known"] if re.fullmatch(r"D\d+", name)} <= derived
     for name, source in sources().items():
         assert all(source["marks"].values()), name
 
@@ -232,6 +243,20 @@ def test_the_pointer_shows_a_formula_and_checks_its_edge_and_play_goes_on(window
     page.click("[data-do=play]")
     page.wait_for_selector(".progress-bar[value='2']")
     page.click("[data-do=play]")
+
+
+def test_back_takes_the_last_line_away(window: Any) -> None:
+    page = window.open("step?line=3")
+    page.wait_for_selector(".progress-bar[value='3']")
+    lines = page.locator(".tape li, .tape tr").all_inner_texts()
+    numbers = page.locator(".diagram .number[data-value]")
+    ids = [numbers.nth(k).get_attribute("data-id") for k in range(numbers.count())]
+    page.click("[data-do=next]")
+    assert numbers.count() == len(ids) + 1
+    page.click("[data-do=back]")
+    assert page.get_attribute(".progress-bar", "value") == "3"
+    assert [numbers.nth(k).get_attribute("data-id") for k in range(numbers.count())] == ids
+    assert page.locator(".tape li, .tape tr").all_inner_texts() == lines
 
 
 def test_a_planted_mistake_is_measured_and_named_by_the_doctor(window: Any) -> None:

@@ -211,7 +211,7 @@ def test_a_trainer_that_is_killed_is_reported_and_its_run_goes_on(tmp_path: Path
     with serving(tmp_path / "runs") as (server, client):
         client.post("/api/train", **LONG)
         run = client.wait("running")["run"]
-        os.kill(server.lab.session._process.pid, signal.SIGKILL)
+        os.kill(server.lab.session._trainer.pid, signal.SIGKILL)
         assert "SIGKILL" in client.wait("failed")["error"]
         client.post("/api/control", action="resume")
         assert client.wait("running")["run"] == run

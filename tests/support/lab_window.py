@@ -37,3 +37,19 @@ class Window:
         self.page.reload()
         self.page.wait_for_function("() => document.querySelector('[role=tab][aria-selected=true]')")
         return self.page
+
+
+def start(page: Any, recipe: str, **settings: str) -> None:
+    """Begin a run on the tab Train."""
+    page.select_option("[name=recipe]", recipe)
+    for name, value in settings.items():
+        fill = page.select_option if name == "optimizer" else page.fill
+        fill(f".settings [name={name}]", value)
+    page.locator(".main-buttons [data-do=start]").press("Enter")
+
+
+def status(page: Any, *words: str) -> None:
+    """Wait until the trainer is in one of these states."""
+    page.wait_for_function(
+        "words => words.includes(document.querySelector('.chip-status').dataset.status)", arg=words, timeout=60_000
+    )

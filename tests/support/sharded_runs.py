@@ -74,7 +74,7 @@ def outcomes(libraries: Iterable[str], processes: Communicator | None = None) ->
         row = made.fit(data, validation=data)[-1]
         assert row.validation is not None
         losses = row.train.loss.hex(), row.validation.loss.hex(), row.validation.accuracy
-        all_bits = processes.gather_objects(digest(made))
+        all_bits = processes.all_gather_object(digest(made))
         assert len(set(all_bits)) == 1, f"{name}: processes have different weights"
         found[name] = f"{all_bits[0][:16]} {losses}"
     return found
@@ -122,7 +122,7 @@ def digest(made: nb.Trainer) -> str:
 def moved(world: MpiCommunicator) -> Iterator[tuple[int, int]]:
     """Bytes that a process gets from others, and calls, where 4,000 bytes are summed: shared, and by messages."""
     for world.share_memory in (True, False):
-        rows = world.shard_memory(1, 1000, "float32")
+        rows = world.shard_buffer(1, 1000, "float32")
         rows[:] = world.rank + 1
         before = world.bytes_sent, world.calls
         assert (world.sum_shards(rows) == sum(range(world.size + 1))).all()
@@ -142,7 +142,7 @@ def main() -> None:
     if world.rank == 0:
         print(json.dumps(result))
     if isinstance(world, MpiCommunicator):
-        world.finish()
+        world.barrier()
 
 
 if __name__ == "__main__":

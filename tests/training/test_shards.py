@@ -66,7 +66,7 @@ def test_chunks_of_shards_have_the_steps_of_one_shard_alone() -> None:
 class OnDevice(SingleProcess):
     """Shards are added up where they are, as NCCL needs them."""
 
-    def sums_on_device(self, backend: Backend) -> bool:
+    def reduces_on_device(self, backend: Backend) -> bool:
         return True
 
 

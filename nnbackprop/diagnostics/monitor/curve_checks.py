@@ -46,7 +46,13 @@ def plateau(history: RunHistory) -> CheckResult:
         "to other samples."
     )
     fix = "--init he-normal; or check the data: nnbackprop doctor --data"
-    return Finding("plateau", "warning", evidence=evidence, cause=cause, fix=fix)
+    measured = {
+        "first_step": curve[middle - 1].step,
+        "last_step": second_half.step,
+        "loss": second_half.loss,
+        "accuracy": second_half.accuracy,
+    }
+    return Finding("plateau", "warning", evidence=evidence, cause=cause, fix=fix, measured=measured)
 
 
 def overfitting(history: RunHistory) -> CheckResult:
@@ -67,4 +73,6 @@ def overfitting(history: RunHistory) -> CheckResult:
     cause = "The network memorises its training samples: it has more weights than they can determine."
     level: Level = "note" if history.stop_reason == "early-stopping" else "warning"
     fix = "--patience 3, and more data, --dropout 0.2 or --l2 1e-4"
-    return Finding("overfitting", level, evidence=evidence, cause=cause, fix=fix)
+    names = ("epoch", "validation_loss", "train_loss")
+    measured = {f"{which}_{name}": row[name] for which, row in (("best", best), ("last", last)) for name in names}
+    return Finding("overfitting", level, evidence=evidence, cause=cause, fix=fix, measured=measured)

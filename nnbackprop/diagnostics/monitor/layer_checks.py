@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from statistics import median
+from typing import Any
 
 from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding
 
@@ -38,7 +39,8 @@ def saturation(history: RunHistory) -> CheckResult:
     if initially >= MAX_SATURATED:
         cause = "Initial weights, or unscaled inputs, drive the units far from zero."
         fix = "--init glorot-uniform, or --scale standard"
-    return Finding("saturation", "warning", evidence=evidence, cause=cause, fix=fix)
+    measured = {**_measured(layer, fraction, initially), "output": layer.last}
+    return Finding("saturation", "warning", evidence=evidence, cause=cause, fix=fix, measured=measured)
 
 
 def dead_relu(history: RunHistory) -> CheckResult:
@@ -57,9 +59,13 @@ def dead_relu(history: RunHistory) -> CheckResult:
     if initially >= MAX_DEAD:
         cause = "Initial biases, or weights, are so low that no sample activates the units."
         fix = "--init he-normal"
-    return Finding(
-        "dead-relu", "warning", evidence=evidence, cause=cause, fix=f"{fix}, or --activation leaky-relu"
-    )
+    measured = {**_measured(layer, fraction, initially), "samples": history.stats[-1].samples}
+    fix = f"{fix}, or --activation leaky-relu"
+    return Finding("dead-relu", "warning", evidence=evidence, cause=cause, fix=fix, measured=measured)
+
+
+def _measured(layer: LayerStats, fraction: float, initially: float) -> dict[str, Any]:
+    return {"layer": layer.name, "units": layer.units, "fraction": fraction, "initially": initially}
 
 
 def _most_inactive(history: RunHistory, *kinds: str) -> tuple[LayerStats, float, float] | None:
@@ -87,7 +93,7 @@ def vanishing(history: RunHistory) -> CheckResult:
         return None
     cause = "Each layer passes back a part of what it gets: slopes or weights are too small."
     fix = "--activation relu --init he-normal, or fewer layers (--hidden)"
-    return Finding("vanishing", "warning", evidence=_gradient_flow(history, ratios), cause=cause, fix=fix)
+    return Finding("vanishing", "warning", cause=cause, fix=fix, **_gradient_flow(history, ratios))
 
 
 def exploding(history: RunHistory) -> CheckResult:
@@ -99,7 +105,7 @@ def exploding(history: RunHistory) -> CheckResult:
         return None
     cause = "Initial weights are so large that each layer multiplies what passes through it."
     fix = "--init he-normal, or --clip-norm 1"
-    return Finding("exploding", "warning", evidence=_gradient_flow(history, ratios), cause=cause, fix=fix)
+    return Finding("exploding", "warning", cause=cause, fix=fix, **_gradient_flow(history, ratios))
 
 
 def _gradient_ratios(history: RunHistory) -> list[float]:
@@ -111,9 +117,19 @@ def _gradient_ratios(history: RunHistory) -> list[float]:
     return [ratio if math.isfinite(ratio) else math.inf for ratio in ratios]
 
 
-def _gradient_flow(history: RunHistory, ratios: list[float]) -> str:
+def _gradient_flow(history: RunHistory, ratios: list[float]) -> dict[str, Any]:
+    """The evidence, in words and by name."""
     first, *_, last = history.stats[-1].weighted
-    return (
+    evidence = (
         f"Of the norm of dJ/dy at {last.name}, {last.dy_norm:.1e} at the end, {first.dy_norm:.1e} arrives at "
         f"{first.name}: a factor of {median(ratios):.1e}, the median of {len(ratios)} measurements."
     )
+    measured = {
+        "first_layer": first.name,
+        "first_norm": first.dy_norm,
+        "last_layer": last.name,
+        "last_norm": last.dy_norm,
+        "ratio": median(ratios),
+        "count": len(ratios),
+    }
+    return {"evidence": evidence, "measured": measured}

@@ -8,6 +8,7 @@ healthy. So it counts over the run, and together with the loss.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding
 from nnbackprop.diagnostics.nan_tracing import lower_lr
@@ -33,7 +34,8 @@ def not_finite(history: RunHistory) -> CheckResult:
     else:
         cause = "Likely the steps are too large: each overshoots further than the last, until numbers overflow."
         fix = f"{suggest_lr(history)}, or --clip-norm 1"
-    return Finding("not-finite", "fault", evidence=divergence.text, cause=cause, fix=fix)
+    measured = {"step": divergence.step, "inputs": divergence.kind == "inputs"}
+    return Finding("not-finite", "fault", evidence=divergence.text, cause=cause, fix=fix, measured=measured)
 
 
 def suggest_lr(history: RunHistory) -> str:
@@ -55,6 +57,7 @@ def rate_too_high(history: RunHistory) -> CheckResult:
         if history.divergence.kind == "inputs":
             return None
         effect = f"training diverges at step {history.divergence.step}"
+        measured: dict[str, Any] = {"diverged_at": history.divergence.step}
     elif history.steps < MIN_STEPS:
         return NOT_APPLICABLE
     else:
@@ -63,6 +66,7 @@ def rate_too_high(history: RunHistory) -> CheckResult:
         if highest.loss <= LOSS_RISE * start:
             return None
         effect = f"the loss rises from {start:.4g} to {highest.loss:.4g} by step {highest.step}"
+        measured = {"first_loss": start, "highest_loss": highest.loss, "highest_at": highest.step}
     evidence = f"During training {effect}."
     if history.stats:
         worst = max(history.stats, key=lambda stats: stats.largest_update.update_ratio)
@@ -73,12 +77,14 @@ def rate_too_high(history: RunHistory) -> CheckResult:
             f"Step {worst.step + 1} changes the weights of {layer.name} by {layer.update_ratio:.2g} of their "
             f"norm, where {USUAL_UPDATE_RATIO:g} is usual; {effect}."
         )
+        measured |= {"step": worst.step + 1, "layer": layer.name, "ratio": layer.update_ratio}
     return Finding(
         "rate-too-high",
         "warning",
         evidence=evidence,
         cause="Each step overshoots the minimum.",
         fix=suggest_lr(history),
+        measured=measured,
     )
 
 
@@ -107,4 +113,5 @@ def rate_too_low(history: RunHistory) -> CheckResult:
         evidence=evidence,
         cause=cause,
         fix=f"--lr {lr * USUAL_UPDATE_RATIO / ratio:.1g}",
+        measured={"ratio": ratio, "first_loss": start, "last_loss": end, "steps": history.steps},
     )

@@ -3,16 +3,17 @@
 export const isStatic = document.documentElement.dataset.mode === "static";
 
 export class ApiError extends Error {
-  constructor(kind, message) {
+  constructor(kind, message, id = "", values = {}) {
     super(message);
-    this.kind = kind;
+    Object.assign(this, { kind, id, values }); // what the page has in other languages has an id
   }
 }
 
 async function answer(response) {
   const body = await response.json().catch(() => ({}));
   if (response.ok) return body;
-  throw new ApiError(body.error?.kind ?? "internal", body.error?.message ?? `HTTP ${response.status}`);
+  const { kind = "internal", message = `HTTP ${response.status}`, id, values } = body.error ?? {};
+  throw new ApiError(kind, message, id, values);
 }
 
 const offline = (error) => {

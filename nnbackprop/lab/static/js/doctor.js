@@ -1,16 +1,18 @@
-// The doctor's words: as they come, in English; in Chinese by the id of what was found, with the measurement as it came.
+// The doctor's words: as they come, in English; in Chinese by the id of what was found, with what was measured put in.
 
 import { h } from "./dom.js";
 import { current, t } from "./i18n.js";
-import { FINDINGS, MISTAKES } from "./strings/doctor_zh.js";
+import { original } from "./notices.js";
+import { FINDINGS, MEASURED, MISTAKES } from "./strings/doctor_zh.js";
 
 /** A finding of a run: what was measured, why, what to do. */
-export function finding({ id, level, evidence, cause, fix }) {
+export function finding({ id, level, evidence, cause, fix, measured }) {
   const badge = h("span", { class: `badge ${level}`, text: t(`level.${level}`) });
   const told = current() === "zh" && FINDINGS[id];
   if (!told) return article(level, [h("p", {}, badge, ` ${evidence}`), paragraph(cause), toDo(fix)]);
   const [title, why, what] = told;
-  return article(level, [h("p", {}, badge, " ", h("strong", { text: title })), paragraph(why), toDo(what), original(evidence), original(fix)]);
+  const sentence = measured ? h("p", { text: MEASURED[id](measured) }) : source(evidence);
+  return article(level, [h("p", {}, badge, " ", h("strong", { text: title })), sentence, paragraph(why), toDo(what), source(fix)]);
 }
 
 /** A mistake in a gradient, as gradcheck names it. */
@@ -18,10 +20,10 @@ export function mistake({ evidence, cause, fix, id }, name) {
   const told = current() === "zh" && MISTAKES[id];
   const [why, what] = told || [cause, fix];
   const head = h("p", {}, h("strong", { text: name }), evidence && !told ? ` ${evidence}` : "");
-  return article("", [head, paragraph(why), toDo(what), told && evidence ? original(evidence) : null]);
+  return article("", [head, paragraph(why), toDo(what), told && evidence ? source(evidence) : null]);
 }
 
 const article = (level, parts) => h("article", { class: `finding ${level}`.trim() }, parts);
 const paragraph = (text) => (text ? h("p", { text }) : null);
 const toDo = (text) => (text ? h("p", {}, h("span", { class: "muted", text: `${t("fix")} ` }), text) : null);
-const original = (text) => (text ? h("p", { class: "muted", lang: "en", text }) : null);
+const source = (text) => (text ? h("p", { class: "muted" }, original(text)) : null);

@@ -1,4 +1,5 @@
-// The derivation's equations as one line each; docs/derivation.md and derivation-layers.md have them with their steps.
+// The equations that Step through can show, of the derivation as one line each; docs/derivation.md and
+// derivation-layers.md have them with their steps.
 // What is not derived there has its formula and its paper.
 
 export const EQUATIONS = {

@@ -13,8 +13,10 @@ export const current = () => language;
 export function t(key, values = {}) {
   const text = STRINGS[language][key];
   if (text === undefined) throw new Error(`no text for ${key}`);
-  return text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  return filled(text, values);
 }
+
+export const filled = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 
 export const has = (key) => key in STRINGS[language];
 

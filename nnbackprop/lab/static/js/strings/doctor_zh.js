@@ -1,5 +1,8 @@
 // What the doctor says, in Chinese, by its ids: findings of a run [title, cause, what to do], and mistakes of hand-derived
-// gradients [cause, what to do], for samples in rows and W (in, out). Its measurements come in English, with their numbers.
+// gradients [cause, what to do], for samples in rows and W (in, out). MEASURED has the sentence of what a run's finding
+// has measured, from its values by name.
+
+import { number, percent } from "../format.js";
 
 export const FINDINGS = {
   "not-finite": ["出现 NaN 或无穷大", "多半是步子太大，一步比一步偏得远，直到数值溢出；也可能数据里本来就有 NaN。", "减小学习率或裁剪梯度；数据有问题就改正或删去那些样本。"],
@@ -11,6 +14,22 @@ export const FINDINGS = {
   exploding: ["梯度爆炸", "初始权重太大，每一层都把经过的梯度放大。", "用 He 初始化，或裁剪梯度的范数。"],
   plateau: ["损失停滞", "网络只学到了各类有多常见：多半是各神经元完全相同，或标签与样本没有对上。", "用 He 初始化；或用 nnbackprop doctor --data 检查数据。"],
   overfitting: ["过拟合", "网络在死记训练样本：权重比样本所能决定的多。", "提前停止；增加数据，或用 Dropout、L2 惩罚。"],
+};
+
+const four = (value) => number(value, 4);
+const flow = ({ first_layer, first_norm, last_layer, last_norm, ratio, count }) =>
+  `${last_layer} 处 dJ/dy 的范数最后是 ${four(last_norm)}，传到 ${first_layer} 时是 ${four(first_norm)}：${count} 次测量的中位数是 ${four(ratio)} 倍。`;
+
+export const MEASURED = {
+  "not-finite": ({ step, inputs }) => (inputs ? "输入数据经过缩放后有 NaN 或无穷大。" : `第 ${step} 步出现 NaN 或无穷大。`),
+  "rate-too-high": ({ diverged_at, first_loss, highest_loss, highest_at, step, layer, ratio }) =>
+    `${layer ? `第 ${step} 步使 ${layer} 的权重改变了范数的 ${four(ratio)} 倍，通常是 0.001；` : ""}${diverged_at ? `训练在第 ${diverged_at} 步发散。` : `到第 ${highest_at} 步，损失从 ${four(first_loss)} 升到 ${four(highest_loss)}。`}`,
+  "rate-too-low": ({ ratio, first_loss, last_loss, steps }) => `每一步最多使一层的权重改变范数的 ${four(ratio)} 倍，通常是 0.001；${steps} 步里损失从 ${four(first_loss)} 到 ${four(last_loss)}。`,
+  saturation: ({ layer, units, fraction, initially, output }) => `${layer}：${percent(fraction, 0)} 的${output ? "样本有一个错误的输出" : `输出（共 ${units} 个神经元）`}，斜率不到最大值的 1%；一开始是 ${percent(initially, 0)}。`,
+  "dead-relu": ({ layer, units, fraction, initially, samples }) => `${layer} 的 ${units} 个神经元里，${percent(fraction, 0)} 对测量的 ${samples} 个样本都输出 0；一开始是 ${percent(initially, 0)}。`,
+  vanishing: flow, exploding: flow,
+  plateau: ({ first_step, last_step, loss, accuracy }) => `从第 ${first_step} 步到第 ${last_step} 步，损失停在 ${four(loss)}，准确率停在 ${percent(accuracy)}。`,
+  overfitting: (m) => `验证损失在第 ${m.best_epoch} 轮后最小，为 ${four(m.best_validation_loss)}，第 ${m.last_epoch} 轮后是 ${four(m.last_validation_loss)}；训练损失从 ${four(m.best_train_loss)} 到 ${four(m.last_train_loss)}。`,
 };
 
 export const MISTAKES = {

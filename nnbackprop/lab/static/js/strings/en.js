@@ -1,7 +1,7 @@
 export default {
   title: "nnbackprop lab",
   tabs: "Parts of the lab", "tab.train": "Train", "tab.draw": "Draw", "tab.step": "Step through", "tab.look": "Look", "tab.share": "Share",
-  close: "Close", "theme.auto": "Auto", "theme.light": "Light", "theme.dark": "Dark",
+  original: "", close: "Close", "theme.auto": "Auto", "theme.light": "Light", "theme.dark": "Dark",
 
   // train
   guide: "New here? Five minutes", "guide-hide": "Hide", "guide-train": "Watch it learn", "guide-train-about": "A network of 64 hidden units learns to read handwritten digits, in less than a minute. Watch the loss fall.", "guide-train-do": "Train it",

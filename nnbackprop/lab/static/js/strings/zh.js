@@ -1,7 +1,7 @@
 export default {
   title: "nnbackprop 实验室",
   tabs: "实验室的各个部分", "tab.train": "训练", "tab.draw": "手写", "tab.step": "逐步推演", "tab.look": "观察", "tab.share": "分享",
-  close: "关闭", "theme.auto": "自动", "theme.light": "浅色", "theme.dark": "深色",
+  original: "英文原文：", close: "关闭", "theme.auto": "自动", "theme.light": "浅色", "theme.dark": "深色",
 
   // train
   guide: "第一次来？五分钟就够", "guide-hide": "收起", "guide-train": "看它学习", "guide-train-about": "一个有 64 个隐藏神经元的网络学着认手写数字，不到一分钟。看损失怎样下降。", "guide-train-do": "开始训练",

@@ -69,7 +69,12 @@ export function tiles(box, state, { chunks, epochs }) {
     [t("samples-per-second"), score?.samples_per_second ?? epoch?.samples_per_second ? count(score?.samples_per_second ?? epoch.samples_per_second) : "–"],
     [t("time"), seconds(state.seconds)],
   ].filter(Boolean);
-  box.replaceChildren(...facts.map(([name, value]) => h("div", {}, h("dt", { text: name }), h("dd", { text: value }))));
+  const names = JSON.stringify(facts.map(([name]) => name));
+  if (box.dataset.names !== names) {
+    box.dataset.names = names;
+    box.replaceChildren(...facts.map(([name]) => h("div", {}, h("dt", { text: name }), h("dd"))));
+  }
+  box.querySelectorAll("dd").forEach((dd, k) => dd.textContent !== facts[k][1] && (dd.textContent = facts[k][1]));
 }
 
 export function epochTable(table, epochs) {

@@ -3,7 +3,7 @@
 import { get, options, post } from "../api.js";
 import { finding } from "../doctor.js";
 import { find, h, replace } from "../dom.js";
-import { t } from "../i18n.js";
+import { current, t } from "../i18n.js";
 import { announce, hideError, showError } from "../notices.js";
 import { metricName, metricText } from "../metrics.js";
 import { append, drawCurves, emptyCurves, epochTable, tiles } from "./curves.js";
@@ -11,13 +11,13 @@ import { settingsForm } from "./settings.js";
 import { number } from "../format.js";
 
 const SPOKEN_EVERY = 5000; // ms between epochs that are read aloud
-const DRAWN_EVERY = 250; // ms between two drawings of the curves: the cores are those that train
+const DRAWN_EVERY = 500; // ms between two drawings of the curves: the cores are those that train
 const QUICK = { hidden: "64", epochs: "8", dropout: "0, 0" }; // of mnist: less than a minute
 const ACTIVE = ["starting", "running", "paused"];
 
 export function trainTab(panel) {
   let ready = null; // when the form is there
-  let [state, curves, findings, form, spoken, drawn, waiting] = [{ status: "idle" }, emptyCurves(), [], null, 0, -DRAWN_EVERY, false];
+  let [state, curves, findings, form, told, spoken, drawn, waiting] = [{ status: "idle" }, emptyCurves(), [], null, "", 0, -DRAWN_EVERY, false];
   const at = (selector) => find(selector, panel);
 
   async function start() {
@@ -52,7 +52,6 @@ export function trainTab(panel) {
       if (news.epochs.length) speak(news.epochs.at(-1));
       redraw();
     });
-    on("finding", (one) => setFindings([...findings.filter(({ id }) => id !== one.id), one]));
     on("findings", (all) => setFindings(all.findings));
     on("message", ({ text }) => announce(text));
     on("end", (end) => {
@@ -66,6 +65,7 @@ export function trainTab(panel) {
     const failed = next.status === "failed" && state.status !== "failed";
     state = next;
     render();
+    if (next.status !== "running") draw();
     if (failed && next.error) showError({ kind: "failed", message: next.error });
   }
 
@@ -82,21 +82,27 @@ export function trainTab(panel) {
     announce(`${t("epoch")} ${epoch.epoch}: ${t("loss")} ${number(epoch.train?.loss)}${words}`);
   }
 
-  /** Curves a few times a second, whatever comes in between. */
+  /** Curves twice a second at most, and none on a page that nobody sees: the browser then gives no frame. */
   function redraw() {
     if (waiting) return;
     waiting = true;
     setTimeout(() => requestAnimationFrame(() => {
-      [waiting, drawn] = [false, performance.now()];
-      if (panel.hidden) return;
-      tiles(at(".tiles"), state, curves);
-      if (curves.chunks.length || curves.epochs.length) drawCurves(panel, curves);
-      at(".charts").hidden = curves.chunks.length === 0 && curves.epochs.length === 0;
-      if (at(".epochs").open) epochTable(at(".epochs table"), curves.epochs);
+      waiting = false;
+      draw();
     }), drawn + DRAWN_EVERY - performance.now());
   }
 
+  function draw() {
+    if (panel.hidden) return;
+    drawn = performance.now();
+    tiles(at(".tiles"), state, curves);
+    if (curves.chunks.length || curves.epochs.length) drawCurves(panel, curves);
+    at(".charts").hidden = curves.chunks.length === 0 && curves.epochs.length === 0;
+    if (at(".epochs").open) epochTable(at(".epochs table"), curves.epochs);
+  }
+
   function render() {
+    if (panel.hidden) return;
     const { status } = state;
     const active = ACTIVE.includes(status);
     const ours = !state.elsewhere; // a run that another process trains is only watched
@@ -115,7 +121,6 @@ export function trainTab(panel) {
     at("[data-do=reset]").disabled = !ours || status === "idle";
     live(ours && active && status !== "starting");
     renderFindings();
-    tiles(at(".tiles"), state, curves);
     redraw();
   }
 
@@ -132,6 +137,9 @@ export function trainTab(panel) {
   }
 
   function renderFindings() {
+    const next = JSON.stringify([current(), Boolean(state.run), findings]);
+    if (next === told) return;
+    told = next;
     const list = at(".findings .list");
     const items = findings.map(finding);
     list.replaceChildren(...(items.length ? items : [h("p", { class: "muted", text: t(state.run ? "healthy" : "no-findings") })]));
@@ -175,7 +183,7 @@ export function trainTab(panel) {
 
   return {
     start: () => (ready = start()),
-    shown: redraw,
+    shown: render,
     table: () => (curves.epochs.length ? curves.epochs : null),
     async quick() {
       await ready;
