@@ -67,8 +67,8 @@ bench: $(VENV)/.bench
 figures: $(VENV)/.bench
 	$(BIN)/python scripts/make_figures.py $(ARGS)
 
-docs: $(VENV)/.docs
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+docs: $(VENV)/.docs  # all pages each time: the search index forgets the entries of those that are not written again
+	$(BIN)/python -m sphinx -E -W --keep-going -q -b html docs docs/_build/html
 	$(BIN)/python scripts/check_site.py docs/_build/html
 
 course: $(VENV)/.course  # the lessons of docs/course as notebooks, to be completed

@@ -109,3 +109,12 @@ def test_inspect_draws_what_augmentation_does(in_a_folder_of_its_own: None) -> N
     np.savez("images.npz", X=np.random.default_rng(0).integers(0, 256, (20, 6, 6), np.uint8), y=np.arange(20) % 2)
     assert run("data", "inspect", "images.npz", "--augment", "rotate 15", "flip") == 0
     assert Path("augmentation.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_targets_that_are_numbers_are_shown_with_their_range_and_mean() -> None:
+    targets = np.array([[1.0, -2.0], [3.0, 0.0], [8.0, 5.0]])
+    data = Dataset(np.zeros((3, 2)), targets)
+    text = render(describe(Splits(data, data.take(np.array([0])))), width=100)
+    lines = [line.replace("│", " ").split() for line in text.splitlines()]
+    assert ["target", "0", "1", "..", "8,", "mean", "4", "1", "..", "1,", "mean", "1"] in lines
+    assert ["target", "1", "-2", "..", "5,", "mean", "1", "-2", "..", "-2,", "mean", "-2"] in lines

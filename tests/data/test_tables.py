@@ -382,3 +382,38 @@ def test_gzipped_tables_are_found_in_their_folder_and_alone(tmp_path: Path, name
     for train in (nb.load(tmp_path).train, nb.load(tmp_path / name, split=False).train):
         assert np.array_equal(train.inputs, np.column_stack([GLUCOSE, BMI]).astype(np.float32))
         assert train.targets.tolist() == OUTCOME.tolist()
+
+
+DAYS = [f"2024-01-{day:02d}" for day in range(1, 21)]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("a,b\n1,2\n3,4\n", {"drop": ["a", "b"]}, "no column is left to be the target: take one of drop back"),
+        ("a,day\n" + rows(range(20), DAYS), {}, r"the target 'day' holds dates, such as 2024-01-01"),
+        (
+            "a,u,v\n1,0,1\n2,1,3\n",
+            {"target": ["u", "v"], "task": "multilabel"},
+            r"0 or 1, and 'v' has other values",
+        ),
+        ("a,u,v\n1,0,x\n2,1,y\n", {"target": ["u", "v"]}, "the target 'v' is text and one of 2"),
+        (f"a,{'n' * 5000}\n1,2\n", {}, r"the name of column 2 has 5000 characters"),
+    ],
+)
+def test_what_cannot_be_a_table_with_a_target_is_said(
+    tmp_path: Path, text: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((DataError, UsageError), match=message):
+        load_text(tmp_path, text, **options)
+
+
+def test_what_is_no_table_and_what_no_cell_are_refused() -> None:
+    with pytest.raises(DataError, match="a table is needed and int was given: pass a pandas or polars DataFrame"):
+        table_of(5)
+    with pytest.raises(DataError, match="column 'a' holds list; numbers or text are needed"):
+        nb.load({"a": np.array([[1], [2, 3]], object), "y": [0, 1]}, split=False)
+
+
+def test_names_of_columns_that_are_alike_are_told_apart(tmp_path: Path) -> None:
+    assert load_text(tmp_path, "a,a,a_2,y\n1,2,3,0\n4,5,6,1\n").feature_names == ("a", "a_2", "a_2_2")

@@ -17,6 +17,8 @@ import pytest
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.diagnostics.replay import Replay, replay
 from nnbackprop.diagnostics.replay_differences import (
+    Change,
+    WeightDifference,
     compare_environments,
     compare_metrics,
 )
@@ -166,6 +168,21 @@ def test_an_altered_metric_fails(train: Train) -> None:
     assert [m.name for m in found.metrics if m.kept != m.again] == ["test_loss"]
     assert not found.passed
     assert "metrics are not" in verdict(found)
+
+
+def test_in_another_environment_the_verdict_says_by_what_it_was_judged(train: Train) -> None:
+    same = replay_run(train())
+    version = Change("numpy", "1.0", "2.0")
+    weights = (WeightDifference("last", "dense1.W", False, 1e-13),)
+    wide = replace(same, dtype="float64", tensors=weights, changes=(version,))
+    far = replace(wide, tensors=(replace(weights[0], relative=1e-3),))
+    assert verdict(wide) == (
+        "passed, as the environment has changed: float64 weights within 1e-12, accuracies the same"
+    )
+    assert verdict(far).startswith("FAILED, as the environment has changed")
+    narrow = verdict(replace(far, dtype="float32"))
+    assert narrow.startswith("passed, as the environment has changed: float32 runs diverge where rounding decides")
+    assert verdict(replace(far, changes=())) == "FAILED: not the same, though the environment is"
 
 
 def test_altered_data_is_refused_before_the_first_step(

@@ -12,7 +12,12 @@ from PIL import Image
 
 from nnbackprop import TrainedModel, load
 from nnbackprop.runs.run_dir import RunDir
-from tests.support.commands import run
+from tests.support.commands import draw_no_plots, run
+
+
+@pytest.fixture(autouse=True)
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_no_plots(monkeypatch)
 
 
 def train(runs: Path, recipe: str, *flags: str) -> dict[str, Any]:
@@ -41,21 +46,21 @@ def test_a_folder_of_a_thousand_digits_passes_90_percent(tmp_path: Path) -> None
     assert summary["test_accuracy"] >= 0.90
 
 
-def test_ex4_reaches_62_percent(tmp_path: Path) -> None:
-    """Little above chance after 50 iterations, where its author stopped (0.14 to 0.20 by seed); 0.62 at 2,000."""
-    summary = train(tmp_path, "ex4")
-    assert (summary["epochs"], summary["test_accuracy"]) == (2000, None)
-    assert summary["train_accuracy"] == pytest.approx(0.62, abs=0.04)
+def test_ex4_learns_while_the_metric_of_the_original_stays_at_10_percent(tmp_path: Path) -> None:
+    """Little above chance after 50 iterations, where its author stopped (0.14 to 0.20 by seed), and better by 300.
+
+    The metric compared labels (m, 1) with predictions (m,): with 500 of each digit its mean is 0.1, whatever was
+    predicted. That 2,000 iterations reach 0.62 is kept, and asserted with the documents' figures.
+    """
+    summary = train(tmp_path, "ex4", "--epochs", "300")
+    assert (summary["epochs"], summary["test_accuracy"]) == (300, None)
     after_50 = summary["rows"][50]["train_accuracy"]  # the 51st step sees what 50 updates have made
     assert 0.12 < after_50 < 0.26
-
-
-def test_the_metric_of_the_original_ex4_is_10_percent_whatever_is_learnt(tmp_path: Path) -> None:
-    """Labels (m, 1) against predictions (m,): with 500 of each digit the mean is 0.1, whatever is learnt."""
-    trained = TrainedModel.open(str(train(tmp_path, "ex4", "--epochs", "300")["folder"]))
+    trained = TrainedModel.open(str(summary["folder"]))
     data = trained.data()
     predictions = trained.predict(data.inputs)
-    assert np.mean(predictions == data.targets) > 0.25
+    assert np.mean(predictions == data.targets) == pytest.approx(summary["train_accuracy"], abs=1e-12)
+    assert summary["train_accuracy"] > max(0.25, after_50)
     assert np.mean(predictions == data.targets[:, None]) == pytest.approx(0.1, abs=1e-12)
 
 
@@ -85,7 +90,7 @@ def tables() -> Any:
     path = str(Path(__file__).parents[2] / "scripts")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(path)
-        patch.setattr("figures.tables.SEEDS", {"iris": range(3), "house-prices": range(3)}, raising=True)
+        patch.setattr("figures.tables.SEEDS", {"iris": range(3), "house-prices": range(2)}, raising=True)
         yield import_module("figures.tables")
 
 
