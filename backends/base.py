@@ -56,8 +56,8 @@ class Backend(ABC):
 
     `name` is its name in `select`, `device` is `cpu`, `cuda:0` or the like. `has_float64` is False on the GPUs of
     laptops, which compute in float32 at most. `launch_bound` says that small steps pay for each kernel, so that
-    fewer and longer ones for `xp.fuse` are faster. `donates` says that `scan` itself overwrites or deletes the
-    arrays of a state; else only the step may.
+    fewer and longer ones for `xp.fuse` are faster. `scan_consumes_state` says that `scan` itself overwrites or
+    deletes the arrays of a state; else only the step may.
     """
 
     name: ClassVar[str]
@@ -67,7 +67,7 @@ class Backend(ABC):
     selection_reason: str = "asked for by name"
     has_float64: bool = True
     launch_bound: ClassVar[bool] = False
-    donates: ClassVar[bool] = True
+    scan_consumes_state: ClassVar[bool] = True
 
     def __reduce__(self) -> Any:
         """Pickled and deep-copied as its class and device; arrays, compiled steps and TF32 are not part of it."""
@@ -157,7 +157,7 @@ class Backend(ABC):
             state = step_function(state, constants, tree_map(lambda a: a[k, ...], batches))  # noqa: B023
         return state
 
-    def run(self, step: Step, state: Tree, constants: Tree, batch: Tree) -> Tree:
+    def run_step(self, step: Step, state: Tree, constants: Tree, batch: Tree) -> Tree:
         """`scan` of a single step, whose batch has no leading axis."""
         return self.scan(step, state, constants, tree_map(lambda a: self.xp.reshape(a, (1, *a.shape)), batch))
 

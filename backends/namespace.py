@@ -56,19 +56,19 @@ class Namespace:
         self.fuse_rowwise: Any = lru_cache(maxsize=None)(lambda kernel: partial(kernel, self))
         self.__dict__.update(overrides)
 
-    def native(self, name: Formula, formula: Callable[..., Any]) -> Callable[..., Any]:
-        """`formula(xp, *arguments)` as a function without `xp`: the backend's native kernel where it has one.
+    def native(self, formula: Formula, fallback: Callable[..., Any]) -> Callable[..., Any]:
+        """The backend's native kernel of a formula where it has one, else `fallback(xp, *arguments)` without `xp`.
 
         `native_kernels` has those, without `xp` too. They give the same numbers, but for the rounding of sums, or
-        None for arrays that they are not made for: the formula is called then.
+        None for arrays that they are not made for: `fallback` is called then.
         """
-        kernel = self.native_kernels.get(name)
+        kernel = self.native_kernels.get(formula)
         if kernel is None:
-            return partial(formula, self)
+            return partial(fallback, self)
 
         def native(*arguments: Any) -> Any:
             result = kernel(*arguments)
-            return formula(self, *arguments) if result is None else result
+            return fallback(self, *arguments) if result is None else result
 
         return native
 

@@ -19,7 +19,7 @@ class NumpyBackend(Backend):
     """NumPy arrays on the CPU; its namespace is the Array API itself since NumPy 2.1."""
 
     name = "numpy"
-    donates = False
+    scan_consumes_state = False
 
     def __init__(self, device: str | None = None) -> None:
         if device not in (None, "cpu"):

@@ -76,7 +76,7 @@ class ShardedTraining:
                 rows = self._gradients.compute(data, batch, own, bounds[-1][1])
                 result = self._gradients.read(self.communicator.sum_shards(rows))
                 update = self._last_update if k == chunk.n_steps - 1 else self._update
-                state = backend.run(update, state, {}, {"scalars": batch["scalars"], "result": result})
+                state = backend.run_step(update, state, {}, {"scalars": batch["scalars"], "result": result})
         return state
 
     def _prepare(self, trainer: Trainer, step: TrainStep, params: Params) -> None:

@@ -88,7 +88,7 @@ class Reporter(Callback):
         if self.single:
             controls.stepped()
         if self.single or controls.mode != "run" or controls.change_wanted:
-            trainer.stop()
+            trainer.stop("interrupted")
 
     def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
         """Keep the row for the next message."""

@@ -38,6 +38,7 @@ ENDINGS = {
     "early-stopping": "stopped early: the validation loss no longer fell",
     "max-time": "stopped: --max-time was reached",
     "interrupted": "interrupted",
+    "stopped": "stopped",
 }
 
 

@@ -243,7 +243,10 @@ class Config:
         ),
     ] = "float32"
     threads: Annotated[
-        Threads | None, Setting("Run", "Threads of a CPU's matrix products; every core's if not given.")
+        Threads | None,
+        Setting(
+            "Run", "Threads of a CPU's matrix products; as many as cores are free, at any time, if not given."
+        ),
     ] = None
     shards: Annotated[
         PositiveInt | None,

@@ -6,11 +6,11 @@ from nnbackprop.data.dataset import Dataset
 from nnbackprop.training.callbacks import EarlyStopping
 from nnbackprop.training.trainer import Trainer
 
-from .checkpoint_manager import CheckpointManager
+from .callbacks import CheckpointCallback
 from .run_dir import RunDir
 from .trainer_checkpoint import make_last_checkpoint, restore
 
-MIN_LR_FACTOR = 2**-10  # a run that diverges even at it is not helped by less
+MAX_HALVINGS = 10  # a run that diverges even then is not helped by less
 
 
 class DivergenceRecovery:
@@ -26,10 +26,11 @@ class DivergenceRecovery:
         early_stopping: EarlyStopping,
         train: Dataset,
         run_dir: RunDir,
-        checkpoint_manager: CheckpointManager,
+        checkpoints: CheckpointCallback,
     ) -> None:
         self._trainer, self._early_stopping, self._train = trainer, early_stopping, train
-        self._run_dir, self._checkpoint_manager = run_dir, checkpoint_manager
+        self._run_dir, self._checkpoints = run_dir, checkpoints
+        self._checkpoint_manager = checkpoints.checkpoint_manager
         self._initial = make_last_checkpoint(trainer, early_stopping, {})
         self._restored_step: int | None = None  # by the last recovery
         self._steps_survived = 0  # from the step restored to the divergence, the last time
@@ -37,7 +38,7 @@ class DivergenceRecovery:
     def recover(self) -> list[str]:
         """Restore a checkpoint and halve the learning rate; returns messages of what was done."""
         progress = self._trainer.progress
-        lr_factor, diverged_at = progress.lr_factor / 2, progress.step
+        lr_factor, halvings, diverged_at = progress.lr_factor / 2, progress.lr_halvings + 1, progress.step
         messages = self._restore_newest()
         previous = self._restored_step
         if previous is not None and diverged_at - previous <= 2 * self._steps_survived:
@@ -46,10 +47,14 @@ class DivergenceRecovery:
             if self._trainer.progress.step >= previous:
                 restore(self._trainer, self._early_stopping, self._train, self._initial)
         progress = self._trainer.progress
-        progress.lr_factor = lr_factor
+        progress.lr_factor, progress.lr_halvings = lr_factor, halvings
         self._restored_step, self._steps_survived = progress.step, diverged_at - progress.step
         self._checkpoint_manager.saved_step = progress.step
         self._run_dir.drop_metrics(from_epoch=progress.epoch)
+        if self._early_stopping.best_params is None:  # those in the file are of steps that are undone
+            self._checkpoint_manager.remove_best()
+        else:
+            self._checkpoints.best_unsaved = True
         return [*messages, f"Back to step {progress.step}, and on at {lr_factor:g} of the learning rate."]
 
     def _restore_newest(self) -> list[str]:
@@ -61,4 +66,4 @@ class DivergenceRecovery:
 
 def lr_halvings_exhausted(trainer: Trainer) -> bool:
     """Whether the learning rate has been halved as often as it may be."""
-    return trainer.progress.lr_factor <= MIN_LR_FACTOR
+    return trainer.progress.lr_halvings >= MAX_HALVINGS

@@ -61,7 +61,7 @@ def save(model: Trainer | SavedModel, path: str | Path) -> None:
     """
     if not isinstance(model, Trainer | SavedModel):
         raise UsageError(f"save got {type(model).__name__} and needs a Trainer, or what nb.open gave.")
-    e = model.evaluator
+    e, params = model.evaluator, model.host_params()
     network, penalty = e.objective.network, e.objective.penalty
     info = ModelInfo(
         version=version("nnbackprop"),
@@ -77,7 +77,7 @@ def save(model: Trainer | SavedModel, path: str | Path) -> None:
         max_input=model.max_input if isinstance(model, SavedModel) else None,
         preprocessing=model.preprocessing,
     )
-    arrays = flatten(model.host_params(), "params") | scaling_arrays(e.scaling)
+    arrays = flatten(params, "params") | scaling_arrays(e.scaling)
     save_checkpoint(Path(path), Checkpoint(arrays, {"model": msgspec.to_builtins(info)}))
 
 

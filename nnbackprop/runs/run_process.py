@@ -34,7 +34,7 @@ class RunProcess:
 
         Where training diverges, `recover` puts the trainer back to go on from there, or raises.
         """
-        with stop_on_signals(self.trainer.stop) as received:
+        with stop_on_signals(lambda: self.trainer.stop("interrupted")) as received:
             while not interrupted(self.communicator, received):
                 share_state(self.communicator, self.trainer, self.early_stopping)
                 try:

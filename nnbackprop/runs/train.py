@@ -118,9 +118,7 @@ class Run(RunProcess):
         )
         if self.config.on_nan == "stop":
             return None
-        return DivergenceRecovery(
-            self.trainer, self.early_stopping, self.data.train, self.run_dir, self.checkpoint_manager
-        )
+        return DivergenceRecovery(self.trainer, self.early_stopping, self.data.train, self.run_dir, checkpoints)
 
 
 @contextlib.contextmanager

@@ -106,7 +106,8 @@ class BatchSchedule:
         self, epoch: int, samples_seen: int, step: int, steps_per_chunk: int
     ) -> Iterator[tuple[tuple[int, int], Tree]]:
         """((steps, samples), batches on the host) of each chunk."""
-        order = permutation(self.seed, epoch, self.n_samples) if self.shuffle else np.arange(self.n_samples)
+        shuffled = self.shuffle and self.batch_size < self.n_samples  # a full batch is in the order of the set
+        order = permutation(self.seed, epoch, self.n_samples) if shuffled else np.arange(self.n_samples)
         left = order[samples_seen:]
         for indices in chunk_indices(left, self.batch_size, steps_per_chunk, step, self.chunk_ends_every):
             steps = np.arange(step, step + len(indices))
@@ -118,8 +119,6 @@ class BatchSchedule:
 
     def _take(self, indices: np.ndarray, rows: Callable[[int], slice]) -> Tree:
         """This process's rows of batches, and the weight of each whole batch where samples have weights."""
-        if indices.shape[1] == self.n_samples:  # the order of a full batch is that of the set
-            indices = np.broadcast_to(np.arange(self.n_samples), indices.shape)
         weights = self.data.dataset.weights
         total = {} if weights is None else {"total_weight": weights[indices].sum(axis=1).astype(self.dtype)}
         return {**self.data.batches(indices[:, rows(indices.shape[1])], whole_set=False), **total}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nnbackprop.errors import UsageError
+from nnbackprop.errors import DivergedError, UsageError
 
 from .events import ChunkBegin, ChunkEnd, EpochBegin, EpochEnd, TrainBegin, TrainEnd
 
@@ -55,7 +56,7 @@ class Callback:
 
 @dataclass(eq=False)
 class EarlyStopping(Callback):
-    """Keeps a host copy of the parameters with the least validation loss; the trainer ends with them.
+    """Keeps a host copy of the parameters with the least validation loss; a run that is over ends with them.
 
     `patience` epochs in a row without improvement stop the run (Prechelt, Early Stopping - But When?, 1998); None
     never does. Without a validation part the last parameters are the best.
@@ -205,6 +206,7 @@ class TimeLimit(Callback):
         if self.started_at is not None and time.monotonic() - self.started_at > self.seconds:
             trainer.stop("max-time")
 
-    def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
-        """Stop the clock: another `fit` has as much time again."""
-        self.started_at = None
+    def close(self, trainer: Trainer) -> None:
+        """Stop the clock, unless the training diverged: another `fit` has as much time again."""
+        if not isinstance(sys.exception(), DivergedError):
+            self.started_at = None

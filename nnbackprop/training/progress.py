@@ -17,6 +17,7 @@ NAMES_IN_FILES = {
     "lr_factor": "rate",
     "planned_epochs": "aims",
     "samples_seen": "samples",
+    "n_chunks": "chunks",
     "loss_sum": "loss",
     "weight_sum": "weight",
     "metric_sums": "metrics",
@@ -35,13 +36,14 @@ class Progress(Struct, rename=NAMES_IN_FILES):
     step: Count = 0  # steps done in all
     seconds: float = 0.0  # of all steps
     samples_seen: Count = 0  # in this epoch: also the place in its shuffled order
-    chunks: Count = 0
+    n_chunks: Count = 0  # of this epoch
     loss_sum: float = 0.0  # over the samples of this epoch
     weight_sum: float = 0.0  # of their weights: their number where they have none
     metric_sums: dict[str, Sum] = field(default_factory=dict)  # see `nn.metrics`
     epoch_seconds: float = 0.0
     gradient_norm_sums: dict[str, float] = field(default_factory=dict)  # over the chunks of this epoch, by layer
     lr_factor: Share = 1.0  # every learning rate is multiplied by it: less than 1 after a plateau or a divergence
+    lr_halvings: Count = 0  # after divergences
     plateau_best: float | None = None  # of what `ReduceLROnPlateau` monitors; negated where more is better
     plateau_wait: Count = 0  # epochs since it improved, or the learning rate was reduced
     planned_epochs: list[tuple[Count, Count]] = field(default_factory=list)  # (after this step, to this epoch)
@@ -55,7 +57,7 @@ class Progress(Struct, rename=NAMES_IN_FILES):
 
     def mean_gradient_norms(self) -> dict[str, float]:
         """Gradient norm of each layer, mean over this epoch's chunks."""
-        return {layer: total / self.chunks for layer, total in self.gradient_norm_sums.items()}
+        return {layer: total / self.n_chunks for layer, total in self.gradient_norm_sums.items()}
 
     def add_chunk(
         self, steps: int, n_samples: int, seconds: float, sums: Mapping[str, Any], norms: Mapping[str, float]
@@ -64,7 +66,7 @@ class Progress(Struct, rename=NAMES_IN_FILES):
         self.step += steps
         self.seconds += seconds
         self.samples_seen += n_samples
-        self.chunks += 1
+        self.n_chunks += 1
         self.loss_sum += sums["loss"]
         self.weight_sum += sums.get("weight", n_samples)
         self.metric_sums = {
@@ -78,7 +80,7 @@ class Progress(Struct, rename=NAMES_IN_FILES):
     def next_epoch(self) -> None:
         """Begin the next epoch with empty sums."""
         self.epoch += 1
-        self.samples_seen = self.chunks = 0
+        self.samples_seen = self.n_chunks = 0
         self.loss_sum = self.weight_sum = self.epoch_seconds = 0.0
         self.metric_sums, self.gradient_norm_sums = {}, {}
 

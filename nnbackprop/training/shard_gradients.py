@@ -78,7 +78,7 @@ class ShardGradients:
         for i, (shard, result) in enumerate(zip(shards, self._passes(shards, batch_size), strict=True)):
             share = self._share(shard, result, batch, batch_size) if shard.size else None
             rows.append(self._row(i, result, share))
-            if self.backend.donates:
+            if self.backend.scan_consumes_state:
                 layout.result = result
         return self.step.step.xp.stack(rows) if self.host_rows is None else self.host_rows
 
@@ -123,7 +123,7 @@ class ShardGradients:
         """The result of each shard, written over the one before."""
         for shard in shards:
             result = self.layout.result
-            yield self.backend.run(self.step, result, shard.data, shard.batch) if shard.size else result
+            yield self.backend.run_step(self.step, result, shard.data, shard.batch) if shard.size else result
 
     def _together(self, shards: Sequence[Shard], batch_size: int) -> list[Tree]:
         """The result of each shard, by passes that wait for each other."""

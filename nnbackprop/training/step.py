@@ -84,7 +84,7 @@ class Microbatch(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class TrainStep:
-    """`state, data, batch -> state`, for `Backend.scan`.
+    """`state, constants, batch -> state`, for `Backend.scan`; the constants are the data set's arrays.
 
     `batch` has samples or their indices, the step's number and the optimizer's scalars. It is worked through in
     `n_microbatches`, 1 where memory allows, whose gradients sum to its own. With `record_gradient_norms` the state
@@ -115,10 +115,10 @@ class TrainStep:
             "sums": zero_sums(self.xp, self.metrics, params, weighted),
         }
 
-    def __call__(self, state: Tree, data: Tree, batch: Tree) -> Tree:
+    def __call__(self, state: Tree, constants: Tree, batch: Tree) -> Tree:
         """One update of the parameters by the gradients of one batch (derivation, D22)."""
         xp, params, sums, grads = self.xp, state["params"], state["sums"], None
-        for micro in self.microbatches(data, batch):  # one, unless memory ran out
+        for micro in self.microbatches(constants, batch):  # one, unless memory ran out
             x, targets, weights, key = self.step_inputs(micro)
             J, y, _, new_grads, caches = self.objective.value_and_grad(xp, params, x, targets, key, weights)
             grads = new_grads if micro.fraction is None else add_scaled(grads, new_grads, micro.fraction)

@@ -160,8 +160,8 @@ class Trainer:
         self.input_dtype, self.preprocessing = str(train.inputs.dtype), train.preprocessing
         metrics = metrics_for(self.loss, train.targets, self.scaling.target_scaling)
         if self.augment is not None:
-            each = self.scaling.scale.ndim > 0
-            self.augmenter = self.augment.for_images(train.image_shape, train.classes, each)
+            scales_each_pixel = self.scaling.scale.ndim > 0
+            self.augmenter = self.augment.for_images(train.image_shape, train.classes, scales_each_pixel)
         if metrics != self.metrics or self.augmenter is not None:
             self._build_steps(metrics)
         self.state = self.train_step.init(tree_map(self.backend.asarray, params), train.weights is not None)
@@ -191,8 +191,11 @@ class Trainer:
             self._call("train_end", events.train_end(self))
         return History(self.history[done:])
 
-    def stop(self, reason: str = "interrupted") -> None:
-        """End the run after the chunk under way; safe to call from a signal handler or a callback."""
+    def stop(self, reason: str = "stopped") -> None:
+        """End the run after the chunk under way; safe to call from a signal handler or a callback.
+
+        A run that ends by the reason "interrupted" is not over: it keeps the weights of its last step.
+        """
         if self.sharding is None:
             self.stop_reason = self.stop_reason or reason
         else:
@@ -377,10 +380,14 @@ class Trainer:
         self.snapshot = Snapshot(self.backend)
 
     def scale_lr(self, factor: float) -> None:
-        """Multiply the learning rate by `factor`, 0 < factor <= 1, from the next epoch on.
+        """Multiply the learning rate by `factor`, 0 < factor <= 1, from the next epoch on; else UsageError.
 
         Within an epoch, chunks that are already on their way to the device keep the rate they have.
         """
+        if not 0 < factor <= 1:
+            raise UsageError(
+                f"scale_lr got {factor!r} and can only reduce the learning rate: give a factor above 0, up to 1."
+            )
         self.progress.lr_factor *= factor
 
     def lr_at(self, step: int) -> float:

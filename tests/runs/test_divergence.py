@@ -14,8 +14,9 @@ from nnbackprop.errors import DivergedError
 from nnbackprop.nn.layers import Dense
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.optim import Momentum
-from nnbackprop.runs.divergence_recovery import DivergenceRecovery
+from nnbackprop.runs.divergence_recovery import DivergenceRecovery, lr_halvings_exhausted
 from nnbackprop.runs.run_dir import RunDir
+from nnbackprop.runs.trainer_checkpoint import make_best_checkpoint
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
 from nnbackprop.training.events import ChunkEnd
 from nnbackprop.training.trainer import Trainer
@@ -42,7 +43,7 @@ def diverge_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DivergeAt:
     for method in ("epoch_end", "train_end"):  # which save by the clock
         monkeypatch.setattr(saves, method, lambda *_: None)
     trainer.callbacks = (saves.logger, saves)
-    recovery = DivergenceRecovery(trainer, best, DATA, run_dir, saves.checkpoint_manager)
+    recovery = DivergenceRecovery(trainer, best, DATA, run_dir, saves)
 
     def train_to(step: int) -> int:
         factor = trainer.progress.lr_factor
@@ -83,13 +84,36 @@ def test_a_run_put_back_to_its_beginning_repeats_bit_for_bit(tmp_path: Path) -> 
     best, run_dir = EarlyStopping(), RunDir.create(tmp_path, "run")
     saves = run_callbacks(run_dir, early_stopping=best)
     saves.save(again, 0)
-    recovery = DivergenceRecovery(again, best, DATA, run_dir, saves.checkpoint_manager)
+    recovery = DivergenceRecovery(again, best, DATA, run_dir, saves)
     again.fit(DATA)
     recovery.recover()
     assert again.progress.step == 0
     again.progress.lr_factor = 1.0
     again.fit(DATA)
     assert_equal_state(whole, again)
+
+
+def test_the_best_weights_of_steps_that_are_undone_are_removed(tmp_path: Path) -> None:
+    trainer, best, run_dir = descent(), EarlyStopping(), RunDir.create(tmp_path, "run")
+    trainer.initialize(DATA)
+    saves = run_callbacks(run_dir, early_stopping=best)
+    saves.save(trainer, 0)
+    recovery = DivergenceRecovery(trainer, best, DATA, run_dir, saves)
+    trainer.callbacks = (best,)
+    trainer.fit(DATA, validation=DATA)
+    assert best.best_params is not None
+    saves.checkpoint_manager.save_best(make_best_checkpoint(trainer, best, {}))
+    recovery.recover()
+    assert best.best_params is None
+    assert not saves.checkpoint_manager.best.exists()
+
+
+def test_plateaus_use_up_none_of_the_halvings_after_divergences() -> None:
+    trainer = descent()
+    trainer.scale_lr(1e-4)
+    assert not lr_halvings_exhausted(trainer)
+    trainer.progress.lr_halvings = 10
+    assert lr_halvings_exhausted(trainer)
 
 
 def test_a_time_limit_counts_on_after_a_divergence_and_anew_after_an_end(monkeypatch: pytest.MonkeyPatch) -> None:

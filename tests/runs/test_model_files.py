@@ -149,6 +149,12 @@ class Own(nb.ReLU):
     """A layer of a person's own."""
 
 
+def test_a_trainer_that_was_not_fit_has_nothing_to_save() -> None:
+    with pytest.raises(nb.UsageError, match="call fit"):
+        nb.save(make_trainer(), FILE)
+    assert not FILE.exists()
+
+
 def test_a_layer_of_ones_own_is_refused_and_nothing_is_written() -> None:
     trainer = make_trainer(network=nb.Sequential(nb.Dense(4), Own(), nb.Dense(3)), epochs=1)
     trainer.fit(clouds())

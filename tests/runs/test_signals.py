@@ -93,14 +93,14 @@ def test_off_the_main_thread_signals_are_left_alone() -> None:
 def test_a_signal_after_the_last_step_does_not_call_the_run_interrupted() -> None:
     trainer = make_trainer(epochs=1)
     trainer.fit(clouds())
-    trainer.stop()
+    trainer.stop("interrupted")
     assert trainer.stop_reason == "finished"
 
 
 def test_a_signal_while_data_is_moved_stops_before_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make_trainer()
     prepare = trainer._start_fit
-    monkeypatch.setattr(trainer, "_start_fit", lambda *parts: (trainer.stop(), prepare(*parts))[1])
+    monkeypatch.setattr(trainer, "_start_fit", lambda *parts: (trainer.stop("interrupted"), prepare(*parts))[1])
     trainer.fit(clouds())
     assert (trainer.stop_reason, trainer.progress.step) == ("interrupted", 0)
 

@@ -16,7 +16,7 @@ import pytest
 from backends import Backend, BackendError, leaves, select, tree_map
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.sampler import permutation
-from nnbackprop.errors import DivergedError
+from nnbackprop.errors import DivergedError, UsageError
 from nnbackprop.nn.layers import BatchNorm, Dense, Dropout, LayerNorm, ReLU, Tanh
 from nnbackprop.nn.losses import MeanSquaredError, SigmoidBinaryCrossEntropy
 from nnbackprop.nn.regularization import WeightPenalty
@@ -201,6 +201,56 @@ def test_the_test_part_chooses_nothing() -> None:
     assert same(seen, unseen)
     assert stopping.best_params is None
     assert all(row.test is not None and row.validation is None for row in history)
+
+
+def test_a_run_that_a_callback_stops_ends_with_the_best_weights() -> None:
+    class StopsAfter(Callback):
+        def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
+            if event.epoch == 3:
+                trainer.stop()
+
+    best = EarlyStopping()
+    trainer = make(callbacks=[best, StopsAfter()], lr=lambda step: 0.3 if step < 6 else 30.0)
+    trainer.fit(clouds(), validation=crowded())
+    assert (trainer.stop_reason, best.best_epoch) == ("stopped", 1)
+    assert all(map(np.array_equal, weights(trainer), leaves(best.best_params)))
+
+
+@pytest.mark.parametrize("factor", [0, 2.0, -1.0, math.nan])
+def test_a_learning_rate_is_scaled_down_only(factor: float) -> None:
+    trainer = make()
+    with pytest.raises(UsageError, match="can only reduce the learning rate"):
+        trainer.scale_lr(factor)
+    trainer.scale_lr(0.5)
+    assert trainer.lr_at(0) == 0.15
+
+
+def test_a_full_batch_has_the_masks_of_its_rows_whether_it_streams_or_not(backend: Backend) -> None:
+    """The set is taken in its own order, as on the device, so that no row meets the mask of another."""
+    network = Sequential(Dense(8), Dropout(0.5), Dense(3))
+    resident, streamed = (
+        make(backend, network=network, batch_size=None, resident=resident) for resident in ("yes", "no")
+    )
+    for trainer in (resident, streamed):
+        trainer.fit(clouds())
+    assert same(resident, streamed)
+
+
+def test_a_time_limit_begins_anew_after_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("nnbackprop.training.callbacks.time.monotonic", lambda: now[0])
+
+    class Interrupted(Callback):
+        def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
+            if event.epoch == 1:
+                raise KeyboardInterrupt
+
+    trainer = make(callbacks=[TimeLimit(10), Interrupted()])
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(clouds())
+    now[0] += 3600
+    trainer.fit(clouds())
+    assert trainer.stop_reason == "finished"
 
 
 def test_a_time_limit_ends_the_run() -> None:
