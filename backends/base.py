@@ -161,7 +161,7 @@ class Backend(ABC):
         """`scan` of a single step, whose batch has no leading axis."""
         return self.scan(step, state, constants, tree_map(lambda a: self.xp.reshape(a, (1, *a.shape)), batch))
 
-    def materialize(self, tree: Tree) -> Tree:
+    def force_evaluation(self, tree: Tree) -> Tree:
         """The same arrays, as other threads may use them: a lazy library computes by the thread that asked."""
         return tree
 

@@ -86,7 +86,7 @@ class MlxBackend(Backend):
             mx.eval(state)
         return state
 
-    def materialize(self, tree: Tree) -> Tree:
+    def force_evaluation(self, tree: Tree) -> Tree:
         mx.eval(tree)
         return tree
 

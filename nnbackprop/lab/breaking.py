@@ -29,17 +29,17 @@ MAX_POINTS = 400  # of a curve
 class PlantedLayer:
     """A layer whose `backward` is wrong: `wrong(planted, xp, params, cache, dy)` in the place of its own."""
 
-    recorded: Any
+    wrapped: Any
     wrong: Callable[..., tuple[Any, Any]]
     lr: float
 
     def build(self, *arguments: Any) -> Any:
         """As the layer's own."""
-        return self.recorded.build(*arguments)
+        return self.wrapped.build(*arguments)
 
     def forward(self, xp: Any, params: Any, x: Any, key: Any) -> tuple[Any, Any]:
         """As the layer's own; the cache has y too."""
-        y, cache = self.recorded.forward(xp, params, x, key)
+        y, cache = self.wrapped.forward(xp, params, x, key)
         return y, (cache, y)
 
     def backward(self, xp: Any, params: Any, cache: Any, dy: Any, need_dx: bool) -> tuple[Any, Any]:
@@ -51,22 +51,22 @@ class PlantedLayer:
 class PlantedLoss:
     """A loss whose derivative is wrong: `wrong(p, t, dy)`, with the predictions p and the targets t (n, k)."""
 
-    recorded: Any
+    wrapped: Any
     wrong: Callable[[Any, Any, Any], Any]
 
     def __call__(self, xp: Any, y: Any, t: Any, weights: Any = None) -> tuple[Any, Any]:
         """J as it is, and the wrong dy."""
-        J, dy = self.recorded(xp, y, t, weights)
+        J, dy = self.wrapped(xp, y, t, weights)
         rows = t if t.ndim == 2 else one_hot(xp, t, y.shape[1], y.dtype)
-        return J, self.wrong(self.recorded.predictions(xp, y), rows, dy)
+        return J, self.wrong(self.wrapped.predictions(xp, y), rows, dy)
 
     def encode_targets(self, xp: Any, y: Any, targets: Any) -> Any:
         """As the loss's own."""
-        return self.recorded.encode_targets(xp, y, targets)
+        return self.wrapped.encode_targets(xp, y, targets)
 
     def predictions(self, xp: Any, y: Any) -> Any:
         """As the loss's own."""
-        return self.recorded.predictions(xp, y)
+        return self.wrapped.predictions(xp, y)
 
 
 def negated(p: Any, t: Any, dy: Any) -> Any:
@@ -102,39 +102,39 @@ def without_derivative(planted: PlantedLayer, xp: Any, params: Any, cache: Any, 
 def derivative_at_output(planted: PlantedLayer, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
     """dx = f'(y) dy, with the output y where the input x belongs."""
     _, y = cache
-    _, cache_of_y = planted.recorded.forward(xp, {}, y, None)
-    return planted.recorded.backward(xp, {}, cache_of_y, dy, True)
+    _, cache_of_y = planted.wrapped.forward(xp, {}, y, None)
+    return planted.wrapped.backward(xp, {}, cache_of_y, dy, True)
 
 
 def other_derivative(planted: PlantedLayer, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
     """dx by the derivative of tanh in the place of a sigmoid's, of a sigmoid in the place of another's."""
     _, y = cache
-    return (Tanh() if isinstance(planted.recorded, Sigmoid) else Sigmoid()).vjp(xp, y, dy), {}
+    return (Tanh() if isinstance(planted.wrapped, Sigmoid) else Sigmoid()).vjp(xp, y, dy), {}
 
 
 def mean_again(planted: PlantedLayer, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
     """dW = x^T dz / n, db = 1^T dz / n: divided by n once more."""
-    dx, grads = planted.recorded.backward(xp, params, cache[0], dy, True)
+    dx, grads = planted.wrapped.backward(xp, params, cache[0], dy, True)
     return dx, {name: g / dy.shape[0] for name, g in grads.items()}
 
 
 def first_sample_alone(planted: PlantedLayer, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
     """db = dz of the first sample, and not the sum."""
-    dx, grads = planted.recorded.backward(xp, params, cache[0], dy, True)
+    dx, grads = planted.wrapped.backward(xp, params, cache[0], dy, True)
     return dx, {**grads, "b": dy[0]}
 
 
 def biases_forgotten(planted: PlantedLayer, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
     """db = 0: it is never computed."""
-    dx, grads = planted.recorded.backward(xp, params, cache[0], dy, True)
+    dx, grads = planted.wrapped.backward(xp, params, cache[0], dy, True)
     return dx, {**grads, "b": xp.zeros_like(grads["b"])}
 
 
 def updated_weights(planted: PlantedLayer, xp: Any, params: Any, cache: Any, dy: Any) -> tuple[Any, Any]:
     """dx = dz (W - lr dW)^T, with the weights after their update."""
-    _, grads = planted.recorded.backward(xp, params, cache[0], dy, True)
+    _, grads = planted.wrapped.backward(xp, params, cache[0], dy, True)
     after = {**params, "W": params["W"] - planted.lr * grads["W"]}
-    return planted.recorded.backward(xp, after, cache[0], dy, True)[0], grads
+    return planted.wrapped.backward(xp, after, cache[0], dy, True)[0], grads
 
 
 @dataclass(frozen=True)

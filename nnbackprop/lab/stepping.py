@@ -112,7 +112,7 @@ def _forward(trace: LayerTrace) -> dict[str, Any]:
 
 
 def _loss(xp: Any, loss: Any, y: Any, t: Any, J: Any, dy: Any) -> dict[str, Any]:
-    inner = loss.recorded if isinstance(loss, PlantedLoss) else loss
+    inner = loss.wrapped if isinstance(loss, PlantedLoss) else loss
     described = describe(type(inner).__call__)
     if isinstance(loss, PlantedLoss):
         described = _with_mistake(described, loss.wrong)
@@ -159,7 +159,7 @@ def _doc(layer: Any) -> str:
 
 
 def _inner(layer: Any) -> Any:
-    return layer.recorded if isinstance(layer, PlantedLayer) else layer
+    return layer.wrapped if isinstance(layer, PlantedLayer) else layer
 
 
 def _activation_function(layer: Any) -> Callable[..., Any]:

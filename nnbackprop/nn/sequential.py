@@ -53,8 +53,11 @@ class Sequential:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """A name for each layer: its kind and its number among its kind, such as dense1, relu1, dense2."""
-        kinds = [type(getattr(layer, "recorded", layer)).__name__.lower() for layer in self.layers]
+        """A name for each layer: its kind and its number among its kind, such as dense1, relu1, dense2.
+
+        The kind of a layer that wraps another, such as `LayerRecorder`, is that of the other.
+        """
+        kinds = [type(getattr(layer, "wrapped", layer)).__name__.lower() for layer in self.layers]
         return tuple(f"{kind}{kinds[: i + 1].count(kind)}" for i, kind in enumerate(kinds))
 
     def named_layers(self, *trees: Params) -> Iterator[tuple[Any, ...]]:

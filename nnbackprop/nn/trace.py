@@ -84,23 +84,23 @@ class Trace:
 
 @dataclass(frozen=True, eq=False)
 class LayerRecorder:
-    """Stands in the place of a layer, `recorded`, and records what goes through it."""
+    """Stands in the place of a layer, `wrapped`, and records what goes through it."""
 
     name: str
     path: tuple[int, ...]
-    recorded: Layer
+    wrapped: Layer
     records: list[Any]
 
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[Params, Shape]:
         """Records a `LayerSummary`."""
-        params, out_shape = self.recorded.build(rng, in_shape, dtype)
-        self.records.append(LayerSummary(self.name, self.path, self.recorded, _own(params), in_shape, out_shape))
+        params, out_shape = self.wrapped.build(rng, in_shape, dtype)
+        self.records.append(LayerSummary(self.name, self.path, self.wrapped, _own(params), in_shape, out_shape))
         return params, out_shape
 
     def forward(self, xp: Any, params: Params, x: Array, key: RngKey | None) -> tuple[Array, LayerTrace]:
         """Records a `LayerTrace`, which is the cache."""
-        y, cache = self.recorded.forward(xp, params, x, key)
-        trace = LayerTrace(self.name, self.path, self.recorded, _own(params), x, y, cache)
+        y, cache = self.wrapped.forward(xp, params, x, key)
+        trace = LayerTrace(self.name, self.path, self.wrapped, _own(params), x, y, cache)
         self.records.append(trace)
         return y, trace
 
@@ -108,7 +108,7 @@ class LayerRecorder:
         self, xp: Any, params: Params, cache: LayerTrace, dy: Array, need_dx: bool
     ) -> tuple[Array | None, Params]:
         """Records the trace and (dy, dx, gradients)."""
-        dx, grads = self.recorded.backward(xp, params, cache.cache, dy, True)
+        dx, grads = self.wrapped.backward(xp, params, cache.cache, dy, True)
         self.records.append((cache, (dy, dx, _own(grads))))
         return dx, grads
 

@@ -34,7 +34,7 @@ class ExponentialMovingAverage(Optimizer):
 
     @property
     def state_names(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Those of the optimizer, and the average."""
+        """Those of the optimizer, whose state lies within this one's, and the average."""
         return (*self.optimizer.state_names, "average")
 
     def init(self, xp: Any, params: Params) -> Tree:

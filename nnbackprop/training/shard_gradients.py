@@ -130,7 +130,7 @@ class ShardGradients:
         step, backend = self.step.step, self.backend
 
         def pass_of(shard: Shard) -> Callable[[Exchange], Tree]:
-            inputs = backend.materialize((shard.data, shard.batch))
+            inputs = backend.force_evaluation((shard.data, shard.batch))
 
             def gradients(exchange: Exchange) -> Tree:
                 def means(*arrays: Array) -> tuple[Array, ...]:
