@@ -46,6 +46,7 @@ class RequestError(NnbackpropError):
     def __init__(self, kind: str, status: int, message: str, id: str = "", values: Any = None) -> None:
         super().__init__(message)
         self.kind, self.status, self.id, self.values = kind, status, id, values or {}
+        self.exit_code = UsageError.exit_code if kind == "usage" else DataError.exit_code  # of `lab --export`
 
 
 def _of_id(kind: str, status: int, id: str, values: dict[str, Any]) -> RequestError:

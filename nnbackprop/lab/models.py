@@ -22,7 +22,7 @@ from nnbackprop.runs.explanation import output_gradient
 from nnbackprop.runs.run_table import RunInfo, list_runs
 from nnbackprop.runs.trained_model import TrainedModel
 
-from .errors import missing
+from .errors import missing, unfit
 from .session import Session
 
 MAX_KEPT = 3  # opened runs, with their data and their outputs
@@ -164,7 +164,7 @@ class Models:
                 model = self.current(name)
                 if takes_drawings(model.trained):
                     return model
-                problem = missing("not-grey-images", run=model.name, source=model.trained.source)
+                problem = unfit("not-grey-images", run=model.name, source=model.trained.source)
             except NnbackpropError as error:
                 problem = error
             if name is not None:

@@ -307,10 +307,10 @@ def test_the_last_drawing_is_taken_back_and_none_is_kept_beyond_the_limit(
     drawings = Drawings(tmp_path / "drawings")
     with pytest.raises(RequestError, match="no drawing to take back"):
         drawings.forget_last()
-    with pytest.raises(DataError, match=r"^The drawing "):
+    with pytest.raises(RequestError, match=r"^The drawing "):
         drawings.add(np.zeros((28, 28), np.uint8), 1)
     drawings.add(drawn_seven(), 7)
-    with pytest.raises(DataError, match="holds 1 drawings, the most that are kept"):
+    with pytest.raises(RequestError, match="holds 1 drawings, the most that are kept"):
         drawings.add(drawn_seven(), 7)
     drawings.forget_last()
     assert list(drawings.folder.iterdir()) == []

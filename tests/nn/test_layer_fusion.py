@@ -102,9 +102,9 @@ def test_layers_in_a_row_are_one_kernel_forward_and_one_backward(name: str, kern
     xp, calls, network = NumpyBackend().xp, Counter[str](), FusedSequential(*NETWORKS[name].layers)
     fuse = xp.fuse
 
-    def counted(kernel: Any, *options: Any) -> Any:
+    def counted(kernel: Any, **options: Any) -> Any:
         calls[kernel.__name__] += 1
-        return fuse(kernel, *options)
+        return fuse(kernel, **options)
 
     xp.fuse = counted  # type: ignore[assignment]
     params = network.init(X.shape[1:], 1, "float64")
