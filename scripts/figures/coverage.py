@@ -47,6 +47,6 @@ def block(found: dict[str, Any]) -> str:
     lines, branches = (sum(room[kind] for room in rooms.values()) for kind in ("lines", "branches"))
     total = (lines, branches, percent([*rooms.values()]))
     rows.append(("**all**", f"**{total[0]:,}**", f"**{total[1]:,}**", f"**{total[2]:.1f}%**"))
-    command = "`make coverage`, room by room, and `python scripts/make_figures.py --run coverage`"
+    command = found.get("command", "`make coverage` and `python scripts/make_figures.py --run coverage`")
     made = f"{command} on {found['machine']}, {found['date']}"
     return f"{table(('room', 'lines', 'branches', 'executed'), rows)}\n\nMade by {made}.\n"
