@@ -53,7 +53,7 @@ class NumpyBackend(Backend):
 
     # no other library warns of overflow
     scan = np.errstate(all="ignore")(Backend.scan)
-    run = run_eagerly = np.errstate(all="ignore")(Backend.run_eagerly)
+    run_step = run_eagerly = np.errstate(all="ignore")(Backend.run_eagerly)
 
 
 def _matmul(a: Array, b: Array) -> Array:

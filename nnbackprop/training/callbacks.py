@@ -89,7 +89,9 @@ class EarlyStopping(Callback):
         self.best_params, self.resumed = params, True
 
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
-        """Check for a validation part; `fit` called again after an early stop waits anew."""
+        """Check for a validation part; `fit` called again after an early stop waits anew, without one forgets."""
+        if not event.n_samples["validation"]:
+            self.best_epoch, self.best_loss, self.best_params = 0, math.inf, None
         if self.patience is None:
             return
         if not event.n_samples["validation"]:
@@ -117,7 +119,8 @@ class EarlyStopping(Callback):
 
     def close(self, trainer: Trainer) -> None:
         """Give a run that ended its best parameters."""
-        if self.best_params is not None and trainer.stop_reason not in (None, "interrupted"):
+        over = trainer.stop_reason not in (None, "interrupted") and not isinstance(sys.exception(), DivergedError)
+        if self.best_params is not None and over:
             trainer.load_params(self.best_params)
 
 

@@ -128,7 +128,7 @@ class EpochEnd:
 
 @dataclass(frozen=True)
 class TrainEnd:
-    """The run is over: `reason` is one of finished, early-stopping, max-time, interrupted."""
+    """The run is over: `reason` is finished, early-stopping, max-time, interrupted, or what `stop` was given."""
 
     epoch: int
     step: int

@@ -380,9 +380,10 @@ class Trainer:
         self.snapshot = Snapshot(self.backend)
 
     def scale_lr(self, factor: float) -> None:
-        """Multiply the learning rate by `factor`, 0 < factor <= 1, from the next epoch on; else UsageError.
+        """Multiply the learning rate by `factor`, 0 < factor <= 1; else UsageError. Call it where an epoch ends.
 
-        Within an epoch, chunks that are already on their way to the device keep the rate they have.
+        Within one, chunks that are already on their way to the device would keep the rate they have, and steps
+        that are repeated, for want of memory or to trace a NaN, would get the new one.
         """
         if not 0 < factor <= 1:
             raise UsageError(

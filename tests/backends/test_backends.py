@@ -183,6 +183,21 @@ def test_a_copy_outlives_the_state_that_a_step_overwrites(
     assert backend.to_numpy(copy["count"]).dtype == np.int32
 
 
+def test_a_single_step_is_a_scan_of_one_batch(backend: Backend) -> None:
+    state = {"w": np.ones(4), "v": (np.zeros(4),), "count": np.asarray(0, np.int32)}
+    data = {"rows": ROWS, "decay": np.asarray(0.9)}
+    batch = {"batch": BATCHES[0], "lr": np.asarray(RATES[0]), "one": np.asarray(1, np.int32)}
+    inside = [backends.tree_map(backend.asarray, tree) for tree in (state, data, batch)]
+    state = backends.tree_map(backend.to_numpy, backend.run_step(step_on(backend.xp), *inside))
+    np.testing.assert_allclose(state["w"], by_hand(ROWS, 1)[0], rtol=1e-14)
+    assert int(state["count"]) == 1
+
+
+def test_numpy_takes_a_single_step_without_a_loop() -> None:
+    backend, given = NumpyBackend(), np.arange(3.0)
+    assert backend.run_step(lambda state, constants, batch: batch, None, (), given) is given
+
+
 def test_step_creates_arrays_on_the_device_of_its_state(backend: Backend) -> None:
     xp = backend.xp
 

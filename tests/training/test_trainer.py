@@ -253,6 +253,20 @@ def test_a_time_limit_begins_anew_after_an_interruption(monkeypatch: pytest.Monk
     assert trainer.stop_reason == "finished"
 
 
+def test_a_second_fit_without_a_validation_part_ends_with_its_last_weights() -> None:
+    class Last(Callback):
+        def train_end(self, trainer: Trainer, event: TrainEnd) -> None:
+            self.params = trainer.host_params()
+
+    best, last = EarlyStopping(), Last()
+    trainer = make(callbacks=[best, last], epochs=2)
+    trainer.fit(clouds(), validation=crowded())
+    trainer.epochs = 4
+    trainer.fit(clouds())
+    assert best.best_params is None
+    assert all(map(np.array_equal, weights(trainer), leaves(last.params)))
+
+
 def test_a_time_limit_ends_the_run() -> None:
     trainer = make(epochs=10**6, callbacks=[TimeLimit(0.2)])
     trainer.fit(clouds())

@@ -43,7 +43,8 @@ class Layer(Protocol):
     `copies_windows = True` says that forward takes many times the memory of x: evaluations have smaller batches.
 
     `draw(xp, key, shape, dtype) -> array (n, ...)`, optional too, gives the random numbers for an x of this shape
-    and dtype, so that those of many steps can be drawn at once.
+    and dtype, so that those of many steps can be drawn at once. They are those of one `key.dropout_mask`, in
+    another shape at most: where they were drawn ahead, it gives them back.
     """
 
     def build(self, rng: InitRng, in_shape: Shape, dtype: str) -> tuple[Any, Shape]:
