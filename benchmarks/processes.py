@@ -17,7 +17,6 @@ import sys
 import sysconfig
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from statistics import median
 from typing import Any
 
@@ -34,7 +33,7 @@ from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.events import ChunkEnd
 from nnbackprop.training.trainer import Trainer
 
-from .kept import keep, made_by
+from .kept import keep, made_by, origin
 from .machine import Machine
 from .results import RESULTS
 from .workloads import WORKLOADS
@@ -205,8 +204,7 @@ def main() -> None:
         return
     result = measure(given.labels, given.rounds)
     machine = Machine.here(threads=1)
-    result |= {"command": "python -m benchmarks.processes", "date": f"{datetime.now(UTC):%Y-%m-%d}"}
-    result = json.loads(json.dumps({**result, "machine": str(machine)}))
+    result = json.loads(json.dumps({**result, **origin("benchmarks.processes", None, machine)}))
     keep(FOLDER, machine, result)
     print(table(result))
 

@@ -22,7 +22,7 @@ MIN_LR_CHANGE = 1e-8
 class Callback:
     """Base of all callbacks; override what you need. `Trainer` calls each in the order of its list.
 
-    with `chunk_ends_every`, chunks end also wherever the number of steps is a multiple of it. `needs_short_chunks`
+    With `chunk_ends_every`, chunks end also wherever the number of steps is a multiple of it. `needs_short_chunks`
     asks for chunks that take about a tenth of a second by the clock, rather than by estimate.
     """
 
@@ -52,6 +52,11 @@ class Callback:
 
     def close(self, trainer: Trainer) -> None:
         """Last of all, also when the run raised."""
+
+
+def has_diverged() -> bool:
+    """Whether a callback is closed because training diverged."""
+    return isinstance(sys.exception(), DivergedError)
 
 
 @dataclass(eq=False)
@@ -119,7 +124,7 @@ class EarlyStopping(Callback):
 
     def close(self, trainer: Trainer) -> None:
         """Give a run that ended its best parameters."""
-        over = trainer.stop_reason not in (None, "interrupted") and not isinstance(sys.exception(), DivergedError)
+        over = trainer.stop_reason not in (None, "interrupted") and not has_diverged()
         if self.best_params is not None and over:
             trainer.load_params(self.best_params)
 
@@ -211,5 +216,5 @@ class TimeLimit(Callback):
 
     def close(self, trainer: Trainer) -> None:
         """Stop the clock, unless the training diverged: another `fit` has as much time again."""
-        if not isinstance(sys.exception(), DivergedError):
+        if not has_diverged():
             self.started_at = None

@@ -11,6 +11,8 @@ from typing import Any
 
 from . import ROOT, machine, table
 
+COMMAND = "`make coverage` and `python scripts/make_figures.py --run coverage`"
+
 
 def measure() -> dict[str, Any]:
     """Lines and branches of each room, and how many were executed, from the data file in the checkout."""
@@ -28,7 +30,8 @@ def measure() -> dict[str, Any]:
             }
         )
     date = datetime.now(UTC).date().isoformat()
-    return {"machine": machine(), "date": date, "rooms": {room: dict(rooms[room]) for room in sorted(rooms)}}
+    made = {"command": COMMAND, "machine": machine(), "date": date}
+    return {**made, "rooms": {room: dict(rooms[room]) for room in sorted(rooms)}}
 
 
 def percent(rooms: list[dict[str, int]]) -> float:
@@ -47,6 +50,5 @@ def block(found: dict[str, Any]) -> str:
     lines, branches = (sum(room[kind] for room in rooms.values()) for kind in ("lines", "branches"))
     total = (lines, branches, percent([*rooms.values()]))
     rows.append(("**all**", f"**{total[0]:,}**", f"**{total[1]:,}**", f"**{total[2]:.1f}%**"))
-    command = found.get("command", "`make coverage` and `python scripts/make_figures.py --run coverage`")
-    made = f"{command} on {found['machine']}, {found['date']}"
+    made = f"{found['command']} on {found['machine']}, {found['date']}"
     return f"{table(('room', 'lines', 'branches', 'executed'), rows)}\n\nMade by {made}.\n"
