@@ -57,7 +57,7 @@ class OurRun:
         time.sleep(SETTLE if seconds else 0.1)
         control, clock = thread_control(self.config, self.backend, before), Stopwatch(seconds)
         trainer = initialized_trainer(self.config, self.backend, self.data)
-        trainer.callbacks = (control, clock) if control else (clock,)
+        trainer.set_options(callbacks=(control, clock) if control else (clock,))
         trainer.fit(self.data.train)
         if control:
             control.restore()

@@ -51,10 +51,9 @@ def ours(backend: str, data: Splits, seed: int, epochs: int) -> Training:
     config = resolve("mnist", {"seed": seed, "epochs": epochs, "backend": backend})
     parts = RunData(data.train, data.test)
     trainer = runs.initialized_trainer(config, runs.open_backend(config), parts)
-    trainer.epochs = 0
 
     def train() -> float:
-        trainer.epochs += 1
+        trainer.set_options(epochs=trainer.progress.epoch)
         return trainer.fit(data.train)[0].seconds
 
     def predict() -> np.ndarray:

@@ -79,14 +79,14 @@ def _replay(trainer: Trainer, first: int, last: int) -> NotFinite | None:
     """The steps from `first`, where the snapshot was taken, to `last`; None if all is finite."""
     step, data, state = trainer.train_step, trainer.device_data.arrays, trainer.snapshot.copy_state()
     batches = islice(trainer.snapshot.batches(trainer.batch_schedule), last - first)
-    for number, x in enumerate(batches, start=first + 1):
-        found = _first(step.xp, _before_update(step, state["params"], data, x))
+    for number, batch in enumerate(batches, start=first + 1):
+        found = _first(step.xp, _before_update(step, state["params"], data, batch))
         if not found:
-            state = step(state, data, x)
+            state = step(state, data, batch)
             found = _first(step.xp, _parameters(step, state["params"], "after the update"))
         if found:
             kind, name, layer = found
-            lr = float(trainer.backend.to_numpy(x["scalars"]["lr"]))
+            lr = float(trainer.backend.to_numpy(batch["scalars"]["lr"]))
             text = f"Step {number}: {name} is NaN or infinite."
             return NotFinite(number, kind, text, layer, lr if math.isfinite(lr) else None)
     return None
@@ -107,12 +107,12 @@ def _parameters(step: TrainStep, params: Params, when: str) -> Iterator[tuple[Na
             yield ("parameters", f"{name} of layer {layer} {when}", layer), values
 
 
-def _before_update(step: TrainStep, params: Params, data: Tree, x: Tree) -> Iterator[tuple[Named, Array]]:
+def _before_update(step: TrainStep, params: Params, data: Tree, batch: Tree) -> Iterator[tuple[Named, Array]]:
     """The arrays of a step in the order in which they are computed."""
     yield from _parameters(step, params, "before the step")
     xp, objective = step.xp, step.objective
-    for part in step.microbatches(data, x):
-        inputs, targets, weights, key = step.step_inputs(part)
+    for micro in step.microbatches(data, batch):
+        inputs, targets, weights, key = step.step_inputs(micro)
         yield ("inputs", "a value of the inputs", None), inputs
         trace = objective.network.trace(xp, params, inputs, key)
         for layer in trace.layers:

@@ -146,15 +146,15 @@ def _open_backend(config: Config, env: Mapping[str, Any]) -> Backend:
 
 def _train_again(trainer: Trainer, config: Config, data: RunData, stop: StopAtStep, shown: Callback) -> None:
     """Train to the step at which `stop` ends it, with the dropout rates that each step had."""
-    trainer.epochs = -(-stop.steps // build.steps_per_epoch(config, len(data.train)))
+    trainer.set_options(epochs=-(-stop.steps // build.steps_per_epoch(config, len(data.train))))
     deciding = (stop.early_stopping, *build.plateau_callbacks(config))
     for step, rates in config.dropout_changes:
         if trainer.progress.step < step < stop.steps:
-            trainer.callbacks = (*deciding, StopAtStep(step, "interrupted"), shown)
+            trainer.set_options(callbacks=(*deciding, StopAtStep(step, "interrupted"), shown))
             trainer.fit(data.train, data.validation, data.test)
         if step < stop.steps:
             trainer.set_dropout_rates(rates)
-    trainer.callbacks = (*deciding, stop, shown)
+    trainer.set_options(callbacks=(*deciding, stop, shown))
     trainer.fit(data.train, data.validation, data.test)
 
 

@@ -261,7 +261,7 @@ def trainer(config: Config, backend: Backend, train: Dataset, scaling: Scaling) 
         seed=config.seed,
         resident=config.resident,
     )
-    built.config = asdict(config)
+    built.set_options(config=asdict(config))
     if config.dropout_changes:
         built.set_dropout_rates(config.dropout_changes[-1][1])
     if (config.shards or 1) > 1:

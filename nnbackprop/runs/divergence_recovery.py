@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.training.callbacks import EarlyStopping
 from nnbackprop.training.trainer import Trainer
@@ -46,8 +48,8 @@ class DivergenceRecovery:
                 messages += self._restore_newest()
             if self._trainer.progress.step >= previous:
                 restore(self._trainer, self._early_stopping, self._train, self._initial)
-        progress = self._trainer.progress
-        progress.lr_factor, progress.lr_halvings = lr_factor, halvings
+        progress = replace(self._trainer.progress, lr_factor=lr_factor, lr_halvings=halvings)
+        self._trainer.load_state_dict({**self._trainer.state_dict(), "progress": progress.to_dict()})
         self._restored_step, self._steps_survived = progress.step, diverged_at - progress.step
         self._checkpoint_manager.saved_step = progress.step
         self._run_dir.drop_metrics(from_epoch=progress.epoch)

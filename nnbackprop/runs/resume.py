@@ -54,8 +54,7 @@ def resume(
 def change_lr(run: Run, lr: float) -> None:
     """Let a run that stands between two steps go on with another learning rate, as `--resume --lr` does."""
     run.config = _with_lr(run.config, lr, run.trainer.progress.step)
-    run.trainer.lr = build.learning_rate(run.config, len(run.data.train))
-    run.trainer.config = asdict(run.config)
+    run.trainer.set_options(lr=build.learning_rate(run.config, len(run.data.train)), config=asdict(run.config))
 
 
 def change_dropout(run: Run, rates: Sequence[float]) -> None:
@@ -68,7 +67,7 @@ def change_dropout(run: Run, rates: Sequence[float]) -> None:
     earlier = [change for change in run.config.dropout_changes if change[0] < step]
     changes = {"dropout_changes": [*earlier, (step, tuple(rates))]}
     run.config = with_changes(run.config, changes, "The run with other dropout rates")
-    run.trainer.config = asdict(run.config)
+    run.trainer.set_options(config=asdict(run.config))
 
 
 def _resumed(
@@ -88,7 +87,7 @@ def _resumed(
         trainer = initialized_trainer(config, backend, data)
     config = _with_dropout_of(config, trainer.progress.step)
     config = _with_lr(config, overrides.get("lr"), trainer.progress.step)
-    trainer.lr = build.learning_rate(config, len(data.train))
+    trainer.set_options(lr=build.learning_rate(config, len(data.train)))
     epochs_done, within_epoch = trainer.progress.epoch - 1, trainer.progress.samples_seen > 0
     if config.epochs < epochs_done + within_epoch:
         unfinished = f", and is within epoch {epochs_done + 1}" if within_epoch else ""

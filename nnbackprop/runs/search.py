@@ -138,7 +138,8 @@ def _train(file: SearchFile, study: Any, trial: Any, data: TrialData) -> None:
         config = resolve_lr(build.resolve_task(config, parts.train), backend, parts)
         trainer = initialized_trainer(config, backend, parts)
         time_limit = () if config.max_time is None else (TimeLimit(config.max_time),)
-        trainer.callbacks = (early_stopping, *build.plateau_callbacks(config), callback, *time_limit)
+        plateau = build.plateau_callbacks(config)
+        trainer.set_options(callbacks=(early_stopping, *plateau, callback, *time_limit))
         trainer.fit(parts.train, parts.validation)
     except optuna.TrialPruned:
         pass

@@ -107,15 +107,8 @@ class Run(RunProcess):
         )
         time_limit = () if self.config.max_time is None else (TimeLimit(self.config.max_time),)
         threads = () if self.threads is None else (self.threads,)
-        self.trainer.callbacks = (
-            self.early_stopping,
-            *build.plateau_callbacks(self.config),
-            *threads,
-            logger,
-            checkpoints,
-            *callbacks,
-            *time_limit,
-        )
+        deciding = (self.early_stopping, *build.plateau_callbacks(self.config))
+        self.trainer.set_options(callbacks=(*deciding, *threads, logger, checkpoints, *callbacks, *time_limit))
         if self.config.on_nan == "stop":
             return None
         return DivergenceRecovery(self.trainer, self.early_stopping, self.data.train, self.run_dir, checkpoints)

@@ -25,7 +25,7 @@ class Worker(RunProcess):
 
         DivergedError where the first process raises it too.
         """
-        self.trainer.callbacks = (self.early_stopping, *build.plateau_callbacks(self.config))
+        self.trainer.set_options(callbacks=(self.early_stopping, *build.plateau_callbacks(self.config)))
         return self.train(self._recover) is not None
 
     def _recover(self, error: DivergedError) -> None:

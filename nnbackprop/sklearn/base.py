@@ -167,7 +167,7 @@ class NNEstimator(BaseEstimator):
     def _train(self, fitted: Fitted, train: Dataset, validation: Dataset | None, epochs: int) -> bool:
         trainer = self._trainer(fitted, train)
         convergence = self._convergence(new=fitted.state is None)
-        trainer.callbacks, trainer.epochs = (convergence,), trainer.progress.epoch - 1 + epochs
+        trainer.set_options(callbacks=(convergence,), epochs=trainer.progress.epoch - 1 + epochs)
         try:
             rows = trainer.fit(train, validation)
         except DivergedError as error:

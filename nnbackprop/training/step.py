@@ -135,12 +135,12 @@ class TrainStep:
         params, optimizer = self.optimizer.step(xp, state["params"], grads, state["optimizer"], batch["scalars"])
         return {**state, "params": params, "optimizer": optimizer}
 
-    def step_inputs(self, part: Microbatch) -> StepInputs:
+    def step_inputs(self, micro: Microbatch) -> StepInputs:
         """The samples of a microbatch as the network gets them in training, augmented where they are to be."""
-        x, targets, weights = get_batch(self.xp, part.data, part.batch)
+        x, targets, weights = get_batch(self.xp, micro.data, micro.batch)
         # random numbers depend on the row of the whole batch
-        key = RngKey(self.seed, part.batch["step"], part.first_row, precomputed_masks=part.batch.get("masks"))
-        if self.augment is not None and batch_kind(part.batch) is not BatchKind.PRECOMPUTED:
+        key = RngKey(self.seed, micro.batch["step"], micro.first_row, precomputed_masks=micro.batch.get("masks"))
+        if self.augment is not None and batch_kind(micro.batch) is not BatchKind.PRECOMPUTED:
             x = self.augment(self.xp, x, targets, key)
         return StepInputs(x, targets, weights, key)
 

@@ -143,6 +143,25 @@ class Trainer:
         """The training data of the last `fit`."""
         return self.batch_schedule.data
 
+    def set_options(
+        self,
+        *,
+        lr: float | Callable[[int], float] | None = None,
+        epochs: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Go on with other options from here on, those that are given; UsageError for what cannot be right."""
+        given = {"lr": lr, "epochs": epochs, "callbacks": callbacks, "config": config}
+        changed = {name: value for name, value in given.items() if value is not None}
+        before = {name: getattr(self, name) for name in changed}
+        vars(self).update(changed)
+        try:
+            checks.check_options(self)
+        except UsageError:
+            vars(self).update(before)
+            raise
+
     def use_sharding(self, sharding: Sharding) -> None:
         """Train in shards from here on, with other processes where there are any."""
         self.sharding = sharding

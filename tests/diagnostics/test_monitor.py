@@ -84,7 +84,7 @@ def test_idle_units_are_counted_and_the_run_is_unchanged(backend: Backend) -> No
         trainer.initialize(clouds(96))
         trainer.state["params"][0]["b"] = backend.asarray(np.array([-1000.0, 0, 0, 0]))
         trainer.state["params"][3]["b"] = backend.asarray(np.array([1000.0, -1000.0, 0, 0]))
-        trainer.callbacks = trainer.callbacks if share else ()
+        trainer.set_options(callbacks=trainer.callbacks if share else ())
         trainer.fit(clouds(96))
         return trainer, monitor
 
@@ -164,7 +164,7 @@ def test_a_monitor_without_memory_at_all_gives_up_with_one_message() -> None:
 
     trainer, monitor = monitored(Dense(4), NoEvaluation(), Dense(3), backend=OwnErrors())
     messages = Messages()
-    trainer.callbacks = (monitor, messages)
+    trainer.set_options(callbacks=(monitor, messages))
     trainer.fit(clouds(96))
     assert monitor.history.stats == []
     assert messages.texts == ["memory ran out in a measurement of the monitor: it makes no more of them"]

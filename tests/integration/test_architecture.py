@@ -109,6 +109,16 @@ def test_a_trainer_has_at_most_fifteen_options() -> None:
     assert len(fields(Trainer)) <= 15
 
 
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_the_trainer_assigns_its_attributes(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    stored = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    ]
+    owners = [ast.unparse(node.value).rpartition(".")[2].lstrip("_") for node in stored]
+    assert "trainer" not in owners
+
+
 @pytest.mark.parametrize("folder", ["nnbackprop", "backends", "benchmarks", "scripts"])
 def test_nothing_reaches_into_the_tests(folder: str) -> None:
     files = sorted((ROOT / folder).rglob("*.py"))

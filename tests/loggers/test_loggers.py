@@ -58,7 +58,7 @@ def test_csv_replaces_epochs_that_are_trained_again(tmp_path: Path) -> None:
     first = make_trainer(epochs=2, callbacks=[CSVLogger(tmp_path / "a.csv")])
     first.fit(clouds())
     saved = first.state_dict()
-    first.epochs = 4
+    first.set_options(epochs=4)
     first.fit(clouds())
     assert [row["epoch"] for row in rows_of(tmp_path / "a.csv")] == ["1", "2", "3", "4"]
     again = make_trainer(epochs=3, lr=1e-3, callbacks=[CSVLogger(tmp_path / "a.csv")])

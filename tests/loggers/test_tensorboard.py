@@ -137,7 +137,7 @@ def test_steps_that_a_resumed_run_makes_again_are_shown_once(tmp_path: Path) -> 
     first = make_trainer(epochs=2, callbacks=[TensorBoardLogger(tmp_path)])
     first.fit(clouds())
     saved = first.state_dict()
-    first.epochs = 4
+    first.set_options(epochs=4)
     first.fit(clouds())
     resumed = make_trainer(epochs=4, lr=1e-3, callbacks=[TensorBoardLogger(tmp_path)])
     resumed.initialize(clouds())

@@ -171,7 +171,7 @@ def test_resume_within_an_epoch_is_bit_identical_and_evaluation_is_not_augmented
     data = images_of(40)
     whole, first, second = (make_trainer(augment=Augmentation(*ALL), batch_size=8, epochs=2) for _ in range(3))
     whole.fit(data)
-    first.epochs = 1
+    first.set_options(epochs=1)
     first.fit(data)
     second.initialize(data)
     second.load_state_dict(first.state_dict())

@@ -49,7 +49,7 @@ def test_training_is_that_of_the_optimizer_and_resumes_exactly() -> None:
     plain.fit(data)
     for a, b in zip(leaves(averaged.params), leaves(plain.params), strict=True):
         np.testing.assert_array_equal(averaged.backend.to_numpy(a), plain.backend.to_numpy(b))
-    first.epochs = 2
+    first.set_options(epochs=2)
     first.fit(data)
     second.initialize(data)
     second.load_state_dict(first.state_dict())

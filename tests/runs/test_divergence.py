@@ -42,12 +42,12 @@ def diverge_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DivergeAt:
     saves = run_callbacks(run_dir, SAVE_EVERY, best)
     for method in ("epoch_end", "train_end"):  # which save by the clock
         monkeypatch.setattr(saves, method, lambda *_: None)
-    trainer.callbacks = (saves.logger, saves)
+    trainer.set_options(callbacks=(saves.logger, saves))
     recovery = DivergenceRecovery(trainer, best, DATA, run_dir, saves)
 
     def train_to(step: int) -> int:
         factor = trainer.progress.lr_factor
-        trainer.epochs = step
+        trainer.set_options(epochs=step)
         trainer.fit(DATA)
         (message,) = recovery.recover()
         progress = trainer.progress
@@ -99,7 +99,7 @@ def test_the_best_weights_of_steps_that_are_undone_are_removed(tmp_path: Path) -
     saves = run_callbacks(run_dir, early_stopping=best)
     saves.save(trainer, 0)
     recovery = DivergenceRecovery(trainer, best, DATA, run_dir, saves)
-    trainer.callbacks = (best,)
+    trainer.set_options(callbacks=(best,))
     trainer.fit(DATA, validation=DATA)
     assert best.best_params is not None
     saves.checkpoint_manager.save_best(make_best_checkpoint(trainer, best, {}))

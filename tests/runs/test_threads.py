@@ -140,7 +140,7 @@ def test_threads_stay_where_they_are_between_the_fits_of_a_run() -> None:
     control = ThreadControl(CpuTimes(0.0, 0.0, 0.0), 4, lambda: CpuTimes(1.0, 2.0, 0.0), used.append)
     trainer = make_trainer(epochs=1, callbacks=[control])
     trainer.fit(clouds())
-    trainer.epochs = 2
+    trainer.set_options(epochs=2)
     trainer.fit(clouds())
     assert used == [2]
 

@@ -96,6 +96,6 @@ def trained(run: HealthyRun) -> tuple[Trainer, Monitor]:
     parts = RunData.load(settings)
     trainer = build.trainer(settings, select("numpy"), parts.train, fit_scaling(settings.scale, parts.train))
     monitor = Monitor()
-    trainer.callbacks = (monitor, EarlyStopping(settings.patience))
+    trainer.set_options(callbacks=(monitor, EarlyStopping(settings.patience)))
     trainer.fit(parts.train, parts.validation, None)
     return trainer, monitor

@@ -31,7 +31,7 @@ def test_a_history_is_a_data_frame_of_a_row_an_epoch() -> None:
 def test_fit_returns_its_own_epochs_and_the_trainer_keeps_all() -> None:
     trainer = make_trainer(epochs=1)
     trainer.fit(clouds())
-    trainer.epochs = 3
+    trainer.set_options(epochs=3)
     assert trainer.fit(clouds()).to_dict()["epoch"] == [2, 3]
     assert trainer.history.to_dict()["epoch"] == [1, 2, 3]
     assert copy.deepcopy(trainer).history.to_dict() == trainer.history.to_dict()

@@ -294,6 +294,6 @@ def test_jax_traces_a_step_once_for_each_shape(monkeypatch: pytest.MonkeyPatch) 
     ours.fit(data)
     traces = Counter(Traced.batches)
     assert traces <= Counter({10: 2, 5: 1})  # all steps of a chunk but the last, the last, and the ragged batch
-    ours.epochs = 4
+    ours.set_options(epochs=4)
     ours.fit(data)
     assert Counter(Traced.batches) == traces

@@ -82,7 +82,7 @@ def test_training_after_a_find_has_the_same_bits_as_without(backend: Backend) ->
         for x, y in zip(before, state_arrays(searched) if before else [], strict=True):
             np.testing.assert_array_equal(x, y)
         for trainer in (searched, plain):
-            trainer.epochs = epochs
+            trainer.set_options(epochs=epochs)
             trainer.fit(clouds())
     assert_equal_state(searched, plain)
     assert untimed(searched.history) == untimed(plain.history)

@@ -261,7 +261,7 @@ def test_a_second_fit_without_a_validation_part_ends_with_its_last_weights() -> 
     best, last = EarlyStopping(), Last()
     trainer = make(callbacks=[best, last], epochs=2)
     trainer.fit(clouds(), validation=crowded())
-    trainer.epochs = 4
+    trainer.set_options(epochs=4)
     trainer.fit(clouds())
     assert best.best_params is None
     assert all(map(np.array_equal, weights(trainer), leaves(last.params)))
@@ -334,10 +334,26 @@ def test_labels_of_another_class_map_are_mapped_by_name() -> None:
     assert row.test.accuracy == trainer.evaluate(kept).accuracy > 0.95
 
 
+def test_options_that_cannot_be_right_leave_those_there_were() -> None:
+    trainer = make(lr=0.5, epochs=2)
+    with pytest.raises(UsageError, match="lr is -1 and must be"):
+        trainer.set_options(epochs=7, lr=-1)
+    assert (trainer.lr, trainer.epochs) == (0.5, 2)
+
+
+def test_a_learning_rate_set_between_two_fits_is_that_of_the_next_steps() -> None:
+    changed = make(lr=0.5, epochs=1)
+    changed.fit(clouds())
+    changed.set_options(lr=0.25, epochs=2)
+    rows = changed.fit(clouds())
+    scheduled = make(lr=lambda step: 0.5 if step < changed.batch_schedule.steps_per_epoch else 0.25, epochs=2)
+    assert scheduled.fit(clouds())[-1].train == rows[-1].train
+
+
 def test_fit_returns_the_rows_of_its_own_epochs() -> None:
     trainer = make(epochs=2)
     assert [row.epoch for row in trainer.fit(clouds())] == [1, 2]
-    trainer.epochs = 3
+    trainer.set_options(epochs=3)
     assert [row.epoch for row in trainer.fit(clouds())] == [3]
     assert [row.epoch for row in trainer.history] == [1, 2, 3]
 
@@ -359,7 +375,7 @@ def test_a_copy_of_a_trainer_goes_on_alike(backend: Backend, take: Any) -> None:
     other = take(trainer)
     assert other.evaluate(clouds()) == trainer.evaluate(clouds())
     for one in (trainer, other):
-        one.epochs = 4
+        one.set_options(epochs=4)
         one.fit(clouds())
     assert same(trainer, other)
 
@@ -456,7 +472,7 @@ def test_an_interruption_after_load_params_keeps_what_was_loaded() -> None:
     trainer.fit(clouds())
     loaded = tree_map(np.ones_like, trainer.host_params())
     trainer.load_params(loaded)
-    trainer.epochs = 2
+    trainer.set_options(epochs=2)
     interrupt(trainer, 4, clouds())
     assert trainer.progress.step == 3
     assert all(map(np.array_equal, weights(trainer), leaves(loaded)))

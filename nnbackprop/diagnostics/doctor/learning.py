@@ -89,7 +89,7 @@ def _train(probe: ModelProbe, lr: float, deadline: float) -> ModelProbe:
     )
     with contextlib.suppress(DivergedError, InitialValueError, ScalingError):  # another rate may do
         for epochs in range(EPOCHS_PER_FIT, MAX_STEPS + 1, EPOCHS_PER_FIT):  # of one step each
-            trainer.epochs = epochs
+            trainer.set_options(epochs=epochs)
             trainer.fit(probe.dataset)
             probe = replace(probe, trained=trainer.params)
             if probe.loss_and_accuracy(probe.x)[1] == 1.0 or time.monotonic() > deadline:

@@ -159,7 +159,8 @@ def _train_briefly(config: Config, data: RunData) -> Diagnosis:
     except (InitialValueError, ScalingError) as error:
         return Diagnosis((overflow(str(error)),), (), tuple(RUN_CHECKS))
     monitor = Monitor()
-    trainer.callbacks = (monitor, TimeLimit(min(TRAINING_SECONDS, config.max_time or TRAINING_SECONDS)))
+    time_limit = TimeLimit(min(TRAINING_SECONDS, config.max_time or TRAINING_SECONDS))
+    trainer.set_options(callbacks=(monitor, time_limit))
     try:
         trainer.fit(data.train, data.validation, data.test)
     except DivergedError as error:
