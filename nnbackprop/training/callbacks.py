@@ -64,8 +64,8 @@ class EarlyStopping(Callback):
     """Keeps a host copy of the parameters with the least validation loss; a run that is over ends with them.
 
     `patience` epochs in a row without improvement stop the run (Prechelt, Early Stopping - But When?, 1998); None
-    never does. Without a validation part the last parameters are the best. The best so far counts in the next `fit`
-    too, so give that the same validation part.
+    never does. Without a validation part the last parameters are the best. The best so far counts in the next
+    `fit` too, so give that the same validation part.
 
     Raises:
         UsageError: a patience below 1, or, in `fit`, one without a validation part.
