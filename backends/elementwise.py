@@ -29,8 +29,8 @@ def flatten(operands: Sequence[Any]) -> list[Any] | None:
     """NumPy arrays as flat views, and Python numbers for scalars and for `broadcast_to` of one number.
 
     With rows (1, k) beside matrices (n, k), rows are flat, and matrices stay as they are. None where one loop
-    cannot run over them: the first is no array, shapes or dtypes differ or are not of `DTYPES`, an array is not
-    contiguous, or a float is among integers.
+    cannot run over them, of which the first is an array: shapes or dtypes differ or are not of `DTYPES`, an array
+    is not contiguous, or a float is among integers.
     """
     like, flat = operands[0], list[Any]()
     row = (1, like.shape[1]) if like.ndim == 2 and like.shape[0] > 1 else None

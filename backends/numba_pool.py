@@ -65,7 +65,7 @@ def _pool(x: Any, y: Any, shape: tuple[int, ...], places: Pair, size: Pair, stri
 
 
 def _pool_vjp(
-    x: Any, y: Any, dy: Any, dx: Any, rest: Any, shape: tuple[int, ...], places: Pair, size: Pair
+    x: Any, y: Any, dy: Any, dx: Any, remaining: Any, shape: tuple[int, ...], places: Pair, size: Pair
 ) -> None:
     n, rows, columns, channels = shape
     count, at = np.uint64(channels), np.uint64(0)
@@ -73,14 +73,14 @@ def _pool_vjp(
         for r in range(places[0]):
             for s in range(places[1]):
                 for c in range(count):
-                    rest[c] = dy[at + c]
+                    remaining[c] = dy[at + c]
                 for i in range(size[0]):
                     for j in range(size[1]):
                         row, column = r * size[0] + i, s * size[1] + j
                         begin = np.uint64(((image * rows + row) * columns + column) * channels)
                         for c in range(count):
-                            left = rest[c]
+                            left = remaining[c]
                             share = left if x[begin + c] == y[at + c] else left - left  # 0, or NaN of an infinity
                             dx[begin + c] = share
-                            rest[c] = left - share
+                            remaining[c] = left - share
                 at += count

@@ -118,16 +118,16 @@ def _registers() -> int:
 
 @cache
 def _loop(rows: int, widths: tuple[int, ...], overwrites: bool) -> Callable[..., None]:
-    """The compiled loop over tiles of `rows` by the sum of `widths`, of some images."""
+    """The compiled loop over tiles of `rows` by the sum of `widths`, of a block of images; c begins at `first`."""
     add_tile = _tile(rows, widths, overwrites)
 
     def loop(
-        a: Any, b: Any, c: Any, tiles: Any, block: Any, part: int, images: Any, lengths: Any, strides: Any
+        a: Any, b: Any, c: Any, tiles: Any, block: Any, first: int, image_strides: Any, lengths: Any, strides: Any
     ) -> None:
         for image in range(block[0], block[1]):
             for t in range(tiles.shape[0]):
-                at_a, at_b = image * images[0] + tiles[t, 0], image * images[1] + tiles[t, 1]
-                at_c = part + image * images[2] + tiles[t, 2]
+                at_a, at_b = image * image_strides[0] + tiles[t, 0], image * image_strides[1] + tiles[t, 1]
+                at_c = first + image * image_strides[2] + tiles[t, 2]
                 add_tile(a, b, c, at_a, at_b, at_c, lengths, strides)
 
     return compiler().njit(loop, nogil=True, error_model="numpy")

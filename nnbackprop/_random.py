@@ -1,7 +1,8 @@
 """Keys of the random streams: every random number is a function of a seed, a place and a purpose.
 
-The place is a layer's path in its network ("2", or "2.0" in a nested one) for weights and dropout masks, and the
-number of the epoch for shuffles. So resuming, replaying and sharding are exact, on every library.
+The place is a layer's path in its network ("2", or "2.0" in a nested one) for weights and dropout masks, the
+number of the epoch for shuffles (-1 for a split), "" for augmentation in training and "evaluation" for that of
+evaluations. So resuming, replaying and sharding are exact, on every library.
 """
 
 from __future__ import annotations

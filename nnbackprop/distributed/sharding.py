@@ -20,8 +20,8 @@ from .communicator import Communicator, SingleProcess
 
 Bounds = list[tuple[int, int]]
 
-NOTE = np.dtype([("stop", "S56"), ("seconds", "f8")])
-"""What processes tell each other at the end of a chunk."""
+NOTE = np.dtype([("stop", "S120"), ("seconds", "f8")])
+"""What processes tell each other at the end of a chunk; a longer reason to stop is cut off."""
 
 
 @dataclass(eq=False)
@@ -94,5 +94,5 @@ class ShardedTraining:
         """By one call, with what each process has to say."""
         note = np.array(((stop or "").encode(), seconds), NOTE)
         notes = self.communicator.all_gather(note)
-        reasons = [reason.decode() for reason in notes["stop"] if reason]
+        reasons = [reason.decode(errors="ignore") for reason in notes["stop"] if reason]
         return (reasons[0] if reasons else None), float(notes["seconds"][0])

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from nnbackprop.runs.config import Config
 from nnbackprop.training.events import ChunkEnd, EpochEnd, Score, TrainBegin
 
 Status = Literal["idle", "starting", "running", "paused", "stopped", "finished", "failed"]
@@ -120,11 +119,6 @@ def spread(rows: Sequence[Any], most: int) -> list[Any]:
     if len(rows) <= most:
         return list(rows)
     return [rows[(i + 1) * len(rows) // most - 1] for i in range(most)]
-
-
-def settings_of(config: Config) -> dict[str, Any]:
-    """Every setting by name."""
-    return asdict(config)
 
 
 class History:

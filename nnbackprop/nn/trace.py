@@ -73,7 +73,7 @@ class Trace:
     network: Sequential  # of recorders
     params: Params
     caches: Caches
-    records: list[Any]  # of the recorders
+    records: list[Any]  # which the recorders fill
 
     def backward(self, xp: Any, dy: Array) -> list[tuple[LayerTrace, Array, Array, LayerParams]]:
         """(trace, dy, dx, gradients) of each layer as they are computed, from the last to the first."""

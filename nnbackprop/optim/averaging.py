@@ -45,11 +45,13 @@ class ExponentialMovingAverage(Optimizer):
         """The optimizer's scalars, and 1 - d."""
         return {**self.optimizer.step_scalars(t, lr), "average_rate": 1 - min(self.decay, (1 + t) / (10 + t))}
 
-    def step(self, xp: Any, params: Params, grads: Params, state: Tree, s: dict[str, Any]) -> tuple[Params, Tree]:
+    def step(
+        self, xp: Any, params: Params, grads: Params, state: Tree, scalars: dict[str, Any]
+    ) -> tuple[Params, Tree]:
         """One update, and the average after it."""
-        params, inner = self.optimizer.step(xp, params, grads, state["optimizer"], s)
+        params, inner = self.optimizer.step(xp, params, grads, state["optimizer"], scalars)
         update = xp.fuse(average_kernel, donate_argnums=(0,))
-        average = tree_map(lambda a, w: update(a, w, s["average_rate"]), state["average"], params)
+        average = tree_map(lambda a, w: update(a, w, scalars["average_rate"]), state["average"], params)
         return params, {"optimizer": inner, "average": average}
 
     def eval_params(self, params: Params, state: Tree) -> Params:

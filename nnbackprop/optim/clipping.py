@@ -51,13 +51,15 @@ class GradientClipping(Optimizer):
         """The optimizer's scalars."""
         return self.optimizer.step_scalars(t, lr)
 
-    def step(self, xp: Any, params: Params, grads: Params, state: Tree, s: dict[str, Any]) -> tuple[Params, Tree]:
+    def step(
+        self, xp: Any, params: Params, grads: Params, state: Tree, scalars: dict[str, Any]
+    ) -> tuple[Params, Tree]:
         """One update by the clipped gradients."""
         if self.value is not None:
             grads = clip_by_value(xp, grads, self.value)
         if self.norm is not None:
             grads = clip_by_global_norm(xp, grads, self.norm)
-        return self.optimizer.step(xp, params, grads, state, s)
+        return self.optimizer.step(xp, params, grads, state, scalars)
 
     def eval_params(self, params: Params, state: Tree) -> Params:
         """Those of the optimizer."""
@@ -72,7 +74,8 @@ def clip_by_global_norm(xp: Any, grads: Params, limit: float) -> Params:
     """Scale all gradients by min(1, limit / (norm + 1e-6)), norm being that of all of them as one vector.
 
     Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks", ICML 2013. Their
-    direction stays. Where the norm is not finite, what comes out is not finite either.
+    direction stays. A NaN or infinite gradient stays NaN;
+    where the squares of finite ones overflow, all become 0, as in PyTorch.
 
     Raises:
         UsageError: the limit is not above 0.

@@ -18,7 +18,7 @@ MAX_HALVINGS = 10  # a run that diverges even then is not helped by less
 class DivergenceRecovery:
     """Puts `trainer`, which trains on `train`, back to a checkpoint of its run.
 
-    A checkpoint may be finite and lead to divergence at any learning rate. So where training gets less than twice
+    A checkpoint may be finite and lead to divergence at any learning rate. So where training gets at most twice
     as far from it as the last time, the one before it is restored, and in the end the state the run began with.
     """
 

@@ -75,5 +75,5 @@ class Convergence(Callback):
 
     def close(self, trainer: Trainer) -> None:
         """Give a run that ended the parameters of its best score."""
-        if self.best_params is not None and trainer.stop_reason is not None:
+        if self.best_params is not None and trainer.stop_reason not in (None, "diverged"):
             trainer.load_params(self.best_params)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nnbackprop.errors import DivergedError, UsageError
+from nnbackprop.errors import UsageError
 
 from .events import ChunkBegin, ChunkEnd, EpochBegin, EpochEnd, TrainBegin, TrainEnd
 
@@ -54,11 +53,6 @@ class Callback:
         """Last of all, also when the run raised."""
 
 
-def has_diverged() -> bool:
-    """Whether a callback is closed because training diverged."""
-    return isinstance(sys.exception(), DivergedError)
-
-
 @dataclass(eq=False)
 class EarlyStopping(Callback):
     """Keeps a host copy of the parameters with the least validation loss; a run that is over ends with them.
@@ -96,15 +90,15 @@ class EarlyStopping(Callback):
 
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
         """Check for a validation part; `fit` called again after an early stop waits anew, without one forgets."""
-        if not event.n_samples["validation"]:
-            self.best_epoch, self.best_loss, self.best_params = 0, math.inf, None
-        if self.patience is None:
-            return
-        if not event.n_samples["validation"]:
+        if self.patience is not None and not event.n_samples["validation"]:
             raise UsageError(
                 f"patience={self.patience} waits for a better validation loss and there is no validation part: "
                 "give fit one, fit(train, validation=...), or leave patience out."
             )
+        if not event.n_samples["validation"]:
+            self.best_epoch, self.best_loss, self.best_params = 0, math.inf, None
+        if self.patience is None:
+            return
         if self.wait >= self.patience and self.resumed:
             trainer.stop("early-stopping")
         elif self.wait >= self.patience:
@@ -125,7 +119,7 @@ class EarlyStopping(Callback):
 
     def close(self, trainer: Trainer) -> None:
         """Give a run that ended its best parameters."""
-        over = trainer.stop_reason not in (None, "interrupted") and not has_diverged()
+        over = trainer.stop_reason not in (None, "interrupted", "diverged")
         if self.best_params is not None and over:
             trainer.load_params(self.best_params)
 
@@ -217,5 +211,5 @@ class TimeLimit(Callback):
 
     def close(self, trainer: Trainer) -> None:
         """Stop the clock, unless the training diverged: another `fit` has as much time again."""
-        if not has_diverged():
+        if trainer.stop_reason != "diverged":
             self.started_at = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backends import Backend, leaves, tree_map
+from backends import Backend, Tree, leaves, tree_map
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.limits import format_names
 from nnbackprop.data.preprocessing import Preprocessing
@@ -23,9 +23,9 @@ from nnbackprop.optim import Optimizer
 
 from .callbacks import Callback
 from .events import LayerRow, Score
+from .progress import Progress
 
 if TYPE_CHECKING:
-    from .progress import Progress
     from .trainer import Trainer
 
 DTYPES = ("float32", "float64", *HALF_DTYPES)
@@ -103,8 +103,8 @@ def check_params(params: Params, given: Params) -> None:
         )
 
 
-def check_state_dict(saved: Mapping[str, Any], params: Params) -> None:
-    """UsageError or ShapeError unless `saved` is what `state_dict` gives of a trainer with such `params`."""
+def check_state_dict(saved: Mapping[str, Any], params: Params, optimizer: Tree) -> None:
+    """UsageError or ShapeError unless `saved` is what `state_dict` gives of a trainer with such a state."""
     if not isinstance(saved, Mapping) or not {"params", "optimizer", "progress"} <= saved.keys():
         got = sorted(map(str, saved)) if isinstance(saved, Mapping) else type(saved).__name__
         raise UsageError(
@@ -112,6 +112,18 @@ def check_state_dict(saved: Mapping[str, Any], params: Params) -> None:
             "weights alone go to load_params."
         )
     check_params(params, saved["params"])
+    needed, got = (tree_map(np.shape, state) for state in (optimizer, saved["optimizer"]))
+    if needed != got:
+        raise UsageError(
+            f"load_state_dict got the state of another optimizer, arrays of shapes {got}, and this one's have "
+            f"{needed}: build the trainer with the optimizer of that state; weights alone go to load_params."
+        )
+    try:
+        Progress.from_dict(saved["progress"])
+    except (TypeError, ValueError) as error:  # msgspec's is a ValueError
+        raise UsageError(
+            f"load_state_dict got a progress that is none ({error}): pass what state_dict() gave."
+        ) from error
 
 
 def raise_if_diverged(scores: Mapping[str, Score], progress: Progress) -> None:

@@ -47,7 +47,10 @@ class Sharding(Protocol):
     shards: int
 
     def own_schedule(self, schedule: BatchSchedule, step: TrainStep) -> BatchSchedule:
-        """The rows of the batches of `schedule` that this process works on, in the first process's chunks."""
+        """The batches of `schedule` cut to the rows of this process, in chunks as long as the first process's.
+
+        `step` says at which rows its shards begin.
+        """
 
     def scan(self, trainer: Trainer, chunk: Chunk) -> Tree:
         """The trainer's state after the steps of `chunk`, whose batches are this process's rows; it is donated."""

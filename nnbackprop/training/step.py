@@ -28,7 +28,7 @@ from nnbackprop.nn.sequential import Sequential, replace_buffers
 from nnbackprop.optim import Optimizer
 
 MAX_PRECOMPUTED_SIZE = 1 << 21
-"""Numbers in the samples and masks of a batch from which on it is not prepared ahead."""
+"""Numbers in the samples and masks of a batch above which it is not prepared ahead."""
 
 
 def zero_sums(xp: Any, metrics: Metrics, params: Params, weighted: bool) -> Tree:
@@ -87,8 +87,9 @@ class TrainStep:
     """`state, constants, batch -> state`, for `Backend.scan`; the constants are the data set's arrays.
 
     `batch` has samples or their indices, the step's number and the optimizer's scalars. It is worked through in
-    `n_microbatches`, 1 where memory allows, whose gradients sum to its own. With `record_gradient_norms` the state
-    gets the norm of each layer's gradients, before any clipping. `augment` transforms the images of a batch.
+    `n_microbatches`, whose gradients sum to its own: 1, more where memory ran out, or the shards of the whole
+    batch where processes train together. With `record_gradient_norms` the state gets the norm of each layer's
+    gradients, before any clipping. `augment` transforms the images of a batch.
     """
 
     xp: Any
@@ -201,7 +202,7 @@ class TrainStep:
         """All that a chunk has to show in one array, so that reading it waits for the device once.
 
         1 if losses, norms and parameters are finite, else 0; the sums, flat, in the order of `leaves`; the norm of
-        the last gradient of each layer with parameters.
+        the last gradient of each layer that is trained.
         """
         xp, norms, sums = self.xp, state["gradient_norms"], leaves(state["sums"])
         checked = (state["sums"]["loss"], norms, *leaves(state["params"]))
@@ -217,8 +218,9 @@ class TrainStep:
         return bool(finite), sums, dict(zip(self.trained_layers(state["params"]), left, strict=True))
 
     def trained_layers(self, params: Params) -> list[str]:
-        """Names of the layers with parameters, whose gradient norms are recorded."""
-        return [name for name, _, branch in self.objective.network.named_layers(params) if leaves(branch)]
+        """Names of the layers with parameters that are trained, whose gradient norms are recorded."""
+        layers = self.objective.network.named_layers(params)
+        return [name for name, layer, own in layers if own.keys() - set(getattr(layer, "buffers", ()))]
 
 
 def total_weight(xp: Any, data: Tree, batch: Tree) -> Array | int:
@@ -240,7 +242,7 @@ def add_scaled(total: Params | None, grads: Params, fraction: Array | float) -> 
 
 
 def gradient_norms(xp: Any, network: Sequential, grads: Params) -> Array:
-    """||g|| of all gradients g of a layer, for each layer with parameters."""
+    """||g|| of all gradients g of a layer, for each layer that has any."""
     branches = [leaves(branch) for *_, branch in network.named_layers(grads)]
     flat = [[xp.reshape(g, (-1,)) for g in branch] for branch in branches if branch]
     return xp.stack([xp.sqrt(sum(xp.matmul(g, g) for g in layer)) for layer in flat])

@@ -203,8 +203,12 @@ class Trainer:
             for callback in reversed(self.callbacks):
                 closing.callback(callback.close, self)  # each, also where another raises
             self._call("train_begin", event)
-            while self.progress.epoch <= self.epochs and not self._agree_to_stop():
-                self._train_epoch()
+            try:
+                while self.progress.epoch <= self.epochs and not self._agree_to_stop():
+                    self._train_epoch()
+            except DivergedError:
+                self.stop_reason = "diverged"
+                raise
             self.stop_reason = self.stop_reason or "finished"  # a signal from here on finds a run that is over
             self._stop_request = None
             self._call("train_end", events.train_end(self))
@@ -288,7 +292,7 @@ class Trainer:
 
     def load_state_dict(self, saved: Mapping[str, Any]) -> None:
         """Go on where `saved` was taken; the trainer must have been built. Rows of later epochs are forgotten."""
-        checks.check_state_dict(saved, self.params)
+        checks.check_state_dict(saved, self.params, self.state["optimizer"])
         restored = {name: tree_map(self.backend.asarray, saved[name]) for name in ("params", "optimizer")}
         state = self.train_step.reset_sums({**self.state, **restored})
         self._go_back(state, Progress.from_dict(saved["progress"]))

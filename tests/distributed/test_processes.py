@@ -18,6 +18,7 @@ import pytest
 
 from nnbackprop.cli import main
 from nnbackprop.distributed import mpi as communicators
+from nnbackprop.distributed.sharding import ShardedTraining
 from nnbackprop.errors import UsageError
 from nnbackprop.runs import launch
 from nnbackprop.runs.checkpoint_manager import CheckpointManager
@@ -333,6 +334,10 @@ def test_a_new_run_has_a_shard_a_process_unless_it_says_how_many() -> None:
     assert with_shards(Config(), Four()).shards == 4
     assert with_shards(Config(shards=8), Four()).shards == 8
     assert with_shards(Config(), sharded_runs.SingleProcess()).shards is None
+
+
+def test_a_long_reason_to_stop_is_cut_off_between_two_characters() -> None:
+    assert ShardedTraining(2).agree_to_stop("a" + "é" * 100, 1.5) == ("a" + "é" * 59, 1.5)  # of 120 bytes
 
 
 def test_shards_must_be_shared_evenly() -> None:

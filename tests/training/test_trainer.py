@@ -8,7 +8,7 @@ import pickle
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -193,6 +193,33 @@ def test_validation_chooses_the_best_and_patience_stops() -> None:
     assert recorder.of(TrainEnd)[0].reason == "early-stopping"
 
 
+class RunningMean:
+    """y = x; its running mean, a buffer, is all it has."""
+
+    buffers: ClassVar[tuple[str, ...]] = ("mean",)
+
+    def build(self, rng: Any, in_shape: Any, dtype: str) -> tuple[Any, Any]:
+        return {"mean": np.zeros(in_shape, dtype)}, in_shape
+
+    def forward(self, xp: Any, params: Any, x: Any, key: Any) -> tuple[Any, Any]:
+        return x, xp.mean(x, axis=0)
+
+    def backward(self, xp: Any, params: Any, cache: Any, dy: Any, need_dx: bool) -> tuple[Any, Any]:
+        return dy, {}
+
+    def new_buffers(self, xp: Any, params: Any, cache: Any) -> Any:
+        return {"mean": (params["mean"] + cache) / 2}
+
+
+def test_a_layer_with_buffers_alone_has_no_gradient_norm(backend: Backend) -> None:
+    data = clouds()
+    trainer = make(backend, network=Sequential(RunningMean(), Dense(3)), batch_size=None, epochs=2)
+    history = trainer.fit(data)
+    assert list(history[0].gradient_norms) == ["dense1"]
+    mean = trainer.backend.to_numpy(trainer.params[0]["mean"])
+    assert np.allclose(mean, 0.75 * data.inputs.mean(axis=0), rtol=1e-5)  # of 0: a half, then 3/4
+
+
 def test_the_test_part_chooses_nothing() -> None:
     stopping = EarlyStopping()
     seen, unseen = make(lr=3.0, optimizer=Adam(), callbacks=[stopping]), make(lr=3.0, optimizer=Adam())
@@ -214,6 +241,44 @@ def test_a_run_that_a_callback_stops_ends_with_the_best_weights() -> None:
     trainer.fit(clouds(), validation=crowded())
     assert (trainer.stop_reason, best.best_epoch) == ("stopped", 1)
     assert all(map(np.array_equal, weights(trainer), leaves(best.best_params)))
+
+
+def test_a_fit_within_the_handling_of_a_divergence_ends_with_the_best_weights() -> None:
+    best = EarlyStopping()
+    trainer = make(lr=lambda step: math.inf, callbacks=[best])
+    trainer.initialize(clouds())
+    beginning = trainer.state_dict()
+    try:
+        trainer.fit(clouds(), validation=crowded())
+    except DivergedError:
+        assert (trainer.stop_reason, best.best_epoch) == ("diverged", 0)
+        trainer.load_state_dict(beginning)
+        trainer.set_options(lr=lambda step: 0.3 if step < 6 else 30.0)
+        trainer.fit(clouds(), validation=crowded())
+    assert (trainer.stop_reason, best.best_epoch) == ("finished", 1)
+    assert all(map(np.array_equal, weights(trainer), leaves(best.best_params)))
+
+
+def test_states_of_other_optimizers_or_without_progress_are_refused() -> None:
+    trainer, other = make(optimizer=Adam()), make(optimizer=SGD())
+    for each in (trainer, other):
+        each.initialize(clouds())
+    with pytest.raises(UsageError, match="state of another optimizer"):
+        trainer.load_state_dict(other.state_dict())
+    with pytest.raises(UsageError, match="progress that is none"):
+        trainer.load_state_dict({**trainer.state_dict(), "progress": {"step": -1}})
+    assert trainer.progress.step == 0
+
+
+def test_a_fit_that_is_refused_leaves_the_best_weights_that_were_kept() -> None:
+    best = EarlyStopping(patience=3)
+    trainer = make(epochs=1, callbacks=[best])
+    trainer.fit(clouds(), validation=crowded())
+    kept = best.best_params
+    with pytest.raises(UsageError, match="no validation part"):
+        trainer.fit(clouds())
+    assert kept is not None
+    assert best.best_params is kept
 
 
 @pytest.mark.parametrize("factor", [0, 2.0, -1.0, math.nan])

@@ -122,25 +122,25 @@ def measure(
 
 @dataclass(frozen=True, eq=False)
 class StatsStep:
-    """`table, data, x -> table`, for `Backend.scan`, so that a library that compiles steps compiles this too.
+    """`table, constants, batch -> table`, for `Backend.scan`: a library that compiles steps compiles this too.
 
     The table has a row a layer, (weight norm, update norm, dy norm, inactive fraction), and last (J, correct
-    answers, learning rate, 0); what a layer does not have is 0. `data` holds the training state, which is only
+    answers, learning rate, 0); what a layer does not have is 0. `constants` hold the training state, which is only
     read.
     """
 
     step: TrainStep
 
-    def __call__(self, table: Array, data: Tree, x: Tree) -> Array:
+    def __call__(self, table: Array, constants: Tree, batch: Tree) -> Array:
         """Measure in evaluation mode, as dropout would hide dead units, and take the next step on a copy."""
-        xp, objective, params = self.step.xp, self.step.objective, data["state"]["params"]
+        xp, objective, params = self.step.xp, self.step.objective, constants["state"]["params"]
         zero = table[0, 0] * 0
-        trace = objective.network.trace(xp, params, data["inputs"])
-        t = objective.loss.encode_targets(xp, trace.y, data["targets"])
+        trace = objective.network.trace(xp, params, constants["inputs"])
+        t = objective.loss.encode_targets(xp, trace.y, constants["targets"])
         J, dy = objective.loss(xp, trace.y, t)
         dy_norms = {layer.name: norm(xp, [dy]) for layer, dy, _, _ in trace.backward(xp, dy)}
-        copy = tree_map(lambda a: xp.asarray(a, copy=True), data["state"])
-        updated = self.step(copy, data["data"], x)["params"]
+        copy = tree_map(lambda a: xp.asarray(a, copy=True), constants["state"])
+        updated = self.step(copy, constants["data"], batch)["params"]
         rows, last = [], trace.layers[-1]
         for layer in trace.layers:
             if isinstance(layer.layer, Sequential):
@@ -150,10 +150,10 @@ class StatsStep:
             norms = [norm(xp, old), norm(xp, update), dy_norms[layer.name]] if old else [zero] * 3
             rows.append([*norms, _inactive(xp, layer, t if layer is last else None)])
         correct = zero
-        if len(data["targets"].shape) == 1:
-            right = predicted_classes(xp, trace.y, objective.loss.threshold) == data["targets"]
+        if len(constants["targets"].shape) == 1:
+            right = predicted_classes(xp, trace.y, objective.loss.threshold) == constants["targets"]
             correct = xp.sum(xp.astype(right, zero.dtype))
-        rows.append([objective.regularized_loss(xp, params, J), correct, x["scalars"]["lr"], zero])
+        rows.append([objective.regularized_loss(xp, params, J), correct, batch["scalars"]["lr"], zero])
         columns = [[zero if a is None else xp.astype(a, zero.dtype) for a in row] for row in rows]
         return xp.stack([xp.stack(row) for row in columns])
 

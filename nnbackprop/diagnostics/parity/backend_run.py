@@ -30,14 +30,14 @@ class TracedStep:
     network: Sequential
     step: TrainStep
 
-    def __call__(self, state: Tree, data: Tree, x: Tree) -> Tree:
+    def __call__(self, state: Tree, constants: Tree, batch: Tree) -> Tree:
         """The trainer's own step, and what it computes on the way, layer by layer with its dropout masks."""
         xp, params = self.step.xp, state["params"]
-        inputs, targets, weights, key = self.step.step_inputs(Microbatch(0, data, x, None))
+        inputs, targets, weights, key = self.step.step_inputs(Microbatch(0, constants, batch, None))
         trace = self.network.trace(xp, params, inputs, key)
         grads = self.step.objective.value_and_grad(xp, params, inputs, targets, key, weights).grads
         outputs = tuple(layer.y for layer in trace.layers)
-        return {**self.step(state, data, x), "outputs": outputs, "gradients": grads}
+        return {**self.step(state, constants, batch), "outputs": outputs, "gradients": grads}
 
 
 class BackendRun:
