@@ -14,6 +14,7 @@ from .config import Config
 
 def check_config(config: Config) -> None:
     """UsageError for names that are not known and settings that do not go together."""
+    _check_names(config)
     _check_outputs(config)
     plateau = build.plateau_callbacks(config)
     if (plateau or config.patience is not None) and not config.validation:
@@ -37,7 +38,6 @@ def check_config(config: Config) -> None:
     for flag, given in _without_effect(config).items():
         if given:
             raise UsageError(f"--{flag} would do nothing: leave it out, or give what it goes with.")
-    _check_names(config)
 
 
 def _check_outputs(config: Config) -> None:

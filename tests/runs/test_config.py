@@ -273,6 +273,11 @@ def test_an_unknown_name_is_refused_before_the_trainer_is_built(settings: dict[s
     assert said in str(error.value)
 
 
+def test_an_unknown_name_is_said_before_what_does_not_go_with_it() -> None:
+    with pytest.raises(UsageError, match=r"--output-activation 'my-runs' is not known\. Choose one of identity"):
+        check_config(Config(output_activation="my-runs"))
+
+
 def test_momentum_reaches_the_optimizer() -> None:
     assert build.optimizer(Config(optimizer="momentum", momentum=0.7)) == Momentum(0.7)
 
