@@ -38,7 +38,7 @@ class Lab:
         return path.name
 
     def warm_up(self, run: str | None = None) -> None:
-        """Answer for a drawing, so that the first one does not wait for what is imported, compiled and opened then.
+        """Answer for a drawing, so that the first one does not wait for what that imports, compiles and opens.
 
         By the network of a run, or by the one that a drawing is answered by now, if there is any.
         """

@@ -120,7 +120,7 @@ class Models:
         return Model(name, replace(self._in_training(name).trained, params=params[1]), params[0])
 
     def _in_training(self, name: str) -> Model:
-        """The run under way, opened once: each epoch saves other weights, and those that count are the trainer's."""
+        """The run under way, opened once: epochs save other weights, and those that count are the trainer's."""
         key = name, (self.runs_dir / name / "config.toml").stat().st_mtime_ns
         if self._training is None or self._training[0] != key:
             self._training = key, self.open(name)
