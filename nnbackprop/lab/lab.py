@@ -38,10 +38,11 @@ class Lab:
         return path.name
 
     def warm_up(self, run: str | None = None) -> None:
-        """Answer for a drawing, so that the first one does not wait for what that imports, compiles and opens.
+        """Answer what the page asks first, and a drawing, so that neither waits for imports, compilers and files.
 
-        By the network of a run, or by the one that a drawing is answered by now, if there is any.
+        The drawing by the network of a run, or by the one that would answer now, if there is any.
         """
+        self.options()
         prediction.warm_up()
         with contextlib.suppress(NnbackpropError):
             encode(self.predict(prediction.example(run)))
