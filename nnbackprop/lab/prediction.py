@@ -33,7 +33,8 @@ def warm_up() -> None:
 
 def example(run: str | None) -> Predict:
     """A request that leaves nothing out."""
-    return Predict(Picture(*BAR.shape, BAR.tobytes()), explain=0, attack=Attack(0.1), run=run)
+    rows, columns = BAR.shape
+    return Predict(Picture(rows, columns, BAR.tobytes()), explain=0, attack=Attack(0.1), run=run)
 
 
 def predict(model: Model, request: Predict) -> dict[str, Any]:
