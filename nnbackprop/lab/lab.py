@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nnbackprop.errors import UsageError
+from nnbackprop.errors import NnbackpropError, UsageError
 from nnbackprop.runs.run_dir import RunDir
 from nnbackprop.runs.run_table import RunInfo, list_runs
 
 from . import breaking, looking, options, prediction, stepping
 from .drawings import Drawings
-from .messages import Break, Control, Keep, Look, Predict, Step, Train, picture
+from .messages import Break, Control, Keep, Look, Predict, Step, Train, encode, picture
 from .models import Models
 from .session import Session
 
@@ -25,7 +26,7 @@ class Lab:
         self.drawings = Drawings(runs_dir / "lab-drawings")
         self.session = Session(runs_dir, self.drawings)
         self.models = Models(runs_dir, self.session)
-        self.session.on_saved = self.models.prepare
+        self.session.on_saved = self.warm_up
         if run is not None:
             self.session.show(self._name(RunDir.open(runs_dir, run)))
 
@@ -36,9 +37,15 @@ class Lab:
             raise UsageError(f"{path} is not in {runs_dir}: give --runs-dir {path.parent} to open the lab there.")
         return path.name
 
-    def warm_up(self) -> None:
-        """Make ready for the first drawing."""
-        self.models.warm_up()
+    def warm_up(self, run: str | None = None) -> None:
+        """Answer what the page asks first, and a drawing, so that neither waits for imports, compilers and files.
+
+        The drawing by the network of a run, or by the one that would answer now, if there is any.
+        """
+        self.options()
+        prediction.warm_up()
+        with contextlib.suppress(NnbackpropError):
+            encode(self.predict(prediction.example(run)))
 
     def close(self) -> None:
         """Stop and save the run under way."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import threading
 import time
@@ -13,12 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from backends import select
-from backends.numba_fuse import MIN_COMPILED_SIZE
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.data.digit import to_mnist_digit
 from nnbackprop.errors import NnbackpropError
 from nnbackprop.nn.layers import Dense
-from nnbackprop.runs.explanation import output_gradient
 from nnbackprop.runs.run_table import RunInfo, list_runs
 from nnbackprop.runs.trained_model import TrainedModel
 
@@ -82,30 +78,10 @@ class Models:
     def __init__(self, runs_dir: Path, session: Session) -> None:
         self.runs_dir, self.session = runs_dir, session
         self._opened: dict[tuple[str, int], Model] = {}
+        self._training: tuple[tuple[str, int], Model] | None = None
         self._without_images: set[tuple[str, float]] = set()  # runs as they were last written
         self._listed, self._listed_at = list[RunInfo](), -math.inf
         self._lock = threading.Lock()
-
-    def warm_up(self) -> None:
-        """Import and compile what a prediction needs, so that the first drawing does not wait for it."""
-        W, dot = np.ones((MIN_COMPILED_SIZE, 1), np.float32), np.zeros((28, 28), np.uint8)
-        select("numpy").xp.matmul(W, np.ones((1, 1), np.float32))  # the gradient of a single sample
-        dot[10:18, 12:16] = 255
-        to_mnist_digit(dot, None)
-        with contextlib.suppress(NnbackpropError):
-            self._use(self.digits(None))
-
-    def prepare(self, name: str) -> None:
-        """Open a run before it is asked for, and use it once."""
-        with contextlib.suppress(NnbackpropError):
-            self._use(self.open(name))
-
-    @staticmethod
-    def _use(model: Model) -> None:
-        if takes_drawings(trained := model.trained):
-            x = np.zeros((1, trained.n_features), trained.input_dtype)
-            trained.predict(x)
-            output_gradient(trained, x, 0)
 
     def _runs(self) -> list[RunInfo]:
         """The runs of the folder, as they were a moment ago."""
@@ -136,13 +112,19 @@ class Models:
         name = name or state.run
         if name is None:
             raise missing("no-network")
-        model = self.open(name)
         if name != state.run or not self.session.active:
-            return model
+            return self.open(name)
         self.session.ask_params()
         if (params := self.session.params) is None:
-            return model
-        return Model(name, replace(model.trained, params=params[1]), params[0])
+            return self.open(name)
+        return Model(name, replace(self._in_training(name).trained, params=params[1]), params[0])
+
+    def _in_training(self, name: str) -> Model:
+        """The run under way, opened once: epochs save other weights, and those that count are the trainer's."""
+        key = name, (self.runs_dir / name / "config.toml").stat().st_mtime_ns
+        if self._training is None or self._training[0] != key:
+            self._training = key, self.open(name)
+        return self._training[1]
 
     def saved(self, name: str | None) -> Model:
         """The run of that name, else the one on show, else the last of the folder, by its weights on disk."""

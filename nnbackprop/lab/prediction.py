@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from backends import select
+from backends.numba_fuse import MIN_COMPILED_SIZE
 from nnbackprop.data import digit
 from nnbackprop.data.digit import Step
 from nnbackprop.errors import DataError, UsageError
@@ -14,11 +16,25 @@ from nnbackprop.runs.image_samples import in_range
 from nnbackprop.runs.trained_model import TrainedModel
 
 from .errors import unfit
-from .messages import Predict, picture, signed_picture
+from .messages import Attack, Picture, Predict, picture, signed_picture
 from .models import Model
 
 MAX_VALUES = 1024  # of a layer's outputs that are sent
 MAX_CHANNELS = 16
+BAR = np.pad(np.full((60, 12), 255, np.uint8), ((26, 26), (50, 50)))  # a drawn 1
+
+
+def warm_up() -> None:
+    """Import and compile what a prediction by any network needs."""
+    W = np.ones((MIN_COMPILED_SIZE, 1), np.float32)
+    select("numpy").xp.matmul(W, np.ones((1, 1), np.float32))  # the gradient of a single sample
+    digit.to_mnist_digit(BAR, None)
+
+
+def example(run: str | None) -> Predict:
+    """A request that leaves nothing out."""
+    rows, columns = BAR.shape
+    return Predict(Picture(rows, columns, BAR.tobytes()), explain=0, attack=Attack(0.1), run=run)
 
 
 def predict(model: Model, request: Predict) -> dict[str, Any]:

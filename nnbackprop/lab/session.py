@@ -36,7 +36,9 @@ class Session:
     def __init__(self, runs_dir: Path, drawings: Drawings) -> None:
         self.runs_dir, self.drawings = runs_dir, drawings
         self.history = History()
-        self.on_saved: Callable[[str], None] = lambda run: None  # called when a run has saved its first weights
+        self.on_saved: Callable[[str], None] = lambda run: (
+            None
+        )  # called as a run has begun, with its weights on disk
         self.params: tuple[int, Params] | None = None  # the weights of the run under way, after so many steps
         self._lock = threading.RLock()
         self._watchers = Watchers()
@@ -240,7 +242,7 @@ class Session:
                     self._end(data)
                 else:
                     self.publish(kind, data)
-            if kind == "progress" and data["epochs"] and not saved and self.state.run is not None:
+            if kind == "progress" and not saved and self.state.run is not None:
                 saved = True
                 threading.Thread(target=self.on_saved, args=(self.state.run,)).start()
         with self._lock:

@@ -160,6 +160,22 @@ def test_the_run_in_training_predicts_by_its_weights_as_they_stand(runs: Path, t
     assert probabilities[0] != probabilities[1] != probabilities[2]
 
 
+def test_a_run_in_training_is_not_opened_anew_as_it_saves_other_weights(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(runs, tmp_path / "runs")
+    with serving(tmp_path / "runs") as (_, client):
+        client.post("/api/control", action="resume", run="digits", epochs=8)
+        client.post("/api/control", action="pause")
+        step = client.wait("paused")["step"]
+        client.post("/api/predict", drawing=as_picture(drawn_seven()))
+        for path in (tmp_path / "runs" / "digits" / "checkpoints").iterdir():
+            path.touch()
+        monkeypatch.delattr(TrainedModel, "open")
+        answer = client.post("/api/predict", drawing=as_picture(drawn_seven()))
+        assert answer["model"]["step"] == step
+
+
 def test_drawings_are_kept_as_idx_and_can_be_trained_on(runs: Path) -> None:
     with serving(runs) as (server, client):
         status, answer = client.ask("/api/train", recipe="mnist", data="drawings")

@@ -10,6 +10,7 @@ from nnbackprop.diagnostics.monitor.checks import RUN_CHECKS
 from nnbackprop.lab.errors import MESSAGES
 from nnbackprop.lab.options import options
 from tests.support.lab_window import start, status
+from tests.support.planted_faults import FAULTS, diagnosis_of
 
 ENGLISH = """(main) => {
     const within = document.querySelector(main), found = [];
@@ -24,6 +25,13 @@ ENGLISH = """(main) => {
 }"""
 """Texts with three English words in a row, but for code and for what is said to be the original."""
 
+DOCTOR = """async () => Object.fromEntries(Object.entries(await import('/static/js/strings/doctor_zh.js'))
+    .map(([name, texts]) => [name, Object.keys(texts)]))"""
+TOLD = """async (findings) => {
+    const {finding} = await import('/static/js/doctor.js');
+    return findings.map((one) => [...finding(one).querySelectorAll('p')].map((line) => line.textContent));
+}"""
+
 
 def test_both_languages_have_every_text(window: Any) -> None:
     page = window.open("step")
@@ -31,8 +39,8 @@ def test_both_languages_have_every_text(window: Any) -> None:
     en, zh = page.evaluate(keys, "en"), page.evaluate(keys, "zh")
     assert list(en) == list(zh)
     assert {key for key in en if sorted(_names(en[key])) != sorted(_names(zh[key]))} == set()
-    doctor = page.evaluate("async () => ({...await import('/static/js/strings/doctor_zh.js')})")
-    assert set(doctor["FINDINGS"]) == set(RUN_CHECKS)
+    doctor = page.evaluate(DOCTOR)
+    assert set(doctor["FINDINGS"]) == set(doctor["MEASURED"]) == set(RUN_CHECKS)
     assert set(page.evaluate(keys, "server_zh")) == set(MESSAGES)
     assert set(doctor["MISTAKES"]) == set(MISTAKES)
     assert set(page.evaluate(keys, "recipes_zh")) == {recipe["name"] for recipe in options()["recipes"]}
@@ -70,6 +78,23 @@ def test_the_chinese_page_says_nothing_in_english(window: Any) -> None:
             page.wait_for_selector("#look :is(.view-body > *, .view[aria-busy=false]), #notice:not([hidden])")
         english[place] = page.evaluate(ENGLISH, "main")
     assert {place: found for place, found in english.items() if found} == {}
+    page.click("#language")
+
+
+def test_every_finding_of_the_doctor_is_told_in_chinese_with_what_was_measured(window: Any) -> None:
+    findings = [found for name in FAULTS for found in diagnosis_of(name).to_json()["findings"]]
+    assert {found["id"] for found in findings} == set(RUN_CHECKS)
+    page = window.open("train")
+    page.click("#language")
+    told = page.evaluate(TOLD, findings)
+    titles = {found["id"]: head.split(" ", 1)[1] for found, (head, *_) in zip(findings, told, strict=True)}
+    for found, (_, measured, cause, *_) in zip(findings, told, strict=True):
+        values = found["measured"].values()
+        assert "undefined" not in measured, found["id"]
+        assert ("–" in measured) == (None in values), found["id"]
+        assert all(value in measured for value in values if isinstance(value, str)), found["id"]
+        if follows := re.search(r"It follows from (\S+)\.", found["cause"]):
+            assert titles[follows[1]] in cause, found["id"]
     page.click("#language")
 
 

@@ -247,6 +247,15 @@ def test_a_confusion_opens_its_samples_and_a_point_of_the_map_its_own(window: An
     page.wait_for_selector(".map-sample canvas")
 
 
+def test_a_link_that_is_followed_in_an_open_page_opens_its_view(window: Any) -> None:
+    page = window.open("look?view=confusion&run=digits")
+    page.wait_for_selector(".matrix")
+    page.evaluate("location.hash = '#look?view=weights&run=digits'")
+    page.wait_for_selector("[data-view=weights][aria-pressed=true]")
+    page.wait_for_selector(".matrix", state="detached")
+    assert page.url.endswith("#look?run=digits&view=weights")
+
+
 def test_drawings_of_ones_own_are_kept_and_trained_on(window: Any, lab_folder: Path) -> None:
     page = window.open("draw")
     for n, label in enumerate([7, 2, 3, 4, 0] * 2, 1):  # the page's examples

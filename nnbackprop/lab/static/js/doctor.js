@@ -3,14 +3,15 @@
 import { h } from "./dom.js";
 import { current, t } from "./i18n.js";
 import { original } from "./notices.js";
-import { FINDINGS, MEASURED, MISTAKES } from "./strings/doctor_zh.js";
+import { FINDINGS, FOLLOWS, MEASURED, MISTAKES } from "./strings/doctor_zh.js";
 
 /** A finding of a run: what was measured, why, what to do. */
 export function finding({ id, level, evidence, cause, fix, measured }) {
   const badge = h("span", { class: `badge ${level}`, text: t(`level.${level}`) });
   const told = current() === "zh" && FINDINGS[id];
   if (!told) return article(level, [h("p", {}, badge, ` ${evidence}`), paragraph(cause), toDo(fix)]);
-  const [title, why, what] = told;
+  const first = FINDINGS[/^It follows from (.+)\.$/.exec(cause)?.[1]]; // of which this is a consequence
+  const [title, why, what] = first ? [told[0], FOLLOWS.replace("{title}", first[0]), first[2]] : told;
   const sentence = measured ? h("p", { text: MEASURED[id](measured) }) : source(evidence);
   return article(level, [h("p", {}, badge, " ", h("strong", { text: title })), sentence, paragraph(why), toDo(what), source(fix)]);
 }

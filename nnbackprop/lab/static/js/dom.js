@@ -1,5 +1,7 @@
 // Elements of HTML and SVG.
 
+import { decode, decodeFloats } from "./base64.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 /** An element with attributes (on* are listeners, `data` a dict, `text` its text) and children. */
@@ -35,27 +37,30 @@ export function replace(element, ...children) {
 
 /** A picture of the API, {rows, columns, pixels}, on a canvas, grey. */
 export function drawPicture(canvas, { rows, columns, pixels }) {
-  paint(canvas, rows, columns, Uint8Array.from(atob(pixels), (c) => c.charCodeAt(0)), (v) => [v, v, v, 255]);
+  paint(canvas, rows, columns, decode(pixels), (v) => rgb(v, v, v));
 }
-
-/** The numbers of a signed picture, row by row. */
-export const signedValues = ({ values }) => new Float32Array(Uint8Array.from(atob(values), (c) => c.charCodeAt(0)).buffer);
 
 /** A signed picture: blue above 0, red below, of the strength of its share of the largest. */
 export function drawSigned(canvas, { rows, columns, values, max }, alpha = 255) {
-  paint(canvas, rows, columns, signedValues({ values }), (v) => {
+  paint(canvas, rows, columns, decodeFloats(values), (v) => {
     const strength = max > 0 ? Math.min(Math.abs(v) / max, 1) : 0;
     const [r, g, b] = v > 0 ? [29, 95, 209] : [194, 58, 34];
-    if (alpha < 255) return [r, g, b, Math.round(alpha * strength)];
-    return [r, g, b].map((c) => Math.round(255 + (c - 255) * strength)).concat(255);
+    if (alpha < 255) return rgb(r, g, b, alpha * strength);
+    const fade = (c) => 255 + (c - 255) * strength;
+    return rgb(fade(r), fade(g), fade(b));
   });
 }
 
-function paint(canvas, rows, columns, values, colour) {
+/** A pixel, 0..255 each, as it lies in the memory of a canvas. */
+export const rgb = (r, g, b, alpha = 255) => (Math.round(alpha) << 24) | (Math.round(b) << 16) | (Math.round(g) << 8) | Math.round(r);
+
+/** A pixel a value, row by row. */
+export function paint(canvas, rows, columns, values, pixelOf) {
   canvas.width = columns;
   canvas.height = rows;
   const context = canvas.getContext("2d");
   const image = context.createImageData(columns, rows);
-  values.forEach((value, k) => image.data.set(colour(value), 4 * k));
+  const pixels = new Uint32Array(image.data.buffer);
+  for (let k = 0; k < values.length; k += 1) pixels[k] = pixelOf(values[k]);
   context.putImageData(image, 0, 0);
 }

@@ -1,6 +1,7 @@
 // What a network says of a drawing: bars, the steps of preparation, gradient, attack, activations.
 
-import { drawPicture, drawSigned, find, h } from "../dom.js";
+import { decode } from "../base64.js";
+import { drawPicture, drawSigned, find, h, paint, rgb } from "../dom.js";
 import { t } from "../i18n.js";
 import { percent } from "../format.js";
 
@@ -56,7 +57,7 @@ export function gradient(panel, answer) {
   row.replaceChildren(
     list(tile(t("gradient-label", { digit }), digit, (canvas) => drawSigned(canvas, picture), true, true),
       tile(`${t("gradient-label", { digit })}, ${t("stage.centred")}`, `+ ${t("stage.centred")}`, both, true)));
-  return { layer, prepared: { columns: prepared.columns, values: Uint8Array.from(atob(prepared.pixels), (c) => c.charCodeAt(0)) } };
+  return { layer, prepared: { columns: prepared.columns, values: decode(prepared.pixels) } };
 }
 
 const list = (...items) => h("ul", { class: "unit-row" }, items);
@@ -85,12 +86,10 @@ function strip({ values }, title) {
   const columns = Math.min(32, values.length);
   const rows = Math.ceil(values.length / columns);
   const most = Math.max(...values.map(Math.abs), 1e-9);
-  const canvas = h("canvas", { class: "strip", role: "img", "aria-label": title, width: columns, height: rows });
-  const context = canvas.getContext("2d");
-  values.forEach((value, k) => {
+  const canvas = h("canvas", { class: "strip", role: "img", "aria-label": title });
+  paint(canvas, rows, columns, values, (value) => {
     const strength = Math.abs(value) / most;
-    context.fillStyle = value >= 0 ? `rgb(${60 * strength} ${150 * strength} ${255 * strength})` : `rgb(${255 * strength} ${80 * strength} ${60 * strength})`;
-    context.fillRect(k % columns, Math.floor(k / columns), 1, 1);
+    return value >= 0 ? rgb(60 * strength, 150 * strength, 255 * strength) : rgb(255 * strength, 80 * strength, 60 * strength);
   });
   canvas.style.aspectRatio = `${columns} / ${rows}`;
   canvas.style.maxWidth = `${columns * 14}px`;

@@ -2,8 +2,7 @@
 // channels last, as in nnbackprop/nn/layers.
 
 import { ACTIVATIONS } from "../activations.js";
-
-const floats = (text) => new Float32Array(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
+import { decodeFloats } from "../base64.js";
 
 /** Calls act(x0, z0, place) for all that windows see: where its channels begin in x, the window's in z, and its place in the kernel. */
 function eachWindow({ in: [rows, columns, c], out: [R, S, k], size: [h, w], stride: [down, across], before: [top, left] }, act) {
@@ -89,7 +88,7 @@ export const KINDS = { conv, maxpool, averagepool, scale, activation };
 
 /** A layer as lab.json has it, with its numbers. */
 export function decoded(layer) {
-  const arrays = Object.fromEntries(["W", "b", "scale", "shift"].filter((name) => name in layer).map((name) => [name, floats(layer[name])]));
+  const arrays = Object.fromEntries(["W", "b", "scale", "shift"].filter((name) => name in layer).map((name) => [name, decodeFloats(layer[name])]));
   if (layer.kind !== "dense") return { ...layer, ...arrays };
   return { name: layer.name, kind: "conv", in: [1, 1, layer.in], out: [1, 1, layer.out], size: [1, 1], stride: [1, 1], before: [0, 0], ...arrays };
 }

@@ -1,12 +1,11 @@
 // The network in the page, for pages without a server: drawings prepared as MNIST's were, the answer, the gradient.
 
 import { ApiError } from "../api.js";
+import { encode } from "../base64.js";
 import { KINDS, decoded } from "./layers.js";
 
 const [SIDE, BOX, INK] = [28, 20, 0.2];
 const MAX_CHANNELS = 16; // that are shown
-
-const base64 = (bytes) => btoa(String.fromCharCode(...bytes));
 
 /** As POST /api/predict answers. */
 export function predictHere(model, pixels, { explain, attack, activations }) {
@@ -52,7 +51,7 @@ function attacked(model, pixels, { passes, answer }, epsilon) {
   const { probabilities, predicted } = answer;
   const dx = inputGradient(passes, (_, k) => probabilities[k] - Number(k === predicted));
   const moved = pixels.map((v, k) => Math.max(0, Math.min(255, v + 255 * epsilon * Math.sign(dx[k]))));
-  return { epsilon, label: predicted, picture: { rows: SIDE, columns: SIDE, pixels: base64(Uint8Array.from(moved, Math.round)) }, ...forward(model, inputOf(model, moved)).answer };
+  return { epsilon, label: predicted, picture: { rows: SIDE, columns: SIDE, pixels: encode(Uint8Array.from(moved, Math.round)) }, ...forward(model, inputOf(model, moved)).answer };
 }
 
 /** An activation: of a vector its numbers, of an image a picture a channel. */
@@ -62,9 +61,9 @@ function described({ name, shape }, a) {
   return { name, units: a.length, values: Array.from(a.slice(0, 1024)), pictures, zeros: a.filter((v) => v === 0).length / a.length };
 }
 
-const signed = (rows, columns, values) => ({ rows, columns, values: base64(new Uint8Array(values.buffer)), max: values.reduce((m, v) => Math.max(m, Math.abs(v)), 0) });
+const signed = (rows, columns, values) => ({ rows, columns, values: encode(new Uint8Array(values.buffer)), max: values.reduce((m, v) => Math.max(m, Math.abs(v)), 0) });
 
-const asStage = ({ name, columns, values }) => ({ name, picture: { rows: values.length / columns, columns, pixels: base64(Uint8Array.from(values, Math.round)) } });
+const asStage = ({ name, columns, values }) => ({ name, picture: { rows: values.length / columns, columns, pixels: encode(Uint8Array.from(values, Math.round)) } });
 
 /** Crop to the ink, fit into 20 x 20, centre by mass in 28 x 28: as nnbackprop/data/digit.py, for drawings without specks. */
 export function prepare(pixels, side) {

@@ -1,5 +1,6 @@
 // The drawing pad: strokes by mouse, finger, pen or arrow keys, kept as lists of points in 0..280.
 
+import { encode } from "../base64.js";
 import { find } from "../dom.js";
 
 const SIDE = 280;
@@ -107,13 +108,14 @@ export function drawingPad(panel, changed) {
     const small = new OffscreenCanvas(SENT, SENT).getContext("2d");
     small.imageSmoothingQuality = "high";
     small.drawImage(canvas, 0, 0, SENT, SENT);
-    return small.getImageData(0, 0, SENT, SENT).data.filter((_, k) => k % 4 === 0);
+    const { data } = small.getImageData(0, 0, SENT, SENT);
+    return new Uint8Array(SENT * SENT).map((_, k) => data[4 * k]);
   }
 
   paint();
   return {
     lay, pixels, empty: () => strokes.length === 0,
-    picture: () => ({ rows: SENT, columns: SENT, pixels: btoa(String.fromCharCode(...pixels())) }),
+    picture: () => ({ rows: SENT, columns: SENT, pixels: encode(pixels()) }),
     clear: () => put([]), undo: () => put(strokes.slice(0, -1)),
     example: () => put(structuredClone(EXAMPLES[example++ % EXAMPLES.length])),
   };

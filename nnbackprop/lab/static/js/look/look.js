@@ -16,15 +16,16 @@ export function lookTab(panel) {
   const at = (selector) => find(selector, panel);
 
   async function start() {
-    const words = new URLSearchParams(fragment("look"));
-    if (VIEWS[words.get("view")]) view = words.get("view");
-    run = words.get("run");
     document.addEventListener("language", () => open(view, more));
     document.addEventListener("theme", () => panel.hidden || open(view, more));
     await shown();
   }
 
   async function shown() {
+    const words = new URLSearchParams(fragment("look"));
+    const asked = words.get("view");
+    if (VIEWS[asked] && asked !== view) [view, more] = [asked, {}];
+    run = words.get("run") ?? run;
     runs = (await get("api/runs")).runs;
     const known = runs.map(({ name }) => name);
     if (!known.includes(run)) run = (runs.filter(({ images }) => images).at(-1) ?? runs.at(-1))?.name ?? null;

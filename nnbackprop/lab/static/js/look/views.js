@@ -1,7 +1,8 @@
 // The parts of "Look": each asks the server for one view of a run and draws it.
 
 import { lineChart } from "../chart.js";
-import { drawPicture, drawSigned, h, signedValues } from "../dom.js";
+import { decodeFloats } from "../base64.js";
+import { drawPicture, drawSigned, h } from "../dom.js";
 import { t } from "../i18n.js";
 import { number, percent } from "../format.js";
 import { isShare, metricName } from "../metrics.js";
@@ -87,7 +88,7 @@ export async function wrong(box, look) {
 export async function weights(box, look, open) {
   const part = async (offset) => {
     const { total, units } = await look({ view: "weights", offset });
-    box.table = [...(box.table ?? []), ...units.map(({ unit: k, picture }) => [k, ...signedValues(picture)])];
+    box.table = [...(box.table ?? []), ...units.map(({ unit: k, picture }) => [k, ...decodeFloats(picture.values)])];
     const tiles = units.map(({ unit, picture }) => h("li", { class: "tile" },
       canvasOf((canvas) => drawSigned(canvas, picture), t("unit-label", { unit })),
       h("button", { type: "button", class: "quiet", text: t("unit-label", { unit }), onclick: () => open("unit", { unit }) })));

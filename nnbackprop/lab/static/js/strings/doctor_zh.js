@@ -16,6 +16,8 @@ export const FINDINGS = {
   overfitting: ["过拟合", "网络在死记训练样本：权重比样本所能决定的多。", "提前停止；增加数据，或用 Dropout、L2 惩罚。"],
 };
 
+export const FOLLOWS = "这是“{title}”的结果。";
+
 const four = (value) => number(value, 4);
 const flow = ({ first_layer, first_norm, last_layer, last_norm, ratio, count }) =>
   `${last_layer} 处 dJ/dy 的范数最后是 ${four(last_norm)}，传到 ${first_layer} 时是 ${four(first_norm)}：${count} 次测量的中位数是 ${four(ratio)} 倍。`;

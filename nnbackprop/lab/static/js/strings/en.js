@@ -27,7 +27,7 @@ export default {
   clear: "Clear", undo: "Undo", example: "Example", "own-data": "A data set of your own", "it-is": "This drawing is a", keep: "Add drawing", forget: "Take last back", "train-own": "Train on it",
   "own-count": "{n} drawings: {counts}", "own-none": "No drawings yet. Two different digits and 10 drawings are enough to train.",
   "no-model": "No trained network of digits is here yet.", "train-now": "Train one now",
-  "network-says": "The network's answer", "by-model": "{title}, run {run}", "draw-first": "Draw a digit on the left.", says: "{digit}, with {percent}", "no-digit": "No digit found yet.",
+  "network-says": "The network's answer", "by-model": "{title}, run {run}", "draw-first": "Draw a digit.", says: "{digit}, with {percent}", "no-digit": "No digit found yet.",
   probabilities: "Probability of each class", prepared: "How the drawing is prepared", "prepared-about": "As MNIST's digits were: cropped, fitted into 20 × 20, centred by mass in 28 × 28.",
   "stage.grey": "As drawn", "stage.inverted": "Inverted", "stage.ink": "Ink", "stage.cropped": "Cropped", "stage.fitted": "20 × 20", "stage.centred": "Centred", "stage.inner": "Inner part",
   "what-changes": "What would change its mind", "gradient-about": "The slope of a class by every pixel: blue ink makes that class likelier, red ink less likely.", towards: "More like a", predicted: "predicted class",

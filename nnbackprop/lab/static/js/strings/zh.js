@@ -27,7 +27,7 @@ export default {
   clear: "清除", undo: "撤销", example: "示例", "own-data": "自己的数据集", "it-is": "这个数字是", keep: "加入", forget: "撤回上一个", "train-own": "用它训练",
   "own-count": "共 {n} 个：{counts}", "own-none": "还没有数据。有两种数字、共 10 个就可以训练。",
   "no-model": "还没有训练好的数字网络。", "train-now": "现在训练一个",
-  "network-says": "网络的回答", "by-model": "{title}，运行 {run}", "draw-first": "请在左边写一个数字。", says: "{digit}，概率 {percent}", "no-digit": "还没有看到数字。",
+  "network-says": "网络的回答", "by-model": "{title}，运行 {run}", "draw-first": "请先写一个数字。", says: "{digit}，概率 {percent}", "no-digit": "还没有看到数字。",
   probabilities: "各类的概率", prepared: "图像的预处理", "prepared-about": "和 MNIST 一样：裁剪，缩放到 20 × 20，按质心放到 28 × 28 的中央。",
   "stage.grey": "原图", "stage.inverted": "反色", "stage.ink": "墨迹", "stage.cropped": "裁剪", "stage.fitted": "20 × 20", "stage.centred": "居中", "stage.inner": "中间部分",
   "what-changes": "怎样改变它的判断", "gradient-about": "某一类对每个像素的斜率：蓝色处加墨使该类更可能，红色处加墨使它更不可能。", towards: "更像", predicted: "预测的类",

@@ -24,12 +24,12 @@ export function trainTab(panel) {
     form = settingsForm(panel, await options());
     document.addEventListener("language", () => {
       form.build();
-      render();
+      draw();
     });
     document.addEventListener("theme", redraw);
     at(".guide").hidden = localStorage.getItem("lab-guide") === "hidden";
     listen();
-    render();
+    draw();
     get("api/backends").then(({ backends }) => form.backends(backends), showError);
   }
 
@@ -38,14 +38,12 @@ export function trainTab(panel) {
     const on = (name, act) => events.addEventListener(name, (event) => act(JSON.parse(event.data)));
     on("history", (all) => {
       [state, curves, findings] = [all.state, { chunks: all.chunks, epochs: all.epochs }, all.findings];
-      render();
-      redraw();
+      draw();
     });
     on("state", update);
     on("begin", (begin) => {
       if (begin.first_step === 0 || begin.run !== state.run) [curves, findings] = [emptyCurves(), []];
       update({ ...state, run: begin.run, recipe: begin.recipe });
-      redraw();
     });
     on("progress", (news) => {
       append(curves, news);
@@ -56,16 +54,16 @@ export function trainTab(panel) {
     on("message", ({ text }) => announce(text));
     on("end", (end) => {
       update(end.state);
-      redraw();
       announce(t(`status.${end.state.status}`));
     });
   }
 
   function update(next) {
     const failed = next.status === "failed" && state.status !== "failed";
+    const goesOn = next.status === "running" && state.status === "running";
     state = next;
-    render();
-    if (next.status !== "running") draw();
+    if (goesOn) redraw();
+    else draw();
     if (failed && next.error) showError({ kind: "failed", message: next.error });
   }
 
@@ -82,9 +80,9 @@ export function trainTab(panel) {
     announce(`${t("epoch")} ${epoch.epoch}: ${t("loss")} ${number(epoch.train?.loss)}${words}`);
   }
 
-  /** Curves twice a second at most, and none on a page that nobody sees: the browser then gives no frame. */
+  /** All of it twice a second at most, and none on a page that nobody sees: the browser then gives no frame. */
   function redraw() {
-    if (waiting) return;
+    if (waiting || panel.hidden) return;
     waiting = true;
     setTimeout(() => requestAnimationFrame(() => {
       waiting = false;
@@ -95,14 +93,14 @@ export function trainTab(panel) {
   function draw() {
     if (panel.hidden) return;
     drawn = performance.now();
+    head();
     tiles(at(".tiles"), state, curves);
     if (curves.chunks.length || curves.epochs.length) drawCurves(panel, curves);
     at(".charts").hidden = curves.chunks.length === 0 && curves.epochs.length === 0;
     if (at(".epochs").open) epochTable(at(".epochs table"), curves.epochs);
   }
 
-  function render() {
-    if (panel.hidden) return;
+  function head() {
     const { status } = state;
     const active = ACTIVE.includes(status);
     const ours = !state.elsewhere; // a run that another process trains is only watched
@@ -121,7 +119,6 @@ export function trainTab(panel) {
     at("[data-do=reset]").disabled = !ours || status === "idle";
     live(ours && active && status !== "starting");
     renderFindings();
-    redraw();
   }
 
   /** The settings that may change while it trains. */
@@ -160,7 +157,7 @@ export function trainTab(panel) {
     stop: () => control({ action: "stop" }),
     reset: () => control({ action: "reset" }).then(() => {
       [curves, findings] = [emptyCurves(), []];
-      render();
+      draw();
     }),
   };
 
@@ -186,7 +183,7 @@ export function trainTab(panel) {
 
   return {
     start: () => (ready = start()),
-    shown: render,
+    shown: draw,
     table: () => (curves.epochs.length ? curves.epochs : null),
     async quick() {
       await ready;
