@@ -73,8 +73,8 @@ class RngKey:
     `step` is a 0-d int32 array on the device (it may be traced), or (k,) for the masks of k batches one after the
     other. `first_row` is the row of the whole batch at which this shard or microbatch begins, a number or, where a
     compiled step serves several, a 0-d int32 array; `path` is the layer's place in the network: "2", or "2.0" in a
-    nested one. `precomputed_masks` has, by path, the masks that
-    `Sequential.precompute` made ahead.
+    nested one; "" for augmentation in training, "evaluation" for that of evaluations. `precomputed_masks` has, by
+    path, the masks that `Sequential.precompute` made ahead.
     """
 
     seed: int

@@ -78,10 +78,14 @@ def _read_any(path: Path, trained: TrainedModel) -> ImageSample:
     return ImageSample(in_range(pixels, trained), tuple(notes))
 
 
-def _white(trained: TrainedModel) -> int:
-    return 255 if trained.max_input > 2 else 1
+def _white(trained: TrainedModel) -> float:
+    """What white is in the training data: 1, 255, or its largest value where that is far from both."""
+    largest = trained.max_input
+    return 1 if largest <= 2 else 255 if largest > 127 else largest
 
 
 def in_range(pixels: np.ndarray, trained: TrainedModel) -> np.ndarray:
-    """Pixels of 0..255 as (1, features) in the range of the training data."""
-    return (np.rint(pixels) if _white(trained) == 255 else pixels / 255).reshape(1, -1)
+    """Pixels of 0..255 as (1, features) in the range of the training data, whole numbers unless that is 0..1."""
+    white = _white(trained)
+    scaled = pixels if white == 255 else pixels * white / 255
+    return (scaled if white == 1 else np.rint(scaled)).reshape(1, -1)

@@ -6,7 +6,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any, get_type_hints
 
 import msgspec
@@ -52,6 +52,7 @@ WORDS: dict[str, type] = {
 """The first word of an entry; the values that follow are the layer's options, in their order or by name."""
 
 OF_IMAGES = Conv2D, MaxPool2D, AveragePool2D, GlobalAveragePool2D, SpatialDropout2D
+"""Layers that take images: rows of data are made images before the first."""
 WEIGHTED_LAYERS = Conv2D, Dense, Maxout
 """Layers with weights, which `init` draws, and biases."""
 
@@ -99,19 +100,21 @@ def _parse_all(
     layers: list[Layer] = []
     for i, entry in enumerate(entries):
         name = _named(f"{prefix}{i + 1}", entry)
-        if "(" in entry or ")" in entry or entry.split()[:1] == [RESIDUAL]:
+        if "(" in entry or ")" in entry or _word(entry) == RESIDUAL:
             inside = _inside(name, entry)
             if prefix.count(".") == MAX_NESTING:
                 raise UsageError(f"{name}: residuals are nested {MAX_NESTING} deep at most.")
             layers.append(Residual(*_parse_all(inside, f"{prefix}{i + 1}.", None, weight_init, bias)))
         else:
             units = None if prefix else n_outputs or 1  # a residual's last layer gives the shape of its input
-            layers.append(_parse(name, entry, units, weight_init))
-    for i, layer in enumerate(layers):
-        if isinstance(layer, WEIGHTED_LAYERS) and "bias=" not in entries[i]:
-            normalized = i + 1 < len(layers) and isinstance(layers[i + 1], BatchNorm)
-            layers[i] = replace(layer, bias=bias and not normalized)  # type: ignore[type-var]
+            normalized = i + 1 < len(entries) and WORDS.get(_word(entries[i + 1])) is BatchNorm
+            layers.append(_parse(name, entry, units, weight_init, bias and not normalized))
     return tuple(layers)
+
+
+def _word(entry: str) -> str:
+    """The first of an entry, which says what it is."""
+    return (entry.split() or [""])[0]
 
 
 def _inside(name: str, entry: str) -> list[str]:
@@ -134,8 +137,8 @@ def _inside(name: str, entry: str) -> list[str]:
     return [text.strip() for text in inside]
 
 
-def _parse(name: str, entry: str, units: int | None, weight_init: Initializer) -> Layer:
-    """The layer of an entry; `dense` without a number has `units`, where they are given."""
+def _parse(name: str, entry: str, units: int | None, weight_init: Initializer, bias: bool) -> Layer:
+    """The layer of an entry, with `bias` unless it says itself; `dense` without a number has `units`, if given."""
     word, *values = entry.split() or [""]
     kind = WORDS.get(word)
     if kind is None:
@@ -147,7 +150,7 @@ def _parse(name: str, entry: str, units: int | None, weight_init: Initializer) -
         values = [str(units)]
     options = dict(_options(name, entry, kind, values))
     if kind in WEIGHTED_LAYERS:
-        options["weight_init"] = weight_init
+        options = {"bias": bias, **options, "weight_init": weight_init}
     try:
         return kind(**options)
     except (UsageError, ShapeError) as error:
@@ -163,6 +166,7 @@ def _options(entry_name: str, entry: str, kind: type, values: Sequence[str]) -> 
     names = [
         f.name for f in fields(kind) if not (isinstance(hints[f.name], type) and hints[f.name] is Initializer)
     ]
+    given = set[str]()
     for place, value in enumerate(values):
         name, separator, text = value.partition("=")
         if not separator:
@@ -171,6 +175,9 @@ def _options(entry_name: str, entry: str, kind: type, values: Sequence[str]) -> 
             what = f"{value!r} is one value too many" if not separator else f"{name!r} is not an option"
             known = f"its options are {', '.join(names)}" if names else "it takes none"
             raise UsageError(f"{entry_name}: {what} of {entry.split()[0]}; {known}.")
+        if name in given:
+            raise UsageError(f"{entry_name}: {name} is given twice: leave one of the two out.")
+        given.add(name)
         try:
             yield name, msgspec.convert(_value(text), hints[name])
         except msgspec.ValidationError as error:

@@ -23,8 +23,13 @@ KINDS: dict[str, type] = {
 """The classes that a file may name."""
 
 
-def to_plain(value: Any) -> Any:
-    """An object of this package as {"type": name, ...its options}; UsageError for a user's own class."""
+def to_plain(value: Any, depth: int = 0) -> Any:
+    """An object of this package as {"type": name, ...its options}.
+
+    UsageError for a user's own class, and for networks nested more than MAX_DEPTH deep.
+    """
+    if depth > MAX_DEPTH:
+        raise UsageError(f"The network is nested over {MAX_DEPTH} deep, and a file holds no more: flatten it.")
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, tuple):  # such as a kernel's rows and columns
@@ -36,8 +41,8 @@ def to_plain(value: Any) -> Any:
             "trainer.host_params() yourself, build the network by your own code, and give them to load_params."
         )
     if isinstance(value, Sequential):
-        return {"type": kind.__name__, "layers": [to_plain(layer) for layer in value.layers]}
-    return {"type": kind.__name__, **{f.name: to_plain(getattr(value, f.name)) for f in fields(value)}}
+        return {"type": kind.__name__, "layers": [to_plain(layer, depth + 1) for layer in value.layers]}
+    return {"type": kind.__name__, **{f.name: to_plain(getattr(value, f.name), depth + 1) for f in fields(value)}}
 
 
 def from_plain(found: Any, depth: int = 0) -> Any:

@@ -22,8 +22,8 @@ class RunInfo:
     """A run as its folder tells it.
 
     status is running, finished, early-stopping, max-time, diverged, unfinished (to be resumed), empty (nothing to
-    resume) or damaged. loss and metrics are of the best epoch by validation loss; without a validation part those
-    of the last, on the test part if there is one.
+    resume) or damaged. `score` is of the best epoch by validation loss; without a validation part that of
+    the last, on the test part if there is one.
     """
 
     name: str
@@ -42,7 +42,7 @@ class RunInfo:
     @property
     def seconds(self) -> float:
         """Of all training steps."""
-        return sum(row["seconds"] for row in self.rows)
+        return sum(row.get("seconds", 0.0) for row in self.rows)
 
     @property
     def part(self) -> str:
@@ -138,6 +138,8 @@ def _status(run_dir: RunDir, summary: Mapping[str, Any] | None) -> str:
     if summary:
         return str(summary.get("reason"))
     diagnosis = run_dir.read_json("doctor.json") or {}
-    if any(finding.get("id") == "not-finite" for finding in diagnosis.get("findings", ())):
+    findings = diagnosis.get("findings")
+    ids = [f.get("id") for f in findings if isinstance(f, dict)] if isinstance(findings, list) else ()
+    if "not-finite" in ids:
         return "diverged"
     return "unfinished" if run_dir.has_progress else "empty"

@@ -137,6 +137,13 @@ class SavedModel:
             )
         if not all(np.isfinite(block).all() for block in blocks(inputs)):
             raise DataError(f"{source} holds values that are not finite: repair or leave out those samples.")
+        if inputs.shape[1:] != self.sample_shape:
+            raise DataError(
+                f"{source} has {math.prod(inputs.shape[1:])} numbers a sample and this network takes "
+                f"{self.n_features}"
+                + (f" (images of {' x '.join(map(str, self.image_shape))})" if self.image_shape else "")
+                + f": it was trained on {self.source}."
+            )
         largest, known = max(0.0, float(inputs.max())) if len(inputs) else 0.0, self.max_input
         if (
             self.preprocessing is None
@@ -146,13 +153,6 @@ class SavedModel:
             raise DataError(
                 f"{source} has values up to {largest:g} and this network was trained on up to {known:g}: "
                 "bring the pixels to the same range first."
-            )
-        if inputs.shape[1:] != self.sample_shape:
-            raise DataError(
-                f"{source} has {math.prod(inputs.shape[1:])} numbers a sample and this network takes "
-                f"{self.n_features}"
-                + (f" (images of {' x '.join(map(str, self.image_shape))})" if self.image_shape else "")
-                + f": it was trained on {self.source}."
             )
 
 

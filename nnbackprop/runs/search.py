@@ -19,7 +19,7 @@ import numpy as np
 
 from nnbackprop._files import write_atomically
 from nnbackprop.distributed.communicator import Communicator, SingleProcess
-from nnbackprop.errors import DivergedError, RunFolderError, UsageError
+from nnbackprop.errors import DataError, DivergedError, OutOfMemoryError, RunFolderError, UsageError
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
 from nnbackprop.training.events import EpochEnd
 from nnbackprop.training.trainer import Trainer
@@ -92,7 +92,7 @@ class TrialData:
 
     def of(self, config: Config) -> RunData:
         """The parts that a configuration reads; the split is the same in all trials."""
-        key = repr(data_options_of(config))
+        key = (repr(data_options_of(config)), config.class_weight)
         if key not in self.kept:
             self.kept = {key: replace(RunData.load(config), test=None)}
         return self.kept[key]
@@ -117,7 +117,7 @@ class PruningCallback(Callback):
         assert event.validation is not None
         loss = event.validation.loss
         if trainer.penalty is not None:
-            penalty = trainer.penalty.loss(trainer.backend.xp, trainer.network, trainer.params)
+            penalty = trainer.penalty.loss(trainer.backend.xp, trainer.network, trainer.eval_params)
             loss -= float(trainer.backend.to_numpy(penalty))
         self.losses[event.epoch] = loss
         if event.epoch <= self.reported:
@@ -145,8 +145,10 @@ def _train(file: SearchFile, study: Any, trial: Any, data: TrialData) -> None:
         pass
     except DivergedError:
         outcome = "diverged"
-    except UsageError as error:  # settings that do not go together
+    except (UsageError, DataError) as error:  # settings that do not go together, or not with the data
         outcome = f"refused: {error}"
+    except OutOfMemoryError as error:
+        outcome = f"out of memory: {error}"
     else:
         outcome = "complete" if early_stopping.best_epoch else "no epoch"
     trial.set_user_attr("epochs", max(callback.losses, default=0))

@@ -26,7 +26,7 @@ NO_EFFECT = (
 REFUSED = {
     **dict.fromkeys(OTHER_DATA, "all trials have the same seed and parts of the data"),
     **dict.fromkeys(OTHER_LOSS, "validation losses of different losses cannot be compared"),
-    **dict.fromkeys(NO_EFFECT, "it changes nothing that is learned"),
+    **dict.fromkeys(NO_EFFECT, "it says how a run is kept, shown or ended, not how it learns"),
 }
 """Settings that cannot be searched, and why."""
 

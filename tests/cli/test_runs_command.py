@@ -84,6 +84,10 @@ def test_a_run_that_diverged_and_a_damaged_one_are_listed(capsys: pytest.Capture
     assert statuses["far"]["status"] == "diverged"
     assert statuses["cut"]["status"] == "damaged"
     assert "cannot be read as a run's configuration" in statuses["cut"]["problem"]
+    Path("runs/far/doctor.json").write_text('{"findings": 3}', encoding="utf-8")
+    Path("runs/far/metrics.jsonl").write_text('{"epoch": 1}\n', encoding="utf-8")
+    listed = {r["name"]: (r["status"], r["seconds"]) for r in as_json(capsys, "runs")["runs"]}
+    assert listed["far"] == ("unfinished", 0)
     assert run("compare", "far", "cut") == 5
     assert "cannot be read as a run's configuration" in said(capsys)
 

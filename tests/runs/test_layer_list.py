@@ -98,6 +98,7 @@ def test_every_word_is_a_layer_that_some_entry_makes() -> None:
         ("conv 32 3y3", "kernel_size is '3y3'; expected"),
         ("conv 32 0x3", "kernel_size is a whole number of at least 1"),
         ("conv 32 stride=0", "stride is a whole number of at least 1"),
+        ("dense 10 units=20", "units is given twice"),
         ("conv 32 dilation=2", "'dilation' is not an option of conv; its options are filters, kernel_size"),
         ("relu 3", r"'3' is one value too many of relu; it takes none"),
         ("dropout 1.5", "A dropout rate must be at least 0 and below 1; got 1.5"),
@@ -137,6 +138,8 @@ def test_init_and_bias_are_those_of_the_configuration_and_none_before_batchnorm(
     assert [layer.bias for layer in layers if isinstance(layer, (Conv2D, Dense))] == [False, True, True]
     assert all(layer.weight_init == init for layer in layers if isinstance(layer, (Conv2D, Dense)))
     assert not parse_layers(["dense"], 2, init, bias=False)[0].bias
+    in_order = parse_layers(["dense 3 false", "conv 3 3x3 1 valid false", "dense 4 true", "dense"], 2, init)
+    assert [layer.bias for layer in in_order if isinstance(layer, (Conv2D, Dense))] == [False, False, True, True]
     (block, _) = parse_layers(["residual(dense 3, batchnorm, dense 3)", "dense"], 2, init)
     assert [layer.bias for layer in block.layers if isinstance(layer, Dense)] == [False, True]
 

@@ -155,6 +155,17 @@ def test_a_trainer_that_was_not_fit_has_nothing_to_save() -> None:
     assert not FILE.exists()
 
 
+def test_networks_nested_deeper_than_a_file_may_be_are_not_saved() -> None:
+    network = nb.Sequential(nb.Dense(3))
+    for _ in range(25):
+        network = nb.Sequential(network)
+    trainer = make_trainer(network=network, epochs=1)
+    trainer.fit(clouds())
+    with pytest.raises(nb.UsageError, match="nested over 20 deep"):
+        nb.save(trainer, FILE)
+    assert not Path(FILE).exists()
+
+
 def test_a_layer_of_ones_own_is_refused_and_nothing_is_written() -> None:
     trainer = make_trainer(network=nb.Sequential(nb.Dense(4), Own(), nb.Dense(3)), epochs=1)
     trainer.fit(clouds())

@@ -12,13 +12,16 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nnbackprop.errors import RunFolderError, UsageError
 from nnbackprop.runs import search as searching
+from nnbackprop.runs.run_data import RunData
 from nnbackprop.runs.search import TrialData, search
 from nnbackprop.runs.search_result import SearchResult, TrialRow
 from nnbackprop.runs.search_space import load_search
+from nnbackprop.runs.trained_model import TrainedModel
 from tests.support import mpi
 from tests.support.commands import run, said
 
@@ -126,6 +129,27 @@ def test_the_best_recipe_has_the_dropout_fitted_to_its_layers() -> None:
 def test_a_trials_data_has_no_test_part() -> None:
     parts = TrialData().of(load_search(write()).config)
     assert (len(parts.train), parts.validation and len(parts.validation), parts.test) == (24, 8, None)
+
+
+def test_a_trials_data_is_balanced_where_its_class_weight_says_so() -> None:
+    config, data = load_search(write()).config, TrialData()
+    assert data.of(config).train.weights is None
+    assert data.of(replace(config, class_weight="balanced")).train.weights is not None
+
+
+def test_losses_of_averaged_weights_are_without_the_penalty_of_those() -> None:
+    """The loss of a trial is that of its averaged weights: evaluated again without the penalty, it is the same."""
+    file = write(1, 3, "lr = [0.1]\nsampler = 'grid'")
+    text = Path(file).read_text(encoding="utf-8").replace("lr = 0.01", "l2 = 0.5\nema = 0.9")
+    Path(file).write_text(text, encoding="utf-8")
+    (trial,) = found_in(file).trials
+    assert run("train", "runs/small/best.toml", "--progress", "off", "--name", "again") == 0
+    trained = TrainedModel.open("again")
+    parts = RunData.load(trained.config)
+    assert parts.validation is not None
+    probabilities = trained.predict_proba(parts.validation.inputs)
+    right = probabilities[np.arange(len(parts.validation)), parts.validation.targets]
+    assert trial.loss == pytest.approx(-np.log(right).mean(), rel=1e-9)
 
 
 def test_losses_of_different_penalties_are_without_them() -> None:
@@ -242,6 +266,18 @@ def test_trials_whose_settings_do_not_go_together_say_so() -> None:
     assert outcomes["sgd"].startswith("refused: --momentum goes with momentum, nesterov")
 
 
+def test_trials_whose_settings_do_not_fit_the_data_say_so_and_the_others_are_trained() -> None:
+    Path("gaps.csv").write_text(
+        "a,label\n" + "".join(f"{i if i % 7 else ''},{i % 2}\n" for i in range(80)), encoding="utf-8"
+    )
+    file = write(2, 1, "missing = ['error', 'mean']\nsampler = 'grid'")
+    text = Path(file).read_text(encoding="utf-8").replace('"two.npz"', '"gaps.csv"\nmissing = "mean"')
+    Path(file).write_text(text, encoding="utf-8")
+    outcomes = {row.params["missing"]: row.outcome for row in found_in(file).trials}
+    assert outcomes["mean"] == "complete"
+    assert outcomes["error"].startswith("refused: ")
+
+
 def test_a_trial_that_diverges_is_told_as_such() -> None:
     file = write(2, space="lr = [0.01, 1e300]\nsampler = 'grid'\noptimizer = ['sgd']")
     outcomes = {row.params["lr"]: row.outcome for row in found_in(file).trials}
@@ -264,7 +300,7 @@ def test_a_trial_that_diverges_is_told_as_such() -> None:
         ("seed = [0, 1]", "cannot be searched: all trials have the same seed"),
         ("test_fraction = [0.1]", "cannot be searched: all trials have the same seed and parts"),
         ("loss = ['mse', 'huber:1']", "cannot be searched: validation losses of different losses"),
-        ("log = [['csv']]", "cannot be searched: it changes nothing"),
+        ("log = [['csv']]", "cannot be searched: it says how a run is kept, shown or ended"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(space: str, message: str) -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from nnbackprop import TrainedModel
 from nnbackprop.data.readers.paths import read_table
 from nnbackprop.data.table import DataOptions
 from nnbackprop.errors import DataError
+from nnbackprop.runs.image_samples import read_image
 from nnbackprop.runs.samples import rows_of_numbers
 from nnbackprop.runs.trainer_checkpoint import read_scaling
 from tests.support.commands import run
@@ -62,6 +64,21 @@ def test_inputs_of_another_range_or_not_finite_are_refused() -> None:
         model.predict(np.full((3, 4), np.nan))
     with pytest.raises(DataError, match="5 numbers a sample and this network takes 4"):
         model.predict(np.full((3, 5), 255))
+
+
+@pytest.mark.parametrize(("largest", "white"), [(1, 1.0), (16, 16.0), (255, 255.0), (200, 255.0)])
+def test_images_come_into_the_range_of_the_training_images(largest: int, white: float) -> None:
+    images = np.random.default_rng(0).integers(0, largest, (40, 4, 4), endpoint=True)
+    np.savez("two.npz", X=images, y=np.arange(40) % 2)
+    assert run(*TRAIN, "--epochs", "1") == 0
+    Image.fromarray(np.full((4, 4), 255, np.uint8)).save("white.png")
+    assert np.all(read_image(Path("white.png"), TrainedModel.open("a"), as_is=True).inputs == white)
+
+
+def test_inputs_without_features_are_refused_by_their_shape() -> None:
+    assert run(*TRAIN) == 0
+    with pytest.raises(DataError, match="0 numbers a sample and this network takes 3"):
+        TrainedModel.open("last").predict(np.zeros((3, 0)))
 
 
 def test_rows_of_numbers_are_read_with_or_without_labels_and_say_what_is_wrong() -> None:
