@@ -91,7 +91,7 @@ def share_state(communicator: Communicator, trainer: Trainer, early_stopping: Ea
         vars(early_stopping).update(stopping)
 
 
-def interrupted(communicator: Communicator, received: list[int]) -> bool:
+def any_interrupted(communicator: Communicator, received: list[int]) -> bool:
     """Whether a signal has reached one of the processes; collective."""
     return any(communicator.all_gather_object(bool(received)))
 

@@ -12,7 +12,7 @@ from nnbackprop.training.callbacks import EarlyStopping
 from nnbackprop.training.trainer import Trainer
 
 from .config import Config
-from .process_setup import interrupted, share_state
+from .process_setup import any_interrupted, share_state
 from .run_data import RunData
 from .signals import stop_on_signals
 from .summary import summarise
@@ -35,7 +35,7 @@ class RunProcess:
         Where training diverges, `recover` puts the trainer back to go on from there, or raises.
         """
         with stop_on_signals(lambda: self.trainer.stop("interrupted")) as received:
-            while not interrupted(self.communicator, received):
+            while not any_interrupted(self.communicator, received):
                 share_state(self.communicator, self.trainer, self.early_stopping)
                 try:
                     self.trainer.fit(self.data.train, self.data.validation, self.data.test)

@@ -346,8 +346,8 @@ class Trainer:
                 try:
                     if self.sharding is None:
                         step, data = self.train_step, self.device_data.arrays
-                        last = step.with_gradient_norms
-                        self.state = self.backend.scan(step, self.donate_state(), data, chunk.batches, last)
+                        last_step = step.with_gradient_norms
+                        self.state = self.backend.scan(step, self.donate_state(), data, chunk.batches, last_step)
                     else:
                         self.state = self.sharding.scan(self, chunk)
                     fits = True
