@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.markup import escape
 
-from nnbackprop.distributed.environment import launched_size
+from nnbackprop.distributed.environment import RUN_FILE, launched_size
 from nnbackprop.report.terminal import Terminal
 
 from .flags import GROUPS, Flags, err, given_settings, out
@@ -125,7 +126,7 @@ def must_launch(processes: int | None, restarts: int = 0, dry_run: bool = False)
     if (processes is not None and processes < 1) or restarts < 0:
         raise UsageError(f"--processes counts from 1 and --restarts from 0; got {processes} and {restarts}.")
     started = launched_size()
-    if started > 1:
+    if started > 1 or RUN_FILE in os.environ:
         if processes not in (None, started):
             raise UsageError(f"--processes {processes} was asked for and {started} were started: leave it out.")
         return False

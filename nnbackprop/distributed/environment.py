@@ -13,7 +13,7 @@ SIZE_AND_RANK = (
 TIMEOUT = "NNBACKPROP_MPI_TIMEOUT"
 """Variable: seconds after which a process that does not answer is given up."""
 RUN_FILE = "NNBACKPROP_RUN_FILE"
-"""Variable: a file that gets the path of the run folder, for who starts the processes again."""
+"""Variable of processes that `--processes` started: a file that gets the path of the run folder."""
 
 
 def launched_size() -> int:

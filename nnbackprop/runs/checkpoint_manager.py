@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from nnbackprop._files import link, remove
 from nnbackprop.errors import RunFolderError, TooLargeError
 
 from .checkpoint import Checkpoint, load, save
+
+Loaded = tuple[Path, Checkpoint, list[str]]
+"""An undamaged checkpoint, its path, and a message for each newer one, which is damaged."""
 
 OLDER_NAME = re.compile(r"step-(\d{8,})\.safetensors")
 
@@ -52,31 +56,43 @@ class CheckpointManager:
         """Remove the best weights, where there are any."""
         remove(self.best)
 
-    def drop_newest(self) -> bool:
-        """Remove `last` and put the checkpoint before it in its place; False where there is none before it."""
-        older = self.older()
-        if older:
-            link(older[0], self.last)
-            remove(older[0])
-        return bool(older)
+    def drop_newest(self) -> Loaded | None:
+        """Put the newest undamaged checkpoint before `last` in its place, and remove the damaged ones between.
 
-    def load_newest(self) -> tuple[Path, Checkpoint, list[str]]:
-        """The newest undamaged checkpoint, its path, and a message for each newer one, which is damaged.
-
-        RunFolderError if all are damaged, or if one is larger than may be read.
+        None where there is none: then `last` stays. RunFolderError if one is larger than may be read.
         """
-        messages: list[str] = []
-        for path in (self.last, *self.older()):
-            try:
-                return path, load(path), messages
-            except TooLargeError:
-                raise
-            except RunFolderError as error:
-                messages.append(str(error))
-        damaged = messages[0] if len(messages) == 1 else f"All checkpoints are damaged. {' '.join(messages)}"
-        raise RunFolderError(damaged)
+        older = self.older()
+        found, messages = _load_first(older)
+        if found is None:
+            return None
+        path, checkpoint = found
+        link(path, self.last)
+        for outdated in older[: older.index(path) + 1]:
+            remove(outdated)
+        return self.last, checkpoint, messages
+
+    def load_newest(self) -> Loaded:
+        """The newest undamaged checkpoint; RunFolderError if there is none, or one is larger than may be read."""
+        found, messages = _load_first((self.last, *self.older()))
+        if found is None:
+            damaged = messages[0] if len(messages) == 1 else f"All checkpoints are damaged. {' '.join(messages)}"
+            raise RunFolderError(damaged)
+        return *found, messages
 
     def older(self) -> list[Path]:
         """Those before the last, newest first."""
         by_step = {int(m[1]): path for path in self.folder.glob("*") if (m := OLDER_NAME.fullmatch(path.name))}
         return [by_step[step] for step in sorted(by_step, reverse=True)]
+
+
+def _load_first(paths: Iterable[Path]) -> tuple[tuple[Path, Checkpoint] | None, list[str]]:
+    """The first undamaged of these files, and a message for each damaged one before it."""
+    messages: list[str] = []
+    for path in paths:
+        try:
+            return (path, load(path)), messages
+        except TooLargeError:
+            raise
+        except RunFolderError as error:
+            messages.append(str(error))
+    return None, messages

@@ -9,6 +9,7 @@ from nnbackprop.training.callbacks import EarlyStopping
 from nnbackprop.training.trainer import Trainer
 
 from .callbacks import CheckpointCallback
+from .checkpoint_manager import Loaded
 from .run_dir import RunDir
 from .trainer_checkpoint import make_last_checkpoint, restore
 
@@ -19,7 +20,8 @@ class DivergenceRecovery:
     """Puts `trainer`, which trains on `train`, back to a checkpoint of its run.
 
     A checkpoint may be finite and lead to divergence at any learning rate. So where training gets at most twice
-    as far from it as the last time, the one before it is restored, and in the end the state the run began with.
+    as far from it as the last time, an older one is restored, and in the end the state that `trainer` was given
+    in, with which the run began or was resumed. Where that is no older, the oldest checkpoint is restored again.
     """
 
     def __init__(
@@ -33,7 +35,10 @@ class DivergenceRecovery:
         self._trainer, self._early_stopping, self._train = trainer, early_stopping, train
         self._run_dir, self._checkpoints = run_dir, checkpoints
         self._checkpoint_manager = checkpoints.checkpoint_manager
-        self._initial = make_last_checkpoint(trainer, early_stopping, {})
+        self._initial, self._initial_step = (
+            make_last_checkpoint(trainer, early_stopping, {}),
+            trainer.progress.step,
+        )
         self._restored_step: int | None = None  # by the last recovery
         self._steps_survived = 0  # from the step restored to the divergence, the last time
 
@@ -41,12 +46,12 @@ class DivergenceRecovery:
         """Restore a checkpoint and halve the learning rate; returns messages of what was done."""
         progress = self._trainer.progress
         lr_factor, halvings, diverged_at = progress.lr_factor / 2, progress.lr_halvings + 1, progress.step
-        messages = self._restore_newest()
+        messages = self._restore(self._checkpoint_manager.load_newest())
         previous = self._restored_step
         if previous is not None and diverged_at - previous <= 2 * self._steps_survived:
-            while self._trainer.progress.step >= previous and self._checkpoint_manager.drop_newest():
-                messages += self._restore_newest()
-            if self._trainer.progress.step >= previous:
+            while self._trainer.progress.step >= previous and (older := self._checkpoint_manager.drop_newest()):
+                messages += self._restore(older)
+            if self._trainer.progress.step >= max(previous, self._initial_step):
                 restore(self._trainer, self._early_stopping, self._train, self._initial)
         progress = replace(self._trainer.progress, lr_factor=lr_factor, lr_halvings=halvings)
         self._trainer.load_state_dict({**self._trainer.state_dict(), "progress": progress.to_dict()})
@@ -59,10 +64,10 @@ class DivergenceRecovery:
             self._checkpoints.best_unsaved = True
         return [*messages, f"Back to step {progress.step}, and on at {lr_factor:g} of the learning rate."]
 
-    def _restore_newest(self) -> list[str]:
-        """Restore the newest undamaged checkpoint; returns a message for each damaged one."""
-        _, newest, damaged = self._checkpoint_manager.load_newest()
-        restore(self._trainer, self._early_stopping, self._train, newest)
+    def _restore(self, loaded: Loaded) -> list[str]:
+        """Restore a checkpoint; returns a message for each damaged one that was skipped."""
+        _, checkpoint, damaged = loaded
+        restore(self._trainer, self._early_stopping, self._train, checkpoint)
         return [f"skipped: {message}" for message in damaged]
 
 

@@ -17,6 +17,8 @@ import psutil
 import pytest
 
 from nnbackprop.cli import main
+from nnbackprop.cli.train import must_launch
+from nnbackprop.distributed import environment
 from nnbackprop.distributed import mpi as communicators
 from nnbackprop.distributed.sharding import ShardedTraining
 from nnbackprop.errors import UsageError
@@ -203,6 +205,25 @@ def test_killed_processes_are_started_again_and_lose_nothing(folder: Path) -> No
     assert errors.startswith("error: One of the 2 processes was killed by signal 9 (SIGKILL)")
     assert "started again from the last checkpoint" in errors
     child_run.assert_same_outcome(folder / "runs" / "again", folder / "runs" / "whole")
+
+
+def test_one_process_that_may_be_restarted_is_started_once(folder: Path) -> None:
+    done = nnbackprop(folder, "train", *plain_words("alone", "--epochs=1"), "--processes=1", "--restarts=2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [path.name for path in (folder / "runs").glob("alone*")] == ["alone"]
+
+
+@pytest.mark.parametrize("rank", ["PMI_RANK", "RANK_OF_AN_UNKNOWN_LAUNCHER"])
+def test_a_process_that_was_started_starts_no_others(rank: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (name for pair in environment.SIZE_AND_RANK for name in pair):
+        monkeypatch.delenv(name, raising=False)
+    assert must_launch(1, restarts=2)
+    monkeypatch.setenv(environment.RUN_FILE, "run")
+    monkeypatch.setenv("PMI_SIZE", "1")
+    monkeypatch.setenv(rank, "0")
+    assert not must_launch(1, restarts=2)
+    with pytest.raises(UsageError, match="--processes 2 was asked for and 1 were started"):
+        must_launch(2)
 
 
 def test_a_killed_process_is_named_with_what_to_do(folder: Path) -> None:

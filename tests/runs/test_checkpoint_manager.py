@@ -67,10 +67,32 @@ def test_saving_the_same_step_again_replaces_only_the_newest(tmp_path: Path) -> 
 
 def test_drop_newest_puts_the_checkpoint_before_it_in_its_place(tmp_path: Path) -> None:
     manager = filled(tmp_path, 3, 1, 2, 3)
-    for steps in ([2, 1], [1], [1]):  # where there is none before it, it stays
-        manager.drop_newest()
+    for steps in ([2, 1], [1]):
+        path, found, damaged = manager.drop_newest() or pytest.fail("there is one before it")
+        assert (path, found.meta["progress"]["step"], damaged) == (manager.last, steps[0], [])
         assert [step_in(path) for path in (manager.last, *manager.older())] == steps
+    assert manager.drop_newest() is None  # and it stays
+    assert step_in(manager.last) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["last.safetensors"]
+
+
+def test_drop_newest_never_puts_a_damaged_checkpoint_in_the_place_of_a_sound_one(tmp_path: Path) -> None:
+    manager = filled(tmp_path, 4, 1, 2, 3, 4)
+    of_3, of_2, of_1 = manager.older()
+    damage(of_3)
+    damage(of_2)
+    _, found, damaged = manager.drop_newest() or pytest.fail("that of step 1 is sound")
+    assert found.meta["progress"]["step"] == step_in(manager.last) == 1
+    assert [str(path) in message for path, message in zip((of_3, of_2), damaged, strict=True)] == [True, True]
+    assert [path.name for path in tmp_path.iterdir()] == ["last.safetensors"]
+
+
+def test_drop_newest_keeps_the_last_where_all_before_it_are_damaged(tmp_path: Path) -> None:
+    manager = filled(tmp_path, 2, 1, 2)
+    (older,) = manager.older()
+    damage(older)
+    assert manager.drop_newest() is None
+    assert step_in(manager.load_newest()[0]) == 2
 
 
 def test_a_smaller_keep_removes_the_rest(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
 from nnbackprop.training.events import ChunkEnd
 from nnbackprop.training.trainer import Trainer
 from tests.stress.child_run import checkpoint_files
+from tests.stress.damage import damage
 from tests.support.commands import run, said
 from tests.support.small_runs import assert_equal_state, clouds, make_trainer, run_callbacks
 
@@ -75,6 +76,49 @@ def test_a_run_that_gets_no_further_goes_back_further(
     diverges: list[int], back: list[int], diverge_at: DivergeAt
 ) -> None:
     assert [diverge_at(step) for step in diverges] == back
+
+
+def test_a_resumed_run_never_goes_forward_to_where_it_was_resumed(tmp_path: Path) -> None:
+    """It diverges 1 step after 20, where it was resumed, then 1 after 15 and 1 after 10, the oldest checkpoint."""
+    trainer, best, run_dir = descent(), EarlyStopping(), RunDir.create(tmp_path, "run")
+    trainer.initialize(DATA)
+    saves = run_callbacks(run_dir, early_stopping=best)
+
+    def train_to(step: int) -> None:
+        trainer.set_options(epochs=step)
+        trainer.fit(DATA)
+
+    for step in (10, 15, 20):
+        train_to(step)
+        saves.save(trainer, step)
+    recovery = DivergenceRecovery(trainer, best, DATA, run_dir, saves)
+    back = []
+    for step in (21, 21, 16, 11, 11):
+        train_to(step)
+        recovery.recover()
+        back.append(trainer.progress.step)
+    assert back == [20, 15, 10, 10, 10]
+    assert trainer.progress.lr_factor == 0.5**5
+
+
+def test_a_damaged_checkpoint_on_the_way_back_is_skipped_and_named(tmp_path: Path) -> None:
+    trainer, best, run_dir = descent(), EarlyStopping(), RunDir.create(tmp_path, "run")
+    trainer.initialize(DATA)
+    saves = run_callbacks(run_dir, early_stopping=best)
+    for step in (0, 5, 7):
+        trainer.set_options(epochs=step or 1)
+        if step:
+            trainer.fit(DATA)
+        saves.save(trainer, step)
+    recovery = DivergenceRecovery(trainer, best, DATA, run_dir, saves)
+    damaged, _ = saves.checkpoint_manager.older()
+    damage(damaged)
+    recovery.recover()
+    assert trainer.progress.step == 7
+    skipped, message = recovery.recover()
+    assert skipped.startswith(f"skipped: {damaged}")
+    assert message.startswith("Back to step 0")
+    assert saves.checkpoint_manager.load_newest()[1].meta["progress"]["step"] == 0
 
 
 def test_a_run_put_back_to_its_beginning_repeats_bit_for_bit(tmp_path: Path) -> None:
