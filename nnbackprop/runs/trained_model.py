@@ -49,7 +49,7 @@ class TrainedModel(SavedModel):
         config = load_run_config(run_dir.config_path)
         best = run_dir.checkpoint_path("best")
         path = best if best.is_file() else run_dir.checkpoint_path("last")
-        checkpoint = load_checkpoint(path)
+        checkpoint = state.with_eval_params(load_checkpoint(path))
         state.check_settings(checkpoint, config, path, run_dir.config_path)
         info = state.info_of(checkpoint)
         backend = backend or select(config.backend, config.device)

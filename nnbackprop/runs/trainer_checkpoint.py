@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -96,6 +97,14 @@ def restore(trainer: Trainer, early_stopping: EarlyStopping, train: Dataset, che
     optimizer = unflatten(trainer.state["optimizer"], checkpoint.arrays, "optimizer")
     trainer.load_state_dict({"params": params, "optimizer": optimizer, "progress": progress.to_dict()})
     early_stopping.restore(best.epoch, best.loss, best.wait, best_params)
+
+
+def with_eval_params(checkpoint: Checkpoint) -> Checkpoint:
+    """One of `make_last_checkpoint` with the parameters to evaluate by: their average, where it has one."""
+    average = "optimizer/average/"  # of an `ExponentialMovingAverage`
+    arrays = checkpoint.arrays
+    params = {f"params/{n.removeprefix(average)}": array for n, array in arrays.items() if n.startswith(average)}
+    return replace(checkpoint, arrays=arrays | params)
 
 
 def info_of(checkpoint: Checkpoint) -> CheckpointInfo:

@@ -78,7 +78,7 @@ def test_drop_newest_puts_the_checkpoint_before_it_in_its_place(tmp_path: Path) 
 
 def test_drop_newest_never_puts_a_damaged_checkpoint_in_the_place_of_a_sound_one(tmp_path: Path) -> None:
     manager = filled(tmp_path, 4, 1, 2, 3, 4)
-    of_3, of_2, of_1 = manager.older()
+    of_3, of_2, _ = manager.older()
     damage(of_3)
     damage(of_2)
     _, found, damaged = manager.drop_newest() or pytest.fail("that of step 1 is sound")

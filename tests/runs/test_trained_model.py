@@ -9,13 +9,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from backends import leaves
 from nnbackprop import TrainedModel
 from nnbackprop.data.readers.paths import read_table
 from nnbackprop.data.table import DataOptions
 from nnbackprop.errors import DataError
+from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.image_samples import read_image
 from nnbackprop.runs.samples import rows_of_numbers
+from nnbackprop.runs.train import start
 from nnbackprop.runs.trainer_checkpoint import read_scaling
+from nnbackprop.training.callbacks import Callback
+from nnbackprop.training.events import EpochEnd
+from nnbackprop.training.trainer import Trainer
 from tests.support.commands import run
 
 pytestmark = pytest.mark.usefixtures("two_clouds")
@@ -51,6 +57,28 @@ def test_predictions_are_those_of_the_test_accuracy(flags: list[str]) -> None:
     model = TrainedModel.open("a")
     data = model.data()
     assert np.array_equal(model.predict(data.inputs), data.targets)
+
+
+class InterruptedAfter2Epochs(Callback):
+    """Stops a run as Ctrl-C does."""
+
+    def epoch_end(self, trainer: Trainer, event: EpochEnd) -> None:
+        if event.epoch == 2:
+            trainer.stop("interrupted")
+
+
+def test_an_interrupted_run_opens_with_its_moving_average() -> None:
+    """The loss is that of its row in metrics.jsonl, and of the trainer."""
+    settings = {"data": "two.npz", "hidden": (8,), "ema": 0.99, "lr": 0.5, "dtype": "float64", "epochs": 9}
+    with start(resolve("mnist-original", {"dropout": (), "name": "a", **settings})) as started:
+        assert started.fit([InterruptedAfter2Epochs()]) is None
+        average, trained = started.trainer.host_params(), started.trainer.state_dict()["params"]
+    assert not started.run_dir.checkpoint_path("best").exists()
+    model = TrainedModel.open("a")
+    for found, want, other in zip(*map(leaves, (model.host_params(), average, trained)), strict=True):
+        assert np.array_equal(found, want)
+        assert not np.array_equal(found, other)
+    assert model.evaluate(model.data()).loss == started.run_dir.read_metrics()[-1]["test_loss"]
 
 
 def test_inputs_of_another_range_or_not_finite_are_refused() -> None:
