@@ -193,10 +193,12 @@ def fit(
 
 
 def show_dry_run(config: Config) -> int:
-    """Print what a run would be."""
+    """Print what a run would be; a logger that it could not have is refused."""
+    from nnbackprop.loggers.registry import load_loggers
     from nnbackprop.report.dry_run import dry_run_report
     from nnbackprop.runs.dry_run import dry_run
 
+    load_loggers(config.log)
     out.print(dry_run_report(dry_run(config), out.width), soft_wrap=True)  # the TOML as a file would have it
     return 0
 

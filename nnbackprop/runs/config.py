@@ -293,6 +293,11 @@ class Config:
         return "float64" if self.dtype == "float64" else "float32"
 
     @property
+    def run_name(self) -> str:
+        """Name of the run folder, unless it is taken."""
+        return self.recipe if self.name is None else self.name
+
+    @property
     def fixed_settings(self) -> dict[str, Any]:
         """What stays the same from a run's first step to its last, as JSON has it."""
         left_out = {*CHANGEABLE_ON_RESUME, *NO_FLAGS, "name"}

@@ -10,6 +10,7 @@ from nnbackprop.errors import UsageError
 from . import build
 from .callbacks import SaveInterval
 from .config import Config
+from .run_dir import check_name
 
 
 def check_config(config: Config) -> None:
@@ -38,6 +39,17 @@ def check_config(config: Config) -> None:
     for flag, given in _without_effect(config).items():
         if given:
             raise UsageError(f"--{flag} would do nothing: leave it out, or give what it goes with.")
+
+
+def check_new_run(config: Config) -> None:
+    """UsageError for what `check_config` refuses, and for what a run cannot begin with."""
+    check_config(config)
+    check_name(config.run_name)
+    if config.dropout_changes:
+        raise UsageError(
+            "dropout_changes are of a run whose rates the lab changed on the way: a new run has one rate a "
+            "layer from its first step. Leave them out."
+        )
 
 
 def _check_outputs(config: Config) -> None:

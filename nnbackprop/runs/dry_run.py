@@ -14,7 +14,7 @@ from nnbackprop.training.trainer import Trainer
 
 from . import build
 from .config import Config
-from .config_checks import check_config
+from .config_checks import check_new_run
 from .jax_estimate import JAX, NUMPY, Cost, step_seconds
 from .run_data import RunData
 from .train import initialized_trainer, open_backend
@@ -44,8 +44,8 @@ class DryRun:
 
 
 def dry_run(config: Config) -> DryRun:
-    """Read the data and build the trainer of `config`, as a run does; whatever a run would refuse is refused."""
-    check_config(config)
+    """Read the data and build the trainer of `config`: what a run refuses before it trains is refused."""
+    check_new_run(config)
     backend, data = open_backend(config), RunData.load(config)
     config = build.resolve_task(config, data.train)
     number = 1.0 if config.lr == "auto" else config.lr  # a run looks for it
@@ -55,7 +55,8 @@ def dry_run(config: Config) -> DryRun:
     seconds = None
     if (cost := COSTS.get(backend.name)) and backend.device == "cpu":
         layers = trainer.network.summary(trainer.sample_shape, trainer.params_dtype)
-        seconds = steps * estimate_step(cost, layers, batch, config.threads or cores(), trainer.dtype)
+        threads = config.threads or (1 if config.deterministic else cores())
+        seconds = steps * estimate_step(cost, layers, batch, threads, trainer.dtype)
     memory = memory_of(trainer, data, batch)
     where = backend.name, backend.device, trainer.layer_table
     return DryRun(config, data.description, *where, samples, batch, steps, memory, seconds)

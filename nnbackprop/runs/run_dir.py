@@ -28,10 +28,7 @@ class RunDir:
     @classmethod
     def create(cls, runs: Path, name: str) -> RunDir:
         """A new folder `runs/NAME`, or NAME-2, NAME-3 ... where that is taken; nothing is overwritten."""
-        if name in ("", ".", "..") or Path(name).name != name:
-            raise UsageError(
-                f"{name!r} cannot be the name of a run: give --name one word, and its place by --runs-dir."
-            )
+        check_name(name)
         for number in range(1, 100_000):
             path = runs / (name if number == 1 else f"{name}-{number}")
             try:
@@ -178,6 +175,14 @@ class RunDir:
         """Drop the rows of `from_epoch` and later, which a run resumed from an older checkpoint writes again."""
         kept = [json.dumps(row) + "\n" for row in self.read_metrics() if row["epoch"] < from_epoch]
         self.write("metrics.jsonl", "".join(kept))
+
+
+def check_name(name: str) -> None:
+    """UsageError for what cannot be the name of a run's folder."""
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise UsageError(
+            f"{name!r} cannot be the name of a run: give --name one word, and its place by --runs-dir."
+        )
 
 
 def _read_text(path: Path) -> str:

@@ -13,7 +13,7 @@ from backends import Backend, select
 from nnbackprop._files import remove
 from nnbackprop._system_info import CpuTimes, set_num_threads
 from nnbackprop.distributed.communicator import Communicator, SingleProcess
-from nnbackprop.errors import DivergedError, UsageError
+from nnbackprop.errors import DivergedError
 from nnbackprop.training.callbacks import Callback, EarlyStopping, TimeLimit
 from nnbackprop.training.trainer import Trainer
 
@@ -21,7 +21,7 @@ from . import build
 from .callbacks import CheckpointCallback, JsonlLogger, SaveInterval
 from .checkpoint_manager import CheckpointManager
 from .config import Config
-from .config_checks import check_config
+from .config_checks import check_new_run
 from .config_files import to_toml
 from .divergence_recovery import DivergenceRecovery, lr_halvings_exhausted
 from .lr_find import resolve_lr
@@ -122,12 +122,7 @@ def start(config: Config, communicator: Communicator | None = None) -> Iterator[
     """
     communicator = communicator or SingleProcess()
     check_same_options(communicator, asdict(config))
-    check_config(config)
-    if config.dropout_changes:
-        raise UsageError(
-            "dropout_changes are of a run whose rates the lab changed on the way: a new run has one rate a "
-            "layer from its first step. Leave them out."
-        )
+    check_new_run(config)
     config = with_shards(config, communicator)
     prepare_process(communicator, config)
     cpu_times, backend = CpuTimes.now(), open_backend(config)
@@ -137,8 +132,7 @@ def start(config: Config, communicator: Communicator | None = None) -> Iterator[
     config = resolve_lr(config, backend, data)
     trainer, transferred = _initialize(config, backend, data)
     start_together(communicator, config, trainer, data)
-    name = config.recipe if config.name is None else config.name
-    run_dir = RunDir.create(Path(config.runs_dir), name)
+    run_dir = RunDir.create(Path(config.runs_dir), config.run_name)
     try:
         with run_dir.lock():
             run = Run(

@@ -16,6 +16,7 @@ from backends import select
 from benchmarks.results import Result, saved
 from benchmarks.workloads import WORKLOADS
 from nnbackprop.cli.flags import out
+from nnbackprop.errors import UsageError
 from nnbackprop.report.progress import progress
 from nnbackprop.runs import build
 from nnbackprop.runs.config_files import resolve
@@ -92,6 +93,12 @@ def test_a_dry_run_shows_everything_and_writes_nothing(capsys: pytest.CaptureFix
 def test_a_dry_run_refuses_what_a_run_refuses(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("train", *WORDS, "--weight-decay", "0.5", "--dry-run") == 2
     assert "--weight-decay without adamw would do nothing" in said(capsys)
+    assert run("train", *WORDS, "--name", "a/b", "--dry-run") == 2
+    assert "'a/b' cannot be the name of a run" in said(capsys)
+    assert run("train", *WORDS, "--log", "nowhere", "--dry-run") == 2
+    assert "--log 'nowhere' is not known" in said(capsys)
+    with pytest.raises(UsageError, match="dropout_changes are of a run whose rates the lab changed"):
+        dry_run(resolve("mnist", {"data": "two.npz", "dropout_changes": ((5, (0.1, 0.1)),)}))
     assert run("train", "--resume", "last", "--dry-run") == 2
     assert "--dry-run is of a run that has not begun" in said(capsys)
 
@@ -136,6 +143,17 @@ def test_estimated_time_is_within_a_factor_of_3_of_each_measurement(result: Resu
             compared += 1
             assert 1 / 3 < estimated / median(row.seconds) < 3, (timing.workload, rival)
     assert compared
+
+
+@pytest.mark.usefixtures("two_clouds")
+def test_a_deterministic_run_is_estimated_on_its_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nnbackprop.runs.dry_run.cores", lambda: 16)
+    monkeypatch.setattr("nnbackprop.runs.train.set_num_threads", lambda *_, **__: None)
+    seconds = [
+        dry_run(resolve("mnist", {"data": "two.npz", "hidden": (2000,), "backend": "numpy", **threads})).seconds
+        for threads in ({}, {"threads": 1}, {"deterministic": True})
+    ]
+    assert seconds[0] < seconds[1] == seconds[2]
 
 
 @pytest.mark.usefixtures("two_clouds")
