@@ -114,10 +114,11 @@ class Models:
             raise missing("no-network")
         if name != state.run or not self.session.active:
             return self.open(name)
+        model = self._in_training(name)
         self.session.ask_params()
         if (params := self.session.params) is None:
             return self.open(name)
-        return Model(name, replace(self._in_training(name).trained, params=params[1]), params[0])
+        return Model(name, replace(model.trained, params=params[1]), params[0])
 
     def _in_training(self, name: str) -> Model:
         """The run under way, opened once: epochs save other weights, and those that count are the trainer's."""
