@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from inspect import signature
 from typing import Any, TypeVar
 
 from backends import Backend
@@ -99,7 +100,37 @@ def resolve_task(config: Config, train: Dataset) -> Config:
             f"--loss {config.loss} is for classes and the task of {train.source} is {train.task}: give "
             f"--loss {LOSS_OF_TASK[train.task]}, or --loss auto, or train by the recipe `table`."
         )
+    if not train.classes and config.target_values != (0, 1):
+        raise UsageError(
+            f"--target-values stand for classes and the task of {train.source} is {train.task}, whose targets are "
+            "numbers: leave it out."
+        )
+    check_outputs(config)
     return config
+
+
+def check_outputs(config: Config) -> None:
+    """UsageError where the loss, what it is compared with and the outputs do not go together.
+
+    A loss that is auto is checked by `resolve_task`.
+    """
+    if config.n_outputs == 1 and "softmax" in (config.output_activation, config.loss.partition("-")[0]):
+        raise UsageError(
+            "A softmax over --n-outputs 1 is always 1: use binary-cross-entropy, or one output a class."
+        )
+    if config.loss == "auto":
+        return
+    built = loss(config)
+    if built.gives_probabilities and config.output_activation != "identity":
+        raise UsageError(
+            f"--loss {config.loss} takes logits, of which it makes probabilities itself, and --output-activation "
+            f"{config.output_activation} comes before it: leave it at identity, or use --loss mse."
+        )
+    if built.takes_labels and config.target_values != (0, 1):
+        raise UsageError(
+            f"--target-values would do nothing with --loss {config.loss}, which takes labels: leave it out, or "
+            "use --loss mse or binary-cross-entropy."
+        )
 
 
 def n_outputs(config: Config, train: Dataset) -> int:
@@ -108,9 +139,9 @@ def n_outputs(config: Config, train: Dataset) -> int:
 
 
 def loss(config: Config) -> Loss:
-    """The loss, with its own parameter, label smoothing and target values where it takes any."""
+    """The loss, with its own parameter, label smoothing and target values; UsageError for one that it has not."""
     name = config.loss.partition(":")[0]
-    loss_class = _by_name(LOSSES, name, "loss")
+    make = _by_name(LOSSES, name, "loss")
     options: dict[str, float] = {}
     if ":" in config.loss:
         options[LOSS_PARAMETERS.get(name, "")] = _loss_parameter(config.loss)
@@ -118,13 +149,14 @@ def loss(config: Config) -> Loss:
         options |= dict(zip(("off_value", "on_value"), config.target_values, strict=True))
     if config.label_smoothing:
         options["label_smoothing"] = config.label_smoothing
-    try:
-        return loss_class(**options)
-    except TypeError:
-        raise UsageError(
-            f"--label-smoothing goes with softmax-cross-entropy and binary-cross-entropy, not with {config.loss}: "
-            "there, use --target-values 0.1 0.9."
-        ) from None
+    for flag, option in (("target-values", "off_value"), ("label-smoothing", "label_smoothing")):
+        if option in options and option not in signature(make).parameters:
+            takers = [taker for taker, other in LOSSES.items() if option in signature(other).parameters]
+            raise UsageError(
+                f"--{flag} goes with {', '.join(takers)}, and not with {config.loss}: leave it out, or choose one "
+                "of those."
+            )
+    return make(**options)
 
 
 def _loss_parameter(spec: str) -> float:

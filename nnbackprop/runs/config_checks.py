@@ -16,7 +16,7 @@ from .run_dir import check_name
 def check_config(config: Config) -> None:
     """UsageError for names that are not known and settings that do not go together."""
     _check_names(config)
-    _check_outputs(config)
+    build.check_outputs(config)
     plateau = build.plateau_callbacks(config)
     if (plateau or config.patience is not None) and not config.validation:
         waits = f"--schedule {config.schedule}" if plateau else "--patience"
@@ -52,31 +52,9 @@ def check_new_run(config: Config) -> None:
         )
 
 
-def _check_outputs(config: Config) -> None:
-    """UsageError where the loss, what it is compared with and the outputs do not go together."""
-    if config.loss not in ("mse", "half-mse") and config.output_activation != "identity":
-        raise UsageError(
-            f"--loss {config.loss} takes logits and --output-activation {config.output_activation} comes before "
-            "it, so twice: leave it at identity, or use --loss mse."
-        )
-    if config.n_outputs == 1 and "softmax" in (config.output_activation, config.loss.partition("-")[0]):
-        raise UsageError(
-            "A softmax over --n-outputs 1 is always 1: use binary-cross-entropy, or one output a class."
-        )
-    off, on = config.target_values
-    if not off < on or (config.loss == "binary-cross-entropy" and not (off >= 0 and on <= 1)):
-        raise UsageError(
-            f"--target-values {off:g} {on:g} cannot be: that of the other classes comes first and is less, and "
-            "binary-cross-entropy takes probabilities, 0 to 1."
-        )
-
-
 def _without_effect(config: Config) -> dict[str, bool]:
     """Whether each flag was given without what it goes with."""
     return {
-        "target-values with softmax-cross-entropy": (
-            config.target_values != (0, 1) and config.loss == "softmax-cross-entropy"
-        ),
         "weight-decay without adamw": config.weight_decay != 0.01 and config.optimizer != "adamw",
         "augment-half-angle without augment": bool(config.augment_half_angle) and not config.augment,
         "penalize-biases without l1 or l2": config.penalize_biases and not (config.l1 or config.l2),

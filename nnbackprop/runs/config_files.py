@@ -21,7 +21,8 @@ from .config import PLAIN_NETWORK, Config
 from .settings import BACKSLASH_ADVICE, parse_settings, with_changes, with_current_names, without_none
 
 BACKSLASH_IN_QUOTES = re.compile(r'"[^"\n]*\\[^"\n]*"')
-MAX_FILE_SIZE = 2**14  # bytes: one of ours has 2,000, and tomllib takes a second for the worst of so many
+MAX_FILE_SIZE = 2**18  # bytes: one of ours has 2,000, and as many more as a table has names of columns
+MAX_DOTS = 100  # in a line: for names like a.a.a tomllib takes quadratic time; so the worst file takes a second
 
 
 def recipes() -> dict[str, Path]:
@@ -115,10 +116,19 @@ def load_run_config(path: Path) -> Config:
 
 
 def to_toml(config: Config) -> str:
-    """The whole configuration, runnable again; settings that are None are left out, as TOML has no null."""
+    """The whole configuration, runnable again; settings that are None are left out, as TOML has no null.
+
+    UsageError where it is larger than a file that is read may be.
+    """
     import tomli_w
 
-    return tomli_w.dumps(without_none(asdict(config)))
+    text = tomli_w.dumps(without_none(asdict(config)))
+    if (size := len(text.encode())) > MAX_FILE_SIZE:
+        raise UsageError(
+            f"The configuration has {size:,} bytes, and a config.toml may have {MAX_FILE_SIZE:,}: most are names "
+            "of columns (--target, --features, --drop). Name fewer, or take unused columns out of the table."
+        )
+    return text
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -128,6 +138,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
     if len(content) > MAX_FILE_SIZE:
         raise ValueError(f"it has more than {MAX_FILE_SIZE} bytes, which no configuration needs")
     text = content.decode("utf-8-sig")
+    if max(line.count(".") for line in text.split("\n")) > MAX_DOTS:
+        raise ValueError(f"a line has more than {MAX_DOTS} dots: put each value on a line of its own")
     try:
         return tomllib.loads(text)
     except RecursionError:

@@ -12,7 +12,7 @@ import pytest
 from backends import select
 from nnbackprop.data import Dataset, Scaling
 from nnbackprop.errors import RunFolderError, UsageError
-from nnbackprop.nn.layers import Dense, Dropout, ReLU, Sigmoid
+from nnbackprop.nn.layers import ACTIVATIONS, Dense, Dropout, ReLU, Sigmoid
 from nnbackprop.optim import AdamW, ExponentialMovingAverage, GradientClipping, Momentum
 from nnbackprop.runs import build
 from nnbackprop.runs.config import Config
@@ -171,10 +171,34 @@ BROKEN = {
     "no text": b"lr = \xff",
     "UTF-16": "lr = 1".encode("utf-16"),
     "a zero byte": b"lr = 1\0",
+    "a name that would take minutes": b"a" + b".a" * 2**16,
     "a value twice": b"lr = 1\nlr = 2",
     "no such day": b"lr = 2024-02-31",
     "nothing after the sign": b"lr =",
 }
+
+
+def test_a_table_of_900_targets_is_trained_resumed_and_evaluated(two_clouds: None) -> None:
+    names = [f"label-{k:04}" for k in range(900)]
+    values = np.random.default_rng(0).integers(0, 2, (20, 900))
+    lines = [",".join(["x", *names]), *(f"{i}," + ",".join(map(str, row)) for i, row in enumerate(values))]
+    Path("wide.csv").write_text("\n".join(lines), encoding="utf-8")
+    words = ["--target", *names, "--hidden", "2", "--epochs", "1", "--progress", "off", "--name", "wide"]
+    assert run("train", "wide.csv", *words) == 0
+    assert load_run_config(Path("runs/wide/config.toml")).target == tuple(names)
+    assert run("train", "--resume", "wide", "--epochs", "2", "--progress", "off") == 0
+    assert run("evaluate", "wide") == 0
+
+
+def test_a_configuration_too_large_to_be_read_again_is_refused_before_training(
+    two_clouds: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("small.toml").write_text('data = "two.npz"\nhidden = [2]\nbackend = "numpy"\n', encoding="utf-8")
+    monkeypatch.setattr("nnbackprop.runs.config_files.MAX_FILE_SIZE", 500)
+    for dry_run in ([], ["--dry-run"]):
+        assert run("train", "small.toml", *dry_run) == 2
+        assert "bytes, and a config.toml may have 500: most are names of columns" in said(capsys)
+    assert not list(Path("runs").iterdir())
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -259,7 +283,14 @@ def test_one_dropout_rate_is_for_all_hidden_layers(given: tuple[float, ...], rat
         ({"loss": "hinge"}, "--loss 'hinge' is not known. Choose one of softmax-cross-entropy"),
         ({"optimizer": "lion"}, "--optimizer 'lion' is not known"),
         ({"momentum": 0.9}, "--momentum goes with momentum"),
-        ({"loss": "mse", "label_smoothing": 0.1}, "--label-smoothing goes with"),
+        (
+            {"loss": "mse", "label_smoothing": 0.1},
+            "--label-smoothing goes with softmax-cross-entropy, binary-cross",
+        ),
+        (
+            {"loss": "mae", "target_values": (0.1, 0.9)},
+            "--target-values goes with binary-cross-entropy, half-mse, mse,",
+        ),
         ({"init": "xavier"}, "'xavier' is not an initializer"),
         ({"schedule": "cosinus"}, "'cosinus' is not a schedule"),
         ({"schedule": "step:1:10", "epochs": 4000}, "'step:1:10' grows beyond the largest number"),
@@ -334,6 +365,37 @@ def test_the_schedule_spans_the_run() -> None:
 def test_settings_that_do_not_go_together_are_refused(flags: list[str]) -> None:
     assert run("train", "weight-height", "--epochs", "2", *flags) == 2
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--target-values", "0.1", "0.9"], "--target-values would do nothing with --loss softmax-cross-entropy"),
+        (["--output-activation", "softmax"], "--loss softmax-cross-entropy takes logits"),
+        (["--n-outputs", "1"], "A softmax over --n-outputs 1 is always 1"),
+    ],
+)
+@pytest.mark.usefixtures("in_a_folder_of_its_own")
+def test_settings_that_do_not_go_with_the_loss_that_auto_chooses_are_refused(
+    flags: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("train", "iris", "--loss", "auto", "--epochs", "2", *flags) == 2
+    assert reason in said(capsys)
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("loss", ["auto", "mae", "huber:2", "poisson"])
+def test_an_output_activation_goes_with_any_loss_that_takes_no_logits(loss: str) -> None:
+    config, counts = Config(loss=loss, output_activation="softplus"), Dataset(np.ones((9, 4)), np.ones((9, 1)))
+    check_config(config)
+    assert type(build.network(build.resolve_task(config, counts), 1).layers[-1]) is ACTIVATIONS["softplus"]
+
+
+def test_target_values_of_a_regression_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"--target-values stand for classes and the task of .* is regression"):
+        build.resolve_task(
+            Config(loss="auto", target_values=(0.1, 0.9)), Dataset(np.ones((9, 4)), np.ones((9, 1)))
+        )
 
 
 @pytest.mark.parametrize(
