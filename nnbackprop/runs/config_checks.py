@@ -72,7 +72,8 @@ def _check_names(config: Config) -> None:
     build.optimizer(config)
     build.penalty(config)
     build.augmentation(config)
-    build.learning_rate(replace(config, lr=1.0) if config.lr == "auto" else config, samples=10**6)
+    # more samples than there are: whether a warm-up fits into the run is seen when the data is read
+    build.learning_rate(replace(config, lr=1.0) if config.lr == "auto" else config, samples=10**12)
     SaveInterval.parse(config.save_every)
     if config.size is not None:
         parse_size(config.size)

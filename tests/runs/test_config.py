@@ -304,6 +304,14 @@ def test_an_unknown_name_is_refused_before_the_trainer_is_built(settings: dict[s
     assert said in str(error.value)
 
 
+def test_a_warm_up_that_only_a_large_data_set_holds_is_refused_by_a_small_one_alone() -> None:
+    config = Config(schedule="warmup:20000+cosine", epochs=1, batch_size=120)
+    check_config(config)
+    assert build.learning_rate(config, 10**7)(20000) == config.lr
+    with pytest.raises(UsageError, match="needs at least 1 step"):
+        build.learning_rate(config, 10**6)
+
+
 def test_an_unknown_name_is_said_before_what_does_not_go_with_it() -> None:
     with pytest.raises(UsageError, match=r"--output-activation 'my-runs' is not known\. Choose one of identity"):
         check_config(Config(output_activation="my-runs"))
