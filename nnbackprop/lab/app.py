@@ -48,6 +48,7 @@ def make_app(lab: Lab, token: str, port: int, host: str | None = None) -> App:
         Route("/api/options", _get(lab.options)),
         Route("/api/backends", _get(lab.backends)),
         Route("/api/runs", _get(lab.runs)),
+        Route("/api/network", _get(lab.network)),
         Route("/api/dataset", _get(lab.drawings.to_json)),
         Route("/api/dataset", _post(Keep, lab.keep), methods=["POST"]),
         Route("/api/train", _post(Train, lab.train), methods=["POST"]),

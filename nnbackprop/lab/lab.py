@@ -63,6 +63,14 @@ class Lab:
         """The runs of the folder, the newest last."""
         return {"runs": [_run(info) for info in list_runs(self.session.runs_dir).runs if not info.problem]}
 
+    def network(self) -> dict[str, Any]:
+        """Whether there is a network that would answer a drawing now."""
+        try:
+            self.models.digits(None)
+        except NnbackpropError:
+            return {"network": False}
+        return {"network": True}
+
     def train(self, request: Train) -> dict[str, Any]:
         """Begin a run."""
         self.session.train(request)

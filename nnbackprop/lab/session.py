@@ -207,6 +207,9 @@ class Session:
                 raise busy("other-begins", run=self._run_name)
             self._trainer = trainer = TrainerProcess(job)
             self.params, self._params_asked = None, False
+            if run is None:  # what is on show is the last run's
+                self.history = History()
+                self._watchers.tell("history", self.history.to_json())
             self._set_state(
                 status="starting",
                 run=run,
@@ -217,7 +220,6 @@ class Session:
                 reason=None,
                 error=None,
                 elsewhere=False,
-                **({} if run else {"epoch": 0, "step": 0, "steps_per_epoch": 0, "seconds": 0.0}),
             )
             threading.Thread(target=self._receive, args=(trainer,), daemon=True).start()
 

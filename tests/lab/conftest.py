@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,15 @@ def lab_folder(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def lab_address(lab_folder: Path) -> Iterator[str]:
     """The address, with its token, of a lab of that folder."""
+    with served(lab_folder) as address:
+        yield address
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a lab of a folder, which ends with the block."""
     words = [*COMMAND, "lab", "--port", "0", "--no-browser"]
-    with subprocess.Popen(words, cwd=lab_folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(words, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         found = re.search(r"http://\S+", server.stdout.readline())
         assert found is not None
@@ -71,6 +79,16 @@ def window(chromium: Any, lab_address: str) -> Iterator[Window]:
     yield opened
     opened.context.close()
     assert opened.complaints == []
+
+
+@pytest.fixture
+def empty_lab(chromium: Any, tmp_path: Path) -> Iterator[Window]:
+    """A window on a lab of a folder without runs."""
+    with served(tmp_path) as address:
+        opened = Window(chromium, address, viewport={"width": 1280, "height": 900})
+        yield opened
+        opened.context.close()
+        assert opened.complaints == []
 
 
 @pytest.fixture

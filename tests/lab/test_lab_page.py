@@ -18,6 +18,11 @@ from tests.support.lab_window import start, status
 AXE = Path(os.environ.get("AXE", "no file"))
 VIOLATIONS = """(rules) => axe.run(document, rules ? {runOnly: rules} : {}).then(({violations}) =>
     violations.map(({id, nodes}) => [id, nodes.slice(0, 3).map((one) => [one.html, one.failureSummary])]))"""
+STARTING = """() => document.querySelector('.chip-status').dataset.status === 'starting' && {
+    name: document.querySelector('.run-name').textContent,
+    charts: document.querySelector('.charts').checkVisibility(),
+    loss: document.querySelectorAll('.tiles dd')[2].textContent,
+}"""
 TABS = ("train", "draw", "step", "look", "share")
 
 
@@ -53,6 +58,29 @@ def test_weight_height_trains_to_its_end_and_is_compared(window: Any, lab_folder
     assert {name: [json.loads(a), json.loads(b)] for name, a, b in rows[1:]} == {
         name: json.loads(encode(values)) for name, values in differences.items()
     }
+
+
+def test_a_second_run_begins_with_nothing_of_the_first(window: Any) -> None:
+    page = window.open("train")
+    for _ in range(2):
+        start(page, "iris", epochs="2")
+        seen = page.wait_for_function(STARTING).json_value()
+        assert seen == {"name": "A new run is starting", "charts": False, "loss": "–"}
+        status(page, "finished")
+        assert tile(page, "Loss") > 0
+    page.click(".main-buttons [data-do=reset]")
+    status(page, "idle")
+
+
+def test_without_a_network_the_page_says_so_and_asks_for_no_answer(empty_lab: Any) -> None:
+    asked: list[str] = []
+    page = empty_lab.open("draw")
+    page.on("request", lambda request: asked.append(request.url.rsplit("/", 1)[1]))
+    stroke(page, [(70, 70), (205, 70), (170, 140), (130, 225)])
+    page.wait_for_selector(".verdict-line:text-is('No trained network of digits is here yet.')")
+    assert page.is_visible("[data-do=train-now]")
+    assert "predict" not in asked
+    assert "network" in asked
 
 
 def test_a_newcomer_trains_draws_and_follows_a_gradient_in_four_clicks_and_a_stroke(window: Any) -> None:
@@ -130,8 +158,13 @@ def test_learning_rate_and_dropout_change_while_it_runs(window: Any, lab_folder:
 
 def test_a_drawn_seven_is_a_seven(window: Any) -> None:
     page = window.open("draw")
-    stroke(page, [(70, 70), (205, 70), (170, 140), (130, 225)])
+    refused: list[str] = []
+    page.on("response", lambda answer: refused.append(answer.url) if answer.status >= 400 else None)
+    seven = [(70, 70), (205, 70), (170, 140), (130, 225)]
+    stroke(page, seven)
     page.wait_for_selector(".bar.top-class .name:text-is('7')", timeout=30_000)
+    assert page.input_value("[name=label]") == "7"
+    page.select_option("[name=label]", "1")
     names = page.locator(".stages .tile span").all_inner_texts()
     assert names[0] == "As drawn"
     assert names[-3:] == ["Cropped", "20 × 20", "Centred"]
@@ -139,8 +172,13 @@ def test_a_drawn_seven_is_a_seven(window: Any) -> None:
     page.wait_for_selector(".gradient-row canvas[aria-label*='class 8']")
     page.fill("[name=epsilon]", "0.5")
     page.wait_for_selector(".attack-row canvas")
+    assert page.input_value("[name=label]") == "1"  # as the person has chosen, whatever the network says
     page.click("[data-do=clear]")
     page.wait_for_selector(".verdict-line:has-text('Draw a digit')")
+    stroke(page, seven[:1])  # a touch, which draws nothing
+    stroke(page, seven)
+    page.wait_for_selector(".bar.top-class .name:text-is('7')")
+    assert refused == []
 
 
 def test_the_keyboard_is_enough(window: Any) -> None:

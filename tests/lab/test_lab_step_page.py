@@ -58,6 +58,14 @@ EXPLAINED = """async () => {
     }
     return {missing: [...missing], named: [...named], known: Object.keys(EQUATIONS)};
 }"""
+AT_THE_BOTTOM = """(button) => {
+    button.scrollIntoView({block: 'end'});
+    button.click();
+}"""
+IN_THE_WINDOW = """(selector) => {
+    const {top, bottom} = document.querySelector(selector).getBoundingClientRect();
+    return top >= 0 && bottom <= innerHeight;
+}"""
 DERIVATIONS = [Path(__file__).resolve().parents[2] / "docs" / f"derivation{part}.md" for part in ("", "-layers")]
 POSSIBLE = "async ([loss, a, n]) => (await import('/static/js/mistakes.js')).possible(loss, a, n)"
 
@@ -235,8 +243,16 @@ def test_the_pointer_shows_a_formula_and_checks_its_edge_and_play_goes_on(window
     page.hover('.diagram [data-id="dw1.0.1"]')
     assert page.locator(".inspector .figures").first.inner_text() == "= −2 · (−0.0331)"
     assert page.inner_text(".inspector .equation .tag") == "D8"
+    assert "∂J/∂wᵢⱼ = δⱼ xᵢ" in page.inner_text(
+        ".inspector .equation"
+    )  # of every weight, the one on show among them
     assert page.text_content(".code mark").lstrip("0123456789").strip().startswith('grads = {"W": xp.matmul(')
     assert page.locator(".check tbody th").first.inner_text() == "J(w₁₂ + ε)"
+    above, below = (float(page.inner_text(f".check [data-check={key}]")) for key in ("above", "below"))
+    slope = re.search(r"= \(([\d.]+) − ([\d.]+)\) / \(2 · 10−5\) = ([\d.]+)", page.inner_text(".check .workings"))
+    assert slope is not None
+    assert (float(slope[1]), float(slope[2])) == (above, below)
+    assert float(slope[3]) == pytest.approx((above - below) / 2e-5, rel=1e-5)
     measured, hand = (page.inner_text(f".check [data-check={key}]") for key in ("measured", "hand"))
     assert measured == hand == f"{-2 * shown(page, 'dz1.1'):.8f}"
     page.click("[data-do=first]")
@@ -268,8 +284,10 @@ def test_a_planted_mistake_is_measured_and_named_by_the_doctor(window: Any) -> N
     assert [text.split()[-1] for text in verdicts] == ["wrong", "wrong", "right", "right"]
     page.click("[data-do=watch]")
     assert page.locator(".break-chart canvas").count() == 1
-    page.click("[data-do=doctor]")
+    page.locator("[data-do=doctor]").evaluate(AT_THE_BOTTOM)
     page.wait_for_selector(".doctor .finding")
+    assert page.evaluate(IN_THE_WINDOW, ".doctor")
+    assert page.evaluate("document.activeElement.matches('.doctor h4')")
     assert "Hidden: slope of the activation missing" in page.locator(".doctor .finding").first.inner_text()
     page.click("[data-do=repair]")
     assert page.locator(".every .bad").count() == 0

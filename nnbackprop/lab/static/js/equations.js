@@ -1,16 +1,17 @@
-// The equations that Step through can show, of the derivation as one line each; docs/derivation.md and
+// The equations that Step through can show, of the derivation as one line each, by the
+// indices i and j where there are several of a kind; docs/derivation.md and
 // derivation-layers.md have them with their steps.
 // What is not derived there has its formula and its paper.
 
 export const EQUATIONS = {
-  D1: "s₁ = w₁₁ x₁ + w₂₁ x₂ + b₁",
+  D1: "sⱼ = Σᵢ wᵢⱼ xᵢ + bⱼ",
   D2: "σ(s) = 1 / (1 + e⁻ˢ)",
   D3: "J = (y − t)²,  ∂J/∂y = 2 (y − t)",
   D4: "δ = ∂J/∂y · y (1 − y)",
-  D5: "∂J/∂v₁ = δ h₁,  ∂J/∂c = δ",
-  D6: "∂J/∂h₁ = δ v₁",
-  D7: "δ₁ = ∂J/∂h₁ · h₁ (1 − h₁)",
-  D8: "∂J/∂w₁₂ = δ₂ x₁,  ∂J/∂b₂ = δ₂",
+  D5: "∂J/∂vᵢ = δ hᵢ,  ∂J/∂c = δ",
+  D6: "∂J/∂hⱼ = δ vⱼ",
+  D7: "δⱼ = ∂J/∂hⱼ · hⱼ (1 − hⱼ)",
+  D8: "∂J/∂wᵢⱼ = δⱼ xᵢ,  ∂J/∂bⱼ = δⱼ",
   D9: "w ← w − η ∂J/∂w",
   D10: "z = x W + b",
   D11: "dW = xᵀ dz,  db = dz",

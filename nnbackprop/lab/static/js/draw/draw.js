@@ -1,6 +1,6 @@
 // "Draw": a digit on the pad, and what the network makes of it while it is drawn.
 
-import { exported, isStatic, options, post } from "../api.js";
+import { exported, get, isStatic, options, post } from "../api.js";
 import { choose } from "../step/step.js";
 import { find } from "../dom.js";
 import { t } from "../i18n.js";
@@ -10,9 +10,11 @@ import { predictHere } from "./local.js";
 import { drawingPad } from "./pad.js";
 
 const DIGITS = [..."0123456789"];
+const LOOK_EVERY = 1000; // ms between two looks for a network where there is none: one may be in training
 
 export function drawTab(panel, tabs) {
   let [pad, answer, drawings, asking, again, model, waiting] = [null, null, null, false, false, null, false];
+  let [network, lookAgain, labelled] = [null, 0, false]; // whether there is one, null until that is known; whether a label was chosen
   const at = (selector) => find(selector, panel);
 
   async function start() {
@@ -26,14 +28,26 @@ export function drawTab(panel, tabs) {
   }
 
   function words() {
-    choose(at("[name=label]"), DIGITS.map((digit) => [digit, digit]), at("[name=label]").value || "0");
+    choose(at("[name=label]"), DIGITS.map((digit) => [digit, digit]), label());
     choose(at("[name=towards]"), [["", t("predicted")], ...DIGITS.map((digit) => [digit, digit])], at("[name=towards]").value);
+  }
+
+  /** What the drawing is kept as: what the network says, until the person has chosen. */
+  function label() {
+    const [chosen, said] = [at("[name=label]").value || "0", answer?.classes[answer.predicted]];
+    return !labelled && DIGITS.includes(said) ? said : chosen;
+  }
+
+  async function lookForNetwork() {
+    if (network || performance.now() < lookAgain) return;
+    lookAgain = performance.now() + LOOK_EVERY;
+    network = isStatic ? Boolean(model) : (await get("api/network")).network;
   }
 
   /** Ask for an answer to the drawing as it is; while one is on its way, only the newest drawing waits. */
   async function ask() {
     if (pad.empty()) {
-      answer = null;
+      [answer, labelled] = [null, false];
       show();
       return;
     }
@@ -44,13 +58,13 @@ export function drawTab(panel, tabs) {
     asking = true;
     if (!answer) show();
     try {
-      answer = isStatic ? predictHere(model, pad.pixels(), request()) : await post("api/predict", { drawing: pad.picture(), ...request() });
-      at(".no-model").hidden = true;
+      await lookForNetwork();
+      answer = network ? await predict() : null;
       hideError();
     } catch (error) {
       answer = null;
-      at(".no-model").hidden = error.kind !== "missing";
-      if (!["data", "missing"].includes(error.kind)) showError(error);
+      if (error.kind === "missing") network = false; // its run was deleted
+      else if (error.kind !== "data") showError(error);
     }
     asking = false;
     if (pad.empty()) answer = null; // the drawing was cleared meanwhile
@@ -62,6 +76,8 @@ export function drawTab(panel, tabs) {
     }
   }
 
+  const predict = () => (isStatic ? predictHere(model, pad.pixels(), request()) : post("api/predict", { drawing: pad.picture(), ...request() }));
+
   function request() {
     const towards = at("[name=towards]").value;
     const epsilon = Number(at("[name=epsilon]").value);
@@ -70,7 +86,8 @@ export function drawTab(panel, tabs) {
 
   /** The class at once, and the pictures after that: of the newest answer alone. */
   function show() {
-    says(panel, answer, pad.empty() ? "draw-first" : asking ? "loading" : "no-digit");
+    at(".no-model").hidden = network !== false;
+    says(panel, answer, network === false ? "no-model" : pad.empty() ? "draw-first" : asking ? "loading" : "no-digit");
     bars(panel, answer?.classes ?? DIGITS, answer);
     if (waiting) return;
     waiting = true;
@@ -125,5 +142,13 @@ export function drawTab(panel, tabs) {
     if (action) Promise.resolve().then(action).catch(showError);
   });
   panel.addEventListener("input", ({ target }) => ["towards", "epsilon", "lay"].includes(target.name) && ask());
-  return { start, shown: () => pad && ask() };
+  at("[name=label]").addEventListener("input", () => (labelled = true));
+
+  function shown() {
+    if (!pad) return;
+    [network, lookAgain] = [null, 0];
+    ask();
+  }
+
+  return { start, shown };
 }

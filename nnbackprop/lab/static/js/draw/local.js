@@ -9,7 +9,6 @@ const MAX_CHANNELS = 16; // that are shown
 
 /** As POST /api/predict answers. */
 export function predictHere(model, pixels, { explain, attack, activations }) {
-  if (!model) throw new ApiError("missing", "");
   const prepared = prepare(pixels, Math.sqrt(pixels.length));
   const x = inputOf(model, prepared.at(-1).values);
   const result = forward(model, x);

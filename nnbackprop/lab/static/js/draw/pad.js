@@ -114,12 +114,15 @@ export function drawingPad(panel, changed) {
 
   paint();
   return {
-    lay, pixels, empty: () => strokes.length === 0,
+    lay, pixels, empty: () => !strokes.some(hasLength),
     picture: () => ({ rows: SENT, columns: SENT, pixels: encode(pixels()) }),
     clear: () => put([]), undo: () => put(strokes.slice(0, -1)),
     example: () => put(structuredClone(EXAMPLES[example++ % EXAMPLES.length])),
   };
 }
+
+/** Whether a stroke leaves ink: a touch in one place draws nothing. */
+const hasLength = ([first, ...rest]) => rest.some((point) => String(point) !== String(first));
 
 /** The box that holds what is brighter than a fifth, in units of `scale`. */
 function inkBox(values, columns, scale) {

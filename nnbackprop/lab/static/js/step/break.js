@@ -6,7 +6,7 @@ import { mistake } from "../doctor.js";
 import { t } from "../i18n.js";
 import { MISTAKES, possible } from "../mistakes.js";
 import { showError } from "../notices.js";
-import { h, replace } from "../dom.js";
+import { find, h, replace } from "../dom.js";
 import { lossesOver, outputActivation } from "./model.js";
 import { paramsOf } from "./params.js";
 
@@ -48,6 +48,7 @@ export function breakIt(box, state, { options, change }) {
     try {
       found = { key, answer: await post("api/break", body) };
       change({});
+      pointTo(box.querySelector(".doctor"));
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       showError(error);
@@ -62,11 +63,18 @@ function draw(box, [right, broken]) {
   });
 }
 
+/** Bring the doctor's answer into the window, and let the focus be on it: it is below the button, often out of sight. */
+function pointTo(answer) {
+  if (!answer) return; // of a state that was left meanwhile
+  find("h4", answer).focus({ preventScroll: true });
+  answer.scrollIntoView({ block: "nearest", behavior: window.matchMedia("(prefers-reduced-motion: reduce)").matches ? "instant" : "smooth" });
+}
+
 /** What gradcheck said, which was not told the mistake. */
 function report({ report: { mistakes, tensors } }) {
   const bad = tensors.filter(({ verdict }) => !["right", "passed", "ok"].includes(verdict));
   return h("div", { class: "doctor", role: "status" },
-    h("h4", { text: t("doctor-says") }),
+    h("h4", { tabindex: "-1", data: { key: "doctor-says" }, text: t("doctor-says") }),
     mistakes.length === 0 ? h("p", { text: t("doctor-nothing") }) : mistakes.slice(0, 3).map((m) =>
       mistake(m, m.id in MISTAKES ? t(`mistake.${m.id}`) : m.name)),
     h("p", { class: "muted", text: t("doctor-tensors", { bad: bad.map(({ name }) => name).join(", ") || "–" }) }));

@@ -4,6 +4,7 @@ import { t } from "../i18n.js";
 import { number, plain } from "../format.js";
 import { measuredSlope } from "../network.js";
 import { h, replace } from "../dom.js";
+import { symbolOf } from "./inspector.js";
 
 const LARGEST = 1e-6; // relative error of a right gradient in float64, by central differences of this length
 let exponent = -5;
@@ -24,6 +25,7 @@ export function checkIt(box, state, computed, one) {
     const hand = byHand(place);
     const right = agree(hand, slope);
     const w = plain(symbol);
+    const power = () => ["10", h("sup", { text: String(exponent).replace("-", "−") })];
     const row = (label, figure, key) => h("tr", {}, h("th", { scope: "row", text: label }), h("td", { text: figure, data: { check: key } }));
     return [
       h("p", { class: "muted", text: t(one.place ? "check-this" : "check-choose", { symbol: w }) }),
@@ -34,9 +36,12 @@ export function checkIt(box, state, computed, one) {
             exponent = Number(event.target.value);
             checkIt(box, state, computed, one);
           },
-        }), h("output", {}, "10", h("sup", { text: String(exponent).replace("-", "−") }))),
+        }), h("output", {}, power())),
+      h("div", { class: "workings" },
+        h("p", {}, symbolOf(numbers.get(`d${name}`).symbol), ` ≈ (J(${w} + ε) − J(${w} − ε)) / 2ε`),
+        h("p", { class: "figures" }, `= (${number(above, 12)} − ${number(below, 12)}) / (2 · `, power(), `) = ${number(slope, 8)}`)),
       h("table", { class: "plain" }, h("tbody", {},
-        row(`J(${w} + ε)`, number(above, 10), "above"), row(`J(${w} − ε)`, number(below, 10), "below"),
+        row(`J(${w} + ε)`, number(above, 12), "above"), row(`J(${w} − ε)`, number(below, 12), "below"),
         row(t("measured"), number(slope, 8), "measured"), row(t("by-hand"), number(hand, 8), "hand"))),
       h("p", { class: right ? "verdict good" : "verdict bad", text: t(right ? "agree" : "differ", { ratio: number(slope === 0 ? NaN : hand / slope, 5) }), data: { at: value } }),
     ];

@@ -90,8 +90,9 @@ function wholeWay(one, numbers, onPick) {
     way.push(number_);
   };
   follow(one);
+  const [before, after] = t("whole-way", { symbol: "|" }).split("|"); // the symbol is one word, and is not broken
   return h("details", { class: "way", open: opened.way, ontoggle: (event) => (opened.way = event.target.open) },
-    h("summary", { text: t("whole-way", { symbol: plain(one.symbol) }) }),
+    h("summary", {}, before, symbolOf(one.symbol), after),
     h("ol", {}, way.map((step) => h("li", {},
       chip(step, onPick), " = ", put(step.formula, numbers, (part) => symbolOf(part.symbol)), h("br"),
       step.equation ? h("span", { class: "tag", text: step.equation }) : null,

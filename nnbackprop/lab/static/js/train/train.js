@@ -104,7 +104,7 @@ export function trainTab(panel) {
     const { status } = state;
     const active = ACTIVE.includes(status);
     const ours = !state.elsewhere; // a run that another process trains is only watched
-    at(".run-name").textContent = state.run ?? t("no-run");
+    at(".run-name").textContent = state.run ?? t(status === "starting" ? "new-run" : "no-run");
     at(".chip-status").textContent = t(`status.${status}`);
     at(".chip-status").dataset.status = status;
     const total = (state.epochs ?? 0) * (state.steps_per_epoch ?? 0);
