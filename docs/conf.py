@@ -65,11 +65,26 @@ copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 
 
+PROGRAM = """---
+orphan: true
+---
+
+# {0}
+
+```{{literalinclude}} {0}
+```
+
+{{download}}`{0}`
+"""
+
+
 def copy_pages(app: Sphinx, config: Any) -> None:
-    """Bring notebooks and programs to the pages: Sphinx reads one folder."""
+    """Bring notebooks and programs to the pages, each program with a page: Sphinx reads one folder."""
     folder = Path(app.srcdir) / "examples"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(ROOT / "examples", folder, ignore=shutil.ignore_patterns(".*", "__pycache__"))
+    for program in folder.glob("*.py"):
+        program.with_suffix(".md").write_text(PROGRAM.format(program.name), encoding="utf-8")
 
 
 MISTAKE = re.compile(r"^(### .*\n\n)((?:`[\w-]+`(?:, )?)+)\. ", re.MULTILINE)
@@ -93,7 +108,7 @@ def with_index(entry: re.Match[str]) -> str:
 
 
 def in_site(page: Path, link: re.Match[str]) -> str:
-    """The same link; to the page that includes a document of the repository; or the text alone of a folder's."""
+    """The same link; to the page that has a document or program of ours; or the text alone of a folder's."""
     text, up, path, anchor = link.groups()
     origin = ROOT / "examples" if page.parent.name == "examples" else page.parent
     target = (origin / (up + path)).resolve()
@@ -103,10 +118,18 @@ def in_site(page: Path, link: re.Match[str]) -> str:
         target = ROOT / "docs" / ("index.md" if target.stem == "README" else target.name.lower())
     if target.parent == ROOT / "examples":
         target = ROOT / "docs" / "examples" / target.name
+        target = target.with_suffix(".md") if target.suffix == ".py" else target
     has_page = ROOT / "docs" in target.parents
     if target.is_dir() or (target.suffix == ".md" and not has_page):
         return text
+    if text.endswith(".md"):  # a file's name: the page's title in its place
+        text = ""
     return f"[{text}]({os.path.relpath(target, page.parent)}{anchor or ''})"
+
+
+def included(app: Sphinx, path: Path, page: str, text: list[str]) -> None:
+    """The same of a document that a page includes: titles for the names of pages."""
+    text[0] = re.sub(r"\[docs/[\w-]+\.md\](\(docs/[\w-]+\.md\))", r"[]\1", text[0])
 
 
 def as_rst(app: Sphinx, what: str, name: str, item: object, options: object, lines: list[str]) -> None:
@@ -173,6 +196,7 @@ def setup(app: Sphinx) -> None:
     app.add_search_language(EnglishAndChinese)
     app.connect("config-inited", copy_pages)
     app.connect("source-read", as_myst)
+    app.connect("include-read", included)
     app.connect("autodoc-process-docstring", as_rst, priority=400)  # before napoleon
     app.connect("autodoc-process-signature", as_signature)
     app.connect("html-page-context", in_its_language)
