@@ -1,20 +1,27 @@
-"""Whether a built site is whole: no broken link within it, and nothing loaded from another server.
+"""Whether a built site is whole: no broken link, nothing loaded from another server, a search that knows Chinese.
 
 python scripts/check_site.py docs/_build/html
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src", "object": "data"}
-"""Elements whose file a browser fetches without a click."""
+LOADED = {
+    **dict.fromkeys(("script", "iframe", "video", "audio", "embed"), ("src",)),
+    **dict.fromkeys(("img", "source"), ("src", "srcset")),
+    "link": ("href",),
+    "object": ("data",),
+}
+"""Elements, and their attributes with files that a browser fetches without a click."""
 
-URL_IN_CSS = re.compile(r"""url\(["']?([^)"']+)""")
+URL_IN_CSS = re.compile(r"""(?:url\(["']?|@import\s+["'])([^)"']+)""")
+CHINESE_TERM = "\u68af\u5ea6"  # gradient
 
 
 class Page(HTMLParser):
@@ -32,8 +39,10 @@ class Page(HTMLParser):
         self.anchors |= {given[name] for name in ("id", "name") if name in given}
         if tag == "a" and "href" in given:
             self.links.append(given["href"])
-        if LOADED.get(tag) in given:
-            self.loaded.append(given[LOADED[tag]])
+        for name in LOADED.get(tag, ()):
+            if name in given:
+                files = given[name].split(",") if name == "srcset" else [given[name]]
+                self.loaded += [file.split()[0] for file in files]
 
 
 def problems(site: Path) -> list[str]:
@@ -52,6 +61,9 @@ def problems(site: Path) -> list[str]:
                 found.append(f"{name} links to {url}, which does not exist")
             elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].anchors:
                 found.append(f"{name} links to {url}, which has no such anchor")
+    index = (site / "searchindex.js").read_text(encoding="utf-8")
+    if CHINESE_TERM not in json.loads(index.removeprefix("Search.setIndex(").removesuffix(")"))["terms"]:
+        found.append(f"searchindex.js has no {CHINESE_TERM}: a search in Chinese finds nothing")
     for path in site.rglob("*.css"):
         for url in URL_IN_CSS.findall(path.read_text(encoding="utf-8")):
             parts = urlsplit(url)

@@ -35,10 +35,8 @@ class DivergenceRecovery:
         self._trainer, self._early_stopping, self._train = trainer, early_stopping, train
         self._run_dir, self._checkpoints = run_dir, checkpoints
         self._checkpoint_manager = checkpoints.checkpoint_manager
-        self._initial, self._initial_step = (
-            make_last_checkpoint(trainer, early_stopping, {}),
-            trainer.progress.step,
-        )
+        self._initial = make_last_checkpoint(trainer, early_stopping, {})
+        self._initial_step = trainer.progress.step
         self._restored_step: int | None = None  # by the last recovery
         self._steps_survived = 0  # from the step restored to the divergence, the last time
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.augmentation import FOLDER as AUGMENTATION
@@ -17,7 +18,7 @@ from benchmarks.large import table as large_table
 from benchmarks.processes import FOLDER as PROCESSES
 from benchmarks.processes import table as processes_table
 from benchmarks.report import made_by, pages, summary, timing_table
-from benchmarks.results import Result, saved
+from benchmarks.results import Result, Timing, saved
 from benchmarks.to_accuracy import FOLDER as TO_ACCURACY
 from benchmarks.to_accuracy import table as accuracy_table
 from nnbackprop.diagnostics.gradcheck.mistakes.catalogue import MISTAKES, ROWS
@@ -29,6 +30,16 @@ CLAIMS = ROOT / "docs" / "claims.json"
 LAYERS = ROOT / "docs" / "layer-mistakes.json"
 NODES = ROOT / "docs" / "nodes.json"
 RELIABILITY = ROOT / "docs" / "reliability.json"
+
+SEE = {
+    "activation-derivative-missing": "[lesson 4](course/4-activations.md)",
+    "dropout-mask-missing": "[the derivation](derivation.md#what-does-dropout-do-to-the-gradient)",
+    "missing-batch-mean": "[lesson 3](course/3-matrices.md)",
+    "softmax-diagonal": "[the derivation](derivation.md#what-goes-wrong-with-the-diagonal-alone) and "
+    "[lesson 5](course/5-softmax.md)",
+    "weight-transposed": "[the derivation](derivation.md#which-side-gets-the-transpose)",
+}
+"""Where the pages derive what a mistake gets wrong."""
 
 
 def blocks() -> dict[str, str]:
@@ -59,10 +70,27 @@ def speed() -> dict[str, str]:
         "to-accuracy": "\n".join(map(accuracy_table, _kept(TO_ACCURACY))),
         "performance": pages(cpus),
         "performance-summary": summary(cpus[0]),
+        "beside-pytorch": _beside_pytorch(cpus[0], saved("convolutions")[0]),
         "convolutions": "\n".join(map(_one_workload, saved("convolutions"))),
         "gpu": pages(gpus),
         "gpu-summary": "\n\n".join([*map(timing_table, gpus[0].timings), ""]) if gpus else "",
     }
+
+
+def _beside_pytorch(suite: Result, convolutions: Result) -> str:
+    """The times of PyTorch divided by ours, the faster of its rows at each network."""
+
+    def ratio(timing: Timing) -> float:
+        theirs = (row for row in timing.rows if row.kind != "ours" and row.title.startswith("PyTorch"))
+        return min(median(row.ratios(timing.base)) for row in theirs)
+
+    dense = [ratio(timing) for timing in suite.timings if timing.workload != "CNN"]
+    (cnn,) = convolutions.timings
+    return (
+        f"By the faster of its two rows, PyTorch takes {min(dense):.2f} to {max(dense):.2f} times as long as ours "
+        f"with NumPy and numba at the {len(dense)} dense networks, and {ratio(cnn):.2f} times as long at the "
+        "convolutional one.\n"
+    )
 
 
 def _one_workload(result: Result) -> str:
@@ -108,7 +136,8 @@ def mistakes_by_symptom() -> str:
     for id, entry in MISTAKES.items():
         symptom, cause, fix = (entry[part].replace("*", "\\*") for part in ("symptom", "cause", "fix"))
         if id != "unknown" and id not in of_layers:
-            sections.append(f"### {symptom}\n\n`{id}`. {cause}\n\n> {fix.format(**ROWS)}\n")
+            see = f" See {SEE[id]}." if id in SEE else ""
+            sections.append(f"### {symptom}\n\n`{id}`. {cause}{see}\n\n> {fix.format(**ROWS)}\n")
     return "\n".join(sections)
 
 

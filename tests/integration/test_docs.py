@@ -14,7 +14,12 @@ import pytest
 
 import nnbackprop
 from nnbackprop.cli import app
+from nnbackprop.diagnostics.doctor import DATA_CHECKS, LAYER_CHECKS, START_CHECKS
+from nnbackprop.diagnostics.doctor.metric import ID as METRIC
+from nnbackprop.diagnostics.gradcheck.mistakes.catalogue import MISTAKES
+from nnbackprop.diagnostics.monitor.checks import RUN_CHECKS
 from nnbackprop.runs.config import Config
+from tests.support.page_blocks import FENCE
 
 ROOT = Path(__file__).parents[2]
 RUNS = json.loads((ROOT / "docs" / "figures.json").read_text(encoding="utf-8"))["recipes"]
@@ -40,6 +45,13 @@ def test_a_command_of_the_documents_parses(page: str, command: str) -> None:
 @pytest.mark.parametrize("command", sorted({c[1].split()[1] for c in COMMANDS if c[1].startswith("make ")}))
 def test_a_make_target_of_the_documents_exists(command: str) -> None:
     assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_command_stands_outside_of_a_console_block(page: Path) -> None:
+    """Where nothing would execute it."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    assert re.findall(r"^ {4,}(?:\$ )?(?:nnbackprop|python|pip|make) .*", text, re.MULTILINE) == []
 
 
 def test_the_commands_were_found() -> None:
@@ -70,6 +82,14 @@ def test_the_programs_of_the_page_on_python_run(capsys: pytest.CaptureFixture[st
     program = "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
     exec(compile(program, "docs/python.md", "exec"), {})
     assert "['heavy', 'light'] [[" in capsys.readouterr().out
+
+
+def test_every_finding_has_an_entry_among_the_frequent_mistakes() -> None:
+    """Of the doctor, of the monitor and of gradcheck."""
+    text = (ROOT / "docs" / "mistakes.md").read_text(encoding="utf-8")
+    entries = " ".join(re.findall(r"^### .*\n\n((?:`[\w-]+`(?:, )?)+)\. ", text, re.MULTILINE))
+    names = {*DATA_CHECKS, *START_CHECKS, *LAYER_CHECKS, *RUN_CHECKS, METRIC, *MISTAKES} - {"unknown"}
+    assert sorted(names - set(re.findall(r"[\w-]+", entries))) == []
 
 
 def test_the_names_and_flags_beside_those_of_other_libraries_exist() -> None:
