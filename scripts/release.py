@@ -92,7 +92,11 @@ def main() -> None:
         print(f"dist/{name}  sha256 {digest}")
     print(f"\nThe text of the tag v{version}:\n\n{notes}\n")
     left = (f"git tag --annotate v{version}", f"git push origin v{version}", "python -m twine upload dist/*")
-    print("Left to do:", *left, sep="\n  ")
+    print("Left to do:", "bash .ci/run, which must pass", *left, sep="\n  ")
+    print(
+        "With a public address: first write it as [project.urls] in pyproject.toml and as repository-code in "
+        "CITATION.cff, and before README.md's relative links, which a package index cannot follow."
+    )
 
 
 if __name__ == "__main__":

