@@ -113,10 +113,11 @@ class NNEstimator(BaseEstimator):
         network = make_network(p, X.shape[1], task.n_outputs)
         if before is None:
             seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-            fitted = Fitted(network, task.loss, self._choose_dtype(X), seed)
+            fitted = Fitted(network, task.loss, self._choose_dtype(X), seed, make_optimizer(p))
         else:
             before.check_same(network, task.loss)
             fitted = before if partial else replace(before, first_step=before.state["progress"]["step"])
+            fitted = fitted.with_optimizer(make_optimizer(p))
         validation = None
         if self.early_stopping:
             train, validation = self._split(train, fitted.seed)
@@ -190,7 +191,7 @@ class NNEstimator(BaseEstimator):
         options: dict[str, Any] = {
             "network": fitted.network,
             "loss": fitted.loss,
-            "optimizer": make_optimizer(p),
+            "optimizer": fitted.optimizer,
             "lr": make_lr(p, samples, batch, fitted.first_step),
             "dtype": fitted.dtype,
             "penalty": WeightPenalty(l2=self.alpha / weight) if self.alpha else None,
@@ -200,10 +201,13 @@ class NNEstimator(BaseEstimator):
         }
         key = self.backend, self.device, options
         last_key, trainer = getattr(self, "_last_trainer", (None, None))
-        if trainer is None or fitted.state is None or last_key != key:
+        new_optimizer = fitted.state is None or fitted.state["optimizer"] is None
+        if trainer is None or new_optimizer or last_key != key:
             trainer = Trainer(**options, backend=select(self.backend, self.device))
             trainer.initialize(train)
-        if fitted.state is not None:
+        if fitted.state is not None and new_optimizer:
+            trainer.load_params(self._params())
+        elif fitted.state is not None:
             trainer.load_state_dict({**fitted.state, "params": self._params()})
         self._last_trainer = key, trainer
         return trainer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from nnbackprop.errors import UsageError
 from nnbackprop.nn.losses import Loss, PoissonNLL, SigmoidBinaryCrossEntropy, SoftmaxCrossEntropy
 from nnbackprop.nn.sequential import Sequential
+from nnbackprop.optim import Optimizer
 
 OUT_ACTIVATIONS: dict[type, str] = {
     SoftmaxCrossEntropy: "softmax",
@@ -37,8 +38,15 @@ class Fitted:
     loss: Loss
     dtype: str
     seed: int
+    optimizer: Optimizer
     state: Any = None  # params, optimizer and progress, as `Trainer.state_dict` gives them
     first_step: int = 0  # where the schedule began
+
+    def with_optimizer(self, optimizer: Optimizer) -> Fitted:
+        """The same for training to go on with `optimizer`; one of another kind begins anew at these parameters."""
+        if (type(optimizer), optimizer.state_names) == (type(self.optimizer), self.optimizer.state_names):
+            return replace(self, optimizer=optimizer)
+        return replace(self, optimizer=optimizer, state={**self.state, "optimizer": None}, first_step=0)
 
     def check_same(self, network: Sequential, loss: Loss) -> None:
         """UsageError unless training would go on with the same network and loss."""

@@ -23,9 +23,9 @@ from nnbackprop.optim import Optimizer
 
 from .callbacks import Callback
 from .events import LayerRow, Score
-from .progress import Progress
 
 if TYPE_CHECKING:
+    from .progress import Progress
     from .trainer import Trainer
 
 DTYPES = ("float32", "float64", *HALF_DTYPES)
@@ -118,6 +118,8 @@ def check_state_dict(saved: Mapping[str, Any], params: Params, optimizer: Tree) 
             f"load_state_dict got the state of another optimizer, arrays of shapes {got}, and this one's have "
             f"{needed}: build the trainer with the optimizer of that state; weights alone go to load_params."
         )
+    from .progress import Progress  # which needs msgspec, and a step is measured without it
+
     try:
         Progress.from_dict(saved["progress"])
     except (TypeError, ValueError) as error:  # msgspec's is a ValueError

@@ -92,6 +92,15 @@ def test_what_is_assigned_to_coefs_predicts_and_is_trained_on() -> None:
     np.testing.assert_array_equal(model.predict(X), 1)
 
 
+def test_another_solver_goes_on_from_the_weights_with_its_own_first_step() -> None:
+    """Adam's first step moves each weight by the learning rate, whatever its gradient."""
+    model = small(warm_start=True, solver="sgd", alpha=0.0).fit(X, FLOWER)
+    before = model.coefs_[0].copy()
+    model.set_params(solver="adam", learning_rate_init=1e-3, max_iter=1, batch_size=len(X)).fit(X, FLOWER)
+    assert np.abs(model.coefs_[0] - before).max() == pytest.approx(1e-3, rel=1e-3)
+    model.set_params(solver="sgd").fit(X, FLOWER)
+
+
 def test_a_fit_that_diverges_leaves_the_fitted_weights() -> None:
     model = small(warm_start=True).fit(X, FLOWER)
     before = [W.copy() for W in model.coefs_]
