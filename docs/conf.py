@@ -139,10 +139,7 @@ def as_rst(app: Sphinx, what: str, name: str, item: object, options: object, lin
     """A docstring's plain text as reStructuredText: asterisks and bars are mathematics, aligned columns stay."""
     paragraphs = "\n".join(lines).strip().split("\n\n")
     lines[:] = "\n\n".join(map(_paragraph, paragraphs)).split("\n")
-    if what in (
-        "attribute",
-        "property",
-    ):  # after an empty comment, or napoleon takes words before a colon for the type
+    if what in ("attribute", "property"):  # napoleon would take words before a colon for a type
         lines[:0] = [".. ", ""]
 
 
