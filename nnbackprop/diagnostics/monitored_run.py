@@ -25,7 +25,7 @@ class MonitoredRun:
     def __init__(self, run: Run, time_ratio: float = TIME_RATIO) -> None:
         self.run = run
         self.monitor = Monitor(time_ratio) if run.config.doctor else None
-        self._last_monitor = self.monitor or Monitor()  # or one of the last divergence alone
+        self._reported_monitor = self.monitor or Monitor()  # or one of the last divergence alone
         self.diagnosis: Diagnosis | None = None
 
     def fit(self, callbacks: Sequence[Callback], on_message: OnMessage) -> dict[str, Any] | None:
@@ -34,7 +34,7 @@ class MonitoredRun:
         try:
             summary = self.run.fit([*monitors, *callbacks], on_message, self._diagnose)
         except DivergedError:
-            self._write(self._last_monitor.diagnosis)
+            self._write(self._reported_monitor.diagnosis)
             raise
         if self.monitor:
             self._write(self.monitor.diagnosis)
@@ -42,7 +42,7 @@ class MonitoredRun:
 
     def _diagnose(self, trainer: Trainer, error: DivergedError) -> DivergedError:
         """The error with its step, layer and a learning rate to try; the run may recover from it."""
-        monitor = self._last_monitor = self.monitor or Monitor.of_snapshot(trainer)
+        monitor = self._reported_monitor = self.monitor or Monitor.from_snapshot(trainer)
         monitor.history.divergence = trace_nan(trainer, error)
         return monitor.history.divergence.error(suggest_lr(monitor.history))
 

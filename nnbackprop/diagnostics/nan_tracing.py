@@ -23,7 +23,7 @@ SAFE_LR = 0.01  # to try after a learning rate above 1
 
 
 @dataclass(frozen=True)
-class NotFinite:
+class NanOrigin:
     """What became NaN or infinite first: the kind of array, its step and layer, and that as a sentence."""
 
     step: int
@@ -47,7 +47,7 @@ def lower_lr(lr: float) -> float:
     return lr / 10 if lr <= 1 else SAFE_LR
 
 
-def trace_nan(trainer: Trainer, error: DivergedError) -> NotFinite:
+def trace_nan(trainer: Trainer, error: DivergedError) -> NanOrigin:
     """The first array that became NaN or infinite in a trainer whose `fit` raised `error`.
 
     Repeats the steps from the trainer's last snapshot to `error.step`, with the same batches, microbatches and
@@ -58,7 +58,7 @@ def trace_nan(trainer: Trainer, error: DivergedError) -> NotFinite:
     """
     if error.in_evaluation:
         text = f"After step {error.step} the loss in evaluation is NaN or infinite."
-        return NotFinite(error.step, "evaluation", text)
+        return NanOrigin(error.step, "evaluation", text)
     if trainer.snapshot.state is None:
         raise UsageError(
             "trace_nan repeats the steps since the trainer's last snapshot, and it has none: its state was "
@@ -72,10 +72,10 @@ def trace_nan(trainer: Trainer, error: DivergedError) -> NotFinite:
                 return found
     except MemoryError:
         reason = "memory ran out in the replay that would name the layer"
-    return NotFinite(error.step, "loss", f"By step {error.step} the loss became NaN or infinite; {reason}.")
+    return NanOrigin(error.step, "loss", f"By step {error.step} the loss became NaN or infinite; {reason}.")
 
 
-def _replay(trainer: Trainer, first: int, last: int) -> NotFinite | None:
+def _replay(trainer: Trainer, first: int, last: int) -> NanOrigin | None:
     """The steps from `first`, where the snapshot was taken, to `last`; None if all is finite."""
     step, data, state = trainer.train_step, trainer.device_data.arrays, trainer.snapshot.copy_state()
     batches = islice(trainer.snapshot.batches(trainer.batch_schedule), last - first)
@@ -88,7 +88,7 @@ def _replay(trainer: Trainer, first: int, last: int) -> NotFinite | None:
             kind, name, layer = found
             lr = float(trainer.backend.to_numpy(batch["scalars"]["lr"]))
             text = f"Step {number}: {name} is NaN or infinite."
-            return NotFinite(number, kind, text, layer, lr if math.isfinite(lr) else None)
+            return NanOrigin(number, kind, text, layer, lr if math.isfinite(lr) else None)
     return None
 
 

@@ -82,7 +82,7 @@ class CheckpointCallback(Callback):
     checkpoint_manager: CheckpointManager
     logger: JsonlLogger
     early_stopping: EarlyStopping
-    meta: Mapping[str, Any]
+    meta: Mapping[str, Any]  # what each checkpoint says of the run and its data: `summary.checkpoint_info`
     save_every: SaveInterval = SaveInterval()
     best_unsaved: bool = False  # best weights that are not written yet
     saved_at: float = 0.0

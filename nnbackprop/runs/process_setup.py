@@ -80,7 +80,7 @@ def join_training(communicator: Communicator, config: Config, trainer: Trainer, 
     trainer.use_sharding(build.sharding(config, communicator))
 
 
-def share_state(communicator: Communicator, trainer: Trainer, early_stopping: EarlyStopping) -> None:
+def broadcast_state(communicator: Communicator, trainer: Trainer, early_stopping: EarlyStopping) -> None:
     """Put every process where the first one stands, the best weights so far with it; collective."""
     if communicator.size == 1:
         return

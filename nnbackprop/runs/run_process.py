@@ -12,7 +12,7 @@ from nnbackprop.training.callbacks import EarlyStopping
 from nnbackprop.training.trainer import Trainer
 
 from .config import Config
-from .process_setup import any_interrupted, share_state
+from .process_setup import any_interrupted, broadcast_state
 from .run_data import RunData
 from .signals import stop_on_signals
 from .summary import summarise
@@ -29,20 +29,20 @@ class RunProcess:
     communicator: Communicator = field(default_factory=SingleProcess)
     signal: int = field(default=0, init=False)  # that interrupted training, 0 for none
 
-    def train(self, recover: Callable[[DivergedError], None]) -> dict[str, Any] | None:
+    def train(self, on_divergence: Callable[[DivergedError], None]) -> dict[str, Any] | None:
         """Train to the end; the summary's figures, or None where a signal interrupted one of the processes.
 
-        Where training diverges, `recover` puts the trainer back to go on from there, or raises.
+        Where training diverges, `on_divergence` puts the trainer back to go on from there, or raises.
         """
         with stop_on_signals(lambda: self.trainer.stop("interrupted")) as received:
             while not any_interrupted(self.communicator, received):
-                share_state(self.communicator, self.trainer, self.early_stopping)
+                broadcast_state(self.communicator, self.trainer, self.early_stopping)
                 try:
                     self.trainer.fit(self.data.train, self.data.validation, self.data.test)
                     if self.trainer.stop_reason == "interrupted":
                         break
                     return summarise(self.config, self.trainer, self.early_stopping, self.data)
                 except DivergedError as error:
-                    recover(error)
+                    on_divergence(error)
             self.signal = received[0] if received else 0
         return None

@@ -67,7 +67,7 @@ class Run(RunProcess):
         self._write_start()
         recovery = self._attach(callbacks)
 
-        def recover(error: DivergedError) -> None:
+        def on_divergence(error: DivergedError) -> None:
             diagnosed = diagnose(self.trainer, error)
             if recovery is None or lr_halvings_exhausted(self.trainer):
                 raise diagnosed from error
@@ -75,7 +75,7 @@ class Run(RunProcess):
             for message in recovery.recover():
                 on_message(message)
 
-        if (summary := self.train(recover)) is None:
+        if (summary := self.train(on_divergence)) is None:
             return None
         if self.threads is not None:
             summary["thread_changes"] = self.threads.changes

@@ -26,9 +26,9 @@ class Worker(RunProcess):
         DivergedError where the first process raises it too.
         """
         self.trainer.set_options(callbacks=(self.early_stopping, *build.plateau_callbacks(self.config)))
-        return self.train(self._recover) is not None
+        return self.train(self._on_divergence) is not None
 
-    def _recover(self, error: DivergedError) -> None:
+    def _on_divergence(self, error: DivergedError) -> None:
         """The first process restores a checkpoint, whose state all get before they go on."""
         if self.config.on_nan == "stop" or lr_halvings_exhausted(self.trainer):
             raise error

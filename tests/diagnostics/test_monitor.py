@@ -218,7 +218,7 @@ def test_a_diverged_run_without_a_monitor_is_diagnosed_from_its_snapshot() -> No
     """The snapshot is the state before the first step, which is far too long."""
     trainer, monitor = monitored(Dense(8), ReLU(), Dense(3), lr=1e150, epochs=5)
     fault = trace_nan(trainer, diverge(trainer))
-    afterwards = Monitor.of_snapshot(trainer)
+    afterwards = Monitor.from_snapshot(trainer)
     monitor.history.divergence = afterwards.history.divergence = fault
     found = {finding.id: finding for finding in afterwards.diagnosis.findings}
     assert {"not-finite", "rate-too-high"} <= set(found)

@@ -11,7 +11,7 @@ import pytest
 
 from backends import Backend, select
 from nnbackprop.data.dataset import Dataset
-from nnbackprop.diagnostics.nan_tracing import NotFinite, trace_nan
+from nnbackprop.diagnostics.nan_tracing import NanOrigin, trace_nan
 from nnbackprop.errors import DivergedError, UsageError
 from nnbackprop.nn.initializers import Zeros
 from nnbackprop.nn.layers import Dense, Tanh
@@ -44,7 +44,7 @@ def data(faulty: int) -> Dataset:
     return Dataset(inputs, np.arange(60, dtype=np.int32) % 2, ("a", "b"))
 
 
-def traced(*layers: Any, dataset: Dataset, lr: Any = 0.1, prepare: Any = None, **settings: Any) -> NotFinite:
+def traced(*layers: Any, dataset: Dataset, lr: Any = 0.1, prepare: Any = None, **settings: Any) -> NanOrigin:
     """Where a run that diverges is said to have done so."""
     given = {"backend": select("numpy"), "dtype": "float64", "batch_size": 10, "shuffle": False, **settings}
     trainer = Trainer(Sequential(*layers), SoftmaxCrossEntropy(), SGD(), lr, **given)
@@ -127,4 +127,4 @@ def test_a_run_in_microbatches_is_traced_in_microbatches() -> None:
 
 @pytest.mark.parametrize(("lr", "advice"), [(0.5, "lr=0.05"), (1e30, "lr=0.01")])
 def test_the_advice_is_a_rate_that_people_use(lr: float, advice: str) -> None:
-    assert advice in str(NotFinite(3, "loss", "Step 3: the loss is NaN or infinite.", lr=lr).error())
+    assert advice in str(NanOrigin(3, "loss", "Step 3: the loss is NaN or infinite.", lr=lr).error())

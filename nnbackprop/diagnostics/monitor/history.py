@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from nnbackprop.diagnostics.nan_tracing import NotFinite
+from nnbackprop.diagnostics.nan_tracing import NanOrigin
 
 from .layer_stats import NetworkStats
 
@@ -32,7 +32,7 @@ class RunHistory:
     stats: list[NetworkStats] = field(default_factory=list)
     curve: list[CurvePoint] = field(default_factory=list)
     rows: list[Mapping[str, Any]] = field(default_factory=list)
-    divergence: NotFinite | None = None
+    divergence: NanOrigin | None = None
     majority_fraction: float | None = None  # fraction of the most common class among the training labels
     stop_reason: str | None = None
 

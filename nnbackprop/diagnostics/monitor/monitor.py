@@ -41,7 +41,7 @@ class Monitor(Callback):
         self._batches: Tree = None  # of the last chunk
 
     @classmethod
-    def of_snapshot(cls, trainer: Trainer) -> Monitor:
+    def from_snapshot(cls, trainer: Trainer) -> Monitor:
         """A monitor that has measured the trainer's snapshot alone, to diagnose a run that had none."""
         monitor, state, p = cls(), trainer.snapshot.state, trainer.snapshot.progress
         chunk = next(trainer.batch_schedule.chunks(p.epoch, p.samples_seen, p.step))
