@@ -155,7 +155,8 @@ def fit(
 ) -> int:
     """Train a run to its end, with a display and the loggers, and print its summary.
 
-    `dropout_from` is the recipe whose dropout rates were brought to the number of hidden layers asked for.
+    `opened` is a run that `start` or `resume` has opened. `dropout_from` is the recipe whose dropout rates were
+    brought to the number of hidden layers asked for.
     """
     from nnbackprop.diagnostics.monitored_run import MonitoredRun
     from nnbackprop.report.flags import with_flags

@@ -25,7 +25,9 @@ class MonitoredRun:
     def __init__(self, run: Run, time_ratio: float = TIME_RATIO) -> None:
         self.run = run
         self.monitor = Monitor(time_ratio) if run.config.doctor else None
-        self._reported_monitor = self.monitor or Monitor()  # or one of the last divergence alone
+        self._reported_monitor = (
+            self.monitor or Monitor()
+        )  # whose diagnosis is written; without --doctor, one of the last divergence
         self.diagnosis: Diagnosis | None = None
 
     def fit(self, callbacks: Sequence[Callback], on_message: OnMessage) -> dict[str, Any] | None:

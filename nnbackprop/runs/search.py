@@ -253,7 +253,10 @@ def _in_use(path: Path, worker: str | None) -> bool:
 
 
 def _sampler(file: SearchFile, *key: int) -> Any:
-    """A search's sampler, whose draws depend on the search's seed and `key`; a grid's point is the trial's own."""
+    """A search's sampler, whose draws depend on the search's seed and `key`: a trial's and a setting's numbers.
+
+    A grid's point is the trial's own.
+    """
     samplers = import_optuna().samplers
     if file.sampler == "tpe":
         return samplers.TPESampler(seed=int(np.random.SeedSequence([file.config.seed, *key]).generate_state(1)[0]))

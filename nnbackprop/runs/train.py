@@ -95,7 +95,7 @@ class Run(RunProcess):
         record_run(self.run_dir.path)
 
     def _attach(self, callbacks: Sequence[Callback]) -> DivergenceRecovery | None:
-        """Give the trainer its callbacks; what to do where it diverges."""
+        """Give the trainer its callbacks; returns what recovers from divergence, None where that ends the run."""
         logger = JsonlLogger(self.run_dir, self.threads)
         checkpoints = CheckpointCallback(
             self.checkpoint_manager,
@@ -107,8 +107,8 @@ class Run(RunProcess):
         )
         time_limit = () if self.config.max_time is None else (TimeLimit(self.config.max_time),)
         threads = () if self.threads is None else (self.threads,)
-        deciding = (self.early_stopping, *build.plateau_callbacks(self.config))
-        self.trainer.set_options(callbacks=(*deciding, *threads, logger, checkpoints, *callbacks, *time_limit))
+        decisive = (self.early_stopping, *build.plateau_callbacks(self.config))
+        self.trainer.set_options(callbacks=(*decisive, *threads, logger, checkpoints, *callbacks, *time_limit))
         if self.config.on_nan == "stop":
             return None
         return DivergenceRecovery(self.trainer, self.early_stopping, self.data.train, self.run_dir, checkpoints)

@@ -41,7 +41,7 @@ class CheckpointInfo(Struct, frozen=True, rename=NAMES_IN_FILES):
     """What a checkpoint says of its run: of the data enough to use the weights without it, and its settings."""
 
     version: str
-    fingerprint: str
+    fingerprint: str  # of the samples
     n_features: Annotated[int, Meta(ge=1, le=2**31 - 1)]
     classes: tuple[str, ...]  # none where the targets are numbers
     max_input: float  # of the training data
