@@ -54,7 +54,7 @@ WORDS: dict[str, type] = {
 OF_IMAGES = Conv2D, MaxPool2D, AveragePool2D, GlobalAveragePool2D, SpatialDropout2D
 """Layers that take images: rows of data are made images before the first."""
 WEIGHTED_LAYERS = Conv2D, Dense, Maxout
-"""Layers with weights, which `init` draws, and biases."""
+"""Layers with weights, drawn as the setting `init` says, and biases."""
 
 RESIDUAL = "residual"
 """The word of an entry that holds others: residual(conv 16 3x3 padding=same, relu)."""
