@@ -36,9 +36,8 @@ class Session:
     def __init__(self, runs_dir: Path, drawings: Drawings) -> None:
         self.runs_dir, self.drawings = runs_dir, drawings
         self.history = History()
-        self.on_saved: Callable[[str], None] = lambda run: (
-            None
-        )  # called as a run has begun, with its weights on disk
+        # called as a run has begun, with its weights on disk
+        self.on_saved: Callable[[str], None] = lambda run: None
         self.params: tuple[int, Params] | None = None  # the weights of the run under way, after so many steps
         self._lock = threading.RLock()
         self._watchers = Watchers()

@@ -74,8 +74,8 @@ def clip_by_global_norm(xp: Any, grads: Params, limit: float) -> Params:
     """Scale all gradients by min(1, limit / (norm + 1e-6)), norm being that of all of them as one vector.
 
     Pascanu, Mikolov and Bengio, "On the difficulty of training recurrent neural networks", ICML 2013. Their
-    direction stays. A NaN or infinite gradient stays NaN;
-    where the squares of finite ones overflow, all become 0, as in PyTorch.
+    direction stays. A NaN or infinite gradient gives NaN; where the squares of finite ones overflow, all become 0,
+    as in PyTorch.
 
     Raises:
         UsageError: the limit is not above 0.

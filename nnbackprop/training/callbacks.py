@@ -90,12 +90,12 @@ class EarlyStopping(Callback):
 
     def train_begin(self, trainer: Trainer, event: TrainBegin) -> None:
         """Check for a validation part; `fit` called again after an early stop waits anew, without one forgets."""
-        if self.patience is not None and not event.n_samples["validation"]:
-            raise UsageError(
-                f"patience={self.patience} waits for a better validation loss and there is no validation part: "
-                "give fit one, fit(train, validation=...), or leave patience out."
-            )
         if not event.n_samples["validation"]:
+            if self.patience is not None:
+                raise UsageError(
+                    f"patience={self.patience} waits for a better validation loss and there is no validation "
+                    "part: give fit one, fit(train, validation=...), or leave patience out."
+                )
             self.best_epoch, self.best_loss, self.best_params = 0, math.inf, None
         if self.patience is None:
             return
