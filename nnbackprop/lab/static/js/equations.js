@@ -40,3 +40,10 @@ export const EQUATIONS = {
   Adam: "m ← β₁ m + (1 − β₁) ∂J/∂w,  v ← β₂ v + (1 − β₂) (∂J/∂w)²,  m̂ = m / (1 − β₁ᵗ),  v̂ = v / (1 − β₂ᵗ),  w ← w − η m̂ / (√v̂ + ε). Kingma, Ba, 2015",
   AdamW: "w ← (1 − η λ) w − η m̂ / (√v̂ + ε),  m̂, v̂: Adam. Loshchilov, Hutter, 2019",
 };
+
+/** Those that the derivation has for the one output of 2-2-1, as they are for several. */
+export const OF_SEVERAL = {
+  D4: "δⱼ = ∂J/∂yⱼ · yⱼ (1 − yⱼ)",
+  D5: "∂J/∂vᵢⱼ = δⱼ hᵢ,  ∂J/∂cⱼ = δⱼ",
+  D6: "∂J/∂hᵢ = Σⱼ δⱼ vᵢⱼ",
+};
