@@ -254,7 +254,7 @@ def test_inputs_are_explained_by_what_the_sample_is_called(window: Any) -> None:
 
 
 def test_the_equations_shown_are_those_of_as_many_outputs_as_there_are(window: Any) -> None:
-    seen = {}
+    seen: dict[str, str] = {}
     for network in ARCHITECTURES:
         page = window.open(f"step?net={network}&scalars=1&line=1&number=da1.0")
         page.wait_for_selector(".inspector .equation")
