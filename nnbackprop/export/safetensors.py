@@ -27,7 +27,11 @@ PYTORCH_NAMES: dict[type, dict[str, str]] = {
     PReLU: {"a": "weight"},
     BatchNorm: {**NORMALIZATION_NAMES, "mean": "running_mean", "var": "running_var"},
 }
-"""What PyTorch's layers of these kinds call their parameters; those of other layers keep their names."""
+"""What PyTorch's layers of these kinds call their parameters; those of other layers keep their names.
+
+Of layers of vectors only Dense and those that keep features in their order may be here: after the Flatten of an
+image PyTorch has them in another.
+"""
 
 
 def export_safetensors(model: Exportable, path: str | Path) -> None:
