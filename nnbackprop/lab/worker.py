@@ -35,8 +35,8 @@ from .events import MAX_EPOCHS_SENT, ChunkSums, State, Status
 
 POINT_INTERVAL = 0.1  # seconds of training that a point of the curves stands for
 SEND_INTERVAL = 1.0  # between two messages about progress: each wakes the server and every page
-MEASURE_RATIO = 200  # the monitor's measurements may take 1/200 of the time
-CHECK_RATIO = 200  # looking for findings may take 1/200 of it
+MEASURE_SHARE = 1 / 200  # of the time, that the monitor's measurements may take
+CHECK_SHARE = 1 / 200  # and looking for findings
 
 Tell = Callable[[str, Any], None]
 
@@ -122,7 +122,7 @@ class Training:
     def __init__(self, run: Run, controls: Controls, tell: Tell) -> None:
         self.run, self.controls, self.tell = run, controls, tell
         self.name = run.run_dir.path.name
-        self.monitored = MonitoredRun(run, MEASURE_RATIO)
+        self.monitored = MonitoredRun(run, MEASURE_SHARE)
         self._checked_at, self._check_seconds = time.monotonic(), 0.0
         self._findings: list[dict[str, Any]] = []
 
@@ -199,7 +199,7 @@ class Training:
         """The state; findings where there is time to look for them."""
         self.tell_state("running")
         now = time.monotonic()
-        if now - self._checked_at >= CHECK_RATIO * self._check_seconds:
+        if self._check_seconds <= CHECK_SHARE * (now - self._checked_at):
             self.tell_findings()
             self._checked_at = time.monotonic()
             self._check_seconds = self._checked_at - now

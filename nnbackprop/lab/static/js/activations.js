@@ -26,15 +26,15 @@ export const ACTIVATIONS = {
     write: (z) => ["max(", z, `, ${LEAK} · `, z, ")"], writeSlope: (z, a, value) => [value > 0 ? " · 1" : ` · ${LEAK}`],
   },
   elu: {
-    title: "ELU", equation: "ELU", slopeEquation: "ELU", f: (z) => Math.max(z, 0) + ALPHA * Math.expm1(Math.min(z, 0)), slope: (z, a) => (a > 0 ? 1 : a + ALPHA), prime: "1 (s > 0), eˢ (s ≤ 0)",
+    title: "ELU", equation: "D60", slopeEquation: "D60", f: (z) => Math.max(z, 0) + ALPHA * Math.expm1(Math.min(z, 0)), slope: (z, a) => (a > 0 ? 1 : a + ALPHA), prime: "1 (s > 0), eˢ (s ≤ 0)",
     write: (z, value) => (value > 0 ? [z] : ["e^", z, " − 1"]), writeSlope: (z, a, value) => (value > 0 ? [" · 1"] : [" · (", a, " + 1)"]),
   },
   softplus: {
-    title: "Softplus", equation: "Softplus", slopeEquation: "Softplus", f: (z) => Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z))), slope: sigmoid, prime: "σ(s)",
+    title: "Softplus", equation: "D61", slopeEquation: "D61", f: (z) => Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z))), slope: sigmoid, prime: "σ(s)",
     write: (z) => ["log(1 + e^", z, ")"], writeSlope: (z) => [" · σ(", z, ")"],
   },
   silu: {
-    title: "SiLU", equation: "SiLU", slopeEquation: "SiLU", f: (z) => z * sigmoid(z), prime: "σ(s) (1 + s (1 − σ(s)))",
+    title: "SiLU", equation: "D62", slopeEquation: "D62", f: (z) => z * sigmoid(z), prime: "σ(s) (1 + s (1 − σ(s)))",
     slope(z) {
       const s = sigmoid(z);
       return s + z * s * (1 - s);
@@ -42,7 +42,7 @@ export const ACTIVATIONS = {
     write: (z) => [z, " · σ(", z, ")"], writeSlope: (z) => [" · σ(", z, ") · (1 + ", z, " · (1 − σ(", z, ")))"],
   },
   gelu: {
-    title: "GELU", equation: "GELU", slopeEquation: "GELU", f: (z) => z * gate(z), prime: "u + s u (1 − u) 2c (1 + 3α s²),  u = σ(2c (s + α s³))",
+    title: "GELU", equation: "D63", slopeEquation: "D63", f: (z) => z * gate(z), prime: "u + s u (1 − u) 2c (1 + 3α s²),  u = σ(2c (s + α s³))",
     slope(z) {
       const s = gate(z);
       return s + z * s * (1 - s) * (2 * C + 6 * CUBIC * C * z * z);
