@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections import Counter
 from collections.abc import Generator, Iterator
 from importlib import import_module
@@ -46,6 +47,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     asked = config.getoption("--backend") or "numpy"
     small_runs.default_backend = asked.removesuffix("-readonly")
+    _keep_programs_of_jax(config)
+
+
+def _keep_programs_of_jax(config: pytest.Config) -> None:
+    """Let JAX compile equal programs of this process's tests once, as many train the same network twice.
+
+    Each process has a folder of its own, as JAX writes its files without a lock.
+    """
+    folder = tempfile.TemporaryDirectory(prefix="jax-")
+    config.add_cleanup(folder.cleanup)
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": folder.name,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 
 
 @pytest.hookimpl(wrapper=True)
