@@ -144,11 +144,16 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.fixture
-def two_clouds(in_a_folder_of_its_own: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of this process end without their pictures."""
+    draw_no_plots(monkeypatch)
+
+
+@pytest.fixture
+def two_clouds(in_a_folder_of_its_own: None, no_plots: None) -> None:
     """The working folder holds two.npz, 40 samples that a line tells apart; runs there draw no pictures."""
     labels = np.arange(40) % 2
     np.savez("two.npz", X=np.random.default_rng(0).standard_normal((40, 3)) + 4 * labels[:, None], y=labels)
-    draw_no_plots(monkeypatch)
 
 
 @pytest.fixture
