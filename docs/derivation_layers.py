@@ -10,6 +10,8 @@ import numpy as np
 
 from backends import select
 from nnbackprop.nn.layers import (
+    ELU,
+    GELU,
     AveragePool2D,
     BatchNorm,
     Conv2D,
@@ -21,6 +23,8 @@ from nnbackprop.nn.layers import (
     MaxPool2D,
     PReLU,
     ReLU,
+    SiLU,
+    Softplus,
 )
 from nnbackprop.nn.layers.windows import windows
 from nnbackprop.nn.rng import RngKey
@@ -318,6 +322,17 @@ def residual() -> str:
     )
 
 
+def smooth() -> str:
+    """One sample through ELU, softplus, SiLU and GELU."""
+    x, dy = [[-2, 0, 1]], [[1, 2, 3]]
+    found = {name: through(layer, {}, x, dy) for name, layer in SMOOTH.items()}
+    passes = [fence({f"y_\\text{{{name}}}": p.y, f"dx_\\text{{{name}}}": p.dx}) for name, p in found.items()]
+    return "\n\n".join((fence({"x": x, "dy": dy}), *passes))
+
+
+SMOOTH = {"ELU": ELU(), "softplus": Softplus(), "SiLU": SiLU(), "GELU": GELU()}
+
+
 def blocks() -> dict[str, str]:
     """Every example by the name of its block."""
     examples = {
@@ -332,5 +347,6 @@ def blocks() -> dict[str, str]:
         "leaky-relu": leaky_relu,
         "prelu": prelu,
         "residual": residual,
+        "smooth": smooth,
     }
     return {f"derivation-{name}": make() for name, make in examples.items()}

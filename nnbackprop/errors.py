@@ -38,7 +38,7 @@ class OneHotError(LabelError):
 
 
 class InputError(DataError):
-    """Inputs that are NaN, infinite, or not numbers."""
+    """A value of the inputs or sample weights that is missing, NaN, infinite, or no number."""
 
 
 class ImageSizesError(DataError):

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from nnbackprop.errors import DataError, LabelError, OneHotError
+from nnbackprop.errors import DataError, InputError, LabelError, OneHotError
 
 from .limits import MAX_LABEL_LENGTH
 from .mapped import MappedArray, Samples, blocks
@@ -103,7 +103,7 @@ def to_input_dtype(array: Samples, source: str) -> Samples:
     if kind not in "buif":
         raise DataError(f"{source}: inputs are of type {array.dtype}; real numbers are needed.")
     if kind == "f":
-        with np.errstate(over="ignore"):  # a long double beyond float64 is infinite, and `validate` refuses it
+        with np.errstate(over="ignore"):  # a long double beyond float64 becomes infinite
             return np.ascontiguousarray(array, np.float64 if array.dtype.itemsize > 4 else np.float32)
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
@@ -280,7 +280,7 @@ def _validate_inputs(inputs: Samples, source: str) -> None:
             wrong += int(np.count_nonzero(~finite))
         begin += len(block)
     if wrong:
-        raise DataError(
+        raise InputError(
             f"{source}: {wrong} of {inputs.size} input values are not finite, the first ({inputs[first]}) at "
             f"sample {first[0]}, feature {first[1]}, both counted from 0. Every step would turn the weights into "
             "NaN; fix or remove these samples."

@@ -11,20 +11,20 @@ from nnbackprop.training.callbacks import Callback
 from nnbackprop.training.trainer import Trainer
 
 from .findings import Diagnosis
-from .monitor import TIME_RATIO, Monitor, suggest_lr
+from .monitor import MAX_TIME_SHARE, Monitor, suggest_lr_flag
 from .nan_tracing import trace_nan
 
 
 class MonitoredRun:
     """Fits a run, and writes its diagnosis to doctor.json.
 
-    `diagnosis` is None where the run was not monitored and did not end by a divergence. `time_ratio` is that of
-    the monitor.
+    `diagnosis` is None where the run was not monitored and did not end by a divergence. `max_time_share`
+    of the time is what the monitor may take.
     """
 
-    def __init__(self, run: Run, time_ratio: float = TIME_RATIO) -> None:
+    def __init__(self, run: Run, max_time_share: float = MAX_TIME_SHARE) -> None:
         self.run = run
-        self.monitor = Monitor(time_ratio) if run.config.doctor else None
+        self.monitor = Monitor(max_time_share) if run.config.doctor else None
         self._reported_monitor = (
             self.monitor or Monitor()
         )  # whose diagnosis is written; without --doctor, one of the last divergence
@@ -46,7 +46,7 @@ class MonitoredRun:
         """The error with its step, layer and a learning rate to try; the run may recover from it."""
         monitor = self._reported_monitor = self.monitor or Monitor.from_snapshot(trainer)
         monitor.history.divergence = trace_nan(trainer, error)
-        return monitor.history.divergence.error(suggest_lr(monitor.history))
+        return monitor.history.divergence.error(suggest_lr_flag(monitor.history))
 
     def _write(self, diagnosis: Diagnosis) -> None:
         self.diagnosis = diagnosis

@@ -33,12 +33,13 @@ class NanOrigin:
     lr: float | None = None  # of that step
 
     def error(self, lr_flag: str | None = None) -> DivergedError:
-        """The same as an error, with what to do: try `lr_flag`, by default `lower_lr`."""
+        """As an error that says what to do: by flags of a run, `lr_flag` and others, else by code."""
         if self.kind == "inputs":
             advice = "The data or its scaling is the cause: correct or remove those samples."
         else:
             lower = "a tenth of it" if self.lr is None else f"lr={lower_lr(self.lr):.2g}"
-            advice = f"The usual cause is the learning rate: try {lr_flag or lower}, or clip_norm=1."
+            clipping = "clip_norm=1" if lr_flag else "GradientClipping(optimizer, norm=1)"
+            advice = f"The usual cause is the learning rate: try {lr_flag or lower}, or {clipping}."
         return DivergedError(f"Training diverged. {self.text} {advice}", self.step, self.kind == "evaluation")
 
 
@@ -80,10 +81,10 @@ def _replay(trainer: Trainer, first: int, last: int) -> NanOrigin | None:
     step, data, state = trainer.train_step, trainer.device_data.arrays, trainer.snapshot.copy_state()
     batches = islice(trainer.snapshot.batches(trainer.batch_schedule), last - first)
     for number, batch in enumerate(batches, start=first + 1):
-        found = _first(step.xp, _before_update(step, state["params"], data, batch))
+        found = _first_not_finite(step.xp, _before_update(step, state["params"], data, batch))
         if not found:
             state = step(state, data, batch)
-            found = _first(step.xp, _parameters(step, state["params"], "after the update"))
+            found = _first_not_finite(step.xp, _parameters(step, state["params"], "after the update"))
         if found:
             kind, name, layer = found
             lr = float(trainer.backend.to_numpy(batch["scalars"]["lr"]))
@@ -96,7 +97,7 @@ Named = tuple[Kind, str, str | None]
 """The kind of an array, what it is, and its layer."""
 
 
-def _first(xp: Any, arrays: Iterator[tuple[Named, Array]]) -> Named | None:
+def _first_not_finite(xp: Any, arrays: Iterator[tuple[Named, Array]]) -> Named | None:
     """The first array that holds NaN or infinity."""
     return next((named for named, array in arrays if not bool(xp.all(xp.isfinite(array)))), None)
 

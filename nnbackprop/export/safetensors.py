@@ -10,7 +10,7 @@ import numpy as np
 
 from nnbackprop._files import write_atomically
 from nnbackprop.errors import UsageError
-from nnbackprop.nn.layers import BatchNorm, Conv2D, Dense, Flatten, Layer, LayerNorm
+from nnbackprop.nn.layers import BatchNorm, Conv2D, Dense, Flatten, Layer, LayerNorm, PReLU
 from nnbackprop.nn.layers.base import Params, Shape, map_layers
 from nnbackprop.nn.layers.windows import pair
 from nnbackprop.nn.sequential import Sequential
@@ -24,20 +24,25 @@ PYTORCH_NAMES: dict[type, dict[str, str]] = {
     Dense: WEIGHT_NAMES,
     Conv2D: WEIGHT_NAMES,
     LayerNorm: NORMALIZATION_NAMES,
+    PReLU: {"a": "weight"},
     BatchNorm: {**NORMALIZATION_NAMES, "mean": "running_mean", "var": "running_var"},
 }
-"""What PyTorch's layers of these kinds call their parameters; those of other layers keep their names."""
+"""What PyTorch's layers of these kinds call their parameters; those of other layers keep their names.
+
+Of layers of vectors only Dense and those that keep features in their order may be here: after the Flatten of an
+image PyTorch has them in another.
+"""
 
 
 def export_safetensors(model: Exportable, path: str | Path) -> None:
     """Write the weights of a `TrainedModel`, or of a `Trainer` that has been fit, whole or not at all.
 
-    Of dense, convolutional and normalization layers they are the `state_dict` of PyTorch's `nn.Sequential` of the
-    same layers: `0.weight` (out, in) or (out, in, kh, kw), `0.bias` and so on; of others they have the names and
-    shapes they have here. PyTorch's images are (channels, rows, columns), and so are the rows of a dense layer
-    after Flatten. `scale` and `shift` are beside them, as the network takes inputs * scale + shift; `target_scale`
-    and `target_shift` too where targets are scaled: the outputs are targets * scale + shift. The metadata has the
-    class names, JSON in `classes`.
+    Of dense, convolutional and normalization layers and PReLU they are the `state_dict` of PyTorch's
+    `nn.Sequential` of the same layers: `0.weight` (out, in) or (out, in, kh, kw), `0.bias` and so on; of others
+    they have the names and shapes they have here. PyTorch's images are (channels, rows, columns), and so are the
+    rows of a dense layer after Flatten. `scale` and `shift` are beside them, as the network takes inputs * scale +
+    shift; `target_scale` and `target_shift` too where targets are scaled: the outputs are targets * scale + shift.
+    The metadata has the class names, JSON in `classes`.
 
     Raises:
         UsageError: the features of an image meet a layer that says nothing of their order: a Residual, or a layer
@@ -89,8 +94,8 @@ def feature_orders(network: Sequential, sample_shape: Shape) -> list[np.ndarray 
 def _no_order(name: str) -> UsageError:
     return UsageError(
         f"The layer {name} takes the features of a flattened image, which PyTorch has in another order, channels "
-        "first, and only Dense and normalization layers are known to take them in any: put a Dense layer, or "
-        "GlobalAveragePool2D in the place of Flatten, before it; or use export_onnx."
+        "first, and only Dense, PReLU and normalization layers are known to take them in any: put a Dense layer, "
+        "or GlobalAveragePool2D in the place of Flatten, before it; or use export_onnx."
     )
 
 
@@ -109,7 +114,8 @@ def _in_pytorchs_layout(layer: Layer, params: Params, order: np.ndarray | None) 
         W = params["W"]  # (kh kw in, filters)
         params = {**params, "W": W.reshape(kh, kw, -1, W.shape[1]).transpose(3, 2, 0, 1)}
     elif order is not None:
-        params = {name: array if name == "b" else array[order] for name, array in params.items()}
+        by_feature = {name for name, array in params.items() if name != "b" and len(array) == len(order)}
+        params = {name: array[order] if name in by_feature else array for name, array in params.items()}
     if isinstance(layer, Dense):
         params = {**params, "W": params["W"].T}  # W is (in, out)
     return {names[name]: array for name, array in params.items()}

@@ -1,9 +1,9 @@
 """Random numbers that are the same bits on every library: a counter-based generator in int32 operators.
 
-A dropout mask depends on (seed, path of the layer, step, row, column) and on nothing else, so resuming, sharding
-and replaying are exact. So they are with augmentation, whose numbers come from streams of their own. Threefry2x32
-with 13 rounds, the fewest that pass BigCrush: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as
-1, 2, 3", SC'11.
+A dropout mask depends on its rate, on (seed, path of the layer, step, row, column) and on how many columns there
+are, and on nothing else, so resuming, sharding and replaying are exact. So they are with augmentation, whose
+numbers come from streams of their own. Threefry2x32 with 13 rounds, the fewest that pass BigCrush: Salmon, Moraes,
+Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC'11.
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from nnbackprop.nn.layers.base import Params
 
 @dataclass(frozen=True)
 class Optimizer:
-    """One update of all parameters: `kernel(xp, w, dw, *states, *scalars) -> (w, *states)`, element by element.
+    """One update of all parameters: `kernel(xp, w, dw, *states, *scalars) -> (w, *states)`, element by element,
+    or `-> w` without states.
 
     A subclass gives `kernel`, a module-level function, and the names of its states, all zero at first. Where the
     kernel takes other scalars than lr and the hyperparameters in their order, it gives `kernel_args`, and

@@ -1,4 +1,4 @@
-"""The learning rate of every step: known before the run begins, computed on the host in double precision."""
+"""Schedules, step -> learning rate: known before the run begins, computed on the host in double precision."""
 
 from __future__ import annotations
 

@@ -54,6 +54,6 @@ class Momentum(Optimizer):
 
 @dataclass(frozen=True)
 class Nesterov(Momentum):
-    """v <- momentum v + dw;  w <- w - lr (dw + momentum v): PyTorch\'s SGD with nesterov=True."""
+    """v <- momentum v + dw;  w <- w - lr (dw + momentum v): PyTorch's SGD with nesterov=True."""
 
     kernel: ClassVar[ElementwiseKernel] = nesterov_kernel

@@ -17,7 +17,7 @@ Fraction = Annotated[float, Meta(ge=0, lt=1)]
 PositiveFloat = Annotated[float, Meta(gt=0, le=1e308)]  # neither NaN nor infinite
 NonNegativeFloat = Annotated[float, Meta(ge=0, le=1e308)]
 LrChange = tuple[Annotated[int, Meta(ge=0, le=2**53)], PositiveFloat]
-"""After so many steps, this learning rate: a run that was resumed with --lr."""
+"""After so many steps, this learning rate: a run that was resumed with --lr, or of which the lab changed it."""
 DropoutChange = tuple[Annotated[int, Meta(ge=0, le=2**53)], Annotated[tuple[Fraction, ...], MaxLength]]
 """After so many steps, this rate of each Dropout layer: a run of which the lab changed them."""
 FiniteFloat = Annotated[float, Meta(ge=-1e308, le=1e308)]

@@ -96,8 +96,8 @@ def any_interrupted(communicator: Communicator, received: list[int]) -> bool:
     return any(communicator.all_gather_object(bool(received)))
 
 
-def record_run(path: Path) -> None:
-    """Say where the run is to who starts its processes again, if somebody does."""
+def tell_launcher(path: Path) -> None:
+    """Where the run's folder is, for `--restarts` to go on from, if a launcher waits for it."""
     if file := os.environ.get(RUN_FILE):
         with contextlib.suppress(OSError):
             Path(file).write_text(str(path.absolute()), encoding="utf-8")

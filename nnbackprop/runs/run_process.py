@@ -8,9 +8,10 @@ from typing import Any
 
 from nnbackprop.distributed.communicator import Communicator, SingleProcess
 from nnbackprop.errors import DivergedError
-from nnbackprop.training.callbacks import EarlyStopping
+from nnbackprop.training.callbacks import Callback, EarlyStopping
 from nnbackprop.training.trainer import Trainer
 
+from . import build
 from .config import Config
 from .process_setup import any_interrupted, broadcast_state
 from .run_data import RunData
@@ -28,6 +29,11 @@ class RunProcess:
     early_stopping: EarlyStopping
     communicator: Communicator = field(default_factory=SingleProcess)
     signal: int = field(default=0, init=False)  # that interrupted training, 0 for none
+
+    @property
+    def callbacks_of_every_process(self) -> tuple[Callback, ...]:
+        """Those that change the training: when it stops, and the learning rate."""
+        return self.early_stopping, *build.plateau_callbacks(self.config)
 
     def train(self, on_divergence: Callable[[DivergedError], None]) -> dict[str, Any] | None:
         """Train to the end; the summary's figures, or None where a signal interrupted one of the processes.

@@ -15,7 +15,7 @@ from nnbackprop.data.mapped import MappedArray, blocks
 from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.data.table import is_frame, table_of
-from nnbackprop.errors import DataError, UsageError
+from nnbackprop.errors import DataError, InputError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.metrics import accuracy, metrics_for
 from nnbackprop.nn.objective import Objective
@@ -136,7 +136,7 @@ class SavedModel:
                 "row a sample."
             )
         if not all(np.isfinite(block).all() for block in blocks(inputs)):
-            raise DataError(f"{source} holds values that are not finite: repair or leave out those samples.")
+            raise InputError(f"{source} holds values that are not finite: repair or leave out those samples.")
         if inputs.shape[1:] != self.sample_shape:
             raise DataError(
                 f"{source} has {math.prod(inputs.shape[1:])} numbers a sample and this network takes "

@@ -25,7 +25,7 @@ from .config_checks import check_new_run
 from .config_files import to_toml
 from .divergence_recovery import DivergenceRecovery, lr_halvings_exhausted
 from .lr_find import resolve_lr
-from .process_setup import check_same_options, prepare_process, record_run, start_together, with_shards
+from .process_setup import check_same_options, prepare_process, start_together, tell_launcher, with_shards
 from .run_data import RunData, absolute
 from .run_dir import RunDir, environment
 from .run_process import RunProcess
@@ -92,7 +92,7 @@ class Run(RunProcess):
             remove(self.run_dir.path / outdated)
         self.run_dir.write("config.toml", to_toml(self.config))
         self.run_dir.write_json("env.json", environment(self.trainer.backend))
-        record_run(self.run_dir.path)
+        tell_launcher(self.run_dir.path)
 
     def _attach(self, callbacks: Sequence[Callback]) -> DivergenceRecovery | None:
         """Give the trainer its callbacks; returns what recovers from divergence, None where that ends the run."""
@@ -107,8 +107,8 @@ class Run(RunProcess):
         )
         time_limit = () if self.config.max_time is None else (TimeLimit(self.config.max_time),)
         threads = () if self.threads is None else (self.threads,)
-        decisive = (self.early_stopping, *build.plateau_callbacks(self.config))
-        self.trainer.set_options(callbacks=(*decisive, *threads, logger, checkpoints, *callbacks, *time_limit))
+        of_this_process = (*threads, logger, checkpoints, *callbacks, *time_limit)
+        self.trainer.set_options(callbacks=(*self.callbacks_of_every_process, *of_this_process))
         if self.config.on_nan == "stop":
             return None
         return DivergenceRecovery(self.trainer, self.early_stopping, self.data.train, self.run_dir, checkpoints)

@@ -25,7 +25,7 @@ class Worker(RunProcess):
 
         DivergedError where the first process raises it too.
         """
-        self.trainer.set_options(callbacks=(self.early_stopping, *build.plateau_callbacks(self.config)))
+        self.trainer.set_options(callbacks=self.callbacks_of_every_process)
         return self.train(self._on_divergence) is not None
 
     def _on_divergence(self, error: DivergedError) -> None:

@@ -19,6 +19,7 @@ from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import Loss, SoftmaxCrossEntropy
 from nnbackprop.nn.mixed_precision import HALF_DTYPES
 from nnbackprop.nn.sequential import Sequential
+from nnbackprop.nn.trace import LayerSummary
 from nnbackprop.optim import Optimizer
 
 from .callbacks import Callback
@@ -155,13 +156,19 @@ def check_datasets(parts: Mapping[str, Any]) -> None:
             )
 
 
-def check_batches(network: Sequential, n_samples: int, batch_size: int) -> None:
-    """UsageError where batches leave a single sample, of which batch statistics cannot be taken."""
-    if network.has_buffers and (n_samples % batch_size == 1 or batch_size == 1):
-        raise UsageError(
-            f"{n_samples} training samples in batches of {batch_size} leave a batch of 1, and batch normalization "
-            "needs at least 2: choose another batch size, or layer normalization."
-        )
+def check_batches(layers: Sequence[LayerSummary], n_samples: int, batch_size: int) -> None:
+    """UsageError where batches leave a single sample of which a layer cannot take statistics.
+
+    Of an image it can: each pixel is a value of its channel.
+    """
+    if n_samples % batch_size != 1 and batch_size != 1:
+        return
+    for place in layers:
+        if getattr(place.layer, "buffers", ()) and math.prod(place.in_shape[:-1]) == 1:
+            raise UsageError(
+                f"{n_samples} training samples in batches of {batch_size} leave a batch of 1, of which "
+                f"{place.name} cannot take statistics: choose another batch size, or layer normalization."
+            )
 
 
 def check_outputs(layers: Sequence[LayerRow], train: Dataset, loss: Loss) -> None:

@@ -18,7 +18,7 @@ from nnbackprop.data.preprocessing import Preprocessing
 from nnbackprop.data.scaling import Scaling
 from nnbackprop.data.table import is_frame, table_of
 from nnbackprop.data.tabular import dataset_of
-from nnbackprop.errors import DataError, ShapeError, UsageError
+from nnbackprop.errors import DataError, InputError, ShapeError, UsageError
 from nnbackprop.nn.layers.base import Params
 from nnbackprop.nn.losses import check_labels
 from nnbackprop.nn.metrics import (
@@ -215,7 +215,7 @@ def check_inputs(inputs: Any, sample_shape: tuple[int, ...]) -> Samples:
             "images.reshape(len(images), -1) for vectors, and x.reshape(1, -1) for a single sample."
         )
     if not all(np.isfinite(block).all() for block in blocks(x)):
-        raise DataError(
+        raise InputError(
             "Inputs hold NaN or infinity, which no prediction can be made of: leave out those samples."
         )
     return x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,11 +29,11 @@ from tests.support.commands import run
 from tests.support.small_runs import Messages, clouds
 
 
-def monitored(*layers: Any, time_ratio: float = 0, **settings: Any) -> tuple[Trainer, Monitor]:
+def monitored(*layers: Any, max_time_share: float = math.inf, **settings: Any) -> tuple[Trainer, Monitor]:
     """A trainer and its monitor, whose measurements depend on the steps alone."""
     given = {"backend": select("numpy"), "epochs": 10, "batch_size": 12, "dtype": "float64", **settings}
     optimizer, lr = given.pop("optimizer", SGD()), given.pop("lr", 0.2)
-    loss, monitor = given.pop("loss", SoftmaxCrossEntropy()), Monitor(time_ratio)
+    loss, monitor = given.pop("loss", SoftmaxCrossEntropy()), Monitor(max_time_share)
     return Trainer(Sequential(*layers), loss, optimizer, lr, callbacks=(monitor,), **given), monitor
 
 
@@ -125,7 +126,7 @@ def test_measurements_are_few_and_span_the_run(settings: dict[str, Any]) -> None
 
 
 def test_a_measurement_waits_until_its_cost_is_a_small_fraction_of_the_time() -> None:
-    trainer, monitor = monitored(Dense(4), Tanh(), Dense(3), time_ratio=1e9)
+    trainer, monitor = monitored(Dense(4), Tanh(), Dense(3), max_time_share=1e-9)
     trainer.fit(clouds(96))
     assert [stats.step for stats in monitor.history.stats][2:] == [trainer.progress.step]
 

@@ -128,3 +128,9 @@ def test_a_run_in_microbatches_is_traced_in_microbatches() -> None:
 @pytest.mark.parametrize(("lr", "advice"), [(0.5, "lr=0.05"), (1e30, "lr=0.01")])
 def test_the_advice_is_a_rate_that_people_use(lr: float, advice: str) -> None:
     assert advice in str(NanOrigin(3, "loss", "Step 3: the loss is NaN or infinite.", lr=lr).error())
+
+
+def test_the_advice_is_for_a_trainer_or_a_run() -> None:
+    origin = NanOrigin(3, "loss", "Step 3: the loss is NaN or infinite.", lr=0.5)
+    assert "try lr=0.05, or GradientClipping(optimizer, norm=1)." in str(origin.error())
+    assert "try --lr 0.05, or clip_norm=1." in str(origin.error("--lr 0.05"))

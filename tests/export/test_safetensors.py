@@ -24,7 +24,7 @@ from nnbackprop import (
     Flatten,
     LayerNorm,
     MaxPool2D,
-    ReLU,
+    PReLU,
     Residual,
     Sequential,
     SoftmaxCrossEntropy,
@@ -70,7 +70,7 @@ def test_pytorch_loads_every_layer_and_computes_the_same(tmp_path: Path) -> None
     rng = np.random.default_rng(0)
     data = Dataset(rng.standard_normal((7, 4)), np.arange(7) % 3, ("a", "b", "c"))
     inner = Sequential(Dense(6), LayerNorm(), Tanh())
-    network = Sequential(Dropout(0.5), Dense(5, bias=False), BatchNorm(), ReLU(), inner, Dense(3))
+    network = Sequential(Dropout(0.5), Dense(5, bias=False), BatchNorm(), PReLU(), inner, Dense(3))
     trainer = untrained(network, data, rng)
     export_safetensors(trainer, tmp_path / "model.safetensors")
 
@@ -80,7 +80,7 @@ def test_pytorch_loads_every_layer_and_computes_the_same(tmp_path: Path) -> None
         nn.Dropout(0.5),
         nn.Linear(4, 5, bias=False),
         nn.BatchNorm1d(5),
-        nn.ReLU(),
+        nn.PReLU(5),
         nn.Sequential(nn.Linear(5, 6), nn.LayerNorm(6), nn.Tanh()),
         nn.Linear(6, 3),
     ).double()
@@ -97,21 +97,22 @@ def test_pytorch_loads_a_convolutional_network_and_computes_the_same(tmp_path: P
     rng = np.random.default_rng(0)
     data = Dataset(rng.standard_normal((7, 9, 8, 3)), np.arange(7) % 3, ("a", "b", "c"))
     block = Sequential(Conv2D(6, (1, 3), padding="same"), Tanh(), Conv2D(4, 2, bias=False))
-    network = Sequential(
-        Conv2D(5, 3, stride=2, padding=1), ReLU(), block, MaxPool2D((2, 1)), Flatten(), BatchNorm(), Dropout(0.5)
-    )
-    trainer = untrained(Sequential(*network.layers, Dense(4), LayerNorm(), Dense(3)), data, rng)
+    convolutions = Conv2D(5, 3, stride=2, padding=1), PReLU(shared=True), block, MaxPool2D((2, 1))
+    features = Flatten(), BatchNorm(), PReLU(), PReLU(shared=True), Dropout(0.5)
+    trainer = untrained(Sequential(*convolutions, *features, Dense(4), LayerNorm(), Dense(3)), data, rng)
     export_safetensors(trainer, tmp_path / "model.safetensors")
 
     nn, state = torch.nn, {k: torch.tensor(w) for k, w in load_file(tmp_path / "model.safetensors").items()}
     scale, shift = state.pop("scale"), state.pop("shift")
     theirs = nn.Sequential(
         nn.Conv2d(3, 5, 3, stride=2, padding=1),
-        nn.ReLU(),
+        nn.PReLU(),
         nn.Sequential(nn.Conv2d(5, 6, (1, 3), padding="same"), nn.Tanh(), nn.Conv2d(6, 4, 2, bias=False)),
         nn.MaxPool2d((2, 1)),
         nn.Flatten(),
         nn.BatchNorm1d(24),
+        nn.PReLU(24),
+        nn.PReLU(),
         nn.Dropout(0.5),
         nn.Linear(24, 4),
         nn.LayerNorm(4),

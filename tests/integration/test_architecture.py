@@ -119,6 +119,17 @@ def test_only_the_trainer_assigns_its_attributes(path: Path) -> None:
     assert "trainer" not in owners
 
 
+def test_only_layers_and_what_translates_them_know_the_name_of_a_weight() -> None:
+    layers = "nn/layers", "nn/layer_fusion.py"
+    translators = "export", "sklearn", "lab", "diagnostics/gradcheck"  # the last of functions that users write
+    known = [ROOT / "nnbackprop" / name for name in (*layers, *translators)]
+    others = [path for path in FILES if not any(map(path.is_relative_to, known))]
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in others}
+    assert [
+        p for p, t in trees.items() for n in ast.walk(t) if isinstance(n, ast.Constant) and n.value == "W"
+    ] == []
+
+
 @pytest.mark.parametrize("folder", ["nnbackprop", "backends", "benchmarks", "scripts"])
 def test_nothing_reaches_into_the_tests(folder: str) -> None:
     files = sorted((ROOT / folder).rglob("*.py"))

@@ -197,6 +197,12 @@ def test_the_other_layers_numbers_are_pytorchs() -> None:
     for letter, value in {"Y": "y", "dX": "x", "da": "a"}.items():
         assert_shown(shown[letter], want[value])
 
+    shown = numbers(*examples(ENGLISH)["smooth"])
+    for name, function in SMOOTH.items():
+        want = judged(function, shown["dy"], x=shown["x"])
+        assert_shown(shown[f"y_\\text{{{name}}}"], want["y"])
+        assert_shown(shown[f"dx_\\text{{{name}}}"], want["x"])
+
     shown = numbers(*examples(ENGLISH)["residual"])
     want = judged(
         lambda torch, x, W, b: x + torch.relu(x @ W + b), shown["dy"], x=shown["x"], W=shown["W"], b=shown["b"]
@@ -204,6 +210,14 @@ def test_the_other_layers_numbers_are_pytorchs() -> None:
     for letter, value in {"y": "y", "dx": "x", "dW": "W", "db": "b"}.items():
         assert_shown(shown[letter], want[value])
     assert np.array_equal(shown["x"] + shown["f(x)"], shown["y"])
+
+
+SMOOTH: dict[str, Callable[..., Any]] = {
+    "ELU": lambda torch, x: torch.nn.functional.elu(x),
+    "softplus": lambda torch, x: torch.nn.functional.softplus(x),
+    "SiLU": lambda torch, x: torch.nn.functional.silu(x),
+    "GELU": lambda torch, x: torch.nn.functional.gelu(x, approximate="tanh"),
+}
 
 
 # The formulae, in loops as they stand, against the layers.

@@ -11,8 +11,9 @@ import pytest
 
 from backends import Backend
 from nnbackprop import TrainedModel
+from nnbackprop.data.dataset import Dataset
 from nnbackprop.errors import UsageError
-from nnbackprop.nn.layers import BatchNorm, Dense, Dropout, LayerNorm, Tanh
+from nnbackprop.nn.layers import BatchNorm, Dense, Dropout, Flatten, LayerNorm, Tanh
 from nnbackprop.nn.sequential import Sequential
 from nnbackprop.runs import build
 from nnbackprop.runs.checkpoint import load
@@ -87,6 +88,22 @@ def test_a_last_batch_of_one_sample_is_refused_before_the_first_step(samples: in
         trainer.fit(clouds(samples))
     assert trainer.progress.step == 0
     normalized("layer", batch_size=batch, epochs=1).fit(clouds(samples))
+
+
+def test_statistics_of_a_last_batch_of_one_image_are_those_of_its_pixels() -> None:
+    """Ioffe and Szegedy, 2015, section 3.2: the values of a channel are those of all places."""
+    images = np.random.default_rng(0).standard_normal((5, 3, 2, 2))
+    data = Dataset(images, np.array([0, 1, 0, 1, 1]), ("a", "b"))
+    network = Sequential(BatchNorm(), Flatten(), Dense(2))
+    trainer = make_trainer(network=network, batch_size=2, epochs=1, shuffle=False)
+    trainer.fit(data)
+    params = trainer.host_params()[0]
+    mean, var = np.zeros(2), np.ones(2)
+    for batch in (images[:2], images[2:4], images[4:]):
+        values = batch.reshape(-1, 2)
+        mean, var = 0.9 * mean + 0.1 * values.mean(axis=0), 0.9 * var + 0.1 * values.var(axis=0, ddof=1)
+    np.testing.assert_allclose(params["mean"], mean, rtol=1e-13)
+    np.testing.assert_allclose(params["var"], var, rtol=1e-13)
 
 
 def test_the_best_weights_bring_their_running_statistics() -> None:

@@ -13,7 +13,7 @@ from backends import leaves
 from nnbackprop import TrainedModel
 from nnbackprop.data.readers.paths import read_table
 from nnbackprop.data.table import DataOptions
-from nnbackprop.errors import DataError
+from nnbackprop.errors import DataError, InputError
 from nnbackprop.runs.config_files import resolve
 from nnbackprop.runs.image_samples import read_image
 from nnbackprop.runs.samples import rows_of_numbers
@@ -88,7 +88,7 @@ def test_inputs_of_another_range_or_not_finite_are_refused() -> None:
     model = TrainedModel.open("a")
     with pytest.raises(DataError, match=r"values up to 0\.\d+ and this network was trained on up to 255"):
         model.predict(rng.random((3, 4)))
-    with pytest.raises(DataError, match="not finite"):
+    with pytest.raises(InputError, match="not finite"):
         model.predict(np.full((3, 4), np.nan))
     with pytest.raises(DataError, match="5 numbers a sample and this network takes 4"):
         model.predict(np.full((3, 5), 255))

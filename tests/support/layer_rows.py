@@ -317,8 +317,8 @@ def run(
     backend: Backend, layer: Layer, x: np.ndarray, dy: np.ndarray, params: dict[str, Any], need_dx: bool = True
 ) -> tuple[np.ndarray, Any, dict[str, np.ndarray]]:
     """y, dx and the parameters' gradients in training mode, as NumPy arrays."""
-    xp, draw = backend.xp, RngKey(0, backend.asarray(STEP))
+    xp, key = backend.xp, RngKey(0, backend.asarray(STEP))
     p = tree_map(backend.asarray, params)
-    y, cache = layer.forward(xp, p, backend.asarray(x), draw)
+    y, cache = layer.forward(xp, p, backend.asarray(x), key)
     dx, grads = layer.backward(xp, p, cache, backend.asarray(dy), need_dx)
     return backend.to_numpy(y), dx if dx is None else backend.to_numpy(dx), tree_map(backend.to_numpy, grads)

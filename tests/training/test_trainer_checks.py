@@ -11,7 +11,7 @@ import pytest
 from nnbackprop.data.dataset import Dataset
 from nnbackprop.data.scaling import fit_scaling
 from nnbackprop.data.split import Splits
-from nnbackprop.errors import DataError, ShapeError, UsageError
+from nnbackprop.errors import DataError, InputError, ShapeError, UsageError
 from nnbackprop.nn.initializers import Normal
 from nnbackprop.nn.layers import Dense, Sigmoid, Tanh
 from nnbackprop.nn.sequential import Sequential
@@ -113,7 +113,7 @@ def test_fit_refuses_all_parts_in_one() -> None:
     ("inputs", "kind", "said"),
     [
         (np.zeros((2, 3)), ShapeError, r"\(2, 3\) and must be \(n, 2\)"),
-        (np.array([[0.0, np.nan]]), DataError, "NaN or infinity"),
+        (np.array([[0.0, np.nan]]), InputError, "NaN or infinity"),
         ([["a", "b"]], DataError, "numbers are needed"),
     ],
 )

@@ -14,21 +14,20 @@ from nnbackprop.nn.layers import (
     Conv2D,
     Dropout,
     Flatten,
-    GlobalAveragePool2D,
     Identity,
     MaxPool2D,
     Reshape,
     Softmax,
-    SpatialDropout2D,
 )
 from nnbackprop.nn.layers.windows import AxisWindow
 from nnbackprop.nn.trace import LayerSummary
+from nnbackprop.runs.layer_list import OF_IMAGES
 
 from .experiments import small, unknown_layers
 from .probes import DataProbe, ModelProbe
 
-OF_IMAGES = Conv2D, MaxPool2D, AveragePool2D, GlobalAveragePool2D, SpatialDropout2D, BatchNorm
-WITH_WINDOWS = Conv2D, MaxPool2D, AveragePool2D
+CHANNELS_LAST = (*OF_IMAGES, BatchNorm)  # layers that take the last axis of images for their channels
+WITH_WINDOWS = Conv2D, MaxPool2D, AveragePool2D  # that kernels or pools move over
 MAX_CHANNELS, MIN_SIDE = 4, 8  # of images that are told from features by their shape
 NEIGHBOURS_ALIKE = 0.5  # correlation of values side by side, 0.9 in photographs, about 0 between features
 PLANES_SMOOTHER = 0.8  # roughness of planes over that of pixels: neighbours are 1 pixel apart instead of 3
@@ -60,7 +59,7 @@ def _first_of_images(probe: ModelProbe) -> LayerSummary | None:
     """The first layer that takes images, where these are the samples themselves, in another shape at most."""
     shape = probe.dataset.sample_shape
     for s in probe.objective.network.summary(shape):
-        if isinstance(s.layer, OF_IMAGES):
+        if isinstance(s.layer, CHANNELS_LAST):
             return s if len(s.in_shape) == 3 else None
         if not isinstance(s.layer, Reshape | Dropout | Identity):
             break

@@ -2,7 +2,15 @@
 
 from .checks import RUN_CHECKS, check_history
 from .history import CurvePoint, RunHistory
-from .learning_rate_checks import suggest_lr
-from .monitor import TIME_RATIO, Monitor
+from .learning_rate_checks import suggest_lr_flag
+from .monitor import MAX_TIME_SHARE, Monitor
 
-__all__ = ["RUN_CHECKS", "TIME_RATIO", "CurvePoint", "Monitor", "RunHistory", "check_history", "suggest_lr"]
+__all__ = [
+    "MAX_TIME_SHARE",
+    "RUN_CHECKS",
+    "CurvePoint",
+    "Monitor",
+    "RunHistory",
+    "check_history",
+    "suggest_lr_flag",
+]

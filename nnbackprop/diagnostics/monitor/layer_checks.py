@@ -10,7 +10,7 @@ from nnbackprop.diagnostics.findings import NOT_APPLICABLE, CheckResult, Finding
 
 from .history import RunHistory
 from .layer_stats import LayerStats
-from .learning_rate_checks import suggest_lr
+from .learning_rate_checks import suggest_lr_flag
 
 MIN_UNITS, MIN_SAMPLES = 8, 32  # a fraction of fewer says nothing
 MAX_SATURATED = 0.5  # of a layer's outputs: half of what goes back is lost; in healthy runs it is under a tenth
@@ -35,7 +35,7 @@ def saturation(history: RunHistory) -> CheckResult:
     evidence = (
         f"{layer.name}: {fraction:.0%} of the {what} a slope under 1% of its greatest, {initially:.0%} at first."
     )
-    cause, fix = "Likely steps too large drove the units far from zero.", suggest_lr(history)
+    cause, fix = "Likely steps too large drove the units far from zero.", suggest_lr_flag(history)
     if initially >= MAX_SATURATED:
         cause = "Initial weights, or unscaled inputs, drive the units far from zero."
         fix = "--init glorot-uniform, or --scale standard"
@@ -55,7 +55,7 @@ def dead_relu(history: RunHistory) -> CheckResult:
         f"samples measured, {initially:.0%} at first."
     )
     cause = "Likely steps too large pushed the units below zero for every sample, where their gradient is zero."
-    fix = suggest_lr(history)
+    fix = suggest_lr_flag(history)
     if initially >= MAX_DEAD:
         cause = "Initial biases, or weights, are so low that no sample activates the units."
         fix = "--init he-normal"

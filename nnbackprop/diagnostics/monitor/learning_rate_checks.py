@@ -33,12 +33,12 @@ def not_finite(history: RunHistory) -> CheckResult:
         cause, fix = "The data, or its scaling, holds NaN or infinity.", "Correct or remove those samples."
     else:
         cause = "Likely the steps are too large: each overshoots further than the last, until numbers overflow."
-        fix = f"{suggest_lr(history)}, or --clip-norm 1"
+        fix = f"{suggest_lr_flag(history)}, or --clip-norm 1"
     measured = {"step": divergence.step, "inputs": divergence.kind == "inputs"}
     return Finding("not-finite", "fault", evidence=divergence.text, cause=cause, fix=fix, measured=measured)
 
 
-def suggest_lr(history: RunHistory) -> str:
+def suggest_lr_flag(history: RunHistory) -> str:
     """A learning rate to try after one too high, as a flag: a tenth, or less if the first step was far too large.
 
     Updates are proportional to the rate, so the first statistics tell at which an update is 1/100 of the weights.
@@ -83,7 +83,7 @@ def rate_too_high(history: RunHistory) -> CheckResult:
         "warning",
         evidence=evidence,
         cause="Each step overshoots the minimum.",
-        fix=suggest_lr(history),
+        fix=suggest_lr_flag(history),
         measured=measured,
     )
 

@@ -19,19 +19,20 @@ from .checks import check_history
 from .history import CurvePoint, RunHistory
 from .layer_stats import SAMPLES, StatsStep, measure, probe_batch
 
-TIME_RATIO = 30  # measuring may take 1/30 of the time, besides the first and the last, 1.7% of a run of 5 s
+MAX_TIME_SHARE = 1 / 30  # that measuring may take, besides the first and the last, 1.7% of a run of 5 s
 MEASUREMENTS = 40  # spread over a run, after the first few, whose distance doubles
 
 
 class Monitor(Callback):
     """Measures a run's state now and then; `diagnosis` is what all of it shows.
 
-    Measurements take at most 1/`time_ratio` of the time, the first and the last apart. With 0 they depend on the
-    steps alone, and so are the same in every run. Where memory does not suffice, they use fewer samples, or end.
+    Measurements take at most `max_time_share` of the time, the first and the last apart. With infinity they depend
+    on the steps alone, and so are the same in every run. Where memory does not suffice, they use fewer samples, or
+    end.
     """
 
-    def __init__(self, time_ratio: float = TIME_RATIO) -> None:
-        self.time_ratio = time_ratio
+    def __init__(self, max_time_share: float = MAX_TIME_SHARE) -> None:
+        self.max_time_share = max_time_share
         self.history = RunHistory()
         self._batch: tuple[Array, Array] | None = None
         self._divisor = 1  # of the number of samples measured and of the step's batch, where memory is short
@@ -66,7 +67,7 @@ class Monitor(Callback):
         """Measure the state before this chunk, if it is time."""
         begin = time.perf_counter()
         self._batches = event.batches
-        too_early = self.time_ratio * (self._spent + self._last_cost) > begin - self._started_at
+        too_early = self._spent + self._last_cost > self.max_time_share * (begin - self._started_at)
         if event.step < self._next_step or too_early:
             return
         self.measure(trainer, event.batches, event.step, trainer.state)

@@ -100,7 +100,10 @@ class ImageAugmenter:
     def places(
         self, xp: Any, x: Array, labels: Array | None, key: RngKey, u: Sequence[Sequence[Array]]
     ) -> tuple[Array, Array]:
-        """Rows and columns (n, height width) of the image that the pixels of the new one come from."""
+        """Rows and columns (n, height width) of the image that the pixels of the new one come from.
+
+        u has the random numbers of each transformation, vectors (n,) uniform in -1 .. 1.
+        """
         n, (height, width, _), amount = x.shape[0], self.image_shape, self._amount(xp, x, labels)
         zeros = xp.zeros((n,), dtype=x.dtype, device=device_of(x))
         sources = (

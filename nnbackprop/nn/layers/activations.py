@@ -99,10 +99,12 @@ class ELU(Activation):
             raise UsageError(f"ELU needs a finite alpha of at least 0; got {self.alpha}.")
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Array]:
+        """y = x where x > 0, else alpha (e^x - 1) (derivation, D60)."""
         y = xp.fuse(elu)(x, 0.0, self.alpha)
         return y, y
 
     def vjp(self, xp: Any, y: Array, dy: Array) -> Array:
+        """dx = dy where x > 0, else (y + alpha) dy (derivation, D60)."""
         above = positive(xp, y)
         return (above + (1 - above) * (y + self.alpha)) * dy
 
@@ -182,9 +184,11 @@ class Softplus(Activation):
     """
 
     def forward(self, xp: Any, params: LayerParams, x: Array, key: RngKey | None) -> tuple[Array, Array]:
+        """y = log(1 + e^x) (derivation, D61)."""
         return softplus(xp, x), x
 
     def vjp(self, xp: Any, x: Array, dy: Array) -> Array:
+        """dx = s(x) dy (derivation, D61)."""
         return sigmoid(xp, x) * dy
 
 
@@ -199,10 +203,12 @@ class SiLU(Activation):
     def forward(
         self, xp: Any, params: LayerParams, x: Array, key: RngKey | None
     ) -> tuple[Array, tuple[Array, Array]]:
+        """y = x s, and the cache (x, s) (derivation, D62)."""
         s = sigmoid(xp, x)
         return x * s, (x, s)
 
     def vjp(self, xp: Any, cache: tuple[Array, Array], dy: Array) -> Array:
+        """dx = (s + x s (1 - s)) dy (derivation, D62)."""
         x, s = cache
         return xp.fuse(silu_vjp)(x, s, dy, 1.0)
 
@@ -226,10 +232,12 @@ class GELU(Activation):
     def forward(
         self, xp: Any, params: LayerParams, x: Array, key: RngKey | None
     ) -> tuple[Array, tuple[Array, Array]]:
+        """y = x s, and the cache (x, s) (derivation, D63)."""
         y, s = xp.fuse(gelu)(x, SQRT_2_OVER_PI, GELU_CUBIC, 0.5)
         return y, (x, s)
 
     def vjp(self, xp: Any, cache: tuple[Array, Array], dy: Array) -> Array:
+        """dx = (s + x s (1 - s) 2c (1 + 3a x^2)) dy (derivation, D63)."""
         x, s = cache
         return xp.fuse(gelu_vjp)(x, s, dy, 1.0, 2 * SQRT_2_OVER_PI, 6 * GELU_CUBIC * SQRT_2_OVER_PI)
 

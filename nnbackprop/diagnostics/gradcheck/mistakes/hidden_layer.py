@@ -58,7 +58,7 @@ def l2_of_loss(case: Case, layer: int) -> float:
     return case.derivative_along(case.point_with({above: 0}), name, W) / float(np.sum(W * W))
 
 
-def dropout_masks(case: Case, layer: int) -> tuple[bool, bool]:
+def find_dropout_masks(case: Case, layer: int) -> tuple[bool, bool]:
     """Whether the analytic gradient has dropout masks, and whether the loss has.
 
     Units with equal weights in and out have equal biases' gradients, unless their masks differ.
@@ -123,7 +123,7 @@ def _compare_curves(case: Case, layer: int, b: str) -> Mistake | None:
     multiples = unit @ analytic / (unit @ unit)
     if norm(analytic - np.outer(unit, multiples)) <= LOOSE_TOLERANCE * norm(analytic):
         evidence = f"{evidence} has the right curve, times another factor in each unit"
-        in_gradient, in_loss = dropout_masks(case, layer)
+        in_gradient, in_loss = find_dropout_masks(case, layer)
         if in_gradient or in_loss:
             where = "loss" if in_loss else "gradient"
             return Mistake("dropout-mask-missing", f"{evidence}; units have dropout masks in the {where}.")

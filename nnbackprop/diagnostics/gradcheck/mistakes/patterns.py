@@ -10,7 +10,7 @@ from nnbackprop.diagnostics.gradcheck.central_differences import Tensors, Value,
 
 from .catalogue import Mistake
 from .evidence import Case, names_of, norm
-from .hidden_layer import dropout_masks, l2_of_loss
+from .hidden_layer import find_dropout_masks, l2_of_loss
 from .output_layer import loss_of
 
 TOLERANCE = 1e-6
@@ -129,7 +129,7 @@ def constant_factors(case: Case) -> Mistake | None:
     if same and len(wrong) == len(case.tensors):
         return _one_factor(case, a, precision, f"{evidence}: every gradient is right up to the factor {a:.6g}")
     too_small_below = _all_below(case) and 0 < min(values) <= max(values) < 1
-    if too_small_below and any(dropout_masks(case, layer)[1] for layer in range(len(case.layers) - 1)):
+    if too_small_below and any(find_dropout_masks(case, layer)[1] for layer in range(len(case.layers) - 1)):
         return Mistake("dropout-scale-missing", f"{evidence}, and the layers above are right.")
     if not same:
         n = _batch_size(float(values.max()), precision)
