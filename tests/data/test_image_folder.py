@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -125,6 +128,27 @@ def test_no_link_is_followed_out_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "set" / "a" / "2.png").symlink_to(secret)
     (tmp_path / "set" / "a" / "folder").symlink_to(secret.parent)
     (tmp_path / "set" / "c").symlink_to(secret.parent)
+    train = load(tmp_path / "set", split=False).train
+    assert (len(train), train.classes) == (2, ("a", "b"))
+    assert "3 links were not followed" in train.reader_notes
+
+
+def test_no_junction_of_windows_is_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real one on Windows; elsewhere a folder that the system calls one."""
+    secret = save(tmp_path / "elsewhere" / "1.png", grey())
+    save(tmp_path / "set" / "a" / "1.png", grey())
+    save(tmp_path / "set" / "b" / "1.png", grey())
+    junctions = tmp_path / "set" / "a" / "folder", tmp_path / "set" / "c"
+    if sys.platform == "win32":
+        import _winapi
+
+        for junction in junctions:
+            _winapi.CreateJunction(str(secret.parent), str(junction))
+    else:
+        lstat, found = Path.lstat, SimpleNamespace(st_mode=stat.S_IFDIR, st_reparse_tag=0xA0000003)
+        monkeypatch.setattr(Path, "lstat", lambda path: found if path in junctions else lstat(path))
+        for junction in junctions:
+            save(junction / "1.png", grey())
     train = load(tmp_path / "set", split=False).train
     assert (len(train), train.classes) == (2, ("a", "b"))
     assert "2 links were not followed" in train.reader_notes

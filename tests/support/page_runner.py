@@ -38,6 +38,7 @@ PARSED = {
 OTHERS = {
     "pip": "would change the environment of the tests",
     "uv": "would change the environment of the tests",
+    "uvx": "makes an environment from a package index",
     "jupyter": "serves a page until it is stopped",
     "jupyterlab": "serves a page until it is stopped",
     "mpiexec": "starts processes",

@@ -22,6 +22,7 @@ from .image_pixels import read_pixels
 
 TRAIN_NAMES = ("train", "training")
 TEST_NAMES = ("test", "testing", "val", "valid", "validation")
+JUNCTION = 0xA0000003  # stat.IO_REPARSE_TAG_MOUNT_POINT, which Python has on Windows alone
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,12 @@ def _parts(folder: Path) -> list[Path]:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink() and _shown(path))
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not _is_link(path) and _shown(path))
+
+
+def _is_link(folder: Path) -> bool:
+    """Whether a folder is a symbolic link or, on Windows, a junction (`os.path.isjunction` of Python 3.12)."""
+    return folder.is_symlink() or getattr(folder.lstat(), "st_reparse_tag", 0) == JUNCTION
 
 
 def _shown(path: Path) -> bool:
@@ -97,8 +103,9 @@ def _walk(folder: Path) -> tuple[list[Path], Counter[str], int]:
     """Images anywhere below a folder, sorted; counts of other files by suffix and of links, both left out."""
     images, others, links = [], Counter[str](), 0
     for parent, folders, files in os.walk(folder):
-        links += sum(os.path.islink(os.path.join(parent, name)) for name in folders)
-        folders[:] = sorted(name for name in folders if _shown(Path(name)))
+        own = [name for name in folders if not _is_link(Path(parent, name))]
+        links += len(folders) - len(own)
+        folders[:] = sorted(name for name in own if _shown(Path(name)))
         for path in (Path(parent, name) for name in sorted(files) if _shown(Path(name))):
             if path.is_symlink():
                 links += 1
@@ -111,7 +118,8 @@ def _walk(folder: Path) -> tuple[list[Path], Counter[str], int]:
 
 def _list(folder: Path) -> _Files:
     """The images of a part, checked to be of one class or more."""
-    paths, classes, others, links, empty = [], [], Counter[str](), 0, []
+    paths, classes, others, empty = [], [], Counter[str](), []
+    links = sum(path.is_dir() and _is_link(path) for path in folder.iterdir())
     for sub in _subfolders(folder):
         images, left_out, linked = _walk(sub)
         paths += images
