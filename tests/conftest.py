@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
 import tempfile
 from collections import Counter
@@ -47,18 +49,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     asked = config.getoption("--backend") or "numpy"
     small_runs.default_backend = asked.removesuffix("-readonly")
-    _keep_programs_of_jax(config)
+    _keep_programs_of_jax()
 
 
-def _keep_programs_of_jax(config: pytest.Config) -> None:
+def _keep_programs_of_jax() -> None:
     """Let JAX compile equal programs of this process's tests once, as many train the same network twice.
 
     Each process has a folder of its own, as JAX writes its files without a lock.
     """
-    folder = tempfile.TemporaryDirectory(prefix="jax-")
-    config.add_cleanup(folder.cleanup)
+    folder = tempfile.mkdtemp(prefix="jax-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ |= {
-        "JAX_COMPILATION_CACHE_DIR": folder.name,
+        "JAX_COMPILATION_CACHE_DIR": folder,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
